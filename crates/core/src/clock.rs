@@ -1,0 +1,47 @@
+//! Time and randomness are passed in, so that tests own them.
+
+use jiff::Timestamp;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+/// Where "now" and random numbers come from.
+#[derive(Debug, Clone, Default)]
+pub enum Clock {
+    /// The host's clock and the kernel's randomness.
+    #[default]
+    System,
+    /// Seconds since 1970, set by a test; randomness counts up from it.
+    Fixed(Arc<AtomicI64>),
+}
+
+impl Clock {
+    /// A clock that stands still at `now`.
+    pub fn fixed(now: Timestamp) -> Self {
+        Clock::Fixed(Arc::new(AtomicI64::new(now.as_second())))
+    }
+
+    /// Now, to the second, UTC.
+    pub fn now(&self) -> Timestamp {
+        let second = match self {
+            Clock::System => Timestamp::now().as_second(),
+            Clock::Fixed(at) => at.load(Ordering::Relaxed),
+        };
+        Timestamp::from_second(second).unwrap_or(Timestamp::UNIX_EPOCH)
+    }
+
+    /// Eight random bytes as a number.
+    pub fn random(&self) -> u64 {
+        match self {
+            Clock::System => {
+                let mut bytes = [0; 8];
+                // The pool of a running kernel neither blocks nor fails for eight bytes.
+                let _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
+                u64::from_le_bytes(bytes)
+            }
+            Clock::Fixed(at) => at
+                .load(Ordering::Relaxed)
+                .unsigned_abs()
+                .wrapping_mul(0x9e37_79b9_7f4a_7c15),
+        }
+    }
+}

@@ -1,0 +1,510 @@
+//! The configuration: one TOML file, typed, with unknown keys refused.
+//!
+//! This module holds the shape. Every secret is a [`Reference`]; nothing here is resolved, so a
+//! configuration can be printed, and checked on a host that has none of the secrets.
+
+use crate::secret::Reference;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// The whole file.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Version of this format: 1.
+    pub version: u32,
+    /// The application that is protected.
+    pub app: App,
+    /// What is backed up, by name.
+    #[serde(default)]
+    pub source: BTreeMap<String, SourceConfig>,
+    /// Where it goes, by name.
+    #[serde(default)]
+    pub store: BTreeMap<String, StoreConfig>,
+    /// Which sources go where, and when, by name.
+    #[serde(default)]
+    pub plan: BTreeMap<String, PlanConfig>,
+    /// Rehearsed restores, by name.
+    #[serde(default)]
+    pub drill: BTreeMap<String, DrillConfig>,
+    /// What surrounds a live restore.
+    #[serde(default)]
+    pub restore: RestoreConfig,
+    /// Who is told, by name.
+    #[serde(default)]
+    pub notify: BTreeMap<String, NotifyConfig>,
+}
+
+mod value;
+
+/// A length of time: `90s`, `15m`, `36h`, `9d`, `2w`; whole seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Span {
+    /// Its length.
+    pub seconds: u64,
+}
+
+/// The application that is protected.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct App {
+    /// Its name: letters, digits, `-`, `_` and `.`.
+    pub name: String,
+    /// `production`, `staging`, …; a live restore must name it.
+    #[serde(default = "production")]
+    pub environment: String,
+    /// Who answers for it.
+    #[serde(default)]
+    pub owner: Option<String>,
+    /// Recovery point objective: how much time of work may be lost.
+    #[serde(default)]
+    pub rpo: Option<Span>,
+    /// Recovery time objective: how long a restore may take.
+    #[serde(default)]
+    pub rto: Option<Span>,
+    /// Catalog and caches; rebuilt from the stores when missing.
+    #[serde(default = "default_state")]
+    pub state: PathBuf,
+    /// Private Ed25519 key in OpenSSH format that signs manifests and evidence; made in the state
+    /// directory when absent.
+    #[serde(default)]
+    pub signing_key: Option<Reference>,
+    /// An `allowed_signers` file: whose manifests and evidence are believed beside our own.
+    #[serde(default)]
+    pub trusted_signers: Option<PathBuf>,
+}
+
+fn production() -> String {
+    "production".into()
+}
+
+fn default_state() -> PathBuf {
+    "/var/lib/lifeboat".into()
+}
+
+/// What every source has, and what its kind adds.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct SourceConfig {
+    /// Refused by a store that does not encrypt.
+    #[serde(default)]
+    pub sensitive: bool,
+    /// Refused by a store whose bucket or disk also receives other data.
+    #[serde(default)]
+    pub separate: bool,
+    /// Key template of its artifacts; the store has the default.
+    #[serde(default)]
+    pub key: Option<String>,
+    /// What it is.
+    #[serde(flatten)]
+    pub kind: SourceKind,
+}
+
+/// The kinds of source.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum SourceKind {
+    /// Files and directories.
+    Files(FilesConfig),
+    /// One SQLite database.
+    Sqlite(SqliteConfig),
+    /// One PostgreSQL database, and the roles of its server.
+    Postgres(PostgresConfig),
+    /// The standard output of a command.
+    Command(CommandConfig),
+}
+
+impl SourceKind {
+    /// The name in the configuration and in manifests.
+    pub fn name(&self) -> &'static str {
+        match self {
+            SourceKind::Files(_) => "files",
+            SourceKind::Sqlite(_) => "sqlite",
+            SourceKind::Postgres(_) => "postgres",
+            SourceKind::Command(_) => "command",
+        }
+    }
+}
+
+/// Files and directories.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+pub struct FilesConfig {
+    /// Absolute paths that must be there.
+    #[serde(default)]
+    pub paths: Vec<PathBuf>,
+    /// Absolute paths whose absence is a warning.
+    #[serde(default)]
+    pub optional: Vec<PathBuf>,
+    /// Glob patterns as in `.gitignore` without negation: one without a slash matches a name at any
+    /// depth, one with a slash the whole path.
+    #[serde(default)]
+    pub exclude: Vec<String>,
+    /// Do not cross into other file systems.
+    #[serde(default)]
+    pub one_file_system: bool,
+}
+
+/// One SQLite database.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct SqliteConfig {
+    /// Absolute path of the database file.
+    pub path: PathBuf,
+}
+
+/// One PostgreSQL database: a URL, or its parts.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct PostgresConfig {
+    /// `postgres://user:password@host:port/database?sslmode=…`.
+    #[serde(default)]
+    pub url: Option<Reference>,
+    /// Host name or address.
+    #[serde(default)]
+    pub host: Option<String>,
+    /// TCP port, or the number in the socket's name.
+    #[serde(default)]
+    pub port: Option<u16>,
+    /// Directory of the server's unix socket, instead of `host`.
+    #[serde(default)]
+    pub socket: Option<PathBuf>,
+    /// Role to connect as.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// Its password.
+    #[serde(default)]
+    pub password: Option<Reference>,
+    /// Database.
+    #[serde(default)]
+    pub database: Option<String>,
+    /// Also capture roles, memberships and tablespaces (never passwords).
+    #[serde(default = "yes")]
+    pub globals: bool,
+    /// How long to wait for a table lock before the dump is tried again.
+    #[serde(default = "default_lock_timeout")]
+    pub lock_timeout: Span,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn default_lock_timeout() -> Span {
+    Span { seconds: 60 }
+}
+
+/// The standard output of a command.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct CommandConfig {
+    /// Program and arguments; no shell.
+    pub command: Vec<String>,
+    /// File name extension of what it prints.
+    #[serde(default = "bin")]
+    pub extension: String,
+    /// Environment variables of the command, each a reference.
+    #[serde(default)]
+    pub env: BTreeMap<String, Reference>,
+    /// Fail when it prints fewer bytes than this.
+    #[serde(default = "one")]
+    pub min_bytes: u64,
+}
+
+fn bin() -> String {
+    "bin".into()
+}
+
+fn one() -> u64 {
+    1
+}
+
+/// What every store has, and what its kind adds.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct StoreConfig {
+    /// `archive`: one object per artifact.
+    #[serde(default)]
+    pub layout: Layout,
+    /// Key template; an extension is added from what was done.
+    #[serde(default = "default_key")]
+    pub key: String,
+    /// `gzip`, `zstd` or `none`, with an optional level: `zstd:9`.
+    #[serde(default)]
+    pub compress: Compress,
+    /// Public keys to encrypt to.
+    #[serde(default)]
+    pub encrypt: Option<EncryptConfig>,
+    /// Private keys, only where drills and restores run.
+    #[serde(default)]
+    pub decrypt: Option<DecryptConfig>,
+    /// Given up for this run when it accepts no byte for so long.
+    #[serde(default = "default_stall")]
+    pub stall_timeout: Span,
+    /// What it is.
+    #[serde(flatten)]
+    pub kind: StoreKind,
+}
+
+fn default_stall() -> Span {
+    Span { seconds: 300 }
+}
+
+/// The template used where none is given.
+pub const KEY_DEFAULT: &str = "{app}/{source}/{artifact}/{date}/{hour}";
+
+fn default_key() -> String {
+    KEY_DEFAULT.into()
+}
+
+/// How objects are laid out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Layout {
+    /// One object per artifact.
+    #[default]
+    Archive,
+}
+
+/// The kinds of store.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum StoreKind {
+    /// A directory of this host.
+    Local(LocalConfig),
+    /// An S3 bucket.
+    S3(S3Config),
+}
+
+impl StoreKind {
+    /// The name in the configuration.
+    pub fn name(&self) -> &'static str {
+        match self {
+            StoreKind::Local(_) => "local",
+            StoreKind::S3(_) => "s3",
+        }
+    }
+}
+
+/// A directory of this host.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct LocalConfig {
+    /// Absolute path; made when missing, its parent must be there.
+    pub path: PathBuf,
+}
+
+/// An S3 bucket.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct S3Config {
+    /// Bucket.
+    pub bucket: String,
+    /// Everything goes under this prefix.
+    #[serde(default)]
+    pub prefix: Option<String>,
+    /// Region.
+    #[serde(default = "default_region")]
+    pub region: String,
+    /// URL of a server that is not Amazon's.
+    #[serde(default)]
+    pub endpoint: Option<String>,
+    /// Access key id.
+    pub access_key: Reference,
+    /// Secret access key.
+    pub secret_key: Reference,
+    /// Session token of temporary credentials.
+    #[serde(default)]
+    pub session_token: Option<Reference>,
+    /// As in S3: `STANDARD_IA`, `GLACIER_IR`, …
+    #[serde(default)]
+    pub storage_class: Option<String>,
+    /// `AES256` or `aws:kms`.
+    #[serde(default)]
+    pub server_side_encryption: Option<String>,
+    /// KMS key id or ARN for `aws:kms`.
+    #[serde(default)]
+    pub kms_key_id: Option<String>,
+    /// Address the bucket as `https://bucket.host/` rather than `https://host/bucket/`.
+    #[serde(default)]
+    pub virtual_host_style: bool,
+}
+
+fn default_region() -> String {
+    "us-east-1".into()
+}
+
+/// How artifacts are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compress {
+    /// Not at all.
+    None,
+    /// gzip, level 1 to 12.
+    Gzip(u8),
+    /// Zstandard, level 1 to 19.
+    Zstd(u8),
+}
+
+impl Default for Compress {
+    fn default() -> Self {
+        Compress::Gzip(2)
+    }
+}
+
+/// Whom to encrypt to.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EncryptConfig {
+    /// `age1…` or `ssh-ed25519 …` recipients, or absolute paths of files that hold them, one a line.
+    #[serde(default)]
+    pub age: Vec<String>,
+}
+
+/// With what to decrypt.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DecryptConfig {
+    /// age identities (`AGE-SECRET-KEY-1…`, or an OpenSSH private key without a passphrase).
+    #[serde(default)]
+    pub age: Option<Reference>,
+}
+
+/// Which sources go where, and when.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PlanConfig {
+    /// Cron, five fields, UTC.
+    #[serde(default)]
+    pub schedule: Option<String>,
+    /// Names of sources, in the order they are captured.
+    pub sources: Vec<String>,
+    /// Names of stores.
+    pub stores: Vec<String>,
+    /// Which points are kept.
+    #[serde(default)]
+    pub keep: Option<Keep>,
+    /// Commands before the first source; one that fails fails the backup.
+    #[serde(default)]
+    pub before: Vec<Vec<String>>,
+    /// Commands after the last, whatever happened.
+    #[serde(default)]
+    pub after: Vec<Vec<String>>,
+}
+
+/// Which points are kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Keep {
+    /// `"forever"`.
+    Word(KeepWord),
+    /// By rules.
+    Rules(KeepRules),
+}
+
+/// The one word `keep` may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum KeepWord {
+    /// Nothing is ever deleted.
+    Forever,
+}
+
+/// Retention rules.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct KeepRules {
+    /// The last so many.
+    pub last: Option<u32>,
+    /// One for each of so many hours.
+    pub hourly: Option<u32>,
+    /// Days.
+    pub daily: Option<u32>,
+    /// Weeks.
+    pub weekly: Option<u32>,
+    /// Months.
+    pub monthly: Option<u32>,
+    /// Years.
+    pub yearly: Option<u32>,
+    /// Everything younger.
+    pub within: Option<Span>,
+    /// Which point of a period is kept.
+    pub of_period: OfPeriod,
+}
+
+/// Which point of a period is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OfPeriod {
+    /// The oldest.
+    First,
+    /// The newest, as restic does.
+    #[default]
+    Last,
+}
+
+/// A rehearsed restore.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DrillConfig {
+    /// Cron, five fields, UTC.
+    #[serde(default)]
+    pub schedule: Option<String>,
+    /// The plans whose points are drilled as one application.
+    pub plans: Vec<String>,
+    /// Which copy is proved; the plan's first store when absent.
+    #[serde(default)]
+    pub store: Option<String>,
+    /// Which point: any POINT expression.
+    #[serde(default = "latest")]
+    pub point: String,
+    /// Overdue after this.
+    #[serde(default)]
+    pub max_age: Option<Span>,
+    /// What is asked of the restored application.
+    #[serde(default)]
+    pub checks: Vec<CheckConfig>,
+}
+
+fn latest() -> String {
+    "latest".into()
+}
+
+/// One check of a restored application: exactly one of `sql`, `file`, `command`, `live` is given.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct CheckConfig {
+    /// Name of a database source: ask it `query`.
+    pub sql: Option<String>,
+    /// One statement that returns one value.
+    pub query: Option<String>,
+    /// `> 0`, `>= N`, `= TEXT`, `!= TEXT`, `< N`, `<= N`, or `same`: as at capture.
+    pub expect: Option<String>,
+    /// Name of a files source: look at `path` in it.
+    pub file: Option<String>,
+    /// Path in it: absolute as on the host, or relative to the parent of one of its `paths`.
+    pub path: Option<String>,
+    /// Text that the file must contain; without it, the file must be there.
+    pub contains: Option<String>,
+    /// A command that must exit 0. `LIFEBOAT_RESTORED` names the directory that holds a directory
+    /// per files or sqlite source; `LIFEBOAT_URL_<SOURCE>` is the URL of each restored database.
+    pub command: Option<Vec<String>>,
+    /// Name of a database source: compare with the live one.
+    pub live: Option<String>,
+    /// How far row counts may be apart: `5%`.
+    pub tolerance: Option<String>,
+}
+
+/// What surrounds a live restore.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RestoreConfig {
+    /// Commands that stop what writes.
+    pub stop: Vec<Vec<String>>,
+    /// Commands that start it again.
+    pub start: Vec<Vec<String>>,
+    /// Commands after the start.
+    pub after: Vec<Vec<String>>,
+    /// What must hold afterwards; the restore is undone when it does not.
+    pub checks: Vec<CheckConfig>,
+}
+
+/// Who is told. Channels come later; the table is accepted so that a shared configuration loads.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct NotifyConfig {
+    /// Channel.
+    pub kind: String,
+}

@@ -1,0 +1,117 @@
+//! The small values of the configuration, and how they are written.
+
+use super::{Compress, Span};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use std::borrow::Cow;
+use std::fmt;
+
+impl std::str::FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong =
+            || format!("{text:?} is no length of time; write one as 90s, 15m, 36h, 9d or 2w");
+        let unit = text.chars().last().ok_or_else(wrong)?;
+        let factor: u64 = match unit {
+            's' => 1,
+            'm' => 60,
+            'h' => 3600,
+            'd' => 86_400,
+            'w' => 604_800,
+            _ => return Err(wrong()),
+        };
+        let count: u64 = text.trim_end_matches(unit).parse().map_err(|_| wrong())?;
+        let seconds = count.checked_mul(factor).ok_or_else(wrong)?;
+        Ok(Span { seconds })
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.seconds {
+            0 => f.write_str("0s"),
+            s if s % 86_400 == 0 => write!(f, "{}d", s / 86_400),
+            s if s % 3600 == 0 => write!(f, "{}h", s / 3600),
+            s if s % 60 == 0 => write!(f, "{}m", s / 60),
+            s => write!(f, "{s}s"),
+        }
+    }
+}
+
+impl std::str::FromStr for Compress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, level) = match text.split_once(':') {
+            Some((name, level)) => (name, Some(level)),
+            None => (text, None),
+        };
+        let level = |default: u8, max: u8| match level {
+            None => Ok(default),
+            Some(level) => level
+                .parse()
+                .ok()
+                .filter(|l| (1..=max).contains(l))
+                .ok_or_else(|| format!("{name} has levels 1 to {max}, not {level:?}")),
+        };
+        match name {
+            "none" if !text.contains(':') => Ok(Compress::None),
+            "gzip" => Ok(Compress::Gzip(level(2, 12)?)),
+            "zstd" => Ok(Compress::Zstd(level(3, 19)?)),
+            _ => Err(format!(
+                "unknown compression {text:?}; use gzip, zstd or none, with an optional level: zstd:9"
+            )),
+        }
+    }
+}
+
+impl fmt::Display for Compress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Compress::None => f.write_str("none"),
+            Compress::Gzip(level) => write!(f, "gzip:{level}"),
+            Compress::Zstd(level) => write!(f, "zstd:{level}"),
+        }
+    }
+}
+
+/// Written as text, and described as text that matches a pattern.
+macro_rules! as_text {
+    ($type:ty, $name:literal, $pattern:literal, $description:literal) => {
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+            }
+        }
+
+        impl Serialize for $type {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl JsonSchema for $type {
+            fn schema_name() -> Cow<'static, str> {
+                $name.into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({ "type": "string", "pattern": $pattern, "description": $description })
+            }
+        }
+    };
+}
+
+as_text!(
+    Span,
+    "Span",
+    "^[0-9]+[smhdw]$",
+    "A length of time: 90s, 15m, 36h, 9d, 2w"
+);
+as_text!(
+    Compress,
+    "Compress",
+    "^(none|(gzip|zstd)(:[0-9]+)?)$",
+    "gzip, zstd or none, with an optional level"
+);

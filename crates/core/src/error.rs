@@ -1,0 +1,223 @@
+//! The one error of this crate: a stable code, one sentence, a cause and a hint.
+//!
+//! The code decides the exit code of the program. A message never holds a secret: whoever builds
+//! one from a child's output scrubs it first (see [`crate::secret::Scrubber`]).
+
+use lifeboat_store::StoreError;
+use std::fmt;
+
+/// What kind of error this is; stable, and part of the JSON interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Code {
+    /// The command line asks for something that cannot be.
+    Usage,
+    /// The configuration is missing, malformed or contradictory.
+    Configuration,
+    /// A secret reference did not resolve.
+    Secret,
+    /// A source could not be reached.
+    SourceUnreachable,
+    /// A source refused our credentials or privileges.
+    SourceDenied,
+    /// A path, table or object that must be there is missing in a source.
+    SourceMissing,
+    /// A source failed while it was read, or ended early.
+    SourceFailed,
+    /// A client program is not installed, or too old.
+    ToolMissing,
+    /// A store failed, in a way its message names.
+    Store,
+    /// A stored object is missing.
+    ObjectMissing,
+    /// A stored object is not what the manifest says.
+    ObjectDamaged,
+    /// A signature is wrong, or by a signer who is not trusted.
+    Untrusted,
+    /// A decryption key is missing or does not fit.
+    Decryption,
+    /// No restore point fits what was asked.
+    PointUnknown,
+    /// More than one restore point fits the prefix.
+    PointAmbiguous,
+    /// The restore target cannot be used as it is.
+    Target,
+    /// A drill or restore did not prove what it should.
+    NotProved,
+    /// The state directory cannot be used.
+    State,
+    /// Another run holds the plan.
+    Busy,
+    /// A live restore was not confirmed.
+    NeedsConfirmation,
+    /// The clock of this host is wrong.
+    Clock,
+    /// An input or output error that fits nothing above.
+    Io,
+}
+
+impl Code {
+    /// The stable name, kebab-case.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Code::Usage => "usage",
+            Code::Configuration => "configuration",
+            Code::Secret => "secret",
+            Code::SourceUnreachable => "source-unreachable",
+            Code::SourceDenied => "source-denied",
+            Code::SourceMissing => "source-missing",
+            Code::SourceFailed => "source-failed",
+            Code::ToolMissing => "tool-missing",
+            Code::Store => "store",
+            Code::ObjectMissing => "object-missing",
+            Code::ObjectDamaged => "object-damaged",
+            Code::Untrusted => "untrusted",
+            Code::Decryption => "decryption",
+            Code::PointUnknown => "point-unknown",
+            Code::PointAmbiguous => "point-ambiguous",
+            Code::Target => "target",
+            Code::NotProved => "not-proved",
+            Code::State => "state",
+            Code::Busy => "busy",
+            Code::NeedsConfirmation => "needs-confirmation",
+            Code::Clock => "clock",
+            Code::Io => "io",
+        }
+    }
+
+    /// The exit code of the program that ends with this error.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Code::Usage | Code::Configuration | Code::Secret => 2,
+            Code::PointUnknown | Code::PointAmbiguous => 2,
+            Code::ObjectMissing | Code::ObjectDamaged | Code::Untrusted | Code::NotProved => 4,
+            Code::Busy => 6,
+            Code::NeedsConfirmation => 7,
+            _ => 1,
+        }
+    }
+}
+
+/// One error, as an operator reads it.
+#[derive(Debug, Clone)]
+pub struct Error {
+    /// What kind.
+    pub code: Code,
+    /// One lower-case sentence that names the thing.
+    pub message: String,
+    /// What lies beneath, in the words of whoever said it.
+    pub cause: Option<String>,
+    /// What to do next.
+    pub hint: Option<String>,
+}
+
+/// What most functions of this crate return.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// An error with a message alone.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Error {
+            code,
+            message: message.into(),
+            cause: None,
+            hint: None,
+        }
+    }
+
+    /// Adds the cause, unless it is blank.
+    pub fn cause(mut self, cause: impl fmt::Display) -> Self {
+        let cause = cause.to_string();
+        let cause = cause.trim();
+        self.cause = (!cause.is_empty()).then(|| cause.to_owned());
+        self
+    }
+
+    /// Adds the hint.
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// An input or output error, with what was being done.
+    pub fn io(doing: impl Into<String>, error: &std::io::Error) -> Self {
+        Error::new(Code::Io, doing).cause(error)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        match &self.cause {
+            Some(cause) => write!(f, ": {cause}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// An error that travels through `std::io` (a `Write` given to a source, say) and comes out whole.
+impl From<Error> for std::io::Error {
+    fn from(error: Error) -> Self {
+        std::io::Error::other(error)
+    }
+}
+
+impl Error {
+    /// The [`Error`] inside an `io::Error` that was made of one, or a new one that says what was
+    /// being done.
+    pub fn from_io(code: Code, doing: impl Into<String>, error: std::io::Error) -> Self {
+        match error.downcast::<Error>() {
+            Ok(inner) => inner,
+            Err(error) => Error::new(code, doing).cause(error),
+        }
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        let (code, hint) = match &error {
+            StoreError::NotFound { .. } => (
+                Code::ObjectMissing,
+                "run `lifeboat verify` to see which copies are whole, and `lifeboat copy` to heal this one",
+            ),
+            StoreError::ReadOnly { .. } => (
+                Code::Store,
+                "make the store writable for this user, or choose another store",
+            ),
+            StoreError::Full { .. } => (
+                Code::Store,
+                "free space there, raise the quota, or choose another store",
+            ),
+            StoreError::Missing { .. } => (
+                Code::Store,
+                "create it, or correct the store's path or bucket in the configuration",
+            ),
+            StoreError::Credentials { .. } => (
+                Code::Store,
+                "check access_key and secret_key of this store, and the clock of this host",
+            ),
+            StoreError::Denied { .. } => (
+                Code::Store,
+                "grant put, get and list on this store to these credentials",
+            ),
+            StoreError::Unreachable { .. } => (
+                Code::Store,
+                "check the endpoint and the network, then run again; what other stores received is safe",
+            ),
+            StoreError::Unconfirmed { .. } => (
+                Code::Store,
+                "run again; if it happens twice, the store or the way to it damages data",
+            ),
+            StoreError::Body { source, .. } => {
+                if let Some(inner) = source.get_ref().and_then(|e| e.downcast_ref::<Error>()) {
+                    return inner.clone();
+                }
+                (Code::SourceFailed, "run again; nothing was stored")
+            }
+            _ => (Code::Store, "run `lifeboat doctor` to check this store"),
+        };
+        Error::new(code, error.to_string()).hint(hint)
+    }
+}

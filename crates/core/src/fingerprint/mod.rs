@@ -1,0 +1,163 @@
+//! Content hashes that survive a dump and a restore, and the one comparison of two of them.
+//!
+//! A [`Proof`] says what was in an artifact: a [`Fingerprint`] (numbers and hashes) and an
+//! [`Inventory`] (names), so that a difference can be named. The captured side is made from the
+//! stream as it passes; the restored side from the restored thing itself. Hashes guard against
+//! accidents; the manifest's signature guards against people.
+
+mod compare;
+mod rows;
+
+pub use compare::{Difference, compare};
+pub use rows::RowSum;
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// What was in an artifact.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Proof {
+    /// Numbers and hashes.
+    pub fingerprint: Fingerprint,
+    /// Names, to tell where a difference is.
+    pub inventory: Inventory,
+}
+
+/// Numbers and hashes of an artifact's content.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Fingerprint {
+    /// Of a database.
+    Tables(TablesFingerprint),
+    /// Of a directory tree.
+    Files(FilesFingerprint),
+    /// Of a stream that is not understood further.
+    Bytes(BytesFingerprint),
+}
+
+/// Fingerprint of a set of tables.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct TablesFingerprint {
+    /// How rows are hashed: `xxh3-128-sum` (see [`RowSum`]) over the row text the name continues
+    /// with, as in `xxh3-128-sum/pg-copy-text`.
+    pub algorithm: String,
+    /// By `schema.table`.
+    pub tables: BTreeMap<String, TableFingerprint>,
+    /// How many objects of each kind: `index`, `trigger`, `view`, …
+    pub objects: BTreeMap<String, u64>,
+    /// What this cannot prove, by table and column.
+    pub limits: Vec<String>,
+}
+
+/// Fingerprint of one table.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct TableFingerprint {
+    /// Rows.
+    pub rows: u64,
+    /// Bytes of canonical row text.
+    pub bytes: u64,
+    /// The sum of the row hashes, 32 hex digits.
+    pub hash: String,
+    /// The columns in the order their values were hashed.
+    pub columns: Vec<String>,
+}
+
+/// Fingerprint of a directory tree. Hashes are sums over entries as in [`RowSum`], 32 hex digits.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct FilesFingerprint {
+    /// Regular files; a further name of a hard-linked file counts as a file.
+    pub files: u64,
+    /// Directories.
+    pub directories: u64,
+    /// Symbolic links.
+    pub links: u64,
+    /// Bytes of file content.
+    pub bytes: u64,
+    /// Over path, type and content (or link target).
+    pub content: String,
+    /// Over path, mode, modification time in whole seconds (not of links and directories) and
+    /// extended attributes.
+    pub metadata: String,
+    /// Over path, owner and group.
+    pub ownership: String,
+}
+
+/// Fingerprint of a plain stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BytesFingerprint {
+    /// Its length in bytes.
+    pub length: u64,
+    /// SHA-256, hex.
+    pub sha256: String,
+}
+
+/// Names of what was in an artifact.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Inventory {
+    /// Nothing beyond the fingerprint.
+    #[default]
+    None,
+    /// Of a database.
+    Database(DatabaseInventory),
+    /// Of a directory tree.
+    Files {
+        /// In path order.
+        entries: Vec<FileEntry>,
+    },
+}
+
+/// The objects of a database, from its catalog.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct DatabaseInventory {
+    /// kind (`table`, `index`, `constraint`, `trigger`, `routine`, `view`, `policy`, …) →
+    /// qualified name → definition, or a hash of it where it is long. Both sides make the same text.
+    pub objects: BTreeMap<String, BTreeMap<String, String>>,
+    /// Sequences: qualified name → last value. They ignore snapshots, so a restored one may be
+    /// ahead of the captured one, never behind.
+    pub sequences: BTreeMap<String, i64>,
+}
+
+/// One entry of a directory tree.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileEntry {
+    /// Path as in the archive, `/`-separated, relative; bytes that are not UTF-8, control
+    /// characters and backslashes as `\xNN`.
+    pub path: String,
+    /// What it is.
+    #[serde(rename = "type")]
+    pub kind: FileKind,
+    /// Permission bits, with set-user-id, set-group-id and sticky.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Modification time, seconds since 1970.
+    pub mtime: i64,
+    /// Bytes of content; 0 for anything but a file.
+    pub bytes: u64,
+    /// xxh3-128 of the content, hex; of the target's bytes for a symbolic link; empty for a directory.
+    pub hash: String,
+    /// Target of a symbolic link, escaped as `path` is; for a further name of a hard-linked file,
+    /// the path of its first name in this archive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<String>,
+    /// xxh3-128 over the sorted extended attributes (ACLs among them), hex; absent when none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub xattrs: Option<String>,
+}
+
+/// What an entry is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FileKind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+    /// A symbolic link.
+    Symlink,
+    /// A further name of a file that came before.
+    Hardlink,
+}

@@ -1,0 +1,30 @@
+//! What a backup means: sources, archives, restore points, drills, restores and evidence.
+//!
+//! This crate never prints and never exits the process: it returns values, and tells of progress
+//! through an [`observe::Observer`].
+
+pub mod archive;
+pub mod backup;
+pub mod catalog;
+pub mod clock;
+pub mod config;
+pub mod copy;
+pub mod drill;
+pub mod error;
+pub mod evidence;
+pub mod fingerprint;
+pub mod kit;
+pub mod observe;
+pub mod point;
+pub mod posture;
+pub mod probe;
+pub mod restore;
+pub mod schedule;
+pub mod scratch;
+pub mod secret;
+pub mod sign;
+pub mod source;
+pub mod transport;
+pub mod verify;
+
+pub use error::{Code, Error, Result};

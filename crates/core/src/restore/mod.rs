@@ -1,0 +1,3 @@
+//! Rehearse and carry out.
+
+pub mod place;

@@ -1,0 +1,292 @@
+//! Secrets are references until the moment of use, and then values that cannot be printed.
+//!
+//! A [`Reference`] names where a secret is. A [`Secret`] holds it: no `Display`, no `Serialize`,
+//! `Debug` shows nothing, and memory is wiped on drop. A [`Scrubber`] removes known secrets from
+//! text that came from elsewhere (a child's standard error).
+
+use crate::error::{Code, Error, Result};
+use crate::transport::{Command, Transport};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::{Arc, RwLock};
+use zeroize::Zeroizing;
+
+/// A resolved secret. It can be read with [`Secret::expose`] and by no other means.
+#[derive(Clone)]
+pub struct Secret(Arc<Zeroizing<Vec<u8>>>);
+
+impl Secret {
+    /// Takes the bytes as they are.
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Secret(Arc::new(Zeroizing::new(bytes)))
+    }
+
+    /// The secret itself. Every call is a place to review.
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The secret as text; an error that does not show it when it is not UTF-8.
+    pub fn expose_str(&self) -> Result<&str> {
+        std::str::from_utf8(&self.0)
+            .map_err(|_| Error::new(Code::Secret, "a secret that must be text is not UTF-8"))
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// Where a secret is: `env:NAME`, `file:PATH`, `cmd:PROGRAM ARGS` or `credential:NAME` (systemd).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reference {
+    /// An environment variable of this process.
+    Env(String),
+    /// A file; one trailing newline is dropped.
+    File(String),
+    /// The standard output of a command, split on white space with single and double quotes;
+    /// one trailing newline is dropped.
+    Command(String),
+    /// A file of that name in `$CREDENTIALS_DIRECTORY`, as systemd's `LoadCredential=` makes.
+    Credential(String),
+}
+
+/// Why a text is no reference. It never carries the text, which may be a secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NotAReference;
+
+impl fmt::Display for NotAReference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "a secret must be a reference, not the secret itself: \
+             use env:NAME, file:PATH, cmd:PROGRAM ARGS or credential:NAME",
+        )
+    }
+}
+
+impl Reference {
+    /// Parses `scheme:rest`.
+    pub fn parse(text: &str) -> std::result::Result<Self, NotAReference> {
+        let (scheme, rest) = text.split_once(':').ok_or(NotAReference)?;
+        if rest.trim().is_empty() {
+            return Err(NotAReference);
+        }
+        let rest = rest.to_owned();
+        match scheme {
+            "env" => Ok(Reference::Env(rest)),
+            "file" => Ok(Reference::File(rest)),
+            "cmd" => Ok(Reference::Command(rest)),
+            "credential" => Ok(Reference::Credential(rest)),
+            _ => Err(NotAReference),
+        }
+    }
+
+    /// Fetches the secret. Errors name the reference, never the value. An empty value is an error.
+    pub fn resolve(&self) -> Result<Secret> {
+        let bytes = match self {
+            Reference::Env(name) => std::env::var_os(name)
+                .map(std::os::unix::ffi::OsStringExt::into_vec)
+                .ok_or_else(|| {
+                    Error::new(
+                        Code::Secret,
+                        format!("environment variable {name} is not set"),
+                    )
+                    .hint(format!("set {name} for the user that runs lifeboat"))
+                })?,
+            Reference::File(path) => read_file(path)?,
+            Reference::Command(line) => run(line)?,
+            Reference::Credential(name) => {
+                let directory = std::env::var_os("CREDENTIALS_DIRECTORY").ok_or_else(|| {
+                    Error::new(
+                        Code::Secret,
+                        format!("{self}: CREDENTIALS_DIRECTORY is not set"),
+                    )
+                    .hint("start lifeboat from a systemd unit with LoadCredential=")
+                })?;
+                let path = std::path::Path::new(&directory).join(name);
+                read_file(&path.to_string_lossy())?
+            }
+        };
+        let bytes = Zeroizing::new(bytes);
+        let trimmed = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+        let trimmed = trimmed.strip_suffix(b"\r").unwrap_or(trimmed);
+        if trimmed.is_empty() {
+            return Err(
+                Error::new(Code::Secret, format!("the secret at {self} is empty"))
+                    .hint("put the secret there, or correct the reference"),
+            );
+        }
+        Ok(Secret::new(trimmed.to_vec()))
+    }
+}
+
+fn read_file(path: &str) -> Result<Vec<u8>> {
+    std::fs::read(path).map_err(|error| {
+        Error::new(Code::Secret, format!("secret file {path} cannot be read"))
+            .cause(error)
+            .hint("create it readable by the user that runs lifeboat, with mode 0600")
+    })
+}
+
+fn run(line: &str) -> Result<Vec<u8>> {
+    let words = split_words(line)
+        .ok_or_else(|| Error::new(Code::Secret, format!("cmd:{line} has an unclosed quote")))?;
+    let (program, arguments) = words
+        .split_first()
+        .ok_or_else(|| Error::new(Code::Secret, "cmd: names no program"))?;
+    let output = Transport::Local.output(&Command::new(program).args(arguments))?;
+    if !output.status.success() {
+        // Its output may hold the secret: only the status is told.
+        return Err(Error::new(
+            Code::Secret,
+            format!("cmd:{program} ended with {}", output.status),
+        )
+        .hint(format!(
+            "run `{line}` by hand as the user that runs lifeboat"
+        )));
+    }
+    Ok(output.stdout)
+}
+
+/// Splits on white space; `'…'` and `"…"` hold words together. `None` when a quote stays open.
+fn split_words(line: &str) -> Option<Vec<String>> {
+    let (mut words, mut word, mut quote, mut open) = (Vec::new(), String::new(), None, false);
+    for c in line.chars() {
+        match quote {
+            Some(q) if c == q => quote = None,
+            Some(_) => word.push(c),
+            None if c == '\'' || c == '"' => (quote, open) = (Some(c), true),
+            None if c.is_whitespace() => {
+                if open || !word.is_empty() {
+                    words.push(std::mem::take(&mut word));
+                }
+                open = false;
+            }
+            None => word.push(c),
+        }
+    }
+    if open || !word.is_empty() {
+        words.push(word);
+    }
+    quote.is_none().then_some(words)
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reference::Env(rest) => write!(f, "env:{rest}"),
+            Reference::File(rest) => write!(f, "file:{rest}"),
+            Reference::Command(rest) => write!(f, "cmd:{rest}"),
+            Reference::Credential(rest) => write!(f, "credential:{rest}"),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Reference {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        let text = Zeroizing::new(String::deserialize(deserializer)?);
+        Reference::parse(&text).map_err(serde::de::Error::custom)
+    }
+}
+
+/// A reference is no secret and is shown as it is.
+impl Serialize for Reference {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl JsonSchema for Reference {
+    fn schema_name() -> Cow<'static, str> {
+        "SecretReference".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "description": "Where a secret is: env:NAME, file:PATH, cmd:PROGRAM ARGS or credential:NAME",
+            "pattern": "^(env|file|cmd|credential):.+"
+        })
+    }
+}
+
+/// Removes every secret it has been told of from text that will be kept or shown.
+#[derive(Debug, Clone, Default)]
+pub struct Scrubber(Arc<RwLock<Vec<Secret>>>);
+
+impl Scrubber {
+    /// From now on this secret is removed. Secrets under four bytes are left: masking them would
+    /// garble every message without hiding anything.
+    pub fn learn(&self, secret: &Secret) {
+        if secret.expose().len() >= 4
+            && let Ok(mut known) = self.0.write()
+        {
+            known.push(secret.clone());
+        }
+    }
+
+    /// The text with every known secret replaced by `***`.
+    pub fn scrub(&self, text: &str) -> String {
+        let mut text = text.to_owned();
+        let Ok(known) = self.0.read() else {
+            return String::from("***");
+        };
+        for secret in known.iter() {
+            if let Ok(value) = secret.expose_str()
+                && text.contains(value)
+            {
+                text = text.replace(value, "***");
+            }
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_literal_is_refused_without_being_shown() {
+        let error = Reference::parse("hunter2").unwrap_err();
+        assert!(!error.to_string().contains("hunter2"));
+        assert_eq!(Reference::parse("postgres://u:p@h/d"), Err(NotAReference));
+        assert_eq!(Reference::parse("env:"), Err(NotAReference));
+    }
+
+    #[test]
+    fn words_keep_quoted_spaces() {
+        assert_eq!(
+            split_words("pass 'a b' \"\" c").unwrap(),
+            ["pass", "a b", "", "c"]
+        );
+        assert!(split_words("pass 'a").is_none());
+    }
+
+    #[test]
+    fn a_command_gives_its_output_without_the_newline() {
+        let secret = Reference::parse("cmd:printf 'a b\\n'")
+            .unwrap()
+            .resolve()
+            .unwrap();
+        assert_eq!(secret.expose(), b"a b");
+        let error = Reference::parse("cmd:sh -c 'echo s3cret; exit 3'")
+            .unwrap()
+            .resolve();
+        assert!(!format!("{:?}", error.unwrap_err()).contains("s3cret\""));
+    }
+
+    #[test]
+    fn scrubbing_removes_what_was_learnt() {
+        let scrubber = Scrubber::default();
+        scrubber.learn(&Secret::new(b"hunter2".to_vec()));
+        assert_eq!(
+            scrubber.scrub("password hunter2 refused"),
+            "password *** refused"
+        );
+    }
+}

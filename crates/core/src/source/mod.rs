@@ -1,0 +1,126 @@
+//! A source is something that is backed up: a database, a directory tree, a command's output.
+//!
+//! A capture writes one artifact as a stream, once, and returns the proof of what was in it. It
+//! returns `Ok` only when the stream is known to be whole; anything else is an error, and what was
+//! written so far is thrown away by the caller.
+
+pub mod command;
+pub mod files;
+pub mod postgres;
+pub mod sqlite;
+
+use crate::error::Result;
+use crate::fingerprint::Proof;
+use crate::observe::Observer;
+use crate::secret::Scrubber;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::Path;
+
+/// One stream that a source makes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArtifactSpec {
+    /// Its name within the source: `dump`, `globals`, `files`, `database`, `output`.
+    pub name: String,
+    /// The file name extension of the bare stream, without a dot: `dump`, `sql`, `tar`, `sqlite`.
+    pub extension: String,
+}
+
+/// What a capture may use.
+pub struct CaptureContext<'a> {
+    /// A private directory (0700) for spools; empty again after the capture.
+    pub scratch: &'a Path,
+    /// Removes known secrets from what tools say.
+    pub scrubber: &'a Scrubber,
+    /// Hears of progress.
+    pub observer: &'a dyn Observer,
+    /// SQL whose answer is to be kept with the capture, taken at its consistency point
+    /// (drill checks that `expect = "same"`).
+    pub queries: &'a [String],
+}
+
+/// How consistent a captured artifact is in itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Consistency {
+    /// One instant: a snapshot or transaction.
+    Snapshot,
+    /// Each file by itself; the tree over a span of time.
+    PerFile,
+    /// Whatever the command guarantees.
+    Unknown,
+}
+
+/// Something a capture left out, as data.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Skipped {
+    /// The path or name, with bytes that are not UTF-8 as `\xNN`.
+    pub name: String,
+    /// Why, in a few words.
+    pub reason: String,
+    /// Whether this makes the point partial. A socket does not; a file that could not be read does.
+    pub partial: bool,
+}
+
+/// What one capture yields beside its stream.
+#[derive(Debug, Clone)]
+pub struct Captured {
+    /// What was there: compared with what a restore brings back.
+    pub proof: Proof,
+    /// How consistent it is in itself.
+    pub consistency: Consistency,
+    /// What was left out.
+    pub skipped: Vec<Skipped>,
+    /// What an operator should know.
+    pub warnings: Vec<String>,
+    /// Client and server versions: `pg_dump` → `15.18`.
+    pub tools: BTreeMap<String, String>,
+    /// Answers to [`CaptureContext::queries`]; only the queries that could be asked.
+    pub answers: BTreeMap<String, String>,
+}
+
+/// How grave a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Severity {
+    /// As it should be.
+    Ok,
+    /// Works, with a risk.
+    Warning,
+    /// Does not work.
+    Error,
+}
+
+/// What the doctor found about one thing.
+#[derive(Debug, Clone, Serialize)]
+pub struct Finding {
+    /// What it is about: `source.db`, `store.offsite`.
+    pub subject: String,
+    /// How grave.
+    pub severity: Severity,
+    /// One sentence.
+    pub message: String,
+    /// What to do.
+    pub hint: Option<String>,
+}
+
+/// Something that is backed up.
+pub trait Source: Send + Sync {
+    /// The streams it makes, in the order to capture them.
+    fn artifacts(&self) -> Vec<ArtifactSpec>;
+
+    /// Writes one of them to `output` and returns the proof of what was in it.
+    ///
+    /// Errors of `output` are returned through [`crate::Error::from_io`], so that a failing store
+    /// shows as itself.
+    fn capture(
+        &self,
+        artifact: &str,
+        output: &mut dyn Write,
+        context: &CaptureContext<'_>,
+    ) -> Result<Captured>;
+
+    /// Reaches it without taking anything. `subject` is `source.NAME`.
+    fn examine(&self, subject: &str, context: &CaptureContext<'_>) -> Vec<Finding>;
+}

@@ -1,0 +1,78 @@
+//! A store is a place that holds objects under keys: a local disk, an S3 bucket, or memory.
+//!
+//! Guarantees: an object is visible under its key only whole, and only after the store has
+//! confirmed that it is durable; a body that ends in an error leaves nothing behind. It knows
+//! nothing of restore points, plans, encryption or formats.
+
+mod error;
+mod key;
+pub mod local;
+pub mod memory;
+pub mod s3;
+
+pub use error::StoreError;
+pub use key::check_key;
+
+use std::io::Read;
+
+/// A place that holds objects. Keys are relative, `/`-separated, checked by [`check_key`].
+///
+/// Every call may be made from several threads at once.
+pub trait Store: Send + Sync {
+    /// Where this is, for people: a path or a URL without credentials.
+    fn location(&self) -> String;
+
+    /// Reads `body` to its end and stores it under `key`, replacing what was there unless
+    /// [`PutOptions::if_absent`]. Returns once the object is durable and its size (and, where the
+    /// store offers one, its checksum) is confirmed by the store itself. An error from `body`
+    /// aborts the upload and is returned as [`StoreError::Body`]; nothing is then visible.
+    fn put(
+        &self,
+        key: &str,
+        body: &mut (dyn Read + Send),
+        options: &PutOptions,
+    ) -> Result<Receipt, StoreError>;
+
+    /// Opens an object for reading, from byte `offset` to its end.
+    /// [`StoreError::NotFound`] when there is none.
+    fn open(&self, key: &str, offset: u64) -> Result<Box<dyn Read + Send>, StoreError>;
+
+    /// What the store says of an object; `None` when there is none.
+    fn stat(&self, key: &str) -> Result<Option<ObjectInfo>, StoreError>;
+
+    /// Every object whose key starts with `prefix` (any string, not only whole components),
+    /// in ascending byte order of keys.
+    fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, StoreError>;
+
+    /// Removes an object; removing one that is not there is no error.
+    fn delete(&self, key: &str) -> Result<(), StoreError>;
+
+    /// Proves that objects can be written, read back and listed here: puts a small object under
+    /// `lifeboat/probe-…`, reads it, and removes it where deletion is allowed.
+    fn probe(&self) -> Result<(), StoreError>;
+}
+
+/// How an object is to be put.
+#[derive(Debug, Clone, Default)]
+pub struct PutOptions {
+    /// Fail with [`StoreError::AlreadyExists`] rather than replace an object.
+    pub if_absent: bool,
+    /// About how many bytes to expect, to choose the size of upload parts. May be wrong.
+    pub bytes_hint: Option<u64>,
+}
+
+/// Proof that an object was stored, as confirmed by the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipt {
+    /// Size of the stored object in bytes.
+    pub bytes: u64,
+}
+
+/// What a store says of an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectInfo {
+    /// Its key.
+    pub key: String,
+    /// Its size in bytes.
+    pub bytes: u64,
+}
