@@ -1,11 +1,18 @@
 //! The one comparison of what was captured with what was restored.
+//!
+//! It names every difference it finds: by table, object or path. It claims nothing about what the
+//! fingerprint's `limits` name.
 
-use super::Proof;
+use super::{
+    DatabaseInventory, FileEntry, FileKind, FilesFingerprint, Fingerprint, Inventory, Proof,
+    TablesFingerprint,
+};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One way in which two proofs differ.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
-    /// What differs: `table public.users`, `file config/app.toml`.
+    /// What differs: `table public.users`, `file opt/bot/config/app.toml`.
     pub subject: String,
     /// As captured.
     pub expected: String,
@@ -13,7 +20,400 @@ pub struct Difference {
     pub observed: String,
 }
 
-/// To be written.
-pub fn compare(_captured: &Proof, _restored: &Proof) -> Vec<Difference> {
-    Vec::new()
+impl Difference {
+    fn new(subject: String, expected: impl Into<String>, observed: impl Into<String>) -> Self {
+        Difference {
+            subject,
+            expected: expected.into(),
+            observed: observed.into(),
+        }
+    }
+}
+
+impl std::fmt::Display for Difference {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{}: {} was captured, {} came back",
+            self.subject, self.expected, self.observed
+        )
+    }
+}
+
+/// What to compare.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scope {
+    /// Owners and groups of files; a restore without privilege cannot set them.
+    pub ownership: bool,
+}
+
+/// Every difference between what was captured and what was restored; none means equal.
+pub fn compare(captured: &Proof, restored: &Proof, scope: Scope) -> Vec<Difference> {
+    let mut found = Vec::new();
+    match (&captured.inventory, &restored.inventory) {
+        (Inventory::Database(left), Inventory::Database(right)) => {
+            databases(left, right, &mut found)
+        }
+        (Inventory::Files { entries: left }, Inventory::Files { entries: right }) => {
+            entries(left, right, scope, &mut found);
+        }
+        (Inventory::None, Inventory::None) => {}
+        _ => found.push(Difference::new(
+            "inventory".into(),
+            "one kind",
+            "another kind",
+        )),
+    }
+    match (&captured.fingerprint, &restored.fingerprint) {
+        (Fingerprint::Tables(left), Fingerprint::Tables(right)) => tables(left, right, &mut found),
+        (Fingerprint::Files(left), Fingerprint::Files(right)) => {
+            files(left, right, scope, &mut found);
+        }
+        (Fingerprint::Bytes(left), Fingerprint::Bytes(right)) if left != right => {
+            let describe =
+                |b: &super::BytesFingerprint| format!("{} bytes, SHA-256 {}", b.length, b.sha256);
+            found.push(Difference::new(
+                "content".into(),
+                describe(left),
+                describe(right),
+            ));
+        }
+        (Fingerprint::Bytes(_), Fingerprint::Bytes(_)) => {}
+        _ => found.push(Difference::new(
+            "fingerprint".into(),
+            "one kind",
+            "another kind",
+        )),
+    }
+    found
+}
+
+fn tables(left: &TablesFingerprint, right: &TablesFingerprint, found: &mut Vec<Difference>) {
+    if left.algorithm != right.algorithm {
+        found.push(Difference::new(
+            "algorithm".into(),
+            &left.algorithm,
+            &right.algorithm,
+        ));
+        return;
+    }
+    for name in left
+        .tables
+        .keys()
+        .chain(right.tables.keys())
+        .collect::<BTreeSet<_>>()
+    {
+        let subject = format!("table {name}");
+        match (left.tables.get(name), right.tables.get(name)) {
+            (Some(a), Some(b)) if a.rows != b.rows => {
+                found.push(Difference::new(subject, rows(a.rows), rows(b.rows)));
+            }
+            (Some(a), Some(b)) if a.hash != b.hash || a.bytes != b.bytes => {
+                let describe = |hash: &str, n| format!("{} with hash {hash}", rows(n));
+                found.push(Difference::new(
+                    subject,
+                    describe(&a.hash, a.rows),
+                    describe(&b.hash, b.rows),
+                ));
+            }
+            (Some(a), None) => found.push(Difference::new(subject, rows(a.rows), "no such table")),
+            (None, Some(b)) => found.push(Difference::new(subject, "no such table", rows(b.rows))),
+            _ => {}
+        }
+    }
+    for kind in left
+        .objects
+        .keys()
+        .chain(right.objects.keys())
+        .collect::<BTreeSet<_>>()
+    {
+        let count = |of: &TablesFingerprint| of.objects.get(kind).copied().unwrap_or(0);
+        if count(left) != count(right) {
+            let subject = format!("number of objects of kind {kind}");
+            found.push(Difference::new(
+                subject,
+                count(left).to_string(),
+                count(right).to_string(),
+            ));
+        }
+    }
+}
+
+fn rows(count: u64) -> String {
+    if count == 1 {
+        "1 row".into()
+    } else {
+        format!("{count} rows")
+    }
+}
+
+fn databases(left: &DatabaseInventory, right: &DatabaseInventory, found: &mut Vec<Difference>) {
+    let none = BTreeMap::new();
+    for kind in left
+        .objects
+        .keys()
+        .chain(right.objects.keys())
+        .collect::<BTreeSet<_>>()
+    {
+        let a = left.objects.get(kind).unwrap_or(&none);
+        let b = right.objects.get(kind).unwrap_or(&none);
+        for name in a.keys().chain(b.keys()).collect::<BTreeSet<_>>() {
+            let (expected, observed) = (a.get(name), b.get(name));
+            if expected != observed {
+                let text = |d: Option<&String>| d.map_or_else(|| "nothing".into(), |d| shorten(d));
+                let subject = format!("{kind} {name}");
+                found.push(Difference::new(subject, text(expected), text(observed)));
+            }
+        }
+    }
+    for name in left
+        .sequences
+        .keys()
+        .chain(right.sequences.keys())
+        .collect::<BTreeSet<_>>()
+    {
+        let text =
+            |v: Option<&i64>| v.map_or_else(|| "no such sequence".into(), |v| format!("value {v}"));
+        let (a, b) = (left.sequences.get(name), right.sequences.get(name));
+        // A sequence ignores snapshots: ahead of the captured value is right, behind it is not.
+        if !matches!((a, b), (Some(a), Some(b)) if b >= a) {
+            found.push(Difference::new(
+                format!("sequence {name}"),
+                text(a),
+                text(b),
+            ));
+        }
+    }
+}
+
+/// A definition, cut to what fits in a message.
+fn shorten(text: &str) -> String {
+    const CHARS_MAX: usize = 160;
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if line.chars().count() <= CHARS_MAX {
+        return if line.is_empty() {
+            "an empty definition".into()
+        } else {
+            line
+        };
+    }
+    line.chars().take(CHARS_MAX).chain("…".chars()).collect()
+}
+
+fn entries(left: &[FileEntry], right: &[FileEntry], scope: Scope, found: &mut Vec<Difference>) {
+    let index = |list: &'_ [FileEntry]| -> BTreeMap<String, FileEntry> {
+        list.iter().map(|e| (e.path.clone(), e.clone())).collect()
+    };
+    let (a, b) = (index(left), index(right));
+    for path in a.keys().chain(b.keys()).collect::<BTreeSet<_>>() {
+        match (a.get(path), b.get(path)) {
+            (Some(x), Some(y)) => entry(x, y, scope, found),
+            (Some(x), None) => found.push(Difference::new(subject(x), "present", "missing")),
+            (None, Some(y)) => found.push(Difference::new(subject(y), "not there", "present")),
+            (None, None) => {}
+        }
+    }
+}
+
+fn subject(entry: &FileEntry) -> String {
+    let kind = match entry.kind {
+        FileKind::File | FileKind::Hardlink => "file",
+        FileKind::Directory => "directory",
+        FileKind::Symlink => "link",
+    };
+    format!("{kind} {}", entry.path)
+}
+
+fn entry(x: &FileEntry, y: &FileEntry, scope: Scope, found: &mut Vec<Difference>) {
+    let mut differ = |what: &str, a: String, b: String| {
+        if a != b {
+            found.push(Difference::new(format!("{what} of {}", subject(x)), a, b));
+        }
+    };
+    // Which of two names of one file comes first is not content; that they are one file is.
+    differ(
+        "type",
+        format!("{:?}", x.kind).to_lowercase(),
+        format!("{:?}", y.kind).to_lowercase(),
+    );
+    if x.kind != y.kind {
+        return;
+    }
+    let link = |e: &FileEntry| e.link.clone().unwrap_or_else(|| "none".into());
+    differ("target", link(x), link(y));
+    differ("size", x.bytes.to_string(), y.bytes.to_string());
+    if x.kind != FileKind::Symlink {
+        differ("mode", format!("{:04o}", x.mode), format!("{:04o}", y.mode));
+        differ("content", x.hash.clone(), y.hash.clone());
+    }
+    if matches!(x.kind, FileKind::File | FileKind::Hardlink) {
+        differ(
+            "modification time",
+            x.mtime.to_string(),
+            y.mtime.to_string(),
+        );
+    }
+    let xattrs = |e: &FileEntry| e.xattrs.clone().unwrap_or_else(|| "none".into());
+    differ("extended attributes", xattrs(x), xattrs(y));
+    if scope.ownership {
+        differ(
+            "owner",
+            format!("{}:{}", x.uid, x.gid),
+            format!("{}:{}", y.uid, y.gid),
+        );
+    }
+}
+
+/// The totals; they differ without a difference above only if an inventory was tampered with.
+fn files(
+    left: &FilesFingerprint,
+    right: &FilesFingerprint,
+    scope: Scope,
+    found: &mut Vec<Difference>,
+) {
+    if !found.is_empty() {
+        return;
+    }
+    let mut differ = |what: &str, a: String, b: String| {
+        if a != b {
+            found.push(Difference::new(what.into(), a, b));
+        }
+    };
+    let counts = |f: &FilesFingerprint| {
+        format!(
+            "{} files, {} directories, {} links, {} bytes",
+            f.files, f.directories, f.links, f.bytes
+        )
+    };
+    differ("numbers of entries", counts(left), counts(right));
+    differ("content hash", left.content.clone(), right.content.clone());
+    differ(
+        "metadata hash",
+        left.metadata.clone(),
+        right.metadata.clone(),
+    );
+    if scope.ownership {
+        differ(
+            "ownership hash",
+            left.ownership.clone(),
+            right.ownership.clone(),
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::TableFingerprint;
+    use super::*;
+
+    fn database(change: impl FnOnce(&mut TablesFingerprint, &mut DatabaseInventory)) -> Proof {
+        let table = TableFingerprint {
+            rows: 2,
+            bytes: 9,
+            hash: "aa".into(),
+            columns: vec!["id".into()],
+        };
+        let mut fingerprint = TablesFingerprint {
+            algorithm: "xxh3-128-sum/test".into(),
+            tables: BTreeMap::from([("public.users".into(), table)]),
+            objects: BTreeMap::from([("index".into(), 1)]),
+            limits: vec![],
+        };
+        let mut inventory = DatabaseInventory::default();
+        inventory.objects.insert(
+            "index".into(),
+            BTreeMap::from([("public.i".into(), "on (id)".into())]),
+        );
+        inventory.sequences.insert("public.s".into(), 7);
+        change(&mut fingerprint, &mut inventory);
+        Proof {
+            fingerprint: Fingerprint::Tables(fingerprint),
+            inventory: Inventory::Database(inventory),
+        }
+    }
+
+    const ALL: Scope = Scope { ownership: true };
+
+    #[test]
+    fn equal_databases_have_no_difference_and_a_sequence_may_be_ahead() {
+        let ahead = database(|_, i| {
+            i.sequences.insert("public.s".into(), 8);
+        });
+        assert_eq!(compare(&database(|_, _| ()), &database(|_, _| ()), ALL), []);
+        assert_eq!(compare(&database(|_, _| ()), &ahead, ALL), []);
+        assert_eq!(
+            compare(&ahead, &database(|_, _| ()), ALL)[0].subject,
+            "sequence public.s"
+        );
+    }
+
+    type Change = fn(&mut TablesFingerprint, &mut DatabaseInventory);
+
+    #[test]
+    fn every_change_of_a_database_is_named() {
+        let cases: [(Change, &str); 6] = [
+            (
+                |t, _| t.tables.get_mut("public.users").unwrap().rows = 3,
+                "table public.users",
+            ),
+            (
+                |t, _| t.tables.get_mut("public.users").unwrap().hash = "ab".into(),
+                "table public.users",
+            ),
+            (|t, _| t.tables.clear(), "table public.users"),
+            (|t, _| t.objects.clear(), "number of objects of kind index"),
+            (|_, i| i.objects.clear(), "index public.i"),
+            (|_, i| i.sequences.clear(), "sequence public.s"),
+        ];
+        for (change, subject) in cases {
+            let found = compare(&database(|_, _| ()), &database(change), ALL);
+            assert_eq!(found.len(), 1, "{subject}: {found:?}");
+            assert_eq!(found[0].subject, subject);
+        }
+    }
+
+    fn tree(change: impl FnOnce(&mut FileEntry)) -> Proof {
+        let mut file = FileEntry {
+            path: "a".into(),
+            kind: FileKind::File,
+            mode: 0o644,
+            uid: 1,
+            gid: 2,
+            mtime: 3,
+            bytes: 4,
+            hash: "h".into(),
+            link: None,
+            xattrs: None,
+        };
+        change(&mut file);
+        Proof {
+            fingerprint: Fingerprint::Files(FilesFingerprint::default()),
+            inventory: Inventory::Files {
+                entries: vec![file],
+            },
+        }
+    }
+
+    #[test]
+    fn every_change_of_a_file_is_named_and_ownership_can_be_left_out() {
+        let cases: [(fn(&mut FileEntry), &str); 7] = [
+            (|f| f.hash = "i".into(), "content of file a"),
+            (|f| f.mode = 0o600, "mode of file a"),
+            (|f| f.mtime = 4, "modification time of file a"),
+            (
+                |f| f.xattrs = Some("x".into()),
+                "extended attributes of file a",
+            ),
+            (|f| f.link = Some("b".into()), "target of file a"),
+            (|f| f.uid = 9, "owner of file a"),
+            (|f| f.kind = FileKind::Directory, "type of file a"),
+        ];
+        for (change, subject) in cases {
+            let found = compare(&tree(|_| ()), &tree(change), ALL);
+            assert_eq!(found.len(), 1, "{subject}: {found:?}");
+            assert_eq!(found[0].subject, subject);
+        }
+        let no_owners = Scope { ownership: false };
+        assert_eq!(compare(&tree(|_| ()), &tree(|f| f.uid = 9), no_owners), []);
+    }
 }

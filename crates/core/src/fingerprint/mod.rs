@@ -8,7 +8,7 @@
 mod compare;
 mod rows;
 
-pub use compare::{Difference, compare};
+pub use compare::{Difference, Scope, compare};
 pub use rows::RowSum;
 
 use serde::{Deserialize, Serialize};

@@ -1,0 +1,192 @@
+//! What a manifest and its details say.
+
+use super::PointId;
+use crate::fingerprint::Proof;
+use crate::source::{Consistency, Skipped};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// How much of what a plan names a point holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// Everything.
+    Complete,
+    /// Something was skipped, and is named.
+    Partial,
+    /// Nothing that could be restored.
+    Failed,
+}
+
+impl Outcome {
+    /// The name in JSON and tables.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Outcome::Complete => "complete",
+            Outcome::Partial => "partial",
+            Outcome::Failed => "failed",
+        }
+    }
+}
+
+/// Commits one store's copy of a restore point.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Version of this format: 1.
+    pub schema: u32,
+    /// Which point.
+    pub point: PointId,
+    /// Of which application.
+    pub app: String,
+    /// In which environment.
+    pub environment: String,
+    /// By which plan.
+    pub plan: String,
+    /// On which host.
+    pub host: String,
+    /// Who ran it: the user, and who became it with sudo.
+    pub author: String,
+    /// Why, where someone said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Version of the program.
+    pub lifeboat: String,
+    /// How much of what the plan names it holds.
+    pub outcome: Outcome,
+    /// When the capture began.
+    pub started: Timestamp,
+    /// When the last source was captured.
+    pub finished: Timestamp,
+    /// The store this copy is in.
+    pub store: String,
+    /// Every store that was to receive a copy.
+    pub stores: Vec<String>,
+    /// The sources, in the order they were captured.
+    pub sources: Vec<ManifestSource>,
+    /// What is stored here.
+    pub artifacts: Vec<ManifestArtifact>,
+    /// Where the details are, and their hash.
+    pub details: StoredDetails,
+    /// The newest record of each evidence chain, so that a cut tail shows.
+    pub evidence: BTreeMap<String, Head>,
+    /// Id of the key that signs this.
+    pub signer: String,
+}
+
+/// One source of a point.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ManifestSource {
+    /// Its name in the configuration.
+    pub name: String,
+    /// `files`, `sqlite`, `postgres`, `command`.
+    pub kind: String,
+    /// How much of it is here.
+    pub outcome: Outcome,
+    /// How consistent it is in itself; absent when it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consistency: Option<Consistency>,
+    /// When its capture began.
+    pub started: Timestamp,
+    /// When it ended.
+    pub finished: Timestamp,
+}
+
+/// One stored artifact.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ManifestArtifact {
+    /// Of which source.
+    pub source: String,
+    /// Its name within the source.
+    pub name: String,
+    /// File name extension of the bare stream.
+    pub extension: String,
+    /// Key in this store.
+    pub key: String,
+    /// Stored bytes.
+    pub bytes: u64,
+    /// SHA-256 of the stored bytes, hex.
+    pub sha256: String,
+    /// `gzip`, `zstd` or `none`.
+    pub compress: String,
+    /// `age`, or absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encrypt: Option<String>,
+}
+
+/// Where the details of a point are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredDetails {
+    /// Key in this store.
+    pub key: String,
+    /// Stored bytes.
+    pub bytes: u64,
+    /// SHA-256 of the stored bytes, hex.
+    pub sha256: String,
+    /// `age`, or absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encrypt: Option<String>,
+}
+
+/// The newest record of an evidence chain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// Its number, from 1.
+    pub sequence: u64,
+    /// SHA-256 of its bytes, hex.
+    pub sha256: String,
+}
+
+/// What could tell of the content; sealed to the store's recipients.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Details {
+    /// Version of this format: 1.
+    pub schema: u32,
+    /// Which point.
+    pub point: PointId,
+    /// One for each artifact of the manifest.
+    pub artifacts: Vec<DetailsArtifact>,
+    /// What an operator should know.
+    pub warnings: Vec<String>,
+    /// What failed.
+    pub errors: Vec<String>,
+}
+
+/// What was in one artifact.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DetailsArtifact {
+    /// Of which source.
+    pub source: String,
+    /// Its name within the source.
+    pub name: String,
+    /// Bytes of the bare stream.
+    pub bytes: u64,
+    /// SHA-256 of the bare stream, hex.
+    pub sha256: String,
+    /// What was in it.
+    pub proof: Proof,
+    /// What was left out.
+    pub skipped: Vec<Skipped>,
+    /// Client and server versions.
+    pub tools: BTreeMap<String, String>,
+    /// Answers to the queries of drill checks, taken at the consistency point.
+    pub answers: BTreeMap<String, String>,
+    /// Absolute paths a `files` source was told to take, or that of a `sqlite` database.
+    pub roots: Vec<String>,
+}
+
+impl Manifest {
+    /// Bytes stored here for this point's artifacts.
+    pub fn stored_bytes(&self) -> u64 {
+        self.artifacts.iter().map(|a| a.bytes).sum()
+    }
+}
+
+impl Details {
+    /// What was in one artifact.
+    pub fn artifact(&self, source: &str, name: &str) -> Option<&DetailsArtifact> {
+        self.artifacts
+            .iter()
+            .find(|a| a.source == source && a.name == name)
+    }
+}

@@ -1,0 +1,198 @@
+//! How a POINT on the command line, or in a drill, names a restore point. Pure.
+
+use super::PointId;
+use crate::config::Span;
+use crate::error::{Code, Error, Result};
+use jiff::Timestamp;
+
+/// A parsed POINT.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Selector {
+    /// An id, or the beginning of one.
+    Prefix(String),
+    /// The newest.
+    Latest,
+    /// The newest of a plan.
+    LatestOf(String),
+    /// The newest begun before a time.
+    Before(Timestamp),
+    /// Any, aged between two spans.
+    Random(Span, Span),
+}
+
+/// What is known of a point when one is chosen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// Its id.
+    pub point: PointId,
+    /// Its plan.
+    pub plan: String,
+}
+
+impl Selector {
+    /// Parses an id, a prefix of one, `latest`, `latest:PLAN`, `before:TIME`, `random` or
+    /// `random:14d..21d`.
+    pub fn parse(text: &str) -> Result<Self> {
+        let wrong = |cause: String| {
+            Error::new(Code::Usage, format!("{text:?} names no restore point"))
+                .cause(cause)
+                .hint("write an id or its beginning, latest, latest:PLAN, before:2026-11-20T06:00:00Z, random or random:14d..21d")
+        };
+        match text.split_once(':') {
+            None if text == "latest" => Ok(Selector::Latest),
+            None if text == "random" => Ok(Selector::Random(
+                Span { seconds: 0 },
+                Span { seconds: u64::MAX },
+            )),
+            Some(("latest", plan)) if !plan.is_empty() => Ok(Selector::LatestOf(plan.to_owned())),
+            Some(("before", time)) => parse_time(time).map(Selector::Before).map_err(wrong),
+            Some(("random", range)) => {
+                let (young, old) = range
+                    .split_once("..")
+                    .ok_or_else(|| wrong("a range is two lengths of time, as 14d..21d".into()))?;
+                let (young, old): (Span, Span) =
+                    (young.parse().map_err(wrong)?, old.parse().map_err(wrong)?);
+                if young > old {
+                    return Err(wrong(
+                        "the first length of time is longer than the second".into(),
+                    ));
+                }
+                Ok(Selector::Random(young, old))
+            }
+            None if !text.is_empty()
+                && text
+                    .bytes()
+                    .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f' | b'T' | b'Z' | b'-')) =>
+            {
+                Ok(Selector::Prefix(text.to_owned()))
+            }
+            _ => Err(wrong(String::new())),
+        }
+    }
+
+    /// Chooses among `candidates` (of any order). `random` is any number.
+    pub fn choose(&self, candidates: &[Candidate], now: Timestamp, random: u64) -> Result<PointId> {
+        let mut points: Vec<&Candidate> = candidates.iter().collect();
+        points.sort_by(|a, b| a.point.cmp(&b.point));
+        points.dedup_by(|a, b| a.point == b.point);
+        let age = |c: &&Candidate| {
+            u64::try_from(now.as_second() - c.point.time().as_second()).unwrap_or(0)
+        };
+        match self {
+            Selector::Latest => points.retain(|_| true),
+            Selector::LatestOf(plan) => points.retain(|c| &c.plan == plan),
+            Selector::Before(time) => points.retain(|c| c.point.time() < *time),
+            Selector::Random(young, old) => {
+                points.retain(|c| (young.seconds..=old.seconds).contains(&age(c)));
+                let count = u64::try_from(points.len()).unwrap_or(1).max(1);
+                let index = usize::try_from(random % count).unwrap_or(0);
+                points = points.get(index).copied().into_iter().collect();
+            }
+            Selector::Prefix(prefix) => {
+                points.retain(|c| c.point.as_str().starts_with(prefix.as_str()));
+                if points.len() > 1 {
+                    let ids: Vec<_> = points.iter().take(5).map(|c| c.point.as_str()).collect();
+                    let message = format!("{prefix} begins {} restore points", points.len());
+                    return Err(Error::new(Code::PointAmbiguous, message)
+                        .cause(ids.join(", "))
+                        .hint("give more of the id"));
+                }
+            }
+        }
+        points
+            .last()
+            .map(|c| c.point.clone())
+            .ok_or_else(|| self.none(candidates.len()))
+    }
+
+    fn none(&self, known: usize) -> Error {
+        let what = match self {
+            Selector::Latest => "there is no restore point yet".to_owned(),
+            Selector::LatestOf(plan) => format!("there is no restore point of plan {plan}"),
+            Selector::Before(time) => format!("there is no restore point before {time}"),
+            Selector::Random(young, old) if old.seconds == u64::MAX => {
+                format!("there is no restore point older than {young}")
+            }
+            Selector::Random(young, old) => format!("no restore point is aged {young} to {old}"),
+            Selector::Prefix(prefix) => format!("no restore point begins with {prefix}"),
+        };
+        let hint = if known == 0 {
+            "run `lifeboat backup`, or `lifeboat points --rescan` if the stores hold some"
+        } else {
+            "run `lifeboat points` to see what there is"
+        };
+        Error::new(Code::PointUnknown, what).hint(hint)
+    }
+}
+
+/// A time: RFC 3339, or a date, which is midnight UTC.
+fn parse_time(text: &str) -> std::result::Result<Timestamp, String> {
+    if let Ok(time) = text.parse::<Timestamp>() {
+        return Ok(time);
+    }
+    let date: jiff::civil::Date = text.parse().map_err(|_| {
+        format!("{text:?} is no time; write it as 2026-11-20 or 2026-11-20T06:00:00Z")
+    })?;
+    date.to_zoned(jiff::tz::TimeZone::UTC)
+        .map(|z| z.timestamp())
+        .map_err(|e| e.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn candidates() -> Vec<Candidate> {
+        [
+            ("20261101T000000Z-aaaa", "daily"),
+            ("20261110T000000Z-bbbb", "hourly"),
+            ("20261119T000000Z-cccc", "daily"),
+            ("20261110T000000Z-bbbb", "hourly"),
+        ]
+        .map(|(id, plan)| Candidate {
+            point: PointId::parse(id).unwrap(),
+            plan: plan.into(),
+        })
+        .to_vec()
+    }
+
+    fn choose(text: &str) -> Result<String> {
+        let now = "2026-11-20T00:00:00Z".parse().unwrap();
+        Ok(Selector::parse(text)?
+            .choose(&candidates(), now, 7)?
+            .as_str()[15..]
+            .to_owned())
+    }
+
+    #[test]
+    fn each_form_chooses_what_it_says() {
+        for (text, expected) in [
+            ("latest", "Z-cccc"),
+            ("latest:hourly", "Z-bbbb"),
+            ("before:2026-11-19", "Z-bbbb"),
+            ("before:2026-11-10T00:00:00Z", "Z-aaaa"),
+            ("20261110", "Z-bbbb"),
+            ("random:15d..30d", "Z-aaaa"),
+            ("random:9d..11d", "Z-bbbb"),
+        ] {
+            assert_eq!(choose(text).unwrap(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_fits_nothing_or_too_much_is_an_error_that_says_so() {
+        for (text, code) in [
+            ("2026", Code::PointAmbiguous),
+            ("2027", Code::PointUnknown),
+            ("latest:weekly", Code::PointUnknown),
+            ("random:3d..4d", Code::PointUnknown),
+            ("random:4d..3d", Code::Usage),
+            ("before:yesterday", Code::Usage),
+            ("", Code::Usage),
+            ("../x", Code::Usage),
+        ] {
+            assert_eq!(choose(text).unwrap_err().code, code, "{text}");
+        }
+        assert!(choose("random").is_ok());
+    }
+}
