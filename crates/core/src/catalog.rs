@@ -1,1 +1,225 @@
-//! To be written.
+//! The index of what the stores hold: a cache in SQLite that can be deleted at any time.
+//!
+//! Rows are keyed by a store's location, so that a configuration that gives a name to another
+//! place does not show the old one's points. A catalog that cannot be read is made anew.
+
+use crate::context::{Context, OpenStore};
+use crate::error::{Code, Error, Result};
+use crate::point::copies::{self, PointCopy};
+use crate::point::{Details, PointId};
+use rusqlite::{Connection, OptionalExtension, params};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+
+const SCHEMA: &str = "
+    CREATE TABLE IF NOT EXISTS manifest (
+        location TEXT NOT NULL, point TEXT NOT NULL, bytes BLOB NOT NULL, signature TEXT,
+        PRIMARY KEY (location, point));
+    CREATE TABLE IF NOT EXISTS details (point TEXT PRIMARY KEY, json BLOB NOT NULL);
+    CREATE TABLE IF NOT EXISTS evidence (
+        signer TEXT NOT NULL, sequence INTEGER NOT NULL, key TEXT NOT NULL,
+        bytes BLOB NOT NULL, signature TEXT NOT NULL, PRIMARY KEY (signer, sequence));
+    PRAGMA user_version = 1;";
+
+/// The index of what the stores hold.
+pub struct Catalog {
+    connection: Mutex<Connection>,
+    path: PathBuf,
+}
+
+/// One stored evidence record, as bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredRecord {
+    /// Directory name of its signer in a store.
+    pub signer: String,
+    /// Its number in the chain, from 1.
+    pub sequence: u64,
+    /// Its key in every store.
+    pub key: String,
+    /// Its exact bytes.
+    pub bytes: Vec<u8>,
+    /// The signature beside it.
+    pub signature: String,
+}
+
+impl Catalog {
+    /// Opens the catalog, or makes it; one that is damaged is replaced by an empty one.
+    pub fn open(path: &Path) -> Result<Self> {
+        let connection = match connect(path) {
+            Ok(connection) => connection,
+            Err(error) if is_damage(&error) => {
+                for suffix in ["", "-wal", "-shm"] {
+                    let mut name = path.as_os_str().to_owned();
+                    name.push(suffix);
+                    let _ = std::fs::remove_file(PathBuf::from(name));
+                }
+                connect(path).map_err(|e| failed(path, &e))?
+            }
+            Err(error) => return Err(failed(path, &error)),
+        };
+        Ok(Catalog { connection: Mutex::new(connection), path: path.to_owned() })
+    }
+
+    fn connection(&self) -> Result<MutexGuard<'_, Connection>> {
+        // A poisoned lock means that another thread panicked between two statements: the cache is
+        // whole all the same.
+        Ok(self.connection.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
+    fn run<T>(&self, work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>) -> Result<T> {
+        work(&mut *self.connection()?).map_err(|error| failed(&self.path, &error))
+    }
+
+    /// Forgets everything.
+    pub fn clear(&self) -> Result<()> {
+        self.run(|c| c.execute_batch("DELETE FROM manifest; DELETE FROM details; DELETE FROM evidence;"))
+    }
+
+    /// Notes a copy of a point.
+    pub fn note(&self, location: &str, copy: &PointCopy) -> Result<()> {
+        self.run(|c| {
+            c.execute(
+                "INSERT OR REPLACE INTO manifest VALUES (?1, ?2, ?3, ?4)",
+                params![location, copy.manifest.point.as_str(), copy.bytes, copy.signature],
+            )
+        })?;
+        Ok(())
+    }
+
+    /// Notes the details of a point, so that a host that cannot decrypt its own backups can still
+    /// show what it captured.
+    pub fn note_details(&self, details: &Details) -> Result<()> {
+        let json = copies::to_json(details)?;
+        self.run(|c| {
+            c.execute(
+                "INSERT OR REPLACE INTO details VALUES (?1, ?2)",
+                params![details.point.as_str(), json],
+            )
+        })?;
+        Ok(())
+    }
+
+    /// The details of a point, if they were noted here.
+    pub fn details(&self, point: &PointId) -> Result<Option<Details>> {
+        let json: Option<Vec<u8>> = self.run(|c| {
+            c.query_row("SELECT json FROM details WHERE point = ?1", [point.as_str()], |r| r.get(0))
+                .optional()
+        })?;
+        Ok(json.and_then(|json| serde_json::from_slice(&json).ok()))
+    }
+
+    /// The copies noted of a store, by ascending point.
+    pub fn copies(&self, location: &str) -> Result<Vec<PointCopy>> {
+        let rows: Vec<(String, Vec<u8>, Option<String>)> = self.run(|c| {
+            c.prepare("SELECT point, bytes, signature FROM manifest WHERE location = ?1 ORDER BY point")?
+                .query_map([location], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?
+                .collect()
+        })?;
+        Ok(rows
+            .into_iter()
+            .filter_map(|(point, bytes, signature)| {
+                copies::parse(location, &PointId::parse(&point)?, bytes, signature).ok()
+            })
+            .collect())
+    }
+
+    /// Brings the notes of a store up to date: one list call, and a read for each manifest that is
+    /// new. Returns its copies, and errors of manifests that could not be read.
+    pub fn sync(&self, store: &OpenStore) -> Result<(Vec<PointCopy>, Vec<Error>)> {
+        let location = store.store.location();
+        let held: BTreeSet<PointId> = copies::list(store)?.into_iter().collect();
+        let noted: BTreeSet<PointId> =
+            self.copies(&location)?.into_iter().map(|c| c.manifest.point).collect();
+        for gone in noted.difference(&held) {
+            self.run(|c| {
+                c.execute(
+                    "DELETE FROM manifest WHERE location = ?1 AND point = ?2",
+                    params![location, gone.as_str()],
+                )
+            })?;
+        }
+        let mut errors = Vec::new();
+        for new in held.difference(&noted) {
+            match copies::read(store, new) {
+                Ok(copy) => self.note(&location, &copy)?,
+                Err(error) => errors.push(error),
+            }
+        }
+        Ok((self.copies(&location)?, errors))
+    }
+
+    /// Notes an evidence record.
+    pub fn note_record(&self, record: &StoredRecord) -> Result<()> {
+        let sequence = i64::try_from(record.sequence).unwrap_or(i64::MAX);
+        self.run(|c| {
+            c.execute(
+                "INSERT OR REPLACE INTO evidence VALUES (?1, ?2, ?3, ?4, ?5)",
+                params![record.signer, sequence, record.key, record.bytes, record.signature],
+            )
+        })?;
+        Ok(())
+    }
+
+    /// Every record noted, by signer and number.
+    pub fn records(&self) -> Result<Vec<StoredRecord>> {
+        self.run(|c| {
+            c.prepare("SELECT signer, sequence, key, bytes, signature FROM evidence ORDER BY 1, 2")?
+                .query_map([], |r| {
+                    Ok(StoredRecord {
+                        signer: r.get(0)?,
+                        sequence: u64::try_from(r.get::<_, i64>(1)?).unwrap_or(0),
+                        key: r.get(2)?,
+                        bytes: r.get(3)?,
+                        signature: r.get(4)?,
+                    })
+                })?
+                .collect()
+        })
+    }
+}
+
+/// Every copy of this application's points, of every store that answers; and what went wrong.
+///
+/// A store that cannot be reached contributes what was noted of it before, and an error.
+pub fn survey(context: &Context, rescan: bool) -> Result<(Vec<(String, PointCopy)>, Vec<Error>)> {
+    if rescan {
+        context.catalog.clear()?;
+    }
+    let (mut found, mut errors) = (Vec::new(), Vec::new());
+    for name in context.config.store.keys() {
+        let answer = context.store(name).and_then(|store| context.catalog.sync(&store));
+        match answer {
+            Ok((copies, problems)) => {
+                errors.extend(problems);
+                found.extend(copies.into_iter().map(|copy| (name.clone(), copy)));
+            }
+            Err(error) => errors.push(error),
+        }
+    }
+    let app = &context.config.app;
+    found.retain(|(_, c)| c.manifest.app == app.name && c.manifest.environment == app.environment);
+    Ok((found, errors))
+}
+
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(Duration::from_secs(30))?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.execute_batch(SCHEMA)?;
+    Ok(connection)
+}
+
+fn is_damage(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt)
+    )
+}
+
+fn failed(path: &Path, error: &rusqlite::Error) -> Error {
+    Error::new(Code::State, format!("the catalog cannot be used: {}", path.display()))
+        .cause(error)
+        .hint("check the disk and the permissions; the catalog may be deleted, it is rebuilt from the stores")
+}

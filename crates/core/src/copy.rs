@@ -1,1 +1,184 @@
-//! To be written.
+//! Gives a store the copies of points that it lacks.
+//!
+//! Objects travel as they are when both stores seal alike; otherwise they are opened and sealed
+//! anew, which needs the decryption key of the store they come from.
+
+use crate::archive::{KeyFields, KeyTemplate, Tally, TapReader};
+use crate::backup::{commit_copy, free_key};
+use crate::catalog;
+use crate::context::{Context, OpenStore};
+use crate::error::{Code, Error, Result};
+use crate::point::{ManifestArtifact, PointId, Selector};
+use crate::restore::fetch::{self, Fetched};
+use lifeboat_store::PutOptions;
+use serde::Serialize;
+use std::io::{self, Read};
+
+/// One point that was copied.
+#[derive(Debug, Clone, Serialize)]
+pub struct Copied {
+    /// Which.
+    pub point: PointId,
+    /// Bytes put into the receiving store.
+    pub bytes: u64,
+}
+
+/// Copies one point, or every one that `to` should have and lacks. A point that `to` already holds
+/// whole is left alone; one whose objects there are missing or damaged is copied again.
+pub fn run(
+    context: &Context,
+    selector: Option<&Selector>,
+    from: Option<&str>,
+    to: &str,
+) -> Result<Vec<Copied>> {
+    let target = context.store(to)?;
+    let (found, _) = catalog::survey(context, false)?;
+    let points: Vec<PointId> = match selector {
+        Some(selector) => vec![fetch::choose(context, selector, &[], from)?],
+        None => {
+            let missing = crate::backup::missing_copies(&found);
+            missing.into_iter().filter(|(_, m)| m.iter().any(|s| s == to)).map(|(p, _)| p).collect()
+        }
+    };
+    let mut copied = Vec::new();
+    for point in points {
+        let from = match from {
+            Some(from) => from.to_owned(),
+            None => other_holder(&found, &point, to)?,
+        };
+        if from == to {
+            return Err(Error::new(Code::Usage, "the two stores are the same one")
+                .hint("name two stores: --from STORE --to STORE"));
+        }
+        let fetched = fetch::fetch(context, &point, Some(&from))?;
+        if let Some(bytes) = copy_point(context, &fetched, &target)? {
+            copied.push(Copied { point, bytes });
+        }
+    }
+    Ok(copied)
+}
+
+fn other_holder(
+    found: &[(String, crate::point::copies::PointCopy)],
+    point: &PointId,
+    to: &str,
+) -> Result<String> {
+    let holder = found.iter().find(|(name, c)| &c.manifest.point == point && name != to);
+    holder.map(|(name, _)| name.clone()).ok_or_else(|| {
+        Error::new(Code::ObjectMissing, format!("no other store holds a copy of {point}"))
+    })
+}
+
+/// Copies every object, then commits. `None` when the target already holds the point whole.
+fn copy_point(context: &Context, fetched: &Fetched, target: &OpenStore) -> Result<Option<u64>> {
+    let manifest = &fetched.copy.manifest;
+    let details = fetched.details.clone().map_err(|error| {
+        error.hint("copying needs the decryption key of the store the copy comes from")
+    })?;
+    if holds_whole(context, target, &manifest.point) {
+        return Ok(None);
+    }
+    let mut named = None;
+    let (mut artifacts, mut bytes) = (Vec::new(), 0);
+    for artifact in &manifest.artifacts {
+        let what = format!("copy {} to {}", artifact.key, target.name);
+        context.observer.step(&what, Some(artifact.bytes));
+        let fields = KeyFields {
+            app: manifest.app.clone(),
+            environment: manifest.environment.clone(),
+            plan: manifest.plan.clone(),
+            source: artifact.source.clone(),
+            artifact: artifact.name.clone(),
+            host: manifest.host.clone(),
+            time: manifest.point.time(),
+            point: manifest.point.to_string(),
+        };
+        let source = context.config.source.get(&artifact.source);
+        let template = source.and_then(|s| s.key.as_ref()).unwrap_or(&target.config.key);
+        let stem = KeyTemplate::parse(template)?.render(&fields)?;
+        let suffix = format!(".{}{}", artifact.extension, target.sealing.suffix());
+        let (key, _) = free_key(target, &mut named, &artifacts, &stem, &suffix, &manifest.point)?;
+        let tally = copy_artifact(context, fetched, artifact, target, &key)?;
+        bytes += tally.bytes;
+        artifacts.push(ManifestArtifact {
+            key,
+            bytes: tally.bytes,
+            sha256: tally.sha256,
+            compress: target.sealing.compress_name().to_owned(),
+            encrypt: target.sealing.encrypt_name().map(str::to_owned),
+            ..artifact.clone()
+        });
+    }
+    let mut copy = manifest.clone();
+    copy.store = target.name.clone();
+    copy.artifacts = artifacts;
+    copy.signer = context.signer.id().to_owned();
+    copy.evidence = crate::evidence::heads(context, std::slice::from_ref(target));
+    commit_copy(context, target, copy, &details)?;
+    Ok(Some(bytes))
+}
+
+/// Whether every object of the point is in `target` with the size its manifest says.
+fn holds_whole(context: &Context, target: &OpenStore, point: &PointId) -> bool {
+    let Ok(copy) = crate::point::copies::read(target, point) else { return false };
+    if copy.check_trust(context).is_err() {
+        return false;
+    }
+    let which = crate::verify::Which::One(Selector::Prefix(point.to_string()));
+    crate::verify::run(context, &which, Some(&target.name))
+        .is_ok_and(|v| v.iter().all(|p| p.outcome == crate::verify::Soundness::Intact))
+}
+
+fn copy_artifact(
+    context: &Context,
+    fetched: &Fetched,
+    artifact: &ManifestArtifact,
+    target: &OpenStore,
+    key: &str,
+) -> Result<Tally> {
+    let alike = fetched.store.sealing == target.sealing
+        && artifact.compress == target.sealing.compress_name()
+        && artifact.encrypt.as_deref() == target.sealing.encrypt_name();
+    let options = PutOptions { if_absent: false, bytes_hint: Some(artifact.bytes) };
+    if alike {
+        let stored = fetch::open_stored(fetched, artifact)?;
+        let mut body = Counted { inner: TapReader::new(stored), context };
+        target.store.put(key, &mut body, &options)?;
+        return Ok(body.inner.finish().1);
+    }
+    let mut plain = fetch::open_artifact(fetched, artifact)?;
+    reseal(context, &mut plain, target, key, &options)
+}
+
+/// Seals a bare stream for `target` and puts it. The upload runs on a thread of its own.
+fn reseal(
+    context: &Context,
+    plain: &mut (dyn Read + Send),
+    target: &OpenStore,
+    key: &str,
+    options: &PutOptions,
+) -> Result<Tally> {
+    let destination =
+        crate::backup::Destination { store: target.clone(), key: key.to_owned(), options: options.clone() };
+    let (sent, delivered) = crate::backup::send(vec![destination], &context.observer, |output| {
+        io::copy(plain, output)
+            .map_err(|e| Error::from_io(Code::Store, format!("{key} cannot be copied"), e))
+    });
+    sent?;
+    let none = || Error::new(Code::Store, format!("store {} gave no answer", target.name));
+    delivered.into_iter().next().ok_or_else(none)?.result
+}
+
+/// Tells of progress as bytes pass.
+struct Counted<'a, R> {
+    inner: TapReader<R>,
+    context: &'a Context,
+}
+
+impl<R: Read> Read for Counted<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.context.observer.advance(count as u64);
+        Ok(count)
+    }
+}

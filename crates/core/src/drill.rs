@@ -1,1 +1,270 @@
-//! To be written.
+//! Rehearses a restore: brings points back into throwaway targets by the same path as a real
+//! restore, compares, asks the configured checks, and adds a signed record to the evidence.
+//!
+//! It contains no restoring and no comparing code of its own. The throwaway targets are gone
+//! afterwards, whatever happened; those of a run that was killed go with the next one.
+
+use crate::backup::{author, host};
+use crate::config::{CheckConfig, DrillConfig, Span};
+use crate::context::Context;
+use crate::error::{Code, Error, Result};
+use crate::evidence::{self, Activity, Appended, ProvedPoint, Record, Verdict};
+use crate::point::{Outcome, PointId, Selector};
+use crate::probe::{CheckOutcome, CheckResult};
+use crate::restore::checks::{self, Checked};
+use crate::restore::fetch::{self, Fetched};
+use crate::restore::{DatabaseTarget, Restored, ScratchServers, Stopwatch, bring_back};
+use crate::scratch;
+use crate::verify::manifest_sha256;
+use std::time::Instant;
+
+/// What a drill is asked.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Which drill of the configuration; the only one when absent.
+    pub drill: Option<String>,
+    /// Another point than the configured one.
+    pub point: Option<String>,
+    /// Another store than the configured one.
+    pub store: Option<String>,
+}
+
+/// What a drill found.
+#[derive(Debug)]
+pub struct Report {
+    /// The signed record, and where it is.
+    pub evidence: Appended,
+    /// What an operator should know.
+    pub warnings: Vec<String>,
+}
+
+/// The drill of that name, or the only one; without any, one that proves the only plan.
+pub fn choose_drill(context: &Context, name: Option<&str>) -> Result<(String, DrillConfig)> {
+    let drills = &context.config.drill;
+    let known = || drills.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+    match (name, drills.len()) {
+        (Some(name), _) => {
+            let drill = drills.get(name).ok_or_else(|| {
+                Error::new(Code::Usage, format!("there is no drill named {name}"))
+                    .hint(format!("the configuration has: {}", known()))
+            })?;
+            Ok((name.to_owned(), drill.clone()))
+        }
+        (None, 0) => {
+            let drill = DrillConfig {
+                schedule: None,
+                plans: context.config.plan.keys().cloned().collect(),
+                store: None,
+                point: "latest".into(),
+                max_age: None,
+                checks: vec![],
+            };
+            Ok(("all".into(), drill))
+        }
+        (None, 1) => drills
+            .first_key_value()
+            .map(|(name, drill)| (name.clone(), drill.clone()))
+            .ok_or_else(|| Error::new(Code::Configuration, "no drill")),
+        (None, _) => Err(Error::new(Code::Usage, "there are several drills and none was named")
+            .hint(format!("name one: lifeboat drill DRILL, with DRILL one of: {}", known()))),
+    }
+}
+
+/// Runs a drill. An `Err` means that it could not begin; everything later is in the record.
+pub fn run(context: &Context, options: &Options) -> Result<Report> {
+    let (name, mut config) = choose_drill(context, options.drill.as_deref())?;
+    if let Some(point) = &options.point {
+        config.point.clone_from(point);
+    }
+    if options.store.is_some() {
+        config.store.clone_from(&options.store);
+    }
+    if let Some(store) = &config.store {
+        context.store(store)?;
+    }
+    scratch::sweep(&context.scratch())?;
+    let points = choose_points(context, &config)?;
+    let begun = Instant::now();
+    let started = context.clock.now();
+    let mut rehearsal = Rehearsal {
+        context,
+        watch: Stopwatch::default(),
+        checks: vec![],
+        limits: vec![],
+        warnings: vec![],
+        proved: vec![],
+        unverifiable: false,
+        uncompared: false,
+    };
+    rehearsal.run(&config, &points)?;
+    let oldest = points.iter().map(|(p, _)| p.time().as_second()).min();
+    let outcome = rehearsal.verdict();
+    let rto = (begun.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
+    let seconds = |span: Option<Span>| span.map(|s| s.seconds);
+    let draft = Record {
+        schema: 1,
+        id: PointId::new(&context.clock),
+        sequence: 0,
+        previous: None,
+        signer: String::new(),
+        activity: Activity::Drill,
+        app: context.config.app.name.clone(),
+        environment: context.config.app.environment.clone(),
+        owner: context.config.app.owner.clone(),
+        author: author(),
+        host: host(),
+        lifeboat: env!("CARGO_PKG_VERSION").to_owned(),
+        drill: Some(name),
+        reason: None,
+        target: None,
+        points: rehearsal.proved,
+        started,
+        finished: context.clock.now(),
+        outcome,
+        checks: rehearsal.checks,
+        limits: rehearsal.limits,
+        phases: rehearsal.watch.phases,
+        rto_seconds: rto,
+        rpo_seconds: oldest.map_or(0.0, |o| (started.as_second() - o).max(0) as f64),
+        rto_target_seconds: seconds(context.config.app.rto),
+        rpo_target_seconds: seconds(context.config.app.rpo),
+    };
+    Ok(Report { evidence: evidence::append(context, draft)?, warnings: rehearsal.warnings })
+}
+
+/// The point of each plan, and the store whose copy is proved.
+fn choose_points(context: &Context, config: &DrillConfig) -> Result<Vec<(PointId, Option<String>)>> {
+    let selector = Selector::parse(&config.point)?;
+    let mut points = Vec::new();
+    // A point that is named is one point of one plan; anything else is looked for in each plan.
+    if matches!(selector, Selector::Prefix(_) | Selector::LatestOf(_)) {
+        let point = fetch::choose(context, &selector, &config.plans, config.store.as_deref())?;
+        return Ok(vec![(point, config.store.clone())]);
+    }
+    for plan in &config.plans {
+        let first = context.config.plan.get(plan).and_then(|p| p.stores.first().cloned());
+        let store = config.store.clone().or(first);
+        let only = std::slice::from_ref(plan);
+        points.push((fetch::choose(context, &selector, only, store.as_deref())?, store));
+    }
+    Ok(points)
+}
+
+/// A drill under way.
+struct Rehearsal<'a> {
+    context: &'a Context,
+    watch: Stopwatch,
+    checks: Vec<CheckResult>,
+    limits: Vec<String>,
+    warnings: Vec<String>,
+    proved: Vec<ProvedPoint>,
+    /// Something cannot be done on this host.
+    unverifiable: bool,
+    /// Something came back whose content could not be compared.
+    uncompared: bool,
+}
+
+impl Rehearsal<'_> {
+    fn run(&mut self, config: &DrillConfig, points: &[(PointId, Option<String>)]) -> Result<()> {
+        let base = scratch::Directory::create(&self.context.scratch(), "drill")?;
+        let mut servers = ScratchServers::new(&self.context.scratch());
+        let mut restored = Vec::new();
+        let mut fetched_points = Vec::new();
+        for (point, store) in points {
+            let context = self.context;
+            let what = format!("fetch {point}");
+            let fetched = self.watch.time(what, || fetch::fetch(context, point, store.as_deref()));
+            match fetched {
+                Ok(fetched) => {
+                    restored.extend(self.bring_back_all(&fetched, base.path(), &mut servers));
+                    fetched_points.push(fetched);
+                }
+                Err(error) => self.failed(format!("point {point}"), "a whole, signed copy", &error, false),
+            }
+        }
+        let checked = Checked { context: self.context, restored: &restored, points: &fetched_points, directory: base.path() };
+        let context = self.context;
+        let results = self.watch.time("checks", || {
+            config.checks.iter().map(|check: &CheckConfig| {
+                context.observer.step(&checks::name(check), None);
+                checks::run(&checked, check)
+            }).collect::<Vec<_>>()
+        });
+        self.checks.extend(results);
+        Ok(())
+    }
+
+    fn bring_back_all(
+        &mut self,
+        fetched: &Fetched,
+        base: &std::path::Path,
+        servers: &mut ScratchServers,
+    ) -> Vec<Restored> {
+        let manifest = &fetched.copy.manifest;
+        let mut all = Vec::new();
+        if let Err(error) = &fetched.details {
+            self.limits.push(format!("{}: its details cannot be read: {error}", manifest.point));
+            self.uncompared = true;
+            if error.code != Code::Decryption {
+                self.failed(format!("details of {}", manifest.point), "as the manifest says", error, false);
+            }
+        }
+        for source in &manifest.sources {
+            let name = format!("{}: content", source.name);
+            if source.outcome == Outcome::Failed {
+                let error = Error::new(Code::SourceFailed, "its capture failed: it is not in this point");
+                self.failed(name, "captured", &error, false);
+                continue;
+            }
+            let mut target = DatabaseTarget::Scratch(servers);
+            match bring_back(self.context, fetched, source, base, &mut target, &mut self.watch) {
+                Ok(restored) => {
+                    self.note(name, &restored);
+                    all.push(restored);
+                }
+                Err(error) => {
+                    let no_key = error.code == Code::Decryption && fetched.store.config.decrypt.is_none();
+                    let here = error.code == Code::ToolMissing || no_key;
+                    self.failed(name, "restored and equal to what was captured", &error, here);
+                }
+            }
+        }
+        self.proved.push(ProvedPoint {
+            point: manifest.point.clone(),
+            plan: manifest.plan.clone(),
+            store: fetched.store.name.clone(),
+            manifest_sha256: manifest_sha256(&fetched.copy),
+            sources: all.iter().map(|r: &Restored| r.source.clone()).collect(),
+        });
+        all
+    }
+
+    fn failed(&mut self, name: String, expected: &str, error: &Error, not_here: bool) {
+        self.unverifiable |= not_here;
+        let outcome = if not_here { CheckOutcome::Unknown } else { CheckOutcome::Failed };
+        self.context.observer.warn(&format!("{name}: {error}"));
+        self.checks.push(CheckResult { name, expected: expected.to_owned(), observed: error.to_string(), outcome });
+    }
+
+    fn note(&mut self, name: String, restored: &Restored) {
+        let prefixed = |text: &String| format!("source {}: {text}", restored.source);
+        self.limits.extend(restored.limits.iter().map(prefixed));
+        self.warnings.extend(restored.warnings.iter().map(prefixed));
+        match &restored.differences {
+            Some(differences) => self.checks.push(checks::content(name, &restored.summary, differences)),
+            None => self.uncompared = true,
+        }
+    }
+
+    fn verdict(&self) -> Verdict {
+        if self.checks.iter().any(|c| c.outcome == CheckOutcome::Failed) || self.checks.is_empty() && !self.uncompared {
+            Verdict::Failed
+        } else if self.unverifiable || self.checks.iter().any(|c| c.outcome == CheckOutcome::Unknown) {
+            Verdict::Unverifiable
+        } else if self.uncompared {
+            Verdict::Restored
+        } else {
+            Verdict::Verified
+        }
+    }
+}

@@ -1,1 +1,226 @@
-//! To be written.
+//! Re-reads what is stored and compares it with the manifests. Nothing is decrypted: a host that
+//! can only write can still verify.
+
+use crate::archive::TapReader;
+use crate::backup;
+use crate::catalog;
+use crate::context::{Context, OpenStore};
+use crate::digest::sha256_hex;
+use crate::error::{Code, Error, Result};
+use crate::point::copies::PointCopy;
+use crate::point::{PointId, Selector, manifest_key};
+use crate::restore::fetch;
+use serde::Serialize;
+use std::collections::BTreeSet;
+use std::io::Read;
+
+/// Which points are verified.
+#[derive(Debug, Clone)]
+pub enum Which {
+    /// One.
+    One(Selector),
+    /// The newest of each plan.
+    Newest,
+    /// Every one.
+    All,
+    /// So many percent of them, at random, at least one.
+    Sample(u8),
+}
+
+/// What became of an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Soundness {
+    /// As the manifest says.
+    Intact,
+    /// Not there.
+    Missing,
+    /// There, and not what the manifest says.
+    Damaged,
+}
+
+impl Soundness {
+    /// The name in JSON and tables.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Soundness::Intact => "intact",
+            Soundness::Missing => "missing",
+            Soundness::Damaged => "damaged",
+        }
+    }
+}
+
+/// One object that was read again.
+#[derive(Debug, Clone, Serialize)]
+pub struct VerifiedObject {
+    /// In which store.
+    pub store: String,
+    /// Under which key.
+    pub key: String,
+    /// What became of it.
+    pub outcome: Soundness,
+    /// What is wrong, if something is.
+    pub detail: Option<String>,
+}
+
+/// One point that was verified.
+#[derive(Debug, Clone, Serialize)]
+pub struct VerifiedPoint {
+    /// Which.
+    pub point: PointId,
+    /// The worst of its objects.
+    pub outcome: Soundness,
+    /// Each object, by store.
+    pub objects: Vec<VerifiedObject>,
+}
+
+/// Verifies every copy of the chosen points, in `store` or in all.
+pub fn run(context: &Context, which: &Which, store: Option<&str>) -> Result<Vec<VerifiedPoint>> {
+    if let Some(name) = store {
+        context.store(name)?;
+    }
+    let (found, errors) = catalog::survey(context, false)?;
+    let points = choose(context, which, store, &found)?;
+    let missing = backup::missing_copies(&found);
+    let mut verified = Vec::new();
+    for point in points {
+        let mut objects = Vec::new();
+        for (name, copy) in found.iter().filter(|(_, c)| c.manifest.point == point) {
+            if store.is_none_or(|s| s == name) {
+                objects.extend(verify_copy(context, name, copy));
+            }
+        }
+        let absent = missing.get(&point).into_iter().flatten();
+        for name in absent.filter(|name| store.is_none_or(|s| s == name.as_str())) {
+            let unread = errors.iter().find(|e| e.message.contains(name.as_str()));
+            objects.push(VerifiedObject {
+                store: name.clone(),
+                key: manifest_key(&point),
+                outcome: Soundness::Missing,
+                detail: Some(unread.map_or_else(
+                    || format!("this store has no copy; heal it with `lifeboat copy {point} --to {name}`"),
+                    ToString::to_string,
+                )),
+            });
+        }
+        let outcome = objects.iter().map(|o| o.outcome).max().unwrap_or(Soundness::Missing);
+        verified.push(VerifiedPoint { point, outcome, objects });
+    }
+    Ok(verified)
+}
+
+fn choose(
+    context: &Context,
+    which: &Which,
+    store: Option<&str>,
+    found: &[(String, PointCopy)],
+) -> Result<Vec<PointId>> {
+    let all: BTreeSet<PointId> = found.iter().map(|(_, c)| c.manifest.point.clone()).collect();
+    let none = || {
+        Error::new(Code::PointUnknown, "there is no restore point yet")
+            .hint("run `lifeboat backup`, or `lifeboat points --rescan` if the stores hold some")
+    };
+    Ok(match which {
+        Which::One(selector) => vec![fetch::choose(context, selector, &[], store)?],
+        _ if all.is_empty() => return Err(none()),
+        Which::All => all.into_iter().collect(),
+        Which::Newest => {
+            let plans: BTreeSet<_> = found.iter().map(|(_, c)| c.manifest.plan.clone()).collect();
+            let newest = plans.iter().filter_map(|plan| {
+                found.iter().filter(|(_, c)| &c.manifest.plan == plan).map(|(_, c)| c.manifest.point.clone()).max()
+            });
+            newest.collect()
+        }
+        Which::Sample(percent) => {
+            let mut all: Vec<_> = all.into_iter().collect();
+            let wanted = (all.len() * usize::from(*percent)).div_ceil(100).max(1);
+            let mut chosen = BTreeSet::new();
+            while chosen.len() < wanted && !all.is_empty() {
+                let at = context.clock.random() % all.len() as u64;
+                chosen.insert(all.swap_remove(usize::try_from(at).unwrap_or(0)));
+            }
+            chosen.into_iter().collect()
+        }
+    })
+}
+
+fn verify_copy(context: &Context, name: &str, copy: &PointCopy) -> Vec<VerifiedObject> {
+    let manifest = &copy.manifest;
+    let object = |key: &str, outcome, detail: Option<String>| VerifiedObject {
+        store: name.to_owned(), key: key.to_owned(), outcome, detail,
+    };
+    let store = match context.store(name) {
+        Ok(store) => store,
+        Err(error) => {
+            return vec![object(&manifest_key(&manifest.point), Soundness::Missing, Some(error.to_string()))];
+        }
+    };
+    let mut objects = Vec::new();
+    // The manifest as it is stored now, not as the catalog remembers it.
+    let key = manifest_key(&manifest.point);
+    let stored = crate::point::copies::read(&store, &manifest.point);
+    let trust = stored.and_then(|c| c.check_trust(context).map(|()| c));
+    let current = match trust {
+        Ok(current) => {
+            objects.push(object(&key, Soundness::Intact, None));
+            current
+        }
+        Err(error) => {
+            let outcome = match error.code {
+                Code::ObjectMissing => Soundness::Missing,
+                _ => Soundness::Damaged,
+            };
+            objects.push(object(&key, outcome, Some(error.to_string())));
+            copy.clone()
+        }
+    };
+    let details = &current.manifest.details;
+    let (outcome, detail) = verify_object(context, &store, &details.key, details.bytes, &details.sha256);
+    objects.push(object(&details.key, outcome, detail));
+    for artifact in &current.manifest.artifacts {
+        context.observer.step(&format!("verify {name}: {}", artifact.key), Some(artifact.bytes));
+        let (outcome, detail) =
+            verify_object(context, &store, &artifact.key, artifact.bytes, &artifact.sha256);
+        objects.push(object(&artifact.key, outcome, detail));
+    }
+    objects
+}
+
+/// Reads an object to its end and compares its size and hash.
+fn verify_object(
+    context: &Context,
+    store: &OpenStore,
+    key: &str,
+    bytes: u64,
+    sha256: &str,
+) -> (Soundness, Option<String>) {
+    let reader = match store.store.open(key, 0) {
+        Ok(reader) => reader,
+        Err(lifeboat_store::StoreError::NotFound { .. }) => {
+            return (Soundness::Missing, Some("the object is not there".into()));
+        }
+        Err(error) => return (Soundness::Missing, Some(error.to_string())),
+    };
+    let mut reader = TapReader::new(reader);
+    let mut buffer = vec![0; 256 << 10];
+    loop {
+        match reader.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => context.observer.advance(count as u64),
+            Err(error) => return (Soundness::Damaged, Some(format!("it cannot be read: {error}"))),
+        }
+    }
+    let (_, tally) = reader.finish();
+    if tally.bytes != bytes {
+        return (Soundness::Damaged, Some(format!("it has {} bytes, the manifest says {bytes}", tally.bytes)));
+    }
+    if tally.sha256 != sha256 {
+        return (Soundness::Damaged, Some(format!("SHA-256 is {}, the manifest says {sha256}", tally.sha256)));
+    }
+    (Soundness::Intact, None)
+}
+
+/// SHA-256 of a manifest's bytes, as evidence names it.
+pub fn manifest_sha256(copy: &PointCopy) -> String {
+    sha256_hex(&copy.bytes)
+}

@@ -5,6 +5,7 @@
 //! content (source hashes, table names, inventories) is in the details, sealed to the store's
 //! recipients.
 
+pub mod copies;
 mod id;
 mod manifest;
 mod select;

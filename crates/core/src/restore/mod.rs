@@ -1,3 +1,335 @@
-//! Rehearse and carry out.
+//! Brings a restore point back: the one path that drills and real restores share.
+//!
+//! [`bring_back`] places one source somewhere that is not live, reads it back from there, and
+//! compares it with what was captured. A drill gives it throwaway targets; a restore to a
+//! directory or another database gives it those; a live restore ([`live`]) gives it places beside
+//! the live ones, and swaps them in only when everything came back whole.
 
+pub mod checks;
+pub mod fetch;
+pub mod live;
 pub mod place;
+
+use crate::context::Context;
+use crate::error::{Code, Error, Result};
+use crate::evidence::Phase;
+use crate::fingerprint::{Difference, Inventory, Proof, Scope, compare};
+use crate::observe::Observer;
+use crate::point::{DetailsArtifact, ManifestArtifact, ManifestSource, Outcome};
+use crate::scratch::ScratchPostgres;
+use crate::source::{files, postgres, sqlite};
+use fetch::{Fetched, open_artifact};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// Where databases of servers go.
+pub enum DatabaseTarget<'a> {
+    /// A throwaway server that this holds, started at the first need.
+    Scratch(&'a mut ScratchServers),
+    /// This database, which must be empty; and whether it is on a server that has our roles.
+    Given(postgres::Connection),
+    /// Nowhere: their dumps are written as files.
+    Dump,
+}
+
+/// Throwaway servers of one drill, by major version.
+pub struct ScratchServers {
+    base: PathBuf,
+    running: BTreeMap<u32, ScratchPostgres>,
+}
+
+impl ScratchServers {
+    /// None is started yet; they will live under `base`.
+    pub fn new(base: &Path) -> Self {
+        ScratchServers { base: base.to_owned(), running: BTreeMap::new() }
+    }
+
+    fn postgres(&mut self, major: Option<u32>) -> Result<&ScratchPostgres> {
+        let key = major.unwrap_or(0);
+        if !self.running.contains_key(&key) {
+            self.running.insert(key, ScratchPostgres::start(&self.base, major)?);
+        }
+        self.running.get(&key).ok_or_else(|| Error::new(Code::Io, "the scratch server is gone"))
+    }
+}
+
+/// Where a source was placed.
+#[derive(Clone)]
+pub enum Placed {
+    /// A directory that holds its tree.
+    Tree(PathBuf),
+    /// A file.
+    File(PathBuf),
+    /// A database.
+    Database(postgres::Connection),
+}
+
+impl Placed {
+    /// For people.
+    pub fn describe(&self) -> String {
+        match self {
+            Placed::Tree(path) | Placed::File(path) => path.display().to_string(),
+            Placed::Database(connection) => connection.display(),
+        }
+    }
+}
+
+/// A source that was brought back.
+pub struct Restored {
+    /// Its name.
+    pub source: String,
+    /// Its kind.
+    pub kind: String,
+    /// Where it is now.
+    pub placed: Placed,
+    /// How it differs from what was captured; `None` when it could not be compared.
+    pub differences: Option<Vec<Difference>>,
+    /// What the comparison cannot prove.
+    pub limits: Vec<String>,
+    /// What an operator should know.
+    pub warnings: Vec<String>,
+    /// In one line, what came back.
+    pub summary: String,
+}
+
+/// Times phases as they happen.
+#[derive(Debug, Default)]
+pub struct Stopwatch {
+    /// The phases so far.
+    pub phases: Vec<Phase>,
+}
+
+impl Stopwatch {
+    /// Runs a phase and notes how long it took, also when it fails.
+    pub fn time<T>(&mut self, name: impl Into<String>, phase: impl FnOnce() -> T) -> T {
+        let begun = Instant::now();
+        let value = phase();
+        let seconds = (begun.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
+        self.phases.push(Phase { name: name.into(), seconds });
+        value
+    }
+}
+
+/// Places one source under `directory` (a directory of its own there) or in `databases`, and
+/// compares what is there now with what was captured.
+pub fn bring_back(
+    context: &Context,
+    fetched: &Fetched,
+    source: &ManifestSource,
+    directory: &Path,
+    databases: &mut DatabaseTarget<'_>,
+    watch: &mut Stopwatch,
+) -> Result<Restored> {
+    let name = &source.name;
+    if source.outcome == Outcome::Failed {
+        return Err(Error::new(Code::ObjectMissing, format!("source {name} is not in this point: its capture failed"))
+            .hint("choose another point: `lifeboat points`"));
+    }
+    context.observer.step(&format!("restore {name}"), stored_bytes(fetched, name));
+    let placing = Placing { context, fetched, source: name };
+    let mut restored = watch.time(format!("restore {name}"), || placing.place(&source.kind, directory, databases))?;
+    if matches!(restored.placed, Placed::File(_)) && source.kind == "postgres" {
+        restored.warnings.push("the dump was written as a file and not restored; use --to postgres://… for a database".into());
+        return Ok(restored);
+    }
+    let Some(captured) = placing.captured(main_artifact(&source.kind)) else {
+        return Ok(restored);
+    };
+    context.observer.step(&format!("compare {name}"), None);
+    let scope = Scope { ownership: !restored.limits.iter().any(|l| l.starts_with(OWNERSHIP_LIMIT)) };
+    let observed = watch.time(format!("compare {name}"), || {
+        observe(&restored.placed, &source.kind, captured, context.observer.as_ref())
+    })?;
+    restored.differences = Some(compare(&captured.proof, &observed, scope));
+    restored.limits.extend(limits(captured));
+    restored.summary = summarize(&captured.proof);
+    Ok(restored)
+}
+
+const OWNERSHIP_LIMIT: &str = "ownership";
+
+fn stored_bytes(fetched: &Fetched, source: &str) -> Option<u64> {
+    Some(fetched.copy.manifest.artifacts.iter().filter(|a| a.source == source).map(|a| a.bytes).sum())
+}
+
+/// The artifact of a kind whose content is compared.
+fn main_artifact(kind: &str) -> &'static str {
+    match kind {
+        "files" => "files",
+        "sqlite" => "database",
+        "postgres" => "dump",
+        _ => "output",
+    }
+}
+
+/// The proof of what is there now, read from there.
+fn observe(
+    placed: &Placed,
+    kind: &str,
+    captured: &DetailsArtifact,
+    observer: &dyn Observer,
+) -> Result<Proof> {
+    match placed {
+        Placed::Tree(path) => files::observe(path, observer),
+        Placed::File(path) if kind == "sqlite" => sqlite::observe(path),
+        Placed::File(path) => place::observe_file(path),
+        Placed::Database(connection) => postgres::observe(connection, &captured.proof, observer),
+    }
+}
+
+fn limits(captured: &DetailsArtifact) -> Vec<String> {
+    let mut limits = match &captured.proof.fingerprint {
+        crate::fingerprint::Fingerprint::Tables(tables) => tables.limits.clone(),
+        _ => Vec::new(),
+    };
+    let partial = captured.skipped.iter().filter(|s| s.partial);
+    limits.extend(partial.map(|s| format!("{} was not captured: {}", s.name, s.reason)));
+    limits
+}
+
+/// In one line, what an artifact holds.
+pub fn summarize(proof: &Proof) -> String {
+    use crate::fingerprint::Fingerprint;
+    match &proof.fingerprint {
+        Fingerprint::Tables(tables) => {
+            let rows: u64 = tables.tables.values().map(|t| t.rows).sum();
+            let objects: usize = match &proof.inventory {
+                Inventory::Database(inventory) => inventory.objects.values().map(BTreeMap::len).sum(),
+                _ => 0,
+            };
+            format!("{} tables, {rows} rows, {objects} objects", tables.tables.len())
+        }
+        Fingerprint::Files(files) => format!(
+            "{} files, {} directories, {} links, {} bytes",
+            files.files, files.directories, files.links, files.bytes
+        ),
+        Fingerprint::Bytes(bytes) => format!("{} bytes", bytes.length),
+    }
+}
+
+/// One source being placed.
+struct Placing<'a> {
+    context: &'a Context,
+    fetched: &'a Fetched,
+    source: &'a str,
+}
+
+impl<'a> Placing<'a> {
+    fn artifact(&self, name: &str) -> Result<&'a ManifestArtifact> {
+        let mut artifacts = self.fetched.copy.manifest.artifacts.iter();
+        artifacts.find(|a| a.source == self.source && a.name == name).ok_or_else(|| {
+            Error::new(Code::ObjectMissing, format!("the manifest names no {name} of source {}", self.source))
+        })
+    }
+
+    fn captured(&self, name: &str) -> Option<&'a DetailsArtifact> {
+        self.fetched.details.as_ref().ok()?.artifact(self.source, name)
+    }
+
+    fn open(&self, name: &str) -> Result<Box<dyn std::io::Read + Send>> {
+        open_artifact(self.fetched, self.artifact(name)?)
+    }
+
+    fn restored(&self, kind: &str, placed: Placed) -> Restored {
+        Restored {
+            source: self.source.to_owned(),
+            kind: kind.to_owned(),
+            placed,
+            differences: None,
+            limits: Vec::new(),
+            warnings: Vec::new(),
+            summary: String::new(),
+        }
+    }
+
+    fn place(
+        &self,
+        kind: &str,
+        directory: &Path,
+        databases: &mut DatabaseTarget<'_>,
+    ) -> Result<Restored> {
+        let own = directory.join(self.source);
+        match (kind, databases) {
+            ("files", _) => {
+                place::create_directory(&own)?;
+                let extracted =
+                    place::extract(&mut self.open("files")?, &own, self.context.observer.as_ref())?;
+                let mut restored = self.restored(kind, Placed::Tree(own));
+                if !extracted.owners_restored {
+                    let limit = "owners and groups were not restored, which needs root";
+                    restored.limits.push(format!("{OWNERSHIP_LIMIT}: {limit}"));
+                }
+                restored.warnings = extracted.warnings;
+                Ok(restored)
+            }
+            ("sqlite", _) => {
+                place::create_directory(&own)?;
+                let root = self.captured("database").and_then(|d| d.roots.first());
+                let name = root.and_then(|r| Path::new(r).file_name().map(ToOwned::to_owned));
+                let path = own.join(name.unwrap_or_else(|| format!("{}.sqlite", self.source).into()));
+                place::sqlite(&mut self.open("database")?, &path)?;
+                Ok(self.restored(kind, Placed::File(path)))
+            }
+            ("postgres", DatabaseTarget::Scratch(servers)) => self.into_scratch(servers),
+            ("postgres", DatabaseTarget::Given(connection)) => {
+                let connection = connection.clone();
+                if !postgres::is_empty(&connection)? {
+                    return Err(Error::new(Code::Target, format!("the database {} is not empty", connection.display()))
+                        .hint("create a new database (createdb NAME) and name it with --to"));
+                }
+                self.into_database(kind, connection, false)
+            }
+            (_, _) => self.as_file(kind, &own),
+        }
+    }
+
+    /// Writes an artifact as a plain file, as a command's output and an unrestored dump are.
+    fn as_file(&self, kind: &str, own: &Path) -> Result<Restored> {
+        place::create_directory(own)?;
+        let mut last = None;
+        for artifact in self.fetched.copy.manifest.artifacts.iter().filter(|a| a.source == self.source) {
+            let name = match artifact.name.as_str() {
+                "output" | "dump" => self.source,
+                other => other,
+            };
+            let path = own.join(format!("{name}.{}", artifact.extension));
+            place::write_file(&mut open_artifact(self.fetched, artifact)?, &path, 0o600)?;
+            if artifact.name == main_artifact(kind) || last.is_none() {
+                last = Some(path);
+            }
+        }
+        let path = last.ok_or_else(|| {
+            Error::new(Code::ObjectMissing, format!("the manifest names nothing of source {}", self.source))
+        })?;
+        Ok(self.restored(kind, Placed::File(path)))
+    }
+
+    fn into_scratch(&self, servers: &mut ScratchServers) -> Result<Restored> {
+        let captured = self.captured("dump");
+        let major = captured.and_then(|d| postgres::server_major(&d.tools));
+        let server = servers.postgres(major)?;
+        let admin = server.connection("postgres");
+        if self.artifact("globals").is_ok() {
+            postgres::restore_globals(&mut self.open("globals")?, &admin, &self.context.scrubber)?;
+        }
+        let database = format!("drill_{}", self.source.replace(|c: char| !c.is_ascii_alphanumeric(), "_"));
+        postgres::create_database(&admin, &database, captured.map(|d| &d.proof))?;
+        self.into_database("postgres", server.connection(&database), true)
+    }
+
+    /// Restores the dump into an empty database. With `whole`, owners and privileges too.
+    fn into_database(&self, kind: &str, connection: postgres::Connection, whole: bool) -> Result<Restored> {
+        let options = postgres::RestoreOptions { owners: whole };
+        let warnings = postgres::restore_dump(
+            &mut self.open("dump")?,
+            &connection,
+            &options,
+            &self.context.scrubber,
+            self.context.observer.as_ref(),
+        )?;
+        let mut restored = self.restored(kind, Placed::Database(connection));
+        restored.warnings = warnings;
+        Ok(restored)
+    }
+}

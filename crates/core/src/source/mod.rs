@@ -9,6 +9,7 @@ pub mod files;
 pub mod postgres;
 pub mod sqlite;
 
+use crate::config::SourceKind;
 use crate::error::Result;
 use crate::fingerprint::Proof;
 use crate::observe::Observer;
@@ -16,7 +17,7 @@ use crate::secret::Scrubber;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// One stream that a source makes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,4 +124,24 @@ pub trait Source: Send + Sync {
 
     /// Reaches it without taking anything. `subject` is `source.NAME`.
     fn examine(&self, subject: &str, context: &CaptureContext<'_>) -> Vec<Finding>;
+}
+
+/// Opens a source of the configuration. Nothing is reached yet.
+pub fn open(kind: &SourceKind) -> Result<Box<dyn Source>> {
+    Ok(match kind {
+        SourceKind::Files(config) => Box::new(files::FilesSource::new(config.clone())?),
+        SourceKind::Sqlite(config) => Box::new(sqlite::SqliteSource::new(config.clone())?),
+        SourceKind::Postgres(config) => Box::new(postgres::PostgresSource::new(config.clone())?),
+        SourceKind::Command(config) => Box::new(command::CommandSource::new(config.clone())?),
+    })
+}
+
+/// The absolute paths that a source takes files from, for messages and checks.
+pub fn roots(kind: &SourceKind) -> Vec<String> {
+    let text = |path: &PathBuf| path.to_string_lossy().into_owned();
+    match kind {
+        SourceKind::Files(config) => config.paths.iter().chain(&config.optional).map(text).collect(),
+        SourceKind::Sqlite(config) => vec![text(&config.path)],
+        SourceKind::Postgres(_) | SourceKind::Command(_) => Vec::new(),
+    }
 }

@@ -1,0 +1,700 @@
+//! Takes a restore point: captures each source of a plan in order, and commits a copy in each
+//! store.
+//!
+//! Guarantees: a store's manifest is its last object, so a run that dies leaves no visible point;
+//! a source or store that fails does not stop the others; a key that a manifest names is never
+//! overwritten; `after` commands run whatever happened.
+
+mod stream;
+
+use crate::archive::{KeyFields, KeyTemplate};
+use crate::config::{PlanConfig, SourceConfig};
+use crate::context::{Context, OpenStore};
+use crate::error::{Code, Error, Result};
+use crate::evidence;
+use crate::fingerprint::Fingerprint;
+use crate::point::copies::{self, PointCopy};
+use crate::point::{
+    Details, DetailsArtifact, Manifest, ManifestArtifact, ManifestSource, Outcome, PointId,
+};
+use crate::runbook;
+use crate::scratch;
+use crate::source::{self, ArtifactSpec, CaptureContext, Captured, Consistency, Source};
+use crate::transport::{Command, Transport};
+use jiff::Timestamp;
+use lifeboat_store::PutOptions;
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+use stream::Delivered;
+pub(crate) use stream::{Destination, send};
+
+/// How far the clocks of two hosts that share a store may be apart.
+const CLOCK_SKEW_SECONDS_MAX: i64 = 120;
+
+/// What a backup is asked.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Which plan; the only one when absent.
+    pub plan: Option<String>,
+    /// Why it is taken.
+    pub reason: Option<String>,
+}
+
+/// What a backup will do; printing it is the dry run.
+#[derive(Debug, Clone, Serialize)]
+pub struct Planned {
+    /// The plan's name.
+    pub plan: String,
+    /// What will be done, in order, a line each.
+    pub steps: Vec<String>,
+}
+
+/// What a backup did.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// Version of this format: 1.
+    pub schema: u32,
+    /// The point, which is only there when the outcome is not `failed`.
+    pub point: PointId,
+    /// Of which application.
+    pub app: String,
+    /// By which plan.
+    pub plan: String,
+    /// How much of it succeeded.
+    pub outcome: Outcome,
+    /// Why it was taken.
+    pub reason: Option<String>,
+    /// When it began.
+    pub started: Timestamp,
+    /// When it ended.
+    pub finished: Timestamp,
+    /// How long it took.
+    pub seconds: f64,
+    /// What was captured.
+    pub artifacts: Vec<ReportArtifact>,
+    /// Stores that hold a whole copy.
+    pub stores: Vec<String>,
+    /// Stores that should and do not.
+    pub missing_copies: Vec<String>,
+    /// What an operator should know.
+    pub warnings: Vec<String>,
+    /// What failed.
+    pub errors: Vec<String>,
+    /// The first error, when nothing was committed.
+    #[serde(skip)]
+    pub failure: Option<Error>,
+}
+
+/// One captured artifact.
+#[derive(Debug, Clone, Serialize)]
+pub struct ReportArtifact {
+    /// Of which source.
+    pub source: String,
+    /// Its name.
+    pub name: String,
+    /// Bytes of the bare stream.
+    pub bytes: u64,
+    /// SHA-256 of the bare stream.
+    pub sha256: String,
+    /// Where it is.
+    pub stored: Vec<ReportStored>,
+    /// What was in it.
+    pub fingerprint: Fingerprint,
+}
+
+/// One stored object.
+#[derive(Debug, Clone, Serialize)]
+pub struct ReportStored {
+    /// In which store.
+    pub store: String,
+    /// Under which key.
+    pub key: String,
+    /// Stored bytes.
+    pub bytes: u64,
+    /// SHA-256 of the stored bytes.
+    pub sha256: String,
+}
+
+/// The plan of that name, or the only one.
+pub fn choose_plan<'a>(
+    context: &'a Context,
+    name: Option<&str>,
+) -> Result<(&'a str, &'a PlanConfig)> {
+    let plans = &context.config.plan;
+    let known = || plans.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+    match (name, plans.len()) {
+        (Some(name), _) => plans.get_key_value(name).ok_or_else(|| {
+            Error::new(Code::Usage, format!("there is no plan named {name}"))
+                .hint(format!("the configuration has: {}", known()))
+        }),
+        (None, 1) => plans.first_key_value().ok_or_else(|| Error::new(Code::Configuration, "no plan")),
+        (None, 0) => Err(Error::new(Code::Configuration, "the configuration has no plan")
+            .hint("add [plan.NAME] with sources = […] and stores = […]")),
+        (None, _) => Err(Error::new(Code::Usage, "there are several plans and none was named")
+            .hint(format!("name one: lifeboat backup PLAN, with PLAN one of: {}", known()))),
+    }
+    .map(|(name, plan)| (name.as_str(), plan))
+}
+
+/// What a backup would do. Nothing is reached and nothing is changed.
+pub fn plan(context: &Context, options: &Options) -> Result<Planned> {
+    let (name, plan) = choose_plan(context, options.plan.as_deref())?;
+    let point = PointId::new(&context.clock);
+    let mut steps: Vec<_> = plan.before.iter().map(|c| format!("run {}", c.join(" "))).collect();
+    for source_name in &plan.sources {
+        let config = source_config(context, source_name)?;
+        for artifact in source::open(&config.kind)?.artifacts() {
+            for store_name in &plan.stores {
+                let store = context.config.store.get(store_name);
+                let Some(store) = store else { continue };
+                let fields = key_fields(context, name, source_name, &artifact, &point);
+                let key = render(config.key.as_ref().unwrap_or(&store.key), &fields)?;
+                let suffix = match &store.encrypt {
+                    Some(_) => ", encrypted",
+                    None => "",
+                };
+                steps.push(format!(
+                    "capture {} of source {source_name} ({}) and put it into store {store_name} as {key}.{}…, {}{suffix}",
+                    artifact.name, config.kind.name(), artifact.extension, store.compress
+                ));
+            }
+        }
+    }
+    for store in &plan.stores {
+        steps.push(format!("commit the manifest in store {store}"));
+    }
+    steps.extend(plan.after.iter().map(|c| format!("run {}", c.join(" "))));
+    Ok(Planned { plan: name.to_owned(), steps })
+}
+
+/// Takes a restore point. An `Err` means that nothing was begun; what failed later is in the
+/// report.
+pub fn run(context: &Context, options: &Options) -> Result<Report> {
+    let (name, plan) = choose_plan(context, options.plan.as_deref())?;
+    let busy = || {
+        Error::new(Code::Busy, format!("another backup of plan {name} is running"))
+            .hint("wait until it has ended; the lock goes with the process that holds it")
+    };
+    let _lock = context.lock(&format!("plan-{name}"))?.ok_or_else(busy)?;
+    scratch::sweep(&context.scratch())?;
+    let mut run = Run::begin(context, name, plan, options.reason.clone())?;
+    match run_commands(context, "before", &plan.before) {
+        Ok(()) => run.capture_all(),
+        Err(error) => run.fail(error),
+    }
+    if let Err(error) = run_commands(context, "after", &plan.after) {
+        run.fail(error);
+    }
+    Ok(run.commit())
+}
+
+/// Runs the commands around a plan; the first that fails ends the row, except for `after`, where
+/// every one is run and the first error is returned.
+fn run_commands(context: &Context, when: &str, commands: &[Vec<String>]) -> Result<()> {
+    let mut first = None;
+    for words in commands {
+        let Some((program, arguments)) = words.split_first() else { continue };
+        context.observer.step(&format!("{when}: {}", words.join(" ")), None);
+        let command = Command::new(program).args(arguments).scrub_with(&context.scrubber);
+        let failed = match Transport::Local.output(&command) {
+            Ok(output) if output.status.success() => continue,
+            Ok(output) => {
+                let message = format!("the `{when}` command {} ended with {}", words.join(" "), output.status);
+                Error::new(Code::SourceFailed, message).cause(output.stderr)
+                    .hint("run it by hand as the user that runs lifeboat")
+            }
+            Err(error) => error,
+        };
+        if when == "before" {
+            return Err(failed);
+        }
+        first.get_or_insert(failed);
+    }
+    first.map_or(Ok(()), Err)
+}
+
+fn source_config<'a>(context: &'a Context, name: &str) -> Result<&'a SourceConfig> {
+    context.config.source.get(name).ok_or_else(|| {
+        Error::new(Code::Configuration, format!("there is no source named {name}"))
+            .hint("run `lifeboat config check`")
+    })
+}
+
+fn key_fields(
+    context: &Context,
+    plan: &str,
+    source: &str,
+    artifact: &ArtifactSpec,
+    point: &PointId,
+) -> KeyFields {
+    KeyFields {
+        app: context.config.app.name.clone(),
+        environment: context.config.app.environment.clone(),
+        plan: plan.to_owned(),
+        source: source.to_owned(),
+        artifact: artifact.name.clone(),
+        host: host(),
+        time: point.time(),
+        point: point.to_string(),
+    }
+}
+
+fn render(template: &str, fields: &KeyFields) -> Result<String> {
+    KeyTemplate::parse(template)?.render(fields)
+}
+
+/// The name of this host, as in keys and manifests.
+pub fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// Who runs this: the login that used sudo, if any, and the user.
+pub fn author() -> String {
+    let env = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
+    let user = env("USER").or_else(|| env("LOGNAME"))
+        .unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()));
+    match env("SUDO_USER") {
+        Some(login) if login != user => format!("{login} as {user}"),
+        _ => user,
+    }
+}
+
+/// A store during a backup.
+struct Receiving {
+    store: OpenStore,
+    /// Keys that manifests of this store name; read when a key turns out to be taken.
+    named: Option<BTreeSet<String>>,
+    artifacts: Vec<ManifestArtifact>,
+    /// Why this store will hold no copy of this point.
+    failed: Option<Error>,
+}
+
+/// One backup under way.
+struct Run<'a> {
+    context: &'a Context,
+    plan_name: &'a str,
+    plan: &'a PlanConfig,
+    point: PointId,
+    reason: Option<String>,
+    begun: std::time::Instant,
+    stores: Vec<Receiving>,
+    sources: Vec<ManifestSource>,
+    details: Details,
+    artifacts: Vec<ReportArtifact>,
+    failure: Option<Error>,
+    skipped: bool,
+}
+
+impl<'a> Run<'a> {
+    fn begin(
+        context: &'a Context,
+        plan_name: &'a str,
+        plan: &'a PlanConfig,
+        reason: Option<String>,
+    ) -> Result<Self> {
+        let point = PointId::new(&context.clock);
+        let mut stores = Vec::new();
+        let mut errors: Vec<Error> = Vec::new();
+        for name in &plan.stores {
+            match context.store(name) {
+                Ok(store) => stores.push(Receiving { store, named: None, artifacts: vec![], failed: None }),
+                Err(error) => errors.push(error),
+            }
+        }
+        if stores.is_empty() {
+            let none = || Error::new(Code::Configuration, format!("plan {plan_name} has no store"));
+            return Err(errors.into_iter().next().unwrap_or_else(none));
+        }
+        check_clock(context, &stores, &point)?;
+        let details = Details {
+            schema: 1,
+            point: point.clone(),
+            artifacts: vec![],
+            warnings: vec![],
+            errors: errors.iter().map(ToString::to_string).collect(),
+        };
+        Ok(Run {
+            context, plan_name, plan, point, reason, begun: std::time::Instant::now(), stores,
+            sources: vec![], details, artifacts: vec![], failure: None, skipped: false,
+        })
+    }
+
+    /// Notes something that failed; the first one is what a failed run ends with.
+    fn fail(&mut self, error: Error) {
+        self.context.observer.warn(&error.to_string());
+        self.details.errors.push(error.to_string());
+        self.failure.get_or_insert(error);
+    }
+
+    fn capture_all(&mut self) {
+        for name in &self.plan.sources {
+            let started = self.context.clock.now();
+            let (kind, outcome, consistency) = match source_config(self.context, name) {
+                Ok(config) => {
+                    let (outcome, consistency) = self.capture_source(name, config);
+                    (config.kind.name(), outcome, consistency)
+                }
+                Err(error) => {
+                    self.fail(error);
+                    ("unknown", Outcome::Failed, None)
+                }
+            };
+            self.sources.push(ManifestSource {
+                name: name.clone(),
+                kind: kind.to_owned(),
+                outcome,
+                consistency,
+                started,
+                finished: self.context.clock.now(),
+            });
+        }
+    }
+
+    fn capture_source(&mut self, name: &str, config: &SourceConfig) -> (Outcome, Option<Consistency>) {
+        let mut outcome = Outcome::Complete;
+        let mut consistency = None;
+        let captured = source::open(&config.kind).and_then(|source| {
+            for artifact in source.artifacts() {
+                let captured = self.capture_artifact(name, config, source.as_ref(), &artifact)?;
+                if captured.skipped.iter().any(|s| s.partial) {
+                    outcome = Outcome::Partial;
+                    self.skipped = true;
+                }
+                consistency.get_or_insert(captured.consistency);
+            }
+            Ok(())
+        });
+        match captured {
+            Ok(()) => (outcome, consistency),
+            Err(error) => {
+                self.drop_source(name);
+                let message = format!("source {name}: {}", error.message);
+                self.fail(Error { message, ..error });
+                (Outcome::Failed, None)
+            }
+        }
+    }
+
+    /// A source of which one artifact failed is not in the point at all.
+    fn drop_source(&mut self, name: &str) {
+        self.details.artifacts.retain(|a| a.source != name);
+        self.artifacts.retain(|a| a.source != name);
+        for receiving in &mut self.stores {
+            receiving.artifacts.retain(|a| a.source != name);
+        }
+    }
+
+    fn capture_artifact(
+        &mut self,
+        name: &str,
+        config: &SourceConfig,
+        source: &dyn Source,
+        artifact: &ArtifactSpec,
+    ) -> Result<Captured> {
+        let context = self.context;
+        context.observer.step(&format!("{name}: {}", artifact.name), None);
+        let destinations = self.destinations(name, config, artifact)?;
+        let spool = scratch::Directory::create(&context.scratch(), "capture")?;
+        let queries = self.queries(name);
+        let capture_context = CaptureContext {
+            scratch: spool.path(),
+            scrubber: &context.scrubber,
+            observer: context.observer.as_ref(),
+            queries: &queries,
+        };
+        let (captured, delivered) = send(destinations, &context.observer, |output| {
+            source.capture(&artifact.name, output, &capture_context)
+        });
+        if let Err(error) = &captured
+            && error.code != Code::Store
+        {
+            // The source failed: what the uploads say is only its echo.
+            return Err(error.clone());
+        }
+        self.receive(name, artifact, &delivered);
+        let (captured, tally) = captured?;
+        for warning in &captured.warnings {
+            context.observer.warn(&format!("{name}: {warning}"));
+            self.details.warnings.push(format!("source {name}: {warning}"));
+        }
+        for skipped in captured.skipped.iter().filter(|s| s.partial) {
+            let text = format!("source {name}: {} was left out: {}", skipped.name, skipped.reason);
+            context.observer.warn(&text);
+            self.details.warnings.push(text);
+        }
+        let stored = delivered.iter().filter_map(|d| {
+            let tally = d.result.as_ref().ok()?;
+            Some(ReportStored {
+                store: d.store.clone(), key: d.key.clone(), bytes: tally.bytes, sha256: tally.sha256.clone(),
+            })
+        });
+        self.artifacts.push(ReportArtifact {
+            source: name.to_owned(),
+            name: artifact.name.clone(),
+            bytes: tally.bytes,
+            sha256: tally.sha256.clone(),
+            stored: stored.collect(),
+            fingerprint: captured.proof.fingerprint.clone(),
+        });
+        self.details.artifacts.push(DetailsArtifact {
+            source: name.to_owned(),
+            name: artifact.name.clone(),
+            bytes: tally.bytes,
+            sha256: tally.sha256,
+            proof: captured.proof.clone(),
+            skipped: captured.skipped.clone(),
+            tools: captured.tools.clone(),
+            answers: captured.answers.clone(),
+            roots: source::roots(&config.kind),
+        });
+        Ok(captured)
+    }
+
+    /// The queries whose answers drills will want to compare.
+    fn queries(&self, source: &str) -> Vec<String> {
+        let checks = self.context.config.drill.values().flat_map(|d| &d.checks);
+        let mut queries: Vec<_> = checks
+            .filter(|c| c.sql.as_deref() == Some(source) && c.expect.as_deref() == Some("same"))
+            .filter_map(|c| c.query.clone())
+            .collect();
+        queries.sort();
+        queries.dedup();
+        queries
+    }
+
+    fn destinations(
+        &mut self,
+        source: &str,
+        config: &SourceConfig,
+        artifact: &ArtifactSpec,
+    ) -> Result<Vec<Destination>> {
+        let fields = key_fields(self.context, self.plan_name, source, artifact, &self.point);
+        let mut destinations = Vec::new();
+        for receiving in self.stores.iter_mut().filter(|s| s.failed.is_none()) {
+            let template = config.key.as_ref().unwrap_or(&receiving.store.config.key);
+            let stem = render(template, &fields)?;
+            let suffix = format!(".{}{}", artifact.extension, receiving.store.sealing.suffix());
+            match receiving.free_key(&stem, &suffix, &self.point) {
+                Ok((key, if_absent)) => {
+                    let options = PutOptions { if_absent, bytes_hint: None };
+                    destinations.push(Destination { store: receiving.store.clone(), key, options });
+                }
+                Err(error) => receiving.give_up(self.context, error),
+            }
+        }
+        if destinations.is_empty() {
+            let failed = self.stores.iter().find_map(|s| s.failed.clone());
+            return Err(failed.unwrap_or_else(|| Error::new(Code::Store, "no store is left")));
+        }
+        Ok(destinations)
+    }
+
+    /// Notes which stores hold the artifact; one that does not gets no copy of this point.
+    fn receive(&mut self, source: &str, artifact: &ArtifactSpec, delivered: &[Delivered]) {
+        for delivery in delivered {
+            let Some(receiving) = self.stores.iter_mut().find(|s| s.store.name == delivery.store) else {
+                continue;
+            };
+            match &delivery.result {
+                Ok(tally) => receiving.artifacts.push(ManifestArtifact {
+                    source: source.to_owned(),
+                    name: artifact.name.clone(),
+                    extension: artifact.extension.clone(),
+                    key: delivery.key.clone(),
+                    bytes: tally.bytes,
+                    sha256: tally.sha256.clone(),
+                    compress: delivery.sealing.compress_name().to_owned(),
+                    encrypt: delivery.sealing.encrypt_name().map(str::to_owned),
+                }),
+                Err(error) => receiving.give_up(self.context, error.clone()),
+            }
+        }
+    }
+
+    /// Commits the point in every store that received all of it, and says what became of it.
+    fn commit(mut self) -> Report {
+        let any = !self.details.artifacts.is_empty();
+        let failed = !any || self.sources.iter().all(|s| s.outcome == Outcome::Failed);
+        let outcome = match (failed, self.failure.is_some() || self.skipped) {
+            (true, _) => Outcome::Failed,
+            (false, true) => Outcome::Partial,
+            (false, false) => Outcome::Complete,
+        };
+        let finished = self.context.clock.now();
+        let mut committed = Vec::new();
+        for receiving in &self.stores {
+            if let Some(error) = &receiving.failed {
+                self.details.errors.push(format!("store {}: {error}", receiving.store.name));
+            }
+        }
+        if outcome != Outcome::Failed {
+            self.context.observer.step("commit", None);
+            committed = self.commit_stores(outcome, finished);
+        }
+        let missing: Vec<_> =
+            self.plan.stores.iter().filter(|s| !committed.contains(s)).cloned().collect();
+        let outcome = if committed.is_empty() { Outcome::Failed } else { outcome };
+        let failure = self.failure.clone().or_else(|| self.stores.iter().find_map(|s| s.failed.clone()));
+        Report {
+            schema: 1,
+            point: self.point,
+            app: self.context.config.app.name.clone(),
+            plan: self.plan_name.to_owned(),
+            outcome,
+            reason: self.reason,
+            started: self.details.point.time(),
+            finished: self.context.clock.now(),
+            seconds: self.begun.elapsed().as_secs_f64(),
+            artifacts: self.artifacts,
+            stores: committed,
+            missing_copies: missing,
+            warnings: self.details.warnings,
+            errors: self.details.errors,
+            failure: (outcome == Outcome::Failed).then_some(failure).flatten(),
+        }
+    }
+
+    fn commit_stores(&mut self, outcome: Outcome, finished: Timestamp) -> Vec<String> {
+        let open: Vec<_> = self.stores.iter().filter(|s| s.failed.is_none()).map(|s| s.store.clone()).collect();
+        let heads = evidence::heads(self.context, &open);
+        let mut committed = Vec::new();
+        for index in 0..self.stores.len() {
+            let Some(receiving) = self.stores.get(index).filter(|s| s.failed.is_none()) else { continue };
+            let draft = Manifest {
+                schema: 1,
+                point: self.point.clone(),
+                app: self.context.config.app.name.clone(),
+                environment: self.context.config.app.environment.clone(),
+                plan: self.plan_name.to_owned(),
+                host: host(),
+                author: author(),
+                reason: self.reason.clone(),
+                lifeboat: env!("CARGO_PKG_VERSION").to_owned(),
+                outcome,
+                started: self.point.time(),
+                finished,
+                store: receiving.store.name.clone(),
+                stores: self.plan.stores.clone(),
+                sources: self.sources.clone(),
+                artifacts: receiving.artifacts.clone(),
+                details: crate::point::StoredDetails {
+                    key: String::new(), bytes: 0, sha256: String::new(), encrypt: None,
+                },
+                evidence: heads.clone(),
+                signer: self.context.signer.id().to_owned(),
+            };
+            let store = receiving.store.clone();
+            match commit_copy(self.context, &store, draft, &self.details) {
+                Ok(_) => committed.push(store.name),
+                Err(error) => {
+                    self.details.errors.push(format!("store {}: {error}", store.name));
+                    if let Some(receiving) = self.stores.get_mut(index) {
+                        receiving.give_up(self.context, error);
+                    }
+                }
+            }
+        }
+        committed
+    }
+}
+
+/// Puts the details, the instructions and, last, the manifest of one store's copy.
+pub(crate) fn commit_copy(
+    context: &Context,
+    store: &OpenStore,
+    mut manifest: Manifest,
+    details: &Details,
+) -> Result<PointCopy> {
+    manifest.details = copies::put_details(store, details)?;
+    runbook::put(context, store, &manifest, details)?;
+    let copy = copies::commit(context, store, &manifest)?;
+    context.catalog.note(&store.store.location(), &copy)?;
+    context.catalog.note_details(details)?;
+    Ok(copy)
+}
+
+impl Receiving {
+    fn give_up(&mut self, context: &Context, error: Error) {
+        context.observer.warn(&format!("store {} gets no copy of this point: {error}", self.store.name));
+        self.failed.get_or_insert(error);
+    }
+
+    /// A key that no manifest names, and whether the object must be new.
+    fn free_key(&mut self, stem: &str, suffix: &str, point: &PointId) -> Result<(String, bool)> {
+        let named = &mut self.named;
+        free_key(&self.store, named, &self.artifacts, stem, suffix, point)
+    }
+}
+
+/// A key that no manifest names, and whether the object must be new: `stem` + `suffix`, or with
+/// `-<point>` between them when that is taken. A leftover that no manifest names is replaced.
+pub(crate) fn free_key(
+    store: &OpenStore,
+    named: &mut Option<BTreeSet<String>>,
+    ours: &[ManifestArtifact],
+    stem: &str,
+    suffix: &str,
+    point: &PointId,
+) -> Result<(String, bool)> {
+    let plain = format!("{stem}{suffix}");
+    if !ours.iter().any(|a| a.key == plain) {
+        if store.store.stat(&plain)?.is_none() {
+            return Ok((plain, true));
+        }
+        let named = match named {
+            Some(named) => named,
+            None => named.insert(named_keys(store)?),
+        };
+        if !named.contains(&plain) {
+            return Ok((plain, false));
+        }
+    }
+    let mut candidate = format!("{stem}-{point}{suffix}");
+    let mut count = 2;
+    while ours.iter().any(|a| a.key == candidate) {
+        candidate = format!("{stem}-{point}-{count}{suffix}");
+        count += 1;
+    }
+    Ok((candidate, true))
+}
+
+/// Every key that some manifest of this store names, read from the store itself.
+fn named_keys(store: &OpenStore) -> Result<BTreeSet<String>> {
+    let mut keys = BTreeSet::new();
+    for point in copies::list(store)? {
+        let manifest = copies::read(store, &point)?.manifest;
+        keys.extend(manifest.artifacts.into_iter().map(|a| a.key));
+    }
+    Ok(keys)
+}
+
+/// Refuses to take a point that would sort before one that is there: the clock is wrong, and
+/// retention and `latest` would be too.
+fn check_clock(context: &Context, stores: &[Receiving], point: &PointId) -> Result<()> {
+    for receiving in stores {
+        let Ok(points) = copies::list(&receiving.store) else { continue };
+        if let Some(newest) = points.last()
+            && newest.time().as_second() > point.time().as_second() + CLOCK_SKEW_SECONDS_MAX
+        {
+            return Err(Error::new(
+                Code::Clock,
+                format!("the clock of this host says {}, but store {} holds a point of {}", point.time(), receiving.store.name, newest.time()),
+            )
+            .hint("set the clock (timedatectl set-ntp true), then run again"));
+        }
+    }
+    Ok(())
+}
+
+/// The stores of a point that should hold a copy and do not, by the manifests that are known.
+pub fn missing_copies(found: &[(String, PointCopy)]) -> BTreeMap<PointId, Vec<String>> {
+    let mut held: BTreeMap<PointId, (BTreeSet<String>, BTreeSet<String>)> = BTreeMap::new();
+    for (store, copy) in found {
+        let entry = held.entry(copy.manifest.point.clone()).or_default();
+        entry.0.insert(store.clone());
+        entry.1.extend(copy.manifest.stores.iter().cloned());
+    }
+    held.into_iter()
+        .map(|(point, (have, want))| (point, want.difference(&have).cloned().collect()))
+        .collect()
+}

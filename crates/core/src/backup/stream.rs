@@ -1,0 +1,315 @@
+//! One artifact on its way: from the source, once, to every store that takes it.
+//!
+//! ```text
+//! capture ─► tally ─► group of stores with equal sealing ─► seal ─► tally ─► store, store, …
+//!                 └─► another group …
+//! ```
+//! Every arrow is a bounded channel. A store that fails or stalls is dropped and the others go on;
+//! a source that fails ends every upload, so that nothing of it becomes visible. Nothing touches
+//! the disk on the way, and no stage holds more than a few chunks.
+
+use crate::archive::{Sealer, Sealing, Tally, Tap};
+use crate::context::OpenStore;
+use crate::error::{Code, Error, Result};
+use crate::observe::Observer;
+use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, bounded};
+use lifeboat_store::{PutOptions, Receipt, StoreError};
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Bytes of one message between threads.
+const CHUNK_BYTES: usize = 512 << 10;
+/// Messages that may wait in one channel: with 512 KiB each, 2 MiB.
+const CHUNKS_WAITING: usize = 4;
+
+/// What travels between threads. A sender that is dropped without `End` was cut off.
+enum Message {
+    Chunk(Arc<Vec<u8>>),
+    End,
+}
+
+/// Where one artifact goes in one store.
+pub(crate) struct Destination {
+    pub store: OpenStore,
+    pub key: String,
+    pub options: PutOptions,
+}
+
+/// What one store made of an artifact.
+pub(crate) struct Delivered {
+    pub store: String,
+    pub key: String,
+    pub sealing: Sealing,
+    /// The stored bytes and their hash, confirmed by the store; or why there are none.
+    pub result: Result<Tally>,
+}
+
+/// Sends what `capture` writes to every destination. Returns what the capture returned, the tally
+/// of the bare stream, and what became of each destination.
+pub(crate) fn send<T>(
+    destinations: Vec<Destination>,
+    observer: &Arc<dyn Observer>,
+    capture: impl FnOnce(&mut dyn Write) -> Result<T>,
+) -> (Result<(T, Tally)>, Vec<Delivered>) {
+    let mut groups: Vec<Group> = Vec::new();
+    for destination in destinations {
+        match groups.iter_mut().find(|g| g.sealing == destination.store.sealing) {
+            Some(group) => group.uploads.push(Upload::start(destination)),
+            None => groups.push(Group {
+                sealing: destination.store.sealing.clone(),
+                uploads: vec![Upload::start(destination)],
+            }),
+        }
+    }
+    let running: Vec<RunningGroup> = groups.into_iter().map(Group::start).collect();
+    let senders = running.iter().map(|g| Some(g.sender.clone())).collect();
+    let mut tap = Tap::new(Splitter::new(senders, Arc::clone(observer)));
+    let captured = capture(&mut tap).and_then(|value| {
+        tap.flush().map_err(|e| Error::from_io(Code::Store, "the stream was given up", e))?;
+        Ok(value)
+    });
+    let (splitter, tally) = tap.finish();
+    // Only a whole capture is ended; otherwise the senders are dropped, and every upload aborts.
+    let captured = captured.and_then(|value| {
+        splitter.end().map_err(|e| Error::from_io(Code::Store, "the stream was given up", e))?;
+        Ok((value, tally))
+    });
+    let delivered: Vec<_> = running.into_iter().flat_map(RunningGroup::join).collect();
+    let captured = captured.map_err(|error| blame_stores(error, &delivered));
+    (captured, delivered)
+}
+
+/// When the capture ended because no store would take it, the store's words are the error.
+fn blame_stores(error: Error, delivered: &[Delivered]) -> Error {
+    if error.code != Code::Store {
+        return error;
+    }
+    let first = delivered.iter().find_map(|d| d.result.as_ref().err().map(|e| (&d.store, e)));
+    match first {
+        Some((store, cause)) => Error {
+            message: format!("no store took the stream; store {store}: {}", cause.message),
+            ..cause.clone()
+        },
+        None => error,
+    }
+}
+
+/// Cuts a stream into chunks and sends each to several receivers. A receiver that is gone is left
+/// out; when none is left, writing fails.
+struct Splitter {
+    buffer: Vec<u8>,
+    senders: Vec<Option<Sender<Message>>>,
+    observer: Option<Arc<dyn Observer>>,
+    send_timeout: Option<Duration>,
+}
+
+impl Splitter {
+    fn new(senders: Vec<Option<Sender<Message>>>, observer: Arc<dyn Observer>) -> Self {
+        let buffer = Vec::with_capacity(CHUNK_BYTES);
+        Splitter { buffer, senders, observer: Some(observer), send_timeout: None }
+    }
+
+    fn send_buffer(&mut self) -> io::Result<()> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        let chunk = std::mem::replace(&mut self.buffer, Vec::with_capacity(CHUNK_BYTES));
+        if let Some(observer) = &self.observer {
+            observer.advance(chunk.len() as u64);
+        }
+        let chunk = Arc::new(chunk);
+        self.broadcast(|| Message::Chunk(Arc::clone(&chunk)))
+    }
+
+    fn broadcast(&mut self, message: impl Fn() -> Message) -> io::Result<()> {
+        let mut any = false;
+        for slot in &mut self.senders {
+            let Some(sender) = slot else { continue };
+            let sent = match self.send_timeout {
+                Some(timeout) => match sender.send_timeout(message(), timeout) {
+                    Ok(()) => true,
+                    Err(SendTimeoutError::Timeout(_) | SendTimeoutError::Disconnected(_)) => false,
+                },
+                None => sender.send(message()).is_ok(),
+            };
+            if sent {
+                any = true;
+            } else {
+                *slot = None;
+            }
+        }
+        if any { Ok(()) } else { Err(io::Error::other(Error::new(Code::Store, "no store takes the stream"))) }
+    }
+
+    /// Ends the stream: what was written is whole.
+    fn end(mut self) -> io::Result<()> {
+        self.send_buffer()?;
+        self.broadcast(|| Message::End)
+    }
+}
+
+impl Write for Splitter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let room = CHUNK_BYTES.saturating_sub(self.buffer.len()).min(bytes.len());
+        let (now, _) = bytes.split_at(room);
+        self.buffer.extend_from_slice(now);
+        if self.buffer.len() >= CHUNK_BYTES {
+            self.send_buffer()?;
+        }
+        Ok(room)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.send_buffer()
+    }
+}
+
+/// Stores that want the same bytes.
+struct Group {
+    sealing: Sealing,
+    uploads: Vec<Upload>,
+}
+
+struct RunningGroup {
+    sender: Sender<Message>,
+    thread: JoinHandle<Vec<Delivered>>,
+}
+
+impl Group {
+    fn start(self) -> RunningGroup {
+        let (sender, receiver) = bounded(CHUNKS_WAITING);
+        RunningGroup { sender, thread: std::thread::spawn(move || self.run(&receiver)) }
+    }
+
+    /// Seals what arrives and hands it to the uploads, then waits for each of them.
+    fn run(self, receiver: &Receiver<Message>) -> Vec<Delivered> {
+        let stall = self.uploads.iter().map(|u| u.stall).max().unwrap_or_default();
+        let splitter = Splitter {
+            buffer: Vec::with_capacity(CHUNK_BYTES),
+            senders: self.uploads.iter().map(|u| Some(u.sender.clone())).collect(),
+            observer: None,
+            send_timeout: Some(stall),
+        };
+        let sealed = seal(&self.sealing, receiver, splitter);
+        let sealing = self.sealing;
+        self.uploads.into_iter().map(|u| u.join(&sealing, &sealed)).collect()
+    }
+}
+
+/// Seals a stream of messages into `output`; the tally of the sealed bytes.
+fn seal(sealing: &Sealing, receiver: &Receiver<Message>, output: Splitter) -> Result<Tally> {
+    let given_up = |e| Error::from_io(Code::Store, "the stream was given up", e);
+    let mut sealer = Sealer::new(sealing, Tap::new(output))?;
+    loop {
+        match receiver.recv() {
+            Ok(Message::Chunk(chunk)) => sealer.write_all(&chunk).map_err(given_up)?,
+            Ok(Message::End) => break,
+            Err(_) => return Err(Error::new(Code::SourceFailed, "the source ended early")),
+        }
+    }
+    let (splitter, tally) = sealer.finish()?.finish();
+    splitter.end().map_err(given_up)?;
+    Ok(tally)
+}
+
+impl RunningGroup {
+    fn join(self) -> Vec<Delivered> {
+        drop(self.sender);
+        // A panic there is a bug; its stores then count as not reached.
+        self.thread.join().unwrap_or_default()
+    }
+}
+
+/// One object on its way into one store.
+struct Upload {
+    store: String,
+    key: String,
+    stall: Duration,
+    sender: Sender<Message>,
+    outcome: Receiver<Result<Receipt, StoreError>>,
+}
+
+impl Upload {
+    fn start(destination: Destination) -> Self {
+        let (sender, receiver) = bounded(CHUNKS_WAITING);
+        let (report, outcome) = bounded(1);
+        let Destination { store, key, options } = destination;
+        let upload = Upload {
+            store: store.name.clone(),
+            key: key.clone(),
+            stall: Duration::from_secs(store.config.stall_timeout.seconds.max(1)),
+            sender,
+            outcome,
+        };
+        // Detached on purpose: a store that hangs for ever must not hold the run.
+        std::thread::spawn(move || {
+            let mut body = ChannelReader { receiver, chunk: Arc::default(), at: 0, ended: false };
+            let result = store.store.put(&key, &mut body, &options);
+            let _ = report.send(result);
+        });
+        upload
+    }
+
+    /// Waits until the store confirmed the object, or gave up, or stalled.
+    fn join(self, sealing: &Sealing, sealed: &Result<Tally>) -> Delivered {
+        let Upload { store, key, stall, sender, outcome } = self;
+        drop(sender);
+        let begun = Instant::now();
+        let answer = match sealed {
+            Ok(_) => outcome.recv_timeout(stall),
+            // The upload is being aborted: its own error, if it has one, comes soon.
+            Err(_) => outcome.recv_timeout(stall.min(Duration::from_secs(30))),
+        };
+        let result = match (answer, sealed) {
+            (Ok(Err(error)), _) => Err(Error::from(error)),
+            (Ok(Ok(_)), Err(error)) => Err(error.clone()),
+            (Ok(Ok(receipt)), Ok(tally)) if receipt.bytes == tally.bytes => Ok(tally.clone()),
+            (Ok(Ok(receipt)), Ok(tally)) => Err(Error::new(
+                Code::Store,
+                format!("store {store} confirms {} bytes of {key}, {} were sent", receipt.bytes, tally.bytes),
+            )),
+            (Err(RecvTimeoutError::Timeout), _) => Err(Error::new(
+                Code::Store,
+                format!("store {store} stalled: no answer for {} s", begun.elapsed().as_secs().max(stall.as_secs())),
+            )
+            .hint("check the store and the network, then heal its copy with `lifeboat copy`; stall_timeout sets the bound")),
+            (Err(RecvTimeoutError::Disconnected), _) => {
+                Err(Error::new(Code::Store, format!("the upload to store {store} ended without an answer")))
+            }
+        };
+        Delivered { store, key, sealing: sealing.clone(), result }
+    }
+}
+
+/// The receiving end as a reader: an error unless the stream was ended properly.
+struct ChannelReader {
+    receiver: Receiver<Message>,
+    chunk: Arc<Vec<u8>>,
+    at: usize,
+    ended: bool,
+}
+
+impl Read for ChannelReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.at >= self.chunk.len() && !self.ended {
+            match self.receiver.recv() {
+                Ok(Message::Chunk(chunk)) => (self.chunk, self.at) = (chunk, 0),
+                Ok(Message::End) => self.ended = true,
+                Err(_) => {
+                    let message = "the stream was cut off before its end";
+                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, message));
+                }
+            }
+        }
+        let rest = self.chunk.get(self.at..).unwrap_or_default();
+        let count = rest.len().min(buffer.len());
+        let (now, _) = rest.split_at(count);
+        if let Some(room) = buffer.get_mut(..count) {
+            room.copy_from_slice(now);
+        }
+        self.at += count;
+        Ok(count)
+    }
+}

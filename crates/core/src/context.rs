@@ -1,0 +1,235 @@
+//! What every verb needs: the configuration, the state directory, the signing key, whom to trust,
+//! and the stores, opened when first used.
+
+use crate::archive::{Identities, Recipients, Sealing};
+use crate::catalog::Catalog;
+use crate::clock::Clock;
+use crate::config::{Config, S3Config, StoreConfig, StoreKind};
+use crate::error::{Code, Error, Result};
+use crate::observe::Observer;
+use crate::restore::place;
+use crate::secret::{Reference, Scrubber, Secret};
+use crate::sign::{Signer, TrustedSigners};
+use lifeboat_store::{LocalStore, S3Options, S3Store, Store};
+use rustix::fs::{FlockOperation, flock};
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What every verb needs.
+pub struct Context {
+    /// The configuration.
+    pub config: Config,
+    /// Where time and randomness come from.
+    pub clock: Clock,
+    /// Who hears of progress.
+    pub observer: Arc<dyn Observer>,
+    /// Removes known secrets from what tools say.
+    pub scrubber: Scrubber,
+    /// Signs manifests and evidence.
+    pub signer: Signer,
+    /// Whose manifests and evidence are believed: our own, and those configured.
+    pub trusted: TrustedSigners,
+    /// The index of the stores.
+    pub catalog: Catalog,
+    state: PathBuf,
+}
+
+/// A store, open.
+#[derive(Clone)]
+pub struct OpenStore {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Its configuration.
+    pub config: StoreConfig,
+    /// The store itself.
+    pub store: Arc<dyn Store>,
+    /// How artifacts are sealed for it.
+    pub sealing: Sealing,
+    scrubber: Scrubber,
+}
+
+impl OpenStore {
+    /// The keys that decrypt what is here; `None` when none are configured.
+    pub fn identities(&self) -> Result<Option<Identities>> {
+        let reference = self.config.decrypt.as_ref().and_then(|d| d.age.as_ref());
+        let Some(reference) = reference else { return Ok(None) };
+        let about = |error: Error| Error {
+            code: Code::Decryption,
+            message: format!("the decryption key of store {}: {}", self.name, error.message),
+            ..error
+        };
+        let secret = reference.resolve().map_err(about)?;
+        self.scrubber.learn(&secret);
+        Identities::parse(&secret).map(Some).map_err(about)
+    }
+}
+
+impl Context {
+    /// Opens the state directory, the signing key and the catalog. `trust` are further ids
+    /// (`SHA256:…`) of signers to believe in this run.
+    pub fn open(
+        config: Config,
+        clock: Clock,
+        observer: Arc<dyn Observer>,
+        trust: &[String],
+    ) -> Result<Self> {
+        let state = config.app.state.clone();
+        make_private(&state)?;
+        for part in ["locks", "scratch"] {
+            make_private(&state.join(part))?;
+        }
+        let scrubber = Scrubber::default();
+        let signer = open_signer(config.app.signing_key.as_ref(), &state, &scrubber)?;
+        let trusted = open_trusted(&config, &signer, trust)?;
+        keep_allowed_signers(&state, &trusted.to_text(&config.app.name))?;
+        let catalog = Catalog::open(&state.join("catalog.db"))?;
+        Ok(Context { config, clock, observer, scrubber, signer, trusted, catalog, state })
+    }
+
+    /// The directory for spools and scratch targets, 0700.
+    pub fn scratch(&self) -> PathBuf {
+        self.state.join("scratch")
+    }
+
+    /// The file that lists whom we trust, for `ssh-keygen -Y verify`.
+    pub fn allowed_signers(&self) -> PathBuf {
+        self.state.join("allowed_signers")
+    }
+
+    /// Opens a store by name.
+    pub fn store(&self, name: &str) -> Result<OpenStore> {
+        let config = self.config.store.get(name).cloned().ok_or_else(|| {
+            let known: Vec<_> = self.config.store.keys().map(String::as_str).collect();
+            Error::new(Code::Usage, format!("there is no store named {name}"))
+                .hint(format!("the configuration has: {}", known.join(", ")))
+        })?;
+        let about = |error: Error| Error {
+            message: format!("store {name} cannot be used: {}", error.message),
+            ..error
+        };
+        let recipients = match &config.encrypt {
+            Some(encrypt) => Some(Recipients::parse(&encrypt.age).map_err(about)?),
+            None => None,
+        };
+        let store: Arc<dyn Store> = match &config.kind {
+            StoreKind::Local(local) => {
+                Arc::new(LocalStore::create(&local.path).map_err(|e| about(e.into()))?)
+            }
+            StoreKind::S3(s3) => Arc::new(
+                S3Store::open(s3_options(s3, &self.scrubber).map_err(about)?)
+                    .map_err(|e| about(e.into()))?,
+            ),
+        };
+        let sealing = Sealing { compress: config.compress, recipients };
+        let scrubber = self.scrubber.clone();
+        Ok(OpenStore { name: name.to_owned(), config, store, sealing, scrubber })
+    }
+
+    /// Takes a lock of this host, held until the value is dropped or the process ends, however it
+    /// ends. `None` when another run holds it.
+    pub fn lock(&self, name: &str) -> Result<Option<File>> {
+        let path = self.state.join("locks").join(format!("{name}.lock"));
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|e| state_error(&path, &e))?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(file)),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(state_error(&path, &error.into())),
+        }
+    }
+}
+
+fn s3_options(s3: &S3Config, scrubber: &Scrubber) -> Result<S3Options> {
+    let resolve = |reference: &Reference| -> Result<String> {
+        let secret = reference.resolve()?;
+        scrubber.learn(&secret);
+        Ok(secret.expose_str()?.to_owned())
+    };
+    Ok(S3Options {
+        bucket: s3.bucket.clone(),
+        prefix: s3.prefix.clone(),
+        region: s3.region.clone(),
+        endpoint: s3.endpoint.clone(),
+        access_key: resolve(&s3.access_key)?,
+        secret_key: resolve(&s3.secret_key)?,
+        session_token: s3.session_token.as_ref().map(resolve).transpose()?,
+        storage_class: s3.storage_class.clone(),
+        server_side_encryption: s3.server_side_encryption.clone(),
+        kms_key_id: s3.kms_key_id.clone(),
+        virtual_host_style: s3.virtual_host_style,
+    })
+}
+
+fn state_error(path: &Path, error: &std::io::Error) -> Error {
+    Error::new(Code::State, format!("the state directory cannot be used: {}", path.display()))
+        .cause(error)
+        .hint("make it writable for the user that runs lifeboat, or set app.state to another directory")
+}
+
+/// Makes a directory for this user alone, unless it is there.
+fn make_private(path: &Path) -> Result<()> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|error| state_error(path, &error))?;
+    rustix::fs::access(path, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK)
+        .map_err(|error| state_error(path, &error.into()))
+}
+
+fn open_signer(reference: Option<&Reference>, state: &Path, scrubber: &Scrubber) -> Result<Signer> {
+    if let Some(reference) = reference {
+        let secret = reference.resolve()?;
+        scrubber.learn(&secret);
+        return Signer::from_openssh(&secret);
+    }
+    let path = state.join("signing.key");
+    match std::fs::read(&path) {
+        Ok(bytes) => Signer::from_openssh(&Secret::new(bytes)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let signer = Signer::generate()?;
+            let text = signer.to_openssh()?;
+            place::write_file(&mut text.as_bytes(), &path, 0o600)
+                .map_err(|e| Error { code: Code::State, ..e })?;
+            Ok(signer)
+        }
+        Err(error) => Err(state_error(&path, &error)),
+    }
+}
+
+fn open_trusted(config: &Config, signer: &Signer, trust: &[String]) -> Result<TrustedSigners> {
+    let mut trusted = match &config.app.trusted_signers {
+        None => TrustedSigners::default(),
+        Some(path) => {
+            let text = std::fs::read_to_string(path).map_err(|error| {
+                Error::new(Code::Configuration, format!("trusted_signers {} cannot be read", path.display()))
+                    .cause(error)
+                    .hint("create it: one line `NAME ssh-ed25519 KEY` for each signer, or remove the setting")
+            })?;
+            TrustedSigners::parse(&text)?
+        }
+    };
+    trusted.add(signer);
+    for id in trust {
+        trusted.add_id(id)?;
+    }
+    Ok(trusted)
+}
+
+/// Keeps the list of trusted signers as a file, so that stock tools can check what we signed.
+fn keep_allowed_signers(state: &Path, text: &str) -> Result<()> {
+    let path = state.join("allowed_signers");
+    if std::fs::read(&path).is_ok_and(|old| old == text.as_bytes()) {
+        return Ok(());
+    }
+    place::replace_file(&mut text.as_bytes(), &path, 0o644)
+        .map(|_| ())
+        .map_err(|e| Error { code: Code::State, ..e })
+}

@@ -1,0 +1,184 @@
+//! Reading and committing a store's copy of a restore point.
+//!
+//! Reading checks the signature and the hash of the details, and returns trust as data, so that a
+//! copy that cannot be believed can still be listed as such.
+
+use super::{Details, Manifest, POINTS_PREFIX, PointId, manifest_key};
+use crate::archive::{self, Sealer};
+use crate::context::{Context, OpenStore};
+use crate::digest::sha256_hex;
+use crate::error::{Code, Error, Result};
+use lifeboat_store::{PutOptions, StoreError};
+use std::io::{Read, Write};
+
+/// Manifests and evidence are small; more than this is not one.
+pub const DOCUMENT_BYTES_MAX: u64 = 16 << 20;
+/// Details hold an inventory of every file.
+const DETAILS_BYTES_MAX: u64 = 2 << 30;
+
+/// One store's copy of a point, as its manifest tells.
+#[derive(Debug, Clone)]
+pub struct PointCopy {
+    /// The manifest.
+    pub manifest: Manifest,
+    /// Its exact bytes, which the signature covers.
+    pub bytes: Vec<u8>,
+    /// The signature beside it, if there was one.
+    pub signature: Option<String>,
+}
+
+impl PointCopy {
+    /// `Ok` when a trusted signer signed exactly these bytes.
+    pub fn check_trust(&self, context: &Context) -> Result<()> {
+        let point = &self.manifest.point;
+        let about = |error: Error| Error {
+            message: format!("the manifest of {point} cannot be trusted: {}", error.message),
+            ..error
+        };
+        let Some(signature) = &self.signature else {
+            return Err(about(Error::new(Code::Untrusted, "it has no signature")
+                .hint("use another copy (--store); if there is none, check how it was lost before you trust this one")));
+        };
+        context.trusted.verify(&self.manifest.app, &self.bytes, signature).map_err(about)?;
+        Ok(())
+    }
+}
+
+/// Reads an object whole; more than `bytes_max` is an error.
+pub fn read_object(store: &OpenStore, key: &str, bytes_max: u64) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let reader = store.store.open(key, 0)?;
+    reader.take(bytes_max + 1).read_to_end(&mut bytes).map_err(|error| {
+        Error::from_io(Code::Store, format!("{key} in store {} cannot be read", store.name), error)
+    })?;
+    if bytes.len() as u64 > bytes_max {
+        return Err(Error::new(
+            Code::ObjectDamaged,
+            format!("{key} in store {} is larger than {bytes_max} bytes", store.name),
+        ));
+    }
+    Ok(bytes)
+}
+
+/// Reads a small object; `None` when it is not there.
+pub fn read_optional(store: &OpenStore, key: &str) -> Result<Option<Vec<u8>>> {
+    match read_object(store, key, DOCUMENT_BYTES_MAX) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.code == Code::ObjectMissing => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The ids of all points a store holds a manifest of, of whatever application, ascending.
+pub fn list(store: &OpenStore) -> Result<Vec<PointId>> {
+    let objects = store.store.list(POINTS_PREFIX)?;
+    Ok(objects
+        .iter()
+        .filter_map(|o| o.key.strip_prefix(POINTS_PREFIX)?.strip_suffix(".json"))
+        .filter_map(PointId::parse)
+        .collect())
+}
+
+/// Reads the manifest of a point and its signature.
+pub fn read(store: &OpenStore, point: &PointId) -> Result<PointCopy> {
+    let key = manifest_key(point);
+    let bytes = read_object(store, &key, DOCUMENT_BYTES_MAX)?;
+    let signature = read_optional(store, &format!("{key}.sig"))?
+        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    parse(&store.name, point, bytes, signature)
+}
+
+/// Makes a copy of its bytes.
+pub fn parse(
+    store: &str,
+    point: &PointId,
+    bytes: Vec<u8>,
+    signature: Option<String>,
+) -> Result<PointCopy> {
+    let damaged = |cause: String| {
+        Error::new(Code::ObjectDamaged, format!("the manifest of {point} in store {store} is damaged"))
+            .cause(cause)
+            .hint("use another copy (--store), and heal this one with `lifeboat copy`")
+    };
+    let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|e| damaged(e.to_string()))?;
+    if manifest.schema != 1 {
+        return Err(damaged(format!("its schema is {}, this program reads 1", manifest.schema)));
+    }
+    if &manifest.point != point {
+        return Err(damaged(format!("it says it is of {}", manifest.point)));
+    }
+    Ok(PointCopy { manifest, bytes, signature })
+}
+
+/// Reads the details that a manifest names, checks their hash, and opens them.
+pub fn read_details(store: &OpenStore, manifest: &Manifest) -> Result<Details> {
+    let stored = &manifest.details;
+    let bytes = read_object(store, &stored.key, DETAILS_BYTES_MAX)?;
+    let damaged = |cause: String| {
+        Error::new(Code::ObjectDamaged, format!("{} in store {} is damaged", stored.key, store.name))
+            .cause(cause)
+            .hint("use another copy (--store), and heal this one with `lifeboat copy`")
+    };
+    let observed = sha256_hex(&bytes);
+    if observed != stored.sha256 {
+        return Err(damaged(format!("SHA-256 is {observed}, the manifest says {}", stored.sha256)));
+    }
+    let mut plain = Vec::new();
+    archive::open(bytes.as_slice(), "none", stored.encrypt.as_deref(), store.identities()?.as_ref())?
+        .read_to_end(&mut plain)
+        .map_err(|e| Error::from_io(Code::Decryption, format!("{} cannot be decrypted", stored.key), e))?;
+    let details: Details = serde_json::from_slice(&plain).map_err(|e| damaged(e.to_string()))?;
+    if details.point != manifest.point {
+        return Err(damaged(format!("they are of {}", details.point)));
+    }
+    Ok(details)
+}
+
+/// Seals the details to a store's recipients and puts them; returns what its manifest says of them.
+pub fn put_details(store: &OpenStore, details: &Details) -> Result<super::StoredDetails> {
+    let json = to_json(details)?;
+    let mut sealing = store.sealing.clone();
+    sealing.compress = crate::config::Compress::None;
+    let failed = |e| Error::from_io(Code::Store, "the details cannot be sealed", e);
+    let mut sealer = Sealer::new(&sealing, Vec::new())?;
+    sealer.write_all(&json).map_err(failed)?;
+    let bytes = sealer.finish()?;
+    let key = format!("{}{}", super::details_key(&details.point), sealing.suffix());
+    put_bytes(store, &key, &bytes, false)?;
+    Ok(super::StoredDetails {
+        key,
+        bytes: bytes.len() as u64,
+        sha256: sha256_hex(&bytes),
+        encrypt: sealing.encrypt_name().map(str::to_owned),
+    })
+}
+
+/// Signs a manifest and puts it: signature first, manifest last. This is the commit.
+pub fn commit(context: &Context, store: &OpenStore, manifest: &Manifest) -> Result<PointCopy> {
+    let bytes = to_json(manifest)?;
+    let signature = context.signer.sign(&bytes)?;
+    let key = manifest_key(&manifest.point);
+    put_bytes(store, &format!("{key}.sig"), signature.as_bytes(), false)?;
+    put_bytes(store, &key, &bytes, false)?;
+    Ok(PointCopy { manifest: manifest.clone(), bytes, signature: Some(signature) })
+}
+
+/// Puts a small object.
+pub fn put_bytes(
+    store: &OpenStore,
+    key: &str,
+    bytes: &[u8],
+    if_absent: bool,
+) -> std::result::Result<(), StoreError> {
+    let options = PutOptions { if_absent, bytes_hint: Some(bytes.len() as u64) };
+    let mut body = bytes;
+    store.store.put(key, &mut body, &options).map(|_| ())
+}
+
+/// Pretty JSON with a final newline, as every document in a store.
+pub fn to_json(value: &impl serde::Serialize) -> Result<Vec<u8>> {
+    let mut bytes = serde_json::to_vec_pretty(value)
+        .map_err(|e| Error::new(Code::Io, "a document cannot be written as JSON").cause(e))?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}

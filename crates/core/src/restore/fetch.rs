@@ -1,0 +1,163 @@
+//! Finding a restore point, and reading its artifacts back: decrypted, decompressed, and checked
+//! against the manifest to the last byte.
+
+use crate::archive::{self, TapReader};
+use crate::catalog;
+use crate::context::{Context, OpenStore};
+use crate::error::{Code, Error, Result};
+use crate::point::copies::{self, PointCopy};
+use crate::point::{Candidate, Details, ManifestArtifact, PointId, Selector};
+use std::io::{self, Read};
+
+/// A copy of a point that can be believed, in a store that is open.
+pub struct Fetched {
+    /// The store it is read from.
+    pub store: OpenStore,
+    /// Its manifest, signed by someone we trust.
+    pub copy: PointCopy,
+    /// What was in it, or why that cannot be read.
+    pub details: Result<Details>,
+}
+
+/// Chooses a point of the given plans (any plan when empty) among those that `store` holds, or any
+/// store.
+pub fn choose(
+    context: &Context,
+    selector: &Selector,
+    plans: &[String],
+    store: Option<&str>,
+) -> Result<PointId> {
+    let (found, errors) = catalog::survey(context, false)?;
+    let candidates: Vec<Candidate> = found
+        .iter()
+        .filter(|(name, _)| store.is_none_or(|s| s == name))
+        .filter(|(_, c)| plans.is_empty() || plans.contains(&c.manifest.plan))
+        .map(|(_, c)| Candidate { point: c.manifest.point.clone(), plan: c.manifest.plan.clone() })
+        .collect();
+    selector.choose(&candidates, context.clock.now(), context.clock.random()).map_err(|error| {
+        match errors.first() {
+            // No point may only mean that the store could not be asked.
+            Some(first) if error.code == Code::PointUnknown => {
+                Error { code: first.code, hint: first.hint.clone(), ..error }.cause(first)
+            }
+            _ => error,
+        }
+    })
+}
+
+/// Reads the copy of a point in `store`, or in the first of its stores that has a sound one.
+/// The signature must be by a trusted signer.
+pub fn fetch(context: &Context, point: &PointId, store: Option<&str>) -> Result<Fetched> {
+    let names: Vec<&str> = match store {
+        Some(name) => vec![name],
+        None => context.config.store.keys().map(String::as_str).collect(),
+    };
+    let mut first: Option<Error> = None;
+    for name in names {
+        match fetch_from(context, point, name) {
+            Ok(fetched) => return Ok(fetched),
+            Err(error) => {
+                // An error that says more than "not here" is the one to show.
+                let weak = first.as_ref().is_none_or(|f| f.code == Code::ObjectMissing);
+                if weak {
+                    first = Some(error);
+                }
+            }
+        }
+    }
+    Err(first.unwrap_or_else(|| Error::new(Code::Configuration, "the configuration has no store")))
+}
+
+fn fetch_from(context: &Context, point: &PointId, name: &str) -> Result<Fetched> {
+    let store = context.store(name)?;
+    let copy = copies::read(&store, point).map_err(|error| match error.code {
+        Code::ObjectMissing => {
+            Error::new(Code::ObjectMissing, format!("store {name} holds no copy of {point}"))
+                .hint("run `lifeboat points` to see where it is, and `lifeboat copy` to heal this store")
+        }
+        _ => error,
+    })?;
+    copy.check_trust(context)?;
+    let details = copies::read_details(&store, &copy.manifest);
+    Ok(Fetched { store, copy, details })
+}
+
+/// Opens the stored bytes of an artifact as they are. The reader ends in an error when they are not
+/// those of the manifest.
+pub fn open_stored(
+    fetched: &Fetched,
+    artifact: &ManifestArtifact,
+) -> Result<impl Read + Send + use<>> {
+    let stored = fetched.store.store.open(&artifact.key, 0)?;
+    Ok(Checked::new(stored, artifact.bytes, &artifact.sha256, &artifact.key))
+}
+
+/// Opens an artifact for reading: decrypted and decompressed. The reader ends in an error, never
+/// in a silent end, when the stored bytes are not those of the manifest, or the bare stream is not
+/// the one that was captured.
+pub fn open_artifact(
+    fetched: &Fetched,
+    artifact: &ManifestArtifact,
+) -> Result<Box<dyn Read + Send>> {
+    let stored = open_stored(fetched, artifact)?;
+    let identities = match artifact.encrypt {
+        Some(_) => fetched.store.identities()?,
+        None => None,
+    };
+    let plain =
+        archive::open(stored, &artifact.compress, artifact.encrypt.as_deref(), identities.as_ref())?;
+    let details = fetched.details.as_ref().ok();
+    Ok(match details.and_then(|d| d.artifact(&artifact.source, &artifact.name)) {
+        Some(known) => {
+            let what = format!("{} of source {}", artifact.name, artifact.source);
+            Box::new(Checked::new(plain, known.bytes, &known.sha256, &what))
+        }
+        None => plain,
+    })
+}
+
+/// A reader that compares what went through it with what was expected, at its end.
+struct Checked<R> {
+    inner: Option<TapReader<R>>,
+    bytes: u64,
+    sha256: String,
+    what: String,
+}
+
+impl<R: Read> Checked<R> {
+    fn new(inner: R, bytes: u64, sha256: &str, what: &str) -> Self {
+        Checked {
+            inner: Some(TapReader::new(inner)),
+            bytes,
+            sha256: sha256.to_owned(),
+            what: what.to_owned(),
+        }
+    }
+
+    fn check(&mut self) -> io::Result<usize> {
+        let Some(inner) = self.inner.take() else { return Ok(0) };
+        let (_, tally) = inner.finish();
+        if tally.bytes == self.bytes && tally.sha256 == self.sha256 {
+            return Ok(0);
+        }
+        let cause = if tally.bytes == self.bytes {
+            format!("SHA-256 is {}, the manifest says {}", tally.sha256, self.sha256)
+        } else {
+            format!("it has {} bytes, the manifest says {}", tally.bytes, self.bytes)
+        };
+        Err(Error::new(Code::ObjectDamaged, format!("{} is damaged", self.what))
+            .cause(cause)
+            .hint("use another copy (--store), and heal this one with `lifeboat copy`")
+            .into())
+    }
+}
+
+impl<R: Read> Read for Checked<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let Some(inner) = &mut self.inner else { return Ok(0) };
+        match inner.read(buffer)? {
+            0 if !buffer.is_empty() => self.check(),
+            count => Ok(count),
+        }
+    }
+}
