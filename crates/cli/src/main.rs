@@ -1,1 +1,80 @@
-fn main() {}
+//! The program: arguments in, tables and JSON out. What a backup means is in `lifeboat-core`.
+
+mod args;
+mod commands;
+mod output;
+mod progress;
+
+use args::{Cli, Command, LogFormat};
+use clap::Parser;
+use clap::error::ErrorKind;
+use lifeboat_core::{Code, Error};
+use progress::{Detail, Progress};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error),
+    };
+    let detail = match (cli.quiet, cli.verbose) {
+        (true, _) => Detail::Quiet,
+        (false, 0) => Detail::Normal,
+        _ => Detail::Verbose,
+    };
+    start_log(cli.verbose, cli.log_format);
+    let progress = Arc::new(Progress::new(detail, cli.log_format == LogFormat::Json));
+    let result = commands::run(&cli, &progress);
+    progress.finish();
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            output::error(&error, cli.json);
+            ExitCode::from(error.code.exit_code())
+        }
+    }
+}
+
+/// Help and version are results; anything else that clap refuses is a usage error.
+fn refuse(error: &clap::Error) -> ExitCode {
+    let shown = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+    if !shown && std::env::args_os().any(|a| a == "--json") {
+        let message = error.render().to_string();
+        let first = message.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+        output::error(&Error::new(Code::Usage, first).hint("see `lifeboat --help`"), true);
+        return ExitCode::from(2);
+    }
+    // The help's own printing cannot fail in a way that matters more than the exit code.
+    let _ = error.print();
+    ExitCode::from(if shown { 0 } else { 2 })
+}
+
+fn start_log(verbose: u8, format: LogFormat) {
+    use tracing_subscriber::filter::LevelFilter;
+    let level = match verbose {
+        0 => LevelFilter::ERROR,
+        1 => LevelFilter::INFO,
+        _ => LevelFilter::DEBUG,
+    };
+    let builder = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr);
+    // Only one subscriber is ever set in this process.
+    let _ = match format {
+        LogFormat::Text => builder.try_init(),
+        LogFormat::Json => builder.json().try_init(),
+    };
+}
+
+impl Command {
+    /// Whom to believe beside the configured signers, where the command has the option.
+    fn trust(&self) -> &[String] {
+        match self {
+            Command::Show(a) => &a.trust.signers,
+            Command::Verify(a) => &a.trust.signers,
+            Command::Drill(a) => &a.trust.signers,
+            Command::Restore(a) => &a.trust.signers,
+            Command::Evidence { command: args::EvidenceCommand::Verify { trust } } => &trust.signers,
+            _ => &[],
+        }
+    }
+}

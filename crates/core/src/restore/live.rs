@@ -344,6 +344,7 @@ impl<'a> Restoring<'a> {
             let kept = swap.kept();
             self.warnings.push(format!("source {}: what was live before is kept as {kept}", swap.source));
         }
+        self.move_to_live();
         if let Err(error) = self.run_all(&restore.start).and_then(|()| self.run_all(&restore.after)) {
             self.checks.push(CheckResult {
                 name: "start".into(),
@@ -398,6 +399,29 @@ impl<'a> Restoring<'a> {
             }
         }
         Ok(())
+    }
+
+    /// After the swap, checks ask what is live.
+    fn move_to_live(&mut self) {
+        for restored in &mut self.restored {
+            let kind = self.context.config.source.get(&restored.source).map(|s| &s.kind);
+            match kind {
+                Some(SourceKind::Files(_)) => restored.placed = Placed::Tree("/".into()),
+                Some(SourceKind::Sqlite(sqlite)) => restored.placed = Placed::File(sqlite.path.clone()),
+                Some(SourceKind::Postgres(config)) => {
+                    if let Ok(connection) = postgres::Connection::from_config(config) {
+                        restored.placed = Placed::Database(connection);
+                    }
+                }
+                Some(SourceKind::Command(_)) | None => {}
+            }
+            if let Some(place) = self.places.iter_mut().find(|(name, _)| name == &restored.source) {
+                place.1 = match kind {
+                    Some(kind @ SourceKind::Files(_)) => crate::source::roots(kind).join(", "),
+                    _ => restored.placed.describe(),
+                };
+            }
+        }
     }
 
     fn undo(&mut self) {

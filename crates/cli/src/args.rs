@@ -1,0 +1,271 @@
+//! The command line, defined once: parsing, help and completions come from here.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// A backup system that proves it can restore.
+#[derive(Debug, Parser)]
+#[command(name = "lifeboat", version, arg_required_else_help = true, max_term_width = 100)]
+pub struct Cli {
+    /// Configuration file [default: $LIFEBOAT_CONFIG, ./lifeboat.toml, /etc/lifeboat/lifeboat.toml]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Print one JSON document on standard output
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Say more: -v, -vv
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
+    pub verbose: u8,
+    /// Say only what failed
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// How messages are written
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// How messages are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Reach every source, store, key and tool, and say what is unsafe and how to mend it
+    Doctor,
+    /// Look at the configuration alone
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+    /// Take a restore point
+    Backup(Backup),
+    /// List restore points
+    Points(Points),
+    /// Show one restore point: artifacts, fingerprints, copies, proof
+    Show(Show),
+    /// Re-read what is stored and compare it with the manifest
+    Verify(Verify),
+    /// Give a store the copies it lacks
+    Copy(Copy),
+    /// Restore into throwaway targets, compare, check, and record signed evidence
+    Drill(Drill),
+    /// Bring a restore point back: into a directory, another database, or onto the live application
+    Restore(Restore),
+    /// The signed record of drills and restores
+    Evidence {
+        #[command(subcommand)]
+        command: EvidenceCommand,
+    },
+    /// The recovery kit: configuration, keys and instructions for the day this host is gone
+    Kit {
+        #[command(subcommand)]
+        command: KitCommand,
+    },
+    /// Print a completion script for a shell
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Build a small real application, protect, drill, break and restore it, and show the evidence
+    Demo(Demo),
+}
+
+/// The configuration alone.
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub enum ConfigCommand {
+    /// Say whether the configuration is valid, and which targets it cannot meet
+    Check,
+    /// Print the configuration as resolved; secrets stay references
+    Show,
+    /// Print the JSON Schema of the configuration, for editors
+    Schema,
+}
+
+/// Take a restore point.
+#[derive(Debug, Args)]
+pub struct Backup {
+    /// Which plan; the only one when not given
+    pub plan: Option<String>,
+    /// Why it is taken; kept with the point
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// Print what would be done, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// List restore points.
+#[derive(Debug, Args)]
+pub struct Points {
+    /// Only those of this plan
+    #[arg(long, value_name = "PLAN")]
+    pub plan: Option<String>,
+    /// Only those of which this store holds a copy
+    #[arg(long, value_name = "STORE")]
+    pub store: Option<String>,
+    /// Forget the catalog and read every store anew
+    #[arg(long)]
+    pub rescan: bool,
+}
+
+/// Show one restore point.
+#[derive(Debug, Args)]
+pub struct Show {
+    /// An id, its beginning, latest, latest:PLAN, before:TIME, random, random:14d..21d
+    pub point: String,
+    /// From which store
+    #[arg(long, value_name = "STORE")]
+    pub store: Option<String>,
+    #[command(flatten)]
+    pub trust: Trust,
+}
+
+/// Whom to believe beside the configured signers.
+#[derive(Debug, Clone, Args)]
+pub struct Trust {
+    /// Also believe this signer, in this run (repeatable)
+    #[arg(long = "trust-signer", value_name = "SHA256:…")]
+    pub signers: Vec<String>,
+}
+
+/// Re-read what is stored.
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// Which point; the newest of each plan when not given
+    pub point: Option<String>,
+    /// Only the copies in this store
+    #[arg(long, value_name = "STORE")]
+    pub store: Option<String>,
+    /// Every point
+    #[arg(long, conflicts_with_all = ["point", "sample"])]
+    pub all: bool,
+    /// So many of the points, at random: 10%
+    #[arg(long, value_name = "PERCENT", conflicts_with = "point")]
+    pub sample: Option<String>,
+    #[command(flatten)]
+    pub trust: Trust,
+}
+
+/// Give a store the copies it lacks.
+#[derive(Debug, Args)]
+pub struct Copy {
+    /// Which point; every one that is missing there when not given
+    pub point: Option<String>,
+    /// From which store; any that holds it when not given
+    #[arg(long, value_name = "STORE")]
+    pub from: Option<String>,
+    /// Into which store
+    #[arg(long, value_name = "STORE")]
+    pub to: String,
+}
+
+/// Rehearse a restore.
+#[derive(Debug, Args)]
+pub struct Drill {
+    /// Which drill; the only one when not given
+    pub drill: Option<String>,
+    /// Another point than the configured one
+    #[arg(long, value_name = "POINT")]
+    pub point: Option<String>,
+    /// Another store than the configured one
+    #[arg(long, value_name = "STORE")]
+    pub store: Option<String>,
+    #[command(flatten)]
+    pub trust: Trust,
+}
+
+/// Bring a restore point back.
+#[derive(Debug, Args)]
+pub struct Restore {
+    /// An id, its beginning, latest, latest:PLAN, before:TIME, random, random:14d..21d
+    pub point: String,
+    /// Only this source (repeatable)
+    #[arg(long = "source", value_name = "SOURCE")]
+    pub sources: Vec<String>,
+    /// Into this new or empty directory, or this empty database (postgres://… or env:NAME)
+    #[arg(long, value_name = "TARGET", conflicts_with = "live")]
+    pub to: Option<String>,
+    /// Onto the live application
+    #[arg(long)]
+    pub live: bool,
+    /// Names the application that will be overwritten
+    #[arg(long, value_name = "APP/ENVIRONMENT", requires = "live")]
+    pub confirm: Option<String>,
+    /// Why; kept in the evidence
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// From which store; the first with a sound copy when not given
+    #[arg(long, value_name = "STORE")]
+    pub store: Option<String>,
+    #[command(flatten)]
+    pub trust: Trust,
+}
+
+/// The signed record of drills and restores.
+#[derive(Debug, Subcommand)]
+pub enum EvidenceCommand {
+    /// List records
+    List,
+    /// Print one record
+    Show {
+        /// Its id, or the beginning of one
+        id: String,
+    },
+    /// Check every chain and signature in every store
+    Verify {
+        #[command(flatten)]
+        trust: Trust,
+    },
+}
+
+/// The recovery kit.
+#[derive(Debug, Subcommand)]
+pub enum KitCommand {
+    /// Write the kit, encrypted to a passphrase or to public keys
+    Export(KitExport),
+    /// Open a kit, and try with what is in it alone whether the newest point can be read
+    Test(KitTest),
+}
+
+/// Write the recovery kit.
+#[derive(Debug, Args)]
+pub struct KitExport {
+    /// The file to write; it must not exist
+    #[arg(long, short, value_name = "FILE")]
+    pub output: PathBuf,
+    /// Where the passphrase is: env:NAME, file:PATH, cmd:PROGRAM ARGS
+    #[arg(long, value_name = "REFERENCE", conflicts_with = "recipient", required_unless_present = "recipient")]
+    pub passphrase: Option<String>,
+    /// An age or SSH public key to encrypt to (repeatable)
+    #[arg(long, value_name = "KEY")]
+    pub recipient: Vec<String>,
+}
+
+/// Try a recovery kit.
+#[derive(Debug, Args)]
+pub struct KitTest {
+    /// The kit
+    pub file: PathBuf,
+    /// Where the passphrase is: env:NAME, file:PATH, cmd:PROGRAM ARGS
+    #[arg(long, value_name = "REFERENCE", conflicts_with = "identity", required_unless_present = "identity")]
+    pub passphrase: Option<String>,
+    /// Where the age or SSH private key is
+    #[arg(long, value_name = "REFERENCE")]
+    pub identity: Option<String>,
+}
+
+/// The demonstration.
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// Keep the demonstration's directory instead of removing it
+    #[arg(long)]
+    pub keep: bool,
+}

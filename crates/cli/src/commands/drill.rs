@@ -1,0 +1,94 @@
+//! `lifeboat drill`.
+
+use super::Run;
+use crate::args;
+use crate::output::{self, line};
+use lifeboat_core::drill::{self, Options};
+use lifeboat_core::evidence::{Appended, Record, Verdict};
+use lifeboat_core::probe::CheckOutcome;
+use lifeboat_core::Result;
+
+pub fn run(run: &Run<'_>, args: &args::Drill) -> Result<u8> {
+    let context = run.context()?;
+    let options = Options {
+        drill: args.drill.clone(),
+        point: args.point.clone(),
+        store: args.store.clone(),
+    };
+    let report = drill::run(&context, &options)?;
+    run.results();
+    let record = &report.evidence.record;
+    if run.cli.json {
+        output::json(&json(&report.evidence))?;
+    } else {
+        line(format!("drill {}: {}", record.drill.as_deref().unwrap_or_default(), verdict(record.outcome)));
+        show_record(record);
+        report.warnings.iter().for_each(|w| line(format!("note: {w}")));
+        show_evidence(&report.evidence);
+    }
+    Ok(if record.outcome == Verdict::Verified { 0 } else { 4 })
+}
+
+/// The record as the JSON of `drill`.
+pub fn json(evidence: &Appended) -> serde_json::Value {
+    let record = &evidence.record;
+    let first = record.points.first();
+    let missing: Vec<_> = evidence.missing.iter().map(|(store, _)| store).collect();
+    serde_json::json!({
+        "schema": 1,
+        "drill": record.drill,
+        "point": first.map(|p| &p.point),
+        "points": record.points,
+        "store": first.map(|p| &p.store),
+        "outcome": record.outcome,
+        "checks": record.checks,
+        "limits": record.limits,
+        "rto_seconds": record.rto_seconds,
+        "rpo_seconds": record.rpo_seconds,
+        "phases": record.phases,
+        "evidence": evidence.key,
+        "evidence_missing_in": missing,
+    })
+}
+
+/// A verdict, coloured.
+pub fn verdict(verdict: Verdict) -> String {
+    let colour = match verdict {
+        Verdict::Verified => 32,
+        Verdict::Restored | Verdict::Unverifiable => 33,
+        Verdict::Failed => 31,
+    };
+    format!("\x1b[{colour}m{}\x1b[0m", verdict.as_str())
+}
+
+/// What a record says, for people.
+pub fn show_record(record: &Record) {
+    for point in &record.points {
+        line(format!("  point {} of plan {}, copy in store {}", point.point, point.plan, point.store));
+    }
+    for check in &record.checks {
+        let mark = match check.outcome {
+            CheckOutcome::Passed => "\x1b[32mpassed\x1b[0m ",
+            CheckOutcome::Failed => "\x1b[31mfailed\x1b[0m ",
+            CheckOutcome::Unknown => "\x1b[33munknown\x1b[0m",
+        };
+        line(format!("  {mark} {}: expected {}; observed {}", check.name, check.expected, check.observed));
+    }
+    record.limits.iter().for_each(|limit| line(format!("  limit   {limit}")));
+    let target = |seconds: Option<u64>| {
+        seconds.map(|s| format!(" (target {})", output::seconds(s as f64))).unwrap_or_default()
+    };
+    line(format!(
+        "  recovery time {}{}, recovery point {}{}",
+        output::seconds(record.rto_seconds), target(record.rto_target_seconds),
+        output::seconds(record.rpo_seconds), target(record.rpo_target_seconds),
+    ));
+}
+
+/// Where the evidence is.
+pub fn show_evidence(evidence: &Appended) {
+    line(format!("  evidence {} number {}, {}", evidence.record.id, evidence.record.sequence, evidence.key));
+    for (store, error) in &evidence.missing {
+        line(format!("  store {store} did not receive the evidence and will with the next record: {error}"));
+    }
+}

@@ -1,0 +1,109 @@
+//! `lifeboat evidence list|show|verify`.
+
+use super::Run;
+use super::drill::{show_record, verdict};
+use crate::args::EvidenceCommand;
+use crate::output::{self, line};
+use lifeboat_core::evidence::{self, Activity, Listed};
+use lifeboat_core::{Code, Error, Result};
+use serde_json::{Value, json};
+
+pub fn run(run: &Run<'_>, command: &EvidenceCommand) -> Result<u8> {
+    match command {
+        EvidenceCommand::List => list(run),
+        EvidenceCommand::Show { id } => show(run, id),
+        EvidenceCommand::Verify { .. } => verify(run),
+    }
+}
+
+fn value(listed: &Listed) -> Value {
+    let mut value = serde_json::to_value(&listed.record).unwrap_or_default();
+    if let Value::Object(map) = &mut value {
+        map.insert("key".into(), json!(listed.key));
+        map.insert("trusted".into(), json!(listed.distrust.is_none()));
+    }
+    value
+}
+
+fn list(run: &Run<'_>) -> Result<u8> {
+    let (listed, errors) = evidence::list(&run.context()?)?;
+    run.results();
+    if run.cli.json {
+        let records: Vec<_> = listed.iter().map(value).collect();
+        let errors: Vec<_> = errors.iter().map(output::error_value).collect();
+        output::json(&json!({ "schema": 1, "evidence": records, "errors": errors }))?;
+        return Ok(0);
+    }
+    let rows = listed.iter().map(|l| {
+        let record = &l.record;
+        let activity = match record.activity {
+            Activity::Drill => "drill",
+            Activity::Restore => "restore",
+        };
+        let points: Vec<_> = record.points.iter().map(|p| p.point.to_string()).collect();
+        let outcome = match &l.distrust {
+            None => verdict(record.outcome),
+            Some(error) => format!("not to be believed: {}", error.message),
+        };
+        vec![record.id.to_string(), activity.into(), points.join(" "), outcome,
+            output::seconds(record.rto_seconds), output::seconds(record.rpo_seconds)]
+    });
+    line(output::table(&["id", "activity", "points", "outcome", "rto", "rpo"], rows));
+    for error in errors {
+        lifeboat_core::observe::Observer::warn(run.progress.as_ref(), &error.to_string());
+    }
+    Ok(0)
+}
+
+fn show(run: &Run<'_>, id: &str) -> Result<u8> {
+    let (listed, _) = evidence::list(&run.context()?)?;
+    run.results();
+    let mut fitting = listed.iter().filter(|l| l.record.id.as_str().starts_with(id));
+    let Some(found) = fitting.next() else {
+        return Err(Error::new(Code::PointUnknown, format!("no evidence begins with {id}"))
+            .hint("run `lifeboat evidence list`"));
+    };
+    if fitting.next().is_some() {
+        return Err(Error::new(Code::PointAmbiguous, format!("{id} begins several records")).hint("give more of the id"));
+    }
+    if run.cli.json {
+        output::json(&value(found))?;
+        return Ok(0);
+    }
+    let record = &found.record;
+    line(format!("{} {} of {}/{}: {}", record.id, match record.activity {
+        Activity::Drill => "drill",
+        Activity::Restore => "restore",
+    }, record.app, record.environment, verdict(record.outcome)));
+    line(format!("  by {} on {}, {} to {}", record.author, record.host, record.started, record.finished));
+    if let Some(reason) = &record.reason {
+        line(format!("  reason: {reason}"));
+    }
+    if let Some(target) = &record.target {
+        line(format!("  target: {target}"));
+    }
+    show_record(record);
+    for phase in &record.phases {
+        line(format!("  phase {}: {}", phase.name, output::seconds(phase.seconds)));
+    }
+    match &found.distrust {
+        None => line(format!("  signed by {}, who is trusted", record.signer)),
+        Some(error) => line(format!("  not to be believed: {error}")),
+    }
+    Ok(0)
+}
+
+fn verify(run: &Run<'_>) -> Result<u8> {
+    let report = evidence::verify(&run.context()?)?;
+    run.results();
+    let sound = report.problems.is_empty();
+    if run.cli.json {
+        let outcome = if sound { "intact" } else { "damaged" };
+        output::json(&json!({ "schema": 1, "outcome": outcome, "records": report.records, "problems": report.problems }))?;
+    } else if sound {
+        line(format!("{} records, every signature and every chain is intact", report.records));
+    } else {
+        report.problems.iter().for_each(|problem| line(format!("wrong: {problem}")));
+    }
+    Ok(if sound { 0 } else { 4 })
+}

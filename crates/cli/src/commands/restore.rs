@@ -1,0 +1,87 @@
+//! `lifeboat restore`.
+
+use super::Run;
+use super::drill::{show_evidence, show_record, verdict};
+use crate::args;
+use crate::output::{self, line};
+use lifeboat_core::evidence::Verdict;
+use lifeboat_core::point::Selector;
+use lifeboat_core::restore::live::{self, Answer, Options, Planned, Report, Target};
+use lifeboat_core::Result;
+use serde_json::json;
+
+pub fn run(run: &Run<'_>, args: &args::Restore) -> Result<u8> {
+    let target = match (&args.to, args.live) {
+        (Some(to), _) => Some(Target::parse(to)?),
+        (None, true) => Some(Target::Live),
+        (None, false) => None,
+    };
+    let options = Options {
+        point: Selector::parse(&args.point)?,
+        sources: args.sources.clone(),
+        store: args.store.clone(),
+        target,
+        confirm: args.confirm.clone(),
+        reason: args.reason.clone(),
+    };
+    let context = run.context()?;
+    let answer = live::run(&context, &options)?;
+    run.results();
+    match answer {
+        Answer::Planned(planned) => {
+            let app = &context.config.app;
+            show_plan(run, &planned, &format!("{}/{}", app.name, app.environment))?;
+            Ok(7)
+        }
+        Answer::Done(report) => show_report(run, &report),
+    }
+}
+
+fn show_plan(run: &Run<'_>, planned: &Planned, app: &str) -> Result<()> {
+    if run.cli.json {
+        return output::json(&json!({
+            "schema": 1, "point": planned.point, "store": planned.store, "outcome": "planned", "steps": planned.steps,
+        }));
+    }
+    line(format!("restoring {} from store {} onto {app} would:", planned.point, planned.store));
+    planned.steps.iter().enumerate().for_each(|(n, step)| line(format!("  {}. {step}", n + 1)));
+    line("nothing was done. To carry it out:");
+    line(format!("  lifeboat restore {} --live --confirm {app} --reason TEXT", planned.point));
+    line("or, to look at it first, into a directory or another database:");
+    line(format!("  lifeboat restore {} --to DIRECTORY", planned.point));
+    Ok(())
+}
+
+fn show_report(run: &Run<'_>, report: &Report) -> Result<u8> {
+    let record = &report.evidence.record;
+    let point = record.points.first();
+    if run.cli.json {
+        output::json(&json!({
+            "schema": 1,
+            "point": point.map(|p| &p.point),
+            "target": record.target,
+            "outcome": record.outcome,
+            "sources": point.map(|p| &p.sources),
+            "places": report.places.iter().map(|(s, p)| json!({ "source": s, "place": p })).collect::<Vec<_>>(),
+            "safety_point": report.safety_point,
+            "checks": record.checks,
+            "limits": record.limits,
+            "warnings": report.warnings,
+            "seconds": record.rto_seconds,
+            "evidence": report.evidence.key,
+        }))?;
+    } else {
+        line(format!("restore to {}: {}", record.target.as_deref().unwrap_or_default(), verdict(record.outcome)));
+        report.places.iter().for_each(|(source, place)| line(format!("  {source} is at {place}")));
+        show_record(record);
+        if let Some(safety) = &report.safety_point {
+            line(format!("  safety point, taken before: {safety}"));
+        }
+        report.warnings.iter().for_each(|w| line(format!("note: {w}")));
+        show_evidence(&report.evidence);
+    }
+    Ok(match record.outcome {
+        Verdict::Verified | Verdict::Restored => 0,
+        Verdict::Unverifiable | Verdict::Failed => 4,
+    })
+}

@@ -1,0 +1,52 @@
+//! `lifeboat verify`.
+
+use super::Run;
+use crate::args;
+use crate::output::{self, line};
+use lifeboat_core::point::Selector;
+use lifeboat_core::verify::{self, Soundness, VerifiedPoint, Which};
+use lifeboat_core::{Code, Error, Result};
+use serde_json::{Value, json};
+
+pub fn run(run: &Run<'_>, args: &args::Verify) -> Result<u8> {
+    let which = match (&args.point, args.all, &args.sample) {
+        (Some(point), _, _) => Which::One(Selector::parse(point)?),
+        (None, true, _) => Which::All,
+        (None, false, Some(sample)) => Which::Sample(percent(sample)?),
+        (None, false, None) => Which::Newest,
+    };
+    let verified = verify::run(&run.context()?, &which, args.store.as_deref())?;
+    run.results();
+    let worst = verified.iter().map(|v| v.outcome).max().unwrap_or(Soundness::Missing);
+    if run.cli.json {
+        output::json(&document(&verified, worst))?;
+    } else {
+        verified.iter().for_each(show);
+    }
+    Ok(if worst == Soundness::Intact { 0 } else { 4 })
+}
+
+fn percent(text: &str) -> Result<u8> {
+    let number = text.trim().trim_end_matches('%').parse().ok().filter(|p| (1..=100).contains(p));
+    number.ok_or_else(|| {
+        Error::new(Code::Usage, format!("{text:?} is no share")).hint("write it as --sample 10%")
+    })
+}
+
+/// One document for one point; the points of several under `points`.
+fn document(verified: &[VerifiedPoint], worst: Soundness) -> Value {
+    match verified {
+        [only] => json!({ "schema": 1, "point": only.point, "outcome": only.outcome, "objects": only.objects }),
+        _ => json!({ "schema": 1, "outcome": worst, "points": verified }),
+    }
+}
+
+fn show(verified: &VerifiedPoint) {
+    line(format!("{} {}", verified.point, verified.outcome.as_str()));
+    for object in verified.objects.iter().filter(|o| o.outcome != Soundness::Intact) {
+        let detail = object.detail.as_deref().unwrap_or_default();
+        line(format!("  {} {}: {}: {detail}", object.store, object.key, object.outcome.as_str()));
+    }
+    let intact = verified.objects.iter().filter(|o| o.outcome == Soundness::Intact).count();
+    line(format!("  {intact} of {} objects intact", verified.objects.len()));
+}
