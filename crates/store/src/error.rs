@@ -3,6 +3,10 @@
 use std::io;
 
 /// Why a store did not do what was asked.
+///
+/// In every variant `location` is [`crate::Store::location`], `key` the object's key, and
+/// `detail` what the store or the operating system said.
+#[expect(missing_docs, reason = "the fields are described above, once")]
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {

@@ -8,10 +8,15 @@ mod error;
 mod key;
 pub mod local;
 pub mod memory;
+mod probe;
+mod read;
 pub mod s3;
 
 pub use error::StoreError;
 pub use key::check_key;
+pub use local::LocalStore;
+pub use memory::MemoryStore;
+pub use s3::{S3Options, S3Store};
 
 use std::io::Read;
 
@@ -33,8 +38,10 @@ pub trait Store: Send + Sync {
         options: &PutOptions,
     ) -> Result<Receipt, StoreError>;
 
-    /// Opens an object for reading, from byte `offset` to its end.
-    /// [`StoreError::NotFound`] when there is none.
+    /// Opens an object for reading, from byte `offset` to its end; an offset beyond the end is an
+    /// error. [`StoreError::NotFound`] when there is none. The reader yields every byte the
+    /// object had when it was opened, or ends in an error: a cut connection or a file truncated
+    /// meanwhile is never an early end.
     fn open(&self, key: &str, offset: u64) -> Result<Box<dyn Read + Send>, StoreError>;
 
     /// What the store says of an object; `None` when there is none.
@@ -48,7 +55,8 @@ pub trait Store: Send + Sync {
     fn delete(&self, key: &str) -> Result<(), StoreError>;
 
     /// Proves that objects can be written, read back and listed here: puts a small object under
-    /// `lifeboat/probe-…`, reads it, and removes it where deletion is allowed.
+    /// `lifeboat/probe-…`, reads it, finds it in a listing, and removes it where deletion is
+    /// allowed.
     fn probe(&self) -> Result<(), StoreError>;
 }
 

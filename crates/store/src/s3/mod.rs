@@ -1,0 +1,358 @@
+//! A store in an S3 bucket, Amazon's or another's, through OpenDAL.
+//!
+//! Guarantees: an object appears whole or not at all, and only after the server's own word of it
+//! (its size, and its ETag where that is an MD5) agrees with what was sent; memory stays bounded
+//! whatever an object's size; every wait and every retry is bounded. It does not guarantee
+//! `if_absent` against writers that race on servers without conditional requests, and an upload
+//! whose process is killed leaves parts behind that only the bucket's lifecycle rules remove.
+
+mod confirm;
+mod download;
+mod http;
+mod refusal;
+mod runtime;
+mod upload;
+
+use crate::memory::beyond;
+use crate::probe::{probe, random_name};
+use crate::read::Exact;
+use crate::{ObjectInfo, PutOptions, Receipt, Store, StoreError, check_key};
+use futures::TryStreamExt;
+use opendal::layers::RetryLayer;
+use opendal::{ErrorKind, HttpTransporter, Metadata, OperationContext, Operator, services};
+use refusal::{refusal, store_error};
+use std::fmt;
+use std::io::Read;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// How often a request is repeated when its failure may pass, and how long between.
+const RETRIES_MAX: usize = 6;
+const RETRY_DELAY_MIN: Duration = Duration::from_millis(250);
+const RETRY_DELAY_MAX: Duration = Duration::from_secs(8);
+
+/// Where a bucket is and how to use it.
+#[derive(Clone, Default)]
+pub struct S3Options {
+    /// Its name.
+    pub bucket: String,
+    /// What every key begins with, taken as a directory; none when empty.
+    pub prefix: String,
+    /// The region to sign for. It may be left out where an endpoint is given.
+    pub region: Option<String>,
+    /// The server, as a URL; Amazon's for the region when left out.
+    pub endpoint: Option<String>,
+    /// Without keys, they are taken from where the AWS tools find them; with keys, nothing in the
+    /// environment, no file and no metadata service is consulted.
+    pub access_key: Option<String>,
+    /// Goes with the access key.
+    pub secret_key: Option<String>,
+    /// For temporary keys.
+    pub session_token: Option<String>,
+    /// `STANDARD_IA`, `GLACIER_IR`, …
+    pub storage_class: Option<String>,
+    /// `AES256` or `aws:kms`.
+    pub server_side_encryption: Option<String>,
+    /// The key for `aws:kms`; the account's default key when left out.
+    pub kms_key_id: Option<String>,
+    /// `https://bucket.server/key` rather than `https://server/bucket/key`.
+    pub virtual_host_style: bool,
+}
+
+/// Objects in a bucket.
+pub struct S3Store {
+    operator: Operator,
+    location: String,
+    /// The server makes ETags that are no MD5, whatever they look like.
+    opaque_etags: bool,
+    /// The bucket was seen to exist, so that a missing object is just that.
+    bucket_seen: Arc<AtomicBool>,
+    /// The server said that it does not know conditional requests.
+    unconditional: Arc<AtomicBool>,
+}
+
+impl S3Store {
+    /// Prepares a client. No request is sent, so a wrong bucket or key shows at the first use;
+    /// [`Store::probe`] is such a use.
+    pub fn open(options: S3Options) -> Result<Self, StoreError> {
+        let location = location(&options);
+        let other = |detail: String| StoreError::Other {
+            location: location.clone(),
+            detail,
+        };
+        let transport = http::Http::new().map_err(other)?;
+        let context = OperationContext::new().with_http_transport(HttpTransporter::new(transport));
+        let retry = RetryLayer::new()
+            .with_jitter()
+            .with_factor(2.0)
+            .with_min_delay(RETRY_DELAY_MIN)
+            .with_max_delay(RETRY_DELAY_MAX)
+            .with_max_times(RETRIES_MAX)
+            .with_notify(|_: opendal::layers::RetryEvent<'_>| {});
+        let operator = Operator::new(service(&options, &location)?)
+            .map_err(|e| store_error(&e, &location, ""))?
+            .with_context(context)
+            .layer(retry);
+        let kms = options.server_side_encryption.as_deref() == Some("aws:kms");
+        Ok(S3Store {
+            operator,
+            // Directory buckets have ETags of their own.
+            opaque_etags: kms || options.bucket.ends_with("--x-s3"),
+            location,
+            bucket_seen: Arc::default(),
+            unconditional: Arc::default(),
+        })
+    }
+
+    fn error(&self, error: &opendal::Error, key: &str) -> StoreError {
+        store_error(error, &self.location, key)
+    }
+
+    /// What the server says of an object; `None` when there is none.
+    fn head(&self, key: &str) -> Result<Option<Metadata>, StoreError> {
+        let (operator, path) = (self.operator.clone(), key.to_owned());
+        let answer = runtime::run(&self.location, async move { operator.stat(&path).await })?;
+        match answer {
+            Ok(metadata) => {
+                self.bucket_seen.store(true, Ordering::Relaxed);
+                Ok(Some(metadata))
+            }
+            Err(error) => match refusal(&error).map(|r| r.status) {
+                Some(404) if self.bucket_seen.load(Ordering::Relaxed) => Ok(None),
+                Some(404) => self.ask_for_bucket().map(|()| None),
+                // An answer to HEAD has no words; a listing is refused with some.
+                Some(300..=403) => Err(self
+                    .ask_for_bucket()
+                    .err()
+                    .filter(|e| !matches!(e, StoreError::Denied { .. }))
+                    .unwrap_or_else(|| self.error(&error, key))),
+                _ => Err(self.error(&error, key)),
+            },
+        }
+    }
+
+    /// An error when the bucket is missing or the credentials are wrong. Not being allowed to
+    /// list says nothing of either.
+    fn ask_for_bucket(&self) -> Result<(), StoreError> {
+        let operator = self.operator.clone();
+        let answer = runtime::run(&self.location, async move {
+            let mut lister = operator.lister_with("/").limit(1).await?;
+            lister.try_next().await.map(|_| ())
+        })?;
+        match answer.map_err(|e| self.error(&e, "")) {
+            Ok(()) | Err(StoreError::Denied { .. }) => {
+                self.bucket_seen.store(true, Ordering::Relaxed);
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Store for S3Store {
+    fn location(&self) -> String {
+        self.location.clone()
+    }
+
+    fn put(
+        &self,
+        key: &str,
+        body: &mut (dyn Read + Send),
+        options: &PutOptions,
+    ) -> Result<Receipt, StoreError> {
+        check_s3_key(key)?;
+        if options.if_absent && self.head(key)?.is_some() {
+            return Err(self.already_exists(key));
+        }
+        let ticket = match options.if_absent || self.opaque_etags {
+            true => Some(random_name(&self.location)?),
+            false => None,
+        };
+        upload::put(self, key, body, options, ticket)
+    }
+
+    fn open(&self, key: &str, offset: u64) -> Result<Box<dyn Read + Send>, StoreError> {
+        check_s3_key(key)?;
+        let metadata = self.head(key)?.ok_or_else(|| StoreError::NotFound {
+            location: self.location.clone(),
+            key: key.to_owned(),
+        })?;
+        let bytes = metadata.content_length();
+        if offset > bytes {
+            return Err(beyond(&self.location, key, offset, bytes));
+        }
+        if offset == bytes {
+            return Ok(Box::new(std::io::empty()));
+        }
+        let reader = download::start(self, key, offset..bytes, metadata.etag())?;
+        let what = format!("{key:?} in {}", self.location);
+        Ok(Box::new(Exact::new(reader, bytes - offset, what)))
+    }
+
+    fn stat(&self, key: &str) -> Result<Option<ObjectInfo>, StoreError> {
+        check_s3_key(key)?;
+        Ok(self.head(key)?.map(|metadata| ObjectInfo {
+            key: key.to_owned(),
+            bytes: metadata.content_length(),
+        }))
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, StoreError> {
+        // OpenDAL tidies paths: blanks at either end and doubled slashes go. What it then finds is
+        // a superset, unless it changed the inside of the prefix; but no key has such an inside.
+        if prefix.starts_with('/') || prefix.contains("//") {
+            return Ok(Vec::new());
+        }
+        let (operator, path) = (self.operator.clone(), prefix.trim().to_owned());
+        let wanted = prefix.to_owned();
+        let answer = runtime::run(&self.location, async move {
+            let mut lister = operator.lister_with(&path).recursive(true).await?;
+            let mut found = Vec::new();
+            while let Some(entry) = lister.try_next().await? {
+                // A key that ends in a slash is a folder of some console, and no object of ours.
+                if entry.path().starts_with(&wanted) && !entry.path().ends_with('/') {
+                    found.push(ObjectInfo {
+                        bytes: entry.metadata().content_length(),
+                        key: entry.path().to_owned(),
+                    });
+                }
+            }
+            Ok::<_, opendal::Error>(found)
+        })?;
+        let mut found = answer.map_err(|e| self.error(&e, prefix))?;
+        found.sort_by(|a, b| a.key.as_bytes().cmp(b.key.as_bytes()));
+        Ok(found)
+    }
+
+    fn delete(&self, key: &str) -> Result<(), StoreError> {
+        check_s3_key(key)?;
+        let (operator, path) = (self.operator.clone(), key.to_owned());
+        let answer = runtime::run(&self.location, async move { operator.delete(&path).await })?;
+        match answer {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(self.error(&error, key)),
+        }
+    }
+
+    fn probe(&self) -> Result<(), StoreError> {
+        probe(self)
+    }
+}
+
+impl S3Store {
+    fn already_exists(&self, key: &str) -> StoreError {
+        StoreError::AlreadyExists {
+            location: self.location.clone(),
+            key: key.to_owned(),
+        }
+    }
+}
+
+/// Never shows the keys.
+impl fmt::Debug for S3Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("S3Options")
+            .field("bucket", &self.bucket)
+            .field("prefix", &self.prefix)
+            .field("region", &self.region)
+            .field("endpoint", &self.endpoint)
+            .field("storage_class", &self.storage_class)
+            .field("server_side_encryption", &self.server_side_encryption)
+            .field("virtual_host_style", &self.virtual_host_style)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for S3Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("S3Store")
+            .field("location", &self.location)
+            .finish_non_exhaustive()
+    }
+}
+
+fn location(options: &S3Options) -> String {
+    let mut location = format!("s3://{}", options.bucket);
+    if !options.prefix.is_empty() {
+        location = format!("{location}/{}", options.prefix.trim_matches('/'));
+    }
+    if let Some(endpoint) = &options.endpoint {
+        // A URL may carry a name and password before the `@`.
+        let host = endpoint.rsplit('@').next().unwrap_or_default();
+        location = format!("{location} at {}", host.trim_end_matches('/'));
+    }
+    location
+}
+
+fn service(options: &S3Options, location: &str) -> Result<services::S3, StoreError> {
+    let other = |detail: &str| StoreError::Other {
+        location: location.to_owned(),
+        detail: detail.to_owned(),
+    };
+    let amazon = options
+        .endpoint
+        .as_deref()
+        .is_none_or(|e| e.contains(".amazonaws.com"));
+    let region = match (&options.region, &options.endpoint) {
+        (Some(region), _) => region.clone(),
+        (None, Some(endpoint)) if endpoint.contains(".r2.cloudflarestorage.com") => "auto".into(),
+        (None, Some(_)) => "us-east-1".to_owned(),
+        (None, None) => return Err(other("without an endpoint, a region is needed")),
+    };
+    // Always given, so that none is taken from the environment.
+    let endpoint = match &options.endpoint {
+        Some(endpoint) => endpoint.clone(),
+        None if region.starts_with("cn-") => format!("https://s3.{region}.amazonaws.com.cn"),
+        None => format!("https://s3.{region}.amazonaws.com"),
+    };
+    let mut service = services::S3::default()
+        .bucket(&options.bucket)
+        .root(&options.prefix)
+        .region(&region)
+        .endpoint(&endpoint);
+    match (&options.access_key, &options.secret_key) {
+        (Some(access), Some(secret)) => {
+            service = service
+                .access_key_id(access)
+                .secret_access_key(secret)
+                .session_token(options.session_token.as_deref().unwrap_or_default())
+                .disable_config_load()
+                .disable_ec2_metadata();
+        }
+        (None, None) => {}
+        _ => return Err(other("an access key and a secret key go together")),
+    }
+    let kms = options.server_side_encryption.as_deref() == Some("aws:kms");
+    if amazon || kms {
+        // Where it is known to work, the server checks each part as it arrives.
+        service = service.checksum_algorithm("crc32c");
+    }
+    service = service
+        .default_storage_class(options.storage_class.as_deref().unwrap_or_default())
+        .server_side_encryption(
+            options
+                .server_side_encryption
+                .as_deref()
+                .unwrap_or_default(),
+        )
+        .server_side_encryption_aws_kms_key_id(options.kms_key_id.as_deref().unwrap_or_default());
+    if options.virtual_host_style {
+        service = service.enable_virtual_host_style();
+    }
+    Ok(service)
+}
+
+/// The rules for every key, and one of OpenDAL.
+fn check_s3_key(key: &str) -> Result<(), StoreError> {
+    check_key(key)?;
+    // OpenDAL would silently drop the blanks, and two keys would be one.
+    if key.trim() != key {
+        return Err(StoreError::InvalidKey {
+            key: key.to_owned(),
+            reason: "it begins or ends with a blank",
+        });
+    }
+    Ok(())
+}

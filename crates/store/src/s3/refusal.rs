@@ -1,0 +1,250 @@
+//! What an S3 server says when it refuses, and what that means to the caller. Codes are those of
+//! the S3 API and of the servers that speak it; an unknown code is judged by its HTTP status.
+
+use crate::StoreError;
+use opendal::{Error, ErrorKind};
+use std::error::Error as _;
+use std::fmt;
+
+/// An answer that is not a success.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Refusal {
+    pub(super) status: u16,
+    /// Empty when there was none, as in every answer to HEAD.
+    pub(super) code: String,
+    message: String,
+}
+
+/// No answer, or half of one.
+#[derive(Debug)]
+pub(super) struct Broken(pub(super) String);
+
+impl Refusal {
+    /// Reads the server's XML, which is too small to need a parser and may be damaged or HTML.
+    pub(super) fn new(status: u16, text: &str, region: Option<&str>) -> Self {
+        let mut message = between(text, "Message");
+        if let Some(region) = region.filter(|_| matches!(status, 301 | 307 | 400)) {
+            message = format!("{message} (the bucket is in region {region})");
+        }
+        Refusal {
+            status,
+            code: between(text, "Code"),
+            message: message.trim().to_owned(),
+        }
+    }
+
+    pub(super) fn into_error(self) -> Error {
+        let kind = match (self.status, self.code.as_str()) {
+            (_, "NoSuchBucket") => ErrorKind::ConfigInvalid,
+            (404, _) => ErrorKind::NotFound,
+            (412, _) => ErrorKind::ConditionNotMatch,
+            (401 | 403, _) => ErrorKind::PermissionDenied,
+            (429, _) => ErrorKind::RateLimited,
+            _ => ErrorKind::Unexpected,
+        };
+        let temporary = self.is_temporary();
+        Error::new(kind, self.to_string())
+            .with_temporary(temporary)
+            .set_source(self)
+    }
+
+    fn is_temporary(&self) -> bool {
+        let code = matches!(
+            self.code.as_str(),
+            "RequestTimeout"
+                | "InternalError"
+                | "SlowDown"
+                | "ServiceUnavailable"
+                | "TooManyRequests"
+                | "OperationAborted"
+                // The body was cut or damaged on its way.
+                | "IncompleteBody"
+                | "BadDigest"
+        );
+        code || matches!(self.status, 408 | 429 | 499 | 500 | 502 | 503 | 504)
+    }
+
+    /// The server does not know the conditions we put on a request.
+    pub(super) fn is_unimplemented(&self) -> bool {
+        self.status == 501 || self.code == "NotImplemented"
+    }
+
+    fn into_store_error(self, location: String, key: &str) -> StoreError {
+        let detail = self.to_string();
+        let key = key.to_owned();
+        match self.code.as_str() {
+            "NoSuchBucket" => StoreError::Missing { location, detail },
+            "NoSuchKey" => StoreError::NotFound { location, key },
+            "NoSuchUpload" => StoreError::Other { location, detail },
+            "PreconditionFailed" => StoreError::Other {
+                location,
+                detail: format!("{key:?} changed meanwhile ({detail})"),
+            },
+            "RequestTimeTooSkewed" => StoreError::Credentials {
+                location,
+                detail: format!(
+                    "the clock of this host differs too much from the store's ({detail})"
+                ),
+            },
+            "InvalidAccessKeyId"
+            | "SignatureDoesNotMatch"
+            | "ExpiredToken"
+            | "InvalidToken"
+            | "TokenRefreshRequired"
+            | "InvalidClientTokenId"
+            | "InvalidSecurity"
+            | "AuthFailure"
+            | "RequestExpired"
+            | "NotSignedUp"
+            | "Unauthorized"
+            | "MissingSecurityHeader" => StoreError::Credentials { location, detail },
+            "QuotaExceeded"
+            | "QuotaExceededException"
+            | "InsufficientStorage"
+            | "XMinioStorageFull"
+            | "XMinioAdminBucketQuotaExceeded"
+            | "StorageFull" => StoreError::Full { location, detail },
+            _ => match self.status {
+                401 => StoreError::Credentials { location, detail },
+                403 | 405 => StoreError::Denied {
+                    location,
+                    key,
+                    detail,
+                },
+                404 => StoreError::NotFound { location, key },
+                507 => StoreError::Full { location, detail },
+                408 | 429 | 500..=599 if !self.is_unimplemented() => {
+                    StoreError::Unreachable { location, detail }
+                }
+                _ => StoreError::Other { location, detail },
+            },
+        }
+    }
+}
+
+/// The refusal inside an error, if that is what it is.
+pub(super) fn refusal(error: &Error) -> Option<&Refusal> {
+    error.source()?.downcast_ref()
+}
+
+/// What an error of the client means.
+pub(super) fn store_error(error: &Error, location: &str, key: &str) -> StoreError {
+    let location = location.to_owned();
+    if let Some(refusal) = refusal(error) {
+        return refusal.clone().into_store_error(location, key);
+    }
+    if let Some(Broken(detail)) = error.source().and_then(|e| e.downcast_ref()) {
+        let detail = detail.clone();
+        return StoreError::Unreachable { location, detail };
+    }
+    // `message` rather than `Display`, which adds the whole request.
+    let detail = match error.source() {
+        Some(source) => format!("{}: {source}", error.message()),
+        None => error.message().to_owned(),
+    };
+    if detail.contains("credential") {
+        return StoreError::Credentials { location, detail };
+    }
+    match error.kind() {
+        ErrorKind::NotFound => StoreError::NotFound {
+            location,
+            key: key.to_owned(),
+        },
+        ErrorKind::PermissionDenied => StoreError::Denied {
+            location,
+            key: key.to_owned(),
+            detail,
+        },
+        _ => StoreError::Other { location, detail },
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.code.as_str(), self.message.as_str()) {
+            ("", "") => write!(f, "it answers with status {}", self.status),
+            ("", message) => write!(f, "it answers with status {}: {message}", self.status),
+            (code, "") => write!(f, "{code}"),
+            (code, message) => write!(f, "{code}: {message}"),
+        }
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Broken {}
+
+/// The text of the first element of this name, on one line.
+fn between(text: &str, name: &str) -> String {
+    let (open, close) = (format!("<{name}>"), format!("</{name}>"));
+    let content = text
+        .split_once(&open)
+        .and_then(|(_, rest)| rest.split_once(&close))
+        .map_or("", |(content, _)| content);
+    let content = content
+        .replace("&lt;", "<")
+        .replace("&gt;", ">")
+        .replace("&quot;", "\"")
+        .replace("&apos;", "'")
+        .replace("&amp;", "&");
+    content.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(status: u16, code: &str) -> StoreError {
+        let text = format!("<Error><Code>{code}</Code><Message>a &amp; b</Message></Error>");
+        let error = Refusal::new(status, &text, None).into_error();
+        store_error(&error, "s3://b", "k")
+    }
+
+    #[test]
+    fn every_refusal_means_something() {
+        use StoreError as E;
+        let is = |status, code, expected: fn(&StoreError) -> bool| {
+            let error = of(status, code);
+            assert!(expected(&error), "{status} {code}: {error:?}");
+        };
+        is(404, "NoSuchBucket", |e| matches!(e, E::Missing { .. }));
+        is(404, "NoSuchKey", |e| matches!(e, E::NotFound { .. }));
+        is(403, "InvalidAccessKeyId", |e| {
+            matches!(e, E::Credentials { .. })
+        });
+        is(403, "SignatureDoesNotMatch", |e| {
+            matches!(e, E::Credentials { .. })
+        });
+        is(403, "AccessDenied", |e| matches!(e, E::Denied { .. }));
+        is(
+            403,
+            "RequestTimeTooSkewed",
+            |e| matches!(e, E::Credentials { detail, .. } if detail.contains("clock")),
+        );
+        is(403, "QuotaExceeded", |e| matches!(e, E::Full { .. }));
+        is(507, "Whatever", |e| matches!(e, E::Full { .. }));
+        is(503, "SlowDown", |e| matches!(e, E::Unreachable { .. }));
+        is(501, "NotImplemented", |e| matches!(e, E::Other { .. }));
+        is(
+            400,
+            "InvalidStorageClass",
+            |e| matches!(e, E::Other { detail, .. } if detail == "InvalidStorageClass: a & b"),
+        );
+    }
+
+    #[test]
+    fn only_what_may_pass_is_tried_again() {
+        let temporary = |status, text| Refusal::new(status, text, None).into_error().is_temporary();
+        assert!(temporary(503, "<html>busy</html>"));
+        assert!(temporary(400, "<Code>RequestTimeout</Code>"));
+        assert!(!temporary(403, "<Code>AccessDenied</Code>"));
+        assert!(!temporary(501, "<Code>NotImplemented</Code>"));
+        assert!(!temporary(412, ""));
+    }
+}

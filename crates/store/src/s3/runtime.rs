@@ -1,0 +1,51 @@
+//! The one small Tokio runtime in which all S3 clients of this process live, and the way to wait
+//! for it from ordinary threads. Waiting parks the calling thread and nothing else, so it cannot
+//! panic wherever it is called from.
+
+use crate::StoreError;
+use std::future::Future;
+use std::sync::OnceLock;
+use tokio::runtime::{Builder, Runtime};
+
+/// Runs `work` on the runtime and waits for what it returns.
+pub(super) fn run<T, F>(location: &str, work: F) -> Result<T, StoreError>
+where
+    T: Send + 'static,
+    F: Future<Output = T> + Send + 'static,
+{
+    let task = runtime(location)?.spawn(work);
+    futures::executor::block_on(task).map_err(|e| failed(location, &e))
+}
+
+/// Starts `work` on the runtime.
+pub(super) fn start<F>(location: &str, work: F) -> Result<(), StoreError>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    runtime(location)?.spawn(work);
+    Ok(())
+}
+
+fn runtime(location: &str) -> Result<&'static Runtime, StoreError> {
+    static RUNTIME: OnceLock<Result<Runtime, String>> = OnceLock::new();
+    RUNTIME
+        .get_or_init(|| {
+            Builder::new_multi_thread()
+                .worker_threads(2)
+                // For name look-ups, which block.
+                .max_blocking_threads(4)
+                .thread_name("lifeboat-s3")
+                .enable_all()
+                .build()
+                .map_err(|e| e.to_string())
+        })
+        .as_ref()
+        .map_err(|e| failed(location, e))
+}
+
+fn failed(location: &str, why: &dyn std::fmt::Display) -> StoreError {
+    StoreError::Other {
+        location: location.to_owned(),
+        detail: format!("the client cannot run: {why}"),
+    }
+}

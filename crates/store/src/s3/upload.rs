@@ -1,0 +1,319 @@
+//! Sending an object: one request when it is small, equal parts when it is not, each hashed on
+//! its way. Until the last request succeeds nothing is visible, and whatever goes wrong before it
+//! also removes the parts that were sent.
+
+use super::confirm::{Sent, TICKET};
+use super::refusal::refusal;
+use super::{S3Store, runtime};
+use crate::read::fill;
+use crate::{PutOptions, Receipt, StoreError};
+use bytes::Bytes;
+use opendal::{Metadata, Writer};
+use std::io::Read;
+use std::mem;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The size of a part, unless the object would then need too many.
+const PART_BYTES: usize = 16 << 20;
+/// The most parts an object may have; a limit of S3.
+const PARTS_MAX: usize = 10_000;
+/// Parts for an object as large as the hint; the rest is for hints that are too small.
+const PARTS_PLANNED: u64 = 8_000;
+/// Memory for parts: those in flight, one that OpenDAL holds back, and the one being filled.
+const MEMORY_BYTES: usize = 64 << 20;
+
+/// How an object is cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Plan {
+    part_bytes: usize,
+    in_flight: usize,
+}
+
+impl Plan {
+    fn new(bytes_hint: Option<u64>) -> Self {
+        let needed = bytes_hint.unwrap_or(0).div_ceil(PARTS_PLANNED);
+        let needed = needed.next_multiple_of(1 << 20);
+        let part_bytes = usize::try_from(needed).unwrap_or(PART_BYTES);
+        let part_bytes = part_bytes.max(PART_BYTES);
+        let in_flight = (MEMORY_BYTES / part_bytes).saturating_sub(2).max(1);
+        Plan {
+            part_bytes,
+            in_flight,
+        }
+    }
+}
+
+/// Sends `body` as the object `key` and has the server confirm it.
+pub(super) fn put(
+    store: &S3Store,
+    key: &str,
+    body: &mut (dyn Read + Send),
+    options: &PutOptions,
+    ticket: Option<String>,
+) -> Result<Receipt, StoreError> {
+    let plan = Plan::new(options.bytes_hint);
+    let pool = Pool::default();
+    let mut sent = Sent::new(store.opaque_etags, ticket);
+    let first = next_part(key, body, &pool, plan, &mut sent)?;
+    let whole = first.len() < plan.part_bytes;
+    let conditional = options.if_absent && !store.unconditional.load(Ordering::Relaxed);
+    let mut sink = Sink::open(store, key, plan, conditional, &sent)?;
+    sink.write(first.clone())?;
+    if !whole {
+        drop(first);
+        send_rest(&mut sink, key, body, &pool, plan, &mut sent)?;
+        return sink.finish(&sent);
+    }
+    match sink.finish(&sent) {
+        Err(_) if conditional && store.unconditional.load(Ordering::Relaxed) => {
+            // The server just said that it knows no conditions; the look before was all there is.
+            let mut sink = Sink::open(store, key, plan, false, &sent)?;
+            sink.write(first)?;
+            sink.finish(&sent)
+        }
+        other => other,
+    }
+}
+
+/// Sends every part after the first. Dropping the sink on the way out aborts the upload.
+fn send_rest(
+    sink: &mut Sink<'_>,
+    key: &str,
+    body: &mut (dyn Read + Send),
+    pool: &Pool,
+    plan: Plan,
+    sent: &mut Sent,
+) -> Result<(), StoreError> {
+    for _ in 1..PARTS_MAX {
+        let part = next_part(key, body, pool, plan, sent)?;
+        let last = part.len() < plan.part_bytes;
+        if !part.is_empty() {
+            sink.write(part)?;
+        }
+        if last {
+            return Ok(());
+        }
+    }
+    let mut one = [0];
+    match body.read(&mut one) {
+        Ok(0) => Ok(()),
+        Ok(_) => Err(StoreError::Other {
+            location: sink.store.location.clone(),
+            detail: format!(
+                "{key:?} is larger than {PARTS_MAX} parts of {} bytes; its size was expected to \
+                 be smaller",
+                plan.part_bytes
+            ),
+        }),
+        Err(source) => Err(StoreError::Body {
+            key: key.to_owned(),
+            source,
+        }),
+    }
+}
+
+/// Reads and hashes a part; it is shorter than planned only at the end of the body.
+fn next_part(
+    key: &str,
+    body: &mut (dyn Read + Send),
+    pool: &Pool,
+    plan: Plan,
+    sent: &mut Sent,
+) -> Result<Bytes, StoreError> {
+    let mut part = pool.take();
+    fill(body, &mut part.bytes, plan.part_bytes).map_err(|source| StoreError::Body {
+        key: key.to_owned(),
+        source,
+    })?;
+    if !part.bytes.is_empty() {
+        sent.part(&part.bytes);
+    }
+    Ok(Bytes::from_owner(part))
+}
+
+/// An upload under way.
+struct Sink<'a> {
+    store: &'a S3Store,
+    key: &'a str,
+    conditional: bool,
+    writer: Option<Writer>,
+}
+
+impl<'a> Sink<'a> {
+    fn open(
+        store: &'a S3Store,
+        key: &'a str,
+        plan: Plan,
+        conditional: bool,
+        sent: &Sent,
+    ) -> Result<Self, StoreError> {
+        let (operator, path) = (store.operator.clone(), key.to_owned());
+        let ticket = sent.ticket.clone();
+        let writer = runtime::run(&store.location, async move {
+            let mut writing = operator
+                .writer_with(&path)
+                .concurrent(plan.in_flight)
+                .if_not_exists(conditional);
+            if let Some(ticket) = ticket {
+                writing = writing.user_metadata([(TICKET.to_owned(), ticket)]);
+            }
+            writing.await
+        })?;
+        Ok(Sink {
+            store,
+            key,
+            conditional,
+            writer: Some(writer.map_err(|e| store.error(&e, key))?),
+        })
+    }
+
+    fn write(&mut self, part: Bytes) -> Result<(), StoreError> {
+        let answer = self.with(|mut writer| async move {
+            let answer = writer.write(part).await;
+            (writer, answer)
+        })?;
+        answer.map_err(|e| self.store.error(&e, self.key))
+    }
+
+    /// Completes the upload, and asks the server what it has.
+    fn finish(mut self, sent: &Sent) -> Result<Receipt, StoreError> {
+        let answer = self.with(|mut writer| async move {
+            let answer = writer.close().await;
+            (writer, answer)
+        })?;
+        match answer {
+            Ok(answered) => {
+                // Nothing is left to abort.
+                self.writer = None;
+                self.confirm(sent, &answered)
+            }
+            Err(error) => self.judge(sent, &error),
+        }
+    }
+
+    fn confirm(&self, sent: &Sent, answered: &Metadata) -> Result<Receipt, StoreError> {
+        let receipt = Receipt { bytes: sent.bytes };
+        let differs = |expected, observed| StoreError::Unconfirmed {
+            location: self.store.location.clone(),
+            key: self.key.to_owned(),
+            expected,
+            observed,
+        };
+        match self.store.head(self.key) {
+            Ok(Some(metadata)) => match sent.confirm(&metadata) {
+                Ok(()) => Ok(receipt),
+                Err((expected, observed)) => Err(differs(expected, observed)),
+            },
+            Ok(None) => Err(differs(format!("{} bytes", sent.bytes), "nothing".into())),
+            // Keys that may only write are a good idea; the hash in the answer says it all.
+            Err(StoreError::Denied { .. }) if sent.hash_agrees(answered) => Ok(receipt),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The completing request failed; yet it may have been done, and only its answer lost.
+    fn judge(self, sent: &Sent, error: &opendal::Error) -> Result<Receipt, StoreError> {
+        let receipt = Receipt { bytes: sent.bytes };
+        let status = refusal(error).map(|r| r.status);
+        if self.conditional && refusal(error).is_some_and(|r| r.is_unimplemented()) {
+            self.store.unconditional.store(true, Ordering::Relaxed);
+            return Err(self.store.error(error, self.key));
+        }
+        let exists = match status {
+            // Refused for a reason that leaves no doubt.
+            Some(300..=403 | 405..=408 | 413..=499) => false,
+            _ => match self.store.head(self.key) {
+                Ok(Some(metadata)) if sent.is_ours(&metadata) => return Ok(receipt),
+                Ok(found) => found.is_some(),
+                Err(_) => false,
+            },
+        };
+        match status {
+            Some(412) if self.conditional => Err(self.store.already_exists(self.key)),
+            Some(409) if self.conditional && exists => Err(self.store.already_exists(self.key)),
+            _ => Err(self.store.error(error, self.key)),
+        }
+    }
+
+    /// Lends the writer to some work on the runtime.
+    fn with<T, F, W>(&mut self, work: W) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: Future<Output = (Writer, T)> + Send + 'static,
+        W: FnOnce(Writer) -> F,
+    {
+        let writer = self.writer.take().ok_or_else(|| StoreError::Other {
+            location: self.store.location.clone(),
+            detail: format!("the upload of {:?} was given up before", self.key),
+        })?;
+        let (writer, answer) = runtime::run(&self.store.location, work(writer))?;
+        self.writer = Some(writer);
+        Ok(answer)
+    }
+}
+
+impl Drop for Sink<'_> {
+    /// Removes the parts of an upload that did not finish. Should this fail too, the bucket's
+    /// lifecycle rule for incomplete uploads is what is left.
+    fn drop(&mut self) {
+        if let Some(mut writer) = self.writer.take() {
+            let _ = runtime::run(&self.store.location, async move { writer.abort().await });
+        }
+    }
+}
+
+/// Buffers for parts, used again and again, so that memory neither grows nor fragments.
+#[derive(Default, Clone)]
+struct Pool(Arc<Mutex<Vec<Vec<u8>>>>);
+
+/// A buffer that goes back to its pool when the last reader of it is done.
+struct Part {
+    bytes: Vec<u8>,
+    pool: Pool,
+}
+
+impl Pool {
+    fn take(&self) -> Part {
+        let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut bytes = free.pop().unwrap_or_default();
+        bytes.clear();
+        Part {
+            bytes,
+            pool: self.clone(),
+        }
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        let bytes = mem::take(&mut self.bytes);
+        let mut free = self.pool.0.lock().unwrap_or_else(PoisonError::into_inner);
+        free.push(bytes);
+    }
+}
+
+impl AsRef<[u8]> for Part {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_grow_with_the_object_and_memory_does_not() {
+        let small = Plan::new(None);
+        assert_eq!(small.part_bytes, PART_BYTES);
+        assert_eq!(small.in_flight, 2);
+        assert_eq!(Plan::new(Some(100 << 30)), small);
+        for gib in [200_u64, 250, 1_000, 5_000] {
+            let plan = Plan::new(Some(gib << 30));
+            let parts = (gib << 30).div_ceil(plan.part_bytes as u64);
+            assert!(parts <= PARTS_PLANNED, "{gib} GiB in {parts} parts");
+            assert!(plan.in_flight == 1 || plan.part_bytes * (plan.in_flight + 2) <= MEMORY_BYTES);
+        }
+    }
+}

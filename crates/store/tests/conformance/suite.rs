@@ -1,0 +1,386 @@
+//! What every store must do.
+
+use super::{Breaks, Noise, get, keys};
+use lifeboat_store::{ObjectInfo, PutOptions, Receipt, Store, StoreError};
+use std::io::{self, Read};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Instant;
+
+const MIB: u64 = 1 << 20;
+
+type Case = (&'static str, fn(Arc<dyn Store>));
+
+const CASES: &[Case] = &[
+    ("puts, gets and replaces", puts_gets_and_replaces),
+    ("holds empty objects", holds_empty_objects),
+    ("opens at an offset", opens_at_an_offset),
+    ("says what is absent", says_what_is_absent),
+    ("lists by any prefix in order", lists_by_any_prefix_in_order),
+    ("lists more than a page", lists_more_than_a_page),
+    ("deletes again and again", deletes_again_and_again),
+    ("takes every sensible key", takes_every_sensible_key),
+    ("refuses bad keys", refuses_bad_keys),
+    ("holds large objects of unknown length", holds_large_objects),
+    (
+        "holds objects of exactly one and two parts",
+        holds_whole_parts,
+    ),
+    (
+        "a body that fails leaves nothing",
+        failing_body_leaves_nothing,
+    ),
+    (
+        "a body that fails keeps the old",
+        failing_body_keeps_the_old,
+    ),
+    ("if_absent never replaces", if_absent_never_replaces),
+    ("if_absent lets the first finish win", first_finish_wins),
+    ("threads do not disturb each other", threads_do_not_disturb),
+    ("proves itself and leaves no trace", proves_itself),
+];
+
+/// Asks everything of stores that `make` makes, each empty.
+pub fn run(make: &dyn Fn() -> Box<dyn Store>) {
+    for (name, case) in CASES {
+        let begun = Instant::now();
+        println!("- {name}");
+        case(Arc::from(make()));
+        println!("  {:.2} s", begun.elapsed().as_secs_f64());
+    }
+}
+
+fn put(store: &dyn Store, key: &str, bytes: &[u8]) -> Result<Receipt, StoreError> {
+    store.put(key, &mut &bytes[..], &PutOptions::default())
+}
+
+fn put_new(
+    store: &dyn Store,
+    key: &str,
+    body: &mut (dyn Read + Send),
+) -> Result<Receipt, StoreError> {
+    let options = PutOptions {
+        if_absent: true,
+        bytes_hint: None,
+    };
+    store.put(key, body, &options)
+}
+
+fn puts_gets_and_replaces(store: Arc<dyn Store>) {
+    let receipt = put(&*store, "a/b/c.txt", b"first").unwrap();
+    assert_eq!(receipt, Receipt { bytes: 5 });
+    assert_eq!(get(&*store, "a/b/c.txt", 0), b"first");
+    put(&*store, "a/b/c.txt", b"second!").unwrap();
+    assert_eq!(get(&*store, "a/b/c.txt", 0), b"second!");
+    let expected = ObjectInfo {
+        key: "a/b/c.txt".to_owned(),
+        bytes: 7,
+    };
+    assert_eq!(store.stat("a/b/c.txt").unwrap(), Some(expected.clone()));
+    assert_eq!(store.list("").unwrap(), [expected]);
+}
+
+fn holds_empty_objects(store: Arc<dyn Store>) {
+    assert_eq!(put(&*store, "empty", b"").unwrap().bytes, 0);
+    assert_eq!(store.stat("empty").unwrap().unwrap().bytes, 0);
+    assert_eq!(get(&*store, "empty", 0), b"");
+    assert_eq!(keys(&*store, ""), ["empty"]);
+}
+
+fn opens_at_an_offset(store: Arc<dyn Store>) {
+    let data = Noise::all(7, 300_000);
+    put(&*store, "k", &data).unwrap();
+    for offset in [0, 1, 131_072, 299_999, 300_000] {
+        let at = usize::try_from(offset).unwrap();
+        assert!(get(&*store, "k", offset) == data[at..], "offset {offset}");
+    }
+    let beyond = store.open("k", 300_001).err().unwrap();
+    assert!(matches!(beyond, StoreError::Other { .. }), "{beyond:?}");
+}
+
+fn says_what_is_absent(store: Arc<dyn Store>) {
+    put(&*store, "dir/object", b"x").unwrap();
+    for key in ["nothing", "dir", "dir/other", "dir/object/below"] {
+        assert_eq!(store.stat(key).unwrap(), None, "{key}");
+        match store.open(key, 0).err() {
+            Some(StoreError::NotFound { key: named, .. }) => assert_eq!(named, key),
+            other => panic!("{key}: {other:?}"),
+        }
+    }
+}
+
+fn lists_by_any_prefix_in_order(store: Arc<dyn Store>) {
+    // In ascending byte order, which is not the order of a walk: `-` < `.` < `/` < `0`.
+    let all = [
+        "a-b", "a.txt", "a/b", "a/b-c/d", "a/b.d/e", "ab/c", "b", "B",
+    ];
+    for key in all {
+        put(&*store, key, key.as_bytes()).unwrap();
+    }
+    let mut sorted = all;
+    sorted.sort_unstable();
+    assert_eq!(keys(&*store, ""), sorted);
+    for prefix in [
+        "a",
+        "a/",
+        "a/b",
+        "a/b-",
+        "a/b.d/",
+        "a/b.d/e",
+        "ab",
+        "b",
+        "c",
+        "a/b/",
+        "a//b",
+        "/",
+        "/a",
+        "../",
+        "a/.",
+        ".incoming",
+        ".incoming/",
+        " ",
+    ] {
+        let expected: Vec<_> = sorted.iter().filter(|k| k.starts_with(prefix)).collect();
+        assert_eq!(
+            keys(&*store, prefix).iter().collect::<Vec<_>>(),
+            expected,
+            "{prefix:?}"
+        );
+    }
+    assert_eq!(store.list("a.").unwrap()[0].bytes, 5);
+}
+
+fn lists_more_than_a_page(store: Arc<dyn Store>) {
+    let expected: Vec<_> = (0..1203).map(|n| format!("many/{n:05}")).collect();
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while let Some(key) = expected.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    put(&*store, key, b"x").unwrap();
+                }
+            });
+        }
+    });
+    put(&*store, "other", b"x").unwrap();
+    assert_eq!(keys(&*store, "many/"), expected);
+    assert_eq!(keys(&*store, "many/0120"), expected[1200..]);
+}
+
+fn deletes_again_and_again(store: Arc<dyn Store>) {
+    put(&*store, "d/e/f", b"x").unwrap();
+    put(&*store, "d/g", b"y").unwrap();
+    store.delete("d/e/f").unwrap();
+    store.delete("d/e/f").unwrap();
+    store.delete("never/was").unwrap();
+    store.delete("d").unwrap();
+    assert_eq!(store.stat("d/e/f").unwrap(), None);
+    assert_eq!(keys(&*store, ""), ["d/g"]);
+    put(&*store, "d/e/f", b"again").unwrap();
+    assert_eq!(get(&*store, "d/e/f", 0), b"again");
+}
+
+fn takes_every_sensible_key(store: Arc<dyn Store>) {
+    let mut all = vec![
+        "with space/and  two",
+        "quote'single/double\"/back`tick",
+        "percent%20/100%/%",
+        "plus+plus",
+        "hash#/question?query=1&b=2",
+        "semi;colon:at@comma,equals=dollar$",
+        "brackets[1]{2}(3)<4>",
+        "star*excl!tilde~caret^pipe|back\\slash",
+        "ümläut/日本語/🚤.tar.zst",
+        "e\u{301} is not \u{e9}",
+        "dots..in...names/.hidden/x.",
+        "-dash/--help",
+    ];
+    for key in &all {
+        put(&*store, key, key.as_bytes()).unwrap_or_else(|e| panic!("{key:?}: {e}"));
+    }
+    for key in &all {
+        assert_eq!(get(&*store, key, 0), key.as_bytes(), "{key:?}");
+        assert_eq!(store.stat(key).unwrap().unwrap().key, *key);
+        assert_eq!(keys(&*store, key), [*key]);
+    }
+    all.sort_unstable();
+    assert_eq!(keys(&*store, ""), all);
+    for key in &all {
+        store.delete(key).unwrap();
+    }
+    assert_eq!(keys(&*store, ""), [""; 0]);
+}
+
+fn refuses_bad_keys(store: Arc<dyn Store>) {
+    for key in [
+        "", "/a", "a/", "a//b", "../a", "a/../b", ".", "a\nb", "a\0b",
+    ] {
+        let refused = |e: StoreError| matches!(e, StoreError::InvalidKey { .. });
+        assert!(put(&*store, key, b"x").is_err_and(refused), "{key:?}");
+        assert!(store.open(key, 0).is_err_and(refused), "{key:?}");
+        assert!(store.stat(key).is_err_and(refused), "{key:?}");
+        assert!(store.delete(key).is_err_and(refused), "{key:?}");
+    }
+    assert_eq!(keys(&*store, ""), [""; 0]);
+}
+
+/// Compares as it reads, so that a failure is not forty megabytes of text.
+fn assert_holds(store: &dyn Store, key: &str, mut expected: Noise, bytes: u64) {
+    assert_eq!(store.stat(key).unwrap().unwrap().bytes, bytes);
+    let mut reader = store.open(key, 0).unwrap();
+    let (mut a, mut b) = (vec![0; 1 << 16], vec![0; 1 << 16]);
+    let mut left = bytes;
+    while left > 0 {
+        let n = usize::try_from(left.min(1 << 16)).unwrap();
+        reader.read_exact(&mut a[..n]).unwrap();
+        expected.read_exact(&mut b[..n]).unwrap();
+        assert!(a[..n] == b[..n], "{key} differs in the last {left} bytes");
+        left -= n as u64;
+    }
+    assert_eq!(reader.read(&mut a).unwrap(), 0);
+}
+
+fn holds_large_objects(store: Arc<dyn Store>) {
+    let bytes = 40 * MIB + 12_345;
+    let receipt = store
+        .put("large", &mut Noise::new(1, bytes), &PutOptions::default())
+        .unwrap();
+    assert_eq!(receipt.bytes, bytes);
+    assert_holds(&*store, "large", Noise::new(1, bytes), bytes);
+    let tail = get(&*store, "large", bytes - 10);
+    assert_eq!(
+        tail,
+        Noise::all(1, bytes)[usize::try_from(bytes - 10).unwrap()..]
+    );
+}
+
+fn holds_whole_parts(store: Arc<dyn Store>) {
+    for bytes in [16 * MIB - 1, 16 * MIB, 16 * MIB + 1, 32 * MIB] {
+        let key = format!("part-{bytes}");
+        let options = PutOptions {
+            if_absent: true,
+            bytes_hint: Some(1),
+        };
+        let receipt = store
+            .put(&key, &mut Noise::new(2, bytes), &options)
+            .unwrap();
+        assert_eq!(receipt.bytes, bytes);
+        assert_holds(&*store, &key, Noise::new(2, bytes), bytes);
+    }
+}
+
+fn failing_body_leaves_nothing(store: Arc<dyn Store>) {
+    for bytes in [0, 100, 20 * MIB, 50 * MIB] {
+        let mut body = Breaks(Noise::new(3, bytes));
+        match store.put("x/broken", &mut body, &PutOptions::default()) {
+            Err(StoreError::Body { key, source }) => {
+                assert_eq!(key, "x/broken");
+                assert_eq!(source.to_string(), "the dump ended early");
+            }
+            other => panic!("{bytes}: {other:?}"),
+        }
+        assert_eq!(store.stat("x/broken").unwrap(), None);
+    }
+    assert_eq!(keys(&*store, ""), [""; 0]);
+}
+
+fn failing_body_keeps_the_old(store: Arc<dyn Store>) {
+    put(&*store, "k", b"old").unwrap();
+    let mut body = Breaks(Noise::new(3, 33 * MIB));
+    store
+        .put("k", &mut body, &PutOptions::default())
+        .unwrap_err();
+    assert_eq!(get(&*store, "k", 0), b"old");
+}
+
+fn if_absent_never_replaces(store: Arc<dyn Store>) {
+    put_new(&*store, "once", &mut &b"mine"[..]).unwrap();
+    for body in [&b"yours"[..], b"mine", b""] {
+        match put_new(&*store, "once", &mut &body[..]) {
+            Err(StoreError::AlreadyExists { key, .. }) => assert_eq!(key, "once"),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(get(&*store, "once", 0), b"mine");
+    store.delete("once").unwrap();
+    put_new(&*store, "once", &mut &b"new"[..]).unwrap();
+    assert_eq!(get(&*store, "once", 0), b"new");
+}
+
+/// A body that says when it is first read, and goes on when it is told to.
+struct Held {
+    begun: mpsc::Sender<()>,
+    go: mpsc::Receiver<()>,
+    waited: bool,
+    data: Noise,
+}
+
+impl Read for Held {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if !self.waited {
+            self.waited = true;
+            self.begun.send(()).unwrap();
+            self.go.recv().unwrap();
+        }
+        self.data.read(buffer)
+    }
+}
+
+/// Two writers, both past the first look: the one that finishes first wins, the other is told.
+fn first_finish_wins(store: Arc<dyn Store>) {
+    for bytes in [1000, 20 * MIB] {
+        let key = format!("race-{bytes}");
+        let (begun, has_begun) = mpsc::channel();
+        let (go, may_go) = mpsc::channel();
+        std::thread::scope(|scope| {
+            let late = scope.spawn(|| {
+                let mut body = Held {
+                    begun,
+                    go: may_go,
+                    waited: false,
+                    data: Noise::new(4, bytes),
+                };
+                put_new(&*store, &key, &mut body)
+            });
+            has_begun.recv().unwrap();
+            put_new(&*store, &key, &mut &b"quick"[..]).unwrap();
+            go.send(()).unwrap();
+            let late = late.join().unwrap();
+            assert!(
+                matches!(late, Err(StoreError::AlreadyExists { .. })),
+                "{bytes}: {late:?}"
+            );
+        });
+        assert_eq!(get(&*store, &key, 0), b"quick");
+    }
+}
+
+fn threads_do_not_disturb(store: Arc<dyn Store>) {
+    let failed = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for n in 0..6_u64 {
+            let (store, failed) = (&store, &failed);
+            scope.spawn(move || {
+                for round in 0..8 {
+                    let key = format!("t/{n}/{round}");
+                    let data = Noise::all(n * 31 + round, 70_000);
+                    put(&**store, &key, &data).unwrap();
+                    if get(&**store, &key, 0) != data {
+                        failed.lock().unwrap().push(key.clone());
+                    }
+                    if round % 2 == 0 {
+                        store.delete(&key).unwrap();
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(*failed.lock().unwrap(), [""; 0]);
+    assert_eq!(keys(&*store, "t/").len(), 24);
+}
+
+fn proves_itself(store: Arc<dyn Store>) {
+    put(&*store, "z", b"z").unwrap();
+    store.probe().unwrap();
+    assert_eq!(keys(&*store, ""), ["z"]);
+}

@@ -1,0 +1,423 @@
+//! Real S3 servers for tests, and a proxy that breaks connections to them.
+//!
+//! A server lives as long as its value, and no longer than the test process even if that is
+//! killed: each runs under a shell that waits for the end of a pipe. `moto` keeps objects in
+//! memory and knows storage classes, encryption and accounts; `s3s-fs` keeps files and is fast.
+
+#![allow(clippy::disallowed_types, clippy::unwrap_used, clippy::panic)]
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// The path of an installed tool: below `LIFEBOAT_TOOLS`, or else `.tools` in the workspace.
+///
+/// # Panics
+/// When it is not there; the message says what to do.
+pub fn tool(relative: &str) -> PathBuf {
+    let tools = std::env::var_os("LIFEBOAT_TOOLS").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.tools"),
+        PathBuf::from,
+    );
+    let path = tools.join(relative);
+    assert!(
+        path.exists(),
+        "{} is missing: run scripts/tools once, which installs what the tests need",
+        path.display()
+    );
+    path
+}
+
+/// A child that is killed when this value is dropped, and when this process ends in any way.
+struct Server {
+    child: Child,
+}
+
+impl Server {
+    fn start(program: &Path, arguments: &[&str], directory: &Path) -> Server {
+        // `read` returns when the pipe closes, which the kernel sees to.
+        let script = "\"$@\" </dev/null & pid=$!; read -r _; kill -9 $pid; wait $pid";
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(directory.join("server.log"))
+            .unwrap();
+        let child = Command::new("/bin/sh")
+            .args(["-c", script, "server"])
+            .arg(program)
+            .args(arguments)
+            .current_dir(directory)
+            .stdin(Stdio::piped())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        Server { child }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        let _ = self.child.wait();
+    }
+}
+
+/// A port that nobody has now.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+fn wait_until_it_answers(what: &str, address: SocketAddr, directory: &Path) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while Instant::now() < deadline {
+        if try_request(address, "GET", "/", &[], b"").is_ok_and(|answer| answer.status > 0) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(30));
+    }
+    let log = std::fs::read_to_string(directory.join("server.log")).unwrap_or_default();
+    panic!("{what} does not answer at {address}:\n{log}");
+}
+
+/// `moto_server`: everything in memory, no credentials asked until [`MotoServer::enforce`].
+pub struct MotoServer {
+    address: SocketAddr,
+    /// A key for clients; any other does as well until credentials are enforced.
+    pub access_key: String,
+    /// Goes with it.
+    pub secret_key: String,
+    _server: Server,
+    _directory: tempfile::TempDir,
+}
+
+impl MotoServer {
+    /// Starts a server on a free port and waits until it answers.
+    pub fn start() -> MotoServer {
+        let directory = tempfile::tempdir().unwrap();
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let port = address.port().to_string();
+        let program = tool("venv/bin/moto_server");
+        let arguments = ["-H", "127.0.0.1", "-p", &port];
+        let server = Server::start(&program, &arguments, directory.path());
+        wait_until_it_answers("moto_server", address, directory.path());
+        MotoServer {
+            address,
+            access_key: "AKIAIOSFODNN7EXAMPLE".to_owned(),
+            secret_key: "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY".to_owned(),
+            _server: server,
+            _directory: directory,
+        }
+    }
+
+    /// Its URL.
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Makes a bucket, in us-east-1.
+    pub fn create_bucket(&self, name: &str) {
+        let answer = self.request("PUT", &format!("/{name}"), &[], b"");
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+
+    /// An unsigned request, to see or to set what a client cannot.
+    pub fn request(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Answer {
+        try_request(self.address, method, path, headers, body).unwrap()
+    }
+
+    /// Makes a user with this policy (a JSON document), and from now on believes only known keys.
+    /// Returns the user's access key and secret key.
+    pub fn enforce(&self, policy: &str) -> (String, String) {
+        let iam = |form: String| {
+            let answer = self.request(
+                "POST",
+                "/",
+                &[
+                    ("content-type", "application/x-www-form-urlencoded"),
+                    ("authorization", IAM_SCOPE),
+                ],
+                form.as_bytes(),
+            );
+            assert_eq!(answer.status, 200, "{}", answer.text());
+            answer.text()
+        };
+        iam("Action=CreateUser&UserName=tester&Version=2010-05-08".to_owned());
+        iam(format!(
+            "Action=PutUserPolicy&UserName=tester&PolicyName=p&Version=2010-05-08&PolicyDocument={}",
+            percent_encode(policy)
+        ));
+        let made = iam("Action=CreateAccessKey&UserName=tester&Version=2010-05-08".to_owned());
+        let answer = self.request("POST", "/moto-api/reset-auth", &[], b"0");
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        (
+            element(&made, "AccessKeyId"),
+            element(&made, "SecretAccessKey"),
+        )
+    }
+}
+
+/// Tells moto, which looks at nothing else of it, that a request is for IAM.
+const IAM_SCOPE: &str = "AWS4-HMAC-SHA256 Credential=mock/20260101/us-east-1/iam/aws4_request, \
+                         SignedHeaders=host, Signature=0";
+
+/// `s3s-fs`: buckets are directories, objects files, and signatures are checked.
+pub struct S3sServer {
+    address: SocketAddr,
+    /// The key it knows.
+    pub access_key: String,
+    /// Goes with it.
+    pub secret_key: String,
+    _server: Server,
+    directory: tempfile::TempDir,
+}
+
+impl S3sServer {
+    /// Starts a server on a free port and waits until it answers.
+    pub fn start() -> S3sServer {
+        Self::start_in(&std::env::temp_dir())
+    }
+
+    /// The same, keeping its files beneath `parent`.
+    pub fn start_in(parent: &Path) -> S3sServer {
+        let directory = tempfile::tempdir_in(parent).unwrap();
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let (access_key, secret_key) = ("s3s-access".to_owned(), "s3s-secret".to_owned());
+        std::fs::create_dir(directory.path().join("data")).unwrap();
+        let port = address.port().to_string();
+        let arguments = [
+            "--host",
+            "127.0.0.1",
+            "--port",
+            &port,
+            "--access-key",
+            &access_key,
+            "--secret-key",
+            &secret_key,
+            "data",
+        ];
+        let server = Server::start(&tool("bin/s3s-fs"), &arguments, directory.path());
+        wait_until_it_answers("s3s-fs", address, directory.path());
+        S3sServer {
+            address,
+            access_key,
+            secret_key,
+            _server: server,
+            directory,
+        }
+    }
+
+    /// Its URL.
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Makes a bucket.
+    pub fn create_bucket(&self, name: &str) {
+        std::fs::create_dir(self.data().join(name)).unwrap();
+    }
+
+    /// Where it keeps its files, parts of unfinished uploads among them.
+    pub fn data(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+}
+
+/// An answer to a plain request.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// Names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// What followed.
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    /// A header, by its name in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let found = self.headers.iter().find(|(n, _)| n == name);
+        found.map(|(_, value)| value.as_str())
+    }
+
+    /// The body as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+}
+
+/// One request on a connection of its own, read to its end.
+fn try_request(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> std::io::Result<Answer> {
+    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
+    stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+    let mut head = format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n");
+    for (name, value) in headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    head.push_str(&format!("content-length: {}\r\n\r\n", body.len()));
+    stream.write_all(head.as_bytes())?;
+    stream.write_all(body)?;
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes)?;
+    let end = bytes
+        .windows(4)
+        .position(|w| w == b"\r\n\r\n")
+        .ok_or(std::io::ErrorKind::UnexpectedEof)?;
+    let head = String::from_utf8_lossy(bytes.get(..end).unwrap_or_default()).into_owned();
+    let mut lines = head.lines();
+    let status = lines.next().and_then(|l| l.split(' ').nth(1)?.parse().ok());
+    Ok(Answer {
+        status: status.unwrap_or(0),
+        headers: lines
+            .filter_map(|l| l.split_once(':'))
+            .map(|(n, v)| (n.to_ascii_lowercase(), v.trim().to_owned()))
+            .collect(),
+        body: bytes.get(end + 4..).unwrap_or_default().to_vec(),
+    })
+}
+
+fn element(text: &str, name: &str) -> String {
+    text.split_once(&format!("<{name}>"))
+        .and_then(|(_, rest)| rest.split_once(&format!("</{name}>")))
+        .map(|(content, _)| content.to_owned())
+        .unwrap()
+}
+
+fn percent_encode(text: &str) -> String {
+    let encode = |b: u8| match b {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => char::from(b).to_string(),
+        _ => format!("%{b:02X}"),
+    };
+    text.bytes().map(encode).collect()
+}
+
+/// A TCP proxy that cuts connections on demand.
+pub struct CuttingProxy {
+    address: SocketAddr,
+    shared: Arc<Cutter>,
+}
+
+/// Which way bytes go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// From the server to the client.
+    Down,
+    /// From the client to the server.
+    Up,
+}
+
+struct Cutter {
+    target: SocketAddr,
+    rule: Mutex<Option<(Way, u64)>>,
+    cuts_left: AtomicI64,
+    cuts: AtomicU64,
+}
+
+impl CuttingProxy {
+    /// Forwards a free local port to `target`, whole until [`CuttingProxy::cut`].
+    pub fn start(target: SocketAddr) -> CuttingProxy {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let shared = Arc::new(Cutter {
+            target,
+            rule: Mutex::new(None),
+            cuts_left: AtomicI64::new(0),
+            cuts: AtomicU64::new(0),
+        });
+        let cutter = Arc::clone(&shared);
+        std::thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let cutter = Arc::clone(&cutter);
+                std::thread::spawn(move || cutter.serve(client));
+            }
+        });
+        CuttingProxy { address, shared }
+    }
+
+    /// Its URL.
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// From now on cuts a connection once this many bytes went this way on it, so many times.
+    pub fn cut(&self, way: Way, after_bytes: u64, times: i64) {
+        *self.shared.rule.lock().unwrap() = Some((way, after_bytes));
+        self.shared.cuts_left.store(times, Ordering::SeqCst);
+    }
+
+    /// How many connections were cut.
+    pub fn cuts(&self) -> u64 {
+        self.shared.cuts.load(Ordering::SeqCst)
+    }
+}
+
+impl Cutter {
+    fn serve(self: Arc<Self>, client: TcpStream) {
+        let Ok(server) = TcpStream::connect(self.target) else {
+            return;
+        };
+        let (Ok(client_too), Ok(server_too)) = (client.try_clone(), server.try_clone()) else {
+            return;
+        };
+        let other = Arc::clone(&self);
+        let up = std::thread::spawn(move || other.copy(client_too, server_too, Way::Up));
+        self.copy(server, client, Way::Down);
+        let _ = up.join();
+    }
+
+    fn copy(&self, mut from: TcpStream, mut to: TcpStream, way: Way) {
+        let mut buffer = [0; 16 << 10];
+        let mut passed = 0;
+        loop {
+            let n = match from.read(&mut buffer) {
+                Ok(0) | Err(_) => break,
+                Ok(n) => n,
+            };
+            passed += n as u64;
+            if self.is_due(way, passed) {
+                self.cuts.fetch_add(1, Ordering::SeqCst);
+                let _ = from.shutdown(Shutdown::Both);
+                break;
+            }
+            if to.write_all(buffer.get(..n).unwrap_or_default()).is_err() {
+                break;
+            }
+        }
+        let _ = to.shutdown(Shutdown::Both);
+        let _ = from.shutdown(Shutdown::Both);
+    }
+
+    fn is_due(&self, way: Way, passed: u64) -> bool {
+        let rule = *self.rule.lock().unwrap();
+        matches!(rule, Some((w, after)) if w == way && passed > after)
+            && self.cuts_left.fetch_sub(1, Ordering::SeqCst) > 0
+    }
+}
