@@ -72,9 +72,15 @@ fn other_holder(
 /// Copies every object, then commits. `None` when the target already holds the point whole.
 fn copy_point(context: &Context, fetched: &Fetched, target: &OpenStore) -> Result<Option<u64>> {
     let manifest = &fetched.copy.manifest;
-    let details = fetched.details.clone().map_err(|error| {
-        error.hint("copying needs the decryption key of the store the copy comes from")
-    })?;
+    let details = match (&fetched.details, context.catalog.details(&manifest.point)?) {
+        (Ok(details), _) => details.clone(),
+        // A host that cannot decrypt its backups still knows what it captured.
+        (Err(_), Some(noted)) => noted,
+        (Err(error), None) => {
+            let hint = "copying needs the decryption key of the store the copy comes from";
+            return Err(error.clone().hint(hint));
+        }
+    };
     if holds_whole(context, target, &manifest.point) {
         return Ok(None);
     }
@@ -84,18 +90,18 @@ fn copy_point(context: &Context, fetched: &Fetched, target: &OpenStore) -> Resul
         let what = format!("copy {} to {}", artifact.key, target.name);
         context.observer.step(&what, Some(artifact.bytes));
         let fields = KeyFields {
-            app: manifest.app.clone(),
-            environment: manifest.environment.clone(),
-            plan: manifest.plan.clone(),
-            source: artifact.source.clone(),
-            artifact: artifact.name.clone(),
-            host: manifest.host.clone(),
-            time: manifest.point.time(),
-            point: manifest.point.to_string(),
+            app: &manifest.app,
+            environment: &manifest.environment,
+            plan: &manifest.plan,
+            source: &artifact.source,
+            artifact: &artifact.name,
+            host: &manifest.host,
+            point: manifest.point.as_str(),
+            at: manifest.point.time(),
         };
         let source = context.config.source.get(&artifact.source);
         let template = source.and_then(|s| s.key.as_ref()).unwrap_or(&target.config.key);
-        let stem = KeyTemplate::parse(template)?.render(&fields)?;
+        let stem = KeyTemplate::parse(template)?.render(&fields);
         let suffix = format!(".{}{}", artifact.extension, target.sealing.suffix());
         let (key, _) = free_key(target, &mut named, &artifacts, &stem, &suffix, &manifest.point)?;
         let tally = copy_artifact(context, fetched, artifact, target, &key)?;

@@ -147,8 +147,8 @@ pub fn plan(context: &Context, options: &Options) -> Result<Planned> {
             for store_name in &plan.stores {
                 let store = context.config.store.get(store_name);
                 let Some(store) = store else { continue };
-                let fields = key_fields(context, name, source_name, &artifact, &point);
-                let key = render(config.key.as_ref().unwrap_or(&store.key), &fields)?;
+                let template = config.key.as_ref().unwrap_or(&store.key);
+                let key = stem(context, template, name, source_name, &artifact, &point)?;
                 let suffix = match &store.encrypt {
                     Some(_) => ", encrypted",
                     None => "",
@@ -220,27 +220,27 @@ fn source_config<'a>(context: &'a Context, name: &str) -> Result<&'a SourceConfi
     })
 }
 
-fn key_fields(
+/// The key, without extension, of an artifact of a point that this run takes.
+fn stem(
     context: &Context,
+    template: &str,
     plan: &str,
     source: &str,
     artifact: &ArtifactSpec,
     point: &PointId,
-) -> KeyFields {
-    KeyFields {
-        app: context.config.app.name.clone(),
-        environment: context.config.app.environment.clone(),
-        plan: plan.to_owned(),
-        source: source.to_owned(),
-        artifact: artifact.name.clone(),
-        host: host(),
-        time: point.time(),
-        point: point.to_string(),
-    }
-}
-
-fn render(template: &str, fields: &KeyFields) -> Result<String> {
-    KeyTemplate::parse(template)?.render(fields)
+) -> Result<String> {
+    let app = &context.config.app;
+    let host = host();
+    Ok(KeyTemplate::parse(template)?.render(&KeyFields {
+        app: &app.name,
+        environment: &app.environment,
+        plan,
+        source,
+        artifact: &artifact.name,
+        host: &host,
+        point: point.as_str(),
+        at: point.time(),
+    }))
 }
 
 /// The name of this host, as in keys and manifests.
@@ -468,11 +468,10 @@ impl<'a> Run<'a> {
         config: &SourceConfig,
         artifact: &ArtifactSpec,
     ) -> Result<Vec<Destination>> {
-        let fields = key_fields(self.context, self.plan_name, source, artifact, &self.point);
         let mut destinations = Vec::new();
         for receiving in self.stores.iter_mut().filter(|s| s.failed.is_none()) {
             let template = config.key.as_ref().unwrap_or(&receiving.store.config.key);
-            let stem = render(template, &fields)?;
+            let stem = stem(self.context, template, self.plan_name, source, artifact, &self.point)?;
             let suffix = format!(".{}{}", artifact.extension, receiving.store.sealing.suffix());
             match receiving.free_key(&stem, &suffix, &self.point) {
                 Ok((key, if_absent)) => {

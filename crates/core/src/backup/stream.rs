@@ -209,7 +209,7 @@ fn seal(sealing: &Sealing, receiver: &Receiver<Message>, output: Splitter) -> Re
             Err(_) => return Err(Error::new(Code::SourceFailed, "the source ended early")),
         }
     }
-    let (splitter, tally) = sealer.finish()?.finish();
+    let (splitter, tally) = sealer.finish().map_err(given_up)?.finish();
     splitter.end().map_err(given_up)?;
     Ok(tally)
 }

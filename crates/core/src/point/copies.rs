@@ -142,7 +142,7 @@ pub fn put_details(store: &OpenStore, details: &Details) -> Result<super::Stored
     let failed = |e| Error::from_io(Code::Store, "the details cannot be sealed", e);
     let mut sealer = Sealer::new(&sealing, Vec::new())?;
     sealer.write_all(&json).map_err(failed)?;
-    let bytes = sealer.finish()?;
+    let bytes = sealer.finish().map_err(failed)?;
     let key = format!("{}{}", super::details_key(&details.point), sealing.suffix());
     put_bytes(store, &key, &bytes, false)?;
     Ok(super::StoredDetails {

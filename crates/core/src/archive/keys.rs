@@ -1,0 +1,256 @@
+//! To whom an archive is sealed, and with what it is opened: age keys.
+//!
+//! Recipients are public and compare equal when they are the same keys in any order. Identities
+//! are private and show nothing of themselves.
+
+use crate::error::{Code, Error, Result};
+use crate::secret::Secret;
+use age::secrecy::zeroize::Zeroize as _;
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+#[derive(Clone)]
+enum RecipientKey {
+    X25519(age::x25519::Recipient),
+    Ssh(age::ssh::Recipient),
+}
+
+impl RecipientKey {
+    fn as_age(&self) -> &dyn age::Recipient {
+        match self {
+            RecipientKey::X25519(key) => key,
+            RecipientKey::Ssh(key) => key,
+        }
+    }
+}
+
+impl fmt::Display for RecipientKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RecipientKey::X25519(key) => key.fmt(f),
+            RecipientKey::Ssh(key) => key.fmt(f),
+        }
+    }
+}
+
+/// The public keys an archive is encrypted to; at least one.
+#[derive(Clone)]
+pub struct Recipients {
+    /// The keys as text, sorted and without repeats: what two of these are compared by.
+    names: Arc<[String]>,
+    keys: Arc<[RecipientKey]>,
+}
+
+impl PartialEq for Recipients {
+    fn eq(&self, other: &Self) -> bool {
+        self.names == other.names
+    }
+}
+
+impl Eq for Recipients {}
+
+impl fmt::Debug for Recipients {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Recipients").field(&self.names).finish()
+    }
+}
+
+impl Recipients {
+    /// Parses `age1…`, `ssh-ed25519 …` and `ssh-rsa …` keys, and absolute paths of files that
+    /// hold such keys one a line, with blank lines and `#` comments. Errors name the entry.
+    pub fn parse(entries: &[String]) -> Result<Self> {
+        let mut keys = Vec::new();
+        for entry in entries.iter().map(|entry| entry.trim()) {
+            if entry.starts_with('/') {
+                parse_file(Path::new(entry), &mut keys)?;
+            } else {
+                keys.push(parse_recipient(entry, "in the configuration")?);
+            }
+        }
+        if keys.is_empty() {
+            return Err(Error::new(
+                Code::Configuration,
+                "encryption is asked for, but there is no recipient",
+            )
+            .hint("list at least one age1… or ssh-ed25519 public key, or drop `encrypt`"));
+        }
+        let mut named: Vec<(String, RecipientKey)> =
+            keys.into_iter().map(|key| (key.to_string(), key)).collect();
+        named.sort_by(|a, b| a.0.cmp(&b.0));
+        named.dedup_by(|a, b| a.0 == b.0);
+        let (names, keys): (Vec<_>, Vec<_>) = named.into_iter().unzip();
+        Ok(Recipients {
+            names: names.into(),
+            keys: keys.into(),
+        })
+    }
+
+    /// The keys as text, sorted.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    pub(crate) fn encryptor(&self) -> Result<age::Encryptor> {
+        age::Encryptor::with_recipients(self.keys.iter().map(RecipientKey::as_age)).map_err(
+            |error| {
+                Error::new(Code::Configuration, "cannot encrypt to these recipients").cause(error)
+            },
+        )
+    }
+}
+
+fn parse_file(path: &Path, keys: &mut Vec<RecipientKey>) -> Result<()> {
+    let shown = path.display();
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        Error::new(
+            Code::Configuration,
+            format!("recipients file {shown} cannot be read"),
+        )
+        .cause(error)
+        .hint("create it with one age1… or ssh-ed25519 public key a line")
+    })?;
+    let before = keys.len();
+    for (index, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if !line.is_empty() && !line.starts_with('#') {
+            keys.push(parse_recipient(
+                line,
+                &format!("in {shown}, line {}", index + 1),
+            )?);
+        }
+    }
+    if keys.len() == before {
+        return Err(Error::new(
+            Code::Configuration,
+            format!("recipients file {shown} holds no recipient"),
+        )
+        .hint("add one age1… or ssh-ed25519 public key a line"));
+    }
+    Ok(())
+}
+
+fn parse_recipient(entry: &str, place: &str) -> Result<RecipientKey> {
+    // A private key pasted here by mistake must not reach a log.
+    if entry.to_ascii_uppercase().contains("SECRET-KEY") || entry.contains("PRIVATE KEY") {
+        return Err(Error::new(
+            Code::Configuration,
+            format!("a private key stands {place}, where public keys are listed"),
+        )
+        .hint("replace it by its public key (age-keygen -y), and treat it as disclosed"));
+    }
+    let wrong = |cause: String| {
+        Error::new(
+            Code::Configuration,
+            format!("{entry:?} {place} is no age recipient"),
+        )
+        .cause(cause)
+        .hint("use age1…, ssh-ed25519 … or ssh-rsa …, or the absolute path of a file of them")
+    };
+    if entry.starts_with("age1") {
+        return entry
+            .parse()
+            .map(RecipientKey::X25519)
+            .map_err(|error: &str| wrong(error.to_owned()));
+    }
+    if entry.starts_with("ssh-") {
+        return entry
+            .parse()
+            .map(RecipientKey::Ssh)
+            .map_err(|error: age::ssh::ParseRecipientKeyError| wrong(format!("{error:?}")));
+    }
+    Err(wrong(String::new()))
+}
+
+#[derive(Clone)]
+enum IdentityKey {
+    X25519(age::x25519::Identity),
+    Ssh(age::ssh::Identity),
+}
+
+/// The private keys an archive is decrypted with; at least one.
+#[derive(Clone)]
+pub struct Identities(Arc<[IdentityKey]>);
+
+impl fmt::Debug for Identities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Identities({} keys)", self.0.len())
+    }
+}
+
+impl Identities {
+    /// Parses `AGE-SECRET-KEY-1…` lines, with blank lines and `#` comments, or one OpenSSH private
+    /// key (Ed25519 or RSA) without a passphrase. Errors name the line, never its text.
+    pub fn parse(secret: &Secret) -> Result<Self> {
+        let text = secret.expose_str()?;
+        let keys = if text.trim_start().starts_with("-----BEGIN") {
+            vec![parse_ssh_identity(text)?]
+        } else {
+            parse_age_identities(text)?
+        };
+        Ok(Identities(keys.into()))
+    }
+
+    pub(crate) fn as_age(&self) -> impl Iterator<Item = &dyn age::Identity> {
+        self.0.iter().map(|key| match key {
+            IdentityKey::X25519(key) => key as &dyn age::Identity,
+            IdentityKey::Ssh(key) => key as &dyn age::Identity,
+        })
+    }
+}
+
+const IDENTITY_HINT: &str = "give an age identity (AGE-SECRET-KEY-1…, as age-keygen makes), or an \
+     OpenSSH private key without a passphrase";
+
+fn parse_age_identities(text: &str) -> Result<Vec<IdentityKey>> {
+    let mut keys = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let key = line.parse().map_err(|_| {
+            Error::new(
+                Code::Decryption,
+                format!(
+                    "line {} of the decryption key is no age identity",
+                    index + 1
+                ),
+            )
+            .hint(IDENTITY_HINT)
+        })?;
+        keys.push(IdentityKey::X25519(key));
+    }
+    if keys.is_empty() {
+        return Err(
+            Error::new(Code::Decryption, "the decryption key holds no identity")
+                .hint(IDENTITY_HINT),
+        );
+    }
+    Ok(keys)
+}
+
+fn parse_ssh_identity(text: &str) -> Result<IdentityKey> {
+    // The parser wants the final newline that resolving a reference takes away.
+    let mut text = format!("{}\n", text.trim());
+    let parsed = age::ssh::Identity::from_buffer(text.as_bytes(), None);
+    text.zeroize();
+    match parsed {
+        Ok(key @ age::ssh::Identity::Unencrypted(_)) => Ok(IdentityKey::Ssh(key)),
+        Ok(age::ssh::Identity::Encrypted(_)) => Err(Error::new(
+            Code::Decryption,
+            "the OpenSSH decryption key is protected by a passphrase",
+        )
+        .hint("make a copy without one for this host: ssh-keygen -p -N '' -f KEY")),
+        Ok(age::ssh::Identity::Unsupported(_)) => Err(Error::new(
+            Code::Decryption,
+            "the OpenSSH decryption key is of a kind age cannot use",
+        )
+        .hint("use an ssh-ed25519 or ssh-rsa key, or an age identity")),
+        Err(_) => Err(Error::new(
+            Code::Decryption,
+            "the decryption key is no OpenSSH private key",
+        )
+        .hint(IDENTITY_HINT)),
+    }
+}

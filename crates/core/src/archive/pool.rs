@@ -1,0 +1,169 @@
+//! Jobs done on a few threads and handed back in the order they were given.
+//!
+//! Guarantees: a bounded number of jobs in flight, threads only as they are needed, and no thread
+//! left when the pool is dropped. A job whose thread panicked comes back as an error.
+
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use std::collections::VecDeque;
+use std::io;
+use std::thread::JoinHandle;
+
+/// A worker: does one job in place.
+pub(super) type Worker<J> = Box<dyn FnMut(&mut J) + Send>;
+
+/// Threads at most, however many cores there are: past this the stages around are slower.
+const WORKERS_MAX: usize = 8;
+
+/// How many workers suit this host.
+pub(super) fn workers() -> usize {
+    std::thread::available_parallelism().map_or(1, |n| n.get().min(WORKERS_MAX))
+}
+
+type Task<J> = (J, Sender<J>);
+
+pub(super) struct Pool<J: Send + 'static> {
+    make_worker: Box<dyn Fn() -> Worker<J> + Send>,
+    workers_max: usize,
+    workers: Vec<JoinHandle<()>>,
+    /// `None` only while dropping.
+    tasks: Option<Sender<Task<J>>>,
+    queue: Receiver<Task<J>>,
+    pending: VecDeque<Receiver<J>>,
+}
+
+impl<J: Send + 'static> Pool<J> {
+    pub(super) fn new(
+        workers_max: usize,
+        make_worker: impl Fn() -> Worker<J> + Send + 'static,
+    ) -> Self {
+        let (tasks, queue) = unbounded();
+        Pool {
+            make_worker: Box::new(make_worker),
+            workers_max: workers_max.max(1),
+            workers: Vec::new(),
+            tasks: Some(tasks),
+            queue,
+            pending: VecDeque::new(),
+        }
+    }
+
+    /// Whether [`Pool::next`] must be called before another job is given: one job for each worker
+    /// and two waiting, so that none is idle while the caller writes a result.
+    pub(super) fn full(&self) -> bool {
+        self.pending.len() >= self.workers_max + 2
+    }
+
+    /// Gives a job. The queue has no bound of its own; [`Pool::full`] is the bound.
+    pub(super) fn submit(&mut self, job: J) -> io::Result<()> {
+        if self.workers.len() < self.workers_max && self.workers.len() <= self.pending.len() {
+            self.hire()?;
+        }
+        let (done, result) = bounded(1);
+        self.pending.push_back(result);
+        let sent = self.tasks.as_ref().map(|tasks| tasks.send((job, done)));
+        match sent {
+            Some(Ok(())) => Ok(()),
+            _ => Err(worker_lost()),
+        }
+    }
+
+    /// Waits for the oldest job; `None` when none is pending.
+    pub(super) fn next(&mut self) -> io::Result<Option<J>> {
+        let Some(result) = self.pending.pop_front() else {
+            return Ok(None);
+        };
+        result.recv().map(Some).map_err(|_| worker_lost())
+    }
+
+    fn hire(&mut self) -> io::Result<()> {
+        let queue = self.queue.clone();
+        let mut work = (self.make_worker)();
+        let started = std::thread::Builder::new()
+            .name("archive".into())
+            .spawn(move || {
+                for (mut job, done) in queue {
+                    work(&mut job);
+                    // Nobody waits any more when the pool is being dropped.
+                    let _ = done.send(job);
+                }
+            });
+        match started {
+            Ok(worker) => self.workers.push(worker),
+            // Fewer threads are slower, not wrong.
+            Err(_) if !self.workers.is_empty() => self.workers_max = self.workers.len(),
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+}
+
+fn worker_lost() -> io::Error {
+    io::Error::other("a compression thread ended early")
+}
+
+impl<J: Send + 'static> Drop for Pool<J> {
+    fn drop(&mut self) {
+        drop(self.tasks.take());
+        // What no worker has begun is not begun.
+        while self.queue.try_recv().is_ok() {}
+        for worker in self.workers.drain(..) {
+            let _ = worker.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    #[test]
+    fn results_keep_the_order_though_work_does_not() {
+        let mut pool = Pool::new(4, || {
+            Box::new(|job: &mut u64| {
+                std::thread::sleep(Duration::from_micros((*job * 7919) % 500));
+                *job *= 2;
+            })
+        });
+        let mut results = Vec::new();
+        for job in 0..200u64 {
+            while pool.full() {
+                results.push(pool.next().unwrap().unwrap());
+            }
+            pool.submit(job).unwrap();
+        }
+        while let Some(result) = pool.next().unwrap() {
+            results.push(result);
+        }
+        assert_eq!(results, (0..200).map(|n| n * 2).collect::<Vec<u64>>());
+    }
+
+    #[test]
+    fn threads_come_only_as_jobs_wait() {
+        let made = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&made);
+        let mut pool = Pool::new(8, move || {
+            count.fetch_add(1, Ordering::Relaxed);
+            Box::new(|_: &mut ()| ())
+        });
+        for _ in 0..10 {
+            pool.submit(()).unwrap();
+            pool.next().unwrap();
+        }
+        assert_eq!(made.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn a_panic_in_a_worker_is_an_error_and_no_hang() {
+        let mut pool = Pool::new(1, || Box::new(|job: &mut u32| assert!(*job != 1)));
+        pool.submit(0).unwrap();
+        pool.submit(1).unwrap();
+        pool.submit(2).unwrap();
+        assert_eq!(pool.next().unwrap(), Some(0));
+        assert!(pool.next().is_err());
+        // The queue of a pool without workers is emptied when it is dropped.
+        drop(pool);
+    }
+}

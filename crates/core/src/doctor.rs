@@ -1,0 +1,110 @@
+//! Reaches every source, store, key and tool, and says what is unsafe and how to mend it.
+
+use crate::archive::KeyTemplate;
+use crate::catalog;
+use crate::context::Context;
+use crate::error::Error;
+use crate::posture;
+use crate::scratch;
+use crate::source::{self, CaptureContext, Finding, Severity};
+
+/// Everything that was found, good and bad.
+pub fn examine(context: &Context) -> Vec<Finding> {
+    let mut findings = context.config.check();
+    findings.extend(keys(context));
+    findings.extend(sources(context));
+    findings.extend(stores(context));
+    let newest = catalog::survey(context, false)
+        .ok()
+        .and_then(|(found, _)| found.iter().map(|(_, c)| c.manifest.point.time()).max());
+    findings.extend(posture::clock_findings(context.clock.now(), newest));
+    findings
+}
+
+fn finding(subject: &str, severity: Severity, message: impl Into<String>) -> Finding {
+    Finding { subject: subject.to_owned(), severity, message: message.into(), hint: None }
+}
+
+fn failed(subject: &str, error: &Error) -> Finding {
+    Finding {
+        subject: subject.to_owned(),
+        severity: Severity::Error,
+        message: error.to_string(),
+        hint: error.hint.clone(),
+    }
+}
+
+fn keys(context: &Context) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let signer = format!("manifests and evidence are signed by {}", context.signer.id());
+    findings.push(finding("app.signing_key", Severity::Ok, signer));
+    if context.config.app.signing_key.is_none() {
+        findings.push(Finding {
+            hint: Some("keep a copy elsewhere: lifeboat kit export -o FILE --passphrase env:NAME".into()),
+            ..finding("app.signing_key", Severity::Warning, "the signing key was made here and is only in the state directory")
+        });
+    }
+    let templates = context.config.store.iter().map(|(n, s)| (format!("store.{n}.key"), Some(&s.key)));
+    let own = context.config.source.iter().map(|(n, s)| (format!("source.{n}.key"), s.key.as_ref()));
+    for (subject, template) in templates.chain(own) {
+        if let Some(Err(error)) = template.map(|t| KeyTemplate::parse(t)) {
+            findings.push(failed(&subject, &error));
+        }
+    }
+    findings
+}
+
+fn sources(context: &Context) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let scratch = match scratch::Directory::create(&context.scratch(), "doctor") {
+        Ok(scratch) => scratch,
+        Err(error) => return vec![failed("app.state", &error)],
+    };
+    let capture_context = CaptureContext {
+        scratch: scratch.path(),
+        scrubber: &context.scrubber,
+        observer: context.observer.as_ref(),
+        queries: &[],
+    };
+    for (name, config) in &context.config.source {
+        let subject = format!("source.{name}");
+        context.observer.step(&subject, None);
+        match source::open(&config.kind) {
+            Ok(source) => findings.extend(source.examine(&subject, &capture_context)),
+            Err(error) => findings.push(failed(&subject, &error)),
+        }
+    }
+    findings
+}
+
+fn stores(context: &Context) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (name, config) in &context.config.store {
+        let subject = format!("store.{name}");
+        context.observer.step(&subject, None);
+        let store = match context.store(name) {
+            Ok(store) => store,
+            Err(error) => {
+                findings.push(failed(&subject, &error));
+                continue;
+            }
+        };
+        match store.store.probe() {
+            Ok(()) => {
+                let message = format!("{} takes objects and gives them back", store.store.location());
+                findings.push(finding(&subject, Severity::Ok, message));
+            }
+            Err(error) => findings.push(failed(&subject, &error.into())),
+        }
+        match store.identities() {
+            Ok(Some(_)) => findings.push(finding(&subject, Severity::Ok, "its decryption key can be read")),
+            Ok(None) if config.encrypt.is_none() => findings.push(Finding {
+                hint: Some("add encrypt = { age = [\"age1…\"] }, with the private key kept elsewhere".into()),
+                ..finding(&subject, Severity::Warning, "what it holds is not encrypted")
+            }),
+            Ok(None) => {}
+            Err(error) => findings.push(failed(&subject, &error)),
+        }
+    }
+    findings
+}
