@@ -154,11 +154,11 @@ fn s3_options(s3: &S3Config, scrubber: &Scrubber) -> Result<S3Options> {
     };
     Ok(S3Options {
         bucket: s3.bucket.clone(),
-        prefix: s3.prefix.clone(),
-        region: s3.region.clone(),
+        prefix: s3.prefix.clone().unwrap_or_default(),
+        region: Some(s3.region.clone()),
         endpoint: s3.endpoint.clone(),
-        access_key: resolve(&s3.access_key)?,
-        secret_key: resolve(&s3.secret_key)?,
+        access_key: Some(resolve(&s3.access_key)?),
+        secret_key: Some(resolve(&s3.secret_key)?),
         session_token: s3.session_token.as_ref().map(resolve).transpose()?,
         storage_class: s3.storage_class.clone(),
         server_side_encryption: s3.server_side_encryption.clone(),
