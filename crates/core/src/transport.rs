@@ -36,6 +36,7 @@ pub struct Command {
     user: Option<(u32, u32)>,
     stdin: bool,
     clean_env: bool,
+    group: bool,
     scrubber: Scrubber,
 }
 
@@ -51,6 +52,7 @@ impl Command {
             user: None,
             stdin: false,
             clean_env: false,
+            group: false,
             scrubber: Scrubber::default(),
         }
     }
@@ -103,6 +105,12 @@ impl Command {
     /// Opens a pipe to its standard input; otherwise it reads nothing.
     pub fn stdin_piped(mut self) -> Self {
         self.stdin = true;
+        self
+    }
+
+    /// Puts it into a process group of its own, so that killing it kills what it started too.
+    pub fn own_group(mut self) -> Self {
+        self.group = true;
         self
     }
 
@@ -162,6 +170,9 @@ impl Transport {
         if let Some((uid, gid)) = command.user {
             process.uid(uid).gid(gid);
         }
+        if command.group {
+            process.process_group(0);
+        }
         process.stdin(if command.stdin {
             Stdio::piped()
         } else {
@@ -182,6 +193,7 @@ impl Transport {
             stdout: child.stdout.take(),
             child,
             stderr,
+            group: command.group,
             scrubber: command.scrubber.clone(),
         })
     }
@@ -282,6 +294,7 @@ pub struct Running {
     pub stdout: Option<ChildStdout>,
     child: Child,
     stderr: Option<JoinHandle<Vec<u8>>>,
+    group: bool,
     scrubber: Scrubber,
 }
 
@@ -309,9 +322,21 @@ impl Running {
 
     /// Kills it and returns its standard error.
     pub fn kill(mut self) -> String {
+        self.kill_group();
         let _ = self.child.kill();
         let _ = self.child.wait();
         self.stderr_text()
+    }
+
+    /// Kills its process group when it has one of its own. Called before the child is waited for,
+    /// so that the group's number cannot have passed to somebody else.
+    fn kill_group(&self) {
+        if self.group
+            && let Ok(raw) = i32::try_from(self.child.id())
+            && let Some(pid) = rustix::process::Pid::from_raw(raw)
+        {
+            let _ = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
+        }
     }
 
     /// Sends `SIGINT`, which PostgreSQL takes as a fast shutdown, and waits.
@@ -372,6 +397,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         if !self.ended() {
+            self.kill_group();
             let _ = self.child.kill();
             let _ = self.child.wait();
         }

@@ -1,7 +1,9 @@
 //! The configuration: one TOML file, typed, with unknown keys refused.
 //!
-//! This module holds the shape. Every secret is a [`Reference`]; nothing here is resolved, so a
-//! configuration can be printed, and checked on a host that has none of the secrets.
+//! This file holds the shape; [`Config::load`] reads it, and returns a value only when every key is
+//! known, every value fits and no two of them contradict each other. Every secret is a
+//! [`Reference`]; nothing here is resolved, so a configuration can be printed, and checked on a
+//! host that has none of the secrets. Whether what it names can be reached is not known here.
 
 use crate::secret::Reference;
 use schemars::JsonSchema;
@@ -13,31 +15,50 @@ use std::path::PathBuf;
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Version of this format: 1.
+    /// Version of this format; write `version = 1`.
     pub version: u32,
     /// The application that is protected.
     pub app: App,
     /// What is backed up, by name.
     #[serde(default)]
+    #[schemars(extend("propertyNames" = text::names()))]
     pub source: BTreeMap<String, SourceConfig>,
     /// Where it goes, by name.
     #[serde(default)]
+    #[schemars(extend("propertyNames" = text::names()))]
     pub store: BTreeMap<String, StoreConfig>,
     /// Which sources go where, and when, by name.
     #[serde(default)]
+    #[schemars(extend("propertyNames" = text::names()))]
     pub plan: BTreeMap<String, PlanConfig>,
     /// Rehearsed restores, by name.
     #[serde(default)]
+    #[schemars(extend("propertyNames" = text::names()))]
     pub drill: BTreeMap<String, DrillConfig>,
     /// What surrounds a live restore.
     #[serde(default)]
     pub restore: RestoreConfig,
-    /// Who is told, by name.
-    #[serde(default)]
-    pub notify: BTreeMap<String, NotifyConfig>,
+    /// The file it was read from, absolute.
+    #[serde(skip)]
+    pub origin: PathBuf,
+    /// The text of that file; it holds no secret.
+    #[serde(skip)]
+    pub text: String,
 }
 
+mod checks;
+mod document;
+mod later;
+mod load;
+mod places;
+mod schema;
+mod show;
+mod text;
+mod validate;
 mod value;
+
+pub use checks::Check;
+pub use schema::schema;
 
 /// A length of time: `90s`, `15m`, `36h`, `9d`, `2w`; whole seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,9 +72,11 @@ pub struct Span {
 #[serde(deny_unknown_fields)]
 pub struct App {
     /// Its name: letters, digits, `-`, `_` and `.`.
+    #[schemars(with = "text::Name")]
     pub name: String,
     /// `production`, `staging`, …; a live restore must name it.
     #[serde(default = "production")]
+    #[schemars(with = "text::Name")]
     pub environment: String,
     /// Who answers for it.
     #[serde(default)]
@@ -66,6 +89,7 @@ pub struct App {
     pub rto: Option<Span>,
     /// Catalog and caches; rebuilt from the stores when missing.
     #[serde(default = "default_state")]
+    #[schemars(with = "text::AbsolutePath")]
     pub state: PathBuf,
     /// Private Ed25519 key in OpenSSH format that signs manifests and evidence; made in the state
     /// directory when absent.
@@ -73,6 +97,7 @@ pub struct App {
     pub signing_key: Option<Reference>,
     /// An `allowed_signers` file: whose manifests and evidence are believed beside our own.
     #[serde(default)]
+    #[schemars(with = "Option<text::AbsolutePath>")]
     pub trusted_signers: Option<PathBuf>,
 }
 
@@ -132,13 +157,16 @@ impl SourceKind {
 pub struct FilesConfig {
     /// Absolute paths that must be there.
     #[serde(default)]
+    #[schemars(with = "Vec<text::AbsolutePath>")]
     pub paths: Vec<PathBuf>,
     /// Absolute paths whose absence is a warning.
     #[serde(default)]
+    #[schemars(with = "Vec<text::AbsolutePath>")]
     pub optional: Vec<PathBuf>,
     /// Glob patterns as in `.gitignore` without negation: one without a slash matches a name at any
     /// depth, one with a slash the whole path.
     #[serde(default)]
+    #[schemars(with = "Vec<text::Pattern>")]
     pub exclude: Vec<String>,
     /// Do not cross into other file systems.
     #[serde(default)]
@@ -149,6 +177,7 @@ pub struct FilesConfig {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct SqliteConfig {
     /// Absolute path of the database file.
+    #[schemars(with = "text::AbsolutePath")]
     pub path: PathBuf,
 }
 
@@ -166,6 +195,7 @@ pub struct PostgresConfig {
     pub port: Option<u16>,
     /// Directory of the server's unix socket, instead of `host`.
     #[serde(default)]
+    #[schemars(with = "Option<text::AbsolutePath>")]
     pub socket: Option<PathBuf>,
     /// Role to connect as.
     #[serde(default)]
@@ -199,9 +229,11 @@ pub struct CommandConfig {
     pub command: Vec<String>,
     /// File name extension of what it prints.
     #[serde(default = "bin")]
+    #[schemars(with = "text::Extension")]
     pub extension: String,
     /// Environment variables of the command, each a reference.
     #[serde(default)]
+    #[schemars(extend("propertyNames" = text::variables()))]
     pub env: BTreeMap<String, Reference>,
     /// Fail when it prints fewer bytes than this.
     #[serde(default = "one")]
@@ -265,6 +297,10 @@ pub enum Layout {
 /// The kinds of store.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "lowercase")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a configuration has a handful, and a box would show in every match"
+)]
 pub enum StoreKind {
     /// A directory of this host.
     Local(LocalConfig),
@@ -286,13 +322,14 @@ impl StoreKind {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct LocalConfig {
     /// Absolute path; made when missing, its parent must be there.
+    #[schemars(with = "text::AbsolutePath")]
     pub path: PathBuf,
 }
 
 /// An S3 bucket.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct S3Config {
-    /// Bucket.
+    /// Name of the bucket.
     pub bucket: String,
     /// Everything goes under this prefix.
     #[serde(default)]
@@ -302,6 +339,7 @@ pub struct S3Config {
     pub region: String,
     /// URL of a server that is not Amazon's.
     #[serde(default)]
+    #[schemars(with = "Option<text::Url>")]
     pub endpoint: Option<String>,
     /// Access key id.
     pub access_key: Reference,
@@ -351,6 +389,7 @@ impl Default for Compress {
 pub struct EncryptConfig {
     /// `age1…` or `ssh-ed25519 …` recipients, or absolute paths of files that hold them, one a line.
     #[serde(default)]
+    #[schemars(with = "Vec<text::AgeRecipient>")]
     pub age: Vec<String>,
 }
 
@@ -369,6 +408,7 @@ pub struct DecryptConfig {
 pub struct PlanConfig {
     /// Cron, five fields, UTC.
     #[serde(default)]
+    #[schemars(with = "Option<text::Cron>")]
     pub schedule: Option<String>,
     /// Names of sources, in the order they are captured.
     pub sources: Vec<String>,
@@ -442,6 +482,7 @@ pub enum OfPeriod {
 pub struct DrillConfig {
     /// Cron, five fields, UTC.
     #[serde(default)]
+    #[schemars(with = "Option<text::Cron>")]
     pub schedule: Option<String>,
     /// The plans whose points are drilled as one application.
     pub plans: Vec<String>,
@@ -472,6 +513,7 @@ pub struct CheckConfig {
     /// One statement that returns one value.
     pub query: Option<String>,
     /// `> 0`, `>= N`, `= TEXT`, `!= TEXT`, `< N`, `<= N`, or `same`: as at capture.
+    #[schemars(with = "Option<text::Expectation>")]
     pub expect: Option<String>,
     /// Name of a files source: look at `path` in it.
     pub file: Option<String>,
@@ -484,7 +526,8 @@ pub struct CheckConfig {
     pub command: Option<Vec<String>>,
     /// Name of a database source: compare with the live one.
     pub live: Option<String>,
-    /// How far row counts may be apart: `5%`.
+    /// How far row counts may be apart, as a share of the larger one; `5%` when absent.
+    #[schemars(with = "Option<text::Tolerance>")]
     pub tolerance: Option<String>,
 }
 
@@ -502,9 +545,5 @@ pub struct RestoreConfig {
     pub checks: Vec<CheckConfig>,
 }
 
-/// Who is told. Channels come later; the table is accepted so that a shared configuration loads.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-pub struct NotifyConfig {
-    /// Channel.
-    pub kind: String,
-}
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,124 @@
+//! The checks of drills and restores, understood.
+
+use super::CheckConfig;
+use crate::probe::{Expect, Percent};
+
+/// How far row counts may be apart where no tolerance is given.
+const TOLERANCE_DEFAULT: &str = "5%";
+
+/// One check, with its parts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Check {
+    /// Ask a database one question.
+    Sql {
+        /// Name of the source.
+        source: String,
+        /// One statement that returns one value.
+        query: String,
+        /// What it should return.
+        expect: Expect,
+    },
+    /// Look at one file.
+    File {
+        /// Name of the source.
+        source: String,
+        /// Path in it.
+        path: String,
+        /// Text it must contain.
+        contains: Option<String>,
+    },
+    /// Run a command that must exit 0.
+    Command(Vec<String>),
+    /// Compare with the live database.
+    Live {
+        /// Name of the source.
+        source: String,
+        /// How far row counts may be apart.
+        tolerance: Percent,
+    },
+}
+
+impl Check {
+    /// The source it asks of.
+    pub fn source(&self) -> Option<&str> {
+        match self {
+            Check::Sql { source, .. } | Check::File { source, .. } | Check::Live { source, .. } => {
+                Some(source)
+            }
+            Check::Command(_) => None,
+        }
+    }
+}
+
+impl CheckConfig {
+    /// The check that is meant. The error says what is wrong, as the rest of a sentence that began
+    /// with where the check stands; it never occurs in a configuration that was loaded.
+    pub fn parsed(&self) -> Result<Check, String> {
+        let kinds = [
+            ("sql", self.sql.is_some()),
+            ("file", self.file.is_some()),
+            ("command", self.command.is_some()),
+            ("live", self.live.is_some()),
+        ];
+        let given: Vec<_> = kinds
+            .iter()
+            .filter(|(_, given)| *given)
+            .map(|(k, _)| *k)
+            .collect();
+        let [kind] = given.as_slice() else {
+            return Err(match given.is_empty() {
+                true => "a check needs one of sql, file, command and live".into(),
+                false => format!("a check is only one of {}", given.join(" and ")),
+            });
+        };
+        self.refuse_strangers(kind)?;
+        if let Some(source) = &self.sql {
+            let query = self.query.clone().filter(|query| !query.trim().is_empty());
+            return Ok(Check::Sql {
+                source: source.clone(),
+                query: query.ok_or("a sql check needs a query")?,
+                expect: Expect::parse(self.expect.as_deref().ok_or("a sql check needs expect")?)?,
+            });
+        }
+        if let Some(source) = &self.file {
+            let path = self.path.clone().filter(|path| !path.is_empty());
+            let path = path.ok_or("a file check needs a path")?;
+            if path.split('/').any(|step| step == "..") {
+                return Err(format!("the path {path:?} goes up with .."));
+            }
+            return Ok(Check::File {
+                source: source.clone(),
+                path,
+                contains: self.contains.clone(),
+            });
+        }
+        if let Some(command) = &self.command {
+            return match command.first() {
+                Some(program) if !program.is_empty() => Ok(Check::Command(command.clone())),
+                _ => Err("a command check needs a program".into()),
+            };
+        }
+        let tolerance = self.tolerance.as_deref().unwrap_or(TOLERANCE_DEFAULT);
+        Ok(Check::Live {
+            source: self.live.clone().unwrap_or_default(),
+            tolerance: tolerance.parse()?,
+        })
+    }
+
+    /// Refuses keys of other checks: `contains` beside `sql` asks for something nobody would do.
+    fn refuse_strangers(&self, kind: &str) -> Result<(), String> {
+        let keys = [
+            ("query", "sql", self.query.is_some()),
+            ("expect", "sql", self.expect.is_some()),
+            ("path", "file", self.path.is_some()),
+            ("contains", "file", self.contains.is_some()),
+            ("tolerance", "live", self.tolerance.is_some()),
+        ];
+        match keys.iter().find(|(_, of, given)| *given && *of != kind) {
+            Some((key, of, _)) => Err(format!(
+                "{key} belongs to a {of} check, not to a {kind} check"
+            )),
+            None => Ok(()),
+        }
+    }
+}

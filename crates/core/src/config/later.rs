@@ -1,0 +1,38 @@
+//! What the documentation names and this version does not have: said so, rather than called unknown.
+
+/// A key that a later version knows in this table, by the table's name in the schema; what to do
+/// instead.
+pub(super) fn key(table: &str, key: &str) -> Option<&'static str> {
+    Some(match (table, key) {
+        ("Config", "notify") => {
+            "remove [notify]; until then, let what starts lifeboat watch its exit code"
+        }
+        ("SourceConfig", "via") => {
+            "remove it, and run lifeboat on the host of the source, or use kind = \"command\" with ssh"
+        }
+        ("StoreConfig", "password") => {
+            "remove it; layout = \"archive\" is encrypted with encrypt = { age = [\"age1…\"] }"
+        }
+        ("EncryptConfig", "openpgp") => "use encrypt = { age = [\"age1…\"] }",
+        ("DecryptConfig", "openpgp" | "passphrase") => "use decrypt = { age = \"file:PATH\" }",
+        ("CheckConfig", "http" | "status") => {
+            "use { command = [\"curl\", \"--fail\", \"--silent\", \"--output\", \"/dev/null\", \"URL\"] }"
+        }
+        _ => return None,
+    })
+}
+
+/// A word that a later version knows as this value, by the value's name in the schema; what to do
+/// instead.
+pub(super) fn word(value: &str, word: &str) -> Option<&'static str> {
+    Some(match (value, word) {
+        ("SourceConfig", "mariadb" | "mysql" | "bucket" | "lightsail" | "machine") => {
+            "use kind = \"command\" with a command that prints a dump, or remove this source"
+        }
+        ("StoreConfig", "sftp" | "azure" | "gcs" | "b2" | "webdav") => {
+            "use kind = \"local\" on a mounted file system, or kind = \"s3\""
+        }
+        ("Layout", "repository") => "use layout = \"archive\"",
+        _ => return None,
+    })
+}

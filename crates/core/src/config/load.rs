@@ -1,0 +1,187 @@
+//! Finds and reads the configuration file.
+
+use super::document::walk;
+use super::places::{Places, Problem, error, join};
+use super::validate::Gravity;
+use super::{Config, schema};
+use crate::error::{Code, Error, Result};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use toml::de::{DeTable, DeValue};
+
+/// The variable that names the configuration file.
+const VARIABLE: &str = "LIFEBOAT_CONFIG";
+/// Where it is looked for when nobody names it.
+const PLACES: [&str; 2] = ["./lifeboat.toml", "/etc/lifeboat/lifeboat.toml"];
+/// More than any configuration needs, in bytes.
+const FILE_BYTES_MAX: u64 = 4 << 20;
+
+impl Config {
+    /// Reads the configuration: `path`, else `$LIFEBOAT_CONFIG`, else `./lifeboat.toml`, else
+    /// `/etc/lifeboat/lifeboat.toml`. A file that was named must be there.
+    pub fn load(path: Option<&Path>) -> Result<Config> {
+        let variable = std::env::var_os(VARIABLE).filter(|value| !value.is_empty());
+        let path = find(
+            path,
+            variable.as_deref().map(Path::new),
+            &PLACES.map(Path::new),
+        )?;
+        Config::parse(&read(&path)?, &path)
+    }
+
+    /// Reads a configuration from its text. `origin` is the file it stands in.
+    ///
+    /// An error tells of every problem of its kind, each with `FILE:LINE:COLUMN`: first the
+    /// syntax, then keys and values, then what contradicts itself.
+    pub fn parse(text: &str, origin: &Path) -> Result<Config> {
+        let fail = |problems| Err(error(origin, text, problems));
+        let (document, errors) = DeTable::parse_recoverable(text);
+        if !errors.is_empty() {
+            return fail(errors.iter().map(syntax).collect());
+        }
+        let document = document.into_inner();
+        if let Some(problem) = other_version(&document) {
+            return fail(vec![problem]);
+        }
+        let whole = std::path::absolute(origin).unwrap_or_else(|_| origin.to_owned());
+        let base = whole.parent().unwrap_or(Path::new("/"));
+        let walked = walk(&schema(), &document, base);
+        if !walked.problems.is_empty() {
+            return fail(walked.problems);
+        }
+        let mut config: Config =
+            toml::from_str(text).map_err(|error| unforeseen(origin, &error))?;
+        config.origin = whole;
+        config.text = text.to_owned();
+        let problems = contradictions(&config, &walked.places);
+        if !problems.is_empty() {
+            return fail(problems);
+        }
+        Ok(config)
+    }
+}
+
+/// Its message says what the grammar expected and never quotes the text; its source line, which
+/// may hold a secret, is not shown.
+fn syntax(error: &toml::de::Error) -> Problem {
+    Problem {
+        offset: error.span().map_or(0, |span| span.start),
+        message: format!("this is not TOML: {}", error.message()),
+        discreet: true,
+        hint: Some(
+            "text stands in double quotes, lists in [ ], tables in { } or under [NAME]".into(),
+        ),
+    }
+}
+
+fn other_version(document: &DeTable<'_>) -> Option<Problem> {
+    let (_, version) = document
+        .iter()
+        .find(|(key, _)| key.get_ref() == "version")?;
+    let DeValue::Integer(number) = version.get_ref() else {
+        return None;
+    };
+    (number.as_str() != "1").then(|| Problem {
+        offset: version.span().start,
+        message: format!(
+            "version {} of the configuration is not known",
+            number.as_str()
+        ),
+        discreet: true,
+        hint: Some("write version = 1, or use the lifeboat this file was written for".into()),
+    })
+}
+
+/// What the schema let pass and the types did not. The words of serde may quote a value, so that
+/// only the place is told.
+fn unforeseen(origin: &Path, error: &toml::de::Error) -> Error {
+    let at = error.span().map_or(0, |span| span.start);
+    Error::new(
+        Code::Configuration,
+        format!("{}: the value at byte {at} does not fit", origin.display()),
+    )
+    .hint("compare it with `lifeboat config schema`")
+}
+
+fn contradictions(config: &Config, places: &Places) -> Vec<Problem> {
+    let issues = config.issues(false).into_iter();
+    issues
+        .filter(|issue| issue.gravity == Gravity::Refused)
+        .map(|issue| {
+            let path = issue.path();
+            Problem {
+                offset: places.find(&path),
+                message: format!("{path}: {}", issue.message),
+                discreet: true,
+                hint: issue.hint,
+            }
+        })
+        .collect()
+}
+
+/// The file to read.
+pub(super) fn find(
+    named: Option<&Path>,
+    variable: Option<&Path>,
+    places: &[&Path],
+) -> Result<PathBuf> {
+    if let Some(path) = named.or(variable) {
+        return Ok(path.to_owned());
+    }
+    if let Some(path) = places.iter().find(|path| path.exists()) {
+        return Ok((*path).to_owned());
+    }
+    let looked: Vec<_> = places
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
+    Err(Error::new(Code::Configuration, "there is no configuration")
+        .cause(format!(
+            "neither {} is there, and ${VARIABLE} is not set",
+            looked.join(" nor ")
+        ))
+        .hint("write one with `lifeboat init`, or name one with --config FILE"))
+}
+
+fn read(path: &Path) -> Result<String> {
+    let fail = |message: String| Error::new(Code::Configuration, message);
+    let shown = path.display();
+    let unreadable = |error: &std::io::Error| {
+        fail(format!("the configuration {shown} cannot be read"))
+            .cause(error)
+            .hint(format!(
+                "name another file with --config FILE or ${VARIABLE}, or make this one readable"
+            ))
+    };
+    let file = std::fs::File::open(path).map_err(|error| unreadable(&error))?;
+    let mut bytes = Vec::new();
+    file.take(FILE_BYTES_MAX + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| unreadable(&error))?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(
+            fail(format!("the configuration {shown} is larger than 4 MiB"))
+                .hint("name the configuration file, not another one"),
+        );
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        fail(format!("the configuration {shown} is not UTF-8"))
+            .cause(format!("byte {at} does not fit"))
+            .hint("save it as UTF-8")
+    })
+}
+
+/// The path of a table and something in it.
+pub(super) fn path_of(subject: &str, at: &str) -> String {
+    let (table, name) = subject.split_once('.').unwrap_or((subject, ""));
+    let subject = match name {
+        "" => table.to_owned(),
+        name => join(table, name),
+    };
+    match at {
+        "" => subject,
+        at if at.starts_with('[') => format!("{subject}{at}"),
+        at => format!("{subject}.{at}"),
+    }
+}

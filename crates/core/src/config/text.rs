@@ -1,0 +1,303 @@
+//! Texts of the configuration that have a grammar: what each is called in the schema, the pattern
+//! an editor can hold it against, and the exact check that loading makes.
+//!
+//! The markers are never values. A field names one with `#[schemars(with = "…")]`, so that its
+//! schema refers to it by name and [`check`] finds the grammar.
+
+use super::{Compress, Span};
+use crate::probe::{Expect, Percent};
+use crate::schedule::Schedule;
+use crate::secret::Reference;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde_json::{Value, json};
+use std::borrow::Cow;
+use std::path::Path;
+
+macro_rules! markers {
+    ($($name:ident: $pattern:literal, $description:literal;)*) => {
+        $(
+            #[doc = $description]
+            pub(super) struct $name;
+
+            impl JsonSchema for $name {
+                fn schema_name() -> Cow<'static, str> {
+                    stringify!($name).into()
+                }
+
+                fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                    json_schema!({
+                        "type": "string",
+                        "pattern": $pattern,
+                        "description": $description,
+                    })
+                }
+            }
+        )*
+    };
+}
+
+markers! {
+    Name: "^[A-Za-z0-9][A-Za-z0-9._-]*$", "Letters, digits, `-`, `_` and `.`; begins with a letter or digit";
+    AbsolutePath: "^/", "An absolute path";
+    Pattern: "^[^!]", "A glob pattern";
+    Extension: "^[A-Za-z0-9]+(\\.[A-Za-z0-9]+)*$", "A file name extension without its dot: `json`, `tar.xz`";
+    Url: "^https?://", "An http or https URL without credentials";
+    AgeRecipient: "^(age1|ssh-ed25519 |ssh-rsa |/)", "An age recipient, or the absolute path of a file of them";
+    Cron: "^\\s*\\S+(\\s+\\S+){4}\\s*$", "Minute, hour, day of month, month, day of week; in UTC";
+    Expectation: "^\\s*(same\\s*$|[<>=]|!=)", "`> N`, `>= N`, `< N`, `<= N`, `= TEXT`, `!= TEXT` or `same`";
+    Tolerance: "^[0-9]+(\\.[0-9]{1,3})?\\s*%$", "A share from `0%` to `100%`";
+}
+
+/// The schema of the names of sources, stores, plans and drills.
+pub(super) fn names() -> Value {
+    json!({ "$ref": "#/$defs/Name" })
+}
+
+/// The schema of the names of environment variables.
+pub(super) fn variables() -> Value {
+    json!({ "title": "VariableName", "pattern": "^[A-Za-z_][A-Za-z0-9_]*$" })
+}
+
+/// Why a text does not fit: the rest of a sentence that began with where it stands, and a hint.
+/// Neither shows a text that may be a secret.
+pub(super) struct Unfit {
+    pub(super) message: String,
+    pub(super) hint: Option<String>,
+}
+
+impl Unfit {
+    fn new(message: impl Into<String>) -> Self {
+        Unfit {
+            message: message.into(),
+            hint: None,
+        }
+    }
+
+    fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl From<String> for Unfit {
+    fn from(message: String) -> Self {
+        Unfit::new(message)
+    }
+}
+
+/// Where a text stands.
+pub(super) struct Place<'a> {
+    /// The names that lead to it: `["store", "offsite", "secret_key"]`.
+    pub(super) keys: &'a [String],
+    /// The directory of the configuration file, for suggestions.
+    pub(super) base: &'a Path,
+}
+
+/// Holds `text` against the grammar that the schema calls `name`; one without a grammar fits.
+pub(super) fn check(name: &str, text: &str, place: &Place<'_>) -> Result<(), Unfit> {
+    match name {
+        "SecretReference" => reference(text, place),
+        "AbsolutePath" => absolute(text, text, place),
+        "AgeRecipient" => recipient(text, place),
+        "Name" => name_of_thing(text),
+        "VariableName" => variable(text),
+        "Pattern" => pattern(text),
+        "Extension" => extension(text),
+        "Url" => url(text),
+        "Span" => Ok(text.parse::<Span>().map(drop)?),
+        "Compress" => Ok(text.parse::<Compress>().map(drop)?),
+        "Expectation" => Ok(Expect::parse(text).map(drop)?),
+        "Tolerance" => Ok(text.parse::<Percent>().map(drop)?),
+        "Cron" => Schedule::parse(text).map(drop).map_err(|error| Unfit {
+            message: error.to_string(),
+            hint: error.hint,
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Whether [`check`] says what is wrong with such a text without quoting it.
+pub(super) fn is_discreet(name: &str, text: &str) -> bool {
+    match name {
+        "SecretReference" => Reference::parse(text).is_err(),
+        "Url" => text.contains('@'),
+        _ => false,
+    }
+}
+
+/// What a value of this grammar is called where something else was found.
+pub(super) fn described(name: &str) -> &'static str {
+    match name {
+        "SecretReference" => "a reference to a secret, as in \"env:NAME\"",
+        "Span" => "a length of time in quotes, as in \"36h\"",
+        "Cron" => "a schedule in quotes, as in \"7 * * * *\"",
+        "Tolerance" => "a share in quotes, as in \"5%\"",
+        "Expectation" => "an expectation in quotes, as in \"> 0\"",
+        _ => "text in quotes",
+    }
+}
+
+fn reference(text: &str, place: &Place<'_>) -> Result<(), Unfit> {
+    if text.starts_with("ssm:/") {
+        return Err(
+            Unfit::new("ssm: references are not available in this version")
+                .hint("fetch it with a command, cmd:PROGRAM ARGS, or use env:NAME or file:PATH"),
+        );
+    }
+    match Reference::parse(text) {
+        Ok(Reference::File(path)) => absolute(&path, text, place),
+        Ok(_) => Ok(()),
+        Err(_) => Err(
+            Unfit::new("a secret stands here itself, not a reference to it")
+                .hint(format!("write {}", suggested_reference(place))),
+        ),
+    }
+}
+
+/// The line that refers to a secret instead of holding it.
+fn suggested_reference(place: &Place<'_>) -> String {
+    let key = place.keys.last().map_or("password", String::as_str);
+    let owner = place.keys.get(1).map_or("", String::as_str);
+    let within = place.keys.get(2).map_or("", String::as_str);
+    match (key, within) {
+        ("signing_key", _) => "signing_key = \"file:/etc/lifeboat/signing.key\"".into(),
+        ("age", "decrypt") => format!("age = \"file:/etc/lifeboat/{owner}.key\""),
+        (_, "env") => format!("{key} = \"env:{key}\""),
+        _ => {
+            let variable = format!("{owner}_{key}").to_uppercase();
+            let variable = variable.replace(|c: char| !c.is_ascii_alphanumeric(), "_");
+            let variable = variable.trim_start_matches(|c: char| c.is_ascii_digit() || c == '_');
+            format!("{key} = \"env:{variable}\"")
+        }
+    }
+}
+
+/// `path` is what must be absolute, within the whole `text`.
+fn absolute(path: &str, text: &str, place: &Place<'_>) -> Result<(), Unfit> {
+    if path.starts_with('/') {
+        return Ok(());
+    }
+    let whole = match path.strip_prefix("~/") {
+        Some(rest) => std::env::home_dir().map(|home| home.join(rest)),
+        None => Some(place.base.join(path.trim_start_matches("./"))),
+    };
+    let scheme = text.strip_suffix(path).unwrap_or_default();
+    let unfit = Unfit::new(format!("{text:?} is a relative path"));
+    Err(match whole {
+        Some(whole) => unfit.hint(format!("write \"{scheme}{}\"", whole.display())),
+        None => unfit.hint("write the whole path"),
+    })
+}
+
+fn recipient(text: &str, place: &Place<'_>) -> Result<(), Unfit> {
+    if text.starts_with('/') {
+        return Ok(());
+    }
+    let parsed = if text.starts_with("ssh-") {
+        text.parse::<age::ssh::Recipient>().is_ok()
+    } else {
+        text.parse::<age::x25519::Recipient>().is_ok()
+    };
+    if parsed {
+        return Ok(());
+    }
+    // Only what looks like a public key or a path is shown: anything else may be a private one.
+    if text.starts_with("age1") || text.starts_with("ssh-") {
+        return Err(Unfit::new(format!("{text:?} is no age recipient"))
+            .hint("copy the public key again, whole: `age-keygen -y KEYFILE` prints it"));
+    }
+    if text.contains('/') {
+        return absolute(text, text, place);
+    }
+    Err(Unfit::new("this is no age recipient").hint(
+        "write a public key, \"age1…\" or \"ssh-ed25519 …\", or the absolute path of a file of them",
+    ))
+}
+
+fn name_of_thing(text: &str) -> Result<(), Unfit> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(fits) {
+        return Ok(());
+    }
+    Err(Unfit::new(format!("{text:?} is no name"))
+        .hint("use letters, digits, -, _ and ., beginning with a letter or a digit"))
+}
+
+fn variable(text: &str) -> Result<(), Unfit> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    if text.chars().all(fits) && !text.starts_with(|c: char| c.is_ascii_digit()) && !text.is_empty()
+    {
+        return Ok(());
+    }
+    Err(Unfit::new(format!(
+        "{text:?} is no name of an environment variable"
+    )))
+}
+
+fn pattern(text: &str) -> Result<(), Unfit> {
+    if text.starts_with('!') {
+        return Err(
+            Unfit::new(format!("{text:?} is a negation, which is not supported"))
+                .hint("exclude less instead"),
+        );
+    }
+    if text.is_empty() {
+        return Err(Unfit::new("the pattern is empty"));
+    }
+    match globset::Glob::new(text) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Unfit::new(format!(
+            "{text:?} is no pattern: {}",
+            error.kind()
+        ))),
+    }
+}
+
+fn extension(text: &str) -> Result<(), Unfit> {
+    let part = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric());
+    if text.split('.').all(part) {
+        return Ok(());
+    }
+    let bare = text.trim_start_matches('.');
+    let unfit = Unfit::new(format!("{text:?} is no file name extension"));
+    Err(match bare.split('.').all(part) {
+        true => unfit.hint(format!("write {bare:?}, without the dot")),
+        false => unfit.hint("use letters and digits: \"json\", \"tar.xz\""),
+    })
+}
+
+fn url(text: &str) -> Result<(), Unfit> {
+    let rest = text
+        .strip_prefix("https://")
+        .or_else(|| text.strip_prefix("http://"));
+    match rest {
+        // A user name may be a key id, so that a URL with one is not shown.
+        Some(rest) if rest.contains('@') => Err(Unfit::new("the URL holds credentials")
+            .hint("write it without them; access_key and secret_key refer to them")),
+        Some(rest) if !rest.is_empty() && !rest.starts_with('/') => Ok(()),
+        _ => Err(Unfit::new(format!("{text:?} is no http or https URL"))
+            .hint("write it whole, as in \"https://s3.example.org\"")),
+    }
+}
+
+/// Whether a text that is no reference holds a secret all the same: a private key, or a URL with a
+/// password.
+pub(super) fn holds_secret(text: &str) -> bool {
+    let upper = text.to_ascii_uppercase();
+    if upper.contains("AGE-SECRET-KEY-1") {
+        return true;
+    }
+    if upper.contains("-----BEGIN") && upper.contains("PRIVATE KEY") {
+        return true;
+    }
+    text.split("://").skip(1).any(|rest| {
+        let authority = rest
+            .split(|c: char| c.is_whitespace() || "/?#\"'".contains(c))
+            .next()
+            .unwrap_or_default();
+        let user = authority.rsplit_once('@').map(|(user, _)| user);
+        let password = user.and_then(|user| Some(user.split_once(':')?.1));
+        // `$PASSWORD` and `{password}` are places for one.
+        password.is_some_and(|p| !p.is_empty() && !p.starts_with('$') && !p.starts_with('{'))
+    })
+}

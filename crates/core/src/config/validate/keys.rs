@@ -1,0 +1,158 @@
+//! Where keys and secrets lie on this host: not inside what they protect, and not open to others.
+
+use super::apart::routes;
+use super::{Entry, Gravity, Issue, covers};
+use crate::config::{Config, SourceKind, StoreKind};
+use crate::secret::Reference;
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+/// What a secret is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Use<'a> {
+    /// Decrypts what this store holds.
+    Decrypts(&'a str),
+    /// Opens this store.
+    Opens(&'a str),
+    /// Signs in this host's name.
+    Signs,
+    /// Reaches a source.
+    Reaches,
+}
+
+/// Every secret file of the configuration: its subject, its key, its path and its use.
+fn secret_files(config: &Config) -> Vec<(String, &str, &Path, Use<'_>)> {
+    let mut all: Vec<(String, &str, Option<&Reference>, Use<'_>)> = Vec::new();
+    all.push((
+        "app".into(),
+        "signing_key",
+        config.app.signing_key.as_ref(),
+        Use::Signs,
+    ));
+    for (name, store) in &config.store {
+        let subject = format!("store.{name}");
+        let decrypt = store
+            .decrypt
+            .as_ref()
+            .and_then(|decrypt| decrypt.age.as_ref());
+        all.push((subject.clone(), "decrypt.age", decrypt, Use::Decrypts(name)));
+        if let StoreKind::S3(s3) = &store.kind {
+            for (key, reference) in [
+                ("access_key", Some(&s3.access_key)),
+                ("secret_key", Some(&s3.secret_key)),
+                ("session_token", s3.session_token.as_ref()),
+            ] {
+                all.push((subject.clone(), key, reference, Use::Opens(name)));
+            }
+        }
+    }
+    for (name, source) in &config.source {
+        let subject = format!("source.{name}");
+        match &source.kind {
+            SourceKind::Postgres(postgres) => {
+                all.push((subject.clone(), "url", postgres.url.as_ref(), Use::Reaches));
+                all.push((
+                    subject,
+                    "password",
+                    postgres.password.as_ref(),
+                    Use::Reaches,
+                ));
+            }
+            SourceKind::Command(command) => {
+                for reference in command.env.values() {
+                    all.push((subject.clone(), "env", Some(reference), Use::Reaches));
+                }
+            }
+            SourceKind::Files(_) | SourceKind::Sqlite(_) => {}
+        }
+    }
+    all.into_iter()
+        .filter_map(|(subject, key, reference, used)| {
+            let path = match reference {
+                Some(Reference::File(path)) => Path::new(path.as_str()),
+                _ => return None,
+            };
+            Some((subject, key, path, used))
+        })
+        .collect()
+}
+
+/// A key inside the backup that it opens is lost with the host; one in a backup in clear is given
+/// to everybody who reads it.
+pub(super) fn inside_sources(config: &Config, on_disk: bool, issues: &mut Vec<Issue>) {
+    for (subject, key, path, used) in secret_files(config) {
+        let sources = config.files_sources();
+        for (source, _) in sources.filter(|(_, files)| covers(files, path, Entry::File, on_disk)) {
+            let stores = stores_of(config, source);
+            if stores.is_empty() {
+                continue;
+            }
+            let in_clear = stores.iter().find(|(_, encrypts)| !**encrypts);
+            let issue = |gravity, message: String, hint: String| {
+                Issue::new(gravity, &subject, key, message).hint(hint)
+            };
+            let shown = path.display();
+            issues.extend(match (used, in_clear) {
+                (Use::Decrypts(store), Some((clear, _))) => Some(issue(
+                    Gravity::Error,
+                    format!(
+                        "the key that decrypts store {store:?} is inside source {source:?}, which store {clear:?} keeps in clear: who reads that store can decrypt this one"
+                    ),
+                    format!("add \"{shown}\" to exclude of [source.{source}], and keep a copy of the key elsewhere"),
+                )),
+                (Use::Decrypts(store), None) => Some(issue(
+                    Gravity::Error,
+                    format!(
+                        "the key that decrypts store {store:?} is inside source {source:?}: after a loss of this host it exists only in the backup that it decrypts"
+                    ),
+                    format!("export a recovery kit (`lifeboat kit export`) and keep it elsewhere, then add \"{shown}\" to exclude of [source.{source}]"),
+                )),
+                (Use::Opens(store), None) if stores.keys().all(|only| *only == store) => {
+                    Some(issue(
+                        Gravity::Warning,
+                        format!(
+                            "the credentials of store {store:?} are inside source {source:?}, which only this store holds: after a loss of this host they are needed to reach themselves"
+                        ),
+                        "keep a copy elsewhere: export a recovery kit (`lifeboat kit export`)".into(),
+                    ))
+                }
+                (_, Some((clear, _))) => Some(issue(
+                    Gravity::Warning,
+                    format!("the secret file {shown} is inside source {source:?}, which store {clear:?} keeps in clear"),
+                    format!("add \"{shown}\" to exclude of [source.{source}], or encrypt what [store.{clear}] receives"),
+                )),
+                (_, None) => None,
+            });
+        }
+    }
+}
+
+/// The stores that receive a source, and whether each encrypts.
+fn stores_of<'a>(config: &'a Config, source: &str) -> BTreeMap<&'a str, bool> {
+    routes(config)
+        .filter(|(_, routed, _)| *routed == source)
+        .filter_map(|(_, _, store)| {
+            let encrypts = config.store.get(store)?.encrypt.is_some();
+            Some((store, encrypts))
+        })
+        .collect()
+}
+
+/// Secret files that others on this host can read.
+pub(super) fn readable_by_others(config: &Config, issues: &mut Vec<Issue>) {
+    for (subject, key, path, _) in secret_files(config) {
+        // One that cannot be looked at shows when it is resolved.
+        let Ok(metadata) = path.metadata() else {
+            continue;
+        };
+        let mode = metadata.permissions().mode() & 0o7777;
+        if mode & 0o077 != 0 {
+            let path = path.display();
+            let message =
+                format!("others can read or write the secret file {path} (mode {mode:04o})");
+            let issue = Issue::new(Gravity::Warning, subject, key, message);
+            issues.push(issue.hint(format!("run `chmod 600 {path}`")));
+        }
+    }
+}

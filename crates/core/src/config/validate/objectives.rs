@@ -1,0 +1,136 @@
+//! Whether schedules can meet what the configuration promises, and whether anything is left out.
+
+use super::{Gravity, Issue};
+use crate::config::{Config, Span};
+use crate::schedule::{Schedule, suggestion};
+use std::collections::BTreeMap;
+
+/// Every source must be captured often enough for `app.rpo` by at least one plan: a weekly plan
+/// beside an hourly one of the same sources is no problem.
+pub(super) fn recovery_point(config: &Config, issues: &mut Vec<Issue>) {
+    let Some(rpo) = config.app.rpo else {
+        return;
+    };
+    for (plan, (gap, sources)) in late_sources(config, rpo) {
+        let sources = sources.join(", ");
+        let message = format!(
+            "up to {gap} pass between two runs, so that as much work can be lost of {sources}; app.rpo is {rpo}"
+        );
+        let issue = Issue::new(Gravity::Error, format!("plan.{plan}"), "schedule", message);
+        let example = suggestion(rpo.seconds);
+        let example = example.map_or(String::new(), |text| format!(" (schedule = \"{text}\")"));
+        issues.push(issue.hint(format!(
+            "run at least every {rpo}{example}, or raise app.rpo to {gap}"
+        )));
+    }
+    for (name, _) in config
+        .plan
+        .iter()
+        .filter(|(_, plan)| plan.schedule.is_none())
+    {
+        let message = format!("it has no schedule, so that nothing here keeps app.rpo = {rpo}");
+        let issue = Issue::new(Gravity::Warning, format!("plan.{name}"), "", message);
+        issues.push(issue.hint("add a schedule, unless something else starts this plan"));
+    }
+}
+
+/// The sources that no plan captures within `rpo`, by the plan that comes closest, with its gap.
+/// A source of a plan without a schedule is left to what starts that plan.
+fn late_sources(config: &Config, rpo: Span) -> BTreeMap<&str, (Span, Vec<&str>)> {
+    let gaps: BTreeMap<_, _> = config
+        .plan
+        .iter()
+        .filter_map(|(name, plan)| {
+            let schedule = Schedule::parse(plan.schedule.as_deref()?).ok()?;
+            Some((name.as_str(), schedule.gap_max()))
+        })
+        .collect();
+    let mut late: BTreeMap<&str, (Span, Vec<&str>)> = BTreeMap::new();
+    for source in config.source.keys() {
+        let mut plans = config
+            .plan
+            .iter()
+            .filter(|(_, plan)| plan.sources.contains(source));
+        if plans.clone().any(|(_, plan)| plan.schedule.is_none()) {
+            continue;
+        }
+        let best = plans
+            .by_ref()
+            .filter_map(|(name, _)| Some((*gaps.get(name.as_str())?, name.as_str())))
+            .min();
+        if let Some((gap, plan)) = best.filter(|(gap, _)| *gap > rpo) {
+            late.entry(plan).or_insert((gap, Vec::new())).1.push(source);
+        }
+    }
+    late
+}
+
+/// What is configured and never backed up, or never proved.
+pub(super) fn unused(config: &Config, issues: &mut Vec<Issue>) {
+    let warning = |subject: String, message: &str, hint: &str| {
+        Issue::new(Gravity::Warning, subject, "", message).hint(hint)
+    };
+    for name in config.source.keys() {
+        if !config.plan.values().any(|plan| plan.sources.contains(name)) {
+            issues.push(warning(
+                format!("source.{name}"),
+                "it is in no plan, so that it is never backed up",
+                "add it to the sources of a plan",
+            ));
+        }
+    }
+    for name in config.plan.keys() {
+        if !config
+            .drill
+            .values()
+            .any(|drill| drill.plans.contains(name))
+        {
+            issues.push(warning(
+                format!("plan.{name}"),
+                "no drill restores it, so that nothing proves that it can be restored",
+                "add a [drill.NAME] that has it among its plans",
+            ));
+        }
+    }
+    if config.plan.is_empty() {
+        issues.push(warning(
+            "app".into(),
+            "there is no plan, so that nothing is backed up",
+            "add a [plan.NAME] with sources and stores",
+        ));
+    }
+}
+
+/// Drills that cannot run, or are overdue before they run again.
+pub(super) fn drills(config: &Config, issues: &mut Vec<Issue>) {
+    for (name, drill) in &config.drill {
+        let subject = format!("drill.{name}");
+        let first_plan = drill.plans.first().and_then(|plan| config.plan.get(plan));
+        let store = drill.store.as_ref();
+        let store = store.or_else(|| first_plan?.stores.first());
+        let stored = store.and_then(|name| Some((name, config.store.get(name)?)));
+        if let Some((store, stored)) = stored
+            && stored.encrypt.is_some()
+            && stored.decrypt.is_none()
+        {
+            let message =
+                format!("store {store:?} encrypts, and no key to decrypt it is named here");
+            let issue = Issue::new(Gravity::Warning, &subject, "store", message);
+            issues.push(issue.hint(format!(
+                "add decrypt = {{ age = \"file:PATH\" }} to [store.{store}] where drills run, or drill another store"
+            )));
+        }
+        let schedule = drill
+            .schedule
+            .as_deref()
+            .and_then(|text| Schedule::parse(text).ok());
+        if let (Some(schedule), Some(max_age)) = (schedule, drill.max_age)
+            && schedule.gap_max() > max_age
+        {
+            let gap = schedule.gap_max();
+            let message = format!("it runs every {gap} and is overdue after {max_age}");
+            let issue = Issue::new(Gravity::Warning, &subject, "max_age", message);
+            issues.push(issue.hint(format!("raise max_age above {gap}, or drill more often")));
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! Names that must exist, lists that must not be empty, parts that exclude each other.
+
+use super::Issue;
+use crate::config::places::did_you_mean;
+use crate::config::{
+    Check, CheckConfig, CommandConfig, Config, FilesConfig, Keep, KeepRules, PostgresConfig,
+    S3Config, SourceKind, StoreKind,
+};
+use std::collections::BTreeMap;
+
+pub(super) fn sources(config: &Config, issues: &mut Vec<Issue>) {
+    for (name, source) in &config.source {
+        let subject = format!("source.{name}");
+        match &source.kind {
+            SourceKind::Files(files) => files_source(&subject, files, issues),
+            SourceKind::Postgres(postgres) => postgres_source(&subject, postgres, issues),
+            SourceKind::Command(command) => command_source(&subject, command, issues),
+            SourceKind::Sqlite(_) => {}
+        }
+    }
+}
+
+fn files_source(subject: &str, files: &FilesConfig, issues: &mut Vec<Issue>) {
+    if files.paths.is_empty() && files.optional.is_empty() {
+        let issue = Issue::refused(subject, "paths", "it names nothing to back up");
+        issues.push(issue.hint("add paths = [\"/…\"]"));
+    }
+}
+
+fn postgres_source(subject: &str, postgres: &PostgresConfig, issues: &mut Vec<Issue>) {
+    let parts = [
+        ("host", postgres.host.is_some()),
+        ("port", postgres.port.is_some()),
+        ("socket", postgres.socket.is_some()),
+        ("user", postgres.user.is_some()),
+        ("password", postgres.password.is_some()),
+        ("database", postgres.database.is_some()),
+    ];
+    let part = parts.iter().find(|(_, given)| *given).map(|(key, _)| *key);
+    let refused = |at: &str, message: &str| Issue::refused(subject, at, message);
+    match (&postgres.url, part) {
+        (Some(_), Some(part)) => issues.push(
+            refused(part, "it is given beside url").hint("give the url, or its parts, not both"),
+        ),
+        (None, _) if postgres.database.is_none() => issues.push(
+            refused("", "it names no database")
+                .hint("add url = \"env:DATABASE_URL\", or database and where its server is"),
+        ),
+        (None, _) if postgres.host.is_some() && postgres.socket.is_some() => issues
+            .push(refused("socket", "it is given beside host").hint("give one of host and socket")),
+        _ => {}
+    }
+}
+
+fn command_source(subject: &str, command: &CommandConfig, issues: &mut Vec<Issue>) {
+    if !runs(&command.command) {
+        let issue = Issue::refused(subject, "command", "it names no program");
+        issues.push(issue.hint("write it as command = [\"PROGRAM\", \"ARGUMENT\"]"));
+    }
+}
+
+fn runs(command: &[String]) -> bool {
+    command.first().is_some_and(|program| !program.is_empty())
+}
+
+fn commands(subject: &str, at: &str, lines: &[Vec<String>], issues: &mut Vec<Issue>) {
+    for (index, _) in lines.iter().enumerate().filter(|(_, line)| !runs(line)) {
+        let at = format!("{at}[{index}]");
+        issues.push(Issue::refused(subject, at, "it names no program"));
+    }
+}
+
+pub(super) fn stores(config: &Config, issues: &mut Vec<Issue>) {
+    for (name, store) in &config.store {
+        let subject = format!("store.{name}");
+        if store.encrypt.as_ref().is_some_and(|e| e.age.is_empty()) {
+            let issue = Issue::refused(&subject, "encrypt", "it names no recipient");
+            issues.push(issue.hint("add age = [\"age1…\"], or remove encrypt to store in clear"));
+        }
+        if store.decrypt.as_ref().is_some_and(|d| d.age.is_none()) {
+            let issue = Issue::refused(&subject, "decrypt", "it names no key");
+            issues.push(issue.hint("add age = \"file:PATH\", or remove decrypt"));
+        }
+        if let StoreKind::S3(s3) = &store.kind {
+            s3_store(&subject, s3, issues);
+        }
+    }
+}
+
+fn s3_store(subject: &str, s3: &S3Config, issues: &mut Vec<Issue>) {
+    if s3.bucket.is_empty() || s3.bucket.contains('/') {
+        let issue = Issue::refused(subject, "bucket", format!("{:?} is no bucket", s3.bucket));
+        issues.push(issue.hint("write its name alone; a path within it is its prefix"));
+    }
+    let encryption = s3.server_side_encryption.as_deref();
+    if let Some(word) = encryption.filter(|word| !matches!(*word, "AES256" | "aws:kms")) {
+        let issue = Issue::refused(
+            subject,
+            "server_side_encryption",
+            format!("unknown word {word:?}"),
+        );
+        issues.push(issue.hint("use \"AES256\" or \"aws:kms\""));
+    }
+    if s3.kms_key_id.is_some() && encryption != Some("aws:kms") {
+        let issue = Issue::refused(subject, "kms_key_id", "nothing uses it");
+        issues.push(issue.hint("add server_side_encryption = \"aws:kms\""));
+    }
+}
+
+pub(super) fn plans(config: &Config, issues: &mut Vec<Issue>) {
+    for (name, plan) in &config.plan {
+        let subject = format!("plan.{name}");
+        names(
+            &subject,
+            "sources",
+            &plan.sources,
+            &config.source,
+            "source",
+            issues,
+        );
+        names(
+            &subject,
+            "stores",
+            &plan.stores,
+            &config.store,
+            "store",
+            issues,
+        );
+        commands(&subject, "before", &plan.before, issues);
+        commands(&subject, "after", &plan.after, issues);
+        if let Some(Keep::Rules(rules)) = &plan.keep
+            && keeps_nothing(rules)
+        {
+            let issue = Issue::refused(&subject, "keep", "it keeps nothing at all");
+            issues.push(issue.hint("add daily = 30 or another rule, or write keep = \"forever\""));
+        }
+    }
+}
+
+fn keeps_nothing(rules: &KeepRules) -> bool {
+    let counts = [
+        rules.last,
+        rules.hourly,
+        rules.daily,
+        rules.weekly,
+        rules.monthly,
+        rules.yearly,
+    ];
+    counts.iter().all(|count| count.unwrap_or(0) == 0)
+        && rules.within.is_none_or(|within| within.seconds == 0)
+}
+
+/// A list of names: not empty, each known, none twice.
+fn names<T>(
+    subject: &str,
+    key: &str,
+    names: &[String],
+    known: &BTreeMap<String, T>,
+    kind: &str,
+    issues: &mut Vec<Issue>,
+) {
+    if names.is_empty() {
+        let issue = Issue::refused(subject, key, "the list is empty");
+        let example = known.keys().next().map_or("NAME", String::as_str);
+        issues.push(issue.hint(format!("name at least one {kind}: {key} = [\"{example}\"]")));
+    }
+    for (index, name) in names.iter().enumerate() {
+        let at = format!("{key}[{index}]");
+        if !known.contains_key(name) {
+            issues.push(unknown(subject, &at, name, known, kind));
+        } else if names.iter().take(index).any(|earlier| earlier == name) {
+            issues.push(Issue::refused(
+                subject,
+                at,
+                format!("{name:?} is there twice"),
+            ));
+        }
+    }
+}
+
+fn unknown<T>(
+    subject: &str,
+    at: &str,
+    name: &str,
+    known: &BTreeMap<String, T>,
+    kind: &str,
+) -> Issue {
+    let issue = Issue::refused(subject, at, format!("there is no {kind} {name:?}"));
+    match did_you_mean(name, known.keys().map(String::as_str)) {
+        Some(hint) => issue.hint(hint),
+        None => issue.hint(format!("add [{kind}.{name}]")),
+    }
+}
+
+pub(super) fn drills(config: &Config, issues: &mut Vec<Issue>) {
+    for (name, drill) in &config.drill {
+        let subject = format!("drill.{name}");
+        names(
+            &subject,
+            "plans",
+            &drill.plans,
+            &config.plan,
+            "plan",
+            issues,
+        );
+        let plans: Vec<_> = drill
+            .plans
+            .iter()
+            .filter_map(|name| Some((name, config.plan.get(name)?)))
+            .collect();
+        match &drill.store {
+            Some(store) if !config.store.contains_key(store) => {
+                issues.push(unknown(&subject, "store", store, &config.store, "store"));
+            }
+            Some(store) => {
+                for (plan, _) in plans
+                    .iter()
+                    .filter(|(_, plan)| !plan.stores.contains(store))
+                {
+                    let message = format!("plan {plan:?} does not write to store {store:?}");
+                    let issue = Issue::refused(&subject, "store", message);
+                    issues.push(
+                        issue.hint("drill a store of the plan, or add it to the plan's stores"),
+                    );
+                }
+            }
+            None => {}
+        }
+        let scope: BTreeMap<_, _> = plans
+            .iter()
+            .flat_map(|(_, plan)| &plan.sources)
+            .filter_map(|name| Some((name.clone(), &config.source.get(name)?.kind)))
+            .collect();
+        checks(&subject, &drill.checks, &scope, issues);
+    }
+}
+
+pub(super) fn restore(config: &Config, issues: &mut Vec<Issue>) {
+    commands("restore", "stop", &config.restore.stop, issues);
+    commands("restore", "start", &config.restore.start, issues);
+    commands("restore", "after", &config.restore.after, issues);
+    let sources = config.source.iter();
+    let scope = sources
+        .map(|(name, source)| (name.clone(), &source.kind))
+        .collect();
+    checks("restore", &config.restore.checks, &scope, issues);
+    for (index, check) in config.restore.checks.iter().enumerate() {
+        if check.live.is_some() {
+            let message = "a live check after a live restore compares a database with itself";
+            let issue = Issue::refused("restore", format!("checks[{index}]"), message);
+            issues.push(issue.hint("put it into a drill"));
+        }
+    }
+}
+
+/// Each check is one thing, and asks a source of the right kind that is in `scope`.
+fn checks(
+    subject: &str,
+    checks: &[CheckConfig],
+    scope: &BTreeMap<String, &SourceKind>,
+    issues: &mut Vec<Issue>,
+) {
+    for (index, check) in checks.iter().enumerate() {
+        let at = format!("checks[{index}]");
+        let check = match check.parsed() {
+            Ok(check) => check,
+            Err(message) => {
+                issues.push(Issue::refused(subject, at, message));
+                continue;
+            }
+        };
+        let Some(source) = check.source() else {
+            continue;
+        };
+        let Some(kind) = scope.get(source) else {
+            issues.push(unknown(subject, &at, source, scope, "source"));
+            continue;
+        };
+        let database = matches!(kind, SourceKind::Postgres(_) | SourceKind::Sqlite(_));
+        let (fits, wanted) = match check {
+            Check::File { .. } => (matches!(kind, SourceKind::Files(_)), "a files source"),
+            _ => (database, "a database"),
+        };
+        if !fits {
+            let message = format!(
+                "source {source:?} is of kind {:?}, not {wanted}",
+                kind.name()
+            );
+            issues.push(Issue::refused(subject, at, message));
+        }
+    }
+}

@@ -1,0 +1,608 @@
+use super::*;
+use crate::error::Code;
+
+const HEAD: &str = "version = 1\n[app]\nname = \"crm\"\n";
+const AGE: &str = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
+
+/// Two sources, two stores, one plan; what a case adds comes after it.
+fn base() -> String {
+    format!(
+        "{HEAD}\
+         [source.db]\nkind = \"sqlite\"\npath = \"/srv/app.db\"\n\
+         [source.files]\nkind = \"files\"\npaths = [\"/srv/app\"]\n\
+         [store.disk]\nkind = \"local\"\npath = \"/var/backups\"\n\
+         [store.safe]\nkind = \"local\"\npath = \"/mnt/safe\"\nencrypt = {{ age = [\"{AGE}\"] }}\n\
+         [plan.p]\nsources = [\"db\", \"files\"]\nstores = [\"disk\"]\n"
+    )
+}
+
+fn parse(text: &str) -> crate::Result<Config> {
+    Config::parse(text, Path::new("/etc/lifeboat/lifeboat.toml"))
+}
+
+/// The one thing that is refused about `text`, without the place, and the hint.
+fn refused(text: &str) -> (String, String) {
+    let error = parse(text).unwrap_err();
+    assert_eq!(error.code, Code::Configuration);
+    assert_eq!(error.cause, None, "{error:?}");
+    let (_, message) = error.message.split_once(": ").unwrap();
+    (message.to_owned(), error.hint.unwrap_or_default())
+}
+
+#[test]
+fn a_plain_configuration_is_not_refused() {
+    parse(&base()).unwrap();
+}
+
+#[test]
+fn contradictions_are_refused() {
+    let table = [
+        (
+            "[plan.q]\nsources = [\"bd\"]\nstores = [\"disk\"]",
+            "plan.q.sources[0]: there is no source \"bd\"",
+            "did you mean \"db\"?",
+        ),
+        (
+            "[plan.q]\nsources = [\"db\"]\nstores = [\"disk\", \"tape\"]",
+            "plan.q.stores[1]: there is no store \"tape\"",
+            "known here: disk, safe",
+        ),
+        (
+            "[plan.q]\nsources = []\nstores = [\"disk\"]",
+            "plan.q.sources: the list is empty",
+            "name at least one source: sources = [\"db\"]",
+        ),
+        (
+            "[plan.q]\nsources = [\"db\", \"db\"]\nstores = [\"disk\"]",
+            "plan.q.sources[1]: \"db\" is there twice",
+            "",
+        ),
+        (
+            "[plan.q]\nsources = [\"db\"]\nstores = [\"disk\"]\nbefore = [[\"x\"], []]",
+            "plan.q.before[1]: it names no program",
+            "",
+        ),
+        (
+            "[plan.q]\nsources = [\"db\"]\nstores = [\"disk\"]\nkeep = { daily = 0, of_period = \"first\" }",
+            "plan.q.keep: it keeps nothing at all",
+            "add daily = 30 or another rule, or write keep = \"forever\"",
+        ),
+        (
+            "[source.x]\nkind = \"files\"",
+            "source.x.paths: it names nothing to back up",
+            "add paths = [\"/…\"]",
+        ),
+        (
+            "[source.x]\nkind = \"postgres\"\nurl = \"env:U\"\nhost = \"h\"",
+            "source.x.host: it is given beside url",
+            "give the url, or its parts, not both",
+        ),
+        (
+            "[source.x]\nkind = \"postgres\"\nhost = \"h\"",
+            "source.x: it names no database",
+            "add url = \"env:DATABASE_URL\", or database and where its server is",
+        ),
+        (
+            "[source.x]\nkind = \"postgres\"\ndatabase = \"d\"\nhost = \"h\"\nsocket = \"/run\"",
+            "source.x.socket: it is given beside host",
+            "give one of host and socket",
+        ),
+        (
+            "[source.x]\nkind = \"command\"\ncommand = []",
+            "source.x.command: it names no program",
+            "write it as command = [\"PROGRAM\", \"ARGUMENT\"]",
+        ),
+        (
+            "[store.x]\nkind = \"local\"\npath = \"/x\"\nencrypt = {}",
+            "store.x.encrypt: it names no recipient",
+            "add age = [\"age1…\"], or remove encrypt to store in clear",
+        ),
+        (
+            "[store.x]\nkind = \"local\"\npath = \"/x\"\ndecrypt = {}",
+            "store.x.decrypt: it names no key",
+            "add age = \"file:PATH\", or remove decrypt",
+        ),
+        (
+            "[store.x]\nkind = \"local\"\npath = \"/var/./backups/\"",
+            "store.x: it is the same place as store \"disk\"",
+            "give each store its own path, bucket or prefix",
+        ),
+        (
+            "[store.x]\nkind = \"local\"\npath = \"/srv/app/backups\"",
+            "source.files: it contains /srv/app/backups, which is store \"x\": each backup would back up those before it",
+            "add \"/srv/app/backups\" to exclude, or move the store",
+        ),
+        (
+            "[store.x]\nkind = \"s3\"\nbucket = \"b/c\"\naccess_key = \"env:A\"\nsecret_key = \"env:B\"",
+            "store.x.bucket: \"b/c\" is no bucket",
+            "write its name alone; a path within it is its prefix",
+        ),
+        (
+            "[store.x]\nkind = \"s3\"\nbucket = \"b\"\naccess_key = \"env:A\"\nsecret_key = \"env:B\"\nkms_key_id = \"k\"",
+            "store.x.kms_key_id: nothing uses it",
+            "add server_side_encryption = \"aws:kms\"",
+        ),
+        (
+            "[drill.d]\nplans = [\"q\"]",
+            "drill.d.plans[0]: there is no plan \"q\"",
+            "did you mean \"p\"?",
+        ),
+        (
+            "[drill.d]\nplans = [\"p\"]\nstore = \"safe\"",
+            "drill.d.store: plan \"p\" does not write to store \"safe\"",
+            "drill a store of the plan, or add it to the plan's stores",
+        ),
+        (
+            "[drill.d]\nplans = [\"p\"]\nstore = \"dsk\"",
+            "drill.d.store: there is no store \"dsk\"",
+            "did you mean \"disk\"?",
+        ),
+    ];
+    for (fragment, message, hint) in table {
+        let told = refused(&format!("{}{fragment}\n", base()));
+        assert_eq!(told, (message.into(), hint.into()), "{fragment}");
+    }
+}
+
+#[test]
+fn a_contradiction_is_told_where_it_stands() {
+    let text = format!(
+        "{HEAD}[source.db]\nkind = \"sqlite\"\npath = \"/d\"\n[store.\"a.b\"]\nkind = \"local\"\npath = \"/b\"\nencrypt = {{}}\n[plan.p]\nsources = [\"db\", \"bd\"]\nstores = [\"a.b\"]\n"
+    );
+    let error = parse(&text).unwrap_err();
+    assert_eq!(
+        error.message,
+        "/etc/lifeboat/lifeboat.toml:10:1: store.\"a.b\".encrypt: it names no recipient"
+    );
+    assert_eq!(
+        error.cause.unwrap(),
+        "/etc/lifeboat/lifeboat.toml:12:18: plan.p.sources[1]: there is no source \"bd\" (did you mean \"db\"?)"
+    );
+}
+
+#[test]
+fn a_check_is_one_thing_and_asks_what_can_answer() {
+    let table = [
+        ("{}", "a check needs one of sql, file, command and live"),
+        (
+            "{ sql = \"db\", file = \"files\" }",
+            "a check is only one of sql and file",
+        ),
+        ("{ sql = \"db\" }", "a sql check needs a query"),
+        (
+            "{ sql = \"db\", query = \"q\" }",
+            "a sql check needs expect",
+        ),
+        (
+            "{ sql = \"db\", query = \"q\", expect = \"same\", path = \"x\" }",
+            "path belongs to a file check, not to a sql check",
+        ),
+        (
+            "{ sql = \"files\", query = \"q\", expect = \"same\" }",
+            "source \"files\" is of kind \"files\", not a database",
+        ),
+        (
+            "{ sql = \"dd\", query = \"q\", expect = \"same\" }",
+            "there is no source \"dd\"",
+        ),
+        ("{ file = \"files\" }", "a file check needs a path"),
+        (
+            "{ file = \"files\", path = \"a/../b\" }",
+            "the path \"a/../b\" goes up with ..",
+        ),
+        (
+            "{ file = \"db\", path = \"a\" }",
+            "source \"db\" is of kind \"sqlite\", not a files source",
+        ),
+        ("{ command = [] }", "a command check needs a program"),
+        (
+            "{ live = \"files\" }",
+            "source \"files\" is of kind \"files\", not a database",
+        ),
+        (
+            "{ live = \"db\", expect = \"> 0\" }",
+            "expect belongs to a sql check, not to a live check",
+        ),
+    ];
+    for (check, message) in table {
+        let (told, _) = refused(&format!(
+            "{}[drill.d]\nplans = [\"p\"]\nchecks = [{check}]\n",
+            base()
+        ));
+        assert_eq!(told, format!("drill.d.checks[0]: {message}"), "{check}");
+    }
+    let (told, hint) = refused(&format!(
+        "{}[restore]\nchecks = [{{ live = \"db\" }}]\n",
+        base()
+    ));
+    assert_eq!(
+        told,
+        "restore.checks[0]: a live check after a live restore compares a database with itself"
+    );
+    assert_eq!(hint, "put it into a drill");
+    // The grammars of expect and tolerance are told where they stand.
+    let check = "{ sql = \"db\", query = \"q\", expect = \"lots\" }";
+    let (told, _) = refused(&format!(
+        "{}[drill.d]\nplans = [\"p\"]\nchecks = [{check}]\n",
+        base()
+    ));
+    assert_eq!(
+        told,
+        "drill.d.checks[0].expect: \"lots\" is no expectation; write > N, >= N, < N, <= N, = TEXT, != TEXT or same"
+    );
+    let (told, _) = refused(&format!(
+        "{}[drill.d]\nplans = [\"p\"]\nchecks = [{{ live = \"db\", tolerance = \"5\" }}]\n",
+        base()
+    ));
+    assert_eq!(
+        told,
+        "drill.d.checks[0].tolerance: \"5\" is no tolerance; write one from 0% to 100%, as in 5%"
+    );
+}
+
+#[test]
+fn a_sensitive_source_needs_a_store_that_encrypts() {
+    let secret =
+        "[source.secrets]\nkind = \"files\"\npaths = [\"/srv/secrets\"]\nsensitive = true\n";
+    let plan = |stores: &str| {
+        format!(
+            "{}{secret}[plan.s]\nsources = [\"secrets\"]\nstores = {stores}\n",
+            base()
+        )
+    };
+    parse(&plan("[\"safe\"]")).unwrap();
+    let (told, hint) = refused(&plan("[\"safe\", \"disk\"]"));
+    assert_eq!(
+        told,
+        "plan.s.sources: source \"secrets\" is sensitive, and store \"disk\", where this plan puts it, does not encrypt"
+    );
+    assert_eq!(
+        hint,
+        "add encrypt = { age = [\"age1…\"] } to [store.disk], or give secrets a plan with stores that encrypt"
+    );
+}
+
+#[test]
+fn a_separate_source_shares_no_bucket_and_no_directory() {
+    let s3 = |name: &str, bucket: &str, prefix: &str| {
+        format!(
+            "[store.{name}]\nkind = \"s3\"\nbucket = \"{bucket}\"\nprefix = \"{prefix}\"\naccess_key = \"env:A\"\nsecret_key = \"env:B\"\n"
+        )
+    };
+    let with = |stores: &str, data: &str, own: &str| {
+        format!(
+            "{}[source.keys]\nkind = \"files\"\npaths = [\"/srv/keys\"]\nseparate = true\n{stores}\
+             [plan.q]\nsources = [\"db\"]\nstores = [\"{data}\"]\n[plan.s]\nsources = [\"keys\"]\nstores = [\"{own}\"]\n",
+            base()
+        )
+    };
+    let two = s3("one", "crm", "data") + &s3("two", "crm", "keys") + &s3("three", "other", "data");
+    parse(&with(&two, "one", "three")).unwrap();
+    let (told, hint) = refused(&with(&two, "one", "two"));
+    assert_eq!(
+        told,
+        "plan.s.stores: source \"keys\" must be kept separate, and the bucket of store \"two\" also receives \"db\" (plan \"q\", store \"one\")"
+    );
+    assert_eq!(
+        hint,
+        "give keys a plan of its own, with a store on another bucket or disk"
+    );
+    let below = "[store.below]\nkind = \"local\"\npath = \"/var/backups/keys\"\n";
+    let (told, _) = refused(&with(below, "disk", "below"));
+    assert!(
+        told.contains("the directory of store \"below\" also receives \"db\""),
+        "{told}"
+    );
+    // The same store through one plan.
+    let (told, _) = refused(&with("", "disk", "disk"));
+    assert!(
+        told.contains("the directory of store \"disk\" also receives"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_store_that_is_excluded_does_not_back_itself_up() {
+    let with = |exclude: &str, path: &str| {
+        format!(
+            "{HEAD}[source.f]\nkind = \"files\"\npaths = [\"/srv\"]\nexclude = [{exclude}]\n[store.d]\nkind = \"local\"\npath = \"{path}\"\n"
+        )
+    };
+    for (exclude, path, refused) in [
+        ("", "/srv/backups", true),
+        ("", "/srv", true),
+        ("", "/srv2", false),
+        ("", "/srv/x/../../mnt", false),
+        ("\"backups\"", "/srv/backups", false),
+        ("\"backups\"", "/srv/backups/deep", false),
+        ("\"back*\"", "/srv/backups", false),
+        ("\"/srv/backups\"", "/srv/backups", false),
+        ("\"/srv/*\"", "/srv/a/b", false),
+        ("\"/srv/other\"", "/srv/backups", true),
+        ("\"other\"", "/srv/backups", true),
+        ("\"backups/\"", "/srv/backups", false),
+        ("\"srv/backups\"", "/srv/backups", false),
+        ("\"rv/backups\"", "/srv/backups", true),
+        ("\"/backups\"", "/srv/backups", true),
+    ] {
+        assert_eq!(
+            parse(&with(exclude, path)).is_err(),
+            refused,
+            "{exclude} {path}"
+        );
+    }
+}
+
+/// Subject, severity, message and hint of each finding but those of [`base`] itself.
+fn findings(text: &str) -> Vec<(String, Severity, String, String)> {
+    let config = parse(text).unwrap();
+    let all = config.check().into_iter();
+    all.filter(|finding| !finding.message.starts_with("no drill restores it"))
+        .map(|f| (f.subject, f.severity, f.message, f.hint.unwrap_or_default()))
+        .collect()
+}
+
+#[test]
+fn what_is_never_backed_up_or_proved_is_a_warning() {
+    let config = parse(&format!(
+        "{}[source.x]\nkind = \"sqlite\"\npath = \"/x\"\n",
+        base()
+    ))
+    .unwrap();
+    let told: Vec<_> = config
+        .check()
+        .into_iter()
+        .map(|f| (f.subject, f.message))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (
+                "source.x".into(),
+                "it is in no plan, so that it is never backed up".to_owned()
+            ),
+            (
+                "plan.p".into(),
+                "no drill restores it, so that nothing proves that it can be restored".to_owned()
+            ),
+        ]
+    );
+}
+
+#[test]
+fn a_schedule_is_held_against_the_objective() {
+    let with = |rpo: &str, plans: &str| {
+        base()
+            .replace(
+                "name = \"crm\"",
+                &format!("name = \"crm\"\nrpo = \"{rpo}\""),
+            )
+            .replace(
+                "stores = [\"disk\"]\n",
+                "stores = [\"disk\"]\nschedule = \"0 3 * * *\"\n",
+            )
+            + plans
+    };
+    assert_eq!(findings(&with("1d", "")), []);
+    assert_eq!(
+        findings(&with("1h", "")),
+        [(
+            "plan.p".into(),
+            Severity::Error,
+            "schedule: up to 1d pass between two runs, so that as much work can be lost of db, files; app.rpo is 1h".into(),
+            "run at least every 1h (schedule = \"7 * * * *\"), or raise app.rpo to 1d".into(),
+        )]
+    );
+    // The weekday gap counts, not the usual one.
+    let weekdays = with("1d", "").replace("0 3 * * *", "0 3 * * 1-5");
+    assert!(
+        findings(&weekdays)[0]
+            .2
+            .starts_with("schedule: up to 3d pass")
+    );
+    // Another plan of the same source keeps it: only the other source is late.
+    let hourly = "[plan.h]\nsources = [\"db\"]\nstores = [\"disk\"]\nschedule = \"7 * * * *\"\n";
+    let told = findings(&with("1h", hourly));
+    assert_eq!(told.len(), 1);
+    assert!(told[0].2.contains("lost of files;"), "{told:?}");
+    // A plan that something else starts.
+    let unscheduled = base().replace("name = \"crm\"", "name = \"crm\"\nrpo = \"1h\"");
+    assert_eq!(
+        findings(&unscheduled),
+        [(
+            "plan.p".into(),
+            Severity::Warning,
+            "it has no schedule, so that nothing here keeps app.rpo = 1h".into(),
+            "add a schedule, unless something else starts this plan".into(),
+        )]
+    );
+}
+
+#[test]
+fn a_key_inside_the_backup_it_decrypts_is_an_error() {
+    let with = |stores: &str, exclude: &str| {
+        base()
+            .replace("stores = [\"disk\"]", &format!("stores = [{stores}]"))
+            .replace(
+                "paths = [\"/srv/app\"]",
+                &format!("paths = [\"/srv/app\"]\nexclude = [{exclude}]"),
+            )
+            .replace(
+                "encrypt =",
+                "decrypt = { age = \"file:/srv/app/keys/age.key\" }\nencrypt =",
+            )
+    };
+    assert_eq!(
+        findings(&with("\"safe\"", "")),
+        [(
+            "store.safe".into(),
+            Severity::Error,
+            "decrypt.age: the key that decrypts store \"safe\" is inside source \"files\": after a loss of this host it exists only in the backup that it decrypts".into(),
+            "export a recovery kit (`lifeboat kit export`) and keep it elsewhere, then add \"/srv/app/keys/age.key\" to exclude of [source.files]".into(),
+        )]
+    );
+    assert_eq!(
+        findings(&with("\"safe\", \"disk\"", "")),
+        [(
+            "store.safe".into(),
+            Severity::Error,
+            "decrypt.age: the key that decrypts store \"safe\" is inside source \"files\", which store \"disk\" keeps in clear: who reads that store can decrypt this one".into(),
+            "add \"/srv/app/keys/age.key\" to exclude of [source.files], and keep a copy of the key elsewhere".into(),
+        )]
+    );
+    assert_eq!(findings(&with("\"safe\"", "\"keys\"")), []);
+    // Directories only: the key is a file.
+    assert_eq!(findings(&with("\"safe\"", "\"age.key/\"")).len(), 1);
+}
+
+#[test]
+fn other_secrets_inside_a_backup_are_warnings() {
+    let signing = base().replace(
+        "name = \"crm\"",
+        "name = \"crm\"\nsigning_key = \"file:/srv/app/sign\"",
+    );
+    assert_eq!(
+        findings(&signing),
+        [(
+            "app".into(),
+            Severity::Warning,
+            "signing_key: the secret file /srv/app/sign is inside source \"files\", which store \"disk\" keeps in clear".into(),
+            "add \"/srv/app/sign\" to exclude of [source.files], or encrypt what [store.disk] receives".into(),
+        )]
+    );
+    // Where it is encrypted, a signing key is no finding; the credentials of the only store are.
+    assert_eq!(
+        findings(&signing.replace("stores = [\"disk\"]", "stores = [\"safe\"]")),
+        []
+    );
+    let s3 = format!(
+        "{}[store.o]\nkind = \"s3\"\nbucket = \"b\"\naccess_key = \"env:A\"\nsecret_key = \"file:/srv/app/s3\"\nencrypt = {{ age = [\"{AGE}\"] }}\n",
+        base().replace("stores = [\"disk\"]", "stores = [\"o\"]")
+    );
+    let told = findings(&s3);
+    assert_eq!(told.len(), 1);
+    assert_eq!(
+        told[0].2,
+        "secret_key: the credentials of store \"o\" are inside source \"files\", which only this store holds: after a loss of this host they are needed to reach themselves"
+    );
+}
+
+#[test]
+fn a_drill_that_cannot_decrypt_or_comes_too_late_is_a_warning() {
+    let text = base().replace("stores = [\"disk\"]", "stores = [\"safe\"]")
+        + "[drill.d]\nplans = [\"p\"]\nschedule = \"0 3 * * 0\"\nmax_age = \"5d\"\n";
+    assert_eq!(
+        findings(&text),
+        [
+            (
+                "drill.d".into(),
+                Severity::Warning,
+                "store: store \"safe\" encrypts, and no key to decrypt it is named here".into(),
+                "add decrypt = { age = \"file:PATH\" } to [store.safe] where drills run, or drill another store".into(),
+            ),
+            (
+                "drill.d".into(),
+                Severity::Warning,
+                "max_age: it runs every 7d and is overdue after 5d".into(),
+                "raise max_age above 7d, or drill more often".into(),
+            ),
+        ]
+    );
+}
+
+#[test]
+fn the_state_directory_inside_a_source_is_a_warning() {
+    let text = base().replace(
+        "name = \"crm\"",
+        "name = \"crm\"\nstate = \"/srv/app/state\"",
+    );
+    let told = findings(&text);
+    assert_eq!(told.len(), 1);
+    assert_eq!(
+        (told[0].0.as_str(), told[0].1),
+        ("source.files", Severity::Warning)
+    );
+    assert_eq!(told[0].3, "add \"/srv/app/state\" to exclude");
+    let excluded = text.replace(
+        "paths = [\"/srv/app\"]",
+        "paths = [\"/srv/app\"]\nexclude = [\"/srv/app/state\"]",
+    );
+    assert_eq!(findings(&excluded), []);
+}
+
+/// On this host, links lead further than names say, and modes are looked at.
+#[test]
+fn this_hosts_links_and_modes_are_seen() {
+    use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().canonicalize().unwrap();
+    let (data, link) = (root.join("data"), root.join("link"));
+    std::fs::create_dir(&data).unwrap();
+    symlink(&data, &link).unwrap();
+    let key = data.join("age.key");
+    let mut options = std::fs::OpenOptions::new();
+    options
+        .write(true)
+        .create(true)
+        .mode(0o600)
+        .open(&key)
+        .unwrap();
+    let text = base()
+        .replace("stores = [\"disk\"]", "stores = [\"safe\"]")
+        .replace("/srv/app\"", &format!("{}\"", data.display()))
+        .replace(
+            "encrypt =",
+            &format!(
+                "decrypt = {{ age = \"file:{}/age.key\" }}\nencrypt =",
+                link.display()
+            ),
+        );
+    let told = findings(&text);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].2.contains("only in the backup that it decrypts"));
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o640)).unwrap();
+    let told = findings(&text);
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert_eq!(
+        told[1].2,
+        format!(
+            "decrypt.age: others can read or write the secret file {}/age.key (mode 0640)",
+            link.display()
+        )
+    );
+    assert_eq!(
+        told[1].3,
+        format!("run `chmod 600 {}/age.key`", link.display())
+    );
+    // A store behind a link is not seen by name, and is seen here.
+    let store = text.replace(
+        "path = \"/mnt/safe\"",
+        &format!("path = \"{}/backups\"", link.display()),
+    );
+    let told = findings(&store);
+    assert!(
+        told.iter()
+            .any(|t| t.0 == "source.files" && t.2.contains("which is store \"safe\"")),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn a_separate_source_on_the_same_disk_is_an_error() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().display();
+    let text = format!(
+        "{HEAD}[source.db]\nkind = \"sqlite\"\npath = \"/d\"\n[source.keys]\nkind = \"files\"\npaths = [\"/k\"]\nseparate = true\n\
+         [store.a]\nkind = \"local\"\npath = \"{root}/a\"\n[store.b]\nkind = \"local\"\npath = \"{root}/b\"\n\
+         [plan.d]\nsources = [\"db\"]\nstores = [\"a\"]\n[plan.k]\nsources = [\"keys\"]\nstores = [\"b\"]\n"
+    );
+    let told = findings(&text);
+    assert_eq!(told.len(), 1);
+    assert_eq!(told[0].1, Severity::Error);
+    assert!(
+        told[0]
+            .2
+            .contains("the disk of store \"b\" also receives \"db\""),
+        "{told:?}"
+    );
+}

@@ -1,0 +1,275 @@
+//! Questions asked of a restored thing: a value, a file, a command, row counts.
+//!
+//! Every probe ends in a [`CheckResult`] that says what was expected and what was seen. What could
+//! not be asked is `unknown`, never `passed`. Nothing here restores, compares with a manifest or
+//! knows what a drill is; SQL is asked by whoever holds the connection and judged by [`Expect`].
+
+mod expect;
+mod file;
+
+pub use expect::{Expect, Percent};
+pub use file::check_file;
+
+use crate::config::CheckConfig;
+use crate::secret::{Scrubber, Secret};
+use crate::transport::{Command, Running, Transport};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::process::ExitStatus;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+/// What became of a check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CheckOutcome {
+    /// What was expected was seen.
+    Passed,
+    /// Something else was seen.
+    Failed,
+    /// It could not be asked.
+    Unknown,
+}
+
+/// One check and its answer, as it goes into the evidence.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckResult {
+    /// What was asked: `sql db: select count(*) from clients`.
+    pub name: String,
+    /// What should be seen.
+    pub expected: String,
+    /// What was seen.
+    pub observed: String,
+    /// What became of it.
+    pub outcome: CheckOutcome,
+}
+
+impl CheckResult {
+    fn new(
+        name: impl Into<String>,
+        expected: impl Into<String>,
+        observed: impl Into<String>,
+        outcome: CheckOutcome,
+    ) -> Self {
+        CheckResult {
+            name: name.into(),
+            expected: expected.into(),
+            observed: observed.into(),
+            outcome,
+        }
+    }
+
+    /// A check that could not be asked, and why.
+    pub fn unknown(
+        name: impl Into<String>,
+        expected: impl Into<String>,
+        why: impl Into<String>,
+    ) -> Self {
+        CheckResult::new(name, expected, why, CheckOutcome::Unknown)
+    }
+}
+
+/// The name of a configured check, for evidence and messages.
+pub fn name_of(check: &CheckConfig) -> String {
+    match check {
+        CheckConfig {
+            sql: Some(source),
+            query,
+            ..
+        } => {
+            format!("sql {source}: {}", query.as_deref().unwrap_or_default())
+        }
+        CheckConfig {
+            file: Some(source),
+            path,
+            ..
+        } => {
+            format!("file {source}: {}", path.as_deref().unwrap_or_default())
+        }
+        CheckConfig {
+            command: Some(command),
+            ..
+        } => format!("command: {}", command.join(" ")),
+        CheckConfig {
+            live: Some(source), ..
+        } => format!("live {source}"),
+        _ => "nothing".into(),
+    }
+}
+
+/// Judges the answer to a query. `captured` is the answer that was kept at capture.
+pub fn judge_answer(
+    name: &str,
+    expect: &Expect,
+    observed: &str,
+    captured: Option<&str>,
+) -> CheckResult {
+    let expected = match (expect, captured) {
+        (Expect::Same, Some(captured)) => format!("same as at capture: {captured}"),
+        (Expect::Same, None) => {
+            return CheckResult::new(
+                name,
+                "same as at capture",
+                format!("{observed}; no answer was kept at capture"),
+                CheckOutcome::Unknown,
+            );
+        }
+        (expect, _) => expect.to_string(),
+    };
+    let outcome = match expect.matches(observed, captured) {
+        true => CheckOutcome::Passed,
+        false => CheckOutcome::Failed,
+    };
+    CheckResult::new(name, expected, observed, outcome)
+}
+
+/// How much of what a check command prints is kept, in bytes.
+const OUTPUT_BYTES_MAX: usize = 2048;
+/// How long the output of a command that has ended may stay open, held by what it started.
+const CLOSE_WAIT: Duration = Duration::from_secs(5);
+/// How often a running command is looked at.
+const POLL: Duration = Duration::from_millis(10);
+
+/// Runs a command that must exit 0 within `timeout`; it and all it started are killed after that.
+///
+/// `env` holds what the command is told, secrets among it; they are scrubbed from what it prints.
+/// The last lines of its output are what was observed when it fails.
+pub fn check_command(
+    command: &[String],
+    env: &BTreeMap<String, Secret>,
+    scrubber: &Scrubber,
+    timeout: Duration,
+) -> CheckResult {
+    let name = format!("command: {}", command.join(" "));
+    let unknown = |why: String| CheckResult::unknown(&name, "exit 0", why);
+    let Some((program, arguments)) = command.split_first() else {
+        return unknown("no command".into());
+    };
+    let mut child = Command::new(program).args(arguments).own_group();
+    for (variable, value) in env {
+        child = child.secret_env(variable, value);
+    }
+    let mut running = match Transport::Local.spawn(&child.scrub_with(scrubber)) {
+        Ok(running) => running,
+        Err(error) => return unknown(error.to_string()),
+    };
+    let stdout = running.stdout.take();
+    let (sender, printed) = mpsc::channel();
+    std::thread::spawn(move || sender.send(stdout.map(keep_tail).unwrap_or_default()));
+    let deadline = Instant::now() + timeout;
+    while !running.ended() && Instant::now() < deadline {
+        std::thread::sleep(POLL);
+    }
+    if !running.ended() {
+        drop(finish(running, true));
+        let observed = format!("still running after {} s", timeout.as_secs());
+        return CheckResult::new(name, "exit 0", observed, CheckOutcome::Failed);
+    }
+    let Some((status, stderr)) = finish(running, false) else {
+        return unknown("it ended, but something it started holds its output open".into());
+    };
+    if status.success() {
+        return CheckResult::new(name, "exit 0", "exit 0", CheckOutcome::Passed);
+    }
+    let stdout = printed.recv_timeout(CLOSE_WAIT).unwrap_or_default();
+    let said = match stderr.is_empty() {
+        true => scrubber.scrub(String::from_utf8_lossy(&stdout).trim_end()),
+        false => stderr,
+    };
+    let ended = match status.code() {
+        Some(code) => format!("exit {code}"),
+        None => status.to_string(),
+    };
+    let observed = match last_lines(&said) {
+        "" => ended,
+        said => format!("{ended}: {said}"),
+    };
+    CheckResult::new(name, "exit 0", observed, CheckOutcome::Failed)
+}
+
+/// Waits for the end of what `running` printed, no longer than [`CLOSE_WAIT`].
+fn finish(running: Running, kill: bool) -> Option<(ExitStatus, String)> {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        let ended = match kill {
+            true => {
+                drop(running.kill());
+                None
+            }
+            false => running.wait().ok(),
+        };
+        // Nobody listens any more when this took too long.
+        let _ = sender.send(ended);
+    });
+    receiver.recv_timeout(CLOSE_WAIT).ok().flatten()
+}
+
+/// Reads to the end and keeps the last [`OUTPUT_BYTES_MAX`].
+fn keep_tail(mut pipe: impl Read) -> Vec<u8> {
+    let (mut tail, mut buffer) = (Vec::new(), vec![0; 4096]);
+    while let Ok(count @ 1..) = pipe.read(&mut buffer) {
+        tail.extend_from_slice(buffer.get(..count).unwrap_or_default());
+        let excess = tail.len().saturating_sub(OUTPUT_BYTES_MAX);
+        tail.drain(..excess);
+    }
+    tail
+}
+
+/// The last lines of a text, as many as fit.
+fn last_lines(text: &str) -> &str {
+    let mut start = text.len().saturating_sub(OUTPUT_BYTES_MAX);
+    while !text.is_char_boundary(start) {
+        start += 1;
+    }
+    text.get(start..).unwrap_or_default().trim()
+}
+
+/// How many differences a result names.
+const NAMED_MAX: usize = 10;
+
+/// Compares the row counts of a restored database with those of the live one: the same tables, and
+/// counts no further apart than `tolerance` of the larger one.
+///
+/// A backup of the wrong database restores perfectly; only this tells.
+pub fn compare_counts(
+    name: &str,
+    restored: &BTreeMap<String, u64>,
+    live: &BTreeMap<String, u64>,
+    tolerance: Percent,
+) -> CheckResult {
+    let expected = format!(
+        "the {} tables of the live source, row counts within {tolerance}",
+        live.len()
+    );
+    let mut differences = Vec::new();
+    for (table, &live_rows) in live {
+        match restored.get(table) {
+            None => differences.push(format!("{table} is missing")),
+            Some(&rows) if !tolerance.allows(rows, live_rows) => {
+                differences.push(format!("{table} has {rows} rows, live {live_rows}"));
+            }
+            Some(_) => {}
+        }
+    }
+    let extra = restored.keys().filter(|table| !live.contains_key(*table));
+    differences.extend(extra.map(|table| format!("{table} is not in the live source")));
+    if live.is_empty() && restored.is_empty() {
+        let why = "neither the restored nor the live database has a table";
+        return CheckResult::unknown(name, expected, why);
+    }
+    if differences.is_empty() {
+        let observed = format!("{} tables, all within {tolerance}", restored.len());
+        return CheckResult::new(name, expected, observed, CheckOutcome::Passed);
+    }
+    let more = differences.len().saturating_sub(NAMED_MAX);
+    differences.truncate(NAMED_MAX);
+    let mut observed = differences.join("; ");
+    if more > 0 {
+        observed.push_str(&format!("; and {more} more"));
+    }
+    CheckResult::new(name, expected, observed, CheckOutcome::Failed)
+}
+
+#[cfg(test)]
+mod tests;

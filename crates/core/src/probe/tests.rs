@@ -1,0 +1,170 @@
+use super::*;
+use CheckOutcome::{Failed, Passed, Unknown};
+
+fn run(script: &str, env: &[(&str, &str)], timeout: Duration) -> CheckResult {
+    let command = ["sh", "-c", script].map(String::from);
+    let secret = |text: &str| Secret::new(text.as_bytes().to_vec());
+    let env = env.iter().map(|(k, v)| ((*k).to_owned(), secret(v)));
+    check_command(&command, &env.collect(), &Scrubber::default(), timeout)
+}
+
+const LONG: Duration = Duration::from_secs(20);
+
+#[test]
+fn a_command_passes_by_its_exit_alone() {
+    let result = run("echo fine; echo noise >&2", &[], LONG);
+    assert_eq!(
+        (result.outcome, result.observed.as_str()),
+        (Passed, "exit 0")
+    );
+    assert_eq!(result.name, "command: sh -c echo fine; echo noise >&2");
+    let result = run("echo no clients >&2; exit 3", &[], LONG);
+    assert_eq!(
+        (result.outcome, result.observed.as_str()),
+        (Failed, "exit 3: no clients")
+    );
+    let result = run("echo printed; exit 4", &[], LONG);
+    assert_eq!(
+        (result.outcome, result.observed.as_str()),
+        (Failed, "exit 4: printed")
+    );
+    let result = run("kill -9 $$", &[], LONG);
+    assert_eq!(result.outcome, Failed);
+    assert!(result.observed.contains("signal: 9"), "{}", result.observed);
+}
+
+#[test]
+fn a_command_hears_secrets_and_cannot_repeat_them() {
+    let script = "test \"$LIFEBOAT_URL_DB\" = postgres://u:hunter2@h/d || exit 9\n\
+                  echo \"cannot reach $LIFEBOAT_URL_DB\"; exit 1";
+    let result = run(
+        script,
+        &[("LIFEBOAT_URL_DB", "postgres://u:hunter2@h/d")],
+        LONG,
+    );
+    assert_eq!(result.observed, "exit 1: cannot reach ***");
+}
+
+#[test]
+fn a_command_that_does_not_end_is_killed_with_all_it_started() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("pid");
+    let script = format!("sleep 300 & echo $! > {}; wait", file.display());
+    let started = Instant::now();
+    let result = run(&script, &[], Duration::from_millis(500));
+    assert_eq!(
+        (result.outcome, result.observed.as_str()),
+        (Failed, "still running after 0 s")
+    );
+    assert!(started.elapsed() < LONG);
+    let child = std::fs::read_to_string(file).unwrap();
+    let status = format!("/proc/{}/status", child.trim());
+    // Gone, or dead and waiting for init to notice.
+    let state = std::fs::read_to_string(status).unwrap_or_default();
+    assert!(state.is_empty() || state.contains("State:\tZ"), "{state}");
+}
+
+#[test]
+fn a_command_that_cannot_start_is_unknown() {
+    let command = ["/nowhere/probe".to_owned()];
+    let result = check_command(&command, &BTreeMap::new(), &Scrubber::default(), LONG);
+    assert_eq!(result.outcome, Unknown);
+    assert!(
+        result
+            .observed
+            .starts_with("/nowhere/probe cannot be started")
+    );
+    let result = check_command(&[], &BTreeMap::new(), &Scrubber::default(), LONG);
+    assert_eq!(result.outcome, Unknown);
+}
+
+fn counts(of: &[(&str, u64)]) -> BTreeMap<String, u64> {
+    of.iter()
+        .map(|(table, rows)| ((*table).to_owned(), *rows))
+        .collect()
+}
+
+#[test]
+fn counts_are_compared_with_the_live_ones() {
+    let live = counts(&[("public.clients", 100), ("public.orders", 2000)]);
+    let five: Percent = "5%".parse().unwrap();
+    let table = [
+        (
+            counts(&[("public.clients", 96), ("public.orders", 2000)]),
+            Passed,
+            "2 tables, all within 5%",
+        ),
+        (
+            counts(&[("public.clients", 94), ("public.orders", 2000)]),
+            Failed,
+            "public.clients has 94 rows, live 100",
+        ),
+        (
+            counts(&[("public.clients", 100), ("public.spam", 1)]),
+            Failed,
+            "public.orders is missing; public.spam is not in the live source",
+        ),
+    ];
+    for (restored, outcome, observed) in table {
+        let result = compare_counts("live db", &restored, &live, five);
+        assert_eq!(
+            (result.outcome, result.observed.as_str()),
+            (outcome, observed)
+        );
+        assert_eq!(
+            result.expected,
+            "the 2 tables of the live source, row counts within 5%"
+        );
+    }
+    let nothing = counts(&[]);
+    assert_eq!(
+        compare_counts("live db", &nothing, &nothing, five).outcome,
+        Unknown
+    );
+    assert_eq!(
+        compare_counts("live db", &nothing, &live, five).outcome,
+        Failed
+    );
+}
+
+#[test]
+fn at_most_ten_differences_are_named() {
+    let live: BTreeMap<_, _> = (0..14).map(|n| (format!("t{n:02}"), 1)).collect();
+    let result = compare_counts("live db", &BTreeMap::new(), &live, Percent::default());
+    assert!(
+        result.observed.ends_with("t09 is missing; and 4 more"),
+        "{}",
+        result.observed
+    );
+}
+
+#[test]
+fn an_answer_without_its_captured_one_is_unknown() {
+    let judge = |expect: &str, observed: &str, captured: Option<&str>| {
+        judge_answer(
+            "sql db: q",
+            &Expect::parse(expect).unwrap(),
+            observed,
+            captured,
+        )
+    };
+    let result = judge("same", "7f3a", None);
+    assert_eq!(result.outcome, Unknown);
+    assert_eq!(result.observed, "7f3a; no answer was kept at capture");
+    let result = judge("same", "7f3a", Some("7f3b"));
+    assert_eq!(
+        (result.outcome, result.expected.as_str()),
+        (Failed, "same as at capture: 7f3b")
+    );
+    let result = judge("> 0", "5", None);
+    assert_eq!((result.outcome, result.expected.as_str()), (Passed, "> 0"));
+}
+
+#[test]
+fn results_are_json_as_the_interface_says() {
+    let result = judge_answer("sql db: q", &Expect::parse("> 0").unwrap(), "5", None);
+    assert_eq!(
+        serde_json::to_value(result).unwrap(),
+        serde_json::json!({ "name": "sql db: q", "expected": "> 0", "observed": "5", "outcome": "passed" })
+    );
+}
