@@ -10,7 +10,7 @@ use crate::context::Context;
 use crate::error::{Code, Error, Result};
 use crate::evidence::{self, Activity, Appended, ProvedPoint, Record, Verdict};
 use crate::point::{Outcome, PointId, Selector};
-use crate::probe::{CheckOutcome, CheckResult};
+use crate::probe::{CheckOutcome, CheckResult, name_of};
 use crate::restore::checks::{self, Checked};
 use crate::restore::fetch::{self, Fetched};
 use crate::restore::{DatabaseTarget, Restored, ScratchServers, Stopwatch, bring_back};
@@ -186,7 +186,7 @@ impl Rehearsal<'_> {
         let context = self.context;
         let results = self.watch.time("checks", || {
             config.checks.iter().map(|check: &CheckConfig| {
-                context.observer.step(&checks::name(check), None);
+                context.observer.step(&name_of(check), None);
                 checks::run(&checked, check)
             }).collect::<Vec<_>>()
         });

@@ -20,7 +20,7 @@ pub fn run(run: &Run<'_>, command: ConfigCommand) -> Result<u8> {
             if run.cli.json {
                 output::json(&config)?;
             } else {
-                line(config.masked_toml()?.trim_end());
+                line(config.masked_toml().trim_end());
             }
             Ok(0)
         }
@@ -30,7 +30,7 @@ pub fn run(run: &Run<'_>, command: ConfigCommand) -> Result<u8> {
             run.results();
             let code = super::doctor::show(run, &findings)?;
             if code == 0 && !run.cli.json && !findings.iter().any(|f| f.severity > Severity::Ok) {
-                line(format!("{} is valid", config.origin().display()));
+                line(format!("{} is valid", config.origin.display()));
             }
             Ok(if code == 0 { 0 } else { 2 })
         }

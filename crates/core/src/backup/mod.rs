@@ -17,6 +17,7 @@ use crate::point::copies::{self, PointCopy};
 use crate::point::{
     Details, DetailsArtifact, Manifest, ManifestArtifact, ManifestSource, Outcome, PointId,
 };
+use crate::posture;
 use crate::runbook;
 use crate::scratch;
 use crate::source::{self, ArtifactSpec, CaptureContext, Captured, Consistency, Source};
@@ -27,9 +28,6 @@ use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use stream::Delivered;
 pub(crate) use stream::{Destination, send};
-
-/// How far the clocks of two hosts that share a store may be apart.
-const CLOCK_SKEW_SECONDS_MAX: i64 = 120;
 
 /// What a backup is asked.
 #[derive(Debug, Clone, Default)]
@@ -305,7 +303,7 @@ impl<'a> Run<'a> {
             let none = || Error::new(Code::Configuration, format!("plan {plan_name} has no store"));
             return Err(errors.into_iter().next().unwrap_or_else(none));
         }
-        check_clock(context, &stores, &point)?;
+        check_clock(&stores, &point)?;
         let details = Details {
             schema: 1,
             point: point.clone(),
@@ -669,20 +667,9 @@ fn named_keys(store: &OpenStore) -> Result<BTreeSet<String>> {
 
 /// Refuses to take a point that would sort before one that is there: the clock is wrong, and
 /// retention and `latest` would be too.
-fn check_clock(context: &Context, stores: &[Receiving], point: &PointId) -> Result<()> {
-    for receiving in stores {
-        let Ok(points) = copies::list(&receiving.store) else { continue };
-        if let Some(newest) = points.last()
-            && newest.time().as_second() > point.time().as_second() + CLOCK_SKEW_SECONDS_MAX
-        {
-            return Err(Error::new(
-                Code::Clock,
-                format!("the clock of this host says {}, but store {} holds a point of {}", point.time(), receiving.store.name, newest.time()),
-            )
-            .hint("set the clock (timedatectl set-ntp true), then run again"));
-        }
-    }
-    Ok(())
+fn check_clock(stores: &[Receiving], point: &PointId) -> Result<()> {
+    let newest = stores.iter().filter_map(|r| copies::list(&r.store).ok()?.pop());
+    posture::check_clock(point.time(), newest.map(|p| p.time()).max())
 }
 
 /// The stores of a point that should hold a copy and do not, by the manifests that are known.

@@ -14,7 +14,7 @@ use crate::context::Context;
 use crate::error::{Code, Error, Result};
 use crate::evidence::{self, Activity, Appended, ProvedPoint, Record, Verdict};
 use crate::point::{ManifestSource, Outcome, PointId, Selector};
-use crate::probe::{CheckOutcome, CheckResult};
+use crate::probe::{CheckOutcome, CheckResult, name_of};
 use crate::secret::{Reference, Secret};
 use crate::source::postgres;
 use crate::transport::{Command, Transport};
@@ -203,7 +203,7 @@ fn plan(context: &Context, fetched: &Fetched, sources: &[ManifestSource]) -> Pla
         steps.push(format!("swap it in: {place}; what is there now is kept beside it"));
     }
     steps.extend(restore.start.iter().chain(&restore.after).map(|c| format!("run {}", c.join(" "))));
-    steps.extend(restore.checks.iter().map(|c| format!("check {}; if it fails, swap everything back", checks::name(c))));
+    steps.extend(restore.checks.iter().map(|c| format!("check {}; if it fails, swap everything back", name_of(c))));
     steps.push("sign the evidence".into());
     Planned { point: manifest.point.clone(), store: fetched.store.name.clone(), steps }
 }
