@@ -1,1 +1,231 @@
-//! To be written.
+//! Signatures of manifests and evidence: Ed25519, in OpenSSH's format, namespace `lifeboat`.
+//!
+//! Guarantees: `ssh-keygen -Y verify -n lifeboat` accepts what is signed here and the other way
+//! round, and a signature is believed only from a key that the operator listed. It says nothing of
+//! when something was signed: a signer can write any time into what it signs.
+
+mod trusted;
+
+pub use trusted::TrustedSigners;
+
+use crate::error::{Code, Error, Result};
+use crate::secret::Secret;
+use serde::{Deserialize, Serialize};
+use ssh_key::private::Ed25519Keypair;
+use ssh_key::{Algorithm, HashAlg, LineEnding, PrivateKey, SshSig};
+use std::fmt;
+use zeroize::Zeroizing;
+
+/// The namespace of every signature, so that one made for another purpose is worth nothing here.
+pub const NAMESPACE: &str = "lifeboat";
+
+/// Who signed: the fingerprint of a public key as OpenSSH shows it, `SHA256:…`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SignerId(String);
+
+impl SignerId {
+    /// As OpenSSH shows it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The same as one component of a key: no separator in it, and different ids stay different.
+    pub fn key_component(&self) -> String {
+        self.0
+            .chars()
+            .map(|c| match c {
+                '/' => '_',
+                '+' | ':' => '-',
+                c => c,
+            })
+            .collect()
+    }
+}
+
+impl fmt::Display for SignerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A public key that signatures are checked with.
+#[derive(Debug, Clone)]
+pub struct PublicKey(ssh_key::PublicKey);
+
+impl PartialEq for PublicKey {
+    /// Whatever the comments.
+    fn eq(&self, other: &Self) -> bool {
+        self.0.key_data() == other.0.key_data()
+    }
+}
+
+impl Eq for PublicKey {}
+
+impl PublicKey {
+    /// Parses `ssh-ed25519 AAAA… comment`.
+    pub fn parse(text: &str) -> Result<Self> {
+        ssh_key::PublicKey::from_openssh(text.trim())
+            .map(PublicKey)
+            .map_err(|error| {
+                Error::new(
+                    Code::Configuration,
+                    format!("{text:?} is no public SSH key"),
+                )
+                .cause(error)
+                .hint("write it as in an id_ed25519.pub file: ssh-ed25519 AAAA…")
+            })
+    }
+
+    /// Its fingerprint.
+    pub fn id(&self) -> SignerId {
+        SignerId(self.0.fingerprint(HashAlg::Sha256).to_string())
+    }
+
+    /// `ssh-ed25519 AAAA…`, without a comment.
+    pub fn to_openssh(&self) -> String {
+        let bare = ssh_key::PublicKey::from(self.0.key_data().clone());
+        // The text form of a key that was parsed from text (or made here) always exists.
+        bare.to_openssh().unwrap_or_default()
+    }
+
+    /// The `allowed_signers` line that trusts this key to sign as `principal`.
+    pub fn line_for(&self, principal: &str) -> String {
+        format!(
+            "{principal} namespaces=\"{NAMESPACE}\" {}",
+            self.to_openssh()
+        )
+    }
+}
+
+/// A private key that signs.
+pub struct Signer(PrivateKey);
+
+impl fmt::Debug for Signer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Signer({})", self.id())
+    }
+}
+
+impl Signer {
+    /// Parses an OpenSSH private key: Ed25519, without a passphrase.
+    pub fn from_openssh(secret: &Secret) -> Result<Self> {
+        let wrong = |message: &str| {
+            Error::new(Code::Secret, message)
+                .hint("make one with: ssh-keygen -t ed25519 -N '' -f signing.key")
+        };
+        // The final newline that resolving a reference takes away is part of the format.
+        let text = Zeroizing::new(format!("{}\n", secret.expose_str()?.trim()));
+        let key = PrivateKey::from_openssh(text.as_bytes())
+            .map_err(|error| wrong("the signing key is no OpenSSH private key").cause(error))?;
+        if key.is_encrypted() {
+            return Err(wrong("the signing key is protected by a passphrase")
+                .hint("take the passphrase off for this host: ssh-keygen -p -N '' -f KEY"));
+        }
+        if key.algorithm() != Algorithm::Ed25519 {
+            return Err(wrong(&format!(
+                "the signing key is {}, and only ssh-ed25519 signs here",
+                key.algorithm()
+            )));
+        }
+        Ok(Signer(key))
+    }
+
+    /// The key that 32 random bytes make. They are the key: take them from the kernel.
+    pub fn from_random(random: &Zeroizing<[u8; 32]>) -> Self {
+        Signer(PrivateKey::from(Ed25519Keypair::from_seed(random)))
+    }
+
+    /// A new key from the kernel's randomness.
+    pub fn generate() -> Result<Self> {
+        let mut random = Zeroizing::new([0; 32]);
+        let mut filled = 0;
+        while let Some(rest) = random.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            filled += rustix::rand::getrandom(rest, rustix::rand::GetRandomFlags::empty())
+                .map_err(|error| Error::io("the kernel gives no randomness", &error.into()))?;
+        }
+        Ok(Signer::from_random(&random))
+    }
+
+    /// The private key as a file that `ssh-keygen` reads; write it with mode 0600.
+    pub fn to_openssh(&self) -> Result<Zeroizing<String>> {
+        self.0.to_openssh(LineEnding::LF).map_err(|error| {
+            Error::new(Code::Secret, "the signing key cannot be written").cause(error)
+        })
+    }
+
+    /// The fingerprint of its public key.
+    pub fn id(&self) -> SignerId {
+        self.public().id()
+    }
+
+    /// Its public key.
+    pub fn public(&self) -> PublicKey {
+        PublicKey(self.0.public_key().clone())
+    }
+
+    /// `ssh-ed25519 AAAA…`.
+    pub fn public_openssh(&self) -> String {
+        self.public().to_openssh()
+    }
+
+    /// Signs; the result is the text of a `.sig` file.
+    pub fn sign(&self, message: &[u8]) -> Result<String> {
+        self.0
+            .sign(NAMESPACE, HashAlg::Sha512, message)
+            .and_then(|signature| signature.to_pem(LineEnding::LF))
+            .map_err(|error| Error::new(Code::Secret, "signing failed").cause(error))
+    }
+}
+
+fn untrusted(message: impl Into<String>) -> Error {
+    Error::new(Code::Untrusted, message)
+}
+
+/// Parses a `.sig` file, and refuses every text but the one way of writing what it says: the
+/// library takes other versions and lengths for right, and they are not among the signed bytes.
+fn parse_signature(text: &str) -> Result<SshSig, String> {
+    let text = format!("{}\n", text.trim());
+    let signature = SshSig::from_pem(text.as_bytes()).map_err(|error| error.to_string())?;
+    let written = signature.to_pem(LineEnding::LF).unwrap_or_default();
+    let same = written.split_whitespace().eq(text.split_whitespace());
+    if !same || signature.version() != SshSig::VERSION {
+        return Err("it is not in the form that ssh-keygen writes".into());
+    }
+    Ok(signature)
+}
+
+/// Checks that `signature` is one of `message`, made for us, and returns the key that made it.
+/// Whether that key is trusted is another question.
+fn signed_by(message: &[u8], signature: &str) -> Result<PublicKey> {
+    let signature = parse_signature(signature).map_err(|cause| {
+        untrusted("the signature is malformed")
+            .cause(cause)
+            .hint("the .sig object is damaged; try another store")
+    })?;
+    if signature.namespace() != NAMESPACE {
+        return Err(untrusted(format!(
+            "the signature was made for {:?}, not for {NAMESPACE:?}",
+            signature.namespace()
+        ))
+        .hint("sign with: ssh-keygen -Y sign -n lifeboat"));
+    }
+    if signature.algorithm() != Algorithm::Ed25519 {
+        return Err(untrusted(format!(
+            "the signature is {}, and only ssh-ed25519 is checked here",
+            signature.algorithm()
+        ))
+        .hint("check it with ssh-keygen -Y verify, or sign with an Ed25519 key"));
+    }
+    let key = ssh_key::PublicKey::from(signature.public_key().clone());
+    key.verify(NAMESPACE, message, &signature)
+        .map_err(|error| {
+            untrusted("the signature does not match the bytes it stands beside")
+                .cause(error)
+                .hint("one of the two was changed after signing; try another store")
+        })?;
+    Ok(PublicKey(key))
+}
+
+#[cfg(test)]
+mod tests;

@@ -20,3 +20,5 @@ pub use open::{Ahead, ahead, open};
 pub use seal::{Sealer, Sealing};
 pub use tap::{Tally, Tap, TapReader};
 pub use template::{KeyField, KeyFields, KeyTemplate};
+
+pub(crate) use open::decryption_error;

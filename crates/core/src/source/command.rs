@@ -53,8 +53,7 @@ impl CommandSource {
 
     /// The command with its secrets resolved.
     fn command(&self, context: &CaptureContext<'_>) -> Result<Command> {
-        let mut command =
-            Command::new(&self.program).args(self.config.command.iter().skip(1));
+        let mut command = Command::new(&self.program).args(self.config.command.iter().skip(1));
         for (name, reference) in &self.config.env {
             command = command.secret_env(name, &reference.resolve()?);
         }
@@ -271,7 +270,10 @@ mod tests {
 
     #[test]
     fn a_command_that_fails_after_its_output_fails_the_capture() {
-        let error = capture(&source("echo whole; echo no route >&2; exit 3"), &mut Vec::new());
+        let error = capture(
+            &source("echo whole; echo no route >&2; exit 3"),
+            &mut Vec::new(),
+        );
         let error = error.unwrap_err();
         assert_eq!(error.code, Code::SourceFailed);
         assert_eq!(error.message, "sh ended with exit status 3");
@@ -287,7 +289,13 @@ mod tests {
         assert!(error.message.contains("min_bytes = 1"), "{error}");
         let mut config = config(&["printf", "12345"]);
         config.min_bytes = 5;
-        assert!(capture(&CommandSource::new(config.clone()).unwrap(), &mut Vec::new()).is_ok());
+        assert!(
+            capture(
+                &CommandSource::new(config.clone()).unwrap(),
+                &mut Vec::new()
+            )
+            .is_ok()
+        );
         config.min_bytes = 6;
         assert!(capture(&CommandSource::new(config).unwrap(), &mut Vec::new()).is_err());
     }
@@ -297,14 +305,21 @@ mod tests {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(b"hunter2\n").unwrap();
         let reference = format!("file:{}", file.path().display());
-        let mut config = config(&["sh", "-c", "printf %s \"$TOKEN\"; echo \"$TOKEN\" >&2; exit $BAD"]);
+        let mut config = config(&[
+            "sh",
+            "-c",
+            "printf %s \"$TOKEN\"; echo \"$TOKEN\" >&2; exit $BAD",
+        ]);
         let secret = Reference::parse(&reference).unwrap();
         config.env.insert("TOKEN".into(), secret);
         let mut output = Vec::new();
         capture(&CommandSource::new(config.clone()).unwrap(), &mut output).unwrap();
         assert_eq!(output, b"hunter2");
         file.as_file().set_len(0).unwrap();
-        let unresolved = capture(&CommandSource::new(config.clone()).unwrap(), &mut Vec::new());
+        let unresolved = capture(
+            &CommandSource::new(config.clone()).unwrap(),
+            &mut Vec::new(),
+        );
         assert_eq!(unresolved.unwrap_err().code, Code::Secret);
         std::io::Seek::rewind(&mut file).unwrap();
         file.write_all(b"hunter2").unwrap();
@@ -331,7 +346,10 @@ mod tests {
     #[test]
     fn a_missing_program_and_an_empty_command_are_told() {
         let missing = CommandSource::new(config(&["no-such-program-here"])).unwrap();
-        assert_eq!(capture(&missing, &mut Vec::new()).unwrap_err().code, Code::ToolMissing);
+        assert_eq!(
+            capture(&missing, &mut Vec::new()).unwrap_err().code,
+            Code::ToolMissing
+        );
         let context = CaptureContext {
             scratch: Path::new("/"),
             scrubber: &Scrubber::default(),
@@ -339,19 +357,29 @@ mod tests {
             queries: &[],
         };
         let severities = |source: &CommandSource| -> Vec<Severity> {
-            source.examine("source.x", &context).iter().map(|f| f.severity).collect()
+            source
+                .examine("source.x", &context)
+                .iter()
+                .map(|f| f.severity)
+                .collect()
         };
         assert_eq!(severities(&missing), [Severity::Error]);
         assert_eq!(severities(&source("true")), [Severity::Ok]);
         let plain_file = CommandSource::new(config(&["/etc/passwd"])).unwrap();
         assert_eq!(severities(&plain_file), [Severity::Error]);
         let mut unset = config(&["true"]);
-        unset.env.insert("T".into(), Reference::parse("env:LIFEBOAT_NEVER_SET").unwrap());
+        unset.env.insert(
+            "T".into(),
+            Reference::parse("env:LIFEBOAT_NEVER_SET").unwrap(),
+        );
         let unset = CommandSource::new(unset).unwrap();
         assert_eq!(severities(&unset), [Severity::Ok, Severity::Error]);
         assert!(CommandSource::new(config(&[])).is_err());
         let mut slash = config(&["true"]);
         slash.extension = "../x".into();
-        assert_eq!(CommandSource::new(slash).unwrap_err().code, Code::Configuration);
+        assert_eq!(
+            CommandSource::new(slash).unwrap_err().code,
+            Code::Configuration
+        );
     }
 }
