@@ -83,7 +83,7 @@ impl Context {
         let scrubber = Scrubber::default();
         let signer = open_signer(config.app.signing_key.as_ref(), &state, &scrubber)?;
         let trusted = open_trusted(&config, &signer, trust)?;
-        keep_allowed_signers(&state, &trusted.to_text(&config.app.name))?;
+        keep_allowed_signers(&state, &trusted.lines_for(&config.app.name).join("\n"))?;
         let catalog = Catalog::open(&state.join("catalog.db"))?;
         Ok(Context { config, clock, observer, scrubber, signer, trusted, catalog, state })
     }
@@ -216,7 +216,7 @@ fn open_trusted(config: &Config, signer: &Signer, trust: &[String]) -> Result<Tr
             TrustedSigners::parse(&text)?
         }
     };
-    trusted.add(signer);
+    trusted.add(&signer.public());
     for id in trust {
         trusted.add_id(id)?;
     }

@@ -118,7 +118,7 @@ fn copy_point(context: &Context, fetched: &Fetched, target: &OpenStore) -> Resul
     let mut copy = manifest.clone();
     copy.store = target.name.clone();
     copy.artifacts = artifacts;
-    copy.signer = context.signer.id().to_owned();
+    copy.signer = context.signer.id().to_string();
     copy.evidence = crate::evidence::heads(context, std::slice::from_ref(target));
     commit_copy(context, target, copy, &details)?;
     Ok(Some(bytes))

@@ -166,14 +166,14 @@ pub fn append(context: &Context, mut draft: Record) -> Result<Appended> {
             Err(error) => missing.push((name.clone(), error)),
         }
     }
-    let signer = directory(context.signer.id());
+    let signer = directory(context.signer.id().as_str());
     let (mut known, errors) = gather(context, &stores);
     missing.extend(errors);
     for _ in 0..ATTEMPTS_MAX {
         let last = known.values().filter(|r| r.signer == signer).max_by_key(|r| r.sequence);
         draft.sequence = last.map_or(1, |r| r.sequence + 1);
         draft.previous = last.map(|r| sha256_hex(&r.bytes));
-        draft.signer = context.signer.id().to_owned();
+        draft.signer = context.signer.id().to_string();
         let bytes = to_json(&draft)?;
         let record = StoredRecord {
             key: format!("{PREFIX}{signer}/{:06}-{}.json", draft.sequence, draft.id),
@@ -318,7 +318,7 @@ pub fn list(context: &Context) -> Result<(Vec<Listed>, Vec<Error>)> {
             let record: Record = serde_json::from_slice(&stored.bytes).ok()?;
             let ours = record.app == context.config.app.name
                 && record.environment == context.config.app.environment;
-            let distrust = context.trusted.verify(&record.app, &stored.bytes, &stored.signature).err();
+            let distrust = context.trusted.verify(&record.app, &stored.bytes, &stored.signature, record.finished).err();
             ours.then_some(Listed { record, key: stored.key, distrust })
         })
         .collect();
@@ -393,7 +393,7 @@ fn verify_store(context: &Context, store: &OpenStore) -> Result<(Vec<String>, Ve
             }
         };
         let signature = String::from_utf8_lossy(&signature.unwrap_or_default()).into_owned();
-        if let Err(error) = context.trusted.verify(&record.app, &bytes, &signature) {
+        if let Err(error) = context.trusted.verify(&record.app, &bytes, &signature, record.finished) {
             wrong(error.message);
         }
         if record.sequence != sequence || directory(&record.signer) != signer {

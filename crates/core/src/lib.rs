@@ -21,6 +21,7 @@ pub mod observe;
 pub mod point;
 pub mod posture;
 pub mod probe;
+pub mod recovery;
 pub mod restore;
 pub mod runbook;
 pub mod schedule;

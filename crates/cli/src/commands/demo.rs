@@ -7,7 +7,8 @@ use super::Run;
 use crate::args;
 use crate::output::{self, line};
 use lifeboat_core::archive::Identities;
-use lifeboat_core::restore::place;
+use lifeboat_core::restore::{place, staging};
+use lifeboat_core::secret::Scrubber;
 use lifeboat_core::scratch::{self, ScratchPostgres};
 use lifeboat_core::source::postgres;
 use lifeboat_core::transport::{Command, Transport};
@@ -25,15 +26,16 @@ pub fn run(run: &Run<'_>, args: &args::Demo) -> Result<u8> {
         return Err(Error::new(Code::Usage, "the demonstration has no JSON form").hint("run it without --json"));
     }
     let begun = Instant::now();
-    let base = scratch::Directory::create(&std::env::temp_dir(), "lifeboat-demo")?;
-    let root = base.path().to_owned();
-    let mut demo = Demo::build(&root)?;
-    let outcome = demo.show();
+    let temporary = std::env::temp_dir();
     if args.keep {
-        base.keep();
+        let root = temporary.join(format!("lifeboat-demo-{}", std::process::id()));
+        staging::create_directory(&root)?;
+        Demo::build(&root)?.show()?;
         line(format!("\neverything is kept in {}", root.display()));
+    } else {
+        let base = scratch::Directory::create(&temporary, "demo")?;
+        Demo::build(base.path())?.show()?;
     }
-    outcome?;
     line(format!("\nthe whole demonstration took {}", output::seconds(begun.elapsed().as_secs_f64())));
     Ok(0)
 }
@@ -51,7 +53,7 @@ struct Demo {
 /// A thread that keeps placing orders, as customers would.
 struct Writer {
     stop: Arc<AtomicBool>,
-    thread: JoinHandle<rusqlite::Result<u64>>,
+    thread: JoinHandle<rusqlite::Result<i64>>,
 }
 
 fn sqlite(error: &rusqlite::Error) -> Error {
@@ -65,7 +67,7 @@ impl Writer {
         let thread = std::thread::spawn(move || {
             let connection = Connection::open(database)?;
             connection.busy_timeout(Duration::from_secs(10))?;
-            let mut orders = 0;
+            let mut orders: i64 = 0;
             while !stopped.load(Ordering::Relaxed) {
                 connection.execute(
                     "INSERT INTO orders (customer, cents) VALUES (?1, ?2)",
@@ -79,7 +81,7 @@ impl Writer {
         Writer { stop, thread }
     }
 
-    fn stop(self) -> Result<u64> {
+    fn stop(self) -> Result<i64> {
         self.stop.store(true, Ordering::Relaxed);
         match self.thread.join() {
             Ok(orders) => orders.map_err(|e| sqlite(&e)),
@@ -95,7 +97,7 @@ impl Demo {
         write(&root.join("keys/identity.txt"), &identity.secret)?;
         build_files(&app)?;
         build_sqlite(&app.join("data/shop.db"))?;
-        let postgres = match ScratchPostgres::start(&root.join("postgres"), None) {
+        let postgres = match ScratchPostgres::start(root, None) {
             Ok(server) => Some(server),
             Err(error) if error.code == Code::ToolMissing => None,
             Err(error) => return Err(error),
@@ -177,7 +179,7 @@ impl Demo {
         std::fs::remove_dir_all(&self.app).map_err(|e| Error::io("the application cannot be removed", &e))?;
         line(format!("removed {}", self.app.display()));
         if let Some(server) = &self.postgres {
-            postgres::drop_database(&server.connection("postgres"), "crm")?;
+            postgres::drop_database(&server.connection("postgres"), "crm", &Scrubber::default())?;
             line("dropped the PostgreSQL database crm");
         }
         Ok(counts)
@@ -202,7 +204,7 @@ impl Demo {
         line(format!("uploads/2026/café menu.png: {} bytes; secrets/.env: {} lines", picture.len(), secret.lines().count()));
         let mut sound = after.products == before.products && after.orders > 0 && picture == picture_bytes() && secret == SECRETS;
         if let Some(server) = &self.postgres {
-            let customers = postgres::query(&server.connection("crm"), "SELECT count(*) FROM customers")?;
+            let customers = postgres::query(&server.connection("crm"), "SELECT count(*) FROM customers", &Scrubber::default())?;
             line(format!("customers in PostgreSQL: {customers}"));
             sound &= customers == CUSTOMERS.to_string();
         }
@@ -261,7 +263,7 @@ fn first_file(directory: &Path) -> Option<PathBuf> {
 
 fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     if let Some(parent) = path.parent() {
-        place::create_directory(parent)?;
+        staging::create_directory(parent)?;
     }
     place::write_file(&mut &*bytes, path, 0o600).map(|_| ())
 }
@@ -290,7 +292,7 @@ fn build_files(app: &Path) -> Result<()> {
 
 fn build_sqlite(path: &Path) -> Result<()> {
     if let Some(parent) = path.parent() {
-        place::create_directory(parent)?;
+        staging::create_directory(parent)?;
     }
     let build = || -> rusqlite::Result<()> {
         let mut connection = Connection::open(path)?;
@@ -315,14 +317,14 @@ fn build_sqlite(path: &Path) -> Result<()> {
 }
 
 fn build_postgres(server: &ScratchPostgres) -> Result<()> {
-    postgres::create_database(&server.connection("postgres"), "crm", None)?;
+    postgres::create_database(&server.connection("postgres"), "crm", None, &Scrubber::default())?;
     let statements = [
         "CREATE TABLE customers (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text NOT NULL, email text UNIQUE, since timestamptz NOT NULL)".to_owned(),
         format!("INSERT INTO customers (name, email, since) SELECT 'Customer ' || n, 'c' || n || '@example.org', '2024-01-01'::timestamptz + n * interval '1 hour' FROM generate_series(1, {CUSTOMERS}) n"),
         "CREATE INDEX customers_since ON customers (since)".to_owned(),
         "CREATE VIEW newest AS SELECT * FROM customers ORDER BY since DESC LIMIT 10".to_owned(),
     ];
-    statements.iter().try_for_each(|s| postgres::execute(&server.connection("crm"), s))
+    statements.iter().try_for_each(|s| postgres::query(&server.connection("crm"), s, &Scrubber::default()).map(drop))
 }
 
 fn configuration(root: &Path, app: &Path, recipient: &str, postgres: bool) -> String {

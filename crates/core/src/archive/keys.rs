@@ -5,10 +5,12 @@
 
 use crate::error::{Code, Error, Result};
 use crate::secret::Secret;
+use age::secrecy::ExposeSecret as _;
 use age::secrecy::zeroize::Zeroize as _;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use zeroize::Zeroizing;
 
 #[derive(Clone)]
 enum RecipientKey {
@@ -178,7 +180,23 @@ impl fmt::Debug for Identities {
     }
 }
 
+/// A new key pair, as `age-keygen` makes.
+pub struct NewIdentity {
+    /// The public key, for `encrypt`.
+    pub recipient: String,
+    /// The private key, as the text of an identity file.
+    pub secret: Zeroizing<Vec<u8>>,
+}
+
 impl Identities {
+    /// Makes a new key pair.
+    pub fn generate() -> NewIdentity {
+        let identity = age::x25519::Identity::generate();
+        let mut secret = Zeroizing::new(identity.to_string().expose_secret().as_bytes().to_vec());
+        secret.push(b'\n');
+        NewIdentity { recipient: identity.to_public().to_string(), secret }
+    }
+
     /// Parses `AGE-SECRET-KEY-1…` lines, with blank lines and `#` comments, or one OpenSSH private
     /// key (Ed25519 or RSA) without a passphrase. Errors name the line, never its text.
     pub fn parse(secret: &Secret) -> Result<Self> {

@@ -15,7 +15,7 @@ mod template;
 #[cfg(test)]
 mod tests;
 
-pub use keys::{Identities, Recipients};
+pub use keys::{Identities, NewIdentity, Recipients};
 pub use open::{Ahead, ahead, open};
 pub use seal::{Sealer, Sealing};
 pub use tap::{Tally, Tap, TapReader};

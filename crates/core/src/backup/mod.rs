@@ -8,7 +8,7 @@
 mod stream;
 
 use crate::archive::{KeyFields, KeyTemplate};
-use crate::config::{PlanConfig, SourceConfig};
+use crate::config::{PlanConfig, SourceConfig, SourceKind};
 use crate::context::{Context, OpenStore};
 use crate::error::{Code, Error, Result};
 use crate::evidence;
@@ -18,6 +18,7 @@ use crate::point::{
     Details, DetailsArtifact, Manifest, ManifestArtifact, ManifestSource, Outcome, PointId,
 };
 use crate::posture;
+use crate::restore::staging;
 use crate::runbook;
 use crate::scratch;
 use crate::source::{self, ArtifactSpec, CaptureContext, Captured, Consistency, Source};
@@ -444,6 +445,10 @@ impl<'a> Run<'a> {
             tools: captured.tools.clone(),
             answers: captured.answers.clone(),
             roots: source::roots(&config.kind),
+            attributes: match &config.kind {
+                SourceKind::Sqlite(sqlite) => staging::attributes(&sqlite.path),
+                _ => None,
+            },
         });
         Ok(captured)
     }
@@ -578,7 +583,7 @@ impl<'a> Run<'a> {
                     key: String::new(), bytes: 0, sha256: String::new(), encrypt: None,
                 },
                 evidence: heads.clone(),
-                signer: self.context.signer.id().to_owned(),
+                signer: self.context.signer.id().to_string(),
             };
             let store = receiving.store.clone();
             match commit_copy(self.context, &store, draft, &self.details) {

@@ -39,7 +39,8 @@ impl PointCopy {
             return Err(about(Error::new(Code::Untrusted, "it has no signature")
                 .hint("use another copy (--store); if there is none, check how it was lost before you trust this one")));
         };
-        context.trusted.verify(&self.manifest.app, &self.bytes, signature).map_err(about)?;
+        let at = self.manifest.finished;
+        context.trusted.verify(&self.manifest.app, &self.bytes, signature, at).map_err(about)?;
         Ok(())
     }
 }

@@ -173,6 +173,20 @@ pub struct DetailsArtifact {
     pub answers: BTreeMap<String, String>,
     /// Absolute paths a `files` source was told to take, or that of a `sqlite` database.
     pub roots: Vec<String>,
+    /// Mode, owner and group of a `sqlite` database file; a tar carries its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attributes: Option<FileAttributes>,
+}
+
+/// Mode, owner and group of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileAttributes {
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
 }
 
 impl Manifest {

@@ -12,7 +12,7 @@ mod select;
 
 pub use id::PointId;
 pub use manifest::{
-    Details, DetailsArtifact, Head, Manifest, ManifestArtifact, ManifestSource, Outcome,
+    Details, DetailsArtifact, FileAttributes, Head, Manifest, ManifestArtifact, ManifestSource, Outcome,
     StoredDetails,
 };
 pub use select::{Candidate, Selector};

@@ -4,7 +4,7 @@ use super::{Placed, Restored, main_artifact};
 use crate::config::{Check, CheckConfig, SourceKind};
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
-use crate::fingerprint::{Difference, Fingerprint};
+use crate::fingerprint::{Difference, Fingerprint, Proof};
 use crate::point::DetailsArtifact;
 use crate::probe::{self, CheckOutcome, CheckResult, Expect, Percent, name_of};
 use crate::restore::fetch::Fetched;
@@ -146,29 +146,26 @@ impl<'a> Checked<'a> {
         let config = self.context.config.source.get(source).ok_or_else(|| {
             Error::new(Code::Configuration, format!("there is no source named {source}"))
         })?;
-        let counts = match &config.kind {
+        let counts_live = match &config.kind {
             SourceKind::Postgres(config) => {
                 let connection = postgres::Connection::from_config(config)?;
                 postgres::row_counts(&connection, &self.context.scrubber)?
             }
-            SourceKind::Sqlite(config) => sqlite::row_counts(&config.path)?,
+            SourceKind::Sqlite(config) => counts(&sqlite::observe(&config.path)?),
             _ => return Err(Error::new(Code::Configuration, format!("source {source} is no database"))),
         };
         let captured = self.captured(source, config.kind.name()).ok_or_else(|| {
             let message = format!("what was captured of source {source} cannot be read");
             Error::new(Code::NotProved, message)
         })?;
-        let Fingerprint::Tables(tables) = &captured.proof.fingerprint else {
-            let message = format!("source {source} was captured without tables");
-            return Err(Error::new(Code::NotProved, message));
-        };
-        // Large objects are counted in the fingerprint beside the tables, and are none.
-        let captured: BTreeMap<String, u64> = tables
-            .tables
-            .iter()
-            .filter(|(name, _)| name.as_str() != postgres::LARGE_OBJECTS)
-            .map(|(name, table)| (name.clone(), table.rows))
-            .collect();
-        Ok(probe::compare_counts(name, &captured, &counts, tolerance))
+        Ok(probe::compare_counts(name, &counts(&captured.proof), &counts_live, tolerance))
     }
+}
+
+/// Rows of each table.
+fn counts(proof: &Proof) -> BTreeMap<String, u64> {
+    let Fingerprint::Tables(tables) = &proof.fingerprint else { return BTreeMap::new() };
+    // Large objects are counted in the fingerprint beside the tables, and are none.
+    let tables = tables.tables.iter().filter(|(name, _)| *name != postgres::archive::LARGE_OBJECTS);
+    tables.map(|(name, table)| (name.clone(), table.rows)).collect()
 }

@@ -7,7 +7,7 @@
 
 use super::checks::{self, Checked};
 use super::fetch::{self, Fetched};
-use super::{DatabaseTarget, Placed, Restored, Stopwatch, bring_back, place};
+use super::{DatabaseTarget, Placed, Restored, Stopwatch, bring_back, place, staging};
 use crate::backup::{self, author, host};
 use crate::config::SourceKind;
 use crate::context::Context;
@@ -15,7 +15,7 @@ use crate::error::{Code, Error, Result};
 use crate::evidence::{self, Activity, Appended, ProvedPoint, Record, Verdict};
 use crate::point::{ManifestSource, Outcome, PointId, Selector};
 use crate::probe::{CheckOutcome, CheckResult, name_of};
-use crate::secret::{Reference, Secret};
+use crate::secret::{Reference, Scrubber, Secret};
 use crate::source::postgres;
 use crate::transport::{Command, Transport};
 use crate::verify::manifest_sha256;
@@ -215,12 +215,12 @@ enum Swapped {
 }
 
 impl Swapped {
-    fn undo(self) -> Result<()> {
+    fn undo(self, scrubber: &Scrubber) -> Result<()> {
         match self {
             Swapped::Path(swap) => swap.undo(),
             Swapped::Database { admin, live, aside, keep } => {
                 // What was live goes back to its name, what was restored to its own.
-                postgres::swap_databases(&admin, &live, &keep, &aside)
+                postgres::swap_databases(&admin, &live, &keep, &aside, scrubber)
             }
         }
     }
@@ -253,7 +253,7 @@ impl<'a> Restoring<'a> {
     }
 
     fn into_directory(&mut self, directory: &Path) -> Result<()> {
-        place::create_directory(directory)?;
+        staging::create_directory(directory)?;
         let directory = directory.canonicalize().map_err(|e| Error::io("the target cannot be found", &e))?;
         for source in self.sources.clone() {
             self.bring(&source, &directory, &mut DatabaseTarget::Dump)?;
@@ -306,7 +306,7 @@ impl<'a> Restoring<'a> {
             self.swap_all(&swaps)
         });
         for swap in &swaps {
-            swap.clean(done.is_err());
+            swap.clean(done.is_err(), &self.context.scrubber);
         }
         done
     }
@@ -330,7 +330,9 @@ impl<'a> Restoring<'a> {
         let restore = self.context.config.restore.clone();
         let swapped = self.run_all(&restore.stop).and_then(|()| {
             swaps.iter().try_for_each(|swap| {
-                let swapped = self.watch.time(format!("swap {}", swap.source), || swap.carry_out())?;
+                let scrubber = &self.context.scrubber;
+                let what = format!("swap {}", swap.source);
+                let swapped = self.watch.time(what, || swap.carry_out(scrubber))?;
                 self.swapped.push(swapped);
                 Ok(())
             })
@@ -426,7 +428,7 @@ impl<'a> Restoring<'a> {
 
     fn undo(&mut self) {
         while let Some(swapped) = self.swapped.pop() {
-            if let Err(error) = swapped.undo() {
+            if let Err(error) = swapped.undo(&self.context.scrubber) {
                 self.warnings.push(format!("undoing the swap failed: {error}"));
             }
         }
@@ -457,11 +459,11 @@ impl<'a> Restoring<'a> {
         let Some(first) = roots.first() else { return Ok(vec![]) };
         one_file_system(&source.name, roots)?;
         let staging = place::aside_path(first, &format!("{point}-{}", source.name));
-        place::create_directory(&staging)?;
+        staging::create_directory(&staging)?;
         let mut swaps = vec![];
         let brought = self.bring(source, &staging, &mut DatabaseTarget::Dump);
         if let Err(error) = brought {
-            place::remove_staging(&staging);
+            staging::remove(&staging);
             return Err(error);
         }
         let placed = self.restored.last().map(|r| r.placed.clone());
@@ -474,13 +476,25 @@ impl<'a> Restoring<'a> {
             if aside.symlink_metadata().is_err() {
                 continue;
             }
+            self.adopt_attributes(source, &aside)?;
             swaps.push(PreparedSwap {
                 source: source.name.clone(),
                 staging: Some(staging.clone()),
-                what: What::Path { aside, live: root.clone(), keep: place::keep_path(root, point.as_str()) },
+                what: What::Path { aside, live: root.clone(), keep: staging::keep_path(root, point.as_str()) },
             });
         }
         Ok(swaps)
+    }
+
+    /// A database file gets the mode and owner it had at capture, before it is swapped in.
+    fn adopt_attributes(&mut self, source: &ManifestSource, aside: &Path) -> Result<()> {
+        let details = self.fetched.details.as_ref().ok();
+        let known = details.and_then(|d| d.artifact(&source.name, "database")?.attributes);
+        if let Some(attributes) = known {
+            let warning = staging::apply_attributes(aside, attributes)?;
+            self.warnings.extend(warning.map(|w| format!("source {}: {w}", source.name)));
+        }
+        Ok(())
     }
 
     fn prepare_database(
@@ -490,15 +504,15 @@ impl<'a> Restoring<'a> {
         point: &PointId,
     ) -> Result<Vec<PreparedSwap>> {
         let live = postgres::Connection::from_config(config)?;
-        let name = live.database().to_owned();
+        let name = live.database().unwrap_or("postgres").to_owned();
         let suffix = point.as_str().to_lowercase().replace('-', "_");
         let (aside, keep) = (format!("{name}_restored_{suffix}"), format!("{name}_before_{suffix}"));
         let admin = live.with_database("postgres");
         let captured = self.fetched.details.as_ref().ok().and_then(|d| d.artifact(&source.name, "dump"));
-        postgres::create_database(&admin, &aside, captured.map(|d| &d.proof))?;
+        postgres::create_database(&admin, &aside, captured.map(|d| &d.proof), &self.context.scrubber)?;
         let mut target = DatabaseTarget::Given(live.with_database(&aside));
         if let Err(error) = self.bring(source, &self.context.scratch(), &mut target) {
-            let _ = postgres::drop_database(&admin, &aside);
+            let _ = postgres::drop_database(&admin, &aside, &self.context.scrubber);
             return Err(error);
         }
         Ok(vec![PreparedSwap { source: source.name.clone(), staging: None, what: What::Database { admin, live: name, aside, keep } }])
@@ -588,11 +602,11 @@ enum What {
 }
 
 impl PreparedSwap {
-    fn carry_out(&self) -> Result<Swapped> {
+    fn carry_out(&self, scrubber: &Scrubber) -> Result<Swapped> {
         match &self.what {
             What::Path { aside, live, keep } => place::swap_in(aside, live, keep).map(Swapped::Path),
             What::Database { admin, live, aside, keep } => {
-                postgres::swap_databases(admin, live, aside, keep)?;
+                postgres::swap_databases(admin, live, aside, keep, scrubber)?;
                 Ok(Swapped::Database {
                     admin: admin.clone(), live: live.clone(), aside: aside.clone(), keep: keep.clone(),
                 })
@@ -609,12 +623,12 @@ impl PreparedSwap {
 
     /// Removes what is left aside: nothing of value once the swap is done, and all of it when it
     /// failed.
-    fn clean(&self, failed: bool) {
+    fn clean(&self, failed: bool, scrubber: &Scrubber) {
         if let Some(staging) = &self.staging {
-            place::remove_staging(staging);
+            staging::remove(staging);
         }
         if failed && let What::Database { admin, aside, .. } = &self.what {
-            let _ = postgres::drop_database(admin, aside);
+            let _ = postgres::drop_database(admin, aside, scrubber);
         }
     }
 }

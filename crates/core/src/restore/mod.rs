@@ -9,6 +9,7 @@ pub mod checks;
 pub mod fetch;
 pub mod live;
 pub mod place;
+pub mod staging;
 
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
@@ -17,6 +18,7 @@ use crate::fingerprint::{Difference, Inventory, Proof, Scope, compare};
 use crate::observe::Observer;
 use crate::point::{DetailsArtifact, ManifestArtifact, ManifestSource, Outcome};
 use crate::scratch::ScratchPostgres;
+use crate::secret::Scrubber;
 use crate::source::{files, postgres, sqlite};
 use fetch::{Fetched, open_artifact};
 use std::collections::BTreeMap;
@@ -139,7 +141,7 @@ pub fn bring_back(
     context.observer.step(&format!("compare {name}"), None);
     let scope = Scope { ownership: !restored.limits.iter().any(|l| l.starts_with(OWNERSHIP_LIMIT)) };
     let observed = watch.time(format!("compare {name}"), || {
-        observe(&restored.placed, &source.kind, captured, context.observer.as_ref())
+        observe(&restored.placed, &source.kind, captured, &context.scrubber, context.observer.as_ref())
     })?;
     restored.differences = Some(compare(&captured.proof, &observed, scope));
     restored.limits.extend(limits(captured));
@@ -168,13 +170,14 @@ fn observe(
     placed: &Placed,
     kind: &str,
     captured: &DetailsArtifact,
+    scrubber: &Scrubber,
     observer: &dyn Observer,
 ) -> Result<Proof> {
     match placed {
         Placed::Tree(path) => files::observe(path, observer),
         Placed::File(path) if kind == "sqlite" => sqlite::observe(path),
-        Placed::File(path) => place::observe_file(path),
-        Placed::Database(connection) => postgres::observe(connection, &captured.proof, observer),
+        Placed::File(path) => staging::observe_file(path),
+        Placed::Database(connection) => postgres::observe(connection, &captured.proof, scrubber, observer),
     }
 }
 
@@ -252,7 +255,7 @@ impl<'a> Placing<'a> {
         let own = directory.join(self.source);
         match (kind, databases) {
             ("files", _) => {
-                place::create_directory(&own)?;
+                staging::create_directory(&own)?;
                 let extracted =
                     place::extract(&mut self.open("files")?, &own, self.context.observer.as_ref())?;
                 let mut restored = self.restored(kind, Placed::Tree(own));
@@ -264,7 +267,7 @@ impl<'a> Placing<'a> {
                 Ok(restored)
             }
             ("sqlite", _) => {
-                place::create_directory(&own)?;
+                staging::create_directory(&own)?;
                 let root = self.captured("database").and_then(|d| d.roots.first());
                 let name = root.and_then(|r| Path::new(r).file_name().map(ToOwned::to_owned));
                 let path = own.join(name.unwrap_or_else(|| format!("{}.sqlite", self.source).into()));
@@ -274,7 +277,7 @@ impl<'a> Placing<'a> {
             ("postgres", DatabaseTarget::Scratch(servers)) => self.into_scratch(servers),
             ("postgres", DatabaseTarget::Given(connection)) => {
                 let connection = connection.clone();
-                if !postgres::is_empty(&connection)? {
+                if !postgres::is_empty(&connection, &self.context.scrubber)? {
                     return Err(Error::new(Code::Target, format!("the database {} is not empty", connection.display()))
                         .hint("create a new database (createdb NAME) and name it with --to"));
                 }
@@ -286,7 +289,7 @@ impl<'a> Placing<'a> {
 
     /// Writes an artifact as a plain file, as a command's output and an unrestored dump are.
     fn as_file(&self, kind: &str, own: &Path) -> Result<Restored> {
-        place::create_directory(own)?;
+        staging::create_directory(own)?;
         let mut last = None;
         for artifact in self.fetched.copy.manifest.artifacts.iter().filter(|a| a.source == self.source) {
             let name = match artifact.name.as_str() {
@@ -307,26 +310,26 @@ impl<'a> Placing<'a> {
 
     fn into_scratch(&self, servers: &mut ScratchServers) -> Result<Restored> {
         let captured = self.captured("dump");
-        let major = captured.and_then(|d| postgres::server_major(&d.tools));
+        let major = captured.and_then(|d| postgres::major_of(d.tools.get("server")?));
         let server = servers.postgres(major)?;
         let admin = server.connection("postgres");
         if self.artifact("globals").is_ok() {
-            postgres::restore_globals(&mut self.open("globals")?, &admin, &self.context.scrubber)?;
+            postgres::restore_globals(&mut self.open("globals")?, &admin, true, &self.context.scrubber)?;
         }
         let database = format!("drill_{}", self.source.replace(|c: char| !c.is_ascii_alphanumeric(), "_"));
-        postgres::create_database(&admin, &database, captured.map(|d| &d.proof))?;
+        postgres::create_database(&admin, &database, captured.map(|d| &d.proof), &self.context.scrubber)?;
         self.into_database("postgres", server.connection(&database), true)
     }
 
     /// Restores the dump into an empty database. With `whole`, owners and privileges too.
     fn into_database(&self, kind: &str, connection: postgres::Connection, whole: bool) -> Result<Restored> {
-        let options = postgres::RestoreOptions { owners: whole };
+        let captured = self.captured("dump").map(|d| &d.proof);
+        let options = postgres::RestoreOptions { scratch: whole, captured };
         let warnings = postgres::restore_dump(
             &mut self.open("dump")?,
             &connection,
             &options,
             &self.context.scrubber,
-            self.context.observer.as_ref(),
         )?;
         let mut restored = self.restored(kind, Placed::Database(connection));
         restored.warnings = warnings;

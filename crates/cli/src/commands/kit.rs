@@ -1,0 +1,80 @@
+//! `lifeboat kit export|test`.
+
+use super::Run;
+use crate::args::{KitCommand, KitExport, KitTest};
+use crate::output::{self, line};
+use lifeboat_core::archive::{Identities, Recipients};
+use lifeboat_core::kit::{self, KitKey, KitOpener};
+use lifeboat_core::observe::Observer;
+use lifeboat_core::restore::place;
+use lifeboat_core::secret::{Reference, Secret};
+use lifeboat_core::{Code, Error, Result, recovery, scratch};
+use serde_json::json;
+use std::sync::Arc;
+
+pub fn run(run: &Run<'_>, command: &KitCommand) -> Result<u8> {
+    match command {
+        KitCommand::Export(args) => export(run, args),
+        KitCommand::Test(args) => test(run, args),
+    }
+}
+
+fn secret(text: &str) -> Result<Secret> {
+    let reference = Reference::parse(text).map_err(|wrong| Error::new(Code::Usage, wrong.to_string()))?;
+    reference.resolve()
+}
+
+fn export(run: &Run<'_>, args: &KitExport) -> Result<u8> {
+    let context = run.context()?;
+    let key = match &args.passphrase {
+        Some(reference) => KitKey::Passphrase(secret(reference)?),
+        None => KitKey::Recipients(Recipients::parse(&args.recipient)?),
+    };
+    let contents = recovery::contents(&context)?;
+    let sealed = kit::pack(&contents.entries, &key)?;
+    place::write_file(&mut sealed.as_slice(), &args.output, 0o600)?;
+    run.results();
+    let names: Vec<_> = contents.entries.iter().map(|(name, _)| name.as_str()).collect();
+    if run.cli.json {
+        output::json(&json!({
+            "schema": 1, "file": args.output, "bytes": sealed.len(), "entries": names, "warnings": contents.warnings,
+        }))?;
+    } else {
+        line(format!("{} holds: {}", args.output.display(), names.join(", ")));
+        line("keep it in two places, none of them this host; try it with: lifeboat kit test FILE");
+        contents.warnings.iter().for_each(|warning| run.progress.warn(warning));
+    }
+    Ok(0)
+}
+
+fn test(run: &Run<'_>, args: &KitTest) -> Result<u8> {
+    let opener = match (&args.passphrase, &args.identity) {
+        (Some(reference), _) => KitOpener::Passphrase(secret(reference)?),
+        (None, Some(reference)) => KitOpener::Identities(Identities::parse(&secret(reference)?)?),
+        (None, None) => return Err(Error::new(Code::Usage, "give --passphrase or --identity")),
+    };
+    let sealed = std::fs::read(&args.file).map_err(|error| {
+        Error::new(Code::Usage, format!("the kit {} cannot be read", args.file.display())).cause(error)
+    })?;
+    let entries = kit::unpack(&sealed, &opener)?;
+    let directory = scratch::Directory::create(&std::env::temp_dir(), "kit")?;
+    let observer = Arc::clone(run.progress) as Arc<dyn Observer>;
+    let tried = recovery::try_kit(&entries, &directory.subdirectory("kit")?, &observer)?;
+    run.results();
+    let enough = tried.iter().any(|t| t.result.is_ok());
+    if run.cli.json {
+        let stores: Vec<_> = tried.iter().map(|t| match &t.result {
+            Ok(point) => json!({ "store": t.store, "outcome": "readable", "point": point }),
+            Err(error) => json!({ "store": t.store, "outcome": "unreadable", "error": output::error_value(error) }),
+        }).collect();
+        output::json(&json!({ "schema": 1, "outcome": if enough { "enough" } else { "not-enough" }, "stores": stores }))?;
+    } else {
+        for store in &tried {
+            match &store.result {
+                Ok(point) => line(format!("store {}: the newest point {point} was read and decrypted whole with the kit alone", store.store)),
+                Err(error) => line(format!("store {}: {error}", store.store)),
+            }
+        }
+    }
+    Ok(if enough { 0 } else { 4 })
+}

@@ -1,0 +1,175 @@
+//! What belongs in a recovery kit, and whether a kit is enough.
+//!
+//! A kit holds what a restore needs on a day when this host is gone: the configuration, the keys
+//! that decrypt and sign, the credentials of the stores, whom to trust, and instructions. It is
+//! tried with what is in it alone.
+
+use crate::clock::Clock;
+use crate::config::{Config, StoreKind};
+use crate::context::Context;
+use crate::error::{Code, Error, Result};
+use crate::kit::KitEntry;
+use crate::observe::Observer;
+use crate::point::{PointId, Selector};
+use crate::restore::{fetch, place, staging};
+use crate::secret::Reference;
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+use zeroize::Zeroizing;
+
+/// What a kit will hold, and what it lacks.
+pub struct Contents {
+    /// Its files.
+    pub entries: Vec<KitEntry>,
+    /// What an operator should know before relying on it.
+    pub warnings: Vec<String>,
+}
+
+/// Gathers what belongs in the kit of this configuration.
+pub fn contents(context: &Context) -> Result<Contents> {
+    let config = &context.config;
+    let mut entries: Vec<KitEntry> = vec![
+        ("README.md".into(), text(&instructions(config))),
+        ("lifeboat.toml".into(), text(&config.text)),
+        ("allowed_signers".into(), text(&allowed_signers(context))),
+        ("signing.key".into(), text(&context.signer.to_openssh()?)),
+    ];
+    let mut warnings = Vec::new();
+    for (name, store) in &config.store {
+        for (file, reference) in references(&store.kind) {
+            let secret = reference.resolve()?;
+            entries.push((format!("stores/{name}/{file}"), Zeroizing::new(secret.expose().to_vec())));
+        }
+        match store.decrypt.as_ref().and_then(|d| d.age.as_ref()) {
+            Some(reference) => {
+                let secret = reference.resolve()?;
+                entries.push((format!("stores/{name}/decrypt.age"), Zeroizing::new(secret.expose().to_vec())));
+            }
+            None if store.encrypt.is_some() => warnings.push(format!(
+                "the decryption key of store {name} is not known here and so not in the kit: keep it with the kit"
+            )),
+            None => {}
+        }
+    }
+    if config.store.values().all(|s| matches!(s.kind, StoreKind::Local(_))) {
+        warnings.push("every store is on this host: a kit does not help when the host is lost".into());
+    }
+    Ok(Contents { entries, warnings })
+}
+
+fn text(text: &str) -> Zeroizing<Vec<u8>> {
+    Zeroizing::new(text.as_bytes().to_vec())
+}
+
+fn allowed_signers(context: &Context) -> String {
+    let mut text = context.trusted.lines_for(&context.config.app.name).join("\n");
+    text.push('\n');
+    text
+}
+
+/// The credentials a store needs, by file name in the kit.
+fn references(kind: &StoreKind) -> Vec<(&'static str, &Reference)> {
+    match kind {
+        StoreKind::Local(_) => Vec::new(),
+        StoreKind::S3(s3) => {
+            let mut all = vec![("access_key", &s3.access_key), ("secret_key", &s3.secret_key)];
+            all.extend(s3.session_token.as_ref().map(|token| ("session_token", token)));
+            all
+        }
+    }
+}
+
+fn instructions(config: &Config) -> String {
+    let stores: Vec<_> = config.store.iter().map(|(name, s)| format!("{name} ({})", s.kind.name())).collect();
+    format!(
+        "# Recovery kit of {app} ({environment})\n\n\
+         Everything that is needed to bring {app} back when its host is gone. It holds secrets: keep it\n\
+         encrypted, in two places, none of them the host itself. Owner: {owner}.\n\n\
+         Stores: {stores}. In each, `lifeboat/RESTORE.md` says how to restore with stock tools alone.\n\n\
+         With Lifeboat:\n\n\
+         1. `age -d KIT | tar -x` into an empty directory that only you can read.\n\
+         2. In lifeboat.toml, let every secret reference of the stores point at the files in `stores/`,\n   \
+            `app.signing_key` at `signing.key`, `app.trusted_signers` at `allowed_signers`, and `app.state`\n   \
+            at a new directory.\n\
+         3. `lifeboat --config lifeboat.toml points`, then `lifeboat restore latest --to DIRECTORY`.\n",
+        app = config.app.name,
+        environment = config.app.environment,
+        owner = config.app.owner.as_deref().unwrap_or("not named"),
+        stores = stores.join(", "),
+    )
+}
+
+/// What trying a kit showed of one store.
+pub struct Tried {
+    /// The store.
+    pub store: String,
+    /// The newest point there, of which every byte was read and decrypted; or why not.
+    pub result: Result<PointId>,
+}
+
+/// Opens a kit in `directory`, which must be private and empty, and reads the newest point of each
+/// store with what is in the kit alone.
+pub fn try_kit(entries: &[KitEntry], directory: &Path, observer: &Arc<dyn Observer>) -> Result<Vec<Tried>> {
+    let config = unpack(entries, directory)?;
+    let context = Context::open(config, Clock::System, Arc::clone(observer), &[])?;
+    let names: Vec<_> = context.config.store.keys().cloned().collect();
+    Ok(names.into_iter().map(|store| Tried { result: read_newest(&context, &store), store }).collect())
+}
+
+fn unpack(entries: &[KitEntry], directory: &Path) -> Result<Config> {
+    let mut toml = None;
+    for (name, bytes) in entries {
+        if name.split('/').any(|part| matches!(part, "" | "." | "..")) {
+            return Err(Error::new(Code::ObjectDamaged, format!("the kit holds a file with the name {name:?}")));
+        }
+        let path = directory.join(name);
+        if let Some(parent) = path.parent() {
+            staging::create_directory(parent)?;
+        }
+        place::write_file(&mut bytes.as_slice(), &path, 0o600)?;
+        if name == "lifeboat.toml" {
+            toml = Some(String::from_utf8_lossy(bytes).into_owned());
+        }
+    }
+    let toml = toml.ok_or_else(|| Error::new(Code::ObjectDamaged, "the kit holds no lifeboat.toml"))?;
+    let mut config = Config::parse(&toml, &directory.join("lifeboat.toml"))?;
+    rebase(&mut config, directory);
+    Ok(config)
+}
+
+/// Lets every reference point into the kit.
+fn rebase(config: &mut Config, directory: &Path) {
+    let file = |name: String| Reference::File(directory.join(name).to_string_lossy().into_owned());
+    config.app.state = directory.join("state");
+    config.app.signing_key = Some(file("signing.key".into()));
+    config.app.trusted_signers = Some(directory.join("allowed_signers"));
+    for (name, store) in &mut config.store {
+        if let StoreKind::S3(s3) = &mut store.kind {
+            s3.access_key = file(format!("stores/{name}/access_key"));
+            s3.secret_key = file(format!("stores/{name}/secret_key"));
+            if s3.session_token.is_some() {
+                s3.session_token = Some(file(format!("stores/{name}/session_token")));
+            }
+        }
+        if let Some(decrypt) = &mut store.decrypt {
+            decrypt.age = decrypt.age.as_ref().map(|_| file(format!("stores/{name}/decrypt.age")));
+        }
+    }
+}
+
+fn read_newest(context: &Context, store: &str) -> Result<PointId> {
+    let point = fetch::choose(context, &Selector::Latest, &[], Some(store))?;
+    let fetched = fetch::fetch(context, &point, Some(store))?;
+    if let Err(error) = &fetched.details {
+        return Err(error.clone());
+    }
+    let mut buffer = vec![0; 256 << 10];
+    for artifact in &fetched.copy.manifest.artifacts {
+        context.observer.step(&format!("read {} from {store}", artifact.key), Some(artifact.bytes));
+        let mut reader = fetch::open_artifact(&fetched, artifact)?;
+        let failed = |e| Error::from_io(Code::ObjectDamaged, format!("{} cannot be read", artifact.key), e);
+        while reader.read(&mut buffer).map_err(failed)? > 0 {}
+    }
+    Ok(point)
+}
