@@ -1,0 +1,241 @@
+//! Putting something restored in the place of something live, and back.
+//!
+//! Guarantees: at every instant the live path is the old content or the new one, where the file
+//! system can exchange two names (otherwise it is missing between two renames); the old content is
+//! kept whole. It moves, and never copies: everything must be on one file system.
+
+use super::{beside, parent, rename, sync_directory};
+use crate::error::{Code, Error, Result};
+use crate::source::sqlite::{COMPANIONS, companion};
+use rustix::fs::{CWD, FileType, Mode, OFlags, RenameFlags, Stat};
+use rustix::io::Errno;
+use std::path::{Path, PathBuf};
+
+/// Where to restore what is to be swapped in at `live`: beside it, on the same file system.
+pub fn aside_path(live: &Path, point: &str) -> PathBuf {
+    beside(live, &format!("lifeboat-{point}"))
+}
+
+/// A swap that was made, and can be undone.
+#[derive(Debug)]
+#[must_use = "the old content is kept until the swap is undone or its keep path removed"]
+pub struct Swap {
+    aside: PathBuf,
+    live: PathBuf,
+    keep: PathBuf,
+    existed: bool,
+    /// Whether a file is swapped, which may be a database.
+    file: bool,
+    /// Companions of a database that were moved with it: (live, kept).
+    companions: Vec<(PathBuf, PathBuf)>,
+}
+
+/// Puts `aside` in the place of `live`, whose content is then at `keep` (which must not exist).
+/// Works when there is nothing at `live`.
+///
+/// When `live` is a file, what SQLite may have beside it (`-wal`, `-shm`, `-journal`) is kept with
+/// it, before the new file comes: SQLite would apply it to the new one. Whatever uses `live` must
+/// be stopped. All that was written to the file system of `aside` is synced first.
+pub fn swap_in(aside: &Path, live: &Path, keep: &Path) -> Result<Swap> {
+    sync_file_system(aside)?;
+    let stat = look(live)?;
+    let existed = stat.is_some();
+    let mut swap = Swap {
+        aside: aside.to_owned(),
+        live: live.to_owned(),
+        keep: keep.to_owned(),
+        existed,
+        file: false,
+        companions: Vec::new(),
+    };
+    if look(keep)?.is_some() {
+        return Err(Error::new(
+            Code::Target,
+            format!("{} is there already", keep.display()),
+        )
+        .hint("it is what an earlier restore replaced: move it away first"));
+    }
+    let is_directory = |stat: Stat| {
+        FileType::from_raw_mode(stat.st_mode) == FileType::Directory
+    };
+    // Without a live file its companions are stale as well.
+    swap.file = !stat.is_some_and(is_directory) && !look(aside)?.is_some_and(is_directory);
+    if swap.file {
+        swap.move_companions()?;
+    }
+    if let Err(error) = swap.exchange() {
+        return Err(swap.back_out(error));
+    }
+    sync_directory(parent(live))?;
+    sync_directory(parent(keep))?;
+    Ok(swap)
+}
+
+/// Gives `aside` owner, group and permission bits of `live`, when that is there: a captured
+/// database does not carry them.
+pub fn adopt_owner(aside: &Path, live: &Path) -> Result<()> {
+    let Some(stat) = look(live)? else {
+        return Ok(());
+    };
+    let failed = |error: Errno| {
+        let what = format!(
+            "{} cannot be given the owner and mode of {}",
+            aside.display(),
+            live.display()
+        );
+        Error::new(Code::Target, what).cause(error).hint("run as root")
+    };
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = rustix::fs::open(aside, flags, Mode::empty()).map_err(failed)?;
+    let own = rustix::fs::fstat(&file).map_err(failed)?;
+    if (own.st_uid, own.st_gid) != (stat.st_uid, stat.st_gid) {
+        let uid = rustix::fs::Uid::from_raw(stat.st_uid);
+        let gid = rustix::fs::Gid::from_raw(stat.st_gid);
+        rustix::fs::fchown(&file, Some(uid), Some(gid)).map_err(failed)?;
+    }
+    rustix::fs::fchmod(&file, Mode::from_raw_mode(stat.st_mode & 0o7777)).map_err(failed)
+}
+
+fn look(path: &Path) -> Result<Option<Stat>> {
+    match rustix::fs::lstat(path) {
+        Ok(stat) => Ok(Some(stat)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(error) => Err(Error::new(
+            Code::Target,
+            format!("{} cannot be reached", path.display()),
+        )
+        .cause(error)),
+    }
+}
+
+/// A restore is not durable before this: extraction syncs nothing.
+fn sync_file_system(aside: &Path) -> Result<()> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(parent(aside), flags, Mode::empty())
+        .and_then(rustix::fs::syncfs)
+        .map_err(|error| {
+            Error::new(
+                Code::Target,
+                format!("{} cannot be synced", aside.display()),
+            )
+            .cause(error)
+        })
+}
+
+impl Swap {
+    /// Where the old content is; nothing is there when nothing was live.
+    pub fn keep(&self) -> &Path {
+        &self.keep
+    }
+
+    /// Whether there was something live.
+    pub fn existed(&self) -> bool {
+        self.existed
+    }
+
+    fn move_companions(&mut self) -> Result<()> {
+        for ending in COMPANIONS {
+            let live = companion(&self.live, ending);
+            let kept = companion(&self.keep, ending);
+            match rename(&live, &kept, RenameFlags::NOREPLACE) {
+                Ok(()) => self.companions.push((live, kept)),
+                Err(Errno::NOENT) => {}
+                Err(error) => return Err(self.back_out(refused(&live, &kept, error))),
+            }
+        }
+        Ok(())
+    }
+
+    fn exchange(&self) -> Result<()> {
+        let (aside, live, keep) = (&self.aside, &self.live, &self.keep);
+        let none = RenameFlags::NOREPLACE;
+        if !self.existed {
+            return rename(aside, live, none).map_err(|error| refused(aside, live, error));
+        }
+        match rustix::fs::renameat_with(CWD, aside, CWD, live, RenameFlags::EXCHANGE) {
+            Ok(()) => {
+                // The old content is now where the new one was.
+                let Err(error) = rename(aside, keep, none) else {
+                    return Ok(());
+                };
+                let back = rustix::fs::renameat_with(CWD, aside, CWD, live, RenameFlags::EXCHANGE);
+                let error = refused(live, keep, error);
+                Err(match back {
+                    Ok(()) => error,
+                    Err(_) => error.hint(format!("the old content is at {}", aside.display())),
+                })
+            }
+            // The file system cannot exchange.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+                rename(live, keep, none).map_err(|error| refused(live, keep, error))?;
+                let Err(error) = rename(aside, live, none) else {
+                    return Ok(());
+                };
+                let error = refused(aside, live, error);
+                Err(match rename(keep, live, none) {
+                    Ok(()) => error,
+                    Err(_) => error.hint(format!("the old content is at {}", keep.display())),
+                })
+            }
+            Err(error) => Err(refused(aside, live, error)),
+        }
+    }
+
+    /// Puts the companions back after a swap that failed.
+    fn back_out(&mut self, error: Error) -> Error {
+        for (live, kept) in self.companions.drain(..).rev() {
+            if rename(&kept, &live, RenameFlags::NOREPLACE).is_err() {
+                let hint = format!("move {} back to {}", kept.display(), live.display());
+                return error.hint(hint);
+            }
+        }
+        error
+    }
+
+    /// Puts the old content back. What had been swapped in is then where it was before.
+    pub fn undo(mut self) -> Result<()> {
+        let (aside, live, keep) = (&self.aside, &self.live, &self.keep);
+        let none = RenameFlags::NOREPLACE;
+        // What the new database left beside itself must not meet the old one.
+        let endings = if self.file { &COMPANIONS[..] } else { &[] };
+        for ending in endings {
+            let (from, to) = (companion(live, ending), companion(aside, ending));
+            match rename(&from, &to, RenameFlags::empty()) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(error) => return Err(refused(&from, &to, error)),
+            }
+        }
+        if self.existed {
+            match rustix::fs::renameat_with(CWD, keep, CWD, live, RenameFlags::EXCHANGE) {
+                Ok(()) => rename(keep, aside, none).map_err(|e| refused(keep, aside, e))?,
+                Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+                    rename(live, aside, none).map_err(|e| refused(live, aside, e))?;
+                    rename(keep, live, none).map_err(|e| refused(keep, live, e))?;
+                }
+                Err(error) => return Err(refused(keep, live, error)),
+            }
+        } else {
+            rename(live, aside, none).map_err(|e| refused(live, aside, e))?;
+        }
+        for (live, kept) in self.companions.drain(..) {
+            rename(&kept, &live, none).map_err(|error| refused(&kept, &live, error))?;
+        }
+        sync_directory(parent(&self.live))?;
+        sync_directory(parent(&self.keep))
+    }
+}
+
+fn refused(from: &Path, to: &Path, error: Errno) -> Error {
+    let hint = match error {
+        Errno::XDEV => "both must be on one file system",
+        Errno::BUSY => "it is a mount point: restore what is in it instead",
+        Errno::ACCESS | Errno::PERM => "run as a user who may write to both directories",
+        _ => "nothing was exchanged; mend the cause and run again",
+    };
+    Error::new(
+        Code::Target,
+        format!("{} cannot be moved to {}", from.display(), to.display()),
+    )
+    .cause(error)
+    .hint(hint)
+}

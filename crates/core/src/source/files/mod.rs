@@ -1,0 +1,221 @@
+//! Files and directories as a source: one tar archive that GNU tar restores, and its proof.
+//!
+//! Guarantees: whatever could not be taken as it was is named in the result; no link is followed;
+//! holes stay holes; a SQLite database met on the way is taken through SQLite's backup interface.
+//! Each file is consistent in itself at best, the tree as a whole is not a snapshot.
+//!
+//! A file that changes under the reader: up to 1 MiB it is read again, up to three times, until it
+//! stands still. A larger one, or one that never does: if it only grew, as logs do, it is cut at
+//! the size first seen, with a warning; otherwise its content may be torn, and the point is partial.
+//! Access times, attributes of symbolic links and inode flags are not taken.
+//!
+//! An entry's name is its absolute path without the leading slash; the directories above a
+//! configured path are entries too.
+
+pub(crate) mod acl;
+mod attributes;
+mod capture;
+mod exclude;
+mod extent;
+mod observe;
+mod sums;
+mod tape;
+#[cfg(test)]
+mod tests;
+mod walk;
+
+pub use observe::observe;
+pub use sums::escape;
+
+use super::{ArtifactSpec, CaptureContext, Captured, Consistency, Finding, Severity, Source};
+use crate::config::FilesConfig;
+use crate::error::{Code, Error, Result};
+use capture::Capture;
+use exclude::Excludes;
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+use walk::{Selection, walk};
+
+/// Files and directories.
+#[derive(Debug)]
+pub struct FilesSource {
+    paths: Vec<PathBuf>,
+    optional: Vec<PathBuf>,
+    exclude: Vec<String>,
+    one_file_system: bool,
+}
+
+impl FilesSource {
+    /// Checks the configuration; touches nothing.
+    pub fn new(config: FilesConfig) -> Result<Self> {
+        if config.paths.is_empty() && config.optional.is_empty() {
+            return Err(Error::new(Code::Configuration, "a files source names no path")
+                .hint("add paths = [\"/…\"]"));
+        }
+        for path in config.paths.iter().chain(&config.optional) {
+            let plain = path.components().all(|c| c != Component::ParentDir);
+            if !path.is_absolute() || !plain {
+                return Err(Error::new(
+                    Code::Configuration,
+                    format!("the path {} is not absolute and plain", path.display()),
+                )
+                .hint("write it from the root, without \"..\""));
+            }
+        }
+        Excludes::new(&config.exclude)?;
+        Ok(FilesSource {
+            paths: config.paths,
+            optional: config.optional,
+            exclude: config.exclude,
+            one_file_system: config.one_file_system,
+        })
+    }
+
+    /// The paths that are there, relative to `/`, with warnings of optional ones that are not.
+    fn roots(&self) -> Result<(BTreeSet<PathBuf>, Vec<String>)> {
+        let mut roots = BTreeSet::new();
+        let mut warnings = Vec::new();
+        for path in &self.paths {
+            match rustix::fs::lstat(path) {
+                Ok(_) => roots.insert(relative(path)),
+                Err(error) => return Err(unreachable(path, error)),
+            };
+        }
+        for path in &self.optional {
+            match rustix::fs::lstat(path) {
+                Ok(_) => {
+                    roots.insert(relative(path));
+                }
+                Err(error) => warnings.push(format!(
+                    "the optional path {} was left out: {error}",
+                    path.display()
+                )),
+            }
+        }
+        Ok((roots, warnings))
+    }
+}
+
+fn relative(path: &Path) -> PathBuf {
+    path.components()
+        .filter(|component| matches!(component, Component::Normal(_)))
+        .collect()
+}
+
+fn unreachable(path: &Path, error: Errno) -> Error {
+    let path = path.display();
+    match error {
+        Errno::NOENT | Errno::NOTDIR => {
+            Error::new(Code::SourceMissing, format!("the path {path} is missing"))
+                .hint("correct it, or move it to optional if it may be absent")
+        }
+        _ => Error::new(Code::SourceDenied, format!("the path {path} cannot be reached"))
+            .cause(error)
+            .hint("run as a user who may read it"),
+    }
+}
+
+impl Source for FilesSource {
+    fn artifacts(&self) -> Vec<ArtifactSpec> {
+        vec![ArtifactSpec {
+            name: "files".into(),
+            extension: "tar".into(),
+        }]
+    }
+
+    fn capture(
+        &self,
+        artifact: &str,
+        output: &mut dyn Write,
+        context: &CaptureContext<'_>,
+    ) -> Result<Captured> {
+        if artifact != "files" {
+            return Err(Error::new(
+                Code::Usage,
+                format!("a files source has no artifact {artifact:?}"),
+            ));
+        }
+        super::sqlite::assert_library()?;
+        let (roots, mut warnings) = self.roots()?;
+        context.observer.step("reading files", None);
+        let selection = Selection {
+            roots: Some(roots),
+            excludes: Excludes::new(&self.exclude)?,
+            one_file_system: self.one_file_system,
+        };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let start = rustix::fs::open("/", flags, Mode::empty())
+            .map_err(|error| Error::io("the root directory cannot be opened", &error.into()))?;
+        let is_root = |path: &[u8]| {
+            let path = Path::new(OsStr::from_bytes(path));
+            selection.roots.as_ref().is_some_and(|r| r.contains(path))
+        };
+        let mut capture = Capture::new(output, context, &is_root);
+        walk(start, &selection, &mut capture)?;
+        let (proof, skipped, found) = capture.finish()?;
+        warnings.extend(found);
+        Ok(Captured {
+            proof,
+            consistency: Consistency::PerFile,
+            skipped,
+            warnings,
+            tools: BTreeMap::from([("sqlite".to_owned(), rusqlite::version().to_owned())]),
+            answers: BTreeMap::new(),
+        })
+    }
+
+    fn examine(&self, subject: &str, _context: &CaptureContext<'_>) -> Vec<Finding> {
+        let finding = |severity, message: String, hint| Finding {
+            subject: subject.to_owned(),
+            severity,
+            message,
+            hint,
+        };
+        let mut findings = Vec::new();
+        for path in &self.paths {
+            match reachable(path) {
+                Ok(()) => {}
+                Err(error) => {
+                    findings.push(finding(Severity::Error, error.to_string(), error.hint));
+                }
+            }
+        }
+        for path in &self.optional {
+            if let Err(error) = reachable(path) {
+                findings.push(finding(Severity::Warning, error.to_string(), error.hint));
+            }
+        }
+        if findings.is_empty() {
+            let count = self.paths.len() + self.optional.len();
+            let paths = if count == 1 { "path" } else { "paths" };
+            let message = format!("{count} {paths} can be read");
+            findings.push(finding(Severity::Ok, message, None));
+        }
+        findings
+    }
+}
+
+/// Whether a configured path is there and can be read; what lies below it may still be closed.
+fn reachable(path: &Path) -> Result<()> {
+    let stat = rustix::fs::lstat(path).map_err(|error| unreachable(path, error))?;
+    if rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Symlink {
+        return Ok(());
+    }
+    let flags = rustix::fs::AtFlags::EACCESS;
+    rustix::fs::accessat(rustix::fs::CWD, path, rustix::fs::Access::READ_OK, flags)
+        .map_err(|error| unreachable(path, error))
+}
+
+/// What a proof of a restored tree cannot tell when its owners could not be restored
+/// ([`crate::restore::place::Extracted::owners_restored`]).
+pub fn ownership_limit(owners_restored: bool) -> Option<String> {
+    (!owners_restored).then(|| {
+        "owners, groups and the security.* and trusted.* attributes of files: restored without privilege"
+            .to_owned()
+    })
+}

@@ -1,0 +1,262 @@
+//! Writing a tar archive that GNU tar restores in full.
+//!
+//! POSIX headers. Long names and link targets go into GNU `L` and `K` entries, because they hold
+//! bytes as they are, where PAX `path` records are recoded by readers in other locales. PAX records
+//! carry what headers cannot: `mtime` below the second, `SCHILY.xattr.*`, `SCHILY.acl.*`, and the
+//! GNU sparse format 1.0, whose map precedes the data. The `tar` crate's builder offers neither
+//! sparse files nor padding for a file that shrank, so only its headers are used.
+
+use super::acl;
+use super::sums::Attributes;
+use std::fmt::Write as _;
+use std::io::{self, Write};
+use tar::{EntryType, Header};
+
+/// What a header says.
+pub(super) struct Head<'a> {
+    /// Without a trailing slash.
+    pub(super) path: &'a [u8],
+    pub(super) kind: EntryType,
+    /// Target of a symbolic link, or first name of a hard-linked file.
+    pub(super) link: &'a [u8],
+    pub(super) mode: u32,
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+    pub(super) mtime: i64,
+    pub(super) mtime_nanoseconds: u32,
+    pub(super) attributes: &'a Attributes,
+}
+
+/// The data of a file, as the archive holds it.
+pub(super) enum Body<'a> {
+    /// So many bytes follow.
+    Plain(u64),
+    /// These pieces of a file of that size follow, one after the other.
+    Sparse { size: u64, extents: &'a [(u64, u64)] },
+}
+
+pub(super) struct TapeWriter<'a> {
+    output: io::BufWriter<&'a mut dyn Write>,
+    /// Data bytes of the current entry that are still to come.
+    remaining: u64,
+    padding: usize,
+}
+
+const BLOCK: usize = 512;
+static ZEROS: [u8; BLOCK] = [0; BLOCK];
+
+/// Zeros needed after so many bytes to fill a block.
+fn padding(bytes: u64) -> usize {
+    let over = usize::try_from(bytes % BLOCK as u64).unwrap_or(0);
+    (BLOCK - over) % BLOCK
+}
+
+impl<'a> TapeWriter<'a> {
+    pub(super) fn new(output: &'a mut dyn Write) -> Self {
+        TapeWriter {
+            output: io::BufWriter::with_capacity(256 << 10, output),
+            remaining: 0,
+            padding: 0,
+        }
+    }
+
+    /// Begins an entry. The bytes that `body` promises must follow through [`TapeWriter::data`].
+    pub(super) fn begin(&mut self, head: &Head<'_>, body: &Body<'_>) -> io::Result<()> {
+        let map = match body {
+            Body::Plain(_) => Vec::new(),
+            Body::Sparse { extents, .. } => sparse_map(extents),
+        };
+        let size = match body {
+            Body::Plain(size) => *size,
+            Body::Sparse { extents, .. } => {
+                map.len() as u64 + extents.iter().map(|(_, length)| length).sum::<u64>()
+            }
+        };
+        let records = records(head, body, size);
+        if !records.is_empty() {
+            let mut name = b"PaxHeaders/".to_vec();
+            name.extend_from_slice(head.path.rsplit(|b| *b == b'/').next().unwrap_or_default());
+            name.truncate(100);
+            self.extension(EntryType::XHeader, &name, &records)?;
+        }
+        let mut path = head.path.to_vec();
+        if head.kind == EntryType::Directory {
+            path.push(b'/');
+        }
+        if head.link.len() > 100 {
+            self.long(EntryType::GNULongLink, head.link)?;
+        }
+        if path.len() > 100 {
+            self.long(EntryType::GNULongName, &path)?;
+        }
+        let mut header = Header::new_ustar();
+        header.set_entry_type(head.kind);
+        header.set_mode(head.mode & 0o7777);
+        header.set_uid(u64::from(head.uid));
+        header.set_gid(u64::from(head.gid));
+        header.set_mtime(u64::try_from(head.mtime).unwrap_or(0));
+        header.set_size(size);
+        fill(&mut header.as_old_mut().name, &path);
+        fill(&mut header.as_old_mut().linkname, head.link);
+        header.set_cksum();
+        self.output.write_all(header.as_bytes())?;
+        self.output.write_all(&map)?;
+        self.remaining = size - map.len() as u64;
+        self.padding = padding(self.remaining);
+        Ok(())
+    }
+
+    /// Data of the current entry, cut at what was promised.
+    pub(super) fn data(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let fits = usize::try_from(self.remaining).map_or(bytes.len(), |n| n.min(bytes.len()));
+        self.output.write_all(bytes.get(..fits).unwrap_or_default())?;
+        self.remaining -= fits as u64;
+        Ok(())
+    }
+
+    /// Ends the entry. What was promised and did not come is written as zeros.
+    pub(super) fn end(&mut self) -> io::Result<()> {
+        while self.remaining > 0 {
+            let zeros = [0; 8192];
+            self.data(&zeros)?;
+        }
+        let padding = std::mem::take(&mut self.padding);
+        self.output.write_all(ZEROS.get(..padding).unwrap_or_default())
+    }
+
+    fn long(&mut self, kind: EntryType, name: &[u8]) -> io::Result<()> {
+        let mut bytes = name.to_vec();
+        bytes.push(0);
+        self.extension(kind, b"././@LongLink", &bytes)
+    }
+
+    fn extension(&mut self, kind: EntryType, name: &[u8], bytes: &[u8]) -> io::Result<()> {
+        // GNU tar knows its own kinds by its own magic only.
+        let mut header = match kind {
+            EntryType::XHeader => Header::new_ustar(),
+            _ => Header::new_gnu(),
+        };
+        header.set_entry_type(kind);
+        header.set_mode(0o644);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        header.set_size(bytes.len() as u64);
+        fill(&mut header.as_old_mut().name, name);
+        header.set_cksum();
+        self.output.write_all(header.as_bytes())?;
+        self.output.write_all(bytes)?;
+        let padding = padding(bytes.len() as u64);
+        self.output.write_all(ZEROS.get(..padding).unwrap_or_default())
+    }
+
+    /// Writes the end of the archive and hands everything on.
+    pub(super) fn finish(mut self) -> io::Result<()> {
+        self.output.write_all(&ZEROS)?;
+        self.output.write_all(&ZEROS)?;
+        self.output.flush()
+    }
+}
+
+/// As much of `bytes` as the field holds.
+fn fill(field: &mut [u8; 100], bytes: &[u8]) {
+    for (place, byte) in field.iter_mut().zip(bytes) {
+        *place = *byte;
+    }
+}
+
+/// The map of the GNU sparse format 1.0: decimal numbers, one a line, padded to a block.
+fn sparse_map(extents: &[(u64, u64)]) -> Vec<u8> {
+    let mut map = format!("{}\n", extents.len());
+    for (offset, length) in extents {
+        let _ = write!(map, "{offset}\n{length}\n");
+    }
+    let mut map = map.into_bytes();
+    map.resize(map.len() + padding(map.len() as u64), 0);
+    map
+}
+
+/// The PAX records of an entry.
+fn records(head: &Head<'_>, body: &Body<'_>, stored: u64) -> Vec<u8> {
+    let mut records = Vec::new();
+    if head.mtime_nanoseconds != 0 || head.mtime < 0 {
+        record(&mut records, b"mtime", decimal_time(head).as_bytes());
+    }
+    // Beyond the octal field GNU tar reads binary numbers, others this record.
+    if stored > 0o777_7777_7777 {
+        record(&mut records, b"size", stored.to_string().as_bytes());
+    }
+    if let Body::Sparse { size, .. } = body {
+        record(&mut records, b"GNU.sparse.major", b"1");
+        record(&mut records, b"GNU.sparse.minor", b"0");
+        record(&mut records, b"GNU.sparse.realsize", size.to_string().as_bytes());
+    }
+    for (name, value) in &head.attributes.0 {
+        if acl::is_acl(name) {
+            let key: &[u8] = if name == acl::ACCESS {
+                b"SCHILY.acl.access"
+            } else {
+                b"SCHILY.acl.default"
+            };
+            if let Some(text) = acl::to_text(value) {
+                record(&mut records, key, text.as_bytes());
+            }
+            continue;
+        }
+        let mut key = b"SCHILY.xattr.".to_vec();
+        for byte in name {
+            match byte {
+                // A record's key ends at the first `=`; GNU tar writes and reads these two so.
+                b'=' => key.extend_from_slice(b"%3D"),
+                b'%' => key.extend_from_slice(b"%25"),
+                _ => key.push(*byte),
+            }
+        }
+        record(&mut records, &key, value);
+    }
+    records
+}
+
+/// `seconds.nanoseconds` of a time that may lie before 1970.
+fn decimal_time(head: &Head<'_>) -> String {
+    if head.mtime >= 0 || head.mtime_nanoseconds == 0 {
+        return match head.mtime_nanoseconds {
+            0 => head.mtime.to_string(),
+            nanoseconds => format!("{}.{nanoseconds:09}", head.mtime),
+        };
+    }
+    // -1 s + 0.3 s is written -0.7.
+    let whole = (head.mtime + 1).unsigned_abs();
+    format!("-{whole}.{:09}", 1_000_000_000 - head.mtime_nanoseconds)
+}
+
+/// Appends `LENGTH KEY=VALUE\n`, where LENGTH counts itself.
+fn record(records: &mut Vec<u8>, key: &[u8], value: &[u8]) {
+    let rest = key.len() + value.len() + 3;
+    let mut length = rest + 1;
+    while length != rest + length.to_string().len() {
+        length = rest + length.to_string().len();
+    }
+    records.extend_from_slice(length.to_string().as_bytes());
+    records.push(b' ');
+    records.extend_from_slice(key);
+    records.push(b'=');
+    records.extend_from_slice(value);
+    records.push(b'\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn record_lengths_count_themselves() {
+        for length in 0..1200 {
+            let mut bytes = Vec::new();
+            record(&mut bytes, b"k", &vec![b'v'; length]);
+            let text = String::from_utf8(bytes.clone()).unwrap();
+            let said: usize = text.split(' ').next().unwrap().parse().unwrap();
+            assert_eq!(said, bytes.len());
+        }
+    }
+}

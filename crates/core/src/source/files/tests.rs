@@ -1,0 +1,612 @@
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
+
+use super::*;
+use crate::fingerprint::{FileEntry, FileKind, FilesFingerprint, Fingerprint, Inventory, Proof};
+use crate::observe::Silent;
+use crate::restore::place::extract;
+use crate::secret::Scrubber;
+use lifeboat_testkit::tree;
+use std::fs;
+use std::os::unix::fs::{FileExt, MetadataExt, symlink};
+use std::process::Command;
+use std::time::Instant;
+
+fn capture(config: FilesConfig, output: &mut dyn Write) -> Result<Captured> {
+    let scratch = tempfile::tempdir().unwrap();
+    let context = CaptureContext {
+        scratch: scratch.path(),
+        scrubber: &Scrubber::default(),
+        observer: &Silent,
+        queries: &[],
+    };
+    let captured = FilesSource::new(config)?.capture("files", output, &context);
+    assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 0, "scratch is empty again");
+    captured
+}
+
+fn config(paths: &[&Path]) -> FilesConfig {
+    FilesConfig {
+        paths: paths.iter().map(|path| path.to_path_buf()).collect(),
+        ..FilesConfig::default()
+    }
+}
+
+fn take(path: &Path) -> (Vec<u8>, Captured) {
+    let mut bytes = Vec::new();
+    let captured = capture(config(&[path]), &mut bytes).unwrap();
+    (bytes, captured)
+}
+
+fn restored(archive: &[u8]) -> (tempfile::TempDir, Proof) {
+    let target = tempfile::tempdir().unwrap();
+    let extracted = extract(&mut &archive[..], target.path(), &Silent).unwrap();
+    assert_eq!(extracted.warnings, Vec::<String>::new());
+    let proof = observe(target.path(), &Silent).unwrap();
+    (target, proof)
+}
+
+fn totals(proof: &Proof) -> &FilesFingerprint {
+    match &proof.fingerprint {
+        Fingerprint::Files(totals) => totals,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn entries(proof: &Proof) -> &[FileEntry] {
+    match &proof.inventory {
+        Inventory::Files { entries } => entries,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Fails with the entries that differ rather than with two thousand lines.
+fn assert_same(captured: &Proof, restored: &Proof) {
+    // Times of directories and links are outside the proof.
+    let comparable = |entry: &FileEntry| {
+        let timed = matches!(entry.kind, FileKind::File | FileKind::Hardlink);
+        FileEntry { mtime: if timed { entry.mtime } else { 0 }, ..entry.clone() }
+    };
+    let (a, b) = (entries(captured), entries(restored));
+    for entry in a.iter().map(comparable) {
+        let other = b.iter().find(|other| other.path == entry.path).map(comparable);
+        assert_eq!(Some(entry), other);
+    }
+    assert_eq!(a.len(), b.len());
+    assert_eq!(totals(captured), totals(restored));
+}
+
+fn inside(target: &Path, source: &Path) -> PathBuf {
+    target.join(source.strip_prefix("/").unwrap())
+}
+
+#[test]
+fn an_awkward_tree_comes_back_as_it_was() {
+    let source = tempfile::tempdir().unwrap();
+    let top = source.path().join("top");
+    tree::awkward(&top);
+    let (archive, captured) = take(&top);
+    assert!(archive.len() < 20 << 20, "holes are not stored: {}", archive.len());
+    let mut skipped: Vec<_> = captured.skipped.iter().map(|s| (s.reason.as_str(), s.partial)).collect();
+    skipped.sort_unstable();
+    assert_eq!(skipped, [("is a named pipe", false), ("is a socket", false)]);
+    let (target, proof) = restored(&archive);
+    assert_same(&captured.proof, &proof);
+
+    let back = inside(target.path(), &top);
+    let terabyte = fs::metadata(back.join("sparse/terabyte")).unwrap();
+    assert_eq!(terabyte.size(), 1 << 40);
+    assert!(terabyte.blocks() * 512 < 1 << 20, "holes stay holes");
+    assert_eq!(fs::metadata(back.join("sparse/all hole")).unwrap().blocks(), 0);
+    let dangling = fs::symlink_metadata(back.join("dangling")).unwrap();
+    assert_eq!((dangling.mtime(), dangling.mtime_nsec()), (1_000_000_000, 7));
+    let time = fs::metadata(back.join("time-3")).unwrap();
+    assert_eq!((time.mtime(), time.mtime_nsec()), (-5, 300_000_000));
+    let link = fs::metadata(back.join("first")).unwrap().ino();
+    assert_eq!(fs::metadata(back.join("second")).unwrap().ino(), link);
+    assert_eq!(fs::metadata(back.join("zz").join("t".repeat(150))).unwrap().ino(), link);
+    let list = xattr::get(back.join("acl"), "system.posix_acl_access").unwrap().unwrap();
+    assert_eq!(list, tree::ACL);
+    let directory = fs::metadata(&top).unwrap();
+    let directory_back = fs::metadata(&back).unwrap();
+    assert_eq!(directory.mtime(), directory_back.mtime());
+    assert_eq!(directory.mtime_nsec(), directory_back.mtime_nsec());
+}
+
+#[test]
+fn gnu_tar_restores_our_archives_alike() {
+    let source = tempfile::tempdir().unwrap();
+    let top = source.path().join("top");
+    tree::awkward(&top);
+    let (archive, captured) = take(&top);
+    for locale in ["C", "C.UTF-8"] {
+        let target = tempfile::tempdir().unwrap();
+        let file = target.path().join("files.tar");
+        fs::write(&file, &archive).unwrap();
+        let directory = target.path().join("out");
+        fs::create_dir(&directory).unwrap();
+        let output = Command::new("tar")
+            .args(["--xattrs", "--xattrs-include=*", "--acls", "-xpf"])
+            .arg(&file)
+            .arg("-C")
+            .arg(&directory)
+            .env("LC_ALL", locale)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{said}");
+        assert_eq!(said.lines().find(|line| !line.contains("time stamp")), None);
+        assert_same(&captured.proof, &observe(&directory, &Silent).unwrap());
+        let terabyte = inside(&directory, &top).join("sparse/terabyte");
+        assert!(fs::metadata(terabyte).unwrap().blocks() * 512 < 1 << 20);
+    }
+}
+
+#[test]
+fn gnu_tar_archives_of_every_format_extract_alike() {
+    let source = tempfile::tempdir().unwrap();
+    let top = source.path().join("top");
+    tree::awkward(&top);
+    fs::remove_dir_all(top.join("special")).unwrap();
+    // GNU tar gives up on names and numbers that its older format cannot hold.
+    let proof = observe(source.path(), &Silent).unwrap();
+    for arguments in [
+        ["--format=posix", "--xattrs", "--xattrs-include=*", "--acls", "--sparse"],
+        ["--format=gnu", "--sparse", "--numeric-owner", "--no-xattrs", "--no-acls"],
+    ] {
+        let target = tempfile::tempdir().unwrap();
+        let file = target.path().join("files.tar");
+        let output = Command::new("tar")
+            .args(arguments)
+            .arg("-cf")
+            .arg(&file)
+            .arg("-C")
+            .arg(source.path())
+            .arg(".")
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let directory = target.path().join("out");
+        fs::create_dir(&directory).unwrap();
+        let extracted = extract(&mut fs::File::open(&file).unwrap(), &directory, &Silent).unwrap();
+        assert_eq!(extracted.warnings, Vec::<String>::new());
+        let mut observed = observe(&directory, &Silent).unwrap();
+        // GNU tar keeps its own idea of which name of a hard-linked file is the first, which the
+        // proof does not see: it looks at the restored tree.
+        let mut expected = proof.clone();
+        if arguments[0] == "--format=gnu" {
+            assert_eq!(totals(&expected).content, totals(&observed).content);
+            for proof in [&mut expected, &mut observed] {
+                if let Fingerprint::Files(totals) = &mut proof.fingerprint {
+                    (totals.metadata, totals.ownership) = Default::default();
+                }
+                if let Inventory::Files { entries } = &mut proof.inventory {
+                    entries.iter_mut().for_each(|entry| entry.xattrs = None);
+                }
+            }
+        }
+        assert_same(&expected, &observed);
+    }
+}
+
+/// Each change to a restored tree must show in the part of the proof that is about it.
+#[test]
+fn every_change_to_a_restored_tree_shows() {
+    let source = tempfile::tempdir().unwrap();
+    let top = source.path().join("top");
+    tree::awkward(&top);
+    let (archive, captured) = take(&top);
+    let expected = totals(&captured.proof);
+    type Change = fn(&Path);
+    let changes: [(&str, &str, Change); 12] = [
+        ("content", "content", |top| {
+            let path = top.join("first");
+            let time = fs::metadata(&path).unwrap();
+            fs::write(&path, b"Shared by three names").unwrap();
+            tree::set_mtime(&path, time.mtime(), 0);
+        }),
+        ("one byte in a terabyte", "content", |top| {
+            let path = top.join("sparse/terabyte");
+            let time = fs::metadata(&path).unwrap();
+            let file = fs::File::options().write(true).open(&path).unwrap();
+            file.write_all_at(b"!", 3 << 38).unwrap();
+            tree::set_mtime(&path, time.mtime(), 0);
+        }),
+        ("a deleted file", "content", |top| fs::remove_file(top.join("acl")).unwrap()),
+        ("an added file", "content", |top| fs::write(top.join("new"), b"").unwrap()),
+        ("an added directory", "content", |top| fs::create_dir(top.join("new")).unwrap()),
+        ("a renamed file", "content", |top| fs::rename(top.join("acl"), top.join("lca")).unwrap()),
+        ("a link's target", "content", |top| {
+            fs::remove_file(top.join("dangling")).unwrap();
+            symlink("elsewhere", top.join("dangling")).unwrap();
+            if tree::privileged() {
+                tree::give(&top.join("dangling"), 12, 13);
+            }
+        }),
+        ("a hard link cut", "content", |top| {
+            fs::copy(top.join("second"), top.join("third")).unwrap();
+            fs::rename(top.join("third"), top.join("second")).unwrap();
+        }),
+        ("mode", "metadata", |top| {
+            fs::set_permissions(top.join("first"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        }),
+        ("time", "metadata", |top| tree::set_mtime(&top.join("acl"), 5, 0)),
+        ("attribute", "metadata", |top| tree::set_attribute(&top.join("attributes"), "user.plain", b"Value")),
+        ("access control list", "metadata", |top| {
+            xattr::remove(top.join("acl directory"), "system.posix_acl_default").unwrap();
+        }),
+    ];
+    for (what, part, change) in changes {
+        let (target, proof) = restored(&archive);
+        assert_eq!(totals(&proof), expected, "before: {what}");
+        change(&inside(target.path(), &top));
+        let observed = observe(target.path(), &Silent).unwrap();
+        let observed = totals(&observed);
+        match part {
+            "content" => assert_ne!(observed.content, expected.content, "{what}"),
+            _ => {
+                assert_ne!(observed.metadata, expected.metadata, "{what}");
+                assert_eq!(observed.content, expected.content, "{what}");
+            }
+        }
+    }
+    if tree::privileged() {
+        let (target, _) = restored(&archive);
+        tree::give(&inside(target.path(), &top).join("acl"), 77, 77);
+        let observed = observe(target.path(), &Silent).unwrap();
+        assert_ne!(totals(&observed).ownership, expected.ownership);
+        assert_eq!(totals(&observed).metadata, expected.metadata);
+        xattr::remove(inside(target.path(), &top).join("capable"), "security.capability").unwrap();
+        let without = observe(target.path(), &Silent).unwrap();
+        assert_ne!(totals(&without).ownership, totals(&observed).ownership);
+    }
+}
+
+#[test]
+fn missing_paths_fail_before_a_byte_and_optional_ones_warn() {
+    let source = tempfile::tempdir().unwrap();
+    fs::write(source.path().join("there"), b"x").unwrap();
+    let absent = source.path().join("absent");
+    let mut bytes = Vec::new();
+    let error = capture(config(&[source.path(), &absent]), &mut bytes).unwrap_err();
+    assert_eq!(error.code, Code::SourceMissing);
+    assert!(error.message.contains("absent") && error.hint.is_some());
+    assert!(bytes.is_empty());
+    let optional = FilesConfig { optional: vec![absent], ..config(&[source.path()]) };
+    let captured = capture(optional, &mut bytes).unwrap();
+    assert!(captured.warnings.iter().any(|warning| warning.contains("absent")));
+    assert!(captured.skipped.is_empty());
+    for path in ["relative", "/a/../b"] {
+        let error = FilesSource::new(config(&[Path::new(path)])).unwrap_err();
+        assert_eq!(error.code, Code::Configuration);
+    }
+    let error = FilesSource::new(FilesConfig::default()).unwrap_err();
+    assert_eq!(error.code, Code::Configuration);
+}
+
+#[test]
+fn excludes_overlapping_paths_and_links_are_honoured() {
+    let source = tempfile::tempdir().unwrap();
+    let top = source.path().canonicalize().unwrap();
+    for directory in ["a/node_modules/kept/in", "a/logs", "b", "real"] {
+        fs::create_dir_all(top.join(directory)).unwrap();
+    }
+    for file in ["a/x.log", "a/x.txt", "a/node_modules/lost", "a/node_modules/kept/in/y", "b/z", "real/q"] {
+        fs::write(top.join(file), file).unwrap();
+    }
+    symlink("real", top.join("through")).unwrap();
+    symlink("real", top.join("link")).unwrap();
+    let config = FilesConfig {
+        // Out of order, overlapping, below an excluded directory, twice, and through a link.
+        paths: ["b", "a/node_modules/kept", "a", "a", "link", "through/q"].map(|p| top.join(p)).to_vec(),
+        exclude: vec!["node_modules".into(), "*.log".into(), "logs/".into()],
+        ..FilesConfig::default()
+    };
+    let mut bytes = Vec::new();
+    let captured = capture(config, &mut bytes).unwrap();
+    let (_target, proof) = restored(&bytes);
+    assert_same(&captured.proof, &proof);
+    let prefix = format!("{}/", relative(&top).display());
+    let names: Vec<&str> =
+        entries(&proof).iter().filter_map(|entry| entry.path.strip_prefix(&prefix)).collect();
+    let expected = [
+        "a", "a/node_modules", "a/node_modules/kept", "a/node_modules/kept/in",
+        "a/node_modules/kept/in/y", "a/x.txt", "b", "b/z", "link", "through", "through/q",
+    ];
+    assert_eq!(names, expected);
+    assert!(captured.warnings.iter().any(|w| w.contains("/link is a symbolic link")));
+    let first = entries(&proof).first().unwrap();
+    assert_eq!((first.kind, first.path.contains('/')), (FileKind::Directory, false));
+}
+
+#[test]
+fn one_file_system_is_not_left() {
+    if !tree::privileged() {
+        return;
+    }
+    let source = tempfile::tempdir().unwrap();
+    let mounted = source.path().join("mounted");
+    fs::create_dir(&mounted).unwrap();
+    fs::write(source.path().join("here"), b"x").unwrap();
+    let mount = |arguments: &[&str]| Command::new(arguments[0]).args(&arguments[1..]).arg(&mounted).status();
+    if !mount(&["mount", "-t", "tmpfs", "tmpfs"]).is_ok_and(|status| status.success()) {
+        return;
+    }
+    fs::write(mounted.join("elsewhere"), b"x").unwrap();
+    let take = |one_file_system, paths: &[&Path]| {
+        let mut bytes = Vec::new();
+        let config = FilesConfig { one_file_system, ..config(paths) };
+        let captured = capture(config, &mut bytes).unwrap();
+        totals(&captured.proof).files
+    };
+    let counts = [
+        take(false, &[source.path()]),
+        take(true, &[source.path()]),
+        take(true, &[source.path(), &mounted]),
+    ];
+    mount(&["umount"]).unwrap();
+    assert_eq!(counts, [2, 1, 2]);
+}
+
+#[test]
+fn a_database_in_use_is_taken_through_sqlite() {
+    for journal in ["wal", "delete"] {
+        let source = tempfile::tempdir().unwrap();
+        let path = source.path().join("live one.db");
+        let database = tree::LiveDatabase::start(&path, journal);
+        fs::write(source.path().join("empty.db"), b"").unwrap();
+        fs::write(source.path().join("a.txt-wal"), b"no log of a database").unwrap();
+        for _ in 0..5 {
+            database.await_commits(20);
+            let (archive, captured) = take(source.path());
+            let (target, proof) = restored(&archive);
+            assert_same(&captured.proof, &proof);
+            let back = inside(target.path(), source.path());
+            tree::LiveDatabase::check(&back.join("live one.db")).unwrap();
+            assert!(captured.skipped.iter().all(|s| !s.partial), "{:?}", captured.skipped);
+            assert!(captured.warnings.iter().any(|w| w.contains("backup interface")));
+            let mut names: Vec<_> =
+                entries(&proof).iter().filter_map(|e| Some(e.path.rsplit_once('/')?.1)).collect();
+            names.retain(|name| name.contains('.'));
+            names.retain(|name| !name.starts_with(".tmp"));
+            assert_eq!(names, ["a.txt-wal", "empty.db", "live one.db"]);
+            if journal == "wal" {
+                assert!(captured.skipped.iter().any(|s| s.name.ends_with("live one.db-wal")));
+            }
+        }
+    }
+}
+
+#[test]
+fn the_owner_mode_and_time_of_a_database_are_the_live_ones() {
+    let source = tempfile::tempdir().unwrap();
+    let path = source.path().join("app.db");
+    rusqlite::Connection::open(&path).unwrap().execute_batch("create table t (x)").unwrap();
+    fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o640)).unwrap();
+    tree::set_attribute(&path, "user.note", b"n");
+    if tree::privileged() {
+        tree::give(&path, 1234, 4321);
+    }
+    tree::set_mtime(&path, 1_234_567_890, 5);
+    let before = fs::metadata(&path).unwrap();
+    let (archive, captured) = take(source.path());
+    assert_eq!(fs::metadata(&path).unwrap().mtime(), before.mtime());
+    let (target, proof) = restored(&archive);
+    assert_same(&captured.proof, &proof);
+    let back = inside(target.path(), &path);
+    let after = fs::metadata(&back).unwrap();
+    assert_eq!((after.mode(), after.uid(), after.gid()), (before.mode(), before.uid(), before.gid()));
+    assert_eq!((after.mtime(), after.mtime_nsec()), (1_234_567_890, 5));
+    assert_eq!(xattr::get(&back, "user.note").unwrap().unwrap(), b"n");
+}
+
+#[test]
+fn what_only_looks_like_a_database_is_taken_as_it_is_and_partial() {
+    let source = tempfile::tempdir().unwrap();
+    let mut fake = b"SQLite format 3\0".to_vec();
+    fake.resize(5000, 0x5a);
+    fs::write(source.path().join("fake.db"), &fake).unwrap();
+    fs::write(source.path().join("fake.db-journal"), b"kept with it").unwrap();
+    fs::write(source.path().join("fake.db-shm"), b"left out").unwrap();
+    let (archive, captured) = take(source.path());
+    let partial: Vec<_> = captured.skipped.iter().filter(|s| s.partial).collect();
+    assert_eq!(partial.len(), 1);
+    assert!(partial[0].name.ends_with("fake.db") && partial[0].reason.contains("SQLite"));
+    let (target, proof) = restored(&archive);
+    assert_same(&captured.proof, &proof);
+    let back = inside(target.path(), source.path());
+    assert_eq!(fs::read(back.join("fake.db")).unwrap(), fake);
+    assert!(back.join("fake.db-journal").exists());
+    assert!(!back.join("fake.db-shm").exists());
+}
+
+/// Changes a file when the capture has read so much of it.
+struct Meddle<'a> {
+    act: std::sync::Mutex<Option<Box<dyn FnOnce() + Send + 'a>>>,
+}
+
+impl crate::observe::Observer for Meddle<'_> {
+    fn advance(&self, _bytes: u64) {
+        if let Some(act) = self.act.lock().unwrap().take() {
+            act();
+        }
+    }
+}
+
+fn take_while(path: &Path, act: impl FnOnce() + Send) -> (Vec<u8>, Captured) {
+    let scratch = tempfile::tempdir().unwrap();
+    let observer = Meddle { act: std::sync::Mutex::new(Some(Box::new(act))) };
+    let context = CaptureContext {
+        scratch: scratch.path(),
+        scrubber: &Scrubber::default(),
+        observer: &observer,
+        queries: &[],
+    };
+    let mut bytes = Vec::new();
+    let source = FilesSource::new(config(&[path])).unwrap();
+    let captured = source.capture("files", &mut bytes, &context).unwrap();
+    (bytes, captured)
+}
+
+#[test]
+fn a_file_that_changes_while_it_is_read_is_told_and_the_archive_holds() {
+    let source = tempfile::tempdir().unwrap();
+    let path = source.path().join("large");
+    let fresh = || fs::write(&path, vec![b'x'; 5 << 20]).unwrap();
+    let open = || fs::File::options().append(true).open(&path).unwrap();
+
+    fresh();
+    let (archive, captured) = take_while(source.path(), || open().set_len(1 << 20).unwrap());
+    assert!(captured.skipped.iter().any(|s| s.partial && s.reason.contains("changed")));
+    let (target, proof) = restored(&archive);
+    assert_same(&captured.proof, &proof);
+    let back = fs::read(inside(target.path(), &path)).unwrap();
+    assert_eq!(back.len(), 5 << 20);
+    assert!(back[..1 << 20].iter().all(|b| *b == b'x') && back[2 << 20..].iter().all(|b| *b == 0));
+
+    fresh();
+    let (archive, captured) =
+        take_while(source.path(), || open().write_all(&[b'y'; 3 << 20]).unwrap());
+    assert!(captured.skipped.is_empty());
+    assert!(captured.warnings.iter().any(|w| w.contains("grew")));
+    let (target, _) = restored(&archive);
+    assert_eq!(fs::read(inside(target.path(), &path)).unwrap(), vec![b'x'; 5 << 20]);
+
+    fresh();
+    let (_, captured) = take_while(source.path(), || {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        fs::File::options().write(true).open(&path).unwrap().write_all_at(b"y", 4 << 20).unwrap();
+    });
+    assert!(captured.skipped.iter().any(|s| s.partial && s.reason.contains("torn")));
+
+    fresh();
+    let (archive, captured) = take_while(source.path(), || fs::remove_file(&path).unwrap());
+    assert!(captured.skipped.is_empty(), "{:?}", captured.skipped);
+    assert_same(&captured.proof, &restored(&archive).1);
+}
+
+#[test]
+fn a_failing_store_shows_as_itself() {
+    struct Full;
+    impl Write for Full {
+        fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+            Err(Error::new(Code::Store, "the store is full").into())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let source = tempfile::tempdir().unwrap();
+    fs::write(source.path().join("large"), vec![1; 1 << 20]).unwrap();
+    let error = capture(config(&[source.path()]), &mut Full).unwrap_err();
+    assert_eq!((error.code, error.message.as_str()), (Code::Store, "the store is full"));
+}
+
+/// Runs the rest of a test as nobody, in a child of its own.
+fn as_nobody(test: &str, directory: &Path) -> Option<bool> {
+    if !tree::privileged() || std::env::var_os("LIFEBOAT_TEST_AS_NOBODY").is_some() {
+        return None;
+    }
+    let program = std::env::current_exe().unwrap();
+    let copy = directory.join("test-program");
+    fs::copy(program, &copy).unwrap();
+    let status = Command::new("setpriv")
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+        .arg(&copy)
+        .args(["--exact", test, "--nocapture"])
+        .env("LIFEBOAT_TEST_AS_NOBODY", directory)
+        .env("TMPDIR", directory.join("work"))
+        .output()
+        .unwrap();
+    let said = [status.stdout, status.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    assert!(status.status.success() && said.contains("1 passed"), "{said}");
+    Some(true)
+}
+
+#[test]
+fn without_privilege_what_cannot_be_read_is_partial_and_owners_are_a_limit() {
+    let outer = tempfile::tempdir().unwrap();
+    let directory = match std::env::var_os("LIFEBOAT_TEST_AS_NOBODY") {
+        Some(directory) => PathBuf::from(directory),
+        None => {
+            let top = outer.path().join("tree");
+            tree::awkward(&top);
+            fs::create_dir(top.join("closed")).unwrap();
+            fs::write(top.join("closed/in"), b"x").unwrap();
+            for (path, mode) in [("closed", 0o000), ("first", 0o600)] {
+                fs::set_permissions(top.join(path), std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+            }
+            // What root takes, nobody restores.
+            let (archive, captured) = take(&top);
+            fs::write(outer.path().join("by-root.tar"), archive).unwrap();
+            fs::write(outer.path().join("by-root.json"), serde_json::to_vec(&captured.proof).unwrap()).unwrap();
+            let work = outer.path().join("work");
+            fs::create_dir(&work).unwrap();
+            fs::set_permissions(&work, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+            fs::set_permissions(outer.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+            let name = "source::files::tests::without_privilege_what_cannot_be_read_is_partial_and_owners_are_a_limit";
+            as_nobody(name, outer.path());
+            return;
+        }
+    };
+    let (archive, captured) = take(&directory.join("tree"));
+    for (name, reason) in [("tree/first", "opened"), ("tree/closed", "entered")] {
+        let found = captured.skipped.iter().find(|s| s.name.ends_with(name)).unwrap();
+        assert!(found.partial && found.reason.contains(reason), "{found:?}");
+    }
+    let target = tempfile::tempdir().unwrap();
+    let extracted = extract(&mut &archive[..], target.path(), &Silent).unwrap();
+    assert!(!extracted.owners_restored);
+    assert!(ownership_limit(extracted.owners_restored).is_some());
+    let proof = observe(target.path(), &Silent).unwrap();
+    assert_eq!(totals(&proof).content, totals(&captured.proof).content);
+
+    let archive = fs::read(directory.join("by-root.tar")).unwrap();
+    let captured: Proof =
+        serde_json::from_slice(&fs::read(directory.join("by-root.json")).unwrap()).unwrap();
+    let target = tempfile::tempdir().unwrap();
+    let extracted = extract(&mut &archive[..], target.path(), &Silent).unwrap();
+    assert!(!extracted.owners_restored);
+    assert!(extracted.warnings.iter().any(|w| w.contains("trusted.note")), "{:?}", extracted.warnings);
+    let proof = observe(target.path(), &Silent).unwrap();
+    assert_eq!(totals(&proof).content, totals(&captured).content);
+    assert_eq!(totals(&proof).metadata, totals(&captured).metadata);
+    assert_ne!(totals(&proof).ownership, totals(&captured).ownership);
+}
+
+#[test]
+fn many_small_files_are_quick() {
+    let source = tempfile::tempdir().unwrap();
+    for directory in 0..100 {
+        let directory = source.path().join(format!("d{directory}"));
+        fs::create_dir(&directory).unwrap();
+        for file in 0..100 {
+            fs::write(directory.join(format!("f{file}")), format!("{file}")).unwrap();
+        }
+    }
+    let started = Instant::now();
+    let captured = capture(config(&[source.path()]), &mut std::io::sink()).unwrap();
+    assert_eq!(totals(&captured.proof).files, 10_000);
+    let seconds = started.elapsed().as_secs_f64();
+    println!("10,000 files in {seconds:.2} s");
+    assert!(seconds < 20.0, "{seconds}");
+}
+
+#[test]
+fn examination_names_what_cannot_be_read() {
+    let scratch = tempfile::tempdir().unwrap();
+    let context = CaptureContext {
+        scratch: scratch.path(),
+        scrubber: &Scrubber::default(),
+        observer: &Silent,
+        queries: &[],
+    };
+    let config = FilesConfig {
+        optional: vec!["/no/such/optional".into()],
+        ..config(&[scratch.path(), Path::new("/no/such")])
+    };
+    let findings = FilesSource::new(config).unwrap().examine("source.files", &context);
+    let grave: Vec<_> = findings.iter().map(|f| f.severity).collect();
+    assert_eq!(grave, [Severity::Error, Severity::Warning]);
+    assert!(findings[0].message.contains("/no/such") && findings[0].hint.is_some());
+}

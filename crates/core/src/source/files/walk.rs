@@ -1,0 +1,245 @@
+//! The one walk over a directory tree: in path order, by directory descriptors, following no link.
+//!
+//! Capture and observation use the same walk, so that hard links get the same first name on both
+//! sides. An entry that vanishes between listing and looking is simply not there. Names of one
+//! directory at a time are held, and one descriptor for each level.
+
+use super::exclude::Excludes;
+use crate::error::Result;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, openat, statat};
+use rustix::io::Errno;
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+/// Deeper directories are refused: every level holds a descriptor, and a process has 1024.
+const DEPTH_MAX: usize = 512;
+
+/// One entry, as met on the walk.
+pub(super) struct Entry<'a> {
+    /// The directory it is in.
+    pub(super) directory: BorrowedFd<'a>,
+    /// Its name there.
+    pub(super) name: &'a OsStr,
+    /// Its path in the archive: relative, without a trailing slash.
+    pub(super) path: &'a [u8],
+    pub(super) stat: Stat,
+}
+
+impl Entry<'_> {
+    pub(super) fn kind(&self) -> FileType {
+        FileType::from_raw_mode(self.stat.st_mode)
+    }
+}
+
+/// What a walk is for.
+pub(super) trait Visitor {
+    /// A directory was entered; its entries follow.
+    fn directory(&mut self, entry: &Entry<'_>, opened: &OwnedFd) -> Result<()>;
+    /// Anything but a directory.
+    fn other(&mut self, entry: &Entry<'_>) -> Result<()>;
+    /// An entry that could not be looked at or, being a directory, entered.
+    fn trouble(&mut self, path: &[u8], reason: &str) -> Result<()>;
+    /// A directory that refuses to be opened; another chance to open it.
+    fn open_refused(&mut self, _entry: &Entry<'_>) -> Option<OwnedFd> {
+        None
+    }
+}
+
+/// What of a tree is walked.
+pub(super) struct Selection {
+    /// Paths relative to the start, none below another unless an exclusion lies between. `None`:
+    /// everything.
+    pub(super) roots: Option<BTreeSet<PathBuf>>,
+    pub(super) excludes: Excludes,
+    pub(super) one_file_system: bool,
+}
+
+/// How much of a directory is wanted.
+#[derive(Clone, Copy, PartialEq)]
+enum Extent {
+    /// Only what leads to a root.
+    Lead,
+    /// Everything not excluded; for `one_file_system`, the device.
+    Full(u64),
+}
+
+impl Selection {
+    pub(super) fn everything() -> Self {
+        Selection {
+            roots: None,
+            excludes: Excludes::default(),
+            one_file_system: false,
+        }
+    }
+
+    fn is_root(&self, path: &[u8]) -> bool {
+        let path = Path::new(OsStr::from_bytes(path));
+        self.roots.as_ref().is_some_and(|r| r.contains(path))
+    }
+
+    /// The names right below `path` that lead to a root.
+    fn leads(&self, path: &[u8]) -> BTreeSet<OsString> {
+        let path = Path::new(OsStr::from_bytes(path));
+        let below = self.roots.iter().flat_map(|r| r.range(path.to_owned()..));
+        below
+            .take_while(|root| root.starts_with(path))
+            .filter_map(|root| root.strip_prefix(path).ok()?.iter().next())
+            .map(OsStr::to_owned)
+            .collect()
+    }
+
+    fn leads_to_root(&self, path: &[u8]) -> bool {
+        let path = Path::new(OsStr::from_bytes(path));
+        let mut below = self.roots.iter().flat_map(|r| r.range(path.to_owned()..));
+        below.next().is_some_and(|root| root.starts_with(path))
+    }
+
+    /// What is wanted of an entry in a directory that is wanted to this extent.
+    fn extent(&self, within: Extent, path: &[u8], stat: &Stat) -> Option<Extent> {
+        if self.is_root(path) {
+            return Some(Extent::Full(stat.st_dev));
+        }
+        let Extent::Full(device) = within else {
+            return Some(Extent::Lead);
+        };
+        let directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        let elsewhere = self.one_file_system && stat.st_dev != device;
+        if elsewhere || self.excludes.matches(path, directory) {
+            return self.leads_to_root(path).then_some(Extent::Lead);
+        }
+        Some(Extent::Full(device))
+    }
+}
+
+/// Walks what `selection` names below `start`, which is itself not visited.
+pub(super) fn walk(
+    start: OwnedFd,
+    selection: &Selection,
+    visitor: &mut dyn Visitor,
+) -> Result<()> {
+    let device = rustix::fs::fstat(&start).map_or(0, |stat| stat.st_dev);
+    let extent = match &selection.roots {
+        Some(roots) if !roots.contains(Path::new("")) => Extent::Lead,
+        _ => Extent::Full(device),
+    };
+    let mut walk = Walk {
+        selection,
+        visitor,
+        path: Vec::new(),
+    };
+    walk.inside(&start, extent, 0)
+}
+
+struct Walk<'a> {
+    selection: &'a Selection,
+    visitor: &'a mut dyn Visitor,
+    path: Vec<u8>,
+}
+
+impl Walk<'_> {
+    fn inside(&mut self, directory: &OwnedFd, extent: Extent, depth: usize) -> Result<()> {
+        if depth > DEPTH_MAX {
+            let reason = "is nested deeper than 512 directories";
+            return self.visitor.trouble(&self.path, reason);
+        }
+        let names: Vec<OsString> = match extent {
+            Extent::Lead => self.selection.leads(&self.path).into_iter().collect(),
+            Extent::Full(_) => match list(directory) {
+                Ok(names) => names,
+                Err(error) => {
+                    let reason = format!("cannot be listed: {error}");
+                    return self.visitor.trouble(&self.path, &reason);
+                }
+            },
+        };
+        let length = self.path.len();
+        for name in names {
+            if length > 0 {
+                self.path.push(b'/');
+            }
+            self.path.extend_from_slice(name.as_bytes());
+            let done = self.entry(directory.as_fd(), &name, extent, depth);
+            self.path.truncate(length);
+            done?;
+        }
+        Ok(())
+    }
+
+    fn entry(
+        &mut self,
+        directory: BorrowedFd<'_>,
+        name: &OsStr,
+        within: Extent,
+        depth: usize,
+    ) -> Result<()> {
+        // A parent of a configured path may be a link: the path was meant through it.
+        let through = within == Extent::Lead && !self.selection.is_root(&self.path);
+        let follow = if through { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
+        let stat = match statat(directory, name, follow) {
+            Ok(stat) => stat,
+            Err(Errno::NOENT) => return Ok(()),
+            Err(error) => {
+                let reason = format!("cannot be looked at: {error}");
+                return self.visitor.trouble(&self.path, &reason);
+            }
+        };
+        let Some(extent) = self.selection.extent(within, &self.path, &stat) else {
+            return Ok(());
+        };
+        let path = self.path.clone();
+        let mut entry = Entry {
+            directory,
+            name,
+            path: &path,
+            stat,
+        };
+        if entry.kind() != FileType::Directory {
+            // What leads to a root but is no directory was excluded itself.
+            let wanted = extent != Extent::Lead;
+            return if wanted { self.visitor.other(&entry) } else { Ok(()) };
+        }
+        let nofollow = if through { OFlags::empty() } else { OFlags::NOFOLLOW };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | nofollow;
+        let opened = match openat(directory, name, flags, Mode::empty()) {
+            Ok(opened) => opened,
+            Err(Errno::NOENT) => return Ok(()),
+            Err(Errno::ACCESS) if extent == Extent::Lead => {
+                // Its entries may be reachable by name all the same.
+                match openat(directory, name, flags | OFlags::PATH, Mode::empty()) {
+                    Ok(opened) => opened,
+                    Err(error) => return self.refused(&error),
+                }
+            }
+            Err(error) => match self.visitor.open_refused(&entry) {
+                Some(opened) => opened,
+                None => return self.refused(&error),
+            },
+        };
+        if let Ok(stat) = rustix::fs::fstat(&opened) {
+            entry.stat = stat;
+        }
+        self.visitor.directory(&entry, &opened)?;
+        self.inside(&opened, extent, depth + 1)
+    }
+
+    fn refused(&mut self, error: &Errno) -> Result<()> {
+        let reason = format!("cannot be entered: {error}");
+        self.visitor.trouble(&self.path, &reason)
+    }
+}
+
+/// The names in a directory, sorted by bytes, without `.` and `..`.
+fn list(directory: &OwnedFd) -> Result<Vec<OsString>, Errno> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(directory)? {
+        let name = entry?.file_name().to_bytes().to_vec();
+        if name != b"." && name != b".." {
+            names.push(OsString::from_vec(name));
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
+}

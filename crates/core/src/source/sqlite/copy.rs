@@ -1,0 +1,280 @@
+//! A consistent copy of a live SQLite database, by SQLite's own backup interface.
+//!
+//! Guarantees: the copy is one instant of the database, whatever writes to it; the database is
+//! opened read-only and never created. Writers of a database in rollback mode wait while it is
+//! copied; those of one in WAL mode do not.
+//!
+//! POSIX locks belong to a process and fall when *any* descriptor of the file is closed. So in this
+//! process nothing may open a database file by itself while SQLite has it open: [`read_header`] and
+//! [`Claim`] keep count.
+
+use crate::error::{Code, Error, Result};
+use rusqlite::backup::{Backup, StepResult};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{Mode, OFlags, Stat};
+use rustix::io::Errno;
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long a database that others hold locked is waited for.
+const BUSY_SECONDS_MAX: u64 = 60;
+
+/// How a database file begins.
+const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+
+/// What a database leaves beside itself.
+pub(crate) const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
+
+/// `path` with a companion's ending.
+pub(crate) fn companion(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    PathBuf::from(name)
+}
+
+/// Database files this process has open through SQLite: (device, inode) → how often.
+static OPEN: Mutex<BTreeMap<(u64, u64), usize>> = Mutex::new(BTreeMap::new());
+
+fn open_databases() -> MutexGuard<'static, BTreeMap<(u64, u64), usize>> {
+    // The map is whole even if a holder panicked: each change is one call.
+    OPEN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Holds a database file as open through SQLite.
+struct Claim((u64, u64));
+
+impl Claim {
+    fn new(path: &Path) -> Result<Self, Errno> {
+        let mut open = open_databases();
+        let stat = rustix::fs::stat(path)?;
+        let id = (stat.st_dev, stat.st_ino);
+        *open.entry(id).or_insert(0) += 1;
+        Ok(Claim(id))
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let mut open = open_databases();
+        if let Some(count) = open.get_mut(&self.0) {
+            *count -= 1;
+            if *count == 0 {
+                open.remove(&self.0);
+            }
+        }
+    }
+}
+
+/// What a regular file turned out to be.
+pub(crate) enum Opened {
+    /// A database: not held open here.
+    Database,
+    /// Something else, open for reading at its start.
+    Plain(OwnedFd),
+}
+
+/// Opens a regular file for reading, unless it is a SQLite database.
+pub(crate) fn open_unless_database(
+    directory: impl AsFd,
+    name: &OsStr,
+    stat: &Stat,
+) -> Result<Opened, Errno> {
+    let open = open_databases();
+    if open.contains_key(&(stat.st_dev, stat.st_ino)) {
+        return Ok(Opened::Database);
+    }
+    let file = open_plain(directory, name)?;
+    if has_magic(&file)? {
+        drop(file);
+        return Ok(Opened::Database);
+    }
+    drop(open);
+    Ok(Opened::Plain(file))
+}
+
+/// Opens a file for reading without following a link or waiting, and without touching its access
+/// time where that is allowed.
+pub(crate) fn open_plain(directory: impl AsFd, name: &OsStr) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let directory = directory.as_fd();
+    match rustix::fs::openat(directory, name, flags | OFlags::NOATIME, Mode::empty()) {
+        Err(Errno::PERM) => rustix::fs::openat(directory, name, flags, Mode::empty()),
+        other => other,
+    }
+}
+
+fn has_magic(file: &OwnedFd) -> Result<bool, Errno> {
+    let mut head = [0; MAGIC.len()];
+    let mut filled = 0;
+    while let Some(rest) = head.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match rustix::io::pread(file, rest, filled as u64)? {
+            0 => break,
+            count => filled += count,
+        }
+    }
+    Ok(&head == MAGIC)
+}
+
+/// Copies the database at `path` into the new file `spool` (0600). The result is warnings.
+pub(crate) fn backup(path: &Path, spool: &Path) -> Result<Vec<String>> {
+    let _claim = Claim::new(path).map_err(|error| match error {
+        Errno::NOENT => missing(path),
+        Errno::ACCESS => denied(path).cause(error),
+        _ => failed(path).cause(error),
+    })?;
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600);
+    options
+        .open(spool)
+        .map_err(|error| Error::io(format!("{} cannot be made", spool.display()), &error))?;
+    match backup_as(path, spool, OpenFlags::SQLITE_OPEN_READ_ONLY) {
+        Err(error) if needs_recovery(&error) => {
+            // Someone crashed in a transaction. SQLite rolls it back for the next reader that may
+            // write, and so do we: there is no other way to read the database.
+            backup_as(path, spool, OpenFlags::SQLITE_OPEN_READ_WRITE)
+                .map_err(|error| explain(path, &error))?;
+            Ok(vec![format!(
+                "{} had an unfinished transaction left by a crash; it was rolled back, as for any reader",
+                path.display()
+            )])
+        }
+        Err(error) => Err(explain(path, &error)),
+        Ok(()) => Ok(Vec::new()),
+    }
+}
+
+fn backup_as(path: &Path, spool: &Path, access: OpenFlags) -> rusqlite::Result<()> {
+    let flags = OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let source = Connection::open_with_flags(path, access | flags)?;
+    source.busy_timeout(Duration::from_secs(1))?;
+    // The last connection that closes a WAL database would otherwise write to it.
+    source.set_db_config(
+        rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE,
+        true,
+    )?;
+    let mut target =
+        Connection::open_with_flags(spool, OpenFlags::SQLITE_OPEN_READ_WRITE | flags)?;
+    // A spool that is not finished is thrown away.
+    target.pragma_update(None, "journal_mode", "OFF")?;
+    target.pragma_update(None, "synchronous", "OFF")?;
+    let deadline = Instant::now() + Duration::from_secs(BUSY_SECONDS_MAX);
+    let backup = Backup::new(&source, &mut target)?;
+    loop {
+        // All pages in one step: a stepped copy begins again whenever another process writes.
+        let step = match backup.step(-1)? {
+            StepResult::Done => return Ok(()),
+            step => step,
+        };
+        if Instant::now() >= deadline {
+            let code = match step {
+                StepResult::Locked => rusqlite::ffi::SQLITE_LOCKED,
+                _ => rusqlite::ffi::SQLITE_BUSY,
+            };
+            return Err(rusqlite::Error::SqliteFailure(
+                rusqlite::ffi::Error::new(code),
+                Some(format!("still locked after {BUSY_SECONDS_MAX} s")),
+            ));
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Opens the database as a backup would, and returns its journal mode.
+pub(super) fn examine(path: &Path) -> Result<String> {
+    let _claim = Claim::new(path).map_err(|error| failed(path).cause(error))?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mode = || {
+        let database = Connection::open_with_flags(path, flags)?;
+        database.busy_timeout(Duration::from_secs(10))?;
+        database.query_row("select count(*) from sqlite_schema", [], |_| Ok(()))?;
+        database.pragma_query_value(None, "journal_mode", |row| row.get(0))
+    };
+    match mode() {
+        Err(error) if needs_recovery(&error) => Ok("unknown, after a crash".into()),
+        mode => mode.map_err(|error| explain(path, &error)),
+    }
+}
+
+fn needs_recovery(error: &rusqlite::Error) -> bool {
+    let codes = [
+        rusqlite::ffi::SQLITE_READONLY_ROLLBACK,
+        rusqlite::ffi::SQLITE_READONLY_RECOVERY,
+    ];
+    error
+        .sqlite_error()
+        .is_some_and(|e| codes.contains(&e.extended_code))
+}
+
+fn missing(path: &Path) -> Error {
+    Error::new(
+        Code::SourceMissing,
+        format!("the database {} is missing", path.display()),
+    )
+    .hint("correct the source's path, or take the source out of the plan")
+}
+
+fn denied(path: &Path) -> Error {
+    Error::new(
+        Code::SourceDenied,
+        format!("the database {} may not be read", path.display()),
+    )
+    .hint("run as its owner or as root")
+}
+
+fn failed(path: &Path) -> Error {
+    Error::new(
+        Code::SourceFailed,
+        format!("the database {} cannot be copied", path.display()),
+    )
+}
+
+/// The error for what SQLite said of a live database.
+pub(super) fn explain(path: &Path, error: &rusqlite::Error) -> Error {
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase) => failed(path).cause(error).hint(
+            "it is encrypted, damaged, or no SQLite database; dump it with its own program through a source of kind \"command\"",
+        ),
+        Some(ErrorCode::DatabaseCorrupt) => failed(path).cause(error).hint(damaged_hint(path)),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => failed(path)
+            .cause(error)
+            .hint("end the transaction that holds it, then run again"),
+        Some(ErrorCode::PermissionDenied) => denied(path).cause(error),
+        Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly) => {
+            let access = |path: &Path, how| {
+                let here = rustix::fs::CWD;
+                rustix::fs::accessat(here, path, how, rustix::fs::AtFlags::EACCESS).is_ok()
+            };
+            if !access(path, rustix::fs::Access::READ_OK) {
+                return denied(path).cause(error);
+            }
+            if access(directory, rustix::fs::Access::WRITE_OK) {
+                return failed(path).cause(error);
+            }
+            Error::new(
+                Code::SourceDenied,
+                format!(
+                    "the database {} is in WAL mode or needs a rollback, and its directory may not be written",
+                    path.display()
+                ),
+            )
+            .cause(error)
+            .hint("SQLite needs its -shm file there even to read: run as its owner or as root")
+        }
+        _ => failed(path).cause(error),
+    }
+}
+
+/// What to do about a damaged database.
+pub(super) fn damaged_hint(path: &Path) -> String {
+    format!(
+        "restore an older point, or salvage what is left: sqlite3 {:?} .recover",
+        OsStr::from_bytes(path.as_os_str().as_bytes())
+    )
+}
