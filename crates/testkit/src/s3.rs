@@ -10,7 +10,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -131,7 +131,8 @@ impl MotoServer {
         assert_eq!(answer.status, 200, "{}", answer.text());
     }
 
-    /// An unsigned request, to see or to set what a client cannot.
+    /// A request with a signature that only looks like one, which is enough until credentials are
+    /// enforced: to see or to set what a client cannot.
     pub fn request(
         &self,
         method: &str,
@@ -139,7 +140,11 @@ impl MotoServer {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> Answer {
-        try_request(self.address, method, path, headers, body).unwrap()
+        let mut headers = headers.to_vec();
+        if !headers.iter().any(|(name, _)| *name == "authorization") {
+            headers.push(("authorization", S3_SCOPE));
+        }
+        try_request(self.address, method, path, &headers, body).unwrap()
     }
 
     /// Makes a user with this policy (a JSON document), and from now on believes only known keys.
@@ -172,6 +177,9 @@ impl MotoServer {
         )
     }
 }
+
+const S3_SCOPE: &str = "AWS4-HMAC-SHA256 Credential=mock/20260101/us-east-1/s3/aws4_request, \
+                        SignedHeaders=host, Signature=0";
 
 /// Tells moto, which looks at nothing else of it, that a request is for IAM.
 const IAM_SCOPE: &str = "AWS4-HMAC-SHA256 Credential=mock/20260101/us-east-1/iam/aws4_request, \
@@ -319,10 +327,10 @@ fn percent_encode(text: &str) -> String {
     text.bytes().map(encode).collect()
 }
 
-/// A TCP proxy that cuts connections on demand.
-pub struct CuttingProxy {
+/// A TCP proxy that does damage on demand.
+pub struct FaultyProxy {
     address: SocketAddr,
-    shared: Arc<Cutter>,
+    shared: Arc<Faults>,
 }
 
 /// Which way bytes go.
@@ -334,32 +342,43 @@ pub enum Way {
     Up,
 }
 
-struct Cutter {
-    target: SocketAddr,
-    rule: Mutex<Option<(Way, u64)>>,
-    cuts_left: AtomicI64,
-    cuts: AtomicU64,
+/// What to do to a connection.
+#[derive(Debug, Clone)]
+pub enum Fault {
+    /// Cuts it once more than this many bytes went this way on it.
+    Cut(Way, u64),
+    /// Flips one bit of the byte at this place of what goes this way on it.
+    Flip(Way, u64),
+    /// Lets a request that contains this text through, and cuts before its answer.
+    LoseAnswerTo(String),
 }
 
-impl CuttingProxy {
-    /// Forwards a free local port to `target`, whole until [`CuttingProxy::cut`].
-    pub fn start(target: SocketAddr) -> CuttingProxy {
+struct Faults {
+    target: SocketAddr,
+    fault: Mutex<Option<Fault>>,
+    left: AtomicI64,
+    done: AtomicU64,
+}
+
+impl FaultyProxy {
+    /// Forwards a free local port to `target`, faithfully until [`FaultyProxy::set`].
+    pub fn start(target: SocketAddr) -> FaultyProxy {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let shared = Arc::new(Cutter {
+        let shared = Arc::new(Faults {
             target,
-            rule: Mutex::new(None),
-            cuts_left: AtomicI64::new(0),
-            cuts: AtomicU64::new(0),
+            fault: Mutex::new(None),
+            left: AtomicI64::new(0),
+            done: AtomicU64::new(0),
         });
-        let cutter = Arc::clone(&shared);
+        let faults = Arc::clone(&shared);
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
-                let cutter = Arc::clone(&cutter);
-                std::thread::spawn(move || cutter.serve(client));
+                let faults = Arc::clone(&faults);
+                std::thread::spawn(move || faults.serve(client));
             }
         });
-        CuttingProxy { address, shared }
+        FaultyProxy { address, shared }
     }
 
     /// Its URL.
@@ -367,19 +386,19 @@ impl CuttingProxy {
         format!("http://{}", self.address)
     }
 
-    /// From now on cuts a connection once this many bytes went this way on it, so many times.
-    pub fn cut(&self, way: Way, after_bytes: u64, times: i64) {
-        *self.shared.rule.lock().unwrap() = Some((way, after_bytes));
-        self.shared.cuts_left.store(times, Ordering::SeqCst);
+    /// From now on does this to connections, so many times.
+    pub fn set(&self, fault: Fault, times: i64) {
+        *self.shared.fault.lock().unwrap() = Some(fault);
+        self.shared.left.store(times, Ordering::SeqCst);
     }
 
-    /// How many connections were cut.
-    pub fn cuts(&self) -> u64 {
-        self.shared.cuts.load(Ordering::SeqCst)
+    /// How often damage was done.
+    pub fn done(&self) -> u64 {
+        self.shared.done.load(Ordering::SeqCst)
     }
 }
 
-impl Cutter {
+impl Faults {
     fn serve(self: Arc<Self>, client: TcpStream) {
         let Ok(server) = TcpStream::connect(self.target) else {
             return;
@@ -387,37 +406,61 @@ impl Cutter {
         let (Ok(client_too), Ok(server_too)) = (client.try_clone(), server.try_clone()) else {
             return;
         };
-        let other = Arc::clone(&self);
-        let up = std::thread::spawn(move || other.copy(client_too, server_too, Way::Up));
-        self.copy(server, client, Way::Down);
+        let lose_answer = Arc::new(AtomicBool::new(false));
+        let (other, lose_too) = (Arc::clone(&self), Arc::clone(&lose_answer));
+        let up = std::thread::spawn(move || other.copy(client_too, server_too, Way::Up, &lose_too));
+        self.copy(server, client, Way::Down, &lose_answer);
         let _ = up.join();
     }
 
-    fn copy(&self, mut from: TcpStream, mut to: TcpStream, way: Way) {
-        let mut buffer = [0; 16 << 10];
+    fn copy(&self, mut from: TcpStream, mut to: TcpStream, way: Way, lose_answer: &AtomicBool) {
+        let mut buffer = vec![0; 16 << 10];
         let mut passed = 0;
-        loop {
-            let n = match from.read(&mut buffer) {
-                Ok(0) | Err(_) => break,
-                Ok(n) => n,
-            };
+        while let Ok(n @ 1..) = from.read(&mut buffer) {
+            let chunk = buffer.get_mut(..n).unwrap();
+            if !self.lets_pass(way, passed, chunk, lose_answer) || to.write_all(chunk).is_err() {
+                break;
+            }
             passed += n as u64;
-            if self.is_due(way, passed) {
-                self.cuts.fetch_add(1, Ordering::SeqCst);
-                let _ = from.shutdown(Shutdown::Both);
-                break;
-            }
-            if to.write_all(buffer.get(..n).unwrap_or_default()).is_err() {
-                break;
-            }
         }
         let _ = to.shutdown(Shutdown::Both);
         let _ = from.shutdown(Shutdown::Both);
     }
 
-    fn is_due(&self, way: Way, passed: u64) -> bool {
-        let rule = *self.rule.lock().unwrap();
-        matches!(rule, Some((w, after)) if w == way && passed > after)
-            && self.cuts_left.fetch_sub(1, Ordering::SeqCst) > 0
+    /// Does the damage that is due; false when the connection must end here.
+    fn lets_pass(&self, way: Way, passed: u64, chunk: &mut [u8], lose_answer: &AtomicBool) -> bool {
+        let end = passed + chunk.len() as u64;
+        if way == Way::Down && lose_answer.load(Ordering::SeqCst) {
+            return false;
+        }
+        match self.fault.lock().unwrap().clone() {
+            Some(Fault::Cut(w, after)) if w == way && end > after => !self.take(),
+            Some(Fault::Flip(w, at)) if w == way && (passed..end).contains(&at) && self.take() => {
+                if let Some(byte) = chunk.get_mut(usize::try_from(at - passed).unwrap()) {
+                    *byte ^= 1;
+                }
+                true
+            }
+            Some(Fault::LoseAnswerTo(text)) if way == Way::Up => {
+                if contains(chunk, text.as_bytes()) && self.take() {
+                    lose_answer.store(true, Ordering::SeqCst);
+                }
+                true
+            }
+            _ => true,
+        }
     }
+
+    /// Whether damage is still to be done, which is then counted.
+    fn take(&self) -> bool {
+        let due = self.left.fetch_sub(1, Ordering::SeqCst) > 0;
+        if due {
+            self.done.fetch_add(1, Ordering::SeqCst);
+        }
+        due
+    }
+}
+
+fn contains(haystack: &[u8], needle: &[u8]) -> bool {
+    haystack.windows(needle.len()).any(|w| w == needle)
 }

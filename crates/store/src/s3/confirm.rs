@@ -35,6 +35,11 @@ impl Sent {
         self.parts.push(Md5::digest(bytes).into());
     }
 
+    /// Whether one request was enough.
+    pub(super) fn is_single(&self) -> bool {
+        self.parts.len() <= 1
+    }
+
     /// MD5 of a single request; of several parts, the MD5 of their MD5s and their number.
     fn etag(&self) -> String {
         match self.parts.as_slice() {

@@ -13,13 +13,19 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long nothing may move, in either direction, before a connection counts as dead.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long the first answer of all may take; a wrong endpoint must not cost minutes.
+const FIRST_IDLE_TIMEOUT: Duration = Duration::from_secs(12);
+/// How often progress is looked at.
+const TICK: Duration = Duration::from_secs(1);
 /// A server that never answered is given up after this many attempts to connect.
 const FIRST_CONNECTS_MAX: u32 = 2;
+/// A server that answered before is given up after this many silences in a row.
+const SILENCES_MAX: u32 = 3;
 /// Pieces in which a body is sent; progress is seen piece by piece.
 const PIECE_BYTES: usize = 128 << 10;
 /// The longest answer that is read to learn why a request was refused.
@@ -33,12 +39,14 @@ pub(super) const OPAQUE_ETAG: &str = "lifeboat-opaque-etag";
 pub(super) struct Http {
     client: reqwest::Client,
     /// Whether this server has answered at all.
-    reached: AtomicBool,
+    reached: Arc<AtomicBool>,
     failed_connects: AtomicU32,
+    /// Since its last answer.
+    silences: AtomicU32,
 }
 
 impl Http {
-    pub(super) fn new() -> Result<Self, String> {
+    pub(super) fn new(reached: Arc<AtomicBool>) -> Result<Self, String> {
         // Another part of the program may have chosen one already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder()
@@ -50,8 +58,9 @@ impl Http {
             .map_err(|e| chain(&e))?;
         Ok(Http {
             client,
-            reached: AtomicBool::new(false),
+            reached,
             failed_connects: AtomicU32::new(0),
+            silences: AtomicU32::new(0),
         })
     }
 
@@ -69,18 +78,30 @@ impl Http {
         progress: &AtomicU64,
     ) -> Result<reqwest::Response, Error> {
         let mut sending = std::pin::pin!(request.send());
-        let mut seen = progress.load(Ordering::Relaxed);
+        let reached = self.reached.load(Ordering::Relaxed);
+        let patience = if reached {
+            IDLE_TIMEOUT
+        } else {
+            FIRST_IDLE_TIMEOUT
+        };
+        let (mut seen, mut moved) = (0, Instant::now());
         loop {
-            match tokio::time::timeout(IDLE_TIMEOUT, &mut sending).await {
-                Ok(Ok(response)) => return Ok(response),
-                Ok(Err(error)) => return Err(self.broken(&error)),
-                Err(_) => {
-                    let now = progress.load(Ordering::Relaxed);
-                    if now == seen {
-                        return Err(stalled());
-                    }
-                    seen = now;
+            match tokio::time::timeout(TICK, &mut sending).await {
+                Ok(Ok(response)) => {
+                    self.reached.store(true, Ordering::Relaxed);
+                    self.silences.store(0, Ordering::Relaxed);
+                    return Ok(response);
                 }
+                Ok(Err(error)) => return Err(self.broken(&error)),
+                Err(_) => {}
+            }
+            let now = progress.load(Ordering::Relaxed);
+            if now != seen {
+                (seen, moved) = (now, Instant::now());
+            } else if moved.elapsed() >= patience {
+                let silences = self.silences.fetch_add(1, Ordering::Relaxed) + 1;
+                let hope = reached && silences < SILENCES_MAX;
+                return Err(silence(patience).with_temporary(hope));
             }
         }
     }
@@ -90,6 +111,7 @@ impl HttpTransport for Http {
     async fn fetch(&self, request: Request<Buffer>) -> Result<Response<HttpBody>, Error> {
         let (parts, body) = request.into_parts();
         let head = parts.method == Method::HEAD;
+        let wanted = parts.headers.get(header::IF_MATCH).cloned();
         let progress = Arc::new(AtomicU64::new(0));
         let mut builder = self
             .client
@@ -103,12 +125,14 @@ impl HttpTransport for Http {
             }));
         }
         let mut response = self.answer(builder, &progress).await?;
-        self.reached.store(true, Ordering::Relaxed);
-
         let status = response.status();
         let headers = std::mem::take(response.headers_mut());
         if !status.is_success() {
             return Err(refused(status, &headers, response).await);
+        }
+        if wanted.is_some_and(|wanted| headers.get(header::ETAG).is_some_and(|e| *e != wanted)) {
+            // A server that does not know the condition would mix two objects into one.
+            return Err(Refusal::changed().into_error());
         }
         let mut out = Response::builder().status(status);
         if let Some(to) = out.headers_mut() {
@@ -141,7 +165,7 @@ fn receive(
                 Ok(None) => None,
                 Ok(Some(Ok(piece))) => Some((Ok(Buffer::from(piece)), Some(pieces))),
                 Ok(Some(Err(error))) => Some((Err(broken(chain(&error)).set_temporary()), None)),
-                Err(_) => Some((Err(stalled()), None)),
+                Err(_) => Some((Err(silence(IDLE_TIMEOUT).set_temporary()), None)),
             }
         },
     ))
@@ -176,8 +200,8 @@ async fn refused(
     Refusal::new(status.as_u16(), &String::from_utf8_lossy(&text), region).into_error()
 }
 
-fn stalled() -> Error {
-    broken(format!("nothing moved for {} s", IDLE_TIMEOUT.as_secs())).set_temporary()
+fn silence(timeout: Duration) -> Error {
+    broken(format!("no answer for {} s", timeout.as_secs()))
 }
 
 fn broken(detail: String) -> Error {

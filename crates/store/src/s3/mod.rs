@@ -66,6 +66,8 @@ pub struct S3Store {
     location: String,
     /// The server makes ETags that are no MD5, whatever they look like.
     opaque_etags: bool,
+    /// The server answered at least once.
+    reached: Arc<AtomicBool>,
     /// The bucket was seen to exist, so that a missing object is just that.
     bucket_seen: Arc<AtomicBool>,
     /// The server said that it does not know conditional requests.
@@ -81,7 +83,8 @@ impl S3Store {
             location: location.clone(),
             detail,
         };
-        let transport = http::Http::new().map_err(other)?;
+        let reached = Arc::<AtomicBool>::default();
+        let transport = http::Http::new(Arc::clone(&reached)).map_err(other)?;
         let context = OperationContext::new().with_http_transport(HttpTransporter::new(transport));
         let retry = RetryLayer::new()
             .with_jitter()
@@ -100,6 +103,7 @@ impl S3Store {
             // Directory buckets have ETags of their own.
             opaque_etags: kms || options.bucket.ends_with("--x-s3"),
             location,
+            reached,
             bucket_seen: Arc::default(),
             unconditional: Arc::default(),
         })
@@ -257,7 +261,7 @@ impl fmt::Debug for S3Options {
             .field("bucket", &self.bucket)
             .field("prefix", &self.prefix)
             .field("region", &self.region)
-            .field("endpoint", &self.endpoint)
+            .field("endpoint", &self.endpoint.as_deref().map(without_user))
             .field("storage_class", &self.storage_class)
             .field("server_side_encryption", &self.server_side_encryption)
             .field("virtual_host_style", &self.virtual_host_style)
@@ -279,11 +283,15 @@ fn location(options: &S3Options) -> String {
         location = format!("{location}/{}", options.prefix.trim_matches('/'));
     }
     if let Some(endpoint) = &options.endpoint {
-        // A URL may carry a name and password before the `@`.
-        let host = endpoint.rsplit('@').next().unwrap_or_default();
-        location = format!("{location} at {}", host.trim_end_matches('/'));
+        let endpoint = without_user(endpoint);
+        location = format!("{location} at {}", endpoint.trim_end_matches('/'));
     }
     location
+}
+
+/// A URL less the name and password it may carry before an `@`.
+fn without_user(endpoint: &str) -> &str {
+    endpoint.rsplit('@').next().unwrap_or_default()
 }
 
 fn service(options: &S3Options, location: &str) -> Result<services::S3, StoreError> {

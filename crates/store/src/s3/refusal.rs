@@ -33,6 +33,15 @@ impl Refusal {
         }
     }
 
+    /// What a server says that knows conditions, of an object that is another now.
+    pub(super) fn changed() -> Self {
+        Refusal {
+            status: 412,
+            code: "PreconditionFailed".to_owned(),
+            message: "another object has its key now".to_owned(),
+        }
+    }
+
     pub(super) fn into_error(self) -> Error {
         let kind = match (self.status, self.code.as_str()) {
             (_, "NoSuchBucket") => ErrorKind::ConfigInvalid,
@@ -73,7 +82,7 @@ impl Refusal {
         let detail = self.to_string();
         let key = key.to_owned();
         match self.code.as_str() {
-            "NoSuchBucket" => StoreError::Missing { location, detail },
+            "NoSuchBucket" | "InvalidBucketName" => StoreError::Missing { location, detail },
             "NoSuchKey" => StoreError::NotFound { location, key },
             "NoSuchUpload" => StoreError::Other { location, detail },
             "PreconditionFailed" => StoreError::Other {

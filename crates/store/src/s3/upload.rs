@@ -221,8 +221,12 @@ impl<'a> Sink<'a> {
             return Err(self.store.error(error, self.key));
         }
         let exists = match status {
-            // Refused for a reason that leaves no doubt.
-            Some(300..=403 | 405..=408 | 413..=499) => false,
+            // Refused for a reason that leaves no doubt. Of several parts, the server took the
+            // others before; so a 403 may be about the upload, done and gone.
+            Some(300..=402 | 405..=408 | 413..=499) => false,
+            Some(403) if sent.is_single() => false,
+            // Nothing was ever heard from there, and asking again would only take time.
+            _ if !self.store.reached.load(Ordering::Relaxed) => false,
             _ => match self.store.head(self.key) {
                 Ok(Some(metadata)) if sent.is_ours(&metadata) => return Ok(receipt),
                 Ok(found) => found.is_some(),
