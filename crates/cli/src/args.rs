@@ -5,7 +5,12 @@ use std::path::PathBuf;
 
 /// A backup system that proves it can restore.
 #[derive(Debug, Parser)]
-#[command(name = "lifeboat", version, arg_required_else_help = true, max_term_width = 100)]
+#[command(
+    name = "lifeboat",
+    version,
+    arg_required_else_help = true,
+    max_term_width = 100
+)]
 pub struct Cli {
     /// Configuration file [default: $LIFEBOAT_CONFIG, ./lifeboat.toml, /etc/lifeboat/lifeboat.toml]
     #[arg(long, global = true, value_name = "FILE")]
@@ -242,7 +247,12 @@ pub struct KitExport {
     #[arg(long, short, value_name = "FILE")]
     pub output: PathBuf,
     /// Where the passphrase is: env:NAME, file:PATH, cmd:PROGRAM ARGS
-    #[arg(long, value_name = "REFERENCE", conflicts_with = "recipient", required_unless_present = "recipient")]
+    #[arg(
+        long,
+        value_name = "REFERENCE",
+        conflicts_with = "recipient",
+        required_unless_present = "recipient"
+    )]
     pub passphrase: Option<String>,
     /// An age or SSH public key to encrypt to (repeatable)
     #[arg(long, value_name = "KEY")]
@@ -255,7 +265,12 @@ pub struct KitTest {
     /// The kit
     pub file: PathBuf,
     /// Where the passphrase is: env:NAME, file:PATH, cmd:PROGRAM ARGS
-    #[arg(long, value_name = "REFERENCE", conflicts_with = "identity", required_unless_present = "identity")]
+    #[arg(
+        long,
+        value_name = "REFERENCE",
+        conflicts_with = "identity",
+        required_unless_present = "identity"
+    )]
     pub passphrase: Option<String>,
     /// Where the age or SSH private key is
     #[arg(long, value_name = "REFERENCE")]

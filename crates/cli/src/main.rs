@@ -38,11 +38,22 @@ fn main() -> ExitCode {
 
 /// Help and version are results; anything else that clap refuses is a usage error.
 fn refuse(error: &clap::Error) -> ExitCode {
-    let shown = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+    let shown = matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+    );
     if !shown && std::env::args_os().any(|a| a == "--json") {
         let message = error.render().to_string();
-        let first = message.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
-        output::error(&Error::new(Code::Usage, first).hint("see `lifeboat --help`"), true);
+        let first = message
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .trim_start_matches("error: ")
+            .to_owned();
+        output::error(
+            &Error::new(Code::Usage, first).hint("see `lifeboat --help`"),
+            true,
+        );
         return ExitCode::from(2);
     }
     // The help's own printing cannot fail in a way that matters more than the exit code.
@@ -57,7 +68,9 @@ fn start_log(verbose: u8, format: LogFormat) {
         1 => LevelFilter::INFO,
         _ => LevelFilter::DEBUG,
     };
-    let builder = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr);
     // Only one subscriber is ever set in this process.
     let _ = match format {
         LogFormat::Text => builder.try_init(),
@@ -73,7 +86,9 @@ impl Command {
             Command::Verify(a) => &a.trust.signers,
             Command::Drill(a) => &a.trust.signers,
             Command::Restore(a) => &a.trust.signers,
-            Command::Evidence { command: args::EvidenceCommand::Verify { trust } } => &trust.signers,
+            Command::Evidence {
+                command: args::EvidenceCommand::Verify { trust },
+            } => &trust.signers,
             _ => &[],
         }
     }

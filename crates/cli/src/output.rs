@@ -24,12 +24,18 @@ pub fn json(value: &impl Serialize) -> Result<()> {
 /// A plain table with a header.
 pub fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(header.iter().map(|h| h.to_uppercase()));
     for row in rows {
         table.add_row(row);
     }
-    table.lines().map(|l| l.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
+    table
+        .lines()
+        .map(|l| l.trim_end().to_owned())
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// Prints an error: to standard error for people, on standard output as JSON.
@@ -71,7 +77,10 @@ pub fn bytes(count: u64) -> String {
         value /= 1024.0;
         unit += 1;
     }
-    format!("{value:.1} {}", UNITS.get(unit).copied().unwrap_or_default())
+    format!(
+        "{value:.1} {}",
+        UNITS.get(unit).copied().unwrap_or_default()
+    )
 }
 
 /// Seconds for people: `0.4 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`.

@@ -47,8 +47,19 @@ impl Progress {
             bar
         });
         let now = Instant::now();
-        let line = Line { what: String::new(), begun: now, told: now, total: None };
-        Progress { detail, as_json, bar, bytes: AtomicU64::new(0), line: Mutex::new(line) }
+        let line = Line {
+            what: String::new(),
+            begun: now,
+            told: now,
+            total: None,
+        };
+        Progress {
+            detail,
+            as_json,
+            bar,
+            bytes: AtomicU64::new(0),
+            line: Mutex::new(line),
+        }
     }
 
     /// Removes the bar; results may be printed from here on.
@@ -81,7 +92,12 @@ impl Observer for Progress {
         self.bytes.store(0, Ordering::Relaxed);
         if let Ok(mut line) = self.line.lock() {
             let now = Instant::now();
-            *line = Line { what: what.to_owned(), begun: now, told: now, total: total_bytes };
+            *line = Line {
+                what: what.to_owned(),
+                begun: now,
+                told: now,
+                total: total_bytes,
+            };
         }
         if self.detail == Detail::Verbose {
             self.say("info", what);
@@ -111,14 +127,24 @@ impl Observer for Progress {
             return;
         }
         // Another thread is telling: this one need not.
-        let Ok(mut line) = self.line.try_lock() else { return };
+        let Ok(mut line) = self.line.try_lock() else {
+            return;
+        };
         if line.told.elapsed() < LINE_EVERY {
             return;
         }
         line.told = Instant::now();
         let rate = so_far as f64 / line.begun.elapsed().as_secs_f64();
-        let of = line.total.map(|t| format!(" of {}", output::bytes(t))).unwrap_or_default();
-        let text = format!("{}: {}{of}, {:.1} MiB/s", line.what, output::bytes(so_far), rate / f64::from(1 << 20));
+        let of = line
+            .total
+            .map(|t| format!(" of {}", output::bytes(t)))
+            .unwrap_or_default();
+        let text = format!(
+            "{}: {}{of}, {:.1} MiB/s",
+            line.what,
+            output::bytes(so_far),
+            rate / f64::from(1 << 20)
+        );
         drop(line);
         self.say("info", &text);
     }

@@ -59,13 +59,19 @@ impl Catalog {
             }
             Err(error) => return Err(failed(path, &error)),
         };
-        Ok(Catalog { connection: Mutex::new(connection), path: path.to_owned() })
+        Ok(Catalog {
+            connection: Mutex::new(connection),
+            path: path.to_owned(),
+        })
     }
 
     fn connection(&self) -> Result<MutexGuard<'_, Connection>> {
         // A poisoned lock means that another thread panicked between two statements: the cache is
         // whole all the same.
-        Ok(self.connection.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+        Ok(self
+            .connection
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
     fn run<T>(&self, work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>) -> Result<T> {
@@ -74,7 +80,9 @@ impl Catalog {
 
     /// Forgets everything.
     pub fn clear(&self) -> Result<()> {
-        self.run(|c| c.execute_batch("DELETE FROM manifest; DELETE FROM details; DELETE FROM evidence;"))
+        self.run(|c| {
+            c.execute_batch("DELETE FROM manifest; DELETE FROM details; DELETE FROM evidence;")
+        })
     }
 
     /// Notes a copy of a point.
@@ -82,7 +90,12 @@ impl Catalog {
         self.run(|c| {
             c.execute(
                 "INSERT OR REPLACE INTO manifest VALUES (?1, ?2, ?3, ?4)",
-                params![location, copy.manifest.point.as_str(), copy.bytes, copy.signature],
+                params![
+                    location,
+                    copy.manifest.point.as_str(),
+                    copy.bytes,
+                    copy.signature
+                ],
             )
         })?;
         Ok(())
@@ -104,8 +117,12 @@ impl Catalog {
     /// The details of a point, if they were noted here.
     pub fn details(&self, point: &PointId) -> Result<Option<Details>> {
         let json: Option<Vec<u8>> = self.run(|c| {
-            c.query_row("SELECT json FROM details WHERE point = ?1", [point.as_str()], |r| r.get(0))
-                .optional()
+            c.query_row(
+                "SELECT json FROM details WHERE point = ?1",
+                [point.as_str()],
+                |r| r.get(0),
+            )
+            .optional()
         })?;
         Ok(json.and_then(|json| serde_json::from_slice(&json).ok()))
     }
@@ -113,9 +130,11 @@ impl Catalog {
     /// The copies noted of a store, by ascending point.
     pub fn copies(&self, location: &str) -> Result<Vec<PointCopy>> {
         let rows: Vec<(String, Vec<u8>, Option<String>)> = self.run(|c| {
-            c.prepare("SELECT point, bytes, signature FROM manifest WHERE location = ?1 ORDER BY point")?
-                .query_map([location], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?
-                .collect()
+            c.prepare(
+                "SELECT point, bytes, signature FROM manifest WHERE location = ?1 ORDER BY point",
+            )?
+            .query_map([location], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?
+            .collect()
         })?;
         Ok(rows
             .into_iter()
@@ -130,8 +149,11 @@ impl Catalog {
     pub fn sync(&self, store: &OpenStore) -> Result<(Vec<PointCopy>, Vec<Error>)> {
         let location = store.store.location();
         let held: BTreeSet<PointId> = copies::list(store)?.into_iter().collect();
-        let noted: BTreeSet<PointId> =
-            self.copies(&location)?.into_iter().map(|c| c.manifest.point).collect();
+        let noted: BTreeSet<PointId> = self
+            .copies(&location)?
+            .into_iter()
+            .map(|c| c.manifest.point)
+            .collect();
         for gone in noted.difference(&held) {
             self.run(|c| {
                 c.execute(
@@ -156,7 +178,13 @@ impl Catalog {
         self.run(|c| {
             c.execute(
                 "INSERT OR REPLACE INTO evidence VALUES (?1, ?2, ?3, ?4, ?5)",
-                params![record.signer, sequence, record.key, record.bytes, record.signature],
+                params![
+                    record.signer,
+                    sequence,
+                    record.key,
+                    record.bytes,
+                    record.signature
+                ],
             )
         })?;
         Ok(())
@@ -189,7 +217,9 @@ pub fn survey(context: &Context, rescan: bool) -> Result<(Vec<(String, PointCopy
     }
     let (mut found, mut errors) = (Vec::new(), Vec::new());
     for name in context.config.store.keys() {
-        let answer = context.store(name).and_then(|store| context.catalog.sync(&store));
+        let answer = context
+            .store(name)
+            .and_then(|store| context.catalog.sync(&store));
         match answer {
             Ok((copies, problems)) => {
                 errors.extend(problems);

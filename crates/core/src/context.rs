@@ -54,10 +54,15 @@ impl OpenStore {
     /// The keys that decrypt what is here; `None` when none are configured.
     pub fn identities(&self) -> Result<Option<Identities>> {
         let reference = self.config.decrypt.as_ref().and_then(|d| d.age.as_ref());
-        let Some(reference) = reference else { return Ok(None) };
+        let Some(reference) = reference else {
+            return Ok(None);
+        };
         let about = |error: Error| Error {
             code: Code::Decryption,
-            message: format!("the decryption key of store {}: {}", self.name, error.message),
+            message: format!(
+                "the decryption key of store {}: {}",
+                self.name, error.message
+            ),
             ..error
         };
         let secret = reference.resolve().map_err(about)?;
@@ -85,7 +90,16 @@ impl Context {
         let trusted = open_trusted(&config, &signer, trust)?;
         keep_allowed_signers(&state, &trusted.lines_for(&config.app.name).join("\n"))?;
         let catalog = Catalog::open(&state.join("catalog.db"))?;
-        Ok(Context { config, clock, observer, scrubber, signer, trusted, catalog, state })
+        Ok(Context {
+            config,
+            clock,
+            observer,
+            scrubber,
+            signer,
+            trusted,
+            catalog,
+            state,
+        })
     }
 
     /// The directory for spools and scratch targets, 0700.
@@ -122,9 +136,18 @@ impl Context {
                     .map_err(|e| about(e.into()))?,
             ),
         };
-        let sealing = Sealing { compress: config.compress, recipients };
+        let sealing = Sealing {
+            compress: config.compress,
+            recipients,
+        };
         let scrubber = self.scrubber.clone();
-        Ok(OpenStore { name: name.to_owned(), config, store, sealing, scrubber })
+        Ok(OpenStore {
+            name: name.to_owned(),
+            config,
+            store,
+            sealing,
+            scrubber,
+        })
     }
 
     /// Takes a lock of this host, held until the value is dropped or the process ends, however it
@@ -168,9 +191,12 @@ fn s3_options(s3: &S3Config, scrubber: &Scrubber) -> Result<S3Options> {
 }
 
 fn state_error(path: &Path, error: &std::io::Error) -> Error {
-    Error::new(Code::State, format!("the state directory cannot be used: {}", path.display()))
-        .cause(error)
-        .hint("make it writable for the user that runs lifeboat, or set app.state to another directory")
+    Error::new(
+        Code::State,
+        format!("the state directory cannot be used: {}", path.display()),
+    )
+    .cause(error)
+    .hint("make it writable for the user that runs lifeboat, or set app.state to another directory")
 }
 
 /// Makes a directory for this user alone, unless it is there.
@@ -180,8 +206,11 @@ fn make_private(path: &Path) -> Result<()> {
         .mode(0o700)
         .create(path)
         .map_err(|error| state_error(path, &error))?;
-    rustix::fs::access(path, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK)
-        .map_err(|error| state_error(path, &error.into()))
+    rustix::fs::access(
+        path,
+        rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK,
+    )
+    .map_err(|error| state_error(path, &error.into()))
 }
 
 fn open_signer(reference: Option<&Reference>, state: &Path, scrubber: &Scrubber) -> Result<Signer> {
@@ -196,8 +225,10 @@ fn open_signer(reference: Option<&Reference>, state: &Path, scrubber: &Scrubber)
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let signer = Signer::generate()?;
             let text = signer.to_openssh()?;
-            place::write_file(&mut text.as_bytes(), &path, 0o600)
-                .map_err(|e| Error { code: Code::State, ..e })?;
+            place::write_file(&mut text.as_bytes(), &path, 0o600).map_err(|e| Error {
+                code: Code::State,
+                ..e
+            })?;
             Ok(signer)
         }
         Err(error) => Err(state_error(&path, &error)),
@@ -231,5 +262,8 @@ fn keep_allowed_signers(state: &Path, text: &str) -> Result<()> {
     }
     place::replace_file(&mut text.as_bytes(), &path, 0o644)
         .map(|_| ())
-        .map_err(|e| Error { code: Code::State, ..e })
+        .map_err(|e| Error {
+            code: Code::State,
+            ..e
+        })
 }

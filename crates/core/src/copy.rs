@@ -37,7 +37,11 @@ pub fn run(
         Some(selector) => vec![fetch::choose(context, selector, &[], from)?],
         None => {
             let missing = crate::backup::missing_copies(&found);
-            missing.into_iter().filter(|(_, m)| m.iter().any(|s| s == to)).map(|(p, _)| p).collect()
+            missing
+                .into_iter()
+                .filter(|(_, m)| m.iter().any(|s| s == to))
+                .map(|(p, _)| p)
+                .collect()
         }
     };
     let mut copied = Vec::new();
@@ -63,9 +67,14 @@ fn other_holder(
     point: &PointId,
     to: &str,
 ) -> Result<String> {
-    let holder = found.iter().find(|(name, c)| &c.manifest.point == point && name != to);
+    let holder = found
+        .iter()
+        .find(|(name, c)| &c.manifest.point == point && name != to);
     holder.map(|(name, _)| name.clone()).ok_or_else(|| {
-        Error::new(Code::ObjectMissing, format!("no other store holds a copy of {point}"))
+        Error::new(
+            Code::ObjectMissing,
+            format!("no other store holds a copy of {point}"),
+        )
     })
 }
 
@@ -100,10 +109,19 @@ fn copy_point(context: &Context, fetched: &Fetched, target: &OpenStore) -> Resul
             at: manifest.point.time(),
         };
         let source = context.config.source.get(&artifact.source);
-        let template = source.and_then(|s| s.key.as_ref()).unwrap_or(&target.config.key);
+        let template = source
+            .and_then(|s| s.key.as_ref())
+            .unwrap_or(&target.config.key);
         let stem = KeyTemplate::parse(template)?.render(&fields);
         let suffix = format!(".{}{}", artifact.extension, target.sealing.suffix());
-        let (key, _) = free_key(target, &mut named, &artifacts, &stem, &suffix, &manifest.point)?;
+        let (key, _) = free_key(
+            target,
+            &mut named,
+            &artifacts,
+            &stem,
+            &suffix,
+            &manifest.point,
+        )?;
         let tally = copy_artifact(context, fetched, artifact, target, &key)?;
         bytes += tally.bytes;
         artifacts.push(ManifestArtifact {
@@ -126,13 +144,17 @@ fn copy_point(context: &Context, fetched: &Fetched, target: &OpenStore) -> Resul
 
 /// Whether every object of the point is in `target` with the size its manifest says.
 fn holds_whole(context: &Context, target: &OpenStore, point: &PointId) -> bool {
-    let Ok(copy) = crate::point::copies::read(target, point) else { return false };
+    let Ok(copy) = crate::point::copies::read(target, point) else {
+        return false;
+    };
     if copy.check_trust(context).is_err() {
         return false;
     }
     let which = crate::verify::Which::One(Selector::Prefix(point.to_string()));
-    crate::verify::run(context, &which, Some(&target.name))
-        .is_ok_and(|v| v.iter().all(|p| p.outcome == crate::verify::Soundness::Intact))
+    crate::verify::run(context, &which, Some(&target.name)).is_ok_and(|v| {
+        v.iter()
+            .all(|p| p.outcome == crate::verify::Soundness::Intact)
+    })
 }
 
 fn copy_artifact(
@@ -145,10 +167,16 @@ fn copy_artifact(
     let alike = fetched.store.sealing == target.sealing
         && artifact.compress == target.sealing.compress_name()
         && artifact.encrypt.as_deref() == target.sealing.encrypt_name();
-    let options = PutOptions { if_absent: false, bytes_hint: Some(artifact.bytes) };
+    let options = PutOptions {
+        if_absent: false,
+        bytes_hint: Some(artifact.bytes),
+    };
     if alike {
         let stored = fetch::open_stored(fetched, artifact)?;
-        let mut body = Counted { inner: TapReader::new(stored), context };
+        let mut body = Counted {
+            inner: TapReader::new(stored),
+            context,
+        };
         target.store.put(key, &mut body, &options)?;
         return Ok(body.inner.finish().1);
     }
@@ -164,8 +192,11 @@ fn reseal(
     key: &str,
     options: &PutOptions,
 ) -> Result<Tally> {
-    let destination =
-        crate::backup::Destination { store: target.clone(), key: key.to_owned(), options: options.clone() };
+    let destination = crate::backup::Destination {
+        store: target.clone(),
+        key: key.to_owned(),
+        options: options.clone(),
+    };
     let (sent, delivered) = crate::backup::send(vec![destination], &context.observer, |output| {
         io::copy(plain, output)
             .map_err(|e| Error::from_io(Code::Store, format!("{key} cannot be copied"), e))

@@ -22,7 +22,12 @@ pub fn examine(context: &Context) -> Vec<Finding> {
 }
 
 fn finding(subject: &str, severity: Severity, message: impl Into<String>) -> Finding {
-    Finding { subject: subject.to_owned(), severity, message: message.into(), hint: None }
+    Finding {
+        subject: subject.to_owned(),
+        severity,
+        message: message.into(),
+        hint: None,
+    }
 }
 
 fn failed(subject: &str, error: &Error) -> Finding {
@@ -36,16 +41,33 @@ fn failed(subject: &str, error: &Error) -> Finding {
 
 fn keys(context: &Context) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let signer = format!("manifests and evidence are signed by {}", context.signer.id());
+    let signer = format!(
+        "manifests and evidence are signed by {}",
+        context.signer.id()
+    );
     findings.push(finding("app.signing_key", Severity::Ok, signer));
     if context.config.app.signing_key.is_none() {
         findings.push(Finding {
-            hint: Some("keep a copy elsewhere: lifeboat kit export -o FILE --passphrase env:NAME".into()),
-            ..finding("app.signing_key", Severity::Warning, "the signing key was made here and is only in the state directory")
+            hint: Some(
+                "keep a copy elsewhere: lifeboat kit export -o FILE --passphrase env:NAME".into(),
+            ),
+            ..finding(
+                "app.signing_key",
+                Severity::Warning,
+                "the signing key was made here and is only in the state directory",
+            )
         });
     }
-    let templates = context.config.store.iter().map(|(n, s)| (format!("store.{n}.key"), Some(&s.key)));
-    let own = context.config.source.iter().map(|(n, s)| (format!("source.{n}.key"), s.key.as_ref()));
+    let templates = context
+        .config
+        .store
+        .iter()
+        .map(|(n, s)| (format!("store.{n}.key"), Some(&s.key)));
+    let own = context
+        .config
+        .source
+        .iter()
+        .map(|(n, s)| (format!("source.{n}.key"), s.key.as_ref()));
     for (subject, template) in templates.chain(own) {
         if let Some(Err(error)) = template.map(|t| KeyTemplate::parse(t)) {
             findings.push(failed(&subject, &error));
@@ -91,16 +113,30 @@ fn stores(context: &Context) -> Vec<Finding> {
         };
         match store.store.probe() {
             Ok(()) => {
-                let message = format!("{} takes objects and gives them back", store.store.location());
+                let message = format!(
+                    "{} takes objects and gives them back",
+                    store.store.location()
+                );
                 findings.push(finding(&subject, Severity::Ok, message));
             }
             Err(error) => findings.push(failed(&subject, &error.into())),
         }
         match store.identities() {
-            Ok(Some(_)) => findings.push(finding(&subject, Severity::Ok, "its decryption key can be read")),
+            Ok(Some(_)) => findings.push(finding(
+                &subject,
+                Severity::Ok,
+                "its decryption key can be read",
+            )),
             Ok(None) if config.encrypt.is_none() => findings.push(Finding {
-                hint: Some("add encrypt = { age = [\"age1…\"] }, with the private key kept elsewhere".into()),
-                ..finding(&subject, Severity::Warning, "what it holds is not encrypted")
+                hint: Some(
+                    "add encrypt = { age = [\"age1…\"] }, with the private key kept elsewhere"
+                        .into(),
+                ),
+                ..finding(
+                    &subject,
+                    Severity::Warning,
+                    "what it holds is not encrypted",
+                )
             }),
             Ok(None) => {}
             Err(error) => findings.push(failed(&subject, &error)),

@@ -41,7 +41,13 @@ pub struct Report {
 /// The drill of that name, or the only one; without any, one that proves the only plan.
 pub fn choose_drill(context: &Context, name: Option<&str>) -> Result<(String, DrillConfig)> {
     let drills = &context.config.drill;
-    let known = || drills.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+    let known = || {
+        drills
+            .keys()
+            .map(String::as_str)
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
     match (name, drills.len()) {
         (Some(name), _) => {
             let drill = drills.get(name).ok_or_else(|| {
@@ -65,8 +71,12 @@ pub fn choose_drill(context: &Context, name: Option<&str>) -> Result<(String, Dr
             .first_key_value()
             .map(|(name, drill)| (name.clone(), drill.clone()))
             .ok_or_else(|| Error::new(Code::Configuration, "no drill")),
-        (None, _) => Err(Error::new(Code::Usage, "there are several drills and none was named")
-            .hint(format!("name one: lifeboat drill DRILL, with DRILL one of: {}", known()))),
+        (None, _) => Err(
+            Error::new(Code::Usage, "there are several drills and none was named").hint(format!(
+                "name one: lifeboat drill DRILL, with DRILL one of: {}",
+                known()
+            )),
+        ),
     }
 }
 
@@ -129,11 +139,17 @@ pub fn run(context: &Context, options: &Options) -> Result<Report> {
         rto_target_seconds: seconds(context.config.app.rto),
         rpo_target_seconds: seconds(context.config.app.rpo),
     };
-    Ok(Report { evidence: evidence::append(context, draft)?, warnings: rehearsal.warnings })
+    Ok(Report {
+        evidence: evidence::append(context, draft)?,
+        warnings: rehearsal.warnings,
+    })
 }
 
 /// The point of each plan, and the store whose copy is proved.
-fn choose_points(context: &Context, config: &DrillConfig) -> Result<Vec<(PointId, Option<String>)>> {
+fn choose_points(
+    context: &Context,
+    config: &DrillConfig,
+) -> Result<Vec<(PointId, Option<String>)>> {
     let selector = Selector::parse(&config.point)?;
     let mut points = Vec::new();
     // A point that is named is one point of one plan; anything else is looked for in each plan.
@@ -142,10 +158,17 @@ fn choose_points(context: &Context, config: &DrillConfig) -> Result<Vec<(PointId
         return Ok(vec![(point, config.store.clone())]);
     }
     for plan in &config.plans {
-        let first = context.config.plan.get(plan).and_then(|p| p.stores.first().cloned());
+        let first = context
+            .config
+            .plan
+            .get(plan)
+            .and_then(|p| p.stores.first().cloned());
         let store = config.store.clone().or(first);
         let only = std::slice::from_ref(plan);
-        points.push((fetch::choose(context, &selector, only, store.as_deref())?, store));
+        points.push((
+            fetch::choose(context, &selector, only, store.as_deref())?,
+            store,
+        ));
     }
     Ok(points)
 }
@@ -173,22 +196,38 @@ impl Rehearsal<'_> {
         for (point, store) in points {
             let context = self.context;
             let what = format!("fetch {point}");
-            let fetched = self.watch.time(what, || fetch::fetch(context, point, store.as_deref()));
+            let fetched = self
+                .watch
+                .time(what, || fetch::fetch(context, point, store.as_deref()));
             match fetched {
                 Ok(fetched) => {
                     restored.extend(self.bring_back_all(&fetched, base.path(), &mut servers));
                     fetched_points.push(fetched);
                 }
-                Err(error) => self.failed(format!("point {point}"), "a whole, signed copy", &error, false),
+                Err(error) => self.failed(
+                    format!("point {point}"),
+                    "a whole, signed copy",
+                    &error,
+                    false,
+                ),
             }
         }
-        let checked = Checked { context: self.context, restored: &restored, points: &fetched_points, directory: base.path() };
+        let checked = Checked {
+            context: self.context,
+            restored: &restored,
+            points: &fetched_points,
+            directory: base.path(),
+        };
         let context = self.context;
         let results = self.watch.time("checks", || {
-            config.checks.iter().map(|check: &CheckConfig| {
-                context.observer.step(&name_of(check), None);
-                checks::run(&checked, check)
-            }).collect::<Vec<_>>()
+            config
+                .checks
+                .iter()
+                .map(|check: &CheckConfig| {
+                    context.observer.step(&name_of(check), None);
+                    checks::run(&checked, check)
+                })
+                .collect::<Vec<_>>()
         });
         self.checks.extend(results);
         Ok(())
@@ -203,29 +242,53 @@ impl Rehearsal<'_> {
         let manifest = &fetched.copy.manifest;
         let mut all = Vec::new();
         if let Err(error) = &fetched.details {
-            self.limits.push(format!("{}: its details cannot be read: {error}", manifest.point));
+            self.limits.push(format!(
+                "{}: its details cannot be read: {error}",
+                manifest.point
+            ));
             self.uncompared = true;
             if error.code != Code::Decryption {
-                self.failed(format!("details of {}", manifest.point), "as the manifest says", error, false);
+                self.failed(
+                    format!("details of {}", manifest.point),
+                    "as the manifest says",
+                    error,
+                    false,
+                );
             }
         }
         for source in &manifest.sources {
             let name = format!("{}: content", source.name);
             if source.outcome == Outcome::Failed {
-                let error = Error::new(Code::SourceFailed, "its capture failed: it is not in this point");
+                let error = Error::new(
+                    Code::SourceFailed,
+                    "its capture failed: it is not in this point",
+                );
                 self.failed(name, "captured", &error, false);
                 continue;
             }
             let mut target = DatabaseTarget::Scratch(servers);
-            match bring_back(self.context, fetched, source, base, &mut target, &mut self.watch) {
+            match bring_back(
+                self.context,
+                fetched,
+                source,
+                base,
+                &mut target,
+                &mut self.watch,
+            ) {
                 Ok(restored) => {
                     self.note(name, &restored);
                     all.push(restored);
                 }
                 Err(error) => {
-                    let no_key = error.code == Code::Decryption && fetched.store.config.decrypt.is_none();
+                    let no_key =
+                        error.code == Code::Decryption && fetched.store.config.decrypt.is_none();
                     let here = error.code == Code::ToolMissing || no_key;
-                    self.failed(name, "restored and equal to what was captured", &error, here);
+                    self.failed(
+                        name,
+                        "restored and equal to what was captured",
+                        &error,
+                        here,
+                    );
                 }
             }
         }
@@ -241,9 +304,18 @@ impl Rehearsal<'_> {
 
     fn failed(&mut self, name: String, expected: &str, error: &Error, not_here: bool) {
         self.unverifiable |= not_here;
-        let outcome = if not_here { CheckOutcome::Unknown } else { CheckOutcome::Failed };
+        let outcome = if not_here {
+            CheckOutcome::Unknown
+        } else {
+            CheckOutcome::Failed
+        };
         self.context.observer.warn(&format!("{name}: {error}"));
-        self.checks.push(CheckResult { name, expected: expected.to_owned(), observed: error.to_string(), outcome });
+        self.checks.push(CheckResult {
+            name,
+            expected: expected.to_owned(),
+            observed: error.to_string(),
+            outcome,
+        });
     }
 
     fn note(&mut self, name: String, restored: &Restored) {
@@ -251,15 +323,28 @@ impl Rehearsal<'_> {
         self.limits.extend(restored.limits.iter().map(prefixed));
         self.warnings.extend(restored.warnings.iter().map(prefixed));
         match &restored.differences {
-            Some(differences) => self.checks.push(checks::content(name, &restored.summary, differences)),
+            Some(differences) => {
+                self.checks
+                    .push(checks::content(name, &restored.summary, differences))
+            }
             None => self.uncompared = true,
         }
     }
 
     fn verdict(&self) -> Verdict {
-        if self.checks.iter().any(|c| c.outcome == CheckOutcome::Failed) || self.checks.is_empty() && !self.uncompared {
+        if self
+            .checks
+            .iter()
+            .any(|c| c.outcome == CheckOutcome::Failed)
+            || self.checks.is_empty() && !self.uncompared
+        {
             Verdict::Failed
-        } else if self.unverifiable || self.checks.iter().any(|c| c.outcome == CheckOutcome::Unknown) {
+        } else if self.unverifiable
+            || self
+                .checks
+                .iter()
+                .any(|c| c.outcome == CheckOutcome::Unknown)
+        {
             Verdict::Unverifiable
         } else if self.uncompared {
             Verdict::Restored

@@ -170,7 +170,10 @@ pub fn append(context: &Context, mut draft: Record) -> Result<Appended> {
     let (mut known, errors) = gather(context, &stores);
     missing.extend(errors);
     for _ in 0..ATTEMPTS_MAX {
-        let last = known.values().filter(|r| r.signer == signer).max_by_key(|r| r.sequence);
+        let last = known
+            .values()
+            .filter(|r| r.signer == signer)
+            .max_by_key(|r| r.sequence);
         draft.sequence = last.map_or(1, |r| r.sequence + 1);
         draft.previous = last.map(|r| sha256_hex(&r.bytes));
         draft.signer = context.signer.id().to_string();
@@ -190,10 +193,17 @@ pub fn append(context: &Context, mut draft: Record) -> Result<Appended> {
         context.catalog.note_record(&record)?;
         heal(&reached, &known);
         drop(lock);
-        return Ok(Appended { record: draft, key: record.key, missing });
+        return Ok(Appended {
+            record: draft,
+            key: record.key,
+            missing,
+        });
     }
-    Err(Error::new(Code::Busy, "other runs with the same signing key keep adding evidence")
-        .hint("run again, and give each host a signing key of its own"))
+    Err(Error::new(
+        Code::Busy,
+        "other runs with the same signing key keep adding evidence",
+    )
+    .hint("run again, and give each host a signing key of its own"))
 }
 
 /// Puts a record into every store; those that took it, and whether the number was taken already.
@@ -222,7 +232,9 @@ fn publish<'a>(
 /// Gives each store the records it lacks. What fails is tried again with the next record.
 fn heal(stores: &[&OpenStore], known: &BTreeMap<String, StoredRecord>) {
     for store in stores {
-        let Ok(objects) = store.store.list(PREFIX) else { continue };
+        let Ok(objects) = store.store.list(PREFIX) else {
+            continue;
+        };
         let held: BTreeSet<_> = objects.into_iter().map(|o| o.key).collect();
         for record in known.values().filter(|r| !held.contains(&r.key)) {
             let signature = format!("{}.sig", record.key);
@@ -256,14 +268,22 @@ fn gather_store(
     known: &mut BTreeMap<String, StoredRecord>,
 ) -> Result<()> {
     for object in store.store.list(PREFIX)? {
-        let Some((signer, sequence)) = parse_key(&object.key) else { continue };
+        let Some((signer, sequence)) = parse_key(&object.key) else {
+            continue;
+        };
         if known.contains_key(&object.key) {
             continue;
         }
         let bytes = read_object(store, &object.key, copies::DOCUMENT_BYTES_MAX)?;
         let signature = copies::read_optional(store, &format!("{}.sig", object.key))?;
         let signature = String::from_utf8_lossy(&signature.unwrap_or_default()).into_owned();
-        let record = StoredRecord { signer, sequence, key: object.key, bytes, signature };
+        let record = StoredRecord {
+            signer,
+            sequence,
+            key: object.key,
+            bytes,
+            signature,
+        };
         context.catalog.note_record(&record)?;
         known.insert(record.key.clone(), record);
     }
@@ -289,7 +309,10 @@ pub fn heads(context: &Context, stores: &[OpenStore]) -> BTreeMap<String, Head> 
     let (known, _) = gather(context, stores);
     heal(&stores.iter().collect::<Vec<_>>(), &known);
     for record in known.values() {
-        let head = Head { sequence: record.sequence, sha256: sha256_hex(&record.bytes) };
+        let head = Head {
+            sequence: record.sequence,
+            sha256: sha256_hex(&record.bytes),
+        };
         match heads.get(&record.signer) {
             Some(known) if known.sequence >= head.sequence => {}
             _ => drop(heads.insert(record.signer.clone(), head)),
@@ -318,8 +341,20 @@ pub fn list(context: &Context) -> Result<(Vec<Listed>, Vec<Error>)> {
             let record: Record = serde_json::from_slice(&stored.bytes).ok()?;
             let ours = record.app == context.config.app.name
                 && record.environment == context.config.app.environment;
-            let distrust = context.trusted.verify(&record.app, &stored.bytes, &stored.signature, record.finished).err();
-            ours.then_some(Listed { record, key: stored.key, distrust })
+            let distrust = context
+                .trusted
+                .verify(
+                    &record.app,
+                    &stored.bytes,
+                    &stored.signature,
+                    record.finished,
+                )
+                .err();
+            ours.then_some(Listed {
+                record,
+                key: stored.key,
+                distrust,
+            })
         })
         .collect();
     listed.sort_by(|a, b| a.record.id.cmp(&b.record.id));
@@ -351,7 +386,10 @@ pub struct ChainReport {
 /// Checks every chain as each store holds it: signatures, numbers, hashes, and that no tail that a
 /// manifest knows of was cut. Nothing is taken from the catalog.
 pub fn verify(context: &Context) -> Result<ChainReport> {
-    let mut report = ChainReport { records: 0, problems: Vec::new() };
+    let mut report = ChainReport {
+        records: 0,
+        problems: Vec::new(),
+    };
     let mut counted = BTreeSet::new();
     for name in context.config.store.keys() {
         let store = match context.store(name) {
@@ -380,8 +418,11 @@ fn verify_store(context: &Context, store: &OpenStore) -> Result<(Vec<String>, Ve
     let mut objects = store.store.list(PREFIX)?;
     objects.sort_by(|a, b| a.key.cmp(&b.key));
     for object in objects {
-        let Some((signer, sequence)) = parse_key(&object.key) else { continue };
-        let mut wrong = |what: String| problems.push(format!("store {}: {}: {what}", store.name, object.key));
+        let Some((signer, sequence)) = parse_key(&object.key) else {
+            continue;
+        };
+        let mut wrong =
+            |what: String| problems.push(format!("store {}: {}: {what}", store.name, object.key));
         let bytes = read_object(store, &object.key, copies::DOCUMENT_BYTES_MAX)?;
         let signature = copies::read_optional(store, &format!("{}.sig", object.key))?;
         let hash = sha256_hex(&bytes);
@@ -393,19 +434,27 @@ fn verify_store(context: &Context, store: &OpenStore) -> Result<(Vec<String>, Ve
             }
         };
         let signature = String::from_utf8_lossy(&signature.unwrap_or_default()).into_owned();
-        if let Err(error) = context.trusted.verify(&record.app, &bytes, &signature, record.finished) {
+        if let Err(error) = context
+            .trusted
+            .verify(&record.app, &bytes, &signature, record.finished)
+        {
             wrong(error.message);
         }
         if record.sequence != sequence || directory(&record.signer) != signer {
             wrong("stands under another name than its content says".into());
         }
-        let expected = previous.get(&signer).map_or((1, None), |(n, h)| (n + 1, Some(h.clone())));
+        let expected = previous
+            .get(&signer)
+            .map_or((1, None), |(n, h)| (n + 1, Some(h.clone())));
         if sequence != expected.0 {
             wrong(format!("record {} of this chain is missing", expected.0));
         } else if record.previous != expected.1 {
             wrong("does not carry the hash of the record before it".into());
         }
-        chains.entry(signer.clone()).or_default().insert(sequence, hash.clone());
+        chains
+            .entry(signer.clone())
+            .or_default()
+            .insert(sequence, hash.clone());
         previous.insert(signer, (sequence, hash));
         keys.push(object.key);
     }
@@ -420,13 +469,17 @@ fn cut_tails(
     chains: &BTreeMap<String, BTreeMap<u64, String>>,
 ) -> Result<Vec<String>> {
     let mut problems = Vec::new();
-    let Some(newest) = copies::list(store)?.pop() else { return Ok(problems) };
+    let Some(newest) = copies::list(store)?.pop() else {
+        return Ok(problems);
+    };
     let copy = copies::read(store, &newest)?;
     if copy.check_trust(context).is_err() {
         return Ok(problems);
     }
     for (signer, head) in &copy.manifest.evidence {
-        let held = chains.get(signer).and_then(|chain| chain.get(&head.sequence));
+        let held = chains
+            .get(signer)
+            .and_then(|chain| chain.get(&head.sequence));
         if held != Some(&head.sha256) {
             problems.push(format!(
                 "store {}: the chain of {signer} lacks record {}, which the manifest of {newest} knows",

@@ -39,7 +39,10 @@ pub fn contents(context: &Context) -> Result<Contents> {
     for (name, store) in &config.store {
         for (file, reference) in references(&store.kind) {
             let secret = reference.resolve()?;
-            entries.push((format!("stores/{name}/{file}"), Zeroizing::new(secret.expose().to_vec())));
+            entries.push((
+                format!("stores/{name}/{file}"),
+                Zeroizing::new(secret.expose().to_vec()),
+            ));
         }
         match store.decrypt.as_ref().and_then(|d| d.age.as_ref()) {
             Some(reference) => {
@@ -52,8 +55,13 @@ pub fn contents(context: &Context) -> Result<Contents> {
             None => {}
         }
     }
-    if config.store.values().all(|s| matches!(s.kind, StoreKind::Local(_))) {
-        warnings.push("every store is on this host: a kit does not help when the host is lost".into());
+    if config
+        .store
+        .values()
+        .all(|s| matches!(s.kind, StoreKind::Local(_)))
+    {
+        warnings
+            .push("every store is on this host: a kit does not help when the host is lost".into());
     }
     Ok(Contents { entries, warnings })
 }
@@ -63,7 +71,10 @@ fn text(text: &str) -> Zeroizing<Vec<u8>> {
 }
 
 fn allowed_signers(context: &Context) -> String {
-    let mut text = context.trusted.lines_for(&context.config.app.name).join("\n");
+    let mut text = context
+        .trusted
+        .lines_for(&context.config.app.name)
+        .join("\n");
     text.push('\n');
     text
 }
@@ -73,15 +84,26 @@ fn references(kind: &StoreKind) -> Vec<(&'static str, &Reference)> {
     match kind {
         StoreKind::Local(_) => Vec::new(),
         StoreKind::S3(s3) => {
-            let mut all = vec![("access_key", &s3.access_key), ("secret_key", &s3.secret_key)];
-            all.extend(s3.session_token.as_ref().map(|token| ("session_token", token)));
+            let mut all = vec![
+                ("access_key", &s3.access_key),
+                ("secret_key", &s3.secret_key),
+            ];
+            all.extend(
+                s3.session_token
+                    .as_ref()
+                    .map(|token| ("session_token", token)),
+            );
             all
         }
     }
 }
 
 fn instructions(config: &Config) -> String {
-    let stores: Vec<_> = config.store.iter().map(|(name, s)| format!("{name} ({})", s.kind.name())).collect();
+    let stores: Vec<_> = config
+        .store
+        .iter()
+        .map(|(name, s)| format!("{name} ({})", s.kind.name()))
+        .collect();
     format!(
         "# Recovery kit of {app} ({environment})\n\n\
          Everything that is needed to bring {app} back when its host is gone. It holds secrets: keep it\n\
@@ -110,18 +132,31 @@ pub struct Tried {
 
 /// Opens a kit in `directory`, which must be private and empty, and reads the newest point of each
 /// store with what is in the kit alone.
-pub fn try_kit(entries: &[KitEntry], directory: &Path, observer: &Arc<dyn Observer>) -> Result<Vec<Tried>> {
+pub fn try_kit(
+    entries: &[KitEntry],
+    directory: &Path,
+    observer: &Arc<dyn Observer>,
+) -> Result<Vec<Tried>> {
     let config = unpack(entries, directory)?;
     let context = Context::open(config, Clock::System, Arc::clone(observer), &[])?;
     let names: Vec<_> = context.config.store.keys().cloned().collect();
-    Ok(names.into_iter().map(|store| Tried { result: read_newest(&context, &store), store }).collect())
+    Ok(names
+        .into_iter()
+        .map(|store| Tried {
+            result: read_newest(&context, &store),
+            store,
+        })
+        .collect())
 }
 
 fn unpack(entries: &[KitEntry], directory: &Path) -> Result<Config> {
     let mut toml = None;
     for (name, bytes) in entries {
         if name.split('/').any(|part| matches!(part, "" | "." | "..")) {
-            return Err(Error::new(Code::ObjectDamaged, format!("the kit holds a file with the name {name:?}")));
+            return Err(Error::new(
+                Code::ObjectDamaged,
+                format!("the kit holds a file with the name {name:?}"),
+            ));
         }
         let path = directory.join(name);
         if let Some(parent) = path.parent() {
@@ -132,7 +167,8 @@ fn unpack(entries: &[KitEntry], directory: &Path) -> Result<Config> {
             toml = Some(String::from_utf8_lossy(bytes).into_owned());
         }
     }
-    let toml = toml.ok_or_else(|| Error::new(Code::ObjectDamaged, "the kit holds no lifeboat.toml"))?;
+    let toml =
+        toml.ok_or_else(|| Error::new(Code::ObjectDamaged, "the kit holds no lifeboat.toml"))?;
     let mut config = Config::parse(&toml, &directory.join("lifeboat.toml"))?;
     rebase(&mut config, directory);
     Ok(config)
@@ -153,7 +189,10 @@ fn rebase(config: &mut Config, directory: &Path) {
             }
         }
         if let Some(decrypt) = &mut store.decrypt {
-            decrypt.age = decrypt.age.as_ref().map(|_| file(format!("stores/{name}/decrypt.age")));
+            decrypt.age = decrypt
+                .age
+                .as_ref()
+                .map(|_| file(format!("stores/{name}/decrypt.age")));
         }
     }
 }
@@ -166,9 +205,18 @@ fn read_newest(context: &Context, store: &str) -> Result<PointId> {
     }
     let mut buffer = vec![0; 256 << 10];
     for artifact in &fetched.copy.manifest.artifacts {
-        context.observer.step(&format!("read {} from {store}", artifact.key), Some(artifact.bytes));
+        context.observer.step(
+            &format!("read {} from {store}", artifact.key),
+            Some(artifact.bytes),
+        );
         let mut reader = fetch::open_artifact(&fetched, artifact)?;
-        let failed = |e| Error::from_io(Code::ObjectDamaged, format!("{} cannot be read", artifact.key), e);
+        let failed = |e| {
+            Error::from_io(
+                Code::ObjectDamaged,
+                format!("{} cannot be read", artifact.key),
+                e,
+            )
+        };
         while reader.read(&mut buffer).map_err(failed)? > 0 {}
     }
     Ok(point)

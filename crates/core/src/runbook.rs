@@ -14,7 +14,12 @@ use std::fmt::Write;
 pub const KEY: &str = "lifeboat/RESTORE.md";
 
 /// Writes it, signed, into a store.
-pub fn put(context: &Context, store: &OpenStore, manifest: &Manifest, details: &Details) -> Result<()> {
+pub fn put(
+    context: &Context,
+    store: &OpenStore,
+    manifest: &Manifest,
+    details: &Details,
+) -> Result<()> {
     let text = render(context, store, manifest, details);
     let signature = context.signer.sign(text.as_bytes())?;
     put_bytes(store, &format!("{KEY}.sig"), signature.as_bytes(), false)?;
@@ -46,47 +51,102 @@ fn write_all(
     details: &Details,
 ) -> std::fmt::Result {
     let encrypted = manifest.artifacts.iter().any(|a| a.encrypt.is_some());
-    writeln!(out, "# How to restore {} ({}) without Lifeboat\n", manifest.app, manifest.environment)?;
-    writeln!(out, "This is true for the newest restore point in this store, `{}`, begun {}, outcome {}.",
-        manifest.point, manifest.started, manifest.outcome.as_str())?;
-    writeln!(out, "For another point, take the keys and hashes from its manifest, `lifeboat/points/<id>.json`.")?;
-    writeln!(out, "With Lifeboat at hand: `lifeboat restore {} --to DIRECTORY`.\n", manifest.point)?;
-    writeln!(out, "Nothing below touches a live system: it fetches, checks and unpacks into the directory `restored`,")?;
-    writeln!(out, "and restores databases into new ones. Run the blocks one after the other in one POSIX shell.\n")?;
+    writeln!(
+        out,
+        "# How to restore {} ({}) without Lifeboat\n",
+        manifest.app, manifest.environment
+    )?;
+    writeln!(
+        out,
+        "This is true for the newest restore point in this store, `{}`, begun {}, outcome {}.",
+        manifest.point,
+        manifest.started,
+        manifest.outcome.as_str()
+    )?;
+    writeln!(
+        out,
+        "For another point, take the keys and hashes from its manifest, `lifeboat/points/<id>.json`."
+    )?;
+    writeln!(
+        out,
+        "With Lifeboat at hand: `lifeboat restore {} --to DIRECTORY`.\n",
+        manifest.point
+    )?;
+    writeln!(
+        out,
+        "Nothing below touches a live system: it fetches, checks and unpacks into the directory `restored`,"
+    )?;
+    writeln!(
+        out,
+        "and restores databases into new ones. Run the blocks one after the other in one POSIX shell.\n"
+    )?;
     writeln!(out, "## 1. What you need\n")?;
     writeln!(out, "- {}", access(store))?;
     if encrypted {
-        writeln!(out, "- The decryption key, as a file: an age identity, or the OpenSSH private key it was encrypted to.")?;
+        writeln!(
+            out,
+            "- The decryption key, as a file: an age identity, or the OpenSSH private key it was encrypted to."
+        )?;
     }
     writeln!(out, "- Debian packages: {}.\n", packages(store, manifest))?;
     writeln!(out, "```sh\nset -eu")?;
     writeln!(out, "{}", locate(store))?;
     if encrypted {
-        writeln!(out, "IDENTITY=\"${{IDENTITY:-$HOME/identity.txt}}\"   # the decryption key")?;
+        writeln!(
+            out,
+            "IDENTITY=\"${{IDENTITY:-$HOME/identity.txt}}\"   # the decryption key"
+        )?;
     }
     writeln!(out, "mkdir -p restored && chmod 700 restored\n```\n")?;
     write_signature(out, context, store, manifest)?;
     writeln!(out, "## 3. Fetch and check\n\n```sh")?;
     for artifact in &manifest.artifacts {
-        writeln!(out, "{}", fetch(store, &artifact.key, &local_name(artifact)))?;
-        writeln!(out, "echo {}  {} | sha256sum -c -", artifact.sha256, quote(&local_name(artifact)))?;
+        writeln!(
+            out,
+            "{}",
+            fetch(store, &artifact.key, &local_name(artifact))
+        )?;
+        writeln!(
+            out,
+            "echo {}  {} | sha256sum -c -",
+            artifact.sha256,
+            quote(&local_name(artifact))
+        )?;
     }
-    writeln!(out, "```\n\n## 4. Unpack\n\nSecrets first, then configuration and data, then the rest.\n")?;
+    writeln!(
+        out,
+        "```\n\n## 4. Unpack\n\nSecrets first, then configuration and data, then the rest.\n"
+    )?;
     for source in &manifest.sources {
-        for artifact in manifest.artifacts.iter().filter(|a| a.source == source.name) {
+        for artifact in manifest
+            .artifacts
+            .iter()
+            .filter(|a| a.source == source.name)
+        {
             write_unpack(out, &source.kind, artifact, details)?;
         }
     }
     writeln!(out, "## 5. Put it in place\n")?;
-    writeln!(out, "Stop what writes, keep what is there under another name, move the restored things to their places,")?;
-    writeln!(out, "start, and look: does the application answer, can someone log in, are the newest records there?")
+    writeln!(
+        out,
+        "Stop what writes, keep what is there under another name, move the restored things to their places,"
+    )?;
+    writeln!(
+        out,
+        "start, and look: does the application answer, can someone log in, are the newest records there?"
+    )
 }
 
 fn access(store: &OpenStore) -> String {
     match &store.config.kind {
-        StoreKind::Local(local) => format!("This directory: it was `{}` on host `{}`.", local.path.display(), crate::backup::host()),
+        StoreKind::Local(local) => format!(
+            "This directory: it was `{}` on host `{}`.",
+            local.path.display(),
+            crate::backup::host()
+        ),
         StoreKind::S3(s3) => format!(
-            "Credentials for the bucket `{}` in `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, and the AWS command line.", s3.bucket
+            "Credentials for the bucket `{}` in `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, and the AWS command line.",
+            s3.bucket
         ),
     }
 }
@@ -123,13 +183,21 @@ fn locate(store: &OpenStore) -> String {
     match &store.config.kind {
         StoreKind::Local(local) => {
             let path = local.path.to_string_lossy();
-            format!("STORE=\"${{STORE:-}}\"; [ -n \"$STORE\" ] || STORE={}   # this directory, wherever it is now", quote(&path))
+            format!(
+                "STORE=\"${{STORE:-}}\"; [ -n \"$STORE\" ] || STORE={}   # this directory, wherever it is now",
+                quote(&path)
+            )
         }
         StoreKind::S3(s3) => {
-            let prefix = s3.prefix.as_deref().map(|p| format!("/{}", p.trim_matches('/'))).unwrap_or_default();
+            let prefix = s3
+                .prefix
+                .as_deref()
+                .map(|p| format!("/{}", p.trim_matches('/')))
+                .unwrap_or_default();
             let mut lines = format!(
                 "STORE={}\nexport AWS_DEFAULT_REGION={}",
-                quote(&format!("s3://{}{prefix}", s3.bucket)), quote(&s3.region)
+                quote(&format!("s3://{}{prefix}", s3.bucket)),
+                quote(&s3.region)
             );
             if let Some(endpoint) = &s3.endpoint {
                 let _ = write!(lines, "\nexport AWS_ENDPOINT_URL={}", quote(endpoint));
@@ -143,31 +211,64 @@ fn fetch(store: &OpenStore, key: &str, to: &str) -> String {
     let to = quote(to);
     match &store.config.kind {
         StoreKind::Local(_) => format!("cp -- \"$STORE\"/{} {to}", quote(key)),
-        StoreKind::S3(_) => format!("aws s3 cp --only-show-errors \"$STORE\"/{} {to}", quote(key)),
+        StoreKind::S3(_) => format!(
+            "aws s3 cp --only-show-errors \"$STORE\"/{} {to}",
+            quote(key)
+        ),
     }
 }
 
-fn write_signature(out: &mut String, context: &Context, store: &OpenStore, manifest: &Manifest) -> std::fmt::Result {
+fn write_signature(
+    out: &mut String,
+    context: &Context,
+    store: &OpenStore,
+    manifest: &Manifest,
+) -> std::fmt::Result {
     let key = manifest_key(&manifest.point);
     writeln!(out, "## 2. Check who signed it\n")?;
-    writeln!(out, "The manifest is signed by `{}`. Compare that with a list of signers that you kept **outside** this store", context.signer.id())?;
-    writeln!(out, "(the recovery kit has one, as `allowed_signers`); without one, this step shows only that nothing was changed by accident.\n")?;
+    writeln!(
+        out,
+        "The manifest is signed by `{}`. Compare that with a list of signers that you kept **outside** this store",
+        context.signer.id()
+    )?;
+    writeln!(
+        out,
+        "(the recovery kit has one, as `allowed_signers`); without one, this step shows only that nothing was changed by accident.\n"
+    )?;
     writeln!(out, "```sh")?;
     writeln!(out, "{}", fetch(store, &key, "restored/manifest.json"))?;
-    writeln!(out, "{}", fetch(store, &format!("{key}.sig"), "restored/manifest.json.sig"))?;
+    writeln!(
+        out,
+        "{}",
+        fetch(store, &format!("{key}.sig"), "restored/manifest.json.sig")
+    )?;
     writeln!(out, "if [ -n \"${{ALLOWED_SIGNERS:-}}\" ]; then")?;
-    writeln!(out, "  ssh-keygen -Y verify -f \"$ALLOWED_SIGNERS\" -I {} -n lifeboat -s restored/manifest.json.sig < restored/manifest.json", quote(&manifest.app))?;
-    writeln!(out, "else\n  ssh-keygen -Y check-novalidate -n lifeboat -s restored/manifest.json.sig < restored/manifest.json\nfi\n```\n")
+    writeln!(
+        out,
+        "  ssh-keygen -Y verify -f \"$ALLOWED_SIGNERS\" -I {} -n lifeboat -s restored/manifest.json.sig < restored/manifest.json",
+        quote(&manifest.app)
+    )?;
+    writeln!(
+        out,
+        "else\n  ssh-keygen -Y check-novalidate -n lifeboat -s restored/manifest.json.sig < restored/manifest.json\nfi\n```\n"
+    )
 }
 
 fn local_name(artifact: &ManifestArtifact) -> String {
-    let encrypt = artifact.encrypt.as_deref().map(|e| format!(".{e}")).unwrap_or_default();
+    let encrypt = artifact
+        .encrypt
+        .as_deref()
+        .map(|e| format!(".{e}"))
+        .unwrap_or_default();
     let compress = match artifact.compress.as_str() {
         "gzip" => ".gz",
         "zstd" => ".zst",
         _ => "",
     };
-    format!("restored/{}.{}.{}{compress}{encrypt}", artifact.source, artifact.name, artifact.extension)
+    format!(
+        "restored/{}.{}.{}{compress}{encrypt}",
+        artifact.source, artifact.name, artifact.extension
+    )
 }
 
 /// The commands that turn a fetched object into the bare stream on standard output.
@@ -196,33 +297,77 @@ fn write_unpack(
     let directory = quote(&format!("restored/{source}"));
     match (kind, artifact.name.as_str()) {
         ("files", _) => {
-            writeln!(out, "Files of source `{source}`, below `restored/{source}` with their full paths (as root, to keep owners):\n")?;
+            writeln!(
+                out,
+                "Files of source `{source}`, below `restored/{source}` with their full paths (as root, to keep owners):\n"
+            )?;
             writeln!(out, "```sh\nmkdir -p {directory}")?;
-            writeln!(out, "{open} | tar --numeric-owner --xattrs --xattrs-include='*' --acls -xpf - -C {directory}\n```\n")
+            writeln!(
+                out,
+                "{open} | tar --numeric-owner --xattrs --xattrs-include='*' --acls -xpf - -C {directory}\n```\n"
+            )
         }
         ("sqlite", _) => {
             let file = quote(&format!("restored/{source}/{source}.sqlite"));
-            writeln!(out, "SQLite database of source `{source}`. Where it replaces a live one, remove that one's `-wal`, `-shm` and `-journal` too.\n")?;
+            writeln!(
+                out,
+                "SQLite database of source `{source}`. Where it replaces a live one, remove that one's `-wal`, `-shm` and `-journal` too.\n"
+            )?;
             writeln!(out, "```sh\nmkdir -p {directory}\n{open} > {file}")?;
-            writeln!(out, "test \"$(sqlite3 {file} 'PRAGMA integrity_check')\" = ok\n```\n")
+            writeln!(
+                out,
+                "test \"$(sqlite3 {file} 'PRAGMA integrity_check')\" = ok\n```\n"
+            )
         }
         ("postgres", "globals") => {
-            writeln!(out, "Roles of the PostgreSQL server of source `{source}`, without passwords. On a server that has them already, read this file instead of running it:\n")?;
-            writeln!(out, "```sh\nmkdir -p {directory}\n{open} > {directory}/globals.sql")?;
-            writeln!(out, "if [ \"${{RESTORE_ROLES:-no}}\" = yes ]; then psql -X -d postgres -f {directory}/globals.sql; fi\n```\n")
+            writeln!(
+                out,
+                "Roles of the PostgreSQL server of source `{source}`, without passwords. On a server that has them already, read this file instead of running it:\n"
+            )?;
+            writeln!(
+                out,
+                "```sh\nmkdir -p {directory}\n{open} > {directory}/globals.sql"
+            )?;
+            writeln!(
+                out,
+                "if [ \"${{RESTORE_ROLES:-no}}\" = yes ]; then psql -X -d postgres -f {directory}/globals.sql; fi\n```\n"
+            )
         }
         ("postgres", _) => {
-            let database = quote(&format!("restored_{}", source.replace(|c: char| !c.is_ascii_alphanumeric(), "_")));
+            let database = quote(&format!(
+                "restored_{}",
+                source.replace(|c: char| !c.is_ascii_alphanumeric(), "_")
+            ));
             let versions = details.artifact(source, &artifact.name).map(|d| &d.tools);
-            let versions: Vec<_> = versions.into_iter().flatten().map(|(k, v)| format!("{k} {v}")).collect();
-            writeln!(out, "PostgreSQL database of source `{source}` ({}), into a new database. `PGHOST`, `PGUSER` and so on say where;", versions.join(", "))?;
-            writeln!(out, "without the roles of the original, add `--no-owner --no-privileges`.\n")?;
+            let versions: Vec<_> = versions
+                .into_iter()
+                .flatten()
+                .map(|(k, v)| format!("{k} {v}"))
+                .collect();
+            writeln!(
+                out,
+                "PostgreSQL database of source `{source}` ({}), into a new database. `PGHOST`, `PGUSER` and so on say where;",
+                versions.join(", ")
+            )?;
+            writeln!(
+                out,
+                "without the roles of the original, add `--no-owner --no-privileges`.\n"
+            )?;
             writeln!(out, "```sh\ncreatedb --template=template0 {database}")?;
-            writeln!(out, "{open} | pg_restore --exit-on-error ${{PG_RESTORE_OPTIONS:-}} -d {database}\n```\n")
+            writeln!(
+                out,
+                "{open} | pg_restore --exit-on-error ${{PG_RESTORE_OPTIONS:-}} -d {database}\n```\n"
+            )
         }
         (_, _) => {
-            let file = quote(&format!("restored/{source}/{source}.{}", artifact.extension));
-            writeln!(out, "Output of the command of source `{source}`:\n\n```sh\nmkdir -p {directory}\n{open} > {file}\n```\n")
+            let file = quote(&format!(
+                "restored/{source}/{source}.{}",
+                artifact.extension
+            ));
+            writeln!(
+                out,
+                "Output of the command of source `{source}`:\n\n```sh\nmkdir -p {directory}\n{open} > {file}\n```\n"
+            )
         }
     }
 }

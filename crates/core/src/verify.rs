@@ -103,8 +103,16 @@ pub fn run(context: &Context, which: &Which, store: Option<&str>) -> Result<Vec<
                 )),
             });
         }
-        let outcome = objects.iter().map(|o| o.outcome).max().unwrap_or(Soundness::Missing);
-        verified.push(VerifiedPoint { point, outcome, objects });
+        let outcome = objects
+            .iter()
+            .map(|o| o.outcome)
+            .max()
+            .unwrap_or(Soundness::Missing);
+        verified.push(VerifiedPoint {
+            point,
+            outcome,
+            objects,
+        });
     }
     Ok(verified)
 }
@@ -115,7 +123,10 @@ fn choose(
     store: Option<&str>,
     found: &[(String, PointCopy)],
 ) -> Result<Vec<PointId>> {
-    let all: BTreeSet<PointId> = found.iter().map(|(_, c)| c.manifest.point.clone()).collect();
+    let all: BTreeSet<PointId> = found
+        .iter()
+        .map(|(_, c)| c.manifest.point.clone())
+        .collect();
     let none = || {
         Error::new(Code::PointUnknown, "there is no restore point yet")
             .hint("run `lifeboat backup`, or `lifeboat points --rescan` if the stores hold some")
@@ -127,7 +138,11 @@ fn choose(
         Which::Newest => {
             let plans: BTreeSet<_> = found.iter().map(|(_, c)| c.manifest.plan.clone()).collect();
             let newest = plans.iter().filter_map(|plan| {
-                found.iter().filter(|(_, c)| &c.manifest.plan == plan).map(|(_, c)| c.manifest.point.clone()).max()
+                found
+                    .iter()
+                    .filter(|(_, c)| &c.manifest.plan == plan)
+                    .map(|(_, c)| c.manifest.point.clone())
+                    .max()
             });
             newest.collect()
         }
@@ -147,12 +162,19 @@ fn choose(
 fn verify_copy(context: &Context, name: &str, copy: &PointCopy) -> Vec<VerifiedObject> {
     let manifest = &copy.manifest;
     let object = |key: &str, outcome, detail: Option<String>| VerifiedObject {
-        store: name.to_owned(), key: key.to_owned(), outcome, detail,
+        store: name.to_owned(),
+        key: key.to_owned(),
+        outcome,
+        detail,
     };
     let store = match context.store(name) {
         Ok(store) => store,
         Err(error) => {
-            return vec![object(&manifest_key(&manifest.point), Soundness::Missing, Some(error.to_string()))];
+            return vec![object(
+                &manifest_key(&manifest.point),
+                Soundness::Missing,
+                Some(error.to_string()),
+            )];
         }
     };
     let mut objects = Vec::new();
@@ -175,12 +197,26 @@ fn verify_copy(context: &Context, name: &str, copy: &PointCopy) -> Vec<VerifiedO
         }
     };
     let details = &current.manifest.details;
-    let (outcome, detail) = verify_object(context, &store, &details.key, details.bytes, &details.sha256);
+    let (outcome, detail) = verify_object(
+        context,
+        &store,
+        &details.key,
+        details.bytes,
+        &details.sha256,
+    );
     objects.push(object(&details.key, outcome, detail));
     for artifact in &current.manifest.artifacts {
-        context.observer.step(&format!("verify {name}: {}", artifact.key), Some(artifact.bytes));
-        let (outcome, detail) =
-            verify_object(context, &store, &artifact.key, artifact.bytes, &artifact.sha256);
+        context.observer.step(
+            &format!("verify {name}: {}", artifact.key),
+            Some(artifact.bytes),
+        );
+        let (outcome, detail) = verify_object(
+            context,
+            &store,
+            &artifact.key,
+            artifact.bytes,
+            &artifact.sha256,
+        );
         objects.push(object(&artifact.key, outcome, detail));
     }
     objects
@@ -207,15 +243,32 @@ fn verify_object(
         match reader.read(&mut buffer) {
             Ok(0) => break,
             Ok(count) => context.observer.advance(count as u64),
-            Err(error) => return (Soundness::Damaged, Some(format!("it cannot be read: {error}"))),
+            Err(error) => {
+                return (
+                    Soundness::Damaged,
+                    Some(format!("it cannot be read: {error}")),
+                );
+            }
         }
     }
     let (_, tally) = reader.finish();
     if tally.bytes != bytes {
-        return (Soundness::Damaged, Some(format!("it has {} bytes, the manifest says {bytes}", tally.bytes)));
+        return (
+            Soundness::Damaged,
+            Some(format!(
+                "it has {} bytes, the manifest says {bytes}",
+                tally.bytes
+            )),
+        );
     }
     if tally.sha256 != sha256 {
-        return (Soundness::Damaged, Some(format!("SHA-256 is {}, the manifest says {sha256}", tally.sha256)));
+        return (
+            Soundness::Damaged,
+            Some(format!(
+                "SHA-256 is {}, the manifest says {sha256}",
+                tally.sha256
+            )),
+        );
     }
     (Soundness::Intact, None)
 }

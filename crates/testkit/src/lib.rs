@@ -1,2 +1,3 @@
-//! x
-pub mod s3;
+//! Real servers, faulty stores, corpora and damage, for tests only.
+
+pub mod tree;

@@ -9,15 +9,23 @@ use lifeboat_core::{Code, Error, Result};
 
 pub fn run(run: &Run<'_>, args: &args::Backup) -> Result<u8> {
     let context = run.context()?;
-    let options = Options { plan: args.plan.clone(), reason: args.reason.clone() };
+    let options = Options {
+        plan: args.plan.clone(),
+        reason: args.reason.clone(),
+    };
     if args.dry_run {
         let planned = backup::plan(&context, &options)?;
         run.results();
         if run.cli.json {
-            output::json(&serde_json::json!({ "schema": 1, "plan": planned.plan, "steps": planned.steps }))?;
+            output::json(
+                &serde_json::json!({ "schema": 1, "plan": planned.plan, "steps": planned.steps }),
+            )?;
         } else {
             line(format!("a backup of plan {} would:", planned.plan));
-            planned.steps.iter().for_each(|step| line(format!("  {step}")));
+            planned
+                .steps
+                .iter()
+                .for_each(|step| line(format!("  {step}")));
         }
         return Ok(0);
     }
@@ -31,7 +39,10 @@ pub fn run(run: &Run<'_>, args: &args::Backup) -> Result<u8> {
     match (report.outcome, report.missing_copies.is_empty()) {
         (Outcome::Complete, true) => Ok(0),
         (Outcome::Failed, _) => {
-            let error = report.failure.clone().unwrap_or_else(|| Error::new(Code::SourceFailed, "nothing was captured"));
+            let error = report
+                .failure
+                .clone()
+                .unwrap_or_else(|| Error::new(Code::SourceFailed, "nothing was captured"));
             if run.cli.json {
                 return Ok(error.code.exit_code());
             }
@@ -42,24 +53,47 @@ pub fn run(run: &Run<'_>, args: &args::Backup) -> Result<u8> {
 }
 
 fn show(report: &Report) {
-    let stored: u64 = report.artifacts.iter().flat_map(|a| &a.stored).map(|s| s.bytes).sum();
+    let stored: u64 = report
+        .artifacts
+        .iter()
+        .flat_map(|a| &a.stored)
+        .map(|s| s.bytes)
+        .sum();
     let bytes: u64 = report.artifacts.iter().map(|a| a.bytes).sum();
     line(format!(
         "{} {}: {} captured, {} stored, {}",
-        report.point, report.outcome.as_str(), output::bytes(bytes), output::bytes(stored),
+        report.point,
+        report.outcome.as_str(),
+        output::bytes(bytes),
+        output::bytes(stored),
         output::seconds(report.seconds)
     ));
     let rows = report.artifacts.iter().map(|a| {
         let stores: Vec<_> = a.stored.iter().map(|s| s.store.clone()).collect();
-        let stored = a.stored.first().map_or_else(String::new, |s| output::bytes(s.bytes));
-        vec![a.source.clone(), a.name.clone(), output::bytes(a.bytes), stored, stores.join(", ")]
+        let stored = a
+            .stored
+            .first()
+            .map_or_else(String::new, |s| output::bytes(s.bytes));
+        vec![
+            a.source.clone(),
+            a.name.clone(),
+            output::bytes(a.bytes),
+            stored,
+            stores.join(", "),
+        ]
     });
-    line(output::table(&["source", "artifact", "bytes", "stored", "stores"], rows));
+    line(output::table(
+        &["source", "artifact", "bytes", "stored", "stores"],
+        rows,
+    ));
     for error in &report.errors {
         line(format!("not done: {error}"));
     }
     for store in &report.missing_copies {
-        line(format!("missing copy: store {store} does not hold this point; heal it with: lifeboat copy {} --to {store}", report.point));
+        line(format!(
+            "missing copy: store {store} does not hold this point; heal it with: lifeboat copy {} --to {store}",
+            report.point
+        ));
     }
     line(format!("next: lifeboat drill --point {}", report.point));
 }

@@ -17,7 +17,12 @@ pub fn run(run: &Run<'_>, args: &args::Copy) -> Result<u8> {
         line(format!("store {} lacks nothing", args.to));
     } else {
         for point in &copied {
-            line(format!("{} copied to {}: {}", point.point, args.to, output::bytes(point.bytes)));
+            line(format!(
+                "{} copied to {}: {}",
+                point.point,
+                args.to,
+                output::bytes(point.bytes)
+            ));
         }
     }
     Ok(0)

@@ -8,8 +8,8 @@ use crate::args;
 use crate::output::{self, line};
 use lifeboat_core::archive::Identities;
 use lifeboat_core::restore::{place, staging};
-use lifeboat_core::secret::Scrubber;
 use lifeboat_core::scratch::{self, ScratchPostgres};
+use lifeboat_core::secret::Scrubber;
 use lifeboat_core::source::postgres;
 use lifeboat_core::transport::{Command, Transport};
 use lifeboat_core::{Code, Error, Result};
@@ -23,7 +23,10 @@ use std::time::{Duration, Instant};
 pub fn run(run: &Run<'_>, args: &args::Demo) -> Result<u8> {
     run.results();
     if run.cli.json {
-        return Err(Error::new(Code::Usage, "the demonstration has no JSON form").hint("run it without --json"));
+        return Err(
+            Error::new(Code::Usage, "the demonstration has no JSON form")
+                .hint("run it without --json"),
+        );
     }
     let begun = Instant::now();
     let temporary = std::env::temp_dir();
@@ -36,7 +39,10 @@ pub fn run(run: &Run<'_>, args: &args::Demo) -> Result<u8> {
         let base = scratch::Directory::create(&temporary, "demo")?;
         Demo::build(base.path())?.show()?;
     }
-    line(format!("\nthe whole demonstration took {}", output::seconds(begun.elapsed().as_secs_f64())));
+    line(format!(
+        "\nthe whole demonstration took {}",
+        output::seconds(begun.elapsed().as_secs_f64())
+    ));
     Ok(0)
 }
 
@@ -110,20 +116,37 @@ impl Demo {
             None => None,
         };
         let config = root.join("lifeboat.toml");
-        write(&config, configuration(root, &app, &identity.recipient, url.is_some()).as_bytes())?;
+        write(
+            &config,
+            configuration(root, &app, &identity.recipient, url.is_some()).as_bytes(),
+        )?;
         if let Some(url) = url {
             write(&root.join("keys/crm.url"), url.as_bytes())?;
         }
         let writer = Some(Writer::start(app.join("data/shop.db")));
-        Ok(Demo { root: root.to_owned(), app, config, writer, postgres, steps: 0 })
+        Ok(Demo {
+            root: root.to_owned(),
+            app,
+            config,
+            writer,
+            postgres,
+            steps: 0,
+        })
     }
 
     fn show(&mut self) -> Result<()> {
         line(format!("A shop was set up in {}:", self.app.display()));
-        line("  a SQLite database that orders are being written to, right now; uploaded pictures; secrets.");
+        line(
+            "  a SQLite database that orders are being written to, right now; uploaded pictures; secrets.",
+        );
         match &self.postgres {
-            Some(server) => line(format!("  and a PostgreSQL {} database with its customers.", server.major())),
-            None => line("  (no PostgreSQL server was found; with `apt-get install postgresql` it would have one, too.)"),
+            Some(server) => line(format!(
+                "  and a PostgreSQL {} database with its customers.",
+                server.major()
+            )),
+            None => line(
+                "  (no PostgreSQL server was found; with `apt-get install postgresql` it would have one, too.)",
+            ),
         }
         self.title("Protect it: one restore point over everything, compressed, encrypted, signed");
         self.lifeboat(&["backup", "--reason", "before the accident"], 0)?;
@@ -134,7 +157,18 @@ impl Demo {
         self.title("Bring it back: what would be done, then do it");
         self.lifeboat(&["restore", "latest"], 7)?;
         let reason = "the demonstration destroyed it";
-        self.lifeboat(&["restore", "latest", "--live", "--confirm", "shop/demo", "--reason", reason], 0)?;
+        self.lifeboat(
+            &[
+                "restore",
+                "latest",
+                "--live",
+                "--confirm",
+                "shop/demo",
+                "--reason",
+                reason,
+            ],
+            0,
+        )?;
         self.prove(captured)?;
         self.title("And a drill that must fail: one byte of the stored copy is flipped");
         self.damage()?;
@@ -153,10 +187,23 @@ impl Demo {
 
     /// Runs this program as a user would, shows what it says, and requires the exit code.
     fn lifeboat(&self, arguments: &[&str], expected: i32) -> Result<()> {
-        let words: Vec<_> = arguments.iter().map(|a| if a.contains(' ') { format!("'{a}'") } else { (*a).to_owned() }).collect();
+        let words: Vec<_> = arguments
+            .iter()
+            .map(|a| {
+                if a.contains(' ') {
+                    format!("'{a}'")
+                } else {
+                    (*a).to_owned()
+                }
+            })
+            .collect();
         line(format!("\n$ lifeboat {}", words.join(" ")));
-        let program = std::env::current_exe().map_err(|e| Error::io("this program cannot find itself", &e))?;
-        let command = Command::new(program).arg("--config").arg(&self.config).args(arguments);
+        let program = std::env::current_exe()
+            .map_err(|e| Error::io("this program cannot find itself", &e))?;
+        let command = Command::new(program)
+            .arg("--config")
+            .arg(&self.config)
+            .args(arguments);
         let output = Transport::Local.output(&command)?;
         line(String::from_utf8_lossy(&output.stdout).trim_end());
         if !output.stderr.is_empty() {
@@ -165,7 +212,14 @@ impl Demo {
         if output.status.code() == Some(expected) {
             return Ok(());
         }
-        Err(Error::new(Code::NotProved, format!("lifeboat {} ended with {}, {expected} was expected", words.join(" "), output.status)))
+        Err(Error::new(
+            Code::NotProved,
+            format!(
+                "lifeboat {} ended with {}, {expected} was expected",
+                words.join(" "),
+                output.status
+            ),
+        ))
     }
 
     /// Destroys the application; how many orders it had at the moment of the capture at least.
@@ -176,7 +230,8 @@ impl Demo {
             let orders = writer.stop()?;
             line(format!("the shop took {orders} orders until now"));
         }
-        std::fs::remove_dir_all(&self.app).map_err(|e| Error::io("the application cannot be removed", &e))?;
+        std::fs::remove_dir_all(&self.app)
+            .map_err(|e| Error::io("the application cannot be removed", &e))?;
         line(format!("removed {}", self.app.display()));
         if let Some(server) = &self.postgres {
             postgres::drop_database(&server.connection("postgres"), "crm", &Scrubber::default())?;
@@ -187,53 +242,88 @@ impl Demo {
 
     fn counts(&self) -> Result<Counts> {
         let connection = Connection::open(self.app.join("data/shop.db")).map_err(|e| sqlite(&e))?;
-        let one = |sql: &str| connection.query_row(sql, [], |r| r.get::<_, i64>(0)).map_err(|e| sqlite(&e));
-        Ok(Counts { products: one("SELECT count(*) FROM products")?, orders: one("SELECT count(*) FROM orders")? })
+        let one = |sql: &str| {
+            connection
+                .query_row(sql, [], |r| r.get::<_, i64>(0))
+                .map_err(|e| sqlite(&e))
+        };
+        Ok(Counts {
+            products: one("SELECT count(*) FROM products")?,
+            orders: one("SELECT count(*) FROM orders")?,
+        })
     }
 
     /// Looks at the restored application with its own eyes, not Lifeboat's.
     fn prove(&mut self, before: Counts) -> Result<()> {
         self.title("Is it really back? Ask the application, not Lifeboat");
         let after = self.counts()?;
-        line(format!("products: {} before, {} now", before.products, after.products));
-        line(format!("orders: {} now; the capture saw the first of the {} there were", after.orders, before.orders));
+        line(format!(
+            "products: {} before, {} now",
+            before.products, after.products
+        ));
+        line(format!(
+            "orders: {} now; the capture saw the first of the {} there were",
+            after.orders, before.orders
+        ));
         let picture = std::fs::read(self.app.join("uploads/2026/café menu.png"))
             .map_err(|e| Error::io("an upload did not come back", &e))?;
         let secret = std::fs::read_to_string(self.app.join("secrets/.env"))
             .map_err(|e| Error::io("the secrets did not come back", &e))?;
-        line(format!("uploads/2026/café menu.png: {} bytes; secrets/.env: {} lines", picture.len(), secret.lines().count()));
-        let mut sound = after.products == before.products && after.orders > 0 && picture == picture_bytes() && secret == SECRETS;
+        line(format!(
+            "uploads/2026/café menu.png: {} bytes; secrets/.env: {} lines",
+            picture.len(),
+            secret.lines().count()
+        ));
+        let mut sound = after.products == before.products
+            && after.orders > 0
+            && picture == picture_bytes()
+            && secret == SECRETS;
         if let Some(server) = &self.postgres {
-            let customers = postgres::query(&server.connection("crm"), "SELECT count(*) FROM customers", &Scrubber::default())?;
+            let customers = postgres::query(
+                &server.connection("crm"),
+                "SELECT count(*) FROM customers",
+                &Scrubber::default(),
+            )?;
             line(format!("customers in PostgreSQL: {customers}"));
             sound &= customers == CUSTOMERS.to_string();
         }
         if sound {
             return Ok(());
         }
-        Err(Error::new(Code::NotProved, "the application is not what it was"))
+        Err(Error::new(
+            Code::NotProved,
+            "the application is not what it was",
+        ))
     }
 
     /// Flips one byte in the middle of the stored database.
     fn damage(&self) -> Result<()> {
         let directory = self.root.join("backups/shop/data/database");
-        let file = first_file(&directory).ok_or_else(|| Error::new(Code::Io, "no stored database was found"))?;
-        let mut bytes = std::fs::read(&file).map_err(|e| Error::io("the stored database cannot be read", &e))?;
+        let file = first_file(&directory)
+            .ok_or_else(|| Error::new(Code::Io, "no stored database was found"))?;
+        let mut bytes = std::fs::read(&file)
+            .map_err(|e| Error::io("the stored database cannot be read", &e))?;
         let middle = bytes.len() / 2;
         if let Some(byte) = bytes.get_mut(middle) {
             *byte ^= 1;
         }
         place::replace_file(&mut bytes.as_slice(), &file, 0o600)?;
-        line(format!("flipped a bit of byte {middle} of {}", file.display()));
+        line(format!(
+            "flipped a bit of byte {middle} of {}",
+            file.display()
+        ));
         Ok(())
     }
 
     fn next(&mut self) -> Result<()> {
         self.title("What to try next");
-        let shown = std::fs::read_to_string(&self.config).map_err(|e| Error::io("the configuration is gone", &e))?;
+        let shown = std::fs::read_to_string(&self.config)
+            .map_err(|e| Error::io("the configuration is gone", &e))?;
         line("the configuration of this demonstration:\n");
         shown.lines().for_each(|l| line(format!("    {l}")));
-        line("\nlifeboat demo --keep      keeps it all, with backups/lifeboat/RESTORE.md for a day without Lifeboat");
+        line(
+            "\nlifeboat demo --keep      keeps it all, with backups/lifeboat/RESTORE.md for a day without Lifeboat",
+        );
         line("lifeboat doctor           on a configuration of your own (see README.md)");
         Ok(())
     }
@@ -283,7 +373,10 @@ fn build_files(app: &Path) -> Result<()> {
     write(&app.join("secrets/.env"), SECRETS.as_bytes())?;
     write(&app.join("uploads/2026/café menu.png"), &picture_bytes())?;
     for number in 0..120 {
-        let path = app.join(format!("uploads/2026/{:02}/receipt {number}.txt", number % 12 + 1));
+        let path = app.join(format!(
+            "uploads/2026/{:02}/receipt {number}.txt",
+            number % 12 + 1
+        ));
         write(&path, format!("receipt {number}\n").repeat(40).as_bytes())?;
     }
     std::os::unix::fs::symlink("2026/café menu.png", app.join("uploads/latest"))
@@ -317,14 +410,21 @@ fn build_sqlite(path: &Path) -> Result<()> {
 }
 
 fn build_postgres(server: &ScratchPostgres) -> Result<()> {
-    postgres::create_database(&server.connection("postgres"), "crm", None, &Scrubber::default())?;
+    postgres::create_database(
+        &server.connection("postgres"),
+        "crm",
+        None,
+        &Scrubber::default(),
+    )?;
     let statements = [
         "CREATE TABLE customers (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text NOT NULL, email text UNIQUE, since timestamptz NOT NULL)".to_owned(),
         format!("INSERT INTO customers (name, email, since) SELECT 'Customer ' || n, 'c' || n || '@example.org', '2024-01-01'::timestamptz + n * interval '1 hour' FROM generate_series(1, {CUSTOMERS}) n"),
         "CREATE INDEX customers_since ON customers (since)".to_owned(),
         "CREATE VIEW newest AS SELECT * FROM customers ORDER BY since DESC LIMIT 10".to_owned(),
     ];
-    statements.iter().try_for_each(|s| postgres::query(&server.connection("crm"), s, &Scrubber::default()).map(drop))
+    statements.iter().try_for_each(|s| {
+        postgres::query(&server.connection("crm"), s, &Scrubber::default()).map(drop)
+    })
 }
 
 fn configuration(root: &Path, app: &Path, recipient: &str, postgres: bool) -> String {
@@ -333,7 +433,9 @@ fn configuration(root: &Path, app: &Path, recipient: &str, postgres: bool) -> St
         (
             format!("\n[source.crm]\nkind = \"postgres\"\nurl = \"file:{root}/keys/crm.url\"\n"),
             ", \"crm\"",
-            format!("\n  {{ sql = \"crm\", query = \"select count(*) from customers\", expect = \"= {CUSTOMERS}\" }},"),
+            format!(
+                "\n  {{ sql = \"crm\", query = \"select count(*) from customers\", expect = \"= {CUSTOMERS}\" }},"
+            ),
         )
     } else {
         (String::new(), "", String::new())

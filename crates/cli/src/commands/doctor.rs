@@ -25,7 +25,9 @@ pub fn show(run: &Run<'_>, findings: &[Finding]) -> Result<u8> {
     let failed = findings.iter().any(|f| f.severity == Severity::Error);
     if run.cli.json {
         let outcome = if failed { "error" } else { "ok" };
-        output::json(&serde_json::json!({ "schema": 1, "outcome": outcome, "findings": findings }))?;
+        output::json(
+            &serde_json::json!({ "schema": 1, "outcome": outcome, "findings": findings }),
+        )?;
         return Ok(u8::from(failed));
     }
     for finding in findings {

@@ -3,10 +3,10 @@
 use super::Run;
 use crate::args;
 use crate::output::{self, line};
+use lifeboat_core::Result;
 use lifeboat_core::drill::{self, Options};
 use lifeboat_core::evidence::{Appended, Record, Verdict};
 use lifeboat_core::probe::CheckOutcome;
-use lifeboat_core::Result;
 
 pub fn run(run: &Run<'_>, args: &args::Drill) -> Result<u8> {
     let context = run.context()?;
@@ -21,12 +21,23 @@ pub fn run(run: &Run<'_>, args: &args::Drill) -> Result<u8> {
     if run.cli.json {
         output::json(&json(&report.evidence))?;
     } else {
-        line(format!("drill {}: {}", record.drill.as_deref().unwrap_or_default(), verdict(record.outcome)));
+        line(format!(
+            "drill {}: {}",
+            record.drill.as_deref().unwrap_or_default(),
+            verdict(record.outcome)
+        ));
         show_record(record);
-        report.warnings.iter().for_each(|w| line(format!("note: {w}")));
+        report
+            .warnings
+            .iter()
+            .for_each(|w| line(format!("note: {w}")));
         show_evidence(&report.evidence);
     }
-    Ok(if record.outcome == Verdict::Verified { 0 } else { 4 })
+    Ok(if record.outcome == Verdict::Verified {
+        0
+    } else {
+        4
+    })
 }
 
 /// The record as the JSON of `drill`.
@@ -64,7 +75,10 @@ pub fn verdict(verdict: Verdict) -> String {
 /// What a record says, for people.
 pub fn show_record(record: &Record) {
     for point in &record.points {
-        line(format!("  point {} of plan {}, copy in store {}", point.point, point.plan, point.store));
+        line(format!(
+            "  point {} of plan {}, copy in store {}",
+            point.point, point.plan, point.store
+        ));
     }
     for check in &record.checks {
         let mark = match check.outcome {
@@ -72,23 +86,38 @@ pub fn show_record(record: &Record) {
             CheckOutcome::Failed => "\x1b[31mfailed\x1b[0m ",
             CheckOutcome::Unknown => "\x1b[33munknown\x1b[0m",
         };
-        line(format!("  {mark} {}: expected {}; observed {}", check.name, check.expected, check.observed));
+        line(format!(
+            "  {mark} {}: expected {}; observed {}",
+            check.name, check.expected, check.observed
+        ));
     }
-    record.limits.iter().for_each(|limit| line(format!("  limit   {limit}")));
+    record
+        .limits
+        .iter()
+        .for_each(|limit| line(format!("  limit   {limit}")));
     let target = |seconds: Option<u64>| {
-        seconds.map(|s| format!(" (target {})", output::seconds(s as f64))).unwrap_or_default()
+        seconds
+            .map(|s| format!(" (target {})", output::seconds(s as f64)))
+            .unwrap_or_default()
     };
     line(format!(
         "  recovery time {}{}, recovery point {}{}",
-        output::seconds(record.rto_seconds), target(record.rto_target_seconds),
-        output::seconds(record.rpo_seconds), target(record.rpo_target_seconds),
+        output::seconds(record.rto_seconds),
+        target(record.rto_target_seconds),
+        output::seconds(record.rpo_seconds),
+        target(record.rpo_target_seconds),
     ));
 }
 
 /// Where the evidence is.
 pub fn show_evidence(evidence: &Appended) {
-    line(format!("  evidence {} number {}, {}", evidence.record.id, evidence.record.sequence, evidence.key));
+    line(format!(
+        "  evidence {} number {}, {}",
+        evidence.record.id, evidence.record.sequence, evidence.key
+    ));
     for (store, error) in &evidence.missing {
-        line(format!("  store {store} did not receive the evidence and will with the next record: {error}"));
+        line(format!(
+            "  store {store} did not receive the evidence and will with the next record: {error}"
+        ));
     }
 }

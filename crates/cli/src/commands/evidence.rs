@@ -45,10 +45,19 @@ fn list(run: &Run<'_>) -> Result<u8> {
             None => verdict(record.outcome),
             Some(error) => format!("not to be believed: {}", error.message),
         };
-        vec![record.id.to_string(), activity.into(), points.join(" "), outcome,
-            output::seconds(record.rto_seconds), output::seconds(record.rpo_seconds)]
+        vec![
+            record.id.to_string(),
+            activity.into(),
+            points.join(" "),
+            outcome,
+            output::seconds(record.rto_seconds),
+            output::seconds(record.rpo_seconds),
+        ]
     });
-    line(output::table(&["id", "activity", "points", "outcome", "rto", "rpo"], rows));
+    line(output::table(
+        &["id", "activity", "points", "outcome", "rto", "rpo"],
+        rows,
+    ));
     for error in errors {
         lifeboat_core::observe::Observer::warn(run.progress.as_ref(), &error.to_string());
     }
@@ -58,24 +67,41 @@ fn list(run: &Run<'_>) -> Result<u8> {
 fn show(run: &Run<'_>, id: &str) -> Result<u8> {
     let (listed, _) = evidence::list(&run.context()?)?;
     run.results();
-    let mut fitting = listed.iter().filter(|l| l.record.id.as_str().starts_with(id));
+    let mut fitting = listed
+        .iter()
+        .filter(|l| l.record.id.as_str().starts_with(id));
     let Some(found) = fitting.next() else {
-        return Err(Error::new(Code::PointUnknown, format!("no evidence begins with {id}"))
-            .hint("run `lifeboat evidence list`"));
+        return Err(
+            Error::new(Code::PointUnknown, format!("no evidence begins with {id}"))
+                .hint("run `lifeboat evidence list`"),
+        );
     };
     if fitting.next().is_some() {
-        return Err(Error::new(Code::PointAmbiguous, format!("{id} begins several records")).hint("give more of the id"));
+        return Err(
+            Error::new(Code::PointAmbiguous, format!("{id} begins several records"))
+                .hint("give more of the id"),
+        );
     }
     if run.cli.json {
         output::json(&value(found))?;
         return Ok(0);
     }
     let record = &found.record;
-    line(format!("{} {} of {}/{}: {}", record.id, match record.activity {
-        Activity::Drill => "drill",
-        Activity::Restore => "restore",
-    }, record.app, record.environment, verdict(record.outcome)));
-    line(format!("  by {} on {}, {} to {}", record.author, record.host, record.started, record.finished));
+    line(format!(
+        "{} {} of {}/{}: {}",
+        record.id,
+        match record.activity {
+            Activity::Drill => "drill",
+            Activity::Restore => "restore",
+        },
+        record.app,
+        record.environment,
+        verdict(record.outcome)
+    ));
+    line(format!(
+        "  by {} on {}, {} to {}",
+        record.author, record.host, record.started, record.finished
+    ));
     if let Some(reason) = &record.reason {
         line(format!("  reason: {reason}"));
     }
@@ -84,7 +110,11 @@ fn show(run: &Run<'_>, id: &str) -> Result<u8> {
     }
     show_record(record);
     for phase in &record.phases {
-        line(format!("  phase {}: {}", phase.name, output::seconds(phase.seconds)));
+        line(format!(
+            "  phase {}: {}",
+            phase.name,
+            output::seconds(phase.seconds)
+        ));
     }
     match &found.distrust {
         None => line(format!("  signed by {}, who is trusted", record.signer)),
@@ -99,11 +129,19 @@ fn verify(run: &Run<'_>) -> Result<u8> {
     let sound = report.problems.is_empty();
     if run.cli.json {
         let outcome = if sound { "intact" } else { "damaged" };
-        output::json(&json!({ "schema": 1, "outcome": outcome, "records": report.records, "problems": report.problems }))?;
+        output::json(
+            &json!({ "schema": 1, "outcome": outcome, "records": report.records, "problems": report.problems }),
+        )?;
     } else if sound {
-        line(format!("{} records, every signature and every chain is intact", report.records));
+        line(format!(
+            "{} records, every signature and every chain is intact",
+            report.records
+        ));
     } else {
-        report.problems.iter().for_each(|problem| line(format!("wrong: {problem}")));
+        report
+            .problems
+            .iter()
+            .for_each(|problem| line(format!("wrong: {problem}")));
     }
     Ok(if sound { 0 } else { 4 })
 }

@@ -20,7 +20,8 @@ pub fn run(run: &Run<'_>, command: &KitCommand) -> Result<u8> {
 }
 
 fn secret(text: &str) -> Result<Secret> {
-    let reference = Reference::parse(text).map_err(|wrong| Error::new(Code::Usage, wrong.to_string()))?;
+    let reference =
+        Reference::parse(text).map_err(|wrong| Error::new(Code::Usage, wrong.to_string()))?;
     reference.resolve()
 }
 
@@ -34,15 +35,26 @@ fn export(run: &Run<'_>, args: &KitExport) -> Result<u8> {
     let sealed = kit::pack(&contents.entries, &key)?;
     place::write_file(&mut sealed.as_slice(), &args.output, 0o600)?;
     run.results();
-    let names: Vec<_> = contents.entries.iter().map(|(name, _)| name.as_str()).collect();
+    let names: Vec<_> = contents
+        .entries
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .collect();
     if run.cli.json {
         output::json(&json!({
             "schema": 1, "file": args.output, "bytes": sealed.len(), "entries": names, "warnings": contents.warnings,
         }))?;
     } else {
-        line(format!("{} holds: {}", args.output.display(), names.join(", ")));
+        line(format!(
+            "{} holds: {}",
+            args.output.display(),
+            names.join(", ")
+        ));
         line("keep it in two places, none of them this host; try it with: lifeboat kit test FILE");
-        contents.warnings.iter().for_each(|warning| run.progress.warn(warning));
+        contents
+            .warnings
+            .iter()
+            .for_each(|warning| run.progress.warn(warning));
     }
     Ok(0)
 }
@@ -54,7 +66,11 @@ fn test(run: &Run<'_>, args: &KitTest) -> Result<u8> {
         (None, None) => return Err(Error::new(Code::Usage, "give --passphrase or --identity")),
     };
     let sealed = std::fs::read(&args.file).map_err(|error| {
-        Error::new(Code::Usage, format!("the kit {} cannot be read", args.file.display())).cause(error)
+        Error::new(
+            Code::Usage,
+            format!("the kit {} cannot be read", args.file.display()),
+        )
+        .cause(error)
     })?;
     let entries = kit::unpack(&sealed, &opener)?;
     let directory = scratch::Directory::create(&std::env::temp_dir(), "kit")?;
@@ -67,11 +83,16 @@ fn test(run: &Run<'_>, args: &KitTest) -> Result<u8> {
             Ok(point) => json!({ "store": t.store, "outcome": "readable", "point": point }),
             Err(error) => json!({ "store": t.store, "outcome": "unreadable", "error": output::error_value(error) }),
         }).collect();
-        output::json(&json!({ "schema": 1, "outcome": if enough { "enough" } else { "not-enough" }, "stores": stores }))?;
+        output::json(
+            &json!({ "schema": 1, "outcome": if enough { "enough" } else { "not-enough" }, "stores": stores }),
+        )?;
     } else {
         for store in &tried {
             match &store.result {
-                Ok(point) => line(format!("store {}: the newest point {point} was read and decrypted whole with the kit alone", store.store)),
+                Ok(point) => line(format!(
+                    "store {}: the newest point {point} was read and decrypted whole with the kit alone",
+                    store.store
+                )),
                 Err(error) => line(format!("store {}: {error}", store.store)),
             }
         }

@@ -69,7 +69,12 @@ pub fn run(cli: &Cli, progress: &Arc<Progress>) -> Result<u8> {
         Command::Kit { command } => kit::run(&run, command),
         Command::Completions { shell } => {
             progress.finish();
-            clap_complete::generate(*shell, &mut Cli::command(), "lifeboat", &mut std::io::stdout());
+            clap_complete::generate(
+                *shell,
+                &mut Cli::command(),
+                "lifeboat",
+                &mut std::io::stdout(),
+            );
             Ok(0)
         }
         Command::Demo(args) => demo::run(&run, args),

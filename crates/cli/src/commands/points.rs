@@ -19,10 +19,15 @@ type Proofs = BTreeMap<PointId, (Verdict, String)>;
 /// The newest record of each point.
 fn proofs(context: &Context) -> Proofs {
     let mut proofs = Proofs::new();
-    let Ok((listed, _)) = evidence::list(context) else { return proofs };
+    let Ok((listed, _)) = evidence::list(context) else {
+        return proofs;
+    };
     for listed in listed.iter().filter(|l| l.distrust.is_none()) {
         for point in &listed.record.points {
-            proofs.insert(point.point.clone(), (listed.record.outcome, listed.record.finished.to_string()));
+            proofs.insert(
+                point.point.clone(),
+                (listed.record.outcome, listed.record.finished.to_string()),
+            );
         }
     }
     proofs
@@ -48,23 +53,41 @@ pub fn list(run: &Run<'_>, args: &args::Points) -> Result<u8> {
     let mut points: BTreeMap<PointId, Vec<(String, PointCopy)>> = BTreeMap::new();
     for (store, copy) in found {
         if args.plan.as_ref().is_none_or(|p| *p == copy.manifest.plan) {
-            points.entry(copy.manifest.point.clone()).or_default().push((store, copy));
+            points
+                .entry(copy.manifest.point.clone())
+                .or_default()
+                .push((store, copy));
         }
     }
-    points.retain(|_, copies| args.store.as_ref().is_none_or(|s| copies.iter().any(|(n, _)| n == s)));
+    points.retain(|_, copies| {
+        args.store
+            .as_ref()
+            .is_none_or(|s| copies.iter().any(|(n, _)| n == s))
+    });
     run.results();
     for error in &errors {
         run.progress.warn(&error.to_string());
     }
     if run.cli.json {
-        let rows: Vec<Value> = points.iter().map(|(id, copies)| point_json(&context, id, copies, &proofs, &missing)).collect();
+        let rows: Vec<Value> = points
+            .iter()
+            .map(|(id, copies)| point_json(&context, id, copies, &proofs, &missing))
+            .collect();
         let errors: Vec<_> = errors.iter().map(output::error_value).collect();
         output::json(&json!({ "schema": 1, "points": rows, "errors": errors }))?;
     } else if points.is_empty() {
         line("there is no restore point yet");
     } else {
-        let rows = points.iter().rev().map(|(id, copies)| point_row(id, copies, &proofs, &missing));
-        line(output::table(&["point", "plan", "outcome", "stored", "stores", "missing", "proof", "reason"], rows));
+        let rows = points
+            .iter()
+            .rev()
+            .map(|(id, copies)| point_row(id, copies, &proofs, &missing));
+        line(output::table(
+            &[
+                "point", "plan", "outcome", "stored", "stores", "missing", "proof", "reason",
+            ],
+            rows,
+        ));
     }
     Ok(if errors.is_empty() { 0 } else { 3 })
 }
@@ -107,8 +130,12 @@ fn point_row(
     vec![
         id.to_string(),
         manifest.map(|m| m.plan.clone()).unwrap_or_default(),
-        manifest.map(|m| m.outcome.as_str().to_owned()).unwrap_or_default(),
-        manifest.map(|m| output::bytes(m.stored_bytes())).unwrap_or_default(),
+        manifest
+            .map(|m| m.outcome.as_str().to_owned())
+            .unwrap_or_default(),
+        manifest
+            .map(|m| output::bytes(m.stored_bytes()))
+            .unwrap_or_default(),
         stores.join(", "),
         missing.get(id).map(|m| m.join(", ")).unwrap_or_default(),
         proof_name(proofs.get(id)).to_owned(),
@@ -121,7 +148,11 @@ pub fn show(run: &Run<'_>, args: &args::Show) -> Result<u8> {
     let selector = Selector::parse(&args.point)?;
     let point = fetch::choose(&context, &selector, &[], args.store.as_deref())?;
     let (found, _) = survey(&context, false)?;
-    let held: Vec<_> = found.iter().filter(|(_, c)| c.manifest.point == point).cloned().collect();
+    let held: Vec<_> = found
+        .iter()
+        .filter(|(_, c)| c.manifest.point == point)
+        .cloned()
+        .collect();
     let fetched = fetch::fetch(&context, &point, args.store.as_deref())?;
     let details = match fetched.details {
         Ok(details) => Some(details),
@@ -139,7 +170,10 @@ pub fn show(run: &Run<'_>, args: &args::Show) -> Result<u8> {
             let proof = proofs.get(&point);
             map.insert("proof".into(), json!(proof_name(proof)));
             map.insert("proved_at".into(), json!(proof.map(|p| &p.1)));
-            map.insert("copies".into(), json!(held.iter().map(|(name, _)| name).collect::<Vec<_>>()));
+            map.insert(
+                "copies".into(),
+                json!(held.iter().map(|(name, _)| name).collect::<Vec<_>>()),
+            );
             map.insert("missing_copies".into(), json!(missing.get(&point)));
             map.insert("contents".into(), details_json(details.as_ref()));
         }
@@ -147,8 +181,18 @@ pub fn show(run: &Run<'_>, args: &args::Show) -> Result<u8> {
         return Ok(0);
     }
     let manifest = &fetched.copy.manifest;
-    line(format!("{} of {}/{}, plan {}: {}", point, manifest.app, manifest.environment, manifest.plan, manifest.outcome.as_str()));
-    line(format!("  taken {} to {} on {} by {}", manifest.started, manifest.finished, manifest.host, manifest.author));
+    line(format!(
+        "{} of {}/{}, plan {}: {}",
+        point,
+        manifest.app,
+        manifest.environment,
+        manifest.plan,
+        manifest.outcome.as_str()
+    ));
+    line(format!(
+        "  taken {} to {} on {} by {}",
+        manifest.started, manifest.finished, manifest.host, manifest.author
+    ));
     if let Some(reason) = &manifest.reason {
         line(format!("  reason: {reason}"));
     }
@@ -158,15 +202,31 @@ pub fn show(run: &Run<'_>, args: &args::Show) -> Result<u8> {
         line(format!("  copy in store {name}"));
     }
     for name in missing.get(&point).into_iter().flatten() {
-        line(format!("  missing in store {name}: lifeboat copy {point} --to {name}"));
+        line(format!(
+            "  missing in store {name}: lifeboat copy {point} --to {name}"
+        ));
     }
     let rows = manifest.artifacts.iter().map(|a| {
-        let known = details.as_ref().and_then(|d| d.artifact(&a.source, &a.name));
-        vec![a.source.clone(), a.name.clone(), known.map(|d| output::bytes(d.bytes)).unwrap_or_default(),
-            output::bytes(a.bytes), known.map(|d| summarize(&d.proof)).unwrap_or_default(), a.key.clone()]
+        let known = details
+            .as_ref()
+            .and_then(|d| d.artifact(&a.source, &a.name));
+        vec![
+            a.source.clone(),
+            a.name.clone(),
+            known.map(|d| output::bytes(d.bytes)).unwrap_or_default(),
+            output::bytes(a.bytes),
+            known.map(|d| summarize(&d.proof)).unwrap_or_default(),
+            a.key.clone(),
+        ]
     });
-    line(output::table(&["source", "artifact", "bytes", "stored", "content", "key"], rows));
-    for text in details.iter().flat_map(|d| d.warnings.iter().chain(&d.errors)) {
+    line(output::table(
+        &["source", "artifact", "bytes", "stored", "content", "key"],
+        rows,
+    ));
+    for text in details
+        .iter()
+        .flat_map(|d| d.warnings.iter().chain(&d.errors))
+    {
         line(format!("note: {text}"));
     }
     Ok(0)
@@ -174,7 +234,9 @@ pub fn show(run: &Run<'_>, args: &args::Show) -> Result<u8> {
 
 /// The details without their inventories, which may name every file.
 fn details_json(details: Option<&Details>) -> Value {
-    let Some(details) = details else { return Value::Null };
+    let Some(details) = details else {
+        return Value::Null;
+    };
     let artifacts: Vec<_> = details.artifacts.iter().map(|a| json!({
         "source": a.source, "name": a.name, "bytes": a.bytes, "sha256": a.sha256,
         "fingerprint": a.proof.fingerprint, "skipped": a.skipped, "tools": a.tools, "answers": a.answers,

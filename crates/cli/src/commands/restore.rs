@@ -4,10 +4,10 @@ use super::Run;
 use super::drill::{show_evidence, show_record, verdict};
 use crate::args;
 use crate::output::{self, line};
+use lifeboat_core::Result;
 use lifeboat_core::evidence::Verdict;
 use lifeboat_core::point::Selector;
 use lifeboat_core::restore::live::{self, Answer, Options, Planned, Report, Target};
-use lifeboat_core::Result;
 use serde_json::json;
 
 pub fn run(run: &Run<'_>, args: &args::Restore) -> Result<u8> {
@@ -43,12 +43,25 @@ fn show_plan(run: &Run<'_>, planned: &Planned, app: &str) -> Result<()> {
             "schema": 1, "point": planned.point, "store": planned.store, "outcome": "planned", "steps": planned.steps,
         }));
     }
-    line(format!("restoring {} from store {} onto {app} would:", planned.point, planned.store));
-    planned.steps.iter().enumerate().for_each(|(n, step)| line(format!("  {}. {step}", n + 1)));
+    line(format!(
+        "restoring {} from store {} onto {app} would:",
+        planned.point, planned.store
+    ));
+    planned
+        .steps
+        .iter()
+        .enumerate()
+        .for_each(|(n, step)| line(format!("  {}. {step}", n + 1)));
     line("nothing was done. To carry it out:");
-    line(format!("  lifeboat restore {} --live --confirm {app} --reason TEXT", planned.point));
+    line(format!(
+        "  lifeboat restore {} --live --confirm {app} --reason TEXT",
+        planned.point
+    ));
     line("or, to look at it first, into a directory or another database:");
-    line(format!("  lifeboat restore {} --to DIRECTORY", planned.point));
+    line(format!(
+        "  lifeboat restore {} --to DIRECTORY",
+        planned.point
+    ));
     Ok(())
 }
 
@@ -71,13 +84,23 @@ fn show_report(run: &Run<'_>, report: &Report) -> Result<u8> {
             "evidence": report.evidence.key,
         }))?;
     } else {
-        line(format!("restore to {}: {}", record.target.as_deref().unwrap_or_default(), verdict(record.outcome)));
-        report.places.iter().for_each(|(source, place)| line(format!("  {source} is at {place}")));
+        line(format!(
+            "restore to {}: {}",
+            record.target.as_deref().unwrap_or_default(),
+            verdict(record.outcome)
+        ));
+        report
+            .places
+            .iter()
+            .for_each(|(source, place)| line(format!("  {source} is at {place}")));
         show_record(record);
         if let Some(safety) = &report.safety_point {
             line(format!("  safety point, taken before: {safety}"));
         }
-        report.warnings.iter().for_each(|w| line(format!("note: {w}")));
+        report
+            .warnings
+            .iter()
+            .for_each(|w| line(format!("note: {w}")));
         show_evidence(&report.evidence);
     }
     Ok(match record.outcome {

@@ -17,7 +17,11 @@ pub fn run(run: &Run<'_>, args: &args::Verify) -> Result<u8> {
     };
     let verified = verify::run(&run.context()?, &which, args.store.as_deref())?;
     run.results();
-    let worst = verified.iter().map(|v| v.outcome).max().unwrap_or(Soundness::Missing);
+    let worst = verified
+        .iter()
+        .map(|v| v.outcome)
+        .max()
+        .unwrap_or(Soundness::Missing);
     if run.cli.json {
         output::json(&document(&verified, worst))?;
     } else {
@@ -27,7 +31,12 @@ pub fn run(run: &Run<'_>, args: &args::Verify) -> Result<u8> {
 }
 
 fn percent(text: &str) -> Result<u8> {
-    let number = text.trim().trim_end_matches('%').parse().ok().filter(|p| (1..=100).contains(p));
+    let number = text
+        .trim()
+        .trim_end_matches('%')
+        .parse()
+        .ok()
+        .filter(|p| (1..=100).contains(p));
     number.ok_or_else(|| {
         Error::new(Code::Usage, format!("{text:?} is no share")).hint("write it as --sample 10%")
     })
@@ -36,17 +45,35 @@ fn percent(text: &str) -> Result<u8> {
 /// One document for one point; the points of several under `points`.
 fn document(verified: &[VerifiedPoint], worst: Soundness) -> Value {
     match verified {
-        [only] => json!({ "schema": 1, "point": only.point, "outcome": only.outcome, "objects": only.objects }),
+        [only] => {
+            json!({ "schema": 1, "point": only.point, "outcome": only.outcome, "objects": only.objects })
+        }
         _ => json!({ "schema": 1, "outcome": worst, "points": verified }),
     }
 }
 
 fn show(verified: &VerifiedPoint) {
     line(format!("{} {}", verified.point, verified.outcome.as_str()));
-    for object in verified.objects.iter().filter(|o| o.outcome != Soundness::Intact) {
+    for object in verified
+        .objects
+        .iter()
+        .filter(|o| o.outcome != Soundness::Intact)
+    {
         let detail = object.detail.as_deref().unwrap_or_default();
-        line(format!("  {} {}: {}: {detail}", object.store, object.key, object.outcome.as_str()));
+        line(format!(
+            "  {} {}: {}: {detail}",
+            object.store,
+            object.key,
+            object.outcome.as_str()
+        ));
     }
-    let intact = verified.objects.iter().filter(|o| o.outcome == Soundness::Intact).count();
-    line(format!("  {intact} of {} objects intact", verified.objects.len()));
+    let intact = verified
+        .objects
+        .iter()
+        .filter(|o| o.outcome == Soundness::Intact)
+        .count();
+    line(format!(
+        "  {intact} of {} objects intact",
+        verified.objects.len()
+    ));
 }

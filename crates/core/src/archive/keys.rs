@@ -194,7 +194,10 @@ impl Identities {
         let identity = age::x25519::Identity::generate();
         let mut secret = Zeroizing::new(identity.to_string().expose_secret().as_bytes().to_vec());
         secret.push(b'\n');
-        NewIdentity { recipient: identity.to_public().to_string(), secret }
+        NewIdentity {
+            recipient: identity.to_public().to_string(),
+            secret,
+        }
     }
 
     /// Parses `AGE-SECRET-KEY-1…` lines, with blank lines and `#` comments, or one OpenSSH private

@@ -120,17 +120,31 @@ pub fn choose_plan<'a>(
     name: Option<&str>,
 ) -> Result<(&'a str, &'a PlanConfig)> {
     let plans = &context.config.plan;
-    let known = || plans.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+    let known = || {
+        plans
+            .keys()
+            .map(String::as_str)
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
     match (name, plans.len()) {
         (Some(name), _) => plans.get_key_value(name).ok_or_else(|| {
             Error::new(Code::Usage, format!("there is no plan named {name}"))
                 .hint(format!("the configuration has: {}", known()))
         }),
-        (None, 1) => plans.first_key_value().ok_or_else(|| Error::new(Code::Configuration, "no plan")),
-        (None, 0) => Err(Error::new(Code::Configuration, "the configuration has no plan")
-            .hint("add [plan.NAME] with sources = […] and stores = […]")),
-        (None, _) => Err(Error::new(Code::Usage, "there are several plans and none was named")
-            .hint(format!("name one: lifeboat backup PLAN, with PLAN one of: {}", known()))),
+        (None, 1) => plans
+            .first_key_value()
+            .ok_or_else(|| Error::new(Code::Configuration, "no plan")),
+        (None, 0) => Err(
+            Error::new(Code::Configuration, "the configuration has no plan")
+                .hint("add [plan.NAME] with sources = […] and stores = […]"),
+        ),
+        (None, _) => Err(
+            Error::new(Code::Usage, "there are several plans and none was named").hint(format!(
+                "name one: lifeboat backup PLAN, with PLAN one of: {}",
+                known()
+            )),
+        ),
     }
     .map(|(name, plan)| (name.as_str(), plan))
 }
@@ -139,7 +153,11 @@ pub fn choose_plan<'a>(
 pub fn plan(context: &Context, options: &Options) -> Result<Planned> {
     let (name, plan) = choose_plan(context, options.plan.as_deref())?;
     let point = PointId::new(&context.clock);
-    let mut steps: Vec<_> = plan.before.iter().map(|c| format!("run {}", c.join(" "))).collect();
+    let mut steps: Vec<_> = plan
+        .before
+        .iter()
+        .map(|c| format!("run {}", c.join(" ")))
+        .collect();
     for source_name in &plan.sources {
         let config = source_config(context, source_name)?;
         for artifact in source::open(&config.kind)?.artifacts() {
@@ -163,7 +181,10 @@ pub fn plan(context: &Context, options: &Options) -> Result<Planned> {
         steps.push(format!("commit the manifest in store {store}"));
     }
     steps.extend(plan.after.iter().map(|c| format!("run {}", c.join(" "))));
-    Ok(Planned { plan: name.to_owned(), steps })
+    Ok(Planned {
+        plan: name.to_owned(),
+        steps,
+    })
 }
 
 /// Takes a restore point. An `Err` means that nothing was begun; what failed later is in the
@@ -171,8 +192,11 @@ pub fn plan(context: &Context, options: &Options) -> Result<Planned> {
 pub fn run(context: &Context, options: &Options) -> Result<Report> {
     let (name, plan) = choose_plan(context, options.plan.as_deref())?;
     let busy = || {
-        Error::new(Code::Busy, format!("another backup of plan {name} is running"))
-            .hint("wait until it has ended; the lock goes with the process that holds it")
+        Error::new(
+            Code::Busy,
+            format!("another backup of plan {name} is running"),
+        )
+        .hint("wait until it has ended; the lock goes with the process that holds it")
     };
     let _lock = context.lock(&format!("plan-{name}"))?.ok_or_else(busy)?;
     scratch::sweep(&context.scratch())?;
@@ -192,14 +216,25 @@ pub fn run(context: &Context, options: &Options) -> Result<Report> {
 fn run_commands(context: &Context, when: &str, commands: &[Vec<String>]) -> Result<()> {
     let mut first = None;
     for words in commands {
-        let Some((program, arguments)) = words.split_first() else { continue };
-        context.observer.step(&format!("{when}: {}", words.join(" ")), None);
-        let command = Command::new(program).args(arguments).scrub_with(&context.scrubber);
+        let Some((program, arguments)) = words.split_first() else {
+            continue;
+        };
+        context
+            .observer
+            .step(&format!("{when}: {}", words.join(" ")), None);
+        let command = Command::new(program)
+            .args(arguments)
+            .scrub_with(&context.scrubber);
         let failed = match Transport::Local.output(&command) {
             Ok(output) if output.status.success() => continue,
             Ok(output) => {
-                let message = format!("the `{when}` command {} ended with {}", words.join(" "), output.status);
-                Error::new(Code::SourceFailed, message).cause(output.stderr)
+                let message = format!(
+                    "the `{when}` command {} ended with {}",
+                    words.join(" "),
+                    output.status
+                );
+                Error::new(Code::SourceFailed, message)
+                    .cause(output.stderr)
                     .hint("run it by hand as the user that runs lifeboat")
             }
             Err(error) => error,
@@ -214,8 +249,11 @@ fn run_commands(context: &Context, when: &str, commands: &[Vec<String>]) -> Resu
 
 fn source_config<'a>(context: &'a Context, name: &str) -> Result<&'a SourceConfig> {
     context.config.source.get(name).ok_or_else(|| {
-        Error::new(Code::Configuration, format!("there is no source named {name}"))
-            .hint("run `lifeboat config check`")
+        Error::new(
+            Code::Configuration,
+            format!("there is no source named {name}"),
+        )
+        .hint("run `lifeboat config check`")
     })
 }
 
@@ -244,13 +282,17 @@ fn stem(
 
 /// The name of this host, as in keys and manifests.
 pub fn host() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
+    rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned()
 }
 
 /// Who runs this: the login that used sudo, if any, and the user.
 pub fn author() -> String {
     let env = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
-    let user = env("USER").or_else(|| env("LOGNAME"))
+    let user = env("USER")
+        .or_else(|| env("LOGNAME"))
         .unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()));
     match env("SUDO_USER") {
         Some(login) if login != user => format!("{login} as {user}"),
@@ -296,12 +338,22 @@ impl<'a> Run<'a> {
         let mut errors: Vec<Error> = Vec::new();
         for name in &plan.stores {
             match context.store(name) {
-                Ok(store) => stores.push(Receiving { store, named: None, artifacts: vec![], failed: None }),
+                Ok(store) => stores.push(Receiving {
+                    store,
+                    named: None,
+                    artifacts: vec![],
+                    failed: None,
+                }),
                 Err(error) => errors.push(error),
             }
         }
         if stores.is_empty() {
-            let none = || Error::new(Code::Configuration, format!("plan {plan_name} has no store"));
+            let none = || {
+                Error::new(
+                    Code::Configuration,
+                    format!("plan {plan_name} has no store"),
+                )
+            };
             return Err(errors.into_iter().next().unwrap_or_else(none));
         }
         check_clock(&stores, &point)?;
@@ -313,8 +365,18 @@ impl<'a> Run<'a> {
             errors: errors.iter().map(ToString::to_string).collect(),
         };
         Ok(Run {
-            context, plan_name, plan, point, reason, begun: std::time::Instant::now(), stores,
-            sources: vec![], details, artifacts: vec![], failure: None, skipped: false,
+            context,
+            plan_name,
+            plan,
+            point,
+            reason,
+            begun: std::time::Instant::now(),
+            stores,
+            sources: vec![],
+            details,
+            artifacts: vec![],
+            failure: None,
+            skipped: false,
         })
     }
 
@@ -349,7 +411,11 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn capture_source(&mut self, name: &str, config: &SourceConfig) -> (Outcome, Option<Consistency>) {
+    fn capture_source(
+        &mut self,
+        name: &str,
+        config: &SourceConfig,
+    ) -> (Outcome, Option<Consistency>) {
         let mut outcome = Outcome::Complete;
         let mut consistency = None;
         let captured = source::open(&config.kind).and_then(|source| {
@@ -391,7 +457,9 @@ impl<'a> Run<'a> {
         artifact: &ArtifactSpec,
     ) -> Result<Captured> {
         let context = self.context;
-        context.observer.step(&format!("{name}: {}", artifact.name), None);
+        context
+            .observer
+            .step(&format!("{name}: {}", artifact.name), None);
         let destinations = self.destinations(name, config, artifact)?;
         let spool = scratch::Directory::create(&context.scratch(), "capture")?;
         let queries = self.queries(name);
@@ -414,17 +482,25 @@ impl<'a> Run<'a> {
         let (captured, tally) = captured?;
         for warning in &captured.warnings {
             context.observer.warn(&format!("{name}: {warning}"));
-            self.details.warnings.push(format!("source {name}: {warning}"));
+            self.details
+                .warnings
+                .push(format!("source {name}: {warning}"));
         }
         for skipped in captured.skipped.iter().filter(|s| s.partial) {
-            let text = format!("source {name}: {} was left out: {}", skipped.name, skipped.reason);
+            let text = format!(
+                "source {name}: {} was left out: {}",
+                skipped.name, skipped.reason
+            );
             context.observer.warn(&text);
             self.details.warnings.push(text);
         }
         let stored = delivered.iter().filter_map(|d| {
             let tally = d.result.as_ref().ok()?;
             Some(ReportStored {
-                store: d.store.clone(), key: d.key.clone(), bytes: tally.bytes, sha256: tally.sha256.clone(),
+                store: d.store.clone(),
+                key: d.key.clone(),
+                bytes: tally.bytes,
+                sha256: tally.sha256.clone(),
             })
         });
         self.artifacts.push(ReportArtifact {
@@ -474,12 +550,30 @@ impl<'a> Run<'a> {
         let mut destinations = Vec::new();
         for receiving in self.stores.iter_mut().filter(|s| s.failed.is_none()) {
             let template = config.key.as_ref().unwrap_or(&receiving.store.config.key);
-            let stem = stem(self.context, template, self.plan_name, source, artifact, &self.point)?;
-            let suffix = format!(".{}{}", artifact.extension, receiving.store.sealing.suffix());
+            let stem = stem(
+                self.context,
+                template,
+                self.plan_name,
+                source,
+                artifact,
+                &self.point,
+            )?;
+            let suffix = format!(
+                ".{}{}",
+                artifact.extension,
+                receiving.store.sealing.suffix()
+            );
             match receiving.free_key(&stem, &suffix, &self.point) {
                 Ok((key, if_absent)) => {
-                    let options = PutOptions { if_absent, bytes_hint: None };
-                    destinations.push(Destination { store: receiving.store.clone(), key, options });
+                    let options = PutOptions {
+                        if_absent,
+                        bytes_hint: None,
+                    };
+                    destinations.push(Destination {
+                        store: receiving.store.clone(),
+                        key,
+                        options,
+                    });
                 }
                 Err(error) => receiving.give_up(self.context, error),
             }
@@ -494,7 +588,11 @@ impl<'a> Run<'a> {
     /// Notes which stores hold the artifact; one that does not gets no copy of this point.
     fn receive(&mut self, source: &str, artifact: &ArtifactSpec, delivered: &[Delivered]) {
         for delivery in delivered {
-            let Some(receiving) = self.stores.iter_mut().find(|s| s.store.name == delivery.store) else {
+            let Some(receiving) = self
+                .stores
+                .iter_mut()
+                .find(|s| s.store.name == delivery.store)
+            else {
                 continue;
             };
             match &delivery.result {
@@ -526,17 +624,31 @@ impl<'a> Run<'a> {
         let mut committed = Vec::new();
         for receiving in &self.stores {
             if let Some(error) = &receiving.failed {
-                self.details.errors.push(format!("store {}: {error}", receiving.store.name));
+                self.details
+                    .errors
+                    .push(format!("store {}: {error}", receiving.store.name));
             }
         }
         if outcome != Outcome::Failed {
             self.context.observer.step("commit", None);
             committed = self.commit_stores(outcome, finished);
         }
-        let missing: Vec<_> =
-            self.plan.stores.iter().filter(|s| !committed.contains(s)).cloned().collect();
-        let outcome = if committed.is_empty() { Outcome::Failed } else { outcome };
-        let failure = self.failure.clone().or_else(|| self.stores.iter().find_map(|s| s.failed.clone()));
+        let missing: Vec<_> = self
+            .plan
+            .stores
+            .iter()
+            .filter(|s| !committed.contains(s))
+            .cloned()
+            .collect();
+        let outcome = if committed.is_empty() {
+            Outcome::Failed
+        } else {
+            outcome
+        };
+        let failure = self
+            .failure
+            .clone()
+            .or_else(|| self.stores.iter().find_map(|s| s.failed.clone()));
         Report {
             schema: 1,
             point: self.point,
@@ -557,11 +669,18 @@ impl<'a> Run<'a> {
     }
 
     fn commit_stores(&mut self, outcome: Outcome, finished: Timestamp) -> Vec<String> {
-        let open: Vec<_> = self.stores.iter().filter(|s| s.failed.is_none()).map(|s| s.store.clone()).collect();
+        let open: Vec<_> = self
+            .stores
+            .iter()
+            .filter(|s| s.failed.is_none())
+            .map(|s| s.store.clone())
+            .collect();
         let heads = evidence::heads(self.context, &open);
         let mut committed = Vec::new();
         for index in 0..self.stores.len() {
-            let Some(receiving) = self.stores.get(index).filter(|s| s.failed.is_none()) else { continue };
+            let Some(receiving) = self.stores.get(index).filter(|s| s.failed.is_none()) else {
+                continue;
+            };
             let draft = Manifest {
                 schema: 1,
                 point: self.point.clone(),
@@ -580,7 +699,10 @@ impl<'a> Run<'a> {
                 sources: self.sources.clone(),
                 artifacts: receiving.artifacts.clone(),
                 details: crate::point::StoredDetails {
-                    key: String::new(), bytes: 0, sha256: String::new(), encrypt: None,
+                    key: String::new(),
+                    bytes: 0,
+                    sha256: String::new(),
+                    encrypt: None,
                 },
                 evidence: heads.clone(),
                 signer: self.context.signer.id().to_string(),
@@ -589,7 +711,9 @@ impl<'a> Run<'a> {
             match commit_copy(self.context, &store, draft, &self.details) {
                 Ok(_) => committed.push(store.name),
                 Err(error) => {
-                    self.details.errors.push(format!("store {}: {error}", store.name));
+                    self.details
+                        .errors
+                        .push(format!("store {}: {error}", store.name));
                     if let Some(receiving) = self.stores.get_mut(index) {
                         receiving.give_up(self.context, error);
                     }
@@ -617,7 +741,10 @@ pub(crate) fn commit_copy(
 
 impl Receiving {
     fn give_up(&mut self, context: &Context, error: Error) {
-        context.observer.warn(&format!("store {} gets no copy of this point: {error}", self.store.name));
+        context.observer.warn(&format!(
+            "store {} gets no copy of this point: {error}",
+            self.store.name
+        ));
         self.failed.get_or_insert(error);
     }
 
@@ -673,7 +800,9 @@ fn named_keys(store: &OpenStore) -> Result<BTreeSet<String>> {
 /// Refuses to take a point that would sort before one that is there: the clock is wrong, and
 /// retention and `latest` would be too.
 fn check_clock(stores: &[Receiving], point: &PointId) -> Result<()> {
-    let newest = stores.iter().filter_map(|r| copies::list(&r.store).ok()?.pop());
+    let newest = stores
+        .iter()
+        .filter_map(|r| copies::list(&r.store).ok()?.pop());
     posture::check_clock(point.time(), newest.map(|p| p.time()).max())
 }
 

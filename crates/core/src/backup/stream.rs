@@ -55,7 +55,10 @@ pub(crate) fn send<T>(
 ) -> (Result<(T, Tally)>, Vec<Delivered>) {
     let mut groups: Vec<Group> = Vec::new();
     for destination in destinations {
-        match groups.iter_mut().find(|g| g.sealing == destination.store.sealing) {
+        match groups
+            .iter_mut()
+            .find(|g| g.sealing == destination.store.sealing)
+        {
             Some(group) => group.uploads.push(Upload::start(destination)),
             None => groups.push(Group {
                 sealing: destination.store.sealing.clone(),
@@ -67,13 +70,16 @@ pub(crate) fn send<T>(
     let senders = running.iter().map(|g| Some(g.sender.clone())).collect();
     let mut tap = Tap::new(Splitter::new(senders, Arc::clone(observer)));
     let captured = capture(&mut tap).and_then(|value| {
-        tap.flush().map_err(|e| Error::from_io(Code::Store, "the stream was given up", e))?;
+        tap.flush()
+            .map_err(|e| Error::from_io(Code::Store, "the stream was given up", e))?;
         Ok(value)
     });
     let (splitter, tally) = tap.finish();
     // Only a whole capture is ended; otherwise the senders are dropped, and every upload aborts.
     let captured = captured.and_then(|value| {
-        splitter.end().map_err(|e| Error::from_io(Code::Store, "the stream was given up", e))?;
+        splitter
+            .end()
+            .map_err(|e| Error::from_io(Code::Store, "the stream was given up", e))?;
         Ok((value, tally))
     });
     let delivered: Vec<_> = running.into_iter().flat_map(RunningGroup::join).collect();
@@ -86,7 +92,9 @@ fn blame_stores(error: Error, delivered: &[Delivered]) -> Error {
     if error.code != Code::Store {
         return error;
     }
-    let first = delivered.iter().find_map(|d| d.result.as_ref().err().map(|e| (&d.store, e)));
+    let first = delivered
+        .iter()
+        .find_map(|d| d.result.as_ref().err().map(|e| (&d.store, e)));
     match first {
         Some((store, cause)) => Error {
             message: format!("no store took the stream; store {store}: {}", cause.message),
@@ -108,7 +116,12 @@ struct Splitter {
 impl Splitter {
     fn new(senders: Vec<Option<Sender<Message>>>, observer: Arc<dyn Observer>) -> Self {
         let buffer = Vec::with_capacity(CHUNK_BYTES);
-        Splitter { buffer, senders, observer: Some(observer), send_timeout: None }
+        Splitter {
+            buffer,
+            senders,
+            observer: Some(observer),
+            send_timeout: None,
+        }
     }
 
     fn send_buffer(&mut self) -> io::Result<()> {
@@ -140,7 +153,14 @@ impl Splitter {
                 *slot = None;
             }
         }
-        if any { Ok(()) } else { Err(io::Error::other(Error::new(Code::Store, "no store takes the stream"))) }
+        if any {
+            Ok(())
+        } else {
+            Err(io::Error::other(Error::new(
+                Code::Store,
+                "no store takes the stream",
+            )))
+        }
     }
 
     /// Ends the stream: what was written is whole.
@@ -152,7 +172,9 @@ impl Splitter {
 
 impl Write for Splitter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let room = CHUNK_BYTES.saturating_sub(self.buffer.len()).min(bytes.len());
+        let room = CHUNK_BYTES
+            .saturating_sub(self.buffer.len())
+            .min(bytes.len());
         let (now, _) = bytes.split_at(room);
         self.buffer.extend_from_slice(now);
         if self.buffer.len() >= CHUNK_BYTES {
@@ -180,21 +202,36 @@ struct RunningGroup {
 impl Group {
     fn start(self) -> RunningGroup {
         let (sender, receiver) = bounded(CHUNKS_WAITING);
-        RunningGroup { sender, thread: std::thread::spawn(move || self.run(&receiver)) }
+        RunningGroup {
+            sender,
+            thread: std::thread::spawn(move || self.run(&receiver)),
+        }
     }
 
     /// Seals what arrives and hands it to the uploads, then waits for each of them.
     fn run(self, receiver: &Receiver<Message>) -> Vec<Delivered> {
-        let stall = self.uploads.iter().map(|u| u.stall).max().unwrap_or_default();
+        let stall = self
+            .uploads
+            .iter()
+            .map(|u| u.stall)
+            .max()
+            .unwrap_or_default();
         let splitter = Splitter {
             buffer: Vec::with_capacity(CHUNK_BYTES),
-            senders: self.uploads.iter().map(|u| Some(u.sender.clone())).collect(),
+            senders: self
+                .uploads
+                .iter()
+                .map(|u| Some(u.sender.clone()))
+                .collect(),
             observer: None,
             send_timeout: Some(stall),
         };
         let sealed = seal(&self.sealing, receiver, splitter);
         let sealing = self.sealing;
-        self.uploads.into_iter().map(|u| u.join(&sealing, &sealed)).collect()
+        self.uploads
+            .into_iter()
+            .map(|u| u.join(&sealing, &sealed))
+            .collect()
     }
 }
 
@@ -235,7 +272,11 @@ impl Upload {
     fn start(destination: Destination) -> Self {
         let (sender, receiver) = bounded(CHUNKS_WAITING);
         let (report, outcome) = bounded(1);
-        let Destination { store, key, options } = destination;
+        let Destination {
+            store,
+            key,
+            options,
+        } = destination;
         let upload = Upload {
             store: store.name.clone(),
             key: key.clone(),
@@ -245,7 +286,12 @@ impl Upload {
         };
         // Detached on purpose: a store that hangs for ever must not hold the run.
         std::thread::spawn(move || {
-            let mut body = ChannelReader { receiver, chunk: Arc::default(), at: 0, ended: false };
+            let mut body = ChannelReader {
+                receiver,
+                chunk: Arc::default(),
+                at: 0,
+                ended: false,
+            };
             let result = store.store.put(&key, &mut body, &options);
             let _ = report.send(result);
         });
@@ -254,7 +300,13 @@ impl Upload {
 
     /// Waits until the store confirmed the object, or gave up, or stalled.
     fn join(self, sealing: &Sealing, sealed: &Result<Tally>) -> Delivered {
-        let Upload { store, key, stall, sender, outcome } = self;
+        let Upload {
+            store,
+            key,
+            stall,
+            sender,
+            outcome,
+        } = self;
         drop(sender);
         let begun = Instant::now();
         let answer = match sealed {
@@ -279,7 +331,12 @@ impl Upload {
                 Err(Error::new(Code::Store, format!("the upload to store {store} ended without an answer")))
             }
         };
-        Delivered { store, key, sealing: sealing.clone(), result }
+        Delivered {
+            store,
+            key,
+            sealing: sealing.clone(),
+            result,
+        }
     }
 }
 

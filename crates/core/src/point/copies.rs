@@ -32,7 +32,10 @@ impl PointCopy {
     pub fn check_trust(&self, context: &Context) -> Result<()> {
         let point = &self.manifest.point;
         let about = |error: Error| Error {
-            message: format!("the manifest of {point} cannot be trusted: {}", error.message),
+            message: format!(
+                "the manifest of {point} cannot be trusted: {}",
+                error.message
+            ),
             ..error
         };
         let Some(signature) = &self.signature else {
@@ -40,7 +43,10 @@ impl PointCopy {
                 .hint("use another copy (--store); if there is none, check how it was lost before you trust this one")));
         };
         let at = self.manifest.finished;
-        context.trusted.verify(&self.manifest.app, &self.bytes, signature, at).map_err(about)?;
+        context
+            .trusted
+            .verify(&self.manifest.app, &self.bytes, signature, at)
+            .map_err(about)?;
         Ok(())
     }
 }
@@ -49,13 +55,23 @@ impl PointCopy {
 pub fn read_object(store: &OpenStore, key: &str, bytes_max: u64) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let reader = store.store.open(key, 0)?;
-    reader.take(bytes_max + 1).read_to_end(&mut bytes).map_err(|error| {
-        Error::from_io(Code::Store, format!("{key} in store {} cannot be read", store.name), error)
-    })?;
+    reader
+        .take(bytes_max + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| {
+            Error::from_io(
+                Code::Store,
+                format!("{key} in store {} cannot be read", store.name),
+                error,
+            )
+        })?;
     if bytes.len() as u64 > bytes_max {
         return Err(Error::new(
             Code::ObjectDamaged,
-            format!("{key} in store {} is larger than {bytes_max} bytes", store.name),
+            format!(
+                "{key} in store {} is larger than {bytes_max} bytes",
+                store.name
+            ),
         ));
     }
     Ok(bytes)
@@ -97,18 +113,28 @@ pub fn parse(
     signature: Option<String>,
 ) -> Result<PointCopy> {
     let damaged = |cause: String| {
-        Error::new(Code::ObjectDamaged, format!("the manifest of {point} in store {store} is damaged"))
-            .cause(cause)
-            .hint("use another copy (--store), and heal this one with `lifeboat copy`")
+        Error::new(
+            Code::ObjectDamaged,
+            format!("the manifest of {point} in store {store} is damaged"),
+        )
+        .cause(cause)
+        .hint("use another copy (--store), and heal this one with `lifeboat copy`")
     };
     let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|e| damaged(e.to_string()))?;
     if manifest.schema != 1 {
-        return Err(damaged(format!("its schema is {}, this program reads 1", manifest.schema)));
+        return Err(damaged(format!(
+            "its schema is {}, this program reads 1",
+            manifest.schema
+        )));
     }
     if &manifest.point != point {
         return Err(damaged(format!("it says it is of {}", manifest.point)));
     }
-    Ok(PointCopy { manifest, bytes, signature })
+    Ok(PointCopy {
+        manifest,
+        bytes,
+        signature,
+    })
 }
 
 /// Reads the details that a manifest names, checks their hash, and opens them.
@@ -116,18 +142,35 @@ pub fn read_details(store: &OpenStore, manifest: &Manifest) -> Result<Details> {
     let stored = &manifest.details;
     let bytes = read_object(store, &stored.key, DETAILS_BYTES_MAX)?;
     let damaged = |cause: String| {
-        Error::new(Code::ObjectDamaged, format!("{} in store {} is damaged", stored.key, store.name))
-            .cause(cause)
-            .hint("use another copy (--store), and heal this one with `lifeboat copy`")
+        Error::new(
+            Code::ObjectDamaged,
+            format!("{} in store {} is damaged", stored.key, store.name),
+        )
+        .cause(cause)
+        .hint("use another copy (--store), and heal this one with `lifeboat copy`")
     };
     let observed = sha256_hex(&bytes);
     if observed != stored.sha256 {
-        return Err(damaged(format!("SHA-256 is {observed}, the manifest says {}", stored.sha256)));
+        return Err(damaged(format!(
+            "SHA-256 is {observed}, the manifest says {}",
+            stored.sha256
+        )));
     }
     let mut plain = Vec::new();
-    archive::open(bytes.as_slice(), "none", stored.encrypt.as_deref(), store.identities()?.as_ref())?
-        .read_to_end(&mut plain)
-        .map_err(|e| Error::from_io(Code::Decryption, format!("{} cannot be decrypted", stored.key), e))?;
+    archive::open(
+        bytes.as_slice(),
+        "none",
+        stored.encrypt.as_deref(),
+        store.identities()?.as_ref(),
+    )?
+    .read_to_end(&mut plain)
+    .map_err(|e| {
+        Error::from_io(
+            Code::Decryption,
+            format!("{} cannot be decrypted", stored.key),
+            e,
+        )
+    })?;
     let details: Details = serde_json::from_slice(&plain).map_err(|e| damaged(e.to_string()))?;
     if details.point != manifest.point {
         return Err(damaged(format!("they are of {}", details.point)));
@@ -161,7 +204,11 @@ pub fn commit(context: &Context, store: &OpenStore, manifest: &Manifest) -> Resu
     let key = manifest_key(&manifest.point);
     put_bytes(store, &format!("{key}.sig"), signature.as_bytes(), false)?;
     put_bytes(store, &key, &bytes, false)?;
-    Ok(PointCopy { manifest: manifest.clone(), bytes, signature: Some(signature) })
+    Ok(PointCopy {
+        manifest: manifest.clone(),
+        bytes,
+        signature: Some(signature),
+    })
 }
 
 /// Puts a small object.
@@ -171,7 +218,10 @@ pub fn put_bytes(
     bytes: &[u8],
     if_absent: bool,
 ) -> std::result::Result<(), StoreError> {
-    let options = PutOptions { if_absent, bytes_hint: Some(bytes.len() as u64) };
+    let options = PutOptions {
+        if_absent,
+        bytes_hint: Some(bytes.len() as u64),
+    };
     let mut body = bytes;
     store.store.put(key, &mut body, &options).map(|_| ())
 }

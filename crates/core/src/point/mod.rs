@@ -12,8 +12,8 @@ mod select;
 
 pub use id::PointId;
 pub use manifest::{
-    Details, DetailsArtifact, FileAttributes, Head, Manifest, ManifestArtifact, ManifestSource, Outcome,
-    StoredDetails,
+    Details, DetailsArtifact, FileAttributes, Head, Manifest, ManifestArtifact, ManifestSource,
+    Outcome, StoredDetails,
 };
 pub use select::{Candidate, Selector};
 

@@ -42,17 +42,28 @@ pub fn content(name: String, summary: &str, differences: &[Difference]) -> Check
             outcome: CheckOutcome::Passed,
         };
     }
-    let mut lines: Vec<_> =
-        differences.iter().take(DIFFERENCES_SHOWN).map(ToString::to_string).collect();
+    let mut lines: Vec<_> = differences
+        .iter()
+        .take(DIFFERENCES_SHOWN)
+        .map(ToString::to_string)
+        .collect();
     if differences.len() > DIFFERENCES_SHOWN {
-        lines.push(format!("and {} more", differences.len() - DIFFERENCES_SHOWN));
+        lines.push(format!(
+            "and {} more",
+            differences.len() - DIFFERENCES_SHOWN
+        ));
     }
     let count = match differences.len() {
         1 => "1 difference".to_owned(),
         n => format!("{n} differences"),
     };
     let observed = format!("{count}: {}", lines.join("; "));
-    CheckResult { name, expected: summary.to_owned(), observed, outcome: CheckOutcome::Failed }
+    CheckResult {
+        name,
+        expected: summary.to_owned(),
+        observed,
+        outcome: CheckOutcome::Failed,
+    }
 }
 
 /// Asks one check. What cannot be asked is a failed check that says why.
@@ -60,10 +71,16 @@ pub fn run(checked: &Checked<'_>, check: &CheckConfig) -> CheckResult {
     let name = name_of(check);
     let wrong = |text| Error::new(Code::Configuration, text);
     let answer = check.parsed().map_err(wrong).and_then(|check| match check {
-        Check::Sql { source, query, expect } => checked.sql(&name, &source, &query, &expect),
-        Check::File { source, path, contains } => {
-            checked.file(&source, &path, contains.as_deref())
-        }
+        Check::Sql {
+            source,
+            query,
+            expect,
+        } => checked.sql(&name, &source, &query, &expect),
+        Check::File {
+            source,
+            path,
+            contains,
+        } => checked.file(&source, &path, contains.as_deref()),
         Check::Command(command) => Ok(checked.command(&command)),
         Check::Live { source, tolerance } => checked.live(&name, &source, tolerance),
     });
@@ -80,24 +97,37 @@ pub fn run(checked: &Checked<'_>, check: &CheckConfig) -> CheckResult {
 
 impl<'a> Checked<'a> {
     fn source(&self, name: &str) -> Result<&'a Restored> {
-        self.restored.iter().find(|r| r.source == name).ok_or_else(|| {
-            Error::new(Code::NotProved, format!("source {name} was not brought back"))
-        })
+        self.restored
+            .iter()
+            .find(|r| r.source == name)
+            .ok_or_else(|| {
+                Error::new(
+                    Code::NotProved,
+                    format!("source {name} was not brought back"),
+                )
+            })
     }
 
     /// What was captured of a source.
     fn captured(&self, source: &str, kind: &str) -> Option<&'a DetailsArtifact> {
         let artifact = main_artifact(kind);
-        self.points.iter().find_map(|p| p.details.as_ref().ok()?.artifact(source, artifact))
+        self.points
+            .iter()
+            .find_map(|p| p.details.as_ref().ok()?.artifact(source, artifact))
     }
 
     fn sql(&self, name: &str, source: &str, query: &str, expect: &Expect) -> Result<CheckResult> {
         let restored = self.source(source)?;
         let observed = match &restored.placed {
-            Placed::Database(connection) => postgres::query(connection, query, &self.context.scrubber)?,
+            Placed::Database(connection) => {
+                postgres::query(connection, query, &self.context.scrubber)?
+            }
             Placed::File(path) => sqlite::query(path, query)?,
             Placed::Tree(_) => {
-                return Err(Error::new(Code::Configuration, format!("source {source} is no database")));
+                return Err(Error::new(
+                    Code::Configuration,
+                    format!("source {source} is no database"),
+                ));
             }
         };
         let answers = self.captured(source, &restored.kind).map(|d| &d.answers);
@@ -108,43 +138,68 @@ impl<'a> Checked<'a> {
     fn file(&self, source: &str, path: &str, contains: Option<&str>) -> Result<CheckResult> {
         let restored = self.source(source)?;
         let Placed::Tree(root) = &restored.placed else {
-            return Err(Error::new(Code::Configuration, format!("source {source} has no files")));
+            return Err(Error::new(
+                Code::Configuration,
+                format!("source {source} has no files"),
+            ));
         };
         let captured = self.captured(source, &restored.kind);
-        let roots: Vec<PathBuf> =
-            captured.into_iter().flat_map(|d| &d.roots).map(PathBuf::from).collect();
+        let roots: Vec<PathBuf> = captured
+            .into_iter()
+            .flat_map(|d| &d.roots)
+            .map(PathBuf::from)
+            .collect();
         Ok(probe::check_file(root, &roots, path, contains))
     }
 
     fn command(&self, command: &[String]) -> CheckResult {
         let plain = |bytes: &[u8]| Secret::new(bytes.to_vec());
         let mut env = BTreeMap::new();
-        env.insert("LIFEBOAT_RESTORED".into(), plain(self.directory.as_os_str().as_bytes()));
+        env.insert(
+            "LIFEBOAT_RESTORED".into(),
+            plain(self.directory.as_os_str().as_bytes()),
+        );
         for restored in self.restored {
             let variable: String = restored
                 .source
                 .chars()
-                .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' })
+                .map(|c| {
+                    if c.is_ascii_alphanumeric() {
+                        c.to_ascii_uppercase()
+                    } else {
+                        '_'
+                    }
+                })
                 .collect();
             let (name, value) = match &restored.placed {
-                Placed::Database(connection) => {
-                    (format!("LIFEBOAT_URL_{variable}"), plain(connection.url_without_password().as_bytes()))
-                }
-                Placed::Tree(path) | Placed::File(path) => {
-                    (format!("LIFEBOAT_PATH_{variable}"), plain(path.as_os_str().as_bytes()))
-                }
+                Placed::Database(connection) => (
+                    format!("LIFEBOAT_URL_{variable}"),
+                    plain(connection.url_without_password().as_bytes()),
+                ),
+                Placed::Tree(path) | Placed::File(path) => (
+                    format!("LIFEBOAT_PATH_{variable}"),
+                    plain(path.as_os_str().as_bytes()),
+                ),
             };
             env.insert(name, value);
         }
         // A scrubber of its own: what the command is told here is no secret worth hiding later.
-        probe::check_command(command, &env, &crate::secret::Scrubber::default(), COMMAND_TIMEOUT)
+        probe::check_command(
+            command,
+            &env,
+            &crate::secret::Scrubber::default(),
+            COMMAND_TIMEOUT,
+        )
     }
 
     /// Compares what was captured with the live source: a backup of the wrong database must not
     /// verify for ever.
     fn live(&self, name: &str, source: &str, tolerance: Percent) -> Result<CheckResult> {
         let config = self.context.config.source.get(source).ok_or_else(|| {
-            Error::new(Code::Configuration, format!("there is no source named {source}"))
+            Error::new(
+                Code::Configuration,
+                format!("there is no source named {source}"),
+            )
         })?;
         let counts_live = match &config.kind {
             SourceKind::Postgres(config) => {
@@ -152,20 +207,37 @@ impl<'a> Checked<'a> {
                 postgres::row_counts(&connection, &self.context.scrubber)?
             }
             SourceKind::Sqlite(config) => counts(&sqlite::observe(&config.path)?),
-            _ => return Err(Error::new(Code::Configuration, format!("source {source} is no database"))),
+            _ => {
+                return Err(Error::new(
+                    Code::Configuration,
+                    format!("source {source} is no database"),
+                ));
+            }
         };
         let captured = self.captured(source, config.kind.name()).ok_or_else(|| {
             let message = format!("what was captured of source {source} cannot be read");
             Error::new(Code::NotProved, message)
         })?;
-        Ok(probe::compare_counts(name, &counts(&captured.proof), &counts_live, tolerance))
+        Ok(probe::compare_counts(
+            name,
+            &counts(&captured.proof),
+            &counts_live,
+            tolerance,
+        ))
     }
 }
 
 /// Rows of each table.
 fn counts(proof: &Proof) -> BTreeMap<String, u64> {
-    let Fingerprint::Tables(tables) = &proof.fingerprint else { return BTreeMap::new() };
+    let Fingerprint::Tables(tables) = &proof.fingerprint else {
+        return BTreeMap::new();
+    };
     // Large objects are counted in the fingerprint beside the tables, and are none.
-    let tables = tables.tables.iter().filter(|(name, _)| *name != postgres::archive::LARGE_OBJECTS);
-    tables.map(|(name, table)| (name.clone(), table.rows)).collect()
+    let tables = tables
+        .tables
+        .iter()
+        .filter(|(name, _)| *name != postgres::archive::LARGE_OBJECTS);
+    tables
+        .map(|(name, table)| (name.clone(), table.rows))
+        .collect()
 }

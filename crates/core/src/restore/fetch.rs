@@ -32,17 +32,25 @@ pub fn choose(
         .iter()
         .filter(|(name, _)| store.is_none_or(|s| s == name))
         .filter(|(_, c)| plans.is_empty() || plans.contains(&c.manifest.plan))
-        .map(|(_, c)| Candidate { point: c.manifest.point.clone(), plan: c.manifest.plan.clone() })
+        .map(|(_, c)| Candidate {
+            point: c.manifest.point.clone(),
+            plan: c.manifest.plan.clone(),
+        })
         .collect();
-    selector.choose(&candidates, context.clock.now(), context.clock.random()).map_err(|error| {
-        match errors.first() {
-            // No point may only mean that the store could not be asked.
-            Some(first) if error.code == Code::PointUnknown => {
-                Error { code: first.code, hint: first.hint.clone(), ..error }.cause(first)
+    selector
+        .choose(&candidates, context.clock.now(), context.clock.random())
+        .map_err(|error| {
+            match errors.first() {
+                // No point may only mean that the store could not be asked.
+                Some(first) if error.code == Code::PointUnknown => Error {
+                    code: first.code,
+                    hint: first.hint.clone(),
+                    ..error
+                }
+                .cause(first),
+                _ => error,
             }
-            _ => error,
-        }
-    })
+        })
 }
 
 /// Reads the copy of a point in `store`, or in the first of its stores that has a sound one.
@@ -71,15 +79,20 @@ pub fn fetch(context: &Context, point: &PointId, store: Option<&str>) -> Result<
 fn fetch_from(context: &Context, point: &PointId, name: &str) -> Result<Fetched> {
     let store = context.store(name)?;
     let copy = copies::read(&store, point).map_err(|error| match error.code {
-        Code::ObjectMissing => {
-            Error::new(Code::ObjectMissing, format!("store {name} holds no copy of {point}"))
-                .hint("run `lifeboat points` to see where it is, and `lifeboat copy` to heal this store")
-        }
+        Code::ObjectMissing => Error::new(
+            Code::ObjectMissing,
+            format!("store {name} holds no copy of {point}"),
+        )
+        .hint("run `lifeboat points` to see where it is, and `lifeboat copy` to heal this store"),
         _ => error,
     })?;
     copy.check_trust(context)?;
     let details = copies::read_details(&store, &copy.manifest);
-    Ok(Fetched { store, copy, details })
+    Ok(Fetched {
+        store,
+        copy,
+        details,
+    })
 }
 
 /// Opens the stored bytes of an artifact as they are. The reader ends in an error when they are not
@@ -89,7 +102,12 @@ pub fn open_stored(
     artifact: &ManifestArtifact,
 ) -> Result<impl Read + Send + use<>> {
     let stored = fetched.store.store.open(&artifact.key, 0)?;
-    Ok(Checked::new(stored, artifact.bytes, &artifact.sha256, &artifact.key))
+    Ok(Checked::new(
+        stored,
+        artifact.bytes,
+        &artifact.sha256,
+        &artifact.key,
+    ))
 }
 
 /// Opens an artifact for reading: decrypted and decompressed. The reader ends in an error, never
@@ -104,16 +122,22 @@ pub fn open_artifact(
         Some(_) => fetched.store.identities()?,
         None => None,
     };
-    let plain =
-        archive::open(stored, &artifact.compress, artifact.encrypt.as_deref(), identities.as_ref())?;
+    let plain = archive::open(
+        stored,
+        &artifact.compress,
+        artifact.encrypt.as_deref(),
+        identities.as_ref(),
+    )?;
     let details = fetched.details.as_ref().ok();
-    Ok(match details.and_then(|d| d.artifact(&artifact.source, &artifact.name)) {
-        Some(known) => {
-            let what = format!("{} of source {}", artifact.name, artifact.source);
-            Box::new(Checked::new(plain, known.bytes, &known.sha256, &what))
-        }
-        None => plain,
-    })
+    Ok(
+        match details.and_then(|d| d.artifact(&artifact.source, &artifact.name)) {
+            Some(known) => {
+                let what = format!("{} of source {}", artifact.name, artifact.source);
+                Box::new(Checked::new(plain, known.bytes, &known.sha256, &what))
+            }
+            None => plain,
+        },
+    )
 }
 
 /// A reader that compares what went through it with what was expected, at its end.
@@ -135,26 +159,38 @@ impl<R: Read> Checked<R> {
     }
 
     fn check(&mut self) -> io::Result<usize> {
-        let Some(inner) = self.inner.take() else { return Ok(0) };
+        let Some(inner) = self.inner.take() else {
+            return Ok(0);
+        };
         let (_, tally) = inner.finish();
         if tally.bytes == self.bytes && tally.sha256 == self.sha256 {
             return Ok(0);
         }
         let cause = if tally.bytes == self.bytes {
-            format!("SHA-256 is {}, the manifest says {}", tally.sha256, self.sha256)
+            format!(
+                "SHA-256 is {}, the manifest says {}",
+                tally.sha256, self.sha256
+            )
         } else {
-            format!("it has {} bytes, the manifest says {}", tally.bytes, self.bytes)
+            format!(
+                "it has {} bytes, the manifest says {}",
+                tally.bytes, self.bytes
+            )
         };
-        Err(Error::new(Code::ObjectDamaged, format!("{} is damaged", self.what))
-            .cause(cause)
-            .hint("use another copy (--store), and heal this one with `lifeboat copy`")
-            .into())
+        Err(
+            Error::new(Code::ObjectDamaged, format!("{} is damaged", self.what))
+                .cause(cause)
+                .hint("use another copy (--store), and heal this one with `lifeboat copy`")
+                .into(),
+        )
     }
 }
 
 impl<R: Read> Read for Checked<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let Some(inner) = &mut self.inner else { return Ok(0) };
+        let Some(inner) = &mut self.inner else {
+            return Ok(0);
+        };
         match inner.read(buffer)? {
             0 if !buffer.is_empty() => self.check(),
             count => Ok(count),

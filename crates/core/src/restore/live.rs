@@ -39,10 +39,22 @@ impl Target {
     pub fn parse(text: &str) -> Result<Self> {
         let url = |u: &str| u.starts_with("postgres://") || u.starts_with("postgresql://");
         if url(text) {
-            let authority = text.split("://").nth(1).unwrap_or_default().split('/').next().unwrap_or_default();
-            if authority.rsplit_once('@').is_some_and(|(user, _)| user.contains(':')) {
-                return Err(Error::new(Code::Usage, "a password in --to can be seen by every user of this host")
-                    .hint("put the URL into an environment variable and write --to env:NAME"));
+            let authority = text
+                .split("://")
+                .nth(1)
+                .unwrap_or_default()
+                .split('/')
+                .next()
+                .unwrap_or_default();
+            if authority
+                .rsplit_once('@')
+                .is_some_and(|(user, _)| user.contains(':'))
+            {
+                return Err(Error::new(
+                    Code::Usage,
+                    "a password in --to can be seen by every user of this host",
+                )
+                .hint("put the URL into an environment variable and write --to env:NAME"));
             }
             return Ok(Target::Database(Secret::new(text.as_bytes().to_vec())));
         }
@@ -51,11 +63,14 @@ impl Target {
             if secret.expose_str().is_ok_and(url) {
                 return Ok(Target::Database(secret));
             }
-            return Err(Error::new(Code::Usage, format!("{reference} holds no postgres:// URL"))
-                .hint("name a directory, a postgres:// URL, or a reference to one"));
+            return Err(
+                Error::new(Code::Usage, format!("{reference} holds no postgres:// URL"))
+                    .hint("name a directory, a postgres:// URL, or a reference to one"),
+            );
         }
         if text.is_empty() {
-            return Err(Error::new(Code::Usage, "--to is empty").hint("name a directory or a postgres:// URL"));
+            return Err(Error::new(Code::Usage, "--to is empty")
+                .hint("name a directory or a postgres:// URL"));
         }
         Ok(Target::Directory(PathBuf::from(text)))
     }
@@ -153,12 +168,23 @@ fn choose_sources(fetched: &Fetched, wanted: &[String]) -> Result<Vec<ManifestSo
     for name in wanted {
         if !held.iter().any(|s| &s.name == name) {
             let known: Vec<_> = held.iter().map(|s| s.name.as_str()).collect();
-            return Err(Error::new(Code::Usage, format!("point {} has no source named {name}", fetched.copy.manifest.point))
-                .hint(format!("it has: {}", known.join(", "))));
+            return Err(Error::new(
+                Code::Usage,
+                format!(
+                    "point {} has no source named {name}",
+                    fetched.copy.manifest.point
+                ),
+            )
+            .hint(format!("it has: {}", known.join(", "))));
         }
     }
-    let chosen = held.iter().filter(|s| wanted.is_empty() || wanted.contains(&s.name));
-    Ok(chosen.filter(|s| s.outcome != Outcome::Failed || !wanted.is_empty()).cloned().collect())
+    let chosen = held
+        .iter()
+        .filter(|s| wanted.is_empty() || wanted.contains(&s.name));
+    Ok(chosen
+        .filter(|s| s.outcome != Outcome::Failed || !wanted.is_empty())
+        .cloned()
+        .collect())
 }
 
 fn confirm(context: &Context, options: &Options) -> Result<()> {
@@ -169,13 +195,23 @@ fn confirm(context: &Context, options: &Options) -> Result<()> {
             .hint(format!("read the plan (lifeboat restore POINT), then add --live --confirm {expected} --reason TEXT"))
     };
     match &options.confirm {
-        None => return Err(needs(format!("a live restore of {expected} needs --confirm"))),
+        None => {
+            return Err(needs(format!(
+                "a live restore of {expected} needs --confirm"
+            )));
+        }
         Some(given) if *given != expected => {
-            return Err(needs(format!("--confirm says {given}, this configuration is of {expected}")));
+            return Err(needs(format!(
+                "--confirm says {given}, this configuration is of {expected}"
+            )));
         }
         Some(_) => {}
     }
-    if options.reason.as_deref().is_none_or(|r| r.trim().is_empty()) {
+    if options
+        .reason
+        .as_deref()
+        .is_none_or(|r| r.trim().is_empty())
+    {
         return Err(needs("a live restore needs --reason".into()));
     }
     Ok(())
@@ -191,34 +227,69 @@ fn plan(context: &Context, fetched: &Fetched, sources: &[ManifestSource]) -> Pla
         let place = match context.config.source.get(&source.name).map(|s| &s.kind) {
             Some(SourceKind::Files(files)) => {
                 let paths = files.paths.iter().chain(&files.optional);
-                paths.map(|p| p.display().to_string()).collect::<Vec<_>>().join(", ")
+                paths
+                    .map(|p| p.display().to_string())
+                    .collect::<Vec<_>>()
+                    .join(", ")
             }
             Some(SourceKind::Sqlite(sqlite)) => sqlite.path.display().to_string(),
             Some(SourceKind::Postgres(config)) => postgres::Connection::from_config(config)
                 .map_or_else(|e| format!("its database ({e})"), |c| c.display()),
-            Some(SourceKind::Command(_)) => "a file, since a command's output has no place of its own".into(),
+            Some(SourceKind::Command(_)) => {
+                "a file, since a command's output has no place of its own".into()
+            }
             None => "nowhere: the configuration no longer has it".into(),
         };
-        steps.push(format!("fetch source {} ({}), place it aside, compare it with the manifest", source.name, source.kind));
-        steps.push(format!("swap it in: {place}; what is there now is kept beside it"));
+        steps.push(format!(
+            "fetch source {} ({}), place it aside, compare it with the manifest",
+            source.name, source.kind
+        ));
+        steps.push(format!(
+            "swap it in: {place}; what is there now is kept beside it"
+        ));
     }
-    steps.extend(restore.start.iter().chain(&restore.after).map(|c| format!("run {}", c.join(" "))));
-    steps.extend(restore.checks.iter().map(|c| format!("check {}; if it fails, swap everything back", name_of(c))));
+    steps.extend(
+        restore
+            .start
+            .iter()
+            .chain(&restore.after)
+            .map(|c| format!("run {}", c.join(" "))),
+    );
+    steps.extend(
+        restore
+            .checks
+            .iter()
+            .map(|c| format!("check {}; if it fails, swap everything back", name_of(c))),
+    );
     steps.push("sign the evidence".into());
-    Planned { point: manifest.point.clone(), store: fetched.store.name.clone(), steps }
+    Planned {
+        point: manifest.point.clone(),
+        store: fetched.store.name.clone(),
+        steps,
+    }
 }
 
 /// Something that was swapped in, and can be swapped back.
 enum Swapped {
     Path(place::Swap),
-    Database { admin: postgres::Connection, live: String, aside: String, keep: String },
+    Database {
+        admin: postgres::Connection,
+        live: String,
+        aside: String,
+        keep: String,
+    },
 }
 
 impl Swapped {
     fn undo(self, scrubber: &Scrubber) -> Result<()> {
         match self {
             Swapped::Path(swap) => swap.undo(),
-            Swapped::Database { admin, live, aside, keep } => {
+            Swapped::Database {
+                admin,
+                live,
+                aside,
+                keep,
+            } => {
                 // What was live goes back to its name, what was restored to its own.
                 postgres::swap_databases(&admin, &live, &keep, &aside, scrubber)
             }
@@ -246,15 +317,27 @@ struct Restoring<'a> {
 impl<'a> Restoring<'a> {
     fn new(context: &'a Context, fetched: &'a Fetched, sources: Vec<ManifestSource>) -> Self {
         Restoring {
-            context, fetched, sources, begun: Instant::now(), started: context.clock.now(),
-            watch: Stopwatch::default(), restored: vec![], checks: vec![], places: vec![],
-            warnings: vec![], limits: vec![], swapped: vec![], safety_point: None,
+            context,
+            fetched,
+            sources,
+            begun: Instant::now(),
+            started: context.clock.now(),
+            watch: Stopwatch::default(),
+            restored: vec![],
+            checks: vec![],
+            places: vec![],
+            warnings: vec![],
+            limits: vec![],
+            swapped: vec![],
+            safety_point: None,
         }
     }
 
     fn into_directory(&mut self, directory: &Path) -> Result<()> {
         staging::create_directory(directory)?;
-        let directory = directory.canonicalize().map_err(|e| Error::io("the target cannot be found", &e))?;
+        let directory = directory
+            .canonicalize()
+            .map_err(|e| Error::io("the target cannot be found", &e))?;
         for source in self.sources.clone() {
             self.bring(&source, &directory, &mut DatabaseTarget::Dump)?;
         }
@@ -262,29 +345,58 @@ impl<'a> Restoring<'a> {
     }
 
     fn into_database(&mut self, url: &Secret) -> Result<()> {
-        let databases: Vec<_> = self.sources.iter().filter(|s| s.kind == "postgres").cloned().collect();
+        let databases: Vec<_> = self
+            .sources
+            .iter()
+            .filter(|s| s.kind == "postgres")
+            .cloned()
+            .collect();
         let [source] = databases.as_slice() else {
             let names: Vec<_> = databases.iter().map(|s| s.name.as_str()).collect();
-            return Err(Error::new(Code::Usage, format!("{} PostgreSQL sources fit, one is needed", databases.len()))
-                .cause(names.join(", ")).hint("name it: --source NAME"));
+            return Err(Error::new(
+                Code::Usage,
+                format!("{} PostgreSQL sources fit, one is needed", databases.len()),
+            )
+            .cause(names.join(", "))
+            .hint("name it: --source NAME"));
         };
         self.context.scrubber.learn(url);
         let connection = postgres::Connection::from_url(url)?;
         let source = source.clone();
         self.sources = vec![source.clone()];
-        self.bring(&source, &self.context.scratch(), &mut DatabaseTarget::Given(connection))
+        self.bring(
+            &source,
+            &self.context.scratch(),
+            &mut DatabaseTarget::Given(connection),
+        )
     }
 
     /// Places one source and notes how it compares. An error here is one of the restore.
-    fn bring(&mut self, source: &ManifestSource, directory: &Path, databases: &mut DatabaseTarget<'_>) -> Result<()> {
-        let restored = bring_back(self.context, self.fetched, source, directory, databases, &mut self.watch)?;
-        self.places.push((source.name.clone(), restored.placed.describe()));
+    fn bring(
+        &mut self,
+        source: &ManifestSource,
+        directory: &Path,
+        databases: &mut DatabaseTarget<'_>,
+    ) -> Result<()> {
+        let restored = bring_back(
+            self.context,
+            self.fetched,
+            source,
+            directory,
+            databases,
+            &mut self.watch,
+        )?;
+        self.places
+            .push((source.name.clone(), restored.placed.describe()));
         let prefixed = |text: &String| format!("source {}: {text}", source.name);
         self.warnings.extend(restored.warnings.iter().map(prefixed));
         self.limits.extend(restored.limits.iter().map(prefixed));
         let name = format!("{}: content", source.name);
         match &restored.differences {
-            Some(differences) => self.checks.push(checks::content(name, &restored.summary, differences)),
+            Some(differences) => {
+                self.checks
+                    .push(checks::content(name, &restored.summary, differences))
+            }
             None => self.checks.push(CheckResult {
                 name,
                 expected: "equal to what was captured".into(),
@@ -315,13 +427,19 @@ impl<'a> Restoring<'a> {
         for source in self.sources.clone() {
             swaps.extend(self.prepare(&source)?);
         }
-        match self.checks.iter().find(|c| c.outcome == CheckOutcome::Failed) {
+        match self
+            .checks
+            .iter()
+            .find(|c| c.outcome == CheckOutcome::Failed)
+        {
             None => Ok(()),
             Some(check) => {
                 let message = format!("{} differs from what was captured", check.name);
                 Err(Error::new(Code::NotProved, message)
                     .cause(&check.observed)
-                    .hint("nothing live was changed; choose another point or another copy (--store)"))
+                    .hint(
+                        "nothing live was changed; choose another point or another copy (--store)",
+                    ))
             }
         }
     }
@@ -344,10 +462,16 @@ impl<'a> Restoring<'a> {
         }
         for swap in swaps {
             let kept = swap.kept();
-            self.warnings.push(format!("source {}: what was live before is kept as {kept}", swap.source));
+            self.warnings.push(format!(
+                "source {}: what was live before is kept as {kept}",
+                swap.source
+            ));
         }
         self.move_to_live();
-        if let Err(error) = self.run_all(&restore.start).and_then(|()| self.run_all(&restore.after)) {
+        if let Err(error) = self
+            .run_all(&restore.start)
+            .and_then(|()| self.run_all(&restore.after))
+        {
             self.checks.push(CheckResult {
                 name: "start".into(),
                 expected: "every command succeeds".into(),
@@ -361,13 +485,22 @@ impl<'a> Restoring<'a> {
             points: std::slice::from_ref(self.fetched),
             directory: Path::new("/"),
         };
-        let results: Vec<_> = restore.checks.iter().map(|check| checks::run(&checked, check)).collect();
+        let results: Vec<_> = restore
+            .checks
+            .iter()
+            .map(|check| checks::run(&checked, check))
+            .collect();
         self.checks.extend(results);
-        if self.checks.iter().any(|c| c.outcome == CheckOutcome::Failed) {
+        if self
+            .checks
+            .iter()
+            .any(|c| c.outcome == CheckOutcome::Failed)
+        {
             let _ = self.run_all(&restore.stop);
             self.undo();
             let _ = self.run_all(&restore.start);
-            self.warnings.push("a check failed after the swap: what was live before is live again".into());
+            self.warnings
+                .push("a check failed after the swap: what was live before is live again".into());
         }
         Ok(())
     }
@@ -377,27 +510,48 @@ impl<'a> Restoring<'a> {
     fn take_safety_point(&mut self, reason: Option<String>) {
         let options = backup::Options {
             plan: Some(self.fetched.copy.manifest.plan.clone()),
-            reason: Some(format!("before the restore of {}: {}", self.fetched.copy.manifest.point, reason.unwrap_or_default())),
+            reason: Some(format!(
+                "before the restore of {}: {}",
+                self.fetched.copy.manifest.point,
+                reason.unwrap_or_default()
+            )),
         };
-        let taken = self.watch.time("safety point", || backup::run(self.context, &options));
+        let taken = self
+            .watch
+            .time("safety point", || backup::run(self.context, &options));
         match taken {
             Ok(report) if !report.stores.is_empty() => self.safety_point = Some(report.point),
             Ok(report) => {
-                let why = report.failure.map_or_else(|| report.errors.join("; "), |e| e.to_string());
-                self.warnings.push(format!("no safety point could be taken: {why}"));
+                let why = report
+                    .failure
+                    .map_or_else(|| report.errors.join("; "), |e| e.to_string());
+                self.warnings
+                    .push(format!("no safety point could be taken: {why}"));
             }
-            Err(error) => self.warnings.push(format!("no safety point could be taken: {error}")),
+            Err(error) => self
+                .warnings
+                .push(format!("no safety point could be taken: {error}")),
         }
     }
 
     fn run_all(&mut self, commands: &[Vec<String>]) -> Result<()> {
         for words in commands {
-            let Some((program, arguments)) = words.split_first() else { continue };
+            let Some((program, arguments)) = words.split_first() else {
+                continue;
+            };
             self.context.observer.step(&words.join(" "), None);
-            let command = Command::new(program).args(arguments).scrub_with(&self.context.scrubber);
-            let output = self.watch.time(words.join(" "), || Transport::Local.output(&command))?;
+            let command = Command::new(program)
+                .args(arguments)
+                .scrub_with(&self.context.scrubber);
+            let output = self
+                .watch
+                .time(words.join(" "), || Transport::Local.output(&command))?;
             if !output.status.success() {
-                return Err(Error::new(Code::Target, format!("{} ended with {}", words.join(" "), output.status)).cause(output.stderr));
+                return Err(Error::new(
+                    Code::Target,
+                    format!("{} ended with {}", words.join(" "), output.status),
+                )
+                .cause(output.stderr));
             }
         }
         Ok(())
@@ -406,10 +560,17 @@ impl<'a> Restoring<'a> {
     /// After the swap, checks ask what is live.
     fn move_to_live(&mut self) {
         for restored in &mut self.restored {
-            let kind = self.context.config.source.get(&restored.source).map(|s| &s.kind);
+            let kind = self
+                .context
+                .config
+                .source
+                .get(&restored.source)
+                .map(|s| &s.kind);
             match kind {
                 Some(SourceKind::Files(_)) => restored.placed = Placed::Tree("/".into()),
-                Some(SourceKind::Sqlite(sqlite)) => restored.placed = Placed::File(sqlite.path.clone()),
+                Some(SourceKind::Sqlite(sqlite)) => {
+                    restored.placed = Placed::File(sqlite.path.clone())
+                }
                 Some(SourceKind::Postgres(config)) => {
                     if let Ok(connection) = postgres::Connection::from_config(config) {
                         restored.placed = Placed::Database(connection);
@@ -417,7 +578,11 @@ impl<'a> Restoring<'a> {
                 }
                 Some(SourceKind::Command(_)) | None => {}
             }
-            if let Some(place) = self.places.iter_mut().find(|(name, _)| name == &restored.source) {
+            if let Some(place) = self
+                .places
+                .iter_mut()
+                .find(|(name, _)| name == &restored.source)
+            {
                 place.1 = match kind {
                     Some(kind @ SourceKind::Files(_)) => crate::source::roots(kind).join(", "),
                     _ => restored.placed.describe(),
@@ -429,16 +594,28 @@ impl<'a> Restoring<'a> {
     fn undo(&mut self) {
         while let Some(swapped) = self.swapped.pop() {
             if let Err(error) = swapped.undo(&self.context.scrubber) {
-                self.warnings.push(format!("undoing the swap failed: {error}"));
+                self.warnings
+                    .push(format!("undoing the swap failed: {error}"));
             }
         }
     }
 
     fn prepare(&mut self, source: &ManifestSource) -> Result<Vec<PreparedSwap>> {
-        let config = self.context.config.source.get(&source.name).ok_or_else(|| {
-            Error::new(Code::Target, format!("source {} is not in the configuration any more", source.name))
+        let config = self
+            .context
+            .config
+            .source
+            .get(&source.name)
+            .ok_or_else(|| {
+                Error::new(
+                    Code::Target,
+                    format!(
+                        "source {} is not in the configuration any more",
+                        source.name
+                    ),
+                )
                 .hint("restore it with --to, or put it back into the configuration")
-        })?;
+            })?;
         let point = self.fetched.copy.manifest.point.clone();
         match config.kind.clone() {
             SourceKind::Files(files) => {
@@ -449,14 +626,22 @@ impl<'a> Restoring<'a> {
             SourceKind::Postgres(config) => self.prepare_database(source, &config, &point),
             SourceKind::Command(_) => {
                 let text = "a command's output has no live place; restore it with --to and load it by hand";
-                self.warnings.push(format!("source {}: {text}", source.name));
+                self.warnings
+                    .push(format!("source {}: {text}", source.name));
                 Ok(vec![])
             }
         }
     }
 
-    fn prepare_paths(&mut self, source: &ManifestSource, roots: &[PathBuf], point: &PointId) -> Result<Vec<PreparedSwap>> {
-        let Some(first) = roots.first() else { return Ok(vec![]) };
+    fn prepare_paths(
+        &mut self,
+        source: &ManifestSource,
+        roots: &[PathBuf],
+        point: &PointId,
+    ) -> Result<Vec<PreparedSwap>> {
+        let Some(first) = roots.first() else {
+            return Ok(vec![]);
+        };
         one_file_system(&source.name, roots)?;
         let staging = place::aside_path(first, &format!("{point}-{}", source.name));
         staging::create_directory(&staging)?;
@@ -480,7 +665,11 @@ impl<'a> Restoring<'a> {
             swaps.push(PreparedSwap {
                 source: source.name.clone(),
                 staging: Some(staging.clone()),
-                what: What::Path { aside, live: root.clone(), keep: staging::keep_path(root, point.as_str()) },
+                what: What::Path {
+                    aside,
+                    live: root.clone(),
+                    keep: staging::keep_path(root, point.as_str()),
+                },
             });
         }
         Ok(swaps)
@@ -492,7 +681,8 @@ impl<'a> Restoring<'a> {
         let known = details.and_then(|d| d.artifact(&source.name, "database")?.attributes);
         if let Some(attributes) = known {
             let warning = staging::apply_attributes(aside, attributes)?;
-            self.warnings.extend(warning.map(|w| format!("source {}: {w}", source.name)));
+            self.warnings
+                .extend(warning.map(|w| format!("source {}: {w}", source.name)));
         }
         Ok(())
     }
@@ -506,22 +696,50 @@ impl<'a> Restoring<'a> {
         let live = postgres::Connection::from_config(config)?;
         let name = live.database().unwrap_or("postgres").to_owned();
         let suffix = point.as_str().to_lowercase().replace('-', "_");
-        let (aside, keep) = (format!("{name}_restored_{suffix}"), format!("{name}_before_{suffix}"));
+        let (aside, keep) = (
+            format!("{name}_restored_{suffix}"),
+            format!("{name}_before_{suffix}"),
+        );
         let admin = live.with_database("postgres");
-        let captured = self.fetched.details.as_ref().ok().and_then(|d| d.artifact(&source.name, "dump"));
-        postgres::create_database(&admin, &aside, captured.map(|d| &d.proof), &self.context.scrubber)?;
+        let captured = self
+            .fetched
+            .details
+            .as_ref()
+            .ok()
+            .and_then(|d| d.artifact(&source.name, "dump"));
+        postgres::create_database(
+            &admin,
+            &aside,
+            captured.map(|d| &d.proof),
+            &self.context.scrubber,
+        )?;
         let mut target = DatabaseTarget::Given(live.with_database(&aside));
         if let Err(error) = self.bring(source, &self.context.scratch(), &mut target) {
             let _ = postgres::drop_database(&admin, &aside, &self.context.scrubber);
             return Err(error);
         }
-        Ok(vec![PreparedSwap { source: source.name.clone(), staging: None, what: What::Database { admin, live: name, aside, keep } }])
+        Ok(vec![PreparedSwap {
+            source: source.name.clone(),
+            staging: None,
+            what: What::Database {
+                admin,
+                live: name,
+                aside,
+                keep,
+            },
+        }])
     }
 
     fn report(self, target: &Target, reason: Option<String>) -> Result<Report> {
         let manifest = &self.fetched.copy.manifest;
-        let failed = self.checks.iter().any(|c| c.outcome == CheckOutcome::Failed);
-        let unknown = self.checks.iter().any(|c| c.outcome == CheckOutcome::Unknown);
+        let failed = self
+            .checks
+            .iter()
+            .any(|c| c.outcome == CheckOutcome::Failed);
+        let unknown = self
+            .checks
+            .iter()
+            .any(|c| c.outcome == CheckOutcome::Unknown);
         let outcome = match (failed, unknown) {
             (true, _) => Verdict::Failed,
             (false, true) => Verdict::Restored,
@@ -545,7 +763,10 @@ impl<'a> Restoring<'a> {
             reason,
             target: Some(match target {
                 Target::Directory(directory) => directory.display().to_string(),
-                Target::Database(_) => self.places.first().map_or_else(String::new, |(_, p)| p.clone()),
+                Target::Database(_) => self
+                    .places
+                    .first()
+                    .map_or_else(String::new, |(_, p)| p.clone()),
                 Target::Live => format!("live: {}/{}", app.name, app.environment),
             }),
             points: vec![ProvedPoint {
@@ -562,7 +783,8 @@ impl<'a> Restoring<'a> {
             limits: self.limits,
             phases: self.watch.phases,
             rto_seconds: (self.begun.elapsed().as_secs_f64() * 1000.0).round() / 1000.0,
-            rpo_seconds: (self.started.as_second() - manifest.point.time().as_second()).max(0) as f64,
+            rpo_seconds: (self.started.as_second() - manifest.point.time().as_second()).max(0)
+                as f64,
             rto_target_seconds: app.rto.map(|s| s.seconds),
             rpo_target_seconds: app.rpo.map(|s| s.seconds),
         };
@@ -578,15 +800,23 @@ impl<'a> Restoring<'a> {
 /// Swapping is a rename, which stays within one file system.
 fn one_file_system(source: &str, roots: &[PathBuf]) -> Result<()> {
     let device = |path: &PathBuf| {
-        let parent = path.ancestors().skip(1).find_map(|p| std::fs::metadata(p).ok())?;
+        let parent = path
+            .ancestors()
+            .skip(1)
+            .find_map(|p| std::fs::metadata(p).ok())?;
         Some(std::os::unix::fs::MetadataExt::dev(&parent))
     };
     let devices: std::collections::BTreeSet<_> = roots.iter().map(device).collect();
     if devices.len() <= 1 {
         return Ok(());
     }
-    Err(Error::new(Code::Target, format!("the paths of source {source} lie on several file systems, and cannot be swapped as one"))
-        .hint("restore it with --to DIRECTORY and move each path by hand, or make it several sources"))
+    Err(Error::new(
+        Code::Target,
+        format!(
+            "the paths of source {source} lie on several file systems, and cannot be swapped as one"
+        ),
+    )
+    .hint("restore it with --to DIRECTORY and move each path by hand, or make it several sources"))
 }
 
 /// Something that lies ready beside the live thing.
@@ -597,18 +827,37 @@ struct PreparedSwap {
 }
 
 enum What {
-    Path { aside: PathBuf, live: PathBuf, keep: PathBuf },
-    Database { admin: postgres::Connection, live: String, aside: String, keep: String },
+    Path {
+        aside: PathBuf,
+        live: PathBuf,
+        keep: PathBuf,
+    },
+    Database {
+        admin: postgres::Connection,
+        live: String,
+        aside: String,
+        keep: String,
+    },
 }
 
 impl PreparedSwap {
     fn carry_out(&self, scrubber: &Scrubber) -> Result<Swapped> {
         match &self.what {
-            What::Path { aside, live, keep } => place::swap_in(aside, live, keep).map(Swapped::Path),
-            What::Database { admin, live, aside, keep } => {
+            What::Path { aside, live, keep } => {
+                place::swap_in(aside, live, keep).map(Swapped::Path)
+            }
+            What::Database {
+                admin,
+                live,
+                aside,
+                keep,
+            } => {
                 postgres::swap_databases(admin, live, aside, keep, scrubber)?;
                 Ok(Swapped::Database {
-                    admin: admin.clone(), live: live.clone(), aside: aside.clone(), keep: keep.clone(),
+                    admin: admin.clone(),
+                    live: live.clone(),
+                    aside: aside.clone(),
+                    keep: keep.clone(),
                 })
             }
         }

@@ -44,15 +44,21 @@ pub struct ScratchServers {
 impl ScratchServers {
     /// None is started yet; they will live under `base`.
     pub fn new(base: &Path) -> Self {
-        ScratchServers { base: base.to_owned(), running: BTreeMap::new() }
+        ScratchServers {
+            base: base.to_owned(),
+            running: BTreeMap::new(),
+        }
     }
 
     fn postgres(&mut self, major: Option<u32>) -> Result<&ScratchPostgres> {
         let key = major.unwrap_or(0);
         if !self.running.contains_key(&key) {
-            self.running.insert(key, ScratchPostgres::start(&self.base, major)?);
+            self.running
+                .insert(key, ScratchPostgres::start(&self.base, major)?);
         }
-        self.running.get(&key).ok_or_else(|| Error::new(Code::Io, "the scratch server is gone"))
+        self.running
+            .get(&key)
+            .ok_or_else(|| Error::new(Code::Io, "the scratch server is gone"))
     }
 }
 
@@ -108,7 +114,10 @@ impl Stopwatch {
         let begun = Instant::now();
         let value = phase();
         let seconds = (begun.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
-        self.phases.push(Phase { name: name.into(), seconds });
+        self.phases.push(Phase {
+            name: name.into(),
+            seconds,
+        });
         value
     }
 }
@@ -125,23 +134,48 @@ pub fn bring_back(
 ) -> Result<Restored> {
     let name = &source.name;
     if source.outcome == Outcome::Failed {
-        return Err(Error::new(Code::ObjectMissing, format!("source {name} is not in this point: its capture failed"))
-            .hint("choose another point: `lifeboat points`"));
+        return Err(Error::new(
+            Code::ObjectMissing,
+            format!("source {name} is not in this point: its capture failed"),
+        )
+        .hint("choose another point: `lifeboat points`"));
     }
-    context.observer.step(&format!("restore {name}"), stored_bytes(fetched, name));
-    let placing = Placing { context, fetched, source: name };
-    let mut restored = watch.time(format!("restore {name}"), || placing.place(&source.kind, directory, databases))?;
+    context
+        .observer
+        .step(&format!("restore {name}"), stored_bytes(fetched, name));
+    let placing = Placing {
+        context,
+        fetched,
+        source: name,
+    };
+    let mut restored = watch.time(format!("restore {name}"), || {
+        placing.place(&source.kind, directory, databases)
+    })?;
     if matches!(restored.placed, Placed::File(_)) && source.kind == "postgres" {
-        restored.warnings.push("the dump was written as a file and not restored; use --to postgres://… for a database".into());
+        restored.warnings.push(
+            "the dump was written as a file and not restored; use --to postgres://… for a database"
+                .into(),
+        );
         return Ok(restored);
     }
     let Some(captured) = placing.captured(main_artifact(&source.kind)) else {
         return Ok(restored);
     };
     context.observer.step(&format!("compare {name}"), None);
-    let scope = Scope { ownership: !restored.limits.iter().any(|l| l.starts_with(OWNERSHIP_LIMIT)) };
+    let scope = Scope {
+        ownership: !restored
+            .limits
+            .iter()
+            .any(|l| l.starts_with(OWNERSHIP_LIMIT)),
+    };
     let observed = watch.time(format!("compare {name}"), || {
-        observe(&restored.placed, &source.kind, captured, &context.scrubber, context.observer.as_ref())
+        observe(
+            &restored.placed,
+            &source.kind,
+            captured,
+            &context.scrubber,
+            context.observer.as_ref(),
+        )
     })?;
     restored.differences = Some(compare(&captured.proof, &observed, scope));
     restored.limits.extend(limits(captured));
@@ -151,8 +185,22 @@ pub fn bring_back(
 
 const OWNERSHIP_LIMIT: &str = "ownership";
 
+/// `15.18`, `16beta1` → 15, 16.
+fn leading_number(version: &str) -> Option<u32> {
+    version.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
 fn stored_bytes(fetched: &Fetched, source: &str) -> Option<u64> {
-    Some(fetched.copy.manifest.artifacts.iter().filter(|a| a.source == source).map(|a| a.bytes).sum())
+    Some(
+        fetched
+            .copy
+            .manifest
+            .artifacts
+            .iter()
+            .filter(|a| a.source == source)
+            .map(|a| a.bytes)
+            .sum(),
+    )
 }
 
 /// The artifact of a kind whose content is compared.
@@ -177,7 +225,9 @@ fn observe(
         Placed::Tree(path) => files::observe(path, observer),
         Placed::File(path) if kind == "sqlite" => sqlite::observe(path),
         Placed::File(path) => staging::observe_file(path),
-        Placed::Database(connection) => postgres::observe(connection, &captured.proof, scrubber, observer),
+        Placed::Database(connection) => {
+            postgres::observe(connection, &captured.proof, scrubber, observer)
+        }
     }
 }
 
@@ -198,10 +248,15 @@ pub fn summarize(proof: &Proof) -> String {
         Fingerprint::Tables(tables) => {
             let rows: u64 = tables.tables.values().map(|t| t.rows).sum();
             let objects: usize = match &proof.inventory {
-                Inventory::Database(inventory) => inventory.objects.values().map(BTreeMap::len).sum(),
+                Inventory::Database(inventory) => {
+                    inventory.objects.values().map(BTreeMap::len).sum()
+                }
                 _ => 0,
             };
-            format!("{} tables, {rows} rows, {objects} objects", tables.tables.len())
+            format!(
+                "{} tables, {rows} rows, {objects} objects",
+                tables.tables.len()
+            )
         }
         Fingerprint::Files(files) => format!(
             "{} files, {} directories, {} links, {} bytes",
@@ -221,13 +276,22 @@ struct Placing<'a> {
 impl<'a> Placing<'a> {
     fn artifact(&self, name: &str) -> Result<&'a ManifestArtifact> {
         let mut artifacts = self.fetched.copy.manifest.artifacts.iter();
-        artifacts.find(|a| a.source == self.source && a.name == name).ok_or_else(|| {
-            Error::new(Code::ObjectMissing, format!("the manifest names no {name} of source {}", self.source))
-        })
+        artifacts
+            .find(|a| a.source == self.source && a.name == name)
+            .ok_or_else(|| {
+                Error::new(
+                    Code::ObjectMissing,
+                    format!("the manifest names no {name} of source {}", self.source),
+                )
+            })
     }
 
     fn captured(&self, name: &str) -> Option<&'a DetailsArtifact> {
-        self.fetched.details.as_ref().ok()?.artifact(self.source, name)
+        self.fetched
+            .details
+            .as_ref()
+            .ok()?
+            .artifact(self.source, name)
     }
 
     fn open(&self, name: &str) -> Result<Box<dyn std::io::Read + Send>> {
@@ -256,8 +320,11 @@ impl<'a> Placing<'a> {
         match (kind, databases) {
             ("files", _) => {
                 staging::create_directory(&own)?;
-                let extracted =
-                    place::extract(&mut self.open("files")?, &own, self.context.observer.as_ref())?;
+                let extracted = place::extract(
+                    &mut self.open("files")?,
+                    &own,
+                    self.context.observer.as_ref(),
+                )?;
                 let mut restored = self.restored(kind, Placed::Tree(own));
                 if !extracted.owners_restored {
                     let limit = "owners and groups were not restored, which needs root";
@@ -270,7 +337,8 @@ impl<'a> Placing<'a> {
                 staging::create_directory(&own)?;
                 let root = self.captured("database").and_then(|d| d.roots.first());
                 let name = root.and_then(|r| Path::new(r).file_name().map(ToOwned::to_owned));
-                let path = own.join(name.unwrap_or_else(|| format!("{}.sqlite", self.source).into()));
+                let path =
+                    own.join(name.unwrap_or_else(|| format!("{}.sqlite", self.source).into()));
                 place::sqlite(&mut self.open("database")?, &path)?;
                 Ok(self.restored(kind, Placed::File(path)))
             }
@@ -278,8 +346,11 @@ impl<'a> Placing<'a> {
             ("postgres", DatabaseTarget::Given(connection)) => {
                 let connection = connection.clone();
                 if !postgres::is_empty(&connection, &self.context.scrubber)? {
-                    return Err(Error::new(Code::Target, format!("the database {} is not empty", connection.display()))
-                        .hint("create a new database (createdb NAME) and name it with --to"));
+                    return Err(Error::new(
+                        Code::Target,
+                        format!("the database {} is not empty", connection.display()),
+                    )
+                    .hint("create a new database (createdb NAME) and name it with --to"));
                 }
                 self.into_database(kind, connection, false)
             }
@@ -291,7 +362,14 @@ impl<'a> Placing<'a> {
     fn as_file(&self, kind: &str, own: &Path) -> Result<Restored> {
         staging::create_directory(own)?;
         let mut last = None;
-        for artifact in self.fetched.copy.manifest.artifacts.iter().filter(|a| a.source == self.source) {
+        for artifact in self
+            .fetched
+            .copy
+            .manifest
+            .artifacts
+            .iter()
+            .filter(|a| a.source == self.source)
+        {
             let name = match artifact.name.as_str() {
                 "output" | "dump" => self.source,
                 other => other,
@@ -303,28 +381,53 @@ impl<'a> Placing<'a> {
             }
         }
         let path = last.ok_or_else(|| {
-            Error::new(Code::ObjectMissing, format!("the manifest names nothing of source {}", self.source))
+            Error::new(
+                Code::ObjectMissing,
+                format!("the manifest names nothing of source {}", self.source),
+            )
         })?;
         Ok(self.restored(kind, Placed::File(path)))
     }
 
     fn into_scratch(&self, servers: &mut ScratchServers) -> Result<Restored> {
         let captured = self.captured("dump");
-        let major = captured.and_then(|d| postgres::major_of(d.tools.get("server")?));
+        let major = captured.and_then(|d| leading_number(d.tools.get("server")?));
         let server = servers.postgres(major)?;
         let admin = server.connection("postgres");
         if self.artifact("globals").is_ok() {
-            postgres::restore_globals(&mut self.open("globals")?, &admin, true, &self.context.scrubber)?;
+            postgres::restore_globals(
+                &mut self.open("globals")?,
+                &admin,
+                true,
+                &self.context.scrubber,
+            )?;
         }
-        let database = format!("drill_{}", self.source.replace(|c: char| !c.is_ascii_alphanumeric(), "_"));
-        postgres::create_database(&admin, &database, captured.map(|d| &d.proof), &self.context.scrubber)?;
+        let database = format!(
+            "drill_{}",
+            self.source
+                .replace(|c: char| !c.is_ascii_alphanumeric(), "_")
+        );
+        postgres::create_database(
+            &admin,
+            &database,
+            captured.map(|d| &d.proof),
+            &self.context.scrubber,
+        )?;
         self.into_database("postgres", server.connection(&database), true)
     }
 
     /// Restores the dump into an empty database. With `whole`, owners and privileges too.
-    fn into_database(&self, kind: &str, connection: postgres::Connection, whole: bool) -> Result<Restored> {
+    fn into_database(
+        &self,
+        kind: &str,
+        connection: postgres::Connection,
+        whole: bool,
+    ) -> Result<Restored> {
         let captured = self.captured("dump").map(|d| &d.proof);
-        let options = postgres::RestoreOptions { scratch: whole, captured };
+        let options = postgres::RestoreOptions {
+            scratch: whole,
+            captured,
+        };
         let warnings = postgres::restore_dump(
             &mut self.open("dump")?,
             &connection,

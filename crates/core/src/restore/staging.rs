@@ -11,11 +11,18 @@ use std::path::{Path, PathBuf};
 
 /// Makes a directory for this user alone, with its parents, unless it is there.
 pub fn create_directory(path: &Path) -> Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| {
-        Error::new(Code::Target, format!("the directory {} cannot be made", path.display()))
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|error| {
+            Error::new(
+                Code::Target,
+                format!("the directory {} cannot be made", path.display()),
+            )
             .cause(error)
             .hint("check the permissions and the space there, or name another target")
-    })
+        })
 }
 
 /// Removes a staging directory with what is left in it. What cannot be removed is left: it is
@@ -34,14 +41,22 @@ pub fn keep_path(live: &Path, point: &str) -> PathBuf {
 /// Mode, owner and group of a file, to give them to what is restored in its place.
 pub fn attributes(path: &Path) -> Option<FileAttributes> {
     let metadata = std::fs::metadata(path).ok()?;
-    Some(FileAttributes { mode: metadata.mode() & 0o7777, uid: metadata.uid(), gid: metadata.gid() })
+    Some(FileAttributes {
+        mode: metadata.mode() & 0o7777,
+        uid: metadata.uid(),
+        gid: metadata.gid(),
+    })
 }
 
 /// Gives a restored file the attributes the captured one had. Owners need root; without it the
 /// file stays ours, and a warning says so.
 pub fn apply_attributes(path: &Path, attributes: FileAttributes) -> Result<Option<String>> {
     let failed = |error: std::io::Error| {
-        Error::new(Code::Target, format!("the mode of {} cannot be set", path.display())).cause(error)
+        Error::new(
+            Code::Target,
+            format!("the mode of {} cannot be set", path.display()),
+        )
+        .cause(error)
     };
     let owner = chown(path, Some(attributes.uid), Some(attributes.gid)).err();
     std::fs::set_permissions(path, Permissions::from_mode(attributes.mode)).map_err(failed)?;
@@ -50,13 +65,17 @@ pub fn apply_attributes(path: &Path, attributes: FileAttributes) -> Result<Optio
 
 /// The proof of a plain file, read from where it is.
 pub fn observe_file(path: &Path) -> Result<Proof> {
-    let failed = |error: std::io::Error| Error::io(format!("{} cannot be read", path.display()), &error);
+    let failed =
+        |error: std::io::Error| Error::io(format!("{} cannot be read", path.display()), &error);
     let mut tap = crate::archive::TapReader::new(File::open(path).map_err(failed)?);
     let mut buffer = vec![0; 256 << 10];
     while tap.read(&mut buffer).map_err(failed)? > 0 {}
     let (_, Tally { bytes, sha256, .. }) = tap.finish();
     Ok(Proof {
-        fingerprint: Fingerprint::Bytes(BytesFingerprint { length: bytes, sha256 }),
+        fingerprint: Fingerprint::Bytes(BytesFingerprint {
+            length: bytes,
+            sha256,
+        }),
         inventory: Inventory::None,
     })
 }

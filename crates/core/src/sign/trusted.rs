@@ -47,7 +47,10 @@ impl TrustedSigners {
                 .hint("write it as: crm namespaces=\"lifeboat\" ssh-ed25519 AAAA…")
             })?);
         }
-        Ok(TrustedSigners { entries, vouched: Vec::new() })
+        Ok(TrustedSigners {
+            entries,
+            vouched: Vec::new(),
+        })
     }
 
     /// Also believes this key, whatever principal it signs as: our own.
@@ -65,8 +68,10 @@ impl TrustedSigners {
     pub fn add_id(&mut self, id: &str) -> Result<()> {
         let digest = id.strip_prefix("SHA256:").unwrap_or_default();
         if digest.len() != 43 {
-            return Err(Error::new(Code::Usage, format!("{id:?} is no id of a signer"))
-                .hint("write it as it is shown: SHA256: and 43 characters"));
+            return Err(
+                Error::new(Code::Usage, format!("{id:?} is no id of a signer"))
+                    .hint("write it as it is shown: SHA256: and 43 characters"),
+            );
         }
         self.vouched.push(id.to_owned());
         Ok(())

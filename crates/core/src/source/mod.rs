@@ -140,7 +140,12 @@ pub fn open(kind: &SourceKind) -> Result<Box<dyn Source>> {
 pub fn roots(kind: &SourceKind) -> Vec<String> {
     let text = |path: &PathBuf| path.to_string_lossy().into_owned();
     match kind {
-        SourceKind::Files(config) => config.paths.iter().chain(&config.optional).map(text).collect(),
+        SourceKind::Files(config) => config
+            .paths
+            .iter()
+            .chain(&config.optional)
+            .map(text)
+            .collect(),
         SourceKind::Sqlite(config) => vec![text(&config.path)],
         SourceKind::Postgres(_) | SourceKind::Command(_) => Vec::new(),
     }
