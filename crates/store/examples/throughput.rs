@@ -5,7 +5,7 @@
 //! throughput s3 ENDPOINT BUCKET ACCESS_KEY SECRET_KEY MIB
 //! ```
 
-#![allow(clippy::print_stdout, clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(clippy::print_stdout, clippy::unwrap_used, clippy::panic)]
 
 use lifeboat_store::{LocalStore, PutOptions, S3Options, S3Store, Store};
 use std::io::Read;
