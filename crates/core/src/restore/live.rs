@@ -540,9 +540,11 @@ impl<'a> Restoring<'a> {
                 continue;
             };
             self.context.observer.step(&words.join(" "), None);
+            // An interrupted restore must still start what it stopped.
             let command = Command::new(program)
                 .args(arguments)
-                .scrub_with(&self.context.scrubber);
+                .scrub_with(&self.context.scrubber)
+                .cleanup();
             let output = self
                 .watch
                 .time(words.join(" "), || Transport::Local.output(&command))?;
