@@ -1,0 +1,19 @@
+//! The program as its users meet it: every test runs the real binary on a temporary application
+//! of its own. One test binary, one module for each topic; what they share is in `support`.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    missing_docs,
+    reason = "tests fail by panicking, and break things on purpose"
+)]
+
+mod smoke;
+mod support;

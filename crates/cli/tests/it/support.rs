@@ -1,0 +1,311 @@
+//! A temporary application with its configuration, and the program run on it.
+//!
+//! Nothing of the environment that could change what the program does reaches it; every path is
+//! below one directory that goes with the value.
+
+#![allow(dead_code, reason = "each topic uses a part")]
+
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// The program under test.
+pub const LIFEBOAT: &str = env!("CARGO_BIN_EXE_lifeboat");
+
+/// `[app]` of every configuration that [`App::with`] writes.
+pub const HEAD: &str = r#"version = 1
+
+[app]
+name = "crm"
+environment = "test"
+state = "{root}/state"
+"#;
+
+/// A files source and a SQLite source, one local store, one plan, one drill.
+pub const BASIC: &str = r#"
+[source.files]
+kind = "files"
+paths = ["{root}/data"]
+
+[source.db]
+kind = "sqlite"
+path = "{root}/live/app.db"
+
+[store.disk]
+kind = "local"
+path = "{root}/store"
+
+[plan.main]
+sources = ["files", "db"]
+stores = ["disk"]
+
+[drill.main]
+plans = ["main"]
+checks = [{ sql = "db", query = "select count(*) from client", expect = "same" }]
+"#;
+
+/// A temporary application: its data, its stores, its state and its `lifeboat.toml`.
+pub struct App {
+    root: tempfile::TempDir,
+    env: BTreeMap<String, String>,
+}
+
+impl App {
+    /// The configuration [`BASIC`] with a few files, a link and a small database.
+    pub fn basic() -> Self {
+        Self::with(BASIC)
+    }
+
+    /// [`HEAD`] and then `rest`; `{root}` in it is the application's directory.
+    pub fn with(rest: &str) -> Self {
+        let app = App {
+            root: tempfile::tempdir().unwrap(),
+            env: BTreeMap::new(),
+        };
+        app.write("data/notes.txt", b"remember the milk\n");
+        app.write("data/deep/er/photo.bin", &noise(100_000, 7));
+        std::os::unix::fs::symlink("notes.txt", app.path("data/link")).unwrap();
+        app.database("live/app.db", 50);
+        app.configure(&format!("{HEAD}{rest}"));
+        app
+    }
+
+    /// Replaces the configuration; `{root}` in it is the application's directory.
+    pub fn configure(&self, text: &str) {
+        let root = self.root.path().display().to_string();
+        self.write("lifeboat.toml", text.replace("{root}", &root).as_bytes());
+    }
+
+    /// Appends to the configuration.
+    pub fn configure_also(&self, text: &str) {
+        let old = std::fs::read_to_string(self.path("lifeboat.toml")).unwrap();
+        self.configure(&format!("{old}\n{text}"));
+    }
+
+    /// Replaces a part of the configuration, which must be there.
+    pub fn edit(&self, from: &str, to: &str) {
+        let old = std::fs::read_to_string(self.path("lifeboat.toml")).unwrap();
+        assert!(old.contains(from), "the configuration has no {from:?}");
+        self.configure(&old.replace(from, to));
+    }
+
+    /// The application's directory.
+    pub fn root(&self) -> &Path {
+        self.root.path()
+    }
+
+    /// A path in the application's directory.
+    pub fn path(&self, relative: &str) -> PathBuf {
+        self.root.path().join(relative)
+    }
+
+    /// Writes a file, with the directories above it.
+    pub fn write(&self, relative: &str, bytes: &[u8]) -> PathBuf {
+        let path = self.path(relative);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, bytes).unwrap();
+        path
+    }
+
+    /// Writes an executable shell script.
+    pub fn script(&self, relative: &str, body: &str) -> PathBuf {
+        use std::os::unix::fs::PermissionsExt;
+        let path = self.write(relative, format!("#!/bin/sh\n{body}\n").as_bytes());
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        path
+    }
+
+    /// Makes a SQLite database with a table `client` of `rows` rows.
+    pub fn database(&self, relative: &str, rows: u32) -> PathBuf {
+        let path = self.path(relative);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let mut connection = rusqlite::Connection::open(&path).unwrap();
+        connection
+            .execute_batch(
+                "CREATE TABLE client (id INTEGER PRIMARY KEY, name TEXT NOT NULL, balance REAL);
+                 CREATE INDEX client_name ON client (name);",
+            )
+            .unwrap();
+        let transaction = connection.transaction().unwrap();
+        for id in 0..rows {
+            transaction
+                .execute(
+                    "INSERT INTO client VALUES (?1, ?2, ?3)",
+                    rusqlite::params![id, format!("client {id}"), f64::from(id) / 3.0],
+                )
+                .unwrap();
+        }
+        transaction.commit().unwrap();
+        path
+    }
+
+    /// Sets an environment variable of every later run.
+    pub fn env(&mut self, name: &str, value: impl AsRef<str>) {
+        self.env.insert(name.into(), value.as_ref().into());
+    }
+
+    /// The program with the application's configuration and nothing of our environment but `PATH`
+    /// and a home directory; not started.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(LIFEBOAT);
+        command
+            .args(args)
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", self.root.path())
+            .env("LIFEBOAT_CONFIG", self.path("lifeboat.toml"))
+            .envs(&self.env)
+            .current_dir(self.root.path())
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs the program to its end.
+    pub fn run(&self, args: &[&str]) -> Output {
+        run(&mut self.command(args))
+    }
+
+    /// Runs the program, which must exit with `code`.
+    pub fn exits(&self, code: i32, args: &[&str]) -> Output {
+        let output = self.run(args);
+        assert_eq!(output.code, code, "{args:?} exits with\n{output}");
+        output
+    }
+
+    /// Runs the program, which must succeed.
+    pub fn ok(&self, args: &[&str]) -> Output {
+        self.exits(0, args)
+    }
+
+    /// Runs the program with `--json`, which must succeed; its document.
+    pub fn json(&self, args: &[&str]) -> Value {
+        self.json_exits(0, args)
+    }
+
+    /// Runs the program with `--json`, which must exit with `code`; its document.
+    pub fn json_exits(&self, code: i32, args: &[&str]) -> Value {
+        let mut all = vec!["--json"];
+        all.extend(args);
+        self.exits(code, &all).json()
+    }
+
+    /// Takes a backup, which must be complete; the point's id.
+    pub fn backup(&self) -> String {
+        self.json(&["backup"])["point"].as_str().unwrap().to_owned()
+    }
+
+    /// The ids of the points there are, as `points --rescan` lists them, oldest first.
+    pub fn points(&self) -> Vec<String> {
+        let listed = self.json(&["points", "--rescan"]);
+        let mut ids: Vec<String> = listed["points"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|p| p["point"].as_str().unwrap().to_owned())
+            .collect();
+        ids.sort();
+        ids
+    }
+
+    /// Removes the state directory, as on a runner that is thrown away.
+    pub fn forget_state(&self) {
+        std::fs::remove_dir_all(self.path("state")).unwrap();
+    }
+
+    /// Every file below a directory, as sorted paths relative to it.
+    pub fn listing(&self, relative: &str) -> Vec<String> {
+        listing(&self.path(relative))
+    }
+}
+
+/// Every file below a directory, as sorted paths relative to it; empty when it is not there.
+pub fn listing(root: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut waiting = vec![root.to_owned()];
+    while let Some(directory) = waiting.pop() {
+        let Ok(entries) = std::fs::read_dir(&directory) else {
+            continue;
+        };
+        for entry in entries.flatten() {
+            if entry.file_type().is_ok_and(|t| t.is_dir()) {
+                waiting.push(entry.path());
+            } else {
+                let path = entry.path();
+                found.push(path.strip_prefix(root).unwrap().display().to_string());
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Bytes that do not compress, the same for the same seed.
+pub fn noise(count: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    (0..count)
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 32) as u8
+        })
+        .collect()
+}
+
+/// What a run of the program left.
+#[derive(Debug)]
+pub struct Output {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Output {
+    /// The one JSON document on standard output.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| {
+            panic!("standard output is not one JSON document: {error}\n{self}")
+        })
+    }
+
+    /// Standard output and standard error must between them contain each of these.
+    pub fn says(&self, texts: &[&str]) -> &Self {
+        for text in texts {
+            let said = self.stdout.contains(text) || self.stderr.contains(text);
+            assert!(said, "nothing says {text:?}\n{self}");
+        }
+        self
+    }
+
+    /// Neither output may contain any of these.
+    pub fn never_says(&self, texts: &[&str]) -> &Self {
+        for text in texts {
+            let said = self.stdout.contains(text) || self.stderr.contains(text);
+            assert!(!said, "something says {text:?}\n{self}");
+        }
+        self
+    }
+}
+
+impl std::fmt::Display for Output {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "exit code {}\n--- stdout\n{}--- stderr\n{}",
+            self.code, self.stdout, self.stderr
+        )
+    }
+}
+
+/// Runs a command to its end; a death by signal N is the code -N.
+pub fn run(command: &mut Command) -> Output {
+    use std::os::unix::process::ExitStatusExt;
+    let output = command.output().unwrap();
+    let code = output.status.code();
+    Output {
+        code: code.unwrap_or_else(|| -output.status.signal().unwrap_or(0)),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
