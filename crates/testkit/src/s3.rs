@@ -351,6 +351,8 @@ pub enum Fault {
     Flip(Way, u64),
     /// Lets a request that contains this text through, and cuts before its answer.
     LoseAnswerTo(String),
+    /// Answers a request that contains the first text with a status and a body, and cuts.
+    Answer(String, u16, String),
 }
 
 struct Faults {
@@ -418,6 +420,10 @@ impl Faults {
         let mut passed = 0;
         while let Ok(n @ 1..) = from.read(&mut buffer) {
             let chunk = buffer.get_mut(..n).unwrap();
+            if let Some(answer) = self.own_answer(way, chunk) {
+                let _ = from.write_all(answer.as_bytes());
+                break;
+            }
             if !self.lets_pass(way, passed, chunk, lose_answer) || to.write_all(chunk).is_err() {
                 break;
             }
@@ -448,6 +454,21 @@ impl Faults {
                 true
             }
             _ => true,
+        }
+    }
+
+    /// What to answer in place of the server.
+    fn own_answer(&self, way: Way, chunk: &[u8]) -> Option<String> {
+        match self.fault.lock().unwrap().clone() {
+            Some(Fault::Answer(text, status, body))
+                if way == Way::Up && contains(chunk, text.as_bytes()) && self.take() =>
+            {
+                Some(format!(
+                    "HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+                    body.len()
+                ))
+            }
+            _ => None,
         }
     }
 

@@ -157,3 +157,88 @@ fn data_damaged_on_its_way_is_not_confirmed() {
         put(&net.store, bytes, false).unwrap();
     }
 }
+
+/// The next requests that contain `text` are answered like this.
+fn answer(net: &Net, text: &str, status: u16, code: &str, times: i64) {
+    let body = match code {
+        "" => String::new(),
+        code => format!("<Error><Code>{code}</Code><Message>why</Message></Error>"),
+    };
+    net.proxy
+        .set(Fault::Answer(text.to_owned(), status, body), times);
+}
+
+#[test]
+fn keys_that_may_only_write_can_write() {
+    for bytes in [MIB, 40 * MIB] {
+        let net = net();
+        answer(&net, "HEAD /bkt/k ", 403, "", i64::MAX);
+        put(&net.store, bytes, false).unwrap();
+        assert_eq!(net.proxy.done(), 1);
+        assert!(get(&net.direct, "k", 0) == Noise::all(1, bytes));
+    }
+}
+
+#[test]
+fn a_server_that_is_busy_is_asked_again() {
+    let net = net();
+    for (text, bytes) in [("PUT /bkt/k", MIB), ("POST /bkt/k?uploads", 20 * MIB)] {
+        answer(&net, text, 503, "SlowDown", 2);
+        put(&net.store, bytes, false).unwrap();
+    }
+    answer(&net, "GET /bkt?list-type=2", 500, "InternalError", 2);
+    assert_eq!(keys(&net.store, ""), ["k"]);
+    answer(&net, "GET /bkt/k", 503, "", 2);
+    assert!(get(&net.store, "k", 0) == Noise::all(1, 20 * MIB));
+    assert_eq!(net.proxy.done(), 8);
+    answer(&net, "PUT /bkt/other", 503, "SlowDown", i64::MAX);
+    let body = &mut Noise::new(1, 10);
+    let error = net.store.put("other", body, &PutOptions::default());
+    assert!(
+        matches!(error, Err(StoreError::Unreachable { .. })),
+        "{error:?}"
+    );
+}
+
+#[test]
+fn a_server_without_conditions_is_served_all_the_same() {
+    let net = net();
+    answer(&net, "if-none-match: *", 501, "NotImplemented", 1);
+    put(&net.store, MIB, true).unwrap();
+    assert_eq!(net.proxy.done(), 1);
+    // It was understood: the next attempt puts no condition, but still looks first.
+    answer(&net, "if-none-match: *", 501, "NotImplemented", 1);
+    let error = put(&net.store, MIB, true).unwrap_err();
+    assert!(matches!(error, StoreError::AlreadyExists { .. }));
+    net.direct.delete("k").unwrap();
+    put(&net.store, 20 * MIB, true).unwrap();
+    assert_eq!(net.proxy.done(), 1);
+}
+
+#[test]
+fn refusals_are_called_what_they_are() {
+    let net = net();
+    put(&net.direct, 10, false).unwrap();
+    let refused = |status, code| {
+        answer(&net, "PUT /bkt/k ", status, code, i64::MAX);
+        put(&net.store, 20, false).unwrap_err()
+    };
+    let error = refused(403, "RequestTimeTooSkewed");
+    assert!(
+        matches!(&error, StoreError::Credentials { .. }),
+        "{error:?}"
+    );
+    assert!(error.to_string().contains("clock"), "{error}");
+    let error = refused(403, "ExpiredToken");
+    assert!(
+        matches!(&error, StoreError::Credentials { .. }),
+        "{error:?}"
+    );
+    let error = refused(403, "AccessDenied");
+    assert!(matches!(&error, StoreError::Denied { .. }), "{error:?}");
+    let error = refused(403, "QuotaExceeded");
+    assert!(matches!(&error, StoreError::Full { .. }), "{error:?}");
+    let error = refused(400, "InvalidStorageClass");
+    assert!(matches!(&error, StoreError::Other { .. }), "{error:?}");
+    assert_eq!(get(&net.direct, "k", 0).len(), 10);
+}

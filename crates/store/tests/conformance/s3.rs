@@ -75,8 +75,6 @@ const ALL: &str =
     r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}"#;
 const READ: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow",
     "Action":["s3:GetObject","s3:ListBucket"],"Resource":"*"}]}"#;
-const WRITE: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow",
-    "Action":["s3:PutObject","s3:AbortMultipartUpload"],"Resource":"*"}]}"#;
 /// A store whose keys may do what the policy says, and one object that is there already.
 fn allowed(server: &MotoServer, policy: &str) -> S3Store {
     server.create_bucket("bkt");
@@ -99,21 +97,6 @@ fn a_store_that_may_only_be_read_denies_and_can_be_read() {
         put(&store, "k", 10).unwrap_err(),
         put(&store, "k", 20 * MIB).unwrap_err(),
         store.delete("old").unwrap_err(),
-    ] {
-        assert!(matches!(&error, StoreError::Denied { .. }), "{error:?}");
-    }
-}
-
-#[test]
-fn keys_that_may_only_write_can_write() {
-    let server = MotoServer::start();
-    let store = allowed(&server, WRITE);
-    // One request only: with an upload of parts, moto makes a mistake in checking the signature.
-    put(&store, "k", 10).unwrap();
-    for error in [
-        store.open("old", 0).err().unwrap(),
-        store.list("").unwrap_err(),
-        store.probe().unwrap_err(),
     ] {
         assert!(matches!(&error, StoreError::Denied { .. }), "{error:?}");
     }
