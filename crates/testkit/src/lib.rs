@@ -1,3 +1,4 @@
 //! Real servers, faulty stores, corpora and damage, for tests only.
 
+pub mod s3;
 pub mod tree;

@@ -161,6 +161,18 @@ fn everything_this_version_has_is_read() {
     assert!(checks.iter().all(Result::is_ok));
 }
 
+/// As editors on other systems save it.
+#[test]
+fn a_byte_order_mark_and_carriage_returns_do_no_harm() {
+    let text = format!("\u{feff}{}", WHOLE.replace('\n', "\r\n"));
+    assert_eq!(
+        parse(&text).unwrap().masked_toml(),
+        parse(WHOLE).unwrap().masked_toml()
+    );
+    let (place, ..) = only_problem("version = 1\r\n[app]\r\nname = \"a\"\r\nowner = 3\r\n");
+    assert_eq!(place, "4:9");
+}
+
 #[test]
 fn what_is_shown_loads_as_the_same() {
     let config = parse(WHOLE).unwrap();

@@ -14,7 +14,7 @@ pub(super) fn recovery_point(config: &Config, issues: &mut Vec<Issue>) {
     for (plan, (gap, sources)) in late_sources(config, rpo) {
         let sources = sources.join(", ");
         let message = format!(
-            "up to {gap} pass between two runs, so that as much work can be lost of {sources}; app.rpo is {rpo}"
+            "two runs can be {gap} apart, so that {gap} of work in {sources} can be lost; app.rpo is {rpo}"
         );
         let issue = Issue::new(Gravity::Error, format!("plan.{plan}"), "schedule", message);
         let example = suggestion(rpo.seconds);

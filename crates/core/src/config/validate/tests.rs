@@ -389,7 +389,7 @@ fn a_schedule_is_held_against_the_objective() {
         [(
             "plan.p".into(),
             Severity::Error,
-            "schedule: up to 1d pass between two runs, so that as much work can be lost of db, files; app.rpo is 1h".into(),
+            "schedule: two runs can be 1d apart, so that 1d of work in db, files can be lost; app.rpo is 1h".into(),
             "run at least every 1h (schedule = \"7 * * * *\"), or raise app.rpo to 1d".into(),
         )]
     );
@@ -398,13 +398,16 @@ fn a_schedule_is_held_against_the_objective() {
     assert!(
         findings(&weekdays)[0]
             .2
-            .starts_with("schedule: up to 3d pass")
+            .starts_with("schedule: two runs can be 3d apart")
     );
     // Another plan of the same source keeps it: only the other source is late.
     let hourly = "[plan.h]\nsources = [\"db\"]\nstores = [\"disk\"]\nschedule = \"7 * * * *\"\n";
     let told = findings(&with("1h", hourly));
     assert_eq!(told.len(), 1);
-    assert!(told[0].2.contains("lost of files;"), "{told:?}");
+    assert!(
+        told[0].2.contains("1d of work in files can be lost"),
+        "{told:?}"
+    );
     // A plan that something else starts.
     let unscheduled = base().replace("name = \"crm\"", "name = \"crm\"\nrpo = \"1h\"");
     assert_eq!(
