@@ -24,6 +24,7 @@ fn main() -> ExitCode {
         _ => Detail::Verbose,
     };
     start_log(cli.verbose, cli.log_format);
+    listen_for_signals();
     let progress = Arc::new(Progress::new(detail, cli.log_format == LogFormat::Json));
     let result = commands::run(&cli, &progress);
     progress.finish();
@@ -59,6 +60,23 @@ fn refuse(error: &clap::Error) -> ExitCode {
     // The help's own printing cannot fail in a way that matters more than the exit code.
     let _ = error.print();
     ExitCode::from(if shown { 0 } else { 2 })
+}
+
+/// The first signal ends the run in order; the second ends it at once.
+fn listen_for_signals() {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    // Without the handler a signal simply ends the process.
+    let Ok(mut signals) = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP]) else {
+        return;
+    };
+    std::thread::spawn(move || {
+        for (count, signal) in signals.forever().enumerate() {
+            if count > 0 {
+                let _ = signal_hook::low_level::emulate_default_handler(signal);
+            }
+            lifeboat_core::interrupt::request();
+        }
+    });
 }
 
 fn start_log(verbose: u8, format: LogFormat) {

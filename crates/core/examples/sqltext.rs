@@ -32,17 +32,29 @@ impl Random {
         (self.next() >> 16) % bound
     }
 
-    fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
+    fn pick<'a>(&mut self, from: &'a [impl AsRef<str>]) -> &'a str {
         // Early words are more common, as in language.
         let (a, b) = (self.below(from.len() as u64), self.below(from.len() as u64));
         usize::try_from(a.min(b))
             .ok()
-            .and_then(|index| from.get(index).copied())
-            .unwrap_or_default()
+            .and_then(|index| from.get(index))
+            .map_or("", AsRef::as_ref)
     }
 }
 
+/// Sentences that come again and again, as canned answers and error messages do.
+fn phrases(random: &mut Random, words: &[&str]) -> Vec<String> {
+    (0..1000)
+        .map(|_| {
+            let count = 4 + random.below(8);
+            let picked: Vec<&str> = (0..count).map(|_| random.pick(words)).collect();
+            picked.join(" ")
+        })
+        .collect()
+}
+
 struct Lists {
+    phrases: Vec<String>,
     given: Vec<&'static str>,
     family: Vec<&'static str>,
     words: Vec<&'static str>,
@@ -53,14 +65,17 @@ struct Lists {
 fn main() -> Result<(), Box<dyn Error>> {
     let mebibytes: u64 = std::env::args().nth(1).ok_or("how many MiB?")?.parse()?;
     let mut output = BufWriter::with_capacity(1 << 20, io::stdout().lock());
+    let mut random = Random(0x5eed);
+    let words: Vec<&str> = WORDS.split_whitespace().collect();
     let lists = Lists {
+        phrases: phrases(&mut random, &words),
         given: GIVEN.split_whitespace().collect(),
         family: FAMILY.split_whitespace().collect(),
-        words: WORDS.split_whitespace().collect(),
+        words,
         hosts: HOSTS.split_whitespace().collect(),
         states: STATES.split_whitespace().collect(),
     };
-    let (mut random, mut left, mut id) = (Random(0x5eed), mebibytes << 20, 1u64);
+    let (mut left, mut id) = (mebibytes << 20, 1u64);
     let mut statement = Vec::with_capacity(1 << 20);
     while left > 0 {
         statement.clear();
@@ -96,17 +111,30 @@ fn write_row(out: &mut Vec<u8>, id: u64, random: &mut Random, lists: &Lists) -> 
         random.below(2000),
         random.below(100),
     )?;
-    for word in 0..6 + random.below(30) {
-        out.write_all(if word == 0 { b"" } else { b" " })?;
-        out.write_all(random.pick(&lists.words).as_bytes())?;
-        if random.below(12) == 0 {
-            write!(out, " {}", random.below(100_000))?;
-        }
-    }
+    write_text(out, random, lists)?;
     write!(out, "',")?;
     match random.below(4) {
         0 => write!(out, "NULL")?,
         _ => write!(out, "'{:016x}{:016x}'", random.next(), random.next())?,
     }
     write!(out, ",{})", random.below(2))
+}
+
+/// Some sentences: half of them known ones, half words never seen in this order.
+fn write_text(out: &mut Vec<u8>, random: &mut Random, lists: &Lists) -> io::Result<()> {
+    for sentence in 0..1 + random.below(5) {
+        out.write_all(if sentence == 0 { b"" } else { b". " })?;
+        if random.below(2) == 0 {
+            out.write_all(random.pick(&lists.phrases).as_bytes())?;
+            continue;
+        }
+        for word in 0..3 + random.below(8) {
+            out.write_all(if word == 0 { b"" } else { b" " })?;
+            out.write_all(random.pick(&lists.words).as_bytes())?;
+        }
+        if random.below(3) == 0 {
+            write!(out, " {}", random.below(100_000))?;
+        }
+    }
+    Ok(())
 }

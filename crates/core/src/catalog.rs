@@ -78,11 +78,10 @@ impl Catalog {
         work(&mut *self.connection()?).map_err(|error| failed(&self.path, &error))
     }
 
-    /// Forgets everything.
-    pub fn clear(&self) -> Result<()> {
-        self.run(|c| {
-            c.execute_batch("DELETE FROM manifest; DELETE FROM details; DELETE FROM evidence;")
-        })
+    /// Forgets every manifest; the stores tell them again. Details and evidence stay: a host that
+    /// cannot decrypt its backups, or whose stores are away, knows them from nowhere else.
+    pub fn forget_manifests(&self) -> Result<()> {
+        self.run(|c| c.execute("DELETE FROM manifest", []).map(drop))
     }
 
     /// Notes a copy of a point.
@@ -208,29 +207,52 @@ impl Catalog {
     }
 }
 
-/// Every copy of this application's points, of every store that answers; and what went wrong.
-///
-/// A store that cannot be reached contributes what was noted of it before, and an error.
-pub fn survey(context: &Context, rescan: bool) -> Result<(Vec<(String, PointCopy)>, Vec<Error>)> {
+/// What the stores hold, as far as they answer.
+pub struct Survey {
+    /// Every copy of this application's points, with the name of its store.
+    pub copies: Vec<(String, PointCopy)>,
+    /// What went wrong on the way.
+    pub errors: Vec<Error>,
+}
+
+/// Asks every store for its points. One that cannot be reached contributes what was noted of it
+/// before, and an error. With `rescan`, what was noted of manifests is forgotten first.
+pub fn survey(context: &Context, rescan: bool) -> Result<Survey> {
     if rescan {
-        context.catalog.clear()?;
+        context.catalog.forget_manifests()?;
     }
-    let (mut found, mut errors) = (Vec::new(), Vec::new());
+    let mut survey = Survey {
+        copies: Vec::new(),
+        errors: Vec::new(),
+    };
     for name in context.config.store.keys() {
-        let answer = context
-            .store(name)
-            .and_then(|store| context.catalog.sync(&store));
-        match answer {
-            Ok((copies, problems)) => {
-                errors.extend(problems);
-                found.extend(copies.into_iter().map(|copy| (name.clone(), copy)));
+        let store = match context.store(name) {
+            Ok(store) => store,
+            Err(error) => {
+                survey.errors.push(error);
+                continue;
             }
-            Err(error) => errors.push(error),
-        }
+        };
+        let copies = match context.catalog.sync(&store) {
+            Ok((copies, problems)) => {
+                survey.errors.extend(problems);
+                copies
+            }
+            Err(error) => {
+                let message = format!("store {name} cannot be asked: {}", error.message);
+                survey.errors.push(Error { message, ..error });
+                context.catalog.copies(&store.store.location())?
+            }
+        };
+        survey
+            .copies
+            .extend(copies.into_iter().map(|copy| (name.clone(), copy)));
     }
     let app = &context.config.app;
-    found.retain(|(_, c)| c.manifest.app == app.name && c.manifest.environment == app.environment);
-    Ok((found, errors))
+    survey
+        .copies
+        .retain(|(_, c)| c.manifest.app == app.name && c.manifest.environment == app.environment);
+    Ok(survey)
 }
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {

@@ -32,7 +32,7 @@ pub fn run(
     to: &str,
 ) -> Result<Vec<Copied>> {
     let target = context.store(to)?;
-    let (found, _) = catalog::survey(context, false)?;
+    let found = catalog::survey(context, false)?.copies;
     let points: Vec<PointId> = match selector {
         Some(selector) => vec![fetch::choose(context, selector, &[], from)?],
         None => {

@@ -1,7 +1,7 @@
 //! Reaches every source, store, key and tool, and says what is unsafe and how to mend it.
 
 use crate::archive::KeyTemplate;
-use crate::catalog;
+use crate::catalog::{self, Survey};
 use crate::context::Context;
 use crate::error::Error;
 use crate::posture;
@@ -14,9 +14,12 @@ pub fn examine(context: &Context) -> Vec<Finding> {
     findings.extend(keys(context));
     findings.extend(sources(context));
     findings.extend(stores(context));
-    let newest = catalog::survey(context, false)
-        .ok()
-        .and_then(|(found, _)| found.iter().map(|(_, c)| c.manifest.point.time()).max());
+    let newest =
+        catalog::survey(context, false)
+            .ok()
+            .and_then(|Survey { copies: found, .. }| {
+                found.iter().map(|(_, c)| c.manifest.point.time()).max()
+            });
     findings.extend(posture::clock_findings(context.clock.now(), newest));
     findings
 }

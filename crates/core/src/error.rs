@@ -52,6 +52,8 @@ pub enum Code {
     NeedsConfirmation,
     /// The clock of this host is wrong.
     Clock,
+    /// Someone asked this run to end early.
+    Interrupted,
     /// An input or output error that fits nothing above.
     Io,
 }
@@ -81,6 +83,7 @@ impl Code {
             Code::Busy => "busy",
             Code::NeedsConfirmation => "needs-confirmation",
             Code::Clock => "clock",
+            Code::Interrupted => "interrupted",
             Code::Io => "io",
         }
     }

@@ -16,6 +16,7 @@ pub mod drill;
 pub mod error;
 pub mod evidence;
 pub mod fingerprint;
+pub mod interrupt;
 pub mod kit;
 pub mod observe;
 pub mod point;

@@ -5,14 +5,17 @@
 //! that started it by accident (it is killed on drop, and by the kernel should this process die).
 
 use crate::error::{Code, Error, Result};
+use crate::interrupt;
 use crate::secret::{Scrubber, Secret};
+use crossbeam_channel::{Receiver, bounded};
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, ExitStatus, Stdio};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// How much of a child's standard error is kept, in bytes: its first and its last half.
 const STDERR_BYTES_MAX: usize = 16 << 10;
@@ -35,6 +38,7 @@ pub struct Command {
     directory: Option<PathBuf>,
     user: Option<(u32, u32)>,
     stdin: bool,
+    cleanup: bool,
     clean_env: bool,
     group: bool,
     scrubber: Scrubber,
@@ -51,6 +55,7 @@ impl Command {
             directory: None,
             user: None,
             stdin: false,
+            cleanup: false,
             clean_env: false,
             group: false,
             scrubber: Scrubber::default(),
@@ -99,6 +104,13 @@ impl Command {
     /// Runs as another user and group (only root can).
     pub fn user(mut self, uid: u32, gid: u32) -> Self {
         self.user = Some((uid, gid));
+        self
+    }
+
+    /// Marks a command that puts things back in order: it is started, and goes on, also when the
+    /// run was interrupted.
+    pub fn cleanup(mut self) -> Self {
+        self.cleanup = true;
         self
     }
 
@@ -180,14 +192,18 @@ impl Transport {
         });
         process.stdout(Stdio::piped()).stderr(Stdio::piped());
         die_with_parent(&mut process);
+        if !command.cleanup {
+            interrupt::check()?;
+        }
         let mut child = process
             .spawn()
             .map_err(|error| not_started(command, &error))?;
         let stderr = child
             .stderr
             .take()
-            .map(|pipe| std::thread::spawn(move || keep_ends(pipe)));
+            .map(|pipe| Drain::start(pipe, STDERR_BYTES_MAX / 2));
         Ok(Running {
+            _registered: (!command.cleanup).then(|| interrupt::register(child.id())),
             program: command.program(),
             stdin: child.stdin.take(),
             stdout: child.stdout.take(),
@@ -201,16 +217,12 @@ impl Transport {
     /// Runs the command to its end and returns all it printed.
     pub fn output(&self, command: &Command) -> Result<Output> {
         let mut running = self.spawn(command)?;
-        let mut stdout = Vec::new();
-        if let Some(mut pipe) = running.stdout.take() {
-            pipe.read_to_end(&mut stdout).map_err(|error| {
-                Error::io(
-                    format!("the output of {} cannot be read", running.program),
-                    &error,
-                )
-            })?;
-        }
+        let stdout = running
+            .stdout
+            .take()
+            .map(|pipe| Drain::start(pipe, usize::MAX / 2));
         let (status, stderr) = running.wait()?;
+        let stdout = stdout.map(Drain::take).unwrap_or_default();
         Ok(Output {
             status,
             stdout,
@@ -263,25 +275,52 @@ fn die_with_parent(process: &mut std::process::Command) {
     }
 }
 
-/// Reads to the end, keeping the first and the last half of [`STDERR_BYTES_MAX`].
-fn keep_ends(mut pipe: impl Read) -> Vec<u8> {
-    let half = STDERR_BYTES_MAX / 2;
-    let (mut head, mut tail, mut buffer) = (Vec::new(), Vec::new(), vec![0; 4096]);
-    while let Ok(count) = pipe.read(&mut buffer) {
-        if count == 0 {
-            break;
-        }
-        let bytes = buffer.get(..count).unwrap_or_default();
-        let room = half.saturating_sub(head.len()).min(bytes.len());
-        let (first, rest) = bytes.split_at(room);
-        head.extend_from_slice(first);
-        tail.extend_from_slice(rest);
-        if tail.len() > 2 * half {
-            tail.drain(..tail.len() - half);
-        }
+/// How long a pipe may stay open after the child has ended: a daemon that the child started may
+/// hold it for good.
+const PIPE_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Reads a pipe on a thread, keeping its first and its last bytes.
+#[derive(Debug)]
+struct Drain {
+    kept: Arc<Mutex<(Vec<u8>, Vec<u8>)>>,
+    ended: Receiver<()>,
+}
+
+impl Drain {
+    /// Keeps `half` bytes of either end.
+    fn start(mut pipe: impl Read + Send + 'static, half: usize) -> Self {
+        let kept = Arc::new(Mutex::new((Vec::new(), Vec::new())));
+        let shared = Arc::clone(&kept);
+        let (end, ended) = bounded(1);
+        std::thread::spawn(move || {
+            let mut buffer = vec![0; 64 << 10];
+            while let Ok(count @ 1..) = pipe.read(&mut buffer) {
+                let mut kept = shared.lock().unwrap_or_else(PoisonError::into_inner);
+                keep(&mut kept, buffer.get(..count).unwrap_or_default(), half);
+            }
+            let _ = end.send(());
+        });
+        Drain { kept, ended }
     }
-    head.extend_from_slice(&tail);
-    head
+
+    /// What was read; waits for the pipe's end, within bounds.
+    fn take(self) -> Vec<u8> {
+        let _ = self.ended.recv_timeout(PIPE_PATIENCE);
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut head, tail) = std::mem::take(&mut *kept);
+        head.extend_from_slice(&tail);
+        head
+    }
+}
+
+fn keep((head, tail): &mut (Vec<u8>, Vec<u8>), bytes: &[u8], half: usize) {
+    let room = half.saturating_sub(head.len()).min(bytes.len());
+    let (first, rest) = bytes.split_at(room);
+    head.extend_from_slice(first);
+    tail.extend_from_slice(rest);
+    if tail.len() / 2 > half {
+        tail.drain(..tail.len() - half);
+    }
 }
 
 /// A command under way. Dropping it kills it.
@@ -293,7 +332,8 @@ pub struct Running {
     /// Its standard output.
     pub stdout: Option<ChildStdout>,
     child: Child,
-    stderr: Option<JoinHandle<Vec<u8>>>,
+    stderr: Option<Drain>,
+    _registered: Option<interrupt::Registered>,
     group: bool,
     scrubber: Scrubber,
 }
@@ -360,11 +400,7 @@ impl Running {
     }
 
     fn stderr_text(&mut self) -> String {
-        let bytes = self
-            .stderr
-            .take()
-            .and_then(|t| t.join().ok())
-            .unwrap_or_default();
+        let bytes = self.stderr.take().map(Drain::take).unwrap_or_default();
         self.scrubber
             .scrub(String::from_utf8_lossy(&bytes).trim_end())
     }
@@ -435,6 +471,25 @@ mod tests {
         let output = Transport::Local.output(&command).unwrap();
         assert_eq!(output.stderr, "bad ***");
         assert_eq!(output.status.code(), Some(3));
+    }
+
+    #[test]
+    fn a_daemon_that_holds_the_pipes_does_not_hold_us() {
+        let begun = std::time::Instant::now();
+        let command = Command::new("sh").args(["-c", "sleep 60 & echo started"]);
+        let output = Transport::Local.output(&command).unwrap();
+        assert_eq!(output.stdout, b"started\n");
+        assert!(begun.elapsed() < Duration::from_secs(30));
+    }
+
+    #[test]
+    fn the_ends_of_a_long_output_are_kept() {
+        let mut kept = (Vec::new(), Vec::new());
+        for number in 0..1000 {
+            keep(&mut kept, format!("{number:04}").as_bytes(), 8);
+        }
+        assert_eq!(kept.0, b"00000001");
+        assert!(kept.1.ends_with(b"09980999") && kept.1.len() <= 17);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use crate::archive::TapReader;
 use crate::backup;
-use crate::catalog;
+use crate::catalog::{self, Survey};
 use crate::context::{Context, OpenStore};
 use crate::digest::sha256_hex;
 use crate::error::{Code, Error, Result};
@@ -79,7 +79,10 @@ pub fn run(context: &Context, which: &Which, store: Option<&str>) -> Result<Vec<
     if let Some(name) = store {
         context.store(name)?;
     }
-    let (found, errors) = catalog::survey(context, false)?;
+    let Survey {
+        copies: found,
+        errors,
+    } = catalog::survey(context, false)?;
     let points = choose(context, which, store, &found)?;
     let missing = backup::missing_copies(&found);
     let mut verified = Vec::new();

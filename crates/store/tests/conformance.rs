@@ -1,7 +1,14 @@
 //! What every store must do, asked of each of them, and what only some can be asked. The servers
 //! are real: `s3s-fs` and `moto`.
 
-#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used
+)]
 
 #[path = "conformance/faults.rs"]
 mod faults;

@@ -32,7 +32,7 @@ pub fn run(run: &Run<'_>, args: &args::Backup) -> Result<u8> {
     let report = backup::run(&context, &options)?;
     run.results();
     if run.cli.json {
-        output::json(&report)?;
+        output::json(&document(&report))?;
     } else if report.outcome != Outcome::Failed {
         show(&report);
     }
@@ -50,6 +50,15 @@ pub fn run(run: &Run<'_>, args: &args::Backup) -> Result<u8> {
         }
         _ => Ok(3),
     }
+}
+
+/// The report, and the error that nothing was committed for.
+fn document(report: &Report) -> serde_json::Value {
+    let mut value = serde_json::to_value(report).unwrap_or_default();
+    if let (serde_json::Value::Object(map), Some(error)) = (&mut value, &report.failure) {
+        map.insert("error".into(), output::error_value(error));
+    }
+    value
 }
 
 fn show(report: &Report) {

@@ -3,7 +3,7 @@
 use super::Run;
 use crate::args;
 use crate::output::{self, line};
-use lifeboat_core::catalog::survey;
+use lifeboat_core::catalog::{Survey, survey};
 use lifeboat_core::context::Context;
 use lifeboat_core::evidence::{self, Verdict};
 use lifeboat_core::point::copies::PointCopy;
@@ -47,7 +47,10 @@ pub fn list(run: &Run<'_>, args: &args::Points) -> Result<u8> {
     if let Some(store) = &args.store {
         context.store(store)?;
     }
-    let (found, errors) = survey(&context, args.rescan)?;
+    let Survey {
+        copies: found,
+        errors,
+    } = survey(&context, args.rescan)?;
     let proofs = proofs(&context);
     let missing = backup::missing_copies(&found);
     let mut points: BTreeMap<PointId, Vec<(String, PointCopy)>> = BTreeMap::new();
@@ -147,7 +150,7 @@ pub fn show(run: &Run<'_>, args: &args::Show) -> Result<u8> {
     let context = run.context()?;
     let selector = Selector::parse(&args.point)?;
     let point = fetch::choose(&context, &selector, &[], args.store.as_deref())?;
-    let (found, _) = survey(&context, false)?;
+    let found = survey(&context, false)?.copies;
     let held: Vec<_> = found
         .iter()
         .filter(|(_, c)| c.manifest.point == point)

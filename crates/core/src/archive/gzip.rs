@@ -14,7 +14,8 @@ use crate::error::{Code, Error};
 use libdeflater::{CompressionLvl, Compressor, Decompressor};
 use std::io::{self, Read, Write};
 
-/// Input bytes of one member: past this the ratio gains under 0.1 %.
+/// Input bytes of one member: four times as much makes SQL text 0.2 % smaller, and a quarter of it
+/// 0.8 % larger.
 const BLOCK_BYTES: usize = 1 << 20;
 /// The largest member and block that are believed when reading.
 const MEMBER_BYTES_MAX: usize = 4 << 20;

@@ -13,6 +13,7 @@ use crate::context::{Context, OpenStore};
 use crate::error::{Code, Error, Result};
 use crate::evidence;
 use crate::fingerprint::Fingerprint;
+use crate::interrupt;
 use crate::point::copies::{self, PointCopy};
 use crate::point::{
     Details, DetailsArtifact, Manifest, ManifestArtifact, ManifestSource, Outcome, PointId,
@@ -225,6 +226,11 @@ fn run_commands(context: &Context, when: &str, commands: &[Vec<String>]) -> Resu
         let command = Command::new(program)
             .args(arguments)
             .scrub_with(&context.scrubber);
+        let command = if when == "after" {
+            command.cleanup()
+        } else {
+            command
+        };
         let failed = match Transport::Local.output(&command) {
             Ok(output) if output.status.success() => continue,
             Ok(output) => {
@@ -613,8 +619,11 @@ impl<'a> Run<'a> {
 
     /// Commits the point in every store that received all of it, and says what became of it.
     fn commit(mut self) -> Report {
+        let interrupted = interrupt::check().err();
         let any = !self.details.artifacts.is_empty();
-        let failed = !any || self.sources.iter().all(|s| s.outcome == Outcome::Failed);
+        let failed = interrupted.is_some()
+            || !any
+            || self.sources.iter().all(|s| s.outcome == Outcome::Failed);
         let outcome = match (failed, self.failure.is_some() || self.skipped) {
             (true, _) => Outcome::Failed,
             (false, true) => Outcome::Partial,
@@ -645,9 +654,8 @@ impl<'a> Run<'a> {
         } else {
             outcome
         };
-        let failure = self
-            .failure
-            .clone()
+        let failure = interrupted
+            .or_else(|| self.failure.clone())
             .or_else(|| self.stores.iter().find_map(|s| s.failed.clone()));
         Report {
             schema: 1,

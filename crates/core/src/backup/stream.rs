@@ -11,6 +11,7 @@
 use crate::archive::{Sealer, Sealing, Tally, Tap};
 use crate::context::OpenStore;
 use crate::error::{Code, Error, Result};
+use crate::interrupt;
 use crate::observe::Observer;
 use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, bounded};
 use lifeboat_store::{PutOptions, Receipt, StoreError};
@@ -129,6 +130,7 @@ impl Splitter {
             return Ok(());
         }
         let chunk = std::mem::replace(&mut self.buffer, Vec::with_capacity(CHUNK_BYTES));
+        interrupt::check()?;
         if let Some(observer) = &self.observer {
             observer.advance(chunk.len() as u64);
         }

@@ -2,7 +2,7 @@
 //! against the manifest to the last byte.
 
 use crate::archive::{self, TapReader};
-use crate::catalog;
+use crate::catalog::{self, Survey};
 use crate::context::{Context, OpenStore};
 use crate::error::{Code, Error, Result};
 use crate::point::copies::{self, PointCopy};
@@ -27,7 +27,10 @@ pub fn choose(
     plans: &[String],
     store: Option<&str>,
 ) -> Result<PointId> {
-    let (found, errors) = catalog::survey(context, false)?;
+    let Survey {
+        copies: found,
+        errors,
+    } = catalog::survey(context, false)?;
     let candidates: Vec<Candidate> = found
         .iter()
         .filter(|(name, _)| store.is_none_or(|s| s == name))
@@ -191,6 +194,7 @@ impl<R: Read> Read for Checked<R> {
         let Some(inner) = &mut self.inner else {
             return Ok(0);
         };
+        crate::interrupt::check()?;
         match inner.read(buffer)? {
             0 if !buffer.is_empty() => self.check(),
             count => Ok(count),

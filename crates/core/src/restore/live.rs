@@ -139,9 +139,9 @@ pub fn run(context: &Context, options: &Options) -> Result<Answer> {
     let attempt = match target {
         Target::Directory(directory) => {
             place::ensure_empty_or_new(directory)?;
-            restoring.into_directory(directory)
+            restoring.to_directory(directory)
         }
-        Target::Database(url) => restoring.into_database(url),
+        Target::Database(url) => restoring.to_database(url),
         Target::Live => {
             confirm(context, options)?;
             let _restore = context.lock("restore")?.ok_or_else(|| {
@@ -333,7 +333,7 @@ impl<'a> Restoring<'a> {
         }
     }
 
-    fn into_directory(&mut self, directory: &Path) -> Result<()> {
+    fn to_directory(&mut self, directory: &Path) -> Result<()> {
         staging::create_directory(directory)?;
         let directory = directory
             .canonicalize()
@@ -344,7 +344,7 @@ impl<'a> Restoring<'a> {
         Ok(())
     }
 
-    fn into_database(&mut self, url: &Secret) -> Result<()> {
+    fn to_database(&mut self, url: &Secret) -> Result<()> {
         let databases: Vec<_> = self
             .sources
             .iter()
@@ -540,9 +540,11 @@ impl<'a> Restoring<'a> {
                 continue;
             };
             self.context.observer.step(&words.join(" "), None);
+            // An interrupted restore must still start what it stopped.
             let command = Command::new(program)
                 .args(arguments)
-                .scrub_with(&self.context.scrubber);
+                .scrub_with(&self.context.scrubber)
+                .cleanup();
             let output = self
                 .watch
                 .time(words.join(" "), || Transport::Local.output(&command))?;

@@ -187,7 +187,11 @@ const OWNERSHIP_LIMIT: &str = "ownership";
 
 /// `15.18`, `16beta1` → 15, 16.
 fn leading_number(version: &str) -> Option<u32> {
-    version.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+    version
+        .split(|c: char| !c.is_ascii_digit())
+        .next()?
+        .parse()
+        .ok()
 }
 
 fn stored_bytes(fetched: &Fetched, source: &str) -> Option<u64> {
@@ -342,7 +346,7 @@ impl<'a> Placing<'a> {
                 place::sqlite(&mut self.open("database")?, &path)?;
                 Ok(self.restored(kind, Placed::File(path)))
             }
-            ("postgres", DatabaseTarget::Scratch(servers)) => self.into_scratch(servers),
+            ("postgres", DatabaseTarget::Scratch(servers)) => self.to_scratch(servers),
             ("postgres", DatabaseTarget::Given(connection)) => {
                 let connection = connection.clone();
                 if !postgres::is_empty(&connection, &self.context.scrubber)? {
@@ -352,7 +356,7 @@ impl<'a> Placing<'a> {
                     )
                     .hint("create a new database (createdb NAME) and name it with --to"));
                 }
-                self.into_database(kind, connection, false)
+                self.to_database(kind, connection, false)
             }
             (_, _) => self.as_file(kind, &own),
         }
@@ -389,7 +393,7 @@ impl<'a> Placing<'a> {
         Ok(self.restored(kind, Placed::File(path)))
     }
 
-    fn into_scratch(&self, servers: &mut ScratchServers) -> Result<Restored> {
+    fn to_scratch(&self, servers: &mut ScratchServers) -> Result<Restored> {
         let captured = self.captured("dump");
         let major = captured.and_then(|d| leading_number(d.tools.get("server")?));
         let server = servers.postgres(major)?;
@@ -413,11 +417,11 @@ impl<'a> Placing<'a> {
             captured.map(|d| &d.proof),
             &self.context.scrubber,
         )?;
-        self.into_database("postgres", server.connection(&database), true)
+        self.to_database("postgres", server.connection(&database), true)
     }
 
     /// Restores the dump into an empty database. With `whole`, owners and privileges too.
-    fn into_database(
+    fn to_database(
         &self,
         kind: &str,
         connection: postgres::Connection,

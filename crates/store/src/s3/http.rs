@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long nothing may move, in either direction, before a connection counts as dead.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// The same while a server joins the parts of an upload, which some do by copying them.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(900);
 /// How long the first answer of all may take; a wrong endpoint must not cost minutes.
 const FIRST_IDLE_TIMEOUT: Duration = Duration::from_secs(12);
 /// How often progress is looked at.
@@ -76,13 +78,14 @@ impl Http {
         &self,
         request: reqwest::RequestBuilder,
         progress: &AtomicU64,
+        joins_parts: bool,
     ) -> Result<reqwest::Response, Error> {
         let mut sending = std::pin::pin!(request.send());
         let reached = self.reached.load(Ordering::Relaxed);
-        let patience = if reached {
-            IDLE_TIMEOUT
-        } else {
-            FIRST_IDLE_TIMEOUT
+        let patience = match (reached, joins_parts) {
+            (_, true) => JOIN_TIMEOUT,
+            (true, false) => IDLE_TIMEOUT,
+            (false, false) => FIRST_IDLE_TIMEOUT,
         };
         let (mut seen, mut moved) = (0, Instant::now());
         loop {
@@ -111,6 +114,8 @@ impl HttpTransport for Http {
     async fn fetch(&self, request: Request<Buffer>) -> Result<Response<HttpBody>, Error> {
         let (parts, body) = request.into_parts();
         let head = parts.method == Method::HEAD;
+        let query = parts.uri.query().unwrap_or_default();
+        let joins_parts = parts.method == Method::POST && query.starts_with("uploadId=");
         let wanted = parts.headers.get(header::IF_MATCH).cloned();
         let progress = Arc::new(AtomicU64::new(0));
         let mut builder = self
@@ -124,7 +129,7 @@ impl HttpTransport for Http {
                 progress: Arc::clone(&progress),
             }));
         }
-        let mut response = self.answer(builder, &progress).await?;
+        let mut response = self.answer(builder, &progress, joins_parts).await?;
         let status = response.status();
         let headers = std::mem::take(response.headers_mut());
         if !status.is_success() {

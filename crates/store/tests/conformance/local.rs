@@ -154,7 +154,10 @@ fn one_key_cannot_be_file_and_directory() {
         }
     }
     assert_eq!(keys(&store, ""), ["a/b"]);
-    assert_eq!(leftovers(&directory.path().join("s")), [PathBuf::new(); 0]);
+    assert_eq!(
+        leftovers(&directory.path().join("s")),
+        Vec::<PathBuf>::new()
+    );
 }
 
 #[test]
@@ -253,7 +256,7 @@ fn a_killed_writer_leaves_no_object_and_its_leftovers_are_swept() {
     assert_eq!(keys(&store, ""), ["k"]);
     assert_eq!(get(&store, "k", 0), b"old");
     let store = LocalStore::open(&root).unwrap();
-    assert_eq!(leftovers(&root), [PathBuf::new(); 0]);
+    assert_eq!(leftovers(&root), Vec::<PathBuf>::new());
     put(&store, "k", b"new").unwrap();
     assert_eq!(get(&store, "k", 0), b"new");
 }
@@ -276,7 +279,7 @@ fn a_body_that_fails_leaves_no_file() {
     store
         .put("k", &mut body, &PutOptions::default())
         .unwrap_err();
-    assert_eq!(leftovers(&root), [PathBuf::new(); 0]);
+    assert_eq!(leftovers(&root), Vec::<PathBuf>::new());
 }
 
 /// A file system of its own for a test; `None`, said aloud, where none can be mounted.
@@ -325,7 +328,7 @@ fn a_full_disk_is_called_full_and_keeps_what_it_has() {
     let body = &mut Noise::new(1, 10 << 20);
     let error = store.put("new", body, &PutOptions::default()).unwrap_err();
     assert!(matches!(&error, StoreError::Full { .. }), "{error:?}");
-    assert_eq!(leftovers(&root), [PathBuf::new(); 0]);
+    assert_eq!(leftovers(&root), Vec::<PathBuf>::new());
     assert_eq!(keys(&store, ""), ["old"]);
     // The space is there again.
     put(&store, "fits", &Noise::all(2, 2 << 20)).unwrap();

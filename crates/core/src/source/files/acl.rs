@@ -151,20 +151,30 @@ mod tests {
 
     #[test]
     fn text_and_bytes_round_trip_in_any_order() {
-        let text = "user::rw-,user:0:r-x,user:4294967294:---,group::r--,group:7:rwx,mask::rwx,other::r--";
+        let text =
+            "user::rw-,user:0:r-x,user:4294967294:---,group::r--,group:7:rwx,mask::rwx,other::r--";
         let bytes = from_text(text).unwrap();
         assert_eq!(to_text(&bytes).unwrap(), text);
         let shuffled =
             from_text("o::r--\nm::rwx\ng:7:rwx\ng::r--\nu:4294967294:---\nu:0:r-x\nu::rw-\n");
         assert_eq!(shuffled.unwrap(), bytes);
-        assert_eq!(from_text("user:root:rw-").unwrap(), from_text("user:0:rw-").unwrap());
-        assert_eq!(from_text("user:nobody:rw-:12").unwrap(), from_text("user:12:rw-").unwrap());
+        assert_eq!(
+            from_text("user:root:rw-").unwrap(),
+            from_text("user:0:rw-").unwrap()
+        );
+        assert_eq!(
+            from_text("user:nobody:rw-:12").unwrap(),
+            from_text("user:12:rw-").unwrap()
+        );
     }
 
     #[test]
     fn nonsense_is_named() {
         assert_eq!(from_text("user::rw-,usr:x:rw-").unwrap_err(), "usr:x:rw-");
-        assert_eq!(from_text("user:no such user:rw-").unwrap_err(), "user:no such user:rw-");
+        assert_eq!(
+            from_text("user:no such user:rw-").unwrap_err(),
+            "user:no such user:rw-"
+        );
         assert!(to_text(b"\x03\0\0\0").is_none());
         assert_eq!(canonical(b"short"), b"short");
     }

@@ -56,7 +56,11 @@ impl Observation<'_> {
     fn unreadable(&self, path: &[u8], cause: impl std::fmt::Display) -> Error {
         Error::new(
             Code::NotProved,
-            format!("{} in {} cannot be read", escape(path), self.directory.display()),
+            format!(
+                "{} in {} cannot be read",
+                escape(path),
+                self.directory.display()
+            ),
         )
         .cause(cause)
         .hint("run as the user who restored it, or as root")
@@ -73,7 +77,11 @@ impl Observation<'_> {
         let attributes = attributes::read(&file, &mut self.attribute_buffer)
             .map_err(|error| self.unreadable(path, error))?;
         let id = (entry.stat.st_dev, entry.stat.st_ino);
-        if let Some(first) = self.first_names.get(&id).filter(|_| entry.stat.st_nlink > 1) {
+        if let Some(first) = self
+            .first_names
+            .get(&id)
+            .filter(|_| entry.stat.st_nlink > 1)
+        {
             let what = What::Hardlink { first };
             self.sums.add(&meta(path, &entry.stat, &attributes), &what);
             return Ok(());
@@ -139,7 +147,10 @@ impl Visitor for Observation<'_> {
             Ok(attributes) => attributes,
             Err(error) => return Err(self.unreadable(entry.path, error)),
         };
-        self.sums.add(&meta(entry.path, &entry.stat, &attributes), &What::Directory);
+        self.sums.add(
+            &meta(entry.path, &entry.stat, &attributes),
+            &What::Directory,
+        );
         Ok(())
     }
 
@@ -149,7 +160,9 @@ impl Visitor for Observation<'_> {
             FileType::Symlink => {
                 let target = rustix::fs::readlinkat(entry.directory, entry.name, Vec::new())
                     .map_err(|error| self.unreadable(entry.path, error))?;
-                let what = What::Symlink { target: target.to_bytes() };
+                let what = What::Symlink {
+                    target: target.to_bytes(),
+                };
                 let none = Attributes::default();
                 self.sums.add(&meta(entry.path, &entry.stat, &none), &what);
                 Ok(())

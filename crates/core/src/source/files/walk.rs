@@ -115,11 +115,7 @@ impl Selection {
 }
 
 /// Walks what `selection` names below `start`, which is itself not visited.
-pub(super) fn walk(
-    start: OwnedFd,
-    selection: &Selection,
-    visitor: &mut dyn Visitor,
-) -> Result<()> {
+pub(super) fn walk(start: OwnedFd, selection: &Selection, visitor: &mut dyn Visitor) -> Result<()> {
     let device = rustix::fs::fstat(&start).map_or(0, |stat| stat.st_dev);
     let extent = match &selection.roots {
         Some(roots) if !roots.contains(Path::new("")) => Extent::Lead,
@@ -177,7 +173,11 @@ impl Walk<'_> {
     ) -> Result<()> {
         // A parent of a configured path may be a link: the path was meant through it.
         let through = within == Extent::Lead && !self.selection.is_root(&self.path);
-        let follow = if through { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
+        let follow = if through {
+            AtFlags::empty()
+        } else {
+            AtFlags::SYMLINK_NOFOLLOW
+        };
         let stat = match statat(directory, name, follow) {
             Ok(stat) => stat,
             Err(Errno::NOENT) => return Ok(()),
@@ -199,9 +199,17 @@ impl Walk<'_> {
         if entry.kind() != FileType::Directory {
             // What leads to a root but is no directory was excluded itself.
             let wanted = extent != Extent::Lead;
-            return if wanted { self.visitor.other(&entry) } else { Ok(()) };
+            return if wanted {
+                self.visitor.other(&entry)
+            } else {
+                Ok(())
+            };
         }
-        let nofollow = if through { OFlags::empty() } else { OFlags::NOFOLLOW };
+        let nofollow = if through {
+            OFlags::empty()
+        } else {
+            OFlags::NOFOLLOW
+        };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | nofollow;
         let opened = match openat(directory, name, flags, Mode::empty()) {
             Ok(opened) => opened,

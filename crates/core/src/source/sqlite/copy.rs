@@ -158,8 +158,7 @@ fn backup_as(path: &Path, spool: &Path, access: OpenFlags) -> rusqlite::Result<(
         rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE,
         true,
     )?;
-    let mut target =
-        Connection::open_with_flags(spool, OpenFlags::SQLITE_OPEN_READ_WRITE | flags)?;
+    let mut target = Connection::open_with_flags(spool, OpenFlags::SQLITE_OPEN_READ_WRITE | flags)?;
     // A spool that is not finished is thrown away.
     target.pragma_update(None, "journal_mode", "OFF")?;
     target.pragma_update(None, "synchronous", "OFF")?;

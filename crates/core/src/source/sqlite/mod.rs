@@ -9,9 +9,7 @@ mod proof;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use copy::{
-    COMPANIONS, Opened, backup, companion, open_plain, open_unless_database,
-};
+pub(crate) use copy::{COMPANIONS, Opened, backup, companion, open_plain, open_unless_database};
 
 use super::{ArtifactSpec, CaptureContext, Captured, Consistency, Finding, Severity, Source};
 use crate::config::SqliteConfig;
@@ -55,7 +53,10 @@ impl SqliteSource {
         if !config.path.is_absolute() {
             return Err(Error::new(
                 Code::Configuration,
-                format!("the database path {} is not absolute", config.path.display()),
+                format!(
+                    "the database path {} is not absolute",
+                    config.path.display()
+                ),
             )
             .hint("write it from the root: path = \"/…\""));
         }
@@ -67,8 +68,11 @@ impl SqliteSource {
         let path = self.path.display();
         match std::fs::metadata(&self.path) {
             Ok(data) if data.is_file() => Ok(data),
-            Ok(_) => Err(Error::new(Code::SourceFailed, format!("{path} is not a regular file"))
-                .hint("name the database file itself; a directory is a source of kind \"files\"")),
+            Ok(_) => Err(
+                Error::new(Code::SourceFailed, format!("{path} is not a regular file")).hint(
+                    "name the database file itself; a directory is a source of kind \"files\"",
+                ),
+            ),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(Error::new(
                 Code::SourceMissing,
                 format!("the database {path} is missing"),
@@ -90,7 +94,9 @@ impl SqliteSource {
         context: &CaptureContext<'_>,
     ) -> Result<Captured> {
         let live_bytes = self.check()?.len();
-        context.observer.step("copying the database", Some(live_bytes));
+        context
+            .observer
+            .step("copying the database", Some(live_bytes));
         let mut warnings = backup(&self.path, spool)?;
         let database = open_still(spool).map_err(|error| copy::explain(&self.path, &error))?;
         let failed = |error: &rusqlite::Error| copy::explain(&self.path, error);
@@ -172,7 +178,10 @@ impl Source for SqliteSource {
             )],
             Ok((bytes, mode)) => vec![finding(
                 Severity::Ok,
-                format!("{} can be read: {bytes} bytes, journal mode {mode}", self.path.display()),
+                format!(
+                    "{} can be read: {bytes} bytes, journal mode {mode}",
+                    self.path.display()
+                ),
                 None,
             )],
             Err(error) => vec![finding(Severity::Error, error.to_string(), error.hint)],
@@ -235,9 +244,9 @@ fn stream(spool: &Path, output: &mut dyn Write, observer: &dyn Observer) -> Resu
 /// that holds something, it is opened in the ordinary way, which may leave a `-shm` file.
 fn open_still(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let busy = ["-wal", "-journal"].iter().any(|ending| {
-        std::fs::metadata(companion(path, ending)).is_ok_and(|data| data.len() > 0)
-    });
+    let busy = ["-wal", "-journal"]
+        .iter()
+        .any(|ending| std::fs::metadata(companion(path, ending)).is_ok_and(|data| data.len() > 0));
     if busy {
         return Connection::open_with_flags(path, flags);
     }

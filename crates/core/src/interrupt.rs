@@ -1,0 +1,56 @@
+//! Ending a run early because someone asked (Ctrl-C, or a service manager's `SIGTERM`).
+//!
+//! Whoever hears the signal calls [`request`]. Children that are not marked as clean-up are told
+//! to end, no new ones start, and streams fail at their next chunk; the run then takes its ordinary
+//! way out, so that `after` commands run and throwaway targets go.
+
+use crate::error::{Code, Error, Result};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+static REQUESTED: AtomicBool = AtomicBool::new(false);
+/// Process ids of children that are running.
+static CHILDREN: Mutex<Vec<u32>> = Mutex::new(Vec::new());
+
+/// Asks this process to end early.
+pub fn request() {
+    REQUESTED.store(true, Ordering::SeqCst);
+    let children = CHILDREN.lock().unwrap_or_else(PoisonError::into_inner);
+    for child in children.iter() {
+        if let Ok(raw) = i32::try_from(*child)
+            && let Some(pid) = rustix::process::Pid::from_raw(raw)
+        {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        }
+    }
+}
+
+/// An error once the end was asked for.
+pub fn check() -> Result<()> {
+    if !REQUESTED.load(Ordering::SeqCst) {
+        return Ok(());
+    }
+    Err(Error::new(Code::Interrupted, "the run was interrupted")
+        .hint("nothing of it is visible as a restore point; run it again"))
+}
+
+/// A child that will be told to end. It is forgotten when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Registered(u32);
+
+pub(crate) fn register(child: u32) -> Registered {
+    CHILDREN
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .push(child);
+    Registered(child)
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        CHILDREN
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|child| *child != self.0);
+    }
+}
