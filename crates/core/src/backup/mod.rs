@@ -14,6 +14,7 @@ use crate::error::{Code, Error, Result};
 use crate::evidence;
 use crate::fingerprint::Fingerprint;
 use crate::interrupt;
+use crate::lease::{self, Lease};
 use crate::point::copies::{self, PointCopy};
 use crate::point::{
     Details, DetailsArtifact, Manifest, ManifestArtifact, ManifestSource, Outcome, PointId,
@@ -202,6 +203,7 @@ pub fn run(context: &Context, options: &Options) -> Result<Report> {
     let _lock = context.lock(&format!("plan-{name}"))?.ok_or_else(busy)?;
     scratch::sweep(&context.scratch())?;
     let mut run = Run::begin(context, name, plan, options.reason.clone())?;
+    let _lease = run.lease()?;
     match run_commands(context, "before", &plan.before) {
         Ok(()) => run.capture_all(),
         Err(error) => run.fail(error),
@@ -384,6 +386,19 @@ impl<'a> Run<'a> {
             failure: None,
             skipped: false,
         })
+    }
+
+    /// Keeps other hosts out, by a lease in the first store that takes one. A store that does not
+    /// will show why when it is to take an artifact.
+    fn lease(&self) -> Result<Option<Lease>> {
+        for receiving in &self.stores {
+            match lease::take(self.context, &receiving.store, self.plan_name) {
+                Ok(lease) => return Ok(Some(lease)),
+                Err(error) if error.code == Code::Busy => return Err(error),
+                Err(_) => {}
+            }
+        }
+        Ok(None)
     }
 
     /// Notes something that failed; the first one is what a failed run ends with.
