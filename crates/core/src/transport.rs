@@ -315,11 +315,20 @@ impl Running {
     }
 
     /// Sends `SIGINT`, which PostgreSQL takes as a fast shutdown, and waits.
-    pub fn interrupt(mut self) -> String {
+    pub fn interrupt(self) -> String {
+        self.signal(rustix::process::Signal::INT)
+    }
+
+    /// Sends `SIGQUIT`, which PostgreSQL takes as an immediate shutdown, and waits.
+    pub fn quit(self) -> String {
+        self.signal(rustix::process::Signal::QUIT)
+    }
+
+    fn signal(mut self, signal: rustix::process::Signal) -> String {
         if let Ok(raw) = i32::try_from(self.child.id())
             && let Some(pid) = rustix::process::Pid::from_raw(raw)
         {
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::INT);
+            let _ = rustix::process::kill_process(pid, signal);
         }
         let _ = self.child.wait();
         self.stderr_text()

@@ -1,1 +1,3 @@
-//! x
+//! Real servers, faulty stores, corpora and damage, for tests only.
+
+pub mod postgres;

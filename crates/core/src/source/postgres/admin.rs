@@ -1,0 +1,186 @@
+//! Makes, swaps and drops whole databases, for restores beside and onto a live one.
+//!
+//! Guarantees: a swap ends either done or undone; it never leaves the live name without a database
+//! unless the server itself goes away in the middle, and then says under which name each one is.
+
+use super::connection::Connection;
+use super::restore::captured_inventory;
+use super::session::{Session, identifier, literal};
+use crate::error::{Code, Error, Result};
+use crate::fingerprint::Proof;
+use crate::secret::Scrubber;
+use serde::Deserialize;
+use std::time::Duration;
+
+/// How often a rename is tried while sessions end.
+const RENAMES_MAX: u32 = 50;
+
+/// The locale of a captured database, as the inventory's kind `database` has it.
+#[derive(Debug, Deserialize)]
+struct Locale {
+    encoding: String,
+    collate: String,
+    ctype: String,
+    provider: String,
+    locale: Option<String>,
+}
+
+/// Makes a database with the encoding and collation of the captured one (or of the server's
+/// template when nothing is known). `admin` is connected to another database of the server.
+pub fn create_database(
+    admin: &Connection,
+    name: &str,
+    captured: Option<&Proof>,
+    scrubber: &Scrubber,
+) -> Result<()> {
+    let locale = captured_inventory(captured)
+        .and_then(|inventory| inventory.objects.get("database")?.get("locale"))
+        .and_then(|text| serde_json::from_str::<Locale>(text).ok());
+    let mut sql = format!("CREATE DATABASE {} TEMPLATE template0", identifier(name));
+    if let Some(locale) = &locale {
+        sql.push_str(&format!(
+            " ENCODING {} LC_COLLATE {} LC_CTYPE {}",
+            literal(&locale.encoding),
+            literal(&locale.collate),
+            literal(&locale.ctype)
+        ));
+        let named = locale.locale.as_deref().unwrap_or_default();
+        match locale.provider.as_str() {
+            "i" => sql.push_str(&format!(
+                " LOCALE_PROVIDER icu ICU_LOCALE {}",
+                literal(named)
+            )),
+            "b" => sql.push_str(&format!(
+                " LOCALE_PROVIDER builtin BUILTIN_LOCALE {}",
+                literal(named)
+            )),
+            _ => {}
+        }
+    }
+    let mut session = Session::open(admin, scrubber).map_err(on(name))?;
+    session.run(&sql).map(drop).map_err(|error| {
+        let cause = error.cause.clone().unwrap_or_default();
+        match locale {
+            Some(locale) if cause.contains("locale") => Error::new(
+                Code::ToolMissing,
+                format!(
+                    "the locale {} is not installed for this server",
+                    locale.collate
+                ),
+            )
+            .cause(cause)
+            .hint("install it: apt-get install locales-all"),
+            _ => on(name)(error),
+        }
+    })
+}
+
+/// Drops a database, and ends whoever is connected to it. One that is not there is no error.
+pub fn drop_database(admin: &Connection, name: &str, scrubber: &Scrubber) -> Result<()> {
+    let mut session = Session::open(admin, scrubber).map_err(on(name))?;
+    let sql = format!("DROP DATABASE IF EXISTS {}", identifier(name));
+    patiently(&mut session, &[name], &sql).map_err(on(name))
+}
+
+/// Whether the server has a database of this name.
+pub fn database_exists(admin: &Connection, name: &str, scrubber: &Scrubber) -> Result<bool> {
+    let mut session = Session::open(admin, scrubber).map_err(on(name))?;
+    exists(&mut session, name)
+}
+
+fn exists(session: &mut Session, name: &str) -> Result<bool> {
+    let sql = format!(
+        "SELECT count(*) FROM pg_database WHERE datname = {}",
+        literal(name)
+    );
+    Ok(session.run(&sql)? == "1")
+}
+
+/// Puts the database `aside` under the name `live`, and what was there under the name `keep`. Ends
+/// the sessions of all three. Undone when the second rename fails.
+pub fn swap_databases(
+    admin: &Connection,
+    live: &str,
+    aside: &str,
+    keep: &str,
+    scrubber: &Scrubber,
+) -> Result<()> {
+    let mut session = Session::open(admin, scrubber).map_err(on(live))?;
+    if !exists(&mut session, aside)? {
+        return Err(Error::new(
+            Code::Target,
+            format!("database {aside} is not there"),
+        ));
+    }
+    if exists(&mut session, keep)? {
+        return Err(
+            Error::new(Code::Target, format!("database {keep} is there already"))
+                .hint("drop it, when what it keeps is no longer needed"),
+        );
+    }
+    let rename = |from: &str, to: &str| {
+        format!(
+            "ALTER DATABASE {} RENAME TO {}",
+            identifier(from),
+            identifier(to)
+        )
+    };
+    let all = [live, aside, keep];
+    let had_live = exists(&mut session, live)?;
+    if had_live {
+        patiently(&mut session, &all, &rename(live, keep)).map_err(on(live))?;
+    }
+    let Err(error) = patiently(&mut session, &all, &rename(aside, live)) else {
+        return Ok(());
+    };
+    if had_live && let Err(undo) = patiently(&mut session, &all, &rename(keep, live)) {
+        return Err(Error::new(
+            Code::Target,
+            format!("database {live} is now called {keep}, and could not be renamed back"),
+        )
+        .cause(format!("{error}; then {undo}"))
+        .hint(format!("as a superuser: {}", rename(keep, live))));
+    }
+    Err(on(live)(error))
+}
+
+/// Runs a statement that wants a database to itself, ending its sessions as often as they return.
+fn patiently(session: &mut Session, databases: &[&str], sql: &str) -> Result<()> {
+    let list: Vec<String> = databases.iter().map(|name| literal(name)).collect();
+    let end = format!(
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+         WHERE datname IN ({}) AND pid <> pg_backend_pid()",
+        list.join(", ")
+    );
+    let mut attempt = 0;
+    loop {
+        attempt += 1;
+        let ended = session.run(&end);
+        match session.run(sql) {
+            Ok(_) => return Ok(()),
+            Err(error) => {
+                let used = error
+                    .cause
+                    .as_deref()
+                    .is_some_and(|c| c.contains("being accessed by other users"));
+                if !used || attempt >= RENAMES_MAX {
+                    // Why the sessions could not be ended says more than that they are there.
+                    return Err(ended.err().unwrap_or(error));
+                }
+            }
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// An error of the database `name` on the target server.
+fn on(name: &str) -> impl Fn(Error) -> Error + '_ {
+    move |error| {
+        Error::new(
+            Code::Target,
+            format!("database {name} on the target server: {}", error.message),
+        )
+        .cause(error.cause.unwrap_or_default())
+        .hint(error.hint.unwrap_or_else(|| "read the cause".into()))
+    }
+}

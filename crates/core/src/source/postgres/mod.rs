@@ -1,0 +1,151 @@
+//! One PostgreSQL database, taken with `pg_dump` and proved by its rows and its catalog.
+//!
+//! Guarantees: a capture is of one instant, whole, and fingerprinted as it passes; a restored server
+//! is fingerprinted in the same way, so the two proofs can be compared. It does not capture other
+//! databases of the server, passwords of roles, rows of foreign tables, or the files of tablespaces.
+
+pub mod admin;
+pub mod archive;
+mod capture;
+mod connection;
+mod examine;
+mod globals;
+mod inventory;
+mod name;
+mod restore;
+mod rows;
+mod session;
+mod stream;
+mod tools;
+
+pub use admin::{create_database, database_exists, drop_database, swap_databases};
+pub use connection::Connection;
+pub use globals::{make_missing_roles, restore_globals};
+pub use restore::{RestoreOptions, analyze, is_empty, observe, restore_dump, row_counts};
+pub use session::{Server, query};
+pub use tools::Tools;
+
+use crate::config::PostgresConfig;
+use crate::error::{Code, Error, Result};
+use crate::fingerprint::{BytesFingerprint, Fingerprint, Inventory, Proof};
+use crate::source::{
+    ArtifactSpec, CaptureContext, Captured, Consistency, Finding, Skipped, Source,
+};
+use capture::Capture;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::io::Write;
+
+/// The artifact that holds schema, rows and large objects.
+pub const DUMP: &str = "dump";
+/// The artifact that holds roles and memberships.
+pub const GLOBALS: &str = "globals";
+
+/// A PostgreSQL database as a source.
+#[derive(Debug)]
+pub struct PostgresSource {
+    connection: Connection,
+    globals: bool,
+    lock_timeout_seconds: u64,
+}
+
+impl PostgresSource {
+    /// Resolves the references of the configuration; reaches nothing yet.
+    pub fn new(config: PostgresConfig) -> Result<Self> {
+        Ok(PostgresSource {
+            connection: Connection::from_config(&config)?,
+            globals: config.globals,
+            lock_timeout_seconds: config.lock_timeout.seconds,
+        })
+    }
+
+    /// Where it is.
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    fn capture_globals(
+        &self,
+        output: &mut dyn Write,
+        context: &CaptureContext<'_>,
+    ) -> Result<Captured> {
+        let server = Server::ask(&self.connection, context.scrubber)?;
+        let tools = Tools::for_server(server.major)?;
+        let (text, warning) = globals::capture(&self.connection, &tools, context.scrubber)?;
+        output
+            .write_all(&text)
+            .map_err(|error| Error::from_io(Code::Io, "the roles cannot be written", error))?;
+        context.observer.advance(text.len() as u64);
+        let fingerprint = Fingerprint::Bytes(BytesFingerprint {
+            length: text.len() as u64,
+            sha256: Sha256::digest(&text)
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect(),
+        });
+        let skipped = warning.iter().map(|reason| Skipped {
+            name: "role settings and tablespaces".into(),
+            reason: reason.clone(),
+            partial: false,
+        });
+        Ok(Captured {
+            proof: Proof {
+                fingerprint,
+                inventory: Inventory::None,
+            },
+            consistency: Consistency::Snapshot,
+            skipped: skipped.collect(),
+            warnings: warning.into_iter().collect(),
+            tools: BTreeMap::from([
+                ("pg_dumpall".into(), tools.version("pg_dumpall")?),
+                ("server".into(), server.version),
+            ]),
+            answers: BTreeMap::new(),
+        })
+    }
+}
+
+impl Source for PostgresSource {
+    fn artifacts(&self) -> Vec<ArtifactSpec> {
+        let spec = |name: &str, extension: &str| ArtifactSpec {
+            name: name.into(),
+            extension: extension.into(),
+        };
+        let mut specs = vec![spec(DUMP, "dump")];
+        if self.globals {
+            specs.push(spec(GLOBALS, "sql"));
+        }
+        specs
+    }
+
+    fn capture(
+        &self,
+        artifact: &str,
+        output: &mut dyn Write,
+        context: &CaptureContext<'_>,
+    ) -> Result<Captured> {
+        match artifact {
+            GLOBALS => self.capture_globals(output, context),
+            DUMP => {
+                let server = Server::ask(&self.connection, context.scrubber)?;
+                let tools = Tools::for_server(server.major)?;
+                Capture {
+                    connection: &self.connection,
+                    server: &server,
+                    tools: &tools,
+                    lock_timeout_seconds: self.lock_timeout_seconds,
+                    context,
+                }
+                .run(output)
+            }
+            other => Err(Error::new(
+                Code::SourceMissing,
+                format!("a postgres source has no artifact {other:?}"),
+            )),
+        }
+    }
+
+    fn examine(&self, subject: &str, context: &CaptureContext<'_>) -> Vec<Finding> {
+        examine::examine(&self.connection, subject, context)
+    }
+}

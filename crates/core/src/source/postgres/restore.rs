@@ -1,0 +1,306 @@
+//! Brings a captured database back, and looks at what came back.
+//!
+//! Guarantees: a restore that `pg_restore` did not finish is an error; what this server cannot have
+//! (an extension, a major version, a locale) is [`Code::ToolMissing`] and names it, so that a drill
+//! calls itself unverifiable rather than failed. [`observe`] reads the restored, running server in
+//! the same way the capture read the source. It does not clean up after itself: the caller restores
+//! into a database it can drop.
+
+use super::archive::ColumnOrders;
+use super::capture::proof;
+use super::connection::Connection;
+use super::globals::{make_missing_roles, setting_statement};
+use super::inventory::{self, own_relations};
+use super::name::qualified;
+use super::session::{Server, Session, identifier, query};
+use super::stream::Dump;
+use super::tools::Tools;
+use crate::error::{Code, Error, Result};
+use crate::fingerprint::{DatabaseInventory, Fingerprint, Inventory, Proof};
+use crate::observe::Observer;
+use crate::secret::Scrubber;
+use crate::transport::Transport;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read, sink};
+
+/// How long [`observe`] waits for a lock, in seconds.
+const LOCK_SECONDS: u64 = 60;
+
+/// How a dump is restored.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RestoreOptions<'a> {
+    /// The target is a throwaway server: roles that are missing are made there without rights, and
+    /// subscriptions are left out, so that it does not reach for a publisher.
+    pub scratch: bool,
+    /// What was captured: tells the roles that are needed, and the settings a dump lacks.
+    pub captured: Option<&'a Proof>,
+}
+
+/// Restores an archive into an empty database that is there. Returns warnings.
+pub fn restore_dump(
+    input: &mut dyn Read,
+    target: &Connection,
+    options: &RestoreOptions<'_>,
+    scrubber: &Scrubber,
+) -> Result<Vec<String>> {
+    let server = Server::ask(target, scrubber).map_err(of_target)?;
+    let tools = Tools::for_server(server.major)?;
+    let mut warnings = Vec::new();
+    let mut command = target
+        .command(tools.program("pg_restore"), scrubber)
+        .args(["--exit-on-error", "--no-password", "--no-tablespaces"])
+        .arg(format!(
+            "--dbname={}",
+            target.database().unwrap_or("postgres")
+        ))
+        .stdin_piped();
+    let roles = captured_inventory(options.captured).map(|inventory| names(inventory, "role"));
+    if options.scratch {
+        command = command.arg("--no-subscriptions");
+        make_missing_roles(roles.unwrap_or_default(), target, scrubber)?;
+    } else {
+        for (flag, why) in left_out(roles, target, scrubber)? {
+            command = command.arg(flag);
+            warnings.push(why);
+        }
+    }
+    let (status, said) = Transport::Local.spawn(&command)?.feed(input)?;
+    if !status.success() {
+        return Err(not_restored(target, &server, &said));
+    }
+    warnings.extend(said.lines().map(str::to_owned));
+    if let Some(inventory) = captured_inventory(options.captured) {
+        warnings.extend(apply_settings(inventory, target, scrubber)?);
+    }
+    Ok(warnings)
+}
+
+/// Owners and privileges can be restored only where the roles are and may be taken.
+fn left_out(
+    roles: Option<BTreeSet<String>>,
+    target: &Connection,
+    scrubber: &Scrubber,
+) -> Result<Vec<(&'static str, String)>> {
+    let mut session = Session::open(target, scrubber).map_err(of_target)?;
+    let present = session.run("SELECT coalesce(json_agg(rolname), '[]') FROM pg_roles")?;
+    let present: BTreeSet<String> = serde_json::from_str(&present).unwrap_or_default();
+    let superuser = session.run("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")?;
+    let missing = match &roles {
+        None => Some(String::from("it is not known which roles the dump needs")),
+        Some(roles) => {
+            let missing: Vec<&str> = roles.difference(&present).map(String::as_str).collect();
+            (!missing.is_empty())
+                .then(|| format!("roles are missing on the target: {}", missing.join(", ")))
+        }
+    };
+    Ok(match missing {
+        Some(why) => vec![
+            ("--no-owner", format!("owners were not restored: {why}")),
+            (
+                "--no-privileges",
+                format!("privileges were not restored: {why}"),
+            ),
+        ],
+        None if superuser != "t" => vec![(
+            "--no-owner",
+            String::from("owners were not restored: the role on the target is no superuser"),
+        )],
+        None => Vec::new(),
+    })
+}
+
+fn apply_settings(
+    inventory: &DatabaseInventory,
+    target: &Connection,
+    scrubber: &Scrubber,
+) -> Result<Vec<String>> {
+    let mut warnings = Vec::new();
+    let Some(settings) = inventory.objects.get("setting") else {
+        return Ok(warnings);
+    };
+    let mut session = Session::open(target, scrubber).map_err(of_target)?;
+    let database = session.run("SELECT current_database()")?;
+    for (name, value) in settings {
+        if let Err(error) = session.run(&setting_statement(&database, name, value)) {
+            warnings.push(format!("the setting {name} was not restored: {error}"));
+        }
+    }
+    Ok(warnings)
+}
+
+fn names(inventory: &DatabaseInventory, kind: &str) -> BTreeSet<String> {
+    let objects = inventory.objects.get(kind);
+    objects
+        .into_iter()
+        .flat_map(BTreeMap::keys)
+        .cloned()
+        .collect()
+}
+
+/// The database inventory of a proof, when it has one.
+pub fn captured_inventory(proof: Option<&Proof>) -> Option<&DatabaseInventory> {
+    match proof.map(|proof| &proof.inventory) {
+        Some(Inventory::Database(inventory)) => Some(inventory),
+        _ => None,
+    }
+}
+
+fn not_restored(target: &Connection, server: &Server, said: &str) -> Error {
+    let place = target.display();
+    if let Some(extension) = missing_extension(said) {
+        return Error::new(
+            Code::ToolMissing,
+            format!(
+                "extension {extension} is not installed for PostgreSQL {}",
+                server.major
+            ),
+        )
+        .cause(said)
+        .hint(format!(
+            "install it where this runs: apt-cache search postgresql-{} {extension}",
+            server.major
+        ));
+    }
+    let newer = said.contains("unsupported version") && said.contains("in file header");
+    if newer || said.contains("unrecognized configuration parameter") {
+        return Error::new(
+            Code::ToolMissing,
+            format!("the dump is of a PostgreSQL newer than {}", server.major),
+        )
+        .cause(said)
+        .hint("install the server and client of the major version that was dumped");
+    }
+    Error::new(
+        Code::Target,
+        format!("the dump could not be restored into {place}"),
+    )
+    .cause(said)
+    .hint("nothing that was there before was changed; read the cause")
+}
+
+/// The extension (or library) that the server says it lacks.
+fn missing_extension(said: &str) -> Option<String> {
+    let quoted = |before: &str| {
+        let (_, rest) = said.split_once(before)?;
+        rest.split('"').next().map(str::to_owned)
+    };
+    if let Some(path) = quoted("could not open extension control file \"") {
+        let name = path.rsplit('/').next().unwrap_or(&path);
+        return Some(name.trim_end_matches(".control").to_owned());
+    }
+    if said.contains("\" is not available")
+        && let Some(name) = quoted("extension \"")
+    {
+        return Some(name);
+    }
+    quoted("could not access file \"$libdir/").or_else(|| {
+        said.contains("has no installation script")
+            .then(|| quoted("extension \""))
+            .flatten()
+    })
+}
+
+/// An error of a server that is a target, not a source.
+fn of_target(mut error: Error) -> Error {
+    if matches!(
+        error.code,
+        Code::SourceUnreachable | Code::SourceDenied | Code::SourceMissing | Code::SourceFailed
+    ) {
+        error.code = Code::Target;
+    }
+    error
+}
+
+/// Whether a database holds nothing of a user's.
+pub fn is_empty(connection: &Connection, scrubber: &Scrubber) -> Result<bool> {
+    let mut session = Session::open(connection, scrubber).map_err(of_target)?;
+    let sql = format!(
+        "SELECT NOT EXISTS (SELECT FROM {}) \
+         AND NOT EXISTS (SELECT FROM pg_namespace n WHERE {} AND n.nspname <> 'public') \
+         AND NOT EXISTS (SELECT FROM pg_largeobject_metadata) \
+         AND NOT EXISTS (SELECT FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace AND {} \
+           WHERE NOT EXISTS (SELECT FROM pg_depend x WHERE x.classid = 'pg_proc'::regclass \
+             AND x.objid = p.oid AND x.deptype = 'e')) \
+         AND NOT EXISTS (SELECT FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace AND {} \
+           WHERE NOT EXISTS (SELECT FROM pg_depend x WHERE x.classid = 'pg_type'::regclass \
+             AND x.objid = t.oid AND x.deptype = 'e'))",
+        own_relations(),
+        inventory::OWN_SCHEMA,
+        inventory::OWN_SCHEMA,
+        inventory::OWN_SCHEMA,
+    );
+    Ok(session.run(&sql)? == "t")
+}
+
+/// The proof of a restored database, its rows rendered in the captured column orders.
+pub fn observe(
+    connection: &Connection,
+    captured: &Proof,
+    scrubber: &Scrubber,
+    observer: &dyn Observer,
+) -> Result<Proof> {
+    let server = Server::ask(connection, scrubber).map_err(of_target)?;
+    let tools = Tools::for_server(server.major)?;
+    let mut session = Session::open(connection, scrubber)?;
+    let inventory = inventory::take(&mut session, &server)?;
+    let limits = match &captured.fingerprint {
+        Fingerprint::Tables(tables) => tables.limits.clone(),
+        _ => Vec::new(),
+    };
+    let begun = Dump::begin(connection, &server, &tools, None, LOCK_SECONDS, scrubber)?;
+    let dump = begun.map_err(|not| of_target(not.error))?;
+    let contents = dump.stream(&mut sink(), &column_orders(captured), observer)?;
+    Ok(proof(contents, inventory, limits))
+}
+
+fn column_orders(captured: &Proof) -> ColumnOrders {
+    match &captured.fingerprint {
+        Fingerprint::Tables(tables) => {
+            let order = |(name, table): (&String, &crate::fingerprint::TableFingerprint)| {
+                (name.clone(), table.columns.clone())
+            };
+            tables.tables.iter().map(order).collect()
+        }
+        _ => ColumnOrders::new(),
+    }
+}
+
+/// The exact number of rows of every table (not of what inherits from it), in one snapshot. Named
+/// as in a [`crate::fingerprint::TablesFingerprint`].
+pub fn row_counts(connection: &Connection, scrubber: &Scrubber) -> Result<BTreeMap<String, u64>> {
+    let mut session = Session::open(connection, scrubber)?;
+    session.run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")?;
+    let list = session.run(&format!(
+        "SELECT coalesce(json_agg(json_build_array(n.nspname, c.relname)), '[]') \
+         FROM {} WHERE c.relkind = 'r'",
+        own_relations()
+    ))?;
+    let list: Vec<(String, String)> = serde_json::from_str(&list).map_err(|error| {
+        Error::new(Code::SourceFailed, "the catalog's answer is not understood").cause(error)
+    })?;
+    let mut counts = BTreeMap::new();
+    for (schema, name) in list {
+        let sql = format!(
+            "SELECT count(*) FROM ONLY {}.{}",
+            identifier(&schema),
+            identifier(&name)
+        );
+        let answer = session.run(&sql)?;
+        let count = answer.parse().map_err(|error| {
+            Error::new(
+                Code::SourceFailed,
+                format!("{schema}.{name} cannot be counted"),
+            )
+            .cause(error)
+        })?;
+        counts.insert(qualified(Some(&schema), &name), count);
+    }
+    Ok(counts)
+}
+
+/// Makes the planner know the restored tables.
+pub fn analyze(connection: &Connection, scrubber: &Scrubber) -> Result<()> {
+    query(connection, "ANALYZE", scrubber)
+        .map(drop)
+        .map_err(of_target)
+}

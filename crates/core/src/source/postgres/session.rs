@@ -1,0 +1,305 @@
+//! Asks a server through `psql`: one question at a time, or several in one session.
+//!
+//! Guarantees: a statement that fails is an [`Error`] in the server's words, with a code that tells
+//! refused credentials, an unreachable server, a missing thing and a failure apart. The telling
+//! apart reads English messages; a server that speaks another language gives coarser codes.
+
+use super::connection::Connection;
+use super::tools::{Tools, major_of};
+use crate::error::{Code, Error, Result};
+use crate::secret::Scrubber;
+use crate::transport::{Command, Running, Transport};
+use std::io::{BufRead, BufReader, Write};
+use std::process::{ChildStdin, ChildStdout};
+
+/// Settings of every session of ours: no timeouts that would end a long dump, qualified names in
+/// definitions, and the shortest exact form of floating point.
+const SETTINGS: &str = "SET statement_timeout = 0; SET lock_timeout = 0; \
+    SET idle_in_transaction_session_timeout = 0; SET search_path = ''; \
+    SET DateStyle = ISO; SET IntervalStyle = postgres; SET TimeZone = 'UTC'; \
+    SET extra_float_digits = 3; SET quote_all_identifiers = off";
+
+/// Separates fields and rows of an answer, so that more than one value is noticed.
+const FIELD: char = '\u{1f}';
+const ROW: char = '\u{1e}';
+
+/// What a server is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// As it says: `15.18 (Debian …)`.
+    pub version: String,
+    /// 15.
+    pub major: u32,
+    /// Encoding of the connected database: `UTF8`.
+    pub encoding: String,
+}
+
+impl Server {
+    /// Asks it.
+    pub fn ask(connection: &Connection, scrubber: &Scrubber) -> Result<Self> {
+        let sql = "SELECT current_setting('server_version') || E'\\t' || current_setting('server_encoding')";
+        let answer = query(connection, sql, scrubber)?;
+        let (version, encoding) = answer.split_once('\t').unwrap_or((&answer, "UTF8"));
+        let major = major_of(version).ok_or_else(|| {
+            Error::new(
+                Code::SourceFailed,
+                format!("{} tells no version", connection.display()),
+            )
+            .cause(&answer)
+        })?;
+        Ok(Server {
+            version: version.to_owned(),
+            major,
+            encoding: encoding.to_owned(),
+        })
+    }
+}
+
+fn psql(connection: &Connection, scrubber: &Scrubber) -> Result<Command> {
+    let tools = Tools::newest()?;
+    Ok(connection
+        .command(tools.program("psql"), scrubber)
+        .args(["-X", "-A", "-t", "-q", "-w"]))
+}
+
+/// The one value that a statement returns, as text; nothing for a statement that returns none.
+pub fn query(connection: &Connection, sql: &str, scrubber: &Scrubber) -> Result<String> {
+    one_shot(connection, &[sql], scrubber)
+}
+
+/// The same, read-only, as of a snapshot that another session exported.
+pub fn query_in_snapshot(
+    connection: &Connection,
+    snapshot: &str,
+    sql: &str,
+    scrubber: &Scrubber,
+) -> Result<String> {
+    let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+    let import = format!("SET TRANSACTION SNAPSHOT {}", literal(snapshot));
+    one_shot(connection, &[begin, &import, sql], scrubber)
+}
+
+/// Statements go to the server as they are, by `-c`: `psql` does not look for its own commands or
+/// variables in them. (A first character `\` would be one, hence the space.)
+fn one_shot(connection: &Connection, statements: &[&str], scrubber: &Scrubber) -> Result<String> {
+    let mut command = psql(connection, scrubber)?.args(["-v", "ON_ERROR_STOP=1"]);
+    command = command.arg(format!("-F{FIELD}")).arg(format!("-R{ROW}"));
+    for statement in statements {
+        command = command.arg("-c").arg(format!(" {statement}"));
+    }
+    let output = Transport::Local.output(&command)?;
+    if !output.status.success() {
+        return Err(refused(connection, &output.stderr));
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    let text = text.strip_suffix('\n').unwrap_or(&text);
+    if text.contains([FIELD, ROW]) {
+        return Err(
+            Error::new(Code::SourceFailed, "a query returned more than one value")
+                .hint("select one column of one row"),
+        );
+    }
+    Ok(text.to_owned())
+}
+
+/// A session that stays open; it ends, and its transaction with it, when dropped.
+pub struct Session {
+    running: Option<Running>,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+    marker: String,
+    connection: Connection,
+    scrubber: Scrubber,
+}
+
+impl Session {
+    /// Connects. A refused connection shows at the first statement.
+    pub fn open(connection: &Connection, scrubber: &Scrubber) -> Result<Self> {
+        let command = psql(connection, scrubber)?.stdin_piped();
+        let mut running = Transport::Local.spawn(&command)?;
+        let (Some(input), Some(output)) = (running.stdin.take(), running.stdout.take()) else {
+            return Err(Error::new(Code::Io, "psql was started without pipes"));
+        };
+        let mut session = Session {
+            running: Some(running),
+            input,
+            output: BufReader::new(output),
+            marker: marker()?,
+            connection: connection.clone(),
+            scrubber: scrubber.clone(),
+        };
+        session.run(SETTINGS)?;
+        Ok(session)
+    }
+
+    /// Runs statements of our own (their text goes through `psql`, so a backslash or a colon
+    /// outside quotes means something there) and returns what they printed.
+    pub fn run(&mut self, sql: &str) -> Result<String> {
+        let marker = self.marker.clone();
+        let script = format!(
+            "{sql};\n\\echo {marker} :ERROR\n\\echo :LAST_ERROR_MESSAGE\n\\echo {marker} end\n"
+        );
+        if self.input.write_all(script.as_bytes()).is_err() {
+            return Err(self.ended());
+        }
+        let (mut answer, mut message, mut failed) = (Vec::new(), Vec::new(), None);
+        loop {
+            let mut line = Vec::new();
+            match self.output.read_until(b'\n', &mut line) {
+                Ok(count) if count > 0 => {}
+                _ => return Err(self.ended()),
+            }
+            match line.strip_prefix(marker.as_bytes()) {
+                Some(b" end\n") => break,
+                Some(b" true\n") => failed = Some(true),
+                Some(b" false\n") => failed = Some(false),
+                Some(_) => {
+                    return Err(
+                        Error::new(Code::ToolMissing, "psql is older than version 11")
+                            .hint("install a newer one: apt-get install postgresql-client"),
+                    );
+                }
+                None if failed.is_none() => answer.extend_from_slice(&line),
+                None => message.extend_from_slice(&line),
+            }
+        }
+        if failed == Some(true) {
+            let message = String::from_utf8_lossy(&message).into_owned();
+            return Err(refused(&self.connection, &self.scrubber.scrub(&message)));
+        }
+        let text = String::from_utf8_lossy(&answer);
+        Ok(text.strip_suffix('\n').unwrap_or(&text).to_owned())
+    }
+
+    fn ended(&mut self) -> Error {
+        let said = match self.running.take() {
+            Some(running) => running.wait().map(|(_, said)| said).unwrap_or_default(),
+            None => String::from("the session had ended before"),
+        };
+        refused(&self.connection, &said)
+    }
+}
+
+/// A line that no answer contains by accident.
+fn marker() -> Result<String> {
+    let mut bytes = [0; 16];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+        .map_err(|error| Error::io("no random bytes", &error.into()))?;
+    Ok(format!("lifeboat-{:032x}", u128::from_ne_bytes(bytes)))
+}
+
+/// `'text'` for SQL.
+pub fn literal(text: &str) -> String {
+    if text.contains('\\') {
+        format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
+    } else {
+        format!("'{}'", text.replace('\'', "''"))
+    }
+}
+
+/// `"name"` for SQL.
+pub fn identifier(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// What a client program said, as an error with the fitting code.
+pub fn refused(connection: &Connection, said: &str) -> Error {
+    let place = connection.display();
+    let has = |needles: &[&str]| needles.iter().any(|needle| said.contains(needle));
+    let error =
+        |code, message: String, hint: &str| Error::new(code, message).cause(said).hint(hint);
+    if has(&["row-level security policy", "row security"]) {
+        return error(
+            Code::SourceDenied,
+            format!(
+                "{place}: row-level security hides rows from this role{}",
+                of_table(said)
+            ),
+            "dump as the owner of the tables, or as a role with BYPASSRLS: ALTER ROLE … BYPASSRLS",
+        );
+    }
+    if has(&["permission denied for"]) && !has(&["permission denied for database"]) {
+        return error(
+            Code::SourceDenied,
+            format!(
+                "{place}: this role may not read everything{}",
+                of_object(said)
+            ),
+            "grant it: GRANT pg_read_all_data TO … (PostgreSQL 14 and later), or GRANT SELECT on it and USAGE on its schema",
+        );
+    }
+    if said.contains("does not exist") && has(&["FATAL:  database", "database \""]) {
+        return error(
+            Code::SourceMissing,
+            format!("{place}: the database does not exist"),
+            "correct the database's name in the configuration, or create it",
+        );
+    }
+    if has(REFUSALS) {
+        return error(
+            Code::SourceDenied,
+            format!("{place}: the server refused the credentials"),
+            "check user and password (or pg_hba.conf) by hand: psql with the same host, user and database",
+        );
+    }
+    if has(UNREACHABLE) {
+        return error(
+            Code::SourceUnreachable,
+            format!("{place}: the server cannot be reached"),
+            "check that it runs and listens there, and the network between; then run again",
+        );
+    }
+    error(
+        Code::SourceFailed,
+        format!("{place}: the server reported an error"),
+        "read the cause; run again when it is mended",
+    )
+}
+
+/// What libpq and the server say when they refuse somebody.
+const REFUSALS: &[&str] = &[
+    "authentication failed",
+    "no password supplied",
+    "no pg_hba.conf entry",
+    "pg_hba.conf rejects",
+    "is not permitted to log in",
+    "permission denied for database",
+    "FATAL:  role",
+    "certificate verify failed",
+    "root certificate file",
+    "server does not support SSL",
+];
+
+/// What they say when nobody answers, or the answer ends.
+const UNREACHABLE: &[&str] = &[
+    "Connection refused",
+    "could not connect",
+    "could not translate host name",
+    "timeout expired",
+    "No route to host",
+    "Network is unreachable",
+    "No such file or directory",
+    "Is the server running",
+    "the database system is",
+    "terminating connection",
+    "server closed the connection",
+    "connection to server was lost",
+    "too many clients",
+    "remaining connection slots",
+];
+
+/// `: table "x"` from `permission denied for table x`.
+fn of_object(said: &str) -> String {
+    said.split_once("permission denied for ")
+        .and_then(|(_, rest)| rest.lines().next())
+        .map(|object| format!(": {}", object.trim()))
+        .unwrap_or_default()
+}
+
+/// `: "x"` from `query would be affected by row-level security policy for table "x"`.
+fn of_table(said: &str) -> String {
+    said.split_once("for table ")
+        .and_then(|(_, rest)| rest.lines().next())
+        .map(|table| format!(": table {}", table.trim()))
+        .unwrap_or_default()
+}
