@@ -1,4 +1,3 @@
 //! Real servers, faulty stores, corpora and damage, for tests only.
 
-pub mod s3;
-pub mod tree;
+pub mod postgres;
