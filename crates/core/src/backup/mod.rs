@@ -5,14 +5,14 @@
 //! a source or store that fails does not stop the others; a key that a manifest names is never
 //! overwritten; `after` commands run whatever happened.
 
+mod keys;
+mod report;
 mod stream;
 
-use crate::archive::{KeyFields, KeyTemplate};
 use crate::config::{PlanConfig, SourceConfig, SourceKind};
 use crate::context::{Context, OpenStore};
 use crate::error::{Code, Error, Result};
 use crate::evidence;
-use crate::fingerprint::Fingerprint;
 use crate::interrupt;
 use crate::lease::{self, Lease};
 use crate::point::copies::{self, PointCopy};
@@ -26,95 +26,13 @@ use crate::scratch;
 use crate::source::{self, ArtifactSpec, CaptureContext, Captured, Consistency, Source};
 use crate::transport::{Command, Transport};
 use jiff::Timestamp;
+pub(crate) use keys::free_key;
+use keys::stem;
 use lifeboat_store::PutOptions;
-use serde::Serialize;
+pub use report::{Options, Planned, Report, ReportArtifact, ReportStored};
 use std::collections::{BTreeMap, BTreeSet};
 use stream::Delivered;
 pub(crate) use stream::{Destination, send};
-
-/// What a backup is asked.
-#[derive(Debug, Clone, Default)]
-pub struct Options {
-    /// Which plan; the only one when absent.
-    pub plan: Option<String>,
-    /// Why it is taken.
-    pub reason: Option<String>,
-}
-
-/// What a backup will do; printing it is the dry run.
-#[derive(Debug, Clone, Serialize)]
-pub struct Planned {
-    /// The plan's name.
-    pub plan: String,
-    /// What will be done, in order, a line each.
-    pub steps: Vec<String>,
-}
-
-/// What a backup did.
-#[derive(Debug, Clone, Serialize)]
-pub struct Report {
-    /// Version of this format: 1.
-    pub schema: u32,
-    /// The point, which is only there when the outcome is not `failed`.
-    pub point: PointId,
-    /// Of which application.
-    pub app: String,
-    /// By which plan.
-    pub plan: String,
-    /// How much of it succeeded.
-    pub outcome: Outcome,
-    /// Why it was taken.
-    pub reason: Option<String>,
-    /// When it began.
-    pub started: Timestamp,
-    /// When it ended.
-    pub finished: Timestamp,
-    /// How long it took.
-    pub seconds: f64,
-    /// What was captured.
-    pub artifacts: Vec<ReportArtifact>,
-    /// Stores that hold a whole copy.
-    pub stores: Vec<String>,
-    /// Stores that should and do not.
-    pub missing_copies: Vec<String>,
-    /// What an operator should know.
-    pub warnings: Vec<String>,
-    /// What failed.
-    pub errors: Vec<String>,
-    /// The first error, when nothing was committed.
-    #[serde(skip)]
-    pub failure: Option<Error>,
-}
-
-/// One captured artifact.
-#[derive(Debug, Clone, Serialize)]
-pub struct ReportArtifact {
-    /// Of which source.
-    pub source: String,
-    /// Its name.
-    pub name: String,
-    /// Bytes of the bare stream.
-    pub bytes: u64,
-    /// SHA-256 of the bare stream.
-    pub sha256: String,
-    /// Where it is.
-    pub stored: Vec<ReportStored>,
-    /// What was in it.
-    pub fingerprint: Fingerprint,
-}
-
-/// One stored object.
-#[derive(Debug, Clone, Serialize)]
-pub struct ReportStored {
-    /// In which store.
-    pub store: String,
-    /// Under which key.
-    pub key: String,
-    /// Stored bytes.
-    pub bytes: u64,
-    /// SHA-256 of the stored bytes.
-    pub sha256: String,
-}
 
 /// The plan of that name, or the only one.
 pub fn choose_plan<'a>(
@@ -263,29 +181,6 @@ fn source_config<'a>(context: &'a Context, name: &str) -> Result<&'a SourceConfi
         )
         .hint("run `lifeboat config check`")
     })
-}
-
-/// The key, without extension, of an artifact of a point that this run takes.
-fn stem(
-    context: &Context,
-    template: &str,
-    plan: &str,
-    source: &str,
-    artifact: &ArtifactSpec,
-    point: &PointId,
-) -> Result<String> {
-    let app = &context.config.app;
-    let host = host();
-    Ok(KeyTemplate::parse(template)?.render(&KeyFields {
-        app: &app.name,
-        environment: &app.environment,
-        plan,
-        source,
-        artifact: &artifact.name,
-        host: &host,
-        point: point.as_str(),
-        at: point.time(),
-    }))
 }
 
 /// The name of this host, as in keys and manifests.
@@ -776,48 +671,6 @@ impl Receiving {
         let named = &mut self.named;
         free_key(&self.store, named, &self.artifacts, stem, suffix, point)
     }
-}
-
-/// A key that no manifest names, and whether the object must be new: `stem` + `suffix`, or with
-/// `-<point>` between them when that is taken. A leftover that no manifest names is replaced.
-pub(crate) fn free_key(
-    store: &OpenStore,
-    named: &mut Option<BTreeSet<String>>,
-    ours: &[ManifestArtifact],
-    stem: &str,
-    suffix: &str,
-    point: &PointId,
-) -> Result<(String, bool)> {
-    let plain = format!("{stem}{suffix}");
-    if !ours.iter().any(|a| a.key == plain) {
-        if store.store.stat(&plain)?.is_none() {
-            return Ok((plain, true));
-        }
-        let named = match named {
-            Some(named) => named,
-            None => named.insert(named_keys(store)?),
-        };
-        if !named.contains(&plain) {
-            return Ok((plain, false));
-        }
-    }
-    let mut candidate = format!("{stem}-{point}{suffix}");
-    let mut count = 2;
-    while ours.iter().any(|a| a.key == candidate) {
-        candidate = format!("{stem}-{point}-{count}{suffix}");
-        count += 1;
-    }
-    Ok((candidate, true))
-}
-
-/// Every key that some manifest of this store names, read from the store itself.
-fn named_keys(store: &OpenStore) -> Result<BTreeSet<String>> {
-    let mut keys = BTreeSet::new();
-    for point in copies::list(store)? {
-        let manifest = copies::read(store, &point)?.manifest;
-        keys.extend(manifest.artifacts.into_iter().map(|a| a.key));
-    }
-    Ok(keys)
 }
 
 /// Refuses to take a point that would sort before one that is there: the clock is wrong, and
