@@ -357,7 +357,8 @@ pub fn list(context: &Context) -> Result<(Vec<Listed>, Vec<Error>)> {
             })
         })
         .collect();
-    listed.sort_by(|a, b| a.record.id.cmp(&b.record.id));
+    // Ids of one second are in no order; a chain's numbers are.
+    listed.sort_by_key(|l| (l.record.finished, l.record.sequence));
     Ok((listed, errors))
 }
 

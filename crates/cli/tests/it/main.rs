@@ -15,5 +15,7 @@
     reason = "tests fail by panicking, and break things on purpose"
 )]
 
+mod docs;
+mod live;
 mod smoke;
 mod support;

@@ -213,44 +213,24 @@ fn confirm(context: &Context, options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// What a live restore would do. Nothing is changed.
+/// What a live restore would do, in the order in which it does it. Nothing is changed.
 fn plan(context: &Context, fetched: &Fetched, sources: &[ManifestSource]) -> Planned {
     let manifest = &fetched.copy.manifest;
-    let mut steps = vec![format!("take a safety point by plan {}", manifest.plan)];
     let restore = &context.config.restore;
-    steps.extend(restore.stop.iter().map(|c| format!("run {}", c.join(" "))));
-    for source in sources {
-        let place = match context.config.source.get(&source.name).map(|s| &s.kind) {
-            Some(SourceKind::Files(files)) => {
-                let paths = files.paths.iter().chain(&files.optional);
-                paths
-                    .map(|p| p.display().to_string())
-                    .collect::<Vec<_>>()
-                    .join(", ")
-            }
-            Some(SourceKind::Sqlite(sqlite)) => sqlite.path.display().to_string(),
-            Some(SourceKind::Postgres(config)) => postgres::Connection::from_config(config)
-                .map_or_else(|e| format!("its database ({e})"), |c| c.display()),
-            Some(SourceKind::Command(_)) => {
-                "a file, since a command's output has no place of its own".into()
-            }
-            None => "nowhere: the configuration no longer has it".into(),
-        };
-        steps.push(format!(
-            "fetch source {} ({}), place it aside, compare it with the manifest",
-            source.name, source.kind
-        ));
-        steps.push(format!(
-            "swap it in: {place}; what is there now is kept beside it"
-        ));
-    }
-    steps.extend(
-        restore
-            .start
-            .iter()
-            .chain(&restore.after)
-            .map(|c| format!("run {}", c.join(" "))),
-    );
+    let command = |words: &Vec<String>| format!("run {}", words.join(" "));
+    let mut steps: Vec<String> = sources
+        .iter()
+        .map(|source| {
+            format!(
+                "fetch source {} ({}), place it aside, compare it with the manifest",
+                source.name, source.kind
+            )
+        })
+        .collect();
+    steps.push(format!("take a safety point by plan {}", manifest.plan));
+    steps.extend(restore.stop.iter().map(command));
+    steps.extend(sources.iter().map(|source| plan_swap(context, source)));
+    steps.extend(restore.start.iter().chain(&restore.after).map(command));
     steps.extend(
         restore
             .checks
@@ -263,4 +243,21 @@ fn plan(context: &Context, fetched: &Fetched, sources: &[ManifestSource]) -> Pla
         store: fetched.store.name.clone(),
         steps,
     }
+}
+
+/// Where a source would be swapped in.
+fn plan_swap(context: &Context, source: &ManifestSource) -> String {
+    let name = &source.name;
+    let place = match context.config.source.get(name).map(|s| &s.kind) {
+        Some(kind @ (SourceKind::Files(_) | SourceKind::Sqlite(_))) => {
+            crate::source::roots(kind).join(", ")
+        }
+        Some(SourceKind::Postgres(config)) => postgres::Connection::from_config(config)
+            .map_or_else(|e| format!("its database ({e})"), |c| c.display()),
+        Some(SourceKind::Command(_)) => {
+            return format!("leave source {name}: a command's output has no place of its own");
+        }
+        None => return format!("stop at source {name}: the configuration no longer has it"),
+    };
+    format!("swap in source {name}: {place}; what is there now is kept beside it")
 }
