@@ -15,5 +15,8 @@
     reason = "tests fail by panicking, and break things on purpose"
 )]
 
+mod drill_controls;
+mod forge;
+mod roundtrip;
 mod smoke;
 mod support;
