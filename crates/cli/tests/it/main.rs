@@ -17,5 +17,8 @@
 
 mod docs;
 mod live;
+mod drill_controls;
+mod forge;
+mod roundtrip;
 mod smoke;
 mod support;

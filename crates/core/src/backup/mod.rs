@@ -259,7 +259,8 @@ impl<'a> Run<'a> {
             };
             return Err(errors.into_iter().next().unwrap_or_else(none));
         }
-        check_clock(&stores, &point)?;
+        let newest = check_clock(&stores, &point)?;
+        let point = newest.iter().fold(point, PointId::following);
         let details = Details {
             schema: 1,
             point: point.clone(),
@@ -674,12 +675,14 @@ impl Receiving {
 }
 
 /// Refuses to take a point that would sort before one that is there: the clock is wrong, and
-/// retention and `latest` would be too.
-fn check_clock(stores: &[Receiving], point: &PointId) -> Result<()> {
+/// retention and `latest` would be too. Returns the newest point of these stores.
+fn check_clock(stores: &[Receiving], point: &PointId) -> Result<Option<PointId>> {
     let newest = stores
         .iter()
-        .filter_map(|r| copies::list(&r.store).ok()?.pop());
-    posture::check_clock(point.time(), newest.map(|p| p.time()).max())
+        .filter_map(|r| copies::list(&r.store).ok()?.pop())
+        .max();
+    posture::check_clock(point.time(), newest.as_ref().map(PointId::time))?;
+    Ok(newest)
 }
 
 /// The stores of a point that should hold a copy and do not, by the manifests that are known.

@@ -500,8 +500,8 @@ impl<'a> Restoring<'a> {
             points: vec![ProvedPoint {
                 point: manifest.point.clone(),
                 plan: manifest.plan.clone(),
-                store: self.fetched.store.name.clone(),
-                manifest_sha256: manifest_sha256(&self.fetched.copy),
+                store: Some(self.fetched.store.name.clone()),
+                manifest_sha256: Some(manifest_sha256(&self.fetched.copy)),
                 sources: self.sources.iter().map(|s| s.name.clone()).collect(),
             }],
             started: self.started,
