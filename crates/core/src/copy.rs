@@ -180,14 +180,17 @@ fn copy_artifact(
         target.store.put(key, &mut body, &options)?;
         return Ok(body.inner.finish().1);
     }
-    let mut plain = fetch::open_artifact(fetched, artifact)?;
-    reseal(context, &mut plain, target, key, &options)
+    let plain = fetch::open_artifact(fetched, artifact)?;
+    let mut plain = Counted {
+        inner: TapReader::new(plain),
+        context,
+    };
+    reseal(&mut plain, target, key, &options)
 }
 
 /// Seals a bare stream for `target` and puts it. The upload runs on a thread of its own.
 fn reseal(
-    context: &Context,
-    plain: &mut (dyn Read + Send),
+    plain: &mut dyn Read,
     target: &OpenStore,
     key: &str,
     options: &PutOptions,
@@ -197,7 +200,7 @@ fn reseal(
         key: key.to_owned(),
         options: options.clone(),
     };
-    let (sent, delivered) = crate::backup::send(vec![destination], &context.observer, |output| {
+    let (sent, delivered) = crate::backup::send(vec![destination], |output| {
         io::copy(plain, output)
             .map_err(|e| Error::from_io(Code::Store, format!("{key} cannot be copied"), e))
     });

@@ -16,9 +16,9 @@
 )]
 
 mod docs;
-mod live;
 mod drill_controls;
 mod forge;
+mod live;
 mod roundtrip;
 mod smoke;
 mod support;

@@ -386,7 +386,7 @@ impl<'a> Run<'a> {
             observer: context.observer.as_ref(),
             queries: &queries,
         };
-        let (captured, delivered) = send(destinations, &context.observer, |output| {
+        let (captured, delivered) = send(destinations, |output| {
             source.capture(&artifact.name, output, &capture_context)
         });
         if let Err(error) = &captured
