@@ -34,8 +34,14 @@ fn mode(path: &Path, mode: u32) {
 /// Sets a modification time, of a link itself.
 pub fn set_mtime(path: &Path, seconds: i64, nanoseconds: u32) {
     let times = Timestamps {
-        last_access: Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT.into() },
-        last_modification: Timespec { tv_sec: seconds, tv_nsec: nanoseconds.into() },
+        last_access: Timespec {
+            tv_sec: 0,
+            tv_nsec: rustix::fs::UTIME_OMIT.into(),
+        },
+        last_modification: Timespec {
+            tv_sec: seconds,
+            tv_nsec: nanoseconds.into(),
+        },
     };
     let nofollow = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
     rustix::fs::utimensat(CWD, path, &times, nofollow).unwrap();
@@ -69,7 +75,11 @@ pub fn awkward(top: &Path) {
         b" ",
     ];
     for (number, name) in odd.iter().enumerate() {
-        fs::write(top.join(OsStr::from_bytes(name)), vec![b'a' + number as u8; number * 700]).unwrap();
+        fs::write(
+            top.join(OsStr::from_bytes(name)),
+            vec![b'a' + number as u8; number * 700],
+        )
+        .unwrap();
     }
     let long = "long-".repeat(50);
     let mut deep = top.to_owned();
@@ -120,7 +130,13 @@ fn modes_and_times(top: &Path) {
         fs::write(path.join("in"), b"it").unwrap();
         mode(&path, bits);
     }
-    let times = [(0, 0), (1, 1), (-1, 0), (-5, 300_000_000), (4_102_444_800, 999_999_999)];
+    let times = [
+        (0, 0),
+        (1, 1),
+        (-1, 0),
+        (-5, 300_000_000),
+        (4_102_444_800, 999_999_999),
+    ];
     for (number, (seconds, nanoseconds)) in times.into_iter().enumerate() {
         let path = top.join(format!("time-{number}"));
         fs::write(&path, b"").unwrap();
@@ -156,7 +172,11 @@ fn sparse(directory: &Path) {
             file.write_all_at(bytes, *offset).unwrap();
         }
     };
-    make("terabyte", 1 << 40, &[(0, b"head"), (1 << 39, b"middle"), ((1 << 40) - 1, b"z")]);
+    make(
+        "terabyte",
+        1 << 40,
+        &[(0, b"head"), (1 << 39, b"middle"), ((1 << 40) - 1, b"z")],
+    );
     make("all hole", 1 << 30, &[]);
     make("small", 100_000, &[(50_000, b"x")]);
     make("hole at end", 3 << 20, &[(0, &[b'd'; 10_000])]);
@@ -219,7 +239,9 @@ impl LiveDatabase {
     /// written to.
     pub fn start(path: &Path, journal: &str) -> Self {
         let database = Connection::open(path).unwrap();
-        database.pragma_update(None, "journal_mode", journal).unwrap();
+        database
+            .pragma_update(None, "journal_mode", journal)
+            .unwrap();
         database
             .execute_batch(
                 "create table account (id integer primary key, balance integer not null);
@@ -239,7 +261,12 @@ impl LiveDatabase {
                 std::thread::spawn(move || write_until(&path, &stop, &commits))
             })
             .collect();
-        LiveDatabase { path: path.to_owned(), stop, commits, writers }
+        LiveDatabase {
+            path: path.to_owned(),
+            stop,
+            commits,
+            writers,
+        }
     }
 
     /// Transactions committed so far.
@@ -259,7 +286,11 @@ impl LiveDatabase {
     pub fn check(copy: &Path) -> Result<(), String> {
         let say = |error: rusqlite::Error| error.to_string();
         let database = Connection::open(copy).map_err(say)?;
-        let ask = |sql: &str| database.query_row(sql, [], |row| row.get::<_, i64>(0)).map_err(say);
+        let ask = |sql: &str| {
+            database
+                .query_row(sql, [], |row| row.get::<_, i64>(0))
+                .map_err(say)
+        };
         let whole: String = database
             .query_row("pragma integrity_check", [], |row| row.get(0))
             .map_err(say)?;
@@ -278,7 +309,9 @@ fn write_until(path: &Path, stop: &AtomicBool, commits: &AtomicU64) {
     database.pragma_update(None, "synchronous", "off").unwrap();
     let mut number: u64 = 1;
     while !stop.load(Ordering::Relaxed) {
-        number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        number = number
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
         let (from, to) = ((number >> 40) % 1000 + 1, (number >> 20) % 1000 + 1);
         let sql = format!(
             "begin immediate;
@@ -360,17 +393,29 @@ pub fn hostile(outside: &Path) -> Vec<(&'static str, Vec<u8>)> {
     let file = |name: &[u8]| member(b'0', name, b"", b"evil");
     let mut cases = vec![
         ("an absolute name", vec![file(&in_outside("absolute"))]),
-        ("an absolute name in PAX", vec![pax(&[("path", &in_outside("pax"))]), file(b"x")]),
+        (
+            "an absolute name in PAX",
+            vec![pax(&[("path", &in_outside("pax"))]), file(b"x")],
+        ),
         (
             "an absolute long name",
-            vec![member(b'L', b"././@LongLink", b"", &in_outside("long")), file(b"x")],
+            vec![
+                member(b'L', b"././@LongLink", b"", &in_outside("long")),
+                file(b"x"),
+            ],
         ),
         ("a name that climbs", vec![file(b"../climbed")]),
-        ("a name that climbs later", vec![file(b"a/b/../../../climbed")]),
+        (
+            "a name that climbs later",
+            vec![file(b"a/b/../../../climbed")],
+        ),
         ("a name that is `..`", vec![member(b'5', b"..", b"", b"")]),
         ("no name", vec![file(b"")]),
         ("a name that is `.`", vec![file(b".")]),
-        ("a NUL in a name", vec![pax(&[("path", b"a\0b")]), file(b"x")]),
+        (
+            "a NUL in a name",
+            vec![pax(&[("path", b"a\0b")]), file(b"x")],
+        ),
         (
             "a write through a link",
             vec![member(b'2', b"link", outside, b""), file(b"link/through")],
@@ -381,53 +426,118 @@ pub fn hostile(outside: &Path) -> Vec<(&'static str, Vec<u8>)> {
         ),
         (
             "a directory through a link",
-            vec![member(b'2', b"link", outside, b""), member(b'5', b"link/made", b"", b"")],
+            vec![
+                member(b'2', b"link", outside, b""),
+                member(b'5', b"link/made", b"", b""),
+            ],
         ),
         (
             "a file over a link",
-            vec![member(b'2', b"link", &in_outside("victim"), b""), file(b"link")],
+            vec![
+                member(b'2', b"link", &in_outside("victim"), b""),
+                file(b"link"),
+            ],
         ),
         (
             "a directory over a link",
-            vec![member(b'2', b"link", outside, b""), member(b'5', b"link", b"", b"")],
+            vec![
+                member(b'2', b"link", outside, b""),
+                member(b'5', b"link", b"", b""),
+            ],
         ),
         (
             "a link over a directory",
-            vec![member(b'5', b"d", b"", b""), member(b'2', b"d", outside, b"")],
+            vec![
+                member(b'5', b"d", b"", b""),
+                member(b'2', b"d", outside, b""),
+            ],
         ),
-        ("a hard link to the outside", vec![member(b'1', b"x", &in_outside("victim"), b"")]),
-        ("a hard link that climbs", vec![member(b'1', b"x", b"../victim", b"")]),
+        (
+            "a hard link to the outside",
+            vec![member(b'1', b"x", &in_outside("victim"), b"")],
+        ),
+        (
+            "a hard link that climbs",
+            vec![member(b'1', b"x", b"../victim", b"")],
+        ),
         (
             "a hard link to a link",
-            vec![member(b'2', b"l", &in_outside("victim"), b""), member(b'1', b"x", b"l", b"")],
+            vec![
+                member(b'2', b"l", &in_outside("victim"), b""),
+                member(b'1', b"x", b"l", b""),
+            ],
         ),
         (
             "a hard link through a link",
-            vec![member(b'2', b"l", outside, b""), member(b'1', b"x", b"l/victim", b"")],
+            vec![
+                member(b'2', b"l", outside, b""),
+                member(b'1', b"x", b"l/victim", b""),
+            ],
         ),
-        ("a hard link to nothing", vec![member(b'1', b"x", b"nothing", b"")]),
-        ("a hard link to a directory", vec![member(b'5', b"d", b"", b""), member(b'1', b"x", b"d", b"")]),
+        (
+            "a hard link to nothing",
+            vec![member(b'1', b"x", b"nothing", b"")],
+        ),
+        (
+            "a hard link to a directory",
+            vec![member(b'5', b"d", b"", b""), member(b'1', b"x", b"d", b"")],
+        ),
         ("a character device", vec![member(b'3', b"null", b"", b"")]),
         ("a block device", vec![member(b'4', b"disk", b"", b"")]),
         ("an unknown kind", vec![member(b'Z', b"z", b"", b"")]),
         ("the same file twice", vec![file(b"x"), file(b"x")]),
-        ("the same link twice", vec![member(b'2', b"x", b"a", b""), member(b'2', b"x", b"b", b"")]),
+        (
+            "the same link twice",
+            vec![member(b'2', b"x", b"a", b""), member(b'2', b"x", b"b", b"")],
+        ),
         ("a file below a file", vec![file(b"x"), file(b"x/y")]),
-        ("an absurd size", vec![member_of_size(b'0', b"x", u64::MAX / 4, b"little")]),
-        ("an absurd size in PAX", vec![pax(&[("size", b"9223372036854775807")]), file(b"x")]),
-        ("a negative size in PAX", vec![pax(&[("size", b"-1")]), file(b"x")]),
-        ("a PAX bomb", vec![member_of_size(b'x', b"p", 1 << 40, b"30 path=x\n")]),
-        ("a long-name bomb", vec![member_of_size(b'L', b"p", 1 << 40, b"x")]),
+        (
+            "an absurd size",
+            vec![member_of_size(b'0', b"x", u64::MAX / 4, b"little")],
+        ),
+        (
+            "an absurd size in PAX",
+            vec![pax(&[("size", b"9223372036854775807")]), file(b"x")],
+        ),
+        (
+            "a negative size in PAX",
+            vec![pax(&[("size", b"-1")]), file(b"x")],
+        ),
+        (
+            "a PAX bomb",
+            vec![member_of_size(b'x', b"p", 1 << 40, b"30 path=x\n")],
+        ),
+        (
+            "a long-name bomb",
+            vec![member_of_size(b'L', b"p", 1 << 40, b"x")],
+        ),
         ("endless PAX headers", vec![pax(&[("path", b"x")]); 100]),
-        ("a PAX record that overruns", vec![member(b'x', b"p", b"", b"999 path=x\n"), file(b"x")]),
-        ("a PAX record of no length", vec![member(b'x', b"p", b"", b"0 path=x\n"), file(b"x")]),
-        ("an invalid owner", vec![pax(&[("uid", b"4294967295")]), file(b"x")]),
+        (
+            "a PAX record that overruns",
+            vec![member(b'x', b"p", b"", b"999 path=x\n"), file(b"x")],
+        ),
+        (
+            "a PAX record of no length",
+            vec![member(b'x', b"p", b"", b"0 path=x\n"), file(b"x")],
+        ),
+        (
+            "an invalid owner",
+            vec![pax(&[("uid", b"4294967295")]), file(b"x")],
+        ),
     ];
     let sparse: [(&str, &[u8], &[u8]); 6] = [
-        ("an absurd sparse size", b"18446744073709551615", b"1\n0\n4\n"),
+        (
+            "an absurd sparse size",
+            b"18446744073709551615",
+            b"1\n0\n4\n",
+        ),
         ("a sparse map beyond its file", b"10", b"1\n8\n4\n"),
         ("a sparse map that goes back", b"100", b"2\n50\n2\n0\n2\n"),
-        ("a sparse map that overflows", b"100", b"1\n18446744073709551615\n4\n"),
+        (
+            "a sparse map that overflows",
+            b"100",
+            b"1\n18446744073709551615\n4\n",
+        ),
         ("a sparse map of too many pieces", b"100", b"99999999999\n"),
         ("a sparse map of letters", b"100", b"x\n"),
     ];
@@ -442,5 +552,8 @@ pub fn hostile(outside: &Path) -> Vec<(&'static str, Vec<u8>)> {
         ];
         cases.push((what, vec![pax(&records), member(b'0', b"x", b"", &body)]));
     }
-    cases.into_iter().map(|(what, members)| (what, archive(&members))).collect()
+    cases
+        .into_iter()
+        .map(|(what, members)| (what, archive(&members)))
+        .collect()
 }

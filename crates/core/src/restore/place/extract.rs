@@ -169,7 +169,10 @@ impl Extraction<'_> {
     fn open(&self, path: &[u8], make: bool, access: OFlags) -> Result<OwnedFd, Errno> {
         let flags = access | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mut at = self.root.try_clone().map_err(|_| Errno::MFILE)?;
-        for part in path.split(|byte| *byte == b'/').filter(|part| !part.is_empty()) {
+        for part in path
+            .split(|byte| *byte == b'/')
+            .filter(|part| !part.is_empty())
+        {
             let part = OsStr::from_bytes(part);
             at = match rustix::fs::openat(&at, part, flags, Mode::empty()) {
                 Err(Errno::NOENT) if make => {
@@ -188,13 +191,15 @@ impl Extraction<'_> {
         let parent = match known {
             Some(parent) => parent,
             None => {
-                let opened = self.open(above, true, OFlags::PATH).map_err(|error| match error {
-                    // What stands there is a file or a link.
-                    Errno::NOTDIR | Errno::LOOP => {
-                        hostile(&member.path, "lies below an entry that is no directory")
-                    }
-                    _ => not_made(&member.path, error),
-                })?;
+                let opened = self
+                    .open(above, true, OFlags::PATH)
+                    .map_err(|error| match error {
+                        // What stands there is a file or a link.
+                        Errno::NOTDIR | Errno::LOOP => {
+                            hostile(&member.path, "lies below an entry that is no directory")
+                        }
+                        _ => not_made(&member.path, error),
+                    })?;
                 (above.to_vec(), opened)
             }
         };
@@ -257,7 +262,9 @@ impl Extraction<'_> {
 
     fn content(&mut self, file: &File, member: &Member, tape: &mut TapeReader<'_>) -> Result<()> {
         let failed = |error: std::io::Error| {
-            let errno = error.raw_os_error().map_or(Errno::IO, Errno::from_raw_os_error);
+            let errno = error
+                .raw_os_error()
+                .map_or(Errno::IO, Errno::from_raw_os_error);
             not_made(&member.path, errno)
         };
         if member.pieces.is_some() {
@@ -289,7 +296,12 @@ impl Extraction<'_> {
             message: format!("{} (target of {})", error.message, escape(&member.path)),
             ..error
         })?;
-        let wrong = || hostile(&member.path, "is a hard link to what is no file of this archive");
+        let wrong = || {
+            hostile(
+                &member.path,
+                "is a hard link to what is no file of this archive",
+            )
+        };
         let (first, first_above) = parts.split_last().ok_or_else(wrong)?;
         let first = OsStr::from_bytes(first);
         let first_parent = self
@@ -352,7 +364,10 @@ impl Extraction<'_> {
         self.note_owner(rustix::fs::fchown(file, uid, gid), &member.path)?;
         for (name, value) in &member.xattrs {
             let Ok(c_name) = CString::new(name.as_slice()) else {
-                return Err(hostile(&member.path, "has an attribute without a valid name"));
+                return Err(hostile(
+                    &member.path,
+                    "has an attribute without a valid name",
+                ));
             };
             if let Err(error) = rustix::fs::fsetxattr(file, &c_name, value, XattrFlags::empty()) {
                 self.note_not_set(format!("the attribute {}: {error}", escape(name)), member);
@@ -389,7 +404,11 @@ impl Extraction<'_> {
             self.attributes(&opened, &member)?;
         }
         for (what, names) in std::mem::take(&mut self.not_set) {
-            let more = if names.len() > NAMED_MAX { ", and others" } else { "" };
+            let more = if names.len() > NAMED_MAX {
+                ", and others"
+            } else {
+                ""
+            };
             let names: Vec<String> = names.into_iter().take(NAMED_MAX).collect();
             let names = names.join(", ");
             self.result

@@ -68,8 +68,11 @@ pub fn sqlite(input: &mut dyn Read, path: &Path) -> Result<()> {
 /// something.
 pub fn ensure_empty_or_new(directory: &Path) -> Result<()> {
     let refused = |what: &str| {
-        Error::new(Code::Target, format!("the target {} {what}", directory.display()))
-            .hint("name a directory that is empty or does not exist yet")
+        Error::new(
+            Code::Target,
+            format!("the target {} {what}", directory.display()),
+        )
+        .hint("name a directory that is empty or does not exist yet")
     };
     match std::fs::read_dir(directory) {
         Ok(mut entries) => match entries.next() {
@@ -91,11 +94,10 @@ pub fn ensure_empty_or_new(directory: &Path) -> Result<()> {
 fn refuse_existing(path: &Path) -> Result<()> {
     match rustix::fs::lstat(path) {
         Err(Errno::NOENT) => Ok(()),
-        Ok(_) => Err(Error::new(
-            Code::Target,
-            format!("{} is there already", path.display()),
-        )
-        .hint("name a target that does not exist, or restore with --live")),
+        Ok(_) => Err(
+            Error::new(Code::Target, format!("{} is there already", path.display()))
+                .hint("name a target that does not exist, or restore with --live"),
+        ),
         Err(error) => Err(Error::new(
             Code::Target,
             format!("{} cannot be reached", path.display()),

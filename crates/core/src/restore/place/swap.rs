@@ -49,15 +49,12 @@ pub fn swap_in(aside: &Path, live: &Path, keep: &Path) -> Result<Swap> {
         companions: Vec::new(),
     };
     if look(keep)?.is_some() {
-        return Err(Error::new(
-            Code::Target,
-            format!("{} is there already", keep.display()),
-        )
-        .hint("it is what an earlier restore replaced: move it away first"));
+        return Err(
+            Error::new(Code::Target, format!("{} is there already", keep.display()))
+                .hint("it is what an earlier restore replaced: move it away first"),
+        );
     }
-    let is_directory = |stat: Stat| {
-        FileType::from_raw_mode(stat.st_mode) == FileType::Directory
-    };
+    let is_directory = |stat: Stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
     // Without a live file its companions are stale as well.
     swap.file = !stat.is_some_and(is_directory) && !look(aside)?.is_some_and(is_directory);
     if swap.file {
@@ -83,7 +80,9 @@ pub fn adopt_owner(aside: &Path, live: &Path) -> Result<()> {
             aside.display(),
             live.display()
         );
-        Error::new(Code::Target, what).cause(error).hint("run as root")
+        Error::new(Code::Target, what)
+            .cause(error)
+            .hint("run as root")
     };
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = rustix::fs::open(aside, flags, Mode::empty()).map_err(failed)?;

@@ -148,15 +148,23 @@ impl<'a> TapeReader<'a> {
                 // Comments, and volume labels.
                 EntryType::XGlobalHeader => drop(self.extension(size)?),
                 other if other.as_byte() == b'V' => self.expect_data(size),
-                _ => return self.member(&header, records, long_name, long_link).map(Some),
+                _ => {
+                    return self
+                        .member(&header, records, long_name, long_link)
+                        .map(Some);
+                }
             }
         }
-        Err(damaged("the archive has too many headers before one member"))
+        Err(damaged(
+            "the archive has too many headers before one member",
+        ))
     }
 
     fn extension(&mut self, size: u64) -> Result<Vec<u8>> {
         if size > EXTENSION_BYTES_MAX {
-            return Err(damaged(format!("the archive has an extension header of {size} bytes")));
+            return Err(damaged(format!(
+                "the archive has an extension header of {size} bytes"
+            )));
         }
         let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
         self.expect_data(size);
@@ -185,7 +193,9 @@ impl<'a> TapeReader<'a> {
             if count == 0 {
                 break;
             }
-            zeros &= rest.get(..count).is_some_and(|r| r.iter().all(|byte| *byte == 0));
+            zeros &= rest
+                .get(..count)
+                .is_some_and(|r| r.iter().all(|byte| *byte == 0));
         }
         match zeros {
             true => Ok(None),
@@ -201,7 +211,11 @@ impl<'a> TapeReader<'a> {
         long_link: Option<Vec<u8>>,
     ) -> Result<Member> {
         let in_header = header.path_bytes().into_owned();
-        let path = records.sparse_name.or(records.path).or(long_name).unwrap_or(in_header);
+        let path = records
+            .sparse_name
+            .or(records.path)
+            .or(long_name)
+            .unwrap_or(in_header);
         let link_in_header = || header.link_name_bytes().unwrap_or_default().into_owned();
         let link = records.link.or(long_link).unwrap_or_else(link_in_header);
         if path.len() > NAME_BYTES_MAX || link.len() > NAME_BYTES_MAX {
@@ -272,7 +286,9 @@ impl<'a> TapeReader<'a> {
     fn old_gnu_pieces(&mut self, header: &Header) -> Result<Vec<(u64, u64)>> {
         let mut pieces = Vec::new();
         let Some(gnu) = header.as_gnu() else {
-            return Err(damaged("the archive has a sparse file in a header of another kind"));
+            return Err(damaged(
+                "the archive has a sparse file in a header of another kind",
+            ));
         };
         take_pieces(&gnu.sparse, &mut pieces)?;
         let mut more = gnu.is_extended();
@@ -291,7 +307,12 @@ impl<'a> TapeReader<'a> {
     /// The map of the GNU sparse format 1.0, which precedes the data: the number of pieces, then
     /// offset and length of each, one number a line, padded to a block.
     fn sparse_map(&mut self, path: &[u8]) -> Result<Vec<(u64, u64)>> {
-        let wrong = || damaged(format!("{} has a sparse map that cannot be read", escape(path)));
+        let wrong = || {
+            damaged(format!(
+                "{} has a sparse map that cannot be read",
+                escape(path)
+            ))
+        };
         let mut block = [0; BLOCK];
         let mut unread = 0;
         let mut line = || -> Result<u64> {
@@ -333,13 +354,16 @@ impl<'a> TapeReader<'a> {
 }
 
 fn real_size(header: &Header) -> std::io::Result<u64> {
-    let gnu = header.as_gnu().ok_or_else(|| std::io::Error::other("no GNU header"))?;
+    let gnu = header
+        .as_gnu()
+        .ok_or_else(|| std::io::Error::other("no GNU header"))?;
     gnu.real_size()
 }
 
 fn take_pieces(found: &[GnuSparseHeader], pieces: &mut Vec<(u64, u64)>) -> Result<()> {
     for piece in found.iter().filter(|piece| !piece.is_empty()) {
-        let wrong = |error| damaged("the archive has a sparse map that cannot be read").cause(error);
+        let wrong =
+            |error| damaged("the archive has a sparse map that cannot be read").cause(error);
         let offset = piece.offset().map_err(wrong)?;
         let length = piece.length().map_err(wrong)?;
         // An empty piece at the end tells the size only.
@@ -365,7 +389,10 @@ fn check_pieces(pieces: &[(u64, u64)], size: u64, stored: u64, path: &[u8]) -> R
     }
     match total == stored {
         true => Ok(()),
-        false => Err(damaged(format!("{} has a sparse map that does not fit its data", escape(path)))),
+        false => Err(damaged(format!(
+            "{} has a sparse map that does not fit its data",
+            escape(path)
+        ))),
     }
 }
 
@@ -396,13 +423,21 @@ fn text(mut bytes: Vec<u8>) -> Vec<u8> {
 fn parse_records(mut bytes: &[u8], records: &mut Records) -> Result<()> {
     let wrong = || damaged("the archive has a PAX header that cannot be read");
     while !bytes.is_empty() {
-        let space = bytes.iter().position(|byte| *byte == b' ').ok_or_else(wrong)?;
+        let space = bytes
+            .iter()
+            .position(|byte| *byte == b' ')
+            .ok_or_else(wrong)?;
         let length: usize = bytes.get(..space).and_then(number).ok_or_else(wrong)?;
         let record = bytes.get(space + 1..length).ok_or_else(wrong)?;
         let record = record.strip_suffix(b"\n").ok_or_else(wrong)?;
-        let equals = record.iter().position(|byte| *byte == b'=').ok_or_else(wrong)?;
+        let equals = record
+            .iter()
+            .position(|byte| *byte == b'=')
+            .ok_or_else(wrong)?;
         let (key, value) = record.split_at(equals);
-        records.take(key, value.get(1..).unwrap_or_default()).ok_or_else(wrong)?;
+        records
+            .take(key, value.get(1..).unwrap_or_default())
+            .ok_or_else(wrong)?;
         bytes = bytes.get(length..).unwrap_or_default();
     }
     Ok(())
@@ -467,7 +502,11 @@ fn decimal_time(value: &[u8]) -> Option<(i64, u32)> {
     if !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
-    let digits: String = fraction.chars().chain("000000000".chars()).take(9).collect();
+    let digits: String = fraction
+        .chars()
+        .chain("000000000".chars())
+        .take(9)
+        .collect();
     let nanoseconds: u32 = digits.parse().ok()?;
     Some(match (negative, nanoseconds) {
         (false, _) => (whole, nanoseconds),

@@ -130,7 +130,11 @@ impl<'a> Capture<'a> {
         let attributes = match found {
             Ok(attributes) => attributes,
             Err(error) => {
-                self.skip(path, format!("its attributes cannot be read: {error}"), true);
+                self.skip(
+                    path,
+                    format!("its attributes cannot be read: {error}"),
+                    true,
+                );
                 return Attributes::default();
             }
         };
@@ -156,7 +160,11 @@ impl<'a> Capture<'a> {
             What::Hardlink { first } => (EntryType::Link, first),
             What::File { .. } => (EntryType::Regular, b""),
         };
-        let head = Head { kind, link, ..head(path, stat, attributes) };
+        let head = Head {
+            kind,
+            link,
+            ..head(path, stat, attributes)
+        };
         self.tape
             .begin(&head, &Body::Plain(0))
             .and_then(|()| self.tape.end())
@@ -178,19 +186,25 @@ impl<'a> Capture<'a> {
             self.warn(entry.path, what);
         }
         let none = Attributes::default();
-        self.bare(entry.path, &entry.stat, &none, &What::Symlink { target: &target })
+        self.bare(
+            entry.path,
+            &entry.stat,
+            &none,
+            &What::Symlink { target: &target },
+        )
     }
 
     fn regular(&mut self, entry: &Entry<'_>) -> Result<()> {
         let id = (entry.stat.st_dev, entry.stat.st_ino);
-        if let Some(first) = self.first_names.get(&id).filter(|_| entry.stat.st_nlink > 1) {
+        if let Some(first) = self
+            .first_names
+            .get(&id)
+            .filter(|_| entry.stat.st_nlink > 1)
+        {
             let first = first.clone();
             // The attributes are those of the first name; the proof has them for both.
-            let found = attributes::read_unopened(
-                entry.directory,
-                entry.name,
-                &mut self.attribute_buffer,
-            );
+            let found =
+                attributes::read_unopened(entry.directory, entry.name, &mut self.attribute_buffer);
             let attributes = self.accept(entry.path, found);
             return self.bare(
                 entry.path,
@@ -226,7 +240,10 @@ impl<'a> Capture<'a> {
             return false;
         };
         let ending = name.len() - base.len();
-        let path = entry.path.get(..entry.path.len() - ending).unwrap_or_default();
+        let path = entry
+            .path
+            .get(..entry.path.len() - ending)
+            .unwrap_or_default();
         if self.plain_databases.contains(path) {
             // Without an index SQLite makes a new one; with an old one it may be misled.
             return name.ends_with(b"-shm");
@@ -266,7 +283,10 @@ impl<'a> Capture<'a> {
             }
         };
         let reason = format!("SQLite cannot copy it, so its bytes were taken as they are: {error}");
-        self.warn(entry.path, "begins as a SQLite database and is not a whole one");
+        self.warn(
+            entry.path,
+            "begins as a SQLite database and is not a whole one",
+        );
         self.skip(entry.path, reason, true);
         self.plain(entry.path, &file)
     }
@@ -286,9 +306,15 @@ impl<'a> Capture<'a> {
             &stat,
         )?;
         if let Fate::Unreadable(error) = fate {
-            return Err(Error::io("the copy of a database cannot be read", &error.into()));
+            return Err(Error::io(
+                "the copy of a database cannot be read",
+                &error.into(),
+            ));
         }
-        self.warn(entry.path, "is a SQLite database: it was taken through SQLite's backup interface");
+        self.warn(
+            entry.path,
+            "is a SQLite database: it was taken through SQLite's backup interface",
+        );
         Ok(true)
     }
 
@@ -316,7 +342,10 @@ impl<'a> Capture<'a> {
                 None => return Ok(false),
             }
         } else {
-            let (head, meta) = (head(path, &stat, &attributes), meta(path, &stat, &attributes));
+            let (head, meta) = (
+                head(path, &stat, &attributes),
+                meta(path, &stat, &attributes),
+            );
             self.stream(&head, &meta, file, &stat)?
         };
         match fate {
@@ -327,7 +356,8 @@ impl<'a> Capture<'a> {
                 self.skip(path, reason, true);
             }
             Fate::Unreadable(error) => {
-                let reason = format!("cannot be read to its end, zeros stand for the rest: {error}");
+                let reason =
+                    format!("cannot be read to its end, zeros stand for the rest: {error}");
                 self.skip(path, reason, true);
             }
         }
@@ -379,7 +409,8 @@ impl<'a> Capture<'a> {
             .map_err(not_written)?;
         self.context.observer.advance(length as u64);
         let (bytes, hash) = hash.finish();
-        self.sums.add(&meta(path, &stat, attributes), &What::File { bytes, hash });
+        self.sums
+            .add(&meta(path, &stat, attributes), &What::File { bytes, hash });
         Ok(Some(fate))
     }
 

@@ -54,7 +54,8 @@ fn extents(
         while extents.len() > extents_max {
             gap_min = (gap_min * 2).max(64 << 10);
             let many = std::mem::take(&mut extents);
-            many.into_iter().for_each(|e| push(&mut extents, e, gap_min));
+            many.into_iter()
+                .for_each(|e| push(&mut extents, e, gap_min));
         }
         at = end.max(at + 1);
     }
@@ -93,7 +94,8 @@ mod tests {
             extents(&file, size, 10).unwrap().unwrap(),
         ] {
             for offset in &offsets {
-                let within = |(start, length): &(u64, u64)| (*start..start + length).contains(offset);
+                let within =
+                    |(start, length): &(u64, u64)| (*start..start + length).contains(offset);
                 assert!(extents.iter().any(within));
             }
             assert!(extents.is_sorted());

@@ -54,8 +54,10 @@ impl FilesSource {
     /// Checks the configuration; touches nothing.
     pub fn new(config: FilesConfig) -> Result<Self> {
         if config.paths.is_empty() && config.optional.is_empty() {
-            return Err(Error::new(Code::Configuration, "a files source names no path")
-                .hint("add paths = [\"/…\"]"));
+            return Err(
+                Error::new(Code::Configuration, "a files source names no path")
+                    .hint("add paths = [\"/…\"]"),
+            );
         }
         for path in config.paths.iter().chain(&config.optional) {
             let plain = path.components().all(|c| c != Component::ParentDir);
@@ -114,9 +116,12 @@ fn unreachable(path: &Path, error: Errno) -> Error {
             Error::new(Code::SourceMissing, format!("the path {path} is missing"))
                 .hint("correct it, or move it to optional if it may be absent")
         }
-        _ => Error::new(Code::SourceDenied, format!("the path {path} cannot be reached"))
-            .cause(error)
-            .hint("run as a user who may read it"),
+        _ => Error::new(
+            Code::SourceDenied,
+            format!("the path {path} cannot be reached"),
+        )
+        .cause(error)
+        .hint("run as a user who may read it"),
     }
 }
 

@@ -16,8 +16,8 @@
 //! privileged user can restore.
 
 use super::acl;
-use crate::fingerprint::{FileEntry, FileKind, FilesFingerprint, Fingerprint, Inventory, Proof};
 use crate::fingerprint::RowSum;
+use crate::fingerprint::{FileEntry, FileKind, FilesFingerprint, Fingerprint, Inventory, Proof};
 use std::fmt::Write as _;
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
@@ -146,10 +146,17 @@ fn put(row: &mut Vec<u8>, bytes: &[u8]) {
 /// What an entry is, with what is hashed of it.
 pub(super) enum What<'a> {
     Directory,
-    File { bytes: u64, hash: u128 },
-    Symlink { target: &'a [u8] },
+    File {
+        bytes: u64,
+        hash: u128,
+    },
+    Symlink {
+        target: &'a [u8],
+    },
     /// A further name of `first`.
-    Hardlink { first: &'a [u8] },
+    Hardlink {
+        first: &'a [u8],
+    },
 }
 
 /// What every entry has.
@@ -202,7 +209,11 @@ impl FilesSums {
         let is_file = matches!(kind, FileKind::File | FileKind::Hardlink);
         let mtime = if is_file { meta.mtime } else { 0 };
         // Linux gives links no mode of their own.
-        let mode = if kind == FileKind::Symlink { 0o777 } else { meta.mode & 0o7777 };
+        let mode = if kind == FileKind::Symlink {
+            0o777
+        } else {
+            meta.mode & 0o7777
+        };
         let xattrs = meta.attributes.hash(false);
         row.truncate(path_end);
         row.extend_from_slice(&mode.to_le_bytes());

@@ -32,7 +32,10 @@ pub(super) enum Body<'a> {
     /// So many bytes follow.
     Plain(u64),
     /// These pieces of a file of that size follow, one after the other.
-    Sparse { size: u64, extents: &'a [(u64, u64)] },
+    Sparse {
+        size: u64,
+        extents: &'a [(u64, u64)],
+    },
 }
 
 pub(super) struct TapeWriter<'a> {
@@ -64,7 +67,7 @@ impl<'a> TapeWriter<'a> {
     pub(super) fn begin(&mut self, head: &Head<'_>, body: &Body<'_>) -> io::Result<()> {
         let map = match body {
             Body::Plain(_) => Vec::new(),
-            Body::Sparse { extents, .. } => sparse_map(extents),
+            Body::Sparse { size, extents } => sparse_map(extents, *size),
         };
         let size = match body {
             Body::Plain(size) => *size,
@@ -109,7 +112,8 @@ impl<'a> TapeWriter<'a> {
     /// Data of the current entry, cut at what was promised.
     pub(super) fn data(&mut self, bytes: &[u8]) -> io::Result<()> {
         let fits = usize::try_from(self.remaining).map_or(bytes.len(), |n| n.min(bytes.len()));
-        self.output.write_all(bytes.get(..fits).unwrap_or_default())?;
+        self.output
+            .write_all(bytes.get(..fits).unwrap_or_default())?;
         self.remaining -= fits as u64;
         Ok(())
     }
@@ -121,7 +125,8 @@ impl<'a> TapeWriter<'a> {
             self.data(&zeros)?;
         }
         let padding = std::mem::take(&mut self.padding);
-        self.output.write_all(ZEROS.get(..padding).unwrap_or_default())
+        self.output
+            .write_all(ZEROS.get(..padding).unwrap_or_default())
     }
 
     fn long(&mut self, kind: EntryType, name: &[u8]) -> io::Result<()> {
@@ -147,7 +152,8 @@ impl<'a> TapeWriter<'a> {
         self.output.write_all(header.as_bytes())?;
         self.output.write_all(bytes)?;
         let padding = padding(bytes.len() as u64);
-        self.output.write_all(ZEROS.get(..padding).unwrap_or_default())
+        self.output
+            .write_all(ZEROS.get(..padding).unwrap_or_default())
     }
 
     /// Writes the end of the archive and hands everything on.
@@ -165,10 +171,13 @@ fn fill(field: &mut [u8; 100], bytes: &[u8]) {
     }
 }
 
-/// The map of the GNU sparse format 1.0: decimal numbers, one a line, padded to a block.
-fn sparse_map(extents: &[(u64, u64)]) -> Vec<u8> {
-    let mut map = format!("{}\n", extents.len());
-    for (offset, length) in extents {
+/// The map of the GNU sparse format 1.0: decimal numbers, one a line, padded to a block. After a
+/// hole at the end comes an empty piece, from which GNU tar knows the length of the file.
+fn sparse_map(extents: &[(u64, u64)], size: u64) -> Vec<u8> {
+    let end = extents.last().map_or(0, |(offset, length)| offset + length);
+    let last = (end < size).then_some((size, 0));
+    let mut map = format!("{}\n", extents.len() + usize::from(last.is_some()));
+    for (offset, length) in extents.iter().chain(&last) {
         let _ = write!(map, "{offset}\n{length}\n");
     }
     let mut map = map.into_bytes();
@@ -189,7 +198,11 @@ fn records(head: &Head<'_>, body: &Body<'_>, stored: u64) -> Vec<u8> {
     if let Body::Sparse { size, .. } = body {
         record(&mut records, b"GNU.sparse.major", b"1");
         record(&mut records, b"GNU.sparse.minor", b"0");
-        record(&mut records, b"GNU.sparse.realsize", size.to_string().as_bytes());
+        record(
+            &mut records,
+            b"GNU.sparse.realsize",
+            size.to_string().as_bytes(),
+        );
     }
     for (name, value) in &head.attributes.0 {
         if acl::is_acl(name) {

@@ -20,7 +20,11 @@ fn capture(config: FilesConfig, output: &mut dyn Write) -> Result<Captured> {
         queries: &[],
     };
     let captured = FilesSource::new(config)?.capture("files", output, &context);
-    assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 0, "scratch is empty again");
+    assert_eq!(
+        fs::read_dir(scratch.path()).unwrap().count(),
+        0,
+        "scratch is empty again"
+    );
     captured
 }
 
@@ -64,11 +68,17 @@ fn assert_same(captured: &Proof, restored: &Proof) {
     // Times of directories and links are outside the proof.
     let comparable = |entry: &FileEntry| {
         let timed = matches!(entry.kind, FileKind::File | FileKind::Hardlink);
-        FileEntry { mtime: if timed { entry.mtime } else { 0 }, ..entry.clone() }
+        FileEntry {
+            mtime: if timed { entry.mtime } else { 0 },
+            ..entry.clone()
+        }
     };
     let (a, b) = (entries(captured), entries(restored));
     for entry in a.iter().map(comparable) {
-        let other = b.iter().find(|other| other.path == entry.path).map(comparable);
+        let other = b
+            .iter()
+            .find(|other| other.path == entry.path)
+            .map(comparable);
         assert_eq!(Some(entry), other);
     }
     assert_eq!(a.len(), b.len());
@@ -85,10 +95,21 @@ fn an_awkward_tree_comes_back_as_it_was() {
     let top = source.path().join("top");
     tree::awkward(&top);
     let (archive, captured) = take(&top);
-    assert!(archive.len() < 20 << 20, "holes are not stored: {}", archive.len());
-    let mut skipped: Vec<_> = captured.skipped.iter().map(|s| (s.reason.as_str(), s.partial)).collect();
+    assert!(
+        archive.len() < 20 << 20,
+        "holes are not stored: {}",
+        archive.len()
+    );
+    let mut skipped: Vec<_> = captured
+        .skipped
+        .iter()
+        .map(|s| (s.reason.as_str(), s.partial))
+        .collect();
     skipped.sort_unstable();
-    assert_eq!(skipped, [("is a named pipe", false), ("is a socket", false)]);
+    assert_eq!(
+        skipped,
+        [("is a named pipe", false), ("is a socket", false)]
+    );
     let (target, proof) = restored(&archive);
     assert_same(&captured.proof, &proof);
 
@@ -96,15 +117,28 @@ fn an_awkward_tree_comes_back_as_it_was() {
     let terabyte = fs::metadata(back.join("sparse/terabyte")).unwrap();
     assert_eq!(terabyte.size(), 1 << 40);
     assert!(terabyte.blocks() * 512 < 1 << 20, "holes stay holes");
-    assert_eq!(fs::metadata(back.join("sparse/all hole")).unwrap().blocks(), 0);
+    assert_eq!(
+        fs::metadata(back.join("sparse/all hole")).unwrap().blocks(),
+        0
+    );
     let dangling = fs::symlink_metadata(back.join("dangling")).unwrap();
-    assert_eq!((dangling.mtime(), dangling.mtime_nsec()), (1_000_000_000, 7));
+    assert_eq!(
+        (dangling.mtime(), dangling.mtime_nsec()),
+        (1_000_000_000, 7)
+    );
     let time = fs::metadata(back.join("time-3")).unwrap();
     assert_eq!((time.mtime(), time.mtime_nsec()), (-5, 300_000_000));
     let link = fs::metadata(back.join("first")).unwrap().ino();
     assert_eq!(fs::metadata(back.join("second")).unwrap().ino(), link);
-    assert_eq!(fs::metadata(back.join("zz").join("t".repeat(150))).unwrap().ino(), link);
-    let list = xattr::get(back.join("acl"), "system.posix_acl_access").unwrap().unwrap();
+    assert_eq!(
+        fs::metadata(back.join("zz").join("t".repeat(150)))
+            .unwrap()
+            .ino(),
+        link
+    );
+    let list = xattr::get(back.join("acl"), "system.posix_acl_access")
+        .unwrap()
+        .unwrap();
     assert_eq!(list, tree::ACL);
     let directory = fs::metadata(&top).unwrap();
     let directory_back = fs::metadata(&back).unwrap();
@@ -150,8 +184,20 @@ fn gnu_tar_archives_of_every_format_extract_alike() {
     // GNU tar gives up on names and numbers that its older format cannot hold.
     let proof = observe(source.path(), &Silent).unwrap();
     for arguments in [
-        ["--format=posix", "--xattrs", "--xattrs-include=*", "--acls", "--sparse"],
-        ["--format=gnu", "--sparse", "--numeric-owner", "--no-xattrs", "--no-acls"],
+        [
+            "--format=posix",
+            "--xattrs",
+            "--xattrs-include=*",
+            "--acls",
+            "--sparse",
+        ],
+        [
+            "--format=gnu",
+            "--sparse",
+            "--numeric-owner",
+            "--no-xattrs",
+            "--no-acls",
+        ],
     ] {
         let target = tempfile::tempdir().unwrap();
         let file = target.path().join("files.tar");
@@ -164,7 +210,11 @@ fn gnu_tar_archives_of_every_format_extract_alike() {
             .arg(".")
             .output()
             .unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         let directory = target.path().join("out");
         fs::create_dir(&directory).unwrap();
         let extracted = extract(&mut fs::File::open(&file).unwrap(), &directory, &Silent).unwrap();
@@ -211,10 +261,18 @@ fn every_change_to_a_restored_tree_shows() {
             file.write_all_at(b"!", 3 << 38).unwrap();
             tree::set_mtime(&path, time.mtime(), 0);
         }),
-        ("a deleted file", "content", |top| fs::remove_file(top.join("acl")).unwrap()),
-        ("an added file", "content", |top| fs::write(top.join("new"), b"").unwrap()),
-        ("an added directory", "content", |top| fs::create_dir(top.join("new")).unwrap()),
-        ("a renamed file", "content", |top| fs::rename(top.join("acl"), top.join("lca")).unwrap()),
+        ("a deleted file", "content", |top| {
+            fs::remove_file(top.join("acl")).unwrap()
+        }),
+        ("an added file", "content", |top| {
+            fs::write(top.join("new"), b"").unwrap()
+        }),
+        ("an added directory", "content", |top| {
+            fs::create_dir(top.join("new")).unwrap()
+        }),
+        ("a renamed file", "content", |top| {
+            fs::rename(top.join("acl"), top.join("lca")).unwrap()
+        }),
         ("a link's target", "content", |top| {
             fs::remove_file(top.join("dangling")).unwrap();
             symlink("elsewhere", top.join("dangling")).unwrap();
@@ -227,10 +285,18 @@ fn every_change_to_a_restored_tree_shows() {
             fs::rename(top.join("third"), top.join("second")).unwrap();
         }),
         ("mode", "metadata", |top| {
-            fs::set_permissions(top.join("first"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+            fs::set_permissions(
+                top.join("first"),
+                std::os::unix::fs::PermissionsExt::from_mode(0o600),
+            )
+            .unwrap();
         }),
-        ("time", "metadata", |top| tree::set_mtime(&top.join("acl"), 5, 0)),
-        ("attribute", "metadata", |top| tree::set_attribute(&top.join("attributes"), "user.plain", b"Value")),
+        ("time", "metadata", |top| {
+            tree::set_mtime(&top.join("acl"), 5, 0)
+        }),
+        ("attribute", "metadata", |top| {
+            tree::set_attribute(&top.join("attributes"), "user.plain", b"Value")
+        }),
         ("access control list", "metadata", |top| {
             xattr::remove(top.join("acl directory"), "system.posix_acl_default").unwrap();
         }),
@@ -255,7 +321,11 @@ fn every_change_to_a_restored_tree_shows() {
         let observed = observe(target.path(), &Silent).unwrap();
         assert_ne!(totals(&observed).ownership, expected.ownership);
         assert_eq!(totals(&observed).metadata, expected.metadata);
-        xattr::remove(inside(target.path(), &top).join("capable"), "security.capability").unwrap();
+        xattr::remove(
+            inside(target.path(), &top).join("capable"),
+            "security.capability",
+        )
+        .unwrap();
         let without = observe(target.path(), &Silent).unwrap();
         assert_ne!(totals(&without).ownership, totals(&observed).ownership);
     }
@@ -271,9 +341,17 @@ fn missing_paths_fail_before_a_byte_and_optional_ones_warn() {
     assert_eq!(error.code, Code::SourceMissing);
     assert!(error.message.contains("absent") && error.hint.is_some());
     assert!(bytes.is_empty());
-    let optional = FilesConfig { optional: vec![absent], ..config(&[source.path()]) };
+    let optional = FilesConfig {
+        optional: vec![absent],
+        ..config(&[source.path()])
+    };
     let captured = capture(optional, &mut bytes).unwrap();
-    assert!(captured.warnings.iter().any(|warning| warning.contains("absent")));
+    assert!(
+        captured
+            .warnings
+            .iter()
+            .any(|warning| warning.contains("absent"))
+    );
     assert!(captured.skipped.is_empty());
     for path in ["relative", "/a/../b"] {
         let error = FilesSource::new(config(&[Path::new(path)])).unwrap_err();
@@ -290,14 +368,23 @@ fn excludes_overlapping_paths_and_links_are_honoured() {
     for directory in ["a/node_modules/kept/in", "a/logs", "b", "real"] {
         fs::create_dir_all(top.join(directory)).unwrap();
     }
-    for file in ["a/x.log", "a/x.txt", "a/node_modules/lost", "a/node_modules/kept/in/y", "b/z", "real/q"] {
+    for file in [
+        "a/x.log",
+        "a/x.txt",
+        "a/node_modules/lost",
+        "a/node_modules/kept/in/y",
+        "b/z",
+        "real/q",
+    ] {
         fs::write(top.join(file), file).unwrap();
     }
     symlink("real", top.join("through")).unwrap();
     symlink("real", top.join("link")).unwrap();
     let config = FilesConfig {
         // Out of order, overlapping, below an excluded directory, twice, and through a link.
-        paths: ["b", "a/node_modules/kept", "a", "a", "link", "through/q"].map(|p| top.join(p)).to_vec(),
+        paths: ["b", "a/node_modules/kept", "a", "a", "link", "through/q"]
+            .map(|p| top.join(p))
+            .to_vec(),
         exclude: vec!["node_modules".into(), "*.log".into(), "logs/".into()],
         ..FilesConfig::default()
     };
@@ -306,16 +393,35 @@ fn excludes_overlapping_paths_and_links_are_honoured() {
     let (_target, proof) = restored(&bytes);
     assert_same(&captured.proof, &proof);
     let prefix = format!("{}/", relative(&top).display());
-    let names: Vec<&str> =
-        entries(&proof).iter().filter_map(|entry| entry.path.strip_prefix(&prefix)).collect();
+    let names: Vec<&str> = entries(&proof)
+        .iter()
+        .filter_map(|entry| entry.path.strip_prefix(&prefix))
+        .collect();
     let expected = [
-        "a", "a/node_modules", "a/node_modules/kept", "a/node_modules/kept/in",
-        "a/node_modules/kept/in/y", "a/x.txt", "b", "b/z", "link", "through", "through/q",
+        "a",
+        "a/node_modules",
+        "a/node_modules/kept",
+        "a/node_modules/kept/in",
+        "a/node_modules/kept/in/y",
+        "a/x.txt",
+        "b",
+        "b/z",
+        "link",
+        "through",
+        "through/q",
     ];
     assert_eq!(names, expected);
-    assert!(captured.warnings.iter().any(|w| w.contains("/link is a symbolic link")));
+    assert!(
+        captured
+            .warnings
+            .iter()
+            .any(|w| w.contains("/link is a symbolic link"))
+    );
     let first = entries(&proof).first().unwrap();
-    assert_eq!((first.kind, first.path.contains('/')), (FileKind::Directory, false));
+    assert_eq!(
+        (first.kind, first.path.contains('/')),
+        (FileKind::Directory, false)
+    );
 }
 
 #[test]
@@ -327,14 +433,22 @@ fn one_file_system_is_not_left() {
     let mounted = source.path().join("mounted");
     fs::create_dir(&mounted).unwrap();
     fs::write(source.path().join("here"), b"x").unwrap();
-    let mount = |arguments: &[&str]| Command::new(arguments[0]).args(&arguments[1..]).arg(&mounted).status();
+    let mount = |arguments: &[&str]| {
+        Command::new(arguments[0])
+            .args(&arguments[1..])
+            .arg(&mounted)
+            .status()
+    };
     if !mount(&["mount", "-t", "tmpfs", "tmpfs"]).is_ok_and(|status| status.success()) {
         return;
     }
     fs::write(mounted.join("elsewhere"), b"x").unwrap();
     let take = |one_file_system, paths: &[&Path]| {
         let mut bytes = Vec::new();
-        let config = FilesConfig { one_file_system, ..config(paths) };
+        let config = FilesConfig {
+            one_file_system,
+            ..config(paths)
+        };
         let captured = capture(config, &mut bytes).unwrap();
         totals(&captured.proof).files
     };
@@ -362,15 +476,31 @@ fn a_database_in_use_is_taken_through_sqlite() {
             assert_same(&captured.proof, &proof);
             let back = inside(target.path(), source.path());
             tree::LiveDatabase::check(&back.join("live one.db")).unwrap();
-            assert!(captured.skipped.iter().all(|s| !s.partial), "{:?}", captured.skipped);
-            assert!(captured.warnings.iter().any(|w| w.contains("backup interface")));
-            let mut names: Vec<_> =
-                entries(&proof).iter().filter_map(|e| Some(e.path.rsplit_once('/')?.1)).collect();
+            assert!(
+                captured.skipped.iter().all(|s| !s.partial),
+                "{:?}",
+                captured.skipped
+            );
+            assert!(
+                captured
+                    .warnings
+                    .iter()
+                    .any(|w| w.contains("backup interface"))
+            );
+            let mut names: Vec<_> = entries(&proof)
+                .iter()
+                .filter_map(|e| Some(e.path.rsplit_once('/')?.1))
+                .collect();
             names.retain(|name| name.contains('.'));
             names.retain(|name| !name.starts_with(".tmp"));
             assert_eq!(names, ["a.txt-wal", "empty.db", "live one.db"]);
             if journal == "wal" {
-                assert!(captured.skipped.iter().any(|s| s.name.ends_with("live one.db-wal")));
+                assert!(
+                    captured
+                        .skipped
+                        .iter()
+                        .any(|s| s.name.ends_with("live one.db-wal"))
+                );
             }
         }
     }
@@ -380,7 +510,10 @@ fn a_database_in_use_is_taken_through_sqlite() {
 fn the_owner_mode_and_time_of_a_database_are_the_live_ones() {
     let source = tempfile::tempdir().unwrap();
     let path = source.path().join("app.db");
-    rusqlite::Connection::open(&path).unwrap().execute_batch("create table t (x)").unwrap();
+    rusqlite::Connection::open(&path)
+        .unwrap()
+        .execute_batch("create table t (x)")
+        .unwrap();
     fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o640)).unwrap();
     tree::set_attribute(&path, "user.note", b"n");
     if tree::privileged() {
@@ -394,7 +527,10 @@ fn the_owner_mode_and_time_of_a_database_are_the_live_ones() {
     assert_same(&captured.proof, &proof);
     let back = inside(target.path(), &path);
     let after = fs::metadata(&back).unwrap();
-    assert_eq!((after.mode(), after.uid(), after.gid()), (before.mode(), before.uid(), before.gid()));
+    assert_eq!(
+        (after.mode(), after.uid(), after.gid()),
+        (before.mode(), before.uid(), before.gid())
+    );
     assert_eq!((after.mtime(), after.mtime_nsec()), (1_234_567_890, 5));
     assert_eq!(xattr::get(&back, "user.note").unwrap().unwrap(), b"n");
 }
@@ -434,7 +570,9 @@ impl crate::observe::Observer for Meddle<'_> {
 
 fn take_while(path: &Path, act: impl FnOnce() + Send) -> (Vec<u8>, Captured) {
     let scratch = tempfile::tempdir().unwrap();
-    let observer = Meddle { act: std::sync::Mutex::new(Some(Box::new(act))) };
+    let observer = Meddle {
+        act: std::sync::Mutex::new(Some(Box::new(act))),
+    };
     let context = CaptureContext {
         scratch: scratch.path(),
         scrubber: &Scrubber::default(),
@@ -456,7 +594,12 @@ fn a_file_that_changes_while_it_is_read_is_told_and_the_archive_holds() {
 
     fresh();
     let (archive, captured) = take_while(source.path(), || open().set_len(1 << 20).unwrap());
-    assert!(captured.skipped.iter().any(|s| s.partial && s.reason.contains("changed")));
+    assert!(
+        captured
+            .skipped
+            .iter()
+            .any(|s| s.partial && s.reason.contains("changed"))
+    );
     let (target, proof) = restored(&archive);
     assert_same(&captured.proof, &proof);
     let back = fs::read(inside(target.path(), &path)).unwrap();
@@ -464,19 +607,33 @@ fn a_file_that_changes_while_it_is_read_is_told_and_the_archive_holds() {
     assert!(back[..1 << 20].iter().all(|b| *b == b'x') && back[2 << 20..].iter().all(|b| *b == 0));
 
     fresh();
-    let (archive, captured) =
-        take_while(source.path(), || open().write_all(&[b'y'; 3 << 20]).unwrap());
+    let (archive, captured) = take_while(source.path(), || {
+        open().write_all(&[b'y'; 3 << 20]).unwrap()
+    });
     assert!(captured.skipped.is_empty());
     assert!(captured.warnings.iter().any(|w| w.contains("grew")));
     let (target, _) = restored(&archive);
-    assert_eq!(fs::read(inside(target.path(), &path)).unwrap(), vec![b'x'; 5 << 20]);
+    assert_eq!(
+        fs::read(inside(target.path(), &path)).unwrap(),
+        vec![b'x'; 5 << 20]
+    );
 
     fresh();
     let (_, captured) = take_while(source.path(), || {
         std::thread::sleep(std::time::Duration::from_millis(20));
-        fs::File::options().write(true).open(&path).unwrap().write_all_at(b"y", 4 << 20).unwrap();
+        fs::File::options()
+            .write(true)
+            .open(&path)
+            .unwrap()
+            .write_all_at(b"y", 4 << 20)
+            .unwrap();
     });
-    assert!(captured.skipped.iter().any(|s| s.partial && s.reason.contains("torn")));
+    assert!(
+        captured
+            .skipped
+            .iter()
+            .any(|s| s.partial && s.reason.contains("torn"))
+    );
 
     fresh();
     let (archive, captured) = take_while(source.path(), || fs::remove_file(&path).unwrap());
@@ -498,7 +655,10 @@ fn a_failing_store_shows_as_itself() {
     let source = tempfile::tempdir().unwrap();
     fs::write(source.path().join("large"), vec![1; 1 << 20]).unwrap();
     let error = capture(config(&[source.path()]), &mut Full).unwrap_err();
-    assert_eq!((error.code, error.message.as_str()), (Code::Store, "the store is full"));
+    assert_eq!(
+        (error.code, error.message.as_str()),
+        (Code::Store, "the store is full")
+    );
 }
 
 /// Runs the rest of a test as nobody, in a child of its own.
@@ -519,7 +679,10 @@ fn as_nobody(test: &str, directory: &Path) -> Option<bool> {
         .unwrap();
     let said = [status.stdout, status.stderr].concat();
     let said = String::from_utf8_lossy(&said);
-    assert!(status.status.success() && said.contains("1 passed"), "{said}");
+    assert!(
+        status.status.success() && said.contains("1 passed"),
+        "{said}"
+    );
     Some(true)
 }
 
@@ -534,16 +697,29 @@ fn without_privilege_what_cannot_be_read_is_partial_and_owners_are_a_limit() {
             fs::create_dir(top.join("closed")).unwrap();
             fs::write(top.join("closed/in"), b"x").unwrap();
             for (path, mode) in [("closed", 0o000), ("first", 0o600)] {
-                fs::set_permissions(top.join(path), std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+                fs::set_permissions(
+                    top.join(path),
+                    std::os::unix::fs::PermissionsExt::from_mode(mode),
+                )
+                .unwrap();
             }
             // What root takes, nobody restores.
             let (archive, captured) = take(&top);
             fs::write(outer.path().join("by-root.tar"), archive).unwrap();
-            fs::write(outer.path().join("by-root.json"), serde_json::to_vec(&captured.proof).unwrap()).unwrap();
+            fs::write(
+                outer.path().join("by-root.json"),
+                serde_json::to_vec(&captured.proof).unwrap(),
+            )
+            .unwrap();
             let work = outer.path().join("work");
             fs::create_dir(&work).unwrap();
-            fs::set_permissions(&work, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
-            fs::set_permissions(outer.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+            fs::set_permissions(&work, std::os::unix::fs::PermissionsExt::from_mode(0o777))
+                .unwrap();
+            fs::set_permissions(
+                outer.path(),
+                std::os::unix::fs::PermissionsExt::from_mode(0o755),
+            )
+            .unwrap();
             let name = "source::files::tests::without_privilege_what_cannot_be_read_is_partial_and_owners_are_a_limit";
             as_nobody(name, outer.path());
             return;
@@ -551,7 +727,11 @@ fn without_privilege_what_cannot_be_read_is_partial_and_owners_are_a_limit() {
     };
     let (archive, captured) = take(&directory.join("tree"));
     for (name, reason) in [("tree/first", "opened"), ("tree/closed", "entered")] {
-        let found = captured.skipped.iter().find(|s| s.name.ends_with(name)).unwrap();
+        let found = captured
+            .skipped
+            .iter()
+            .find(|s| s.name.ends_with(name))
+            .unwrap();
         assert!(found.partial && found.reason.contains(reason), "{found:?}");
     }
     let target = tempfile::tempdir().unwrap();
@@ -567,8 +747,24 @@ fn without_privilege_what_cannot_be_read_is_partial_and_owners_are_a_limit() {
     let target = tempfile::tempdir().unwrap();
     let extracted = extract(&mut &archive[..], target.path(), &Silent).unwrap();
     assert!(!extracted.owners_restored);
-    assert!(extracted.warnings.iter().any(|w| w.contains("trusted.note")), "{:?}", extracted.warnings);
+    assert!(
+        extracted
+            .warnings
+            .iter()
+            .any(|w| w.contains("trusted.note")),
+        "{:?}",
+        extracted.warnings
+    );
     let proof = observe(target.path(), &Silent).unwrap();
+    let owned = |entry: &FileEntry| FileEntry {
+        uid: 0,
+        gid: 0,
+        mtime: 0,
+        ..entry.clone()
+    };
+    for (expected, found) in entries(&captured).iter().zip(entries(&proof)) {
+        assert_eq!(owned(expected), owned(found));
+    }
     assert_eq!(totals(&proof).content, totals(&captured).content);
     assert_eq!(totals(&proof).metadata, totals(&captured).metadata);
     assert_ne!(totals(&proof).ownership, totals(&captured).ownership);
@@ -605,7 +801,9 @@ fn examination_names_what_cannot_be_read() {
         optional: vec!["/no/such/optional".into()],
         ..config(&[scratch.path(), Path::new("/no/such")])
     };
-    let findings = FilesSource::new(config).unwrap().examine("source.files", &context);
+    let findings = FilesSource::new(config)
+        .unwrap()
+        .examine("source.files", &context);
     let grave: Vec<_> = findings.iter().map(|f| f.severity).collect();
     assert_eq!(grave, [Severity::Error, Severity::Warning]);
     assert!(findings[0].message.contains("/no/such") && findings[0].hint.is_some());

@@ -9,9 +9,7 @@ mod proof;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use copy::{
-    COMPANIONS, Opened, backup, companion, open_plain, open_unless_database,
-};
+pub(crate) use copy::{COMPANIONS, Opened, backup, companion, open_plain, open_unless_database};
 
 use super::{ArtifactSpec, CaptureContext, Captured, Consistency, Finding, Severity, Source};
 use crate::config::SqliteConfig;
@@ -55,7 +53,10 @@ impl SqliteSource {
         if !config.path.is_absolute() {
             return Err(Error::new(
                 Code::Configuration,
-                format!("the database path {} is not absolute", config.path.display()),
+                format!(
+                    "the database path {} is not absolute",
+                    config.path.display()
+                ),
             )
             .hint("write it from the root: path = \"/…\""));
         }
@@ -67,8 +68,11 @@ impl SqliteSource {
         let path = self.path.display();
         match std::fs::metadata(&self.path) {
             Ok(data) if data.is_file() => Ok(data),
-            Ok(_) => Err(Error::new(Code::SourceFailed, format!("{path} is not a regular file"))
-                .hint("name the database file itself; a directory is a source of kind \"files\"")),
+            Ok(_) => Err(
+                Error::new(Code::SourceFailed, format!("{path} is not a regular file")).hint(
+                    "name the database file itself; a directory is a source of kind \"files\"",
+                ),
+            ),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(Error::new(
                 Code::SourceMissing,
                 format!("the database {path} is missing"),
@@ -90,7 +94,9 @@ impl SqliteSource {
         context: &CaptureContext<'_>,
     ) -> Result<Captured> {
         let live_bytes = self.check()?.len();
-        context.observer.step("copying the database", Some(live_bytes));
+        context
+            .observer
+            .step("copying the database", Some(live_bytes));
         let mut warnings = backup(&self.path, spool)?;
         let database = open_still(spool).map_err(|error| copy::explain(&self.path, &error))?;
         let failed = |error: &rusqlite::Error| copy::explain(&self.path, error);
@@ -113,8 +119,8 @@ impl SqliteSource {
             }
         }
         drop(database);
-        let bytes = stream(spool, output, context.observer)?;
-        if bytes == 0 {
+        stream(spool, output, context.observer)?;
+        if live_bytes == 0 {
             let path = self.path.display();
             warnings.push(format!("the database {path} is empty: it holds no table"));
         }
@@ -172,7 +178,10 @@ impl Source for SqliteSource {
             )],
             Ok((bytes, mode)) => vec![finding(
                 Severity::Ok,
-                format!("{} can be read: {bytes} bytes, journal mode {mode}", self.path.display()),
+                format!(
+                    "{} can be read: {bytes} bytes, journal mode {mode}",
+                    self.path.display()
+                ),
                 None,
             )],
             Err(error) => vec![finding(Severity::Error, error.to_string(), error.hint)],
@@ -209,11 +218,10 @@ impl Drop for Spool {
 }
 
 /// Copies the spool to `output`.
-fn stream(spool: &Path, output: &mut dyn Write, observer: &dyn Observer) -> Result<u64> {
+fn stream(spool: &Path, output: &mut dyn Write, observer: &dyn Observer) -> Result<()> {
     let unreadable = |error| Error::io(format!("{} cannot be read", spool.display()), &error);
     let mut file = std::fs::File::open(spool).map_err(unreadable)?;
     let mut buffer = vec![0; 256 << 10];
-    let mut total = 0;
     loop {
         let count = file.read(&mut buffer).map_err(unreadable)?;
         if count == 0 {
@@ -223,21 +231,19 @@ fn stream(spool: &Path, output: &mut dyn Write, observer: &dyn Observer) -> Resu
             .write_all(buffer.get(..count).unwrap_or_default())
             .map_err(|error| Error::from_io(Code::Io, "the copy cannot be handed on", error))?;
         observer.advance(count as u64);
-        total += count as u64;
     }
     output
         .flush()
-        .map_err(|error| Error::from_io(Code::Io, "the copy cannot be handed on", error))?;
-    Ok(total)
+        .map_err(|error| Error::from_io(Code::Io, "the copy cannot be handed on", error))
 }
 
 /// Opens a database that nobody writes, leaving no file beside it. With a log or journal beside it
 /// that holds something, it is opened in the ordinary way, which may leave a `-shm` file.
 fn open_still(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let busy = ["-wal", "-journal"].iter().any(|ending| {
-        std::fs::metadata(companion(path, ending)).is_ok_and(|data| data.len() > 0)
-    });
+    let busy = ["-wal", "-journal"]
+        .iter()
+        .any(|ending| std::fs::metadata(companion(path, ending)).is_ok_and(|data| data.len() > 0));
     if busy {
         return Connection::open_with_flags(path, flags);
     }

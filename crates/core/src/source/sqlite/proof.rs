@@ -37,9 +37,8 @@ pub(super) fn proof(database: &Connection) -> rusqlite::Result<Proof> {
             .limits
             .push(format!("foreign keys cannot be checked: {error}")),
     }
-    let mut tables = database.prepare(
-        "select name, rootpage from sqlite_schema where type = 'table' order by name",
-    )?;
+    let mut tables = database
+        .prepare("select name, rootpage from sqlite_schema where type = 'table' order by name")?;
     let mut rows = tables.query([])?;
     while let Some(row) = rows.next()? {
         let name: String = row.get(0)?;
@@ -62,9 +61,7 @@ pub(super) fn proof(database: &Connection) -> rusqlite::Result<Proof> {
 }
 
 /// kind → `main.NAME` → definition.
-fn objects(
-    database: &Connection,
-) -> rusqlite::Result<BTreeMap<String, BTreeMap<String, String>>> {
+fn objects(database: &Connection) -> rusqlite::Result<BTreeMap<String, BTreeMap<String, String>>> {
     let mut objects: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
     let mut schema = database.prepare("select type, name, tbl_name, sql from sqlite_schema")?;
     let mut rows = schema.query([])?;
@@ -126,7 +123,11 @@ fn table(
     let mut columns = columns(database, name)?;
     let select = |columns: &[String]| {
         let list: Vec<String> = columns.iter().map(|c| quoted(c)).collect();
-        let list = if list.is_empty() { "null".to_owned() } else { list.join(", ") };
+        let list = if list.is_empty() {
+            "null".to_owned()
+        } else {
+            list.join(", ")
+        };
         database.prepare(&format!("select {list} from main.{}", quoted(name)))
     };
     let mut statement = match select(&columns) {
