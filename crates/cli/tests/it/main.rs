@@ -15,5 +15,6 @@
     reason = "tests fail by panicking, and break things on purpose"
 )]
 
+mod bad_input;
 mod smoke;
 mod support;
