@@ -15,6 +15,7 @@
     reason = "tests fail by panicking, and break things on purpose"
 )]
 
+mod bad_input;
 mod docs;
 mod drill_controls;
 mod forge;
