@@ -482,9 +482,14 @@ impl<'a> Run<'a> {
             );
             match receiving.free_key(&stem, &suffix, &self.point) {
                 Ok((key, if_absent)) => {
+                    let location = receiving.store.store.location();
+                    let catalog = &self.context.catalog;
+                    let previous = catalog.previous_bytes(&location, source, &artifact.name);
+                    // Room to grow by half.
+                    let bytes_hint = previous.map(|bytes| bytes.saturating_add(bytes / 2));
                     let options = PutOptions {
                         if_absent,
-                        bytes_hint: None,
+                        bytes_hint,
                     };
                     destinations.push(Destination {
                         store: receiving.store.clone(),
