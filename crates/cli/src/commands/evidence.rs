@@ -42,7 +42,7 @@ fn list(run: &Run<'_>) -> Result<u8> {
         };
         let points: Vec<_> = record.points.iter().map(|p| p.point.to_string()).collect();
         let outcome = match &l.distrust {
-            None => verdict(record.outcome),
+            None => record.outcome.as_str().to_owned(),
             Some(error) => format!("not to be believed: {}", error.message),
         };
         vec![

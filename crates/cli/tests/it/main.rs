@@ -16,5 +16,10 @@
 )]
 
 mod bad_input;
+mod docs;
+mod drill_controls;
+mod forge;
+mod live;
+mod roundtrip;
 mod smoke;
 mod support;

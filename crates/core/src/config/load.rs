@@ -140,7 +140,7 @@ pub(super) fn find(
             "neither {} is there, and ${VARIABLE} is not set",
             looked.join(" nor ")
         ))
-        .hint("write one with `lifeboat init`, or name one with --config FILE"))
+        .hint("write one (`lifeboat demo --keep` leaves one to start from), or name one with --config FILE"))
 }
 
 fn read(path: &Path) -> Result<String> {

@@ -1,0 +1,281 @@
+//! The rules of the house, as ordinary tests that read the tree and name the way out.
+//!
+//! They guard what must be absent (see ARCHITECTURE.md) by looking at words, so they catch a slip
+//! and not ill will. Each rule is a function from text to findings, and is itself tested on a few
+//! lines that must fail.
+
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+
+#[path = "tidy/documents.rs"]
+mod documents;
+#[path = "tidy/rules.rs"]
+mod rules;
+#[path = "tidy/text.rs"]
+mod text;
+
+use std::path::{Path, PathBuf};
+use text::Source;
+
+/// Room for a page of text with a table in it, and for no recording, dump or picture.
+const FILE_BYTES_MAX: u64 = 500_000;
+/// Longer than a house of one idea needs.
+const LINES_MAX: usize = 700;
+/// Files that may be longer, each with its reason.
+const LONGER: &[(&str, &str)] = &[
+    (
+        "crates/core/src/backup/mod.rs",
+        "one run from the lock to the last commit; to be divided where stores are written",
+    ),
+    (
+        "crates/core/src/restore/live.rs",
+        "one live restore with its way back; to be divided between plan, swap and undo",
+    ),
+];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .canonicalize()
+        .unwrap()
+}
+
+/// Every file of the project, by its path from the root: what `.gitignore` names is none of it.
+fn files() -> Vec<String> {
+    let ignored = std::fs::read_to_string(root().join(".gitignore")).unwrap();
+    let ignored: Vec<&str> = ignored
+        .lines()
+        .map(|l| l.trim().trim_matches('/'))
+        .collect();
+    let mut found = Vec::new();
+    let mut directories = vec![String::new()];
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(root().join(&directory)).unwrap() {
+            let entry = entry.unwrap();
+            let name = entry.file_name().into_string().unwrap();
+            let path = match directory.as_str() {
+                "" => name.clone(),
+                above => format!("{above}/{name}"),
+            };
+            if path == ".git" || ignored.contains(&path.as_str()) {
+                continue;
+            }
+            match entry.file_type().unwrap().is_dir() {
+                true => directories.push(path),
+                false => found.push(path),
+            }
+        }
+    }
+    found.sort();
+    assert!(
+        found.len() > 100,
+        "the walk found {} files only",
+        found.len()
+    );
+    found
+}
+
+fn read(path: &str) -> String {
+    String::from_utf8_lossy(&std::fs::read(root().join(path)).unwrap()).into_owned()
+}
+
+/// Rust files below one of these directories.
+fn rust_files(below: &[&str]) -> Vec<(String, Source)> {
+    let wanted = |path: &String| {
+        path.ends_with(".rs") && below.iter().any(|directory| path.starts_with(directory))
+    };
+    let parse = |path: String| {
+        let source = Source::parse(&read(&path));
+        (path, source)
+    };
+    files().into_iter().filter(wanted).map(parse).collect()
+}
+
+/// The program itself: what is neither a test nor made for tests.
+fn program() -> Vec<(String, Source)> {
+    let all = rust_files(&["crates/store/src/", "crates/core/src/", "crates/cli/src/"]);
+    let program: Vec<_> = all.into_iter().filter(|(path, _)| !is_test(path)).collect();
+    assert!(program.len() > 50, "found {} modules only", program.len());
+    program
+}
+
+fn is_test(path: &str) -> bool {
+    path.contains("/tests/") || path.ends_with("/tests.rs")
+}
+
+/// Fails with every finding, each with its place.
+fn none(findings: Vec<(String, rules::Finding)>) {
+    let lines: Vec<String> = findings
+        .iter()
+        .map(|(path, found)| format!("{path}:{}: {}", found.line, found.message))
+        .collect();
+    assert!(lines.is_empty(), "\n{}\n", lines.join("\n"));
+}
+
+/// Applies a rule to each of these files.
+fn each(
+    files: Vec<(String, Source)>,
+    exempt: impl Fn(&str) -> bool,
+    rule: impl Fn(&Source) -> Vec<rules::Finding>,
+) {
+    let checked = files.into_iter().filter(|(path, _)| !exempt(path));
+    let found = checked.flat_map(|(path, source)| {
+        rule(&source)
+            .into_iter()
+            .map(move |finding| (path.clone(), finding))
+            .collect::<Vec<_>>()
+    });
+    none(found.collect());
+}
+
+#[test]
+fn core_and_store_never_print_and_never_exit() {
+    let exempt = |path: &str| path.starts_with("crates/cli/");
+    each(program(), exempt, rules::printing);
+}
+
+#[test]
+fn only_durable_places_move_cut_and_sync_files() {
+    let durable = |path: &str| {
+        path.starts_with("crates/store/src/local/")
+            || path.starts_with("crates/core/src/restore/place/")
+            || path == "crates/core/src/restore/staging.rs"
+            // Makes a restored file readable to its owner for the moment of opening it.
+            || path == "crates/core/src/source/files/observe.rs"
+    };
+    each(program(), durable, rules::durable_writes);
+}
+
+#[test]
+fn only_transport_starts_processes() {
+    let transport = |path: &str| path.starts_with("crates/core/src/transport");
+    each(program(), transport, rules::processes);
+}
+
+#[test]
+fn the_drill_restores_and_compares_nothing_itself() {
+    let not_drill = |path: &str| !path.starts_with("crates/core/src/drill");
+    each(program(), not_drill, rules::drill);
+    let drill = read("crates/core/src/drill.rs");
+    assert!(
+        drill.contains("bring_back("),
+        "the drill must restore through restore::bring_back"
+    );
+}
+
+#[test]
+fn nothing_outside_tests_panics_or_allows_it() {
+    each(program(), |_| false, rules::panics);
+    each(program(), |_| false, rules::allowances);
+}
+
+#[test]
+fn every_module_opens_with_what_it_is() {
+    let all = rust_files(&["crates/"]);
+    // A module's own unit tests need no introduction beside it.
+    each(all, |path| path.ends_with("/tests.rs"), rules::introduction);
+}
+
+#[test]
+fn files_are_short() {
+    let longer = |path: &str| LONGER.iter().any(|(known, _)| *known == path);
+    each(program(), longer, |source| rules::length(source, LINES_MAX));
+    for (path, reason) in LONGER {
+        let long = rules::length(&Source::parse(&read(path)), LINES_MAX);
+        assert!(
+            !long.is_empty(),
+            "{path} is short now ({reason}): strike it from the list"
+        );
+    }
+}
+
+#[test]
+fn nothing_is_left_half_done() {
+    let found = files()
+        .into_iter()
+        .filter(|path| path != "Cargo.lock")
+        .flat_map(|path| {
+            let found = rules::unfinished(&read(&path));
+            found
+                .into_iter()
+                .map(move |finding| (path.clone(), finding))
+                .collect::<Vec<_>>()
+        });
+    none(found.collect());
+}
+
+#[test]
+fn nothing_names_the_machine_it_was_built_on() {
+    let found = files().into_iter().flat_map(|path| {
+        let found = rules::machine(&read(&path));
+        found
+            .into_iter()
+            .map(move |finding| (path.clone(), finding))
+            .collect::<Vec<_>>()
+    });
+    none(found.collect());
+    none(in_file("Cargo.lock", rules::registries));
+}
+
+fn in_file(path: &str, rule: fn(&str) -> Vec<rules::Finding>) -> Vec<(String, rules::Finding)> {
+    rule(&read(path))
+        .into_iter()
+        .map(|finding| (path.to_owned(), finding))
+        .collect()
+}
+
+#[test]
+fn files_are_small() {
+    let large: Vec<String> = files()
+        .into_iter()
+        .filter(|path| std::fs::symlink_metadata(root().join(path)).unwrap().len() > FILE_BYTES_MAX)
+        .collect();
+    assert!(
+        large.is_empty(),
+        "over {FILE_BYTES_MAX} bytes, make them when they are needed: {large:?}"
+    );
+}
+
+#[test]
+fn crates_depend_downwards_only() {
+    let manifest = |name: &str| format!("crates/{name}/Cargo.toml");
+    for (name, forbidden) in rules::FORBIDDEN_DEPENDENCIES {
+        let path = manifest(name);
+        let found = rules::dependencies(&read(&path), forbidden);
+        none(
+            found
+                .into_iter()
+                .map(|finding| (path.clone(), finding))
+                .collect(),
+        );
+    }
+    for name in ["store", "core", "cli", "testkit"] {
+        let text = read(&manifest(name));
+        let inherits = text.contains("[lints]\nworkspace = true");
+        assert!(
+            inherits,
+            "{}: inherit the lints: [lints] workspace = true",
+            manifest(name)
+        );
+        let found = rules::dependencies(&text, &["lifeboat-testkit"]);
+        none(
+            found
+                .into_iter()
+                .map(|finding| (manifest(name), finding))
+                .collect(),
+        );
+    }
+}
+
+#[test]
+fn links_in_documents_lead_somewhere() {
+    let files = files();
+    let mut broken = Vec::new();
+    for path in files.iter().filter(|path| path.ends_with(".md")) {
+        for link in documents::links(&read(path)) {
+            if let Some(why) = documents::broken(path, &link, &files, &read) {
+                broken.push(format!("{path}: [{link}]: {why}"));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "\n{}\n", broken.join("\n"));
+}
