@@ -32,6 +32,13 @@ pub fn run(
     to: &str,
 ) -> Result<Vec<Copied>> {
     let target = context.store(to)?;
+    if let Some(from) = from {
+        context.store(from)?;
+    }
+    if from == Some(to) {
+        return Err(Error::new(Code::Usage, "the two stores are the same one")
+            .hint("name two stores: --from STORE --to STORE"));
+    }
     let found = catalog::survey(context, false)?.copies;
     let points: Vec<PointId> = match selector {
         Some(selector) => vec![fetch::choose(context, selector, &[], from)?],
@@ -50,10 +57,6 @@ pub fn run(
             Some(from) => from.to_owned(),
             None => other_holder(&found, &point, to)?,
         };
-        if from == to {
-            return Err(Error::new(Code::Usage, "the two stores are the same one")
-                .hint("name two stores: --from STORE --to STORE"));
-        }
         let fetched = fetch::fetch(context, &point, Some(&from))?;
         if let Some(bytes) = copy_point(context, &fetched, &target)? {
             copied.push(Copied { point, bytes });

@@ -356,16 +356,16 @@ impl Output {
     /// The error on standard error, which must have a message and a hint and nothing on standard
     /// output beside it.
     pub fn refusal(&self) -> Refusal {
+        let start = self.stderr.rfind("\nerror: ").map_or(0, |at| at + 1);
+        let said = format!("\n{}", &self.stderr[start..]);
         let after = |mark: &str| {
-            let at = self.stderr.find(mark)?;
-            let rest = &self.stderr[at + mark.len()..];
-            let end = ["\ncause: ", "\nhint: "]
-                .iter()
-                .filter_map(|m| rest.find(m))
-                .min();
+            let at = said.find(mark)?;
+            let rest = &said[at + mark.len()..];
+            let marks = ["\ncause: ", "\nhint: "];
+            let end = marks.iter().filter_map(|m| rest.find(m)).min();
             Some(rest[..end.unwrap_or(rest.len())].trim_end().to_owned())
         };
-        let message = after("error: ").unwrap_or_else(|| panic!("there is no error\n{self}"));
+        let message = after("\nerror: ").unwrap_or_else(|| panic!("there is no error\n{self}"));
         let hint = after("\nhint: ").unwrap_or_else(|| panic!("there is no hint\n{self}"));
         assert_eq!(
             self.stdout, "",

@@ -306,6 +306,10 @@ impl<'a> Run<'a> {
 
     fn capture_all(&mut self) {
         for name in &self.plan.sources {
+            if self.stores.iter().all(|s| s.failed.is_some()) {
+                // There is nowhere to put anything: a dump would be work for nothing.
+                return;
+            }
             let started = self.context.clock.now();
             let (kind, outcome, consistency) = match source_config(self.context, name) {
                 Ok(config) => {
@@ -350,8 +354,11 @@ impl<'a> Run<'a> {
             Ok(()) => (outcome, consistency),
             Err(error) => {
                 self.drop_source(name);
-                let message = format!("source {name}: {}", error.message);
-                self.fail(Error { message, ..error });
+                // When every store failed, that is what went wrong, and was noted of each.
+                if error.code != Code::Store || self.stores.iter().any(|s| s.failed.is_none()) {
+                    let message = format!("source {name}: {}", error.message);
+                    self.fail(Error { message, ..error });
+                }
                 (Outcome::Failed, None)
             }
         }
@@ -497,7 +504,7 @@ impl<'a> Run<'a> {
                         options,
                     });
                 }
-                Err(error) => receiving.give_up(self.context, error),
+                Err(error) => drop(receiving.give_up(self.context, error)),
             }
         }
         if destinations.is_empty() {
@@ -528,7 +535,7 @@ impl<'a> Run<'a> {
                     compress: delivery.sealing.compress_name().to_owned(),
                     encrypt: delivery.sealing.encrypt_name().map(str::to_owned),
                 }),
-                Err(error) => receiving.give_up(self.context, error.clone()),
+                Err(error) => drop(receiving.give_up(self.context, error.clone())),
             }
         }
     }
@@ -549,9 +556,7 @@ impl<'a> Run<'a> {
         let mut committed = Vec::new();
         for receiving in &self.stores {
             if let Some(error) = &receiving.failed {
-                self.details
-                    .errors
-                    .push(format!("store {}: {error}", receiving.store.name));
+                self.details.errors.push(error.to_string());
             }
         }
         if outcome != Outcome::Failed {
@@ -635,11 +640,9 @@ impl<'a> Run<'a> {
             match commit_copy(self.context, &store, draft, &self.details) {
                 Ok(_) => committed.push(store.name),
                 Err(error) => {
-                    self.details
-                        .errors
-                        .push(format!("store {}: {error}", store.name));
                     if let Some(receiving) = self.stores.get_mut(index) {
-                        receiving.give_up(self.context, error);
+                        let error = receiving.give_up(self.context, error);
+                        self.details.errors.push(error.to_string());
                     }
                 }
             }
@@ -658,18 +661,26 @@ pub(crate) fn commit_copy(
     manifest.details = copies::put_details(store, details)?;
     runbook::put(context, store, &manifest, details)?;
     let copy = copies::commit(context, store, &manifest)?;
-    context.catalog.note(&store.store.location(), &copy)?;
-    context.catalog.note_details(details)?;
+    // The copy is committed, whatever becomes of the index of it.
+    let noted = context
+        .catalog
+        .note(&store.store.location(), &copy)
+        .and_then(|()| context.catalog.note_details(details));
+    if let Err(error) = noted {
+        context.observer.warn(&error.to_string());
+    }
     Ok(copy)
 }
 
 impl Receiving {
-    fn give_up(&mut self, context: &Context, error: Error) {
-        context.observer.warn(&format!(
-            "store {} gets no copy of this point: {error}",
-            self.store.name
-        ));
-        self.failed.get_or_insert(error);
+    /// Leaves the store out of this point from here on. Returns the error with the store's name.
+    fn give_up(&mut self, context: &Context, error: Error) -> Error {
+        let message = format!("store {}: {}", self.store.name, error.message);
+        let error = Error { message, ..error };
+        context
+            .observer
+            .warn(&format!("no copy of this point there: {error}"));
+        self.failed.get_or_insert(error).clone()
     }
 
     /// A key that no manifest names, and whether the object must be new.

@@ -57,13 +57,33 @@ impl<'a> Restoring<'a> {
         }
     }
 
+    /// Brings each source into a directory of its own. One that fails leaves nothing there and does
+    /// not stop the others; an error means that none came back.
     pub fn to_directory(&mut self, directory: &Path) -> Result<()> {
         staging::create_directory(directory)?;
         let directory = directory
             .canonicalize()
             .map_err(|e| Error::io("the target cannot be found", &e))?;
+        let mut failed = Vec::new();
         for source in self.sources.clone() {
-            self.bring(&source, &directory, &mut DatabaseTarget::Dump)?;
+            if let Err(error) = self.bring(&source, &directory, &mut DatabaseTarget::Dump) {
+                staging::remove(&directory.join(&source.name));
+                failed.push((source.name, error));
+            }
+        }
+        if self.restored.is_empty() {
+            return failed.into_iter().next().map_or(Ok(()), |(_, e)| Err(e));
+        }
+        for (source, error) in failed {
+            let hint = error.hint.iter();
+            self.warnings
+                .extend(hint.map(|hint| format!("source {source}: {hint}")));
+            self.checks.push(CheckResult {
+                name: format!("{source}: content"),
+                expected: "it comes back".into(),
+                observed: error.to_string(),
+                outcome: CheckOutcome::Failed,
+            });
         }
         Ok(())
     }

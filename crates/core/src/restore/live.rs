@@ -7,7 +7,7 @@
 
 use super::carry_out::Restoring;
 use super::fetch::{self, Fetched};
-use super::place;
+use super::{place, staging};
 use crate::config::SourceKind;
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
@@ -134,8 +134,13 @@ pub fn run(context: &Context, options: &Options) -> Result<Answer> {
     let mut restoring = Restoring::new(context, &fetched, sources);
     let attempt = match target {
         Target::Directory(directory) => {
+            let is_new = !directory.exists();
             place::ensure_empty_or_new(directory)?;
-            restoring.to_directory(directory)
+            restoring.to_directory(directory).inspect_err(|_| {
+                if is_new {
+                    staging::remove(directory);
+                }
+            })
         }
         Target::Database(url) => restoring.to_database(url),
         Target::Live => {

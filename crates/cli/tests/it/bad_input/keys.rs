@@ -149,7 +149,7 @@ fn kits_that_cannot_be_written_or_read() {
     refusal.names(&["kit.age"]);
     assert_eq!(std::fs::read(&kit).unwrap(), b"there already");
     app.refuses(
-        1,
+        4,
         "object-damaged",
         &["kit", "test", &kit, passphrase[0], passphrase[1]],
     );
