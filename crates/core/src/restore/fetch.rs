@@ -120,27 +120,60 @@ pub fn open_artifact(
     fetched: &Fetched,
     artifact: &ManifestArtifact,
 ) -> Result<Box<dyn Read + Send>> {
+    let name = format!("{} in store {}", artifact.key, fetched.store.name);
+    let about = |error: Error| about(&name, &artifact.key, error);
     let stored = open_stored(fetched, artifact)?;
     let identities = match artifact.encrypt {
         Some(_) => fetched.store.identities()?,
         None => None,
     };
-    let plain = archive::open(
-        stored,
-        &artifact.compress,
-        artifact.encrypt.as_deref(),
-        identities.as_ref(),
-    )?;
+    let encrypt = artifact.encrypt.as_deref();
+    let plain = archive::open(stored, &artifact.compress, encrypt, identities.as_ref());
+    let plain = plain.map_err(about)?;
     let details = fetched.details.as_ref().ok();
-    Ok(
+    let checked: Box<dyn Read + Send> =
         match details.and_then(|d| d.artifact(&artifact.source, &artifact.name)) {
             Some(known) => {
                 let what = format!("{} of source {}", artifact.name, artifact.source);
                 Box::new(Checked::new(plain, known.bytes, &known.sha256, &what))
             }
             None => plain,
-        },
-    )
+        };
+    let key = artifact.key.clone();
+    Ok(Box::new(Named {
+        inner: checked,
+        name,
+        key,
+    }))
+}
+
+/// An error of reading an object, with the object's name.
+fn about(name: &str, key: &str, error: Error) -> Error {
+    if error.message.contains(key) {
+        return error;
+    }
+    let message = format!("{name}: {}", error.message);
+    Error { message, ..error }
+}
+
+/// A reader whose errors name the object that is read: what unpacks it does not know.
+struct Named<R> {
+    inner: R,
+    name: String,
+    key: String,
+}
+
+impl<R: Read> Read for Named<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.inner.read(buffer).map_err(|error| {
+            let kind = error.kind();
+            if kind == io::ErrorKind::Interrupted {
+                return error;
+            }
+            let error = Error::from_io(Code::Store, "it cannot be read", error);
+            io::Error::new(kind, about(&self.name, &self.key, error))
+        })
+    }
 }
 
 /// A reader that compares what went through it with what was expected, at its end.
