@@ -10,7 +10,9 @@ use lifeboat_core::source::{self, CaptureContext};
 use std::error::Error;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let file = std::env::args().nth(1).ok_or("name the file that holds the URL")?;
+    let file = std::env::args()
+        .nth(1)
+        .ok_or("name the file that holds the URL")?;
     let url = std::path::absolute(file)?;
     let text = serde_json::json!({ "kind": "postgres", "url": format!("file:{}", url.display()) });
     let kind: SourceKind = serde_json::from_value(text)?;

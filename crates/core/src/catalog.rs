@@ -6,7 +6,7 @@
 use crate::context::{Context, OpenStore};
 use crate::error::{Code, Error, Result};
 use crate::point::copies::{self, PointCopy};
-use crate::point::{Details, PointId};
+use crate::point::{Details, Manifest, PointId};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -141,6 +141,27 @@ impl Catalog {
                 copies::parse(location, &PointId::parse(&point)?, bytes, signature).ok()
             })
             .collect())
+    }
+
+    /// Stored bytes of this artifact in one of the newest points noted of a store: what the next one
+    /// will be about as large as.
+    pub fn previous_bytes(&self, location: &str, source: &str, artifact: &str) -> Option<u64> {
+        let rows: Vec<Vec<u8>> = self
+            .run(|c| {
+                c.prepare(
+                    "SELECT bytes FROM manifest WHERE location = ?1 ORDER BY point DESC LIMIT 20",
+                )?
+                .query_map([location], |r| r.get(0))?
+                .collect()
+            })
+            .ok()?;
+        rows.iter().find_map(|bytes| {
+            let manifest: Manifest = serde_json::from_slice(bytes).ok()?;
+            let mut artifacts = manifest.artifacts.into_iter();
+            artifacts
+                .find(|a| a.source == source && a.name == artifact)
+                .map(|a| a.bytes)
+        })
     }
 
     /// Brings the notes of a store up to date: one list call, and a read for each manifest that is

@@ -32,6 +32,13 @@ pub fn run(
     to: &str,
 ) -> Result<Vec<Copied>> {
     let target = context.store(to)?;
+    if let Some(from) = from {
+        context.store(from)?;
+    }
+    if from == Some(to) {
+        return Err(Error::new(Code::Usage, "the two stores are the same one")
+            .hint("name two stores: --from STORE --to STORE"));
+    }
     let found = catalog::survey(context, false)?.copies;
     let points: Vec<PointId> = match selector {
         Some(selector) => vec![fetch::choose(context, selector, &[], from)?],
@@ -50,10 +57,6 @@ pub fn run(
             Some(from) => from.to_owned(),
             None => other_holder(&found, &point, to)?,
         };
-        if from == to {
-            return Err(Error::new(Code::Usage, "the two stores are the same one")
-                .hint("name two stores: --from STORE --to STORE"));
-        }
         let fetched = fetch::fetch(context, &point, Some(&from))?;
         if let Some(bytes) = copy_point(context, &fetched, &target)? {
             copied.push(Copied { point, bytes });
@@ -180,14 +183,17 @@ fn copy_artifact(
         target.store.put(key, &mut body, &options)?;
         return Ok(body.inner.finish().1);
     }
-    let mut plain = fetch::open_artifact(fetched, artifact)?;
-    reseal(context, &mut plain, target, key, &options)
+    let plain = fetch::open_artifact(fetched, artifact)?;
+    let mut plain = Counted {
+        inner: TapReader::new(plain),
+        context,
+    };
+    reseal(&mut plain, target, key, &options)
 }
 
 /// Seals a bare stream for `target` and puts it. The upload runs on a thread of its own.
 fn reseal(
-    context: &Context,
-    plain: &mut (dyn Read + Send),
+    plain: &mut dyn Read,
     target: &OpenStore,
     key: &str,
     options: &PutOptions,
@@ -197,7 +203,7 @@ fn reseal(
         key: key.to_owned(),
         options: options.clone(),
     };
-    let (sent, delivered) = crate::backup::send(vec![destination], &context.observer, |output| {
+    let (sent, delivered) = crate::backup::send(vec![destination], |output| {
         io::copy(plain, output)
             .map_err(|e| Error::from_io(Code::Store, format!("{key} cannot be copied"), e))
     });

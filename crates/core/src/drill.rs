@@ -5,6 +5,7 @@
 //! afterwards, whatever happened; those of a run that was killed go with the next one.
 
 use crate::backup::{author, host};
+use crate::catalog;
 use crate::config::{CheckConfig, DrillConfig, Span};
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
@@ -165,10 +166,12 @@ fn choose_points(
             .and_then(|p| p.stores.first().cloned());
         let store = config.store.clone().or(first);
         let only = std::slice::from_ref(plan);
-        points.push((
-            fetch::choose(context, &selector, only, store.as_deref())?,
-            store,
-        ));
+        let chosen = fetch::choose(context, &selector, only, store.as_deref());
+        let point = chosen.map_err(|error| Error {
+            message: format!("plan {plan}: {}", error.message),
+            ..error
+        })?;
+        points.push((point, store));
     }
     Ok(points)
 }
@@ -191,7 +194,6 @@ impl Rehearsal<'_> {
     fn run(&mut self, config: &DrillConfig, points: &[(PointId, Option<String>)]) -> Result<()> {
         let base = scratch::Directory::create(&self.context.scratch(), "drill")?;
         let mut servers = ScratchServers::new(&self.context.scratch());
-        let mut restored = Vec::new();
         let mut fetched_points = Vec::new();
         for (point, store) in points {
             let context = self.context;
@@ -200,17 +202,20 @@ impl Rehearsal<'_> {
                 .watch
                 .time(what, || fetch::fetch(context, point, store.as_deref()));
             match fetched {
-                Ok(fetched) => {
-                    restored.extend(self.bring_back_all(&fetched, base.path(), &mut servers));
-                    fetched_points.push(fetched);
-                }
-                Err(error) => self.failed(
-                    format!("point {point}"),
-                    "a whole, signed copy",
-                    &error,
-                    false,
-                ),
+                Ok(fetched) => fetched_points.push(fetched),
+                Err(error) => self.unfetched(point, store.as_deref(), &error),
             }
+        }
+        let mut restored = Vec::new();
+        for fetched in &fetched_points {
+            let newer = |source: &str| {
+                let mut manifests = fetched_points.iter().map(|f| &f.copy.manifest);
+                let of = &fetched.copy.manifest.point;
+                let found =
+                    manifests.find(|m| &m.point > of && m.sources.iter().any(|s| s.name == source));
+                found.map(|m| m.point.clone())
+            };
+            restored.extend(self.bring_back_all(fetched, base.path(), &mut servers, &newer));
         }
         let checked = Checked {
             context: self.context,
@@ -238,6 +243,7 @@ impl Rehearsal<'_> {
         fetched: &Fetched,
         base: &std::path::Path,
         servers: &mut ScratchServers,
+        newer: &dyn Fn(&str) -> Option<PointId>,
     ) -> Vec<Restored> {
         let manifest = &fetched.copy.manifest;
         let mut all = Vec::new();
@@ -257,6 +263,15 @@ impl Rehearsal<'_> {
             }
         }
         for source in &manifest.sources {
+            // One application has one of each: that of the newest of its points.
+            if let Some(newer) = newer(&source.name) {
+                let text = format!(
+                    "source {}: drilled as in {}, not as in {}",
+                    source.name, newer, manifest.point
+                );
+                self.limits.push(text);
+                continue;
+            }
             let name = format!("{}: content", source.name);
             if source.outcome == Outcome::Failed {
                 let error = Error::new(
@@ -295,11 +310,31 @@ impl Rehearsal<'_> {
         self.proved.push(ProvedPoint {
             point: manifest.point.clone(),
             plan: manifest.plan.clone(),
-            store: fetched.store.name.clone(),
-            manifest_sha256: manifest_sha256(&fetched.copy),
+            store: Some(fetched.store.name.clone()),
+            manifest_sha256: Some(manifest_sha256(&fetched.copy)),
             sources: all.iter().map(|r: &Restored| r.source.clone()).collect(),
         });
         all
+    }
+
+    /// A point of which no copy can be believed: the evidence still names it.
+    fn unfetched(&mut self, point: &PointId, store: Option<&str>, error: &Error) {
+        self.failed(
+            format!("point {point}"),
+            "a whole, signed copy",
+            error,
+            false,
+        );
+        let noted = catalog::survey(self.context, false).map_or_else(|_| vec![], |s| s.copies);
+        let mut noted = noted.into_iter().map(|(_, copy)| copy.manifest);
+        let plan = noted.find(|m| &m.point == point).map(|m| m.plan);
+        self.proved.push(ProvedPoint {
+            point: point.clone(),
+            plan: plan.unwrap_or_default(),
+            store: store.map(ToOwned::to_owned),
+            manifest_sha256: None,
+            sources: vec![],
+        });
     }
 
     fn failed(&mut self, name: String, expected: &str, error: &Error, not_here: bool) {

@@ -203,7 +203,7 @@ impl From<StoreError> for Error {
             ),
             StoreError::Denied { .. } => (
                 Code::Store,
-                "grant put, get and list on this store to these credentials",
+                "let this user, or these credentials, put, get and list there",
             ),
             StoreError::Unreachable { .. } => (
                 Code::Store,
@@ -221,6 +221,29 @@ impl From<StoreError> for Error {
             }
             _ => (Code::Store, "run `lifeboat doctor` to check this store"),
         };
-        Error::new(code, error.to_string()).hint(hint)
+        let (message, cause) = said(&error);
+        Error::new(code, message).cause(cause).hint(hint)
     }
+}
+
+/// The sentence, and what the store or the operating system said.
+fn said(error: &StoreError) -> (String, String) {
+    let (message, detail) = match error {
+        StoreError::ReadOnly { location, detail } => (format!("{location} is read-only"), detail),
+        StoreError::Full { location, detail } => (format!("{location} is full"), detail),
+        StoreError::Missing { location, detail } => (format!("{location} does not exist"), detail),
+        StoreError::Credentials { location, detail } => {
+            (format!("{location} refused the credentials"), detail)
+        }
+        StoreError::Denied {
+            location,
+            key,
+            detail,
+        } => (format!("{location} denied access to {key}"), detail),
+        StoreError::Unreachable { location, detail } => {
+            (format!("{location} cannot be reached"), detail)
+        }
+        _ => return (error.to_string(), String::new()),
+    };
+    (message, detail.clone())
 }

@@ -135,10 +135,12 @@ pub struct ProvedPoint {
     pub point: PointId,
     /// Its plan.
     pub plan: String,
-    /// The store its copy was read from.
-    pub store: String,
-    /// SHA-256 of that copy's manifest.
-    pub manifest_sha256: String,
+    /// The store its copy was read from; absent when none had one that can be believed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store: Option<String>,
+    /// SHA-256 of that copy's manifest; absent when it cannot be believed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest_sha256: Option<String>,
     /// The sources that were brought back.
     pub sources: Vec<String>,
 }
@@ -357,7 +359,7 @@ pub fn list(context: &Context) -> Result<(Vec<Listed>, Vec<Error>)> {
             })
         })
         .collect();
-    // Ids of one second are in no order; a chain's numbers are.
+    // Ids of one second are in no order; numbers of one chain are.
     listed.sort_by_key(|l| (l.record.finished, l.record.sequence));
     Ok((listed, errors))
 }

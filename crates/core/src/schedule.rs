@@ -31,7 +31,7 @@ impl Schedule {
     pub fn parse(text: &str) -> Result<Self> {
         let wrong = |cause: &str| {
             Error::new(Code::Configuration, format!("{text:?} is no schedule"))
-                .cause(cause)
+                .cause(cause.trim_end_matches('.'))
                 .hint(
                     "write minute, hour, day of month, month and day of week, in UTC: \
                      \"7 * * * *\" is 7 minutes past every hour, \"0 3 * * 0\" is Sundays at 03:00",

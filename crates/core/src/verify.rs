@@ -195,7 +195,11 @@ fn verify_copy(context: &Context, name: &str, copy: &PointCopy) -> Vec<VerifiedO
                 Code::ObjectMissing => Soundness::Missing,
                 _ => Soundness::Damaged,
             };
-            objects.push(object(&key, outcome, Some(error.to_string())));
+            let detail = match &error.hint {
+                Some(hint) => format!("{error}; {hint}"),
+                None => error.to_string(),
+            };
+            objects.push(object(&key, outcome, Some(detail)));
             copy.clone()
         }
     };

@@ -422,6 +422,10 @@ impl Faults {
             let chunk = buffer.get_mut(..n).unwrap();
             if let Some(answer) = self.own_answer(way, chunk) {
                 let _ = from.write_all(answer.as_bytes());
+                let _ = from.shutdown(Shutdown::Write);
+                // Closing with something unread would reset the connection, and the answer with it.
+                let _ = from.set_read_timeout(Some(Duration::from_secs(5)));
+                while matches!(from.read(&mut buffer), Ok(1..)) {}
                 break;
             }
             if !self.lets_pass(way, passed, chunk, lose_answer) || to.write_all(chunk).is_err() {

@@ -50,7 +50,7 @@ pub fn json(evidence: &Appended) -> serde_json::Value {
         "drill": record.drill,
         "point": first.map(|p| &p.point),
         "points": record.points,
-        "store": first.map(|p| &p.store),
+        "store": first.and_then(|p| p.store.as_ref()),
         "outcome": record.outcome,
         "checks": record.checks,
         "limits": record.limits,
@@ -75,9 +75,10 @@ pub fn verdict(verdict: Verdict) -> String {
 /// What a record says, for people.
 pub fn show_record(record: &Record) {
     for point in &record.points {
+        let store = point.store.as_deref().unwrap_or("none");
         line(format!(
-            "  point {} of plan {}, copy in store {}",
-            point.point, point.plan, point.store
+            "  point {} of plan {}, copy in store {store}",
+            point.point, point.plan
         ));
     }
     for check in &record.checks {

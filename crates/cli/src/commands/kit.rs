@@ -71,6 +71,7 @@ fn test(run: &Run<'_>, args: &KitTest) -> Result<u8> {
             format!("the kit {} cannot be read", args.file.display()),
         )
         .cause(error)
+        .hint("name the file that `lifeboat kit export -o FILE` wrote")
     })?;
     let entries = kit::unpack(&sealed, &opener)?;
     let directory = scratch::Directory::create(&std::env::temp_dir(), "kit")?;

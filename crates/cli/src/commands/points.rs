@@ -51,6 +51,12 @@ pub fn list(run: &Run<'_>, args: &args::Points) -> Result<u8> {
         copies: found,
         errors,
     } = survey(&context, args.rescan)?;
+    if let Some(plan) = &args.plan
+        && !found.iter().any(|(_, c)| c.manifest.plan == *plan)
+    {
+        // A plan that was renamed may still have points; one without must be configured.
+        backup::choose_plan(&context, Some(plan))?;
+    }
     let proofs = proofs(&context);
     let missing = backup::missing_copies(&found);
     let mut points: BTreeMap<PointId, Vec<(String, PointCopy)>> = BTreeMap::new();

@@ -15,7 +15,11 @@
     reason = "tests fail by panicking, and break things on purpose"
 )]
 
+mod bad_input;
 mod docs;
+mod drill_controls;
+mod forge;
 mod live;
+mod roundtrip;
 mod smoke;
 mod support;

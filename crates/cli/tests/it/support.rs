@@ -213,6 +213,13 @@ impl App {
         std::fs::remove_dir_all(self.path("state")).unwrap();
     }
 
+    /// Empties the state directory of all but the signing key.
+    pub fn forget_state_but_key(&self) {
+        let key = std::fs::read(self.path("state/signing.key")).unwrap();
+        self.forget_state();
+        self.write("state/signing.key", &key);
+    }
+
     /// Every file below a directory, as sorted paths relative to it.
     pub fn listing(&self, relative: &str) -> Vec<String> {
         listing(&self.path(relative))
@@ -308,4 +315,167 @@ pub fn run(command: &mut Command) -> Output {
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     }
+}
+
+/// An error as a person reads it and as a program does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    pub message: String,
+    pub cause: String,
+    pub hint: String,
+}
+
+impl Refusal {
+    /// The message must contain each of these.
+    pub fn names(&self, texts: &[&str]) -> &Self {
+        contains("message", &self.message, texts, self)
+    }
+
+    /// The cause must contain each of these.
+    pub fn because(&self, texts: &[&str]) -> &Self {
+        contains("cause", &self.cause, texts, self)
+    }
+
+    /// The hint must contain each of these.
+    pub fn advises(&self, texts: &[&str]) -> &Self {
+        contains("hint", &self.hint, texts, self)
+    }
+}
+
+fn contains<'a>(part: &str, whole: &str, texts: &[&str], refusal: &'a Refusal) -> &'a Refusal {
+    for text in texts {
+        assert!(
+            whole.contains(text),
+            "the {part} does not contain {text:?}: {refusal:#?}"
+        );
+    }
+    refusal
+}
+
+impl Output {
+    /// The error on standard error, which must have a message and a hint and nothing on standard
+    /// output beside it.
+    pub fn refusal(&self) -> Refusal {
+        let start = self.stderr.rfind("\nerror: ").map_or(0, |at| at + 1);
+        let said = format!("\n{}", &self.stderr[start..]);
+        let after = |mark: &str| {
+            let at = said.find(mark)?;
+            let rest = &said[at + mark.len()..];
+            let marks = ["\ncause: ", "\nhint: "];
+            let end = marks.iter().filter_map(|m| rest.find(m)).min();
+            Some(rest[..end.unwrap_or(rest.len())].trim_end().to_owned())
+        };
+        let message = after("\nerror: ").unwrap_or_else(|| panic!("there is no error\n{self}"));
+        let hint = after("\nhint: ").unwrap_or_else(|| panic!("there is no hint\n{self}"));
+        assert_eq!(
+            self.stdout, "",
+            "an error goes to standard error alone\n{self}"
+        );
+        sound(&message, self);
+        Refusal {
+            message,
+            cause: after("\ncause: ").unwrap_or_default(),
+            hint,
+        }
+    }
+
+    /// The error in the JSON document, which must have a code of this name.
+    pub fn json_refusal(&self, code: &str) -> Refusal {
+        let document = self.json();
+        let error = &document["error"];
+        assert_eq!(document["schema"], 1, "{self}");
+        assert_eq!(error["code"], code, "{self}");
+        let text = |key: &str| error[key].as_str().unwrap_or_default().to_owned();
+        let refusal = Refusal {
+            message: text("message"),
+            cause: text("cause"),
+            hint: text("hint"),
+        };
+        assert!(!refusal.hint.is_empty(), "the error has no hint\n{self}");
+        sound(&refusal.message, self);
+        refusal
+    }
+}
+
+/// A message is a lower-case sentence without a full stop. It may begin with a name.
+fn sound(message: &str, output: &Output) {
+    let first = message.split_whitespace().next().unwrap_or_default();
+    let name = first.chars().skip(1).any(char::is_uppercase) || first.contains(['/', '-', '.']);
+    let lower = !message.starts_with(char::is_uppercase) || name;
+    assert!(
+        lower && !message.ends_with('.'),
+        "no lower-case sentence: {message:?}\n{output}"
+    );
+}
+
+impl App {
+    /// Runs the program twice, for people and with `--json`: both must exit with `exit` and say the
+    /// same, the document with the code `code`.
+    pub fn refuses(&self, exit: i32, code: &str, args: &[&str]) -> Refusal {
+        let text = self.exits(exit, args).refusal();
+        let mut with_json = vec!["--json"];
+        with_json.extend(args);
+        let json = self.exits(exit, &with_json).json_refusal(code);
+        let unstable = |r: &Refusal| (r.hint.clone(), r.message.len());
+        assert_eq!(unstable(&text), unstable(&json), "{text:#?}\n{json:#?}");
+        text
+    }
+
+    /// That no store of this application's directory holds a point or anything that looks like one.
+    pub fn holds_no_point(&self, store: &str) {
+        let points = format!("{store}/lifeboat/points");
+        assert_eq!(
+            self.listing(&points),
+            [""; 0],
+            "something of a point is visible"
+        );
+    }
+}
+
+/// Runs the program as the user `nobody`, who must be able to enter the application's directory.
+pub fn as_nobody(app: &App, args: &[&str]) -> Output {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(app.root(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    // The build directory may be closed to others.
+    let copy = app.path("lifeboat-for-nobody");
+    std::fs::copy(LIFEBOAT, &copy).unwrap();
+    std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let known = app.command(args);
+    let mut command = Command::new("setpriv");
+    command
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+        .arg(&copy)
+        .args(args)
+        .env_clear()
+        .envs(known.get_envs().filter_map(|(k, v)| Some((k, v?))))
+        .current_dir(app.root())
+        .stdin(Stdio::null());
+    run(&mut command)
+}
+
+/// A new age key: its recipient, and the identity file.
+pub fn age_key() -> (String, String) {
+    let output = Command::new("age-keygen").output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let public = text
+        .lines()
+        .find_map(|l| l.strip_prefix("# public key: "))
+        .unwrap();
+    (public.to_owned(), text.clone())
+}
+
+/// Runs the program in a mount namespace of its own, after `setup`, a shell script that may mount
+/// what it likes; nothing of it is seen outside. Root only.
+pub fn in_namespace(app: &App, setup: &str, args: &[&str], then: &str) -> Output {
+    let known = app.command(args);
+    let mut command = Command::new("unshare");
+    let script = format!("set -e\n{setup}\nset +e\n\"$@\"\ncode=$?\n{then}\nexit $code");
+    command
+        .args(["--mount", "sh", "-c", &script, "sh", LIFEBOAT])
+        .args(args)
+        .env_clear()
+        .envs(known.get_envs().filter_map(|(k, v)| Some((k, v?))))
+        .current_dir(app.root())
+        .stdin(Stdio::null());
+    run(&mut command)
 }

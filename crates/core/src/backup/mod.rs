@@ -5,15 +5,16 @@
 //! a source or store that fails does not stop the others; a key that a manifest names is never
 //! overwritten; `after` commands run whatever happened.
 
+mod keys;
+mod report;
 mod stream;
 
-use crate::archive::{KeyFields, KeyTemplate};
 use crate::config::{PlanConfig, SourceConfig, SourceKind};
 use crate::context::{Context, OpenStore};
 use crate::error::{Code, Error, Result};
 use crate::evidence;
-use crate::fingerprint::Fingerprint;
 use crate::interrupt;
+use crate::lease::{self, Lease};
 use crate::point::copies::{self, PointCopy};
 use crate::point::{
     Details, DetailsArtifact, Manifest, ManifestArtifact, ManifestSource, Outcome, PointId,
@@ -25,95 +26,13 @@ use crate::scratch;
 use crate::source::{self, ArtifactSpec, CaptureContext, Captured, Consistency, Source};
 use crate::transport::{Command, Transport};
 use jiff::Timestamp;
+pub(crate) use keys::free_key;
+use keys::stem;
 use lifeboat_store::PutOptions;
-use serde::Serialize;
+pub use report::{Options, Planned, Report, ReportArtifact, ReportStored};
 use std::collections::{BTreeMap, BTreeSet};
 use stream::Delivered;
 pub(crate) use stream::{Destination, send};
-
-/// What a backup is asked.
-#[derive(Debug, Clone, Default)]
-pub struct Options {
-    /// Which plan; the only one when absent.
-    pub plan: Option<String>,
-    /// Why it is taken.
-    pub reason: Option<String>,
-}
-
-/// What a backup will do; printing it is the dry run.
-#[derive(Debug, Clone, Serialize)]
-pub struct Planned {
-    /// The plan's name.
-    pub plan: String,
-    /// What will be done, in order, a line each.
-    pub steps: Vec<String>,
-}
-
-/// What a backup did.
-#[derive(Debug, Clone, Serialize)]
-pub struct Report {
-    /// Version of this format: 1.
-    pub schema: u32,
-    /// The point, which is only there when the outcome is not `failed`.
-    pub point: PointId,
-    /// Of which application.
-    pub app: String,
-    /// By which plan.
-    pub plan: String,
-    /// How much of it succeeded.
-    pub outcome: Outcome,
-    /// Why it was taken.
-    pub reason: Option<String>,
-    /// When it began.
-    pub started: Timestamp,
-    /// When it ended.
-    pub finished: Timestamp,
-    /// How long it took.
-    pub seconds: f64,
-    /// What was captured.
-    pub artifacts: Vec<ReportArtifact>,
-    /// Stores that hold a whole copy.
-    pub stores: Vec<String>,
-    /// Stores that should and do not.
-    pub missing_copies: Vec<String>,
-    /// What an operator should know.
-    pub warnings: Vec<String>,
-    /// What failed.
-    pub errors: Vec<String>,
-    /// The first error, when nothing was committed.
-    #[serde(skip)]
-    pub failure: Option<Error>,
-}
-
-/// One captured artifact.
-#[derive(Debug, Clone, Serialize)]
-pub struct ReportArtifact {
-    /// Of which source.
-    pub source: String,
-    /// Its name.
-    pub name: String,
-    /// Bytes of the bare stream.
-    pub bytes: u64,
-    /// SHA-256 of the bare stream.
-    pub sha256: String,
-    /// Where it is.
-    pub stored: Vec<ReportStored>,
-    /// What was in it.
-    pub fingerprint: Fingerprint,
-}
-
-/// One stored object.
-#[derive(Debug, Clone, Serialize)]
-pub struct ReportStored {
-    /// In which store.
-    pub store: String,
-    /// Under which key.
-    pub key: String,
-    /// Stored bytes.
-    pub bytes: u64,
-    /// SHA-256 of the stored bytes.
-    pub sha256: String,
-}
 
 /// The plan of that name, or the only one.
 pub fn choose_plan<'a>(
@@ -202,6 +121,7 @@ pub fn run(context: &Context, options: &Options) -> Result<Report> {
     let _lock = context.lock(&format!("plan-{name}"))?.ok_or_else(busy)?;
     scratch::sweep(&context.scratch())?;
     let mut run = Run::begin(context, name, plan, options.reason.clone())?;
+    let _lease = run.lease()?;
     match run_commands(context, "before", &plan.before) {
         Ok(()) => run.capture_all(),
         Err(error) => run.fail(error),
@@ -261,29 +181,6 @@ fn source_config<'a>(context: &'a Context, name: &str) -> Result<&'a SourceConfi
         )
         .hint("run `lifeboat config check`")
     })
-}
-
-/// The key, without extension, of an artifact of a point that this run takes.
-fn stem(
-    context: &Context,
-    template: &str,
-    plan: &str,
-    source: &str,
-    artifact: &ArtifactSpec,
-    point: &PointId,
-) -> Result<String> {
-    let app = &context.config.app;
-    let host = host();
-    Ok(KeyTemplate::parse(template)?.render(&KeyFields {
-        app: &app.name,
-        environment: &app.environment,
-        plan,
-        source,
-        artifact: &artifact.name,
-        host: &host,
-        point: point.as_str(),
-        at: point.time(),
-    }))
 }
 
 /// The name of this host, as in keys and manifests.
@@ -362,7 +259,8 @@ impl<'a> Run<'a> {
             };
             return Err(errors.into_iter().next().unwrap_or_else(none));
         }
-        check_clock(&stores, &point)?;
+        let newest = check_clock(&stores, &point)?;
+        let point = newest.iter().fold(point, PointId::following);
         let details = Details {
             schema: 1,
             point: point.clone(),
@@ -386,6 +284,19 @@ impl<'a> Run<'a> {
         })
     }
 
+    /// Keeps other hosts out, by a lease in the first store that takes one. A store that does not
+    /// will show why when it is to take an artifact.
+    fn lease(&self) -> Result<Option<Lease>> {
+        for receiving in &self.stores {
+            match lease::take(self.context, &receiving.store, self.plan_name) {
+                Ok(lease) => return Ok(Some(lease)),
+                Err(error) if error.code == Code::Busy => return Err(error),
+                Err(_) => {}
+            }
+        }
+        Ok(None)
+    }
+
     /// Notes something that failed; the first one is what a failed run ends with.
     fn fail(&mut self, error: Error) {
         self.context.observer.warn(&error.to_string());
@@ -395,6 +306,10 @@ impl<'a> Run<'a> {
 
     fn capture_all(&mut self) {
         for name in &self.plan.sources {
+            if self.stores.iter().all(|s| s.failed.is_some()) {
+                // There is nowhere to put anything: a dump would be work for nothing.
+                return;
+            }
             let started = self.context.clock.now();
             let (kind, outcome, consistency) = match source_config(self.context, name) {
                 Ok(config) => {
@@ -439,8 +354,11 @@ impl<'a> Run<'a> {
             Ok(()) => (outcome, consistency),
             Err(error) => {
                 self.drop_source(name);
-                let message = format!("source {name}: {}", error.message);
-                self.fail(Error { message, ..error });
+                // When every store failed, that is what went wrong, and was noted of each.
+                if error.code != Code::Store || self.stores.iter().any(|s| s.failed.is_none()) {
+                    let message = format!("source {name}: {}", error.message);
+                    self.fail(Error { message, ..error });
+                }
                 (Outcome::Failed, None)
             }
         }
@@ -475,7 +393,7 @@ impl<'a> Run<'a> {
             observer: context.observer.as_ref(),
             queries: &queries,
         };
-        let (captured, delivered) = send(destinations, &context.observer, |output| {
+        let (captured, delivered) = send(destinations, |output| {
             source.capture(&artifact.name, output, &capture_context)
         });
         if let Err(error) = &captured
@@ -571,9 +489,14 @@ impl<'a> Run<'a> {
             );
             match receiving.free_key(&stem, &suffix, &self.point) {
                 Ok((key, if_absent)) => {
+                    let location = receiving.store.store.location();
+                    let catalog = &self.context.catalog;
+                    let previous = catalog.previous_bytes(&location, source, &artifact.name);
+                    // Room to grow by half.
+                    let bytes_hint = previous.map(|bytes| bytes.saturating_add(bytes / 2));
                     let options = PutOptions {
                         if_absent,
-                        bytes_hint: None,
+                        bytes_hint,
                     };
                     destinations.push(Destination {
                         store: receiving.store.clone(),
@@ -581,7 +504,7 @@ impl<'a> Run<'a> {
                         options,
                     });
                 }
-                Err(error) => receiving.give_up(self.context, error),
+                Err(error) => drop(receiving.give_up(self.context, error)),
             }
         }
         if destinations.is_empty() {
@@ -612,7 +535,7 @@ impl<'a> Run<'a> {
                     compress: delivery.sealing.compress_name().to_owned(),
                     encrypt: delivery.sealing.encrypt_name().map(str::to_owned),
                 }),
-                Err(error) => receiving.give_up(self.context, error.clone()),
+                Err(error) => drop(receiving.give_up(self.context, error.clone())),
             }
         }
     }
@@ -633,9 +556,7 @@ impl<'a> Run<'a> {
         let mut committed = Vec::new();
         for receiving in &self.stores {
             if let Some(error) = &receiving.failed {
-                self.details
-                    .errors
-                    .push(format!("store {}: {error}", receiving.store.name));
+                self.details.errors.push(error.to_string());
             }
         }
         if outcome != Outcome::Failed {
@@ -719,11 +640,9 @@ impl<'a> Run<'a> {
             match commit_copy(self.context, &store, draft, &self.details) {
                 Ok(_) => committed.push(store.name),
                 Err(error) => {
-                    self.details
-                        .errors
-                        .push(format!("store {}: {error}", store.name));
                     if let Some(receiving) = self.stores.get_mut(index) {
-                        receiving.give_up(self.context, error);
+                        let error = receiving.give_up(self.context, error);
+                        self.details.errors.push(error.to_string());
                     }
                 }
             }
@@ -742,18 +661,26 @@ pub(crate) fn commit_copy(
     manifest.details = copies::put_details(store, details)?;
     runbook::put(context, store, &manifest, details)?;
     let copy = copies::commit(context, store, &manifest)?;
-    context.catalog.note(&store.store.location(), &copy)?;
-    context.catalog.note_details(details)?;
+    // The copy is committed, whatever becomes of the index of it.
+    let noted = context
+        .catalog
+        .note(&store.store.location(), &copy)
+        .and_then(|()| context.catalog.note_details(details));
+    if let Err(error) = noted {
+        context.observer.warn(&error.to_string());
+    }
     Ok(copy)
 }
 
 impl Receiving {
-    fn give_up(&mut self, context: &Context, error: Error) {
-        context.observer.warn(&format!(
-            "store {} gets no copy of this point: {error}",
-            self.store.name
-        ));
-        self.failed.get_or_insert(error);
+    /// Leaves the store out of this point from here on. Returns the error with the store's name.
+    fn give_up(&mut self, context: &Context, error: Error) -> Error {
+        let message = format!("store {}: {}", self.store.name, error.message);
+        let error = Error { message, ..error };
+        context
+            .observer
+            .warn(&format!("no copy of this point there: {error}"));
+        self.failed.get_or_insert(error).clone()
     }
 
     /// A key that no manifest names, and whether the object must be new.
@@ -763,55 +690,15 @@ impl Receiving {
     }
 }
 
-/// A key that no manifest names, and whether the object must be new: `stem` + `suffix`, or with
-/// `-<point>` between them when that is taken. A leftover that no manifest names is replaced.
-pub(crate) fn free_key(
-    store: &OpenStore,
-    named: &mut Option<BTreeSet<String>>,
-    ours: &[ManifestArtifact],
-    stem: &str,
-    suffix: &str,
-    point: &PointId,
-) -> Result<(String, bool)> {
-    let plain = format!("{stem}{suffix}");
-    if !ours.iter().any(|a| a.key == plain) {
-        if store.store.stat(&plain)?.is_none() {
-            return Ok((plain, true));
-        }
-        let named = match named {
-            Some(named) => named,
-            None => named.insert(named_keys(store)?),
-        };
-        if !named.contains(&plain) {
-            return Ok((plain, false));
-        }
-    }
-    let mut candidate = format!("{stem}-{point}{suffix}");
-    let mut count = 2;
-    while ours.iter().any(|a| a.key == candidate) {
-        candidate = format!("{stem}-{point}-{count}{suffix}");
-        count += 1;
-    }
-    Ok((candidate, true))
-}
-
-/// Every key that some manifest of this store names, read from the store itself.
-fn named_keys(store: &OpenStore) -> Result<BTreeSet<String>> {
-    let mut keys = BTreeSet::new();
-    for point in copies::list(store)? {
-        let manifest = copies::read(store, &point)?.manifest;
-        keys.extend(manifest.artifacts.into_iter().map(|a| a.key));
-    }
-    Ok(keys)
-}
-
 /// Refuses to take a point that would sort before one that is there: the clock is wrong, and
-/// retention and `latest` would be too.
-fn check_clock(stores: &[Receiving], point: &PointId) -> Result<()> {
+/// retention and `latest` would be too. Returns the newest point of these stores.
+fn check_clock(stores: &[Receiving], point: &PointId) -> Result<Option<PointId>> {
     let newest = stores
         .iter()
-        .filter_map(|r| copies::list(&r.store).ok()?.pop());
-    posture::check_clock(point.time(), newest.map(|p| p.time()).max())
+        .filter_map(|r| copies::list(&r.store).ok()?.pop())
+        .max();
+    posture::check_clock(point.time(), newest.as_ref().map(PointId::time))?;
+    Ok(newest)
 }
 
 /// The stores of a point that should hold a copy and do not, by the manifests that are known.

@@ -12,7 +12,6 @@ use crate::archive::{Sealer, Sealing, Tally, Tap};
 use crate::context::OpenStore;
 use crate::error::{Code, Error, Result};
 use crate::interrupt;
-use crate::observe::Observer;
 use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, bounded};
 use lifeboat_store::{PutOptions, Receipt, StoreError};
 use std::io::{self, Read, Write};
@@ -51,7 +50,6 @@ pub(crate) struct Delivered {
 /// of the bare stream, and what became of each destination.
 pub(crate) fn send<T>(
     destinations: Vec<Destination>,
-    observer: &Arc<dyn Observer>,
     capture: impl FnOnce(&mut dyn Write) -> Result<T>,
 ) -> (Result<(T, Tally)>, Vec<Delivered>) {
     let mut groups: Vec<Group> = Vec::new();
@@ -69,7 +67,7 @@ pub(crate) fn send<T>(
     }
     let running: Vec<RunningGroup> = groups.into_iter().map(Group::start).collect();
     let senders = running.iter().map(|g| Some(g.sender.clone())).collect();
-    let mut tap = Tap::new(Splitter::new(senders, Arc::clone(observer)));
+    let mut tap = Tap::new(Splitter::new(senders));
     let captured = capture(&mut tap).and_then(|value| {
         tap.flush()
             .map_err(|e| Error::from_io(Code::Store, "the stream was given up", e))?;
@@ -110,17 +108,15 @@ fn blame_stores(error: Error, delivered: &[Delivered]) -> Error {
 struct Splitter {
     buffer: Vec<u8>,
     senders: Vec<Option<Sender<Message>>>,
-    observer: Option<Arc<dyn Observer>>,
     send_timeout: Option<Duration>,
 }
 
 impl Splitter {
-    fn new(senders: Vec<Option<Sender<Message>>>, observer: Arc<dyn Observer>) -> Self {
+    fn new(senders: Vec<Option<Sender<Message>>>) -> Self {
         let buffer = Vec::with_capacity(CHUNK_BYTES);
         Splitter {
             buffer,
             senders,
-            observer: Some(observer),
             send_timeout: None,
         }
     }
@@ -131,9 +127,6 @@ impl Splitter {
         }
         let chunk = std::mem::replace(&mut self.buffer, Vec::with_capacity(CHUNK_BYTES));
         interrupt::check()?;
-        if let Some(observer) = &self.observer {
-            observer.advance(chunk.len() as u64);
-        }
         let chunk = Arc::new(chunk);
         self.broadcast(|| Message::Chunk(Arc::clone(&chunk)))
     }
@@ -225,7 +218,6 @@ impl Group {
                 .iter()
                 .map(|u| Some(u.sender.clone()))
                 .collect(),
-            observer: None,
             send_timeout: Some(stall),
         };
         let sealed = seal(&self.sealing, receiver, splitter);

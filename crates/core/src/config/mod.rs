@@ -379,7 +379,7 @@ pub enum Compress {
 
 impl Default for Compress {
     fn default() -> Self {
-        Compress::Gzip(2)
+        Compress::Gzip(3)
     }
 }
 

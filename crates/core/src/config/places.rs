@@ -93,7 +93,7 @@ pub(super) fn error(origin: &Path, text: &str, mut problems: Vec<Problem>) -> Er
     let error = Error::new(Code::Configuration, told(first)).cause(lines.join("\n"));
     match &first.hint {
         Some(hint) => error.hint(hint),
-        None => error,
+        None => error.hint("correct it there; `lifeboat config schema` describes every key"),
     }
 }
 

@@ -191,7 +191,7 @@ fn what_is_shown_loads_as_the_same() {
     for default in [
         "environment = \"production\"",
         "state = \"/var/lib/lifeboat\"",
-        "compress = \"gzip:2\"",
+        "compress = \"gzip:3\"",
         "key = \"{app}/{source}/{artifact}/{date}/{hour}\"",
         "stall_timeout = \"5m\"",
     ] {

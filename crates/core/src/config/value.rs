@@ -57,7 +57,7 @@ impl std::str::FromStr for Compress {
         };
         match name {
             "none" if !text.contains(':') => Ok(Compress::None),
-            "gzip" => Ok(Compress::Gzip(level(2, 12)?)),
+            "gzip" => Ok(Compress::Gzip(level(3, 12)?)),
             "zstd" => Ok(Compress::Zstd(level(3, 19)?)),
             _ => Err(format!(
                 "unknown compression {text:?}; use gzip, zstd or none, with an optional level: zstd:9"

@@ -21,6 +21,26 @@ impl PointId {
         PointId(format!("{at}-{:04x}", clock.random() & 0xffff))
     }
 
+    /// This id, or, where `newest` is of the same second and would sort after it, the next one
+    /// after `newest`: the newest point is the last one also when two are taken within a second.
+    pub fn following(self, newest: &PointId) -> Self {
+        let same_second = self.0.split('-').next() == newest.0.split('-').next();
+        if !same_second || &self > newest {
+            return self;
+        }
+        let digits = newest
+            .0
+            .split_once('-')
+            .and_then(|(_, d)| u16::from_str_radix(d, 16).ok());
+        match (
+            self.0.split_once('-'),
+            digits.and_then(|d| d.checked_add(1)),
+        ) {
+            (Some((time, _)), Some(next)) => PointId(format!("{time}-{next:04x}")),
+            _ => self,
+        }
+    }
+
     /// The text, if it is an id.
     pub fn parse(text: &str) -> Option<Self> {
         let (time, random) = text.split_once('-')?;
@@ -81,6 +101,20 @@ mod tests {
         assert!(id.as_str().starts_with("20261120T060000Z-"), "{id}");
         assert_eq!(PointId::parse(id.as_str()), Some(id.clone()));
         assert_eq!(id.time(), clock.now());
+    }
+
+    #[test]
+    fn of_two_in_one_second_the_later_sorts_last() {
+        let id = |text: &str| PointId::parse(text).unwrap();
+        let newest = id("20261120T060000Z-8fff");
+        for (made, expected) in [
+            ("20261120T060000Z-0001", "20261120T060000Z-9000"),
+            ("20261120T060000Z-8fff", "20261120T060000Z-9000"),
+            ("20261120T060000Z-a001", "20261120T060000Z-a001"),
+            ("20261120T060001Z-0001", "20261120T060001Z-0001"),
+        ] {
+            assert_eq!(id(made).following(&newest), id(expected));
+        }
     }
 
     #[test]

@@ -66,10 +66,14 @@ pub fn content(name: String, summary: &str, differences: &[Difference]) -> Check
     }
 }
 
-/// Asks one check. What cannot be asked is a failed check that says why.
+/// Asks one check. What cannot be asked is a failed check that says why; one of a source that was
+/// not brought back is unknown, since why it was not is a result of its own.
 pub fn run(checked: &Checked<'_>, check: &CheckConfig) -> CheckResult {
     let name = name_of(check);
     let wrong = |text| Error::new(Code::Configuration, text);
+    if let Some(why) = checked.lacks(check) {
+        return CheckResult::unknown(name, "an answer", why);
+    }
     let answer = check.parsed().map_err(wrong).and_then(|check| match check {
         Check::Sql {
             source,
@@ -96,6 +100,18 @@ pub fn run(checked: &Checked<'_>, check: &CheckConfig) -> CheckResult {
 }
 
 impl<'a> Checked<'a> {
+    /// What a check needs and is not here, for a reason that is a result of its own.
+    fn lacks(&self, check: &CheckConfig) -> Option<String> {
+        if let Some(source) = check.sql.as_ref().or(check.file.as_ref()) {
+            let missing = self.source(source).is_err();
+            return missing.then(|| format!("source {source} was not brought back"));
+        }
+        let source = check.live.as_ref()?;
+        let kind = self.context.config.source.get(source)?.kind.name();
+        let missing = self.captured(source, kind).is_none();
+        missing.then(|| format!("what was captured of source {source} cannot be read"))
+    }
+
     fn source(&self, name: &str) -> Result<&'a Restored> {
         self.restored
             .iter()

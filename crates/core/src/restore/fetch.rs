@@ -27,6 +27,9 @@ pub fn choose(
     plans: &[String],
     store: Option<&str>,
 ) -> Result<PointId> {
+    if let Some(name) = store {
+        context.store(name)?;
+    }
     let Survey {
         copies: found,
         errors,
@@ -105,11 +108,12 @@ pub fn open_stored(
     artifact: &ManifestArtifact,
 ) -> Result<impl Read + Send + use<>> {
     let stored = fetched.store.store.open(&artifact.key, 0)?;
+    let what = format!("{} in store {}", artifact.key, fetched.store.name);
     Ok(Checked::new(
         stored,
         artifact.bytes,
         &artifact.sha256,
-        &artifact.key,
+        &what,
     ))
 }
 
@@ -125,12 +129,18 @@ pub fn open_artifact(
         Some(_) => fetched.store.identities()?,
         None => None,
     };
+    let object = format!("{} in store {}", artifact.key, fetched.store.name);
     let plain = archive::open(
         stored,
         &artifact.compress,
         artifact.encrypt.as_deref(),
         identities.as_ref(),
-    )?;
+    )
+    .map_err(|error| named(&object, error))?;
+    let plain = Box::new(Named {
+        inner: plain,
+        object,
+    });
     let details = fetched.details.as_ref().ok();
     Ok(
         match details.and_then(|d| d.artifact(&artifact.source, &artifact.name)) {
@@ -141,6 +151,36 @@ pub fn open_artifact(
             None => plain,
         },
     )
+}
+
+/// An error of reading an object, with the object's name.
+fn named(object: &str, error: Error) -> Error {
+    if error.message.contains(object) {
+        return error;
+    }
+    let message = format!("{object}: {}", error.message);
+    Error { message, ..error }
+}
+
+/// A reader whose errors name the object that is read.
+struct Named<R> {
+    inner: R,
+    object: String,
+}
+
+impl<R: Read> Read for Named<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.inner.read(buffer).map_err(|error| {
+            if error.kind() == io::ErrorKind::Interrupted {
+                return error;
+            }
+            let error = Error::from_io(Code::Store, "it cannot be read to its end", error);
+            match error.code {
+                Code::Interrupted => error.into(),
+                _ => named(&self.object, error).into(),
+            }
+        })
+    }
 }
 
 /// A reader that compares what went through it with what was expected, at its end.

@@ -5,11 +5,13 @@
 //! directory or another database gives it those; a live restore ([`live`]) gives it places beside
 //! the live ones, and swaps them in only when everything came back whole.
 
+mod carry_out;
 pub mod checks;
 pub mod fetch;
 pub mod live;
 pub mod place;
 pub mod staging;
+mod swap;
 
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
@@ -248,9 +250,13 @@ fn limits(captured: &DetailsArtifact) -> Vec<String> {
 /// In one line, what an artifact holds.
 pub fn summarize(proof: &Proof) -> String {
     use crate::fingerprint::Fingerprint;
+    let count = |count: u64, one: &str, many: &str| match count {
+        1 => format!("1 {one}"),
+        n => format!("{n} {many}"),
+    };
     match &proof.fingerprint {
         Fingerprint::Tables(tables) => {
-            let rows: u64 = tables.tables.values().map(|t| t.rows).sum();
+            let rows = tables.tables.values().map(|t| t.rows).sum();
             let objects: usize = match &proof.inventory {
                 Inventory::Database(inventory) => {
                     inventory.objects.values().map(BTreeMap::len).sum()
@@ -258,15 +264,20 @@ pub fn summarize(proof: &Proof) -> String {
                 _ => 0,
             };
             format!(
-                "{} tables, {rows} rows, {objects} objects",
-                tables.tables.len()
+                "{}, {}, {}",
+                count(tables.tables.len() as u64, "table", "tables"),
+                count(rows, "row", "rows"),
+                count(objects as u64, "object", "objects")
             )
         }
         Fingerprint::Files(files) => format!(
-            "{} files, {} directories, {} links, {} bytes",
-            files.files, files.directories, files.links, files.bytes
+            "{}, {}, {}, {}",
+            count(files.files, "file", "files"),
+            count(files.directories, "directory", "directories"),
+            count(files.links, "link", "links"),
+            count(files.bytes, "byte", "bytes")
         ),
-        Fingerprint::Bytes(bytes) => format!("{} bytes", bytes.length),
+        Fingerprint::Bytes(bytes) => count(bytes.length, "byte", "bytes"),
     }
 }
 

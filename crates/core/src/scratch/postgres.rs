@@ -278,3 +278,101 @@ fn server_command(tools: &Tools, data: &Path, socket: &Path, user: Option<(u32, 
     }
     as_user(command, user)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scratch::sweep;
+
+    fn processes_in(directory: &Path) -> usize {
+        let entries = std::fs::read_dir("/proc").unwrap().flatten();
+        entries
+            .filter_map(|entry| std::fs::read_link(entry.path().join("cwd")).ok())
+            .filter(|cwd| cwd.starts_with(directory))
+            .count()
+    }
+
+    #[test]
+    fn a_server_answers_and_leaves_nothing() {
+        let base = tempfile::tempdir().unwrap();
+        let server = ScratchPostgres::start(base.path(), None).unwrap();
+        let path = server._directory.path().to_owned();
+        let scrubber = Scrubber::default();
+        let answer = query(&server.connection("postgres"), "SHOW fsync", &scrubber);
+        assert_eq!(answer.unwrap(), "off");
+        assert!(processes_in(&path) > 0);
+        server.stop();
+        assert!(!path.exists());
+        assert_eq!(processes_in(&path), 0);
+    }
+
+    #[test]
+    fn a_long_path_and_a_short_lived_thread_do_no_harm() {
+        let base = tempfile::tempdir_in("/var/tmp").unwrap();
+        let long = base.path().join("x".repeat(120));
+        std::fs::create_dir(&long).unwrap();
+        let (uid, gid) = unprivileged().unwrap().unwrap_or((0, 0));
+        if uid != 0 {
+            std::os::unix::fs::chown(base.path(), Some(uid), Some(gid)).unwrap();
+            std::os::unix::fs::chown(&long, Some(uid), Some(gid)).unwrap();
+        }
+        let start = move || ScratchPostgres::start(&long, None).unwrap();
+        let server = std::thread::spawn(start).join().unwrap();
+        assert!(server._socket_directory.is_some());
+        let scrubber = Scrubber::default();
+        assert!(query(&server.connection("postgres"), "SELECT 1", &scrubber).is_ok());
+    }
+
+    #[test]
+    fn another_major_version_names_its_package() {
+        let error = ScratchPostgres::start(&std::env::temp_dir(), Some(99)).unwrap_err();
+        assert_eq!(error.code, Code::ToolMissing);
+        assert!(error.hint.unwrap().contains("postgresql-99"));
+    }
+
+    const HOLD: &str = "LIFEBOAT_TEST_HOLD_SCRATCH";
+
+    /// Not a test by itself: the process that the next test kills.
+    #[test]
+    fn holder() {
+        let Some(base) = std::env::var_os(HOLD) else {
+            return;
+        };
+        let server = ScratchPostgres::start(Path::new(&base), None).unwrap();
+        println!("held at {}", server._directory.path().display());
+        std::thread::sleep(Duration::from_secs(300));
+    }
+
+    #[test]
+    #[allow(clippy::disallowed_types)]
+    fn kill_9_leaves_nothing_that_a_sweep_does_not_remove() {
+        use std::io::BufRead;
+        let base = tempfile::tempdir().unwrap();
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "scratch::postgres::tests::holder", "--nocapture"])
+            .env(HOLD, base.path())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = std::io::BufReader::new(child.stdout.take().unwrap()).lines();
+        let held = lines
+            .map_while(std::result::Result::ok)
+            .find_map(|line| {
+                line.split_once("held at ")
+                    .map(|(_, path)| PathBuf::from(path))
+            })
+            .unwrap();
+        assert!(processes_in(&held) > 0);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(held.exists());
+        let removed = sweep(base.path()).unwrap();
+        assert!(removed.contains(&held.display().to_string()), "{removed:?}");
+        assert!(!held.exists());
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while processes_in(&held) > 0 {
+            assert!(Instant::now() < deadline, "the server lives on");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}

@@ -1,8 +1,8 @@
 //! POSIX access control lists between the kernel's bytes and the text that tar archives carry.
 //!
 //! GNU tar restores lists only from `SCHILY.acl.*` text, so that is what archives hold; the kernel
-//! takes and gives the bytes of `system.posix_acl_*`. Both sides of a proof hash the canonical
-//! bytes: entries sorted, as the kernel keeps whatever order it was given.
+//! takes and gives the bytes of `system.posix_acl_*`. Both sides of a proof hash a canonical form,
+//! as the kernel keeps whatever order it was given.
 
 /// Attribute that holds the list of an entry itself.
 pub const ACCESS: &[u8] = b"system.posix_acl_access";
@@ -60,9 +60,19 @@ fn render(mut entries: Vec<Entry>) -> Vec<u8> {
     bytes
 }
 
-/// The bytes with their entries sorted; as they were when they are of no version known here.
+/// What is hashed of a list: entries sorted, without the rights of the owner, which the mode says
+/// and which an observer may have to change while it looks. The bytes as they were when they are of
+/// no version known here.
 pub fn canonical(bytes: &[u8]) -> Vec<u8> {
-    parse(bytes).map_or_else(|| bytes.to_vec(), render)
+    let Some(mut entries) = parse(bytes) else {
+        return bytes.to_vec();
+    };
+    for (tag, _, perm) in &mut entries {
+        if *tag == USER_OBJ {
+            *perm = 0;
+        }
+    }
+    render(entries)
 }
 
 /// `user::rw-,user:1001:r--,…` with numeric ids; `None` for bytes of no version known here.

@@ -4,13 +4,13 @@ use super::attributes;
 use super::capture::{meta, read_at};
 use super::extent::data_extents;
 use super::sums::{Attributes, ContentHash, FilesSums, What, escape};
-use super::walk::{Entry, Selection, Visitor, walk};
+use super::walk::{Eased, Entry, Selection, Visitor, walk};
 use crate::error::{Code, Error, Result};
 use crate::fingerprint::Proof;
 use crate::observe::Observer;
 use crate::source::sqlite;
-use rustix::fd::{AsRawFd, OwnedFd};
-use rustix::fs::{FileType, Mode, OFlags, openat};
+use rustix::fd::OwnedFd;
+use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use std::collections::HashMap;
 use std::path::Path;
@@ -20,8 +20,8 @@ const READ_BYTES: usize = 1 << 20;
 /// The proof of everything below `directory`, which is itself not part of it. Sockets, pipes and
 /// devices are passed over. What cannot be read is an error.
 ///
-/// A file or directory that its owner may not read is made readable for the moment of opening it,
-/// since a restore by an ordinary user makes such files and must be provable by that user.
+/// A file or directory that its owner may not read is made readable while it is read, since a
+/// restore by an ordinary user makes such files and must be provable by that user.
 pub fn observe(directory: &Path, observer: &dyn Observer) -> Result<Proof> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let start = rustix::fs::open(directory, flags, Mode::empty()).map_err(|error| {
@@ -68,12 +68,10 @@ impl Observation<'_> {
 
     fn regular(&mut self, entry: &Entry<'_>) -> Result<()> {
         let path = entry.path;
-        let opened = sqlite::open_plain(entry.directory, entry.name);
-        let file = match opened {
-            Err(Errno::ACCESS) => self.open_forbidden(entry, OFlags::RDONLY),
-            other => other,
-        }
-        .map_err(|error| self.unreadable(path, error))?;
+        let eased = Eased::new(entry);
+        let file = sqlite::open_plain(entry.directory, entry.name)
+            .map_err(|error| self.unreadable(path, error))?;
+        drop(eased);
         let attributes = attributes::read(&file, &mut self.attribute_buffer)
             .map_err(|error| self.unreadable(path, error))?;
         let id = (entry.stat.st_dev, entry.stat.st_ino);
@@ -123,22 +121,6 @@ impl Observation<'_> {
         hash.zeros(size - at);
         Ok(hash.finish())
     }
-
-    /// Opens what its mode forbids to its owner, who is this user, and puts the mode back.
-    fn open_forbidden(&self, entry: &Entry<'_>, flags: OFlags) -> Result<OwnedFd, Errno> {
-        if entry.stat.st_uid != rustix::process::geteuid().as_raw() {
-            return Err(Errno::ACCESS);
-        }
-        let place = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let place = openat(entry.directory, entry.name, place, Mode::empty())?;
-        let path = format!("/proc/self/fd/{}", place.as_raw_fd());
-        let mode = Mode::from_raw_mode(entry.stat.st_mode & 0o7777);
-        rustix::fs::chmod(&path, mode | Mode::RUSR | Mode::XUSR)?;
-        let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let opened = openat(entry.directory, entry.name, flags, Mode::empty());
-        rustix::fs::chmod(&path, mode)?;
-        opened
-    }
 }
 
 impl Visitor for Observation<'_> {
@@ -175,8 +157,7 @@ impl Visitor for Observation<'_> {
         Err(self.unreadable(path, reason))
     }
 
-    fn open_refused(&mut self, entry: &Entry<'_>) -> Option<OwnedFd> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-        self.open_forbidden(entry, flags).ok()
+    fn before(&mut self, entry: &Entry<'_>) -> Option<Eased> {
+        Eased::new(entry)
     }
 }

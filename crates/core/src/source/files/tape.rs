@@ -67,7 +67,7 @@ impl<'a> TapeWriter<'a> {
     pub(super) fn begin(&mut self, head: &Head<'_>, body: &Body<'_>) -> io::Result<()> {
         let map = match body {
             Body::Plain(_) => Vec::new(),
-            Body::Sparse { extents, .. } => sparse_map(extents),
+            Body::Sparse { size, extents } => sparse_map(extents, *size),
         };
         let size = match body {
             Body::Plain(size) => *size,
@@ -171,10 +171,13 @@ fn fill(field: &mut [u8; 100], bytes: &[u8]) {
     }
 }
 
-/// The map of the GNU sparse format 1.0: decimal numbers, one a line, padded to a block.
-fn sparse_map(extents: &[(u64, u64)]) -> Vec<u8> {
-    let mut map = format!("{}\n", extents.len());
-    for (offset, length) in extents {
+/// The map of the GNU sparse format 1.0: decimal numbers, one a line, padded to a block. After a
+/// hole at the end comes an empty piece, from which GNU tar knows the length of the file.
+fn sparse_map(extents: &[(u64, u64)], size: u64) -> Vec<u8> {
+    let end = extents.last().map_or(0, |(offset, length)| offset + length);
+    let last = (end < size).then_some((size, 0));
+    let mut map = format!("{}\n", extents.len() + usize::from(last.is_some()));
+    for (offset, length) in extents.iter().chain(&last) {
         let _ = write!(map, "{offset}\n{length}\n");
     }
     let mut map = map.into_bytes();

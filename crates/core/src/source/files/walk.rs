@@ -6,7 +6,7 @@
 
 use super::exclude::Excludes;
 use crate::error::Result;
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, openat, statat};
 use rustix::io::Errno;
 use std::collections::BTreeSet;
@@ -42,9 +42,49 @@ pub(super) trait Visitor {
     fn other(&mut self, entry: &Entry<'_>) -> Result<()>;
     /// An entry that could not be looked at or, being a directory, entered.
     fn trouble(&mut self, path: &[u8], reason: &str) -> Result<()>;
-    /// A directory that refuses to be opened; another chance to open it.
-    fn open_refused(&mut self, _entry: &Entry<'_>) -> Option<OwnedFd> {
+    /// Before a directory is opened: what is returned is held until the walk has left it.
+    fn before(&mut self, _entry: &Entry<'_>) -> Option<Eased> {
         None
+    }
+}
+
+/// A file or directory whose owner was given the right to read it, until this is dropped.
+pub(super) struct Eased {
+    place: OwnedFd,
+    mode: Mode,
+}
+
+impl Eased {
+    /// Lets the owner, when that is this user, read (and enter) the entry. `None` when that is not
+    /// needed or not possible.
+    pub(super) fn new(entry: &Entry<'_>) -> Option<Self> {
+        let user = rustix::process::geteuid();
+        let mode = Mode::from_raw_mode(entry.stat.st_mode & 0o7777);
+        let wanted = match entry.kind() {
+            FileType::Directory => Mode::RUSR | Mode::XUSR,
+            _ => Mode::RUSR,
+        };
+        let needless = user.is_root() || mode.contains(wanted);
+        if needless || entry.stat.st_uid != user.as_raw() {
+            return None;
+        }
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let place = openat(entry.directory, entry.name, flags, Mode::empty()).ok()?;
+        let eased = Eased { place, mode };
+        eased.set(mode | wanted).ok()?;
+        Some(eased)
+    }
+
+    fn set(&self, mode: Mode) -> Result<(), Errno> {
+        // Descriptors of this kind refuse `fchmod`.
+        rustix::fs::chmod(format!("/proc/self/fd/{}", self.place.as_raw_fd()), mode)
+    }
+}
+
+impl Drop for Eased {
+    fn drop(&mut self) {
+        // It was possible a moment ago; if not now, the tree is observed anew and says so.
+        let _ = self.set(self.mode);
     }
 }
 
@@ -205,6 +245,7 @@ impl Walk<'_> {
                 Ok(())
             };
         }
+        let eased = self.visitor.before(&entry);
         let nofollow = if through {
             OFlags::empty()
         } else {
@@ -221,16 +262,15 @@ impl Walk<'_> {
                     Err(error) => return self.refused(&error),
                 }
             }
-            Err(error) => match self.visitor.open_refused(&entry) {
-                Some(opened) => opened,
-                None => return self.refused(&error),
-            },
+            Err(error) => return self.refused(&error),
         };
-        if let Ok(stat) = rustix::fs::fstat(&opened) {
+        if let (None, Ok(stat)) = (&eased, rustix::fs::fstat(&opened)) {
             entry.stat = stat;
         }
         self.visitor.directory(&entry, &opened)?;
-        self.inside(&opened, extent, depth + 1)
+        let done = self.inside(&opened, extent, depth + 1);
+        drop(eased);
+        done
     }
 
     fn refused(&mut self, error: &Errno) -> Result<()> {

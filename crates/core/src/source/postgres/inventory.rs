@@ -83,8 +83,8 @@ pub const OWN_SCHEMA: &str = "n.nspname !~ '^pg_' AND n.nspname <> 'information_
 /// The relation, under the alias `c`, with its schema; the user's own.
 pub fn own_relations() -> String {
     format!(
-        "pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-         AND {OWN_SCHEMA} AND c.relpersistence <> 't' AND {}",
+        "(pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+         AND {OWN_SCHEMA} AND c.relpersistence <> 't' AND {})",
         own("pg_class", "c.oid")
     )
 }
@@ -242,7 +242,7 @@ fn indexes() -> String {
            CASE WHEN NOT i.indisvalid THEN 'not valid' END, \
            CASE WHEN i.indisclustered THEN 'clustered' END, \
            CASE WHEN i.indisreplident THEN 'replica identity' END) \
-         FROM pg_index i JOIN {} AND c.oid = i.indexrelid AND c.relkind IN ('i', 'I') \
+         FROM pg_index i JOIN {} ON c.oid = i.indexrelid AND c.relkind IN ('i', 'I') \
          AND (i.indisvalid OR c.relkind = 'I')",
         own_relations()
     )
@@ -252,7 +252,7 @@ fn indexes() -> String {
 pub fn invalid_indexes() -> String {
     format!(
         "SELECT coalesce(string_agg(format('%I.%I', n.nspname, c.relname), ', '), '') \
-         FROM pg_index i JOIN {} AND c.oid = i.indexrelid AND c.relkind = 'i' AND NOT i.indisvalid",
+         FROM pg_index i JOIN {} ON c.oid = i.indexrelid AND c.relkind = 'i' AND NOT i.indisvalid",
         own_relations()
     )
 }
@@ -278,7 +278,7 @@ fn triggers() -> String {
     format!(
         "SELECT format('%I.%I.%I', n.nspname, c.relname, g.tgname), \
            concat_ws(' ', pg_get_triggerdef(g.oid), g.tgenabled) \
-         FROM pg_trigger g JOIN {} AND c.oid = g.tgrelid AND NOT g.tgisinternal",
+         FROM pg_trigger g JOIN {} ON c.oid = g.tgrelid AND NOT g.tgisinternal",
         own_relations()
     )
 }
@@ -287,7 +287,7 @@ fn rules() -> String {
     format!(
         "SELECT format('%I.%I.%I', n.nspname, c.relname, r.rulename), \
            concat_ws(' ', pg_get_ruledef(r.oid), r.ev_enabled) \
-         FROM pg_rewrite r JOIN {} AND c.oid = r.ev_class AND r.rulename <> '_RETURN'",
+         FROM pg_rewrite r JOIN {} ON c.oid = r.ev_class AND r.rulename <> '_RETURN'",
         own_relations()
     )
 }
@@ -301,7 +301,7 @@ fn policies() -> String {
              FROM unnest(p.polroles) r), \
            'using ' || pg_get_expr(p.polqual, p.polrelid), \
            'check ' || pg_get_expr(p.polwithcheck, p.polrelid)) \
-         FROM pg_policy p JOIN {} AND c.oid = p.polrelid",
+         FROM pg_policy p JOIN {} ON c.oid = p.polrelid",
         own_relations()
     )
 }
@@ -374,7 +374,7 @@ fn sequences() -> String {
              JOIN pg_attribute a ON a.attrelid = p.oid AND a.attnum = d.refobjsubid \
              WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid \
              AND d.refclassid = 'pg_class'::regclass AND d.deptype IN ('a', 'i') LIMIT 1)) \
-         FROM pg_sequence s JOIN {} AND c.oid = s.seqrelid",
+         FROM pg_sequence s JOIN {} ON c.oid = s.seqrelid",
         own_relations()
     )
 }
@@ -433,10 +433,12 @@ fn objects() -> String {
            c.relowner, coalesce(c.relacl, acldefault(CASE c.relkind WHEN 'S' THEN 's' ELSE 'r' END::\"char\", c.relowner)) \
            FROM {} WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f') \
          UNION ALL SELECT 'column', format('%I.%I.%I', n.nspname, c.relname, a.attname), c.relowner, a.attacl \
-           FROM pg_attribute a JOIN {} AND c.oid = a.attrelid WHERE a.attacl IS NOT NULL AND NOT a.attisdropped \
+           FROM pg_attribute a JOIN {} ON c.oid = a.attrelid WHERE a.attacl IS NOT NULL AND NOT a.attisdropped \
          UNION ALL SELECT 'routine', format('%I.%I(%s)', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid)), \
            p.proowner, coalesce(p.proacl, acldefault('f', p.proowner)) \
            FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace AND {OWN_SCHEMA} WHERE {} \
+           AND NOT EXISTS (SELECT FROM pg_depend x WHERE x.classid = 'pg_proc'::regclass \
+             AND x.objid = p.oid AND x.deptype = 'i') \
          UNION ALL SELECT 'type', format('%I.%I', n.nspname, t.typname), t.typowner, coalesce(t.typacl, acldefault('T', t.typowner)) \
            FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace AND {OWN_SCHEMA} \
            LEFT JOIN pg_class c ON c.oid = t.typrelid \

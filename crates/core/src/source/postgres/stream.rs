@@ -78,11 +78,6 @@ impl Dump {
         }))
     }
 
-    /// The process id of `pg_dump`.
-    pub fn id(&self) -> u32 {
-        self.running.id()
-    }
-
     /// Hands everything to `output` and returns what was in it.
     pub fn stream(
         mut self,

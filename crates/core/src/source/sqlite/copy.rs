@@ -1,7 +1,7 @@
 //! A consistent copy of a live SQLite database, by SQLite's own backup interface.
 //!
 //! Guarantees: the copy is one instant of the database, whatever writes to it; the database is
-//! opened read-only and never created. Writers of a database in rollback mode wait while it is
+//! opened read-only, never created and never written to. Writers of a database in rollback mode wait while it is
 //! copied; those of one in WAL mode do not.
 //!
 //! POSIX locks belong to a process and fall when *any* descriptor of the file is closed. So in this
@@ -133,14 +133,11 @@ pub(crate) fn backup(path: &Path, spool: &Path) -> Result<Vec<String>> {
     options
         .open(spool)
         .map_err(|error| Error::io(format!("{} cannot be made", spool.display()), &error))?;
-    match backup_as(path, spool, OpenFlags::SQLITE_OPEN_READ_ONLY) {
+    match backup_pages(path, spool) {
         Err(error) if needs_recovery(&error) => {
-            // Someone crashed in a transaction. SQLite rolls it back for the next reader that may
-            // write, and so do we: there is no other way to read the database.
-            backup_as(path, spool, OpenFlags::SQLITE_OPEN_READ_WRITE)
-                .map_err(|error| explain(path, &error))?;
+            roll_back_copy(path, spool)?;
             Ok(vec![format!(
-                "{} had an unfinished transaction left by a crash; it was rolled back, as for any reader",
+                "{} has an unfinished transaction left by a crash: it was rolled back in the copy",
                 path.display()
             )])
         }
@@ -149,9 +146,52 @@ pub(crate) fn backup(path: &Path, spool: &Path) -> Result<Vec<String>> {
     }
 }
 
-fn backup_as(path: &Path, spool: &Path, access: OpenFlags) -> rusqlite::Result<()> {
+/// Copies a database with a hot journal. Someone crashed in a transaction; SQLite would roll it
+/// back in the live file for the next reader that may write, but nothing is ever written there from
+/// here. So the file and its journal are copied, which is safe while neither changes, and the
+/// transaction is rolled back in the copy.
+fn roll_back_copy(path: &Path, spool: &Path) -> Result<()> {
+    let journal = companion(path, "-journal");
+    let look = || -> Result<_, Errno> {
+        let both = (rustix::fs::stat(path)?, rustix::fs::stat(&journal)?);
+        Ok([both.0, both.1].map(|s| (s.st_ino, s.st_size, s.st_mtime, s.st_mtime_nsec)))
+    };
+    let unsteady = |cause: &dyn std::fmt::Display| {
+        failed(path)
+            .cause(cause)
+            .hint("its journal is being rolled back just now: run again")
+    };
+    let before = look().map_err(|error| unsteady(&error))?;
+    {
+        // While this guard is held no connection can be opened here; only ours is counted.
+        let open = open_databases();
+        if open.values().sum::<usize>() > 1 {
+            return Err(unsteady(&"another backup has a database open"));
+        }
+        copy_bytes(path, spool)?;
+        copy_bytes(&journal, &companion(spool, "-journal"))?;
+    }
+    if look() != Ok(before) {
+        return Err(unsteady(&"it changed while it was copied"));
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    Connection::open_with_flags(spool, flags)
+        .and_then(|copy| copy.query_row("select count(*) from sqlite_schema", [], |_| Ok(())))
+        .map_err(|error| explain(path, &error))
+}
+
+/// Copies a file into the private scratch directory.
+fn copy_bytes(from: &Path, to: &Path) -> Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let copied = std::fs::File::open(from)
+        .and_then(|mut from| std::io::copy(&mut from, &mut options.open(to)?));
+    copied.map(drop).map_err(|error| failed(from).cause(error))
+}
+
+fn backup_pages(path: &Path, spool: &Path) -> rusqlite::Result<()> {
     let flags = OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let source = Connection::open_with_flags(path, access | flags)?;
+    let source = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | flags)?;
     source.busy_timeout(Duration::from_secs(1))?;
     // The last connection that closes a WAL database would otherwise write to it.
     source.set_db_config(
@@ -201,13 +241,9 @@ pub(super) fn examine(path: &Path) -> Result<String> {
 }
 
 fn needs_recovery(error: &rusqlite::Error) -> bool {
-    let codes = [
-        rusqlite::ffi::SQLITE_READONLY_ROLLBACK,
-        rusqlite::ffi::SQLITE_READONLY_RECOVERY,
-    ];
     error
         .sqlite_error()
-        .is_some_and(|e| codes.contains(&e.extended_code))
+        .is_some_and(|e| e.extended_code == rusqlite::ffi::SQLITE_READONLY_ROLLBACK)
 }
 
 fn missing(path: &Path) -> Error {

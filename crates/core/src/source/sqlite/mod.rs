@@ -119,8 +119,8 @@ impl SqliteSource {
             }
         }
         drop(database);
-        let bytes = stream(spool, output, context.observer)?;
-        if bytes == 0 {
+        stream(spool, output, context.observer)?;
+        if live_bytes == 0 {
             let path = self.path.display();
             warnings.push(format!("the database {path} is empty: it holds no table"));
         }
@@ -218,11 +218,10 @@ impl Drop for Spool {
 }
 
 /// Copies the spool to `output`.
-fn stream(spool: &Path, output: &mut dyn Write, observer: &dyn Observer) -> Result<u64> {
+fn stream(spool: &Path, output: &mut dyn Write, observer: &dyn Observer) -> Result<()> {
     let unreadable = |error| Error::io(format!("{} cannot be read", spool.display()), &error);
     let mut file = std::fs::File::open(spool).map_err(unreadable)?;
     let mut buffer = vec![0; 256 << 10];
-    let mut total = 0;
     loop {
         let count = file.read(&mut buffer).map_err(unreadable)?;
         if count == 0 {
@@ -232,12 +231,10 @@ fn stream(spool: &Path, output: &mut dyn Write, observer: &dyn Observer) -> Resu
             .write_all(buffer.get(..count).unwrap_or_default())
             .map_err(|error| Error::from_io(Code::Io, "the copy cannot be handed on", error))?;
         observer.advance(count as u64);
-        total += count as u64;
     }
     output
         .flush()
-        .map_err(|error| Error::from_io(Code::Io, "the copy cannot be handed on", error))?;
-    Ok(total)
+        .map_err(|error| Error::from_io(Code::Io, "the copy cannot be handed on", error))
 }
 
 /// Opens a database that nobody writes, leaving no file beside it. With a log or journal beside it

@@ -1,1 +1,432 @@
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
+use super::*;
+use crate::fingerprint::{Fingerprint, Inventory, TablesFingerprint};
+use crate::observe::Silent;
+use crate::restore::place;
+use crate::secret::Scrubber;
+use lifeboat_testkit::tree::{self, LiveDatabase};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+fn capture_asking(path: &Path, queries: &[String]) -> Result<(Vec<u8>, Captured)> {
+    let scratch = tempfile::tempdir().unwrap();
+    let context = CaptureContext {
+        scratch: scratch.path(),
+        scrubber: &Scrubber::default(),
+        observer: &Silent,
+        queries,
+    };
+    let source = SqliteSource::new(SqliteConfig {
+        path: path.to_owned(),
+    })?;
+    let mut bytes = Vec::new();
+    let captured = source.capture("database", &mut bytes, &context);
+    assert_eq!(
+        fs::read_dir(scratch.path()).unwrap().count(),
+        0,
+        "scratch is empty again"
+    );
+    Ok((bytes, captured?))
+}
+
+fn capture(path: &Path) -> Result<(Vec<u8>, Captured)> {
+    capture_asking(path, &[])
+}
+
+/// A database of awkward tables, and the directory it is in.
+fn awkward() -> (tempfile::TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("odd % name?#.db");
+    Connection::open(&path)
+        .unwrap()
+        .execute_batch(AWKWARD)
+        .unwrap();
+    (directory, path)
+}
+
+const AWKWARD: &str = r#"
+    pragma user_version = 42;
+    pragma application_id = 77;
+    create table "quo""ted 'table" ("col""umn" text, "select" int, 'ordinary' blob);
+    insert into "quo""ted 'table" values ('x', 1, x'00ff'), (null, null, null);
+    create table duplicates (a);
+    insert into duplicates values ('same'), ('same'), ('same'), (null), (null);
+    create table pairs (a text, b int, primary key (a, b)) without rowid;
+    insert into pairs values ('p', 1), ('q', 2);
+    create table kinds (v);
+    insert into kinds values (null), (''), (0), (1), (1.0), ('1'), (x'31'), (9e999), (-0.0), (cast(x'ff80' as text));
+    create table generated (a int, b int as (a * 2) virtual, c text as (a || 'x') stored);
+    insert into generated (a) values (1), (2);
+    create table counted (id integer primary key autoincrement, v text unique);
+    insert into counted (v) values ('a'), ('b'), ('c');
+    delete from counted where v = 'c';
+    create table parent (id integer primary key);
+    pragma foreign_keys = off;
+    create table child (p references parent);
+    insert into child values (404), (405);
+    create index "an index" on duplicates (a) where a is not null;
+    create view seen as select count(*) as n from duplicates;
+    create trigger kept after insert on parent begin insert into pairs values ('t', new.id); end;
+    create virtual table words using fts5 (body);
+    insert into words values ('full text'), ('search');
+"#;
+
+fn tables(proof: &Proof) -> &TablesFingerprint {
+    match &proof.fingerprint {
+        Fingerprint::Tables(tables) => tables,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn restored(bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("restored.db");
+    place::sqlite(&mut &bytes[..], &path).unwrap();
+    (directory, path)
+}
+
+#[test]
+fn an_awkward_database_comes_back_as_it_was() {
+    for journal in ["delete", "wal"] {
+        let (_directory, path) = awkward();
+        let live = Connection::open(&path).unwrap();
+        live.pragma_update(None, "journal_mode", journal).unwrap();
+        let (bytes, captured) = capture(&path).unwrap();
+        drop(live);
+        let (target, back) = restored(&bytes);
+        assert_eq!(observe(&back).unwrap(), captured.proof);
+        assert_eq!(
+            fs::read_dir(target.path()).unwrap().count(),
+            1,
+            "observing leaves nothing"
+        );
+        let tables = tables(&captured.proof);
+        assert_eq!(tables.algorithm, "xxh3-128-sum/sqlite-value");
+        let rows = |name: &str| tables.tables.get(&format!("main.{name}")).map(|t| t.rows);
+        assert_eq!(rows("quo\"ted 'table"), Some(2));
+        assert_eq!(rows("duplicates"), Some(5));
+        assert_eq!(rows("pairs"), Some(2));
+        assert_eq!(rows("sqlite_sequence"), Some(1));
+        assert_eq!(rows("words"), None, "a virtual table is not asked");
+        assert!(rows("words_content").is_some() && tables.limits.len() == 1);
+        let columns = &tables.tables.get("main.generated").unwrap().columns;
+        assert_eq!(columns, &["a", "b", "c"]);
+        assert_eq!(tables.objects.get("foreign-key-violation"), Some(&2));
+        assert_eq!(tables.objects.get("trigger"), Some(&1));
+        let Inventory::Database(inventory) = &captured.proof.inventory else {
+            panic!()
+        };
+        assert_eq!(inventory.objects["pragma"]["user_version"], "42");
+        assert_eq!(inventory.objects["pragma"]["application_id"], "77");
+        assert!(inventory.objects["index"].contains_key("main.sqlite_autoindex_counted_1"));
+        assert!(inventory.objects["view"]["main.seen"].starts_with("CREATE VIEW"));
+    }
+}
+
+#[test]
+fn every_change_to_a_restored_database_shows() {
+    let (_directory, path) = awkward();
+    let (bytes, captured) = capture(&path).unwrap();
+    for change in [
+        "update kinds set v = '' where v is null",
+        "update kinds set v = 1 where typeof(v) = 'real' and v = 1",
+        "update kinds set v = '1' where v = x'31'",
+        "update kinds set v = 0.0 where typeof(v) = 'integer' and v = 0",
+        "insert into duplicates values ('same')",
+        "insert into duplicates values (null), (null)",
+        "delete from duplicates where rowid = 1",
+        "update pairs set a = 'Q' where b = 2",
+        "update counted set id = 9 where v = 'b'",
+        "update sqlite_sequence set seq = 2",
+        "update generated set a = 3 where a = 2",
+        "drop index \"an index\"",
+        "drop trigger kept",
+        "drop view seen",
+        "create table added (x)",
+        "alter table kinds rename to sorts",
+        "alter table kinds add column w",
+        "pragma user_version = 43",
+        "insert into words values ('more')",
+        "pragma foreign_keys = off; insert into child values (406)",
+    ] {
+        let (_target, back) = restored(&bytes);
+        Connection::open(&back)
+            .unwrap()
+            .execute_batch(change)
+            .unwrap();
+        assert_ne!(observe(&back).unwrap(), captured.proof, "{change}");
+    }
+    // Row numbers that are no column, and where pages lie, are not content.
+    let (_target, back) = restored(&bytes);
+    Connection::open(&back)
+        .unwrap()
+        .execute_batch("update duplicates set rowid = rowid + 100; vacuum")
+        .unwrap();
+    assert_eq!(observe(&back).unwrap(), captured.proof);
+}
+
+#[test]
+fn every_copy_of_a_database_in_use_is_whole() {
+    for journal in ["wal", "delete", "truncate", "persist"] {
+        let directory = tempfile::tempdir().unwrap();
+        let live = LiveDatabase::start(&directory.path().join("live.db"), journal);
+        for _ in 0..5 {
+            live.await_commits(20);
+            let (bytes, captured) = capture(&live.path).unwrap();
+            let (_target, back) = restored(&bytes);
+            assert_eq!(observe(&back).unwrap(), captured.proof, "{journal}");
+            LiveDatabase::check(&back).unwrap();
+        }
+        // The copies took no lock away from the writers.
+        let path = live.path.clone();
+        drop(live);
+        LiveDatabase::check(&path).unwrap();
+    }
+}
+
+#[test]
+fn what_is_no_database_fails_with_a_hint_and_makes_none() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("app.db");
+    let fail = |code, word: &str| {
+        let error = capture(&path).unwrap_err();
+        assert_eq!(error.code, code, "{error}");
+        assert!(
+            error.hint.as_ref().is_some_and(|hint| hint.contains(word)),
+            "{error:?}"
+        );
+    };
+    fail(Code::SourceMissing, "path");
+    assert!(!path.exists());
+    fs::create_dir(&path).unwrap();
+    fail(Code::SourceFailed, "files");
+    fs::remove_dir(&path).unwrap();
+    fs::write(&path, vec![0x5a; 8192]).unwrap();
+    fail(Code::SourceFailed, "encrypted");
+    assert_eq!(
+        SqliteSource::new(SqliteConfig {
+            path: "app.db".into()
+        })
+        .unwrap_err()
+        .code,
+        Code::Configuration
+    );
+
+    fs::write(&path, b"").unwrap();
+    let (bytes, captured) = capture(&path).unwrap();
+    let (_target, back) = restored(&bytes);
+    assert_eq!(observe(&back).unwrap(), captured.proof);
+    assert!(
+        captured
+            .warnings
+            .iter()
+            .any(|warning| warning.contains("is empty"))
+    );
+}
+
+#[test]
+fn a_corrupt_database_is_never_called_complete() {
+    let (_directory, path) = awkward();
+    Connection::open(&path)
+        .unwrap()
+        .execute_batch("with recursive c(x) as (select 1 union all select x + 1 from c where x < 5000) insert into duplicates select hex(randomblob(20)) from c")
+        .unwrap();
+    let whole = fs::read(&path).unwrap();
+    let mut refused = 0;
+    for page in (8..whole.len() / 4096).step_by(5) {
+        let mut bytes = whole.clone();
+        bytes[page * 4096..page * 4096 + 200].fill(0xee);
+        fs::write(&path, &bytes).unwrap();
+        match capture(&path) {
+            Err(error) => {
+                assert_eq!(error.code, Code::SourceFailed);
+                assert!(error.hint.unwrap().contains(".recover"));
+                refused += 1;
+            }
+            Ok(_) => panic!("page {page} is damaged and was not noticed"),
+        }
+        let target = tempfile::tempdir().unwrap();
+        let back = target.path().join("x.db");
+        assert_eq!(
+            place::sqlite(&mut &bytes[..], &back).unwrap_err().code,
+            Code::NotProved
+        );
+        assert_eq!(fs::read_dir(target.path()).unwrap().count(), 0);
+    }
+    assert!(refused > 5);
+    let target = tempfile::tempdir().unwrap();
+    let cut = target.path().join("cut.db");
+    fs::write(&cut, &whole[..whole.len() / 2]).unwrap();
+    assert_eq!(observe(&cut).unwrap_err().code, Code::NotProved);
+}
+
+#[test]
+fn a_hot_journal_is_rolled_back_in_the_copy_only() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("app.db");
+    let database = Connection::open(&path).unwrap();
+    database
+        .execute_batch("create table t (x); insert into t values ('committed');")
+        .unwrap();
+    // A transaction that has reached the file when its process dies.
+    database
+        .execute_batch(
+            "pragma cache_size = 1; pragma cache_spill = 1; begin;
+             update t set x = 'unfinished';
+             with recursive c(x) as (select 1 union all select x + 1 from c where x < 5000)
+             insert into t select hex(randomblob(100)) from c;",
+        )
+        .unwrap();
+    let crashed = directory.path().join("crashed.db");
+    fs::copy(&path, &crashed).unwrap();
+    fs::copy(
+        companion(&path, "-journal"),
+        companion(&crashed, "-journal"),
+    )
+    .unwrap();
+    drop(database);
+    let before = (
+        fs::read(&crashed).unwrap(),
+        fs::read(companion(&crashed, "-journal")).unwrap(),
+    );
+    let (bytes, captured) = capture(&crashed).unwrap();
+    let after = (
+        fs::read(&crashed).unwrap(),
+        fs::read(companion(&crashed, "-journal")).unwrap(),
+    );
+    assert!(before == after, "the live database was written to");
+    assert!(
+        captured
+            .warnings
+            .iter()
+            .any(|warning| warning.contains("rolled back"))
+    );
+    let (_target, back) = restored(&bytes);
+    assert_eq!(
+        query(&back, "select group_concat(x) from t").unwrap(),
+        "committed"
+    );
+}
+
+#[test]
+fn a_log_that_was_not_checkpointed_is_in_the_copy_and_stays_beside_the_source() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("app.db");
+    let database = Connection::open(&path).unwrap();
+    database.pragma_update(None, "journal_mode", "wal").unwrap();
+    database
+        .execute_batch("create table t (x); insert into t values (1)")
+        .unwrap();
+    let crashed = directory.path().join("crashed.db");
+    fs::copy(&path, &crashed).unwrap();
+    fs::copy(companion(&path, "-wal"), companion(&crashed, "-wal")).unwrap();
+    let log = fs::read(companion(&crashed, "-wal")).unwrap();
+    let main = fs::read(&crashed).unwrap();
+    let (bytes, _) = capture(&crashed).unwrap();
+    assert_eq!(fs::read(&crashed).unwrap(), main);
+    assert_eq!(fs::read(companion(&crashed, "-wal")).unwrap(), log);
+    let (_target, back) = restored(&bytes);
+    assert_eq!(query(&back, "select count(*) from t").unwrap(), "1");
+}
+
+#[test]
+fn a_locked_database_is_waited_for() {
+    let (_directory, path) = awkward();
+    let holder = Connection::open(&path).unwrap();
+    holder.execute_batch("begin exclusive").unwrap();
+    let thread = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(1500));
+        holder.execute_batch("commit").unwrap();
+    });
+    let started = std::time::Instant::now();
+    capture(&path).unwrap();
+    assert!(started.elapsed().as_millis() > 1000);
+    thread.join().unwrap();
+}
+
+#[test]
+fn answers_are_taken_from_the_copy_and_queries_only_read() {
+    let (_directory, path) = awkward();
+    let queries = [
+        "select count(*) from duplicates",
+        "select v from kinds where v is null",
+        "delete from pairs",
+        "select 1; select 2",
+        "select a, b from pairs",
+        "select a from pairs",
+        "select 1 where 0",
+        "attach 'x' as y",
+        "select 1.0",
+        "nonsense",
+    ]
+    .map(str::to_owned);
+    let (bytes, captured) = capture_asking(&path, &queries).unwrap();
+    let answers: Vec<_> = captured.answers.values().map(String::as_str).collect();
+    assert_eq!(answers, ["1.0", "5", ""]);
+    assert_eq!(captured.warnings.len(), queries.len() - 3);
+    let (_target, back) = restored(&bytes);
+    for sql in &queries {
+        match query(&back, sql) {
+            Ok(answer) => assert_eq!(captured.answers.get(sql), Some(&answer)),
+            Err(error) => assert_eq!(error.code, Code::NotProved),
+        }
+    }
+    assert_eq!(query(&back, "select count(*) from pairs").unwrap(), "2");
+    assert_eq!(
+        query(Path::new("/no/such.db"), "select 1")
+            .unwrap_err()
+            .code,
+        Code::NotProved
+    );
+    assert!(!Path::new("/no/such.db").exists());
+}
+
+#[test]
+fn placing_a_database_removes_what_an_earlier_one_left_and_refuses_to_overwrite() {
+    let (_directory, path) = awkward();
+    let (bytes, captured) = capture(&path).unwrap();
+    let target = tempfile::tempdir().unwrap();
+    let back = target.path().join("app.db");
+    for ending in COMPANIONS {
+        fs::write(companion(&back, ending), b"stale").unwrap();
+    }
+    place::sqlite(&mut &bytes[..], &back).unwrap();
+    assert_eq!(fs::read_dir(target.path()).unwrap().count(), 1);
+    assert_eq!(
+        fs::metadata(&back).unwrap().permissions().mode() & 0o7777,
+        0o600
+    );
+    assert_eq!(observe(&back).unwrap(), captured.proof);
+    assert_eq!(
+        place::sqlite(&mut &bytes[..], &back).unwrap_err().code,
+        Code::Target
+    );
+}
+
+#[test]
+fn a_database_that_may_not_be_read_is_denied() {
+    if !tree::privileged() {
+        return;
+    }
+    // Root may read anything: what SQLite says to others is explained from its error codes.
+    let (_directory, path) = awkward();
+    let error = copy::explain(
+        &path,
+        &rusqlite::Error::SqliteFailure(
+            rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_PERM),
+            None,
+        ),
+    );
+    assert_eq!(error.code, Code::SourceDenied);
+    let source = SqliteSource::new(SqliteConfig { path }).unwrap();
+    let context = CaptureContext {
+        scratch: Path::new("/"),
+        scrubber: &Scrubber::default(),
+        observer: &Silent,
+        queries: &[],
+    };
+    let findings = source.examine("source.db", &context);
+    assert_eq!(findings[0].severity, Severity::Ok, "{findings:?}");
+    assert!(findings[0].message.contains("journal mode"));
+}

@@ -1,0 +1,73 @@
+//! Makes restore points that are signed and whole, and hold something else than was captured.
+//!
+//! The proof of one point is put together with the stored objects of another, by the program's own
+//! library and with the application's own key. Every hash in the result is right; only what comes
+//! back is not what the proof says. That is what a drill is there to notice.
+
+use crate::support::App;
+use lifeboat_core::clock::Clock;
+use lifeboat_core::config::Config;
+use lifeboat_core::context::{Context, OpenStore};
+use lifeboat_core::observe::Silent;
+use lifeboat_core::point::copies::{self, PointCopy};
+use lifeboat_core::point::{Details, PointId, manifest_key};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// The application, opened in this process.
+pub fn open(app: &App) -> Context {
+    let config = Config::load(Some(&app.path("lifeboat.toml"))).unwrap();
+    Context::open(config, Clock::System, Arc::new(Silent), &[]).unwrap()
+}
+
+/// One point as one store holds it.
+pub struct Held {
+    store: OpenStore,
+    context: Context,
+    pub copy: PointCopy,
+    pub details: Details,
+}
+
+impl Held {
+    pub fn read(app: &App, store: &str, point: &str) -> Held {
+        let context = open(app);
+        let store = context.store(store).unwrap();
+        let copy = copies::read(&store, &PointId::parse(point).unwrap()).unwrap();
+        let details = copies::read_details(&store, &copy.manifest).unwrap();
+        Held {
+            store,
+            context,
+            copy,
+            details,
+        }
+    }
+
+    /// Gives this point the stored objects of another, and keeps its own proofs.
+    pub fn with_objects_of(mut self, other: &Held) -> Held {
+        self.copy
+            .manifest
+            .artifacts
+            .clone_from(&other.copy.manifest.artifacts);
+        for artifact in &mut self.details.artifacts {
+            let there = other
+                .details
+                .artifact(&artifact.source, &artifact.name)
+                .unwrap();
+            artifact.bytes = there.bytes;
+            artifact.sha256.clone_from(&there.sha256);
+        }
+        self
+    }
+
+    /// Signs it as it is now, and puts it where it was.
+    pub fn commit(mut self) {
+        self.copy.manifest.details = copies::put_details(&self.store, &self.details).unwrap();
+        copies::commit(&self.context, &self.store, &self.copy.manifest).unwrap();
+    }
+}
+
+/// Where a local store in `{root}/store` keeps the manifest of a point.
+pub fn manifest_path(app: &App, point: &str) -> PathBuf {
+    app.path("store")
+        .join(manifest_key(&PointId::parse(point).unwrap()))
+}

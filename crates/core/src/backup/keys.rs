@@ -1,0 +1,77 @@
+//! Under which key an artifact goes into a store.
+//!
+//! A key that some manifest names is never overwritten; a leftover that none names is replaced.
+
+use super::host;
+use crate::archive::{KeyFields, KeyTemplate};
+use crate::context::{Context, OpenStore};
+use crate::error::Result;
+use crate::point::copies;
+use crate::point::{ManifestArtifact, PointId};
+use crate::source::ArtifactSpec;
+use std::collections::BTreeSet;
+
+/// The key, without extension, of an artifact of a point that this run takes.
+pub(super) fn stem(
+    context: &Context,
+    template: &str,
+    plan: &str,
+    source: &str,
+    artifact: &ArtifactSpec,
+    point: &PointId,
+) -> Result<String> {
+    let app = &context.config.app;
+    let host = host();
+    Ok(KeyTemplate::parse(template)?.render(&KeyFields {
+        app: &app.name,
+        environment: &app.environment,
+        plan,
+        source,
+        artifact: &artifact.name,
+        host: &host,
+        point: point.as_str(),
+        at: point.time(),
+    }))
+}
+
+/// A key that no manifest names, and whether the object must be new: `stem` + `suffix`, or with
+/// `-<point>` between them when that is taken. A leftover that no manifest names is replaced.
+pub(crate) fn free_key(
+    store: &OpenStore,
+    named: &mut Option<BTreeSet<String>>,
+    ours: &[ManifestArtifact],
+    stem: &str,
+    suffix: &str,
+    point: &PointId,
+) -> Result<(String, bool)> {
+    let plain = format!("{stem}{suffix}");
+    if !ours.iter().any(|a| a.key == plain) {
+        if store.store.stat(&plain)?.is_none() {
+            return Ok((plain, true));
+        }
+        let named = match named {
+            Some(named) => named,
+            None => named.insert(named_keys(store)?),
+        };
+        if !named.contains(&plain) {
+            return Ok((plain, false));
+        }
+    }
+    let mut candidate = format!("{stem}-{point}{suffix}");
+    let mut count = 2;
+    while ours.iter().any(|a| a.key == candidate) {
+        candidate = format!("{stem}-{point}-{count}{suffix}");
+        count += 1;
+    }
+    Ok((candidate, true))
+}
+
+/// Every key that some manifest of this store names, read from the store itself.
+fn named_keys(store: &OpenStore) -> Result<BTreeSet<String>> {
+    let mut keys = BTreeSet::new();
+    for point in copies::list(store)? {
+        let manifest = copies::read(store, &point)?.manifest;
+        keys.extend(manifest.artifacts.into_iter().map(|a| a.key));
+    }
+    Ok(keys)
+}

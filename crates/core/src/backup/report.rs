@@ -1,0 +1,91 @@
+//! What a backup is asked, what it would do, and what it did.
+
+use crate::error::Error;
+use crate::fingerprint::Fingerprint;
+use crate::point::{Outcome, PointId};
+use jiff::Timestamp;
+use serde::Serialize;
+
+/// What a backup is asked.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Which plan; the only one when absent.
+    pub plan: Option<String>,
+    /// Why it is taken.
+    pub reason: Option<String>,
+}
+
+/// What a backup will do; printing it is the dry run.
+#[derive(Debug, Clone, Serialize)]
+pub struct Planned {
+    /// The plan's name.
+    pub plan: String,
+    /// What will be done, in order, a line each.
+    pub steps: Vec<String>,
+}
+
+/// What a backup did.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// Version of this format: 1.
+    pub schema: u32,
+    /// The point, which is only there when the outcome is not `failed`.
+    pub point: PointId,
+    /// Of which application.
+    pub app: String,
+    /// By which plan.
+    pub plan: String,
+    /// How much of it succeeded.
+    pub outcome: Outcome,
+    /// Why it was taken.
+    pub reason: Option<String>,
+    /// When it began.
+    pub started: Timestamp,
+    /// When it ended.
+    pub finished: Timestamp,
+    /// How long it took.
+    pub seconds: f64,
+    /// What was captured.
+    pub artifacts: Vec<ReportArtifact>,
+    /// Stores that hold a whole copy.
+    pub stores: Vec<String>,
+    /// Stores that should and do not.
+    pub missing_copies: Vec<String>,
+    /// What an operator should know.
+    pub warnings: Vec<String>,
+    /// What failed.
+    pub errors: Vec<String>,
+    /// The first error, when nothing was committed.
+    #[serde(skip)]
+    pub failure: Option<Error>,
+}
+
+/// One captured artifact.
+#[derive(Debug, Clone, Serialize)]
+pub struct ReportArtifact {
+    /// Of which source.
+    pub source: String,
+    /// Its name.
+    pub name: String,
+    /// Bytes of the bare stream.
+    pub bytes: u64,
+    /// SHA-256 of the bare stream.
+    pub sha256: String,
+    /// Where it is.
+    pub stored: Vec<ReportStored>,
+    /// What was in it.
+    pub fingerprint: Fingerprint,
+}
+
+/// One stored object.
+#[derive(Debug, Clone, Serialize)]
+pub struct ReportStored {
+    /// In which store.
+    pub store: String,
+    /// Under which key.
+    pub key: String,
+    /// Stored bytes.
+    pub bytes: u64,
+    /// SHA-256 of the stored bytes.
+    pub sha256: String,
+}

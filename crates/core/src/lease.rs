@@ -1,0 +1,170 @@
+//! Holds a plan across hosts: a small object in a store that says who is running it.
+//!
+//! A lock file of this host (see [`Context::lock`]) does not reach a second runner, nor one whose
+//! state directory is thrown away. The lease does: it is made only where there is none, kept fresh
+//! while the run goes on, and marked as released at its end (never deleted, so that a store which
+//! forbids deletion is no obstacle). One whose process on this host is gone, or which was not
+//! refreshed for [`EXPIRES_SECONDS`], is taken over. It is advice, not a fence: what protects a
+//! point is that keys are never overwritten.
+
+use crate::context::{Context, OpenStore};
+use crate::error::{Code, Error, Result};
+use crate::point::copies::{put_bytes, read_optional, to_json};
+use crate::process::ProcessName;
+use crossbeam_channel::{Sender, bounded};
+use jiff::Timestamp;
+use lifeboat_store::StoreError;
+use serde::{Deserialize, Serialize};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// A lease that was not refreshed for so long belongs to nobody.
+pub const EXPIRES_SECONDS: i64 = 300;
+const REFRESH_EVERY: Duration = Duration::from_secs(60);
+
+/// What the object says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Note {
+    schema: u32,
+    host: String,
+    process: ProcessName,
+    begun: Timestamp,
+    refreshed: Timestamp,
+    released: bool,
+}
+
+/// A lease that is held. Dropping it releases it.
+pub struct Lease {
+    stop: Option<Sender<()>>,
+    keeper: Option<JoinHandle<()>>,
+}
+
+/// Takes the lease of a plan in `store`. [`Code::Busy`] when another run holds it.
+pub fn take(context: &Context, store: &OpenStore, plan: &str) -> Result<Lease> {
+    let app = &context.config.app;
+    let key = format!(
+        "lifeboat/locks/{}-{}-{plan}.json",
+        app.name, app.environment
+    );
+    let now = context.clock.now();
+    let mut note = Note {
+        schema: 1,
+        host: crate::backup::host(),
+        process: ProcessName::this()?,
+        begun: now,
+        refreshed: now,
+        released: false,
+    };
+    match put_bytes(store, &key, &to_json(&note)?, true) {
+        Ok(()) => {}
+        Err(StoreError::AlreadyExists { .. }) => {
+            let held = read_optional(store, &key)?;
+            let held: Option<Note> = held.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+            if let Some(held) = held.filter(|held| held.holds(&note)) {
+                return Err(busy(plan, &store.name, &held));
+            }
+            put_bytes(store, &key, &to_json(&note)?, false)?;
+        }
+        Err(error) => return Err(error.into()),
+    }
+    let (stop, stopped) = bounded(0);
+    let (store, clock) = (store.clone(), context.clock.clone());
+    let keeper = std::thread::spawn(move || {
+        // Failing to refresh is no reason to end a run: at worst another one takes over.
+        while let Err(crossbeam_channel::RecvTimeoutError::Timeout) =
+            stopped.recv_timeout(REFRESH_EVERY)
+        {
+            note.refreshed = clock.now();
+            let _ = to_json(&note).map(|bytes| put_bytes(&store, &key, &bytes, false));
+        }
+        note.refreshed = clock.now();
+        note.released = true;
+        let _ = to_json(&note).map(|bytes| put_bytes(&store, &key, &bytes, false));
+    });
+    Ok(Lease {
+        stop: Some(stop),
+        keeper: Some(keeper),
+    })
+}
+
+fn busy(plan: &str, store: &str, held: &Note) -> Error {
+    Error::new(Code::Busy, format!("another backup of plan {plan} is running on host {}", held.host))
+        .cause(format!("it was begun at {} and last seen at {} in store {store}", held.begun, held.refreshed))
+        .hint(format!("wait until it has ended; if that host is dead, the plan is free {EXPIRES_SECONDS} seconds after it was last seen"))
+}
+
+impl Note {
+    /// Whether this one still keeps `other` out.
+    fn holds(&self, other: &Note) -> bool {
+        let fresh = other.refreshed.as_second() - self.refreshed.as_second() < EXPIRES_SECONDS;
+        let here = self.host == other.host && self.process.same_boot(&other.process);
+        !self.released && fresh && (!here || self.process.is_alive())
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(keeper) = self.keeper.take() {
+            let _ = keeper.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn note(refreshed: &str, process: ProcessName) -> Note {
+        let refreshed: Timestamp = refreshed.parse().unwrap();
+        Note {
+            schema: 1,
+            host: "a".into(),
+            process,
+            begun: refreshed,
+            refreshed,
+            released: false,
+        }
+    }
+
+    #[test]
+    fn only_a_living_fresh_lease_keeps_others_out() {
+        let this = ProcessName::this().unwrap();
+        let new = note("2026-11-20T06:00:00Z", this.clone());
+        let held = note("2026-11-20T05:58:00Z", this.clone());
+        assert!(held.holds(&new));
+        assert!(
+            !note("2026-11-20T05:50:00Z", this.clone()).holds(&new),
+            "expired"
+        );
+        assert!(
+            !Note {
+                released: true,
+                ..held.clone()
+            }
+            .holds(&new),
+            "released"
+        );
+        let gone = ProcessName {
+            pid: u32::MAX,
+            ..this
+        };
+        assert!(
+            !Note {
+                process: gone.clone(),
+                ..held.clone()
+            }
+            .holds(&new),
+            "its process is gone"
+        );
+        let elsewhere = Note {
+            host: "b".into(),
+            process: gone,
+            ..held
+        };
+        assert!(
+            elsewhere.holds(&new),
+            "a process of another host cannot be looked at"
+        );
+    }
+}

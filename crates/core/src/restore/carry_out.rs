@@ -1,0 +1,604 @@
+//! A restore under way: places, compares, swaps, undoes, and reports.
+//!
+//! Nothing live is touched before everything lies ready beside it and equals what was captured.
+
+use super::checks::{self, Checked};
+use super::fetch::Fetched;
+use super::live::{Report, Target};
+use super::swap::{PreparedSwap, Swapped, What, one_file_system};
+use super::{DatabaseTarget, Placed, Restored, Stopwatch, bring_back, place, staging};
+use crate::backup::{self, author, host};
+use crate::config::{PostgresConfig, SourceKind};
+use crate::context::Context;
+use crate::error::{Code, Error, Result};
+use crate::evidence::{self, Activity, ProvedPoint, Record, Verdict};
+use crate::point::{FileAttributes, ManifestSource, PointId};
+use crate::probe::{CheckOutcome, CheckResult};
+use crate::secret::Secret;
+use crate::source::postgres;
+use crate::transport::{Command, Transport};
+use crate::verify::manifest_sha256;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// A restore under way.
+pub(super) struct Restoring<'a> {
+    context: &'a Context,
+    fetched: &'a Fetched,
+    sources: Vec<ManifestSource>,
+    begun: Instant,
+    started: jiff::Timestamp,
+    watch: Stopwatch,
+    restored: Vec<Restored>,
+    pub checks: Vec<CheckResult>,
+    places: Vec<(String, String)>,
+    warnings: Vec<String>,
+    limits: Vec<String>,
+    swapped: Vec<Swapped>,
+    /// Directories above live places that were missing and were made.
+    made: Vec<PathBuf>,
+    /// What was swapped in was swapped back.
+    undone: bool,
+    safety_point: Option<PointId>,
+}
+
+impl<'a> Restoring<'a> {
+    pub fn new(context: &'a Context, fetched: &'a Fetched, sources: Vec<ManifestSource>) -> Self {
+        Restoring {
+            context,
+            fetched,
+            sources,
+            begun: Instant::now(),
+            started: context.clock.now(),
+            watch: Stopwatch::default(),
+            restored: vec![],
+            checks: vec![],
+            places: vec![],
+            warnings: vec![],
+            limits: vec![],
+            swapped: vec![],
+            made: vec![],
+            undone: false,
+            safety_point: None,
+        }
+    }
+
+    /// Brings each source into a directory of its own. One that fails leaves nothing there and does
+    /// not stop the others; an error means that none came back.
+    pub fn to_directory(&mut self, directory: &Path) -> Result<()> {
+        staging::create_directory(directory)?;
+        let directory = directory
+            .canonicalize()
+            .map_err(|e| Error::io("the target cannot be found", &e))?;
+        let mut failed = Vec::new();
+        for source in self.sources.clone() {
+            if let Err(error) = self.bring(&source, &directory, &mut DatabaseTarget::Dump) {
+                staging::remove(&directory.join(&source.name));
+                failed.push((source.name, error));
+            }
+        }
+        if self.restored.is_empty() {
+            return failed.into_iter().next().map_or(Ok(()), |(_, e)| Err(e));
+        }
+        for (source, error) in failed {
+            let hint = error.hint.iter();
+            self.warnings
+                .extend(hint.map(|hint| format!("source {source}: {hint}")));
+            self.checks.push(CheckResult {
+                name: format!("{source}: content"),
+                expected: "it comes back".into(),
+                observed: error.to_string(),
+                outcome: CheckOutcome::Failed,
+            });
+        }
+        Ok(())
+    }
+
+    pub fn to_database(&mut self, url: &Secret) -> Result<()> {
+        let databases: Vec<_> = self
+            .sources
+            .iter()
+            .filter(|s| s.kind == "postgres")
+            .cloned()
+            .collect();
+        let [source] = databases.as_slice() else {
+            let names: Vec<_> = databases.iter().map(|s| s.name.as_str()).collect();
+            return Err(Error::new(
+                Code::Usage,
+                format!("{} PostgreSQL sources fit, one is needed", databases.len()),
+            )
+            .cause(names.join(", "))
+            .hint("name it: --source NAME"));
+        };
+        self.context.scrubber.learn(url);
+        let connection = postgres::Connection::from_url(url)?;
+        let source = source.clone();
+        self.sources = vec![source.clone()];
+        self.bring(
+            &source,
+            &self.context.scratch(),
+            &mut DatabaseTarget::Given(connection),
+        )
+    }
+
+    /// Places one source and notes how it compares. An error here is one of the restore.
+    fn bring(
+        &mut self,
+        source: &ManifestSource,
+        directory: &Path,
+        databases: &mut DatabaseTarget<'_>,
+    ) -> Result<()> {
+        let restored = bring_back(
+            self.context,
+            self.fetched,
+            source,
+            directory,
+            databases,
+            &mut self.watch,
+        )?;
+        self.places
+            .push((source.name.clone(), restored.placed.describe()));
+        let prefixed = |text: &String| format!("source {}: {text}", source.name);
+        self.warnings.extend(restored.warnings.iter().map(prefixed));
+        self.limits.extend(restored.limits.iter().map(prefixed));
+        let name = format!("{}: content", source.name);
+        match &restored.differences {
+            Some(differences) => {
+                self.checks
+                    .push(checks::content(name, &restored.summary, differences))
+            }
+            None => self.checks.push(CheckResult {
+                name,
+                expected: "equal to what was captured".into(),
+                observed: "it was written, and cannot be compared as it is".into(),
+                outcome: CheckOutcome::Unknown,
+            }),
+        }
+        self.restored.push(restored);
+        Ok(())
+    }
+
+    /// Everything is placed aside and compared while the application still runs; then it is
+    /// stopped, swapped, started and asked.
+    pub fn onto_live(&mut self, reason: Option<String>) -> Result<()> {
+        let mut swaps: Vec<PreparedSwap> = Vec::new();
+        let prepared = self.prepare_all(&mut swaps);
+        let done = prepared.and_then(|()| {
+            self.take_safety_point(reason);
+            self.swap_all(&swaps)
+        });
+        let nothing_changed = done.is_err() || self.undone;
+        for swap in &swaps {
+            swap.clean(nothing_changed, &self.context.scrubber);
+        }
+        if nothing_changed {
+            staging::remove_empty(&self.made);
+        }
+        done
+    }
+
+    fn prepare_all(&mut self, swaps: &mut Vec<PreparedSwap>) -> Result<()> {
+        for source in self.sources.clone() {
+            swaps.extend(self.prepare(&source)?);
+        }
+        match self
+            .checks
+            .iter()
+            .find(|c| c.outcome == CheckOutcome::Failed)
+        {
+            None => Ok(()),
+            Some(check) => {
+                let message = format!("{} differs from what was captured", check.name);
+                Err(Error::new(Code::NotProved, message)
+                    .cause(&check.observed)
+                    .hint(
+                        "nothing live was changed; choose another point or another copy (--store)",
+                    ))
+            }
+        }
+    }
+
+    fn swap_all(&mut self, swaps: &[PreparedSwap]) -> Result<()> {
+        let restore = self.context.config.restore.clone();
+        let swapped = self.run_all(&restore.stop).and_then(|()| {
+            swaps.iter().try_for_each(|swap| {
+                let scrubber = &self.context.scrubber;
+                let what = format!("swap {}", swap.source);
+                let swapped = self.watch.time(what, || swap.carry_out(scrubber))?;
+                self.swapped.push(swapped);
+                Ok(())
+            })
+        });
+        if let Err(error) = swapped {
+            self.undo();
+            let _ = self.run_all(&restore.start);
+            return Err(error);
+        }
+        for (swap, swapped) in swaps.iter().zip(&self.swapped) {
+            if let Some(kept) = swapped.kept() {
+                let text = format!(
+                    "source {}: what was live before is kept as {kept}",
+                    swap.source
+                );
+                self.warnings.push(text);
+            }
+        }
+        self.move_to_live();
+        if let Err(error) = self
+            .run_all(&restore.start)
+            .and_then(|()| self.run_all(&restore.after))
+        {
+            self.checks.push(CheckResult {
+                name: "start".into(),
+                expected: "every command succeeds".into(),
+                observed: error.to_string(),
+                outcome: CheckOutcome::Failed,
+            });
+        }
+        let checked = Checked {
+            context: self.context,
+            restored: &self.restored,
+            points: std::slice::from_ref(self.fetched),
+            directory: Path::new("/"),
+        };
+        let results: Vec<_> = restore
+            .checks
+            .iter()
+            .map(|check| checks::run(&checked, check))
+            .collect();
+        self.checks.extend(results);
+        if self
+            .checks
+            .iter()
+            .any(|c| c.outcome == CheckOutcome::Failed)
+        {
+            let _ = self.run_all(&restore.stop);
+            if self.undo() {
+                let text = "a check failed after the swap: what was live before is live again";
+                self.warnings.push(text.into());
+            }
+            let _ = self.run_all(&restore.start);
+        }
+        Ok(())
+    }
+
+    /// A point of what is live now. That it fails must not stop a restore of something broken:
+    /// what is live is also kept beside what is swapped in.
+    fn take_safety_point(&mut self, reason: Option<String>) {
+        let options = backup::Options {
+            plan: Some(self.fetched.copy.manifest.plan.clone()),
+            reason: Some(format!(
+                "before the restore of {}: {}",
+                self.fetched.copy.manifest.point,
+                reason.unwrap_or_default()
+            )),
+        };
+        let taken = self
+            .watch
+            .time("safety point", || backup::run(self.context, &options));
+        match taken {
+            Ok(report) if !report.stores.is_empty() => self.safety_point = Some(report.point),
+            Ok(report) => {
+                let why = report
+                    .failure
+                    .map_or_else(|| report.errors.join("; "), |e| e.to_string());
+                self.warnings
+                    .push(format!("no safety point could be taken: {why}"));
+            }
+            Err(error) => self
+                .warnings
+                .push(format!("no safety point could be taken: {error}")),
+        }
+    }
+
+    fn run_all(&mut self, commands: &[Vec<String>]) -> Result<()> {
+        for words in commands {
+            let Some((program, arguments)) = words.split_first() else {
+                continue;
+            };
+            self.context.observer.step(&words.join(" "), None);
+            // An interrupted restore must still start what it stopped.
+            let command = Command::new(program)
+                .args(arguments)
+                .scrub_with(&self.context.scrubber)
+                .cleanup();
+            let output = self
+                .watch
+                .time(words.join(" "), || Transport::Local.output(&command))?;
+            if !output.status.success() {
+                return Err(Error::new(
+                    Code::Target,
+                    format!("{} ended with {}", words.join(" "), output.status),
+                )
+                .cause(output.stderr));
+            }
+        }
+        Ok(())
+    }
+
+    /// After the swap, checks ask what is live.
+    fn move_to_live(&mut self) {
+        for restored in &mut self.restored {
+            let kind = self
+                .context
+                .config
+                .source
+                .get(&restored.source)
+                .map(|s| &s.kind);
+            match kind {
+                Some(SourceKind::Files(_)) => restored.placed = Placed::Tree("/".into()),
+                Some(SourceKind::Sqlite(sqlite)) => {
+                    restored.placed = Placed::File(sqlite.path.clone())
+                }
+                Some(SourceKind::Postgres(config)) => {
+                    if let Ok(connection) = postgres::Connection::from_config(config) {
+                        restored.placed = Placed::Database(connection);
+                    }
+                }
+                Some(SourceKind::Command(_)) | None => {}
+            }
+            if let Some(place) = self
+                .places
+                .iter_mut()
+                .find(|(name, _)| name == &restored.source)
+            {
+                place.1 = match kind {
+                    Some(kind @ SourceKind::Files(_)) => crate::source::roots(kind).join(", "),
+                    _ => restored.placed.describe(),
+                };
+            }
+        }
+    }
+
+    /// Swaps everything back; whether all of it could be. What could not is a failed check, so
+    /// that it reaches the evidence, and is told at once.
+    fn undo(&mut self) -> bool {
+        self.undone = true;
+        while let Some(swapped) = self.swapped.pop() {
+            if let Err(error) = swapped.undo(&self.context.scrubber) {
+                self.undone = false;
+                self.context
+                    .observer
+                    .warn(&format!("undoing the swap failed: {error}"));
+                self.checks.push(CheckResult {
+                    name: "undo".into(),
+                    expected: "what was live is live again".into(),
+                    observed: error.to_string(),
+                    outcome: CheckOutcome::Failed,
+                });
+            }
+        }
+        self.undone
+    }
+
+    fn prepare(&mut self, source: &ManifestSource) -> Result<Vec<PreparedSwap>> {
+        let config = self
+            .context
+            .config
+            .source
+            .get(&source.name)
+            .ok_or_else(|| {
+                Error::new(
+                    Code::Target,
+                    format!(
+                        "source {} is not in the configuration any more",
+                        source.name
+                    ),
+                )
+                .hint("restore it with --to, or put it back into the configuration")
+            })?;
+        let point = self.fetched.copy.manifest.point.clone();
+        match config.kind.clone() {
+            SourceKind::Files(files) => {
+                let roots: Vec<_> = files.paths.iter().chain(&files.optional).cloned().collect();
+                self.prepare_paths(source, &roots, &point)
+            }
+            SourceKind::Sqlite(sqlite) => self.prepare_paths(source, &[sqlite.path], &point),
+            SourceKind::Postgres(config) => self.prepare_database(source, &config, &point),
+            SourceKind::Command(_) => {
+                let text = "a command's output has no live place; restore it with --to and load it by hand";
+                self.warnings
+                    .push(format!("source {}: {text}", source.name));
+                Ok(vec![])
+            }
+        }
+    }
+
+    fn prepare_paths(
+        &mut self,
+        source: &ManifestSource,
+        roots: &[PathBuf],
+        point: &PointId,
+    ) -> Result<Vec<PreparedSwap>> {
+        let Some(first) = roots.first() else {
+            return Ok(vec![]);
+        };
+        one_file_system(&source.name, roots)?;
+        let made = staging::make_above(roots)?;
+        self.made.extend(made.iter().cloned());
+        let staging = place::aside_path(first, &format!("{point}-{}", source.name));
+        staging::create_directory(&staging)?;
+        let mut swaps = vec![];
+        let brought = self.bring(source, &staging, &mut DatabaseTarget::Dump);
+        if let Err(error) = brought {
+            staging::remove(&staging);
+            return Err(error);
+        }
+        let placed = self.restored.last().map(|r| r.placed.clone());
+        self.adopt_directories(source, &made, placed.as_ref())?;
+        for root in roots {
+            let aside = match &placed {
+                Some(Placed::Tree(tree)) => tree.join(root.strip_prefix("/").unwrap_or(root)),
+                Some(Placed::File(file)) => file.clone(),
+                _ => continue,
+            };
+            if aside.symlink_metadata().is_err() {
+                continue;
+            }
+            self.adopt_attributes(source, &aside)?;
+            swaps.push(PreparedSwap {
+                source: source.name.clone(),
+                staging: Some(staging.clone()),
+                what: What::Path {
+                    aside,
+                    live: root.clone(),
+                    keep: staging::keep_path(root, point.as_str()),
+                },
+            });
+        }
+        Ok(swaps)
+    }
+
+    /// Directories above a live place that were gone get the attributes they had at capture. A
+    /// database tells nothing of them: they become its owner's.
+    fn adopt_directories(
+        &mut self,
+        source: &ManifestSource,
+        made: &[PathBuf],
+        placed: Option<&Placed>,
+    ) -> Result<()> {
+        let details = self.fetched.details.as_ref().ok();
+        let database = details.and_then(|d| d.artifact(&source.name, "database")?.attributes);
+        for directory in made {
+            let captured = match placed {
+                Some(Placed::Tree(tree)) => staging::attributes(
+                    &tree.join(directory.strip_prefix("/").unwrap_or(directory)),
+                ),
+                _ => database.map(|d| FileAttributes { mode: 0o750, ..d }),
+            };
+            let mut warning = format!(
+                "the directory {} was missing and was made",
+                directory.display()
+            );
+            if let Some(attributes) = captured
+                && let Some(more) = staging::apply_attributes(directory, attributes)?
+            {
+                warning = format!("{warning}; {more}");
+            }
+            self.warnings
+                .push(format!("source {}: {warning}", source.name));
+        }
+        Ok(())
+    }
+
+    /// A database file gets the mode and owner it had at capture, before it is swapped in.
+    fn adopt_attributes(&mut self, source: &ManifestSource, aside: &Path) -> Result<()> {
+        let details = self.fetched.details.as_ref().ok();
+        let known = details.and_then(|d| d.artifact(&source.name, "database")?.attributes);
+        if let Some(attributes) = known {
+            let warning = staging::apply_attributes(aside, attributes)?;
+            self.warnings
+                .extend(warning.map(|w| format!("source {}: {w}", source.name)));
+        }
+        Ok(())
+    }
+
+    fn prepare_database(
+        &mut self,
+        source: &ManifestSource,
+        config: &PostgresConfig,
+        point: &PointId,
+    ) -> Result<Vec<PreparedSwap>> {
+        let live = postgres::Connection::from_config(config)?;
+        let name = live.database().unwrap_or("postgres").to_owned();
+        let suffix = point.as_str().to_lowercase().replace('-', "_");
+        let (aside, keep) = (
+            format!("{name}_restored_{suffix}"),
+            format!("{name}_before_{suffix}"),
+        );
+        let admin = live.with_database("postgres");
+        let captured = self
+            .fetched
+            .details
+            .as_ref()
+            .ok()
+            .and_then(|d| d.artifact(&source.name, "dump"));
+        postgres::create_database(
+            &admin,
+            &aside,
+            captured.map(|d| &d.proof),
+            &self.context.scrubber,
+        )?;
+        let mut target = DatabaseTarget::Given(live.with_database(&aside));
+        if let Err(error) = self.bring(source, &self.context.scratch(), &mut target) {
+            let _ = postgres::drop_database(&admin, &aside, &self.context.scrubber);
+            return Err(error);
+        }
+        Ok(vec![PreparedSwap {
+            source: source.name.clone(),
+            staging: None,
+            what: What::Database {
+                admin,
+                live: name,
+                aside,
+                keep,
+            },
+        }])
+    }
+
+    pub fn report(self, target: &Target, reason: Option<String>) -> Result<Report> {
+        let manifest = &self.fetched.copy.manifest;
+        let failed = self
+            .checks
+            .iter()
+            .any(|c| c.outcome == CheckOutcome::Failed);
+        let unknown = self
+            .checks
+            .iter()
+            .any(|c| c.outcome == CheckOutcome::Unknown);
+        let outcome = match (failed, unknown) {
+            (true, _) => Verdict::Failed,
+            (false, true) => Verdict::Restored,
+            (false, false) => Verdict::Verified,
+        };
+        let app = &self.context.config.app;
+        let draft = Record {
+            schema: 1,
+            id: PointId::new(&self.context.clock),
+            sequence: 0,
+            previous: None,
+            signer: String::new(),
+            activity: Activity::Restore,
+            app: app.name.clone(),
+            environment: app.environment.clone(),
+            owner: app.owner.clone(),
+            author: author(),
+            host: host(),
+            lifeboat: env!("CARGO_PKG_VERSION").to_owned(),
+            drill: None,
+            reason,
+            target: Some(match target {
+                Target::Directory(directory) => directory.display().to_string(),
+                Target::Database(_) => self
+                    .places
+                    .first()
+                    .map_or_else(String::new, |(_, p)| p.clone()),
+                Target::Live => format!("live: {}/{}", app.name, app.environment),
+            }),
+            points: vec![ProvedPoint {
+                point: manifest.point.clone(),
+                plan: manifest.plan.clone(),
+                store: Some(self.fetched.store.name.clone()),
+                manifest_sha256: Some(manifest_sha256(&self.fetched.copy)),
+                sources: self.sources.iter().map(|s| s.name.clone()).collect(),
+            }],
+            started: self.started,
+            finished: self.context.clock.now(),
+            outcome,
+            checks: self.checks,
+            limits: self.limits,
+            phases: self.watch.phases,
+            rto_seconds: (self.begun.elapsed().as_secs_f64() * 1000.0).round() / 1000.0,
+            rpo_seconds: (self.started.as_second() - manifest.point.time().as_second()).max(0)
+                as f64,
+            rto_target_seconds: app.rto.map(|s| s.seconds),
+            rpo_target_seconds: app.rpo.map(|s| s.seconds),
+        };
+        Ok(Report {
+            evidence: evidence::append(self.context, draft)?,
+            safety_point: self.safety_point,
+            places: self.places,
+            warnings: self.warnings,
+        })
+    }
+}

@@ -1,0 +1,138 @@
+//! Something that lies ready beside a live thing, swapped in, and swapped back.
+
+use super::{place, staging};
+use crate::error::{Code, Error, Result};
+use crate::secret::Scrubber;
+use crate::source::postgres;
+use std::path::PathBuf;
+
+/// Something that lies ready beside the live thing.
+pub(super) struct PreparedSwap {
+    /// Of which source.
+    pub source: String,
+    /// The private directory it lies in.
+    pub staging: Option<PathBuf>,
+    /// What goes where.
+    pub what: What,
+}
+
+pub(super) enum What {
+    Path {
+        aside: PathBuf,
+        live: PathBuf,
+        keep: PathBuf,
+    },
+    Database {
+        admin: postgres::Connection,
+        live: String,
+        aside: String,
+        keep: String,
+    },
+}
+
+impl PreparedSwap {
+    /// Swaps it in.
+    pub fn carry_out(&self, scrubber: &Scrubber) -> Result<Swapped> {
+        match &self.what {
+            What::Path { aside, live, keep } => {
+                place::swap_in(aside, live, keep).map(Swapped::Path)
+            }
+            What::Database {
+                admin,
+                live,
+                aside,
+                keep,
+            } => {
+                let existed = postgres::database_exists(admin, live, scrubber)?;
+                postgres::swap_databases(admin, live, aside, keep, scrubber)?;
+                Ok(Swapped::Database {
+                    admin: admin.clone(),
+                    live: live.clone(),
+                    aside: aside.clone(),
+                    keep: existed.then(|| keep.clone()),
+                })
+            }
+        }
+    }
+
+    /// Removes what is left aside: nothing of value once the swap is done, and all of it when it
+    /// failed.
+    pub fn clean(&self, failed: bool, scrubber: &Scrubber) {
+        if let Some(staging) = &self.staging {
+            staging::remove(staging);
+        }
+        if failed && let What::Database { admin, aside, .. } = &self.what {
+            let _ = postgres::drop_database(admin, aside, scrubber);
+        }
+    }
+}
+
+/// Something that was swapped in, and can be swapped back.
+pub(super) enum Swapped {
+    Path(place::Swap),
+    Database {
+        admin: postgres::Connection,
+        live: String,
+        aside: String,
+        /// What was live before; `None` when there was nothing.
+        keep: Option<String>,
+    },
+}
+
+impl Swapped {
+    /// Where what was live before is now, if there was anything.
+    pub fn kept(&self) -> Option<String> {
+        match self {
+            Swapped::Path(swap) => swap.existed().then(|| swap.keep().display().to_string()),
+            Swapped::Database { keep, .. } => keep.as_ref().map(|keep| format!("database {keep}")),
+        }
+    }
+
+    /// Makes live again what was live before.
+    pub fn undo(self, scrubber: &Scrubber) -> Result<()> {
+        match self {
+            Swapped::Path(swap) => swap.undo(),
+            Swapped::Database {
+                admin,
+                live,
+                aside,
+                keep: Some(keep),
+            } => {
+                // What was live goes back to its name, what was restored to its own.
+                postgres::swap_databases(&admin, &live, &keep, &aside, scrubber)
+            }
+            Swapped::Database {
+                admin,
+                live,
+                aside,
+                keep: None,
+            } => {
+                let name = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
+                let rename = format!("ALTER DATABASE {} RENAME TO {}", name(&live), name(&aside));
+                postgres::query(&admin, &rename, scrubber).map(drop)
+            }
+        }
+    }
+}
+
+/// Swapping is a rename, which stays within one file system.
+pub(super) fn one_file_system(source: &str, roots: &[PathBuf]) -> Result<()> {
+    let device = |path: &PathBuf| {
+        let parent = path
+            .ancestors()
+            .skip(1)
+            .find_map(|p| std::fs::metadata(p).ok())?;
+        Some(std::os::unix::fs::MetadataExt::dev(&parent))
+    };
+    let devices: std::collections::BTreeSet<_> = roots.iter().map(device).collect();
+    if devices.len() <= 1 {
+        return Ok(());
+    }
+    Err(Error::new(
+        Code::Target,
+        format!(
+            "the paths of source {source} lie on several file systems, and cannot be swapped as one"
+        ),
+    )
+    .hint("restore it with --to DIRECTORY and move each path by hand, or make it several sources"))
+}

@@ -1,0 +1,170 @@
+//! Restoring beside and onto a live server.
+
+use crate::support::*;
+use lifeboat_core::Code;
+use lifeboat_core::secret::Scrubber;
+use lifeboat_core::source::postgres::{
+    RestoreOptions, create_database, database_exists, drop_database, is_empty, query, restore_dump,
+    restore_globals, row_counts, swap_databases,
+};
+use lifeboat_testkit::postgres::PostgresServer;
+
+#[test]
+fn a_database_is_restored_aside_and_swapped_in() {
+    let server = PostgresServer::start();
+    server.create_database("live");
+    server.psql("live", "CREATE ROLE owner_there; CREATE TABLE t AS SELECT i FROM generate_series(1, 10) i; ALTER TABLE t OWNER TO owner_there; ALTER DATABASE live SET work_mem = '7MB'");
+    let (captured, dump) = capture(&server.url("live"));
+    server.psql("live", "TRUNCATE t");
+    let scrubber = Scrubber::default();
+    let (admin, aside) = (
+        connection(&server.url("postgres")),
+        connection(&server.url("aside")),
+    );
+    create_database(&admin, "aside", Some(&captured.proof), &scrubber).unwrap();
+    assert!(is_empty(&aside, &scrubber).unwrap());
+    let options = RestoreOptions {
+        scratch: false,
+        captured: Some(&captured.proof),
+    };
+    let warnings = restore_dump(&mut &dump[..], &aside, &options, &scrubber).unwrap();
+    assert_eq!(warnings, Vec::<String>::new());
+    assert!(!is_empty(&aside, &scrubber).unwrap());
+
+    // Somebody is connected to the live one.
+    std::thread::scope(|scope| {
+        scope.spawn(|| server.try_psql("live", "SELECT pg_sleep(30)"));
+        while server.psql(
+            "postgres",
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = 'live'",
+        ) == "0"
+        {}
+        swap_databases(&admin, "live", "aside", "kept", &scrubber).unwrap();
+    });
+    assert_eq!(
+        row_counts(&connection(&server.url("live")), &scrubber).unwrap()["public.t"],
+        10
+    );
+    assert_eq!(
+        row_counts(&connection(&server.url("kept")), &scrubber).unwrap()["public.t"],
+        0
+    );
+    assert_eq!(
+        server.psql(
+            "live",
+            "SHOW work_mem; SELECT relowner::regrole FROM pg_class WHERE relname = 't'"
+        ),
+        "7MB\nowner_there"
+    );
+    assert!(swap_databases(&admin, "live", "nowhere", "kept2", &scrubber).is_err());
+    assert!(database_exists(&admin, "live", &scrubber).unwrap());
+    drop_database(&admin, "kept", &scrubber).unwrap();
+    assert!(!database_exists(&admin, "kept", &scrubber).unwrap());
+}
+
+#[test]
+fn a_live_servers_roles_are_left_alone() {
+    let server = PostgresServer::start();
+    server.psql("postgres", "CREATE ROLE here NOLOGIN CONNECTION LIMIT 3");
+    let globals = "SET x = 1;\nCREATE ROLE here;\nALTER ROLE here WITH SUPERUSER LOGIN;\nCREATE ROLE new;\nALTER ROLE new WITH LOGIN;\nALTER ROLE keeper WITH NOSUPERUSER;\nGRANT here TO new;\nCREATE TABLESPACE far OWNER here LOCATION '/nowhere';\n";
+    let target = connection(&server.url("postgres"));
+    let warnings = restore_globals(
+        &mut globals.as_bytes(),
+        &target,
+        false,
+        &Scrubber::default(),
+    )
+    .unwrap();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    let roles = server.psql("postgres", "SELECT rolname, rolsuper, rolcanlogin FROM pg_roles WHERE rolname IN ('here', 'new', 'keeper') ORDER BY 1");
+    assert_eq!(roles, "here|f|f\nkeeper|t|t\nnew|f|t");
+}
+
+#[test]
+fn a_missing_role_leaves_owners_out_and_says_so() {
+    let (server, other) = (PostgresServer::start(), PostgresServer::start());
+    server.create_database("d");
+    server.psql(
+        "d",
+        "CREATE ROLE only_here; CREATE TABLE t (a int); ALTER TABLE t OWNER TO only_here",
+    );
+    let (captured, dump) = capture(&server.url("d"));
+    other.create_database("d");
+    let options = RestoreOptions {
+        scratch: false,
+        captured: Some(&captured.proof),
+    };
+    let warnings = restore_dump(
+        &mut &dump[..],
+        &connection(&other.url("d")),
+        &options,
+        &Scrubber::default(),
+    )
+    .unwrap();
+    assert!(
+        warnings.iter().any(|w| w.contains("only_here")),
+        "{warnings:?}"
+    );
+}
+
+#[test]
+fn what_this_server_cannot_have_is_a_missing_tool() {
+    let server = PostgresServer::start();
+    server.create_database("d");
+    // An extension whose files are gone by the time of the restore.
+    let name = format!("lifeboat_gone_{}", std::process::id());
+    let share = lifeboat_testkit::postgres::newest_bin()
+        .ancestors()
+        .nth(1)
+        .unwrap()
+        .file_name()
+        .unwrap()
+        .to_owned();
+    let directory = std::path::Path::new("/usr/share/postgresql")
+        .join(share)
+        .join("extension");
+    let files = [
+        directory.join(format!("{name}.control")),
+        directory.join(format!("{name}--1.sql")),
+    ];
+    std::fs::write(&files[0], "default_version = '1'\n").unwrap();
+    std::fs::write(
+        &files[1],
+        "CREATE FUNCTION gone() RETURNS int LANGUAGE sql AS 'SELECT 1';\n",
+    )
+    .unwrap();
+    server.psql("d", &format!("CREATE EXTENSION {name}"));
+    let (captured, dump) = capture(&server.url("d"));
+    files
+        .iter()
+        .for_each(|file| std::fs::remove_file(file).unwrap());
+    server.create_database("e");
+    let options = RestoreOptions {
+        scratch: false,
+        captured: Some(&captured.proof),
+    };
+    let error = restore_dump(
+        &mut &dump[..],
+        &connection(&server.url("e")),
+        &options,
+        &Scrubber::default(),
+    )
+    .unwrap_err();
+    assert_eq!(error.code, Code::ToolMissing, "{error:?}");
+    assert!(error.message.contains(&name), "{error:?}");
+
+    let mut odd = captured.clone();
+    if let lifeboat_core::fingerprint::Inventory::Database(inventory) = &mut odd.proof.inventory {
+        let locale = inventory
+            .objects
+            .get_mut("database")
+            .unwrap()
+            .get_mut("locale")
+            .unwrap();
+        *locale = locale.replace("C.UTF-8", "xx_YY.UTF-8");
+    }
+    let admin = connection(&server.url("postgres"));
+    let error = create_database(&admin, "f", Some(&odd.proof), &Scrubber::default()).unwrap_err();
+    assert_eq!(error.code, Code::ToolMissing, "{error:?}");
+    assert!(query(&admin, "SELECT 1", &Scrubber::default()).is_ok());
+}
