@@ -624,7 +624,7 @@ fn a_live_restore_must_be_confirmed() {
     let steps = planned["steps"].to_string();
     for step in [
         "safety point",
-        "swap it in",
+        "swap in source db",
         &app.path("live/app.db").display().to_string(),
         "sign the evidence",
     ] {
