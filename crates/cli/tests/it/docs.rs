@@ -135,7 +135,7 @@ impl Help {
         for token in tokens {
             let token = token.trim_matches(|c| "[]().,'\"".contains(c));
             if let Some(flag) = token.split('=').next().filter(|t| t.starts_with('-')) {
-                flags.push(flag.to_owned());
+                flags.extend(flag.split('|').map(str::to_owned));
                 value_follows = flag == "--config" || flag == "--log-format";
                 continue;
             }
