@@ -416,13 +416,12 @@ fn default_privileges() -> String {
 }
 
 fn comments() -> String {
-    format!(
-        "SELECT i.type || ' ' || i.identity, d.description \
+    "SELECT i.type || ' ' || i.identity, d.description \
          FROM pg_description d, pg_identify_object(d.classoid, d.objoid, d.objsubid) i \
          WHERE d.objoid >= 16384 AND coalesce(i.schema, '') !~ '^pg_' \
          AND d.classoid NOT IN ('pg_extension'::regclass, 'pg_largeobject'::regclass) \
          AND NOT EXISTS (SELECT FROM pg_depend x WHERE x.classid = d.classoid AND x.objid = d.objoid AND x.deptype = 'e')"
-    )
+        .into()
 }
 
 /// Everything that has an owner and privileges; an absent list of privileges is its default.
