@@ -21,8 +21,9 @@ pub fn run(run: &Run<'_>, command: &KitCommand) -> Result<u8> {
 
 fn secret(text: &str) -> Result<Secret> {
     let wrong = |wrong: lifeboat_core::secret::NotAReference| {
-        Error::new(Code::Usage, wrong.to_string())
-            .hint("put it into an environment variable or a file and name that: env:NAME, file:PATH")
+        Error::new(Code::Usage, wrong.to_string()).hint(
+            "put it into an environment variable or a file and name that: env:NAME, file:PATH",
+        )
     };
     Reference::parse(text).map_err(wrong)?.resolve()
 }
