@@ -20,8 +20,10 @@ pub fn run(run: &Run<'_>, command: &KitCommand) -> Result<u8> {
 }
 
 fn secret(text: &str) -> Result<Secret> {
-    let reference =
-        Reference::parse(text).map_err(|wrong| Error::new(Code::Usage, wrong.to_string()))?;
+    let reference = Reference::parse(text).map_err(|wrong| {
+        Error::new(Code::Usage, wrong.to_string())
+            .hint("put it into a file that only you can read, and write file:PATH")
+    })?;
     reference.resolve()
 }
 

@@ -16,6 +16,7 @@
 )]
 
 mod bad_input;
+mod crash;
 mod docs;
 mod drill_controls;
 mod forge;
