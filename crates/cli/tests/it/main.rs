@@ -21,6 +21,7 @@ mod docs;
 mod drill_controls;
 mod forge;
 mod live;
+mod partial;
 mod roundtrip;
 mod smoke;
 mod support;
