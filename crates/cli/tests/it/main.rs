@@ -16,10 +16,12 @@
 )]
 
 mod bad_input;
+mod crash;
 mod docs;
 mod drill_controls;
 mod forge;
 mod live;
+mod partial;
 mod roundtrip;
 mod smoke;
 mod support;
