@@ -15,8 +15,13 @@
     reason = "tests fail by panicking, and break things on purpose"
 )]
 
+mod demo;
 mod drill_controls;
+mod drill_postgres;
 mod forge;
+mod kit;
+mod restore_md;
 mod roundtrip;
+mod s3;
 mod smoke;
 mod support;
