@@ -3,6 +3,7 @@
 
 mod clock;
 mod configuration;
+mod databases;
 mod keys;
 mod objects;
 mod sources;
