@@ -36,7 +36,7 @@ pub fn set_mtime(path: &Path, seconds: i64, nanoseconds: u32) {
     let times = Timestamps {
         last_access: Timespec {
             tv_sec: 0,
-            tv_nsec: rustix::fs::UTIME_OMIT.into(),
+            tv_nsec: rustix::fs::UTIME_OMIT,
         },
         last_modification: Timespec {
             tv_sec: seconds,
