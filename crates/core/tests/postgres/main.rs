@@ -1,15 +1,15 @@
 //! PostgreSQL with real servers: what is captured comes back, and what does not is noticed.
 
 #![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    clippy::disallowed_methods,
-    clippy::disallowed_types,
     clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "tests fail by panicking, and break things on purpose"
+    clippy::print_stdout,
+    reason = "tests fail by panicking"
 )]
 
 mod support;
