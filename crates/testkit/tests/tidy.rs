@@ -4,7 +4,13 @@
 //! and not ill will. Each rule is a function from text to findings, and is itself tested on a few
 //! lines that must fail.
 
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    reason = "tests fail by panicking"
+)]
 
 #[path = "tidy/documents.rs"]
 mod documents;

@@ -17,7 +17,8 @@ use crate::interrupt;
 use crate::lease::{self, Lease};
 use crate::point::copies::{self, PointCopy};
 use crate::point::{
-    Details, DetailsArtifact, Manifest, ManifestArtifact, ManifestSource, Outcome, PointId,
+    Details, DetailsArtifact, Manifest, ManifestArtifact, ManifestSource, Outcome, POINTS_PREFIX,
+    PointId,
 };
 use crate::posture;
 use crate::restore::staging;
@@ -28,9 +29,9 @@ use crate::transport::{Command, Transport};
 use jiff::Timestamp;
 pub(crate) use keys::free_key;
 use keys::stem;
-use lifeboat_store::PutOptions;
+use lifeboat_store::{PutOptions, StoreError};
 pub use report::{Options, Planned, Report, ReportArtifact, ReportStored};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use stream::Delivered;
 pub(crate) use stream::{Destination, send};
 
@@ -259,7 +260,8 @@ impl<'a> Run<'a> {
             };
             return Err(errors.into_iter().next().unwrap_or_else(none));
         }
-        let newest = check_clock(&stores, &point)?;
+        let newest = newest_point(context, &mut stores);
+        posture::check_clock(point.time(), newest.as_ref().map(PointId::time))?;
         let point = newest.iter().fold(point, PointId::following);
         let details = Details {
             schema: 1,
@@ -287,7 +289,7 @@ impl<'a> Run<'a> {
     /// Keeps other hosts out, by a lease in the first store that takes one. A store that does not
     /// will show why when it is to take an artifact.
     fn lease(&self) -> Result<Option<Lease>> {
-        for receiving in &self.stores {
+        for receiving in self.stores.iter().filter(|s| s.failed.is_none()) {
             match lease::take(self.context, &receiving.store, self.plan_name) {
                 Ok(lease) => return Ok(Some(lease)),
                 Err(error) if error.code == Code::Busy => return Err(error),
@@ -690,26 +692,18 @@ impl Receiving {
     }
 }
 
-/// Refuses to take a point that would sort before one that is there: the clock is wrong, and
-/// retention and `latest` would be too. Returns the newest point of these stores.
-fn check_clock(stores: &[Receiving], point: &PointId) -> Result<Option<PointId>> {
-    let newest = stores
-        .iter()
-        .filter_map(|r| copies::list(&r.store).ok()?.pop())
-        .max();
-    posture::check_clock(point.time(), newest.as_ref().map(PointId::time))?;
-    Ok(newest)
-}
-
-/// The stores of a point that should hold a copy and do not, by the manifests that are known.
-pub fn missing_copies(found: &[(String, PointCopy)]) -> BTreeMap<PointId, Vec<String>> {
-    let mut held: BTreeMap<PointId, (BTreeSet<String>, BTreeSet<String>)> = BTreeMap::new();
-    for (store, copy) in found {
-        let entry = held.entry(copy.manifest.point.clone()).or_default();
-        entry.0.insert(store.clone());
-        entry.1.extend(copy.manifest.stores.iter().cloned());
+/// The newest point of these stores. One that does not answer is given up here, at the first call,
+/// rather than waited for again and again; one that may not list is not.
+fn newest_point(context: &Context, stores: &mut [Receiving]) -> Option<PointId> {
+    let mut newest = None;
+    for receiving in stores {
+        match receiving.store.store.list(POINTS_PREFIX) {
+            Ok(objects) => newest = newest.max(copies::ids(&objects).pop()),
+            Err(error @ StoreError::Unreachable { .. }) => {
+                receiving.give_up(context, error.into());
+            }
+            Err(_) => {}
+        }
     }
-    held.into_iter()
-        .map(|(point, (have, want))| (point, want.difference(&have).cloned().collect()))
-        .collect()
+    newest
 }

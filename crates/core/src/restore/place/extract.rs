@@ -3,7 +3,7 @@
 //! Every name is walked from the target directory by descriptors that follow no link, and every
 //! file, link and hard link is made anew: what exists is never opened, followed or replaced. So a
 //! link in the archive can point anywhere, being content, and nothing can be written through it.
-//! Nothing is synced: see [`super::swap_in`].
+//! Nothing is synced: see [`super::sync_tree`].
 
 use super::tape::{Member, TapeReader};
 use crate::error::{Code, Error, Result};
