@@ -657,6 +657,43 @@ fn only_the_named_source_is_restored_live() {
     assert!(dump(&app.path("live/app.db")).contains("client 49"));
 }
 
+/// Each store is lost in turn, the plain and the encrypted one, and made anew from the other.
+#[test]
+fn a_lost_store_is_healed_from_the_other() {
+    let app = application();
+    let points = [app.backup(), app.backup()];
+    app.ok(&["drill"]);
+    for (directory, lost, left) in [("vault", "vault", "disk"), ("store", "disk", "vault")] {
+        std::fs::remove_dir_all(app.path(directory)).unwrap();
+        app.exits(4, &["verify", "--all"]).says(&["lifeboat copy"]);
+        app.ok(&["copy", "--to", lost]);
+        let verified = app.json(&["verify", "--all"]);
+        assert_eq!(verified["outcome"], "intact", "{verified:#}");
+        for point in &points {
+            let report = app.json(&["drill", "--point", point, "--store", lost]);
+            assert_eq!(report["outcome"], "verified", "{report:#}");
+        }
+        // The evidence came along, and still names its chain whole.
+        app.ok(&["evidence", "verify"]);
+        app.exits(2, &["copy", &points[0], "--from", left, "--to", left])
+            .says(&["the same one"]);
+    }
+    let target = app.path("restored");
+    app.ok(&[
+        "restore",
+        &points[0],
+        "--store",
+        "disk",
+        "--to",
+        target.to_str().unwrap(),
+    ]);
+    let data = app.path("data");
+    same_tree(
+        &data,
+        &target.join("files").join(data.strip_prefix("/").unwrap()),
+    );
+}
+
 /// Where the evidence is in a store: each record's path, in order.
 fn records(app: &App, store: &str) -> Vec<std::path::PathBuf> {
     let base = app.path(store).join("lifeboat/evidence");
