@@ -259,7 +259,11 @@ impl<'a> Run<'a> {
             };
             return Err(errors.into_iter().next().unwrap_or_else(none));
         }
-        let newest = check_clock(&stores, &point)?;
+        let newest = ask_newest(context, &mut stores);
+        if let Some(failed) = unanimous(&stores) {
+            return Err(failed);
+        }
+        posture::check_clock(point.time(), newest.as_ref().map(PointId::time))?;
         let point = newest.iter().fold(point, PointId::following);
         let details = Details {
             schema: 1,
@@ -287,7 +291,7 @@ impl<'a> Run<'a> {
     /// Keeps other hosts out, by a lease in the first store that takes one. A store that does not
     /// will show why when it is to take an artifact.
     fn lease(&self) -> Result<Option<Lease>> {
-        for receiving in &self.stores {
+        for receiving in self.stores.iter().filter(|s| s.failed.is_none()) {
             match lease::take(self.context, &receiving.store, self.plan_name) {
                 Ok(lease) => return Ok(Some(lease)),
                 Err(error) if error.code == Code::Busy => return Err(error),
@@ -306,7 +310,7 @@ impl<'a> Run<'a> {
 
     fn capture_all(&mut self) {
         for name in &self.plan.sources {
-            if self.stores.iter().all(|s| s.failed.is_some()) {
+            if unanimous(&self.stores).is_some() {
                 // There is nowhere to put anything: a dump would be work for nothing.
                 return;
             }
@@ -355,7 +359,7 @@ impl<'a> Run<'a> {
             Err(error) => {
                 self.drop_source(name);
                 // When every store failed, that is what went wrong, and was noted of each.
-                if error.code != Code::Store || self.stores.iter().any(|s| s.failed.is_none()) {
+                if error.code != Code::Store || unanimous(&self.stores).is_none() {
                     let message = format!("source {name}: {}", error.message);
                     self.fail(Error { message, ..error });
                 }
@@ -690,15 +694,23 @@ impl Receiving {
     }
 }
 
-/// Refuses to take a point that would sort before one that is there: the clock is wrong, and
-/// retention and `latest` would be too. Returns the newest point of these stores.
-fn check_clock(stores: &[Receiving], point: &PointId) -> Result<Option<PointId>> {
-    let newest = stores
-        .iter()
-        .filter_map(|r| copies::list(&r.store).ok()?.pop())
-        .max();
-    posture::check_clock(point.time(), newest.as_ref().map(PointId::time))?;
-    Ok(newest)
+/// The newest point of these stores. One that does not answer gets no copy, and is known not to
+/// before anything is stopped or dumped for it.
+fn ask_newest(context: &Context, stores: &mut [Receiving]) -> Option<PointId> {
+    let mut newest = None;
+    for receiving in stores {
+        match copies::list(&receiving.store) {
+            Ok(mut points) => newest = newest.max(points.pop()),
+            Err(error) => drop(receiving.give_up(context, error)),
+        }
+    }
+    newest
+}
+
+/// The first error, when every store failed.
+fn unanimous(stores: &[Receiving]) -> Option<Error> {
+    let failed = stores.iter().map(|s| s.failed.clone());
+    failed.collect::<Option<Vec<_>>>()?.into_iter().next()
 }
 
 /// The stores of a point that should hold a copy and do not, by the manifests that are known.

@@ -12,7 +12,7 @@ use crate::config::{PostgresConfig, SourceKind};
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
 use crate::evidence::{self, Activity, ProvedPoint, Record, Verdict};
-use crate::point::{ManifestSource, PointId};
+use crate::point::{FileAttributes, ManifestSource, PointId};
 use crate::probe::{CheckOutcome, CheckResult};
 use crate::secret::Secret;
 use crate::source::postgres;
@@ -35,6 +35,10 @@ pub(super) struct Restoring<'a> {
     warnings: Vec<String>,
     limits: Vec<String>,
     swapped: Vec<Swapped>,
+    /// Directories above live places that were missing and were made.
+    made: Vec<PathBuf>,
+    /// What was swapped in was swapped back.
+    undone: bool,
     safety_point: Option<PointId>,
 }
 
@@ -53,6 +57,8 @@ impl<'a> Restoring<'a> {
             warnings: vec![],
             limits: vec![],
             swapped: vec![],
+            made: vec![],
+            undone: false,
             safety_point: None,
         }
     }
@@ -161,8 +167,12 @@ impl<'a> Restoring<'a> {
             self.take_safety_point(reason);
             self.swap_all(&swaps)
         });
+        let nothing_changed = done.is_err() || self.undone;
         for swap in &swaps {
-            swap.clean(done.is_err(), &self.context.scrubber);
+            swap.clean(nothing_changed, &self.context.scrubber);
+        }
+        if nothing_changed {
+            staging::remove_empty(&self.made);
         }
         done
     }
@@ -243,10 +253,11 @@ impl<'a> Restoring<'a> {
             .any(|c| c.outcome == CheckOutcome::Failed)
         {
             let _ = self.run_all(&restore.stop);
-            self.undo();
+            if self.undo() {
+                let text = "a check failed after the swap: what was live before is live again";
+                self.warnings.push(text.into());
+            }
             let _ = self.run_all(&restore.start);
-            self.warnings
-                .push("a check failed after the swap: what was live before is live again".into());
         }
         Ok(())
     }
@@ -339,13 +350,25 @@ impl<'a> Restoring<'a> {
         }
     }
 
-    fn undo(&mut self) {
+    /// Swaps everything back; whether all of it could be. What could not is a failed check, so
+    /// that it reaches the evidence, and is told at once.
+    fn undo(&mut self) -> bool {
+        self.undone = true;
         while let Some(swapped) = self.swapped.pop() {
             if let Err(error) = swapped.undo(&self.context.scrubber) {
-                self.warnings
-                    .push(format!("undoing the swap failed: {error}"));
+                self.undone = false;
+                self.context
+                    .observer
+                    .warn(&format!("undoing the swap failed: {error}"));
+                self.checks.push(CheckResult {
+                    name: "undo".into(),
+                    expected: "what was live is live again".into(),
+                    observed: error.to_string(),
+                    outcome: CheckOutcome::Failed,
+                });
             }
         }
+        self.undone
     }
 
     fn prepare(&mut self, source: &ManifestSource) -> Result<Vec<PreparedSwap>> {
@@ -391,6 +414,8 @@ impl<'a> Restoring<'a> {
             return Ok(vec![]);
         };
         one_file_system(&source.name, roots)?;
+        let made = staging::make_above(roots)?;
+        self.made.extend(made.iter().cloned());
         let staging = place::aside_path(first, &format!("{point}-{}", source.name));
         staging::create_directory(&staging)?;
         let mut swaps = vec![];
@@ -400,6 +425,7 @@ impl<'a> Restoring<'a> {
             return Err(error);
         }
         let placed = self.restored.last().map(|r| r.placed.clone());
+        self.adopt_directories(source, &made, placed.as_ref())?;
         for root in roots {
             let aside = match &placed {
                 Some(Placed::Tree(tree)) => tree.join(root.strip_prefix("/").unwrap_or(root)),
@@ -421,6 +447,38 @@ impl<'a> Restoring<'a> {
             });
         }
         Ok(swaps)
+    }
+
+    /// Directories above a live place that were gone get the attributes they had at capture. A
+    /// database tells nothing of them: they become its owner's.
+    fn adopt_directories(
+        &mut self,
+        source: &ManifestSource,
+        made: &[PathBuf],
+        placed: Option<&Placed>,
+    ) -> Result<()> {
+        let details = self.fetched.details.as_ref().ok();
+        let database = details.and_then(|d| d.artifact(&source.name, "database")?.attributes);
+        for directory in made {
+            let captured = match placed {
+                Some(Placed::Tree(tree)) => staging::attributes(
+                    &tree.join(directory.strip_prefix("/").unwrap_or(directory)),
+                ),
+                _ => database.map(|d| FileAttributes { mode: 0o750, ..d }),
+            };
+            let mut warning = format!(
+                "the directory {} was missing and was made",
+                directory.display()
+            );
+            if let Some(attributes) = captured
+                && let Some(more) = staging::apply_attributes(directory, attributes)?
+            {
+                warning = format!("{warning}; {more}");
+            }
+            self.warnings
+                .push(format!("source {}: {warning}", source.name));
+        }
+        Ok(())
     }
 
     /// A database file gets the mode and owner it had at capture, before it is swapped in.

@@ -25,6 +25,29 @@ pub fn create_directory(path: &Path) -> Result<()> {
         })
 }
 
+/// Makes the directories above these paths that are missing, for this user alone; returns them,
+/// outermost first.
+pub fn make_above(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let mut made = Vec::new();
+    for path in paths {
+        let above: Vec<_> = path.ancestors().skip(1).collect();
+        for directory in above.into_iter().rev() {
+            if directory.symlink_metadata().is_err() {
+                create_directory(directory)?;
+                made.push(directory.to_owned());
+            }
+        }
+    }
+    Ok(made)
+}
+
+/// Removes those of these directories that are empty, innermost first.
+pub fn remove_empty(directories: &[PathBuf]) {
+    for directory in directories.iter().rev() {
+        let _ = std::fs::remove_dir(directory);
+    }
+}
+
 /// Removes a staging directory with what is left in it. What cannot be removed is left: it is
 /// private, and named after the point.
 pub fn remove(staging: &Path) {
