@@ -6,6 +6,7 @@
 //! overwritten; `after` commands run whatever happened.
 
 mod keys;
+mod receiving;
 mod report;
 mod stream;
 
@@ -17,8 +18,7 @@ use crate::interrupt;
 use crate::lease::{self, Lease};
 use crate::point::copies::{self, PointCopy};
 use crate::point::{
-    Details, DetailsArtifact, Manifest, ManifestArtifact, ManifestSource, Outcome, POINTS_PREFIX,
-    PointId,
+    Details, DetailsArtifact, Manifest, ManifestArtifact, ManifestSource, Outcome, PointId,
 };
 use crate::posture;
 use crate::restore::staging;
@@ -29,9 +29,9 @@ use crate::transport::{Command, Transport};
 use jiff::Timestamp;
 pub(crate) use keys::free_key;
 use keys::stem;
-use lifeboat_store::{PutOptions, StoreError};
+use lifeboat_store::PutOptions;
+use receiving::{Receiving, newest_point, unanimous};
 pub use report::{Options, Planned, Report, ReportArtifact, ReportStored};
-use std::collections::BTreeSet;
 use stream::Delivered;
 pub(crate) use stream::{Destination, send};
 
@@ -202,16 +202,6 @@ pub fn author() -> String {
         Some(login) if login != user => format!("{login} as {user}"),
         _ => user,
     }
-}
-
-/// A store during a backup.
-struct Receiving {
-    store: OpenStore,
-    /// Keys that manifests of this store name; read when a key turns out to be taken.
-    named: Option<BTreeSet<String>>,
-    artifacts: Vec<ManifestArtifact>,
-    /// Why this store will hold no copy of this point.
-    failed: Option<Error>,
 }
 
 /// One backup under way.
@@ -675,42 +665,4 @@ pub(crate) fn commit_copy(
         context.observer.warn(&error.to_string());
     }
     Ok(copy)
-}
-
-impl Receiving {
-    /// Leaves the store out of this point from here on. Returns the error with the store's name.
-    fn give_up(&mut self, context: &Context, error: Error) -> Error {
-        let message = format!("store {}: {}", self.store.name, error.message);
-        let error = Error { message, ..error };
-        context
-            .observer
-            .warn(&format!("no copy of this point there: {error}"));
-        self.failed.get_or_insert(error).clone()
-    }
-
-    /// A key that no manifest names, and whether the object must be new.
-    fn free_key(&mut self, stem: &str, suffix: &str, point: &PointId) -> Result<(String, bool)> {
-        let named = &mut self.named;
-        free_key(&self.store, named, &self.artifacts, stem, suffix, point)
-    }
-}
-
-/// The newest point of these stores. One that does not answer gets no copy, and is known not to
-/// before anything is stopped or dumped for it; one that only may not list is not given up.
-fn newest_point(context: &Context, stores: &mut [Receiving]) -> Option<PointId> {
-    let mut newest = None;
-    for receiving in stores {
-        match receiving.store.store.list(POINTS_PREFIX) {
-            Ok(objects) => newest = newest.max(copies::ids(&objects).pop()),
-            Err(StoreError::Denied { .. }) => {}
-            Err(error) => drop(receiving.give_up(context, error.into())),
-        }
-    }
-    newest
-}
-
-/// The first error, when every store failed.
-fn unanimous(stores: &[Receiving]) -> Option<Error> {
-    let failed = stores.iter().map(|s| s.failed.clone());
-    failed.collect::<Option<Vec<_>>>()?.into_iter().next()
 }

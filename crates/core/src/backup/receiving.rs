@@ -1,0 +1,62 @@
+//! A store during a backup: what it received, or why it is given up.
+
+use super::keys;
+use crate::context::{Context, OpenStore};
+use crate::error::{Error, Result};
+use crate::point::copies;
+use crate::point::{ManifestArtifact, POINTS_PREFIX, PointId};
+use lifeboat_store::StoreError;
+use std::collections::BTreeSet;
+
+/// A store during a backup.
+pub(super) struct Receiving {
+    pub store: OpenStore,
+    /// Keys that manifests of this store name; read when a key turns out to be taken.
+    pub named: Option<BTreeSet<String>>,
+    pub artifacts: Vec<ManifestArtifact>,
+    /// Why this store will hold no copy of this point.
+    pub failed: Option<Error>,
+}
+
+impl Receiving {
+    /// Leaves the store out of this point from here on. Returns the error with the store's name.
+    pub fn give_up(&mut self, context: &Context, error: Error) -> Error {
+        let message = format!("store {}: {}", self.store.name, error.message);
+        let error = Error { message, ..error };
+        context
+            .observer
+            .warn(&format!("no copy of this point there: {error}"));
+        self.failed.get_or_insert(error).clone()
+    }
+
+    /// A key that no manifest names, and whether the object must be new.
+    pub fn free_key(
+        &mut self,
+        stem: &str,
+        suffix: &str,
+        point: &PointId,
+    ) -> Result<(String, bool)> {
+        let named = &mut self.named;
+        keys::free_key(&self.store, named, &self.artifacts, stem, suffix, point)
+    }
+}
+
+/// The newest point of these stores. One that does not answer gets no copy, and is known not to
+/// before anything is stopped or dumped for it; one that only may not list is not given up.
+pub(super) fn newest_point(context: &Context, stores: &mut [Receiving]) -> Option<PointId> {
+    let mut newest = None;
+    for receiving in stores {
+        match receiving.store.store.list(POINTS_PREFIX) {
+            Ok(objects) => newest = newest.max(copies::ids(&objects).pop()),
+            Err(StoreError::Denied { .. }) => {}
+            Err(error) => drop(receiving.give_up(context, error.into())),
+        }
+    }
+    newest
+}
+
+/// The first error, when every store failed.
+pub(super) fn unanimous(stores: &[Receiving]) -> Option<Error> {
+    let failed = stores.iter().map(|s| s.failed.clone());
+    failed.collect::<Option<Vec<_>>>()?.into_iter().next()
+}
