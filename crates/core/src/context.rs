@@ -86,6 +86,7 @@ impl Context {
             make_private(&state.join(part))?;
         }
         let scrubber = Scrubber::default();
+        learn_environment(&config, &scrubber);
         let signer = open_signer(config.app.signing_key.as_ref(), &state, &scrubber)?;
         let trusted = open_trusted(&config, &signer, trust)?;
         keep_allowed_signers(&state, &trusted.lines_for(&config.app.name).join("\n"))?;
@@ -165,6 +166,17 @@ impl Context {
             Ok(()) => Ok(Some(file)),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
             Err(error) => Err(state_error(&path, &error.into())),
+        }
+    }
+}
+
+/// Every child inherits our environment and may print it, also before we resolve what is in it.
+fn learn_environment(config: &Config, scrubber: &Scrubber) {
+    for reference in config.references() {
+        if let Reference::Env(_) = reference
+            && let Ok(secret) = reference.resolve()
+        {
+            scrubber.learn(&secret);
         }
     }
 }

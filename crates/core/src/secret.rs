@@ -214,19 +214,41 @@ impl JsonSchema for Reference {
     }
 }
 
+/// A line of a key that is shorter is too common to be masked by itself.
+const KEY_LINE_BYTES_MIN: usize = 16;
+
 /// Removes every secret it has been told of from text that will be kept or shown.
 #[derive(Debug, Clone, Default)]
 pub struct Scrubber(Arc<RwLock<Vec<Secret>>>);
 
 impl Scrubber {
-    /// From now on this secret is removed. Secrets under four bytes are left: masking them would
-    /// garble every message without hiding anything.
+    /// From now on this secret is removed, and each line of it when it is a key of several lines.
+    /// Secrets under four bytes are left: masking them would garble every message without hiding
+    /// anything.
     pub fn learn(&self, secret: &Secret) {
-        if secret.expose().len() >= 4
-            && let Ok(mut known) = self.0.write()
-        {
+        let Ok(mut known) = self.0.write() else {
+            return;
+        };
+        let whole = secret.expose();
+        let is_known = |known: &[Secret], part: &[u8]| known.iter().any(|k| k.expose() == part);
+        if whole.len() >= 4 && !is_known(&known, whole) {
             known.push(secret.clone());
         }
+        let lines = whole.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+        for line in
+            lines.filter(|line| line.len() >= KEY_LINE_BYTES_MIN && line.len() < whole.len())
+        {
+            // Comments and headings of a key file are no secret.
+            if !line.starts_with(b"#") && !line.starts_with(b"-----") && !is_known(&known, line) {
+                known.push(Secret::new(line.to_vec()));
+            }
+        }
+    }
+
+    /// Another one that knows the same; what either learns from now on, the other does not.
+    pub fn fork(&self) -> Self {
+        let known = self.0.read().map(|known| known.clone());
+        Scrubber(Arc::new(RwLock::new(known.unwrap_or_default())))
     }
 
     /// The text with every known secret replaced by `***`.
@@ -278,6 +300,19 @@ mod tests {
             .unwrap()
             .resolve();
         assert!(!format!("{:?}", error.unwrap_err()).contains("s3cret\""));
+    }
+
+    #[test]
+    fn a_line_of_a_key_is_as_secret_as_the_key() {
+        let scrubber = Scrubber::default();
+        let key = b"# created: today, by the age program\nAGE-SECRET-KEY-1QQQQQQQQ\n";
+        scrubber.learn(&Secret::new(key.to_vec()));
+        assert_eq!(
+            scrubber.scrub(
+                "no such key: AGE-SECRET-KEY-1QQQQQQQQ\n# created: today, by the age program"
+            ),
+            "no such key: ***\n# created: today, by the age program"
+        );
     }
 
     #[test]

@@ -261,6 +261,9 @@ impl<'a> Run<'a> {
             return Err(errors.into_iter().next().unwrap_or_else(none));
         }
         let newest = newest_point(context, &mut stores);
+        if let Some(failed) = unanimous(&stores) {
+            return Err(failed);
+        }
         posture::check_clock(point.time(), newest.as_ref().map(PointId::time))?;
         let point = newest.iter().fold(point, PointId::following);
         let details = Details {
@@ -308,7 +311,7 @@ impl<'a> Run<'a> {
 
     fn capture_all(&mut self) {
         for name in &self.plan.sources {
-            if self.stores.iter().all(|s| s.failed.is_some()) {
+            if unanimous(&self.stores).is_some() {
                 // There is nowhere to put anything: a dump would be work for nothing.
                 return;
             }
@@ -357,7 +360,7 @@ impl<'a> Run<'a> {
             Err(error) => {
                 self.drop_source(name);
                 // When every store failed, that is what went wrong, and was noted of each.
-                if error.code != Code::Store || self.stores.iter().any(|s| s.failed.is_none()) {
+                if error.code != Code::Store || unanimous(&self.stores).is_none() {
                     let message = format!("source {name}: {}", error.message);
                     self.fail(Error { message, ..error });
                 }
@@ -692,18 +695,22 @@ impl Receiving {
     }
 }
 
-/// The newest point of these stores. One that does not answer is given up here, at the first call,
-/// rather than waited for again and again; one that may not list is not.
+/// The newest point of these stores. One that does not answer gets no copy, and is known not to
+/// before anything is stopped or dumped for it; one that only may not list is not given up.
 fn newest_point(context: &Context, stores: &mut [Receiving]) -> Option<PointId> {
     let mut newest = None;
     for receiving in stores {
         match receiving.store.store.list(POINTS_PREFIX) {
             Ok(objects) => newest = newest.max(copies::ids(&objects).pop()),
-            Err(error @ StoreError::Unreachable { .. }) => {
-                receiving.give_up(context, error.into());
-            }
-            Err(_) => {}
+            Err(StoreError::Denied { .. }) => {}
+            Err(error) => drop(receiving.give_up(context, error.into())),
         }
     }
     newest
+}
+
+/// The first error, when every store failed.
+fn unanimous(stores: &[Receiving]) -> Option<Error> {
+    let failed = stores.iter().map(|s| s.failed.clone());
+    failed.collect::<Option<Vec<_>>>()?.into_iter().next()
 }

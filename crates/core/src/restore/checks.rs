@@ -203,7 +203,7 @@ impl<'a> Checked<'a> {
         probe::check_command(
             command,
             &env,
-            &crate::secret::Scrubber::default(),
+            &self.context.scrubber.fork(),
             COMMAND_TIMEOUT,
         )
     }

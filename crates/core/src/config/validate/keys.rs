@@ -21,8 +21,18 @@ enum Use<'a> {
     Reaches,
 }
 
-/// Every secret file of the configuration: its subject, its key, its path and its use.
-fn secret_files(config: &Config) -> Vec<(String, &str, &Path, Use<'_>)> {
+impl Config {
+    /// Every reference to a secret.
+    pub fn references(&self) -> impl Iterator<Item = &Reference> {
+        secrets(self)
+            .into_iter()
+            .filter_map(|(_, _, reference, _)| reference)
+    }
+}
+
+/// Every place for a secret in the configuration: its subject, its key, what it refers to, and
+/// what it is for.
+fn secrets(config: &Config) -> Vec<(String, &str, Option<&Reference>, Use<'_>)> {
     let mut all: Vec<(String, &str, Option<&Reference>, Use<'_>)> = Vec::new();
     all.push((
         "app".into(),
@@ -67,7 +77,13 @@ fn secret_files(config: &Config) -> Vec<(String, &str, &Path, Use<'_>)> {
             SourceKind::Files(_) | SourceKind::Sqlite(_) => {}
         }
     }
-    all.into_iter()
+    all
+}
+
+/// The secrets that are files of this host.
+fn secret_files(config: &Config) -> Vec<(String, &str, &Path, Use<'_>)> {
+    secrets(config)
+        .into_iter()
         .filter_map(|(subject, key, reference, used)| {
             let path = match reference {
                 Some(Reference::File(path)) => Path::new(path.as_str()),
