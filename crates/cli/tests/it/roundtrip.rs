@@ -532,6 +532,30 @@ fn a_live_restore_whose_check_fails_is_undone() {
     assert_eq!(picture(&app), before);
 }
 
+/// What cannot be undone is never called undone, and nothing of it is removed.
+#[test]
+fn an_undo_that_fails_is_said_and_recorded() {
+    let app = application();
+    let point = app.backup();
+    change(&app);
+    app.script("steal", "mv data.before-* stolen; exit 1");
+    app.configure_also("[restore]\nchecks = [{ command = [\"{root}/steal\"] }]");
+    let report = live(&app, 4, &point, &["--source", "files"]);
+    assert_eq!(report["outcome"], "failed", "{report:#}");
+    assert!(
+        !report["warnings"].to_string().contains("live again"),
+        "{report:#}"
+    );
+    let checks = report["checks"].as_array().unwrap();
+    let undo = checks.iter().find(|c| c["name"] == "undo").unwrap();
+    assert_eq!(undo["outcome"], "failed", "{report:#}");
+    let notes = sh(
+        app.root(),
+        "find . -name notes.txt -not -path './state/*' -exec cat {} + | sort",
+    );
+    assert_eq!(notes, "newer\nremember the milk\n", "both are still there");
+}
+
 #[test]
 fn a_live_restore_of_a_database_whose_check_fails_is_undone() {
     let server = PostgresServer::start();
