@@ -108,7 +108,7 @@ fn write_all(
         )?;
         writeln!(
             out,
-            "echo {}  {} | sha256sum -c -",
+            "printf '%s  %s\\n' {} {} | sha256sum -c -",
             artifact.sha256,
             quote(&local_name(artifact))
         )?;
@@ -118,11 +118,13 @@ fn write_all(
         "```\n\n## 4. Unpack\n\nSecrets first, then configuration and data, then the rest.\n"
     )?;
     for source in &manifest.sources {
-        for artifact in manifest
+        // Roles come before the database that names them as owners.
+        let (first, then): (Vec<_>, Vec<_>) = manifest
             .artifacts
             .iter()
             .filter(|a| a.source == source.name)
-        {
+            .partition(|a| a.name == "globals");
+        for artifact in first.into_iter().chain(then) {
             write_unpack(out, &source.kind, artifact, details)?;
         }
     }

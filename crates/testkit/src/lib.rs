@@ -1,5 +1,17 @@
 //! Real servers, faulty stores, corpora and damage, for tests only.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "what tests are made of fails by panicking"
+)]
+
 pub mod postgres;
 pub mod s3;
 pub mod tree;

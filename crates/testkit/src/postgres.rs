@@ -1,6 +1,13 @@
 //! A real PostgreSQL server for tests: thrown away, reached with a password over TCP.
 
-#![allow(clippy::disallowed_types, clippy::disallowed_methods)]
+#![allow(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot have its server fails"
+)]
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};

@@ -389,7 +389,7 @@ fn terminated() {
 
 /// Adds a source and commands that write down that they ran.
 fn noted(before: &str, source: &str, after: &str) -> App {
-    let app = App::with(&format!(
+    App::with(&format!(
         r#"
 [source.it]
 kind = "command"
@@ -405,8 +405,7 @@ stores = ["disk"]
 before = [["sh", "-c", "echo one >> {{root}}/log; {before}"], ["sh", "-c", "echo two >> {{root}}/log"]]
 after = [["sh", "-c", "echo three >> {{root}}/log; {after}"], ["sh", "-c", "echo four >> {{root}}/log"]]
 "#
-    ));
-    app
+    ))
 }
 
 fn log(app: &App) -> Vec<String> {

@@ -31,7 +31,7 @@ fn application() -> App {
 }
 
 /// The observations of the checks that did not pass, in one text.
-fn found(report: &Value) -> String {
+pub fn found(report: &Value) -> String {
     let checks = report["checks"].as_array().unwrap().iter();
     let failed = checks.filter(|c| c["outcome"] != "passed");
     failed
@@ -46,7 +46,7 @@ fn found(report: &Value) -> String {
 }
 
 /// Drills a point, which must fail and say each of these.
-fn must_fail(app: &App, point: &str, expected: &[&str]) {
+pub fn must_fail(app: &App, point: &str, expected: &[&str]) {
     let report = app.json_exits(4, &["drill", "--point", point]);
     assert_eq!(report["outcome"], "failed", "{report:#}");
     assert_eq!(

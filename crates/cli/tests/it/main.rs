@@ -17,13 +17,18 @@
 
 mod bad_input;
 mod crash;
+mod demo;
 mod docs;
 mod drill_controls;
+mod drill_postgres;
 mod forge;
 mod json;
+mod kit;
 mod live;
 mod partial;
+mod restore_md;
 mod roundtrip;
+mod s3;
 mod secrets;
 mod smoke;
 mod state;

@@ -20,7 +20,7 @@ pub fn age_key() -> (String, String) {
 }
 
 /// Files, SQLite and a command, in a plain gzip store and an encrypted zstd one.
-const SOURCES: &str = r#"
+pub const SOURCES: &str = r#"
 [source.files]
 kind = "files"
 paths = ["{root}/data"]

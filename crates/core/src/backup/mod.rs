@@ -359,7 +359,7 @@ impl<'a> Run<'a> {
             Err(error) => {
                 self.drop_source(name);
                 // When every store failed, that is what went wrong, and was noted of each.
-                if error.code != Code::Store || unanimous(&self.stores).is_none() {
+                if unanimous(&self.stores).is_none() {
                     let message = format!("source {name}: {}", error.message);
                     self.fail(Error { message, ..error });
                 }
@@ -700,11 +700,22 @@ fn ask_newest(context: &Context, stores: &mut [Receiving]) -> Option<PointId> {
     let mut newest = None;
     for receiving in stores {
         match copies::list(&receiving.store) {
-            Ok(mut points) => newest = newest.max(points.pop()),
+            Ok(points) => {
+                let store = &receiving.store;
+                let mut points = points.into_iter().rev();
+                newest = newest.max(points.find(|point| is_believable(context, store, point)));
+            }
             Err(error) => drop(receiving.give_up(context, error)),
         }
     }
     newest
+}
+
+/// Whether a point counts for what the time is. One from the future must be signed by someone we
+/// trust: an id alone could stop every backup until then.
+fn is_believable(context: &Context, store: &OpenStore, point: &PointId) -> bool {
+    point.time() <= context.clock.now()
+        || copies::read(store, point).is_ok_and(|copy| copy.check_trust(context).is_ok())
 }
 
 /// The first error, when every store failed.

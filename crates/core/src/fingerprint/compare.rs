@@ -396,7 +396,8 @@ mod tests {
 
     #[test]
     fn every_change_of_a_file_is_named_and_ownership_can_be_left_out() {
-        let cases: [(fn(&mut FileEntry), &str); 7] = [
+        type Change = fn(&mut FileEntry);
+        let cases: [(Change, &str); 7] = [
             (|f| f.hash = "i".into(), "content of file a"),
             (|f| f.mode = 0o600, "mode of file a"),
             (|f| f.mtime = 4, "modification time of file a"),

@@ -78,7 +78,8 @@ pub struct FilesFingerprint {
     /// Over path, mode, modification time in whole seconds (not of links and directories) and
     /// extended attributes.
     pub metadata: String,
-    /// Over path, owner and group.
+    /// Over path, owner, group and the attributes only a privileged user can set (`security.*`,
+    /// `trusted.*`).
     pub ownership: String,
 }
 
@@ -137,13 +138,16 @@ pub struct FileEntry {
     pub mtime: i64,
     /// Bytes of content; 0 for anything but a file.
     pub bytes: u64,
-    /// xxh3-128 of the content, hex; of the target's bytes for a symbolic link; empty for a directory.
+    /// Of the content, hex, by the definition of [`crate::source::files`] (in which zeros cost
+    /// nothing); xxh3-128 of the target's bytes for a symbolic link; empty for a directory and for
+    /// a further name of a hard-linked file.
     pub hash: String,
     /// Target of a symbolic link, escaped as `path` is; for a further name of a hard-linked file,
     /// the path of its first name in this archive.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link: Option<String>,
-    /// xxh3-128 over the sorted extended attributes (ACLs among them), hex; absent when none.
+    /// xxh3-128 over the sorted extended attributes that need no privilege (`user.*`, ACLs), hex;
+    /// absent when none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub xattrs: Option<String>,
 }

@@ -65,7 +65,7 @@ impl<'a> Restoring<'a> {
 
     /// Brings each source into a directory of its own. One that fails leaves nothing there and does
     /// not stop the others; an error means that none came back.
-    pub fn to_directory(&mut self, directory: &Path) -> Result<()> {
+    pub fn restore_to_directory(&mut self, directory: &Path) -> Result<()> {
         staging::create_directory(directory)?;
         let directory = directory
             .canonicalize()
@@ -94,7 +94,7 @@ impl<'a> Restoring<'a> {
         Ok(())
     }
 
-    pub fn to_database(&mut self, url: &Secret) -> Result<()> {
+    pub fn restore_to_database(&mut self, url: &Secret) -> Result<()> {
         let databases: Vec<_> = self
             .sources
             .iter()

@@ -136,13 +136,13 @@ pub fn run(context: &Context, options: &Options) -> Result<Answer> {
         Target::Directory(directory) => {
             let is_new = !directory.exists();
             place::ensure_empty_or_new(directory)?;
-            restoring.to_directory(directory).inspect_err(|_| {
+            restoring.restore_to_directory(directory).inspect_err(|_| {
                 if is_new {
                     staging::remove(directory);
                 }
             })
         }
-        Target::Database(url) => restoring.to_database(url),
+        Target::Database(url) => restoring.restore_to_database(url),
         Target::Live => {
             confirm(context, options)?;
             let _restore = context.lock("restore")?.ok_or_else(|| {

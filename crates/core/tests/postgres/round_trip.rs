@@ -189,3 +189,41 @@ fn answers_are_of_the_captures_instant() {
         captured.tools["server"].split('.').next()
     );
 }
+
+/// A capture costs little more than the bare dump. Not run by default: it moves 1 GB several times.
+#[test]
+#[ignore = "measures; run it alone, optimised: cargo test --release -- --ignored"]
+fn the_fingerprint_costs_at_most_a_tenth() {
+    let server = PostgresServer::start();
+    server.create_database("big");
+    server.psql("big", "CREATE TABLE b AS SELECT i, i * 7 AS j, md5(i::text) AS t, repeat(md5(i::text), 2) AS u, now() AS w FROM generate_series(1, 7000000) i");
+    let bin = lifeboat_testkit::postgres::newest_bin();
+    let bare = || {
+        let started = std::time::Instant::now();
+        let mut command = std::process::Command::new("sh");
+        command.args([
+            "-c",
+            "\"$0\" --format=custom --compress=0 --dbname=\"$1\" | wc -c",
+        ]);
+        command.arg(bin.join("pg_dump")).arg(server.url("big"));
+        let output = command.output().unwrap();
+        assert!(output.stdout.len() > 9, "{output:?}");
+        started.elapsed().as_secs_f64()
+    };
+    let source = source_with(&server.url("big"), 60);
+    let ours = || {
+        let started = std::time::Instant::now();
+        capture_into(&source, "dump", &mut std::io::sink(), &[]).unwrap();
+        started.elapsed().as_secs_f64()
+    };
+    bare();
+    let (mut a, mut b) = (f64::MAX, f64::MAX);
+    for _ in 0..4 {
+        (a, b) = (a.min(bare()), b.min(ours()));
+    }
+    println!(
+        "bare pg_dump {a:.2} s, captured {b:.2} s, {:+.1} %",
+        (b / a - 1.0) * 100.0
+    );
+    assert!(b < a * 1.1 + 0.3, "{a} {b}");
+}

@@ -63,7 +63,7 @@ pub fn capture(url: &str) -> (Captured, Vec<u8>) {
 
 /// A scratch server with a captured dump restored into it.
 pub struct Restored {
-    pub server: ScratchPostgres,
+    _server: ScratchPostgres,
     pub connection: Connection,
     pub warnings: Vec<String>,
 }
@@ -83,7 +83,7 @@ pub fn restore(captured: &Captured, dump: &[u8], globals: Option<&[u8]>) -> Rest
     };
     warnings.extend(restore_dump(&mut &dump[..], &connection, &options, &scrubber).unwrap());
     Restored {
-        server,
+        _server: server,
         connection,
         warnings,
     }

@@ -34,7 +34,7 @@ fn has_word(line: &str, word: &str) -> bool {
         let after = line.get(at + word.len()..).and_then(|l| l.chars().next());
         let opens = word.chars().next().is_some_and(joins);
         let closes = word.chars().next_back().is_some_and(joins);
-        !(opens && before.is_some_and(joins)) && !(closes && after.is_some_and(joins))
+        !(opens && before.is_some_and(joins) || closes && after.is_some_and(joins))
     })
 }
 

@@ -62,7 +62,9 @@ fn a_server_that_refuses_us() {
         server.url_as("guest", "guest-password", "crm"),
     );
     let refusal = app.refuses(1, "source-denied", &["backup"]);
-    refusal.names(&["source db", "may not read: public.client"]).advises(&["GRANT"]);
+    refusal
+        .names(&["source db", "may not read: public.client"])
+        .advises(&["GRANT"]);
     assert!(
         !format!("{refusal:?}").contains("guest-password"),
         "{refusal:#?}"
@@ -122,7 +124,9 @@ fn a_target_database_that_is_not_empty() {
 
     app.env("TARGET", server.url("no_such_target"));
     let refusal = app.refuses(1, "target", &["restore", "latest", "--to", "env:TARGET"]);
-    refusal.names(&["no_such_target"]).because(&["does not exist"]);
+    refusal
+        .names(&["no_such_target"])
+        .because(&["does not exist"]);
     app.refuses(2, "secret", &["restore", "latest", "--to", "env:UNSET"])
         .names(&["UNSET"]);
     app.env("TARGET", "mysql://x/y");

@@ -3,7 +3,7 @@
 //! Every name is walked from the target directory by descriptors that follow no link, and every
 //! file, link and hard link is made anew: what exists is never opened, followed or replaced. So a
 //! link in the archive can point anywhere, being content, and nothing can be written through it.
-//! Nothing is synced: see [`super::swap_in`].
+//! Nothing is synced: see [`super::sync_tree`].
 
 use super::tape::{Member, TapeReader};
 use crate::error::{Code, Error, Result};
@@ -434,7 +434,7 @@ fn times(member: &Member) -> Timestamps {
     Timestamps {
         last_access: Timespec {
             tv_sec: 0,
-            tv_nsec: UTIME_OMIT.into(),
+            tv_nsec: UTIME_OMIT,
         },
         last_modification: Timespec {
             tv_sec: member.mtime.0,

@@ -123,6 +123,25 @@ fn beside(path: &Path, tag: &str) -> PathBuf {
     parent(path).join(name)
 }
 
+/// Makes an extracted tree durable, and all else on its file system: [`extract`] syncs nothing,
+/// because a drill needs no durability.
+pub fn sync_tree(directory: &Path) -> Result<()> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(directory, flags, Mode::empty())
+        .and_then(rustix::fs::syncfs)
+        .map_err(|error| {
+            Error::new(
+                Code::Target,
+                format!(
+                    "the file system of {} cannot be synced",
+                    directory.display()
+                ),
+            )
+            .cause(error)
+            .hint("check that the directory is there, and its disk is sound")
+        })
+}
+
 /// Makes the entries of a directory durable.
 fn sync_directory(directory: &Path) -> Result<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;

@@ -4,7 +4,7 @@
 //! system can exchange two names (otherwise it is missing between two renames); the old content is
 //! kept whole. It moves, and never copies: everything must be on one file system.
 
-use super::{beside, parent, rename, sync_directory};
+use super::{beside, parent, rename, sync_directory, sync_tree};
 use crate::error::{Code, Error, Result};
 use crate::source::sqlite::{COMPANIONS, companion};
 use rustix::fs::{CWD, FileType, Mode, OFlags, RenameFlags, Stat};
@@ -37,7 +37,7 @@ pub struct Swap {
 /// it, before the new file comes: SQLite would apply it to the new one. Whatever uses `live` must
 /// be stopped. All that was written to the file system of `aside` is synced first.
 pub fn swap_in(aside: &Path, live: &Path, keep: &Path) -> Result<Swap> {
-    sync_file_system(aside)?;
+    sync_tree(parent(aside))?;
     let stat = look(live)?;
     let existed = stat.is_some();
     let mut swap = Swap {
@@ -105,20 +105,6 @@ fn look(path: &Path) -> Result<Option<Stat>> {
         )
         .cause(error)),
     }
-}
-
-/// A restore is not durable before this: extraction syncs nothing.
-fn sync_file_system(aside: &Path) -> Result<()> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::open(parent(aside), flags, Mode::empty())
-        .and_then(rustix::fs::syncfs)
-        .map_err(|error| {
-            Error::new(
-                Code::Target,
-                format!("{} cannot be synced", aside.display()),
-            )
-            .cause(error)
-        })
 }
 
 impl Swap {

@@ -236,11 +236,8 @@ impl<'a> TapeReader<'a> {
         let gid = id(records.gid, header.gid(), "group")?;
         let mtime = match records.mtime {
             Some(time) => time,
-            None => {
-                let seconds = field(header, header.mtime(), "time")?;
-                // Base-256 fields hold times before 1970 in two's complement.
-                (i64::from_ne_bytes(seconds.to_ne_bytes()), 0)
-            }
+            // Binary fields hold times before 1970 in two's complement.
+            None => (field(header, header.mtime(), "time")?.cast_signed(), 0),
         };
         let mode = field(header, header.mode().map(u64::from), "mode")?;
         let mut member = Member {
@@ -261,20 +258,12 @@ impl<'a> TapeReader<'a> {
         if member.kind == EntryType::GNUSparse {
             self.remaining = 0;
             member.size = field(header, real_size(header), "size")?;
-            let pieces = self.old_gnu_pieces(header)?;
-            self.expect_data(stored);
-            member.pieces = Some(pieces);
+            member.pieces = Some(self.old_gnu_pieces(header)?);
             member.kind = EntryType::Regular;
+            self.expect_data(stored);
         } else if let Some(size) = records.sparse_size {
-            if records.sparse_version != (Some(1), Some(0)) {
-                let what = format!(
-                    "{} is stored in an old sparse format that is not read here",
-                    escape(&member.path)
-                );
-                return Err(Error::new(Code::ObjectDamaged, what).hint("extract it with GNU tar"));
-            }
             member.size = size;
-            member.pieces = Some(self.sparse_map(&member.path)?);
+            member.pieces = Some(self.sparse_map(&member.path, records.sparse_version)?);
         }
         if let Some(pieces) = &member.pieces {
             check_pieces(pieces, member.size, self.remaining, &member.path)?;
@@ -306,7 +295,18 @@ impl<'a> TapeReader<'a> {
 
     /// The map of the GNU sparse format 1.0, which precedes the data: the number of pieces, then
     /// offset and length of each, one number a line, padded to a block.
-    fn sparse_map(&mut self, path: &[u8]) -> Result<Vec<(u64, u64)>> {
+    fn sparse_map(
+        &mut self,
+        path: &[u8],
+        version: (Option<u64>, Option<u64>),
+    ) -> Result<Vec<(u64, u64)>> {
+        if version != (Some(1), Some(0)) {
+            let what = format!(
+                "{} is stored in an old sparse format that is not read here",
+                escape(path)
+            );
+            return Err(Error::new(Code::ObjectDamaged, what).hint("extract it with GNU tar"));
+        }
         let wrong = || {
             damaged(format!(
                 "{} has a sparse map that cannot be read",

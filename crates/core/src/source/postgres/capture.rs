@@ -52,7 +52,8 @@ impl Table {
     }
 }
 
-/// Tables, and the names of their schemas, as a session sees them.
+/// Tables, and the names of their schemas, as a session sees them. Privileges of a table that is gone
+/// by now are unknown; that it is gone is noticed by comparing.
 fn tables(session: &mut Session, server: &Server) -> Result<BTreeMap<u32, Table>> {
     let generated = if server.major >= 12 {
         "a.attgenerated <> ''"
@@ -66,9 +67,9 @@ fn tables(session: &mut Session, server: &Server) -> Result<BTreeMap<u32, Table>
                FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped)), \
            'generated', ARRAY(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = c.oid \
              AND a.attnum > 0 AND NOT a.attisdropped AND {generated} ORDER BY a.attname), \
-           'readable', c.relkind = 'f' OR (has_schema_privilege(n.oid, 'USAGE') \
-             AND has_table_privilege(c.oid, 'SELECT')), \
-           'hidden', row_security_active(c.oid))), '[]') \
+           'readable', c.relkind = 'f' OR coalesce(has_schema_privilege(n.oid, 'USAGE') \
+             AND has_table_privilege(c.oid, 'SELECT'), true), \
+           'hidden', coalesce(row_security_active(c.oid), false))), '[]') \
          FROM {} WHERE c.relkind IN ('r', 'p', 'f')",
         inventory::own_relations()
     );
@@ -168,7 +169,10 @@ impl Capture<'_> {
         let mut fresh = Session::open(self.connection, scrubber)?;
         let before = match inventory::take(&mut fresh, self.server) {
             Ok(before) => before,
-            Err(error) => return again_if_changed(error),
+            Err(error) => {
+                let said = error.cause.clone().unwrap_or_default();
+                return self.again(error, &said, &mut fresh);
+            }
         };
         let mut session = Session::open(self.connection, scrubber)?;
         session.run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")?;
@@ -185,22 +189,21 @@ impl Capture<'_> {
         refuse_hidden(&tables)?;
         let dump = match begun {
             Ok(dump) => dump,
-            Err(not_begun) => return self.not_begun(not_begun, &mut fresh),
+            Err(NotBegun { said, error }) => return self.again(error, &said, &mut fresh),
         };
         if let Some(change) = changed(&tables, &self.tables_now(&mut fresh)?) {
             return Ok(Err(Again(change)));
         }
         let inventory = match inventory::take(&mut session, self.server) {
             Ok(inventory) => inventory,
-            Err(error) => return again_if_changed(error),
+            Err(error) => {
+                let said = error.cause.clone().unwrap_or_default();
+                return self.again(error, &said, &mut fresh);
+            }
         };
         let mut warnings = Vec::new();
         if inventory.objects != before.objects {
-            let change = Error::new(
-                Code::SourceFailed,
-                "the schema changed while pg_dump read it",
-            )
-            .hint("run again when no migration is under way");
+            let change = schema_changed();
             if !last {
                 return Ok(Err(Again(change)));
             }
@@ -226,15 +229,13 @@ impl Capture<'_> {
         tables(fresh, self.server)
     }
 
-    /// Locks that were not had in time, and tables that went away meanwhile, are worth another try.
-    fn not_begun(&self, not: NotBegun, fresh: &mut Session) -> Result<Result<Begun, Again>> {
-        let said = &not.said;
+    /// Locks that were not had in time, and things that went away meanwhile, are worth another try.
+    fn again(&self, error: Error, said: &str, fresh: &mut Session) -> Result<Result<Begun, Again>> {
         if said.contains("statement timeout") || said.contains("lock timeout") {
             let holders = fresh.run(LOCKED)?;
-            let named = if holders.is_empty() {
-                "a table".to_owned()
-            } else {
-                holders
+            let named = match holders.as_str() {
+                "" => "a table",
+                some => some,
             };
             return Ok(Err(Again(
                 Error::new(
@@ -245,7 +246,10 @@ impl Capture<'_> {
                 .hint("find who holds the lock (pg_stat_activity, pg_blocking_pids), or raise lock_timeout of this source"),
             )));
         }
-        again_if_changed(not.error)
+        if error.code == Code::SourceFailed && GONE.iter().any(|words| said.contains(words)) {
+            return Ok(Err(Again(schema_changed().cause(said))));
+        }
+        Err(error)
     }
 
     fn answers(&self, snapshot: &str, warnings: &mut Vec<String>) -> BTreeMap<String, String> {
@@ -306,20 +310,21 @@ const LOCKED: &str = "SELECT coalesce(string_agg(DISTINCT l.relation::regclass::
     AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())";
 
 /// What the server says when a thing went away between two looks at the catalog.
-fn again_if_changed(error: Error) -> Result<Result<Begun, Again>> {
-    const GONE: &[&str] = &[
-        "does not exist",
-        "cache lookup failed",
-        "could not open relation",
-        "could not find tuple",
-        "concurrently",
-        "deadlock detected",
-    ];
-    let cause = error.cause.clone().unwrap_or_default();
-    if error.code == Code::SourceFailed && GONE.iter().any(|words| cause.contains(words)) {
-        return Ok(Err(Again(error)));
-    }
-    Err(error)
+const GONE: &[&str] = &[
+    "does not exist",
+    "cache lookup failed",
+    "could not open relation",
+    "could not find tuple",
+    "concurrently",
+    "deadlock detected",
+];
+
+fn schema_changed() -> Error {
+    Error::new(
+        Code::SourceFailed,
+        "the schema changed while pg_dump read it",
+    )
+    .hint("run again when no migration is under way")
 }
 
 /// What a capture of this database would refuse to go past.

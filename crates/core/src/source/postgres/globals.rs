@@ -105,10 +105,11 @@ pub fn restore_globals(
     Ok(warnings)
 }
 
-/// Makes the roles of `names` that are missing, without any right: for a scratch server whose
-/// dump names roles that no globals brought.
+/// Makes the roles of `names` that are missing, without any right but for those of `superusers`: for
+/// a scratch server whose dump names roles that no globals brought.
 pub fn make_missing_roles(
     names: impl IntoIterator<Item = String>,
+    superusers: &BTreeSet<String>,
     target: &Connection,
     scrubber: &Scrubber,
 ) -> Result<Vec<String>> {
@@ -117,7 +118,15 @@ pub fn make_missing_roles(
     let mut made = Vec::new();
     for name in names {
         if !present.contains(&name) && !name.starts_with("pg_") {
-            session.run(&format!("CREATE ROLE {} NOLOGIN", identifier(&name)))?;
+            let right = if superusers.contains(&name) {
+                "SUPERUSER"
+            } else {
+                "NOSUPERUSER"
+            };
+            session.run(&format!(
+                "CREATE ROLE {} NOLOGIN {right}",
+                identifier(&name)
+            ))?;
             made.push(name);
         }
     }

@@ -416,13 +416,12 @@ fn default_privileges() -> String {
 }
 
 fn comments() -> String {
-    format!(
-        "SELECT i.type || ' ' || i.identity, d.description \
+    "SELECT i.type || ' ' || i.identity, d.description \
          FROM pg_description d, pg_identify_object(d.classoid, d.objoid, d.objsubid) i \
          WHERE d.objoid >= 16384 AND coalesce(i.schema, '') !~ '^pg_' \
          AND d.classoid NOT IN ('pg_extension'::regclass, 'pg_largeobject'::regclass) \
          AND NOT EXISTS (SELECT FROM pg_depend x WHERE x.classid = d.classoid AND x.objid = d.objoid AND x.deptype = 'e')"
-    )
+        .into()
 }
 
 /// Everything that has an owner and privileges; an absent list of privileges is its default.
@@ -446,6 +445,9 @@ fn objects() -> String {
            AND NOT EXISTS (SELECT FROM pg_type e WHERE e.oid = t.typelem AND e.typarray = t.oid) AND {} \
          UNION ALL SELECT 'schema', quote_ident(n.nspname), n.nspowner, coalesce(n.nspacl, acldefault('n', n.nspowner)) \
            FROM pg_namespace n WHERE {OWN_SCHEMA} AND {} \
+         UNION ALL SELECT 'event trigger', quote_ident(e.evtname), e.evtowner, NULL FROM pg_event_trigger e WHERE {} \
+         UNION ALL SELECT 'foreign data wrapper', quote_ident(f.fdwname), f.fdwowner, coalesce(f.fdwacl, acldefault('F', f.fdwowner)) \
+           FROM pg_foreign_data_wrapper f WHERE {} \
          UNION ALL SELECT 'foreign server', quote_ident(s.srvname), s.srvowner, coalesce(s.srvacl, acldefault('S', s.srvowner)) \
            FROM pg_foreign_server s WHERE {})",
         own_relations(),
@@ -453,6 +455,8 @@ fn objects() -> String {
         own("pg_proc", "p.oid"),
         own("pg_type", "t.oid"),
         own("pg_namespace", "n.oid"),
+        own("pg_event_trigger", "e.oid"),
+        own("pg_foreign_data_wrapper", "f.oid"),
         own("pg_foreign_server", "s.oid"),
     )
 }

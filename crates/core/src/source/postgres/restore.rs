@@ -57,7 +57,10 @@ pub fn restore_dump(
     let roles = captured_inventory(options.captured).map(|inventory| names(inventory, "role"));
     if options.scratch {
         command = command.arg("--no-subscriptions");
-        make_missing_roles(roles.unwrap_or_default(), target, scrubber)?;
+        let superusers = captured_inventory(options.captured)
+            .map(superusers)
+            .unwrap_or_default();
+        make_missing_roles(roles.unwrap_or_default(), &superusers, target, scrubber)?;
     } else {
         for (flag, why) in left_out(roles, target, scrubber)? {
             command = command.arg(flag);
@@ -134,6 +137,18 @@ fn names(inventory: &DatabaseInventory, kind: &str) -> BTreeSet<String> {
         .into_iter()
         .flat_map(BTreeMap::keys)
         .cloned()
+        .collect()
+}
+
+/// Owners of what only a superuser may own.
+fn superusers(inventory: &DatabaseInventory) -> BTreeSet<String> {
+    let owners = inventory.objects.get("owner").into_iter().flatten();
+    let privileged = |name: &str| {
+        name.starts_with("event trigger ") || name.starts_with("foreign data wrapper ")
+    };
+    owners
+        .filter(|(name, _)| privileged(name))
+        .map(|(_, owner)| owner.clone())
         .collect()
 }
 
@@ -269,6 +284,7 @@ fn column_orders(captured: &Proof) -> ColumnOrders {
 /// as in a [`crate::fingerprint::TablesFingerprint`].
 pub fn row_counts(connection: &Connection, scrubber: &Scrubber) -> Result<BTreeMap<String, u64>> {
     let mut session = Session::open(connection, scrubber)?;
+    session.run("SET lock_timeout = '60s'")?;
     session.run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")?;
     let list = session.run(&format!(
         "SELECT coalesce(json_agg(json_build_array(n.nspname, c.relname)), '[]') \

@@ -13,8 +13,9 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{ChildStdin, ChildStdout};
 
 /// Settings of every session of ours: no timeouts that would end a long dump, qualified names in
-/// definitions, and the shortest exact form of floating point.
-const SETTINGS: &str = "SET statement_timeout = 0; SET lock_timeout = 0; \
+/// definitions, and the shortest exact form of floating point. A lock that is not to be had is an
+/// error soon: while a dump is held back, whoever has it may be waiting for that dump.
+const SETTINGS: &str = "SET statement_timeout = 0; SET lock_timeout = '3s'; \
     SET idle_in_transaction_session_timeout = 0; SET search_path = ''; \
     SET DateStyle = ISO; SET IntervalStyle = postgres; SET TimeZone = 'UTC'; \
     SET extra_float_digits = 3; SET quote_all_identifiers = off";

@@ -46,11 +46,12 @@ fn open_databases() -> MutexGuard<'static, BTreeMap<(u64, u64), usize>> {
     OPEN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Holds a database file as open through SQLite.
-struct Claim((u64, u64));
+/// Holds a database file as open through SQLite in this process: made before it is opened, dropped
+/// after it is closed. Whoever else opens a database that a files source may meet makes one too.
+pub(crate) struct Claim((u64, u64));
 
 impl Claim {
-    fn new(path: &Path) -> Result<Self, Errno> {
+    pub(crate) fn new(path: &Path) -> Result<Self, Errno> {
         let mut open = open_databases();
         let stat = rustix::fs::stat(path)?;
         let id = (stat.st_dev, stat.st_ino);

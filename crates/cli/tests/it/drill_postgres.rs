@@ -1,0 +1,251 @@
+//! The controls of `drill_controls` for PostgreSQL, on a real server.
+
+use crate::drill_controls::{found, must_fail};
+use crate::forge::Held;
+use crate::support::{App, HEAD};
+use lifeboat_testkit::postgres::PostgresServer;
+
+const CONFIG: &str = r#"
+[source.crm]
+kind = "postgres"
+url = "env:CRM_URL"
+
+[store.disk]
+kind = "local"
+path = "{root}/store"
+
+[plan.main]
+sources = ["crm"]
+stores = ["disk"]
+
+[drill.main]
+plans = ["main"]
+"#;
+
+const SCHEMA: &str = "
+    CREATE TABLE client (id integer PRIMARY KEY, name text NOT NULL);
+    INSERT INTO client SELECT i, 'client ' || i FROM generate_series(1, 40) i;
+    CREATE INDEX client_name ON client (lower(name));
+    CREATE TABLE gone (id integer PRIMARY KEY);
+    INSERT INTO gone VALUES (1), (2);
+    CREATE TABLE hit (page text, at integer);
+    INSERT INTO hit VALUES ('/', 1), ('/', 1), ('/about', 2);
+    CREATE TABLE empty (id integer);
+    CREATE TABLE parent (a integer, b text);
+    CREATE TABLE child (c integer) INHERITS (parent);
+    ALTER TABLE parent ADD COLUMN e date DEFAULT '2020-01-01';
+    INSERT INTO child (a, b, c, e) VALUES (1, 'one', 7, '2021-02-03'), (2, 'two', 8, NULL);
+    CREATE SEQUENCE ticket;
+    SELECT nextval('ticket') FROM generate_series(1, 20);
+    CREATE SEQUENCE unused;
+    CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+    CREATE TRIGGER keep BEFORE UPDATE ON client FOR EACH ROW EXECUTE FUNCTION touch();
+    CREATE VIEW first AS SELECT * FROM client WHERE id = 1;
+    ALTER TABLE hit ADD CONSTRAINT positive CHECK (at > 0);
+    SELECT lo_from_bytea(4711, 'a large object');
+";
+
+fn application(server: &PostgresServer) -> App {
+    server.create_database("crm");
+    server.psql("crm", SCHEMA);
+    let mut app = App::with("");
+    app.configure(&format!("{HEAD}{CONFIG}"));
+    app.env("CRM_URL", server.url("crm"));
+    app
+}
+
+/// A point that holds what the database is after these statements, with the proof from before.
+fn captured_then_changed(app: &App, server: &PostgresServer, statements: &str) -> String {
+    let original = app.backup();
+    server.psql("crm", statements);
+    let changed = Held::read(app, "disk", &app.backup());
+    Held::read(app, "disk", &original)
+        .with_objects_of(&changed)
+        .commit();
+    original
+}
+
+#[test]
+fn every_changed_row_is_named() {
+    let server = PostgresServer::start();
+    let app = application(&server);
+    let point = captured_then_changed(
+        &app,
+        &server,
+        "
+        UPDATE client SET name = 'someone else' WHERE id = 7;
+        DELETE FROM gone WHERE id = 2;
+        INSERT INTO hit SELECT * FROM hit WHERE at = 2;
+        INSERT INTO empty VALUES (NULL);
+        UPDATE child SET c = a, a = c WHERE b = 'one';
+        SELECT lo_put(4711, 2, 'L');",
+    );
+    must_fail(
+        &app,
+        &point,
+        &[
+            "crm: content: 6 differences",
+            "table public.client: 40 rows with hash",
+            "table public.gone: 2 rows was captured, 1 row came back",
+            "table public.hit: 3 rows was captured, 4 rows came back",
+            "table public.empty: 0 rows was captured, 1 row came back",
+            "table public.child: 2 rows with hash",
+            "table pg_largeobject: 1 row with hash",
+        ],
+    );
+}
+
+#[test]
+fn every_missing_object_is_named() {
+    let server = PostgresServer::start();
+    let app = application(&server);
+    let point = captured_then_changed(
+        &app,
+        &server,
+        "DROP TRIGGER keep ON client; DROP INDEX client_name; DROP SEQUENCE ticket;
+         ALTER TABLE hit DROP CONSTRAINT positive",
+    );
+    must_fail(
+        &app,
+        &point,
+        &[
+            "trigger ",
+            "EXECUTE FUNCTION",
+            "index public.client_name: CREATE INDEX client_name ON public.client USING btree (lower(name)) was captured, nothing came back",
+            "sequence public.ticket: value 20 was captured, no such sequence came back",
+            "positive",
+        ],
+    );
+}
+
+#[test]
+fn a_missing_table_and_changed_definitions_are_named() {
+    let server = PostgresServer::start();
+    let app = application(&server);
+    let point = captured_then_changed(
+        &app,
+        &server,
+        "DROP TABLE empty; ALTER TABLE client ALTER name DROP NOT NULL;
+         CREATE OR REPLACE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
+    );
+    must_fail(
+        &app,
+        &point,
+        &[
+            "table public.empty",
+            "nothing came back",
+            "public.touch",
+            "public.client",
+        ],
+    );
+}
+
+#[test]
+fn a_sequence_may_be_ahead_and_not_behind() {
+    let server = PostgresServer::start();
+    let app = application(&server);
+    let point = captured_then_changed(&app, &server, "SELECT setval('ticket', 500)");
+    let report = app.json(&["drill", "--point", &point]);
+    assert_eq!(report["outcome"], "verified", "{report:#}");
+    let point = captured_then_changed(&app, &server, "SELECT setval('ticket', 499)");
+    must_fail(
+        &app,
+        &point,
+        &["sequence public.ticket: value 500 was captured, value 499 came back"],
+    );
+}
+
+/// The restored child has its columns in another order than the captured one.
+#[test]
+fn an_inherited_child_verifies_though_its_columns_come_back_in_another_order() {
+    let server = PostgresServer::start();
+    let mut app = application(&server);
+    let point = app.backup();
+    let report = app.json(&["drill"]);
+    assert_eq!(report["outcome"], "verified", "{report:#}");
+    let order = "SELECT string_agg(attname, ' ' ORDER BY attnum) FROM pg_attribute WHERE attrelid = 'child'::regclass AND attnum > 0";
+    server.create_database("again");
+    app.env("TARGET_URL", server.url("again"));
+    app.ok(&["restore", &point, "--to", "env:TARGET_URL"]);
+    assert_eq!(server.psql("crm", order), "a b c e");
+    assert_eq!(server.psql("again", order), "a b e c");
+    assert_eq!(
+        server.psql("again", "TABLE child"),
+        "1|one|2021-02-03|7\n2|two||8"
+    );
+}
+
+#[test]
+fn a_capture_of_another_database_than_the_live_one() {
+    let server = PostgresServer::start();
+    let mut app = application(&server);
+    app.configure_also("checks = [{ live = \"crm\", tolerance = \"5%\" }]");
+    let point = app.backup();
+    app.ok(&["drill"]);
+    server.psql("crm", "INSERT INTO client VALUES (41, 'new')");
+    app.ok(&["drill"]);
+    server.psql("crm", "CREATE TABLE later (id integer)");
+    must_fail(&app, &point, &["live crm", "public.later"]);
+    server.create_database("other");
+    server.psql("other", "CREATE TABLE client (id integer)");
+    app.env("CRM_URL", server.url("other"));
+    must_fail(&app, &point, &["live crm", "public.client"]);
+    // A live database that cannot be asked ties the capture to nothing.
+    app.env("CRM_URL", server.url("absent"));
+    let report = app.json_exits(4, &["drill", "--point", &point]);
+    assert_ne!(report["outcome"], "verified");
+    assert!(found(&report).contains("absent"), "{report:#}");
+}
+
+#[test]
+fn what_this_host_cannot_start_is_unverifiable() {
+    let server = PostgresServer::start();
+    let app = application(&server);
+    let point = app.backup();
+    let mut held = Held::read(&app, "disk", &point);
+    for artifact in &mut held.details.artifacts {
+        let version = artifact
+            .tools
+            .get_mut("server")
+            .expect("the server's version is recorded");
+        *version = "99.1".into();
+    }
+    held.commit();
+    let report = app.json_exits(4, &["drill"]);
+    assert_eq!(report["outcome"], "unverifiable", "{report:#}");
+    assert!(found(&report).contains("99"), "{report:#}");
+    assert_eq!(app.json(&["points"])["points"][0]["proof"], "none");
+}
+
+/// The throwaway server is gone afterwards, with all it wrote.
+#[test]
+fn a_drill_leaves_nothing_behind() {
+    let server = PostgresServer::start();
+    let mut app = application(&server);
+    let temporary = app.path("tmp");
+    std::fs::create_dir(&temporary).unwrap();
+    std::os::unix::fs::chown(&temporary, None, None).unwrap();
+    std::fs::set_permissions(
+        &temporary,
+        std::os::unix::fs::PermissionsExt::from_mode(0o1777),
+    )
+    .unwrap();
+    app.env("TMPDIR", temporary.to_str().unwrap());
+    app.backup();
+    app.ok(&["drill"]);
+    assert_eq!(crate::support::listing(&temporary), Vec::<String>::new());
+    assert_eq!(
+        crate::support::listing(&app.path("state/scratch")),
+        Vec::<String>::new()
+    );
+    let root = app.root().to_str().unwrap();
+    let running = std::process::Command::new("pgrep")
+        .args(["-f", root])
+        .output()
+        .unwrap();
+    assert_eq!(
+        String::from_utf8_lossy(&running.stdout),
+        "",
+        "something of {root} still runs"
+    );
+}
