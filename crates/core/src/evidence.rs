@@ -472,13 +472,15 @@ fn cut_tails(
     chains: &BTreeMap<String, BTreeMap<u64, String>>,
 ) -> Result<Vec<String>> {
     let mut problems = Vec::new();
-    let Some(newest) = copies::list(store)?.pop() else {
+    // The newest that can be believed: anybody may have put one there that cannot.
+    let believed = |point: &PointId| {
+        let copy = copies::read(store, point).ok()?;
+        copy.check_trust(context).is_ok().then_some(copy)
+    };
+    let Some(copy) = copies::list(store)?.iter().rev().find_map(believed) else {
         return Ok(problems);
     };
-    let copy = copies::read(store, &newest)?;
-    if copy.check_trust(context).is_err() {
-        return Ok(problems);
-    }
+    let newest = &copy.manifest.point;
     for (signer, head) in &copy.manifest.evidence {
         let held = chains
             .get(signer)

@@ -20,12 +20,11 @@ pub fn run(run: &Run<'_>, command: &KitCommand) -> Result<u8> {
 }
 
 fn secret(text: &str) -> Result<Secret> {
-    let wrong = |wrong: lifeboat_core::secret::NotAReference| {
-        Error::new(Code::Usage, wrong.to_string()).hint(
-            "put it into an environment variable or a file and name that: env:NAME, file:PATH",
-        )
-    };
-    Reference::parse(text).map_err(wrong)?.resolve()
+    let reference = Reference::parse(text).map_err(|wrong| {
+        Error::new(Code::Usage, wrong.to_string())
+            .hint("put it into a file that only you can read, and write file:PATH")
+    })?;
+    reference.resolve()
 }
 
 fn export(run: &Run<'_>, args: &KitExport) -> Result<u8> {

@@ -69,12 +69,10 @@ pub fn run(cli: &Cli, progress: &Arc<Progress>) -> Result<u8> {
         Command::Kit { command } => kit::run(&run, command),
         Command::Completions { shell } => {
             progress.finish();
-            clap_complete::generate(
-                *shell,
-                &mut Cli::command(),
-                "lifeboat",
-                &mut std::io::stdout(),
-            );
+            // It panics when it cannot write, as when its reader has gone.
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "lifeboat", &mut script);
+            crate::output::line(String::from_utf8_lossy(&script).trim_end());
             Ok(0)
         }
         Command::Demo(args) => demo::run(&run, args),

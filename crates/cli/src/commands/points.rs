@@ -90,7 +90,7 @@ pub fn list(run: &Run<'_>, args: &args::Points) -> Result<u8> {
         let rows = points
             .iter()
             .rev()
-            .map(|(id, copies)| point_row(id, copies, &proofs, &missing));
+            .map(|(id, copies)| point_row(&context, id, copies, &proofs, &missing));
         line(output::table(
             &[
                 "point", "plan", "outcome", "stored", "stores", "missing", "proof", "reason",
@@ -129,6 +129,7 @@ fn point_json(
 }
 
 fn point_row(
+    context: &Context,
     id: &PointId,
     copies: &[(String, PointCopy)],
     proofs: &Proofs,
@@ -147,7 +148,10 @@ fn point_row(
             .unwrap_or_default(),
         stores.join(", "),
         missing.get(id).map(|m| m.join(", ")).unwrap_or_default(),
-        proof_name(proofs.get(id)).to_owned(),
+        match copies.iter().all(|(_, c)| c.check_trust(context).is_ok()) {
+            true => proof_name(proofs.get(id)).to_owned(),
+            false => "untrusted".to_owned(),
+        },
         manifest.and_then(|m| m.reason.clone()).unwrap_or_default(),
     ]
 }

@@ -5,7 +5,7 @@
 use super::host;
 use crate::archive::{KeyFields, KeyTemplate};
 use crate::context::{Context, OpenStore};
-use crate::error::Result;
+use crate::error::{Code, Result};
 use crate::point::copies;
 use crate::point::{ManifestArtifact, PointId};
 use crate::source::ArtifactSpec;
@@ -49,11 +49,10 @@ pub(crate) fn free_key(
         if store.store.stat(&plain)?.is_none() {
             return Ok((plain, true));
         }
-        let named = match named {
-            Some(named) => named,
-            None => named.insert(named_keys(store)?),
-        };
-        if !named.contains(&plain) {
+        if named.is_none() {
+            *named = named_keys(store)?;
+        }
+        if named.as_ref().is_some_and(|named| !named.contains(&plain)) {
             return Ok((plain, false));
         }
     }
@@ -66,12 +65,16 @@ pub(crate) fn free_key(
     Ok((candidate, true))
 }
 
-/// Every key that some manifest of this store names, read from the store itself.
-fn named_keys(store: &OpenStore) -> Result<BTreeSet<String>> {
+/// Every key that some manifest of this store names, read from the store itself. `None` when one
+/// of them is damaged: it may name any key, and must not stop what is to come.
+fn named_keys(store: &OpenStore) -> Result<Option<BTreeSet<String>>> {
     let mut keys = BTreeSet::new();
     for point in copies::list(store)? {
-        let manifest = copies::read(store, &point)?.manifest;
-        keys.extend(manifest.artifacts.into_iter().map(|a| a.key));
+        match copies::read(store, &point) {
+            Ok(copy) => keys.extend(copy.manifest.artifacts.into_iter().map(|a| a.key)),
+            Err(error) if error.code == Code::ObjectDamaged => return Ok(None),
+            Err(error) => return Err(error),
+        }
     }
-    Ok(keys)
+    Ok(Some(keys))
 }

@@ -47,12 +47,23 @@ pub(super) fn newest_point(context: &Context, stores: &mut [Receiving]) -> Optio
     let mut newest = None;
     for receiving in stores {
         match receiving.store.store.list(POINTS_PREFIX) {
-            Ok(objects) => newest = newest.max(copies::ids(&objects).pop()),
+            Ok(objects) => {
+                let store = &receiving.store;
+                let mut points = copies::ids(&objects).into_iter().rev();
+                newest = newest.max(points.find(|point| is_believable(context, store, point)));
+            }
             Err(StoreError::Denied { .. }) => {}
             Err(error) => drop(receiving.give_up(context, error.into())),
         }
     }
     newest
+}
+
+/// Whether a point counts for what the time is. One from the future must be signed by someone we
+/// trust: an id alone could stop every backup until then.
+fn is_believable(context: &Context, store: &OpenStore, point: &PointId) -> bool {
+    point.time() <= context.clock.now()
+        || copies::read(store, point).is_ok_and(|copy| copy.check_trust(context).is_ok())
 }
 
 /// The first error, when every store failed.

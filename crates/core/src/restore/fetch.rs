@@ -34,15 +34,26 @@ pub fn choose(
         copies: found,
         errors,
     } = catalog::survey(context, false)?;
-    let candidates: Vec<Candidate> = found
+    let candidate = |copy: &PointCopy| Candidate {
+        point: copy.manifest.point.clone(),
+        plan: copy.manifest.plan.clone(),
+    };
+    let fitting: Vec<&PointCopy> = found
         .iter()
         .filter(|(name, _)| store.is_none_or(|s| s == name))
-        .filter(|(_, c)| plans.is_empty() || plans.contains(&c.manifest.plan))
-        .map(|(_, c)| Candidate {
-            point: c.manifest.point.clone(),
-            plan: c.manifest.plan.clone(),
-        })
+        .map(|(_, copy)| copy)
+        .filter(|c| plans.is_empty() || plans.contains(&c.manifest.plan))
         .collect();
+    let mut candidates: Vec<Candidate> = fitting.iter().copied().map(candidate).collect();
+    if !matches!(selector, Selector::Prefix(_)) {
+        // Nobody named it: what cannot be trusted must not take the place of what can. When
+        // nothing can, choosing all the same lets the reason be told.
+        let trusted = fitting.iter().filter(|c| c.check_trust(context).is_ok());
+        let trusted: Vec<Candidate> = trusted.copied().map(candidate).collect();
+        if !trusted.is_empty() {
+            candidates = trusted;
+        }
+    }
     selector
         .choose(&candidates, context.clock.now(), context.clock.random())
         .map_err(|error| {
