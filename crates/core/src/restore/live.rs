@@ -264,5 +264,11 @@ fn plan_swap(context: &Context, source: &ManifestSource) -> String {
         }
         None => return format!("stop at source {name}: the configuration no longer has it"),
     };
-    format!("swap in source {name}: {place}; what is there now is kept beside it")
+    let excluded = match context.config.source.get(name).map(|s| &s.kind) {
+        Some(SourceKind::Files(files)) if !files.exclude.is_empty() => {
+            " (what `exclude` leaves out of a backup is then only in the copy that is kept)"
+        }
+        _ => "",
+    };
+    format!("swap in source {name}: {place}; what is there now is kept beside it{excluded}")
 }
