@@ -171,7 +171,8 @@ fn nothing_outside_tests_panics_or_allows_it() {
 fn every_module_opens_with_what_it_is() {
     let all = rust_files(&["crates/"]);
     // A module's own unit tests need no introduction beside it.
-    each(all, |path| path.ends_with("/tests.rs"), rules::introduction);
+    let unit_tests = |path: &str| path.contains("/src/") && is_test(path);
+    each(all, unit_tests, rules::introduction);
 }
 
 #[test]
