@@ -6,6 +6,7 @@
 //! overwritten; `after` commands run whatever happened.
 
 mod keys;
+mod receiving;
 mod report;
 mod stream;
 
@@ -29,6 +30,7 @@ use jiff::Timestamp;
 pub(crate) use keys::free_key;
 use keys::stem;
 use lifeboat_store::PutOptions;
+use receiving::{Receiving, ask_newest, unanimous};
 pub use report::{Options, Planned, Report, ReportArtifact, ReportStored};
 use std::collections::{BTreeMap, BTreeSet};
 use stream::Delivered;
@@ -201,16 +203,6 @@ pub fn author() -> String {
         Some(login) if login != user => format!("{login} as {user}"),
         _ => user,
     }
-}
-
-/// A store during a backup.
-struct Receiving {
-    store: OpenStore,
-    /// Keys that manifests of this store name; read when a key turns out to be taken.
-    named: Option<BTreeSet<String>>,
-    artifacts: Vec<ManifestArtifact>,
-    /// Why this store will hold no copy of this point.
-    failed: Option<Error>,
 }
 
 /// One backup under way.
@@ -674,54 +666,6 @@ pub(crate) fn commit_copy(
         context.observer.warn(&error.to_string());
     }
     Ok(copy)
-}
-
-impl Receiving {
-    /// Leaves the store out of this point from here on. Returns the error with the store's name.
-    fn give_up(&mut self, context: &Context, error: Error) -> Error {
-        let message = format!("store {}: {}", self.store.name, error.message);
-        let error = Error { message, ..error };
-        context
-            .observer
-            .warn(&format!("no copy of this point there: {error}"));
-        self.failed.get_or_insert(error).clone()
-    }
-
-    /// A key that no manifest names, and whether the object must be new.
-    fn free_key(&mut self, stem: &str, suffix: &str, point: &PointId) -> Result<(String, bool)> {
-        let named = &mut self.named;
-        free_key(&self.store, named, &self.artifacts, stem, suffix, point)
-    }
-}
-
-/// The newest point of these stores. One that does not answer gets no copy, and is known not to
-/// before anything is stopped or dumped for it.
-fn ask_newest(context: &Context, stores: &mut [Receiving]) -> Option<PointId> {
-    let mut newest = None;
-    for receiving in stores {
-        match copies::list(&receiving.store) {
-            Ok(points) => {
-                let store = &receiving.store;
-                let mut points = points.into_iter().rev();
-                newest = newest.max(points.find(|point| is_believable(context, store, point)));
-            }
-            Err(error) => drop(receiving.give_up(context, error)),
-        }
-    }
-    newest
-}
-
-/// Whether a point counts for what the time is. One from the future must be signed by someone we
-/// trust: an id alone could stop every backup until then.
-fn is_believable(context: &Context, store: &OpenStore, point: &PointId) -> bool {
-    point.time() <= context.clock.now()
-        || copies::read(store, point).is_ok_and(|copy| copy.check_trust(context).is_ok())
-}
-
-/// The first error, when every store failed.
-fn unanimous(stores: &[Receiving]) -> Option<Error> {
-    let failed = stores.iter().map(|s| s.failed.clone());
-    failed.collect::<Option<Vec<_>>>()?.into_iter().next()
 }
 
 /// The stores of a point that should hold a copy and do not, by the manifests that are known.

@@ -1,0 +1,73 @@
+//! A store during a backup: what it received, and why it will hold no copy.
+//!
+//! A store that fails is left out of the point from there on, and never stops the others.
+
+use super::keys::free_key;
+use crate::context::{Context, OpenStore};
+use crate::error::{Error, Result};
+use crate::point::copies;
+use crate::point::{ManifestArtifact, PointId};
+use std::collections::BTreeSet;
+
+/// A store during a backup.
+pub(super) struct Receiving {
+    pub store: OpenStore,
+    /// Keys that manifests of this store name; read when a key turns out to be taken.
+    pub named: Option<BTreeSet<String>>,
+    pub artifacts: Vec<ManifestArtifact>,
+    /// Why this store will hold no copy of this point.
+    pub failed: Option<Error>,
+}
+
+impl Receiving {
+    /// Leaves the store out of this point from here on. Returns the error with the store's name.
+    pub fn give_up(&mut self, context: &Context, error: Error) -> Error {
+        let message = format!("store {}: {}", self.store.name, error.message);
+        let error = Error { message, ..error };
+        context
+            .observer
+            .warn(&format!("no copy of this point there: {error}"));
+        self.failed.get_or_insert(error).clone()
+    }
+
+    /// A key that no manifest names, and whether the object must be new.
+    pub fn free_key(
+        &mut self,
+        stem: &str,
+        suffix: &str,
+        point: &PointId,
+    ) -> Result<(String, bool)> {
+        let named = &mut self.named;
+        free_key(&self.store, named, &self.artifacts, stem, suffix, point)
+    }
+}
+
+/// The newest point of these stores. One that does not answer gets no copy, and is known not to
+/// before anything is stopped or dumped for it.
+pub(super) fn ask_newest(context: &Context, stores: &mut [Receiving]) -> Option<PointId> {
+    let mut newest = None;
+    for receiving in stores {
+        match copies::list(&receiving.store) {
+            Ok(points) => {
+                let store = &receiving.store;
+                let mut points = points.into_iter().rev();
+                newest = newest.max(points.find(|point| is_believable(context, store, point)));
+            }
+            Err(error) => drop(receiving.give_up(context, error)),
+        }
+    }
+    newest
+}
+
+/// Whether a point counts for what the time is. One from the future must be signed by someone we
+/// trust: an id alone could stop every backup until then.
+fn is_believable(context: &Context, store: &OpenStore, point: &PointId) -> bool {
+    point.time() <= context.clock.now()
+        || copies::read(store, point).is_ok_and(|copy| copy.check_trust(context).is_ok())
+}
+
+/// The first error, when every store failed.
+pub(super) fn unanimous(stores: &[Receiving]) -> Option<Error> {
+    let failed = stores.iter().map(|s| s.failed.clone());
+    failed.collect::<Option<Vec<_>>>()?.into_iter().next()
+}
