@@ -8,7 +8,7 @@ use crate::error::{Code, Error, Result};
 use crate::point::copies::{self, PointCopy};
 use crate::point::{Details, Manifest, PointId};
 use rusqlite::{Connection, OptionalExtension, params};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
@@ -274,6 +274,19 @@ pub fn survey(context: &Context, rescan: bool) -> Result<Survey> {
         .copies
         .retain(|(_, c)| c.manifest.app == app.name && c.manifest.environment == app.environment);
     Ok(survey)
+}
+
+/// The stores of a point that should hold a copy and do not, by the manifests that are known.
+pub fn missing_copies(found: &[(String, PointCopy)]) -> BTreeMap<PointId, Vec<String>> {
+    let mut held: BTreeMap<PointId, (BTreeSet<String>, BTreeSet<String>)> = BTreeMap::new();
+    for (store, copy) in found {
+        let entry = held.entry(copy.manifest.point.clone()).or_default();
+        entry.0.insert(store.clone());
+        entry.1.extend(copy.manifest.stores.iter().cloned());
+    }
+    held.into_iter()
+        .map(|(point, (have, want))| (point, want.difference(&have).cloned().collect()))
+        .collect()
 }
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {

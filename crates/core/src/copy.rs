@@ -43,7 +43,7 @@ pub fn run(
     let points: Vec<PointId> = match selector {
         Some(selector) => vec![fetch::choose(context, selector, &[], from)?],
         None => {
-            let missing = crate::backup::missing_copies(&found);
+            let missing = crate::catalog::missing_copies(&found);
             missing
                 .into_iter()
                 .filter(|(_, m)| m.iter().any(|s| s == to))

@@ -2,7 +2,6 @@
 //! can only write can still verify.
 
 use crate::archive::TapReader;
-use crate::backup;
 use crate::catalog::{self, Survey};
 use crate::context::{Context, OpenStore};
 use crate::digest::sha256_hex;
@@ -84,7 +83,7 @@ pub fn run(context: &Context, which: &Which, store: Option<&str>) -> Result<Vec<
         errors,
     } = catalog::survey(context, false)?;
     let points = choose(context, which, store, &found)?;
-    let missing = backup::missing_copies(&found);
+    let missing = catalog::missing_copies(&found);
     let mut verified = Vec::new();
     for point in points {
         let mut objects = Vec::new();

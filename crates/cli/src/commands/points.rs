@@ -3,7 +3,7 @@
 use super::Run;
 use crate::args;
 use crate::output::{self, line};
-use lifeboat_core::catalog::{Survey, survey};
+use lifeboat_core::catalog::{self, Survey, survey};
 use lifeboat_core::context::Context;
 use lifeboat_core::evidence::{self, Verdict};
 use lifeboat_core::point::copies::PointCopy;
@@ -58,7 +58,7 @@ pub fn list(run: &Run<'_>, args: &args::Points) -> Result<u8> {
         backup::choose_plan(&context, Some(plan))?;
     }
     let proofs = proofs(&context);
-    let missing = backup::missing_copies(&found);
+    let missing = catalog::missing_copies(&found);
     let mut points: BTreeMap<PointId, Vec<(String, PointCopy)>> = BTreeMap::new();
     for (store, copy) in found {
         if args.plan.as_ref().is_none_or(|p| *p == copy.manifest.plan) {
@@ -175,7 +175,7 @@ pub fn show(run: &Run<'_>, args: &args::Show) -> Result<u8> {
         }
     };
     let proofs = proofs(&context);
-    let missing = backup::missing_copies(&found);
+    let missing = catalog::missing_copies(&found);
     run.results();
     if run.cli.json {
         let mut value = serde_json::to_value(&fetched.copy.manifest).unwrap_or_default();

@@ -532,6 +532,30 @@ fn a_live_restore_whose_check_fails_is_undone() {
     assert_eq!(picture(&app), before);
 }
 
+/// What cannot be undone is never called undone, and nothing of it is removed.
+#[test]
+fn an_undo_that_fails_is_said_and_recorded() {
+    let app = application();
+    let point = app.backup();
+    change(&app);
+    app.script("steal", "mv data.before-* stolen; exit 1");
+    app.configure_also("[restore]\nchecks = [{ command = [\"{root}/steal\"] }]");
+    let report = live(&app, 4, &point, &["--source", "files"]);
+    assert_eq!(report["outcome"], "failed", "{report:#}");
+    assert!(
+        !report["warnings"].to_string().contains("live again"),
+        "{report:#}"
+    );
+    let checks = report["checks"].as_array().unwrap();
+    let undo = checks.iter().find(|c| c["name"] == "undo").unwrap();
+    assert_eq!(undo["outcome"], "failed", "{report:#}");
+    let notes = sh(
+        app.root(),
+        "find . -name notes.txt -not -path './state/*' -exec cat {} + | sort",
+    );
+    assert_eq!(notes, "newer\nremember the milk\n", "both are still there");
+}
+
 #[test]
 fn a_live_restore_of_a_database_whose_check_fails_is_undone() {
     let server = PostgresServer::start();
@@ -655,6 +679,43 @@ fn only_the_named_source_is_restored_live() {
         b"newer\n"
     );
     assert!(dump(&app.path("live/app.db")).contains("client 49"));
+}
+
+/// Each store is lost in turn, the plain and the encrypted one, and made anew from the other.
+#[test]
+fn a_lost_store_is_healed_from_the_other() {
+    let app = application();
+    let points = [app.backup(), app.backup()];
+    app.ok(&["drill"]);
+    for (directory, lost, left) in [("vault", "vault", "disk"), ("store", "disk", "vault")] {
+        std::fs::remove_dir_all(app.path(directory)).unwrap();
+        app.exits(4, &["verify", "--all"]).says(&["lifeboat copy"]);
+        app.ok(&["copy", "--to", lost]);
+        let verified = app.json(&["verify", "--all"]);
+        assert_eq!(verified["outcome"], "intact", "{verified:#}");
+        for point in &points {
+            let report = app.json(&["drill", "--point", point, "--store", lost]);
+            assert_eq!(report["outcome"], "verified", "{report:#}");
+        }
+        // The evidence came along, and still names its chain whole.
+        app.ok(&["evidence", "verify"]);
+        app.exits(2, &["copy", &points[0], "--from", left, "--to", left])
+            .says(&["the same one"]);
+    }
+    let target = app.path("restored");
+    app.ok(&[
+        "restore",
+        &points[0],
+        "--store",
+        "disk",
+        "--to",
+        target.to_str().unwrap(),
+    ]);
+    let data = app.path("data");
+    same_tree(
+        &data,
+        &target.join("files").join(data.strip_prefix("/").unwrap()),
+    );
 }
 
 /// Where the evidence is in a store: each record's path, in order.

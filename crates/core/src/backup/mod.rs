@@ -30,9 +30,8 @@ use jiff::Timestamp;
 pub(crate) use keys::free_key;
 use keys::stem;
 use lifeboat_store::PutOptions;
-use receiving::{Receiving, ask_newest, unanimous};
+use receiving::{Receiving, newest_point, unanimous};
 pub use report::{Options, Planned, Report, ReportArtifact, ReportStored};
-use std::collections::{BTreeMap, BTreeSet};
 use stream::Delivered;
 pub(crate) use stream::{Destination, send};
 
@@ -251,7 +250,7 @@ impl<'a> Run<'a> {
             };
             return Err(errors.into_iter().next().unwrap_or_else(none));
         }
-        let newest = ask_newest(context, &mut stores);
+        let newest = newest_point(context, &mut stores);
         if let Some(failed) = unanimous(&stores) {
             return Err(failed);
         }
@@ -351,7 +350,7 @@ impl<'a> Run<'a> {
             Err(error) => {
                 self.drop_source(name);
                 // When every store failed, that is what went wrong, and was noted of each.
-                if unanimous(&self.stores).is_none() {
+                if error.code != Code::Store || unanimous(&self.stores).is_none() {
                     let message = format!("source {name}: {}", error.message);
                     self.fail(Error { message, ..error });
                 }
@@ -666,17 +665,4 @@ pub(crate) fn commit_copy(
         context.observer.warn(&error.to_string());
     }
     Ok(copy)
-}
-
-/// The stores of a point that should hold a copy and do not, by the manifests that are known.
-pub fn missing_copies(found: &[(String, PointCopy)]) -> BTreeMap<PointId, Vec<String>> {
-    let mut held: BTreeMap<PointId, (BTreeSet<String>, BTreeSet<String>)> = BTreeMap::new();
-    for (store, copy) in found {
-        let entry = held.entry(copy.manifest.point.clone()).or_default();
-        entry.0.insert(store.clone());
-        entry.1.extend(copy.manifest.stores.iter().cloned());
-    }
-    held.into_iter()
-        .map(|(point, (have, want))| (point, want.difference(&have).cloned().collect()))
-        .collect()
 }

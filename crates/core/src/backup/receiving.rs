@@ -1,12 +1,11 @@
-//! A store during a backup: what it received, and why it will hold no copy.
-//!
-//! A store that fails is left out of the point from there on, and never stops the others.
+//! A store during a backup: what it received, or why it is given up.
 
-use super::keys::free_key;
+use super::keys;
 use crate::context::{Context, OpenStore};
 use crate::error::{Error, Result};
 use crate::point::copies;
-use crate::point::{ManifestArtifact, PointId};
+use crate::point::{ManifestArtifact, POINTS_PREFIX, PointId};
+use lifeboat_store::StoreError;
 use std::collections::BTreeSet;
 
 /// A store during a backup.
@@ -38,22 +37,23 @@ impl Receiving {
         point: &PointId,
     ) -> Result<(String, bool)> {
         let named = &mut self.named;
-        free_key(&self.store, named, &self.artifacts, stem, suffix, point)
+        keys::free_key(&self.store, named, &self.artifacts, stem, suffix, point)
     }
 }
 
 /// The newest point of these stores. One that does not answer gets no copy, and is known not to
-/// before anything is stopped or dumped for it.
-pub(super) fn ask_newest(context: &Context, stores: &mut [Receiving]) -> Option<PointId> {
+/// before anything is stopped or dumped for it; one that only may not list is not given up.
+pub(super) fn newest_point(context: &Context, stores: &mut [Receiving]) -> Option<PointId> {
     let mut newest = None;
     for receiving in stores {
-        match copies::list(&receiving.store) {
-            Ok(points) => {
+        match receiving.store.store.list(POINTS_PREFIX) {
+            Ok(objects) => {
                 let store = &receiving.store;
-                let mut points = points.into_iter().rev();
+                let mut points = copies::ids(&objects).into_iter().rev();
                 newest = newest.max(points.find(|point| is_believable(context, store, point)));
             }
-            Err(error) => drop(receiving.give_up(context, error)),
+            Err(StoreError::Denied { .. }) => {}
+            Err(error) => drop(receiving.give_up(context, error.into())),
         }
     }
     newest

@@ -8,7 +8,7 @@ use crate::archive::{self, Sealer};
 use crate::context::{Context, OpenStore};
 use crate::digest::sha256_hex;
 use crate::error::{Code, Error, Result};
-use lifeboat_store::{PutOptions, StoreError};
+use lifeboat_store::{ObjectInfo, PutOptions, StoreError};
 use std::io::{Read, Write};
 
 /// Manifests and evidence are small; more than this is not one.
@@ -88,12 +88,16 @@ pub fn read_optional(store: &OpenStore, key: &str) -> Result<Option<Vec<u8>>> {
 
 /// The ids of all points a store holds a manifest of, of whatever application, ascending.
 pub fn list(store: &OpenStore) -> Result<Vec<PointId>> {
-    let objects = store.store.list(POINTS_PREFIX)?;
-    Ok(objects
+    Ok(ids(&store.store.list(POINTS_PREFIX)?))
+}
+
+/// The ids of the points whose manifests are among these objects, in their order.
+pub fn ids(objects: &[ObjectInfo]) -> Vec<PointId> {
+    objects
         .iter()
         .filter_map(|o| o.key.strip_prefix(POINTS_PREFIX)?.strip_suffix(".json"))
         .filter_map(PointId::parse)
-        .collect())
+        .collect()
 }
 
 /// Reads the manifest of a point and its signature.

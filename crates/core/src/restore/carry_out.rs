@@ -37,8 +37,8 @@ pub(super) struct Restoring<'a> {
     swapped: Vec<Swapped>,
     /// Directories above live places that were missing and were made.
     made: Vec<PathBuf>,
-    /// What was swapped in was swapped back.
-    undone: bool,
+    /// Whether what was swapped in was swapped back, once that was tried.
+    undone: Option<bool>,
     safety_point: Option<PointId>,
 }
 
@@ -58,7 +58,7 @@ impl<'a> Restoring<'a> {
             limits: vec![],
             swapped: vec![],
             made: vec![],
-            undone: false,
+            undone: None,
             safety_point: None,
         }
     }
@@ -167,7 +167,11 @@ impl<'a> Restoring<'a> {
             self.take_safety_point(reason);
             self.swap_all(&swaps)
         });
-        let nothing_changed = done.is_err() || self.undone;
+        if self.undone == Some(false) {
+            // Only a person can tell now which of what lies there is still needed.
+            return done;
+        }
+        let nothing_changed = done.is_err() || self.undone == Some(true);
         for swap in &swaps {
             swap.clean(nothing_changed, &self.context.scrubber);
         }
@@ -353,10 +357,10 @@ impl<'a> Restoring<'a> {
     /// Swaps everything back; whether all of it could be. What could not is a failed check, so
     /// that it reaches the evidence, and is told at once.
     fn undo(&mut self) -> bool {
-        self.undone = true;
+        let mut whole = true;
         while let Some(swapped) = self.swapped.pop() {
             if let Err(error) = swapped.undo(&self.context.scrubber) {
-                self.undone = false;
+                whole = false;
                 self.context
                     .observer
                     .warn(&format!("undoing the swap failed: {error}"));
@@ -368,7 +372,8 @@ impl<'a> Restoring<'a> {
                 });
             }
         }
-        self.undone
+        self.undone = Some(whole);
+        whole
     }
 
     fn prepare(&mut self, source: &ManifestSource) -> Result<Vec<PreparedSwap>> {

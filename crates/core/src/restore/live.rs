@@ -1,9 +1,9 @@
 //! A real restore: to a directory, to another database, or onto the live application.
 //!
 //! Every verb here first makes a plan; without a target it is all that happens. Onto the live
-//! application: a safety point is taken, what writes is stopped, everything is placed aside and
-//! compared, and only then swapped in, source by source. What was there is kept beside it. When
-//! the swap or a check afterwards fails, it is swapped back.
+//! application: everything is placed aside and compared, a safety point is taken, what writes is
+//! stopped, and only then is it swapped in, source by source. What was there is kept beside it.
+//! When the swap or a check afterwards fails, it is swapped back.
 
 use super::carry_out::Restoring;
 use super::fetch::{self, Fetched};

@@ -5,8 +5,8 @@
 //! and never one without a mark.
 
 use crate::error::{Code, Error, Result};
+use crate::process::ProcessName;
 use rustix::process::{Pid, Signal};
-use serde::{Deserialize, Serialize};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -16,48 +16,6 @@ const PREFIX: &str = "lifeboat-scratch-";
 const MARK: &str = ".lifeboat-owner";
 /// How long a leftover server may take to die.
 const DEATH: Duration = Duration::from_secs(10);
-
-/// A process, named for good.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Owner {
-    pid: u32,
-    /// Ticks from boot to its start.
-    started: u64,
-    /// The boot it runs in.
-    boot: String,
-}
-
-impl Owner {
-    fn this() -> Result<Self> {
-        let pid = std::process::id();
-        let unknown = || Error::new(Code::State, "this process cannot be found under /proc");
-        Ok(Owner {
-            pid,
-            started: started(pid).ok_or_else(unknown)?,
-            boot: boot().ok_or_else(unknown)?,
-        })
-    }
-
-    fn is_alive(&self) -> bool {
-        boot().is_none_or(|boot| boot == self.boot) && started(self.pid) == Some(self.started)
-    }
-}
-
-fn boot() -> Option<String> {
-    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-    Some(text.trim().to_owned())
-}
-
-/// Field 22 of `/proc/PID/stat`; the name before it may hold spaces and parentheses.
-fn started(pid: u32) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (_, after_name) = stat.rsplit_once(") ")?;
-    let state = after_name.split_whitespace().next()?;
-    if state == "Z" || state == "X" {
-        return None;
-    }
-    after_name.split_whitespace().nth(19)?.parse().ok()
-}
 
 /// A private directory (0700), removed with all that is in it when dropped.
 #[derive(Debug)]
@@ -81,7 +39,7 @@ impl Directory {
             .cause(error)
             .hint("make the directory, and let this user write there")
         };
-        let owner = Owner::this()?;
+        let owner = ProcessName::this()?;
         std::fs::DirBuilder::new()
             .mode(0o700)
             .create(&path)
@@ -167,7 +125,7 @@ fn owner_is_gone(directory: &Path) -> bool {
     let mine = std::fs::symlink_metadata(&mark).is_ok_and(|m| m.is_file() && m.uid() == me);
     let owner = std::fs::read(&mark)
         .ok()
-        .and_then(|bytes| serde_json::from_slice::<Owner>(&bytes).ok());
+        .and_then(|bytes| serde_json::from_slice::<ProcessName>(&bytes).ok());
     mine && owner.is_some_and(|owner| !owner.is_alive())
 }
 
@@ -229,7 +187,7 @@ mod tests {
     fn only_what_a_dead_process_left_is_swept() {
         let base = tempfile::tempdir().unwrap();
         let directory = Directory::create(base.path(), "t").unwrap();
-        let mut owner = Owner::this().unwrap();
+        let mut owner = ProcessName::this().unwrap();
         owner.started += 1; // the same id, used again by a later process
         let mark = directory.path().join(MARK);
         std::fs::write(&mark, serde_json::to_vec(&owner).unwrap()).unwrap();

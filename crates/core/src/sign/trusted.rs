@@ -119,8 +119,8 @@ impl TrustedSigners {
             Some(why) => untrusted(format!("the signer {id} {why}"))
                 .hint("check this key's line in the trusted signers"),
             None => untrusted(format!("signed by {id}, who is not trusted here")).hint(format!(
-                "if you know this key from elsewhere than the store, add this line to the file \
-                 named by trusted_signers: {}; or, for this run, --trust-signer {id}",
+                "if you know this key from elsewhere than the store, use --trust-signer {id} in \
+                 this run, or add this line to the file named by trusted_signers: {}",
                 key.line_for(principal)
             )),
         })
