@@ -10,6 +10,7 @@ use lifeboat_core::{Code, Error, Result};
 pub fn run(run: &Run<'_>, args: &args::Backup) -> Result<u8> {
     let context = run.context()?;
     let options = Options {
+        safety: false,
         plan: args.plan.clone(),
         reason: args.reason.clone(),
     };

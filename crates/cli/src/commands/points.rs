@@ -118,6 +118,7 @@ fn point_json(
         "started": manifest.map(|m| m.started),
         "outcome": manifest.map(|m| m.outcome),
         "reason": manifest.and_then(|m| m.reason.as_ref()),
+        "safety": manifest.is_some_and(|m| m.safety),
         "bytes": bytes,
         "stored_bytes": manifest.map(|m| m.stored_bytes()),
         "stores": copies.iter().map(|(name, _)| name).collect::<Vec<_>>(),

@@ -121,7 +121,7 @@ pub fn run(context: &Context, options: &Options) -> Result<Report> {
     };
     let _lock = context.lock(&format!("plan-{name}"))?.ok_or_else(busy)?;
     scratch::sweep(&context.scratch())?;
-    let mut run = Run::begin(context, name, plan, options.reason.clone())?;
+    let mut run = Run::begin(context, name, plan, options)?;
     let _lease = run.lease()?;
     match run_commands(context, "before", &plan.before) {
         Ok(()) => run.capture_all(),
@@ -211,6 +211,7 @@ struct Run<'a> {
     plan: &'a PlanConfig,
     point: PointId,
     reason: Option<String>,
+    safety: bool,
     begun: std::time::Instant,
     stores: Vec<Receiving>,
     sources: Vec<ManifestSource>,
@@ -225,7 +226,7 @@ impl<'a> Run<'a> {
         context: &'a Context,
         plan_name: &'a str,
         plan: &'a PlanConfig,
-        reason: Option<String>,
+        options: &Options,
     ) -> Result<Self> {
         let point = PointId::new(&context.clock);
         let mut stores = Vec::new();
@@ -268,7 +269,8 @@ impl<'a> Run<'a> {
             plan_name,
             plan,
             point,
-            reason,
+            reason: options.reason.clone(),
+            safety: options.safety,
             begun: std::time::Instant::now(),
             stores,
             sources: vec![],
@@ -606,6 +608,7 @@ impl<'a> Run<'a> {
                 continue;
             };
             let draft = Manifest {
+                safety: self.safety,
                 schema: 1,
                 point: self.point.clone(),
                 app: self.context.config.app.name.clone(),

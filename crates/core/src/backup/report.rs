@@ -13,6 +13,8 @@ pub struct Options {
     pub plan: Option<String>,
     /// Why it is taken.
     pub reason: Option<String>,
+    /// Whether it is taken before a live restore, of what is to be replaced.
+    pub safety: bool,
 }
 
 /// What a backup will do; printing it is the dry run.

@@ -50,6 +50,9 @@ pub struct Manifest {
     /// Why, where someone said so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Taken before a live restore, of what was to be replaced: perhaps of something broken.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub safety: bool,
     /// Version of the program.
     pub lifeboat: String,
     /// How much of what the plan names it holds.

@@ -27,6 +27,8 @@ pub struct Candidate {
     pub point: PointId,
     /// Its plan.
     pub plan: String,
+    /// Taken before a live restore; chosen only by its id.
+    pub safety: bool,
 }
 
 impl Selector {
@@ -72,7 +74,10 @@ impl Selector {
 
     /// Chooses among `candidates` (of any order). `random` is any number.
     pub fn choose(&self, candidates: &[Candidate], now: Timestamp, random: u64) -> Result<PointId> {
-        let mut points: Vec<&Candidate> = candidates.iter().collect();
+        let by_id = matches!(self, Selector::Prefix(_));
+        // A safety point may be of something broken: it is never what someone means by `latest`.
+        let mut points: Vec<&Candidate> =
+            candidates.iter().filter(|c| by_id || !c.safety).collect();
         points.sort_by(|a, b| a.point.cmp(&b.point));
         points.dedup_by(|a, b| a.point == b.point);
         let age = |c: &&Candidate| {
@@ -148,10 +153,12 @@ mod tests {
             ("20261110T000000Z-bbbb", "hourly"),
             ("20261119T000000Z-cccc", "daily"),
             ("20261110T000000Z-bbbb", "hourly"),
+            ("20261119T120000Z-dddd", "daily"),
         ]
         .map(|(id, plan)| Candidate {
             point: PointId::parse(id).unwrap(),
             plan: plan.into(),
+            safety: id.ends_with("dddd"),
         })
         .to_vec()
     }
@@ -168,6 +175,10 @@ mod tests {
     fn each_form_chooses_what_it_says() {
         for (text, expected) in [
             ("latest", "Z-cccc"),
+            ("latest:daily", "Z-cccc"),
+            ("before:2026-11-20", "Z-cccc"),
+            ("random:0s..2d", "Z-cccc"),
+            ("20261119T12", "Z-dddd"),
             ("latest:hourly", "Z-bbbb"),
             ("before:2026-11-19", "Z-bbbb"),
             ("before:2026-11-10T00:00:00Z", "Z-aaaa"),

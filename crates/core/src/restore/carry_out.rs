@@ -270,6 +270,7 @@ impl<'a> Restoring<'a> {
     /// what is live is also kept beside what is swapped in.
     fn take_safety_point(&mut self, reason: Option<String>) {
         let options = backup::Options {
+            safety: true,
             plan: Some(self.fetched.copy.manifest.plan.clone()),
             reason: Some(format!(
                 "before the restore of {}: {}",

@@ -35,6 +35,7 @@ pub fn choose(
         errors,
     } = catalog::survey(context, false)?;
     let candidate = |copy: &PointCopy| Candidate {
+        safety: copy.manifest.safety,
         point: copy.manifest.point.clone(),
         plan: copy.manifest.plan.clone(),
     };
