@@ -14,6 +14,7 @@ use crate::config::{PlanConfig, SourceConfig, SourceKind};
 use crate::context::{Context, OpenStore};
 use crate::error::{Code, Error, Result};
 use crate::evidence;
+use crate::fingerprint::{BytesFingerprint, Fingerprint, Inventory, Proof};
 use crate::interrupt;
 use crate::lease::{self, Lease};
 use crate::point::copies::{self, PointCopy};
@@ -424,20 +425,28 @@ impl<'a> Run<'a> {
                 sha256: tally.sha256.clone(),
             })
         });
+        // Where nothing is known of the stream but its bytes, their hash is the proof.
+        let proof = captured.proof.clone().unwrap_or_else(|| Proof {
+            fingerprint: Fingerprint::Bytes(BytesFingerprint {
+                length: tally.bytes,
+                sha256: tally.sha256.clone(),
+            }),
+            inventory: Inventory::None,
+        });
         self.artifacts.push(ReportArtifact {
             source: name.to_owned(),
             name: artifact.name.clone(),
             bytes: tally.bytes,
             sha256: tally.sha256.clone(),
             stored: stored.collect(),
-            fingerprint: captured.proof.fingerprint.clone(),
+            fingerprint: proof.fingerprint.clone(),
         });
         self.details.artifacts.push(DetailsArtifact {
             source: name.to_owned(),
             name: artifact.name.clone(),
             bytes: tally.bytes,
             sha256: tally.sha256,
-            proof: captured.proof.clone(),
+            proof,
             skipped: captured.skipped.clone(),
             tools: captured.tools.clone(),
             answers: captured.answers.clone(),

@@ -67,8 +67,9 @@ pub struct Skipped {
 /// What one capture yields beside its stream.
 #[derive(Debug, Clone)]
 pub struct Captured {
-    /// What was there: compared with what a restore brings back.
-    pub proof: Proof,
+    /// What was there: compared with what a restore brings back. `None` where nothing is known of
+    /// the stream but its bytes, which whoever takes it hashes anyway.
+    pub proof: Option<Proof>,
     /// How consistent it is in itself.
     pub consistency: Consistency,
     /// What was left out.

@@ -40,7 +40,10 @@ fn captures_under(change: &str, pause: Duration, lock_timeout_seconds: u64, time
             let mut bytes = Vec::new();
             match capture_into(&source, "dump", &mut bytes, &[]) {
                 Ok(captured) => {
-                    assert_eq!(tables(&captured.proof).tables["public.victim"].rows, 1000);
+                    assert_eq!(
+                        tables(captured.proof.as_ref().unwrap()).tables["public.victim"].rows,
+                        1000
+                    );
                     whole += 1;
                 }
                 Err(error) => {

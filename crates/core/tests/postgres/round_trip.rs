@@ -12,7 +12,7 @@ fn everything_comes_back_and_verifies() {
     capture_into(&source_with(&url, 60), "globals", &mut globals, &[]).unwrap();
     drop(server);
 
-    let fingerprint = tables(&captured.proof);
+    let fingerprint = tables(captured.proof.as_ref().unwrap());
     assert_eq!(fingerprint.tables["app.duplicates"].rows, 7);
     assert_eq!(fingerprint.tables["app.no_columns"].rows, 2);
     assert_eq!(fingerprint.tables["app.one_text"].rows, 5);
@@ -68,8 +68,14 @@ fn everything_comes_back_and_verifies() {
     let restored = restore(&captured, &dump, Some(&globals));
     assert_eq!(restored.warnings, Vec::<String>::new());
     let proof = observed(&restored, &captured);
-    assert_eq!(differences(&captured.proof, &proof), Vec::<String>::new());
-    assert_eq!(tables(&captured.proof).objects, tables(&proof).objects);
+    assert_eq!(
+        differences(captured.proof.as_ref().unwrap(), &proof),
+        Vec::<String>::new()
+    );
+    assert_eq!(
+        tables(captured.proof.as_ref().unwrap()).objects,
+        tables(&proof).objects
+    );
 }
 
 #[test]
@@ -77,10 +83,13 @@ fn an_empty_database_comes_back() {
     let server = PostgresServer::start();
     server.create_database("none");
     let (captured, dump) = capture(&server.url("none"));
-    assert!(tables(&captured.proof).tables.is_empty());
+    assert!(tables(captured.proof.as_ref().unwrap()).tables.is_empty());
     let restored = restore(&captured, &dump, None);
     assert_eq!(
-        differences(&captured.proof, &observed(&restored, &captured)),
+        differences(
+            captured.proof.as_ref().unwrap(),
+            &observed(&restored, &captured)
+        ),
         Vec::<String>::new()
     );
 }
@@ -91,7 +100,10 @@ fn what_is_lost_or_changed_is_noticed() {
     let (captured, dump) = capture(&server.url("all"));
     let restored = restore(&captured, &dump, None);
     assert_eq!(
-        differences(&captured.proof, &observed(&restored, &captured)),
+        differences(
+            captured.proof.as_ref().unwrap(),
+            &observed(&restored, &captured)
+        ),
         Vec::<String>::new()
     );
     let scrubber = lifeboat_core::secret::Scrubber::default();
@@ -150,7 +162,10 @@ fn what_is_lost_or_changed_is_noticed() {
         ),
     ] {
         lifeboat_core::source::postgres::query(&restored.connection, change, &scrubber).unwrap();
-        let found = differences(&captured.proof, &observed(&restored, &captured));
+        let found = differences(
+            captured.proof.as_ref().unwrap(),
+            &observed(&restored, &captured),
+        );
         assert!(
             found.iter().any(|f| f.starts_with(noticed)),
             "{change}: {found:?}"

@@ -76,10 +76,10 @@ pub fn restore(captured: &Captured, dump: &[u8], globals: Option<&[u8]>) -> Rest
     if let Some(mut globals) = globals {
         warnings.extend(restore_globals(&mut globals, &admin, true, &scrubber).unwrap());
     }
-    create_database(&admin, "restored", Some(&captured.proof), &scrubber).unwrap();
+    create_database(&admin, "restored", captured.proof.as_ref(), &scrubber).unwrap();
     let options = RestoreOptions {
         scratch: true,
-        captured: Some(&captured.proof),
+        captured: captured.proof.as_ref(),
     };
     warnings.extend(restore_dump(&mut &dump[..], &connection, &options, &scrubber).unwrap());
     Restored {
@@ -92,7 +92,7 @@ pub fn restore(captured: &Captured, dump: &[u8], globals: Option<&[u8]>) -> Rest
 pub fn observed(restored: &Restored, captured: &Captured) -> Proof {
     observe(
         &restored.connection,
-        &captured.proof,
+        captured.proof.as_ref().unwrap(),
         &Scrubber::default(),
         &Silent,
     )

@@ -21,11 +21,11 @@ fn a_database_is_restored_aside_and_swapped_in() {
         connection(&server.url("postgres")),
         connection(&server.url("aside")),
     );
-    create_database(&admin, "aside", Some(&captured.proof), &scrubber).unwrap();
+    create_database(&admin, "aside", captured.proof.as_ref(), &scrubber).unwrap();
     assert!(is_empty(&aside, &scrubber).unwrap());
     let options = RestoreOptions {
         scratch: false,
-        captured: Some(&captured.proof),
+        captured: captured.proof.as_ref(),
     };
     let warnings = restore_dump(&mut &dump[..], &aside, &options, &scrubber).unwrap();
     assert_eq!(warnings, Vec::<String>::new());
@@ -92,7 +92,7 @@ fn a_missing_role_leaves_owners_out_and_says_so() {
     other.create_database("d");
     let options = RestoreOptions {
         scratch: false,
-        captured: Some(&captured.proof),
+        captured: captured.proof.as_ref(),
     };
     let warnings = restore_dump(
         &mut &dump[..],
@@ -141,7 +141,7 @@ fn what_this_server_cannot_have_is_a_missing_tool() {
     server.create_database("e");
     let options = RestoreOptions {
         scratch: false,
-        captured: Some(&captured.proof),
+        captured: captured.proof.as_ref(),
     };
     let error = restore_dump(
         &mut &dump[..],
@@ -154,7 +154,9 @@ fn what_this_server_cannot_have_is_a_missing_tool() {
     assert!(error.message.contains(&name), "{error:?}");
 
     let mut odd = captured.clone();
-    if let lifeboat_core::fingerprint::Inventory::Database(inventory) = &mut odd.proof.inventory {
+    if let lifeboat_core::fingerprint::Inventory::Database(inventory) =
+        &mut odd.proof.as_mut().unwrap().inventory
+    {
         let locale = inventory
             .objects
             .get_mut("database")
@@ -164,7 +166,7 @@ fn what_this_server_cannot_have_is_a_missing_tool() {
         *locale = locale.replace("C.UTF-8", "xx_YY.UTF-8");
     }
     let admin = connection(&server.url("postgres"));
-    let error = create_database(&admin, "f", Some(&odd.proof), &Scrubber::default()).unwrap_err();
+    let error = create_database(&admin, "f", odd.proof.as_ref(), &Scrubber::default()).unwrap_err();
     assert_eq!(error.code, Code::ToolMissing, "{error:?}");
     assert!(query(&admin, "SELECT 1", &Scrubber::default()).is_ok());
 }

@@ -165,7 +165,7 @@ impl Source for FilesSource {
         let (proof, skipped, found) = capture.finish()?;
         warnings.extend(found);
         Ok(Captured {
-            proof,
+            proof: Some(proof),
             consistency: Consistency::PerFile,
             skipped,
             warnings,

@@ -132,7 +132,7 @@ impl Capture<'_> {
             ("server".to_owned(), self.server.version.clone()),
         ]);
         Ok(Captured {
-            proof: proof(contents, inventory, limits(&tables)),
+            proof: Some(proof(contents, inventory, limits(&tables))),
             consistency: Consistency::Snapshot,
             skipped: Vec::new(),
             warnings,

@@ -27,12 +27,10 @@ pub use tools::Tools;
 
 use crate::config::PostgresConfig;
 use crate::error::{Code, Error, Result};
-use crate::fingerprint::{BytesFingerprint, Fingerprint, Inventory, Proof};
 use crate::source::{
     ArtifactSpec, CaptureContext, Captured, Consistency, Finding, Skipped, Source,
 };
 use capture::Capture;
-use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::io::Write;
 
@@ -76,23 +74,13 @@ impl PostgresSource {
             .write_all(&text)
             .map_err(|error| Error::from_io(Code::Io, "the roles cannot be written", error))?;
         context.observer.advance(text.len() as u64);
-        let fingerprint = Fingerprint::Bytes(BytesFingerprint {
-            length: text.len() as u64,
-            sha256: Sha256::digest(&text)
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect(),
-        });
         let skipped = warning.iter().map(|reason| Skipped {
             name: "role settings and tablespaces".into(),
             reason: reason.clone(),
             partial: false,
         });
         Ok(Captured {
-            proof: Proof {
-                fingerprint,
-                inventory: Inventory::None,
-            },
+            proof: None,
             consistency: Consistency::Snapshot,
             skipped: skipped.collect(),
             warnings: warning.into_iter().collect(),

@@ -125,7 +125,7 @@ impl SqliteSource {
             warnings.push(format!("the database {path} is empty: it holds no table"));
         }
         Ok(Captured {
-            proof,
+            proof: Some(proof),
             consistency: Consistency::Snapshot,
             skipped: Vec::new(),
             warnings,

@@ -16,7 +16,7 @@ fn a_database_in_use_is_taken_through_sqlite() {
             database.await_commits(20);
             let (archive, captured) = take(source.path());
             let (target, proof) = restored(&archive);
-            assert_same(&captured.proof, &proof);
+            assert_same(captured.proof.as_ref().unwrap(), &proof);
             let back = inside(target.path(), source.path());
             tree::LiveDatabase::check(&back.join("live one.db")).unwrap();
             assert!(
@@ -67,7 +67,7 @@ fn the_owner_mode_and_time_of_a_database_are_the_live_ones() {
     let (archive, captured) = take(source.path());
     assert_eq!(fs::metadata(&path).unwrap().mtime(), before.mtime());
     let (target, proof) = restored(&archive);
-    assert_same(&captured.proof, &proof);
+    assert_same(captured.proof.as_ref().unwrap(), &proof);
     let back = inside(target.path(), &path);
     let after = fs::metadata(&back).unwrap();
     assert_eq!(
@@ -91,7 +91,7 @@ fn what_only_looks_like_a_database_is_taken_as_it_is_and_partial() {
     assert_eq!(partial.len(), 1);
     assert!(partial[0].name.ends_with("fake.db") && partial[0].reason.contains("SQLite"));
     let (target, proof) = restored(&archive);
-    assert_same(&captured.proof, &proof);
+    assert_same(captured.proof.as_ref().unwrap(), &proof);
     let back = inside(target.path(), source.path());
     assert_eq!(fs::read(back.join("fake.db")).unwrap(), fake);
     assert!(back.join("fake.db-journal").exists());
@@ -144,7 +144,7 @@ fn a_file_that_changes_while_it_is_read_is_told_and_the_archive_holds() {
             .any(|s| s.partial && s.reason.contains("changed"))
     );
     let (target, proof) = restored(&archive);
-    assert_same(&captured.proof, &proof);
+    assert_same(captured.proof.as_ref().unwrap(), &proof);
     let back = fs::read(inside(target.path(), &path)).unwrap();
     assert_eq!(back.len(), 5 << 20);
     assert!(back[..1 << 20].iter().all(|b| *b == b'x') && back[2 << 20..].iter().all(|b| *b == 0));
@@ -181,5 +181,5 @@ fn a_file_that_changes_while_it_is_read_is_told_and_the_archive_holds() {
     fresh();
     let (archive, captured) = take_while(source.path(), || fs::remove_file(&path).unwrap());
     assert!(captured.skipped.is_empty(), "{:?}", captured.skipped);
-    assert_same(&captured.proof, &restored(&archive).1);
+    assert_same(captured.proof.as_ref().unwrap(), &restored(&archive).1);
 }

@@ -113,7 +113,7 @@ fn an_awkward_tree_comes_back_as_it_was() {
         [("is a named pipe", false), ("is a socket", false)]
     );
     let (target, proof) = restored(&archive);
-    assert_same(&captured.proof, &proof);
+    assert_same(captured.proof.as_ref().unwrap(), &proof);
 
     let back = inside(target.path(), &top);
     let terabyte = fs::metadata(back.join("sparse/terabyte")).unwrap();
@@ -171,7 +171,10 @@ fn gnu_tar_restores_our_archives_alike() {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{said}");
         assert_eq!(said.lines().find(|line| !line.contains("time stamp")), None);
-        assert_same(&captured.proof, &observe(&directory, &Silent).unwrap());
+        assert_same(
+            captured.proof.as_ref().unwrap(),
+            &observe(&directory, &Silent).unwrap(),
+        );
         let terabyte = inside(&directory, &top).join("sparse/terabyte");
         assert!(fs::metadata(terabyte).unwrap().blocks() * 512 < 1 << 20);
     }
@@ -247,7 +250,7 @@ fn every_change_to_a_restored_tree_shows() {
     let top = source.path().join("top");
     tree::awkward(&top);
     let (archive, captured) = take(&top);
-    let expected = totals(&captured.proof);
+    let expected = totals(captured.proof.as_ref().unwrap());
     type Change = fn(&Path);
     let changes: [(&str, &str, Change); 12] = [
         ("content", "content", |top| {
@@ -393,7 +396,7 @@ fn excludes_overlapping_paths_and_links_are_honoured() {
     let mut bytes = Vec::new();
     let captured = capture(config, &mut bytes).unwrap();
     let (_target, proof) = restored(&bytes);
-    assert_same(&captured.proof, &proof);
+    assert_same(captured.proof.as_ref().unwrap(), &proof);
     let prefix = format!("{}/", relative(&top).display());
     let names: Vec<&str> = entries(&proof)
         .iter()
@@ -452,7 +455,7 @@ fn one_file_system_is_not_left() {
             ..config(paths)
         };
         let captured = capture(config, &mut bytes).unwrap();
-        totals(&captured.proof).files
+        totals(captured.proof.as_ref().unwrap()).files
     };
     let counts = [
         take(false, &[source.path()]),
@@ -530,7 +533,7 @@ fn without_privilege_what_cannot_be_read_is_partial_and_owners_are_a_limit() {
             fs::write(outer.path().join("by-root.tar"), archive).unwrap();
             fs::write(
                 outer.path().join("by-root.json"),
-                serde_json::to_vec(&captured.proof).unwrap(),
+                serde_json::to_vec(captured.proof.as_ref().unwrap()).unwrap(),
             )
             .unwrap();
             let work = outer.path().join("work");
@@ -561,7 +564,10 @@ fn without_privilege_what_cannot_be_read_is_partial_and_owners_are_a_limit() {
     assert!(!extracted.owners_restored);
     assert!(ownership_limit(extracted.owners_restored).is_some());
     let proof = observe(target.path(), &Silent).unwrap();
-    assert_eq!(totals(&proof).content, totals(&captured.proof).content);
+    assert_eq!(
+        totals(&proof).content,
+        totals(captured.proof.as_ref().unwrap()).content
+    );
 
     let archive = fs::read(directory.join("by-root.tar")).unwrap();
     let captured: Proof =
@@ -604,7 +610,7 @@ fn many_small_files_are_quick() {
     }
     let started = Instant::now();
     let captured = capture(config(&[source.path()]), &mut std::io::sink()).unwrap();
-    assert_eq!(totals(&captured.proof).files, 10_000);
+    assert_eq!(totals(captured.proof.as_ref().unwrap()).files, 10_000);
     let seconds = started.elapsed().as_secs_f64();
     println!("10,000 files in {seconds:.2} s");
     assert!(seconds < 20.0, "{seconds}");
