@@ -17,11 +17,15 @@ pub fn request() {
     REQUESTED.store(true, Ordering::SeqCst);
     let children = CHILDREN.lock().unwrap_or_else(PoisonError::into_inner);
     for child in children.iter() {
-        if let Ok(raw) = i32::try_from(*child)
-            && let Some(pid) = rustix::process::Pid::from_raw(raw)
-        {
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        }
+        terminate(*child);
+    }
+}
+
+fn terminate(child: u32) {
+    if let Ok(raw) = i32::try_from(child)
+        && let Some(pid) = rustix::process::Pid::from_raw(raw)
+    {
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
     }
 }
 
@@ -38,11 +42,15 @@ pub fn check() -> Result<()> {
 #[derive(Debug)]
 pub(crate) struct Registered(u32);
 
+/// Registers a child that was started. One that was started while the end was being asked for is
+/// told here: either [`request`] finds it in the list, or it is put there after the request is
+/// visible.
 pub(crate) fn register(child: u32) -> Registered {
-    CHILDREN
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .push(child);
+    let mut children = CHILDREN.lock().unwrap_or_else(PoisonError::into_inner);
+    children.push(child);
+    if REQUESTED.load(Ordering::SeqCst) {
+        terminate(child);
+    }
     Registered(child)
 }
 
