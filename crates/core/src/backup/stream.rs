@@ -26,8 +26,25 @@ const CHUNKS_WAITING: usize = 4;
 
 /// What travels between threads. A sender that is dropped without `End` was cut off.
 enum Message {
-    Chunk(Arc<Vec<u8>>),
+    Chunk(Arc<Chunk>),
     End,
+}
+
+/// Bytes whose room goes back to who filled it, once the last who reads them is done: fresh memory
+/// for every chunk costs a page fault for every page.
+#[derive(Default)]
+struct Chunk {
+    bytes: Vec<u8>,
+    home: Option<Sender<Vec<u8>>>,
+}
+
+impl Drop for Chunk {
+    fn drop(&mut self) {
+        if let Some(home) = &self.home {
+            // A full or closed home needs no more room.
+            let _ = home.try_send(std::mem::take(&mut self.bytes));
+        }
+    }
 }
 
 /// Where one artifact goes in one store.
@@ -67,7 +84,7 @@ pub(crate) fn send<T>(
     }
     let running: Vec<RunningGroup> = groups.into_iter().map(Group::start).collect();
     let senders = running.iter().map(|g| Some(g.sender.clone())).collect();
-    let mut tap = Tap::new(Splitter::new(senders));
+    let mut tap = Tap::new(Splitter::new(senders, None));
     let captured = capture(&mut tap).and_then(|value| {
         tap.flush()
             .map_err(|e| Error::from_io(Code::Store, "the stream was given up", e))?;
@@ -109,15 +126,17 @@ struct Splitter {
     buffer: Vec<u8>,
     senders: Vec<Option<Sender<Message>>>,
     send_timeout: Option<Duration>,
+    /// Where the room of chunks that were read comes back.
+    rooms: (Sender<Vec<u8>>, Receiver<Vec<u8>>),
 }
 
 impl Splitter {
-    fn new(senders: Vec<Option<Sender<Message>>>) -> Self {
-        let buffer = Vec::with_capacity(CHUNK_BYTES);
+    fn new(senders: Vec<Option<Sender<Message>>>, send_timeout: Option<Duration>) -> Self {
         Splitter {
-            buffer,
+            buffer: Vec::with_capacity(CHUNK_BYTES),
             senders,
-            send_timeout: None,
+            send_timeout,
+            rooms: bounded(2 * CHUNKS_WAITING),
         }
     }
 
@@ -125,9 +144,13 @@ impl Splitter {
         if self.buffer.is_empty() {
             return Ok(());
         }
-        let chunk = std::mem::replace(&mut self.buffer, Vec::with_capacity(CHUNK_BYTES));
+        let room = self.rooms.1.try_recv();
+        let mut room = room.unwrap_or_else(|_| Vec::with_capacity(CHUNK_BYTES));
+        room.clear();
+        let bytes = std::mem::replace(&mut self.buffer, room);
+        let home = Some(self.rooms.0.clone());
         interrupt::check()?;
-        let chunk = Arc::new(chunk);
+        let chunk = Arc::new(Chunk { bytes, home });
         self.broadcast(|| Message::Chunk(Arc::clone(&chunk)))
     }
 
@@ -211,15 +234,8 @@ impl Group {
             .map(|u| u.stall)
             .max()
             .unwrap_or_default();
-        let splitter = Splitter {
-            buffer: Vec::with_capacity(CHUNK_BYTES),
-            senders: self
-                .uploads
-                .iter()
-                .map(|u| Some(u.sender.clone()))
-                .collect(),
-            send_timeout: Some(stall),
-        };
+        let senders = self.uploads.iter().map(|u| Some(u.sender.clone()));
+        let splitter = Splitter::new(senders.collect(), Some(stall));
         let sealed = seal(&self.sealing, receiver, splitter);
         let sealing = self.sealing;
         self.uploads
@@ -235,7 +251,7 @@ fn seal(sealing: &Sealing, receiver: &Receiver<Message>, output: Splitter) -> Re
     let mut sealer = Sealer::new(sealing, Tap::new(output))?;
     loop {
         match receiver.recv() {
-            Ok(Message::Chunk(chunk)) => sealer.write_all(&chunk).map_err(given_up)?,
+            Ok(Message::Chunk(chunk)) => sealer.write_all(&chunk.bytes).map_err(given_up)?,
             Ok(Message::End) => break,
             Err(_) => return Err(Error::new(Code::SourceFailed, "the source ended early")),
         }
@@ -337,14 +353,14 @@ impl Upload {
 /// The receiving end as a reader: an error unless the stream was ended properly.
 struct ChannelReader {
     receiver: Receiver<Message>,
-    chunk: Arc<Vec<u8>>,
+    chunk: Arc<Chunk>,
     at: usize,
     ended: bool,
 }
 
 impl Read for ChannelReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.at >= self.chunk.len() && !self.ended {
+        while self.at >= self.chunk.bytes.len() && !self.ended {
             match self.receiver.recv() {
                 Ok(Message::Chunk(chunk)) => (self.chunk, self.at) = (chunk, 0),
                 Ok(Message::End) => self.ended = true,
@@ -354,7 +370,7 @@ impl Read for ChannelReader {
                 }
             }
         }
-        let rest = self.chunk.get(self.at..).unwrap_or_default();
+        let rest = self.chunk.bytes.get(self.at..).unwrap_or_default();
         let count = rest.len().min(buffer.len());
         let (now, _) = rest.split_at(count);
         if let Some(room) = buffer.get_mut(..count) {
