@@ -91,7 +91,7 @@ impl<'a> Restoring<'a> {
                 outcome: CheckOutcome::Failed,
             });
         }
-        Ok(())
+        place::sync_tree(&directory)
     }
 
     pub fn restore_to_database(&mut self, url: &Secret) -> Result<()> {

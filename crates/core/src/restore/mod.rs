@@ -342,7 +342,7 @@ impl<'a> Placing<'a> {
                 )?;
                 let mut restored = self.restored(kind, Placed::Tree(own));
                 if !extracted.owners_restored {
-                    let limit = "owners and groups were not restored, which needs root";
+                    let limit = "owners, groups and security attributes were not restored, which needs root";
                     restored.limits.push(format!("{OWNERSHIP_LIMIT}: {limit}"));
                 }
                 restored.warnings = extracted.warnings;

@@ -11,7 +11,7 @@ mod tape;
 mod tests;
 
 pub use extract::{Extracted, extract};
-pub use swap::{Swap, adopt_owner, aside_path, swap_in};
+pub use swap::{Swap, aside_path, swap_in};
 
 use crate::error::{Code, Error, Result};
 use crate::source::sqlite as database;

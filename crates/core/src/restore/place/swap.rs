@@ -7,7 +7,7 @@
 use super::{beside, parent, rename, sync_directory, sync_tree};
 use crate::error::{Code, Error, Result};
 use crate::source::sqlite::{COMPANIONS, companion};
-use rustix::fs::{CWD, FileType, Mode, OFlags, RenameFlags, Stat};
+use rustix::fs::{CWD, FileType, RenameFlags, Stat};
 use rustix::io::Errno;
 use std::path::{Path, PathBuf};
 
@@ -66,33 +66,6 @@ pub fn swap_in(aside: &Path, live: &Path, keep: &Path) -> Result<Swap> {
     sync_directory(parent(live))?;
     sync_directory(parent(keep))?;
     Ok(swap)
-}
-
-/// Gives `aside` owner, group and permission bits of `live`, when that is there: a captured
-/// database does not carry them.
-pub fn adopt_owner(aside: &Path, live: &Path) -> Result<()> {
-    let Some(stat) = look(live)? else {
-        return Ok(());
-    };
-    let failed = |error: Errno| {
-        let what = format!(
-            "{} cannot be given the owner and mode of {}",
-            aside.display(),
-            live.display()
-        );
-        Error::new(Code::Target, what)
-            .cause(error)
-            .hint("run as root")
-    };
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = rustix::fs::open(aside, flags, Mode::empty()).map_err(failed)?;
-    let own = rustix::fs::fstat(&file).map_err(failed)?;
-    if (own.st_uid, own.st_gid) != (stat.st_uid, stat.st_gid) {
-        let uid = rustix::fs::Uid::from_raw(stat.st_uid);
-        let gid = rustix::fs::Gid::from_raw(stat.st_gid);
-        rustix::fs::fchown(&file, Some(uid), Some(gid)).map_err(failed)?;
-    }
-    rustix::fs::fchmod(&file, Mode::from_raw_mode(stat.st_mode & 0o7777)).map_err(failed)
 }
 
 fn look(path: &Path) -> Result<Option<Stat>> {

@@ -215,12 +215,3 @@ fn reachable(path: &Path) -> Result<()> {
     rustix::fs::accessat(rustix::fs::CWD, path, rustix::fs::Access::READ_OK, flags)
         .map_err(|error| unreachable(path, error))
 }
-
-/// What a proof of a restored tree cannot tell when its owners could not be restored
-/// ([`crate::restore::place::Extracted::owners_restored`]).
-pub fn ownership_limit(owners_restored: bool) -> Option<String> {
-    (!owners_restored).then(|| {
-        "owners, groups and the security.* and trusted.* attributes of files: restored without privilege"
-            .to_owned()
-    })
-}

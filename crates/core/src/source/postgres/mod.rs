@@ -21,7 +21,7 @@ mod tools;
 pub use admin::{create_database, database_exists, drop_database, swap_databases};
 pub use connection::Connection;
 pub use globals::{make_missing_roles, restore_globals};
-pub use restore::{RestoreOptions, analyze, is_empty, observe, restore_dump, row_counts};
+pub use restore::{RestoreOptions, is_empty, observe, restore_dump, row_counts};
 pub use session::{Server, query};
 pub use tools::Tools;
 

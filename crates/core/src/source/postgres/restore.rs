@@ -12,7 +12,7 @@ use super::connection::Connection;
 use super::globals::{make_missing_roles, setting_statement};
 use super::inventory::{self, own_relations};
 use super::name::qualified;
-use super::session::{Server, Session, identifier, query};
+use super::session::{Server, Session, identifier};
 use super::stream::Dump;
 use super::tools::Tools;
 use crate::error::{Code, Error, Result};
@@ -312,11 +312,4 @@ pub fn row_counts(connection: &Connection, scrubber: &Scrubber) -> Result<BTreeM
         counts.insert(qualified(Some(&schema), &name), count);
     }
     Ok(counts)
-}
-
-/// Makes the planner know the restored tables.
-pub fn analyze(connection: &Connection, scrubber: &Scrubber) -> Result<()> {
-    query(connection, "ANALYZE", scrubber)
-        .map(drop)
-        .map_err(of_target)
 }
