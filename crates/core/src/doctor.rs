@@ -25,21 +25,16 @@ pub fn examine(context: &Context) -> Vec<Finding> {
 }
 
 fn finding(subject: &str, severity: Severity, message: impl Into<String>) -> Finding {
-    Finding {
-        subject: subject.to_owned(),
-        severity,
-        message: message.into(),
-        hint: None,
-    }
+    Finding::new(subject, severity, message, None)
 }
 
 fn failed(subject: &str, error: &Error) -> Finding {
-    Finding {
-        subject: subject.to_owned(),
-        severity: Severity::Error,
-        message: error.to_string(),
-        hint: error.hint.clone(),
-    }
+    Finding::new(
+        subject,
+        Severity::Error,
+        error.to_string(),
+        error.hint.clone(),
+    )
 }
 
 fn keys(context: &Context) -> Vec<Finding> {

@@ -163,11 +163,8 @@ impl Source for CommandSource {
     }
 
     fn examine(&self, subject: &str, _context: &CaptureContext<'_>) -> Vec<Finding> {
-        let finding = |severity, message: String, hint: Option<String>| Finding {
-            subject: subject.to_owned(),
-            severity,
-            message,
-            hint,
+        let finding = |severity, message: String, hint: Option<String>| {
+            Finding::new(subject, severity, message, hint)
         };
         let mut findings = Vec::new();
         match find_program(&self.program) {

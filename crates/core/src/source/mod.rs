@@ -107,6 +107,23 @@ pub struct Finding {
     pub hint: Option<String>,
 }
 
+impl Finding {
+    /// A finding about `subject`.
+    pub fn new(
+        subject: &str,
+        severity: Severity,
+        message: impl Into<String>,
+        hint: Option<String>,
+    ) -> Self {
+        Finding {
+            subject: subject.to_owned(),
+            severity,
+            message: message.into(),
+            hint,
+        }
+    }
+}
+
 /// Something that is backed up.
 pub trait Source: Send + Sync {
     /// The streams it makes, in the order to capture them.

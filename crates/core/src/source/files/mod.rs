@@ -175,12 +175,8 @@ impl Source for FilesSource {
     }
 
     fn examine(&self, subject: &str, _context: &CaptureContext<'_>) -> Vec<Finding> {
-        let finding = |severity, message: String, hint| Finding {
-            subject: subject.to_owned(),
-            severity,
-            message,
-            hint,
-        };
+        let finding =
+            |severity, message: String, hint| Finding::new(subject, severity, message, hint);
         let mut findings = Vec::new();
         for path in &self.paths {
             match reachable(path) {

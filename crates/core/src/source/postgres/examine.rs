@@ -13,11 +13,8 @@ pub fn examine(
     subject: &str,
     context: &CaptureContext<'_>,
 ) -> Vec<Finding> {
-    let finding = |severity, message: String, hint: Option<String>| Finding {
-        subject: subject.to_owned(),
-        severity,
-        message,
-        hint,
+    let finding = |severity, message: String, hint: Option<String>| {
+        Finding::new(subject, severity, message, hint)
     };
     let wrong = |error: Error| finding(Severity::Error, error.to_string(), error.hint.clone());
     let server = match Server::ask(connection, context.scrubber) {

@@ -161,12 +161,8 @@ impl Source for SqliteSource {
     }
 
     fn examine(&self, subject: &str, _context: &CaptureContext<'_>) -> Vec<Finding> {
-        let finding = |severity, message: String, hint| Finding {
-            subject: subject.to_owned(),
-            severity,
-            message,
-            hint,
-        };
+        let finding =
+            |severity, message: String, hint| Finding::new(subject, severity, message, hint);
         let examined = assert_library()
             .and_then(|()| self.check())
             .and_then(|data| Ok((data.len(), copy::examine(&self.path)?)));
