@@ -1,0 +1,70 @@
+//! Cuts a stream into chunks where its content says so, exactly as restic does: a Rabin
+//! fingerprint over the last 64 bytes, a cut where its low 20 bits are zero, chunks of 512 KiB to
+//! 8 MiB.
+//!
+//! The fingerprint at a place depends on the 64 bytes before it alone, so places are found in any
+//! order and in many lanes at once ([`Chunker::candidates`]), and the limits on a chunk's length
+//! are applied afterwards. Every way of finding them gives the same places; a test holds them to
+//! the plain one.
+
+#[cfg(target_arch = "x86_64")]
+mod gfni;
+mod polynomial;
+mod scalar;
+mod stream;
+
+pub use polynomial::{DEGREE, Polynomial};
+pub use stream::Chunks;
+
+use scalar::Tables;
+
+/// No chunk but a stream's last is shorter, in bytes.
+pub const CHUNK_BYTES_MIN: usize = 512 << 10;
+/// No chunk is longer, in bytes.
+pub const CHUNK_BYTES_MAX: usize = 8 << 20;
+/// The fingerprint is over so many bytes.
+pub const WINDOW_BYTES: usize = 64;
+/// A cut is where these bits of the fingerprint are zero: every 1 MiB on average.
+const MASK: u64 = (1 << 20) - 1;
+
+/// Finds the places where a stream may be cut. Made once for a repository; it may be shared.
+#[derive(Debug)]
+pub struct Chunker {
+    tables: Box<Tables>,
+    #[cfg(target_arch = "x86_64")]
+    gfni: Option<gfni::Lanes>,
+}
+
+impl Chunker {
+    /// A chunker that uses what this processor has.
+    pub fn new(polynomial: Polynomial) -> Self {
+        Chunker {
+            tables: Box::new(Tables::new(polynomial)),
+            #[cfg(target_arch = "x86_64")]
+            gfni: gfni::Lanes::new(polynomial),
+        }
+    }
+
+    /// Appends to `found`, in ascending order, every place `p` with `from <= p <= to` at which the
+    /// 64 bytes before it, `data[p - 64..p]`, say that a chunk may end. Places before 64 have no
+    /// window and are left out.
+    pub fn candidates(&self, data: &[u8], from: usize, to: usize, found: &mut Vec<usize>) {
+        let from = from.max(WINDOW_BYTES);
+        let to = to.min(data.len());
+        if from > to {
+            return;
+        }
+        #[cfg(target_arch = "x86_64")]
+        if let Some(lanes) = &self.gfni {
+            let next = lanes.candidates(data, from, to, found);
+            if next <= to {
+                self.tables.one_lane(data, next, to, found);
+            }
+            return;
+        }
+        self.tables.four_lanes(data, from, to, found);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,116 @@
+//! A reader, cut into chunks.
+
+use super::{CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, Chunker};
+use std::io::{self, Read};
+
+/// How much is read, and looked at while it is still in the cache, at a time.
+const READ_BYTES: usize = 1 << 20;
+
+/// Yields the chunks of a stream, one after the other, from one buffer.
+#[derive(Debug)]
+pub struct Chunks<'a, R> {
+    chunker: &'a Chunker,
+    reader: R,
+    buffer: &'a mut Vec<u8>,
+    /// Where the chunk that was handed out last ends in `buffer`.
+    consumed: usize,
+    /// How much of `buffer` has been filled.
+    filled: usize,
+    /// Places up to here have been looked at.
+    scanned: usize,
+    /// Places found that no chunk has passed yet.
+    found: Vec<usize>,
+    ended: bool,
+}
+
+impl<'a, R: Read> Chunks<'a, R> {
+    /// Cuts `reader`. `buffer` is room to work in, worth keeping for the next stream; it grows to
+    /// 9 MiB when chunks are long.
+    pub fn new(chunker: &'a Chunker, reader: R, buffer: &'a mut Vec<u8>) -> Self {
+        Chunks {
+            chunker,
+            reader,
+            buffer,
+            consumed: 0,
+            filled: 0,
+            scanned: 0,
+            found: Vec::new(),
+            ended: false,
+        }
+    }
+
+    /// The next chunk; `None` at the end. An empty stream has none.
+    #[expect(clippy::should_implement_trait, reason = "the chunk borrows the buffer")]
+    pub fn next(&mut self) -> io::Result<Option<&[u8]>> {
+        self.drop_consumed();
+        let length = loop {
+            if let Some(length) = self.cut() {
+                break length;
+            }
+            if self.ended {
+                break self.filled;
+            }
+            self.fill()?;
+        };
+        self.consumed = length;
+        Ok(self.buffer.get(..length).filter(|chunk| !chunk.is_empty()))
+    }
+
+    fn drop_consumed(&mut self) {
+        let consumed = std::mem::take(&mut self.consumed);
+        self.buffer.copy_within(consumed..self.filled, 0);
+        self.filled -= consumed;
+        self.scanned = self.scanned.saturating_sub(consumed);
+        self.found.retain_mut(|place| match place.checked_sub(consumed) {
+            Some(rest) => {
+                *place = rest;
+                true
+            }
+            None => false,
+        });
+    }
+
+    /// The length of the chunk at the start of the buffer, as soon as it is certain.
+    fn cut(&mut self) -> Option<usize> {
+        if self.filled < CHUNK_BYTES_MIN {
+            return None;
+        }
+        // The first place of a chunk has a window that lies in it: 64 is less than the minimum.
+        let from = self.scanned.max(CHUNK_BYTES_MIN);
+        let to = self.filled.min(CHUNK_BYTES_MAX);
+        if from <= to {
+            self.chunker.candidates(
+                self.buffer.get(..to).unwrap_or_default(),
+                from,
+                to,
+                &mut self.found,
+            );
+            self.scanned = to + 1;
+        }
+        let place = self.found.iter().find(|&&place| place >= CHUNK_BYTES_MIN);
+        match place {
+            Some(&place) => Some(place),
+            None => (self.filled >= CHUNK_BYTES_MAX).then_some(CHUNK_BYTES_MAX),
+        }
+    }
+
+    fn fill(&mut self) -> io::Result<()> {
+        let until = self.filled + READ_BYTES;
+        if self.buffer.len() < until {
+            self.buffer.resize(until, 0);
+        }
+        while self.filled < until {
+            let room = self.buffer.get_mut(self.filled..until).unwrap_or_default();
+            match self.reader.read(room) {
+                Ok(0) => {
+                    self.ended = true;
+                    return Ok(());
+                }
+                Ok(count) => self.filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,152 @@
+use super::*;
+
+const POLYNOMIAL: u64 = 0x39_b70b_b1e0_09e5;
+
+fn polynomial() -> Polynomial {
+    Polynomial::new(POLYNOMIAL).unwrap()
+}
+
+/// Bytes that repeat in some places, are zero in some, and random in most.
+fn mixed(len: usize, mut seed: u64) -> Vec<u8> {
+    let mut data = Vec::with_capacity(len + 4096);
+    while data.len() < len {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        match seed % 5 {
+            0 => data.extend_from_slice(&[0; 3000]),
+            1 => data.extend(b"INSERT INTO t VALUES (1,2,3);\n".repeat(60)),
+            _ => {
+                for i in 0..400_u64 {
+                    let word = (seed ^ i).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+                    data.extend_from_slice(&(word ^ word >> 29).to_le_bytes());
+                }
+            }
+        }
+    }
+    data.truncate(len);
+    data
+}
+
+/// By the definition: a window that starts with one byte of value 1, one byte at a time, each
+/// fingerprint computed by division.
+fn by_definition(data: &[u8]) -> Vec<usize> {
+    let polynomial = polynomial();
+    let mut lengths = Vec::new();
+    let mut start = 0;
+    while start < data.len() {
+        let mut end = data.len().min(start + CHUNK_BYTES_MAX);
+        for place in start + CHUNK_BYTES_MIN..=end {
+            let mut print = 0;
+            for &byte in &data[place - WINDOW_BYTES..place] {
+                print = polynomial.reduce(print << 8 | u64::from(byte));
+            }
+            if print & MASK == 0 {
+                end = place;
+                break;
+            }
+        }
+        lengths.push(end - start);
+        start = end;
+    }
+    lengths
+}
+
+fn lengths(chunker: &Chunker, data: &[u8]) -> Vec<usize> {
+    let mut buffer = Vec::new();
+    let mut chunks = Chunks::new(chunker, data, &mut buffer);
+    let (mut lengths, mut joined) = (Vec::new(), Vec::new());
+    while let Some(chunk) = chunks.next().unwrap() {
+        lengths.push(chunk.len());
+        joined.extend_from_slice(chunk);
+    }
+    assert!(joined == data, "the chunks are not the stream");
+    lengths
+}
+
+#[test]
+fn cut_points_are_those_of_the_definition() {
+    let data = mixed(4 << 20, 7);
+    let chunker = Chunker::new(polynomial());
+    let found = lengths(&chunker, &data);
+    assert!(found.len() > 2, "{found:?}");
+    assert_eq!(found, by_definition(&data));
+}
+
+#[test]
+fn every_variant_finds_the_same_places() {
+    let data = mixed(6 << 20, 3);
+    let tables = Tables::new(polynomial());
+    let chunker = Chunker::new(polynomial());
+    let ranges = [
+        (64, data.len()),
+        (64, 64),
+        (65, 127),
+        (1000, 5095),
+        (1000, 5096),
+        (4097, 1 << 20),
+        (524_288, 524_288 + 70_001),
+    ];
+    for (from, to) in ranges {
+        let (mut plain, mut four, mut best) = (vec![], vec![], vec![]);
+        tables.one_lane(&data, from, to, &mut plain);
+        tables.four_lanes(&data, from, to, &mut four);
+        chunker.candidates(&data, from, to, &mut best);
+        assert_eq!(four, plain, "four lanes, {from}..={to}");
+        assert_eq!(best, plain, "best, {from}..={to}");
+    }
+}
+
+#[test]
+fn lengths_stay_within_their_limits() {
+    let chunker = Chunker::new(polynomial());
+    assert_eq!(lengths(&chunker, b""), []);
+    assert_eq!(lengths(&chunker, b"x"), [1]);
+    // Zeros have the fingerprint zero: a cut at the first place where one may be.
+    let zeros = vec![0; 3 * CHUNK_BYTES_MIN + 5];
+    assert_eq!(
+        lengths(&chunker, &zeros),
+        [CHUNK_BYTES_MIN, CHUNK_BYTES_MIN, CHUNK_BYTES_MIN, 5]
+    );
+    // A byte that repeats has the same fingerprint everywhere, and no cut.
+    let ones = vec![1; CHUNK_BYTES_MAX + CHUNK_BYTES_MIN];
+    assert_eq!(lengths(&chunker, &ones), [CHUNK_BYTES_MAX, CHUNK_BYTES_MIN]);
+    for len in [CHUNK_BYTES_MIN - 1, CHUNK_BYTES_MIN, CHUNK_BYTES_MIN + 1] {
+        assert_eq!(lengths(&chunker, &ones[..len]), [len]);
+    }
+}
+
+#[test]
+fn short_reads_change_nothing_and_errors_are_told() {
+    struct Dribble<'a>(&'a [u8], usize);
+    impl std::io::Read for Dribble<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            self.1 = self.1 * 31 % 7919 + 1;
+            if self.1 % 5 == 0 {
+                return Err(std::io::ErrorKind::Interrupted.into());
+            }
+            let count = self.1.min(buffer.len()).min(self.0.len());
+            buffer[..count].copy_from_slice(&self.0[..count]);
+            self.0 = &self.0[count..];
+            Ok(count)
+        }
+    }
+    let data = mixed(3 << 20, 11);
+    let chunker = Chunker::new(polynomial());
+    let mut buffer = Vec::new();
+    let mut chunks = Chunks::new(&chunker, Dribble(&data, 1), &mut buffer);
+    let mut found = Vec::new();
+    while let Some(chunk) = chunks.next().unwrap() {
+        found.push(chunk.len());
+    }
+    assert_eq!(found, lengths(&chunker, &data));
+
+    struct Broken;
+    impl std::io::Read for Broken {
+        fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+            Err(std::io::ErrorKind::PermissionDenied.into())
+        }
+    }
+    let error = Chunks::new(&chunker, Broken, &mut buffer).next().unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied);
+}

@@ -1,0 +1,120 @@
+//! The name of a thing in a repository: the SHA-256 of what it holds.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use sha2::{Digest, Sha256};
+use std::fmt;
+use std::str::FromStr;
+
+/// SHA-256 of a blob's plaintext, or of a file's stored bytes. 64 hex digits as text.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Id([u8; Id::BYTES]);
+
+impl Id {
+    /// Its length in bytes.
+    pub const BYTES: usize = 32;
+
+    /// The id with these bytes.
+    pub const fn new(bytes: [u8; Id::BYTES]) -> Self {
+        Id(bytes)
+    }
+
+    /// The id of `content`.
+    pub fn of(content: &[u8]) -> Self {
+        Id(Sha256::digest(content).into())
+    }
+
+    /// Its bytes.
+    pub const fn bytes(&self) -> &[u8; Id::BYTES] {
+        &self.0
+    }
+
+    /// The first eight digits, for people.
+    pub fn short(&self) -> String {
+        let mut text = self.to_string();
+        text.truncate(8);
+        text
+    }
+}
+
+/// Not 64 lower-case or upper-case hex digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("an id is 64 hex digits")]
+pub struct NotAnId;
+
+impl FromStr for Id {
+    type Err = NotAnId;
+
+    fn from_str(text: &str) -> Result<Self, NotAnId> {
+        let digits = text.as_bytes();
+        let mut bytes = [0; Id::BYTES];
+        if digits.len() != 2 * Id::BYTES {
+            return Err(NotAnId);
+        }
+        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+            let mut value = 0;
+            for &digit in pair {
+                let digit = char::from(digit).to_digit(16).ok_or(NotAnId)?;
+                value = value << 4 | u8::try_from(digit).map_err(|_| NotAnId)?;
+            }
+            *byte = value;
+        }
+        Ok(Id(bytes))
+    }
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for byte in self.0 {
+            write!(f, "{byte:02x}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for Id {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Id {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl de::Visitor<'_> for Text {
+            type Value = Id;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("64 hex digits")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Id, E> {
+                text.parse().map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_str(Text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_and_back() {
+        let id = Id::of(b"");
+        let text = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        assert_eq!(id.to_string(), text);
+        assert_eq!(text.parse(), Ok(id));
+        assert_eq!(text.to_uppercase().parse(), Ok(id));
+        assert_eq!(id.short(), "e3b0c442");
+        for wrong in ["", "e3", &text.replace('e', "g"), &format!("{text}0"), &"é".repeat(32)] {
+            assert_eq!(wrong.parse::<Id>(), Err(NotAnId), "{wrong}");
+        }
+    }
+}

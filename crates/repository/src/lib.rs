@@ -1,0 +1,6 @@
+//! The restic repository format.
+
+pub mod chunker;
+mod id;
+
+pub use id::{Id, NotAnId};
