@@ -100,7 +100,7 @@ fn every_variant_finds_the_same_places() {
 #[test]
 fn lengths_stay_within_their_limits() {
     let chunker = Chunker::new(polynomial());
-    assert_eq!(lengths(&chunker, b""), []);
+    assert!(lengths(&chunker, b"").is_empty());
     assert_eq!(lengths(&chunker, b"x"), [1]);
     // Zeros have the fingerprint zero: a cut at the first place where one may be.
     let zeros = vec![0; 3 * CHUNK_BYTES_MIN + 5];

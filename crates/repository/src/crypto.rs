@@ -1,0 +1,175 @@
+//! Seals bytes so that nobody reads or changes them unnoticed: AES-256 in counter mode, and
+//! Poly1305-AES over the ciphertext, laid out as `IV ‖ ciphertext ‖ tag`.
+//!
+//! The ciphers are those of the RustCrypto project. A key is wiped when dropped.
+
+use crate::error::{Damage, Error, Result};
+use aes::cipher::{Array, BlockCipherEncrypt, KeyInit, KeyIvInit, StreamCipher};
+use poly1305::Poly1305;
+use std::fmt;
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+/// Bytes before the ciphertext.
+pub const IV_BYTES: usize = 16;
+/// Bytes after the ciphertext.
+pub const TAG_BYTES: usize = 16;
+/// By how much sealing makes bytes longer.
+pub const OVERHEAD_BYTES: usize = IV_BYTES + TAG_BYTES;
+
+type Counter = ctr::Ctr128BE<aes::Aes256>;
+
+/// The keys of a repository, or those a password is stretched to.
+#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
+pub struct Key {
+    pub(crate) encrypt: [u8; 32],
+    pub(crate) mac_k: [u8; 16],
+    pub(crate) mac_r: [u8; 16],
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key")
+    }
+}
+
+impl Key {
+    /// A key from 64 bytes: 32 for AES, 16 and 16 for the tag.
+    pub fn from_bytes(bytes: &[u8; 64]) -> Self {
+        let mut key = Key {
+            encrypt: [0; 32],
+            mac_k: [0; 16],
+            mac_r: [0; 16],
+        };
+        let (encrypt, mac) = bytes.split_at(32);
+        let (k, r) = mac.split_at(16);
+        key.encrypt.copy_from_slice(encrypt);
+        key.mac_k.copy_from_slice(k);
+        key.mac_r.copy_from_slice(r);
+        mask(&mut key.mac_r);
+        key
+    }
+
+    /// A new key.
+    pub fn random() -> Result<Self> {
+        let mut bytes = [0; 64];
+        random(&mut bytes)?;
+        let key = Key::from_bytes(&bytes);
+        bytes.zeroize();
+        Ok(key)
+    }
+
+    /// Appends the sealed form of `plain` to `out`.
+    pub fn seal_into(&self, plain: &[u8], out: &mut Vec<u8>) -> Result<()> {
+        let start = out.len();
+        out.reserve(plain.len() + OVERHEAD_BYTES);
+        out.resize(start + IV_BYTES, 0);
+        out.extend_from_slice(plain);
+        self.seal_tail(out, start)
+    }
+
+    /// Seals in place what `buffer` holds from `start` on: room for the IV, then the plaintext.
+    pub fn seal_tail(&self, buffer: &mut Vec<u8>, start: usize) -> Result<()> {
+        let tail = buffer.get_mut(start..).unwrap_or_default();
+        let Some((iv, text)) = tail.split_first_chunk_mut::<IV_BYTES>() else {
+            return Err(Error::Random(std::io::ErrorKind::UnexpectedEof.into()));
+        };
+        random(iv)?;
+        Counter::new(&self.encrypt.into(), &(*iv).into()).apply_keystream(text);
+        let tag = self.tag(iv, text);
+        buffer.extend_from_slice(&tag);
+        Ok(())
+    }
+
+    /// Opens sealed bytes in place and returns the plaintext among them.
+    pub fn open_in_place<'a>(&self, sealed: &'a mut [u8]) -> std::result::Result<&'a mut [u8], Damage> {
+        let short = Damage::Short {
+            bytes: sealed.len() as u64,
+        };
+        let Some((iv, rest)) = sealed.split_first_chunk_mut::<IV_BYTES>() else {
+            return Err(short);
+        };
+        let Some((text, tag)) = rest.split_last_chunk_mut::<TAG_BYTES>() else {
+            return Err(short);
+        };
+        if !equal(&self.tag(iv, text), tag) {
+            return Err(Damage::Tag);
+        }
+        Counter::new(&self.encrypt.into(), &(*iv).into()).apply_keystream(text);
+        Ok(text)
+    }
+
+    /// Opens sealed bytes.
+    pub fn open(&self, mut sealed: Vec<u8>) -> std::result::Result<Vec<u8>, Damage> {
+        let length = self.open_in_place(&mut sealed)?.len();
+        sealed.copy_within(IV_BYTES..IV_BYTES + length, 0);
+        sealed.truncate(length);
+        Ok(sealed)
+    }
+
+    fn tag(&self, iv: &[u8; IV_BYTES], text: &[u8]) -> [u8; TAG_BYTES] {
+        let mut nonce = Array(*iv);
+        aes::Aes128::new(&self.mac_k.into()).encrypt_block(&mut nonce);
+        let mut key = [0; 32];
+        let (r, s) = key.split_at_mut(16);
+        r.copy_from_slice(&self.mac_r);
+        s.copy_from_slice(&nonce);
+        let tag = Poly1305::new(&key.into()).compute_unpadded(text);
+        key.zeroize();
+        tag.into()
+    }
+}
+
+/// In the same time wherever they differ.
+fn equal(a: &[u8; TAG_BYTES], b: &[u8; TAG_BYTES]) -> bool {
+    u128::from_ne_bytes(*a) ^ u128::from_ne_bytes(*b) == 0
+}
+
+/// Clears the bits of r that Poly1305 wants clear.
+fn mask(r: &mut [u8; 16]) {
+    let clear = 0x0fff_fffc_0fff_fffc_0fff_fffc_0fff_ffff_u128;
+    *r = (u128::from_le_bytes(*r) & clear).to_le_bytes();
+}
+
+/// Fills `bytes` with random ones.
+pub fn random(bytes: &mut [u8]) -> Result<()> {
+    let mut filled = 0;
+    while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        filled += rustix::rand::getrandom(rest, rustix::rand::GetRandomFlags::empty())
+            .map_err(|error| Error::Random(error.into()))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sealed_and_opened() {
+        let key = Key::random().unwrap();
+        for plain in [&b""[..], b"x", &[7; 100_000]] {
+            let mut out = b"before".to_vec();
+            key.seal_into(plain, &mut out).unwrap();
+            assert_eq!(out.len(), 6 + plain.len() + OVERHEAD_BYTES);
+            assert_eq!(key.open(out.split_off(6)).unwrap(), plain);
+            assert_eq!(out, b"before");
+        }
+    }
+
+    #[test]
+    fn any_flipped_bit_shows() {
+        let key = Key::random().unwrap();
+        let mut sealed = Vec::new();
+        key.seal_into(b"the quick brown fox", &mut sealed).unwrap();
+        for bit in 0..sealed.len() * 8 {
+            let mut changed = sealed.clone();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(key.open(changed), Err(Damage::Tag), "bit {bit}");
+        }
+        for length in 0..OVERHEAD_BYTES {
+            let cut = sealed[..length].to_vec();
+            assert!(matches!(key.open(cut), Err(Damage::Short { .. })), "{length}");
+        }
+        assert_eq!(Key::random().unwrap().open(sealed), Err(Damage::Tag));
+    }
+}

@@ -1,0 +1,152 @@
+//! What may go wrong in a repository, as facts; whoever uses it makes sentences for people.
+
+use crate::Id;
+use lifeboat_store::StoreError;
+use std::fmt;
+
+/// The kinds of file in a repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FileKind {
+    /// `keys/`: what opens the repository with a password.
+    Key,
+    /// `locks/`: who is at work.
+    Lock,
+    /// `snapshots/`.
+    Snapshot,
+    /// `index/`: which blob is where.
+    Index,
+    /// `data/`: packs.
+    Pack,
+}
+
+impl FileKind {
+    /// The name of its directory.
+    pub const fn directory(self) -> &'static str {
+        match self {
+            FileKind::Key => "keys",
+            FileKind::Lock => "locks",
+            FileKind::Snapshot => "snapshots",
+            FileKind::Index => "index",
+            FileKind::Pack => "data",
+        }
+    }
+
+    /// The key of a file of this kind in its store.
+    pub fn key(self, id: &Id) -> String {
+        match self {
+            FileKind::Pack => {
+                let name = id.to_string();
+                format!("data/{}/{name}", name.get(..2).unwrap_or_default())
+            }
+            kind => format!("{}/{id}", kind.directory()),
+        }
+    }
+}
+
+impl fmt::Display for FileKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            FileKind::Key => "key",
+            FileKind::Lock => "lock",
+            FileKind::Snapshot => "snapshot",
+            FileKind::Index => "index",
+            FileKind::Pack => "pack",
+        })
+    }
+}
+
+/// What is wrong with stored bytes.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Damage {
+    /// Shorter than the format allows.
+    #[error("it is {bytes} bytes long, which is too short")]
+    Short {
+        /// Its length.
+        bytes: u64,
+    },
+    /// The authentication tag does not fit: changed, or of another repository.
+    #[error("it was changed since it was written")]
+    Tag,
+    /// The content is not what its name says.
+    #[error("its content has the hash {found}")]
+    Hash {
+        /// The SHA-256 of what is there.
+        found: Id,
+    },
+    /// It does not follow the format.
+    #[error("{0}")]
+    Format(String),
+}
+
+/// An error of a repository.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// There is no `config`: not a repository.
+    #[error("there is no repository at {location}")]
+    NoRepository {
+        /// Where it was looked for.
+        location: String,
+    },
+    /// There is a `config` already.
+    #[error("there is a repository at {location} already")]
+    Exists {
+        /// Where.
+        location: String,
+    },
+    /// No key of the repository fits the password.
+    #[error("the password opens none of the {keys} keys")]
+    Password {
+        /// How many were tried.
+        keys: usize,
+    },
+    /// `config` cannot be used.
+    #[error("the repository's config is damaged: {0}")]
+    Config(Damage),
+    /// A format this does not know.
+    #[error("the repository has format {version}; 1 and 2 are known")]
+    Version {
+        /// Its version.
+        version: u32,
+    },
+    /// A file cannot be used.
+    #[error("{kind} {id} is damaged: {damage}")]
+    Damaged {
+        /// What it is.
+        kind: FileKind,
+        /// Its name.
+        id: Id,
+        /// What is wrong.
+        damage: Damage,
+    },
+    /// A file that is referred to is not there.
+    #[error("{kind} {id} is missing")]
+    Missing {
+        /// What it is.
+        kind: FileKind,
+        /// Its name.
+        id: Id,
+    },
+    /// A blob cannot be used.
+    #[error("blob {id} is damaged: {damage}")]
+    Blob {
+        /// Its id.
+        id: Id,
+        /// What is wrong.
+        damage: Damage,
+    },
+    /// No index knows a blob.
+    #[error("blob {id} is in no index")]
+    UnknownBlob {
+        /// Its id.
+        id: Id,
+    },
+    /// No random numbers.
+    #[error("the system gives no random bytes: {0}")]
+    Random(std::io::Error),
+}
+
+/// The result of most calls here.
+pub type Result<T> = std::result::Result<T, Error>;

@@ -1,0 +1,158 @@
+//! Key files: the repository's key, sealed with a key that scrypt makes of a password. Plain JSON;
+//! a repository may have several, one for each password.
+
+use crate::crypto::{Key, random};
+use crate::error::{Damage, Error, Result};
+use crate::{Id, encoding::Base64};
+use serde::{Deserialize, Serialize};
+use zeroize::{Zeroize, Zeroizing};
+
+/// A key file as it is stored.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct KeyFile {
+    /// When it was made.
+    pub created: String,
+    /// Who made it.
+    #[serde(default)]
+    pub username: String,
+    /// Where.
+    #[serde(default)]
+    pub hostname: String,
+    kdf: String,
+    #[serde(rename = "N")]
+    n: u32,
+    r: u32,
+    p: u32,
+    salt: Base64,
+    data: Base64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct MasterKey {
+    mac: MacKey,
+    encrypt: Base64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct MacKey {
+    k: Base64,
+    r: Base64,
+}
+
+/// How hard a password is to try: memory is `128 · N · r` bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cost {
+    /// log2 of scrypt's N.
+    pub log_n: u8,
+    /// Block size.
+    pub r: u32,
+    /// Parallelism.
+    pub p: u32,
+}
+
+impl Default for Cost {
+    /// 32 MiB and about a tenth of a second.
+    fn default() -> Self {
+        Cost {
+            log_n: 15,
+            r: 8,
+            p: 1,
+        }
+    }
+}
+
+/// No key file asks for more than this to be computed: 1 GiB.
+const SCRYPT_BYTES_MAX: u64 = 1 << 30;
+
+impl KeyFile {
+    /// Seals `master` with a password.
+    pub fn create(
+        master: &Key,
+        password: &[u8],
+        cost: Cost,
+        (created, username, hostname): (String, String, String),
+    ) -> Result<Self> {
+        let mut salt = vec![0; 64];
+        random(&mut salt)?;
+        let file = KeyFile {
+            created,
+            username,
+            hostname,
+            kdf: "scrypt".into(),
+            n: 1 << cost.log_n.min(30),
+            r: cost.r,
+            p: cost.p,
+            salt: Base64(salt),
+            data: Base64(Vec::new()),
+        };
+        let user = file.stretch(password).map_err(Error::Config)?;
+        let secret = MasterKey {
+            mac: MacKey {
+                k: Base64(master.mac_k.to_vec()),
+                r: Base64(master.mac_r.to_vec()),
+            },
+            encrypt: Base64(master.encrypt.to_vec()),
+        };
+        let plain = serde_json::to_vec(&secret)
+            .map(Zeroizing::new)
+            .map_err(|error| Error::Config(Damage::Format(error.to_string())))?;
+        let mut sealed = Vec::new();
+        user.seal_into(&plain, &mut sealed)?;
+        Ok(KeyFile {
+            data: Base64(sealed),
+            ..file
+        })
+    }
+
+    /// Reads a key file named `id`.
+    pub fn parse(id: Id, bytes: &[u8]) -> std::result::Result<Self, Damage> {
+        let found = Id::of(bytes);
+        if found != id {
+            return Err(Damage::Hash { found });
+        }
+        serde_json::from_slice(bytes).map_err(|error| Damage::Format(error.to_string()))
+    }
+
+    /// The repository's key; `None` when the password is another.
+    pub fn open(&self, password: &[u8]) -> std::result::Result<Option<Key>, Damage> {
+        let user = self.stretch(password)?;
+        let plain = match user.open(self.data.0.clone()) {
+            Ok(plain) => Zeroizing::new(plain),
+            Err(Damage::Tag) => return Ok(None),
+            Err(damage) => return Err(damage),
+        };
+        let format = |error: String| Damage::Format(error);
+        let secret: MasterKey =
+            serde_json::from_slice(&plain).map_err(|error| format(error.to_string()))?;
+        let joined = [&secret.encrypt.0[..], &secret.mac.k.0, &secret.mac.r.0].concat();
+        let joined = Zeroizing::new(joined);
+        let bytes: &[u8; 64] = joined
+            .as_slice()
+            .try_into()
+            .map_err(|_| format("the key in it has a wrong length".into()))?;
+        Ok(Some(Key::from_bytes(bytes)))
+    }
+
+    fn stretch(&self, password: &[u8]) -> std::result::Result<Key, Damage> {
+        let wrong = |what: &str| Damage::Format(format!("scrypt: {what}"));
+        if self.kdf != "scrypt" {
+            return Err(Damage::Format(format!("unknown key derivation {:?}", self.kdf)));
+        }
+        if !self.n.is_power_of_two() || self.n < 2 {
+            return Err(wrong("N is no power of two"));
+        }
+        let room = 128 * u64::from(self.n) * u64::from(self.r);
+        if room > SCRYPT_BYTES_MAX || self.p > 64 {
+            return Err(wrong("it asks for more than a GiB of memory"));
+        }
+        let log_n = u8::try_from(self.n.ilog2()).map_err(|_| wrong("N"))?;
+        let params = scrypt::Params::new(log_n, self.r, self.p)
+            .map_err(|_| wrong("the parameters are not valid"))?;
+        let mut bytes = [0; 64];
+        scrypt::scrypt(password, &self.salt.0, &params, &mut bytes)
+            .map_err(|_| wrong("the parameters are not valid"))?;
+        let key = Key::from_bytes(&bytes);
+        bytes.zeroize();
+        Ok(key)
+    }
+}

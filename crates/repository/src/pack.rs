@@ -1,0 +1,272 @@
+//! Packs: sealed blobs one after the other, then a sealed header that lists them, then its length.
+//!
+//! A header's entries are in the order of the blobs and imply their offsets. Format 2 keeps trees
+//! and data in packs of their own; reading does not rely on it.
+
+use crate::crypto::{IV_BYTES, Key, OVERHEAD_BYTES};
+use crate::error::{Damage, Result};
+use crate::id::Id;
+use serde::{Deserialize, Serialize};
+
+/// What a blob is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BlobKind {
+    /// A part of a file.
+    Data,
+    /// A directory.
+    Tree,
+}
+
+/// Where a blob is in its pack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PackedBlob {
+    /// SHA-256 of its plaintext.
+    pub id: Id,
+    /// What it is.
+    pub kind: BlobKind,
+    /// Where its sealed bytes begin.
+    pub offset: u32,
+    /// How many sealed bytes there are.
+    pub length: u32,
+    /// Bytes of the plaintext when it is compressed.
+    pub uncompressed: Option<u32>,
+}
+
+/// A header is never longer, in bytes.
+pub const HEADER_BYTES_MAX: usize = 16 << 20;
+/// Bytes of the header's length at the end of a pack.
+const LENGTH_BYTES: usize = 4;
+const PLAIN_ENTRY_BYTES: usize = 1 + 4 + Id::BYTES;
+const COMPRESSED_ENTRY_BYTES: usize = PLAIN_ENTRY_BYTES + 4;
+
+/// A pack being filled, in memory.
+#[derive(Debug)]
+pub struct PackBuilder {
+    bytes: Vec<u8>,
+    blobs: Vec<PackedBlob>,
+}
+
+impl Default for PackBuilder {
+    fn default() -> Self {
+        PackBuilder::new(Vec::new())
+    }
+}
+
+impl PackBuilder {
+    /// An empty pack in `room`, whose content is thrown away.
+    pub fn new(mut room: Vec<u8>) -> Self {
+        room.clear();
+        PackBuilder {
+            bytes: room,
+            blobs: Vec::new(),
+        }
+    }
+
+    /// How long it is so far, without the header.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether it has no blob.
+    pub fn is_empty(&self) -> bool {
+        self.blobs.is_empty()
+    }
+
+    /// Whether another blob of `bytes` sealed bytes must go to another pack.
+    pub fn is_full(&self, bytes: usize) -> bool {
+        let header = (self.blobs.len() + 1) * COMPRESSED_ENTRY_BYTES;
+        header + OVERHEAD_BYTES > HEADER_BYTES_MAX
+            || u32::try_from(self.bytes.len() + bytes).is_err()
+    }
+
+    /// Adds a blob: `content` is its plaintext, or when `uncompressed` says how long that is, its
+    /// compressed form. `seal` appends the sealed form to the pack.
+    pub fn add(
+        &mut self,
+        key: &Key,
+        id: Id,
+        kind: BlobKind,
+        content: &[u8],
+        uncompressed: Option<u32>,
+    ) -> Result<()> {
+        let start = self.bytes.len();
+        key.seal_into(content, &mut self.bytes)?;
+        self.note(id, kind, start, uncompressed)
+    }
+
+    /// Adds a blob that is sealed already, as it is in another pack.
+    pub fn add_sealed(&mut self, blob: &PackedBlob, sealed: &[u8]) -> Result<()> {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(sealed);
+        self.note(blob.id, blob.kind, start, blob.uncompressed)
+    }
+
+    fn note(&mut self, id: Id, kind: BlobKind, start: usize, uncompressed: Option<u32>) -> Result<()> {
+        let long = |_| crate::Error::Blob {
+            id,
+            damage: Damage::Format("a pack is at most 4 GiB long".into()),
+        };
+        self.blobs.push(PackedBlob {
+            id,
+            kind,
+            offset: u32::try_from(start).map_err(long)?,
+            length: u32::try_from(self.bytes.len() - start).map_err(long)?,
+            uncompressed,
+        });
+        Ok(())
+    }
+
+    /// The whole pack, and what is in it.
+    pub fn finish(mut self, key: &Key) -> Result<(Vec<u8>, Vec<PackedBlob>)> {
+        let start = self.bytes.len();
+        self.bytes.resize(start + IV_BYTES, 0);
+        for blob in &self.blobs {
+            let kind = match (blob.kind, blob.uncompressed.is_some()) {
+                (BlobKind::Data, false) => 0,
+                (BlobKind::Tree, false) => 1,
+                (BlobKind::Data, true) => 2,
+                (BlobKind::Tree, true) => 3,
+            };
+            self.bytes.push(kind);
+            self.bytes.extend_from_slice(&blob.length.to_le_bytes());
+            if let Some(length) = blob.uncompressed {
+                self.bytes.extend_from_slice(&length.to_le_bytes());
+            }
+            self.bytes.extend_from_slice(blob.id.bytes());
+        }
+        key.seal_tail(&mut self.bytes, start)?;
+        let header = u32::try_from(self.bytes.len() - start).unwrap_or(u32::MAX);
+        self.bytes.extend_from_slice(&header.to_le_bytes());
+        Ok((self.bytes, self.blobs))
+    }
+}
+
+/// How many bytes at the end of a pack of `pack_bytes` hold its header, the length included;
+/// `tail` is the pack's end, at least four bytes.
+pub fn header_bytes(tail: &[u8], pack_bytes: u64) -> std::result::Result<usize, Damage> {
+    let Some(length) = tail.last_chunk::<LENGTH_BYTES>() else {
+        return Err(Damage::Short { bytes: pack_bytes });
+    };
+    let length = u32::from_le_bytes(*length) as usize;
+    let format = |text: String| Err(Damage::Format(text));
+    if length < OVERHEAD_BYTES + PLAIN_ENTRY_BYTES {
+        return format(format!("its header is said to be {length} bytes long"));
+    }
+    if length > HEADER_BYTES_MAX || (length + LENGTH_BYTES) as u64 > pack_bytes {
+        return format(format!(
+            "its header is said to be {length} bytes long, in a pack of {pack_bytes}"
+        ));
+    }
+    Ok(length + LENGTH_BYTES)
+}
+
+/// What a header lists. `sealed` is the header without the length after it; the blobs must fill
+/// the rest of the pack.
+pub fn parse_header(
+    key: &Key,
+    sealed: &[u8],
+    pack_bytes: u64,
+) -> std::result::Result<Vec<PackedBlob>, Damage> {
+    let mut sealed = sealed.to_vec();
+    let sealed_bytes = (sealed.len() + LENGTH_BYTES) as u64;
+    let mut rest: &[u8] = key.open_in_place(&mut sealed)?;
+    let format = |text: &str| Damage::Format(format!("its header is wrong: {text}"));
+    let mut blobs = Vec::with_capacity(rest.len() / PLAIN_ENTRY_BYTES);
+    let mut offset = 0_u32;
+    while let Some((&kind, after)) = rest.split_first() {
+        let (kind, compressed) = match kind {
+            0 => (BlobKind::Data, false),
+            1 => (BlobKind::Tree, false),
+            2 => (BlobKind::Data, true),
+            3 => (BlobKind::Tree, true),
+            _ => return Err(format("unknown type of blob")),
+        };
+        rest = after;
+        let mut number = || {
+            let (number, after) = rest.split_first_chunk()?;
+            rest = after;
+            Some(u32::from_le_bytes(*number))
+        };
+        let cut = || format("it ends in the middle of an entry");
+        let length = number().ok_or_else(cut)?;
+        let uncompressed = match compressed {
+            true => Some(number().ok_or_else(cut)?),
+            false => None,
+        };
+        let (id, after) = rest.split_first_chunk().ok_or_else(cut)?;
+        rest = after;
+        if (length as usize) < OVERHEAD_BYTES {
+            return Err(format("a blob is shorter than its seal"));
+        }
+        blobs.push(PackedBlob {
+            id: Id::new(*id),
+            kind,
+            offset,
+            length,
+            uncompressed,
+        });
+        offset = offset
+            .checked_add(length)
+            .ok_or_else(|| format("the blobs are longer than a pack may be"))?;
+    }
+    match u64::from(offset) + sealed_bytes == pack_bytes {
+        true => Ok(blobs),
+        false => Err(format("its blobs do not fill the pack")),
+    }
+}
+
+/// By how many bytes a header with these blobs makes a pack longer.
+pub fn header_overhead(blobs: usize) -> u64 {
+    (blobs * COMPRESSED_ENTRY_BYTES + OVERHEAD_BYTES + LENGTH_BYTES) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(key: &Key, pack: &[u8]) -> std::result::Result<Vec<PackedBlob>, Damage> {
+        let header = header_bytes(pack, pack.len() as u64)?;
+        let sealed = &pack[pack.len() - header..pack.len() - LENGTH_BYTES];
+        parse_header(key, sealed, pack.len() as u64)
+    }
+
+    fn example(key: &Key) -> (Vec<u8>, Vec<PackedBlob>) {
+        let mut builder = PackBuilder::default();
+        let parts: [(&[u8], BlobKind, Option<u32>); 3] = [
+            (b"data", BlobKind::Data, None),
+            (b"packed", BlobKind::Data, Some(99)),
+            (b"{}", BlobKind::Tree, Some(2)),
+        ];
+        for (content, kind, uncompressed) in parts {
+            builder.add(key, Id::of(content), kind, content, uncompressed).unwrap();
+        }
+        builder.finish(key).unwrap()
+    }
+
+    #[test]
+    fn what_was_put_in_is_listed() {
+        let key = Key::random().unwrap();
+        let (pack, blobs) = example(&key);
+        assert_eq!(parse(&key, &pack).unwrap(), blobs);
+        let second = &blobs[1];
+        let sealed = &pack[second.offset as usize..][..second.length as usize];
+        assert_eq!(key.open(sealed.to_vec()).unwrap(), b"packed");
+    }
+
+    #[test]
+    fn a_pack_of_any_other_length_is_refused() {
+        let key = Key::random().unwrap();
+        let (pack, _) = example(&key);
+        for length in 0..pack.len() {
+            assert!(parse(&key, &pack[..length]).is_err(), "{length}");
+            assert!(parse(&key, &pack[pack.len() - length..]).is_err(), "{length}");
+        }
+        for length in [0_u32, 1, 68, 1 << 24, u32::MAX] {
+            let mut pack = pack.clone();
+            let at = pack.len() - LENGTH_BYTES;
+            pack[at..].copy_from_slice(&length.to_le_bytes());
+            assert!(parse(&key, &pack).is_err(), "{length}");
+        }
+    }
+}

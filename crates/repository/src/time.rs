@@ -1,0 +1,122 @@
+//! Times as Go's JSON has them: RFC 3339 with nanoseconds, trailing zeros trimmed, and the offset
+//! of the zone they were taken in, which is kept because a tree's id depends on it.
+
+use jiff::tz::{Offset, TimeZone};
+use jiff::{Timestamp, Zoned};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use std::fmt;
+use std::str::FromStr;
+
+/// An instant, and an offset to write it with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Time {
+    /// When.
+    pub at: Timestamp,
+    /// East of UTC.
+    pub offset: Offset,
+}
+
+/// What Go writes for no time.
+const ZERO: &str = "0001-01-01T00:00:00Z";
+
+impl Time {
+    /// An instant as `zone` has it.
+    pub fn new(at: Timestamp, zone: &TimeZone) -> Self {
+        Time {
+            at,
+            offset: zone.to_offset(at),
+        }
+    }
+
+    /// An instant in UTC.
+    pub const fn utc(at: Timestamp) -> Self {
+        Time {
+            at,
+            offset: Offset::UTC,
+        }
+    }
+}
+
+impl Default for Time {
+    /// Go's zero time.
+    fn default() -> Self {
+        ZERO.parse().unwrap_or(Time::utc(Timestamp::UNIX_EPOCH))
+    }
+}
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let local = self.offset.to_datetime(self.at);
+        write!(f, "{local}")?;
+        // Go writes offsets in whole minutes.
+        match self.offset.seconds() / 60 {
+            0 => f.write_str("Z"),
+            minutes => {
+                let sign = if minutes < 0 { '-' } else { '+' };
+                let minutes = minutes.abs();
+                write!(f, "{sign}{:02}:{:02}", minutes / 60, minutes % 60)
+            }
+        }
+    }
+}
+
+impl FromStr for Time {
+    type Err = jiff::Error;
+
+    fn from_str(text: &str) -> Result<Self, jiff::Error> {
+        let at: Timestamp = text.parse()?;
+        let offset = match text.ends_with(['Z', 'z']) {
+            true => Offset::UTC,
+            false => {
+                let pieces = jiff::fmt::temporal::DateTimeParser::new().parse_pieces(text)?;
+                pieces.to_numeric_offset().unwrap_or(Offset::UTC)
+            }
+        };
+        Ok(Time { at, offset })
+    }
+}
+
+impl From<&Zoned> for Time {
+    fn from(zoned: &Zoned) -> Self {
+        Time {
+            at: zoned.timestamp(),
+            offset: zoned.offset(),
+        }
+    }
+}
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_and_back() {
+        let texts = [
+            "2026-11-21T11:42:32.916742786Z",
+            "2026-11-21T11:42:32.9Z",
+            "2026-11-21T11:42:32Z",
+            "2026-11-21T13:42:32.000000001+02:00",
+            "1969-12-31T20:00:00-03:30",
+            "1601-01-01T00:00:00Z",
+            ZERO,
+        ];
+        for text in texts {
+            assert_eq!(text.parse::<Time>().unwrap().to_string(), text);
+        }
+        assert_eq!(Time::default().to_string(), ZERO);
+        assert!("yesterday".parse::<Time>().is_err());
+    }
+}
