@@ -84,6 +84,14 @@ pub enum Error {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A file ended, or its connection, while it was read.
+    #[error("{key} cannot be read: {source}")]
+    Read {
+        /// Its key in the store.
+        key: String,
+        /// What the store said.
+        source: std::io::Error,
+    },
     /// There is no `config`: not a repository.
     #[error("there is no repository at {location}")]
     NoRepository {

@@ -230,7 +230,7 @@ impl TreeBuilder {
 
 /// Appends an entry in restic's order of fields.
 fn write_node(node: &Node, out: &mut Vec<u8>) {
-    let string = |out: &mut Vec<u8>, field: &str, text: &str| {
+    let string = |out: &mut Vec<u8>, field: &str, text: &[u8]| {
         out.extend_from_slice(field.as_bytes());
         quote::json_string(text, out);
     };
@@ -239,8 +239,8 @@ fn write_node(node: &Node, out: &mut Vec<u8>) {
             out.extend_from_slice(format!("{field}{value}").as_bytes());
         }
     };
-    string(out, "{\"name\":", &quote::quote(&node.name));
-    string(out, ",\"type\":", node.kind.name());
+    string(out, "{\"name\":", quote::quote(&node.name).as_bytes());
+    string(out, ",\"type\":", node.kind.name().as_bytes());
     number(out, ",\"mode\":", u64::from(node.mode));
     let times = [("mtime", node.mtime), ("atime", node.atime), ("ctime", node.ctime)];
     for (field, time) in times {
@@ -249,7 +249,7 @@ fn write_node(node: &Node, out: &mut Vec<u8>) {
     out.extend_from_slice(format!(",\"uid\":{},\"gid\":{}", node.uid, node.gid).as_bytes());
     for (field, text) in [(",\"user\":", &node.user), (",\"group\":", &node.group)] {
         if !text.is_empty() {
-            string(out, field, text);
+            string(out, field, text.as_bytes());
         }
     }
     number(out, ",\"inode\":", node.inode);
@@ -257,15 +257,15 @@ fn write_node(node: &Node, out: &mut Vec<u8>) {
     number(out, ",\"size\":", node.size);
     number(out, ",\"links\":", node.links);
     if !node.link_target.is_empty() {
-        string(out, ",\"linktarget\":", &String::from_utf8_lossy(&node.link_target));
+        string(out, ",\"linktarget\":", &node.link_target);
         if std::str::from_utf8(&node.link_target).is_err() {
-            string(out, ",\"linktarget_raw\":", &encoding::encode(&node.link_target));
+            string(out, ",\"linktarget_raw\":", encoding::encode(&node.link_target).as_bytes());
         }
     }
     let mut before = ",\"extended_attributes\":[";
     for (name, value) in &node.xattrs {
-        string(out, &format!("{before}{{\"name\":"), name);
-        string(out, ",\"value\":", &encoding::encode(value));
+        string(out, &format!("{before}{{\"name\":"), name.as_bytes());
+        string(out, ",\"value\":", encoding::encode(value).as_bytes());
         out.push(b'}');
         before = ",";
     }
@@ -274,7 +274,7 @@ fn write_node(node: &Node, out: &mut Vec<u8>) {
     }
     let mut before = ",\"generic_attributes\":{";
     for (name, raw) in &node.generic {
-        string(out, before, name);
+        string(out, before, name.as_bytes());
         out.push(b':');
         out.extend_from_slice(raw.as_bytes());
         before = ",";
@@ -298,7 +298,7 @@ fn write_node(node: &Node, out: &mut Vec<u8>) {
         out.extend_from_slice(format!(",\"subtree\":\"{subtree}\"").as_bytes());
     }
     if !node.error.is_empty() {
-        string(out, ",\"error\":", &node.error);
+        string(out, ",\"error\":", node.error.as_bytes());
     }
     out.push(b'}');
 }
@@ -428,7 +428,7 @@ mod tests {
         r#""inode":10756109,"content":null,"subtree":"cc57fde7a3b2405224a1e58b4275a9feb8e2cbe52c64fafebcdc0af281a2a338"},"#,
         r#"{"name":"empty","type":"file","mode":420,"mtime":"2026-11-21T13:42:32.9+02:00","atime":"2026-11-21T11:42:32Z","ctime":"2026-11-21T11:42:32.904141564Z","uid":0,"gid":0,"links":1,"content":[]},"#,
         r#"{"name":"link","type":"symlink","mode":134218239,"mtime":"2026-11-21T11:42:32.904742786Z","atime":"2026-11-21T11:42:32.904742786Z","ctime":"2026-11-21T11:42:32.904742786Z","uid":0,"gid":0,"#,
-        r#""links":1,"linktarget":"x�","linktarget_raw":"eP8=","content":null},"#,
+        r#""links":1,"linktarget":"x\ufffd","linktarget_raw":"eP8=","content":null},"#,
         r#"{"name":"n\\xfe\\n\\\"q\\\\\u003c\u0026\u003e","type":"file","mode":420,"mtime":"2026-11-21T11:42:32.916742786Z","atime":"2026-11-21T11:42:32.916742786Z","ctime":"2026-11-21T11:42:32.916742786Z","#,
         r#""uid":0,"gid":0,"links":1,"generic_attributes":{"windows.x":{"a": 1}},"content":[],"error":"no"}]}"#,
         "\n"

@@ -99,9 +99,19 @@ fn push_char(c: char, out: &mut Vec<u8>) {
 }
 
 /// Appends `text` as a JSON string, escaped as Go's encoder does by default: also `<`, `>`, `&`,
-/// U+2028 and U+2029.
-pub(super) fn json_string(text: &str, out: &mut Vec<u8>) {
+/// U+2028 and U+2029, and each byte that is not UTF-8 as U+FFFD.
+pub(super) fn json_string(text: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
+    for part in text.utf8_chunks() {
+        json_chars(part.valid(), out);
+        for _ in part.invalid() {
+            out.extend_from_slice(b"\\ufffd");
+        }
+    }
+    out.push(b'"');
+}
+
+fn json_chars(text: &str, out: &mut Vec<u8>) {
     for c in text.chars() {
         let short: &[u8] = match c {
             '"' => b"\\\"",
@@ -122,7 +132,6 @@ pub(super) fn json_string(text: &str, out: &mut Vec<u8>) {
         };
         out.extend_from_slice(short);
     }
-    out.push(b'"');
 }
 
 #[cfg(test)]
@@ -159,8 +168,12 @@ mod tests {
     #[test]
     fn json_strings_as_go_writes_them() {
         let mut out = Vec::new();
-        json_string("a\"\\<>&\u{2028}\x01\x7fé\n", &mut out);
+        json_string("a\"\\<>&\u{2028}\x01\x7fé\n".as_bytes(), &mut out);
         let expected = "\"a\\\"\\\\\\u003c\\u003e\\u0026\\u2028\\u0001\x7fé\\n\"";
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+        let mut out = Vec::new();
+        json_string(b"x\xff\xf0\x9f\xef\xbf\xbd", &mut out);
+        let expected = "\"x\\ufffd\\ufffd\\ufffd\u{fffd}\"";
         assert_eq!(String::from_utf8(out).unwrap(), expected);
     }
 }

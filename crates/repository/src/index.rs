@@ -1,0 +1,308 @@
+//! Which blob is where: index files, and all of them together in memory.
+//!
+//! In memory a blob takes 44 bytes, sorted by id. A blob may be in several packs, and a pack in
+//! several index files; nothing is lost by either.
+
+use crate::error::Damage;
+use crate::id::Id;
+use crate::pack::{BlobKind, PackedBlob};
+use serde::{Deserialize, Serialize};
+use std::cmp::Ordering;
+
+/// An index file as it is stored.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct IndexFile {
+    /// Index files that this one replaces, as old versions of restic wrote them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub supersedes: Option<Vec<Id>>,
+    /// Packs, and what is in them.
+    #[serde(default)]
+    pub packs: Vec<IndexPack>,
+}
+
+/// A pack in an index file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IndexPack {
+    /// The pack.
+    pub id: Id,
+    /// What is in it.
+    #[serde(default)]
+    pub blobs: Vec<IndexBlob>,
+}
+
+/// A blob in an index file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IndexBlob {
+    /// SHA-256 of its plaintext.
+    pub id: Id,
+    /// What it is.
+    #[serde(rename = "type")]
+    pub kind: BlobKind,
+    /// Where its sealed bytes begin in the pack.
+    pub offset: u32,
+    /// How many there are.
+    pub length: u32,
+    /// Bytes of the plaintext when it is compressed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub uncompressed_length: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(value: &u32) -> bool {
+    *value == 0
+}
+
+impl From<&PackedBlob> for IndexBlob {
+    fn from(blob: &PackedBlob) -> Self {
+        IndexBlob {
+            id: blob.id,
+            kind: blob.kind,
+            offset: blob.offset,
+            length: blob.length,
+            uncompressed_length: blob.uncompressed.unwrap_or(0),
+        }
+    }
+}
+
+impl IndexFile {
+    /// Reads one.
+    pub fn parse(json: &[u8]) -> Result<Self, Damage> {
+        // The oldest repositories have a bare list of packs.
+        let parsed = match json.first() {
+            Some(b'[') => serde_json::from_slice(json).map(|packs| IndexFile {
+                supersedes: None,
+                packs,
+            }),
+            _ => serde_json::from_slice(json),
+        };
+        parsed.map_err(|error| Damage::Format(format!("it is no index: {error}")))
+    }
+}
+
+/// A blob in memory.
+#[derive(Clone, Copy)]
+struct Entry {
+    id: [u8; Id::BYTES],
+    /// Number of the pack, and the two flags.
+    pack: u32,
+    offset: u32,
+    length: u32,
+}
+
+const TREE: u32 = 1 << 31;
+const COMPRESSED: u32 = 1 << 30;
+
+/// Where a blob is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Location {
+    /// Its pack.
+    pub pack: Id,
+    /// What it is.
+    pub kind: BlobKind,
+    /// Where its sealed bytes begin.
+    pub offset: u32,
+    /// How many there are.
+    pub length: u32,
+    /// Whether it is compressed.
+    pub compressed: bool,
+}
+
+/// All index files in memory.
+#[derive(Default)]
+pub struct Index {
+    packs: Vec<Id>,
+    entries: Vec<Entry>,
+}
+
+impl std::fmt::Debug for Index {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Index of {} blobs", self.entries.len())
+    }
+}
+
+/// Collects index files; [`IndexBuilder::finish`] makes them searchable.
+#[derive(Debug, Default)]
+pub struct IndexBuilder {
+    index: Index,
+}
+
+impl IndexBuilder {
+    /// Adds what a file says of a pack. Blobs that no pack could hold are left out.
+    pub fn add(&mut self, pack: &IndexPack) {
+        let Some(number) = u32::try_from(self.index.packs.len())
+            .ok()
+            .filter(|number| *number < COMPRESSED)
+        else {
+            return;
+        };
+        self.index.packs.push(pack.id);
+        for blob in &pack.blobs {
+            let mut flags = number;
+            if blob.kind == BlobKind::Tree {
+                flags |= TREE;
+            }
+            if blob.uncompressed_length != 0 {
+                flags |= COMPRESSED;
+            }
+            self.index.entries.push(Entry {
+                id: *blob.id.bytes(),
+                pack: flags,
+                offset: blob.offset,
+                length: blob.length,
+            });
+        }
+    }
+
+    /// Sorts everything.
+    pub fn finish(mut self) -> Index {
+        let entries = &mut self.index.entries;
+        entries.sort_unstable_by(|a, b| a.id.cmp(&b.id).then(a.pack.cmp(&b.pack)));
+        entries.shrink_to_fit();
+        self.index
+    }
+}
+
+impl Index {
+    /// How many blobs it knows; one in two packs counts twice.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether it knows none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Every place of a blob of this kind.
+    pub fn locations(&self, kind: BlobKind, id: &Id) -> impl Iterator<Item = Location> {
+        let first = self.lower_bound(id.bytes());
+        let rest = self.entries.get(first..).unwrap_or_default();
+        let same = rest.iter().take_while(|entry| entry.id == *id.bytes());
+        same.filter_map(|entry| self.location(entry))
+            .filter(move |location| location.kind == kind)
+    }
+
+    /// Whether it knows a blob of this kind.
+    pub fn has(&self, kind: BlobKind, id: &Id) -> bool {
+        self.locations(kind, id).next().is_some()
+    }
+
+    /// Every blob, in order of id.
+    pub fn blobs(&self) -> impl Iterator<Item = (Id, Location)> {
+        let entries = self.entries.iter();
+        entries.filter_map(|entry| Some((Id::new(entry.id), self.location(entry)?)))
+    }
+
+    fn location(&self, entry: &Entry) -> Option<Location> {
+        let number = entry.pack & !(TREE | COMPRESSED);
+        Some(Location {
+            pack: *self.packs.get(usize::try_from(number).ok()?)?,
+            kind: match entry.pack & TREE {
+                0 => BlobKind::Data,
+                _ => BlobKind::Tree,
+            },
+            offset: entry.offset,
+            length: entry.length,
+            compressed: entry.pack & COMPRESSED != 0,
+        })
+    }
+
+    /// The first entry that is not below `id`. Ids are evenly spread, so that two or three guesses
+    /// by proportion come near; halves make sure of the end.
+    fn lower_bound(&self, id: &[u8; Id::BYTES]) -> usize {
+        let (mut low, mut high) = (0, self.entries.len());
+        let target = lead(id);
+        let (mut low_value, mut high_value) = (0, u64::MAX);
+        for _ in 0..3 {
+            let span = high - low;
+            if span < 64 || high_value <= low_value {
+                break;
+            }
+            let share = u128::from(target.saturating_sub(low_value)) * span as u128
+                / u128::from(high_value - low_value);
+            let guess = low + usize::try_from(share).unwrap_or(0).min(span - 1);
+            let Some(entry) = self.entries.get(guess) else {
+                break;
+            };
+            match entry.id.cmp(id) {
+                Ordering::Less => (low, low_value) = (guess + 1, lead(&entry.id)),
+                _ => (high, high_value) = (guess, lead(&entry.id)),
+            }
+        }
+        let between = self.entries.get(low..high).unwrap_or_default();
+        low + between.partition_point(|entry| entry.id < *id)
+    }
+}
+
+fn lead(id: &[u8; Id::BYTES]) -> u64 {
+    id.first_chunk().map_or(0, |first| u64::from_be_bytes(*first))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn blob(id: Id, kind: BlobKind, offset: u32) -> IndexBlob {
+        IndexBlob {
+            id,
+            kind,
+            offset,
+            length: 100,
+            uncompressed_length: offset % 3,
+        }
+    }
+
+    #[test]
+    fn an_entry_takes_44_bytes() {
+        assert_eq!(size_of::<Entry>(), 44);
+    }
+
+    #[test]
+    fn every_blob_is_found_and_no_other() {
+        let ids: Vec<Id> = (0..5000_u32).map(|n| Id::of(&n.to_le_bytes())).collect();
+        let mut builder = IndexBuilder::default();
+        for (pack, ids) in ids.chunks(700).enumerate() {
+            let blobs = ids.iter().zip(0..);
+            builder.add(&IndexPack {
+                id: Id::of(&pack.to_le_bytes()),
+                blobs: blobs.map(|(id, at)| blob(*id, BlobKind::Data, at)).collect(),
+            });
+        }
+        let twice = IndexPack {
+            id: Id::of(b"another"),
+            blobs: vec![blob(ids[3], BlobKind::Data, 7), blob(ids[4], BlobKind::Tree, 9)],
+        };
+        builder.add(&twice);
+        let index = builder.finish();
+        assert_eq!(index.len(), 5002);
+        for (number, id) in ids.iter().enumerate() {
+            let found: Vec<Location> = index.locations(BlobKind::Data, id).collect();
+            assert_eq!(found.len(), if number == 3 { 2 } else { 1 }, "{number}");
+            let offset = u32::try_from(number % 700).unwrap();
+            let location = found.iter().find(|l| l.pack != twice.id).unwrap();
+            assert_eq!((location.offset, location.compressed), (offset, offset % 3 != 0));
+            assert_eq!(index.has(BlobKind::Tree, id), number == 4);
+        }
+        for number in 5000..6000_u32 {
+            assert!(!index.has(BlobKind::Data, &Id::of(&number.to_le_bytes())));
+        }
+        for edge in [[0; 32], [255; 32]] {
+            assert!(!index.has(BlobKind::Data, &Id::new(edge)));
+        }
+        assert!(!Index::default().has(BlobKind::Data, &ids[0]));
+    }
+
+    #[test]
+    fn files_of_old_and_of_others_are_read() {
+        let id = Id::of(b"x");
+        let packs = format!(
+            r#"[{{"id":"{id}","blobs":[{{"id":"{id}","type":"data","offset":0,"length":38,"new":1}}]}}]"#
+        );
+        let bare = IndexFile::parse(packs.as_bytes()).unwrap();
+        let full = format!(r#"{{"supersedes":["{id}"],"packs":{packs},"more":{{}}}}"#);
+        let full = IndexFile::parse(full.as_bytes()).unwrap();
+        assert_eq!(bare.packs, full.packs);
+        assert_eq!(full.supersedes, Some(vec![id]));
+        assert!(IndexFile::parse(b"{\"packs\":3}").is_err());
+    }
+}

@@ -1,0 +1,404 @@
+//! An open repository: its config, its key, and its files.
+
+use crate::chunker::{Chunker, Polynomial};
+use crate::crypto::{Key, random};
+use crate::error::{Damage, Error, FileKind, Result};
+use crate::id::Id;
+use crate::index::{Index, IndexBuilder, IndexFile, Location};
+use crate::keyfile::{Cost, KeyFile};
+use crate::pack::{self, BlobKind, PackedBlob};
+use crate::snapshot::Snapshot;
+use crate::unpacked;
+use lifeboat_store::{ObjectInfo, PutOptions, Store, StoreError};
+use serde::{Deserialize, Serialize};
+use std::io::Read;
+use std::sync::{Arc, OnceLock};
+
+/// `config`: what all programs that use a repository must agree on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Config {
+    /// The format: 1, or 2 with compression.
+    pub version: u32,
+    /// The repository's id.
+    pub id: String,
+    /// Where streams are cut.
+    pub chunker_polynomial: Polynomial,
+}
+
+const CONFIG: &str = "config";
+/// Config, keys, locks and snapshots are small; an index may be long.
+const FILE_BYTES_MAX: u64 = 1 << 30;
+/// A blob in a pack, sealed.
+const BLOB_BYTES_MAX: usize = u32::MAX as usize;
+
+/// Who makes a key or a snapshot, for people.
+#[derive(Debug, Clone, Default)]
+pub struct Author {
+    /// User.
+    pub user: String,
+    /// Host.
+    pub host: String,
+    /// Now, RFC 3339.
+    pub now: String,
+}
+
+/// An open repository. It may be shared by threads.
+pub struct Repository {
+    store: Arc<dyn Store>,
+    prefix: String,
+    key: Key,
+    config: Config,
+    chunker: OnceLock<Chunker>,
+}
+
+impl std::fmt::Debug for Repository {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Repository at {}", self.location())
+    }
+}
+
+impl Repository {
+    /// Makes a repository of format 2 below `prefix`, which is empty or ends in `/`. The key file
+    /// is written before `config`, so that a repository that was half made has none.
+    pub fn create(
+        store: Arc<dyn Store>,
+        prefix: &str,
+        password: &[u8],
+        author: &Author,
+    ) -> Result<Self> {
+        let mut repository = Repository {
+            prefix: prefix.to_owned(),
+            key: Key::random()?,
+            config: Config {
+                version: 2,
+                id: String::new(),
+                chunker_polynomial: random_polynomial()?,
+            },
+            chunker: OnceLock::new(),
+            store,
+        };
+        if repository.store.stat(&repository.path(CONFIG))?.is_some() {
+            return Err(Error::Exists {
+                location: repository.location(),
+            });
+        }
+        let mut id = [0; Id::BYTES];
+        random(&mut id)?;
+        repository.config.id = Id::new(id).to_string();
+        repository.add_key(password, Cost::default(), author)?;
+        let json = json(&repository.config)?;
+        let sealed = unpacked::seal(&repository.key, &json, false)?;
+        match repository.put(CONFIG, &sealed) {
+            Err(Error::Store(StoreError::AlreadyExists { .. })) => Err(Error::Exists {
+                location: repository.location(),
+            }),
+            other => other.map(|()| repository),
+        }
+    }
+
+    /// Opens the repository below `prefix`, which is empty or ends in `/`.
+    pub fn open(store: Arc<dyn Store>, prefix: &str, password: &[u8]) -> Result<Self> {
+        let unlocked = |key, config| Repository {
+            store: Arc::clone(&store),
+            prefix: prefix.to_owned(),
+            key,
+            config,
+            chunker: OnceLock::new(),
+        };
+        let location = || format!("{}/{prefix}", store.location());
+        let sealed = match read_whole(store.as_ref(), &format!("{prefix}{CONFIG}")) {
+            Err(Error::Store(StoreError::NotFound { .. })) => {
+                return Err(Error::NoRepository {
+                    location: location(),
+                });
+            }
+            other => other?,
+        };
+        let (mut keys, mut damaged) = (0, None);
+        for info in store.list(&format!("{prefix}{}/", FileKind::Key.directory()))? {
+            let Some(id) = name_of(&info.key) else {
+                continue;
+            };
+            keys += 1;
+            let bytes = read_whole(store.as_ref(), &info.key)?;
+            match KeyFile::parse(id, &bytes).and_then(|file| file.open(password)) {
+                Ok(Some(key)) => {
+                    let config = parse_config(&key, sealed)?;
+                    return Ok(unlocked(key, config));
+                }
+                Ok(None) => {}
+                Err(damage) => {
+                    damaged = Some(Error::Damaged {
+                        kind: FileKind::Key,
+                        id,
+                        damage,
+                    });
+                }
+            }
+        }
+        Err(damaged.unwrap_or(Error::Password { keys }))
+    }
+
+    /// Where it is, for people.
+    pub fn location(&self) -> String {
+        format!("{}/{}", self.store.location(), self.prefix)
+            .trim_end_matches('/')
+            .to_owned()
+    }
+
+    /// Its config.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Its chunker; the tables are made once.
+    pub fn chunker(&self) -> &Chunker {
+        self.chunker
+            .get_or_init(|| Chunker::new(self.config.chunker_polynomial))
+    }
+
+    /// Its key.
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// Lets another password open it.
+    pub fn add_key(&self, password: &[u8], cost: Cost, author: &Author) -> Result<Id> {
+        let Author { user, host, now } = author.clone();
+        let file = KeyFile::create(&self.key, password, cost, (now, user, host))?;
+        let bytes = json(&file)?;
+        let id = Id::of(&bytes);
+        self.put(&FileKind::Key.key(&id), &bytes)?;
+        Ok(id)
+    }
+
+    /// The files of a kind: id and size. Names that are no ids are not among them.
+    pub fn list(&self, kind: FileKind) -> Result<Vec<(Id, u64)>> {
+        let infos = self.store.list(&self.path(&format!("{}/", kind.directory())))?;
+        let known = |info: ObjectInfo| Some((name_of(&info.key)?, info.bytes));
+        Ok(infos.into_iter().filter_map(known).collect())
+    }
+
+    /// The JSON text of an index, a snapshot or a lock, after checking its hash and its seal.
+    pub fn read_document(&self, kind: FileKind, id: &Id) -> Result<Vec<u8>> {
+        let bytes = self.read_file(kind, id)?;
+        unpacked::open(&self.key, bytes).map_err(|damage| damaged(kind, id, damage))
+    }
+
+    /// Seals and stores a document, and returns its name.
+    pub fn write_document(&self, kind: FileKind, document: &[u8]) -> Result<Id> {
+        let sealed = unpacked::seal(&self.key, document, self.config.version >= 2)?;
+        let id = Id::of(&sealed);
+        self.put(&kind.key(&id), &sealed)?;
+        Ok(id)
+    }
+
+    /// Removes a file.
+    pub fn delete(&self, kind: FileKind, id: &Id) -> Result<()> {
+        Ok(self.store.delete(&self.path(&kind.key(id)))?)
+    }
+
+    /// A snapshot.
+    pub fn snapshot(&self, id: &Id) -> Result<Snapshot> {
+        let document = self.read_document(FileKind::Snapshot, id)?;
+        serde_json::from_slice(&document).map_err(|error| {
+            let damage = Damage::Format(format!("it is no snapshot: {error}"));
+            damaged(FileKind::Snapshot, id, damage)
+        })
+    }
+
+    /// Stores a snapshot: the commit of a backup.
+    pub fn save_snapshot(&self, snapshot: &Snapshot) -> Result<Id> {
+        self.write_document(FileKind::Snapshot, &json(snapshot)?)
+    }
+
+    /// Reads all index files. What is damaged is returned beside the rest.
+    pub fn load_index(&self) -> Result<(Index, Vec<Error>)> {
+        let (mut builder, mut errors) = (IndexBuilder::default(), Vec::new());
+        for (id, _) in self.list(FileKind::Index)? {
+            match self.index_file(&id) {
+                Ok(file) => file.packs.iter().for_each(|pack| builder.add(pack)),
+                Err(error @ Error::Damaged { .. }) => errors.push(error),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok((builder.finish(), errors))
+    }
+
+    /// One index file.
+    pub fn index_file(&self, id: &Id) -> Result<IndexFile> {
+        let document = self.read_document(FileKind::Index, id)?;
+        IndexFile::parse(&document).map_err(|damage| damaged(FileKind::Index, id, damage))
+    }
+
+    /// What a pack's own header says is in it.
+    pub fn pack_header(&self, id: &Id, pack_bytes: u64) -> Result<Vec<PackedBlob>> {
+        let key = self.path(&FileKind::Pack.key(id));
+        let about = |damage| damaged(FileKind::Pack, id, damage);
+        // Most headers fit; a longer one is read again whole.
+        let mut tail_bytes = pack_bytes.min(64 << 10);
+        loop {
+            let mut tail = Vec::new();
+            self.store
+                .open(&key, pack_bytes - tail_bytes)
+                .map_err(|error| missing(FileKind::Pack, id, error))?
+                .read_to_end(&mut tail)
+                .map_err(|error| self.cut(&key, error))?;
+            let header = pack::header_bytes(&tail, pack_bytes).map_err(about)?;
+            if tail.len() < header {
+                tail_bytes = header as u64;
+                continue;
+            }
+            let header = tail.get(tail.len() - header..tail.len() - 4).unwrap_or_default();
+            return pack::parse_header(&self.key, header, pack_bytes).map_err(about);
+        }
+    }
+
+    /// The plaintext of a blob at a place, after checking that it is what its id says.
+    pub fn read_blob(&self, id: &Id, at: &Location) -> Result<Vec<u8>> {
+        let key = self.path(&FileKind::Pack.key(&at.pack));
+        let mut sealed = vec![0; at.length as usize];
+        self.store
+            .open(&key, u64::from(at.offset))
+            .map_err(|error| missing(FileKind::Pack, &at.pack, error))?
+            .read_exact(&mut sealed)
+            .map_err(|error| match error.kind() {
+                std::io::ErrorKind::UnexpectedEof => {
+                    let damage = Damage::Format("it ends before the blob does".into());
+                    damaged(FileKind::Pack, &at.pack, damage)
+                }
+                _ => self.cut(&key, error),
+            })?;
+        open_blob(&self.key, id, sealed, at.compressed)
+    }
+
+    /// A blob wherever it is whole.
+    pub fn load_blob(&self, index: &Index, kind: BlobKind, id: &Id) -> Result<Vec<u8>> {
+        let mut error = Error::UnknownBlob { id: *id };
+        for location in index.locations(kind, id) {
+            match self.read_blob(id, &location) {
+                Ok(plain) => return Ok(plain),
+                Err(failed) => error = failed,
+            }
+        }
+        Err(error)
+    }
+
+    /// Stores a whole pack and returns its name.
+    pub fn save_pack(&self, bytes: &[u8]) -> Result<Id> {
+        let id = Id::of(bytes);
+        self.put(&FileKind::Pack.key(&id), bytes)?;
+        Ok(id)
+    }
+
+    fn read_file(&self, kind: FileKind, id: &Id) -> Result<Vec<u8>> {
+        let bytes = read_whole(self.store.as_ref(), &self.path(&kind.key(id))).map_err(|error| {
+            match error {
+                Error::Store(error) => missing(kind, id, error),
+                other => other,
+            }
+        })?;
+        match Id::of(&bytes) {
+            found if found == *id => Ok(bytes),
+            found => Err(damaged(kind, id, Damage::Hash { found })),
+        }
+    }
+
+    fn put(&self, key: &str, bytes: &[u8]) -> Result<()> {
+        let options = PutOptions {
+            if_absent: key == CONFIG,
+            bytes_hint: Some(bytes.len() as u64),
+        };
+        let mut body = bytes;
+        self.store.put(&self.path(key), &mut body, &options)?;
+        Ok(())
+    }
+
+    fn path(&self, key: &str) -> String {
+        format!("{}{key}", self.prefix)
+    }
+
+    fn cut(&self, key: &str, error: std::io::Error) -> Error {
+        Error::Read {
+            key: key.to_owned(),
+            source: error,
+        }
+    }
+}
+
+/// The plaintext of a sealed blob, after checking that it is what its id says.
+pub fn open_blob(key: &Key, id: &Id, sealed: Vec<u8>, compressed: bool) -> Result<Vec<u8>> {
+    let about = |damage| Error::Blob { id: *id, damage };
+    let mut plain = key.open(sealed).map_err(about)?;
+    if compressed {
+        plain = unpacked::decompress(&plain, BLOB_BYTES_MAX).map_err(about)?;
+    }
+    match Id::of(&plain) {
+        found if found == *id => Ok(plain),
+        found => Err(about(Damage::Hash { found })),
+    }
+}
+
+fn parse_config(key: &Key, sealed: Vec<u8>) -> Result<Config> {
+    let config: Config = unpacked::parse(key, sealed).map_err(Error::Config)?;
+    match config.version {
+        1 | 2 => Ok(config),
+        version => Err(Error::Version { version }),
+    }
+}
+
+fn random_polynomial() -> Result<Polynomial> {
+    let mut failed = None;
+    let polynomial = Polynomial::random(|| {
+        let mut bytes = [0; 8];
+        if let Err(error) = random(&mut bytes) {
+            failed = Some(error);
+            // Irreducible, so that the search ends.
+            return 0x39_b70b_b1e0_09e5;
+        }
+        u64::from_le_bytes(bytes)
+    });
+    failed.map_or(Ok(polynomial), Err)
+}
+
+fn json(value: &impl Serialize) -> Result<Vec<u8>> {
+    serde_json::to_vec(value).map_err(|error| Error::Config(Damage::Format(error.to_string())))
+}
+
+fn damaged(kind: FileKind, id: &Id, damage: Damage) -> Error {
+    Error::Damaged {
+        kind,
+        id: *id,
+        damage,
+    }
+}
+
+fn missing(kind: FileKind, id: &Id, error: StoreError) -> Error {
+    match error {
+        StoreError::NotFound { .. } => Error::Missing { kind, id: *id },
+        other => Error::Store(other),
+    }
+}
+
+/// The id that a key's last component is.
+fn name_of(key: &str) -> Option<Id> {
+    key.rsplit('/').next()?.parse().ok()
+}
+
+fn read_whole(store: &dyn Store, key: &str) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let io = |source| Error::Read {
+        key: key.to_owned(),
+        source,
+    };
+    store
+        .open(key, 0)?
+        .take(FILE_BYTES_MAX + 1)
+        .read_to_end(&mut bytes)
+        .map_err(io)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        let error = std::io::Error::new(std::io::ErrorKind::FileTooLarge, "longer than a GiB");
+        return Err(io(error));
+    }
+    Ok(bytes)
+}
