@@ -151,6 +151,9 @@ pub enum Error {
         /// Its id.
         id: Id,
     },
+    /// No threads.
+    #[error("threads cannot be started: {0}")]
+    Threads(std::io::Error),
     /// No random numbers.
     #[error("the system gives no random bytes: {0}")]
     Random(std::io::Error),

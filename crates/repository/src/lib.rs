@@ -1,5 +1,6 @@
 //! The restic repository format.
 
+pub mod backup;
 pub mod chunker;
 pub mod crypto;
 mod encoding;
@@ -9,6 +10,7 @@ pub mod index;
 pub mod keyfile;
 pub mod pack;
 mod repository;
+pub mod saver;
 pub mod snapshot;
 pub mod time;
 pub mod tree;

@@ -7,6 +7,7 @@ use crate::crypto::{IV_BYTES, Key, OVERHEAD_BYTES};
 use crate::error::{Damage, Result};
 use crate::id::Id;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 /// What a blob is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -45,6 +46,19 @@ const COMPRESSED_ENTRY_BYTES: usize = PLAIN_ENTRY_BYTES + 4;
 pub struct PackBuilder {
     bytes: Vec<u8>,
     blobs: Vec<PackedBlob>,
+    /// Of `bytes`, taken as they come, while they are in the cache.
+    hash: Sha256,
+}
+
+/// A pack that is whole.
+#[derive(Debug)]
+pub struct Pack {
+    /// Its name: the hash of its bytes.
+    pub id: Id,
+    /// What is to be stored.
+    pub bytes: Vec<u8>,
+    /// What is in it.
+    pub blobs: Vec<PackedBlob>,
 }
 
 impl Default for PackBuilder {
@@ -60,6 +74,7 @@ impl PackBuilder {
         PackBuilder {
             bytes: room,
             blobs: Vec::new(),
+            hash: Sha256::new(),
         }
     }
 
@@ -81,7 +96,7 @@ impl PackBuilder {
     }
 
     /// Adds a blob: `content` is its plaintext, or when `uncompressed` says how long that is, its
-    /// compressed form. `seal` appends the sealed form to the pack.
+    /// compressed form.
     pub fn add(
         &mut self,
         key: &Key,
@@ -107,6 +122,7 @@ impl PackBuilder {
             id,
             damage: Damage::Format("a pack is at most 4 GiB long".into()),
         };
+        self.hash.update(self.bytes.get(start..).unwrap_or_default());
         self.blobs.push(PackedBlob {
             id,
             kind,
@@ -117,8 +133,8 @@ impl PackBuilder {
         Ok(())
     }
 
-    /// The whole pack, and what is in it.
-    pub fn finish(mut self, key: &Key) -> Result<(Vec<u8>, Vec<PackedBlob>)> {
+    /// The whole pack.
+    pub fn finish(mut self, key: &Key) -> Result<Pack> {
         let start = self.bytes.len();
         self.bytes.resize(start + IV_BYTES, 0);
         for blob in &self.blobs {
@@ -138,7 +154,12 @@ impl PackBuilder {
         key.seal_tail(&mut self.bytes, start)?;
         let header = u32::try_from(self.bytes.len() - start).unwrap_or(u32::MAX);
         self.bytes.extend_from_slice(&header.to_le_bytes());
-        Ok((self.bytes, self.blobs))
+        self.hash.update(self.bytes.get(start..).unwrap_or_default());
+        Ok(Pack {
+            id: Id::new(self.hash.finalize().into()),
+            bytes: self.bytes,
+            blobs: self.blobs,
+        })
     }
 }
 
@@ -231,7 +252,7 @@ mod tests {
         parse_header(key, sealed, pack.len() as u64)
     }
 
-    fn example(key: &Key) -> (Vec<u8>, Vec<PackedBlob>) {
+    fn example(key: &Key) -> Pack {
         let mut builder = PackBuilder::default();
         let parts: [(&[u8], BlobKind, Option<u32>); 3] = [
             (b"data", BlobKind::Data, None),
@@ -247,7 +268,8 @@ mod tests {
     #[test]
     fn what_was_put_in_is_listed() {
         let key = Key::random().unwrap();
-        let (pack, blobs) = example(&key);
+        let Pack { id, bytes: pack, blobs } = example(&key);
+        assert_eq!(id, Id::of(&pack));
         assert_eq!(parse(&key, &pack).unwrap(), blobs);
         let second = &blobs[1];
         let sealed = &pack[second.offset as usize..][..second.length as usize];
@@ -257,7 +279,7 @@ mod tests {
     #[test]
     fn a_pack_of_any_other_length_is_refused() {
         let key = Key::random().unwrap();
-        let (pack, _) = example(&key);
+        let pack = example(&key).bytes;
         for length in 0..pack.len() {
             assert!(parse(&key, &pack[..length]).is_err(), "{length}");
             assert!(parse(&key, &pack[pack.len() - length..]).is_err(), "{length}");

@@ -6,8 +6,9 @@ use crate::error::{Damage, Error, FileKind, Result};
 use crate::id::Id;
 use crate::index::{Index, IndexBuilder, IndexFile, Location};
 use crate::keyfile::{Cost, KeyFile};
-use crate::pack::{self, BlobKind, PackedBlob};
+use crate::pack::{self, BlobKind, Pack, PackedBlob};
 use crate::snapshot::Snapshot;
+use crate::time::Time;
 use crate::unpacked;
 use lifeboat_store::{ObjectInfo, PutOptions, Store, StoreError};
 use serde::{Deserialize, Serialize};
@@ -38,8 +39,8 @@ pub struct Author {
     pub user: String,
     /// Host.
     pub host: String,
-    /// Now, RFC 3339.
-    pub now: String,
+    /// Now.
+    pub now: Time,
 }
 
 /// An open repository. It may be shared by threads.
@@ -165,7 +166,7 @@ impl Repository {
     /// Lets another password open it.
     pub fn add_key(&self, password: &[u8], cost: Cost, author: &Author) -> Result<Id> {
         let Author { user, host, now } = author.clone();
-        let file = KeyFile::create(&self.key, password, cost, (now, user, host))?;
+        let file = KeyFile::create(&self.key, password, cost, (now.to_string(), user, host))?;
         let bytes = json(&file)?;
         let id = Id::of(&bytes);
         self.put(&FileKind::Key.key(&id), &bytes)?;
@@ -284,11 +285,14 @@ impl Repository {
         Err(error)
     }
 
-    /// Stores a whole pack and returns its name.
-    pub fn save_pack(&self, bytes: &[u8]) -> Result<Id> {
-        let id = Id::of(bytes);
-        self.put(&FileKind::Pack.key(&id), bytes)?;
-        Ok(id)
+    /// Stores a pack.
+    pub fn save_pack(&self, pack: &Pack) -> Result<()> {
+        self.put(&FileKind::Pack.key(&pack.id), &pack.bytes)
+    }
+
+    /// Stores an index file.
+    pub fn save_index(&self, file: &IndexFile) -> Result<Id> {
+        self.write_document(FileKind::Index, &json(file)?)
     }
 
     fn read_file(&self, kind: FileKind, id: &Id) -> Result<Vec<u8>> {

@@ -1,0 +1,497 @@
+//! Backs up directories: walks them on all cores, stores what is new, and commits a snapshot.
+//!
+//! The tree of a directory is made when all its entries are stored, so that trees come from the
+//! leaves up. A file whose metadata is as in the parent snapshot is not read again. What cannot be
+//! read is left out and returned; it never ends the backup.
+
+mod node;
+mod targets;
+
+pub use node::Names;
+
+use crate::chunker::{CHUNK_BYTES_MIN, Chunks};
+use crate::error::{Error, Result};
+use crate::id::Id;
+use crate::index::Index;
+use crate::pack::BlobKind;
+use crate::repository::Repository;
+use crate::saver::{Added, Saver, with_saver};
+use crate::snapshot::Snapshot;
+use crate::time::Time;
+use crate::tree::{self, Node, NodeKind, TreeBuilder};
+use jiff::tz::TimeZone;
+use rayon::prelude::*;
+use rustix::fs::{Mode, OFlags};
+use std::ffi::OsString;
+use std::fs::{File, Metadata};
+use std::io::{self, Read};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use targets::Targets;
+
+/// What to back up, and how to describe it.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Absolute paths.
+    pub paths: Vec<PathBuf>,
+    /// The snapshot to compare with: unchanged files are not read.
+    pub parent: Option<Id>,
+    /// When the backup began.
+    pub time: Time,
+    /// The zone that times of files are written in, as restic does.
+    pub zone: TimeZone,
+    /// The host.
+    pub hostname: String,
+    /// The user.
+    pub username: String,
+    /// Tags of the snapshot.
+    pub tags: Vec<String>,
+    /// Do not cross into other file systems.
+    pub one_file_system: bool,
+    /// What makes the snapshot, and its version.
+    pub program: String,
+}
+
+/// Something that was left out.
+#[derive(Debug)]
+pub struct Skipped {
+    /// What.
+    pub path: PathBuf,
+    /// Why.
+    pub error: io::Error,
+}
+
+/// What a backup did.
+#[derive(Debug)]
+pub struct Report {
+    /// The snapshot, which commits it.
+    pub snapshot: Id,
+    /// Its root.
+    pub tree: Id,
+    /// What was new.
+    pub added: Added,
+    /// Files in the snapshot.
+    pub files: u64,
+    /// Of these, those that were as in the parent.
+    pub files_unmodified: u64,
+    /// Directories in the snapshot.
+    pub directories: u64,
+    /// Bytes of the files.
+    pub bytes: u64,
+    /// What was left out.
+    pub skipped: Vec<Skipped>,
+}
+
+/// Backs up. An error means that there is no snapshot.
+pub fn run(repository: &Repository, index: &Index, options: &Options) -> Result<Report> {
+    let targets = Targets::new(&options.paths);
+    let parent = match &options.parent {
+        Some(id) => Some(repository.snapshot(id)?.tree),
+        None => None,
+    };
+    let pool = rayon::ThreadPoolBuilder::new()
+        .stack_size(STACK_BYTES)
+        .build()
+        .map_err(|error| Error::Threads(io::Error::other(error)))?;
+    let counts = Counts::default();
+    let (tree, added) = with_saver(repository, index, |saver| {
+        let backup = Backup {
+            repository,
+            index,
+            saver,
+            options,
+            names: Names::of_this_host(),
+            counts: &counts,
+            together: AtomicBool::new(false),
+        };
+        pool.install(|| backup.root(&targets, parent))
+    })?;
+    let skipped = std::mem::take(&mut *lock(&counts.skipped));
+    let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
+    let snapshot = Snapshot {
+        time: options.time,
+        parent: options.parent,
+        tree,
+        paths: options
+            .paths
+            .iter()
+            .map(|path| path.to_string_lossy().into_owned())
+            .collect(),
+        hostname: options.hostname.clone(),
+        username: options.username.clone(),
+        uid: rustix::process::getuid().as_raw(),
+        gid: rustix::process::getgid().as_raw(),
+        excludes: None,
+        tags: (!options.tags.is_empty()).then(|| options.tags.clone()),
+        original: None,
+        others: [("program_version".to_owned(), options.program.clone().into())]
+            .into_iter()
+            .collect(),
+    };
+    Ok(Report {
+        snapshot: repository.save_snapshot(&snapshot)?,
+        tree,
+        added,
+        files: get(&counts.files),
+        files_unmodified: get(&counts.unmodified),
+        directories: get(&counts.directories),
+        bytes: get(&counts.bytes),
+        skipped,
+    })
+}
+
+#[derive(Default)]
+struct Counts {
+    files: AtomicU64,
+    unmodified: AtomicU64,
+    directories: AtomicU64,
+    bytes: AtomicU64,
+    skipped: Mutex<Vec<Skipped>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn count(counter: &AtomicU64, by: u64) {
+    counter.fetch_add(by, Ordering::Relaxed);
+}
+
+struct Backup<'a> {
+    repository: &'a Repository,
+    index: &'a Index,
+    saver: &'a Saver<'a>,
+    options: &'a Options,
+    names: Names,
+    counts: &'a Counts,
+    /// Whether all threads are on one file.
+    together: AtomicBool,
+}
+
+/// The buffers of a thread, kept from file to file.
+#[derive(Default)]
+struct Buffers {
+    small: Vec<u8>,
+    large: Vec<u8>,
+}
+
+thread_local! {
+    static BUFFERS: std::cell::RefCell<Buffers> = std::cell::RefCell::default();
+}
+
+/// A file below this size is one chunk.
+const SMALL_BYTES: u64 = CHUNK_BYTES_MIN as u64;
+/// Of a huge file, about so much is hashed, compressed and sealed at a time, by all threads.
+const BATCH_BYTES: usize = 16 << 20;
+/// A file from this size on is huge: one of them at a time is worked on by all threads. Any other
+/// is worked on by one thread, which keeps memory bounded, since a thread that waits for others
+/// takes up further files.
+const HUGE_BYTES: u64 = 32 << 20;
+/// Directories may be nested so deep that a thread's usual stack would not do.
+const STACK_BYTES: usize = 64 << 20;
+
+impl Backup<'_> {
+    fn root(&self, targets: &Targets, parent: Option<Id>) -> Result<Id> {
+        let nodes = self.some(targets, Path::new("/"), parent)?;
+        self.save_tree(nodes)
+    }
+
+    /// The entries of a directory of which only some are wanted.
+    fn some(&self, targets: &Targets, at: &Path, parent: Option<Id>) -> Result<Vec<Node>> {
+        let before = self.parent_tree(parent);
+        let mut nodes = Vec::new();
+        for (name, inner) in &targets.children {
+            let path = at.join(name);
+            let was = find(&before, name.as_bytes());
+            let entry = std::fs::symlink_metadata(&path);
+            let node = match (entry, inner) {
+                (Err(error), _) => {
+                    self.skip(path, error);
+                    None
+                }
+                (Ok(metadata), None) => self.entry(path, name, &metadata, was, metadata.dev())?,
+                (Ok(metadata), Some(inner)) => {
+                    let mut node = self.describe(&path, name, &metadata);
+                    let subtree = was.and_then(|node| node.subtree);
+                    node.subtree = Some(self.save_tree(self.some(inner, &path, subtree)?)?);
+                    count(&self.counts.directories, 1);
+                    Some(node)
+                }
+            };
+            nodes.extend(node);
+        }
+        Ok(nodes)
+    }
+
+    /// One entry with all that is in it; `None` when it is left out.
+    fn entry(
+        &self,
+        path: PathBuf,
+        name: &std::ffi::OsStr,
+        metadata: &Metadata,
+        was: Option<&Node>,
+        device: u64,
+    ) -> Result<Option<Node>> {
+        let kind = node::kind_of(metadata);
+        let outcome = match kind {
+            // Nothing could be restored of it.
+            NodeKind::Socket => return Ok(None),
+            NodeKind::Directory => {
+                let elsewhere = self.options.one_file_system && metadata.dev() != device;
+                let within = match elsewhere {
+                    true => self.save_tree(Vec::new()).map(Ok),
+                    false => self.directory(&path, was.and_then(|node| node.subtree), device),
+                };
+                within?.map(|subtree| {
+                    let mut node = self.describe(&path, name, metadata);
+                    node.subtree = Some(subtree);
+                    count(&self.counts.directories, 1);
+                    node
+                })
+            }
+            NodeKind::File => self.file(&path, name, metadata, was)?,
+            NodeKind::Symlink => std::fs::read_link(&path).map(|target| {
+                let mut node = self.describe(&path, name, metadata);
+                node.link_target = target.into_os_string().into_vec();
+                node
+            }),
+            _ => Ok(self.describe(&path, name, metadata)),
+        };
+        match outcome {
+            Ok(node) => Ok(Some(node)),
+            Err(error) => {
+                self.skip(path, error);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Stores a directory and all below it. The inner error leaves it out.
+    fn directory(
+        &self,
+        path: &Path,
+        parent: Option<Id>,
+        device: u64,
+    ) -> Result<io::Result<Id>> {
+        let names = match names_in(path) {
+            Ok(names) => names,
+            Err(error) => return Ok(Err(error)),
+        };
+        let before = self.parent_tree(parent);
+        let nodes = names
+            .par_iter()
+            .map(|name| {
+                let path = path.join(name);
+                match std::fs::symlink_metadata(&path) {
+                    Ok(metadata) => {
+                        let was = find(&before, name.as_bytes());
+                        self.entry(path, name, &metadata, was, device)
+                    }
+                    Err(error) => {
+                        self.skip(path, error);
+                        Ok(None)
+                    }
+                }
+            })
+            .collect::<Result<Vec<_>>>()?;
+        self.save_tree(nodes.into_iter().flatten()).map(Ok)
+    }
+
+    fn save_tree(&self, nodes: impl IntoIterator<Item = Node>) -> Result<Id> {
+        let mut builder = TreeBuilder::default();
+        for node in nodes {
+            // Network file systems list a name twice, at times.
+            let _ = builder.add(&node);
+        }
+        self.saver.save(BlobKind::Tree, &builder.finish())
+    }
+
+    /// The entries that the parent snapshot has; none where it cannot be read.
+    fn parent_tree(&self, id: Option<Id>) -> Vec<Node> {
+        let read = |id| {
+            let json = self.repository.load_blob(self.index, BlobKind::Tree, &id)?;
+            tree::parse(&json).map_err(|damage| Error::Blob { id, damage })
+        };
+        let mut nodes = id.and_then(|id| read(id).ok()).unwrap_or_default();
+        nodes.sort_by(|a, b| a.name.cmp(&b.name));
+        nodes
+    }
+
+    /// Stores a file. The inner error leaves it out.
+    fn file(
+        &self,
+        path: &Path,
+        name: &std::ffi::OsStr,
+        metadata: &Metadata,
+        was: Option<&Node>,
+    ) -> Result<io::Result<Node>> {
+        let mut node = self.describe(path, name, metadata);
+        if let Some(content) = was.and_then(|was| self.unmodified(&node, was)) {
+            count(&self.counts.unmodified, 1);
+            node.content = Some(content);
+        } else {
+            let file = match open(path) {
+                Ok(file) => file,
+                Err(error) => return Ok(Err(error)),
+            };
+            match file.metadata() {
+                Ok(now) if now.is_file() => node = self.describe(path, name, &now),
+                Ok(_) => return Ok(Err(io::Error::other("it is not a file any more"))),
+                Err(error) => return Ok(Err(error)),
+            }
+            let (content, size) = match self.content(file, node.size)? {
+                Ok(read) => read,
+                Err(error) => return Ok(Err(error)),
+            };
+            node.content = Some(content);
+            node.size = size;
+        }
+        count(&self.counts.files, 1);
+        count(&self.counts.bytes, node.size);
+        Ok(Ok(node))
+    }
+
+    /// The content of the parent's entry, if the file is as it was and the content still there.
+    fn unmodified(&self, now: &Node, was: &Node) -> Option<Vec<Id>> {
+        let same = was.kind == NodeKind::File
+            && was.mtime.at == now.mtime.at
+            && was.ctime.at == now.ctime.at
+            && was.size == now.size
+            && was.inode == now.inode;
+        let content = was.content.as_ref().filter(|_| same)?;
+        let there = content.iter().all(|id| self.index.has(BlobKind::Data, id));
+        there.then(|| content.clone())
+    }
+
+    fn content(&self, file: File, expected: u64) -> Result<io::Result<(Vec<Id>, u64)>> {
+        // Taken, not borrowed: while this thread waits it may take up another file.
+        let mut buffers = BUFFERS.take();
+        let stored = match expected {
+            0..SMALL_BYTES => self.small(file, &mut buffers),
+            HUGE_BYTES.. if !self.together.swap(true, Ordering::Acquire) => {
+                let stored = self.huge(file, &mut buffers.large);
+                self.together.store(false, Ordering::Release);
+                stored
+            }
+            _ => self.large(file, &mut buffers.large),
+        };
+        BUFFERS.set(buffers);
+        stored
+    }
+
+    /// One chunk, unless the file has grown.
+    fn small(&self, mut file: File, buffers: &mut Buffers) -> Result<io::Result<(Vec<Id>, u64)>> {
+        buffers.small.clear();
+        let read = (&mut file).take(SMALL_BYTES).read_to_end(&mut buffers.small);
+        let whole = buffers.small.as_slice();
+        match read {
+            Err(error) => Ok(Err(error)),
+            Ok(0) => Ok(Ok((Vec::new(), 0))),
+            Ok(_) if whole.len() < CHUNK_BYTES_MIN => {
+                let id = self.saver.save(BlobKind::Data, whole)?;
+                Ok(Ok((vec![id], whole.len() as u64)))
+            }
+            Ok(_) => self.large(whole.chain(file), &mut buffers.large),
+        }
+    }
+
+    /// Cuts a stream and stores the chunks, one after the other.
+    fn large(&self, stream: impl Read, buffer: &mut Vec<u8>) -> Result<io::Result<(Vec<Id>, u64)>> {
+        let mut chunks = Chunks::new(self.repository.chunker(), stream, buffer);
+        let (mut ids, mut size) = (Vec::new(), 0);
+        loop {
+            match chunks.next() {
+                Ok(Some(chunk)) => {
+                    size += chunk.len() as u64;
+                    ids.push(self.saver.save(BlobKind::Data, chunk)?);
+                }
+                Ok(None) => return Ok(Ok((ids, size))),
+                Err(error) => return Ok(Err(error)),
+            }
+        }
+    }
+
+    /// Cuts a stream and stores the chunks: one batch on all threads while the next is read.
+    fn huge(&self, file: File, buffer: &mut Vec<u8>) -> Result<io::Result<(Vec<Id>, u64)>> {
+        let mut chunks = Chunks::new(self.repository.chunker(), file, buffer);
+        let (mut ids, mut size) = (Vec::new(), 0);
+        let mut batch = match read_batch(&mut chunks, Vec::new()) {
+            Ok(batch) => batch,
+            Err(error) => return Ok(Err(error)),
+        };
+        let mut spare = Vec::new();
+        while !batch.is_empty() {
+            let room = std::mem::take(&mut spare);
+            let (saved, next) = rayon::join(
+                || {
+                    let chunks = batch.par_iter();
+                    let saved = chunks.map(|chunk| self.saver.save(BlobKind::Data, chunk));
+                    saved.collect::<Result<Vec<Id>>>()
+                },
+                || read_batch(&mut chunks, room),
+            );
+            ids.extend(saved?);
+            size += batch.iter().map(|chunk| chunk.len() as u64).sum::<u64>();
+            spare = match next {
+                Ok(next) => std::mem::replace(&mut batch, next),
+                Err(error) => return Ok(Err(error)),
+            };
+        }
+        Ok(Ok((ids, size)))
+    }
+
+    fn describe(&self, path: &Path, name: &std::ffi::OsStr, metadata: &Metadata) -> Node {
+        node::describe(path, name.as_bytes(), metadata, &self.names, &self.options.zone)
+    }
+
+    fn skip(&self, path: PathBuf, error: io::Error) {
+        lock(&self.counts.skipped).push(Skipped { path, error });
+    }
+}
+
+/// Some chunks, in buffers of their own; `room` gives its buffers.
+fn read_batch<R: Read>(
+    chunks: &mut Chunks<'_, R>,
+    mut room: Vec<Vec<u8>>,
+) -> io::Result<Vec<Vec<u8>>> {
+    let (mut batch, mut bytes) = (Vec::new(), 0);
+    while bytes < BATCH_BYTES
+        && let Some(chunk) = chunks.next()?
+    {
+        let mut own = room.pop().unwrap_or_default();
+        own.clear();
+        own.extend_from_slice(chunk);
+        bytes += chunk.len();
+        batch.push(own);
+    }
+    Ok(batch)
+}
+
+fn find<'a>(nodes: &'a [Node], name: &[u8]) -> Option<&'a Node> {
+    let at = nodes.binary_search_by(|node| node.name.as_slice().cmp(name));
+    at.ok().and_then(|at| nodes.get(at))
+}
+
+/// The names in a directory, sorted.
+fn names_in(path: &Path) -> io::Result<Vec<OsString>> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(path)? {
+        names.push(entry?.file_name());
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// Opens a file for reading: no link is followed, nothing is waited for, and where it is allowed
+/// no time of access is changed.
+fn open(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let opened = match rustix::fs::open(path, flags | OFlags::NOATIME, Mode::empty()) {
+        Err(rustix::io::Errno::PERM) => rustix::fs::open(path, flags, Mode::empty()),
+        other => other,
+    };
+    Ok(opened?.into())
+}

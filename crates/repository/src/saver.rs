@@ -1,0 +1,308 @@
+//! Takes blobs from many threads and stores those that the repository lacks.
+//!
+//! A blob is reserved before it is compressed, so that it is never sealed twice; it is compressed
+//! and sealed by the thread that brings it, into one of a few packs that are open at a time. Full
+//! packs go to the store on a thread of their own, a bounded number of them ahead. The index is
+//! written only once the packs it names are durable, and [`Saver::finish`] returns only then.
+
+use crate::error::{Damage, Error, Result};
+use crate::id::Id;
+use crate::index::{Index, IndexFile, IndexPack};
+use crate::pack::{BlobKind, Pack, PackBuilder};
+use crate::repository::Repository;
+use crossbeam_channel::{Receiver, Sender, bounded};
+use std::collections::HashSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::ScopedJoinHandle;
+
+/// A pack is closed when it is this long.
+const PACK_BYTES: usize = 16 << 20;
+/// An index file is written when it names so many blobs.
+const INDEX_BLOBS: usize = 40_000;
+/// Packs that wait for the store, beside the one that is being stored.
+const WAITING_PACKS: usize = 1;
+/// Blobs known to be new are spread over so many sets, so that threads seldom wait.
+const SHARDS: usize = 16;
+/// restic's default level.
+const LEVEL: i32 = 3;
+
+/// What a backup has added.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Added {
+    /// New blobs of data.
+    pub data_blobs: u64,
+    /// New trees.
+    pub tree_blobs: u64,
+    /// Their plaintext, in bytes.
+    pub bytes: u64,
+    /// What was stored for them, in bytes.
+    pub stored_bytes: u64,
+}
+
+/// See the module.
+pub struct Saver<'r> {
+    repository: &'r Repository,
+    index: &'r Index,
+    reserved: [Mutex<HashSet<Id>>; SHARDS],
+    open: [Mutex<Vec<PackBuilder>>; 2],
+    compressors: Mutex<Vec<Compressor>>,
+    packs: Sender<Pack>,
+    rooms: Receiver<Vec<u8>>,
+    added: Mutex<Added>,
+}
+
+impl std::fmt::Debug for Saver<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Saver")
+    }
+}
+
+/// A zstd context and the room for what it makes.
+struct Compressor {
+    context: zstd::bulk::Compressor<'static>,
+    packed: Vec<u8>,
+}
+
+/// Runs `work` with a saver, then stores what is still open and the index. Returns what `work`
+/// returned, and what was added. When it fails, the index names what was stored until then, so that
+/// the next run need not store it again.
+pub fn with_saver<T: Send>(
+    repository: &Repository,
+    index: &Index,
+    work: impl FnOnce(&Saver<'_>) -> Result<T> + Send,
+) -> Result<(T, Added)> {
+    let (packs, incoming) = bounded(WAITING_PACKS);
+    let (room, rooms) = bounded(WAITING_PACKS + 2);
+    std::thread::scope(|scope| {
+        let storing = scope.spawn(move || store_packs(repository, &incoming, &room));
+        let saver = Saver {
+            repository,
+            index,
+            reserved: Default::default(),
+            open: Default::default(),
+            compressors: Mutex::default(),
+            packs,
+            rooms,
+            added: Mutex::default(),
+        };
+        let worked = work(&saver).and_then(|value| Ok((value, saver.close()?)));
+        finish(worked, saver, storing)
+    })
+}
+
+fn finish<T>(
+    worked: Result<(T, Added)>,
+    saver: Saver<'_>,
+    storing: ScopedJoinHandle<'_, Result<()>>,
+) -> Result<(T, Added)> {
+    drop(saver);
+    let stored = storing.join().unwrap_or_else(|_| Err(gone()));
+    // What the store said explains why the work could not go on.
+    stored.and(worked)
+}
+
+/// Stores packs as they come, and index files after the packs they name.
+fn store_packs(
+    repository: &Repository,
+    incoming: &Receiver<Pack>,
+    room: &Sender<Vec<u8>>,
+) -> Result<()> {
+    let (mut file, mut blobs) = (IndexFile::default(), 0);
+    for pack in incoming {
+        repository.save_pack(&pack)?;
+        blobs += pack.blobs.len();
+        file.packs.push(IndexPack {
+            id: pack.id,
+            blobs: pack.blobs.iter().map(Into::into).collect(),
+        });
+        // Whoever opens the next pack uses the room again, if anybody wants it.
+        let _ = room.try_send(pack.bytes);
+        if blobs >= INDEX_BLOBS {
+            repository.save_index(&std::mem::take(&mut file))?;
+            blobs = 0;
+        }
+    }
+    if !file.packs.is_empty() {
+        repository.save_index(&file)?;
+    }
+    Ok(())
+}
+
+fn gone() -> Error {
+    Error::Config(Damage::Format("the thread that stores packs ended".into()))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Saver<'_> {
+    /// Stores a blob unless the repository has it, and returns its id.
+    pub fn save(&self, kind: BlobKind, plain: &[u8]) -> Result<Id> {
+        let id = Id::of(plain);
+        if self.index.has(kind, &id) || !self.reserve(id) {
+            return Ok(id);
+        }
+        let long = |_| Error::Blob {
+            id,
+            damage: Damage::Format("a blob is at most 4 GiB long".into()),
+        };
+        let length = u32::try_from(plain.len()).map_err(long)?;
+        let compress = self.repository.config().version >= 2 && may_shrink(plain);
+        if !compress {
+            self.add(kind, id, plain, None, plain.len())?;
+            return Ok(id);
+        }
+        let mut compressor = match lock(&self.compressors).pop() {
+            Some(compressor) => compressor,
+            None => Compressor::new()?,
+        };
+        compressor.compress(plain)?;
+        let shrunk = compressor.packed.len() < plain.len();
+        let (content, uncompressed) = match shrunk {
+            true => (compressor.packed.as_slice(), Some(length)),
+            false => (plain, None),
+        };
+        self.add(kind, id, content, uncompressed, plain.len())?;
+        lock(&self.compressors).push(compressor);
+        Ok(id)
+    }
+
+    /// Whether the repository has a blob, or will.
+    pub fn has(&self, kind: BlobKind, id: &Id) -> bool {
+        self.index.has(kind, id)
+    }
+
+    /// Whether this is the first to bring it.
+    fn reserve(&self, id: Id) -> bool {
+        let shard = usize::from(id.bytes()[0]) % SHARDS;
+        let shard = self.reserved.get(shard);
+        shard.is_none_or(|shard| lock(shard).insert(id))
+    }
+
+    fn add(
+        &self,
+        kind: BlobKind,
+        id: Id,
+        content: &[u8],
+        uncompressed: Option<u32>,
+        plain_bytes: usize,
+    ) -> Result<()> {
+        let open = &self.open[usize::from(kind == BlobKind::Tree)];
+        let mut pack = match lock(open).pop() {
+            Some(pack) => pack,
+            None => PackBuilder::new(self.rooms.try_recv().unwrap_or_default()),
+        };
+        if pack.is_full(content.len()) {
+            let full = std::mem::take(&mut pack);
+            self.send(full)?;
+        }
+        let before = pack.len();
+        pack.add(self.repository.key(), id, kind, content, uncompressed)?;
+        {
+            let mut added = lock(&self.added);
+            match kind {
+                BlobKind::Data => added.data_blobs += 1,
+                BlobKind::Tree => added.tree_blobs += 1,
+            }
+            added.bytes += plain_bytes as u64;
+            added.stored_bytes += (pack.len() - before) as u64;
+        }
+        match pack.len() >= PACK_BYTES {
+            true => self.send(pack),
+            false => {
+                lock(open).push(pack);
+                Ok(())
+            }
+        }
+    }
+
+    fn send(&self, pack: PackBuilder) -> Result<()> {
+        let pack = pack.finish(self.repository.key())?;
+        self.packs.send(pack).map_err(|_| gone())
+    }
+
+    fn close(&self) -> Result<Added> {
+        for open in &self.open {
+            for pack in std::mem::take(&mut *lock(open)) {
+                if !pack.is_empty() {
+                    self.send(pack)?;
+                }
+            }
+        }
+        Ok(*lock(&self.added))
+    }
+}
+
+impl Compressor {
+    fn new() -> Result<Self> {
+        Ok(Compressor {
+            context: zstd::bulk::Compressor::new(LEVEL).map_err(zstd_failed)?,
+            packed: Vec::new(),
+        })
+    }
+
+    fn compress(&mut self, plain: &[u8]) -> Result<()> {
+        self.packed.clear();
+        self.packed.reserve(zstd::zstd_safe::compress_bound(plain.len()));
+        self.context
+            .compress_to_buffer(plain, &mut self.packed)
+            .map_err(zstd_failed)?;
+        Ok(())
+    }
+}
+
+fn zstd_failed(error: std::io::Error) -> Error {
+    Error::Config(Damage::Format(format!("zstd: {error}")))
+}
+
+/// How many samples of a MiB tell whether it may shrink, and of how many bytes.
+const SAMPLES: usize = 4;
+const SAMPLE_BYTES: usize = 4096;
+/// Below this many bits a byte, compressing is worth a try.
+const ENTROPY_MAX: f64 = 7.8;
+
+/// Whether compressing `plain` may be worth it: looks at the entropy of a few samples of anything
+/// longer than they are.
+fn may_shrink(plain: &[u8]) -> bool {
+    if plain.len() < 2 * SAMPLES * SAMPLE_BYTES {
+        return true;
+    }
+    let mebibytes = plain.len().div_ceil(1 << 20);
+    let samples = SAMPLES * mebibytes;
+    let apart = plain.len() / samples;
+    let mut sampled = plain.chunks(apart).take(samples);
+    sampled.any(|part| entropy(part.get(..SAMPLE_BYTES).unwrap_or(part)) < ENTROPY_MAX)
+}
+
+/// Bits a byte, by how often each byte occurs.
+fn entropy(sample: &[u8]) -> f64 {
+    let mut counts = [0_u32; 256];
+    for byte in sample {
+        if let Some(count) = counts.get_mut(usize::from(*byte)) {
+            *count += 1;
+        }
+    }
+    let total = sample.len() as f64;
+    let shares = counts.iter().filter(|count| **count > 0);
+    let sum: f64 = shares.map(|&count| f64::from(count) * f64::from(count).log2()).sum();
+    if total == 0.0 { 0.0 } else { total.log2() - sum / total }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn random_bytes_are_not_worth_compressing_and_text_is() {
+        let mut random = vec![0; 1 << 20];
+        crate::crypto::random(&mut random).unwrap();
+        assert!(!may_shrink(&random));
+        assert!(may_shrink(&b"the quick brown fox ".repeat(50_000)));
+        assert!(may_shrink(&vec![0; 1 << 20]));
+        // Text in the second half alone.
+        random.splice(600_000.., b"a line of a log\n".repeat(30_000));
+        assert!(may_shrink(&random));
+        assert!(may_shrink(b"short"));
+    }
+}
