@@ -1,6 +1,7 @@
 //! The restic repository format.
 
 pub mod backup;
+pub mod check;
 pub mod chunker;
 pub mod crypto;
 mod encoding;

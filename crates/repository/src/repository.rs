@@ -29,6 +29,8 @@ pub struct Config {
 const CONFIG: &str = "config";
 /// Config, keys, locks and snapshots are small; an index may be long.
 const FILE_BYTES_MAX: u64 = 1 << 30;
+/// Offsets in a pack are 32 bits.
+const PACK_BYTES_MAX: u64 = 1 << 32;
 /// A blob in a pack, sealed.
 const BLOB_BYTES_MAX: usize = u32::MAX as usize;
 
@@ -293,6 +295,19 @@ impl Repository {
     /// Stores an index file.
     pub fn save_index(&self, file: &IndexFile) -> Result<Id> {
         self.write_document(FileKind::Index, &json(file)?)
+    }
+
+    /// A pack as it is stored, whatever it holds.
+    pub fn read_pack(&self, id: &Id) -> Result<Vec<u8>> {
+        let key = self.path(&FileKind::Pack.key(id));
+        let mut bytes = Vec::new();
+        self.store
+            .open(&key, 0)
+            .map_err(|error| missing(FileKind::Pack, id, error))?
+            .take(PACK_BYTES_MAX + 1)
+            .read_to_end(&mut bytes)
+            .map_err(|error| self.cut(&key, error))?;
+        Ok(bytes)
     }
 
     fn read_file(&self, kind: FileKind, id: &Id) -> Result<Vec<u8>> {

@@ -1,0 +1,211 @@
+//! Says whether everything that the snapshots need is there, and with [`Depth::Data`] whether every
+//! byte of it is what it was.
+//!
+//! Nothing is changed. What is damaged is named, once for each thing, and does not end the check.
+
+use crate::error::{Damage, Error, FileKind, Result};
+use crate::id::Id;
+use crate::index::Index;
+use crate::pack::{self, BlobKind};
+use crate::repository::{Repository, open_blob};
+use crate::tree::{self, NodeKind};
+use rayon::prelude::*;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// How much is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// Config, index, snapshots and trees; of packs that they are there, and how long they are.
+    Structure,
+    /// Every byte of every pack, too.
+    Data,
+}
+
+/// What a check found.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Snapshots looked at.
+    pub snapshots: u64,
+    /// Different trees among them.
+    pub trees: u64,
+    /// Packs.
+    pub packs: u64,
+    /// Bytes of packs that were read.
+    pub bytes_read: u64,
+    /// What is wrong.
+    pub errors: Vec<Error>,
+    /// Packs that no index knows: rubbish of a backup that did not end, which `prune` collects.
+    pub unknown_packs: Vec<Id>,
+}
+
+/// Checks a repository. An error means that the check itself could not be done.
+pub fn run(repository: &Repository, depth: Depth) -> Result<Report> {
+    let mut report = Report::default();
+    // Snapshots before the index: whatever a snapshot names was in an index before it.
+    let mut roots = BTreeSet::new();
+    for (id, _) in repository.list(FileKind::Snapshot)? {
+        report.snapshots += 1;
+        match repository.snapshot(&id) {
+            Ok(snapshot) => {
+                roots.insert(snapshot.tree);
+            }
+            Err(error) => report.errors.push(error),
+        }
+    }
+    let (index, errors) = repository.load_index()?;
+    report.errors.extend(errors);
+    let stored: BTreeMap<Id, u64> = repository.list(FileKind::Pack)?.into_iter().collect();
+    report.packs = stored.len() as u64;
+    let wanted = by_pack(&index);
+    for (pack, blobs) in &wanted {
+        match stored.get(pack) {
+            None => report.errors.push(Error::Missing {
+                kind: FileKind::Pack,
+                id: *pack,
+            }),
+            Some(&bytes) => report.errors.extend(too_short(pack, bytes, blobs)),
+        }
+    }
+    let unknown = stored.keys().filter(|id| !wanted.contains_key(*id));
+    report.unknown_packs = unknown.copied().collect();
+    let trees = Trees {
+        repository,
+        index: &index,
+        seen: Mutex::default(),
+        errors: Mutex::default(),
+    };
+    roots.par_iter().for_each(|root| trees.walk(*root));
+    report.trees = into_inner(trees.seen).len() as u64;
+    report.errors.extend(into_inner(trees.errors));
+    if depth == Depth::Data {
+        let read = AtomicU64::new(0);
+        let packs: Vec<(&Id, &u64)> = stored.iter().collect();
+        let errors: Vec<Vec<Error>> = packs
+            .par_iter()
+            .map(|(id, bytes)| {
+                read.fetch_add(**bytes, Ordering::Relaxed);
+                check_pack(repository, id, **bytes)
+            })
+            .collect();
+        report.bytes_read = read.into_inner();
+        report.errors.extend(errors.into_iter().flatten());
+    }
+    Ok(report)
+}
+
+fn into_inner<T>(mutex: Mutex<T>) -> T {
+    mutex.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// The end of the last blob of each pack, as the index has it.
+fn by_pack(index: &Index) -> BTreeMap<Id, u64> {
+    let mut packs = BTreeMap::new();
+    for (_, at) in index.blobs() {
+        let end = packs.entry(at.pack).or_insert(0);
+        *end = (*end).max(u64::from(at.offset) + u64::from(at.length));
+    }
+    packs
+}
+
+fn too_short(pack: &Id, bytes: u64, end: &u64) -> Option<Error> {
+    (bytes < *end).then(|| Error::Damaged {
+        kind: FileKind::Pack,
+        id: *pack,
+        damage: Damage::Short { bytes },
+    })
+}
+
+struct Trees<'a> {
+    repository: &'a Repository,
+    index: &'a Index,
+    seen: Mutex<HashSet<Id>>,
+    errors: Mutex<Vec<Error>>,
+}
+
+impl Trees<'_> {
+    /// Goes through a tree and all below it, each once.
+    fn walk(&self, root: Id) {
+        let mut open = vec![root];
+        while let Some(id) = open.pop() {
+            if !self.seen.lock().is_ok_and(|mut seen| seen.insert(id)) {
+                continue;
+            }
+            match self.inner(&id) {
+                Ok(below) => open.extend(below),
+                Err(error) => self.tell(error),
+            }
+        }
+    }
+
+    /// The trees in a tree, after looking whether the content of its files is known.
+    fn inner(&self, id: &Id) -> Result<Vec<Id>> {
+        let json = self.repository.load_blob(self.index, BlobKind::Tree, id)?;
+        let broken = |damage| Error::Blob { id: *id, damage };
+        let nodes = tree::parse(&json).map_err(broken)?;
+        let mut below = Vec::new();
+        for node in nodes {
+            match (node.kind, node.subtree) {
+                (NodeKind::Directory, Some(subtree)) => below.push(subtree),
+                (NodeKind::Directory, None) => {
+                    let name = String::from_utf8_lossy(&node.name).into_owned();
+                    let what = format!("the directory {name:?} in it has no tree");
+                    self.tell(broken(Damage::Format(what)));
+                }
+                _ => {}
+            }
+            for content in node.content.iter().flatten() {
+                if !self.index.has(BlobKind::Data, content) {
+                    self.tell(Error::UnknownBlob { id: *content });
+                }
+            }
+        }
+        Ok(below)
+    }
+
+    fn tell(&self, error: Error) {
+        if let Ok(mut errors) = self.errors.lock() {
+            errors.push(error);
+        }
+    }
+}
+
+/// Reads a pack to the end: its name, its header, and each blob in it.
+fn check_pack(repository: &Repository, id: &Id, bytes: u64) -> Vec<Error> {
+    let about = |damage| Error::Damaged {
+        kind: FileKind::Pack,
+        id: *id,
+        damage,
+    };
+    let content = match repository.read_pack(id) {
+        Ok(content) => content,
+        Err(error) => return vec![error],
+    };
+    let mut errors = Vec::new();
+    let found = Id::of(&content);
+    if found != *id {
+        errors.push(about(Damage::Hash { found }));
+    }
+    let blobs = pack::header_bytes(&content, bytes).and_then(|header| {
+        let header = content
+            .len()
+            .checked_sub(header)
+            .and_then(|start| content.get(start..content.len() - 4))
+            .unwrap_or_default();
+        pack::parse_header(repository.key(), header, content.len() as u64)
+    });
+    match blobs {
+        Err(damage) => errors.push(about(damage)),
+        Ok(blobs) => {
+            for blob in blobs {
+                let start = blob.offset as usize;
+                let sealed = content.get(start..start + blob.length as usize);
+                let sealed = sealed.unwrap_or_default().to_vec();
+                let compressed = blob.uncompressed.is_some();
+                errors.extend(open_blob(repository.key(), &blob.id, sealed, compressed).err());
+            }
+        }
+    }
+    errors
+}
