@@ -222,6 +222,8 @@ mod tests {
             extension: "json".into(),
             env: BTreeMap::new(),
             min_bytes: 1,
+            via: None,
+            ssh: crate::config::SshConfig::default(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! What the tests share.
 
-use lifeboat_core::config::{PostgresConfig, Span};
+use lifeboat_core::config::{PostgresConfig, Span, SshConfig};
 use lifeboat_core::fingerprint::{
     DatabaseInventory, Fingerprint, Inventory, Proof, TablesFingerprint,
 };
@@ -35,6 +35,8 @@ pub fn source_with(url: &str, lock_timeout_seconds: u64) -> PostgresSource {
         lock_timeout: Span {
             seconds: lock_timeout_seconds,
         },
+        via: None,
+        ssh: SshConfig::default(),
     })
     .unwrap()
 }
