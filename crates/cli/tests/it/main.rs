@@ -33,3 +33,4 @@ mod secrets;
 mod smoke;
 mod state;
 mod support;
+mod via;

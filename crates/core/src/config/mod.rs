@@ -220,7 +220,7 @@ pub struct PostgresConfig {
     pub via: Option<Via>,
     /// How to log in, for `via = "ssh:…"`.
     #[serde(default)]
-    pub ssh: SshConfig,
+    pub ssh: Option<SshConfig>,
 }
 
 fn yes() -> bool {
@@ -253,7 +253,7 @@ pub struct CommandConfig {
     pub via: Option<Via>,
     /// How to log in, for `via = "ssh:…"`.
     #[serde(default)]
-    pub ssh: SshConfig,
+    pub ssh: Option<SshConfig>,
 }
 
 fn bin() -> String {

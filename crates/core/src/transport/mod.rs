@@ -218,7 +218,7 @@ pub struct Output {
 
 impl Transport {
     /// Where `via` leads, or here. Nothing is reached yet.
-    pub fn open(via: Option<&Via>, ssh: &SshConfig) -> Self {
+    pub fn open(via: Option<&Via>, ssh: Option<&SshConfig>) -> Self {
         let kind = match via {
             None => return Transport::Local,
             Some(Via::Ssh { user, host, port }) => {

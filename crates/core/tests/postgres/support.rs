@@ -1,6 +1,6 @@
 //! What the tests share.
 
-use lifeboat_core::config::{PostgresConfig, Span, SshConfig};
+use lifeboat_core::config::{PostgresConfig, Span};
 use lifeboat_core::fingerprint::{
     DatabaseInventory, Fingerprint, Inventory, Proof, TablesFingerprint,
 };
@@ -36,7 +36,7 @@ pub fn source_with(url: &str, lock_timeout_seconds: u64) -> PostgresSource {
             seconds: lock_timeout_seconds,
         },
         via: None,
-        ssh: SshConfig::default(),
+        ssh: None,
     })
     .unwrap()
 }

@@ -53,12 +53,17 @@ fn words_variables_and_secrets_arrive_as_they_are_and_in_no_argument_vector() {
     let look = "cat /proc/*/cmdline 2>/dev/null | tr '\\0' ' '; echo $P >&2";
     let (code, seen, said) = output(&ssh, &sh(look).secret_env("P", &secret));
     assert!(seen.contains("cat /proc/"), "{seen}");
-    assert!(!seen.contains("hunter2"), "the secret is in an argument vector");
+    assert!(
+        !seen.contains("hunter2"),
+        "the secret is in an argument vector"
+    );
     assert_eq!((code, said.as_str()), (0, "***"));
 
     let zero = ssh.output(&Command::new("true").arg("a\0b")).unwrap_err();
     assert_eq!(zero.code, Code::Configuration);
-    let name = ssh.output(&Command::new("true").env("A;B", "c")).unwrap_err();
+    let name = ssh
+        .output(&Command::new("true").env("A;B", "c"))
+        .unwrap_err();
     assert_eq!(name.code, Code::Configuration);
     assert_eq!(server.logins(), 1, "{}", server.log());
 }
@@ -71,7 +76,10 @@ fn the_environment_and_the_directory_are_what_was_asked() {
     let show = sh("echo ${STRAY-none} ${OWN-none} ${HOME+home} $(pwd)").env("OWN", "own");
     let show = show.directory("/usr/bin");
     assert_eq!(output(&ssh, &show).1, "stray own home /usr/bin\n");
-    assert_eq!(output(&ssh, &show.clean_env()).1, "none own home /usr/bin\n");
+    assert_eq!(
+        output(&ssh, &show.clean_env()).1,
+        "none own home /usr/bin\n"
+    );
     let nowhere = sh("true").directory("/nowhere");
     assert_eq!(output(&ssh, &nowhere).0, 126);
 }
@@ -134,7 +142,9 @@ fn begun(transport: &Transport) -> (lifeboat_core::transport::Running, Vec<Strin
 fn gone(pids: &[String]) -> bool {
     let alive = |pid: &String| {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
+        stat.rsplit(") ")
+            .next()
+            .is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
     };
     !pids.iter().any(alive)
 }

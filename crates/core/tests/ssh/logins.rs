@@ -91,18 +91,31 @@ fn keys_that_cannot_be_used_say_why() {
     std::fs::write(&damaged, key.private.replace("AAA", "ABA")).unwrap();
     let stranger = server.stranger_key("stranger", "ed25519", "");
     for (path, word, code, says) in [
-        (&key.path, Some(word.as_path()), Code::Secret, "does not open"),
+        (
+            &key.path,
+            Some(word.as_path()),
+            Code::Secret,
+            "does not open",
+        ),
         (&key.path, None, Code::Secret, "has a passphrase"),
         (&public, None, Code::Secret, "is no private key"),
         (&damaged, None, Code::Secret, "cannot be used"),
-        (&stranger.path, None, Code::SourceDenied, "refused the login"),
+        (
+            &stranger.path,
+            None,
+            Code::SourceDenied,
+            "refused the login",
+        ),
     ] {
         let error = refused(&with(&server, &with_key(&server, path, word)));
         assert_eq!(error.code, code, "{error:?}");
         assert!(error.message.contains(says), "{error:?}");
         assert!(error.hint.is_some());
         let told = format!("{error:?}");
-        assert!(!told.contains("simsim") && !told.contains("sesame"), "{told}");
+        assert!(
+            !told.contains("simsim") && !told.contains("sesame"),
+            "{told}"
+        );
     }
 }
 
@@ -126,9 +139,15 @@ fn host_keys_are_checked_whatever_a_configuration_says() {
         let error = refused(&with(&server, &config));
         assert_eq!(error.code, Code::SourceUnreachable, "{error:?}");
         assert!(error.message.contains("is not known"), "{error:?}");
-        assert!(error.message.contains(&server.host_fingerprint()), "{error:?}");
+        assert!(
+            error.message.contains(&server.host_fingerprint()),
+            "{error:?}"
+        );
         let hint = error.hint.unwrap();
-        assert!(hint.contains(&format!("ssh-keyscan -t ed25519 -p {} 127.0.0.1 >>", server.port())));
+        assert!(hint.contains(&format!(
+            "ssh-keyscan -t ed25519 -p {} 127.0.0.1 >>",
+            server.port()
+        )));
         assert!(!known.exists(), "a host key was noted down");
     }
 
@@ -144,8 +163,14 @@ fn host_keys_are_checked_whatever_a_configuration_says() {
         assert!(error.message.contains(part), "{part}: {error:?}");
     }
     let hint = error.hint.unwrap();
-    assert!(hint.contains(&format!("ssh-keygen -R '[127.0.0.1]:{}'", server.port())), "{hint}");
-    assert!(hint.contains(&server.known_hosts_path().display().to_string()), "{hint}");
+    assert!(
+        hint.contains(&format!("ssh-keygen -R '[127.0.0.1]:{}'", server.port())),
+        "{hint}"
+    );
+    assert!(
+        hint.contains(&server.known_hosts_path().display().to_string()),
+        "{hint}"
+    );
 }
 
 /// The remedy that an error prints mends it.
@@ -179,11 +204,14 @@ fn who_does_not_answer_is_told_apart() {
     };
     let at = |via: &str| {
         let via: Via = via.parse().unwrap();
-        refused(&Transport::open(Some(&via), &config))
+        refused(&Transport::open(Some(&via), Some(&config)))
     };
     let unknown = at("ssh:root@host.invalid");
     assert_eq!(unknown.code, Code::SourceUnreachable);
-    assert!(unknown.message.contains("its name is not known"), "{unknown:?}");
+    assert!(
+        unknown.message.contains("its name is not known"),
+        "{unknown:?}"
+    );
     let wrong = SshConfig {
         config: Some("/nowhere/ssh_config".into()),
         ..SshConfig::default()

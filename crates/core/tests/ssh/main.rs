@@ -30,7 +30,7 @@ fn transport(server: &SshServer) -> Transport {
 
 fn with(server: &SshServer, config: &SshConfig) -> Transport {
     let via: Via = format!("ssh:{}", server.address()).parse().unwrap();
-    Transport::open(Some(&via), config)
+    Transport::open(Some(&via), Some(config))
 }
 
 /// Waits for something that another process does.

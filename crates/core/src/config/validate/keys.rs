@@ -68,10 +68,10 @@ fn secrets(config: &Config) -> Vec<(String, &str, Option<&Reference>, Use<'_>)> 
                     postgres.password.as_ref(),
                     Use::Reaches,
                 ));
-                all.extend(of_ssh(&subject, &postgres.ssh));
+                all.extend(of_ssh(&subject, postgres.ssh.as_ref()));
             }
             SourceKind::Command(command) => {
-                all.extend(of_ssh(&subject, &command.ssh));
+                all.extend(of_ssh(&subject, command.ssh.as_ref()));
                 for reference in command.env.values() {
                     all.push((subject.clone(), "env", Some(reference), Use::Reaches));
                 }
@@ -84,12 +84,15 @@ fn secrets(config: &Config) -> Vec<(String, &str, Option<&Reference>, Use<'_>)> 
 
 fn of_ssh<'a>(
     subject: &str,
-    ssh: &'a SshConfig,
+    ssh: Option<&'a SshConfig>,
 ) -> [(String, &'a str, Option<&'a Reference>, Use<'a>); 2] {
     let entry = |key, reference| (subject.to_owned(), key, reference, Use::Reaches);
     [
-        entry("ssh.key", ssh.key.as_ref()),
-        entry("ssh.passphrase", ssh.passphrase.as_ref()),
+        entry("ssh.key", ssh.and_then(|ssh| ssh.key.as_ref())),
+        entry(
+            "ssh.passphrase",
+            ssh.and_then(|ssh| ssh.passphrase.as_ref()),
+        ),
     ]
 }
 

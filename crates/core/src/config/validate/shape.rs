@@ -15,11 +15,16 @@ pub(super) fn sources(config: &Config, issues: &mut Vec<Issue>) {
             SourceKind::Files(files) => files_source(&subject, files, issues),
             SourceKind::Postgres(postgres) => {
                 postgres_source(&subject, postgres, issues);
-                remote(&subject, postgres.via.as_ref(), &postgres.ssh, issues);
+                remote(
+                    &subject,
+                    postgres.via.as_ref(),
+                    postgres.ssh.as_ref(),
+                    issues,
+                );
             }
             SourceKind::Command(command) => {
                 command_source(&subject, command, issues);
-                remote(&subject, command.via.as_ref(), &command.ssh, issues);
+                remote(&subject, command.via.as_ref(), command.ssh.as_ref(), issues);
             }
             SourceKind::Sqlite(_) => {}
         }
@@ -66,9 +71,11 @@ fn command_source(subject: &str, command: &CommandConfig, issues: &mut Vec<Issue
 }
 
 /// An `ssh` table is for `via = "ssh:…"`.
-fn remote(subject: &str, via: Option<&Via>, ssh: &SshConfig, issues: &mut Vec<Issue>) {
-    let over_ssh = matches!(via, Some(Via::Ssh { .. }));
-    if *ssh != SshConfig::default() && !over_ssh {
+fn remote(subject: &str, via: Option<&Via>, ssh: Option<&SshConfig>, issues: &mut Vec<Issue>) {
+    let Some(ssh) = ssh else {
+        return;
+    };
+    if !matches!(via, Some(Via::Ssh { .. })) {
         let issue = Issue::refused(subject, "ssh", "nothing uses it");
         issues.push(issue.hint("add via = \"ssh:USER@HOST\", or remove it"));
     }

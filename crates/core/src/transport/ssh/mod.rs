@@ -52,12 +52,17 @@ pub struct Host {
 
 impl Host {
     /// Nothing is reached yet. Neither name may begin with `-`.
-    pub fn new(user: Option<&str>, name: &str, port: Option<u16>, config: &SshConfig) -> Self {
+    pub fn new(
+        user: Option<&str>,
+        name: &str,
+        port: Option<u16>,
+        config: Option<&SshConfig>,
+    ) -> Self {
         Host {
             user: user.map(str::to_owned),
             name: name.to_owned(),
             port,
-            config: config.clone(),
+            config: config.cloned().unwrap_or_default(),
         }
     }
 

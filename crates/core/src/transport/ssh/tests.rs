@@ -3,7 +3,7 @@
 use super::*;
 
 fn host(config: SshConfig) -> Host {
-    Host::new(Some("admin"), "db.example.org", Some(2222), &config)
+    Host::new(Some("admin"), "db.example.org", Some(2222), Some(&config))
 }
 
 #[test]
