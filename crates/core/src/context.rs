@@ -83,6 +83,7 @@ impl Context {
         observer: Arc<dyn Observer>,
         trust: &[String],
     ) -> Result<Self> {
+        config.check_state()?;
         let state = config.app.state.clone();
         make_private(&state)?;
         for part in ["locks", "scratch"] {

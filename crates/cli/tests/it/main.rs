@@ -26,6 +26,7 @@ mod json;
 mod kit;
 mod live;
 mod partial;
+mod public;
 mod restore_md;
 mod roundtrip;
 mod s3;

@@ -101,6 +101,11 @@ pub struct App {
     #[serde(default)]
     #[schemars(with = "Option<text::AbsolutePath>")]
     pub trusted_signers: Option<PathBuf>,
+    /// Directories that a web server publishes, beside those known by name and by the
+    /// configuration of this host's web servers; no backup is kept in one.
+    #[serde(default)]
+    #[schemars(with = "Vec<text::AbsolutePath>")]
+    pub public_dirs: Vec<PathBuf>,
 }
 
 fn production() -> String {
