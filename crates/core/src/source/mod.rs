@@ -10,7 +10,7 @@ pub mod postgres;
 pub mod sqlite;
 
 use crate::config::SourceKind;
-use crate::error::Result;
+use crate::error::{Code, Error, Result};
 use crate::fingerprint::Proof;
 use crate::observe::Observer;
 use crate::secret::Scrubber;
@@ -150,6 +150,12 @@ pub fn open(kind: &SourceKind) -> Result<Box<dyn Source>> {
         SourceKind::Files(config) => Box::new(files::FilesSource::new(config.clone())?),
         SourceKind::Sqlite(config) => Box::new(sqlite::SqliteSource::new(config.clone())?),
         SourceKind::Postgres(config) => Box::new(postgres::PostgresSource::new(config.clone())?),
+        SourceKind::Mariadb(_) | SourceKind::Mysql(_) => {
+            return Err(Error::new(
+                Code::Configuration,
+                format!("kind {:?} cannot be captured yet", kind.name()),
+            ));
+        }
         SourceKind::Command(config) => Box::new(command::CommandSource::new(config.clone())?),
     })
 }
@@ -165,6 +171,9 @@ pub fn roots(kind: &SourceKind) -> Vec<String> {
             .map(text)
             .collect(),
         SourceKind::Sqlite(config) => vec![text(&config.path)],
-        SourceKind::Postgres(_) | SourceKind::Command(_) => Vec::new(),
+        SourceKind::Postgres(_)
+        | SourceKind::Mariadb(_)
+        | SourceKind::Mysql(_)
+        | SourceKind::Command(_) => Vec::new(),
     }
 }

@@ -69,6 +69,10 @@ fn secrets(config: &Config) -> Vec<(String, &str, Option<&Reference>, Use<'_>)> 
                     Use::Reaches,
                 ));
             }
+            SourceKind::Mariadb(config) | SourceKind::Mysql(config) => {
+                all.push((subject.clone(), "url", config.url.as_ref(), Use::Reaches));
+                all.push((subject, "password", config.password.as_ref(), Use::Reaches));
+            }
             SourceKind::Command(command) => {
                 for reference in command.env.values() {
                     all.push((subject.clone(), "env", Some(reference), Use::Reaches));
