@@ -6,6 +6,7 @@
 
 pub mod command;
 pub mod files;
+pub mod mariadb;
 pub mod postgres;
 pub mod sqlite;
 
