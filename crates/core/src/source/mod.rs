@@ -9,9 +9,10 @@ pub mod files;
 pub mod mariadb;
 pub mod postgres;
 pub mod sqlite;
+mod tee;
 
 use crate::config::SourceKind;
-use crate::error::{Code, Error, Result};
+use crate::error::Result;
 use crate::fingerprint::Proof;
 use crate::observe::Observer;
 use crate::secret::Scrubber;
@@ -151,11 +152,12 @@ pub fn open(kind: &SourceKind) -> Result<Box<dyn Source>> {
         SourceKind::Files(config) => Box::new(files::FilesSource::new(config.clone())?),
         SourceKind::Sqlite(config) => Box::new(sqlite::SqliteSource::new(config.clone())?),
         SourceKind::Postgres(config) => Box::new(postgres::PostgresSource::new(config.clone())?),
-        SourceKind::Mariadb(_) | SourceKind::Mysql(_) => {
-            return Err(Error::new(
-                Code::Configuration,
-                format!("kind {:?} cannot be captured yet", kind.name()),
-            ));
+        SourceKind::Mariadb(config) => Box::new(mariadb::MariadbSource::new(
+            config,
+            mariadb::Flavor::Mariadb,
+        )?),
+        SourceKind::Mysql(config) => {
+            Box::new(mariadb::MariadbSource::new(config, mariadb::Flavor::Mysql)?)
         }
         SourceKind::Command(config) => Box::new(command::CommandSource::new(config.clone())?),
     })
