@@ -253,6 +253,8 @@ const TABLES: &[(&str, &str, &str)] = &[
     ("kind = \"files\"", "SourceConfig", "files"),
     ("kind = \"sqlite\"", "SourceConfig", "sqlite"),
     ("kind = \"postgres\"", "SourceConfig", "postgres"),
+    ("kind = \"mariadb\"", "SourceConfig", "mariadb"),
+    ("kind = \"mysql\"", "SourceConfig", "mysql"),
     ("kind = \"command\"", "SourceConfig", "command"),
     ("ssh", "SshConfig", ""),
     ("[store.NAME]", "StoreConfig", "*"),

@@ -33,7 +33,7 @@ use keys::stem;
 use lifeboat_store::PutOptions;
 use receiving::{Receiving, newest_point, unanimous};
 pub use report::{Options, Planned, Report, ReportArtifact, ReportStored};
-use stream::Delivered;
+use stream::{ATTEMPTS_MAX, Delivered};
 pub(crate) use stream::{Destination, send};
 
 /// The plan of that name, or the only one.
@@ -381,10 +381,6 @@ impl<'a> Run<'a> {
         artifact: &ArtifactSpec,
     ) -> Result<Captured> {
         let context = self.context;
-        context
-            .observer
-            .step(&format!("{name}: {}", artifact.name), None);
-        let destinations = self.destinations(name, config, artifact)?;
         let spool = scratch::Directory::create(&context.scratch(), "capture")?;
         let queries = self.queries(name);
         let capture_context = CaptureContext {
@@ -393,9 +389,26 @@ impl<'a> Run<'a> {
             observer: context.observer.as_ref(),
             queries: &queries,
         };
-        let (captured, delivered) = send(destinations, |output| {
-            source.capture(&artifact.name, output, &capture_context)
-        });
+        let mut attempt = 1;
+        let (captured, delivered) = loop {
+            context
+                .observer
+                .step(&format!("{name}: {}", artifact.name), None);
+            let destinations = self.destinations(name, config, artifact)?;
+            let (captured, delivered) = send(destinations, |output| {
+                source.capture(&artifact.name, output, &capture_context)
+            });
+            match &captured {
+                // What was sent is given up by every store, and everything begins anew.
+                Err(error) if error.code == Code::SourceChanged && attempt < ATTEMPTS_MAX => {
+                    context
+                        .observer
+                        .warn(&format!("{name}: {}; it is captured again", error.message));
+                    attempt += 1;
+                }
+                _ => break (captured, delivered),
+            }
+        };
         if let Err(error) = &captured
             && error.code != Code::Store
         {

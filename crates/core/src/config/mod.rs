@@ -143,6 +143,10 @@ pub enum SourceKind {
     Sqlite(SqliteConfig),
     /// One PostgreSQL database, and the roles of its server.
     Postgres(PostgresConfig),
+    /// One MariaDB database.
+    Mariadb(MariadbConfig),
+    /// One MySQL database.
+    Mysql(MariadbConfig),
     /// The standard output of a command.
     Command(CommandConfig),
 }
@@ -154,6 +158,8 @@ impl SourceKind {
             SourceKind::Files(_) => "files",
             SourceKind::Sqlite(_) => "sqlite",
             SourceKind::Postgres(_) => "postgres",
+            SourceKind::Mariadb(_) => "mariadb",
+            SourceKind::Mysql(_) => "mysql",
             SourceKind::Command(_) => "command",
         }
     }
@@ -234,6 +240,43 @@ fn yes() -> bool {
 
 fn default_lock_timeout() -> Span {
     Span { seconds: 60 }
+}
+
+/// One MariaDB or MySQL database: a URL, or its parts.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct MariadbConfig {
+    /// `mariadb://user:password@host:port/database` or `mysql://…`.
+    #[serde(default)]
+    pub url: Option<Reference>,
+    /// Host name or address.
+    #[serde(default)]
+    pub host: Option<String>,
+    /// TCP port.
+    #[serde(default)]
+    pub port: Option<u16>,
+    /// The server's unix socket, instead of `host`.
+    #[serde(default)]
+    #[schemars(with = "Option<text::AbsolutePath>")]
+    pub socket: Option<PathBuf>,
+    /// Account to connect as.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// Its password.
+    #[serde(default)]
+    pub password: Option<Reference>,
+    /// Database.
+    #[serde(default)]
+    pub database: Option<String>,
+    /// How long to wait for the lock of a table's definition before the dump is tried again.
+    #[serde(default = "default_lock_timeout")]
+    pub lock_timeout: Span,
+    /// Where its client programs run: `ssh:USER@HOST[:PORT]`, `docker:CONTAINER` or
+    /// `kubectl:NAMESPACE/POD[/CONTAINER]`; on this host when absent.
+    #[serde(default)]
+    pub via: Option<Via>,
+    /// How to log in, for `via = "ssh:…"`.
+    #[serde(default)]
+    pub ssh: Option<SshConfig>,
 }
 
 /// The standard output of a command.

@@ -345,7 +345,8 @@ impl<'a> Restoring<'a> {
                         restored.placed = Placed::Database(connection);
                     }
                 }
-                Some(SourceKind::Command(_)) | None => {}
+                Some(SourceKind::Mariadb(_) | SourceKind::Mysql(_) | SourceKind::Command(_))
+                | None => {}
             }
             if let Some(place) = self
                 .places
@@ -406,6 +407,15 @@ impl<'a> Restoring<'a> {
             }
             SourceKind::Sqlite(sqlite) => self.prepare_paths(source, &[sqlite.path], &point),
             SourceKind::Postgres(config) => self.prepare_database(source, &config, &point),
+            SourceKind::Mariadb(_) | SourceKind::Mysql(_) => Err(Error::new(
+                Code::Target,
+                format!(
+                    "source {}: a {} database cannot be swapped in yet",
+                    source.name,
+                    config.kind.name()
+                ),
+            )
+            .hint("restore it with --to")),
             SourceKind::Command(_) => {
                 let text = "a command's output has no live place; restore it with --to and load it by hand";
                 self.warnings

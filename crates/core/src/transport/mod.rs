@@ -258,7 +258,17 @@ impl Transport {
 
     /// Runs the command to its end and returns all it printed.
     pub fn output(&self, command: &Command) -> Result<Output> {
+        self.output_of(command, Vec::new())
+    }
+
+    /// The same, with `input` written to its standard input, which must be piped.
+    pub fn output_of(&self, command: &Command, input: Vec<u8>) -> Result<Output> {
         let mut running = self.spawn(command)?;
+        if let Some(mut stdin) = running.stdin.take() {
+            // On a thread of its own: the child may print before it has read everything. A pipe
+            // that it closed early is left to its exit status to tell.
+            std::thread::spawn(move || stdin.write_all(&input));
+        }
         let stdout = running
             .stdout
             .take()
@@ -370,6 +380,9 @@ pub fn debian_package(program: &str) -> Option<&'static str> {
         "pg_dump" | "pg_dumpall" | "pg_restore" | "psql" => "postgresql-client",
         "postgres" | "initdb" | "pg_ctl" => "postgresql",
         "mariadb" | "mariadb-dump" => "mariadb-client",
+        "mysql" | "mysqldump" => "default-mysql-client",
+        "mariadbd" | "mariadb-install-db" => "mariadb-server",
+        "mysqld" => "default-mysql-server",
         "sqlite3" => "sqlite3",
         "ssh" | "ssh-keygen" | "ssh-agent" | "ssh-add" => "openssh-client",
         "docker" => "docker.io",

@@ -203,6 +203,21 @@ fn a_cut_connection_is_an_error_ends_the_command_and_the_next_connects_again() {
     assert_eq!(output(&ssh, &sh("echo again")).1, "again\n");
 }
 
+/// Packets that are lost look like this: nobody says that the connection is gone.
+#[test]
+fn a_connection_that_falls_silent_is_given_up() {
+    let server = SshServer::start();
+    let _sessions = Sessions::hold();
+    let (running, pids) = begun(&transport(&server));
+    server.freeze_connections();
+    let begun = std::time::Instant::now();
+    let error: Error = running.wait().unwrap_err();
+    assert_eq!(error.code, Code::SourceFailed, "{error:?}");
+    assert!(begun.elapsed().as_secs() < 75, "{:?}", begun.elapsed());
+    server.thaw_connections();
+    until("the commands end", || gone(&pids));
+}
+
 /// What has the end of its output but not of itself is not whole.
 #[test]
 fn an_output_that_ends_with_the_connection_is_not_whole() {

@@ -91,6 +91,26 @@ fn contradictions_are_refused() {
             "give one of host and socket",
         ),
         (
+            "[source.x]\nkind = \"mariadb\"\nurl = \"env:U\"\nuser = \"u\"",
+            "source.x.user: it is given beside url",
+            "give the url, or its parts, not both",
+        ),
+        (
+            "[source.x]\nkind = \"mysql\"\nuser = \"u\"",
+            "source.x: it names no database",
+            "add url = \"env:DATABASE_URL\", or database and where its server is",
+        ),
+        (
+            "[source.x]\nkind = \"mariadb\"\ndatabase = \"\"",
+            "source.x.database: it is empty",
+            "write the database's name, or remove the key",
+        ),
+        (
+            "[source.x]\nkind = \"mysql\"\ndatabase = \"d\"\nhost = \"h\"\nsocket = \"/run/s\"",
+            "source.x.socket: it is given beside host",
+            "give one of host and socket",
+        ),
+        (
             "[source.x]\nkind = \"command\"\ncommand = []",
             "source.x.command: it names no program",
             "write it as command = [\"PROGRAM\", \"ARGUMENT\"]",
