@@ -34,3 +34,4 @@ mod secrets;
 mod smoke;
 mod state;
 mod support;
+mod systems;
