@@ -35,3 +35,4 @@ mod smoke;
 mod state;
 mod support;
 mod systems;
+mod via;

@@ -65,7 +65,9 @@ impl Host {
         let pid = line.trim().parse();
         let pid: u32 = pid.expect("a host is made of namespaces, which takes root");
         // Never write to this host for that one.
-        let fixture = Path::new("/proc").join(pid.to_string()).join("root/fixture/bin/lifeboat");
+        let fixture = Path::new("/proc")
+            .join(pid.to_string())
+            .join("root/fixture/bin/lifeboat");
         assert!(fixture.exists(), "{} is not there", fixture.display());
         Host {
             holder,

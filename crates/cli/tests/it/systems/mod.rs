@@ -69,14 +69,19 @@ impl System {
     }
 
     /// Runs every command of the system's page, in order, and holds what each prints against what
-    /// the page says. `between` is asked before each.
-    fn follow(&self, mut between: impl FnMut(&str)) {
+    /// the page says. Those of another host run on `elsewhere`. `between` is asked before each.
+    fn follow(&self, elsewhere: &Host, mut between: impl FnMut(&str)) {
         let path = root()
             .join("docs/systems")
             .join(format!("{}.md", self.name));
-        Page::read(&path).follow(|command| {
+        Page::read(&path).follow(|on, command| {
             between(command);
-            let output = self.host.run(&format!("exec 2>&1\n{}", self.here(command)));
+            let host = match on {
+                "" => &self.host,
+                "elsewhere" => elsewhere,
+                other => panic!("there is no host {other:?}"),
+            };
+            let output = host.run(&format!("exec 2>&1\n{}", self.here(command)));
             let mut text = self.shown(&output.stdout);
             if output.code != 0 {
                 text.push_str(&format!("# exit code {}\n", output.code));

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-/// The language of blocks that are run: `$ COMMAND` in a line, then what it prints.
+/// The language of blocks that are run: `$ COMMAND` in a line, then what it prints. A word after it
+/// says on which other host.
 const CONSOLE: &str = "```console";
 
 /// A page of the documents.
@@ -23,15 +24,15 @@ impl Page {
     /// Runs each command in turn and holds what it prints against the page, all but what differs
     /// from run to run: ids, times, sizes and hashes. With `LIFEBOAT_UPDATE_DOCS` the page is
     /// rewritten instead.
-    pub fn follow(&self, mut carry_out: impl FnMut(&str) -> String) {
+    pub fn follow(&self, mut carry_out: impl FnMut(&str, &str) -> String) {
         let update = std::env::var_os("LIFEBOAT_UPDATE_DOCS").is_some();
         let (mut written, mut wrong, mut count) = (String::new(), Vec::new(), 0);
         let mut lines = self.text.lines().peekable();
         while let Some(line) = lines.next() {
             written.push_str(&format!("{line}\n"));
-            if line != CONSOLE {
+            let Some(on) = line.strip_prefix(CONSOLE).map(str::trim) else {
                 continue;
-            }
+            };
             while let Some(line) = lines.next_if(|line| !line.starts_with("```")) {
                 let Some(mut command) = line.strip_prefix("$ ").map(str::to_owned) else {
                     panic!("{}: no command before {line:?}", self.path.display());
@@ -45,7 +46,7 @@ impl Page {
                 {
                     expected.push_str(&format!("{line}\n"));
                 }
-                let observed = carry_out(&command);
+                let observed = carry_out(on, &command);
                 written.push_str(&format!("$ {command}\n{observed}"));
                 count += 1;
                 if settled(&expected) != settled(&observed) {

@@ -10,7 +10,7 @@ use super::tools::Tools;
 use crate::error::{Code, Error, Result};
 use crate::observe::Observer;
 use crate::secret::Scrubber;
-use crate::transport::{Running, Transport};
+use crate::transport::Running;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::io::{self, BufRead, Read, Write};
 use std::process::ExitStatus;
@@ -59,7 +59,7 @@ impl Dump {
             // Bytes of no known encoding: they pass as they are.
             command = command.env("PGCLIENTENCODING", "SQL_ASCII");
         }
-        let mut running = Transport::Local.spawn(&command)?;
+        let mut running = connection.transport().spawn(&command)?;
         let mut first = vec![0; PIECE_BYTES];
         let count = match &mut running.stdout {
             Some(pipe) => read_some(pipe, &mut first)?,
