@@ -34,4 +34,5 @@ mod secrets;
 mod smoke;
 mod state;
 mod support;
+mod systems;
 mod via;
