@@ -1,6 +1,8 @@
 //! Reaches a database without taking anything, and says what would stand in the way of a capture.
 
-use super::capture::{binlog, limits, missing, refuse_hidden, skew, tables_without_transactions};
+use super::capture::{
+    binlog, checked_views, limits, missing, refuse_hidden, skew, tables_without_transactions,
+};
 use super::client::{Server, query, rows};
 use super::connection::Connection;
 use super::grants::{self, Grants};
@@ -57,6 +59,9 @@ fn look(
         for limit in limits(&catalog, program, history) {
             warn(format!("a proof cannot cover {limit}"), None);
         }
+    }
+    for warning in checked_views(&catalog) {
+        warn(warning, None);
     }
     let unsteady: Vec<String> = tables_without_transactions(&catalog)
         .map(|(name, table)| format!("{name} ({})", table.engine))
