@@ -444,7 +444,8 @@ fn script(dictionary: &Dictionary) -> String {
         let fields: Vec<String> = names
             .iter()
             .chain(&facts)
-            .map(|column| format!("`{column}`"))
+            // MySQL's JSON would hold what is binary in base64.
+            .map(|column| format!("CONVERT(`{column}` USING utf8mb4)"))
             .collect();
         let mut order = names.clone();
         order.extend(ORDINALS.iter().filter(|ordinal| facts.contains(*ordinal)));
