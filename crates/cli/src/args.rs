@@ -254,7 +254,7 @@ pub struct KitExport {
         required_unless_present = "recipient"
     )]
     pub passphrase: Option<String>,
-    /// An age or SSH public key to encrypt to (repeatable)
+    /// An age or SSH public key to encrypt to, or the path of a file of OpenPGP keys (repeatable)
     #[arg(long, value_name = "KEY")]
     pub recipient: Vec<String>,
 }
@@ -272,9 +272,12 @@ pub struct KitTest {
         required_unless_present = "identity"
     )]
     pub passphrase: Option<String>,
-    /// Where the age or SSH private key is
+    /// Where the age, SSH or OpenPGP private key is
     #[arg(long, value_name = "REFERENCE")]
     pub identity: Option<String>,
+    /// Where the passphrase of an OpenPGP private key is
+    #[arg(long, value_name = "REFERENCE", requires = "identity")]
+    pub identity_passphrase: Option<String>,
 }
 
 /// The demonstration.

@@ -44,15 +44,33 @@ pub fn contents(context: &Context) -> Result<Contents> {
                 Zeroizing::new(secret.expose().to_vec()),
             ));
         }
-        match store.decrypt.as_ref().and_then(|d| d.age.as_ref()) {
-            Some(reference) => {
+        let decrypt = store.decrypt.clone().unwrap_or_default();
+        for (file, reference) in [
+            ("decrypt.age", &decrypt.age),
+            ("decrypt.openpgp", &decrypt.openpgp),
+            ("decrypt.passphrase", &decrypt.passphrase),
+        ] {
+            if let Some(reference) = reference {
                 let secret = reference.resolve()?;
-                entries.push((format!("stores/{name}/decrypt.age"), Zeroizing::new(secret.expose().to_vec())));
+                entries.push((
+                    format!("stores/{name}/{file}"),
+                    Zeroizing::new(secret.expose().to_vec()),
+                ));
             }
-            None if store.encrypt.is_some() => warnings.push(format!(
+        }
+        if let Some(home) = &decrypt.gpg {
+            warnings.push(format!(
+                "the decryption key of store {name} is in GnuPG's {} and so not in the kit: export it there (gpg --armor --export-secret-keys) and keep it with the kit",
+                home.display()
+            ));
+        } else if store
+            .encrypt
+            .as_ref()
+            .is_some_and(|e| !decrypt.opens(e.format()))
+        {
+            warnings.push(format!(
                 "the decryption key of store {name} is not known here and so not in the kit: keep it with the kit"
-            )),
-            None => {}
+            ));
         }
     }
     if config
@@ -110,7 +128,7 @@ fn instructions(config: &Config) -> String {
          encrypted, in two places, none of them the host itself. Owner: {owner}.\n\n\
          Stores: {stores}. In each, `lifeboat/RESTORE.md` says how to restore with stock tools alone.\n\n\
          With Lifeboat:\n\n\
-         1. `age -d KIT | tar -x` into an empty directory that only you can read.\n\
+         1. `age -d KIT | tar -x` (or `gpg -d KIT | tar -x`, if it is sealed to an OpenPGP key) into an empty directory that only you can read.\n\
          2. In lifeboat.toml, let every secret reference of the stores point at the files in `stores/`,\n   \
             `app.signing_key` at `signing.key`, `app.trusted_signers` at `allowed_signers`, and `app.state`\n   \
             at a new directory.\n\
@@ -189,10 +207,17 @@ fn rebase(config: &mut Config, directory: &Path) {
             }
         }
         if let Some(decrypt) = &mut store.decrypt {
-            decrypt.age = decrypt
-                .age
-                .as_ref()
-                .map(|_| file(format!("stores/{name}/decrypt.age")));
+            for (key, reference) in [
+                ("age", &mut decrypt.age),
+                ("openpgp", &mut decrypt.openpgp),
+                ("passphrase", &mut decrypt.passphrase),
+            ] {
+                if reference.is_some() {
+                    *reference = Some(file(format!("stores/{name}/decrypt.{key}")));
+                }
+            }
+            // A GnuPG of this host is not in the kit.
+            decrypt.gpg = decrypt.gpg.as_ref().map(|_| directory.join("gnupg"));
         }
     }
 }

@@ -25,6 +25,7 @@ mod forge;
 mod json;
 mod kit;
 mod live;
+mod openpgp;
 mod partial;
 mod restore_md;
 mod roundtrip;
