@@ -22,6 +22,7 @@ mod docs;
 mod drill_controls;
 mod drill_postgres;
 mod forge;
+mod init;
 mod json;
 mod kit;
 mod live;
