@@ -14,4 +14,5 @@
 
 pub mod postgres;
 pub mod s3;
+pub mod ssh;
 pub mod tree;

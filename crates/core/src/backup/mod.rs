@@ -74,6 +74,7 @@ pub fn choose_plan<'a>(
 /// What a backup would do. Nothing is reached and nothing is changed.
 pub fn plan(context: &Context, options: &Options) -> Result<Planned> {
     let (name, plan) = choose_plan(context, options.plan.as_deref())?;
+    context.config.check_plan(name)?;
     let point = PointId::new(&context.clock);
     let mut steps: Vec<_> = plan
         .before
@@ -113,6 +114,7 @@ pub fn plan(context: &Context, options: &Options) -> Result<Planned> {
 /// report.
 pub fn run(context: &Context, options: &Options) -> Result<Report> {
     let (name, plan) = choose_plan(context, options.plan.as_deref())?;
+    context.config.check_plan(name)?;
     let busy = || {
         Error::new(
             Code::Busy,

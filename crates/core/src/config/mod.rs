@@ -51,6 +51,7 @@ mod document;
 mod later;
 mod load;
 mod places;
+mod remote;
 mod schema;
 mod show;
 mod text;
@@ -58,6 +59,7 @@ mod validate;
 mod value;
 
 pub use checks::Check;
+pub use remote::{SshConfig, Via};
 pub use schema::schema;
 
 /// A length of time: `90s`, `15m`, `36h`, `9d`, `2w`; whole seconds.
@@ -99,6 +101,11 @@ pub struct App {
     #[serde(default)]
     #[schemars(with = "Option<text::AbsolutePath>")]
     pub trusted_signers: Option<PathBuf>,
+    /// Directories that a web server publishes, beside those known by name and by the
+    /// configuration of this host's web servers; no backup is kept in one.
+    #[serde(default)]
+    #[schemars(with = "Vec<text::AbsolutePath>")]
+    pub public_dirs: Vec<PathBuf>,
 }
 
 fn production() -> String {
@@ -218,6 +225,13 @@ pub struct PostgresConfig {
     /// How long to wait for a table lock before the dump is tried again.
     #[serde(default = "default_lock_timeout")]
     pub lock_timeout: Span,
+    /// Where its client programs run: `ssh:USER@HOST[:PORT]`, `docker:CONTAINER` or
+    /// `kubectl:NAMESPACE/POD[/CONTAINER]`; on this host when absent.
+    #[serde(default)]
+    pub via: Option<Via>,
+    /// How to log in, for `via = "ssh:…"`.
+    #[serde(default)]
+    pub ssh: Option<SshConfig>,
 }
 
 fn yes() -> bool {
@@ -274,6 +288,13 @@ pub struct CommandConfig {
     /// Fail when it prints fewer bytes than this.
     #[serde(default = "one")]
     pub min_bytes: u64,
+    /// Where it runs: `ssh:USER@HOST[:PORT]`, `docker:CONTAINER` or
+    /// `kubectl:NAMESPACE/POD[/CONTAINER]`; on this host when absent.
+    #[serde(default)]
+    pub via: Option<Via>,
+    /// How to log in, for `via = "ssh:…"`.
+    #[serde(default)]
+    pub ssh: Option<SshConfig>,
 }
 
 fn bin() -> String {

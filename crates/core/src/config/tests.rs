@@ -252,6 +252,30 @@ fn one_problem_is_told_with_its_place_and_the_way_out() {
             "use kind = \"command\" with a command that prints a dump, or remove this source",
         ),
         (
+            "[source.f]\nkind = \"files\"\npaths = [\"/a\"]\nvia = \"ssh:root@host\"",
+            "7:1",
+            "source.f: key \"via\" belongs to kind \"postgres\" and \"command\", not \"files\"",
+            "run lifeboat on that host, or take it with kind = \"command\", this via and a program there that prints it: command = [\"tar\", \"-C\", \"/srv\", \"-c\", \"uploads\"]",
+        ),
+        (
+            "[source.c]\nkind = \"command\"\ncommand = [\"a\"]\nvia = \"telnet:host\"",
+            "7:7",
+            "source.c.via: this is no way to a source: \"telnet\" is none that is known; write ssh:USER@HOST, ssh:USER@HOST:PORT, docker:CONTAINER or kubectl:NAMESPACE/POD",
+            "correct it there; `lifeboat config schema` describes every key",
+        ),
+        (
+            "[source.c]\nkind = \"command\"\ncommand = [\"a\"]\nvia = \"docker:a\"\nssh = { config = \"/c\" }",
+            "8:1",
+            "source.c.ssh: nothing uses it",
+            "add via = \"ssh:USER@HOST\", or remove it",
+        ),
+        (
+            "[source.c]\nkind = \"command\"\ncommand = [\"a\"]\nvia = \"ssh:a\"\nssh = { passphrase = \"env:P\" }",
+            "8:22",
+            "source.c.ssh.passphrase: there is no key that it opens",
+            "add key = \"file:PATH\" beside it, or add the key to the ssh-agent and remove it",
+        ),
+        (
             "[source.db]\npath = \"/d\"",
             "4:9",
             "source.db has no kind",
@@ -655,7 +679,6 @@ name = "crm"
 [source.db]
 kind = "postgres"
 url = "env:DATABASE_URL"
-via = "ssh:admin@db.example.org"
 [source.machine]
 kind = "lightsail"
 [store.disk]

@@ -63,6 +63,11 @@ impl<'a> Restoring<'a> {
         }
     }
 
+    /// The names of the sources that are to come back.
+    pub fn source_names(&self) -> Vec<String> {
+        self.sources.iter().map(|s| s.name.clone()).collect()
+    }
+
     /// Brings each source into a directory of its own. One that fails leaves nothing there and does
     /// not stop the others; an error means that none came back.
     pub fn restore_to_directory(&mut self, directory: &Path) -> Result<()> {

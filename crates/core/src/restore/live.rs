@@ -134,6 +134,8 @@ pub fn run(context: &Context, options: &Options) -> Result<Answer> {
     let mut restoring = Restoring::new(context, &fetched, sources);
     let attempt = match target {
         Target::Directory(directory) => {
+            let names: Vec<String> = restoring.source_names();
+            context.config.check_target(directory, &names)?;
             let is_new = !directory.exists();
             place::ensure_empty_or_new(directory)?;
             restoring.restore_to_directory(directory).inspect_err(|_| {

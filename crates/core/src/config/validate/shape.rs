@@ -4,7 +4,7 @@ use super::Issue;
 use crate::config::places::did_you_mean;
 use crate::config::{
     Check, CheckConfig, CommandConfig, Config, FilesConfig, Keep, KeepRules, MariadbConfig,
-    PostgresConfig, S3Config, SourceKind, StoreKind,
+    PostgresConfig, S3Config, SourceKind, SshConfig, StoreKind, Via,
 };
 use std::collections::BTreeMap;
 
@@ -13,11 +13,22 @@ pub(super) fn sources(config: &Config, issues: &mut Vec<Issue>) {
         let subject = format!("source.{name}");
         match &source.kind {
             SourceKind::Files(files) => files_source(&subject, files, issues),
-            SourceKind::Postgres(postgres) => postgres_source(&subject, postgres, issues),
+            SourceKind::Postgres(postgres) => {
+                postgres_source(&subject, postgres, issues);
+                remote(
+                    &subject,
+                    postgres.via.as_ref(),
+                    postgres.ssh.as_ref(),
+                    issues,
+                );
+            }
             SourceKind::Mariadb(config) | SourceKind::Mysql(config) => {
                 mariadb_source(&subject, config, issues);
             }
-            SourceKind::Command(command) => command_source(&subject, command, issues),
+            SourceKind::Command(command) => {
+                command_source(&subject, command, issues);
+                remote(&subject, command.via.as_ref(), command.ssh.as_ref(), issues);
+            }
             SourceKind::Sqlite(_) => {}
         }
     }
@@ -89,6 +100,23 @@ fn command_source(subject: &str, command: &CommandConfig, issues: &mut Vec<Issue
     if !runs(&command.command) {
         let issue = Issue::refused(subject, "command", "it names no program");
         issues.push(issue.hint("write it as command = [\"PROGRAM\", \"ARGUMENT\"]"));
+    }
+}
+
+/// An `ssh` table is for `via = "ssh:…"`.
+fn remote(subject: &str, via: Option<&Via>, ssh: Option<&SshConfig>, issues: &mut Vec<Issue>) {
+    let Some(ssh) = ssh else {
+        return;
+    };
+    if !matches!(via, Some(Via::Ssh { .. })) {
+        let issue = Issue::refused(subject, "ssh", "nothing uses it");
+        issues.push(issue.hint("add via = \"ssh:USER@HOST\", or remove it"));
+    }
+    if ssh.passphrase.is_some() && ssh.key.is_none() {
+        let issue = Issue::refused(subject, "ssh.passphrase", "there is no key that it opens");
+        issues.push(issue.hint(
+            "add key = \"file:PATH\" beside it, or add the key to the ssh-agent and remove it",
+        ));
     }
 }
 

@@ -11,7 +11,7 @@ use crate::error::{Code, Error, Result};
 use crate::observe::Observer;
 use crate::secret::Scrubber;
 use crate::source::tee;
-use crate::transport::{Running, Transport};
+use crate::transport::Running;
 use std::io::Write;
 use std::process::ExitStatus;
 
@@ -53,7 +53,7 @@ impl Dump {
             // Bytes of no known encoding: they pass as they are.
             command = command.env("PGCLIENTENCODING", "SQL_ASCII");
         }
-        let mut running = Transport::Local.spawn(&command)?;
+        let mut running = connection.transport().spawn(&command)?;
         let first = match &mut running.stdout {
             Some(pipe) => tee::first(pipe)?,
             None => Vec::new(),
