@@ -49,7 +49,10 @@ pub fn contents(context: &Context) -> Result<Contents> {
             let bytes = std::fs::read(path).map_err(|error| {
                 Error::new(
                     Code::Configuration,
-                    format!("the public keys of store {name} cannot be read: {}", path.display()),
+                    format!(
+                        "the public keys of store {name} cannot be read: {}",
+                        path.display()
+                    ),
                 )
                 .cause(error)
                 .hint("put the file there, or correct `encrypt` of the store")
@@ -234,7 +237,10 @@ fn rebase(config: &mut Config, directory: &Path) {
         }
         if let Some(encrypt) = &mut store.encrypt {
             let own = |number| directory.join(recipient_entry(name, number));
-            let files = encrypt.age.iter_mut().filter(|entry| entry.starts_with('/'));
+            let files = encrypt
+                .age
+                .iter_mut()
+                .filter(|entry| entry.starts_with('/'));
             let mut number = 0;
             for path in files {
                 *path = own(number).to_string_lossy().into_owned();
