@@ -31,6 +31,7 @@ mod restore_md;
 mod roundtrip;
 mod s3;
 mod secrets;
+mod sftp;
 mod smoke;
 mod state;
 mod support;

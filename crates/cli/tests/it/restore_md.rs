@@ -27,7 +27,7 @@ fn blocks(text: &str) -> String {
 
 /// Runs the instructions in a new directory `name` of the application, with nothing but these
 /// variables of ours.
-fn follow(app: &App, name: &str, text: &str, env: &[(&str, &str)]) -> Output {
+pub fn follow(app: &App, name: &str, text: &str, env: &[(&str, &str)]) -> Output {
     let directory = app.path(name);
     std::fs::create_dir(&directory).unwrap();
     let mut shell = Command::new("sh");
@@ -58,7 +58,7 @@ fn instructions(store: &Path) -> String {
 }
 
 /// What came out is what was there.
-fn compare(app: &App, name: &str) {
+pub fn compare(app: &App, name: &str) {
     let restored = app.path(name).join("restored");
     let data = app.path("data");
     same_tree(
