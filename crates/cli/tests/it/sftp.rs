@@ -221,7 +221,7 @@ fn what_a_store_over_sftp_may_say_is_checked() {
     refused("\"nas\"", "\"-oProxyCommand=x\"", "is no host");
     refused("\"nas\"", "\"backup@nas\"", "is no host");
     refused("\"backup\"", "\"-l\"", "is no user");
-    refused("\"/srv/crm\"", "\"crm\"", "absolute");
+    refused("\"/srv/crm\"", "\"crm\"", "is a relative path");
     refused("host = \"nas\"\n", "", "host");
     refused(
         "user =",
