@@ -10,6 +10,7 @@ use crate::observe::Observer;
 use crate::restore::place;
 use crate::secret::{Reference, Scrubber, Secret};
 use crate::sign::{Signer, TrustedSigners};
+use crate::transport::ssh::Sessions;
 use lifeboat_store::{LocalStore, S3Options, S3Store, Store};
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -34,6 +35,8 @@ pub struct Context {
     /// The index of the stores.
     pub catalog: Catalog,
     state: PathBuf,
+    /// Connections to other hosts last as long as this.
+    _sessions: Sessions,
 }
 
 /// A store, open.
@@ -102,6 +105,7 @@ impl Context {
         observer: Arc<dyn Observer>,
         trust: &[String],
     ) -> Result<Self> {
+        config.check_state()?;
         let state = config.app.state.clone();
         make_private(&state)?;
         for part in ["locks", "scratch"] {
@@ -122,6 +126,7 @@ impl Context {
             trusted,
             catalog,
             state,
+            _sessions: Sessions::hold(),
         })
     }
 

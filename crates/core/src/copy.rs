@@ -58,6 +58,9 @@ pub fn run(
             None => other_holder(&found, &point, to)?,
         };
         let fetched = fetch::fetch(context, &point, Some(&from))?;
+        let manifest = &fetched.copy.manifest;
+        let sources: Vec<String> = manifest.sources.iter().map(|s| s.name.clone()).collect();
+        context.config.check_copy(&manifest.plan, &sources, to)?;
         if let Some(bytes) = copy_point(context, &fetched, &target)? {
             copied.push(Copied { point, bytes });
         }

@@ -24,6 +24,8 @@ pub enum Code {
     SourceMissing,
     /// A source failed while it was read, or ended early.
     SourceFailed,
+    /// A source changed while it was read in a way that spoils what was read; again may succeed.
+    SourceChanged,
     /// A client program is not installed, or too old.
     ToolMissing,
     /// A store failed, in a way its message names.
@@ -69,6 +71,7 @@ impl Code {
             Code::SourceDenied => "source-denied",
             Code::SourceMissing => "source-missing",
             Code::SourceFailed => "source-failed",
+            Code::SourceChanged => "source-changed",
             Code::ToolMissing => "tool-missing",
             Code::Store => "store",
             Code::ObjectMissing => "object-missing",

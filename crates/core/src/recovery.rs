@@ -5,7 +5,7 @@
 //! tried with what is in it alone.
 
 use crate::clock::Clock;
-use crate::config::{Config, StoreKind};
+use crate::config::{Config, StoreConfig, StoreKind};
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
 use crate::kit::KitEntry;
@@ -43,6 +43,18 @@ pub fn contents(context: &Context) -> Result<Contents> {
                 format!("stores/{name}/{file}"),
                 Zeroizing::new(secret.expose().to_vec()),
             ));
+        }
+        // A store is opened with its public keys, also to read from it.
+        for (number, path) in recipient_files(store).iter().enumerate() {
+            let bytes = std::fs::read(path).map_err(|error| {
+                Error::new(
+                    Code::Configuration,
+                    format!("recipients file {path} of store {name} cannot be read"),
+                )
+                .cause(error)
+                .hint("create it with one age1… or ssh-ed25519 public key a line")
+            })?;
+            entries.push((recipient_entry(name, number), Zeroizing::new(bytes)));
         }
         let decrypt = store.decrypt.clone().unwrap_or_default();
         for (file, reference) in [
@@ -97,6 +109,19 @@ fn allowed_signers(context: &Context) -> String {
     text
 }
 
+/// The files of public keys that a store encrypts to.
+fn recipient_files(store: &StoreConfig) -> Vec<&str> {
+    let age = store.encrypt.iter().flat_map(|encrypt| &encrypt.age);
+    age.map(String::as_str)
+        .filter(|entry| entry.starts_with('/'))
+        .collect()
+}
+
+/// What one of them is called in the kit.
+fn recipient_entry(store: &str, number: usize) -> String {
+    format!("stores/{store}/recipients.{}.txt", number + 1)
+}
+
 /// The credentials a store needs, by file name in the kit.
 fn references(kind: &StoreKind) -> Vec<(&'static str, &Reference)> {
     match kind {
@@ -129,7 +154,7 @@ fn instructions(config: &Config) -> String {
          Stores: {stores}. In each, `lifeboat/RESTORE.md` says how to restore with stock tools alone.\n\n\
          With Lifeboat:\n\n\
          1. `age -d KIT | tar -x` (or `gpg -d KIT | tar -x`, if it is sealed to an OpenPGP key) into an empty directory that only you can read.\n\
-         2. In lifeboat.toml, let every secret reference of the stores point at the files in `stores/`,\n   \
+         2. In lifeboat.toml, let every secret reference and file of public keys of the stores point at the files in `stores/`,\n   \
             `app.signing_key` at `signing.key`, `app.trusted_signers` at `allowed_signers`, and `app.state`\n   \
             at a new directory.\n\
          3. `lifeboat --config lifeboat.toml points`, then `lifeboat restore latest --to DIRECTORY`.\n",
@@ -205,6 +230,15 @@ fn rebase(config: &mut Config, directory: &Path) {
             if s3.session_token.is_some() {
                 s3.session_token = Some(file(format!("stores/{name}/session_token")));
             }
+        }
+        let files = store
+            .encrypt
+            .iter_mut()
+            .flat_map(|encrypt| &mut encrypt.age);
+        let files = files.filter(|entry| entry.starts_with('/'));
+        for (number, path) in files.enumerate() {
+            let own = directory.join(recipient_entry(name, number));
+            *path = own.to_string_lossy().into_owned();
         }
         if let Some(decrypt) = &mut store.decrypt {
             for (key, reference) in [

@@ -15,4 +15,5 @@
 pub mod gpg;
 pub mod postgres;
 pub mod s3;
+pub mod ssh;
 pub mod tree;

@@ -51,6 +51,7 @@ mod document;
 mod later;
 mod load;
 mod places;
+mod remote;
 mod schema;
 mod show;
 mod text;
@@ -58,6 +59,7 @@ mod validate;
 mod value;
 
 pub use checks::Check;
+pub use remote::{SshConfig, Via};
 pub use schema::schema;
 
 /// A length of time: `90s`, `15m`, `36h`, `9d`, `2w`; whole seconds.
@@ -99,6 +101,11 @@ pub struct App {
     #[serde(default)]
     #[schemars(with = "Option<text::AbsolutePath>")]
     pub trusted_signers: Option<PathBuf>,
+    /// Directories that a web server publishes, beside those known by name and by the
+    /// configuration of this host's web servers; no backup is kept in one.
+    #[serde(default)]
+    #[schemars(with = "Vec<text::AbsolutePath>")]
+    pub public_dirs: Vec<PathBuf>,
 }
 
 fn production() -> String {
@@ -136,6 +143,10 @@ pub enum SourceKind {
     Sqlite(SqliteConfig),
     /// One PostgreSQL database, and the roles of its server.
     Postgres(PostgresConfig),
+    /// One MariaDB database.
+    Mariadb(MariadbConfig),
+    /// One MySQL database.
+    Mysql(MariadbConfig),
     /// The standard output of a command.
     Command(CommandConfig),
 }
@@ -147,6 +158,8 @@ impl SourceKind {
             SourceKind::Files(_) => "files",
             SourceKind::Sqlite(_) => "sqlite",
             SourceKind::Postgres(_) => "postgres",
+            SourceKind::Mariadb(_) => "mariadb",
+            SourceKind::Mysql(_) => "mysql",
             SourceKind::Command(_) => "command",
         }
     }
@@ -212,6 +225,13 @@ pub struct PostgresConfig {
     /// How long to wait for a table lock before the dump is tried again.
     #[serde(default = "default_lock_timeout")]
     pub lock_timeout: Span,
+    /// Where its client programs run: `ssh:USER@HOST[:PORT]`, `docker:CONTAINER` or
+    /// `kubectl:NAMESPACE/POD[/CONTAINER]`; on this host when absent.
+    #[serde(default)]
+    pub via: Option<Via>,
+    /// How to log in, for `via = "ssh:…"`.
+    #[serde(default)]
+    pub ssh: Option<SshConfig>,
 }
 
 fn yes() -> bool {
@@ -220,6 +240,43 @@ fn yes() -> bool {
 
 fn default_lock_timeout() -> Span {
     Span { seconds: 60 }
+}
+
+/// One MariaDB or MySQL database: a URL, or its parts.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct MariadbConfig {
+    /// `mariadb://user:password@host:port/database` or `mysql://…`.
+    #[serde(default)]
+    pub url: Option<Reference>,
+    /// Host name or address.
+    #[serde(default)]
+    pub host: Option<String>,
+    /// TCP port.
+    #[serde(default)]
+    pub port: Option<u16>,
+    /// The server's unix socket, instead of `host`.
+    #[serde(default)]
+    #[schemars(with = "Option<text::AbsolutePath>")]
+    pub socket: Option<PathBuf>,
+    /// Account to connect as.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// Its password.
+    #[serde(default)]
+    pub password: Option<Reference>,
+    /// Database.
+    #[serde(default)]
+    pub database: Option<String>,
+    /// How long to wait for the lock of a table's definition before the dump is tried again.
+    #[serde(default = "default_lock_timeout")]
+    pub lock_timeout: Span,
+    /// Where its client programs run: `ssh:USER@HOST[:PORT]`, `docker:CONTAINER` or
+    /// `kubectl:NAMESPACE/POD[/CONTAINER]`; on this host when absent.
+    #[serde(default)]
+    pub via: Option<Via>,
+    /// How to log in, for `via = "ssh:…"`.
+    #[serde(default)]
+    pub ssh: Option<SshConfig>,
 }
 
 /// The standard output of a command.
@@ -238,6 +295,13 @@ pub struct CommandConfig {
     /// Fail when it prints fewer bytes than this.
     #[serde(default = "one")]
     pub min_bytes: u64,
+    /// Where it runs: `ssh:USER@HOST[:PORT]`, `docker:CONTAINER` or
+    /// `kubectl:NAMESPACE/POD[/CONTAINER]`; on this host when absent.
+    #[serde(default)]
+    pub via: Option<Via>,
+    /// How to log in, for `via = "ssh:…"`.
+    #[serde(default)]
+    pub ssh: Option<SshConfig>,
 }
 
 fn bin() -> String {

@@ -63,6 +63,11 @@ impl<'a> Restoring<'a> {
         }
     }
 
+    /// The names of the sources that are to come back.
+    pub fn source_names(&self) -> Vec<String> {
+        self.sources.iter().map(|s| s.name.clone()).collect()
+    }
+
     /// Brings each source into a directory of its own. One that fails leaves nothing there and does
     /// not stop the others; an error means that none came back.
     pub fn restore_to_directory(&mut self, directory: &Path) -> Result<()> {
@@ -227,7 +232,7 @@ impl<'a> Restoring<'a> {
                 self.warnings.push(text);
             }
         }
-        self.move_to_live();
+        self.move_to_live(swaps);
         if let Err(error) = self
             .run_all(&restore.start)
             .and_then(|()| self.run_all(&restore.after))
@@ -322,7 +327,7 @@ impl<'a> Restoring<'a> {
     }
 
     /// After the swap, checks ask what is live.
-    fn move_to_live(&mut self) {
+    fn move_to_live(&mut self, swaps: &[PreparedSwap]) {
         for restored in &mut self.restored {
             let kind = self
                 .context
@@ -340,7 +345,8 @@ impl<'a> Restoring<'a> {
                         restored.placed = Placed::Database(connection);
                     }
                 }
-                Some(SourceKind::Command(_)) | None => {}
+                Some(SourceKind::Mariadb(_) | SourceKind::Mysql(_) | SourceKind::Command(_))
+                | None => {}
             }
             if let Some(place) = self
                 .places
@@ -348,7 +354,13 @@ impl<'a> Restoring<'a> {
                 .find(|(name, _)| name == &restored.source)
             {
                 place.1 = match kind {
-                    Some(kind @ SourceKind::Files(_)) => crate::source::roots(kind).join(", "),
+                    Some(SourceKind::Files(_)) => {
+                        let own = swaps.iter().filter(|swap| swap.source == restored.source);
+                        let live = own.filter_map(PreparedSwap::live_path);
+                        live.map(|path| path.display().to_string())
+                            .collect::<Vec<_>>()
+                            .join(", ")
+                    }
                     _ => restored.placed.describe(),
                 };
             }
@@ -401,6 +413,15 @@ impl<'a> Restoring<'a> {
             }
             SourceKind::Sqlite(sqlite) => self.prepare_paths(source, &[sqlite.path], &point),
             SourceKind::Postgres(config) => self.prepare_database(source, &config, &point),
+            SourceKind::Mariadb(_) | SourceKind::Mysql(_) => Err(Error::new(
+                Code::Target,
+                format!(
+                    "source {}: a {} database cannot be swapped in yet",
+                    source.name,
+                    config.kind.name()
+                ),
+            )
+            .hint("restore it with --to")),
             SourceKind::Command(_) => {
                 let text = "a command's output has no live place; restore it with --to and load it by hand";
                 self.warnings
@@ -421,20 +442,21 @@ impl<'a> Restoring<'a> {
         };
         one_file_system(&source.name, roots)?;
         let made = staging::make_above(roots)?;
-        self.made.extend(made.iter().cloned());
         let staging = place::aside_path(first, &format!("{point}-{}", source.name));
         staging::create_directory(&staging)?;
         let mut swaps = vec![];
         let brought = self.bring(source, &staging, &mut DatabaseTarget::Dump);
         if let Err(error) = brought {
             staging::remove(&staging);
+            staging::remove_empty(&made);
             return Err(error);
         }
         let placed = self.restored.last().map(|r| r.placed.clone());
+        let made = self.forget_needless(source, roots, made, &staging, placed.as_ref());
         self.adopt_directories(source, &made, placed.as_ref())?;
         for root in roots {
             let aside = match &placed {
-                Some(Placed::Tree(tree)) => tree.join(root.strip_prefix("/").unwrap_or(root)),
+                Some(Placed::Tree(tree)) => place_in(tree, root),
                 Some(Placed::File(file)) => file.clone(),
                 _ => continue,
             };
@@ -453,6 +475,37 @@ impl<'a> Restoring<'a> {
             });
         }
         Ok(swaps)
+    }
+
+    /// Removes the directories that were made above paths which the point does not hold, as one
+    /// that was optional and not there; what is left was needed.
+    fn forget_needless(
+        &mut self,
+        source: &ManifestSource,
+        roots: &[PathBuf],
+        made: Vec<PathBuf>,
+        staging: &Path,
+        placed: Option<&Placed>,
+    ) -> Vec<PathBuf> {
+        let mut needed = vec![staging.to_owned()];
+        for root in roots {
+            match placed {
+                Some(Placed::Tree(tree)) if place_in(tree, root).symlink_metadata().is_err() => {
+                    self.warnings.push(format!(
+                        "source {}: {} was not there at capture; what is there now, if anything, is left as it is",
+                        source.name,
+                        root.display()
+                    ));
+                }
+                _ => needed.push(root.clone()),
+            }
+        }
+        let (made, needless): (Vec<_>, Vec<_>) = made
+            .into_iter()
+            .partition(|directory| needed.iter().any(|path| path.starts_with(directory)));
+        staging::remove_empty(&needless);
+        self.made.extend(made.iter().cloned());
+        made
     }
 
     /// Directories above a live place that were gone get the attributes they had at capture. A
@@ -607,4 +660,9 @@ impl<'a> Restoring<'a> {
             warnings: self.warnings,
         })
     }
+}
+
+/// Where a live path lies in a tree that was placed aside.
+fn place_in(tree: &Path, live: &Path) -> PathBuf {
+    tree.join(live.strip_prefix("/").unwrap_or(live))
 }

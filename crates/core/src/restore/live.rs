@@ -134,6 +134,8 @@ pub fn run(context: &Context, options: &Options) -> Result<Answer> {
     let mut restoring = Restoring::new(context, &fetched, sources);
     let attempt = match target {
         Target::Directory(directory) => {
+            let names: Vec<String> = restoring.source_names();
+            context.config.check_target(directory, &names)?;
             let is_new = !directory.exists();
             place::ensure_empty_or_new(directory)?;
             restoring.restore_to_directory(directory).inspect_err(|_| {
@@ -259,6 +261,12 @@ fn plan_swap(context: &Context, source: &ManifestSource) -> String {
         }
         Some(SourceKind::Postgres(config)) => postgres::Connection::from_config(config)
             .map_or_else(|e| format!("its database ({e})"), |c| c.display()),
+        Some(kind @ (SourceKind::Mariadb(_) | SourceKind::Mysql(_))) => {
+            return format!(
+                "stop at source {name}: a {} database cannot be swapped in yet",
+                kind.name()
+            );
+        }
         Some(SourceKind::Command(_)) => {
             return format!("leave source {name}: a command's output has no place of its own");
         }

@@ -55,6 +55,14 @@ impl PreparedSwap {
         }
     }
 
+    /// The live path that it goes to, if it goes to one.
+    pub fn live_path(&self) -> Option<&std::path::Path> {
+        match &self.what {
+            What::Path { live, .. } => Some(live),
+            What::Database { .. } => None,
+        }
+    }
+
     /// Removes what is left aside: nothing of value once the swap is done, and all of it when it
     /// failed.
     pub fn clean(&self, failed: bool, scrubber: &Scrubber) {

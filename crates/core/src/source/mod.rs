@@ -6,8 +6,10 @@
 
 pub mod command;
 pub mod files;
+pub mod mariadb;
 pub mod postgres;
 pub mod sqlite;
+mod tee;
 
 use crate::config::SourceKind;
 use crate::error::Result;
@@ -150,6 +152,13 @@ pub fn open(kind: &SourceKind) -> Result<Box<dyn Source>> {
         SourceKind::Files(config) => Box::new(files::FilesSource::new(config.clone())?),
         SourceKind::Sqlite(config) => Box::new(sqlite::SqliteSource::new(config.clone())?),
         SourceKind::Postgres(config) => Box::new(postgres::PostgresSource::new(config.clone())?),
+        SourceKind::Mariadb(config) => Box::new(mariadb::MariadbSource::new(
+            config,
+            mariadb::Flavor::Mariadb,
+        )?),
+        SourceKind::Mysql(config) => {
+            Box::new(mariadb::MariadbSource::new(config, mariadb::Flavor::Mysql)?)
+        }
         SourceKind::Command(config) => Box::new(command::CommandSource::new(config.clone())?),
     })
 }
@@ -165,6 +174,9 @@ pub fn roots(kind: &SourceKind) -> Vec<String> {
             .map(text)
             .collect(),
         SourceKind::Sqlite(config) => vec![text(&config.path)],
-        SourceKind::Postgres(_) | SourceKind::Command(_) => Vec::new(),
+        SourceKind::Postgres(_)
+        | SourceKind::Mariadb(_)
+        | SourceKind::Mysql(_)
+        | SourceKind::Command(_) => Vec::new(),
     }
 }
