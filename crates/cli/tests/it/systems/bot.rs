@@ -132,7 +132,14 @@ fn the_bot_is_protected_as_its_page_says() {
     let asked = host.read("/fixture/systemctl.log");
     assert_eq!(
         asked.lines().collect::<Vec<_>>(),
-        ["start bot", "stop bot", "start bot", "stop bot", "start bot", "stop bot"],
+        [
+            "start bot",
+            "stop bot",
+            "start bot",
+            "stop bot",
+            "start bot",
+            "stop bot"
+        ],
         "a backup with the bot stopped, a live restore, and the end"
     );
     assert_eq!(host.sh("stat -c %a /var/backups/bot"), "700\n");
