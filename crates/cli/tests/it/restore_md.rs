@@ -42,7 +42,7 @@ pub fn follow(app: &App, name: &str, text: &str, env: &[(&str, &str)]) -> Output
     run(&mut shell)
 }
 
-fn instructions(store: &Path) -> String {
+pub fn instructions(store: &Path) -> String {
     let path = store.join("lifeboat/RESTORE.md");
     let text = std::fs::read_to_string(&path).unwrap();
     let quoted = path.display();

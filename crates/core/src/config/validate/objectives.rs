@@ -119,14 +119,18 @@ pub(super) fn drills(config: &Config, issues: &mut Vec<Issue>) {
         let store = store.or_else(|| first_plan?.stores.first());
         let stored = store.and_then(|name| Some((name, config.store.get(name)?)));
         if let Some((store, stored)) = stored
-            && stored.encrypt.is_some()
-            && stored.decrypt.is_none()
+            && let Some(encrypt) = &stored.encrypt
+            && !stored
+                .decrypt
+                .as_ref()
+                .is_some_and(|d| d.opens(encrypt.format()))
         {
             let message =
                 format!("store {store:?} encrypts, and no key to decrypt it is named here");
             let issue = Issue::new(Gravity::Warning, &subject, "store", message);
+            let format = encrypt.format();
             issues.push(issue.hint(format!(
-                "add decrypt = {{ age = \"file:PATH\" }} to [store.{store}] where drills run, or drill another store"
+                "add decrypt = {{ {format} = \"file:PATH\" }} to [store.{store}] where drills run, or drill another store"
             )));
         }
         let schedule = drill

@@ -103,6 +103,7 @@ impl Capture<'_> {
         );
         limits.extend(unsteady.iter().map(|(name, why)| format!("{name}: {why}")));
         limits.sort();
+        warnings.extend(checked_views(&before));
         warnings.extend(self.skew(&program));
         warnings.extend(self.long_statement(&dumped.contents));
         warnings.extend(
@@ -151,6 +152,11 @@ impl Capture<'_> {
         let mut versions = BTreeMap::from([
             (program.name.clone(), program.version.clone()),
             ("server".to_owned(), self.server.version.clone()),
+            // Definitions may name it: a drill restores under the same name.
+            (
+                "database".to_owned(),
+                self.connection.database().unwrap_or_default().to_owned(),
+            ),
         ]);
         let binlog = contents.binlog.clone().or(unseen);
         versions.extend(binlog.map(|position| ("binlog".to_owned(), position)));
@@ -256,6 +262,15 @@ fn broken_views(catalog: &Catalog) -> Vec<String> {
         |table: &Table| table.kind == "VIEW" && table.comment.contains("references invalid");
     let views = catalog.tables.iter().filter(|(_, table)| broken(table));
     views.map(|(name, _)| name.clone()).collect()
+}
+
+/// What the dump programs write in an order that a server refuses.
+pub fn checked_views(catalog: &Catalog) -> impl Iterator<Item = String> {
+    catalog.checked_views.iter().map(|(name, other)| {
+        format!(
+            "view {name} has a CHECK OPTION and is of view {other}, which the dump defines after it: a restore stops there; rename one of them"
+        )
+    })
 }
 
 /// Whether there is a table with a history.
