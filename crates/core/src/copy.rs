@@ -31,7 +31,7 @@ pub fn run(
     from: Option<&str>,
     to: &str,
 ) -> Result<Vec<Copied>> {
-    let target = context.store(to)?;
+    let target = context.receiving_store(to)?;
     if let Some(from) = from {
         context.store(from)?;
     }

@@ -11,6 +11,7 @@ pub mod config;
 pub mod context;
 pub mod copy;
 pub mod digest;
+pub mod discover;
 pub mod doctor;
 pub mod drill;
 pub mod error;

@@ -50,7 +50,6 @@ fn write_all(
     manifest: &Manifest,
     details: &Details,
 ) -> std::fmt::Result {
-    let encrypted = manifest.artifacts.iter().any(|a| a.encrypt.is_some());
     writeln!(
         out,
         "# How to restore {} ({}) without Lifeboat\n",
@@ -82,16 +81,35 @@ fn write_all(
     )?;
     writeln!(out, "## 1. What you need\n")?;
     writeln!(out, "- {}", access(store))?;
-    if encrypted {
+    if encrypted_with(manifest, "age") {
         writeln!(
             out,
             "- The decryption key, as a file: an age identity, or the OpenSSH private key it was encrypted to."
         )?;
     }
+    if encrypted_with(manifest, "openpgp") {
+        writeln!(
+            out,
+            "- The OpenPGP secret key of one of {}, known to `gpg`: import it with `gpg --import KEYFILE`, or let `GNUPGHOME` name",
+            store
+                .sealing
+                .recipients
+                .as_ref()
+                .map_or_else(String::new, |r| r.names().join(", "))
+        )?;
+        writeln!(
+            out,
+            "  the directory where it is. It asks for the passphrase on the terminal; without one, `GPG_OPTIONS` can say where it is:"
+        )?;
+        writeln!(
+            out,
+            "  `GPG_OPTIONS='--batch --pinentry-mode loopback --passphrase-file FILE'`."
+        )?;
+    }
     writeln!(out, "- Debian packages: {}.\n", packages(store, manifest))?;
     writeln!(out, "```sh\nset -eu")?;
     writeln!(out, "{}", locate(store))?;
-    if encrypted {
+    if encrypted_with(manifest, "age") {
         writeln!(
             out,
             "IDENTITY=\"${{IDENTITY:-$HOME/identity.txt}}\"   # the decryption key"
@@ -139,6 +157,11 @@ fn write_all(
     )
 }
 
+fn encrypted_with(manifest: &Manifest, format: &str) -> bool {
+    let mut artifacts = manifest.artifacts.iter();
+    artifacts.any(|a| a.encrypt.as_deref() == Some(format))
+}
+
 fn access(store: &OpenStore) -> String {
     match &store.config.kind {
         StoreKind::Local(local) => format!(
@@ -159,8 +182,11 @@ fn packages(store: &OpenStore, manifest: &Manifest) -> String {
         needed.push("awscli");
     }
     let any = |f: &dyn Fn(&ManifestArtifact) -> bool| manifest.artifacts.iter().any(f);
-    if any(&|a| a.encrypt.as_deref() == Some("age")) {
+    if encrypted_with(manifest, "age") {
         needed.push("age");
+    }
+    if encrypted_with(manifest, "openpgp") {
+        needed.push("gnupg");
     }
     if any(&|a| a.compress == "gzip") {
         needed.push("gzip");
@@ -257,11 +283,11 @@ fn write_signature(
 }
 
 fn local_name(artifact: &ManifestArtifact) -> String {
-    let encrypt = artifact
-        .encrypt
-        .as_deref()
-        .map(|e| format!(".{e}"))
-        .unwrap_or_default();
+    let encrypt = match artifact.encrypt.as_deref() {
+        None => "",
+        Some("openpgp") => ".gpg",
+        Some(_) => ".age",
+    };
     let compress = match artifact.compress.as_str() {
         "gzip" => ".gz",
         "zstd" => ".zst",
@@ -281,9 +307,14 @@ fn open(artifact: &ManifestArtifact) -> String {
         "zstd" => Some("zstd -dc"),
         _ => None,
     };
-    match (&artifact.encrypt, unpack) {
-        (Some(_), Some(unpack)) => format!("age -d -i \"$IDENTITY\" {name} | {unpack}"),
-        (Some(_), None) => format!("age -d -i \"$IDENTITY\" {name}"),
+    let decrypt = match artifact.encrypt.as_deref() {
+        None => None,
+        Some("openpgp") => Some(format!("gpg ${{GPG_OPTIONS:-}} --decrypt {name}")),
+        Some(_) => Some(format!("age -d -i \"$IDENTITY\" {name}")),
+    };
+    match (decrypt, unpack) {
+        (Some(decrypt), Some(unpack)) => format!("{decrypt} | {unpack}"),
+        (Some(decrypt), None) => decrypt,
         (None, Some(unpack)) => format!("{unpack} {name}"),
         (None, None) => format!("cat {name}"),
     }

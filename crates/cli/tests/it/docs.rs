@@ -14,7 +14,7 @@ fn root() -> PathBuf {
 /// Every document for people, by name.
 fn documents() -> Vec<(String, String)> {
     let mut found = Vec::new();
-    for directory in [root(), root().join("docs")] {
+    for directory in [root(), root().join("docs"), root().join("docs/systems")] {
         for entry in std::fs::read_dir(directory).unwrap() {
             let path = entry.unwrap().path();
             if path.extension().is_some_and(|e| e == "md") {

@@ -235,7 +235,7 @@ impl<'a> Run<'a> {
         let mut stores = Vec::new();
         let mut errors: Vec<Error> = Vec::new();
         for name in &plan.stores {
-            match context.store(name) {
+            match context.receiving_store(name) {
                 Ok(store) => stores.push(Receiving {
                     store,
                     named: None,

@@ -14,8 +14,6 @@ pub(super) fn key(table: &str, key: &str) -> Option<&'static str> {
         ("StoreConfig", "password") => {
             "remove it; layout = \"archive\" is encrypted with encrypt = { age = [\"age1…\"] }"
         }
-        ("EncryptConfig", "openpgp") => "use encrypt = { age = [\"age1…\"] }",
-        ("DecryptConfig", "openpgp" | "passphrase") => "use decrypt = { age = \"file:PATH\" }",
         ("CheckConfig", "http" | "status") => {
             "use { command = [\"curl\", \"--fail\", \"--silent\", \"--output\", \"/dev/null\", \"URL\"] }"
         }

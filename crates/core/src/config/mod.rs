@@ -455,6 +455,21 @@ pub struct EncryptConfig {
     #[serde(default)]
     #[schemars(with = "Vec<text::AgeRecipient>")]
     pub age: Vec<String>,
+    /// Instead of `age`: absolute paths of files of OpenPGP public keys, armored or binary.
+    #[serde(default)]
+    #[schemars(with = "Vec<text::AbsolutePath>")]
+    pub openpgp: Vec<PathBuf>,
+}
+
+impl EncryptConfig {
+    /// The key of this table that is used.
+    pub fn format(&self) -> &'static str {
+        if self.openpgp.is_empty() {
+            "age"
+        } else {
+            "openpgp"
+        }
+    }
 }
 
 /// With what to decrypt.
@@ -464,6 +479,26 @@ pub struct DecryptConfig {
     /// age identities (`AGE-SECRET-KEY-1…`, or an OpenSSH private key without a passphrase).
     #[serde(default)]
     pub age: Option<Reference>,
+    /// OpenPGP secret keys, as `gpg --export-secret-keys` writes them.
+    #[serde(default)]
+    pub openpgp: Option<Reference>,
+    /// Passphrase of `openpgp`.
+    #[serde(default)]
+    pub passphrase: Option<Reference>,
+    /// Instead of `openpgp`: home directory of a GnuPG whose agent or card has the secret key.
+    #[serde(default)]
+    #[schemars(with = "Option<text::AbsolutePath>")]
+    pub gpg: Option<PathBuf>,
+}
+
+impl DecryptConfig {
+    /// Whether what is encrypted in this format (`age`, `openpgp`) can be decrypted.
+    pub fn opens(&self, format: &str) -> bool {
+        match format {
+            "openpgp" => self.openpgp.is_some() || self.gpg.is_some(),
+            _ => self.age.is_some(),
+        }
+    }
 }
 
 /// Which sources go where, and when.

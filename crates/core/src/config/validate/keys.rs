@@ -42,11 +42,17 @@ fn secrets(config: &Config) -> Vec<(String, &str, Option<&Reference>, Use<'_>)> 
     ));
     for (name, store) in &config.store {
         let subject = format!("store.{name}");
-        let decrypt = store
-            .decrypt
-            .as_ref()
-            .and_then(|decrypt| decrypt.age.as_ref());
-        all.push((subject.clone(), "decrypt.age", decrypt, Use::Decrypts(name)));
+        let decrypt = store.decrypt.as_ref();
+        for (key, reference) in [
+            ("decrypt.age", decrypt.and_then(|d| d.age.as_ref())),
+            ("decrypt.openpgp", decrypt.and_then(|d| d.openpgp.as_ref())),
+            (
+                "decrypt.passphrase",
+                decrypt.and_then(|d| d.passphrase.as_ref()),
+            ),
+        ] {
+            all.push((subject.clone(), key, reference, Use::Decrypts(name)));
+        }
         if let StoreKind::S3(s3) = &store.kind {
             for (key, reference) in [
                 ("access_key", Some(&s3.access_key)),

@@ -3,8 +3,8 @@
 use super::Issue;
 use crate::config::places::did_you_mean;
 use crate::config::{
-    Check, CheckConfig, CommandConfig, Config, FilesConfig, Keep, KeepRules, MariadbConfig,
-    PostgresConfig, S3Config, SourceKind, SshConfig, StoreKind, Via,
+    Check, CheckConfig, CommandConfig, Config, DecryptConfig, EncryptConfig, FilesConfig, Keep,
+    KeepRules, MariadbConfig, PostgresConfig, S3Config, SourceKind, SshConfig, StoreKind, Via,
 };
 use std::collections::BTreeMap;
 
@@ -135,17 +135,52 @@ fn commands(subject: &str, at: &str, lines: &[Vec<String>], issues: &mut Vec<Iss
 pub(super) fn stores(config: &Config, issues: &mut Vec<Issue>) {
     for (name, store) in &config.store {
         let subject = format!("store.{name}");
-        if store.encrypt.as_ref().is_some_and(|e| e.age.is_empty()) {
-            let issue = Issue::refused(&subject, "encrypt", "it names no recipient");
-            issues.push(issue.hint("add age = [\"age1…\"], or remove encrypt to store in clear"));
+        if let Some(encrypt) = &store.encrypt {
+            encryption(&subject, encrypt, issues);
         }
-        if store.decrypt.as_ref().is_some_and(|d| d.age.is_none()) {
-            let issue = Issue::refused(&subject, "decrypt", "it names no key");
-            issues.push(issue.hint("add age = \"file:PATH\", or remove decrypt"));
+        if let Some(decrypt) = &store.decrypt {
+            decryption(&subject, decrypt, issues);
         }
         if let StoreKind::S3(s3) = &store.kind {
             s3_store(&subject, s3, issues);
         }
+    }
+}
+
+fn encryption(subject: &str, encrypt: &EncryptConfig, issues: &mut Vec<Issue>) {
+    match (encrypt.age.is_empty(), encrypt.openpgp.is_empty()) {
+        (true, true) => {
+            let issue = Issue::refused(subject, "encrypt", "it names no recipient");
+            issues.push(issue.hint("add age = [\"age1…\"], or remove encrypt to store in clear"));
+        }
+        (false, false) => {
+            let message = "it is given beside age, and an object has one format";
+            let issue = Issue::refused(subject, "encrypt.openpgp", message);
+            issues
+                .push(issue.hint("give one of age and openpgp; a second store can have the other"));
+        }
+        _ => {}
+    }
+}
+
+/// Keys of both formats are fine: what was stored before the format was changed is still read.
+fn decryption(subject: &str, decrypt: &DecryptConfig, issues: &mut Vec<Issue>) {
+    if decrypt.age.is_none() && decrypt.openpgp.is_none() && decrypt.gpg.is_none() {
+        let issue = Issue::refused(subject, "decrypt", "it names no key");
+        issues.push(issue.hint("add age = \"file:PATH\", or remove decrypt"));
+        return;
+    }
+    if decrypt.openpgp.is_some() && decrypt.gpg.is_some() {
+        let issue = Issue::refused(subject, "decrypt.gpg", "it is given beside openpgp");
+        issues
+            .push(issue.hint("give the secret key, or the home of the gpg that has it, not both"));
+    }
+    if decrypt.passphrase.is_some() && decrypt.openpgp.is_none() {
+        let issue = Issue::refused(subject, "decrypt.passphrase", "nothing uses it");
+        issues.push(match decrypt.gpg {
+            Some(_) => issue.hint("remove it: gpg asks its agent"),
+            None => issue.hint("add openpgp = \"file:PATH\", or remove it"),
+        });
     }
 }
 

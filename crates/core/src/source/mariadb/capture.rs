@@ -155,6 +155,11 @@ impl Capture<'_> {
         let mut versions = BTreeMap::from([
             (program.name.clone(), program.version.clone()),
             ("server".to_owned(), self.server.version.clone()),
+            // Definitions may name it: a drill restores under the same name.
+            (
+                "database".to_owned(),
+                self.connection.database().unwrap_or_default().to_owned(),
+            ),
         ]);
         let binlog = contents.binlog.clone().or(unseen);
         versions.extend(binlog.map(|position| ("binlog".to_owned(), position)));

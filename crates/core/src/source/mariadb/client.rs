@@ -100,6 +100,11 @@ pub fn query(connection: &Connection, sql: &str, scrubber: &Scrubber) -> Result<
     Ok(value)
 }
 
+/// Runs statements that print nothing.
+pub fn execute(connection: &Connection, sql: &str, scrubber: &Scrubber) -> Result<()> {
+    run(connection, sql, scrubber).map(drop)
+}
+
 /// Runs statements and returns what they print, escaped as the client does in batch mode.
 fn run(connection: &Connection, sql: &str, scrubber: &Scrubber) -> Result<Vec<u8>> {
     let command = command(connection, scrubber)?;

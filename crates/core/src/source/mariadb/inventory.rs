@@ -72,6 +72,9 @@ pub struct Catalog {
     pub transactional: BTreeSet<String>,
 }
 
+/// The kind under which the inventory has whether events run.
+pub const EVENT_STATE: &str = "event state";
+
 /// A kind of object, and where the catalog lists it.
 struct Question {
     kind: &'static str,
@@ -136,8 +139,11 @@ const QUESTIONS: &[Question] = &[
         facts: &["ORDINAL_POSITION", "PARAMETER_MODE", "PARAMETER_NAME", "DTD_IDENTIFIER"] },
     Question { kind: "event", from: "EVENTS", schema: "EVENT_SCHEMA", condition: "1", name: &["EVENT_NAME"],
         facts: &["EVENT_TYPE", "EXECUTE_AT", "INTERVAL_VALUE", "INTERVAL_FIELD", "STARTS", "ENDS", "TIME_ZONE",
-            "STATUS", "ON_COMPLETION", "EVENT_DEFINITION", "SQL_MODE", "EVENT_COMMENT", "DEFINER",
+            "ON_COMPLETION", "EVENT_DEFINITION", "SQL_MODE", "EVENT_COMMENT", "DEFINER",
             "CHARACTER_SET_CLIENT", "COLLATION_CONNECTION", "DATABASE_COLLATION"] },
+    // By itself: a copy beside a live database does not run.
+    Question { kind: EVENT_STATE, from: "EVENTS", schema: "EVENT_SCHEMA", condition: "1", name: &["EVENT_NAME"],
+        facts: &["STATUS"] },
 ];
 
 /// Facts in which the server writes the database's name before those of its tables.
