@@ -71,7 +71,8 @@ impl SshServer {
     }
 
     /// Starts a server with these lines before the others of its `sshd_config`, which win over
-    /// them: `SetEnv PATH=…`, `MaxSessions 1`.
+    /// them: `SetEnv PATH=…`, `MaxSessions 1`; `%D` in them is the server's directory, in which
+    /// `files` is [`SshServer::sftp_root`].
     pub fn start_with(lines: &[&str]) -> Self {
         let directory = tempfile::Builder::new()
             .prefix("lbssh")
@@ -116,7 +117,8 @@ impl SshServer {
     }
 
     fn launch(&mut self) {
-        let mut config = self.lines.join("\n");
+        let place = self.directory.path().display().to_string();
+        let mut config = self.lines.join("\n").replace("%D", &place);
         config.push_str(&format!(
             "\nListenAddress 127.0.0.1:{}\nHostKey {}\nAuthorizedKeysFile {}\nPidFile {}\n",
             self.port,

@@ -256,6 +256,7 @@ const TABLES: &[(&str, &str, &str)] = &[
     ("kind = \"mariadb\"", "SourceConfig", "mariadb"),
     ("kind = \"mysql\"", "SourceConfig", "mysql"),
     ("kind = \"command\"", "SourceConfig", "command"),
+    ("ssh", "SshConfig", ""),
     ("[store.NAME]", "StoreConfig", "*"),
     ("kind = \"local\"", "StoreConfig", "local"),
     ("kind = \"s3\"", "StoreConfig", "s3"),

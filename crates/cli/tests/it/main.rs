@@ -26,6 +26,7 @@ mod forge;
 mod json;
 mod kit;
 mod live;
+mod mariadb_capture;
 mod partial;
 mod public;
 mod restore_md;

@@ -211,6 +211,28 @@ fn a_connection_that_is_cut_leaves_no_complete_point_and_nothing_running() {
 }
 
 #[test]
+fn a_run_that_is_told_to_end_leaves_nothing_there() {
+    let ssh = SshServer::start();
+    let server = PostgresServer::start();
+    let app = over_ssh(&ssh, &server);
+    let (mut holder, running) = waiting(&app, &server);
+    let told = std::process::Command::new("kill")
+        .args(["-TERM", &running.id().to_string()])
+        .status();
+    assert!(told.unwrap().success());
+    let output = running.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("interrupted"), "{said}");
+    until("the dump there ends", || sessions(&server).is_empty());
+    until("the connection ends", || ssh.connections().is_empty());
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    assert_eq!(app.points(), Vec::<String>::new());
+    assert_eq!(app.listing("tmp"), Vec::<String>::new());
+}
+
+#[test]
 fn after_kill_9_the_dump_there_ends_and_neither_agent_nor_connection_is_left() {
     let ssh = SshServer::start();
     let server = PostgresServer::start();

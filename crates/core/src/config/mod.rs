@@ -270,6 +270,13 @@ pub struct MariadbConfig {
     /// How long to wait for the lock of a table's definition before the dump is tried again.
     #[serde(default = "default_lock_timeout")]
     pub lock_timeout: Span,
+    /// Where its client programs run: `ssh:USER@HOST[:PORT]`, `docker:CONTAINER` or
+    /// `kubectl:NAMESPACE/POD[/CONTAINER]`; on this host when absent.
+    #[serde(default)]
+    pub via: Option<Via>,
+    /// How to log in, for `via = "ssh:…"`.
+    #[serde(default)]
+    pub ssh: Option<SshConfig>,
 }
 
 /// The standard output of a command.

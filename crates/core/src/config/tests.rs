@@ -254,7 +254,7 @@ fn one_problem_is_told_with_its_place_and_the_way_out() {
         (
             "[source.f]\nkind = \"files\"\npaths = [\"/a\"]\nvia = \"ssh:root@host\"",
             "7:1",
-            "source.f: key \"via\" belongs to kind \"postgres\" and \"command\", not \"files\"",
+            "source.f: key \"via\" belongs to kind \"postgres\" and \"mariadb\" and \"mysql\" and \"command\", not \"files\"",
             "run lifeboat on that host, or take it with kind = \"command\", this via and a program there that prints it: command = [\"tar\", \"-C\", \"/srv\", \"-c\", \"uploads\"]",
         ),
         (
@@ -703,7 +703,7 @@ kind = "slack"
     let told: Vec<_> = std::iter::once(error.message.as_str())
         .chain(cause.lines())
         .collect();
-    assert_eq!(told.len(), 11, "{told:#?}");
+    assert_eq!(told.len(), 10, "{told:#?}");
     for line in told {
         assert!(line.contains("not available in this version"), "{line}");
     }

@@ -3,11 +3,12 @@
 
 use super::{Command, Running, Transport};
 use crate::error::{Code, Error, Result};
+use crate::interrupt;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::io::{BufRead, BufReader};
 use std::process::ChildStdout;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How often it is looked at.
 const LOOK: Duration = Duration::from_millis(200);
@@ -46,11 +47,15 @@ impl Kept {
             ended,
             keeper: Some(keeper),
         };
-        Ok(match says(stdout, ready).recv_timeout(patience) {
-            Ok(true) => Ok(kept),
-            Ok(false) => Err(kept.ended.recv().ok()),
-            Err(_) => Err(None),
-        })
+        let (said, deadline) = (says(stdout, ready), Instant::now() + patience);
+        loop {
+            match said.recv_timeout(LOOK) {
+                Ok(true) => return Ok(Ok(kept)),
+                Ok(false) => return Ok(Err(kept.ended.recv().ok())),
+                Err(_) if Instant::now() > deadline => return Ok(Err(None)),
+                Err(_) => interrupt::check()?,
+            }
+        }
     }
 
     /// Whether it still runs.

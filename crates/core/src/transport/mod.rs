@@ -302,6 +302,9 @@ fn spawn_there(reach: &Reach, command: &Command) -> Result<Running> {
         // A client that is gone tells why at its end.
         let _ = stdin.write_all(&prologue);
     }
+    if let Some(stdout) = &mut running.stdout {
+        far.skip_greeting(stdout);
+    }
     if !command.stdin {
         running.hold_input();
     }

@@ -9,6 +9,7 @@
 use super::{Command, Reach, debian_package};
 use crate::error::{Code, Error, Result};
 use crate::interrupt;
+use std::io::{ErrorKind, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
@@ -27,6 +28,9 @@ const WATCH: &str = "( trap : TERM; exec >/dev/null 2>&1; IFS= read -r x <&3; ex
     IFS=' ' read -r p n t f g s r </proc/$$/stat; \
     if test -n \"$g\" && test \"$g\" = \"$s\"; then kill -s TERM -- \"-$g\"; sleep 5; kill -s KILL -- \"-$g\"; \
     else kill -s TERM \"$c\"; sleep 5; kill -s KILL \"$c\"; fi ) & w=$!; ";
+
+/// How much of a greeting is held at a time.
+const GREETING_BYTES: usize = 4096;
 
 /// The other side of a command under way.
 #[derive(Debug)]
@@ -54,6 +58,8 @@ impl Far {
         if command.clean_env {
             line.extend_from_slice(CLEAN.as_bytes());
         }
+        let begin = format!("echo \"{0}\"; echo \"{0}\" >&2; ", self.begin());
+        line.extend_from_slice(begin.as_bytes());
         line.extend_from_slice(b"unset lifeboat; lbn=\"$(printf '\\nx')\"; lbn=\"${lbn%x}\"; ");
         if let Some(directory) = &command.directory {
             line.extend_from_slice(b"cd ");
@@ -95,6 +101,35 @@ impl Far {
         Ok(line)
     }
 
+    /// What stands on a line of its own, on both outputs, before what the command says. A login shell
+    /// may have said something before.
+    fn begin(&self) -> String {
+        format!("{}begin", self.marker)
+    }
+
+    /// Reads up to the beginning of what the command says, and no further. At the end of the output
+    /// there is nothing to do: how the command ended tells why.
+    pub(super) fn skip_greeting(&self, output: &mut dyn Read) {
+        let begin = format!("{}\n", self.begin());
+        let (mut seen, mut byte) = (Vec::new(), [0]);
+        while !seen.ends_with(begin.as_bytes()) {
+            match output.read(&mut byte) {
+                Ok(1..) => seen.extend_from_slice(&byte),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                _ => return,
+            }
+            if seen.len() >= GREETING_BYTES {
+                seen.drain(..GREETING_BYTES / 2);
+            }
+        }
+    }
+
+    /// What the command said, without what was said before it began.
+    fn own<'a>(&self, said: &'a str) -> &'a str {
+        let own = said.split_once(&self.begin());
+        own.map_or(said, |(_, own)| own.trim_start_matches('\n').trim_end())
+    }
+
     /// Tells the end and exits.
     fn ends(&self, line: &mut Vec<u8>, how: &str, status: &str) {
         let text = format!("{{ echo \"{}{how}\" >&2; exit {status}; }}; ", self.marker);
@@ -106,26 +141,27 @@ impl Far {
         let told = said
             .rsplit_once(&self.marker)
             .map(|(before, after)| (before, after.lines().next().unwrap_or_default().trim()));
-        match told {
-            Some((_, "missing")) => Err(self.missing()),
-            Some((before, how)) => match how.strip_prefix("exit ").map(str::parse::<u8>) {
-                Some(Ok(code)) => {
-                    let status = ExitStatus::from_raw(i32::from(code) << 8);
-                    Ok((status, before.trim_end().to_owned()))
-                }
-                _ => Err(self.reach.broken(&self.program, status, before)),
-            },
-            None => {
+        if let Some((_, "missing")) = told {
+            return Err(self.missing());
+        }
+        let code = told.and_then(|(_, how)| how.strip_prefix("exit ")?.parse::<u8>().ok());
+        match (told, code) {
+            (Some((before, _)), Some(code)) => {
+                let status = ExitStatus::from_raw(i32::from(code) << 8);
+                Ok((status, self.own(before).to_owned()))
+            }
+            _ => {
                 interrupt::check()?;
-                Err(self.reach.broken(&self.program, status, said))
+                let spoken = self.spoken(said);
+                Err(self.reach.broken(&self.program, status, &spoken))
             }
         }
     }
 
-    /// What was said, without the telling of the end.
-    pub(super) fn without_marker<'a>(&self, said: &'a str) -> &'a str {
-        said.rsplit_once(&self.marker)
-            .map_or(said, |(before, _)| before.trim_end())
+    /// All that was said, without our own lines.
+    pub(super) fn spoken(&self, said: &str) -> String {
+        let lines = said.lines().filter(|line| !line.contains(&self.marker));
+        lines.collect::<Vec<_>>().join("\n")
     }
 
     fn missing(&self) -> Error {

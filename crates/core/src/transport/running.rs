@@ -171,7 +171,7 @@ impl Running {
     fn stderr_text(&mut self) -> String {
         let said = self.all_said();
         match &self.far {
-            Some(far) => far.without_marker(&said).to_owned(),
+            Some(far) => far.spoken(&said),
             None => said,
         }
     }

@@ -89,6 +89,8 @@ fn config() -> MariadbConfig {
         password: None,
         database: None,
         lock_timeout: Span { seconds: 60 },
+        via: None,
+        ssh: None,
     }
 }
 

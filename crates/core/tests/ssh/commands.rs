@@ -20,11 +20,22 @@ fn output(transport: &Transport, command: &Command) -> (i32, String, String) {
     (output.status.code().unwrap(), stdout, output.stderr)
 }
 
+/// A server where `sh` is Debian's `dash`, and one where it is `bash`, as elsewhere.
+fn servers() -> [SshServer; 2] {
+    // Its directory for files is made before anybody logs in, so that the link can stand there.
+    let with_bash = SshServer::start_with(&["SetEnv PATH=%D/files:/usr/bin:/bin"]);
+    std::os::unix::fs::symlink("/bin/bash", with_bash.sftp_root().join("sh")).unwrap();
+    [SshServer::start(), with_bash]
+}
+
 #[test]
 fn words_variables_and_secrets_arrive_as_they_are_and_in_no_argument_vector() {
-    let server = SshServer::start();
+    servers().iter().for_each(words_arrive);
+}
+
+fn words_arrive(server: &SshServer) {
     let _sessions = Sessions::hold();
-    let ssh = transport(&server);
+    let ssh = transport(server);
     let hard: [&[u8]; 9] = [
         b"",
         b"two words",
@@ -86,9 +97,12 @@ fn the_environment_and_the_directory_are_what_was_asked() {
 
 #[test]
 fn an_end_is_told_as_it_was() {
-    let server = SshServer::start();
+    servers().iter().for_each(ends_are_told);
+}
+
+fn ends_are_told(server: &SshServer) {
     let _sessions = Sessions::hold();
-    let ssh = transport(&server);
+    let ssh = transport(server);
     for code in [0, 1, 127, 255] {
         let command = sh(&format!("echo out; echo bad >&2; exit {code}"));
         let told = (code, "out\n".to_owned(), "bad".to_owned());
@@ -125,6 +139,20 @@ fn an_input_goes_there_and_comes_back() {
     assert_eq!(reader.join().unwrap().unwrap(), bytes);
 }
 
+/// What a login shell says by itself is not part of what the command says.
+#[test]
+fn a_talkative_login_shell_is_not_heard() {
+    let greet =
+        "ForceCommand echo welcome; echo warning >&2; printf %9999s x; eval $SSH_ORIGINAL_COMMAND";
+    let server = SshServer::start_with(&[greet]);
+    let _sessions = Sessions::hold();
+    let ssh = transport(&server);
+    let told = (3, "out\n".to_owned(), "bad".to_owned());
+    let command = sh("echo out; echo bad >&2; exit 3");
+    assert_eq!(output(&ssh, &command), told);
+    assert_eq!(output(&ssh, &command.clean_env()), told);
+}
+
 /// A command that tells the process ids of itself and of a child, and then says nothing more.
 const SILENT: &str = "sleep 300 & echo $$ $!; wait";
 
@@ -151,12 +179,13 @@ fn gone(pids: &[String]) -> bool {
 
 #[test]
 fn a_command_that_is_let_go_ends_there_with_what_it_started() {
-    let server = SshServer::start();
-    let _sessions = Sessions::hold();
-    let (running, pids) = begun(&transport(&server));
-    assert!(!gone(&pids));
-    drop(running);
-    until("the commands end", || gone(&pids));
+    for server in servers() {
+        let _sessions = Sessions::hold();
+        let (running, pids) = begun(&transport(&server));
+        assert!(!gone(&pids));
+        drop(running);
+        until("the commands end", || gone(&pids));
+    }
 }
 
 #[test]
@@ -172,6 +201,21 @@ fn a_cut_connection_is_an_error_ends_the_command_and_the_next_connects_again() {
     until("the commands end", || gone(&pids));
     // A second that begins at once, whether or not the loss has been noticed.
     assert_eq!(output(&ssh, &sh("echo again")).1, "again\n");
+}
+
+/// Packets that are lost look like this: nobody says that the connection is gone.
+#[test]
+fn a_connection_that_falls_silent_is_given_up() {
+    let server = SshServer::start();
+    let _sessions = Sessions::hold();
+    let (running, pids) = begun(&transport(&server));
+    server.freeze_connections();
+    let begun = std::time::Instant::now();
+    let error: Error = running.wait().unwrap_err();
+    assert_eq!(error.code, Code::SourceFailed, "{error:?}");
+    assert!(begun.elapsed().as_secs() < 75, "{:?}", begun.elapsed());
+    server.thaw_connections();
+    until("the commands end", || gone(&pids));
 }
 
 /// What has the end of its output but not of itself is not whole.

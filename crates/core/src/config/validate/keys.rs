@@ -72,7 +72,9 @@ fn secrets(config: &Config) -> Vec<(String, &str, Option<&Reference>, Use<'_>)> 
             }
             SourceKind::Mariadb(config) | SourceKind::Mysql(config) => {
                 all.push((subject.clone(), "url", config.url.as_ref(), Use::Reaches));
-                all.push((subject, "password", config.password.as_ref(), Use::Reaches));
+                let password = config.password.as_ref();
+                all.push((subject.clone(), "password", password, Use::Reaches));
+                all.extend(of_ssh(&subject, config.ssh.as_ref()));
             }
             SourceKind::Command(command) => {
                 all.extend(of_ssh(&subject, command.ssh.as_ref()));

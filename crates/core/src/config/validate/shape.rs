@@ -24,6 +24,7 @@ pub(super) fn sources(config: &Config, issues: &mut Vec<Issue>) {
             }
             SourceKind::Mariadb(config) | SourceKind::Mysql(config) => {
                 mariadb_source(&subject, config, issues);
+                remote(&subject, config.via.as_ref(), config.ssh.as_ref(), issues);
             }
             SourceKind::Command(command) => {
                 command_source(&subject, command, issues);

@@ -118,7 +118,8 @@ impl Connection {
         if let Some(password) = &config.password {
             connection.password = Some(password.resolve()?);
         }
-        Ok(connection)
+        let transport = Transport::open(config.via.as_ref(), config.ssh.as_ref());
+        Ok(connection.through(transport))
     }
 
     /// Whether a text is a URL that [`Connection::from_url`] reads.
@@ -258,7 +259,7 @@ impl Connection {
         self.user.as_deref()
     }
 
-    /// For people: `mariadb://user@host:port/database`, never the password.
+    /// For people: `mariadb://user@host:port/database`, and through what, never the password.
     pub fn display(&self) -> String {
         let mut text = format!("{}://", self.flavor.name());
         if let Some(user) = &self.user {
@@ -274,6 +275,10 @@ impl Connection {
         }
         text.push('/');
         text.push_str(self.database.as_deref().unwrap_or_default());
+        if let Some(place) = self.transport.place() {
+            text.push_str(" through ");
+            text.push_str(&place);
+        }
         text
     }
 

@@ -65,7 +65,11 @@ fn look(transport: &Transport, flavor: Flavor, tool: Tool) -> Result<Program> {
             Err(error) => first_error = first_error.or(Some(error)),
         }
     }
-    other.ok_or_else(|| missing(flavor, ordered[0], first_error))
+    other.ok_or_else(|| match (transport, first_error) {
+        // It says where the program is missing.
+        (Transport::Remote(_), Some(error)) => error,
+        (_, first_error) => missing(flavor, ordered[0], first_error),
+    })
 }
 
 fn missing(flavor: Flavor, name: &str, error: Option<Error>) -> Error {
