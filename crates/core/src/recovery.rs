@@ -44,6 +44,38 @@ pub fn contents(context: &Context) -> Result<Contents> {
                 Zeroizing::new(secret.expose().to_vec()),
             ));
         }
+        if let StoreKind::Sftp(sftp) = &store.kind {
+            let ssh = sftp.ssh.clone().unwrap_or_default();
+            for (file, path) in [
+                ("known_hosts", &ssh.known_hosts),
+                ("ssh_config", &ssh.config),
+            ] {
+                let Some(path) = path else { continue };
+                let bytes = std::fs::read(path).map_err(|error| {
+                    let shown = path.display();
+                    Error::new(
+                        Code::Configuration,
+                        format!("{shown}, which store {name} uses, cannot be read"),
+                    )
+                    .cause(error)
+                    .hint(format!("correct ssh.{file} of [store.{name}]"))
+                })?;
+                entries.push((format!("stores/{name}/{file}"), Zeroizing::new(bytes)));
+            }
+            for (missing, what) in [
+                (ssh.key.is_none(), "ssh.key: the key that logs in there"),
+                (
+                    ssh.known_hosts.is_none(),
+                    "ssh.known_hosts: the host key that is believed",
+                ),
+            ] {
+                if missing {
+                    warnings.push(format!(
+                        "store {name} has no {what} is not in the kit, so keep it with the kit"
+                    ));
+                }
+            }
+        }
         // A store is opened with its public keys, also to read from it.
         for (number, path) in recipient_files(store).iter().enumerate() {
             let bytes = std::fs::read(path).map_err(|error| {
@@ -130,6 +162,12 @@ fn recipient_entry(store: &str, number: usize) -> String {
 fn references(kind: &StoreKind) -> Vec<(&'static str, &Reference)> {
     match kind {
         StoreKind::Local(_) => Vec::new(),
+        StoreKind::Sftp(sftp) => {
+            let ssh = sftp.ssh.as_ref();
+            let key = ssh.and_then(|ssh| Some(("ssh_key", ssh.key.as_ref()?)));
+            let passphrase = ssh.and_then(|ssh| Some(("ssh_passphrase", ssh.passphrase.as_ref()?)));
+            key.into_iter().chain(passphrase).collect()
+        }
         StoreKind::S3(s3) => {
             let mut all = vec![
                 ("access_key", &s3.access_key),
@@ -228,6 +266,26 @@ fn rebase(config: &mut Config, directory: &Path) {
     config.app.signing_key = Some(file("signing.key".into()));
     config.app.trusted_signers = Some(directory.join("allowed_signers"));
     for (name, store) in &mut config.store {
+        if let StoreKind::Sftp(sftp) = &mut store.kind
+            && let Some(ssh) = &mut sftp.ssh
+        {
+            for (entry, reference) in [
+                ("ssh_key", &mut ssh.key),
+                ("ssh_passphrase", &mut ssh.passphrase),
+            ] {
+                if reference.is_some() {
+                    *reference = Some(file(format!("stores/{name}/{entry}")));
+                }
+            }
+            for (file, path) in [
+                ("known_hosts", &mut ssh.known_hosts),
+                ("ssh_config", &mut ssh.config),
+            ] {
+                if path.is_some() {
+                    *path = Some(directory.join(format!("stores/{name}/{file}")));
+                }
+            }
+        }
         if let StoreKind::S3(s3) = &mut store.kind {
             s3.access_key = file(format!("stores/{name}/access_key"));
             s3.secret_key = file(format!("stores/{name}/secret_key"));

@@ -47,6 +47,7 @@ const MARIADB_SETTINGS: &[&str] = &["--innodb-log-file-size=256M", "--skip-slave
 const MYSQL_SETTINGS: &[&str] = &[
     "--innodb-redo-log-capacity=256M",
     "--mysqlx=OFF",
+    "--secure-file-priv=NULL",
     "--log-error-verbosity=1",
     "--skip-replica-start",
     "--auto-generate-certs=OFF",
@@ -297,7 +298,7 @@ impl Template<'_> {
                 .args(["--skip-name-resolve", "--innodb-log-file-size=4M"]),
             Flavor::Mysql => Command::new(&self.program.name)
                 .arg("--no-defaults")
-                .args(["--initialize-insecure", "--innodb-redo-log-capacity=8M"])
+                .args(["--initialize-insecure", "--innodb-redo-log-capacity=32M"])
                 .args(
                     MYSQL_SETTINGS
                         .iter()
