@@ -333,6 +333,9 @@ impl<'a> Restoring<'a> {
 
     /// After the swap, checks ask what is live.
     fn move_to_live(&mut self, swaps: &[PreparedSwap]) {
+        // The swap woke them.
+        self.warnings
+            .retain(|warning| !warning.ends_with(crate::source::mariadb::EVENTS_SLEEP));
         for restored in &mut self.restored {
             let kind = self
                 .context
