@@ -4,14 +4,15 @@
 use crate::archive::{Certificates, Gpg, Identities, Recipients, Sealing, SecretKeys};
 use crate::catalog::Catalog;
 use crate::clock::Clock;
-use crate::config::{Config, EncryptConfig, S3Config, StoreConfig, StoreKind};
+use crate::config::{Config, EncryptConfig, S3Config, SftpConfig, StoreConfig, StoreKind};
 use crate::error::{Code, Error, Result};
 use crate::observe::Observer;
 use crate::restore::place;
 use crate::secret::{Reference, Scrubber, Secret};
+use crate::sftp::Logins;
 use crate::sign::{Signer, TrustedSigners};
 use crate::transport::ssh::Sessions;
-use lifeboat_store::{LocalStore, S3Options, S3Store, Store};
+use lifeboat_store::{LocalStore, S3Options, S3Store, SftpOptions, SftpStore, Store};
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -163,6 +164,10 @@ impl Context {
                 S3Store::open(s3_options(s3, &self.scrubber).map_err(about)?)
                     .map_err(|e| about(e.into()))?,
             ),
+            StoreKind::Sftp(sftp) => {
+                let stall = std::time::Duration::from_secs(config.stall_timeout.seconds);
+                Arc::new(sftp_store(sftp, stall, true, &self.scrubber))
+            }
         };
         let sealing = Sealing {
             compress: config.compress,
@@ -225,6 +230,21 @@ fn learn_environment(config: &Config, scrubber: &Scrubber) {
             scrubber.learn(&secret);
         }
     }
+}
+
+fn sftp_store(
+    sftp: &SftpConfig,
+    stall: std::time::Duration,
+    create: bool,
+    scrubber: &Scrubber,
+) -> SftpStore {
+    let options = SftpOptions {
+        location: sftp.location(),
+        path: sftp.path.to_string_lossy().into_owned(),
+        create,
+        stall,
+    };
+    SftpStore::open(Box::new(Logins::new(sftp, scrubber)), options)
 }
 
 fn s3_options(s3: &S3Config, scrubber: &Scrubber) -> Result<S3Options> {

@@ -31,6 +31,7 @@ pub mod runbook;
 pub mod schedule;
 pub mod scratch;
 pub mod secret;
+mod sftp;
 pub mod sign;
 pub mod source;
 pub mod transport;

@@ -14,7 +14,7 @@ use crate::point::{PointId, Selector};
 use crate::restore::{fetch, place, staging};
 use crate::secret::Reference;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
@@ -44,15 +44,50 @@ pub fn contents(context: &Context) -> Result<Contents> {
                 Zeroizing::new(secret.expose().to_vec()),
             ));
         }
+        if let StoreKind::Sftp(sftp) = &store.kind {
+            let ssh = sftp.ssh.clone().unwrap_or_default();
+            for (file, path) in [
+                ("known_hosts", &ssh.known_hosts),
+                ("ssh_config", &ssh.config),
+            ] {
+                let Some(path) = path else { continue };
+                let bytes = std::fs::read(path).map_err(|error| {
+                    let shown = path.display();
+                    Error::new(
+                        Code::Configuration,
+                        format!("{shown}, which store {name} uses, cannot be read"),
+                    )
+                    .cause(error)
+                    .hint(format!("correct ssh.{file} of [store.{name}]"))
+                })?;
+                entries.push((format!("stores/{name}/{file}"), Zeroizing::new(bytes)));
+            }
+            for (missing, what) in [
+                (ssh.key.is_none(), "ssh.key: the key that logs in there"),
+                (
+                    ssh.known_hosts.is_none(),
+                    "ssh.known_hosts: the host key that is believed",
+                ),
+            ] {
+                if missing {
+                    warnings.push(format!(
+                        "store {name} has no {what} is not in the kit, so keep it with the kit"
+                    ));
+                }
+            }
+        }
         // A store is opened with its public keys, also to read from it.
         for (number, path) in recipient_files(store).iter().enumerate() {
             let bytes = std::fs::read(path).map_err(|error| {
                 Error::new(
                     Code::Configuration,
-                    format!("recipients file {path} of store {name} cannot be read"),
+                    format!(
+                        "the public keys of store {name} cannot be read: {}",
+                        path.display()
+                    ),
                 )
                 .cause(error)
-                .hint("create it with one age1… or ssh-ed25519 public key a line")
+                .hint("put the file there, or correct `encrypt` of the store")
             })?;
             entries.push((recipient_entry(name, number), Zeroizing::new(bytes)));
         }
@@ -110,11 +145,12 @@ fn allowed_signers(context: &Context) -> String {
 }
 
 /// The files of public keys that a store encrypts to.
-fn recipient_files(store: &StoreConfig) -> Vec<&str> {
-    let age = store.encrypt.iter().flat_map(|encrypt| &encrypt.age);
-    age.map(String::as_str)
-        .filter(|entry| entry.starts_with('/'))
-        .collect()
+fn recipient_files(store: &StoreConfig) -> Vec<&Path> {
+    let encrypt = store.encrypt.iter();
+    let age = encrypt.clone().flat_map(|encrypt| &encrypt.age);
+    let age = age.filter(|entry| entry.starts_with('/')).map(Path::new);
+    let openpgp = encrypt.flat_map(|encrypt| &encrypt.openpgp);
+    age.chain(openpgp.map(PathBuf::as_path)).collect()
 }
 
 /// What one of them is called in the kit.
@@ -126,6 +162,12 @@ fn recipient_entry(store: &str, number: usize) -> String {
 fn references(kind: &StoreKind) -> Vec<(&'static str, &Reference)> {
     match kind {
         StoreKind::Local(_) => Vec::new(),
+        StoreKind::Sftp(sftp) => {
+            let ssh = sftp.ssh.as_ref();
+            let key = ssh.and_then(|ssh| Some(("ssh_key", ssh.key.as_ref()?)));
+            let passphrase = ssh.and_then(|ssh| Some(("ssh_passphrase", ssh.passphrase.as_ref()?)));
+            key.into_iter().chain(passphrase).collect()
+        }
         StoreKind::S3(s3) => {
             let mut all = vec![
                 ("access_key", &s3.access_key),
@@ -224,6 +266,26 @@ fn rebase(config: &mut Config, directory: &Path) {
     config.app.signing_key = Some(file("signing.key".into()));
     config.app.trusted_signers = Some(directory.join("allowed_signers"));
     for (name, store) in &mut config.store {
+        if let StoreKind::Sftp(sftp) = &mut store.kind
+            && let Some(ssh) = &mut sftp.ssh
+        {
+            for (entry, reference) in [
+                ("ssh_key", &mut ssh.key),
+                ("ssh_passphrase", &mut ssh.passphrase),
+            ] {
+                if reference.is_some() {
+                    *reference = Some(file(format!("stores/{name}/{entry}")));
+                }
+            }
+            for (file, path) in [
+                ("known_hosts", &mut ssh.known_hosts),
+                ("ssh_config", &mut ssh.config),
+            ] {
+                if path.is_some() {
+                    *path = Some(directory.join(format!("stores/{name}/{file}")));
+                }
+            }
+        }
         if let StoreKind::S3(s3) = &mut store.kind {
             s3.access_key = file(format!("stores/{name}/access_key"));
             s3.secret_key = file(format!("stores/{name}/secret_key"));
@@ -231,14 +293,21 @@ fn rebase(config: &mut Config, directory: &Path) {
                 s3.session_token = Some(file(format!("stores/{name}/session_token")));
             }
         }
-        let files = store
-            .encrypt
-            .iter_mut()
-            .flat_map(|encrypt| &mut encrypt.age);
-        let files = files.filter(|entry| entry.starts_with('/'));
-        for (number, path) in files.enumerate() {
-            let own = directory.join(recipient_entry(name, number));
-            *path = own.to_string_lossy().into_owned();
+        if let Some(encrypt) = &mut store.encrypt {
+            let own = |number| directory.join(recipient_entry(name, number));
+            let files = encrypt
+                .age
+                .iter_mut()
+                .filter(|entry| entry.starts_with('/'));
+            let mut number = 0;
+            for path in files {
+                *path = own(number).to_string_lossy().into_owned();
+                number += 1;
+            }
+            for path in &mut encrypt.openpgp {
+                *path = own(number);
+                number += 1;
+            }
         }
         if let Some(decrypt) = &mut store.decrypt {
             for (key, reference) in [

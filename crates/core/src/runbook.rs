@@ -36,6 +36,15 @@ fn quote(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
+/// A path that `scp` takes as it stands.
+fn unglobbed(path: &str) -> String {
+    let escape = |c: char| match c {
+        '*' | '?' | '[' | ']' | '\\' => format!("\\{c}"),
+        c => c.to_string(),
+    };
+    path.chars().map(escape).collect()
+}
+
 fn render(context: &Context, store: &OpenStore, manifest: &Manifest, details: &Details) -> String {
     let mut text = String::new();
     // Writing to a string does not fail.
@@ -169,6 +178,16 @@ fn access(store: &OpenStore) -> String {
             local.path.display(),
             crate::backup::host()
         ),
+        StoreKind::Sftp(sftp) => {
+            let shown = match sftp.ssh.as_ref().and_then(|ssh| ssh.known_hosts.as_ref()) {
+                Some(_) => ", and the `known_hosts` file that goes with it",
+                None => ", and its host key in `~/.ssh/known_hosts`",
+            };
+            format!(
+                "A key that logs in to `{}`{shown}. Where they are elsewhere than `ssh` looks, say so: `SSH_OPTIONS='-i KEY -o UserKnownHostsFile=FILE'`.",
+                sftp.location()
+            )
+        }
         StoreKind::S3(s3) => format!(
             "Credentials for the bucket `{}` in `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, and the AWS command line.",
             s3.bucket
@@ -216,6 +235,21 @@ fn locate(store: &OpenStore) -> String {
                 quote(&path)
             )
         }
+        StoreKind::Sftp(sftp) => {
+            let user = sftp.user.as_ref().map(|user| format!("{user}@"));
+            let root = sftp.path.to_string_lossy();
+            let place = format!(
+                "{}{}:{}",
+                user.unwrap_or_default(),
+                sftp.bracketed(),
+                unglobbed(root.trim_end_matches('/'))
+            );
+            format!(
+                "STORE={}\nSSH_OPTIONS=\"-P {} ${{SSH_OPTIONS:-}}\"",
+                quote(&place),
+                sftp.port.unwrap_or(22)
+            )
+        }
         StoreKind::S3(s3) => {
             let prefix = s3
                 .prefix
@@ -239,6 +273,10 @@ fn fetch(store: &OpenStore, key: &str, to: &str) -> String {
     let to = quote(to);
     match &store.config.kind {
         StoreKind::Local(_) => format!("cp -- \"$STORE\"/{} {to}", quote(key)),
+        StoreKind::Sftp(_) => format!(
+            "scp -s -q $SSH_OPTIONS \"$STORE\"/{} {to}",
+            quote(&unglobbed(key))
+        ),
         StoreKind::S3(_) => format!(
             "aws s3 cp --only-show-errors \"$STORE\"/{} {to}",
             quote(key)

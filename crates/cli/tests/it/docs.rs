@@ -260,6 +260,7 @@ const TABLES: &[(&str, &str, &str)] = &[
     ("[store.NAME]", "StoreConfig", "*"),
     ("kind = \"local\"", "StoreConfig", "local"),
     ("kind = \"s3\"", "StoreConfig", "s3"),
+    ("kind = \"sftp\"", "StoreConfig", "sftp"),
     ("encrypt", "EncryptConfig", ""),
     ("decrypt", "DecryptConfig", ""),
     ("[plan.NAME]", "PlanConfig", ""),

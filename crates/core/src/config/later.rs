@@ -28,8 +28,8 @@ pub(super) fn word(value: &str, word: &str) -> Option<&'static str> {
         ("SourceConfig", "bucket" | "lightsail" | "machine") => {
             "use kind = \"command\" with a command that prints a dump, or remove this source"
         }
-        ("StoreConfig", "sftp" | "azure" | "gcs" | "b2" | "webdav") => {
-            "use kind = \"local\" on a mounted file system, or kind = \"s3\""
+        ("StoreConfig", "azure" | "gcs" | "b2" | "webdav") => {
+            "use kind = \"local\" on a mounted file system, kind = \"s3\" or kind = \"sftp\""
         }
         ("Layout", "repository") => "use layout = \"archive\"",
         _ => return None,

@@ -370,6 +370,8 @@ pub enum StoreKind {
     Local(LocalConfig),
     /// An S3 bucket.
     S3(S3Config),
+    /// A directory of another host, over SSH.
+    Sftp(SftpConfig),
 }
 
 impl StoreKind {
@@ -378,6 +380,7 @@ impl StoreKind {
         match self {
             StoreKind::Local(_) => "local",
             StoreKind::S3(_) => "s3",
+            StoreKind::Sftp(_) => "sftp",
         }
     }
 }
@@ -388,6 +391,48 @@ pub struct LocalConfig {
     /// Absolute path; made when missing, its parent must be there.
     #[schemars(with = "text::AbsolutePath")]
     pub path: PathBuf,
+}
+
+/// A directory of another host, over SSH.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct SftpConfig {
+    /// Host name, address or alias of the `ssh` configuration.
+    pub host: String,
+    /// Whom to log in as; `ssh` decides when absent.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// TCP port; `ssh` decides when absent.
+    #[serde(default)]
+    pub port: Option<u16>,
+    /// Absolute path there; made when missing, its parent must be there.
+    #[schemars(with = "text::AbsolutePath")]
+    pub path: PathBuf,
+    /// How to log in.
+    #[serde(default)]
+    pub ssh: Option<SshConfig>,
+}
+
+impl SftpConfig {
+    /// `sftp://user@host:port/path`, for people.
+    pub fn location(&self) -> String {
+        let user = self.user.as_ref().map(|user| format!("{user}@"));
+        let port = self.port.map(|port| format!(":{port}"));
+        format!(
+            "sftp://{}{}{}{}",
+            user.unwrap_or_default(),
+            self.bracketed(),
+            port.unwrap_or_default(),
+            self.path.display()
+        )
+    }
+
+    /// The host, as it stands before a colon.
+    pub fn bracketed(&self) -> String {
+        match self.host.contains(':') {
+            true => format!("[{}]", self.host),
+            false => self.host.clone(),
+        }
+    }
 }
 
 /// An S3 bucket.

@@ -6,16 +6,17 @@ use super::checks::{self, Checked};
 use super::fetch::Fetched;
 use super::live::{Report, Target};
 use super::swap::{PreparedSwap, Swapped, What, one_file_system};
-use super::{DatabaseTarget, Placed, Restored, Stopwatch, bring_back, place, staging};
+use super::{
+    Database, DatabaseTarget, Placed, Restored, Stopwatch, bring_back, fits, place, staging,
+};
 use crate::backup::{self, author, host};
-use crate::config::{PostgresConfig, SourceKind};
+use crate::config::SourceKind;
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
 use crate::evidence::{self, Activity, ProvedPoint, Record, Verdict};
 use crate::point::{FileAttributes, ManifestSource, PointId};
 use crate::probe::{CheckOutcome, CheckResult};
 use crate::secret::Secret;
-use crate::source::postgres;
 use crate::transport::{Command, Transport};
 use crate::verify::manifest_sha256;
 use std::path::{Path, PathBuf};
@@ -100,29 +101,33 @@ impl<'a> Restoring<'a> {
     }
 
     pub fn restore_to_database(&mut self, url: &Secret) -> Result<()> {
+        let text = url.expose_str()?;
         let databases: Vec<_> = self
             .sources
             .iter()
-            .filter(|s| s.kind == "postgres")
+            .filter(|s| fits(&s.kind, text))
             .cloned()
             .collect();
         let [source] = databases.as_slice() else {
             let names: Vec<_> = databases.iter().map(|s| s.name.as_str()).collect();
             return Err(Error::new(
                 Code::Usage,
-                format!("{} PostgreSQL sources fit, one is needed", databases.len()),
+                format!(
+                    "{} sources fit that database, one is needed",
+                    databases.len()
+                ),
             )
             .cause(names.join(", "))
             .hint("name it: --source NAME"));
         };
         self.context.scrubber.learn(url);
-        let connection = postgres::Connection::from_url(url)?;
+        let database = Database::from_url(url, &source.kind)?;
         let source = source.clone();
         self.sources = vec![source.clone()];
         self.bring(
             &source,
             &self.context.scratch(),
-            &mut DatabaseTarget::Given(connection),
+            &mut DatabaseTarget::Given(database),
         )
     }
 
@@ -340,13 +345,12 @@ impl<'a> Restoring<'a> {
                 Some(SourceKind::Sqlite(sqlite)) => {
                     restored.placed = Placed::File(sqlite.path.clone())
                 }
-                Some(SourceKind::Postgres(config)) => {
-                    if let Ok(connection) = postgres::Connection::from_config(config) {
-                        restored.placed = Placed::Database(connection);
+                Some(kind) => {
+                    if let Some(Ok(database)) = Database::of_source(kind) {
+                        restored.placed = Placed::Database(database);
                     }
                 }
-                Some(SourceKind::Mariadb(_) | SourceKind::Mysql(_) | SourceKind::Command(_))
-                | None => {}
+                None => {}
             }
             if let Some(place) = self
                 .places
@@ -412,17 +416,10 @@ impl<'a> Restoring<'a> {
                 self.prepare_paths(source, &roots, &point)
             }
             SourceKind::Sqlite(sqlite) => self.prepare_paths(source, &[sqlite.path], &point),
-            SourceKind::Postgres(config) => self.prepare_database(source, &config, &point),
-            SourceKind::Mariadb(_) | SourceKind::Mysql(_) => Err(Error::new(
-                Code::Target,
-                format!(
-                    "source {}: a {} database cannot be swapped in yet",
-                    source.name,
-                    config.kind.name()
-                ),
-            )
-            .hint("restore it with --to")),
-            SourceKind::Command(_) => {
+            kind => {
+                if let Some(live) = Database::of_source(&kind) {
+                    return self.prepare_database(source, &live?, &point);
+                }
                 let text = "a command's output has no live place; restore it with --to and load it by hand";
                 self.warnings
                     .push(format!("source {}: {text}", source.name));
@@ -555,32 +552,26 @@ impl<'a> Restoring<'a> {
     fn prepare_database(
         &mut self,
         source: &ManifestSource,
-        config: &PostgresConfig,
+        live: &Database,
         point: &PointId,
     ) -> Result<Vec<PreparedSwap>> {
-        let live = postgres::Connection::from_config(config)?;
-        let name = live.database().unwrap_or("postgres").to_owned();
+        let name = live.name()?.to_owned();
         let suffix = point.as_str().to_lowercase().replace('-', "_");
         let (aside, keep) = (
-            format!("{name}_restored_{suffix}"),
-            format!("{name}_before_{suffix}"),
+            live.name_beside(&format!("_restored_{suffix}"))?,
+            live.name_beside(&format!("_before_{suffix}"))?,
         );
-        let admin = live.with_database("postgres");
+        let admin = live.administrative();
         let captured = self
             .fetched
             .details
             .as_ref()
             .ok()
             .and_then(|d| d.artifact(&source.name, "dump"));
-        postgres::create_database(
-            &admin,
-            &aside,
-            captured.map(|d| &d.proof),
-            &self.context.scrubber,
-        )?;
+        admin.create(&aside, captured.map(|d| &d.proof), &self.context.scrubber)?;
         let mut target = DatabaseTarget::Given(live.with_database(&aside));
         if let Err(error) = self.bring(source, &self.context.scratch(), &mut target) {
-            let _ = postgres::drop_database(&admin, &aside, &self.context.scrubber);
+            let _ = admin.drop(&aside, &self.context.scrubber);
             return Err(error);
         }
         Ok(vec![PreparedSwap {

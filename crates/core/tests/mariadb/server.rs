@@ -42,9 +42,12 @@ impl Server {
             .status();
         assert!(owner.unwrap().success());
         let data = format!("--datadir={}/data", directory.path().display());
+        // Two servers of one temporary directory take each other's files away.
+        let temporary = format!("--tmpdir={}", directory.path().display());
         let made = unprivileged("mariadb-install-db")
+            .arg("--no-defaults")
+            .arg(&temporary)
             .args([
-                "--no-defaults",
                 "--auth-root-authentication-method=normal",
                 "--skip-test-db",
                 &data,
@@ -64,6 +67,7 @@ impl Server {
                 "--innodb-log-file-size=256M",
             ])
             .arg(&data)
+            .arg(&temporary)
             .arg(format!("--socket={}/socket", directory.path().display()))
             .args(options)
             .stdout(Stdio::null())
@@ -79,9 +83,11 @@ impl Server {
         server
     }
 
-    pub fn pid(&self) -> u32 {
-        // setpriv becomes the server.
-        self.child.id()
+    /// Kills it, as a crash would.
+    pub fn kill(&mut self) {
+        // setpriv became the server.
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     pub fn socket(&self) -> PathBuf {

@@ -7,7 +7,7 @@ use lifeboat_core::fingerprint::{
 };
 use lifeboat_core::observe::Silent;
 use lifeboat_core::secret::{Reference, Scrubber};
-use lifeboat_core::source::mariadb::{Flavor, MariadbSource, defaults, observe};
+use lifeboat_core::source::mariadb::{Connection, Flavor, MariadbSource, defaults, observe};
 use lifeboat_core::source::{CaptureContext, Captured, Finding, Source};
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -18,17 +18,10 @@ pub fn source_with(url: &str, lock_timeout_seconds: u64) -> MariadbSource {
     std::fs::write(&file, url).unwrap();
     let config = MariadbConfig {
         url: Some(Reference::File(file.display().to_string())),
-        host: None,
-        port: None,
-        socket: None,
-        user: None,
-        password: None,
-        database: None,
         lock_timeout: Span {
             seconds: lock_timeout_seconds,
         },
-        via: None,
-        ssh: None,
+        ..config()
     };
     MariadbSource::new(&config, Flavor::Mariadb).unwrap()
 }
@@ -65,10 +58,40 @@ pub fn root(server: &Server, database: &str) -> String {
 }
 
 pub fn capture(server: &Server, database: &str) -> (Captured, Vec<u8>) {
+    capture_of(server, &server.connection(database), &[])
+}
+
+/// Whatever the database's name is: in a URL, it would have to be encoded.
+pub fn capture_of(
+    server: &Server,
+    connection: &Connection,
+    queries: &[&str],
+) -> (Captured, Vec<u8>) {
     let mut bytes = Vec::new();
-    let source = source_with(&root(server, database), 60);
-    let captured = capture_into(&source, &mut bytes, &[]).unwrap();
+    let config = MariadbConfig {
+        socket: Some(server.socket()),
+        user: Some("root".into()),
+        database: connection.database().map(str::to_owned),
+        ..config()
+    };
+    let source = MariadbSource::new(&config, connection.flavor()).unwrap();
+    let captured = capture_into(&source, &mut bytes, queries).unwrap();
     (captured, bytes)
+}
+
+fn config() -> MariadbConfig {
+    MariadbConfig {
+        url: None,
+        host: None,
+        port: None,
+        socket: None,
+        user: None,
+        password: None,
+        database: None,
+        lock_timeout: Span { seconds: 60 },
+        via: None,
+        ssh: None,
+    }
 }
 
 /// Restores a dump into a new database, as a person would by hand.
@@ -76,8 +99,7 @@ pub fn restore(server: &Server, database: &str, captured: &Captured, dump: &[u8]
     let (set, collation) = defaults(proof(captured)).unwrap();
     let sql = format!("CREATE DATABASE `{database}` CHARACTER SET {set} COLLATE {collation}");
     server.sql("", &sql);
-    let text = String::from_utf8_lossy(dump).into_owned();
-    server.sql(database, &text);
+    server.sql(database, std::str::from_utf8(dump).unwrap());
 }
 
 pub fn proof(captured: &Captured) -> &Proof {
@@ -106,3 +128,35 @@ pub fn objects<'a>(proof: &'a Proof, kind: &str) -> &'a BTreeMap<String, String>
 pub fn differences(captured: &Proof, restored: &Proof) -> Vec<Difference> {
     compare(captured, restored, Scope { ownership: true })
 }
+
+/// Does something once so many bytes went through.
+pub struct After<F: FnMut()> {
+    pub left: usize,
+    pub act: Option<F>,
+}
+
+impl<F: FnMut()> Write for After<F> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.left = self.left.saturating_sub(bytes.len());
+        if self.left == 0
+            && let Some(mut act) = self.act.take()
+        {
+            act();
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A database `d` whose dump is long, with a table `a_big` that comes first and others that come
+/// after it.
+pub const LONG: &str = "CREATE DATABASE d; USE d; CREATE TABLE a (a INT);
+    CREATE TABLE a_big AS SELECT seq, REPEAT(MD5(seq), 20) AS t FROM seq_1_to_40000;
+    CREATE TABLE z_last (a INT AUTO_INCREMENT PRIMARY KEY, b INT);
+    INSERT INTO z_last (b) SELECT seq FROM seq_1_to_1000;
+    CREATE TABLE spare (a INT, b INT); INSERT INTO spare VALUES (7, 7);
+    CREATE TABLE isam (a INT) ENGINE=MyISAM;
+    CREATE VIEW v AS SELECT * FROM z_last;";

@@ -77,6 +77,9 @@ fn together(one: &StoreConfig, two: &StoreConfig, on_disk: bool) -> Option<&'sta
         (StoreKind::S3(one), StoreKind::S3(two)) => {
             (bucket(one) == bucket(two)).then_some("bucket")
         }
+        (StoreKind::Sftp(one), StoreKind::Sftp(two)) => {
+            (one.host == two.host && one.port == two.port).then_some("host")
+        }
         (StoreKind::Local(one), StoreKind::Local(two)) => {
             let (one, two) = (settled(&one.path, on_disk), settled(&two.path, on_disk));
             (one.starts_with(&two) || two.starts_with(&one)).then_some("directory")
@@ -143,6 +146,11 @@ fn one_disk(one: &StoreConfig, two: &StoreConfig) -> bool {
 pub(super) fn same_place(config: &Config, issues: &mut Vec<Issue>) {
     let place = |store: &StoreConfig| match &store.kind {
         StoreKind::Local(local) => directory(local).display().to_string(),
+        StoreKind::Sftp(sftp) => {
+            let port = sftp.port.unwrap_or(22);
+            let path = sftp.path.to_string_lossy();
+            format!("sftp {}:{port} {}", sftp.host, path.trim_end_matches('/'))
+        }
         StoreKind::S3(s3) => {
             let prefix = s3.prefix.as_deref().unwrap_or_default();
             // Two ports of a host are two servers here: better not to refuse what may work.
@@ -195,6 +203,6 @@ pub(super) fn backs_itself_up(config: &Config, on_disk: bool, issues: &mut Vec<I
 fn local<'a>((name, store): (&'a String, &'a StoreConfig)) -> Option<(&'a str, &'a LocalConfig)> {
     match &store.kind {
         StoreKind::Local(local) => Some((name, local)),
-        StoreKind::S3(_) => None,
+        StoreKind::S3(_) | StoreKind::Sftp(_) => None,
     }
 }

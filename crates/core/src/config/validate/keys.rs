@@ -53,6 +53,14 @@ fn secrets(config: &Config) -> Vec<(String, &str, Option<&Reference>, Use<'_>)> 
         ] {
             all.push((subject.clone(), key, reference, Use::Decrypts(name)));
         }
+        if let StoreKind::Sftp(sftp) = &store.kind
+            && let Some(ssh) = &sftp.ssh
+        {
+            let used = Use::Opens(name);
+            all.push((subject.clone(), "ssh.key", ssh.key.as_ref(), used));
+            let passphrase = ssh.passphrase.as_ref();
+            all.push((subject.clone(), "ssh.passphrase", passphrase, used));
+        }
         if let StoreKind::S3(s3) = &store.kind {
             for (key, reference) in [
                 ("access_key", Some(&s3.access_key)),

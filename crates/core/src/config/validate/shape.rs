@@ -2,9 +2,11 @@
 
 use super::Issue;
 use crate::config::places::did_you_mean;
+use crate::config::remote::is_name;
 use crate::config::{
     Check, CheckConfig, CommandConfig, Config, DecryptConfig, EncryptConfig, FilesConfig, Keep,
-    KeepRules, MariadbConfig, PostgresConfig, S3Config, SourceKind, SshConfig, StoreKind, Via,
+    KeepRules, MariadbConfig, PostgresConfig, S3Config, SftpConfig, SourceKind, SshConfig,
+    StoreKind, Via,
 };
 use std::collections::BTreeMap;
 
@@ -141,9 +143,42 @@ pub(super) fn stores(config: &Config, issues: &mut Vec<Issue>) {
         if let Some(decrypt) = &store.decrypt {
             decryption(&subject, decrypt, issues);
         }
-        if let StoreKind::S3(s3) = &store.kind {
-            s3_store(&subject, s3, issues);
+        match &store.kind {
+            StoreKind::S3(s3) => s3_store(&subject, s3, issues),
+            StoreKind::Sftp(sftp) => sftp_store(&subject, sftp, issues),
+            StoreKind::Local(_) => {}
         }
+    }
+}
+
+fn sftp_store(subject: &str, sftp: &SftpConfig, issues: &mut Vec<Issue>) {
+    let mut refused = |at: &str, message: String, hint: &str| {
+        issues.push(Issue::refused(subject, at, message).hint(hint));
+    };
+    // A leading `-` would be an option for `ssh`.
+    if !is_name(&sftp.host, ".-_:%") {
+        let message = format!("{:?} is no host", sftp.host);
+        refused(
+            "host",
+            message,
+            "write its name or address alone; user, port and path have keys of their own",
+        );
+    }
+    let user = sftp.user.as_deref();
+    if let Some(user) = user.filter(|user| !is_name(user, "_.-\\@+$")) {
+        refused(
+            "user",
+            format!("{user:?} is no user"),
+            "write the name alone",
+        );
+    }
+    let ssh = sftp.ssh.as_ref();
+    if ssh.is_some_and(|ssh| ssh.passphrase.is_some() && ssh.key.is_none()) {
+        refused(
+            "ssh.passphrase",
+            "there is no key that it opens".to_owned(),
+            "add key = \"file:PATH\" beside it, or add the key to the ssh-agent and remove it",
+        );
     }
 }
 

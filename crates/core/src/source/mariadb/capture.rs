@@ -67,7 +67,7 @@ impl Capture<'_> {
         )?;
         refuse_hidden(self.connection, &before)?;
         let binlog = binlog(self.connection, self.server, &grants, scrubber);
-        let history = is_versioned(&before) && dumps_history(&program, self.server);
+        let history = has_history(&before) && dumps_history(&program, self.server);
         let dumping = Dumping {
             connection: self.connection,
             server: self.server,
@@ -76,17 +76,20 @@ impl Capture<'_> {
             lock_timeout_seconds: self.lock_timeout_seconds,
             scrubber,
         };
+        let orders = ColumnOrders {
+            orders: BTreeMap::new(),
+            // A restore without history gives them anew.
+            omitted: match history {
+                true => BTreeMap::new(),
+                false => before.period_columns.clone(),
+            },
+        };
         let mut warnings = Vec::new();
         let first = self.answers();
         let mut second = None;
-        let dumped = dumping.run(
-            output,
-            &ColumnOrders::new(),
-            self.context.observer,
-            &mut || {
-                second = Some(self.answers());
-            },
-        )?;
+        let dumped = dumping.run(output, &orders, self.context.observer, &mut || {
+            second = Some(self.answers());
+        })?;
         let second = second.unwrap_or_else(|| self.answers());
         let after = Catalog::take(self.connection, &dictionary, scrubber)?;
         if let Some(change) = changed(self.connection, &before, &after) {
@@ -103,6 +106,7 @@ impl Capture<'_> {
         );
         limits.extend(unsteady.iter().map(|(name, why)| format!("{name}: {why}")));
         limits.sort();
+        warnings.extend(checked_views(&before));
         warnings.extend(self.skew(&program));
         warnings.extend(self.long_statement(&dumped.contents));
         warnings.extend(
@@ -151,6 +155,11 @@ impl Capture<'_> {
         let mut versions = BTreeMap::from([
             (program.name.clone(), program.version.clone()),
             ("server".to_owned(), self.server.version.clone()),
+            // Definitions may name it: a drill restores under the same name.
+            (
+                "database".to_owned(),
+                self.connection.database().unwrap_or_default().to_owned(),
+            ),
         ]);
         let binlog = contents.binlog.clone().or(unseen);
         versions.extend(binlog.map(|position| ("binlog".to_owned(), position)));
@@ -258,12 +267,20 @@ fn broken_views(catalog: &Catalog) -> Vec<String> {
     views.map(|(name, _)| name.clone()).collect()
 }
 
-/// Whether there is a table with a history.
-pub fn is_versioned(catalog: &Catalog) -> bool {
-    catalog
-        .tables
-        .values()
-        .any(|table| table.kind == "SYSTEM VERSIONED")
+/// What the dump programs write in an order that a server refuses.
+pub fn checked_views(catalog: &Catalog) -> impl Iterator<Item = String> {
+    catalog.checked_views.iter().map(|(name, other)| {
+        format!(
+            "view {name} has a CHECK OPTION and is of view {other}, which the dump defines after it: a restore stops there; rename one of them"
+        )
+    })
+}
+
+/// Whether there is a table with a history, and no table whose history is by transactions: the
+/// dump program takes that of none when it cannot take it of one.
+pub fn has_history(catalog: &Catalog) -> bool {
+    let mut tables = catalog.tables.values();
+    !catalog.transaction_precise && tables.any(|table| table.kind == "SYSTEM VERSIONED")
 }
 
 /// What changed between two looks at the catalog, so that the rows dumped meanwhile cannot be
@@ -387,7 +404,7 @@ pub fn limits(catalog: &Catalog, program: &Program, history: bool) -> Vec<String
     for (name, table) in &catalog.tables {
         if table.kind == "SYSTEM VERSIONED" && !history {
             limits.push(format!(
-                "{name}: {NO_HISTORY}; the dump has its rows of now, not those of before"
+                "{name}: {NO_HISTORY}; the dump has its rows of now, not those of before, and a restore dates them anew"
             ));
         }
         if ELSEWHERE.contains(&table.engine.to_uppercase().as_str()) {

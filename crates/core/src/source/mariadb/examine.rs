@@ -1,6 +1,9 @@
 //! Reaches a database without taking anything, and says what would stand in the way of a capture.
 
-use super::capture::{binlog, limits, missing, refuse_hidden, skew, tables_without_transactions};
+use super::capture::{
+    binlog, checked_views, has_history, limits, missing, refuse_hidden, skew,
+    tables_without_transactions,
+};
 use super::client::{Server, query, rows};
 use super::connection::Connection;
 use super::grants::{self, Grants};
@@ -53,10 +56,17 @@ fn look(
         if let Some(skew) = skew(program, &server) {
             warn(skew, Some("install the client of the server's own version"));
         }
-        let history = dumps_history(program, &server);
-        for limit in limits(&catalog, program, history) {
+        let history = has_history(&catalog) && dumps_history(program, &server);
+        let limits = limits(&catalog, program, history);
+        for limit in limits
+            .iter()
+            .filter(|limit| !limit.contains(": generated;"))
+        {
             warn(format!("a proof cannot cover {limit}"), None);
         }
+    }
+    for warning in checked_views(&catalog) {
+        warn(warning, None);
     }
     let unsteady: Vec<String> = tables_without_transactions(&catalog)
         .map(|(name, table)| format!("{name} ({})", table.engine))

@@ -59,11 +59,21 @@ pub struct Catalog {
     pub specials: Vec<Special>,
     /// Routines whose bodies this account may not read.
     pub unreadable: Vec<String>,
+    /// Views that check what goes through other views, and those others where a dump defines them
+    /// only after them.
+    pub checked_views: Vec<(String, String)>,
+    /// Of tables with a history, the columns that say from when to when a row was so.
+    pub period_columns: BTreeMap<String, BTreeSet<String>>,
+    /// Whether there is a table whose history is by transactions and not by time.
+    pub transaction_precise: bool,
     /// When this was asked, by the server's clock.
     pub now: String,
     /// Engines that have transactions.
     pub transactional: BTreeSet<String>,
 }
+
+/// The kind under which the inventory has whether events run.
+pub const EVENT_STATE: &str = "event state";
 
 /// A kind of object, and where the catalog lists it.
 struct Question {
@@ -129,8 +139,11 @@ const QUESTIONS: &[Question] = &[
         facts: &["ORDINAL_POSITION", "PARAMETER_MODE", "PARAMETER_NAME", "DTD_IDENTIFIER"] },
     Question { kind: "event", from: "EVENTS", schema: "EVENT_SCHEMA", condition: "1", name: &["EVENT_NAME"],
         facts: &["EVENT_TYPE", "EXECUTE_AT", "INTERVAL_VALUE", "INTERVAL_FIELD", "STARTS", "ENDS", "TIME_ZONE",
-            "STATUS", "ON_COMPLETION", "EVENT_DEFINITION", "SQL_MODE", "EVENT_COMMENT", "DEFINER",
+            "ON_COMPLETION", "EVENT_DEFINITION", "SQL_MODE", "EVENT_COMMENT", "DEFINER",
             "CHARACTER_SET_CLIENT", "COLLATION_CONNECTION", "DATABASE_COLLATION"] },
+    // By itself: a copy beside a live database does not run.
+    Question { kind: EVENT_STATE, from: "EVENTS", schema: "EVENT_SCHEMA", condition: "1", name: &["EVENT_NAME"],
+        facts: &["STATUS"] },
 ];
 
 /// Facts in which the server writes the database's name before those of its tables.
@@ -191,6 +204,7 @@ impl Catalog {
         }
         catalog.take_numbers(connection, scrubber);
         catalog.take_sequences(connection, scrubber)?;
+        catalog.find_checked_views();
         catalog.shorten();
         Ok(catalog)
     }
@@ -204,6 +218,11 @@ impl Catalog {
         match tag.as_str().unwrap_or_default() {
             "now" => self.now = at(0).unwrap_or_default(),
             "engine" => self.transactional.extend(at(0)),
+            "period" => {
+                self.transaction_precise |= at(2).as_deref() == Some("bigint");
+                let columns = self.period_columns.entry(at(0).unwrap_or_default());
+                columns.or_default().extend(at(1));
+            }
             "special" => self.specials.push(Special {
                 table: at(0).unwrap_or_default(),
                 column: at(1).unwrap_or_default(),
@@ -267,11 +286,23 @@ impl Catalog {
                 let definers = self.objects("definer");
                 definers.insert(value.clone(), String::new());
             }
-            let value = match QUALIFIED.contains(fact) {
-                true => unqualify(value, database),
-                false => value.clone(),
+            let value = match *fact {
+                // Aria says its default once it was told, as by its own SHOW CREATE TABLE.
+                "CREATE_OPTIONS" => without_word(value, "page_checksum=1"),
+                fact if QUALIFIED.contains(&fact) => unqualify(value, database),
+                _ => value.clone(),
             };
             definition.push(format!("{}: {value}", fact.to_lowercase()));
+        }
+        if question.kind == "view" {
+            let value = |wanted: &str| {
+                let at = facts.iter().position(|fact| *fact == wanted)?;
+                values.get(at)?.clone()
+            };
+            if value("CHECK_OPTION").is_some_and(|option| option != "NONE") {
+                let text = value("VIEW_DEFINITION").unwrap_or_default();
+                self.checked_views.push((name.clone(), text));
+            }
         }
         let known = self.objects(question.kind).entry(name).or_default();
         if !known.is_empty() && !definition.is_empty() {
@@ -354,6 +385,20 @@ impl Catalog {
         Ok(())
     }
 
+    /// Turns the definitions of views with a check into the views that they are of and that come
+    /// after them by name.
+    fn find_checked_views(&mut self) {
+        let views = self.tables.iter().filter(|(_, table)| table.kind == "VIEW");
+        let views: Vec<&String> = views.map(|(name, _)| name).collect();
+        let mut found = Vec::new();
+        for (name, text) in &self.checked_views {
+            let later = views.iter().filter(|other| **other > name);
+            let used = later.filter(|other| text.contains(&identifier(other)));
+            found.extend(used.map(|other| (name.clone(), (*other).clone())));
+        }
+        self.checked_views = found;
+    }
+
     fn shorten(&mut self) {
         for definition in self
             .inventory
@@ -385,6 +430,11 @@ pub fn counts(inventory: &DatabaseInventory) -> BTreeMap<String, u64> {
     inventory.objects.iter().map(count).collect()
 }
 
+fn without_word(text: &str, word: &str) -> String {
+    let words: Vec<&str> = text.split(' ').filter(|other| *other != word).collect();
+    words.join(" ")
+}
+
 /// Everything in one go; each row is one JSON array that begins with whose it is.
 fn script(dictionary: &Dictionary) -> String {
     let mut sql = String::from(FRESH);
@@ -394,6 +444,12 @@ fn script(dictionary: &Dictionary) -> String {
          SELECT JSON_ARRAY('state', TABLE_NAME, TABLE_TYPE, ENGINE, CREATE_TIME, UPDATE_TIME, AUTO_INCREMENT, \
            TABLE_COMMENT) FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE();\n",
     );
+    if dictionary.has("COLUMNS", "GENERATION_EXPRESSION") {
+        sql.push_str(
+            "SELECT JSON_ARRAY('period', TABLE_NAME, COLUMN_NAME, DATA_TYPE) FROM information_schema.COLUMNS \
+             WHERE TABLE_SCHEMA = DATABASE() AND GENERATION_EXPRESSION IN ('ROW START', 'ROW END');\n",
+        );
+    }
     sql.push_str(&format!(
         "SELECT JSON_ARRAY('special', TABLE_NAME, COLUMN_NAME, IF(EXTRA REGEXP \
            '(VIRTUAL|STORED|PERSISTENT)', 'generated', DATA_TYPE)) FROM information_schema.COLUMNS \
@@ -409,7 +465,8 @@ fn script(dictionary: &Dictionary) -> String {
         let fields: Vec<String> = names
             .iter()
             .chain(&facts)
-            .map(|column| format!("`{column}`"))
+            // MySQL's JSON would hold what is binary in base64.
+            .map(|column| format!("CONVERT(`{column}` USING utf8mb4)"))
             .collect();
         let mut order = names.clone();
         order.extend(ORDINALS.iter().filter(|ordinal| facts.contains(*ordinal)));

@@ -5,6 +5,7 @@
 //! can be compared. It does not capture accounts and their privileges, or other databases of the
 //! server. What the dump programs lose is named in the limits of the proof.
 
+mod admin;
 mod capture;
 mod client;
 mod connection;
@@ -14,19 +15,25 @@ mod grants;
 mod inventory;
 mod observe;
 mod programs;
+mod restore;
+mod rewrite;
 mod rows;
 mod stream;
+mod swap;
 mod unqualify;
 mod url;
 
+pub use admin::{NAME_CHARACTERS_MAX, create_database, database_exists, drop_database, is_empty};
 pub use client::{
-    Server, command, error_number, identifier, literal, query, refused, release_of, row_counts,
-    rows,
+    Server, command, error_number, execute, identifier, literal, query, refused, release_of,
+    row_counts, rows,
 };
 pub use connection::{Connection, Flavor};
-pub use inventory::defaults;
+pub use inventory::{EVENT_STATE, defaults};
 pub use observe::observe;
-pub use programs::{Program, Tool};
+pub use programs::{Program, Tool, ask as ask_program};
+pub use restore::{RestoreOptions, flavor_of, restore_dump, skew};
+pub use swap::{rename_database, swap_databases};
 
 use crate::config::MariadbConfig;
 use crate::error::{Code, Error, Result};

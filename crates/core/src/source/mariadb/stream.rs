@@ -4,7 +4,7 @@
 //! flight are bounded; a failing output ends the dump and shows as itself. A dump that waits for a
 //! lock longer than it may is ended, by asking the server to end what it waits with.
 
-use super::client::{Server, error_number, literal, query, refused, release_of, rows};
+use super::client::{Server, literal, query, refused, release_of, rows};
 use super::connection::{Connection, Flavor};
 use super::dump::{ColumnOrders, Contents, Reader};
 use super::programs::{Program, Tool};
@@ -21,6 +21,13 @@ use std::time::{Duration, Instant};
 
 /// The longest row or statement that the programs are to take, as much as the protocol allows.
 const PACKET: &str = "--max-allowed-packet=1073741824";
+
+/// What the server says when a table is not what it was, or is gone, or stays locked:
+/// `ER_TABLE_DEF_CHANGED`, `ER_NO_SUCH_TABLE`, `ER_BAD_TABLE_ERROR`, `ER_LOCK_DEADLOCK`,
+/// `ER_LOCK_WAIT_TIMEOUT`, `ER_NEED_REPREPARE`.
+const CHANGED: &[u32] = &[1412, 1146, 1051, 1213, 1205, 1615];
+/// And when a view is of something that is gone: `ER_VIEW_INVALID`.
+const BROKEN: &[u32] = &[1356];
 
 /// How a database is dumped.
 #[derive(Debug, Clone)]
@@ -68,6 +75,8 @@ impl Dumping<'_> {
             "--tz-utc",
             "--complete-insert",
             "--no-tablespaces",
+            // With a table locked, a default value from a sequence cannot be restored.
+            "--skip-add-locks",
             PACKET,
         ]
         .map(String::from)
@@ -191,8 +200,16 @@ impl Dumping<'_> {
 
     fn failed(&self, program: &Program, status: ExitStatus, said: &str, passed: u64) -> Error {
         let place = self.connection.display();
-        match error_number(said) {
-            Some(1412 | 1146 | 1051 | 1213 | 1205 | 1615) => {
+        let reported = |number: &&u32| {
+            let forms = [
+                format!("rror {number}:"),
+                format!("rror: {number}:"),
+                format!("({number})"),
+            ];
+            forms.iter().any(|form| said.contains(form))
+        };
+        match CHANGED.iter().chain(BROKEN).find(reported) {
+            Some(number) if CHANGED.contains(number) => {
                 return Error::new(
                     Code::SourceChanged,
                     format!("{place}: a table changed while it was dumped"),
@@ -200,7 +217,7 @@ impl Dumping<'_> {
                 .cause(said)
                 .hint("run again when no migration is under way");
             }
-            Some(1356) => {
+            Some(_) => {
                 return Error::new(
                     Code::SourceFailed,
                     format!("{place}: a view refers to something that is not there, and cannot be dumped"),
@@ -208,7 +225,7 @@ impl Dumping<'_> {
                 .cause(said)
                 .hint("repair or drop the view that the cause names; `lifeboat doctor` lists them all");
             }
-            _ => {}
+            None => {}
         }
         let error = refused(self.connection, said);
         let connected = passed > 0;
@@ -229,7 +246,10 @@ impl Dumping<'_> {
             format!("{} of {place} did not end well ({status})", program.name),
         )
         .cause(said)
-        .hint("the dump is not whole and is thrown away; run again when the cause is mended")
+        .hint(match said.contains("2013") {
+            true => "the dump is not whole and is thrown away; look at the server's error log, and raise its net_write_timeout where a store is slow",
+            false => "the dump is not whole and is thrown away; run again when the cause is mended",
+        })
     }
 
     fn stayed_locked(&self, waited: &str) -> Error {
@@ -302,7 +322,7 @@ fn unknown_charset(said: &str) -> Option<String> {
 
 /// What is made of no dump at all.
 fn read_nothing() -> Result<Contents> {
-    Reader::new(&ColumnOrders::new()).finish()
+    Reader::new(&ColumnOrders::default()).finish()
 }
 
 fn read(mut pieces: Pieces, orders: &ColumnOrders) -> Result<Contents> {

@@ -6,7 +6,7 @@
 
 use super::super::rows::Rows;
 use super::{ColumnOrders, HELD_BYTES_MAX, identifier, not_understood};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use memchr::{memchr, memchr2};
 use std::collections::BTreeMap;
 
@@ -113,6 +113,9 @@ impl Insert {
             if *byte == b'`' {
                 self.in_name = !self.in_name;
             }
+            if *byte == b'\n' && !self.in_name && !self.head.ends_with(b"VALUES") {
+                return Err(self.unknown_head());
+            }
             if *byte == b'(' && !self.in_name && self.head.trim_ascii_end().ends_with(b"VALUES") {
                 self.next = Next::Row;
                 return Ok(piece.get(at + 1..).unwrap_or_default());
@@ -120,9 +123,17 @@ impl Insert {
             self.head.push(*byte);
         }
         match self.head.len() > HELD_BYTES_MAX {
-            true => Err(not_understood("an INSERT has no rows")),
+            true => Err(self.unknown_head()),
             false => Ok(&[]),
         }
+    }
+
+    /// MySQL's program, for one, writes rows that no server reads of a table that has nothing but
+    /// computed columns.
+    fn unknown_head(&self) -> Error {
+        let head = String::from_utf8_lossy(&self.head);
+        let begin: String = head.chars().take(120).collect();
+        not_understood(&format!("a statement is INSERT INTO {begin}"))
     }
 
     fn end_head(
@@ -130,13 +141,13 @@ impl Insert {
         tables: &mut BTreeMap<String, Rows>,
         orders: &ColumnOrders,
     ) -> Result<()> {
-        let head = std::mem::take(&mut self.head);
-        let (table, columns) = parse_head(&head)
-            .ok_or_else(|| not_understood("an INSERT begins in an unknown way"))?;
+        let (table, columns) = parse_head(&self.head).ok_or_else(|| self.unknown_head())?;
+        self.head = Vec::new();
         let rows = tables
             .entry(table.clone())
             .or_insert_with(|| Rows::new(&table));
-        rows.set_columns(columns, orders.get(&table).map(Vec::as_slice));
+        let order = orders.of(&table, &columns);
+        rows.set_columns(columns, order.as_deref());
         self.table = table;
         Ok(())
     }
