@@ -16,7 +16,7 @@ pub use error::StoreError;
 pub use key::check_key;
 pub use local::LocalStore;
 pub use memory::MemoryStore;
-pub use s3::{S3Options, S3Store};
+pub use s3::{S3Options, S3Store, bucket};
 
 use std::io::Read;
 

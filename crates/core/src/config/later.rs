@@ -26,7 +26,7 @@ pub(super) fn key(table: &str, key: &str) -> Option<&'static str> {
 /// instead.
 pub(super) fn word(value: &str, word: &str) -> Option<&'static str> {
     Some(match (value, word) {
-        ("SourceConfig", "mariadb" | "mysql" | "bucket" | "lightsail" | "machine") => {
+        ("SourceConfig", "mariadb" | "mysql" | "lightsail" | "machine") => {
             "use kind = \"command\" with a command that prints a dump, or remove this source"
         }
         ("StoreConfig", "sftp" | "azure" | "gcs" | "b2" | "webdav") => {

@@ -340,7 +340,7 @@ impl<'a> Restoring<'a> {
                         restored.placed = Placed::Database(connection);
                     }
                 }
-                Some(SourceKind::Command(_)) | None => {}
+                Some(SourceKind::Bucket(_) | SourceKind::Command(_)) | None => {}
             }
             if let Some(place) = self
                 .places
@@ -401,6 +401,12 @@ impl<'a> Restoring<'a> {
             }
             SourceKind::Sqlite(sqlite) => self.prepare_paths(source, &[sqlite.path], &point),
             SourceKind::Postgres(config) => self.prepare_database(source, &config, &point),
+            SourceKind::Bucket(_) => {
+                let text = "it is not restored live";
+                self.warnings
+                    .push(format!("source {}: {text}", source.name));
+                Ok(vec![])
+            }
             SourceKind::Command(_) => {
                 let text = "a command's output has no live place; restore it with --to and load it by hand";
                 self.warnings

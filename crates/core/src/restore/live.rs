@@ -259,6 +259,7 @@ fn plan_swap(context: &Context, source: &ManifestSource) -> String {
         }
         Some(SourceKind::Postgres(config)) => postgres::Connection::from_config(config)
             .map_or_else(|e| format!("its database ({e})"), |c| c.display()),
+        Some(SourceKind::Bucket(bucket)) => format!("its bucket {}", bucket.bucket),
         Some(SourceKind::Command(_)) => {
             return format!("leave source {name}: a command's output has no place of its own");
         }

@@ -9,6 +9,7 @@ mod carry_out;
 pub mod checks;
 pub mod fetch;
 pub mod live;
+mod objects;
 pub mod place;
 pub mod staging;
 mod swap;
@@ -21,7 +22,7 @@ use crate::observe::Observer;
 use crate::point::{DetailsArtifact, ManifestArtifact, ManifestSource, Outcome};
 use crate::scratch::ScratchPostgres;
 use crate::secret::Scrubber;
-use crate::source::{files, postgres, sqlite};
+use crate::source::{bucket, files, postgres, sqlite};
 use fetch::{Fetched, open_artifact};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -170,7 +171,7 @@ pub fn bring_back(
             .iter()
             .any(|l| l.starts_with(OWNERSHIP_LIMIT)),
     };
-    let observed = watch.time(format!("compare {name}"), || {
+    let (observed, named) = watch.time(format!("compare {name}"), || {
         observe(
             &restored.placed,
             &source.kind,
@@ -179,7 +180,10 @@ pub fn bring_back(
             context.observer.as_ref(),
         )
     })?;
-    restored.differences = Some(compare(&captured.proof, &observed, scope));
+    restored.differences = Some(match named.is_empty() {
+        true => compare(&captured.proof, &observed, scope),
+        false => named,
+    });
     restored.limits.extend(limits(captured));
     restored.summary = summarize(&captured.proof);
     Ok(restored)
@@ -215,26 +219,32 @@ fn main_artifact(kind: &str) -> &'static str {
         "files" => "files",
         "sqlite" => "database",
         "postgres" => "dump",
+        "bucket" => bucket::INDEX,
         _ => "output",
     }
 }
 
-/// The proof of what is there now, read from there.
+/// The proof of what is there now, read from there; and differences that it could name itself,
+/// where the proof has no names.
 fn observe(
     placed: &Placed,
     kind: &str,
     captured: &DetailsArtifact,
     scrubber: &Scrubber,
     observer: &dyn Observer,
-) -> Result<Proof> {
-    match placed {
+) -> Result<(Proof, Vec<Difference>)> {
+    let proof = match placed {
+        Placed::Tree(path) if kind == "bucket" => {
+            return objects::observe_directory(path, observer);
+        }
         Placed::Tree(path) => files::observe(path, observer),
         Placed::File(path) if kind == "sqlite" => sqlite::observe(path),
         Placed::File(path) => staging::observe_file(path),
         Placed::Database(connection) => {
             postgres::observe(connection, &captured.proof, scrubber, observer)
         }
-    }
+    };
+    proof.map(|proof| (proof, Vec::new()))
 }
 
 fn limits(captured: &DetailsArtifact) -> Vec<String> {
@@ -276,6 +286,11 @@ pub fn summarize(proof: &Proof) -> String {
             count(files.directories, "directory", "directories"),
             count(files.links, "link", "links"),
             count(files.bytes, "byte", "bytes")
+        ),
+        Fingerprint::Objects(objects) => format!(
+            "{}, {}",
+            count(objects.objects, "object", "objects"),
+            count(objects.bytes, "byte", "bytes")
         ),
         Fingerprint::Bytes(bytes) => count(bytes.length, "byte", "bytes"),
     }
@@ -368,6 +383,13 @@ impl<'a> Placing<'a> {
                     .hint("create a new database (createdb NAME) and name it with --to"));
                 }
                 self.to_database(kind, connection, false)
+            }
+            ("bucket", _) => {
+                let warnings =
+                    objects::to_directory(self.context, self.fetched, self.source, &own)?;
+                let mut restored = self.restored(kind, Placed::Tree(own));
+                restored.warnings = warnings;
+                Ok(restored)
             }
             (_, _) => self.as_file(kind, &own),
         }
