@@ -27,7 +27,7 @@ fn blocks(text: &str) -> String {
 
 /// Runs the instructions in a new directory `name` of the application, with nothing but these
 /// variables of ours.
-fn follow(app: &App, name: &str, text: &str, env: &[(&str, &str)]) -> Output {
+pub fn follow(app: &App, name: &str, text: &str, env: &[(&str, &str)]) -> Output {
     let directory = app.path(name);
     std::fs::create_dir(&directory).unwrap();
     let mut shell = Command::new("sh");
@@ -42,7 +42,7 @@ fn follow(app: &App, name: &str, text: &str, env: &[(&str, &str)]) -> Output {
     run(&mut shell)
 }
 
-fn instructions(store: &Path) -> String {
+pub fn instructions(store: &Path) -> String {
     let path = store.join("lifeboat/RESTORE.md");
     let text = std::fs::read_to_string(&path).unwrap();
     let quoted = path.display();

@@ -139,7 +139,7 @@ impl<'a> Checked<'a> {
                 postgres::query(connection, query, &self.context.scrubber)?
             }
             Placed::File(path) => sqlite::query(path, query)?,
-            Placed::Tree(_) => {
+            Placed::Tree(_) | Placed::Bucket(_) => {
                 return Err(Error::new(
                     Code::Configuration,
                     format!("source {source} is no database"),
@@ -191,6 +191,10 @@ impl<'a> Checked<'a> {
                 Placed::Database(connection) => (
                     format!("LIFEBOAT_URL_{variable}"),
                     plain(connection.url_without_password().as_bytes()),
+                ),
+                Placed::Bucket(place) => (
+                    format!("LIFEBOAT_URL_{variable}"),
+                    plain(place.describe().as_bytes()),
                 ),
                 Placed::Tree(path) | Placed::File(path) => (
                     format!("LIFEBOAT_PATH_{variable}"),

@@ -5,6 +5,7 @@
 //! directory or another database gives it those; a live restore ([`live`]) gives it places beside
 //! the live ones, and swaps them in only when everything came back whole.
 
+mod bucket;
 mod carry_out;
 pub mod checks;
 pub mod fetch;
@@ -22,7 +23,9 @@ use crate::observe::Observer;
 use crate::point::{DetailsArtifact, ManifestArtifact, ManifestSource, Outcome};
 use crate::scratch::ScratchPostgres;
 use crate::secret::Scrubber;
-use crate::source::{bucket, files, postgres, sqlite};
+use crate::source::bucket::INDEX;
+use crate::source::{files, postgres, sqlite};
+pub use bucket::BucketPlace;
 use fetch::{Fetched, open_artifact};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -34,6 +37,8 @@ pub enum DatabaseTarget<'a> {
     Scratch(&'a mut ScratchServers),
     /// This database, which must be empty; and whether it is on a server that has our roles.
     Given(postgres::Connection),
+    /// This place for the objects of a bucket, where nothing is yet.
+    Bucket(BucketPlace),
     /// Nowhere: their dumps are written as files.
     Dump,
 }
@@ -74,6 +79,8 @@ pub enum Placed {
     File(PathBuf),
     /// A database.
     Database(postgres::Connection),
+    /// A bucket.
+    Bucket(BucketPlace),
 }
 
 impl Placed {
@@ -82,6 +89,7 @@ impl Placed {
         match self {
             Placed::Tree(path) | Placed::File(path) => path.display().to_string(),
             Placed::Database(connection) => connection.display(),
+            Placed::Bucket(place) => place.describe(),
         }
     }
 }
@@ -219,7 +227,7 @@ fn main_artifact(kind: &str) -> &'static str {
         "files" => "files",
         "sqlite" => "database",
         "postgres" => "dump",
-        "bucket" => bucket::INDEX,
+        "bucket" => INDEX,
         _ => "output",
     }
 }
@@ -234,6 +242,7 @@ fn observe(
     observer: &dyn Observer,
 ) -> Result<(Proof, Vec<Difference>)> {
     let proof = match placed {
+        Placed::Bucket(place) => return bucket::observe_bucket(place, observer),
         Placed::Tree(path) if kind == "bucket" => {
             return objects::observe_directory(path, observer);
         }
@@ -383,6 +392,12 @@ impl<'a> Placing<'a> {
                     .hint("create a new database (createdb NAME) and name it with --to"));
                 }
                 self.to_database(kind, connection, false)
+            }
+            ("bucket", DatabaseTarget::Bucket(to)) => {
+                let warnings = bucket::to_bucket(self.context, self.fetched, self.source, to)?;
+                let mut restored = self.restored(kind, Placed::Bucket(to.clone()));
+                restored.warnings = warnings;
+                Ok(restored)
             }
             ("bucket", _) => {
                 let warnings =

@@ -25,7 +25,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// The index, beside the objects.
-const INDEX_NAME: &str = "index.ndjson";
+pub(super) const INDEX_NAME: &str = "index.ndjson";
 /// How many differences are named one by one.
 const NAMED_MAX: usize = 1000;
 

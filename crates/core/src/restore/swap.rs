@@ -1,6 +1,6 @@
 //! Something that lies ready beside a live thing, swapped in, and swapped back.
 
-use super::{place, staging};
+use super::{bucket, place, staging};
 use crate::error::{Code, Error, Result};
 use crate::secret::Scrubber;
 use crate::source::postgres;
@@ -28,6 +28,7 @@ pub(super) enum What {
         aside: String,
         keep: String,
     },
+    Bucket(bucket::Aside),
 }
 
 impl PreparedSwap {
@@ -37,6 +38,7 @@ impl PreparedSwap {
             What::Path { aside, live, keep } => {
                 place::swap_in(aside, live, keep).map(Swapped::Path)
             }
+            What::Bucket(aside) => aside.carry_out().map(Swapped::Bucket),
             What::Database {
                 admin,
                 live,
@@ -77,6 +79,7 @@ pub(super) enum Swapped {
         /// What was live before; `None` when there was nothing.
         keep: Option<String>,
     },
+    Bucket(bucket::Swapped),
 }
 
 impl Swapped {
@@ -84,6 +87,7 @@ impl Swapped {
     pub fn kept(&self) -> Option<String> {
         match self {
             Swapped::Path(swap) => swap.existed().then(|| swap.keep().display().to_string()),
+            Swapped::Bucket(swapped) => swapped.kept(),
             Swapped::Database { keep, .. } => keep.as_ref().map(|keep| format!("database {keep}")),
         }
     }
@@ -92,6 +96,7 @@ impl Swapped {
     pub fn undo(self, scrubber: &Scrubber) -> Result<()> {
         match self {
             Swapped::Path(swap) => swap.undo(),
+            Swapped::Bucket(swapped) => swapped.undo(),
             Swapped::Database {
                 admin,
                 live,

@@ -30,7 +30,9 @@ pub struct Listed {
 impl Listed {
     /// Whether what is stored of it is what is there now.
     pub fn is(&self, entry: &Entry) -> bool {
-        self.bytes == entry.bytes && self.etag == entry.etag && self.modified == entry.modified
+        // Some servers list no ETags.
+        let etag = self.etag.is_empty() || self.etag == entry.etag;
+        etag && self.bytes == entry.bytes && self.modified == entry.modified
     }
 }
 

@@ -64,7 +64,8 @@ fn pieces_of(bytes: u64) -> u64 {
     bytes.div_ceil(PIECE_BYTES).max(1)
 }
 
-fn wanted(listed: &Listed) -> impl Iterator<Item = Wanted> + Send + use<> {
+/// The pieces that an object is asked for in.
+pub fn wanted(listed: &Listed) -> impl Iterator<Item = Wanted> + Send + use<> {
     let count = pieces_of(listed.bytes);
     let listed = listed.clone();
     (0..count).map(move |number| {

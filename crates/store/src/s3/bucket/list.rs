@@ -1,6 +1,6 @@
 //! Listing a bucket, page after page; the next page is on its way while one is used.
 
-use super::{Ask, Bucket, Inner, persist, xml};
+use super::{Ask, Bucket, Inner, persist, status, xml};
 use crate::StoreError;
 use crate::s3::{runtime, sign};
 use http::Method;
@@ -9,7 +9,10 @@ use std::sync::Arc;
 use tokio::sync::mpsc::{Receiver, channel};
 
 /// Pages that may wait to be used.
-const PAGES_AHEAD: usize = 2;
+const PAGES_AHEAD: usize = 1;
+/// How many objects are asked for at a time. Most servers give a thousand whatever is asked; for
+/// those that walk a directory for each page, more at a time is what makes a listing possible.
+const PAGE_OBJECTS: u32 = 50_000;
 
 /// What a listing says of an object.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -41,11 +44,16 @@ impl Bucket {
         let (sender, pages) = channel(PAGES_AHEAD);
         let (inner, prefix) = (Arc::clone(&self.inner), prefix.to_vec());
         runtime::start(&self.inner.location, async move {
-            let mut token = None;
+            let (mut token, mut most) = (None, Some(PAGE_OBJECTS));
             loop {
-                let answer = persist(|| inner.page(&prefix, token.as_deref())).await;
+                let answer = persist(|| inner.page(&prefix, token.as_deref(), most)).await;
                 let page = match answer {
                     Ok(page) => page,
+                    // Perhaps a server that minds being asked for more than it gives.
+                    Err(error) if most.is_some() && matches!(status(&error), Some(400 | 501)) => {
+                        most = None;
+                        continue;
+                    }
                     Err(error) => {
                         let error = inner.error(&error, &prefix);
                         // If nobody listens, nobody wants to know.
@@ -78,7 +86,7 @@ impl Bucket {
         let wanted = prefix.to_vec();
         self.wait(prefix, move |inner| {
             let prefix = wanted.clone();
-            async move { Ok(inner.page(&prefix, None).await?.objects) }
+            async move { Ok(inner.page(&prefix, None, None).await?.objects) }
         })
     }
 }
@@ -109,13 +117,21 @@ impl Iterator for Listing {
 }
 
 impl Inner {
-    async fn page(&self, prefix: &[u8], token: Option<&str>) -> Result<Page, opendal::Error> {
+    async fn page(
+        &self,
+        prefix: &[u8],
+        token: Option<&str>,
+        most: Option<u32>,
+    ) -> Result<Page, opendal::Error> {
         let mut query: Vec<(&'static str, Vec<u8>)> = Vec::new();
         if let Some(token) = token {
             query.push(("continuation-token", token.as_bytes().to_vec()));
         }
         query.push(("encoding-type", b"url".to_vec()));
         query.push(("list-type", b"2".to_vec()));
+        if let Some(most) = most {
+            query.push(("max-keys", most.to_string().into_bytes()));
+        }
         if !prefix.is_empty() {
             query.push(("prefix", prefix.to_vec()));
         }
