@@ -110,6 +110,8 @@ pub struct Feed {
     begun: (u64, usize),
     /// Keys that changed while a pack was written: left out when it is written again.
     torn: Vec<Listed>,
+    /// Why nothing more can be fetched; told once the pack that is being written is stored.
+    broken: Option<Error>,
 }
 
 /// What a pack holds.
@@ -134,6 +136,7 @@ impl Feed {
             missed: Vec::new(),
             begun: (0, 0),
             torn: Vec::new(),
+            broken: None,
         })
     }
 
@@ -180,6 +183,9 @@ impl Feed {
 
     /// Prepares the next pack; false when nothing is left.
     pub fn begin(&mut self) -> Result<bool> {
+        if let Some(error) = self.broken.take() {
+            return Err(error);
+        }
         let waiting = u64::from(self.ready.is_some());
         self.begun = (self.taken - waiting, self.missed.len());
         self.prepare()
@@ -196,6 +202,7 @@ impl Feed {
         self.taken = taken;
         self.missed.truncate(missed);
         self.ready = None;
+        self.broken = None;
         Ok(true)
     }
 
@@ -214,7 +221,17 @@ impl Feed {
     ) -> Result<Packed> {
         let mut packed = Packed::default();
         let mut at = 0;
-        while self.prepare()? {
+        while at < bytes_full {
+            match self.prepare() {
+                Ok(true) => {}
+                Ok(false) => break,
+                // What came before it is whole, and need not be fetched again.
+                Err(error) if at > 0 => {
+                    self.broken = Some(error);
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
             let Some((listed, first)) = self.ready.take() else {
                 break;
             };
