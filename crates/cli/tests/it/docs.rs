@@ -254,6 +254,7 @@ const TABLES: &[(&str, &str, &str)] = &[
     ("kind = \"sqlite\"", "SourceConfig", "sqlite"),
     ("kind = \"postgres\"", "SourceConfig", "postgres"),
     ("kind = \"command\"", "SourceConfig", "command"),
+    ("kind = \"bucket\"", "SourceConfig", "bucket"),
     ("[store.NAME]", "StoreConfig", "*"),
     ("kind = \"local\"", "StoreConfig", "local"),
     ("kind = \"s3\"", "StoreConfig", "s3"),
