@@ -16,6 +16,7 @@
 )]
 
 mod bad_input;
+mod bucket;
 mod crash;
 mod demo;
 mod docs;
