@@ -111,6 +111,12 @@ impl<'a> Restoring<'a> {
             .cloned()
             .collect();
         let [source] = databases.as_slice() else {
+            if databases.is_empty() {
+                let scheme = text.split(':').next().unwrap_or_default();
+                let message = format!("no source that is to be restored fits a {scheme}:// database");
+                return Err(Error::new(Code::Usage, message)
+                    .hint("name a database of the kind that was captured, or a directory"));
+            }
             let names: Vec<_> = databases.iter().map(|s| s.name.as_str()).collect();
             return Err(Error::new(
                 Code::Usage,
