@@ -82,7 +82,8 @@ fn the_crm_is_protected_as_its_page_says() {
     }
     let mut crm = System::new("crm");
     crm.stand_in("https://s3.example.org", &s3.endpoint());
-    crm.stand_in("https://minio.example.org", &s3.endpoint());
+    let uploads = s3.endpoint().replace("127.0.0.1", "localhost");
+    crm.stand_in("https://minio.example.org", &uploads);
     crm.show_as("127.0.0.1:5432", &format!("127.0.0.1:{}", postgres.port()));
     crm.install();
     application(&crm, &postgres, &s3);
