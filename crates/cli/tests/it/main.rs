@@ -16,6 +16,7 @@
 )]
 
 mod bad_input;
+mod cold;
 mod crash;
 mod demo;
 mod docs;
