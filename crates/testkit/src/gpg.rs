@@ -25,6 +25,8 @@ impl GpgHome {
             .prefix("gpg")
             .tempdir_in("/tmp")
             .unwrap();
+        let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+        std::fs::set_permissions(directory.path(), private).unwrap();
         GpgHome { directory }
     }
 

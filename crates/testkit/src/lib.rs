@@ -13,6 +13,7 @@
 )]
 
 pub mod gpg;
+pub mod mariadb;
 pub mod postgres;
 pub mod s3;
 pub mod ssh;

@@ -111,7 +111,7 @@ fn it_replaces_nothing_unasked_and_prints_on_request() {
         .names(&["nowhere"]);
     app.refuses(
         1,
-        "io",
+        "target",
         &[
             "init",
             "--root",

@@ -21,6 +21,7 @@ mod crash;
 mod demo;
 mod docs;
 mod drill_controls;
+mod drill_mariadb;
 mod drill_postgres;
 mod forge;
 mod init;

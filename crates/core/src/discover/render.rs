@@ -45,6 +45,10 @@ pub fn render(found: &Found, host: &str) -> Result<Proposal> {
     Ok(Proposal { text, missing })
 }
 
+/// Below the root: whom the proposed stores are sealed to, and with what they are opened.
+const RECIPIENTS: &str = "etc/lifeboat/recipients.txt";
+const IDENTITY: &str = "etc/lifeboat/identity.txt";
+
 struct Writer<'a> {
     found: &'a Found,
     host: &'a str,
@@ -144,15 +148,16 @@ impl<'a> Writer<'a> {
             [only] => only.name.clone(),
             _ => name_of(self.host, &mut BTreeSet::new()),
         };
-        self.comment(
+        let (recipients, identity) = (self.at(RECIPIENTS), self.at(IDENTITY));
+        self.comment(&format!(
             "A proposal by `lifeboat init`: what it found on this host, and where its secrets are now. No secret is in\n\
              this file. Read it from top to bottom, correct it, then\n\n\
              \x20 1. make a key pair, and keep a copy of the private key where you find it when this host is gone:\n\
-             \x20      age-keygen -o identity.txt && age-keygen -y identity.txt > recipients.txt   (see [store.disk])\n\
+             \x20      age-keygen -o {identity} && age-keygen -y {identity} > {recipients}\n\
              \x20 2. fill in the secrets: every env: or file: below, each with a note where its value is now\n\
              \x20 3. lifeboat config check; lifeboat doctor; lifeboat backup --reason first; lifeboat drill\n\
-             \x20 4. let cron or a timer run the schedules, and export a recovery kit: lifeboat kit export",
-        )?;
+             \x20 4. let cron or a timer run the schedules, and export a recovery kit: lifeboat kit export"
+        ))?;
         let applications = self.found.applications.len();
         if applications > 1 {
             self.comment(&format!(
@@ -406,8 +411,8 @@ impl<'a> Writer<'a> {
     fn stores(&mut self) -> std::fmt::Result {
         let (disk, recipients, identity) = (
             self.at("var/backups/lifeboat"),
-            self.at("etc/lifeboat/recipients.txt"),
-            self.at("etc/lifeboat/identity.txt"),
+            self.at(RECIPIENTS),
+            self.at(IDENTITY),
         );
         self.comment(
             "Quick to restore from, and lost with this host: the second store below is what a fire, a thief or a mistake as root asks for.\n\
@@ -444,7 +449,7 @@ impl<'a> Writer<'a> {
 
     fn plan(&mut self) -> std::fmt::Result {
         let sources = list(self.sources.iter().map(|s| quoted(s)));
-        self.comment("Databases first, so that no record names a file that was not there yet.")?;
+        self.comment("Databases first: a file that a record names is there by the time the files are captured.")?;
         writeln!(
             self.out,
             "[plan.daily]\nschedule = \"30 2 * * *\"             # UTC\nsources = {sources}\nstores = [\"disk\"]\n\

@@ -239,3 +239,30 @@ fn questions_are_answered_as_of_the_dump() {
         "{warnings}"
     );
 }
+
+/// The dump program takes no history at all when that of one table is by transactions.
+#[test]
+fn a_history_by_transactions_is_a_limit() {
+    let server = Server::start();
+    server.sql(
+        "",
+        "CREATE DATABASE d; USE d; CREATE TABLE by_time (x INT) WITH SYSTEM VERSIONING;
+         INSERT INTO by_time VALUES (1); UPDATE by_time SET x = 2;
+         CREATE TABLE by_transaction (x INT, s BIGINT UNSIGNED GENERATED ALWAYS AS ROW START,
+           e BIGINT UNSIGNED GENERATED ALWAYS AS ROW END, PERIOD FOR SYSTEM_TIME (s, e)) WITH SYSTEM VERSIONING;
+         INSERT INTO by_transaction (x) VALUES (1); UPDATE by_transaction SET x = 2",
+    );
+    let (captured, dump) = capture(&server, "d");
+    let fingerprint = tables(proof(&captured));
+    assert_eq!(fingerprint.tables["by_time"].rows, 1);
+    let limits = fingerprint.limits.join("\n");
+    for name in [
+        "by_time: system-versioned",
+        "by_transaction: system-versioned",
+    ] {
+        assert!(limits.contains(name), "{limits}");
+    }
+    restore(&server, "restored", &captured, &dump);
+    let restored = observed(&server, "restored", &captured);
+    assert_eq!(differences(proof(&captured), &restored), []);
+}

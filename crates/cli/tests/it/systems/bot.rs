@@ -1,9 +1,8 @@
 //! The bot: SQLite, files, service units and secrets of one host, to a dated directory and to
 //! buckets.
 
-use super::{Host, System};
+use super::{Host, System, free_port, keys};
 use lifeboat_testkit::s3::MotoServer;
-use std::net::TcpListener;
 
 /// The bot itself: it answers on its port while it can read its database.
 const BOT: &str = r#"
@@ -81,17 +80,12 @@ fn credentials(host: &Host) {
     host.sh("chmod 600 /etc/lifeboat/*");
 }
 
-fn port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
-}
-
 #[test]
 fn the_bot_is_protected_as_its_page_says() {
     let s3 = MotoServer::start();
     s3.create_bucket("bot-backups");
     s3.create_bucket("bot-secrets");
-    let port = port();
+    let port = free_port();
     let mut bot = System::new("bot");
     bot.stand_in("https://s3.example.org", &s3.endpoint());
     bot.stand_in("127.0.0.1:3000", &format!("127.0.0.1:{port}"));
@@ -148,14 +142,7 @@ fn the_bot_is_protected_as_its_page_says() {
     let kept = host.sh("find /var/backups/bot /var/lib/lifeboat -type f | xargs zgrep -c -a 's3cret-of-the-bot' -- | grep -v ':0$' || true");
     assert_eq!(kept, "");
     for bucket in ["bot-backups", "bot-secrets"] {
-        let listed = s3
-            .request("GET", &format!("/{bucket}?list-type=2"), &[], b"")
-            .text();
-        let keys: Vec<&str> = listed
-            .split("<Key>")
-            .skip(1)
-            .filter_map(|k| k.split("</Key>").next())
-            .collect();
+        let keys = keys(&s3, bucket);
         assert!(keys.len() > 5, "{keys:?}");
         for key in keys {
             let body = s3

@@ -5,10 +5,13 @@
 //! addresses of servers. With `LIFEBOAT_UPDATE_DOCS` set, the pages are rewritten with what came out.
 
 mod bot;
+mod finance;
+mod helpdesk;
 mod host;
 mod page;
 
 use host::Host;
+use lifeboat_testkit::s3::MotoServer;
 use page::Page;
 use std::path::{Path, PathBuf};
 
@@ -22,6 +25,8 @@ struct System {
     name: &'static str,
     /// What stands in the example and on its page, and what stands for it here.
     stands_for: Vec<(String, String)>,
+    /// The same, of what only comes out.
+    shows_as: Vec<(String, String)>,
 }
 
 impl System {
@@ -31,6 +36,7 @@ impl System {
             host: Host::new(name),
             name,
             stands_for: Vec::new(),
+            shows_as: Vec::new(),
         }
     }
 
@@ -39,6 +45,11 @@ impl System {
         let example = self.example();
         assert!(example.contains(shown), "the example has no {shown:?}");
         self.stands_for.push((shown.into(), real.into()));
+    }
+
+    /// What comes out as `real` is shown as `shown`; the example does not name it.
+    fn show_as(&mut self, shown: &str, real: &str) {
+        self.shows_as.push((shown.into(), real.into()));
     }
 
     fn example(&self) -> String {
@@ -56,7 +67,7 @@ impl System {
 
     /// What came out here, as the page shows it.
     fn shown(&self, text: &str) -> String {
-        let stands = self.stands_for.iter();
+        let stands = self.stands_for.iter().chain(&self.shows_as);
         stands.fold(text.to_owned(), |text, (shown, real)| {
             text.replace(real, shown)
         })
@@ -94,6 +105,65 @@ impl System {
     fn json(&self, code: i32, args: &str) -> serde_json::Value {
         let text = self.host.exits(code, &format!("lifeboat --json {args}"));
         serde_json::from_str(&text).unwrap()
+    }
+}
+
+/// A port that nobody has now.
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+/// Starts a MariaDB server on a host, on the usual socket and, where a port is given, on that.
+fn mariadb(host: &Host, port: Option<u16>) {
+    let network = match port {
+        Some(port) => format!("--bind-address=127.0.0.1 --port={port}"),
+        None => "--skip-networking".to_owned(),
+    };
+    host.sh(&format!(
+        "install -d -o mysql -g mysql /var/lib/mysql /run/mysqld
+         mariadb-install-db --no-defaults --user=mysql --datadir=/var/lib/mysql --auth-root-authentication-method=normal --skip-test-db > /fixture/install.log 2>&1
+         setsid mariadbd --no-defaults --user=mysql --datadir=/var/lib/mysql --socket=/run/mysqld/mysqld.sock {network} \
+           --innodb-buffer-pool-size=32M --innodb-log-file-size=8M </dev/null > /fixture/mariadbd.log 2>&1 &
+         for attempt in $(seq 600); do
+           mariadb-admin --no-defaults --socket=/run/mysqld/mysqld.sock -uroot ping > /dev/null 2>&1 && exit 0
+           sleep 0.05
+         done
+         cat /fixture/mariadbd.log; exit 1"
+    ));
+}
+
+/// Runs SQL on the MariaDB server of a host, as its root; the rows.
+fn sql(host: &Host, script: &str) -> String {
+    host.write("/fixture/script.sql", script);
+    host.sh(
+        "mariadb --no-defaults --socket=/run/mysqld/mysqld.sock -uroot -N -B < /fixture/script.sql",
+    )
+}
+
+/// The keys in a bucket.
+fn keys(s3: &MotoServer, bucket: &str) -> Vec<String> {
+    let listed = s3
+        .request("GET", &format!("/{bucket}?list-type=2"), &[], b"")
+        .text();
+    let keys = listed
+        .split("<Key>")
+        .skip(1)
+        .filter_map(|rest| rest.split("</Key>").next());
+    keys.map(str::to_owned).collect()
+}
+
+/// Changes one byte of every object whose key begins so.
+fn damage(s3: &MotoServer, bucket: &str, prefix: &str) {
+    let keys = keys(s3, bucket);
+    let keys: Vec<_> = keys.iter().filter(|key| key.starts_with(prefix)).collect();
+    assert!(!keys.is_empty(), "nothing begins with {prefix}");
+    for key in keys {
+        let path = format!("/{bucket}/{key}");
+        let mut body = s3.request("GET", &path, &[], b"").body;
+        let middle = body.len() / 2;
+        body[middle] ^= 1;
+        assert_eq!(s3.request("PUT", &path, &[], &body).status, 200);
     }
 }
 

@@ -82,7 +82,13 @@ pub fn settled(text: &str) -> String {
         let mut at = 0;
         while let Some(word) = words.get(at) {
             let amount = amount(&words[at..]);
-            if amount > 0 {
+            let stored = at > 0
+                && ["has", "says"].contains(&words[at - 1])
+                && word.chars().all(|c| c.is_ascii_digit());
+            if stored {
+                kept.push("SIZE".into());
+                at += 1;
+            } else if amount > 0 {
                 let tail: String = words[at + amount - 1]
                     .chars()
                     .filter(|c| ",);:".contains(*c))

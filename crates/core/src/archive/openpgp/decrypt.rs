@@ -58,7 +58,7 @@ impl<'a> Decrypting<'a> {
         };
         let mut message = match message.decrypt_the_ring(ring, true) {
             Ok((message, _)) => message,
-            Err(pgp::errors::Error::MissingKey { .. }) => {
+            Err(pgp::errors::Error::MissingKey) => {
                 return Ok(Err(keys.no_match(&recipients)));
             }
             Err(error) => return Err(error),

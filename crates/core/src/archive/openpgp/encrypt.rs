@@ -150,7 +150,7 @@ fn encrypt(
         blocks: sealed,
         current: Vec::with_capacity(BLOCK_BYTES),
     };
-    builder.to_writer(&mut rng, &mut writer)?;
+    builder.to_writer(rng, &mut writer)?;
     Ok(writer.hand_over()?)
 }
 

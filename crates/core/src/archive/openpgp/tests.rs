@@ -1,3 +1,4 @@
+#![allow(clippy::disallowed_methods, clippy::cast_possible_truncation)]
 //! Against the real `gpg`, both ways: what it reads, what it makes, and which key it chooses.
 
 use super::*;

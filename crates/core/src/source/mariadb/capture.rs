@@ -67,7 +67,7 @@ impl Capture<'_> {
         )?;
         refuse_hidden(self.connection, &before)?;
         let binlog = binlog(self.connection, self.server, &grants, scrubber);
-        let history = is_versioned(&before) && dumps_history(&program, self.server);
+        let history = has_history(&before) && dumps_history(&program, self.server);
         let dumping = Dumping {
             connection: self.connection,
             server: self.server,
@@ -76,17 +76,20 @@ impl Capture<'_> {
             lock_timeout_seconds: self.lock_timeout_seconds,
             scrubber,
         };
+        let orders = ColumnOrders {
+            orders: BTreeMap::new(),
+            // A restore without history gives them anew.
+            omitted: match history {
+                true => BTreeMap::new(),
+                false => before.period_columns.clone(),
+            },
+        };
         let mut warnings = Vec::new();
         let first = self.answers();
         let mut second = None;
-        let dumped = dumping.run(
-            output,
-            &ColumnOrders::new(),
-            self.context.observer,
-            &mut || {
-                second = Some(self.answers());
-            },
-        )?;
+        let dumped = dumping.run(output, &orders, self.context.observer, &mut || {
+            second = Some(self.answers());
+        })?;
         let second = second.unwrap_or_else(|| self.answers());
         let after = Catalog::take(self.connection, &dictionary, scrubber)?;
         if let Some(change) = changed(self.connection, &before, &after) {
@@ -273,12 +276,11 @@ pub fn checked_views(catalog: &Catalog) -> impl Iterator<Item = String> {
     })
 }
 
-/// Whether there is a table with a history.
-pub fn is_versioned(catalog: &Catalog) -> bool {
-    catalog
-        .tables
-        .values()
-        .any(|table| table.kind == "SYSTEM VERSIONED")
+/// Whether there is a table with a history, and no table whose history is by transactions: the
+/// dump program takes that of none when it cannot take it of one.
+pub fn has_history(catalog: &Catalog) -> bool {
+    let mut tables = catalog.tables.values();
+    !catalog.transaction_precise && tables.any(|table| table.kind == "SYSTEM VERSIONED")
 }
 
 /// What changed between two looks at the catalog, so that the rows dumped meanwhile cannot be
@@ -402,7 +404,7 @@ pub fn limits(catalog: &Catalog, program: &Program, history: bool) -> Vec<String
     for (name, table) in &catalog.tables {
         if table.kind == "SYSTEM VERSIONED" && !history {
             limits.push(format!(
-                "{name}: {NO_HISTORY}; the dump has its rows of now, not those of before"
+                "{name}: {NO_HISTORY}; the dump has its rows of now, not those of before, and a restore dates them anew"
             ));
         }
         if ELSEWHERE.contains(&table.engine.to_uppercase().as_str()) {

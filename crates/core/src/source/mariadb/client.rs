@@ -68,7 +68,8 @@ pub fn command(connection: &Connection, scrubber: &Scrubber) -> Result<Command> 
     Ok(connection
         .client_command(Tool::Client, scrubber)?
         .arg(format!("--init-command={SETTINGS}"))
-        .args(["--batch", "--skip-column-names", "--binary-mode"])
+        // Comments are a part of routines, and what looks like a delimiter in one is none.
+        .args(["--batch", "--skip-column-names", "--binary-mode", "--comments"])
         .stdin_piped())
 }
 

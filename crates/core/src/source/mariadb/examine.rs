@@ -1,7 +1,8 @@
 //! Reaches a database without taking anything, and says what would stand in the way of a capture.
 
 use super::capture::{
-    binlog, checked_views, limits, missing, refuse_hidden, skew, tables_without_transactions,
+    binlog, checked_views, has_history, limits, missing, refuse_hidden, skew,
+    tables_without_transactions,
 };
 use super::client::{Server, query, rows};
 use super::connection::Connection;
@@ -55,7 +56,7 @@ fn look(
         if let Some(skew) = skew(program, &server) {
             warn(skew, Some("install the client of the server's own version"));
         }
-        let history = dumps_history(program, &server);
+        let history = has_history(&catalog) && dumps_history(program, &server);
         let limits = limits(&catalog, program, history);
         for limit in limits
             .iter()

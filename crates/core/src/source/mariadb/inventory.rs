@@ -62,6 +62,10 @@ pub struct Catalog {
     /// Views that check what goes through other views, and those others where a dump defines them
     /// only after them.
     pub checked_views: Vec<(String, String)>,
+    /// Of tables with a history, the columns that say from when to when a row was so.
+    pub period_columns: BTreeMap<String, BTreeSet<String>>,
+    /// Whether there is a table whose history is by transactions and not by time.
+    pub transaction_precise: bool,
     /// When this was asked, by the server's clock.
     pub now: String,
     /// Engines that have transactions.
@@ -214,6 +218,11 @@ impl Catalog {
         match tag.as_str().unwrap_or_default() {
             "now" => self.now = at(0).unwrap_or_default(),
             "engine" => self.transactional.extend(at(0)),
+            "period" => {
+                self.transaction_precise |= at(2).as_deref() == Some("bigint");
+                let columns = self.period_columns.entry(at(0).unwrap_or_default());
+                columns.or_default().extend(at(1));
+            }
             "special" => self.specials.push(Special {
                 table: at(0).unwrap_or_default(),
                 column: at(1).unwrap_or_default(),
@@ -435,6 +444,12 @@ fn script(dictionary: &Dictionary) -> String {
          SELECT JSON_ARRAY('state', TABLE_NAME, TABLE_TYPE, ENGINE, CREATE_TIME, UPDATE_TIME, AUTO_INCREMENT, \
            TABLE_COMMENT) FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE();\n",
     );
+    if dictionary.has("COLUMNS", "GENERATION_EXPRESSION") {
+        sql.push_str(
+            "SELECT JSON_ARRAY('period', TABLE_NAME, COLUMN_NAME, DATA_TYPE) FROM information_schema.COLUMNS \
+             WHERE TABLE_SCHEMA = DATABASE() AND GENERATION_EXPRESSION IN ('ROW START', 'ROW END');\n",
+        );
+    }
     sql.push_str(&format!(
         "SELECT JSON_ARRAY('special', TABLE_NAME, COLUMN_NAME, IF(EXTRA REGEXP \
            '(VIRTUAL|STORED|PERSISTENT)', 'generated', DATA_TYPE)) FROM information_schema.COLUMNS \

@@ -1,6 +1,6 @@
 //! Looks at a restored database as the capture looked at the source.
 
-use super::capture::{is_versioned, is_without_history, proof};
+use super::capture::{has_history, is_without_history, proof};
 use super::client::Server;
 use super::connection::Connection;
 use super::dump::ColumnOrders;
@@ -8,9 +8,10 @@ use super::inventory::{Catalog, Dictionary};
 use super::programs::Tool;
 use super::stream::{Dumping, dumps_history};
 use crate::error::{Code, Error, Result};
-use crate::fingerprint::{Fingerprint, Proof};
+use crate::fingerprint::{Fingerprint, Proof, TableFingerprint};
 use crate::observe::Observer;
 use crate::secret::Scrubber;
+use std::collections::BTreeMap;
 use std::io::sink;
 
 /// How long [`observe`] waits for a lock, in seconds.
@@ -38,21 +39,20 @@ fn look(
     let dictionary = Dictionary::ask(connection, scrubber)?;
     let catalog = Catalog::take(connection, &dictionary, scrubber)?;
     let (limits, orders) = match &captured.fingerprint {
-        Fingerprint::Tables(tables) => (
-            tables.limits.clone(),
-            tables
-                .tables
-                .iter()
-                .map(|(name, table)| (name.clone(), table.columns.clone()))
-                .collect(),
-        ),
-        _ => (Vec::new(), ColumnOrders::new()),
+        Fingerprint::Tables(tables) => {
+            let order =
+                |(name, table): (&String, &TableFingerprint)| (name.clone(), table.columns.clone());
+            let orders = tables.tables.iter().map(order).collect();
+            let omitted = BTreeMap::new();
+            (tables.limits.clone(), ColumnOrders { orders, omitted })
+        }
+        _ => (Vec::new(), ColumnOrders::default()),
     };
     let dumping = Dumping {
         connection,
         server: &server,
         binlog: false,
-        history: is_versioned(&catalog)
+        history: has_history(&catalog)
             && dumps_history(&program, &server)
             && !is_without_history(&limits),
         lock_timeout_seconds: LOCK_SECONDS,

@@ -322,7 +322,7 @@ fn unknown_charset(said: &str) -> Option<String> {
 
 /// What is made of no dump at all.
 fn read_nothing() -> Result<Contents> {
-    Reader::new(&ColumnOrders::new()).finish()
+    Reader::new(&ColumnOrders::default()).finish()
 }
 
 fn read(mut pieces: Pieces, orders: &ColumnOrders) -> Result<Contents> {

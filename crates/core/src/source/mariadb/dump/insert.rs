@@ -146,7 +146,8 @@ impl Insert {
         let rows = tables
             .entry(table.clone())
             .or_insert_with(|| Rows::new(&table));
-        rows.set_columns(columns, orders.get(&table).map(Vec::as_slice));
+        let order = orders.of(&table, &columns);
+        rows.set_columns(columns, order.as_deref());
         self.table = table;
         Ok(())
     }

@@ -30,8 +30,26 @@ const OTHERS: &[&[u8]] = &[
     b"CREATE SEQUENCE ",
 ];
 
-/// By table, the columns in the order in which their values are to be hashed.
-pub type ColumnOrders = BTreeMap<String, Vec<String>>;
+/// Which columns are hashed, and in which order, where that is not as a dump has them.
+#[derive(Debug, Clone, Default)]
+pub struct ColumnOrders {
+    /// By table, all columns that are to be hashed.
+    pub orders: BTreeMap<String, Vec<String>>,
+    /// By table, columns that are not, of those that have no order.
+    pub omitted: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl ColumnOrders {
+    /// The columns to hash of a table that has `columns`; nothing where that is all of them.
+    fn of(&self, table: &str, columns: &[String]) -> Option<Vec<String>> {
+        if let Some(order) = self.orders.get(table) {
+            return Some(order.clone());
+        }
+        let omitted = self.omitted.get(table)?;
+        let rest = columns.iter().filter(|column| !omitted.contains(*column));
+        Some(rest.cloned().collect())
+    }
+}
 
 /// What was in a dump.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -3,7 +3,7 @@ use super::*;
 const TAIL: &str = "-- Dump completed on 2026-11-21 11:31:51\n";
 
 fn read_in(pieces: &[&[u8]]) -> Result<Contents> {
-    let orders = ColumnOrders::new();
+    let orders = ColumnOrders::default();
     let mut reader = Reader::new(&orders);
     for piece in pieces {
         reader.feed(piece)?;
@@ -196,7 +196,11 @@ fn a_captured_column_order_is_kept() {
         "INSERT INTO `t` (`a`, `b`) VALUES (1,'x');\n{TAIL}"
     ))
     .unwrap();
-    let orders = ColumnOrders::from([("t".to_owned(), vec!["a".to_owned(), "b".to_owned()])]);
+    let columns = vec!["a".to_owned(), "b".to_owned()];
+    let orders = ColumnOrders {
+        orders: BTreeMap::from([("t".to_owned(), columns)]),
+        ..ColumnOrders::default()
+    };
     let mut reader = Reader::new(&orders);
     let text = format!("INSERT INTO `t` (`b`, `a`) VALUES ('x',1);\n{TAIL}");
     reader.feed(text.as_bytes()).unwrap();
