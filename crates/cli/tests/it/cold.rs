@@ -13,13 +13,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// A machine of its own: nothing is below its home, its temporary or its working directory.
-struct Machine {
+pub struct Machine {
     root: tempfile::TempDir,
     env: Vec<(String, String)>,
 }
 
 impl Machine {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let root = tempfile::tempdir().unwrap();
         for name in ["home", "tmp", "here"] {
             std::fs::create_dir(root.path().join(name)).unwrap();
@@ -56,7 +56,7 @@ impl Machine {
     }
 
     /// Runs the program, which must exit with `code` and leave nothing behind.
-    fn exits(&self, code: i32, args: &[&str]) -> Output {
+    pub fn exits(&self, code: i32, args: &[&str]) -> Output {
         let output = run(self.command(LIFEBOAT).args(args));
         assert_eq!(output.code, code, "{args:?} exits with\n{output}");
         self.is_clean();
@@ -114,15 +114,13 @@ fn is_back(app: &App, target: &Path) {
 
 /// Everything a machine does with a store that another one filled; `access` is how it gets in, and
 /// what decrypts what is there.
-fn whole_round(machine: &Machine, app: &App, access: &[&str]) {
+pub fn whole_round(machine: &Machine, app: &App, access: &[&str]) {
     let (point, signer) = point_and_signer(app);
     let with = |verb: &[&'static str], more: &[&str]| -> Vec<String> {
         let all = verb.iter().chain(access).chain(more);
         all.map(ToString::to_string).collect()
     };
-    let words = |all: &[String]| -> Vec<String> { all.to_vec() };
     let exits = |code: i32, args: Vec<String>| {
-        let args = words(&args);
         machine.exits(code, &args.iter().map(String::as_str).collect::<Vec<_>>())
     };
     let trust = ["--trust-signer", signer.as_str()];
@@ -361,14 +359,11 @@ fn from_another_host_and_by_what_the_kit_says() {
     assert!(!server.sftp_root().join("typo").exists());
 
     // The kit has the command, true as it stands.
-    app.write("pass", b"correct horse");
-    let pass = format!("file:{}", app.path("pass").display());
     app.ok(&["kit", "export", "--output", "kit.age", "--recipient", &{
         let (secret, public) = crate::roundtrip::age_key();
         app.write("kit.key", secret.as_bytes());
         public
     }]);
-    drop(pass);
     let kit = app.path("kit.age").display().to_string();
     let key = app.path("kit.key").display().to_string();
     machine.line(&format!("chmod 700 .; age -d -i '{key}' '{kit}' | tar -x"));
@@ -413,7 +408,7 @@ fn several_applications_in_one_store_are_told_apart() {
     let with = |args: &[&'static str]| [args, &url[..]].concat();
     machine
         .exits(0, &with(&["points"]))
-        .says(&["application", "crm/test", "shop/test"]);
+        .says(&["APPLICATION", "crm/test", "shop/test"]);
     let listed = machine.json(&with(&["points"]));
     assert_eq!(listed["points"].as_array().unwrap().len(), 2);
     let only = machine.json(&[&with(&["points"])[..], &["--app", "shop"]].concat());
@@ -446,7 +441,8 @@ fn a_database_goes_into_another_one() {
     app.backup();
     let (_, signer) = point_and_signer(&app);
     server.create_database("cold");
-    let machine = Machine::new();
+    let mut machine = Machine::new();
+    machine.env("TARGET", &server.url("cold"));
     let store = app.path("store").display().to_string();
     let restore = [
         "restore",
@@ -454,7 +450,7 @@ fn a_database_goes_into_another_one() {
         "--source",
         "crm",
         "--to",
-        &server.url("cold"),
+        "env:TARGET",
         "--store-url",
         &store,
         "--trust-signer",

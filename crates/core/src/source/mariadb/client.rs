@@ -69,7 +69,12 @@ pub fn command(connection: &Connection, scrubber: &Scrubber) -> Result<Command> 
         .client_command(Tool::Client, scrubber)?
         .arg(format!("--init-command={SETTINGS}"))
         // Comments are a part of routines, and what looks like a delimiter in one is none.
-        .args(["--batch", "--skip-column-names", "--binary-mode", "--comments"])
+        .args([
+            "--batch",
+            "--skip-column-names",
+            "--binary-mode",
+            "--comments",
+        ])
         .stdin_piped())
 }
 
