@@ -246,7 +246,8 @@ pub struct Restore {
     /// Only this source (repeatable)
     #[arg(long = "source", value_name = "SOURCE")]
     pub sources: Vec<String>,
-    /// Into this new or empty directory, or this empty database (postgres://… or env:NAME)
+    /// Into this new or empty directory, this empty database (postgres://… or env:NAME), or
+    /// this place in a bucket (s3://BUCKET/PREFIX)
     #[arg(long, value_name = "TARGET", conflicts_with = "live")]
     pub to: Option<String>,
     /// Onto the live application

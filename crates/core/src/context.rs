@@ -200,6 +200,16 @@ impl Context {
         self.state.join("scratch")
     }
 
+    /// A directory for what is worth keeping on this host, 0700; made when missing.
+    pub fn private_directory(&self, parts: &[&str]) -> Result<PathBuf> {
+        let mut path = self.state.clone();
+        for part in parts {
+            path.push(part);
+            make_private(&path)?;
+        }
+        Ok(path)
+    }
+
     /// The file that lists whom we trust, for `ssh-keygen -Y verify`.
     pub fn allowed_signers(&self) -> PathBuf {
         self.state.join("allowed_signers")

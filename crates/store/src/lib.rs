@@ -18,7 +18,7 @@ pub use error::StoreError;
 pub use key::check_key;
 pub use local::LocalStore;
 pub use memory::MemoryStore;
-pub use s3::{S3Options, S3Store};
+pub use s3::{S3Options, S3Store, bucket};
 pub use sftp::{SftpOptions, SftpStore};
 
 use std::io::Read;

@@ -257,6 +257,7 @@ const TABLES: &[(&str, &str, &str)] = &[
     ("kind = \"mysql\"", "SourceConfig", "mysql"),
     ("kind = \"command\"", "SourceConfig", "command"),
     ("ssh", "SshConfig", ""),
+    ("kind = \"bucket\"", "SourceConfig", "bucket"),
     ("[store.NAME]", "StoreConfig", "*"),
     ("kind = \"local\"", "StoreConfig", "local"),
     ("kind = \"s3\"", "StoreConfig", "s3"),

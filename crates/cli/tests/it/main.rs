@@ -16,6 +16,7 @@
 )]
 
 mod bad_input;
+mod bucket;
 mod cold;
 mod crash;
 mod demo;

@@ -25,7 +25,7 @@ pub(super) fn key(table: &str, key: &str) -> Option<&'static str> {
 /// instead.
 pub(super) fn word(value: &str, word: &str) -> Option<&'static str> {
     Some(match (value, word) {
-        ("SourceConfig", "bucket" | "lightsail" | "machine") => {
+        ("SourceConfig", "lightsail" | "machine") => {
             "use kind = \"command\" with a command that prints a dump, or remove this source"
         }
         ("StoreConfig", "azure" | "gcs" | "b2" | "webdav") => {

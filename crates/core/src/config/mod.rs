@@ -147,6 +147,8 @@ pub enum SourceKind {
     Mariadb(MariadbConfig),
     /// One MySQL database.
     Mysql(MariadbConfig),
+    /// An S3 bucket.
+    Bucket(BucketConfig),
     /// The standard output of a command.
     Command(CommandConfig),
 }
@@ -160,6 +162,7 @@ impl SourceKind {
             SourceKind::Postgres(_) => "postgres",
             SourceKind::Mariadb(_) => "mariadb",
             SourceKind::Mysql(_) => "mysql",
+            SourceKind::Bucket(_) => "bucket",
             SourceKind::Command(_) => "command",
         }
     }
@@ -277,6 +280,55 @@ pub struct MariadbConfig {
     /// How to log in, for `via = "ssh:…"`.
     #[serde(default)]
     pub ssh: Option<SshConfig>,
+}
+
+/// An S3 bucket, mirrored incrementally.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct BucketConfig {
+    /// Name of the bucket.
+    pub bucket: String,
+    /// Only keys that begin with this.
+    #[serde(default)]
+    pub prefix: Option<String>,
+    /// Region.
+    #[serde(default = "default_region")]
+    pub region: String,
+    /// URL of a server that is not Amazon's.
+    #[serde(default)]
+    #[schemars(with = "Option<text::Url>")]
+    pub endpoint: Option<String>,
+    /// Access key id; better not the one of a store.
+    pub access_key: Reference,
+    /// Secret access key.
+    pub secret_key: Reference,
+    /// Session token of temporary credentials.
+    #[serde(default)]
+    pub session_token: Option<Reference>,
+    /// Address the bucket as `https://bucket.host/` rather than `https://host/bucket/`.
+    #[serde(default)]
+    pub virtual_host_style: bool,
+    /// Glob patterns of whole keys that are left out: `tmp/**`, `**/*.log`.
+    #[serde(default)]
+    pub exclude: Vec<String>,
+    /// How many requests are under way at a time, 1 to 64.
+    #[serde(default = "default_parallel")]
+    pub parallel: u8,
+    /// For how long objects that were deleted or replaced stay in the index, and so in the store.
+    #[serde(default = "default_keep_deleted")]
+    pub keep_deleted: Span,
+    /// Compress objects as the store says; most objects are compressed already.
+    #[serde(default)]
+    pub compress: bool,
+}
+
+fn default_parallel() -> u8 {
+    16
+}
+
+fn default_keep_deleted() -> Span {
+    Span {
+        seconds: 30 * 24 * 3600,
+    }
 }
 
 /// The standard output of a command.

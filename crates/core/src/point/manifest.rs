@@ -96,7 +96,7 @@ pub struct ManifestSource {
 }
 
 /// One stored artifact.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ManifestArtifact {
     /// Of which source.
     pub source: String,

@@ -2,7 +2,7 @@
 //! backs up.
 
 use super::{Entry, Gravity, Issue, covers, disk, settled};
-use crate::config::{Config, LocalConfig, S3Config, StoreConfig, StoreKind};
+use crate::config::{Config, LocalConfig, S3Config, SourceKind, StoreConfig, StoreKind};
 
 /// A sensitive source goes only to stores that encrypt.
 pub(super) fn sensitive(config: &Config, issues: &mut Vec<Issue>) {
@@ -172,6 +172,41 @@ pub(super) fn same_place(config: &Config, issues: &mut Vec<Issue>) {
             let message = format!("it is the same place as store {other:?}");
             let issue = Issue::refused(format!("store.{name}"), "", message);
             issues.push(issue.hint("give each store its own path, bucket or prefix"));
+        }
+    }
+}
+
+/// A bucket that is mirrored into itself, or with the keys that its copies are kept by.
+pub(super) fn mirrors_into_itself(config: &Config, issues: &mut Vec<Issue>) {
+    for (plan, source, store) in routes(config) {
+        let (Some(from), Some(to)) = (config.source.get(source), config.store.get(store)) else {
+            continue;
+        };
+        let (SourceKind::Bucket(from), StoreKind::S3(to)) = (&from.kind, &to.kind) else {
+            continue;
+        };
+        let subject = format!("plan.{plan}");
+        // Two ports of a host are two servers here: better not to refuse what may work.
+        let endpoint = |endpoint: &Option<String>| {
+            let endpoint = endpoint.as_deref().unwrap_or_default();
+            endpoint.trim_end_matches('/').to_owned()
+        };
+        if endpoint(&from.endpoint) == endpoint(&to.endpoint) && from.bucket == to.bucket {
+            let message = format!(
+                "source {source:?} is the bucket {:?} that store {store:?} is in: what destroys the one destroys the other",
+                from.bucket
+            );
+            let issue = Issue::refused(subject, "stores", message);
+            issues
+                .push(issue.hint("mirror it into another bucket, of another account if possible"));
+        } else if from.access_key == to.access_key {
+            let message = format!(
+                "source {source:?} and store {store:?} have the same access key: whoever gets hold of it can destroy the objects and their copies"
+            );
+            let issue = Issue::new(Gravity::Warning, subject, "stores", message);
+            issues.push(issue.hint(
+                "give the source a key that may only list and get, and the store one that may only put, list and get",
+            ));
         }
     }
 }

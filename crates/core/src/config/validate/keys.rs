@@ -96,6 +96,15 @@ fn secrets(config: &Config) -> Vec<(String, &str, Option<&Reference>, Use<'_>)> 
                     all.push((subject.clone(), "env", Some(reference), Use::Reaches));
                 }
             }
+            SourceKind::Bucket(bucket) => {
+                for (key, reference) in [
+                    ("access_key", Some(&bucket.access_key)),
+                    ("secret_key", Some(&bucket.secret_key)),
+                    ("session_token", bucket.session_token.as_ref()),
+                ] {
+                    all.push((subject.clone(), key, reference, Use::Reaches));
+                }
+            }
             SourceKind::Files(_) | SourceKind::Sqlite(_) => {}
         }
     }

@@ -4,9 +4,9 @@ use super::Issue;
 use crate::config::places::did_you_mean;
 use crate::config::remote::is_name;
 use crate::config::{
-    Check, CheckConfig, CommandConfig, Config, DecryptConfig, EncryptConfig, FilesConfig, Keep,
-    KeepRules, MariadbConfig, PostgresConfig, S3Config, SftpConfig, SourceKind, SshConfig,
-    StoreKind, Via,
+    BucketConfig, Check, CheckConfig, CommandConfig, Config, DecryptConfig, EncryptConfig,
+    FilesConfig, Keep, KeepRules, MariadbConfig, PostgresConfig, S3Config, SftpConfig, SourceKind,
+    SshConfig, StoreKind, Via,
 };
 use std::collections::BTreeMap;
 
@@ -32,8 +32,29 @@ pub(super) fn sources(config: &Config, issues: &mut Vec<Issue>) {
                 command_source(&subject, command, issues);
                 remote(&subject, command.via.as_ref(), command.ssh.as_ref(), issues);
             }
+            SourceKind::Bucket(bucket) => bucket_source(&subject, bucket, issues),
             SourceKind::Sqlite(_) => {}
         }
+    }
+}
+
+fn bucket_source(subject: &str, bucket: &BucketConfig, issues: &mut Vec<Issue>) {
+    if bucket.bucket.is_empty() || bucket.bucket.contains('/') {
+        let message = format!("{:?} is no bucket", bucket.bucket);
+        let issue = Issue::refused(subject, "bucket", message);
+        issues.push(issue.hint("write its name alone; a path within it is its prefix"));
+    }
+    if !(1..=64).contains(&bucket.parallel) {
+        let message = format!("{} requests at a time are not possible", bucket.parallel);
+        let issue = Issue::refused(subject, "parallel", message);
+        issues.push(issue.hint("use a number from 1 to 64"));
+    }
+    if let Err(error) = crate::source::bucket::excludes(bucket) {
+        let message = error.to_string();
+        issues.push(
+            Issue::refused(subject, "exclude", message)
+                .hint("write a glob over whole keys: tmp/**"),
+        );
     }
 }
 
