@@ -35,7 +35,7 @@ pub fn run(
     from: Option<&str>,
     to: &str,
 ) -> Result<Vec<Copied>> {
-    let target = context.store(to)?;
+    let target = context.receiving_store(to)?;
     if let Some(from) = from {
         context.store(from)?;
     }
@@ -62,6 +62,9 @@ pub fn run(
             None => other_holder(&found, &point, to)?,
         };
         let fetched = fetch::fetch(context, &point, Some(&from))?;
+        let manifest = &fetched.copy.manifest;
+        let sources: Vec<String> = manifest.sources.iter().map(|s| s.name.clone()).collect();
+        context.config.check_copy(&manifest.plan, &sources, to)?;
         if let Some(bytes) = copy_point(context, &fetched, &target)? {
             copied.push(Copied { point, bytes });
         }

@@ -37,6 +37,15 @@ fn quote(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
+/// A path that `scp` takes as it stands.
+fn unglobbed(path: &str) -> String {
+    let escape = |c: char| match c {
+        '*' | '?' | '[' | ']' | '\\' => format!("\\{c}"),
+        c => c.to_string(),
+    };
+    path.chars().map(escape).collect()
+}
+
 fn render(context: &Context, store: &OpenStore, manifest: &Manifest, details: &Details) -> String {
     let mut text = String::new();
     // Writing to a string does not fail.
@@ -51,7 +60,6 @@ fn write_all(
     manifest: &Manifest,
     details: &Details,
 ) -> std::fmt::Result {
-    let encrypted = manifest.artifacts.iter().any(|a| a.encrypt.is_some());
     writeln!(
         out,
         "# How to restore {} ({}) without Lifeboat\n",
@@ -83,16 +91,35 @@ fn write_all(
     )?;
     writeln!(out, "## 1. What you need\n")?;
     writeln!(out, "- {}", access(store))?;
-    if encrypted {
+    if encrypted_with(manifest, "age") {
         writeln!(
             out,
             "- The decryption key, as a file: an age identity, or the OpenSSH private key it was encrypted to."
         )?;
     }
+    if encrypted_with(manifest, "openpgp") {
+        writeln!(
+            out,
+            "- The OpenPGP secret key of one of {}, known to `gpg`: import it with `gpg --import KEYFILE`, or let `GNUPGHOME` name",
+            store
+                .sealing
+                .recipients
+                .as_ref()
+                .map_or_else(String::new, |r| r.names().join(", "))
+        )?;
+        writeln!(
+            out,
+            "  the directory where it is. It asks for the passphrase on the terminal; without one, `GPG_OPTIONS` can say where it is:"
+        )?;
+        writeln!(
+            out,
+            "  `GPG_OPTIONS='--batch --pinentry-mode loopback --passphrase-file FILE'`."
+        )?;
+    }
     writeln!(out, "- Debian packages: {}.\n", packages(store, manifest))?;
     writeln!(out, "```sh\nset -eu")?;
     writeln!(out, "{}", locate(store))?;
-    if encrypted {
+    if encrypted_with(manifest, "age") {
         writeln!(
             out,
             "IDENTITY=\"${{IDENTITY:-$HOME/identity.txt}}\"   # the decryption key"
@@ -144,6 +171,11 @@ fn write_all(
     )
 }
 
+fn encrypted_with(manifest: &Manifest, format: &str) -> bool {
+    let mut artifacts = manifest.artifacts.iter();
+    artifacts.any(|a| a.encrypt.as_deref() == Some(format))
+}
+
 fn access(store: &OpenStore) -> String {
     match &store.config.kind {
         StoreKind::Local(local) => format!(
@@ -151,6 +183,16 @@ fn access(store: &OpenStore) -> String {
             local.path.display(),
             crate::backup::host()
         ),
+        StoreKind::Sftp(sftp) => {
+            let shown = match sftp.ssh.as_ref().and_then(|ssh| ssh.known_hosts.as_ref()) {
+                Some(_) => ", and the `known_hosts` file that goes with it",
+                None => ", and its host key in `~/.ssh/known_hosts`",
+            };
+            format!(
+                "A key that logs in to `{}`{shown}. Where they are elsewhere than `ssh` looks, say so: `SSH_OPTIONS='-i KEY -o UserKnownHostsFile=FILE'`.",
+                sftp.location()
+            )
+        }
         StoreKind::S3(s3) => format!(
             "Credentials for the bucket `{}` in `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, and the AWS command line.",
             s3.bucket
@@ -164,8 +206,11 @@ fn packages(store: &OpenStore, manifest: &Manifest) -> String {
         needed.push("awscli");
     }
     let any = |f: &dyn Fn(&ManifestArtifact) -> bool| manifest.artifacts.iter().any(f);
-    if any(&|a| a.encrypt.as_deref() == Some("age")) {
+    if encrypted_with(manifest, "age") {
         needed.push("age");
+    }
+    if encrypted_with(manifest, "openpgp") {
+        needed.push("gnupg");
     }
     if any(&|a| a.compress == "gzip") {
         needed.push("gzip");
@@ -198,6 +243,21 @@ fn locate(store: &OpenStore) -> String {
                 quote(&path)
             )
         }
+        StoreKind::Sftp(sftp) => {
+            let user = sftp.user.as_ref().map(|user| format!("{user}@"));
+            let root = sftp.path.to_string_lossy();
+            let place = format!(
+                "{}{}:{}",
+                user.unwrap_or_default(),
+                sftp.bracketed(),
+                unglobbed(root.trim_end_matches('/'))
+            );
+            format!(
+                "STORE={}\nSSH_OPTIONS=\"-P {} ${{SSH_OPTIONS:-}}\"",
+                quote(&place),
+                sftp.port.unwrap_or(22)
+            )
+        }
         StoreKind::S3(s3) => {
             let prefix = s3
                 .prefix
@@ -221,6 +281,10 @@ fn fetch(store: &OpenStore, key: &str, to: &str) -> String {
     let to = quote(to);
     match &store.config.kind {
         StoreKind::Local(_) => format!("cp -- \"$STORE\"/{} {to}", quote(key)),
+        StoreKind::Sftp(_) => format!(
+            "scp -s -q $SSH_OPTIONS \"$STORE\"/{} {to}",
+            quote(&unglobbed(key))
+        ),
         StoreKind::S3(_) => format!(
             "aws s3 cp --only-show-errors \"$STORE\"/{} {to}",
             quote(key)
@@ -265,11 +329,11 @@ fn write_signature(
 }
 
 fn local_name(artifact: &ManifestArtifact) -> String {
-    let encrypt = artifact
-        .encrypt
-        .as_deref()
-        .map(|e| format!(".{e}"))
-        .unwrap_or_default();
+    let encrypt = match artifact.encrypt.as_deref() {
+        None => "",
+        Some("openpgp") => ".gpg",
+        Some(_) => ".age",
+    };
     let compress = match artifact.compress.as_str() {
         "gzip" => ".gz",
         "zstd" => ".zst",
@@ -289,9 +353,14 @@ fn open(artifact: &ManifestArtifact) -> String {
         "zstd" => Some("zstd -dc"),
         _ => None,
     };
-    match (&artifact.encrypt, unpack) {
-        (Some(_), Some(unpack)) => format!("age -d -i \"$IDENTITY\" {name} | {unpack}"),
-        (Some(_), None) => format!("age -d -i \"$IDENTITY\" {name}"),
+    let decrypt = match artifact.encrypt.as_deref() {
+        None => None,
+        Some("openpgp") => Some(format!("gpg ${{GPG_OPTIONS:-}} --decrypt {name}")),
+        Some(_) => Some(format!("age -d -i \"$IDENTITY\" {name}")),
+    };
+    match (decrypt, unpack) {
+        (Some(decrypt), Some(unpack)) => format!("{decrypt} | {unpack}"),
+        (Some(decrypt), None) => decrypt,
         (None, Some(unpack)) => format!("{unpack} {name}"),
         (None, None) => format!("cat {name}"),
     }

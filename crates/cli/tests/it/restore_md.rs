@@ -58,7 +58,7 @@ pub fn instructions(store: &Path) -> String {
 }
 
 /// What came out is what was there.
-fn compare(app: &App, name: &str) {
+pub fn compare(app: &App, name: &str) {
     let restored = app.path(name).join("restored");
     let data = app.path("data");
     same_tree(

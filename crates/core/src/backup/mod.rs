@@ -34,7 +34,7 @@ use keys::stem;
 use lifeboat_store::PutOptions;
 use receiving::{Receiving, newest_point, unanimous};
 pub use report::{Options, Planned, Report, ReportArtifact, ReportStored};
-use stream::Delivered;
+use stream::{ATTEMPTS_MAX, Delivered};
 pub(crate) use stream::{Destination, send};
 
 /// The plan of that name, or the only one.
@@ -75,6 +75,7 @@ pub fn choose_plan<'a>(
 /// What a backup would do. Nothing is reached and nothing is changed.
 pub fn plan(context: &Context, options: &Options) -> Result<Planned> {
     let (name, plan) = choose_plan(context, options.plan.as_deref())?;
+    context.config.check_plan(name)?;
     let point = PointId::new(&context.clock);
     let mut steps: Vec<_> = plan
         .before
@@ -114,6 +115,7 @@ pub fn plan(context: &Context, options: &Options) -> Result<Planned> {
 /// report.
 pub fn run(context: &Context, options: &Options) -> Result<Report> {
     let (name, plan) = choose_plan(context, options.plan.as_deref())?;
+    context.config.check_plan(name)?;
     let busy = || {
         Error::new(
             Code::Busy,
@@ -236,7 +238,7 @@ impl<'a> Run<'a> {
         let mut stores = Vec::new();
         let mut errors: Vec<Error> = Vec::new();
         for name in &plan.stores {
-            match context.store(name) {
+            match context.receiving_store(name) {
                 Ok(store) => stores.push(Receiving {
                     store,
                     named: None,
@@ -392,10 +394,6 @@ impl<'a> Run<'a> {
         artifact: &ArtifactSpec,
     ) -> Result<Captured> {
         let context = self.context;
-        context
-            .observer
-            .step(&format!("{name}: {}", artifact.name), None);
-        let destinations = self.destinations(name, config, artifact, None)?;
         let spool = scratch::Directory::create(&context.scratch(), "capture")?;
         let queries = self.queries(name);
         let capture_context = CaptureContext {
@@ -404,9 +402,26 @@ impl<'a> Run<'a> {
             observer: context.observer.as_ref(),
             queries: &queries,
         };
-        let (captured, delivered) = send(destinations, |output| {
-            source.capture(&artifact.name, output, &capture_context)
-        });
+        let mut attempt = 1;
+        let (captured, delivered) = loop {
+            context
+                .observer
+                .step(&format!("{name}: {}", artifact.name), None);
+            let destinations = self.destinations(name, config, artifact, None)?;
+            let (captured, delivered) = send(destinations, |output| {
+                source.capture(&artifact.name, output, &capture_context)
+            });
+            match &captured {
+                // What was sent is given up by every store, and everything begins anew.
+                Err(error) if error.code == Code::SourceChanged && attempt < ATTEMPTS_MAX => {
+                    context
+                        .observer
+                        .warn(&format!("{name}: {}; it is captured again", error.message));
+                    attempt += 1;
+                }
+                _ => break (captured, delivered),
+            }
+        };
         if let Err(error) = &captured
             && error.code != Code::Store
         {

@@ -51,6 +51,7 @@ mod document;
 mod later;
 mod load;
 mod places;
+mod remote;
 mod schema;
 mod show;
 mod text;
@@ -58,6 +59,7 @@ mod validate;
 mod value;
 
 pub use checks::Check;
+pub use remote::{SshConfig, Via};
 pub use schema::schema;
 
 /// A length of time: `90s`, `15m`, `36h`, `9d`, `2w`; whole seconds.
@@ -99,6 +101,11 @@ pub struct App {
     #[serde(default)]
     #[schemars(with = "Option<text::AbsolutePath>")]
     pub trusted_signers: Option<PathBuf>,
+    /// Directories that a web server publishes, beside those known by name and by the
+    /// configuration of this host's web servers; no backup is kept in one.
+    #[serde(default)]
+    #[schemars(with = "Vec<text::AbsolutePath>")]
+    pub public_dirs: Vec<PathBuf>,
 }
 
 fn production() -> String {
@@ -136,6 +143,10 @@ pub enum SourceKind {
     Sqlite(SqliteConfig),
     /// One PostgreSQL database, and the roles of its server.
     Postgres(PostgresConfig),
+    /// One MariaDB database.
+    Mariadb(MariadbConfig),
+    /// One MySQL database.
+    Mysql(MariadbConfig),
     /// An S3 bucket.
     Bucket(BucketConfig),
     /// The standard output of a command.
@@ -149,6 +160,8 @@ impl SourceKind {
             SourceKind::Files(_) => "files",
             SourceKind::Sqlite(_) => "sqlite",
             SourceKind::Postgres(_) => "postgres",
+            SourceKind::Mariadb(_) => "mariadb",
+            SourceKind::Mysql(_) => "mysql",
             SourceKind::Bucket(_) => "bucket",
             SourceKind::Command(_) => "command",
         }
@@ -215,6 +228,13 @@ pub struct PostgresConfig {
     /// How long to wait for a table lock before the dump is tried again.
     #[serde(default = "default_lock_timeout")]
     pub lock_timeout: Span,
+    /// Where its client programs run: `ssh:USER@HOST[:PORT]`, `docker:CONTAINER` or
+    /// `kubectl:NAMESPACE/POD[/CONTAINER]`; on this host when absent.
+    #[serde(default)]
+    pub via: Option<Via>,
+    /// How to log in, for `via = "ssh:…"`.
+    #[serde(default)]
+    pub ssh: Option<SshConfig>,
 }
 
 fn yes() -> bool {
@@ -223,6 +243,43 @@ fn yes() -> bool {
 
 fn default_lock_timeout() -> Span {
     Span { seconds: 60 }
+}
+
+/// One MariaDB or MySQL database: a URL, or its parts.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct MariadbConfig {
+    /// `mariadb://user:password@host:port/database` or `mysql://…`.
+    #[serde(default)]
+    pub url: Option<Reference>,
+    /// Host name or address.
+    #[serde(default)]
+    pub host: Option<String>,
+    /// TCP port.
+    #[serde(default)]
+    pub port: Option<u16>,
+    /// The server's unix socket, instead of `host`.
+    #[serde(default)]
+    #[schemars(with = "Option<text::AbsolutePath>")]
+    pub socket: Option<PathBuf>,
+    /// Account to connect as.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// Its password.
+    #[serde(default)]
+    pub password: Option<Reference>,
+    /// Database.
+    #[serde(default)]
+    pub database: Option<String>,
+    /// How long to wait for the lock of a table's definition before the dump is tried again.
+    #[serde(default = "default_lock_timeout")]
+    pub lock_timeout: Span,
+    /// Where its client programs run: `ssh:USER@HOST[:PORT]`, `docker:CONTAINER` or
+    /// `kubectl:NAMESPACE/POD[/CONTAINER]`; on this host when absent.
+    #[serde(default)]
+    pub via: Option<Via>,
+    /// How to log in, for `via = "ssh:…"`.
+    #[serde(default)]
+    pub ssh: Option<SshConfig>,
 }
 
 /// An S3 bucket, mirrored incrementally.
@@ -290,6 +347,13 @@ pub struct CommandConfig {
     /// Fail when it prints fewer bytes than this.
     #[serde(default = "one")]
     pub min_bytes: u64,
+    /// Where it runs: `ssh:USER@HOST[:PORT]`, `docker:CONTAINER` or
+    /// `kubectl:NAMESPACE/POD[/CONTAINER]`; on this host when absent.
+    #[serde(default)]
+    pub via: Option<Via>,
+    /// How to log in, for `via = "ssh:…"`.
+    #[serde(default)]
+    pub ssh: Option<SshConfig>,
 }
 
 fn bin() -> String {
@@ -358,6 +422,8 @@ pub enum StoreKind {
     Local(LocalConfig),
     /// An S3 bucket.
     S3(S3Config),
+    /// A directory of another host, over SSH.
+    Sftp(SftpConfig),
 }
 
 impl StoreKind {
@@ -366,6 +432,7 @@ impl StoreKind {
         match self {
             StoreKind::Local(_) => "local",
             StoreKind::S3(_) => "s3",
+            StoreKind::Sftp(_) => "sftp",
         }
     }
 }
@@ -376,6 +443,48 @@ pub struct LocalConfig {
     /// Absolute path; made when missing, its parent must be there.
     #[schemars(with = "text::AbsolutePath")]
     pub path: PathBuf,
+}
+
+/// A directory of another host, over SSH.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct SftpConfig {
+    /// Host name, address or alias of the `ssh` configuration.
+    pub host: String,
+    /// Whom to log in as; `ssh` decides when absent.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// TCP port; `ssh` decides when absent.
+    #[serde(default)]
+    pub port: Option<u16>,
+    /// Absolute path there; made when missing, its parent must be there.
+    #[schemars(with = "text::AbsolutePath")]
+    pub path: PathBuf,
+    /// How to log in.
+    #[serde(default)]
+    pub ssh: Option<SshConfig>,
+}
+
+impl SftpConfig {
+    /// `sftp://user@host:port/path`, for people.
+    pub fn location(&self) -> String {
+        let user = self.user.as_ref().map(|user| format!("{user}@"));
+        let port = self.port.map(|port| format!(":{port}"));
+        format!(
+            "sftp://{}{}{}{}",
+            user.unwrap_or_default(),
+            self.bracketed(),
+            port.unwrap_or_default(),
+            self.path.display()
+        )
+    }
+
+    /// The host, as it stands before a colon.
+    pub fn bracketed(&self) -> String {
+        match self.host.contains(':') {
+            true => format!("[{}]", self.host),
+            false => self.host.clone(),
+        }
+    }
 }
 
 /// An S3 bucket.
@@ -443,6 +552,21 @@ pub struct EncryptConfig {
     #[serde(default)]
     #[schemars(with = "Vec<text::AgeRecipient>")]
     pub age: Vec<String>,
+    /// Instead of `age`: absolute paths of files of OpenPGP public keys, armored or binary.
+    #[serde(default)]
+    #[schemars(with = "Vec<text::AbsolutePath>")]
+    pub openpgp: Vec<PathBuf>,
+}
+
+impl EncryptConfig {
+    /// The key of this table that is used.
+    pub fn format(&self) -> &'static str {
+        if self.openpgp.is_empty() {
+            "age"
+        } else {
+            "openpgp"
+        }
+    }
 }
 
 /// With what to decrypt.
@@ -452,6 +576,26 @@ pub struct DecryptConfig {
     /// age identities (`AGE-SECRET-KEY-1…`, or an OpenSSH private key without a passphrase).
     #[serde(default)]
     pub age: Option<Reference>,
+    /// OpenPGP secret keys, as `gpg --export-secret-keys` writes them.
+    #[serde(default)]
+    pub openpgp: Option<Reference>,
+    /// Passphrase of `openpgp`.
+    #[serde(default)]
+    pub passphrase: Option<Reference>,
+    /// Instead of `openpgp`: home directory of a GnuPG whose agent or card has the secret key.
+    #[serde(default)]
+    #[schemars(with = "Option<text::AbsolutePath>")]
+    pub gpg: Option<PathBuf>,
+}
+
+impl DecryptConfig {
+    /// Whether what is encrypted in this format (`age`, `openpgp`) can be decrypted.
+    pub fn opens(&self, format: &str) -> bool {
+        match format {
+            "openpgp" => self.openpgp.is_some() || self.gpg.is_some(),
+            _ => self.age.is_some(),
+        }
+    }
 }
 
 /// Which sources go where, and when.

@@ -6,9 +6,12 @@ use super::checks::{self, Checked};
 use super::fetch::Fetched;
 use super::live::{Report, Target};
 use super::swap::{PreparedSwap, Swapped, What, one_file_system};
-use super::{BucketPlace, DatabaseTarget, Placed, Restored, Stopwatch, bring_back, place, staging};
+use super::{
+    BucketPlace, Database, DatabaseTarget, Placed, Restored, Stopwatch, bring_back, fits, place,
+    staging,
+};
 use crate::backup::{self, author, host};
-use crate::config::{BucketConfig, PostgresConfig, SourceKind};
+use crate::config::{BucketConfig, SourceKind};
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
 use crate::evidence::{self, Activity, ProvedPoint, Record, Verdict};
@@ -16,7 +19,6 @@ use crate::point::{FileAttributes, ManifestSource, PointId};
 use crate::probe::{CheckOutcome, CheckResult};
 use crate::secret::Secret;
 use crate::source::bucket::connect;
-use crate::source::postgres;
 use crate::transport::{Command, Transport};
 use crate::verify::manifest_sha256;
 use std::path::{Path, PathBuf};
@@ -64,6 +66,11 @@ impl<'a> Restoring<'a> {
         }
     }
 
+    /// The names of the sources that are to come back.
+    pub fn source_names(&self) -> Vec<String> {
+        self.sources.iter().map(|s| s.name.clone()).collect()
+    }
+
     /// Brings each source into a directory of its own. One that fails leaves nothing there and does
     /// not stop the others; an error means that none came back.
     pub fn restore_to_directory(&mut self, directory: &Path) -> Result<()> {
@@ -96,29 +103,33 @@ impl<'a> Restoring<'a> {
     }
 
     pub fn restore_to_database(&mut self, url: &Secret) -> Result<()> {
+        let text = url.expose_str()?;
         let databases: Vec<_> = self
             .sources
             .iter()
-            .filter(|s| s.kind == "postgres")
+            .filter(|s| fits(&s.kind, text))
             .cloned()
             .collect();
         let [source] = databases.as_slice() else {
             let names: Vec<_> = databases.iter().map(|s| s.name.as_str()).collect();
             return Err(Error::new(
                 Code::Usage,
-                format!("{} PostgreSQL sources fit, one is needed", databases.len()),
+                format!(
+                    "{} sources fit that database, one is needed",
+                    databases.len()
+                ),
             )
             .cause(names.join(", "))
             .hint("name it: --source NAME"));
         };
         self.context.scrubber.learn(url);
-        let connection = postgres::Connection::from_url(url)?;
+        let database = Database::from_url(url, &source.kind)?;
         let source = source.clone();
         self.sources = vec![source.clone()];
         self.bring(
             &source,
             &self.context.scratch(),
-            &mut DatabaseTarget::Given(connection),
+            &mut DatabaseTarget::Given(database),
         )
     }
 
@@ -299,7 +310,7 @@ impl<'a> Restoring<'a> {
                 self.warnings.push(text);
             }
         }
-        self.move_to_live();
+        self.move_to_live(swaps);
         if let Err(error) = self
             .run_all(&restore.start)
             .and_then(|()| self.run_all(&restore.after))
@@ -394,7 +405,7 @@ impl<'a> Restoring<'a> {
     }
 
     /// After the swap, checks ask what is live.
-    fn move_to_live(&mut self) {
+    fn move_to_live(&mut self, swaps: &[PreparedSwap]) {
         for restored in &mut self.restored {
             let kind = self
                 .context
@@ -407,12 +418,12 @@ impl<'a> Restoring<'a> {
                 Some(SourceKind::Sqlite(sqlite)) => {
                     restored.placed = Placed::File(sqlite.path.clone())
                 }
-                Some(SourceKind::Postgres(config)) => {
-                    if let Ok(connection) = postgres::Connection::from_config(config) {
-                        restored.placed = Placed::Database(connection);
+                Some(kind) => {
+                    if let Some(Ok(database)) = Database::of_source(kind) {
+                        restored.placed = Placed::Database(database);
                     }
                 }
-                Some(SourceKind::Bucket(_) | SourceKind::Command(_)) | None => {}
+                None => {}
             }
             if let Some(place) = self
                 .places
@@ -420,8 +431,14 @@ impl<'a> Restoring<'a> {
                 .find(|(name, _)| name == &restored.source)
             {
                 place.1 = match kind {
+                    Some(SourceKind::Files(_)) => {
+                        let own = swaps.iter().filter(|swap| swap.source == restored.source);
+                        let live = own.filter_map(PreparedSwap::live_path);
+                        live.map(|path| path.display().to_string())
+                            .collect::<Vec<_>>()
+                            .join(", ")
+                    }
                     Some(SourceKind::Bucket(bucket)) => format!("bucket {}", bucket.bucket),
-                    Some(kind @ SourceKind::Files(_)) => crate::source::roots(kind).join(", "),
                     _ => restored.placed.describe(),
                 };
             }
@@ -473,9 +490,11 @@ impl<'a> Restoring<'a> {
                 self.prepare_paths(source, &roots, &point)
             }
             SourceKind::Sqlite(sqlite) => self.prepare_paths(source, &[sqlite.path], &point),
-            SourceKind::Postgres(config) => self.prepare_database(source, &config, &point),
             SourceKind::Bucket(config) => self.prepare_bucket(source, &config, &point),
-            SourceKind::Command(_) => {
+            kind => {
+                if let Some(live) = Database::of_source(&kind) {
+                    return self.prepare_database(source, &live?, &point);
+                }
                 let text = "a command's output has no live place; restore it with --to and load it by hand";
                 self.warnings
                     .push(format!("source {}: {text}", source.name));
@@ -495,20 +514,21 @@ impl<'a> Restoring<'a> {
         };
         one_file_system(&source.name, roots)?;
         let made = staging::make_above(roots)?;
-        self.made.extend(made.iter().cloned());
         let staging = place::aside_path(first, &format!("{point}-{}", source.name));
         staging::create_directory(&staging)?;
         let mut swaps = vec![];
         let brought = self.bring(source, &staging, &mut DatabaseTarget::Dump);
         if let Err(error) = brought {
             staging::remove(&staging);
+            staging::remove_empty(&made);
             return Err(error);
         }
         let placed = self.restored.last().map(|r| r.placed.clone());
+        let made = self.forget_needless(source, roots, made, &staging, placed.as_ref());
         self.adopt_directories(source, &made, placed.as_ref())?;
         for root in roots {
             let aside = match &placed {
-                Some(Placed::Tree(tree)) => tree.join(root.strip_prefix("/").unwrap_or(root)),
+                Some(Placed::Tree(tree)) => place_in(tree, root),
                 Some(Placed::File(file)) => file.clone(),
                 _ => continue,
             };
@@ -527,6 +547,37 @@ impl<'a> Restoring<'a> {
             });
         }
         Ok(swaps)
+    }
+
+    /// Removes the directories that were made above paths which the point does not hold, as one
+    /// that was optional and not there; what is left was needed.
+    fn forget_needless(
+        &mut self,
+        source: &ManifestSource,
+        roots: &[PathBuf],
+        made: Vec<PathBuf>,
+        staging: &Path,
+        placed: Option<&Placed>,
+    ) -> Vec<PathBuf> {
+        let mut needed = vec![staging.to_owned()];
+        for root in roots {
+            match placed {
+                Some(Placed::Tree(tree)) if place_in(tree, root).symlink_metadata().is_err() => {
+                    self.warnings.push(format!(
+                        "source {}: {} was not there at capture; what is there now, if anything, is left as it is",
+                        source.name,
+                        root.display()
+                    ));
+                }
+                _ => needed.push(root.clone()),
+            }
+        }
+        let (made, needless): (Vec<_>, Vec<_>) = made
+            .into_iter()
+            .partition(|directory| needed.iter().any(|path| path.starts_with(directory)));
+        staging::remove_empty(&needless);
+        self.made.extend(made.iter().cloned());
+        made
     }
 
     /// Directories above a live place that were gone get the attributes they had at capture. A
@@ -576,32 +627,26 @@ impl<'a> Restoring<'a> {
     fn prepare_database(
         &mut self,
         source: &ManifestSource,
-        config: &PostgresConfig,
+        live: &Database,
         point: &PointId,
     ) -> Result<Vec<PreparedSwap>> {
-        let live = postgres::Connection::from_config(config)?;
-        let name = live.database().unwrap_or("postgres").to_owned();
+        let name = live.name()?.to_owned();
         let suffix = point.as_str().to_lowercase().replace('-', "_");
         let (aside, keep) = (
-            format!("{name}_restored_{suffix}"),
-            format!("{name}_before_{suffix}"),
+            live.name_beside(&format!("_restored_{suffix}"))?,
+            live.name_beside(&format!("_before_{suffix}"))?,
         );
-        let admin = live.with_database("postgres");
+        let admin = live.administrative();
         let captured = self
             .fetched
             .details
             .as_ref()
             .ok()
             .and_then(|d| d.artifact(&source.name, "dump"));
-        postgres::create_database(
-            &admin,
-            &aside,
-            captured.map(|d| &d.proof),
-            &self.context.scrubber,
-        )?;
+        admin.create(&aside, captured.map(|d| &d.proof), &self.context.scrubber)?;
         let mut target = DatabaseTarget::Given(live.with_database(&aside));
         if let Err(error) = self.bring(source, &self.context.scratch(), &mut target) {
-            let _ = postgres::drop_database(&admin, &aside, &self.context.scrubber);
+            let _ = admin.drop(&aside, &self.context.scrubber);
             return Err(error);
         }
         Ok(vec![PreparedSwap {
@@ -685,4 +730,9 @@ impl<'a> Restoring<'a> {
             warnings: self.warnings,
         })
     }
+}
+
+/// Where a live path lies in a tree that was placed aside.
+fn place_in(tree: &Path, live: &Path) -> PathBuf {
+    tree.join(live.strip_prefix("/").unwrap_or(live))
 }
