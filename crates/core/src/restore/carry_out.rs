@@ -113,7 +113,8 @@ impl<'a> Restoring<'a> {
         let [source] = databases.as_slice() else {
             if databases.is_empty() {
                 let scheme = text.split(':').next().unwrap_or_default();
-                let message = format!("no source that is to be restored fits a {scheme}:// database");
+                let message =
+                    format!("no source that is to be restored fits a {scheme}:// database");
                 return Err(Error::new(Code::Usage, message)
                     .hint("name a database of the kind that was captured, or a directory"));
             }
