@@ -16,9 +16,9 @@ use std::io::Read;
 #[derive(Debug, Clone)]
 pub enum Database {
     /// Of PostgreSQL.
-    Postgres(postgres::Connection),
+    Postgres(Box<postgres::Connection>),
     /// Of MariaDB or MySQL.
-    Mariadb(mariadb::Connection),
+    Mariadb(Box<mariadb::Connection>),
 }
 
 /// Whether a source of this kind is a database of a server.
@@ -43,17 +43,27 @@ pub fn fits(kind: &str, url: &str) -> bool {
 }
 
 impl Database {
+    /// Of PostgreSQL.
+    pub fn postgres(connection: postgres::Connection) -> Self {
+        Database::Postgres(Box::new(connection))
+    }
+
+    /// Of MariaDB or MySQL.
+    pub fn mariadb(connection: mariadb::Connection) -> Self {
+        Database::Mariadb(Box::new(connection))
+    }
+
     /// The live database of a source; `None` when the source is none.
     pub fn of_source(kind: &SourceKind) -> Option<Result<Self>> {
         Some(match kind {
             SourceKind::Postgres(config) => {
-                postgres::Connection::from_config(config).map(Database::Postgres)
+                postgres::Connection::from_config(config).map(Database::postgres)
             }
             SourceKind::Mariadb(config) => {
-                mariadb::Connection::from_config(config, Flavor::Mariadb).map(Database::Mariadb)
+                mariadb::Connection::from_config(config, Flavor::Mariadb).map(Database::mariadb)
             }
             SourceKind::Mysql(config) => {
-                mariadb::Connection::from_config(config, Flavor::Mysql).map(Database::Mariadb)
+                mariadb::Connection::from_config(config, Flavor::Mysql).map(Database::mariadb)
             }
             SourceKind::Files(_) | SourceKind::Sqlite(_) | SourceKind::Command(_) => return None,
         })
@@ -62,8 +72,8 @@ impl Database {
     /// The database of a URL, for a source of this kind.
     pub fn from_url(url: &Secret, kind: &str) -> Result<Self> {
         match Flavor::of_kind(kind) {
-            Some(flavor) => mariadb::Connection::from_url(url, flavor).map(Database::Mariadb),
-            None => postgres::Connection::from_url(url).map(Database::Postgres),
+            Some(flavor) => mariadb::Connection::from_url(url, flavor).map(Database::mariadb),
+            None => postgres::Connection::from_url(url).map(Database::postgres),
         }
     }
 
@@ -71,17 +81,17 @@ impl Database {
     pub fn administrative(&self) -> Self {
         match self {
             Database::Postgres(connection) => {
-                Database::Postgres(connection.with_database("postgres"))
+                Database::postgres(connection.with_database("postgres"))
             }
-            Database::Mariadb(connection) => Database::Mariadb(connection.with_database("")),
+            Database::Mariadb(connection) => Database::mariadb(connection.with_database("")),
         }
     }
 
     /// The same server, another database.
     pub fn with_database(&self, name: &str) -> Self {
         match self {
-            Database::Postgres(connection) => Database::Postgres(connection.with_database(name)),
-            Database::Mariadb(connection) => Database::Mariadb(connection.with_database(name)),
+            Database::Postgres(connection) => Database::postgres(connection.with_database(name)),
+            Database::Mariadb(connection) => Database::mariadb(connection.with_database(name)),
         }
     }
 

@@ -99,6 +99,8 @@ struct Contents {
     /// `PROCEDURE`, `FUNCTION`, `PACKAGE`, …, and the name.
     routines: Vec<(String, String)>,
     events: Vec<String>,
+    /// Columns whose default value names a sequence with its database: table, column, value.
+    defaults: Vec<(String, String, String)>,
     /// Statements that make views, triggers, routines and events again.
     definitions: String,
 }
@@ -176,6 +178,7 @@ impl<'a> Moving<'a> {
         self.rename(moves, contents, false)?;
         done.renamed = true;
         for (step, held) in moves.iter().zip(contents) {
+            self.set_defaults(&step.to, &step.from, held)?;
             let events = match step.awake {
                 true => Events::Awake,
                 false => Events::Asleep(self.sleep),
@@ -197,6 +200,9 @@ impl<'a> Moving<'a> {
                 self.drop_definitions(&step.to, held)?;
             }
             self.rename(moves, contents, true)?;
+            for (step, held) in moves.iter().zip(contents) {
+                self.set_defaults(&step.from, &step.from, held)?;
+            }
         }
         if done.dropping {
             for (step, held) in moves.iter().zip(contents) {
@@ -248,6 +254,7 @@ impl<'a> Moving<'a> {
         Ok(Contents {
             tables: tables("TABLE_TYPE <> 'VIEW'")?,
             definitions: self.definitions(database, &views)?,
+            defaults: self.sequence_defaults(database)?,
             views,
             triggers: self.names(&format!(
                 "SELECT TRIGGER_NAME FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = {own}"
@@ -263,6 +270,40 @@ impl<'a> Moving<'a> {
                 "SELECT EVENT_NAME FROM information_schema.EVENTS WHERE EVENT_SCHEMA = {own}"
             ))?,
         })
+    }
+
+    /// Default values from sequences keep the database's name when a table moves.
+    fn sequence_defaults(&self, database: &str) -> Result<Vec<(String, String, String)>> {
+        let sql = format!(
+            "SELECT TABLE_NAME, COLUMN_NAME, COLUMN_DEFAULT FROM information_schema.COLUMNS \
+             WHERE TABLE_SCHEMA = {} AND COLUMN_DEFAULT LIKE '%val(`%'",
+            literal(database)
+        );
+        let own = format!("val({}.", identifier(database));
+        let rows = rows(&self.admin, &sql, self.scrubber)?.into_iter();
+        let columns = rows.filter_map(|row| {
+            let mut row = row.into_iter();
+            Some((row.next()?, row.next()?, row.next()?))
+        });
+        Ok(columns
+            .filter(|(_, _, value)| value.contains(&own))
+            .collect())
+    }
+
+    /// Makes the default values of the tables that came from `from` name the sequences in
+    /// `database`.
+    fn set_defaults(&self, database: &str, from: &str, held: &Contents) -> Result<()> {
+        let name = |database: &str| format!("val({}.", identifier(database));
+        for (table, column, value) in &held.defaults {
+            let value = value.replace(&name(from), &name(database));
+            self.execute(&format!(
+                "ALTER TABLE {}.{} ALTER COLUMN {} SET DEFAULT ({value})",
+                identifier(database),
+                identifier(table),
+                identifier(column)
+            ))?;
+        }
+        Ok(())
     }
 
     /// As the dump program writes them: with the character set, the mode and the time zone that
@@ -383,8 +424,14 @@ impl<'a> Moving<'a> {
             sql.push_str(&format!("DROP VIEW IF EXISTS {};\n", name(view)));
         }
         for (kind, routine) in &held.routines {
-            // A package goes with its body.
-            sql.push_str(&format!("DROP {kind} IF EXISTS {};\n", name(routine)));
+            let drop = format!("DROP {kind} IF EXISTS {};\n", name(routine));
+            // Packages are known in that mode only.
+            match kind.starts_with("PACKAGE") {
+                true => sql.push_str(&format!(
+                    "SET sql_mode = 'ORACLE';\n{drop}SET sql_mode = DEFAULT;\n"
+                )),
+                false => sql.push_str(&drop),
+            }
         }
         for event in &held.events {
             sql.push_str(&format!("DROP EVENT IF EXISTS {};\n", name(event)));
