@@ -43,6 +43,8 @@ pub enum LogFormat {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Look for databases, applications and secrets on this host, and write a commented configuration
+    Init(Init),
     /// Reach every source, store, key and tool, and say what is unsafe and how to mend it
     Doctor,
     /// Look at the configuration alone
@@ -92,6 +94,20 @@ pub enum ConfigCommand {
     Show,
     /// Print the JSON Schema of the configuration, for editors
     Schema,
+}
+
+/// Propose a configuration.
+#[derive(Debug, Args)]
+pub struct Init {
+    /// The file to write, with mode 0600; - for standard output
+    #[arg(long, short, value_name = "FILE", default_value = "lifeboat.toml")]
+    pub output: PathBuf,
+    /// Look at the file system below this directory, as on a disk of another host
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    pub root: PathBuf,
+    /// Replace the file when it is there
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// Take a restore point.
@@ -195,7 +211,8 @@ pub struct Restore {
     /// Only this source (repeatable)
     #[arg(long = "source", value_name = "SOURCE")]
     pub sources: Vec<String>,
-    /// Into this new or empty directory, or this empty database (postgres://… or env:NAME)
+    /// Into this new or empty directory, this empty database (postgres://… or env:NAME), or
+    /// this place in a bucket (s3://BUCKET/PREFIX)
     #[arg(long, value_name = "TARGET", conflicts_with = "live")]
     pub to: Option<String>,
     /// Onto the live application
@@ -254,7 +271,7 @@ pub struct KitExport {
         required_unless_present = "recipient"
     )]
     pub passphrase: Option<String>,
-    /// An age or SSH public key to encrypt to (repeatable)
+    /// An age or SSH public key to encrypt to, or the path of a file of OpenPGP keys (repeatable)
     #[arg(long, value_name = "KEY")]
     pub recipient: Vec<String>,
 }
@@ -272,9 +289,12 @@ pub struct KitTest {
         required_unless_present = "identity"
     )]
     pub passphrase: Option<String>,
-    /// Where the age or SSH private key is
+    /// Where the age, SSH or OpenPGP private key is
     #[arg(long, value_name = "REFERENCE")]
     pub identity: Option<String>,
+    /// Where the passphrase of an OpenPGP private key is
+    #[arg(long, value_name = "REFERENCE", requires = "identity")]
+    pub identity_passphrase: Option<String>,
 }
 
 /// The demonstration.

@@ -1,22 +1,23 @@
 //! What every verb needs: the configuration, the state directory, the signing key, whom to trust,
 //! and the stores, opened when first used.
 
-use crate::archive::{Identities, Recipients, Sealing};
+use crate::archive::{Certificates, Gpg, Identities, Recipients, Sealing, SecretKeys};
 use crate::catalog::Catalog;
 use crate::clock::Clock;
-use crate::config::{Config, S3Config, StoreConfig, StoreKind};
+use crate::config::{Config, EncryptConfig, S3Config, SftpConfig, StoreConfig, StoreKind};
 use crate::error::{Code, Error, Result};
 use crate::observe::Observer;
 use crate::restore::place;
 use crate::secret::{Reference, Scrubber, Secret};
+use crate::sftp::Logins;
 use crate::sign::{Signer, TrustedSigners};
 use crate::transport::ssh::Sessions;
-use lifeboat_store::{LocalStore, S3Options, S3Store, Store};
+use lifeboat_store::{LocalStore, S3Options, S3Store, SftpOptions, SftpStore, Store};
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// What every verb needs.
 pub struct Context {
@@ -51,26 +52,48 @@ pub struct OpenStore {
     /// How artifacts are sealed for it.
     pub sealing: Sealing,
     scrubber: Scrubber,
+    opened: Arc<OnceLock<Option<Identities>>>,
 }
 
 impl OpenStore {
-    /// The keys that decrypt what is here; `None` when none are configured.
+    /// The keys that decrypt what is here; `None` when none are configured. A secret key with a
+    /// passphrase takes a while to unlock, so that they are kept.
     pub fn identities(&self) -> Result<Option<Identities>> {
-        let reference = self.config.decrypt.as_ref().and_then(|d| d.age.as_ref());
-        let Some(reference) = reference else {
-            return Ok(None);
-        };
-        let about = |error: Error| Error {
+        if let Some(known) = self.opened.get() {
+            return Ok(known.clone());
+        }
+        let identities = self.read_identities().map_err(|error| Error {
             code: Code::Decryption,
             message: format!(
                 "the decryption key of store {}: {}",
                 self.name, error.message
             ),
             ..error
+        })?;
+        Ok(self.opened.get_or_init(|| identities).clone())
+    }
+
+    fn read_identities(&self) -> Result<Option<Identities>> {
+        let Some(decrypt) = &self.config.decrypt else {
+            return Ok(None);
         };
-        let secret = reference.resolve().map_err(about)?;
-        self.scrubber.learn(&secret);
-        Identities::parse(&secret).map(Some).map_err(about)
+        let resolve = |reference: &Reference| -> Result<Secret> {
+            let secret = reference.resolve()?;
+            self.scrubber.learn(&secret);
+            Ok(secret)
+        };
+        let mut identities = match &decrypt.age {
+            Some(reference) => Identities::parse(&resolve(reference)?)?,
+            None => Identities::default(),
+        };
+        if let Some(reference) = &decrypt.openpgp {
+            let secret = resolve(reference)?;
+            let passphrase = decrypt.passphrase.as_ref().map(resolve).transpose()?;
+            identities = identities.with_openpgp(SecretKeys::parse(&secret, passphrase.as_ref())?);
+        } else if let Some(home) = &decrypt.gpg {
+            identities = identities.with_gpg(Gpg::new(home)?);
+        }
+        Ok(Some(identities))
     }
 }
 
@@ -113,6 +136,16 @@ impl Context {
         self.state.join("scratch")
     }
 
+    /// A directory for what is worth keeping on this host, 0700; made when missing.
+    pub fn private_directory(&self, parts: &[&str]) -> Result<PathBuf> {
+        let mut path = self.state.clone();
+        for part in parts {
+            path.push(part);
+            make_private(&path)?;
+        }
+        Ok(path)
+    }
+
     /// The file that lists whom we trust, for `ssh-keygen -Y verify`.
     pub fn allowed_signers(&self) -> PathBuf {
         self.state.join("allowed_signers")
@@ -130,7 +163,7 @@ impl Context {
             ..error
         };
         let recipients = match &config.encrypt {
-            Some(encrypt) => Some(Recipients::parse(&encrypt.age).map_err(about)?),
+            Some(encrypt) => Some(self.recipients(encrypt).map_err(about)?),
             None => None,
         };
         let store: Arc<dyn Store> = match &config.kind {
@@ -141,6 +174,10 @@ impl Context {
                 S3Store::open(s3_options(s3, &self.scrubber).map_err(about)?)
                     .map_err(|e| about(e.into()))?,
             ),
+            StoreKind::Sftp(sftp) => {
+                let stall = std::time::Duration::from_secs(config.stall_timeout.seconds);
+                Arc::new(sftp_store(sftp, stall, true, &self.scrubber))
+            }
         };
         let sealing = Sealing {
             compress: config.compress,
@@ -153,7 +190,26 @@ impl Context {
             store,
             sealing,
             scrubber,
+            opened: Arc::default(),
         })
+    }
+
+    /// Opens a store that is to receive something, which needs keys that can be encrypted to now.
+    pub fn receiving_store(&self, name: &str) -> Result<OpenStore> {
+        let store = self.store(name)?;
+        store.sealing.usable().map_err(|error| Error {
+            message: format!("store {name} cannot be used: {}", error.message),
+            ..error
+        })?;
+        Ok(store)
+    }
+
+    fn recipients(&self, encrypt: &EncryptConfig) -> Result<Recipients> {
+        if encrypt.openpgp.is_empty() {
+            return Recipients::parse(&encrypt.age);
+        }
+        let keys = Certificates::read(&encrypt.openpgp, self.clock.now());
+        Ok(Recipients::OpenPgp(keys))
     }
 
     /// Takes a lock of this host, held until the value is dropped or the process ends, however it
@@ -184,6 +240,21 @@ fn learn_environment(config: &Config, scrubber: &Scrubber) {
             scrubber.learn(&secret);
         }
     }
+}
+
+fn sftp_store(
+    sftp: &SftpConfig,
+    stall: std::time::Duration,
+    create: bool,
+    scrubber: &Scrubber,
+) -> SftpStore {
+    let options = SftpOptions {
+        location: sftp.location(),
+        path: sftp.path.to_string_lossy().into_owned(),
+        create,
+        stall,
+    };
+    SftpStore::open(Box::new(Logins::new(sftp, scrubber)), options)
 }
 
 fn s3_options(s3: &S3Config, scrubber: &Scrubber) -> Result<S3Options> {

@@ -212,6 +212,15 @@ impl From<StoreError> for Error {
                 Code::Store,
                 "check the endpoint and the network, then run again; what other stores received is safe",
             ),
+            StoreError::Link { reason, .. } => {
+                if let Some(inner) = reason.downcast_ref::<Error>() {
+                    return inner.clone();
+                }
+                (
+                    Code::Store,
+                    "check that host and the network between, then run again",
+                )
+            }
             StoreError::Unconfirmed { .. } => (
                 Code::Store,
                 "run again; if it happens twice, the store or the way to it damages data",

@@ -89,7 +89,10 @@ pub fn show_record(record: &Record) {
         };
         line(format!(
             "  {mark} {}: expected {}; observed {}",
-            check.name, check.expected, check.observed
+            check.name,
+            check.expected,
+            // What a command says may have several lines, and this is one.
+            check.observed.lines().collect::<Vec<_>>().join("; ")
         ));
     }
     record

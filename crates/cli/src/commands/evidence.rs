@@ -133,8 +133,13 @@ fn verify(run: &Run<'_>) -> Result<u8> {
             &json!({ "schema": 1, "outcome": outcome, "records": report.records, "problems": report.problems }),
         )?;
     } else if sound {
+        let records = if report.records == 1 {
+            "record"
+        } else {
+            "records"
+        };
         line(format!(
-            "{} records, every signature and every chain is intact",
+            "{} {records}, every signature and every chain is intact",
             report.records
         ));
     } else {

@@ -7,6 +7,7 @@ mod demo;
 mod doctor;
 mod drill;
 mod evidence;
+mod init;
 mod kit;
 mod points;
 mod restore;
@@ -56,6 +57,7 @@ impl Run<'_> {
 pub fn run(cli: &Cli, progress: &Arc<Progress>) -> Result<u8> {
     let run = Run { cli, progress };
     match &cli.command {
+        Command::Init(args) => init::run(&run, args),
         Command::Doctor => doctor::run(&run),
         Command::Config { command } => config::run(&run, *command),
         Command::Backup(args) => backup::run(&run, args),

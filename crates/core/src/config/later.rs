@@ -14,8 +14,6 @@ pub(super) fn key(table: &str, key: &str) -> Option<&'static str> {
         ("StoreConfig", "password") => {
             "remove it; layout = \"archive\" is encrypted with encrypt = { age = [\"age1…\"] }"
         }
-        ("EncryptConfig", "openpgp") => "use encrypt = { age = [\"age1…\"] }",
-        ("DecryptConfig", "openpgp" | "passphrase") => "use decrypt = { age = \"file:PATH\" }",
         ("CheckConfig", "http" | "status") => {
             "use { command = [\"curl\", \"--fail\", \"--silent\", \"--output\", \"/dev/null\", \"URL\"] }"
         }
@@ -27,11 +25,11 @@ pub(super) fn key(table: &str, key: &str) -> Option<&'static str> {
 /// instead.
 pub(super) fn word(value: &str, word: &str) -> Option<&'static str> {
     Some(match (value, word) {
-        ("SourceConfig", "bucket" | "lightsail" | "machine") => {
+        ("SourceConfig", "lightsail" | "machine") => {
             "use kind = \"command\" with a command that prints a dump, or remove this source"
         }
-        ("StoreConfig", "sftp" | "azure" | "gcs" | "b2" | "webdav") => {
-            "use kind = \"local\" on a mounted file system, or kind = \"s3\""
+        ("StoreConfig", "azure" | "gcs" | "b2" | "webdav") => {
+            "use kind = \"local\" on a mounted file system, kind = \"s3\" or kind = \"sftp\""
         }
         ("Layout", "repository") => "use layout = \"archive\"",
         _ => return None,

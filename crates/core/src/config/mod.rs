@@ -147,6 +147,8 @@ pub enum SourceKind {
     Mariadb(MariadbConfig),
     /// One MySQL database.
     Mysql(MariadbConfig),
+    /// An S3 bucket.
+    Bucket(BucketConfig),
     /// The standard output of a command.
     Command(CommandConfig),
 }
@@ -160,6 +162,7 @@ impl SourceKind {
             SourceKind::Postgres(_) => "postgres",
             SourceKind::Mariadb(_) => "mariadb",
             SourceKind::Mysql(_) => "mysql",
+            SourceKind::Bucket(_) => "bucket",
             SourceKind::Command(_) => "command",
         }
     }
@@ -279,6 +282,55 @@ pub struct MariadbConfig {
     pub ssh: Option<SshConfig>,
 }
 
+/// An S3 bucket, mirrored incrementally.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct BucketConfig {
+    /// Name of the bucket.
+    pub bucket: String,
+    /// Only keys that begin with this.
+    #[serde(default)]
+    pub prefix: Option<String>,
+    /// Region.
+    #[serde(default = "default_region")]
+    pub region: String,
+    /// URL of a server that is not Amazon's.
+    #[serde(default)]
+    #[schemars(with = "Option<text::Url>")]
+    pub endpoint: Option<String>,
+    /// Access key id; better not the one of a store.
+    pub access_key: Reference,
+    /// Secret access key.
+    pub secret_key: Reference,
+    /// Session token of temporary credentials.
+    #[serde(default)]
+    pub session_token: Option<Reference>,
+    /// Address the bucket as `https://bucket.host/` rather than `https://host/bucket/`.
+    #[serde(default)]
+    pub virtual_host_style: bool,
+    /// Glob patterns of whole keys that are left out: `tmp/**`, `**/*.log`.
+    #[serde(default)]
+    pub exclude: Vec<String>,
+    /// How many requests are under way at a time, 1 to 64.
+    #[serde(default = "default_parallel")]
+    pub parallel: u8,
+    /// For how long objects that were deleted or replaced stay in the index, and so in the store.
+    #[serde(default = "default_keep_deleted")]
+    pub keep_deleted: Span,
+    /// Compress objects as the store says; most objects are compressed already.
+    #[serde(default)]
+    pub compress: bool,
+}
+
+fn default_parallel() -> u8 {
+    16
+}
+
+fn default_keep_deleted() -> Span {
+    Span {
+        seconds: 30 * 24 * 3600,
+    }
+}
+
 /// The standard output of a command.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct CommandConfig {
@@ -370,6 +422,8 @@ pub enum StoreKind {
     Local(LocalConfig),
     /// An S3 bucket.
     S3(S3Config),
+    /// A directory of another host, over SSH.
+    Sftp(SftpConfig),
 }
 
 impl StoreKind {
@@ -378,6 +432,7 @@ impl StoreKind {
         match self {
             StoreKind::Local(_) => "local",
             StoreKind::S3(_) => "s3",
+            StoreKind::Sftp(_) => "sftp",
         }
     }
 }
@@ -388,6 +443,48 @@ pub struct LocalConfig {
     /// Absolute path; made when missing, its parent must be there.
     #[schemars(with = "text::AbsolutePath")]
     pub path: PathBuf,
+}
+
+/// A directory of another host, over SSH.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct SftpConfig {
+    /// Host name, address or alias of the `ssh` configuration.
+    pub host: String,
+    /// Whom to log in as; `ssh` decides when absent.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// TCP port; `ssh` decides when absent.
+    #[serde(default)]
+    pub port: Option<u16>,
+    /// Absolute path there; made when missing, its parent must be there.
+    #[schemars(with = "text::AbsolutePath")]
+    pub path: PathBuf,
+    /// How to log in.
+    #[serde(default)]
+    pub ssh: Option<SshConfig>,
+}
+
+impl SftpConfig {
+    /// `sftp://user@host:port/path`, for people.
+    pub fn location(&self) -> String {
+        let user = self.user.as_ref().map(|user| format!("{user}@"));
+        let port = self.port.map(|port| format!(":{port}"));
+        format!(
+            "sftp://{}{}{}{}",
+            user.unwrap_or_default(),
+            self.bracketed(),
+            port.unwrap_or_default(),
+            self.path.display()
+        )
+    }
+
+    /// The host, as it stands before a colon.
+    pub fn bracketed(&self) -> String {
+        match self.host.contains(':') {
+            true => format!("[{}]", self.host),
+            false => self.host.clone(),
+        }
+    }
 }
 
 /// An S3 bucket.
@@ -455,6 +552,21 @@ pub struct EncryptConfig {
     #[serde(default)]
     #[schemars(with = "Vec<text::AgeRecipient>")]
     pub age: Vec<String>,
+    /// Instead of `age`: absolute paths of files of OpenPGP public keys, armored or binary.
+    #[serde(default)]
+    #[schemars(with = "Vec<text::AbsolutePath>")]
+    pub openpgp: Vec<PathBuf>,
+}
+
+impl EncryptConfig {
+    /// The key of this table that is used.
+    pub fn format(&self) -> &'static str {
+        if self.openpgp.is_empty() {
+            "age"
+        } else {
+            "openpgp"
+        }
+    }
 }
 
 /// With what to decrypt.
@@ -464,6 +576,26 @@ pub struct DecryptConfig {
     /// age identities (`AGE-SECRET-KEY-1…`, or an OpenSSH private key without a passphrase).
     #[serde(default)]
     pub age: Option<Reference>,
+    /// OpenPGP secret keys, as `gpg --export-secret-keys` writes them.
+    #[serde(default)]
+    pub openpgp: Option<Reference>,
+    /// Passphrase of `openpgp`.
+    #[serde(default)]
+    pub passphrase: Option<Reference>,
+    /// Instead of `openpgp`: home directory of a GnuPG whose agent or card has the secret key.
+    #[serde(default)]
+    #[schemars(with = "Option<text::AbsolutePath>")]
+    pub gpg: Option<PathBuf>,
+}
+
+impl DecryptConfig {
+    /// Whether what is encrypted in this format (`age`, `openpgp`) can be decrypted.
+    pub fn opens(&self, format: &str) -> bool {
+        match format {
+            "openpgp" => self.openpgp.is_some() || self.gpg.is_some(),
+            _ => self.age.is_some(),
+        }
+    }
 }
 
 /// Which sources go where, and when.

@@ -62,7 +62,7 @@ const FORMS: &str =
 
 /// Letters, digits and what names of hosts, users, containers and pods have beside them; never a
 /// leading `-`, which a client would take for an option.
-fn is_name(text: &str, beside: &str) -> bool {
+pub(super) fn is_name(text: &str, beside: &str) -> bool {
     let fits = |c: char| c.is_ascii_alphanumeric() || beside.contains(c);
     !text.is_empty() && !text.starts_with('-') && text.chars().all(fits)
 }

@@ -165,6 +165,8 @@ fn suggested_reference(place: &Place<'_>) -> String {
     match (key, within) {
         ("signing_key", _) => "signing_key = \"file:/etc/lifeboat/signing.key\"".into(),
         ("age", "decrypt") => format!("age = \"file:/etc/lifeboat/{owner}.key\""),
+        ("openpgp", "decrypt") => format!("openpgp = \"file:/etc/lifeboat/{owner}-secret.asc\""),
+        ("passphrase", "decrypt") => format!("passphrase = \"file:/etc/lifeboat/{owner}.pass\""),
         (_, "env") => format!("{key} = \"env:{key}\""),
         _ => {
             let variable = format!("{owner}_{key}").to_uppercase();

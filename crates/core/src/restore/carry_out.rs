@@ -7,16 +7,18 @@ use super::fetch::Fetched;
 use super::live::{Report, Target};
 use super::swap::{PreparedSwap, Swapped, What, one_file_system};
 use super::{
-    Database, DatabaseTarget, Placed, Restored, Stopwatch, bring_back, fits, place, staging,
+    BucketPlace, Database, DatabaseTarget, Placed, Restored, Stopwatch, bring_back, fits, place,
+    staging,
 };
 use crate::backup::{self, author, host};
-use crate::config::SourceKind;
+use crate::config::{BucketConfig, SourceKind};
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
 use crate::evidence::{self, Activity, ProvedPoint, Record, Verdict};
 use crate::point::{FileAttributes, ManifestSource, PointId};
 use crate::probe::{CheckOutcome, CheckResult};
 use crate::secret::Secret;
+use crate::source::bucket::connect;
 use crate::transport::{Command, Transport};
 use crate::verify::manifest_sha256;
 use std::path::{Path, PathBuf};
@@ -131,6 +133,77 @@ impl<'a> Restoring<'a> {
         )
     }
 
+    /// Into a place of the same server, with the same credentials, as the source's bucket.
+    pub fn restore_to_bucket(&mut self, bucket: &str, prefix: &str) -> Result<()> {
+        let buckets: Vec<_> = self
+            .sources
+            .iter()
+            .filter(|s| s.kind == "bucket")
+            .cloned()
+            .collect();
+        let [source] = buckets.as_slice() else {
+            let names: Vec<_> = buckets.iter().map(|s| s.name.as_str()).collect();
+            let message = format!("{} bucket sources fit, one is needed", buckets.len());
+            return Err(Error::new(Code::Usage, message)
+                .cause(names.join(", "))
+                .hint("name it: --source NAME"));
+        };
+        let known = self
+            .context
+            .config
+            .source
+            .get(&source.name)
+            .map(|s| &s.kind);
+        let Some(SourceKind::Bucket(config)) = known else {
+            let message = format!("source {} is no bucket in the configuration", source.name);
+            return Err(Error::new(Code::Target, message)
+                .hint("put it back: its endpoint and credentials say where to restore to"));
+        };
+        let config = BucketConfig {
+            bucket: bucket.to_owned(),
+            prefix: None,
+            ..config.clone()
+        };
+        let bucket = connect(&config, &self.context.scrubber)?;
+        let place = BucketPlace::new(self.context, bucket, prefix)?;
+        let source = source.clone();
+        self.sources = vec![source.clone()];
+        self.bring(
+            &source,
+            &self.context.scratch(),
+            &mut DatabaseTarget::Bucket(place),
+        )
+    }
+
+    /// Objects lie aside in the state directory: a bucket has no place beside it to swap with.
+    fn prepare_bucket(
+        &mut self,
+        source: &ManifestSource,
+        config: &BucketConfig,
+        point: &PointId,
+    ) -> Result<Vec<PreparedSwap>> {
+        let state = self.context.private_directory(&["restores"])?;
+        let staging = state.join(format!("{point}-{}", source.name));
+        // What a killed run left there.
+        staging::remove(&staging);
+        staging::create_directory(&staging)?;
+        if let Err(error) = self.bring(source, &staging, &mut DatabaseTarget::Dump) {
+            staging::remove(&staging);
+            return Err(error);
+        }
+        let now = self.context.clock.now().as_millisecond();
+        Ok(vec![PreparedSwap {
+            source: source.name.clone(),
+            what: What::Bucket(super::bucket::Aside {
+                bucket: connect(config, &self.context.scrubber)?,
+                prefix: config.prefix.clone().unwrap_or_default(),
+                own: staging.join(&source.name),
+                keep: state.join(format!("{}-before-{point}-{now}", source.name)),
+            }),
+            staging: Some(staging),
+        }])
+    }
+
     /// Places one source and notes how it compares. An error here is one of the restore.
     fn bring(
         &mut self,
@@ -237,7 +310,7 @@ impl<'a> Restoring<'a> {
                 self.warnings.push(text);
             }
         }
-        self.move_to_live();
+        self.move_to_live(swaps);
         if let Err(error) = self
             .run_all(&restore.start)
             .and_then(|()| self.run_all(&restore.after))
@@ -332,7 +405,7 @@ impl<'a> Restoring<'a> {
     }
 
     /// After the swap, checks ask what is live.
-    fn move_to_live(&mut self) {
+    fn move_to_live(&mut self, swaps: &[PreparedSwap]) {
         for restored in &mut self.restored {
             let kind = self
                 .context
@@ -358,7 +431,14 @@ impl<'a> Restoring<'a> {
                 .find(|(name, _)| name == &restored.source)
             {
                 place.1 = match kind {
-                    Some(kind @ SourceKind::Files(_)) => crate::source::roots(kind).join(", "),
+                    Some(SourceKind::Files(_)) => {
+                        let own = swaps.iter().filter(|swap| swap.source == restored.source);
+                        let live = own.filter_map(PreparedSwap::live_path);
+                        live.map(|path| path.display().to_string())
+                            .collect::<Vec<_>>()
+                            .join(", ")
+                    }
+                    Some(SourceKind::Bucket(bucket)) => format!("bucket {}", bucket.bucket),
                     _ => restored.placed.describe(),
                 };
             }
@@ -410,6 +490,7 @@ impl<'a> Restoring<'a> {
                 self.prepare_paths(source, &roots, &point)
             }
             SourceKind::Sqlite(sqlite) => self.prepare_paths(source, &[sqlite.path], &point),
+            SourceKind::Bucket(config) => self.prepare_bucket(source, &config, &point),
             kind => {
                 if let Some(live) = Database::of_source(&kind) {
                     return self.prepare_database(source, &live?, &point);
@@ -433,20 +514,21 @@ impl<'a> Restoring<'a> {
         };
         one_file_system(&source.name, roots)?;
         let made = staging::make_above(roots)?;
-        self.made.extend(made.iter().cloned());
         let staging = place::aside_path(first, &format!("{point}-{}", source.name));
         staging::create_directory(&staging)?;
         let mut swaps = vec![];
         let brought = self.bring(source, &staging, &mut DatabaseTarget::Dump);
         if let Err(error) = brought {
             staging::remove(&staging);
+            staging::remove_empty(&made);
             return Err(error);
         }
         let placed = self.restored.last().map(|r| r.placed.clone());
+        let made = self.forget_needless(source, roots, made, &staging, placed.as_ref());
         self.adopt_directories(source, &made, placed.as_ref())?;
         for root in roots {
             let aside = match &placed {
-                Some(Placed::Tree(tree)) => tree.join(root.strip_prefix("/").unwrap_or(root)),
+                Some(Placed::Tree(tree)) => place_in(tree, root),
                 Some(Placed::File(file)) => file.clone(),
                 _ => continue,
             };
@@ -465,6 +547,37 @@ impl<'a> Restoring<'a> {
             });
         }
         Ok(swaps)
+    }
+
+    /// Removes the directories that were made above paths which the point does not hold, as one
+    /// that was optional and not there; what is left was needed.
+    fn forget_needless(
+        &mut self,
+        source: &ManifestSource,
+        roots: &[PathBuf],
+        made: Vec<PathBuf>,
+        staging: &Path,
+        placed: Option<&Placed>,
+    ) -> Vec<PathBuf> {
+        let mut needed = vec![staging.to_owned()];
+        for root in roots {
+            match placed {
+                Some(Placed::Tree(tree)) if place_in(tree, root).symlink_metadata().is_err() => {
+                    self.warnings.push(format!(
+                        "source {}: {} was not there at capture; what is there now, if anything, is left as it is",
+                        source.name,
+                        root.display()
+                    ));
+                }
+                _ => needed.push(root.clone()),
+            }
+        }
+        let (made, needless): (Vec<_>, Vec<_>) = made
+            .into_iter()
+            .partition(|directory| needed.iter().any(|path| path.starts_with(directory)));
+        staging::remove_empty(&needless);
+        self.made.extend(made.iter().cloned());
+        made
     }
 
     /// Directories above a live place that were gone get the attributes they had at capture. A
@@ -585,6 +698,10 @@ impl<'a> Restoring<'a> {
                     .places
                     .first()
                     .map_or_else(String::new, |(_, p)| p.clone()),
+                Target::Bucket(..) => self
+                    .places
+                    .first()
+                    .map_or_else(String::new, |(_, p)| p.clone()),
                 Target::Live => format!("live: {}/{}", app.name, app.environment),
             }),
             points: vec![ProvedPoint {
@@ -613,4 +730,9 @@ impl<'a> Restoring<'a> {
             warnings: self.warnings,
         })
     }
+}
+
+/// Where a live path lies in a tree that was placed aside.
+fn place_in(tree: &Path, live: &Path) -> PathBuf {
+    tree.join(live.strip_prefix("/").unwrap_or(live))
 }

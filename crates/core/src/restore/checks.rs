@@ -137,7 +137,7 @@ impl<'a> Checked<'a> {
         let observed = match &restored.placed {
             Placed::Database(database) => database.query(query, &self.context.scrubber)?,
             Placed::File(path) => sqlite::query(path, query)?,
-            Placed::Tree(_) => {
+            Placed::Tree(_) | Placed::Bucket(_) => {
                 return Err(Error::new(
                     Code::Configuration,
                     format!("source {source} is no database"),
@@ -189,6 +189,10 @@ impl<'a> Checked<'a> {
                 Placed::Database(database) => (
                     format!("LIFEBOAT_URL_{variable}"),
                     plain(database.url_without_password().as_bytes()),
+                ),
+                Placed::Bucket(place) => (
+                    format!("LIFEBOAT_URL_{variable}"),
+                    plain(place.describe().as_bytes()),
                 ),
                 Placed::Tree(path) | Placed::File(path) => (
                     format!("LIFEBOAT_PATH_{variable}"),

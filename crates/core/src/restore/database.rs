@@ -65,7 +65,10 @@ impl Database {
             SourceKind::Mysql(config) => {
                 mariadb::Connection::from_config(config, Flavor::Mysql).map(Database::mariadb)
             }
-            SourceKind::Files(_) | SourceKind::Sqlite(_) | SourceKind::Command(_) => return None,
+            SourceKind::Files(_)
+            | SourceKind::Sqlite(_)
+            | SourceKind::Bucket(_)
+            | SourceKind::Command(_) => return None,
         })
     }
 

@@ -25,6 +25,8 @@ pub enum Target {
     Directory(PathBuf),
     /// Into another database: the one source of the kind that fits.
     Database(Secret),
+    /// Into a bucket, under a prefix: the one source that is a bucket.
+    Bucket(String, String),
     /// Onto the configured application.
     Live,
 }
@@ -61,6 +63,14 @@ impl Target {
                 Error::new(Code::Usage, format!("{reference} holds no URL of a database"))
                     .hint("name a directory, a postgres://, mariadb:// or mysql:// URL, or a reference to one"),
             );
+        }
+        if let Some(place) = text.strip_prefix("s3://") {
+            let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
+            if bucket.is_empty() {
+                return Err(Error::new(Code::Usage, "--to names no bucket")
+                    .hint("write it as --to s3://BUCKET or --to s3://BUCKET/PREFIX"));
+            }
+            return Ok(Target::Bucket(bucket.to_owned(), prefix.to_owned()));
         }
         if text.is_empty() {
             return Err(Error::new(Code::Usage, "--to is empty")
@@ -143,6 +153,7 @@ pub fn run(context: &Context, options: &Options) -> Result<Answer> {
             })
         }
         Target::Database(url) => restoring.restore_to_database(url),
+        Target::Bucket(bucket, prefix) => restoring.restore_to_bucket(bucket, prefix),
         Target::Live => {
             confirm(context, options)?;
             let _restore = context.lock("restore")?.ok_or_else(|| {
@@ -256,6 +267,12 @@ fn plan_swap(context: &Context, source: &ManifestSource) -> String {
     let place = match context.config.source.get(name).map(|s| &s.kind) {
         Some(kind @ (SourceKind::Files(_) | SourceKind::Sqlite(_))) => {
             crate::source::roots(kind).join(", ")
+        }
+        Some(SourceKind::Bucket(bucket)) => {
+            return format!(
+                "put what differs of source {name} back into the bucket {}; what it replaces is kept in the state directory, and objects that are not in the point are left alone",
+                bucket.bucket
+            );
         }
         Some(SourceKind::Command(_)) => {
             return format!("leave source {name}: a command's output has no place of its own");

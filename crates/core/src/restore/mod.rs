@@ -5,11 +5,13 @@
 //! directory or another database gives it those; a live restore ([`live`]) gives it places beside
 //! the live ones, and swaps them in only when everything came back whole.
 
+mod bucket;
 mod carry_out;
 pub mod checks;
 mod database;
 pub mod fetch;
 pub mod live;
+mod objects;
 pub mod place;
 pub mod staging;
 mod swap;
@@ -24,8 +26,10 @@ use crate::observe::Observer;
 use crate::point::{DetailsArtifact, ManifestArtifact, ManifestSource, Outcome};
 use crate::scratch::{ScratchMariadb, ScratchPostgres};
 use crate::secret::Scrubber;
+use crate::source::bucket::INDEX;
 use crate::source::mariadb::{self, Flavor};
 use crate::source::{files, postgres, sqlite};
+pub use bucket::BucketPlace;
 use fetch::{Fetched, open_artifact};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -37,6 +41,8 @@ pub enum DatabaseTarget<'a> {
     Scratch(&'a mut ScratchServers),
     /// This database, which must be empty.
     Given(Database),
+    /// This place for the objects of a bucket, where nothing is yet.
+    Bucket(BucketPlace),
     /// Nowhere: their dumps are written as files.
     Dump,
 }
@@ -89,6 +95,8 @@ pub enum Placed {
     File(PathBuf),
     /// A database.
     Database(Database),
+    /// A bucket.
+    Bucket(BucketPlace),
 }
 
 impl Placed {
@@ -97,6 +105,7 @@ impl Placed {
         match self {
             Placed::Tree(path) | Placed::File(path) => path.display().to_string(),
             Placed::Database(database) => database.display(),
+            Placed::Bucket(place) => place.describe(),
         }
     }
 }
@@ -187,7 +196,7 @@ pub fn bring_back(
             .any(|l| l.starts_with(OWNERSHIP_LIMIT)),
     };
     let asleep = restored.limits.iter().any(|l| l.starts_with(EVENTS_LIMIT));
-    let observed = watch.time(format!("compare {name}"), || {
+    let (observed, named) = watch.time(format!("compare {name}"), || {
         observe(
             &restored.placed,
             &source.kind,
@@ -197,6 +206,7 @@ pub fn bring_back(
         )
     })?;
     restored.differences = Some(match asleep {
+        _ if !named.is_empty() => named,
         true => compare(
             &without_event_states(&captured.proof),
             &without_event_states(&observed),
@@ -262,24 +272,31 @@ fn main_artifact(kind: &str) -> &'static str {
         "files" => "files",
         "sqlite" => "database",
         kind if is_server_kind(kind) => "dump",
+        "bucket" => INDEX,
         _ => "output",
     }
 }
 
-/// The proof of what is there now, read from there.
+/// The proof of what is there now, read from there; and differences that it could name itself,
+/// where the proof has no names.
 fn observe(
     placed: &Placed,
     kind: &str,
     captured: &DetailsArtifact,
     scrubber: &Scrubber,
     observer: &dyn Observer,
-) -> Result<Proof> {
-    match placed {
+) -> Result<(Proof, Vec<Difference>)> {
+    let proof = match placed {
+        Placed::Bucket(place) => return bucket::observe_bucket(place, observer),
+        Placed::Tree(path) if kind == "bucket" => {
+            return objects::observe_directory(path, observer);
+        }
         Placed::Tree(path) => files::observe(path, observer),
         Placed::File(path) if kind == "sqlite" => sqlite::observe(path),
         Placed::File(path) => staging::observe_file(path),
         Placed::Database(database) => database.observe(&captured.proof, scrubber, observer),
-    }
+    };
+    proof.map(|proof| (proof, Vec::new()))
 }
 
 fn limits(captured: &DetailsArtifact) -> Vec<String> {
@@ -321,6 +338,11 @@ pub fn summarize(proof: &Proof) -> String {
             count(files.directories, "directory", "directories"),
             count(files.links, "link", "links"),
             count(files.bytes, "byte", "bytes")
+        ),
+        Fingerprint::Objects(objects) => format!(
+            "{}, {}",
+            count(objects.objects, "object", "objects"),
+            count(objects.bytes, "byte", "bytes")
         ),
         Fingerprint::Bytes(bytes) => count(bytes.length, "byte", "bytes"),
     }
@@ -426,6 +448,19 @@ impl<'a> Placing<'a> {
                     }));
                 }
                 self.to_database(kind, database, false)
+            }
+            ("bucket", DatabaseTarget::Bucket(to)) => {
+                let warnings = bucket::to_bucket(self.context, self.fetched, self.source, to)?;
+                let mut restored = self.restored(kind, Placed::Bucket(to.clone()));
+                restored.warnings = warnings;
+                Ok(restored)
+            }
+            ("bucket", _) => {
+                let warnings =
+                    objects::to_directory(self.context, self.fetched, self.source, &own)?;
+                let mut restored = self.restored(kind, Placed::Tree(own));
+                restored.warnings = warnings;
+                Ok(restored)
             }
             (_, _) => self.as_file(kind, &own),
         }

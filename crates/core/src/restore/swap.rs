@@ -1,6 +1,6 @@
 //! Something that lies ready beside a live thing, swapped in, and swapped back.
 
-use super::{Database, place, staging};
+use super::{Database, bucket, place, staging};
 use crate::error::{Code, Error, Result};
 use crate::secret::Scrubber;
 use std::path::PathBuf;
@@ -27,6 +27,7 @@ pub(super) enum What {
         aside: String,
         keep: String,
     },
+    Bucket(bucket::Aside),
 }
 
 impl PreparedSwap {
@@ -36,6 +37,7 @@ impl PreparedSwap {
             What::Path { aside, live, keep } => {
                 place::swap_in(aside, live, keep).map(Swapped::Path)
             }
+            What::Bucket(aside) => aside.carry_out().map(Swapped::Bucket),
             What::Database {
                 admin,
                 live,
@@ -51,6 +53,14 @@ impl PreparedSwap {
                     keep: existed.then(|| keep.clone()),
                 })
             }
+        }
+    }
+
+    /// The live path that it goes to, if it goes to one.
+    pub fn live_path(&self) -> Option<&std::path::Path> {
+        match &self.what {
+            What::Path { live, .. } => Some(live),
+            What::Database { .. } | What::Bucket(_) => None,
         }
     }
 
@@ -76,6 +86,7 @@ pub(super) enum Swapped {
         /// What was live before; `None` when there was nothing.
         keep: Option<String>,
     },
+    Bucket(bucket::Swapped),
 }
 
 impl Swapped {
@@ -83,6 +94,7 @@ impl Swapped {
     pub fn kept(&self) -> Option<String> {
         match self {
             Swapped::Path(swap) => swap.existed().then(|| swap.keep().display().to_string()),
+            Swapped::Bucket(swapped) => swapped.kept(),
             Swapped::Database { keep, .. } => keep.as_ref().map(|keep| format!("database {keep}")),
         }
     }
@@ -91,6 +103,7 @@ impl Swapped {
     pub fn undo(self, scrubber: &Scrubber) -> Result<()> {
         match self {
             Swapped::Path(swap) => swap.undo(),
+            Swapped::Bucket(swapped) => swapped.undo(),
             Swapped::Database {
                 admin,
                 live,

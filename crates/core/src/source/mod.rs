@@ -4,6 +4,7 @@
 //! returns `Ok` only when the stream is known to be whole; anything else is an error, and what was
 //! written so far is thrown away by the caller.
 
+pub mod bucket;
 pub mod command;
 pub mod files;
 pub mod mariadb;
@@ -159,6 +160,7 @@ pub fn open(kind: &SourceKind) -> Result<Box<dyn Source>> {
         SourceKind::Mysql(config) => {
             Box::new(mariadb::MariadbSource::new(config, mariadb::Flavor::Mysql)?)
         }
+        SourceKind::Bucket(config) => Box::new(bucket::BucketSource::new(config.clone())?),
         SourceKind::Command(config) => Box::new(command::CommandSource::new(config.clone())?),
     })
 }
@@ -177,6 +179,7 @@ pub fn roots(kind: &SourceKind) -> Vec<String> {
         SourceKind::Postgres(_)
         | SourceKind::Mariadb(_)
         | SourceKind::Mysql(_)
+        | SourceKind::Bucket(_)
         | SourceKind::Command(_) => Vec::new(),
     }
 }

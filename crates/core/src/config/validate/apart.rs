@@ -2,7 +2,7 @@
 //! backs up.
 
 use super::{Entry, Gravity, Issue, covers, disk, settled};
-use crate::config::{Config, LocalConfig, S3Config, StoreConfig, StoreKind};
+use crate::config::{Config, LocalConfig, S3Config, SourceKind, StoreConfig, StoreKind};
 
 /// A sensitive source goes only to stores that encrypt.
 pub(super) fn sensitive(config: &Config, issues: &mut Vec<Issue>) {
@@ -77,6 +77,9 @@ fn together(one: &StoreConfig, two: &StoreConfig, on_disk: bool) -> Option<&'sta
         (StoreKind::S3(one), StoreKind::S3(two)) => {
             (bucket(one) == bucket(two)).then_some("bucket")
         }
+        (StoreKind::Sftp(one), StoreKind::Sftp(two)) => {
+            (one.host == two.host && one.port == two.port).then_some("host")
+        }
         (StoreKind::Local(one), StoreKind::Local(two)) => {
             let (one, two) = (settled(&one.path, on_disk), settled(&two.path, on_disk));
             (one.starts_with(&two) || two.starts_with(&one)).then_some("directory")
@@ -143,6 +146,11 @@ fn one_disk(one: &StoreConfig, two: &StoreConfig) -> bool {
 pub(super) fn same_place(config: &Config, issues: &mut Vec<Issue>) {
     let place = |store: &StoreConfig| match &store.kind {
         StoreKind::Local(local) => directory(local).display().to_string(),
+        StoreKind::Sftp(sftp) => {
+            let port = sftp.port.unwrap_or(22);
+            let path = sftp.path.to_string_lossy();
+            format!("sftp {}:{port} {}", sftp.host, path.trim_end_matches('/'))
+        }
         StoreKind::S3(s3) => {
             let prefix = s3.prefix.as_deref().unwrap_or_default();
             // Two ports of a host are two servers here: better not to refuse what may work.
@@ -164,6 +172,41 @@ pub(super) fn same_place(config: &Config, issues: &mut Vec<Issue>) {
             let message = format!("it is the same place as store {other:?}");
             let issue = Issue::refused(format!("store.{name}"), "", message);
             issues.push(issue.hint("give each store its own path, bucket or prefix"));
+        }
+    }
+}
+
+/// A bucket that is mirrored into itself, or with the keys that its copies are kept by.
+pub(super) fn mirrors_into_itself(config: &Config, issues: &mut Vec<Issue>) {
+    for (plan, source, store) in routes(config) {
+        let (Some(from), Some(to)) = (config.source.get(source), config.store.get(store)) else {
+            continue;
+        };
+        let (SourceKind::Bucket(from), StoreKind::S3(to)) = (&from.kind, &to.kind) else {
+            continue;
+        };
+        let subject = format!("plan.{plan}");
+        // Two ports of a host are two servers here: better not to refuse what may work.
+        let endpoint = |endpoint: &Option<String>| {
+            let endpoint = endpoint.as_deref().unwrap_or_default();
+            endpoint.trim_end_matches('/').to_owned()
+        };
+        if endpoint(&from.endpoint) == endpoint(&to.endpoint) && from.bucket == to.bucket {
+            let message = format!(
+                "source {source:?} is the bucket {:?} that store {store:?} is in: what destroys the one destroys the other",
+                from.bucket
+            );
+            let issue = Issue::refused(subject, "stores", message);
+            issues
+                .push(issue.hint("mirror it into another bucket, of another account if possible"));
+        } else if from.access_key == to.access_key {
+            let message = format!(
+                "source {source:?} and store {store:?} have the same access key: whoever gets hold of it can destroy the objects and their copies"
+            );
+            let issue = Issue::new(Gravity::Warning, subject, "stores", message);
+            issues.push(issue.hint(
+                "give the source a key that may only list and get, and the store one that may only put, list and get",
+            ));
         }
     }
 }
@@ -195,6 +238,6 @@ pub(super) fn backs_itself_up(config: &Config, on_disk: bool, issues: &mut Vec<I
 fn local<'a>((name, store): (&'a String, &'a StoreConfig)) -> Option<(&'a str, &'a LocalConfig)> {
     match &store.kind {
         StoreKind::Local(local) => Some((name, local)),
-        StoreKind::S3(_) => None,
+        StoreKind::S3(_) | StoreKind::Sftp(_) => None,
     }
 }

@@ -42,11 +42,25 @@ fn secrets(config: &Config) -> Vec<(String, &str, Option<&Reference>, Use<'_>)> 
     ));
     for (name, store) in &config.store {
         let subject = format!("store.{name}");
-        let decrypt = store
-            .decrypt
-            .as_ref()
-            .and_then(|decrypt| decrypt.age.as_ref());
-        all.push((subject.clone(), "decrypt.age", decrypt, Use::Decrypts(name)));
+        let decrypt = store.decrypt.as_ref();
+        for (key, reference) in [
+            ("decrypt.age", decrypt.and_then(|d| d.age.as_ref())),
+            ("decrypt.openpgp", decrypt.and_then(|d| d.openpgp.as_ref())),
+            (
+                "decrypt.passphrase",
+                decrypt.and_then(|d| d.passphrase.as_ref()),
+            ),
+        ] {
+            all.push((subject.clone(), key, reference, Use::Decrypts(name)));
+        }
+        if let StoreKind::Sftp(sftp) = &store.kind
+            && let Some(ssh) = &sftp.ssh
+        {
+            let used = Use::Opens(name);
+            all.push((subject.clone(), "ssh.key", ssh.key.as_ref(), used));
+            let passphrase = ssh.passphrase.as_ref();
+            all.push((subject.clone(), "ssh.passphrase", passphrase, used));
+        }
         if let StoreKind::S3(s3) = &store.kind {
             for (key, reference) in [
                 ("access_key", Some(&s3.access_key)),
@@ -80,6 +94,15 @@ fn secrets(config: &Config) -> Vec<(String, &str, Option<&Reference>, Use<'_>)> 
                 all.extend(of_ssh(&subject, command.ssh.as_ref()));
                 for reference in command.env.values() {
                     all.push((subject.clone(), "env", Some(reference), Use::Reaches));
+                }
+            }
+            SourceKind::Bucket(bucket) => {
+                for (key, reference) in [
+                    ("access_key", Some(&bucket.access_key)),
+                    ("secret_key", Some(&bucket.secret_key)),
+                    ("session_token", bucket.session_token.as_ref()),
+                ] {
+                    all.push((subject.clone(), key, reference, Use::Reaches));
                 }
             }
             SourceKind::Files(_) | SourceKind::Sqlite(_) => {}

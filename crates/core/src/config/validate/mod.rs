@@ -154,6 +154,7 @@ impl Config {
         apart::sensitive(self, &mut issues);
         apart::separate(self, on_disk, &mut issues);
         apart::same_place(self, &mut issues);
+        apart::mirrors_into_itself(self, &mut issues);
         apart::backs_itself_up(self, on_disk, &mut issues);
         objectives::recovery_point(self, &mut issues);
         objectives::unused(self, &mut issues);

@@ -2,9 +2,11 @@
 
 use super::Issue;
 use crate::config::places::did_you_mean;
+use crate::config::remote::is_name;
 use crate::config::{
-    Check, CheckConfig, CommandConfig, Config, FilesConfig, Keep, KeepRules, MariadbConfig,
-    PostgresConfig, S3Config, SourceKind, SshConfig, StoreKind, Via,
+    BucketConfig, Check, CheckConfig, CommandConfig, Config, DecryptConfig, EncryptConfig,
+    FilesConfig, Keep, KeepRules, MariadbConfig, PostgresConfig, S3Config, SftpConfig, SourceKind,
+    SshConfig, StoreKind, Via,
 };
 use std::collections::BTreeMap;
 
@@ -30,8 +32,29 @@ pub(super) fn sources(config: &Config, issues: &mut Vec<Issue>) {
                 command_source(&subject, command, issues);
                 remote(&subject, command.via.as_ref(), command.ssh.as_ref(), issues);
             }
+            SourceKind::Bucket(bucket) => bucket_source(&subject, bucket, issues),
             SourceKind::Sqlite(_) => {}
         }
+    }
+}
+
+fn bucket_source(subject: &str, bucket: &BucketConfig, issues: &mut Vec<Issue>) {
+    if bucket.bucket.is_empty() || bucket.bucket.contains('/') {
+        let message = format!("{:?} is no bucket", bucket.bucket);
+        let issue = Issue::refused(subject, "bucket", message);
+        issues.push(issue.hint("write its name alone; a path within it is its prefix"));
+    }
+    if !(1..=64).contains(&bucket.parallel) {
+        let message = format!("{} requests at a time are not possible", bucket.parallel);
+        let issue = Issue::refused(subject, "parallel", message);
+        issues.push(issue.hint("use a number from 1 to 64"));
+    }
+    if let Err(error) = crate::source::bucket::excludes(bucket) {
+        let message = error.to_string();
+        issues.push(
+            Issue::refused(subject, "exclude", message)
+                .hint("write a glob over whole keys: tmp/**"),
+        );
     }
 }
 
@@ -135,17 +158,85 @@ fn commands(subject: &str, at: &str, lines: &[Vec<String>], issues: &mut Vec<Iss
 pub(super) fn stores(config: &Config, issues: &mut Vec<Issue>) {
     for (name, store) in &config.store {
         let subject = format!("store.{name}");
-        if store.encrypt.as_ref().is_some_and(|e| e.age.is_empty()) {
-            let issue = Issue::refused(&subject, "encrypt", "it names no recipient");
+        if let Some(encrypt) = &store.encrypt {
+            encryption(&subject, encrypt, issues);
+        }
+        if let Some(decrypt) = &store.decrypt {
+            decryption(&subject, decrypt, issues);
+        }
+        match &store.kind {
+            StoreKind::S3(s3) => s3_store(&subject, s3, issues),
+            StoreKind::Sftp(sftp) => sftp_store(&subject, sftp, issues),
+            StoreKind::Local(_) => {}
+        }
+    }
+}
+
+fn sftp_store(subject: &str, sftp: &SftpConfig, issues: &mut Vec<Issue>) {
+    let mut refused = |at: &str, message: String, hint: &str| {
+        issues.push(Issue::refused(subject, at, message).hint(hint));
+    };
+    // A leading `-` would be an option for `ssh`.
+    if !is_name(&sftp.host, ".-_:%") {
+        let message = format!("{:?} is no host", sftp.host);
+        refused(
+            "host",
+            message,
+            "write its name or address alone; user, port and path have keys of their own",
+        );
+    }
+    let user = sftp.user.as_deref();
+    if let Some(user) = user.filter(|user| !is_name(user, "_.-\\@+$")) {
+        refused(
+            "user",
+            format!("{user:?} is no user"),
+            "write the name alone",
+        );
+    }
+    let ssh = sftp.ssh.as_ref();
+    if ssh.is_some_and(|ssh| ssh.passphrase.is_some() && ssh.key.is_none()) {
+        refused(
+            "ssh.passphrase",
+            "there is no key that it opens".to_owned(),
+            "add key = \"file:PATH\" beside it, or add the key to the ssh-agent and remove it",
+        );
+    }
+}
+
+fn encryption(subject: &str, encrypt: &EncryptConfig, issues: &mut Vec<Issue>) {
+    match (encrypt.age.is_empty(), encrypt.openpgp.is_empty()) {
+        (true, true) => {
+            let issue = Issue::refused(subject, "encrypt", "it names no recipient");
             issues.push(issue.hint("add age = [\"age1…\"], or remove encrypt to store in clear"));
         }
-        if store.decrypt.as_ref().is_some_and(|d| d.age.is_none()) {
-            let issue = Issue::refused(&subject, "decrypt", "it names no key");
-            issues.push(issue.hint("add age = \"file:PATH\", or remove decrypt"));
+        (false, false) => {
+            let message = "it is given beside age, and an object has one format";
+            let issue = Issue::refused(subject, "encrypt.openpgp", message);
+            issues
+                .push(issue.hint("give one of age and openpgp; a second store can have the other"));
         }
-        if let StoreKind::S3(s3) = &store.kind {
-            s3_store(&subject, s3, issues);
-        }
+        _ => {}
+    }
+}
+
+/// Keys of both formats are fine: what was stored before the format was changed is still read.
+fn decryption(subject: &str, decrypt: &DecryptConfig, issues: &mut Vec<Issue>) {
+    if decrypt.age.is_none() && decrypt.openpgp.is_none() && decrypt.gpg.is_none() {
+        let issue = Issue::refused(subject, "decrypt", "it names no key");
+        issues.push(issue.hint("add age = \"file:PATH\", or remove decrypt"));
+        return;
+    }
+    if decrypt.openpgp.is_some() && decrypt.gpg.is_some() {
+        let issue = Issue::refused(subject, "decrypt.gpg", "it is given beside openpgp");
+        issues
+            .push(issue.hint("give the secret key, or the home of the gpg that has it, not both"));
+    }
+    if decrypt.passphrase.is_some() && decrypt.openpgp.is_none() {
+        let issue = Issue::refused(subject, "decrypt.passphrase", "nothing uses it");
+        issues.push(match decrypt.gpg {
+            Some(_) => issue.hint("remove it: gpg asks its agent"),
+            None => issue.hint("add openpgp = \"file:PATH\", or remove it"),
+        });
     }
 }
 

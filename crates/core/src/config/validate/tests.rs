@@ -126,6 +126,26 @@ fn contradictions_are_refused() {
             "add age = \"file:PATH\", or remove decrypt",
         ),
         (
+            "[store.x]\nkind = \"local\"\npath = \"/x\"\nencrypt = { age = [\"/a\"], openpgp = [\"/b\"] }",
+            "store.x.encrypt.openpgp: it is given beside age, and an object has one format",
+            "give one of age and openpgp; a second store can have the other",
+        ),
+        (
+            "[store.x]\nkind = \"local\"\npath = \"/x\"\ndecrypt = { openpgp = \"file:/k\", gpg = \"/root/.gnupg\" }",
+            "store.x.decrypt.gpg: it is given beside openpgp",
+            "give the secret key, or the home of the gpg that has it, not both",
+        ),
+        (
+            "[store.x]\nkind = \"local\"\npath = \"/x\"\ndecrypt = { gpg = \"/root/.gnupg\", passphrase = \"file:/p\" }",
+            "store.x.decrypt.passphrase: nothing uses it",
+            "remove it: gpg asks its agent",
+        ),
+        (
+            "[store.x]\nkind = \"local\"\npath = \"/x\"\ndecrypt = { age = \"file:/a\", passphrase = \"file:/p\" }",
+            "store.x.decrypt.passphrase: nothing uses it",
+            "add openpgp = \"file:PATH\", or remove it",
+        ),
+        (
             "[store.x]\nkind = \"local\"\npath = \"/var/./backups/\"",
             "store.x: it is the same place as store \"disk\"",
             "give each store its own path, bucket or prefix",

@@ -307,7 +307,11 @@ mod tests {
         let said = "--------------\nINSERT INTO `t` VALUES ('secret')\n--------------\n\nERROR 1062 (23000) at line 4: Duplicate entry";
         assert_eq!(words(said), "ERROR 1062 (23000) at line 4: Duplicate entry");
         assert_eq!(words("mysqldump: Got error"), "mysqldump: Got error");
-        assert!(!refused(&Connection::default(), said).to_string().contains("secret"));
+        assert!(
+            !refused(&Connection::default(), said)
+                .to_string()
+                .contains("secret")
+        );
     }
 
     #[test]

@@ -16,9 +16,14 @@ use super::restore::{feed, sleep};
 use super::rewrite::{Account, Events};
 use crate::error::{Code, Error, Result};
 use crate::secret::Scrubber;
+use std::collections::BTreeMap;
 
 /// The table that holds definitions while a swap is under way.
 pub const DEFINITIONS: &str = "lifeboat_swap_under_way";
+
+/// The table beside what was live that holds the statements of views that did not work there: they
+/// refer to what is gone, so that they can be made nowhere.
+pub const BROKEN_VIEWS: &str = "lifeboat_broken_views";
 
 /// How long to wait for whoever uses a table, in seconds.
 const PATIENCE: &str = "SET lock_wait_timeout = 60, foreign_key_checks = 0;\n";
@@ -95,6 +100,8 @@ struct Contents {
     /// Tables and sequences.
     tables: Vec<String>,
     views: Vec<String>,
+    /// Views that do not work, and the statements that made them.
+    broken: Vec<(String, String)>,
     triggers: Vec<String>,
     /// `PROCEDURE`, `FUNCTION`, `PACKAGE`, …, and the name.
     routines: Vec<(String, String)>,
@@ -185,6 +192,7 @@ impl<'a> Moving<'a> {
             };
             self.define(&step.to, held, events)?;
         }
+        self.set_aside_broken(moves, contents)?;
         self.forget(moves)?;
         for step in moves {
             if !moves.iter().any(|other| other.to == step.from) {
@@ -197,6 +205,10 @@ impl<'a> Moving<'a> {
     fn undo(&self, moves: &[Move], contents: &[Contents], done: &Done) -> Result<()> {
         if done.renamed {
             for (step, held) in moves.iter().zip(contents) {
+                if !held.broken.is_empty() {
+                    let (to, table) = (identifier(&step.to), identifier(BROKEN_VIEWS));
+                    self.execute(&format!("DROP TABLE IF EXISTS {to}.{table}"))?;
+                }
                 self.drop_definitions(&step.to, held)?;
             }
             self.rename(moves, contents, true)?;
@@ -243,7 +255,7 @@ impl<'a> Moving<'a> {
                 "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = {own} AND {condition}"
             ))
         };
-        let views = tables("TABLE_TYPE = 'VIEW'")?;
+        let (views, broken) = self.views(&own)?;
         let routines = rows(
             &self.admin,
             &format!(
@@ -253,7 +265,8 @@ impl<'a> Moving<'a> {
         )?;
         Ok(Contents {
             tables: tables("TABLE_TYPE <> 'VIEW'")?,
-            definitions: self.definitions(database, &views)?,
+            definitions: self.definitions(database, &views, &broken)?,
+            broken: self.statements(database, broken)?,
             defaults: self.sequence_defaults(database)?,
             views,
             triggers: self.names(&format!(
@@ -306,9 +319,88 @@ impl<'a> Moving<'a> {
         Ok(())
     }
 
+    /// What made these views, as the server tells it also of those that do not work.
+    fn statements(&self, database: &str, views: Vec<String>) -> Result<Vec<(String, String)>> {
+        let database = identifier(database);
+        views
+            .into_iter()
+            .map(|view| {
+                let sql = format!("SHOW CREATE VIEW {database}.{}", identifier(&view));
+                let mut answer = rows(&self.admin, &sql, self.scrubber)?.into_iter();
+                let statement = answer.next().and_then(|row| row.into_iter().nth(1));
+                Ok((view, statement.unwrap_or_default()))
+            })
+            .collect()
+    }
+
+    /// Keeps the statements of views that did not work beside what was live, and drops such views
+    /// where something else is live now and has not replaced them.
+    fn set_aside_broken(&self, moves: &[Move], contents: &[Contents]) -> Result<()> {
+        for (step, held) in moves.iter().zip(contents) {
+            if held.broken.is_empty() {
+                continue;
+            }
+            let table = format!("{}.{}", identifier(&step.to), identifier(BROKEN_VIEWS));
+            let mut sql = format!(
+                "CREATE TABLE {table} (name VARCHAR(64), statement LONGTEXT) ENGINE=InnoDB CHARACTER SET utf8mb4;\n"
+            );
+            for (name, statement) in &held.broken {
+                let (name_text, statement) = (literal(name), literal(statement));
+                sql.push_str(&format!(
+                    "INSERT INTO {table} VALUES ({name_text}, {statement});\n"
+                ));
+                let replaced = moves
+                    .iter()
+                    .zip(contents)
+                    .any(|(other, held)| other.to == step.from && held.views.contains(name));
+                if !replaced {
+                    let view = format!("{}.{}", identifier(&step.from), identifier(name));
+                    sql.push_str(&format!("DROP VIEW IF EXISTS {view};\n"));
+                }
+            }
+            self.execute(&sql)?;
+        }
+        Ok(())
+    }
+
+    /// The views of a database: those that work, and those that do not. The comment of one that
+    /// does not is the reason, where the server looks into it, as it does to count rows.
+    fn views(&self, database: &str) -> Result<(Vec<String>, Vec<String>)> {
+        let sql = format!(
+            "SELECT TABLE_NAME, TABLE_COMMENT, TABLE_ROWS FROM information_schema.TABLES \
+             WHERE TABLE_SCHEMA = {database} AND TABLE_TYPE = 'VIEW'"
+        );
+        let (mut working, mut broken) = (Vec::new(), Vec::new());
+        for row in rows(&self.admin, &sql, self.scrubber)? {
+            let mut row = row.into_iter();
+            let Some(name) = row.next() else { continue };
+            match row.next() {
+                Some(comment) if comment.contains("references invalid") => broken.push(name),
+                _ => working.push(name),
+            }
+        }
+        Ok((self.dependent_last(database, working)?, broken))
+    }
+
+    /// Views after those that they are of: one with a `CHECK OPTION` cannot be made over the
+    /// placeholder of another. `database` is a literal.
+    fn dependent_last(&self, database: &str, views: Vec<String>) -> Result<Vec<String>> {
+        let sql = format!(
+            "SELECT TABLE_NAME, VIEW_DEFINITION FROM information_schema.VIEWS WHERE TABLE_SCHEMA = {database}"
+        );
+        let definitions = rows(&self.admin, &sql, self.scrubber)?.into_iter();
+        let definitions: BTreeMap<String, String> = definitions
+            .filter_map(|row| {
+                let mut row = row.into_iter();
+                Some((row.next()?, row.next()?))
+            })
+            .collect();
+        Ok(ordered(views, &definitions))
+    }
+
     /// As the dump program writes them: with the character set, the mode and the time zone that
     /// each was made in.
-    fn definitions(&self, database: &str, views: &[String]) -> Result<String> {
+    fn definitions(&self, database: &str, views: &[String], broken: &[String]) -> Result<String> {
         let from = self.admin.with_database(database);
         let mut text = String::new();
         let routines = ["--no-create-info", "--triggers", "--routines", "--events"];
@@ -324,6 +416,10 @@ impl<'a> Moving<'a> {
                 .args(options);
             if program.flavor == Flavor::Mysql {
                 command = command.arg("--set-gtid-purged=OFF");
+            }
+            // It describes every view it meets, also where it writes none.
+            for view in broken {
+                command = command.arg(format!("--ignore-table={database}.{view}"));
             }
             let output = from
                 .transport()
@@ -492,5 +588,58 @@ impl<'a> Moving<'a> {
             )
             .hint("look at them, and drop the database by hand")),
         }
+    }
+}
+
+/// Names in such an order that a definition names earlier ones only, as far as that can be.
+fn ordered(mut names: Vec<String>, definitions: &BTreeMap<String, String>) -> Vec<String> {
+    names.sort();
+    let mut ordered = Vec::with_capacity(names.len());
+    while !names.is_empty() {
+        let needs = |name: &String, other: &String| {
+            let definition = definitions.get(name).map_or("", String::as_str);
+            name != other && definition.contains(&identifier(other))
+        };
+        let (later, free): (Vec<String>, Vec<String>) = names
+            .iter()
+            .cloned()
+            .partition(|name| names.iter().any(|other| needs(name, other)));
+        // A column may be called as a view is: then no order is better than another.
+        let stuck = free.is_empty();
+        ordered.extend(free);
+        names = match stuck {
+            true => {
+                ordered.extend(later);
+                Vec::new()
+            }
+            false => later,
+        };
+    }
+    ordered
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_are_of_comes_first() {
+        let definitions = [
+            ("a", "select `c`.`x` from `c`"),
+            ("b", "1"),
+            ("c", "select `x` from `b`"),
+        ];
+        let definitions = definitions.map(|(name, text)| (name.to_owned(), text.to_owned()));
+        let names = |text: &str| text.chars().map(String::from).collect::<Vec<_>>();
+        let known = definitions.into_iter().collect();
+        assert_eq!(ordered(names("abcd"), &known), names("bdca"));
+        let circle = [
+            ("a".to_owned(), "`b`".to_owned()),
+            ("b".to_owned(), "`a`".to_owned()),
+        ];
+        assert_eq!(
+            ordered(names("ba"), &circle.into_iter().collect()),
+            names("ab")
+        );
     }
 }

@@ -98,7 +98,7 @@ impl Host {
     }
 
     /// Why a command there has no end: the connection broke, or was never made.
-    pub(super) fn refused(&self, said: &str) -> Option<Error> {
+    pub(crate) fn refused(&self, said: &str) -> Option<Error> {
         refusal::refused(self, said)
     }
 

@@ -72,14 +72,14 @@ pub(super) fn refused(host: &Host, said: &str) -> Option<Error> {
         return told(
             Code::SourceUnreachable,
             "cannot be reached: its name is not known",
-            "correct the host's name in via, or the name service of this host",
+            "correct the host's name in the configuration, or the name service of this host",
         );
     }
     if has(&["Connection refused"]) {
         return told(
             Code::SourceUnreachable,
             "cannot be reached: nothing listens on that port",
-            "check that sshd runs there, and the port in via",
+            "check that sshd runs there, and the port in the configuration",
         );
     }
     if has(&[
