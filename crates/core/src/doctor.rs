@@ -2,6 +2,7 @@
 
 use crate::archive::{Identities, KeyTemplate, Recipients};
 use crate::catalog::{self, Survey};
+use crate::config::{BucketConfig, SourceKind, StoreKind};
 use crate::context::{Context, OpenStore};
 use crate::error::{Error, Result};
 use crate::posture;
@@ -89,12 +90,38 @@ fn sources(context: &Context) -> Vec<Finding> {
     for (name, config) in &context.config.source {
         let subject = format!("source.{name}");
         context.observer.step(&subject, None);
+        if let SourceKind::Bucket(bucket) = &config.kind {
+            findings.extend(shared_key(context, &subject, bucket));
+        }
         match source::open(&config.kind) {
             Ok(source) => findings.extend(source.examine(&subject, &capture_context)),
             Err(error) => findings.push(failed(&subject, &error)),
         }
     }
     findings
+}
+
+/// A bucket and a store that are reached with one key, whatever it is called in the configuration.
+fn shared_key(context: &Context, subject: &str, bucket: &BucketConfig) -> Option<Finding> {
+    let own = bucket.access_key.resolve().ok()?;
+    let mut stores = context.config.store.iter();
+    let (name, _) = stores.find(|(_, store)| match &store.kind {
+        StoreKind::S3(s3) => {
+            let theirs = s3.access_key.resolve();
+            theirs.is_ok_and(|theirs| theirs.expose() == own.expose())
+        }
+        _ => false,
+    })?;
+    Some(Finding {
+        hint: Some("give the source a key that may only list and get".into()),
+        ..finding(
+            subject,
+            Severity::Warning,
+            format!(
+                "store {name} has the same access key: whoever gets hold of it can destroy the objects and their copies"
+            ),
+        )
+    })
 }
 
 fn stores(context: &Context) -> Vec<Finding> {

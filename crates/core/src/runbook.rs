@@ -3,6 +3,7 @@
 //! It is written anew with every point, so that the keys, hashes and commands in it are true. Its
 //! commands are a shell script from top to bottom; the tests run them as they stand.
 
+use crate::cold;
 use crate::config::StoreKind;
 use crate::context::{Context, OpenStore};
 use crate::error::Result;
@@ -30,7 +31,7 @@ pub fn put(
 }
 
 /// A word for a POSIX shell.
-fn quote(text: &str) -> String {
+pub fn quote(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
         return text.to_owned();
@@ -63,7 +64,7 @@ fn write_all(
 ) -> std::fmt::Result {
     writeln!(
         out,
-        "# How to restore {} ({}) without Lifeboat\n",
+        "# How to restore {} ({})\n",
         manifest.app, manifest.environment
     )?;
     writeln!(
@@ -79,9 +80,23 @@ fn write_all(
     )?;
     writeln!(
         out,
-        "With Lifeboat at hand: `lifeboat restore {} --to DIRECTORY`.\n",
-        manifest.point
+        "With Lifeboat at hand, on any host and without a configuration, as root to keep owners:\n"
     )?;
+    let encrypted = manifest.artifacts.iter().any(|a| a.encrypt.is_some());
+    let signer = context.signer.id();
+    let command = cold::command(
+        &store.config.kind,
+        manifest.point.as_str(),
+        encrypted,
+        signer.as_str(),
+    );
+    writeln!(out, "```\n{command}\n```\n")?;
+    writeln!(
+        out,
+        "but compare `{signer}` first with a list of signers that you kept outside this store.\n"
+    )?;
+    writeln!(out, "## Without Lifeboat\n")?;
+    writeln!(out, "What follows is for stock tools alone.")?;
     writeln!(
         out,
         "Nothing below touches a live system: it fetches, checks and unpacks into the directory `restored`,"

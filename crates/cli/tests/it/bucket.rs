@@ -494,6 +494,17 @@ fn a_bucket_is_not_mirrored_into_itself() {
         .configure(&configuration(&live.proxy.endpoint(), &store));
     let warned = live.app.run(&["config", "check"]).to_string();
     assert!(warned.contains("the same access key"), "{warned}");
+    let mut app = live.app;
+    app.edit(
+        "access_key = \"env:LIVE_ACCESS\"\nsecret_key = \"env:C\"",
+        "access_key = \"env:B\"\nsecret_key = \"env:LIVE_SECRET\"",
+    );
+    app.env("B", &live.server.access_key);
+    let warned = app.run(&["doctor"]).to_string();
+    assert!(
+        warned.contains("store disk has the same access key"),
+        "{warned}"
+    );
 }
 
 #[test]

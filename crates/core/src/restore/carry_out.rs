@@ -111,6 +111,13 @@ impl<'a> Restoring<'a> {
             .cloned()
             .collect();
         let [source] = databases.as_slice() else {
+            if databases.is_empty() {
+                let scheme = text.split(':').next().unwrap_or_default();
+                let message =
+                    format!("no source that is to be restored fits a {scheme}:// database");
+                return Err(Error::new(Code::Usage, message)
+                    .hint("name a database of the kind that was captured, or a directory"));
+            }
             let names: Vec<_> = databases.iter().map(|s| s.name.as_str()).collect();
             return Err(Error::new(
                 Code::Usage,
@@ -406,6 +413,9 @@ impl<'a> Restoring<'a> {
 
     /// After the swap, checks ask what is live.
     fn move_to_live(&mut self, swaps: &[PreparedSwap]) {
+        // The swap woke them.
+        self.warnings
+            .retain(|warning| !warning.ends_with(crate::source::mariadb::EVENTS_SLEEP));
         for restored in &mut self.restored {
             let kind = self
                 .context

@@ -75,10 +75,10 @@ impl Journal {
         let Ok(file) = File::open(state.join(NAME)) else {
             return Ok(loaded);
         };
-        let mut waiting: Vec<Box<Entry>> = Vec::new();
+        let mut waiting: Vec<Entry> = Vec::new();
         for note in Lines::<_, Note>::new(file, "the journal of the last run") {
             match note {
-                Ok(Note::Entry(entry)) => waiting.push(entry),
+                Ok(Note::Entry(entry)) => waiting.push(*entry),
                 Ok(Note::Pack(details, stored)) => {
                     let entries = std::mem::take(&mut waiting);
                     let details = *details;
@@ -103,7 +103,7 @@ pub(super) struct Loaded {
 }
 
 impl Loaded {
-    fn take(&mut self, entries: Vec<Box<Entry>>, pack: Pack) -> Result<()> {
+    fn take(&mut self, entries: Vec<Entry>, pack: Pack) -> Result<()> {
         let name = pack.details.name.clone();
         for entry in entries {
             if entry.pack != name {

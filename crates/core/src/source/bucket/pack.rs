@@ -20,7 +20,8 @@ pub const PIECE_BYTES: u64 = 1 << 20;
 /// Objects of one pack: their entries are in memory while it is written.
 const OBJECTS_MAX: usize = 10_000;
 /// A block of a tar.
-const BLOCK_BYTES: u64 = 512;
+const BLOCK: usize = 512;
+const BLOCK_BYTES: u64 = BLOCK as u64;
 
 /// Objects to fetch: those of the steps, or a few that are tried again.
 #[derive(Clone)]
@@ -246,7 +247,7 @@ impl Feed {
             packed.entries.push(entry);
         }
         // Two empty blocks end a tar.
-        write(output, &[0; 2 * BLOCK_BYTES as usize])?;
+        write(output, &[0; 2 * BLOCK])?;
         Ok(packed)
     }
 
@@ -281,7 +282,7 @@ impl Feed {
             passed(piece.len() as u64);
         }
         let padding = head.bytes.next_multiple_of(BLOCK_BYTES) - head.bytes;
-        let zeros = [0; BLOCK_BYTES as usize];
+        let zeros = [0; BLOCK];
         let padding = usize::try_from(padding).unwrap_or(0);
         write(output, zeros.get(..padding).unwrap_or_default())?;
         let digest = hash.finalize();
@@ -322,7 +323,7 @@ fn write(output: &mut dyn Write, bytes: &[u8]) -> Result<()> {
         .map_err(|e| Error::from_io(Code::Store, "a pack cannot be passed on", e))
 }
 
-fn header(member: &str, bytes: u64, modified: i64) -> Result<[u8; BLOCK_BYTES as usize]> {
+fn header(member: &str, bytes: u64, modified: i64) -> Result<[u8; BLOCK]> {
     let mut header = tar::Header::new_gnu();
     header
         .set_path(member)
