@@ -174,6 +174,7 @@ fn has_events(captured: Option<&Proof>) -> bool {
 
 /// What the server's words mean for a restore.
 fn not_restored(target: &Connection, said: &str, heads: &Heads) -> Error {
+    let said = client::words(said);
     let line = said
         .split_once(" at line ")
         .and_then(|(_, rest)| rest.split(':').next()?.trim().parse().ok());
