@@ -2,6 +2,7 @@
 //!
 //! Nothing live is touched before everything lies ready beside it and equals what was captured.
 
+mod buckets;
 mod prepare;
 
 use super::checks::{self, Checked};
@@ -9,18 +10,16 @@ use super::fetch::Fetched;
 use super::live::{Report, Target};
 use super::swap::{PreparedSwap, Swapped};
 use super::{
-    BucketPlace, Database, DatabaseTarget, Placed, Restored, Stopwatch, bring_back, fits, place,
-    staging,
+    Database, DatabaseTarget, Placed, Restored, Stopwatch, bring_back, fits, place, staging,
 };
 use crate::backup::{self, author, host};
-use crate::config::{BucketConfig, SourceKind};
+use crate::config::SourceKind;
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
 use crate::evidence::{self, Activity, ProvedPoint, Record, Verdict};
 use crate::point::{ManifestSource, PointId};
 use crate::probe::{CheckOutcome, CheckResult};
 use crate::secret::Secret;
-use crate::source::bucket::connect;
 use crate::transport::{Command, Transport};
 use crate::verify::manifest_sha256;
 use std::path::{Path, PathBuf};
@@ -139,48 +138,6 @@ impl<'a> Restoring<'a> {
             &source,
             &self.context.scratch(),
             &mut DatabaseTarget::Given(database),
-        )
-    }
-
-    /// Into a place of the same server, with the same credentials, as the source's bucket.
-    pub fn restore_to_bucket(&mut self, bucket: &str, prefix: &str) -> Result<()> {
-        let buckets: Vec<_> = self
-            .sources
-            .iter()
-            .filter(|s| s.kind == "bucket")
-            .cloned()
-            .collect();
-        let [source] = buckets.as_slice() else {
-            let names: Vec<_> = buckets.iter().map(|s| s.name.as_str()).collect();
-            let message = format!("{} bucket sources fit, one is needed", buckets.len());
-            return Err(Error::new(Code::Usage, message)
-                .cause(names.join(", "))
-                .hint("name it: --source NAME"));
-        };
-        let known = self
-            .context
-            .config
-            .source
-            .get(&source.name)
-            .map(|s| &s.kind);
-        let Some(SourceKind::Bucket(config)) = known else {
-            let message = format!("source {} is no bucket in the configuration", source.name);
-            return Err(Error::new(Code::Target, message)
-                .hint("put it back: its endpoint and credentials say where to restore to"));
-        };
-        let config = BucketConfig {
-            bucket: bucket.to_owned(),
-            prefix: None,
-            ..config.clone()
-        };
-        let bucket = connect(&config, &self.context.scrubber)?;
-        let place = BucketPlace::new(self.context, bucket, prefix)?;
-        let source = source.clone();
-        self.sources = vec![source.clone()];
-        self.bring(
-            &source,
-            &self.context.scratch(),
-            &mut DatabaseTarget::Bucket(place),
         )
     }
 

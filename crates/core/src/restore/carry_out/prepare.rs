@@ -1,12 +1,11 @@
 //! Places a source beside what is live, as it will be swapped in. Nothing live is changed.
 
 use super::Restoring;
-use crate::config::{BucketConfig, SourceKind};
+use crate::config::SourceKind;
 use crate::error::{Code, Error, Result};
 use crate::point::{FileAttributes, ManifestSource, PointId};
 use crate::restore::swap::{PreparedSwap, What, one_file_system};
-use crate::restore::{Database, DatabaseTarget, Placed, bucket, place, staging};
-use crate::source::bucket::connect;
+use crate::restore::{Database, DatabaseTarget, Placed, place, staging};
 use std::path::{Path, PathBuf};
 
 impl Restoring<'_> {
@@ -201,35 +200,6 @@ impl Restoring<'_> {
                 aside,
                 keep,
             },
-        }])
-    }
-
-    /// Objects lie aside in the state directory: a bucket has no place beside it to swap with.
-    fn prepare_bucket(
-        &mut self,
-        source: &ManifestSource,
-        config: &BucketConfig,
-        point: &PointId,
-    ) -> Result<Vec<PreparedSwap>> {
-        let state = self.context.private_directory(&["restores"])?;
-        let staging = state.join(format!("{point}-{}", source.name));
-        // What a killed run left there.
-        staging::remove(&staging);
-        staging::create_directory(&staging)?;
-        if let Err(error) = self.bring(source, &staging, &mut DatabaseTarget::Dump) {
-            staging::remove(&staging);
-            return Err(error);
-        }
-        let now = self.context.clock.now().as_millisecond();
-        Ok(vec![PreparedSwap {
-            source: source.name.clone(),
-            what: What::Bucket(bucket::Aside {
-                bucket: connect(config, &self.context.scrubber)?,
-                prefix: config.prefix.clone().unwrap_or_default(),
-                own: staging.join(&source.name),
-                keep: state.join(format!("{}-before-{point}-{now}", source.name)),
-            }),
-            staging: Some(staging),
         }])
     }
 }
