@@ -43,6 +43,8 @@ pub enum LogFormat {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Look for databases, applications and secrets on this host, and write a commented configuration
+    Init(Init),
     /// Reach every source, store, key and tool, and say what is unsafe and how to mend it
     Doctor,
     /// Look at the configuration alone
@@ -94,6 +96,20 @@ pub enum ConfigCommand {
     Schema,
 }
 
+/// Propose a configuration.
+#[derive(Debug, Args)]
+pub struct Init {
+    /// The file to write, with mode 0600; - for standard output
+    #[arg(long, short, value_name = "FILE", default_value = "lifeboat.toml")]
+    pub output: PathBuf,
+    /// Look at the file system below this directory, as on a disk of another host
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    pub root: PathBuf,
+    /// Replace the file when it is there
+    #[arg(long)]
+    pub force: bool,
+}
+
 /// Take a restore point.
 #[derive(Debug, Args)]
 pub struct Backup {
@@ -119,6 +135,37 @@ pub struct Points {
     /// Forget the catalog and read every store anew
     #[arg(long)]
     pub rescan: bool,
+    #[command(flatten)]
+    pub trust: Trust,
+    #[command(flatten)]
+    pub cold: Cold,
+}
+
+/// A store that no configuration names, for a machine that has nothing else.
+#[derive(Debug, Clone, Args)]
+pub struct Cold {
+    /// Read this store and no configuration: file:///PATH, s3://BUCKET/PREFIX?region=…&endpoint=…,
+    /// sftp://USER@HOST:PORT/PATH?key=REFERENCE&known_hosts=PATH
+    #[arg(long, value_name = "URL")]
+    pub store_url: Option<String>,
+    /// Where the key is that decrypts it, age or OpenPGP: env:NAME, file:PATH, cmd:PROGRAM ARGS
+    #[arg(long, value_name = "REFERENCE", requires = "store_url")]
+    pub identity: Option<String>,
+    /// Where the passphrase of that key is
+    #[arg(long, value_name = "REFERENCE", requires = "identity")]
+    pub passphrase: Option<String>,
+    /// Where the S3 access key is [default: env:AWS_ACCESS_KEY_ID]
+    #[arg(long, value_name = "REFERENCE", requires_all = ["store_url", "secret_key"])]
+    pub access_key: Option<String>,
+    /// Where the S3 secret key is [default: env:AWS_SECRET_ACCESS_KEY]
+    #[arg(long, value_name = "REFERENCE", requires_all = ["store_url", "access_key"])]
+    pub secret_key: Option<String>,
+    /// Which application, where the store holds several
+    #[arg(long, value_name = "APP[/ENVIRONMENT]", requires = "store_url")]
+    pub app: Option<String>,
+    /// Believe the signers of this file, as `allowed_signers` of a recovery kit
+    #[arg(long, value_name = "FILE", requires = "store_url")]
+    pub trusted_signers: Option<PathBuf>,
 }
 
 /// Show one restore point.
@@ -131,6 +178,8 @@ pub struct Show {
     pub store: Option<String>,
     #[command(flatten)]
     pub trust: Trust,
+    #[command(flatten)]
+    pub cold: Cold,
 }
 
 /// Whom to believe beside the configured signers.
@@ -157,6 +206,8 @@ pub struct Verify {
     pub sample: Option<String>,
     #[command(flatten)]
     pub trust: Trust,
+    #[command(flatten)]
+    pub cold: Cold,
 }
 
 /// Give a store the copies it lacks.
@@ -195,11 +246,12 @@ pub struct Restore {
     /// Only this source (repeatable)
     #[arg(long = "source", value_name = "SOURCE")]
     pub sources: Vec<String>,
-    /// Into this new or empty directory, or this empty database (postgres://… or env:NAME)
+    /// Into this new or empty directory, this empty database (postgres://… or env:NAME), or
+    /// this place in a bucket (s3://BUCKET/PREFIX)
     #[arg(long, value_name = "TARGET", conflicts_with = "live")]
     pub to: Option<String>,
     /// Onto the live application
-    #[arg(long)]
+    #[arg(long, conflicts_with = "store_url")]
     pub live: bool,
     /// Names the application that will be overwritten
     #[arg(long, value_name = "APP/ENVIRONMENT", requires = "live")]
@@ -212,6 +264,8 @@ pub struct Restore {
     pub store: Option<String>,
     #[command(flatten)]
     pub trust: Trust,
+    #[command(flatten)]
+    pub cold: Cold,
 }
 
 /// The signed record of drills and restores.
@@ -228,6 +282,8 @@ pub enum EvidenceCommand {
     Verify {
         #[command(flatten)]
         trust: Trust,
+        #[command(flatten)]
+        cold: Box<Cold>,
     },
 }
 
@@ -254,7 +310,7 @@ pub struct KitExport {
         required_unless_present = "recipient"
     )]
     pub passphrase: Option<String>,
-    /// An age or SSH public key to encrypt to (repeatable)
+    /// An age or SSH public key to encrypt to, or the path of a file of OpenPGP keys (repeatable)
     #[arg(long, value_name = "KEY")]
     pub recipient: Vec<String>,
 }
@@ -272,9 +328,12 @@ pub struct KitTest {
         required_unless_present = "identity"
     )]
     pub passphrase: Option<String>,
-    /// Where the age or SSH private key is
+    /// Where the age, SSH or OpenPGP private key is
     #[arg(long, value_name = "REFERENCE")]
     pub identity: Option<String>,
+    /// Where the passphrase of an OpenPGP private key is
+    #[arg(long, value_name = "REFERENCE", requires = "identity")]
+    pub identity_passphrase: Option<String>,
 }
 
 /// The demonstration.

@@ -1,21 +1,24 @@
 //! What every verb needs: the configuration, the state directory, the signing key, whom to trust,
 //! and the stores, opened when first used.
 
-use crate::archive::{Identities, Recipients, Sealing};
+use crate::archive::{Certificates, Gpg, Identities, Recipients, Sealing, SecretKeys};
 use crate::catalog::Catalog;
 use crate::clock::Clock;
-use crate::config::{Config, S3Config, StoreConfig, StoreKind};
+use crate::config::{Config, EncryptConfig, S3Config, SftpConfig, StoreConfig, StoreKind};
 use crate::error::{Code, Error, Result};
 use crate::observe::Observer;
 use crate::restore::place;
+use crate::scratch::Directory;
 use crate::secret::{Reference, Scrubber, Secret};
+use crate::sftp::Logins;
 use crate::sign::{Signer, TrustedSigners};
-use lifeboat_store::{LocalStore, S3Options, S3Store, Store};
+use crate::transport::ssh::Sessions;
+use lifeboat_store::{LocalStore, S3Options, S3Store, SftpOptions, SftpStore, Store};
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// What every verb needs.
 pub struct Context {
@@ -34,6 +37,18 @@ pub struct Context {
     /// The index of the stores.
     pub catalog: Catalog,
     state: PathBuf,
+    /// Only a given store is read: what is believed, shown and written differs.
+    cold: Option<Cold>,
+    /// Connections to other hosts last as long as this.
+    _sessions: Sessions,
+}
+
+/// Of a context without a configuration.
+struct Cold {
+    /// The application is chosen; otherwise those of all are shown.
+    settled: bool,
+    /// Everything that this machine keeps of it, removed at the end.
+    _home: Directory,
 }
 
 /// A store, open.
@@ -48,26 +63,48 @@ pub struct OpenStore {
     /// How artifacts are sealed for it.
     pub sealing: Sealing,
     scrubber: Scrubber,
+    opened: Arc<OnceLock<Option<Identities>>>,
 }
 
 impl OpenStore {
-    /// The keys that decrypt what is here; `None` when none are configured.
+    /// The keys that decrypt what is here; `None` when none are configured. A secret key with a
+    /// passphrase takes a while to unlock, so that they are kept.
     pub fn identities(&self) -> Result<Option<Identities>> {
-        let reference = self.config.decrypt.as_ref().and_then(|d| d.age.as_ref());
-        let Some(reference) = reference else {
-            return Ok(None);
-        };
-        let about = |error: Error| Error {
+        if let Some(known) = self.opened.get() {
+            return Ok(known.clone());
+        }
+        let identities = self.read_identities().map_err(|error| Error {
             code: Code::Decryption,
             message: format!(
                 "the decryption key of store {}: {}",
                 self.name, error.message
             ),
             ..error
+        })?;
+        Ok(self.opened.get_or_init(|| identities).clone())
+    }
+
+    fn read_identities(&self) -> Result<Option<Identities>> {
+        let Some(decrypt) = &self.config.decrypt else {
+            return Ok(None);
         };
-        let secret = reference.resolve().map_err(about)?;
-        self.scrubber.learn(&secret);
-        Identities::parse(&secret).map(Some).map_err(about)
+        let resolve = |reference: &Reference| -> Result<Secret> {
+            let secret = reference.resolve()?;
+            self.scrubber.learn(&secret);
+            Ok(secret)
+        };
+        let mut identities = match &decrypt.age {
+            Some(reference) => Identities::parse(&resolve(reference)?)?,
+            None => Identities::default(),
+        };
+        if let Some(reference) = &decrypt.openpgp {
+            let secret = resolve(reference)?;
+            let passphrase = decrypt.passphrase.as_ref().map(resolve).transpose()?;
+            identities = identities.with_openpgp(SecretKeys::parse(&secret, passphrase.as_ref())?);
+        } else if let Some(home) = &decrypt.gpg {
+            identities = identities.with_gpg(Gpg::new(home)?);
+        }
+        Ok(Some(identities))
     }
 }
 
@@ -80,6 +117,7 @@ impl Context {
         observer: Arc<dyn Observer>,
         trust: &[String],
     ) -> Result<Self> {
+        config.check_state()?;
         let state = config.app.state.clone();
         make_private(&state)?;
         for part in ["locks", "scratch"] {
@@ -88,7 +126,8 @@ impl Context {
         let scrubber = Scrubber::default();
         learn_environment(&config, &scrubber);
         let signer = open_signer(config.app.signing_key.as_ref(), &state, &scrubber)?;
-        let trusted = open_trusted(&config, &signer, trust)?;
+        let mut trusted = open_trusted(&config, trust)?;
+        trusted.add(&signer.public());
         keep_allowed_signers(&state, &trusted.lines_for(&config.app.name).join("\n"))?;
         let catalog = Catalog::open(&state.join("catalog.db"))?;
         Ok(Context {
@@ -100,12 +139,75 @@ impl Context {
             trusted,
             catalog,
             state,
+            cold: None,
+            _sessions: Sessions::hold(),
         })
+    }
+
+    /// For a given store alone, with everything in `home`. The signing key is nobody's and is
+    /// gone with the value; nobody is trusted but who is named.
+    pub(crate) fn cold(
+        config: Config,
+        home: Directory,
+        clock: Clock,
+        observer: Arc<dyn Observer>,
+        trust: &[String],
+    ) -> Result<Self> {
+        let state = home.path().to_owned();
+        for part in ["locks", "scratch"] {
+            make_private(&state.join(part))?;
+        }
+        let scrubber = Scrubber::default();
+        learn_environment(&config, &scrubber);
+        Ok(Context {
+            signer: Signer::generate()?,
+            trusted: open_trusted(&config, trust)?,
+            catalog: Catalog::open(&state.join("catalog.db"))?,
+            config,
+            clock,
+            observer,
+            scrubber,
+            state,
+            cold: Some(Cold {
+                settled: false,
+                _home: home,
+            }),
+            _sessions: Sessions::hold(),
+        })
+    }
+
+    /// Chooses the application of a given store.
+    pub(crate) fn settle(&mut self, app: &str, environment: &str) {
+        self.config.app.name = app.to_owned();
+        self.config.app.environment = environment.to_owned();
+        if let Some(cold) = &mut self.cold {
+            cold.settled = true;
+        }
+    }
+
+    /// Whether there is no configuration, only a given store that is read.
+    pub fn is_cold(&self) -> bool {
+        self.cold.is_some()
+    }
+
+    /// Whether points of every application are shown.
+    pub fn shows_every_app(&self) -> bool {
+        self.cold.as_ref().is_some_and(|cold| !cold.settled)
     }
 
     /// The directory for spools and scratch targets, 0700.
     pub fn scratch(&self) -> PathBuf {
         self.state.join("scratch")
+    }
+
+    /// A directory for what is worth keeping on this host, 0700; made when missing.
+    pub fn private_directory(&self, parts: &[&str]) -> Result<PathBuf> {
+        let mut path = self.state.clone();
+        for part in parts {
+            path.push(part);
+            make_private(&path)?;
+        }
+        Ok(path)
     }
 
     /// The file that lists whom we trust, for `ssh-keygen -Y verify`.
@@ -125,17 +227,25 @@ impl Context {
             ..error
         };
         let recipients = match &config.encrypt {
-            Some(encrypt) => Some(Recipients::parse(&encrypt.age).map_err(about)?),
+            Some(encrypt) => Some(self.recipients(encrypt).map_err(about)?),
             None => None,
         };
         let store: Arc<dyn Store> = match &config.kind {
             StoreKind::Local(local) => {
-                Arc::new(LocalStore::create(&local.path).map_err(|e| about(e.into()))?)
+                let opened = match self.is_cold() {
+                    true => LocalStore::open(&local.path),
+                    false => LocalStore::create(&local.path),
+                };
+                Arc::new(opened.map_err(|e| about(e.into()))?)
             }
             StoreKind::S3(s3) => Arc::new(
                 S3Store::open(s3_options(s3, &self.scrubber).map_err(about)?)
                     .map_err(|e| about(e.into()))?,
             ),
+            StoreKind::Sftp(sftp) => {
+                let stall = std::time::Duration::from_secs(config.stall_timeout.seconds);
+                Arc::new(sftp_store(sftp, stall, !self.is_cold(), &self.scrubber))
+            }
         };
         let sealing = Sealing {
             compress: config.compress,
@@ -148,7 +258,26 @@ impl Context {
             store,
             sealing,
             scrubber,
+            opened: Arc::default(),
         })
+    }
+
+    /// Opens a store that is to receive something, which needs keys that can be encrypted to now.
+    pub fn receiving_store(&self, name: &str) -> Result<OpenStore> {
+        let store = self.store(name)?;
+        store.sealing.usable().map_err(|error| Error {
+            message: format!("store {name} cannot be used: {}", error.message),
+            ..error
+        })?;
+        Ok(store)
+    }
+
+    fn recipients(&self, encrypt: &EncryptConfig) -> Result<Recipients> {
+        if encrypt.openpgp.is_empty() {
+            return Recipients::parse(&encrypt.age);
+        }
+        let keys = Certificates::read(&encrypt.openpgp, self.clock.now());
+        Ok(Recipients::OpenPgp(keys))
     }
 
     /// Takes a lock of this host, held until the value is dropped or the process ends, however it
@@ -179,6 +308,21 @@ fn learn_environment(config: &Config, scrubber: &Scrubber) {
             scrubber.learn(&secret);
         }
     }
+}
+
+fn sftp_store(
+    sftp: &SftpConfig,
+    stall: std::time::Duration,
+    create: bool,
+    scrubber: &Scrubber,
+) -> SftpStore {
+    let options = SftpOptions {
+        location: sftp.location(),
+        path: sftp.path.to_string_lossy().into_owned(),
+        create,
+        stall,
+    };
+    SftpStore::open(Box::new(Logins::new(sftp, scrubber)), options)
 }
 
 fn s3_options(s3: &S3Config, scrubber: &Scrubber) -> Result<S3Options> {
@@ -247,7 +391,7 @@ fn open_signer(reference: Option<&Reference>, state: &Path, scrubber: &Scrubber)
     }
 }
 
-fn open_trusted(config: &Config, signer: &Signer, trust: &[String]) -> Result<TrustedSigners> {
+fn open_trusted(config: &Config, trust: &[String]) -> Result<TrustedSigners> {
     let mut trusted = match &config.app.trusted_signers {
         None => TrustedSigners::default(),
         Some(path) => {
@@ -259,7 +403,6 @@ fn open_trusted(config: &Config, signer: &Signer, trust: &[String]) -> Result<Tr
             TrustedSigners::parse(&text)?
         }
     };
-    trusted.add(&signer.public());
     for id in trust {
         trusted.add_id(id)?;
     }

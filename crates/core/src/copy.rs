@@ -6,12 +6,16 @@
 use crate::archive::{KeyFields, KeyTemplate, Tally, TapReader};
 use crate::backup::{commit_copy, free_key};
 use crate::catalog;
+use crate::config::Compress;
 use crate::context::{Context, OpenStore};
 use crate::error::{Code, Error, Result};
 use crate::point::{ManifestArtifact, PointId, Selector};
 use crate::restore::fetch::{self, Fetched};
+use crate::source::bucket;
+use crate::verify;
 use lifeboat_store::PutOptions;
 use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 
 /// One point that was copied.
@@ -31,7 +35,7 @@ pub fn run(
     from: Option<&str>,
     to: &str,
 ) -> Result<Vec<Copied>> {
-    let target = context.store(to)?;
+    let target = context.receiving_store(to)?;
     if let Some(from) = from {
         context.store(from)?;
     }
@@ -58,6 +62,9 @@ pub fn run(
             None => other_holder(&found, &point, to)?,
         };
         let fetched = fetch::fetch(context, &point, Some(&from))?;
+        let manifest = &fetched.copy.manifest;
+        let sources: Vec<String> = manifest.sources.iter().map(|s| s.name.clone()).collect();
+        context.config.check_copy(&manifest.plan, &sources, to)?;
         if let Some(bytes) = copy_point(context, &fetched, &target)? {
             copied.push(Copied { point, bytes });
         }
@@ -98,7 +105,20 @@ fn copy_point(context: &Context, fetched: &Fetched, target: &OpenStore) -> Resul
     }
     let mut named = None;
     let (mut artifacts, mut bytes) = (Vec::new(), 0);
+    let held = held_packs(context, target)?;
     for artifact in &manifest.artifacts {
+        let known = held.get(&(artifact.source.clone(), artifact.name.clone()));
+        let mut known = known.into_iter().flatten();
+        if let Some(pack) = known.find(|pack| is_intact(context, target, pack)) {
+            artifacts.push(pack.clone());
+            continue;
+        }
+        // A pack of a bucket is compressed, or not, as its source says.
+        let mut target = target.clone();
+        if bucket::is_pack(&artifact.name) && artifact.compress == "none" {
+            target.sealing.compress = Compress::None;
+        }
+        let target = &target;
         let what = format!("copy {} to {}", artifact.key, target.name);
         context.observer.step(&what, Some(artifact.bytes));
         let fields = KeyFields {
@@ -143,6 +163,33 @@ fn copy_point(context: &Context, fetched: &Fetched, target: &OpenStore) -> Resul
     copy.evidence = crate::evidence::heads(context, std::slice::from_ref(target));
     commit_copy(context, target, copy, &details)?;
     Ok(Some(bytes))
+}
+
+/// By source and name.
+type Packs = BTreeMap<(String, String), BTreeSet<ManifestArtifact>>;
+
+/// Packs of buckets that points in `target` name already: one pack is one object, however many
+/// points need it.
+fn held_packs(context: &Context, target: &OpenStore) -> Result<Packs> {
+    let (copies, _) = context.catalog.sync(target)?;
+    let app = &context.config.app;
+    let ours = copies.into_iter().filter(|c| {
+        let is_ours = c.manifest.app == app.name && c.manifest.environment == app.environment;
+        is_ours && c.check_trust(context).is_ok()
+    });
+    let artifacts = ours.flat_map(|c| c.manifest.artifacts);
+    let mut packs = Packs::new();
+    for pack in artifacts.filter(|a| bucket::is_pack(&a.name)) {
+        let name = (pack.source.clone(), pack.name.clone());
+        packs.entry(name).or_default().insert(pack);
+    }
+    Ok(packs)
+}
+
+fn is_intact(context: &Context, target: &OpenStore, artifact: &ManifestArtifact) -> bool {
+    let (bytes, sha256) = (artifact.bytes, &artifact.sha256);
+    let (outcome, _) = verify::verify_object(context, target, &artifact.key, bytes, sha256);
+    outcome == verify::Soundness::Intact
 }
 
 /// Whether every object of the point is in `target` with the size its manifest says.

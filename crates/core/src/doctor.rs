@@ -1,9 +1,10 @@
 //! Reaches every source, store, key and tool, and says what is unsafe and how to mend it.
 
-use crate::archive::KeyTemplate;
+use crate::archive::{Identities, KeyTemplate, Recipients};
 use crate::catalog::{self, Survey};
-use crate::context::Context;
-use crate::error::Error;
+use crate::config::{BucketConfig, SourceKind, StoreKind};
+use crate::context::{Context, OpenStore};
+use crate::error::{Error, Result};
 use crate::posture;
 use crate::scratch;
 use crate::source::{self, CaptureContext, Finding, Severity};
@@ -89,12 +90,38 @@ fn sources(context: &Context) -> Vec<Finding> {
     for (name, config) in &context.config.source {
         let subject = format!("source.{name}");
         context.observer.step(&subject, None);
+        if let SourceKind::Bucket(bucket) = &config.kind {
+            findings.extend(shared_key(context, &subject, bucket));
+        }
         match source::open(&config.kind) {
             Ok(source) => findings.extend(source.examine(&subject, &capture_context)),
             Err(error) => findings.push(failed(&subject, &error)),
         }
     }
     findings
+}
+
+/// A bucket and a store that are reached with one key, whatever it is called in the configuration.
+fn shared_key(context: &Context, subject: &str, bucket: &BucketConfig) -> Option<Finding> {
+    let own = bucket.access_key.resolve().ok()?;
+    let mut stores = context.config.store.iter();
+    let (name, _) = stores.find(|(_, store)| match &store.kind {
+        StoreKind::S3(s3) => {
+            let theirs = s3.access_key.resolve();
+            theirs.is_ok_and(|theirs| theirs.expose() == own.expose())
+        }
+        _ => false,
+    })?;
+    Some(Finding {
+        hint: Some("give the source a key that may only list and get".into()),
+        ..finding(
+            subject,
+            Severity::Warning,
+            format!(
+                "store {name} has the same access key: whoever gets hold of it can destroy the objects and their copies"
+            ),
+        )
+    })
 }
 
 fn stores(context: &Context) -> Vec<Finding> {
@@ -119,7 +146,8 @@ fn stores(context: &Context) -> Vec<Finding> {
             }
             Err(error) => findings.push(failed(&subject, &error.into())),
         }
-        match store.identities() {
+        findings.extend(recipients(&subject, &store, context.clock.now()));
+        match store.identities().and_then(tried) {
             Ok(Some(_)) => findings.push(finding(
                 &subject,
                 Severity::Ok,
@@ -141,4 +169,39 @@ fn stores(context: &Context) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// How long before its end a key is warned of.
+const EXPIRY_NOTICE: jiff::SignedDuration = jiff::SignedDuration::from_hours(30 * 24);
+
+/// OpenPGP keys that cannot be encrypted to, or not for long.
+fn recipients(subject: &str, store: &OpenStore, now: jiff::Timestamp) -> Vec<Finding> {
+    let Some(Recipients::OpenPgp(keys)) = &store.sealing.recipients else {
+        return Vec::new();
+    };
+    if let Err(error) = keys.usable() {
+        return vec![failed(subject, &error)];
+    }
+    let expiring = keys.expiring(now, EXPIRY_NOTICE).into_iter();
+    expiring
+        .map(|expiry| Finding {
+            hint: Some(format!(
+                "extend it (gpg --quick-set-expire {} 2y) and export it again before then; backups to this store fail afterwards",
+                expiry.fingerprint
+            )),
+            ..finding(
+                subject,
+                Severity::Warning,
+                format!("{} expires on {}", expiry.key, expiry.at.strftime("%Y-%m-%d")),
+            )
+        })
+        .collect()
+}
+
+/// Looks whether the user's `gpg` has a key at all; other keys were tried when they were read.
+fn tried(identities: Option<Identities>) -> Result<Option<Identities>> {
+    if let Some(gpg) = identities.as_ref().and_then(Identities::gpg) {
+        gpg.examine()?;
+    }
+    Ok(identities)
 }

@@ -24,6 +24,8 @@ pub enum Code {
     SourceMissing,
     /// A source failed while it was read, or ended early.
     SourceFailed,
+    /// A source changed while it was read in a way that spoils what was read; again may succeed.
+    SourceChanged,
     /// A client program is not installed, or too old.
     ToolMissing,
     /// A store failed, in a way its message names.
@@ -69,6 +71,7 @@ impl Code {
             Code::SourceDenied => "source-denied",
             Code::SourceMissing => "source-missing",
             Code::SourceFailed => "source-failed",
+            Code::SourceChanged => "source-changed",
             Code::ToolMissing => "tool-missing",
             Code::Store => "store",
             Code::ObjectMissing => "object-missing",
@@ -209,6 +212,15 @@ impl From<StoreError> for Error {
                 Code::Store,
                 "check the endpoint and the network, then run again; what other stores received is safe",
             ),
+            StoreError::Link { reason, .. } => {
+                if let Some(inner) = reason.downcast_ref::<Error>() {
+                    return inner.clone();
+                }
+                (
+                    Code::Store,
+                    "check that host and the network between, then run again",
+                )
+            }
             StoreError::Unconfirmed { .. } => (
                 Code::Store,
                 "run again; if it happens twice, the store or the way to it damages data",

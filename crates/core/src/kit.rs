@@ -1,10 +1,11 @@
 //! The recovery kit: what is needed on a day when this host is gone, in one sealed file.
 //!
-//! Guarantees: a tar inside an age file, so that `age -d KIT | tar x` opens it without Lifeboat;
-//! nothing of it is on disk in clear, and memory that held it is wiped. It does not know what
+//! Guarantees: a tar inside an age file or an OpenPGP message, so that `age -d KIT | tar x` or
+//! `gpg -d KIT | tar x` opens it without Lifeboat; nothing of it is on disk in clear, and memory that held it is wiped. It does not know what
 //! belongs in a kit.
 
-use crate::archive::{Identities, Recipients, decryption_error};
+use crate::archive::{self, Identities, Recipients, Sealer, Sealing, decryption_error};
+use crate::config::Compress;
 use crate::error::{Code, Error, Result};
 use crate::secret::Secret;
 use age::secrecy::SecretString;
@@ -37,6 +38,8 @@ const WORK_FACTOR: u8 = 18;
 /// The most that is accepted. Fixed rather than measured: a kit must open on the slow host that is
 /// left over.
 const WORK_FACTOR_MAX: u8 = 20;
+/// How every age file begins.
+const AGE: &[u8] = b"age-encryption.org/";
 /// The most a kit may hold: it lives in memory.
 const KIT_BYTES_MAX: u64 = 64 << 20;
 
@@ -45,7 +48,16 @@ pub fn pack(entries: &[KitEntry], key: &KitKey) -> Result<Vec<u8>> {
     let failed = |error: io::Error| Error::io("the recovery kit cannot be packed", &error);
     let tar = tar_of(entries)?;
     let encryptor = match key {
-        KitKey::Recipients(recipients) => recipients.encryptor()?,
+        KitKey::Recipients(Recipients::Age(keys)) => keys.encryptor()?,
+        KitKey::Recipients(recipients @ Recipients::OpenPgp(_)) => {
+            let sealing = Sealing {
+                compress: Compress::None,
+                recipients: Some(recipients.clone()),
+            };
+            let mut stream = Sealer::new(&sealing, Vec::new())?;
+            stream.write_all(&tar).map_err(failed)?;
+            return stream.finish().map_err(failed);
+        }
         KitKey::Passphrase(passphrase) => {
             let mut recipient = age::scrypt::Recipient::new(passphrase_of(passphrase)?);
             recipient.set_work_factor(WORK_FACTOR);
@@ -84,6 +96,13 @@ pub fn unpack(sealed: &[u8], opener: &KitOpener) -> Result<Vec<KitEntry>> {
                 .hint("use another copy of the kit"),
         }
     };
+    if let KitOpener::Identities(identities) = opener
+        && identities.has_openpgp()
+        && !sealed.starts_with(AGE)
+    {
+        let clear = archive::open(sealed, "none", Some("openpgp"), Some(identities));
+        return files_of(clear?, sealed.len());
+    }
     let decryptor = age::Decryptor::new_buffered(sealed).map_err(wrong_key)?;
     let stream = match opener {
         KitOpener::Identities(identities) => decryptor.decrypt(identities.as_age()),

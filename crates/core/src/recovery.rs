@@ -5,16 +5,18 @@
 //! tried with what is in it alone.
 
 use crate::clock::Clock;
-use crate::config::{Config, StoreKind};
+use crate::cold;
+use crate::config::{Config, StoreConfig, StoreKind};
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
 use crate::kit::KitEntry;
 use crate::observe::Observer;
 use crate::point::{PointId, Selector};
 use crate::restore::{fetch, place, staging};
+use crate::runbook;
 use crate::secret::Reference;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
@@ -44,15 +46,80 @@ pub fn contents(context: &Context) -> Result<Contents> {
                 Zeroizing::new(secret.expose().to_vec()),
             ));
         }
-        match store.decrypt.as_ref().and_then(|d| d.age.as_ref()) {
-            Some(reference) => {
-                let secret = reference.resolve()?;
-                entries.push((format!("stores/{name}/decrypt.age"), Zeroizing::new(secret.expose().to_vec())));
+        if let StoreKind::Sftp(sftp) = &store.kind {
+            let ssh = sftp.ssh.clone().unwrap_or_default();
+            for (file, path) in [
+                ("known_hosts", &ssh.known_hosts),
+                ("ssh_config", &ssh.config),
+            ] {
+                let Some(path) = path else { continue };
+                let bytes = std::fs::read(path).map_err(|error| {
+                    let shown = path.display();
+                    Error::new(
+                        Code::Configuration,
+                        format!("{shown}, which store {name} uses, cannot be read"),
+                    )
+                    .cause(error)
+                    .hint(format!("correct ssh.{file} of [store.{name}]"))
+                })?;
+                entries.push((format!("stores/{name}/{file}"), Zeroizing::new(bytes)));
             }
-            None if store.encrypt.is_some() => warnings.push(format!(
+            for (missing, what) in [
+                (ssh.key.is_none(), "ssh.key: the key that logs in there"),
+                (
+                    ssh.known_hosts.is_none(),
+                    "ssh.known_hosts: the host key that is believed",
+                ),
+            ] {
+                if missing {
+                    warnings.push(format!(
+                        "store {name} has no {what} is not in the kit, so keep it with the kit"
+                    ));
+                }
+            }
+        }
+        // A store is opened with its public keys, also to read from it.
+        for (number, path) in recipient_files(store).iter().enumerate() {
+            let bytes = std::fs::read(path).map_err(|error| {
+                Error::new(
+                    Code::Configuration,
+                    format!(
+                        "the public keys of store {name} cannot be read: {}",
+                        path.display()
+                    ),
+                )
+                .cause(error)
+                .hint("put the file there, or correct `encrypt` of the store")
+            })?;
+            entries.push((recipient_entry(name, number), Zeroizing::new(bytes)));
+        }
+        let decrypt = store.decrypt.clone().unwrap_or_default();
+        for (file, reference) in [
+            ("decrypt.age", &decrypt.age),
+            ("decrypt.openpgp", &decrypt.openpgp),
+            ("decrypt.passphrase", &decrypt.passphrase),
+        ] {
+            if let Some(reference) = reference {
+                let secret = reference.resolve()?;
+                entries.push((
+                    format!("stores/{name}/{file}"),
+                    Zeroizing::new(secret.expose().to_vec()),
+                ));
+            }
+        }
+        if let Some(home) = &decrypt.gpg {
+            warnings.push(format!(
+                "the decryption key of store {name} is in GnuPG's {} and so not in the kit: export it there (gpg --armor --export-secret-keys) and keep it with the kit",
+                home.display()
+            ));
+        } else if store
+            .encrypt
+            .as_ref()
+            .is_some_and(|e| !decrypt.opens(e.format()))
+        {
+            warnings.push(format!(
                 "the decryption key of store {name} is not known here and so not in the kit: keep it with the kit"
-            )),
-            None => {}
+            ));
         }
     }
     if config
@@ -79,10 +146,30 @@ fn allowed_signers(context: &Context) -> String {
     text
 }
 
+/// The files of public keys that a store encrypts to.
+fn recipient_files(store: &StoreConfig) -> Vec<&Path> {
+    let encrypt = store.encrypt.iter();
+    let age = encrypt.clone().flat_map(|encrypt| &encrypt.age);
+    let age = age.filter(|entry| entry.starts_with('/')).map(Path::new);
+    let openpgp = encrypt.flat_map(|encrypt| &encrypt.openpgp);
+    age.chain(openpgp.map(PathBuf::as_path)).collect()
+}
+
+/// What one of them is called in the kit.
+fn recipient_entry(store: &str, number: usize) -> String {
+    format!("stores/{store}/recipients.{}.txt", number + 1)
+}
+
 /// The credentials a store needs, by file name in the kit.
 fn references(kind: &StoreKind) -> Vec<(&'static str, &Reference)> {
     match kind {
         StoreKind::Local(_) => Vec::new(),
+        StoreKind::Sftp(sftp) => {
+            let ssh = sftp.ssh.as_ref();
+            let key = ssh.and_then(|ssh| Some(("ssh_key", ssh.key.as_ref()?)));
+            let passphrase = ssh.and_then(|ssh| Some(("ssh_passphrase", ssh.passphrase.as_ref()?)));
+            key.into_iter().chain(passphrase).collect()
+        }
         StoreKind::S3(s3) => {
             let mut all = vec![
                 ("access_key", &s3.access_key),
@@ -110,16 +197,63 @@ fn instructions(config: &Config) -> String {
          encrypted, in two places, none of them the host itself. Owner: {owner}.\n\n\
          Stores: {stores}. In each, `lifeboat/RESTORE.md` says how to restore with stock tools alone.\n\n\
          With Lifeboat:\n\n\
-         1. `age -d KIT | tar -x` into an empty directory that only you can read.\n\
-         2. In lifeboat.toml, let every secret reference of the stores point at the files in `stores/`,\n   \
+         1. `age -d KIT | tar -x` (or `gpg -d KIT | tar -x`, if it is sealed to an OpenPGP key) into an empty directory that only you can read.\n\
+         2. In lifeboat.toml, let every secret reference and file of public keys of the stores point at the files in `stores/`,\n   \
             `app.signing_key` at `signing.key`, `app.trusted_signers` at `allowed_signers`, and `app.state`\n   \
             at a new directory.\n\
-         3. `lifeboat --config lifeboat.toml points`, then `lifeboat restore latest --to DIRECTORY`.\n",
+         3. `lifeboat --config lifeboat.toml points`, then `lifeboat restore latest --to DIRECTORY`.\n\n\
+         Or without the configuration, for one store and one look, which leaves nothing behind:\n\n\
+         {cold}\n",
+        cold = cold_commands(config),
         app = config.app.name,
         environment = config.app.environment,
         owner = config.app.owner.as_deref().unwrap_or("not named"),
         stores = stores.join(", "),
     )
+}
+
+/// For each store, the command that restores from it alone.
+fn cold_commands(config: &Config) -> String {
+    let each = config.store.iter().map(|(name, store)| {
+        let decrypt = store.decrypt.clone().unwrap_or_default();
+        let key = match (&decrypt.age, &decrypt.openpgp) {
+            (Some(_), _) => format!(" --identity file:stores/{name}/decrypt.age"),
+            (None, Some(_)) => format!(" --identity file:stores/{name}/decrypt.openpgp"),
+            (None, None) if store.encrypt.is_some() => " --identity file:PATH".to_owned(),
+            (None, None) => String::new(),
+        };
+        let passphrase = match decrypt.passphrase {
+            Some(_) => format!(" --passphrase file:stores/{name}/decrypt.passphrase"),
+            None => String::new(),
+        };
+        let access = match &store.kind {
+            StoreKind::S3(_) => format!(
+                " --access-key file:stores/{name}/access_key --secret-key file:stores/{name}/secret_key"
+            ),
+            StoreKind::Local(_) | StoreKind::Sftp(_) => String::new(),
+        };
+        let mut url = cold::url_of(&store.kind);
+        if let StoreKind::Sftp(sftp) = &store.kind {
+            let ssh = sftp.ssh.clone().unwrap_or_default();
+            let parts = [
+                ssh.key.map(|_| format!("key=file:stores/{name}/ssh_key")),
+                ssh.passphrase
+                    .map(|_| format!("passphrase=file:stores/{name}/ssh_passphrase")),
+                ssh.known_hosts
+                    .map(|_| format!("known_hosts=stores/{name}/known_hosts")),
+                ssh.config.map(|_| format!("config=stores/{name}/ssh_config")),
+            ];
+            let parts: Vec<String> = parts.into_iter().flatten().collect();
+            if !parts.is_empty() {
+                url = format!("{url}?{}", parts.join("&"));
+            }
+        }
+        format!(
+            "    lifeboat restore latest --store-url {}{access}{key}{passphrase} --trusted-signers allowed_signers --to DIRECTORY",
+            runbook::quote(&url)
+        )
+    });
+    each.collect::<Vec<_>>().join("\n")
 }
 
 /// What trying a kit showed of one store.
@@ -181,6 +315,26 @@ fn rebase(config: &mut Config, directory: &Path) {
     config.app.signing_key = Some(file("signing.key".into()));
     config.app.trusted_signers = Some(directory.join("allowed_signers"));
     for (name, store) in &mut config.store {
+        if let StoreKind::Sftp(sftp) = &mut store.kind
+            && let Some(ssh) = &mut sftp.ssh
+        {
+            for (entry, reference) in [
+                ("ssh_key", &mut ssh.key),
+                ("ssh_passphrase", &mut ssh.passphrase),
+            ] {
+                if reference.is_some() {
+                    *reference = Some(file(format!("stores/{name}/{entry}")));
+                }
+            }
+            for (file, path) in [
+                ("known_hosts", &mut ssh.known_hosts),
+                ("ssh_config", &mut ssh.config),
+            ] {
+                if path.is_some() {
+                    *path = Some(directory.join(format!("stores/{name}/{file}")));
+                }
+            }
+        }
         if let StoreKind::S3(s3) = &mut store.kind {
             s3.access_key = file(format!("stores/{name}/access_key"));
             s3.secret_key = file(format!("stores/{name}/secret_key"));
@@ -188,11 +342,34 @@ fn rebase(config: &mut Config, directory: &Path) {
                 s3.session_token = Some(file(format!("stores/{name}/session_token")));
             }
         }
-        if let Some(decrypt) = &mut store.decrypt {
-            decrypt.age = decrypt
+        if let Some(encrypt) = &mut store.encrypt {
+            let own = |number| directory.join(recipient_entry(name, number));
+            let files = encrypt
                 .age
-                .as_ref()
-                .map(|_| file(format!("stores/{name}/decrypt.age")));
+                .iter_mut()
+                .filter(|entry| entry.starts_with('/'));
+            let mut number = 0;
+            for path in files {
+                *path = own(number).to_string_lossy().into_owned();
+                number += 1;
+            }
+            for path in &mut encrypt.openpgp {
+                *path = own(number);
+                number += 1;
+            }
+        }
+        if let Some(decrypt) = &mut store.decrypt {
+            for (key, reference) in [
+                ("age", &mut decrypt.age),
+                ("openpgp", &mut decrypt.openpgp),
+                ("passphrase", &mut decrypt.passphrase),
+            ] {
+                if reference.is_some() {
+                    *reference = Some(file(format!("stores/{name}/decrypt.{key}")));
+                }
+            }
+            // A GnuPG of this host is not in the kit.
+            decrypt.gpg = decrypt.gpg.as_ref().map(|_| directory.join("gnupg"));
         }
     }
 }

@@ -3,11 +3,14 @@
 //! It is written anew with every point, so that the keys, hashes and commands in it are true. Its
 //! commands are a shell script from top to bottom; the tests run them as they stand.
 
+use crate::cold;
 use crate::config::StoreKind;
 use crate::context::{Context, OpenStore};
 use crate::error::Result;
 use crate::point::copies::put_bytes;
 use crate::point::{Details, Manifest, ManifestArtifact, manifest_key};
+use crate::source::bucket::is_pack;
+use crate::source::mariadb;
 use std::fmt::Write;
 
 /// Where it is in a store.
@@ -28,12 +31,21 @@ pub fn put(
 }
 
 /// A word for a POSIX shell.
-fn quote(text: &str) -> String {
+pub fn quote(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
         return text.to_owned();
     }
     format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+/// A path that `scp` takes as it stands.
+fn unglobbed(path: &str) -> String {
+    let escape = |c: char| match c {
+        '*' | '?' | '[' | ']' | '\\' => format!("\\{c}"),
+        c => c.to_string(),
+    };
+    path.chars().map(escape).collect()
 }
 
 fn render(context: &Context, store: &OpenStore, manifest: &Manifest, details: &Details) -> String {
@@ -50,10 +62,9 @@ fn write_all(
     manifest: &Manifest,
     details: &Details,
 ) -> std::fmt::Result {
-    let encrypted = manifest.artifacts.iter().any(|a| a.encrypt.is_some());
     writeln!(
         out,
-        "# How to restore {} ({}) without Lifeboat\n",
+        "# How to restore {} ({})\n",
         manifest.app, manifest.environment
     )?;
     writeln!(
@@ -69,9 +80,23 @@ fn write_all(
     )?;
     writeln!(
         out,
-        "With Lifeboat at hand: `lifeboat restore {} --to DIRECTORY`.\n",
-        manifest.point
+        "With Lifeboat at hand, on any host and without a configuration, as root to keep owners:\n"
     )?;
+    let encrypted = manifest.artifacts.iter().any(|a| a.encrypt.is_some());
+    let signer = context.signer.id();
+    let command = cold::command(
+        &store.config.kind,
+        manifest.point.as_str(),
+        encrypted,
+        signer.as_str(),
+    );
+    writeln!(out, "```\n{command}\n```\n")?;
+    writeln!(
+        out,
+        "but compare `{signer}` first with a list of signers that you kept outside this store.\n"
+    )?;
+    writeln!(out, "## Without Lifeboat\n")?;
+    writeln!(out, "What follows is for stock tools alone.")?;
     writeln!(
         out,
         "Nothing below touches a live system: it fetches, checks and unpacks into the directory `restored`,"
@@ -82,16 +107,35 @@ fn write_all(
     )?;
     writeln!(out, "## 1. What you need\n")?;
     writeln!(out, "- {}", access(store))?;
-    if encrypted {
+    if encrypted_with(manifest, "age") {
         writeln!(
             out,
             "- The decryption key, as a file: an age identity, or the OpenSSH private key it was encrypted to."
         )?;
     }
+    if encrypted_with(manifest, "openpgp") {
+        writeln!(
+            out,
+            "- The OpenPGP secret key of one of {}, known to `gpg`: import it with `gpg --import KEYFILE`, or let `GNUPGHOME` name",
+            store
+                .sealing
+                .recipients
+                .as_ref()
+                .map_or_else(String::new, |r| r.names().join(", "))
+        )?;
+        writeln!(
+            out,
+            "  the directory where it is. It asks for the passphrase on the terminal; without one, `GPG_OPTIONS` can say where it is:"
+        )?;
+        writeln!(
+            out,
+            "  `GPG_OPTIONS='--batch --pinentry-mode loopback --passphrase-file FILE'`."
+        )?;
+    }
     writeln!(out, "- Debian packages: {}.\n", packages(store, manifest))?;
     writeln!(out, "```sh\nset -eu")?;
     writeln!(out, "{}", locate(store))?;
-    if encrypted {
+    if encrypted_with(manifest, "age") {
         writeln!(
             out,
             "IDENTITY=\"${{IDENTITY:-$HOME/identity.txt}}\"   # the decryption key"
@@ -118,6 +162,10 @@ fn write_all(
         "```\n\n## 4. Unpack\n\nSecrets first, then configuration and data, then the rest.\n"
     )?;
     for source in &manifest.sources {
+        if source.kind == "bucket" {
+            write_bucket(out, manifest, &source.name)?;
+            continue;
+        }
         // Roles come before the database that names them as owners.
         let (first, then): (Vec<_>, Vec<_>) = manifest
             .artifacts
@@ -139,6 +187,11 @@ fn write_all(
     )
 }
 
+fn encrypted_with(manifest: &Manifest, format: &str) -> bool {
+    let mut artifacts = manifest.artifacts.iter();
+    artifacts.any(|a| a.encrypt.as_deref() == Some(format))
+}
+
 fn access(store: &OpenStore) -> String {
     match &store.config.kind {
         StoreKind::Local(local) => format!(
@@ -146,6 +199,16 @@ fn access(store: &OpenStore) -> String {
             local.path.display(),
             crate::backup::host()
         ),
+        StoreKind::Sftp(sftp) => {
+            let shown = match sftp.ssh.as_ref().and_then(|ssh| ssh.known_hosts.as_ref()) {
+                Some(_) => ", and the `known_hosts` file that goes with it",
+                None => ", and its host key in `~/.ssh/known_hosts`",
+            };
+            format!(
+                "A key that logs in to `{}`{shown}. Where they are elsewhere than `ssh` looks, say so: `SSH_OPTIONS='-i KEY -o UserKnownHostsFile=FILE'`.",
+                sftp.location()
+            )
+        }
         StoreKind::S3(s3) => format!(
             "Credentials for the bucket `{}` in `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, and the AWS command line.",
             s3.bucket
@@ -159,8 +222,11 @@ fn packages(store: &OpenStore, manifest: &Manifest) -> String {
         needed.push("awscli");
     }
     let any = |f: &dyn Fn(&ManifestArtifact) -> bool| manifest.artifacts.iter().any(f);
-    if any(&|a| a.encrypt.as_deref() == Some("age")) {
+    if encrypted_with(manifest, "age") {
         needed.push("age");
+    }
+    if encrypted_with(manifest, "openpgp") {
+        needed.push("gnupg");
     }
     if any(&|a| a.compress == "gzip") {
         needed.push("gzip");
@@ -171,11 +237,21 @@ fn packages(store: &OpenStore, manifest: &Manifest) -> String {
     if any(&|a| a.extension == "tar") {
         needed.push("tar");
     }
+    if manifest.sources.iter().any(|s| s.kind == "bucket") {
+        needed.push("jq");
+    }
     if any(&|a| a.extension == "sqlite") {
         needed.push("sqlite3");
     }
     if any(&|a| a.extension == "dump") {
         needed.push("postgresql-client");
+    }
+    let kind = |kind: &str| manifest.sources.iter().any(|s| s.kind == kind);
+    if kind("mariadb") {
+        needed.push("mariadb-client");
+    }
+    if kind("mysql") {
+        needed.push("mysql-client");
     }
     needed.join(", ")
 }
@@ -188,6 +264,21 @@ fn locate(store: &OpenStore) -> String {
             format!(
                 "STORE=\"${{STORE:-}}\"; [ -n \"$STORE\" ] || STORE={}   # this directory, wherever it is now",
                 quote(&path)
+            )
+        }
+        StoreKind::Sftp(sftp) => {
+            let user = sftp.user.as_ref().map(|user| format!("{user}@"));
+            let root = sftp.path.to_string_lossy();
+            let place = format!(
+                "{}{}:{}",
+                user.unwrap_or_default(),
+                sftp.bracketed(),
+                unglobbed(root.trim_end_matches('/'))
+            );
+            format!(
+                "STORE={}\nSSH_OPTIONS=\"-P {} ${{SSH_OPTIONS:-}}\"",
+                quote(&place),
+                sftp.port.unwrap_or(22)
             )
         }
         StoreKind::S3(s3) => {
@@ -213,6 +304,10 @@ fn fetch(store: &OpenStore, key: &str, to: &str) -> String {
     let to = quote(to);
     match &store.config.kind {
         StoreKind::Local(_) => format!("cp -- \"$STORE\"/{} {to}", quote(key)),
+        StoreKind::Sftp(_) => format!(
+            "scp -s -q $SSH_OPTIONS \"$STORE\"/{} {to}",
+            quote(&unglobbed(key))
+        ),
         StoreKind::S3(_) => format!(
             "aws s3 cp --only-show-errors \"$STORE\"/{} {to}",
             quote(key)
@@ -257,11 +352,11 @@ fn write_signature(
 }
 
 fn local_name(artifact: &ManifestArtifact) -> String {
-    let encrypt = artifact
-        .encrypt
-        .as_deref()
-        .map(|e| format!(".{e}"))
-        .unwrap_or_default();
+    let encrypt = match artifact.encrypt.as_deref() {
+        None => "",
+        Some("openpgp") => ".gpg",
+        Some(_) => ".age",
+    };
     let compress = match artifact.compress.as_str() {
         "gzip" => ".gz",
         "zstd" => ".zst",
@@ -281,12 +376,102 @@ fn open(artifact: &ManifestArtifact) -> String {
         "zstd" => Some("zstd -dc"),
         _ => None,
     };
-    match (&artifact.encrypt, unpack) {
-        (Some(_), Some(unpack)) => format!("age -d -i \"$IDENTITY\" {name} | {unpack}"),
-        (Some(_), None) => format!("age -d -i \"$IDENTITY\" {name}"),
+    let decrypt = match artifact.encrypt.as_deref() {
+        None => None,
+        Some("openpgp") => Some(format!("gpg ${{GPG_OPTIONS:-}} --decrypt {name}")),
+        Some(_) => Some(format!("age -d -i \"$IDENTITY\" {name}")),
+    };
+    match (decrypt, unpack) {
+        (Some(decrypt), Some(unpack)) => format!("{decrypt} | {unpack}"),
+        (Some(decrypt), None) => decrypt,
         (None, Some(unpack)) => format!("{unpack} {name}"),
         (None, None) => format!("cat {name}"),
     }
+}
+
+/// A bucket: the index names, for each object, the tar that holds it and what it is called there.
+fn write_bucket(out: &mut String, manifest: &Manifest, source: &str) -> std::fmt::Result {
+    let own: Vec<_> = manifest
+        .artifacts
+        .iter()
+        .filter(|a| a.source == source)
+        .collect();
+    let directory = quote(&format!("restored/{source}"));
+    writeln!(
+        out,
+        "Objects of the bucket of source `{source}`. `index.ndjson` has a line for each: its `key`, `headers`, `metadata`, `tags`,"
+    )?;
+    writeln!(
+        out,
+        "`sha256`, and the tar (`pack`) and the name in it (`member`) of its bytes; a line with `gone` is of a version that was"
+    )?;
+    writeln!(
+        out,
+        "deleted or replaced before. First every object under the name it has in its tar, each checked:\n"
+    )?;
+    writeln!(out, "```sh\nmkdir -p {directory}/objects")?;
+    let (index, packs): (Vec<_>, Vec<_>) = own.into_iter().partition(|a| !is_pack(&a.name));
+    for artifact in index {
+        writeln!(out, "{} > {directory}/index.ndjson", open(artifact))?;
+    }
+    for artifact in packs {
+        let pack = quote(&artifact.name);
+        writeln!(
+            out,
+            "jq -r --arg pack {pack} 'select(.pack == $pack and (has(\"gone\") | not)) | .member' {directory}/index.ndjson > {directory}/members"
+        )?;
+        writeln!(
+            out,
+            "if [ -s {directory}/members ]; then {} | tar -xf - -C {directory}/objects --no-same-owner --verbatim-files-from -T {directory}/members; fi",
+            open(artifact)
+        )?;
+    }
+    writeln!(
+        out,
+        "jq -r 'select(has(\"gone\") | not) | .sha256 + \"  objects/\" + .member' {directory}/index.ndjson > {directory}/SHA256SUMS"
+    )?;
+    writeln!(
+        out,
+        "if [ -s {directory}/SHA256SUMS ]; then (cd {directory} && sha256sum --quiet -c SHA256SUMS); fi\n```\n"
+    )?;
+    writeln!(
+        out,
+        "Then into a new bucket, with what each carried, if `TO_BUCKET` names one (credentials and endpoint as `aws` takes them):\n"
+    )?;
+    writeln!(out, "```sh\nif [ -n \"${{TO_BUCKET:-}}\" ]; then")?;
+    writeln!(
+        out,
+        "  jq -c --arg bucket \"$TO_BUCKET\" --arg directory {directory} 'select(has(\"gone\") | not) | {{"
+    )?;
+    writeln!(
+        out,
+        "    Bucket: $bucket, Key: .key, Metadata: (.metadata // {{}}), ContentType: .headers[\"content-type\"],"
+    )?;
+    writeln!(
+        out,
+        "    CacheControl: .headers[\"cache-control\"], ContentEncoding: .headers[\"content-encoding\"],"
+    )?;
+    writeln!(
+        out,
+        "    ContentDisposition: .headers[\"content-disposition\"], ContentLanguage: .headers[\"content-language\"],"
+    )?;
+    writeln!(
+        out,
+        "    Tagging: (if .tags then (.tags | to_entries | map((.key | @uri) + \"=\" + (.value | @uri)) | join(\"&\")) else null end),"
+    )?;
+    writeln!(
+        out,
+        "    Body: ($directory + \"/objects/\" + .member)}} | with_entries(select(.value != null))' {directory}/index.ndjson |"
+    )?;
+    writeln!(
+        out,
+        "  while IFS= read -r line; do\n    body=$(printf '%s' \"$line\" | jq -r .Body)"
+    )?;
+    writeln!(
+        out,
+        "    aws s3api put-object --body \"$body\" --cli-input-json \"$(printf '%s' \"$line\" | jq -c 'del(.Body)')\" > /dev/null"
+    )?;
+    writeln!(out, "  done\nfi\n```\n")
 }
 
 fn write_unpack(
@@ -361,6 +546,7 @@ fn write_unpack(
                 "{open} | pg_restore --exit-on-error ${{PG_RESTORE_OPTIONS:-}} -d {database}\n```\n"
             )
         }
+        ("mariadb" | "mysql", _) => write_mariadb(out, kind, source, &open, details),
         (_, _) => {
             let file = quote(&format!(
                 "restored/{source}/{source}.{}",
@@ -372,6 +558,52 @@ fn write_unpack(
             )
         }
     }
+}
+
+fn write_mariadb(
+    out: &mut String,
+    kind: &str,
+    source: &str,
+    open: &str,
+    details: &Details,
+) -> std::fmt::Result {
+    let database = format!(
+        "restored_{}",
+        source.replace(|c: char| !c.is_ascii_alphanumeric(), "_")
+    );
+    let captured = details.artifact(source, "dump");
+    let versions: Vec<_> = captured
+        .into_iter()
+        .flat_map(|d| &d.tools)
+        .map(|(k, v)| format!("{k} {v}"))
+        .collect();
+    let defaults = captured
+        .and_then(|d| mariadb::defaults(&d.proof))
+        .map(|(set, collation)| format!(" CHARACTER SET {set} COLLATE {collation}"));
+    let create = quote(&format!(
+        "CREATE DATABASE {database}{}",
+        defaults.unwrap_or_default()
+    ));
+    let (title, client) = match kind {
+        "mysql" => ("MySQL", "mysql"),
+        _ => ("MariaDB", "mariadb"),
+    };
+    writeln!(
+        out,
+        "{title} database of source `{source}` ({}), into a new database. `SQL_CLIENT` says how to reach the server, as in `SQL_CLIENT='{client} -h db.example.org -u admin -p'`;",
+        versions.join(", ")
+    )?;
+    writeln!(
+        out,
+        "the accounts that its views, triggers, routines and events run as must be there. Its events begin to run, and a trigger or a default value that names the old database still means that one: on the same server, restore with Lifeboat.\n"
+    )?;
+    writeln!(out, "```sh\nSQL_CLIENT=\"${{SQL_CLIENT:-{client}}}\"")?;
+    writeln!(out, "$SQL_CLIENT -e {create}")?;
+    // Clients of the other kind, and older ones, choke on that line.
+    writeln!(
+        out,
+        "{open} | sed '1{{/enable the sandbox mode/d;}}' | $SQL_CLIENT --comments --binary-mode --max-allowed-packet=1G --default-character-set=utf8mb4 {database}\n```\n"
+    )
 }
 
 #[cfg(test)]

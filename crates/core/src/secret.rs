@@ -42,7 +42,7 @@ impl fmt::Debug for Secret {
 }
 
 /// Where a secret is: `env:NAME`, `file:PATH`, `cmd:PROGRAM ARGS` or `credential:NAME` (systemd).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Reference {
     /// An environment variable of this process.
     Env(String),

@@ -7,10 +7,10 @@ use crate::context::{Context, OpenStore};
 use crate::digest::sha256_hex;
 use crate::error::{Code, Error, Result};
 use crate::point::copies::PointCopy;
-use crate::point::{PointId, Selector, manifest_key};
+use crate::point::{ManifestArtifact, PointId, Selector, manifest_key};
 use crate::restore::fetch;
 use serde::Serialize;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 
 /// Which points are verified.
@@ -84,12 +84,12 @@ pub fn run(context: &Context, which: &Which, store: Option<&str>) -> Result<Vec<
     } = catalog::survey(context, false)?;
     let points = choose(context, which, store, &found)?;
     let missing = catalog::missing_copies(&found);
-    let mut verified = Vec::new();
+    let (mut verified, mut read) = (Vec::new(), BTreeMap::new());
     for point in points {
         let mut objects = Vec::new();
         for (name, copy) in found.iter().filter(|(_, c)| c.manifest.point == point) {
             if store.is_none_or(|s| s == name) {
-                objects.extend(verify_copy(context, name, copy));
+                objects.extend(verify_copy(context, name, copy, &mut read));
             }
         }
         let absent = missing.get(&point).into_iter().flatten();
@@ -161,7 +161,15 @@ fn choose(
     })
 }
 
-fn verify_copy(context: &Context, name: &str, copy: &PointCopy) -> Vec<VerifiedObject> {
+/// What was read already, by store, key, size and hash: many points may name one pack of a bucket.
+type ReadBefore = BTreeMap<(String, ManifestArtifact), (Soundness, Option<String>)>;
+
+fn verify_copy(
+    context: &Context,
+    name: &str,
+    copy: &PointCopy,
+    read: &mut ReadBefore,
+) -> Vec<VerifiedObject> {
     let manifest = &copy.manifest;
     let object = |key: &str, outcome, detail: Option<String>| VerifiedObject {
         store: name.to_owned(),
@@ -216,20 +224,18 @@ fn verify_copy(context: &Context, name: &str, copy: &PointCopy) -> Vec<VerifiedO
             &format!("verify {name}: {}", artifact.key),
             Some(artifact.bytes),
         );
-        let (outcome, detail) = verify_object(
-            context,
-            &store,
-            &artifact.key,
-            artifact.bytes,
-            &artifact.sha256,
-        );
-        objects.push(object(&artifact.key, outcome, detail));
+        let known = read.entry((name.to_owned(), artifact.clone()));
+        let (outcome, detail) = known.or_insert_with(|| {
+            let (bytes, sha256) = (artifact.bytes, &artifact.sha256);
+            verify_object(context, &store, &artifact.key, bytes, sha256)
+        });
+        objects.push(object(&artifact.key, *outcome, detail.clone()));
     }
     objects
 }
 
 /// Reads an object to its end and compares its size and hash.
-fn verify_object(
+pub(crate) fn verify_object(
     context: &Context,
     store: &OpenStore,
     key: &str,

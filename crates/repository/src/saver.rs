@@ -44,7 +44,8 @@ pub struct Saver<'r> {
     repository: &'r Repository,
     index: &'r Index,
     reserved: [Mutex<HashSet<Id>>; SHARDS],
-    open: [Mutex<Vec<PackBuilder>>; 2],
+    open_data: Mutex<Vec<PackBuilder>>,
+    open_trees: Mutex<Vec<PackBuilder>>,
     compressors: Mutex<Vec<Compressor>>,
     packs: Sender<Pack>,
     rooms: Receiver<Vec<u8>>,
@@ -79,7 +80,8 @@ pub fn with_saver<T: Send>(
             repository,
             index,
             reserved: Default::default(),
-            open: Default::default(),
+            open_data: Mutex::default(),
+            open_trees: Mutex::default(),
             compressors: Mutex::default(),
             packs,
             rooms,
@@ -188,7 +190,10 @@ impl Saver<'_> {
         uncompressed: Option<u32>,
         plain_bytes: usize,
     ) -> Result<()> {
-        let open = &self.open[usize::from(kind == BlobKind::Tree)];
+        let open = match kind {
+            BlobKind::Data => &self.open_data,
+            BlobKind::Tree => &self.open_trees,
+        };
         let mut pack = match lock(open).pop() {
             Some(pack) => pack,
             None => PackBuilder::new(self.rooms.try_recv().unwrap_or_default()),
@@ -223,7 +228,7 @@ impl Saver<'_> {
     }
 
     fn close(&self) -> Result<Added> {
-        for open in &self.open {
+        for open in [&self.open_data, &self.open_trees] {
             for pack in std::mem::take(&mut *lock(open)) {
                 if !pack.is_empty() {
                     self.send(pack)?;

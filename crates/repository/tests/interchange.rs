@@ -1,5 +1,15 @@
 //! Repositories of restic, and ours in restic's hands.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking"
+)]
+
 use lifeboat_repository::chunker::Chunks;
 use lifeboat_repository::pack::BlobKind;
 use lifeboat_repository::tree::{self, NodeKind, TreeBuilder};

@@ -1,6 +1,7 @@
 //! What can go wrong with a store, as facts; the caller makes sentences of them.
 
 use std::io;
+use std::sync::Arc;
 
 /// Why a store did not do what was asked.
 ///
@@ -41,6 +42,12 @@ pub enum StoreError {
     /// No answer, or none in time.
     #[error("{location} cannot be reached: {detail}")]
     Unreachable { location: String, detail: String },
+    /// There is no connection to it, for a reason that whoever opens connections gave.
+    #[error("{location} cannot be reached: {reason}")]
+    Link {
+        location: String,
+        reason: Arc<dyn std::error::Error + Send + Sync>,
+    },
     /// After the upload, the store's word of the object differs from what was sent.
     #[error("{location} holds {key:?} with {observed}, but {expected} was sent")]
     Unconfirmed {

@@ -1,4 +1,5 @@
-//! A store is a place that holds objects under keys: a local disk, an S3 bucket, or memory.
+//! A store is a place that holds objects under keys: a local disk, a directory of another host, an
+//! S3 bucket, or memory.
 //!
 //! Guarantees: an object is visible under its key only whole, and only after the store has
 //! confirmed that it is durable; a body that ends in an error leaves nothing behind. It knows
@@ -11,12 +12,14 @@ pub mod memory;
 mod probe;
 mod read;
 pub mod s3;
+pub mod sftp;
 
 pub use error::StoreError;
 pub use key::check_key;
 pub use local::LocalStore;
 pub use memory::MemoryStore;
-pub use s3::{S3Options, S3Store};
+pub use s3::{S3Options, S3Store, bucket};
+pub use sftp::{SftpOptions, SftpStore};
 
 use std::io::Read;
 

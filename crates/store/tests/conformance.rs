@@ -1,5 +1,5 @@
 //! What every store must do, asked of each of them, and what only some can be asked. The servers
-//! are real: `s3s-fs` and `moto`.
+//! are real: `s3s-fs`, `moto` and OpenSSH.
 
 #![allow(
     clippy::disallowed_methods,
@@ -16,6 +16,10 @@ mod faults;
 mod local;
 #[path = "conformance/s3.rs"]
 mod s3;
+#[path = "conformance/sftp.rs"]
+mod sftp;
+#[path = "conformance/sftp_faults.rs"]
+mod sftp_faults;
 #[path = "conformance/suite.rs"]
 mod suite;
 

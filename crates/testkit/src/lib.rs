@@ -12,6 +12,9 @@
     reason = "what tests are made of fails by panicking"
 )]
 
+pub mod gpg;
+pub mod mariadb;
 pub mod postgres;
 pub mod s3;
+pub mod ssh;
 pub mod tree;

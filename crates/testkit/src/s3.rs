@@ -360,6 +360,7 @@ struct Faults {
     fault: Mutex<Option<Fault>>,
     left: AtomicI64,
     done: AtomicU64,
+    requests: Mutex<Vec<String>>,
 }
 
 impl FaultyProxy {
@@ -372,6 +373,7 @@ impl FaultyProxy {
             fault: Mutex::new(None),
             left: AtomicI64::new(0),
             done: AtomicU64::new(0),
+            requests: Mutex::default(),
         });
         let faults = Arc::clone(&shared);
         std::thread::spawn(move || {
@@ -392,6 +394,11 @@ impl FaultyProxy {
     pub fn set(&self, fault: Fault, times: i64) {
         *self.shared.fault.lock().unwrap() = Some(fault);
         self.shared.left.store(times, Ordering::SeqCst);
+    }
+
+    /// The first lines of the requests since the last call, in the order they came.
+    pub fn requests(&self) -> Vec<String> {
+        std::mem::take(&mut self.shared.requests.lock().unwrap())
     }
 
     /// How often damage was done.
@@ -420,6 +427,9 @@ impl Faults {
         let mut passed = 0;
         while let Ok(n @ 1..) = from.read(&mut buffer) {
             let chunk = buffer.get_mut(..n).unwrap();
+            if way == Way::Up {
+                self.note(chunk);
+            }
             if let Some(answer) = self.own_answer(way, chunk) {
                 let _ = from.write_all(answer.as_bytes());
                 let _ = from.shutdown(Shutdown::Write);
@@ -435,6 +445,15 @@ impl Faults {
         }
         let _ = to.shutdown(Shutdown::Both);
         let _ = from.shutdown(Shutdown::Both);
+    }
+
+    /// Notes the first line of a request, where a chunk begins with one.
+    fn note(&self, chunk: &[u8]) {
+        let line = chunk.split(|b| *b == b'\r').next().unwrap_or_default();
+        if line.ends_with(b" HTTP/1.1") {
+            let line = String::from_utf8_lossy(line).into_owned();
+            self.requests.lock().unwrap().push(line);
+        }
     }
 
     /// Does the damage that is due; false when the connection must end here.

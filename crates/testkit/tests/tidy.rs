@@ -89,7 +89,12 @@ fn rust_files(below: &[&str]) -> Vec<(String, Source)> {
 
 /// The program itself: what is neither a test nor made for tests.
 fn program() -> Vec<(String, Source)> {
-    let all = rust_files(&["crates/store/src/", "crates/core/src/", "crates/cli/src/"]);
+    let all = rust_files(&[
+        "crates/store/src/",
+        "crates/repository/src/",
+        "crates/core/src/",
+        "crates/cli/src/",
+    ]);
     let program: Vec<_> = all.into_iter().filter(|(path, _)| !is_test(path)).collect();
     assert!(program.len() > 50, "found {} modules only", program.len());
     program
@@ -248,7 +253,7 @@ fn crates_depend_downwards_only() {
                 .collect(),
         );
     }
-    for name in ["store", "core", "cli", "testkit"] {
+    for name in ["store", "repository", "core", "cli", "testkit"] {
         let text = read(&manifest(name));
         let inherits = text.contains("[lints]\nworkspace = true");
         assert!(

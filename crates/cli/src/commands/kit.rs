@@ -31,7 +31,10 @@ fn export(run: &Run<'_>, args: &KitExport) -> Result<u8> {
     let context = run.context()?;
     let key = match &args.passphrase {
         Some(reference) => KitKey::Passphrase(secret(reference)?),
-        None => KitKey::Recipients(Recipients::parse(&args.recipient)?),
+        None => {
+            let now = context.clock.now();
+            KitKey::Recipients(Recipients::parse_any(&args.recipient, now)?)
+        }
     };
     let contents = recovery::contents(&context)?;
     let sealed = kit::pack(&contents.entries, &key)?;
@@ -64,7 +67,15 @@ fn export(run: &Run<'_>, args: &KitExport) -> Result<u8> {
 fn test(run: &Run<'_>, args: &KitTest) -> Result<u8> {
     let opener = match (&args.passphrase, &args.identity) {
         (Some(reference), _) => KitOpener::Passphrase(secret(reference)?),
-        (None, Some(reference)) => KitOpener::Identities(Identities::parse(&secret(reference)?)?),
+        (None, Some(reference)) => {
+            let passphrase = args
+                .identity_passphrase
+                .as_deref()
+                .map(secret)
+                .transpose()?;
+            let identities = Identities::parse_any(&secret(reference)?, passphrase.as_ref())?;
+            KitOpener::Identities(identities)
+        }
         (None, None) => return Err(Error::new(Code::Usage, "give --passphrase or --identity")),
     };
     let sealed = std::fs::read(&args.file).map_err(|error| {

@@ -14,7 +14,7 @@ fn root() -> PathBuf {
 /// Every document for people, by name.
 fn documents() -> Vec<(String, String)> {
     let mut found = Vec::new();
-    for directory in [root(), root().join("docs")] {
+    for directory in [root(), root().join("docs"), root().join("docs/systems")] {
         for entry in std::fs::read_dir(directory).unwrap() {
             let path = entry.unwrap().path();
             if path.extension().is_some_and(|e| e == "md") {
@@ -253,10 +253,15 @@ const TABLES: &[(&str, &str, &str)] = &[
     ("kind = \"files\"", "SourceConfig", "files"),
     ("kind = \"sqlite\"", "SourceConfig", "sqlite"),
     ("kind = \"postgres\"", "SourceConfig", "postgres"),
+    ("kind = \"mariadb\"", "SourceConfig", "mariadb"),
+    ("kind = \"mysql\"", "SourceConfig", "mysql"),
     ("kind = \"command\"", "SourceConfig", "command"),
+    ("ssh", "SshConfig", ""),
+    ("kind = \"bucket\"", "SourceConfig", "bucket"),
     ("[store.NAME]", "StoreConfig", "*"),
     ("kind = \"local\"", "StoreConfig", "local"),
     ("kind = \"s3\"", "StoreConfig", "s3"),
+    ("kind = \"sftp\"", "StoreConfig", "sftp"),
     ("encrypt", "EncryptConfig", ""),
     ("decrypt", "DecryptConfig", ""),
     ("[plan.NAME]", "PlanConfig", ""),

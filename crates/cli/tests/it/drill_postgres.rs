@@ -3,6 +3,7 @@
 use crate::drill_controls::{found, must_fail};
 use crate::forge::Held;
 use crate::support::{App, HEAD};
+use lifeboat_testkit::mariadb::{postgres_18, postgres_18_path};
 use lifeboat_testkit::postgres::PostgresServer;
 
 const CONFIG: &str = r#"
@@ -248,4 +249,31 @@ fn a_drill_leaves_nothing_behind() {
         "",
         "something of {root} still runs"
     );
+}
+
+/// The newest version is found in `PATH`, dumped by its own tools, drilled on its own server.
+#[test]
+fn version_18_from_backup_to_live() {
+    let server = PostgresServer::start_from(&postgres_18());
+    let mut app = application(&server);
+    app.env("PATH", postgres_18_path());
+    let point = app.backup();
+    let report = app.json(&["drill"]);
+    assert_eq!(report["outcome"], "verified", "{report:#}");
+    let changed = captured_then_changed(&app, &server, "DELETE FROM gone WHERE id = 2");
+    must_fail(&app, &changed, &["table public.gone"]);
+    server.create_database("again");
+    app.env("TARGET_URL", server.url("again"));
+    app.ok(&["restore", &point, "--to", "env:TARGET_URL"]);
+    let live = [
+        "restore",
+        &point,
+        "--live",
+        "--confirm",
+        "crm/test",
+        "--reason=lost",
+    ];
+    let report = app.json(&live);
+    assert_eq!(report["outcome"], "verified", "{report:#}");
+    assert_eq!(server.psql("crm", "SELECT count(*) FROM gone"), "2");
 }

@@ -16,20 +16,30 @@
 )]
 
 mod bad_input;
+mod bucket;
+mod cold;
 mod crash;
 mod demo;
 mod docs;
 mod drill_controls;
+mod drill_mariadb;
 mod drill_postgres;
 mod forge;
+mod init;
 mod json;
 mod kit;
 mod live;
+mod mariadb_capture;
+mod openpgp;
 mod partial;
+mod public;
 mod restore_md;
 mod roundtrip;
 mod s3;
 mod secrets;
+mod sftp;
 mod smoke;
 mod state;
 mod support;
+mod systems;
+mod via;

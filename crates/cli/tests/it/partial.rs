@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 /// The basic application with a second store of this configuration.
-fn two_stores(second: &str) -> App {
+pub fn two_stores(second: &str) -> App {
     let app = App::basic();
     app.edit("stores = [\"disk\"]", "stores = [\"disk\", \"second\"]");
     app.configure_also(&format!("[store.second]\n{second}\n"));
@@ -33,7 +33,7 @@ fn strings(value: &Value) -> Vec<&str> {
 }
 
 /// After a backup that reached only the first store: everything says so, and `copy` heals it.
-fn is_partial(app: &App, report: &Value) -> String {
+pub fn is_partial(app: &App, report: &Value) -> String {
     let point = report["point"].as_str().unwrap().to_owned();
     assert_eq!(strings(&report["stores"]), ["disk"], "{report:#}");
     assert_eq!(strings(&report["missing_copies"]), ["second"], "{report:#}");
@@ -56,7 +56,7 @@ fn listed(app: &App, exit: i32, point: &str) -> Value {
     found.unwrap().clone()
 }
 
-fn heals(app: &App, point: &str) {
+pub fn heals(app: &App, point: &str) {
     let before = listed(app, 0, point);
     assert_eq!(strings(&before["missing_copies"]), ["second"], "{before:#}");
     app.ok(&["points"]).says(&["second"]);

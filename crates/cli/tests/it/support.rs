@@ -86,6 +86,8 @@ impl App {
     /// Replaces a part of the configuration, which must be there.
     pub fn edit(&self, from: &str, to: &str) {
         let old = std::fs::read_to_string(self.path("lifeboat.toml")).unwrap();
+        let root = self.root.path().display().to_string();
+        let from = &from.replace("{root}", &root);
         assert!(old.contains(from), "the configuration has no {from:?}");
         self.configure(&old.replace(from, to));
     }
@@ -193,6 +195,12 @@ impl App {
     /// Takes a backup, which must be complete; the point's id.
     pub fn backup(&self) -> String {
         self.json(&["backup"])["point"].as_str().unwrap().to_owned()
+    }
+
+    /// Takes a backup of a plan, which must be complete; the point's id.
+    pub fn backup_of(&self, plan: &str) -> String {
+        let report = self.json(&["backup", plan]);
+        report["point"].as_str().unwrap().to_owned()
     }
 
     /// The ids of the points there are, as `points --rescan` lists them, oldest first.

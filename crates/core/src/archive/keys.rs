@@ -1,14 +1,15 @@
-//! To whom an archive is sealed, and with what it is opened: age keys.
+//! To whom an archive is sealed, and with what it is opened: age keys, or OpenPGP keys.
 //!
 //! Recipients are public and compare equal when they are the same keys in any order. Identities
 //! are private and show nothing of themselves.
 
+use super::openpgp::{Certificates, Gpg, SecretKeys, is_openpgp};
 use crate::error::{Code, Error, Result};
 use crate::secret::Secret;
 use age::secrecy::ExposeSecret as _;
 use age::secrecy::zeroize::Zeroize as _;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
@@ -36,29 +37,69 @@ impl fmt::Display for RecipientKey {
     }
 }
 
-/// The public keys an archive is encrypted to; at least one.
+/// The public keys an archive is encrypted to; at least one. One archive has one format.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Recipients {
+    /// For `age`.
+    Age(AgeRecipients),
+    /// For `gpg`.
+    OpenPgp(Certificates),
+}
+
+impl Recipients {
+    /// Parses age and SSH keys, as [`AgeRecipients::parse`].
+    pub fn parse(entries: &[String]) -> Result<Self> {
+        AgeRecipients::parse(entries).map(Recipients::Age)
+    }
+
+    /// Parses keys of either format: [`AgeRecipients::parse`], unless the first entry is the path
+    /// of an OpenPGP key file; then each must be.
+    pub fn parse_any(entries: &[String], now: jiff::Timestamp) -> Result<Self> {
+        let is_file_of_openpgp = |entry: &String| {
+            let looked_at = std::fs::read(entry.trim());
+            looked_at.is_ok_and(|bytes| is_openpgp(&bytes))
+        };
+        if !entries.first().is_some_and(is_file_of_openpgp) {
+            return Self::parse(entries);
+        }
+        let paths: Vec<PathBuf> = entries.iter().map(|e| PathBuf::from(e.trim())).collect();
+        let certificates = Certificates::read(&paths, now);
+        certificates.usable()?;
+        Ok(Recipients::OpenPgp(certificates))
+    }
+
+    /// The keys as text, sorted.
+    pub fn names(&self) -> &[String] {
+        match self {
+            Recipients::Age(keys) => keys.names(),
+            Recipients::OpenPgp(keys) => keys.names(),
+        }
+    }
+}
+
+/// The public keys an archive is encrypted to for `age`; at least one.
 #[derive(Clone)]
-pub struct Recipients {
+pub struct AgeRecipients {
     /// The keys as text, sorted and without repeats: what two of these are compared by.
     names: Arc<[String]>,
     keys: Arc<[RecipientKey]>,
 }
 
-impl PartialEq for Recipients {
+impl PartialEq for AgeRecipients {
     fn eq(&self, other: &Self) -> bool {
         self.names == other.names
     }
 }
 
-impl Eq for Recipients {}
+impl Eq for AgeRecipients {}
 
-impl fmt::Debug for Recipients {
+impl fmt::Debug for AgeRecipients {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Recipients").field(&self.names).finish()
+        f.debug_tuple("AgeRecipients").field(&self.names).finish()
     }
 }
 
-impl Recipients {
+impl AgeRecipients {
     /// Parses `age1…`, `ssh-ed25519 …` and `ssh-rsa …` keys, and absolute paths of files that
     /// hold such keys one a line, with blank lines and `#` comments. Errors name the entry.
     pub fn parse(entries: &[String]) -> Result<Self> {
@@ -82,7 +123,7 @@ impl Recipients {
         named.sort_by(|a, b| a.0.cmp(&b.0));
         named.dedup_by(|a, b| a.0 == b.0);
         let (names, keys): (Vec<_>, Vec<_>) = named.into_iter().unzip();
-        Ok(Recipients {
+        Ok(AgeRecipients {
             names: names.into(),
             keys: keys.into(),
         })
@@ -170,13 +211,33 @@ enum IdentityKey {
     Ssh(age::ssh::Identity),
 }
 
-/// The private keys an archive is decrypted with; at least one.
-#[derive(Clone)]
-pub struct Identities(Arc<[IdentityKey]>);
+/// The private keys an archive is decrypted with. A store may have been encrypted in another
+/// format before, so that there can be keys of either.
+#[derive(Clone, Default)]
+pub struct Identities {
+    age: Arc<[IdentityKey]>,
+    openpgp: Option<OpenPgpIdentity>,
+}
+
+/// How OpenPGP messages are decrypted.
+#[derive(Debug, Clone)]
+pub(super) enum OpenPgpIdentity {
+    Keys(SecretKeys),
+    Gpg(Gpg),
+}
 
 impl fmt::Debug for Identities {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Identities({} keys)", self.0.len())
+        let openpgp = match &self.openpgp {
+            None => "none",
+            Some(OpenPgpIdentity::Keys(_)) => "keys",
+            Some(OpenPgpIdentity::Gpg(_)) => "gpg",
+        };
+        write!(
+            f,
+            "Identities({} age keys, OpenPGP: {openpgp})",
+            self.age.len()
+        )
     }
 }
 
@@ -209,11 +270,55 @@ impl Identities {
         } else {
             parse_age_identities(text)?
         };
-        Ok(Identities(keys.into()))
+        Ok(Identities {
+            age: keys.into(),
+            openpgp: None,
+        })
+    }
+
+    /// Also decrypts OpenPGP messages with these secret keys.
+    pub fn with_openpgp(mut self, keys: SecretKeys) -> Self {
+        self.openpgp = Some(OpenPgpIdentity::Keys(keys));
+        self
+    }
+
+    /// Also decrypts OpenPGP messages through the user's `gpg`.
+    pub fn with_gpg(mut self, gpg: Gpg) -> Self {
+        self.openpgp = Some(OpenPgpIdentity::Gpg(gpg));
+        self
+    }
+
+    /// Parses private keys of either format; the passphrase is for OpenPGP.
+    pub fn parse_any(secret: &Secret, passphrase: Option<&Secret>) -> Result<Self> {
+        if is_openpgp(secret.expose()) {
+            let keys = SecretKeys::parse(secret, passphrase)?;
+            return Ok(Identities::default().with_openpgp(keys));
+        }
+        Self::parse(secret)
+    }
+
+    pub(super) fn has_age(&self) -> bool {
+        !self.age.is_empty()
+    }
+
+    pub(crate) fn has_openpgp(&self) -> bool {
+        self.openpgp.is_some()
+    }
+
+    /// The user's `gpg`, when it is what decrypts.
+    pub fn gpg(&self) -> Option<&Gpg> {
+        match &self.openpgp {
+            Some(OpenPgpIdentity::Gpg(gpg)) => Some(gpg),
+            _ => None,
+        }
+    }
+
+    pub(super) fn openpgp(&self) -> Option<&OpenPgpIdentity> {
+        self.openpgp.as_ref()
     }
 
     pub(crate) fn as_age(&self) -> impl Iterator<Item = &dyn age::Identity> {
-        self.0.iter().map(|key| match key {
+        self.age.iter().map(|key| match key {
             IdentityKey::X25519(key) => key as &dyn age::Identity,
             IdentityKey::Ssh(key) => key as &dyn age::Identity,
         })

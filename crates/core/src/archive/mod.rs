@@ -1,13 +1,14 @@
 //! From an artifact stream to stored bytes and back: compress, encrypt, name.
 //!
 //! Guarantees: one pass, bounded memory, nothing on disk; what comes out is read by `gunzip`,
-//! `zstd` and `age`, and what is not whole is refused on the way back. It does not know where
+//! `zstd`, `age` and `gpg`, and what is not whole is refused on the way back. It does not know where
 //! bytes go, and it does not replace the hashes of a manifest: a damaged object whose content is
 //! unharmed (a changed padding bit, say) is for the caller's [`Tally`] to find.
 
 mod gzip;
 mod keys;
 mod open;
+mod openpgp;
 mod pool;
 mod seal;
 mod tap;
@@ -15,8 +16,9 @@ mod template;
 #[cfg(test)]
 mod tests;
 
-pub use keys::{Identities, NewIdentity, Recipients};
+pub use keys::{AgeRecipients, Identities, NewIdentity, Recipients};
 pub use open::{Ahead, ahead, open};
+pub use openpgp::{Certificates, Expiry, Gpg, SecretKeys};
 pub use seal::{Sealer, Sealing};
 pub use tap::{Tally, Tap, TapReader};
 pub use template::{KeyField, KeyFields, KeyTemplate};

@@ -1,7 +1,8 @@
 //! The way back: decrypt, then decompress, and refuse what is not whole.
 
 use super::gzip;
-use super::keys::Identities;
+use super::keys::{Identities, OpenPgpIdentity};
+use super::openpgp;
 use crate::error::{Code, Error, Result};
 use age::DecryptError;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
@@ -34,6 +35,10 @@ pub fn open<'a>(
             BUFFER_BYTES,
             decrypt(input, identities)?,
         )),
+        Some(openpgp::NAME) => Box::new(BufReader::with_capacity(
+            BUFFER_BYTES,
+            decrypt_openpgp(input, identities)?,
+        )),
         Some(other) => return Err(unknown("encryption", other)),
     };
     let plain: Box<dyn Read + Send + 'a> = match compress {
@@ -60,16 +65,35 @@ fn decrypt<R: BufRead>(
     input: R,
     identities: Option<&Identities>,
 ) -> Result<age::stream::StreamReader<R>> {
-    let identities = identities.ok_or_else(|| {
-        Error::new(
-            Code::Decryption,
-            "the object is encrypted, and there is no key to decrypt it here",
-        )
-        .hint("set `decrypt = { age = \"file:…\" }` for this store where drills and restores run")
-    })?;
+    let identities = identities
+        .filter(|identities| identities.has_age())
+        .ok_or_else(|| no_key("age = \"file:…\""))?;
     age::Decryptor::new_buffered(input)
         .and_then(|decryptor| decryptor.decrypt(identities.as_age()))
         .map_err(decryption_error)
+}
+
+fn no_key(form: &str) -> Error {
+    Error::new(
+        Code::Decryption,
+        "the object is encrypted, and there is no key to decrypt it here",
+    )
+    .hint(format!(
+        "set `decrypt = {{ {form} }}` for this store where drills and restores run"
+    ))
+}
+
+fn decrypt_openpgp<'a>(
+    input: impl BufRead + Send + 'a,
+    identities: Option<&Identities>,
+) -> Result<Box<dyn Read + Send + 'a>> {
+    match identities.and_then(Identities::openpgp) {
+        None => Err(no_key(
+            "openpgp = \"file:…\", passphrase = \"file:…\" } or { gpg = \"/root/.gnupg\"",
+        )),
+        Some(OpenPgpIdentity::Keys(keys)) => Ok(Box::new(openpgp::Decrypting::new(input, keys)?)),
+        Some(OpenPgpIdentity::Gpg(gpg)) => Ok(Box::new(gpg.decrypt(input)?)),
+    }
 }
 
 /// What an error of age means to an operator.
@@ -161,7 +185,7 @@ fn own(error: io::Error) -> io::Error {
     }
 }
 
-fn explain(error: io::Error) -> Error {
+pub(super) fn explain(error: io::Error) -> Error {
     Error::from_io(Code::Io, "the stored object cannot be read", own(error))
 }
 

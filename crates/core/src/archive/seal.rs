@@ -1,7 +1,8 @@
 //! The way out: compress, then encrypt, streaming into any writer.
 
 use super::gzip;
-use super::keys::Recipients;
+use super::keys::{AgeRecipients, Recipients};
+use super::openpgp;
 use super::pool;
 use crate::config::Compress;
 use crate::error::{Error, Result};
@@ -26,10 +27,10 @@ impl Sealing {
             Compress::Gzip(_) => ".gz",
             Compress::Zstd(_) => ".zst",
         };
-        let encrypt = if self.recipients.is_some() {
-            ".age"
-        } else {
-            ""
+        let encrypt = match &self.recipients {
+            None => "",
+            Some(Recipients::Age(_)) => ".age",
+            Some(Recipients::OpenPgp(_)) => ".gpg",
         };
         format!("{compress}{encrypt}")
     }
@@ -43,9 +44,21 @@ impl Sealing {
         }
     }
 
-    /// The encryption as the manifest names it: `age`, if any.
+    /// The encryption as the manifest names it: `age` or `openpgp`, if any.
     pub fn encrypt_name(&self) -> Option<&'static str> {
-        self.recipients.as_ref().map(|_| "age")
+        self.recipients.as_ref().map(|recipients| match recipients {
+            Recipients::Age(_) => "age",
+            Recipients::OpenPgp(_) => openpgp::NAME,
+        })
+    }
+
+    /// Why nothing can be sealed like this now, if so: an OpenPGP key has expired, say. What was
+    /// sealed before is opened all the same.
+    pub fn usable(&self) -> Result<()> {
+        match &self.recipients {
+            Some(Recipients::OpenPgp(certificates)) => certificates.usable(),
+            Some(Recipients::Age(_)) | None => Ok(()),
+        }
     }
 }
 
@@ -53,7 +66,7 @@ impl Sealing {
 ///
 /// Errors of that writer come out of `write` and [`Sealer::finish`] as they were; after one, every
 /// further call fails. Dropped without [`Sealer::finish`], the stream lacks its end, and every
-/// reader (`gunzip`, `zstd`, `age` and [`super::open`]) says so.
+/// reader (`gunzip`, `zstd`, `age`, `gpg` and [`super::open`]) says so.
 pub struct Sealer<W: Write + Send> {
     stage: Stage<Envelope<W>>,
     failed: bool,
@@ -69,6 +82,7 @@ enum Stage<W: Write> {
 enum Envelope<W: Write> {
     Clear(W),
     Age(age::stream::StreamWriter<HeaderLater<W>>),
+    OpenPgp(openpgp::Encrypting<W>),
 }
 
 /// Keeps the header of an age file until the stream begins. The `age` crate cannot write it to a
@@ -98,7 +112,7 @@ impl<W: Write> Write for HeaderLater<W> {
 }
 
 fn encrypting<W: Write>(
-    recipients: &Recipients,
+    recipients: &AgeRecipients,
     output: W,
 ) -> Result<age::stream::StreamWriter<HeaderLater<W>>> {
     let begun = Arc::new(AtomicBool::new(false));
@@ -124,7 +138,10 @@ impl<W: Write + Send> Sealer<W> {
     fn with_workers(sealing: &Sealing, output: W, workers: usize) -> Result<Self> {
         let output = match &sealing.recipients {
             None => Envelope::Clear(output),
-            Some(recipients) => Envelope::Age(encrypting(recipients, output)?),
+            Some(Recipients::Age(keys)) => Envelope::Age(encrypting(keys, output)?),
+            Some(Recipients::OpenPgp(keys)) => {
+                Envelope::OpenPgp(openpgp::Encrypting::new(keys, output)?)
+            }
         };
         let stage = match sealing.compress {
             Compress::None => Stage::Plain(output),
@@ -153,6 +170,7 @@ impl<W: Write + Send> Sealer<W> {
         match envelope {
             Envelope::Clear(output) => Ok(output),
             Envelope::Age(stage) => stage.finish().map(|stage| stage.output),
+            Envelope::OpenPgp(stage) => stage.finish(),
         }
     }
 }
@@ -189,6 +207,7 @@ impl<W: Write> Write for Envelope<W> {
         match self {
             Envelope::Clear(output) => output.write(buffer),
             Envelope::Age(output) => output.write(buffer),
+            Envelope::OpenPgp(output) => output.write(buffer),
         }
     }
 
@@ -196,6 +215,7 @@ impl<W: Write> Write for Envelope<W> {
         match self {
             Envelope::Clear(output) => output.flush(),
             Envelope::Age(output) => output.flush(),
+            Envelope::OpenPgp(output) => output.flush(),
         }
     }
 }

@@ -6,11 +6,12 @@
 //! overwritten; `after` commands run whatever happened.
 
 mod keys;
+mod mirror;
 mod receiving;
 mod report;
 mod stream;
 
-use crate::config::{PlanConfig, SourceConfig, SourceKind};
+use crate::config::{Compress, PlanConfig, SourceConfig, SourceKind};
 use crate::context::{Context, OpenStore};
 use crate::error::{Code, Error, Result};
 use crate::evidence;
@@ -33,7 +34,7 @@ use keys::stem;
 use lifeboat_store::PutOptions;
 use receiving::{Receiving, newest_point, unanimous};
 pub use report::{Options, Planned, Report, ReportArtifact, ReportStored};
-use stream::Delivered;
+use stream::{ATTEMPTS_MAX, Delivered};
 pub(crate) use stream::{Destination, send};
 
 /// The plan of that name, or the only one.
@@ -74,6 +75,7 @@ pub fn choose_plan<'a>(
 /// What a backup would do. Nothing is reached and nothing is changed.
 pub fn plan(context: &Context, options: &Options) -> Result<Planned> {
     let (name, plan) = choose_plan(context, options.plan.as_deref())?;
+    context.config.check_plan(name)?;
     let point = PointId::new(&context.clock);
     let mut steps: Vec<_> = plan
         .before
@@ -113,6 +115,7 @@ pub fn plan(context: &Context, options: &Options) -> Result<Planned> {
 /// report.
 pub fn run(context: &Context, options: &Options) -> Result<Report> {
     let (name, plan) = choose_plan(context, options.plan.as_deref())?;
+    context.config.check_plan(name)?;
     let busy = || {
         Error::new(
             Code::Busy,
@@ -220,6 +223,8 @@ struct Run<'a> {
     artifacts: Vec<ReportArtifact>,
     failure: Option<Error>,
     skipped: bool,
+    /// Buckets that were mirrored, whose notes are tidied up after the commit.
+    mirrored: Vec<mirror::Mirrored>,
 }
 
 impl<'a> Run<'a> {
@@ -233,7 +238,7 @@ impl<'a> Run<'a> {
         let mut stores = Vec::new();
         let mut errors: Vec<Error> = Vec::new();
         for name in &plan.stores {
-            match context.store(name) {
+            match context.receiving_store(name) {
                 Ok(store) => stores.push(Receiving {
                     store,
                     named: None,
@@ -279,6 +284,7 @@ impl<'a> Run<'a> {
             artifacts: vec![],
             failure: None,
             skipped: false,
+            mirrored: vec![],
         })
     }
 
@@ -337,17 +343,26 @@ impl<'a> Run<'a> {
     ) -> (Outcome, Option<Consistency>) {
         let mut outcome = Outcome::Complete;
         let mut consistency = None;
-        let captured = source::open(&config.kind).and_then(|source| {
-            for artifact in source.artifacts() {
-                let captured = self.capture_artifact(name, config, source.as_ref(), &artifact)?;
-                if captured.skipped.iter().any(|s| s.partial) {
-                    outcome = Outcome::Partial;
-                    self.skipped = true;
-                }
-                consistency.get_or_insert(captured.consistency);
+        let mut note = |run: &mut Self, captured: Captured| {
+            if captured.skipped.iter().any(|s| s.partial) {
+                outcome = Outcome::Partial;
+                run.skipped = true;
             }
-            Ok(())
-        });
+            consistency.get_or_insert(captured.consistency);
+        };
+        let captured = match &config.kind {
+            SourceKind::Bucket(bucket) => self
+                .capture_bucket(name, config, bucket)
+                .map(|captured| note(self, captured)),
+            kind => source::open(kind).and_then(|source| {
+                for artifact in source.artifacts() {
+                    let captured =
+                        self.capture_artifact(name, config, source.as_ref(), &artifact)?;
+                    note(self, captured);
+                }
+                Ok(())
+            }),
+        };
         match captured {
             Ok(()) => (outcome, consistency),
             Err(error) => {
@@ -379,10 +394,6 @@ impl<'a> Run<'a> {
         artifact: &ArtifactSpec,
     ) -> Result<Captured> {
         let context = self.context;
-        context
-            .observer
-            .step(&format!("{name}: {}", artifact.name), None);
-        let destinations = self.destinations(name, config, artifact)?;
         let spool = scratch::Directory::create(&context.scratch(), "capture")?;
         let queries = self.queries(name);
         let capture_context = CaptureContext {
@@ -391,9 +402,26 @@ impl<'a> Run<'a> {
             observer: context.observer.as_ref(),
             queries: &queries,
         };
-        let (captured, delivered) = send(destinations, |output| {
-            source.capture(&artifact.name, output, &capture_context)
-        });
+        let mut attempt = 1;
+        let (captured, delivered) = loop {
+            context
+                .observer
+                .step(&format!("{name}: {}", artifact.name), None);
+            let destinations = self.destinations(name, config, artifact, None)?;
+            let (captured, delivered) = send(destinations, |output| {
+                source.capture(&artifact.name, output, &capture_context)
+            });
+            match &captured {
+                // What was sent is given up by every store, and everything begins anew.
+                Err(error) if error.code == Code::SourceChanged && attempt < ATTEMPTS_MAX => {
+                    context
+                        .observer
+                        .warn(&format!("{name}: {}; it is captured again", error.message));
+                    attempt += 1;
+                }
+                _ => break (captured, delivered),
+            }
+        };
         if let Err(error) = &captured
             && error.code != Code::Store
         {
@@ -416,15 +444,6 @@ impl<'a> Run<'a> {
             context.observer.warn(&text);
             self.details.warnings.push(text);
         }
-        let stored = delivered.iter().filter_map(|d| {
-            let tally = d.result.as_ref().ok()?;
-            Some(ReportStored {
-                store: d.store.clone(),
-                key: d.key.clone(),
-                bytes: tally.bytes,
-                sha256: tally.sha256.clone(),
-            })
-        });
         // Where nothing is known of the stream but its bytes, their hash is the proof.
         let proof = captured.proof.clone().unwrap_or_else(|| Proof {
             fingerprint: Fingerprint::Bytes(BytesFingerprint {
@@ -433,15 +452,7 @@ impl<'a> Run<'a> {
             }),
             inventory: Inventory::None,
         });
-        self.artifacts.push(ReportArtifact {
-            source: name.to_owned(),
-            name: artifact.name.clone(),
-            bytes: tally.bytes,
-            sha256: tally.sha256.clone(),
-            stored: stored.collect(),
-            fingerprint: proof.fingerprint.clone(),
-        });
-        self.details.artifacts.push(DetailsArtifact {
+        let details = DetailsArtifact {
             source: name.to_owned(),
             name: artifact.name.clone(),
             bytes: tally.bytes,
@@ -455,8 +466,37 @@ impl<'a> Run<'a> {
                 SourceKind::Sqlite(sqlite) => staging::attributes(&sqlite.path),
                 _ => None,
             },
-        });
+        };
+        self.note_artifact(&details, &delivered);
+        self.details.artifacts.push(details);
         Ok(captured)
+    }
+
+    /// Tells of a new artifact in the report.
+    fn note_artifact(&mut self, details: &DetailsArtifact, delivered: &[Delivered]) {
+        let stored = delivered.iter().filter_map(|d| {
+            let tally = d.result.as_ref().ok()?;
+            Some(ReportStored {
+                store: d.store.clone(),
+                key: d.key.clone(),
+                bytes: tally.bytes,
+                sha256: tally.sha256.clone(),
+            })
+        });
+        self.artifacts.push(ReportArtifact {
+            source: details.source.clone(),
+            name: details.name.clone(),
+            bytes: details.bytes,
+            sha256: details.sha256.clone(),
+            stored: stored.collect(),
+            fingerprint: details.proof.fingerprint.clone(),
+        });
+    }
+
+    /// The stores that are still to receive the point.
+    fn open_stores(&self) -> Vec<OpenStore> {
+        let open = self.stores.iter().filter(|s| s.failed.is_none());
+        open.map(|s| s.store.clone()).collect()
     }
 
     /// The queries whose answers drills will want to compare.
@@ -476,6 +516,7 @@ impl<'a> Run<'a> {
         source: &str,
         config: &SourceConfig,
         artifact: &ArtifactSpec,
+        compress: Option<Compress>,
     ) -> Result<Vec<Destination>> {
         let mut destinations = Vec::new();
         for receiving in self.stores.iter_mut().filter(|s| s.failed.is_none()) {
@@ -488,11 +529,9 @@ impl<'a> Run<'a> {
                 artifact,
                 &self.point,
             )?;
-            let suffix = format!(
-                ".{}{}",
-                artifact.extension,
-                receiving.store.sealing.suffix()
-            );
+            let mut store = receiving.store.clone();
+            store.sealing.compress = compress.unwrap_or(store.sealing.compress);
+            let suffix = format!(".{}{}", artifact.extension, store.sealing.suffix());
             match receiving.free_key(&stem, &suffix, &self.point) {
                 Ok((key, if_absent)) => {
                     let location = receiving.store.store.location();
@@ -505,7 +544,7 @@ impl<'a> Run<'a> {
                         bytes_hint,
                     };
                     destinations.push(Destination {
-                        store: receiving.store.clone(),
+                        store,
                         key,
                         options,
                     });
@@ -568,6 +607,9 @@ impl<'a> Run<'a> {
         if outcome != Outcome::Failed {
             self.context.observer.step("commit", None);
             committed = self.commit_stores(outcome, finished);
+            if committed.len() == self.open_stores().len() {
+                self.mirrored.iter().for_each(mirror::Mirrored::settle);
+            }
         }
         let missing: Vec<_> = self
             .plan
@@ -604,12 +646,7 @@ impl<'a> Run<'a> {
     }
 
     fn commit_stores(&mut self, outcome: Outcome, finished: Timestamp) -> Vec<String> {
-        let open: Vec<_> = self
-            .stores
-            .iter()
-            .filter(|s| s.failed.is_none())
-            .map(|s| s.store.clone())
-            .collect();
+        let open = self.open_stores();
         let heads = evidence::heads(self.context, &open);
         let mut committed = Vec::new();
         for index in 0..self.stores.len() {

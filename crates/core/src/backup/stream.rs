@@ -24,6 +24,9 @@ const CHUNK_BYTES: usize = 512 << 10;
 /// Messages that may wait in one channel: with 512 KiB each, 2 MiB.
 const CHUNKS_WAITING: usize = 4;
 
+/// How often an artifact is begun whose source changes under it.
+pub(super) const ATTEMPTS_MAX: u32 = 4;
+
 /// What travels between threads. A sender that is dropped without `End` was cut off.
 enum Message {
     Chunk(Arc<Chunk>),

@@ -1,4 +1,5 @@
-//! What the documentation names and this version does not have: said so, rather than called unknown.
+//! What the documentation names and this version does not have, or does not have there: said so,
+//! rather than called unknown.
 
 /// A key that a later version knows in this table, by the table's name in the schema; what to do
 /// instead.
@@ -7,14 +8,12 @@ pub(super) fn key(table: &str, key: &str) -> Option<&'static str> {
         ("Config", "notify") => {
             "remove [notify]; until then, let what starts lifeboat watch its exit code"
         }
-        ("SourceConfig", "via") => {
-            "remove it, and run lifeboat on the host of the source, or use kind = \"command\" with ssh"
+        ("SourceConfig", "via" | "ssh") => {
+            "run lifeboat on that host, or take it with kind = \"command\", this via and a program there that prints it: command = [\"tar\", \"-C\", \"/srv\", \"-c\", \"uploads\"]"
         }
         ("StoreConfig", "password") => {
             "remove it; layout = \"archive\" is encrypted with encrypt = { age = [\"age1…\"] }"
         }
-        ("EncryptConfig", "openpgp") => "use encrypt = { age = [\"age1…\"] }",
-        ("DecryptConfig", "openpgp" | "passphrase") => "use decrypt = { age = \"file:PATH\" }",
         ("CheckConfig", "http" | "status") => {
             "use { command = [\"curl\", \"--fail\", \"--silent\", \"--output\", \"/dev/null\", \"URL\"] }"
         }
@@ -26,11 +25,11 @@ pub(super) fn key(table: &str, key: &str) -> Option<&'static str> {
 /// instead.
 pub(super) fn word(value: &str, word: &str) -> Option<&'static str> {
     Some(match (value, word) {
-        ("SourceConfig", "mariadb" | "mysql" | "bucket" | "lightsail" | "machine") => {
+        ("SourceConfig", "lightsail" | "machine") => {
             "use kind = \"command\" with a command that prints a dump, or remove this source"
         }
-        ("StoreConfig", "sftp" | "azure" | "gcs" | "b2" | "webdav") => {
-            "use kind = \"local\" on a mounted file system, or kind = \"s3\""
+        ("StoreConfig", "azure" | "gcs" | "b2" | "webdav") => {
+            "use kind = \"local\" on a mounted file system, kind = \"s3\" or kind = \"sftp\""
         }
         ("Layout", "repository") => "use layout = \"archive\"",
         _ => return None,

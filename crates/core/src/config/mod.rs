@@ -51,6 +51,7 @@ mod document;
 mod later;
 mod load;
 mod places;
+mod remote;
 mod schema;
 mod show;
 mod text;
@@ -58,6 +59,7 @@ mod validate;
 mod value;
 
 pub use checks::Check;
+pub use remote::{SshConfig, Via};
 pub use schema::schema;
 
 /// A length of time: `90s`, `15m`, `36h`, `9d`, `2w`; whole seconds.
@@ -99,6 +101,11 @@ pub struct App {
     #[serde(default)]
     #[schemars(with = "Option<text::AbsolutePath>")]
     pub trusted_signers: Option<PathBuf>,
+    /// Directories that a web server publishes, beside those known by name and by the
+    /// configuration of this host's web servers; no backup is kept in one.
+    #[serde(default)]
+    #[schemars(with = "Vec<text::AbsolutePath>")]
+    pub public_dirs: Vec<PathBuf>,
 }
 
 fn production() -> String {
@@ -136,6 +143,12 @@ pub enum SourceKind {
     Sqlite(SqliteConfig),
     /// One PostgreSQL database, and the roles of its server.
     Postgres(PostgresConfig),
+    /// One MariaDB database.
+    Mariadb(MariadbConfig),
+    /// One MySQL database.
+    Mysql(MariadbConfig),
+    /// An S3 bucket.
+    Bucket(BucketConfig),
     /// The standard output of a command.
     Command(CommandConfig),
 }
@@ -147,6 +160,9 @@ impl SourceKind {
             SourceKind::Files(_) => "files",
             SourceKind::Sqlite(_) => "sqlite",
             SourceKind::Postgres(_) => "postgres",
+            SourceKind::Mariadb(_) => "mariadb",
+            SourceKind::Mysql(_) => "mysql",
+            SourceKind::Bucket(_) => "bucket",
             SourceKind::Command(_) => "command",
         }
     }
@@ -212,6 +228,13 @@ pub struct PostgresConfig {
     /// How long to wait for a table lock before the dump is tried again.
     #[serde(default = "default_lock_timeout")]
     pub lock_timeout: Span,
+    /// Where its client programs run: `ssh:USER@HOST[:PORT]`, `docker:CONTAINER` or
+    /// `kubectl:NAMESPACE/POD[/CONTAINER]`; on this host when absent.
+    #[serde(default)]
+    pub via: Option<Via>,
+    /// How to log in, for `via = "ssh:…"`.
+    #[serde(default)]
+    pub ssh: Option<SshConfig>,
 }
 
 fn yes() -> bool {
@@ -220,6 +243,92 @@ fn yes() -> bool {
 
 fn default_lock_timeout() -> Span {
     Span { seconds: 60 }
+}
+
+/// One MariaDB or MySQL database: a URL, or its parts.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct MariadbConfig {
+    /// `mariadb://user:password@host:port/database` or `mysql://…`.
+    #[serde(default)]
+    pub url: Option<Reference>,
+    /// Host name or address.
+    #[serde(default)]
+    pub host: Option<String>,
+    /// TCP port.
+    #[serde(default)]
+    pub port: Option<u16>,
+    /// The server's unix socket, instead of `host`.
+    #[serde(default)]
+    #[schemars(with = "Option<text::AbsolutePath>")]
+    pub socket: Option<PathBuf>,
+    /// Account to connect as.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// Its password.
+    #[serde(default)]
+    pub password: Option<Reference>,
+    /// Database.
+    #[serde(default)]
+    pub database: Option<String>,
+    /// How long to wait for the lock of a table's definition before the dump is tried again.
+    #[serde(default = "default_lock_timeout")]
+    pub lock_timeout: Span,
+    /// Where its client programs run: `ssh:USER@HOST[:PORT]`, `docker:CONTAINER` or
+    /// `kubectl:NAMESPACE/POD[/CONTAINER]`; on this host when absent.
+    #[serde(default)]
+    pub via: Option<Via>,
+    /// How to log in, for `via = "ssh:…"`.
+    #[serde(default)]
+    pub ssh: Option<SshConfig>,
+}
+
+/// An S3 bucket, mirrored incrementally.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct BucketConfig {
+    /// Name of the bucket.
+    pub bucket: String,
+    /// Only keys that begin with this.
+    #[serde(default)]
+    pub prefix: Option<String>,
+    /// Region.
+    #[serde(default = "default_region")]
+    pub region: String,
+    /// URL of a server that is not Amazon's.
+    #[serde(default)]
+    #[schemars(with = "Option<text::Url>")]
+    pub endpoint: Option<String>,
+    /// Access key id; better not the one of a store.
+    pub access_key: Reference,
+    /// Secret access key.
+    pub secret_key: Reference,
+    /// Session token of temporary credentials.
+    #[serde(default)]
+    pub session_token: Option<Reference>,
+    /// Address the bucket as `https://bucket.host/` rather than `https://host/bucket/`.
+    #[serde(default)]
+    pub virtual_host_style: bool,
+    /// Glob patterns of whole keys that are left out: `tmp/**`, `**/*.log`.
+    #[serde(default)]
+    pub exclude: Vec<String>,
+    /// How many requests are under way at a time, 1 to 64.
+    #[serde(default = "default_parallel")]
+    pub parallel: u8,
+    /// For how long objects that were deleted or replaced stay in the index, and so in the store.
+    #[serde(default = "default_keep_deleted")]
+    pub keep_deleted: Span,
+    /// Compress objects as the store says; most objects are compressed already.
+    #[serde(default)]
+    pub compress: bool,
+}
+
+fn default_parallel() -> u8 {
+    16
+}
+
+fn default_keep_deleted() -> Span {
+    Span {
+        seconds: 30 * 24 * 3600,
+    }
 }
 
 /// The standard output of a command.
@@ -238,6 +347,13 @@ pub struct CommandConfig {
     /// Fail when it prints fewer bytes than this.
     #[serde(default = "one")]
     pub min_bytes: u64,
+    /// Where it runs: `ssh:USER@HOST[:PORT]`, `docker:CONTAINER` or
+    /// `kubectl:NAMESPACE/POD[/CONTAINER]`; on this host when absent.
+    #[serde(default)]
+    pub via: Option<Via>,
+    /// How to log in, for `via = "ssh:…"`.
+    #[serde(default)]
+    pub ssh: Option<SshConfig>,
 }
 
 fn bin() -> String {
@@ -297,15 +413,13 @@ pub enum Layout {
 /// The kinds of store.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "lowercase")]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a configuration has a handful, and a box would show in every match"
-)]
 pub enum StoreKind {
     /// A directory of this host.
     Local(LocalConfig),
     /// An S3 bucket.
     S3(S3Config),
+    /// A directory of another host, over SSH.
+    Sftp(SftpConfig),
 }
 
 impl StoreKind {
@@ -314,6 +428,7 @@ impl StoreKind {
         match self {
             StoreKind::Local(_) => "local",
             StoreKind::S3(_) => "s3",
+            StoreKind::Sftp(_) => "sftp",
         }
     }
 }
@@ -324,6 +439,48 @@ pub struct LocalConfig {
     /// Absolute path; made when missing, its parent must be there.
     #[schemars(with = "text::AbsolutePath")]
     pub path: PathBuf,
+}
+
+/// A directory of another host, over SSH.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct SftpConfig {
+    /// Host name, address or alias of the `ssh` configuration.
+    pub host: String,
+    /// Whom to log in as; `ssh` decides when absent.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// TCP port; `ssh` decides when absent.
+    #[serde(default)]
+    pub port: Option<u16>,
+    /// Absolute path there; made when missing, its parent must be there.
+    #[schemars(with = "text::AbsolutePath")]
+    pub path: PathBuf,
+    /// How to log in.
+    #[serde(default)]
+    pub ssh: Option<SshConfig>,
+}
+
+impl SftpConfig {
+    /// `sftp://user@host:port/path`, for people.
+    pub fn location(&self) -> String {
+        let user = self.user.as_ref().map(|user| format!("{user}@"));
+        let port = self.port.map(|port| format!(":{port}"));
+        format!(
+            "sftp://{}{}{}{}",
+            user.unwrap_or_default(),
+            self.bracketed(),
+            port.unwrap_or_default(),
+            self.path.display()
+        )
+    }
+
+    /// The host, as it stands before a colon.
+    pub fn bracketed(&self) -> String {
+        match self.host.contains(':') {
+            true => format!("[{}]", self.host),
+            false => self.host.clone(),
+        }
+    }
 }
 
 /// An S3 bucket.
@@ -391,6 +548,21 @@ pub struct EncryptConfig {
     #[serde(default)]
     #[schemars(with = "Vec<text::AgeRecipient>")]
     pub age: Vec<String>,
+    /// Instead of `age`: absolute paths of files of OpenPGP public keys, armored or binary.
+    #[serde(default)]
+    #[schemars(with = "Vec<text::AbsolutePath>")]
+    pub openpgp: Vec<PathBuf>,
+}
+
+impl EncryptConfig {
+    /// The key of this table that is used.
+    pub fn format(&self) -> &'static str {
+        if self.openpgp.is_empty() {
+            "age"
+        } else {
+            "openpgp"
+        }
+    }
 }
 
 /// With what to decrypt.
@@ -400,6 +572,26 @@ pub struct DecryptConfig {
     /// age identities (`AGE-SECRET-KEY-1…`, or an OpenSSH private key without a passphrase).
     #[serde(default)]
     pub age: Option<Reference>,
+    /// OpenPGP secret keys, as `gpg --export-secret-keys` writes them.
+    #[serde(default)]
+    pub openpgp: Option<Reference>,
+    /// Passphrase of `openpgp`.
+    #[serde(default)]
+    pub passphrase: Option<Reference>,
+    /// Instead of `openpgp`: home directory of a GnuPG whose agent or card has the secret key.
+    #[serde(default)]
+    #[schemars(with = "Option<text::AbsolutePath>")]
+    pub gpg: Option<PathBuf>,
+}
+
+impl DecryptConfig {
+    /// Whether what is encrypted in this format (`age`, `openpgp`) can be decrypted.
+    pub fn opens(&self, format: &str) -> bool {
+        match format {
+            "openpgp" => self.openpgp.is_some() || self.gpg.is_some(),
+            _ => self.age.is_some(),
+        }
+    }
 }
 
 /// Which sources go where, and when.

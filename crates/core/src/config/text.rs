@@ -4,7 +4,7 @@
 //! The markers are never values. A field names one with `#[schemars(with = "…")]`, so that its
 //! schema refers to it by name and [`check`] finds the grammar.
 
-use super::{Compress, Span};
+use super::{Compress, Span, Via};
 use crate::probe::{Expect, Percent};
 use crate::schedule::Schedule;
 use crate::secret::Reference;
@@ -106,6 +106,7 @@ pub(super) fn check(name: &str, text: &str, place: &Place<'_>) -> Result<(), Unf
         "Url" => url(text),
         "Span" => Ok(text.parse::<Span>().map(drop)?),
         "Compress" => Ok(text.parse::<Compress>().map(drop)?),
+        "Via" => Ok(text.parse::<Via>().map(drop)?),
         "Expectation" => Ok(Expect::parse(text).map(drop)?),
         "Tolerance" => Ok(text.parse::<Percent>().map(drop)?),
         "Cron" => Schedule::parse(text).map(drop).map_err(|error| Unfit {
@@ -121,6 +122,7 @@ pub(super) fn is_discreet(name: &str, text: &str) -> bool {
     match name {
         "SecretReference" => Reference::parse(text).is_err(),
         "Url" => text.contains('@'),
+        "Via" => text.contains('@') && text.parse::<Via>().is_err(),
         _ => false,
     }
 }
@@ -132,6 +134,7 @@ pub(super) fn described(name: &str) -> &'static str {
         "Span" => "a length of time in quotes, as in \"36h\"",
         "Cron" => "a schedule in quotes, as in \"7 * * * *\"",
         "Tolerance" => "a share in quotes, as in \"5%\"",
+        "Via" => "a way to the source in quotes, as in \"ssh:USER@HOST\"",
         "Expectation" => "an expectation in quotes, as in \"> 0\"",
         _ => "text in quotes",
     }
@@ -162,6 +165,8 @@ fn suggested_reference(place: &Place<'_>) -> String {
     match (key, within) {
         ("signing_key", _) => "signing_key = \"file:/etc/lifeboat/signing.key\"".into(),
         ("age", "decrypt") => format!("age = \"file:/etc/lifeboat/{owner}.key\""),
+        ("openpgp", "decrypt") => format!("openpgp = \"file:/etc/lifeboat/{owner}-secret.asc\""),
+        ("passphrase", "decrypt") => format!("passphrase = \"file:/etc/lifeboat/{owner}.pass\""),
         (_, "env") => format!("{key} = \"env:{key}\""),
         _ => {
             let variable = format!("{owner}_{key}").to_uppercase();

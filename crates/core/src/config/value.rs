@@ -1,6 +1,6 @@
 //! The small values of the configuration, and how they are written.
 
-use super::{Compress, Span};
+use super::{Compress, Span, Via};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use std::borrow::Cow;
@@ -114,4 +114,10 @@ as_text!(
     "Compress",
     "^(none|(gzip|zstd)(:[0-9]+)?)$",
     "gzip, zstd or none, with an optional level"
+);
+as_text!(
+    Via,
+    "Via",
+    "^(ssh|docker|kubectl):[^-]",
+    "ssh:USER@HOST[:PORT], docker:CONTAINER or kubectl:NAMESPACE/POD[/CONTAINER]"
 );

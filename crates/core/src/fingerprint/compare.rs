@@ -4,8 +4,8 @@
 //! fingerprint's `limits` name.
 
 use super::{
-    DatabaseInventory, FileEntry, FileKind, FilesFingerprint, Fingerprint, Inventory, Proof,
-    TablesFingerprint,
+    DatabaseInventory, FileEntry, FileKind, FilesFingerprint, Fingerprint, Inventory,
+    ObjectsFingerprint, Proof, TablesFingerprint,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -68,6 +68,9 @@ pub fn compare(captured: &Proof, restored: &Proof, scope: Scope) -> Vec<Differen
         (Fingerprint::Tables(left), Fingerprint::Tables(right)) => tables(left, right, &mut found),
         (Fingerprint::Files(left), Fingerprint::Files(right)) => {
             files(left, right, scope, &mut found);
+        }
+        (Fingerprint::Objects(left), Fingerprint::Objects(right)) => {
+            objects(left, right, &mut found);
         }
         (Fingerprint::Bytes(left), Fingerprint::Bytes(right)) if left != right => {
             let describe =
@@ -299,6 +302,23 @@ fn files(
             right.ownership.clone(),
         );
     }
+}
+
+/// The totals of a bucket.
+fn objects(left: &ObjectsFingerprint, right: &ObjectsFingerprint, found: &mut Vec<Difference>) {
+    let mut differ = |what: &str, a: String, b: String| {
+        if a != b {
+            found.push(Difference::new(what.into(), a, b));
+        }
+    };
+    let counts = |f: &ObjectsFingerprint| format!("{} objects, {} bytes", f.objects, f.bytes);
+    differ("number of objects", counts(left), counts(right));
+    differ("content hash", left.content.clone(), right.content.clone());
+    differ(
+        "hash of metadata and tags",
+        left.carried.clone(),
+        right.carried.clone(),
+    );
 }
 
 #[cfg(test)]

@@ -31,6 +31,8 @@ pub enum Fingerprint {
     Tables(TablesFingerprint),
     /// Of a directory tree.
     Files(FilesFingerprint),
+    /// Of a bucket.
+    Objects(ObjectsFingerprint),
     /// Of a stream that is not understood further.
     Bytes(BytesFingerprint),
 }
@@ -81,6 +83,20 @@ pub struct FilesFingerprint {
     /// Over path, owner, group and the attributes only a privileged user can set (`security.*`,
     /// `trusted.*`).
     pub ownership: String,
+}
+
+/// Fingerprint of a bucket. Hashes are sums over objects as in [`RowSum`], 32 hex digits. The names
+/// that go with it are in the index of the point, which may be too long to be held.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ObjectsFingerprint {
+    /// Objects.
+    pub objects: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Over key, size and SHA-256 of the content.
+    pub content: String,
+    /// Over key, content type and the like, user metadata and tags.
+    pub carried: String,
 }
 
 /// Fingerprint of a plain stream.

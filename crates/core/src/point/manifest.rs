@@ -96,7 +96,7 @@ pub struct ManifestSource {
 }
 
 /// One stored artifact.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ManifestArtifact {
     /// Of which source.
     pub source: String,
@@ -112,7 +112,7 @@ pub struct ManifestArtifact {
     pub sha256: String,
     /// `gzip`, `zstd` or `none`.
     pub compress: String,
-    /// `age`, or absent.
+    /// `age` or `openpgp`, or absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encrypt: Option<String>,
 }
@@ -126,7 +126,7 @@ pub struct StoredDetails {
     pub bytes: u64,
     /// SHA-256 of the stored bytes, hex.
     pub sha256: String,
-    /// `age`, or absent.
+    /// `age` or `openpgp`, or absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encrypt: Option<String>,
 }

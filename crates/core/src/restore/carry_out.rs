@@ -2,20 +2,24 @@
 //!
 //! Nothing live is touched before everything lies ready beside it and equals what was captured.
 
+mod buckets;
+mod prepare;
+
 use super::checks::{self, Checked};
 use super::fetch::Fetched;
 use super::live::{Report, Target};
-use super::swap::{PreparedSwap, Swapped, What, one_file_system};
-use super::{DatabaseTarget, Placed, Restored, Stopwatch, bring_back, place, staging};
+use super::swap::{PreparedSwap, Swapped};
+use super::{
+    Database, DatabaseTarget, Placed, Restored, Stopwatch, bring_back, fits, place, staging,
+};
 use crate::backup::{self, author, host};
-use crate::config::{PostgresConfig, SourceKind};
+use crate::config::SourceKind;
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
 use crate::evidence::{self, Activity, ProvedPoint, Record, Verdict};
-use crate::point::{FileAttributes, ManifestSource, PointId};
+use crate::point::{ManifestSource, PointId};
 use crate::probe::{CheckOutcome, CheckResult};
 use crate::secret::Secret;
-use crate::source::postgres;
 use crate::transport::{Command, Transport};
 use crate::verify::manifest_sha256;
 use std::path::{Path, PathBuf};
@@ -63,6 +67,11 @@ impl<'a> Restoring<'a> {
         }
     }
 
+    /// The names of the sources that are to come back.
+    pub fn source_names(&self) -> Vec<String> {
+        self.sources.iter().map(|s| s.name.clone()).collect()
+    }
+
     /// Brings each source into a directory of its own. One that fails leaves nothing there and does
     /// not stop the others; an error means that none came back.
     pub fn restore_to_directory(&mut self, directory: &Path) -> Result<()> {
@@ -95,29 +104,40 @@ impl<'a> Restoring<'a> {
     }
 
     pub fn restore_to_database(&mut self, url: &Secret) -> Result<()> {
+        let text = url.expose_str()?;
         let databases: Vec<_> = self
             .sources
             .iter()
-            .filter(|s| s.kind == "postgres")
+            .filter(|s| fits(&s.kind, text))
             .cloned()
             .collect();
         let [source] = databases.as_slice() else {
+            if databases.is_empty() {
+                let scheme = text.split(':').next().unwrap_or_default();
+                let message =
+                    format!("no source that is to be restored fits a {scheme}:// database");
+                return Err(Error::new(Code::Usage, message)
+                    .hint("name a database of the kind that was captured, or a directory"));
+            }
             let names: Vec<_> = databases.iter().map(|s| s.name.as_str()).collect();
             return Err(Error::new(
                 Code::Usage,
-                format!("{} PostgreSQL sources fit, one is needed", databases.len()),
+                format!(
+                    "{} sources fit that database, one is needed",
+                    databases.len()
+                ),
             )
             .cause(names.join(", "))
             .hint("name it: --source NAME"));
         };
         self.context.scrubber.learn(url);
-        let connection = postgres::Connection::from_url(url)?;
+        let database = Database::from_url(url, &source.kind)?;
         let source = source.clone();
         self.sources = vec![source.clone()];
         self.bring(
             &source,
             &self.context.scratch(),
-            &mut DatabaseTarget::Given(connection),
+            &mut DatabaseTarget::Given(database),
         )
     }
 
@@ -227,7 +247,7 @@ impl<'a> Restoring<'a> {
                 self.warnings.push(text);
             }
         }
-        self.move_to_live();
+        self.move_to_live(swaps);
         if let Err(error) = self
             .run_all(&restore.start)
             .and_then(|()| self.run_all(&restore.after))
@@ -322,7 +342,10 @@ impl<'a> Restoring<'a> {
     }
 
     /// After the swap, checks ask what is live.
-    fn move_to_live(&mut self) {
+    fn move_to_live(&mut self, swaps: &[PreparedSwap]) {
+        // The swap woke them.
+        self.warnings
+            .retain(|warning| !warning.ends_with(crate::source::mariadb::EVENTS_SLEEP));
         for restored in &mut self.restored {
             let kind = self
                 .context
@@ -335,12 +358,12 @@ impl<'a> Restoring<'a> {
                 Some(SourceKind::Sqlite(sqlite)) => {
                     restored.placed = Placed::File(sqlite.path.clone())
                 }
-                Some(SourceKind::Postgres(config)) => {
-                    if let Ok(connection) = postgres::Connection::from_config(config) {
-                        restored.placed = Placed::Database(connection);
+                Some(kind) => {
+                    if let Some(Ok(database)) = Database::of_source(kind) {
+                        restored.placed = Placed::Database(database);
                     }
                 }
-                Some(SourceKind::Command(_)) | None => {}
+                None => {}
             }
             if let Some(place) = self
                 .places
@@ -348,7 +371,14 @@ impl<'a> Restoring<'a> {
                 .find(|(name, _)| name == &restored.source)
             {
                 place.1 = match kind {
-                    Some(kind @ SourceKind::Files(_)) => crate::source::roots(kind).join(", "),
+                    Some(SourceKind::Files(_)) => {
+                        let own = swaps.iter().filter(|swap| swap.source == restored.source);
+                        let live = own.filter_map(PreparedSwap::live_path);
+                        live.map(|path| path.display().to_string())
+                            .collect::<Vec<_>>()
+                            .join(", ")
+                    }
+                    Some(SourceKind::Bucket(bucket)) => format!("bucket {}", bucket.bucket),
                     _ => restored.placed.describe(),
                 };
             }
@@ -375,171 +405,6 @@ impl<'a> Restoring<'a> {
         }
         self.undone = Some(whole);
         whole
-    }
-
-    fn prepare(&mut self, source: &ManifestSource) -> Result<Vec<PreparedSwap>> {
-        let config = self
-            .context
-            .config
-            .source
-            .get(&source.name)
-            .ok_or_else(|| {
-                Error::new(
-                    Code::Target,
-                    format!(
-                        "source {} is not in the configuration any more",
-                        source.name
-                    ),
-                )
-                .hint("restore it with --to, or put it back into the configuration")
-            })?;
-        let point = self.fetched.copy.manifest.point.clone();
-        match config.kind.clone() {
-            SourceKind::Files(files) => {
-                let roots: Vec<_> = files.paths.iter().chain(&files.optional).cloned().collect();
-                self.prepare_paths(source, &roots, &point)
-            }
-            SourceKind::Sqlite(sqlite) => self.prepare_paths(source, &[sqlite.path], &point),
-            SourceKind::Postgres(config) => self.prepare_database(source, &config, &point),
-            SourceKind::Command(_) => {
-                let text = "a command's output has no live place; restore it with --to and load it by hand";
-                self.warnings
-                    .push(format!("source {}: {text}", source.name));
-                Ok(vec![])
-            }
-        }
-    }
-
-    fn prepare_paths(
-        &mut self,
-        source: &ManifestSource,
-        roots: &[PathBuf],
-        point: &PointId,
-    ) -> Result<Vec<PreparedSwap>> {
-        let Some(first) = roots.first() else {
-            return Ok(vec![]);
-        };
-        one_file_system(&source.name, roots)?;
-        let made = staging::make_above(roots)?;
-        self.made.extend(made.iter().cloned());
-        let staging = place::aside_path(first, &format!("{point}-{}", source.name));
-        staging::create_directory(&staging)?;
-        let mut swaps = vec![];
-        let brought = self.bring(source, &staging, &mut DatabaseTarget::Dump);
-        if let Err(error) = brought {
-            staging::remove(&staging);
-            return Err(error);
-        }
-        let placed = self.restored.last().map(|r| r.placed.clone());
-        self.adopt_directories(source, &made, placed.as_ref())?;
-        for root in roots {
-            let aside = match &placed {
-                Some(Placed::Tree(tree)) => tree.join(root.strip_prefix("/").unwrap_or(root)),
-                Some(Placed::File(file)) => file.clone(),
-                _ => continue,
-            };
-            if aside.symlink_metadata().is_err() {
-                continue;
-            }
-            self.adopt_attributes(source, &aside)?;
-            swaps.push(PreparedSwap {
-                source: source.name.clone(),
-                staging: Some(staging.clone()),
-                what: What::Path {
-                    aside,
-                    live: root.clone(),
-                    keep: staging::keep_path(root, point.as_str()),
-                },
-            });
-        }
-        Ok(swaps)
-    }
-
-    /// Directories above a live place that were gone get the attributes they had at capture. A
-    /// database tells nothing of them: they become its owner's.
-    fn adopt_directories(
-        &mut self,
-        source: &ManifestSource,
-        made: &[PathBuf],
-        placed: Option<&Placed>,
-    ) -> Result<()> {
-        let details = self.fetched.details.as_ref().ok();
-        let database = details.and_then(|d| d.artifact(&source.name, "database")?.attributes);
-        for directory in made {
-            let captured = match placed {
-                Some(Placed::Tree(tree)) => staging::attributes(
-                    &tree.join(directory.strip_prefix("/").unwrap_or(directory)),
-                ),
-                _ => database.map(|d| FileAttributes { mode: 0o750, ..d }),
-            };
-            let mut warning = format!(
-                "the directory {} was missing and was made",
-                directory.display()
-            );
-            if let Some(attributes) = captured
-                && let Some(more) = staging::apply_attributes(directory, attributes)?
-            {
-                warning = format!("{warning}; {more}");
-            }
-            self.warnings
-                .push(format!("source {}: {warning}", source.name));
-        }
-        Ok(())
-    }
-
-    /// A database file gets the mode and owner it had at capture, before it is swapped in.
-    fn adopt_attributes(&mut self, source: &ManifestSource, aside: &Path) -> Result<()> {
-        let details = self.fetched.details.as_ref().ok();
-        let known = details.and_then(|d| d.artifact(&source.name, "database")?.attributes);
-        if let Some(attributes) = known {
-            let warning = staging::apply_attributes(aside, attributes)?;
-            self.warnings
-                .extend(warning.map(|w| format!("source {}: {w}", source.name)));
-        }
-        Ok(())
-    }
-
-    fn prepare_database(
-        &mut self,
-        source: &ManifestSource,
-        config: &PostgresConfig,
-        point: &PointId,
-    ) -> Result<Vec<PreparedSwap>> {
-        let live = postgres::Connection::from_config(config)?;
-        let name = live.database().unwrap_or("postgres").to_owned();
-        let suffix = point.as_str().to_lowercase().replace('-', "_");
-        let (aside, keep) = (
-            format!("{name}_restored_{suffix}"),
-            format!("{name}_before_{suffix}"),
-        );
-        let admin = live.with_database("postgres");
-        let captured = self
-            .fetched
-            .details
-            .as_ref()
-            .ok()
-            .and_then(|d| d.artifact(&source.name, "dump"));
-        postgres::create_database(
-            &admin,
-            &aside,
-            captured.map(|d| &d.proof),
-            &self.context.scrubber,
-        )?;
-        let mut target = DatabaseTarget::Given(live.with_database(&aside));
-        if let Err(error) = self.bring(source, &self.context.scratch(), &mut target) {
-            let _ = postgres::drop_database(&admin, &aside, &self.context.scrubber);
-            return Err(error);
-        }
-        Ok(vec![PreparedSwap {
-            source: source.name.clone(),
-            staging: None,
-            what: What::Database {
-                admin,
-                live: name,
-                aside,
-                keep,
-            },
-        }])
     }
 
     pub fn report(self, target: &Target, reason: Option<String>) -> Result<Report> {
@@ -576,6 +441,10 @@ impl<'a> Restoring<'a> {
             target: Some(match target {
                 Target::Directory(directory) => directory.display().to_string(),
                 Target::Database(_) => self
+                    .places
+                    .first()
+                    .map_or_else(String::new, |(_, p)| p.clone()),
+                Target::Bucket(..) => self
                     .places
                     .first()
                     .map_or_else(String::new, |(_, p)| p.clone()),

@@ -1,6 +1,6 @@
 //! Asks a restored application the configured checks.
 
-use super::{Placed, Restored, main_artifact};
+use super::{Database, Placed, Restored, main_artifact};
 use crate::config::{Check, CheckConfig, SourceKind};
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
@@ -135,11 +135,9 @@ impl<'a> Checked<'a> {
     fn sql(&self, name: &str, source: &str, query: &str, expect: &Expect) -> Result<CheckResult> {
         let restored = self.source(source)?;
         let observed = match &restored.placed {
-            Placed::Database(connection) => {
-                postgres::query(connection, query, &self.context.scrubber)?
-            }
+            Placed::Database(database) => database.query(query, &self.context.scrubber)?,
             Placed::File(path) => sqlite::query(path, query)?,
-            Placed::Tree(_) => {
+            Placed::Tree(_) | Placed::Bucket(_) => {
                 return Err(Error::new(
                     Code::Configuration,
                     format!("source {source} is no database"),
@@ -188,9 +186,13 @@ impl<'a> Checked<'a> {
                 })
                 .collect();
             let (name, value) = match &restored.placed {
-                Placed::Database(connection) => (
+                Placed::Database(database) => (
                     format!("LIFEBOAT_URL_{variable}"),
-                    plain(connection.url_without_password().as_bytes()),
+                    plain(database.url_without_password().as_bytes()),
+                ),
+                Placed::Bucket(place) => (
+                    format!("LIFEBOAT_URL_{variable}"),
+                    plain(place.describe().as_bytes()),
                 ),
                 Placed::Tree(path) | Placed::File(path) => (
                     format!("LIFEBOAT_PATH_{variable}"),
@@ -218,16 +220,15 @@ impl<'a> Checked<'a> {
             )
         })?;
         let counts_live = match &config.kind {
-            SourceKind::Postgres(config) => {
-                let connection = postgres::Connection::from_config(config)?;
-                postgres::row_counts(&connection, &self.context.scrubber)?
-            }
             SourceKind::Sqlite(config) => counts(&sqlite::observe(&config.path)?),
-            _ => {
-                return Err(Error::new(
-                    Code::Configuration,
-                    format!("source {source} is no database"),
-                ));
+            kind => {
+                let database = Database::of_source(kind).ok_or_else(|| {
+                    Error::new(
+                        Code::Configuration,
+                        format!("source {source} is no database"),
+                    )
+                })?;
+                database?.row_counts(&self.context.scrubber)?
             }
         };
         let captured = self.captured(source, config.kind.name()).ok_or_else(|| {

@@ -7,7 +7,7 @@
 
 use super::carry_out::Restoring;
 use super::fetch::{self, Fetched};
-use super::{place, staging};
+use super::{Database, is_server_url, place, staging};
 use crate::config::SourceKind;
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
@@ -15,7 +15,6 @@ use crate::evidence::Appended;
 use crate::point::{ManifestSource, Outcome, PointId, Selector};
 use crate::probe::{CheckOutcome, CheckResult, name_of};
 use crate::secret::{Reference, Secret};
-use crate::source::postgres;
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -26,15 +25,16 @@ pub enum Target {
     Directory(PathBuf),
     /// Into another database: the one source of the kind that fits.
     Database(Secret),
+    /// Into a bucket, under a prefix: the one source that is a bucket.
+    Bucket(String, String),
     /// Onto the configured application.
     Live,
 }
 
 impl Target {
-    /// Reads `--to`: a path, a `postgres://` URL without a password, or a reference to a URL.
+    /// Reads `--to`: a path, a URL of a database without a password, or a reference to a URL.
     pub fn parse(text: &str) -> Result<Self> {
-        let url = |u: &str| u.starts_with("postgres://") || u.starts_with("postgresql://");
-        if url(text) {
+        if is_server_url(text) {
             let authority = text
                 .split("://")
                 .nth(1)
@@ -56,17 +56,25 @@ impl Target {
         }
         if let Ok(reference) = Reference::parse(text) {
             let secret = reference.resolve()?;
-            if secret.expose_str().is_ok_and(url) {
+            if secret.expose_str().is_ok_and(is_server_url) {
                 return Ok(Target::Database(secret));
             }
             return Err(
-                Error::new(Code::Usage, format!("{reference} holds no postgres:// URL"))
-                    .hint("name a directory, a postgres:// URL, or a reference to one"),
+                Error::new(Code::Usage, format!("{reference} holds no URL of a database"))
+                    .hint("name a directory, a postgres://, mariadb:// or mysql:// URL, or a reference to one"),
             );
+        }
+        if let Some(place) = text.strip_prefix("s3://") {
+            let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
+            if bucket.is_empty() {
+                return Err(Error::new(Code::Usage, "--to names no bucket")
+                    .hint("write it as --to s3://BUCKET or --to s3://BUCKET/PREFIX"));
+            }
+            return Ok(Target::Bucket(bucket.to_owned(), prefix.to_owned()));
         }
         if text.is_empty() {
             return Err(Error::new(Code::Usage, "--to is empty")
-                .hint("name a directory or a postgres:// URL"));
+                .hint("name a directory, or a postgres://, mariadb:// or mysql:// URL"));
         }
         Ok(Target::Directory(PathBuf::from(text)))
     }
@@ -134,6 +142,8 @@ pub fn run(context: &Context, options: &Options) -> Result<Answer> {
     let mut restoring = Restoring::new(context, &fetched, sources);
     let attempt = match target {
         Target::Directory(directory) => {
+            let names: Vec<String> = restoring.source_names();
+            context.config.check_target(directory, &names)?;
             let is_new = !directory.exists();
             place::ensure_empty_or_new(directory)?;
             restoring.restore_to_directory(directory).inspect_err(|_| {
@@ -143,6 +153,7 @@ pub fn run(context: &Context, options: &Options) -> Result<Answer> {
             })
         }
         Target::Database(url) => restoring.restore_to_database(url),
+        Target::Bucket(bucket, prefix) => restoring.restore_to_bucket(bucket, prefix),
         Target::Live => {
             confirm(context, options)?;
             let _restore = context.lock("restore")?.ok_or_else(|| {
@@ -257,11 +268,20 @@ fn plan_swap(context: &Context, source: &ManifestSource) -> String {
         Some(kind @ (SourceKind::Files(_) | SourceKind::Sqlite(_))) => {
             crate::source::roots(kind).join(", ")
         }
-        Some(SourceKind::Postgres(config)) => postgres::Connection::from_config(config)
-            .map_or_else(|e| format!("its database ({e})"), |c| c.display()),
+        Some(SourceKind::Bucket(bucket)) => {
+            return format!(
+                "put what differs of source {name} back into the bucket {}; what it replaces is kept in the state directory, and objects that are not in the point are left alone",
+                bucket.bucket
+            );
+        }
         Some(SourceKind::Command(_)) => {
             return format!("leave source {name}: a command's output has no place of its own");
         }
+        Some(kind) => match Database::of_source(kind) {
+            Some(Ok(database)) => database.display(),
+            Some(Err(error)) => format!("its database ({error})"),
+            None => format!("its {}", kind.name()),
+        },
         None => return format!("stop at source {name}: the configuration no longer has it"),
     };
     let excluded = match context.config.source.get(name).map(|s| &s.kind) {

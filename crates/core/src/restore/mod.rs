@@ -5,13 +5,18 @@
 //! directory or another database gives it those; a live restore ([`live`]) gives it places beside
 //! the live ones, and swaps them in only when everything came back whole.
 
+mod bucket;
 mod carry_out;
 pub mod checks;
+mod database;
 pub mod fetch;
 pub mod live;
+mod objects;
 pub mod place;
 pub mod staging;
 mod swap;
+
+pub use database::{Database, fits, is_server_kind, is_server_url};
 
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
@@ -19,9 +24,12 @@ use crate::evidence::Phase;
 use crate::fingerprint::{Difference, Inventory, Proof, Scope, compare};
 use crate::observe::Observer;
 use crate::point::{DetailsArtifact, ManifestArtifact, ManifestSource, Outcome};
-use crate::scratch::ScratchPostgres;
+use crate::scratch::{ScratchMariadb, ScratchPostgres};
 use crate::secret::Scrubber;
+use crate::source::bucket::INDEX;
+use crate::source::mariadb::{self, Flavor};
 use crate::source::{files, postgres, sqlite};
+pub use bucket::BucketPlace;
 use fetch::{Fetched, open_artifact};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -31,16 +39,19 @@ use std::time::Instant;
 pub enum DatabaseTarget<'a> {
     /// A throwaway server that this holds, started at the first need.
     Scratch(&'a mut ScratchServers),
-    /// This database, which must be empty; and whether it is on a server that has our roles.
-    Given(postgres::Connection),
+    /// This database, which must be empty.
+    Given(Database),
+    /// This place for the objects of a bucket, where nothing is yet.
+    Bucket(BucketPlace),
     /// Nowhere: their dumps are written as files.
     Dump,
 }
 
-/// Throwaway servers of one drill, by major version.
+/// Throwaway servers of one drill: PostgreSQL's by major version, the others' by source.
 pub struct ScratchServers {
     base: PathBuf,
     running: BTreeMap<u32, ScratchPostgres>,
+    mariadb: BTreeMap<(Flavor, String), ScratchMariadb>,
 }
 
 impl ScratchServers {
@@ -49,6 +60,7 @@ impl ScratchServers {
         ScratchServers {
             base: base.to_owned(),
             running: BTreeMap::new(),
+            mariadb: BTreeMap::new(),
         }
     }
 
@@ -62,6 +74,16 @@ impl ScratchServers {
             .get(&key)
             .ok_or_else(|| Error::new(Code::Io, "the scratch server is gone"))
     }
+
+    fn mariadb(&mut self, flavor: Flavor, source: &str) -> Result<&ScratchMariadb> {
+        let templates = self.base.with_file_name("templates");
+        let server = ScratchMariadb::start(&self.base, &templates, flavor)?;
+        let key = (flavor, source.to_owned());
+        self.mariadb.insert(key.clone(), server);
+        self.mariadb
+            .get(&key)
+            .ok_or_else(|| Error::new(Code::Io, "the scratch server is gone"))
+    }
 }
 
 /// Where a source was placed.
@@ -72,7 +94,9 @@ pub enum Placed {
     /// A file.
     File(PathBuf),
     /// A database.
-    Database(postgres::Connection),
+    Database(Database),
+    /// A bucket.
+    Bucket(BucketPlace),
 }
 
 impl Placed {
@@ -80,7 +104,8 @@ impl Placed {
     pub fn describe(&self) -> String {
         match self {
             Placed::Tree(path) | Placed::File(path) => path.display().to_string(),
-            Placed::Database(connection) => connection.display(),
+            Placed::Database(database) => database.display(),
+            Placed::Bucket(place) => place.describe(),
         }
     }
 }
@@ -153,11 +178,11 @@ pub fn bring_back(
     let mut restored = watch.time(format!("restore {name}"), || {
         placing.place(&source.kind, directory, databases)
     })?;
-    if matches!(restored.placed, Placed::File(_)) && source.kind == "postgres" {
-        restored.warnings.push(
-            "the dump was written as a file and not restored; use --to postgres://… for a database"
-                .into(),
-        );
+    if matches!(restored.placed, Placed::File(_)) && is_server_kind(&source.kind) {
+        restored.warnings.push(format!(
+            "the dump was written as a file and not restored; use --to {}://… for a database",
+            source.kind
+        ));
         return Ok(restored);
     }
     let Some(captured) = placing.captured(main_artifact(&source.kind)) else {
@@ -170,7 +195,8 @@ pub fn bring_back(
             .iter()
             .any(|l| l.starts_with(OWNERSHIP_LIMIT)),
     };
-    let observed = watch.time(format!("compare {name}"), || {
+    let asleep = restored.limits.iter().any(|l| l.starts_with(EVENTS_LIMIT));
+    let (observed, named) = watch.time(format!("compare {name}"), || {
         observe(
             &restored.placed,
             &source.kind,
@@ -179,13 +205,44 @@ pub fn bring_back(
             context.observer.as_ref(),
         )
     })?;
-    restored.differences = Some(compare(&captured.proof, &observed, scope));
+    restored.differences = Some(match asleep {
+        _ if !named.is_empty() => named,
+        true => compare(
+            &without_event_states(&captured.proof),
+            &without_event_states(&observed),
+            scope,
+        ),
+        false => compare(&captured.proof, &observed, scope),
+    });
     restored.limits.extend(limits(captured));
     restored.summary = summarize(&captured.proof);
     Ok(restored)
 }
 
 const OWNERSHIP_LIMIT: &str = "ownership";
+const EVENTS_LIMIT: &str = "events";
+
+fn has_events(proof: &Proof) -> bool {
+    match &proof.inventory {
+        Inventory::Database(inventory) => inventory
+            .objects
+            .get(mariadb::EVENT_STATE)
+            .is_some_and(|events| !events.is_empty()),
+        _ => false,
+    }
+}
+
+/// Without whether events run.
+fn without_event_states(proof: &Proof) -> Proof {
+    let mut proof = proof.clone();
+    if let Inventory::Database(inventory) = &mut proof.inventory {
+        inventory.objects.remove(mariadb::EVENT_STATE);
+    }
+    if let crate::fingerprint::Fingerprint::Tables(tables) = &mut proof.fingerprint {
+        tables.objects.remove(mariadb::EVENT_STATE);
+    }
+    proof
+}
 
 /// `15.18`, `16beta1` → 15, 16.
 fn leading_number(version: &str) -> Option<u32> {
@@ -214,27 +271,32 @@ fn main_artifact(kind: &str) -> &'static str {
     match kind {
         "files" => "files",
         "sqlite" => "database",
-        "postgres" => "dump",
+        kind if is_server_kind(kind) => "dump",
+        "bucket" => INDEX,
         _ => "output",
     }
 }
 
-/// The proof of what is there now, read from there.
+/// The proof of what is there now, read from there; and differences that it could name itself,
+/// where the proof has no names.
 fn observe(
     placed: &Placed,
     kind: &str,
     captured: &DetailsArtifact,
     scrubber: &Scrubber,
     observer: &dyn Observer,
-) -> Result<Proof> {
-    match placed {
+) -> Result<(Proof, Vec<Difference>)> {
+    let proof = match placed {
+        Placed::Bucket(place) => return bucket::observe_bucket(place, observer),
+        Placed::Tree(path) if kind == "bucket" => {
+            return objects::observe_directory(path, observer);
+        }
         Placed::Tree(path) => files::observe(path, observer),
         Placed::File(path) if kind == "sqlite" => sqlite::observe(path),
         Placed::File(path) => staging::observe_file(path),
-        Placed::Database(connection) => {
-            postgres::observe(connection, &captured.proof, scrubber, observer)
-        }
-    }
+        Placed::Database(database) => database.observe(&captured.proof, scrubber, observer),
+    };
+    proof.map(|proof| (proof, Vec::new()))
 }
 
 fn limits(captured: &DetailsArtifact) -> Vec<String> {
@@ -276,6 +338,11 @@ pub fn summarize(proof: &Proof) -> String {
             count(files.directories, "directory", "directories"),
             count(files.links, "link", "links"),
             count(files.bytes, "byte", "bytes")
+        ),
+        Fingerprint::Objects(objects) => format!(
+            "{}, {}",
+            count(objects.objects, "object", "objects"),
+            count(objects.bytes, "byte", "bytes")
         ),
         Fingerprint::Bytes(bytes) => count(bytes.length, "byte", "bytes"),
     }
@@ -357,17 +424,43 @@ impl<'a> Placing<'a> {
                 place::sqlite(&mut self.open("database")?, &path)?;
                 Ok(self.restored(kind, Placed::File(path)))
             }
-            ("postgres", DatabaseTarget::Scratch(servers)) => self.to_scratch(servers),
-            ("postgres", DatabaseTarget::Given(connection)) => {
-                let connection = connection.clone();
-                if !postgres::is_empty(&connection, &self.context.scrubber)? {
+            ("postgres", DatabaseTarget::Scratch(servers)) => self.to_scratch_postgres(servers),
+            ("mariadb", DatabaseTarget::Scratch(servers)) => {
+                self.to_scratch_mariadb(Flavor::Mariadb, servers)
+            }
+            ("mysql", DatabaseTarget::Scratch(servers)) => {
+                self.to_scratch_mariadb(Flavor::Mysql, servers)
+            }
+            (kind, DatabaseTarget::Given(database)) if is_server_kind(kind) => {
+                let database = database.clone();
+                if !database.is_empty(&self.context.scrubber)? {
                     return Err(Error::new(
                         Code::Target,
-                        format!("the database {} is not empty", connection.display()),
+                        format!("the database {} is not empty", database.display()),
                     )
-                    .hint("create a new database (createdb NAME) and name it with --to"));
+                    .hint(match database {
+                        Database::Postgres(_) => {
+                            "create a new database (createdb NAME) and name it with --to"
+                        }
+                        Database::Mariadb(_) => {
+                            "create a new database (CREATE DATABASE NAME) and name it with --to"
+                        }
+                    }));
                 }
-                self.to_database(kind, connection, false)
+                self.to_database(kind, database, false)
+            }
+            ("bucket", DatabaseTarget::Bucket(to)) => {
+                let warnings = bucket::to_bucket(self.context, self.fetched, self.source, to)?;
+                let mut restored = self.restored(kind, Placed::Bucket(to.clone()));
+                restored.warnings = warnings;
+                Ok(restored)
+            }
+            ("bucket", _) => {
+                let warnings =
+                    objects::to_directory(self.context, self.fetched, self.source, &own)?;
+                let mut restored = self.restored(kind, Placed::Tree(own));
+                restored.warnings = warnings;
+                Ok(restored)
             }
             (_, _) => self.as_file(kind, &own),
         }
@@ -404,7 +497,7 @@ impl<'a> Placing<'a> {
         Ok(self.restored(kind, Placed::File(path)))
     }
 
-    fn to_scratch(&self, servers: &mut ScratchServers) -> Result<Restored> {
+    fn to_scratch_postgres(&self, servers: &mut ScratchServers) -> Result<Restored> {
         let captured = self.captured("dump");
         let major = captured.and_then(|d| leading_number(d.tools.get("server")?));
         let server = servers.postgres(major)?;
@@ -428,29 +521,46 @@ impl<'a> Placing<'a> {
             captured.map(|d| &d.proof),
             &self.context.scrubber,
         )?;
-        self.to_database("postgres", server.connection(&database), true)
+        let database = server.connection(&database).into();
+        self.to_database("postgres", database, true)
+    }
+
+    /// A server of its own for each source: it gets the name that it had, which definitions may
+    /// use.
+    fn to_scratch_mariadb(&self, flavor: Flavor, servers: &mut ScratchServers) -> Result<Restored> {
+        let captured = self.captured("dump");
+        let version = captured.and_then(|d| d.tools.get("server"));
+        // Whose server it was is not always what the configuration calls it.
+        let flavor = version.map_or(flavor, |version| mariadb::flavor_of(version, flavor));
+        let server = servers.mariadb(flavor, self.source)?;
+        let skew = version.and_then(|version| mariadb::skew(version, server.version()));
+        let proof = captured.map(|d| &d.proof);
+        let name = captured.and_then(|d| d.tools.get("database"));
+        let name = name.map_or("drill", String::as_str).to_owned();
+        let admin = server.connection("");
+        mariadb::create_database(&admin, &name, proof, &self.context.scrubber)?;
+        let database = server.connection(&name).into();
+        let mut restored = self.to_database(flavor.name(), database, true)?;
+        restored.limits.extend(skew);
+        Ok(restored)
     }
 
     /// Restores the dump into an empty database. With `whole`, owners and privileges too.
-    fn to_database(
-        &self,
-        kind: &str,
-        connection: postgres::Connection,
-        whole: bool,
-    ) -> Result<Restored> {
+    fn to_database(&self, kind: &str, database: Database, whole: bool) -> Result<Restored> {
         let captured = self.captured("dump").map(|d| &d.proof);
-        let options = postgres::RestoreOptions {
-            scratch: whole,
-            captured,
-        };
-        let warnings = postgres::restore_dump(
+        let warnings = database.restore_dump(
             &mut self.open("dump")?,
-            &connection,
-            &options,
+            captured,
+            whole,
             &self.context.scrubber,
         )?;
-        let mut restored = self.restored(kind, Placed::Database(connection));
+        let sleeps = matches!(database, Database::Mariadb(_)) && !whole;
+        let mut restored = self.restored(kind, Placed::Database(database));
         restored.warnings = warnings;
+        if sleeps && captured.is_some_and(has_events) {
+            let limit = "whether they run was not compared: they are put to sleep in a copy";
+            restored.limits.push(format!("{EVENTS_LIMIT}: {limit}"));
+        }
         Ok(restored)
     }
 }

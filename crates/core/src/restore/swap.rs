@@ -1,9 +1,8 @@
 //! Something that lies ready beside a live thing, swapped in, and swapped back.
 
-use super::{place, staging};
+use super::{Database, bucket, place, staging};
 use crate::error::{Code, Error, Result};
 use crate::secret::Scrubber;
-use crate::source::postgres;
 use std::path::PathBuf;
 
 /// Something that lies ready beside the live thing.
@@ -23,11 +22,12 @@ pub(super) enum What {
         keep: PathBuf,
     },
     Database {
-        admin: postgres::Connection,
+        admin: Database,
         live: String,
         aside: String,
         keep: String,
     },
+    Bucket(bucket::Aside),
 }
 
 impl PreparedSwap {
@@ -37,14 +37,15 @@ impl PreparedSwap {
             What::Path { aside, live, keep } => {
                 place::swap_in(aside, live, keep).map(Swapped::Path)
             }
+            What::Bucket(aside) => aside.carry_out().map(Swapped::Bucket),
             What::Database {
                 admin,
                 live,
                 aside,
                 keep,
             } => {
-                let existed = postgres::database_exists(admin, live, scrubber)?;
-                postgres::swap_databases(admin, live, aside, keep, scrubber)?;
+                let existed = admin.exists(live, scrubber)?;
+                admin.swap(live, aside, keep, scrubber)?;
                 Ok(Swapped::Database {
                     admin: admin.clone(),
                     live: live.clone(),
@@ -55,6 +56,14 @@ impl PreparedSwap {
         }
     }
 
+    /// The live path that it goes to, if it goes to one.
+    pub fn live_path(&self) -> Option<&std::path::Path> {
+        match &self.what {
+            What::Path { live, .. } => Some(live),
+            What::Database { .. } | What::Bucket(_) => None,
+        }
+    }
+
     /// Removes what is left aside: nothing of value once the swap is done, and all of it when it
     /// failed.
     pub fn clean(&self, failed: bool, scrubber: &Scrubber) {
@@ -62,7 +71,7 @@ impl PreparedSwap {
             staging::remove(staging);
         }
         if failed && let What::Database { admin, aside, .. } = &self.what {
-            let _ = postgres::drop_database(admin, aside, scrubber);
+            let _ = admin.drop(aside, scrubber);
         }
     }
 }
@@ -71,12 +80,13 @@ impl PreparedSwap {
 pub(super) enum Swapped {
     Path(place::Swap),
     Database {
-        admin: postgres::Connection,
+        admin: Database,
         live: String,
         aside: String,
         /// What was live before; `None` when there was nothing.
         keep: Option<String>,
     },
+    Bucket(bucket::Swapped),
 }
 
 impl Swapped {
@@ -84,6 +94,7 @@ impl Swapped {
     pub fn kept(&self) -> Option<String> {
         match self {
             Swapped::Path(swap) => swap.existed().then(|| swap.keep().display().to_string()),
+            Swapped::Bucket(swapped) => swapped.kept(),
             Swapped::Database { keep, .. } => keep.as_ref().map(|keep| format!("database {keep}")),
         }
     }
@@ -92,6 +103,7 @@ impl Swapped {
     pub fn undo(self, scrubber: &Scrubber) -> Result<()> {
         match self {
             Swapped::Path(swap) => swap.undo(),
+            Swapped::Bucket(swapped) => swapped.undo(),
             Swapped::Database {
                 admin,
                 live,
@@ -99,18 +111,14 @@ impl Swapped {
                 keep: Some(keep),
             } => {
                 // What was live goes back to its name, what was restored to its own.
-                postgres::swap_databases(&admin, &live, &keep, &aside, scrubber)
+                admin.swap(&live, &keep, &aside, scrubber)
             }
             Swapped::Database {
                 admin,
                 live,
                 aside,
                 keep: None,
-            } => {
-                let name = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
-                let rename = format!("ALTER DATABASE {} RENAME TO {}", name(&live), name(&aside));
-                postgres::query(&admin, &rename, scrubber).map(drop)
-            }
+            } => admin.rename(&live, &aside, scrubber),
         }
     }
 }

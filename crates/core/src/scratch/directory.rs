@@ -132,7 +132,11 @@ fn owner_is_gone(directory: &Path) -> bool {
 /// Kills the server whose working directory is `directory/data`, and waits for its end.
 fn end_server(directory: &Path) -> Result<()> {
     let data = directory.join("data");
-    let Ok(text) = std::fs::read_to_string(data.join("postmaster.pid")) else {
+    let files = ["postmaster.pid", "server.pid"].iter();
+    let Some(text) = files
+        .map(|name| data.join(name))
+        .find_map(|path| std::fs::read_to_string(path).ok())
+    else {
         return Ok(());
     };
     let Some(raw) = text

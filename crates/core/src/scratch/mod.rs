@@ -5,7 +5,10 @@
 //! lies about. Settings that trade safety for speed are used here and must never reach a live server.
 
 mod directory;
+mod mariadb;
 mod postgres;
+mod server;
 
 pub use directory::{Directory, sweep};
+pub use mariadb::ScratchMariadb;
 pub use postgres::{SCRATCH_USER, ScratchPostgres};

@@ -26,6 +26,7 @@ const PIPE_BYTES: usize = 1 << 20;
 pub struct CommandSource {
     config: CommandConfig,
     program: String,
+    transport: Transport,
 }
 
 impl CommandSource {
@@ -46,7 +47,12 @@ impl CommandSource {
             )
             .hint("use letters and digits without a leading dot: json, sql, tar"));
         }
-        Ok(CommandSource { config, program })
+        let transport = Transport::open(config.via.as_ref(), config.ssh.as_ref());
+        Ok(CommandSource {
+            config,
+            program,
+            transport,
+        })
     }
 
     /// The command with its secrets resolved.
@@ -115,6 +121,51 @@ impl CommandSource {
     }
 }
 
+impl CommandSource {
+    fn examine_here(&self, subject: &str) -> Finding {
+        match find_program(&self.program) {
+            Some(path) => Finding::new(
+                subject,
+                Severity::Ok,
+                format!("the command is {}", path.display()),
+                None,
+            ),
+            None => Finding::new(
+                subject,
+                Severity::Error,
+                format!("{} is no program this user can run", self.program),
+                Some(match debian_package(&self.program) {
+                    Some(package) => format!("install it: apt-get install {package}"),
+                    None => format!("install {}, or correct the command", self.program),
+                }),
+            ),
+        }
+    }
+
+    /// Whether the other side answers and has the program.
+    fn examine_there(&self, subject: &str) -> Finding {
+        let place = self.transport.place().unwrap_or_default();
+        let look = Command::new("sh").args(["-c", "command -v \"$1\"", "look", &self.program]);
+        match self.transport.output(&look) {
+            Err(error) => Finding::new(subject, Severity::Error, error.to_string(), error.hint),
+            Ok(output) if output.status.success() => {
+                let path = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+                let message = format!("{place} answers, and the command there is {path}");
+                Finding::new(subject, Severity::Ok, message, None)
+            }
+            Ok(_) => Finding::new(
+                subject,
+                Severity::Error,
+                format!("{} is no program on {place}", self.program),
+                Some(match debian_package(&self.program) {
+                    Some(package) => format!("install it there: apt-get install {package}"),
+                    None => format!("install {} there, or correct the command", self.program),
+                }),
+            ),
+        }
+    }
+}
+
 /// How a command that did not succeed ended.
 fn ended(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
@@ -144,7 +195,7 @@ impl Source for CommandSource {
                 format!("a command has no artifact {artifact:?}"),
             ));
         }
-        let mut running = Transport::Local.spawn(&self.command(context)?)?;
+        let mut running = self.transport.spawn(&self.command(context)?)?;
         let stdout = running
             .stdout
             .take()
@@ -163,29 +214,15 @@ impl Source for CommandSource {
     }
 
     fn examine(&self, subject: &str, _context: &CaptureContext<'_>) -> Vec<Finding> {
-        let finding = |severity, message: String, hint: Option<String>| {
-            Finding::new(subject, severity, message, hint)
-        };
         let mut findings = Vec::new();
-        match find_program(&self.program) {
-            Some(path) => findings.push(finding(
-                Severity::Ok,
-                format!("the command is {}", path.display()),
-                None,
-            )),
-            None => findings.push(finding(
-                Severity::Error,
-                format!("{} is no program this user can run", self.program),
-                Some(match debian_package(&self.program) {
-                    Some(package) => format!("install it: apt-get install {package}"),
-                    None => format!("install {}, or correct the command", self.program),
-                }),
-            )),
+        match &self.transport {
+            Transport::Remote(_) => findings.push(self.examine_there(subject)),
+            Transport::Local => findings.push(self.examine_here(subject)),
         }
         for (name, reference) in &self.config.env {
             if let Err(error) = reference.resolve() {
                 let message = format!("{name} of the command's environment: {error}");
-                findings.push(finding(Severity::Error, message, error.hint));
+                findings.push(Finding::new(subject, Severity::Error, message, error.hint));
             }
         }
         findings
@@ -222,6 +259,8 @@ mod tests {
             extension: "json".into(),
             env: BTreeMap::new(),
             min_bytes: 1,
+            via: None,
+            ssh: None,
         }
     }
 

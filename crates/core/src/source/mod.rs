@@ -4,10 +4,13 @@
 //! returns `Ok` only when the stream is known to be whole; anything else is an error, and what was
 //! written so far is thrown away by the caller.
 
+pub mod bucket;
 pub mod command;
 pub mod files;
+pub mod mariadb;
 pub mod postgres;
 pub mod sqlite;
+mod tee;
 
 use crate::config::SourceKind;
 use crate::error::Result;
@@ -150,6 +153,14 @@ pub fn open(kind: &SourceKind) -> Result<Box<dyn Source>> {
         SourceKind::Files(config) => Box::new(files::FilesSource::new(config.clone())?),
         SourceKind::Sqlite(config) => Box::new(sqlite::SqliteSource::new(config.clone())?),
         SourceKind::Postgres(config) => Box::new(postgres::PostgresSource::new(config.clone())?),
+        SourceKind::Mariadb(config) => Box::new(mariadb::MariadbSource::new(
+            config,
+            mariadb::Flavor::Mariadb,
+        )?),
+        SourceKind::Mysql(config) => {
+            Box::new(mariadb::MariadbSource::new(config, mariadb::Flavor::Mysql)?)
+        }
+        SourceKind::Bucket(config) => Box::new(bucket::BucketSource::new(config.clone())?),
         SourceKind::Command(config) => Box::new(command::CommandSource::new(config.clone())?),
     })
 }
@@ -165,6 +176,10 @@ pub fn roots(kind: &SourceKind) -> Vec<String> {
             .map(text)
             .collect(),
         SourceKind::Sqlite(config) => vec![text(&config.path)],
-        SourceKind::Postgres(_) | SourceKind::Command(_) => Vec::new(),
+        SourceKind::Postgres(_)
+        | SourceKind::Mariadb(_)
+        | SourceKind::Mysql(_)
+        | SourceKind::Bucket(_)
+        | SourceKind::Command(_) => Vec::new(),
     }
 }

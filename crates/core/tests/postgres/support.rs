@@ -35,6 +35,8 @@ pub fn source_with(url: &str, lock_timeout_seconds: u64) -> PostgresSource {
         lock_timeout: Span {
             seconds: lock_timeout_seconds,
         },
+        via: None,
+        ssh: None,
     })
     .unwrap()
 }

@@ -130,6 +130,7 @@ impl Lanes {
 /// One byte further in every lane.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,gfni")]
+#[expect(clippy::indexing_slicing, reason = "constant indices into arrays")]
 fn step(
     state: &mut [__m512i; PLANES],
     byte: __m512i,
@@ -176,6 +177,7 @@ fn note(
 /// is byte `c` of lane `l`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
+#[expect(clippy::indexing_slicing, reason = "constant indices into arrays")]
 fn planes(data: &[u8], at: usize, stretch: usize, out: &mut [__m512i; LANES]) {
     for (quarter, out) in out.chunks_exact_mut(16).enumerate() {
         let mut rows = [_mm512_setzero_si512(); 16];

@@ -122,7 +122,7 @@ fn short_reads_change_nothing_and_errors_are_told() {
     impl std::io::Read for Dribble<'_> {
         fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
             self.1 = self.1 * 31 % 7919 + 1;
-            if self.1 % 5 == 0 {
+            if self.1.is_multiple_of(5) {
                 return Err(std::io::ErrorKind::Interrupted.into());
             }
             let count = self.1.min(buffer.len()).min(self.0.len());

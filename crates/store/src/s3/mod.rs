@@ -6,11 +6,13 @@
 //! `if_absent` against writers that race on servers without conditional requests, and an upload
 //! whose process is killed leaves parts behind that only the bucket's lifecycle rules remove.
 
+pub mod bucket;
 mod confirm;
 mod download;
 mod http;
 mod refusal;
 mod runtime;
+mod sign;
 mod upload;
 
 use crate::memory::beyond;
@@ -294,6 +296,28 @@ fn without_user(endpoint: &str) -> &str {
     endpoint.rsplit('@').next().unwrap_or_default()
 }
 
+/// The region to sign for, and the URL of the server.
+fn endpoint_of(options: &S3Options, location: &str) -> Result<(String, String), StoreError> {
+    let region = match (&options.region, &options.endpoint) {
+        (Some(region), _) => region.clone(),
+        (None, Some(endpoint)) if endpoint.contains(".r2.cloudflarestorage.com") => "auto".into(),
+        (None, Some(_)) => "us-east-1".to_owned(),
+        (None, None) => {
+            return Err(StoreError::Other {
+                location: location.to_owned(),
+                detail: "without an endpoint, a region is needed".to_owned(),
+            });
+        }
+    };
+    // Always given, so that none is taken from the environment.
+    let endpoint = match &options.endpoint {
+        Some(endpoint) => endpoint.clone(),
+        None if region.starts_with("cn-") => format!("https://s3.{region}.amazonaws.com.cn"),
+        None => format!("https://s3.{region}.amazonaws.com"),
+    };
+    Ok((region, endpoint))
+}
+
 fn service(options: &S3Options, location: &str) -> Result<services::S3, StoreError> {
     let other = |detail: &str| StoreError::Other {
         location: location.to_owned(),
@@ -303,18 +327,7 @@ fn service(options: &S3Options, location: &str) -> Result<services::S3, StoreErr
         .endpoint
         .as_deref()
         .is_none_or(|e| e.contains(".amazonaws.com"));
-    let region = match (&options.region, &options.endpoint) {
-        (Some(region), _) => region.clone(),
-        (None, Some(endpoint)) if endpoint.contains(".r2.cloudflarestorage.com") => "auto".into(),
-        (None, Some(_)) => "us-east-1".to_owned(),
-        (None, None) => return Err(other("without an endpoint, a region is needed")),
-    };
-    // Always given, so that none is taken from the environment.
-    let endpoint = match &options.endpoint {
-        Some(endpoint) => endpoint.clone(),
-        None if region.starts_with("cn-") => format!("https://s3.{region}.amazonaws.com.cn"),
-        None => format!("https://s3.{region}.amazonaws.com"),
-    };
+    let (region, endpoint) = endpoint_of(options, location)?;
     let mut service = services::S3::default()
         .bucket(&options.bucket)
         .root(&options.prefix)

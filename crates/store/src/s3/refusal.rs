@@ -89,6 +89,12 @@ impl Refusal {
                 location,
                 detail: format!("{key:?} changed meanwhile ({detail})"),
             },
+            "InvalidStorageClass" => StoreError::Other {
+                location,
+                detail: format!(
+                    "the server does not know this storage_class: give another, or none ({detail})"
+                ),
+            },
             "RequestTimeTooSkewed" => StoreError::Credentials {
                 location,
                 detail: format!(

@@ -1,10 +1,8 @@
 //! What must not lie together: secrets and stores in clear, secrets and data, a store and what it
 //! backs up.
 
-use super::{Entry, Gravity, Issue, covers, settled};
-use crate::config::{Config, LocalConfig, S3Config, StoreConfig, StoreKind};
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use super::{Entry, Gravity, Issue, covers, disk, settled};
+use crate::config::{Config, LocalConfig, S3Config, SourceKind, StoreConfig, StoreKind};
 
 /// A sensitive source goes only to stores that encrypt.
 pub(super) fn sensitive(config: &Config, issues: &mut Vec<Issue>) {
@@ -33,9 +31,13 @@ pub(super) fn separate(config: &Config, on_disk: bool, issues: &mut Vec<Issue>) 
             else {
                 continue;
             };
-            let (gravity, place) = match together(one, two) {
+            let (gravity, place) = match together(one, two, on_disk) {
                 Some(place) => (Gravity::Refused, place),
                 None if on_disk && one_disk(one, two) => (Gravity::Error, "disk"),
+                None if perhaps_together(one, two) => {
+                    issues.push(same_name(plan, source, store, other_store));
+                    continue;
+                }
                 None => continue,
             };
             let message = format!(
@@ -50,6 +52,14 @@ pub(super) fn separate(config: &Config, on_disk: bool, issues: &mut Vec<Issue>) 
     }
 }
 
+fn same_name(plan: &str, source: &str, store: &str, other: &str) -> Issue {
+    let message = format!(
+        "source {source:?} must be kept separate, and stores {store:?} and {other:?} name a bucket alike at two endpoints, which may be one server"
+    );
+    Issue::new(Gravity::Warning, format!("plan.{plan}"), "stores", message)
+        .hint("make sure that they are two servers, or give one bucket another name")
+}
+
 /// Every way a source takes to a store: plan, source, store.
 pub(super) fn routes(config: &Config) -> impl Iterator<Item = (&str, &str, &str)> {
     config.plan.iter().flat_map(|(name, plan)| {
@@ -62,23 +72,64 @@ pub(super) fn routes(config: &Config) -> impl Iterator<Item = (&str, &str, &str)
 
 /// What two stores share, if anything: a bucket whatever the prefix, or directories one in the
 /// other.
-fn together(one: &StoreConfig, two: &StoreConfig) -> Option<&'static str> {
+fn together(one: &StoreConfig, two: &StoreConfig, on_disk: bool) -> Option<&'static str> {
     match (&one.kind, &two.kind) {
         (StoreKind::S3(one), StoreKind::S3(two)) => {
             (bucket(one) == bucket(two)).then_some("bucket")
         }
+        (StoreKind::Sftp(one), StoreKind::Sftp(two)) => {
+            (one.host == two.host && one.port == two.port).then_some("host")
+        }
         (StoreKind::Local(one), StoreKind::Local(two)) => {
-            let (one, two) = (directory(one), directory(two));
+            let (one, two) = (settled(&one.path, on_disk), settled(&two.path, on_disk));
             (one.starts_with(&two) || two.starts_with(&one)).then_some("directory")
         }
         _ => None,
     }
 }
 
-fn bucket(s3: &S3Config) -> (&str, &str) {
-    let endpoint = s3.endpoint.as_deref().unwrap_or_default();
-    (endpoint.trim_end_matches('/'), &s3.bucket)
+/// Buckets of one name at two endpoints, which may be two names of one server.
+fn perhaps_together(one: &StoreConfig, two: &StoreConfig) -> bool {
+    match (&one.kind, &two.kind) {
+        (StoreKind::S3(one), StoreKind::S3(two)) => one.bucket == two.bucket,
+        _ => false,
+    }
 }
+
+/// The server and the name of a bucket.
+fn bucket(s3: &S3Config) -> (String, &str) {
+    (server(s3.endpoint.as_deref()), &s3.bucket)
+}
+
+/// The host of an endpoint, in one form for those that are known to be one: scheme and port are
+/// doors of the same house, Amazon's regions share their buckets' names, and this host has several
+/// names of its own.
+fn server(endpoint: Option<&str>) -> String {
+    let Some(endpoint) = endpoint else {
+        return AMAZON.to_owned();
+    };
+    let rest = endpoint
+        .split_once("://")
+        .map_or(endpoint, |(_, rest)| rest);
+    let authority = rest.split(['/', '?']).next().unwrap_or_default();
+    let host = match authority.strip_prefix('[') {
+        Some(address) => address.split(']').next().unwrap_or_default(),
+        None => authority.split(':').next().unwrap_or_default(),
+    };
+    let host = host.trim_end_matches('.').to_ascii_lowercase();
+    let of_amazon = [".amazonaws.com", ".amazonaws.com.cn", ".api.aws"];
+    if of_amazon.iter().any(|domain| host.ends_with(domain)) {
+        return AMAZON.to_owned();
+    }
+    match host.as_str() {
+        "localhost" | "::1" | "0.0.0.0" => LOOPBACK.to_owned(),
+        address if address.starts_with("127.") => LOOPBACK.to_owned(),
+        _ => host,
+    }
+}
+
+const AMAZON: &str = "Amazon";
+const LOOPBACK: &str = "127.0.0.1";
 
 fn directory(local: &LocalConfig) -> std::path::PathBuf {
     settled(&local.path, false)
@@ -86,28 +137,27 @@ fn directory(local: &LocalConfig) -> std::path::PathBuf {
 
 fn one_disk(one: &StoreConfig, two: &StoreConfig) -> bool {
     match (&one.kind, &two.kind) {
-        (StoreKind::Local(one), StoreKind::Local(two)) => {
-            device(&one.path).is_some_and(|device_one| Some(device_one) == device(&two.path))
-        }
+        (StoreKind::Local(one), StoreKind::Local(two)) => disk::shared(&one.path, &two.path),
         _ => false,
     }
-}
-
-/// The file system of a path, or of the directory that it will be made in.
-fn device(path: &Path) -> Option<u64> {
-    let metadata = path.ancestors().find_map(|path| path.metadata().ok());
-    metadata.map(|metadata| metadata.dev())
 }
 
 /// Two stores in one place would overwrite each other's points.
 pub(super) fn same_place(config: &Config, issues: &mut Vec<Issue>) {
     let place = |store: &StoreConfig| match &store.kind {
         StoreKind::Local(local) => directory(local).display().to_string(),
+        StoreKind::Sftp(sftp) => {
+            let port = sftp.port.unwrap_or(22);
+            let path = sftp.path.to_string_lossy();
+            format!("sftp {}:{port} {}", sftp.host, path.trim_end_matches('/'))
+        }
         StoreKind::S3(s3) => {
             let prefix = s3.prefix.as_deref().unwrap_or_default();
+            // Two ports of a host are two servers here: better not to refuse what may work.
+            let endpoint = s3.endpoint.as_deref().unwrap_or_default();
             format!(
                 "s3 {} {} {}",
-                bucket(s3).0,
+                endpoint.trim_end_matches('/'),
                 s3.bucket,
                 prefix.trim_matches('/')
             )
@@ -122,6 +172,41 @@ pub(super) fn same_place(config: &Config, issues: &mut Vec<Issue>) {
             let message = format!("it is the same place as store {other:?}");
             let issue = Issue::refused(format!("store.{name}"), "", message);
             issues.push(issue.hint("give each store its own path, bucket or prefix"));
+        }
+    }
+}
+
+/// A bucket that is mirrored into itself, or with the keys that its copies are kept by.
+pub(super) fn mirrors_into_itself(config: &Config, issues: &mut Vec<Issue>) {
+    for (plan, source, store) in routes(config) {
+        let (Some(from), Some(to)) = (config.source.get(source), config.store.get(store)) else {
+            continue;
+        };
+        let (SourceKind::Bucket(from), StoreKind::S3(to)) = (&from.kind, &to.kind) else {
+            continue;
+        };
+        let subject = format!("plan.{plan}");
+        // Two ports of a host are two servers here: better not to refuse what may work.
+        let endpoint = |endpoint: &Option<String>| {
+            let endpoint = endpoint.as_deref().unwrap_or_default();
+            endpoint.trim_end_matches('/').to_owned()
+        };
+        if endpoint(&from.endpoint) == endpoint(&to.endpoint) && from.bucket == to.bucket {
+            let message = format!(
+                "source {source:?} is the bucket {:?} that store {store:?} is in: what destroys the one destroys the other",
+                from.bucket
+            );
+            let issue = Issue::refused(subject, "stores", message);
+            issues
+                .push(issue.hint("mirror it into another bucket, of another account if possible"));
+        } else if from.access_key == to.access_key {
+            let message = format!(
+                "source {source:?} and store {store:?} have the same access key: whoever gets hold of it can destroy the objects and their copies"
+            );
+            let issue = Issue::new(Gravity::Warning, subject, "stores", message);
+            issues.push(issue.hint(
+                "give the source a key that may only list and get, and the store one that may only put, list and get",
+            ));
         }
     }
 }
@@ -153,6 +238,6 @@ pub(super) fn backs_itself_up(config: &Config, on_disk: bool, issues: &mut Vec<I
 fn local<'a>((name, store): (&'a String, &'a StoreConfig)) -> Option<(&'a str, &'a LocalConfig)> {
     match &store.kind {
         StoreKind::Local(local) => Some((name, local)),
-        StoreKind::S3(_) => None,
+        StoreKind::S3(_) | StoreKind::Sftp(_) => None,
     }
 }

@@ -2,7 +2,7 @@
 
 use super::apart::routes;
 use super::{Entry, Gravity, Issue, covers};
-use crate::config::{Config, SourceKind, StoreKind};
+use crate::config::{Config, SourceKind, SshConfig, StoreKind};
 use crate::secret::Reference;
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
@@ -42,11 +42,25 @@ fn secrets(config: &Config) -> Vec<(String, &str, Option<&Reference>, Use<'_>)> 
     ));
     for (name, store) in &config.store {
         let subject = format!("store.{name}");
-        let decrypt = store
-            .decrypt
-            .as_ref()
-            .and_then(|decrypt| decrypt.age.as_ref());
-        all.push((subject.clone(), "decrypt.age", decrypt, Use::Decrypts(name)));
+        let decrypt = store.decrypt.as_ref();
+        for (key, reference) in [
+            ("decrypt.age", decrypt.and_then(|d| d.age.as_ref())),
+            ("decrypt.openpgp", decrypt.and_then(|d| d.openpgp.as_ref())),
+            (
+                "decrypt.passphrase",
+                decrypt.and_then(|d| d.passphrase.as_ref()),
+            ),
+        ] {
+            all.push((subject.clone(), key, reference, Use::Decrypts(name)));
+        }
+        if let StoreKind::Sftp(sftp) = &store.kind
+            && let Some(ssh) = &sftp.ssh
+        {
+            let used = Use::Opens(name);
+            all.push((subject.clone(), "ssh.key", ssh.key.as_ref(), used));
+            let passphrase = ssh.passphrase.as_ref();
+            all.push((subject.clone(), "ssh.passphrase", passphrase, used));
+        }
         if let StoreKind::S3(s3) = &store.kind {
             for (key, reference) in [
                 ("access_key", Some(&s3.access_key)),
@@ -63,21 +77,52 @@ fn secrets(config: &Config) -> Vec<(String, &str, Option<&Reference>, Use<'_>)> 
             SourceKind::Postgres(postgres) => {
                 all.push((subject.clone(), "url", postgres.url.as_ref(), Use::Reaches));
                 all.push((
-                    subject,
+                    subject.clone(),
                     "password",
                     postgres.password.as_ref(),
                     Use::Reaches,
                 ));
+                all.extend(of_ssh(&subject, postgres.ssh.as_ref()));
+            }
+            SourceKind::Mariadb(config) | SourceKind::Mysql(config) => {
+                all.push((subject.clone(), "url", config.url.as_ref(), Use::Reaches));
+                let password = config.password.as_ref();
+                all.push((subject.clone(), "password", password, Use::Reaches));
+                all.extend(of_ssh(&subject, config.ssh.as_ref()));
             }
             SourceKind::Command(command) => {
+                all.extend(of_ssh(&subject, command.ssh.as_ref()));
                 for reference in command.env.values() {
                     all.push((subject.clone(), "env", Some(reference), Use::Reaches));
+                }
+            }
+            SourceKind::Bucket(bucket) => {
+                for (key, reference) in [
+                    ("access_key", Some(&bucket.access_key)),
+                    ("secret_key", Some(&bucket.secret_key)),
+                    ("session_token", bucket.session_token.as_ref()),
+                ] {
+                    all.push((subject.clone(), key, reference, Use::Reaches));
                 }
             }
             SourceKind::Files(_) | SourceKind::Sqlite(_) => {}
         }
     }
     all
+}
+
+fn of_ssh<'a>(
+    subject: &str,
+    ssh: Option<&'a SshConfig>,
+) -> [(String, &'a str, Option<&'a Reference>, Use<'a>); 2] {
+    let entry = |key, reference| (subject.to_owned(), key, reference, Use::Reaches);
+    [
+        entry("ssh.key", ssh.and_then(|ssh| ssh.key.as_ref())),
+        entry(
+            "ssh.passphrase",
+            ssh.and_then(|ssh| ssh.passphrase.as_ref()),
+        ),
+    ]
 }
 
 /// The secrets that are files of this host.

@@ -1,16 +1,21 @@
 //! Whether a configuration that is well formed also makes sense, and is safe.
 //!
 //! What contradicts itself is refused when the file is read ([`Gravity::Refused`]); what works and
-//! is unwise, or cannot meet its own objectives, is a finding. Only [`Config::check`] looks at this
-//! host's files, and only at their names and modes.
+//! is unwise, or cannot meet its own objectives, is a finding. What would put a secret or a backup
+//! where it must never be also refuses the run ([`Config::check_plan`]). Loading a configuration looks
+//! at no file of this host; the checks look at names and modes, and at what web servers are
+//! configured to publish.
 
 mod apart;
+mod disk;
 mod keys;
 mod objectives;
+mod public;
 mod shape;
 
 use super::load::path_of;
-use super::{Config, FilesConfig, SourceKind};
+use super::{Config, FilesConfig, PlanConfig, SourceKind};
+use crate::error::{Code, Error, Result};
 use crate::source::{Finding, Severity};
 use std::path::{Component, Path, PathBuf};
 
@@ -73,8 +78,8 @@ impl Issue {
 }
 
 impl Config {
-    /// What is wrong or unsafe about this configuration, as far as this host's file system tells
-    /// without reading a file. Nothing is reached and no secret is resolved.
+    /// What is wrong or unsafe about this configuration, as far as this host's file system tells.
+    /// Nothing is reached and no secret is resolved.
     pub fn check(&self) -> Vec<Finding> {
         let issues = self.issues(true).into_iter();
         issues
@@ -93,6 +98,51 @@ impl Config {
             .collect()
     }
 
+    /// Refuses a plan that would put something where it must never be: a sensitive source into a
+    /// store in clear, a separate one beside other data, anything where a web server publishes it.
+    pub fn check_plan(&self, plan: &str) -> Result<()> {
+        let mut issues = Vec::new();
+        apart::sensitive(self, &mut issues);
+        apart::separate(self, true, &mut issues);
+        public::misplaced(self, &mut issues);
+        let stores = self.plan.get(plan).map(|plan| plan.stores.as_slice());
+        let concerns = |subject: &str| match subject.split_once('.') {
+            Some(("plan", name)) => name == plan,
+            Some(("store", name)) => stores.is_some_and(|s| s.iter().any(|store| store == name)),
+            _ => true,
+        };
+        let refused = issues
+            .into_iter()
+            .find(|issue| issue.gravity != Gravity::Warning && concerns(&issue.subject));
+        refused.map_or(Ok(()), |issue| {
+            let error = Error::new(
+                Code::Configuration,
+                format!("{}: {}", issue.path(), issue.message),
+            );
+            Err(match issue.hint {
+                Some(hint) => error.hint(hint),
+                None => error.hint("run `lifeboat config check`"),
+            })
+        })
+    }
+
+    /// Refuses to copy what a plan captured into a store where [`Config::check_plan`] would refuse
+    /// it, if the plan named that store.
+    pub fn check_copy(&self, plan: &str, sources: &[String], store: &str) -> Result<()> {
+        let mut copying = self.clone();
+        let known = |name: &&String| self.source.contains_key(*name);
+        let copied = PlanConfig {
+            schedule: None,
+            sources: sources.iter().filter(known).cloned().collect(),
+            stores: vec![store.to_owned()],
+            keep: None,
+            before: Vec::new(),
+            after: Vec::new(),
+        };
+        copying.plan.insert(plan.to_owned(), copied);
+        copying.check_plan(plan)
+    }
+
     /// Everything there is to say. `on_disk` also looks at this host's links and modes.
     pub(super) fn issues(&self, on_disk: bool) -> Vec<Issue> {
         let mut issues = Vec::new();
@@ -104,12 +154,14 @@ impl Config {
         apart::sensitive(self, &mut issues);
         apart::separate(self, on_disk, &mut issues);
         apart::same_place(self, &mut issues);
+        apart::mirrors_into_itself(self, &mut issues);
         apart::backs_itself_up(self, on_disk, &mut issues);
         objectives::recovery_point(self, &mut issues);
         objectives::unused(self, &mut issues);
         objectives::drills(self, &mut issues);
         keys::inside_sources(self, on_disk, &mut issues);
         if on_disk {
+            public::misplaced(self, &mut issues);
             keys::readable_by_others(self, &mut issues);
         }
         issues

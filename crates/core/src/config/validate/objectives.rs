@@ -23,10 +23,15 @@ pub(super) fn recovery_point(config: &Config, issues: &mut Vec<Issue>) {
             "run at least every {rpo}{example}, or raise app.rpo to {gap}"
         )));
     }
+    // A plan that is started by hand, beside one that runs by itself, keeps more than is asked.
+    let by_itself = |source: &String| {
+        let mut plans = config.plan.values();
+        plans.any(|plan| plan.schedule.is_some() && plan.sources.contains(source))
+    };
     for (name, _) in config
         .plan
         .iter()
-        .filter(|(_, plan)| plan.schedule.is_none())
+        .filter(|(_, plan)| plan.schedule.is_none() && !plan.sources.iter().all(by_itself))
     {
         let message = format!("it has no schedule, so that nothing here keeps app.rpo = {rpo}");
         let issue = Issue::new(Gravity::Warning, format!("plan.{name}"), "", message);
@@ -35,7 +40,7 @@ pub(super) fn recovery_point(config: &Config, issues: &mut Vec<Issue>) {
 }
 
 /// The sources that no plan captures within `rpo`, by the plan that comes closest, with its gap.
-/// A source of a plan without a schedule is left to what starts that plan.
+/// A source of plans without a schedule alone is left to what starts them.
 fn late_sources(config: &Config, rpo: Span) -> BTreeMap<&str, (Span, Vec<&str>)> {
     let gaps: BTreeMap<_, _> = config
         .plan
@@ -47,15 +52,11 @@ fn late_sources(config: &Config, rpo: Span) -> BTreeMap<&str, (Span, Vec<&str>)>
         .collect();
     let mut late: BTreeMap<&str, (Span, Vec<&str>)> = BTreeMap::new();
     for source in config.source.keys() {
-        let mut plans = config
+        let plans = config
             .plan
             .iter()
             .filter(|(_, plan)| plan.sources.contains(source));
-        if plans.clone().any(|(_, plan)| plan.schedule.is_none()) {
-            continue;
-        }
         let best = plans
-            .by_ref()
             .filter_map(|(name, _)| Some((*gaps.get(name.as_str())?, name.as_str())))
             .min();
         if let Some((gap, plan)) = best.filter(|(gap, _)| *gap > rpo) {
@@ -79,12 +80,20 @@ pub(super) fn unused(config: &Config, issues: &mut Vec<Issue>) {
             ));
         }
     }
-    for name in config.plan.keys() {
-        if !config
+    let drilled = |name: &String| {
+        config
             .drill
             .values()
             .any(|drill| drill.plans.contains(name))
-        {
+    };
+    for (name, plan) in &config.plan {
+        // One started by hand is proved by the drills of a plan that takes the same.
+        let same_is_drilled = plan.schedule.is_none()
+            && plan.sources.iter().all(|source| {
+                let mut plans = config.plan.iter();
+                plans.any(|(other, plan)| drilled(other) && plan.sources.contains(source))
+            });
+        if !drilled(name) && !same_is_drilled {
             issues.push(warning(
                 format!("plan.{name}"),
                 "no drill restores it, so that nothing proves that it can be restored",
@@ -110,14 +119,18 @@ pub(super) fn drills(config: &Config, issues: &mut Vec<Issue>) {
         let store = store.or_else(|| first_plan?.stores.first());
         let stored = store.and_then(|name| Some((name, config.store.get(name)?)));
         if let Some((store, stored)) = stored
-            && stored.encrypt.is_some()
-            && stored.decrypt.is_none()
+            && let Some(encrypt) = &stored.encrypt
+            && !stored
+                .decrypt
+                .as_ref()
+                .is_some_and(|d| d.opens(encrypt.format()))
         {
             let message =
                 format!("store {store:?} encrypts, and no key to decrypt it is named here");
             let issue = Issue::new(Gravity::Warning, &subject, "store", message);
+            let format = encrypt.format();
             issues.push(issue.hint(format!(
-                "add decrypt = {{ age = \"file:PATH\" }} to [store.{store}] where drills run, or drill another store"
+                "add decrypt = {{ {format} = \"file:PATH\" }} to [store.{store}] where drills run, or drill another store"
             )));
         }
         let schedule = drill

@@ -2,9 +2,11 @@
 
 use super::Issue;
 use crate::config::places::did_you_mean;
+use crate::config::remote::is_name;
 use crate::config::{
-    Check, CheckConfig, CommandConfig, Config, FilesConfig, Keep, KeepRules, PostgresConfig,
-    S3Config, SourceKind, StoreKind,
+    BucketConfig, Check, CheckConfig, CommandConfig, Config, DecryptConfig, EncryptConfig,
+    FilesConfig, Keep, KeepRules, MariadbConfig, PostgresConfig, S3Config, SftpConfig, SourceKind,
+    SshConfig, StoreKind, Via,
 };
 use std::collections::BTreeMap;
 
@@ -13,10 +15,46 @@ pub(super) fn sources(config: &Config, issues: &mut Vec<Issue>) {
         let subject = format!("source.{name}");
         match &source.kind {
             SourceKind::Files(files) => files_source(&subject, files, issues),
-            SourceKind::Postgres(postgres) => postgres_source(&subject, postgres, issues),
-            SourceKind::Command(command) => command_source(&subject, command, issues),
+            SourceKind::Postgres(postgres) => {
+                postgres_source(&subject, postgres, issues);
+                remote(
+                    &subject,
+                    postgres.via.as_ref(),
+                    postgres.ssh.as_ref(),
+                    issues,
+                );
+            }
+            SourceKind::Mariadb(config) | SourceKind::Mysql(config) => {
+                mariadb_source(&subject, config, issues);
+                remote(&subject, config.via.as_ref(), config.ssh.as_ref(), issues);
+            }
+            SourceKind::Command(command) => {
+                command_source(&subject, command, issues);
+                remote(&subject, command.via.as_ref(), command.ssh.as_ref(), issues);
+            }
+            SourceKind::Bucket(bucket) => bucket_source(&subject, bucket, issues),
             SourceKind::Sqlite(_) => {}
         }
+    }
+}
+
+fn bucket_source(subject: &str, bucket: &BucketConfig, issues: &mut Vec<Issue>) {
+    if bucket.bucket.is_empty() || bucket.bucket.contains('/') {
+        let message = format!("{:?} is no bucket", bucket.bucket);
+        let issue = Issue::refused(subject, "bucket", message);
+        issues.push(issue.hint("write its name alone; a path within it is its prefix"));
+    }
+    if !(1..=64).contains(&bucket.parallel) {
+        let message = format!("{} requests at a time are not possible", bucket.parallel);
+        let issue = Issue::refused(subject, "parallel", message);
+        issues.push(issue.hint("use a number from 1 to 64"));
+    }
+    if let Err(error) = crate::source::bucket::excludes(bucket) {
+        let message = error.to_string();
+        issues.push(
+            Issue::refused(subject, "exclude", message)
+                .hint("write a glob over whole keys: tmp/**"),
+        );
     }
 }
 
@@ -36,17 +74,47 @@ fn postgres_source(subject: &str, postgres: &PostgresConfig, issues: &mut Vec<Is
         ("password", postgres.password.is_some()),
         ("database", postgres.database.is_some()),
     ];
+    let hosts = postgres.host.is_some() && postgres.socket.is_some();
+    database_source(subject, postgres.url.is_some(), &parts, hosts, issues);
+}
+
+fn mariadb_source(subject: &str, config: &MariadbConfig, issues: &mut Vec<Issue>) {
+    let parts = [
+        ("host", config.host.is_some()),
+        ("port", config.port.is_some()),
+        ("socket", config.socket.is_some()),
+        ("user", config.user.is_some()),
+        ("password", config.password.is_some()),
+        ("database", config.database.is_some()),
+    ];
+    let hosts = config.host.is_some() && config.socket.is_some();
+    database_source(subject, config.url.is_some(), &parts, hosts, issues);
+    if config.database.as_ref().is_some_and(String::is_empty) {
+        let issue = Issue::refused(subject, "database", "it is empty");
+        issues.push(issue.hint("write the database's name, or remove the key"));
+    }
+}
+
+/// A server is named by a URL or by parts, of which the database is one, and by one of two places.
+fn database_source(
+    subject: &str,
+    url: bool,
+    parts: &[(&str, bool)],
+    two_places: bool,
+    issues: &mut Vec<Issue>,
+) {
     let part = parts.iter().find(|(_, given)| *given).map(|(key, _)| *key);
+    let named = parts.contains(&("database", true));
     let refused = |at: &str, message: &str| Issue::refused(subject, at, message);
-    match (&postgres.url, part) {
-        (Some(_), Some(part)) => issues.push(
+    match (url, part) {
+        (true, Some(part)) => issues.push(
             refused(part, "it is given beside url").hint("give the url, or its parts, not both"),
         ),
-        (None, _) if postgres.database.is_none() => issues.push(
+        (false, _) if !named => issues.push(
             refused("", "it names no database")
                 .hint("add url = \"env:DATABASE_URL\", or database and where its server is"),
         ),
-        (None, _) if postgres.host.is_some() && postgres.socket.is_some() => issues
+        (false, _) if two_places => issues
             .push(refused("socket", "it is given beside host").hint("give one of host and socket")),
         _ => {}
     }
@@ -56,6 +124,23 @@ fn command_source(subject: &str, command: &CommandConfig, issues: &mut Vec<Issue
     if !runs(&command.command) {
         let issue = Issue::refused(subject, "command", "it names no program");
         issues.push(issue.hint("write it as command = [\"PROGRAM\", \"ARGUMENT\"]"));
+    }
+}
+
+/// An `ssh` table is for `via = "ssh:…"`.
+fn remote(subject: &str, via: Option<&Via>, ssh: Option<&SshConfig>, issues: &mut Vec<Issue>) {
+    let Some(ssh) = ssh else {
+        return;
+    };
+    if !matches!(via, Some(Via::Ssh { .. })) {
+        let issue = Issue::refused(subject, "ssh", "nothing uses it");
+        issues.push(issue.hint("add via = \"ssh:USER@HOST\", or remove it"));
+    }
+    if ssh.passphrase.is_some() && ssh.key.is_none() {
+        let issue = Issue::refused(subject, "ssh.passphrase", "there is no key that it opens");
+        issues.push(issue.hint(
+            "add key = \"file:PATH\" beside it, or add the key to the ssh-agent and remove it",
+        ));
     }
 }
 
@@ -73,17 +158,85 @@ fn commands(subject: &str, at: &str, lines: &[Vec<String>], issues: &mut Vec<Iss
 pub(super) fn stores(config: &Config, issues: &mut Vec<Issue>) {
     for (name, store) in &config.store {
         let subject = format!("store.{name}");
-        if store.encrypt.as_ref().is_some_and(|e| e.age.is_empty()) {
-            let issue = Issue::refused(&subject, "encrypt", "it names no recipient");
+        if let Some(encrypt) = &store.encrypt {
+            encryption(&subject, encrypt, issues);
+        }
+        if let Some(decrypt) = &store.decrypt {
+            decryption(&subject, decrypt, issues);
+        }
+        match &store.kind {
+            StoreKind::S3(s3) => s3_store(&subject, s3, issues),
+            StoreKind::Sftp(sftp) => sftp_store(&subject, sftp, issues),
+            StoreKind::Local(_) => {}
+        }
+    }
+}
+
+fn sftp_store(subject: &str, sftp: &SftpConfig, issues: &mut Vec<Issue>) {
+    let mut refused = |at: &str, message: String, hint: &str| {
+        issues.push(Issue::refused(subject, at, message).hint(hint));
+    };
+    // A leading `-` would be an option for `ssh`.
+    if !is_name(&sftp.host, ".-_:%") {
+        let message = format!("{:?} is no host", sftp.host);
+        refused(
+            "host",
+            message,
+            "write its name or address alone; user, port and path have keys of their own",
+        );
+    }
+    let user = sftp.user.as_deref();
+    if let Some(user) = user.filter(|user| !is_name(user, "_.-\\@+$")) {
+        refused(
+            "user",
+            format!("{user:?} is no user"),
+            "write the name alone",
+        );
+    }
+    let ssh = sftp.ssh.as_ref();
+    if ssh.is_some_and(|ssh| ssh.passphrase.is_some() && ssh.key.is_none()) {
+        refused(
+            "ssh.passphrase",
+            "there is no key that it opens".to_owned(),
+            "add key = \"file:PATH\" beside it, or add the key to the ssh-agent and remove it",
+        );
+    }
+}
+
+fn encryption(subject: &str, encrypt: &EncryptConfig, issues: &mut Vec<Issue>) {
+    match (encrypt.age.is_empty(), encrypt.openpgp.is_empty()) {
+        (true, true) => {
+            let issue = Issue::refused(subject, "encrypt", "it names no recipient");
             issues.push(issue.hint("add age = [\"age1…\"], or remove encrypt to store in clear"));
         }
-        if store.decrypt.as_ref().is_some_and(|d| d.age.is_none()) {
-            let issue = Issue::refused(&subject, "decrypt", "it names no key");
-            issues.push(issue.hint("add age = \"file:PATH\", or remove decrypt"));
+        (false, false) => {
+            let message = "it is given beside age, and an object has one format";
+            let issue = Issue::refused(subject, "encrypt.openpgp", message);
+            issues
+                .push(issue.hint("give one of age and openpgp; a second store can have the other"));
         }
-        if let StoreKind::S3(s3) = &store.kind {
-            s3_store(&subject, s3, issues);
-        }
+        _ => {}
+    }
+}
+
+/// Keys of both formats are fine: what was stored before the format was changed is still read.
+fn decryption(subject: &str, decrypt: &DecryptConfig, issues: &mut Vec<Issue>) {
+    if decrypt.age.is_none() && decrypt.openpgp.is_none() && decrypt.gpg.is_none() {
+        let issue = Issue::refused(subject, "decrypt", "it names no key");
+        issues.push(issue.hint("add age = \"file:PATH\", or remove decrypt"));
+        return;
+    }
+    if decrypt.openpgp.is_some() && decrypt.gpg.is_some() {
+        let issue = Issue::refused(subject, "decrypt.gpg", "it is given beside openpgp");
+        issues
+            .push(issue.hint("give the secret key, or the home of the gpg that has it, not both"));
+    }
+    if decrypt.passphrase.is_some() && decrypt.openpgp.is_none() {
+        let issue = Issue::refused(subject, "decrypt.passphrase", "nothing uses it");
+        issues.push(match decrypt.gpg {
+            Some(_) => issue.hint("remove it: gpg asks its agent"),
+            None => issue.hint("add openpgp = \"file:PATH\", or remove it"),
+        });
     }
 }
 
@@ -276,7 +429,13 @@ fn checks(
             issues.push(unknown(subject, &at, source, scope, "source"));
             continue;
         };
-        let database = matches!(kind, SourceKind::Postgres(_) | SourceKind::Sqlite(_));
+        let database = matches!(
+            kind,
+            SourceKind::Postgres(_)
+                | SourceKind::Mariadb(_)
+                | SourceKind::Mysql(_)
+                | SourceKind::Sqlite(_)
+        );
         let (fits, wanted) = match check {
             Check::File { .. } => (matches!(kind, SourceKind::Files(_)), "a files source"),
             _ => (database, "a database"),

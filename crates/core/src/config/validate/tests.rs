@@ -91,6 +91,26 @@ fn contradictions_are_refused() {
             "give one of host and socket",
         ),
         (
+            "[source.x]\nkind = \"mariadb\"\nurl = \"env:U\"\nuser = \"u\"",
+            "source.x.user: it is given beside url",
+            "give the url, or its parts, not both",
+        ),
+        (
+            "[source.x]\nkind = \"mysql\"\nuser = \"u\"",
+            "source.x: it names no database",
+            "add url = \"env:DATABASE_URL\", or database and where its server is",
+        ),
+        (
+            "[source.x]\nkind = \"mariadb\"\ndatabase = \"\"",
+            "source.x.database: it is empty",
+            "write the database's name, or remove the key",
+        ),
+        (
+            "[source.x]\nkind = \"mysql\"\ndatabase = \"d\"\nhost = \"h\"\nsocket = \"/run/s\"",
+            "source.x.socket: it is given beside host",
+            "give one of host and socket",
+        ),
+        (
             "[source.x]\nkind = \"command\"\ncommand = []",
             "source.x.command: it names no program",
             "write it as command = [\"PROGRAM\", \"ARGUMENT\"]",
@@ -104,6 +124,26 @@ fn contradictions_are_refused() {
             "[store.x]\nkind = \"local\"\npath = \"/x\"\ndecrypt = {}",
             "store.x.decrypt: it names no key",
             "add age = \"file:PATH\", or remove decrypt",
+        ),
+        (
+            "[store.x]\nkind = \"local\"\npath = \"/x\"\nencrypt = { age = [\"/a\"], openpgp = [\"/b\"] }",
+            "store.x.encrypt.openpgp: it is given beside age, and an object has one format",
+            "give one of age and openpgp; a second store can have the other",
+        ),
+        (
+            "[store.x]\nkind = \"local\"\npath = \"/x\"\ndecrypt = { openpgp = \"file:/k\", gpg = \"/root/.gnupg\" }",
+            "store.x.decrypt.gpg: it is given beside openpgp",
+            "give the secret key, or the home of the gpg that has it, not both",
+        ),
+        (
+            "[store.x]\nkind = \"local\"\npath = \"/x\"\ndecrypt = { gpg = \"/root/.gnupg\", passphrase = \"file:/p\" }",
+            "store.x.decrypt.passphrase: nothing uses it",
+            "remove it: gpg asks its agent",
+        ),
+        (
+            "[store.x]\nkind = \"local\"\npath = \"/x\"\ndecrypt = { age = \"file:/a\", passphrase = \"file:/p\" }",
+            "store.x.decrypt.passphrase: nothing uses it",
+            "add openpgp = \"file:PATH\", or remove it",
         ),
         (
             "[store.x]\nkind = \"local\"\npath = \"/var/./backups/\"",
@@ -302,6 +342,117 @@ fn a_separate_source_shares_no_bucket_and_no_directory() {
     assert!(
         told.contains("the directory of store \"disk\" also receives"),
         "{told}"
+    );
+}
+
+/// A bucket has one name and a server many.
+#[test]
+fn a_separate_source_shares_no_bucket_under_another_name_of_its_server() {
+    let s3 = |name: &str, bucket: &str, endpoint: &str| {
+        let endpoint = match endpoint {
+            "" => String::new(),
+            endpoint => format!("endpoint = \"{endpoint}\"\n"),
+        };
+        format!(
+            "[store.{name}]\nkind = \"s3\"\nbucket = \"{bucket}\"\n{endpoint}access_key = \"env:A\"\nsecret_key = \"env:B\"\n"
+        )
+    };
+    let with = |one: &str, two: &str| {
+        format!(
+            "{HEAD}[source.db]\nkind = \"sqlite\"\npath = \"/srv/app.db\"\n\
+             [source.keys]\nkind = \"files\"\npaths = [\"/srv/keys\"]\nseparate = true\n{}{}\
+             [plan.d]\nsources = [\"db\"]\nstores = [\"data\"]\n[plan.k]\nsources = [\"keys\"]\nstores = [\"keys\"]\n",
+            s3("data", "crm", one),
+            s3("keys", "crm", two).replace("access_key", "prefix = \"keys\"\naccess_key"),
+        )
+    };
+    for (one, two) in [
+        ("", "https://s3.eu-west-1.amazonaws.com"),
+        (
+            "https://s3.amazonaws.com",
+            "https://s3.dualstack.us-east-1.amazonaws.com/",
+        ),
+        ("http://S3.example.org:9000", "https://s3.example.org./"),
+        ("http://localhost:9000", "http://127.0.0.1:9000"),
+        ("http://[::1]:9000", "http://127.0.0.1:9000"),
+    ] {
+        let (told, _) = refused(&with(one, two));
+        assert!(
+            told.contains(
+                "the bucket of store \"keys\" also receives \"db\" (plan \"d\", store \"data\")"
+            ),
+            "{one} {two}: {told}"
+        );
+    }
+    let told = findings(&with(
+        "https://s3.example.org",
+        "https://objects.example.net",
+    ));
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(told[0].1, Severity::Warning);
+    assert!(told[0].2.contains("name a bucket alike"), "{told:?}");
+}
+
+/// What `config check` calls an error also stops the plan that it is about, and no other.
+#[test]
+fn a_plan_that_would_lay_secrets_beside_data_is_not_run() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().canonicalize().unwrap();
+    std::fs::create_dir(root.join("a")).unwrap();
+    std::os::unix::fs::symlink(root.join("a"), root.join("link")).unwrap();
+    let text = |own: &str, site: &str| {
+        format!(
+            "{HEAD}public_dirs = [\"{site}\"]\n[source.db]\nkind = \"sqlite\"\npath = \"/d\"\n[source.keys]\nkind = \"files\"\npaths = [\"/k\"]\nseparate = true\n\
+             [store.a]\nkind = \"local\"\npath = \"{}/a\"\n[store.b]\nkind = \"local\"\npath = \"{own}\"\n\
+             [plan.d]\nsources = [\"db\"]\nstores = [\"a\"]\n[plan.k]\nsources = [\"keys\"]\nstores = [\"b\"]\n",
+            root.display()
+        )
+    };
+    let beside = parse(&text(&root.join("b").display().to_string(), "/nowhere")).unwrap();
+    beside.check_plan("d").unwrap();
+    let error = beside.check_plan("k").unwrap_err();
+    assert_eq!(error.code, Code::Configuration);
+    assert!(
+        error
+            .message
+            .starts_with("plan.k.stores: source \"keys\" must be kept separate, and the disk"),
+        "{error:?}"
+    );
+    // By a link, two directories are one.
+    let linked = parse(&text(&root.join("link").display().to_string(), "/nowhere")).unwrap();
+    let error = linked.check_plan("k").unwrap_err();
+    assert!(
+        error.message.contains("the directory of store \"b\""),
+        "{error:?}"
+    );
+    // Another disk is well, until somebody copies.
+    let apart = parse(&text("/proc/keys", "/nowhere")).unwrap();
+    apart.check_plan("k").unwrap();
+    let copied = |sources: &[&str], store: &str| {
+        let sources: Vec<String> = sources.iter().map(|s| (*s).to_owned()).collect();
+        apart
+            .check_copy("k", &sources, store)
+            .map_err(|e| e.message)
+    };
+    copied(&["keys"], "b").unwrap();
+    let error = copied(&["keys"], "a").unwrap_err();
+    assert!(
+        error.contains("store \"a\" also receives \"db\""),
+        "{error}"
+    );
+    let error = copied(&["keys", "db"], "b").unwrap_err();
+    assert!(error.contains("also receives \"db\""), "{error}");
+    // A store that is published stops the plans that write to it.
+    let site = root.display().to_string();
+    let published = parse(&text("/proc/keys", &site)).unwrap();
+    published.check_plan("k").unwrap();
+    let error = published.check_plan("d").unwrap_err();
+    assert!(error.message.starts_with("store.a.path: "), "{error:?}");
+    assert!(
+        error
+            .message
+            .contains("which a web server publishes (listed in app.public_dirs)"),
+        "{error:?}"
     );
 }
 

@@ -187,8 +187,16 @@ impl Source for FilesSource {
             }
         }
         for path in &self.optional {
-            if let Err(error) = reachable(path) {
-                findings.push(finding(Severity::Warning, error.to_string(), error.hint));
+            match reachable(path) {
+                Err(error) if error.code == Code::SourceMissing => findings.push(finding(
+                    Severity::Warning,
+                    format!("the optional path {} is missing", path.display()),
+                    Some("nothing is to be done if it does not belong on this host; otherwise correct it".into()),
+                )),
+                Err(error) => {
+                    findings.push(finding(Severity::Warning, error.to_string(), error.hint));
+                }
+                Ok(()) => {}
             }
         }
         if findings.is_empty() {

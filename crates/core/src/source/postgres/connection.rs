@@ -7,7 +7,7 @@
 use crate::config::PostgresConfig;
 use crate::error::{Code, Error, Result};
 use crate::secret::{Scrubber, Secret};
-use crate::transport::Command;
+use crate::transport::{Command, Transport};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -55,6 +55,8 @@ pub struct Connection {
     password: Option<Secret>,
     /// Environment variable → value.
     parameters: BTreeMap<&'static str, String>,
+    /// Where the client programs run.
+    transport: Transport,
 }
 
 impl Connection {
@@ -82,6 +84,7 @@ impl Connection {
         if let Some(password) = &config.password {
             connection.password = Some(password.resolve()?);
         }
+        connection.transport = Transport::open(config.via.as_ref(), config.ssh.as_ref());
         Ok(connection)
     }
 
@@ -187,12 +190,17 @@ impl Connection {
         self.database.as_deref().or(self.user.as_deref())
     }
 
+    /// Where its client programs run.
+    pub fn transport(&self) -> &Transport {
+        &self.transport
+    }
+
     /// The role, when one is named; libpq takes the user's name otherwise.
     pub fn user(&self) -> Option<&str> {
         self.user.as_deref()
     }
 
-    /// For people: `postgres://user@host:port/database`, never the password.
+    /// For people: `postgres://user@host:port/database`, and through what, never the password.
     pub fn display(&self) -> String {
         let mut text = String::from("postgres://");
         if let Some(user) = &self.user {
@@ -206,6 +214,10 @@ impl Connection {
         }
         text.push('/');
         text.push_str(self.database.as_deref().unwrap_or_default());
+        if let Some(place) = self.transport.place() {
+            text.push_str(" through ");
+            text.push_str(&place);
+        }
         text
     }
 
@@ -244,7 +256,10 @@ impl Connection {
             .env("PGTZ", "UTC")
             .env("PGDATESTYLE", "ISO")
             .env("PGCLIENTENCODING", "UTF8");
-        if let Some(home) = std::env::var_os("HOME") {
+        // Elsewhere the home directory is the one there.
+        if self.transport == Transport::Local
+            && let Some(home) = std::env::var_os("HOME")
+        {
             command = command.env("HOME", home);
         }
         let parts = [

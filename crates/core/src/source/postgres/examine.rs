@@ -22,7 +22,7 @@ pub fn examine(
         Err(error) => return vec![wrong(error)],
     };
     let mut findings = Vec::new();
-    match Tools::for_server(server.major) {
+    match Tools::for_server(server.major, connection.transport()) {
         Err(error) => findings.push(wrong(error)),
         Ok(tools) if tools.major != server.major => findings.push(finding(
             Severity::Warning,

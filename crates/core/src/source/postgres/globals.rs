@@ -9,7 +9,6 @@ use super::session::{Session, identifier, literal, query, refused};
 use super::tools::Tools;
 use crate::error::{Code, Error, Result};
 use crate::secret::Scrubber;
-use crate::transport::Transport;
 use std::collections::BTreeSet;
 use std::io::Read;
 
@@ -28,7 +27,7 @@ pub fn capture(
     if let Some(database) = connection.database() {
         command = command.arg(format!("--database={database}"));
     }
-    let output = Transport::Local.output(&command)?;
+    let output = connection.transport().output(&command)?;
     if output.status.success() {
         return Ok((output.stdout, None));
     }

@@ -68,7 +68,7 @@ impl PostgresSource {
         context: &CaptureContext<'_>,
     ) -> Result<Captured> {
         let server = Server::ask(&self.connection, context.scrubber)?;
-        let tools = Tools::for_server(server.major)?;
+        let tools = Tools::for_server(server.major, self.connection.transport())?;
         let (text, warning) = globals::capture(&self.connection, &tools, context.scrubber)?;
         output
             .write_all(&text)
@@ -116,7 +116,7 @@ impl Source for PostgresSource {
             GLOBALS => self.capture_globals(output, context),
             DUMP => {
                 let server = Server::ask(&self.connection, context.scrubber)?;
-                let tools = Tools::for_server(server.major)?;
+                let tools = Tools::for_server(server.major, self.connection.transport())?;
                 Capture {
                     connection: &self.connection,
                     server: &server,

@@ -19,7 +19,6 @@ use crate::error::{Code, Error, Result};
 use crate::fingerprint::{DatabaseInventory, Fingerprint, Inventory, Proof};
 use crate::observe::Observer;
 use crate::secret::Scrubber;
-use crate::transport::Transport;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, sink};
 
@@ -44,7 +43,7 @@ pub fn restore_dump(
     scrubber: &Scrubber,
 ) -> Result<Vec<String>> {
     let server = Server::ask(target, scrubber).map_err(of_target)?;
-    let tools = Tools::for_server(server.major)?;
+    let tools = Tools::for_server(server.major, target.transport())?;
     let mut warnings = Vec::new();
     let mut command = target
         .command(tools.program("pg_restore"), scrubber)
@@ -67,7 +66,7 @@ pub fn restore_dump(
             warnings.push(why);
         }
     }
-    let (status, said) = Transport::Local.spawn(&command)?.feed(input)?;
+    let (status, said) = target.transport().spawn(&command)?.feed(input)?;
     if !status.success() {
         return Err(not_restored(target, &server, &said));
     }
@@ -255,7 +254,7 @@ pub fn observe(
     observer: &dyn Observer,
 ) -> Result<Proof> {
     let server = Server::ask(connection, scrubber).map_err(of_target)?;
-    let tools = Tools::for_server(server.major)?;
+    let tools = Tools::for_server(server.major, connection.transport())?;
     let mut session = Session::open(connection, scrubber)?;
     let inventory = inventory::take(&mut session, &server)?;
     let limits = match &captured.fingerprint {

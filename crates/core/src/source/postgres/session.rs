@@ -8,7 +8,7 @@ use super::connection::Connection;
 use super::tools::{Tools, major_of};
 use crate::error::{Code, Error, Result};
 use crate::secret::Scrubber;
-use crate::transport::{Command, Running, Transport};
+use crate::transport::{Command, Running};
 use std::io::{BufRead, BufReader, Write};
 use std::process::{ChildStdin, ChildStdout};
 
@@ -57,7 +57,7 @@ impl Server {
 }
 
 fn psql(connection: &Connection, scrubber: &Scrubber) -> Result<Command> {
-    let tools = Tools::newest()?;
+    let tools = Tools::newest(connection.transport())?;
     Ok(connection
         .command(tools.program("psql"), scrubber)
         .args(["-X", "-A", "-t", "-q", "-w"]))
@@ -88,7 +88,7 @@ fn one_shot(connection: &Connection, statements: &[&str], scrubber: &Scrubber) -
     for statement in statements {
         command = command.arg("-c").arg(format!(" {statement}"));
     }
-    let output = Transport::Local.output(&command)?;
+    let output = connection.transport().output(&command)?;
     if !output.status.success() {
         return Err(refused(connection, &output.stderr));
     }
@@ -117,7 +117,7 @@ impl Session {
     /// Connects. A refused connection shows at the first statement.
     pub fn open(connection: &Connection, scrubber: &Scrubber) -> Result<Self> {
         let command = psql(connection, scrubber)?.stdin_piped();
-        let mut running = Transport::Local.spawn(&command)?;
+        let mut running = connection.transport().spawn(&command)?;
         let (Some(input), Some(output)) = (running.stdin.take(), running.stdout.take()) else {
             return Err(Error::new(Code::Io, "psql was started without pipes"));
         };
@@ -173,8 +173,9 @@ impl Session {
     }
 
     fn ended(&mut self) -> Error {
-        let said = match self.running.take() {
-            Some(running) => running.wait().map(|(_, said)| said).unwrap_or_default(),
+        let said = match self.running.take().map(Running::wait) {
+            Some(Ok((_, said))) => said,
+            Some(Err(error)) => return error,
             None => String::from("the session had ended before"),
         };
         refused(&self.connection, &said)

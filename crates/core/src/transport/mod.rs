@@ -1,21 +1,33 @@
-//! Runs commands; the only place of this crate that starts a process.
+//! Runs commands, here, on another host or in a container; the only place of this crate that starts
+//! a process.
 //!
 //! Guarantees: arguments never carry a secret (there is no way to put a [`Secret`] among them);
 //! standard error is read to its end, bounded, and scrubbed; a child never outlives the thread
-//! that started it by accident (it is killed on drop, and by the kernel should this process die).
+//! that started it by accident (it is killed on drop, and by the kernel should this process die);
+//! a command elsewhere ends when its connection does, and one whose end did not come through is an
+//! error.
 
+mod container;
+mod keep;
+mod remote;
+mod running;
+pub mod ssh;
+
+pub use running::Running;
+
+use crate::config::{SshConfig, Via};
 use crate::error::{Code, Error, Result};
 use crate::interrupt;
 use crate::secret::{Scrubber, Secret};
-use crossbeam_channel::{Receiver, bounded};
+use container::Container;
+use remote::Far;
+use running::Drain;
 use std::ffi::{OsStr, OsString};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::process::{ExitStatus, Stdio};
 
 /// How much of a child's standard error is kept, in bytes: its first and its last half.
 const STDERR_BYTES_MAX: usize = 16 << 10;
@@ -26,6 +38,58 @@ pub enum Transport {
     /// On this host.
     #[default]
     Local,
+    /// Elsewhere; opened with [`Transport::open`].
+    Remote(Reach),
+}
+
+/// How another place is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reach(Kind);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Kind {
+    Ssh(Box<ssh::Host>),
+    Container(Container),
+}
+
+impl Reach {
+    /// For messages: `user@host`, `container web`, `pod shop/db-0`.
+    pub fn place(&self) -> String {
+        match &self.0 {
+            Kind::Ssh(host) => host.display(),
+            Kind::Container(container) => container.place(),
+        }
+    }
+
+    /// The client that starts a shell there and hands it our input.
+    fn client(&self) -> Result<Command> {
+        Ok(match &self.0 {
+            Kind::Ssh(host) => Command::new("ssh")
+                .args(host.connect()?)
+                .arg(format!("exec sh -c '{}'", remote::READ))
+                .env("SSH_ASKPASS", "/bin/false")
+                .env("SSH_ASKPASS_REQUIRE", "force"),
+            Kind::Container(container) => Command::new(container.client())
+                .args(container.words())
+                .args(["sh", "-c", remote::READ]),
+        })
+    }
+
+    /// Why a command has no end.
+    fn broken(&self, program: &str, status: ExitStatus, said: &str) -> Error {
+        let refused = match &self.0 {
+            Kind::Ssh(host) => host.refused(said),
+            Kind::Container(container) => container.refused(said),
+        };
+        refused.unwrap_or_else(|| {
+            let place = self.place();
+            let message =
+                format!("the connection to {place} ended before {program} did ({status})");
+            Error::new(Code::SourceFailed, message)
+                .cause(said)
+                .hint("nothing of it is kept; check the network and that place, then run again")
+        })
+    }
 }
 
 /// A command to run.
@@ -153,70 +217,58 @@ pub struct Output {
 }
 
 impl Transport {
+    /// Where `via` leads, or here. Nothing is reached yet.
+    pub fn open(via: Option<&Via>, ssh: Option<&SshConfig>) -> Self {
+        let kind = match via {
+            None => return Transport::Local,
+            Some(Via::Ssh { user, host, port }) => {
+                Kind::Ssh(Box::new(ssh::Host::new(user.as_deref(), host, *port, ssh)))
+            }
+            Some(Via::Docker { container }) => Kind::Container(Container::Docker {
+                name: container.clone(),
+            }),
+            Some(Via::Kubectl {
+                namespace,
+                pod,
+                container,
+            }) => Kind::Container(Container::Pod {
+                namespace: namespace.clone(),
+                pod: pod.clone(),
+                container: container.clone(),
+            }),
+        };
+        Transport::Remote(Reach(kind))
+    }
+
+    /// Where it leads, for messages; `None` on this host.
+    pub fn place(&self) -> Option<String> {
+        match self {
+            Transport::Local => None,
+            Transport::Remote(reach) => Some(reach.place()),
+        }
+    }
+
     /// Starts the command with its standard output as a pipe.
     pub fn spawn(&self, command: &Command) -> Result<Running> {
-        let Transport::Local = self;
-        #[expect(
-            clippy::disallowed_types,
-            reason = "the one place that starts processes"
-        )]
-        let mut process = std::process::Command::new(&command.program);
-        process.args(&command.args);
-        if command.clean_env {
-            process.env_clear();
-            process.env(
-                "PATH",
-                std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into()),
-            );
+        match self {
+            Transport::Local => spawn_here(command),
+            Transport::Remote(reach) => spawn_there(reach, command),
         }
-        process.envs(command.env.iter().map(|(k, v)| (k, v)));
-        process.envs(
-            command
-                .secrets
-                .iter()
-                .map(|(k, v)| (k, OsStr::from_bytes(v.expose()))),
-        );
-        if let Some(directory) = &command.directory {
-            process.current_dir(directory);
-        }
-        if let Some((uid, gid)) = command.user {
-            process.uid(uid).gid(gid);
-        }
-        if command.group {
-            process.process_group(0);
-        }
-        process.stdin(if command.stdin {
-            Stdio::piped()
-        } else {
-            Stdio::null()
-        });
-        process.stdout(Stdio::piped()).stderr(Stdio::piped());
-        die_with_parent(&mut process);
-        if !command.cleanup {
-            interrupt::check()?;
-        }
-        let mut child = process
-            .spawn()
-            .map_err(|error| not_started(command, &error))?;
-        let stderr = child
-            .stderr
-            .take()
-            .map(|pipe| Drain::start(pipe, STDERR_BYTES_MAX / 2));
-        Ok(Running {
-            _registered: (!command.cleanup).then(|| interrupt::register(child.id())),
-            program: command.program(),
-            stdin: child.stdin.take(),
-            stdout: child.stdout.take(),
-            child,
-            stderr,
-            group: command.group,
-            scrubber: command.scrubber.clone(),
-        })
     }
 
     /// Runs the command to its end and returns all it printed.
     pub fn output(&self, command: &Command) -> Result<Output> {
+        self.output_of(command, Vec::new())
+    }
+
+    /// The same, with `input` written to its standard input, which must be piped.
+    pub fn output_of(&self, command: &Command, input: Vec<u8>) -> Result<Output> {
         let mut running = self.spawn(command)?;
+        if let Some(mut stdin) = running.stdin.take() {
+            // On a thread of its own: the child may print before it has read everything. A pipe
+            // that it closed early is left to its exit status to tell.
+            std::thread::spawn(move || stdin.write_all(&input));
+        }
         let stdout = running
             .stdout
             .take()
@@ -229,6 +281,85 @@ impl Transport {
             stderr,
         })
     }
+}
+
+fn spawn_there(reach: &Reach, command: &Command) -> Result<Running> {
+    if command.user.is_some() {
+        let message = format!("a command cannot become another user on {}", reach.place());
+        return Err(Error::new(Code::Usage, message));
+    }
+    if !command.cleanup {
+        interrupt::check()?;
+    }
+    let far = Far::new(reach.clone(), command)?;
+    let prologue = zeroize::Zeroizing::new(far.prologue(command)?);
+    // A group of its own: an interrupt from the terminal is for us, and we end it in order.
+    let mut client = reach.client()?.stdin_piped().own_group();
+    client.cleanup = command.cleanup;
+    client.scrubber = command.scrubber.clone();
+    let mut running = spawn_here(&client)?;
+    if let Some(stdin) = &mut running.stdin {
+        // A client that is gone tells why at its end.
+        let _ = stdin.write_all(&prologue);
+    }
+    if let Some(stdout) = &mut running.stdout {
+        far.skip_greeting(stdout);
+    }
+    if !command.stdin {
+        running.hold_input();
+    }
+    running.is_far(far);
+    Ok(running)
+}
+
+fn spawn_here(command: &Command) -> Result<Running> {
+    #[expect(
+        clippy::disallowed_types,
+        reason = "the one place that starts processes"
+    )]
+    let mut process = std::process::Command::new(&command.program);
+    process.args(&command.args);
+    if command.clean_env {
+        process.env_clear();
+        process.env(
+            "PATH",
+            std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into()),
+        );
+    }
+    process.envs(command.env.iter().map(|(k, v)| (k, v)));
+    process.envs(
+        command
+            .secrets
+            .iter()
+            .map(|(k, v)| (k, OsStr::from_bytes(v.expose()))),
+    );
+    if let Some(directory) = &command.directory {
+        process.current_dir(directory);
+    }
+    if let Some((uid, gid)) = command.user {
+        process.uid(uid).gid(gid);
+    }
+    if command.group {
+        process.process_group(0);
+    }
+    process.stdin(if command.stdin {
+        Stdio::piped()
+    } else {
+        Stdio::null()
+    });
+    process.stdout(Stdio::piped()).stderr(Stdio::piped());
+    die_with_parent(&mut process);
+    if !command.cleanup {
+        interrupt::check()?;
+    }
+    let mut child = process
+        .spawn()
+        .map_err(|error| not_started(command, &error))?;
+    let stderr = child
+        .stderr
+        .take()
+        .map(|pipe| Drain::start(pipe, STDERR_BYTES_MAX / 2));
+    Ok(Running::new(command, child, stderr))
 }
 
 fn not_started(command: &Command, error: &io::Error) -> Error {
@@ -249,8 +380,13 @@ pub fn debian_package(program: &str) -> Option<&'static str> {
         "pg_dump" | "pg_dumpall" | "pg_restore" | "psql" => "postgresql-client",
         "postgres" | "initdb" | "pg_ctl" => "postgresql",
         "mariadb" | "mariadb-dump" => "mariadb-client",
+        "mysql" | "mysqldump" => "default-mysql-client",
+        "mariadbd" | "mariadb-install-db" => "mariadb-server",
+        "mysqld" => "default-mysql-server",
         "sqlite3" => "sqlite3",
-        "ssh" | "ssh-keygen" => "openssh-client",
+        "ssh" | "ssh-keygen" | "ssh-agent" | "ssh-add" => "openssh-client",
+        "docker" => "docker.io",
+        "kubectl" => "kubernetes-client",
         "gpg" => "gnupg",
         "age" => "age",
         "restic" => "restic",
@@ -275,183 +411,11 @@ fn die_with_parent(process: &mut std::process::Command) {
     }
 }
 
-/// How long a pipe may stay open after the child has ended: a daemon that the child started may
-/// hold it for good.
-const PIPE_PATIENCE: Duration = Duration::from_secs(3);
-
-/// Reads a pipe on a thread, keeping its first and its last bytes.
-#[derive(Debug)]
-struct Drain {
-    kept: Arc<Mutex<(Vec<u8>, Vec<u8>)>>,
-    ended: Receiver<()>,
-}
-
-impl Drain {
-    /// Keeps `half` bytes of either end.
-    fn start(mut pipe: impl Read + Send + 'static, half: usize) -> Self {
-        let kept = Arc::new(Mutex::new((Vec::new(), Vec::new())));
-        let shared = Arc::clone(&kept);
-        let (end, ended) = bounded(1);
-        std::thread::spawn(move || {
-            let mut buffer = vec![0; 64 << 10];
-            while let Ok(count @ 1..) = pipe.read(&mut buffer) {
-                let mut kept = shared.lock().unwrap_or_else(PoisonError::into_inner);
-                keep(&mut kept, buffer.get(..count).unwrap_or_default(), half);
-            }
-            let _ = end.send(());
-        });
-        Drain { kept, ended }
-    }
-
-    /// What was read; waits for the pipe's end, within bounds.
-    fn take(self) -> Vec<u8> {
-        let _ = self.ended.recv_timeout(PIPE_PATIENCE);
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let (mut head, tail) = std::mem::take(&mut *kept);
-        head.extend_from_slice(&tail);
-        head
-    }
-}
-
-fn keep((head, tail): &mut (Vec<u8>, Vec<u8>), bytes: &[u8], half: usize) {
-    let room = half.saturating_sub(head.len()).min(bytes.len());
-    let (first, rest) = bytes.split_at(room);
-    head.extend_from_slice(first);
-    tail.extend_from_slice(rest);
-    if tail.len() / 2 > half {
-        tail.drain(..tail.len() - half);
-    }
-}
-
-/// A command under way. Dropping it kills it.
-#[derive(Debug)]
-pub struct Running {
-    program: String,
-    /// Its standard input, when it was asked to be piped. Take and drop it to end the input.
-    pub stdin: Option<ChildStdin>,
-    /// Its standard output.
-    pub stdout: Option<ChildStdout>,
-    child: Child,
-    stderr: Option<Drain>,
-    _registered: Option<interrupt::Registered>,
-    group: bool,
-    scrubber: Scrubber,
-}
-
-impl Running {
-    /// Its process id.
-    pub fn id(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// Whether it has ended, without waiting.
-    pub fn ended(&mut self) -> bool {
-        !matches!(self.child.try_wait(), Ok(None))
-    }
-
-    /// Closes its input, waits for its end, and returns the status and its standard error.
-    pub fn wait(mut self) -> Result<(ExitStatus, String)> {
-        drop(self.stdin.take());
-        drop(self.stdout.take());
-        let status = self
-            .child
-            .wait()
-            .map_err(|error| Error::io(format!("cannot wait for {}", self.program), &error))?;
-        Ok((status, self.stderr_text()))
-    }
-
-    /// Kills it and returns its standard error.
-    pub fn kill(mut self) -> String {
-        self.kill_group();
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        self.stderr_text()
-    }
-
-    /// Kills its process group when it has one of its own. Called before the child is waited for,
-    /// so that the group's number cannot have passed to somebody else.
-    fn kill_group(&self) {
-        if self.group
-            && let Ok(raw) = i32::try_from(self.child.id())
-            && let Some(pid) = rustix::process::Pid::from_raw(raw)
-        {
-            let _ = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
-        }
-    }
-
-    /// Sends `SIGINT`, which PostgreSQL takes as a fast shutdown, and waits.
-    pub fn interrupt(self) -> String {
-        self.signal(rustix::process::Signal::INT)
-    }
-
-    /// Sends `SIGQUIT`, which PostgreSQL takes as an immediate shutdown, and waits.
-    pub fn quit(self) -> String {
-        self.signal(rustix::process::Signal::QUIT)
-    }
-
-    fn signal(mut self, signal: rustix::process::Signal) -> String {
-        if let Ok(raw) = i32::try_from(self.child.id())
-            && let Some(pid) = rustix::process::Pid::from_raw(raw)
-        {
-            let _ = rustix::process::kill_process(pid, signal);
-        }
-        let _ = self.child.wait();
-        self.stderr_text()
-    }
-
-    fn stderr_text(&mut self) -> String {
-        let bytes = self.stderr.take().map(Drain::take).unwrap_or_default();
-        self.scrubber
-            .scrub(String::from_utf8_lossy(&bytes).trim_end())
-    }
-
-    /// Feeds `input` to its standard input, on this thread, then waits. An error of `input` kills
-    /// the child and is returned; a pipe that the child closed is left to its exit status to tell.
-    pub fn feed(mut self, input: &mut dyn Read) -> Result<(ExitStatus, String)> {
-        let Some(mut stdin) = self.stdin.take() else {
-            return self.wait();
-        };
-        let mut buffer = vec![0; 256 << 10];
-        loop {
-            let count = match input.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(count) => count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => {
-                    let program = self.program.clone();
-                    drop(self.kill());
-                    return Err(Error::from_io(
-                        Code::Io,
-                        format!("the input of {program} cannot be read"),
-                        error,
-                    ));
-                }
-            };
-            if stdin
-                .write_all(buffer.get(..count).unwrap_or_default())
-                .is_err()
-            {
-                break;
-            }
-        }
-        drop(stdin);
-        self.wait()
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if !self.ended() {
-            self.kill_group();
-            let _ = self.child.kill();
-            let _ = self.child.wait();
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::running::keep;
     use super::*;
+    use std::time::Duration;
 
     #[test]
     fn a_missing_tool_names_its_package() {

@@ -1,7 +1,7 @@
-//! Captures a PostgreSQL database with its fingerprint and throws the stream away, to be timed
-//! against a bare `pg_dump`.
+//! Captures a database with its fingerprint and throws the stream away, to be timed against its
+//! bare dump program.
 //!
-//! `pgcapture FILE`, where FILE holds the URL.
+//! `capture KIND FILE`, where KIND is `postgres`, `mariadb` or `mysql`, and FILE holds the URL.
 
 use lifeboat_core::config::SourceKind;
 use lifeboat_core::observe::Silent;
@@ -10,11 +10,12 @@ use lifeboat_core::source::{self, CaptureContext};
 use std::error::Error;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let file = std::env::args()
-        .nth(1)
-        .ok_or("name the file that holds the URL")?;
+    let mut args = std::env::args().skip(1);
+    let (Some(kind), Some(file)) = (args.next(), args.next()) else {
+        return Err("name a kind, and the file that holds the URL".into());
+    };
     let url = std::path::absolute(file)?;
-    let text = serde_json::json!({ "kind": "postgres", "url": format!("file:{}", url.display()) });
+    let text = serde_json::json!({ "kind": kind, "url": format!("file:{}", url.display()) });
     let kind: SourceKind = serde_json::from_value(text)?;
     let source = source::open(&kind)?;
     let scratch = std::env::temp_dir();

@@ -1,0 +1,92 @@
+//! `lifeboat init`.
+
+use super::Run;
+use crate::args::Init;
+use crate::output::{self, line};
+use lifeboat_core::discover::{self, Found, Proposal};
+use lifeboat_core::restore::place;
+use lifeboat_core::{Code, Error, Result, backup};
+use serde_json::json;
+use std::path::Path;
+
+pub fn run(run: &Run<'_>, args: &Init) -> Result<u8> {
+    let root = args.root.canonicalize().map_err(|error| {
+        let message = format!("{} cannot be looked at", args.root.display());
+        Error::new(Code::Usage, message)
+            .cause(error)
+            .hint("name a directory: --root DIR")
+    })?;
+    let to_stdout = args.output == Path::new("-");
+    if !to_stdout && !args.force && args.output.symlink_metadata().is_ok() {
+        let message = format!("{} is there already", args.output.display());
+        return Err(Error::new(Code::Target, message)
+            .hint("look at a new proposal with --output -, write it elsewhere with --output FILE, or replace the file with --force"));
+    }
+    let containers = match root == Path::new("/") {
+        true => discover::containers(),
+        false => Vec::new(),
+    };
+    let found = discover::discover(&root, &containers);
+    let proposal = discover::render(&found, &backup::host())?;
+    let mut text = proposal.text.as_bytes();
+    if !to_stdout {
+        match args.force {
+            true => place::replace_file(&mut text, &args.output, 0o600)?,
+            false => place::write_file(&mut text, &args.output, 0o600)?,
+        };
+    }
+    run.results();
+    if run.cli.json {
+        let file = (!to_stdout).then_some(&args.output);
+        let configuration = to_stdout.then_some(&proposal.text);
+        output::json(&json!({
+            "schema": 1, "file": file, "configuration": configuration, "found": found, "missing": proposal.missing,
+        }))?;
+    } else if to_stdout {
+        line(proposal.text.trim_end());
+    } else {
+        show(args, &found, &proposal);
+    }
+    Ok(0)
+}
+
+fn show(args: &Init, found: &Found, proposal: &Proposal) {
+    for application in &found.applications {
+        let (path, framework) = (application.path.display(), &application.framework);
+        line(format!("application  {path} ({framework})"));
+    }
+    for database in &found.databases {
+        let (name, kind, seen) = (&database.name, database.kind.name(), &database.seen);
+        line(format!("database     {name} ({kind}), through {seen}"));
+    }
+    for server in &found.servers {
+        line(format!(
+            "server       {}: {}",
+            server.kind.name(),
+            server.seen
+        ));
+    }
+    for secret in &found.secrets {
+        line(format!("secrets      {}", secret.display()));
+    }
+    for path in &found.certificates {
+        line(format!("certificates {}", path.display()));
+    }
+    for unit in &found.units {
+        line(format!("unit         {}", unit.name));
+    }
+    for path in &found.system {
+        line(format!("system       {}", path.display()));
+    }
+    for unread in &found.unread {
+        line(format!("not seen     {unread}"));
+    }
+    line(format!(
+        "\n{} is written. Read it, then fill in:",
+        args.output.display()
+    ));
+    for missing in &proposal.missing {
+        line(format!("  {}: {}", missing.reference, missing.now));
+    }
+    line("Then run lifeboat doctor.");
+}

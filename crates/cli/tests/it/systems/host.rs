@@ -1,0 +1,154 @@
+//! A host of its own for a system: an empty file system in namespaces of its own, with the
+//! programs of this host and nothing of its files, so that an example runs as it stands, at its
+//! own paths.
+//!
+//! The host ends with its value, and with the test process however that ends; with it go every
+//! process and every file there. The network is this host's.
+
+use crate::support::{LIFEBOAT, Output, run};
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+/// Makes the file system, says which process holds it, and waits for the end of its input.
+const MAKE: &str = r#"
+set -e
+root=$1 name=$2 lifeboat=$3
+read -r pid rest < /proc/self/stat
+echo "$name" > /proc/sys/kernel/hostname
+mount -t tmpfs -o mode=755 host "$root"
+cd "$root"
+mkdir -p usr etc opt srv home root var/lib var/backups var/log var/tmp tmp run mnt proc dev sys fixture/bin
+chmod 1777 tmp var/tmp
+chmod 700 root
+for directory in usr dev sys; do mount --rbind "/$directory" "$directory"; done
+mount -o remount,bind,ro usr
+mount -t proc proc proc
+for directory in bin sbin lib lib32 lib64 libx32; do
+  if [ -L "/$directory" ]; then ln -s "$(readlink "/$directory")" "$directory"
+  elif [ -d "/$directory" ]; then mkdir "$directory"; mount --rbind "/$directory" "$directory"; fi
+done
+for file in passwd group shadow nsswitch.conf hosts resolv.conf ld.so.cache localtime alternatives postgresql-common perl ssl protocols services mysql; do
+  if [ -e "/etc/$file" ]; then cp -a "/etc/$file" etc/; fi
+done
+touch fixture/bin/lifeboat
+mount --bind "$lifeboat" fixture/bin/lifeboat
+# Whoever looks at the root of this process must find that of the host.
+exec chroot . /bin/sh -c 'echo "$1"; exec cat' sh "$pid"
+"#;
+
+/// A clean host.
+pub struct Host {
+    holder: Child,
+    pid: u32,
+    env: BTreeMap<String, String>,
+    _mountpoint: tempfile::TempDir,
+}
+
+impl Host {
+    /// A host of that name: no application, no configuration, no state.
+    pub fn new(name: &str) -> Host {
+        let mountpoint = tempfile::tempdir().unwrap();
+        let mut holder = Command::new("unshare")
+            .args(["--mount", "--uts", "--pid", "--fork", "--kill-child"])
+            .args(["--propagation", "private", "sh", "-c", MAKE, "host"])
+            .arg(mountpoint.path())
+            .args([name, LIFEBOAT])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let mut said = BufReader::new(holder.stdout.take().unwrap());
+        said.read_line(&mut line).unwrap();
+        let pid = line.trim().parse();
+        let pid: u32 = pid.expect("a host is made of namespaces, which takes root");
+        // Never write to this host for that one.
+        let fixture = Path::new("/proc")
+            .join(pid.to_string())
+            .join("root/fixture/bin/lifeboat");
+        assert!(fixture.exists(), "{} is not there", fixture.display());
+        Host {
+            holder,
+            pid,
+            env: BTreeMap::new(),
+            _mountpoint: mountpoint,
+        }
+    }
+
+    /// Sets an environment variable of every later command.
+    pub fn env(&mut self, name: &str, value: &str) {
+        self.env.insert(name.into(), value.into());
+    }
+
+    /// Where a path of that host is found from outside.
+    pub fn path(&self, path: &str) -> PathBuf {
+        let relative = path.trim_start_matches('/');
+        Path::new("/proc")
+            .join(self.pid.to_string())
+            .join("root")
+            .join(relative)
+    }
+
+    /// Writes a file, with the directories above it.
+    pub fn write(&self, path: &str, bytes: impl AsRef<[u8]>) {
+        let path = self.path(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    }
+
+    /// Reads a file as text.
+    pub fn read(&self, path: &str) -> String {
+        std::fs::read_to_string(self.path(path)).unwrap()
+    }
+
+    /// Writes a program that is found before others.
+    pub fn program(&self, name: &str, text: &str) {
+        use std::os::unix::fs::PermissionsExt;
+        let path = format!("/fixture/bin/{name}");
+        self.write(&path, text);
+        std::fs::set_permissions(self.path(&path), std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    /// Runs a shell script there, as root, in root's home.
+    pub fn run(&self, script: &str) -> Output {
+        let mut command = Command::new("nsenter");
+        command
+            .args(["--target", &self.pid.to_string()])
+            .args(["--mount", "--uts", "--pid", "--root", "--wd", "--"])
+            .args(["/usr/bin/env", "--ignore-environment", "--chdir=/root"])
+            .args([
+                "PATH=/fixture/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
+                "HOME=/root",
+                "USER=root",
+            ])
+            .args(
+                self.env
+                    .iter()
+                    .map(|(name, value)| format!("{name}={value}")),
+            )
+            .args(["/bin/sh", "-c", script])
+            .stdin(Stdio::null());
+        run(&mut command)
+    }
+
+    /// Runs a script that must succeed; what it printed.
+    pub fn sh(&self, script: &str) -> String {
+        self.exits(0, script)
+    }
+
+    /// Runs a script that must exit with `code`; what it printed to standard output.
+    pub fn exits(&self, code: i32, script: &str) -> String {
+        let output = self.run(script);
+        assert_eq!(output.code, code, "{script}\n{output}");
+        output.stdout
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        drop(self.holder.stdin.take());
+        let _ = self.holder.wait();
+    }
+}

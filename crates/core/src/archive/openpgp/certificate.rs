@@ -1,0 +1,497 @@
+//! Public keys, and which part of each is encrypted to.
+//!
+//! The choice is that of `gpg`: among the subkeys that are bound to the primary key by a valid
+//! signature, meant for encryption, neither expired nor revoked, the one made last; the primary key
+//! itself when there is no such subkey and it may encrypt. Revocations by somebody else than the
+//! key itself (designated revokers) are not known.
+
+use super::hex;
+use super::packets;
+use crate::error::{Code, Error, Result};
+use jiff::{SignedDuration, Timestamp};
+use pgp::composed::{PublicOrSecret, SignedPublicKey, SignedPublicSubKey};
+use pgp::crypto::public_key::PublicKeyAlgorithm;
+use pgp::packet::{KeyFlags, PublicKey, PublicSubkey, Signature, SignatureType, SubpacketData};
+use pgp::types::{KeyDetails, KeyVersion, Tag};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// OpenPGP public keys to encrypt to. Two of these are equal when they encrypt to the same keys.
+///
+/// A key that cannot be encrypted to is known by its reason: a store whose key has expired must
+/// still be read.
+#[derive(Clone)]
+pub struct Certificates {
+    /// Fingerprints of what is encrypted to, sorted and without repeats.
+    names: Arc<[String]>,
+    chosen: Arc<Result<Vec<Chosen>>>,
+}
+
+impl PartialEq for Certificates {
+    fn eq(&self, other: &Self) -> bool {
+        self.names == other.names
+    }
+}
+
+impl Eq for Certificates {}
+
+impl fmt::Debug for Certificates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Certificates").field(&self.names).finish()
+    }
+}
+
+/// What is encrypted to: a primary key, or a subkey of one.
+#[derive(Debug, Clone)]
+pub(super) enum Recipient {
+    Primary(PublicKey),
+    Subkey(PublicSubkey),
+}
+
+#[derive(Debug, Clone)]
+struct Chosen {
+    recipient: Recipient,
+    fingerprint: String,
+    expiry: Option<Expiry>,
+}
+
+/// When a key can no longer be encrypted to.
+#[derive(Debug, Clone)]
+pub struct Expiry {
+    /// The key, its owner and its file, for messages.
+    pub key: String,
+    /// Fingerprint of the primary key.
+    pub fingerprint: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+impl Certificates {
+    /// Reads every key of these files, armored or binary, and chooses what to encrypt to at `now`.
+    pub fn read(paths: &[PathBuf], now: Timestamp) -> Self {
+        let chosen = choose_all(paths, now);
+        let mut names: Vec<String> = match &chosen {
+            Ok(chosen) => chosen.iter().map(|c| c.fingerprint.clone()).collect(),
+            Err(_) => paths.iter().map(|p| p.display().to_string()).collect(),
+        };
+        names.sort();
+        names.dedup();
+        Certificates {
+            names: names.into(),
+            chosen: Arc::new(chosen),
+        }
+    }
+
+    /// The fingerprints of what is encrypted to, sorted; the files, when they are of no use.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// Why nothing can be encrypted to these, if so.
+    pub fn usable(&self) -> Result<()> {
+        match self.chosen.as_ref() {
+            Ok(_) => Ok(()),
+            Err(error) => Err(error.clone()),
+        }
+    }
+
+    /// The keys that expire within `span` of `now`.
+    pub fn expiring(&self, now: Timestamp, span: SignedDuration) -> Vec<&Expiry> {
+        let chosen = self.chosen.as_ref().as_ref().map(Vec::as_slice);
+        let expiries = chosen.unwrap_or_default().iter().flat_map(|c| &c.expiry);
+        expiries
+            .filter(|expiry| expiry.at.duration_since(now) <= span)
+            .collect()
+    }
+
+    pub(super) fn recipients(&self) -> Result<Vec<Recipient>> {
+        match self.chosen.as_ref() {
+            Ok(chosen) => Ok(chosen.iter().map(|c| c.recipient.clone()).collect()),
+            Err(error) => Err(error.clone()),
+        }
+    }
+}
+
+fn choose_all(paths: &[PathBuf], now: Timestamp) -> Result<Vec<Chosen>> {
+    let mut all: Vec<Chosen> = Vec::new();
+    for path in paths {
+        for key in read_file(path)? {
+            let chosen = choose(&key, now).map_err(|unfit| unfit.error(&key, path))?;
+            if all.iter().all(|c| c.fingerprint != chosen.fingerprint) {
+                all.push(chosen.of_file(path));
+            }
+        }
+    }
+    if all.is_empty() {
+        return Err(Error::new(
+            Code::Configuration,
+            "encryption is asked for, but there is no OpenPGP key",
+        )
+        .hint("list at least one file of public keys, or drop `encrypt`"));
+    }
+    Ok(all)
+}
+
+fn read_file(path: &Path) -> Result<Vec<SignedPublicKey>> {
+    let shown = path.display();
+    let export = format!("write it with `gpg --armor --export KEY > {shown}`");
+    let bytes = std::fs::read(path).map_err(|error| {
+        Error::new(
+            Code::Configuration,
+            format!("OpenPGP key file {shown} cannot be read"),
+        )
+        .cause(error)
+        .hint(export.clone())
+    })?;
+    let keys = packets::keys(&bytes).map_err(|error| {
+        Error::new(
+            Code::Configuration,
+            format!("{shown} holds something that is no OpenPGP public key"),
+        )
+        .cause(error)
+        .hint(export.clone())
+    })?;
+    if keys.is_empty() {
+        return Err(Error::new(
+            Code::Configuration,
+            format!("{shown} holds no OpenPGP public key"),
+        )
+        .hint(export));
+    }
+    keys.into_iter()
+        .map(|key| match key {
+            PublicOrSecret::Public(key) => Ok(key),
+            // A private key put here by mistake lies open to whoever may read public ones.
+            PublicOrSecret::Secret(_) => Err(Error::new(
+                Code::Configuration,
+                format!("{shown} holds a private key, where public keys are listed"),
+            )
+            .hint(format!(
+                "{export}; the private key belongs into `decrypt`, and only where drills and restores run"
+            ))),
+        })
+        .collect()
+}
+
+/// Why a key cannot be encrypted to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Unfit {
+    Expired {
+        subkey: Option<String>,
+        at: Timestamp,
+    },
+    Revoked {
+        subkey: Option<String>,
+        reason: String,
+    },
+    NotYet {
+        subkey: Option<String>,
+        at: Timestamp,
+    },
+    NoEncryption,
+    Unsupported(String),
+    Unbound,
+}
+
+impl Unfit {
+    fn error(self, key: &SignedPublicKey, path: &Path) -> Error {
+        let (name, fingerprint) = (describe(key, path), hex(key.fingerprint().as_bytes()));
+        let whose = |subkey: Option<String>| match subkey {
+            Some(id) => format!("the encryption subkey {id} of {name}"),
+            None => name.clone(),
+        };
+        let export = format!(
+            "export it again: gpg --armor --export {fingerprint} > {}",
+            path.display()
+        );
+        let (message, hint) = match self {
+            Unfit::Expired { subkey, at } => {
+                let extend = match subkey {
+                    Some(_) => format!("gpg --quick-set-expire {fingerprint} 2y '*'"),
+                    None => format!("gpg --quick-set-expire {fingerprint} 2y"),
+                };
+                (
+                    format!("{} expired on {}", whose(subkey), day(at)),
+                    format!("extend it ({extend}) and {export}; or list another key"),
+                )
+            }
+            Unfit::Revoked { subkey, reason } => {
+                let reason = if reason.is_empty() {
+                    reason
+                } else {
+                    format!(": {reason}")
+                };
+                (
+                    format!("{} was revoked{reason}", whose(subkey)),
+                    format!(
+                        "list the key that replaces it; or {export}, if it has a new encryption subkey"
+                    ),
+                )
+            }
+            Unfit::NotYet { subkey, at } => (
+                format!("{} is only valid from {}", whose(subkey), day(at)),
+                "check the clock of this host".into(),
+            ),
+            Unfit::NoEncryption => (
+                format!("{name} has no part that is meant for encryption"),
+                format!(
+                    "add a subkey (gpg --quick-add-key {fingerprint} default encrypt 2y) and {export}; or list another key"
+                ),
+            ),
+            Unfit::Unsupported(what) => (
+                format!("{name} cannot be encrypted to: {what}"),
+                "list a key of version 4 with an RSA, Curve25519 or NIST encryption subkey".into(),
+            ),
+            Unfit::Unbound => (
+                format!("{name} is not signed by itself, or not with a signature that holds"),
+                export,
+            ),
+        };
+        Error::new(Code::Configuration, message).hint(hint)
+    }
+}
+
+fn day(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d").to_string()
+}
+
+/// The key as messages name it: its id, the first user id, and the file.
+fn describe(key: &SignedPublicKey, path: &Path) -> String {
+    let id = hex(key.legacy_key_id().as_ref());
+    let owner = key.details.users.first().map(|user| {
+        let text = String::from_utf8_lossy(user.id.id()).into_owned();
+        text.replace(char::is_control, "?")
+    });
+    let owner = owner.map_or(String::new(), |owner| format!(" ({owner})"));
+    format!("OpenPGP key {id}{owner} in {}", path.display())
+}
+
+impl Chosen {
+    fn of_file(mut self, path: &Path) -> Self {
+        if let Some(expiry) = &mut self.expiry {
+            expiry.key = format!("{} in {}", expiry.key, path.display());
+        }
+        self
+    }
+}
+
+fn choose(key: &SignedPublicKey, now: Timestamp) -> Result<Chosen, Unfit> {
+    if key.version() != KeyVersion::V4 {
+        let version = u8::from(key.version());
+        return Err(Unfit::Unsupported(format!("it is of version {version}")));
+    }
+    let primary = Primary::examine(key, now)?;
+    let mut best: Option<(&SignedPublicSubKey, Option<Timestamp>)> = None;
+    let mut refused: Option<Unfit> = None;
+    for subkey in &key.public_subkeys {
+        match examine_subkey(key, subkey, now) {
+            Ok(expires) if best.is_none_or(|(b, _)| b.created_at() < subkey.created_at()) => {
+                best = Some((subkey, expires));
+            }
+            Ok(_) => {}
+            // The reason of the last one made says most.
+            Err(Unfit::NoEncryption | Unfit::Unbound) => {}
+            Err(unfit) => refused = Some(unfit),
+        }
+    }
+    let (recipient, fingerprint, expires) = match best {
+        Some((subkey, expires)) => (
+            Recipient::Subkey(subkey.key.clone()),
+            hex(subkey.fingerprint().as_bytes()),
+            expires,
+        ),
+        None if primary.encrypts => (
+            Recipient::Primary(key.primary_key.clone()),
+            hex(key.fingerprint().as_bytes()),
+            None,
+        ),
+        None => return Err(refused.unwrap_or(Unfit::NoEncryption)),
+    };
+    let expires = [primary.expires, expires].into_iter().flatten().min();
+    Ok(Chosen {
+        recipient,
+        fingerprint,
+        expiry: expires.map(|at| Expiry {
+            key: format!("OpenPGP key {}", hex(key.legacy_key_id().as_ref())),
+            fingerprint: hex(key.fingerprint().as_bytes()),
+            at,
+        }),
+    })
+}
+
+struct Primary {
+    encrypts: bool,
+    expires: Option<Timestamp>,
+}
+
+impl Primary {
+    fn examine(key: &SignedPublicKey, now: Timestamp) -> Result<Self, Unfit> {
+        let own = &key.primary_key;
+        let revocation =
+            key.details.revocation_signatures.iter().find(|s| {
+                s.typ() == Some(SignatureType::KeyRevocation) && s.verify_key(own).is_ok()
+            });
+        if let Some(revocation) = revocation {
+            return Err(Unfit::Revoked {
+                subkey: None,
+                reason: reason(revocation),
+            });
+        }
+        let created = timestamp(key.created_at());
+        if created > now {
+            return Err(Unfit::NotYet {
+                subkey: None,
+                at: created,
+            });
+        }
+        let direct = key
+            .details
+            .direct_signatures
+            .iter()
+            .filter(|s| s.typ() == Some(SignatureType::Key) && s.verify_key(own).is_ok());
+        let direct: Vec<_> = direct.filter(|s| holds(s, now)).collect();
+        let users: Vec<_> = key
+            .details
+            .users
+            .iter()
+            .filter_map(|user| {
+                let valid = |s: &&Signature| {
+                    holds(s, now) && s.verify_certification(own, Tag::UserId, &user.id).is_ok()
+                };
+                let all = user.signatures.iter().filter(valid);
+                let newest = newest(all.clone().filter(|s| s.is_certification()))?;
+                let revoked = all
+                    .filter(|s| s.typ() == Some(SignatureType::CertRevocation))
+                    .any(|s| s.created() >= newest.created());
+                (!revoked).then_some(newest)
+            })
+            .collect();
+        if direct.is_empty() && users.is_empty() {
+            return Err(Unfit::Unbound);
+        }
+        // A signature over the key alone says what one over a user id leaves open.
+        let of = |has: &dyn Fn(&Signature) -> bool| {
+            let signed = direct.iter().copied().filter(|s| has(s));
+            newest(signed).or_else(|| newest(users.iter().copied()))
+        };
+        let expires = of(&|s| s.key_expiration_time().is_some())
+            .and_then(|signature| expires(created, signature));
+        if let Some(at) = expires.filter(|at| *at <= now) {
+            return Err(Unfit::Expired { subkey: None, at });
+        }
+        let flags = of(&|s| flags(s).is_some()).and_then(flags);
+        Ok(Primary {
+            encrypts: may_encrypt(flags, key.algorithm()) && supported(key.algorithm()).is_ok(),
+            expires,
+        })
+    }
+}
+
+/// Until when a subkey can be encrypted to, if there is an end, or why it cannot.
+fn examine_subkey(
+    key: &SignedPublicKey,
+    subkey: &SignedPublicSubKey,
+    now: Timestamp,
+) -> Result<Option<Timestamp>, Unfit> {
+    let id = || Some(hex(subkey.legacy_key_id().as_ref()));
+    let valid = |kind: SignatureType| {
+        let signatures = subkey.signatures.iter();
+        signatures.filter(move |s| {
+            s.typ() == Some(kind)
+                && s.verify_subkey_binding(&key.primary_key, &subkey.key)
+                    .is_ok()
+        })
+    };
+    let binding = newest(valid(SignatureType::SubkeyBinding).filter(|s| holds(s, now)));
+    let binding = binding.ok_or(Unfit::Unbound)?;
+    if !may_encrypt(flags(binding), subkey.algorithm()) {
+        return Err(Unfit::NoEncryption);
+    }
+    // As for gpg, a revoked subkey stays revoked, whatever was signed later.
+    if let Some(revocation) = valid(SignatureType::SubkeyRevocation).next() {
+        return Err(Unfit::Revoked {
+            subkey: id(),
+            reason: reason(revocation),
+        });
+    }
+    let created = timestamp(subkey.created_at());
+    if created > now {
+        return Err(Unfit::NotYet {
+            subkey: id(),
+            at: created,
+        });
+    }
+    let expires = expires(created, binding);
+    if let Some(at) = expires.filter(|at| *at <= now) {
+        return Err(Unfit::Expired { subkey: id(), at });
+    }
+    supported(subkey.algorithm())?;
+    Ok(expires)
+}
+
+/// A signature made before `now` that has not expired by itself.
+fn holds(signature: &Signature, now: Timestamp) -> bool {
+    let Some(created) = signature.created().map(timestamp) else {
+        return false;
+    };
+    let seconds = signature
+        .signature_expiration_time()
+        .map_or(0, |d| d.as_secs());
+    let ended = created + SignedDuration::from_secs(i64::from(seconds)) <= now;
+    created <= now && !(seconds > 0 && ended)
+}
+
+fn newest<'a>(signatures: impl Iterator<Item = &'a Signature>) -> Option<&'a Signature> {
+    signatures.max_by_key(|signature| signature.created())
+}
+
+fn timestamp(at: pgp::types::Timestamp) -> Timestamp {
+    Timestamp::from_second(i64::from(at.as_secs())).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+/// Zero means never.
+fn expires(created: Timestamp, signature: &Signature) -> Option<Timestamp> {
+    let seconds = signature.key_expiration_time()?.as_secs();
+    (seconds > 0).then(|| created + SignedDuration::from_secs(i64::from(seconds)))
+}
+
+fn flags(signature: &Signature) -> Option<&KeyFlags> {
+    let mut hashed = signature.config()?.hashed_subpackets();
+    hashed.find_map(|subpacket| match &subpacket.data {
+        SubpacketData::KeyFlags(flags) => Some(flags),
+        _ => None,
+    })
+}
+
+/// Without flags, whatever its algorithm can.
+fn may_encrypt(flags: Option<&KeyFlags>, algorithm: PublicKeyAlgorithm) -> bool {
+    let able = matches!(
+        algorithm,
+        PublicKeyAlgorithm::RSA
+            | PublicKeyAlgorithm::RSAEncrypt
+            | PublicKeyAlgorithm::ElgamalEncrypt
+            | PublicKeyAlgorithm::Elgamal
+            | PublicKeyAlgorithm::ECDH
+            | PublicKeyAlgorithm::X25519
+            | PublicKeyAlgorithm::X448
+    );
+    able && flags.is_none_or(|f| f.encrypt_comms() || f.encrypt_storage())
+}
+
+fn supported(algorithm: PublicKeyAlgorithm) -> Result<(), Unfit> {
+    match algorithm {
+        PublicKeyAlgorithm::RSA
+        | PublicKeyAlgorithm::RSAEncrypt
+        | PublicKeyAlgorithm::ECDH
+        | PublicKeyAlgorithm::X25519
+        | PublicKeyAlgorithm::X448 => Ok(()),
+        other => Err(Unfit::Unsupported(format!("its algorithm is {other:?}"))),
+    }
+}
+
+fn reason(revocation: &Signature) -> String {
+    let text = revocation.revocation_reason_string();
+    let text = text.map(|t| String::from_utf8_lossy(t).replace(char::is_control, " "));
+    text.unwrap_or_default().trim().to_owned()
+}

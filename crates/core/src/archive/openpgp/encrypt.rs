@@ -1,0 +1,205 @@
+//! The way out: a version 1 integrity protected message with AES-256, which every `gpg` reads.
+//!
+//! The library pulls what it encrypts, and the stages around push: so it works on a thread of its
+//! own between two bounded queues, which also takes cipher and hash off the thread that compresses.
+
+use super::certificate::{Certificates, Recipient};
+use crate::error::{Code, Error, Result};
+use crossbeam_channel::{Receiver, Sender, bounded, select};
+use pgp::composed::MessageBuilder;
+use pgp::crypto::sym::SymmetricKeyAlgorithm;
+use std::io::{self, Read, Write};
+use std::thread::JoinHandle;
+
+/// Bytes that pass through a queue at a time.
+const BLOCK_BYTES: usize = 256 << 10;
+/// Blocks that wait in a queue.
+const BLOCKS_MAX: usize = 4;
+/// Length of the partial packets, a power of two.
+const CHUNK_BYTES: u32 = 512 << 10;
+
+type Outcome = std::result::Result<(), pgp::errors::Error>;
+
+/// Encrypts what is written on its way to another writer. Dropped without
+/// [`Encrypting::finish`], the message lacks its end and its integrity code.
+pub(in crate::archive) struct Encrypting<W> {
+    output: W,
+    block: Vec<u8>,
+    /// `None` once the end was told.
+    plain: Option<Sender<Vec<u8>>>,
+    sealed: Receiver<Vec<u8>>,
+    worker: Option<JoinHandle<Outcome>>,
+}
+
+impl<W: Write> Encrypting<W> {
+    /// Begins a message. Nothing is written yet.
+    pub(in crate::archive) fn new(certificates: &Certificates, output: W) -> Result<Self> {
+        let recipients = certificates.recipients()?;
+        let (plain, from_writer) = bounded(BLOCKS_MAX);
+        let (to_writer, sealed) = bounded(BLOCKS_MAX);
+        let (ready, begun) = bounded(1);
+        let failed = |error: &dyn std::fmt::Display| {
+            Error::new(Code::Configuration, "cannot encrypt to these OpenPGP keys").cause(error)
+        };
+        let worker = std::thread::Builder::new()
+            .name("openpgp".into())
+            .spawn(move || encrypt(&recipients, from_writer, to_writer, &ready))
+            .map_err(|error| Error::io("cannot begin the OpenPGP stream", &error))?;
+        match begun.recv() {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Err(failed(&error)),
+            Err(_) => return Err(failed(&"the encrypting thread ended early")),
+        }
+        Ok(Encrypting {
+            output,
+            block: Vec::with_capacity(BLOCK_BYTES),
+            plain: Some(plain),
+            sealed,
+            worker: Some(worker),
+        })
+    }
+
+    /// Ends the message and returns the writer. The error is the writer's own.
+    pub(in crate::archive) fn finish(mut self) -> io::Result<W> {
+        self.hand_over()?;
+        drop(self.plain.take());
+        while let Ok(bytes) = self.sealed.recv() {
+            self.output.write_all(&bytes)?;
+        }
+        self.join()?;
+        Ok(self.output)
+    }
+
+    /// Gives the block to the thread, and takes what is ready from it meanwhile.
+    fn hand_over(&mut self) -> io::Result<()> {
+        if self.block.is_empty() {
+            return Ok(());
+        }
+        let block = std::mem::replace(&mut self.block, Vec::with_capacity(BLOCK_BYTES));
+        let Some(plain) = &self.plain else {
+            return Err(io::Error::other("the message was ended before"));
+        };
+        let ended = loop {
+            select! {
+                send(plain, block) -> sent => break sent.is_err(),
+                recv(self.sealed) -> bytes => match bytes {
+                    Ok(bytes) => self.output.write_all(&bytes)?,
+                    Err(_) => break true,
+                },
+            }
+        };
+        if !ended {
+            return Ok(());
+        }
+        self.join()?;
+        Err(io::Error::other("the encrypting thread ended early"))
+    }
+
+    fn join(&mut self) -> io::Result<()> {
+        let lost = || io::Error::other("the encrypting thread ended early");
+        match self.worker.take().map(JoinHandle::join) {
+            Some(Ok(outcome)) => outcome.map_err(io::Error::other),
+            Some(Err(_)) | None => Err(lost()),
+        }
+    }
+}
+
+impl<W: Write> Write for Encrypting<W> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        let room = BLOCK_BYTES - self.block.len();
+        let taken = buffer.get(..room.min(buffer.len())).unwrap_or_default();
+        self.block.extend_from_slice(taken);
+        if self.block.len() >= BLOCK_BYTES {
+            self.hand_over()?;
+        }
+        Ok(taken.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn encrypt(
+    recipients: &[Recipient],
+    plain: Receiver<Vec<u8>>,
+    sealed: Sender<Vec<u8>>,
+    ready: &Sender<Outcome>,
+) -> Outcome {
+    let mut rng = rand::rngs::OsRng;
+    let reader = Plain {
+        blocks: plain,
+        current: Vec::new(),
+        position: 0,
+    };
+    let mut builder =
+        MessageBuilder::from_reader("", reader).seipd_v1(&mut rng, SymmetricKeyAlgorithm::AES256);
+    builder.partial_chunk_size(CHUNK_BYTES)?;
+    for recipient in recipients {
+        let added = match recipient {
+            Recipient::Primary(key) => builder.encrypt_to_key(&mut rng, key),
+            Recipient::Subkey(key) => builder.encrypt_to_key(&mut rng, key),
+        };
+        if let Err(error) = added {
+            let _ = ready.send(Err(error));
+            return Ok(());
+        }
+    }
+    let _ = ready.send(Ok(()));
+    let mut writer = Sealed {
+        blocks: sealed,
+        current: Vec::with_capacity(BLOCK_BYTES),
+    };
+    builder.to_writer(rng, &mut writer)?;
+    Ok(writer.hand_over()?)
+}
+
+/// What was written, as the library reads it. Ends when the sender is gone.
+struct Plain {
+    blocks: Receiver<Vec<u8>>,
+    current: Vec<u8>,
+    position: usize,
+}
+
+impl Read for Plain {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.position >= self.current.len() {
+            match self.blocks.recv() {
+                Ok(block) => (self.current, self.position) = (block, 0),
+                Err(_) => return Ok(0),
+            }
+        }
+        let mut rest = self.current.get(self.position..).unwrap_or_default();
+        let count = rest.read(buffer)?;
+        self.position += count;
+        Ok(count)
+    }
+}
+
+/// What the library writes, in blocks.
+struct Sealed {
+    blocks: Sender<Vec<u8>>,
+    current: Vec<u8>,
+}
+
+impl Sealed {
+    fn hand_over(&mut self) -> io::Result<()> {
+        let block = std::mem::replace(&mut self.current, Vec::with_capacity(BLOCK_BYTES));
+        let gone = |_| io::Error::from(io::ErrorKind::BrokenPipe);
+        self.blocks.send(block).map_err(gone)
+    }
+}
+
+impl Write for Sealed {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        if self.current.len() + buffer.len() > BLOCK_BYTES {
+            self.hand_over()?;
+        }
+        self.current.extend_from_slice(buffer);
+        Ok(buffer.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

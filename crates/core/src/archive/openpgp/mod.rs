@@ -1,0 +1,31 @@
+//! OpenPGP: messages that any `gpg` decrypts, and reading what `gpg` made.
+//!
+//! Guarantees: one pass and bounded memory; a message that was cut or changed ends in an error,
+//! never in an early end, because its end is only told after its integrity code (MDC) was right.
+//! What was read before that must not be used. A key that is expired, revoked or not meant for
+//! encryption is never encrypted to; what was encrypted to it once is still decrypted.
+
+mod certificate;
+mod decrypt;
+mod encrypt;
+mod gpg;
+mod packets;
+mod secret;
+#[cfg(test)]
+mod tests;
+
+pub use certificate::{Certificates, Expiry};
+pub(super) use decrypt::Decrypting;
+pub(super) use encrypt::Encrypting;
+pub use gpg::Gpg;
+pub use secret::SecretKeys;
+
+pub(super) use packets::is_openpgp;
+
+/// The name in manifests.
+pub(crate) const NAME: &str = "openpgp";
+
+/// A key id or fingerprint as `gpg` shows it.
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02X}")).collect()
+}

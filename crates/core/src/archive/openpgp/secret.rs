@@ -1,0 +1,261 @@
+//! Secret keys to decrypt with, unlocked in memory that is wiped.
+
+use super::{hex, packets};
+use crate::error::{Code, Error, Result};
+use crate::secret::Secret;
+use pgp::composed::{PublicOrSecret, SignedSecretKey};
+use pgp::packet::SecretSubkey;
+use pgp::types::{KeyDetails, KeyId, Password, S2kParams, SecretParams, StringToKey};
+use std::fmt;
+use std::sync::Arc;
+use zeroize::Zeroizing;
+
+/// OpenPGP secret keys, of which at least one can decrypt.
+#[derive(Clone)]
+pub struct SecretKeys(Arc<Keys>);
+
+struct Keys {
+    keys: Vec<SignedSecretKey>,
+    /// Ids of the parts that decrypt, unlocked.
+    usable: Vec<KeyId>,
+    /// Ids of the parts that would, did the passphrase fit.
+    locked: Vec<KeyId>,
+}
+
+impl fmt::Debug for SecretKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SecretKeys({} keys)", self.0.keys.len())
+    }
+}
+
+/// What a part of a key is good for.
+enum Part {
+    Usable,
+    Locked,
+    /// Its secret is on a card, or was left out of the export.
+    Absent,
+    /// It only signs.
+    Other,
+}
+
+impl SecretKeys {
+    /// Reads every secret key in an exported file, armored or binary, and unlocks what decrypts.
+    pub fn parse(secret: &Secret, passphrase: Option<&Secret>) -> Result<Self> {
+        let keys = read(secret.expose())?;
+        let (mut secrets, mut publics) = (Vec::new(), 0);
+        for key in keys {
+            match key {
+                PublicOrSecret::Secret(key) => secrets.push(key),
+                PublicOrSecret::Public(_) => publics += 1,
+            }
+        }
+        let refused = |message: &str, hint: &str| Error::new(Code::Decryption, message).hint(hint);
+        if secrets.is_empty() {
+            return Err(match publics {
+                0 => refused("it holds no OpenPGP secret key", EXPORT),
+                _ => refused("it holds a public key, and no secret key", EXPORT),
+            });
+        }
+        let password = passphrase.map(|p| Password::from(p.expose()));
+        let (mut usable, mut locked, mut absent) = (Vec::new(), Vec::new(), Vec::new());
+        for key in &mut secrets {
+            let id = key.primary_key.legacy_key_id();
+            let part = unlock(&mut key.primary_key, password.as_ref());
+            sort(id, part, &mut usable, &mut locked, &mut absent);
+            for subkey in &mut key.secret_subkeys {
+                let id = subkey.key.legacy_key_id();
+                let part = unlock(&mut subkey.key, password.as_ref());
+                sort(id, part, &mut usable, &mut locked, &mut absent);
+            }
+        }
+        if usable.is_empty() {
+            return Err(if !locked.is_empty() {
+                locked_error(&locked, passphrase.is_some())
+            } else if !absent.is_empty() {
+                let message = format!(
+                    "the secret part of OpenPGP key {} is not in it: it is on a card, or was left out of the export",
+                    ids(&absent)
+                );
+                refused(
+                    &message,
+                    "export it where it is, or decrypt with gpg: decrypt = { gpg = \"/root/.gnupg\" }",
+                )
+            } else {
+                refused("its OpenPGP keys can only sign", EXPORT)
+            });
+        }
+        Ok(SecretKeys(Arc::new(Keys {
+            keys: secrets,
+            usable,
+            locked,
+        })))
+    }
+
+    pub(super) fn keys(&self) -> &[SignedSecretKey] {
+        &self.0.keys
+    }
+
+    /// Why no key here opens a message to these recipients.
+    pub(super) fn no_match(&self, recipients: &[KeyId]) -> Error {
+        let fits = |known: &[KeyId]| recipients.iter().any(|r| known.contains(r));
+        if fits(&self.0.locked) && !fits(&self.0.usable) {
+            let locked = self.0.locked.iter().filter(|k| recipients.contains(k));
+            return locked_error(&locked.copied().collect::<Vec<_>>(), true);
+        }
+        let own = ids(&self.0.usable);
+        if recipients.is_empty() {
+            return Error::new(
+                Code::Decryption,
+                "the object is encrypted to a passphrase, not to an OpenPGP key",
+            )
+            .hint("decrypt it with `gpg --decrypt`");
+        }
+        if fits(&self.0.usable) || recipients.iter().any(KeyId::is_wildcard) {
+            return Error::new(
+                Code::Decryption,
+                "the object does not decrypt with the OpenPGP key given here",
+            )
+            .cause(format!("it is encrypted to {}; the secret key here is {own}", ids(recipients)))
+            .hint("give the secret key of one of its recipients; if it is the right one, the object is damaged");
+        }
+        Error::new(
+            Code::Decryption,
+            "no OpenPGP secret key given here decrypts the object",
+        )
+        .cause(format!(
+            "it is encrypted to {}; the secret key here is {own}",
+            ids(recipients)
+        ))
+        .hint("give the secret key of one of the recipients it was encrypted to")
+    }
+}
+
+const EXPORT: &str = "write it with `gpg --armor --export-secret-keys KEY`, readable by root alone";
+
+fn ids(ids: &[KeyId]) -> String {
+    let shown: Vec<_> = ids
+        .iter()
+        .map(|id| match id.is_wildcard() {
+            true => "a hidden key".to_owned(),
+            false => hex(id.as_ref()),
+        })
+        .collect();
+    shown.join(", ")
+}
+
+fn locked_error(locked: &[KeyId], tried: bool) -> Error {
+    let keys = ids(locked);
+    if tried {
+        return Error::new(
+            Code::Decryption,
+            format!("the passphrase does not open OpenPGP secret key {keys}"),
+        )
+        .hint("check what `passphrase` of `decrypt` refers to");
+    }
+    Error::new(
+        Code::Decryption,
+        format!("OpenPGP secret key {keys} is protected by a passphrase"),
+    )
+    .hint("add passphrase = \"file:PATH\" to `decrypt`, or decrypt with gpg: decrypt = { gpg = \"/root/.gnupg\" }")
+}
+
+fn sort(
+    id: KeyId,
+    part: Part,
+    usable: &mut Vec<KeyId>,
+    locked: &mut Vec<KeyId>,
+    absent: &mut Vec<KeyId>,
+) {
+    match part {
+        Part::Usable => usable.push(id),
+        Part::Locked => locked.push(id),
+        Part::Absent => absent.push(id),
+        Part::Other => {}
+    }
+}
+
+/// Resolving a reference takes a final newline away, which may have been the last byte of a key in
+/// binary form: so it is tried with one too.
+fn read(bytes: &[u8]) -> Result<Vec<PublicOrSecret>> {
+    let first = packets::keys(bytes);
+    let error = match first {
+        Ok(keys) => return Ok(keys),
+        Err(error) => error,
+    };
+    for ending in [b"\n".as_slice(), b"\r\n", b"\r"] {
+        let mut longer = Zeroizing::new(Vec::with_capacity(bytes.len() + 2));
+        longer.extend_from_slice(bytes);
+        longer.extend_from_slice(ending);
+        if let Ok(keys) = packets::keys(&longer) {
+            return Ok(keys);
+        }
+    }
+    // What the parser says may quote what it read, and that is secret.
+    drop(error);
+    Err(Error::new(
+        Code::Decryption,
+        "it cannot be read as an OpenPGP secret key",
+    )
+    .hint(EXPORT))
+}
+
+/// Both kinds of secret key packet.
+trait Lockable: KeyDetails {
+    fn params(&self) -> &SecretParams;
+    fn unlock_with(&mut self, password: &Password) -> bool;
+}
+
+impl Lockable for pgp::packet::SecretKey {
+    fn params(&self) -> &SecretParams {
+        self.secret_params()
+    }
+
+    fn unlock_with(&mut self, password: &Password) -> bool {
+        self.remove_password(password).is_ok()
+    }
+}
+
+impl Lockable for SecretSubkey {
+    fn params(&self) -> &SecretParams {
+        self.secret_params()
+    }
+
+    fn unlock_with(&mut self, password: &Password) -> bool {
+        self.remove_password(password).is_ok()
+    }
+}
+
+fn unlock(key: &mut impl Lockable, password: Option<&Password>) -> Part {
+    use pgp::crypto::public_key::PublicKeyAlgorithm as Algorithm;
+    if !matches!(
+        key.algorithm(),
+        Algorithm::RSA
+            | Algorithm::RSAEncrypt
+            | Algorithm::ECDH
+            | Algorithm::X25519
+            | Algorithm::X448
+    ) {
+        return Part::Other;
+    }
+    let SecretParams::Encrypted(params) = key.params() else {
+        return Part::Usable;
+    };
+    if is_stub(params.string_to_key_params()) {
+        return Part::Absent;
+    }
+    match password {
+        Some(password) if key.unlock_with(password) => Part::Usable,
+        _ => Part::Locked,
+    }
+}
+
+/// GnuPG's marks for a secret that is elsewhere.
+fn is_stub(params: &S2kParams) -> bool {
+    let s2k = match params {
+        S2kParams::Aead { s2k, .. }
+        | S2kParams::Cfb { s2k, .. }
+        | S2kParams::MalleableCfb { s2k, .. } => s2k,
+        S2kParams::Unprotected | S2kParams::LegacyCfb { .. } => return false,
+    };
+    matches!(s2k, StringToKey::Private { .. } | StringToKey::Other { .. })
+}

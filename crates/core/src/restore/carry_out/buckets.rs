@@ -1,0 +1,82 @@
+//! A bucket in a restore: another one to restore to, or the live one.
+
+use super::super::swap::{PreparedSwap, What};
+use super::super::{BucketPlace, DatabaseTarget, bucket, staging};
+use super::Restoring;
+use crate::config::{BucketConfig, SourceKind};
+use crate::error::{Code, Error, Result};
+use crate::point::{ManifestSource, PointId};
+use crate::source::bucket::connect;
+
+impl Restoring<'_> {
+    /// Into a place of the same server, with the same credentials, as the source's bucket.
+    pub fn restore_to_bucket(&mut self, bucket: &str, prefix: &str) -> Result<()> {
+        let buckets: Vec<_> = self
+            .sources
+            .iter()
+            .filter(|s| s.kind == "bucket")
+            .cloned()
+            .collect();
+        let [source] = buckets.as_slice() else {
+            let names: Vec<_> = buckets.iter().map(|s| s.name.as_str()).collect();
+            let message = format!("{} bucket sources fit, one is needed", buckets.len());
+            return Err(Error::new(Code::Usage, message)
+                .cause(names.join(", "))
+                .hint("name it: --source NAME"));
+        };
+        let known = self
+            .context
+            .config
+            .source
+            .get(&source.name)
+            .map(|s| &s.kind);
+        let Some(SourceKind::Bucket(config)) = known else {
+            let message = format!("source {} is no bucket in the configuration", source.name);
+            return Err(Error::new(Code::Target, message)
+                .hint("put it back: its endpoint and credentials say where to restore to"));
+        };
+        let config = BucketConfig {
+            bucket: bucket.to_owned(),
+            prefix: None,
+            ..config.clone()
+        };
+        let bucket = connect(&config, &self.context.scrubber)?;
+        let place = BucketPlace::new(self.context, bucket, prefix)?;
+        let source = source.clone();
+        self.sources = vec![source.clone()];
+        self.bring(
+            &source,
+            &self.context.scratch(),
+            &mut DatabaseTarget::Bucket(place),
+        )
+    }
+
+    /// Objects lie aside in the state directory: a bucket has no place beside it to swap with.
+    pub(super) fn prepare_bucket(
+        &mut self,
+        source: &ManifestSource,
+        config: &BucketConfig,
+        point: &PointId,
+    ) -> Result<Vec<PreparedSwap>> {
+        let state = self.context.private_directory(&["restores"])?;
+        let staging = state.join(format!("{point}-{}", source.name));
+        // What a killed run left there.
+        staging::remove(&staging);
+        staging::create_directory(&staging)?;
+        if let Err(error) = self.bring(source, &staging, &mut DatabaseTarget::Dump) {
+            staging::remove(&staging);
+            return Err(error);
+        }
+        let now = self.context.clock.now().as_millisecond();
+        Ok(vec![PreparedSwap {
+            source: source.name.clone(),
+            what: What::Bucket(bucket::Aside {
+                bucket: connect(config, &self.context.scrubber)?,
+                prefix: config.prefix.clone().unwrap_or_default(),
+                own: staging.join(&source.name),
+                keep: state.join(format!("{}-before-{point}-{now}", source.name)),
+            }),
+            staging: Some(staging),
+        }])
+    }
+}

@@ -1,0 +1,271 @@
+//! A database of a server, whatever its kind: what a restore does with one, by name.
+//!
+//! Each kind keeps its own promises in its own module; this only chooses between them.
+
+use crate::config::SourceKind;
+use crate::error::{Code, Error, Result};
+use crate::fingerprint::Proof;
+use crate::observe::Observer;
+use crate::secret::{Scrubber, Secret};
+use crate::source::mariadb::{self, Flavor};
+use crate::source::postgres;
+use std::collections::BTreeMap;
+use std::io::Read;
+
+/// A database, and the credentials for it.
+#[derive(Debug, Clone)]
+pub enum Database {
+    /// Of PostgreSQL.
+    Postgres(Box<postgres::Connection>),
+    /// Of MariaDB or MySQL.
+    Mariadb(Box<mariadb::Connection>),
+}
+
+/// Whether a source of this kind is a database of a server.
+pub fn is_server_kind(kind: &str) -> bool {
+    kind == "postgres" || Flavor::of_kind(kind).is_some()
+}
+
+/// Whether a URL names a database of a server.
+pub fn is_server_url(url: &str) -> bool {
+    url.starts_with("postgres://")
+        || url.starts_with("postgresql://")
+        || mariadb::Connection::is_url(url)
+}
+
+/// Whether a source of this kind can be restored into the database of this URL.
+pub fn fits(kind: &str, url: &str) -> bool {
+    match mariadb::Connection::is_url(url) {
+        // `mysql://` is what most drivers call either of them.
+        true => Flavor::of_kind(kind).is_some(),
+        false => kind == "postgres",
+    }
+}
+
+impl From<postgres::Connection> for Database {
+    fn from(connection: postgres::Connection) -> Self {
+        Database::Postgres(Box::new(connection))
+    }
+}
+
+impl From<mariadb::Connection> for Database {
+    fn from(connection: mariadb::Connection) -> Self {
+        Database::Mariadb(Box::new(connection))
+    }
+}
+
+impl Database {
+    /// The live database of a source; `None` when the source is none.
+    pub fn of_source(kind: &SourceKind) -> Option<Result<Self>> {
+        Some(match kind {
+            SourceKind::Postgres(config) => {
+                postgres::Connection::from_config(config).map(Database::from)
+            }
+            SourceKind::Mariadb(config) => {
+                mariadb::Connection::from_config(config, Flavor::Mariadb).map(Database::from)
+            }
+            SourceKind::Mysql(config) => {
+                mariadb::Connection::from_config(config, Flavor::Mysql).map(Database::from)
+            }
+            SourceKind::Files(_)
+            | SourceKind::Sqlite(_)
+            | SourceKind::Bucket(_)
+            | SourceKind::Command(_) => return None,
+        })
+    }
+
+    /// The database of a URL, for a source of this kind.
+    pub fn from_url(url: &Secret, kind: &str) -> Result<Self> {
+        match Flavor::of_kind(kind) {
+            Some(flavor) => mariadb::Connection::from_url(url, flavor).map(Database::from),
+            None => postgres::Connection::from_url(url).map(Database::from),
+        }
+    }
+
+    /// The same server, no database of a user's.
+    pub fn administrative(&self) -> Self {
+        match self {
+            Database::Postgres(connection) => connection.with_database("postgres").into(),
+            Database::Mariadb(connection) => connection.with_database("").into(),
+        }
+    }
+
+    /// The same server, another database.
+    pub fn with_database(&self, name: &str) -> Self {
+        match self {
+            Database::Postgres(connection) => connection.with_database(name).into(),
+            Database::Mariadb(connection) => connection.with_database(name).into(),
+        }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> Result<&str> {
+        match self {
+            Database::Postgres(connection) => Ok(connection.database().unwrap_or("postgres")),
+            Database::Mariadb(connection) => connection.database().ok_or_else(|| {
+                Error::new(
+                    Code::Configuration,
+                    format!("{} names no database", connection.display()),
+                )
+                .hint("add its name at the end of the URL, or as the key `database`")
+            }),
+        }
+    }
+
+    /// A name for a database beside it: its own with something added, cut where the server allows
+    /// no more.
+    pub fn name_beside(&self, suffix: &str) -> Result<String> {
+        let name = self.name()?;
+        let characters_max = match self {
+            Database::Postgres(_) => return Ok(format!("{name}{suffix}")),
+            Database::Mariadb(_) => mariadb::NAME_CHARACTERS_MAX,
+        };
+        let room = characters_max.saturating_sub(suffix.chars().count());
+        Ok(name.chars().take(room).collect::<String>() + suffix)
+    }
+
+    /// For people, never with a password.
+    pub fn display(&self) -> String {
+        match self {
+            Database::Postgres(connection) => connection.display(),
+            Database::Mariadb(connection) => connection.display(),
+        }
+    }
+
+    /// A URL that most drivers read, without the password.
+    pub fn url_without_password(&self) -> String {
+        match self {
+            Database::Postgres(connection) => connection.url_without_password(),
+            Database::Mariadb(connection) => connection.url_without_password(),
+        }
+    }
+
+    /// The one value that a statement returns.
+    pub fn query(&self, sql: &str, scrubber: &Scrubber) -> Result<String> {
+        match self {
+            Database::Postgres(connection) => postgres::query(connection, sql, scrubber),
+            Database::Mariadb(connection) => mariadb::query(connection, sql, scrubber),
+        }
+    }
+
+    /// The exact number of rows of every table.
+    pub fn row_counts(&self, scrubber: &Scrubber) -> Result<BTreeMap<String, u64>> {
+        match self {
+            Database::Postgres(connection) => postgres::row_counts(connection, scrubber),
+            Database::Mariadb(connection) => mariadb::row_counts(connection, scrubber),
+        }
+    }
+
+    /// Whether it holds nothing of a user's.
+    pub fn is_empty(&self, scrubber: &Scrubber) -> Result<bool> {
+        match self {
+            Database::Postgres(connection) => postgres::is_empty(connection, scrubber),
+            Database::Mariadb(connection) => mariadb::is_empty(connection, scrubber),
+        }
+    }
+
+    /// Makes a database of this name on the server, as the captured one was.
+    pub fn create(&self, name: &str, captured: Option<&Proof>, scrubber: &Scrubber) -> Result<()> {
+        match self {
+            Database::Postgres(admin) => postgres::create_database(admin, name, captured, scrubber),
+            Database::Mariadb(admin) => mariadb::create_database(admin, name, captured, scrubber),
+        }
+    }
+
+    /// Drops the database of this name; one that is not there is no error.
+    pub fn drop(&self, name: &str, scrubber: &Scrubber) -> Result<()> {
+        match self {
+            Database::Postgres(admin) => postgres::drop_database(admin, name, scrubber),
+            Database::Mariadb(admin) => mariadb::drop_database(admin, name, scrubber),
+        }
+    }
+
+    /// Whether the server has a database of this name.
+    pub fn exists(&self, name: &str, scrubber: &Scrubber) -> Result<bool> {
+        match self {
+            Database::Postgres(admin) => postgres::database_exists(admin, name, scrubber),
+            Database::Mariadb(admin) => mariadb::database_exists(admin, name, scrubber),
+        }
+    }
+
+    /// Puts what is `aside` under the name `live`, and what was there, if anything, under the name
+    /// `keep`.
+    pub fn swap(&self, live: &str, aside: &str, keep: &str, scrubber: &Scrubber) -> Result<()> {
+        match self {
+            Database::Postgres(admin) => {
+                postgres::swap_databases(admin, live, aside, keep, scrubber)
+            }
+            Database::Mariadb(admin) => mariadb::swap_databases(admin, live, aside, keep, scrubber),
+        }
+    }
+
+    /// Puts the database `from` under the name `to`, which is free.
+    pub fn rename(&self, from: &str, to: &str, scrubber: &Scrubber) -> Result<()> {
+        match self {
+            Database::Postgres(admin) => {
+                let name = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
+                let rename = format!("ALTER DATABASE {} RENAME TO {}", name(from), name(to));
+                postgres::query(admin, &rename, scrubber).map(drop)
+            }
+            Database::Mariadb(admin) => mariadb::rename_database(admin, from, to, scrubber),
+        }
+    }
+
+    /// Restores a dump into it, which is empty. `scratch`: the server is a throwaway one, on which
+    /// what the dump needs (roles, accounts) is made. Returns warnings.
+    pub fn restore_dump(
+        &self,
+        input: &mut dyn Read,
+        captured: Option<&Proof>,
+        scratch: bool,
+        scrubber: &Scrubber,
+    ) -> Result<Vec<String>> {
+        match self {
+            Database::Postgres(connection) => {
+                let options = postgres::RestoreOptions { scratch, captured };
+                postgres::restore_dump(input, connection, &options, scrubber)
+            }
+            Database::Mariadb(connection) => {
+                let options = mariadb::RestoreOptions { scratch, captured };
+                mariadb::restore_dump(input, connection, &options, scrubber)
+            }
+        }
+    }
+
+    /// The proof of what is in it now.
+    pub fn observe(
+        &self,
+        captured: &Proof,
+        scrubber: &Scrubber,
+        observer: &dyn Observer,
+    ) -> Result<Proof> {
+        match self {
+            Database::Postgres(connection) => {
+                postgres::observe(connection, captured, scrubber, observer)
+            }
+            Database::Mariadb(connection) => {
+                mariadb::observe(connection, captured, scrubber, observer)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn which_source_goes_into_which_database() {
+        for (kind, url, expected) in [
+            ("postgres", "postgresql://h/d", true),
+            ("postgres", "mysql://h/d", false),
+            ("mariadb", "mysql://h/d", true),
+            ("mysql", "mariadb://h/d", true),
+            ("mysql", "postgres://h/d", false),
+            ("sqlite", "mysql://h/d", false),
+            ("files", "postgres://h/d", false),
+        ] {
+            assert_eq!(fits(kind, url), expected, "{kind} {url}");
+        }
+    }
+}

@@ -1,0 +1,429 @@
+//! Brings the objects of a bucket back: into a directory, each checked by its own hash.
+//!
+//! Packs are read one after the other, and of each what the index names; nothing is held but one
+//! entry. A pack that is damaged costs only those of its objects that are.
+
+use super::fetch::{Fetched, open_artifact};
+use super::{place, staging};
+use crate::context::Context;
+use crate::error::{Code, Error, Result};
+use crate::fingerprint::{Difference, Fingerprint, Inventory, Proof};
+use crate::observe::Observer;
+use crate::scratch;
+use crate::source::bucket::INDEX;
+use crate::source::bucket::index::{Entry, Lines, Sum, to_line};
+use crate::source::bucket::key::{ObjectKey, Places};
+use crate::source::bucket::sort::{Sorted, Sorter};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::ffi::OsString;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::iter::Peekable;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// The index, beside the objects.
+pub(super) const INDEX_NAME: &str = "index.ndjson";
+/// How many differences are named one by one.
+const NAMED_MAX: usize = 1000;
+
+/// An object on its way to its place.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Wanted {
+    /// What it is.
+    pub entry: Entry,
+    /// Its path in a directory.
+    place: ObjectKey,
+}
+
+impl Wanted {
+    fn path(&self) -> PathBuf {
+        OsString::from_vec(self.place.bytes().to_vec()).into()
+    }
+}
+
+/// What takes objects: called with each, and a reader of its bytes that checks them. What it
+/// returns an error for has no place there.
+pub(super) type Take<'a> = &'a mut dyn FnMut(&Wanted, &mut (dyn Read + Send)) -> Result<()>;
+
+/// Writes the index and every live object of a source below `own`. Warnings name what is damaged;
+/// an error means that nothing came back.
+pub(super) fn to_directory(
+    context: &Context,
+    fetched: &Fetched,
+    source: &str,
+    own: &Path,
+) -> Result<Vec<String>> {
+    staging::create_directory(own)?;
+    let index = own.join(INDEX_NAME);
+    fetch_index(fetched, source, &index)?;
+    let mut last = PathBuf::new();
+    deliver(
+        context,
+        fetched,
+        source,
+        &index,
+        &|_| Ok(true),
+        &mut |wanted, reader| {
+            let path = own.join(wanted.path());
+            let parent = path.parent().unwrap_or(own);
+            if parent != last {
+                staging::create_directory(parent)?;
+                last = parent.to_owned();
+            }
+            write(&path, reader)
+        },
+    )
+}
+
+/// Fetches the index of a source, checked to its end, to a new file.
+pub(super) fn fetch_index(fetched: &Fetched, source: &str, to: &Path) -> Result<()> {
+    let mut artifacts = fetched.copy.manifest.artifacts.iter();
+    let artifact = artifacts
+        .find(|a| a.source == source && a.name == INDEX)
+        .ok_or_else(|| {
+            let message = format!("the manifest names no {INDEX} of source {source}");
+            Error::new(Code::ObjectMissing, message)
+        })?;
+    place::write_file(&mut open_artifact(fetched, artifact)?, to, 0o600)?;
+    Ok(())
+}
+
+/// The entries of an index file.
+pub(super) fn entries(index: &Path) -> Result<Lines<File, Entry>> {
+    let file = File::open(index)
+        .map_err(|e| Error::io(format!("{} cannot be read", index.display()), &e))?;
+    Ok(Lines::new(file, index.display().to_string()))
+}
+
+/// Hands every live object that `wants` says yes to over to `take`, pack after pack.
+pub(super) fn deliver(
+    context: &Context,
+    fetched: &Fetched,
+    source: &str,
+    index: &Path,
+    wants: &dyn Fn(&Entry) -> Result<bool>,
+    take: Take<'_>,
+) -> Result<Vec<String>> {
+    let spool = scratch::Directory::create(&context.scratch(), "objects")?;
+    let mut wanted = by_pack(index, spool.path(), wants)?.peekable();
+    let (mut warnings, mut first, mut whole) = (Vec::new(), None, 0);
+    while let Some(pack) = next_pack(&mut wanted)? {
+        crate::interrupt::check()?;
+        let taken = unpack(fetched, source, &pack, &mut wanted, take);
+        match taken {
+            Ok(()) => whole += 1,
+            Err(error) if matches!(error.code, Code::Target | Code::Interrupted | Code::State) => {
+                return Err(error);
+            }
+            Err(error) => {
+                warnings.push(error.to_string());
+                first.get_or_insert(error);
+                // What is left of that pack cannot be had.
+                while next_pack(&mut wanted)?.as_ref() == Some(&pack) {
+                    wanted.next();
+                }
+            }
+        }
+    }
+    match first {
+        Some(error) if whole == 0 => Err(error),
+        _ => Ok(warnings),
+    }
+}
+
+/// The live objects by pack, and in a pack by place.
+fn by_pack(index: &Path, spool: &Path, wants: &dyn Fn(&Entry) -> Result<bool>) -> Result<Sorted> {
+    let mut sorter = Sorter::new(spool, "wanted");
+    let mut places = Places::default();
+    for entry in entries(index)? {
+        let entry = entry?;
+        if !entry.is_live() {
+            continue;
+        }
+        let place = places.next(&entry.key);
+        if !wants(&entry)? {
+            continue;
+        }
+        let mut key = entry.pack.clone().into_bytes();
+        key.push(0);
+        key.extend(entry.offset.to_be_bytes());
+        let place = ObjectKey::new(place.into_os_string().into_vec());
+        sorter.push(&key, to_line(&Wanted { entry, place })?)?;
+    }
+    sorter.finish()
+}
+
+fn parse(line: &[u8]) -> Result<Wanted> {
+    serde_json::from_slice(line).map_err(|e| {
+        Error::new(Code::State, "a spool in the scratch directory is damaged").cause(e)
+    })
+}
+
+/// The pack of the next object.
+fn next_pack(wanted: &mut Peekable<Sorted>) -> Result<Option<String>> {
+    match wanted.peek() {
+        None => Ok(None),
+        Some(Err(error)) => Err(error.clone()),
+        Some(Ok((key, _))) => {
+            let name = key.split(|b| *b == 0).next().unwrap_or_default();
+            Ok(Some(String::from_utf8_lossy(name).into_owned()))
+        }
+    }
+}
+
+/// Hands over the wanted objects of one pack. An error tells of the pack, or of objects in it that
+/// are not what the index says.
+fn unpack(
+    fetched: &Fetched,
+    source: &str,
+    pack: &str,
+    wanted: &mut Peekable<Sorted>,
+    take: Take<'_>,
+) -> Result<()> {
+    let mut artifacts = fetched.copy.manifest.artifacts.iter();
+    let artifact = artifacts
+        .find(|a| a.source == source && a.name == pack)
+        .ok_or_else(|| {
+            let message = format!("the index names {pack}, which the manifest does not");
+            Error::new(Code::ObjectDamaged, message)
+        })?;
+    let mut reader = open_artifact(fetched, artifact)?;
+    let unread = |e| Error::from_io(Code::ObjectDamaged, format!("{pack} cannot be read"), e);
+    let (mut at, mut damaged) = (0, None);
+    while next_pack(wanted)?.as_deref() == Some(pack) {
+        let Some(record) = wanted.next() else { break };
+        let one = parse(&record?.1)?;
+        // The index says where its bytes are; the tar around them is for stock tools.
+        let before = one.entry.offset.saturating_sub(at);
+        let skipped = io::copy(&mut Read::take(&mut reader, before), &mut io::sink());
+        if skipped.map_err(unread)? < before || one.entry.offset < at {
+            let message = format!("{pack} ends before {}", one.entry.key);
+            return Err(Error::new(Code::ObjectDamaged, message));
+        }
+        let mut checked = Checked {
+            inner: Read::take(&mut reader, one.entry.bytes),
+            hash: Sha256::new(),
+            bytes: 0,
+            entry: &one.entry,
+            ended: false,
+        };
+        match take(&one, &mut checked) {
+            Ok(()) => {}
+            Err(error) if error.code == Code::ObjectDamaged => {
+                damaged.get_or_insert(error);
+            }
+            Err(error) => return Err(error),
+        }
+        at = one.entry.offset + checked.bytes;
+    }
+    // To its end, where the reader compares the whole with the manifest.
+    io::copy(&mut reader, &mut io::sink()).map_err(unread)?;
+    damaged.map_or(Ok(()), Err)
+}
+
+/// Ends in an error when an object is not what the index says.
+struct Checked<'a, R> {
+    inner: R,
+    hash: Sha256,
+    bytes: u64,
+    entry: &'a Entry,
+    ended: bool,
+}
+
+impl<R: Read> Read for Checked<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        crate::interrupt::check()?;
+        let count = self.inner.read(buffer)?;
+        self.hash.update(buffer.get(..count).unwrap_or_default());
+        self.bytes += count as u64;
+        if count > 0 || buffer.is_empty() || self.ended {
+            return Ok(count);
+        }
+        self.ended = true;
+        let digest = std::mem::take(&mut self.hash).finalize();
+        let sha256: String = digest.iter().map(|b| format!("{b:02x}")).collect();
+        if self.bytes == self.entry.bytes && sha256 == self.entry.sha256 {
+            return Ok(0);
+        }
+        let message = format!("the stored object {} is damaged", self.entry.key);
+        let cause = format!("SHA-256 is {sha256}, the index says {}", self.entry.sha256);
+        Err(Error::new(Code::ObjectDamaged, message).cause(cause).into())
+    }
+}
+
+/// Writes a new file. It is not synced: whoever calls does that for all at once, or needs it not.
+fn write(path: &Path, reader: &mut dyn Read) -> Result<()> {
+    let failed = |e: &io::Error| {
+        Error::new(
+            Code::Target,
+            format!("{} cannot be written", path.display()),
+        )
+        .cause(e)
+        .hint("check the permissions and the space there, or name another target")
+    };
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(|e| failed(&e))?;
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        let count = match reader.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(count) => count,
+            Err(error) => {
+                // What is damaged must not lie there as if it were whole.
+                let _ = std::fs::remove_file(path);
+                return Err(Error::from_io(
+                    Code::ObjectDamaged,
+                    "an object cannot be read",
+                    error,
+                ));
+            }
+        };
+        file.write_all(buffer.get(..count).unwrap_or_default())
+            .map_err(|e| failed(&e))?;
+    }
+}
+
+/// The proof of what lies in a directory, and how it differs from the index there, by name.
+pub(super) fn observe_directory(
+    own: &Path,
+    observer: &dyn Observer,
+) -> Result<(Proof, Vec<Difference>)> {
+    let mut places = Places::default();
+    let (mut sum, mut named) = (Sum::default(), Named::default());
+    for entry in entries(&own.join(INDEX_NAME))? {
+        let entry = entry?;
+        if !entry.is_live() {
+            continue;
+        }
+        crate::interrupt::check()?;
+        let path = own.join(places.next(&entry.key));
+        match hash(&path, observer) {
+            Ok(Some((bytes, sha256))) => {
+                let observed = Entry {
+                    bytes,
+                    sha256,
+                    ..entry.clone()
+                };
+                named.compare(&entry, &observed);
+                sum.add(&observed)?;
+            }
+            Ok(None) => named.missing(&entry),
+            Err(error) => {
+                let doing = format!(
+                    "{} cannot be read back",
+                    path.as_os_str().as_bytes().escape_ascii()
+                );
+                return Err(Error::io(doing, &error));
+            }
+        }
+    }
+    Ok((proof(&sum), named.finish()))
+}
+
+/// The proof that a sum makes.
+pub(super) fn proof(sum: &Sum) -> Proof {
+    Proof {
+        fingerprint: Fingerprint::Objects(sum.finish()),
+        inventory: Inventory::None,
+    }
+}
+
+fn hash(path: &Path, observer: &dyn Observer) -> io::Result<Option<(u64, String)>> {
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let (mut hash, mut bytes) = (Sha256::new(), 0);
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        let count = file.read(&mut buffer)?;
+        if count == 0 {
+            break;
+        }
+        hash.update(buffer.get(..count).unwrap_or_default());
+        bytes += count as u64;
+    }
+    observer.advance(bytes);
+    let digest = hash.finalize();
+    Ok(Some((
+        bytes,
+        digest.iter().map(|b| format!("{b:02x}")).collect(),
+    )))
+}
+
+/// Differences by name, up to a bound.
+#[derive(Debug, Default)]
+pub(super) struct Named {
+    found: Vec<Difference>,
+    more: u64,
+}
+
+impl Named {
+    fn push(&mut self, subject: String, expected: String, observed: String) {
+        if self.found.len() >= NAMED_MAX {
+            self.more += 1;
+            return;
+        }
+        self.found.push(Difference {
+            subject,
+            expected,
+            observed,
+        });
+    }
+
+    /// An object that is not there.
+    pub(super) fn missing(&mut self, entry: &Entry) {
+        self.push(
+            format!("object {}", entry.key),
+            "present".into(),
+            "missing".into(),
+        );
+    }
+
+    /// An object that is there, perhaps as another one.
+    pub(super) fn compare(&mut self, expected: &Entry, observed: &Entry) {
+        let mut differ = |what: &str, a: String, b: String| {
+            if a != b {
+                self.push(format!("{what} of object {}", expected.key), a, b);
+            }
+        };
+        differ(
+            "size",
+            expected.bytes.to_string(),
+            observed.bytes.to_string(),
+        );
+        differ("content", expected.sha256.clone(), observed.sha256.clone());
+        for (what, a, b) in [
+            ("headers", &expected.headers, &observed.headers),
+            ("metadata", &expected.metadata, &observed.metadata),
+            ("tags", &expected.tags, &observed.tags),
+        ] {
+            differ(what, format!("{a:?}"), format!("{b:?}"));
+        }
+    }
+
+    /// All of them.
+    pub(super) fn finish(mut self) -> Vec<Difference> {
+        if self.more > 0 {
+            let more = format!("{} more objects", self.more);
+            self.push_last(more);
+        }
+        self.found
+    }
+
+    fn push_last(&mut self, subject: String) {
+        self.found.push(Difference {
+            subject,
+            expected: "as captured".into(),
+            observed: "different".into(),
+        });
+    }
+}

@@ -1,0 +1,179 @@
+//! An S3 bucket as a source: mirrored incrementally.
+//!
+//! Each run lists the bucket, and fetches what is new or changed by ETag, size and time. What was
+//! fetched lies in *packs*: tars of about 64 MiB that are written once and never changed, and
+//! that every later point which needs them names again. The *index* of a point names each object:
+//! what it was and carried, and the pack and place of its bytes. Nothing is ever overwritten, so
+//! no versioned destination is needed, nor the right to delete there, and a run that dies at any
+//! instruction leaves only packs that nothing names; the next one finds them and does not fetch
+//! their objects again.
+//!
+//! Packs rather than an object for each object: they hold keys that no directory can, two keys of
+//! which one is a directory of the other, and keys that say more than a stranger may read;
+//! twenty thousand small objects are a few uploads; and a manifest can name all of them, with
+//! their sizes and hashes, so that whatever verifies, copies and restores artifacts does so here.
+//!
+//! It does not see a change of tags alone, which a listing does not tell, and it follows no
+//! object back in time: of a bucket's own versions, the newest is taken.
+
+pub mod index;
+pub mod key;
+pub mod merge;
+pub mod pack;
+pub mod sort;
+
+use super::{ArtifactSpec, CaptureContext, Captured, Finding, Severity, Source};
+use crate::config::BucketConfig;
+use crate::error::{Code, Error, Result};
+use crate::secret::{Reference, Scrubber};
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use lifeboat_store::bucket::Bucket;
+use lifeboat_store::{S3Options, StoreError};
+use std::io::Write;
+
+/// The artifact that names all objects.
+pub const INDEX: &str = "index";
+/// What the names of packs begin with.
+pub const PACK_PREFIX: &str = "objects-";
+
+/// Whether an artifact of a bucket source is a pack.
+pub fn is_pack(artifact: &str) -> bool {
+    artifact.starts_with(PACK_PREFIX)
+}
+
+/// Opens the bucket of a source; no request is sent.
+pub fn connect(config: &BucketConfig, scrubber: &Scrubber) -> Result<Bucket> {
+    let resolve = |reference: &Reference| -> Result<String> {
+        let secret = reference.resolve()?;
+        scrubber.learn(&secret);
+        Ok(secret.expose_str()?.to_owned())
+    };
+    let options = S3Options {
+        bucket: config.bucket.clone(),
+        prefix: config.prefix.clone().unwrap_or_default(),
+        region: Some(config.region.clone()),
+        endpoint: config.endpoint.clone(),
+        access_key: Some(resolve(&config.access_key)?),
+        secret_key: Some(resolve(&config.secret_key)?),
+        session_token: config.session_token.as_ref().map(resolve).transpose()?,
+        virtual_host_style: config.virtual_host_style,
+        ..S3Options::default()
+    };
+    Bucket::open(&options).map_err(source_error)
+}
+
+/// What an error of the bucket means for a source.
+pub fn source_error(error: StoreError) -> Error {
+    let (code, hint) = match &error {
+        StoreError::Credentials { .. } => (
+            Code::SourceDenied,
+            "check access_key and secret_key of this source, and the clock of this host",
+        ),
+        StoreError::Denied { .. } => (
+            Code::SourceDenied,
+            "let these credentials list the bucket and get its objects (s3:ListBucket, s3:GetObject, s3:GetObjectTagging), or set prefix to what they may see",
+        ),
+        StoreError::Missing { .. } => (
+            Code::SourceMissing,
+            "correct bucket, region and endpoint of this source",
+        ),
+        StoreError::Unreachable { .. } => (
+            Code::SourceUnreachable,
+            "check the endpoint and the network, then run again; what was copied so far is not copied again",
+        ),
+        _ => (
+            Code::SourceFailed,
+            "run `lifeboat doctor`, then run again; what was copied so far is not copied again",
+        ),
+    };
+    let said = Error::from(error);
+    Error {
+        code,
+        hint: Some(hint.into()),
+        ..said
+    }
+}
+
+/// The keys that are left out.
+pub fn excludes(config: &BucketConfig) -> Result<GlobSet> {
+    let mut set = GlobSetBuilder::new();
+    for pattern in &config.exclude {
+        let glob = GlobBuilder::new(pattern)
+            .literal_separator(true)
+            .build()
+            .map_err(|e| {
+                Error::new(
+                    Code::Configuration,
+                    format!("the pattern {pattern:?} cannot be used"),
+                )
+                .cause(e)
+                .hint("write a glob over whole keys: tmp/**, **/*.log")
+            })?;
+        set.add(glob);
+    }
+    set.build().map_err(|e| {
+        Error::new(
+            Code::Configuration,
+            "the patterns of exclude cannot be used",
+        )
+        .cause(e)
+    })
+}
+
+/// A bucket.
+#[derive(Debug)]
+pub struct BucketSource {
+    config: BucketConfig,
+}
+
+impl BucketSource {
+    /// Checks the configuration; nothing is reached or resolved.
+    pub fn new(config: BucketConfig) -> Result<Self> {
+        excludes(&config)?;
+        Ok(BucketSource { config })
+    }
+}
+
+impl Source for BucketSource {
+    fn artifacts(&self) -> Vec<ArtifactSpec> {
+        let spec = |name: &str, extension: &str| ArtifactSpec {
+            name: name.into(),
+            extension: extension.into(),
+        };
+        vec![spec("objects", "tar"), spec(INDEX, "ndjson")]
+    }
+
+    fn capture(&self, _: &str, _: &mut dyn Write, _: &CaptureContext<'_>) -> Result<Captured> {
+        // How many streams it makes shows only on the way: `backup` writes them one by one.
+        Err(Error::new(
+            Code::SourceFailed,
+            "a bucket is captured in packs, not as one stream",
+        ))
+    }
+
+    fn examine(&self, subject: &str, context: &CaptureContext<'_>) -> Vec<Finding> {
+        let found = connect(&self.config, context.scrubber).and_then(|bucket| {
+            let prefix = self.config.prefix.clone().unwrap_or_default();
+            let objects = bucket.peek(prefix.as_bytes()).map_err(source_error)?;
+            if let Some(first) = objects.first() {
+                bucket.head(&first.key).map_err(source_error)?;
+            }
+            Ok((bucket, objects.len()))
+        });
+        vec![match found {
+            Ok((bucket, 0)) => Finding::new(
+                subject,
+                Severity::Warning,
+                format!("{} can be read, and holds no object", bucket.location()),
+                Some("check bucket and prefix, unless it is meant to be empty".into()),
+            ),
+            Ok((bucket, _)) => Finding::new(
+                subject,
+                Severity::Ok,
+                format!("{} can be listed and read", bucket.location()),
+                None,
+            ),
+            Err(error) => Finding::new(subject, Severity::Error, error.to_string(), error.hint),
+        }]
+    }
+}

@@ -1,0 +1,85 @@
+//! Makes and drops whole databases, and looks whether they are there.
+
+use super::client::{execute, identifier, literal, query};
+use super::connection::Connection;
+use super::inventory::defaults;
+use crate::error::{Code, Error, Result};
+use crate::fingerprint::Proof;
+use crate::secret::Scrubber;
+
+/// How long the name of a database may be, in characters.
+pub const NAME_CHARACTERS_MAX: usize = 64;
+
+/// Makes a database with the character set and collation of the captured one (or the server's own
+/// when nothing is known).
+pub fn create_database(
+    admin: &Connection,
+    name: &str,
+    captured: Option<&Proof>,
+    scrubber: &Scrubber,
+) -> Result<()> {
+    let mut sql = format!("CREATE DATABASE {}", identifier(name));
+    if let Some((set, collation)) = captured.and_then(defaults) {
+        sql.push_str(&format!(
+            " CHARACTER SET {} COLLATE {}",
+            identifier(&set),
+            identifier(&collation)
+        ));
+    }
+    let none = admin.with_database("");
+    execute(&none, &sql, scrubber).map_err(|error| {
+        let cause = error.cause.clone().unwrap_or_default();
+        let unknown = ["Unknown collation", "Unknown character set"];
+        match unknown.iter().any(|text| cause.contains(text)) {
+            // This server is older than the one that was captured, or of the other kind.
+            true => Error::new(
+                Code::ToolMissing,
+                format!("this server does not have the character set of database {name}"),
+            )
+            .cause(cause)
+            .hint("install a server of the kind and version that was captured"),
+            false => on(name)(error),
+        }
+    })
+}
+
+/// Drops a database with all that is in it. One that is not there is no error.
+pub fn drop_database(admin: &Connection, name: &str, scrubber: &Scrubber) -> Result<()> {
+    let sql = format!("DROP DATABASE IF EXISTS {}", identifier(name));
+    execute(&admin.with_database(""), &sql, scrubber).map_err(on(name))
+}
+
+/// Whether the server has a database of this name.
+pub fn database_exists(admin: &Connection, name: &str, scrubber: &Scrubber) -> Result<bool> {
+    let sql = format!(
+        "SELECT COUNT(*) FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = {}",
+        literal(name)
+    );
+    let answer = query(&admin.with_database(""), &sql, scrubber).map_err(on(name))?;
+    Ok(answer == "1")
+}
+
+/// Whether a database holds nothing of a user's.
+pub fn is_empty(connection: &Connection, scrubber: &Scrubber) -> Result<bool> {
+    let sql = "SELECT (SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE()) \
+        + (SELECT COUNT(*) FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = DATABASE()) \
+        + (SELECT COUNT(*) FROM information_schema.EVENTS WHERE EVENT_SCHEMA = DATABASE())";
+    let name = connection.database().unwrap_or_default();
+    Ok(query(connection, sql, scrubber).map_err(on(name))? == "0")
+}
+
+/// An error of the database `name` on the target server.
+pub fn on(name: &str) -> impl Fn(Error) -> Error + '_ {
+    move |error| {
+        let code = match error.code {
+            Code::ToolMissing | Code::Interrupted => error.code,
+            _ => Code::Target,
+        };
+        Error::new(
+            code,
+            format!("database {name} on the target server: {}", error.message),
+        )
+        .cause(error.cause.unwrap_or_default())
+        .hint(error.hint.unwrap_or_else(|| "read the cause".into()))
+    }
+}

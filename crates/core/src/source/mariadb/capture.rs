@@ -1,0 +1,485 @@
+//! Captures a database: rows of one snapshot, and the catalog as it was all the while.
+//!
+//! Guarantees: no table is silently empty, another's, or missing. The dump's snapshot covers rows and
+//! not definitions: a table that is renamed, altered or made while the dump runs may be dumped with
+//! other rows than it had, without an error. No lock is taken against that, since whoever waits for
+//! such a lock stops everybody else at that table. Instead the catalog is taken before and after;
+//! when the two differ, the capture is [`Code::SourceChanged`], and whoever asked for it begins again.
+//!
+//! Tables of engines without transactions are read as they are at their turn, and not locked: a
+//! backup must not stop an application. Where it cannot be shown that nobody wrote to one
+//! meanwhile, it is named in the limits and the warnings.
+
+use super::client::{Server, query, release_of};
+use super::connection::{Connection, Flavor};
+use super::dump::{ColumnOrders, Contents};
+use super::grants::{self, Grants};
+use super::inventory::{self, Catalog, Dictionary, Table};
+use super::programs::{Program, Tool};
+use super::stream::{Dumping, dumps_history};
+use crate::error::{Code, Error, Result};
+use crate::fingerprint::DatabaseInventory;
+use crate::fingerprint::{Fingerprint, Inventory, Proof, TablesFingerprint};
+use crate::source::{CaptureContext, Captured, Consistency};
+use std::collections::BTreeMap;
+use std::io::Write;
+
+/// How rows are hashed.
+pub const ALGORITHM: &str = "xxh3-128-sum/mariadb-dump-values";
+
+/// Engines of which the dump programs take the definition alone.
+const ELSEWHERE: &[&str] = &[
+    "FEDERATED",
+    "MRG_MYISAM",
+    "MRG_ISAM",
+    "CONNECT",
+    "OQGRAPH",
+    "SPIDER",
+    "VP",
+];
+
+/// Begins the limit of a table whose earlier rows are not dumped.
+const NO_HISTORY: &str = "system-versioned";
+
+/// The dump of one database.
+pub struct Capture<'a> {
+    /// What is dumped.
+    pub connection: &'a Connection,
+    /// What the server is.
+    pub server: &'a Server,
+    /// How long to wait for locks.
+    pub lock_timeout_seconds: u64,
+    /// What every capture has.
+    pub context: &'a CaptureContext<'a>,
+}
+
+impl Capture<'_> {
+    /// Writes the dump to `output`.
+    pub fn run(&self, output: &mut dyn Write) -> Result<Captured> {
+        let scrubber = self.context.scrubber;
+        let program = self.connection.program(Tool::Dump)?;
+        let dictionary = Dictionary::ask(self.connection, scrubber)?;
+        let grants = Grants::ask(self.connection, self.server, scrubber)?;
+        let before = Catalog::take(self.connection, &dictionary, scrubber)?;
+        grants::refuse(
+            self.connection,
+            &missing(&grants, self.server, self.connection, &before),
+        )?;
+        refuse_hidden(self.connection, &before)?;
+        let binlog = binlog(self.connection, self.server, &grants, scrubber);
+        let history = has_history(&before) && dumps_history(&program, self.server);
+        let dumping = Dumping {
+            connection: self.connection,
+            server: self.server,
+            binlog: binlog == Ok(true),
+            history,
+            lock_timeout_seconds: self.lock_timeout_seconds,
+            scrubber,
+        };
+        let orders = ColumnOrders {
+            orders: BTreeMap::new(),
+            // A restore without history gives them anew.
+            omitted: match history {
+                true => BTreeMap::new(),
+                false => before.period_columns.clone(),
+            },
+        };
+        let mut warnings = Vec::new();
+        let first = self.answers();
+        let mut second = None;
+        let dumped = dumping.run(output, &orders, self.context.observer, &mut || {
+            second = Some(self.answers());
+        })?;
+        let second = second.unwrap_or_else(|| self.answers());
+        let after = Catalog::take(self.connection, &dictionary, scrubber)?;
+        if let Some(change) = changed(self.connection, &before, &after) {
+            return Err(change);
+        }
+        lacks_nothing(&before, &dumped.contents)?;
+        let answers = agreed(first, second, &mut warnings);
+        let mut limits = limits(&before, &program, history);
+        let unsteady = unsteady(&before, &after);
+        warnings.extend(
+            unsteady
+                .iter()
+                .map(|(name, why)| format!("table {name}: {why}")),
+        );
+        limits.extend(unsteady.iter().map(|(name, why)| format!("{name}: {why}")));
+        limits.sort();
+        warnings.extend(checked_views(&before));
+        warnings.extend(self.skew(&program));
+        warnings.extend(self.long_statement(&dumped.contents));
+        warnings.extend(
+            dumped
+                .said
+                .lines()
+                .filter(|line| !line.trim().is_empty())
+                .map(str::to_owned),
+        );
+        Ok(Captured {
+            consistency: match unsteady.is_empty() {
+                true => Consistency::Snapshot,
+                false => Consistency::Unknown,
+            },
+            tools: self.versions(&program, &dumped.contents, binlog.err()),
+            proof: Some(proof(
+                dumped.contents,
+                lower(before.inventory, &after.inventory),
+                limits,
+            )),
+            skipped: Vec::new(),
+            warnings,
+            answers,
+        })
+    }
+
+    /// Snapshots cannot be shared between sessions. So questions are asked before the dump's
+    /// snapshot and again after it; an answer that is the same is the snapshot's.
+    fn answers(&self) -> BTreeMap<String, Result<String>> {
+        let ask = |sql: &String| {
+            let script = format!("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY;\n{sql}");
+            (
+                sql.clone(),
+                query(self.connection, &script, self.context.scrubber),
+            )
+        };
+        self.context.queries.iter().map(ask).collect()
+    }
+
+    fn versions(
+        &self,
+        program: &Program,
+        contents: &Contents,
+        unseen: Option<String>,
+    ) -> BTreeMap<String, String> {
+        let mut versions = BTreeMap::from([
+            (program.name.clone(), program.version.clone()),
+            ("server".to_owned(), self.server.version.clone()),
+            // Definitions may name it: a drill restores under the same name.
+            (
+                "database".to_owned(),
+                self.connection.database().unwrap_or_default().to_owned(),
+            ),
+        ]);
+        let binlog = contents.binlog.clone().or(unseen);
+        versions.extend(binlog.map(|position| ("binlog".to_owned(), position)));
+        versions.extend(contents.gtid.clone().map(|gtid| ("gtid".to_owned(), gtid)));
+        versions
+    }
+
+    fn skew(&self, program: &Program) -> Option<String> {
+        skew(program, self.server)
+    }
+
+    /// A statement longer than a server takes cannot be restored there.
+    fn long_statement(&self, contents: &Contents) -> Option<String> {
+        let (table, bytes) = contents.longest.as_ref()?;
+        let sql = "SELECT @@GLOBAL.max_allowed_packet";
+        let allowed = query(self.connection, sql, self.context.scrubber).ok()?;
+        let allowed: u64 = allowed.parse().ok()?;
+        (*bytes > allowed).then(|| {
+            format!(
+                "table {table} has a row that takes a statement of {bytes} bytes: a server to restore into must have max_allowed_packet above that (this one has {allowed})"
+            )
+        })
+    }
+}
+
+/// What does not fit between the dump program and the server.
+pub fn skew(program: &Program, server: &Server) -> Option<String> {
+    if program.flavor != server.flavor {
+        return Some(format!(
+            "{} is {}'s, the server is {}'s: install the server's own client",
+            program.name,
+            program.flavor.title(),
+            server.flavor.title()
+        ));
+    }
+    let release = release_of(&program.version)?;
+    (release < server.release).then(|| {
+        format!(
+            "{} {} is older than the server ({})",
+            program.name, program.version, server.version
+        )
+    })
+}
+
+/// What this account lacks to see everything.
+pub fn missing(
+    grants: &Grants,
+    server: &Server,
+    connection: &Connection,
+    catalog: &Catalog,
+) -> Vec<String> {
+    let views = catalog.tables.values().any(|table| table.kind == "VIEW");
+    grants.missing(server, connection.database().unwrap_or_default(), views)
+}
+
+/// Whether the position of the binary log can be had; the error says why it cannot, though there
+/// is one.
+pub fn binlog(
+    connection: &Connection,
+    server: &Server,
+    grants: &Grants,
+    scrubber: &crate::secret::Scrubber,
+) -> Result<bool, String> {
+    let logs = query(connection, "SELECT @@GLOBAL.log_bin", scrubber);
+    match logs.as_deref() {
+        Ok("1") if grants.may_see_binlog(server) => Ok(true),
+        Ok("1") => Err(match server.flavor {
+            Flavor::Mariadb => "not recorded: the account lacks BINLOG MONITOR ON *.*".to_owned(),
+            Flavor::Mysql => {
+                "not recorded: the account lacks RELOAD, REPLICATION CLIENT ON *.*".to_owned()
+            }
+        }),
+        _ => Ok(false),
+    }
+}
+
+/// Routines without bodies, and views that cannot be used, would end the dump half-way.
+pub fn refuse_hidden(connection: &Connection, catalog: &Catalog) -> Result<()> {
+    let place = connection.display();
+    if !catalog.unreadable.is_empty() {
+        return Err(Error::new(
+            Code::SourceDenied,
+            format!("{place}: this account may not read the bodies of: {}", catalog.unreadable.join(", ")),
+        )
+        .hint("grant it SELECT ON mysql.proc (MariaDB, MySQL 5), or SHOW_ROUTINE ON *.* (MySQL 8 and later)"));
+    }
+    let broken = broken_views(catalog);
+    if !broken.is_empty() {
+        return Err(Error::new(
+            Code::SourceFailed,
+            format!(
+                "{place}: views refer to something that is not there, and cannot be dumped: {}",
+                broken.join(", ")
+            ),
+        )
+        .hint("repair or drop them; SHOW CREATE VIEW shows what they want"));
+    }
+    Ok(())
+}
+
+fn broken_views(catalog: &Catalog) -> Vec<String> {
+    let broken =
+        |table: &Table| table.kind == "VIEW" && table.comment.contains("references invalid");
+    let views = catalog.tables.iter().filter(|(_, table)| broken(table));
+    views.map(|(name, _)| name.clone()).collect()
+}
+
+/// What the dump programs write in an order that a server refuses.
+pub fn checked_views(catalog: &Catalog) -> impl Iterator<Item = String> {
+    catalog.checked_views.iter().map(|(name, other)| {
+        format!(
+            "view {name} has a CHECK OPTION and is of view {other}, which the dump defines after it: a restore stops there; rename one of them"
+        )
+    })
+}
+
+/// Whether there is a table with a history, and no table whose history is by transactions: the
+/// dump program takes that of none when it cannot take it of one.
+pub fn has_history(catalog: &Catalog) -> bool {
+    let mut tables = catalog.tables.values();
+    !catalog.transaction_precise && tables.any(|table| table.kind == "SYSTEM VERSIONED")
+}
+
+/// What changed between two looks at the catalog, so that the rows dumped meanwhile cannot be
+/// trusted.
+fn changed(connection: &Connection, before: &Catalog, after: &Catalog) -> Option<Error> {
+    let mut names = Vec::new();
+    let identity = |table: &Table| {
+        (
+            table.kind.clone(),
+            table.engine.clone(),
+            table.identity.clone(),
+        )
+    };
+    for (name, table) in &before.tables {
+        match after.tables.get(name) {
+            Some(other) if identity(other) == identity(table) => {}
+            _ => names.push(name.clone()),
+        }
+    }
+    names.extend(
+        after
+            .tables
+            .keys()
+            .filter(|name| !before.tables.contains_key(*name))
+            .cloned(),
+    );
+    for kind in before
+        .inventory
+        .objects
+        .keys()
+        .chain(after.inventory.objects.keys())
+    {
+        let (left, right) = (
+            before.inventory.objects.get(kind),
+            after.inventory.objects.get(kind),
+        );
+        if left != right && names.is_empty() {
+            let none = BTreeMap::new();
+            let (left, right) = (left.unwrap_or(&none), right.unwrap_or(&none));
+            let all = left.keys().chain(right.keys());
+            let differ = all.filter(|name| left.get(*name) != right.get(*name));
+            names.extend(differ.map(|name| format!("{kind} {name}")));
+        }
+    }
+    names.dedup();
+    if names.is_empty() {
+        return None;
+    }
+    Some(
+        Error::new(
+            Code::SourceChanged,
+            format!("{}: the schema changed while it was dumped: {}", connection.display(), names.join(", ")),
+        )
+        .hint("run again when no migration is under way; what makes and drops tables all the time belongs into another database"),
+    )
+}
+
+/// Tables, views and sequences that the catalog lists and the dump lacks.
+fn lacks_nothing(catalog: &Catalog, contents: &Contents) -> Result<()> {
+    let lacking: Vec<&str> = catalog
+        .tables
+        .iter()
+        .filter(|(name, table)| match table.kind.as_str() {
+            "BASE TABLE" | "SYSTEM VERSIONED" => !contents.tables.contains_key(*name),
+            _ => !contents.others.contains(*name),
+        })
+        .map(|(name, _)| name.as_str())
+        .collect();
+    if lacking.is_empty() {
+        return Ok(());
+    }
+    Err(Error::new(
+        Code::SourceFailed,
+        format!(
+            "the dump lacks what the catalog lists: {}",
+            lacking.join(", ")
+        ),
+    )
+    .hint("run again; if it happens twice, report the versions of the dump program and the server"))
+}
+
+/// Answers that did not change while the dump's snapshot was taken.
+fn agreed(
+    first: BTreeMap<String, Result<String>>,
+    mut second: BTreeMap<String, Result<String>>,
+    warnings: &mut Vec<String>,
+) -> BTreeMap<String, String> {
+    let mut answers = BTreeMap::new();
+    for (sql, answer) in first {
+        match (answer, second.remove(&sql)) {
+            (Ok(one), Some(Ok(other))) if one == other => {
+                answers.insert(sql, one);
+            }
+            (Ok(_), Some(Ok(_))) => warnings.push(format!(
+                "the query {sql:?} has no certain answer: it changed while the dump's snapshot was taken"
+            )),
+            (Err(error), _) | (_, Some(Err(error))) => {
+                warnings.push(format!("the query {sql:?} has no answer: {error}"));
+            }
+            (Ok(_), None) => {}
+        }
+    }
+    answers
+}
+
+/// What the proof of these tables cannot say.
+pub fn limits(catalog: &Catalog, program: &Program, history: bool) -> Vec<String> {
+    let mut limits = Vec::new();
+    for special in &catalog.specials {
+        let column = format!("{}.{}", special.table, special.column);
+        if !special.generated {
+            limits.push(format!(
+                "{column}: FLOAT; the dump has six digits of it, what is beyond them is lost"
+            ));
+        } else if program.flavor == Flavor::Mysql {
+            limits.push(format!(
+                "{column}: generated; computed anew by a restore, not compared"
+            ));
+        }
+    }
+    for (name, table) in &catalog.tables {
+        if table.kind == "SYSTEM VERSIONED" && !history {
+            limits.push(format!(
+                "{name}: {NO_HISTORY}; the dump has its rows of now, not those of before, and a restore dates them anew"
+            ));
+        }
+        if ELSEWHERE.contains(&table.engine.to_uppercase().as_str()) {
+            limits.push(format!(
+                "{name}: a table of engine {}; its rows are elsewhere and not in the dump",
+                table.engine
+            ));
+        }
+    }
+    limits
+}
+
+/// Whether a proof was made without the history of system-versioned tables.
+pub fn is_without_history(limits: &[String]) -> bool {
+    limits
+        .iter()
+        .any(|limit| limit.contains(&format!(": {NO_HISTORY};")))
+}
+
+/// Tables without transactions, but for those to which surely nobody wrote during the dump; and why.
+fn unsteady(before: &Catalog, after: &Catalog) -> Vec<(String, String)> {
+    let mut unsteady = Vec::new();
+    for (name, table) in tables_without_transactions(before) {
+        let written = after
+            .tables
+            .get(name)
+            .and_then(|table| table.written.as_deref());
+        let seconds = |time: &str| time.get(..19).unwrap_or(time).to_owned();
+        let why = match (table.engine.as_str(), written) {
+            // It writes through to its file, whose time this is, to the second.
+            ("MyISAM", Some(written)) if seconds(written) < seconds(&before.now) => continue,
+            ("MyISAM", Some(_)) => "and it was written to meanwhile",
+            _ => "and it does not tell when it was written",
+        };
+        unsteady.push((
+            name.to_owned(),
+            format!(
+                "engine {} has no transactions, {why}: its rows may not be of the same instant as the others",
+                table.engine
+            ),
+        ));
+    }
+    unsteady
+}
+
+/// Tables whose rows are not part of a snapshot.
+pub fn tables_without_transactions(catalog: &Catalog) -> impl Iterator<Item = (&str, &Table)> {
+    catalog.tables.iter().filter_map(|(name, table)| {
+        let rows = matches!(table.kind.as_str(), "BASE TABLE" | "SYSTEM VERSIONED");
+        let elsewhere = ELSEWHERE.contains(&table.engine.to_uppercase().as_str())
+            || table.engine == "BLACKHOLE";
+        let transactional = catalog.transactional.contains(&table.engine);
+        (rows && !elsewhere && !transactional).then_some((name.as_str(), table))
+    })
+}
+
+/// Counters at their lower value: they go on while the dump runs.
+fn lower(mut before: DatabaseInventory, after: &DatabaseInventory) -> DatabaseInventory {
+    for (name, value) in &mut before.sequences {
+        if let Some(later) = after.sequences.get(name) {
+            *value = (*value).min(*later);
+        }
+    }
+    before
+}
+
+/// The proof of what was in a dump and its catalog.
+pub fn proof(contents: Contents, inventory: DatabaseInventory, limits: Vec<String>) -> Proof {
+    Proof {
+        fingerprint: Fingerprint::Tables(TablesFingerprint {
+            algorithm: ALGORITHM.into(),
+            tables: contents.tables,
+            objects: inventory::counts(&inventory),
+            limits,
+        }),
+        inventory: Inventory::Database(inventory),
+    }
+}

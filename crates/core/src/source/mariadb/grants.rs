@@ -1,0 +1,337 @@
+//! Which privileges an account has, and which it lacks to see everything of a database.
+//!
+//! Guarantees: an account that could be shown less than there is, without an error, is found out.
+//! Tables, triggers, events and routines that an account may not see are not listed for it, so that
+//! a dump lacks them and ends well.
+
+use super::client::{Server, query, rows};
+use super::connection::{Connection, Flavor};
+use crate::error::{Code, Error, Result};
+use crate::secret::Scrubber;
+use std::collections::BTreeSet;
+
+/// What an account may do with one database and with the server.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Grants {
+    /// On everything.
+    global: BTreeSet<String>,
+    /// On all of the database.
+    database: BTreeSet<String>,
+    /// Whether it may read `mysql.proc`.
+    reads_proc: bool,
+}
+
+impl Grants {
+    /// Asks the server.
+    pub fn ask(connection: &Connection, server: &Server, scrubber: &Scrubber) -> Result<Self> {
+        let mut lines = Vec::new();
+        let mut sql = String::from("SHOW GRANTS");
+        if server.flavor == Flavor::Mysql && server.release >= [8, 0] {
+            let roles = query(connection, "SELECT CURRENT_ROLE()", scrubber)?;
+            if roles != "NONE" && !roles.is_empty() {
+                sql = format!("SHOW GRANTS FOR CURRENT_USER() USING {roles}");
+            }
+        }
+        lines.extend(rows(connection, &sql, scrubber)?.into_iter().flatten());
+        if server.flavor == Flavor::Mariadb && server.release >= [10, 11] {
+            // What everybody has; who has nothing of it may not ask.
+            let public = rows(connection, "SHOW GRANTS FOR PUBLIC", scrubber).unwrap_or_default();
+            lines.extend(public.into_iter().flatten());
+        }
+        let database = connection.database().unwrap_or_default();
+        Ok(Grants::parse(lines.iter().map(String::as_str), database))
+    }
+
+    /// From the lines of `SHOW GRANTS`.
+    fn parse<'a>(lines: impl Iterator<Item = &'a str>, database: &str) -> Self {
+        let mut grants = Grants::default();
+        let mut revoked = BTreeSet::new();
+        for line in lines {
+            let (take, rest) = match (line.strip_prefix("GRANT "), line.strip_prefix("REVOKE ")) {
+                (Some(rest), _) => (false, rest),
+                (None, Some(rest)) => (true, rest),
+                _ => continue,
+            };
+            let Some((privileges, object)) = rest.split_once(" ON ") else {
+                continue;
+            };
+            let privileges = privileges
+                .split(',')
+                .map(|privilege| privilege.trim().to_uppercase());
+            if take {
+                if covers(object, database) {
+                    revoked.extend(privileges);
+                }
+            } else if object.starts_with("*.*") {
+                grants.global.extend(privileges);
+            } else if covers(object, database) {
+                grants.database.extend(privileges);
+            } else if object.starts_with("`mysql`.`proc`") || object.starts_with("`mysql`.*") {
+                grants.reads_proc |= privileges
+                    .into_iter()
+                    .any(|p| p == "SELECT" || p == "ALL PRIVILEGES");
+            }
+        }
+        // MySQL's partial revokes take from what is granted on everything, for one database.
+        if !revoked.is_empty() {
+            let rest = grants.global.clone();
+            grants
+                .database
+                .extend(rest.into_iter().filter(|p| !revoked.contains(p)));
+            grants
+                .global
+                .retain(|p| !DATABASE_WIDE.contains(&p.as_str()) && p != ALL);
+        }
+        grants
+    }
+
+    /// On the server.
+    pub fn has_global(&self, privilege: &str) -> bool {
+        self.global.contains(ALL) || self.global.contains(privilege)
+    }
+
+    /// On all of the database.
+    pub fn has(&self, privilege: &str) -> bool {
+        self.has_global(privilege)
+            || self.database.contains(ALL)
+            || self.database.contains(privilege)
+    }
+
+    /// Whether every routine is listed for this account. (Whether their bodies are shown is seen
+    /// when they are listed.)
+    fn lists_routines(&self) -> bool {
+        self.reads_proc
+            || self.has_global("SELECT")
+            || [
+                "SHOW_ROUTINE",
+                "SHOW CREATE ROUTINE",
+                "EXECUTE",
+                "ALTER ROUTINE",
+                "CREATE ROUTINE",
+            ]
+            .iter()
+            .any(|privilege| self.has(privilege))
+    }
+
+    /// What it lacks to be shown everything, as the statements that grant it.
+    pub fn missing(&self, server: &Server, database: &str, views: bool) -> Vec<String> {
+        let mut needed = vec!["SELECT", "TRIGGER", "EVENT"];
+        if views {
+            needed.push("SHOW VIEW");
+        }
+        needed.retain(|privilege| !self.has(privilege));
+        let mut statements = Vec::new();
+        if !needed.is_empty() {
+            let database = database
+                .replace('`', "``")
+                .replace('_', "\\_")
+                .replace('%', "\\%");
+            statements.push(format!("GRANT {} ON `{database}`.*", needed.join(", ")));
+        }
+        if !self.lists_routines() {
+            statements.push(
+                match (server.flavor, server.release) {
+                    (Flavor::Mysql, release) if release >= [8, 0] => "GRANT SHOW_ROUTINE ON *.*",
+                    _ => "GRANT SELECT ON mysql.proc",
+                }
+                .to_owned(),
+            );
+        }
+        statements
+    }
+
+    /// Whether the dump program may ask for the position of the binary log at its snapshot.
+    pub fn may_see_binlog(&self, server: &Server) -> bool {
+        let position = ["BINLOG MONITOR", "REPLICATION CLIENT", "SUPER"];
+        let position = position.iter().any(|privilege| self.has_global(privilege));
+        match server.flavor {
+            // The position is part of the snapshot.
+            Flavor::Mariadb => position,
+            // Everything is locked for a moment.
+            Flavor::Mysql => position && self.has_global("RELOAD"),
+        }
+    }
+}
+
+const ALL: &str = "ALL PRIVILEGES";
+
+/// Privileges that a partial revoke can take.
+const DATABASE_WIDE: &[&str] = &[
+    "SELECT",
+    "TRIGGER",
+    "EVENT",
+    "SHOW VIEW",
+    "EXECUTE",
+    "ALTER ROUTINE",
+    "CREATE ROUTINE",
+];
+
+/// What stands in the way of a capture, as an error that says what to grant.
+pub fn refuse(connection: &Connection, missing: &[String]) -> Result<()> {
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let account = connection.user().unwrap_or("the account");
+    let statements: Vec<String> = missing
+        .iter()
+        .map(|statement| format!("{statement} TO {account}"))
+        .collect();
+    Err(Error::new(
+        Code::SourceDenied,
+        format!(
+            "{}: this account is not shown everything, so its dump could lack tables, triggers, events or routines",
+            connection.display()
+        ),
+    )
+    .cause(format!("it lacks what this would grant: {}", statements.join("; ")))
+    .hint("grant it (with the account's host: user@host), or back up with another account"))
+}
+
+/// Whether the object of a grant, `` `pattern`.* TO … ``, is all of the database.
+fn covers(object: &str, database: &str) -> bool {
+    let Some(rest) = object.strip_prefix('`') else {
+        return false;
+    };
+    let Some((pattern, _)) = rest.split_once("`.* ").or_else(|| rest.split_once("`.*")) else {
+        return false;
+    };
+    if pattern.contains("`.`") {
+        return false;
+    }
+    like(&pattern.replace("``", "`"), database)
+}
+
+/// `LIKE`, as grants use it: `%` and `_`, escaped by a backslash.
+fn like(pattern: &str, text: &str) -> bool {
+    let mut pattern = pattern.chars();
+    match pattern.next() {
+        None => text.is_empty(),
+        Some('%') => {
+            let rest = pattern.as_str();
+            text.char_indices()
+                .map(|(at, _)| at)
+                .chain([text.len()])
+                .any(|at| like(rest, text.get(at..).unwrap_or_default()))
+        }
+        Some(wanted) => {
+            let (any, wanted) = match wanted {
+                '_' => (true, wanted),
+                '\\' => (false, pattern.next().unwrap_or('\\')),
+                other => (false, other),
+            };
+            let mut text = text.chars();
+            text.next().is_some_and(|next| any || next == wanted)
+                && like(pattern.as_str(), text.as_str())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(flavor: Flavor) -> Server {
+        Server {
+            version: String::new(),
+            flavor,
+            release: match flavor {
+                Flavor::Mariadb => [10, 11],
+                Flavor::Mysql => [9, 1],
+            },
+        }
+    }
+
+    fn missing(lines: &[&str], flavor: Flavor) -> String {
+        let grants = Grants::parse(lines.iter().copied(), "my_app");
+        grants.missing(&server(flavor), "my_app", true).join("; ")
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        use Flavor::{Mariadb, Mysql};
+        let usage = "GRANT USAGE ON *.* TO `u`@`%`";
+        let cases: &[(&[&str], Flavor, &str)] = &[
+            (
+                &["GRANT ALL PRIVILEGES ON *.* TO `root`@`localhost` WITH GRANT OPTION"],
+                Mariadb,
+                "",
+            ),
+            (
+                &[usage, "GRANT ALL PRIVILEGES ON `my\\_app`.* TO `u`@`%`"],
+                Mariadb,
+                "",
+            ),
+            (
+                &[usage, "GRANT ALL PRIVILEGES ON `my%`.* TO `u`@`%`"],
+                Mysql,
+                "",
+            ),
+            (
+                &["GRANT SELECT, SHOW VIEW, EVENT, TRIGGER ON *.* TO `u`@`%`"],
+                Mysql,
+                "",
+            ),
+            (
+                &[
+                    usage,
+                    "GRANT SELECT, LOCK TABLES, SHOW VIEW, EVENT ON `my_app`.* TO `u`@`%`",
+                    "GRANT SELECT ON `mysql`.`proc` TO `u`@`%`",
+                ],
+                Mariadb,
+                "GRANT TRIGGER ON `my\\_app`.*",
+            ),
+            (
+                &[
+                    usage,
+                    "GRANT SELECT, SHOW VIEW, EVENT, TRIGGER ON `my_app`.* TO `u`@`%`",
+                ],
+                Mysql,
+                "GRANT SHOW_ROUTINE ON *.*",
+            ),
+            (
+                &[
+                    usage,
+                    "GRANT SELECT, SHOW VIEW, EVENT, TRIGGER ON `my_app`.* TO `u`@`%`",
+                ],
+                Mariadb,
+                "GRANT SELECT ON mysql.proc",
+            ),
+            (
+                &[
+                    usage,
+                    "GRANT SELECT ON `my_app`.`t` TO `u`@`%`",
+                    "GRANT ALL PRIVILEGES ON `other`.* TO `u`@`%`",
+                ],
+                Mysql,
+                "GRANT SELECT, TRIGGER, EVENT, SHOW VIEW ON `my\\_app`.*; GRANT SHOW_ROUTINE ON *.*",
+            ),
+            (
+                &[
+                    "GRANT SELECT, SHOW VIEW, EVENT, TRIGGER, SHOW_ROUTINE ON *.* TO `u`@`%`",
+                    "REVOKE TRIGGER ON `my_app`.* FROM `u`@`%`",
+                ],
+                Mysql,
+                "GRANT TRIGGER ON `my\\_app`.*",
+            ),
+        ];
+        for (lines, flavor, expected) in cases {
+            assert_eq!(missing(lines, *flavor), *expected, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn patterns_of_grants() {
+        for (pattern, text, fits) in [
+            ("app", "app", true),
+            ("app", "apps", false),
+            ("a_p", "app", true),
+            ("a\\_p", "app", false),
+            ("a\\_p", "a_p", true),
+            ("%", "", true),
+            ("a%p", "app", true),
+            ("a%q", "app", false),
+        ] {
+            assert_eq!(like(pattern, text), fits, "{pattern} {text}");
+        }
+    }
+}

@@ -1,0 +1,501 @@
+//! What is in a database beside rows, from its catalog, and what state its tables are in.
+//!
+//! Guarantees: the same text from a database and from a faithful restore of it under another name:
+//! the database's own name is taken out of definitions that the server writes itself, facts are
+//! labelled, lists are in the server's order, and counters that only grow are kept apart as
+//! sequences. A fact that this version of the server does not have is left out. Accounts and
+//! privileges are not in it, but for the accounts that definitions name.
+
+use super::client::{identifier, literal, rows};
+use super::connection::Connection;
+use super::unqualify::unqualify;
+use crate::error::{Code, Error, Result};
+use crate::fingerprint::{DatabaseInventory, Inventory, Proof};
+use crate::secret::Scrubber;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use xxhash_rust::xxh3::xxh3_128;
+
+/// Definitions longer than this are kept as a hash.
+const DEFINITION_BYTES_MAX: usize = 600;
+
+/// MySQL keeps numbers of tables for a day unless told not to.
+const FRESH: &str = "/*!80000 SET SESSION information_schema_stats_expiry = 0 */;\n";
+
+/// What is known of one table; equal twice when nobody changed it in between.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Table {
+    /// `BASE TABLE`, `SYSTEM VERSIONED`, `SEQUENCE`, `VIEW`.
+    pub kind: String,
+    /// `InnoDB`.
+    pub engine: String,
+    /// When it was made, and its number where the account may know it.
+    pub identity: String,
+    /// When it was last written, as far as the engine knows.
+    pub written: Option<String>,
+    /// What the server says of it; of a view that cannot be used, why.
+    pub comment: String,
+}
+
+/// A column of which a dump does not carry everything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Special {
+    /// Its table.
+    pub table: String,
+    /// Its name.
+    pub column: String,
+    /// Whether it is computed.
+    pub generated: bool,
+}
+
+/// What a catalog says.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Catalog {
+    /// Names and definitions.
+    pub inventory: DatabaseInventory,
+    /// Tables, views and sequences, by name.
+    pub tables: BTreeMap<String, Table>,
+    /// Columns of which a dump does not carry everything.
+    pub specials: Vec<Special>,
+    /// Routines whose bodies this account may not read.
+    pub unreadable: Vec<String>,
+    /// Views that check what goes through other views, and those others where a dump defines them
+    /// only after them.
+    pub checked_views: Vec<(String, String)>,
+    /// Of tables with a history, the columns that say from when to when a row was so.
+    pub period_columns: BTreeMap<String, BTreeSet<String>>,
+    /// Whether there is a table whose history is by transactions and not by time.
+    pub transaction_precise: bool,
+    /// When this was asked, by the server's clock.
+    pub now: String,
+    /// Engines that have transactions.
+    pub transactional: BTreeSet<String>,
+}
+
+/// The kind under which the inventory has whether events run.
+pub const EVENT_STATE: &str = "event state";
+
+/// A kind of object, and where the catalog lists it.
+struct Question {
+    kind: &'static str,
+    from: &'static str,
+    /// The column that names the database.
+    schema: &'static str,
+    condition: &'static str,
+    /// The columns that name the object.
+    name: &'static [&'static str],
+    /// The columns that define it. Rows of one name are put together.
+    facts: &'static [&'static str],
+}
+
+const IS_TABLE: &str = "TABLE_NAME IN (SELECT t.TABLE_NAME FROM information_schema.TABLES t \
+    WHERE t.TABLE_SCHEMA = DATABASE() AND t.TABLE_TYPE IN ('BASE TABLE', 'SYSTEM VERSIONED'))";
+
+#[rustfmt::skip]
+const QUESTIONS: &[Question] = &[
+    Question { kind: "database", from: "SCHEMATA", schema: "SCHEMA_NAME", condition: "1",
+        name: &[], facts: &["DEFAULT_CHARACTER_SET_NAME", "DEFAULT_COLLATION_NAME"] },
+    Question { kind: "table", from: "TABLES", schema: "TABLE_SCHEMA",
+        condition: "TABLE_TYPE IN ('BASE TABLE', 'SYSTEM VERSIONED')", name: &["TABLE_NAME"],
+        facts: &["TABLE_TYPE", "ENGINE", "TABLE_COLLATION", "CREATE_OPTIONS", "TABLE_COMMENT"] },
+    Question { kind: "column", from: "COLUMNS", schema: "TABLE_SCHEMA", condition: IS_TABLE,
+        name: &["TABLE_NAME", "COLUMN_NAME"],
+        facts: &["ORDINAL_POSITION", "COLUMN_TYPE", "IS_NULLABLE", "COLUMN_DEFAULT", "CHARACTER_SET_NAME",
+            "COLLATION_NAME", "EXTRA", "GENERATION_EXPRESSION", "SRS_ID", "COLUMN_COMMENT"] },
+    Question { kind: "index", from: "STATISTICS", schema: "TABLE_SCHEMA", condition: "1",
+        name: &["TABLE_NAME", "INDEX_NAME"],
+        facts: &["SEQ_IN_INDEX", "COLUMN_NAME", "EXPRESSION", "COLLATION", "SUB_PART", "NON_UNIQUE", "INDEX_TYPE",
+            "IS_VISIBLE", "IGNORED", "INDEX_COMMENT"] },
+    Question { kind: "constraint", from: "KEY_COLUMN_USAGE", schema: "CONSTRAINT_SCHEMA",
+        condition: "REFERENCED_TABLE_NAME IS NOT NULL", name: &["TABLE_NAME", "CONSTRAINT_NAME"],
+        facts: &["ORDINAL_POSITION", "COLUMN_NAME", "REFERENCED_TABLE_SCHEMA", "REFERENCED_TABLE_NAME",
+            "REFERENCED_COLUMN_NAME"] },
+    Question { kind: "constraint", from: "REFERENTIAL_CONSTRAINTS", schema: "CONSTRAINT_SCHEMA", condition: "1",
+        name: &["TABLE_NAME", "CONSTRAINT_NAME"],
+        facts: &["UNIQUE_CONSTRAINT_NAME", "MATCH_OPTION", "UPDATE_RULE", "DELETE_RULE"] },
+    Question { kind: "constraint", from: "CHECK_CONSTRAINTS", schema: "CONSTRAINT_SCHEMA", condition: "1",
+        name: &["TABLE_NAME", "CONSTRAINT_NAME"], facts: &["LEVEL", "CHECK_CLAUSE"] },
+    Question { kind: "constraint", from: "TABLE_CONSTRAINTS", schema: "CONSTRAINT_SCHEMA",
+        condition: "CONSTRAINT_TYPE = 'CHECK'", name: &["TABLE_NAME", "CONSTRAINT_NAME"], facts: &["ENFORCED"] },
+    Question { kind: "partition", from: "PARTITIONS", schema: "TABLE_SCHEMA", condition: "PARTITION_NAME IS NOT NULL",
+        name: &["TABLE_NAME", "PARTITION_NAME", "SUBPARTITION_NAME"],
+        facts: &["PARTITION_ORDINAL_POSITION", "SUBPARTITION_ORDINAL_POSITION", "PARTITION_METHOD",
+            "PARTITION_EXPRESSION", "PARTITION_DESCRIPTION", "SUBPARTITION_METHOD", "SUBPARTITION_EXPRESSION",
+            "PARTITION_COMMENT"] },
+    Question { kind: "view", from: "VIEWS", schema: "TABLE_SCHEMA", condition: "1", name: &["TABLE_NAME"],
+        facts: &["VIEW_DEFINITION", "CHECK_OPTION", "SECURITY_TYPE", "DEFINER", "ALGORITHM", "CHARACTER_SET_CLIENT",
+            "COLLATION_CONNECTION"] },
+    Question { kind: "trigger", from: "TRIGGERS", schema: "TRIGGER_SCHEMA", condition: "1",
+        name: &["EVENT_OBJECT_TABLE", "TRIGGER_NAME"],
+        facts: &["ACTION_TIMING", "EVENT_MANIPULATION", "ACTION_ORDER", "ACTION_STATEMENT", "SQL_MODE", "DEFINER",
+            "CHARACTER_SET_CLIENT", "COLLATION_CONNECTION", "DATABASE_COLLATION"] },
+    Question { kind: "routine", from: "ROUTINES", schema: "ROUTINE_SCHEMA", condition: "1",
+        name: &["ROUTINE_TYPE", "ROUTINE_NAME"],
+        facts: &["DTD_IDENTIFIER", "ROUTINE_DEFINITION", "IS_DETERMINISTIC", "SQL_DATA_ACCESS", "SECURITY_TYPE",
+            "SQL_MODE", "ROUTINE_COMMENT", "DEFINER", "CHARACTER_SET_CLIENT", "COLLATION_CONNECTION",
+            "DATABASE_COLLATION"] },
+    Question { kind: "routine", from: "PARAMETERS", schema: "SPECIFIC_SCHEMA", condition: "ORDINAL_POSITION > 0",
+        name: &["ROUTINE_TYPE", "SPECIFIC_NAME"],
+        facts: &["ORDINAL_POSITION", "PARAMETER_MODE", "PARAMETER_NAME", "DTD_IDENTIFIER"] },
+    Question { kind: "event", from: "EVENTS", schema: "EVENT_SCHEMA", condition: "1", name: &["EVENT_NAME"],
+        facts: &["EVENT_TYPE", "EXECUTE_AT", "INTERVAL_VALUE", "INTERVAL_FIELD", "STARTS", "ENDS", "TIME_ZONE",
+            "ON_COMPLETION", "EVENT_DEFINITION", "SQL_MODE", "EVENT_COMMENT", "DEFINER",
+            "CHARACTER_SET_CLIENT", "COLLATION_CONNECTION", "DATABASE_COLLATION"] },
+    // By itself: a copy beside a live database does not run.
+    Question { kind: EVENT_STATE, from: "EVENTS", schema: "EVENT_SCHEMA", condition: "1", name: &["EVENT_NAME"],
+        facts: &["STATUS"] },
+];
+
+/// Facts in which the server writes the database's name before those of its tables.
+const QUALIFIED: &[&str] = &[
+    "VIEW_DEFINITION",
+    "COLUMN_DEFAULT",
+    "GENERATION_EXPRESSION",
+    "EXPRESSION",
+    "CHECK_CLAUSE",
+    "PARTITION_EXPRESSION",
+    "SUBPARTITION_EXPRESSION",
+];
+
+/// Facts of which the order of the rows of an object is made.
+const ORDINALS: &[&str] = &["SEQ_IN_INDEX", "ORDINAL_POSITION"];
+
+/// What this kind of server's catalog can be asked: its tables and columns, in capitals.
+#[derive(Debug, Clone, Default)]
+pub struct Dictionary(BTreeSet<(String, String)>);
+
+impl Dictionary {
+    /// Asks it.
+    pub fn ask(connection: &Connection, scrubber: &Scrubber) -> Result<Self> {
+        let sql = "SELECT TABLE_NAME, COLUMN_NAME FROM information_schema.COLUMNS \
+            WHERE TABLE_SCHEMA = 'information_schema'";
+        let columns = rows(connection, sql, scrubber)?
+            .into_iter()
+            .filter_map(|row| {
+                let mut row = row.into_iter();
+                Some((row.next()?.to_uppercase(), row.next()?.to_uppercase()))
+            });
+        Ok(Dictionary(columns.collect()))
+    }
+
+    fn has(&self, table: &str, column: &str) -> bool {
+        self.0.contains(&(table.to_owned(), column.to_owned()))
+    }
+
+    /// Those of `columns` that the table has.
+    fn known(&self, table: &str, columns: &[&'static str]) -> Vec<&'static str> {
+        let known = columns.iter().copied();
+        known.filter(|column| self.has(table, column)).collect()
+    }
+}
+
+impl Catalog {
+    /// Takes it. It is of no single instant: take it twice to know that nothing changed meanwhile.
+    pub fn take(
+        connection: &Connection,
+        dictionary: &Dictionary,
+        scrubber: &Scrubber,
+    ) -> Result<Self> {
+        let database = connection.database().unwrap_or_default();
+        let answers = rows(connection, &script(dictionary), scrubber)?;
+        let mut catalog = Catalog::default();
+        for answer in answers.into_iter().flatten() {
+            catalog.take_row(dictionary, database, &parse(&answer)?);
+        }
+        catalog.take_numbers(connection, scrubber);
+        catalog.take_sequences(connection, scrubber)?;
+        catalog.find_checked_views();
+        catalog.shorten();
+        Ok(catalog)
+    }
+
+    fn take_row(&mut self, dictionary: &Dictionary, database: &str, row: &[Value]) {
+        let Some((tag, row)) = row.split_first() else {
+            return;
+        };
+        let fields: Vec<Option<String>> = row.iter().map(text).collect();
+        let at = |index: usize| fields.get(index).cloned().flatten();
+        match tag.as_str().unwrap_or_default() {
+            "now" => self.now = at(0).unwrap_or_default(),
+            "engine" => self.transactional.extend(at(0)),
+            "period" => {
+                self.transaction_precise |= at(2).as_deref() == Some("bigint");
+                let columns = self.period_columns.entry(at(0).unwrap_or_default());
+                columns.or_default().extend(at(1));
+            }
+            "special" => self.specials.push(Special {
+                table: at(0).unwrap_or_default(),
+                column: at(1).unwrap_or_default(),
+                generated: at(2).as_deref() != Some("float"),
+            }),
+            "state" => {
+                let table = Table {
+                    kind: at(1).unwrap_or_default(),
+                    engine: at(2).unwrap_or_default(),
+                    identity: at(3).unwrap_or_default(),
+                    written: at(4),
+                    comment: at(6).unwrap_or_default(),
+                };
+                let name = at(0).unwrap_or_default();
+                if let Some(next) = at(5).and_then(|next| next.parse().ok()) {
+                    let counter = format!("{name}.AUTO_INCREMENT");
+                    self.inventory.sequences.insert(counter, next);
+                }
+                self.tables.insert(name, table);
+            }
+            index => {
+                let question = index.parse().ok().and_then(|at: usize| QUESTIONS.get(at));
+                if let Some(question) = question {
+                    self.take_object(question, dictionary, database, &fields);
+                }
+            }
+        }
+    }
+
+    fn take_object(
+        &mut self,
+        question: &Question,
+        dictionary: &Dictionary,
+        database: &str,
+        fields: &[Option<String>],
+    ) {
+        let names = dictionary.known(question.from, question.name);
+        let facts = dictionary.known(question.from, question.facts);
+        let (name, values) = fields.split_at(names.len().min(fields.len()));
+        let separator = if question.kind == "routine" { " " } else { "." };
+        let name = name.iter().flatten().cloned().collect::<Vec<_>>();
+        let name = match name.is_empty() {
+            true => "default".to_owned(),
+            false => name.join(separator),
+        };
+        if question.from == "ROUTINES" {
+            let body = facts.iter().position(|fact| *fact == "ROUTINE_DEFINITION");
+            if body.is_some_and(|at| values.get(at).is_none_or(Option::is_none)) {
+                self.unreadable.push(name.clone());
+            }
+        }
+        let mut definition = Vec::new();
+        for (fact, value) in facts.iter().zip(values) {
+            let Some(value) = value.as_ref().filter(|value| !value.is_empty()) else {
+                continue;
+            };
+            if *fact == "REFERENCED_TABLE_SCHEMA" && value == database {
+                continue;
+            }
+            if *fact == "DEFINER" {
+                let definers = self.objects("definer");
+                definers.insert(value.clone(), String::new());
+            }
+            let value = match *fact {
+                // Aria says its default once it was told, as by its own SHOW CREATE TABLE.
+                "CREATE_OPTIONS" => without_word(value, "page_checksum=1"),
+                fact if QUALIFIED.contains(&fact) => unqualify(value, database),
+                _ => value.clone(),
+            };
+            definition.push(format!("{}: {value}", fact.to_lowercase()));
+        }
+        if question.kind == "view" {
+            let value = |wanted: &str| {
+                let at = facts.iter().position(|fact| *fact == wanted)?;
+                values.get(at)?.clone()
+            };
+            if value("CHECK_OPTION").is_some_and(|option| option != "NONE") {
+                let text = value("VIEW_DEFINITION").unwrap_or_default();
+                self.checked_views.push((name.clone(), text));
+            }
+        }
+        let known = self.objects(question.kind).entry(name).or_default();
+        if !known.is_empty() && !definition.is_empty() {
+            known.push_str("; ");
+        }
+        known.push_str(&definition.join(", "));
+    }
+
+    fn objects(&mut self, kind: &str) -> &mut BTreeMap<String, String> {
+        self.inventory.objects.entry(kind.to_owned()).or_default()
+    }
+
+    /// The numbers that InnoDB gives its tables, where this account may know them: they tell a
+    /// table from another that took its name.
+    fn take_numbers(&mut self, connection: &Connection, scrubber: &Scrubber) {
+        for (table, name) in [
+            ("INNODB_SYS_TABLES", "innodb_sys_tables"),
+            ("INNODB_TABLES", "innodb_tables"),
+        ] {
+            let decoded = |part: &str| {
+                format!(
+                    "CONVERT(CONVERT(CONVERT({part} USING binary) USING filename) USING utf8mb4)"
+                )
+            };
+            let sql = format!(
+                "SELECT JSON_ARRAY({}, TABLE_ID) FROM information_schema.{table} \
+                 WHERE {} = DATABASE() ORDER BY TABLE_ID",
+                decoded("SUBSTRING_INDEX(SUBSTRING_INDEX(NAME, '/', -1), '#', 1)"),
+                decoded("SUBSTRING_INDEX(NAME, '/', 1)"),
+            );
+            let Ok(answers) = rows(connection, &sql, scrubber) else {
+                tracing::debug!(name, "the numbers of tables are not to be had");
+                continue;
+            };
+            for row in answers
+                .into_iter()
+                .flatten()
+                .filter_map(|row| parse(&row).ok())
+            {
+                let field = |at: usize| row.get(at).and_then(text).unwrap_or_default();
+                if let Some(table) = self.tables.get_mut(&field(0)) {
+                    table.identity.push_str(&format!(" #{}", field(1)));
+                }
+            }
+        }
+    }
+
+    /// Sequences are asked themselves, each.
+    fn take_sequences(&mut self, connection: &Connection, scrubber: &Scrubber) -> Result<()> {
+        let names = self
+            .tables
+            .iter()
+            .filter(|(_, table)| table.kind == "SEQUENCE");
+        let mut sql = String::new();
+        for (name, _) in names {
+            sql.push_str(&format!(
+                "SELECT JSON_ARRAY({}, next_not_cached_value, increment, CONCAT_WS(', ', \
+                 CONCAT('minimum: ', minimum_value), CONCAT('maximum: ', maximum_value), \
+                 CONCAT('start: ', start_value), CONCAT('increment: ', increment), \
+                 CONCAT('cache: ', cache_size), CONCAT('cycle: ', cycle_option))) FROM {};\n",
+                literal(name),
+                identifier(name)
+            ));
+        }
+        if sql.is_empty() {
+            return Ok(());
+        }
+        for answer in rows(connection, &sql, scrubber)?.into_iter().flatten() {
+            let row = parse(&answer)?;
+            let field = |at: usize| row.get(at).and_then(text).unwrap_or_default();
+            let number = |at: usize| field(at).parse::<i64>().unwrap_or_default();
+            // Of one that descends, the negated value: what is compared is how far it has come.
+            let value = match number(2) < 0 {
+                true => number(1).saturating_neg(),
+                false => number(1),
+            };
+            self.inventory.sequences.insert(field(0), value);
+            self.objects("sequence").insert(field(0), field(3));
+        }
+        Ok(())
+    }
+
+    /// Turns the definitions of views with a check into the views that they are of and that come
+    /// after them by name.
+    fn find_checked_views(&mut self) {
+        let views = self.tables.iter().filter(|(_, table)| table.kind == "VIEW");
+        let views: Vec<&String> = views.map(|(name, _)| name).collect();
+        let mut found = Vec::new();
+        for (name, text) in &self.checked_views {
+            let later = views.iter().filter(|other| **other > name);
+            let used = later.filter(|other| text.contains(&identifier(other)));
+            found.extend(used.map(|other| (name.clone(), (*other).clone())));
+        }
+        self.checked_views = found;
+    }
+
+    fn shorten(&mut self) {
+        for definition in self
+            .inventory
+            .objects
+            .values_mut()
+            .flat_map(BTreeMap::values_mut)
+        {
+            if definition.len() > DEFINITION_BYTES_MAX {
+                *definition = format!("xxh3:{:032x}", xxh3_128(definition.as_bytes()));
+            }
+        }
+    }
+}
+
+/// The default character set and collation of a captured database, which its dump does not carry.
+pub fn defaults(captured: &Proof) -> Option<(String, String)> {
+    let Inventory::Database(inventory) = &captured.inventory else {
+        return None;
+    };
+    let text = inventory.objects.get("database")?.get("default")?;
+    let rest = text.strip_prefix("default_character_set_name: ")?;
+    let (set, collation) = rest.split_once(", default_collation_name: ")?;
+    Some((set.to_owned(), collation.to_owned()))
+}
+
+/// How many objects of each kind.
+pub fn counts(inventory: &DatabaseInventory) -> BTreeMap<String, u64> {
+    let count = |(kind, objects): (&String, &BTreeMap<_, _>)| (kind.clone(), objects.len() as u64);
+    inventory.objects.iter().map(count).collect()
+}
+
+fn without_word(text: &str, word: &str) -> String {
+    let words: Vec<&str> = text.split(' ').filter(|other| *other != word).collect();
+    words.join(" ")
+}
+
+/// Everything in one go; each row is one JSON array that begins with whose it is.
+fn script(dictionary: &Dictionary) -> String {
+    let mut sql = String::from(FRESH);
+    sql.push_str("SELECT JSON_ARRAY('now', NOW());\n");
+    sql.push_str(
+        "SELECT JSON_ARRAY('engine', ENGINE) FROM information_schema.ENGINES WHERE TRANSACTIONS = 'YES';\n\
+         SELECT JSON_ARRAY('state', TABLE_NAME, TABLE_TYPE, ENGINE, CREATE_TIME, UPDATE_TIME, AUTO_INCREMENT, \
+           TABLE_COMMENT) FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE();\n",
+    );
+    if dictionary.has("COLUMNS", "GENERATION_EXPRESSION") {
+        sql.push_str(
+            "SELECT JSON_ARRAY('period', TABLE_NAME, COLUMN_NAME, DATA_TYPE) FROM information_schema.COLUMNS \
+             WHERE TABLE_SCHEMA = DATABASE() AND GENERATION_EXPRESSION IN ('ROW START', 'ROW END');\n",
+        );
+    }
+    sql.push_str(&format!(
+        "SELECT JSON_ARRAY('special', TABLE_NAME, COLUMN_NAME, IF(EXTRA REGEXP \
+           '(VIRTUAL|STORED|PERSISTENT)', 'generated', DATA_TYPE)) FROM information_schema.COLUMNS \
+         WHERE TABLE_SCHEMA = DATABASE() AND {IS_TABLE} AND (DATA_TYPE = 'float' OR EXTRA REGEXP \
+           '(VIRTUAL|STORED|PERSISTENT)');\n"
+    ));
+    for (index, question) in QUESTIONS.iter().enumerate() {
+        if !dictionary.has(question.from, question.schema) {
+            continue;
+        }
+        let names = dictionary.known(question.from, question.name);
+        let facts = dictionary.known(question.from, question.facts);
+        let fields: Vec<String> = names
+            .iter()
+            .chain(&facts)
+            // MySQL's JSON would hold what is binary in base64.
+            .map(|column| format!("CONVERT(`{column}` USING utf8mb4)"))
+            .collect();
+        let mut order = names.clone();
+        order.extend(ORDINALS.iter().filter(|ordinal| facts.contains(*ordinal)));
+        let order = match order.is_empty() {
+            true => String::new(),
+            false => format!(" ORDER BY {}", order.join(", ")),
+        };
+        sql.push_str(&format!(
+            "SELECT JSON_ARRAY('{index}', {}) FROM information_schema.{} WHERE {} = DATABASE() AND {}{order};\n",
+            fields.join(", "),
+            question.from,
+            question.schema,
+            question.condition,
+        ));
+    }
+    sql
+}
+
+fn parse(answer: &str) -> Result<Vec<Value>> {
+    serde_json::from_str(answer).map_err(|error| {
+        Error::new(Code::SourceFailed, "the catalog's answer is not understood").cause(error)
+    })
+}
+
+/// A value of an answer as text; nothing for `null`.
+fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::Null => None,
+        Value::String(text) => Some(text.clone()),
+        other => Some(other.to_string()),
+    }
+}

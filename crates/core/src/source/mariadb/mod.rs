@@ -1,0 +1,113 @@
+//! One MariaDB or MySQL database, taken with its own dump program and restored with its own client.
+//!
+//! Guarantees: a capture is whole, of one instant where the tables' engines have transactions, and
+//! fingerprinted as it passes; a restored server is fingerprinted in the same way, so the two proofs
+//! can be compared. It does not capture accounts and their privileges, or other databases of the
+//! server. What the dump programs lose is named in the limits of the proof.
+
+mod admin;
+mod capture;
+mod client;
+mod connection;
+mod dump;
+mod examine;
+mod grants;
+mod inventory;
+mod observe;
+mod programs;
+mod restore;
+mod rewrite;
+mod rows;
+mod stream;
+mod swap;
+mod unqualify;
+mod url;
+
+pub use admin::{NAME_CHARACTERS_MAX, create_database, database_exists, drop_database, is_empty};
+pub use client::{
+    Server, command, error_number, execute, identifier, literal, query, refused, release_of,
+    row_counts, rows,
+};
+pub use connection::{Connection, Flavor};
+pub use inventory::{EVENT_STATE, defaults};
+pub use observe::observe;
+pub use programs::{Program, Tool, ask as ask_program};
+pub use restore::{EVENTS_SLEEP, RestoreOptions, flavor_of, restore_dump, skew};
+pub use swap::{rename_database, swap_databases};
+
+use crate::config::MariadbConfig;
+use crate::error::{Code, Error, Result};
+use crate::source::{ArtifactSpec, CaptureContext, Captured, Finding, Source};
+use capture::Capture;
+use std::io::Write;
+
+/// The artifact that holds everything.
+pub const DUMP: &str = "dump";
+
+/// A MariaDB or MySQL database as a source.
+#[derive(Debug)]
+pub struct MariadbSource {
+    connection: Connection,
+    lock_timeout_seconds: u64,
+}
+
+impl MariadbSource {
+    /// Resolves the references of the configuration; reaches nothing yet.
+    pub fn new(config: &MariadbConfig, flavor: Flavor) -> Result<Self> {
+        let connection = Connection::from_config(config, flavor)?;
+        if connection.database().is_none() {
+            return Err(Error::new(
+                Code::Configuration,
+                "the URL of a database names no database",
+            )
+            .hint("add it after the host: mysql://user:password@host:3306/database"));
+        }
+        Ok(MariadbSource {
+            connection,
+            lock_timeout_seconds: config.lock_timeout.seconds,
+        })
+    }
+
+    /// Where it is.
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+}
+
+impl Source for MariadbSource {
+    fn artifacts(&self) -> Vec<ArtifactSpec> {
+        vec![ArtifactSpec {
+            name: DUMP.into(),
+            extension: "sql".into(),
+        }]
+    }
+
+    fn capture(
+        &self,
+        artifact: &str,
+        output: &mut dyn Write,
+        context: &CaptureContext<'_>,
+    ) -> Result<Captured> {
+        if artifact != DUMP {
+            return Err(Error::new(
+                Code::SourceMissing,
+                format!(
+                    "a {} source has no artifact {artifact:?}",
+                    self.connection.flavor().name()
+                ),
+            ));
+        }
+        let server = Server::ask(&self.connection, context.scrubber)?;
+        Capture {
+            connection: &self.connection,
+            server: &server,
+            lock_timeout_seconds: self.lock_timeout_seconds,
+            context,
+        }
+        .run(output)
+    }
+
+    fn examine(&self, subject: &str, context: &CaptureContext<'_>) -> Vec<Finding> {
+        examine::examine(&self.connection, subject, context)
+    }
+}

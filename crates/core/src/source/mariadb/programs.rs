@@ -1,0 +1,190 @@
+//! Finds the MariaDB and MySQL programs, and tells whose they are.
+//!
+//! `mysql` may be MySQL's or another name of MariaDB's, so each program is asked.
+
+use super::connection::Flavor;
+use crate::error::{Code, Error, Result};
+use crate::transport::{Command, Transport};
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+/// What a program is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Tool {
+    /// Dumps a database.
+    Dump,
+    /// Runs statements.
+    Client,
+}
+
+/// A program that is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Program {
+    /// What it is called, looked up in `PATH`.
+    pub name: String,
+    /// Whose it is.
+    pub flavor: Flavor,
+    /// As it says: `10.11.6`, `9.1.0`.
+    pub version: String,
+}
+
+/// The programs that were found so far.
+#[derive(Debug, Default)]
+pub struct Programs {
+    found: Mutex<BTreeMap<(Flavor, Tool), Program>>,
+}
+
+impl Programs {
+    /// The flavor's own program when it is there, else the other flavor's.
+    pub fn find(&self, transport: &Transport, flavor: Flavor, tool: Tool) -> Result<Program> {
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(program) = found.get(&(flavor, tool)) {
+            return Ok(program.clone());
+        }
+        let program = look(transport, flavor, tool)?;
+        found.insert((flavor, tool), program.clone());
+        Ok(program)
+    }
+}
+
+fn look(transport: &Transport, flavor: Flavor, tool: Tool) -> Result<Program> {
+    let names = match tool {
+        Tool::Dump => ["mariadb-dump", "mysqldump"],
+        Tool::Client => ["mariadb", "mysql"],
+    };
+    let mut other = None;
+    let mut first_error = None;
+    let ordered = match flavor {
+        Flavor::Mariadb => names,
+        Flavor::Mysql => [names[1], names[0]],
+    };
+    for name in ordered {
+        match ask(transport, name) {
+            Ok(program) if program.flavor == flavor => return Ok(program),
+            Ok(program) => other = other.or(Some(program)),
+            Err(error) => first_error = first_error.or(Some(error)),
+        }
+    }
+    other.ok_or_else(|| match (transport, first_error) {
+        // It says where the program is missing.
+        (Transport::Remote(_), Some(error)) => error,
+        (_, first_error) => missing(flavor, ordered[0], first_error),
+    })
+}
+
+fn missing(flavor: Flavor, name: &str, error: Option<Error>) -> Error {
+    match error {
+        // Not the program is missing but the way to it.
+        Some(error) if error.code != Code::ToolMissing => error,
+        _ => Error::new(Code::ToolMissing, format!("{name} is not installed")).hint(match flavor {
+            Flavor::Mariadb => "install it: apt-get install mariadb-client",
+            Flavor::Mysql => "install it: apt-get install default-mysql-client",
+        }),
+    }
+}
+
+/// Asks a program whose it is.
+pub fn ask(transport: &Transport, name: &str) -> Result<Program> {
+    let command = Command::new(name)
+        .clean_env()
+        .env("LC_ALL", "C")
+        .arg("--no-defaults")
+        .arg("--version");
+    let output = transport.output(&command)?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    parse(name, &text).ok_or_else(|| {
+        Error::new(
+            Code::ToolMissing,
+            format!("{name} does not tell its version"),
+        )
+        .cause(output.stderr)
+        .hint("see what it prints when it is run by hand with --version")
+    })
+}
+
+/// `mariadb  Ver 15.1 Distrib 10.11.6-MariaDB, for …`, `mariadb from 11.8.2-MariaDB, client 15.2
+/// for …`, `mysql  Ver 9.1.0 for Linux …`, `mysqldump  Ver 10.13 Distrib 5.7.44, for …`.
+fn parse(name: &str, text: &str) -> Option<Program> {
+    let after = |mark: &str| {
+        let (_, rest) = text.split_once(mark)?;
+        rest.split_whitespace().next()
+    };
+    let version = after(" Distrib ")
+        .or_else(|| after(" from "))
+        .or_else(|| after(" Ver "))?;
+    let version = version.trim_end_matches(',');
+    if !version.starts_with(|c: char| c.is_ascii_digit()) {
+        return None;
+    }
+    let (version, flavor) = match version.split_once("-MariaDB") {
+        Some((version, _)) => (version, Flavor::Mariadb),
+        None if text.contains("MariaDB") => (version, Flavor::Mariadb),
+        None => (version, Flavor::Mysql),
+    };
+    Some(Program {
+        name: name.to_owned(),
+        flavor,
+        version: version.to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whose_a_program_is() {
+        let cases = [
+            (
+                "mysql  Ver 15.1 Distrib 10.11.6-MariaDB, for debian-linux-gnu (x86_64) using  EditLine wrapper",
+                Flavor::Mariadb,
+                "10.11.6",
+            ),
+            (
+                "mariadb from 11.8.2-MariaDB, client 15.2 for debian-linux-gnu (x86_64)",
+                Flavor::Mariadb,
+                "11.8.2",
+            ),
+            (
+                "mysqldump  Ver 10.19 Distrib 10.11.6-MariaDB, for debian-linux-gnu (x86_64)",
+                Flavor::Mariadb,
+                "10.11.6",
+            ),
+            (
+                "mysql  Ver 9.1.0-1 for Linux on x86_64 ((Debian))",
+                Flavor::Mysql,
+                "9.1.0-1",
+            ),
+            (
+                "mysqldump  Ver 10.13 Distrib 5.7.44, for Linux (x86_64)",
+                Flavor::Mysql,
+                "5.7.44",
+            ),
+            (
+                "/usr/sbin/mariadbd  Ver 10.11.6-MariaDB-0+deb12u1 for debian-linux-gnu on x86_64 (Debian 12)",
+                Flavor::Mariadb,
+                "10.11.6",
+            ),
+        ];
+        for (text, flavor, version) in cases {
+            let program = parse("x", text).unwrap();
+            assert_eq!(
+                (program.flavor, program.version.as_str()),
+                (flavor, version)
+            );
+        }
+        assert_eq!(parse("x", "something else"), None);
+    }
+
+    #[test]
+    fn a_missing_program_names_its_package() {
+        let error = missing(Flavor::Mysql, "mysqldump", None);
+        assert_eq!(error.code, Code::ToolMissing);
+        assert!(error.hint.unwrap().contains("apt-get install"));
+        let cut = Error::new(Code::SourceUnreachable, "the way is blocked");
+        assert_eq!(
+            missing(Flavor::Mysql, "mysqldump", Some(cut)).code,
+            Code::SourceUnreachable
+        );
+    }
+}

@@ -1,0 +1,105 @@
+//! A process that is kept beside the others: it says one line when it is ready, and ends when its
+//! value is dropped, and with this process.
+
+use super::{Command, Running, Transport};
+use crate::error::{Code, Error, Result};
+use crate::interrupt;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use std::io::{BufRead, BufReader};
+use std::process::ChildStdout;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// How often it is looked at.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// A process that is kept.
+#[derive(Debug)]
+pub(super) struct Kept {
+    stop: Option<Sender<()>>,
+    ended: Receiver<String>,
+    keeper: Option<JoinHandle<()>>,
+}
+
+impl Kept {
+    /// Starts it and waits until it has printed `ready`. The error within tells what it said when it ended
+    /// before, or `None` when it did neither in time.
+    pub(super) fn start(
+        command: Command,
+        ready: &str,
+        patience: Duration,
+    ) -> Result<Result<Self, Option<String>>> {
+        let (tell, told) = bounded(1);
+        let (end, ended) = bounded(1);
+        let (stop, stopped) = bounded::<()>(0);
+        // A thread of its own: the kernel ends a child with the thread that started it.
+        let keeper = std::thread::spawn(move || match Transport::Local.spawn(&command) {
+            Err(error) => drop(tell.send(Err(error))),
+            Ok(mut running) => {
+                let _ = tell.send(Ok(running.stdout.take()));
+                keep(running, &stopped, &end);
+            }
+        });
+        let lost = || Error::new(Code::Io, "a helper process was not started");
+        let stdout = told.recv().map_err(|_| lost())??.ok_or_else(lost)?;
+        let kept = Kept {
+            stop: Some(stop),
+            ended,
+            keeper: Some(keeper),
+        };
+        let (said, deadline) = (says(stdout, ready), Instant::now() + patience);
+        loop {
+            match said.recv_timeout(LOOK) {
+                Ok(true) => return Ok(Ok(kept)),
+                Ok(false) => return Ok(Err(kept.ended.recv().ok())),
+                Err(_) if Instant::now() > deadline => return Ok(Err(None)),
+                Err(_) => interrupt::check()?,
+            }
+        }
+    }
+
+    /// Whether it still runs.
+    pub(super) fn is_alive(&self) -> bool {
+        self.ended.is_empty() && self.keeper.as_ref().is_some_and(|k| !k.is_finished())
+    }
+}
+
+/// Whether a line that contains `ready` comes before the end. What comes after it is read, too.
+fn says(stdout: ChildStdout, ready: &str) -> Receiver<bool> {
+    let (tell, told) = bounded(1);
+    let ready = ready.to_owned();
+    std::thread::spawn(move || {
+        let mut lines = BufReader::new(stdout)
+            .lines()
+            .map_while(std::io::Result::ok);
+        let _ = tell.send(lines.any(|line| line.contains(&ready)));
+        lines.for_each(drop);
+    });
+    told
+}
+
+/// Until it ends, or until the sender is dropped.
+fn keep(mut running: Running, stopped: &Receiver<()>, end: &Sender<String>) {
+    while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(LOOK) {
+        if running.ended() {
+            let said = running.wait().map(|(_, said)| said).unwrap_or_default();
+            let _ = end.send(said);
+            return;
+        }
+    }
+    // Whoever has an input takes its end as the word to go.
+    if running.stdin.is_some() {
+        let _ = running.wait();
+    } else {
+        running.kill();
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(keeper) = self.keeper.take() {
+            let _ = keeper.join();
+        }
+    }
+}

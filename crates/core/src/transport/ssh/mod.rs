@@ -1,0 +1,194 @@
+//! Another host, reached with the system's `ssh`, so that agents, jump hosts and aliases of the
+//! user's own configuration work.
+//!
+//! Guarantees: a host key is always checked, whatever the configuration says, and none is ever
+//! added; nothing is asked; a dead connection ends in an error within a minute; one connection is
+//! shared by all that runs on a host, and ends with this process, by whatever means that ends; a
+//! key that was given as a reference is held by an agent of our own and never by a file.
+
+mod key;
+mod refusal;
+mod session;
+
+use crate::config::SshConfig;
+use crate::error::{Error, Result};
+use session::Session;
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What is set on every connection, above what any configuration says: the first word wins.
+const OPTIONS: &[&str] = &[
+    // Host keys: known or refused, and never noted down.
+    "StrictHostKeyChecking=yes",
+    "NoHostAuthenticationForLocalhost=no",
+    "VerifyHostKeyDNS=no",
+    "UpdateHostKeys=no",
+    // Nobody is there to answer, and nobody waits for ever.
+    "BatchMode=yes",
+    "ConnectTimeout=15",
+    "ServerAliveInterval=15",
+    "ServerAliveCountMax=3",
+    // A pipe and nothing else.
+    "RequestTTY=no",
+    "RemoteCommand=none",
+    "ClearAllForwardings=yes",
+    "ForwardAgent=no",
+    "ForwardX11=no",
+    "Tunnel=no",
+    "EscapeChar=none",
+    "ControlPersist=no",
+];
+
+/// A host, and how to log in there.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Host {
+    user: Option<String>,
+    name: String,
+    port: Option<u16>,
+    config: SshConfig,
+}
+
+impl Host {
+    /// Nothing is reached yet. Neither name may begin with `-`.
+    pub fn new(
+        user: Option<&str>,
+        name: &str,
+        port: Option<u16>,
+        config: Option<&SshConfig>,
+    ) -> Self {
+        Host {
+            user: user.map(str::to_owned),
+            name: name.to_owned(),
+            port,
+            config: config.cloned().unwrap_or_default(),
+        }
+    }
+
+    /// For messages: `user@host:port`.
+    pub fn display(&self) -> String {
+        let user = self.user.as_ref().map(|user| format!("{user}@"));
+        let port = self.port.map(|port| format!(":{port}"));
+        format!(
+            "{}{}{}",
+            user.unwrap_or_default(),
+            self.name,
+            port.unwrap_or_default()
+        )
+    }
+
+    /// Connects, unless there is a connection. Returns the arguments of an `ssh` that goes through
+    /// it, up to and with the host; what follows is a command for the shell there.
+    pub fn connect(&self) -> Result<Vec<OsString>> {
+        let slot = slot(self);
+        let mut session = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        if session.as_ref().is_none_or(|session| !session.is_alive()) {
+            *session = None;
+            *session = Some(Session::open(self)?);
+        }
+        let mut words = vec!["-T".into()];
+        if let Some(session) = session.as_ref() {
+            words.extend(session.words());
+        }
+        words.extend(options(&["ControlMaster=no", "LogLevel=ERROR"]));
+        words.extend(self.words());
+        words.extend(self.destination());
+        Ok(words)
+    }
+
+    /// Why a command there has no end: the connection broke, or was never made.
+    pub(crate) fn refused(&self, said: &str) -> Option<Error> {
+        refusal::refused(self, said)
+    }
+
+    /// The options of every connection.
+    fn words(&self) -> Vec<OsString> {
+        let mut words = options(OPTIONS);
+        if let Some(config) = &self.config.config {
+            words.extend(["-F".into(), config.clone().into_os_string()]);
+        }
+        if let Some(file) = &self.config.known_hosts {
+            words.extend(options(&[
+                "GlobalKnownHostsFile=/dev/null",
+                "KnownHostsCommand=none",
+            ]));
+            words.push("-o".into());
+            words.push(path_option("UserKnownHostsFile", file));
+        }
+        words
+    }
+
+    fn destination(&self) -> Vec<OsString> {
+        let mut words: Vec<OsString> = Vec::new();
+        if let Some(user) = &self.user {
+            words.extend(["-l".into(), user.into()]);
+        }
+        if let Some(port) = self.port {
+            words.extend(["-p".into(), port.to_string().into()]);
+        }
+        words.extend(["--".into(), OsString::from(&self.name)]);
+        words
+    }
+}
+
+fn options(list: &[&str]) -> Vec<OsString> {
+    let each = list.iter().flat_map(|option| ["-o", *option]);
+    each.map(OsString::from).collect()
+}
+
+/// `NAME="path"`, as a line of `ssh_config` has it: white space is kept, and `%` stands for itself.
+fn path_option(name: &str, path: &Path) -> OsString {
+    let mut option = OsString::from(format!("{name}=\""));
+    let text = path.to_string_lossy();
+    option.push(OsStr::new(&text.replace('%', "%%")));
+    option.push("\"");
+    option
+}
+
+type Slot = Arc<Mutex<Option<Session>>>;
+
+/// Each host that was connected to, and its session; connecting to one does not hold up the others.
+static SESSIONS: Mutex<Vec<(Host, Slot)>> = Mutex::new(Vec::new());
+/// How many [`Sessions`] there are.
+static HOLDERS: AtomicUsize = AtomicUsize::new(0);
+
+fn slot(host: &Host) -> Slot {
+    let mut sessions = SESSIONS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, slot)) = sessions.iter().find(|(known, _)| known == host) {
+        return Arc::clone(slot);
+    }
+    let slot = Slot::default();
+    sessions.push((host.clone(), Arc::clone(&slot)));
+    slot
+}
+
+/// While one of these is there connections stay open for the next command; with the last one they
+/// are closed.
+#[derive(Debug)]
+pub struct Sessions(());
+
+impl Sessions {
+    /// Connections are kept from now on.
+    pub fn hold() -> Self {
+        HOLDERS.fetch_add(1, Ordering::SeqCst);
+        Sessions(())
+    }
+}
+
+impl Drop for Sessions {
+    fn drop(&mut self) {
+        if HOLDERS.fetch_sub(1, Ordering::SeqCst) > 1 {
+            return;
+        }
+        let mut sessions = SESSIONS.lock().unwrap_or_else(PoisonError::into_inner);
+        let ended = std::mem::take(&mut *sessions);
+        drop(sessions);
+        for (_, slot) in ended {
+            slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

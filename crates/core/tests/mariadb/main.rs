@@ -1,0 +1,20 @@
+//! MariaDB and MySQL with real servers: what is captured comes back, and what does not is noticed.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::print_stdout,
+    reason = "tests fail by panicking"
+)]
+
+mod server;
+mod support;
+
+mod failures;
+mod races;
+mod round_trip;

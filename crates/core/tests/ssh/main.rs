@@ -1,0 +1,51 @@
+//! Commands on another host, with a real OpenSSH server: what is handed over arrives, what ends
+//! there is told here, and what breaks on the way is an error.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking"
+)]
+
+mod commands;
+mod logins;
+
+use lifeboat_core::config::{SshConfig, Via};
+use lifeboat_core::transport::Transport;
+use lifeboat_testkit::ssh::SshServer;
+use std::time::{Duration, Instant};
+
+/// The server, with the client configuration it comes with.
+fn transport(server: &SshServer) -> Transport {
+    let config = SshConfig {
+        config: Some(server.config_path()),
+        ..SshConfig::default()
+    };
+    with(server, &config)
+}
+
+fn with(server: &SshServer, config: &SshConfig) -> Transport {
+    let via: Via = format!("ssh:{}", server.address()).parse().unwrap();
+    Transport::open(Some(&via), Some(config))
+}
+
+/// Waits for something that another process does.
+fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !done() {
+        assert!(Instant::now() < deadline, "it never happens: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The processes whose arguments contain this.
+fn processes_with(text: &str) -> Vec<String> {
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let lines = entries.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
+    let lines = lines.map(|line| String::from_utf8_lossy(&line).replace('\0', " "));
+    lines.filter(|line| line.contains(text)).collect()
+}

@@ -1,0 +1,322 @@
+//! Reading objects: piece by piece, several requests at a time, in the order they were asked for.
+
+use super::{Ask, Bucket, Inner, is_addressable, persist, status, xml};
+use crate::StoreError;
+use crate::s3::refusal::refusal;
+use crate::s3::runtime;
+use bytes::Bytes;
+use futures::StreamExt;
+use http::{HeaderMap, Method, header};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio::sync::mpsc::{Receiver, channel};
+
+/// What an object carries beside its bytes and tags.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Attributes {
+    /// `content-type`, `cache-control`, `content-encoding`, `content-disposition`,
+    /// `content-language`, `expires` and `x-amz-website-redirect-location`, those that are there.
+    pub headers: BTreeMap<String, String>,
+    /// What follows `x-amz-meta-`.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// What a server says of an object when it is asked for it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Head {
+    /// Size of the whole object.
+    pub bytes: u64,
+    /// Without quotes.
+    pub etag: String,
+    /// Seconds since 1970.
+    pub modified: i64,
+    /// Its version, in a bucket that keeps them.
+    pub version: Option<String>,
+    /// What it carries.
+    pub attributes: Attributes,
+    /// How many tags it has.
+    pub tags: u32,
+}
+
+/// A piece of an object that is asked for.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// Its key.
+    pub key: Vec<u8>,
+    /// Only this version of it, by ETag.
+    pub etag: Option<String>,
+    /// First byte and length; the whole object when absent.
+    pub range: Option<(u64, u64)>,
+    /// An answer longer than this is refused as changed.
+    pub bytes_max: u64,
+}
+
+/// A piece of an object.
+#[derive(Debug, Clone)]
+pub struct Piece {
+    /// Of what.
+    pub head: Head,
+    /// Its tags, asked for with the first piece only.
+    pub tags: BTreeMap<String, String>,
+    /// The bytes.
+    pub bytes: Bytes,
+}
+
+/// What became of a piece that was asked for.
+#[derive(Debug)]
+pub enum Fetched {
+    /// It is here.
+    Piece(Piece),
+    /// The object is another one now.
+    Changed,
+    /// There is no such object any more.
+    Gone,
+    /// This one cannot be had, in these words; others may.
+    Refused(String),
+    /// The bucket cannot be read.
+    Failed(StoreError),
+}
+
+/// Pieces in the order they were asked for.
+pub struct Pieces {
+    receiver: Receiver<Fetched>,
+}
+
+impl Iterator for Pieces {
+    type Item = Fetched;
+
+    fn next(&mut self) -> Option<Fetched> {
+        futures::executor::block_on(self.receiver.recv())
+    }
+}
+
+impl Bucket {
+    /// Asks for pieces, `parallel` at a time, and hands them out in order. Memory is bounded by
+    /// `parallel` times the longest piece.
+    pub fn fetch(
+        &self,
+        wanted: impl Iterator<Item = Wanted> + Send + 'static,
+        parallel: usize,
+    ) -> Result<Pieces, StoreError> {
+        let (sender, receiver) = channel(1);
+        let inner = Arc::clone(&self.inner);
+        runtime::start(&self.inner.location, async move {
+            let asked = futures::stream::iter(wanted).map(|wanted| {
+                let inner = Arc::clone(&inner);
+                // A task of its own, so that two processors share the work.
+                let task = tokio::spawn(async move { inner.piece(&wanted).await });
+                async move {
+                    task.await.unwrap_or_else(|e| {
+                        Fetched::Failed(StoreError::Other {
+                            location: String::new(),
+                            detail: format!("a request was given up: {e}"),
+                        })
+                    })
+                }
+            });
+            let mut asked = std::pin::pin!(asked.buffered(parallel.max(1)));
+            while let Some(fetched) = asked.next().await {
+                if sender.send(fetched).await.is_err() {
+                    return;
+                }
+            }
+        })?;
+        Ok(Pieces { receiver })
+    }
+
+    /// What the server says of an object; `None` when there is none.
+    pub fn head(&self, key: &[u8]) -> Result<Option<Head>, StoreError> {
+        self.check_key(key)?;
+        let ask = Ask {
+            method: Method::HEAD,
+            key: key.to_vec(),
+            ..Ask::default()
+        };
+        let found = self.wait(key, move |inner| {
+            let ask = ask.clone();
+            async move {
+                match inner.send(&ask).await {
+                    Ok(answer) => Ok(Some(head(answer.headers()))),
+                    Err(error) if status(&error) == Some(404) => Ok(None),
+                    Err(error) => Err(error),
+                }
+            }
+        })?;
+        Ok(found)
+    }
+
+    /// The tags of an object.
+    pub fn tags(&self, key: &[u8]) -> Result<BTreeMap<String, String>, StoreError> {
+        self.check_key(key)?;
+        let own = key.to_vec();
+        self.wait(key, move |inner| {
+            let key = own.clone();
+            async move { inner.tags(&key, None).await }
+        })
+    }
+
+    pub(super) fn check_key(&self, key: &[u8]) -> Result<(), StoreError> {
+        if is_addressable(key) {
+            return Ok(());
+        }
+        Err(StoreError::InvalidKey {
+            key: String::from_utf8_lossy(key).into_owned(),
+            reason: DOTS,
+        })
+    }
+}
+
+/// Why a key with such components cannot be asked for.
+pub(super) const DOTS: &str =
+    "a component of its key is `.` or `..`, which HTTP takes for a step in the path";
+
+impl Inner {
+    async fn piece(&self, wanted: &Wanted) -> Fetched {
+        if !is_addressable(&wanted.key) {
+            return Fetched::Refused(DOTS.to_owned());
+        }
+        let answer = persist(|| self.get(wanted)).await;
+        let error = match answer {
+            Ok(Some(piece)) => return Fetched::Piece(piece),
+            Ok(None) => return Fetched::Changed,
+            Err(error) => error,
+        };
+        let why = refusal(&error);
+        match why.map(|r| (r.status, r.code.as_str())) {
+            Some((412 | 416, _)) => Fetched::Changed,
+            Some((404, code)) if code != "NoSuchBucket" => Fetched::Gone,
+            Some((403, "AccessDenied" | "InvalidObjectState" | "" | "AllAccessDisabled"))
+            | Some((400 | 405, _)) => {
+                Fetched::Refused(why.map(ToString::to_string).unwrap_or_default())
+            }
+            _ => Fetched::Failed(self.error(&error, &wanted.key)),
+        }
+    }
+
+    /// `None` when the answer is longer than was asked for.
+    async fn get(&self, wanted: &Wanted) -> Result<Option<Piece>, opendal::Error> {
+        let mut headers = Vec::new();
+        if let Some(etag) = &wanted.etag {
+            headers.push(("if-match".to_owned(), format!("\"{etag}\"")));
+        }
+        if let Some((first, length)) = wanted.range {
+            let last = (first + length).saturating_sub(1);
+            headers.push(("range".to_owned(), format!("bytes={first}-{last}")));
+        }
+        let ask = Ask {
+            method: Method::GET,
+            key: wanted.key.clone(),
+            headers,
+            ..Ask::default()
+        };
+        let answer = self.send(&ask).await?;
+        let (parts, mut body) = answer.into_parts();
+        let head = head(&parts.headers);
+        let length = content_length(&parts.headers);
+        let expected = wanted.range.map_or(head.bytes, |(_, length)| length);
+        if length.is_none_or(|l| l > wanted.bytes_max || l != expected) {
+            return Ok(None);
+        }
+        let bytes = body.to_buffer().await?.to_bytes();
+        let first = wanted.range.is_none_or(|(first, _)| first == 0);
+        let tags = match first && head.tags > 0 {
+            true => self.tags(&wanted.key, head.version.as_deref()).await?,
+            false => BTreeMap::new(),
+        };
+        Ok(Some(Piece { head, tags, bytes }))
+    }
+
+    pub(super) async fn tags(
+        &self,
+        key: &[u8],
+        version: Option<&str>,
+    ) -> Result<BTreeMap<String, String>, opendal::Error> {
+        let mut query = vec![("tagging", Vec::new())];
+        if let Some(version) = version {
+            query.push(("versionId", version.as_bytes().to_vec()));
+        }
+        let ask = Ask {
+            method: Method::GET,
+            key: key.to_vec(),
+            query,
+            ..Ask::default()
+        };
+        let (_, body) = self.ask(&ask).await?;
+        let (mut tags, mut name, mut value) = (BTreeMap::new(), String::new(), String::new());
+        xml::read(&String::from_utf8_lossy(&body), |path, text| {
+            match (path.last().map(String::as_str), text) {
+                (Some("Key"), Some(text)) => name = text.to_owned(),
+                (Some("Value"), Some(text)) => value = text.to_owned(),
+                (Some("Tag"), None) => {
+                    tags.insert(std::mem::take(&mut name), std::mem::take(&mut value));
+                }
+                _ => {}
+            }
+        })
+        .map_err(|what| {
+            let what = format!("the tags cannot be read: {what}");
+            opendal::Error::new(opendal::ErrorKind::Unexpected, what)
+        })?;
+        Ok(tags)
+    }
+}
+
+/// Headers of an object that are kept as they are.
+const KEPT: [&str; 7] = [
+    "content-type",
+    "cache-control",
+    "content-encoding",
+    "content-disposition",
+    "content-language",
+    "expires",
+    "x-amz-website-redirect-location",
+];
+
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers
+        .get(header::CONTENT_LENGTH)?
+        .to_str()
+        .ok()?
+        .parse()
+        .ok()
+}
+
+fn head(headers: &HeaderMap) -> Head {
+    let text = |name: &str| {
+        headers
+            .get(name)
+            .map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned())
+    };
+    // `bytes 0-9/1234`: the size of the whole is behind the slash.
+    let whole = text("content-range").and_then(|r| r.rsplit_once('/')?.1.parse().ok());
+    let modified = text("last-modified")
+        .and_then(|t| jiff::fmt::rfc2822::parse(&t).ok())
+        .map_or(0, |at| at.timestamp().as_second());
+    let kept = KEPT
+        .iter()
+        .filter_map(|name| Some(((*name).to_owned(), text(name)?)));
+    let metadata = headers.iter().filter_map(|(name, value)| {
+        let name = name.as_str().strip_prefix("x-amz-meta-")?;
+        let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+        Some((name.to_owned(), value))
+    });
+    let version = text("x-amz-version-id").filter(|v| v != "null");
+    Head {
+        bytes: whole.or_else(|| content_length(headers)).unwrap_or(0),
+        etag: text("etag")
+            .unwrap_or_default()
+            .trim_matches('"')
+            .to_owned(),
+        modified,
+        version,
+        attributes: Attributes {
+            headers: kept.collect(),
+            metadata: metadata
+                .filter(|(name, _)| name != "lifeboat-opaque-etag")
+                .collect(),
+        },
+        tags: text("x-amz-tagging-count")
+            .and_then(|c| c.parse().ok())
+            .unwrap_or(0),
+    }
+}

@@ -1,0 +1,201 @@
+//! Putting objects back: with what they carried, in one request or in parts.
+
+use super::objects::Attributes;
+use super::{Ask, Bucket, xml};
+use crate::StoreError;
+use crate::read::fill;
+use crate::s3::sign;
+use bytes::Bytes;
+use http::Method;
+use std::collections::BTreeMap;
+use std::io::Read;
+
+/// The size of a part, unless the object would then need too many.
+const PART_BYTES: u64 = 8 << 20;
+/// Parts planned for at most; S3 takes 10,000.
+const PARTS_PLANNED: u64 = 9_000;
+
+/// What is put beside the bytes.
+#[derive(Debug, Clone, Default)]
+pub struct Putting {
+    /// About how many bytes will come.
+    pub bytes: u64,
+    /// What the object is to carry.
+    pub attributes: Attributes,
+    /// Its tags.
+    pub tags: BTreeMap<String, String>,
+}
+
+impl Bucket {
+    /// Stores `body`, read to its end, as the object `key`, replacing what is there. Nothing is
+    /// visible before all of it arrived; an error of the body aborts it.
+    pub fn put(
+        &self,
+        key: &[u8],
+        body: &mut (dyn Read + Send),
+        putting: &Putting,
+    ) -> Result<(), StoreError> {
+        self.check_key(key)?;
+        let part_bytes = putting.bytes.div_ceil(PARTS_PLANNED).max(PART_BYTES);
+        let part_bytes = usize::try_from(part_bytes).unwrap_or(usize::MAX);
+        let first = next_part(key, body, part_bytes)?;
+        let headers = headers(putting);
+        if first.len() < part_bytes {
+            let ask = Ask {
+                method: Method::PUT,
+                key: key.to_vec(),
+                headers,
+                body: first,
+                ..Ask::default()
+            };
+            return self.tell(ask).map(drop);
+        }
+        let upload = self.begin(key, headers)?;
+        let sent = self.send_parts(key, &upload, first, body, part_bytes);
+        if sent.is_err() {
+            // Should this fail too, the bucket's lifecycle rules are what is left.
+            let _ = self.tell(Ask {
+                method: Method::DELETE,
+                key: key.to_vec(),
+                query: vec![("uploadId", upload.into_bytes())],
+                ..Ask::default()
+            });
+        }
+        sent
+    }
+
+    /// Removes an object; removing one that is not there is no error.
+    pub fn delete(&self, key: &[u8]) -> Result<(), StoreError> {
+        self.check_key(key)?;
+        self.tell(Ask {
+            method: Method::DELETE,
+            key: key.to_vec(),
+            ..Ask::default()
+        })
+        .map(drop)
+    }
+
+    /// Sends a request and returns the ETag and the body of the answer.
+    fn tell(&self, ask: Ask) -> Result<(String, Bytes), StoreError> {
+        let key = ask.key.clone();
+        self.wait(&key, move |inner| {
+            let ask = ask.clone();
+            async move {
+                let (headers, body) = inner.ask(&ask).await?;
+                let etag = headers
+                    .get("etag")
+                    .and_then(|v| v.to_str().ok())
+                    .unwrap_or_default();
+                Ok((etag.to_owned(), body))
+            }
+        })
+    }
+
+    fn begin(&self, key: &[u8], headers: Vec<(String, String)>) -> Result<String, StoreError> {
+        let (_, body) = self.tell(Ask {
+            method: Method::POST,
+            key: key.to_vec(),
+            query: vec![("uploads", Vec::new())],
+            headers,
+            ..Ask::default()
+        })?;
+        let mut id = String::new();
+        let read = xml::read(&String::from_utf8_lossy(&body), |path, text| {
+            if let (Some("UploadId"), Some(text)) = (path.last().map(String::as_str), text) {
+                id = text.to_owned();
+            }
+        });
+        match read {
+            Ok(()) if !id.is_empty() => Ok(id),
+            _ => Err(self.other("the server began an upload and did not name it")),
+        }
+    }
+
+    fn send_parts(
+        &self,
+        key: &[u8],
+        upload: &str,
+        first: Bytes,
+        body: &mut (dyn Read + Send),
+        part_bytes: usize,
+    ) -> Result<(), StoreError> {
+        let mut done = String::from("<CompleteMultipartUpload>");
+        let (mut part, mut number) = (first, 1);
+        loop {
+            let last = part.len() < part_bytes;
+            let (etag, _) = self.tell(Ask {
+                method: Method::PUT,
+                key: key.to_vec(),
+                query: vec![
+                    ("partNumber", number.to_string().into_bytes()),
+                    ("uploadId", upload.as_bytes().to_vec()),
+                ],
+                body: part,
+                ..Ask::default()
+            })?;
+            done.push_str(&format!(
+                "<Part><PartNumber>{number}</PartNumber><ETag>{}</ETag></Part>",
+                xml::escape(&etag)
+            ));
+            if last {
+                break;
+            }
+            part = next_part(key, body, part_bytes)?;
+            if part.is_empty() {
+                break;
+            }
+            number += 1;
+        }
+        done.push_str("</CompleteMultipartUpload>");
+        let (_, answer) = self.tell(Ask {
+            method: Method::POST,
+            key: key.to_vec(),
+            query: vec![("uploadId", upload.as_bytes().to_vec())],
+            body: Bytes::from(done),
+            ..Ask::default()
+        })?;
+        // The server may begin its answer before it has joined the parts, and fail within it.
+        let text = String::from_utf8_lossy(&answer);
+        match text.contains("<Error>") {
+            true => Err(self.other(&format!("the parts could not be joined: {text}"))),
+            false => Ok(()),
+        }
+    }
+
+    fn other(&self, detail: &str) -> StoreError {
+        StoreError::Other {
+            location: self.inner.location.clone(),
+            detail: detail.to_owned(),
+        }
+    }
+}
+
+fn next_part(
+    key: &[u8],
+    body: &mut (dyn Read + Send),
+    part_bytes: usize,
+) -> Result<Bytes, StoreError> {
+    let mut part = Vec::new();
+    fill(body, &mut part, part_bytes).map_err(|source| StoreError::Body {
+        key: String::from_utf8_lossy(key).into_owned(),
+        source,
+    })?;
+    Ok(Bytes::from(part))
+}
+
+fn headers(putting: &Putting) -> Vec<(String, String)> {
+    let attributes = &putting.attributes;
+    let own = attributes.headers.iter();
+    let mut all: Vec<_> = own.map(|(n, v)| (n.clone(), v.clone())).collect();
+    let metadata = attributes.metadata.iter();
+    all.extend(metadata.map(|(n, v)| (format!("x-amz-meta-{n}"), v.clone())));
+    if !putting.tags.is_empty() {
+        let encode = |text: &str| sign::encode(text.as_bytes(), false);
+        let tags = putting.tags.iter();
+        let pairs: Vec<_> = tags
+            .map(|(n, v)| format!("{}={}", encode(n), encode(v)))
+            .collect();
+        all.push(("x-amz-tagging".to_owned(), pairs.join("&")));
+    }
+    all
+}

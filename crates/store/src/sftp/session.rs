@@ -1,0 +1,456 @@
+//! One connection: requests go out in order, answers come back in any, and many are under way at
+//! once. Every wait is bounded: a server that says nothing for as long as a store may stall ends
+//! the connection, and so does one that says what the protocol does not have.
+
+use super::link::{Connect, Link, LinkError, Pipes};
+use super::wire::{self, Attributes, Builder, Extensions, Parser, Reply, kind, status};
+use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, bounded};
+use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// The longest packet that a server may send. OpenSSH's are up to 256 KiB.
+const PACKET_BYTES_MAX: usize = 512 << 10;
+
+/// What a server takes and gives at once when it does not say so.
+const CHUNK_BYTES_DEFAULT: usize = 32 << 10;
+
+/// More at once than this is no faster.
+const CHUNK_BYTES_MAX: usize = 128 << 10;
+
+/// Packets that may wait for the pipe.
+const OUTBOX_PACKETS: usize = 8;
+
+/// How long the last words of a connection that ended may take.
+const LAST_WORDS: Duration = Duration::from_secs(10);
+
+/// Why a connection is of no more use.
+#[derive(Debug, Clone)]
+pub(super) enum Cut {
+    /// What is beneath ended.
+    Link(LinkError),
+    /// It said nothing for so long.
+    Stalled(Duration),
+    /// It said something else than the protocol has.
+    Garbage(String),
+}
+
+impl Cut {
+    pub(super) fn may_pass(&self) -> bool {
+        matches!(self, Cut::Link(LinkError { may_pass: true, .. }))
+    }
+}
+
+/// Why a request was not done.
+#[derive(Debug, Clone)]
+pub(super) enum Fail {
+    /// There is no telling whether it was.
+    Cut(Cut),
+    /// The server says so.
+    Status { code: u32, message: String },
+}
+
+impl Fail {
+    pub(super) fn is(&self, wanted: u32) -> bool {
+        matches!(self, Fail::Status { code, .. } if *code == wanted)
+    }
+}
+
+/// A file or directory that the server holds open.
+pub(super) type Handle = Vec<u8>;
+
+/// A chunk of an object that is being sent. It is kept until it is known to be safe.
+pub(super) type Chunk = Arc<Vec<u8>>;
+
+struct Outgoing {
+    header: Vec<u8>,
+    chunk: Option<Chunk>,
+}
+
+#[derive(Default)]
+struct State {
+    next: u32,
+    waiting: HashMap<u32, Sender<Reply>>,
+    ended: Option<Cut>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    heard: Mutex<Instant>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    /// Notes why the connection ended, unless that is known, and wakes everybody who waits.
+    fn end(&self, why: impl FnOnce() -> Cut) {
+        if lock(&self.state).ended.is_none() {
+            // It may take a moment, in which answers can no longer come anyway.
+            let why = why();
+            let mut state = lock(&self.state);
+            state.ended.get_or_insert(why);
+        }
+        lock(&self.state).waiting.clear();
+    }
+}
+
+/// A request under way.
+pub(super) struct Ticket {
+    reply: Receiver<Reply>,
+    sent: Instant,
+}
+
+/// One connection.
+pub(super) struct Session {
+    outbox: Sender<Outgoing>,
+    shared: Arc<Shared>,
+    /// Disconnected once nothing more will be read.
+    over: Receiver<()>,
+    link: Arc<dyn Link>,
+    stall: Duration,
+    pub(super) can: Extensions,
+    pub(super) read_bytes: usize,
+    pub(super) write_bytes: usize,
+}
+
+impl Session {
+    /// Connects, and agrees with the server on the protocol.
+    pub(super) fn open(connector: &dyn Connect, stall: Duration) -> Result<Session, Cut> {
+        let Pipes { to, from, link } = connector.connect().map_err(Cut::Link)?;
+        let shared = Arc::new(Shared {
+            state: Mutex::default(),
+            heard: Mutex::new(Instant::now()),
+        });
+        let (outbox, outgoing) = bounded(OUTBOX_PACKETS);
+        let (greet, greeting) = bounded(1);
+        let (reading, over) = bounded(0);
+        std::thread::spawn(move || write_all(to, &outgoing));
+        let (shared_too, link_too) = (Arc::clone(&shared), Arc::clone(&link));
+        std::thread::spawn(move || {
+            let why = read_all(from, &shared_too, &greet);
+            drop(greet);
+            shared_too.end(|| why.unwrap_or_else(|| Cut::Link(link_too.why())));
+            drop(reading);
+        });
+        let mut session = Session {
+            outbox,
+            shared,
+            over,
+            link,
+            stall,
+            can: Extensions::default(),
+            read_bytes: CHUNK_BYTES_DEFAULT,
+            write_bytes: CHUNK_BYTES_DEFAULT,
+        };
+        session.greet(&greeting)?;
+        session.ask_limits()?;
+        Ok(session)
+    }
+
+    fn greet(&mut self, greeting: &Receiver<Vec<u8>>) -> Result<(), Cut> {
+        let header = Builder::new(kind::INIT).u32(3).finish(0);
+        self.hand_over(Outgoing {
+            header,
+            chunk: None,
+        })?;
+        let packet = match greeting.recv_timeout(self.stall) {
+            Ok(packet) => packet,
+            Err(RecvTimeoutError::Timeout) => return Err(self.stalled()),
+            Err(RecvTimeoutError::Disconnected) => return Err(self.cause()),
+        };
+        match wire::version(&packet) {
+            Ok((3, extensions)) => {
+                self.can = extensions;
+                Ok(())
+            }
+            Ok((other, _)) => Err(Cut::Garbage(format!(
+                "it speaks version {other} of SFTP, and version 3 is needed"
+            ))),
+            Err(wire::Malformed) => Err(Cut::Garbage(
+                "its greeting is none of the SFTP protocol".to_owned(),
+            )),
+        }
+    }
+
+    fn ask_limits(&mut self) -> Result<(), Cut> {
+        if !self.can.limits {
+            return Ok(());
+        }
+        let answer = self.call(kind::EXTENDED, |b| b.string("limits@openssh.com"));
+        let bytes = match answer {
+            Ok(Reply::Extended(bytes)) => bytes,
+            Err(Fail::Cut(cut)) => return Err(cut),
+            _ => return Ok(()),
+        };
+        let mut parser = Parser::new(&bytes);
+        if let (Ok(packet), Ok(read), Ok(write)) = (parser.u64(), parser.u64(), parser.u64()) {
+            // Zero is no limit; a packet holds a little more than its data.
+            let within = |limit: u64| match (limit, packet.saturating_sub(1024)) {
+                (0, 0) => CHUNK_BYTES_MAX,
+                (0, most) | (most, 0) => clamp(most),
+                (limit, most) => clamp(limit.min(most)),
+            };
+            (self.read_bytes, self.write_bytes) = (within(read), within(write));
+        }
+        Ok(())
+    }
+
+    /// Whether it can still be used, as far as is known.
+    pub(super) fn is_open(&self) -> bool {
+        lock(&self.shared.state).ended.is_none()
+    }
+
+    /// Sends a request and does not wait for the answer.
+    pub(super) fn start(
+        &self,
+        kind: u8,
+        build: impl FnOnce(Builder) -> Builder,
+    ) -> Result<Ticket, Fail> {
+        self.send(kind, build, None)
+    }
+
+    /// Sends a piece of a file and does not wait for the answer.
+    pub(super) fn write(
+        &self,
+        handle: &Handle,
+        offset: u64,
+        chunk: &Chunk,
+    ) -> Result<Ticket, Fail> {
+        let count = wire::length(chunk.len());
+        self.send(
+            kind::WRITE,
+            |b| b.string(handle).u64(offset).u32(count),
+            Some(Arc::clone(chunk)),
+        )
+    }
+
+    fn send(
+        &self,
+        kind: u8,
+        build: impl FnOnce(Builder) -> Builder,
+        chunk: Option<Chunk>,
+    ) -> Result<Ticket, Fail> {
+        let (answer, reply) = bounded(1);
+        let id = {
+            let mut state = lock(&self.shared.state);
+            if let Some(cut) = &state.ended {
+                return Err(Fail::Cut(cut.clone()));
+            }
+            let id = state.next;
+            state.next = state.next.wrapping_add(1);
+            state.waiting.insert(id, answer);
+            id
+        };
+        let more = chunk.as_ref().map_or(0, |chunk| chunk.len());
+        let header = build(Builder::new(kind).u32(id)).finish(more);
+        self.hand_over(Outgoing { header, chunk })
+            .map_err(Fail::Cut)?;
+        Ok(Ticket {
+            reply,
+            sent: Instant::now(),
+        })
+    }
+
+    fn hand_over(&self, outgoing: Outgoing) -> Result<(), Cut> {
+        match self.outbox.send_timeout(outgoing, self.stall) {
+            Ok(()) => Ok(()),
+            Err(SendTimeoutError::Timeout(_)) => Err(self.stalled()),
+            Err(SendTimeoutError::Disconnected(_)) => Err(self.cause()),
+        }
+    }
+
+    /// Waits for the answer, as long as the server says anything at all.
+    pub(super) fn wait(&self, ticket: &Ticket) -> Result<Reply, Fail> {
+        loop {
+            let since = (*lock(&self.shared.heard)).max(ticket.sent);
+            let quiet = since.elapsed();
+            let Some(left) = self.stall.checked_sub(quiet).filter(|d| !d.is_zero()) else {
+                return Err(Fail::Cut(self.stalled()));
+            };
+            match ticket.reply.recv_timeout(left) {
+                Ok(Reply::Status { code, message }) if code != status::OK => {
+                    return Err(Fail::Status { code, message });
+                }
+                Ok(reply) => return Ok(reply),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Err(Fail::Cut(self.cause())),
+            }
+        }
+    }
+
+    fn stalled(&self) -> Cut {
+        self.shared.end(|| Cut::Stalled(self.stall));
+        self.link.cut();
+        self.cause()
+    }
+
+    /// Ends the connection because of what the server said.
+    fn garbage(&self, words: &str) -> Fail {
+        self.shared.end(|| Cut::Garbage(words.to_owned()));
+        self.link.cut();
+        Fail::Cut(self.cause())
+    }
+
+    /// Why it ended, which may have to be waited for.
+    fn cause(&self) -> Cut {
+        if let Some(cut) = &lock(&self.shared.state).ended {
+            return cut.clone();
+        }
+        let _ = self.over.recv_timeout(LAST_WORDS);
+        let ended = lock(&self.shared.state).ended.clone();
+        ended.unwrap_or_else(|| Cut::Link(LinkError::words(true, "the connection closed")))
+    }
+
+    /// Sends a request and waits for the answer.
+    pub(super) fn call(
+        &self,
+        kind: u8,
+        build: impl FnOnce(Builder) -> Builder,
+    ) -> Result<Reply, Fail> {
+        self.wait(&self.start(kind, build)?)
+    }
+
+    /// A request whose answer is that it was done.
+    pub(super) fn order(
+        &self,
+        kind: u8,
+        build: impl FnOnce(Builder) -> Builder,
+    ) -> Result<(), Fail> {
+        let ticket = self.start(kind, build)?;
+        self.done(&ticket)
+    }
+
+    /// Waits for the answer that it was done.
+    pub(super) fn done(&self, ticket: &Ticket) -> Result<(), Fail> {
+        match self.wait(ticket)? {
+            Reply::Status { .. } => Ok(()),
+            _ => Err(self.garbage("it answered something else than was asked")),
+        }
+    }
+
+    /// Waits for a handle.
+    pub(super) fn handle(&self, ticket: &Ticket) -> Result<Handle, Fail> {
+        match self.wait(ticket)? {
+            Reply::Handle(handle) => Ok(handle),
+            _ => Err(self.garbage("it answered something else than was asked")),
+        }
+    }
+
+    /// Opens a file.
+    pub(super) fn open_file(&self, path: &str, flags: u32) -> Result<Handle, Fail> {
+        let ticket = self.start(kind::OPEN, |b| b.string(path).u32(flags).mode(0o600))?;
+        self.handle(&ticket)
+    }
+
+    /// Closes a file, and does not wait for it.
+    pub(super) fn close(&self, handle: &Handle) {
+        // A connection that is gone has closed it.
+        let _ = self.start(kind::CLOSE, |b| b.string(handle));
+    }
+
+    /// What the server says of a path or handle; `None` when there is nothing.
+    pub(super) fn attributes(
+        &self,
+        kind: u8,
+        of: impl AsRef<[u8]>,
+    ) -> Result<Option<Attributes>, Fail> {
+        match self.call(kind, |b| b.string(of)) {
+            Ok(Reply::Attributes(found)) => Ok(Some(found)),
+            Ok(_) => Err(self.garbage("it answered something else than was asked")),
+            Err(fail) if fail.is(status::NO_SUCH_FILE) => Ok(None),
+            Err(fail) => Err(fail),
+        }
+    }
+
+    /// Asks for a file's bytes to be on the disk; `None` where the server cannot say so.
+    pub(super) fn start_sync(&self, handle: &Handle) -> Result<Option<Ticket>, Fail> {
+        if !self.can.sync {
+            return Ok(None);
+        }
+        let ticket = self.start(kind::EXTENDED, |b| {
+            b.string("fsync@openssh.com").string(handle)
+        })?;
+        Ok(Some(ticket))
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.shared
+            .end(|| Cut::Link(LinkError::words(true, "the connection was closed")));
+        self.link.cut();
+    }
+}
+
+fn clamp(bytes: u64) -> usize {
+    usize::try_from(bytes).map_or(CHUNK_BYTES_MAX, |bytes| bytes.clamp(1024, CHUNK_BYTES_MAX))
+}
+
+/// Sends what is handed over until nobody can hand over more, or the pipe closes.
+fn write_all(mut to: Box<dyn Write + Send>, outgoing: &Receiver<Outgoing>) {
+    while let Ok(Outgoing { header, chunk }) = outgoing.recv() {
+        let chunk = chunk.as_ref().map_or(&[][..], |chunk| chunk.as_slice());
+        let sent = to
+            .write_all(&header)
+            .and_then(|()| to.write_all(chunk))
+            .and_then(|()| to.flush());
+        if sent.is_err() {
+            return;
+        }
+    }
+}
+
+/// Hands out answers until the pipe closes. Returns what was wrong with them, if anything.
+fn read_all(
+    mut from: Box<dyn Read + Send>,
+    shared: &Shared,
+    greet: &Sender<Vec<u8>>,
+) -> Option<Cut> {
+    let mut greeted = false;
+    loop {
+        let packet = match read_packet(&mut *from) {
+            Ok(packet) => packet?,
+            Err(garbage) => return Some(Cut::Garbage(garbage)),
+        };
+        *lock(&shared.heard) = Instant::now();
+        if !greeted {
+            greeted = true;
+            let _ = greet.try_send(packet);
+            continue;
+        }
+        let Ok((id, reply)) = wire::reply(packet) else {
+            return Some(Cut::Garbage("it sent a malformed packet".to_owned()));
+        };
+        match lock(&shared.state).waiting.remove(&id) {
+            // Nobody may be interested any more.
+            Some(waiting) => drop(waiting.try_send(reply)),
+            None => return Some(Cut::Garbage("it answered what was not asked".to_owned())),
+        }
+    }
+}
+
+/// The next packet, `None` when the pipe closed, or what is wrong with it.
+fn read_packet(from: &mut dyn Read) -> Result<Option<Vec<u8>>, String> {
+    let mut length = [0; 4];
+    if from.read_exact(&mut length).is_err() {
+        return Ok(None);
+    }
+    let bytes = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
+    if bytes > PACKET_BYTES_MAX || bytes == 0 {
+        let text = String::from_utf8_lossy(&length);
+        return Err(match text.chars().all(|c| !c.is_control()) {
+            true => format!(
+                "it printed {text:?}… where the SFTP protocol should begin: let its login scripts print nothing without a terminal"
+            ),
+            false => format!("it announced a packet of {bytes} bytes"),
+        });
+    }
+    let mut packet = vec![0; bytes];
+    match from.read_exact(&mut packet) {
+        Ok(()) => Ok(Some(packet)),
+        Err(_) => Ok(None),
+    }
+}

@@ -1,0 +1,364 @@
+//! The directories of the store: listing what is in them, making and removing them, and giving a
+//! finished file its name.
+
+use super::Inner;
+use super::incoming::{self, INCOMING};
+use super::session::{Fail, Session};
+use super::wire::{Entry, FileKind, Reply, kind, open, status};
+use crate::{ObjectInfo, StoreError};
+use std::sync::{Mutex, PoisonError};
+
+/// No key is longer, so nothing deeper can be an object.
+const KEY_BYTES_MAX: usize = 1024;
+
+/// Directories that are read at once.
+const LISTERS: usize = 8;
+
+/// How often placing an object is tried again when a deletion just removed its directory.
+const PLACE_ATTEMPTS: usize = 16;
+
+/// The keys of the directories above `key`, from the top.
+fn parents(key: &str) -> impl Iterator<Item = &str> {
+    key.match_indices('/').filter_map(|(at, _)| key.get(..at))
+}
+
+/// The entries of a directory; none when there is no such directory.
+fn read_directory(session: &Session, path: &str) -> Result<Vec<Entry>, Fail> {
+    let handle = match session.start(kind::OPENDIR, |b| b.string(path)) {
+        Ok(ticket) => match session.handle(&ticket) {
+            Err(fail) if fail.is(status::NO_SUCH_FILE) => return Ok(Vec::new()),
+            other => other?,
+        },
+        Err(fail) => return Err(fail),
+    };
+    let mut entries = Vec::new();
+    let ended = loop {
+        match session.call(kind::READDIR, |b| b.string(&handle)) {
+            Ok(Reply::Names(mut more)) if !more.is_empty() => entries.append(&mut more),
+            Ok(_) => break Ok(entries),
+            Err(fail) if fail.is(status::EOF) => break Ok(entries),
+            Err(fail) => break Err(fail),
+        }
+    };
+    session.close(&handle);
+    ended
+}
+
+/// Every object whose key starts with `prefix`, in no order.
+pub(super) fn list(inner: &Inner, prefix: &str) -> Result<Vec<ObjectInfo>, StoreError> {
+    let base = prefix
+        .rfind('/')
+        .map_or("", |at| prefix.get(..at).unwrap_or_default());
+    let odd = |part: &str| matches!(part, "" | "." | "..");
+    // No key has such a component, nor begins in the incoming directory.
+    let no_key = prefix.contains('/') && base.split('/').any(odd);
+    if no_key || base.split('/').next() == Some(INCOMING) {
+        return Ok(Vec::new());
+    }
+    // A file that stands where the prefix has a directory holds nothing.
+    if !base.is_empty() && inner.look(base)?.map(|a| a.kind()) != Some(FileKind::Directory) {
+        return Ok(Vec::new());
+    }
+    let mut found = Vec::new();
+    let mut level = vec![base.to_owned()];
+    // A key has at most 512 components, so this ends.
+    while !level.is_empty() {
+        level = list_level(inner, prefix, &level, &mut found)?;
+    }
+    Ok(found)
+}
+
+/// Reads the directories of one level, a few at a time, and returns those of the next.
+fn list_level(
+    inner: &Inner,
+    prefix: &str,
+    level: &[String],
+    found: &mut Vec<ObjectInfo>,
+) -> Result<Vec<String>, StoreError> {
+    let todo = Mutex::new(level.iter());
+    let next = || todo.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let work = || -> Result<(Vec<ObjectInfo>, Vec<String>), StoreError> {
+        let (mut objects, mut directories) = (Vec::new(), Vec::new());
+        while let Some(base) = next() {
+            let path = inner.path(base);
+            let entries = inner.with(base, |s| read_directory(s, &path))?;
+            for entry in entries {
+                sort_out(inner, prefix, base, entry, &mut objects, &mut directories)?;
+            }
+        }
+        Ok((objects, directories))
+    };
+    let results = std::thread::scope(|scope| {
+        let threads: Vec<_> = (1..LISTERS.min(level.len()))
+            .map(|_| scope.spawn(work))
+            .collect();
+        let mut results = vec![work()];
+        results.extend(threads.into_iter().map(|thread| {
+            thread.join().unwrap_or_else(|_| {
+                Err(StoreError::Other {
+                    location: inner.location(),
+                    detail: "a thread that listed it died".to_owned(),
+                })
+            })
+        }));
+        results
+    });
+    let mut deeper = Vec::new();
+    for result in results {
+        let (mut objects, mut directories) = result?;
+        found.append(&mut objects);
+        deeper.append(&mut directories);
+    }
+    Ok(deeper)
+}
+
+fn sort_out(
+    inner: &Inner,
+    prefix: &str,
+    base: &str,
+    entry: Entry,
+    objects: &mut Vec<ObjectInfo>,
+    directories: &mut Vec<String>,
+) -> Result<(), StoreError> {
+    // A file whose name is not UTF-8, or that no file can have, was not put here by us.
+    let Ok(name) = String::from_utf8(entry.name) else {
+        return Ok(());
+    };
+    let reserved = base.is_empty() && matches!(name.as_str(), INCOMING | "lost+found");
+    if matches!(name.as_str(), "" | "." | "..") || name.contains('/') || reserved {
+        return Ok(());
+    }
+    let key = match base {
+        "" => name,
+        base => format!("{base}/{name}"),
+    };
+    let leads_on = key.starts_with(prefix) || prefix.starts_with(&format!("{key}/"));
+    if key.len() > KEY_BYTES_MAX || !leads_on {
+        return Ok(());
+    }
+    let mut attributes = entry.attributes;
+    if attributes.mode.is_none() || attributes.bytes.is_none() {
+        match inner.look(&key)? {
+            Some(found) => attributes = found,
+            None => return Ok(()),
+        }
+    }
+    match attributes.kind() {
+        FileKind::Regular if key.starts_with(prefix) => objects.push(ObjectInfo {
+            bytes: attributes.size(),
+            key,
+        }),
+        FileKind::Directory => directories.push(key),
+        // Links and devices are no objects.
+        _ => {}
+    }
+    Ok(())
+}
+
+impl Inner {
+    pub(super) fn already_exists(&self, key: &str) -> StoreError {
+        StoreError::AlreadyExists {
+            location: self.location(),
+            key: key.to_owned(),
+        }
+    }
+
+    fn both(&self, key: &str) -> StoreError {
+        StoreError::Other {
+            location: self.location(),
+            detail: format!(
+                "{key:?} would be both a file and a directory: one object's key is the beginning of another's"
+            ),
+        }
+    }
+
+    /// Removes an object, and the directories on the way that are empty then.
+    pub(super) fn delete(&self, key: &str) -> Result<(), StoreError> {
+        match self.look(key)?.map(|found| found.kind()) {
+            // A directory is no object, so there is nothing to delete.
+            None | Some(FileKind::Directory) => return Ok(()),
+            Some(_) => {}
+        }
+        let path = self.path(key);
+        match self.repeat(|s| s.order(kind::REMOVE, |b| b.string(&path))) {
+            Err(fail) if !fail.is(status::NO_SUCH_FILE) => return Err(self.error(key, fail)),
+            _ => {}
+        }
+        let above: Vec<_> = parents(key).collect();
+        for directory in above.into_iter().rev() {
+            let path = self.path(directory);
+            // The first that is not empty ends it.
+            let removed = self.repeat(|s| s.order(kind::RMDIR, |b| b.string(&path)));
+            if removed.is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the directories above `key` that are missing.
+    pub(super) fn make_parents(&self, key: &str) -> Result<(), StoreError> {
+        let made = self.with(key, |session| {
+            let tickets: Vec<_> = parents(key)
+                .map(|directory| {
+                    let path = self.path(directory);
+                    session.start(kind::MKDIR, |b| b.string(path).mode(0o700))
+                })
+                .collect::<Result<_, _>>()?;
+            let mut made = Vec::new();
+            for ticket in &tickets {
+                made.push(match session.done(ticket) {
+                    Err(Fail::Cut(cut)) => return Err(Fail::Cut(cut)),
+                    other => other,
+                });
+            }
+            Ok(made)
+        })?;
+        // Most are there already, which the protocol calls a failure like any other.
+        for (directory, made) in parents(key).zip(made) {
+            let Err(fail) = made else { continue };
+            match self.look(directory)?.map(|found| found.kind()) {
+                Some(FileKind::Directory | FileKind::Symlink) => {}
+                Some(_) => return Err(self.both(key)),
+                // A deletion took it away again; the caller tries once more.
+                None if fail.is(status::NO_SUCH_FILE) => return Ok(()),
+                None => return Err(self.error(key, fail)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Has the server put the names on the way to `key` on its disk, as far as it can. All of
+    /// them, each time: one that was there already may have been made a moment ago by a writer
+    /// that has not come to its own sync.
+    pub(super) fn sync_parents(&self, key: &str) {
+        let sync = |session: &Session| -> Result<(), Fail> {
+            if !session.can.sync {
+                return Ok(());
+            }
+            let mut paths = vec![self.path("")];
+            match key {
+                // The directory itself is an entry of the one above.
+                "" => {
+                    paths = paths
+                        .iter()
+                        .filter_map(|p| Some(p.rsplit_once('/')?.0.to_owned() + "/"))
+                        .collect()
+                }
+                key => paths.extend(parents(key).map(|directory| self.path(directory))),
+            }
+            let opening = paths
+                .iter()
+                .map(|path| {
+                    session.start(kind::OPEN, |b| {
+                        b.string(path).u32(open::READ).no_attributes()
+                    })
+                })
+                .collect::<Result<Vec<_>, _>>()?;
+            // Some servers open no directory; then there is no more that could be done.
+            let handles: Vec<_> = opening
+                .iter()
+                .filter_map(|t| session.handle(t).ok())
+                .collect();
+            let mut syncing = Vec::new();
+            for handle in &handles {
+                syncing.extend(session.start_sync(handle)?);
+                session.close(handle);
+            }
+            for ticket in &syncing {
+                if let Err(Fail::Cut(cut)) = session.done(ticket) {
+                    return Err(Fail::Cut(cut));
+                }
+            }
+            Ok(())
+        };
+        let _ = self.repeat(sync);
+    }
+
+    /// Gives the finished file at `from` the name of `key`; both are then on the disk.
+    pub(super) fn place(
+        &self,
+        from: &str,
+        key: &str,
+        bytes: u64,
+        if_absent: bool,
+    ) -> Result<(), StoreError> {
+        let to = self.path(key);
+        let mut attempt = 0;
+        for _ in 0..PLACE_ATTEMPTS {
+            let renamed = self
+                .session()
+                .and_then(|session| rename(&session, from, &to, if_absent));
+            let fail = match renamed {
+                Ok(()) => {
+                    self.sync_parents(key);
+                    return Ok(());
+                }
+                Err(fail) => fail,
+            };
+            if let Fail::Cut(_) = fail {
+                self.before_retry(fail, &mut attempt)
+                    .map_err(|fail| self.error(key, fail))?;
+                // It may have been done, and only the answer lost.
+                let gone = self
+                    .with(key, |s| s.attributes(kind::LSTAT, from))?
+                    .is_none();
+                if gone && self.object(key)?.is_some_and(|found| found.size() == bytes) {
+                    self.sync_parents(key);
+                    return Ok(());
+                }
+                continue;
+            }
+            match self.look(key)?.map(|found| found.kind()) {
+                Some(FileKind::Directory) => return Err(self.both(key)),
+                Some(_) if if_absent => return Err(self.already_exists(key)),
+                None if fail.is(status::NO_SUCH_FILE) => self.make_parents(key)?,
+                _ => return Err(self.error(key, fail)),
+            }
+        }
+        Err(StoreError::Other {
+            location: self.location(),
+            detail: format!("{key:?} cannot be given its name: its directory goes away each time"),
+        })
+    }
+
+    /// Removes unfinished objects whose writers are gone; `now` is the time of the server. Where
+    /// that is not allowed, the store can be used all the same.
+    pub(super) fn sweep(&self, session: &Session, now: Option<u32>) {
+        let directory = self.path(INCOMING);
+        let Ok(entries) = read_directory(session, &directory) else {
+            return;
+        };
+        for entry in entries {
+            let Ok(name) = String::from_utf8(entry.name) else {
+                continue;
+            };
+            let age = match (now, entry.attributes.modified) {
+                (Some(now), Some(modified)) => now.saturating_sub(modified),
+                _ => 0,
+            };
+            let file = entry.attributes.kind() == FileKind::Regular;
+            if file && !name.contains('/') && incoming::is_left_over(&name, age) {
+                let _ = session.order(kind::REMOVE, |b| b.string(format!("{directory}/{name}")));
+            }
+        }
+    }
+}
+
+fn rename(session: &Session, from: &str, to: &str, if_absent: bool) -> Result<(), Fail> {
+    let plain = || session.order(kind::RENAME, |b| b.string(from).string(to));
+    match (if_absent, session.can.posix_rename) {
+        // It fails when the name is taken.
+        (true, _) => plain(),
+        (false, true) => session.order(kind::EXTENDED, |b| {
+            b.string("posix-rename@openssh.com").string(from).string(to)
+        }),
+        (false, false) => match plain() {
+            Err(fail) if fail.is(status::FAILURE) => {
+                session.order(kind::REMOVE, |b| b.string(to))?;
+                plain()
+            }
+            other => other,
+        },
+    }
+}
