@@ -67,14 +67,15 @@ impl Restoring<'_> {
             staging::remove(&staging);
             return Err(error);
         }
-        let now = self.context.clock.now().as_millisecond();
+        // Another one for each restore, also within one second.
+        let restore = PointId::new(&self.context.clock);
         Ok(vec![PreparedSwap {
             source: source.name.clone(),
             what: What::Bucket(bucket::Aside {
                 bucket: connect(config, &self.context.scrubber)?,
                 prefix: config.prefix.clone().unwrap_or_default(),
                 own: staging.join(&source.name),
-                keep: state.join(format!("{}-before-{point}-{now}", source.name)),
+                keep: state.join(format!("{}-before-{point}-{restore}", source.name)),
             }),
             staging: Some(staging),
         }])
