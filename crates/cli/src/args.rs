@@ -135,6 +135,37 @@ pub struct Points {
     /// Forget the catalog and read every store anew
     #[arg(long)]
     pub rescan: bool,
+    #[command(flatten)]
+    pub trust: Trust,
+    #[command(flatten)]
+    pub cold: Cold,
+}
+
+/// A store that no configuration names, for a machine that has nothing else.
+#[derive(Debug, Clone, Args)]
+pub struct Cold {
+    /// Read this store and no configuration: file:///PATH, s3://BUCKET/PREFIX?region=…&endpoint=…,
+    /// sftp://USER@HOST:PORT/PATH?key=REFERENCE&known_hosts=PATH
+    #[arg(long, value_name = "URL")]
+    pub store_url: Option<String>,
+    /// Where the key is that decrypts it, age or OpenPGP: env:NAME, file:PATH, cmd:PROGRAM ARGS
+    #[arg(long, value_name = "REFERENCE", requires = "store_url")]
+    pub identity: Option<String>,
+    /// Where the passphrase of that key is
+    #[arg(long, value_name = "REFERENCE", requires = "identity")]
+    pub passphrase: Option<String>,
+    /// Where the S3 access key is [default: env:AWS_ACCESS_KEY_ID]
+    #[arg(long, value_name = "REFERENCE", requires_all = ["store_url", "secret_key"])]
+    pub access_key: Option<String>,
+    /// Where the S3 secret key is [default: env:AWS_SECRET_ACCESS_KEY]
+    #[arg(long, value_name = "REFERENCE", requires_all = ["store_url", "access_key"])]
+    pub secret_key: Option<String>,
+    /// Which application, where the store holds several
+    #[arg(long, value_name = "APP[/ENVIRONMENT]", requires = "store_url")]
+    pub app: Option<String>,
+    /// Believe the signers of this file, as `allowed_signers` of a recovery kit
+    #[arg(long, value_name = "FILE", requires = "store_url")]
+    pub trusted_signers: Option<PathBuf>,
 }
 
 /// Show one restore point.
@@ -147,6 +178,8 @@ pub struct Show {
     pub store: Option<String>,
     #[command(flatten)]
     pub trust: Trust,
+    #[command(flatten)]
+    pub cold: Cold,
 }
 
 /// Whom to believe beside the configured signers.
@@ -173,6 +206,8 @@ pub struct Verify {
     pub sample: Option<String>,
     #[command(flatten)]
     pub trust: Trust,
+    #[command(flatten)]
+    pub cold: Cold,
 }
 
 /// Give a store the copies it lacks.
@@ -216,7 +251,7 @@ pub struct Restore {
     #[arg(long, value_name = "TARGET", conflicts_with = "live")]
     pub to: Option<String>,
     /// Onto the live application
-    #[arg(long)]
+    #[arg(long, conflicts_with = "store_url")]
     pub live: bool,
     /// Names the application that will be overwritten
     #[arg(long, value_name = "APP/ENVIRONMENT", requires = "live")]
@@ -229,6 +264,8 @@ pub struct Restore {
     pub store: Option<String>,
     #[command(flatten)]
     pub trust: Trust,
+    #[command(flatten)]
+    pub cold: Cold,
 }
 
 /// The signed record of drills and restores.
@@ -245,6 +282,8 @@ pub enum EvidenceCommand {
     Verify {
         #[command(flatten)]
         trust: Trust,
+        #[command(flatten)]
+        cold: Box<Cold>,
     },
 }
 

@@ -97,15 +97,31 @@ fn start_log(verbose: u8, format: LogFormat) {
 }
 
 impl Command {
+    /// Whether a store is given instead of a configuration.
+    fn is_cold(&self) -> bool {
+        let cold = match self {
+            Command::Points(a) => &a.cold,
+            Command::Show(a) => &a.cold,
+            Command::Verify(a) => &a.cold,
+            Command::Restore(a) => &a.cold,
+            Command::Evidence {
+                command: args::EvidenceCommand::Verify { cold, .. },
+            } => cold,
+            _ => return false,
+        };
+        cold.store_url.is_some()
+    }
+
     /// Whom to believe beside the configured signers, where the command has the option.
     fn trust(&self) -> &[String] {
         match self {
+            Command::Points(a) => &a.trust.signers,
             Command::Show(a) => &a.trust.signers,
             Command::Verify(a) => &a.trust.signers,
             Command::Drill(a) => &a.trust.signers,
             Command::Restore(a) => &a.trust.signers,
             Command::Evidence {
-                command: args::EvidenceCommand::Verify { trust },
+                command: args::EvidenceCommand::Verify { trust, .. },
             } => &trust.signers,
             _ => &[],
         }

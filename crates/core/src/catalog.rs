@@ -269,6 +269,15 @@ pub fn survey(context: &Context, rescan: bool) -> Result<Survey> {
             .copies
             .extend(copies.into_iter().map(|copy| (name.clone(), copy)));
     }
+    if context.is_cold() {
+        // Of the others that should have a copy, nothing is known here.
+        for (name, copy) in &mut survey.copies {
+            copy.manifest.stores = vec![name.clone()];
+        }
+    }
+    if context.shows_every_app() {
+        return Ok(survey);
+    }
     let app = &context.config.app;
     survey
         .copies

@@ -8,6 +8,7 @@ use crate::config::{Config, EncryptConfig, S3Config, SftpConfig, StoreConfig, St
 use crate::error::{Code, Error, Result};
 use crate::observe::Observer;
 use crate::restore::place;
+use crate::scratch::Directory;
 use crate::secret::{Reference, Scrubber, Secret};
 use crate::sftp::Logins;
 use crate::sign::{Signer, TrustedSigners};
@@ -36,8 +37,18 @@ pub struct Context {
     /// The index of the stores.
     pub catalog: Catalog,
     state: PathBuf,
+    /// Only a given store is read: what is believed, shown and written differs.
+    cold: Option<Cold>,
     /// Connections to other hosts last as long as this.
     _sessions: Sessions,
+}
+
+/// Of a context without a configuration.
+struct Cold {
+    /// The application is chosen; otherwise those of all are shown.
+    settled: bool,
+    /// Everything that this machine keeps of it, removed at the end.
+    _home: Directory,
 }
 
 /// A store, open.
@@ -115,7 +126,8 @@ impl Context {
         let scrubber = Scrubber::default();
         learn_environment(&config, &scrubber);
         let signer = open_signer(config.app.signing_key.as_ref(), &state, &scrubber)?;
-        let trusted = open_trusted(&config, &signer, trust)?;
+        let mut trusted = open_trusted(&config, trust)?;
+        trusted.add(&signer.public());
         keep_allowed_signers(&state, &trusted.lines_for(&config.app.name).join("\n"))?;
         let catalog = Catalog::open(&state.join("catalog.db"))?;
         Ok(Context {
@@ -127,8 +139,60 @@ impl Context {
             trusted,
             catalog,
             state,
+            cold: None,
             _sessions: Sessions::hold(),
         })
+    }
+
+    /// For a given store alone, with everything in `home`. The signing key is nobody's and is
+    /// gone with the value; nobody is trusted but who is named.
+    pub(crate) fn cold(
+        config: Config,
+        home: Directory,
+        clock: Clock,
+        observer: Arc<dyn Observer>,
+        trust: &[String],
+    ) -> Result<Self> {
+        let state = home.path().to_owned();
+        for part in ["locks", "scratch"] {
+            make_private(&state.join(part))?;
+        }
+        let scrubber = Scrubber::default();
+        learn_environment(&config, &scrubber);
+        Ok(Context {
+            signer: Signer::generate()?,
+            trusted: open_trusted(&config, trust)?,
+            catalog: Catalog::open(&state.join("catalog.db"))?,
+            config,
+            clock,
+            observer,
+            scrubber,
+            state,
+            cold: Some(Cold {
+                settled: false,
+                _home: home,
+            }),
+            _sessions: Sessions::hold(),
+        })
+    }
+
+    /// Chooses the application of a given store.
+    pub(crate) fn settle(&mut self, app: &str, environment: &str) {
+        self.config.app.name = app.to_owned();
+        self.config.app.environment = environment.to_owned();
+        if let Some(cold) = &mut self.cold {
+            cold.settled = true;
+        }
+    }
+
+    /// Whether there is no configuration, only a given store that is read.
+    pub fn is_cold(&self) -> bool {
+        self.cold.is_some()
+    }
+
+    /// Whether points of every application are shown.
+    pub fn shows_every_app(&self) -> bool {
+        self.cold.as_ref().is_some_and(|cold| !cold.settled)
     }
 
     /// The directory for spools and scratch targets, 0700.
@@ -168,7 +232,11 @@ impl Context {
         };
         let store: Arc<dyn Store> = match &config.kind {
             StoreKind::Local(local) => {
-                Arc::new(LocalStore::create(&local.path).map_err(|e| about(e.into()))?)
+                let opened = match self.is_cold() {
+                    true => LocalStore::open(&local.path),
+                    false => LocalStore::create(&local.path),
+                };
+                Arc::new(opened.map_err(|e| about(e.into()))?)
             }
             StoreKind::S3(s3) => Arc::new(
                 S3Store::open(s3_options(s3, &self.scrubber).map_err(about)?)
@@ -176,7 +244,7 @@ impl Context {
             ),
             StoreKind::Sftp(sftp) => {
                 let stall = std::time::Duration::from_secs(config.stall_timeout.seconds);
-                Arc::new(sftp_store(sftp, stall, true, &self.scrubber))
+                Arc::new(sftp_store(sftp, stall, !self.is_cold(), &self.scrubber))
             }
         };
         let sealing = Sealing {
@@ -323,7 +391,7 @@ fn open_signer(reference: Option<&Reference>, state: &Path, scrubber: &Scrubber)
     }
 }
 
-fn open_trusted(config: &Config, signer: &Signer, trust: &[String]) -> Result<TrustedSigners> {
+fn open_trusted(config: &Config, trust: &[String]) -> Result<TrustedSigners> {
     let mut trusted = match &config.app.trusted_signers {
         None => TrustedSigners::default(),
         Some(path) => {
@@ -335,7 +403,6 @@ fn open_trusted(config: &Config, signer: &Signer, trust: &[String]) -> Result<Tr
             TrustedSigners::parse(&text)?
         }
     };
-    trusted.add(&signer.public());
     for id in trust {
         trusted.add_id(id)?;
     }

@@ -5,6 +5,7 @@
 //! tried with what is in it alone.
 
 use crate::clock::Clock;
+use crate::cold;
 use crate::config::{Config, StoreConfig, StoreKind};
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
@@ -12,6 +13,7 @@ use crate::kit::KitEntry;
 use crate::observe::Observer;
 use crate::point::{PointId, Selector};
 use crate::restore::{fetch, place, staging};
+use crate::runbook;
 use crate::secret::Reference;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -199,12 +201,59 @@ fn instructions(config: &Config) -> String {
          2. In lifeboat.toml, let every secret reference and file of public keys of the stores point at the files in `stores/`,\n   \
             `app.signing_key` at `signing.key`, `app.trusted_signers` at `allowed_signers`, and `app.state`\n   \
             at a new directory.\n\
-         3. `lifeboat --config lifeboat.toml points`, then `lifeboat restore latest --to DIRECTORY`.\n",
+         3. `lifeboat --config lifeboat.toml points`, then `lifeboat restore latest --to DIRECTORY`.\n\n\
+         Or without the configuration, for one store and one look, which leaves nothing behind:\n\n\
+         {cold}\n",
+        cold = cold_commands(config),
         app = config.app.name,
         environment = config.app.environment,
         owner = config.app.owner.as_deref().unwrap_or("not named"),
         stores = stores.join(", "),
     )
+}
+
+/// For each store, the command that restores from it alone.
+fn cold_commands(config: &Config) -> String {
+    let each = config.store.iter().map(|(name, store)| {
+        let decrypt = store.decrypt.clone().unwrap_or_default();
+        let key = match (&decrypt.age, &decrypt.openpgp) {
+            (Some(_), _) => format!(" --identity file:stores/{name}/decrypt.age"),
+            (None, Some(_)) => format!(" --identity file:stores/{name}/decrypt.openpgp"),
+            (None, None) if store.encrypt.is_some() => " --identity file:PATH".to_owned(),
+            (None, None) => String::new(),
+        };
+        let passphrase = match decrypt.passphrase {
+            Some(_) => format!(" --passphrase file:stores/{name}/decrypt.passphrase"),
+            None => String::new(),
+        };
+        let access = match &store.kind {
+            StoreKind::S3(_) => format!(
+                " --access-key file:stores/{name}/access_key --secret-key file:stores/{name}/secret_key"
+            ),
+            StoreKind::Local(_) | StoreKind::Sftp(_) => String::new(),
+        };
+        let mut url = cold::url_of(&store.kind);
+        if let StoreKind::Sftp(sftp) = &store.kind {
+            let ssh = sftp.ssh.clone().unwrap_or_default();
+            let parts = [
+                ssh.key.map(|_| format!("key=file:stores/{name}/ssh_key")),
+                ssh.passphrase
+                    .map(|_| format!("passphrase=file:stores/{name}/ssh_passphrase")),
+                ssh.known_hosts
+                    .map(|_| format!("known_hosts=stores/{name}/known_hosts")),
+                ssh.config.map(|_| format!("config=stores/{name}/ssh_config")),
+            ];
+            let parts: Vec<String> = parts.into_iter().flatten().collect();
+            if !parts.is_empty() {
+                url = format!("{url}?{}", parts.join("&"));
+            }
+        }
+        format!(
+            "    lifeboat restore latest --store-url {}{access}{key}{passphrase} --trusted-signers allowed_signers --to DIRECTORY",
+            runbook::quote(&url)
+        )
+    });
+    each.collect::<Vec<_>>().join("\n")
 }
 
 /// What trying a kit showed of one store.

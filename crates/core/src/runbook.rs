@@ -3,12 +3,14 @@
 //! It is written anew with every point, so that the keys, hashes and commands in it are true. Its
 //! commands are a shell script from top to bottom; the tests run them as they stand.
 
+use crate::cold;
 use crate::config::StoreKind;
 use crate::context::{Context, OpenStore};
 use crate::error::Result;
 use crate::point::copies::put_bytes;
 use crate::point::{Details, Manifest, ManifestArtifact, manifest_key};
 use crate::source::bucket::is_pack;
+use crate::source::mariadb;
 use std::fmt::Write;
 
 /// Where it is in a store.
@@ -29,7 +31,7 @@ pub fn put(
 }
 
 /// A word for a POSIX shell.
-fn quote(text: &str) -> String {
+pub fn quote(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
         return text.to_owned();
@@ -62,7 +64,7 @@ fn write_all(
 ) -> std::fmt::Result {
     writeln!(
         out,
-        "# How to restore {} ({}) without Lifeboat\n",
+        "# How to restore {} ({})\n",
         manifest.app, manifest.environment
     )?;
     writeln!(
@@ -78,9 +80,23 @@ fn write_all(
     )?;
     writeln!(
         out,
-        "With Lifeboat at hand: `lifeboat restore {} --to DIRECTORY`.\n",
-        manifest.point
+        "With Lifeboat at hand, on any host and without a configuration, as root to keep owners:\n"
     )?;
+    let encrypted = manifest.artifacts.iter().any(|a| a.encrypt.is_some());
+    let signer = context.signer.id();
+    let command = cold::command(
+        &store.config.kind,
+        manifest.point.as_str(),
+        encrypted,
+        signer.as_str(),
+    );
+    writeln!(out, "```\n{command}\n```\n")?;
+    writeln!(
+        out,
+        "but compare `{signer}` first with a list of signers that you kept outside this store.\n"
+    )?;
+    writeln!(out, "## Without Lifeboat\n")?;
+    writeln!(out, "What follows is for stock tools alone.")?;
     writeln!(
         out,
         "Nothing below touches a live system: it fetches, checks and unpacks into the directory `restored`,"
@@ -229,6 +245,13 @@ fn packages(store: &OpenStore, manifest: &Manifest) -> String {
     }
     if any(&|a| a.extension == "dump") {
         needed.push("postgresql-client");
+    }
+    let kind = |kind: &str| manifest.sources.iter().any(|s| s.kind == kind);
+    if kind("mariadb") {
+        needed.push("mariadb-client");
+    }
+    if kind("mysql") {
+        needed.push("mysql-client");
     }
     needed.join(", ")
 }
@@ -523,6 +546,7 @@ fn write_unpack(
                 "{open} | pg_restore --exit-on-error ${{PG_RESTORE_OPTIONS:-}} -d {database}\n```\n"
             )
         }
+        ("mariadb" | "mysql", _) => write_mariadb(out, kind, source, &open, details),
         (_, _) => {
             let file = quote(&format!(
                 "restored/{source}/{source}.{}",
@@ -534,6 +558,52 @@ fn write_unpack(
             )
         }
     }
+}
+
+fn write_mariadb(
+    out: &mut String,
+    kind: &str,
+    source: &str,
+    open: &str,
+    details: &Details,
+) -> std::fmt::Result {
+    let database = format!(
+        "restored_{}",
+        source.replace(|c: char| !c.is_ascii_alphanumeric(), "_")
+    );
+    let captured = details.artifact(source, "dump");
+    let versions: Vec<_> = captured
+        .into_iter()
+        .flat_map(|d| &d.tools)
+        .map(|(k, v)| format!("{k} {v}"))
+        .collect();
+    let defaults = captured
+        .and_then(|d| mariadb::defaults(&d.proof))
+        .map(|(set, collation)| format!(" CHARACTER SET {set} COLLATE {collation}"));
+    let create = quote(&format!(
+        "CREATE DATABASE {database}{}",
+        defaults.unwrap_or_default()
+    ));
+    let (title, client) = match kind {
+        "mysql" => ("MySQL", "mysql"),
+        _ => ("MariaDB", "mariadb"),
+    };
+    writeln!(
+        out,
+        "{title} database of source `{source}` ({}), into a new database. `SQL_CLIENT` says how to reach the server, as in `SQL_CLIENT='{client} -h db.example.org -u admin -p'`;",
+        versions.join(", ")
+    )?;
+    writeln!(
+        out,
+        "the accounts that its views, triggers, routines and events run as must be there. Its events begin to run, and a trigger or a default value that names the old database still means that one: on the same server, restore with Lifeboat.\n"
+    )?;
+    writeln!(out, "```sh\nSQL_CLIENT=\"${{SQL_CLIENT:-{client}}}\"")?;
+    writeln!(out, "$SQL_CLIENT -e {create}")?;
+    // Clients of the other kind, and older ones, choke on that line.
+    writeln!(
+        out,
+        "{open} | sed '1{{/enable the sandbox mode/d;}}' | $SQL_CLIENT --comments --binary-mode --max-allowed-packet=1G --default-character-set=utf8mb4 {database}\n```\n"
+    )
 }
 
 #[cfg(test)]

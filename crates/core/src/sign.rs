@@ -195,6 +195,12 @@ fn parse_signature(text: &str) -> Result<SshSig, String> {
     Ok(signature)
 }
 
+/// Who made `signature` of exactly these bytes, for us. Whether that signer is trusted is another
+/// question.
+pub fn signer_of(message: &[u8], signature: &str) -> Result<SignerId> {
+    signed_by(message, signature).map(|key| key.id())
+}
+
 /// Checks that `signature` is one of `message`, made for us, and returns the key that made it.
 /// Whether that key is trusted is another question.
 fn signed_by(message: &[u8], signature: &str) -> Result<PublicKey> {

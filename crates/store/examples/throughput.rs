@@ -3,13 +3,22 @@
 //! ```text
 //! throughput local DIRECTORY MIB
 //! throughput s3 ENDPOINT BUCKET ACCESS_KEY SECRET_KEY MIB
+//! throughput sftp SSH_CONFIG HOST PORT PATH MIB
 //! ```
 
-#![allow(clippy::print_stdout, clippy::unwrap_used, clippy::panic)]
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_types
+)]
 
-use lifeboat_store::{LocalStore, PutOptions, S3Options, S3Store, Store};
+use lifeboat_store::sftp::{Connect, Link, LinkError, Pipes};
+use lifeboat_store::{LocalStore, PutOptions, S3Options, S3Store, SftpOptions, SftpStore, Store};
 use std::io::Read;
-use std::time::Instant;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -29,7 +38,20 @@ fn main() {
             };
             (Box::new(S3Store::open(options).unwrap()), mib)
         }
-        _ => panic!("usage: throughput local DIRECTORY MIB | s3 ENDPOINT BUCKET KEY SECRET MIB"),
+        ["sftp", config, host, port, path, mib] => {
+            let words = ["-F", config, "-p", port, "-s", host, "sftp"];
+            let options = SftpOptions {
+                location: format!("sftp://{host}:{port}{path}"),
+                path: path.to_owned(),
+                create: true,
+                stall: Duration::from_secs(60),
+            };
+            let ssh = Ssh(words.map(str::to_owned).to_vec());
+            (Box::new(SftpStore::open(Box::new(ssh), options)), mib)
+        }
+        _ => panic!(
+            "usage: throughput local DIRECTORY MIB | s3 ENDPOINT BUCKET KEY SECRET MIB | sftp CONFIG HOST PORT PATH MIB"
+        ),
     };
     let bytes = mib.parse::<u64>().unwrap() << 20;
 
@@ -65,5 +87,41 @@ impl Read for Pattern {
         self.0 = self.0.wrapping_add(1);
         buffer.fill(self.0);
         Ok(buffer.len())
+    }
+}
+
+/// The system's `ssh` with these arguments.
+struct Ssh(Vec<String>);
+
+impl Connect for Ssh {
+    fn connect(&self) -> Result<Pipes, LinkError> {
+        let mut child = Command::new("ssh")
+            .args(&self.0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Ok(Pipes {
+            to: Box::new(child.stdin.take().unwrap()),
+            from: Box::new(child.stdout.take().unwrap()),
+            link: Arc::new(Process(Mutex::new(child))),
+        })
+    }
+}
+
+struct Process(Mutex<Child>);
+
+impl Link for Process {
+    fn cut(&self) {
+        let _ = self.0.lock().unwrap().kill();
+    }
+
+    fn why(&self) -> LinkError {
+        LinkError {
+            may_pass: false,
+            reason: Arc::from(Box::<dyn std::error::Error + Send + Sync>::from(
+                "ssh ended",
+            )),
+        }
     }
 }

@@ -115,10 +115,13 @@ pub fn show_record(record: &Record) {
 
 /// Where the evidence is.
 pub fn show_evidence(evidence: &Appended) {
-    line(format!(
-        "  evidence {} number {}, {}",
-        evidence.record.id, evidence.record.sequence, evidence.key
-    ));
+    match &evidence.key {
+        Some(key) => line(format!(
+            "  evidence {} number {}, {key}",
+            evidence.record.id, evidence.record.sequence
+        )),
+        None => line("  no evidence is kept: nothing here signs in the application's name"),
+    }
     for (store, error) in &evidence.missing {
         line(format!(
             "  store {store} did not receive the evidence and will with the next record: {error}"

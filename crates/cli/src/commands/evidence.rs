@@ -2,9 +2,11 @@
 
 use super::Run;
 use super::drill::{show_record, verdict};
-use crate::args::EvidenceCommand;
+use crate::args::{Cold, EvidenceCommand};
 use crate::output::{self, line};
+use lifeboat_core::cold::Want;
 use lifeboat_core::evidence::{self, Activity, Listed};
+use lifeboat_core::point::Selector;
 use lifeboat_core::{Code, Error, Result};
 use serde_json::{Value, json};
 
@@ -12,7 +14,7 @@ pub fn run(run: &Run<'_>, command: &EvidenceCommand) -> Result<u8> {
     match command {
         EvidenceCommand::List => list(run),
         EvidenceCommand::Show { id } => show(run, id),
-        EvidenceCommand::Verify { .. } => verify(run),
+        EvidenceCommand::Verify { cold, .. } => verify(run, cold),
     }
 }
 
@@ -123,8 +125,9 @@ fn show(run: &Run<'_>, id: &str) -> Result<u8> {
     Ok(0)
 }
 
-fn verify(run: &Run<'_>) -> Result<u8> {
-    let report = evidence::verify(&run.context()?)?;
+fn verify(run: &Run<'_>, cold: &Cold) -> Result<u8> {
+    let want = Want::Point(Selector::Latest);
+    let report = evidence::verify(&run.context_for(cold, &want)?)?;
     run.results();
     let sound = report.problems.is_empty();
     if run.cli.json {

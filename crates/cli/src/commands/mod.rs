@@ -13,13 +13,16 @@ mod points;
 mod restore;
 mod verify;
 
-use crate::args::{Cli, Command};
+use crate::args::{self, Cli, Command};
 use crate::progress::Progress;
 use clap::CommandFactory;
-use lifeboat_core::Result;
 use lifeboat_core::clock::Clock;
+use lifeboat_core::cold::{self, Given, Want};
 use lifeboat_core::config::Config;
 use lifeboat_core::context::Context;
+use lifeboat_core::runbook::quote;
+use lifeboat_core::secret::Reference;
+use lifeboat_core::{Code, Error, Result};
 use std::sync::Arc;
 
 /// What every verb is given.
@@ -41,6 +44,36 @@ impl Run<'_> {
         self.context_of(self.config()?)
     }
 
+    /// The same; or, where a store is given instead of a configuration, opens that.
+    pub fn context_for(&self, given: &args::Cold, want: &Want) -> Result<Context> {
+        let Some(url) = &given.store_url else {
+            return self.context();
+        };
+        let reference = |text: &Option<String>, option: &str| {
+            let parse = |text: &String| {
+                Reference::parse(text).map_err(|why| {
+                    Error::new(Code::Usage, format!("{option} is no reference to a secret"))
+                        .cause(why)
+                })
+            };
+            text.as_ref().map(parse).transpose()
+        };
+        let typed = std::env::args().map(|word| quote(&word));
+        let given = Given {
+            url: url.clone(),
+            identity: reference(&given.identity, "--identity")?,
+            passphrase: reference(&given.passphrase, "--passphrase")?,
+            access_key: reference(&given.access_key, "--access-key")?,
+            secret_key: reference(&given.secret_key, "--secret-key")?,
+            app: given.app.clone(),
+            trusted_signers: given.trusted_signers.clone(),
+            trust: self.cli.command.trust().to_vec(),
+            again: typed.collect::<Vec<_>>().join(" "),
+        };
+        let observer = Arc::clone(self.progress) as Arc<dyn lifeboat_core::observe::Observer>;
+        cold::open(&given, want, Clock::System, observer)
+    }
+
     /// Opens the state of a configuration.
     pub fn context_of(&self, config: Config) -> Result<Context> {
         let observer = Arc::clone(self.progress) as Arc<dyn lifeboat_core::observe::Observer>;
@@ -56,19 +89,27 @@ impl Run<'_> {
 /// Runs the verb; the exit code.
 pub fn run(cli: &Cli, progress: &Arc<Progress>) -> Result<u8> {
     let run = Run { cli, progress };
+    match cli.command.is_cold() {
+        true => carry_out(&run).map_err(cold::explain),
+        false => carry_out(&run),
+    }
+}
+
+fn carry_out(run: &Run<'_>) -> Result<u8> {
+    let Run { cli, progress } = run;
     match &cli.command {
-        Command::Init(args) => init::run(&run, args),
-        Command::Doctor => doctor::run(&run),
-        Command::Config { command } => config::run(&run, *command),
-        Command::Backup(args) => backup::run(&run, args),
-        Command::Points(args) => points::list(&run, args),
-        Command::Show(args) => points::show(&run, args),
-        Command::Verify(args) => verify::run(&run, args),
-        Command::Copy(args) => copy::run(&run, args),
-        Command::Drill(args) => drill::run(&run, args),
-        Command::Restore(args) => restore::run(&run, args),
-        Command::Evidence { command } => evidence::run(&run, command),
-        Command::Kit { command } => kit::run(&run, command),
+        Command::Init(args) => init::run(run, args),
+        Command::Doctor => doctor::run(run),
+        Command::Config { command } => config::run(run, *command),
+        Command::Backup(args) => backup::run(run, args),
+        Command::Points(args) => points::list(run, args),
+        Command::Show(args) => points::show(run, args),
+        Command::Verify(args) => verify::run(run, args),
+        Command::Copy(args) => copy::run(run, args),
+        Command::Drill(args) => drill::run(run, args),
+        Command::Restore(args) => restore::run(run, args),
+        Command::Evidence { command } => evidence::run(run, command),
+        Command::Kit { command } => kit::run(run, command),
         Command::Completions { shell } => {
             progress.finish();
             // It panics when it cannot write, as when its reader has gone.
@@ -77,6 +118,6 @@ pub fn run(cli: &Cli, progress: &Arc<Progress>) -> Result<u8> {
             crate::output::line(String::from_utf8_lossy(&script).trim_end());
             Ok(0)
         }
-        Command::Demo(args) => demo::run(&run, args),
+        Command::Demo(args) => demo::run(run, args),
     }
 }

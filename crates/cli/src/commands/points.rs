@@ -4,6 +4,7 @@ use super::Run;
 use crate::args;
 use crate::output::{self, line};
 use lifeboat_core::catalog::{self, Survey, survey};
+use lifeboat_core::cold::Want;
 use lifeboat_core::context::Context;
 use lifeboat_core::evidence::{self, Verdict};
 use lifeboat_core::point::copies::PointCopy;
@@ -11,7 +12,7 @@ use lifeboat_core::point::{Details, PointId, Selector};
 use lifeboat_core::restore::{fetch, summarize};
 use lifeboat_core::{Result, backup, observe::Observer};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The best a point was ever proved, and when.
 type Proofs = BTreeMap<PointId, (Verdict, String)>;
@@ -43,7 +44,7 @@ fn proof_name(proof: Option<&(Verdict, String)>) -> &'static str {
 }
 
 pub fn list(run: &Run<'_>, args: &args::Points) -> Result<u8> {
-    let context = run.context()?;
+    let context = run.context_for(&args.cold, &Want::List)?;
     if let Some(store) = &args.store {
         context.store(store)?;
     }
@@ -87,18 +88,43 @@ pub fn list(run: &Run<'_>, args: &args::Points) -> Result<u8> {
     } else if points.is_empty() {
         line("there is no restore point yet");
     } else {
-        let rows = points
-            .iter()
-            .rev()
-            .map(|(id, copies)| point_row(&context, id, copies, &proofs, &missing));
-        line(output::table(
-            &[
-                "point", "plan", "outcome", "stored", "stores", "missing", "proof", "reason",
-            ],
-            rows,
-        ));
+        let every_app = context.shows_every_app();
+        let rows = points.iter().rev().map(|(id, copies)| {
+            let mut row = point_row(&context, id, copies, &proofs, &missing);
+            if every_app {
+                row.insert(1, app_of(copies));
+            }
+            row
+        });
+        let mut columns = vec![
+            "point", "plan", "outcome", "stored", "stores", "missing", "proof", "reason",
+        ];
+        if every_app {
+            columns.insert(1, "application");
+        }
+        line(output::table(&columns, rows));
+        if context.is_cold() {
+            tell_signers(&context, &points);
+        }
     }
     Ok(if errors.is_empty() { 0 } else { 3 })
+}
+
+fn app_of(copies: &[(String, PointCopy)]) -> String {
+    let manifest = copies.first().map(|(_, c)| &c.manifest);
+    manifest.map_or_else(String::new, |m| format!("{}/{}", m.app, m.environment))
+}
+
+/// Who signed what is not believed here, and what to do about it.
+fn tell_signers(context: &Context, points: &BTreeMap<PointId, Vec<(String, PointCopy)>>) {
+    let copies = points.values().flatten().map(|(_, copy)| copy);
+    let unproved = copies.filter(|copy| copy.check_trust(context).is_err());
+    let signers: BTreeSet<&str> = unproved.map(|c| c.manifest.signer.as_str()).collect();
+    for signer in signers {
+        line(format!(
+            "untrusted: the store says {signer} signed; compare it with `allowed_signers` of the recovery kit, then add --trust-signer {signer}"
+        ));
+    }
 }
 
 fn point_json(
@@ -114,6 +140,9 @@ fn point_json(
     let proof = proofs.get(id);
     json!({
         "point": id,
+        "app": manifest.map(|m| &m.app),
+        "environment": manifest.map(|m| &m.environment),
+        "signer": manifest.map(|m| &m.signer),
         "plan": manifest.map(|m| &m.plan),
         "started": manifest.map(|m| m.started),
         "outcome": manifest.map(|m| m.outcome),
@@ -158,8 +187,9 @@ fn point_row(
 }
 
 pub fn show(run: &Run<'_>, args: &args::Show) -> Result<u8> {
-    let context = run.context()?;
     let selector = Selector::parse(&args.point)?;
+    let want = Want::Point(selector.clone());
+    let context = run.context_for(&args.cold, &want)?;
     let point = fetch::choose(&context, &selector, &[], args.store.as_deref())?;
     let found = survey(&context, false)?.copies;
     let held: Vec<_> = found

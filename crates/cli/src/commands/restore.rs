@@ -4,10 +4,11 @@ use super::Run;
 use super::drill::{show_evidence, show_record, verdict};
 use crate::args;
 use crate::output::{self, line};
-use lifeboat_core::Result;
+use lifeboat_core::cold::Want;
 use lifeboat_core::evidence::Verdict;
 use lifeboat_core::point::Selector;
 use lifeboat_core::restore::live::{self, Answer, Options, Planned, Report, Target};
+use lifeboat_core::{Code, Error, Result};
 use serde_json::json;
 
 pub fn run(run: &Run<'_>, args: &args::Restore) -> Result<u8> {
@@ -24,7 +25,12 @@ pub fn run(run: &Run<'_>, args: &args::Restore) -> Result<u8> {
         confirm: args.confirm.clone(),
         reason: args.reason.clone(),
     };
-    let context = run.context()?;
+    if args.cold.store_url.is_some() && options.target.is_none() {
+        return Err(Error::new(Code::Usage, "nothing says where to restore to")
+            .hint("add --to DIRECTORY, or --to with the URL of an empty database"));
+    }
+    let want = Want::Point(options.point.clone());
+    let context = run.context_for(&args.cold, &want)?;
     let answer = live::run(&context, &options)?;
     run.results();
     match answer {

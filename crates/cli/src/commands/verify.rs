@@ -3,6 +3,7 @@
 use super::Run;
 use crate::args;
 use crate::output::{self, line};
+use lifeboat_core::cold::Want;
 use lifeboat_core::point::Selector;
 use lifeboat_core::verify::{self, Soundness, VerifiedPoint, Which};
 use lifeboat_core::{Code, Error, Result};
@@ -15,7 +16,12 @@ pub fn run(run: &Run<'_>, args: &args::Verify) -> Result<u8> {
         (None, false, Some(sample)) => Which::Sample(percent(sample)?),
         (None, false, None) => Which::Newest,
     };
-    let verified = verify::run(&run.context()?, &which, args.store.as_deref())?;
+    let want = Want::Point(match &which {
+        Which::One(selector) => selector.clone(),
+        _ => Selector::Latest,
+    });
+    let context = run.context_for(&args.cold, &want)?;
+    let verified = verify::run(&context, &which, args.store.as_deref())?;
     run.results();
     let worst = verified
         .iter()

@@ -17,6 +17,7 @@
 
 mod bad_input;
 mod bucket;
+mod cold;
 mod crash;
 mod demo;
 mod docs;

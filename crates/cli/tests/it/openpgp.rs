@@ -351,3 +351,38 @@ fn copies_between_formats_and_kits() {
     let tar = home.ok(&["--passphrase", PASSPHRASE, "--decrypt"], &kit);
     assert!(tar.windows(13).any(|w| w == b"lifeboat.toml"));
 }
+
+#[test]
+fn a_machine_without_configuration_opens_it_with_the_key_and_its_passphrase() {
+    let home = GpgHome::new();
+    let app = application(&home);
+    app.backup();
+    let store = app.path("vault").display().to_string();
+    let reference = |name: &str| format!("file:{}", app.path(name).display());
+    let (key, passphrase) = (reference("ops-secret.asc"), reference("ops.pass"));
+    let access = ["--store-url", &store, "--identity", &key];
+    let machine = crate::cold::Machine::new();
+    let whole = [&access[..], &["--passphrase", &passphrase]].concat();
+    crate::cold::whole_round(&machine, &app, &whole);
+    let signers = reference("state/allowed_signers");
+    let signers = signers.trim_start_matches("file:");
+    let restore = [
+        "restore",
+        "latest",
+        "--to",
+        "out",
+        "--trusted-signers",
+        signers,
+    ];
+    machine
+        .exits(1, &[&restore[..], &access].concat())
+        .says(&["passphrase"]);
+    app.write("wrong.pass", b"guess");
+    let wrong = reference("wrong.pass");
+    machine
+        .exits(
+            1,
+            &[&restore[..], &access, &["--passphrase", &wrong]].concat(),
+        )
+        .says(&["passphrase"]);
+}

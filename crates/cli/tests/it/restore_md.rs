@@ -3,7 +3,8 @@
 
 use crate::roundtrip::{application, application_on, same_tree, sh};
 use crate::s3::{Bucket, moto};
-use crate::support::{App, Output, run};
+use crate::support::{App, HEAD, Output, run};
+use lifeboat_testkit::mariadb::MariadbServer;
 use lifeboat_testkit::postgres::PostgresServer;
 use lifeboat_testkit::tree;
 use std::path::Path;
@@ -199,6 +200,33 @@ fn for_postgres() {
         ),
         (server.psql("crm", all), "clerk".into())
     );
+}
+
+#[test]
+fn for_mariadb() {
+    let server = MariadbServer::start();
+    server.sql("", "CREATE DATABASE crm CHARACTER SET latin1");
+    server.sql(
+        "crm",
+        "CREATE TABLE client (id INT PRIMARY KEY, name TEXT); INSERT INTO client VALUES (1, 'a;b\\n'), (2, '\u{e9}');
+         CREATE VIEW v AS SELECT * FROM client; CREATE PROCEDURE p() DELETE FROM client /* all */;
+         CREATE EVENT e ON SCHEDULE EVERY 1 DAY STARTS '2035-01-01' DO DELETE FROM client",
+    );
+    let mut app = App::with("");
+    app.configure(&format!(
+        "{HEAD}\n[source.crm]\nkind = \"mariadb\"\nurl = \"env:CRM_URL\"\n\n[store.disk]\nkind = \"local\"\npath = \"{{root}}/vault\"\n\n[plan.main]\nsources = [\"crm\"]\nstores = [\"disk\"]\n"
+    ));
+    app.env("CRM_URL", server.url("crm"));
+    app.backup();
+    let text = instructions(&app.path("vault"));
+    let client = format!(
+        "mariadb --no-defaults -u root --socket={}",
+        server.socket().display()
+    );
+    let output = follow(&app, "new database", &text, &[("SQL_CLIENT", &client)]);
+    assert_eq!(output.code, 0, "{text}\n{output}");
+    let all = "SELECT * FROM v; SHOW CREATE TABLE client; SHOW CREATE PROCEDURE p; SELECT EVENT_NAME, STATUS FROM information_schema.EVENTS WHERE EVENT_SCHEMA = DATABASE(); SELECT @@collation_database";
+    assert_eq!(server.sql("restored_crm", all), server.sql("crm", all));
 }
 
 #[test]

@@ -103,6 +103,27 @@ fn unforeseen(origin: &Path, error: &toml::de::Error) -> Error {
     .hint("compare it with `lifeboat config schema`")
 }
 
+impl Config {
+    /// A configuration that no file holds. Its paths are absolute.
+    pub(crate) fn of_value(value: serde_json::Value) -> Result<Config> {
+        let unfit =
+            |error| Error::new(Code::Usage, "it has a value that does not fit").cause(error);
+        let config: Config = serde_json::from_value(value).map_err(unfit)?;
+        let issues = config.issues(false).into_iter();
+        let mut refused = issues.filter(|issue| issue.gravity == Gravity::Refused);
+        match refused.next() {
+            None => Ok(config),
+            Some(issue) => {
+                let error = Error::new(Code::Usage, issue.message);
+                Err(match issue.hint {
+                    Some(hint) => error.hint(hint),
+                    None => error,
+                })
+            }
+        }
+    }
+}
+
 fn contradictions(config: &Config, places: &Places) -> Vec<Problem> {
     let issues = config.issues(false).into_iter();
     issues

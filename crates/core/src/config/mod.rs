@@ -413,10 +413,6 @@ pub enum Layout {
 /// The kinds of store.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "lowercase")]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a configuration has a handful, and a box would show in every match"
-)]
 pub enum StoreKind {
     /// A directory of this host.
     Local(LocalConfig),

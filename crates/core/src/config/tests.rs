@@ -279,7 +279,7 @@ fn one_problem_is_told_with_its_place_and_the_way_out() {
             "[source.db]\npath = \"/d\"",
             "4:9",
             "source.db has no kind",
-            "add kind = \"…\", one of files, sqlite, postgres, mariadb, mysql, command",
+            "add kind = \"…\", one of files, sqlite, postgres, mariadb, mysql, bucket, command",
         ),
         (
             "[source.db]\nkind = \"sqlite\"",
@@ -721,7 +721,9 @@ fn the_schema_closes_every_table() {
         .collect();
     assert_eq!(
         names,
-        ["files", "sqlite", "postgres", "mariadb", "mysql", "command"]
+        [
+            "files", "sqlite", "postgres", "mariadb", "mysql", "bucket", "command"
+        ]
     );
     assert_eq!(kinds[0]["properties"]["exclude"]["type"], "array");
     assert_eq!(kinds[0]["properties"]["sensitive"]["type"], "boolean");

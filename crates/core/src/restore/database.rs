@@ -16,9 +16,9 @@ use std::io::Read;
 #[derive(Debug, Clone)]
 pub enum Database {
     /// Of PostgreSQL.
-    Postgres(postgres::Connection),
+    Postgres(Box<postgres::Connection>),
     /// Of MariaDB or MySQL.
-    Mariadb(mariadb::Connection),
+    Mariadb(Box<mariadb::Connection>),
 }
 
 /// Whether a source of this kind is a database of a server.
@@ -42,18 +42,30 @@ pub fn fits(kind: &str, url: &str) -> bool {
     }
 }
 
+impl From<postgres::Connection> for Database {
+    fn from(connection: postgres::Connection) -> Self {
+        Database::Postgres(Box::new(connection))
+    }
+}
+
+impl From<mariadb::Connection> for Database {
+    fn from(connection: mariadb::Connection) -> Self {
+        Database::Mariadb(Box::new(connection))
+    }
+}
+
 impl Database {
     /// The live database of a source; `None` when the source is none.
     pub fn of_source(kind: &SourceKind) -> Option<Result<Self>> {
         Some(match kind {
             SourceKind::Postgres(config) => {
-                postgres::Connection::from_config(config).map(Database::Postgres)
+                postgres::Connection::from_config(config).map(Database::from)
             }
             SourceKind::Mariadb(config) => {
-                mariadb::Connection::from_config(config, Flavor::Mariadb).map(Database::Mariadb)
+                mariadb::Connection::from_config(config, Flavor::Mariadb).map(Database::from)
             }
             SourceKind::Mysql(config) => {
-                mariadb::Connection::from_config(config, Flavor::Mysql).map(Database::Mariadb)
+                mariadb::Connection::from_config(config, Flavor::Mysql).map(Database::from)
             }
             SourceKind::Files(_)
             | SourceKind::Sqlite(_)
@@ -65,26 +77,24 @@ impl Database {
     /// The database of a URL, for a source of this kind.
     pub fn from_url(url: &Secret, kind: &str) -> Result<Self> {
         match Flavor::of_kind(kind) {
-            Some(flavor) => mariadb::Connection::from_url(url, flavor).map(Database::Mariadb),
-            None => postgres::Connection::from_url(url).map(Database::Postgres),
+            Some(flavor) => mariadb::Connection::from_url(url, flavor).map(Database::from),
+            None => postgres::Connection::from_url(url).map(Database::from),
         }
     }
 
     /// The same server, no database of a user's.
     pub fn administrative(&self) -> Self {
         match self {
-            Database::Postgres(connection) => {
-                Database::Postgres(connection.with_database("postgres"))
-            }
-            Database::Mariadb(connection) => Database::Mariadb(connection.with_database("")),
+            Database::Postgres(connection) => connection.with_database("postgres").into(),
+            Database::Mariadb(connection) => connection.with_database("").into(),
         }
     }
 
     /// The same server, another database.
     pub fn with_database(&self, name: &str) -> Self {
         match self {
-            Database::Postgres(connection) => Database::Postgres(connection.with_database(name)),
-            Database::Mariadb(connection) => Database::Mariadb(connection.with_database(name)),
+            Database::Postgres(connection) => connection.with_database(name).into(),
+            Database::Mariadb(connection) => connection.with_database(name).into(),
         }
     }
 

@@ -521,7 +521,7 @@ impl<'a> Placing<'a> {
             captured.map(|d| &d.proof),
             &self.context.scrubber,
         )?;
-        let database = Database::Postgres(server.connection(&database));
+        let database = server.connection(&database).into();
         self.to_database("postgres", database, true)
     }
 
@@ -539,7 +539,7 @@ impl<'a> Placing<'a> {
         let name = name.map_or("drill", String::as_str).to_owned();
         let admin = server.connection("");
         mariadb::create_database(&admin, &name, proof, &self.context.scrubber)?;
-        let database = Database::Mariadb(server.connection(&name));
+        let database = server.connection(&name).into();
         let mut restored = self.to_database(flavor.name(), database, true)?;
         restored.limits.extend(skew);
         Ok(restored)

@@ -71,7 +71,7 @@ const LOSSES: &[&[(&str, &str)]] = &[
             "CREATE OR REPLACE FUNCTION fu(x INT) RETURNS INT DETERMINISTIC RETURN 1",
             "routine FUNCTION fu",
         ),
-        ("ALTER EVENT off ENABLE", "event off"),
+        ("ALTER EVENT off ENABLE", "event state off"),
         (
             "CREATE OR REPLACE VIEW v0 AS SELECT id, txt, 'other' AS own FROM types",
             "view v0",

@@ -367,7 +367,7 @@ impl Session {
 
     /// Asks for a file's bytes to be on the disk; `None` where the server cannot say so.
     pub(super) fn start_sync(&self, handle: &Handle) -> Result<Option<Ticket>, Fail> {
-        if !self.can.fsync {
+        if !self.can.sync {
             return Ok(None);
         }
         let ticket = self.start(kind::EXTENDED, |b| {

@@ -233,7 +233,7 @@ impl Inner {
     /// that has not come to its own sync.
     pub(super) fn sync_parents(&self, key: &str) {
         let sync = |session: &Session| -> Result<(), Fail> {
-            if !session.can.fsync {
+            if !session.can.sync {
                 return Ok(());
             }
             let mut paths = vec![self.path("")];

@@ -180,7 +180,7 @@ impl<'a> Upload<'a> {
             (Flight::Write(piece, _), settled) => {
                 self.unsynced.push_back(piece);
                 match settled {
-                    Ok(()) if !self.session.can.fsync => self.forget(u64::MAX),
+                    Ok(()) if !self.session.can.sync => self.forget(u64::MAX),
                     Ok(()) => {}
                     Err(fail) => return self.resume(fail),
                 }

@@ -281,7 +281,7 @@ pub(super) fn reply(packet: Vec<u8>) -> Parsed<(u32, Reply)> {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Extensions {
     pub(super) posix_rename: bool,
-    pub(super) fsync: bool,
+    pub(super) sync: bool,
     pub(super) statvfs: bool,
     pub(super) limits: bool,
 }
@@ -298,7 +298,7 @@ pub(super) fn version(packet: &[u8]) -> Parsed<(u32, Extensions)> {
         let (name, value) = (parser.string()?, parser.string()?);
         match (name, value) {
             (b"posix-rename@openssh.com", b"1") => extensions.posix_rename = true,
-            (b"fsync@openssh.com", b"1") => extensions.fsync = true,
+            (b"fsync@openssh.com", b"1") => extensions.sync = true,
             (b"statvfs@openssh.com", b"2") => extensions.statvfs = true,
             (b"limits@openssh.com", b"1") => extensions.limits = true,
             _ => {}
@@ -400,6 +400,6 @@ mod tests {
             .string("");
         let (number, found) = version(&packet.0).unwrap();
         assert_eq!(number, 3);
-        assert!(found.posix_rename && !found.statvfs && !found.fsync);
+        assert!(found.posix_rename && !found.statvfs && !found.sync);
     }
 }

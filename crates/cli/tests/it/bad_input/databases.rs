@@ -131,6 +131,9 @@ fn a_target_database_that_is_not_empty() {
         .names(&["UNSET"]);
     app.env("TARGET", "mysql://x/y");
     app.refuses(2, "usage", &["restore", "latest", "--to", "env:TARGET"])
+        .names(&["mysql://"]);
+    app.env("TARGET", "ftp://x/y");
+    app.refuses(2, "usage", &["restore", "latest", "--to", "env:TARGET"])
         .names(&["env:TARGET"]);
 
     server.create_database("fresh");

@@ -17,7 +17,7 @@ create trigger invoice_audit after insert on invoices for each row
   insert into audit (what) values (concat('invoice ', new.id, ': ', new.amount))//
 create procedure settle(in c int) begin update invoices set note = 'settled' where customer = c; end//
 create function owed(c int) returns decimal(14,2) reads sql data return (select coalesce(sum(amount), 0) from invoices where customer = c)//
-create event tidy on schedule every 1 day disable do delete from audit where at < now() - interval 10 year//
+create event tidy on schedule every 1 day do delete from audit where at < now() - interval 10 year//
 delimiter ;
 create view open_invoices as select * from invoices where note is null;
 insert into customers (name) select concat('customer ', seq) from seq_1_to_40;

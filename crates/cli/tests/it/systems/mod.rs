@@ -5,6 +5,7 @@
 //! addresses of servers. With `LIFEBOAT_UPDATE_DOCS` set, the pages are rewritten with what came out.
 
 mod bot;
+mod crm;
 mod finance;
 mod helpdesk;
 mod host;

@@ -100,6 +100,8 @@ fn descend(device: &Path, levels: u32, found: &mut BTreeSet<String>) {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::disallowed_methods)]
+
     use super::*;
 
     #[test]

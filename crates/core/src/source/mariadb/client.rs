@@ -202,8 +202,18 @@ pub fn error_number(said: &str) -> Option<u32> {
     }
 }
 
+/// What the server said, without the statement that the client may print before it, which may be
+/// full of rows.
+pub fn words(said: &str) -> &str {
+    match said.rfind("\nERROR ") {
+        Some(at) => said.get(at + 1..).unwrap_or(said),
+        None => said,
+    }
+}
+
 /// What a client program said, as an error with the fitting code.
 pub fn refused(connection: &Connection, said: &str) -> Error {
+    let said = words(said);
     let place = connection.display();
     let error =
         |code, message: String, hint: &str| Error::new(code, message).cause(said).hint(hint);
@@ -290,6 +300,18 @@ mod tests {
             assert_eq!(error.code, code, "{said}");
             assert_eq!(error.cause.as_deref(), Some(said));
         }
+    }
+
+    #[test]
+    fn statements_are_not_repeated() {
+        let said = "--------------\nINSERT INTO `t` VALUES ('secret')\n--------------\n\nERROR 1062 (23000) at line 4: Duplicate entry";
+        assert_eq!(words(said), "ERROR 1062 (23000) at line 4: Duplicate entry");
+        assert_eq!(words("mysqldump: Got error"), "mysqldump: Got error");
+        assert!(
+            !refused(&Connection::default(), said)
+                .to_string()
+                .contains("secret")
+        );
     }
 
     #[test]

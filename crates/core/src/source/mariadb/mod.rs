@@ -32,7 +32,7 @@ pub use connection::{Connection, Flavor};
 pub use inventory::{EVENT_STATE, defaults};
 pub use observe::observe;
 pub use programs::{Program, Tool, ask as ask_program};
-pub use restore::{RestoreOptions, flavor_of, restore_dump, skew};
+pub use restore::{EVENTS_SLEEP, RestoreOptions, flavor_of, restore_dump, skew};
 pub use swap::{rename_database, swap_databases};
 
 use crate::config::MariadbConfig;

@@ -26,6 +26,10 @@ pub struct RestoreOptions<'a> {
     pub captured: Option<&'a Proof>,
 }
 
+/// What is said of events in a database that is not live; a swap wakes them.
+pub const EVENTS_SLEEP: &str =
+    "its events are disabled there; where they shall run: ALTER EVENT NAME ENABLE";
+
 /// Restores a dump into an empty database that is there. Returns warnings.
 pub fn restore_dump(
     input: &mut dyn Read,
@@ -40,10 +44,7 @@ pub fn restore_dump(
         false => {
             refuse_missing(target, options.captured, scrubber)?;
             if has_events(options.captured) {
-                warnings.push(
-                    "its events are disabled there; where they shall run: ALTER EVENT NAME ENABLE"
-                        .into(),
-                );
+                warnings.push(EVENTS_SLEEP.into());
             }
             Events::Asleep(sleep(&server))
         }
@@ -173,6 +174,7 @@ fn has_events(captured: Option<&Proof>) -> bool {
 
 /// What the server's words mean for a restore.
 fn not_restored(target: &Connection, said: &str, heads: &Heads) -> Error {
+    let said = client::words(said);
     let line = said
         .split_once(" at line ")
         .and_then(|(_, rest)| rest.split(':').next()?.trim().parse().ok());

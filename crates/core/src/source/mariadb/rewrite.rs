@@ -2,8 +2,8 @@
 //!
 //! Guarantees: rows pass untouched, and so does the number of lines. What changes: the line that
 //! puts a client into its sandbox, which older ones choke on; the database that a trigger's
-//! statement names, which would make it in another database than the one that is restored; and
-//! whether events run. It holds no more than the head of one statement.
+//! statement or a default value from a sequence names, which would reach into another database than
+//! the one that is restored; and whether events run. It holds no more than the head of one statement.
 
 use crate::error::{Code, Error, Result};
 use std::collections::VecDeque;
@@ -81,6 +81,8 @@ pub struct Rewriter<'a> {
     /// The next piece begins a line; a statement.
     line_begins: bool,
     statement_begins: bool,
+    /// The line is one of a `CREATE TABLE`.
+    in_table: bool,
     /// The last bytes of the line so far.
     tail: Vec<u8>,
     completed: bool,
@@ -100,6 +102,7 @@ impl<'a> Rewriter<'a> {
             delimiter: b";".to_vec(),
             line_begins: true,
             statement_begins: true,
+            in_table: false,
             tail: Vec::new(),
             completed: false,
         }
@@ -151,23 +154,8 @@ impl<'a> Rewriter<'a> {
         if self.line_begins {
             self.line += 1;
             self.tail.clear();
-            if matches!(
-                self.out.first(),
-                Some(
-                    b'/' | b'C'
-                        | b'D'
-                        | b'-'
-                        | b'I'
-                        | b'L'
-                        | b'U'
-                        | b'S'
-                        | b'A'
-                        | b'R'
-                        | b'c'
-                        | b'B'
-                )
-            ) || self.statement_begins
-            {
+            let first = self.out.first().copied().unwrap_or_default();
+            if self.statement_begins || self.in_table || first == b'/' {
                 self.fill_line(PIECE_BYTES)?;
                 self.look()?;
             }
@@ -194,6 +182,14 @@ impl<'a> Rewriter<'a> {
             if !self.out.trim_ascii().is_empty() && !self.out.starts_with(b"--") {
                 self.heads.push(self.line, &self.out);
             }
+        }
+        if self.statement_begins {
+            self.in_table = self.out.starts_with(b"CREATE TABLE ");
+        } else if self.in_table {
+            if let Some(text) = unqualified_sequences(&self.out) {
+                self.out = text;
+            }
+            return Ok(());
         }
         let of_view = self.out.starts_with(b"/*!50013 DEFINER=");
         if !self.statement_begins && !of_view {
@@ -534,6 +530,53 @@ fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$' | b'.') || byte >= 0x80
 }
 
+/// The line of a column without the databases of the sequences that its default value names; `None`
+/// when it names none.
+fn unqualified_sequences(line: &[u8]) -> Option<Vec<u8>> {
+    let mut text = Vec::new();
+    let mut from = 0;
+    let mut at = 0;
+    while let Some(rest) = line.get(at..).filter(|rest| !rest.is_empty()) {
+        let call = SEQUENCE_CALLS
+            .iter()
+            .find(|call| rest.starts_with(call.as_bytes()));
+        at += match (call, rest) {
+            (Some(call), _) => {
+                let name = rest.get(call.len()..)?;
+                if let Some((_, after)) = quoted(name)
+                    && after.starts_with(b".`")
+                {
+                    text.extend_from_slice(line.get(from..at + call.len())?);
+                    from = line.len() - after.len() + 1;
+                }
+                call.len()
+            }
+            (None, [b'`', ..]) => rest.len() - quoted(rest)?.1.len(),
+            (None, [b'\'', ..]) => text_length(rest),
+            (None, _) => 1,
+        };
+        at = at.max(from);
+    }
+    text.extend_from_slice(line.get(from..)?);
+    (from > 0).then_some(text)
+}
+
+/// How a column's default value takes a number, as the server writes it.
+const SEQUENCE_CALLS: [&str; 3] = ["nextval(", "lastval(", "setval("];
+
+/// How long the text in quotes is that begins here.
+fn text_length(text: &[u8]) -> usize {
+    let mut at = 1;
+    loop {
+        match text.get(at..) {
+            Some([b'\\', _, ..]) => at += 2,
+            Some([b'\'', ..]) => return at + 1,
+            Some([_, ..]) => at += 1,
+            _ => return text.len(),
+        }
+    }
+}
+
 /// An event's statement with another state than one of `from`; `None` when it has none of them.
 /// The server itself writes `ON COMPLETION … PRESERVE STATE`, so the first one is it.
 fn replaced(statement: &[u8], from: &[&str], to: &str) -> Option<Vec<u8>> {
@@ -614,6 +657,13 @@ mod tests {
             assert_eq!(text, format!("{start}{expected}{end}"));
             assert_eq!(names, ["root@localhost"]);
         }
+    }
+
+    #[test]
+    fn a_default_value_stays_in_its_database() {
+        let dump = "CREATE TABLE `t` (\n  `nextval(``a``.` int DEFAULT nextval(`li``ve`.`sq`) COMMENT 'it''s \\' nextval(`a`.`b`)',\n  `b` int DEFAULT (lastval(`x`.`s`) + nextval(`own`))\n);\nINSERT INTO `t` VALUES (1,'nextval(`a`.`b`)');\n";
+        let expected = dump.replace("`li``ve`.", "").replace("`x`.", "");
+        assert_eq!(rewritten(dump, Events::AsTheyAre).0, expected);
     }
 
     #[test]

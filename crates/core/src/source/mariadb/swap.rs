@@ -16,6 +16,7 @@ use super::restore::{feed, sleep};
 use super::rewrite::{Account, Events};
 use crate::error::{Code, Error, Result};
 use crate::secret::Scrubber;
+use std::collections::BTreeMap;
 
 /// The table that holds definitions while a swap is under way.
 pub const DEFINITIONS: &str = "lifeboat_swap_under_way";
@@ -105,6 +106,8 @@ struct Contents {
     /// `PROCEDURE`, `FUNCTION`, `PACKAGE`, …, and the name.
     routines: Vec<(String, String)>,
     events: Vec<String>,
+    /// Columns whose default value names a sequence with its database: table, column, value.
+    defaults: Vec<(String, String, String)>,
     /// Statements that make views, triggers, routines and events again.
     definitions: String,
 }
@@ -182,6 +185,7 @@ impl<'a> Moving<'a> {
         self.rename(moves, contents, false)?;
         done.renamed = true;
         for (step, held) in moves.iter().zip(contents) {
+            self.set_defaults(&step.to, &step.from, held)?;
             let events = match step.awake {
                 true => Events::Awake,
                 false => Events::Asleep(self.sleep),
@@ -208,6 +212,9 @@ impl<'a> Moving<'a> {
                 self.drop_definitions(&step.to, held)?;
             }
             self.rename(moves, contents, true)?;
+            for (step, held) in moves.iter().zip(contents) {
+                self.set_defaults(&step.from, &step.from, held)?;
+            }
         }
         if done.dropping {
             for (step, held) in moves.iter().zip(contents) {
@@ -260,6 +267,7 @@ impl<'a> Moving<'a> {
             tables: tables("TABLE_TYPE <> 'VIEW'")?,
             definitions: self.definitions(database, &views, &broken)?,
             broken: self.statements(database, broken)?,
+            defaults: self.sequence_defaults(database)?,
             views,
             triggers: self.names(&format!(
                 "SELECT TRIGGER_NAME FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = {own}"
@@ -275,6 +283,40 @@ impl<'a> Moving<'a> {
                 "SELECT EVENT_NAME FROM information_schema.EVENTS WHERE EVENT_SCHEMA = {own}"
             ))?,
         })
+    }
+
+    /// Default values from sequences keep the database's name when a table moves.
+    fn sequence_defaults(&self, database: &str) -> Result<Vec<(String, String, String)>> {
+        let sql = format!(
+            "SELECT TABLE_NAME, COLUMN_NAME, COLUMN_DEFAULT FROM information_schema.COLUMNS \
+             WHERE TABLE_SCHEMA = {} AND COLUMN_DEFAULT LIKE '%val(`%'",
+            literal(database)
+        );
+        let own = format!("val({}.", identifier(database));
+        let rows = rows(&self.admin, &sql, self.scrubber)?.into_iter();
+        let columns = rows.filter_map(|row| {
+            let mut row = row.into_iter();
+            Some((row.next()?, row.next()?, row.next()?))
+        });
+        Ok(columns
+            .filter(|(_, _, value)| value.contains(&own))
+            .collect())
+    }
+
+    /// Makes the default values of the tables that came from `from` name the sequences in
+    /// `database`.
+    fn set_defaults(&self, database: &str, from: &str, held: &Contents) -> Result<()> {
+        let name = |database: &str| format!("val({}.", identifier(database));
+        for (table, column, value) in &held.defaults {
+            let value = value.replace(&name(from), &name(database));
+            self.execute(&format!(
+                "ALTER TABLE {}.{} ALTER COLUMN {} SET DEFAULT ({value})",
+                identifier(database),
+                identifier(table),
+                identifier(column)
+            ))?;
+        }
+        Ok(())
     }
 
     /// What made these views, as the server tells it also of those that do not work.
@@ -337,7 +379,23 @@ impl<'a> Moving<'a> {
                 _ => working.push(name),
             }
         }
-        Ok((working, broken))
+        Ok((self.dependent_last(database, working)?, broken))
+    }
+
+    /// Views after those that they are of: one with a `CHECK OPTION` cannot be made over the
+    /// placeholder of another. `database` is a literal.
+    fn dependent_last(&self, database: &str, views: Vec<String>) -> Result<Vec<String>> {
+        let sql = format!(
+            "SELECT TABLE_NAME, VIEW_DEFINITION FROM information_schema.VIEWS WHERE TABLE_SCHEMA = {database}"
+        );
+        let definitions = rows(&self.admin, &sql, self.scrubber)?.into_iter();
+        let definitions: BTreeMap<String, String> = definitions
+            .filter_map(|row| {
+                let mut row = row.into_iter();
+                Some((row.next()?, row.next()?))
+            })
+            .collect();
+        Ok(ordered(views, &definitions))
     }
 
     /// As the dump program writes them: with the character set, the mode and the time zone that
@@ -462,8 +520,14 @@ impl<'a> Moving<'a> {
             sql.push_str(&format!("DROP VIEW IF EXISTS {};\n", name(view)));
         }
         for (kind, routine) in &held.routines {
-            // A package goes with its body.
-            sql.push_str(&format!("DROP {kind} IF EXISTS {};\n", name(routine)));
+            let drop = format!("DROP {kind} IF EXISTS {};\n", name(routine));
+            // Packages are known in that mode only.
+            match kind.starts_with("PACKAGE") {
+                true => sql.push_str(&format!(
+                    "SET sql_mode = 'ORACLE';\n{drop}SET sql_mode = DEFAULT;\n"
+                )),
+                false => sql.push_str(&drop),
+            }
         }
         for event in &held.events {
             sql.push_str(&format!("DROP EVENT IF EXISTS {};\n", name(event)));
@@ -524,5 +588,58 @@ impl<'a> Moving<'a> {
             )
             .hint("look at them, and drop the database by hand")),
         }
+    }
+}
+
+/// Names in such an order that a definition names earlier ones only, as far as that can be.
+fn ordered(mut names: Vec<String>, definitions: &BTreeMap<String, String>) -> Vec<String> {
+    names.sort();
+    let mut ordered = Vec::with_capacity(names.len());
+    while !names.is_empty() {
+        let needs = |name: &String, other: &String| {
+            let definition = definitions.get(name).map_or("", String::as_str);
+            name != other && definition.contains(&identifier(other))
+        };
+        let (later, free): (Vec<String>, Vec<String>) = names
+            .iter()
+            .cloned()
+            .partition(|name| names.iter().any(|other| needs(name, other)));
+        // A column may be called as a view is: then no order is better than another.
+        let stuck = free.is_empty();
+        ordered.extend(free);
+        names = match stuck {
+            true => {
+                ordered.extend(later);
+                Vec::new()
+            }
+            false => later,
+        };
+    }
+    ordered
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_are_of_comes_first() {
+        let definitions = [
+            ("a", "select `c`.`x` from `c`"),
+            ("b", "1"),
+            ("c", "select `x` from `b`"),
+        ];
+        let definitions = definitions.map(|(name, text)| (name.to_owned(), text.to_owned()));
+        let names = |text: &str| text.chars().map(String::from).collect::<Vec<_>>();
+        let known = definitions.into_iter().collect();
+        assert_eq!(ordered(names("abcd"), &known), names("bdca"));
+        let circle = [
+            ("a".to_owned(), "`b`".to_owned()),
+            ("b".to_owned(), "`a`".to_owned()),
+        ];
+        assert_eq!(
+            ordered(names("ba"), &circle.into_iter().collect()),
+            names("ab")
+        );
     }
 }

@@ -1,3 +1,5 @@
+#![allow(clippy::disallowed_methods)]
+
 use super::*;
 
 fn config(public: &str, store: &Path, state: &Path) -> Config {

@@ -1,0 +1,210 @@
+//! Places a source beside what is live, as it will be swapped in. Nothing live is changed.
+
+use super::Restoring;
+use crate::config::SourceKind;
+use crate::error::{Code, Error, Result};
+use crate::point::{FileAttributes, ManifestSource, PointId};
+use crate::restore::swap::{PreparedSwap, What, one_file_system};
+use crate::restore::{Database, DatabaseTarget, Placed, place, staging};
+use std::path::{Path, PathBuf};
+
+impl Restoring<'_> {
+    pub(super) fn prepare(&mut self, source: &ManifestSource) -> Result<Vec<PreparedSwap>> {
+        let config = self
+            .context
+            .config
+            .source
+            .get(&source.name)
+            .ok_or_else(|| {
+                Error::new(
+                    Code::Target,
+                    format!(
+                        "source {} is not in the configuration any more",
+                        source.name
+                    ),
+                )
+                .hint("restore it with --to, or put it back into the configuration")
+            })?;
+        let point = self.fetched.copy.manifest.point.clone();
+        match config.kind.clone() {
+            SourceKind::Files(files) => {
+                let roots: Vec<_> = files.paths.iter().chain(&files.optional).cloned().collect();
+                self.prepare_paths(source, &roots, &point)
+            }
+            SourceKind::Sqlite(sqlite) => self.prepare_paths(source, &[sqlite.path], &point),
+            SourceKind::Bucket(config) => self.prepare_bucket(source, &config, &point),
+            kind => {
+                if let Some(live) = Database::of_source(&kind) {
+                    return self.prepare_database(source, &live?, &point);
+                }
+                let text = "a command's output has no live place; restore it with --to and load it by hand";
+                self.warnings
+                    .push(format!("source {}: {text}", source.name));
+                Ok(vec![])
+            }
+        }
+    }
+
+    fn prepare_paths(
+        &mut self,
+        source: &ManifestSource,
+        roots: &[PathBuf],
+        point: &PointId,
+    ) -> Result<Vec<PreparedSwap>> {
+        let Some(first) = roots.first() else {
+            return Ok(vec![]);
+        };
+        one_file_system(&source.name, roots)?;
+        let made = staging::make_above(roots)?;
+        let staging = place::aside_path(first, &format!("{point}-{}", source.name));
+        staging::create_directory(&staging)?;
+        let mut swaps = vec![];
+        let brought = self.bring(source, &staging, &mut DatabaseTarget::Dump);
+        if let Err(error) = brought {
+            staging::remove(&staging);
+            staging::remove_empty(&made);
+            return Err(error);
+        }
+        let placed = self.restored.last().map(|r| r.placed.clone());
+        let made = self.forget_needless(source, roots, made, &staging, placed.as_ref());
+        self.adopt_directories(source, &made, placed.as_ref())?;
+        for root in roots {
+            let aside = match &placed {
+                Some(Placed::Tree(tree)) => place_in(tree, root),
+                Some(Placed::File(file)) => file.clone(),
+                _ => continue,
+            };
+            if aside.symlink_metadata().is_err() {
+                continue;
+            }
+            self.adopt_attributes(source, &aside)?;
+            swaps.push(PreparedSwap {
+                source: source.name.clone(),
+                staging: Some(staging.clone()),
+                what: What::Path {
+                    aside,
+                    live: root.clone(),
+                    keep: staging::keep_path(root, point.as_str()),
+                },
+            });
+        }
+        Ok(swaps)
+    }
+
+    /// Removes the directories that were made above paths which the point does not hold, as one
+    /// that was optional and not there; what is left was needed.
+    fn forget_needless(
+        &mut self,
+        source: &ManifestSource,
+        roots: &[PathBuf],
+        made: Vec<PathBuf>,
+        staging: &Path,
+        placed: Option<&Placed>,
+    ) -> Vec<PathBuf> {
+        let mut needed = vec![staging.to_owned()];
+        for root in roots {
+            match placed {
+                Some(Placed::Tree(tree)) if place_in(tree, root).symlink_metadata().is_err() => {
+                    self.warnings.push(format!(
+                        "source {}: {} was not there at capture; what is there now, if anything, is left as it is",
+                        source.name,
+                        root.display()
+                    ));
+                }
+                _ => needed.push(root.clone()),
+            }
+        }
+        let (made, needless): (Vec<_>, Vec<_>) = made
+            .into_iter()
+            .partition(|directory| needed.iter().any(|path| path.starts_with(directory)));
+        staging::remove_empty(&needless);
+        self.made.extend(made.iter().cloned());
+        made
+    }
+
+    /// Directories above a live place that were gone get the attributes they had at capture. A
+    /// database tells nothing of them: they become its owner's.
+    fn adopt_directories(
+        &mut self,
+        source: &ManifestSource,
+        made: &[PathBuf],
+        placed: Option<&Placed>,
+    ) -> Result<()> {
+        let details = self.fetched.details.as_ref().ok();
+        let database = details.and_then(|d| d.artifact(&source.name, "database")?.attributes);
+        for directory in made {
+            let captured = match placed {
+                Some(Placed::Tree(tree)) => staging::attributes(
+                    &tree.join(directory.strip_prefix("/").unwrap_or(directory)),
+                ),
+                _ => database.map(|d| FileAttributes { mode: 0o750, ..d }),
+            };
+            let mut warning = format!(
+                "the directory {} was missing and was made",
+                directory.display()
+            );
+            if let Some(attributes) = captured
+                && let Some(more) = staging::apply_attributes(directory, attributes)?
+            {
+                warning = format!("{warning}; {more}");
+            }
+            self.warnings
+                .push(format!("source {}: {warning}", source.name));
+        }
+        Ok(())
+    }
+
+    /// A database file gets the mode and owner it had at capture, before it is swapped in.
+    fn adopt_attributes(&mut self, source: &ManifestSource, aside: &Path) -> Result<()> {
+        let details = self.fetched.details.as_ref().ok();
+        let known = details.and_then(|d| d.artifact(&source.name, "database")?.attributes);
+        if let Some(attributes) = known {
+            let warning = staging::apply_attributes(aside, attributes)?;
+            self.warnings
+                .extend(warning.map(|w| format!("source {}: {w}", source.name)));
+        }
+        Ok(())
+    }
+
+    fn prepare_database(
+        &mut self,
+        source: &ManifestSource,
+        live: &Database,
+        point: &PointId,
+    ) -> Result<Vec<PreparedSwap>> {
+        let name = live.name()?.to_owned();
+        let suffix = point.as_str().to_lowercase().replace('-', "_");
+        let (aside, keep) = (
+            live.name_beside(&format!("_restored_{suffix}"))?,
+            live.name_beside(&format!("_before_{suffix}"))?,
+        );
+        let admin = live.administrative();
+        let captured = self
+            .fetched
+            .details
+            .as_ref()
+            .ok()
+            .and_then(|d| d.artifact(&source.name, "dump"));
+        admin.create(&aside, captured.map(|d| &d.proof), &self.context.scrubber)?;
+        let mut target = DatabaseTarget::Given(live.with_database(&aside));
+        if let Err(error) = self.bring(source, &self.context.scratch(), &mut target) {
+            let _ = admin.drop(&aside, &self.context.scrubber);
+            return Err(error);
+        }
+        Ok(vec![PreparedSwap {
+            source: source.name.clone(),
+            staging: None,
+            what: What::Database {
+                admin,
+                live: name,
+                aside,
+                keep,
+            },
+        }])
+    }
+}
+
+/// Where a live path lies in a tree that was placed aside.
+fn place_in(tree: &Path, live: &Path) -> PathBuf {
+    tree.join(live.strip_prefix("/").unwrap_or(live))
+}
