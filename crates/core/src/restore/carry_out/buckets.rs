@@ -67,15 +67,15 @@ impl Restoring<'_> {
             staging::remove(&staging);
             return Err(error);
         }
-        // Another one for each restore, also within one second.
-        let restore = PointId::new(&self.context.clock);
+        let unique = self.context.clock.random();
         Ok(vec![PreparedSwap {
             source: source.name.clone(),
             what: What::Bucket(bucket::Aside {
                 bucket: connect(config, &self.context.scrubber)?,
                 prefix: config.prefix.clone().unwrap_or_default(),
                 own: staging.join(&source.name),
-                keep: state.join(format!("{}-before-{point}-{restore}", source.name)),
+                scratch: self.context.scratch(),
+                keep: state.join(format!("{}-before-{point}-{unique:016x}", source.name)),
             }),
             staging: Some(staging),
         }])
