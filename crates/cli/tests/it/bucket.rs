@@ -169,13 +169,15 @@ fn a_bucket_is_mirrored_and_restored_as_of_an_older_point() {
 }
 
 /// Keys that no directory can hold beside each other, or at all.
-const ODD: [&str; 10] = [
+const ODD: [&str; 12] = [
     "a",
     "a/b",
     "a/b/c",
     "folder/",
     "bell%07",
     "double//slash",
+    "x/../y",
+    "./z",
     "%C3%BC%20%C3%B6",
     "plus%2Bpercent%25",
     "-dash",
@@ -208,6 +210,7 @@ decrypt = { age = "file:{root}/identity.txt" }"#,
     for key in ODD.iter().copied().chain([long.as_str()]) {
         live.put(key, &[("x-amz-meta-key", "kept")], key.as_bytes());
     }
+    live.put("empty", &[], b"");
     let large = noise((9 << 20) + 5, 9);
     let headers = [("content-type", "image/png"), ("x-amz-tagging", "a=b%2Bc")];
     live.put("large.png", &headers, &large);
@@ -225,6 +228,7 @@ decrypt = { age = "file:{root}/identity.txt" }"#,
         assert_eq!(answer.text(), key);
         assert_eq!(answer.header("x-amz-meta-key"), Some("kept"), "{key}");
     }
+    assert_eq!(live.get("new/below/empty").body, b"");
     let answer = live.get("new/below/large.png");
     assert!(answer.body == large);
     assert_eq!(answer.header("content-type"), Some("image/png"));

@@ -264,6 +264,8 @@ pub(super) struct Aside {
     pub own: PathBuf,
     /// Where what they replace is kept.
     pub keep: PathBuf,
+    /// Where there is room for spools.
+    pub scratch: PathBuf,
 }
 
 /// Objects that were put into the live bucket, and what was there before.
@@ -298,7 +300,8 @@ impl Aside {
     }
 
     fn put_all(&self, swapped: &mut Swapped) -> Result<()> {
-        let mut sorter = Sorter::new(&self.keep, "listing");
+        let spool = scratch::Directory::create(&self.scratch, "live")?;
+        let mut sorter = Sorter::new(spool.path(), "listing");
         for page in self
             .bucket
             .list(self.prefix.as_bytes())

@@ -3,12 +3,14 @@
 //! because a signature holds for one host only.
 
 use super::refusal::{Broken, Refusal};
+use super::wire::{Unanswered, Wire, is_proxied};
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use http::{Method, Request, Response, StatusCode, header};
 use http_body::{Frame, SizeHint};
 use opendal::{Buffer, Error, ErrorKind, HttpBody, HttpTransport};
 use std::convert::Infallible;
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -16,6 +18,8 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a connection is kept for the next request.
+const POOL_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long nothing may move, in either direction, before a connection counts as dead.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// The same while a server joins the parts of an upload, which some do by copying them.
@@ -40,6 +44,8 @@ pub(super) const OPAQUE_ETAG: &str = "lifeboat-opaque-etag";
 /// The transport under OpenDAL.
 pub(super) struct Http {
     client: reqwest::Client,
+    /// Instead of that client, where many small objects are read.
+    wire: Option<Wire>,
     /// Whether this server has answered at all.
     reached: Arc<AtomicBool>,
     failed_connects: AtomicU32,
@@ -53,34 +59,49 @@ impl Http {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
-            .pool_idle_timeout(Duration::from_secs(20))
+            .pool_idle_timeout(POOL_TIMEOUT)
             .tcp_nodelay(true)
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|e| chain(&e))?;
         Ok(Http {
             client,
+            wire: None,
             reached,
             failed_connects: AtomicU32::new(0),
             silences: AtomicU32::new(0),
         })
     }
 
+    /// For reading many small objects: see [`super::wire`].
+    pub(super) fn prompt(reached: Arc<AtomicBool>) -> Result<Self, String> {
+        let mut http = Http::new(reached)?;
+        if !is_proxied() {
+            http.wire = Some(Wire::new(CONNECT_TIMEOUT, POOL_TIMEOUT)?);
+        }
+        Ok(http)
+    }
+
+    /// Whether the path of a URL goes out as it is, also with steps in it.
+    pub(super) fn keeps_paths(&self) -> bool {
+        self.wire.is_some()
+    }
+
     /// A failure to get an answer. It is worth another attempt, unless the server looks absent.
-    fn broken(&self, error: &reqwest::Error) -> Error {
-        let absent = error.is_connect() && !self.reached.load(Ordering::Relaxed) && {
+    fn broken(&self, error: &Unanswered) -> Error {
+        let absent = error.is_connect && !self.reached.load(Ordering::Relaxed) && {
             self.failed_connects.fetch_add(1, Ordering::Relaxed) + 1 >= FIRST_CONNECTS_MAX
         };
-        broken(chain(error)).with_temporary(!absent && !error.is_builder())
+        broken(error.detail.clone()).with_temporary(!absent && !error.is_hopeless)
     }
 
     async fn answer(
         &self,
-        request: reqwest::RequestBuilder,
+        request: impl Future<Output = Result<reqwest::Response, Unanswered>>,
         progress: &AtomicU64,
         joins_parts: bool,
     ) -> Result<reqwest::Response, Error> {
-        let mut sending = std::pin::pin!(request.send());
+        let mut sending = std::pin::pin!(request);
         let reached = self.reached.load(Ordering::Relaxed);
         let patience = match (reached, joins_parts) {
             (_, true) => JOIN_TIMEOUT,
@@ -118,18 +139,43 @@ impl HttpTransport for Http {
         let joins_parts = parts.method == Method::POST && query.starts_with("uploadId=");
         let wanted = parts.headers.get(header::IF_MATCH).cloned();
         let progress = Arc::new(AtomicU64::new(0));
-        let mut builder = self
-            .client
-            .request(parts.method, parts.uri.to_string())
-            .headers(parts.headers);
-        if !body.is_empty() {
-            builder = builder.body(reqwest::Body::wrap(Sending {
+        let sent = (!body.is_empty()).then(|| {
+            reqwest::Body::wrap(Sending {
                 current: Bytes::new(),
                 rest: body,
                 progress: Arc::clone(&progress),
-            }));
-        }
-        let mut response = self.answer(builder, &progress, joins_parts).await?;
+            })
+        });
+        let answered = match &self.wire {
+            Some(wire) => {
+                let mut request = Request::new(sent.unwrap_or_else(|| Bytes::new().into()));
+                *request.method_mut() = parts.method;
+                *request.uri_mut() = parts.uri;
+                *request.headers_mut() = parts.headers;
+                self.answer(wire.send(request), &progress, joins_parts)
+                    .await
+            }
+            None => {
+                let uri = parts.uri.to_string();
+                let request = self
+                    .client
+                    .request(parts.method, uri)
+                    .headers(parts.headers);
+                let request = match sent {
+                    Some(body) => request.body(body),
+                    None => request,
+                };
+                let sending = async {
+                    request.send().await.map_err(|error| Unanswered {
+                        detail: chain(&error),
+                        is_connect: error.is_connect(),
+                        is_hopeless: error.is_builder(),
+                    })
+                };
+                self.answer(sending, &progress, joins_parts).await
+            }
+        };
+        let mut response = answered?;
         let status = response.status();
         let headers = std::mem::take(response.headers_mut());
         if !status.is_success() {
@@ -214,7 +260,7 @@ fn broken(detail: String) -> Error {
 }
 
 /// An error and what lies beneath it, without the URL, which the location says already.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut words: Vec<String> = Vec::new();
     let mut next = error.source();
     while let Some(error) = next {

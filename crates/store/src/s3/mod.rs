@@ -14,6 +14,7 @@ mod refusal;
 mod runtime;
 mod sign;
 mod upload;
+mod wire;
 
 use crate::memory::beyond;
 use crate::probe::{probe, random_name};

@@ -67,14 +67,15 @@ impl Restoring<'_> {
             staging::remove(&staging);
             return Err(error);
         }
-        let now = self.context.clock.now().as_millisecond();
+        let unique = self.context.clock.random();
         Ok(vec![PreparedSwap {
             source: source.name.clone(),
             what: What::Bucket(bucket::Aside {
                 bucket: connect(config, &self.context.scrubber)?,
                 prefix: config.prefix.clone().unwrap_or_default(),
                 own: staging.join(&source.name),
-                keep: state.join(format!("{}-before-{point}-{now}", source.name)),
+                scratch: self.context.scratch(),
+                keep: state.join(format!("{}-before-{point}-{unique:016x}", source.name)),
             }),
             staging: Some(staging),
         }])

@@ -92,7 +92,7 @@ impl Bucket {
             true => (format!("{}.{host}", options.bucket), String::new()),
             false => (host.to_owned(), format!("/{}", options.bucket)),
         };
-        let http = Http::new(Arc::default()).map_err(other)?;
+        let http = Http::prompt(Arc::default()).map_err(other)?;
         Ok(Bucket {
             inner: Arc::new(Inner {
                 http,
@@ -183,6 +183,10 @@ impl Inner {
         Ok((parts.headers, body.to_bytes()))
     }
 
+    fn is_addressable(&self, key: &[u8]) -> bool {
+        self.http.keeps_paths() || has_no_steps(key)
+    }
+
     fn error(&self, error: &opendal::Error, key: &[u8]) -> StoreError {
         store_error(error, &self.location, &String::from_utf8_lossy(key))
     }
@@ -213,7 +217,7 @@ fn status(error: &opendal::Error) -> Option<u16> {
 }
 
 /// Whether the way to the key survives a URL: a component of dots alone is taken for a step.
-fn is_addressable(key: &[u8]) -> bool {
+fn has_no_steps(key: &[u8]) -> bool {
     !key.split(|b| *b == b'/')
         .any(|part| part == b"." || part == b"..")
 }

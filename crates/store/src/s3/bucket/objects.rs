@@ -1,6 +1,6 @@
 //! Reading objects: piece by piece, several requests at a time, in the order they were asked for.
 
-use super::{Ask, Bucket, Inner, is_addressable, persist, status, xml};
+use super::{Ask, Bucket, Inner, persist, status, xml};
 use crate::StoreError;
 use crate::s3::refusal::refusal;
 use crate::s3::runtime;
@@ -156,7 +156,7 @@ impl Bucket {
     }
 
     pub(super) fn check_key(&self, key: &[u8]) -> Result<(), StoreError> {
-        if is_addressable(key) {
+        if self.inner.is_addressable(key) {
             return Ok(());
         }
         Err(StoreError::InvalidKey {
@@ -168,11 +168,11 @@ impl Bucket {
 
 /// Why a key with such components cannot be asked for.
 pub(super) const DOTS: &str =
-    "a component of its key is `.` or `..`, which HTTP takes for a step in the path";
+    "a component of its key is `.` or `..`, which is taken for a step in the path through a proxy";
 
 impl Inner {
     async fn piece(&self, wanted: &Wanted) -> Fetched {
-        if !is_addressable(&wanted.key) {
+        if !self.is_addressable(&wanted.key) {
             return Fetched::Refused(DOTS.to_owned());
         }
         let answer = persist(|| self.get(wanted)).await;
