@@ -96,7 +96,9 @@ pub fn run(repository: &Repository, depth: Depth) -> Result<Report> {
 }
 
 fn into_inner<T>(mutex: Mutex<T>) -> T {
-    mutex.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
+    mutex
+        .into_inner()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// The end of the last blob of each pack, as the index has it.

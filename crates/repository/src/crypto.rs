@@ -81,7 +81,10 @@ impl Key {
     }
 
     /// Opens sealed bytes in place and returns the plaintext among them.
-    pub fn open_in_place<'a>(&self, sealed: &'a mut [u8]) -> std::result::Result<&'a mut [u8], Damage> {
+    pub fn open_in_place<'a>(
+        &self,
+        sealed: &'a mut [u8],
+    ) -> std::result::Result<&'a mut [u8], Damage> {
         let short = Damage::Short {
             bytes: sealed.len() as u64,
         };
@@ -168,7 +171,10 @@ mod tests {
         }
         for length in 0..OVERHEAD_BYTES {
             let cut = sealed[..length].to_vec();
-            assert!(matches!(key.open(cut), Err(Damage::Short { .. })), "{length}");
+            assert!(
+                matches!(key.open(cut), Err(Damage::Short { .. })),
+                "{length}"
+            );
         }
         assert_eq!(Key::random().unwrap().open(sealed), Err(Damage::Tag));
     }

@@ -21,7 +21,9 @@ impl Serialize for Base64 {
 impl<'de> Deserialize<'de> for Base64 {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        decode(&text).map(Base64).ok_or_else(|| de::Error::custom("not base64"))
+        decode(&text)
+            .map(Base64)
+            .ok_or_else(|| de::Error::custom("not base64"))
     }
 }
 

@@ -113,7 +113,13 @@ mod tests {
         assert_eq!(text.parse(), Ok(id));
         assert_eq!(text.to_uppercase().parse(), Ok(id));
         assert_eq!(id.short(), "e3b0c442");
-        for wrong in ["", "e3", &text.replace('e', "g"), &format!("{text}0"), &"é".repeat(32)] {
+        for wrong in [
+            "",
+            "e3",
+            &text.replace('e', "g"),
+            &format!("{text}0"),
+            &"é".repeat(32),
+        ] {
             assert_eq!(wrong.parse::<Id>(), Err(NotAnId), "{wrong}");
         }
     }

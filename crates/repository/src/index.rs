@@ -235,7 +235,8 @@ impl Index {
 }
 
 fn lead(id: &[u8; Id::BYTES]) -> u64 {
-    id.first_chunk().map_or(0, |first| u64::from_be_bytes(*first))
+    id.first_chunk()
+        .map_or(0, |first| u64::from_be_bytes(*first))
 }
 
 #[cfg(test)]
@@ -265,12 +266,17 @@ mod tests {
             let blobs = ids.iter().zip(0..);
             builder.add(&IndexPack {
                 id: Id::of(&pack.to_le_bytes()),
-                blobs: blobs.map(|(id, at)| blob(*id, BlobKind::Data, at)).collect(),
+                blobs: blobs
+                    .map(|(id, at)| blob(*id, BlobKind::Data, at))
+                    .collect(),
             });
         }
         let twice = IndexPack {
             id: Id::of(b"another"),
-            blobs: vec![blob(ids[3], BlobKind::Data, 7), blob(ids[4], BlobKind::Tree, 9)],
+            blobs: vec![
+                blob(ids[3], BlobKind::Data, 7),
+                blob(ids[4], BlobKind::Tree, 9),
+            ],
         };
         builder.add(&twice);
         let index = builder.finish();
@@ -280,7 +286,10 @@ mod tests {
             assert_eq!(found.len(), if number == 3 { 2 } else { 1 }, "{number}");
             let offset = u32::try_from(number % 700).unwrap();
             let location = found.iter().find(|l| l.pack != twice.id).unwrap();
-            assert_eq!((location.offset, location.compressed), (offset, offset % 3 != 0));
+            assert_eq!(
+                (location.offset, location.compressed),
+                (offset, offset % 3 != 0)
+            );
             assert_eq!(index.has(BlobKind::Tree, id), number == 4);
         }
         for number in 5000..6000_u32 {

@@ -136,7 +136,10 @@ impl KeyFile {
     fn stretch(&self, password: &[u8]) -> std::result::Result<Key, Damage> {
         let wrong = |what: &str| Damage::Format(format!("scrypt: {what}"));
         if self.kdf != "scrypt" {
-            return Err(Damage::Format(format!("unknown key derivation {:?}", self.kdf)));
+            return Err(Damage::Format(format!(
+                "unknown key derivation {:?}",
+                self.kdf
+            )));
         }
         if !self.n.is_power_of_two() || self.n < 2 {
             return Err(wrong("N is no power of two"));

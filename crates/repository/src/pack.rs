@@ -117,12 +117,19 @@ impl PackBuilder {
         self.note(blob.id, blob.kind, start, blob.uncompressed)
     }
 
-    fn note(&mut self, id: Id, kind: BlobKind, start: usize, uncompressed: Option<u32>) -> Result<()> {
+    fn note(
+        &mut self,
+        id: Id,
+        kind: BlobKind,
+        start: usize,
+        uncompressed: Option<u32>,
+    ) -> Result<()> {
         let long = |_| crate::Error::Blob {
             id,
             damage: Damage::Format("a pack is at most 4 GiB long".into()),
         };
-        self.hash.update(self.bytes.get(start..).unwrap_or_default());
+        self.hash
+            .update(self.bytes.get(start..).unwrap_or_default());
         self.blobs.push(PackedBlob {
             id,
             kind,
@@ -154,7 +161,8 @@ impl PackBuilder {
         key.seal_tail(&mut self.bytes, start)?;
         let header = u32::try_from(self.bytes.len() - start).unwrap_or(u32::MAX);
         self.bytes.extend_from_slice(&header.to_le_bytes());
-        self.hash.update(self.bytes.get(start..).unwrap_or_default());
+        self.hash
+            .update(self.bytes.get(start..).unwrap_or_default());
         Ok(Pack {
             id: Id::new(self.hash.finalize().into()),
             bytes: self.bytes,
@@ -260,7 +268,9 @@ mod tests {
             (b"{}", BlobKind::Tree, Some(2)),
         ];
         for (content, kind, uncompressed) in parts {
-            builder.add(key, Id::of(content), kind, content, uncompressed).unwrap();
+            builder
+                .add(key, Id::of(content), kind, content, uncompressed)
+                .unwrap();
         }
         builder.finish(key).unwrap()
     }
@@ -268,7 +278,11 @@ mod tests {
     #[test]
     fn what_was_put_in_is_listed() {
         let key = Key::random().unwrap();
-        let Pack { id, bytes: pack, blobs } = example(&key);
+        let Pack {
+            id,
+            bytes: pack,
+            blobs,
+        } = example(&key);
         assert_eq!(id, Id::of(&pack));
         assert_eq!(parse(&key, &pack).unwrap(), blobs);
         let second = &blobs[1];
@@ -282,7 +296,10 @@ mod tests {
         let pack = example(&key).bytes;
         for length in 0..pack.len() {
             assert!(parse(&key, &pack[..length]).is_err(), "{length}");
-            assert!(parse(&key, &pack[pack.len() - length..]).is_err(), "{length}");
+            assert!(
+                parse(&key, &pack[pack.len() - length..]).is_err(),
+                "{length}"
+            );
         }
         for length in [0_u32, 1, 68, 1 << 24, u32::MAX] {
             let mut pack = pack.clone();

@@ -177,7 +177,9 @@ impl Repository {
 
     /// The files of a kind: id and size. Names that are no ids are not among them.
     pub fn list(&self, kind: FileKind) -> Result<Vec<(Id, u64)>> {
-        let infos = self.store.list(&self.path(&format!("{}/", kind.directory())))?;
+        let infos = self
+            .store
+            .list(&self.path(&format!("{}/", kind.directory())))?;
         let known = |info: ObjectInfo| Some((name_of(&info.key)?, info.bytes));
         Ok(infos.into_iter().filter_map(known).collect())
     }
@@ -252,7 +254,9 @@ impl Repository {
                 tail_bytes = header as u64;
                 continue;
             }
-            let header = tail.get(tail.len() - header..tail.len() - 4).unwrap_or_default();
+            let header = tail
+                .get(tail.len() - header..tail.len() - 4)
+                .unwrap_or_default();
             return pack::parse_header(&self.key, header, pack_bytes).map_err(about);
         }
     }
@@ -311,12 +315,12 @@ impl Repository {
     }
 
     fn read_file(&self, kind: FileKind, id: &Id) -> Result<Vec<u8>> {
-        let bytes = read_whole(self.store.as_ref(), &self.path(&kind.key(id))).map_err(|error| {
-            match error {
+        let bytes = read_whole(self.store.as_ref(), &self.path(&kind.key(id))).map_err(
+            |error| match error {
                 Error::Store(error) => missing(kind, id, error),
                 other => other,
-            }
-        })?;
+            },
+        )?;
         match Id::of(&bytes) {
             found if found == *id => Ok(bytes),
             found => Err(damaged(kind, id, Damage::Hash { found })),

@@ -249,7 +249,8 @@ impl Compressor {
 
     fn compress(&mut self, plain: &[u8]) -> Result<()> {
         self.packed.clear();
-        self.packed.reserve(zstd::zstd_safe::compress_bound(plain.len()));
+        self.packed
+            .reserve(zstd::zstd_safe::compress_bound(plain.len()));
         self.context
             .compress_to_buffer(plain, &mut self.packed)
             .map_err(zstd_failed)?;
@@ -290,8 +291,14 @@ fn entropy(sample: &[u8]) -> f64 {
     }
     let total = sample.len() as f64;
     let shares = counts.iter().filter(|count| **count > 0);
-    let sum: f64 = shares.map(|&count| f64::from(count) * f64::from(count).log2()).sum();
-    if total == 0.0 { 0.0 } else { total.log2() - sum / total }
+    let sum: f64 = shares
+        .map(|&count| f64::from(count) * f64::from(count).log2())
+        .sum();
+    if total == 0.0 {
+        0.0
+    } else {
+        total.log2() - sum / total
+    }
 }
 
 #[cfg(test)]

@@ -52,7 +52,9 @@ pub(crate) fn decompress(packed: &[u8], limit: usize) -> std::result::Result<Vec
         .flatten();
     if let Some(length) = declared.and_then(|length| usize::try_from(length).ok()) {
         if length > limit {
-            return Err(Damage::Format(format!("it says that it holds {length} bytes")));
+            return Err(Damage::Format(format!(
+                "it says that it holds {length} bytes"
+            )));
         }
         return zstd::bulk::decompress(packed, length).map_err(format);
     }

@@ -51,7 +51,11 @@ fn example(root: &Path) {
     std::fs::write(root.join("dir/empty file"), b"").unwrap();
     std::fs::write(root.join("dir/text"), b"text\n".repeat(50_000)).unwrap();
     std::fs::hard_link(root.join("dir/text"), root.join("dir/text again")).unwrap();
-    std::fs::write(root.join(OsStr::from_bytes(b"n\xfe\n\"q\\<&>\xe2\x80\xa8")), b"odd").unwrap();
+    std::fs::write(
+        root.join(OsStr::from_bytes(b"n\xfe\n\"q\\<&>\xe2\x80\xa8")),
+        b"odd",
+    )
+    .unwrap();
     std::fs::write(root.join("dir/\u{a0}x"), b"nbsp").unwrap();
     symlink("../nowhere", root.join("dir/link")).unwrap();
     std::fs::create_dir(root.join("odd")).unwrap();
@@ -66,7 +70,11 @@ fn what_restic_made_is_read_to_the_last_byte() {
         let directory = tempfile::tempdir().unwrap();
         let (tree, path) = (directory.path().join("t"), directory.path().join("r"));
         example(&tree);
-        restic(&path, "pass word", &["init", "--repository-version", version]);
+        restic(
+            &path,
+            "pass word",
+            &["init", "--repository-version", version],
+        );
         restic(&path, "pass word", &["backup", tree.to_str().unwrap()]);
 
         let repository = open(&path, "pass word").unwrap();
@@ -153,7 +161,9 @@ fn what_we_make_is_opened_by_restic() {
     };
     let store = Arc::new(LocalStore::create(&path).unwrap());
     let repository = Repository::create(store.clone(), "", b"first", &author).unwrap();
-    repository.add_key(b"second", Default::default(), &author).unwrap();
+    repository
+        .add_key(b"second", Default::default(), &author)
+        .unwrap();
     assert!(matches!(
         Repository::create(store, "", b"first", &author),
         Err(Error::Exists { .. })
@@ -197,7 +207,11 @@ fn difference(one: &Path, two: &Path) -> String {
     let script = r#"diff -r --no-dereference "$1" "$2" || true
         list() { (cd "$1" && find . -printf '%P|%M|%U|%G|%n|%s|%T@|%l\n' | sort); }
         a=$(mktemp) b=$(mktemp); list "$1" >"$a"; list "$2" >"$b"; diff "$a" "$b" || true"#;
-    let output = Command::new("bash").args(["-c", script, "-"]).arg(one).arg(two).output();
+    let output = Command::new("bash")
+        .args(["-c", script, "-"])
+        .arg(one)
+        .arg(two)
+        .output();
     let output = output.unwrap();
     String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
 }
@@ -214,16 +228,28 @@ fn what_we_back_up_restic_checks_and_restores() {
     assert!(report.skipped.is_empty(), "{:?}", report.skipped);
     assert_eq!((report.files, report.files_unmodified), (6, 0));
     restic(&path, "x", &["check", "--read-data"]);
-    restic(&path, "x", &["restore", "latest", "--target", back.to_str().unwrap()]);
+    restic(
+        &path,
+        "x",
+        &["restore", "latest", "--target", back.to_str().unwrap()],
+    );
     let restored = back.join(tree.strip_prefix("/").unwrap());
     // restic 0.14 cannot restore a link's target that is not UTF-8.
     for root in [&tree, &restored] {
         std::fs::remove_dir_all(root.join("odd")).unwrap();
     }
     let touched = difference(&tree, &restored);
-    let lines: Vec<&str> = touched.lines().filter(|line| line.starts_with(['<', '>'])).collect();
+    let lines: Vec<&str> = touched
+        .lines()
+        .filter(|line| line.starts_with(['<', '>']))
+        .collect();
     // The roots themselves changed when `odd` was removed.
-    assert!(lines.iter().all(|line| line.starts_with("< |") || line.starts_with("> |")), "{touched}");
+    assert!(
+        lines
+            .iter()
+            .all(|line| line.starts_with("< |") || line.starts_with("> |")),
+        "{touched}"
+    );
 
     let again = back_up(&repository, &tree, Some(report.snapshot));
     assert_eq!((again.files, again.files_unmodified), (6, 6));

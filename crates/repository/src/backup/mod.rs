@@ -270,12 +270,7 @@ impl Backup<'_> {
     }
 
     /// Stores a directory and all below it. The inner error leaves it out.
-    fn directory(
-        &self,
-        path: &Path,
-        parent: Option<Id>,
-        device: u64,
-    ) -> Result<io::Result<Id>> {
+    fn directory(&self, path: &Path, parent: Option<Id>, device: u64) -> Result<io::Result<Id>> {
         let names = match names_in(path) {
             Ok(names) => names,
             Err(error) => return Ok(Err(error)),
@@ -385,7 +380,9 @@ impl Backup<'_> {
     /// One chunk, unless the file has grown.
     fn small(&self, mut file: File, buffers: &mut Buffers) -> Result<io::Result<(Vec<Id>, u64)>> {
         buffers.small.clear();
-        let read = (&mut file).take(SMALL_BYTES).read_to_end(&mut buffers.small);
+        let read = (&mut file)
+            .take(SMALL_BYTES)
+            .read_to_end(&mut buffers.small);
         let whole = buffers.small.as_slice();
         match read {
             Err(error) => Ok(Err(error)),
@@ -444,7 +441,13 @@ impl Backup<'_> {
     }
 
     fn describe(&self, path: &Path, name: &std::ffi::OsStr, metadata: &Metadata) -> Node {
-        node::describe(path, name.as_bytes(), metadata, &self.names, &self.options.zone)
+        node::describe(
+            path,
+            name.as_bytes(),
+            metadata,
+            &self.names,
+            &self.options.zone,
+        )
     }
 
     fn skip(&self, path: PathBuf, error: io::Error) {

@@ -28,7 +28,10 @@ impl Targets {
             self.children.insert(first.clone(), None);
             return;
         }
-        let child = self.children.entry(first.clone()).or_insert_with(|| Some(Targets::default()));
+        let child = self
+            .children
+            .entry(first.clone())
+            .or_insert_with(|| Some(Targets::default()));
         // All of it is wanted already.
         if let Some(targets) = child {
             targets.add(rest);
@@ -65,6 +68,13 @@ mod tests {
         assert_eq!(targets(&["/a/./x/../b/"]), targets(&["/a/b"]));
         let two = targets(&["/a/b", "/a/c", "/d"]);
         assert_eq!(two.children.len(), 2);
-        assert_eq!(two.children["a".as_ref() as &std::ffi::OsStr].as_ref().unwrap().children.len(), 2);
+        assert_eq!(
+            two.children["a".as_ref() as &std::ffi::OsStr]
+                .as_ref()
+                .unwrap()
+                .children
+                .len(),
+            2
+        );
     }
 }

@@ -8,10 +8,10 @@
 
 use super::{DEGREE, MASK, Polynomial, WINDOW_BYTES};
 use std::arch::x86_64::{
-    __m512i, _mm_set_epi64x, _mm512_and_si512, _mm512_broadcast_i32x4, _mm512_gf2p8affine_epi64_epi8,
-    _mm512_mask_broadcast_i32x4, _mm512_set1_epi8, _mm512_set1_epi64, _mm512_setzero_si512,
-    _mm512_ternarylogic_epi64, _mm512_testn_epi8_mask, _mm512_unpackhi_epi8, _mm512_unpacklo_epi8,
-    _mm512_xor_si512,
+    __m512i, _mm_set_epi64x, _mm512_and_si512, _mm512_broadcast_i32x4,
+    _mm512_gf2p8affine_epi64_epi8, _mm512_mask_broadcast_i32x4, _mm512_set1_epi8,
+    _mm512_set1_epi64, _mm512_setzero_si512, _mm512_ternarylogic_epi64, _mm512_testn_epi8_mask,
+    _mm512_unpackhi_epi8, _mm512_unpacklo_epi8, _mm512_xor_si512,
 };
 
 /// Lanes, and bytes of each lane that are turned into planes at a time.
@@ -72,7 +72,10 @@ impl Lanes {
             return from;
         }
         let first = found.len();
-        #[expect(unsafe_code, reason = "the one way to call code for a certain processor")]
+        #[expect(
+            unsafe_code,
+            reason = "the one way to call code for a certain processor"
+        )]
         // SAFETY: a value of this type exists only where `new` found these features.
         unsafe {
             self.scan(data, from, stretch, found);
@@ -107,7 +110,8 @@ impl Lanes {
             if place + LANES >= stretch {
                 // The last block: its last byte would lead to the next lane's first place.
                 planes(data, from + place, stretch, &mut entering);
-                for (k, (&byte, &left)) in entering.iter().zip(&leaving).take(LANES - 1).enumerate() {
+                for (k, (&byte, &left)) in entering.iter().zip(&leaving).take(LANES - 1).enumerate()
+                {
                     step(&mut state, byte, left, &top, &enter, &leave);
                     note(&state, third, from + place + k + 1, stretch, found);
                 }
@@ -164,7 +168,8 @@ fn note(
     stretch: usize,
     found: &mut Vec<usize>,
 ) {
-    let bits = _mm512_ternarylogic_epi64::<OR>(state[0], state[1], _mm512_and_si512(state[2], third));
+    let bits =
+        _mm512_ternarylogic_epi64::<OR>(state[0], state[1], _mm512_and_si512(state[2], third));
     let mut lanes = _mm512_testn_epi8_mask(bits, bits);
     while lanes != 0 {
         let lane = lanes.trailing_zeros() as usize;
@@ -185,7 +190,9 @@ fn planes(data: &[u8], at: usize, stretch: usize, out: &mut [__m512i; LANES]) {
             // Lanes i, i + 16, i + 32 and i + 48, in the four quarters of a register.
             let load = |lane: usize| {
                 let start = at + lane * stretch + quarter * 16;
-                let bytes = data.get(start..start + 16).and_then(|b| b.as_chunks().0.first());
+                let bytes = data
+                    .get(start..start + 16)
+                    .and_then(|b| b.as_chunks().0.first());
                 let [low, high] = halves(bytes.copied().unwrap_or_default());
                 _mm_set_epi64x(high, low)
             };
@@ -208,7 +215,8 @@ fn planes(data: &[u8], at: usize, stretch: usize, out: &mut [__m512i; LANES]) {
 
 fn halves(bytes: [u8; 16]) -> [i64; 2] {
     let value = u128::from_le_bytes(bytes);
-    [value, value >> 64].map(|half| i64::from_le_bytes(*half.to_le_bytes().first_chunk().unwrap_or(&[0; 8])))
+    [value, value >> 64]
+        .map(|half| i64::from_le_bytes(*half.to_le_bytes().first_chunk().unwrap_or(&[0; 8])))
 }
 
 /// A linear function of bits as the instruction wants it: bit `i` of the result is the parity of

@@ -45,7 +45,9 @@ impl Tables {
 
     /// The fingerprint of a whole window.
     fn window(&self, window: &[u8]) -> u64 {
-        window.iter().fold(0, |print, &byte| self.enter(print, byte))
+        window
+            .iter()
+            .fold(0, |print, &byte| self.enter(print, byte))
     }
 
     /// Places from `from` to `to`, both included; `64 <= from <= to <= data.len()`.

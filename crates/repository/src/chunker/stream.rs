@@ -40,7 +40,10 @@ impl<'a, R: Read> Chunks<'a, R> {
     }
 
     /// The next chunk; `None` at the end. An empty stream has none.
-    #[expect(clippy::should_implement_trait, reason = "the chunk borrows the buffer")]
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "the chunk borrows the buffer"
+    )]
     pub fn next(&mut self) -> io::Result<Option<&[u8]>> {
         self.drop_consumed();
         let length = loop {
@@ -61,13 +64,14 @@ impl<'a, R: Read> Chunks<'a, R> {
         self.buffer.copy_within(consumed..self.filled, 0);
         self.filled -= consumed;
         self.scanned = self.scanned.saturating_sub(consumed);
-        self.found.retain_mut(|place| match place.checked_sub(consumed) {
-            Some(rest) => {
-                *place = rest;
-                true
-            }
-            None => false,
-        });
+        self.found
+            .retain_mut(|place| match place.checked_sub(consumed) {
+                Some(rest) => {
+                    *place = rest;
+                    true
+                }
+                None => false,
+            });
     }
 
     /// The length of the chunk at the start of the buffer, as soon as it is certain.

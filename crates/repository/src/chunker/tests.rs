@@ -147,6 +147,8 @@ fn short_reads_change_nothing_and_errors_are_told() {
             Err(std::io::ErrorKind::PermissionDenied.into())
         }
     }
-    let error = Chunks::new(&chunker, Broken, &mut buffer).next().unwrap_err();
+    let error = Chunks::new(&chunker, Broken, &mut buffer)
+        .next()
+        .unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied);
 }

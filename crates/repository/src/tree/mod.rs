@@ -48,12 +48,16 @@ impl NodeKind {
     /// Its name in a tree.
     pub fn name(self) -> &'static str {
         let mut names = NodeKind::NAMES.iter();
-        names.find(|(kind, _)| *kind == self).map_or("", |(_, name)| name)
+        names
+            .find(|(kind, _)| *kind == self)
+            .map_or("", |(_, name)| name)
     }
 
     fn from_name(name: &str) -> Option<Self> {
         let mut names = NodeKind::NAMES.iter();
-        names.find(|(_, known)| *known == name).map(|(kind, _)| *kind)
+        names
+            .find(|(_, known)| *known == name)
+            .map(|(kind, _)| *kind)
     }
 }
 
@@ -242,7 +246,11 @@ fn write_node(node: &Node, out: &mut Vec<u8>) {
     string(out, "{\"name\":", quote::quote(&node.name).as_bytes());
     string(out, ",\"type\":", node.kind.name().as_bytes());
     number(out, ",\"mode\":", u64::from(node.mode));
-    let times = [("mtime", node.mtime), ("atime", node.atime), ("ctime", node.ctime)];
+    let times = [
+        ("mtime", node.mtime),
+        ("atime", node.atime),
+        ("ctime", node.ctime),
+    ];
     for (field, time) in times {
         out.extend_from_slice(format!(",\"{field}\":\"{time}\"").as_bytes());
     }
@@ -259,7 +267,11 @@ fn write_node(node: &Node, out: &mut Vec<u8>) {
     if !node.link_target.is_empty() {
         string(out, ",\"linktarget\":", &node.link_target);
         if std::str::from_utf8(&node.link_target).is_err() {
-            string(out, ",\"linktarget_raw\":", encoding::encode(&node.link_target).as_bytes());
+            string(
+                out,
+                ",\"linktarget_raw\":",
+                encoding::encode(&node.link_target).as_bytes(),
+            );
         }
     }
     let mut before = ",\"extended_attributes\":[";
@@ -377,7 +389,11 @@ fn from_raw(raw: RawNode<'_>) -> Result<Node, String> {
     let kind = NodeKind::from_name(&raw.kind)
         .ok_or_else(|| format!("an entry of the unknown type {:?}", raw.kind))?;
     let name = quote::unquote(&raw.name);
-    let unsafe_name = name.is_empty() || name == b"." || name == b".." || name.contains(&b'/') || name.contains(&0);
+    let unsafe_name = name.is_empty()
+        || name == b"."
+        || name == b".."
+        || name.contains(&b'/')
+        || name.contains(&0);
     if unsafe_name {
         return Err(format!("an entry with the name {:?}", raw.name));
     }
@@ -405,7 +421,9 @@ fn from_raw(raw: RawNode<'_>) -> Result<Node, String> {
         xattrs: xattrs
             .map(|x| (x.name, x.value.map(|v| v.0.clone()).unwrap_or_default()))
             .collect(),
-        generic: generic.map(|(name, raw)| (name, raw.get().to_owned())).collect(),
+        generic: generic
+            .map(|(name, raw)| (name, raw.get().to_owned()))
+            .collect(),
         device: raw.device,
         content: match kind {
             NodeKind::File => Some(raw.content.unwrap_or_default()),
