@@ -366,10 +366,10 @@ fn one_problem_is_told_with_its_place_and_the_way_out() {
             "",
         ),
         (
-            "[store.d]\nkind = \"sftp\"",
+            "[store.d]\nkind = \"azure\"",
             "5:8",
-            "store.d: kind \"sftp\" is not available in this version",
-            "use kind = \"local\" on a mounted file system, or kind = \"s3\"",
+            "store.d: kind \"azure\" is not available in this version",
+            "use kind = \"local\" on a mounted file system, kind = \"s3\" or kind = \"sftp\"",
         ),
         (
             "[store.d]\nkind = \"local\"\npath = \"/b\"\nencrypt = { opengpg = [] }",

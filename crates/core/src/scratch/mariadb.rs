@@ -156,12 +156,14 @@ fn find(flavor: Flavor) -> Result<Program> {
     }))
 }
 
+/// `--name=path`, also of a path that is not UTF-8.
+fn option(name: &str, path: &Path) -> std::ffi::OsString {
+    let mut option = std::ffi::OsString::from(name);
+    option.push(path);
+    option
+}
+
 fn server_command(program: &Program, data: &Path, socket: &Path) -> Command {
-    let option = |name: &str, path: &Path| {
-        let mut option = std::ffi::OsString::from(name);
-        option.push(path);
-        option
-    };
     let own = match program.flavor {
         Flavor::Mariadb => MARIADB_SETTINGS,
         Flavor::Mysql => MYSQL_SETTINGS,
@@ -245,7 +247,11 @@ impl Template<'_> {
     fn make(&self, work: &Directory) -> Result<()> {
         let made = work.subdirectory("template")?;
         give(&made, self.user)?;
-        let output = Transport::Local.output(&as_user(self.install_command(&made), self.user))?;
+        // Not the host's: two that are made at once there remove each other's tables.
+        let temporary = work.subdirectory("temporary")?;
+        give(&temporary, self.user)?;
+        let command = self.install_command(&made, &temporary);
+        let output = Transport::Local.output(&as_user(command, self.user))?;
         if !output.status.success() {
             let said = match output.stderr.is_empty() {
                 true => String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -288,9 +294,7 @@ impl Template<'_> {
             .map_err(failed)
     }
 
-    fn install_command(&self, data: &Path) -> Command {
-        let mut place = std::ffi::OsString::from("--datadir=");
-        place.push(data);
+    fn install_command(&self, data: &Path, temporary: &Path) -> Command {
         let command = match self.program.flavor {
             Flavor::Mariadb => Command::new("mariadb-install-db")
                 .arg("--no-defaults")
@@ -313,7 +317,8 @@ impl Template<'_> {
                 "--innodb-flush-log-at-trx-commit=0",
                 "--innodb-doublewrite=OFF",
             ])
-            .arg(place)
+            .arg(option("--datadir=", data))
+            .arg(option("--tmpdir=", temporary))
             .directory(data)
     }
 

@@ -249,7 +249,7 @@ mod tests {
         is(
             400,
             "InvalidStorageClass",
-            |e| matches!(e, E::Other { detail, .. } if detail == "InvalidStorageClass: a & b"),
+            |e| matches!(e, E::Other { detail, .. } if detail.contains("storage_class") && detail.contains("InvalidStorageClass: a & b")),
         );
     }
 
