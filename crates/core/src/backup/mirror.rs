@@ -360,7 +360,11 @@ impl Mirror<'_, '_> {
             name: name.clone(),
             extension: "tar".into(),
         };
-        let destinations = self.destinations(&spec, self.bucket_config.compress)?;
+        let mut destinations = self.destinations(&spec, self.bucket_config.compress)?;
+        let expected = full.max(feed.next_bytes());
+        for destination in &mut destinations {
+            destination.options.bytes_hint = Some(expected);
+        }
         let observer = Arc::clone(&self.run.context.observer);
         let passed = move |bytes| observer.advance(bytes);
         let (packed, delivered) = send(destinations, |output| {

@@ -16,6 +16,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// The size of a part, unless the object would then need too many.
 const PART_BYTES: usize = 16 << 20;
+/// An object that is expected to be no larger than this goes in smaller parts, with less memory:
+/// packs of a bucket do, one after the other, while other things need memory too.
+const MODEST_BYTES: u64 = 128 << 20;
+/// The size of those parts, and how many are in flight.
+const MODEST: Plan = Plan {
+    part_bytes: 8 << 20,
+    in_flight: 2,
+};
 /// The most parts an object may have; a limit of S3.
 const PARTS_MAX: usize = 10_000;
 /// Parts for an object as large as the hint; the rest is for hints that are too small.
@@ -32,6 +40,9 @@ struct Plan {
 
 impl Plan {
     fn new(bytes_hint: Option<u64>) -> Self {
+        if bytes_hint.is_some_and(|bytes| bytes <= MODEST_BYTES) {
+            return MODEST;
+        }
         let needed = bytes_hint.unwrap_or(0).div_ceil(PARTS_PLANNED);
         let needed = needed.next_multiple_of(1 << 20);
         let part_bytes = usize::try_from(needed).unwrap_or(PART_BYTES);
@@ -313,6 +324,9 @@ mod tests {
         assert_eq!(small.part_bytes, PART_BYTES);
         assert_eq!(small.in_flight, 2);
         assert_eq!(Plan::new(Some(100 << 30)), small);
+        assert_eq!(Plan::new(Some(64 << 20)), MODEST);
+        let memory = MODEST.part_bytes * (MODEST.in_flight + 2);
+        assert!(memory <= MEMORY_BYTES / 2);
         for gib in [200_u64, 250, 1_000, 5_000] {
             let plan = Plan::new(Some(gib << 30));
             let parts = (gib << 30).div_ceil(plan.part_bytes as u64);

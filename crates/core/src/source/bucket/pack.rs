@@ -207,6 +207,11 @@ impl Feed {
         Ok(true)
     }
 
+    /// The size of the object that the next pack begins with.
+    pub fn next_bytes(&self) -> u64 {
+        self.ready.as_ref().map_or(0, |(_, piece)| piece.head.bytes)
+    }
+
     /// How many objects broke a pack so far.
     pub fn torn(&self) -> usize {
         self.torn.len()
