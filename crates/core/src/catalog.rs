@@ -143,6 +143,14 @@ impl Catalog {
             .collect())
     }
 
+    /// The newest point noted of any store.
+    pub fn newest(&self) -> Option<PointId> {
+        let newest: Option<String> = self
+            .run(|c| c.query_row("SELECT max(point) FROM manifest", [], |r| r.get(0)))
+            .ok()?;
+        PointId::parse(&newest?)
+    }
+
     /// Stored bytes of this artifact in one of the newest points noted of a store: what the next one
     /// will be about as large as.
     pub fn previous_bytes(&self, location: &str, source: &str, artifact: &str) -> Option<u64> {

@@ -267,3 +267,35 @@ fn things_in_a_store_that_are_nothing_of_ours_are_left_alone() {
     app.backup();
     assert_eq!(std::fs::read(app.path("store/photo.jpg")).unwrap(), b"jpg");
 }
+
+#[test]
+fn points_taken_within_a_second_are_listed_as_they_were_taken() {
+    let app = App::with(
+        r#"
+[source.name]
+kind = "command"
+command = ["echo", "Ada"]
+extension = "txt"
+
+[store.near]
+kind = "local"
+path = "{root}/near"
+
+[store.far]
+kind = "local"
+path = "{root}/far"
+
+[plan.near]
+sources = ["name"]
+stores = ["near"]
+
+[plan.far]
+sources = ["name"]
+stores = ["far"]
+"#,
+    );
+    let taken: Vec<String> = (0..6)
+        .map(|turn| app.backup_of(["near", "far"][turn % 2]))
+        .collect();
+    assert_eq!(app.points(), taken);
+}

@@ -262,7 +262,12 @@ impl<'a> Run<'a> {
             return Err(failed);
         }
         posture::check_clock(point.time(), newest.as_ref().map(PointId::time))?;
-        let point = newest.iter().fold(point, PointId::following);
+        // Also after one that went to other stores, so that lists show them as they were taken.
+        let noted = context.catalog.newest();
+        let point = newest
+            .iter()
+            .chain(&noted)
+            .fold(point, |point, newest| point.following(newest));
         let details = Details {
             schema: 1,
             point: point.clone(),
