@@ -11,6 +11,7 @@ use crate::config::{Config, StoreKind};
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
 use crate::observe::Observer;
+use crate::percent;
 use crate::point::{PointId, Selector};
 use crate::restore::fetch;
 use crate::scratch;
@@ -439,42 +440,23 @@ fn decoded(text: &str) -> Result<String> {
             "{text:?} in the URL has a % that two hex digits do not follow"
         ))
     };
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        rest = after;
-        if *first != b'%' {
-            bytes.push(*first);
-            continue;
-        }
-        let (digits, after) = rest.split_at_checked(2).ok_or_else(wrong)?;
-        let digits = std::str::from_utf8(digits).map_err(|_| wrong())?;
-        bytes.push(u8::from_str_radix(digits, 16).map_err(|_| wrong())?);
-        rest = after;
-    }
-    String::from_utf8(bytes).map_err(|_| wrong())
-}
-
-fn encoded(text: &str) -> String {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~/".contains(&b);
-    let encode = |b: u8| match plain(b) {
-        true => char::from(b).to_string(),
-        false => format!("%{b:02X}"),
-    };
-    text.bytes().map(encode).collect()
+    percent::decode(text).map_err(|_| wrong())
 }
 
 /// The URL that names a store of a configuration, without any credentials.
 pub fn url_of(kind: &StoreKind) -> String {
     match kind {
-        StoreKind::Local(local) => format!("file://{}", encoded(&local.path.to_string_lossy())),
+        StoreKind::Local(local) => format!(
+            "file://{}",
+            percent::encode_path(&local.path.to_string_lossy())
+        ),
         StoreKind::S3(s3) => {
             let prefix = s3.prefix.as_deref().unwrap_or_default().trim_matches('/');
             let mut url = format!("s3://{}", s3.bucket);
             if !prefix.is_empty() {
-                url = format!("{url}/{}", encoded(prefix));
+                url = format!("{url}/{}", percent::encode_path(prefix));
             }
-            url = format!("{url}?region={}", encoded(&s3.region));
+            url = format!("{url}?region={}", percent::encode_path(&s3.region));
             if let Some(endpoint) = &s3.endpoint {
                 url = format!(
                     "{url}&endpoint={}",
@@ -490,14 +472,14 @@ pub fn url_of(kind: &StoreKind) -> String {
             let user = sftp
                 .user
                 .as_deref()
-                .map(|user| format!("{}@", encoded(user)));
+                .map(|user| format!("{}@", percent::encode_path(user)));
             let port = sftp.port.map(|port| format!(":{port}"));
             format!(
                 "sftp://{}{}{}{}",
                 user.unwrap_or_default(),
                 sftp.bracketed(),
                 port.unwrap_or_default(),
-                encoded(&sftp.path.to_string_lossy())
+                percent::encode_path(&sftp.path.to_string_lossy())
             )
         }
     }

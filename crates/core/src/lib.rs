@@ -22,6 +22,7 @@ pub mod interrupt;
 pub mod kit;
 pub mod lease;
 pub mod observe;
+mod percent;
 pub mod point;
 pub mod posture;
 pub mod probe;

@@ -26,6 +26,29 @@ pub fn check_key(key: &str) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Where a store of files keeps unfinished objects, below its root.
+pub(crate) const INCOMING: &str = ".incoming";
+/// No file may be called longer, in bytes.
+const NAME_BYTES_MAX: usize = 255;
+
+/// The rules for every key, and those of a store whose objects are files.
+pub(crate) fn check_file_key(key: &str) -> Result<(), StoreError> {
+    check_key(key)?;
+    let refuse = |reason| {
+        Err(StoreError::InvalidKey {
+            key: key.to_owned(),
+            reason,
+        })
+    };
+    if key.split('/').next() == Some(INCOMING) {
+        return refuse("`.incoming` is where this store keeps unfinished objects");
+    }
+    if key.split('/').any(|part| part.len() > NAME_BYTES_MAX) {
+        return refuse("it has a component longer than 255 bytes, which no file may be called");
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,6 +7,7 @@ use super::fetch::Fetched;
 use super::objects::{self, Named, deliver, entries, fetch_index, proof};
 use super::staging;
 use crate::context::Context;
+use crate::digest::hex;
 use crate::error::{Code, Error, Result};
 use crate::fingerprint::{Difference, Proof};
 use crate::observe::Observer;
@@ -234,15 +235,11 @@ pub(super) fn observe_bucket(
             continue;
         }
         observed.key = entry.key.clone();
-        observed.sha256 = hex(hash);
+        observed.sha256 = hex(&hash.finalize());
         named.compare(&entry, &observed);
         sum.add(&observed)?;
     }
     Ok((proof(&sum), named.finish()))
-}
-
-fn hex(hash: Sha256) -> String {
-    hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// What was done to one object of the live bucket.

@@ -3,6 +3,7 @@
 
 use super::walk::Doing;
 use crate::StoreError;
+use crate::key::INCOMING;
 use crate::probe::random_name;
 use rustix::fs::{AtFlags, Dir, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
@@ -10,9 +11,6 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
-
-/// The directory of unfinished objects.
-pub(super) const INCOMING: &str = ".incoming";
 
 /// How often a name is chosen again; a sweep can take a new file before its writer locks it.
 const NAME_ATTEMPTS: usize = 16;

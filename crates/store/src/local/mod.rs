@@ -8,11 +8,12 @@
 mod incoming;
 mod walk;
 
+use crate::key::check_file_key;
 use crate::memory::beyond;
 use crate::probe::probe;
 use crate::read::Exact;
-use crate::{ObjectInfo, PutOptions, Receipt, Store, StoreError, check_key};
-use incoming::{INCOMING, Incoming};
+use crate::{ObjectInfo, PutOptions, Receipt, Store, StoreError};
+use incoming::Incoming;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 use std::fs::File;
@@ -118,7 +119,7 @@ impl Store for LocalStore {
         body: &mut (dyn Read + Send),
         options: &PutOptions,
     ) -> Result<Receipt, StoreError> {
-        check_local_key(key)?;
+        check_file_key(key)?;
         let doing = self.doing(key);
         // Known before the body is read, and once more when the file takes its name.
         if options.if_absent && self.stat(key)?.is_some() {
@@ -141,7 +142,7 @@ impl Store for LocalStore {
     }
 
     fn open(&self, key: &str, offset: u64) -> Result<Box<dyn Read + Send>, StoreError> {
-        check_local_key(key)?;
+        check_file_key(key)?;
         let doing = self.doing(key);
         // Not to hang on a pipe that somebody put here.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -168,7 +169,7 @@ impl Store for LocalStore {
     }
 
     fn stat(&self, key: &str) -> Result<Option<ObjectInfo>, StoreError> {
-        check_local_key(key)?;
+        check_file_key(key)?;
         let stat = Chain::open(&self.root, key)
             .and_then(|c| rustix::fs::statat(c.directory(), c.name(), AtFlags::SYMLINK_NOFOLLOW));
         let stat = match stat {
@@ -193,7 +194,7 @@ impl Store for LocalStore {
     }
 
     fn delete(&self, key: &str) -> Result<(), StoreError> {
-        check_local_key(key)?;
+        check_file_key(key)?;
         let removed = Chain::open(&self.root, key).and_then(|chain| {
             rustix::fs::unlinkat(chain.directory(), chain.name(), AtFlags::empty())?;
             chain.prune();
@@ -209,24 +210,6 @@ impl Store for LocalStore {
     fn probe(&self) -> Result<(), StoreError> {
         probe(self)
     }
-}
-
-/// The rules for every key, and those of directories.
-fn check_local_key(key: &str) -> Result<(), StoreError> {
-    check_key(key)?;
-    let refuse = |reason| {
-        Err(StoreError::InvalidKey {
-            key: key.to_owned(),
-            reason,
-        })
-    };
-    if key.split('/').next() == Some(INCOMING) {
-        return refuse("`.incoming` is where this store keeps unfinished objects");
-    }
-    if key.split('/').any(|part| part.len() > 255) {
-        return refuse("it has a component longer than 255 bytes, which no file may be called");
-    }
-    Ok(())
 }
 
 /// Copies the body to the file, and has the disk begin with it while more comes.

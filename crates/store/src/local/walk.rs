@@ -1,7 +1,7 @@
 //! Ways from the root to an object and back, one directory at a time, so that no symbolic link
 //! can lead out of the store; and what an error on the way means.
 
-use super::incoming::INCOMING;
+use crate::key::INCOMING;
 use crate::{ObjectInfo, StoreError};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::{Errno, Result};

@@ -3,6 +3,7 @@
 //! nothing.
 
 use super::http::OPAQUE_ETAG;
+use super::sign::hex;
 use md5::{Digest, Md5};
 use opendal::Metadata;
 
@@ -43,7 +44,7 @@ impl Sent {
     /// MD5 of a single request; of several parts, the MD5 of their MD5s and their number.
     fn etag(&self) -> String {
         match self.parts.as_slice() {
-            [] => hex(&Md5::digest([]).into()),
+            [] => hex(&Md5::digest([])),
             [one] => hex(one),
             many => {
                 let all: [u8; 16] = Md5::digest(many.concat()).into();
@@ -100,10 +101,6 @@ impl Sent {
 
 fn user_metadata<'a>(metadata: &'a Metadata, name: &str) -> Option<&'a str> {
     metadata.user_metadata()?.get(name)
-}
-
-fn hex(bytes: &[u8; 16]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -6,9 +6,6 @@ use crate::StoreError;
 use crate::probe::random_name;
 use md5::{Digest, Md5};
 
-/// The directory of unfinished objects.
-pub(super) const INCOMING: &str = ".incoming";
-
 /// Nobody writes one object for longer without the server seeing a byte of it, in seconds.
 const AGE_MAX: u32 = 24 * 3600;
 

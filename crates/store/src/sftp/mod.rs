@@ -19,11 +19,11 @@ mod wire;
 
 pub use link::{Connect, Link, LinkError, Pipes};
 
+use crate::key::check_file_key;
 use crate::memory::beyond;
 use crate::probe::{probe, random_name};
 use crate::read::Exact;
-use crate::{ObjectInfo, PutOptions, Receipt, Store, StoreError, check_key};
-use incoming::INCOMING;
+use crate::{ObjectInfo, PutOptions, Receipt, Store, StoreError};
 use session::{Cut, Fail, Session};
 use std::fmt;
 use std::io::Read;
@@ -332,7 +332,7 @@ impl Store for SftpStore {
         body: &mut (dyn Read + Send),
         options: &PutOptions,
     ) -> Result<Receipt, StoreError> {
-        check_sftp_key(key)?;
+        check_file_key(key)?;
         self.inner.root()?;
         // Known before the body is read, and once more when the file takes its name.
         if options.if_absent && self.inner.object(key)?.is_some() {
@@ -342,7 +342,7 @@ impl Store for SftpStore {
     }
 
     fn open(&self, key: &str, offset: u64) -> Result<Box<dyn Read + Send>, StoreError> {
-        check_sftp_key(key)?;
+        check_file_key(key)?;
         self.inner.root()?;
         let location = self.inner.location();
         let Some(found) = self.inner.object(key)? else {
@@ -364,7 +364,7 @@ impl Store for SftpStore {
     }
 
     fn stat(&self, key: &str) -> Result<Option<ObjectInfo>, StoreError> {
-        check_sftp_key(key)?;
+        check_file_key(key)?;
         self.inner.root()?;
         Ok(self.inner.object(key)?.map(|found| ObjectInfo {
             key: key.to_owned(),
@@ -380,7 +380,7 @@ impl Store for SftpStore {
     }
 
     fn delete(&self, key: &str) -> Result<(), StoreError> {
-        check_sftp_key(key)?;
+        check_file_key(key)?;
         self.inner.root()?;
         self.inner.delete(key)
     }
@@ -396,22 +396,4 @@ impl fmt::Debug for SftpStore {
             .field("options", &self.inner.options)
             .finish_non_exhaustive()
     }
-}
-
-/// The rules for every key, and those of directories.
-fn check_sftp_key(key: &str) -> Result<(), StoreError> {
-    check_key(key)?;
-    let refuse = |reason| {
-        Err(StoreError::InvalidKey {
-            key: key.to_owned(),
-            reason,
-        })
-    };
-    if key.split('/').next() == Some(INCOMING) {
-        return refuse("`.incoming` is where this store keeps unfinished objects");
-    }
-    if key.split('/').any(|part| part.len() > 255) {
-        return refuse("it has a component longer than 255 bytes, which no file may be called");
-    }
-    Ok(())
 }

@@ -2,9 +2,10 @@
 //! finished file its name.
 
 use super::Inner;
-use super::incoming::{self, INCOMING};
+use super::incoming;
 use super::session::{Fail, Session};
 use super::wire::{Entry, FileKind, Reply, kind, open, status};
+use crate::key::INCOMING;
 use crate::{ObjectInfo, StoreError};
 use std::sync::{Mutex, PoisonError};
 

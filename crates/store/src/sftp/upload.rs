@@ -2,10 +2,11 @@
 //! disk, then to its name. What the server has not yet said is on its disk is kept here, so that a
 //! connection that breaks, and even a server that restarts, costs nothing but time.
 
-use super::incoming::{self, INCOMING};
+use super::incoming;
 use super::session::{Chunk, Fail, Handle, Session, Ticket};
 use super::wire::{kind, open, status};
 use super::{IN_FLIGHT, Inner};
+use crate::key::INCOMING;
 use crate::read::fill;
 use crate::{Receipt, StoreError};
 use std::collections::VecDeque;

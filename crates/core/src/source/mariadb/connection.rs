@@ -5,9 +5,10 @@
 //! so that a stray one cannot turn a restore upon another server.
 
 use super::programs::{Program, Programs, Tool};
-use super::url::{decode, encode, malformed, some};
+use super::url::{decode, malformed, some};
 use crate::config::MariadbConfig;
 use crate::error::Result;
+use crate::percent;
 use crate::secret::{Scrubber, Secret};
 use crate::transport::{Command, Transport};
 use std::path::{Path, PathBuf};
@@ -287,22 +288,24 @@ impl Connection {
     pub fn url_without_password(&self) -> String {
         let mut url = String::from("mysql://");
         if let Some(user) = &self.user {
-            url.push_str(&encode(user));
+            url.push_str(&percent::encode(user));
             url.push('@');
         }
         let host = self.host.as_deref().unwrap_or("localhost");
         match host.contains(':') {
             true => url.push_str(&format!("[{host}]")),
-            false => url.push_str(&encode(host)),
+            false => url.push_str(&percent::encode(host)),
         }
         if let Some(port) = self.port {
             url.push_str(&format!(":{port}"));
         }
         url.push('/');
-        url.push_str(&encode(self.database.as_deref().unwrap_or_default()));
+        url.push_str(&percent::encode(
+            self.database.as_deref().unwrap_or_default(),
+        ));
         if let Some(socket) = &self.socket {
             url.push_str("?socket=");
-            url.push_str(&encode(&socket.to_string_lossy()));
+            url.push_str(&percent::encode(&socket.to_string_lossy()));
         }
         url
     }

@@ -6,6 +6,7 @@
 
 use crate::config::PostgresConfig;
 use crate::error::{Code, Error, Result};
+use crate::percent;
 use crate::secret::{Scrubber, Secret};
 use crate::transport::{Command, Transport};
 use std::collections::BTreeMap;
@@ -225,7 +226,9 @@ impl Connection {
     /// server, which needs none.
     pub fn url_without_password(&self) -> String {
         let mut url = String::from("postgresql:///");
-        url.push_str(&encode(self.database.as_deref().unwrap_or_default()));
+        url.push_str(&percent::encode(
+            self.database.as_deref().unwrap_or_default(),
+        ));
         let parts = [
             ("host", &self.host),
             ("port", &self.port),
@@ -237,7 +240,7 @@ impl Connection {
                 url.push(separator);
                 url.push_str(name);
                 url.push('=');
-                url.push_str(&encode(value));
+                url.push_str(&percent::encode(value));
                 separator = '&';
             }
         }
@@ -301,37 +304,8 @@ fn malformed(why: &str) -> Error {
     .hint("write it as postgres://user:password@host:5432/database?sslmode=require, with special characters percent-encoded")
 }
 
-/// Percent-decoding; a `%` without two hex digits is an error, as in libpq.
 fn decode(text: &str) -> Result<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte != b'%' {
-            bytes.push(byte);
-            continue;
-        }
-        let digit = |b: Option<u8>| b.and_then(|b| char::from(b).to_digit(16));
-        match (digit(rest.next()), digit(rest.next())) {
-            (Some(high), Some(low)) => {
-                bytes.push(u8::try_from(high * 16 + low).unwrap_or_default());
-            }
-            _ => return Err(malformed("a % is not followed by two hex digits")),
-        }
-    }
-    String::from_utf8(bytes).map_err(|_| malformed("a part of it is not UTF-8"))
-}
-
-fn encode(text: &str) -> String {
-    let mut out = String::new();
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
-                out.push(char::from(byte));
-            }
-            _ => out.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    out
+    percent::decode(text).map_err(malformed)
 }
 
 #[cfg(test)]
