@@ -1,6 +1,7 @@
 //! What may go wrong in a repository, as facts; whoever uses it makes sentences for people.
 
 use crate::Id;
+use crate::lock::LockFile;
 use lifeboat_store::StoreError;
 use std::fmt;
 
@@ -151,6 +152,17 @@ pub enum Error {
         /// Its id.
         id: Id,
     },
+    /// Somebody else is at work.
+    #[error("the repository is locked: {lock}")]
+    Locked {
+        /// The lock's name.
+        id: Id,
+        /// What it says.
+        lock: Box<LockFile>,
+    },
+    /// Our own lock could not be refreshed, so that others may take it for abandoned.
+    #[error("the lock could not be refreshed for so long that others may work here now")]
+    LockLost,
     /// No threads.
     #[error("threads cannot be started: {0}")]
     Threads(std::io::Error),

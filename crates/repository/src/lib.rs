@@ -15,6 +15,7 @@ mod error;
 mod id;
 pub mod index;
 pub mod keyfile;
+pub mod lock;
 pub mod pack;
 mod repository;
 pub mod saver;

@@ -6,11 +6,14 @@ use crate::error::{Damage, Error, FileKind, Result};
 use crate::id::Id;
 use crate::index::{Index, IndexBuilder, IndexFile, Location};
 use crate::keyfile::{Cost, KeyFile};
+use crate::lock::Hold;
 use crate::pack::{self, BlobKind, Pack, PackedBlob};
 use crate::snapshot::Snapshot;
 use crate::time::Time;
 use crate::unpacked;
+use jiff::Timestamp;
 use lifeboat_store::{ObjectInfo, PutOptions, Store, StoreError};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::io::Read;
 use std::sync::{Arc, OnceLock};
@@ -52,6 +55,7 @@ pub struct Repository {
     key: Key,
     config: Config,
     chunker: OnceLock<Chunker>,
+    hold: Arc<Hold>,
 }
 
 impl std::fmt::Debug for Repository {
@@ -78,6 +82,7 @@ impl Repository {
                 chunker_polynomial: random_polynomial()?,
             },
             chunker: OnceLock::new(),
+            hold: Arc::default(),
             store,
         };
         if repository.store.stat(&repository.path(CONFIG))?.is_some() {
@@ -107,6 +112,7 @@ impl Repository {
             key,
             config,
             chunker: OnceLock::new(),
+            hold: Arc::default(),
         };
         let location = || format!("{}/{prefix}", store.location());
         let sealed = match read_whole(store.as_ref(), &format!("{prefix}{CONFIG}")) {
@@ -160,6 +166,32 @@ impl Repository {
             .get_or_init(|| Chunker::new(self.config.chunker_polynomial))
     }
 
+    /// Another handle of the same repository, under the same lock.
+    pub(crate) fn handle(&self) -> Repository {
+        Repository {
+            store: Arc::clone(&self.store),
+            prefix: self.prefix.clone(),
+            key: self.key.clone(),
+            config: self.config.clone(),
+            chunker: OnceLock::new(),
+            hold: Arc::clone(&self.hold),
+        }
+    }
+
+    /// How long what is written here may go on.
+    pub(crate) fn hold(&self) -> &Hold {
+        &self.hold
+    }
+
+    /// The files of a kind, and when the store says that they were stored.
+    pub(crate) fn list_times(&self, kind: FileKind) -> Result<Vec<(Id, Option<Timestamp>)>> {
+        let infos = self
+            .store
+            .list(&self.path(&format!("{}/", kind.directory())))?;
+        let known = |info: ObjectInfo| Some((name_of(&info.key)?, info.modified));
+        Ok(infos.into_iter().filter_map(known).collect())
+    }
+
     /// Its key.
     pub fn key(&self) -> &Key {
         &self.key
@@ -200,21 +232,32 @@ impl Repository {
 
     /// Removes a file.
     pub fn delete(&self, kind: FileKind, id: &Id) -> Result<()> {
+        self.hold.check()?;
         Ok(self.store.delete(&self.path(&kind.key(id)))?)
     }
 
     /// A snapshot.
     pub fn snapshot(&self, id: &Id) -> Result<Snapshot> {
-        let document = self.read_document(FileKind::Snapshot, id)?;
+        self.parse_document(FileKind::Snapshot, id)
+    }
+
+    /// A document, parsed.
+    pub(crate) fn parse_document<T: DeserializeOwned>(&self, kind: FileKind, id: &Id) -> Result<T> {
+        let document = self.read_document(kind, id)?;
         serde_json::from_slice(&document).map_err(|error| {
-            let damage = Damage::Format(format!("it is no snapshot: {error}"));
-            damaged(FileKind::Snapshot, id, damage)
+            let damage = Damage::Format(format!("it is no {kind}: {error}"));
+            damaged(kind, id, damage)
         })
+    }
+
+    /// Stores a document.
+    pub(crate) fn save(&self, kind: FileKind, value: &impl Serialize) -> Result<Id> {
+        self.write_document(kind, &json(value)?)
     }
 
     /// Stores a snapshot: the commit of a backup.
     pub fn save_snapshot(&self, snapshot: &Snapshot) -> Result<Id> {
-        self.write_document(FileKind::Snapshot, &json(snapshot)?)
+        self.save(FileKind::Snapshot, snapshot)
     }
 
     /// Reads all index files. What is damaged is returned beside the rest.
@@ -298,7 +341,7 @@ impl Repository {
 
     /// Stores an index file.
     pub fn save_index(&self, file: &IndexFile) -> Result<Id> {
-        self.write_document(FileKind::Index, &json(file)?)
+        self.save(FileKind::Index, file)
     }
 
     /// A pack as it is stored, whatever it holds.
@@ -328,6 +371,7 @@ impl Repository {
     }
 
     fn put(&self, key: &str, bytes: &[u8]) -> Result<()> {
+        self.hold.check()?;
         let options = PutOptions {
             if_absent: key == CONFIG,
             bytes_hint: Some(bytes.len() as u64),

@@ -21,6 +21,7 @@ pub use memory::MemoryStore;
 pub use s3::{S3Options, S3Store, bucket};
 pub use sftp::{SftpOptions, SftpStore};
 
+use jiff::Timestamp;
 use std::io::Read;
 
 /// A place that holds objects. Keys are relative, `/`-separated, checked by [`check_key`].
@@ -86,4 +87,6 @@ pub struct ObjectInfo {
     pub key: String,
     /// Its size in bytes.
     pub bytes: u64,
+    /// When it was stored, by the store's own clock, where that is known.
+    pub modified: Option<Timestamp>,
 }

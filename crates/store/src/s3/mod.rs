@@ -202,6 +202,7 @@ impl Store for S3Store {
         Ok(self.head(key)?.map(|metadata| ObjectInfo {
             key: key.to_owned(),
             bytes: metadata.content_length(),
+            modified: modified(&metadata),
         }))
     }
 
@@ -221,6 +222,7 @@ impl Store for S3Store {
                 if entry.path().starts_with(&wanted) && !entry.path().ends_with('/') {
                     found.push(ObjectInfo {
                         bytes: entry.metadata().content_length(),
+                        modified: modified(entry.metadata()),
                         key: entry.path().to_owned(),
                     });
                 }
@@ -278,6 +280,10 @@ impl fmt::Debug for S3Store {
             .field("location", &self.location)
             .finish_non_exhaustive()
     }
+}
+
+fn modified(metadata: &Metadata) -> Option<jiff::Timestamp> {
+    Some(metadata.last_modified()?.into())
 }
 
 fn location(options: &S3Options) -> String {
