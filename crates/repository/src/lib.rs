@@ -12,6 +12,7 @@ pub mod chunker;
 pub mod crypto;
 mod encoding;
 mod error;
+pub mod forget;
 mod id;
 pub mod index;
 pub mod keyfile;
