@@ -67,9 +67,7 @@ impl FromStr for Within {
         let mut within = Within::default();
         let mut rest = text;
         while !rest.is_empty() {
-            let digits = rest
-                .find(|c: char| c != '-' && !c.is_ascii_digit())
-                .ok_or_else(wrong)?;
+            let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
             let (number, unit) = rest.split_at(digits);
             let number: i32 = number.parse().map_err(|_| wrong())?;
             let mut unit = unit.chars();
