@@ -265,7 +265,7 @@ impl Repository {
         let (mut builder, mut errors) = (IndexBuilder::default(), Vec::new());
         for (id, _) in self.list(FileKind::Index)? {
             match self.index_file(&id) {
-                Ok(file) => file.packs.iter().for_each(|pack| builder.add(pack)),
+                Ok(file) => builder.add_file(file),
                 Err(error @ Error::Damaged { .. }) => errors.push(error),
                 Err(error) => return Err(error),
             }
