@@ -1,6 +1,6 @@
 //! Which blob is where: index files, and all of them together in memory.
 //!
-//! In memory a blob takes 44 bytes, sorted by id. A blob may be in several packs, and a pack in
+//! In memory a blob takes 48 bytes, sorted by id. A blob may be in several packs, and a pack in
 //! several index files; nothing is lost by either.
 
 use crate::error::Damage;
@@ -83,14 +83,17 @@ impl IndexFile {
 #[derive(Clone, Copy)]
 struct Entry {
     id: [u8; Id::BYTES],
-    /// Number of the pack, and the two flags.
+    /// Number of the pack, and the flag.
     pack: u32,
     offset: u32,
     length: u32,
+    /// Bytes of the plaintext when it is compressed, else 0.
+    uncompressed: u32,
 }
 
 const TREE: u32 = 1 << 31;
-const COMPRESSED: u32 = 1 << 30;
+/// By how much sealing makes a blob longer.
+const SEAL_BYTES: u32 = 32;
 
 /// Where a blob is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,6 +108,8 @@ pub struct Location {
     pub length: u32,
     /// Whether it is compressed.
     pub compressed: bool,
+    /// Bytes of its plaintext, as the index has it.
+    pub plain_bytes: u32,
 }
 
 /// All index files in memory.
@@ -131,7 +136,7 @@ impl IndexBuilder {
     pub fn add(&mut self, pack: &IndexPack) {
         let Some(number) = u32::try_from(self.index.packs.len())
             .ok()
-            .filter(|number| *number < COMPRESSED)
+            .filter(|number| *number < TREE)
         else {
             return;
         };
@@ -141,14 +146,12 @@ impl IndexBuilder {
             if blob.kind == BlobKind::Tree {
                 flags |= TREE;
             }
-            if blob.uncompressed_length != 0 {
-                flags |= COMPRESSED;
-            }
             self.index.entries.push(Entry {
                 id: *blob.id.bytes(),
                 pack: flags,
                 offset: blob.offset,
                 length: blob.length,
+                uncompressed: blob.uncompressed_length,
             });
         }
     }
@@ -194,7 +197,7 @@ impl Index {
     }
 
     fn location(&self, entry: &Entry) -> Option<Location> {
-        let number = entry.pack & !(TREE | COMPRESSED);
+        let number = entry.pack & !TREE;
         Some(Location {
             pack: *self.packs.get(usize::try_from(number).ok()?)?,
             kind: match entry.pack & TREE {
@@ -203,7 +206,11 @@ impl Index {
             },
             offset: entry.offset,
             length: entry.length,
-            compressed: entry.pack & COMPRESSED != 0,
+            compressed: entry.uncompressed != 0,
+            plain_bytes: match entry.uncompressed {
+                0 => entry.length.saturating_sub(SEAL_BYTES),
+                bytes => bytes,
+            },
         })
     }
 
@@ -254,8 +261,9 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_takes_44_bytes() {
-        assert_eq!(size_of::<Entry>(), 44);
+    fn an_entry_takes_48_bytes() {
+        assert_eq!(size_of::<Entry>(), 48);
+        assert_eq!(SEAL_BYTES as usize, crate::crypto::OVERHEAD_BYTES);
     }
 
     #[test]
@@ -290,6 +298,8 @@ mod tests {
                 (location.offset, location.compressed),
                 (offset, offset % 3 != 0)
             );
+            let plain = [68, 1, 2];
+            assert_eq!(location.plain_bytes, plain[offset as usize % 3]);
             assert_eq!(index.has(BlobKind::Tree, id), number == 4);
         }
         for number in 5000..6000_u32 {

@@ -16,6 +16,7 @@ mod id;
 pub mod index;
 pub mod keyfile;
 pub mod pack;
+pub mod pattern;
 mod repository;
 pub mod saver;
 pub mod snapshot;
