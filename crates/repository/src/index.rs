@@ -1,6 +1,6 @@
 //! Which blob is where: index files, and all of them together in memory.
 //!
-//! In memory a blob takes 44 bytes, sorted by id. A blob may be in several packs, and a pack in
+//! In memory a blob takes 48 bytes, sorted by id. A blob may be in several packs, and a pack in
 //! several index files; nothing is lost by either.
 
 use crate::error::Damage;
@@ -92,14 +92,17 @@ impl IndexFile {
 #[derive(Clone, Copy)]
 struct Entry {
     id: [u8; Id::BYTES],
-    /// Number of the pack, and the two flags.
+    /// Number of the pack, and the flag.
     pack: u32,
     offset: u32,
     length: u32,
+    /// Bytes of the plaintext when it is compressed, else 0.
+    uncompressed: u32,
 }
 
 const TREE: u32 = 1 << 31;
-const COMPRESSED: u32 = 1 << 30;
+/// By how much sealing makes a blob longer.
+const SEAL_BYTES: u32 = 32;
 
 /// Where a blob is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,6 +120,8 @@ pub struct Location {
     /// Whether the pack is to be deleted: to be read where there is no other, and to be relied on by
     /// nothing new.
     pub to_delete: bool,
+    /// Bytes of its plaintext, as the index has it.
+    pub plain_bytes: u32,
 }
 
 /// All index files in memory.
@@ -146,7 +151,7 @@ impl IndexBuilder {
     pub fn add(&mut self, pack: &IndexPack) {
         let Some(number) = u32::try_from(self.index.packs.len())
             .ok()
-            .filter(|number| *number < COMPRESSED)
+            .filter(|number| *number < TREE)
         else {
             return;
         };
@@ -156,14 +161,12 @@ impl IndexBuilder {
             if blob.kind == BlobKind::Tree {
                 flags |= TREE;
             }
-            if blob.uncompressed_length != 0 {
-                flags |= COMPRESSED;
-            }
             self.index.entries.push(Entry {
                 id: *blob.id.bytes(),
                 pack: flags,
                 offset: blob.offset,
                 length: blob.length,
+                uncompressed: blob.uncompressed_length,
             });
         }
     }
@@ -233,7 +236,7 @@ impl Index {
     }
 
     fn location(&self, entry: &Entry) -> Option<Location> {
-        let number = usize::try_from(entry.pack & !(TREE | COMPRESSED)).ok()?;
+        let number = usize::try_from(entry.pack & !TREE).ok()?;
         Some(Location {
             pack: *self.packs.get(number)?,
             to_delete: number >= self.to_delete,
@@ -243,7 +246,11 @@ impl Index {
             },
             offset: entry.offset,
             length: entry.length,
-            compressed: entry.pack & COMPRESSED != 0,
+            compressed: entry.uncompressed != 0,
+            plain_bytes: match entry.uncompressed {
+                0 => entry.length.saturating_sub(SEAL_BYTES),
+                bytes => bytes,
+            },
         })
     }
 
@@ -294,8 +301,9 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_takes_44_bytes() {
-        assert_eq!(size_of::<Entry>(), 44);
+    fn an_entry_takes_48_bytes() {
+        assert_eq!(size_of::<Entry>(), 48);
+        assert_eq!(SEAL_BYTES as usize, crate::crypto::OVERHEAD_BYTES);
     }
 
     #[test]
@@ -356,6 +364,8 @@ mod tests {
                 (location.offset, location.compressed),
                 (offset, offset % 3 != 0)
             );
+            let plain = [68, 1, 2];
+            assert_eq!(location.plain_bytes, plain[offset as usize % 3]);
             assert_eq!(index.has(BlobKind::Tree, id), number == 4);
         }
         for number in 5000..6000_u32 {

@@ -18,6 +18,7 @@ pub mod index;
 pub mod keyfile;
 pub mod lock;
 pub mod pack;
+pub mod pattern;
 mod repository;
 pub mod saver;
 pub mod snapshot;
