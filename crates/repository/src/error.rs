@@ -163,6 +163,9 @@ pub enum Error {
     /// Our own lock could not be refreshed, so that others may take it for abandoned.
     #[error("the lock could not be refreshed for so long that others may work here now")]
     LockLost,
+    /// Somebody else has rewritten the index.
+    #[error("the index was written anew by somebody else meanwhile")]
+    Changed,
     /// No threads.
     #[error("threads cannot be started: {0}")]
     Threads(std::io::Error),

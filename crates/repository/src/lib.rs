@@ -19,12 +19,14 @@ pub mod keyfile;
 pub mod lock;
 pub mod pack;
 pub mod pattern;
+pub mod prune;
 mod repository;
 pub mod saver;
 pub mod snapshot;
 pub mod time;
 pub mod tree;
 mod unpacked;
+mod used;
 
 pub use error::{Damage, Error, FileKind, Result};
 pub use id::{Id, NotAnId};

@@ -233,17 +233,29 @@ impl Lock {
     }
 }
 
-impl Drop for Lock {
-    fn drop(&mut self) {
+impl Lock {
+    /// Removes the lock, or says why it cannot be.
+    pub fn release(mut self) -> Result<()> {
+        self.end()
+    }
+
+    fn end(&mut self) -> Result<()> {
+        let Some(refreshing) = self.refreshing.take() else {
+            return Ok(());
+        };
         self.shared.state().ended = true;
         self.shared.ended.notify_all();
-        if let Some(refreshing) = self.refreshing.take() {
-            let _ = refreshing.join();
-        }
+        let _ = refreshing.join();
         let id = self.shared.state().id;
         self.shared.repository.hold().end();
+        self.shared.repository.delete(FileKind::Lock, &id)
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
         // What cannot be removed becomes stale.
-        let _ = self.shared.repository.delete(FileKind::Lock, &id);
+        let _ = self.end();
     }
 }
 

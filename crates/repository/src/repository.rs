@@ -16,6 +16,7 @@ use lifeboat_store::{ObjectInfo, PutOptions, Store, StoreError};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::io::Read;
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 /// `config`: what all programs that use a repository must agree on.
@@ -342,6 +343,19 @@ impl Repository {
     /// Stores an index file.
     pub fn save_index(&self, file: &IndexFile) -> Result<Id> {
         self.save(FileKind::Index, file)
+    }
+
+    /// Some of a pack's bytes.
+    pub(crate) fn read_pack_part(&self, id: &Id, range: Range<u64>) -> Result<Vec<u8>> {
+        let key = self.path(&FileKind::Pack.key(id));
+        let mut bytes = Vec::new();
+        self.store
+            .open(&key, range.start)
+            .map_err(|error| missing(FileKind::Pack, id, error))?
+            .take(range.end - range.start)
+            .read_to_end(&mut bytes)
+            .map_err(|error| self.cut(&key, error))?;
+        Ok(bytes)
     }
 
     /// A pack as it is stored, whatever it holds.

@@ -16,9 +16,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::ScopedJoinHandle;
 
 /// A pack is closed when it is this long.
-const PACK_BYTES: usize = 16 << 20;
+pub(crate) const PACK_BYTES: usize = 16 << 20;
 /// An index file is written when it names so many blobs.
-const INDEX_BLOBS: usize = 40_000;
+pub(crate) const INDEX_BLOBS: usize = 40_000;
 /// Packs that wait for the store, beside the one that is being stored.
 const WAITING_PACKS: usize = 1;
 /// Blobs known to be new are spread over so many sets, so that threads seldom wait.
