@@ -66,9 +66,8 @@ impl<'a> Used<'a> {
         for node in tree::parse(&json).map_err(broken)? {
             match (node.kind, node.subtree) {
                 (NodeKind::Directory, Some(subtree)) => {
-                    if self.insert(BlobKind::Tree, &subtree)? {
-                        below.push(subtree);
-                    }
+                    let new = self.insert(BlobKind::Tree, &subtree)?;
+                    below.extend(new.then_some(subtree));
                 }
                 (NodeKind::Directory, None) => {
                     let name = String::from_utf8_lossy(&node.name).into_owned();

@@ -12,6 +12,7 @@ use lifeboat_repository::lock::{Lock, Mode};
 use lifeboat_repository::{Author, Error, FileKind, Repository};
 use lifeboat_store::LocalStore;
 use lifeboat_testkit::restic::Restic;
+use std::io::Write;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -48,7 +49,7 @@ fn locks_are_honoured_both_ways() {
         assert_eq!(lock.pid.unsigned_abs(), adding.id());
         assert!(!lock.exclusive);
         drop(take(Mode::Shared).unwrap());
-        drop(adding.stdin.take());
+        adding.stdin.take().unwrap().write_all(b"x").unwrap();
         assert!(adding.wait().unwrap().success());
         drop(take(Mode::Exclusive).unwrap());
 

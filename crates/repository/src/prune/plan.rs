@@ -277,10 +277,9 @@ fn sort_out(
         if stats.unused > 0 {
             partly.push((*pack, *stats));
         }
-        if bytes < SMALL_PACK_BYTES {
-            if let Some(small) = small.get_mut(usize::from(stats.tree && !stats.data)) {
-                small.push((*pack, bytes));
-            }
+        let same = small.get_mut(usize::from(stats.tree && !stats.data));
+        if let Some(small) = same.filter(|_| bytes < SMALL_PACK_BYTES) {
+            small.push((*pack, bytes));
         }
     }
     let share = |stats: &Stats| stats.unused as f64 / (stats.used + stats.unused) as f64;
