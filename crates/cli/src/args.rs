@@ -1,5 +1,7 @@
 //! The command line, defined once: parsing, help and completions come from here.
 
+pub mod repo;
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -76,6 +78,8 @@ pub enum Command {
         #[command(subcommand)]
         command: KitCommand,
     },
+    /// Use a repository of the restic format directly, with lifeboat's engine
+    Repo(repo::Repo),
     /// Print a completion script for a shell
     Completions {
         /// Which shell

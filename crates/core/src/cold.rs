@@ -7,7 +7,7 @@
 
 use crate::archive::Identities;
 use crate::clock::Clock;
-use crate::config::{Config, StoreKind};
+use crate::config::{Config, StoreConfig, StoreKind};
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
 use crate::observe::Observer;
@@ -265,9 +265,16 @@ fn decrypt(given: &Given, identity: &Reference) -> Result<Value> {
     Ok(table)
 }
 
+/// The configuration of the store that a URL names, with `state` for its directory.
+pub(crate) fn store_config(given: &Given, state: &Path) -> Result<StoreConfig> {
+    let mut config = config(given, state)?;
+    let store = config.store.remove(NAME);
+    store.ok_or_else(|| usage("the URL names no store"))
+}
+
 fn usage(message: impl Into<String>) -> Error {
     Error::new(Code::Usage, message).hint(
-        "write --store-url file:///PATH, s3://BUCKET/PREFIX?region=REGION&endpoint=URL or sftp://USER@HOST:PORT/PATH",
+        "write file:///PATH, s3://BUCKET/PREFIX?region=REGION&endpoint=URL or sftp://USER@HOST:PORT/PATH",
     )
 }
 

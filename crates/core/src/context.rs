@@ -108,6 +108,25 @@ impl OpenStore {
     }
 }
 
+/// Opens the place of a store; with `create`, a directory that is not there is made.
+pub(crate) fn open_store(
+    config: &StoreConfig,
+    create: bool,
+    scrubber: &Scrubber,
+) -> Result<Arc<dyn Store>> {
+    Ok(match &config.kind {
+        StoreKind::Local(local) => Arc::new(match create {
+            true => LocalStore::create(&local.path)?,
+            false => LocalStore::open(&local.path)?,
+        }),
+        StoreKind::S3(s3) => Arc::new(S3Store::open(s3_options(s3, scrubber)?)?),
+        StoreKind::Sftp(sftp) => {
+            let stall = std::time::Duration::from_secs(config.stall_timeout.seconds);
+            Arc::new(sftp_store(sftp, stall, create, scrubber))
+        }
+    })
+}
+
 impl Context {
     /// Opens the state directory, the signing key and the catalog. `trust` are further ids
     /// (`SHA256:…`) of signers to believe in this run.
@@ -230,23 +249,7 @@ impl Context {
             Some(encrypt) => Some(self.recipients(encrypt).map_err(about)?),
             None => None,
         };
-        let store: Arc<dyn Store> = match &config.kind {
-            StoreKind::Local(local) => {
-                let opened = match self.is_cold() {
-                    true => LocalStore::open(&local.path),
-                    false => LocalStore::create(&local.path),
-                };
-                Arc::new(opened.map_err(|e| about(e.into()))?)
-            }
-            StoreKind::S3(s3) => Arc::new(
-                S3Store::open(s3_options(s3, &self.scrubber).map_err(about)?)
-                    .map_err(|e| about(e.into()))?,
-            ),
-            StoreKind::Sftp(sftp) => {
-                let stall = std::time::Duration::from_secs(config.stall_timeout.seconds);
-                Arc::new(sftp_store(sftp, stall, !self.is_cold(), &self.scrubber))
-            }
-        };
+        let store = open_store(&config, !self.is_cold(), &self.scrubber).map_err(about)?;
         let sealing = Sealing {
             compress: config.compress,
             recipients,

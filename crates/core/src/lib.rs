@@ -28,6 +28,7 @@ pub mod posture;
 pub mod probe;
 pub mod process;
 pub mod recovery;
+pub mod repo;
 pub mod restore;
 pub mod runbook;
 pub mod schedule;

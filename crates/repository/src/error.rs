@@ -163,6 +163,9 @@ pub enum Error {
     /// Our own lock could not be refreshed, so that others may take it for abandoned.
     #[error("the lock could not be refreshed for so long that others may work here now")]
     LockLost,
+    /// Somebody asked for an early end.
+    #[error("the work was ended early")]
+    Stopped,
     /// Somebody else has rewritten the index.
     #[error("the index was written anew by somebody else meanwhile")]
     Changed,

@@ -18,7 +18,7 @@ use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -85,33 +85,50 @@ pub enum Mode {
     Exclusive,
 }
 
-/// Until when a lock holds, in milliseconds of a clock that goes on while the machine sleeps.
+/// How long what is being done to a repository may go on.
 #[derive(Debug)]
-pub(crate) struct Hold(AtomicU64);
+pub(crate) struct Hold {
+    /// Until when a lock holds, in milliseconds of a clock that goes on while the machine sleeps.
+    until: AtomicU64,
+    /// Says whether somebody asked to end early.
+    stop: OnceLock<fn() -> bool>,
+}
 
 impl Default for Hold {
     fn default() -> Self {
-        Hold(AtomicU64::new(u64::MAX))
+        Hold {
+            until: AtomicU64::new(u64::MAX),
+            stop: OnceLock::new(),
+        }
     }
 }
 
 impl Hold {
-    /// Fails when a lock was held that is perhaps no more.
+    /// Fails when a lock was held that is perhaps no more, or when the work is to end early.
     pub(crate) fn check(&self) -> Result<()> {
-        match milliseconds() > self.0.load(Ordering::Relaxed) {
-            true => Err(Error::LockLost),
+        if milliseconds() > self.until.load(Ordering::Relaxed) {
+            return Err(Error::LockLost);
+        }
+        match self.stop.get().is_some_and(|stop| stop()) {
+            true => Err(Error::Stopped),
             false => Ok(()),
         }
+    }
+
+    /// From now on the work ends when `stop` says so.
+    pub(crate) fn stop_when(&self, stop: fn() -> bool) {
+        // The first one stays.
+        let _ = self.stop.set(stop);
     }
 
     /// A lock was written at this time.
     fn renew(&self, written: u64) {
         let holds = u64::try_from(HOLDS.as_millis()).unwrap_or(u64::MAX);
-        self.0.store(written + holds, Ordering::Relaxed);
+        self.until.store(written + holds, Ordering::Relaxed);
     }
 
     fn end(&self) {
-        self.0.store(u64::MAX, Ordering::Relaxed);
+        self.until.store(u64::MAX, Ordering::Relaxed);
     }
 }
 
@@ -208,7 +225,7 @@ impl Lock {
         let id = write(repository, &file)?;
         std::thread::sleep(SETTLE);
         if let Err(error) = conflict(repository, mode, Some(&id)) {
-            let _ = repository.delete(FileKind::Lock, &id);
+            let _ = repository.delete_regardless(FileKind::Lock, &id);
             return Err(error);
         }
         repository.hold().renew(written);
@@ -248,7 +265,9 @@ impl Lock {
         let _ = refreshing.join();
         let id = self.shared.state().id;
         self.shared.repository.hold().end();
-        self.shared.repository.delete(FileKind::Lock, &id)
+        self.shared
+            .repository
+            .delete_regardless(FileKind::Lock, &id)
     }
 }
 
@@ -488,7 +507,7 @@ mod tests {
     fn a_lock_that_could_not_be_refreshed_stops_all_writing() {
         let repository = repository();
         let lock = take(&repository, Mode::Shared).unwrap();
-        repository.hold().0.store(1, Ordering::Relaxed);
+        repository.hold().until.store(1, Ordering::Relaxed);
         let written = repository.write_document(FileKind::Index, b"{}");
         assert!(matches!(written, Err(Error::LockLost)), "{written:?}");
         drop(lock);

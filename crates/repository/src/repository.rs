@@ -13,6 +13,7 @@ use crate::time::Time;
 use crate::unpacked;
 use jiff::Timestamp;
 use lifeboat_store::{ObjectInfo, PutOptions, Store, StoreError};
+use rayon::prelude::*;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::io::Read;
@@ -57,6 +58,8 @@ pub struct Repository {
     config: Config,
     chunker: OnceLock<Chunker>,
     hold: Arc<Hold>,
+    /// The key file that the password opened.
+    opened_by: Option<Id>,
 }
 
 impl std::fmt::Debug for Repository {
@@ -84,6 +87,7 @@ impl Repository {
             },
             chunker: OnceLock::new(),
             hold: Arc::default(),
+            opened_by: None,
             store,
         };
         if repository.store.stat(&repository.path(CONFIG))?.is_some() {
@@ -94,7 +98,7 @@ impl Repository {
         let mut id = [0; Id::BYTES];
         random(&mut id)?;
         repository.config.id = Id::new(id).to_string();
-        repository.add_key(password, Cost::default(), author)?;
+        repository.opened_by = Some(repository.add_key(password, Cost::default(), author)?);
         let json = json(&repository.config)?;
         let sealed = unpacked::seal(&repository.key, &json, false)?;
         match repository.put(CONFIG, &sealed) {
@@ -107,13 +111,14 @@ impl Repository {
 
     /// Opens the repository below `prefix`, which is empty or ends in `/`.
     pub fn open(store: Arc<dyn Store>, prefix: &str, password: &[u8]) -> Result<Self> {
-        let unlocked = |key, config| Repository {
+        let unlocked = |key, config, opened_by| Repository {
             store: Arc::clone(&store),
             prefix: prefix.to_owned(),
             key,
             config,
             chunker: OnceLock::new(),
             hold: Arc::default(),
+            opened_by: Some(opened_by),
         };
         let location = || format!("{}/{prefix}", store.location());
         let sealed = match read_whole(store.as_ref(), &format!("{prefix}{CONFIG}")) {
@@ -134,7 +139,7 @@ impl Repository {
             match KeyFile::parse(id, &bytes).and_then(|file| file.open(password)) {
                 Ok(Some(key)) => {
                     let config = parse_config(&key, sealed)?;
-                    return Ok(unlocked(key, config));
+                    return Ok(unlocked(key, config, id));
                 }
                 Ok(None) => {}
                 Err(damage) => {
@@ -176,7 +181,13 @@ impl Repository {
             config: self.config.clone(),
             chunker: OnceLock::new(),
             hold: Arc::clone(&self.hold),
+            opened_by: self.opened_by,
         }
+    }
+
+    /// Makes everything that writes here end with [`Error::Stopped`] as soon as `stop` says so.
+    pub fn stop_when(&self, stop: fn() -> bool) {
+        self.hold.stop_when(stop);
     }
 
     /// How long what is written here may go on.
@@ -208,6 +219,42 @@ impl Repository {
         Ok(id)
     }
 
+    /// The key file that the password opened.
+    pub fn opened_by(&self) -> Option<Id> {
+        self.opened_by
+    }
+
+    /// What a key file says of itself.
+    pub fn key_file(&self, id: &Id) -> Result<KeyFile> {
+        let key = self.path(&FileKind::Key.key(id));
+        let bytes = read_whole(self.store.as_ref(), &key).map_err(|error| match error {
+            Error::Store(error) => missing(FileKind::Key, id, error),
+            other => other,
+        })?;
+        KeyFile::parse(*id, &bytes).map_err(|damage| damaged(FileKind::Key, id, damage))
+    }
+
+    /// Every snapshot, oldest first, and errors of those that cannot be read.
+    pub fn snapshots(&self) -> Result<(Vec<(Id, Snapshot)>, Vec<Error>)> {
+        let (mut found, mut errors) = (Vec::new(), Vec::new());
+        let listed = self.list(FileKind::Snapshot)?;
+        let read: Vec<(Id, Result<Snapshot>)> = listed
+            .par_iter()
+            .map(|(id, _)| (*id, self.snapshot(id)))
+            .collect();
+        for (id, snapshot) in read {
+            match snapshot {
+                Ok(snapshot) => found.push((id, snapshot)),
+                // Forgotten since it was listed.
+                Err(Error::Missing { .. }) => {}
+                Err(error @ Error::Damaged { .. }) => errors.push(error),
+                Err(error) => return Err(error),
+            }
+        }
+        found.sort_by_key(|(id, snapshot)| (snapshot.time.at, *id));
+        Ok((found, errors))
+    }
+
     /// The files of a kind: id and size. Names that are no ids are not among them.
     pub fn list(&self, kind: FileKind) -> Result<Vec<(Id, u64)>> {
         let infos = self
@@ -234,6 +281,11 @@ impl Repository {
     /// Removes a file.
     pub fn delete(&self, kind: FileKind, id: &Id) -> Result<()> {
         self.hold.check()?;
+        self.delete_regardless(kind, id)
+    }
+
+    /// The same, also when the work is to end: to leave nothing behind.
+    pub(crate) fn delete_regardless(&self, kind: FileKind, id: &Id) -> Result<()> {
         Ok(self.store.delete(&self.path(&kind.key(id)))?)
     }
 
