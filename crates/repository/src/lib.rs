@@ -1,9 +1,9 @@
 //! The restic repository format, versions 1 and 2: chunks, seals, packs, indexes, trees and
 //! snapshots, byte for byte what `restic` reads and writes.
 //!
-//! Opens and makes repositories in any [`lifeboat_store::Store`], backs up directories into them and
-//! checks them. It takes no locks yet, so that nothing else may write to or prune a repository
-//! meanwhile, and it does not restore, forget or prune yet. It knows nothing of configuration, and
+//! Opens and makes repositories in any [`lifeboat_store::Store`], backs up directories into them,
+//! checks them and restores from them. It takes no locks yet, so that nothing else may write to or
+//! prune a repository meanwhile, and it does not forget or prune yet. It knows nothing of configuration, and
 //! prints nothing.
 
 pub mod backup;
