@@ -131,7 +131,7 @@ pub fn explain(error: engine::Error) -> Error {
     let message = error.to_string();
     let (code, hint) = match error {
         E::Store(error) => return error.into(),
-        E::Read { .. } | E::Threads(_) | E::Random(_) => (Code::Io, None),
+        E::Read { .. } | E::Output(_) | E::Threads(_) | E::Random(_) => (Code::Io, None),
         E::NoRepository { .. } => (
             Code::PointUnknown,
             Some("check the place, or make one: lifeboat repo init --repo …"),
@@ -155,6 +155,15 @@ pub fn explain(error: engine::Error) -> Error {
             Some("nothing was committed since; check the network and the clock, and run it again"),
         ),
         E::Changed => (Code::Busy, Some("run it again")),
+        E::NotInSnapshot { .. } => (
+            Code::PointUnknown,
+            Some("see what it holds: lifeboat repo ls SNAPSHOT"),
+        ),
+        E::Target { .. } => (Code::Target, Some("choose another directory")),
+        E::DeletesAll => (
+            Code::Usage,
+            Some("choose another target, or say with --include what may be deleted"),
+        ),
         E::Stopped => (
             Code::Interrupted,
             Some("run it again; what was stored is used then"),

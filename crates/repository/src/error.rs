@@ -169,6 +169,26 @@ pub enum Error {
     /// Somebody else has rewritten the index.
     #[error("the index was written anew by somebody else meanwhile")]
     Changed,
+    /// A path that is not in a snapshot.
+    #[error("{path:?} is not in the snapshot")]
+    NotInSnapshot {
+        /// The path.
+        path: std::path::PathBuf,
+    },
+    /// The directory to restore to cannot be made or opened.
+    #[error("{path:?} cannot be restored to: {source}")]
+    Target {
+        /// The directory.
+        path: std::path::PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// Deleting what is not in the snapshot was asked for all of `/`.
+    #[error("everything that is not in the snapshot would be deleted from /")]
+    DeletesAll,
+    /// What was read could not be handed on.
+    #[error("the output failed: {0}")]
+    Output(std::io::Error),
     /// No threads.
     #[error("threads cannot be started: {0}")]
     Threads(std::io::Error),

@@ -1,17 +1,19 @@
 //! The restic repository format, versions 1 and 2: chunks, seals, packs, indexes, trees and
 //! snapshots, byte for byte what `restic` reads and writes.
 //!
-//! Opens and makes repositories in any [`lifeboat_store::Store`], backs up directories into them and
-//! checks them. It takes no locks yet, so that nothing else may write to or prune a repository
-//! meanwhile, and it does not restore, forget or prune yet. It knows nothing of configuration, and
-//! prints nothing.
+//! Opens and makes repositories in any [`lifeboat_store::Store`], backs up directories into them,
+//! looks into them, checks, restores, copies, prunes and repairs them, and takes and honours locks.
+//! It knows nothing of configuration, and prints nothing.
 
 pub mod backup;
+pub mod browse;
 pub mod check;
 pub mod chunker;
+pub mod copy;
 pub mod crypto;
 mod encoding;
 mod error;
+mod fetch;
 pub mod forget;
 mod id;
 pub mod index;
@@ -20,7 +22,9 @@ pub mod lock;
 pub mod pack;
 pub mod pattern;
 pub mod prune;
+pub mod repair;
 mod repository;
+pub mod restore;
 pub mod saver;
 pub mod snapshot;
 pub mod time;

@@ -375,6 +375,13 @@ impl Repository {
         open_blob(&self.key, id, sealed, at.compressed)
     }
 
+    /// The stored bytes of a pack from an offset on.
+    pub(crate) fn open_pack(&self, id: &Id, offset: u64) -> Result<Box<dyn Read + Send>> {
+        let key = self.path(&FileKind::Pack.key(id));
+        let opened = self.store.open(&key, offset);
+        opened.map_err(|error| missing(FileKind::Pack, id, error))
+    }
+
     /// A blob wherever it is whole.
     pub fn load_blob(&self, index: &Index, kind: BlobKind, id: &Id) -> Result<Vec<u8>> {
         let mut error = Error::UnknownBlob { id: *id };

@@ -64,6 +64,42 @@ impl Snapshot {
     }
 }
 
+/// How the tags of a snapshot are changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TagChange {
+    /// These and no others.
+    Set(Vec<String>),
+    /// These, too.
+    Add(Vec<String>),
+    /// Not these.
+    Remove(Vec<String>),
+}
+
+impl Snapshot {
+    /// The snapshot named `id` with other tags; nothing when it has just these.
+    pub fn retagged(&self, id: &Id, change: &TagChange) -> Option<Snapshot> {
+        let before = self.tags.clone().unwrap_or_default();
+        let mut tags = before.clone();
+        match change {
+            TagChange::Set(list) => tags.clone_from(list),
+            TagChange::Add(list) => {
+                for tag in list {
+                    if !tags.contains(tag) {
+                        tags.push(tag.clone());
+                    }
+                }
+            }
+            TagChange::Remove(list) => tags.retain(|tag| !list.contains(tag)),
+        }
+        tags.retain(|tag| !tag.is_empty());
+        (tags != before).then(|| Snapshot {
+            tags: (!tags.is_empty()).then_some(tags),
+            original: Some(self.original.unwrap_or(*id)),
+            ..self.clone()
+        })
+    }
+}
+
 /// Which snapshots are meant. Empty lists mean any.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {

@@ -141,6 +141,7 @@ fn only_durable_places_move_cut_and_sync_files() {
         path.starts_with("crates/store/src/local/")
             || path.starts_with("crates/core/src/restore/place/")
             || path == "crates/core/src/restore/staging.rs"
+            || path.starts_with("crates/repository/src/restore/")
             // Makes a restored file readable to its owner for the moment of opening it.
             || path == "crates/core/src/source/files/walk.rs"
             // Copies a database that nobody may write beside into the private scratch directory.

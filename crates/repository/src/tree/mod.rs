@@ -2,12 +2,14 @@
 //! same directory has the same id whoever stored it.
 
 mod quote;
+mod reader;
 
 use crate::encoding;
 use crate::error::Damage;
 use crate::id::Id;
 use crate::time::Time;
 use serde::Deserialize;
+use serde::de::DeserializeSeed;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -316,12 +318,6 @@ fn write_node(node: &Node, out: &mut Vec<u8>) {
 }
 
 #[derive(Deserialize)]
-struct RawTree<'a> {
-    #[serde(borrow, default)]
-    nodes: Option<Vec<RawNode<'a>>>,
-}
-
-#[derive(Deserialize)]
 struct RawNode<'a> {
     #[serde(borrow)]
     name: Cow<'a, str>,
@@ -378,11 +374,27 @@ struct RawXattr {
 
 /// The entries of a tree. What it says twice or out of order is returned as it is.
 pub fn parse(json: &[u8]) -> Result<Vec<Node>, Damage> {
-    let format = |text: String| Damage::Format(format!("it is no tree: {text}"));
-    let tree: RawTree<'_> =
-        serde_json::from_slice(json).map_err(|error| format(error.to_string()))?;
-    let nodes = tree.nodes.unwrap_or_default().into_iter();
-    nodes.map(|raw| from_raw(raw).map_err(format)).collect()
+    let (mut nodes, mut refused) = (Vec::new(), None);
+    read(json, |node| match node {
+        Ok(node) => nodes.push(node),
+        Err(damage) => refused = refused.take().or(Some(damage)),
+    })?;
+    refused.map_or(Ok(nodes), Err)
+}
+
+/// Hands out the entries of a tree one by one, so that a large one is never held whole. An entry
+/// that cannot be used is damage of its own, and does not hide the others; what is no tree at all
+/// is an error, after which what was handed out before it is not to be relied on.
+pub fn read(json: &[u8], each: impl FnMut(Result<Node, Damage>)) -> Result<(), Damage> {
+    let mut json = serde_json::Deserializer::from_slice(json);
+    reader::Tree(each)
+        .deserialize(&mut json)
+        .and_then(|()| json.end())
+        .map_err(|error| no_tree(error.to_string()))
+}
+
+fn no_tree(text: String) -> Damage {
+    Damage::Format(format!("it is no tree: {text}"))
 }
 
 fn from_raw(raw: RawNode<'_>) -> Result<Node, String> {

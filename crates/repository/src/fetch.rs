@@ -1,0 +1,395 @@
+//! Reads many blobs: those of a pack that lie near each other in one go, several packs at a time, and
+//! each blob once however often it is wanted.
+//!
+//! A blob is handed out only when its tag and its SHA-256 are right. One that is damaged is looked
+//! for in every other pack that the index names for it; only then is it an error, of that blob
+//! alone. Memory is bounded by a budget of bytes, beside which one blob alone may be larger.
+
+use crate::crypto::Key;
+use crate::error::{Damage, Error, Result};
+use crate::id::Id;
+use crate::index::{Index, Location};
+use crate::repository::Repository;
+use lifeboat_store::StoreError;
+use rayon::ThreadPool;
+use std::collections::HashMap;
+use std::io::Read;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+/// What lies between two wanted blobs is read over, up to so much.
+const GAP_BYTES: u64 = 256 << 10;
+/// A job is about so long, so that threads end at about the same time.
+const JOB_BYTES: u64 = 4 << 20;
+/// So much of blobs is in memory at a time, sealed and plain.
+const BUDGET_BYTES: usize = 48 << 20;
+/// Buffers above this size are not kept from blob to blob.
+const KEPT_BYTES: usize = 4 << 20;
+/// When so many jobs in a row find the store itself failing, it is given up.
+const FAILURES_MAX: usize = 64;
+
+/// A blob that is wanted, at the place where it is looked for first.
+pub(crate) struct Want<T> {
+    pub(crate) id: Id,
+    pub(crate) at: Location,
+    /// What it is wanted for.
+    pub(crate) to: T,
+}
+
+/// Takes blobs, from several threads.
+pub(crate) trait Sink<T>: Sync {
+    /// Whether a blob is wanted still.
+    fn wanted(&self, to: &T) -> bool;
+    /// Takes a blob, or hears why there is none. Called once for each that was wanted still.
+    fn take(&self, to: &T, blob: std::result::Result<&[u8], &Arc<Error>>);
+}
+
+/// See the module.
+pub(crate) struct Fetcher<'a> {
+    pub(crate) repository: &'a Repository,
+    pub(crate) index: &'a Index,
+    pub(crate) pool: &'a ThreadPool,
+    budget: Budget,
+    read_bytes: AtomicU64,
+    failures: AtomicUsize,
+}
+
+impl<'a> Fetcher<'a> {
+    pub(crate) fn new(repository: &'a Repository, index: &'a Index, pool: &'a ThreadPool) -> Self {
+        Fetcher {
+            repository,
+            index,
+            pool,
+            budget: Budget::default(),
+            read_bytes: AtomicU64::new(0),
+            failures: AtomicUsize::new(0),
+        }
+    }
+
+    /// Sealed bytes that were read so far.
+    pub(crate) fn read_bytes(&self) -> u64 {
+        self.read_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Hands every wanted blob to the sink. Packs are read in the order in which they are first
+    /// wanted.
+    pub(crate) fn run<T: Sync>(&self, wants: &[Want<T>], sink: &impl Sink<T>) {
+        let order = order(wants);
+        let jobs = jobs(wants, &order);
+        let next = AtomicUsize::new(0);
+        self.pool.broadcast(|_| {
+            let mut opener = Opener::default();
+            while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let places = order.get(job.clone()).unwrap_or_default();
+                self.job(wants, places, sink, &mut opener);
+            }
+        });
+    }
+
+    fn job<T>(&self, wants: &[Want<T>], places: &[u32], sink: &impl Sink<T>, opener: &mut Opener) {
+        let mut stream = Stream::default();
+        let mut rest = places;
+        while let Some(want) = rest.first().and_then(|place| get(wants, *place)) {
+            let same = |place: &u32| {
+                get(wants, *place).is_some_and(|other| other.id == want.id && other.at == want.at)
+            };
+            let count = rest.iter().take_while(|place| same(place)).count();
+            let (now, later) = rest.split_at_checked(count).unwrap_or((rest, &[]));
+            rest = later;
+            let to = now.iter().filter_map(|place| get(wants, *place));
+            let to: Vec<&T> = to.map(|w| &w.to).filter(|to| sink.wanted(to)).collect();
+            if to.is_empty() {
+                continue;
+            }
+            let bytes = want.at.length as usize + want.at.plain_bytes as usize;
+            let _room = self.budget.take(bytes);
+            let blob = match self.blob(want, &mut stream, opener) {
+                Ok(blob) => Ok(blob),
+                Err(error) => self.elsewhere(want, error, opener).map_err(Arc::new),
+            };
+            for to in to {
+                sink.take(to, blob.as_ref().map(|blob| *blob));
+            }
+            opener.trim();
+        }
+    }
+
+    /// The blob where it is wanted from.
+    fn blob<'o, T>(
+        &self,
+        want: &Want<T>,
+        stream: &mut Stream,
+        opener: &'o mut Opener,
+    ) -> Result<&'o [u8]> {
+        if self.failures.load(Ordering::Relaxed) > FAILURES_MAX {
+            return Err(given_up(self.repository));
+        }
+        let read = stream.read(self.repository, &want.at, &mut opener.sealed);
+        if let Err(error) = read {
+            *stream = Stream {
+                missing: matches!(error, Error::Missing { .. }),
+                ..Stream::default()
+            };
+            return Err(error);
+        }
+        self.read_bytes
+            .fetch_add(u64::from(want.at.length), Ordering::Relaxed);
+        self.failures.store(0, Ordering::Relaxed);
+        opener.open(self.repository.key(), &want.id, &want.at)
+    }
+
+    /// The blob in any other pack, and after a failure of the store also where it was wanted from.
+    fn elsewhere<'o, T>(
+        &self,
+        want: &Want<T>,
+        error: Error,
+        opener: &'o mut Opener,
+    ) -> Result<&'o [u8]> {
+        let again = failed(&error);
+        if again {
+            self.failures.fetch_add(1, Ordering::Relaxed);
+        }
+        for at in self.index.locations(want.at.kind, &want.id) {
+            if (at == want.at && !again) || self.failures.load(Ordering::Relaxed) > FAILURES_MAX {
+                continue;
+            }
+            let read = Stream::default().read(self.repository, &at, &mut opener.sealed);
+            if read.is_ok() {
+                self.read_bytes
+                    .fetch_add(u64::from(at.length), Ordering::Relaxed);
+                if opener.open(self.repository.key(), &want.id, &at).is_ok() {
+                    self.failures.store(0, Ordering::Relaxed);
+                    return Ok(opener.opened());
+                }
+            }
+        }
+        Err(error)
+    }
+}
+
+/// Whether it is the store that failed, not what it holds that is wrong.
+fn failed(error: &Error) -> bool {
+    match error {
+        Error::Store(error) => !matches!(error, StoreError::NotFound { .. }),
+        Error::Read { .. } => true,
+        _ => false,
+    }
+}
+
+fn given_up(repository: &Repository) -> Error {
+    Error::Store(StoreError::Unreachable {
+        location: repository.location(),
+        detail: "it failed too often in a row and was given up".to_owned(),
+    })
+}
+
+fn get<T>(wants: &[Want<T>], place: u32) -> Option<&Want<T>> {
+    wants.get(usize::try_from(place).ok()?)
+}
+
+/// Places in `wants`, by pack in order of first use, then by offset.
+fn order<T>(wants: &[Want<T>]) -> Vec<u32> {
+    let mut packs: HashMap<Id, u32> = HashMap::new();
+    let mut keyed: Vec<(u32, u32, u32)> = Vec::with_capacity(wants.len());
+    for (want, place) in wants.iter().zip(0_u32..) {
+        let known = u32::try_from(packs.len()).unwrap_or(u32::MAX);
+        let pack = *packs.entry(want.at.pack).or_insert(known);
+        keyed.push((pack, want.at.offset, place));
+    }
+    keyed.sort_unstable();
+    keyed.into_iter().map(|(_, _, place)| place).collect()
+}
+
+/// Cuts the order into jobs: each in one pack, without long gaps, and not too long itself.
+fn jobs<T>(wants: &[Want<T>], order: &[u32]) -> Vec<Range<usize>> {
+    let mut jobs: Vec<Range<usize>> = Vec::new();
+    let mut current: Option<(Id, u64, u64)> = None;
+    for (number, want) in order.iter().enumerate() {
+        let Some(want) = get(wants, *want) else {
+            continue;
+        };
+        let start = u64::from(want.at.offset);
+        let end = start + u64::from(want.at.length);
+        let joins = current.is_some_and(|(pack, from, to)| {
+            let same = start < to;
+            pack == want.at.pack && (same || (start - to <= GAP_BYTES && end - from <= JOB_BYTES))
+        });
+        match (jobs.last_mut(), current.as_mut(), joins) {
+            (Some(job), Some((_, _, to)), true) => {
+                job.end = number + 1;
+                *to = end.max(*to);
+            }
+            _ => {
+                jobs.push(number..number + 1);
+                current = Some((want.at.pack, start, end));
+            }
+        }
+    }
+    jobs
+}
+
+/// A pack that is being read from one blob to the next.
+#[derive(Default)]
+struct Stream {
+    reader: Option<Box<dyn Read + Send>>,
+    position: u64,
+    /// The pack is not there.
+    missing: bool,
+}
+
+impl Stream {
+    fn read(&mut self, repository: &Repository, at: &Location, into: &mut Vec<u8>) -> Result<()> {
+        let kind = crate::FileKind::Pack;
+        if self.missing {
+            return Err(Error::Missing { kind, id: at.pack });
+        }
+        let cut = |error: std::io::Error| match error.kind() {
+            std::io::ErrorKind::UnexpectedEof => Error::Damaged {
+                kind,
+                id: at.pack,
+                damage: Damage::Format("it ends before the blob does".into()),
+            },
+            _ => Error::Read {
+                key: kind.key(&at.pack),
+                source: error,
+            },
+        };
+        let offset = u64::from(at.offset);
+        if self.position > offset || offset - self.position > GAP_BYTES {
+            self.reader = None;
+        }
+        let mut reader = match self.reader.take() {
+            Some(mut reader) => {
+                let gap = offset - self.position;
+                let skipped = std::io::copy(&mut reader.by_ref().take(gap), &mut std::io::sink());
+                skipped.map_err(cut)?;
+                reader
+            }
+            None => repository.open_pack(&at.pack, offset)?,
+        };
+        resize(into, at.length as usize).map_err(|damage| Error::Damaged {
+            kind,
+            id: at.pack,
+            damage,
+        })?;
+        reader.read_exact(into).map_err(cut)?;
+        self.position = offset + u64::from(at.length);
+        self.reader = Some(reader);
+        Ok(())
+    }
+}
+
+/// Sets the length; the content does not matter.
+fn resize(buffer: &mut Vec<u8>, bytes: usize) -> std::result::Result<(), Damage> {
+    let more = bytes.saturating_sub(buffer.len());
+    buffer
+        .try_reserve(more)
+        .map_err(|_| Damage::Format(format!("its {bytes} bytes do not fit into memory")))?;
+    buffer.resize(bytes, 0);
+    Ok(())
+}
+
+/// Opens blobs in buffers that are kept from one to the next.
+#[derive(Default)]
+pub(crate) struct Opener {
+    context: Option<zstd::bulk::Decompressor<'static>>,
+    sealed: Vec<u8>,
+    unpacked: Vec<u8>,
+    /// Where the plaintext is.
+    at: Range<usize>,
+    compressed: bool,
+}
+
+impl Opener {
+    /// Opens what is in `sealed`, and checks that it is what its id says.
+    fn open(&mut self, key: &Key, id: &Id, at: &Location) -> Result<&[u8]> {
+        let about = |damage| Error::Blob { id: *id, damage };
+        let length = key.open_in_place(&mut self.sealed).map_err(about)?.len();
+        let start = crate::crypto::IV_BYTES;
+        (self.at, self.compressed) = (start..start + length, at.compressed);
+        if at.compressed {
+            self.unpack(at.plain_bytes as usize).map_err(about)?;
+        }
+        match Id::of(self.opened()) {
+            found if found == *id => Ok(self.opened()),
+            found => Err(about(Damage::Hash { found })),
+        }
+    }
+
+    fn opened(&self) -> &[u8] {
+        match self.compressed {
+            true => &self.unpacked,
+            false => self.sealed.get(self.at.clone()).unwrap_or_default(),
+        }
+    }
+
+    /// Unpacks at most `bytes`, which is what the index says of it.
+    fn unpack(&mut self, bytes: usize) -> std::result::Result<(), Damage> {
+        let format = |error: std::io::Error| Damage::Format(format!("zstd: {error}"));
+        let context = match &mut self.context {
+            Some(context) => context,
+            none => none.insert(zstd::bulk::Decompressor::new().map_err(format)?),
+        };
+        let packed = self.sealed.get(self.at.clone()).unwrap_or_default();
+        self.unpacked.clear();
+        self.unpacked
+            .try_reserve_exact(bytes)
+            .map_err(|_| Damage::Format(format!("its {bytes} bytes do not fit into memory")))?;
+        context
+            .decompress_to_buffer(packed, &mut self.unpacked)
+            .map_err(format)?;
+        Ok(())
+    }
+
+    /// Gives back what is unusually large.
+    fn trim(&mut self) {
+        for buffer in [&mut self.sealed, &mut self.unpacked] {
+            if buffer.capacity() > KEPT_BYTES {
+                *buffer = Vec::new();
+            }
+        }
+    }
+}
+
+/// Bytes that may be in memory.
+#[derive(Default)]
+struct Budget {
+    taken: Mutex<usize>,
+    given_back: Condvar,
+}
+
+/// A part of the budget, until dropped.
+struct Room<'b> {
+    budget: &'b Budget,
+    bytes: usize,
+}
+
+impl Budget {
+    /// Waits until there is room; more than all of it is given to one at a time.
+    fn take(&self, bytes: usize) -> Room<'_> {
+        let mut taken = self.lock();
+        while *taken > 0 && taken.saturating_add(bytes) > BUDGET_BYTES {
+            let waited = self.given_back.wait(taken);
+            taken = waited.unwrap_or_else(PoisonError::into_inner);
+        }
+        *taken = taken.saturating_add(bytes);
+        Room {
+            budget: self,
+            bytes,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, usize> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Room<'_> {
+    fn drop(&mut self) {
+        let mut taken = self.budget.lock();
+        *taken = taken.saturating_sub(self.bytes);
+        drop(taken);
+        self.budget.given_back.notify_all();
+    }
+}

@@ -1,0 +1,313 @@
+//! Restores a snapshot, or a part of one, into a directory.
+//!
+//! A file takes its name only when all of it is there and right: until then it is beside it as
+//! `NAME.lifeboat-partial`, from which the next restore goes on, and what had the name before is
+//! whole. Damage in the repository costs only the files that it hits; of these the partial file
+//! stays, with holes where the damage is. Nothing is ever written through a symbolic link in the
+//! target, nor outside it. What could not be done is returned; only when nothing can be done is
+//! it an error. The restored files are not forced to the disk.
+
+mod directory;
+mod existing;
+mod file;
+mod links;
+mod metadata;
+mod options;
+mod removal;
+mod report;
+mod walk;
+mod write;
+
+pub use options::{Action, Observer, Options, Overwrite, Progress, Source};
+pub use report::{Cause, Failed, Report, Unset};
+
+use crate::error::{Error, Result};
+use crate::fetch::{Fetcher, Sink, Want};
+use crate::id::Id;
+use crate::index::Index;
+use crate::pack::BlobKind;
+use crate::repository::Repository;
+use crate::tree::{self, Node, NodeKind};
+use directory::{Directory, Handles};
+use file::{Planned, To};
+use links::{First, Link};
+use rayon::prelude::*;
+use report::Tally;
+use std::collections::HashMap;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Directories may be nested so deep that a thread's usual stack would not do.
+const STACK_BYTES: usize = 64 << 20;
+/// Trees that are read at a time.
+const TREES: usize = 512;
+/// When the walk has found so many files, they are restored before it goes on.
+const WINDOW_FILES: usize = 32 << 10;
+/// And when they have so many blobs.
+const WINDOW_BLOBS: usize = 128 << 10;
+
+/// Restores. An error means that nothing was, or that it cannot be said what was.
+pub fn run(repository: &Repository, index: &Index, options: &Options) -> Result<Report> {
+    let everything = options.include.is_empty() && options.exclude.is_empty();
+    if options.delete && everything && is_root(&options.target) {
+        return Err(Error::DeletesAll);
+    }
+    let start = start(repository, index, options)?;
+    let threads = match options.threads {
+        0 => std::thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 16)),
+        threads => threads,
+    };
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .stack_size(STACK_BYTES)
+        .build()
+        .map_err(|error| Error::Threads(std::io::Error::other(error)))?;
+    let restore = Restore {
+        options,
+        fetcher: Fetcher::new(repository, index, &pool),
+        handles: Handles::default(),
+        tally: Tally::default(),
+        firsts: Mutex::default(),
+        uid: rustix::process::geteuid().as_raw(),
+    };
+    let root = Directory::target(&options.target, options.dry_run)?;
+    restore.all(root, start);
+    let read_bytes = restore.fetcher.read_bytes();
+    Ok(restore.tally.report(read_bytes))
+}
+
+/// Whether a path means the root directory.
+fn is_root(path: &Path) -> bool {
+    std::fs::canonicalize(path).is_ok_and(|path| path == Path::new("/"))
+}
+
+/// What a restore begins with.
+enum Start {
+    Tree(Id),
+    /// A single entry that is no directory.
+    Entry(Box<Node>),
+}
+
+/// Follows the path within the snapshot.
+fn start(repository: &Repository, index: &Index, options: &Options) -> Result<Start> {
+    let mut tree = match options.source {
+        Source::Snapshot(id) => repository.snapshot(&id)?.tree,
+        Source::Tree(id) => id,
+    };
+    let absent = || Error::NotInSnapshot {
+        path: options.within.clone(),
+    };
+    let mut components = options.within.components().peekable();
+    while let Some(component) = components.next() {
+        let name = match component {
+            Component::Normal(name) => name.as_bytes(),
+            Component::RootDir | Component::CurDir => continue,
+            _ => return Err(absent()),
+        };
+        let json = repository.load_blob(index, BlobKind::Tree, &tree)?;
+        let mut found = None;
+        let about = |damage| Error::Blob { id: tree, damage };
+        tree::read(&json, |node| {
+            if let Ok(node) = node
+                && node.name == name
+            {
+                found = Some(node);
+            }
+        })
+        .map_err(about)?;
+        let node = found.ok_or_else(absent)?;
+        match (node.kind, node.subtree) {
+            (NodeKind::Directory, Some(subtree)) => tree = subtree,
+            _ if components.peek().is_none() => return Ok(Start::Entry(Box::new(node))),
+            _ => return Err(absent()),
+        }
+    }
+    Ok(Start::Tree(tree))
+}
+
+/// What all threads share.
+struct Restore<'a> {
+    options: &'a Options,
+    fetcher: Fetcher<'a>,
+    handles: Handles,
+    tally: Tally,
+    /// The first of the names of each file that has several.
+    firsts: Mutex<HashMap<(u64, u64), Arc<First>>>,
+    uid: u32,
+}
+
+/// A directory whose tree is to be read.
+struct Visit {
+    directory: Arc<Directory>,
+    tree: Id,
+}
+
+/// What the walk has found and is not restored yet.
+#[derive(Default)]
+struct Found {
+    files: Vec<Planned>,
+    links: Vec<Link>,
+    visits: Vec<Visit>,
+    /// Of the files.
+    blobs: usize,
+}
+
+impl Found {
+    fn append(&mut self, mut other: Found) {
+        self.files.append(&mut other.files);
+        self.links.append(&mut other.links);
+        self.visits.append(&mut other.visits);
+        self.blobs += other.blobs;
+    }
+
+    fn is_full(&self) -> bool {
+        self.files.len() + self.links.len() >= WINDOW_FILES || self.blobs >= WINDOW_BLOBS
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Restore<'_> {
+    fn privileged(&self) -> bool {
+        self.uid == 0
+    }
+
+    /// Walks and restores by turns, so that memory does not grow with the number of files.
+    fn all(&self, root: Arc<Directory>, start: Start) {
+        let mut found = Found::default();
+        match start {
+            Start::Tree(tree) => found.visits.push(Visit {
+                directory: root,
+                tree,
+            }),
+            Start::Entry(node) => {
+                let mut one = walk::Walked::new(self, &root);
+                one.node(Ok(*node));
+                found.append(one.finish());
+                self.release(&root);
+            }
+        }
+        while !found.visits.is_empty() {
+            while !found.visits.is_empty() && !found.is_full() {
+                let from = found.visits.len().saturating_sub(TREES);
+                let visits = found.visits.split_off(from);
+                found.append(self.visit_all(visits));
+            }
+            self.deliver(&mut found);
+        }
+        self.deliver(&mut found);
+    }
+
+    fn visit_all(&self, visits: Vec<Visit>) -> Found {
+        let index = self.fetcher.index;
+        let mut wants = Vec::with_capacity(visits.len());
+        for (number, visit) in visits.iter().enumerate() {
+            match index.locations(BlobKind::Tree, &visit.tree).next() {
+                Some(at) => wants.push(Want {
+                    id: visit.tree,
+                    at,
+                    to: number,
+                }),
+                None => {
+                    let error = Arc::new(Error::UnknownBlob { id: visit.tree });
+                    self.unread(&visit.directory, Cause::Repository(error));
+                }
+            }
+        }
+        let found = visits.iter().map(|_| Mutex::default()).collect();
+        let trees = Trees {
+            restore: self,
+            visits: &visits,
+            found,
+        };
+        self.fetcher.run(&wants, &trees);
+        let into = |one: Mutex<Found>| one.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut found: Vec<Found> = trees.found.into_iter().map(into).collect();
+        let mut all = Found::default();
+        // The last visit is the next one, so that the walk goes down before it goes on.
+        for one in &mut found {
+            all.visits.extend(one.visits.drain(..).rev());
+        }
+        found.into_iter().rev().for_each(|one| all.append(one));
+        all
+    }
+
+    /// A directory whose tree cannot be read: what is in it is unknown.
+    fn unread(&self, directory: &Arc<Directory>, cause: Cause) {
+        self.tally.fail(directory.location(), cause);
+        self.release(directory);
+    }
+
+    /// Restores what was found so far.
+    fn deliver(&self, found: &mut Found) {
+        let mut files = std::mem::take(&mut found.files);
+        let links = std::mem::take(&mut found.links);
+        found.blobs = 0;
+        let pool = self.fetcher.pool;
+        let wants = pool.install(|| {
+            let files = files.par_iter_mut().enumerate();
+            files
+                .fold(Vec::new, |mut wants, (number, file)| {
+                    file.prepare(self, number, &mut wants);
+                    wants
+                })
+                .reduce(Vec::new, |mut all, mut more| {
+                    all.append(&mut more);
+                    all
+                })
+        });
+        let contents = Contents {
+            restore: self,
+            files: &files,
+        };
+        self.fetcher.run(&wants, &contents);
+        pool.install(|| links.par_iter().for_each(|link| link.make(self)));
+    }
+}
+
+/// Takes trees.
+struct Trees<'r, 'a> {
+    restore: &'r Restore<'a>,
+    visits: &'r [Visit],
+    found: Vec<Mutex<Found>>,
+}
+
+impl Sink<usize> for Trees<'_, '_> {
+    fn wanted(&self, _: &usize) -> bool {
+        true
+    }
+
+    fn take(&self, to: &usize, blob: std::result::Result<&[u8], &Arc<Error>>) {
+        let (Some(visit), Some(found)) = (self.visits.get(*to), self.found.get(*to)) else {
+            return;
+        };
+        match blob {
+            Ok(json) => *lock(found) = self.restore.visit(visit, json),
+            Err(error) => {
+                let cause = Cause::Repository(Arc::clone(error));
+                self.restore.unread(&visit.directory, cause);
+            }
+        }
+    }
+}
+
+/// Takes the contents of files.
+struct Contents<'r, 'a> {
+    restore: &'r Restore<'a>,
+    files: &'r [Planned],
+}
+
+impl Sink<To> for Contents<'_, '_> {
+    fn wanted(&self, to: &To) -> bool {
+        self.files.get(to.file).is_some_and(Planned::is_going)
+    }
+
+    fn take(&self, to: &To, blob: std::result::Result<&[u8], &Arc<Error>>) {
+        if let Some(file) = self.files.get(to.file) {
+            file.part(self.restore, to, blob);
+        }
+    }
+}

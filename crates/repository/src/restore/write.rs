@@ -1,0 +1,150 @@
+//! Writes files: under names that nothing has, with holes where there are zeros, and into their places
+//! in one step.
+
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
+use rustix::io::Errno;
+use std::fs::File;
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What the name of a file ends in until it is whole.
+pub(super) const SUFFIX: &[u8] = b".lifeboat-partial";
+/// Zeros are looked for in pieces of this size, which is that of most file systems' blocks.
+const BLOCK_BYTES: u64 = 4096;
+/// A run of zeros that is shorter is written like anything else.
+const HOLE_BYTES: usize = 32 << 10;
+
+/// Makes a file that only we can read, where nothing has the name.
+pub(super) fn create(directory: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(directory, name, flags, Mode::RUSR | Mode::WUSR)
+}
+
+/// A name that nothing has.
+pub(super) fn unique() -> Box<[u8]> {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let process = rustix::process::getpid().as_raw_nonzero();
+    let mut name = format!(".{process}-{number}").into_bytes();
+    name.extend_from_slice(SUFFIX);
+    name.into()
+}
+
+/// Makes something beside a name, finishes it, and gives it the name in one step.
+pub(super) fn aside(
+    directory: BorrowedFd<'_>,
+    name: &[u8],
+    make: impl Fn(&[u8]) -> io::Result<()>,
+    finish: impl Fn(&[u8]),
+) -> io::Result<()> {
+    let aside = unique();
+    make(&aside)?;
+    finish(&aside);
+    let renamed = rustix::fs::renameat(directory, &*aside, directory, name);
+    if renamed.is_err() {
+        let _ = rustix::fs::unlinkat(directory, &*aside, AtFlags::empty());
+    }
+    Ok(renamed?)
+}
+
+/// Gives a file a name that nothing has.
+pub(super) fn rename_new(
+    directory: BorrowedFd<'_>,
+    from: &[u8],
+    to: &[u8],
+) -> rustix::io::Result<()> {
+    match rustix::fs::renameat_with(directory, from, directory, to, RenameFlags::NOREPLACE) {
+        // Some file systems cannot.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+            match rustix::fs::statat(directory, to, AtFlags::SYMLINK_NOFOLLOW) {
+                Err(Errno::NOENT) => rustix::fs::renameat(directory, from, directory, to),
+                Err(error) => Err(error),
+                Ok(_) => Err(Errno::EXIST),
+            }
+        }
+        other => other,
+    }
+}
+
+/// Writes everything at an offset; with `sparse`, nothing where there are only zeros.
+pub(super) fn write(file: &OwnedFd, bytes: &[u8], offset: u64, sparse: bool) -> io::Result<()> {
+    if !sparse {
+        return write_at(file, bytes, offset);
+    }
+    // To the next block of the file, then by blocks.
+    let head = (offset.next_multiple_of(BLOCK_BYTES) - offset).min(bytes.len() as u64);
+    let (first, rest) = bytes
+        .split_at_checked(usize::try_from(head).unwrap_or(0))
+        .unwrap_or((bytes, &[]));
+    let block = usize::try_from(BLOCK_BYTES).unwrap_or(1);
+    let blocks = std::iter::once(first).chain(rest.chunks(block));
+    // Between two runs of data there is a hole.
+    let mut run: Option<std::ops::Range<usize>> = None;
+    let mut end = 0;
+    for piece in blocks {
+        let start = end;
+        end += piece.len();
+        if is_zero(piece) {
+            continue;
+        }
+        match &mut run {
+            Some(run) if start - run.end < HOLE_BYTES => run.end = end,
+            Some(before) => {
+                write_range(file, bytes, before.clone(), offset)?;
+                run = Some(start..end);
+            }
+            None => run = Some(start..end),
+        }
+    }
+    match run {
+        Some(run) => write_range(file, bytes, run, offset),
+        None => Ok(()),
+    }
+}
+
+fn write_range(
+    file: &OwnedFd,
+    bytes: &[u8],
+    range: std::ops::Range<usize>,
+    offset: u64,
+) -> io::Result<()> {
+    let start = range.start as u64;
+    write_at(file, bytes.get(range).unwrap_or_default(), offset + start)
+}
+
+fn is_zero(bytes: &[u8]) -> bool {
+    let (words, rest) = bytes.as_chunks::<16>();
+    words.iter().all(|word| u128::from_ne_bytes(*word) == 0) && rest.iter().all(|byte| *byte == 0)
+}
+
+fn write_at(file: &OwnedFd, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match rustix::io::pwrite(file, bytes, offset) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => {
+                bytes = bytes.get(written..).unwrap_or_default();
+                offset += written as u64;
+            }
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Copies a stretch of one file to the same place in another.
+pub(super) fn copy(from: &File, to: &OwnedFd, offset: u64, length: u64) -> io::Result<()> {
+    let mut buffer = vec![0; 1 << 20];
+    let end = offset + length;
+    let mut at = offset;
+    while at < end {
+        let wanted = usize::try_from(end - at).unwrap_or(usize::MAX);
+        let room = buffer.get_mut(..wanted.min(1 << 20)).unwrap_or_default();
+        from.read_exact_at(room, at)?;
+        write_at(to, room, at)?;
+        at += room.len() as u64;
+    }
+    Ok(())
+}

@@ -1,0 +1,154 @@
+//! What several tests of repositories need.
+
+#![allow(
+    dead_code,
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking, and not every one needs everything"
+)]
+
+use lifeboat_repository::backup::{self, Report};
+use lifeboat_repository::time::Time;
+use lifeboat_repository::{Author, Id, Repository};
+use lifeboat_store::LocalStore;
+use std::collections::BTreeMap;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+/// Runs restic, which must succeed, and returns what it printed.
+pub fn restic(repository: &Path, password: &str, args: &[&str]) -> String {
+    let output = Command::new("restic")
+        .args(["--no-cache", "-r"])
+        .arg(repository)
+        .args(args)
+        .env("RESTIC_PASSWORD", password)
+        .output()
+        .expect("restic is installed: scripts/tools");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "restic {args:?}: {said}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+pub fn open(path: &Path, password: &str) -> lifeboat_repository::Result<Repository> {
+    let store = Arc::new(LocalStore::create(path).unwrap());
+    Repository::open(store, "", password.as_bytes())
+}
+
+/// A tree with what is easily got wrong in it.
+pub fn example(root: &Path) {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    std::fs::create_dir_all(root.join("dir/empty")).unwrap();
+    let mut big = Vec::new();
+    for number in 0..700_000_u64 {
+        big.extend_from_slice(&number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes());
+    }
+    std::fs::write(root.join("big"), &big).unwrap();
+    std::fs::write(root.join("dir/empty file"), b"").unwrap();
+    std::fs::write(root.join("dir/text"), b"text\n".repeat(50_000)).unwrap();
+    std::fs::hard_link(root.join("dir/text"), root.join("dir/text again")).unwrap();
+    std::fs::write(
+        root.join(OsStr::from_bytes(b"n\xfe\n\"q\\<&>\xe2\x80\xa8")),
+        b"odd",
+    )
+    .unwrap();
+    std::fs::write(root.join("dir/\u{a0}x"), b"nbsp").unwrap();
+    symlink("../nowhere", root.join("dir/link")).unwrap();
+    std::fs::create_dir(root.join("odd")).unwrap();
+    symlink(OsStr::from_bytes(b"x\xff"), root.join("odd/link")).unwrap();
+    let mode = std::fs::Permissions::from_mode(0o4711);
+    std::fs::set_permissions(root.join("big"), mode).unwrap();
+}
+
+/// A new repository whose password is `x`.
+pub fn create(path: &Path) -> Repository {
+    let store = Arc::new(LocalStore::create(path).unwrap());
+    Repository::create(store, "", b"x", &Author::default()).unwrap()
+}
+
+/// Backs a directory up.
+pub fn back_up(repository: &Repository, tree: &Path, parent: Option<Id>) -> Report {
+    let (index, _) = repository.load_index().unwrap();
+    let zone = jiff::tz::TimeZone::system();
+    let options = backup::Options {
+        paths: vec![tree.to_owned()],
+        parent,
+        time: Time::new(jiff::Timestamp::now(), &zone),
+        zone,
+        hostname: "here".into(),
+        username: "me".into(),
+        tags: vec!["tag".into()],
+        one_file_system: false,
+        program: "lifeboat test".into(),
+    };
+    backup::run(repository, &index, &options).unwrap()
+}
+
+/// Everything below a directory but sockets: all that a restore must bring back, as text by path.
+pub fn listing(root: &Path) -> BTreeMap<PathBuf, String> {
+    let mut listing = BTreeMap::new();
+    let mut open = vec![root.to_owned()];
+    while let Some(directory) = open.pop() {
+        for entry in std::fs::read_dir(&directory).unwrap() {
+            let path = entry.unwrap().path();
+            let metadata = std::fs::symlink_metadata(&path).unwrap();
+            let kind = metadata.file_type();
+            if kind.is_socket() {
+                continue;
+            }
+            let mut text = format!(
+                "mode {:o} owner {}:{} time {}.{:09}",
+                metadata.mode(),
+                metadata.uid(),
+                metadata.gid(),
+                metadata.mtime(),
+                metadata.mtime_nsec()
+            );
+            if kind.is_dir() {
+                open.push(path.clone());
+            } else {
+                text += &format!(" links {} size {}", metadata.nlink(), metadata.len());
+            }
+            if kind.is_symlink() {
+                text += &format!(" to {:?}", std::fs::read_link(&path).unwrap());
+            }
+            if kind.is_char_device() || kind.is_block_device() {
+                text += &format!(" device {:x}", metadata.rdev());
+            }
+            if kind.is_file() {
+                text += &format!(" content {}", Id::of(&std::fs::read(&path).unwrap()));
+            }
+            let mut names: Vec<_> = xattr::list(&path).unwrap().collect();
+            names.sort();
+            for name in names {
+                let value = xattr::get(&path, &name).unwrap();
+                text += &format!(" {name:?}={value:?}");
+            }
+            listing.insert(path.strip_prefix(root).unwrap().to_owned(), text);
+        }
+    }
+    listing
+}
+
+/// Every difference of what is in two directories.
+pub fn difference(one: &Path, two: &Path) -> Vec<String> {
+    let (one, two) = (listing(one), listing(two));
+    let mut lines = Vec::new();
+    for (path, text) in &one {
+        match two.get(path) {
+            Some(other) if other == text => {}
+            Some(other) => lines.push(format!("{path:?}:\n  {text}\n  {other}")),
+            None => lines.push(format!("{path:?} is missing")),
+        }
+    }
+    let more = two.keys().filter(|path| !one.contains_key(*path));
+    lines.extend(more.map(|path| format!("{path:?} is too much")));
+    lines
+}
