@@ -53,6 +53,7 @@ fn back_up(repository: &Repository, tree: &Path) -> Id {
         username: "me".into(),
         tags: vec![],
         one_file_system: false,
+        excludes: Default::default(),
         program: "lifeboat test".into(),
     };
     backup::run(repository, &index, &options).unwrap().snapshot

@@ -46,8 +46,29 @@ pub enum RepoCommand {
     Backup(Backup),
     /// List snapshots
     Snapshots(Snapshots),
+    /// List what is in a snapshot
+    Ls(Ls),
+    /// Look for files in snapshots
+    Find(Find),
+    /// Show what is different in two snapshots
+    Diff(Diff),
+    /// Write the content of a file to standard output
+    Dump(Dump),
+    /// Restore a snapshot, or a part of one, into a directory
+    Restore(Restore),
     /// Say whether everything that the snapshots need is there, and whole
     Check(Check),
+    /// Copy snapshots into another repository
+    Copy(Copy),
+    /// Change the tags of snapshots
+    Tag(Tag),
+    /// Say how much snapshots hold, and how much of it is stored
+    Stats(Stats),
+    /// Mend what can be mended
+    Repair {
+        #[command(subcommand)]
+        command: RepairCommand,
+    },
     /// Remove snapshots that no rule keeps
     Forget(Forget),
     /// Free what no snapshot needs
@@ -69,8 +90,22 @@ pub enum RepoCommand {
 #[derive(Debug, Args)]
 pub struct Backup {
     /// Files and directories
-    #[arg(required = true)]
+    #[arg(required_unless_present_any = ["stdin", "files_from_verbatim", "files_from_raw"])]
     pub paths: Vec<PathBuf>,
+    /// Also those that this file names, a line each, as they stand (repeatable)
+    #[arg(long, value_name = "FILE")]
+    pub files_from_verbatim: Vec<PathBuf>,
+    /// Also those that this file names, with a zero byte after each (repeatable)
+    #[arg(long, value_name = "FILE")]
+    pub files_from_raw: Vec<PathBuf>,
+    /// Back up standard input
+    #[arg(long, conflicts_with_all = ["paths", "files_from_verbatim", "files_from_raw"])]
+    pub stdin: bool,
+    /// What the file is called that standard input makes
+    #[arg(long, value_name = "NAME", default_value = "stdin", requires = "stdin")]
+    pub stdin_filename: String,
+    #[command(flatten)]
+    pub exclude: Exclude,
     /// A tag of the snapshot; several with commas (repeatable)
     #[arg(long, value_name = "TAG[,TAG]", value_delimiter = ',')]
     pub tag: Vec<String>,
@@ -216,4 +251,193 @@ pub enum KeyCommand {
         #[arg(long, value_name = "REFERENCE")]
         new_password: String,
     },
+}
+
+/// What to leave out.
+#[derive(Debug, Clone, Args)]
+pub struct Exclude {
+    /// Leave out what matches: *.log, /srv/*/cache, **/tmp (repeatable)
+    #[arg(short, long, value_name = "PATTERN")]
+    pub exclude: Vec<String>,
+    /// The same, whatever the case of letters (repeatable)
+    #[arg(long, value_name = "PATTERN")]
+    pub iexclude: Vec<String>,
+    /// Patterns in a file, a line each; # begins a comment (repeatable)
+    #[arg(long, value_name = "FILE")]
+    pub exclude_file: Vec<PathBuf>,
+    /// Of a directory with a file of this name, leave out the rest; FILE:HEADER for one that begins
+    /// so (repeatable)
+    #[arg(long, value_name = "FILE[:HEADER]")]
+    pub exclude_if_present: Vec<String>,
+    /// Leave out directories that are marked as caches
+    #[arg(long)]
+    pub exclude_caches: bool,
+    /// Leave out files longer than this: 500k, 10M, 2G
+    #[arg(long, value_name = "SIZE")]
+    pub exclude_larger_than: Option<String>,
+}
+
+/// List what is in a snapshot.
+#[derive(Debug, Args)]
+pub struct Ls {
+    /// An id, its beginning, or latest; with :PATH what is below that
+    pub snapshot: String,
+    /// Only what is directly in these directories
+    pub directories: Vec<String>,
+    /// With mode, owner, size and time
+    #[arg(short, long)]
+    pub long: bool,
+    /// Also what is further below the directories
+    #[arg(long)]
+    pub recursive: bool,
+    #[command(flatten)]
+    pub filter: Filter,
+}
+
+/// Look for files.
+#[derive(Debug, Args)]
+pub struct Find {
+    /// Patterns of names or paths
+    #[arg(required = true)]
+    pub patterns: Vec<String>,
+    /// Whatever the case of letters
+    #[arg(short, long)]
+    pub ignore_case: bool,
+    /// Only in these snapshots (repeatable)
+    #[arg(short, long, value_name = "SNAPSHOT")]
+    pub snapshot: Vec<String>,
+    #[command(flatten)]
+    pub filter: Filter,
+}
+
+/// Compare two snapshots.
+#[derive(Debug, Args)]
+pub struct Diff {
+    /// The earlier one; with :PATH a part of it
+    pub first: String,
+    /// The later one; with :PATH a part of it
+    pub second: String,
+    /// Also those of metadata alone
+    #[arg(long)]
+    pub metadata: bool,
+}
+
+/// Write out a file.
+#[derive(Debug, Args)]
+pub struct Dump {
+    /// An id, its beginning, or latest; with :PATH what is below that
+    pub snapshot: String,
+    /// The file
+    pub file: String,
+    #[command(flatten)]
+    pub filter: Filter,
+}
+
+/// Restore.
+#[derive(Debug, Args)]
+pub struct Restore {
+    /// An id, its beginning, or latest; with :PATH what is below that
+    pub snapshot: String,
+    /// Whereto; it is made when it is missing
+    #[arg(short, long, value_name = "DIR")]
+    pub target: PathBuf,
+    /// Only what matches, with all below it (repeatable)
+    #[arg(short, long, value_name = "PATTERN")]
+    pub include: Vec<String>,
+    /// The same, whatever the case of letters (repeatable)
+    #[arg(long, value_name = "PATTERN")]
+    pub iinclude: Vec<String>,
+    /// Not what matches (repeatable)
+    #[arg(short, long, value_name = "PATTERN")]
+    pub exclude: Vec<String>,
+    /// The same, whatever the case of letters (repeatable)
+    #[arg(long, value_name = "PATTERN")]
+    pub iexclude: Vec<String>,
+    /// What to do with files that are there
+    #[arg(long, value_enum, default_value_t = Overwrite::Always)]
+    pub overwrite: Overwrite,
+    /// Remove what is there and not in the snapshot
+    #[arg(long)]
+    pub delete: bool,
+    /// Leave holes where files have zeros
+    #[arg(long)]
+    pub sparse: bool,
+    /// Read each file again before it takes its name
+    #[arg(long)]
+    pub verify: bool,
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    #[command(flatten)]
+    pub filter: Filter,
+}
+
+/// What to do with files that are there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Overwrite {
+    /// Make them what the snapshot has
+    Always,
+    /// The same, but take a file of the same size and time to be right
+    IfChanged,
+    /// Replace those that are older than in the snapshot
+    IfNewer,
+    /// Leave them
+    Never,
+}
+
+/// Copy snapshots.
+#[derive(Debug, Args)]
+pub struct Copy {
+    /// These; all when none is named
+    pub snapshots: Vec<String>,
+    /// Where they are copied from
+    #[arg(long, value_name = "PLACE")]
+    pub from_repo: String,
+    /// Where the password of that is: file:PATH, env:NAME, cmd:PROGRAM ARGS
+    #[arg(long, value_name = "REFERENCE")]
+    pub from_password: String,
+    #[command(flatten)]
+    pub filter: Filter,
+}
+
+/// Change tags.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false, id = "change")]
+pub struct TagChange {
+    /// These tags and no others; an empty one for none
+    #[arg(long, value_name = "TAG[,TAG]", value_delimiter = ',')]
+    pub set: Option<Vec<String>>,
+    /// These tags, too
+    #[arg(long, value_name = "TAG[,TAG]", value_delimiter = ',')]
+    pub add: Option<Vec<String>>,
+    /// Not these tags
+    #[arg(long, value_name = "TAG[,TAG]", value_delimiter = ',')]
+    pub remove: Option<Vec<String>>,
+}
+
+/// Change the tags of snapshots.
+#[derive(Debug, Args)]
+pub struct Tag {
+    /// Of these; of all that fit when none is named
+    pub snapshots: Vec<String>,
+    #[command(flatten)]
+    pub change: TagChange,
+    #[command(flatten)]
+    pub filter: Filter,
+}
+
+/// Say how much there is.
+#[derive(Debug, Args)]
+pub struct Stats {
+    /// Of these; of all that fit when none is named
+    pub snapshots: Vec<String>,
+    #[command(flatten)]
+    pub filter: Filter,
+}
+
+/// What to mend.
+#[derive(Debug, Subcommand)]
+pub enum RepairCommand {
+    /// Make a new index from what the packs say
+    Index,
 }

@@ -1,22 +1,46 @@
 //! `lifeboat repo backup`.
 
 use super::{Open, find};
-use crate::args::repo::Backup;
+use crate::args::repo::{Backup, Exclude};
 use crate::output::{self, line};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use lifeboat_core::repo::explain;
 use lifeboat_core::{Code, Error, Result};
 use lifeboat_repository::Id;
-use lifeboat_repository::backup::{self, Options};
+use lifeboat_repository::backup::{self, Excludes, Options};
 use lifeboat_repository::lock::Mode;
+use lifeboat_repository::pattern::{BadPattern, Patterns};
 use lifeboat_repository::snapshot::{Filter, GroupBy, Snapshot};
 use lifeboat_repository::time::Time;
 use serde_json::json;
-use std::path::PathBuf;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
 pub fn run(open: &Open<'_>, args: &Backup) -> Result<u8> {
-    let paths: Vec<PathBuf> = args.paths.iter().map(absolute).collect::<Result<_>>()?;
+    let mut named = args.paths.clone();
+    for (files, end) in [
+        (&args.files_from_verbatim, b'\n'),
+        (&args.files_from_raw, 0),
+    ] {
+        for file in files {
+            named.extend(listed(file, end)?);
+        }
+    }
+    let paths: Vec<PathBuf> = match args.stdin {
+        true => vec![Path::new("/").join(&args.stdin_filename)],
+        false => named
+            .iter()
+            .map(|path| absolute(path))
+            .collect::<Result<_>>()?,
+    };
+    if paths.is_empty() {
+        return Err(Error::new(
+            Code::Usage,
+            "nothing is named that could be backed up",
+        ));
+    }
     let begun = std::time::Instant::now();
     let zone = TimeZone::system();
     let time = Time::new(Timestamp::now(), &zone);
@@ -30,10 +54,7 @@ pub fn run(open: &Open<'_>, args: &Backup) -> Result<u8> {
         (false, Some(text)) => Some(find(&open.snapshots()?, &Filter::default(), text)?.0),
         (false, None) => parent(&open.snapshots()?, &paths, &hostname, time),
     };
-    let (index, errors) = open.repository.load_index().map_err(explain)?;
-    for error in errors {
-        open.warn(&error.to_string());
-    }
+    let index = open.index()?;
     let options = Options {
         paths,
         parent,
@@ -43,10 +64,24 @@ pub fn run(open: &Open<'_>, args: &Backup) -> Result<u8> {
         username: open.author.user.clone(),
         tags: args.tag.clone(),
         one_file_system: args.one_file_system,
+        excludes: excludes(&args.exclude)?,
         program: concat!("lifeboat ", env!("CARGO_PKG_VERSION")).into(),
     };
     open.step("backing up");
-    let report = backup::run(&open.repository, &index, &options).map_err(explain)?;
+    let report = match args.stdin {
+        true => {
+            let mut stream = std::io::stdin();
+            backup::run_stream(
+                &open.repository,
+                &index,
+                &options,
+                &args.stdin_filename,
+                &mut stream,
+            )
+        }
+        false => backup::run(&open.repository, &index, &options),
+    };
+    let report = report.map_err(explain)?;
     for skipped in &report.skipped {
         open.warn(&format!(
             "left out {}: {}",
@@ -100,8 +135,87 @@ pub fn run(open: &Open<'_>, args: &Backup) -> Result<u8> {
     Ok(if report.skipped.is_empty() { 0 } else { 3 })
 }
 
+/// The paths that a file lists, each ended by `end`.
+fn listed(file: &Path, end: u8) -> Result<Vec<PathBuf>> {
+    let text = read(file)?;
+    let names = text
+        .split(|byte| *byte == end)
+        .filter(|name| !name.is_empty());
+    Ok(names
+        .map(|name| PathBuf::from(OsStr::from_bytes(name)))
+        .collect())
+}
+
+fn read(file: &Path) -> Result<Vec<u8>> {
+    std::fs::read(file).map_err(|error| {
+        Error::new(Code::Usage, format!("{} cannot be read", file.display())).cause(error)
+    })
+}
+
+/// What is to be left out.
+fn excludes(args: &Exclude) -> Result<Excludes> {
+    let mut texts = args.exclude.clone();
+    for file in &args.exclude_file {
+        let text = String::from_utf8_lossy(&read(file)?).into_owned();
+        let lines = text.lines().map(str::trim);
+        let patterns = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+        texts.extend(patterns.map(str::to_owned));
+    }
+    let patterns = Patterns::new(&texts, &args.iexclude).map_err(bad_pattern)?;
+    texts.extend(args.iexclude.iter().cloned());
+    let mut if_present: Vec<(OsString, Vec<u8>)> = Vec::new();
+    for given in &args.exclude_if_present {
+        let (name, header) = given.split_once(':').unwrap_or((given, ""));
+        if name.is_empty() || name.contains('/') {
+            let message = format!("--exclude-if-present: {given:?} names no file");
+            return Err(Error::new(Code::Usage, message));
+        }
+        if_present.push((name.into(), header.into()));
+    }
+    if args.exclude_caches {
+        let (name, header) = Excludes::CACHE;
+        if_present.push((name.into(), header.into()));
+    }
+    Ok(Excludes {
+        patterns,
+        texts,
+        if_present,
+        larger_than: args.exclude_larger_than.as_deref().map(size).transpose()?,
+    })
+}
+
+pub fn bad_pattern(error: BadPattern) -> Error {
+    Error::new(Code::Usage, error.to_string())
+}
+
+/// `500k`, `10M`, `2G`, `1T`, or bytes.
+fn size(text: &str) -> Result<u64> {
+    let units = [
+        ('k', 10),
+        ('K', 10),
+        ('m', 20),
+        ('M', 20),
+        ('g', 30),
+        ('G', 30),
+        ('t', 40),
+        ('T', 40),
+    ];
+    let unit = units.iter().find(|(unit, _)| text.ends_with(*unit));
+    let (number, shift) = match unit {
+        Some((unit, shift)) => (text.trim_end_matches(*unit), *shift),
+        None => (text, 0),
+    };
+    let parsed = number
+        .parse::<u64>()
+        .ok()
+        .and_then(|n| n.checked_mul(1 << shift));
+    parsed.ok_or_else(|| {
+        Error::new(Code::Usage, format!("{text:?} is no size")).hint("write it as 500k, 10M or 2G")
+    })
+}
+
 /// An absolute path without `.` and `..`, of something that is there.
-fn absolute(path: &PathBuf) -> Result<PathBuf> {
+fn absolute(path: &Path) -> Result<PathBuf> {
     let unusable = |error: std::io::Error| {
         Error::new(
             Code::SourceMissing,

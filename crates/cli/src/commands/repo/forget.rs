@@ -1,7 +1,7 @@
 //! `lifeboat repo forget` and `prune`.
 
 use super::snapshots::{table, value};
-use super::{Open, find, span, tag_lists};
+use super::{Open, meant, span, tag_lists};
 use crate::args::repo::{Forget, Prune};
 use crate::output::{self, line};
 use jiff::tz::TimeZone;
@@ -83,10 +83,7 @@ pub fn forget(open: &Open<'_>, args: &Forget) -> Result<u8> {
         named => vec![Judged {
             group: Group::default(),
             kept: Vec::new(),
-            removed: named
-                .iter()
-                .map(|text| find(&all, &filter, text))
-                .collect::<Result<_>>()?,
+            removed: meant(&all, &filter, named)?,
         }],
     };
     let removed: Vec<Id> = judged

@@ -1,18 +1,22 @@
 //! `lifeboat repo`: the engine without a configuration.
 
 mod backup;
+mod browse;
 mod forget;
 mod keys;
+mod restore;
 mod snapshots;
+mod upkeep;
 
 use super::Run;
-use crate::args::repo::{At, Filter, Repo, RepoCommand};
+use crate::args::repo::{At, Filter, RepairCommand, Repo, RepoCommand};
 use crate::output::{self, line};
 use lifeboat_core::config::Span;
 use lifeboat_core::repo::{self, Place, explain};
 use lifeboat_core::secret::Reference;
 use lifeboat_core::{Code, Error, Result};
 use lifeboat_repository::check::{self, Depth};
+use lifeboat_repository::index::Index;
 use lifeboat_repository::lock::{self, Lock, Mode};
 use lifeboat_repository::snapshot::{self, Snapshot};
 use lifeboat_repository::{Author, Id, Repository};
@@ -56,6 +60,17 @@ pub fn run(run: &Run<'_>, args: &Repo) -> Result<u8> {
         RepoCommand::Init => Ok(0),
         RepoCommand::Backup(args) => backup::run(&open, args),
         RepoCommand::Snapshots(args) => snapshots::run(&open, args),
+        RepoCommand::Ls(args) => browse::ls(&open, args),
+        RepoCommand::Find(args) => browse::find(&open, args),
+        RepoCommand::Diff(args) => browse::diff(&open, args),
+        RepoCommand::Dump(args) => browse::dump(&open, args),
+        RepoCommand::Stats(args) => browse::stats(&open, args),
+        RepoCommand::Restore(args) => restore::run(&open, args),
+        RepoCommand::Copy(args) => upkeep::copy(&open, args),
+        RepoCommand::Tag(args) => upkeep::tag(&open, args),
+        RepoCommand::Repair {
+            command: RepairCommand::Index,
+        } => upkeep::repair_index(&open),
         RepoCommand::Check(args) => open.check(args.read_data),
         RepoCommand::Forget(args) => forget::forget(&open, args),
         RepoCommand::Prune(args) => forget::prune(&open, args),
@@ -155,6 +170,14 @@ impl Open<'_> {
         lifeboat_core::observe::Observer::step(&**self.run.progress, what, None);
     }
 
+    fn index(&self) -> Result<Index> {
+        let (index, errors) = self.repository.load_index().map_err(explain)?;
+        for error in errors {
+            self.warn(&error.to_string());
+        }
+        Ok(index)
+    }
+
     fn check(&self, read_data: bool) -> Result<u8> {
         let _lock = self.lock(Mode::Shared)?;
         let depth = match read_data {
@@ -220,6 +243,29 @@ impl Open<'_> {
             }
         }
         Ok(0)
+    }
+}
+
+/// `SNAPSHOT:PATH` as its two parts.
+fn part(text: &str) -> (&str, &str) {
+    text.split_once(':').unwrap_or((text, ""))
+}
+
+/// Those that are named, or all that fit.
+fn meant<'s>(
+    snapshots: &'s [(Id, Snapshot)],
+    filter: &snapshot::Filter,
+    named: &[String],
+) -> Result<Vec<&'s (Id, Snapshot)>> {
+    match named {
+        [] => Ok(snapshots
+            .iter()
+            .filter(|(_, s)| filter.matches(s))
+            .collect()),
+        named => named
+            .iter()
+            .map(|text| find(snapshots, filter, text))
+            .collect(),
     }
 }
 

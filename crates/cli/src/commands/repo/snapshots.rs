@@ -1,6 +1,6 @@
 //! `lifeboat repo snapshots`.
 
-use super::{Open, find};
+use super::{Open, meant};
 use crate::args::repo::Snapshots;
 use crate::output::{self, line};
 use lifeboat_core::Result;
@@ -14,13 +14,7 @@ pub fn run(open: &Open<'_>, args: &Snapshots) -> Result<u8> {
     let _lock = open.lock(Mode::Shared)?;
     let all = open.snapshots()?;
     let filter = Filter::from(&args.filter);
-    let mut meant: Vec<&(Id, Snapshot)> = match args.snapshots.as_slice() {
-        [] => all.iter().filter(|(_, s)| filter.matches(s)).collect(),
-        named => named
-            .iter()
-            .map(|text| find(&all, &filter, text))
-            .collect::<Result<_>>()?,
-    };
+    let mut meant = meant(&all, &filter, &args.snapshots)?;
     if let Some(latest) = args.latest {
         let mut counts = BTreeMap::new();
         meant.reverse();
