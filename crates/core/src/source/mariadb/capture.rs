@@ -14,7 +14,7 @@ use super::client::{Server, query, release_of};
 use super::connection::{Connection, Flavor};
 use super::dump::{ColumnOrders, Contents};
 use super::grants::{self, Grants};
-use super::inventory::{self, Catalog, Dictionary, Table};
+use super::inventory::{self, Catalog, Dictionary, SpecialKind, Table};
 use super::programs::{Program, Tool};
 use super::stream::{Dumping, dumps_history};
 use crate::error::{Code, Error, Result};
@@ -391,14 +391,17 @@ pub fn limits(catalog: &Catalog, program: &Program, history: bool) -> Vec<String
     let mut limits = Vec::new();
     for special in &catalog.specials {
         let column = format!("{}.{}", special.table, special.column);
-        if !special.generated {
-            limits.push(format!(
+        match special.kind {
+            SpecialKind::Float => limits.push(format!(
                 "{column}: FLOAT; the dump has six digits of it, what is beyond them is lost"
-            ));
-        } else if program.flavor == Flavor::Mysql {
-            limits.push(format!(
+            )),
+            SpecialKind::Masked => limits.push(format!(
+                "{column}: under a masking policy; the dump has what the policy shows this account, and not the policy, which belongs to the server"
+            )),
+            SpecialKind::Generated if program.flavor == Flavor::Mysql => limits.push(format!(
                 "{column}: generated; computed anew by a restore, not compared"
-            ));
+            )),
+            SpecialKind::Generated => {}
         }
     }
     for (name, table) in &catalog.tables {

@@ -10,7 +10,7 @@
 
 use super::admin::{create_database, database_exists, drop_database, on};
 use super::client::{Server, execute, identifier, literal, query, rows};
-use super::connection::{Connection, Flavor};
+use super::connection::Connection;
 use super::programs::Tool;
 use super::restore::{feed, sleep};
 use super::rewrite::{Account, Events};
@@ -413,10 +413,8 @@ impl<'a> Moving<'a> {
             let mut command = from
                 .client_command(Tool::Dump, self.scrubber)?
                 .args(["--no-data", "--skip-lock-tables", "--no-tablespaces"])
+                .args(program.database_alone())
                 .args(options);
-            if program.flavor == Flavor::Mysql {
-                command = command.arg("--set-gtid-purged=OFF");
-            }
             // It describes every view it meets, also where it writes none.
             for view in broken {
                 command = command.arg(format!("--ignore-table={database}.{view}"));
