@@ -17,6 +17,7 @@ use super::grants::{self, Grants};
 use super::inventory::{self, Catalog, Dictionary, SpecialKind, Table};
 use super::programs::{Program, Tool};
 use super::stream::{Dumping, dumps_history};
+use super::swap::{JOURNAL, half_way};
 use crate::error::{Code, Error, Result};
 use crate::fingerprint::DatabaseInventory;
 use crate::fingerprint::{Fingerprint, Inventory, Proof, TablesFingerprint};
@@ -61,6 +62,7 @@ impl Capture<'_> {
         let dictionary = Dictionary::ask(self.connection, scrubber)?;
         let grants = Grants::ask(self.connection, self.server, scrubber)?;
         let before = Catalog::take(self.connection, &dictionary, scrubber)?;
+        refuse_half_way(self.connection, &before)?;
         grants::refuse(
             self.connection,
             &missing(&grants, self.server, self.connection, &before),
@@ -451,6 +453,14 @@ fn unsteady(before: &Catalog, after: &Catalog) -> Vec<(String, String)> {
         ));
     }
     unsteady
+}
+
+/// A database that is swapped lacks views, triggers, routines and events: a point of it would too.
+pub fn refuse_half_way(connection: &Connection, catalog: &Catalog) -> Result<()> {
+    match catalog.tables.contains_key(JOURNAL) {
+        true => Err(half_way(&connection.display())),
+        false => Ok(()),
+    }
 }
 
 /// Tables whose rows are not part of a snapshot.
