@@ -59,7 +59,21 @@ impl Restoring<'_> {
         };
         one_file_system(&source.name, roots)?;
         let made = staging::make_above(roots)?;
-        let staging = place::aside_path(first, &format!("{point}-{}", source.name));
+        let aside = |addition: &str| {
+            place::aside_path(first, &format!("{point}-{}{addition}", source.name))
+        };
+        let staging = free_name(|addition| {
+            let staging = aside(addition);
+            Ok(staging.symlink_metadata().is_err().then_some(staging))
+        })?;
+        if staging != aside("") {
+            // Ended between the two names of an exchange, it left there what was live.
+            self.warnings.push(format!(
+                "source {}: {} was left by a restore that was ended: look whether it holds what was live before, then remove it",
+                source.name,
+                aside("").display()
+            ));
+        }
         staging::create_directory(&staging)?;
         let mut swaps = vec![];
         let brought = self.bring(source, &staging, &mut DatabaseTarget::Dump);
