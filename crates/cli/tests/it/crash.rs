@@ -142,7 +142,7 @@ pub fn reached(gate: &Path, run: &mut Started) -> File {
 }
 
 /// Processes whose command line contains a text.
-fn processes(text: &str) -> Vec<String> {
+pub fn processes(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
         let Ok(bytes) = std::fs::read(entry.path().join("cmdline")) else {

@@ -44,3 +44,4 @@ mod support;
 mod swap_killed;
 mod systems;
 mod via;
+mod via_mariadb;
