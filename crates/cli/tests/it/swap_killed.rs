@@ -215,6 +215,14 @@ fn a_database_that_is_half_way_is_told_by_every_command() {
     let wrong = ["restore", "--undo", "--confirm", "crm/production"];
     app.refuses(7, "needs-confirmation", &wrong)
         .names(&["crm/production"]);
+    // Another host's is believed to be under way, but not for long.
+    let journal = "UPDATE lifeboat_swap_under_way SET journal = REPLACE(journal, '\"host\":\"', '\"host\":\"other-')";
+    swapping.server.sql("crm", journal);
+    app.exits(6, UNDO)
+        .says(&["on host other-", "may be under way", "300 s"]);
+    app.exits(6, LIVE);
+    let old = "UPDATE lifeboat_swap_under_way SET begun = NOW() - INTERVAL 301 SECOND";
+    swapping.server.sql("crm", old);
     let report = app.json(LIVE);
     assert_eq!(report["outcome"], "verified", "{report:#}");
     let warnings = report["warnings"].to_string();

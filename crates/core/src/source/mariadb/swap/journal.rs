@@ -24,6 +24,8 @@ pub(super) struct Journal {
     pub made: Vec<String>,
     /// The name that what was restored has when everything is as before the restore.
     pub restored: String,
+    /// The host that does it.
+    pub host: String,
     /// Whether it makes everything as before the restore.
     pub back: bool,
     /// Whether everything is at its place.
@@ -96,7 +98,7 @@ impl Moving<'_> {
             .map_err(|error| Error::new(Code::State, "a journal cannot be written").cause(error))?;
         self.execute(&format!(
             "CREATE TABLE {table} (step INT PRIMARY KEY, of_database VARCHAR(64), statements LONGTEXT, journal LONGTEXT, \
-             finished INT NOT NULL DEFAULT 0) ENGINE=InnoDB CHARACTER SET utf8mb4"
+             finished INT NOT NULL DEFAULT 0, begun TIMESTAMP DEFAULT CURRENT_TIMESTAMP) ENGINE=InnoDB CHARACTER SET utf8mb4"
         ))?;
         let mut sql = String::from("START TRANSACTION;\n");
         for (index, (step, held)) in journal.steps().enumerate() {
@@ -143,6 +145,16 @@ impl Moving<'_> {
             known.finished = row.next().is_some_and(|finished| finished == "1");
         }
         Ok(journal)
+    }
+
+    /// How long ago it was begun, by the server's clock.
+    pub(super) fn age_seconds(&self) -> Result<u64> {
+        let sql = format!(
+            "SELECT COALESCE(MAX(TIMESTAMPDIFF(SECOND, begun, NOW())), 0) FROM {}",
+            self.table()
+        );
+        let age = query(&self.admin, &sql, self.scrubber)?;
+        Ok(age.parse().unwrap_or_default())
     }
 
     pub(super) fn mark_finished(&self, finished: bool) -> Result<()> {

@@ -17,6 +17,7 @@ use super::client::{Server, execute, identifier, literal, rows};
 use super::connection::Connection;
 use super::restore::{feed, sleep};
 use super::rewrite::{Account, Events};
+use crate::backup::host;
 use crate::error::{Code, Error, Result};
 use crate::secret::Scrubber;
 use contents::Contents;
@@ -190,6 +191,7 @@ impl<'a> Moving<'a> {
             contents,
             made,
             restored: restored.to_owned(),
+            host: host(),
             back,
             finished: false,
         };

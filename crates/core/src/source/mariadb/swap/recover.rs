@@ -3,11 +3,15 @@
 //! What was live before the restore is live again, but where nothing was left to do but to tidy up.
 
 use super::{JOURNAL, Moving, PATIENCE_SECONDS, is_half_way};
+use crate::backup::host;
 use crate::error::{Code, Error, Result};
 use crate::secret::Scrubber;
 use crate::source::mariadb::admin::{drop_database, on};
 use crate::source::mariadb::client::query;
 use crate::source::mariadb::connection::Connection;
+
+/// How long a swap of another host is believed to be under way.
+const ELSEWHERE_SECONDS: u64 = 300;
 
 /// What is live after a swap was made whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +41,19 @@ impl Moving<'_> {
             self.forget()?;
             return Ok(Recovered::Before);
         };
+        let age = self.age_seconds()?;
+        if journal.host != host() && age < ELSEWHERE_SECONDS {
+            return Err(Error::new(
+                Code::Busy,
+                format!(
+                    "a swap of {} was begun {age} s ago on host {}, and may be under way",
+                    self.live, journal.host
+                ),
+            )
+            .hint(format!(
+                "look there; if it is not, run again {ELSEWHERE_SECONDS} s after it was begun"
+            )));
+        }
         match (journal.finished, journal.back) {
             (true, _) => self.end(&journal)?,
             (false, true) => self.go_on(&journal)?,
