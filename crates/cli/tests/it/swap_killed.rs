@@ -182,7 +182,7 @@ fn a_swap_that_was_killed_anywhere_is_undone() {
 #[test]
 fn a_swap_that_was_killed_is_repeated_by_a_live_restore() {
     let (swapping, captured) = Swapping::new("mariadb");
-    for at in STOPS.iter().step_by(3).chain(DONE) {
+    for at in STOPS.iter().step_by(5).chain(DONE) {
         let place = format!("{} {}", at.session, at.lines);
         swapping.killed(at);
         let report = swapping.app.json(LIVE);
