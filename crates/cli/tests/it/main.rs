@@ -41,5 +41,7 @@ mod sftp;
 mod smoke;
 mod state;
 mod support;
+mod swap_killed;
 mod systems;
 mod via;
+mod via_mariadb;
