@@ -131,7 +131,14 @@ pub fn explain(error: engine::Error) -> Error {
     let message = error.to_string();
     let (code, hint) = match error {
         E::Store(error) => return error.into(),
-        E::Read { .. } | E::Output(_) | E::Threads(_) | E::Random(_) => (Code::Io, None),
+        E::Read { .. } => (
+            Code::Io,
+            Some("check what it is read from and the connection, and run it again"),
+        ),
+        E::Output(_) | E::Threads(_) | E::Random(_) => (
+            Code::Io,
+            Some("see what this host is short of, and run it again"),
+        ),
         E::NoRepository { .. } => (
             Code::PointUnknown,
             Some("check the place, or make one: lifeboat repo init --repo …"),
@@ -178,10 +185,9 @@ pub fn explain(error: engine::Error) -> Error {
             Some("see how much is hit: lifeboat repo check --read-data"),
         ),
     };
-    let error = Error::new(code, message);
     match hint {
-        Some(hint) => error.hint(hint),
-        None => error,
+        Some(hint) => Error::new(code, message).hint(hint),
+        None => Error::new(code, message),
     }
 }
 

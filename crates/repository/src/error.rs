@@ -153,7 +153,7 @@ pub enum Error {
         id: Id,
     },
     /// Somebody else is at work.
-    #[error("the repository is locked: {lock}")]
+    #[error("the repository is locked {lock}")]
     Locked {
         /// The lock's name.
         id: Id,

@@ -33,6 +33,7 @@ mod mariadb_capture;
 mod openpgp;
 mod partial;
 mod public;
+mod repo;
 mod restore_md;
 mod roundtrip;
 mod s3;

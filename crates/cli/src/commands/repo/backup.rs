@@ -148,7 +148,9 @@ fn listed(file: &Path, end: u8) -> Result<Vec<PathBuf>> {
 
 fn read(file: &Path) -> Result<Vec<u8>> {
     std::fs::read(file).map_err(|error| {
-        Error::new(Code::Usage, format!("{} cannot be read", file.display())).cause(error)
+        Error::new(Code::Usage, format!("{} cannot be read", file.display()))
+            .cause(error)
+            .hint("correct the path")
     })
 }
 
@@ -168,7 +170,7 @@ fn excludes(args: &Exclude) -> Result<Excludes> {
         let (name, header) = given.split_once(':').unwrap_or((given, ""));
         if name.is_empty() || name.contains('/') {
             let message = format!("--exclude-if-present: {given:?} names no file");
-            return Err(Error::new(Code::Usage, message));
+            return Err(Error::new(Code::Usage, message).hint("write FILE, or FILE:HEADER"));
         }
         if_present.push((name.into(), header.into()));
     }
@@ -186,6 +188,7 @@ fn excludes(args: &Exclude) -> Result<Excludes> {
 
 pub fn bad_pattern(error: BadPattern) -> Error {
     Error::new(Code::Usage, error.to_string())
+        .hint("close every bracket, and write a backslash before what is meant literally")
 }
 
 /// `500k`, `10M`, `2G`, `1T`, or bytes.
@@ -222,6 +225,7 @@ fn absolute(path: &Path) -> Result<PathBuf> {
             format!("{} cannot be backed up", path.display()),
         )
         .cause(error)
+        .hint("correct the path, or leave it out")
     };
     std::fs::symlink_metadata(path).map_err(unusable)?;
     let absolute = std::path::absolute(path).map_err(unusable)?;

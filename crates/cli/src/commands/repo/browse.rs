@@ -101,7 +101,8 @@ fn tree(open: &Open<'_>, index: &Index, filter: &Filter, given: &str) -> Result<
         Found::Root(tree) => Ok((tree, Vec::new())),
         Found::Entry(node) => match node.subtree {
             Some(tree) => Ok((tree, format!("/{path}").into_bytes())),
-            None => Err(Error::new(Code::Usage, format!("/{path} is no directory"))),
+            None => Err(Error::new(Code::Usage, format!("/{path} is no directory"))
+                .hint("name a directory")),
         },
     }
 }

@@ -17,7 +17,10 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 fn usage(option: &str) -> impl Fn(String) -> Error {
-    move |why| Error::new(Code::Usage, format!("{option}: {why}"))
+    move |why| {
+        Error::new(Code::Usage, format!("{option}: {why}"))
+            .hint("see `lifeboat repo forget --help`")
+    }
 }
 
 fn policy(args: &Forget) -> Result<Policy> {

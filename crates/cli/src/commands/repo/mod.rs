@@ -103,15 +103,17 @@ fn place(at: &At) -> Result<Place> {
 
 fn reference(text: &str, option: &str) -> Result<Reference> {
     Reference::parse(text).map_err(|why| {
-        Error::new(Code::Usage, format!("{option} is no reference to a secret")).cause(why)
+        Error::new(Code::Usage, format!("{option} is no reference to a secret"))
+            .cause(why)
+            .hint("write where the secret is: file:PATH, env:NAME or cmd:PROGRAM ARGS")
     })
 }
 
 /// A length of time of an option.
 fn span(text: &str, option: &str) -> Result<Duration> {
-    let span: Span = text
-        .parse()
-        .map_err(|why: String| Error::new(Code::Usage, format!("{option}: {why}")))?;
+    let span: Span = text.parse().map_err(|why: String| {
+        Error::new(Code::Usage, format!("{option}: {why}")).hint("write it as 30s, 10m, 23h or 7d")
+    })?;
     Ok(Duration::from_secs(span.seconds))
 }
 
