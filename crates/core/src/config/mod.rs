@@ -552,6 +552,28 @@ pub struct EncryptConfig {
     #[serde(default)]
     #[schemars(with = "Vec<text::AbsolutePath>")]
     pub openpgp: Vec<PathBuf>,
+    /// Who signs inside what is encrypted with `openpgp`, as `gpg --sign --encrypt` does.
+    #[serde(default)]
+    pub sign: Option<SignConfig>,
+}
+
+/// With what to sign inside OpenPGP messages.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SignConfig {
+    /// One OpenPGP secret key, as `gpg --export-secret-keys` writes it.
+    #[serde(default)]
+    pub openpgp: Option<Reference>,
+    /// Passphrase of `openpgp`.
+    #[serde(default)]
+    pub passphrase: Option<Reference>,
+    /// Instead of `openpgp`: home directory of a GnuPG whose agent or card has the secret key.
+    #[serde(default)]
+    #[schemars(with = "Option<text::AbsolutePath>")]
+    pub gpg: Option<PathBuf>,
+    /// Which key of `gpg` signs: its fingerprint, 40 hexadecimal digits.
+    #[serde(default)]
+    pub key: Option<String>,
 }
 
 impl EncryptConfig {

@@ -35,6 +35,7 @@ fn sealing(certificates: &Certificates) -> Sealing {
     Sealing {
         compress: Compress::None,
         recipients: Some(Recipients::OpenPgp(certificates.clone())),
+        signer: None,
     }
 }
 
