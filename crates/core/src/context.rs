@@ -334,7 +334,11 @@ fn message_key(sign: &SignConfig, now: jiff::Timestamp, scrubber: &Scrubber) -> 
         (None, Some(home)) => {
             let key = sign.key.as_deref().unwrap_or_default();
             let fingerprint = key.replace(' ', "").to_ascii_uppercase();
-            MessageKey::of_gpg(&Gpg::new(home)?, &fingerprint, now)
+            let gpg = Gpg::new(home).map_err(|error| Error {
+                code: Code::Secret,
+                ..error
+            })?;
+            MessageKey::of_gpg(&gpg, &fingerprint, now)
         }
         (None, None) => {
             return Err(Error::new(Code::Configuration, "`sign` names no key"));

@@ -256,8 +256,11 @@ impl<R: Read> Decrypting<R> {
         let (status, said) = running.wait()?;
         let said = Said(&said);
         let whole = said.has("GOODMDC") && !said.has("BADMDC");
-        if whole && let Some(signer) = said.ids("BADSIG").first() {
-            return Err(bad(signer).into());
+        if let Some(signer) = said.ids("BADSIG").first() {
+            // It then ends before it has looked at the integrity code. At the end of the input the
+            // stored bytes are compared with the manifest, which says whether they are damaged.
+            io::copy(&mut self.input, &mut io::sink())?;
+            return Err(bad(signer).cause(plain(said.0)).into());
         }
         if !whole || !(status.success() || said.only_signer_unknown()) {
             return Err(said.failure(&status.to_string()).into());

@@ -79,7 +79,10 @@ impl MessageSigner {
     }
 
     pub(super) fn hand(&self) -> Result<Arc<Hand>> {
-        self.opened().hand.clone()
+        self.opened().hand.clone().map_err(|error| Error {
+            message: format!("its OpenPGP signing key: {}", error.message),
+            ..error
+        })
     }
 }
 
