@@ -23,7 +23,7 @@ plans = ["main"]
 "#;
 
 /// What both servers have.
-const SCHEMA: &str = "
+pub const SCHEMA: &str = "
 CREATE TABLE client (id INT AUTO_INCREMENT PRIMARY KEY, name VARCHAR(50) NOT NULL, KEY by_name (name));
 INSERT INTO client (name) VALUES ('one'), ('two'), ('thr\u{e9}\u{e9}');
 CREATE TABLE gone (id INT PRIMARY KEY);
@@ -45,7 +45,7 @@ CREATE EVENT never ON SCHEDULE EVERY 1 DAY STARTS '2030-01-01 00:00:00' DISABLE 
 DELIMITER ;
 ";
 
-const LIVE: &[&str] = &[
+pub const LIVE: &[&str] = &[
     "restore",
     "latest",
     "--live",
@@ -54,7 +54,7 @@ const LIVE: &[&str] = &[
     "--reason=lost",
 ];
 
-fn application(server: &MariadbServer, kind: &str, schema: &str) -> App {
+pub fn application(server: &MariadbServer, kind: &str, schema: &str) -> App {
     server.sql("", "CREATE DATABASE crm CHARACTER SET latin1");
     server.sql("crm", schema);
     let mut app = App::with("");
@@ -90,7 +90,7 @@ fn looked_at(server: &MariadbServer, database: &str) -> String {
     )
 }
 
-fn databases(server: &MariadbServer) -> Vec<String> {
+pub fn databases(server: &MariadbServer) -> Vec<String> {
     let list = server.sql("", "SHOW DATABASES LIKE 'crm%'");
     list.lines().map(str::to_owned).collect()
 }
