@@ -263,7 +263,7 @@ fn signing(subject: &str, encrypt: &EncryptConfig, sign: &SignConfig, issues: &m
                 fingerprint,
             );
         }
-        (None, Some(_)) => refused(
+        (None, Some(_)) if sign.openpgp.is_none() => refused(
             "encrypt.sign.key",
             "it does not say which key of gpg is to sign",
             fingerprint,

@@ -294,9 +294,8 @@ fn keys_that_cannot_sign_are_refused_by_name_and_reason() {
         format!("{} / {hint}", error.message)
     };
     home.key("ops@example.org", "ed25519", "cv25519", "");
-    let now = Timestamp::now();
     let check = |bytes: &[u8], passphrase: &str, parts: &[&str]| {
-        let said = said(&signer(bytes, passphrase, now));
+        let said = said(&signer(bytes, passphrase, Timestamp::now()));
         for part in parts {
             assert!(said.contains(part), "{part:?}: {said}");
         }
