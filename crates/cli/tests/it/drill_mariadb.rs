@@ -190,6 +190,18 @@ fn mysql_from_backup_to_live() {
     server.sql("crm", SCHEMA);
     restores_onto_live(&server, &app);
 
+    // Whether a dump has the values of such a column is for the policy to say.
+    server.sql(
+        "crm",
+        "CREATE TABLE card (number INT, holder VARCHAR(20) MASKING POLICY hidden)",
+    );
+    app.ok(&["doctor"])
+        .says(&["a proof cannot cover card.holder: under a masking policy"]);
+    app.refuses(1, "tool-missing", &["backup"])
+        .names(&["masking policies"])
+        .advises(&["DROP MASKING POLICY"]);
+    server.sql("crm", "DROP TABLE card");
+
     // MariaDB's server proves nothing of it.
     app.env("PATH", std::env::var("PATH").unwrap());
     let report = app.json_exits(4, &["drill"]);

@@ -42,5 +42,7 @@ mod sftp;
 mod smoke;
 mod state;
 mod support;
+mod swap_killed;
 mod systems;
 mod via;
+mod via_mariadb;
