@@ -1,10 +1,14 @@
 //! What every verb needs: the configuration, the state directory, the signing key, whom to trust,
 //! and the stores, opened when first used.
 
-use crate::archive::{Certificates, Gpg, Identities, Recipients, Sealing, SecretKeys};
+use crate::archive::{
+    Certificates, Gpg, Identities, MessageKey, MessageSigner, Recipients, Sealing, SecretKeys,
+};
 use crate::catalog::Catalog;
 use crate::clock::Clock;
-use crate::config::{Config, EncryptConfig, S3Config, SftpConfig, StoreConfig, StoreKind};
+use crate::config::{
+    Config, EncryptConfig, S3Config, SftpConfig, SignConfig, StoreConfig, StoreKind,
+};
 use crate::error::{Code, Error, Result};
 use crate::observe::Observer;
 use crate::restore::place;
@@ -104,7 +108,12 @@ impl OpenStore {
         } else if let Some(home) = &decrypt.gpg {
             identities = identities.with_gpg(Gpg::new(home)?);
         }
-        Ok(Some(identities))
+        let Sealing {
+            recipients, signer, ..
+        } = &self.sealing;
+        Ok(Some(
+            identities.believing(recipients.as_ref(), signer.as_ref()),
+        ))
     }
 }
 
@@ -253,6 +262,7 @@ impl Context {
         let sealing = Sealing {
             compress: config.compress,
             recipients,
+            signer: self.message_signer(&config),
         };
         let scrubber = self.scrubber.clone();
         Ok(OpenStore {
@@ -283,6 +293,15 @@ impl Context {
         Ok(Recipients::OpenPgp(keys))
     }
 
+    fn message_signer(&self, store: &StoreConfig) -> Option<MessageSigner> {
+        let sign = store.encrypt.as_ref()?.sign.clone()?;
+        let (clock, scrubber) = (self.clock.clone(), self.scrubber.clone());
+        let name = format!("{sign:?}");
+        Some(MessageSigner::new(&name, move || {
+            message_key(&sign, clock.now(), &scrubber).unwrap_or_else(MessageKey::failed)
+        }))
+    }
+
     /// Takes a lock of this host, held until the value is dropped or the process ends, however it
     /// ends. `None` when another run holds it.
     pub fn lock(&self, name: &str) -> Result<Option<File>> {
@@ -300,6 +319,35 @@ impl Context {
             Err(error) => Err(state_error(&path, &error.into())),
         }
     }
+}
+
+/// The key that signs inside messages. Its errors say what it was for.
+fn message_key(sign: &SignConfig, now: jiff::Timestamp, scrubber: &Scrubber) -> Result<MessageKey> {
+    let resolve = |reference: &Reference| -> Result<Secret> {
+        let secret = reference.resolve()?;
+        scrubber.learn(&secret);
+        Ok(secret)
+    };
+    let key = match (&sign.openpgp, &sign.gpg) {
+        (Some(reference), _) => {
+            let secret = resolve(reference)?;
+            let passphrase = sign.passphrase.as_ref().map(resolve).transpose()?;
+            MessageKey::parse(&secret, passphrase.as_ref(), now)
+        }
+        (None, Some(home)) => {
+            let key = sign.key.as_deref().unwrap_or_default();
+            let fingerprint = key.replace(' ', "").to_ascii_uppercase();
+            let gpg = Gpg::new(home).map_err(|error| Error {
+                code: Code::Secret,
+                ..error
+            })?;
+            MessageKey::of_gpg(&gpg, &fingerprint, now)
+        }
+        (None, None) => {
+            return Err(Error::new(Code::Configuration, "`sign` names no key"));
+        }
+    };
+    Ok(key)
 }
 
 /// Every child inherits our environment and may print it, also before we resolve what is in it.

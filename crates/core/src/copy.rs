@@ -153,6 +153,7 @@ fn copy_point(context: &Context, fetched: &Fetched, target: &OpenStore) -> Resul
             sha256: tally.sha256,
             compress: target.sealing.compress_name().to_owned(),
             encrypt: target.sealing.encrypt_name().map(str::to_owned),
+            openpgp_signer: target.sealing.signed_by(),
             ..artifact.clone()
         });
     }

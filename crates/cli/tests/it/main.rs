@@ -30,6 +30,7 @@ mod json;
 mod kit;
 mod live;
 mod mariadb_capture;
+mod mariadb_faults;
 mod openpgp;
 mod partial;
 mod public;

@@ -584,6 +584,7 @@ impl<'a> Run<'a> {
                     sha256: tally.sha256.clone(),
                     compress: delivery.sealing.compress_name().to_owned(),
                     encrypt: delivery.sealing.encrypt_name().map(str::to_owned),
+                    openpgp_signer: delivery.sealing.signed_by(),
                 }),
                 Err(error) => drop(receiving.give_up(self.context, error.clone())),
             }
@@ -681,6 +682,7 @@ impl<'a> Run<'a> {
                     bytes: 0,
                     sha256: String::new(),
                     encrypt: None,
+                    openpgp_signer: None,
                 },
                 evidence: heads.clone(),
                 signer: self.context.signer.id().to_string(),

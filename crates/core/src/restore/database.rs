@@ -239,6 +239,31 @@ impl Database {
         }
     }
 
+    /// Leaves nothing of a restore that failed in a database that was empty before, or says with the
+    /// error that a part is left.
+    pub fn after_failure(&self, error: Error, scrubber: &Scrubber) -> Error {
+        // What cannot be asked was never reached, and is told by the error.
+        if !matches!(self.is_empty(scrubber), Ok(false)) {
+            return error;
+        }
+        let left = match self {
+            Database::Postgres(_) => String::new(),
+            Database::Mariadb(connection) => match mariadb::empty_again(connection, scrubber) {
+                Ok(()) => return error,
+                Err(left) => format!(" ({left})"),
+            },
+        };
+        let part = format!(
+            "{} holds a part of the dump now{left}: drop it and make it anew before another try",
+            self.display()
+        );
+        let hint = match &error.hint {
+            Some(hint) => format!("{hint}; {part}"),
+            None => part,
+        };
+        error.hint(hint)
+    }
+
     /// Whether a swap with the database of this name was begun and not ended. That of PostgreSQL
     /// leaves each database whole, under one of the names.
     pub fn is_half_way(&self, live: &str, scrubber: &Scrubber) -> Result<bool> {

@@ -23,7 +23,9 @@ mod swap;
 mod unqualify;
 mod url;
 
-pub use admin::{NAME_CHARACTERS_MAX, create_database, database_exists, drop_database, is_empty};
+pub use admin::{
+    NAME_CHARACTERS_MAX, create_database, database_exists, drop_database, empty_again, is_empty,
+};
 pub use client::{
     Server, command, error_number, execute, identifier, literal, query, refused, release_of,
     row_counts, rows,
