@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 /// A server with a bucket `live` in it, a way to it that can be broken, and an application that
 /// mirrors it into a local store `disk`.
-struct Live {
-    server: MotoServer,
+pub struct Live {
+    pub server: MotoServer,
     proxy: FaultyProxy,
-    app: App,
+    pub app: App,
 }
 
 impl Live {
@@ -20,7 +20,7 @@ impl Live {
     }
 
     /// `store` is what the store's table holds; `{server}` in it is the server's URL.
-    fn with(store: &str) -> Self {
+    pub fn with(store: &str) -> Self {
         let server = MotoServer::start();
         for bucket in ["live", "backup", "new"] {
             server.create_bucket(bucket);
@@ -34,13 +34,13 @@ impl Live {
         Live { server, proxy, app }
     }
 
-    fn put(&self, key: &str, headers: &[(&str, &str)], bytes: &[u8]) {
+    pub fn put(&self, key: &str, headers: &[(&str, &str)], bytes: &[u8]) {
         let path = format!("/live/{key}");
         let answer = self.server.request("PUT", &path, headers, bytes);
         assert_eq!(answer.status, 200, "{path}: {}", answer.text());
     }
 
-    fn get(&self, key: &str) -> Answer {
+    pub fn get(&self, key: &str) -> Answer {
         self.server.request("GET", &format!("/{key}"), &[], b"")
     }
 
@@ -87,7 +87,7 @@ plans = ["main"]
     )
 }
 
-fn read(path: &Path) -> Vec<u8> {
+pub fn read(path: &Path) -> Vec<u8> {
     std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 

@@ -18,6 +18,7 @@
 mod bad_input;
 mod bucket;
 mod cold;
+mod cold_targets;
 mod crash;
 mod demo;
 mod docs;
