@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 /// mirrors it into a local store `disk`.
 pub struct Live {
     pub server: MotoServer,
-    proxy: FaultyProxy,
+    pub proxy: FaultyProxy,
     pub app: App,
 }
 
@@ -44,13 +44,13 @@ impl Live {
         self.server.request("GET", &format!("/{key}"), &[], b"")
     }
 
-    fn delete(&self, key: &str) {
+    pub fn delete(&self, key: &str) {
         let path = format!("/live/{key}");
         let answer = self.server.request("DELETE", &path, &[], b"");
         assert_eq!(answer.status, 204, "{}", answer.text());
     }
 
-    fn restore(&self, point: &str, to: &str) -> PathBuf {
+    pub fn restore(&self, point: &str, to: &str) -> PathBuf {
         let to = self.app.path(to);
         let path = to.to_str().unwrap();
         self.app.ok(&["restore", point, "--to", path]);
@@ -58,7 +58,7 @@ impl Live {
     }
 
     /// What was asked for objects since the last call.
-    fn gets(&self) -> Vec<String> {
+    pub fn gets(&self) -> Vec<String> {
         let requests = self.proxy.requests().into_iter();
         requests.filter(|r| r.starts_with("GET /live/")).collect()
     }
@@ -92,7 +92,7 @@ pub fn read(path: &Path) -> Vec<u8> {
 }
 
 /// The packs of a local store.
-fn packs(app: &App) -> Vec<PathBuf> {
+pub fn packs(app: &App) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut directories = vec![app.path("store")];
     while let Some(directory) = directories.pop() {
@@ -243,7 +243,7 @@ decrypt = { age = "file:{root}/identity.txt" }"#,
     assert!(again.to_string().contains("is not empty"), "{again}");
 }
 
-const DENIED: &str = "<Error><Code>AccessDenied</Code><Message>no</Message></Error>";
+pub const DENIED: &str = "<Error><Code>AccessDenied</Code><Message>no</Message></Error>";
 
 #[test]
 fn what_cannot_be_read_is_named_and_its_version_before_stays() {

@@ -17,6 +17,7 @@
 
 mod bad_input;
 mod bucket;
+mod bucket_stores;
 mod cold;
 mod cold_targets;
 mod crash;
