@@ -42,6 +42,7 @@ mod secrets;
 mod sftp;
 mod smoke;
 mod state;
+mod strangers;
 mod support;
 mod systems;
 mod via;
