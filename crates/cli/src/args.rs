@@ -242,7 +242,12 @@ pub struct Drill {
 #[derive(Debug, Args)]
 pub struct Restore {
     /// An id, its beginning, latest, latest:PLAN, before:TIME, random, random:14d..21d
-    pub point: String,
+    #[arg(required_unless_present = "undo")]
+    pub point: Option<String>,
+    /// Make whole what a live restore left half-way when it was ended: what was live before is
+    /// live again
+    #[arg(long, conflicts_with_all = ["point", "sources", "to", "live", "reason", "store", "store_url"])]
+    pub undo: bool,
     /// Only this source (repeatable)
     #[arg(long = "source", value_name = "SOURCE")]
     pub sources: Vec<String>,
@@ -255,7 +260,7 @@ pub struct Restore {
     #[arg(long, conflicts_with = "store_url")]
     pub live: bool,
     /// Names the application that will be overwritten
-    #[arg(long, value_name = "APP/ENVIRONMENT", requires = "live")]
+    #[arg(long, value_name = "APP/ENVIRONMENT")]
     pub confirm: Option<String>,
     /// Why; kept in the evidence
     #[arg(long, value_name = "TEXT")]

@@ -44,5 +44,7 @@ mod smoke;
 mod state;
 mod strangers;
 mod support;
+mod swap_killed;
 mod systems;
 mod via;
+mod via_mariadb;

@@ -7,7 +7,7 @@
 
 use super::carry_out::Restoring;
 use super::fetch::{self, Fetched};
-use super::{Database, is_server_url, place, staging};
+use super::{Database, half_way, is_server_url, place, staging};
 use crate::cold::BucketUrl;
 use crate::config::SourceKind;
 use crate::context::Context;
@@ -155,7 +155,9 @@ pub fn run(context: &Context, options: &Options) -> Result<Answer> {
             let _restore = context.lock("restore")?.ok_or_else(|| {
                 Error::new(Code::Busy, "another restore is running").hint("wait until it has ended")
             })?;
-            restoring.onto_live(options.reason.clone())
+            restoring
+                .recover()
+                .and_then(|()| restoring.onto_live(options.reason.clone()))
         }
     };
     if let Err(error) = &attempt {
@@ -230,15 +232,14 @@ fn plan(context: &Context, fetched: &Fetched, sources: &[ManifestSource]) -> Pla
     let manifest = &fetched.copy.manifest;
     let restore = &context.config.restore;
     let command = |words: &Vec<String>| format!("run {}", words.join(" "));
-    let mut steps: Vec<String> = sources
-        .iter()
-        .map(|source| {
-            format!(
-                "fetch source {} ({}), place it aside, compare it with the manifest",
-                source.name, source.kind
-            )
-        })
-        .collect();
+    let names = sources.iter().map(|source| source.name.as_str());
+    let mut steps = half_way::pending(context, names);
+    steps.extend(sources.iter().map(|source| {
+        format!(
+            "fetch source {} ({}), place it aside, compare it with the manifest",
+            source.name, source.kind
+        )
+    }));
     steps.push(format!("take a safety point by plan {}", manifest.plan));
     steps.extend(restore.stop.iter().map(command));
     steps.extend(sources.iter().map(|source| plan_swap(context, source)));

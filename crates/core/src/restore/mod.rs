@@ -10,6 +10,7 @@ mod carry_out;
 pub mod checks;
 mod database;
 pub mod fetch;
+pub mod half_way;
 pub mod live;
 mod objects;
 pub mod place;

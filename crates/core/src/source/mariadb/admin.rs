@@ -72,7 +72,7 @@ pub fn is_empty(connection: &Connection, scrubber: &Scrubber) -> Result<bool> {
 pub fn on(name: &str) -> impl Fn(Error) -> Error + '_ {
     move |error| {
         let code = match error.code {
-            Code::ToolMissing | Code::Interrupted => error.code,
+            Code::ToolMissing | Code::Interrupted | Code::Busy => error.code,
             _ => Code::Target,
         };
         Error::new(

@@ -33,7 +33,7 @@ pub use inventory::{EVENT_STATE, defaults};
 pub use observe::observe;
 pub use programs::{Program, Tool, ask as ask_program};
 pub use restore::{EVENTS_SLEEP, RestoreOptions, flavor_of, restore_dump, skew};
-pub use swap::{rename_database, swap_databases};
+pub use swap::{Recovered, Swap, is_half_way, recover, swap_databases, withdraw_database};
 
 use crate::config::MariadbConfig;
 use crate::error::{Code, Error, Result};
