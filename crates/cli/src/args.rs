@@ -79,7 +79,7 @@ pub enum Command {
         command: KitCommand,
     },
     /// Use a repository of the restic format directly, with lifeboat's engine
-    Repo(repo::Repo),
+    Repo(Box<repo::Repo>),
     /// Print a completion script for a shell
     Completions {
         /// Which shell
@@ -255,8 +255,9 @@ pub struct Restore {
     /// Only this source (repeatable)
     #[arg(long = "source", value_name = "SOURCE")]
     pub sources: Vec<String>,
-    /// Into this new or empty directory, this empty database (postgres://… or env:NAME), or
-    /// this place in a bucket (s3://BUCKET/PREFIX)
+    /// Into this new or empty directory, this empty database (postgres://…, mariadb://…,
+    /// mysql://… or env:NAME), or this place in a bucket (s3://BUCKET/PREFIX; on another server
+    /// than the source: ?region=…&endpoint=…&access_key=REFERENCE&secret_key=REFERENCE)
     #[arg(long, value_name = "TARGET", conflicts_with = "live")]
     pub to: Option<String>,
     /// Onto the live application

@@ -5,6 +5,7 @@ use crate::catalog::{self, Survey};
 use crate::config::{BucketConfig, SourceKind, StoreKind};
 use crate::context::{Context, OpenStore};
 use crate::error::{Error, Result};
+use crate::exposure;
 use crate::posture;
 use crate::scratch;
 use crate::source::{self, CaptureContext, Finding, Severity};
@@ -143,6 +144,7 @@ fn stores(context: &Context) -> Vec<Finding> {
                     store.store.location()
                 );
                 findings.push(finding(&subject, Severity::Ok, message));
+                findings.extend(exposure::examine(context, &subject, &store));
             }
             Err(error) => findings.push(failed(&subject, &error.into())),
         }

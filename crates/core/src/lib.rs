@@ -17,6 +17,7 @@ pub mod doctor;
 pub mod drill;
 pub mod error;
 pub mod evidence;
+mod exposure;
 pub mod fingerprint;
 pub mod interrupt;
 pub mod kit;

@@ -62,6 +62,23 @@ pub trait Store: Send + Sync {
     /// `lifeboat/probe-…`, reads it, finds it in a listing, and removes it where deletion is
     /// allowed.
     fn probe(&self) -> Result<(), StoreError>;
+
+    /// What anybody sees here over the network without credentials: asked of the store, which tries
+    /// whether it lists its objects and gives away the one under `key`. Where only those get in who
+    /// log in, that is nothing.
+    fn exposure(&self, key: Option<&str>) -> Result<Exposure, StoreError> {
+        let _ = key;
+        Ok(Exposure::default())
+    }
+}
+
+/// What a store shows to strangers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Exposure {
+    /// The names and sizes of its objects.
+    pub is_listed: bool,
+    /// The object that was tried.
+    pub is_read: bool,
 }
 
 /// How an object is to be put.

@@ -17,7 +17,9 @@
 
 mod bad_input;
 mod bucket;
+mod bucket_stores;
 mod cold;
+mod cold_targets;
 mod crash;
 mod demo;
 mod docs;
@@ -42,6 +44,7 @@ mod secrets;
 mod sftp;
 mod smoke;
 mod state;
+mod strangers;
 mod support;
 mod swap_killed;
 mod systems;

@@ -9,7 +9,7 @@ use lifeboat_testkit::gpg::GpgHome;
 const PASSPHRASE: &str = "correct horse battery staple";
 
 /// Every kind of source that needs no server, in one store sealed to a key with a passphrase.
-fn application(home: &GpgHome) -> App {
+pub fn application(home: &GpgHome) -> App {
     home.key("ops@example.org", "ed25519", "cv25519", PASSPHRASE);
     let app = App::with("");
     let public = std::fs::read(home.export("ops.asc", &["ops@example.org"])).unwrap();

@@ -32,7 +32,7 @@ use jiff::Timestamp;
 pub(crate) use keys::free_key;
 use keys::stem;
 use lifeboat_store::PutOptions;
-use receiving::{Receiving, newest_point, unanimous};
+use receiving::{Receiving, exposed, newest_point, unanimous};
 pub use report::{Options, Planned, Report, ReportArtifact, ReportStored};
 use stream::{ATTEMPTS_MAX, Delivered};
 pub(crate) use stream::{Destination, send};
@@ -272,7 +272,7 @@ impl<'a> Run<'a> {
             schema: 1,
             point: point.clone(),
             artifacts: vec![],
-            warnings: vec![],
+            warnings: exposed(context, &stores, &plan.sources)?,
             errors: errors.iter().map(ToString::to_string).collect(),
         };
         Ok(Run {

@@ -453,7 +453,7 @@ impl<'a> Restoring<'a> {
                     .places
                     .first()
                     .map_or_else(String::new, |(_, p)| p.clone()),
-                Target::Bucket(..) => self
+                Target::Bucket(_) => self
                     .places
                     .first()
                     .map_or_else(String::new, |(_, p)| p.clone()),

@@ -8,6 +8,7 @@
 use super::carry_out::Restoring;
 use super::fetch::{self, Fetched};
 use super::{Database, half_way, is_server_url, place, staging};
+use crate::cold::BucketUrl;
 use crate::config::SourceKind;
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
@@ -26,7 +27,7 @@ pub enum Target {
     /// Into another database: the one source of the kind that fits.
     Database(Secret),
     /// Into a bucket, under a prefix: the one source that is a bucket.
-    Bucket(String, String),
+    Bucket(BucketUrl),
     /// Onto the configured application.
     Live,
 }
@@ -64,13 +65,8 @@ impl Target {
                     .hint("name a directory, a postgres://, mariadb:// or mysql:// URL, or a reference to one"),
             );
         }
-        if let Some(place) = text.strip_prefix("s3://") {
-            let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
-            if bucket.is_empty() {
-                return Err(Error::new(Code::Usage, "--to names no bucket")
-                    .hint("write it as --to s3://BUCKET or --to s3://BUCKET/PREFIX"));
-            }
-            return Ok(Target::Bucket(bucket.to_owned(), prefix.to_owned()));
+        if let Some(url) = BucketUrl::parse(text) {
+            return url.map(Target::Bucket);
         }
         if text.is_empty() {
             return Err(Error::new(Code::Usage, "--to is empty")
@@ -153,7 +149,7 @@ pub fn run(context: &Context, options: &Options) -> Result<Answer> {
             })
         }
         Target::Database(url) => restoring.restore_to_database(url),
-        Target::Bucket(bucket, prefix) => restoring.restore_to_bucket(bucket, prefix),
+        Target::Bucket(url) => restoring.restore_to_bucket(url),
         Target::Live => {
             confirm(context, options)?;
             let _restore = context.lock("restore")?.ok_or_else(|| {
