@@ -126,6 +126,9 @@ pub enum Change {
     Kind,
 }
 
+/// Hears of a difference: the path, what it is, and the entry as it is now, or was last.
+pub type Tell<'a> = dyn FnMut(&[u8], Change, &Node) -> Result<()> + 'a;
+
 /// Tells every difference of two trees, in order of path. What is in an added or removed directory
 /// is told, too. With `metadata` those of metadata alone are told.
 pub fn diff(
@@ -133,7 +136,7 @@ pub fn diff(
     index: &Index,
     (first, second): (&Id, &Id),
     metadata: bool,
-    tell: &mut dyn FnMut(&[u8], Change, &Node) -> Result<()>,
+    tell: &mut Tell<'_>,
 ) -> Result<()> {
     let mut differ = Differ {
         repository,
@@ -148,7 +151,7 @@ struct Differ<'a> {
     repository: &'a Repository,
     index: &'a Index,
     metadata: bool,
-    tell: &'a mut dyn FnMut(&[u8], Change, &Node) -> Result<()>,
+    tell: &'a mut Tell<'a>,
 }
 
 impl Differ<'_> {

@@ -34,5 +34,5 @@ mod used;
 
 pub use error::{Damage, Error, FileKind, Result};
 pub use id::{Id, NotAnId};
-pub use repository::{Author, Config, Repository, open_blob};
+pub use repository::{Author, Config, Named, Repository, open_blob};
 pub use snapshot::Snapshot;

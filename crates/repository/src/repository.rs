@@ -50,6 +50,9 @@ pub struct Author {
     pub now: Time,
 }
 
+/// A snapshot and its id.
+pub type Named = (Id, Snapshot);
+
 /// An open repository. It may be shared by threads.
 pub struct Repository {
     store: Arc<dyn Store>,
@@ -235,7 +238,7 @@ impl Repository {
     }
 
     /// Every snapshot, oldest first, and errors of those that cannot be read.
-    pub fn snapshots(&self) -> Result<(Vec<(Id, Snapshot)>, Vec<Error>)> {
+    pub fn snapshots(&self) -> Result<(Vec<Named>, Vec<Error>)> {
         let (mut found, mut errors) = (Vec::new(), Vec::new());
         let listed = self.list(FileKind::Snapshot)?;
         let read: Vec<(Id, Result<Snapshot>)> = listed
