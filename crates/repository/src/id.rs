@@ -28,6 +28,22 @@ impl Id {
         &self.0
     }
 
+    /// Its first byte and the rest.
+    pub(crate) fn split(&self) -> (u8, [u8; Id::BYTES - 1]) {
+        let mut rest = [0; Id::BYTES - 1];
+        let [first, tail @ ..] = &self.0;
+        rest.copy_from_slice(tail);
+        (*first, rest)
+    }
+
+    /// The id with this first byte and this rest.
+    pub(crate) fn join(first: u8, rest: [u8; Id::BYTES - 1]) -> Self {
+        let mut bytes = [first; Id::BYTES];
+        let [_, tail @ ..] = &mut bytes;
+        tail.copy_from_slice(&rest);
+        Id(bytes)
+    }
+
     /// The first eight digits, for people.
     pub fn short(&self) -> String {
         let mut text = self.to_string();
@@ -41,6 +57,16 @@ impl Id {
 #[error("an id is 64 hex digits")]
 pub struct NotAnId;
 
+/// The value of a hex digit.
+const fn digit(text: u8) -> Option<u8> {
+    match text {
+        b'0'..=b'9' => Some(text - b'0'),
+        b'a'..=b'f' => Some(text - b'a' + 10),
+        b'A'..=b'F' => Some(text - b'A' + 10),
+        _ => None,
+    }
+}
+
 impl FromStr for Id {
     type Err = NotAnId;
 
@@ -53,8 +79,7 @@ impl FromStr for Id {
         for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
             let mut value = 0;
             for &digit in pair {
-                let digit = char::from(digit).to_digit(16).ok_or(NotAnId)?;
-                value = value << 4 | u8::try_from(digit).map_err(|_| NotAnId)?;
+                value = value << 4 | self::digit(digit).ok_or(NotAnId)?;
             }
             *byte = value;
         }

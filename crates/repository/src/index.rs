@@ -7,8 +7,10 @@ use crate::error::Damage;
 use crate::id::Id;
 use crate::pack::{BlobKind, PackedBlob};
 use crate::time::Time;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
+use std::collections::HashMap;
 
 /// An index file as it is stored.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -88,21 +90,46 @@ impl IndexFile {
     }
 }
 
-/// A blob in memory.
+/// A blob in memory. Its id begins with the number of the shard that it is in.
 #[derive(Clone, Copy)]
 struct Entry {
-    id: [u8; Id::BYTES],
+    rest_of_id: [u8; Id::BYTES - 1],
     /// Number of the pack, and the flag.
-    pack: u32,
-    offset: u32,
-    length: u32,
+    pack: [u8; 4],
+    offset: [u8; 4],
+    /// Sealed bytes, or [`LONG`].
+    length: [u8; 3],
     /// Bytes of the plaintext when it is compressed, else 0.
-    uncompressed: u32,
+    uncompressed: [u8; 3],
+}
+
+impl Entry {
+    fn pack(&self) -> u32 {
+        u32::from_le_bytes(self.pack)
+    }
+
+    fn offset(&self) -> u32 {
+        u32::from_le_bytes(self.offset)
+    }
 }
 
 const TREE: u32 = 1 << 31;
 /// By how much sealing makes a blob longer.
 const SEAL_BYTES: u32 = 32;
+/// Ids with the same first byte are together.
+const SHARDS: usize = 256;
+/// A length of three bytes that stands for one that is longer, or is this: it is noted elsewhere.
+const LONG: u32 = 0xff_ffff;
+
+fn three(value: u32) -> [u8; 3] {
+    let [a, b, c, _] = value.to_le_bytes();
+    [a, b, c]
+}
+
+fn number(three: [u8; 3]) -> u32 {
+    let [a, b, c] = three;
+    u32::from_le_bytes([a, b, c, 0])
+}
 
 /// Where a blob is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,12 +157,23 @@ pub struct Index {
     packs: Vec<Id>,
     /// Packs from this number on are to be deleted.
     to_delete: usize,
+    /// By the first byte of the id, each in order of the rest.
+    shards: Vec<Shard>,
+    /// Both lengths of blobs that are longer than most, by pack and offset.
+    long: HashMap<(u32, u32), (u32, u32)>,
+}
+
+/// Some of the blobs.
+#[derive(Default)]
+struct Shard {
     entries: Vec<Entry>,
+    /// How many there are in the shards before.
+    before: usize,
 }
 
 impl std::fmt::Debug for Index {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Index of {} blobs", self.entries.len())
+        write!(f, "Index of {} blobs", self.len())
     }
 }
 
@@ -161,13 +199,27 @@ impl IndexBuilder {
             if blob.kind == BlobKind::Tree {
                 flags |= TREE;
             }
-            self.index.entries.push(Entry {
-                id: *blob.id.bytes(),
-                pack: flags,
-                offset: blob.offset,
-                length: blob.length,
-                uncompressed: blob.uncompressed_length,
-            });
+            let (mut length, mut uncompressed) = (blob.length, blob.uncompressed_length);
+            if length >= LONG || uncompressed >= LONG {
+                let key = (number, blob.offset);
+                self.index.long.insert(key, (length, uncompressed));
+                (length, uncompressed) = (LONG, LONG);
+            }
+            let (first, rest_of_id) = blob.id.split();
+            let entry = Entry {
+                rest_of_id,
+                pack: flags.to_le_bytes(),
+                offset: blob.offset.to_le_bytes(),
+                length: three(length),
+                uncompressed: three(uncompressed),
+            };
+            let shards = &mut self.index.shards;
+            if shards.is_empty() {
+                shards.resize_with(SHARDS, Shard::default);
+            }
+            if let Some(shard) = shards.get_mut(usize::from(first)) {
+                shard.entries.push(entry);
+            }
         }
     }
 
@@ -183,9 +235,16 @@ impl IndexBuilder {
         for pack in std::mem::take(&mut self.to_delete) {
             self.add(&pack);
         }
-        let entries = &mut self.index.entries;
-        entries.sort_unstable_by(|a, b| a.id.cmp(&b.id).then(a.pack.cmp(&b.pack)));
-        entries.shrink_to_fit();
+        self.index.shards.par_iter_mut().for_each(|shard| {
+            let order = |entry: &Entry| (entry.rest_of_id, entry.pack());
+            shard.entries.sort_unstable_by_key(order);
+            shard.entries.shrink_to_fit();
+        });
+        let mut before = 0;
+        for shard in &mut self.index.shards {
+            shard.before = before;
+            before += shard.entries.len();
+        }
         self.index
     }
 }
@@ -193,12 +252,13 @@ impl IndexBuilder {
 impl Index {
     /// How many blobs it knows; one in two packs counts twice.
     pub fn len(&self) -> usize {
-        self.entries.len()
+        let last = self.shards.last();
+        last.map_or(0, |shard| shard.before + shard.entries.len())
     }
 
     /// Whether it knows none.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.len() == 0
     }
 
     /// Every place of a blob of this kind; in packs that are to be deleted last.
@@ -210,10 +270,17 @@ impl Index {
 
     /// Every place of a blob of this kind, with its number among all entries.
     fn places(&self, kind: BlobKind, id: &Id) -> impl Iterator<Item = (usize, Location)> {
-        let first = self.lower_bound(id.bytes());
-        let rest = self.entries.get(first..).unwrap_or_default();
-        let same = rest.iter().take_while(|entry| entry.id == *id.bytes());
-        same.zip(first..)
+        let (first, rest) = id.split();
+        let shard = self.shards.get(usize::from(first));
+        let (from, after): (usize, &[Entry]) = shard.map_or((0, &[]), |shard| {
+            let from = shard.lower_bound(&rest);
+            let after = shard.entries.get(from..).unwrap_or_default();
+            (shard.before + from, after)
+        });
+        let same = after
+            .iter()
+            .take_while(move |entry| entry.rest_of_id == rest);
+        same.zip(from..)
             .filter_map(|(entry, number)| Some((number, self.location(entry)?)))
             .filter(move |(_, location)| location.kind == kind)
     }
@@ -231,32 +298,43 @@ impl Index {
 
     /// Every blob, in order of id; those of one number are together.
     pub fn blobs(&self) -> impl Iterator<Item = (Id, Location)> {
-        let entries = self.entries.iter();
-        entries.filter_map(|entry| Some((Id::new(entry.id), self.location(entry)?)))
+        let shards = self.shards.iter().zip(0..=u8::MAX);
+        shards
+            .flat_map(|(shard, first)| shard.entries.iter().map(move |entry| (first, entry)))
+            .filter_map(|(first, entry)| {
+                Some((Id::join(first, entry.rest_of_id), self.location(entry)?))
+            })
     }
 
     fn location(&self, entry: &Entry) -> Option<Location> {
-        let number = usize::try_from(entry.pack & !TREE).ok()?;
+        let pack = entry.pack() & !TREE;
+        let place = usize::try_from(pack).ok()?;
+        let (length, uncompressed) = match number(entry.length) {
+            LONG => *self.long.get(&(pack, entry.offset()))?,
+            length => (length, number(entry.uncompressed)),
+        };
         Some(Location {
-            pack: *self.packs.get(number)?,
-            to_delete: number >= self.to_delete,
-            kind: match entry.pack & TREE {
+            pack: *self.packs.get(place)?,
+            to_delete: place >= self.to_delete,
+            kind: match entry.pack() & TREE {
                 0 => BlobKind::Data,
                 _ => BlobKind::Tree,
             },
-            offset: entry.offset,
-            length: entry.length,
-            compressed: entry.uncompressed != 0,
-            plain_bytes: match entry.uncompressed {
-                0 => entry.length.saturating_sub(SEAL_BYTES),
+            offset: entry.offset(),
+            length,
+            compressed: uncompressed != 0,
+            plain_bytes: match uncompressed {
+                0 => length.saturating_sub(SEAL_BYTES),
                 bytes => bytes,
             },
         })
     }
+}
 
+impl Shard {
     /// The first entry that is not below `id`. Ids are evenly spread, so that two or three guesses
     /// by proportion come near; halves make sure of the end.
-    fn lower_bound(&self, id: &[u8; Id::BYTES]) -> usize {
+    fn lower_bound(&self, id: &[u8; Id::BYTES - 1]) -> usize {
         let (mut low, mut high) = (0, self.entries.len());
         let target = lead(id);
         let (mut low_value, mut high_value) = (0, u64::MAX);
@@ -271,17 +349,17 @@ impl Index {
             let Some(entry) = self.entries.get(guess) else {
                 break;
             };
-            match entry.id.cmp(id) {
-                Ordering::Less => (low, low_value) = (guess + 1, lead(&entry.id)),
-                _ => (high, high_value) = (guess, lead(&entry.id)),
+            match entry.rest_of_id.cmp(id) {
+                Ordering::Less => (low, low_value) = (guess + 1, lead(&entry.rest_of_id)),
+                _ => (high, high_value) = (guess, lead(&entry.rest_of_id)),
             }
         }
         let between = self.entries.get(low..high).unwrap_or_default();
-        low + between.partition_point(|entry| entry.id < *id)
+        low + between.partition_point(|entry| entry.rest_of_id < *id)
     }
 }
 
-fn lead(id: &[u8; Id::BYTES]) -> u64 {
+fn lead(id: &[u8; Id::BYTES - 1]) -> u64 {
     id.first_chunk()
         .map_or(0, |first| u64::from_be_bytes(*first))
 }
@@ -301,8 +379,8 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_takes_48_bytes() {
-        assert_eq!(size_of::<Entry>(), 48);
+    fn an_entry_takes_45_bytes() {
+        assert_eq!(size_of::<Entry>(), 45);
         assert_eq!(SEAL_BYTES as usize, crate::crypto::OVERHEAD_BYTES);
     }
 
@@ -375,6 +453,51 @@ mod tests {
             assert!(!index.has(BlobKind::Data, &Id::new(edge)));
         }
         assert!(!Index::default().has(BlobKind::Data, &ids[0]));
+    }
+
+    #[test]
+    fn long_blobs_keep_their_lengths() {
+        let mut builder = IndexBuilder::default();
+        let lengths = [
+            (LONG - 1, 0),
+            (LONG, 0),
+            (LONG + 1, 0),
+            (5, LONG),
+            (u32::MAX, u32::MAX - 1),
+        ];
+        let id = |number: usize| Id::of(&number.to_le_bytes());
+        let blobs = lengths
+            .iter()
+            .zip(0..)
+            .map(|((length, uncompressed), offset)| IndexBlob {
+                length: *length,
+                uncompressed_length: *uncompressed,
+                ..blob(id(offset as usize), BlobKind::Data, offset)
+            });
+        builder.add(&IndexPack {
+            id: Id::of(b"pack"),
+            blobs: blobs.collect(),
+            time: None,
+        });
+        let index = builder.finish();
+        for (number, (length, uncompressed)) in lengths.into_iter().enumerate() {
+            let place = index.locations(BlobKind::Data, &id(number)).next().unwrap();
+            assert_eq!(
+                (place.length, place.compressed),
+                (length, uncompressed != 0)
+            );
+            let plain = if uncompressed == 0 {
+                length - SEAL_BYTES
+            } else {
+                uncompressed
+            };
+            assert_eq!(place.plain_bytes, plain);
+        }
+        let ids: Vec<Id> = index.blobs().map(|(id, _)| id).collect();
+        assert!(ids.is_sorted());
+        for (number, id) in ids.iter().enumerate() {
+            assert_eq!(index.number(BlobKind::Data, id), Some(number));
+        }
     }
 
     #[test]

@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::io::Read;
 use std::ops::Range;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// `config`: what all programs that use a repository must agree on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -318,15 +318,21 @@ impl Repository {
 
     /// Reads all index files. What is damaged is returned beside the rest.
     pub fn load_index(&self) -> Result<(Index, Vec<Error>)> {
-        let (mut builder, mut errors) = (IndexBuilder::default(), Vec::new());
-        for (id, _) in self.list(FileKind::Index)? {
-            match self.index_file(&id) {
-                Ok(file) => builder.add_file(file),
-                Err(error @ Error::Damaged { .. }) => errors.push(error),
-                Err(error) => return Err(error),
-            }
-        }
-        Ok((builder.finish(), errors))
+        let builder = Mutex::new(IndexBuilder::default());
+        let listed = self.list(FileKind::Index)?;
+        let damaged: Vec<Option<Error>> = listed
+            .par_iter()
+            .map(|(id, _)| match self.index_file(id) {
+                Ok(file) => {
+                    lock(&builder).add_file(file);
+                    Ok(None)
+                }
+                Err(error @ Error::Damaged { .. }) => Ok(Some(error)),
+                Err(error) => Err(error),
+            })
+            .collect::<Result<_>>()?;
+        let builder = std::mem::take(&mut *lock(&builder));
+        Ok((builder.finish(), damaged.into_iter().flatten().collect()))
     }
 
     /// One index file.
@@ -521,6 +527,10 @@ fn missing(kind: FileKind, id: &Id, error: StoreError) -> Error {
         StoreError::NotFound { .. } => Error::Missing { kind, id: *id },
         other => Error::Store(other),
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The id that a key's last component is.
