@@ -35,7 +35,7 @@ pub fn restic(repository: &Path, password: &str, args: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-fn open(path: &Path, password: &str) -> lifeboat_repository::Result<Repository> {
+pub fn open(path: &Path, password: &str) -> lifeboat_repository::Result<Repository> {
     let store = Arc::new(LocalStore::create(path).unwrap());
     Repository::open(store, "", password.as_bytes())
 }
