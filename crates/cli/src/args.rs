@@ -1,5 +1,7 @@
 //! The command line, defined once: parsing, help and completions come from here.
 
+pub mod repo;
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -76,6 +78,8 @@ pub enum Command {
         #[command(subcommand)]
         command: KitCommand,
     },
+    /// Use a repository of the restic format directly, with lifeboat's engine
+    Repo(Box<repo::Repo>),
     /// Print a completion script for a shell
     Completions {
         /// Which shell
@@ -242,19 +246,25 @@ pub struct Drill {
 #[derive(Debug, Args)]
 pub struct Restore {
     /// An id, its beginning, latest, latest:PLAN, before:TIME, random, random:14d..21d
-    pub point: String,
+    #[arg(required_unless_present = "undo")]
+    pub point: Option<String>,
+    /// Make whole what a live restore left half-way when it was ended: what was live before is
+    /// live again
+    #[arg(long, conflicts_with_all = ["point", "sources", "to", "live", "reason", "store", "store_url"])]
+    pub undo: bool,
     /// Only this source (repeatable)
     #[arg(long = "source", value_name = "SOURCE")]
     pub sources: Vec<String>,
-    /// Into this new or empty directory, this empty database (postgres://… or env:NAME), or
-    /// this place in a bucket (s3://BUCKET/PREFIX)
+    /// Into this new or empty directory, this empty database (postgres://…, mariadb://…,
+    /// mysql://… or env:NAME), or this place in a bucket (s3://BUCKET/PREFIX; on another server
+    /// than the source: ?region=…&endpoint=…&access_key=REFERENCE&secret_key=REFERENCE)
     #[arg(long, value_name = "TARGET", conflicts_with = "live")]
     pub to: Option<String>,
     /// Onto the live application
     #[arg(long, conflicts_with = "store_url")]
     pub live: bool,
     /// Names the application that will be overwritten
-    #[arg(long, value_name = "APP/ENVIRONMENT", requires = "live")]
+    #[arg(long, value_name = "APP/ENVIRONMENT")]
     pub confirm: Option<String>,
     /// Why; kept in the evidence
     #[arg(long, value_name = "TEXT")]

@@ -25,6 +25,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let sealing = Sealing {
         compress: arguments.first().map_or("gzip", String::as_str).parse()?,
         recipients,
+        signer: None,
     };
     if arguments.iter().any(|argument| argument == "--tap") {
         // As a backup does it: the source bytes and the stored bytes are each hashed.

@@ -5,23 +5,26 @@
 //! restored; nobody's signature is believed because it is there. Whose key signed is for the
 //! operator to say, who is told which one did. It makes no signing key, and so no evidence.
 
+mod url;
+
 use crate::archive::Identities;
 use crate::clock::Clock;
-use crate::config::{Config, StoreKind};
+use crate::config::{Config, StoreConfig, StoreKind};
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
 use crate::observe::Observer;
-use crate::percent;
 use crate::point::{PointId, Selector};
 use crate::restore::fetch;
 use crate::scratch;
 use crate::secret::Reference;
 use crate::sign;
 use crate::{catalog, runbook};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+pub use url::{BucketUrl, url_of};
+use url::{insert, store, usage};
 
 /// What such a store is called here.
 pub const NAME: &str = "given";
@@ -203,7 +206,7 @@ pub fn explain(error: Error) -> Error {
             "give the key that decrypts this store: --identity file:PATH (an age identity or an OpenPGP secret key), and --passphrase REFERENCE when it has one"
         }
         Code::Secret if error.message.contains("AWS_") => {
-            "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give --access-key REFERENCE and --secret-key REFERENCE"
+            "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give --access-key REFERENCE and --secret-key REFERENCE (for the bucket of --to: its ?access_key=REFERENCE&secret_key=REFERENCE)"
         }
         Code::Store if error.message.contains("refused the credentials") => {
             "check the access key and the secret key (the environment, or --access-key and --secret-key), and the clock of this host"
@@ -236,12 +239,6 @@ fn config(given: &Given, state: &Path) -> Result<Config> {
     })
 }
 
-fn insert(table: &mut Value, key: &str, value: Value) {
-    if let Value::Object(map) = table {
-        map.insert(key.into(), value);
-    }
-}
-
 /// Which kind of key it is shows in its text.
 fn decrypt(given: &Given, identity: &Reference) -> Result<Value> {
     let secret = identity.resolve()?;
@@ -265,224 +262,11 @@ fn decrypt(given: &Given, identity: &Reference) -> Result<Value> {
     Ok(table)
 }
 
-fn usage(message: impl Into<String>) -> Error {
-    Error::new(Code::Usage, message).hint(
-        "write --store-url file:///PATH, s3://BUCKET/PREFIX?region=REGION&endpoint=URL or sftp://USER@HOST:PORT/PATH",
-    )
-}
-
-/// The table of the store in a configuration.
-fn store(given: &Given) -> Result<Map<String, Value>> {
-    let url = &given.url;
-    let Some((scheme, rest)) = url.split_once("://") else {
-        let path = std::path::absolute(url)
-            .map_err(|error| usage(format!("{url:?} is no store")).cause(error))?;
-        return table(json!({ "kind": "local", "path": path }), Vec::new(), &[]);
-    };
-    let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
-    let query = parameters(query)?;
-    let (authority, path) = match rest.find('/') {
-        Some(at) => rest.split_at(at),
-        None => (rest, ""),
-    };
-    let path = decoded(path)?;
-    if path.is_empty() && matches!(scheme, "file" | "sftp") {
-        return Err(usage("the URL has no path"));
-    }
-    match scheme {
-        "file" if matches!(authority, "" | "localhost") => {
-            table(json!({ "kind": "local", "path": path }), query, &[])
-        }
-        "file" => Err(usage("a file URL has three slashes: file:///PATH")),
-        "s3" => {
-            let mut store = json!({ "kind": "s3", "bucket": decoded(authority)? });
-            let prefix = path.trim_matches('/');
-            if !prefix.is_empty() {
-                insert(&mut store, "prefix", json!(prefix));
-            }
-            credentials(given, &mut store);
-            let known = ["region", "endpoint", "virtual_host_style"];
-            for (key, names) in [
-                ("region", ["AWS_REGION", "AWS_DEFAULT_REGION"]),
-                ("endpoint", ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]),
-            ] {
-                let found = names.iter().find_map(|n| std::env::var(n).ok());
-                if let Some(value) = found.filter(|value| !value.is_empty()) {
-                    insert(&mut store, key, json!(value));
-                }
-            }
-            table(store, query, &known)
-        }
-        "sftp" => {
-            let mut store = json!({ "kind": "sftp", "path": path });
-            let (user, place) = match authority.rsplit_once('@') {
-                Some((user, place)) => (Some(decoded(user)?), place),
-                None => (None, authority),
-            };
-            if user.as_ref().is_some_and(|user| user.contains(':')) {
-                return Err(usage(
-                    "a password in the URL can be seen by every user of this host; a key logs in",
-                ));
-            }
-            let (host, port) = host_and_port(place)?;
-            insert(&mut store, "host", json!(host));
-            if let Some(user) = user {
-                insert(&mut store, "user", json!(user));
-            }
-            if let Some(port) = port {
-                insert(&mut store, "port", json!(port));
-            }
-            table(
-                store,
-                query,
-                &["key", "passphrase", "known_hosts", "config"],
-            )
-        }
-        _ => Err(usage(format!(
-            "{scheme}:// is no kind of store that is known"
-        ))),
-    }
-}
-
-fn credentials(given: &Given, store: &mut Value) {
-    let from_environment = |name: &str| Reference::Env(name.to_owned());
-    let key = |given: &Option<Reference>, name: &str| {
-        json!(given.clone().unwrap_or_else(|| from_environment(name)))
-    };
-    let own = given.access_key.is_some();
-    insert(
-        store,
-        "access_key",
-        key(&given.access_key, "AWS_ACCESS_KEY_ID"),
-    );
-    insert(
-        store,
-        "secret_key",
-        key(&given.secret_key, "AWS_SECRET_ACCESS_KEY"),
-    );
-    if !own && std::env::var_os("AWS_SESSION_TOKEN").is_some_and(|token| !token.is_empty()) {
-        let token = from_environment("AWS_SESSION_TOKEN");
-        insert(store, "session_token", json!(token));
-    }
-}
-
-/// The table with what the query of the URL says.
-fn table(
-    mut store: Value,
-    query: Vec<(String, String)>,
-    known: &[&str],
-) -> Result<Map<String, Value>> {
-    let mut ssh = Map::new();
-    for (key, value) in query {
-        if !known.contains(&key.as_str()) {
-            return Err(
-                usage(format!("the URL has {key:?}, which is not known there")).hint(match known {
-                    [] => "leave out everything from the question mark on".to_owned(),
-                    known => format!("known there: {}", known.join(", ")),
-                }),
-            );
-        }
-        match key.as_str() {
-            "virtual_host_style" => insert(&mut store, &key, json!(value == "true")),
-            "region" | "endpoint" => insert(&mut store, &key, json!(value)),
-            "key" | "passphrase" => {
-                let reference = Reference::parse(&value)
-                    .map_err(|why| usage(format!("{key} of the URL: {why}")))?;
-                ssh.insert(key, json!(reference));
-            }
-            _ => {
-                let path = std::path::absolute(&value)
-                    .map_err(|error| usage(format!("{key} of the URL is no path")).cause(error))?;
-                ssh.insert(key, json!(path));
-            }
-        }
-    }
-    if !ssh.is_empty() {
-        insert(&mut store, "ssh", Value::Object(ssh));
-    }
-    match store {
-        Value::Object(store) => Ok(store),
-        _ => Ok(Map::new()),
-    }
-}
-
-fn host_and_port(place: &str) -> Result<(String, Option<u16>)> {
-    let (host, port) = match place
-        .strip_prefix('[')
-        .and_then(|rest| rest.split_once(']'))
-    {
-        Some((host, after)) => (host, after.strip_prefix(':')),
-        None => match place.split_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (place, None),
-        },
-    };
-    let wrong = |_| usage(format!("{:?} is no port", port.unwrap_or_default()));
-    let port = port.map(|port| port.parse().map_err(wrong)).transpose()?;
-    Ok((host.to_owned(), port))
-}
-
-fn parameters(query: &str) -> Result<Vec<(String, String)>> {
-    query
-        .split('&')
-        .filter(|pair| !pair.is_empty())
-        .map(|pair| {
-            let (key, value) = pair.split_once('=').unwrap_or((pair, "true"));
-            Ok((decoded(key)?, decoded(value)?))
-        })
-        .collect()
-}
-
-/// `%20` and the like are what they stand for.
-fn decoded(text: &str) -> Result<String> {
-    let wrong = || {
-        usage(format!(
-            "{text:?} in the URL has a % that two hex digits do not follow"
-        ))
-    };
-    percent::decode(text).map_err(|_| wrong())
-}
-
-/// The URL that names a store of a configuration, without any credentials.
-pub fn url_of(kind: &StoreKind) -> String {
-    match kind {
-        StoreKind::Local(local) => format!(
-            "file://{}",
-            percent::encode_path(&local.path.to_string_lossy())
-        ),
-        StoreKind::S3(s3) => {
-            let prefix = s3.prefix.as_deref().unwrap_or_default().trim_matches('/');
-            let mut url = format!("s3://{}", s3.bucket);
-            if !prefix.is_empty() {
-                url = format!("{url}/{}", percent::encode_path(prefix));
-            }
-            url = format!("{url}?region={}", percent::encode_path(&s3.region));
-            if let Some(endpoint) = &s3.endpoint {
-                url = format!(
-                    "{url}&endpoint={}",
-                    endpoint.replace('%', "%25").replace('&', "%26")
-                );
-            }
-            if s3.virtual_host_style {
-                url.push_str("&virtual_host_style=true");
-            }
-            url
-        }
-        StoreKind::Sftp(sftp) => {
-            let user = sftp
-                .user
-                .as_deref()
-                .map(|user| format!("{}@", percent::encode_path(user)));
-            let port = sftp.port.map(|port| format!(":{port}"));
-            format!(
-                "sftp://{}{}{}{}",
-                user.unwrap_or_default(),
-                sftp.bracketed(),
-                port.unwrap_or_default(),
-                percent::encode_path(&sftp.path.to_string_lossy())
-            )
-        }
-    }
+/// The configuration of the store that a URL names, with `state` for its directory.
+pub(crate) fn store_config(given: &Given, state: &Path) -> Result<StoreConfig> {
+    let mut config = config(given, state)?;
+    let store = config.store.remove(NAME);
+    store.ok_or_else(|| usage("the URL names no store"))
 }
 
 /// The command that restores a point of a store on a machine without a configuration.
@@ -501,60 +285,6 @@ pub fn command(kind: &StoreKind, point: &str, encrypted: bool, signer: &str) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn parsed(url: &str) -> Result<Config> {
-        let given = Given {
-            url: url.into(),
-            ..Given::default()
-        };
-        config(&given, Path::new("/tmp/state"))
-    }
-
-    #[test]
-    fn a_url_says_what_a_configuration_would() {
-        for url in [
-            "file:///srv/back%20ups",
-            "s3://crm/some/where?region=eu-west-1&endpoint=https://s3.example.org:9000&virtual_host_style=true",
-            "s3://crm?region=eu-west-1",
-            "sftp://backup@nas.example.org:2222/srv/b%C3%BCcher",
-            "sftp://[::1]/srv",
-        ] {
-            let config = parsed(url).unwrap();
-            assert_eq!(url_of(&config.store[NAME].kind), url);
-        }
-        let config = parsed("sftp://h/p?key=file:/k&known_hosts=/hosts").unwrap();
-        let StoreKind::Sftp(sftp) = &config.store[NAME].kind else {
-            panic!("another kind");
-        };
-        let ssh = sftp.ssh.as_ref().unwrap();
-        assert_eq!(ssh.known_hosts.as_deref(), Some(Path::new("/hosts")));
-        assert_eq!(ssh.key.as_ref().unwrap().to_string(), "file:/k");
-        let config = parsed("relative/store").unwrap();
-        let StoreKind::Local(local) = &config.store[NAME].kind else {
-            panic!("another kind");
-        };
-        assert!(local.path.is_absolute() && local.path.ends_with("relative/store"));
-    }
-
-    #[test]
-    fn what_a_url_cannot_say_is_refused() {
-        for (url, says) in [
-            ("ftp://host/path", "is no kind of store"),
-            ("file://host/path", "three slashes"),
-            ("s3://crm?regoin=x", "\"regoin\""),
-            ("s3://?region=x", "is no bucket"),
-            ("sftp://u:p@h/path", "a password in the URL"),
-            ("sftp://h:port/path", "is no port"),
-            ("sftp://-oProxyCommand=x/path", "is no host"),
-            ("sftp://h/p?key=secret", "must be a reference"),
-            ("file:///a%2", "hex digits"),
-        ] {
-            let error = parsed(url).unwrap_err();
-            assert_eq!(error.code.exit_code(), 2, "{url}: {error}");
-            let told = format!("{error} {}", error.hint.clone().unwrap_or_default());
-            assert!(told.contains(says), "{url}: {told}");
-        }
-    }
 
     #[test]
     fn an_application_is_named_alone_or_with_its_environment() {

@@ -1,10 +1,14 @@
 //! What every verb needs: the configuration, the state directory, the signing key, whom to trust,
 //! and the stores, opened when first used.
 
-use crate::archive::{Certificates, Gpg, Identities, Recipients, Sealing, SecretKeys};
+use crate::archive::{
+    Certificates, Gpg, Identities, MessageKey, MessageSigner, Recipients, Sealing, SecretKeys,
+};
 use crate::catalog::Catalog;
 use crate::clock::Clock;
-use crate::config::{Config, EncryptConfig, S3Config, SftpConfig, StoreConfig, StoreKind};
+use crate::config::{
+    Config, EncryptConfig, S3Config, SftpConfig, SignConfig, StoreConfig, StoreKind,
+};
 use crate::error::{Code, Error, Result};
 use crate::observe::Observer;
 use crate::restore::place;
@@ -104,8 +108,32 @@ impl OpenStore {
         } else if let Some(home) = &decrypt.gpg {
             identities = identities.with_gpg(Gpg::new(home)?);
         }
-        Ok(Some(identities))
+        let Sealing {
+            recipients, signer, ..
+        } = &self.sealing;
+        Ok(Some(
+            identities.believing(recipients.as_ref(), signer.as_ref()),
+        ))
     }
+}
+
+/// Opens the place of a store; with `create`, a directory that is not there is made.
+pub(crate) fn open_store(
+    config: &StoreConfig,
+    create: bool,
+    scrubber: &Scrubber,
+) -> Result<Arc<dyn Store>> {
+    Ok(match &config.kind {
+        StoreKind::Local(local) => Arc::new(match create {
+            true => LocalStore::create(&local.path)?,
+            false => LocalStore::open(&local.path)?,
+        }),
+        StoreKind::S3(s3) => Arc::new(S3Store::open(s3_options(s3, scrubber)?)?),
+        StoreKind::Sftp(sftp) => {
+            let stall = std::time::Duration::from_secs(config.stall_timeout.seconds);
+            Arc::new(sftp_store(sftp, stall, create, scrubber))
+        }
+    })
 }
 
 impl Context {
@@ -230,26 +258,11 @@ impl Context {
             Some(encrypt) => Some(self.recipients(encrypt).map_err(about)?),
             None => None,
         };
-        let store: Arc<dyn Store> = match &config.kind {
-            StoreKind::Local(local) => {
-                let opened = match self.is_cold() {
-                    true => LocalStore::open(&local.path),
-                    false => LocalStore::create(&local.path),
-                };
-                Arc::new(opened.map_err(|e| about(e.into()))?)
-            }
-            StoreKind::S3(s3) => Arc::new(
-                S3Store::open(s3_options(s3, &self.scrubber).map_err(about)?)
-                    .map_err(|e| about(e.into()))?,
-            ),
-            StoreKind::Sftp(sftp) => {
-                let stall = std::time::Duration::from_secs(config.stall_timeout.seconds);
-                Arc::new(sftp_store(sftp, stall, !self.is_cold(), &self.scrubber))
-            }
-        };
+        let store = open_store(&config, !self.is_cold(), &self.scrubber).map_err(about)?;
         let sealing = Sealing {
             compress: config.compress,
             recipients,
+            signer: self.message_signer(&config),
         };
         let scrubber = self.scrubber.clone();
         Ok(OpenStore {
@@ -280,6 +293,15 @@ impl Context {
         Ok(Recipients::OpenPgp(keys))
     }
 
+    fn message_signer(&self, store: &StoreConfig) -> Option<MessageSigner> {
+        let sign = store.encrypt.as_ref()?.sign.clone()?;
+        let (clock, scrubber) = (self.clock.clone(), self.scrubber.clone());
+        let name = format!("{sign:?}");
+        Some(MessageSigner::new(&name, move || {
+            message_key(&sign, clock.now(), &scrubber).unwrap_or_else(MessageKey::failed)
+        }))
+    }
+
     /// Takes a lock of this host, held until the value is dropped or the process ends, however it
     /// ends. `None` when another run holds it.
     pub fn lock(&self, name: &str) -> Result<Option<File>> {
@@ -297,6 +319,35 @@ impl Context {
             Err(error) => Err(state_error(&path, &error.into())),
         }
     }
+}
+
+/// The key that signs inside messages. Its errors say what it was for.
+fn message_key(sign: &SignConfig, now: jiff::Timestamp, scrubber: &Scrubber) -> Result<MessageKey> {
+    let resolve = |reference: &Reference| -> Result<Secret> {
+        let secret = reference.resolve()?;
+        scrubber.learn(&secret);
+        Ok(secret)
+    };
+    let key = match (&sign.openpgp, &sign.gpg) {
+        (Some(reference), _) => {
+            let secret = resolve(reference)?;
+            let passphrase = sign.passphrase.as_ref().map(resolve).transpose()?;
+            MessageKey::parse(&secret, passphrase.as_ref(), now)
+        }
+        (None, Some(home)) => {
+            let key = sign.key.as_deref().unwrap_or_default();
+            let fingerprint = key.replace(' ', "").to_ascii_uppercase();
+            let gpg = Gpg::new(home).map_err(|error| Error {
+                code: Code::Secret,
+                ..error
+            })?;
+            MessageKey::of_gpg(&gpg, &fingerprint, now)
+        }
+        (None, None) => {
+            return Err(Error::new(Code::Configuration, "`sign` names no key"));
+        }
+    };
+    Ok(key)
 }
 
 /// Every child inherits our environment and may print it, also before we resolve what is in it.

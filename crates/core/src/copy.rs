@@ -9,6 +9,7 @@ use crate::catalog;
 use crate::config::Compress;
 use crate::context::{Context, OpenStore};
 use crate::error::{Code, Error, Result};
+use crate::exposure;
 use crate::point::{ManifestArtifact, PointId, Selector};
 use crate::restore::fetch::{self, Fetched};
 use crate::source::bucket;
@@ -55,6 +56,10 @@ pub fn run(
                 .collect()
         }
     };
+    let looked = exposure::look(context, &target);
+    if let Some(text) = looked.warning().filter(|_| !points.is_empty()) {
+        context.observer.warn(&text);
+    }
     let mut copied = Vec::new();
     for point in points {
         let from = match from {
@@ -65,6 +70,7 @@ pub fn run(
         let manifest = &fetched.copy.manifest;
         let sources: Vec<String> = manifest.sources.iter().map(|s| s.name.clone()).collect();
         context.config.check_copy(&manifest.plan, &sources, to)?;
+        looked.refuse(&context.config, &sources)?;
         if let Some(bytes) = copy_point(context, &fetched, &target)? {
             copied.push(Copied { point, bytes });
         }
@@ -153,6 +159,7 @@ fn copy_point(context: &Context, fetched: &Fetched, target: &OpenStore) -> Resul
             sha256: tally.sha256,
             compress: target.sealing.compress_name().to_owned(),
             encrypt: target.sealing.encrypt_name().map(str::to_owned),
+            openpgp_signer: target.sealing.signed_by(),
             ..artifact.clone()
         });
     }

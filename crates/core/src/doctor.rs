@@ -1,10 +1,11 @@
 //! Reaches every source, store, key and tool, and says what is unsafe and how to mend it.
 
-use crate::archive::{Identities, KeyTemplate, Recipients};
+use crate::archive::{Expiry, Identities, KeyTemplate, Recipients};
 use crate::catalog::{self, Survey};
 use crate::config::{BucketConfig, SourceKind, StoreKind};
 use crate::context::{Context, OpenStore};
 use crate::error::{Error, Result};
+use crate::exposure;
 use crate::posture;
 use crate::scratch;
 use crate::source::{self, CaptureContext, Finding, Severity};
@@ -143,6 +144,7 @@ fn stores(context: &Context) -> Vec<Finding> {
                     store.store.location()
                 );
                 findings.push(finding(&subject, Severity::Ok, message));
+                findings.extend(exposure::examine(context, &subject, &store));
             }
             Err(error) => findings.push(failed(&subject, &error.into())),
         }
@@ -174,7 +176,7 @@ fn stores(context: &Context) -> Vec<Finding> {
 /// How long before its end a key is warned of.
 const EXPIRY_NOTICE: jiff::SignedDuration = jiff::SignedDuration::from_hours(30 * 24);
 
-/// OpenPGP keys that cannot be encrypted to, or not for long.
+/// OpenPGP keys that cannot be encrypted to or signed with, or not for long.
 fn recipients(subject: &str, store: &OpenStore, now: jiff::Timestamp) -> Vec<Finding> {
     let Some(Recipients::OpenPgp(keys)) = &store.sealing.recipients else {
         return Vec::new();
@@ -182,20 +184,45 @@ fn recipients(subject: &str, store: &OpenStore, now: jiff::Timestamp) -> Vec<Fin
     if let Err(error) = keys.usable() {
         return vec![failed(subject, &error)];
     }
-    let expiring = keys.expiring(now, EXPIRY_NOTICE).into_iter();
-    expiring
-        .map(|expiry| Finding {
-            hint: Some(format!(
-                "extend it (gpg --quick-set-expire {} 2y) and export it again before then; backups to this store fail afterwards",
-                expiry.fingerprint
-            )),
-            ..finding(
-                subject,
-                Severity::Warning,
-                format!("{} expires on {}", expiry.key, expiry.at.strftime("%Y-%m-%d")),
-            )
-        })
-        .collect()
+    let mut findings: Vec<Finding> = keys
+        .expiring(now, EXPIRY_NOTICE)
+        .into_iter()
+        .map(|expiry| expires(subject, expiry))
+        .collect();
+    if let Some(signer) = &store.sealing.signer {
+        findings.extend(match signer.usable() {
+            Ok(()) => {
+                let by = signer.fingerprint().unwrap_or_default();
+                let message = format!("what it holds is signed inside by OpenPGP key {by}");
+                let expiry = signer.expiring(now, EXPIRY_NOTICE);
+                let expiry = expiry.map(|expiry| expires(subject, &expiry));
+                vec![finding(subject, Severity::Ok, message)]
+                    .into_iter()
+                    .chain(expiry)
+                    .collect()
+            }
+            Err(error) => vec![failed(subject, &error)],
+        });
+    }
+    findings
+}
+
+fn expires(subject: &str, expiry: &Expiry) -> Finding {
+    Finding {
+        hint: Some(format!(
+            "extend it (gpg --quick-set-expire {} 2y) and export it again before then; backups to this store fail afterwards",
+            expiry.fingerprint
+        )),
+        ..finding(
+            subject,
+            Severity::Warning,
+            format!(
+                "{} expires on {}",
+                expiry.key,
+                expiry.at.strftime("%Y-%m-%d")
+            ),
+        )
+    }
 }
 
 /// Looks whether the user's `gpg` has a key at all; other keys were tried when they were read.

@@ -344,7 +344,11 @@ impl Rehearsal<'_> {
         } else {
             CheckOutcome::Failed
         };
-        self.context.observer.warn(&format!("{name}: {error}"));
+        // What is lacking here can be mended here.
+        let remedy = error.hint.as_ref().filter(|_| not_here);
+        let remedy = remedy.map_or_else(String::new, |hint| format!("; {hint}"));
+        let observer = &self.context.observer;
+        observer.warn(&format!("{name}: {error}{remedy}"));
         self.checks.push(CheckResult {
             name,
             expected: expected.to_owned(),

@@ -29,9 +29,14 @@ fn terminate(child: u32) {
     }
 }
 
+/// Whether the end was asked for.
+pub fn requested() -> bool {
+    REQUESTED.load(Ordering::SeqCst)
+}
+
 /// An error once the end was asked for.
 pub fn check() -> Result<()> {
-    if !REQUESTED.load(Ordering::SeqCst) {
+    if !requested() {
         return Ok(());
     }
     Err(Error::new(Code::Interrupted, "the run was interrupted")

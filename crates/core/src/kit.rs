@@ -53,6 +53,7 @@ pub fn pack(entries: &[KitEntry], key: &KitKey) -> Result<Vec<u8>> {
             let sealing = Sealing {
                 compress: Compress::None,
                 recipients: Some(recipients.clone()),
+                signer: None,
             };
             let mut stream = Sealer::new(&sealing, Vec::new())?;
             stream.write_all(&tar).map_err(failed)?;

@@ -94,10 +94,14 @@ pub fn contents(context: &Context) -> Result<Contents> {
             entries.push((recipient_entry(name, number), Zeroizing::new(bytes)));
         }
         let decrypt = store.decrypt.clone().unwrap_or_default();
+        let sign = store.encrypt.as_ref().and_then(|e| e.sign.clone());
+        let sign = sign.unwrap_or_default();
         for (file, reference) in [
             ("decrypt.age", &decrypt.age),
             ("decrypt.openpgp", &decrypt.openpgp),
             ("decrypt.passphrase", &decrypt.passphrase),
+            ("sign.openpgp", &sign.openpgp),
+            ("sign.passphrase", &sign.passphrase),
         ] {
             if let Some(reference) = reference {
                 let secret = reference.resolve()?;
@@ -356,6 +360,17 @@ fn rebase(config: &mut Config, directory: &Path) {
             for path in &mut encrypt.openpgp {
                 *path = own(number);
                 number += 1;
+            }
+            if let Some(sign) = &mut encrypt.sign {
+                for (key, reference) in [
+                    ("openpgp", &mut sign.openpgp),
+                    ("passphrase", &mut sign.passphrase),
+                ] {
+                    if reference.is_some() {
+                        *reference = Some(file(format!("stores/{name}/sign.{key}")));
+                    }
+                }
+                sign.gpg = sign.gpg.as_ref().map(|_| directory.join("gnupg"));
             }
         }
         if let Some(decrypt) = &mut store.decrypt {

@@ -11,6 +11,7 @@ use crate::point::copies::put_bytes;
 use crate::point::{Details, Manifest, ManifestArtifact, manifest_key};
 use crate::source::bucket::is_pack;
 use crate::source::mariadb;
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 /// Where it is in a store.
@@ -132,6 +133,18 @@ fn write_all(
             "  `GPG_OPTIONS='--batch --pinentry-mode loopback --passphrase-file FILE'`."
         )?;
     }
+    let signers = message_signers(manifest);
+    if !signers.is_empty() {
+        writeln!(
+            out,
+            "- To see who made the objects, the public key of {}, known to the same `gpg`: it then says `Good signature` of each.",
+            signers.iter().copied().collect::<Vec<_>>().join(", ")
+        )?;
+        writeln!(
+            out,
+            "  Without it everything is restored all the same, and each object is checked against the signed manifest."
+        )?;
+    }
     writeln!(out, "- Debian packages: {}.\n", packages(store, manifest))?;
     writeln!(out, "```sh\nset -eu")?;
     writeln!(out, "{}", locate(store))?;
@@ -139,6 +152,13 @@ fn write_all(
         writeln!(
             out,
             "IDENTITY=\"${{IDENTITY:-$HOME/identity.txt}}\"   # the decryption key"
+        )?;
+    }
+    for signer in signers {
+        // Without the key, gpg ends in an error although it has decrypted everything.
+        writeln!(
+            out,
+            "gpg ${{GPG_OPTIONS:-}} --list-keys {signer} > /dev/null 2>&1 || GPG_OPTIONS=\"${{GPG_OPTIONS:-}} --skip-verify\""
         )?;
     }
     writeln!(out, "mkdir -p restored && chmod 700 restored\n```\n")?;
@@ -214,6 +234,12 @@ fn access(store: &OpenStore) -> String {
             s3.bucket
         ),
     }
+}
+
+/// Fingerprints of the keys that signed inside objects.
+fn message_signers(manifest: &Manifest) -> BTreeSet<&str> {
+    let signers = manifest.artifacts.iter().map(|a| &a.openpgp_signer);
+    signers.flatten().map(String::as_str).collect()
 }
 
 fn packages(store: &OpenStore, manifest: &Manifest) -> String {

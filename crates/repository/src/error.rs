@@ -1,6 +1,7 @@
 //! What may go wrong in a repository, as facts; whoever uses it makes sentences for people.
 
 use crate::Id;
+use crate::lock::LockFile;
 use lifeboat_store::StoreError;
 use std::fmt;
 
@@ -151,6 +152,23 @@ pub enum Error {
         /// Its id.
         id: Id,
     },
+    /// Somebody else is at work.
+    #[error("the repository is locked {lock}")]
+    Locked {
+        /// The lock's name.
+        id: Id,
+        /// What it says.
+        lock: Box<LockFile>,
+    },
+    /// Our own lock could not be refreshed, so that others may take it for abandoned.
+    #[error("the lock could not be refreshed for so long that others may work here now")]
+    LockLost,
+    /// Somebody asked for an early end.
+    #[error("the work was ended early")]
+    Stopped,
+    /// Somebody else has rewritten the index.
+    #[error("the index was written anew by somebody else meanwhile")]
+    Changed,
     /// A path that is not in a snapshot.
     #[error("{path:?} is not in the snapshot")]
     NotInSnapshot {
@@ -168,6 +186,9 @@ pub enum Error {
     /// Deleting what is not in the snapshot was asked for all of `/`.
     #[error("everything that is not in the snapshot would be deleted from /")]
     DeletesAll,
+    /// What was read could not be handed on.
+    #[error("the output failed: {0}")]
+    Output(std::io::Error),
     /// No threads.
     #[error("threads cannot be started: {0}")]
     Threads(std::io::Error),

@@ -6,7 +6,7 @@ use std::fmt;
 use std::str::FromStr;
 
 /// SHA-256 of a blob's plaintext, or of a file's stored bytes. 64 hex digits as text.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Id([u8; Id::BYTES]);
 
 impl Id {

@@ -6,6 +6,7 @@
 use crate::error::Damage;
 use crate::id::Id;
 use crate::pack::{BlobKind, PackedBlob};
+use crate::time::Time;
 use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
 
@@ -18,6 +19,10 @@ pub struct IndexFile {
     /// Packs, and what is in them.
     #[serde(default)]
     pub packs: Vec<IndexPack>,
+    /// Packs that nothing needed when they were taken out of `packs`, as rustic writes them: they
+    /// are deleted some time later, unless a snapshot turns out to need them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub packs_to_delete: Vec<IndexPack>,
 }
 
 /// A pack in an index file.
@@ -28,6 +33,9 @@ pub struct IndexPack {
     /// What is in it.
     #[serde(default)]
     pub blobs: Vec<IndexBlob>,
+    /// Of a pack to delete: since when it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<Time>,
 }
 
 /// A blob in an index file.
@@ -72,6 +80,7 @@ impl IndexFile {
             Some(b'[') => serde_json::from_slice(json).map(|packs| IndexFile {
                 supersedes: None,
                 packs,
+                packs_to_delete: Vec::new(),
             }),
             _ => serde_json::from_slice(json),
         };
@@ -108,6 +117,9 @@ pub struct Location {
     pub length: u32,
     /// Whether it is compressed.
     pub compressed: bool,
+    /// Whether the pack is to be deleted: to be read where there is no other, and to be relied on by
+    /// nothing new.
+    pub to_delete: bool,
     /// Bytes of its plaintext, as the index has it.
     pub plain_bytes: u32,
 }
@@ -116,6 +128,8 @@ pub struct Location {
 #[derive(Default)]
 pub struct Index {
     packs: Vec<Id>,
+    /// Packs from this number on are to be deleted.
+    to_delete: usize,
     entries: Vec<Entry>,
 }
 
@@ -129,6 +143,7 @@ impl std::fmt::Debug for Index {
 #[derive(Debug, Default)]
 pub struct IndexBuilder {
     index: Index,
+    to_delete: Vec<IndexPack>,
 }
 
 impl IndexBuilder {
@@ -156,8 +171,18 @@ impl IndexBuilder {
         }
     }
 
+    /// Adds all that a file says.
+    pub fn add_file(&mut self, file: IndexFile) {
+        file.packs.iter().for_each(|pack| self.add(pack));
+        self.to_delete.extend(file.packs_to_delete);
+    }
+
     /// Sorts everything.
     pub fn finish(mut self) -> Index {
+        self.index.to_delete = self.index.packs.len();
+        for pack in std::mem::take(&mut self.to_delete) {
+            self.add(&pack);
+        }
         let entries = &mut self.index.entries;
         entries.sort_unstable_by(|a, b| a.id.cmp(&b.id).then(a.pack.cmp(&b.pack)));
         entries.shrink_to_fit();
@@ -176,30 +201,45 @@ impl Index {
         self.entries.is_empty()
     }
 
-    /// Every place of a blob of this kind.
+    /// Every place of a blob of this kind; in packs that are to be deleted last.
     pub fn locations(&self, kind: BlobKind, id: &Id) -> impl Iterator<Item = Location> {
+        let stay = self.places(kind, id).filter(|(_, place)| !place.to_delete);
+        let go = self.places(kind, id).filter(|(_, place)| place.to_delete);
+        stay.chain(go).map(|(_, place)| place)
+    }
+
+    /// Every place of a blob of this kind, with its number among all entries.
+    fn places(&self, kind: BlobKind, id: &Id) -> impl Iterator<Item = (usize, Location)> {
         let first = self.lower_bound(id.bytes());
         let rest = self.entries.get(first..).unwrap_or_default();
         let same = rest.iter().take_while(|entry| entry.id == *id.bytes());
-        same.filter_map(|entry| self.location(entry))
-            .filter(move |location| location.kind == kind)
+        same.zip(first..)
+            .filter_map(|(entry, number)| Some((number, self.location(entry)?)))
+            .filter(move |(_, location)| location.kind == kind)
     }
 
-    /// Whether it knows a blob of this kind.
+    /// Whether it knows a blob of this kind, in a pack that stays.
     pub fn has(&self, kind: BlobKind, id: &Id) -> bool {
-        self.locations(kind, id).next().is_some()
+        self.places(kind, id).any(|(_, place)| !place.to_delete)
     }
 
-    /// Every blob, in order of id.
+    /// The number of the first entry of a blob of this kind; below [`Index::len`], and the same for
+    /// all its places.
+    pub fn number(&self, kind: BlobKind, id: &Id) -> Option<usize> {
+        self.places(kind, id).next().map(|(number, _)| number)
+    }
+
+    /// Every blob, in order of id; those of one number are together.
     pub fn blobs(&self) -> impl Iterator<Item = (Id, Location)> {
         let entries = self.entries.iter();
         entries.filter_map(|entry| Some((Id::new(entry.id), self.location(entry)?)))
     }
 
     fn location(&self, entry: &Entry) -> Option<Location> {
-        let number = entry.pack & !TREE;
+        let number = usize::try_from(entry.pack & !TREE).ok()?;
         Some(Location {
-            pack: *self.packs.get(usize::try_from(number).ok()?)?,
+            pack: *self.packs.get(number)?,
+            to_delete: number >= self.to_delete,
             kind: match entry.pack & TREE {
                 0 => BlobKind::Data,
                 _ => BlobKind::Tree,
@@ -277,23 +317,49 @@ mod tests {
                 blobs: blobs
                     .map(|(id, at)| blob(*id, BlobKind::Data, at))
                     .collect(),
+                time: None,
             });
         }
+        let going = IndexPack {
+            id: Id::of(b"going"),
+            blobs: vec![
+                blob(ids[5], BlobKind::Data, 7),
+                blob(Id::of(b"gone"), BlobKind::Data, 9),
+            ],
+            time: None,
+        };
+        builder.add_file(IndexFile {
+            packs_to_delete: vec![going.clone()],
+            ..IndexFile::default()
+        });
         let twice = IndexPack {
             id: Id::of(b"another"),
             blobs: vec![
                 blob(ids[3], BlobKind::Data, 7),
                 blob(ids[4], BlobKind::Tree, 9),
             ],
+            time: None,
         };
         builder.add(&twice);
         let index = builder.finish();
-        assert_eq!(index.len(), 5002);
+        assert_eq!(index.len(), 5004);
+        let gone = Id::of(b"gone");
+        assert!(!index.has(BlobKind::Data, &gone));
+        let found: Vec<Location> = index.locations(BlobKind::Data, &gone).collect();
+        assert!(
+            matches!(&found[..], [place] if place.to_delete),
+            "{found:?}"
+        );
         for (number, id) in ids.iter().enumerate() {
             let found: Vec<Location> = index.locations(BlobKind::Data, id).collect();
-            assert_eq!(found.len(), if number == 3 { 2 } else { 1 }, "{number}");
+            let expected = if number == 3 || number == 5 { 2 } else { 1 };
+            assert_eq!(found.len(), expected, "{number}");
+            assert!(!found[0].to_delete, "what stays comes first");
             let offset = u32::try_from(number % 700).unwrap();
-            let location = found.iter().find(|l| l.pack != twice.id).unwrap();
+            let location = found
+                .iter()
+                .find(|l| l.pack != twice.id && l.pack != going.id)
+                .unwrap();
             assert_eq!(
                 (location.offset, location.compressed),
                 (offset, offset % 3 != 0)

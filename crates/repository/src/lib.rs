@@ -2,22 +2,27 @@
 //! snapshots, byte for byte what `restic` reads and writes.
 //!
 //! Opens and makes repositories in any [`lifeboat_store::Store`], backs up directories into them,
-//! checks them and restores from them. It takes no locks yet, so that nothing else may write to or
-//! prune a repository meanwhile, and it does not forget or prune yet. It knows nothing of configuration, and
-//! prints nothing.
+//! looks into them, checks, restores, copies, prunes and repairs them, and takes and honours locks.
+//! It knows nothing of configuration, and prints nothing.
 
 pub mod backup;
+pub mod browse;
 pub mod check;
 pub mod chunker;
+pub mod copy;
 pub mod crypto;
 mod encoding;
 mod error;
 mod fetch;
+pub mod forget;
 mod id;
 pub mod index;
 pub mod keyfile;
+pub mod lock;
 pub mod pack;
 pub mod pattern;
+pub mod prune;
+pub mod repair;
 mod repository;
 pub mod restore;
 pub mod saver;
@@ -25,8 +30,9 @@ pub mod snapshot;
 pub mod time;
 pub mod tree;
 mod unpacked;
+mod used;
 
 pub use error::{Damage, Error, FileKind, Result};
 pub use id::{Id, NotAnId};
-pub use repository::{Author, Config, Repository, open_blob};
+pub use repository::{Author, Config, Named, Repository, open_blob};
 pub use snapshot::Snapshot;

@@ -34,6 +34,14 @@ pub struct PackedBlob {
     pub uncompressed: Option<u32>,
 }
 
+impl PackedBlob {
+    /// Bytes of the plaintext.
+    pub fn plain_bytes(&self) -> u64 {
+        let stored = (self.length as usize).saturating_sub(OVERHEAD_BYTES);
+        self.uncompressed.map_or(stored as u64, u64::from)
+    }
+}
+
 /// A header is never longer, in bytes.
 pub const HEADER_BYTES_MAX: usize = 16 << 20;
 /// Bytes of the header's length at the end of a pack.

@@ -6,13 +6,18 @@ use crate::error::{Damage, Error, FileKind, Result};
 use crate::id::Id;
 use crate::index::{Index, IndexBuilder, IndexFile, Location};
 use crate::keyfile::{Cost, KeyFile};
+use crate::lock::Hold;
 use crate::pack::{self, BlobKind, Pack, PackedBlob};
 use crate::snapshot::Snapshot;
 use crate::time::Time;
 use crate::unpacked;
+use jiff::Timestamp;
 use lifeboat_store::{ObjectInfo, PutOptions, Store, StoreError};
+use rayon::prelude::*;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::io::Read;
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 /// `config`: what all programs that use a repository must agree on.
@@ -45,6 +50,9 @@ pub struct Author {
     pub now: Time,
 }
 
+/// A snapshot and its id.
+pub type Named = (Id, Snapshot);
+
 /// An open repository. It may be shared by threads.
 pub struct Repository {
     store: Arc<dyn Store>,
@@ -52,6 +60,9 @@ pub struct Repository {
     key: Key,
     config: Config,
     chunker: OnceLock<Chunker>,
+    hold: Arc<Hold>,
+    /// The key file that the password opened.
+    opened_by: Option<Id>,
 }
 
 impl std::fmt::Debug for Repository {
@@ -78,6 +89,8 @@ impl Repository {
                 chunker_polynomial: random_polynomial()?,
             },
             chunker: OnceLock::new(),
+            hold: Arc::default(),
+            opened_by: None,
             store,
         };
         if repository.store.stat(&repository.path(CONFIG))?.is_some() {
@@ -88,7 +101,7 @@ impl Repository {
         let mut id = [0; Id::BYTES];
         random(&mut id)?;
         repository.config.id = Id::new(id).to_string();
-        repository.add_key(password, Cost::default(), author)?;
+        repository.opened_by = Some(repository.add_key(password, Cost::default(), author)?);
         let json = json(&repository.config)?;
         let sealed = unpacked::seal(&repository.key, &json, false)?;
         match repository.put(CONFIG, &sealed) {
@@ -101,12 +114,14 @@ impl Repository {
 
     /// Opens the repository below `prefix`, which is empty or ends in `/`.
     pub fn open(store: Arc<dyn Store>, prefix: &str, password: &[u8]) -> Result<Self> {
-        let unlocked = |key, config| Repository {
+        let unlocked = |key, config, opened_by| Repository {
             store: Arc::clone(&store),
             prefix: prefix.to_owned(),
             key,
             config,
             chunker: OnceLock::new(),
+            hold: Arc::default(),
+            opened_by: Some(opened_by),
         };
         let location = || format!("{}/{prefix}", store.location());
         let sealed = match read_whole(store.as_ref(), &format!("{prefix}{CONFIG}")) {
@@ -127,7 +142,7 @@ impl Repository {
             match KeyFile::parse(id, &bytes).and_then(|file| file.open(password)) {
                 Ok(Some(key)) => {
                     let config = parse_config(&key, sealed)?;
-                    return Ok(unlocked(key, config));
+                    return Ok(unlocked(key, config, id));
                 }
                 Ok(None) => {}
                 Err(damage) => {
@@ -160,6 +175,38 @@ impl Repository {
             .get_or_init(|| Chunker::new(self.config.chunker_polynomial))
     }
 
+    /// Another handle of the same repository, under the same lock.
+    pub(crate) fn handle(&self) -> Repository {
+        Repository {
+            store: Arc::clone(&self.store),
+            prefix: self.prefix.clone(),
+            key: self.key.clone(),
+            config: self.config.clone(),
+            chunker: OnceLock::new(),
+            hold: Arc::clone(&self.hold),
+            opened_by: self.opened_by,
+        }
+    }
+
+    /// Makes everything that writes here end with [`Error::Stopped`] as soon as `stop` says so.
+    pub fn stop_when(&self, stop: fn() -> bool) {
+        self.hold.stop_when(stop);
+    }
+
+    /// How long what is written here may go on.
+    pub(crate) fn hold(&self) -> &Hold {
+        &self.hold
+    }
+
+    /// The files of a kind, and when the store says that they were stored.
+    pub(crate) fn list_times(&self, kind: FileKind) -> Result<Vec<(Id, Option<Timestamp>)>> {
+        let infos = self
+            .store
+            .list(&self.path(&format!("{}/", kind.directory())))?;
+        let known = |info: ObjectInfo| Some((name_of(&info.key)?, info.modified));
+        Ok(infos.into_iter().filter_map(known).collect())
+    }
+
     /// Its key.
     pub fn key(&self) -> &Key {
         &self.key
@@ -173,6 +220,42 @@ impl Repository {
         let id = Id::of(&bytes);
         self.put(&FileKind::Key.key(&id), &bytes)?;
         Ok(id)
+    }
+
+    /// The key file that the password opened.
+    pub fn opened_by(&self) -> Option<Id> {
+        self.opened_by
+    }
+
+    /// What a key file says of itself.
+    pub fn key_file(&self, id: &Id) -> Result<KeyFile> {
+        let key = self.path(&FileKind::Key.key(id));
+        let bytes = read_whole(self.store.as_ref(), &key).map_err(|error| match error {
+            Error::Store(error) => missing(FileKind::Key, id, error),
+            other => other,
+        })?;
+        KeyFile::parse(*id, &bytes).map_err(|damage| damaged(FileKind::Key, id, damage))
+    }
+
+    /// Every snapshot, oldest first, and errors of those that cannot be read.
+    pub fn snapshots(&self) -> Result<(Vec<Named>, Vec<Error>)> {
+        let (mut found, mut errors) = (Vec::new(), Vec::new());
+        let listed = self.list(FileKind::Snapshot)?;
+        let read: Vec<(Id, Result<Snapshot>)> = listed
+            .par_iter()
+            .map(|(id, _)| (*id, self.snapshot(id)))
+            .collect();
+        for (id, snapshot) in read {
+            match snapshot {
+                Ok(snapshot) => found.push((id, snapshot)),
+                // Forgotten since it was listed.
+                Err(Error::Missing { .. }) => {}
+                Err(error @ Error::Damaged { .. }) => errors.push(error),
+                Err(error) => return Err(error),
+            }
+        }
+        found.sort_by_key(|(id, snapshot)| (snapshot.time.at, *id));
+        Ok((found, errors))
     }
 
     /// The files of a kind: id and size. Names that are no ids are not among them.
@@ -200,21 +283,37 @@ impl Repository {
 
     /// Removes a file.
     pub fn delete(&self, kind: FileKind, id: &Id) -> Result<()> {
+        self.hold.check()?;
+        self.delete_regardless(kind, id)
+    }
+
+    /// The same, also when the work is to end: to leave nothing behind.
+    pub(crate) fn delete_regardless(&self, kind: FileKind, id: &Id) -> Result<()> {
         Ok(self.store.delete(&self.path(&kind.key(id)))?)
     }
 
     /// A snapshot.
     pub fn snapshot(&self, id: &Id) -> Result<Snapshot> {
-        let document = self.read_document(FileKind::Snapshot, id)?;
+        self.parse_document(FileKind::Snapshot, id)
+    }
+
+    /// A document, parsed.
+    pub(crate) fn parse_document<T: DeserializeOwned>(&self, kind: FileKind, id: &Id) -> Result<T> {
+        let document = self.read_document(kind, id)?;
         serde_json::from_slice(&document).map_err(|error| {
-            let damage = Damage::Format(format!("it is no snapshot: {error}"));
-            damaged(FileKind::Snapshot, id, damage)
+            let damage = Damage::Format(format!("it is no {kind}: {error}"));
+            damaged(kind, id, damage)
         })
+    }
+
+    /// Stores a document.
+    pub(crate) fn save(&self, kind: FileKind, value: &impl Serialize) -> Result<Id> {
+        self.write_document(kind, &json(value)?)
     }
 
     /// Stores a snapshot: the commit of a backup.
     pub fn save_snapshot(&self, snapshot: &Snapshot) -> Result<Id> {
-        self.write_document(FileKind::Snapshot, &json(snapshot)?)
+        self.save(FileKind::Snapshot, snapshot)
     }
 
     /// Reads all index files. What is damaged is returned beside the rest.
@@ -222,7 +321,7 @@ impl Repository {
         let (mut builder, mut errors) = (IndexBuilder::default(), Vec::new());
         for (id, _) in self.list(FileKind::Index)? {
             match self.index_file(&id) {
-                Ok(file) => file.packs.iter().for_each(|pack| builder.add(pack)),
+                Ok(file) => builder.add_file(file),
                 Err(error @ Error::Damaged { .. }) => errors.push(error),
                 Err(error) => return Err(error),
             }
@@ -311,7 +410,20 @@ impl Repository {
 
     /// Stores an index file.
     pub fn save_index(&self, file: &IndexFile) -> Result<Id> {
-        self.write_document(FileKind::Index, &json(file)?)
+        self.save(FileKind::Index, file)
+    }
+
+    /// Some of a pack's bytes.
+    pub(crate) fn read_pack_part(&self, id: &Id, range: Range<u64>) -> Result<Vec<u8>> {
+        let key = self.path(&FileKind::Pack.key(id));
+        let mut bytes = Vec::new();
+        self.store
+            .open(&key, range.start)
+            .map_err(|error| missing(FileKind::Pack, id, error))?
+            .take(range.end - range.start)
+            .read_to_end(&mut bytes)
+            .map_err(|error| self.cut(&key, error))?;
+        Ok(bytes)
     }
 
     /// A pack as it is stored, whatever it holds.
@@ -341,6 +453,7 @@ impl Repository {
     }
 
     fn put(&self, key: &str, bytes: &[u8]) -> Result<()> {
+        self.hold.check()?;
         let options = PutOptions {
             if_absent: key == CONFIG,
             bytes_hint: Some(bytes.len() as u64),

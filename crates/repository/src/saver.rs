@@ -8,7 +8,7 @@
 use crate::error::{Damage, Error, Result};
 use crate::id::Id;
 use crate::index::{Index, IndexFile, IndexPack};
-use crate::pack::{BlobKind, Pack, PackBuilder};
+use crate::pack::{BlobKind, Pack, PackBuilder, PackedBlob};
 use crate::repository::Repository;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::collections::HashSet;
@@ -16,9 +16,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::ScopedJoinHandle;
 
 /// A pack is closed when it is this long.
-const PACK_BYTES: usize = 16 << 20;
+pub(crate) const PACK_BYTES: usize = 16 << 20;
 /// An index file is written when it names so many blobs.
-const INDEX_BLOBS: usize = 40_000;
+pub(crate) const INDEX_BLOBS: usize = 40_000;
 /// Packs that wait for the store, beside the one that is being stored.
 const WAITING_PACKS: usize = 1;
 /// Blobs known to be new are spread over so many sets, so that threads seldom wait.
@@ -116,6 +116,7 @@ fn store_packs(
         file.packs.push(IndexPack {
             id: pack.id,
             blobs: pack.blobs.iter().map(Into::into).collect(),
+            time: None,
         });
         // Whoever opens the next pack uses the room again, if anybody wants it.
         let _ = room.try_send(pack.bytes);
@@ -152,7 +153,7 @@ impl Saver<'_> {
         let length = u32::try_from(plain.len()).map_err(long)?;
         let compress = self.repository.config().version >= 2 && may_shrink(plain);
         if !compress {
-            self.add(kind, id, plain, None, plain.len())?;
+            self.seal(kind, id, plain, None, length)?;
             return Ok(id);
         }
         let mut compressor = match lock(&self.compressors).pop() {
@@ -165,14 +166,39 @@ impl Saver<'_> {
             true => (compressor.packed.as_slice(), Some(length)),
             false => (plain, None),
         };
-        self.add(kind, id, content, uncompressed, plain.len())?;
+        self.seal(kind, id, content, uncompressed, length)?;
         lock(&self.compressors).push(compressor);
         Ok(id)
+    }
+
+    /// Stores a blob as it is sealed in another pack, unless it was brought already.
+    pub fn copy(&self, blob: &PackedBlob, sealed: &[u8]) -> Result<()> {
+        if !self.reserve(blob.id) {
+            return Ok(());
+        }
+        let plain = blob.plain_bytes();
+        self.add(blob.kind, sealed.len(), plain, |pack| {
+            pack.add_sealed(blob, sealed)
+        })
     }
 
     /// Whether the repository has a blob, or will.
     pub fn has(&self, kind: BlobKind, id: &Id) -> bool {
         self.index.has(kind, id)
+    }
+
+    fn seal(
+        &self,
+        kind: BlobKind,
+        id: Id,
+        content: &[u8],
+        uncompressed: Option<u32>,
+        plain_bytes: u32,
+    ) -> Result<()> {
+        let key = self.repository.key();
+        self.add(kind, content.len(), plain_bytes.into(), |pack| {
+            pack.add(key, id, kind, content, uncompressed)
+        })
     }
 
     /// Whether this is the first to bring it.
@@ -182,13 +208,13 @@ impl Saver<'_> {
         shard.is_none_or(|shard| lock(shard).insert(id))
     }
 
+    /// Puts `bytes` of content into an open pack, as `put` does it.
     fn add(
         &self,
         kind: BlobKind,
-        id: Id,
-        content: &[u8],
-        uncompressed: Option<u32>,
-        plain_bytes: usize,
+        bytes: usize,
+        plain_bytes: u64,
+        put: impl FnOnce(&mut PackBuilder) -> Result<()>,
     ) -> Result<()> {
         let open = match kind {
             BlobKind::Data => &self.open_data,
@@ -198,19 +224,19 @@ impl Saver<'_> {
             Some(pack) => pack,
             None => PackBuilder::new(self.rooms.try_recv().unwrap_or_default()),
         };
-        if pack.is_full(content.len()) {
+        if pack.is_full(bytes) {
             let full = std::mem::take(&mut pack);
             self.send(full)?;
         }
         let before = pack.len();
-        pack.add(self.repository.key(), id, kind, content, uncompressed)?;
+        put(&mut pack)?;
         {
             let mut added = lock(&self.added);
             match kind {
                 BlobKind::Data => added.data_blobs += 1,
                 BlobKind::Tree => added.tree_blobs += 1,
             }
-            added.bytes += plain_bytes as u64;
+            added.bytes += plain_bytes;
             added.stored_bytes += (pack.len() - before) as u64;
         }
         match pack.len() >= PACK_BYTES {

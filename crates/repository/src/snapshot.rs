@@ -4,6 +4,7 @@ use crate::id::Id;
 use crate::time::Time;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::str::FromStr;
 
 /// A snapshot as it is stored. What other programs add is kept.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -47,6 +48,157 @@ pub struct Snapshot {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
 fn is_zero(value: &u32) -> bool {
     *value == 0
+}
+
+impl Snapshot {
+    /// Whether it has all of `tags`. An empty tag stands for having none.
+    pub fn has_tags(&self, tags: &[String]) -> bool {
+        let own = self.tags.as_deref().unwrap_or_default();
+        tags.iter().all(|tag| own.contains(tag))
+            || tags.iter().any(String::is_empty) && own.is_empty()
+    }
+
+    /// Whether all of `paths` were backed up.
+    pub fn has_paths(&self, paths: &[String]) -> bool {
+        paths.iter().all(|path| self.paths.contains(path))
+    }
+}
+
+/// How the tags of a snapshot are changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TagChange {
+    /// These and no others.
+    Set(Vec<String>),
+    /// These, too.
+    Add(Vec<String>),
+    /// Not these.
+    Remove(Vec<String>),
+}
+
+impl Snapshot {
+    /// The snapshot named `id` with other tags; nothing when it has just these.
+    pub fn retagged(&self, id: &Id, change: &TagChange) -> Option<Snapshot> {
+        let before = self.tags.clone().unwrap_or_default();
+        let mut tags = before.clone();
+        match change {
+            TagChange::Set(list) => tags.clone_from(list),
+            TagChange::Add(list) => {
+                for tag in list {
+                    if !tags.contains(tag) {
+                        tags.push(tag.clone());
+                    }
+                }
+            }
+            TagChange::Remove(list) => tags.retain(|tag| !list.contains(tag)),
+        }
+        tags.retain(|tag| !tag.is_empty());
+        (tags != before).then(|| Snapshot {
+            tags: (!tags.is_empty()).then_some(tags),
+            original: Some(self.original.unwrap_or(*id)),
+            ..self.clone()
+        })
+    }
+}
+
+/// Which snapshots are meant. Empty lists mean any.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Of one of these hosts.
+    pub hosts: Vec<String>,
+    /// With all tags of one of these lists.
+    pub tags: Vec<Vec<String>>,
+    /// Of all these paths.
+    pub paths: Vec<String>,
+}
+
+impl Filter {
+    /// Whether a snapshot is meant.
+    pub fn matches(&self, snapshot: &Snapshot) -> bool {
+        let any = |list: &[String], one: &String| list.is_empty() || list.contains(one);
+        any(&self.hosts, &snapshot.hostname)
+            && (self.tags.is_empty() || self.tags.iter().any(|tags| snapshot.has_tags(tags)))
+            && snapshot.has_paths(&self.paths)
+    }
+}
+
+/// By what snapshots are put together, when each group is to be looked at for itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GroupBy {
+    /// The host.
+    pub host: bool,
+    /// What was backed up, in any order.
+    pub paths: bool,
+    /// The tags, in any order.
+    pub tags: bool,
+}
+
+impl Default for GroupBy {
+    /// By host and paths.
+    fn default() -> Self {
+        GroupBy {
+            host: true,
+            paths: true,
+            tags: false,
+        }
+    }
+}
+
+impl FromStr for GroupBy {
+    type Err = String;
+
+    /// `host`, `paths`, `tags`, several with commas, or nothing.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut by = GroupBy {
+            host: false,
+            paths: false,
+            tags: false,
+        };
+        for part in text.split(',').filter(|part| !part.is_empty()) {
+            match part {
+                "host" | "hosts" => by.host = true,
+                "path" | "paths" => by.paths = true,
+                "tag" | "tags" => by.tags = true,
+                _ => {
+                    return Err(format!(
+                        "snapshots are not grouped by {part:?}; write host, paths or tags"
+                    ));
+                }
+            }
+        }
+        Ok(by)
+    }
+}
+
+/// What the snapshots of a group have in common.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Group {
+    /// The host, if it counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// The paths, sorted, if they count.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub paths: Option<Vec<String>>,
+    /// The tags, sorted, if they count.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tags: Option<Vec<String>>,
+}
+
+impl GroupBy {
+    /// The group of a snapshot.
+    pub fn group(&self, snapshot: &Snapshot) -> Group {
+        let sorted = |list: &[String]| {
+            let mut list = list.to_vec();
+            list.sort_unstable();
+            list
+        };
+        Group {
+            host: self.host.then(|| snapshot.hostname.clone()),
+            paths: self.paths.then(|| sorted(&snapshot.paths)),
+            tags: self
+                .tags
+                .then(|| sorted(snapshot.tags.as_deref().unwrap_or_default())),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ pub use memory::MemoryStore;
 pub use s3::{S3Options, S3Store, bucket};
 pub use sftp::{SftpOptions, SftpStore};
 
+use jiff::Timestamp;
 use std::io::Read;
 
 /// A place that holds objects. Keys are relative, `/`-separated, checked by [`check_key`].
@@ -61,6 +62,23 @@ pub trait Store: Send + Sync {
     /// `lifeboat/probe-…`, reads it, finds it in a listing, and removes it where deletion is
     /// allowed.
     fn probe(&self) -> Result<(), StoreError>;
+
+    /// What anybody sees here over the network without credentials: asked of the store, which tries
+    /// whether it lists its objects and gives away the one under `key`. Where only those get in who
+    /// log in, that is nothing.
+    fn exposure(&self, key: Option<&str>) -> Result<Exposure, StoreError> {
+        let _ = key;
+        Ok(Exposure::default())
+    }
+}
+
+/// What a store shows to strangers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Exposure {
+    /// The names and sizes of its objects.
+    pub is_listed: bool,
+    /// The object that was tried.
+    pub is_read: bool,
 }
 
 /// How an object is to be put.
@@ -86,4 +104,6 @@ pub struct ObjectInfo {
     pub key: String,
     /// Its size in bytes.
     pub bytes: u64,
+    /// When it was stored, by the store's own clock, where that is known.
+    pub modified: Option<Timestamp>,
 }

@@ -87,6 +87,7 @@ impl Store for MemoryStore {
         Ok(self.get(key).map(|bytes| ObjectInfo {
             key: key.to_owned(),
             bytes: bytes.len() as u64,
+            modified: None,
         }))
     }
 
@@ -98,6 +99,7 @@ impl Store for MemoryStore {
             .map(|(key, bytes)| ObjectInfo {
                 key: key.clone(),
                 bytes: bytes.len() as u64,
+                modified: None,
             })
             .collect())
     }

@@ -212,10 +212,21 @@ impl GpgHome {
 
 /// Lets the agent forget what it knows, and read its configuration again.
 pub fn reload(home: &GpgHome) {
-    let mut command = Command::new("gpgconf");
-    let args = ["--kill", "gpg-agent"];
-    command.arg("--homedir").arg(home.path()).args(args);
-    assert!(command.output().unwrap().status.success());
+    let gpgconf = |args: &[&str]| {
+        let mut command = Command::new("gpgconf");
+        command.arg("--homedir").arg(home.path()).args(args);
+        let output = command.output().unwrap();
+        assert!(output.status.success());
+        String::from_utf8(output.stdout).unwrap()
+    };
+    gpgconf(&["--kill", "gpg-agent"]);
+    // It answers before it has gone, and who asks it then gets nothing.
+    let socket = gpgconf(&["--list-dirs", "agent-socket"]);
+    let socket = Path::new(socket.trim_end());
+    let begun = std::time::Instant::now();
+    while socket.exists() && begun.elapsed().as_secs() < 10 {
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
 }
 
 fn time(at: &str) -> Vec<&str> {

@@ -102,8 +102,13 @@ impl MotoServer {
         let directory = tempfile::tempdir().unwrap();
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let port = address.port().to_string();
-        let program = tool("venv/bin/moto_server");
-        let arguments = ["-H", "127.0.0.1", "-p", &port];
+        let program = tool("venv/bin/python");
+        std::fs::write(
+            directory.path().join("closed_moto.py"),
+            include_str!("closed_moto.py"),
+        )
+        .unwrap();
+        let arguments = ["closed_moto.py", "-H", "127.0.0.1", "-p", &port];
         let server = Server::start(&program, &arguments, directory.path());
         wait_until_it_answers("moto_server", address, directory.path());
         MotoServer {
@@ -128,6 +133,19 @@ impl MotoServer {
     /// Makes a bucket, in us-east-1.
     pub fn create_bucket(&self, name: &str) {
         let answer = self.request("PUT", &format!("/{name}"), &[], b"");
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+
+    /// Lets anybody do these things with a bucket and what is in it: `s3:GetObject`,
+    /// `s3:ListBucket`.
+    pub fn publish(&self, bucket: &str, actions: &[&str]) {
+        let actions: Vec<String> = actions.iter().map(|a| format!("\"{a}\"")).collect();
+        let policy = format!(
+            r#"{{"Version":"2012-10-17","Statement":[{{"Effect":"Allow","Principal":"*","Action":[{}],"Resource":["arn:aws:s3:::{bucket}","arn:aws:s3:::{bucket}/*"]}}]}}"#,
+            actions.join(",")
+        );
+        let path = format!("/{bucket}?policy");
+        let answer = self.request("PUT", &path, &[], policy.as_bytes());
         assert_eq!(answer.status, 200, "{}", answer.text());
     }
 

@@ -10,6 +10,7 @@ mod evidence;
 mod init;
 mod kit;
 mod points;
+mod repo;
 mod restore;
 mod verify;
 
@@ -110,6 +111,7 @@ fn carry_out(run: &Run<'_>) -> Result<u8> {
         Command::Restore(args) => restore::run(run, args),
         Command::Evidence { command } => evidence::run(run, command),
         Command::Kit { command } => kit::run(run, command),
+        Command::Repo(args) => repo::run(run, args),
         Command::Completions { shell } => {
             progress.finish();
             // It panics when it cannot write, as when its reader has gone.

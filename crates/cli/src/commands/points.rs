@@ -198,6 +198,7 @@ pub fn show(run: &Run<'_>, args: &args::Show) -> Result<u8> {
         .cloned()
         .collect();
     let fetched = fetch::fetch(&context, &point, args.store.as_deref())?;
+    let signers = message_signers(&fetched);
     let details = match fetched.details {
         Ok(details) => Some(details),
         Err(error) => {
@@ -267,6 +268,9 @@ pub fn show(run: &Run<'_>, args: &args::Show) -> Result<u8> {
         &["source", "artifact", "bytes", "stored", "content", "key"],
         rows,
     ));
+    for text in signers {
+        line(text);
+    }
     for text in details
         .iter()
         .flat_map(|d| d.warnings.iter().chain(&d.errors))
@@ -274,6 +278,30 @@ pub fn show(run: &Run<'_>, args: &args::Show) -> Result<u8> {
         line(format!("note: {text}"));
     }
     Ok(0)
+}
+
+/// Who signed inside the objects, and which are not signed although their store asks for it.
+fn message_signers(fetched: &fetch::Fetched) -> Vec<String> {
+    let artifacts = fetched.copy.manifest.artifacts.iter();
+    let mut signers: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut unsigned = 0;
+    for artifact in artifacts.filter(|a| a.encrypt.as_deref() == Some("openpgp")) {
+        match &artifact.openpgp_signer {
+            Some(signer) => *signers.entry(signer.as_str()).or_default() += 1,
+            None => unsigned += 1,
+        }
+    }
+    let signed = signers
+        .into_iter()
+        .map(|(signer, count)| format!("signed inside by OpenPGP key {signer}: {count} objects"));
+    let mut lines: Vec<String> = signed.collect();
+    let encrypt = fetched.store.config.encrypt.as_ref();
+    if unsigned > 0 && encrypt.is_some_and(|e| e.sign.is_some()) {
+        lines.push(format!(
+            "note: {unsigned} objects are not signed inside: they were stored before `encrypt.sign` was set"
+        ));
+    }
+    lines
 }
 
 /// The details without their inventories, which may name every file.

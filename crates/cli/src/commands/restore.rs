@@ -7,18 +7,29 @@ use crate::output::{self, line};
 use lifeboat_core::cold::Want;
 use lifeboat_core::evidence::Verdict;
 use lifeboat_core::point::Selector;
+use lifeboat_core::restore::half_way;
 use lifeboat_core::restore::live::{self, Answer, Options, Planned, Report, Target};
 use lifeboat_core::{Code, Error, Result};
 use serde_json::json;
 
 pub fn run(run: &Run<'_>, args: &args::Restore) -> Result<u8> {
+    let Some(point) = &args.point else {
+        return undo(run, args);
+    };
+    if args.confirm.is_some() && !args.live {
+        return Err(Error::new(
+            Code::Usage,
+            "--confirm is of a live restore, and --live is not given",
+        )
+        .hint("add --live, or leave --confirm out"));
+    }
     let target = match (&args.to, args.live) {
         (Some(to), _) => Some(Target::parse(to)?),
         (None, true) => Some(Target::Live),
         (None, false) => None,
     };
     let options = Options {
-        point: Selector::parse(&args.point)?,
+        point: Selector::parse(point)?,
         sources: args.sources.clone(),
         store: args.store.clone(),
         target,
@@ -41,6 +52,31 @@ pub fn run(run: &Run<'_>, args: &args::Restore) -> Result<u8> {
         }
         Answer::Done(report) => show_report(run, &report),
     }
+}
+
+fn undo(run: &Run<'_>, args: &args::Restore) -> Result<u8> {
+    let context = run.context()?;
+    let done = half_way::undo(&context, args.confirm.as_deref())?;
+    run.results();
+    let start = &context.config.restore.start;
+    if run.cli.json {
+        output::json(&json!({
+            "schema": 1, "outcome": if done.is_empty() { "nothing" } else { "undone" }, "steps": done,
+        }))?;
+        return Ok(0);
+    }
+    if done.is_empty() {
+        line("nothing is half-way");
+        return Ok(0);
+    }
+    done.iter().for_each(line);
+    if !start.is_empty() {
+        line("next: start what the restore had stopped");
+        start
+            .iter()
+            .for_each(|words| line(format!("  {}", words.join(" "))));
+    }
+    Ok(0)
 }
 
 fn show_plan(run: &Run<'_>, planned: &Planned, app: &str) -> Result<()> {

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 /// A server with a bucket `live` in it, a way to it that can be broken, and an application that
 /// mirrors it into a local store `disk`.
-struct Live {
-    server: MotoServer,
-    proxy: FaultyProxy,
-    app: App,
+pub struct Live {
+    pub server: MotoServer,
+    pub proxy: FaultyProxy,
+    pub app: App,
 }
 
 impl Live {
@@ -20,7 +20,7 @@ impl Live {
     }
 
     /// `store` is what the store's table holds; `{server}` in it is the server's URL.
-    fn with(store: &str) -> Self {
+    pub fn with(store: &str) -> Self {
         let server = MotoServer::start();
         for bucket in ["live", "backup", "new"] {
             server.create_bucket(bucket);
@@ -34,23 +34,23 @@ impl Live {
         Live { server, proxy, app }
     }
 
-    fn put(&self, key: &str, headers: &[(&str, &str)], bytes: &[u8]) {
+    pub fn put(&self, key: &str, headers: &[(&str, &str)], bytes: &[u8]) {
         let path = format!("/live/{key}");
         let answer = self.server.request("PUT", &path, headers, bytes);
         assert_eq!(answer.status, 200, "{path}: {}", answer.text());
     }
 
-    fn get(&self, key: &str) -> Answer {
+    pub fn get(&self, key: &str) -> Answer {
         self.server.request("GET", &format!("/{key}"), &[], b"")
     }
 
-    fn delete(&self, key: &str) {
+    pub fn delete(&self, key: &str) {
         let path = format!("/live/{key}");
         let answer = self.server.request("DELETE", &path, &[], b"");
         assert_eq!(answer.status, 204, "{}", answer.text());
     }
 
-    fn restore(&self, point: &str, to: &str) -> PathBuf {
+    pub fn restore(&self, point: &str, to: &str) -> PathBuf {
         let to = self.app.path(to);
         let path = to.to_str().unwrap();
         self.app.ok(&["restore", point, "--to", path]);
@@ -58,7 +58,7 @@ impl Live {
     }
 
     /// What was asked for objects since the last call.
-    fn gets(&self) -> Vec<String> {
+    pub fn gets(&self) -> Vec<String> {
         let requests = self.proxy.requests().into_iter();
         requests.filter(|r| r.starts_with("GET /live/")).collect()
     }
@@ -87,12 +87,12 @@ plans = ["main"]
     )
 }
 
-fn read(path: &Path) -> Vec<u8> {
+pub fn read(path: &Path) -> Vec<u8> {
     std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
 /// The packs of a local store.
-fn packs(app: &App) -> Vec<PathBuf> {
+pub fn packs(app: &App) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut directories = vec![app.path("store")];
     while let Some(directory) = directories.pop() {
@@ -243,7 +243,7 @@ decrypt = { age = "file:{root}/identity.txt" }"#,
     assert!(again.to_string().contains("is not empty"), "{again}");
 }
 
-const DENIED: &str = "<Error><Code>AccessDenied</Code><Message>no</Message></Error>";
+pub const DENIED: &str = "<Error><Code>AccessDenied</Code><Message>no</Message></Error>";
 
 #[test]
 fn what_cannot_be_read_is_named_and_its_version_before_stays() {

@@ -30,11 +30,11 @@ impl Machine {
         }
     }
 
-    fn env(&mut self, name: &str, value: &str) {
+    pub fn env(&mut self, name: &str, value: &str) {
         self.env.push((name.to_owned(), value.to_owned()));
     }
 
-    fn path(&self, relative: &str) -> PathBuf {
+    pub fn path(&self, relative: &str) -> PathBuf {
         self.root.path().join(relative)
     }
 
@@ -70,7 +70,7 @@ impl Machine {
         }
     }
 
-    fn json(&self, args: &[&str]) -> Value {
+    pub fn json(&self, args: &[&str]) -> Value {
         let mut all = vec!["--json"];
         all.extend(args);
         self.exits(0, &all).json()
@@ -86,7 +86,7 @@ impl Machine {
 }
 
 /// The one point of the application, and who signed it.
-fn point_and_signer(app: &App) -> (String, String) {
+pub fn point_and_signer(app: &App) -> (String, String) {
     let points = app.points();
     assert_eq!(points.len(), 1);
     let signer = app.json(&["show", &points[0]])["signer"].clone();
@@ -94,7 +94,7 @@ fn point_and_signer(app: &App) -> (String, String) {
 }
 
 /// What came back below `target` is what was there.
-fn is_back(app: &App, target: &Path) {
+pub fn is_back(app: &App, target: &Path) {
     let data = app.path("data");
     let restored = target.join("files");
     same_tree(&data, &restored.join(data.strip_prefix("/").unwrap()));

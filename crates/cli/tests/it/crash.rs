@@ -51,7 +51,7 @@ after = [["sh", "-c", "echo after >> {{root}}/log"], {}]
     app
 }
 
-fn make_gate(path: &Path) {
+pub fn make_gate(path: &Path) {
     let status = std::process::Command::new("mkfifo")
         .arg(path)
         .status()
@@ -60,10 +60,10 @@ fn make_gate(path: &Path) {
 }
 
 /// A run under way; killed when dropped.
-struct Started(Child);
+pub struct Started(Child);
 
 impl Started {
-    fn new(app: &App, args: &[&str]) -> Self {
+    pub fn new(app: &App, args: &[&str]) -> Self {
         let mut command = app.command(args);
         Started(
             command
@@ -83,13 +83,13 @@ impl Started {
     }
 
     /// Kills it as a power cut does.
-    fn kill(mut self) {
+    pub fn kill(mut self) {
         self.0.kill().unwrap();
         self.0.wait().unwrap();
     }
 
     /// Waits for its end.
-    fn end(mut self) -> Output {
+    pub fn end(mut self) -> Output {
         use std::os::unix::process::ExitStatusExt;
         let read = |pipe: Option<&mut dyn Read>| {
             let mut text = String::new();
@@ -117,7 +117,7 @@ impl Drop for Started {
 
 /// Waits until something reads from the gate: then the run is exactly there. What is returned
 /// keeps it there; dropping it lets the run go on.
-fn reached(gate: &Path, run: &mut Started) -> File {
+pub fn reached(gate: &Path, run: &mut Started) -> File {
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         let nonblocking = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap();
@@ -142,7 +142,7 @@ fn reached(gate: &Path, run: &mut Started) -> File {
 }
 
 /// Processes whose command line contains a text.
-fn processes(text: &str) -> Vec<String> {
+pub fn processes(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
         let Ok(bytes) = std::fs::read(entry.path().join("cmdline")) else {

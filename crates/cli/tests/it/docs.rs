@@ -263,6 +263,7 @@ const TABLES: &[(&str, &str, &str)] = &[
     ("kind = \"s3\"", "StoreConfig", "s3"),
     ("kind = \"sftp\"", "StoreConfig", "sftp"),
     ("encrypt", "EncryptConfig", ""),
+    ("sign", "SignConfig", ""),
     ("decrypt", "DecryptConfig", ""),
     ("[plan.NAME]", "PlanConfig", ""),
     ("keep", "KeepRules", ""),

@@ -1,6 +1,8 @@
 //! A live restore says what it will do, does that, and claims nothing else.
 
-use crate::support::App;
+use crate::crash::{Started, make_gate, reached};
+use crate::support::{App, HEAD};
+use lifeboat_testkit::postgres::PostgresServer;
 
 const LIVE: &[&str] = &[
     "restore",
@@ -62,4 +64,83 @@ fn what_was_there_is_kept_and_nothing_is_claimed_where_nothing_was() {
         std::fs::read(app.path("data/notes.txt")).unwrap(),
         b"remember the milk\n"
     );
+}
+
+/// Killed when everything lies aside, and when everything is swapped in: what it left behind is in
+/// nobody's way, and what it kept is not touched.
+#[test]
+fn a_restore_that_was_killed_is_run_again() {
+    let server = PostgresServer::start();
+    server.create_database("crm");
+    server.psql("crm", "CREATE TABLE t (i int); INSERT INTO t VALUES (1)");
+    let mut app = App::with("");
+    app.configure(&format!(
+        r#"{HEAD}
+[source.files]
+kind = "files"
+paths = ["{{root}}/data"]
+
+[source.db]
+kind = "postgres"
+url = "env:DATABASE_URL"
+
+[source.small]
+kind = "sqlite"
+path = "{{root}}/live/app.db"
+
+[store.disk]
+kind = "local"
+path = "{{root}}/store"
+
+[plan.main]
+sources = ["files", "db", "small"]
+stores = ["disk"]
+
+[restore]
+stop = [["cat", "{{root}}/stop"]]
+start = [["cat", "{{root}}/start"]]
+"#
+    ));
+    app.env("DATABASE_URL", server.url("crm"));
+    app.write("data/notes.txt", b"captured");
+    let point = app.backup();
+    app.write("data/notes.txt", b"changed");
+    server.psql("crm", "DELETE FROM t");
+    for gate in ["stop", "start"] {
+        app.write("start", b"");
+        app.write("stop", b"");
+        std::fs::remove_file(app.path(gate)).unwrap();
+        make_gate(&app.path(gate));
+        let mut run = Started::new(&app, LIVE);
+        let held = reached(&app.path(gate), &mut run);
+        run.kill();
+        drop(held);
+        std::fs::remove_file(app.path(gate)).unwrap();
+    }
+    app.write("start", b"");
+    app.write("stop", b"");
+    let report = app.json(LIVE);
+    assert_eq!(report["outcome"], "verified", "{report:#}");
+    let read = |path: &str| std::fs::read(app.path(path)).unwrap();
+    assert_eq!(read("data/notes.txt"), b"captured");
+    assert_eq!(read(&format!("data.before-{point}/notes.txt")), b"changed");
+    assert_eq!(
+        read(&format!("data.before-{point}-2/notes.txt")),
+        b"captured"
+    );
+    let suffix = point.to_lowercase().replace('-', "_");
+    for (database, rows) in [
+        ("crm".to_owned(), "1"),
+        (format!("crm_before_{suffix}"), "0"),
+        (format!("crm_before_{suffix}_2"), "1"),
+    ] {
+        assert_eq!(server.psql(&database, "SELECT count(*) FROM t"), rows);
+    }
+    let databases = "SELECT count(*) FROM pg_database WHERE datname LIKE 'crm%'";
+    assert_eq!(server.psql("postgres", databases), "3");
+    let warnings = report["warnings"].to_string();
+    for source in ["files", "small"] {
+        let left = format!("{point}-{source} was left by a restore that was ended");
+        assert!(warnings.contains(&left), "{warnings}");
+    }
 }

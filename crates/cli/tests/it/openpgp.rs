@@ -9,7 +9,7 @@ use lifeboat_testkit::gpg::GpgHome;
 const PASSPHRASE: &str = "correct horse battery staple";
 
 /// Every kind of source that needs no server, in one store sealed to a key with a passphrase.
-fn application(home: &GpgHome) -> App {
+pub fn application(home: &GpgHome) -> App {
     home.key("ops@example.org", "ed25519", "cv25519", PASSPHRASE);
     let app = App::with("");
     let public = std::fs::read(home.export("ops.asc", &["ops@example.org"])).unwrap();
@@ -385,4 +385,157 @@ fn a_machine_without_configuration_opens_it_with_the_key_and_its_passphrase() {
             &[&restore[..], &access, &["--passphrase", &wrong]].concat(),
         )
         .says(&["passphrase"]);
+}
+
+/// Lets a key of its own sign inside; its fingerprint, and the home that has it.
+fn signing(app: &App) -> (GpgHome, String) {
+    let host = GpgHome::new();
+    let fingerprint = host.primary("host@example.org", "ed25519", "never", PASSPHRASE, "");
+    let secret = host.export_secret("--armor", "host@example.org", PASSPHRASE);
+    app.write("sign.asc", &secret);
+    app.write("sign.pass", format!("{PASSPHRASE}\n").as_bytes());
+    for private in ["sign.asc", "sign.pass"] {
+        close(app, private);
+    }
+    let root = app.root().display();
+    app.edit(
+        "ops.asc\"] }",
+        &format!("ops.asc\"], sign = {{ openpgp = \"file:{root}/sign.asc\", passphrase = \"file:{root}/sign.pass\" }} }}"),
+    );
+    (host, fingerprint)
+}
+
+#[test]
+fn objects_that_are_signed_inside() {
+    let home = GpgHome::new();
+    let app = application(&home);
+    let unsigned = app.backup();
+    let (host, fingerprint) = signing(&app);
+    app.ok(&["doctor"])
+        .says(&["signed inside by OpenPGP key", &fingerprint]);
+    // What was stored before is named, and read.
+    app.ok(&["show", &unsigned])
+        .says(&["objects are not signed inside"]);
+    restore(&app, "before");
+    let point = app.backup();
+    app.ok(&["show", &point])
+        .says(&["signed inside by OpenPGP key", &fingerprint])
+        .never_says(&["not signed inside"]);
+    let shown = app.json(&["show", &point]);
+    for artifact in shown["artifacts"].as_array().unwrap() {
+        assert_eq!(artifact["openpgp_signer"], fingerprint.as_str());
+    }
+    assert_eq!(shown["details"]["openpgp_signer"], fingerprint.as_str());
+
+    // gpg alone says who made each object, and when it cannot know that it restores all the same.
+    let text = instructions(&app.path("vault"));
+    assert!(text.contains(&fingerprint), "{text}");
+    let options = format!(
+        "--batch --pinentry-mode loopback --passphrase-file {}",
+        app.path("ops.pass").display()
+    );
+    let env = [
+        ("GNUPGHOME", home.path().to_str().unwrap()),
+        ("GPG_OPTIONS", options.as_str()),
+    ];
+    let output = follow(&app, "a stranger", &text, &env);
+    assert_eq!(output.code, 0, "{text}\n{output}");
+    output.never_says(&["Good signature"]);
+    let public = std::fs::read(host.export("host.asc", &["host@example.org"])).unwrap();
+    home.ok(&["--import"], &public);
+    let output = follow(&app, "by hand", &text, &env);
+    assert_eq!(output.code, 0, "{text}\n{output}");
+    output.says(&["Good signature from \"host@example.org\""]);
+    let data = app.path("data");
+    let restored = app.path("by hand/restored/files");
+    same_tree(&data, &restored.join(data.strip_prefix("/").unwrap()));
+
+    // A host that proves it knows nothing of the key that signs; then not even the point's catalog.
+    app.json(&["verify"]);
+    assert_eq!(app.json(&["drill"])["outcome"], "verified");
+    std::fs::remove_file(app.path("sign.asc")).unwrap();
+    app.forget_state_but_key();
+    assert_eq!(app.json(&["drill"])["outcome"], "verified");
+    restore(&app, "out");
+    app.refuses(2, "secret", &["backup"])
+        .names(&["store vault", "sign.asc"]);
+}
+
+#[test]
+fn keys_that_cannot_sign_stop_a_backup_and_nothing_else() {
+    let home = GpgHome::new();
+    let app = application(&home);
+    let (host, fingerprint) = signing(&app);
+    let point = app.backup();
+    let good = std::fs::read(app.path("sign.asc")).unwrap();
+    let refused = |code: &str, names: &[&str], hint: &str| {
+        app.refuses(2, code, &["backup"])
+            .names(&[&["store vault", "its OpenPGP signing key"], names].concat())
+            .advises(&[hint]);
+        app.exits(1, &["doctor"])
+            .says(names)
+            .never_says(&["incorrect horse", PASSPHRASE]);
+        // And no point that is not signed, of which nobody would know.
+        assert_eq!(app.json(&["points"])["points"].as_array().unwrap().len(), 1);
+    };
+    app.write("sign.pass", b"incorrect horse\n");
+    refused("secret", &["passphrase does not open"], "`sign`");
+    app.write("sign.pass", format!("{PASSPHRASE}\n").as_bytes());
+    let public = std::fs::read(host.export("host.asc", &["host@example.org"])).unwrap();
+    app.write("sign.asc", &public);
+    refused("secret", &["a public key"], "--export-secret-keys");
+    let other = GpgHome::new();
+    other.primary("old@example.org", "ed25519", "1y", "", "20200101T000000");
+    app.write(
+        "sign.asc",
+        &other.export_secret("--armor", "old@example.org", ""),
+    );
+    let expired = ["old@example.org", "expired on 2020-12-31"];
+    refused("configuration", &expired, "gpg --quick-set-expire");
+    restore(&app, "out");
+    app.write("sign.asc", &good);
+    app.backup();
+
+    // Through the agent, which knows the passphrase or does not.
+    let root = app.root().display();
+    let file =
+        format!("openpgp = \"file:{root}/sign.asc\", passphrase = \"file:{root}/sign.pass\" }} }}");
+    let gpg = format!(
+        "gpg = \"{}\", key = \"{fingerprint}\" }} }}",
+        host.path().display()
+    );
+    app.edit(&file, &gpg);
+    let conf = host.path().join("gpg-agent.conf");
+    std::fs::write(&conf, "pinentry-program /bin/false\n").unwrap();
+    lifeboat_testkit::gpg::reload(&host);
+    app.refuses(2, "secret", &["backup"])
+        .names(&["store vault", "gpg-agent does not sign"])
+        .advises(&["let it know the passphrase"]);
+    std::fs::remove_file(conf).unwrap();
+    lifeboat_testkit::gpg::reload(&host);
+    host.ok(&["--passphrase", PASSPHRASE, "--sign"], b"x");
+    app.ok(&["doctor"]).says(&[&fingerprint]);
+    let newest = app.backup();
+    assert_ne!(newest, point);
+    app.ok(&["show", &newest]).says(&[&fingerprint]);
+    assert_eq!(app.json(&["drill"])["outcome"], "verified");
+}
+
+#[test]
+fn a_kit_has_what_signs() {
+    let home = GpgHome::new();
+    let mut app = application(&home);
+    signing(&app);
+    app.backup();
+    let ops = app.path("ops.asc").display().to_string();
+    let exported = app.json(&["kit", "export", "-o", "kit.gpg", "--recipient", &ops]);
+    let entries = exported["entries"].to_string();
+    for entry in ["stores/vault/sign.openpgp", "stores/vault/sign.passphrase"] {
+        assert!(entries.contains(entry), "{entries}");
+    }
+    app.env("PASS", PASSPHRASE);
+    let identity = format!("file:{}", app.path("ops-secret.asc").display());
+    let test = ["kit", "test", "kit.gpg", "--identity", &identity];
+    let tried = app.json(&[&test[..], &["--identity-passphrase", "env:PASS"]].concat());
+    assert_eq!(tried["outcome"], "enough", "{tried:#}");
 }

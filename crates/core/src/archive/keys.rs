@@ -3,7 +3,7 @@
 //! Recipients are public and compare equal when they are the same keys in any order. Identities
 //! are private and show nothing of themselves.
 
-use super::openpgp::{Certificates, Gpg, SecretKeys, is_openpgp};
+use super::openpgp::{Certificates, Gpg, MessageSigner, MessageSigners, SecretKeys, is_openpgp};
 use crate::error::{Code, Error, Result};
 use crate::secret::Secret;
 use age::secrecy::ExposeSecret as _;
@@ -217,6 +217,7 @@ enum IdentityKey {
 pub struct Identities {
     age: Arc<[IdentityKey]>,
     openpgp: Option<OpenPgpIdentity>,
+    signers: MessageSigners,
 }
 
 /// How OpenPGP messages are decrypted.
@@ -272,7 +273,7 @@ impl Identities {
         };
         Ok(Identities {
             age: keys.into(),
-            openpgp: None,
+            ..Identities::default()
         })
     }
 
@@ -285,6 +286,24 @@ impl Identities {
     /// Also decrypts OpenPGP messages through the user's `gpg`.
     pub fn with_gpg(mut self, gpg: Gpg) -> Self {
         self.openpgp = Some(OpenPgpIdentity::Gpg(gpg));
+        self
+    }
+
+    /// Also checks signatures inside OpenPGP messages by these keys: who encrypts to a key often
+    /// signs with it too.
+    pub fn believing(mut self, keys: Option<&Recipients>, signer: Option<&MessageSigner>) -> Self {
+        let mut known = match keys {
+            Some(Recipients::OpenPgp(keys)) => keys.all().to_vec(),
+            Some(Recipients::Age(_)) | None => Vec::new(),
+        };
+        known.extend(signer.and_then(MessageSigner::certificate).cloned());
+        self.signers = MessageSigners::new(known);
+        self
+    }
+
+    /// The same, for an object that must be signed inside by the key of this fingerprint, if any.
+    pub fn expecting(mut self, fingerprint: Option<&str>) -> Self {
+        self.signers = self.signers.expecting(fingerprint);
         self
     }
 
@@ -313,8 +332,9 @@ impl Identities {
         }
     }
 
-    pub(super) fn openpgp(&self) -> Option<&OpenPgpIdentity> {
-        self.openpgp.as_ref()
+    pub(super) fn openpgp(&self) -> Option<(&OpenPgpIdentity, &MessageSigners)> {
+        let openpgp = self.openpgp.as_ref()?;
+        Some((openpgp, &self.signers))
     }
 
     pub(crate) fn as_age(&self) -> impl Iterator<Item = &dyn age::Identity> {

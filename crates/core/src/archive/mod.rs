@@ -18,7 +18,7 @@ mod tests;
 
 pub use keys::{AgeRecipients, Identities, NewIdentity, Recipients};
 pub use open::{Ahead, ahead, open};
-pub use openpgp::{Certificates, Expiry, Gpg, SecretKeys};
+pub use openpgp::{Certificates, Expiry, Gpg, MessageKey, MessageSigner, SecretKeys};
 pub use seal::{Sealer, Sealing};
 pub use tap::{Tally, Tap, TapReader};
 pub use template::{KeyField, KeyFields, KeyTemplate};

@@ -91,8 +91,10 @@ fn decrypt_openpgp<'a>(
         None => Err(no_key(
             "openpgp = \"file:…\", passphrase = \"file:…\" } or { gpg = \"/root/.gnupg\"",
         )),
-        Some(OpenPgpIdentity::Keys(keys)) => Ok(Box::new(openpgp::Decrypting::new(input, keys)?)),
-        Some(OpenPgpIdentity::Gpg(gpg)) => Ok(Box::new(gpg.decrypt(input)?)),
+        Some((OpenPgpIdentity::Keys(keys), signers)) => {
+            Ok(Box::new(openpgp::Decrypting::new(input, keys, signers)?))
+        }
+        Some((OpenPgpIdentity::Gpg(gpg), signers)) => Ok(Box::new(gpg.decrypt(input, signers)?)),
     }
 }
 

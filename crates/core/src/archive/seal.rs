@@ -2,7 +2,7 @@
 
 use super::gzip;
 use super::keys::{AgeRecipients, Recipients};
-use super::openpgp;
+use super::openpgp::{self, MessageSigner};
 use super::pool;
 use crate::config::Compress;
 use crate::error::{Error, Result};
@@ -17,6 +17,8 @@ pub struct Sealing {
     pub compress: Compress,
     /// To whom it is encrypted, if at all.
     pub recipients: Option<Recipients>,
+    /// Who signs inside, if anybody does; only what is encrypted for `gpg` is signed.
+    pub signer: Option<MessageSigner>,
 }
 
 impl Sealing {
@@ -55,9 +57,21 @@ impl Sealing {
     /// Why nothing can be sealed like this now, if so: an OpenPGP key has expired, say. What was
     /// sealed before is opened all the same.
     pub fn usable(&self) -> Result<()> {
+        match (&self.recipients, &self.signer) {
+            (Some(Recipients::OpenPgp(certificates)), None) => certificates.usable(),
+            (Some(Recipients::OpenPgp(certificates)), Some(signer)) => {
+                certificates.usable()?;
+                signer.usable()
+            }
+            (Some(Recipients::Age(_)) | None, _) => Ok(()),
+        }
+    }
+
+    /// Fingerprint of the OpenPGP key that signs inside, if any does.
+    pub fn signed_by(&self) -> Option<String> {
         match &self.recipients {
-            Some(Recipients::OpenPgp(certificates)) => certificates.usable(),
-            Some(Recipients::Age(_)) | None => Ok(()),
+            Some(Recipients::OpenPgp(_)) => self.signer.as_ref()?.fingerprint(),
+            Some(Recipients::Age(_)) | None => None,
         }
     }
 }
@@ -140,7 +154,8 @@ impl<W: Write + Send> Sealer<W> {
             None => Envelope::Clear(output),
             Some(Recipients::Age(keys)) => Envelope::Age(encrypting(keys, output)?),
             Some(Recipients::OpenPgp(keys)) => {
-                Envelope::OpenPgp(openpgp::Encrypting::new(keys, output)?)
+                let signer = sealing.signer.as_ref();
+                Envelope::OpenPgp(openpgp::Encrypting::new(keys, signer, output)?)
             }
         };
         let stage = match sealing.compress {

@@ -35,6 +35,7 @@ fn sealing(compress: Compress, recipients: Option<&Recipients>) -> Sealing {
     Sealing {
         compress,
         recipients: recipients.cloned(),
+        signer: None,
     }
 }
 

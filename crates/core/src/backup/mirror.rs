@@ -185,6 +185,7 @@ impl Mirror<'_, '_> {
                     etag: object.etag,
                     modified: object.modified,
                     key: key.clone(),
+                    is_stored: false,
                 };
                 sorter.push(key.bytes(), to_line(&listed)?)?;
             }
@@ -330,6 +331,7 @@ impl Mirror<'_, '_> {
                                 bytes: head.bytes,
                                 etag: head.etag,
                                 modified: head.modified,
+                                is_stored: false,
                                 ..listed
                             });
                             continue;
@@ -347,7 +349,10 @@ impl Mirror<'_, '_> {
                 }
             };
             let partial = matches!(outcome, Outcome::LeftOut);
-            self.left_out.push(listed.key.to_string(), why, partial);
+            // What was only to move stays where it is, and nothing is missing.
+            if !(partial && listed.is_stored) {
+                self.left_out.push(listed.key.to_string(), why, partial);
+            }
             results.push(listed.key.bytes(), to_line(&outcome)?)?;
         }
         Ok(again)

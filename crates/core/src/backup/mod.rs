@@ -32,7 +32,7 @@ use jiff::Timestamp;
 pub(crate) use keys::free_key;
 use keys::stem;
 use lifeboat_store::PutOptions;
-use receiving::{Receiving, newest_point, unanimous};
+use receiving::{Receiving, exposed, newest_point, unanimous};
 pub use report::{Options, Planned, Report, ReportArtifact, ReportStored};
 use stream::{ATTEMPTS_MAX, Delivered};
 pub(crate) use stream::{Destination, send};
@@ -272,7 +272,7 @@ impl<'a> Run<'a> {
             schema: 1,
             point: point.clone(),
             artifacts: vec![],
-            warnings: vec![],
+            warnings: exposed(context, &stores, &plan.sources)?,
             errors: errors.iter().map(ToString::to_string).collect(),
         };
         Ok(Run {
@@ -584,6 +584,7 @@ impl<'a> Run<'a> {
                     sha256: tally.sha256.clone(),
                     compress: delivery.sealing.compress_name().to_owned(),
                     encrypt: delivery.sealing.encrypt_name().map(str::to_owned),
+                    openpgp_signer: delivery.sealing.signed_by(),
                 }),
                 Err(error) => drop(receiving.give_up(self.context, error.clone())),
             }
@@ -681,6 +682,7 @@ impl<'a> Run<'a> {
                     bytes: 0,
                     sha256: String::new(),
                     encrypt: None,
+                    openpgp_signer: None,
                 },
                 evidence: heads.clone(),
                 signer: self.context.signer.id().to_string(),

@@ -3,6 +3,7 @@
 use super::keys;
 use crate::context::{Context, OpenStore};
 use crate::error::{Error, Result};
+use crate::exposure;
 use crate::point::copies;
 use crate::point::{ManifestArtifact, POINTS_PREFIX, PointId};
 use lifeboat_store::StoreError;
@@ -57,6 +58,25 @@ pub(super) fn newest_point(context: &Context, stores: &mut [Receiving]) -> Optio
         }
     }
     newest
+}
+
+/// What is to be said of stores that strangers can look into; an error when something of these sources
+/// must not go there.
+pub(super) fn exposed(
+    context: &Context,
+    stores: &[Receiving],
+    sources: &[String],
+) -> Result<Vec<String>> {
+    let mut warnings = Vec::new();
+    for receiving in stores.iter().filter(|s| s.failed.is_none()) {
+        let looked = exposure::look(context, &receiving.store);
+        looked.refuse(&context.config, sources)?;
+        warnings.extend(looked.warning());
+    }
+    for text in &warnings {
+        context.observer.warn(text);
+    }
+    Ok(warnings)
 }
 
 /// Whether a point counts for what the time is. One from the future must be signed by someone we

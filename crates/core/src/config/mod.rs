@@ -48,6 +48,7 @@ pub struct Config {
 
 mod checks;
 mod document;
+mod encryption;
 mod later;
 mod load;
 mod places;
@@ -59,6 +60,7 @@ mod validate;
 mod value;
 
 pub use checks::Check;
+pub use encryption::{DecryptConfig, EncryptConfig, SignConfig};
 pub use remote::{SshConfig, Via};
 pub use schema::schema;
 
@@ -537,60 +539,6 @@ pub enum Compress {
 impl Default for Compress {
     fn default() -> Self {
         Compress::Gzip(3)
-    }
-}
-
-/// Whom to encrypt to.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct EncryptConfig {
-    /// `age1…` or `ssh-ed25519 …` recipients, or absolute paths of files that hold them, one a line.
-    #[serde(default)]
-    #[schemars(with = "Vec<text::AgeRecipient>")]
-    pub age: Vec<String>,
-    /// Instead of `age`: absolute paths of files of OpenPGP public keys, armored or binary.
-    #[serde(default)]
-    #[schemars(with = "Vec<text::AbsolutePath>")]
-    pub openpgp: Vec<PathBuf>,
-}
-
-impl EncryptConfig {
-    /// The key of this table that is used.
-    pub fn format(&self) -> &'static str {
-        if self.openpgp.is_empty() {
-            "age"
-        } else {
-            "openpgp"
-        }
-    }
-}
-
-/// With what to decrypt.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct DecryptConfig {
-    /// age identities (`AGE-SECRET-KEY-1…`, or an OpenSSH private key without a passphrase).
-    #[serde(default)]
-    pub age: Option<Reference>,
-    /// OpenPGP secret keys, as `gpg --export-secret-keys` writes them.
-    #[serde(default)]
-    pub openpgp: Option<Reference>,
-    /// Passphrase of `openpgp`.
-    #[serde(default)]
-    pub passphrase: Option<Reference>,
-    /// Instead of `openpgp`: home directory of a GnuPG whose agent or card has the secret key.
-    #[serde(default)]
-    #[schemars(with = "Option<text::AbsolutePath>")]
-    pub gpg: Option<PathBuf>,
-}
-
-impl DecryptConfig {
-    /// Whether what is encrypted in this format (`age`, `openpgp`) can be decrypted.
-    pub fn opens(&self, format: &str) -> bool {
-        match format {
-            "openpgp" => self.openpgp.is_some() || self.gpg.is_some(),
-            _ => self.age.is_some(),
-        }
     }
 }
 

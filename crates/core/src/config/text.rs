@@ -161,12 +161,15 @@ fn reference(text: &str, place: &Place<'_>) -> Result<(), Unfit> {
 fn suggested_reference(place: &Place<'_>) -> String {
     let key = place.keys.last().map_or("password", String::as_str);
     let owner = place.keys.get(1).map_or("", String::as_str);
-    let within = place.keys.get(2).map_or("", String::as_str);
+    let within = place.keys.iter().rev().nth(1);
+    let within = within.map_or("", String::as_str);
     match (key, within) {
         ("signing_key", _) => "signing_key = \"file:/etc/lifeboat/signing.key\"".into(),
         ("age", "decrypt") => format!("age = \"file:/etc/lifeboat/{owner}.key\""),
         ("openpgp", "decrypt") => format!("openpgp = \"file:/etc/lifeboat/{owner}-secret.asc\""),
         ("passphrase", "decrypt") => format!("passphrase = \"file:/etc/lifeboat/{owner}.pass\""),
+        ("openpgp", "sign") => format!("openpgp = \"file:/etc/lifeboat/{owner}-sign.asc\""),
+        ("passphrase", "sign") => format!("passphrase = \"file:/etc/lifeboat/{owner}-sign.pass\""),
         (_, "env") => format!("{key} = \"env:{key}\""),
         _ => {
             let variable = format!("{owner}_{key}").to_uppercase();

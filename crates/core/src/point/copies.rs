@@ -161,11 +161,13 @@ pub fn read_details(store: &OpenStore, manifest: &Manifest) -> Result<Details> {
         )));
     }
     let mut plain = Vec::new();
+    let signer = stored.openpgp_signer.as_deref();
+    let identities = store.identities()?.map(|i| i.expecting(signer));
     archive::open(
         bytes.as_slice(),
         "none",
         stored.encrypt.as_deref(),
-        store.identities()?.as_ref(),
+        identities.as_ref(),
     )?
     .read_to_end(&mut plain)
     .map_err(|e| {
@@ -198,6 +200,7 @@ pub fn put_details(store: &OpenStore, details: &Details) -> Result<super::Stored
         bytes: bytes.len() as u64,
         sha256: sha256_hex(&bytes),
         encrypt: sealing.encrypt_name().map(str::to_owned),
+        openpgp_signer: sealing.signed_by(),
     })
 }
 

@@ -115,6 +115,9 @@ pub struct ManifestArtifact {
     /// `age` or `openpgp`, or absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encrypt: Option<String>,
+    /// Fingerprint of the OpenPGP key that signed inside, where one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub openpgp_signer: Option<String>,
 }
 
 /// Where the details of a point are.
@@ -129,6 +132,9 @@ pub struct StoredDetails {
     /// `age` or `openpgp`, or absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encrypt: Option<String>,
+    /// Fingerprint of the OpenPGP key that signed inside, where one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub openpgp_signer: Option<String>,
 }
 
 /// The newest record of an evidence chain.

@@ -310,6 +310,7 @@ impl Aside {
                     bytes: object.bytes,
                     etag: object.etag,
                     modified: object.modified,
+                    is_stored: false,
                 };
                 sorter.push(&object.key, to_line(&listed)?)?;
             }

@@ -10,7 +10,8 @@ use super::fetch::Fetched;
 use super::live::{Report, Target};
 use super::swap::{PreparedSwap, Swapped};
 use super::{
-    Database, DatabaseTarget, Placed, Restored, Stopwatch, bring_back, fits, place, staging,
+    Database, DatabaseTarget, Placed, Restored, Stopwatch, bring_back, fits, half_way, place,
+    staging,
 };
 use crate::backup::{self, author, host};
 use crate::config::SourceKind;
@@ -175,6 +176,14 @@ impl<'a> Restoring<'a> {
             }),
         }
         self.restored.push(restored);
+        Ok(())
+    }
+
+    /// Makes whole what an earlier live restore that was ended left half-way.
+    pub fn recover(&mut self) -> Result<()> {
+        let sources = self.sources.iter().map(|source| source.name.as_str());
+        self.warnings
+            .extend(half_way::recover(self.context, sources)?);
         Ok(())
     }
 
@@ -444,7 +453,7 @@ impl<'a> Restoring<'a> {
                     .places
                     .first()
                     .map_or_else(String::new, |(_, p)| p.clone()),
-                Target::Bucket(..) => self
+                Target::Bucket(_) => self
                     .places
                     .first()
                     .map_or_else(String::new, |(_, p)| p.clone()),

@@ -7,7 +7,7 @@ use crate::error::{Code, Error, Result};
 use crate::fingerprint::Proof;
 use crate::observe::Observer;
 use crate::secret::{Scrubber, Secret};
-use crate::source::mariadb::{self, Flavor};
+use crate::source::mariadb::{self, Flavor, Recovered};
 use crate::source::postgres;
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -195,20 +195,102 @@ impl Database {
             Database::Postgres(admin) => {
                 postgres::swap_databases(admin, live, aside, keep, scrubber)
             }
-            Database::Mariadb(admin) => mariadb::swap_databases(admin, live, aside, keep, scrubber),
+            Database::Mariadb(admin) => {
+                let swap = mariadb::Swap {
+                    live,
+                    new: aside,
+                    old: keep,
+                    restored: aside,
+                };
+                mariadb::swap_databases(admin, swap, scrubber)
+            }
         }
     }
 
-    /// Puts the database `from` under the name `to`, which is free.
-    pub fn rename(&self, from: &str, to: &str, scrubber: &Scrubber) -> Result<()> {
-        match self {
-            Database::Postgres(admin) => {
+    /// Undoes [`Database::swap`]: `keep` is where what was live is; `None` when nothing was.
+    pub fn swap_back(
+        &self,
+        live: &str,
+        aside: &str,
+        keep: Option<&str>,
+        scrubber: &Scrubber,
+    ) -> Result<()> {
+        match (self, keep) {
+            (Database::Postgres(admin), Some(keep)) => {
+                postgres::swap_databases(admin, live, keep, aside, scrubber)
+            }
+            (Database::Postgres(admin), None) => {
                 let name = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
-                let rename = format!("ALTER DATABASE {} RENAME TO {}", name(from), name(to));
+                let rename = format!("ALTER DATABASE {} RENAME TO {}", name(live), name(aside));
                 postgres::query(admin, &rename, scrubber).map(drop)
             }
-            Database::Mariadb(admin) => mariadb::rename_database(admin, from, to, scrubber),
+            (Database::Mariadb(admin), Some(keep)) => {
+                let swap = mariadb::Swap {
+                    live,
+                    new: keep,
+                    old: aside,
+                    restored: aside,
+                };
+                mariadb::swap_databases(admin, swap, scrubber)
+            }
+            (Database::Mariadb(admin), None) => {
+                mariadb::withdraw_database(admin, live, aside, scrubber)
+            }
         }
+    }
+
+    /// Leaves nothing of a restore that failed in a database that was empty before, or says with the
+    /// error that a part is left.
+    pub fn after_failure(&self, error: Error, scrubber: &Scrubber) -> Error {
+        // What cannot be asked was never reached, and is told by the error.
+        if !matches!(self.is_empty(scrubber), Ok(false)) {
+            return error;
+        }
+        let left = match self {
+            Database::Postgres(_) => String::new(),
+            Database::Mariadb(connection) => match mariadb::empty_again(connection, scrubber) {
+                Ok(()) => return error,
+                Err(left) => format!(" ({left})"),
+            },
+        };
+        let part = format!(
+            "{} holds a part of the dump now{left}: drop it and make it anew before another try",
+            self.display()
+        );
+        let hint = match &error.hint {
+            Some(hint) => format!("{hint}; {part}"),
+            None => part,
+        };
+        error.hint(hint)
+    }
+
+    /// Whether a swap with the database of this name was begun and not ended. That of PostgreSQL
+    /// leaves each database whole, under one of the names.
+    pub fn is_half_way(&self, live: &str, scrubber: &Scrubber) -> Result<bool> {
+        match self {
+            Database::Postgres(_) => Ok(false),
+            Database::Mariadb(admin) => mariadb::is_half_way(admin, live, scrubber),
+        }
+    }
+
+    /// Makes a swap whole that was ended half-way: what is live now, for people; `None` when there
+    /// was no such swap.
+    pub fn recover(&self, live: &str, scrubber: &Scrubber) -> Result<Option<String>> {
+        let Database::Mariadb(admin) = self else {
+            return Ok(None);
+        };
+        let recovered = mariadb::recover(admin, live, scrubber)?;
+        Ok(recovered.map(|recovered| match recovered {
+            Recovered::Before => {
+                format!("a swap of database {live} had been ended half-way: what was live before is live again")
+            }
+            Recovered::Restored { kept: None } => {
+                format!("a swap of database {live} had been ended at its end: what was restored is live")
+            }
+            Recovered::Restored { kept: Some(kept) } => format!(
+                "a swap of database {live} had been ended at its end: what was restored is live, what was live before is kept as database {kept}"
+            ),
+        }))
     }
 
     /// Restores a dump into it, which is empty. `scratch`: the server is a throwaway one, on which

@@ -141,6 +141,8 @@ pub fn open_artifact(
         Some(_) => fetched.store.identities()?,
         None => None,
     };
+    let signer = artifact.openpgp_signer.as_deref();
+    let identities = identities.map(|identities| identities.expecting(signer));
     let object = format!("{} in store {}", artifact.key, fetched.store.name);
     let plain = archive::open(
         stored,

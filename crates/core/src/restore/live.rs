@@ -7,7 +7,8 @@
 
 use super::carry_out::Restoring;
 use super::fetch::{self, Fetched};
-use super::{Database, is_server_url, place, staging};
+use super::{Database, half_way, is_server_url, place, staging};
+use crate::cold::BucketUrl;
 use crate::config::SourceKind;
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
@@ -26,7 +27,7 @@ pub enum Target {
     /// Into another database: the one source of the kind that fits.
     Database(Secret),
     /// Into a bucket, under a prefix: the one source that is a bucket.
-    Bucket(String, String),
+    Bucket(BucketUrl),
     /// Onto the configured application.
     Live,
 }
@@ -64,13 +65,8 @@ impl Target {
                     .hint("name a directory, a postgres://, mariadb:// or mysql:// URL, or a reference to one"),
             );
         }
-        if let Some(place) = text.strip_prefix("s3://") {
-            let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
-            if bucket.is_empty() {
-                return Err(Error::new(Code::Usage, "--to names no bucket")
-                    .hint("write it as --to s3://BUCKET or --to s3://BUCKET/PREFIX"));
-            }
-            return Ok(Target::Bucket(bucket.to_owned(), prefix.to_owned()));
+        if let Some(url) = BucketUrl::parse(text) {
+            return url.map(Target::Bucket);
         }
         if text.is_empty() {
             return Err(Error::new(Code::Usage, "--to is empty")
@@ -153,13 +149,15 @@ pub fn run(context: &Context, options: &Options) -> Result<Answer> {
             })
         }
         Target::Database(url) => restoring.restore_to_database(url),
-        Target::Bucket(bucket, prefix) => restoring.restore_to_bucket(bucket, prefix),
+        Target::Bucket(url) => restoring.restore_to_bucket(url),
         Target::Live => {
             confirm(context, options)?;
             let _restore = context.lock("restore")?.ok_or_else(|| {
                 Error::new(Code::Busy, "another restore is running").hint("wait until it has ended")
             })?;
-            restoring.onto_live(options.reason.clone())
+            restoring
+                .recover()
+                .and_then(|()| restoring.onto_live(options.reason.clone()))
         }
     };
     if let Err(error) = &attempt {
@@ -234,15 +232,14 @@ fn plan(context: &Context, fetched: &Fetched, sources: &[ManifestSource]) -> Pla
     let manifest = &fetched.copy.manifest;
     let restore = &context.config.restore;
     let command = |words: &Vec<String>| format!("run {}", words.join(" "));
-    let mut steps: Vec<String> = sources
-        .iter()
-        .map(|source| {
-            format!(
-                "fetch source {} ({}), place it aside, compare it with the manifest",
-                source.name, source.kind
-            )
-        })
-        .collect();
+    let names = sources.iter().map(|source| source.name.as_str());
+    let mut steps = half_way::pending(context, names);
+    steps.extend(sources.iter().map(|source| {
+        format!(
+            "fetch source {} ({}), place it aside, compare it with the manifest",
+            source.name, source.kind
+        )
+    }));
     steps.push(format!("take a safety point by plan {}", manifest.plan));
     steps.extend(restore.stop.iter().map(command));
     steps.extend(sources.iter().map(|source| plan_swap(context, source)));

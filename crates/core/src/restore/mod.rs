@@ -10,6 +10,7 @@ mod carry_out;
 pub mod checks;
 mod database;
 pub mod fetch;
+pub mod half_way;
 pub mod live;
 mod objects;
 pub mod place;
@@ -447,7 +448,8 @@ impl<'a> Placing<'a> {
                         }
                     }));
                 }
-                self.to_database(kind, database, false)
+                let restored = self.to_database(kind, database.clone(), false);
+                restored.map_err(|error| database.after_failure(error, &self.context.scrubber))
             }
             ("bucket", DatabaseTarget::Bucket(to)) => {
                 let warnings = bucket::to_bucket(self.context, self.fetched, self.source, to)?;

@@ -108,17 +108,8 @@ impl Swapped {
                 admin,
                 live,
                 aside,
-                keep: Some(keep),
-            } => {
-                // What was live goes back to its name, what was restored to its own.
-                admin.swap(&live, &keep, &aside, scrubber)
-            }
-            Swapped::Database {
-                admin,
-                live,
-                aside,
-                keep: None,
-            } => admin.rename(&live, &aside, scrubber),
+                keep,
+            } => admin.swap_back(&live, &aside, keep.as_deref(), scrubber),
         }
     }
 }

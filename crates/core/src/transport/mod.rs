@@ -388,6 +388,7 @@ pub fn debian_package(program: &str) -> Option<&'static str> {
         "docker" => "docker.io",
         "kubectl" => "kubernetes-client",
         "gpg" => "gnupg",
+        "gpg-connect-agent" => "gpgconf",
         "age" => "age",
         "restic" => "restic",
         _ => return None,

@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::index::Index;
 use crate::pack::BlobKind;
+use crate::pattern::Patterns;
 use crate::repository::Repository;
 use crate::saver::{Added, Saver, with_saver};
 use crate::snapshot::Snapshot;
@@ -51,8 +52,54 @@ pub struct Options {
     pub tags: Vec<String>,
     /// Do not cross into other file systems.
     pub one_file_system: bool,
+    /// What is left out.
+    pub excludes: Excludes,
     /// What makes the snapshot, and its version.
     pub program: String,
+}
+
+/// What a backup leaves out without a word.
+#[derive(Debug, Clone, Default)]
+pub struct Excludes {
+    /// Paths, and all below them.
+    pub patterns: Patterns,
+    /// The same as text, for the snapshot.
+    pub texts: Vec<String>,
+    /// Of a directory that has a file of this name, and which begins so, everything but that file.
+    pub if_present: Vec<(OsString, Vec<u8>)>,
+    /// Files longer than this.
+    pub larger_than: Option<u64>,
+}
+
+impl Excludes {
+    /// The name of the file that marks a cache, and how it begins: <https://bford.info/cachedir>.
+    pub const CACHE: (&'static str, &'static [u8]) = (
+        "CACHEDIR.TAG",
+        b"Signature: 8a477f597d28d172789f06886806bc55",
+    );
+
+    fn chooses(&self, path: &Path, metadata: &Metadata) -> bool {
+        let too_long = |limit| metadata.is_file() && metadata.len() > limit;
+        self.larger_than.is_some_and(too_long)
+            || !self.patterns.is_empty() && self.patterns.matches(path.as_os_str().as_bytes())
+    }
+
+    /// Leaves of the names in a directory only that which says that the rest does not matter.
+    fn mark(&self, path: &Path, names: &mut Vec<OsString>) {
+        let begins = |name: &OsString, with: &[u8]| {
+            let mut start = vec![0; with.len()];
+            let read = File::open(path.join(name)).and_then(|mut f| f.read_exact(&mut start));
+            with.is_empty() || read.is_ok() && start == with
+        };
+        let marks = self.if_present.iter();
+        let found = marks
+            .filter(|(name, with)| names.contains(name) && begins(name, with))
+            .map(|(name, _)| name)
+            .next();
+        if let Some(found) = found {
+            names.retain(|name| name == found);
+        }
+    }
 }
 
 /// Something that was left out.
@@ -98,17 +145,52 @@ pub fn run(repository: &Repository, index: &Index, options: &Options) -> Result<
         .map_err(|error| Error::Threads(io::Error::other(error)))?;
     let counts = Counts::default();
     let (tree, added) = with_saver(repository, index, |saver| {
-        let backup = Backup {
-            repository,
-            index,
-            saver,
-            options,
-            names: Names::of_this_host(),
-            counts: &counts,
-            together: AtomicBool::new(false),
-        };
+        let backup = Backup::new(repository, index, saver, options, &counts);
         pool.install(|| backup.root(&targets, parent))
     })?;
+    commit(repository, options, tree, added, &counts)
+}
+
+/// Backs up a stream as a file of this name in the root directory. An error, also of the stream,
+/// means that there is no snapshot.
+pub fn run_stream(
+    repository: &Repository,
+    index: &Index,
+    options: &Options,
+    name: &str,
+    stream: &mut (dyn Read + Send),
+) -> Result<Report> {
+    let counts = Counts::default();
+    let (tree, added) = with_saver(repository, index, |saver| {
+        let backup = Backup::new(repository, index, saver, options, &counts);
+        let (content, size) =
+            backup
+                .large(stream, &mut Vec::new())?
+                .map_err(|source| Error::Read {
+                    key: name.to_owned(),
+                    source,
+                })?;
+        count(&counts.files, 1);
+        count(&counts.bytes, size);
+        let mut node = Node::new(name.as_bytes(), NodeKind::File);
+        node.mode = 0o644;
+        (node.mtime, node.atime, node.ctime) = (options.time, options.time, options.time);
+        node.uid = rustix::process::getuid().as_raw();
+        node.gid = rustix::process::getgid().as_raw();
+        node.size = size;
+        node.content = Some(content);
+        backup.save_tree([node])
+    })?;
+    commit(repository, options, tree, added, &counts)
+}
+
+fn commit(
+    repository: &Repository,
+    options: &Options,
+    tree: Id,
+    added: Added,
+    counts: &Counts,
+) -> Result<Report> {
     let skipped = std::mem::take(&mut *lock(&counts.skipped));
     let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
     let snapshot = Snapshot {
@@ -124,7 +206,7 @@ pub fn run(repository: &Repository, index: &Index, options: &Options) -> Result<
         username: options.username.clone(),
         uid: rustix::process::getuid().as_raw(),
         gid: rustix::process::getgid().as_raw(),
-        excludes: None,
+        excludes: (!options.excludes.texts.is_empty()).then(|| options.excludes.texts.clone()),
         tags: (!options.tags.is_empty()).then(|| options.tags.clone()),
         original: None,
         others: [("program_version".to_owned(), options.program.clone().into())]
@@ -193,7 +275,25 @@ const HUGE_BYTES: u64 = 32 << 20;
 /// Directories may be nested so deep that a thread's usual stack would not do.
 const STACK_BYTES: usize = 64 << 20;
 
-impl Backup<'_> {
+impl<'a> Backup<'a> {
+    fn new(
+        repository: &'a Repository,
+        index: &'a Index,
+        saver: &'a Saver<'a>,
+        options: &'a Options,
+        counts: &'a Counts,
+    ) -> Self {
+        Backup {
+            repository,
+            index,
+            saver,
+            options,
+            names: Names::of_this_host(),
+            counts,
+            together: AtomicBool::new(false),
+        }
+    }
+
     fn root(&self, targets: &Targets, parent: Option<Id>) -> Result<Id> {
         let nodes = self.some(targets, Path::new("/"), parent)?;
         self.save_tree(nodes)
@@ -271,16 +371,18 @@ impl Backup<'_> {
 
     /// Stores a directory and all below it. The inner error leaves it out.
     fn directory(&self, path: &Path, parent: Option<Id>, device: u64) -> Result<io::Result<Id>> {
-        let names = match names_in(path) {
+        let mut names = match names_in(path) {
             Ok(names) => names,
             Err(error) => return Ok(Err(error)),
         };
+        self.options.excludes.mark(path, &mut names);
         let before = self.parent_tree(parent);
         let nodes = names
             .par_iter()
             .map(|name| {
                 let path = path.join(name);
                 match std::fs::symlink_metadata(&path) {
+                    Ok(metadata) if self.options.excludes.chooses(&path, &metadata) => Ok(None),
                     Ok(metadata) => {
                         let was = find(&before, name.as_bytes());
                         self.entry(path, name, &metadata, was, device)

@@ -86,6 +86,7 @@ pub fn back_up(repository: &Repository, tree: &Path, parent: Option<Id>) -> Repo
         username: "me".into(),
         tags: vec!["tag".into()],
         one_file_system: false,
+        excludes: Default::default(),
         program: "lifeboat test".into(),
     };
     backup::run(repository, &index, &options).unwrap()

@@ -181,6 +181,7 @@ impl Store for LocalStore {
             FileType::RegularFile => Ok(Some(ObjectInfo {
                 key: key.to_owned(),
                 bytes: walk::size(&stat),
+                modified: walk::modified(&stat),
             })),
             FileType::Symlink => Err(self.doing(key).error(Errno::LOOP)),
             _ => Ok(None),

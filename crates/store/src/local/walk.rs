@@ -3,6 +3,7 @@
 
 use crate::key::INCOMING;
 use crate::{ObjectInfo, StoreError};
+use jiff::Timestamp;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::{Errno, Result};
 use std::io;
@@ -174,6 +175,7 @@ fn collect(
             FileType::RegularFile => found.push(ObjectInfo {
                 key,
                 bytes: size(&stat),
+                modified: modified(&stat),
             }),
             FileType::Directory => match open_directory(directory, name) {
                 Ok(child) => collect(&child, &format!("{key}/"), prefix, found)?,
@@ -190,6 +192,10 @@ fn collect(
 /// The size of a file, which is never negative.
 pub(super) fn size(stat: &Stat) -> u64 {
     u64::try_from(stat.st_size).unwrap_or(0)
+}
+
+pub(super) fn modified(stat: &Stat) -> Option<Timestamp> {
+    Timestamp::new(stat.st_mtime, i32::try_from(stat.st_mtime_nsec).ok()?).ok()
 }
 
 /// What is being done, to name it in errors.

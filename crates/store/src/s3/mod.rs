@@ -13,13 +13,14 @@ mod http;
 mod refusal;
 mod runtime;
 mod sign;
+mod stranger;
 mod upload;
 mod wire;
 
 use crate::memory::beyond;
 use crate::probe::{probe, random_name};
 use crate::read::Exact;
-use crate::{ObjectInfo, PutOptions, Receipt, Store, StoreError, check_key};
+use crate::{Exposure, ObjectInfo, PutOptions, Receipt, Store, StoreError, check_key};
 use futures::TryStreamExt;
 use opendal::layers::RetryLayer;
 use opendal::{ErrorKind, HttpTransporter, Metadata, OperationContext, Operator, services};
@@ -67,6 +68,8 @@ pub struct S3Options {
 pub struct S3Store {
     operator: Operator,
     location: String,
+    /// Where it is, without keys.
+    place: S3Options,
     /// The server makes ETags that are no MD5, whatever they look like.
     opaque_etags: bool,
     /// The server answered at least once.
@@ -106,6 +109,12 @@ impl S3Store {
             // Directory buckets have ETags of their own.
             opaque_etags: kms || options.bucket.ends_with("--x-s3"),
             location,
+            place: S3Options {
+                access_key: None,
+                secret_key: None,
+                session_token: None,
+                ..options
+            },
             reached,
             bucket_seen: Arc::default(),
             unconditional: Arc::default(),
@@ -202,6 +211,7 @@ impl Store for S3Store {
         Ok(self.head(key)?.map(|metadata| ObjectInfo {
             key: key.to_owned(),
             bytes: metadata.content_length(),
+            modified: modified(&metadata),
         }))
     }
 
@@ -221,6 +231,7 @@ impl Store for S3Store {
                 if entry.path().starts_with(&wanted) && !entry.path().ends_with('/') {
                     found.push(ObjectInfo {
                         bytes: entry.metadata().content_length(),
+                        modified: modified(entry.metadata()),
                         key: entry.path().to_owned(),
                     });
                 }
@@ -245,6 +256,14 @@ impl Store for S3Store {
 
     fn probe(&self) -> Result<(), StoreError> {
         probe(self)
+    }
+
+    fn exposure(&self, key: Option<&str>) -> Result<Exposure, StoreError> {
+        let known = key.map(|key| self.stat(key)).transpose()?.flatten();
+        let object = known
+            .as_ref()
+            .map(|object| (object.key.as_str(), object.bytes));
+        stranger::Stranger::new(&self.place, &self.location)?.look(object)
     }
 }
 
@@ -278,6 +297,10 @@ impl fmt::Debug for S3Store {
             .field("location", &self.location)
             .finish_non_exhaustive()
     }
+}
+
+fn modified(metadata: &Metadata) -> Option<jiff::Timestamp> {
+    Some(metadata.last_modified()?.into())
 }
 
 fn location(options: &S3Options) -> String {
@@ -317,6 +340,44 @@ fn endpoint_of(options: &S3Options, location: &str) -> Result<(String, String), 
         None => format!("https://s3.{region}.amazonaws.com"),
     };
     Ok((region, endpoint))
+}
+
+/// How requests address the bucket.
+struct Address {
+    region: String,
+    scheme: String,
+    /// With the port, unless it goes without saying.
+    host: String,
+    /// `/bucket`, or nothing where the host names the bucket.
+    path: String,
+}
+
+fn address(options: &S3Options, location: &str) -> Result<Address, StoreError> {
+    let other = |detail: String| StoreError::Other {
+        location: location.to_owned(),
+        detail,
+    };
+    let (region, endpoint) = endpoint_of(options, location)?;
+    let (scheme, rest) = endpoint
+        .split_once("://")
+        .ok_or_else(|| other(format!("the endpoint {endpoint:?} is no URL")))?;
+    let host = rest.trim_end_matches('/');
+    if host.is_empty() || host.contains(['/', '@', '?', '#']) {
+        return Err(other("the endpoint is no plain URL of a server".into()));
+    }
+    // The port that goes without saying is not in the header that is signed.
+    let default_port = if scheme == "https" { ":443" } else { ":80" };
+    let host = host.strip_suffix(default_port).unwrap_or(host);
+    let (host, path) = match options.virtual_host_style {
+        true => (format!("{}.{host}", options.bucket), String::new()),
+        false => (host.to_owned(), format!("/{}", options.bucket)),
+    };
+    Ok(Address {
+        region,
+        scheme: scheme.to_owned(),
+        host,
+        path,
+    })
 }
 
 fn service(options: &S3Options, location: &str) -> Result<services::S3, StoreError> {

@@ -369,6 +369,7 @@ impl Store for SftpStore {
         Ok(self.inner.object(key)?.map(|found| ObjectInfo {
             key: key.to_owned(),
             bytes: found.size(),
+            modified: found.modified_at(),
         }))
     }
 

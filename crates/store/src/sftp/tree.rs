@@ -147,6 +147,7 @@ fn sort_out(
     match attributes.kind() {
         FileKind::Regular if key.starts_with(prefix) => objects.push(ObjectInfo {
             bytes: attributes.size(),
+            modified: attributes.modified_at(),
             key,
         }),
         FileKind::Directory => directories.push(key),

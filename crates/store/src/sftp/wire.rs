@@ -201,6 +201,11 @@ pub(super) enum FileKind {
 }
 
 impl Attributes {
+    /// When it was last written to, by the server's clock.
+    pub(super) fn modified_at(&self) -> Option<jiff::Timestamp> {
+        jiff::Timestamp::from_second(i64::from(self.modified?)).ok()
+    }
+
     /// A server that does not say it means an ordinary file.
     pub(super) fn kind(&self) -> FileKind {
         match self.mode.map(|mode| mode & 0o170_000) {

@@ -6,7 +6,7 @@ use lifeboat_testkit::s3::MotoServer;
 
 const SCHEMA: &str = "
 create database finance character set utf8mb4;
-use finance
+use finance;
 create table customers (id int primary key auto_increment, name varchar(100) not null) engine=innodb;
 create table invoices (
   id int primary key auto_increment, customer int not null, amount decimal(14,2) not null, issued date, note text, scan blob,
@@ -20,12 +20,13 @@ create function owed(c int) returns decimal(14,2) reads sql data return (select 
 create event tidy on schedule every 1 day do delete from audit where at < now() - interval 10 year//
 delimiter ;
 create view open_invoices as select * from invoices where note is null;
-insert into customers (name) select concat('customer ', seq) from seq_1_to_40;
-insert into invoices (customer, amount, issued, scan) select 1 + seq mod 40, seq * 1.37, '2026-02-03', unhex(sha2(seq, 256)) from seq_1_to_900;
+insert into customers (name) with recursive s (i) as (select 1 union all select i + 1 from s where i < 40) select concat('customer ', i) from s;
+insert into invoices (customer, amount, issued, scan)
+  with recursive s (i) as (select 1 union all select i + 1 from s where i < 900) select 1 + i mod 40, i * 1.37, '2026-02-03', unhex(sha2(i, 256)) from s;
 call settle(7);
 create user backup@localhost identified by 'of-the-backup';
 grant select, show view, trigger, event, lock tables on finance.* to backup@localhost;
-grant select on mysql.proc to backup@localhost;
+grant show_routine, reload, replication client on *.* to backup@localhost;
 ";
 
 fn files(host: &Host) {
@@ -67,37 +68,66 @@ fn files(host: &Host) {
     }
 }
 
+/// Starts a MySQL server on a host, on the usual socket.
+fn mysql(host: &Host) {
+    host.sh(
+        "install -d -o mysql -g mysql /var/lib/mysql /run/mysqld
+         mysqld --no-defaults --initialize-insecure --user=mysql --datadir=/var/lib/mysql --innodb-redo-log-capacity=32M > /fixture/install.log 2>&1
+         setsid mysqld --no-defaults --user=mysql --datadir=/var/lib/mysql --socket=/run/mysqld/mysqld.sock --skip-networking --mysqlx=OFF \
+           --innodb-buffer-pool-size=32M --innodb-redo-log-capacity=32M --secure-file-priv=NULL </dev/null > /fixture/mysqld.log 2>&1 &
+         for attempt in $(seq 600); do
+           mysqladmin --no-defaults -uroot ping > /dev/null 2>&1 && exit 0
+           sleep 0.05
+         done
+         cat /fixture/mysqld.log; exit 1",
+    );
+}
+
+/// Runs SQL on the MySQL server of a host, as its root; the rows.
+fn sql(host: &Host, script: &str) -> String {
+    host.write("/fixture/script.sql", script);
+    host.sh("mysql --no-defaults -uroot -N -B < /fixture/script.sql")
+}
+
+/// A hash of the database, asked of stock tools.
+fn database(host: &Host, events: &str) -> String {
+    host.sh(&format!(
+        "mysqldump --no-defaults -uroot --set-gtid-purged=OFF --skip-dump-date --skip-comments --routines --triggers --order-by-primary {events} finance | sha256sum"
+    ))
+}
+
 /// Hashes of everything that is protected, asked of stock tools.
 fn content(host: &Host) -> String {
-    host.sh(
-        "mariadb-dump --no-defaults --socket=/run/mysqld/mysqld.sock -uroot --skip-dump-date --skip-comments --routines --events --triggers --order-by-primary finance | sha256sum
-         cd / && find srv/finance/storage srv/finance/.env srv/finance/compose.yaml etc/letsencrypt etc/nginx \\( -type f -o -type l \\) | grep -v before- | sort | xargs -d '\\n' sha256sum",
-    )
+    database(host, "--events")
+        + &host.sh(
+            "cd / && find srv/finance/storage srv/finance/.env srv/finance/compose.yaml etc/letsencrypt etc/nginx \\( -type f -o -type l \\) | grep -v before- | sort | xargs -d '\\n' sha256sum",
+        )
 }
 
 #[test]
 fn the_finance_application_is_protected_as_its_page_says() {
     let s3 = MotoServer::start();
     s3.create_bucket("finance-backups");
-    let mut finance = System::new("finance");
+    let mut finance = System::on(Host::with_mysql("finance"), "finance");
     finance.stand_in("https://s3.example.org", &s3.endpoint());
     finance.install();
     let host = &finance.host;
-    super::mariadb(host, None);
-    super::sql(host, SCHEMA);
+    mysql(host);
+    sql(host, SCHEMA);
     files(host);
     let before = content(host);
+    let captured = database(host, "--skip-events");
     finance.follow(host, |command| {
         if command.contains("was emptied") && command.contains("finance/production") {
-            super::sql(host, "use finance\nset foreign_key_checks = 0; delete from invoices; drop trigger invoice_audit");
+            sql(host, "use finance;\nset foreign_key_checks = 0; delete from invoices; drop trigger invoice_audit");
             host.sh("rm /srv/finance/.env /srv/finance/storage/app/invoices/2026/0001.pdf");
         }
     });
     assert_eq!(content(host), before, "what was restored is what there was");
     assert_eq!(
-        super::sql(
+        sql(
             host,
-            "use finance\ninsert into invoices (customer, amount) values (1, 2.5); select count(*) from audit"
+            "use finance;\ninsert into invoices (customer, amount) values (1, 2.5); select count(*) from audit"
         ),
         "901\n"
     );
@@ -115,11 +145,11 @@ fn the_finance_application_is_protected_as_its_page_says() {
     );
 
     // A clean host: the same program and keys, and nothing else.
-    let mut new = Host::new("finance2");
-    super::mariadb(&new, None);
+    let mut new = Host::with_mysql("finance2");
+    mysql(&new);
     let keys = host.sh("tar -C / -c etc/lifeboat | base64 -w0");
     new.sh(&format!("echo {keys} | base64 -d | tar -C / -x"));
-    super::sql(
+    sql(
         &new,
         "create database finance; create user backup@localhost identified by 'of-the-backup'; grant all on *.* to backup@localhost",
     );
@@ -127,6 +157,12 @@ fn the_finance_application_is_protected_as_its_page_says() {
         "TARGET",
         "mysql://backup:of-the-backup@localhost/finance?socket=/run/mysqld/mysqld.sock",
     );
+    new.sh("lifeboat restore before:2099-01-01T00:00:00Z --to env:TARGET --source db");
+    // There its event sleeps.
+    assert_eq!(database(&new, "--skip-events"), captured);
+    let event = "select concat(event_name, ' ', status) from information_schema.events where event_schema = 'finance'";
+    assert_eq!(sql(&new, event), "tidy REPLICA_SIDE_DISABLED\n");
+    assert_eq!(sql(host, event), "tidy ENABLED\n");
     new.sh("lifeboat restore before:2099-01-01T00:00:00Z --to /root/look --source uploads --source environment --source configuration");
     assert_eq!(
         new.sh("cd /root/look/uploads && find . -type f | sort | xargs -d '\\n' sha256sum"),
@@ -139,4 +175,8 @@ fn the_finance_application_is_protected_as_its_page_says() {
     let failed = finance.json(4, "drill monthly");
     assert_eq!(failed["outcome"], "failed", "{failed:#}");
     assert_eq!(finance.json(0, "evidence verify")["outcome"], "intact");
+    for host in [host, &new] {
+        let trace = host.path("/fixture/mariadb.log");
+        assert!(!trace.exists(), "{:?}", std::fs::read_to_string(trace));
+    }
 }

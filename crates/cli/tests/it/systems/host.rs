@@ -14,12 +14,13 @@ use std::process::{Child, Command, Stdio};
 /// Makes the file system, says which process holds it, and waits for the end of its input.
 const MAKE: &str = r#"
 set -e
-root=$1 name=$2 lifeboat=$3
+root=$1 name=$2 lifeboat=$3 mysql=$4
 read -r pid rest < /proc/self/stat
 echo "$name" > /proc/sys/kernel/hostname
 mount -t tmpfs -o mode=755 host "$root"
 cd "$root"
 mkdir -p usr etc opt srv home root var/lib var/backups var/log var/tmp tmp run mnt proc dev sys fixture/bin
+ln -s /run var/run
 chmod 1777 tmp var/tmp
 chmod 700 root
 for directory in usr dev sys; do mount --rbind "/$directory" "$directory"; done
@@ -34,6 +35,20 @@ for file in passwd group shadow nsswitch.conf hosts resolv.conf ld.so.cache loca
 done
 touch fixture/bin/lifeboat
 mount --bind "$lifeboat" fixture/bin/lifeboat
+if [ -n "$mysql" ]; then
+  mkdir -p "./$mysql"
+  mount --rbind "$mysql" "./$mysql"
+  for program in bin/mysql bin/mysqldump bin/mysqladmin sbin/mysqld; do
+    ln -s "$mysql/usr/$program" fixture/bin/
+  done
+  rm -rf etc/mysql
+  # Whoever takes one of MariaDB's programs all the same is told, and leaves a trace.
+  printf '#!/bin/sh\necho "$0 $*" >> /fixture/mariadb.log\necho "this host has MySQL" >&2\nexit 1\n' > fixture/mariadb
+  chmod 755 fixture/mariadb
+  for program in usr/bin/mariadb* usr/sbin/mariadbd; do
+    [ -L "$program" ] || mount --bind fixture/mariadb "$program"
+  done
+fi
 # Whoever looks at the root of this process must find that of the host.
 exec chroot . /bin/sh -c 'echo "$1"; exec cat' sh "$pid"
 "#;
@@ -49,12 +64,22 @@ pub struct Host {
 impl Host {
     /// A host of that name: no application, no configuration, no state.
     pub fn new(name: &str) -> Host {
+        Host::make(name, Path::new(""))
+    }
+
+    /// A clean host with MySQL's programs, and without MariaDB's.
+    pub fn with_mysql(name: &str) -> Host {
+        Host::make(name, &lifeboat_testkit::mariadb::sid())
+    }
+
+    fn make(name: &str, mysql: &Path) -> Host {
         let mountpoint = tempfile::tempdir().unwrap();
         let mut holder = Command::new("unshare")
             .args(["--mount", "--uts", "--pid", "--fork", "--kill-child"])
             .args(["--propagation", "private", "sh", "-c", MAKE, "host"])
             .arg(mountpoint.path())
             .args([name, LIFEBOAT])
+            .arg(mysql)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

@@ -33,8 +33,13 @@ struct System {
 impl System {
     /// A clean host of that name, with no part of the system yet.
     fn new(name: &'static str) -> System {
+        System::on(Host::new(name), name)
+    }
+
+    /// On that clean host.
+    fn on(host: Host, name: &'static str) -> System {
         System {
-            host: Host::new(name),
+            host,
             name,
             stands_for: Vec::new(),
             shows_as: Vec::new(),

@@ -1,8 +1,8 @@
-//! Public keys, and which part of each is encrypted to.
+//! Public keys, and which part of each is encrypted to, or signed with.
 //!
 //! The choice is that of `gpg`: among the subkeys that are bound to the primary key by a valid
-//! signature, meant for encryption, neither expired nor revoked, the one made last; the primary key
-//! itself when there is no such subkey and it may encrypt. Revocations by somebody else than the
+//! signature, meant for the purpose, neither expired nor revoked, the one made last; the primary key
+//! itself when there is no such subkey and it is meant for it. Revocations by somebody else than the
 //! key itself (designated revokers) are not known.
 
 use super::hex;
@@ -26,6 +26,8 @@ pub struct Certificates {
     /// Fingerprints of what is encrypted to, sorted and without repeats.
     names: Arc<[String]>,
     chosen: Arc<Result<Vec<Chosen>>>,
+    /// Every key that could be read.
+    all: Arc<[SignedPublicKey]>,
 }
 
 impl PartialEq for Certificates {
@@ -42,24 +44,33 @@ impl fmt::Debug for Certificates {
     }
 }
 
-/// What is encrypted to: a primary key, or a subkey of one.
+/// What a part of a key is wanted for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    Encryption,
+    Signing,
+}
+
+/// What is encrypted to, or signed with: a primary key, or a subkey of one.
 #[derive(Debug, Clone)]
-pub(super) enum Recipient {
+pub(super) enum Part {
     Primary(PublicKey),
     Subkey(PublicSubkey),
 }
 
+/// The part of a key that fits a purpose.
 #[derive(Debug, Clone)]
-struct Chosen {
-    recipient: Recipient,
-    fingerprint: String,
-    expiry: Option<Expiry>,
+pub(super) struct Chosen {
+    pub(super) part: Part,
+    /// Its fingerprint.
+    pub(super) fingerprint: String,
+    pub(super) expiry: Option<Expiry>,
 }
 
-/// When a key can no longer be encrypted to.
+/// When a key is of no more use.
 #[derive(Debug, Clone)]
 pub struct Expiry {
-    /// The key, its owner and its file, for messages.
+    /// The key and where it is, for messages.
     pub key: String,
     /// Fingerprint of the primary key.
     pub fingerprint: String,
@@ -70,7 +81,8 @@ pub struct Expiry {
 impl Certificates {
     /// Reads every key of these files, armored or binary, and chooses what to encrypt to at `now`.
     pub fn read(paths: &[PathBuf], now: Timestamp) -> Self {
-        let chosen = choose_all(paths, now);
+        let mut all = Vec::new();
+        let chosen = choose_all(paths, now, &mut all);
         let mut names: Vec<String> = match &chosen {
             Ok(chosen) => chosen.iter().map(|c| c.fingerprint.clone()).collect(),
             Err(_) => paths.iter().map(|p| p.display().to_string()).collect(),
@@ -80,6 +92,7 @@ impl Certificates {
         Certificates {
             names: names.into(),
             chosen: Arc::new(chosen),
+            all: all.into(),
         }
     }
 
@@ -105,19 +118,36 @@ impl Certificates {
             .collect()
     }
 
-    pub(super) fn recipients(&self) -> Result<Vec<Recipient>> {
+    /// Every key that could be read, whether or not it can be encrypted to.
+    pub(in crate::archive) fn all(&self) -> &[SignedPublicKey] {
+        &self.all
+    }
+
+    pub(super) fn recipients(&self) -> Result<Vec<Part>> {
         match self.chosen.as_ref() {
-            Ok(chosen) => Ok(chosen.iter().map(|c| c.recipient.clone()).collect()),
+            Ok(chosen) => Ok(chosen.iter().map(|c| c.part.clone()).collect()),
             Err(error) => Err(error.clone()),
         }
     }
 }
 
-fn choose_all(paths: &[PathBuf], now: Timestamp) -> Result<Vec<Chosen>> {
+fn choose_all(
+    paths: &[PathBuf],
+    now: Timestamp,
+    read: &mut Vec<SignedPublicKey>,
+) -> Result<Vec<Chosen>> {
     let mut all: Vec<Chosen> = Vec::new();
     for path in paths {
-        for key in read_file(path)? {
-            let chosen = choose(&key, now).map_err(|unfit| unfit.error(&key, path))?;
+        let keys = read_file(path)?;
+        read.extend(keys.iter().cloned());
+        for key in keys {
+            let chosen = choose(&key, Purpose::Encryption, |_| true, now).map_err(|unfit| {
+                unfit.error(
+                    &key,
+                    Purpose::Encryption,
+                    &format!(" in {}", path.display()),
+                )
+            })?;
             if all.iter().all(|c| c.fingerprint != chosen.fingerprint) {
                 all.push(chosen.of_file(path));
             }
@@ -174,9 +204,9 @@ fn read_file(path: &Path) -> Result<Vec<SignedPublicKey>> {
         .collect()
 }
 
-/// Why a key cannot be encrypted to.
+/// Why a key cannot be encrypted to, or signed with.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Unfit {
+pub(super) enum Unfit {
     Expired {
         subkey: Option<String>,
         at: Timestamp,
@@ -189,22 +219,31 @@ enum Unfit {
         subkey: Option<String>,
         at: Timestamp,
     },
-    NoEncryption,
+    /// No part is meant for it.
+    NotMeant,
     Unsupported(String),
     Unbound,
 }
 
 impl Unfit {
-    fn error(self, key: &SignedPublicKey, path: &Path) -> Error {
-        let (name, fingerprint) = (describe(key, path), hex(key.fingerprint().as_bytes()));
+    /// `place` is where the key was found, as it follows its name: ` in FILE`, or nothing.
+    pub(super) fn error(self, key: &SignedPublicKey, purpose: Purpose, place: &str) -> Error {
+        let name = format!("{}{place}", describe(key));
+        let fingerprint = hex(key.fingerprint().as_bytes());
         let whose = |subkey: Option<String>| match subkey {
-            Some(id) => format!("the encryption subkey {id} of {name}"),
+            Some(id) => format!("the {} subkey {id} of {name}", purpose.word()),
             None => name.clone(),
         };
-        let export = format!(
-            "export it again: gpg --armor --export {fingerprint} > {}",
-            path.display()
-        );
+        let to = place.strip_prefix(" in ").unwrap_or("FILE");
+        let export = match purpose {
+            Purpose::Encryption => format!("gpg --armor --export {fingerprint} > {to}"),
+            Purpose::Signing => format!("gpg --armor --export-secret-keys {fingerprint} > {to}"),
+        };
+        let export = format!("export it again: {export}");
+        let other = match purpose {
+            Purpose::Encryption => "list another key",
+            Purpose::Signing => "sign with another key",
+        };
         let (message, hint) = match self {
             Unfit::Expired { subkey, at } => {
                 let extend = match subkey {
@@ -213,7 +252,7 @@ impl Unfit {
                 };
                 (
                     format!("{} expired on {}", whose(subkey), day(at)),
-                    format!("extend it ({extend}) and {export}; or list another key"),
+                    format!("extend it ({extend}) and {export}; or {other}"),
                 )
             }
             Unfit::Revoked { subkey, reason } => {
@@ -225,7 +264,12 @@ impl Unfit {
                 (
                     format!("{} was revoked{reason}", whose(subkey)),
                     format!(
-                        "list the key that replaces it; or {export}, if it has a new encryption subkey"
+                        "{}; or {export}, if it has a new {} subkey",
+                        match purpose {
+                            Purpose::Encryption => "list the key that replaces it",
+                            Purpose::Signing => "sign with the key that replaces it",
+                        },
+                        purpose.word()
                     ),
                 )
             }
@@ -233,16 +277,29 @@ impl Unfit {
                 format!("{} is only valid from {}", whose(subkey), day(at)),
                 "check the clock of this host".into(),
             ),
-            Unfit::NoEncryption => (
-                format!("{name} has no part that is meant for encryption"),
-                format!(
-                    "add a subkey (gpg --quick-add-key {fingerprint} default encrypt 2y) and {export}; or list another key"
+            Unfit::NotMeant => {
+                let (algorithm, usage) = match purpose {
+                    Purpose::Encryption => ("default", "encrypt"),
+                    Purpose::Signing => ("ed25519", "sign"),
+                };
+                (
+                    format!("{name} has no part that is meant for {}", purpose.word()),
+                    format!(
+                        "add a subkey (gpg --quick-add-key {fingerprint} {algorithm} {usage} 2y) and {export}; or {other}"
+                    ),
+                )
+            }
+            Unfit::Unsupported(what) => match purpose {
+                Purpose::Encryption => (
+                    format!("{name} cannot be encrypted to: {what}"),
+                    "list a key of version 4 with an RSA, Curve25519 or NIST encryption subkey"
+                        .into(),
                 ),
-            ),
-            Unfit::Unsupported(what) => (
-                format!("{name} cannot be encrypted to: {what}"),
-                "list a key of version 4 with an RSA, Curve25519 or NIST encryption subkey".into(),
-            ),
+                Purpose::Signing => (
+                    format!("{name} cannot sign: {what}"),
+                    "use a key of version 4 with an RSA, Ed25519 or NIST signing key".into(),
+                ),
+            },
             Unfit::Unbound => (
                 format!("{name} is not signed by itself, or not with a signature that holds"),
                 export,
@@ -252,19 +309,73 @@ impl Unfit {
     }
 }
 
+impl Purpose {
+    fn word(self) -> &'static str {
+        match self {
+            Purpose::Encryption => "encryption",
+            Purpose::Signing => "signing",
+        }
+    }
+
+    /// Whether a part with these flags is meant for it; without flags, whatever its algorithm can.
+    fn fits(self, flags: Option<&KeyFlags>, algorithm: PublicKeyAlgorithm) -> bool {
+        use PublicKeyAlgorithm as A;
+        let able = match self {
+            Purpose::Encryption => matches!(
+                algorithm,
+                A::RSA
+                    | A::RSAEncrypt
+                    | A::ElgamalEncrypt
+                    | A::Elgamal
+                    | A::ECDH
+                    | A::X25519
+                    | A::X448
+            ),
+            Purpose::Signing => matches!(
+                algorithm,
+                A::RSA | A::RSASign | A::DSA | A::ECDSA | A::EdDSALegacy | A::Ed25519 | A::Ed448
+            ),
+        };
+        able && flags.is_none_or(|flags| match self {
+            Purpose::Encryption => flags.encrypt_comms() || flags.encrypt_storage(),
+            Purpose::Signing => flags.sign(),
+        })
+    }
+
+    fn supports(self, algorithm: PublicKeyAlgorithm) -> Result<(), Unfit> {
+        use PublicKeyAlgorithm as A;
+        let supported = match self {
+            Purpose::Encryption => matches!(
+                algorithm,
+                A::RSA | A::RSAEncrypt | A::ECDH | A::X25519 | A::X448
+            ),
+            Purpose::Signing => matches!(
+                algorithm,
+                A::RSA | A::RSASign | A::ECDSA | A::EdDSALegacy | A::Ed25519 | A::Ed448
+            ),
+        };
+        match supported {
+            true => Ok(()),
+            false => Err(Unfit::Unsupported(format!(
+                "its algorithm is {algorithm:?}"
+            ))),
+        }
+    }
+}
+
 fn day(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d").to_string()
 }
 
-/// The key as messages name it: its id, the first user id, and the file.
-fn describe(key: &SignedPublicKey, path: &Path) -> String {
+/// The key as messages name it: its id and the first user id.
+pub(super) fn describe(key: &SignedPublicKey) -> String {
     let id = hex(key.legacy_key_id().as_ref());
     let owner = key.details.users.first().map(|user| {
         let text = String::from_utf8_lossy(user.id.id()).into_owned();
         text.replace(char::is_control, "?")
     });
     let owner = owner.map_or(String::new(), |owner| format!(" ({owner})"));
-    format!("OpenPGP key {id}{owner} in {}", path.display())
+    format!("OpenPGP key {id}{owner}")
 }
 
 impl Chosen {
@@ -276,41 +387,48 @@ impl Chosen {
     }
 }
 
-fn choose(key: &SignedPublicKey, now: Timestamp) -> Result<Chosen, Unfit> {
+/// The part of a key for a purpose, among those that `at_hand` knows by their fingerprints.
+pub(super) fn choose(
+    key: &SignedPublicKey,
+    purpose: Purpose,
+    at_hand: impl Fn(&str) -> bool,
+    now: Timestamp,
+) -> Result<Chosen, Unfit> {
     if key.version() != KeyVersion::V4 {
         let version = u8::from(key.version());
         return Err(Unfit::Unsupported(format!("it is of version {version}")));
     }
-    let primary = Primary::examine(key, now)?;
+    let primary = Primary::examine(key, purpose, now)?;
     let mut best: Option<(&SignedPublicSubKey, Option<Timestamp>)> = None;
     let mut refused: Option<Unfit> = None;
-    for subkey in &key.public_subkeys {
-        match examine_subkey(key, subkey, now) {
+    let here = |fingerprint: pgp::types::Fingerprint| at_hand(&hex(fingerprint.as_bytes()));
+    for subkey in key.public_subkeys.iter().filter(|s| here(s.fingerprint())) {
+        match examine_subkey(key, subkey, purpose, now) {
             Ok(expires) if best.is_none_or(|(b, _)| b.created_at() < subkey.created_at()) => {
                 best = Some((subkey, expires));
             }
             Ok(_) => {}
             // The reason of the last one made says most.
-            Err(Unfit::NoEncryption | Unfit::Unbound) => {}
+            Err(Unfit::NotMeant | Unfit::Unbound) => {}
             Err(unfit) => refused = Some(unfit),
         }
     }
-    let (recipient, fingerprint, expires) = match best {
+    let (part, fingerprint, expires) = match best {
         Some((subkey, expires)) => (
-            Recipient::Subkey(subkey.key.clone()),
+            Part::Subkey(subkey.key.clone()),
             hex(subkey.fingerprint().as_bytes()),
             expires,
         ),
-        None if primary.encrypts => (
-            Recipient::Primary(key.primary_key.clone()),
+        None if primary.fits && here(key.fingerprint()) => (
+            Part::Primary(key.primary_key.clone()),
             hex(key.fingerprint().as_bytes()),
             None,
         ),
-        None => return Err(refused.unwrap_or(Unfit::NoEncryption)),
+        None => return Err(refused.unwrap_or(Unfit::NotMeant)),
     };
     let expires = [primary.expires, expires].into_iter().flatten().min();
     Ok(Chosen {
-        recipient,
+        part,
         fingerprint,
         expiry: expires.map(|at| Expiry {
             key: format!("OpenPGP key {}", hex(key.legacy_key_id().as_ref())),
@@ -321,12 +439,12 @@ fn choose(key: &SignedPublicKey, now: Timestamp) -> Result<Chosen, Unfit> {
 }
 
 struct Primary {
-    encrypts: bool,
+    fits: bool,
     expires: Option<Timestamp>,
 }
 
 impl Primary {
-    fn examine(key: &SignedPublicKey, now: Timestamp) -> Result<Self, Unfit> {
+    fn examine(key: &SignedPublicKey, purpose: Purpose, now: Timestamp) -> Result<Self, Unfit> {
         let own = &key.primary_key;
         let revocation =
             key.details.revocation_signatures.iter().find(|s| {
@@ -382,16 +500,17 @@ impl Primary {
         }
         let flags = of(&|s| flags(s).is_some()).and_then(flags);
         Ok(Primary {
-            encrypts: may_encrypt(flags, key.algorithm()) && supported(key.algorithm()).is_ok(),
+            fits: purpose.fits(flags, key.algorithm()) && purpose.supports(key.algorithm()).is_ok(),
             expires,
         })
     }
 }
 
-/// Until when a subkey can be encrypted to, if there is an end, or why it cannot.
+/// Until when a subkey can be used, if there is an end, or why it cannot.
 fn examine_subkey(
     key: &SignedPublicKey,
     subkey: &SignedPublicSubKey,
+    purpose: Purpose,
     now: Timestamp,
 ) -> Result<Option<Timestamp>, Unfit> {
     let id = || Some(hex(subkey.legacy_key_id().as_ref()));
@@ -405,8 +524,11 @@ fn examine_subkey(
     };
     let binding = newest(valid(SignatureType::SubkeyBinding).filter(|s| holds(s, now)));
     let binding = binding.ok_or(Unfit::Unbound)?;
-    if !may_encrypt(flags(binding), subkey.algorithm()) {
-        return Err(Unfit::NoEncryption);
+    if !purpose.fits(flags(binding), subkey.algorithm()) {
+        return Err(Unfit::NotMeant);
+    }
+    if purpose == Purpose::Signing && !agrees(key, subkey, binding) {
+        return Err(Unfit::Unbound);
     }
     // As for gpg, a revoked subkey stays revoked, whatever was signed later.
     if let Some(revocation) = valid(SignatureType::SubkeyRevocation).next() {
@@ -426,7 +548,7 @@ fn examine_subkey(
     if let Some(at) = expires.filter(|at| *at <= now) {
         return Err(Unfit::Expired { subkey: id(), at });
     }
-    supported(subkey.algorithm())?;
+    purpose.supports(subkey.algorithm())?;
     Ok(expires)
 }
 
@@ -464,30 +586,13 @@ fn flags(signature: &Signature) -> Option<&KeyFlags> {
     })
 }
 
-/// Without flags, whatever its algorithm can.
-fn may_encrypt(flags: Option<&KeyFlags>, algorithm: PublicKeyAlgorithm) -> bool {
-    let able = matches!(
-        algorithm,
-        PublicKeyAlgorithm::RSA
-            | PublicKeyAlgorithm::RSAEncrypt
-            | PublicKeyAlgorithm::ElgamalEncrypt
-            | PublicKeyAlgorithm::Elgamal
-            | PublicKeyAlgorithm::ECDH
-            | PublicKeyAlgorithm::X25519
-            | PublicKeyAlgorithm::X448
-    );
-    able && flags.is_none_or(|f| f.encrypt_comms() || f.encrypt_storage())
-}
-
-fn supported(algorithm: PublicKeyAlgorithm) -> Result<(), Unfit> {
-    match algorithm {
-        PublicKeyAlgorithm::RSA
-        | PublicKeyAlgorithm::RSAEncrypt
-        | PublicKeyAlgorithm::ECDH
-        | PublicKeyAlgorithm::X25519
-        | PublicKeyAlgorithm::X448 => Ok(()),
-        other => Err(Unfit::Unsupported(format!("its algorithm is {other:?}"))),
-    }
+/// Whether a subkey that signs has itself signed that it belongs to the primary key; without that,
+/// anybody could claim its signatures, and no reader believes them.
+fn agrees(key: &SignedPublicKey, subkey: &SignedPublicSubKey, binding: &Signature) -> bool {
+    binding.embedded_signature().is_some_and(|back| {
+        back.verify_primary_key_binding(&subkey.key, &key.primary_key)
+            .is_ok()
+    })
 }
 
 fn reason(revocation: &Signature) -> String {

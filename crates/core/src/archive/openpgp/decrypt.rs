@@ -1,6 +1,7 @@
 //! The way back, in memory, with secret keys that were given.
 
 use super::secret::SecretKeys;
+use super::signatures::MessageSigners;
 use crate::archive::open::DAMAGED_HINT;
 use crate::error::{Code, Error, Result};
 use pgp::composed::{DecryptionOptions, Esk, Message, TheRing};
@@ -12,10 +13,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Compression and signatures that may lie around the content. `gpg` makes two.
 const LAYERS_MAX: usize = 8;
 
-/// The content of a message, as it is decrypted. Its end is told once the integrity code was right
-/// and nothing follows.
+/// The content of a message, as it is decrypted. Its end is told once the integrity code was right,
+/// nothing follows, and the signatures inside are as they must be.
 pub(in crate::archive) struct Decrypting<'a> {
     message: Message<'a>,
+    signers: MessageSigners,
     failed: Failed,
     ended: bool,
 }
@@ -24,6 +26,7 @@ impl<'a> Decrypting<'a> {
     pub(in crate::archive) fn new(
         input: impl BufRead + Send + 'a,
         keys: &SecretKeys,
+        signers: &MessageSigners,
     ) -> Result<Self> {
         let failed = Failed::default();
         let input = Input {
@@ -36,6 +39,7 @@ impl<'a> Decrypting<'a> {
             .map_err(|error| failed.explain(error))??;
         Ok(Decrypting {
             message,
+            signers: signers.clone(),
             failed,
             ended: false,
         })
@@ -101,7 +105,10 @@ impl Read for Decrypting<'_> {
             }
             self.failed.take().unwrap_or(error)
         })?;
-        self.ended = count == 0;
+        if count == 0 {
+            self.signers.judge(&self.message)?;
+            self.ended = true;
+        }
         Ok(count)
     }
 }

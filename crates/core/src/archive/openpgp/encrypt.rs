@@ -3,12 +3,15 @@
 //! The library pulls what it encrypts, and the stages around push: so it works on a thread of its
 //! own between two bounded queues, which also takes cipher and hash off the thread that compresses.
 
-use super::certificate::{Certificates, Recipient};
+use super::certificate::{Certificates, Part};
+use super::signer::{Hand, MessageSigner};
 use crate::error::{Code, Error, Result};
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 use pgp::composed::MessageBuilder;
 use pgp::crypto::sym::SymmetricKeyAlgorithm;
+use pgp::types::Password;
 use std::io::{self, Read, Write};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 /// Bytes that pass through a queue at a time.
@@ -29,12 +32,20 @@ pub(in crate::archive) struct Encrypting<W> {
     plain: Option<Sender<Vec<u8>>>,
     sealed: Receiver<Vec<u8>>,
     worker: Option<JoinHandle<Outcome>>,
+    /// Who signs inside, if anybody does.
+    hand: Option<Arc<Hand>>,
 }
 
 impl<W: Write> Encrypting<W> {
     /// Begins a message. Nothing is written yet.
-    pub(in crate::archive) fn new(certificates: &Certificates, output: W) -> Result<Self> {
+    pub(in crate::archive) fn new(
+        certificates: &Certificates,
+        signer: Option<&MessageSigner>,
+        output: W,
+    ) -> Result<Self> {
         let recipients = certificates.recipients()?;
+        let hand = signer.map(MessageSigner::hand).transpose()?;
+        let signing = hand.clone();
         let (plain, from_writer) = bounded(BLOCKS_MAX);
         let (to_writer, sealed) = bounded(BLOCKS_MAX);
         let (ready, begun) = bounded(1);
@@ -43,7 +54,15 @@ impl<W: Write> Encrypting<W> {
         };
         let worker = std::thread::Builder::new()
             .name("openpgp".into())
-            .spawn(move || encrypt(&recipients, from_writer, to_writer, &ready))
+            .spawn(move || {
+                encrypt(
+                    &recipients,
+                    signing.as_deref(),
+                    from_writer,
+                    to_writer,
+                    &ready,
+                )
+            })
             .map_err(|error| Error::io("cannot begin the OpenPGP stream", &error))?;
         match begun.recv() {
             Ok(Ok(())) => {}
@@ -56,6 +75,7 @@ impl<W: Write> Encrypting<W> {
             plain: Some(plain),
             sealed,
             worker: Some(worker),
+            hand,
         })
     }
 
@@ -98,7 +118,10 @@ impl<W: Write> Encrypting<W> {
     fn join(&mut self) -> io::Result<()> {
         let lost = || io::Error::other("the encrypting thread ended early");
         match self.worker.take().map(JoinHandle::join) {
-            Some(Ok(outcome)) => outcome.map_err(io::Error::other),
+            Some(Ok(outcome)) => outcome.map_err(|error| {
+                let failure = self.hand.as_ref().and_then(|hand| hand.failure());
+                failure.map_or_else(|| io::Error::other(error), io::Error::from)
+            }),
             Some(Err(_)) | None => Err(lost()),
         }
     }
@@ -121,7 +144,8 @@ impl<W: Write> Write for Encrypting<W> {
 }
 
 fn encrypt(
-    recipients: &[Recipient],
+    recipients: &[Part],
+    signing: Option<&Hand>,
     plain: Receiver<Vec<u8>>,
     sealed: Sender<Vec<u8>>,
     ready: &Sender<Outcome>,
@@ -135,10 +159,13 @@ fn encrypt(
     let mut builder =
         MessageBuilder::from_reader("", reader).seipd_v1(&mut rng, SymmetricKeyAlgorithm::AES256);
     builder.partial_chunk_size(CHUNK_BYTES)?;
+    if let Some(key) = signing.map(Hand::key) {
+        builder.sign(key, Password::empty(), key.hash_alg());
+    }
     for recipient in recipients {
         let added = match recipient {
-            Recipient::Primary(key) => builder.encrypt_to_key(&mut rng, key),
-            Recipient::Subkey(key) => builder.encrypt_to_key(&mut rng, key),
+            Part::Primary(key) => builder.encrypt_to_key(&mut rng, key),
+            Part::Subkey(key) => builder.encrypt_to_key(&mut rng, key),
         };
         if let Err(error) = added {
             let _ = ready.send(Err(error));

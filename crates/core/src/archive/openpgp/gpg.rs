@@ -3,11 +3,16 @@
 //! What `gpg` prints is believed once it has said that the integrity code was right, ended well, and
 //! taken every byte; until then it is read as any content that may turn out to be damaged.
 
+use super::signatures::{MessageSigners, bad};
+use super::{hex, packets};
 use crate::archive::open::DAMAGED_HINT;
 use crate::error::{Code, Error, Result};
 use crate::transport::{Command, Running, Transport};
+use pgp::composed::{PublicOrSecret, SignedPublicKey};
+use pgp::types::KeyDetails;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -59,6 +64,63 @@ impl Gpg {
         .hint("import it there: gpg --import KEYFILE"))
     }
 
+    /// The home directory.
+    pub(super) fn home(&self) -> &Path {
+        &self.home
+    }
+
+    /// The public key of this fingerprint.
+    pub(super) fn certificate(&self, fingerprint: &str) -> Result<SignedPublicKey> {
+        let output = Transport::Local.output(&self.command().args(["--export", fingerprint]))?;
+        let keys = packets::keys(&output.stdout).unwrap_or_default();
+        let mut keys = keys.into_iter().filter_map(|key| match key {
+            PublicOrSecret::Public(key) => Some(key),
+            PublicOrSecret::Secret(_) => None,
+        });
+        let found = keys.find(|key| hex(key.fingerprint().as_bytes()) == fingerprint);
+        found.ok_or_else(|| self.no_key(fingerprint).cause(plain(&output.stderr)))
+    }
+
+    /// What the agent calls the parts of a key whose secrets it has or can reach, by their
+    /// fingerprints.
+    pub(super) fn keygrips(&self, fingerprint: &str) -> Result<BTreeMap<String, String>> {
+        let command = self.command().args([
+            "--with-colons",
+            "--with-keygrip",
+            "--list-secret-keys",
+            fingerprint,
+        ]);
+        let output = Transport::Local.output(&command)?;
+        let listed = String::from_utf8_lossy(&output.stdout);
+        let (mut grips, mut here, mut part) = (BTreeMap::new(), false, String::new());
+        for line in listed.lines() {
+            let fields: Vec<&str> = line.split(':').collect();
+            let field = |number: usize| fields.get(number - 1).copied().unwrap_or_default();
+            match field(1) {
+                // A hash sign stands for a secret that is elsewhere.
+                "sec" | "ssb" => here = field(15) != "#",
+                "fpr" => part = field(10).to_owned(),
+                "grp" if here => drop(grips.insert(part.clone(), field(10).to_owned())),
+                _ => {}
+            }
+        }
+        if !output.status.success() || listed.is_empty() {
+            return Err(self.no_key(fingerprint).cause(plain(&output.stderr)));
+        }
+        Ok(grips)
+    }
+
+    fn no_key(&self, fingerprint: &str) -> Error {
+        Error::new(
+            Code::Secret,
+            format!(
+                "gpg has no secret key {fingerprint} in {}",
+                self.home.display()
+            ),
+        )
+        .hint("import it there (gpg --import KEYFILE), or correct `key` of `sign`: the fingerprint that `gpg --list-secret-keys` shows")
+    }
+
     fn command(&self) -> Command {
         Command::new("gpg")
             .args(["--batch", "--no-tty", "--status-fd", "2", "--homedir"])
@@ -67,7 +129,11 @@ impl Gpg {
     }
 
     /// Begins to decrypt `input`; fails here when `gpg` has nothing to decrypt it with.
-    pub(in crate::archive) fn decrypt<R: Read>(&self, input: R) -> Result<Decrypting<R>> {
+    pub(in crate::archive) fn decrypt<R: Read>(
+        &self,
+        input: R,
+        signers: &MessageSigners,
+    ) -> Result<Decrypting<R>> {
         let command = self.command().arg("--decrypt").stdin_piped();
         let running = Transport::Local.spawn(&command)?;
         if let Some(stdin) = &running.stdin {
@@ -81,6 +147,7 @@ impl Gpg {
             block: Vec::new(),
             position: 0,
             running: Some(running),
+            signers: signers.clone(),
             first: Vec::new(),
             ended: false,
         };
@@ -102,6 +169,7 @@ pub(in crate::archive) struct Decrypting<R> {
     position: usize,
     /// `None` once it has ended.
     running: Option<Running>,
+    signers: MessageSigners,
     /// Read when it was begun.
     first: Vec<u8>,
     ended: bool,
@@ -187,9 +255,17 @@ impl<R: Read> Decrypting<R> {
         };
         let (status, said) = running.wait()?;
         let said = Said(&said);
-        if !status.success() || said.has("BADMDC") || !said.has("GOODMDC") {
+        let whole = said.has("GOODMDC") && !said.has("BADMDC");
+        if let Some(signer) = said.ids("BADSIG").first() {
+            // It then ends before it has looked at the integrity code. At the end of the input the
+            // stored bytes are compared with the manifest, which says whether they are damaged.
+            io::copy(&mut self.input, &mut io::sink())?;
+            return Err(bad(signer).cause(plain(said.0)).into());
+        }
+        if !whole || !(status.success() || said.only_signer_unknown()) {
             return Err(said.failure(&status.to_string()).into());
         }
+        self.signers.complete(&said.signers())?;
         // The end of the input is where the stored bytes are compared with the manifest.
         let left = self.position < self.block.len();
         if left || io::copy(&mut self.input, &mut io::sink())? > 0 {
@@ -231,6 +307,22 @@ impl<'a> Said<'a> {
             let rest = line.strip_prefix(word)?;
             (rest.is_empty() || rest.starts_with(' ')).then(|| rest.trim())
         })
+    }
+
+    /// Who signed: fingerprints, and key ids where `gpg` names no more.
+    fn signers(&self) -> Vec<String> {
+        let valid = self.ids("VALIDSIG").into_iter();
+        let unknown = self.statuses("ERRSIG");
+        let unknown = unknown.filter_map(|rest| rest.rsplit(' ').find(|f| f.len() >= 16));
+        let ids = unknown.chain(valid).chain(self.ids("ERRSIG"));
+        ids.map(str::to_owned).collect()
+    }
+
+    /// Whether all that went wrong is that there is no public key for a signature inside.
+    fn only_signer_unknown(&self) -> bool {
+        let mut errors = self.statuses("ERRSIG").peekable();
+        let unknown = |rest: &str| rest.split(' ').nth(5) == Some("9");
+        self.has("DECRYPTION_OKAY") && errors.peek().is_some() && errors.all(unknown)
     }
 
     fn has(&self, word: &'a str) -> bool {

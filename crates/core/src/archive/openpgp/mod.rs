@@ -5,12 +5,15 @@
 //! What was read before that must not be used. A key that is expired, revoked or not meant for
 //! encryption is never encrypted to; what was encrypted to it once is still decrypted.
 
+mod agent;
 mod certificate;
 mod decrypt;
 mod encrypt;
 mod gpg;
 mod packets;
 mod secret;
+mod signatures;
+mod signer;
 #[cfg(test)]
 mod tests;
 
@@ -19,6 +22,8 @@ pub(super) use decrypt::Decrypting;
 pub(super) use encrypt::Encrypting;
 pub use gpg::Gpg;
 pub use secret::SecretKeys;
+pub use signatures::MessageSigners;
+pub use signer::{MessageKey, MessageSigner};
 
 pub(super) use packets::is_openpgp;
 

@@ -41,21 +41,9 @@ enum Part {
 impl SecretKeys {
     /// Reads every secret key in an exported file, armored or binary, and unlocks what decrypts.
     pub fn parse(secret: &Secret, passphrase: Option<&Secret>) -> Result<Self> {
-        let keys = read(secret.expose())?;
-        let (mut secrets, mut publics) = (Vec::new(), 0);
-        for key in keys {
-            match key {
-                PublicOrSecret::Secret(key) => secrets.push(key),
-                PublicOrSecret::Public(_) => publics += 1,
-            }
-        }
         let refused = |message: &str, hint: &str| Error::new(Code::Decryption, message).hint(hint);
-        if secrets.is_empty() {
-            return Err(match publics {
-                0 => refused("it holds no OpenPGP secret key", EXPORT),
-                _ => refused("it holds a public key, and no secret key", EXPORT),
-            });
-        }
+        let mut secrets =
+            read_secrets(secret.expose()).map_err(|message| refused(message, EXPORT))?;
         let password = passphrase.map(|p| Password::from(p.expose()));
         let (mut usable, mut locked, mut absent) = (Vec::new(), Vec::new(), Vec::new());
         for key in &mut secrets {
@@ -130,7 +118,8 @@ impl SecretKeys {
     }
 }
 
-const EXPORT: &str = "write it with `gpg --armor --export-secret-keys KEY`, readable by root alone";
+pub(super) const EXPORT: &str =
+    "write it with `gpg --armor --export-secret-keys KEY`, readable by root alone";
 
 fn ids(ids: &[KeyId]) -> String {
     let shown: Vec<_> = ids
@@ -174,33 +163,41 @@ fn sort(
     }
 }
 
-/// Resolving a reference takes a final newline away, which may have been the last byte of a key in
-/// binary form: so it is tried with one too.
-fn read(bytes: &[u8]) -> Result<Vec<PublicOrSecret>> {
-    let first = packets::keys(bytes);
-    let error = match first {
-        Ok(keys) => return Ok(keys),
-        Err(error) => error,
-    };
-    for ending in [b"\n".as_slice(), b"\r\n", b"\r"] {
-        let mut longer = Zeroizing::new(Vec::with_capacity(bytes.len() + 2));
-        longer.extend_from_slice(bytes);
-        longer.extend_from_slice(ending);
-        if let Ok(keys) = packets::keys(&longer) {
-            return Ok(keys);
-        }
+/// The secret keys in a file, at least one, or why there is none.
+pub(super) fn read_secrets(bytes: &[u8]) -> Result<Vec<SignedSecretKey>, &'static str> {
+    let keys = read(bytes).ok_or("it cannot be read as an OpenPGP secret key")?;
+    let nothing = keys.is_empty();
+    let secrets = keys.into_iter().filter_map(|key| match key {
+        PublicOrSecret::Secret(key) => Some(key),
+        PublicOrSecret::Public(_) => None,
+    });
+    let secrets: Vec<_> = secrets.collect();
+    match (secrets.is_empty(), nothing) {
+        (false, _) => Ok(secrets),
+        (true, true) => Err("it holds no OpenPGP secret key"),
+        (true, false) => Err("it holds a public key, and no secret key"),
     }
-    // What the parser says may quote what it read, and that is secret.
-    drop(error);
-    Err(Error::new(
-        Code::Decryption,
-        "it cannot be read as an OpenPGP secret key",
-    )
-    .hint(EXPORT))
+}
+
+/// Resolving a reference takes a final newline away, which may have been the last byte of a key in
+/// binary form: so it is tried with one too. What the parser says may quote what it read, and that
+/// is secret: so it is not told.
+fn read(bytes: &[u8]) -> Option<Vec<PublicOrSecret>> {
+    if let Ok(keys) = packets::keys(bytes) {
+        return Some(keys);
+    }
+    [b"\n".as_slice(), b"\r\n", b"\r"]
+        .iter()
+        .find_map(|ending| {
+            let mut longer = Zeroizing::new(Vec::with_capacity(bytes.len() + 2));
+            longer.extend_from_slice(bytes);
+            longer.extend_from_slice(ending);
+            packets::keys(&longer).ok()
+        })
 }
 
 /// Both kinds of secret key packet.
-trait Lockable: KeyDetails {
+pub(super) trait Lockable: KeyDetails {
     fn params(&self) -> &SecretParams;
     fn unlock_with(&mut self, password: &Password) -> bool;
 }
@@ -237,21 +234,29 @@ fn unlock(key: &mut impl Lockable, password: Option<&Password>) -> Part {
     ) {
         return Part::Other;
     }
-    let SecretParams::Encrypted(params) = key.params() else {
-        return Part::Usable;
-    };
-    if is_stub(params.string_to_key_params()) {
+    if is_elsewhere(key) {
         return Part::Absent;
     }
-    match password {
-        Some(password) if key.unlock_with(password) => Part::Usable,
-        _ => Part::Locked,
+    match open(key, password) {
+        true => Part::Usable,
+        false => Part::Locked,
     }
 }
 
-/// GnuPG's marks for a secret that is elsewhere.
-fn is_stub(params: &S2kParams) -> bool {
-    let s2k = match params {
+/// Unlocks a part, unless it lacks a lock; whether it is open now.
+pub(super) fn open(key: &mut impl Lockable, password: Option<&Password>) -> bool {
+    match key.params() {
+        SecretParams::Plain(_) => true,
+        SecretParams::Encrypted(_) => password.is_some_and(|password| key.unlock_with(password)),
+    }
+}
+
+/// Whether there is only GnuPG's mark for a secret that is elsewhere.
+pub(super) fn is_elsewhere(key: &impl Lockable) -> bool {
+    let SecretParams::Encrypted(params) = key.params() else {
+        return false;
+    };
+    let s2k = match params.string_to_key_params() {
         S2kParams::Aead { s2k, .. }
         | S2kParams::Cfb { s2k, .. }
         | S2kParams::MalleableCfb { s2k, .. } => s2k,

@@ -11,6 +11,8 @@ use lifeboat_testkit::gpg::GpgHome;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+mod signing;
+
 fn sample(bytes: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15u64;
     let mut next = || {
@@ -35,6 +37,7 @@ fn sealing(certificates: &Certificates) -> Sealing {
     Sealing {
         compress: Compress::None,
         recipients: Some(Recipients::OpenPgp(certificates.clone())),
+        signer: None,
     }
 }
 

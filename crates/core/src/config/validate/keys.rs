@@ -53,6 +53,19 @@ fn secrets(config: &Config) -> Vec<(String, &str, Option<&Reference>, Use<'_>)> 
         ] {
             all.push((subject.clone(), key, reference, Use::Decrypts(name)));
         }
+        let sign = store.encrypt.as_ref().and_then(|e| e.sign.as_ref());
+        for (key, reference) in [
+            (
+                "encrypt.sign.openpgp",
+                sign.and_then(|s| s.openpgp.as_ref()),
+            ),
+            (
+                "encrypt.sign.passphrase",
+                sign.and_then(|s| s.passphrase.as_ref()),
+            ),
+        ] {
+            all.push((subject.clone(), key, reference, Use::Signs));
+        }
         if let StoreKind::Sftp(sftp) = &store.kind
             && let Some(ssh) = &sftp.ssh
         {

@@ -5,8 +5,8 @@ use crate::config::places::did_you_mean;
 use crate::config::remote::is_name;
 use crate::config::{
     BucketConfig, Check, CheckConfig, CommandConfig, Config, DecryptConfig, EncryptConfig,
-    FilesConfig, Keep, KeepRules, MariadbConfig, PostgresConfig, S3Config, SftpConfig, SourceKind,
-    SshConfig, StoreKind, Via,
+    FilesConfig, Keep, KeepRules, MariadbConfig, PostgresConfig, S3Config, SftpConfig, SignConfig,
+    SourceKind, SshConfig, StoreKind, Via,
 };
 use std::collections::BTreeMap;
 
@@ -217,6 +217,70 @@ fn encryption(subject: &str, encrypt: &EncryptConfig, issues: &mut Vec<Issue>) {
         }
         _ => {}
     }
+    if let Some(sign) = &encrypt.sign {
+        signing(subject, encrypt, sign, issues);
+    }
+}
+
+fn signing(subject: &str, encrypt: &EncryptConfig, sign: &SignConfig, issues: &mut Vec<Issue>) {
+    let mut refused = |key: &str, message: &str, hint: &str| {
+        issues.push(Issue::refused(subject, key, message).hint(hint));
+    };
+    if encrypt.openpgp.is_empty() {
+        let hint = "remove it: every manifest is signed anyway, and names the hash of each object";
+        refused(
+            "encrypt.sign",
+            "only OpenPGP messages can be signed inside",
+            hint,
+        );
+    }
+    match (&sign.openpgp, &sign.gpg) {
+        (None, None) => refused(
+            "encrypt.sign",
+            "it names no key",
+            "add openpgp = \"file:PATH\", or remove sign",
+        ),
+        (Some(_), Some(_)) => refused(
+            "encrypt.sign.gpg",
+            "it is given beside openpgp",
+            "give the secret key, or the home of the gpg that has it, not both",
+        ),
+        _ => {}
+    }
+    if sign.passphrase.is_some() && sign.openpgp.is_none() {
+        let hint = match sign.gpg {
+            Some(_) => "remove it: gpg asks its agent",
+            None => "add openpgp = \"file:PATH\", or remove it",
+        };
+        refused("encrypt.sign.passphrase", "nothing uses it", hint);
+    }
+    let fingerprint = "give the 40 digits that `gpg --list-secret-keys` shows";
+    match (&sign.key, &sign.gpg) {
+        (Some(key), Some(_)) if !is_fingerprint(key) => {
+            refused(
+                "encrypt.sign.key",
+                &format!("{key:?} is no fingerprint"),
+                fingerprint,
+            );
+        }
+        (None, Some(_)) if sign.openpgp.is_none() => refused(
+            "encrypt.sign.key",
+            "it does not say which key of gpg is to sign",
+            fingerprint,
+        ),
+        (Some(_), None) => refused(
+            "encrypt.sign.key",
+            "nothing uses it",
+            "remove it: the file that openpgp refers to holds the one key that signs",
+        ),
+        _ => {}
+    }
+}
+
+/// Of a key of version 4, with or without the spaces that `gpg --fingerprint` shows.
+fn is_fingerprint(text: &str) -> bool {
+    let digits = text.chars().filter(|c| *c != ' ');
+    digits.clone().count() == 40 && digits.clone().all(|c| c.is_ascii_hexdigit())
 }
 
 /// Keys of both formats are fine: what was stored before the format was changed is still read.

@@ -131,6 +131,41 @@ fn contradictions_are_refused() {
             "give one of age and openpgp; a second store can have the other",
         ),
         (
+            "[store.x]\nkind = \"local\"\npath = \"/x\"\nencrypt = { age = [\"/a\"], sign = { openpgp = \"file:/k\" } }",
+            "store.x.encrypt.sign: only OpenPGP messages can be signed inside",
+            "remove it: every manifest is signed anyway, and names the hash of each object",
+        ),
+        (
+            "[store.x]\nkind = \"local\"\npath = \"/x\"\nencrypt = { openpgp = [\"/a\"], sign = {} }",
+            "store.x.encrypt.sign: it names no key",
+            "add openpgp = \"file:PATH\", or remove sign",
+        ),
+        (
+            "[store.x]\nkind = \"local\"\npath = \"/x\"\nencrypt = { openpgp = [\"/a\"], sign = { openpgp = \"file:/k\", gpg = \"/g\" } }",
+            "store.x.encrypt.sign.gpg: it is given beside openpgp",
+            "give the secret key, or the home of the gpg that has it, not both",
+        ),
+        (
+            "[store.x]\nkind = \"local\"\npath = \"/x\"\nencrypt = { openpgp = [\"/a\"], sign = { gpg = \"/g\" } }",
+            "store.x.encrypt.sign.key: it does not say which key of gpg is to sign",
+            "give the 40 digits that `gpg --list-secret-keys` shows",
+        ),
+        (
+            "[store.x]\nkind = \"local\"\npath = \"/x\"\nencrypt = { openpgp = [\"/a\"], sign = { gpg = \"/g\", key = \"ops@example.org\" } }",
+            "store.x.encrypt.sign.key: \"ops@example.org\" is no fingerprint",
+            "give the 40 digits that `gpg --list-secret-keys` shows",
+        ),
+        (
+            "[store.x]\nkind = \"local\"\npath = \"/x\"\nencrypt = { openpgp = [\"/a\"], sign = { openpgp = \"file:/k\", key = \"AB\" } }",
+            "store.x.encrypt.sign.key: nothing uses it",
+            "remove it: the file that openpgp refers to holds the one key that signs",
+        ),
+        (
+            "[store.x]\nkind = \"local\"\npath = \"/x\"\nencrypt = { openpgp = [\"/a\"], sign = { gpg = \"/g\", key = \"0123 4567 89AB CDEF 0123  4567 89ab cdef 0123 4567\", passphrase = \"file:/p\" } }",
+            "store.x.encrypt.sign.passphrase: nothing uses it",
+            "remove it: gpg asks its agent",
+        ),
+        (
             "[store.x]\nkind = \"local\"\npath = \"/x\"\ndecrypt = { openpgp = \"file:/k\", gpg = \"/root/.gnupg\" }",
             "store.x.decrypt.gpg: it is given beside openpgp",
             "give the secret key, or the home of the gpg that has it, not both",

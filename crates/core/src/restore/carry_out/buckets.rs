@@ -3,14 +3,16 @@
 use super::super::swap::{PreparedSwap, What};
 use super::super::{BucketPlace, DatabaseTarget, bucket, staging};
 use super::Restoring;
+use crate::cold::BucketUrl;
 use crate::config::{BucketConfig, SourceKind};
 use crate::error::{Code, Error, Result};
 use crate::point::{ManifestSource, PointId};
 use crate::source::bucket::connect;
 
 impl Restoring<'_> {
-    /// Into a place of the same server, with the same credentials, as the source's bucket.
-    pub fn restore_to_bucket(&mut self, bucket: &str, prefix: &str) -> Result<()> {
+    /// Into a place of the same server, with the same credentials, as the source's bucket, unless
+    /// the URL says otherwise.
+    pub fn restore_to_bucket(&mut self, url: &BucketUrl) -> Result<()> {
         let buckets: Vec<_> = self
             .sources
             .iter()
@@ -30,18 +32,18 @@ impl Restoring<'_> {
             .source
             .get(&source.name)
             .map(|s| &s.kind);
-        let Some(SourceKind::Bucket(config)) = known else {
-            let message = format!("source {} is no bucket in the configuration", source.name);
-            return Err(Error::new(Code::Target, message)
-                .hint("put it back: its endpoint and credentials say where to restore to"));
-        };
-        let config = BucketConfig {
-            bucket: bucket.to_owned(),
-            prefix: None,
-            ..config.clone()
+        let config = match known {
+            Some(SourceKind::Bucket(config)) => url.config(Some(config))?,
+            _ if self.context.is_cold() || url.says_where() => url.config(None)?,
+            _ => {
+                let message = format!("source {} is no bucket in the configuration", source.name);
+                return Err(Error::new(Code::Target, message).hint(
+                    "put it back, whose endpoint and credentials are used; or add them: --to s3://BUCKET/PREFIX?endpoint=URL&access_key=env:NAME&secret_key=env:NAME",
+                ));
+            }
         };
         let bucket = connect(&config, &self.context.scrubber)?;
-        let place = BucketPlace::new(self.context, bucket, prefix)?;
+        let place = BucketPlace::new(self.context, bucket, &url.prefix)?;
         let source = source.clone();
         self.sources = vec![source.clone()];
         self.bring(

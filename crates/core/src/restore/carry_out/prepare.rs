@@ -8,6 +8,9 @@ use crate::restore::swap::{PreparedSwap, What, one_file_system};
 use crate::restore::{Database, DatabaseTarget, Placed, place, staging};
 use std::path::{Path, PathBuf};
 
+/// How many restores of one point may keep what was live before them.
+const NAMES_MAX: u32 = 1000;
+
 impl Restoring<'_> {
     pub(super) fn prepare(&mut self, source: &ManifestSource) -> Result<Vec<PreparedSwap>> {
         let config = self
@@ -56,7 +59,21 @@ impl Restoring<'_> {
         };
         one_file_system(&source.name, roots)?;
         let made = staging::make_above(roots)?;
-        let staging = place::aside_path(first, &format!("{point}-{}", source.name));
+        let aside = |addition: &str| {
+            place::aside_path(first, &format!("{point}-{}{addition}", source.name))
+        };
+        let staging = free_name(|addition| {
+            let staging = aside(addition);
+            Ok(staging.symlink_metadata().is_err().then_some(staging))
+        })?;
+        if staging != aside("") {
+            // Ended between the two names of an exchange, it left there what was live.
+            self.warnings.push(format!(
+                "source {}: {} was left by a restore that was ended: look whether it holds what was live before, then remove it",
+                source.name,
+                aside("").display()
+            ));
+        }
         staging::create_directory(&staging)?;
         let mut swaps = vec![];
         let brought = self.bring(source, &staging, &mut DatabaseTarget::Dump);
@@ -84,7 +101,10 @@ impl Restoring<'_> {
                 what: What::Path {
                     aside,
                     live: root.clone(),
-                    keep: staging::keep_path(root, point.as_str()),
+                    keep: free_name(|addition| {
+                        let keep = staging::keep_path(root, &format!("{point}{addition}"));
+                        Ok(keep.symlink_metadata().is_err().then_some(keep))
+                    })?,
                 },
             });
         }
@@ -174,11 +194,25 @@ impl Restoring<'_> {
     ) -> Result<Vec<PreparedSwap>> {
         let name = live.name()?.to_owned();
         let suffix = point.as_str().to_lowercase().replace('-', "_");
-        let (aside, keep) = (
-            live.name_beside(&format!("_restored_{suffix}"))?,
-            live.name_beside(&format!("_before_{suffix}"))?,
-        );
+        let aside = live.name_beside(&format!("_restored_{suffix}"))?;
         let admin = live.administrative();
+        let scrubber = &self.context.scrubber;
+        let ours = live.with_database(&aside).display();
+        let in_use = self.restored.iter().any(
+            |restored| matches!(&restored.placed, Placed::Database(other) if other.display() == ours),
+        );
+        if !in_use && admin.exists(&aside, scrubber)? {
+            admin.drop(&aside, scrubber)?;
+            self.warnings.push(format!(
+                "source {}: database {aside} was left by a restore that was ended, and was removed",
+                source.name
+            ));
+        }
+        let keep = free_name(|addition| {
+            let keep =
+                live.name_beside(&format!("_before_{suffix}{}", addition.replace('-', "_")))?;
+            Ok((!admin.exists(&keep, scrubber)?).then_some(keep))
+        })?;
         let captured = self
             .fetched
             .details
@@ -202,6 +236,27 @@ impl Restoring<'_> {
             },
         }])
     }
+}
+
+/// The first name that is free: what an earlier restore of the same point kept is not touched.
+/// `attempt` is given what is added to the name, and returns it when it is free.
+fn free_name<T>(attempt: impl Fn(&str) -> Result<Option<T>>) -> Result<T> {
+    let additions = (1..=NAMES_MAX).map(|number| match number {
+        1 => String::new(),
+        number => format!("-{number}"),
+    });
+    for addition in additions {
+        if let Some(name) = attempt(&addition)? {
+            return Ok(name);
+        }
+    }
+    Err(Error::new(
+        Code::Target,
+        format!("{NAMES_MAX} restores of this point have kept what was live before"),
+    )
+    .hint(
+        "remove what is no longer needed of what they kept: names with `before` and the point's id",
+    ))
 }
 
 /// Where a live path lies in a tree that was placed aside.

@@ -25,6 +25,9 @@ pub struct Listed {
     pub etag: String,
     /// When it was modified, in seconds since 1970.
     pub modified: i64,
+    /// It is stored as it is, and only to move into another pack.
+    #[serde(default)]
+    pub is_stored: bool,
 }
 
 impl Listed {
@@ -61,8 +64,8 @@ impl Step {
 pub struct PackUse {
     /// Bytes of the tar that hold objects which are there as they were.
     pub live_bytes: u64,
-    /// Versions that are deleted or replaced.
-    pub gone: u64,
+    /// Bytes of the tar that hold versions which are deleted or replaced, and kept for a while.
+    pub gone_bytes: u64,
 }
 
 /// What a merge counted.
@@ -181,16 +184,17 @@ fn decide(
 impl Counts {
     fn note(&mut self, step: &Step) {
         match step {
-            Step::Keep(entry) => {
-                self.packs.entry(entry.pack.clone()).or_default().live_bytes +=
-                    footprint(entry.bytes);
-            }
-            Step::Gone(entry) => self.packs.entry(entry.pack.clone()).or_default().gone += 1,
+            Step::Keep(entry) => self.used(entry).live_bytes += footprint(entry.bytes),
+            Step::Gone(entry) => self.used(entry).gone_bytes += footprint(entry.bytes),
             Step::Fetch(listed, _) => {
                 self.fetch += 1;
                 self.fetch_bytes += listed.bytes;
             }
         }
+    }
+
+    fn used(&mut self, entry: &Entry) -> &mut PackUse {
+        self.packs.entry(entry.pack.clone()).or_default()
     }
 }
 
@@ -217,6 +221,7 @@ pub fn rewrite(
                     bytes: entry.bytes,
                     etag: entry.etag.clone(),
                     modified: entry.modified,
+                    is_stored: true,
                 };
                 Step::Fetch(listed, Some(Box::new(entry)))
             }
@@ -241,21 +246,23 @@ const WASTE_BYTES: u64 = 1 << 20;
 /// How many small packs are left alone.
 const SMALL_MAX: usize = 32;
 
-/// Which packs are better written anew: those that are mostly of objects that are no more, and
-/// small ones once there are many. One that holds versions which are kept for a while is needed
-/// anyway.
+/// Which packs are better written anew: those that are mostly of versions that are needed no more,
+/// and small ones once there are many. One that holds versions which are kept for a while stays
+/// until they have had their time; but what is live in it moves out, or a pack from which an object
+/// goes now and then would stay for ever.
 pub fn wasteful(
     used: &BTreeMap<String, PackUse>,
     sizes: &BTreeMap<String, u64>,
     full_bytes: u64,
 ) -> BTreeSet<String> {
-    let free = used.iter().filter(|(_, u)| u.gone == 0);
-    let sized = free.filter_map(|(name, u)| Some((name, u, *sizes.get(name)?)));
+    let live = used.iter().filter(|(_, u)| u.live_bytes > 0);
+    let sized = live.filter_map(|(name, u)| Some((name, u, *sizes.get(name)?)));
     let (mut chosen, mut small) = (BTreeSet::new(), Vec::new());
     for (name, used, bytes) in sized {
-        if bytes > WASTE_BYTES && used.live_bytes.saturating_mul(2) < bytes {
+        let needed_bytes = used.live_bytes.saturating_add(used.gone_bytes);
+        if bytes > WASTE_BYTES && needed_bytes.saturating_mul(2) < bytes {
             chosen.insert(name.clone());
-        } else if bytes < full_bytes / SMALL_SHARE {
+        } else if used.gone_bytes == 0 && bytes < full_bytes / SMALL_SHARE {
             small.push(name.clone());
         }
     }
@@ -303,6 +310,7 @@ mod tests {
             bytes: 3,
             etag: etag.into(),
             modified: 7,
+            is_stored: false,
         })
     }
 
@@ -380,7 +388,7 @@ mod tests {
         );
         assert_eq!((counts.listed, counts.fetch, counts.fetch_bytes), (4, 3, 9));
         let used = counts.packs["p"];
-        assert_eq!((used.live_bytes, used.gone), (1024, 2));
+        assert_eq!((used.live_bytes, used.gone_bytes), (1024, 2048));
     }
 
     #[test]
@@ -423,26 +431,33 @@ mod tests {
         let mib = 1 << 20;
         let mut used = BTreeMap::new();
         let mut sizes = BTreeMap::new();
-        let mut pack = |name: &str, live_bytes: u64, gone, bytes| {
-            used.insert(name.to_owned(), PackUse { live_bytes, gone });
+        let mut pack = |name: &str, live_bytes: u64, gone_bytes: u64, bytes| {
+            let pack = PackUse {
+                live_bytes,
+                gone_bytes,
+            };
+            used.insert(name.to_owned(), pack);
             sizes.insert(name.to_owned(), bytes);
         };
         pack("full", 60 * mib, 0, 64 * mib);
         pack("dead", 10 * mib, 0, 64 * mib);
-        pack("kept", 10 * mib, 1, 64 * mib);
+        pack("kept", 10 * mib, 30 * mib, 64 * mib);
+        pack("trickling", 10 * mib, 1, 64 * mib);
+        pack("moved out", 0, 1, 64 * mib);
         for i in 0..SMALL_MAX {
             pack(&format!("small{i}"), mib, 0, mib);
         }
         let few = wasteful(&used, &sizes, 64 * mib);
-        assert_eq!(few.into_iter().collect::<Vec<_>>(), ["dead"]);
+        let few: Vec<_> = few.into_iter().collect();
+        assert_eq!(few, ["dead", "trickling"]);
         used.insert(
             "more".into(),
             PackUse {
                 live_bytes: 1,
-                gone: 0,
+                gone_bytes: 0,
             },
         );
         sizes.insert("more".into(), 10);
-        assert_eq!(wasteful(&used, &sizes, 64 * mib).len(), SMALL_MAX + 2);
+        assert_eq!(wasteful(&used, &sizes, 64 * mib).len(), SMALL_MAX + 3);
     }
 }

@@ -49,6 +49,24 @@ pub fn drop_database(admin: &Connection, name: &str, scrubber: &Scrubber) -> Res
     execute(&admin.with_database(""), &sql, scrubber).map_err(on(name))
 }
 
+/// Takes everything out of a database that was empty before, by making it anew with the character
+/// set and collation that it has. Privileges on it are kept by the server.
+pub fn empty_again(connection: &Connection, scrubber: &Scrubber) -> Result<()> {
+    let name = connection.database().unwrap_or_default();
+    let sql = format!(
+        "SELECT CONCAT(DEFAULT_CHARACTER_SET_NAME, ' COLLATE ', DEFAULT_COLLATION_NAME) \
+         FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = {}",
+        literal(name)
+    );
+    let none = connection.with_database("");
+    let defaults = query(&none, &sql, scrubber).map_err(on(name))?;
+    let name_there = identifier(name);
+    let sql = format!(
+        "DROP DATABASE {name_there}; CREATE DATABASE {name_there} CHARACTER SET {defaults}"
+    );
+    execute(&none, &sql, scrubber).map_err(on(name))
+}
+
 /// Whether the server has a database of this name.
 pub fn database_exists(admin: &Connection, name: &str, scrubber: &Scrubber) -> Result<bool> {
     let sql = format!(
@@ -72,7 +90,7 @@ pub fn is_empty(connection: &Connection, scrubber: &Scrubber) -> Result<bool> {
 pub fn on(name: &str) -> impl Fn(Error) -> Error + '_ {
     move |error| {
         let code = match error.code {
-            Code::ToolMissing | Code::Interrupted => error.code,
+            Code::ToolMissing | Code::Interrupted | Code::Busy => error.code,
             _ => Code::Target,
         };
         Error::new(

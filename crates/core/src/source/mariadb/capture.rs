@@ -14,9 +14,10 @@ use super::client::{Server, query, release_of};
 use super::connection::{Connection, Flavor};
 use super::dump::{ColumnOrders, Contents};
 use super::grants::{self, Grants};
-use super::inventory::{self, Catalog, Dictionary, Table};
+use super::inventory::{self, Catalog, Dictionary, SpecialKind, Table};
 use super::programs::{Program, Tool};
 use super::stream::{Dumping, dumps_history};
+use super::swap::{JOURNAL, half_way};
 use crate::error::{Code, Error, Result};
 use crate::fingerprint::DatabaseInventory;
 use crate::fingerprint::{Fingerprint, Inventory, Proof, TablesFingerprint};
@@ -61,6 +62,7 @@ impl Capture<'_> {
         let dictionary = Dictionary::ask(self.connection, scrubber)?;
         let grants = Grants::ask(self.connection, self.server, scrubber)?;
         let before = Catalog::take(self.connection, &dictionary, scrubber)?;
+        refuse_half_way(self.connection, &before)?;
         grants::refuse(
             self.connection,
             &missing(&grants, self.server, self.connection, &before),
@@ -391,14 +393,17 @@ pub fn limits(catalog: &Catalog, program: &Program, history: bool) -> Vec<String
     let mut limits = Vec::new();
     for special in &catalog.specials {
         let column = format!("{}.{}", special.table, special.column);
-        if !special.generated {
-            limits.push(format!(
+        match special.kind {
+            SpecialKind::Float => limits.push(format!(
                 "{column}: FLOAT; the dump has six digits of it, what is beyond them is lost"
-            ));
-        } else if program.flavor == Flavor::Mysql {
-            limits.push(format!(
+            )),
+            SpecialKind::Masked => limits.push(format!(
+                "{column}: under a masking policy; the dump has what the policy shows this account, and not the policy, which belongs to the server"
+            )),
+            SpecialKind::Generated if program.flavor == Flavor::Mysql => limits.push(format!(
                 "{column}: generated; computed anew by a restore, not compared"
-            ));
+            )),
+            SpecialKind::Generated => {}
         }
     }
     for (name, table) in &catalog.tables {
@@ -448,6 +453,14 @@ fn unsteady(before: &Catalog, after: &Catalog) -> Vec<(String, String)> {
         ));
     }
     unsteady
+}
+
+/// A database that is swapped lacks views, triggers, routines and events: a point of it would too.
+pub fn refuse_half_way(connection: &Connection, catalog: &Catalog) -> Result<()> {
+    match catalog.tables.contains_key(JOURNAL) {
+        true => Err(half_way(&connection.display())),
+        false => Ok(()),
+    }
 }
 
 /// Tables whose rows are not part of a snapshot.

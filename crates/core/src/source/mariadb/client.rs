@@ -186,8 +186,21 @@ pub fn identifier(name: &str) -> String {
 }
 
 /// The number of the first error of the server that a program reports: `ERROR 1045 (28000): …`,
-/// `mysqldump: Got error: 1045: "…" when …`, `mysqldump: Error: 1412: …`.
+/// `mysqldump: Got error: 1045: "…" when …`, `mysqldump: Error: 1412: …`, `mysqldump: Couldn't
+/// execute '…': … (1146)`.
 pub fn error_number(said: &str) -> Option<u32> {
+    let executed = said
+        .lines()
+        .find(|line| line.contains("Couldn't execute '"));
+    if let Some((_, number)) = executed.and_then(|line| line.trim_end().rsplit_once('('))
+        && let Some(number) = number.strip_suffix(')').and_then(|n| n.parse().ok())
+    {
+        return Some(number);
+    }
+    numbered(said)
+}
+
+fn numbered(said: &str) -> Option<u32> {
     let lower = said.to_lowercase();
     let (_, rest) = lower.split_once("error")?;
     let digits = rest.trim_start_matches([':', ' ']);
@@ -198,7 +211,7 @@ pub fn error_number(said: &str) -> Option<u32> {
     match number.parse() {
         Ok(number) => Some(number),
         // `error` may have been an ordinary word.
-        Err(_) => error_number(rest),
+        Err(_) => numbered(rest),
     }
 }
 
@@ -238,6 +251,11 @@ pub fn refused(connection: &Connection, said: &str) -> Error {
             format!("{place}: the encrypted connection was refused"),
             "check ssl-mode and ssl-ca in the URL, and the server's certificate",
         ),
+        Some(6561) => error(
+            Code::ToolMissing,
+            format!("{place}: the server does not have the masking policies that columns name"),
+            "install their component there, or take the policies off the columns (ALTER TABLE … DROP MASKING POLICY)",
+        ),
         Some(2059 | 2061 | 1251) => error(
             Code::ToolMissing,
             format!("{place}: the client cannot log in in the way that the server asks for"),
@@ -275,6 +293,10 @@ mod tests {
             (
                 "mysqldump: [Warning] some error happened\nERROR 1049 (42000): Unknown database",
                 Some(1049),
+            ),
+            (
+                "mysqldump: Couldn't execute 'SHOW CREATE TABLE `error 7 (8)`': SHOW VIEW command denied to user 'u'@'h' (1142)",
+                Some(1142),
             ),
             ("nothing to see", None),
         ];

@@ -1,7 +1,7 @@
 //! Reaches a database without taking anything, and says what would stand in the way of a capture.
 
 use super::capture::{
-    binlog, checked_views, has_history, limits, missing, refuse_hidden, skew,
+    binlog, checked_views, has_history, limits, missing, refuse_half_way, refuse_hidden, skew,
     tables_without_transactions,
 };
 use super::client::{Server, query, rows};
@@ -104,6 +104,7 @@ fn look(
     for refusal in [
         grants::refuse(connection, &missing(&grants, &server, connection, &catalog)),
         refuse_hidden(connection, &catalog),
+        refuse_half_way(connection, &catalog),
     ] {
         findings.extend(refusal.err().map(|error| wrong(subject, error)));
     }

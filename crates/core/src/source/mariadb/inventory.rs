@@ -44,8 +44,19 @@ pub struct Special {
     pub table: String,
     /// Its name.
     pub column: String,
-    /// Whether it is computed.
-    pub generated: bool,
+    /// What makes it so.
+    pub kind: SpecialKind,
+}
+
+/// Why a dump does not carry everything of a column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SpecialKind {
+    /// It is written with six digits.
+    Float,
+    /// It is computed.
+    Generated,
+    /// MySQL shows its values by a policy of the server.
+    Masked,
 }
 
 /// What a catalog says.
@@ -226,7 +237,11 @@ impl Catalog {
             "special" => self.specials.push(Special {
                 table: at(0).unwrap_or_default(),
                 column: at(1).unwrap_or_default(),
-                generated: at(2).as_deref() != Some("float"),
+                kind: match at(2).as_deref() {
+                    Some("float") => SpecialKind::Float,
+                    Some("masked") => SpecialKind::Masked,
+                    _ => SpecialKind::Generated,
+                },
             }),
             "state" => {
                 let table = Table {
@@ -451,10 +466,11 @@ fn script(dictionary: &Dictionary) -> String {
         );
     }
     sql.push_str(&format!(
-        "SELECT JSON_ARRAY('special', TABLE_NAME, COLUMN_NAME, IF(EXTRA REGEXP \
-           '(VIRTUAL|STORED|PERSISTENT)', 'generated', DATA_TYPE)) FROM information_schema.COLUMNS \
-         WHERE TABLE_SCHEMA = DATABASE() AND {IS_TABLE} AND (DATA_TYPE = 'float' OR EXTRA REGEXP \
-           '(VIRTUAL|STORED|PERSISTENT)');\n"
+        "SELECT JSON_ARRAY('special', TABLE_NAME, COLUMN_NAME, CASE \
+           WHEN EXTRA LIKE '%MASKING POLICY%' THEN 'masked' \
+           WHEN EXTRA REGEXP '(VIRTUAL|STORED|PERSISTENT)' THEN 'generated' ELSE DATA_TYPE END) \
+         FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = DATABASE() AND {IS_TABLE} AND \
+           (DATA_TYPE = 'float' OR EXTRA REGEXP '(VIRTUAL|STORED|PERSISTENT|MASKING POLICY)');\n"
     ));
     for (index, question) in QUESTIONS.iter().enumerate() {
         if !dictionary.has(question.from, question.schema) {

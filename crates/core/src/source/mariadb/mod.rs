@@ -23,7 +23,9 @@ mod swap;
 mod unqualify;
 mod url;
 
-pub use admin::{NAME_CHARACTERS_MAX, create_database, database_exists, drop_database, is_empty};
+pub use admin::{
+    NAME_CHARACTERS_MAX, create_database, database_exists, drop_database, empty_again, is_empty,
+};
 pub use client::{
     Server, command, error_number, execute, identifier, literal, query, refused, release_of,
     row_counts, rows,
@@ -33,7 +35,7 @@ pub use inventory::{EVENT_STATE, defaults};
 pub use observe::observe;
 pub use programs::{Program, Tool, ask as ask_program};
 pub use restore::{EVENTS_SLEEP, RestoreOptions, flavor_of, restore_dump, skew};
-pub use swap::{rename_database, swap_databases};
+pub use swap::{Recovered, Swap, is_half_way, recover, swap_databases, withdraw_database};
 
 use crate::config::MariadbConfig;
 use crate::error::{Code, Error, Result};

@@ -2,6 +2,7 @@
 //!
 //! `mysql` may be MySQL's or another name of MariaDB's, so each program is asked.
 
+use super::client::release_of;
 use super::connection::Flavor;
 use crate::error::{Code, Error, Result};
 use crate::transport::{Command, Transport};
@@ -26,6 +27,28 @@ pub struct Program {
     pub flavor: Flavor,
     /// As it says: `10.11.6`, `9.1.0`.
     pub version: String,
+}
+
+impl Program {
+    /// Options with which a dump program writes nothing of the server as a whole: a restore touches
+    /// its own database alone.
+    pub fn database_alone(&self) -> &'static [&'static str] {
+        if self.flavor == Flavor::Mariadb {
+            return &[];
+        }
+        match release_of(&self.version).unwrap_or_default() {
+            // Else it drops the masking policies of the server that it is restored on, and makes
+            // its own.
+            release if release >= [9, 7] => &[
+                "--set-gtid-purged=OFF",
+                "--column-statistics=0",
+                "--skip-masking-policies",
+            ],
+            // The statistics are in a table that older servers and MariaDB do not have.
+            release if release >= [8, 0] => &["--set-gtid-purged=OFF", "--column-statistics=0"],
+            _ => &["--set-gtid-purged=OFF"],
+        }
+    }
 }
 
 /// The programs that were found so far.
@@ -174,6 +197,23 @@ mod tests {
             );
         }
         assert_eq!(parse("x", "something else"), None);
+    }
+
+    #[test]
+    fn a_dump_is_of_its_database_alone() {
+        let count = |flavor, version: &str| {
+            let (name, version) = ("x".to_owned(), version.to_owned());
+            let program = Program {
+                name,
+                flavor,
+                version,
+            };
+            program.database_alone().len()
+        };
+        assert_eq!(count(Flavor::Mariadb, "11.8.2"), 0);
+        assert_eq!(count(Flavor::Mysql, "5.7.44"), 1);
+        assert_eq!(count(Flavor::Mysql, "8.0.36"), 2);
+        assert_eq!(count(Flavor::Mysql, "9.7.4-2"), 3);
     }
 
     #[test]

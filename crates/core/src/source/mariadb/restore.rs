@@ -4,7 +4,7 @@
 //! which names the statement and shows no row; what this server cannot have is
 //! [`Code::ToolMissing`], so that a drill calls itself unverifiable rather than failed. A restore
 //! touches the database it is given and no other. It does not clean up after itself: the caller
-//! restores into a database it can drop.
+//! restores into a database that it can drop or empty.
 
 use super::client::{self, Server, command, error_number, execute, literal, query, release_of};
 use super::connection::{Connection, Flavor};
@@ -203,7 +203,7 @@ fn not_restored(target: &Connection, said: &str, heads: &Heads) -> Error {
             .hint("the connection was cut: if a row is longer than the server takes, raise max_allowed_packet there (SET GLOBAL max_allowed_packet = 1073741824)"),
         Some(1045 | 1698 | 1049 | 2002 | 2003 | 2005) => of_target(client::refused(target, &said)),
         _ => Error::new(Code::Target, what).cause(said).hint(
-            "the database holds a part of the dump now: read the cause, and empty it before another try (DROP DATABASE, CREATE DATABASE)",
+            "read the cause: it says what keeps the dump from being restored there",
         ),
     }
 }

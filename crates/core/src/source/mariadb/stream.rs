@@ -82,16 +82,9 @@ impl Dumping<'_> {
         .map(String::from)
         .to_vec();
         let release = release_of(&program.version).unwrap_or_default();
-        match program.flavor {
-            Flavor::Mysql => {
-                options.push("--set-gtid-purged=OFF".into());
-                if release >= [8, 0] {
-                    // It asks for a table that older servers and MariaDB do not have.
-                    options.push("--column-statistics=0".into());
-                }
-            }
-            Flavor::Mariadb if self.history => options.push("--dump-history".into()),
-            Flavor::Mariadb => {}
+        options.extend(program.database_alone().iter().map(|o| String::from(*o)));
+        if self.history && program.flavor == Flavor::Mariadb {
+            options.push("--dump-history".into());
         }
         if self.binlog && program.flavor == self.server.flavor {
             let numbers = program.version.splitn(3, '.').nth(2);

@@ -17,9 +17,7 @@ pub use put::Putting;
 use super::http::Http;
 use super::refusal::{refusal, store_error};
 use super::sign::{self, Parts, Signer};
-use super::{
-    RETRIES_MAX, RETRY_DELAY_MAX, RETRY_DELAY_MIN, S3Options, endpoint_of, location, runtime,
-};
+use super::{RETRIES_MAX, RETRY_DELAY_MAX, RETRY_DELAY_MIN, S3Options, address, location, runtime};
 use crate::StoreError;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
@@ -73,38 +71,24 @@ impl Bucket {
             location: location.clone(),
             detail,
         };
-        let (region, endpoint) = endpoint_of(options, &location)?;
+        let at = address(options, &location)?;
         let (Some(access_key), Some(secret_key)) = (&options.access_key, &options.secret_key)
         else {
             return Err(other("an access key and a secret key are needed".into()));
-        };
-        let (scheme, rest) = endpoint
-            .split_once("://")
-            .ok_or_else(|| other(format!("the endpoint {endpoint:?} is no URL")))?;
-        let host = rest.trim_end_matches('/');
-        if host.is_empty() || host.contains(['/', '@', '?', '#']) {
-            return Err(other("the endpoint is no plain URL of a server".into()));
-        }
-        // The port that goes without saying is not in the header that is signed.
-        let default_port = if scheme == "https" { ":443" } else { ":80" };
-        let host = host.strip_suffix(default_port).unwrap_or(host);
-        let (host, path) = match options.virtual_host_style {
-            true => (format!("{}.{host}", options.bucket), String::new()),
-            false => (host.to_owned(), format!("/{}", options.bucket)),
         };
         let http = Http::prompt(Arc::default()).map_err(other)?;
         Ok(Bucket {
             inner: Arc::new(Inner {
                 http,
                 signer: Signer {
-                    region,
+                    region: at.region,
                     access_key: access_key.clone(),
                     secret_key: secret_key.clone(),
                     session_token: options.session_token.clone(),
                 },
-                base: format!("{scheme}://{host}"),
-                host,
-                path,
+                base: format!("{}://{}", at.scheme, at.host),
+                host: at.host,
+                path: at.path,
                 location,
             }),
         })
@@ -193,7 +177,7 @@ impl Inner {
 }
 
 /// Tries again, a few times and ever later, what fails in a way that may pass.
-async fn persist<T, F, W>(work: W) -> Result<T, opendal::Error>
+pub(super) async fn persist<T, F, W>(work: W) -> Result<T, opendal::Error>
 where
     F: Future<Output = Result<T, opendal::Error>>,
     W: Fn() -> F,

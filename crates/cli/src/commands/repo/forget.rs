@@ -1,0 +1,320 @@
+//! `lifeboat repo forget` and `prune`.
+
+use super::snapshots::{table, value};
+use super::{Open, meant, span, tag_lists};
+use crate::args::repo::{Forget, Prune};
+use crate::output::{self, line};
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+use lifeboat_core::repo::explain;
+use lifeboat_core::{Code, Error, Result};
+use lifeboat_repository::Id;
+use lifeboat_repository::forget::{self, Policy};
+use lifeboat_repository::lock::Mode;
+use lifeboat_repository::prune;
+use lifeboat_repository::snapshot::{Filter, Group, GroupBy, Snapshot};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+fn usage(option: &str) -> impl Fn(String) -> Error {
+    move |why| {
+        Error::new(Code::Usage, format!("{option}: {why}"))
+            .hint("see `lifeboat repo forget --help`")
+    }
+}
+
+fn policy(args: &Forget) -> Result<Policy> {
+    let mut policy = Policy {
+        tags: tag_lists(&args.keep_tag),
+        ..Policy::default()
+    };
+    if let Some(count) = &args.keep_last {
+        policy.last = count.parse().map_err(usage("--keep-last"))?;
+    }
+    let counts = [
+        ("--keep-hourly", &args.keep_hourly),
+        ("--keep-daily", &args.keep_daily),
+        ("--keep-weekly", &args.keep_weekly),
+        ("--keep-monthly", &args.keep_monthly),
+        ("--keep-yearly", &args.keep_yearly),
+    ];
+    for (rule, (option, given)) in policy.each.iter_mut().zip(counts) {
+        if let Some(count) = given {
+            *rule = count.parse().map_err(usage(option))?;
+        }
+    }
+    if let Some(length) = &args.keep_within {
+        policy.within = length.parse().map_err(usage("--keep-within"))?;
+    }
+    let lengths = [
+        ("--keep-within-hourly", &args.keep_within_hourly),
+        ("--keep-within-daily", &args.keep_within_daily),
+        ("--keep-within-weekly", &args.keep_within_weekly),
+        ("--keep-within-monthly", &args.keep_within_monthly),
+        ("--keep-within-yearly", &args.keep_within_yearly),
+    ];
+    for (rule, (option, given)) in policy.within_each.iter_mut().zip(lengths) {
+        if let Some(length) = given {
+            *rule = length.parse().map_err(usage(option))?;
+        }
+    }
+    Ok(policy)
+}
+
+/// A group of snapshots, each with why it is kept.
+struct Judged<'s> {
+    group: Group,
+    kept: Vec<(&'s (Id, Snapshot), Vec<String>)>,
+    removed: Vec<&'s (Id, Snapshot)>,
+}
+
+pub fn forget(open: &Open<'_>, args: &Forget) -> Result<u8> {
+    let policy = policy(args)?;
+    if policy.is_empty() && args.snapshots.is_empty() {
+        return Err(Error::new(Code::Usage, "no rule says what to keep")
+            .hint("give at least one, as --keep-daily 7, or name the snapshots to remove"));
+    }
+    let by: GroupBy = args.group_by.parse().map_err(usage("--group-by"))?;
+    let filter = Filter::from(&args.filter);
+    let lock = match args.dry_run {
+        true => open.lock(Mode::Shared)?,
+        false => open.lock(Mode::Exclusive)?,
+    };
+    let all = open.snapshots()?;
+    let judged = match args.snapshots.as_slice() {
+        [] => judge(&all, &filter, by, &policy),
+        named => vec![Judged {
+            group: Group::default(),
+            kept: Vec::new(),
+            removed: meant(&all, &filter, named)?,
+        }],
+    };
+    let removed: Vec<Id> = judged
+        .iter()
+        .flat_map(|g| g.removed.iter().map(|s| s.0))
+        .collect();
+    if let Some(emptied) = judged.iter().find(|group| {
+        args.snapshots.is_empty() && group.kept.is_empty() && !group.removed.is_empty()
+    }) {
+        return Err(Error::new(
+            Code::Usage,
+            format!("the rules keep nothing of {}", name(&emptied.group)),
+        )
+        .hint("give rules that keep something, or name the snapshots to remove"));
+    }
+    if !args.dry_run {
+        forget::remove(&open.repository, &removed).map_err(explain)?;
+    }
+    if let Some(lock) = lock {
+        lock.release().map_err(explain)?;
+    }
+    let pruned = match args.prune && !args.dry_run && !removed.is_empty() {
+        true => Some(pruned(open, prune::Options::default())?),
+        false => None,
+    };
+    open.run.results();
+    if open.json() {
+        let groups: Vec<Value> = judged
+            .iter()
+            .map(|judged| {
+                let kept = judged.kept.iter().map(|((id, snapshot), reasons)| {
+                    json!({ "snapshot": value(id, snapshot), "reasons": reasons })
+                });
+                let removed = judged
+                    .removed
+                    .iter()
+                    .map(|(id, snapshot)| value(id, snapshot));
+                json!({
+                    "group": judged.group,
+                    "keep": kept.collect::<Vec<_>>(),
+                    "remove": removed.collect::<Vec<_>>(),
+                })
+            })
+            .collect();
+        let pruned = pruned.as_ref().map(report_value);
+        output::json(
+            &json!({ "schema": 1, "dry_run": args.dry_run, "groups": groups, "prune": pruned }),
+        )?;
+        return Ok(0);
+    }
+    for judged in &judged {
+        if args.snapshots.is_empty() {
+            line(format!("{}:", name(&judged.group)));
+            let rows = judged.kept.iter().map(|((id, snapshot), reasons)| {
+                let at = snapshot.time.offset.to_datetime(snapshot.time.at);
+                vec![
+                    id.short(),
+                    at.strftime("%Y-%m-%d %H:%M:%S").to_string(),
+                    reasons.join(", "),
+                ]
+            });
+            line(output::table(&["kept", "time", "because"], rows));
+        }
+        if !judged.removed.is_empty() {
+            line(if args.dry_run {
+                "would be removed:"
+            } else {
+                "removed:"
+            });
+            line(table(judged.removed.iter().copied()));
+        }
+    }
+    line(match (removed.len(), args.dry_run) {
+        (0, _) => "nothing is to be removed".to_owned(),
+        (count, true) => format!("{count} snapshots would be removed"),
+        (count, false) if pruned.is_some() => format!("{count} snapshots removed"),
+        (count, false) => {
+            format!("{count} snapshots removed; `lifeboat repo prune` frees what only they needed")
+        }
+    });
+    if let Some(report) = pruned {
+        show(&report, false);
+    }
+    Ok(0)
+}
+
+fn name(group: &Group) -> String {
+    let mut parts = Vec::new();
+    if let Some(host) = &group.host {
+        parts.push(format!("host {host}"));
+    }
+    if let Some(paths) = &group.paths {
+        parts.push(paths.join(", "));
+    }
+    if let Some(tags) = &group.tags {
+        parts.push(match tags.is_empty() {
+            true => "no tags".to_owned(),
+            false => format!("tags {}", tags.join(",")),
+        });
+    }
+    match parts.is_empty() {
+        true => "all snapshots".to_owned(),
+        false => parts.join("; "),
+    }
+}
+
+fn judge<'s>(
+    all: &'s [(Id, Snapshot)],
+    filter: &Filter,
+    by: GroupBy,
+    policy: &Policy,
+) -> Vec<Judged<'s>> {
+    let mut groups: BTreeMap<Group, Vec<&(Id, Snapshot)>> = BTreeMap::new();
+    for entry in all.iter().filter(|(_, s)| filter.matches(s)) {
+        groups.entry(by.group(&entry.1)).or_default().push(entry);
+    }
+    let (now, zone) = (Timestamp::now(), TimeZone::system());
+    let judge = |(group, entries): (Group, Vec<&'s (Id, Snapshot)>)| {
+        let snapshots: Vec<&Snapshot> = entries.iter().map(|(_, s)| s).collect();
+        let (mut kept, mut removed) = (Vec::new(), Vec::new());
+        for (entry, reasons) in entries.iter().zip(policy.apply(&snapshots, now, &zone)) {
+            match reasons.is_empty() {
+                true => removed.push(*entry),
+                false => kept.push((*entry, reasons.iter().map(ToString::to_string).collect())),
+            }
+        }
+        Judged {
+            group,
+            kept,
+            removed,
+        }
+    };
+    groups.into_iter().map(judge).collect()
+}
+
+pub fn prune(open: &Open<'_>, args: &Prune) -> Result<u8> {
+    let percent = args
+        .max_unused
+        .strip_suffix('%')
+        .unwrap_or(&args.max_unused);
+    let percent: f64 = percent
+        .parse()
+        .ok()
+        .filter(|percent| (0.0..=100.0).contains(percent))
+        .ok_or_else(|| {
+            Error::new(
+                Code::Usage,
+                format!("--max-unused: {:?} is no share", args.max_unused),
+            )
+            .hint("write it as 5%")
+        })?;
+    let grace = span(&args.grace, "--grace")?;
+    let options = prune::Options {
+        grace: SignedDuration::try_from(grace).unwrap_or(SignedDuration::MAX),
+        max_unused: percent / 100.0,
+        dry_run: args.dry_run,
+        ..prune::Options::default()
+    };
+    let report = pruned(open, options)?;
+    open.run.results();
+    match open.json() {
+        true => {
+            let mut value = report_value(&report);
+            if let Value::Object(map) = &mut value {
+                map.insert("schema".into(), json!(1));
+                map.insert("dry_run".into(), json!(args.dry_run));
+            }
+            output::json(&value)?;
+        }
+        false => show(&report, args.dry_run),
+    }
+    Ok(0)
+}
+
+fn pruned(open: &Open<'_>, options: prune::Options) -> Result<prune::Report> {
+    open.step("pruning");
+    let options = prune::Options {
+        wait: open.wait()?,
+        author: open.author.clone(),
+        ..options
+    };
+    prune::run(&open.repository, &options).map_err(explain)
+}
+
+fn report_value(report: &prune::Report) -> Value {
+    let packs = |packs: &prune::Packs| json!({ "packs": packs.count, "bytes": packs.bytes });
+    json!({
+        "snapshots": report.snapshots,
+        "kept": packs(&report.kept),
+        "unused_bytes": report.unused_bytes,
+        "repacked": packs(&report.repacked),
+        "marked": packs(&report.marked),
+        "recovered": packs(&report.recovered),
+        "waiting": packs(&report.waiting),
+        "deleted": packs(&report.deleted),
+        "missing": report.missing,
+    })
+}
+
+fn show(report: &prune::Report, dry_run: bool) {
+    let packs = |packs: &prune::Packs| match packs.count {
+        1 => format!("1 pack, {}", output::bytes(packs.bytes)),
+        count => format!("{count} packs, {}", output::bytes(packs.bytes)),
+    };
+    let would = if dry_run { "would be " } else { "" };
+    line(format!(
+        "kept: {}, of which {} are not needed",
+        packs(&report.kept),
+        output::bytes(report.unused_bytes)
+    ));
+    for (what, some) in [
+        (format!("{would}repacked"), &report.repacked),
+        (format!("{would}marked to be deleted"), &report.marked),
+        (
+            format!("{would}put back, since they are needed after all"),
+            &report.recovered,
+        ),
+        ("waiting to be deleted".to_owned(), &report.waiting),
+        (format!("{would}deleted"), &report.deleted),
+    ] {
+        if some.count > 0 {
+            line(format!("{what}: {}", packs(some)));
+        }
+    }
+    if report.missing > 0 {
+        line(format!(
+            "{} packs that nothing needs are missing",
+            report.missing
+        ));
+    }
+}

@@ -1,0 +1,117 @@
+//! `lifeboat repo key`.
+
+use super::{Open, reference};
+use crate::args::repo::KeyCommand;
+use crate::output::{self, line};
+use lifeboat_core::repo::explain;
+use lifeboat_core::{Code, Error, Result};
+use lifeboat_repository::keyfile::Cost;
+use lifeboat_repository::lock::Mode;
+use lifeboat_repository::{FileKind, Id};
+use serde_json::{Value, json};
+
+pub fn run(open: &Open<'_>, command: &KeyCommand) -> Result<u8> {
+    match command {
+        KeyCommand::List => list(open),
+        KeyCommand::Add { new_password } => {
+            let id = add(open, new_password)?;
+            tell(open, "added", &id)
+        }
+        KeyCommand::Remove { key } => {
+            let id = named(open, key)?;
+            if open.repository.opened_by() == Some(id) {
+                return Err(Error::new(
+                    Code::Usage,
+                    format!(
+                        "key {} is the one that opens the repository now",
+                        id.short()
+                    ),
+                )
+                .hint("use another password, or replace this one: lifeboat repo key passwd"));
+            }
+            remove(open, &id)?;
+            tell(open, "removed", &id)
+        }
+        KeyCommand::Passwd { new_password } => {
+            // The new one first: killed in between, both open it.
+            let id = add(open, new_password)?;
+            if let Some(before) = open.repository.opened_by() {
+                remove(open, &before)?;
+            }
+            tell(open, "added", &id)
+        }
+    }
+}
+
+fn ids(open: &Open<'_>) -> Result<Vec<Id>> {
+    let listed = open.repository.list(FileKind::Key).map_err(explain)?;
+    Ok(listed.into_iter().map(|(id, _)| id).collect())
+}
+
+fn list(open: &Open<'_>) -> Result<u8> {
+    let mut rows = Vec::new();
+    let mut values: Vec<Value> = Vec::new();
+    for id in ids(open)? {
+        let current = open.repository.opened_by() == Some(id);
+        match open.repository.key_file(&id) {
+            Ok(file) => {
+                values.push(json!({
+                    "id": id, "current": current, "user": file.username, "host": file.hostname, "created": file.created,
+                }));
+                let mark = if current { "*" } else { "" };
+                rows.push(vec![
+                    format!("{mark}{}", id.short()),
+                    file.username,
+                    file.hostname,
+                    file.created,
+                ]);
+            }
+            Err(error) => open.warn(&error.to_string()),
+        }
+    }
+    open.run.results();
+    match open.json() {
+        true => output::json(&json!({ "schema": 1, "keys": values }))?,
+        false => line(output::table(&["id", "user", "host", "created"], rows)),
+    }
+    Ok(0)
+}
+
+fn named(open: &Open<'_>, text: &str) -> Result<Id> {
+    let all = ids(open)?;
+    let mut found = all.iter().filter(|id| id.to_string().starts_with(text));
+    match (found.next(), found.next()) {
+        (Some(id), None) if !text.is_empty() => Ok(*id),
+        (Some(_), _) => Err(Error::new(
+            Code::PointAmbiguous,
+            format!("{text:?} begins several keys"),
+        )
+        .hint("give more of the id")),
+        (None, _) => Err(
+            Error::new(Code::PointUnknown, format!("no key begins with {text}"))
+                .hint("see what there is: lifeboat repo key list"),
+        ),
+    }
+}
+
+fn add(open: &Open<'_>, new_password: &str) -> Result<Id> {
+    let password = reference(new_password, "--new-password")?.resolve()?;
+    let _lock = open.lock(Mode::Shared)?;
+    open.repository
+        .add_key(password.expose(), Cost::default(), &open.author)
+        .map_err(explain)
+}
+
+fn remove(open: &Open<'_>, id: &Id) -> Result<()> {
+    let _lock = open.lock(Mode::Exclusive)?;
+    open.repository.delete(FileKind::Key, id).map_err(explain)
+}
+
+fn tell(open: &Open<'_>, what: &str, id: &Id) -> Result<u8> {
+    open.run.results();
+    match open.json() {
+        true => output::json(&json!({ "schema": 1, what: id }))?,
+        false => line(format!("{what} key {}", id.short())),
+    }
+    Ok(0)
+}

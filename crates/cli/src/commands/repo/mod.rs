@@ -1,0 +1,301 @@
+//! `lifeboat repo`: the engine without a configuration.
+
+mod backup;
+mod browse;
+mod forget;
+mod keys;
+mod restore;
+mod snapshots;
+mod upkeep;
+
+use super::Run;
+use crate::args::repo::{At, Filter, RepairCommand, Repo, RepoCommand};
+use crate::output::{self, line};
+use lifeboat_core::config::Span;
+use lifeboat_core::repo::{self, Place, explain};
+use lifeboat_core::secret::Reference;
+use lifeboat_core::{Code, Error, Result};
+use lifeboat_repository::check::{self, Depth};
+use lifeboat_repository::index::Index;
+use lifeboat_repository::lock::{self, Lock, Mode};
+use lifeboat_repository::snapshot::{self, Snapshot};
+use lifeboat_repository::{Author, Id, Repository};
+use serde_json::json;
+use std::time::Duration;
+
+/// What every verb of a repository is given.
+struct Open<'a> {
+    run: &'a Run<'a>,
+    at: &'a At,
+    repository: Repository,
+    author: Author,
+}
+
+pub fn run(run: &Run<'_>, args: &Repo) -> Result<u8> {
+    let author = repo::author();
+    let place = place(&args.at)?;
+    if let RepoCommand::Init = args.command {
+        let repository = place.create(&author)?;
+        run.results();
+        let id = &repository.config().id;
+        return match run.cli.json {
+            true => {
+                output::json(&json!({ "schema": 1, "repository": repository.location(), "id": id }))
+            }
+            false => {
+                line(format!("made repository {id} at {}", repository.location()));
+                line("keep its password: nothing in it can be read without");
+                Ok(())
+            }
+        }
+        .map(|()| 0);
+    }
+    let open = Open {
+        run,
+        at: &args.at,
+        repository: place.open()?,
+        author,
+    };
+    match &args.command {
+        RepoCommand::Init => Ok(0),
+        RepoCommand::Backup(args) => backup::run(&open, args),
+        RepoCommand::Snapshots(args) => snapshots::run(&open, args),
+        RepoCommand::Ls(args) => browse::ls(&open, args),
+        RepoCommand::Find(args) => browse::find(&open, args),
+        RepoCommand::Diff(args) => browse::diff(&open, args),
+        RepoCommand::Dump(args) => browse::dump(&open, args),
+        RepoCommand::Stats(args) => browse::stats(&open, args),
+        RepoCommand::Restore(args) => restore::run(&open, args),
+        RepoCommand::Copy(args) => upkeep::copy(&open, args),
+        RepoCommand::Tag(args) => upkeep::tag(&open, args),
+        RepoCommand::Repair {
+            command: RepairCommand::Index,
+        } => upkeep::repair_index(&open),
+        RepoCommand::Check(args) => open.check(args.read_data),
+        RepoCommand::Forget(args) => forget::forget(&open, args),
+        RepoCommand::Prune(args) => forget::prune(&open, args),
+        RepoCommand::Key { command } => keys::run(&open, command),
+        RepoCommand::Unlock { remove_all } => open.unlock(*remove_all),
+    }
+}
+
+fn place(at: &At) -> Result<Place> {
+    let given = at
+        .repo
+        .clone()
+        .or_else(|| std::env::var("RESTIC_REPOSITORY").ok());
+    let url = given.filter(|url| !url.is_empty()).ok_or_else(|| {
+        Error::new(Code::Usage, "no repository is given")
+            .hint("say where it is: --repo PLACE, or set RESTIC_REPOSITORY")
+    })?;
+    let reference = |text: &Option<String>, option| {
+        text.as_ref()
+            .map(|text| reference(text, option))
+            .transpose()
+    };
+    Ok(Place {
+        url,
+        password: reference(&at.password, "--password")?,
+        access_key: reference(&at.access_key, "--access-key")?,
+        secret_key: reference(&at.secret_key, "--secret-key")?,
+    })
+}
+
+fn reference(text: &str, option: &str) -> Result<Reference> {
+    Reference::parse(text).map_err(|why| {
+        Error::new(Code::Usage, format!("{option} is no reference to a secret"))
+            .cause(why)
+            .hint("write where the secret is: file:PATH, env:NAME or cmd:PROGRAM ARGS")
+    })
+}
+
+/// A length of time of an option.
+fn span(text: &str, option: &str) -> Result<Duration> {
+    let span: Span = text.parse().map_err(|why: String| {
+        Error::new(Code::Usage, format!("{option}: {why}")).hint("write it as 30s, 10m, 23h or 7d")
+    })?;
+    Ok(Duration::from_secs(span.seconds))
+}
+
+/// Lists of tags, each with commas.
+fn tag_lists(given: &[String]) -> Vec<Vec<String>> {
+    let split = |list: &String| list.split(',').map(str::to_owned).collect();
+    given.iter().map(split).collect()
+}
+
+impl From<&Filter> for snapshot::Filter {
+    fn from(given: &Filter) -> Self {
+        snapshot::Filter {
+            hosts: given.host.clone(),
+            tags: tag_lists(&given.tag),
+            paths: given.path.clone(),
+        }
+    }
+}
+
+impl Open<'_> {
+    /// Takes a lock, unless that is not wanted.
+    fn lock(&self, mode: Mode) -> Result<Option<Lock>> {
+        if self.at.no_lock {
+            if mode == Mode::Exclusive {
+                return Err(Error::new(Code::Usage, "--no-lock is for reading only")
+                    .hint("leave it out: what removes something must know that nobody else is at work"));
+            }
+            return Ok(None);
+        }
+        let lock = Lock::take(&self.repository, mode, self.wait()?, &self.author);
+        lock.map(Some).map_err(explain)
+    }
+
+    fn wait(&self) -> Result<Duration> {
+        span(&self.at.retry_lock, "--retry-lock")
+    }
+
+    fn json(&self) -> bool {
+        self.run.cli.json
+    }
+
+    /// Every snapshot, oldest first. Those that cannot be read are warned of.
+    fn snapshots(&self) -> Result<Vec<(Id, Snapshot)>> {
+        let (snapshots, errors) = self.repository.snapshots().map_err(explain)?;
+        for error in errors {
+            self.warn(&error.to_string());
+        }
+        Ok(snapshots)
+    }
+
+    fn warn(&self, message: &str) {
+        lifeboat_core::observe::Observer::warn(&**self.run.progress, message);
+    }
+
+    fn step(&self, what: &str) {
+        lifeboat_core::observe::Observer::step(&**self.run.progress, what, None);
+    }
+
+    fn index(&self) -> Result<Index> {
+        let (index, errors) = self.repository.load_index().map_err(explain)?;
+        for error in errors {
+            self.warn(&error.to_string());
+        }
+        Ok(index)
+    }
+
+    fn check(&self, read_data: bool) -> Result<u8> {
+        let _lock = self.lock(Mode::Shared)?;
+        let depth = match read_data {
+            true => Depth::Data,
+            false => Depth::Structure,
+        };
+        self.step("checking");
+        let report = check::run(&self.repository, depth).map_err(explain)?;
+        self.run.results();
+        let errors: Vec<String> = report.errors.iter().map(ToString::to_string).collect();
+        if self.json() {
+            output::json(&json!({
+                "schema": 1,
+                "snapshots": report.snapshots,
+                "trees": report.trees,
+                "packs": report.packs,
+                "bytes_read": report.bytes_read,
+                "unknown_packs": report.unknown_packs,
+                "errors": errors,
+            }))?;
+        } else {
+            for error in &errors {
+                line(format!("damaged: {error}"));
+            }
+            line(format!(
+                "{} snapshots, {} trees, {} packs{}",
+                report.snapshots,
+                report.trees,
+                report.packs,
+                match read_data {
+                    true => format!(", {} read", output::bytes(report.bytes_read)),
+                    false => String::new(),
+                }
+            ));
+            if !report.unknown_packs.is_empty() {
+                line(format!(
+                    "{} packs are in no index, of a backup that did not end; prune frees them",
+                    report.unknown_packs.len()
+                ));
+            }
+            line(match errors.len() {
+                0 => "no errors were found".to_owned(),
+                count => format!("{count} errors were found"),
+            });
+        }
+        Ok(if errors.is_empty() { 0 } else { 4 })
+    }
+
+    fn unlock(&self, all: bool) -> Result<u8> {
+        let removed = lock::unlock(&self.repository, all).map_err(explain)?;
+        self.run.results();
+        if self.json() {
+            let removed: Vec<_> = removed.iter().map(|found| found.id).collect();
+            output::json(&json!({ "schema": 1, "removed": removed }))?;
+        } else if removed.is_empty() {
+            line("no lock was to be removed");
+        } else {
+            for found in removed {
+                let what = found
+                    .file
+                    .map_or_else(|e| e.to_string(), |lock| lock.to_string());
+                line(format!("removed lock {}: {what}", found.id.short()));
+            }
+        }
+        Ok(0)
+    }
+}
+
+/// `SNAPSHOT:PATH` as its two parts.
+fn part(text: &str) -> (&str, &str) {
+    text.split_once(':').unwrap_or((text, ""))
+}
+
+/// Those that are named, or all that fit.
+fn meant<'s>(
+    snapshots: &'s [(Id, Snapshot)],
+    filter: &snapshot::Filter,
+    named: &[String],
+) -> Result<Vec<&'s (Id, Snapshot)>> {
+    match named {
+        [] => Ok(snapshots
+            .iter()
+            .filter(|(_, s)| filter.matches(s))
+            .collect()),
+        named => named
+            .iter()
+            .map(|text| find(snapshots, filter, text))
+            .collect(),
+    }
+}
+
+/// The snapshot that `text` names: an id, its beginning, or `latest` of those that `filter` means.
+fn find<'s>(
+    snapshots: &'s [(Id, Snapshot)],
+    filter: &snapshot::Filter,
+    text: &str,
+) -> Result<&'s (Id, Snapshot)> {
+    let unknown = |message: String| {
+        Error::new(Code::PointUnknown, message).hint("see what there is: lifeboat repo snapshots")
+    };
+    if text == "latest" {
+        let mut meant = snapshots.iter().filter(|(_, s)| filter.matches(s));
+        return meant
+            .next_back()
+            .ok_or_else(|| unknown("there is no such snapshot yet".into()));
+    }
+    let named = |(id, _): &&(Id, Snapshot)| id.to_string().starts_with(text);
+    let mut found = snapshots.iter().filter(named);
+    match (found.next(), found.next()) {
+        _ if text.is_empty() => Err(unknown("an empty id names no snapshot".into())),
+        (Some(one), None) => Ok(one),
+        (None, _) => Err(unknown(format!("no snapshot begins with {text}"))),
+        (Some(_), Some(_)) => Err(Error::new(
+            Code::PointAmbiguous,
+            format!("{text} begins several snapshots"),
+        )
+        .hint("give more of the id")),
+    }
+}

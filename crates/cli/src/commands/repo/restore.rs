@@ -1,0 +1,109 @@
+//! `lifeboat repo restore`.
+
+use super::backup::bad_pattern;
+use super::{Open, find, part};
+use crate::args::repo::{Overwrite as Choice, Restore};
+use crate::output::{self, line};
+use lifeboat_core::Result;
+use lifeboat_core::repo::explain;
+use lifeboat_repository::lock::Mode;
+use lifeboat_repository::pattern::Patterns;
+use lifeboat_repository::restore::{self, Options, Overwrite, Source};
+use lifeboat_repository::snapshot::Filter;
+use serde_json::json;
+
+pub fn run(open: &Open<'_>, args: &Restore) -> Result<u8> {
+    let begun = std::time::Instant::now();
+    let patterns =
+        |sensitive, insensitive| Patterns::new(sensitive, insensitive).map_err(bad_pattern);
+    let (snapshot, within) = part(&args.snapshot);
+    let _lock = open.lock(Mode::Shared)?;
+    let all = open.snapshots()?;
+    let (id, _) = find(&all, &Filter::from(&args.filter), snapshot)?;
+    let index = open.index()?;
+    let options = Options {
+        within: within.into(),
+        include: patterns(&args.include, &args.iinclude)?,
+        exclude: patterns(&args.exclude, &args.iexclude)?,
+        delete: args.delete,
+        overwrite: match args.overwrite {
+            Choice::Always => Overwrite::Always,
+            Choice::IfChanged => Overwrite::IfChanged,
+            Choice::IfNewer => Overwrite::IfNewer,
+            Choice::Never => Overwrite::Never,
+        },
+        sparse: args.sparse,
+        verify: args.verify,
+        dry_run: args.dry_run,
+        ..Options::new(Source::Snapshot(*id), &args.target)
+    };
+    open.step("restoring");
+    let report = restore::run(&open.repository, &index, &options).map_err(explain)?;
+    for unset in &report.unset {
+        open.warn(&format!(
+            "{}: {}: {}",
+            unset.path.display(),
+            unset.what,
+            unset.error
+        ));
+    }
+    open.run.results();
+    let failed = report.failed.iter();
+    if open.json() {
+        output::json(&json!({
+            "schema": 1,
+            "snapshot": id,
+            "target": args.target.to_string_lossy(),
+            "dry_run": args.dry_run,
+            "files": report.files,
+            "bytes": report.bytes,
+            "bytes_reused": report.bytes_reused,
+            "unchanged": report.unchanged,
+            "skipped": report.skipped,
+            "directories": report.directories,
+            "specials": report.specials,
+            "hard_links": report.hard_links,
+            "deleted": report.deleted,
+            "verified": report.verified,
+            "owners_unset": report.owners_unset,
+            "failed": failed.map(|failed| json!({
+                "path": failed.path.to_string_lossy(),
+                "error": failed.cause.to_string(),
+                "partial": failed.partial.as_ref().map(|name| name.to_string_lossy()),
+                "missing_bytes": failed.missing_bytes,
+            })).collect::<Vec<_>>(),
+        }))?;
+    } else {
+        for failed in failed {
+            line(format!(
+                "failed: {}: {}",
+                failed.path.display(),
+                failed.cause
+            ));
+        }
+        let would = if args.dry_run { "would be " } else { "" };
+        line(format!(
+            "{} files ({}) {would}restored to {} in {}; {} right already, {} left as they are, {} deleted",
+            report.files,
+            output::bytes(report.bytes),
+            args.target.display(),
+            output::seconds(begun.elapsed().as_secs_f64()),
+            report.unchanged,
+            report.skipped,
+            report.deleted,
+        ));
+        if args.verify {
+            line(format!("{} files read again and right", report.verified));
+        }
+        if report.owners_unset > 0 {
+            line(format!(
+                "{} entries have another owner: only root may set it",
+                report.owners_unset
+            ));
+        }
+        if !report.failed.is_empty() {
+            line(format!("{} entries failed", report.failed.len()));
+        }
+    }
+    Ok(if report.failed.is_empty() { 0 } else { 3 })
+}

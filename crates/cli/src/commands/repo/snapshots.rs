@@ -1,0 +1,67 @@
+//! `lifeboat repo snapshots`.
+
+use super::{Open, meant};
+use crate::args::repo::Snapshots;
+use crate::output::{self, line};
+use lifeboat_core::Result;
+use lifeboat_repository::Id;
+use lifeboat_repository::lock::Mode;
+use lifeboat_repository::snapshot::{Filter, GroupBy, Snapshot};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+pub fn run(open: &Open<'_>, args: &Snapshots) -> Result<u8> {
+    let _lock = open.lock(Mode::Shared)?;
+    let all = open.snapshots()?;
+    let filter = Filter::from(&args.filter);
+    let mut meant = meant(&all, &filter, &args.snapshots)?;
+    if let Some(latest) = args.latest {
+        let mut counts = BTreeMap::new();
+        meant.reverse();
+        meant.retain(|(_, snapshot)| {
+            let count = counts
+                .entry(GroupBy::default().group(snapshot))
+                .or_insert(0);
+            *count += 1;
+            *count <= latest
+        });
+        meant.reverse();
+    }
+    open.run.results();
+    if open.json() {
+        let listed: Vec<Value> = meant.iter().map(|(id, s)| value(id, s)).collect();
+        output::json(&json!({ "schema": 1, "snapshots": listed }))?;
+        return Ok(0);
+    }
+    if !meant.is_empty() {
+        line(table(meant.iter().copied()));
+    }
+    line(format!("{} snapshots", meant.len()));
+    Ok(0)
+}
+
+/// A snapshot as JSON: as it is stored, with its id.
+pub fn value(id: &Id, snapshot: &Snapshot) -> Value {
+    let mut value = json!({ "id": id, "short_id": id.short() });
+    if let (Value::Object(map), Ok(Value::Object(stored))) =
+        (&mut value, serde_json::to_value(snapshot))
+    {
+        map.extend(stored);
+    }
+    value
+}
+
+/// Snapshots as a table.
+pub fn table<'s>(snapshots: impl Iterator<Item = &'s (Id, Snapshot)>) -> String {
+    let rows = snapshots.map(|(id, snapshot)| {
+        let at = snapshot.time.offset.to_datetime(snapshot.time.at);
+        vec![
+            id.short(),
+            at.strftime("%Y-%m-%d %H:%M:%S").to_string(),
+            snapshot.hostname.clone(),
+            snapshot.tags.as_deref().unwrap_or_default().join(","),
+            snapshot.paths.join(", "),
+        ]
+    });
+    output::table(&["id", "time", "host", "tags", "paths"], rows)
+}

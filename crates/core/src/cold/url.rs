@@ -1,0 +1,468 @@
+//! URLs that say where a store or a bucket is, where no configuration does.
+//!
+//! They hold no secret: a credential is a reference, in the URL or else to the variables that
+//! other tools use.
+
+use super::Given;
+use crate::config::{BucketConfig, StoreKind};
+use crate::error::{Code, Error, Result};
+use crate::percent;
+use crate::secret::Reference;
+use serde_json::{Map, Value, json};
+
+pub(super) fn insert(table: &mut Value, key: &str, value: Value) {
+    if let Value::Object(map) = table {
+        map.insert(key.into(), value);
+    }
+}
+
+pub(super) fn usage(message: impl Into<String>) -> Error {
+    Error::new(Code::Usage, message).hint(
+        "write file:///PATH, s3://BUCKET/PREFIX?region=REGION&endpoint=URL or sftp://USER@HOST:PORT/PATH",
+    )
+}
+
+/// The table of the store in a configuration.
+pub(super) fn store(given: &Given) -> Result<Map<String, Value>> {
+    let url = &given.url;
+    let Some((scheme, rest)) = url.split_once("://") else {
+        let path = std::path::absolute(url)
+            .map_err(|error| usage(format!("{url:?} is no store")).cause(error))?;
+        return table(json!({ "kind": "local", "path": path }), Vec::new(), &[]);
+    };
+    let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let query = parameters(query)?;
+    let (authority, path) = match rest.find('/') {
+        Some(at) => rest.split_at(at),
+        None => (rest, ""),
+    };
+    let path = decoded(path)?;
+    if path.is_empty() && matches!(scheme, "file" | "sftp") {
+        return Err(usage("the URL has no path"));
+    }
+    match scheme {
+        "file" if matches!(authority, "" | "localhost") => {
+            table(json!({ "kind": "local", "path": path }), query, &[])
+        }
+        "file" => Err(usage("a file URL has three slashes: file:///PATH")),
+        "s3" => {
+            let mut store = json!({ "kind": "s3", "bucket": decoded(authority)? });
+            let prefix = path.trim_matches('/');
+            if !prefix.is_empty() {
+                insert(&mut store, "prefix", json!(prefix));
+            }
+            credentials(given, &mut store);
+            let known = ["region", "endpoint", "virtual_host_style"];
+            for (key, value) in server_of_environment() {
+                insert(&mut store, key, json!(value));
+            }
+            table(store, query, &known)
+        }
+        "sftp" => {
+            let mut store = json!({ "kind": "sftp", "path": path });
+            let (user, place) = match authority.rsplit_once('@') {
+                Some((user, place)) => (Some(decoded(user)?), place),
+                None => (None, authority),
+            };
+            if user.as_ref().is_some_and(|user| user.contains(':')) {
+                return Err(usage(
+                    "a password in the URL can be seen by every user of this host; a key logs in",
+                ));
+            }
+            let (host, port) = host_and_port(place)?;
+            insert(&mut store, "host", json!(host));
+            if let Some(user) = user {
+                insert(&mut store, "user", json!(user));
+            }
+            if let Some(port) = port {
+                insert(&mut store, "port", json!(port));
+            }
+            table(
+                store,
+                query,
+                &["key", "passphrase", "known_hosts", "config"],
+            )
+        }
+        _ => Err(usage(format!(
+            "{scheme}:// is no kind of store that is known"
+        ))),
+    }
+}
+
+/// Region and endpoint, where other tools expect them.
+fn server_of_environment() -> impl Iterator<Item = (&'static str, String)> {
+    let known = [
+        ("region", ["AWS_REGION", "AWS_DEFAULT_REGION"]),
+        ("endpoint", ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]),
+    ];
+    known.into_iter().filter_map(|(key, names)| {
+        let found = names.iter().find_map(|name| std::env::var(name).ok());
+        Some((key, found.filter(|value| !value.is_empty())?))
+    })
+}
+
+fn from_environment(name: &str) -> Reference {
+    Reference::Env(name.to_owned())
+}
+
+fn credentials(given: &Given, store: &mut Value) {
+    let key = |given: &Option<Reference>, name: &str| {
+        json!(given.clone().unwrap_or_else(|| from_environment(name)))
+    };
+    let own = given.access_key.is_some();
+    insert(
+        store,
+        "access_key",
+        key(&given.access_key, "AWS_ACCESS_KEY_ID"),
+    );
+    insert(
+        store,
+        "secret_key",
+        key(&given.secret_key, "AWS_SECRET_ACCESS_KEY"),
+    );
+    if let Some(token) = session_token().filter(|_| !own) {
+        insert(store, "session_token", json!(token));
+    }
+}
+
+fn session_token() -> Option<Reference> {
+    let name = "AWS_SESSION_TOKEN";
+    let is_set = std::env::var_os(name).is_some_and(|token| !token.is_empty());
+    is_set.then(|| from_environment(name))
+}
+
+/// A place in a bucket that objects are to be put into.
+#[derive(Debug, Clone)]
+pub struct BucketUrl {
+    bucket: String,
+    /// What every key is to begin with; may be empty.
+    pub prefix: String,
+    query: Vec<(String, String)>,
+}
+
+impl BucketUrl {
+    /// Reads `s3://BUCKET/PREFIX?region=…`; `None` when it is another kind of text.
+    pub fn parse(text: &str) -> Option<Result<Self>> {
+        Some(Self::read(text.strip_prefix("s3://")?))
+    }
+
+    fn read(rest: &str) -> Result<Self> {
+        let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
+        let url = BucketUrl {
+            bucket: decoded(bucket)?,
+            prefix: decoded(prefix)?,
+            query: parameters(query)?,
+        };
+        if url.bucket.is_empty() || url.bucket.contains('/') {
+            return Err(wrong_target("--to names no bucket"));
+        }
+        let known = [
+            "region",
+            "endpoint",
+            "virtual_host_style",
+            "access_key",
+            "secret_key",
+        ];
+        if let Some((key, _)) = url.query.iter().find(|(k, _)| !known.contains(&k.as_str())) {
+            let message = format!("--to has {key:?}, which is not known there");
+            return Err(wrong_target(message).cause(format!("known there: {}", known.join(", "))));
+        }
+        if url.value("access_key").is_some() != url.value("secret_key").is_some() {
+            return Err(wrong_target(
+                "access_key and secret_key of --to go together",
+            ));
+        }
+        url.reference("access_key")?;
+        url.reference("secret_key")?;
+        Ok(url)
+    }
+
+    /// Whether it says on which server, or with which keys.
+    pub fn says_where(&self) -> bool {
+        !self.query.is_empty()
+    }
+
+    fn value(&self, key: &str) -> Option<&str> {
+        let found = self.query.iter().find(|(k, _)| k == key);
+        found.map(|(_, value)| value.as_str())
+    }
+
+    fn reference(&self, key: &str) -> Result<Option<Reference>> {
+        let parsed = self.value(key).map(Reference::parse).transpose();
+        parsed.map_err(|why| wrong_target(format!("{key} of --to: {why}")))
+    }
+
+    /// How to reach it: as it says; for the rest as `like`, or else as the environment says.
+    pub fn config(&self, like: Option<&BucketConfig>) -> Result<BucketConfig> {
+        let mut config = match like {
+            Some(like) => like.clone(),
+            None => of_environment(&self.bucket)?,
+        };
+        config.bucket.clone_from(&self.bucket);
+        config.prefix = None;
+        if let Some(region) = self.value("region") {
+            region.clone_into(&mut config.region);
+        }
+        if let Some(endpoint) = self.value("endpoint") {
+            config.endpoint = Some(endpoint.to_owned());
+        }
+        if let Some(style) = self.value("virtual_host_style") {
+            config.virtual_host_style = style == "true";
+        }
+        if let (Some(access), Some(secret)) =
+            (self.reference("access_key")?, self.reference("secret_key")?)
+        {
+            (config.access_key, config.secret_key) = (access, secret);
+            config.session_token = None;
+        }
+        Ok(config)
+    }
+}
+
+fn of_environment(bucket: &str) -> Result<BucketConfig> {
+    let mut table = json!({
+        "bucket": bucket,
+        "access_key": from_environment("AWS_ACCESS_KEY_ID"),
+        "secret_key": from_environment("AWS_SECRET_ACCESS_KEY"),
+    });
+    for (key, value) in server_of_environment() {
+        insert(&mut table, key, json!(value));
+    }
+    if let Some(token) = session_token() {
+        insert(&mut table, "session_token", json!(token));
+    }
+    serde_json::from_value(table)
+        .map_err(|error| wrong_target("--to names no bucket that can be used").cause(error))
+}
+
+fn wrong_target(message: impl Into<String>) -> Error {
+    Error::new(Code::Usage, message).hint(
+        "write --to s3://BUCKET/PREFIX; elsewhere than the source: ?region=REGION&endpoint=URL&access_key=env:NAME&secret_key=env:NAME",
+    )
+}
+
+/// The table with what the query of the URL says.
+fn table(
+    mut store: Value,
+    query: Vec<(String, String)>,
+    known: &[&str],
+) -> Result<Map<String, Value>> {
+    let mut ssh = Map::new();
+    for (key, value) in query {
+        if !known.contains(&key.as_str()) {
+            return Err(
+                usage(format!("the URL has {key:?}, which is not known there")).hint(match known {
+                    [] => "leave out everything from the question mark on".to_owned(),
+                    known => format!("known there: {}", known.join(", ")),
+                }),
+            );
+        }
+        match key.as_str() {
+            "virtual_host_style" => insert(&mut store, &key, json!(value == "true")),
+            "region" | "endpoint" => insert(&mut store, &key, json!(value)),
+            "key" | "passphrase" => {
+                let reference = Reference::parse(&value)
+                    .map_err(|why| usage(format!("{key} of the URL: {why}")))?;
+                ssh.insert(key, json!(reference));
+            }
+            _ => {
+                let path = std::path::absolute(&value)
+                    .map_err(|error| usage(format!("{key} of the URL is no path")).cause(error))?;
+                ssh.insert(key, json!(path));
+            }
+        }
+    }
+    if !ssh.is_empty() {
+        insert(&mut store, "ssh", Value::Object(ssh));
+    }
+    match store {
+        Value::Object(store) => Ok(store),
+        _ => Ok(Map::new()),
+    }
+}
+
+fn host_and_port(place: &str) -> Result<(String, Option<u16>)> {
+    let (host, port) = match place
+        .strip_prefix('[')
+        .and_then(|rest| rest.split_once(']'))
+    {
+        Some((host, after)) => (host, after.strip_prefix(':')),
+        None => match place.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (place, None),
+        },
+    };
+    let wrong = |_| usage(format!("{:?} is no port", port.unwrap_or_default()));
+    let port = port.map(|port| port.parse().map_err(wrong)).transpose()?;
+    Ok((host.to_owned(), port))
+}
+
+fn parameters(query: &str) -> Result<Vec<(String, String)>> {
+    query
+        .split('&')
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, "true"));
+            Ok((decoded(key)?, decoded(value)?))
+        })
+        .collect()
+}
+
+/// `%20` and the like are what they stand for.
+fn decoded(text: &str) -> Result<String> {
+    let wrong = || {
+        usage(format!(
+            "{text:?} in the URL has a % that two hex digits do not follow"
+        ))
+    };
+    percent::decode(text).map_err(|_| wrong())
+}
+
+/// The URL that names a store of a configuration, without any credentials.
+pub fn url_of(kind: &StoreKind) -> String {
+    match kind {
+        StoreKind::Local(local) => format!(
+            "file://{}",
+            percent::encode_path(&local.path.to_string_lossy())
+        ),
+        StoreKind::S3(s3) => {
+            let prefix = s3.prefix.as_deref().unwrap_or_default().trim_matches('/');
+            let mut url = format!("s3://{}", s3.bucket);
+            if !prefix.is_empty() {
+                url = format!("{url}/{}", percent::encode_path(prefix));
+            }
+            url = format!("{url}?region={}", percent::encode_path(&s3.region));
+            if let Some(endpoint) = &s3.endpoint {
+                url = format!(
+                    "{url}&endpoint={}",
+                    endpoint.replace('%', "%25").replace('&', "%26")
+                );
+            }
+            if s3.virtual_host_style {
+                url.push_str("&virtual_host_style=true");
+            }
+            url
+        }
+        StoreKind::Sftp(sftp) => {
+            let user = sftp
+                .user
+                .as_deref()
+                .map(|user| format!("{}@", percent::encode_path(user)));
+            let port = sftp.port.map(|port| format!(":{port}"));
+            format!(
+                "sftp://{}{}{}{}",
+                user.unwrap_or_default(),
+                sftp.bracketed(),
+                port.unwrap_or_default(),
+                percent::encode_path(&sftp.path.to_string_lossy())
+            )
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{NAME, config};
+    use super::*;
+    use crate::config::Config;
+    use std::path::Path;
+
+    fn parsed(url: &str) -> Result<Config> {
+        let given = Given {
+            url: url.into(),
+            ..Given::default()
+        };
+        config(&given, Path::new("/tmp/state"))
+    }
+
+    #[test]
+    fn a_url_says_what_a_configuration_would() {
+        for url in [
+            "file:///srv/back%20ups",
+            "s3://crm/some/where?region=eu-west-1&endpoint=https://s3.example.org:9000&virtual_host_style=true",
+            "s3://crm?region=eu-west-1",
+            "sftp://backup@nas.example.org:2222/srv/b%C3%BCcher",
+            "sftp://[::1]/srv",
+        ] {
+            let config = parsed(url).unwrap();
+            assert_eq!(url_of(&config.store[NAME].kind), url);
+        }
+        let config = parsed("sftp://h/p?key=file:/k&known_hosts=/hosts").unwrap();
+        let StoreKind::Sftp(sftp) = &config.store[NAME].kind else {
+            panic!("another kind");
+        };
+        let ssh = sftp.ssh.as_ref().unwrap();
+        assert_eq!(ssh.known_hosts.as_deref(), Some(Path::new("/hosts")));
+        assert_eq!(ssh.key.as_ref().unwrap().to_string(), "file:/k");
+        let config = parsed("relative/store").unwrap();
+        let StoreKind::Local(local) = &config.store[NAME].kind else {
+            panic!("another kind");
+        };
+        assert!(local.path.is_absolute() && local.path.ends_with("relative/store"));
+    }
+
+    #[test]
+    fn what_a_url_cannot_say_is_refused() {
+        for (url, says) in [
+            ("ftp://host/path", "is no kind of store"),
+            ("file://host/path", "three slashes"),
+            ("s3://crm?regoin=x", "\"regoin\""),
+            ("s3://?region=x", "is no bucket"),
+            ("sftp://u:p@h/path", "a password in the URL"),
+            ("sftp://h:port/path", "is no port"),
+            ("sftp://-oProxyCommand=x/path", "is no host"),
+            ("sftp://h/p?key=secret", "must be a reference"),
+            ("file:///a%2", "hex digits"),
+        ] {
+            let error = parsed(url).unwrap_err();
+            assert_eq!(error.code.exit_code(), 2, "{url}: {error}");
+            let told = format!("{error} {}", error.hint.clone().unwrap_or_default());
+            assert!(told.contains(says), "{url}: {told}");
+        }
+    }
+
+    #[test]
+    fn a_bucket_to_restore_to_is_like_the_source_but_for_what_the_url_says() {
+        let like: BucketConfig = serde_json::from_value(json!({
+            "bucket": "live", "prefix": "here/", "endpoint": "https://live", "region": "x",
+            "access_key": "env:A", "secret_key": "env:S", "session_token": "env:T",
+        }))
+        .unwrap();
+        let url = |text: &str| BucketUrl::parse(text).unwrap().unwrap();
+        let same = url("s3://look/some%20where");
+        assert_eq!(same.prefix, "some where");
+        assert!(!same.says_where());
+        let config = same.config(Some(&like)).unwrap();
+        assert_eq!((config.bucket.as_str(), config.prefix), ("look", None));
+        assert_eq!(config.endpoint.as_deref(), Some("https://live"));
+        assert!(config.session_token.is_some());
+        let other = url("s3://look?endpoint=https://other&access_key=file:/a&secret_key=env:B");
+        assert!(other.says_where());
+        let config = other.config(Some(&like)).unwrap();
+        assert_eq!(config.endpoint.as_deref(), Some("https://other"));
+        assert_eq!((config.region.as_str(), config.session_token), ("x", None));
+        assert_eq!(config.access_key.to_string(), "file:/a");
+        let config = url("s3://look?region=r").config(None).unwrap();
+        assert_eq!(config.region, "r");
+        assert_eq!(config.access_key.to_string(), "env:AWS_ACCESS_KEY_ID");
+        assert!(BucketUrl::parse("/a/directory").is_none());
+        for (wrong, says) in [
+            ("s3://", "names no bucket"),
+            ("s3:///prefix", "names no bucket"),
+            ("s3://b?regoin=x", "\"regoin\""),
+            ("s3://b?access_key=env:A", "go together"),
+            ("s3://b?secret_key=env:A", "go together"),
+            (
+                "s3://b?access_key=AKIA&secret_key=env:S",
+                "access_key of --to",
+            ),
+            ("s3://b/%zz", "hex digits"),
+        ] {
+            let error = BucketUrl::parse(wrong).unwrap().unwrap_err();
+            assert_eq!(error.code, Code::Usage);
+            assert!(error.to_string().contains(says), "{wrong}: {error}");
+            assert!(!error.to_string().contains("AKIA"), "{error}");
+        }
+    }
+}

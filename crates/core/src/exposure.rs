@@ -1,0 +1,117 @@
+//! Whether strangers see what a store holds: a bucket may be public, whatever a configuration says.
+//!
+//! The store is asked as anybody could ask it, without credentials: for its listing, and for the
+//! newest thing that was put there. It does not see what is shown to some strangers only, nor other
+//! objects that are public by a setting of their own. What is sensitive must not go to such a store,
+//! sealed or not; for the rest it is a warning.
+
+use crate::config::Config;
+use crate::context::{Context, OpenStore};
+use crate::error::{Code, Error, Result};
+use crate::point::{POINTS_PREFIX, copies};
+use crate::source::{Finding, Severity};
+use lifeboat_store::Exposure;
+
+/// What to do about it.
+const HINT: &str = "block public access to the bucket (on Amazon: Block Public Access; elsewhere its policy and access control lists), and think of what was in it as known to others";
+
+const UNTOLD: &str = "whether it is public cannot be told";
+
+/// What strangers see, in words; `None` when it is nothing.
+fn seen(context: &Context, store: &OpenStore) -> Result<Option<String>> {
+    let key = newest_object(context, store);
+    let Exposure { is_listed, is_read } = store.store.exposure(key.as_deref())?;
+    let what = match (is_listed, is_read) {
+        (false, false) => return Ok(None),
+        (true, false) => "list what it holds",
+        (false, true) => "read what it holds",
+        (true, true) => "list and read what it holds",
+    };
+    let place = store.store.location();
+    Ok(Some(format!(
+        "{place} is public: anybody can {what}, without credentials"
+    )))
+}
+
+/// An artifact of the newest point, or else its manifest; as far as that is known without much ado.
+fn newest_object(context: &Context, store: &OpenStore) -> Option<String> {
+    let noted = context.catalog.copies(&store.store.location()).ok();
+    let newest = noted.and_then(|mut noted| noted.pop());
+    let artifact = newest.and_then(|copy| Some(copy.manifest.artifacts.last()?.key.clone()));
+    artifact.or_else(|| {
+        let objects = store.store.list(POINTS_PREFIX).ok()?;
+        let newest = copies::ids(&objects).into_iter().next_back()?;
+        Some(format!("{POINTS_PREFIX}{newest}.json"))
+    })
+}
+
+/// What a look at a store came to.
+pub(crate) struct Looked<'a> {
+    store: &'a OpenStore,
+    seen: Result<Option<String>>,
+}
+
+/// Looks once, before something is put there.
+pub(crate) fn look<'a>(context: &Context, store: &'a OpenStore) -> Looked<'a> {
+    let seen = seen(context, store);
+    Looked { store, seen }
+}
+
+impl Looked<'_> {
+    /// Refuses to put something sensitive into a store that is public.
+    pub(crate) fn refuse(&self, config: &Config, sources: &[String]) -> Result<()> {
+        match (&self.seen, sensitive(config, sources)) {
+            (Ok(Some(seen)), Some(source)) => Err(Error::new(
+                Code::Configuration,
+                format!(
+                    "source {source} is sensitive, and store {} is public",
+                    self.store.name
+                ),
+            )
+            .cause(seen)
+            .hint(HINT)),
+            _ => Ok(()),
+        }
+    }
+
+    /// What to tell all the same. That it cannot be told is no reason to go without a backup.
+    pub(crate) fn warning(&self) -> Option<String> {
+        let name = &self.store.name;
+        match &self.seen {
+            Ok(seen) => {
+                let seen = seen.as_ref()?;
+                Some(format!("store {name}: {seen}; {HINT}"))
+            }
+            Err(error) => Some(format!("store {name}: {UNTOLD}: {error}")),
+        }
+    }
+}
+
+/// One of these sources that is sensitive.
+fn sensitive<'a>(config: &Config, sources: &'a [String]) -> Option<&'a str> {
+    let is_sensitive = |name: &&String| config.source.get(*name).is_some_and(|s| s.sensitive);
+    sources.iter().find(is_sensitive).map(String::as_str)
+}
+
+/// The same for the doctor, who says nothing where all is well.
+pub(crate) fn examine(context: &Context, subject: &str, store: &OpenStore) -> Option<Finding> {
+    let plans = context.config.plan.values();
+    let here = plans.filter(|plan| plan.stores.contains(&store.name));
+    let sources: Vec<String> = here.flat_map(|plan| plan.sources.clone()).collect();
+    let finding = |severity, message, hint| Finding::new(subject, severity, message, hint);
+    let seen = match seen(context, store) {
+        Ok(seen) => seen?,
+        Err(error) => {
+            let message = format!("{UNTOLD}: {error}");
+            return Some(finding(Severity::Warning, message, error.hint));
+        }
+    };
+    let hint = Some(HINT.to_owned());
+    Some(match sensitive(&context.config, &sources) {
+        Some(source) => {
+            let message = format!("{seen}; and source {source}, which goes there, is sensitive");
+            finding(Severity::Error, message, hint)
+        }
+        None => finding(Severity::Warning, seen, hint),
+    })
+}

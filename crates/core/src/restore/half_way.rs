@@ -1,0 +1,103 @@
+//! Live restores that were ended half-way: found, told, and made whole.
+//!
+//! Paths, SQLite files and databases of PostgreSQL are swapped by renaming: each is whole under one
+//! of its names, whenever a restore is ended. A database of MariaDB or MySQL may be between both;
+//! see `source::mariadb`. What is done here is undone no further: it may be repeated.
+
+use super::Database;
+use crate::context::Context;
+use crate::error::{Code, Error, Result};
+use crate::secret::Scrubber;
+
+/// A live database of a source.
+struct Live<'a> {
+    source: &'a str,
+    admin: Database,
+    name: String,
+}
+
+impl Live<'_> {
+    fn recover(&self, scrubber: &Scrubber) -> Result<Option<String>> {
+        let recovered = self.admin.recover(&self.name, scrubber)?;
+        Ok(recovered.map(|what| format!("source {}: {what}", self.source)))
+    }
+}
+
+/// The live databases of these sources, and why those that cannot be named cannot.
+fn live<'a>(
+    context: &'a Context,
+    sources: impl Iterator<Item = &'a str>,
+) -> impl Iterator<Item = Result<Live<'a>>> {
+    sources.filter_map(|source| {
+        let config = context.config.source.get(source)?;
+        let database = Database::of_source(&config.kind)?;
+        Some(database.and_then(|database| {
+            Ok(Live {
+                source,
+                name: database.name()?.to_owned(),
+                admin: database.administrative(),
+            })
+        }))
+    })
+}
+
+/// Makes whole what of these sources is half-way; what was done, a line each.
+pub(super) fn recover<'a>(
+    context: &'a Context,
+    sources: impl Iterator<Item = &'a str>,
+) -> Result<Vec<String>> {
+    let mut told = Vec::new();
+    for live in live(context, sources) {
+        told.extend(live?.recover(&context.scrubber)?);
+    }
+    Ok(told)
+}
+
+/// What of these sources is half-way, for a plan: a database that does not answer is told by
+/// whatever comes next.
+pub(super) fn pending<'a>(
+    context: &'a Context,
+    sources: impl Iterator<Item = &'a str>,
+) -> Vec<String> {
+    let live = live(context, sources).filter_map(Result::ok);
+    let half_way = live.filter(|live| {
+        let asked = live.admin.is_half_way(&live.name, &context.scrubber);
+        asked.unwrap_or(false)
+    });
+    half_way
+        .map(|live| {
+            format!(
+                "make whole database {} of source {}, which a restore that was ended left half-way in a swap",
+                live.name, live.source
+            )
+        })
+        .collect()
+}
+
+/// Makes whole all that a live restore left half-way when it was ended: what was live before is live
+/// again. Returns what was done, a line each. `confirm` is `APP/ENVIRONMENT`.
+pub fn undo(context: &Context, confirm: Option<&str>) -> Result<Vec<String>> {
+    let app = &context.config.app;
+    let expected = format!("{}/{}", app.name, app.environment);
+    let _restore = context.lock("restore")?.ok_or_else(|| {
+        Error::new(Code::Busy, "a restore is running").hint("wait until it has ended")
+    })?;
+    let sources = || context.config.source.keys().map(String::as_str);
+    if confirm != Some(&expected) {
+        let needs = |message: String| {
+            Error::new(Code::NeedsConfirmation, message)
+                .hint(format!("lifeboat restore --undo --confirm {expected}"))
+        };
+        if let Some(given) = confirm {
+            return Err(needs(format!(
+                "--confirm says {given}, this configuration is of {expected}"
+            )));
+        }
+        let pending = pending(context, sources());
+        if pending.is_empty() {
+            return recover(context, sources());
+        }
+        return Err(needs("nothing was done without --confirm".into()).cause(pending.join("; ")));
+    }
+    recover(context, sources())
+}

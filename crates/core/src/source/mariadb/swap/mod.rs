@@ -1,0 +1,465 @@
+//! Puts one database in the place of another. A server has no statement for that.
+//!
+//! Tables and sequences move with one `RENAME TABLE`, which does all of it or nothing, and keeps
+//! their rows where they are. Views, triggers, routines and events cannot be moved: they are taken
+//! as definitions, dropped, and made again at the other place. Guarantees: nothing is dropped before
+//! its definition lies in the journal, a table [`JOURNAL`] in the live database; a step that fails
+//! is undone; a swap that was ended half-way, by whatever means, is found by its journal, and
+//! [`recover`] makes it whole; events sleep wherever they are not live. Not guaranteed: that nobody
+//! who writes meanwhile misses a trigger; stop the application first, as `restore.stop` does.
+
+mod contents;
+mod journal;
+mod recover;
+
+use super::admin::{create_database, database_exists, drop_database, on};
+use super::client::{Server, execute, identifier, literal, rows};
+use super::connection::Connection;
+use super::restore::{feed, sleep};
+use super::rewrite::{Account, Events};
+use crate::backup::host;
+use crate::error::{Code, Error, Result};
+use crate::secret::Scrubber;
+use contents::Contents;
+use journal::Journal;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+
+pub use journal::{JOURNAL, half_way, is_half_way};
+pub use recover::{Recovered, recover};
+
+/// The table beside what was live that holds the statements of views that did not work there: they
+/// refer to what is gone, so that they can be made nowhere.
+pub const BROKEN_VIEWS: &str = "lifeboat_broken_views";
+
+/// How long to wait for whoever uses a table, in seconds.
+const PATIENCE_SECONDS: u32 = 60;
+
+/// Which databases are swapped, and where to.
+#[derive(Debug, Clone, Copy)]
+pub struct Swap<'a> {
+    /// The name that is live.
+    pub live: &'a str,
+    /// What is put there.
+    pub new: &'a str,
+    /// The name that what was live gets.
+    pub old: &'a str,
+    /// Which of both names holds what was restored, and nothing of value, when all is as it was
+    /// before the restore.
+    pub restored: &'a str,
+}
+
+/// Puts one database under the name of the live one, and what was there, if anything, under another
+/// name, where its events sleep. Undone when a step fails.
+pub fn swap_databases(admin: &Connection, swap: Swap<'_>, scrubber: &Scrubber) -> Result<()> {
+    let Swap {
+        live,
+        new,
+        old,
+        restored,
+    } = swap;
+    if !database_exists(admin, new, scrubber)? {
+        return Err(
+            Error::new(Code::Target, format!("database {new} is not there"))
+                .hint("see which databases the server has: SHOW DATABASES"),
+        );
+    }
+    refuse_taken(admin, old, scrubber)?;
+    let had_live = database_exists(admin, live, scrubber)?;
+    let mut moves = vec![Move::new(new, live, true)];
+    if had_live {
+        moves.insert(0, Move::new(live, old, false));
+    }
+    Moving::new(admin, live, scrubber)?
+        .begin(moves, restored, old == restored)
+        .map_err(on(live))
+}
+
+/// Puts the live database, which was restored where nothing was before, under another name, where
+/// its events sleep.
+pub fn withdraw_database(
+    admin: &Connection,
+    live: &str,
+    to: &str,
+    scrubber: &Scrubber,
+) -> Result<()> {
+    refuse_taken(admin, to, scrubber)?;
+    Moving::new(admin, live, scrubber)?
+        .begin(vec![Move::new(live, to, false)], to, true)
+        .map_err(on(live))
+}
+
+fn refuse_taken(admin: &Connection, name: &str, scrubber: &Scrubber) -> Result<()> {
+    if !database_exists(admin, name, scrubber)? {
+        return Ok(());
+    }
+    Err(
+        Error::new(Code::Target, format!("database {name} is there already"))
+            .hint("drop it, when what it keeps is no longer needed"),
+    )
+}
+
+/// Everything of one database goes to another.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Move {
+    from: String,
+    to: String,
+    /// Whether events run there.
+    awake: bool,
+}
+
+impl Move {
+    fn new(from: &str, to: &str, awake: bool) -> Self {
+        Move {
+            from: from.to_owned(),
+            to: to.to_owned(),
+            awake,
+        }
+    }
+}
+
+struct Moving<'a> {
+    admin: Connection,
+    /// The database that has the journal.
+    live: String,
+    sleep: &'static str,
+    scrubber: &'a Scrubber,
+}
+
+impl<'a> Moving<'a> {
+    fn new(admin: &Connection, live: &str, scrubber: &'a Scrubber) -> Result<Self> {
+        let admin = admin.with_database("");
+        let server = Server::ask(&admin, scrubber)?;
+        Ok(Moving {
+            live: live.to_owned(),
+            sleep: sleep(&server),
+            admin,
+            scrubber,
+        })
+    }
+
+    /// What every session of a swap begins with. It holds a lock of that name until the server has
+    /// done its last statement, also when whoever sent it is gone: see [`recover`].
+    fn opening(&self) -> String {
+        format!(
+            "SET lock_wait_timeout = {PATIENCE_SECONDS}, foreign_key_checks = 0;\nDO GET_LOCK({}, {PATIENCE_SECONDS});\n",
+            self.lock()
+        )
+    }
+
+    /// The name of that lock, as a literal.
+    fn lock(&self) -> String {
+        let name: String = format!("lifeboat {}", self.live).chars().take(64).collect();
+        literal(&name)
+    }
+
+    fn execute(&self, sql: &str) -> Result<()> {
+        execute(
+            &self.admin,
+            &format!("{}{sql}", self.opening()),
+            self.scrubber,
+        )
+    }
+
+    fn names(&self, sql: &str) -> Result<Vec<String>> {
+        let rows = rows(&self.admin, sql, self.scrubber)?;
+        Ok(rows
+            .into_iter()
+            .filter_map(|row| row.into_iter().next())
+            .collect())
+    }
+
+    /// Carries out the moves; undoes them when a step fails.
+    fn begin(&self, moves: Vec<Move>, restored: &str, back: bool) -> Result<()> {
+        let contents = moves
+            .iter()
+            .map(|step| self.look(&step.from))
+            .collect::<Result<Vec<_>>>()?;
+        let mut made = Vec::new();
+        for step in &moves {
+            self.refuse_references(&step.from)?;
+            if !database_exists(&self.admin, &step.to, self.scrubber)? {
+                made.push(step.to.clone());
+            }
+        }
+        let live_is_made = made.contains(&self.live);
+        if live_is_made {
+            self.make_database(&self.live)?;
+        }
+        let journal = Journal {
+            moves,
+            contents,
+            made,
+            restored: restored.to_owned(),
+            host: host(),
+            back,
+            finished: false,
+        };
+        self.write(&journal).inspect_err(|_| {
+            if live_is_made {
+                let _ = self.drop_if_empty(&self.live);
+            }
+        })?;
+        let Err(error) = self.go_on(&journal) else {
+            return Ok(());
+        };
+        match self.undo(&journal) {
+            Ok(()) => Err(error),
+            Err(undo) => Err(self.stuck(&error, &undo)),
+        }
+    }
+
+    /// Carries out what is left of the moves, whatever of them was done.
+    fn go_on(&self, journal: &Journal) -> Result<()> {
+        for (step, held) in journal.steps() {
+            if !database_exists(&self.admin, &step.to, self.scrubber)? {
+                self.make_database(&step.to)?;
+                self.set_character_set(&step.to, held)?;
+            }
+        }
+        for (step, held) in journal.steps() {
+            self.drop_definitions(&step.from, held)?;
+        }
+        self.rename(journal, false)?;
+        for (step, held) in journal.steps() {
+            self.drop_definitions(&step.to, held)?;
+            self.set_character_set(&step.to, held)?;
+            self.set_defaults(&step.to, &step.from, held)?;
+            let events = match step.awake {
+                true => Events::Awake,
+                false => Events::Asleep(self.sleep),
+            };
+            self.define(&step.to, held, events)?;
+        }
+        for (step, _) in journal.steps() {
+            if step.from != self.live && !journal.receives(&step.from) {
+                self.drop_if_empty(&step.from)?;
+            }
+        }
+        self.mark_finished(true)?;
+        self.end(journal)
+    }
+
+    /// What is left to do when everything is at its place.
+    fn end(&self, journal: &Journal) -> Result<()> {
+        self.set_aside_broken(journal)?;
+        self.forget()?;
+        match journal.receives(&self.live) {
+            true => Ok(()),
+            false => self.drop_if_empty(&self.live),
+        }
+    }
+
+    /// Puts everything back, whatever of the moves was done.
+    fn undo(&self, journal: &Journal) -> Result<()> {
+        self.mark_finished(false)?;
+        for (step, held) in journal.steps() {
+            for database in [&step.from, &step.to] {
+                if database_exists(&self.admin, database, self.scrubber)? {
+                    self.drop_definitions(database, held)?;
+                } else if database == &step.from {
+                    self.make_database(database)?;
+                }
+            }
+            if !held.broken.is_empty() && database_exists(&self.admin, &step.to, self.scrubber)? {
+                let (to, table) = (identifier(&step.to), identifier(BROKEN_VIEWS));
+                self.execute(&format!("DROP TABLE IF EXISTS {to}.{table}"))?;
+            }
+        }
+        self.rename(journal, true)?;
+        for (step, held) in journal.steps() {
+            self.set_character_set(&step.from, held)?;
+            self.set_defaults(&step.from, &step.from, held)?;
+            self.define(&step.from, held, Events::AsTheyAre)?;
+        }
+        for made in &journal.made {
+            if made != &self.live {
+                self.drop_if_empty(made)?;
+            }
+        }
+        self.forget()?;
+        match journal.made.contains(&self.live) {
+            true => self.drop_if_empty(&self.live),
+            false => Ok(()),
+        }
+    }
+
+    /// A swap that could neither be finished nor undone.
+    fn stuck(&self, error: &Error, undo: &Error) -> Error {
+        Error::new(
+            Code::Target,
+            format!("a swap with database {} stopped half-way", self.live),
+        )
+        .cause(format!("{error}; then {undo}"))
+        .hint(format!(
+            "when the cause is mended: lifeboat restore --undo; views, triggers, routines and events lie as statements in {}.{JOURNAL}",
+            self.live
+        ))
+    }
+
+    /// Makes the default values of the tables that came from `from` name the sequences in
+    /// `database`.
+    fn set_defaults(&self, database: &str, from: &str, held: &Contents) -> Result<()> {
+        let name = |database: &str| format!("val({}.", identifier(database));
+        for (table, column, value) in &held.defaults {
+            let value = value.replace(&name(from), &name(database));
+            self.execute(&format!(
+                "ALTER TABLE {}.{} ALTER COLUMN {} SET DEFAULT ({value})",
+                identifier(database),
+                identifier(table),
+                identifier(column)
+            ))?;
+        }
+        Ok(())
+    }
+
+    /// Keeps the statements of views that did not work beside what was live, and drops such views
+    /// where something else is live now and has not replaced them.
+    fn set_aside_broken(&self, journal: &Journal) -> Result<()> {
+        for (step, held) in journal.steps() {
+            if held.broken.is_empty() {
+                continue;
+            }
+            let table = format!("{}.{}", identifier(&step.to), identifier(BROKEN_VIEWS));
+            let mut sql = format!(
+                "DROP TABLE IF EXISTS {table};\nCREATE TABLE {table} (name VARCHAR(64), statement LONGTEXT) ENGINE=InnoDB CHARACTER SET utf8mb4;\n"
+            );
+            for (name, statement) in &held.broken {
+                let (name_text, statement) = (literal(name), literal(statement));
+                sql.push_str(&format!(
+                    "INSERT INTO {table} VALUES ({name_text}, {statement});\n"
+                ));
+                let replaced = journal
+                    .steps()
+                    .any(|(other, held)| other.to == step.from && held.views.contains(name));
+                if !replaced {
+                    let view = format!("{}.{}", identifier(&step.from), identifier(name));
+                    sql.push_str(&format!("DROP VIEW IF EXISTS {view};\n"));
+                }
+            }
+            self.execute(&sql)?;
+        }
+        Ok(())
+    }
+
+    /// A foreign key of another database would follow the table under its new name.
+    fn refuse_references(&self, database: &str) -> Result<()> {
+        let own = literal(database);
+        let others = self.names(&format!(
+            "SELECT CONCAT(CONSTRAINT_SCHEMA, '.', TABLE_NAME) FROM information_schema.REFERENTIAL_CONSTRAINTS \
+             WHERE UNIQUE_CONSTRAINT_SCHEMA = {own} AND CONSTRAINT_SCHEMA <> {own}"
+        ))?;
+        if others.is_empty() {
+            return Ok(());
+        }
+        Err(Error::new(
+            Code::Target,
+            format!(
+                "tables of other databases refer to {database}: {}",
+                others.join(", ")
+            ),
+        )
+        .hint("drop these foreign keys, and make them again after the restore"))
+    }
+
+    fn make_database(&self, name: &str) -> Result<()> {
+        create_database(&self.admin, name, None, self.scrubber)
+    }
+
+    /// Gives a database the character set of the one that this was held in.
+    fn set_character_set(&self, database: &str, held: &Contents) -> Result<()> {
+        let (name, set) = (identifier(database), &held.character_set);
+        self.execute(&format!("ALTER DATABASE {name} {set}"))
+    }
+
+    /// Drops what cannot be moved, where it is there.
+    fn drop_definitions(&self, database: &str, held: &Contents) -> Result<()> {
+        let name = |name: &String| format!("{}.{}", identifier(database), identifier(name));
+        let mut sql = String::new();
+        for trigger in &held.triggers {
+            sql.push_str(&format!("DROP TRIGGER IF EXISTS {};\n", name(trigger)));
+        }
+        for view in &held.views {
+            sql.push_str(&format!("DROP VIEW IF EXISTS {};\n", name(view)));
+        }
+        for (kind, routine) in &held.routines {
+            let drop = format!("DROP {kind} IF EXISTS {};\n", name(routine));
+            // Packages are known in that mode only.
+            match kind.starts_with("PACKAGE") {
+                true => sql.push_str(&format!(
+                    "SET sql_mode = 'ORACLE';\n{drop}SET sql_mode = DEFAULT;\n"
+                )),
+                false => sql.push_str(&drop),
+            }
+        }
+        for event in &held.events {
+            sql.push_str(&format!("DROP EVENT IF EXISTS {};\n", name(event)));
+        }
+        match sql.is_empty() {
+            true => Ok(()),
+            false => self.execute(&sql),
+        }
+    }
+
+    /// The tables and sequences of a database.
+    fn tables(&self, database: &str) -> Result<BTreeSet<String>> {
+        let sql = format!(
+            "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = {} AND TABLE_TYPE <> 'VIEW'",
+            literal(database)
+        );
+        Ok(self.names(&sql)?.into_iter().collect())
+    }
+
+    /// Moves in one statement the tables that have not been moved, or moves `back` those that have.
+    fn rename(&self, journal: &Journal, back: bool) -> Result<()> {
+        let mut pairs = Vec::new();
+        for (step, held) in journal.steps() {
+            let moved = journal.moved(step, held, |database| self.tables(database))?;
+            for table in held
+                .tables
+                .iter()
+                .filter(|table| moved.contains(*table) == back)
+            {
+                let name =
+                    |database: &str| format!("{}.{}", identifier(database), identifier(table));
+                pairs.push(match back {
+                    false => format!("{} TO {}", name(&step.from), name(&step.to)),
+                    true => format!("{} TO {}", name(&step.to), name(&step.from)),
+                });
+            }
+        }
+        if back {
+            pairs.reverse();
+        }
+        match pairs.is_empty() {
+            true => Ok(()),
+            false => self.execute(&format!("RENAME TABLE {}", pairs.join(", "))),
+        }
+    }
+
+    fn define(&self, database: &str, held: &Contents, events: Events) -> Result<()> {
+        let target = self.admin.with_database(database);
+        let text = format!("{}{}", self.opening(), held.definitions);
+        let mut nobody = |_: &Account| Ok(());
+        feed(
+            &mut text.as_bytes(),
+            &target,
+            events,
+            false,
+            &mut nobody,
+            self.scrubber,
+        )
+    }
+
+    /// Drops a database from which everything moved away; one that still has a table stays.
+    fn drop_if_empty(&self, database: &str) -> Result<()> {
+        match self.tables(database)?.is_empty() {
+            true => drop_database(&self.admin, database, self.scrubber),
+            false => Err(Error::new(
+                Code::Target,
+                format!("database {database} has tables that were made meanwhile"),
+            )
+            .hint("look at them, and drop the database by hand")),
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! Looks into snapshots: entries by path, walks over all of them, the content of a file, and what is
+//! different in two.
+
+use crate::error::{Damage, Error, Result};
+use crate::id::Id;
+use crate::index::Index;
+use crate::pack::BlobKind;
+use crate::repository::Repository;
+use crate::tree::{self, Node, NodeKind};
+use rayon::prelude::*;
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::vec::IntoIter;
+
+/// How a walk goes on after an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Then {
+    /// Into it, if it is a directory.
+    Enter,
+    /// Past it.
+    Skip,
+    /// Not at all.
+    Stop,
+}
+
+/// The entries of a tree, in order of name.
+pub fn entries(repository: &Repository, index: &Index, tree: &Id) -> Result<Vec<Node>> {
+    let json = repository.load_blob(index, BlobKind::Tree, tree)?;
+    tree::parse(&json).map_err(|damage| Error::Blob { id: *tree, damage })
+}
+
+/// What a path in a snapshot is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// The root, which has no entry of its own.
+    Root(Id),
+    /// Anything else.
+    Entry(Box<Node>),
+}
+
+/// The entry at a path; a leading slash and doubled ones mean nothing.
+pub fn find(repository: &Repository, index: &Index, root: &Id, path: &[u8]) -> Result<Found> {
+    use std::os::unix::ffi::OsStringExt;
+    let absent = || Error::NotInSnapshot {
+        path: std::ffi::OsString::from_vec(path.to_vec()).into(),
+    };
+    let mut found = Found::Root(*root);
+    for name in path
+        .split(|byte| *byte == b'/')
+        .filter(|name| !name.is_empty())
+    {
+        let tree = match &found {
+            Found::Root(tree) => *tree,
+            Found::Entry(node) => node.subtree.ok_or_else(absent)?,
+        };
+        let mut inner = entries(repository, index, &tree)?.into_iter();
+        let node = inner.find(|node| node.name == name).ok_or_else(absent)?;
+        found = Found::Entry(Box::new(node));
+    }
+    Ok(found)
+}
+
+/// Goes through a tree and all below it, parents before what is in them, in order of name. `visit`
+/// hears of each entry with its path, which begins with `at`.
+pub fn walk(
+    repository: &Repository,
+    index: &Index,
+    root: &Id,
+    at: &[u8],
+    visit: &mut dyn FnMut(&[u8], &Node) -> Result<Then>,
+) -> Result<()> {
+    let mut path = at.to_vec();
+    if path.last() == Some(&b'/') {
+        path.pop();
+    }
+    let mut open: Vec<(usize, IntoIter<Node>)> =
+        vec![(path.len(), entries(repository, index, root)?.into_iter())];
+    while let Some((length, rest)) = open.last_mut() {
+        path.truncate(*length);
+        let Some(node) = rest.next() else {
+            open.pop();
+            continue;
+        };
+        path.push(b'/');
+        path.extend_from_slice(&node.name);
+        match (visit(&path, &node)?, node.subtree) {
+            (Then::Stop, _) => return Ok(()),
+            (Then::Enter, Some(tree)) => {
+                open.push((path.len(), entries(repository, index, &tree)?.into_iter()));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Blobs of a file that are read at a time.
+const AHEAD: usize = 4;
+
+/// Writes the content of a file. What is damaged ends it with an error: nothing wrong is written.
+pub fn dump(repository: &Repository, index: &Index, file: &Node, to: &mut dyn Write) -> Result<()> {
+    for ids in file.content.as_deref().unwrap_or_default().chunks(AHEAD) {
+        let blobs: Result<Vec<Vec<u8>>> = ids
+            .par_iter()
+            .map(|id| repository.load_blob(index, BlobKind::Data, id))
+            .collect();
+        for blob in blobs? {
+            to.write_all(&blob).map_err(Error::Output)?;
+        }
+    }
+    Ok(())
+}
+
+/// How an entry differs between two snapshots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// Only the second has it.
+    Added,
+    /// Only the first has it.
+    Removed,
+    /// A file with other content.
+    Modified,
+    /// The same content with other metadata.
+    Metadata,
+    /// Something else now: a file that was a directory.
+    Kind,
+}
+
+/// Hears of a difference: the path, what it is, and the entry as it is now, or was last.
+pub type Tell<'a> = dyn FnMut(&[u8], Change, &Node) -> Result<()> + 'a;
+
+/// Tells every difference of two trees, in order of path. What is in an added or removed directory
+/// is told, too. With `metadata` those of metadata alone are told.
+pub fn diff(
+    repository: &Repository,
+    index: &Index,
+    (first, second): (&Id, &Id),
+    metadata: bool,
+    tell: &mut Tell<'_>,
+) -> Result<()> {
+    let mut differ = Differ {
+        repository,
+        index,
+        metadata,
+        tell,
+    };
+    differ.trees(&mut Vec::new(), Some(first), Some(second))
+}
+
+struct Differ<'a> {
+    repository: &'a Repository,
+    index: &'a Index,
+    metadata: bool,
+    tell: &'a mut Tell<'a>,
+}
+
+impl Differ<'_> {
+    fn trees(&mut self, path: &mut Vec<u8>, first: Option<&Id>, second: Option<&Id>) -> Result<()> {
+        if first == second {
+            return Ok(());
+        }
+        // Deeper than any path that the kernel takes: a tree that holds itself.
+        if path.len() > (1 << 20) {
+            let damage = Damage::Format("its directories never end".into());
+            return Err(Error::Blob {
+                id: first.or(second).copied().unwrap_or_default(),
+                damage,
+            });
+        }
+        let read = |tree: Option<&Id>| match tree {
+            Some(tree) => entries(self.repository, self.index, tree),
+            None => Ok(Vec::new()),
+        };
+        let (first, second) = (read(first)?, read(second)?);
+        let mut names: BTreeMap<&[u8], (Option<&Node>, Option<&Node>)> = BTreeMap::new();
+        for node in &first {
+            names.entry(&node.name).or_default().0 = Some(node);
+        }
+        for node in &second {
+            names.entry(&node.name).or_default().1 = Some(node);
+        }
+        let length = path.len();
+        for (name, pair) in names {
+            path.push(b'/');
+            path.extend_from_slice(name);
+            match pair {
+                (Some(was), None) => self.alone(path, was, Change::Removed)?,
+                (None, Some(is)) => self.alone(path, is, Change::Added)?,
+                (Some(was), Some(is)) => self.both(path, was, is)?,
+                (None, None) => {}
+            }
+            path.truncate(length);
+        }
+        Ok(())
+    }
+
+    fn alone(&mut self, path: &mut Vec<u8>, node: &Node, change: Change) -> Result<()> {
+        (self.tell)(path, change, node)?;
+        match (node.subtree.as_ref(), change) {
+            (None, _) => Ok(()),
+            (tree, Change::Added) => self.trees(path, None, tree),
+            (tree, _) => self.trees(path, tree, None),
+        }
+    }
+
+    fn both(&mut self, path: &mut Vec<u8>, was: &Node, is: &Node) -> Result<()> {
+        let change = match was.kind == is.kind {
+            false => Some(Change::Kind),
+            true if was.kind == NodeKind::File && was.content != is.content => {
+                Some(Change::Modified)
+            }
+            true if was.link_target != is.link_target => Some(Change::Modified),
+            true if self.metadata && different(was, is) => Some(Change::Metadata),
+            true => None,
+        };
+        if let Some(change) = change {
+            (self.tell)(path, change, is)?;
+        }
+        self.trees(path, was.subtree.as_ref(), is.subtree.as_ref())
+    }
+}
+
+/// Whether anything but the content is different.
+fn different(was: &Node, is: &Node) -> bool {
+    let plain = |node: &Node| Node {
+        content: None,
+        subtree: None,
+        ..node.clone()
+    };
+    plain(was) != plain(is)
+}

@@ -1,0 +1,516 @@
+//! Locks: files that say who is at work, as restic writes and honours them.
+//!
+//! Any number may add to a repository at once; whoever takes something away is alone. A lock is
+//! written anew every few minutes; one that was not is stale, and so is at once one of a process of
+//! this host that is gone. A clock that is wrong must not make a live lock look stale, so that a
+//! lock's age is also looked at by the store's own clock: against our own lock, just written.
+//!
+//! A store that refuses to delete keeps the locks; they become stale.
+
+use crate::error::{Error, FileKind, Result};
+use crate::id::Id;
+use crate::repository::{Author, Repository};
+use crate::time::Time;
+use jiff::{SignedDuration, Timestamp};
+use lifeboat_store::StoreError;
+use rustix::io::Errno;
+use rustix::process::Pid;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// A lock as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LockFile {
+    /// When it was taken, or last refreshed.
+    pub time: Time,
+    /// Whether its holder must be alone.
+    #[serde(default)]
+    pub exclusive: bool,
+    /// Where its holder runs.
+    #[serde(default)]
+    pub hostname: String,
+    /// As whom.
+    #[serde(default)]
+    pub username: String,
+    /// The process.
+    #[serde(default)]
+    pub pid: i32,
+    /// The user, as a number.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub uid: u32,
+    /// And group.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub gid: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(value: &u32) -> bool {
+    *value == 0
+}
+
+impl fmt::Display for LockFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let how = if self.exclusive { "exclusively " } else { "" };
+        write!(
+            f,
+            "{how}by process {} of {} on {}, since {}",
+            self.pid, self.username, self.hostname, self.time
+        )
+    }
+}
+
+/// A lock that was not refreshed for so long is stale.
+const STALE: SignedDuration = SignedDuration::from_mins(30);
+/// How often a lock is refreshed.
+const REFRESH: Duration = Duration::from_mins(5);
+/// After a refresh that failed, the next try.
+const REFRESH_AGAIN: Duration = Duration::from_secs(30);
+/// Work stops so long after the last refresh: well before others call the lock stale.
+const HOLDS: Duration = Duration::from_mins(22);
+/// Between writing a lock and looking again who else has one: longer than a store takes to list it.
+const SETTLE: Duration = Duration::from_millis(200);
+/// Pauses between looks at a repository that somebody else has locked: doubled from the first on.
+const PAUSES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(20)];
+
+/// What a lock is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// To read or add; beside others who do.
+    Shared,
+    /// To take away; alone.
+    Exclusive,
+}
+
+/// How long what is being done to a repository may go on.
+#[derive(Debug)]
+pub(crate) struct Hold {
+    /// Until when a lock holds, in milliseconds of a clock that goes on while the machine sleeps.
+    until: AtomicU64,
+    /// Says whether somebody asked to end early.
+    stop: OnceLock<fn() -> bool>,
+}
+
+impl Default for Hold {
+    fn default() -> Self {
+        Hold {
+            until: AtomicU64::new(u64::MAX),
+            stop: OnceLock::new(),
+        }
+    }
+}
+
+impl Hold {
+    /// Fails when a lock was held that is perhaps no more, or when the work is to end early.
+    pub(crate) fn check(&self) -> Result<()> {
+        if milliseconds() > self.until.load(Ordering::Relaxed) {
+            return Err(Error::LockLost);
+        }
+        match self.stop.get().is_some_and(|stop| stop()) {
+            true => Err(Error::Stopped),
+            false => Ok(()),
+        }
+    }
+
+    /// From now on the work ends when `stop` says so.
+    pub(crate) fn stop_when(&self, stop: fn() -> bool) {
+        // The first one stays.
+        let _ = self.stop.set(stop);
+    }
+
+    /// A lock was written at this time.
+    fn renew(&self, written: u64) {
+        let holds = u64::try_from(HOLDS.as_millis()).unwrap_or(u64::MAX);
+        self.until.store(written + holds, Ordering::Relaxed);
+    }
+
+    fn end(&self) {
+        self.until.store(u64::MAX, Ordering::Relaxed);
+    }
+}
+
+fn milliseconds() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let (seconds, nanoseconds) = (now.tv_sec, now.tv_nsec);
+    u64::try_from(seconds).unwrap_or(0) * 1000 + u64::try_from(nanoseconds).unwrap_or(0) / 1_000_000
+}
+
+/// A lock that is held, and refreshed by a thread. Dropping it removes it.
+pub struct Lock {
+    shared: Arc<Shared>,
+    refreshing: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    repository: Repository,
+    /// What is in the repository now.
+    state: Mutex<State>,
+    ended: Condvar,
+}
+
+struct State {
+    id: Id,
+    file: LockFile,
+    ended: bool,
+}
+
+impl fmt::Debug for Lock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Lock {}", self.shared.state().id.short())
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes the lock anew until it is told to end.
+    fn refresh(&self) {
+        let mut pause = REFRESH;
+        let mut state = self.state();
+        loop {
+            let waited = self.ended.wait_timeout_while(state, pause, |s| !s.ended);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            if state.ended {
+                return;
+            }
+            let (written, mut file) = (milliseconds(), state.file.clone());
+            file.time = now();
+            pause = match write(&self.repository, &file) {
+                Ok(id) => {
+                    self.repository.hold().renew(written);
+                    let before = std::mem::replace(&mut state.id, id);
+                    state.file = file;
+                    // If it stays, it becomes stale.
+                    let _ = self.repository.delete(FileKind::Lock, &before);
+                    REFRESH
+                }
+                // Others may be at work already: to come back would be to be two.
+                Err(Error::LockLost) => return,
+                Err(_) => REFRESH_AGAIN,
+            };
+        }
+    }
+}
+
+impl Lock {
+    /// Takes a lock. While others have one that is in the way, tries again for as long as `wait`,
+    /// then fails with [`Error::Locked`].
+    pub fn take(repository: &Repository, mode: Mode, wait: Duration, by: &Author) -> Result<Self> {
+        let begun = Instant::now();
+        let mut pause = PAUSES[0];
+        loop {
+            match Lock::try_take(repository, mode, by) {
+                Err(locked @ Error::Locked { .. }) => {
+                    let left = wait.saturating_sub(begun.elapsed());
+                    if left.is_zero() {
+                        return Err(locked);
+                    }
+                    std::thread::sleep(pause.min(left));
+                    pause = (pause * 2).min(PAUSES[1]);
+                }
+                other => return other,
+            }
+        }
+    }
+
+    fn try_take(repository: &Repository, mode: Mode, by: &Author) -> Result<Self> {
+        // Before ours is written, so that a repository that is locked is not written to.
+        conflict(repository, mode, None)?;
+        let (written, file) = (milliseconds(), own(mode, by));
+        let id = write(repository, &file)?;
+        std::thread::sleep(SETTLE);
+        if let Err(error) = conflict(repository, mode, Some(&id)) {
+            let _ = repository.delete_regardless(FileKind::Lock, &id);
+            return Err(error);
+        }
+        repository.hold().renew(written);
+        let shared = Arc::new(Shared {
+            repository: repository.handle(),
+            state: Mutex::new(State {
+                id,
+                file,
+                ended: false,
+            }),
+            ended: Condvar::new(),
+        });
+        let theirs = Arc::clone(&shared);
+        let refreshing = std::thread::Builder::new()
+            .name("lock".into())
+            .spawn(move || theirs.refresh())
+            .map_err(Error::Threads)?;
+        Ok(Lock {
+            shared,
+            refreshing: Some(refreshing),
+        })
+    }
+}
+
+impl Lock {
+    /// Removes the lock, or says why it cannot be.
+    pub fn release(mut self) -> Result<()> {
+        self.end()
+    }
+
+    fn end(&mut self) -> Result<()> {
+        let Some(refreshing) = self.refreshing.take() else {
+            return Ok(());
+        };
+        self.shared.state().ended = true;
+        self.shared.ended.notify_all();
+        let _ = refreshing.join();
+        let id = self.shared.state().id;
+        self.shared.repository.hold().end();
+        self.shared
+            .repository
+            .delete_regardless(FileKind::Lock, &id)
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // What cannot be removed becomes stale.
+        let _ = self.end();
+    }
+}
+
+fn now() -> Time {
+    Time::utc(Timestamp::now())
+}
+
+fn own(mode: Mode, by: &Author) -> LockFile {
+    LockFile {
+        time: now(),
+        exclusive: mode == Mode::Exclusive,
+        hostname: by.host.clone(),
+        username: by.user.clone(),
+        pid: rustix::process::getpid().as_raw_nonzero().get(),
+        uid: rustix::process::getuid().as_raw(),
+        gid: rustix::process::getgid().as_raw(),
+    }
+}
+
+fn write(repository: &Repository, file: &LockFile) -> Result<Id> {
+    repository.save(FileKind::Lock, file)
+}
+
+/// A lock that is in a repository.
+#[derive(Debug)]
+pub struct Found {
+    /// Its name.
+    pub id: Id,
+    /// What it says; an error of one that cannot be read.
+    pub file: Result<LockFile>,
+    /// Whether nobody holds it any more.
+    pub stale: bool,
+}
+
+/// The locks of a repository. `own` is the one that this process has just written, if any.
+pub fn find(repository: &Repository, own: Option<&Id>) -> Result<Vec<Found>> {
+    let listed = repository.list_times(FileKind::Lock)?;
+    let stored_now = listed.iter().find(|(id, _)| Some(id) == own);
+    let stored_now = stored_now.and_then(|(_, at)| *at);
+    let now = Timestamp::now();
+    let mut found = Vec::new();
+    for (id, stored) in listed {
+        if Some(&id) == own {
+            continue;
+        }
+        let file = match read(repository, &id) {
+            // Released since it was listed.
+            Err(Error::Missing { .. }) => continue,
+            Err(error @ Error::Damaged { .. }) => Err(error),
+            Err(error) => return Err(error),
+            Ok(file) => Ok(file),
+        };
+        let stored_age = stored.map(|at| stored_now.unwrap_or(now).duration_since(at));
+        let stale = is_stale(file.as_ref().ok(), now, stored_age);
+        found.push(Found { id, file, stale });
+    }
+    Ok(found)
+}
+
+fn read(repository: &Repository, id: &Id) -> Result<LockFile> {
+    repository.parse_document(FileKind::Lock, id)
+}
+
+/// `stored_age` is by the store's clock. A lock that cannot be read has only that.
+fn is_stale(file: Option<&LockFile>, now: Timestamp, stored_age: Option<SignedDuration>) -> bool {
+    let old_there = stored_age.is_none_or(|age| age > STALE);
+    match file {
+        Some(file) => {
+            let old = now.duration_since(file.time.at) > STALE;
+            (old && old_there) || is_dead(file)
+        }
+        None => stored_age.is_some() && old_there,
+    }
+}
+
+/// Whether it is of this host and its process is gone.
+fn is_dead(file: &LockFile) -> bool {
+    let node = rustix::system::uname();
+    let here = node.nodename().to_str().is_ok_and(|n| n == file.hostname);
+    let Some(pid) = Pid::from_raw(file.pid).filter(|_| here && file.pid > 0) else {
+        return false;
+    };
+    rustix::process::test_kill_process(pid) == Err(Errno::SRCH)
+}
+
+/// Fails when somebody's lock is in the way. Stale ones are removed on the way.
+fn conflict(repository: &Repository, mode: Mode, own: Option<&Id>) -> Result<()> {
+    for found in find(repository, own)? {
+        if found.stale {
+            let _ = repository.delete(FileKind::Lock, &found.id);
+            continue;
+        }
+        let lock = found.file?;
+        if mode == Mode::Exclusive || lock.exclusive {
+            return Err(Error::Locked {
+                id: found.id,
+                lock: Box::new(lock),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Removes locks that are stale, or all of them, and returns what was removed.
+pub fn unlock(repository: &Repository, all: bool) -> Result<Vec<Found>> {
+    let mut removed = Vec::new();
+    for found in find(repository, None)? {
+        if all || found.stale {
+            match repository.delete(FileKind::Lock, &found.id) {
+                Err(Error::Store(StoreError::NotFound { .. })) => {}
+                other => other?,
+            }
+            removed.push(found);
+        }
+    }
+    Ok(removed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lifeboat_store::MemoryStore;
+
+    fn repository() -> Repository {
+        let store = Arc::new(MemoryStore::new());
+        Repository::create(store, "", b"x", &author()).unwrap()
+    }
+
+    fn author() -> Author {
+        Author {
+            user: "ada".into(),
+            host: "elsewhere".into(),
+            now: now(),
+        }
+    }
+
+    fn take(repository: &Repository, mode: Mode) -> Result<Lock> {
+        Lock::take(repository, mode, Duration::ZERO, &author())
+    }
+
+    fn count(repository: &Repository) -> usize {
+        repository.list(FileKind::Lock).unwrap().len()
+    }
+
+    fn aged(minutes: i64) -> LockFile {
+        let mut file = own(Mode::Exclusive, &author());
+        file.time = Time::utc(Timestamp::now() - SignedDuration::from_mins(minutes));
+        file
+    }
+
+    #[test]
+    fn many_may_add_and_one_may_take_away() {
+        let repository = repository();
+        let first = take(&repository, Mode::Shared).unwrap();
+        let second = take(&repository, Mode::Shared).unwrap();
+        let refused = take(&repository, Mode::Exclusive).unwrap_err();
+        assert!(
+            matches!(&refused, Error::Locked { lock, .. } if lock.username == "ada"),
+            "{refused}"
+        );
+        assert_eq!(count(&repository), 2);
+        drop((first, second));
+        let alone = take(&repository, Mode::Exclusive).unwrap();
+        assert!(take(&repository, Mode::Shared).is_err());
+        assert!(take(&repository, Mode::Exclusive).is_err());
+        assert_eq!(count(&repository), 1);
+        drop(alone);
+        assert_eq!(count(&repository), 0);
+    }
+
+    #[test]
+    fn who_waits_gets_it_when_it_is_free() {
+        let repository = repository();
+        let first = take(&repository, Mode::Exclusive).unwrap();
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| {
+                Lock::take(
+                    &repository,
+                    Mode::Exclusive,
+                    Duration::from_mins(1),
+                    &author(),
+                )
+            });
+            drop(first);
+            waiting.join().unwrap().unwrap();
+        });
+    }
+
+    #[test]
+    fn a_stale_lock_is_in_nobodys_way_and_removed() {
+        let repository = repository();
+        write(&repository, &aged(31)).unwrap();
+        drop(take(&repository, Mode::Exclusive).unwrap());
+        assert_eq!(count(&repository), 0);
+        write(&repository, &aged(29)).unwrap();
+        assert!(take(&repository, Mode::Shared).is_err());
+        assert!(unlock(&repository, false).unwrap().is_empty());
+        assert_eq!(unlock(&repository, true).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_dead_process_of_this_host_holds_nothing() {
+        let node = rustix::system::uname();
+        let mut file = aged(0);
+        file.hostname = node.nodename().to_str().unwrap().to_owned();
+        assert!(!is_dead(&file));
+        // Above what the kernel gives.
+        file.pid = 1 << 23;
+        assert!(is_dead(&file));
+        file.hostname.push('x');
+        assert!(!is_dead(&file));
+    }
+
+    #[test]
+    fn a_wrong_clock_does_not_make_a_live_lock_stale() {
+        let now = Timestamp::now();
+        let minutes = |minutes| Some(SignedDuration::from_mins(minutes));
+        assert!(is_stale(Some(&aged(40)), now, None));
+        assert!(is_stale(Some(&aged(40)), now, minutes(35)));
+        // It was stored five minutes ago, whatever the clocks of its holder and ours say.
+        assert!(!is_stale(Some(&aged(40)), now, minutes(5)));
+        assert!(!is_stale(Some(&aged(-40)), now, minutes(45)));
+        // One that cannot be read.
+        assert!(is_stale(None, now, minutes(31)));
+        assert!(!is_stale(None, now, minutes(29)));
+        assert!(!is_stale(None, now, None));
+    }
+
+    #[test]
+    fn a_lock_that_could_not_be_refreshed_stops_all_writing() {
+        let repository = repository();
+        let lock = take(&repository, Mode::Shared).unwrap();
+        repository.hold().until.store(1, Ordering::Relaxed);
+        let written = repository.write_document(FileKind::Index, b"{}");
+        assert!(matches!(written, Err(Error::LockLost)), "{written:?}");
+        drop(lock);
+        repository.write_document(FileKind::Index, b"{}").unwrap();
+    }
+}

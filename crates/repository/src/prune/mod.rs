@@ -1,0 +1,244 @@
+//! Frees what no snapshot needs, in two steps that lie some time apart.
+//!
+//! The first copies what is needed out of packs that are mostly rubbish, then takes packs that
+//! nothing needs out of the index and notes there, as rustic does, since when they are to be
+//! deleted. The second, in a later run, deletes those that have been so for longer than the grace
+//! period and are still not needed. So a backup that relied on such a pack while it ran, by a program
+//! that takes no locks, loses nothing: the next run finds its snapshot and puts the pack back.
+//!
+//! Copying goes on beside backups. Only changing the index wants the repository for itself, for as
+//! long as it takes to write it.
+//!
+//! Killed anywhere, it leaves a repository in which everything needed is in the index: packs are
+//! stored before the index that names them, a new index before the old one goes, and that before
+//! any pack.
+
+mod plan;
+mod switch;
+
+use crate::error::{Error, FileKind, Result};
+use crate::id::Id;
+use crate::index::{Index, IndexBuilder};
+use crate::lock::{Lock, Mode};
+use crate::pack::PackedBlob;
+use crate::repository::{Author, Repository, open_blob};
+use crate::saver::{Saver, with_saver};
+use crate::used::Used;
+use jiff::{SignedDuration, Timestamp};
+use plan::{Plan, Wanted};
+use rayon::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// How to prune.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How long a pack that nothing needs stays, after it was taken out of the index: longer than
+    /// any backup takes. Zero deletes at once.
+    pub grace: SignedDuration,
+    /// How much rubbish may stay in packs that are partly needed, as a share of what is needed: 0.05
+    /// is 5 %.
+    pub max_unused: f64,
+    /// Say what would be done, and do nothing.
+    pub dry_run: bool,
+    /// How long to wait for others who are at work.
+    pub wait: Duration,
+    /// Who does it.
+    pub author: Author,
+    /// The time.
+    pub now: Timestamp,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            grace: SignedDuration::from_hours(23),
+            max_unused: 0.05,
+            dry_run: false,
+            wait: Duration::ZERO,
+            author: Author::default(),
+            now: Timestamp::now(),
+        }
+    }
+}
+
+/// Some packs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Packs {
+    /// How many.
+    pub count: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+impl Packs {
+    fn add(&mut self, bytes: u64) {
+        self.count += 1;
+        self.bytes += bytes;
+    }
+}
+
+/// What was done, or with [`Options::dry_run`] would be.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Snapshots looked at.
+    pub snapshots: u64,
+    /// Packs that stay as they are.
+    pub kept: Packs,
+    /// Rubbish in them, in bytes.
+    pub unused_bytes: u64,
+    /// Packs of which only what is needed was kept, in other packs.
+    pub repacked: Packs,
+    /// Packs that nothing needed, or that were repacked, or that no index knew: to be deleted.
+    pub marked: Packs,
+    /// Packs that were to be deleted, and are needed after all.
+    pub recovered: Packs,
+    /// Packs whose time has not come.
+    pub waiting: Packs,
+    /// Packs that were deleted.
+    pub deleted: Packs,
+    /// Packs of the index that are not there, and that nothing needs.
+    pub missing: u64,
+}
+
+/// The index files, the snapshots and the packs at a time.
+struct State {
+    /// Each index file with its packs, and those to be deleted since when.
+    files: BTreeMap<Id, IndexContent>,
+    snapshots: BTreeSet<Id>,
+    roots: Vec<Id>,
+    /// Bytes of each pack in the store.
+    stored: BTreeMap<Id, u64>,
+}
+
+/// What an index file is about.
+struct IndexContent {
+    packs: Vec<Id>,
+    to_delete: Vec<(Id, Option<Timestamp>)>,
+    blobs: usize,
+}
+
+/// Prunes. Takes its own locks; the caller must hold none.
+pub fn run(repository: &Repository, options: &Options) -> Result<Report> {
+    let shared = Lock::take(repository, Mode::Shared, options.wait, &options.author)?;
+    let (state, index) = look(repository)?;
+    let used = Used::new(&index);
+    used.add(repository, &state.roots)?;
+    let mut plan = plan::make(repository, &state, &index, &used, options)?;
+    if options.dry_run || plan.changes_nothing() {
+        return Ok(plan.report);
+    }
+    // Where nothing may be deleted, nothing must be added for it either.
+    repository.delete(FileKind::Lock, &Id::default())?;
+    repack(repository, &index, &mut plan)?;
+    shared.release()?;
+    drop(used);
+    drop(index);
+    let exclusive = Lock::take(repository, Mode::Exclusive, options.wait, &options.author)?;
+    let report = switch::run(repository, &state, plan, options)?;
+    exclusive.release()?;
+    Ok(report)
+}
+
+/// What there is. Snapshots are read before the index: whatever they need was in it before them.
+fn look(repository: &Repository) -> Result<(State, Index)> {
+    let (mut snapshots, mut roots) = (BTreeSet::new(), Vec::new());
+    for (id, _) in repository.list(FileKind::Snapshot)? {
+        match repository.snapshot(&id) {
+            Ok(snapshot) => roots.push(snapshot.tree),
+            // Forgotten since it was listed.
+            Err(Error::Missing { .. }) => continue,
+            Err(error) => return Err(error),
+        }
+        snapshots.insert(id);
+    }
+    // Packs before the index, so that one stored meanwhile does not look like one that is missing.
+    let (mut builder, mut files) = (IndexBuilder::default(), BTreeMap::new());
+    let listed = repository.list(FileKind::Index)?;
+    let stored = repository.list(FileKind::Pack)?.into_iter().collect();
+    for (id, _) in listed {
+        let file = repository.index_file(&id)?;
+        let since = |pack: &crate::index::IndexPack| (pack.id, pack.time.map(|time| time.at));
+        let content = IndexContent {
+            packs: file.packs.iter().map(|pack| pack.id).collect(),
+            to_delete: file.packs_to_delete.iter().map(since).collect(),
+            blobs: file.packs.iter().map(|pack| pack.blobs.len()).sum(),
+        };
+        files.insert(id, content);
+        builder.add_file(file);
+    }
+    let state = State {
+        files,
+        snapshots,
+        roots,
+        stored,
+    };
+    Ok((state, builder.finish()))
+}
+
+/// Copies what is needed out of packs that go. Each blob is opened on the way: what is copied is
+/// whole.
+fn repack(repository: &Repository, index: &Index, plan: &mut Plan) -> Result<()> {
+    let wanted = std::mem::take(&mut plan.wanted);
+    let packs: Vec<(Id, Vec<Wanted>)> = wanted.into_iter().collect();
+    if packs.is_empty() {
+        return Ok(());
+    }
+    // Nothing is in the new packs yet, whatever the index has.
+    with_saver(repository, &Index::default(), |saver| {
+        packs
+            .par_iter()
+            .try_for_each(|(pack, blobs)| copy(repository, index, saver, pack, blobs))
+    })?;
+    Ok(())
+}
+
+fn copy(
+    repository: &Repository,
+    index: &Index,
+    saver: &Saver<'_>,
+    pack: &Id,
+    blobs: &[Wanted],
+) -> Result<()> {
+    let ends = blobs
+        .iter()
+        .map(|blob| blob.offset + u64::from(blob.length));
+    let (start, end) = (
+        blobs.iter().map(|blob| blob.offset).min().unwrap_or(0),
+        ends.max().unwrap_or(0),
+    );
+    let span = repository.read_pack_part(pack, start..end);
+    for blob in blobs {
+        let sealed = span.as_ref().ok().and_then(|span| {
+            let from = usize::try_from(blob.offset - start).ok()?;
+            span.get(from..from + blob.length as usize)
+        });
+        let whole = sealed.filter(|sealed| {
+            let plain = open_blob(
+                repository.key(),
+                &blob.id,
+                sealed.to_vec(),
+                blob.compressed(),
+            );
+            plain.is_ok()
+        });
+        match whole {
+            Some(sealed) => {
+                let packed = PackedBlob {
+                    id: blob.id,
+                    kind: blob.kind,
+                    offset: 0,
+                    length: blob.length,
+                    uncompressed: blob.uncompressed,
+                };
+                saver.copy(&packed, sealed)?;
+            }
+            // Perhaps it is in another pack, too.
+            None => {
+                let plain = repository.load_blob(index, blob.kind, &blob.id)?;
+                saver.save(blob.kind, &plain)?;
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,357 @@
+//! Decides what becomes of each pack. Pure, but for reading headers of packs that no index knows.
+
+use super::{Options, Packs, Report, State};
+use crate::error::{Damage, Error, FileKind, Result};
+use crate::id::Id;
+use crate::index::{Index, IndexPack, Location};
+use crate::pack::BlobKind;
+use crate::repository::Repository;
+use crate::saver::PACK_BYTES;
+use crate::time::Time;
+use crate::used::Used;
+use jiff::Timestamp;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A blob to be copied.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted {
+    pub(super) id: Id,
+    pub(super) kind: BlobKind,
+    pub(super) offset: u64,
+    pub(super) length: u32,
+    pub(super) uncompressed: Option<u32>,
+}
+
+impl Wanted {
+    pub(super) fn compressed(&self) -> bool {
+        self.uncompressed.is_some()
+    }
+}
+
+/// What becomes of the packs.
+#[derive(Default)]
+pub(super) struct Plan {
+    /// Packs that leave the index and are to be deleted: nothing needs them, or all that is needed
+    /// of them is copied.
+    pub(super) leave: BTreeSet<Id>,
+    /// What to copy of them, by pack.
+    pub(super) wanted: BTreeMap<Id, Vec<Wanted>>,
+    /// Packs that come back into the index.
+    pub(super) recover: BTreeSet<Id>,
+    /// Packs that are to be deleted and whose time has come, or that are gone already.
+    pub(super) delete: BTreeSet<Id>,
+    /// Packs of the index that are not there.
+    pub(super) missing: BTreeSet<Id>,
+    /// Packs that are in the store, in no index.
+    pub(super) unknown: Vec<IndexPack>,
+    /// Index files that are to be written anew.
+    pub(super) rewrite: BTreeSet<Id>,
+    pub(super) report: Report,
+}
+
+impl Plan {
+    pub(super) fn changes_nothing(&self) -> bool {
+        self.rewrite.is_empty() && self.unknown.is_empty()
+    }
+}
+
+/// How much of a pack is needed.
+#[derive(Debug, Clone, Copy, Default)]
+struct Stats {
+    used: u64,
+    unused: u64,
+    data: bool,
+    tree: bool,
+}
+
+/// Packs smaller than this are put together, once there are enough to fill one.
+const SMALL_PACK_BYTES: u64 = PACK_BYTES as u64 / 2;
+/// Index files that name fewer blobs are put together, once there are more than [`SMALL_FILES`].
+const SMALL_FILE_BLOBS: usize = 10_000;
+const SMALL_FILES: usize = 8;
+
+/// Each needed blob in one place, and how much of each pack that makes.
+struct Choice {
+    stats: BTreeMap<Id, Stats>,
+    /// The pack in which a blob that is in several is taken to be, by number.
+    chosen: BTreeMap<usize, Id>,
+    recover: BTreeSet<Id>,
+}
+
+pub(super) fn make(
+    repository: &Repository,
+    state: &State,
+    index: &Index,
+    used: &Used<'_>,
+    options: &Options,
+) -> Result<Plan> {
+    let choice = choose(state, index, used)?;
+    let mut plan = Plan {
+        recover: choice.recover,
+        ..Plan::default()
+    };
+    plan.report.snapshots = state.snapshots.len() as u64;
+    let repack = sort_out(state, &choice.stats, options, &mut plan);
+    plan.collect(index, used, &choice.chosen, &repack);
+    let in_index = |id: &Id| choice.stats.contains_key(id) && !plan.missing.contains(id);
+    let since = |at: Option<Timestamp>| at.unwrap_or(options.now);
+    let mut waiting = Packs::default();
+    let mut delete = BTreeSet::new();
+    let mut recovered = Packs::default();
+    let mut known: BTreeSet<Id> = choice.stats.keys().copied().collect();
+    for (pack, at) in state.files.values().flat_map(|file| &file.to_delete) {
+        if !known.insert(*pack) {
+            continue;
+        }
+        match state.stored.get(pack) {
+            None => drop(delete.insert(*pack)),
+            Some(&bytes) if plan.recover.contains(pack) => recovered.add(bytes),
+            Some(&bytes) => match options.now.duration_since(since(*at)) >= options.grace {
+                true => {
+                    delete.insert(*pack);
+                    plan.report.deleted.add(bytes);
+                }
+                false => waiting.add(bytes),
+            },
+        }
+    }
+    for (file, content) in &state.files {
+        let changes = content
+            .packs
+            .iter()
+            .any(|pack| plan.leave.contains(pack) || plan.missing.contains(pack))
+            || content.to_delete.iter().any(|(pack, at)| {
+                at.is_none()
+                    || in_index(pack)
+                    || plan.recover.contains(pack)
+                    || delete.contains(pack)
+            });
+        if changes {
+            plan.rewrite.insert(*file);
+        }
+    }
+    let small: Vec<&Id> = state
+        .files
+        .iter()
+        .filter(|(_, content)| content.blobs < SMALL_FILE_BLOBS)
+        .map(|(id, _)| id)
+        .collect();
+    if small.len() > SMALL_FILES {
+        plan.rewrite.extend(small);
+    }
+    for (pack, &bytes) in &state.stored {
+        if !known.contains(pack) {
+            plan.report.marked.add(bytes);
+            let blobs = repository.pack_header(pack, bytes).unwrap_or_default();
+            plan.unknown.push(IndexPack {
+                id: *pack,
+                blobs: blobs.iter().map(Into::into).collect(),
+                time: Some(Time::utc(options.now)),
+            });
+        }
+    }
+    (plan.delete, plan.report.waiting, plan.report.recovered) = (delete, waiting, recovered);
+    if options.grace.is_zero() {
+        plan.report.deleted.count += plan.report.marked.count;
+        plan.report.deleted.bytes += plan.report.marked.bytes;
+        plan.report.marked = Packs::default();
+    }
+    Ok(plan)
+}
+
+/// Takes each needed blob to be in one pack: one that is there, and of several the one of which
+/// most is needed anyway.
+fn choose(state: &State, index: &Index, used: &Used<'_>) -> Result<Choice> {
+    let there = |place: &Location| {
+        let end = u64::from(place.offset) + u64::from(place.length);
+        state
+            .stored
+            .get(&place.pack)
+            .is_some_and(|&bytes| bytes >= end)
+    };
+    let mut choice = Choice {
+        stats: BTreeMap::new(),
+        chosen: BTreeMap::new(),
+        recover: BTreeSet::new(),
+    };
+    let packs = state.files.values().flat_map(|file| &file.packs);
+    choice.stats.extend(packs.map(|id| (*id, Stats::default())));
+    let mut several = Vec::new();
+    for (number, places) in groups(index) {
+        let needed = used.contains(number);
+        let (stay, go): (Vec<Location>, Vec<Location>) =
+            places.iter().partition(|place| !place.to_delete);
+        match stay.as_slice() {
+            [place] if !needed || there(place) => choice.count(place, needed),
+            places if !needed => places.iter().for_each(|place| choice.count(place, false)),
+            places if places.iter().any(there) => several.push((number, stay)),
+            _ => match go.iter().find(|place| there(place)) {
+                Some(place) => drop(choice.recover.insert(place.pack)),
+                None => return Err(lost(state, &places)),
+            },
+        }
+    }
+    for (number, places) in several {
+        let good = places.iter().filter(|place| there(place));
+        let stats = &choice.stats;
+        let best = good.max_by_key(|place| stats.get(&place.pack).map_or(0, |s| s.used));
+        if let Some(best) = best.copied() {
+            choice.chosen.insert(number, best.pack);
+            for place in &places {
+                choice.count(place, *place == best);
+            }
+        }
+    }
+    Ok(choice)
+}
+
+/// Why a needed blob is in no pack.
+fn lost(state: &State, places: &[Location]) -> Error {
+    let pack = places.first().map(|place| place.pack).unwrap_or_default();
+    let (kind, id) = (FileKind::Pack, pack);
+    match state.stored.get(&pack) {
+        None => Error::Missing { kind, id },
+        Some(&bytes) => Error::Damaged {
+            kind,
+            id,
+            damage: Damage::Short { bytes },
+        },
+    }
+}
+
+impl Choice {
+    fn count(&mut self, place: &Location, needed: bool) {
+        let stats = self.stats.entry(place.pack).or_default();
+        match needed {
+            true => stats.used += u64::from(place.length),
+            false => stats.unused += u64::from(place.length),
+        }
+        match place.kind {
+            BlobKind::Data => stats.data = true,
+            BlobKind::Tree => stats.tree = true,
+        }
+    }
+}
+
+/// The different places of each blob, with the number of the first.
+fn groups(index: &Index) -> impl Iterator<Item = (usize, Vec<Location>)> {
+    let mut blobs = index.blobs().enumerate().peekable();
+    std::iter::from_fn(move || {
+        let (number, (id, first)) = blobs.next()?;
+        let mut places = vec![first];
+        while let Some((_, (_, place))) =
+            blobs.next_if(|(_, (other, place))| *other == id && place.kind == first.kind)
+        {
+            // A pack may be in several index files.
+            if !places.contains(&place) {
+                places.push(place);
+            }
+        }
+        Some((number, places))
+    })
+}
+
+/// Decides on each pack of the index; returns those to be repacked.
+fn sort_out(
+    state: &State,
+    stats: &BTreeMap<Id, Stats>,
+    options: &Options,
+    plan: &mut Plan,
+) -> BTreeSet<Id> {
+    let (mut partly, mut small) = (Vec::new(), [Vec::new(), Vec::new()]);
+    let (mut needed, mut unused) = (0, 0);
+    let mut kept = BTreeMap::new();
+    for (pack, stats) in stats {
+        let Some(&bytes) = state.stored.get(pack) else {
+            plan.missing.insert(*pack);
+            continue;
+        };
+        needed += stats.used;
+        if stats.used == 0 {
+            plan.leave.insert(*pack);
+            plan.report.marked.add(bytes);
+            continue;
+        }
+        kept.insert(*pack, bytes);
+        unused += stats.unused;
+        if stats.unused > 0 {
+            partly.push((*pack, *stats));
+        }
+        let same = small.get_mut(usize::from(stats.tree && !stats.data));
+        if let Some(small) = same.filter(|_| bytes < SMALL_PACK_BYTES) {
+            small.push((*pack, bytes));
+        }
+    }
+    let share = |stats: &Stats| stats.unused as f64 / (stats.used + stats.unused) as f64;
+    partly.sort_by(|(_, a), (_, b)| share(b).total_cmp(&share(a)));
+    let allowed = needed as f64 * options.max_unused;
+    let mut repack = BTreeSet::new();
+    for (pack, stats) in partly {
+        if unused as f64 <= allowed {
+            break;
+        }
+        unused -= stats.unused;
+        repack.insert(pack);
+    }
+    for small in small {
+        if small.iter().map(|(_, bytes)| bytes).sum::<u64>() >= PACK_BYTES as u64 {
+            for (pack, _) in small {
+                let stats = stats.get(&pack).copied().unwrap_or_default();
+                if repack.insert(pack) {
+                    unused -= stats.unused;
+                }
+            }
+        }
+    }
+    for (pack, bytes) in kept {
+        match repack.contains(&pack) {
+            true => {
+                plan.leave.insert(pack);
+                plan.report.repacked.add(bytes);
+                plan.report.marked.add(bytes);
+            }
+            false => plan.report.kept.add(bytes),
+        }
+    }
+    plan.report.missing = plan.missing.len() as u64;
+    plan.report.unused_bytes = unused;
+    repack
+}
+
+impl Plan {
+    /// Notes what is needed of the packs that are to be repacked.
+    fn collect(
+        &mut self,
+        index: &Index,
+        used: &Used<'_>,
+        chosen: &BTreeMap<usize, Id>,
+        repack: &BTreeSet<Id>,
+    ) {
+        if repack.is_empty() {
+            return;
+        }
+        let mut first = None;
+        for (number, (id, place)) in index.blobs().enumerate() {
+            let group = match first {
+                Some((group, last, kind)) if last == id && kind == place.kind => group,
+                _ => number,
+            };
+            let again = group != number;
+            first = Some((group, id, place.kind));
+            let taken = match chosen.get(&group) {
+                Some(pack) => *pack == place.pack,
+                None => !again || !place.to_delete,
+            };
+            if place.to_delete || !taken || !used.contains(group) || !repack.contains(&place.pack) {
+                continue;
+            }
+            self.wanted.entry(place.pack).or_default().push(Wanted {
+                id,
+                kind: place.kind,
+                offset: place.offset.into(),
+                length: place.length,
+                uncompressed: place.compressed.then_some(place.plain_bytes),
+            });
+        }
+    }
+}

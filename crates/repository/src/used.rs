@@ -1,0 +1,85 @@
+//! Which blobs snapshots need.
+
+use crate::error::{Damage, Error, Result};
+use crate::id::Id;
+use crate::index::Index;
+use crate::pack::BlobKind;
+use crate::repository::Repository;
+use crate::tree::{self, NodeKind};
+use rayon::prelude::*;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A set of blobs of an index, one bit each. Threads may add to it at once.
+pub(crate) struct Used<'a> {
+    index: &'a Index,
+    bits: Vec<AtomicU64>,
+}
+
+impl<'a> Used<'a> {
+    pub(crate) fn new(index: &'a Index) -> Self {
+        let words = index.len().div_ceil(64);
+        Used {
+            index,
+            bits: (0..words).map(|_| AtomicU64::new(0)).collect(),
+        }
+    }
+
+    /// Whether the blob whose first entry has this number is needed.
+    pub(crate) fn contains(&self, number: usize) -> bool {
+        let word = self.bits.get(number / 64);
+        word.is_some_and(|word| word.load(Ordering::Relaxed) >> (number % 64) & 1 == 1)
+    }
+
+    /// Adds a blob; whether it was not there before.
+    fn insert(&self, kind: BlobKind, id: &Id) -> Result<bool> {
+        let number = self.index.number(kind, id);
+        let number = number.ok_or(Error::UnknownBlob { id: *id })?;
+        let bit = 1 << (number % 64);
+        let word = self.bits.get(number / 64);
+        Ok(word.is_some_and(|word| word.fetch_or(bit, Ordering::Relaxed) & bit == 0))
+    }
+
+    /// Adds these trees and all they need. Fails at the first that cannot be read, or that needs
+    /// something no index knows.
+    pub(crate) fn add(&self, repository: &Repository, roots: &[Id]) -> Result<()> {
+        let mut level = Vec::new();
+        for root in roots {
+            if self.insert(BlobKind::Tree, root)? {
+                level.push(*root);
+            }
+        }
+        while !level.is_empty() {
+            let below: Result<Vec<Vec<Id>>> = level
+                .par_iter()
+                .map(|id| self.add_tree(repository, id))
+                .collect();
+            level = below?.concat();
+        }
+        Ok(())
+    }
+
+    /// Adds what a tree names, and returns the trees that are new.
+    fn add_tree(&self, repository: &Repository, id: &Id) -> Result<Vec<Id>> {
+        let json = repository.load_blob(self.index, BlobKind::Tree, id)?;
+        let broken = |damage| Error::Blob { id: *id, damage };
+        let mut below = Vec::new();
+        for node in tree::parse(&json).map_err(broken)? {
+            match (node.kind, node.subtree) {
+                (NodeKind::Directory, Some(subtree)) => {
+                    let new = self.insert(BlobKind::Tree, &subtree)?;
+                    below.extend(new.then_some(subtree));
+                }
+                (NodeKind::Directory, None) => {
+                    let name = String::from_utf8_lossy(&node.name).into_owned();
+                    let what = format!("the directory {name:?} in it has no tree");
+                    return Err(broken(Damage::Format(what)));
+                }
+                _ => {}
+            }
+            for content in node.content.iter().flatten() {
+                self.insert(BlobKind::Data, content)?;
+            }
+        }
+        Ok(below)
+    }
+}

@@ -1,0 +1,209 @@
+//! What policies keep, beside what restic keeps by the same rules.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking"
+)]
+
+use jiff::tz::{Offset, TimeZone};
+use jiff::{SignedDuration, Timestamp};
+use lifeboat_repository::forget::{Count, Policy};
+use lifeboat_repository::keyfile::Cost;
+use lifeboat_repository::snapshot::{Filter, Group, GroupBy, Snapshot};
+use lifeboat_repository::time::Time;
+use lifeboat_repository::{Author, FileKind, Id, Repository};
+use lifeboat_store::LocalStore;
+use lifeboat_testkit::restic::Restic;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Numbers that look random and are the same in every run.
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % end
+    }
+
+    fn pick<T: Copy>(&mut self, list: &[T]) -> T {
+        list[usize::try_from(self.below(list.len() as u64)).unwrap()]
+    }
+}
+
+/// Snapshots of a few hosts, paths and tags: some close together, some years apart, in several
+/// zones, one in the future.
+fn snapshots(repository: &Repository, numbers: &mut Numbers) -> Vec<(Id, Snapshot)> {
+    let now = Timestamp::now();
+    let mut made = Vec::new();
+    for number in 0..120_u64 {
+        let scale = numbers.pick(&[3_600, 86_400, 86_400 * 40, 86_400 * 900]);
+        let ago = 3_600 + i64::try_from(numbers.below(scale)).unwrap();
+        let at = match number {
+            0 => now + SignedDuration::from_hours(30),
+            // No two at once: their order would be chance.
+            _ => now - SignedDuration::new(ago, i32::try_from(number).unwrap()),
+        };
+        let hours = numbers.pick(&[0, 0, 2, -8, 13]);
+        let tags = numbers.pick(&[&[][..], &["a"], &["a", "b"], &["c"]]);
+        let paths = numbers.pick(&[&["/srv"][..], &["/srv", "/etc"], &["/etc", "/srv"]]);
+        let snapshot = Snapshot {
+            time: Time {
+                at,
+                offset: Offset::constant(hours),
+            },
+            parent: None,
+            // No tree is looked at.
+            tree: Id::of(b"tree"),
+            paths: paths.iter().map(|&p| p.to_owned()).collect(),
+            hostname: numbers.pick(&["ada", "bob"]).to_owned(),
+            username: "root".into(),
+            uid: 0,
+            gid: 0,
+            excludes: None,
+            tags: Some(tags.iter().map(|&t| t.to_owned()).collect()),
+            original: None,
+            others: Default::default(),
+        };
+        made.push((repository.save_snapshot(&snapshot).unwrap(), snapshot));
+    }
+    made
+}
+
+/// Ids that restic keeps and removes, by what it says it would do.
+fn restic_keeps(restic: &Restic, path: &Path, args: &[&str]) -> (BTreeSet<Id>, BTreeSet<Id>) {
+    let fixed = ["forget", "--dry-run", "--json", "--no-lock"];
+    let said = restic.ok(path, "x", &[&fixed[..], args].concat());
+    let groups = said.lines().find(|l| l.starts_with('[')).unwrap();
+    let groups: serde_json::Value = serde_json::from_str(groups).unwrap();
+    let ids = |which: &str| {
+        let groups = groups.as_array().unwrap().iter();
+        let listed = groups.flat_map(|group| group[which].as_array().into_iter().flatten());
+        listed
+            .map(|s| s["id"].as_str().unwrap().parse().unwrap())
+            .collect()
+    };
+    (ids("keep"), ids("remove"))
+}
+
+fn we_keep(
+    all: &[(Id, Snapshot)],
+    policy: &Policy,
+    by: GroupBy,
+    filter: &Filter,
+) -> (BTreeSet<Id>, BTreeSet<Id>) {
+    let mut groups: BTreeMap<Group, Vec<&(Id, Snapshot)>> = BTreeMap::new();
+    for entry in all.iter().filter(|(_, s)| filter.matches(s)) {
+        groups.entry(by.group(&entry.1)).or_default().push(entry);
+    }
+    let (mut kept, mut removed) = (BTreeSet::new(), BTreeSet::new());
+    for group in groups.values() {
+        let snapshots: Vec<&Snapshot> = group.iter().map(|(_, s)| s).collect();
+        let reasons = policy.apply(&snapshots, Timestamp::now(), &TimeZone::system());
+        for ((id, _), reasons) in group.iter().zip(reasons) {
+            match reasons.is_empty() {
+                true => removed.insert(*id),
+                false => kept.insert(*id),
+            };
+        }
+    }
+    (kept, removed)
+}
+
+#[test]
+fn policies_keep_what_they_keep_in_restic() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("r");
+    let store = Arc::new(LocalStore::create(&path).unwrap());
+    let author = Author::default();
+    let repository = Repository::create(store, "", b"x", &author).unwrap();
+    // A cheap key, since restic opens the repository so often.
+    let slow = repository.list(FileKind::Key).unwrap();
+    let cheap = Cost {
+        log_n: 4,
+        ..Cost::default()
+    };
+    repository.add_key(b"x", cheap, &author).unwrap();
+    repository.delete(FileKind::Key, &slow[0].0).unwrap();
+    let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15);
+    let all = snapshots(&repository, &mut numbers);
+
+    let names = ["hourly", "daily", "weekly", "monthly", "yearly"];
+    let lengths = ["1h", "36h", "9d", "1m", "2m3d", "1y5m7d2h", "3y", "0d"];
+    let counts = ["1", "2", "5", "30", "unlimited"];
+    let mut sizes = BTreeSet::new();
+    // 0.14 does not keep the oldest yet where a rule would keep more.
+    let restic = Restic::current();
+    for _ in 0..40 {
+        let mut policy = Policy::default();
+        let mut args: Vec<String> = Vec::new();
+        let mut option = |name: String, value: &str| args.push(format!("--{name}={value}"));
+        while policy.is_empty() {
+            for (place, name) in names.iter().enumerate() {
+                if numbers.below(4) == 0 {
+                    let count = numbers.pick(&counts);
+                    policy.each[place] = count.parse().unwrap();
+                    option(format!("keep-{name}"), count);
+                }
+                if numbers.below(6) == 0 {
+                    let length = numbers.pick(&lengths);
+                    policy.within_each[place] = length.parse().unwrap();
+                    option(format!("keep-within-{name}"), length);
+                }
+            }
+            if numbers.below(3) == 0 {
+                policy.last = Count::Some(3);
+                option("keep-last".into(), "3");
+            }
+            if numbers.below(4) == 0 {
+                let length = numbers.pick(&lengths);
+                policy.within = length.parse().unwrap();
+                option("keep-within".into(), length);
+            }
+            if numbers.below(5) == 0 {
+                let tags = numbers.pick(&["a,b", "c", ""]);
+                policy
+                    .tags
+                    .push(tags.split(',').map(str::to_owned).collect());
+                option("keep-tag".into(), tags);
+            }
+        }
+        let by = numbers.pick(&["host,paths", "host", "tags", "paths,tags", ""]);
+        option("group-by".into(), by);
+        let mut filter = Filter::default();
+        if numbers.below(3) == 0 {
+            filter.hosts.push("bob".into());
+            option("host".into(), "bob");
+        }
+        if numbers.below(3) == 0 {
+            filter.paths.push("/etc".into());
+            option("path".into(), "/etc");
+        }
+        if numbers.below(3) == 0 {
+            let tags = numbers.pick(&["a", "a,b", ""]);
+            filter
+                .tags
+                .push(tags.split(',').map(str::to_owned).collect());
+            option("tag".into(), tags);
+        }
+        let ours = we_keep(&all, &policy, by.parse().unwrap(), &filter);
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let theirs = restic_keeps(&restic, &path, &args);
+        assert!(
+            ours == theirs,
+            "{restic:?} {args:?}: we keep {} and remove {}, it {} and {}",
+            ours.0.len(),
+            ours.1.len(),
+            theirs.0.len(),
+            theirs.1.len()
+        );
+        sizes.insert((ours.0.len(), ours.1.len()));
+    }
+    assert!(sizes.len() > 20, "{sizes:?}");
+}

@@ -1,0 +1,456 @@
+//! What forgetting and pruning leave: everything needed, after being cut off anywhere, too, and less
+//! of the rest.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "tests fail by panicking"
+)]
+
+use jiff::{SignedDuration, Timestamp};
+use lifeboat_repository::lock::{self, Lock, Mode};
+use lifeboat_repository::prune::{self, Options};
+use lifeboat_repository::{Author, Error, FileKind, Id, Repository, backup, check, forget};
+use lifeboat_store::{LocalStore, MemoryStore, ObjectInfo, PutOptions, Receipt, Store, StoreError};
+use lifeboat_testkit::restic::Restic;
+use std::collections::BTreeSet;
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+/// Bytes that do not compress.
+fn noise(count: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut bytes = Vec::with_capacity(count + 8);
+    while bytes.len() < count {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(count);
+    bytes
+}
+
+fn create(store: Arc<dyn Store>) -> Repository {
+    Repository::create(store, "", b"x", &Author::default()).unwrap()
+}
+
+fn back_up(repository: &Repository, tree: &Path) -> Id {
+    let (index, errors) = repository.load_index().unwrap();
+    assert!(errors.is_empty(), "{errors:?}");
+    let options = backup::Options {
+        paths: vec![tree.to_owned()],
+        parent: None,
+        time: lifeboat_repository::time::Time::utc(Timestamp::now()),
+        zone: jiff::tz::TimeZone::UTC,
+        hostname: "here".into(),
+        username: "me".into(),
+        tags: vec![],
+        one_file_system: false,
+        excludes: Default::default(),
+        program: "lifeboat test".into(),
+    };
+    backup::run(repository, &index, &options).unwrap().snapshot
+}
+
+/// A directory that changes: each state has files that no other has, and one that all have.
+fn state(tree: &Path, number: u64) {
+    let _ = std::fs::remove_dir_all(tree);
+    std::fs::create_dir_all(tree.join("dir")).unwrap();
+    std::fs::write(tree.join("common"), noise(300_000, 7)).unwrap();
+    for file in 0..4 {
+        let content = noise(150_000, number * 10 + file);
+        std::fs::write(tree.join(format!("dir/{file}")), content).unwrap();
+    }
+    std::fs::write(tree.join("dir/number"), number.to_string()).unwrap();
+}
+
+fn options() -> Options {
+    Options {
+        max_unused: 0.0,
+        ..Options::default()
+    }
+}
+
+fn later(hours: i64) -> Options {
+    Options {
+        now: Timestamp::now() + SignedDuration::from_hours(hours),
+        ..options()
+    }
+}
+
+fn stored(repository: &Repository) -> u64 {
+    let packs = repository.list(FileKind::Pack).unwrap();
+    packs.iter().map(|(_, bytes)| bytes).sum()
+}
+
+fn whole(repository: &Repository) {
+    let report = check::run(repository, check::Depth::Data).unwrap();
+    assert!(report.errors.is_empty(), "{:?}", report.errors);
+}
+
+#[test]
+fn what_no_snapshot_needs_goes_and_the_rest_stays() {
+    let directory = tempfile::tempdir().unwrap();
+    let (tree, path) = (directory.path().join("t"), directory.path().join("r"));
+    let repository = create(Arc::new(LocalStore::create(&path).unwrap()));
+    let snapshots: Vec<Id> = (0..3)
+        .map(|number| {
+            state(&tree, number);
+            back_up(&repository, &tree)
+        })
+        .collect();
+    // Nothing is rubbish yet, and small packs are too few to be put together.
+    let report = prune::run(&repository, &options()).unwrap();
+    let all = repository.list(FileKind::Pack).unwrap().len() as u64;
+    assert_eq!((report.kept.count, report.marked.count), (all, 0));
+
+    forget::remove(&repository, &snapshots[..2]).unwrap();
+    let before = stored(&repository);
+    let files = repository.list(FileKind::Index).unwrap();
+    let dry = Options {
+        dry_run: true,
+        ..options()
+    };
+    let planned = prune::run(&repository, &dry).unwrap();
+    assert_eq!(repository.list(FileKind::Index).unwrap(), files);
+    let report = prune::run(&repository, &options()).unwrap();
+    assert_eq!(report, planned);
+    // A first pack has the file that all have; of it that is kept.
+    let marked = report.marked.count;
+    assert!(
+        report.repacked.count == 1 && marked >= 4 && marked < all,
+        "{report:?}"
+    );
+    assert!(stored(&repository) > before);
+    whole(&repository);
+    for restic in Restic::all() {
+        restic.ok(&path, "x", &["check", "--read-data"]);
+    }
+
+    let waiting = prune::run(&repository, &later(22)).unwrap();
+    assert_eq!((waiting.waiting.count, waiting.deleted.count), (marked, 0));
+    let deleted = prune::run(&repository, &later(24)).unwrap();
+    assert_eq!((deleted.waiting.count, deleted.deleted.count), (0, marked));
+    assert_eq!(deleted.deleted.bytes, report.marked.bytes);
+    let after = stored(&repository);
+    assert!(after < 920_000, "{after} of {before} bytes are left");
+    whole(&repository);
+    for restic in Restic::all() {
+        restic.ok(&path, "x", &["check", "--read-data"]);
+        // And it finds nothing that we left.
+        let said = restic.ok(&path, "x", &["prune", "--max-unused=0", "--dry-run"]);
+        let total = said.lines().find(|line| line.starts_with("total prune:"));
+        assert!(total.unwrap().contains(" 0 blobs / 0 B"), "{said}");
+    }
+    let back = directory.path().join("back");
+    let target = back.to_str().unwrap();
+    Restic::installed().ok(&path, "x", &["restore", "latest", "--target", target]);
+    let number = back
+        .join(tree.strip_prefix("/").unwrap())
+        .join("dir/number");
+    assert_eq!(std::fs::read_to_string(number).unwrap(), "2");
+    assert_eq!(repository.list(FileKind::Lock).unwrap(), []);
+}
+
+#[test]
+fn what_restic_forgot_we_prune_and_what_we_forgot_restic_does() {
+    for restic in Restic::all() {
+        let directory = tempfile::tempdir().unwrap();
+        let (tree, path) = (directory.path().join("t"), directory.path().join("r"));
+        restic.ok(&path, "x", &["init", "--repository-version", "2"]);
+        for number in 0..3 {
+            state(&tree, number);
+            restic.ok(&path, "x", &["backup", tree.to_str().unwrap()]);
+        }
+        restic.ok(&path, "x", &["forget", "--group-by=", "--keep-last", "1"]);
+        let store = Arc::new(LocalStore::create(&path).unwrap());
+        let repository = Repository::open(store, "", b"x").unwrap();
+        let at_once = Options {
+            grace: SignedDuration::ZERO,
+            ..options()
+        };
+        let report = prune::run(&repository, &at_once).unwrap();
+        assert!(report.deleted.count >= 4, "{report:?}");
+        restic.ok(&path, "x", &["check", "--read-data"]);
+
+        // The other way about, with packs that are to be deleted in the index.
+        state(&tree, 7);
+        let ours = back_up(&repository, &tree);
+        restic.ok(&path, "x", &["forget", "--group-by=", "--keep-last", "1"]);
+        prune::run(&repository, &options()).unwrap();
+        state(&tree, 8);
+        back_up(&repository, &tree);
+        forget::remove(&repository, &[ours]).unwrap();
+        restic.ok(&path, "x", &["prune", "--max-unused=0"]);
+        restic.ok(&path, "x", &["check", "--read-data"]);
+        whole(&repository);
+        assert!(stored(&repository) < 920_000);
+    }
+}
+
+#[test]
+fn a_pack_that_a_snapshot_turns_out_to_need_comes_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let tree = directory.path().join("t");
+    let repository = create(Arc::new(MemoryStore::new()));
+    state(&tree, 0);
+    let first = back_up(&repository, &tree);
+    let snapshot = repository.snapshot(&first).unwrap();
+    state(&tree, 1);
+    back_up(&repository, &tree);
+    forget::remove(&repository, &[first]).unwrap();
+    let report = prune::run(&repository, &options()).unwrap();
+    assert!(report.marked.count >= 2, "{report:?}");
+    // A backup that took no lock, and ended after all.
+    repository.save_snapshot(&snapshot).unwrap();
+    let report = prune::run(&repository, &later(24)).unwrap();
+    assert!(report.recovered.count >= 1, "{report:?}");
+    whole(&repository);
+    let (index, _) = repository.load_index().unwrap();
+    assert!(index.has(lifeboat_repository::pack::BlobKind::Tree, &snapshot.tree));
+}
+
+#[test]
+fn packs_of_a_backup_that_was_cut_off_go() {
+    let directory = tempfile::tempdir().unwrap();
+    let tree = directory.path().join("t");
+    let store = Arc::new(MemoryStore::new());
+    let repository = create(store.clone());
+    state(&tree, 0);
+    back_up(&repository, &tree);
+    let packs: BTreeSet<Id> = ids(&repository, FileKind::Pack);
+    let files = ids(&repository, FileKind::Index);
+    state(&tree, 1);
+    let cut = back_up(&repository, &tree);
+    // As if it had been killed before it wrote its index.
+    repository.delete(FileKind::Snapshot, &cut).unwrap();
+    for file in ids(&repository, FileKind::Index).difference(&files) {
+        repository.delete(FileKind::Index, file).unwrap();
+    }
+    let unknown = ids(&repository, FileKind::Pack).len() - packs.len();
+    let report = prune::run(&repository, &options()).unwrap();
+    assert_eq!(report.marked.count, unknown as u64, "{report:?}");
+    assert!(unknown >= 2);
+    prune::run(&repository, &later(24)).unwrap();
+    assert_eq!(ids(&repository, FileKind::Pack), packs);
+    whole(&repository);
+}
+
+fn ids(repository: &Repository, kind: FileKind) -> BTreeSet<Id> {
+    let listed = repository.list(kind).unwrap();
+    listed.into_iter().map(|(id, _)| id).collect()
+}
+
+#[test]
+fn a_damaged_repository_is_not_pruned() {
+    let directory = tempfile::tempdir().unwrap();
+    let tree = directory.path().join("t");
+    let repository = create(Arc::new(MemoryStore::new()));
+    let snapshots: Vec<Id> = (0..2)
+        .map(|number| {
+            state(&tree, number);
+            back_up(&repository, &tree)
+        })
+        .collect();
+    forget::remove(&repository, &snapshots[..1]).unwrap();
+    let (index, _) = repository.load_index().unwrap();
+    let tree = repository.snapshot(&snapshots[1]).unwrap().tree;
+    let kind = lifeboat_repository::pack::BlobKind::Tree;
+    let pack = index.locations(kind, &tree).next().unwrap().pack;
+    repository.delete(FileKind::Pack, &pack).unwrap();
+    let before = ids(&repository, FileKind::Pack);
+    let error = prune::run(&repository, &options()).unwrap_err();
+    assert!(matches!(error, Error::Missing { .. }), "{error}");
+    assert_eq!(ids(&repository, FileKind::Pack), before);
+    assert!(ids(&repository, FileKind::Lock).is_empty());
+}
+
+/// A store that ends, as a process that is killed does, after so many changes.
+struct Mortal {
+    inner: MemoryStore,
+    left: AtomicI64,
+}
+
+impl Mortal {
+    fn live(&self, key: &str) -> Result<(), StoreError> {
+        match self.left.fetch_sub(1, Ordering::Relaxed) > 0 {
+            true => Ok(()),
+            false => Err(StoreError::Denied {
+                location: self.location(),
+                key: key.to_owned(),
+                detail: "killed".into(),
+            }),
+        }
+    }
+}
+
+impl Store for Mortal {
+    fn location(&self) -> String {
+        self.inner.location()
+    }
+
+    fn put(
+        &self,
+        key: &str,
+        body: &mut (dyn Read + Send),
+        options: &PutOptions,
+    ) -> Result<Receipt, StoreError> {
+        self.live(key)?;
+        self.inner.put(key, body, options)
+    }
+
+    fn open(&self, key: &str, offset: u64) -> Result<Box<dyn Read + Send>, StoreError> {
+        self.inner.open(key, offset)
+    }
+
+    fn stat(&self, key: &str) -> Result<Option<ObjectInfo>, StoreError> {
+        self.inner.stat(key)
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, StoreError> {
+        self.inner.list(prefix)
+    }
+
+    fn delete(&self, key: &str) -> Result<(), StoreError> {
+        self.live(key)?;
+        self.inner.delete(key)
+    }
+
+    fn probe(&self) -> Result<(), StoreError> {
+        self.inner.probe()
+    }
+}
+
+/// A copy of a repository, in a store that can be made to end.
+fn copy(base: &MemoryStore) -> (Arc<Mortal>, Repository) {
+    let inner = MemoryStore::new();
+    for object in base.list("").unwrap() {
+        let mut body = base.open(&object.key, 0).unwrap();
+        inner
+            .put(&object.key, &mut body, &PutOptions::default())
+            .unwrap();
+    }
+    let store = Arc::new(Mortal {
+        inner,
+        left: AtomicI64::new(i64::MAX),
+    });
+    let repository = Repository::open(store.clone(), "", b"x").unwrap();
+    (store, repository)
+}
+
+/// A key that is opened quickly, since a test opens it often.
+fn cheaply(repository: &Repository) {
+    let slow = ids(repository, FileKind::Key);
+    let cost = lifeboat_repository::keyfile::Cost {
+        log_n: 4,
+        ..Default::default()
+    };
+    repository.add_key(b"x", cost, &Author::default()).unwrap();
+    for id in slow {
+        repository.delete(FileKind::Key, &id).unwrap();
+    }
+}
+
+#[test]
+fn killed_at_any_step_it_loses_nothing_and_the_next_run_ends_the_work() {
+    let directory = tempfile::tempdir().unwrap();
+    let tree = directory.path().join("t");
+    let base = Arc::new(MemoryStore::new());
+    let repository = create(base.clone());
+    cheaply(&repository);
+    let snapshots: Vec<Id> = (0..4)
+        .map(|number| {
+            state(&tree, number);
+            back_up(&repository, &tree)
+        })
+        .collect();
+    forget::remove(&repository, &[snapshots[0], snapshots[2]]).unwrap();
+    // Once killed while it marks, once while it deletes; and its second run, too.
+    let (marked, repository) = copy(&base);
+    prune::run(&repository, &options()).unwrap();
+    let (_, repository) = copy(&marked.inner);
+    prune::run(&repository, &later(24)).unwrap();
+    let expected = ids(&repository, FileKind::Pack).len();
+    for (base, hours) in [(&*base, 0), (&marked.inner, 24)] {
+        let (store, repository) = copy(base);
+        let before = store.left.load(Ordering::Relaxed);
+        prune::run(&repository, &later(hours)).unwrap();
+        let changes = before - store.left.load(Ordering::Relaxed);
+        assert!(changes > 8, "{changes}");
+        // Mostly they wait for locks to settle.
+        std::thread::scope(|scope| {
+            for number in 0..changes {
+                scope.spawn(move || {
+                    let (store, repository) = copy(base);
+                    store.left.store(number, Ordering::Relaxed);
+                    let ended = prune::run(&repository, &later(hours));
+                    // It may end well when only its lock could not be removed.
+                    assert!(
+                        ended.is_err() || number + 2 > changes,
+                        "{number}: {ended:?}"
+                    );
+                    store.left.store(i64::MAX, Ordering::Relaxed);
+                    // The process that held them is gone.
+                    lock::unlock(&repository, true).unwrap();
+                    whole(&repository);
+                    // What was copied just before the end may be there twice until it is pruned.
+                    for hours in [hours, hours + 24, hours + 48] {
+                        prune::run(&repository, &later(hours)).unwrap();
+                    }
+                    whole(&repository);
+                    assert_eq!(ids(&repository, FileKind::Pack).len(), expected, "{number}");
+                });
+            }
+        });
+    }
+}
+
+#[test]
+fn backups_and_a_prune_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let repository = create(Arc::new(MemoryStore::new()));
+    let trees: Vec<_> = (0..2)
+        .map(|n| directory.path().join(format!("{n}")))
+        .collect();
+    let wait = Duration::from_mins(2);
+    let lock = || Lock::take(&repository, Mode::Shared, wait, &Author::default()).unwrap();
+    std::thread::scope(|scope| {
+        for (tree, which) in trees.iter().zip(0..) {
+            let (repository, lock) = (&repository, &lock);
+            scope.spawn(move || {
+                let mut before = None;
+                for number in 0..5 {
+                    // Every other state comes again, after it was forgotten.
+                    state(tree, which * 100 + number % 2);
+                    let lock = lock();
+                    let made = back_up(repository, tree);
+                    drop(lock);
+                    if let Some(before) = before.replace(made) {
+                        forget::remove(repository, &[before]).unwrap();
+                    }
+                }
+            });
+        }
+        scope.spawn(|| {
+            for _ in 0..4 {
+                let waiting = Options { wait, ..options() };
+                match prune::run(&repository, &waiting) {
+                    // A snapshot was forgotten while it was looked at, or the index written anew.
+                    Ok(_) | Err(Error::Changed | Error::Missing { .. }) => {}
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        });
+    });
+    whole(&repository);
+    prune::run(&repository, &later(24)).unwrap();
+    whole(&repository);
+    assert_eq!(ids(&repository, FileKind::Snapshot).len(), 2);
+}

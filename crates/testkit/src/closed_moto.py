@@ -1,0 +1,34 @@
+"""moto_server, which also refuses strangers the listing of a bucket that is not public.
+
+moto asks policies and access control lists when someone without credentials wants an object, and
+lists every bucket to anybody, as no real server does.
+"""
+
+import sys
+
+from moto import server
+from moto.core import DEFAULT_ACCOUNT_ID
+from moto.iam.access_control import PermissionResult
+from moto.s3.models import s3_backends
+
+
+def is_public(name):
+    bucket = s3_backends[DEFAULT_ACCOUNT_ID]["aws"].buckets.get(name)
+    if bucket is None:
+        return True  # to be told that there is none
+    allowed = bucket.get_permission("s3:ListBucket", f"arn:aws:s3:::{name}")
+    return allowed == PermissionResult.PERMITTED or bool(bucket.acl and bucket.acl.public_read)
+
+
+class Closed(server.DomainDispatcherApplication):
+    def __call__(self, environ, start_response):
+        path = environ["PATH_INFO"].strip("/")
+        is_signed = "HTTP_AUTHORIZATION" in environ or "Signature=" in environ.get("QUERY_STRING", "")
+        if path and "/" not in path and not is_signed and not is_public(path):
+            start_response("403 Forbidden", [("Content-Type", "application/xml")])
+            return [b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"]
+        return super().__call__(environ, start_response)
+
+
+server.DomainDispatcherApplication = Closed
+server.main(sys.argv[1:])
