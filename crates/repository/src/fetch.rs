@@ -127,10 +127,12 @@ impl<'a> Fetcher<'a> {
         }
         let read = stream.read(self.repository, &want.at, &mut opener.sealed);
         if let Err(error) = read {
-            *stream = Stream {
-                missing: matches!(error, Error::Missing { .. }),
-                ..Stream::default()
-            };
+            // Once for each job, since all of it is in one pack.
+            if failed(&error) && !std::mem::replace(&mut stream.failed, true) {
+                self.failures.fetch_add(1, Ordering::Relaxed);
+            }
+            stream.reader = None;
+            stream.missing = matches!(error, Error::Missing { .. });
             return Err(error);
         }
         self.read_bytes
@@ -147,9 +149,6 @@ impl<'a> Fetcher<'a> {
         opener: &'o mut Opener,
     ) -> Result<&'o [u8]> {
         let again = failed(&error);
-        if again {
-            self.failures.fetch_add(1, Ordering::Relaxed);
-        }
         for at in self.index.locations(want.at.kind, &want.id) {
             if (at == want.at && !again) || self.failures.load(Ordering::Relaxed) > FAILURES_MAX {
                 continue;
@@ -236,6 +235,8 @@ struct Stream {
     position: u64,
     /// The pack is not there.
     missing: bool,
+    /// The store failed to read it.
+    failed: bool,
 }
 
 impl Stream {

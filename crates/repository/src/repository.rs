@@ -370,9 +370,7 @@ impl Repository {
     pub fn read_blob(&self, id: &Id, at: &Location) -> Result<Vec<u8>> {
         let key = self.path(&FileKind::Pack.key(&at.pack));
         let mut sealed = vec![0; at.length as usize];
-        self.store
-            .open(&key, u64::from(at.offset))
-            .map_err(|error| missing(FileKind::Pack, &at.pack, error))?
+        self.open_pack(&at.pack, u64::from(at.offset))?
             .read_exact(&mut sealed)
             .map_err(|error| match error.kind() {
                 std::io::ErrorKind::UnexpectedEof => {
@@ -387,8 +385,16 @@ impl Repository {
     /// The stored bytes of a pack from an offset on.
     pub(crate) fn open_pack(&self, id: &Id, offset: u64) -> Result<Box<dyn Read + Send>> {
         let key = self.path(&FileKind::Pack.key(id));
-        let opened = self.store.open(&key, offset);
-        opened.map_err(|error| missing(FileKind::Pack, id, error))
+        self.store.open(&key, offset).map_err(|error| {
+            // A pack that was cut is damaged; it is not the store that fails.
+            match self.store.stat(&key) {
+                Ok(Some(info)) if info.bytes < offset => {
+                    let damage = Damage::Format("it ends before the blob does".into());
+                    damaged(FileKind::Pack, id, damage)
+                }
+                _ => missing(FileKind::Pack, id, error),
+            }
+        })
     }
 
     /// A blob wherever it is whole.

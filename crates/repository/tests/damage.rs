@@ -30,16 +30,16 @@ use std::process::Command;
 
 /// A tree whose files are spread over several packs.
 fn tree(root: &Path) {
-    for number in 0..30_u64 {
-        let directory = root.join(format!("d{}", number / 10));
+    for number in 0..24_u64 {
+        let directory = root.join(format!("d{}", number / 8));
         fs::create_dir_all(&directory).unwrap();
-        let bytes: Vec<u8> = (0..400_000_u64)
+        let bytes: Vec<u8> = (0..100_000_u64)
             .map(|at| ((at + number * 1_000_003).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as u8)
             .collect();
         fs::write(directory.join(format!("f{number}")), bytes).unwrap();
     }
     let mut large = Vec::new();
-    for number in 0..1_500_000_u64 {
+    for number in 0..600_000_u64 {
         large.extend_from_slice(&number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes());
     }
     fs::write(root.join("large"), large).unwrap();
@@ -111,7 +111,7 @@ fn a_damaged_pack_costs_only_what_is_in_it() {
     let mut packs: Vec<(Id, BlobKind)> = index.blobs().map(|(_, at)| (at.pack, at.kind)).collect();
     packs.sort_by_key(|(id, kind)| (*kind, *id));
     packs.dedup();
-    assert!(packs.len() > 2, "{}", packs.len());
+    assert!(packs.len() >= 2, "{}", packs.len());
     let mut options = Options::new(Source::Snapshot(snapshot), &at("back"));
     options.within = at("tree");
     for (pack, kind) in packs {
@@ -250,7 +250,9 @@ fn another_copy_of_a_damaged_blob_is_taken() {
     .unwrap();
     let (both, _) = repository.load_index().unwrap();
     assert_eq!(both.len(), 2 * index.len());
-    let mut packs: Vec<Id> = index.blobs().map(|(_, at)| at.pack).collect();
+    // Those in which each blob is looked for first.
+    let first = |(id, kind, _): &(Id, BlobKind, Vec<u8>)| both.locations(*kind, id).next();
+    let mut packs: Vec<Id> = all.iter().filter_map(first).map(|at| at.pack).collect();
     packs.sort();
     packs.dedup();
     for (number, pack) in packs.iter().enumerate() {
@@ -305,7 +307,8 @@ fn a_hostile_tree_writes_nowhere_else() {
     let good = good
         .trim_end()
         .trim_start_matches("{\"nodes\":[")
-        .trim_end_matches("]}");
+        .strip_suffix("]}")
+        .unwrap();
     let evil = Id::of(b"evil");
     let inner = hostile(
         &repository,
@@ -498,7 +501,7 @@ fn a_full_disk_is_an_error_with_the_names_of_files() {
     let repository = create(&at("r"));
     let snapshot = back_up(&repository, &at("tree"), None).snapshot;
     // Room for some of the small files, and not for the large one.
-    let Some(mount) = Mount::new(&at("back"), "size=6m") else {
+    let Some(mount) = Mount::new(&at("back"), "size=1500k") else {
         assert!(!privileged(), "root may mount");
         println!("SKIPPED: only root may mount a small file system");
         return;
@@ -595,6 +598,11 @@ fn who_is_not_root_gets_everything_but_owners_and_devices() {
     .unwrap();
     let repository = create(&at("r"));
     let snapshot = back_up(&repository, &tree, None).snapshot;
+    let opened = Command::new("chmod")
+        .args(["-R", "a+rX"])
+        .arg(at("r"))
+        .status();
+    assert!(opened.unwrap().success());
     fs::create_dir(at("back")).unwrap();
     give(&at("back"), USER, USER);
     let mut options = Options::new(Source::Snapshot(snapshot), &at("back"));

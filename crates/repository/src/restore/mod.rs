@@ -15,6 +15,8 @@ mod metadata;
 mod options;
 mod removal;
 mod report;
+#[cfg(test)]
+mod tests;
 mod walk;
 mod write;
 
@@ -41,9 +43,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// Directories may be nested so deep that a thread's usual stack would not do.
 const STACK_BYTES: usize = 64 << 20;
 /// Trees that are read at a time.
-const TREES: usize = 512;
+const TREES: usize = if cfg!(test) { 2 } else { 512 };
 /// When the walk has found so many files, they are restored before it goes on.
-const WINDOW_FILES: usize = 32 << 10;
+const WINDOW_FILES: usize = if cfg!(test) { 100 } else { 32 << 10 };
 /// And when they have so many blobs.
 const WINDOW_BLOBS: usize = 128 << 10;
 
