@@ -176,6 +176,7 @@ pub fn explain(error: engine::Error) -> Error {
             Some("run it again; what was stored is used then"),
         ),
         E::Version { .. } => (Code::Store, Some("a newer lifeboat may know it")),
+        E::ToDelete { .. } => (Code::ObjectMissing, Some("lifeboat repo prune")),
         E::Missing { .. } | E::UnknownBlob { .. } => (
             Code::ObjectMissing,
             Some("see how much is hit: lifeboat repo check"),

@@ -68,7 +68,13 @@ pub fn run(repository: &Repository, depth: Depth) -> Result<Report> {
             Some(&bytes) => report.errors.extend(too_short(pack, bytes, blobs)),
         }
     }
-    let unknown = stored.keys().filter(|id| !wanted.contains_key(*id));
+    let to_delete: HashSet<Id> = index
+        .blobs()
+        .filter(|(_, at)| at.to_delete)
+        .map(|(_, at)| at.pack)
+        .collect();
+    let known = |id: &Id| wanted.contains_key(id) || to_delete.contains(id);
+    let unknown = stored.keys().filter(|id| !known(id));
     report.unknown_packs = unknown.copied().collect();
     let trees = Trees {
         repository,
@@ -104,7 +110,8 @@ fn into_inner<T>(mutex: Mutex<T>) -> T {
 /// The end of the last blob of each pack, as the index has it.
 fn by_pack(index: &Index) -> BTreeMap<Id, u64> {
     let mut packs = BTreeMap::new();
-    for (_, at) in index.blobs() {
+    // Packs that are to be deleted may be gone.
+    for (_, at) in index.blobs().filter(|(_, at)| !at.to_delete) {
         let end = packs.entry(at.pack).or_insert(0);
         *end = (*end).max(u64::from(at.offset) + u64::from(at.length));
     }
@@ -144,6 +151,7 @@ impl Trees<'_> {
     /// The trees in a tree, after looking whether the content of its files is known.
     fn inner(&self, id: &Id) -> Result<Vec<Id>> {
         let json = self.repository.load_blob(self.index, BlobKind::Tree, id)?;
+        self.known(BlobKind::Tree, id);
         let broken = |damage| Error::Blob { id: *id, damage };
         let nodes = tree::parse(&json).map_err(broken)?;
         let mut below = Vec::new();
@@ -158,12 +166,22 @@ impl Trees<'_> {
                 _ => {}
             }
             for content in node.content.iter().flatten() {
-                if !self.index.has(BlobKind::Data, content) {
-                    self.tell(Error::UnknownBlob { id: *content });
-                }
+                self.known(BlobKind::Data, content);
             }
         }
         Ok(below)
+    }
+
+    /// Tells when a blob is in no pack that stays.
+    fn known(&self, kind: BlobKind, id: &Id) {
+        match self.index.locations(kind, id).next() {
+            None => self.tell(Error::UnknownBlob { id: *id }),
+            Some(place) if place.to_delete => self.tell(Error::ToDelete {
+                id: *id,
+                pack: place.pack,
+            }),
+            Some(_) => {}
+        }
     }
 
     fn tell(&self, error: Error) {

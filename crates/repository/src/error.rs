@@ -152,6 +152,16 @@ pub enum Error {
         /// Its id.
         id: Id,
     },
+    /// A blob that is needed is only in a pack that is to be deleted.
+    #[error(
+        "blob {id} is needed and only in pack {pack}, which is to be deleted: prune puts it back"
+    )]
+    ToDelete {
+        /// Its id.
+        id: Id,
+        /// Its pack.
+        pack: Id,
+    },
     /// Somebody else is at work.
     #[error("the repository is locked {lock}")]
     Locked {

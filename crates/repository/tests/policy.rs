@@ -8,18 +8,17 @@
     reason = "tests fail by panicking"
 )]
 
+mod common;
+
 use jiff::tz::{Offset, TimeZone};
 use jiff::{SignedDuration, Timestamp};
 use lifeboat_repository::forget::{Count, Policy};
-use lifeboat_repository::keyfile::Cost;
 use lifeboat_repository::snapshot::{Filter, Group, GroupBy, Snapshot};
 use lifeboat_repository::time::Time;
-use lifeboat_repository::{Author, FileKind, Id, Repository};
-use lifeboat_store::LocalStore;
+use lifeboat_repository::{Id, Repository};
 use lifeboat_testkit::restic::Restic;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::Arc;
 
 /// Numbers that look random and are the same in every run.
 struct Numbers(u64);
@@ -120,17 +119,7 @@ fn we_keep(
 fn policies_keep_what_they_keep_in_restic() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("r");
-    let store = Arc::new(LocalStore::create(&path).unwrap());
-    let author = Author::default();
-    let repository = Repository::create(store, "", b"x", &author).unwrap();
-    // A cheap key, since restic opens the repository so often.
-    let slow = repository.list(FileKind::Key).unwrap();
-    let cheap = Cost {
-        log_n: 4,
-        ..Cost::default()
-    };
-    repository.add_key(b"x", cheap, &author).unwrap();
-    repository.delete(FileKind::Key, &slow[0].0).unwrap();
+    let repository = common::create(&path);
     let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15);
     let all = snapshots(&repository, &mut numbers);
 

@@ -10,6 +10,9 @@
     reason = "tests fail by panicking"
 )]
 
+mod common;
+
+use common::cheaply;
 use jiff::{SignedDuration, Timestamp};
 use lifeboat_repository::lock::{self, Lock, Mode};
 use lifeboat_repository::prune::{self, Options};
@@ -38,7 +41,9 @@ fn noise(count: usize, seed: u64) -> Vec<u8> {
 }
 
 fn create(store: Arc<dyn Store>) -> Repository {
-    Repository::create(store, "", b"x", &Author::default()).unwrap()
+    let repository = Repository::create(store, "", b"x", &Author::default()).unwrap();
+    cheaply(&repository);
+    repository
 }
 
 fn back_up(repository: &Repository, tree: &Path) -> Id {
@@ -134,6 +139,10 @@ fn what_no_snapshot_needs_goes_and_the_rest_stays() {
         restic.ok(&path, "x", &["check", "--read-data"]);
     }
 
+    let unknown = check::run(&repository, check::Depth::Structure)
+        .unwrap()
+        .unknown_packs;
+    assert_eq!(unknown, [], "those that are to be deleted are known");
     let waiting = prune::run(&repository, &later(22)).unwrap();
     assert_eq!((waiting.waiting.count, waiting.deleted.count), (marked, 0));
     let deleted = prune::run(&repository, &later(24)).unwrap();
@@ -210,6 +219,11 @@ fn a_pack_that_a_snapshot_turns_out_to_need_comes_back() {
     assert!(report.marked.count >= 2, "{report:?}");
     // A backup that took no lock, and ended after all.
     repository.save_snapshot(&snapshot).unwrap();
+    let errors = check::run(&repository, check::Depth::Structure)
+        .unwrap()
+        .errors;
+    let told = |error: &Error| matches!(error, Error::ToDelete { .. });
+    assert!(!errors.is_empty() && errors.iter().all(told), "{errors:?}");
     let report = prune::run(&repository, &later(24)).unwrap();
     assert!(report.recovered.count >= 1, "{report:?}");
     whole(&repository);
@@ -345,26 +359,12 @@ fn copy(base: &MemoryStore) -> (Arc<Mortal>, Repository) {
     (store, repository)
 }
 
-/// A key that is opened quickly, since a test opens it often.
-fn cheaply(repository: &Repository) {
-    let slow = ids(repository, FileKind::Key);
-    let cost = lifeboat_repository::keyfile::Cost {
-        log_n: 4,
-        ..Default::default()
-    };
-    repository.add_key(b"x", cost, &Author::default()).unwrap();
-    for id in slow {
-        repository.delete(FileKind::Key, &id).unwrap();
-    }
-}
-
 #[test]
 fn killed_at_any_step_it_loses_nothing_and_the_next_run_ends_the_work() {
     let directory = tempfile::tempdir().unwrap();
     let tree = directory.path().join("t");
     let base = Arc::new(MemoryStore::new());
     let repository = create(base.clone());
-    cheaply(&repository);
     let snapshots: Vec<Id> = (0..4)
         .map(|number| {
             state(&tree, number);

@@ -57,7 +57,9 @@ pub(super) fn run(
             }
         }
         for mut pack in file.packs_to_delete {
-            if stay.contains(&pack.id) || delete.contains(&pack.id) {
+            // One that leaves the index now waits from now on.
+            let again = plan.leave.contains(&pack.id);
+            if again || stay.contains(&pack.id) || delete.contains(&pack.id) {
             } else if plan.recover.contains(&pack.id) {
                 pack.time = None;
                 writer.add(pack)?;

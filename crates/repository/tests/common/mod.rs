@@ -12,8 +12,9 @@
 )]
 
 use lifeboat_repository::backup::{self, Report};
+use lifeboat_repository::keyfile::Cost;
 use lifeboat_repository::time::Time;
-use lifeboat_repository::{Author, Id, Repository};
+use lifeboat_repository::{Author, FileKind, Id, Repository};
 use lifeboat_store::LocalStore;
 use std::collections::BTreeMap;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -70,7 +71,23 @@ pub fn example(root: &Path) {
 /// A new repository whose password is `x`.
 pub fn create(path: &Path) -> Repository {
     let store = Arc::new(LocalStore::create(path).unwrap());
-    Repository::create(store, "", b"x", &Author::default()).unwrap()
+    let repository = Repository::create(store, "", b"x", &Author::default()).unwrap();
+    cheaply(&repository);
+    repository
+}
+
+/// Gives a repository whose password is `x` a key that is opened quickly, since tests and restic
+/// open it so often.
+pub fn cheaply(repository: &Repository) {
+    let slow = repository.list(FileKind::Key).unwrap();
+    let cost = Cost {
+        log_n: 4,
+        ..Cost::default()
+    };
+    repository.add_key(b"x", cost, &Author::default()).unwrap();
+    for (id, _) in slow {
+        repository.delete(FileKind::Key, &id).unwrap();
+    }
 }
 
 /// Backs a directory up.
