@@ -36,3 +36,12 @@ fn decode(text: &str) -> Option<Vec<u8>> {
     use base64ct::{Base64 as Standard, Encoding};
     Standard::decode_vec(text).ok()
 }
+
+/// A value whose place may hold `null`, which Go writes for empty lists and rustic for no number.
+pub(crate) fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}

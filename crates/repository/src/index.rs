@@ -3,6 +3,7 @@
 //! In memory a blob takes 48 bytes, sorted by id. A blob may be in several packs, and a pack in
 //! several index files; nothing is lost by either.
 
+use crate::encoding::or_default;
 use crate::error::Damage;
 use crate::id::Id;
 use crate::pack::{BlobKind, PackedBlob};
@@ -19,11 +20,15 @@ pub struct IndexFile {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub supersedes: Option<Vec<Id>>,
     /// Packs, and what is in them.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub packs: Vec<IndexPack>,
     /// Packs that nothing needed when they were taken out of `packs`, as rustic writes them: they
     /// are deleted some time later, unless a snapshot turns out to need them.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "or_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub packs_to_delete: Vec<IndexPack>,
 }
 
@@ -33,7 +38,7 @@ pub struct IndexPack {
     /// The pack.
     pub id: Id,
     /// What is in it.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub blobs: Vec<IndexBlob>,
     /// Of a pack to delete: since when it is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -53,7 +58,11 @@ pub struct IndexBlob {
     /// How many there are.
     pub length: u32,
     /// Bytes of the plaintext when it is compressed.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(
+        default,
+        deserialize_with = "or_default",
+        skip_serializing_if = "is_zero"
+    )]
     pub uncompressed_length: u32,
 }
 
@@ -512,5 +521,12 @@ mod tests {
         assert_eq!(bare.packs, full.packs);
         assert_eq!(full.supersedes, Some(vec![id]));
         assert!(IndexFile::parse(b"{\"packs\":3}").is_err());
+        // As rustic has blobs that are not compressed, and Go lists that are empty.
+        let nulls = format!(
+            r#"{{"packs":[{{"id":"{id}","blobs":[{{"id":"{id}","type":"data","offset":0,"length":38,"uncompressed_length":null}}]}},{{"id":"{id}","blobs":null}}],"packs_to_delete":null}}"#
+        );
+        let nulls = IndexFile::parse(nulls.as_bytes()).unwrap();
+        assert_eq!(nulls.packs[0], full.packs[0]);
+        assert!(nulls.packs[1].blobs.is_empty());
     }
 }

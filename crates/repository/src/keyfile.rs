@@ -1,9 +1,10 @@
 //! Key files: the repository's key, sealed with a key that scrypt makes of a password. Plain JSON;
 //! a repository may have several, one for each password.
 
+use crate::Id;
 use crate::crypto::{Key, random};
+use crate::encoding::{Base64, or_default};
 use crate::error::{Damage, Error, Result};
-use crate::{Id, encoding::Base64};
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
@@ -11,12 +12,13 @@ use zeroize::{Zeroize, Zeroizing};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct KeyFile {
     /// When it was made.
+    #[serde(default, deserialize_with = "or_default")]
     pub created: String,
     /// Who made it.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub username: String,
     /// Where.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub hostname: String,
     kdf: String,
     #[serde(rename = "N")]
@@ -157,5 +159,29 @@ impl KeyFile {
         let key = Key::from_bytes(&bytes);
         bytes.zeroize();
         Ok(key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_need_not_say_who_made_it() {
+        let master = Key::random().unwrap();
+        let cost = Cost {
+            log_n: 4,
+            ..Cost::default()
+        };
+        let made = (String::new(), String::new(), String::new());
+        let file = KeyFile::create(&master, b"x", cost, made).unwrap();
+        let mut value = serde_json::to_value(&file).unwrap();
+        let fields = value.as_object_mut().unwrap();
+        fields.remove("created");
+        fields.insert("username".into(), serde_json::Value::Null);
+        let bytes = serde_json::to_vec(&value).unwrap();
+        let read = KeyFile::parse(Id::of(&bytes), &bytes).unwrap();
+        assert!(read.open(b"x").unwrap() == Some(master));
+        assert!(read.open(b"y").unwrap().is_none());
     }
 }

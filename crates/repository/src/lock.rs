@@ -7,6 +7,7 @@
 //!
 //! A store that refuses to delete keeps the locks; they become stale.
 
+use crate::encoding::or_default;
 use crate::error::{Error, FileKind, Result};
 use crate::id::Id;
 use crate::repository::{Author, Repository};
@@ -31,10 +32,10 @@ pub struct LockFile {
     #[serde(default)]
     pub exclusive: bool,
     /// Where its holder runs.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub hostname: String,
     /// As whom.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub username: String,
     /// The process.
     #[serde(default)]
@@ -109,6 +110,11 @@ impl Hold {
         if milliseconds() > self.until.load(Ordering::Relaxed) {
             return Err(Error::LockLost);
         }
+        self.check_stop()
+    }
+
+    /// Fails when the work is to end early.
+    pub(crate) fn check_stop(&self) -> Result<()> {
         match self.stop.get().is_some_and(|stop| stop()) {
             true => Err(Error::Stopped),
             false => Ok(()),
@@ -501,6 +507,20 @@ mod tests {
         assert!(is_stale(None, now, minutes(31)));
         assert!(!is_stale(None, now, minutes(29)));
         assert!(!is_stale(None, now, None));
+    }
+
+    #[test]
+    fn who_is_told_to_stop_neither_reads_nor_writes_and_leaves_no_lock() {
+        let repository = repository();
+        let id = repository.write_document(FileKind::Index, b"{}").unwrap();
+        let lock = take(&repository, Mode::Shared).unwrap();
+        repository.stop_when(|| true);
+        let written = repository.write_document(FileKind::Index, b"{ }");
+        assert!(matches!(written, Err(Error::Stopped)), "{written:?}");
+        let read = repository.index_file(&id);
+        assert!(matches!(read, Err(Error::Stopped)), "{read:?}");
+        drop(lock);
+        assert_eq!(count(&repository), 0);
     }
 
     #[test]

@@ -188,7 +188,8 @@ impl Repository {
         }
     }
 
-    /// Makes everything that writes here end with [`Error::Stopped`] as soon as `stop` says so.
+    /// Makes everything that reads or writes here end with [`Error::Stopped`] as soon as `stop` says
+    /// so.
     pub fn stop_when(&self, stop: fn() -> bool) {
         self.hold.stop_when(stop);
     }
@@ -384,6 +385,7 @@ impl Repository {
 
     /// The stored bytes of a pack from an offset on.
     pub(crate) fn open_pack(&self, id: &Id, offset: u64) -> Result<Box<dyn Read + Send>> {
+        self.hold.check_stop()?;
         let key = self.path(&FileKind::Pack.key(id));
         self.store.open(&key, offset).map_err(|error| {
             // A pack that was cut is damaged; it is not the store that fails.
@@ -423,9 +425,7 @@ impl Repository {
     pub(crate) fn read_pack_part(&self, id: &Id, range: Range<u64>) -> Result<Vec<u8>> {
         let key = self.path(&FileKind::Pack.key(id));
         let mut bytes = Vec::new();
-        self.store
-            .open(&key, range.start)
-            .map_err(|error| missing(FileKind::Pack, id, error))?
+        self.open_pack(id, range.start)?
             .take(range.end - range.start)
             .read_to_end(&mut bytes)
             .map_err(|error| self.cut(&key, error))?;
@@ -436,9 +436,7 @@ impl Repository {
     pub fn read_pack(&self, id: &Id) -> Result<Vec<u8>> {
         let key = self.path(&FileKind::Pack.key(id));
         let mut bytes = Vec::new();
-        self.store
-            .open(&key, 0)
-            .map_err(|error| missing(FileKind::Pack, id, error))?
+        self.open_pack(id, 0)?
             .take(PACK_BYTES_MAX + 1)
             .read_to_end(&mut bytes)
             .map_err(|error| self.cut(&key, error))?;
@@ -446,6 +444,7 @@ impl Repository {
     }
 
     fn read_file(&self, kind: FileKind, id: &Id) -> Result<Vec<u8>> {
+        self.hold.check_stop()?;
         let bytes = read_whole(self.store.as_ref(), &self.path(&kind.key(id))).map_err(
             |error| match error {
                 Error::Store(error) => missing(kind, id, error),

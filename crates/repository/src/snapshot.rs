@@ -1,5 +1,6 @@
 //! Snapshots: which tree was backed up when, from where.
 
+use crate::encoding::or_default;
 use crate::id::Id;
 use crate::time::Time;
 use serde::{Deserialize, Serialize};
@@ -17,7 +18,7 @@ pub struct Snapshot {
     /// The root directory.
     pub tree: Id,
     /// What was backed up.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub paths: Vec<String>,
     /// On which host.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -214,5 +215,10 @@ mod tests {
         let snapshot: Snapshot = serde_json::from_str(text).unwrap();
         assert_eq!(snapshot.tags, Some(vec!["a".into(), "b".into()]));
         assert_eq!(serde_json::to_string(&snapshot).unwrap(), text);
+        let nulls = text
+            .replace(r#"["/srv"]"#, "null")
+            .replace(r#"["a","b"]"#, "null");
+        let snapshot: Snapshot = serde_json::from_str(&nulls).unwrap();
+        assert_eq!((snapshot.paths.len(), snapshot.tags), (0, None));
     }
 }

@@ -14,7 +14,7 @@ use crate::output::{self, line};
 use lifeboat_core::config::Span;
 use lifeboat_core::repo::{self, Place, explain};
 use lifeboat_core::secret::Reference;
-use lifeboat_core::{Code, Error, Result};
+use lifeboat_core::{Code, Error, Result, interrupt};
 use lifeboat_repository::check::{self, Depth};
 use lifeboat_repository::index::Index;
 use lifeboat_repository::lock::{self, Lock, Mode};
@@ -151,6 +151,11 @@ impl Open<'_> {
         span(&self.at.retry_lock, "--retry-lock")
     }
 
+    /// Fails when the end was asked for: what is missing then is no damage.
+    fn not_interrupted(&self, hint: &str) -> Result<()> {
+        interrupt::check().map_err(|error| error.hint(hint))
+    }
+
     fn json(&self) -> bool {
         self.run.cli.json
     }
@@ -188,6 +193,7 @@ impl Open<'_> {
         };
         self.step("checking");
         let report = check::run(&self.repository, depth).map_err(explain)?;
+        self.not_interrupted("nothing is known of what was not read; run it again")?;
         self.run.results();
         let errors: Vec<String> = report.errors.iter().map(ToString::to_string).collect();
         if self.json() {

@@ -39,6 +39,7 @@ pub fn run(open: &Open<'_>, args: &Restore) -> Result<u8> {
     };
     open.step("restoring");
     let report = restore::run(&open.repository, &index, &options).map_err(explain)?;
+    open.not_interrupted("run it again: it goes on from what is there")?;
     for unset in &report.unset {
         open.warn(&format!(
             "{}: {}: {}",
