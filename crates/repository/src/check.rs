@@ -79,11 +79,18 @@ pub fn run(repository: &Repository, depth: Depth) -> Result<Report> {
     let trees = Trees {
         repository,
         index: &index,
-        seen: Mutex::default(),
         errors: Mutex::default(),
     };
-    roots.par_iter().for_each(|root| trees.walk(*root));
-    report.trees = into_inner(trees.seen).len() as u64;
+    let mut seen = HashSet::new();
+    let mut level: Vec<Id> = roots.into_iter().collect();
+    while !level.is_empty() {
+        level.retain(|id| seen.insert(*id));
+        level = level
+            .par_iter()
+            .flat_map_iter(|id| trees.inner(id))
+            .collect();
+    }
+    report.trees = seen.len() as u64;
     report.errors.extend(into_inner(trees.errors));
     if depth == Depth::Data {
         let read = AtomicU64::new(0);
@@ -129,31 +136,22 @@ fn too_short(pack: &Id, bytes: u64, end: &u64) -> Option<Error> {
 struct Trees<'a> {
     repository: &'a Repository,
     index: &'a Index,
-    seen: Mutex<HashSet<Id>>,
     errors: Mutex<Vec<Error>>,
 }
 
 impl Trees<'_> {
-    /// Goes through a tree and all below it, each once.
-    fn walk(&self, root: Id) {
-        let mut open = vec![root];
-        while let Some(id) = open.pop() {
-            if !self.seen.lock().is_ok_and(|mut seen| seen.insert(id)) {
-                continue;
-            }
-            match self.inner(&id) {
-                Ok(below) => open.extend(below),
-                Err(error) => self.tell(error),
-            }
-        }
-    }
-
     /// The trees in a tree, after looking whether the content of its files is known.
-    fn inner(&self, id: &Id) -> Result<Vec<Id>> {
-        let json = self.repository.load_blob(self.index, BlobKind::Tree, id)?;
-        self.known(BlobKind::Tree, id);
+    fn inner(&self, id: &Id) -> Vec<Id> {
+        let read = self.repository.load_blob(self.index, BlobKind::Tree, id);
         let broken = |damage| Error::Blob { id: *id, damage };
-        let nodes = tree::parse(&json).map_err(broken)?;
+        let nodes = match read.and_then(|json| tree::parse(&json).map_err(broken)) {
+            Ok(nodes) => nodes,
+            Err(error) => {
+                self.tell(error);
+                return Vec::new();
+            }
+        };
+        self.known(BlobKind::Tree, id);
         let mut below = Vec::new();
         for node in nodes {
             match (node.kind, node.subtree) {
@@ -169,7 +167,7 @@ impl Trees<'_> {
                 self.known(BlobKind::Data, content);
             }
         }
-        Ok(below)
+        below
     }
 
     /// Tells when a blob is in no pack that stays.
