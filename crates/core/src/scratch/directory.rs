@@ -1,19 +1,25 @@
 //! Private directories that know their owner.
 //!
 //! A directory is marked with the process that made it: its id, its start time and the boot it runs
-//! in, which together name a process for good. [`sweep`] removes directories whose process is gone,
-//! and never one without a mark.
+//! in, which together name a process for good. [`sweep`] removes directories whose process is gone.
+//! Of those without a mark it removes only empty ones, which a process left that was killed before
+//! it made the mark; one that is about to make it then takes another directory.
 
 use crate::error::{Code, Error, Result};
 use crate::process::ProcessName;
+use rustix::fs::{AtFlags, CWD, OFlags};
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
 use std::io::Write;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 const PREFIX: &str = "lifeboat-scratch-";
 const MARK: &str = ".lifeboat-owner";
+/// How often another directory is taken when one was swept away before it had its mark.
+const TRIES: usize = 16;
 /// How long a leftover server may take to die.
 const DEATH: Duration = Duration::from_secs(10);
 
@@ -26,11 +32,6 @@ pub struct Directory {
 impl Directory {
     /// Makes `base/lifeboat-scratch-<label>-<random>`. `base` must be there.
     pub fn create(base: &Path, label: &str) -> Result<Self> {
-        let mut bytes = [0; 6];
-        rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
-            .map_err(|error| Error::io("no random bytes", &error.into()))?;
-        let random: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        let path = base.join(format!("{PREFIX}{label}-{random}"));
         let failed = |error: std::io::Error| {
             Error::new(
                 Code::State,
@@ -39,21 +40,24 @@ impl Directory {
             .cause(error)
             .hint("make the directory, and let this user write there")
         };
-        let owner = ProcessName::this()?;
-        std::fs::DirBuilder::new()
-            .mode(0o700)
-            .create(&path)
-            .map_err(failed)?;
-        let directory = Directory { path };
-        let mut mark = std::fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(directory.path.join(MARK))
-            .map_err(failed)?;
-        mark.write_all(&serde_json::to_vec(&owner).unwrap_or_default())
-            .map_err(failed)?;
-        Ok(directory)
+        let owner = serde_json::to_vec(&ProcessName::this()?).unwrap_or_default();
+        for _ in 0..TRIES {
+            let path = base.join(format!("{PREFIX}{label}-{}", random()?));
+            std::fs::DirBuilder::new()
+                .mode(0o700)
+                .create(&path)
+                .map_err(failed)?;
+            match mark(&path, &owner) {
+                Ok(()) => return Ok(Directory { path }),
+                // Another process swept it away while it was empty.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    drop(Directory { path });
+                    return Err(failed(error));
+                }
+            }
+        }
+        Err(failed(std::io::ErrorKind::NotFound.into()))
     }
 
     /// Where it is.
@@ -69,6 +73,40 @@ impl Directory {
             .create(&path)
             .map_err(|error| Error::io(format!("{} cannot be made", path.display()), &error))?;
         Ok(path)
+    }
+}
+
+fn random() -> Result<String> {
+    let mut bytes = [0; 6];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+        .map_err(|error| Error::io("no random bytes", &error.into()))?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Makes the mark of a directory. It appears with all that it says, where the file system can.
+fn mark(directory: &Path, owner: &[u8]) -> std::io::Result<()> {
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+    let path = directory.join(MARK);
+    match rustix::fs::open(directory, flags, mode) {
+        Ok(unnamed) => {
+            let mut file = std::fs::File::from(unnamed);
+            file.write_all(owner)?;
+            let link = format!("/proc/self/fd/{}", file.as_raw_fd());
+            Ok(rustix::fs::linkat(
+                CWD,
+                link,
+                CWD,
+                &path,
+                AtFlags::SYMLINK_FOLLOW,
+            )?)
+        }
+        Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {
+            let mut options = std::fs::OpenOptions::new();
+            let options = options.write(true).create_new(true).mode(0o600);
+            options.open(&path)?.write_all(owner)
+        }
+        Err(errno) => Err(errno.into()),
     }
 }
 
@@ -107,7 +145,15 @@ fn sweep_in(base: &Path) -> Result<Vec<String>> {
         let is_ours = entry.file_name().to_string_lossy().starts_with(PREFIX);
         let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
         let path = entry.path();
-        if is_ours && is_directory && owner_is_gone(&path) {
+        if !is_ours || !is_directory {
+            continue;
+        }
+        if is_unmarked(&path) {
+            // Only when it is empty; whatever is the matter else, it stays.
+            if std::fs::remove_dir(&path).is_ok() {
+                removed.push(path.display().to_string());
+            }
+        } else if owner_is_gone(&path) {
             end_server(&path)?;
             std::fs::remove_dir_all(&path).map_err(|error| {
                 Error::io(format!("{} cannot be removed", path.display()), &error)
@@ -116,6 +162,14 @@ fn sweep_in(base: &Path) -> Result<Vec<String>> {
         }
     }
     Ok(removed)
+}
+
+/// Whether a directory of this user has no mark.
+fn is_unmarked(directory: &Path) -> bool {
+    let me = rustix::process::geteuid().as_raw();
+    let mine = std::fs::symlink_metadata(directory).is_ok_and(|m| m.is_dir() && m.uid() == me);
+    let found = std::fs::symlink_metadata(directory.join(MARK));
+    mine && found.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
 }
 
 /// Whether the mark, which must be this user's own, names a process that is gone.
@@ -197,8 +251,31 @@ mod tests {
         std::fs::write(&mark, serde_json::to_vec(&owner).unwrap()).unwrap();
         let unmarked = base.path().join(format!("{PREFIX}unmarked"));
         std::fs::create_dir(&unmarked).unwrap();
-        assert_eq!(sweep_in(base.path()).unwrap().len(), 1);
+        std::fs::write(unmarked.join("x"), "x").unwrap();
+        let empty = base.path().join(format!("{PREFIX}empty"));
+        std::fs::create_dir(&empty).unwrap();
+        assert_eq!(sweep_in(base.path()).unwrap().len(), 2);
         assert!(!directory.path().exists());
+        assert!(
+            !empty.exists(),
+            "its process was killed before it made the mark"
+        );
         assert!(unmarked.exists());
+    }
+
+    #[test]
+    fn one_that_is_swept_away_before_its_mark_is_made_is_made_again() {
+        let base = tempfile::tempdir().unwrap();
+        std::thread::scope(|scope| {
+            let sweeping = scope.spawn(|| {
+                for _ in 0..3000 {
+                    sweep_in(base.path()).unwrap();
+                }
+            });
+            while !sweeping.is_finished() {
+                let directory = Directory::create(base.path(), "t").unwrap();
+                assert!(directory.path().join(MARK).is_file());
+            }
+        });
     }
 }
