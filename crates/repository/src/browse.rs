@@ -6,7 +6,7 @@ use crate::id::Id;
 use crate::index::Index;
 use crate::pack::BlobKind;
 use crate::repository::Repository;
-use crate::tree::{self, Node, NodeKind};
+use crate::tree::{Node, NodeKind};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -21,12 +21,6 @@ pub enum Then {
     Skip,
     /// Not at all.
     Stop,
-}
-
-/// The entries of a tree, in order of name.
-pub fn entries(repository: &Repository, index: &Index, tree: &Id) -> Result<Vec<Node>> {
-    let json = repository.load_blob(index, BlobKind::Tree, tree)?;
-    tree::parse(&json).map_err(|damage| Error::Blob { id: *tree, damage })
 }
 
 /// What a path in a snapshot is.
@@ -53,7 +47,7 @@ pub fn find(repository: &Repository, index: &Index, root: &Id, path: &[u8]) -> R
             Found::Root(tree) => *tree,
             Found::Entry(node) => node.subtree.ok_or_else(absent)?,
         };
-        let mut inner = entries(repository, index, &tree)?.into_iter();
+        let mut inner = repository.tree(index, &tree)?.into_iter();
         let node = inner.find(|node| node.name == name).ok_or_else(absent)?;
         found = Found::Entry(Box::new(node));
     }
@@ -74,7 +68,7 @@ pub fn walk(
         path.pop();
     }
     let mut open: Vec<(usize, IntoIter<Node>)> =
-        vec![(path.len(), entries(repository, index, root)?.into_iter())];
+        vec![(path.len(), repository.tree(index, root)?.into_iter())];
     while let Some((length, rest)) = open.last_mut() {
         path.truncate(*length);
         let Some(node) = rest.next() else {
@@ -86,7 +80,7 @@ pub fn walk(
         match (visit(&path, &node)?, node.subtree) {
             (Then::Stop, _) => return Ok(()),
             (Then::Enter, Some(tree)) => {
-                open.push((path.len(), entries(repository, index, &tree)?.into_iter()));
+                open.push((path.len(), repository.tree(index, &tree)?.into_iter()));
             }
             _ => {}
         }
@@ -168,7 +162,7 @@ impl Differ<'_> {
             });
         }
         let read = |tree: Option<&Id>| match tree {
-            Some(tree) => entries(self.repository, self.index, tree),
+            Some(tree) => self.repository.tree(self.index, tree),
             None => Ok(Vec::new()),
         };
         let (first, second) = (read(first)?, read(second)?);

@@ -8,9 +8,9 @@ use crate::id::Id;
 use crate::index::Index;
 use crate::pack::{self, BlobKind};
 use crate::repository::{Repository, open_blob};
-use crate::tree::{self, NodeKind};
+use crate::sync::{into_inner, lock};
 use rayon::prelude::*;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -44,16 +44,10 @@ pub struct Report {
 pub fn run(repository: &Repository, depth: Depth) -> Result<Report> {
     let mut report = Report::default();
     // Snapshots before the index: whatever a snapshot names was in an index before it.
-    let mut roots = BTreeSet::new();
-    for (id, _) in repository.list(FileKind::Snapshot)? {
-        report.snapshots += 1;
-        match repository.snapshot(&id) {
-            Ok(snapshot) => {
-                roots.insert(snapshot.tree);
-            }
-            Err(error) => report.errors.push(error),
-        }
-    }
+    let (snapshots, errors) = repository.snapshots()?;
+    report.snapshots = (snapshots.len() + errors.len()) as u64;
+    report.errors.extend(errors);
+    let roots = snapshots.into_iter().map(|(_, snapshot)| snapshot.tree);
     let (index, errors) = repository.load_index()?;
     report.errors.extend(errors);
     let stored: BTreeMap<Id, u64> = repository.list(FileKind::Pack)?.into_iter().collect();
@@ -82,7 +76,7 @@ pub fn run(repository: &Repository, depth: Depth) -> Result<Report> {
         errors: Mutex::default(),
     };
     let mut seen = HashSet::new();
-    let mut level: Vec<Id> = roots.into_iter().collect();
+    let mut level: Vec<Id> = roots.collect();
     while !level.is_empty() {
         level.retain(|id| seen.insert(*id));
         level = level
@@ -106,12 +100,6 @@ pub fn run(repository: &Repository, depth: Depth) -> Result<Report> {
         report.errors.extend(errors.into_iter().flatten());
     }
     Ok(report)
-}
-
-fn into_inner<T>(mutex: Mutex<T>) -> T {
-    mutex
-        .into_inner()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// The end of the last blob of each pack, as the index has it.
@@ -142,9 +130,7 @@ struct Trees<'a> {
 impl Trees<'_> {
     /// The trees in a tree, after looking whether the content of its files is known.
     fn inner(&self, id: &Id) -> Vec<Id> {
-        let read = self.repository.load_blob(self.index, BlobKind::Tree, id);
-        let broken = |damage| Error::Blob { id: *id, damage };
-        let nodes = match read.and_then(|json| tree::parse(&json).map_err(broken)) {
+        let nodes = match self.repository.tree(self.index, id) {
             Ok(nodes) => nodes,
             Err(error) => {
                 self.tell(error);
@@ -154,14 +140,9 @@ impl Trees<'_> {
         self.known(BlobKind::Tree, id);
         let mut below = Vec::new();
         for node in nodes {
-            match (node.kind, node.subtree) {
-                (NodeKind::Directory, Some(subtree)) => below.push(subtree),
-                (NodeKind::Directory, None) => {
-                    let name = String::from_utf8_lossy(&node.name).into_owned();
-                    let what = format!("the directory {name:?} in it has no tree");
-                    self.tell(broken(Damage::Format(what)));
-                }
-                _ => {}
+            match node.directory() {
+                Ok(tree) => below.extend(tree),
+                Err(damage) => self.tell(Error::Blob { id: *id, damage }),
             }
             for content in node.content.iter().flatten() {
                 self.known(BlobKind::Data, content);
@@ -183,9 +164,7 @@ impl Trees<'_> {
     }
 
     fn tell(&self, error: Error) {
-        if let Ok(mut errors) = self.errors.lock() {
-            errors.push(error);
-        }
+        lock(&self.errors).push(error);
     }
 }
 
@@ -205,14 +184,7 @@ fn check_pack(repository: &Repository, id: &Id, bytes: u64) -> Vec<Error> {
     if found != *id {
         errors.push(about(Damage::Hash { found }));
     }
-    let blobs = pack::header_bytes(&content, bytes).and_then(|header| {
-        let header = content
-            .len()
-            .checked_sub(header)
-            .and_then(|start| content.get(start..content.len() - 4))
-            .unwrap_or_default();
-        pack::parse_header(repository.key(), header, content.len() as u64)
-    });
+    let blobs = pack::parse_tail(repository.key(), &content, bytes);
     match blobs {
         Err(damage) => errors.push(about(damage)),
         Ok(blobs) => {

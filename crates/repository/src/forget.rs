@@ -3,14 +3,13 @@
 //! Pure: deciding is here, removing is [`remove`]. Periods (an hour, a day, an ISO week, a month, a
 //! year) are those of each snapshot's own time zone.
 
-use crate::error::{Error, FileKind, Result};
+use crate::error::{FileKind, Result};
 use crate::id::Id;
 use crate::repository::Repository;
 use crate::snapshot::Snapshot;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Span, Timestamp};
-use lifeboat_store::StoreError;
 use std::fmt;
 use std::str::FromStr;
 
@@ -354,10 +353,7 @@ fn take_one(count: &mut Count) -> bool {
 /// Removes snapshots. What only they need stays until the next prune.
 pub fn remove(repository: &Repository, snapshots: &[Id]) -> Result<()> {
     for id in snapshots {
-        match repository.delete(FileKind::Snapshot, id) {
-            Err(Error::Store(StoreError::NotFound { .. })) => {}
-            other => other?,
-        }
+        repository.delete(FileKind::Snapshot, id)?;
     }
     Ok(())
 }

@@ -160,6 +160,19 @@ pub struct Location {
     pub plain_bytes: u32,
 }
 
+impl Location {
+    /// The blob of this id as its pack's header has it.
+    pub(crate) fn blob(&self, id: Id) -> PackedBlob {
+        PackedBlob {
+            id,
+            kind: self.kind,
+            offset: self.offset,
+            length: self.length,
+            uncompressed: self.compressed.then_some(self.plain_bytes),
+        }
+    }
+}
+
 /// All index files in memory.
 #[derive(Default)]
 pub struct Index {
@@ -315,6 +328,27 @@ impl Index {
             })
     }
 
+    /// The blobs one after the other, each with all its places and the number of the first.
+    pub(crate) fn groups(&self) -> impl Iterator<Item = Group<'_>> {
+        let kind = |entry: &Entry| entry.pack() & TREE;
+        let shards = self.shards.iter().zip(0..=u8::MAX);
+        shards.flat_map(move |(shard, first)| {
+            let same =
+                move |a: &Entry, b: &Entry| a.rest_of_id == b.rest_of_id && kind(a) == kind(b);
+            let mut number = shard.before;
+            shard.entries.chunk_by(same).map(move |entries| {
+                let group = Group {
+                    index: self,
+                    number,
+                    first,
+                    entries,
+                };
+                number += entries.len();
+                group
+            })
+        })
+    }
+
     fn location(&self, entry: &Entry) -> Option<Location> {
         let pack = entry.pack() & !TREE;
         let place = usize::try_from(pack).ok()?;
@@ -337,6 +371,29 @@ impl Index {
                 bytes => bytes,
             },
         })
+    }
+}
+
+/// A blob with all its places.
+pub(crate) struct Group<'a> {
+    index: &'a Index,
+    /// The number of the first place, as [`Index::number`] tells it.
+    pub(crate) number: usize,
+    first: u8,
+    entries: &'a [Entry],
+}
+
+impl Group<'_> {
+    /// The blob's id.
+    pub(crate) fn id(&self) -> Id {
+        let rest = self.entries.first().map(|entry| entry.rest_of_id);
+        Id::join(self.first, rest.unwrap_or_default())
+    }
+
+    /// Its places. A pack that is in several index files is there as often.
+    pub(crate) fn places(&self) -> impl Iterator<Item = Location> {
+        let places = self.entries.iter();
+        places.filter_map(|entry| self.index.location(entry))
     }
 }
 

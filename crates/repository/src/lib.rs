@@ -27,6 +27,7 @@ mod repository;
 pub mod restore;
 pub mod saver;
 pub mod snapshot;
+mod sync;
 pub mod time;
 pub mod tree;
 mod unpacked;

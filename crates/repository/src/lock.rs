@@ -13,7 +13,6 @@ use crate::id::Id;
 use crate::repository::{Author, Repository};
 use crate::time::Time;
 use jiff::{SignedDuration, Timestamp};
-use lifeboat_store::StoreError;
 use rustix::io::Errno;
 use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
@@ -389,10 +388,7 @@ pub fn unlock(repository: &Repository, all: bool) -> Result<Vec<Found>> {
     let mut removed = Vec::new();
     for found in find(repository, None)? {
         if all || found.stale {
-            match repository.delete(FileKind::Lock, &found.id) {
-                Err(Error::Store(StoreError::NotFound { .. })) => {}
-                other => other?,
-            }
+            repository.delete(FileKind::Lock, &found.id)?;
             removed.push(found);
         }
     }

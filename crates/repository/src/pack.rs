@@ -198,6 +198,22 @@ pub fn header_bytes(tail: &[u8], pack_bytes: u64) -> std::result::Result<usize, 
     Ok(length + LENGTH_BYTES)
 }
 
+/// What the header lists that `tail` ends with: the end of a pack of `pack_bytes`, at least as long as
+/// [`header_bytes`] says.
+pub fn parse_tail(
+    key: &Key,
+    tail: &[u8],
+    pack_bytes: u64,
+) -> std::result::Result<Vec<PackedBlob>, Damage> {
+    let header = header_bytes(tail, pack_bytes)?;
+    let sealed = tail.len().checked_sub(header);
+    let sealed = sealed.and_then(|start| tail.get(start..tail.len() - LENGTH_BYTES));
+    let short = Damage::Short {
+        bytes: tail.len() as u64,
+    };
+    parse_header(key, sealed.ok_or(short)?, pack_bytes)
+}
+
 /// What a header lists. `sealed` is the header without the length after it; the blobs must fill
 /// the rest of the pack.
 pub fn parse_header(
@@ -263,9 +279,7 @@ mod tests {
     use super::*;
 
     fn parse(key: &Key, pack: &[u8]) -> std::result::Result<Vec<PackedBlob>, Damage> {
-        let header = header_bytes(pack, pack.len() as u64)?;
-        let sealed = &pack[pack.len() - header..pack.len() - LENGTH_BYTES];
-        parse_header(key, sealed, pack.len() as u64)
+        parse_tail(key, pack, pack.len() as u64)
     }
 
     fn example(key: &Key) -> Pack {

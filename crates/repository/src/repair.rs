@@ -6,7 +6,6 @@ use crate::index::{IndexFile, IndexPack};
 use crate::lock::{Lock, Mode};
 use crate::repository::{Author, Repository};
 use crate::saver::INDEX_BLOBS;
-use lifeboat_store::StoreError;
 use rayon::prelude::*;
 use std::time::Duration;
 
@@ -60,10 +59,7 @@ pub fn index(repository: &Repository, wait: Duration, author: &Author) -> Result
     }
     // Only now: killed before, both are there, and agree.
     for (id, _) in before {
-        match repository.delete(FileKind::Index, &id) {
-            Err(Error::Store(StoreError::NotFound { .. })) => {}
-            other => other?,
-        }
+        repository.delete(FileKind::Index, &id)?;
         report.replaced += 1;
     }
     lock.release()?;

@@ -9,7 +9,9 @@ use crate::keyfile::{Cost, KeyFile};
 use crate::lock::Hold;
 use crate::pack::{self, BlobKind, Pack, PackedBlob};
 use crate::snapshot::Snapshot;
+use crate::sync::{into_inner, lock};
 use crate::time::Time;
+use crate::tree::{self, Node};
 use crate::unpacked;
 use jiff::Timestamp;
 use lifeboat_store::{ObjectInfo, PutOptions, Store, StoreError};
@@ -18,7 +20,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::io::Read;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 
 /// `config`: what all programs that use a repository must agree on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -321,19 +323,28 @@ impl Repository {
     pub fn load_index(&self) -> Result<(Index, Vec<Error>)> {
         let builder = Mutex::new(IndexBuilder::default());
         let listed = self.list(FileKind::Index)?;
+        let errors = self.each_index_file(&listed, |_, file| lock(&builder).add_file(file))?;
+        Ok((into_inner(builder).finish(), errors))
+    }
+
+    /// Reads index files on all cores, in any order. Returns errors of those that are damaged.
+    pub(crate) fn each_index_file(
+        &self,
+        listed: &[(Id, u64)],
+        each: impl Fn(Id, IndexFile) + Sync,
+    ) -> Result<Vec<Error>> {
         let damaged: Vec<Option<Error>> = listed
             .par_iter()
             .map(|(id, _)| match self.index_file(id) {
                 Ok(file) => {
-                    lock(&builder).add_file(file);
+                    each(*id, file);
                     Ok(None)
                 }
                 Err(error @ Error::Damaged { .. }) => Ok(Some(error)),
                 Err(error) => Err(error),
             })
             .collect::<Result<_>>()?;
-        let builder = std::mem::take(&mut *lock(&builder));
-        Ok((builder.finish(), damaged.into_iter().flatten().collect()))
+        Ok(damaged.into_iter().flatten().collect())
     }
 
     /// One index file.
@@ -360,10 +371,7 @@ impl Repository {
                 tail_bytes = header as u64;
                 continue;
             }
-            let header = tail
-                .get(tail.len() - header..tail.len() - 4)
-                .unwrap_or_default();
-            return pack::parse_header(&self.key, header, pack_bytes).map_err(about);
+            return pack::parse_tail(&self.key, &tail, pack_bytes).map_err(about);
         }
     }
 
@@ -409,6 +417,12 @@ impl Repository {
             }
         }
         Err(error)
+    }
+
+    /// The entries of a tree, in order of name.
+    pub fn tree(&self, index: &Index, id: &Id) -> Result<Vec<Node>> {
+        let json = self.load_blob(index, BlobKind::Tree, id)?;
+        tree::parse(&json).map_err(|damage| Error::Blob { id: *id, damage })
     }
 
     /// Stores a pack.
@@ -532,10 +546,6 @@ fn missing(kind: FileKind, id: &Id, error: StoreError) -> Error {
         StoreError::NotFound { .. } => Error::Missing { kind, id: *id },
         other => Error::Store(other),
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The id that a key's last component is.

@@ -10,9 +10,10 @@ use crate::id::Id;
 use crate::index::{Index, IndexFile, IndexPack};
 use crate::pack::{BlobKind, Pack, PackBuilder, PackedBlob};
 use crate::repository::Repository;
+use crate::sync::lock;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::collections::HashSet;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::thread::ScopedJoinHandle;
 
 /// A pack is closed when it is this long.
@@ -133,10 +134,6 @@ fn store_packs(
 
 fn gone() -> Error {
     Error::Config(Damage::Format("the thread that stores packs ended".into()))
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Saver<'_> {

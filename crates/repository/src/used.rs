@@ -1,11 +1,10 @@
 //! Which blobs snapshots need.
 
-use crate::error::{Damage, Error, Result};
+use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::index::Index;
 use crate::pack::BlobKind;
 use crate::repository::Repository;
-use crate::tree::{self, NodeKind};
 use rayon::prelude::*;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -60,21 +59,13 @@ impl<'a> Used<'a> {
 
     /// Adds what a tree names, and returns the trees that are new.
     fn add_tree(&self, repository: &Repository, id: &Id) -> Result<Vec<Id>> {
-        let json = repository.load_blob(self.index, BlobKind::Tree, id)?;
-        let broken = |damage| Error::Blob { id: *id, damage };
         let mut below = Vec::new();
-        for node in tree::parse(&json).map_err(broken)? {
-            match (node.kind, node.subtree) {
-                (NodeKind::Directory, Some(subtree)) => {
-                    let new = self.insert(BlobKind::Tree, &subtree)?;
-                    below.extend(new.then_some(subtree));
-                }
-                (NodeKind::Directory, None) => {
-                    let name = String::from_utf8_lossy(&node.name).into_owned();
-                    let what = format!("the directory {name:?} in it has no tree");
-                    return Err(broken(Damage::Format(what)));
-                }
-                _ => {}
+        for node in repository.tree(self.index, id)? {
+            let broken = |damage| Error::Blob { id: *id, damage };
+            if let Some(tree) = node.directory().map_err(broken)?
+                && self.insert(BlobKind::Tree, &tree)?
+            {
+                below.push(tree);
             }
             for content in node.content.iter().flatten() {
                 self.insert(BlobKind::Data, content)?;

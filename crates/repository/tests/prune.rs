@@ -169,6 +169,28 @@ fn what_no_snapshot_needs_goes_and_the_rest_stays() {
 }
 
 #[test]
+fn small_packs_are_put_together_unless_as_many_would_come_of_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let tree = directory.path().join("t");
+    let repository = create(Arc::new(MemoryStore::new()));
+    for number in 0..4 {
+        std::fs::create_dir_all(&tree).unwrap();
+        std::fs::write(tree.join(number.to_string()), noise(6 << 20, number)).unwrap();
+        back_up(&repository, &tree);
+    }
+    let prune_on = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+        let pool = pool.build().unwrap();
+        pool.install(|| prune::run(&repository, &options()))
+            .unwrap()
+    };
+    // Every thread may leave a small pack: with as many threads as packs this would never end.
+    assert_eq!(prune_on(64).repacked.count, 0);
+    assert!(prune_on(2).repacked.count >= 4);
+    whole(&repository);
+}
+
+#[test]
 fn what_restic_forgot_we_prune_and_what_we_forgot_restic_does() {
     for restic in Restic::all() {
         let directory = tempfile::tempdir().unwrap();

@@ -18,8 +18,9 @@ use crate::pattern::Patterns;
 use crate::repository::Repository;
 use crate::saver::{Added, Saver, with_saver};
 use crate::snapshot::Snapshot;
+use crate::sync::lock;
 use crate::time::Time;
-use crate::tree::{self, Node, NodeKind, TreeBuilder};
+use crate::tree::{Node, NodeKind, TreeBuilder};
 use jiff::tz::TimeZone;
 use rayon::prelude::*;
 use rustix::fs::{Mode, OFlags};
@@ -29,8 +30,8 @@ use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use targets::Targets;
 
 /// What to back up, and how to describe it.
@@ -234,10 +235,6 @@ struct Counts {
     skipped: Mutex<Vec<Skipped>>,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 fn count(counter: &AtomicU64, by: u64) {
     counter.fetch_add(by, Ordering::Relaxed);
 }
@@ -408,11 +405,8 @@ impl<'a> Backup<'a> {
 
     /// The entries that the parent snapshot has; none where it cannot be read.
     fn parent_tree(&self, id: Option<Id>) -> Vec<Node> {
-        let read = |id| {
-            let json = self.repository.load_blob(self.index, BlobKind::Tree, &id)?;
-            tree::parse(&json).map_err(|damage| Error::Blob { id, damage })
-        };
-        let mut nodes = id.and_then(|id| read(id).ok()).unwrap_or_default();
+        let read = |id| self.repository.tree(self.index, &id).ok();
+        let mut nodes = id.and_then(read).unwrap_or_default();
         nodes.sort_by(|a, b| a.name.cmp(&b.name));
         nodes
     }

@@ -18,16 +18,18 @@ mod switch;
 
 use crate::error::{Error, FileKind, Result};
 use crate::id::Id;
-use crate::index::{Index, IndexBuilder};
+use crate::index::{Index, IndexBuilder, IndexPack};
 use crate::lock::{Lock, Mode};
 use crate::pack::PackedBlob;
 use crate::repository::{Author, Repository, open_blob};
 use crate::saver::{Saver, with_saver};
+use crate::sync::{into_inner, lock};
 use crate::used::Used;
 use jiff::{SignedDuration, Timestamp};
-use plan::{Plan, Wanted};
+use plan::Plan;
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
 use std::time::Duration;
 
 /// How to prune.
@@ -125,7 +127,8 @@ pub fn run(repository: &Repository, options: &Options) -> Result<Report> {
     let used = Used::new(&index);
     used.add(repository, &state.roots)?;
     let mut plan = plan::make(repository, &state, &index, &used, options)?;
-    if options.dry_run || plan.changes_nothing() {
+    let nothing = plan.unknown.is_empty() && plan.rewrite(&state).is_empty();
+    if options.dry_run || nothing {
         return Ok(plan.report);
     }
     // Where nothing may be deleted, nothing must be added for it either.
@@ -142,45 +145,44 @@ pub fn run(repository: &Repository, options: &Options) -> Result<Report> {
 
 /// What there is. Snapshots are read before the index: whatever they need was in it before them.
 fn look(repository: &Repository) -> Result<(State, Index)> {
-    let (mut snapshots, mut roots) = (BTreeSet::new(), Vec::new());
-    for (id, _) in repository.list(FileKind::Snapshot)? {
-        match repository.snapshot(&id) {
-            Ok(snapshot) => roots.push(snapshot.tree),
-            // Forgotten since it was listed.
-            Err(Error::Missing { .. }) => continue,
-            Err(error) => return Err(error),
-        }
-        snapshots.insert(id);
-    }
-    // Packs before the index, so that one stored meanwhile does not look like one that is missing.
-    let (mut builder, mut files) = (IndexBuilder::default(), BTreeMap::new());
+    let (snapshots, errors) = repository.snapshots()?;
+    none(errors)?;
+    // Packs before the index is read, so that one stored meanwhile is not taken for missing.
     let listed = repository.list(FileKind::Index)?;
     let stored = repository.list(FileKind::Pack)?.into_iter().collect();
-    for (id, _) in listed {
-        let file = repository.index_file(&id)?;
-        let since = |pack: &crate::index::IndexPack| (pack.id, pack.time.map(|time| time.at));
+    let read = Mutex::new((IndexBuilder::default(), BTreeMap::new()));
+    let errors = repository.each_index_file(&listed, |id, file| {
+        let since = |pack: &IndexPack| (pack.id, pack.time.map(|time| time.at));
         let content = IndexContent {
             packs: file.packs.iter().map(|pack| pack.id).collect(),
             to_delete: file.packs_to_delete.iter().map(since).collect(),
             blobs: file.packs.iter().map(|pack| pack.blobs.len()).sum(),
         };
-        files.insert(id, content);
+        let (builder, files) = &mut *lock(&read);
         builder.add_file(file);
-    }
+        files.insert(id, content);
+    })?;
+    none(errors)?;
+    let (builder, files) = into_inner(read);
     let state = State {
         files,
-        snapshots,
-        roots,
+        roots: snapshots.iter().map(|(_, s)| s.tree).collect(),
+        snapshots: snapshots.into_iter().map(|(id, _)| id).collect(),
         stored,
     };
     Ok((state, builder.finish()))
+}
+
+/// What is damaged is not pruned.
+fn none(errors: Vec<Error>) -> Result<()> {
+    errors.into_iter().next().map_or(Ok(()), Err)
 }
 
 /// Copies what is needed out of packs that go. Each blob is opened on the way: what is copied is
 /// whole.
 fn repack(repository: &Repository, index: &Index, plan: &mut Plan) -> Result<()> {
     let wanted = std::mem::take(&mut plan.wanted);
-    let packs: Vec<(Id, Vec<Wanted>)> = wanted.into_iter().collect();
+    let packs: Vec<(Id, Vec<PackedBlob>)> = wanted.into_iter().collect();
     if packs.is_empty() {
         return Ok(());
     }
@@ -198,41 +200,24 @@ fn copy(
     index: &Index,
     saver: &Saver<'_>,
     pack: &Id,
-    blobs: &[Wanted],
+    blobs: &[PackedBlob],
 ) -> Result<()> {
     let ends = blobs
         .iter()
-        .map(|blob| blob.offset + u64::from(blob.length));
-    let (start, end) = (
-        blobs.iter().map(|blob| blob.offset).min().unwrap_or(0),
-        ends.max().unwrap_or(0),
-    );
-    let span = repository.read_pack_part(pack, start..end);
+        .map(|blob| u64::from(blob.offset) + u64::from(blob.length));
+    let start = blobs.iter().map(|blob| blob.offset).min().unwrap_or(0);
+    let span = repository.read_pack_part(pack, start.into()..ends.max().unwrap_or(0));
     for blob in blobs {
         let sealed = span.as_ref().ok().and_then(|span| {
-            let from = usize::try_from(blob.offset - start).ok()?;
+            let from = (blob.offset - start) as usize;
             span.get(from..from + blob.length as usize)
         });
-        let whole = sealed.filter(|sealed| {
-            let plain = open_blob(
-                repository.key(),
-                &blob.id,
-                sealed.to_vec(),
-                blob.compressed(),
-            );
-            plain.is_ok()
-        });
-        match whole {
-            Some(sealed) => {
-                let packed = PackedBlob {
-                    id: blob.id,
-                    kind: blob.kind,
-                    offset: 0,
-                    length: blob.length,
-                    uncompressed: blob.uncompressed,
-                };
-                saver.copy(&packed, sealed)?;
-            }
+        let compressed = blob.uncompressed.is_some();
+        let is_whole = |sealed: &&[u8]| {
+            open_blob(repository.key(), &blob.id, sealed.to_vec(), compressed).is_ok()
+        };
+        match sealed.filter(is_whole) {
+            Some(sealed) => saver.copy(blob, sealed)?,
             // Perhaps it is in another pack, too.
             None => {
                 let plain = repository.load_blob(index, blob.kind, &blob.id)?;

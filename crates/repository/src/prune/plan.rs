@@ -1,32 +1,16 @@
 //! Decides what becomes of each pack. Pure, but for reading headers of packs that no index knows.
 
-use super::{Options, Packs, Report, State};
+use super::{IndexContent, Options, Packs, Report, State};
 use crate::error::{Damage, Error, FileKind, Result};
 use crate::id::Id;
-use crate::index::{Index, IndexPack, Location};
-use crate::pack::BlobKind;
+use crate::index::{Group, Index, IndexPack, Location};
+use crate::pack::{BlobKind, PackedBlob};
 use crate::repository::Repository;
 use crate::saver::PACK_BYTES;
 use crate::time::Time;
 use crate::used::Used;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
-
-/// A blob to be copied.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Wanted {
-    pub(super) id: Id,
-    pub(super) kind: BlobKind,
-    pub(super) offset: u64,
-    pub(super) length: u32,
-    pub(super) uncompressed: Option<u32>,
-}
-
-impl Wanted {
-    pub(super) fn compressed(&self) -> bool {
-        self.uncompressed.is_some()
-    }
-}
 
 /// What becomes of the packs.
 #[derive(Default)]
@@ -35,7 +19,7 @@ pub(super) struct Plan {
     /// of them is copied.
     pub(super) leave: BTreeSet<Id>,
     /// What to copy of them, by pack.
-    pub(super) wanted: BTreeMap<Id, Vec<Wanted>>,
+    pub(super) wanted: BTreeMap<Id, Vec<PackedBlob>>,
     /// Packs that come back into the index.
     pub(super) recover: BTreeSet<Id>,
     /// Packs that are to be deleted and whose time has come, or that are gone already.
@@ -44,14 +28,29 @@ pub(super) struct Plan {
     pub(super) missing: BTreeSet<Id>,
     /// Packs that are in the store, in no index.
     pub(super) unknown: Vec<IndexPack>,
-    /// Index files that are to be written anew.
-    pub(super) rewrite: BTreeSet<Id>,
     pub(super) report: Report,
 }
 
 impl Plan {
-    pub(super) fn changes_nothing(&self) -> bool {
-        self.rewrite.is_empty() && self.unknown.is_empty()
+    /// The index files that are to be written anew: those that say what is no longer so, and when
+    /// there are many small ones, these.
+    pub(super) fn rewrite(&self, state: &State) -> BTreeSet<Id> {
+        let packs = state.files.values().flat_map(|file| &file.packs);
+        let in_index: BTreeSet<&Id> = packs.filter(|id| !self.missing.contains(id)).collect();
+        let outdated = |file: &&IndexContent| {
+            let goes = |id: &Id| self.leave.contains(id) || self.missing.contains(id);
+            let comes = |id: &Id| self.recover.contains(id) || in_index.contains(id);
+            let marks = &mut file.to_delete.iter();
+            file.packs.iter().any(goes)
+                || marks.any(|(id, at)| at.is_none() || comes(id) || self.delete.contains(id))
+        };
+        let small = |file: &&IndexContent| file.blobs < SMALL_FILE_BLOBS;
+        let many = state.files.values().filter(small).count() > SMALL_FILES;
+        let files = state.files.iter();
+        files
+            .filter(|(_, file)| outdated(file) || many && small(file))
+            .map(|(id, _)| *id)
+            .collect()
     }
 }
 
@@ -64,7 +63,8 @@ struct Stats {
     tree: bool,
 }
 
-/// Packs smaller than this are put together, once there are enough to fill one.
+/// Packs smaller than this are put together, once there are enough to fill one and more of them than
+/// threads, each of which may leave one.
 const SMALL_PACK_BYTES: u64 = PACK_BYTES as u64 / 2;
 /// Index files that name fewer blobs are put together, once there are more than [`SMALL_FILES`].
 const SMALL_FILE_BLOBS: usize = 10_000;
@@ -93,51 +93,23 @@ pub(super) fn make(
     plan.report.snapshots = state.snapshots.len() as u64;
     let repack = sort_out(state, &choice.stats, options, &mut plan);
     plan.collect(index, used, &choice.chosen, &repack);
-    let in_index = |id: &Id| choice.stats.contains_key(id) && !plan.missing.contains(id);
     let since = |at: Option<Timestamp>| at.unwrap_or(options.now);
-    let mut waiting = Packs::default();
-    let mut delete = BTreeSet::new();
-    let mut recovered = Packs::default();
     let mut known: BTreeSet<Id> = choice.stats.keys().copied().collect();
     for (pack, at) in state.files.values().flat_map(|file| &file.to_delete) {
         if !known.insert(*pack) {
             continue;
         }
         match state.stored.get(pack) {
-            None => drop(delete.insert(*pack)),
-            Some(&bytes) if plan.recover.contains(pack) => recovered.add(bytes),
+            None => drop(plan.delete.insert(*pack)),
+            Some(&bytes) if plan.recover.contains(pack) => plan.report.recovered.add(bytes),
             Some(&bytes) => match options.now.duration_since(since(*at)) >= options.grace {
                 true => {
-                    delete.insert(*pack);
+                    plan.delete.insert(*pack);
                     plan.report.deleted.add(bytes);
                 }
-                false => waiting.add(bytes),
+                false => plan.report.waiting.add(bytes),
             },
         }
-    }
-    for (file, content) in &state.files {
-        let changes = content
-            .packs
-            .iter()
-            .any(|pack| plan.leave.contains(pack) || plan.missing.contains(pack))
-            || content.to_delete.iter().any(|(pack, at)| {
-                at.is_none()
-                    || in_index(pack)
-                    || plan.recover.contains(pack)
-                    || delete.contains(pack)
-            });
-        if changes {
-            plan.rewrite.insert(*file);
-        }
-    }
-    let small: Vec<&Id> = state
-        .files
-        .iter()
-        .filter(|(_, content)| content.blobs < SMALL_FILE_BLOBS)
-        .map(|(id, _)| id)
-        .collect();
-    if small.len() > SMALL_FILES {
-        plan.rewrite.extend(small);
     }
     for (pack, &bytes) in &state.stored {
         if !known.contains(pack) {
@@ -150,7 +122,6 @@ pub(super) fn make(
             });
         }
     }
-    (plan.delete, plan.report.waiting, plan.report.recovered) = (delete, waiting, recovered);
     if options.grace.is_zero() {
         plan.report.deleted.count += plan.report.marked.count;
         plan.report.deleted.bytes += plan.report.marked.bytes;
@@ -177,17 +148,22 @@ fn choose(state: &State, index: &Index, used: &Used<'_>) -> Result<Choice> {
     let packs = state.files.values().flat_map(|file| &file.packs);
     choice.stats.extend(packs.map(|id| (*id, Stats::default())));
     let mut several = Vec::new();
-    for (number, places) in groups(index) {
-        let needed = used.contains(number);
-        let (stay, go): (Vec<Location>, Vec<Location>) =
-            places.iter().partition(|place| !place.to_delete);
+    for group in index.groups() {
+        let needed = used.contains(group.number);
+        let mut stay: Vec<Location> = Vec::new();
+        for place in group.places().filter(|place| !place.to_delete) {
+            // A pack may be in several index files.
+            if !stay.contains(&place) {
+                stay.push(place);
+            }
+        }
         match stay.as_slice() {
             [place] if !needed || there(place) => choice.count(place, needed),
             places if !needed => places.iter().for_each(|place| choice.count(place, false)),
-            places if places.iter().any(there) => several.push((number, stay)),
-            _ => match go.iter().find(|place| there(place)) {
+            places if places.iter().any(there) => several.push((group.number, stay)),
+            _ => match group.places().find(there) {
                 Some(place) => drop(choice.recover.insert(place.pack)),
-                None => return Err(lost(state, &places)),
+                None => return Err(lost(state, &group)),
             },
         }
     }
@@ -206,8 +182,9 @@ fn choose(state: &State, index: &Index, used: &Used<'_>) -> Result<Choice> {
 }
 
 /// Why a needed blob is in no pack.
-fn lost(state: &State, places: &[Location]) -> Error {
-    let pack = places.first().map(|place| place.pack).unwrap_or_default();
+fn lost(state: &State, blob: &Group<'_>) -> Error {
+    let pack = blob.places().next().map(|place| place.pack);
+    let pack = pack.unwrap_or_default();
     let (kind, id) = (FileKind::Pack, pack);
     match state.stored.get(&pack) {
         None => Error::Missing { kind, id },
@@ -231,24 +208,6 @@ impl Choice {
             BlobKind::Tree => stats.tree = true,
         }
     }
-}
-
-/// The different places of each blob, with the number of the first.
-fn groups(index: &Index) -> impl Iterator<Item = (usize, Vec<Location>)> {
-    let mut blobs = index.blobs().enumerate().peekable();
-    std::iter::from_fn(move || {
-        let (number, (id, first)) = blobs.next()?;
-        let mut places = vec![first];
-        while let Some((_, (_, place))) =
-            blobs.next_if(|(_, (other, place))| *other == id && place.kind == first.kind)
-        {
-            // A pack may be in several index files.
-            if !places.contains(&place) {
-                places.push(place);
-            }
-        }
-        Some((number, places))
-    })
 }
 
 /// Decides on each pack of the index; returns those to be repacked.
@@ -294,7 +253,8 @@ fn sort_out(
         repack.insert(pack);
     }
     for small in small {
-        if small.iter().map(|(_, bytes)| bytes).sum::<u64>() >= PACK_BYTES as u64 {
+        let bytes: u64 = small.iter().map(|(_, bytes)| bytes).sum();
+        if bytes >= PACK_BYTES as u64 && small.len() > rayon::current_num_threads() {
             for (pack, _) in small {
                 let stats = stats.get(&pack).copied().unwrap_or_default();
                 if repack.insert(pack) {
@@ -330,28 +290,18 @@ impl Plan {
         if repack.is_empty() {
             return;
         }
-        let mut first = None;
-        for (number, (id, place)) in index.blobs().enumerate() {
-            let group = match first {
-                Some((group, last, kind)) if last == id && kind == place.kind => group,
-                _ => number,
+        for group in index.groups().filter(|group| used.contains(group.number)) {
+            let chosen = chosen.get(&group.number);
+            let taken = |place: &Location| {
+                !place.to_delete && chosen.is_none_or(|pack| *pack == place.pack)
             };
-            let again = group != number;
-            first = Some((group, id, place.kind));
-            let taken = match chosen.get(&group) {
-                Some(pack) => *pack == place.pack,
-                None => !again || !place.to_delete,
-            };
-            if place.to_delete || !taken || !used.contains(group) || !repack.contains(&place.pack) {
+            let Some(place) = group.places().find(taken) else {
                 continue;
+            };
+            if repack.contains(&place.pack) {
+                let wanted = self.wanted.entry(place.pack).or_default();
+                wanted.push(place.blob(group.id()));
             }
-            self.wanted.entry(place.pack).or_default().push(Wanted {
-                id,
-                kind: place.kind,
-                offset: place.offset.into(),
-                length: place.length,
-                uncompressed: place.compressed.then_some(place.plain_bytes),
-            });
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The second half of a prune, alone in the repository: the new index, then what it lets go.
 
 use super::plan::Plan;
-use super::{Options, Report, State};
+use super::{Options, Report, State, none};
 use crate::error::{Error, FileKind, Result};
 use crate::id::Id;
 use crate::index::{IndexFile, IndexPack};
@@ -9,7 +9,6 @@ use crate::repository::Repository;
 use crate::saver::INDEX_BLOBS;
 use crate::time::Time;
 use crate::used::Used;
-use lifeboat_store::StoreError;
 use rayon::prelude::*;
 use std::collections::BTreeSet;
 
@@ -32,7 +31,6 @@ pub(super) fn run(
         file: IndexFile::default(),
         blobs: 0,
     };
-    let mut delete: BTreeSet<Id> = std::mem::take(&mut plan.delete);
     let since = Time::utc(options.now);
     // Packs that stay in the index are to be deleted in none.
     let mut stay: BTreeSet<Id> = BTreeSet::new();
@@ -41,7 +39,9 @@ pub(super) fn run(
         stay.extend(packs.filter(|id| !plan.leave.contains(id) && !plan.missing.contains(id)));
     }
     let mut noted = BTreeSet::new();
-    for id in &plan.rewrite {
+    let rewrite = plan.rewrite(state);
+    let mut delete: BTreeSet<Id> = std::mem::take(&mut plan.delete);
+    for id in &rewrite {
         let file = repository.index_file(id)?;
         for mut pack in file.packs {
             if plan.missing.contains(&pack.id) {
@@ -77,21 +77,14 @@ pub(super) fn run(
         }
     }
     writer.flush()?;
-    for id in &plan.rewrite {
-        remove(repository, FileKind::Index, id)?;
+    for id in &rewrite {
+        repository.delete(FileKind::Index, id)?;
     }
     delete
         .par_iter()
         .filter(|id| state.stored.contains_key(id))
-        .try_for_each(|id| remove(repository, FileKind::Pack, id))?;
+        .try_for_each(|id| repository.delete(FileKind::Pack, id))?;
     Ok(plan.report)
-}
-
-fn remove(repository: &Repository, kind: FileKind, id: &Id) -> Result<()> {
-    match repository.delete(kind, id) {
-        Err(Error::Store(StoreError::NotFound { .. })) => Ok(()),
-        other => other,
-    }
 }
 
 /// Backups that ended since the first look may need what was rubbish then: such packs stay.
@@ -108,9 +101,7 @@ fn spare_what_came_meanwhile(
     }
     // What was unknown may have been stored by a backup that is through now.
     let (index, errors) = repository.load_index()?;
-    if let Some(error) = errors.into_iter().next() {
-        return Err(error);
-    }
+    none(errors)?;
     let mut indexed = BTreeSet::new();
     for (_, place) in index.blobs().filter(|(_, place)| !place.to_delete) {
         indexed.insert(place.pack);
@@ -123,37 +114,21 @@ fn spare_what_came_meanwhile(
     }
     let used = Used::new(&index);
     used.add(repository, &roots)?;
-    let (mut first, mut safe) = (None, BTreeSet::new());
-    let mut needed: Vec<(usize, Id, bool)> = Vec::new();
-    for (number, (id, place)) in index.blobs().enumerate() {
-        let group = match first {
-            Some((group, last, kind)) if last == id && kind == place.kind => group,
-            _ => number,
-        };
-        first = Some((group, id, place.kind));
-        if !used.contains(group) {
+    for group in index.groups().filter(|group| used.contains(group.number)) {
+        let goes = |id: &Id| plan.leave.contains(id) || plan.missing.contains(id);
+        if group
+            .places()
+            .any(|place| !place.to_delete && !goes(&place.pack))
+        {
             continue;
         }
-        let goes = plan.leave.contains(&place.pack) || plan.missing.contains(&place.pack);
-        if !goes && !place.to_delete {
-            safe.insert(group);
-        } else if !plan.missing.contains(&place.pack) {
-            needed.push((group, place.pack, place.to_delete));
-        }
-    }
-    for (group, pack, to_delete) in needed {
-        if safe.contains(&group) {
-            continue;
-        }
-        if to_delete {
-            plan.recover.insert(pack);
-            plan.delete.remove(&pack);
-            let holds =
-                |content: &super::IndexContent| content.to_delete.iter().any(|(id, _)| *id == pack);
-            let files = state.files.iter().filter(|(_, content)| holds(content));
-            plan.rewrite.extend(files.map(|(id, _)| *id));
-        } else {
-            plan.leave.remove(&pack);
+        for place in group.places() {
+            if place.to_delete {
+                plan.recover.insert(place.pack);
+                plan.delete.remove(&place.pack);
+            } else {
+                plan.leave.remove(&place.pack);
+            }
         }
     }
     Ok(())

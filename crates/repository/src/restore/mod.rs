@@ -29,6 +29,7 @@ use crate::id::Id;
 use crate::index::Index;
 use crate::pack::BlobKind;
 use crate::repository::Repository;
+use crate::sync::{into_inner, lock};
 use crate::tree::{self, Node, NodeKind};
 use directory::{Directory, Handles};
 use file::{Planned, To};
@@ -38,7 +39,7 @@ use report::Tally;
 use std::collections::HashMap;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// Directories may be nested so deep that a thread's usual stack would not do.
 const STACK_BYTES: usize = 64 << 20;
@@ -168,10 +169,6 @@ impl Found {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Restore<'_> {
     fn privileged(&self) -> bool {
         self.uid == 0
@@ -226,8 +223,7 @@ impl Restore<'_> {
             found,
         };
         self.fetcher.run(&wants, &trees);
-        let into = |one: Mutex<Found>| one.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let mut found: Vec<Found> = trees.found.into_iter().map(into).collect();
+        let mut found: Vec<Found> = trees.found.into_iter().map(into_inner).collect();
         let mut all = Found::default();
         // The last visit is the next one, so that the walk goes down before it goes on.
         for one in &mut found {

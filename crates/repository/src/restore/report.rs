@@ -1,13 +1,13 @@
 //! What a restore did, and what it could not do.
 
-use super::lock;
+use super::{into_inner, lock};
 use crate::error::Error;
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// What a restore did; in a dry run, what it would have done.
 #[derive(Debug, Default)]
@@ -152,15 +152,9 @@ impl Tally {
 
     pub(super) fn report(self, bytes_read: u64) -> Report {
         let into = |count: AtomicU64| count.into_inner();
-        let mut failed = self
-            .failed
-            .into_inner()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut failed = into_inner(self.failed);
         failed.sort_by(|a, b| a.path.cmp(&b.path));
-        let mut unset = self
-            .unset
-            .into_inner()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut unset = into_inner(self.unset);
         unset.sort_by(|a, b| a.path.cmp(&b.path));
         Report {
             files: into(self.files),

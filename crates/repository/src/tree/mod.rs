@@ -159,6 +159,20 @@ pub struct Node {
 }
 
 impl Node {
+    /// The tree of a directory, which it must have; nothing of anything else.
+    pub fn directory(&self) -> Result<Option<Id>, Damage> {
+        match (self.kind, self.subtree) {
+            (NodeKind::Directory, None) => {
+                let name = String::from_utf8_lossy(&self.name);
+                Err(Damage::Format(format!(
+                    "the directory {name:?} in it has no tree"
+                )))
+            }
+            (NodeKind::Directory, tree) => Ok(tree),
+            _ => Ok(None),
+        }
+    }
+
     /// An entry of which nothing but name and kind is known.
     pub fn new(name: &[u8], kind: NodeKind) -> Self {
         Node {
