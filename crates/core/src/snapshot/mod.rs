@@ -154,7 +154,7 @@ impl Snapshots {
         self.opened().index = None;
     }
 
-    /// An error of the engine, of this store.
+    /// An error of the engine. Whoever tells it says of which store.
     fn about(&self, error: engine::Error) -> Error {
         let explained = match error {
             // The body of an upload, or what an archive is made of.
@@ -181,10 +181,7 @@ impl Snapshots {
             code => (code, None),
         };
         let hint = hint.or(explained.hint);
-        let message = match explained.message.contains(name.as_str()) {
-            true => explained.message,
-            false => format!("the repository of store {name}: {}", explained.message),
-        };
+        let message = format!("its repository: {}", explained.message);
         Error {
             code,
             message,
