@@ -1,6 +1,6 @@
 //! Writes what a backup really makes, opened, into `corpus/`: where the fuzzers start.
 //!
-//! `cargo run --bin seeds -- fuzz/corpus` from the project's root.
+//! `fuzz/run` does it first.
 
 use lifeboat_fuzz::place;
 use lifeboat_repository::backup::{self, Options};
