@@ -44,6 +44,8 @@ pub struct Added {
 pub struct Saver<'r> {
     repository: &'r Repository,
     index: &'r Index,
+    /// Blobs that the index knows and that cannot be read.
+    lost: &'r HashSet<Id>,
     reserved: [Mutex<HashSet<Id>>; SHARDS],
     open_data: Mutex<Vec<PackBuilder>>,
     open_trees: Mutex<Vec<PackBuilder>>,
@@ -65,12 +67,12 @@ struct Compressor {
     packed: Vec<u8>,
 }
 
-/// Runs `work` with a saver, then stores what is still open and the index. Returns what `work`
-/// returned, and what was added. When it fails, the index names what was stored until then, so that
-/// the next run need not store it again.
-pub fn with_saver<T: Send>(
+/// The same, but stores again what is among `lost`: blobs that cannot be read where the index has
+/// them.
+pub fn with_saver_beside<T: Send>(
     repository: &Repository,
     index: &Index,
+    lost: &HashSet<Id>,
     work: impl FnOnce(&Saver<'_>) -> Result<T> + Send,
 ) -> Result<(T, Added)> {
     let (packs, incoming) = bounded(WAITING_PACKS);
@@ -80,6 +82,7 @@ pub fn with_saver<T: Send>(
         let saver = Saver {
             repository,
             index,
+            lost,
             reserved: Default::default(),
             open_data: Mutex::default(),
             open_trees: Mutex::default(),
@@ -91,6 +94,17 @@ pub fn with_saver<T: Send>(
         let worked = work(&saver).and_then(|value| Ok((value, saver.close()?)));
         finish(worked, saver, storing)
     })
+}
+
+/// Runs `work` with a saver, then stores what is still open and the index. Returns what `work`
+/// returned, and what was added. When it fails, the index names what was stored until then, so that
+/// the next run need not store it again.
+pub fn with_saver<T: Send>(
+    repository: &Repository,
+    index: &Index,
+    work: impl FnOnce(&Saver<'_>) -> Result<T> + Send,
+) -> Result<(T, Added)> {
+    with_saver_beside(repository, index, &HashSet::new(), work)
 }
 
 fn finish<T>(
@@ -140,7 +154,7 @@ impl Saver<'_> {
     /// Stores a blob unless the repository has it, and returns its id.
     pub fn save(&self, kind: BlobKind, plain: &[u8]) -> Result<Id> {
         let id = Id::of(plain);
-        if self.index.has(kind, &id) || !self.reserve(id) {
+        if self.has(kind, &id) || !self.reserve(id) {
             return Ok(id);
         }
         let long = |_| Error::Blob {
@@ -181,7 +195,12 @@ impl Saver<'_> {
 
     /// Whether the repository has a blob, or will.
     pub fn has(&self, kind: BlobKind, id: &Id) -> bool {
-        self.index.has(kind, id)
+        self.index.has(kind, id) && !self.lost.contains(id)
+    }
+
+    /// What was added so far.
+    pub fn added(&self) -> Added {
+        *lock(&self.added)
     }
 
     fn seal(
@@ -258,7 +277,7 @@ impl Saver<'_> {
                 }
             }
         }
-        Ok(*lock(&self.added))
+        Ok(self.added())
     }
 }
 
