@@ -44,6 +44,10 @@ pub(crate) fn parse<T: DeserializeOwned>(
     serde_json::from_slice(&document).map_err(|error| Damage::Format(error.to_string()))
 }
 
+/// A block of a zstd frame is at least so long, and holds at most so much.
+const BLOCK_BYTES_MIN: usize = 4;
+const BLOCK_BYTES_MAX: usize = 128 << 10;
+
 /// What a zstd frame holds, at most `limit` bytes of it.
 pub(crate) fn decompress(packed: &[u8], limit: usize) -> std::result::Result<Vec<u8>, Damage> {
     let format = |error: std::io::Error| Damage::Format(format!("zstd: {error}"));
@@ -51,7 +55,9 @@ pub(crate) fn decompress(packed: &[u8], limit: usize) -> std::result::Result<Vec
         .ok()
         .flatten();
     if let Some(length) = declared.and_then(|length| usize::try_from(length).ok()) {
-        if length > limit {
+        // So that nobody makes room for what cannot come.
+        let possible = (packed.len() / BLOCK_BYTES_MIN).saturating_mul(BLOCK_BYTES_MAX);
+        if length > limit.min(possible) {
             return Err(Damage::Format(format!(
                 "it says that it holds {length} bytes"
             )));

@@ -303,7 +303,14 @@ impl<'a> Backup<'a> {
         for (name, inner) in &targets.children {
             let path = at.join(name);
             let was = find(&before, name.as_bytes());
-            let entry = std::fs::symlink_metadata(&path);
+            // A link on the way to what is wanted stands for the directory that it leads to.
+            let entry = match inner {
+                None => std::fs::symlink_metadata(&path),
+                Some(_) => std::fs::metadata(&path).and_then(|metadata| match metadata.is_dir() {
+                    true => Ok(metadata),
+                    false => Err(io::ErrorKind::NotADirectory.into()),
+                }),
+            };
             let node = match (entry, inner) {
                 (Err(error), _) => {
                     self.skip(path, error);
