@@ -440,4 +440,31 @@ pub struct Stats {
 pub enum RepairCommand {
     /// Make a new index from what the packs say
     Index,
+    /// Make new snapshots without what is lost of the old ones
+    Snapshots(RepairSnapshots),
+}
+
+/// Make snapshots whole.
+#[derive(Debug, Args)]
+pub struct RepairSnapshots {
+    /// These; all that fit when none is named
+    pub snapshots: Vec<String>,
+    #[command(flatten)]
+    pub filter: Filter,
+    #[command(flatten)]
+    pub deed: Deed,
+    /// Read all content that the snapshots need, and take for lost what is damaged
+    #[arg(long)]
+    pub read_data: bool,
+}
+
+/// What is done with snapshots that new ones are made of.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Deed {
+    /// Remove the old snapshots when the new ones are stored
+    #[arg(long)]
+    pub forget: bool,
+    /// Say what would be done, and do nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
 }

@@ -2,6 +2,7 @@
 
 mod backup;
 mod browse;
+mod change;
 mod forget;
 mod keys;
 mod restore;
@@ -71,6 +72,9 @@ pub fn run(run: &Run<'_>, args: &Repo) -> Result<u8> {
         RepoCommand::Repair {
             command: RepairCommand::Index,
         } => upkeep::repair_index(&open),
+        RepoCommand::Repair {
+            command: RepairCommand::Snapshots(args),
+        } => change::repair(&open, args),
         RepoCommand::Check(args) => open.check(args.read_data),
         RepoCommand::Forget(args) => forget::forget(&open, args),
         RepoCommand::Prune(args) => forget::prune(&open, args),
