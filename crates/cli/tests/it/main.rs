@@ -37,6 +37,7 @@ mod openpgp;
 mod partial;
 mod public;
 mod repo;
+mod repo_backup;
 mod repo_change;
 mod restore_md;
 mod roundtrip;

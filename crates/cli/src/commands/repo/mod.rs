@@ -5,6 +5,7 @@ mod browse;
 mod change;
 mod forget;
 mod keys;
+mod lines;
 mod restore;
 mod snapshots;
 mod upkeep;
