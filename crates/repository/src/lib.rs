@@ -27,6 +27,7 @@ pub mod prune;
 pub mod repair;
 mod repository;
 pub mod restore;
+pub mod rewrite;
 pub mod saver;
 pub mod snapshot;
 pub mod stream;

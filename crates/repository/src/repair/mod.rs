@@ -1,5 +1,7 @@
 //! Mends what can be mended from what is left.
 
+pub mod snapshots;
+
 use crate::check::{self, Depth};
 use crate::error::{Error, FileKind, Result};
 use crate::id::Id;
