@@ -259,7 +259,8 @@ fn backups(repository: &Repository, tree: &Path, which: u64, committed: &Mutex<V
                 match round % 2 {
                     0 => committed.lock().unwrap().push(report.snapshot),
                     _ => {
-                        drop(try_forget(repository, report.snapshot).map_err(|e| assert_clear(&e)))
+                        let _ =
+                            try_forget(repository, report.snapshot).map_err(|e| assert_clear(&e));
                     }
                 }
             }

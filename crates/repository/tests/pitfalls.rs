@@ -399,6 +399,7 @@ fn a_file_is_read_again_when_anything_says_that_it_is_another() {
     // A parent that has other content for the same file shows whether the file was read.
     let lie = Id::of(b"what was there");
     store(&repository, b"{\"nodes\":[]}\n", &[b"what was there"]);
+    #[expect(clippy::type_complexity, reason = "it is said once")]
     let cases: [(&str, fn(&mut Node)); 6] = [
         ("nothing", |_| {}),
         ("inode", |node| node.inode += 1),
