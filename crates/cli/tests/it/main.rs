@@ -39,6 +39,8 @@ mod public;
 mod repo;
 mod repo_backup;
 mod repo_change;
+mod repo_check;
+mod repo_dump;
 mod restore_md;
 mod roundtrip;
 mod s3;
