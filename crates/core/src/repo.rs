@@ -1,6 +1,9 @@
 //! Repositories of the restic format: where they are, what opens them, and what their errors mean
 //! to an operator. What a repository is, is in `lifeboat-repository`.
 
+pub mod dump;
+pub mod record;
+
 use crate::cold::{self, Given};
 use crate::context::open_store;
 use crate::error::{Code, Error, Result};

@@ -200,7 +200,7 @@ fn what_two_points_share_is_stored_once() {
         "\n[source.dump]\nkind = \"command\"\ncommand = [\"cat\", \"{root}/dump\"]\n",
         "\"dump\"",
     );
-    let mut dump = noise(24 << 20, 3);
+    let mut dump = noise(10 << 20, 3);
     let backup = |dump: &[u8]| {
         app.write("dump", dump);
         let point = app.backup();
@@ -208,10 +208,10 @@ fn what_two_points_share_is_stored_once() {
         (point, shown["artifacts"][0]["bytes"].as_u64().unwrap())
     };
     let (first, all) = backup(&dump);
-    assert!(all > 24 << 20);
-    dump.splice(100..100, b"a line that was not there".iter().copied());
+    assert!(all > 10 << 20);
+    dump.extend(b"a line that was not there");
     let (second, added) = backup(&dump);
-    // No chunk is longer than 8 MiB.
+    // No chunk is longer than 8 MiB, and those before the last are the same.
     assert!(added < 9 << 20, "{added}");
     app.ok(&["verify", "--all"]);
     let target = app.path("out");
@@ -346,7 +346,7 @@ fn a_repository_that_cannot_be_used_is_told_before_anything_is_done() {
     // One that was there and has lost its config is not made anew over what is left.
     std::fs::remove_file(app.path("stopped")).unwrap();
     std::fs::remove_file(repository(&app).join("config")).unwrap();
-    let refusal = app.refuses(1, "object-damaged", &["backup"]);
+    let refusal = app.refuses(4, "object-damaged", &["backup"]);
     refusal
         .names(&["lost its config"])
         .advises(&["out of the way"]);

@@ -40,6 +40,8 @@ mod public;
 mod repo;
 mod repo_backup;
 mod repo_change;
+mod repo_check;
+mod repo_dump;
 mod repo_kills;
 mod restore_md;
 mod roundtrip;

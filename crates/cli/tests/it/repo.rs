@@ -347,7 +347,7 @@ fn what_is_wrong_is_said() {
         .names(&["[a"]);
     desk.refuses(2, "usage", &["prune", "--max-unused", "x"])
         .advises(&["5%"]);
-    desk.refuses(2, "usage", &["dump", "latest", &desk.path("tree")])
+    desk.refuses(2, "usage", &["dump", "latest", &desk.path("tree/dir/link")])
         .advises(&["repo restore"]);
     desk.refuses(2, "usage", &["forget", "--no-lock", "--keep-last", "1"])
         .names(&["--no-lock"]);

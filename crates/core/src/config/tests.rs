@@ -355,7 +355,7 @@ fn one_problem_is_told_with_its_place_and_the_way_out() {
         ),
         (
             "[store.d]\nkind = \"local\"\npath = \"/b\"\nlayout = \"repository\"",
-            "4:1",
+            "4:8",
             "store.d.password: layout = \"repository\" needs one",
             "add password = \"file:PATH\" of a file with a long random line, and keep a copy elsewhere: nothing can be read without it",
         ),
