@@ -398,7 +398,8 @@ fn a_file_is_read_again_when_anything_says_that_it_is_another() {
     // A parent that has other content for the same file shows whether the file was read.
     let lie = Id::of(b"what was there");
     store(&repository, b"{\"nodes\":[]}\n", &[b"what was there"]);
-    let cases: [(&str, fn(&mut Node)); 6] = [
+    type Case = (&'static str, fn(&mut Node));
+    let cases: [Case; 6] = [
         ("nothing", |_| {}),
         ("inode", |node| node.inode += 1),
         ("size", |node| node.size += 1),
