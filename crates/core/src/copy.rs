@@ -113,7 +113,10 @@ fn copy_point(context: &Context, fetched: &Fetched, target: &OpenStore) -> Resul
         Held::Whole => return Ok(None),
         Held::Not(lost) => lost,
     };
-    let deposit = target.deposit(lost)?;
+    let deposit = target.deposit(lost).map_err(|error| {
+        let message = format!("store {}: {}", target.name, error.message);
+        Error { message, ..error }
+    })?;
     let mut named = None;
     let (mut artifacts, mut bytes) = (Vec::new(), 0);
     let held = held_packs(context, target)?;

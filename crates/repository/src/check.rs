@@ -4,14 +4,17 @@
 //! Nothing is changed. What is damaged is named, once for each thing, and does not end the check.
 
 use crate::error::{Damage, Error, FileKind, Result};
+use crate::fetch::Opener;
 use crate::id::Id;
 use crate::index::{Index, Location};
 use crate::lock::find as find_locks;
-use crate::pack::{self, BlobKind};
-use crate::repository::{Repository, open_blob};
+use crate::pack::{self, BlobKind, PackedBlob};
+use crate::repository::Repository;
 use crate::sync::{into_inner, lock};
 use rayon::prelude::*;
+use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashSet};
+use std::io::ErrorKind;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -94,9 +97,9 @@ pub fn run(repository: &Repository, depth: Depth) -> Result<Report> {
         let packs: Vec<(&Id, &u64)> = stored.iter().filter(|(id, _)| known(id)).collect();
         let errors: Vec<Vec<Error>> = packs
             .par_iter()
-            .map(|(id, bytes)| {
+            .map_init(Opener::default, |opener, (id, bytes)| {
                 read.fetch_add(**bytes, Ordering::Relaxed);
-                pack(repository, id, **bytes)
+                pack(repository, id, **bytes, opener)
             })
             .collect();
         report.bytes_read = read.into_inner();
@@ -224,34 +227,74 @@ impl Trees<'_> {
     }
 }
 
-/// Reads a pack to the end: its name, its header, and each blob in it.
-pub(crate) fn pack(repository: &Repository, id: &Id, bytes: u64) -> Vec<Error> {
-    let about = |damage| Error::Damaged {
-        kind: FileKind::Pack,
-        id: *id,
-        damage,
-    };
-    let content = match repository.read_pack(id) {
-        Ok(content) => content,
+/// Reads a pack to the end: its header, each blob in it, and its name. One blob is in memory at a
+/// time, and is hashed for the pack and opened while it is in the cache.
+pub(crate) fn pack(
+    repository: &Repository,
+    id: &Id,
+    bytes: u64,
+    opener: &mut Opener,
+) -> Vec<Error> {
+    let mut errors = Vec::new();
+    let blobs = match repository.pack_header(id, bytes) {
+        Ok(blobs) => blobs,
+        // What cannot be listed can still be hashed.
+        Err(error @ Error::Damaged { .. }) => {
+            errors.push(error);
+            Vec::new()
+        }
         Err(error) => return vec![error],
     };
-    let mut errors = Vec::new();
-    let found = Id::of(&content);
-    if found != *id {
-        errors.push(about(Damage::Hash { found }));
-    }
-    let blobs = pack::parse_tail(repository.key(), &content, bytes);
-    match blobs {
-        Err(damage) => errors.push(about(damage)),
-        Ok(blobs) => {
-            for blob in blobs {
-                let start = blob.offset as usize;
-                let sealed = content.get(start..start + blob.length as usize);
-                let sealed = sealed.unwrap_or_default().to_vec();
-                let compressed = blob.uncompressed.is_some();
-                errors.extend(open_blob(repository.key(), &blob.id, sealed, compressed).err());
-            }
-        }
+    match check_content(repository, id, &blobs, opener, &mut errors) {
+        Ok(found) if found == *id => {}
+        Ok(found) => errors.push(Error::Damaged {
+            kind: FileKind::Pack,
+            id: *id,
+            damage: Damage::Hash { found },
+        }),
+        Err(error) => errors.push(error),
     }
     errors
+}
+
+/// Opens each of the blobs that a pack begins with, and returns the hash of the whole pack.
+fn check_content(
+    repository: &Repository,
+    id: &Id,
+    blobs: &[PackedBlob],
+    opener: &mut Opener,
+    errors: &mut Vec<Error>,
+) -> Result<Id> {
+    let failed = |source| Error::Read {
+        key: FileKind::Pack.key(id),
+        source,
+    };
+    let mut pack = repository.open_pack(id, 0)?;
+    let mut hash = Sha256::new();
+    for blob in blobs {
+        let sealed = opener.room(blob.length as usize).map_err(|damage| {
+            let id = blob.id;
+            Error::Blob { id, damage }
+        })?;
+        pack.read_exact(sealed).map_err(failed)?;
+        hash.update(&sealed);
+        let opened = opener.open(
+            repository.key(),
+            &blob.id,
+            blob.plain_bytes(),
+            blob.uncompressed.is_some(),
+        );
+        errors.extend(opened.err());
+        opener.trim();
+    }
+    let mut rest = [0; 8 << 10];
+    loop {
+        match pack.read(&mut rest) {
+            Ok(0) => break,
+            Ok(count) => hash.update(rest.get(..count).unwrap_or_default()),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    Ok(Id::new(hash.finalize().into()))
 }

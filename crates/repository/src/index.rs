@@ -1,6 +1,6 @@
 //! Which blob is where: index files, and all of them together in memory.
 //!
-//! In memory a blob takes 48 bytes, sorted by id. A blob may be in several packs, and a pack in
+//! In memory a blob takes 45 bytes, sorted by id. A blob may be in several packs, and a pack in
 //! several index files; nothing is lost by either.
 
 use crate::encoding::or_default;
@@ -281,8 +281,10 @@ impl IndexBuilder {
             self.add(&pack);
         }
         self.index.shards.par_iter_mut().for_each(|shard| {
-            let order = |entry: &Entry| (entry.rest_of_id, entry.pack());
-            shard.entries.sort_unstable_by_key(order);
+            let order = |a: &Entry, b: &Entry| {
+                compare(&a.rest_of_id, &b.rest_of_id).then_with(|| a.pack().cmp(&b.pack()))
+            };
+            shard.entries.sort_unstable_by(order);
             shard.entries.shrink_to_fit();
         });
         let mut before = 0;
@@ -444,8 +446,13 @@ impl Shard {
             }
         }
         let between = self.entries.get(low..high).unwrap_or_default();
-        low + between.partition_point(|entry| entry.rest_of_id < *id)
+        low + between.partition_point(|entry| compare(&entry.rest_of_id, id).is_lt())
     }
+}
+
+/// The order of ids; the first eight bytes nearly always tell.
+fn compare(a: &[u8; Id::BYTES - 1], b: &[u8; Id::BYTES - 1]) -> Ordering {
+    lead(a).cmp(&lead(b)).then_with(|| a.cmp(b))
 }
 
 fn lead(id: &[u8; Id::BYTES - 1]) -> u64 {

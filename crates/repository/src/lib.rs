@@ -28,6 +28,7 @@ mod recheck;
 pub mod repair;
 mod repository;
 pub mod restore;
+pub mod rewrite;
 pub mod saver;
 pub mod snapshot;
 pub mod stream;

@@ -204,6 +204,11 @@ impl Repository {
         Ok(infos.into_iter().filter_map(known).collect())
     }
 
+    /// Whether a listing of the store shows all that anybody stored before.
+    pub(crate) fn lists_at_once(&self) -> bool {
+        self.store.lists_at_once()
+    }
+
     /// Its key.
     pub fn key(&self) -> &Key {
         &self.key

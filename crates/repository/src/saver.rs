@@ -77,10 +77,32 @@ pub fn with_saver_beside<T: Send>(
     lost: &HashSet<Id>,
     work: impl FnOnce(&Saver<'_>) -> Result<T> + Send,
 ) -> Result<(T, Added)> {
+    saving(repository, index, lost, store_packs, work)
+}
+
+/// The same, but nothing is stored: only what would be added is found out.
+pub(crate) fn with_pretence<T: Send>(
+    repository: &Repository,
+    index: &Index,
+    work: impl FnOnce(&Saver<'_>) -> Result<T> + Send,
+) -> Result<(T, Added)> {
+    saving(repository, index, &HashSet::new(), drop_packs, work)
+}
+
+/// What is done with full packs until there are no more.
+type TakePacks = fn(&Repository, &Receiver<Pack>, &Sender<Vec<u8>>) -> Result<()>;
+
+fn saving<T: Send>(
+    repository: &Repository,
+    index: &Index,
+    lost: &HashSet<Id>,
+    take_packs: TakePacks,
+    work: impl FnOnce(&Saver<'_>) -> Result<T> + Send,
+) -> Result<(T, Added)> {
     let (packs, incoming) = bounded(WAITING_PACKS);
     let (room, rooms) = bounded(WAITING_PACKS + 2);
     std::thread::scope(|scope| {
-        let storing = scope.spawn(move || store_packs(repository, &incoming, &room));
+        let storing = scope.spawn(move || take_packs(repository, &incoming, &room));
         let saver = Saver {
             repository,
             index,
@@ -149,6 +171,18 @@ fn store_packs(
     Ok(())
 }
 
+fn drop_packs(
+    repository: &Repository,
+    incoming: &Receiver<Pack>,
+    room: &Sender<Vec<u8>>,
+) -> Result<()> {
+    for pack in incoming {
+        repository.hold().check_stop()?;
+        let _ = room.try_send(pack.bytes);
+    }
+    Ok(())
+}
+
 fn gone() -> Error {
     Error::Config(Damage::Format("the thread that stores packs ended".into()))
 }
@@ -159,7 +193,15 @@ impl Saver<'_> {
         // Before the id: whatever changes the bytes between the two is found, too.
         let sum = Sum::of(plain);
         let id = Id::of(plain);
-        if self.has(kind, &id) || !self.reserve(id) {
+        if self.has(kind, &id) {
+            return Ok(id);
+        }
+        self.save_anew(kind, id, plain)
+    }
+
+    /// Stores a blob whatever the index says, since what is stored of it cannot be read.
+    pub(crate) fn save_anew(&self, kind: BlobKind, id: Id, plain: &[u8]) -> Result<Id> {
+        if !self.reserve(id) {
             return Ok(id);
         }
         let long = |_| Error::Blob {

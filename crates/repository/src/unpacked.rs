@@ -3,6 +3,7 @@
 use crate::crypto::Key;
 use crate::error::{Damage, Result};
 use serde::de::DeserializeOwned;
+use std::cell::Cell;
 
 /// First plaintext byte of a compressed document.
 const COMPRESSED: u8 = 2;
@@ -48,6 +49,11 @@ pub(crate) fn parse<T: DeserializeOwned>(
 const BLOCK_BYTES_MIN: usize = 4;
 const BLOCK_BYTES_MAX: usize = 128 << 10;
 
+thread_local! {
+    /// A new one for each small document would cost more than the document.
+    static CONTEXT: Cell<Option<zstd::bulk::Decompressor<'static>>> = const { Cell::new(None) };
+}
+
 /// What a zstd frame holds, at most `limit` bytes of it.
 pub(crate) fn decompress(packed: &[u8], limit: usize) -> std::result::Result<Vec<u8>, Damage> {
     let format = |error: std::io::Error| Damage::Format(format!("zstd: {error}"));
@@ -62,7 +68,13 @@ pub(crate) fn decompress(packed: &[u8], limit: usize) -> std::result::Result<Vec
                 "it says that it holds {length} bytes"
             )));
         }
-        return zstd::bulk::decompress(packed, length).map_err(format);
+        let mut context = match CONTEXT.take() {
+            Some(context) => context,
+            None => zstd::bulk::Decompressor::new().map_err(format)?,
+        };
+        let plain = context.decompress(packed, length).map_err(format);
+        CONTEXT.set(Some(context));
+        return plain;
     }
     use std::io::Read;
     let mut plain = Vec::new();

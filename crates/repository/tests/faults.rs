@@ -218,6 +218,7 @@ fn try_backup(repository: &Repository, tree: &Path, parent: Option<Id>) -> Resul
         tags: Vec::new(),
         one_file_system: false,
         excludes: Default::default(),
+        how: Default::default(),
         program: String::new(),
     };
     backup::run(repository, &index, &options)

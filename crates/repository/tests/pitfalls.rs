@@ -102,6 +102,7 @@ fn back_up_paths(repository: &Repository, paths: &[&Path]) -> Report {
         tags: Vec::new(),
         one_file_system: false,
         excludes: Default::default(),
+        how: Default::default(),
         program: String::new(),
     };
     backup::run(repository, &index, &options).unwrap()

@@ -37,6 +37,8 @@ mod openpgp;
 mod partial;
 mod public;
 mod repo;
+mod repo_backup;
+mod repo_change;
 mod repo_kills;
 mod restore_md;
 mod roundtrip;

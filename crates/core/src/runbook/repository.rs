@@ -2,21 +2,22 @@
 
 use super::quote;
 use crate::config::StoreKind;
-use crate::snapshot::PREFIX;
+use crate::snapshot;
 
 /// What is needed.
 pub(super) const PASSWORD: &str = "The password of the repository, as a file that `RESTIC_PASSWORD_FILE` names. `RESTIC_OPTIONS` may hold further options of `restic`: `--no-lock` for a store that cannot be written to.";
 
 /// Sets the variables that the other lines use.
 pub(super) fn locate(kind: &StoreKind, snapshot: &str) -> String {
+    let name = snapshot::PREFIX.trim_end_matches('/');
     let place = match kind {
-        StoreKind::Local(_) => format!("\"$STORE\"/{PREFIX}"),
+        StoreKind::Local(_) => format!("\"$STORE\"/{name}"),
         StoreKind::Sftp(sftp) => {
             let user = sftp.user.as_ref().map(|user| format!("{user}@"));
             let port = sftp.port.map(|port| format!(":{port}"));
             let path = sftp.path.to_string_lossy();
             quote(&format!(
-                "sftp://{}{}{}/{}/{PREFIX}",
+                "sftp://{}{}{}/{}/{name}",
                 user.unwrap_or_default(),
                 sftp.bracketed(),
                 port.unwrap_or_default(),
@@ -29,7 +30,7 @@ pub(super) fn locate(kind: &StoreKind, snapshot: &str) -> String {
             let prefix = s3.prefix.as_deref().unwrap_or_default().trim_matches('/');
             let slash = if prefix.is_empty() { "" } else { "/" };
             quote(&format!(
-                "s3:{}/{}/{prefix}{slash}{PREFIX}",
+                "s3:{}/{}/{prefix}{slash}{name}",
                 endpoint.trim_end_matches('/'),
                 s3.bucket
             ))

@@ -27,8 +27,8 @@ use lifeboat_store::Store;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Where the repository is in a store.
-pub const PREFIX: &str = "repository";
+/// What the keys of the repository in a store begin with.
+pub const PREFIX: &str = "repository/";
 /// What the manifest says encrypts what is in a snapshot.
 pub const ENCRYPTION: &str = "repository";
 /// How long to wait for somebody else who has the repository to himself.
@@ -99,10 +99,10 @@ impl Snapshots {
             Err(error) if error.code == Code::ObjectMissing => {}
             other => return other,
         }
-        if let Some(left) = self.store.list(&format!("{PREFIX}/"))?.first() {
+        if let Some(left) = self.store.list(PREFIX)?.first() {
             let message = format!("the repository of store {} has lost its config", self.name);
             return Err(Error::new(Code::ObjectDamaged, message)
-                .cause(format!("there is {}, and no {PREFIX}/config", left.key))
+                .cause(format!("there is {}, and no {PREFIX}config", left.key))
                 .hint("bring `config` back from a copy of the store, or move what is left of the repository out of the way"));
         }
         let password = self.password.resolve()?;
@@ -154,7 +154,7 @@ impl Snapshots {
         self.opened().index = None;
     }
 
-    /// An error of the engine, of this store.
+    /// An error of the engine. Whoever tells it says of which store.
     fn about(&self, error: engine::Error) -> Error {
         let explained = match error {
             // The body of an upload, or what an archive is made of.
@@ -181,10 +181,7 @@ impl Snapshots {
             code => (code, None),
         };
         let hint = hint.or(explained.hint);
-        let message = match explained.message.contains(name.as_str()) {
-            true => explained.message,
-            false => format!("the repository of store {name}: {}", explained.message),
-        };
+        let message = format!("its repository: {}", explained.message);
         Error {
             code,
             message,

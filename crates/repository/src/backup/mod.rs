@@ -4,6 +4,7 @@
 //! leaves up. A file whose metadata is as in the parent snapshot is not read again. What cannot be
 //! read is left out and returned; it never ends the backup.
 
+mod counts;
 mod node;
 mod targets;
 
@@ -16,22 +17,21 @@ use crate::index::Index;
 use crate::pack::BlobKind;
 use crate::pattern::Patterns;
 use crate::repository::Repository;
-use crate::saver::{Added, Saver, with_saver};
-use crate::snapshot::Snapshot;
-use crate::sync::lock;
+use crate::saver::{Added, Saver, with_pretence, with_saver};
+use crate::snapshot::{Snapshot, Summary};
 use crate::time::Time;
 use crate::tree::{Node, NodeKind, TreeBuilder};
+use counts::Counts;
 use jiff::tz::TimeZone;
 use rayon::prelude::*;
 use rustix::fs::{Mode, OFlags};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use targets::Targets;
 
 /// What to back up, and how to describe it.
@@ -57,6 +57,32 @@ pub struct Options {
     pub excludes: Excludes,
     /// What makes the snapshot, and its version.
     pub program: String,
+    /// What else is done otherwise than usually.
+    pub how: How,
+}
+
+/// How a backup differs from the usual one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct How {
+    /// Find out what would be added, and store nothing.
+    pub dry_run: bool,
+    /// Make no snapshot that has the tree of its parent.
+    pub skip_if_unchanged: bool,
+    /// A file may be unchanged whatever its time of change.
+    pub ignore_ctime: bool,
+    /// A file may be unchanged whatever its inode.
+    pub ignore_inode: bool,
+}
+
+/// What a backup came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// A new snapshot.
+    Stored,
+    /// Nothing changed since the parent, and no other snapshot was wanted.
+    Unchanged,
+    /// It was a dry run.
+    Tried,
 }
 
 /// What a backup leaves out without a word.
@@ -115,15 +141,20 @@ pub struct Skipped {
 /// What a backup did.
 #[derive(Debug)]
 pub struct Report {
-    /// The snapshot, which commits it.
+    /// What it came to.
+    pub outcome: Outcome,
+    /// The snapshot that has it: the new one; the parent when it is unchanged; none, which is an id
+    /// of zeros, after a dry run.
     pub snapshot: Id,
     /// Its root.
     pub tree: Id,
     /// What was new.
     pub added: Added,
+    /// What the snapshot says of it.
+    pub summary: Summary,
     /// Files in the snapshot.
     pub files: u64,
-    /// Of these, those that were as in the parent.
+    /// Of these, those that were as in the parent and so were not read.
     pub files_unmodified: u64,
     /// Directories in the snapshot.
     pub directories: u64,
@@ -136,20 +167,31 @@ pub struct Report {
 /// Backs up. An error means that there is no snapshot.
 pub fn run(repository: &Repository, index: &Index, options: &Options) -> Result<Report> {
     let targets = Targets::new(&options.paths);
-    let parent = match &options.parent {
-        Some(id) => Some(repository.snapshot(id)?.tree),
+    let parent = match options.parent {
+        Some(id) => Some((id, repository.snapshot(&id)?)),
         None => None,
     };
+    let alike = parent.as_ref().is_some_and(|(_, parent)| {
+        let program = parent.others.get("program_version");
+        parent.uid == rustix::process::getuid().as_raw()
+            && program.and_then(|program| program.as_str()) == Some(&options.program)
+    });
+    let parent = parent.map(|(id, parent)| (id, parent.tree));
     let pool = rayon::ThreadPoolBuilder::new()
         .stack_size(STACK_BYTES)
         .build()
         .map_err(|error| Error::Threads(io::Error::other(error)))?;
-    let counts = Counts::default();
-    let (tree, added) = with_saver(repository, index, |saver| {
-        let backup = Backup::new(repository, index, saver, options, &counts);
-        pool.install(|| backup.root(&targets, parent))
-    })?;
-    commit(repository, options, tree, added, &counts)
+    let counts = Counts::begin();
+    let work = |saver: &Saver<'_>| {
+        let mut backup = Backup::new(repository, index, saver, options, &counts);
+        backup.alike = alike;
+        pool.install(|| backup.root(&targets, parent.map(|(_, tree)| tree)))
+    };
+    let (tree, added) = match options.how.dry_run {
+        true => with_pretence(repository, index, work)?,
+        false => with_saver(repository, index, work)?,
+    };
+    commit(repository, options, parent, (tree, added), &counts)
 }
 
 /// Backs up a stream as a file of this name in the root directory. An error, also of the stream,
@@ -161,8 +203,8 @@ pub fn run_stream(
     name: &str,
     stream: &mut (dyn Read + Send),
 ) -> Result<Report> {
-    let counts = Counts::default();
-    let (tree, added) = with_saver(repository, index, |saver| {
+    let counts = Counts::begin();
+    let work = |saver: &Saver<'_>| {
         let backup = Backup::new(repository, index, saver, options, &counts);
         let (content, size) =
             backup
@@ -171,8 +213,6 @@ pub fn run_stream(
                     key: name.to_owned(),
                     source,
                 })?;
-        count(&counts.files, 1);
-        count(&counts.bytes, size);
         let mut node = Node::new(name.as_bytes(), NodeKind::File);
         node.mode = 0o644;
         (node.mtime, node.atime, node.ctime) = (options.time, options.time, options.time);
@@ -180,21 +220,25 @@ pub fn run_stream(
         node.gid = rustix::process::getgid().as_raw();
         node.size = size;
         node.content = Some(content);
+        counts.note(None, &node);
         backup.save_tree([node])
-    })?;
-    commit(repository, options, tree, added, &counts)
+    };
+    let (tree, added) = match options.how.dry_run {
+        true => with_pretence(repository, index, work)?,
+        false => with_saver(repository, index, work)?,
+    };
+    commit(repository, options, None, (tree, added), &counts)
 }
 
 fn commit(
     repository: &Repository,
     options: &Options,
-    tree: Id,
-    added: Added,
+    parent: Option<(Id, Id)>,
+    (tree, added): (Id, Added),
     counts: &Counts,
 ) -> Result<Report> {
-    let skipped = std::mem::take(&mut *lock(&counts.skipped));
-    let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
-    let snapshot = Snapshot {
+    let summary = counts.summary(&options.zone, added);
+    let mut snapshot = Snapshot {
         time: options.time,
         parent: options.parent,
         tree,
@@ -214,29 +258,26 @@ fn commit(
             .into_iter()
             .collect(),
     };
+    snapshot.set_summary(&summary);
+    let (outcome, snapshot) = match parent {
+        Some((id, before)) if before == tree && options.how.skip_if_unchanged => {
+            (Outcome::Unchanged, id)
+        }
+        _ if options.how.dry_run => (Outcome::Tried, Id::default()),
+        _ => (Outcome::Stored, repository.save_snapshot(&snapshot)?),
+    };
     Ok(Report {
-        snapshot: repository.save_snapshot(&snapshot)?,
+        outcome,
+        snapshot,
         tree,
         added,
-        files: get(&counts.files),
-        files_unmodified: get(&counts.unmodified),
-        directories: get(&counts.directories),
-        bytes: get(&counts.bytes),
-        skipped,
+        summary,
+        files: summary.total_files_processed,
+        files_unmodified: counts.files_unread(),
+        directories: counts.directories(),
+        bytes: summary.total_bytes_processed,
+        skipped: counts.take_skipped(),
     })
-}
-
-#[derive(Default)]
-struct Counts {
-    files: AtomicU64,
-    unmodified: AtomicU64,
-    directories: AtomicU64,
-    bytes: AtomicU64,
-    skipped: Mutex<Vec<Skipped>>,
-}
-
-fn count(counter: &AtomicU64, by: u64) {
-    counter.fetch_add(by, Ordering::Relaxed);
 }
 
 struct Backup<'a> {
@@ -246,8 +287,29 @@ struct Backup<'a> {
     options: &'a Options,
     names: Names,
     counts: &'a Counts,
+    /// Whether the parent snapshot was made by this version of this program as this user, so that
+    /// it saw just the attributes that can be seen now.
+    alike: bool,
     /// Whether all threads are on one file.
     together: AtomicBool,
+}
+
+/// A directory as the parent snapshot has it.
+#[derive(Default)]
+struct Before {
+    /// Its tree, where that is in order.
+    tree: Option<Id>,
+    /// In order of name.
+    nodes: Vec<Node>,
+}
+
+impl Before {
+    fn find(&self, name: &[u8]) -> Option<&Node> {
+        let at = self
+            .nodes
+            .binary_search_by(|node| node.name.as_slice().cmp(name));
+        at.ok().and_then(|at| self.nodes.get(at))
+    }
 }
 
 /// The buffers of a thread, kept from file to file.
@@ -264,7 +326,7 @@ thread_local! {
 /// A file below this size is one chunk.
 const SMALL_BYTES: u64 = CHUNK_BYTES_MIN as u64;
 /// Of a huge file, about so much is hashed, compressed and sealed at a time, by all threads.
-const BATCH_BYTES: usize = 16 << 20;
+const BATCH_BYTES: usize = 8 << 20;
 /// A file from this size on is huge: one of them at a time is worked on by all threads. Any other
 /// is worked on by one thread, which keeps memory bounded, since a thread that waits for others
 /// takes up further files.
@@ -287,6 +349,7 @@ impl<'a> Backup<'a> {
             options,
             names: Names::of_this_host(),
             counts,
+            alike: false,
             together: AtomicBool::new(false),
         }
     }
@@ -302,7 +365,7 @@ impl<'a> Backup<'a> {
         let mut nodes = Vec::new();
         for (name, inner) in &targets.children {
             let path = at.join(name);
-            let was = find(&before, name.as_bytes());
+            let was = before.find(name.as_bytes());
             // A link on the way to what is wanted stands for the directory that it leads to.
             let entry = match inner {
                 None => std::fs::symlink_metadata(&path),
@@ -318,10 +381,10 @@ impl<'a> Backup<'a> {
                 }
                 (Ok(metadata), None) => self.entry(path, name, &metadata, was, metadata.dev())?,
                 (Ok(metadata), Some(inner)) => {
-                    let mut node = self.describe(&path, name, &metadata);
+                    let mut node = self.describe(&path, name, &metadata, was);
                     let subtree = was.and_then(|node| node.subtree);
                     node.subtree = Some(self.save_tree(self.some(inner, &path, subtree)?)?);
-                    count(&self.counts.directories, 1);
+                    self.counts.note(was, &node);
                     Some(node)
                 }
             };
@@ -334,7 +397,7 @@ impl<'a> Backup<'a> {
     fn entry(
         &self,
         path: PathBuf,
-        name: &std::ffi::OsStr,
+        name: &OsStr,
         metadata: &Metadata,
         was: Option<&Node>,
         device: u64,
@@ -350,22 +413,24 @@ impl<'a> Backup<'a> {
                     false => self.directory(&path, was.and_then(|node| node.subtree), device),
                 };
                 within?.map(|subtree| {
-                    let mut node = self.describe(&path, name, metadata);
+                    let mut node = self.describe(&path, name, metadata, was);
                     node.subtree = Some(subtree);
-                    count(&self.counts.directories, 1);
                     node
                 })
             }
             NodeKind::File => self.file(&path, name, metadata, was)?,
             NodeKind::Symlink => std::fs::read_link(&path).map(|target| {
-                let mut node = self.describe(&path, name, metadata);
+                let mut node = self.describe(&path, name, metadata, was);
                 node.link_target = target.into_os_string().into_vec();
                 node
             }),
-            _ => Ok(self.describe(&path, name, metadata)),
+            _ => Ok(self.describe(&path, name, metadata, was)),
         };
         match outcome {
-            Ok(node) => Ok(Some(node)),
+            Ok(node) => {
+                self.counts.note(was, &node);
+                Ok(Some(node))
+            }
             Err(error) => {
                 self.skip(path, error);
                 Ok(None)
@@ -388,7 +453,7 @@ impl<'a> Backup<'a> {
                 match std::fs::symlink_metadata(&path) {
                     Ok(metadata) if self.options.excludes.chooses(&path, &metadata) => Ok(None),
                     Ok(metadata) => {
-                        let was = find(&before, name.as_bytes());
+                        let was = before.find(name.as_bytes());
                         self.entry(path, name, &metadata, was, device)
                     }
                     Err(error) => {
@@ -398,7 +463,13 @@ impl<'a> Backup<'a> {
                 }
             })
             .collect::<Result<Vec<_>>>()?;
-        self.save_tree(nodes.into_iter().flatten()).map(Ok)
+        let nodes: Vec<Node> = nodes.into_iter().flatten().collect();
+        match before.tree {
+            Some(tree) if nodes == before.nodes && self.index.has(BlobKind::Tree, &tree) => {
+                Ok(Ok(tree))
+            }
+            _ => self.save_tree(nodes).map(Ok),
+        }
     }
 
     fn save_tree(&self, nodes: impl IntoIterator<Item = Node>) -> Result<Id> {
@@ -411,54 +482,64 @@ impl<'a> Backup<'a> {
     }
 
     /// The entries that the parent snapshot has; none where it cannot be read.
-    fn parent_tree(&self, id: Option<Id>) -> Vec<Node> {
-        let read = |id| self.repository.tree(self.index, &id).ok();
-        let mut nodes = id.and_then(read).unwrap_or_default();
-        nodes.sort_by(|a, b| a.name.cmp(&b.name));
-        nodes
+    fn parent_tree(&self, id: Option<Id>) -> Before {
+        let read = |id| Some((id, self.repository.tree(self.index, &id).ok()?));
+        let Some((tree, mut nodes)) = id.and_then(read) else {
+            return Before::default();
+        };
+        let in_order = nodes.is_sorted_by(|a, b| a.name < b.name);
+        if !in_order {
+            nodes.sort_by(|a, b| a.name.cmp(&b.name));
+        }
+        Before {
+            tree: in_order.then_some(tree),
+            nodes,
+        }
     }
 
     /// Stores a file. The inner error leaves it out.
     fn file(
         &self,
         path: &Path,
-        name: &std::ffi::OsStr,
+        name: &OsStr,
         metadata: &Metadata,
         was: Option<&Node>,
     ) -> Result<io::Result<Node>> {
-        let mut node = self.describe(path, name, metadata);
-        if let Some(content) = was.and_then(|was| self.unmodified(&node, was)) {
-            count(&self.counts.unmodified, 1);
+        let node = if let Some(content) = was.and_then(|was| self.unmodified(metadata, was)) {
+            self.counts.unread();
+            let mut node = self.describe(path, name, metadata, was);
             node.content = Some(content);
+            node
         } else {
             let file = match open(path) {
                 Ok(file) => file,
                 Err(error) => return Ok(Err(error)),
             };
-            match file.metadata() {
-                Ok(now) if now.is_file() => node = self.describe(path, name, &now),
+            let mut node = match file.metadata() {
+                Ok(now) if now.is_file() => self.describe(path, name, &now, None),
                 Ok(_) => return Ok(Err(io::Error::other("it is not a file any more"))),
                 Err(error) => return Ok(Err(error)),
-            }
+            };
             let (content, size) = match self.content(file, node.size)? {
                 Ok(read) => read,
                 Err(error) => return Ok(Err(error)),
             };
             node.content = Some(content);
             node.size = size;
-        }
-        count(&self.counts.files, 1);
-        count(&self.counts.bytes, node.size);
+            node
+        };
         Ok(Ok(node))
     }
 
     /// The content of the parent's entry, if the file is as it was and the content still there.
-    fn unmodified(&self, now: &Node, was: &Node) -> Option<Vec<Id>> {
+    fn unmodified(&self, now: &Metadata, was: &Node) -> Option<Vec<Id>> {
+        let how = self.options.how;
+        let ctime = || node::time(now.ctime(), now.ctime_nsec());
         let same = was.kind == NodeKind::File
-            && was.mtime.at == now.mtime.at
-            && was.ctime.at == now.ctime.at
-            && was.size == now.size
-            && was.inode == now.inode;
+            && was.mtime.at == node::time(now.mtime(), now.mtime_nsec())
+            && (how.ignore_ctime || was.ctime.at == ctime())
+            && was.size == now.size()
+            && (how.ignore_inode || was.inode == now.ino());
         let content = was.content.as_ref().filter(|_| same)?;
         let there = content.iter().all(|id| self.index.has(BlobKind::Data, id));
         there.then(|| content.clone())
@@ -468,7 +549,7 @@ impl<'a> Backup<'a> {
         // Taken, not borrowed: while this thread waits it may take up another file.
         let mut buffers = BUFFERS.take();
         let stored = match expected {
-            0..SMALL_BYTES => self.small(file, &mut buffers),
+            0..SMALL_BYTES => self.small(file, expected, &mut buffers),
             HUGE_BYTES.. if !self.together.swap(true, Ordering::Acquire) => {
                 let stored = self.huge(file, &mut buffers.large);
                 self.together.store(false, Ordering::Release);
@@ -481,11 +562,14 @@ impl<'a> Backup<'a> {
     }
 
     /// One chunk, unless the file has grown.
-    fn small(&self, mut file: File, buffers: &mut Buffers) -> Result<io::Result<(Vec<Id>, u64)>> {
+    fn small(
+        &self,
+        mut file: File,
+        expected: u64,
+        buffers: &mut Buffers,
+    ) -> Result<io::Result<(Vec<Id>, u64)>> {
         buffers.small.clear();
-        let read = (&mut file)
-            .take(SMALL_BYTES)
-            .read_to_end(&mut buffers.small);
+        let read = read_small(&mut file, expected, &mut buffers.small);
         let whole = buffers.small.as_slice();
         match read {
             Err(error) => Ok(Err(error)),
@@ -543,18 +627,21 @@ impl<'a> Backup<'a> {
         Ok(Ok((ids, size)))
     }
 
-    fn describe(&self, path: &Path, name: &std::ffi::OsStr, metadata: &Metadata) -> Node {
-        node::describe(
-            path,
-            name.as_bytes(),
-            metadata,
-            &self.names,
-            &self.options.zone,
-        )
+    /// All but content, subtree and link target. Extended attributes are not read again where the
+    /// time of change is that of the parent's entry, since it is set when they are.
+    fn describe(&self, path: &Path, name: &OsStr, metadata: &Metadata, was: Option<&Node>) -> Node {
+        let mut node = node::describe(name.as_bytes(), metadata, &self.names, &self.options.zone);
+        let same =
+            |was: &&Node| self.alike && (was.ctime.at, was.inode) == (node.ctime.at, node.inode);
+        node.xattrs = match was.filter(same) {
+            Some(was) => was.xattrs.clone(),
+            None => node::xattrs(path),
+        };
+        node
     }
 
     fn skip(&self, path: PathBuf, error: io::Error) {
-        lock(&self.counts.skipped).push(Skipped { path, error });
+        self.counts.skip(Skipped { path, error });
     }
 }
 
@@ -576,9 +663,22 @@ fn read_batch<R: Read>(
     Ok(batch)
 }
 
-fn find<'a>(nodes: &'a [Node], name: &[u8]) -> Option<&'a Node> {
-    let at = nodes.binary_search_by(|node| node.name.as_slice().cmp(name));
-    at.ok().and_then(|at| nodes.get(at))
+/// Reads a file that should be this long, and of a longer one as much as shows that it is no small
+/// one. A read that ends early is asked again only where it ends too early.
+fn read_small(file: &mut File, expected: u64, into: &mut Vec<u8>) -> io::Result<usize> {
+    let room = usize::try_from(expected).unwrap_or(0) + 1;
+    into.resize(room, 0);
+    let read = loop {
+        match file.read(into) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => break other?,
+        }
+    };
+    into.truncate(read);
+    if read + 1 != room {
+        file.take(SMALL_BYTES - read as u64).read_to_end(into)?;
+    }
+    Ok(into.len())
 }
 
 /// The names in a directory, sorted.

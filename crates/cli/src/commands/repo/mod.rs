@@ -2,8 +2,10 @@
 
 mod backup;
 mod browse;
+mod change;
 mod forget;
 mod keys;
+mod lines;
 mod restore;
 mod snapshots;
 mod upkeep;
@@ -71,6 +73,9 @@ pub fn run(run: &Run<'_>, args: &Repo) -> Result<u8> {
         RepoCommand::Repair {
             command: RepairCommand::Index { read_data },
         } => upkeep::repair_index(&open, *read_data),
+        RepoCommand::Repair {
+            command: RepairCommand::Snapshots(args),
+        } => change::repair(&open, args),
         RepoCommand::Check(args) => open.check(args.read_data),
         RepoCommand::Forget(args) => forget::forget(&open, args),
         RepoCommand::Prune(args) => forget::prune(&open, args),

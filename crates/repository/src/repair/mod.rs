@@ -1,7 +1,10 @@
 //! Mends what can be mended from what is left.
 
+pub mod snapshots;
+
 use crate::check::{self, Depth};
 use crate::error::{Error, FileKind, Result};
+use crate::fetch::Opener;
 use crate::id::Id;
 use crate::index::{Index, IndexFile, IndexPack};
 use crate::lock::{Lock, Mode};
@@ -85,7 +88,7 @@ struct Looked {
 fn look(repository: &Repository, id: &Id, bytes: u64, depth: Depth) -> Result<Looked> {
     let mut errors = match depth {
         Depth::Structure => Vec::new(),
-        Depth::Data => check::pack(repository, id, bytes),
+        Depth::Data => check::pack(repository, id, bytes, &mut Opener::default()),
     };
     let blobs = match repository.pack_header(id, bytes) {
         Ok(blobs) => blobs,
