@@ -196,11 +196,16 @@ impl Saver<'_> {
         if self.has(kind, &id) {
             return Ok(id);
         }
-        self.save_anew(kind, id, plain)
+        self.save_as(kind, id, sum, plain)
     }
 
     /// Stores a blob whatever the index says, since what is stored of it cannot be read.
-    pub(crate) fn save_anew(&self, kind: BlobKind, id: Id, plain: &[u8]) -> Result<Id> {
+    pub(crate) fn save_anew(&self, kind: BlobKind, plain: &[u8]) -> Result<Id> {
+        let sum = Sum::of(plain);
+        self.save_as(kind, Id::of(plain), sum, plain)
+    }
+
+    fn save_as(&self, kind: BlobKind, id: Id, sum: Sum, plain: &[u8]) -> Result<Id> {
         if !self.reserve(id) {
             return Ok(id);
         }
