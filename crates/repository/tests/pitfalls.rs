@@ -18,11 +18,13 @@ use common::{back_up, create};
 use lifeboat_repository::backup::{self, Report};
 use lifeboat_repository::browse::{self, Found};
 use lifeboat_repository::check::{self, Depth};
+use lifeboat_repository::forget::{Count, Period, Policy};
 use lifeboat_repository::index::{Index, IndexFile, IndexPack};
 use lifeboat_repository::pack::{BlobKind, PackBuilder};
 use lifeboat_repository::pattern::Patterns;
 use lifeboat_repository::restore::{self, Options, Source};
 use lifeboat_repository::saver::with_saver;
+use lifeboat_repository::time::Time;
 use lifeboat_repository::tree::{Node, NodeKind, TreeBuilder};
 use lifeboat_repository::{Error, Id, Repository, Snapshot};
 use lifeboat_testkit::tree::{privileged, set_attribute};
@@ -461,4 +463,45 @@ fn a_path_that_leads_through_a_link_is_backed_up() {
     assert_eq!(fs::read(place.at("back").join(below)).unwrap(), b"x");
     let again = back_up(&repository, &place.at("link/tree"), Some(made.snapshot));
     assert_eq!(again.files_unmodified, 1);
+}
+
+#[test]
+fn snapshots_with_forged_times_do_not_push_out_real_ones() {
+    let place = Place::new();
+    fs::create_dir(place.at("tree")).unwrap();
+    let repository = create(&place.at("r"));
+    let made = back_up(&repository, &place.at("tree"), None).snapshot;
+    let real = repository.snapshot(&made).unwrap();
+    let now = real.time.at;
+    let at = |hours: i64| Snapshot {
+        time: Time::utc(now + jiff::SignedDuration::from_hours(hours)),
+        ..real.clone()
+    };
+    // Ten days of real ones, and what somebody added who may add and not delete: one for each day of
+    // years to come, and many of today.
+    let mut all: Vec<Snapshot> = (1..=10).map(|day| at(-24 * day)).collect();
+    all.extend((1..2000).map(|day| at(24 * day)));
+    all.extend((0..50).map(|_| at(-1)));
+    let all: Vec<&Snapshot> = all.iter().collect();
+    let keeps = |policy: &Policy| {
+        let reasons = policy.apply(&all, now, &jiff::tz::TimeZone::UTC);
+        reasons[..10]
+            .iter()
+            .filter(|reasons| !reasons.is_empty())
+            .count()
+    };
+    let mut within = Policy {
+        within: "30d".parse().unwrap(),
+        ..Policy::default()
+    };
+    assert_eq!(keeps(&within), 10);
+    within.within = Default::default();
+    within.within_each[Period::Day as usize] = "30d".parse().unwrap();
+    assert_eq!(keeps(&within), 10);
+    // Which is why counting is not for a store that others may add to.
+    let last = Policy {
+        last: Count::Some(30),
+        ..Policy::default()
+    };
+    assert_eq!(keeps(&last), 0);
 }
