@@ -357,14 +357,6 @@ fn what_is_wrong_is_said() {
     let backup = ["backup", tree.as_str(), memory];
     let made = desk.app.json_exits(3, &desk.args(&backup));
     assert_eq!(made["skipped"][0]["path"], memory, "{made}");
-    let paths = format!("--path={memory}");
-    desk.ok(&[
-        "forget",
-        "--keep-tag",
-        "none",
-        "--unsafe-allow-remove-all",
-        &paths,
-    ]);
 
     // A damaged pack: named, and only what it holds is lost.
     let packs = desk.app.path("r/data");
