@@ -6,8 +6,9 @@
 use crate::error::{Damage, Error, FileKind, Result};
 use crate::fetch::Opener;
 use crate::id::Id;
-use crate::index::Index;
-use crate::pack::{BlobKind, PackedBlob};
+use crate::index::{Index, Location};
+use crate::lock::find as find_locks;
+use crate::pack::{self, BlobKind, PackedBlob};
 use crate::repository::Repository;
 use crate::sync::{into_inner, lock};
 use rayon::prelude::*;
@@ -46,6 +47,7 @@ pub struct Report {
 /// Checks a repository. An error means that the check itself could not be done.
 pub fn run(repository: &Repository, depth: Depth) -> Result<Report> {
     let mut report = Report::default();
+    report.errors.extend(keys_and_locks(repository)?);
     // Snapshots before the index: whatever a snapshot names was in an index before it.
     let (snapshots, errors) = repository.snapshots()?;
     report.snapshots = (snapshots.len() + errors.len()) as u64;
@@ -56,13 +58,13 @@ pub fn run(repository: &Repository, depth: Depth) -> Result<Report> {
     let stored: BTreeMap<Id, u64> = repository.list(FileKind::Pack)?.into_iter().collect();
     report.packs = stored.len() as u64;
     let wanted = by_pack(&index);
-    for (pack, blobs) in &wanted {
+    for (pack, length) in &wanted {
         match stored.get(pack) {
             None => report.errors.push(Error::Missing {
                 kind: FileKind::Pack,
                 id: *pack,
             }),
-            Some(&bytes) => report.errors.extend(too_short(pack, bytes, blobs)),
+            Some(&bytes) => report.errors.extend(wrong_length(pack, bytes, length)),
         }
     }
     let to_delete: HashSet<Id> = index
@@ -91,12 +93,13 @@ pub fn run(repository: &Repository, depth: Depth) -> Result<Report> {
     report.errors.extend(into_inner(trees.errors));
     if depth == Depth::Data {
         let read = AtomicU64::new(0);
-        let packs: Vec<(&Id, &u64)> = stored.iter().collect();
+        // What is in no index is rubbish, whatever it holds.
+        let packs: Vec<(&Id, &u64)> = stored.iter().filter(|(id, _)| known(id)).collect();
         let errors: Vec<Vec<Error>> = packs
             .par_iter()
             .map_init(Opener::default, |opener, (id, bytes)| {
                 read.fetch_add(**bytes, Ordering::Relaxed);
-                check_pack(repository, id, **bytes, opener)
+                pack(repository, id, **bytes, opener)
             })
             .collect();
         report.bytes_read = read.into_inner();
@@ -105,22 +108,75 @@ pub fn run(repository: &Repository, depth: Depth) -> Result<Report> {
     Ok(report)
 }
 
-/// The end of the last blob of each pack, as the index has it.
-fn by_pack(index: &Index) -> BTreeMap<Id, u64> {
-    let mut packs = BTreeMap::new();
+/// Keys and locks that cannot be read.
+fn keys_and_locks(repository: &Repository) -> Result<Vec<Error>> {
+    let mut errors = Vec::new();
+    let mut note = |error| match error {
+        // Removed since it was listed.
+        Error::Missing { .. } => Ok(()),
+        Error::Damaged { .. } => {
+            errors.push(error);
+            Ok(())
+        }
+        other => Err(other),
+    };
+    for (id, _) in repository.list(FileKind::Key)? {
+        repository
+            .key_file(&id)
+            .map_or_else(&mut note, |_| Ok(()))?;
+    }
+    for found in find_locks(repository, None)? {
+        found.file.map_or_else(&mut note, |_| Ok(()))?;
+    }
+    Ok(errors)
+}
+
+/// How long a pack is, as the index has it.
+#[derive(Default)]
+struct Length {
+    /// The end of its last blob.
+    end: u64,
+    /// Bytes of its blobs, and of the entries of its header; of a pack that is in several index
+    /// files as often.
+    blobs: u64,
+    entries: u64,
+}
+
+impl Length {
+    fn add(&mut self, at: &Location) {
+        self.end = self.end.max(u64::from(at.offset) + u64::from(at.length));
+        self.blobs += u64::from(at.length);
+        self.entries += pack::entry_bytes(at.compressed);
+    }
+
+    fn bytes(&self) -> u64 {
+        let times = (self.blobs / self.end.max(1)).max(1);
+        self.end + self.entries / times + pack::HEADER_FRAME_BYTES
+    }
+}
+
+fn by_pack(index: &Index) -> BTreeMap<Id, Length> {
+    let mut packs: BTreeMap<Id, Length> = BTreeMap::new();
     // Packs that are to be deleted may be gone.
     for (_, at) in index.blobs().filter(|(_, at)| !at.to_delete) {
-        let end = packs.entry(at.pack).or_insert(0);
-        *end = (*end).max(u64::from(at.offset) + u64::from(at.length));
+        packs.entry(at.pack).or_default().add(&at);
     }
     packs
 }
 
-fn too_short(pack: &Id, bytes: u64, end: &u64) -> Option<Error> {
-    (bytes < *end).then(|| Error::Damaged {
+fn wrong_length(pack: &Id, bytes: u64, length: &Length) -> Option<Error> {
+    let expected = length.bytes();
+    let damage = match bytes {
+        _ if bytes == expected => return None,
+        _ if bytes < length.end => Damage::Short { bytes },
+        _ => Damage::Format(format!(
+            "it is {bytes} bytes long, and by the index {expected}"
+        )),
+    };
+    Some(Error::Damaged {
         kind: FileKind::Pack,
         id: *pack,
-        damage: Damage::Short { bytes },
+        damage,
     })
 }
 
@@ -173,7 +229,12 @@ impl Trees<'_> {
 
 /// Reads a pack to the end: its header, each blob in it, and its name. One blob is in memory at a
 /// time, and is hashed for the pack and opened while it is in the cache.
-fn check_pack(repository: &Repository, id: &Id, bytes: u64, opener: &mut Opener) -> Vec<Error> {
+pub(crate) fn pack(
+    repository: &Repository,
+    id: &Id,
+    bytes: u64,
+    opener: &mut Opener,
+) -> Vec<Error> {
     let mut errors = Vec::new();
     let blobs = match repository.pack_header(id, bytes) {
         Ok(blobs) => blobs,

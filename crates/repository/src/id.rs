@@ -57,22 +57,23 @@ impl Id {
 #[error("an id is 64 hex digits")]
 pub struct NotAnId;
 
-/// The value of each byte as a hex digit, or [`NO_DIGIT`].
-const DIGITS: [u8; 256] = {
-    let mut values = [NO_DIGIT; 256];
-    let mut value: u8 = 0;
-    while value < 16 {
-        let (lower, upper) = (
-            HEX[value as usize],
-            HEX[value as usize].to_ascii_uppercase(),
-        );
-        (values[lower as usize], values[upper as usize]) = (value, value);
-        value += 1;
+/// What a hex digit stands for, or [`NO_DIGIT`].
+fn value(digit: u8) -> u8 {
+    match digit {
+        b'0'..=b'9' => digit - b'0',
+        b'a'..=b'f' => digit - b'a' + 10,
+        b'A'..=b'F' => digit - b'A' + 10,
+        _ => NO_DIGIT,
     }
-    values
-};
+}
 const NO_DIGIT: u8 = 0xff;
-const HEX: &[u8; 16] = b"0123456789abcdef";
+
+fn digit(value: u8) -> u8 {
+    match value {
+        0..10 => b'0' + value,
+        _ => b'a' + value - 10,
+    }
+}
 
 impl FromStr for Id {
     type Err = NotAnId;
@@ -86,7 +87,7 @@ impl FromStr for Id {
         let (pairs, _) = digits.as_chunks::<2>();
         let mut all = 0;
         for (byte, pair) in bytes.iter_mut().zip(pairs) {
-            let [high, low] = pair.map(|digit| DIGITS[usize::from(digit)]);
+            let [high, low] = pair.map(value);
             *byte = high << 4 | low & 0xf;
             all |= high | low;
         }
@@ -101,7 +102,7 @@ impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = [0; 2 * Id::BYTES];
         for (pair, byte) in text.as_chunks_mut::<2>().0.iter_mut().zip(self.0) {
-            *pair = [byte >> 4, byte & 0xf].map(|digit| HEX[usize::from(digit)]);
+            *pair = [byte >> 4, byte & 0xf].map(digit);
         }
         f.write_str(std::str::from_utf8(&text).unwrap_or_default())
     }

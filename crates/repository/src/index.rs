@@ -71,6 +71,29 @@ fn is_zero(value: &u32) -> bool {
     *value == 0
 }
 
+impl IndexPack {
+    /// A pack with these blobs.
+    pub(crate) fn new(id: Id, blobs: &[PackedBlob]) -> Self {
+        IndexPack {
+            id,
+            blobs: blobs.iter().map(Into::into).collect(),
+            time: None,
+        }
+    }
+}
+
+impl From<&IndexBlob> for PackedBlob {
+    fn from(blob: &IndexBlob) -> Self {
+        PackedBlob {
+            id: blob.id,
+            kind: blob.kind,
+            offset: blob.offset,
+            length: blob.length,
+            uncompressed: (blob.uncompressed_length != 0).then_some(blob.uncompressed_length),
+        }
+    }
+}
+
 impl From<&PackedBlob> for IndexBlob {
     fn from(blob: &PackedBlob) -> Self {
         IndexBlob {

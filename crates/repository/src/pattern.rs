@@ -5,6 +5,10 @@
 //! pattern matches it matches with all that is below. Names are bytes; a byte that is not UTF-8 is
 //! one character that no letter equals.
 
+mod expand;
+
+pub use expand::expand;
+
 /// A pattern that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the pattern {pattern:?} is wrong: {reason}")]

@@ -44,6 +44,8 @@ pub struct Added {
 pub struct Saver<'r> {
     repository: &'r Repository,
     index: &'r Index,
+    /// Blobs that the index knows and that cannot be read.
+    lost: &'r HashSet<Id>,
     reserved: [Mutex<HashSet<Id>>; SHARDS],
     open_data: Mutex<Vec<PackBuilder>>,
     open_trees: Mutex<Vec<PackBuilder>>,
@@ -65,21 +67,44 @@ struct Compressor {
     packed: Vec<u8>,
 }
 
-/// Runs `work` with a saver, then stores what is still open and the index. Returns what `work`
-/// returned, and what was added. When it fails, the index names what was stored until then, so that
-/// the next run need not store it again.
-pub fn with_saver<T: Send>(
+/// The same, but stores again what is among `lost`: blobs that cannot be read where the index has
+/// them.
+pub fn with_saver_beside<T: Send>(
     repository: &Repository,
     index: &Index,
+    lost: &HashSet<Id>,
+    work: impl FnOnce(&Saver<'_>) -> Result<T> + Send,
+) -> Result<(T, Added)> {
+    saving(repository, index, lost, store_packs, work)
+}
+
+/// The same, but nothing is stored: only what would be added is found out.
+pub(crate) fn with_pretence<T: Send>(
+    repository: &Repository,
+    index: &Index,
+    work: impl FnOnce(&Saver<'_>) -> Result<T> + Send,
+) -> Result<(T, Added)> {
+    saving(repository, index, &HashSet::new(), drop_packs, work)
+}
+
+/// What is done with full packs until there are no more.
+type TakePacks = fn(&Repository, &Receiver<Pack>, &Sender<Vec<u8>>) -> Result<()>;
+
+fn saving<T: Send>(
+    repository: &Repository,
+    index: &Index,
+    lost: &HashSet<Id>,
+    take_packs: TakePacks,
     work: impl FnOnce(&Saver<'_>) -> Result<T> + Send,
 ) -> Result<(T, Added)> {
     let (packs, incoming) = bounded(WAITING_PACKS);
     let (room, rooms) = bounded(WAITING_PACKS + 2);
     std::thread::scope(|scope| {
-        let storing = scope.spawn(move || store_packs(repository, &incoming, &room));
+        let storing = scope.spawn(move || take_packs(repository, &incoming, &room));
         let saver = Saver {
             repository,
             index,
+            lost,
             reserved: Default::default(),
             open_data: Mutex::default(),
             open_trees: Mutex::default(),
@@ -91,6 +116,17 @@ pub fn with_saver<T: Send>(
         let worked = work(&saver).and_then(|value| Ok((value, saver.close()?)));
         finish(worked, saver, storing)
     })
+}
+
+/// Runs `work` with a saver, then stores what is still open and the index. Returns what `work`
+/// returned, and what was added. When it fails, the index names what was stored until then, so that
+/// the next run need not store it again.
+pub fn with_saver<T: Send>(
+    repository: &Repository,
+    index: &Index,
+    work: impl FnOnce(&Saver<'_>) -> Result<T> + Send,
+) -> Result<(T, Added)> {
+    with_saver_beside(repository, index, &HashSet::new(), work)
 }
 
 fn finish<T>(
@@ -132,6 +168,18 @@ fn store_packs(
     Ok(())
 }
 
+fn drop_packs(
+    repository: &Repository,
+    incoming: &Receiver<Pack>,
+    room: &Sender<Vec<u8>>,
+) -> Result<()> {
+    for pack in incoming {
+        repository.hold().check_stop()?;
+        let _ = room.try_send(pack.bytes);
+    }
+    Ok(())
+}
+
 fn gone() -> Error {
     Error::Config(Damage::Format("the thread that stores packs ended".into()))
 }
@@ -140,7 +188,15 @@ impl Saver<'_> {
     /// Stores a blob unless the repository has it, and returns its id.
     pub fn save(&self, kind: BlobKind, plain: &[u8]) -> Result<Id> {
         let id = Id::of(plain);
-        if self.index.has(kind, &id) || !self.reserve(id) {
+        if self.has(kind, &id) {
+            return Ok(id);
+        }
+        self.save_anew(kind, id, plain)
+    }
+
+    /// Stores a blob whatever the index says, since what is stored of it cannot be read.
+    pub(crate) fn save_anew(&self, kind: BlobKind, id: Id, plain: &[u8]) -> Result<Id> {
+        if !self.reserve(id) {
             return Ok(id);
         }
         let long = |_| Error::Blob {
@@ -181,7 +237,12 @@ impl Saver<'_> {
 
     /// Whether the repository has a blob, or will.
     pub fn has(&self, kind: BlobKind, id: &Id) -> bool {
-        self.index.has(kind, id)
+        self.index.has(kind, id) && !self.lost.contains(id)
+    }
+
+    /// What was added so far.
+    pub fn added(&self) -> Added {
+        *lock(&self.added)
     }
 
     fn seal(
@@ -258,7 +319,7 @@ impl Saver<'_> {
                 }
             }
         }
-        Ok(*lock(&self.added))
+        Ok(self.added())
     }
 }
 

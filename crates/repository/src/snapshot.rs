@@ -46,12 +46,67 @@ pub struct Snapshot {
     pub others: Map<String, Value>,
 }
 
+/// What the backup that made a snapshot found and did, as restic 0.17 and later keep it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Summary {
+    /// When the backup began.
+    pub backup_start: Time,
+    /// When all but the snapshot was stored.
+    pub backup_end: Time,
+    /// Files that the parent has nothing in place of; all, without a parent.
+    pub files_new: u64,
+    /// Files that are not in all as in the parent.
+    pub files_changed: u64,
+    /// Files that are.
+    pub files_unmodified: u64,
+    /// Directories that the parent has nothing in place of.
+    pub dirs_new: u64,
+    /// Directories that are not in all as in the parent, or in which something is not.
+    pub dirs_changed: u64,
+    /// Directories that are.
+    pub dirs_unmodified: u64,
+    /// Blobs of data that were stored.
+    pub data_blobs: u64,
+    /// Trees that were stored.
+    pub tree_blobs: u64,
+    /// Their plaintext, in bytes.
+    pub data_added: u64,
+    /// What they take in packs, in bytes.
+    pub data_added_packed: u64,
+    /// Files in the snapshot.
+    pub total_files_processed: u64,
+    /// Their bytes.
+    pub total_bytes_processed: u64,
+}
+
+/// The field of a snapshot that has it.
+const SUMMARY: &str = "summary";
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
 fn is_zero(value: &u32) -> bool {
     *value == 0
 }
 
 impl Snapshot {
+    /// What the backup that made it found, if it says so.
+    pub fn summary(&self) -> Option<Summary> {
+        let summary = self.others.get(SUMMARY)?;
+        serde_json::from_value(summary.clone()).ok()
+    }
+
+    /// Says what the backup that made it found. What else a summary that is there says stays.
+    pub fn set_summary(&mut self, summary: &Summary) {
+        let kept = self
+            .others
+            .entry(SUMMARY)
+            .or_insert_with(|| Map::new().into());
+        match (serde_json::to_value(summary), kept) {
+            (Ok(Value::Object(new)), Value::Object(kept)) => kept.extend(new),
+            (new, kept) => *kept = new.unwrap_or_default(),
+        }
+    }
+
     /// Whether it has all of `tags`. An empty tag stands for having none.
     pub fn has_tags(&self, tags: &[String]) -> bool {
         let own = self.tags.as_deref().unwrap_or_default();
@@ -187,17 +242,21 @@ pub struct Group {
 impl GroupBy {
     /// The group of a snapshot.
     pub fn group(&self, snapshot: &Snapshot) -> Group {
+        let tags = snapshot.tags.as_deref().unwrap_or_default();
+        self.group_of(&snapshot.hostname, &snapshot.paths, tags)
+    }
+
+    /// The group of what is about to be a snapshot.
+    pub fn group_of(&self, host: &str, paths: &[String], tags: &[String]) -> Group {
         let sorted = |list: &[String]| {
             let mut list = list.to_vec();
             list.sort_unstable();
             list
         };
         Group {
-            host: self.host.then(|| snapshot.hostname.clone()),
-            paths: self.paths.then(|| sorted(&snapshot.paths)),
-            tags: self
-                .tags
-                .then(|| sorted(snapshot.tags.as_deref().unwrap_or_default())),
+            host: self.host.then(|| host.to_owned()),
+            paths: self.paths.then(|| sorted(paths)),
+            tags: self.tags.then(|| sorted(tags)),
         }
     }
 }
@@ -220,5 +279,24 @@ mod tests {
             .replace(r#"["a","b"]"#, "null");
         let snapshot: Snapshot = serde_json::from_str(&nulls).unwrap();
         assert_eq!((snapshot.paths.len(), snapshot.tags), (0, None));
+    }
+
+    #[test]
+    fn a_summary_is_said_beside_what_others_say() {
+        let text = concat!(
+            r#"{"time":"2026-11-21T11:42:35Z","tree":"9ade7fe930c42c3d9d20bd01e4511fec7ca054874eadc9eb9f237b7d7b3a7eb5","#,
+            r#""summary":{"files_new":1,"files_seen_twice":7}}"#
+        );
+        let mut snapshot: Snapshot = serde_json::from_str(text).unwrap();
+        let mut summary = snapshot.summary().unwrap();
+        assert_eq!((summary.files_new, summary.dirs_new), (1, 0));
+        summary.dirs_new = 3;
+        snapshot.set_summary(&summary);
+        assert_eq!(snapshot.summary(), Some(summary));
+        assert_eq!(snapshot.others["summary"]["files_seen_twice"], 7);
+        snapshot.others.insert(SUMMARY.into(), 5.into());
+        assert_eq!(snapshot.summary(), None);
+        snapshot.set_summary(&summary);
+        assert_eq!(snapshot.summary(), Some(summary));
     }
 }

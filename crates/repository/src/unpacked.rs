@@ -45,6 +45,10 @@ pub(crate) fn parse<T: DeserializeOwned>(
     serde_json::from_slice(&document).map_err(|error| Damage::Format(error.to_string()))
 }
 
+/// A block of a zstd frame is at least so long, and holds at most so much.
+const BLOCK_BYTES_MIN: usize = 4;
+const BLOCK_BYTES_MAX: usize = 128 << 10;
+
 thread_local! {
     /// A new one for each small document would cost more than the document.
     static CONTEXT: Cell<Option<zstd::bulk::Decompressor<'static>>> = const { Cell::new(None) };
@@ -57,7 +61,9 @@ pub(crate) fn decompress(packed: &[u8], limit: usize) -> std::result::Result<Vec
         .ok()
         .flatten();
     if let Some(length) = declared.and_then(|length| usize::try_from(length).ok()) {
-        if length > limit {
+        // So that nobody makes room for what cannot come.
+        let possible = (packed.len() / BLOCK_BYTES_MIN).saturating_mul(BLOCK_BYTES_MAX);
+        if length > limit.min(possible) {
             return Err(Damage::Format(format!(
                 "it says that it holds {length} bytes"
             )));

@@ -60,6 +60,7 @@ fn back_up(repository: &Repository, tree: &Path) -> Id {
         one_file_system: false,
         excludes: Default::default(),
         program: "lifeboat test".into(),
+        how: Default::default(),
     };
     backup::run(repository, &index, &options).unwrap().snapshot
 }

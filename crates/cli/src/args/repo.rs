@@ -90,8 +90,12 @@ pub enum RepoCommand {
 #[derive(Debug, Args)]
 pub struct Backup {
     /// Files and directories
-    #[arg(required_unless_present_any = ["stdin", "files_from_verbatim", "files_from_raw"])]
+    #[arg(required_unless_present_any = ["stdin", "files_from", "files_from_verbatim", "files_from_raw"])]
     pub paths: Vec<PathBuf>,
+    /// Also those that the patterns in this file stand for, a line each; # begins a comment, and - is
+    /// standard input (repeatable)
+    #[arg(long, value_name = "FILE")]
+    pub files_from: Vec<PathBuf>,
     /// Also those that this file names, a line each, as they stand (repeatable)
     #[arg(long, value_name = "FILE")]
     pub files_from_verbatim: Vec<PathBuf>,
@@ -99,7 +103,7 @@ pub struct Backup {
     #[arg(long, value_name = "FILE")]
     pub files_from_raw: Vec<PathBuf>,
     /// Back up standard input
-    #[arg(long, conflicts_with_all = ["paths", "files_from_verbatim", "files_from_raw"])]
+    #[arg(long, conflicts_with_all = ["paths", "files_from", "files_from_verbatim", "files_from_raw"])]
     pub stdin: bool,
     /// What the file is called that standard input makes
     #[arg(long, value_name = "NAME", default_value = "stdin", requires = "stdin")]
@@ -110,17 +114,36 @@ pub struct Backup {
     #[arg(long, value_name = "TAG[,TAG]", value_delimiter = ',')]
     pub tag: Vec<String>,
     /// The host that the snapshot names
-    #[arg(long, value_name = "NAME")]
+    #[arg(short = 'H', long, value_name = "NAME")]
     pub host: Option<String>,
-    /// Compare with this snapshot [default: the newest of this host and these paths]
+    /// The time that the snapshot names: 2026-03-29 02:30:00, as this host has it, or with an offset
+    /// [default: now]
+    #[arg(long, value_name = "TIME")]
+    pub time: Option<String>,
+    /// Compare with this snapshot [default: the newest of the same group that is not newer]
     #[arg(long, value_name = "SNAPSHOT")]
     pub parent: Option<String>,
+    /// What that snapshot has in common with this: host, paths, tags
+    #[arg(short, long, value_name = "GROUP", default_value = "host,paths")]
+    pub group_by: String,
     /// Read every file, as if there were no snapshot yet
     #[arg(short, long)]
     pub force: bool,
+    /// Do not read a file again because of its time of change alone
+    #[arg(long)]
+    pub ignore_ctime: bool,
+    /// Do not read a file again because of its inode or its time of change alone
+    #[arg(long)]
+    pub ignore_inode: bool,
+    /// Make no snapshot when it would be as the one it is compared with
+    #[arg(long)]
+    pub skip_if_unchanged: bool,
     /// Do not cross into other file systems
     #[arg(short = 'x', long)]
     pub one_file_system: bool,
+    /// Say what would be added, and write nothing: not even a lock
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
 }
 
 /// Which snapshots.
@@ -262,9 +285,13 @@ pub struct Exclude {
     /// The same, whatever the case of letters (repeatable)
     #[arg(long, value_name = "PATTERN")]
     pub iexclude: Vec<String>,
-    /// Patterns in a file, a line each; # begins a comment (repeatable)
+    /// Patterns in a file, a line each; # begins a comment, and $NAME stands for a variable of the
+    /// environment, $$ for a dollar (repeatable)
     #[arg(long, value_name = "FILE")]
     pub exclude_file: Vec<PathBuf>,
+    /// The same, whatever the case of letters (repeatable)
+    #[arg(long, value_name = "FILE")]
+    pub iexclude_file: Vec<PathBuf>,
     /// Of a directory with a file of this name, leave out the rest; FILE:HEADER for one that begins
     /// so (repeatable)
     #[arg(long, value_name = "FILE[:HEADER]")]
@@ -439,5 +466,36 @@ pub struct Stats {
 #[derive(Debug, Subcommand)]
 pub enum RepairCommand {
     /// Make a new index from what the packs say
-    Index,
+    Index {
+        /// Read every byte of every pack, too, and copy what is whole out of those that are damaged
+        #[arg(long)]
+        read_data: bool,
+    },
+    /// Make new snapshots without what is lost of the old ones
+    Snapshots(RepairSnapshots),
+}
+
+/// Make snapshots whole.
+#[derive(Debug, Args)]
+pub struct RepairSnapshots {
+    /// These; all that fit when none is named
+    pub snapshots: Vec<String>,
+    #[command(flatten)]
+    pub filter: Filter,
+    #[command(flatten)]
+    pub deed: Deed,
+    /// Read all content that the snapshots need, and take for lost what is damaged
+    #[arg(long)]
+    pub read_data: bool,
+}
+
+/// What is done with snapshots that new ones are made of.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Deed {
+    /// Remove the old snapshots when the new ones are stored
+    #[arg(long)]
+    pub forget: bool,
+    /// Say what would be done, and do nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
 }

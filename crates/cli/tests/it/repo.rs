@@ -6,21 +6,21 @@ use serde_json::Value;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-const PASSWORD: &str = "a pass word";
+pub const PASSWORD: &str = "a pass word";
 
 /// A directory with a repository, a password and data, and no configuration.
-struct Desk {
-    app: App,
+pub struct Desk {
+    pub app: App,
 }
 
 impl Desk {
-    fn new() -> Desk {
+    pub fn new() -> Desk {
         let desk = Desk::bare();
         desk.ok(&["init"]);
         desk
     }
 
-    fn bare() -> Desk {
+    pub fn bare() -> Desk {
         let mut app = App::basic();
         app.write("password", PASSWORD.as_bytes());
         app.env("RESTIC_REPOSITORY", app.path("r").display().to_string());
@@ -41,38 +41,38 @@ impl Desk {
         Desk { app }
     }
 
-    fn path(&self, relative: &str) -> String {
+    pub fn path(&self, relative: &str) -> String {
         self.app.path(relative).display().to_string()
     }
 
-    fn args<'a>(&self, args: &[&'a str]) -> Vec<&'a str> {
+    pub fn args<'a>(&self, args: &[&'a str]) -> Vec<&'a str> {
         [&["repo"], args].concat()
     }
 
-    fn ok(&self, args: &[&str]) -> Output {
+    pub fn ok(&self, args: &[&str]) -> Output {
         self.app.ok(&self.args(args))
     }
 
-    fn json(&self, args: &[&str]) -> Value {
+    pub fn json(&self, args: &[&str]) -> Value {
         self.app.json(&self.args(args))
     }
 
-    fn back_up(&self, more: &[&str]) -> String {
+    pub fn back_up(&self, more: &[&str]) -> String {
         let tree = self.path("tree");
         let made = self.json(&[&["backup", &tree], more].concat());
         made["snapshot"].as_str().unwrap().to_owned()
     }
 
-    fn restic(&self, args: &[&str]) -> String {
+    pub fn restic(&self, args: &[&str]) -> String {
         Restic::current().ok(&self.app.path("r"), PASSWORD, args)
     }
 
-    fn refuses(&self, exit: i32, code: &str, args: &[&str]) -> crate::support::Refusal {
+    pub fn refuses(&self, exit: i32, code: &str, args: &[&str]) -> crate::support::Refusal {
         self.app.refuses(exit, code, &self.args(args))
     }
 
     /// Where the tree is below a directory that all of a snapshot was restored to.
-    fn below(&self, target: &str) -> String {
+    pub fn below(&self, target: &str) -> String {
         format!("{target}{}", self.path("tree"))
     }
 }
@@ -379,6 +379,23 @@ fn what_is_wrong_is_said() {
     desk.app.exits(4, &desk.args(&["check"]));
     desk.ok(&["repair", "index"]);
     desk.ok(&["check"]);
+    desk.app
+        .exits(3, &desk.args(&["repair", "index", "--read-data"]))
+        .says(&["damaged: pack", "were copied out of damaged packs"]);
+    desk.app.exits(4, &desk.args(&["check"]));
+    desk.back_up(&[]);
+    desk.ok(&["prune", "--grace", "0s"]);
+    desk.ok(&["check", "--read-data"]);
+    // A lock that says nothing.
+    std::fs::create_dir_all(desk.app.path("r/locks")).unwrap();
+    let lock = desk.app.path("r/locks").join("0".repeat(64));
+    std::fs::write(lock, "nothing").unwrap();
+    desk.refuses(6, "busy", &["snapshots"])
+        .names(&["lock 0000"])
+        .advises(&["unlock --remove-all", "--no-lock"]);
+    desk.ok(&["--no-lock", "snapshots"]);
+    desk.ok(&["unlock", "--remove-all"]);
+    desk.ok(&["snapshots"]);
 
     desk.app.env("RESTIC_PASSWORD_FILE", "");
     desk.refuses(2, "secret", &["snapshots"])
@@ -389,7 +406,7 @@ fn what_is_wrong_is_said() {
 }
 
 /// The files below a directory.
-fn walk(directory: &std::path::Path) -> Vec<PathBuf> {
+pub fn walk(directory: &std::path::Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();

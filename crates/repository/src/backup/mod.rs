@@ -4,6 +4,7 @@
 //! leaves up. A file whose metadata is as in the parent snapshot is not read again. What cannot be
 //! read is left out and returned; it never ends the backup.
 
+mod counts;
 mod node;
 mod targets;
 
@@ -16,11 +17,11 @@ use crate::index::Index;
 use crate::pack::BlobKind;
 use crate::pattern::Patterns;
 use crate::repository::Repository;
-use crate::saver::{Added, Saver, with_saver};
-use crate::snapshot::Snapshot;
-use crate::sync::lock;
+use crate::saver::{Added, Saver, with_pretence, with_saver};
+use crate::snapshot::{Snapshot, Summary};
 use crate::time::Time;
 use crate::tree::{Node, NodeKind, TreeBuilder};
+use counts::Counts;
 use jiff::tz::TimeZone;
 use rayon::prelude::*;
 use rustix::fs::{Mode, OFlags};
@@ -30,8 +31,7 @@ use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use targets::Targets;
 
 /// What to back up, and how to describe it.
@@ -57,6 +57,32 @@ pub struct Options {
     pub excludes: Excludes,
     /// What makes the snapshot, and its version.
     pub program: String,
+    /// What else is done otherwise than usually.
+    pub how: How,
+}
+
+/// How a backup differs from the usual one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct How {
+    /// Find out what would be added, and store nothing.
+    pub dry_run: bool,
+    /// Make no snapshot that has the tree of its parent.
+    pub skip_if_unchanged: bool,
+    /// A file may be unchanged whatever its time of change.
+    pub ignore_ctime: bool,
+    /// A file may be unchanged whatever its inode.
+    pub ignore_inode: bool,
+}
+
+/// What a backup came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// A new snapshot.
+    Stored,
+    /// Nothing changed since the parent, and no other snapshot was wanted.
+    Unchanged,
+    /// It was a dry run.
+    Tried,
 }
 
 /// What a backup leaves out without a word.
@@ -115,15 +141,20 @@ pub struct Skipped {
 /// What a backup did.
 #[derive(Debug)]
 pub struct Report {
-    /// The snapshot, which commits it.
+    /// What it came to.
+    pub outcome: Outcome,
+    /// The snapshot that has it: the new one; the parent when it is unchanged; none, which is an id
+    /// of zeros, after a dry run.
     pub snapshot: Id,
     /// Its root.
     pub tree: Id,
     /// What was new.
     pub added: Added,
+    /// What the snapshot says of it.
+    pub summary: Summary,
     /// Files in the snapshot.
     pub files: u64,
-    /// Of these, those that were as in the parent.
+    /// Of these, those that were as in the parent and so were not read.
     pub files_unmodified: u64,
     /// Directories in the snapshot.
     pub directories: u64,
@@ -136,27 +167,31 @@ pub struct Report {
 /// Backs up. An error means that there is no snapshot.
 pub fn run(repository: &Repository, index: &Index, options: &Options) -> Result<Report> {
     let targets = Targets::new(&options.paths);
-    let parent = match &options.parent {
-        Some(id) => Some(repository.snapshot(id)?),
+    let parent = match options.parent {
+        Some(id) => Some((id, repository.snapshot(&id)?)),
         None => None,
     };
-    let alike = parent.as_ref().is_some_and(|parent| {
+    let alike = parent.as_ref().is_some_and(|(_, parent)| {
         let program = parent.others.get("program_version");
         parent.uid == rustix::process::getuid().as_raw()
             && program.and_then(|program| program.as_str()) == Some(&options.program)
     });
-    let parent = parent.map(|parent| parent.tree);
+    let parent = parent.map(|(id, parent)| (id, parent.tree));
     let pool = rayon::ThreadPoolBuilder::new()
         .stack_size(STACK_BYTES)
         .build()
         .map_err(|error| Error::Threads(io::Error::other(error)))?;
-    let counts = Counts::default();
-    let (tree, added) = with_saver(repository, index, |saver| {
+    let counts = Counts::begin();
+    let work = |saver: &Saver<'_>| {
         let mut backup = Backup::new(repository, index, saver, options, &counts);
         backup.alike = alike;
-        pool.install(|| backup.root(&targets, parent))
-    })?;
-    commit(repository, options, tree, added, &counts)
+        pool.install(|| backup.root(&targets, parent.map(|(_, tree)| tree)))
+    };
+    let (tree, added) = match options.how.dry_run {
+        true => with_pretence(repository, index, work)?,
+        false => with_saver(repository, index, work)?,
+    };
+    commit(repository, options, parent, (tree, added), &counts)
 }
 
 /// Backs up a stream as a file of this name in the root directory. An error, also of the stream,
@@ -168,8 +203,8 @@ pub fn run_stream(
     name: &str,
     stream: &mut (dyn Read + Send),
 ) -> Result<Report> {
-    let counts = Counts::default();
-    let (tree, added) = with_saver(repository, index, |saver| {
+    let counts = Counts::begin();
+    let work = |saver: &Saver<'_>| {
         let backup = Backup::new(repository, index, saver, options, &counts);
         let (content, size) =
             backup
@@ -178,8 +213,6 @@ pub fn run_stream(
                     key: name.to_owned(),
                     source,
                 })?;
-        count(&counts.files, 1);
-        count(&counts.bytes, size);
         let mut node = Node::new(name.as_bytes(), NodeKind::File);
         node.mode = 0o644;
         (node.mtime, node.atime, node.ctime) = (options.time, options.time, options.time);
@@ -187,21 +220,25 @@ pub fn run_stream(
         node.gid = rustix::process::getgid().as_raw();
         node.size = size;
         node.content = Some(content);
+        counts.note(None, &node);
         backup.save_tree([node])
-    })?;
-    commit(repository, options, tree, added, &counts)
+    };
+    let (tree, added) = match options.how.dry_run {
+        true => with_pretence(repository, index, work)?,
+        false => with_saver(repository, index, work)?,
+    };
+    commit(repository, options, None, (tree, added), &counts)
 }
 
 fn commit(
     repository: &Repository,
     options: &Options,
-    tree: Id,
-    added: Added,
+    parent: Option<(Id, Id)>,
+    (tree, added): (Id, Added),
     counts: &Counts,
 ) -> Result<Report> {
-    let skipped = std::mem::take(&mut *lock(&counts.skipped));
-    let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
-    let snapshot = Snapshot {
+    let summary = counts.summary(&options.zone, added);
+    let mut snapshot = Snapshot {
         time: options.time,
         parent: options.parent,
         tree,
@@ -221,29 +258,26 @@ fn commit(
             .into_iter()
             .collect(),
     };
+    snapshot.set_summary(&summary);
+    let (outcome, snapshot) = match parent {
+        Some((id, before)) if before == tree && options.how.skip_if_unchanged => {
+            (Outcome::Unchanged, id)
+        }
+        _ if options.how.dry_run => (Outcome::Tried, Id::default()),
+        _ => (Outcome::Stored, repository.save_snapshot(&snapshot)?),
+    };
     Ok(Report {
-        snapshot: repository.save_snapshot(&snapshot)?,
+        outcome,
+        snapshot,
         tree,
         added,
-        files: get(&counts.files),
-        files_unmodified: get(&counts.unmodified),
-        directories: get(&counts.directories),
-        bytes: get(&counts.bytes),
-        skipped,
+        summary,
+        files: summary.total_files_processed,
+        files_unmodified: counts.files_unread(),
+        directories: counts.directories(),
+        bytes: summary.total_bytes_processed,
+        skipped: counts.take_skipped(),
     })
-}
-
-#[derive(Default)]
-struct Counts {
-    files: AtomicU64,
-    unmodified: AtomicU64,
-    directories: AtomicU64,
-    bytes: AtomicU64,
-    skipped: Mutex<Vec<Skipped>>,
-}
-
-fn count(counter: &AtomicU64, by: u64) {
-    counter.fetch_add(by, Ordering::Relaxed);
 }
 
 struct Backup<'a> {
@@ -332,7 +366,14 @@ impl<'a> Backup<'a> {
         for (name, inner) in &targets.children {
             let path = at.join(name);
             let was = before.find(name.as_bytes());
-            let entry = std::fs::symlink_metadata(&path);
+            // A link on the way to what is wanted stands for the directory that it leads to.
+            let entry = match inner {
+                None => std::fs::symlink_metadata(&path),
+                Some(_) => std::fs::metadata(&path).and_then(|metadata| match metadata.is_dir() {
+                    true => Ok(metadata),
+                    false => Err(io::ErrorKind::NotADirectory.into()),
+                }),
+            };
             let node = match (entry, inner) {
                 (Err(error), _) => {
                     self.skip(path, error);
@@ -343,7 +384,7 @@ impl<'a> Backup<'a> {
                     let mut node = self.describe(&path, name, &metadata, was);
                     let subtree = was.and_then(|node| node.subtree);
                     node.subtree = Some(self.save_tree(self.some(inner, &path, subtree)?)?);
-                    count(&self.counts.directories, 1);
+                    self.counts.note(was, &node);
                     Some(node)
                 }
             };
@@ -374,7 +415,6 @@ impl<'a> Backup<'a> {
                 within?.map(|subtree| {
                     let mut node = self.describe(&path, name, metadata, was);
                     node.subtree = Some(subtree);
-                    count(&self.counts.directories, 1);
                     node
                 })
             }
@@ -387,7 +427,10 @@ impl<'a> Backup<'a> {
             _ => Ok(self.describe(&path, name, metadata, was)),
         };
         match outcome {
-            Ok(node) => Ok(Some(node)),
+            Ok(node) => {
+                self.counts.note(was, &node);
+                Ok(Some(node))
+            }
             Err(error) => {
                 self.skip(path, error);
                 Ok(None)
@@ -463,7 +506,7 @@ impl<'a> Backup<'a> {
         was: Option<&Node>,
     ) -> Result<io::Result<Node>> {
         let node = if let Some(content) = was.and_then(|was| self.unmodified(metadata, was)) {
-            count(&self.counts.unmodified, 1);
+            self.counts.unread();
             let mut node = self.describe(path, name, metadata, was);
             node.content = Some(content);
             node
@@ -485,18 +528,18 @@ impl<'a> Backup<'a> {
             node.size = size;
             node
         };
-        count(&self.counts.files, 1);
-        count(&self.counts.bytes, node.size);
         Ok(Ok(node))
     }
 
     /// The content of the parent's entry, if the file is as it was and the content still there.
     fn unmodified(&self, now: &Metadata, was: &Node) -> Option<Vec<Id>> {
+        let how = self.options.how;
+        let ctime = || node::time(now.ctime(), now.ctime_nsec());
         let same = was.kind == NodeKind::File
             && was.mtime.at == node::time(now.mtime(), now.mtime_nsec())
-            && was.ctime.at == node::time(now.ctime(), now.ctime_nsec())
+            && (how.ignore_ctime || was.ctime.at == ctime())
             && was.size == now.size()
-            && was.inode == now.ino();
+            && (how.ignore_inode || was.inode == now.ino());
         let content = was.content.as_ref().filter(|_| same)?;
         let there = content.iter().all(|id| self.index.has(BlobKind::Data, id));
         there.then(|| content.clone())
@@ -598,7 +641,7 @@ impl<'a> Backup<'a> {
     }
 
     fn skip(&self, path: PathBuf, error: io::Error) {
-        lock(&self.counts.skipped).push(Skipped { path, error });
+        self.counts.skip(Skipped { path, error });
     }
 }
 

@@ -26,6 +26,16 @@ impl Names {
             groups: read("/etc/group"),
         }
     }
+
+    /// The name of a user.
+    pub fn user(&self, id: u32) -> Option<&str> {
+        self.users.get(&id).map(String::as_str)
+    }
+
+    /// The name of a group.
+    pub fn group(&self, id: u32) -> Option<&str> {
+        self.groups.get(&id).map(String::as_str)
+    }
 }
 
 /// `name:x:number:…` lines.
@@ -71,8 +81,8 @@ pub(super) fn describe(name: &[u8], metadata: &Metadata, names: &Names, zone: &T
     node.ctime = time(metadata.ctime(), metadata.ctime_nsec());
     node.uid = metadata.uid();
     node.gid = metadata.gid();
-    node.user = names.users.get(&node.uid).cloned().unwrap_or_default();
-    node.group = names.groups.get(&node.gid).cloned().unwrap_or_default();
+    node.user = names.user(node.uid).unwrap_or_default().to_owned();
+    node.group = names.group(node.gid).unwrap_or_default().to_owned();
     node.inode = metadata.ino();
     match kind {
         NodeKind::File => {

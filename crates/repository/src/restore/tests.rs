@@ -39,6 +39,7 @@ fn what_does_not_fit_one_round_is_restored_in_several() {
         tags: Vec::new(),
         one_file_system: false,
         program: String::new(),
+        how: Default::default(),
         excludes: backup::Excludes::default(),
     };
     let (index, _) = repository.load_index().unwrap();

@@ -169,6 +169,17 @@ impl Node {
         )
     }
 
+    /// Whether it is the same in all, in whatever zones its times are written.
+    pub fn is_same(&self, other: &Node) -> bool {
+        let utc = |node: &Node| Node {
+            mtime: Time::utc(node.mtime.at),
+            atime: Time::utc(node.atime.at),
+            ctime: Time::utc(node.ctime.at),
+            ..node.clone()
+        };
+        self == other || utc(self) == utc(other)
+    }
+
     /// An entry of which nothing but name and kind is known.
     pub fn new(name: &[u8], kind: NodeKind) -> Self {
         Node {

@@ -105,6 +105,7 @@ pub fn back_up(repository: &Repository, tree: &Path, parent: Option<Id>) -> Repo
         one_file_system: false,
         excludes: Default::default(),
         program: "lifeboat test".into(),
+        how: Default::default(),
     };
     backup::run(repository, &index, &options).unwrap()
 }

@@ -1,63 +1,43 @@
 //! `lifeboat repo backup`.
 
-use super::{Open, find};
+use super::{Open, find, lines};
 use crate::args::repo::{Backup, Exclude};
 use crate::output::{self, line};
 use jiff::Timestamp;
+use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use lifeboat_core::repo::explain;
 use lifeboat_core::{Code, Error, Result};
 use lifeboat_repository::Id;
-use lifeboat_repository::backup::{self, Excludes, Options};
+use lifeboat_repository::backup::{self, Excludes, How, Options, Outcome, Report};
 use lifeboat_repository::lock::Mode;
-use lifeboat_repository::pattern::{BadPattern, Patterns};
+use lifeboat_repository::pattern::{BadPattern, Patterns, expand};
 use lifeboat_repository::snapshot::{Filter, GroupBy, Snapshot};
 use lifeboat_repository::time::Time;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 pub fn run(open: &Open<'_>, args: &Backup) -> Result<u8> {
-    let mut named = args.paths.clone();
-    for (files, end) in [
-        (&args.files_from_verbatim, b'\n'),
-        (&args.files_from_raw, 0),
-    ] {
-        for file in files {
-            named.extend(listed(file, end)?);
-        }
-    }
-    let paths: Vec<PathBuf> = match args.stdin {
+    let paths = match args.stdin {
         true => vec![Path::new("/").join(&args.stdin_filename)],
-        false => named
-            .iter()
-            .map(|path| absolute(path))
-            .collect::<Result<_>>()?,
+        false => targets(open, args)?,
     };
-    if paths.is_empty() {
-        return Err(Error::new(
-            Code::Usage,
-            "nothing is named that could be backed up",
-        ));
-    }
     let begun = std::time::Instant::now();
     let zone = TimeZone::system();
-    let time = Time::new(Timestamp::now(), &zone);
+    let time = match &args.time {
+        Some(text) => time(text, "--time", &zone)?,
+        None => Time::new(Timestamp::now(), &zone),
+    };
     let hostname = args
         .host
         .clone()
         .unwrap_or_else(|| open.author.host.clone());
-    let _lock = open.lock(Mode::Shared)?;
-    let parent = match (args.force, &args.parent) {
-        (true, _) => None,
-        (false, Some(text)) => Some(find(&open.snapshots()?, &Filter::default(), text)?.0),
-        (false, None) => parent(&open.snapshots()?, &paths, &hostname, time),
-    };
-    let index = open.index()?;
-    let options = Options {
+    let mut options = Options {
         paths,
-        parent,
+        parent: None,
         time,
         zone,
         hostname,
@@ -66,7 +46,26 @@ pub fn run(open: &Open<'_>, args: &Backup) -> Result<u8> {
         one_file_system: args.one_file_system,
         excludes: excludes(&args.exclude)?,
         program: concat!("lifeboat ", env!("CARGO_PKG_VERSION")).into(),
+        how: How {
+            dry_run: args.dry_run,
+            skip_if_unchanged: args.skip_if_unchanged,
+            ignore_ctime: args.ignore_ctime || args.ignore_inode,
+            ignore_inode: args.ignore_inode,
+        },
     };
+    let by: GroupBy = args.group_by.parse().map_err(|why: String| {
+        Error::new(Code::Usage, format!("--group-by: {why}")).hint("write it as host,paths")
+    })?;
+    let _lock = match args.dry_run {
+        true => None,
+        false => open.lock(Mode::Shared)?,
+    };
+    options.parent = match (args.force || args.stdin, &args.parent) {
+        (true, _) => None,
+        (false, Some(text)) => Some(find(&open.snapshots()?, &Filter::default(), text)?.0),
+        (false, None) => parent(&open.snapshots()?, &options, by),
+    };
+    let index = open.index()?;
     open.step("backing up");
     let report = match args.stdin {
         true => {
@@ -90,81 +89,112 @@ pub fn run(open: &Open<'_>, args: &Backup) -> Result<u8> {
         ));
     }
     open.run.results();
-    let added = &report.added;
-    if open.json() {
-        output::json(&json!({
-            "schema": 1,
-            "snapshot": report.snapshot,
-            "parent": parent,
-            "tree": report.tree,
-            "files": report.files,
-            "files_unmodified": report.files_unmodified,
-            "directories": report.directories,
-            "bytes": report.bytes,
-            "added": {
-                "data_blobs": added.data_blobs,
-                "tree_blobs": added.tree_blobs,
-                "bytes": added.bytes,
-                "stored_bytes": added.stored_bytes,
-            },
-            "seconds": begun.elapsed().as_secs_f64(),
-            "skipped": report.skipped.iter().map(|skipped| json!({
-                "path": skipped.path.to_string_lossy(),
-                "error": skipped.error.to_string(),
-            })).collect::<Vec<_>>(),
-        }))?;
-    } else {
-        line(format!(
-            "snapshot {}: {} files in {} directories, {}",
-            report.snapshot.short(),
-            report.files,
-            report.directories,
-            output::bytes(report.bytes)
-        ));
-        line(format!(
-            "  {} files as before; {} new, stored in {}; {}",
-            report.files_unmodified,
-            output::bytes(added.bytes),
-            output::bytes(added.stored_bytes),
-            output::seconds(begun.elapsed().as_secs_f64())
-        ));
-        if !report.skipped.is_empty() {
-            line(format!("  {} entries were left out", report.skipped.len()));
-        }
+    match open.json() {
+        true => output::json(&value(&report, &options, begun.elapsed()))?,
+        false => tell(&report, begun.elapsed()),
     }
     Ok(if report.skipped.is_empty() { 0 } else { 3 })
 }
 
-/// The paths that a file lists, each ended by `end`.
-fn listed(file: &Path, end: u8) -> Result<Vec<PathBuf>> {
-    let text = read(file)?;
-    let names = text
-        .split(|byte| *byte == end)
-        .filter(|name| !name.is_empty());
-    Ok(names
-        .map(|name| PathBuf::from(OsStr::from_bytes(name)))
-        .collect())
-}
-
-fn read(file: &Path) -> Result<Vec<u8>> {
-    std::fs::read(file).map_err(|error| {
-        Error::new(Code::Usage, format!("{} cannot be read", file.display()))
-            .cause(error)
-            .hint("correct the path")
+fn value(report: &Report, options: &Options, took: Duration) -> Value {
+    let added = &report.added;
+    json!({
+        "schema": 1,
+        "dry_run": options.how.dry_run,
+        "unchanged": report.outcome == Outcome::Unchanged,
+        "snapshot": (report.outcome != Outcome::Tried).then_some(report.snapshot),
+        "parent": options.parent,
+        "tree": report.tree,
+        "files": report.files,
+        "files_unmodified": report.files_unmodified,
+        "directories": report.directories,
+        "bytes": report.bytes,
+        "added": {
+            "data_blobs": added.data_blobs,
+            "tree_blobs": added.tree_blobs,
+            "bytes": added.bytes,
+            "stored_bytes": added.stored_bytes,
+        },
+        "summary": report.summary,
+        "seconds": took.as_secs_f64(),
+        "skipped": report.skipped.iter().map(|skipped| json!({
+            "path": skipped.path.to_string_lossy(),
+            "error": skipped.error.to_string(),
+        })).collect::<Vec<_>>(),
     })
 }
 
-/// What is to be left out.
-fn excludes(args: &Exclude) -> Result<Excludes> {
-    let mut texts = args.exclude.clone();
-    for file in &args.exclude_file {
-        let text = String::from_utf8_lossy(&read(file)?).into_owned();
-        let lines = text.lines().map(str::trim);
-        let patterns = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
-        texts.extend(patterns.map(str::to_owned));
+fn tell(report: &Report, took: Duration) {
+    let id = report.snapshot.short();
+    let (what, stored) = match report.outcome {
+        Outcome::Stored => (format!("snapshot {id}"), "stored in"),
+        Outcome::Unchanged => (format!("as in snapshot {id}, no new one"), "stored in"),
+        Outcome::Tried => ("a dry run, nothing is stored".into(), "to be stored in"),
+    };
+    line(format!(
+        "{what}: {} files in {} directories, {}",
+        report.files,
+        report.directories,
+        output::bytes(report.bytes)
+    ));
+    line(format!(
+        "  {} files as before; {} new, {stored} {}; {}",
+        report.files_unmodified,
+        output::bytes(report.added.bytes),
+        output::bytes(report.added.stored_bytes),
+        output::seconds(took.as_secs_f64())
+    ));
+    if !report.skipped.is_empty() {
+        line(format!("  {} entries were left out", report.skipped.len()));
     }
-    let patterns = Patterns::new(&texts, &args.iexclude).map_err(bad_pattern)?;
-    texts.extend(args.iexclude.iter().cloned());
+}
+
+/// What is to be backed up: what is named, and what files name.
+fn targets(open: &Open<'_>, args: &Backup) -> Result<Vec<PathBuf>> {
+    let mut named = args.paths.clone();
+    for file in &args.files_from {
+        for pattern in lines::without_comments(&lines::read(file)?) {
+            let found = expand(&pattern).map_err(bad_pattern)?;
+            if found.is_empty() {
+                let pattern = String::from_utf8_lossy(&pattern);
+                open.warn(&format!("{}: nothing is like {pattern}", file.display()));
+            }
+            named.extend(found);
+        }
+    }
+    for (files, end) in [
+        (&args.files_from_verbatim, b'\n'),
+        (&args.files_from_raw, 0),
+    ] {
+        for file in files {
+            let text = lines::read(file)?;
+            let names = text.split(|byte| *byte == end);
+            let names = names.filter(|name| !name.is_empty());
+            named.extend(names.map(|name| PathBuf::from(OsStr::from_bytes(name))));
+        }
+    }
+    if named.is_empty() {
+        return Err(
+            Error::new(Code::Usage, "nothing is named that could be backed up")
+                .hint("name files and directories"),
+        );
+    }
+    named.iter().map(|path| absolute(path)).collect()
+}
+
+/// What is to be left out.
+pub fn excludes(args: &Exclude) -> Result<Excludes> {
+    let (mut texts, mut any_case) = (args.exclude.clone(), args.iexclude.clone());
+    for (files, texts) in [
+        (&args.exclude_file, &mut texts),
+        (&args.iexclude_file, &mut any_case),
+    ] {
+        for file in files {
+            texts.extend(lines::patterns(file)?);
+        }
+    }
+    let patterns = Patterns::new(&texts, &any_case).map_err(bad_pattern)?;
+    texts.extend(any_case);
     let mut if_present: Vec<(OsString, Vec<u8>)> = Vec::new();
     for given in &args.exclude_if_present {
         let (name, header) = given.split_once(':').unwrap_or((given, ""));
@@ -183,6 +213,21 @@ fn excludes(args: &Exclude) -> Result<Excludes> {
         texts,
         if_present,
         larger_than: args.exclude_larger_than.as_deref().map(size).transpose()?,
+    })
+}
+
+/// A time as an option has it: of this host's zone, unless it says another.
+pub fn time(text: &str, option: &str, zone: &TimeZone) -> Result<Time> {
+    let (own, local) = (text.parse::<Time>(), text.parse::<DateTime>());
+    let parsed = match (own, local) {
+        (Ok(time), _) => Ok(time),
+        (_, Ok(local)) => zone.to_timestamp(local).map(|at| Time::new(at, zone)),
+        (Err(error), Err(_)) => Err(error),
+    };
+    parsed.map_err(|error| {
+        Error::new(Code::Usage, format!("{option}: {text:?} is no time"))
+            .cause(error)
+            .hint("write it as \"2026-03-29 02:30:00\" or 2026-03-29T02:30:00+01:00")
     })
 }
 
@@ -240,24 +285,16 @@ fn absolute(path: &Path) -> Result<PathBuf> {
     Ok(clean)
 }
 
-/// The newest snapshot of the same host and paths that is not from the future.
-fn parent(
-    snapshots: &[(Id, Snapshot)],
-    paths: &[PathBuf],
-    hostname: &str,
-    time: Time,
-) -> Option<Id> {
-    let mut wanted: Vec<String> = paths
-        .iter()
-        .map(|p| p.to_string_lossy().into_owned())
-        .collect();
-    wanted.sort_unstable();
-    let same = |snapshot: &Snapshot| {
-        let group = GroupBy::default().group(snapshot);
-        group.host.as_deref() == Some(hostname) && group.paths.as_ref() == Some(&wanted)
-    };
+/// The newest snapshot of the same group that is not from the future.
+fn parent(snapshots: &[(Id, Snapshot)], options: &Options, by: GroupBy) -> Option<Id> {
+    let paths = options.paths.iter().map(|path| path.to_string_lossy());
+    let wanted = by.group_of(
+        &options.hostname,
+        &paths.map(Into::into).collect::<Vec<String>>(),
+        &options.tags,
+    );
     let mut found = snapshots
         .iter()
-        .filter(|(_, s)| s.time.at <= time.at && same(s));
+        .filter(|(_, s)| s.time.at <= options.time.at && by.group(s) == wanted);
     found.next_back().map(|(id, _)| *id)
 }

@@ -2,8 +2,10 @@
 
 mod backup;
 mod browse;
+mod change;
 mod forget;
 mod keys;
+mod lines;
 mod restore;
 mod snapshots;
 mod upkeep;
@@ -69,8 +71,11 @@ pub fn run(run: &Run<'_>, args: &Repo) -> Result<u8> {
         RepoCommand::Copy(args) => upkeep::copy(&open, args),
         RepoCommand::Tag(args) => upkeep::tag(&open, args),
         RepoCommand::Repair {
-            command: RepairCommand::Index,
-        } => upkeep::repair_index(&open),
+            command: RepairCommand::Index { read_data },
+        } => upkeep::repair_index(&open, *read_data),
+        RepoCommand::Repair {
+            command: RepairCommand::Snapshots(args),
+        } => change::repair(&open, args),
         RepoCommand::Check(args) => open.check(args.read_data),
         RepoCommand::Forget(args) => forget::forget(&open, args),
         RepoCommand::Prune(args) => forget::prune(&open, args),
@@ -187,12 +192,8 @@ impl Open<'_> {
 
     fn check(&self, read_data: bool) -> Result<u8> {
         let _lock = self.lock(Mode::Shared)?;
-        let depth = match read_data {
-            true => Depth::Data,
-            false => Depth::Structure,
-        };
         self.step("checking");
-        let report = check::run(&self.repository, depth).map_err(explain)?;
+        let report = check::run(&self.repository, depth(read_data)).map_err(explain)?;
         self.not_interrupted("nothing is known of what was not read; run it again")?;
         self.run.results();
         let errors: Vec<String> = report.errors.iter().map(ToString::to_string).collect();
@@ -251,6 +252,14 @@ impl Open<'_> {
             }
         }
         Ok(0)
+    }
+}
+
+/// How much of packs is read.
+fn depth(read_data: bool) -> Depth {
+    match read_data {
+        true => Depth::Data,
+        false => Depth::Structure,
     }
 }
 

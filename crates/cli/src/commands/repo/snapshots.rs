@@ -61,7 +61,11 @@ pub fn table<'s>(snapshots: impl Iterator<Item = &'s (Id, Snapshot)>) -> String 
             snapshot.hostname.clone(),
             snapshot.tags.as_deref().unwrap_or_default().join(","),
             snapshot.paths.join(", "),
+            snapshot
+                .summary()
+                .map(|summary| output::bytes(summary.total_bytes_processed))
+                .unwrap_or_default(),
         ]
     });
-    output::table(&["id", "time", "host", "tags", "paths"], rows)
+    output::table(&["id", "time", "host", "tags", "paths", "size"], rows)
 }

@@ -1,0 +1,115 @@
+//! `lifeboat repo repair snapshots`.
+
+use super::{Open, meant};
+use crate::args::repo::{Deed as Given, RepairSnapshots};
+use crate::output::{self, line};
+use lifeboat_core::Result;
+use lifeboat_core::repo::explain;
+use lifeboat_repository::Id;
+use lifeboat_repository::lock::Mode;
+use lifeboat_repository::repair::snapshots::{self, Look};
+use lifeboat_repository::rewrite::{Became, Deed};
+use lifeboat_repository::snapshot::Filter;
+use serde_json::{Value, json};
+
+impl From<Given> for Deed {
+    fn from(given: Given) -> Self {
+        Deed {
+            forget: given.forget,
+            dry_run: given.dry_run,
+        }
+    }
+}
+
+/// What removes snapshots must know that nobody else is at work.
+fn mode(deed: Given) -> Mode {
+    match deed.forget && !deed.dry_run {
+        true => Mode::Exclusive,
+        false => Mode::Shared,
+    }
+}
+
+pub fn repair(open: &Open<'_>, args: &RepairSnapshots) -> Result<u8> {
+    let look = match args.read_data {
+        true => Look::Data,
+        false => Look::Index,
+    };
+    let _lock = open.lock(mode(args.deed))?;
+    let all = open.snapshots()?;
+    let wanted = meant(&all, &Filter::from(&args.filter), &args.snapshots)?;
+    let index = open.index()?;
+    open.step("reading snapshots");
+    let deed = args.deed.into();
+    let snapshots = (all.as_slice(), wanted.as_slice());
+    let report =
+        snapshots::run(&open.repository, &index, snapshots, look, deed).map_err(explain)?;
+    open.run.results();
+    if open.json() {
+        let mended = report.mended.iter().map(|mended| {
+            json!({
+                "path": mended.path.to_string_lossy(),
+                "what": mended.what.to_string(),
+            })
+        });
+        output::json(&json!({
+            "schema": 1,
+            "dry_run": deed.dry_run,
+            "snapshots": listed(&report.snapshots),
+            "mended": mended.collect::<Vec<_>>(),
+            "stored_bytes": report.added.stored_bytes,
+        }))?;
+        return Ok(0);
+    }
+    for mended in &report.mended {
+        line(format!("{}: {}", mended.path.display(), mended.what));
+    }
+    tell(&report.snapshots, deed);
+    Ok(0)
+}
+
+/// What became of each snapshot, as JSON.
+fn listed(became: &[(Id, Became)]) -> Vec<Value> {
+    let one = |(id, became): &(Id, Became)| match became {
+        Became::Same => json!({ "snapshot": id, "became": "same" }),
+        Became::New(new) => json!({ "snapshot": id, "became": "new", "new": new }),
+        Became::Earlier(new) => json!({ "snapshot": id, "became": "earlier", "new": new }),
+        Became::Nothing => json!({ "snapshot": id, "became": "nothing" }),
+    };
+    became.iter().map(one).collect()
+}
+
+/// The same, for people.
+fn tell(became: &[(Id, Became)], deed: Deed) {
+    let (is, was) = match deed.dry_run {
+        true => ("would be", "would be"),
+        false => ("is", "were"),
+    };
+    let mut changed = 0;
+    for (id, became) in became {
+        let old = id.short();
+        let text = match became {
+            Became::Same => continue,
+            Became::New(Some(new)) => format!("{old}: the new snapshot is {}", new.short()),
+            Became::New(None) => format!("{old}: a new snapshot would be made"),
+            Became::Earlier(new) => {
+                format!(
+                    "{old}: {} was made of it earlier, and is the same",
+                    new.short()
+                )
+            }
+            Became::Nothing => format!("{old}: nothing of it is left"),
+        };
+        changed += 1;
+        line(match deed.forget {
+            true => format!("{text}; the old one {is} removed"),
+            false => text,
+        });
+    }
+    line(format!(
+        "{changed} of {} snapshots {was} changed",
+        became.len()
+    ));
+    if changed > 0 && !deed.forget && !deed.dry_run {
+        line("the old ones stay: remove them with `lifeboat repo forget ID`, or use --forget");
+    }
+}

@@ -1,0 +1,219 @@
+//! `lifeboat repo backup`: what is named by files, dry runs, and what a snapshot says of its backup.
+
+use crate::repo::{Desk, PASSWORD};
+use crate::support::{listing, noise};
+use lifeboat_testkit::restic::Restic;
+use serde_json::Value;
+
+/// What a snapshot says of its backup.
+fn summary(listed: &Value) -> Value {
+    let all = listed.get("snapshots").unwrap_or(listed);
+    all.as_array().unwrap().last().unwrap()["summary"].clone()
+}
+
+#[test]
+fn a_snapshot_says_of_its_backup_what_restic_says() {
+    let desk = Desk::new();
+    let (theirs, restic) = (desk.app.path("theirs"), Restic::current());
+    let run = |args: &[&str]| restic.ok(&theirs, PASSWORD, args);
+    let same = ["init", "--copy-chunker-params", "--from-repo"];
+    let password = desk.path("password");
+    let from = ["--from-password-file", &password];
+    run(&[&same[..], &[&desk.path("r")], &from].concat());
+    let tree = desk.path("tree");
+    let change: [(&str, &dyn Fn()); 6] = [
+        ("everything is new", &|| {}),
+        ("nothing changed", &|| {}),
+        ("a file, its link and a directory", &|| {
+            desk.app.write("tree/dir/one.log", b"changed");
+            std::fs::remove_file(desk.app.path("tree/dir/link")).unwrap();
+            desk.app.write("tree/dir/link", b"no link");
+            desk.app.write("tree/more/deep/file", &noise(3000, 31));
+        }),
+        ("metadata alone", &|| {
+            let file = std::fs::File::open(desk.app.path("tree/big")).unwrap();
+            file.set_modified(std::time::UNIX_EPOCH).unwrap();
+        }),
+        ("something is gone", &|| {
+            std::fs::remove_dir_all(desk.app.path("tree/more/deep")).unwrap();
+        }),
+        ("a directory is a file now", &|| {
+            std::fs::remove_dir_all(desk.app.path("tree/more")).unwrap();
+            desk.app.write("tree/more", b"");
+        }),
+    ];
+    for (what, change) in change {
+        change();
+        desk.ok(&["backup", &tree]);
+        run(&["backup", &tree]);
+        let ours = summary(&desk.json(&["snapshots"]));
+        let theirs = summary(&serde_json::from_str(&run(&["snapshots", "--json"])).unwrap());
+        for field in [
+            "files_new",
+            "files_changed",
+            "files_unmodified",
+            "dirs_new",
+            "data_blobs",
+            "total_files_processed",
+            "total_bytes_processed",
+        ] {
+            assert_eq!(
+                ours[field], theirs[field],
+                "{what}, {field}: {ours} {theirs}"
+            );
+        }
+        let number = |of: &Value, field: &str| of[field].as_i64().unwrap();
+        // Others may change the directory above all of it between the two.
+        for field in ["dirs_changed", "dirs_unmodified", "tree_blobs"] {
+            let apart = number(&ours, field) - number(&theirs, field);
+            assert!(apart.abs() <= 1, "{what}, {field}: {ours} {theirs}");
+        }
+        let directories = |of: &Value| number(of, "dirs_changed") + number(of, "dirs_unmodified");
+        assert_eq!(directories(&ours), directories(&theirs), "{what}");
+        let time = |field: &str| ours[field].as_str().unwrap().parse::<jiff::Timestamp>();
+        assert!(time("backup_start").unwrap() <= time("backup_end").unwrap());
+    }
+    // restic shows what we say, and the reverse.
+    let shown = desk.restic(&["snapshots"]);
+    assert!(shown.contains(" KiB"), "{shown}");
+    desk.ok(&["--repo", &desk.path("theirs"), "snapshots"])
+        .says(&["SIZE", " KiB"]);
+}
+
+#[test]
+fn a_dry_run_writes_nothing_and_says_what_would_be_added() {
+    use lifeboat_repository::lock::{Lock, Mode};
+    let desk = Desk::new();
+    let tree = desk.path("tree");
+    let store = lifeboat_store::LocalStore::open(&desk.app.path("r")).unwrap();
+    let store = std::sync::Arc::new(store);
+    let password = PASSWORD.as_bytes();
+    let repository = lifeboat_repository::Repository::open(store, "", password).unwrap();
+    let author = Default::default();
+    let wait = std::time::Duration::ZERO;
+    let lock = Lock::take(&repository, Mode::Exclusive, wait, &author).unwrap();
+    let before = listing(&desk.app.path("r"));
+    let tried = desk.json(&["backup", "--dry-run", &tree]);
+    desk.ok(&["backup", "-n", &tree])
+        .says(&["a dry run, nothing is stored: 4 files", "to be stored in"]);
+    assert_eq!(listing(&desk.app.path("r")), before);
+    lock.release().unwrap();
+    let done = desk.json(&["backup", &tree]);
+    assert_eq!(tried["snapshot"], Value::Null);
+    for field in ["files", "directories", "bytes"] {
+        assert_eq!(tried[field], done[field], "{field}");
+    }
+    for field in ["data_blobs", "tree_blobs"] {
+        assert_eq!(tried["added"][field], done["added"][field], "{field}");
+    }
+    assert_eq!(tried["summary"]["files_new"], 4);
+}
+
+#[test]
+fn no_snapshot_is_made_of_what_is_unchanged_when_none_is_wanted() {
+    let desk = Desk::new();
+    // Nobody changes it or anything above it.
+    let still = "/usr/lib/os-release";
+    let first = desk.json(&["backup", "--skip-if-unchanged", still]);
+    let second = desk.json(&["backup", "--skip-if-unchanged", still]);
+    assert_eq!(
+        (&first["unchanged"], &second["unchanged"]),
+        (&false.into(), &true.into())
+    );
+    assert_eq!(second["snapshot"], first["snapshot"]);
+    desk.ok(&["backup", "--skip-if-unchanged", still])
+        .says(&["no new one"]);
+    let count = |desk: &Desk| {
+        desk.json(&["snapshots"])["snapshots"]
+            .as_array()
+            .unwrap()
+            .len()
+    };
+    assert_eq!(count(&desk), 1);
+    desk.ok(&["backup", still]);
+    assert_eq!(count(&desk), 2);
+}
+
+#[test]
+fn files_name_what_is_backed_up_and_what_is_not() {
+    let mut desk = Desk::new();
+    let tree = desk.path("tree");
+    desk.app.write("tree/a [b]", b"brackets");
+    let patterns = format!("# what is wanted\n\n  {tree}/d*/*.log  \n{tree}/none*\n{tree}/?ig\n");
+    desk.app.write("patterns", patterns.as_bytes());
+    let said = desk.ok(&["backup", "--files-from", &desk.path("patterns")]);
+    assert!(said.stderr.contains("nothing is like"), "{said}");
+    let files = |desk: &Desk| {
+        let listed = desk.ok(&["ls", "latest"]).stdout;
+        let inside = listed.lines().filter_map(|line| line.strip_prefix(&tree));
+        inside.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(files(&desk), ["", "/big", "/dir", "/dir/one.log"]);
+    desk.app
+        .write("names", format!("{tree}/a [b]\n\n{tree}/big\n").as_bytes());
+    desk.ok(&["backup", "--files-from-verbatim", &desk.path("names")]);
+    assert_eq!(files(&desk), ["", "/a [b]", "/big"]);
+
+    desk.app.env("KIND", "log");
+    desk.app.write("not", b"# not these\n*.$KIND\n");
+    desk.app.write("nor", b"TWO.*\n");
+    let not = ["--exclude-file", &desk.path("not")].map(str::to_owned);
+    let nor = ["--iexclude-file", &desk.path("nor")].map(str::to_owned);
+    let given: Vec<&str> = not.iter().chain(&nor).map(String::as_str).collect();
+    desk.ok(&[&["backup", &tree, "--exclude", "odd*"], &given[..]].concat());
+    assert_eq!(files(&desk), ["", "/a [b]", "/big", "/dir", "/dir/link"]);
+
+    desk.app.write("bad", b"/[\n");
+    desk.refuses(2, "usage", &["backup", "--files-from", &desk.path("bad")])
+        .names(&["/["]);
+    desk.refuses(2, "usage", &["backup", "--files-from", &desk.path("lost")])
+        .names(&["lost"]);
+    desk.app.write("empty", b"# nothing\n");
+    desk.refuses(2, "usage", &["backup", "--files-from", &desk.path("empty")])
+        .names(&["nothing is named"]);
+}
+
+#[test]
+fn times_and_groups_choose_what_a_backup_is_compared_with() {
+    let desk = Desk::new();
+    let tree = desk.path("tree");
+    let first = desk.back_up(&["--time", "2020-02-03T04:05:06+02:00", "--tag", "a"]);
+    let listed = desk.json(&["snapshots"]);
+    assert_eq!(listed["snapshots"][0]["time"], "2020-02-03T04:05:06+02:00");
+    let earlier = desk.json(&["backup", &tree, "--time", "2019-01-01 00:00:00"]);
+    assert_eq!(earlier["parent"], Value::Null, "nothing is as old");
+    let dry = |more: &[&str]| desk.json(&[&["backup", "-n", &tree], more].concat());
+    assert_eq!(dry(&[])["parent"], first.as_str());
+    assert_eq!(
+        dry(&["-g", "host,paths,tags"])["parent"],
+        earlier["snapshot"]
+    );
+    assert_eq!(dry(&["-g", "tags", "--tag", "a"])["parent"], first.as_str());
+    assert_eq!(dry(&["--host", "other"])["parent"], Value::Null);
+    assert_eq!(
+        dry(&["--host", "other", "-g", ""])["parent"],
+        first.as_str()
+    );
+    assert_eq!(dry(&["--force"])["parent"], Value::Null);
+    desk.refuses(2, "usage", &["backup", &tree, "--time", "soon"])
+        .names(&["--time", "soon"]);
+    desk.refuses(2, "usage", &["backup", &tree, "-g", "age"])
+        .names(&["--group-by", "age"]);
+
+    // A copy has another inode, and a link more another time of change.
+    let path = desk.app.path("tree/big");
+    let before = std::fs::metadata(&path).unwrap().modified().unwrap();
+    std::fs::copy(&path, desk.app.path("copy")).unwrap();
+    let copy = std::fs::File::options()
+        .write(true)
+        .open(desk.app.path("copy"))
+        .unwrap();
+    copy.set_modified(before).unwrap();
+    std::fs::rename(desk.app.path("copy"), &path).unwrap();
+    let linked = desk.app.path("tree/dir/two.txt");
+    std::fs::hard_link(&linked, desk.app.path("another name")).unwrap();
+    let unread = |more: &[&str]| dry(more)["files_unmodified"].as_u64().unwrap();
+    assert_eq!(unread(&[]), 2);
+    assert_eq!(unread(&["--ignore-ctime"]), 3);
+    assert_eq!(unread(&["--ignore-inode"]), 4);
+}

@@ -1,0 +1,119 @@
+//! What a backup has seen so far, counted as restic counts it.
+
+use super::Skipped;
+use crate::saver::Added;
+use crate::snapshot::Summary;
+use crate::sync::lock;
+use crate::time::Time;
+use crate::tree::{Node, NodeKind};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Entries of a kind, beside those of the parent snapshot.
+#[derive(Default)]
+struct Kinds {
+    new: AtomicU64,
+    changed: AtomicU64,
+    unmodified: AtomicU64,
+}
+
+impl Kinds {
+    fn note(&self, was: Option<&Node>, is: &Node) {
+        count(match was {
+            None => &self.new,
+            Some(was) if was.is_same(is) => &self.unmodified,
+            Some(_) => &self.changed,
+        });
+    }
+
+    fn all(&self) -> u64 {
+        get(&self.new) + get(&self.changed) + get(&self.unmodified)
+    }
+}
+
+pub(super) struct Counts {
+    begun: Timestamp,
+    files: Kinds,
+    directories: Kinds,
+    bytes: AtomicU64,
+    /// Files that were not read.
+    unread: AtomicU64,
+    skipped: Mutex<Vec<Skipped>>,
+}
+
+fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+fn get(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}
+
+impl Counts {
+    /// Nothing yet.
+    pub(super) fn begin() -> Self {
+        Counts {
+            begun: Timestamp::now(),
+            files: Kinds::default(),
+            directories: Kinds::default(),
+            bytes: AtomicU64::new(0),
+            unread: AtomicU64::new(0),
+            skipped: Mutex::default(),
+        }
+    }
+
+    /// Counts an entry that is in the snapshot now, by what the parent snapshot has in its place.
+    pub(super) fn note(&self, was: Option<&Node>, is: &Node) {
+        match is.kind {
+            NodeKind::File => {
+                self.files.note(was, is);
+                self.bytes.fetch_add(is.size, Ordering::Relaxed);
+            }
+            NodeKind::Directory => self.directories.note(was, is),
+            _ => {}
+        }
+    }
+
+    /// Counts a file that is as it was, and so is not read.
+    pub(super) fn unread(&self) {
+        count(&self.unread);
+    }
+
+    pub(super) fn skip(&self, skipped: Skipped) {
+        lock(&self.skipped).push(skipped);
+    }
+
+    pub(super) fn files_unread(&self) -> u64 {
+        get(&self.unread)
+    }
+
+    pub(super) fn directories(&self) -> u64 {
+        self.directories.all()
+    }
+
+    pub(super) fn take_skipped(&self) -> Vec<Skipped> {
+        std::mem::take(&mut *lock(&self.skipped))
+    }
+
+    /// All of it, at the end of a backup.
+    pub(super) fn summary(&self, zone: &TimeZone, added: Added) -> Summary {
+        Summary {
+            backup_start: Time::new(self.begun, zone),
+            backup_end: Time::new(Timestamp::now(), zone),
+            files_new: get(&self.files.new),
+            files_changed: get(&self.files.changed),
+            files_unmodified: get(&self.files.unmodified),
+            dirs_new: get(&self.directories.new),
+            dirs_changed: get(&self.directories.changed),
+            dirs_unmodified: get(&self.directories.unmodified),
+            data_blobs: added.data_blobs,
+            tree_blobs: added.tree_blobs,
+            data_added: added.bytes,
+            data_added_packed: added.stored_bytes,
+            total_files_processed: self.files.all(),
+            total_bytes_processed: get(&self.bytes),
+        }
+    }
+}

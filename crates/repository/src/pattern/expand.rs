@@ -1,0 +1,83 @@
+//! Finds the paths that a pattern stands for, as a shell does.
+
+use super::{BadPattern, Part};
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+/// The paths that are there and that a pattern matches as a whole, in order: `*`, `?` and `[…]` within
+/// a component. A directory that cannot be read has nothing in it.
+pub fn expand(pattern: &[u8]) -> Result<Vec<PathBuf>, BadPattern> {
+    let mut found = match pattern.first() {
+        Some(b'/') => vec![PathBuf::from("/")],
+        _ => vec![PathBuf::new()],
+    };
+    for name in super::components(pattern) {
+        let part = match name {
+            // Here no more than one component.
+            b"**" => Part::parse(b"*"),
+            name => Part::parse(name),
+        };
+        let part = part.map_err(|reason| BadPattern {
+            pattern: String::from_utf8_lossy(pattern).into_owned(),
+            reason,
+        })?;
+        let each = found.iter().flat_map(|at| inside(at, &part));
+        found = each.collect();
+    }
+    found.retain(|path| std::fs::symlink_metadata(path).is_ok());
+    Ok(found)
+}
+
+/// What is in a directory and matches.
+fn inside(at: &Path, part: &Part) -> Vec<PathBuf> {
+    if let Part::Literal(name) = part {
+        return vec![at.join(OsString::from_vec(name.clone()))];
+    }
+    let read = match at.as_os_str().is_empty() {
+        true => std::fs::read_dir("."),
+        false => std::fs::read_dir(at),
+    };
+    let names = read.into_iter().flatten().flatten();
+    let names = names.map(|entry| entry.file_name());
+    let mut names: Vec<_> = names.filter(|name| part.matches(name.as_bytes())).collect();
+    names.sort_unstable();
+    names.into_iter().map(|name| at.join(name)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "files that are looked for")]
+    fn a_pattern_stands_for_what_is_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        for name in ["a/x.log", "a/y.txt", "b/x.log", "b/.hidden", "c*"] {
+            let path = root.join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "").unwrap();
+        }
+        std::os::unix::fs::symlink("nowhere", root.join("b/broken")).unwrap();
+        let found = |pattern: &str| {
+            let pattern = root.join(pattern);
+            let found = expand(pattern.as_os_str().as_bytes()).unwrap();
+            let inner = found.iter().map(|path| path.strip_prefix(root).unwrap());
+            inner
+                .map(|path| path.display().to_string())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(found("*/*.log"), ["a/x.log", "b/x.log"]);
+        assert_eq!(found("**/x.log"), ["a/x.log", "b/x.log"]);
+        assert_eq!(found("[bc]"), ["b"]);
+        assert_eq!(found("?/y.txt"), ["a/y.txt"]);
+        assert_eq!(found("b/*"), ["b/.hidden", "b/broken", "b/x.log"]);
+        assert_eq!(found(r"c\*"), ["c*"]);
+        assert_eq!(found("a/./x.log"), ["a/./x.log"]);
+        assert_eq!(found("none"), [""; 0]);
+        assert_eq!(found("a/x.log/*"), [""; 0]);
+        assert!(expand(b"/[").is_err());
+        assert!(expand(b"Cargo.*").unwrap().contains(&"Cargo.toml".into()));
+    }
+}

@@ -1,0 +1,188 @@
+//! Makes new trees of old ones, from the leaves up.
+//!
+//! A tree in which nothing changes keeps its id and is not stored again, unless what is stored of it
+//! cannot be read.
+
+use crate::error::{Damage, Error, Result};
+use crate::id::Id;
+use crate::index::Index;
+use crate::pack::BlobKind;
+use crate::repository::Repository;
+use crate::saver::Saver;
+use crate::sync::lock;
+use crate::tree::{Node, NodeKind, TreeBuilder};
+use rayon::prelude::*;
+use std::collections::HashMap;
+use std::sync::Mutex;
+
+/// Deeper than directories are nested anywhere, and not too deep for [`STACK_BYTES`].
+const DEPTH_MAX: usize = 8_000;
+/// Of each thread, since directories are nested.
+const STACK_BYTES: usize = 64 << 20;
+
+/// What becomes of an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Edit {
+    Keep,
+    Change,
+    Drop,
+}
+
+/// The entries of a tree, sorted and each once, and whether that is already another tree.
+pub(crate) struct Entries {
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) changed: bool,
+}
+
+/// What is changed in trees.
+pub(crate) trait Rule: Sync {
+    /// The entries of a tree; `None` when nothing of it can be read.
+    fn read(&self, path: &[u8], id: &Id) -> Result<Option<Entries>>;
+    /// Changes an entry. A directory without a tree is an empty one.
+    fn edit(&self, path: &[u8], node: &mut Node) -> Result<Edit>;
+    /// Whether the same tree is changed in another way elsewhere.
+    fn looks_at_paths(&self) -> bool;
+}
+
+/// A tree as it is to be, with all that is in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Made {
+    pub(crate) tree: Id,
+    pub(crate) files: u64,
+    pub(crate) bytes: u64,
+}
+
+/// See the module.
+pub(crate) struct Rewriter<'a, R> {
+    repository: &'a Repository,
+    index: &'a Index,
+    saver: &'a Saver<'a>,
+    rule: &'a R,
+    /// What became of trees, by id and, where that matters, path.
+    made: Mutex<HashMap<Id, Option<Made>>>,
+}
+
+impl<'a, R: Rule> Rewriter<'a, R> {
+    pub(crate) fn new(
+        repository: &'a Repository,
+        index: &'a Index,
+        saver: &'a Saver<'a>,
+        rule: &'a R,
+    ) -> Self {
+        Rewriter {
+            repository,
+            index,
+            saver,
+            rule,
+            made: Mutex::default(),
+        }
+    }
+
+    /// What becomes of each of these roots; `None` where nothing of one can be read.
+    pub(crate) fn roots(&self, roots: &[Id]) -> Result<Vec<Option<Made>>> {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .stack_size(STACK_BYTES)
+            .build()
+            .map_err(|error| Error::Threads(std::io::Error::other(error)))?;
+        pool.install(|| roots.iter().map(|root| self.tree(b"", root, 0)).collect())
+    }
+
+    fn tree(&self, path: &[u8], id: &Id, depth: usize) -> Result<Option<Made>> {
+        if depth > DEPTH_MAX {
+            let damage = Damage::Format("its directories never end".into());
+            return Err(Error::Blob { id: *id, damage });
+        }
+        let key = match self.rule.looks_at_paths() {
+            true => Id::of(&[id.bytes(), path].concat()),
+            false => *id,
+        };
+        if let Some(made) = lock(&self.made).get(&key) {
+            return Ok(*made);
+        }
+        let made = self.make(path, id, depth)?;
+        lock(&self.made).insert(key, made);
+        Ok(made)
+    }
+
+    fn make(&self, path: &[u8], id: &Id, depth: usize) -> Result<Option<Made>> {
+        let Some(Entries { nodes, mut changed }) = self.rule.read(path, id)? else {
+            return Ok(None);
+        };
+        let edited: Vec<_> = nodes
+            .into_par_iter()
+            .map(|node| self.entry(path, node, depth))
+            .collect::<Result<_>>()?;
+        let mut made = Made {
+            tree: *id,
+            files: 0,
+            bytes: 0,
+        };
+        let mut builder = TreeBuilder::default();
+        for (edit, node, files, bytes) in edited {
+            changed |= edit != Edit::Keep;
+            if edit != Edit::Drop {
+                made.files += files;
+                made.bytes += bytes;
+                let unsorted = |error: crate::tree::NotSorted| Error::Blob {
+                    id: *id,
+                    damage: Damage::Format(error.to_string()),
+                };
+                builder.add(&node).map_err(unsorted)?;
+            }
+        }
+        if changed {
+            made.tree = self.store(&builder.finish())?;
+        }
+        Ok(Some(made))
+    }
+
+    /// An entry as it is to be, what was done to it, and how many files of how many bytes it holds.
+    fn entry(&self, above: &[u8], mut node: Node, depth: usize) -> Result<(Edit, Node, u64, u64)> {
+        let path = [above, b"/", &node.name].concat();
+        let edit = self.rule.edit(&path, &mut node)?;
+        if edit == Edit::Drop {
+            return Ok((edit, node, 0, 0));
+        }
+        match node.kind {
+            NodeKind::File => {
+                let bytes = node.size;
+                Ok((edit, node, 1, bytes))
+            }
+            NodeKind::Directory => {
+                let made = match &node.subtree {
+                    Some(tree) => self.tree(&path, tree, depth + 1)?,
+                    None => None,
+                };
+                let made = match made {
+                    Some(made) => made,
+                    None => self.empty()?,
+                };
+                let edit = match node.subtree.replace(made.tree) == Some(made.tree) {
+                    true => edit,
+                    false => Edit::Change,
+                };
+                Ok((edit, node, made.files, made.bytes))
+            }
+            _ => Ok((edit, node, 0, 0)),
+        }
+    }
+
+    fn empty(&self) -> Result<Made> {
+        Ok(Made {
+            tree: self.store(&TreeBuilder::default().finish())?,
+            files: 0,
+            bytes: 0,
+        })
+    }
+
+    /// Stores a tree unless one can be read that is the same.
+    fn store(&self, json: &[u8]) -> Result<Id> {
+        let id = Id::of(json);
+        let kind = BlobKind::Tree;
+        let whole = || self.repository.load_blob(self.index, kind, &id).is_ok();
+        match self.index.has(kind, &id) && whole() {
+            true => Ok(id),
+            false => self.saver.save_anew(kind, id, json),
+        }
+    }
+}
