@@ -361,23 +361,23 @@ fn zstd_failed(error: std::io::Error) -> Error {
     Error::Config(Damage::Format(format!("zstd: {error}")))
 }
 
-/// How many samples of a MiB tell whether it may shrink, and of how many bytes.
-const SAMPLES: usize = 4;
+/// How many bytes of a blob a sample is, by which it is told whether the blob may shrink.
 const SAMPLE_BYTES: usize = 4096;
+/// A short blob is sampled so often, in bytes from one sample to the next, and a long one so often.
+const APART_BYTES: [usize; 2] = [8 << 10, 256 << 10];
 /// Below this many bits a byte, compressing is worth a try.
 const ENTROPY_MAX: f64 = 7.8;
 
 /// Whether compressing `plain` may be worth it: looks at the entropy of a few samples of anything
-/// longer than they are.
+/// that is not very short.
 fn may_shrink(plain: &[u8]) -> bool {
-    if plain.len() < 2 * SAMPLES * SAMPLE_BYTES {
-        return true;
-    }
-    let mebibytes = plain.len().div_ceil(1 << 20);
-    let samples = SAMPLES * mebibytes;
-    let apart = plain.len() / samples;
-    let mut sampled = plain.chunks(apart).take(samples);
-    sampled.any(|part| entropy(part.get(..SAMPLE_BYTES).unwrap_or(part)) < ENTROPY_MAX)
+    let [short, long] = APART_BYTES;
+    let apart = (plain.len() / 4).clamp(short, long);
+    let mut samples = plain
+        .chunks(apart)
+        .filter_map(|part| part.get(..SAMPLE_BYTES))
+        .peekable();
+    samples.peek().is_none() || samples.any(|sample| entropy(sample) < ENTROPY_MAX)
 }
 
 /// Bits a byte, by how often each byte occurs.
@@ -414,6 +414,9 @@ mod tests {
         // Text in the second half alone.
         random.splice(600_000.., b"a line of a log\n".repeat(30_000));
         assert!(may_shrink(&random));
+        assert!(!may_shrink(&random[..5000]));
+        assert!(may_shrink(&random[..4000]), "too short to tell");
+        assert!(may_shrink(&b"the quick brown fox ".repeat(250)));
         assert!(may_shrink(b"short"));
     }
 }
