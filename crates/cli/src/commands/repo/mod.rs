@@ -212,14 +212,6 @@ impl Open<'_> {
     }
 }
 
-/// How much of packs is read.
-fn depth(read_data: bool) -> Depth {
-    match read_data {
-        true => Depth::Data,
-        false => Depth::Structure,
-    }
-}
-
 /// `SNAPSHOT:PATH` as its two parts.
 fn part(text: &str) -> (&str, &str) {
     text.split_once(':').unwrap_or((text, ""))
