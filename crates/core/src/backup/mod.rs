@@ -5,6 +5,7 @@
 //! a source or store that fails does not stop the others; a key that a manifest names is never
 //! overwritten; `after` commands run whatever happened.
 
+mod commit;
 mod keys;
 mod mirror;
 mod receiving;
@@ -14,22 +15,16 @@ mod stream;
 use crate::config::{Compress, PlanConfig, SourceConfig, SourceKind};
 use crate::context::{Context, OpenStore};
 use crate::error::{Code, Error, Result};
-use crate::evidence;
 use crate::fingerprint::{BytesFingerprint, Fingerprint, Inventory, Proof};
-use crate::interrupt;
 use crate::lease::{self, Lease};
-use crate::point::copies::{self, PointCopy};
-use crate::point::{
-    Details, DetailsArtifact, Manifest, ManifestArtifact, ManifestSource, Outcome, PointId,
-};
+use crate::point::{Details, DetailsArtifact, ManifestArtifact, ManifestSource, Outcome, PointId};
 use crate::posture;
 use crate::restore::staging;
-use crate::runbook;
 use crate::scratch;
-use crate::snapshot::{Deposit, Slot};
+use crate::snapshot::Slot;
 use crate::source::{self, ArtifactSpec, CaptureContext, Captured, Consistency, Source};
 use crate::transport::{Command, Transport};
-use jiff::Timestamp;
+pub(crate) use commit::commit_copy;
 pub(crate) use keys::free_key;
 use keys::stem;
 use lifeboat_store::PutOptions;
@@ -625,165 +620,4 @@ impl<'a> Run<'a> {
             }
         }
     }
-
-    /// Commits the point in every store that received all of it, and says what became of it.
-    fn commit(mut self) -> Report {
-        let interrupted = interrupt::check().err();
-        let any = !self.details.artifacts.is_empty();
-        let failed = interrupted.is_some()
-            || !any
-            || self.sources.iter().all(|s| s.outcome == Outcome::Failed);
-        let outcome = match (failed, self.failure.is_some() || self.skipped) {
-            (true, _) => Outcome::Failed,
-            (false, true) => Outcome::Partial,
-            (false, false) => Outcome::Complete,
-        };
-        let finished = self.context.clock.now();
-        let mut committed = Vec::new();
-        for receiving in &self.stores {
-            if let Some(error) = &receiving.failed {
-                self.details.errors.push(error.to_string());
-            }
-        }
-        if outcome != Outcome::Failed {
-            self.context.observer.step("commit", None);
-            committed = self.commit_stores(outcome, finished);
-            if committed.len() == self.open_stores().len() {
-                self.mirrored.iter().for_each(mirror::Mirrored::settle);
-            }
-        }
-        let missing: Vec<_> = self
-            .plan
-            .stores
-            .iter()
-            .filter(|s| !committed.contains(s))
-            .cloned()
-            .collect();
-        let outcome = if committed.is_empty() {
-            Outcome::Failed
-        } else {
-            outcome
-        };
-        let failure = interrupted
-            .or_else(|| self.failure.clone())
-            .or_else(|| self.stores.iter().find_map(|s| s.failed.clone()));
-        Report {
-            schema: 1,
-            point: self.point,
-            app: self.context.config.app.name.clone(),
-            plan: self.plan_name.to_owned(),
-            outcome,
-            reason: self.reason,
-            started: self.details.point.time(),
-            finished: self.context.clock.now(),
-            seconds: self.begun.elapsed().as_secs_f64(),
-            artifacts: self.artifacts,
-            stores: committed,
-            missing_copies: missing,
-            warnings: self.details.warnings,
-            errors: self.details.errors,
-            failure: (outcome == Outcome::Failed).then_some(failure).flatten(),
-        }
-    }
-
-    /// Tells in the report what became of a store's artifacts.
-    fn note_snapshot(&mut self, store: &str, manifest: &Manifest) {
-        let in_report = self.artifacts.iter_mut();
-        for artifact in in_report {
-            let known = manifest.artifacts.iter();
-            let mut known = known.filter(|a| a.snapshot.is_some());
-            let known = known.find(|a| a.source == artifact.source && a.name == artifact.name);
-            let stored = artifact.stored.iter_mut().find(|s| s.store == store);
-            if let (Some(known), Some(stored)) = (known, stored) {
-                stored.snapshot.clone_from(&known.snapshot);
-                stored.bytes = known.bytes;
-                stored.sha256.clone_from(&known.sha256);
-            }
-        }
-    }
-
-    fn commit_stores(&mut self, outcome: Outcome, finished: Timestamp) -> Vec<String> {
-        let open = self.open_stores();
-        let heads = evidence::heads(self.context, &open);
-        let mut committed = Vec::new();
-        for index in 0..self.stores.len() {
-            let Some(receiving) = self.stores.get(index).filter(|s| s.failed.is_none()) else {
-                continue;
-            };
-            let draft = Manifest {
-                safety: self.safety,
-                schema: 1,
-                point: self.point.clone(),
-                app: self.context.config.app.name.clone(),
-                environment: self.context.config.app.environment.clone(),
-                plan: self.plan_name.to_owned(),
-                host: host(),
-                author: author(),
-                reason: self.reason.clone(),
-                lifeboat: env!("CARGO_PKG_VERSION").to_owned(),
-                outcome,
-                started: self.point.time(),
-                finished,
-                store: receiving.store.name.clone(),
-                stores: self.plan.stores.clone(),
-                sources: self.sources.clone(),
-                artifacts: receiving.artifacts.clone(),
-                details: crate::point::StoredDetails {
-                    key: String::new(),
-                    bytes: 0,
-                    sha256: String::new(),
-                    encrypt: None,
-                    openpgp_signer: None,
-                },
-                evidence: heads.clone(),
-                signer: self.context.signer.id().to_string(),
-            };
-            let (store, deposit) = (receiving.store.clone(), receiving.deposit.clone());
-            match commit_copy(
-                self.context,
-                &store,
-                deposit.as_deref(),
-                draft,
-                &self.details,
-            ) {
-                Ok(copy) => {
-                    self.note_snapshot(&store.name, &copy.manifest);
-                    committed.push(store.name);
-                }
-                Err(error) => {
-                    if let Some(receiving) = self.stores.get_mut(index) {
-                        let error = receiving.give_up(self.context, error);
-                        self.details.errors.push(error.to_string());
-                    }
-                }
-            }
-        }
-        committed
-    }
-}
-
-/// Puts the details, the instructions and, last, the manifest of one store's copy. Where there is a
-/// deposit, the details and all that it holds become a snapshot first.
-pub(crate) fn commit_copy(
-    context: &Context,
-    store: &OpenStore,
-    deposit: Option<&Deposit>,
-    mut manifest: Manifest,
-    details: &Details,
-) -> Result<PointCopy> {
-    match deposit {
-        Some(deposit) => deposit.commit_point(&mut manifest, details)?,
-        None => manifest.details = copies::put_details(store, details)?,
-    }
-    runbook::put(context, store, &manifest, details)?;
-    let copy = copies::commit(context, store, &manifest)?;
-    // The copy is committed, whatever becomes of the index of it.
-    let noted = context
-        .catalog
-        .note(&store.store.location(), &copy)
-        .and_then(|()| context.catalog.note_details(details));
-    if let Err(error) = noted {
-        context.observer.warn(&error.to_string());
-    }
-    Ok(copy)
 }

@@ -360,7 +360,7 @@ fn one_problem_is_told_with_its_place_and_the_way_out() {
             "add password = \"file:PATH\" of a file with a long random line, and keep a copy elsewhere: nothing can be read without it",
         ),
         (
-            "[store.d]\nkind = \"local\"\npath = \"/b\"\nlayout = \"repository\"\npassword = \"file:/k\"\nencrypt = { age = [\"age1x\"] }",
+            "[store.d]\nkind = \"local\"\npath = \"/b\"\nlayout = \"repository\"\npassword = \"file:/k\"\nencrypt = { openpgp = [\"/ops.asc\"] }",
             "9:11",
             "store.d.encrypt: a repository is encrypted with its password",
             "remove it; decrypt may stay for points that were stored before",
