@@ -158,6 +158,9 @@ pub struct Cold {
     /// Where the passphrase of that key is
     #[arg(long, value_name = "REFERENCE", requires = "identity")]
     pub passphrase: Option<String>,
+    /// Where the password of its repository is, for points that are in one
+    #[arg(long, value_name = "REFERENCE", requires = "store_url")]
+    pub password: Option<String>,
     /// Where the S3 access key is [default: env:AWS_ACCESS_KEY_ID]
     #[arg(long, value_name = "REFERENCE", requires_all = ["store_url", "secret_key"])]
     pub access_key: Option<String>,

@@ -13,11 +13,12 @@ use crate::config::{Config, StoreConfig, StoreKind};
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
 use crate::observe::Observer;
-use crate::point::{PointId, Selector};
+use crate::point::{Manifest, PointId, Selector};
 use crate::restore::fetch;
 use crate::scratch;
 use crate::secret::Reference;
 use crate::sign;
+use crate::snapshot;
 use crate::{catalog, runbook};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -38,6 +39,8 @@ pub struct Given {
     pub identity: Option<Reference>,
     /// Its passphrase.
     pub passphrase: Option<Reference>,
+    /// The password of its repository.
+    pub password: Option<Reference>,
     /// S3 access key; `AWS_ACCESS_KEY_ID` when absent.
     pub access_key: Option<Reference>,
     /// S3 secret key; `AWS_SECRET_ACCESS_KEY` when absent.
@@ -202,6 +205,9 @@ fn nobody_to_trust(given: &Given, context: &Context, point: &PointId) -> Error {
 /// The same errors, with hints that fit a machine without a configuration.
 pub fn explain(error: Error) -> Error {
     let hint = match error.code {
+        Code::Decryption if error.message.contains("repository") => {
+            "give the password of the repository: --password REFERENCE (file:PATH, env:NAME or cmd:PROGRAM)"
+        }
         Code::Decryption => {
             "give the key that decrypts this store: --identity file:PATH (an age identity or an OpenPGP secret key), and --passphrase REFERENCE when it has one"
         }
@@ -225,6 +231,10 @@ fn config(given: &Given, state: &Path) -> Result<Config> {
         return Err(usage(
             "--passphrase is given, and no --identity that it opens",
         ));
+    }
+    if let Some(password) = &given.password {
+        store.insert("layout".into(), json!("repository"));
+        store.insert("password".into(), json!(password));
     }
     let mut app = json!({ "name": "unknown", "environment": "unknown", "state": state });
     if let Some(path) = &given.trusted_signers {
@@ -270,14 +280,16 @@ pub(crate) fn store_config(given: &Given, state: &Path) -> Result<StoreConfig> {
 }
 
 /// The command that restores a point of a store on a machine without a configuration.
-pub fn command(kind: &StoreKind, point: &str, encrypted: bool, signer: &str) -> String {
-    let identity = if encrypted {
-        " --identity file:PATH"
-    } else {
-        ""
+pub fn command(kind: &StoreKind, manifest: &Manifest, signer: &str) -> String {
+    let point = &manifest.point;
+    let mut encrypt = manifest.artifacts.iter().map(|a| a.encrypt.as_deref());
+    let key = match encrypt.find_map(|encrypt| encrypt) {
+        Some(snapshot::ENCRYPTION) => " --password file:PATH",
+        Some(_) => " --identity file:PATH",
+        None => "",
     };
     format!(
-        "lifeboat restore {point} --store-url {}{identity} --trust-signer {signer} --to DIRECTORY",
+        "lifeboat restore {point} --store-url {}{key} --trust-signer {signer} --to DIRECTORY",
         runbook::quote(&url_of(kind))
     )
 }

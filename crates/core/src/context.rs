@@ -7,7 +7,7 @@ use crate::archive::{
 use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::config::{
-    Config, EncryptConfig, S3Config, SftpConfig, SignConfig, StoreConfig, StoreKind,
+    Compress, Config, EncryptConfig, S3Config, SftpConfig, SignConfig, StoreConfig, StoreKind,
 };
 use crate::error::{Code, Error, Result};
 use crate::observe::Observer;
@@ -16,13 +16,16 @@ use crate::scratch::Directory;
 use crate::secret::{Reference, Scrubber, Secret};
 use crate::sftp::Logins;
 use crate::sign::{Signer, TrustedSigners};
+use crate::snapshot::{Deposit, Snapshots};
 use crate::transport::ssh::Sessions;
+use lifeboat_repository::Id;
 use lifeboat_store::{LocalStore, S3Options, S3Store, SftpOptions, SftpStore, Store};
 use rustix::fs::{FlockOperation, flock};
+use std::collections::{BTreeMap, HashSet};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// What every verb needs.
 pub struct Context {
@@ -41,6 +44,8 @@ pub struct Context {
     /// The index of the stores.
     pub catalog: Catalog,
     state: PathBuf,
+    /// Repositories of stores, each opened once.
+    snapshots: Mutex<BTreeMap<String, Arc<Snapshots>>>,
     /// Only a given store is read: what is believed, shown and written differs.
     cold: Option<Cold>,
     /// Connections to other hosts last as long as this.
@@ -66,6 +71,8 @@ pub struct OpenStore {
     pub store: Arc<dyn Store>,
     /// How artifacts are sealed for it.
     pub sealing: Sealing,
+    /// Its repository, where it has a password for one.
+    pub snapshots: Option<Arc<Snapshots>>,
     scrubber: Scrubber,
     opened: Arc<OnceLock<Option<Identities>>>,
 }
@@ -86,6 +93,29 @@ impl OpenStore {
             ..error
         })?;
         Ok(self.opened.get_or_init(|| identities).clone())
+    }
+
+    /// Its repository; an error where it has no password for one.
+    pub(crate) fn snapshots(&self) -> Result<&Arc<Snapshots>> {
+        self.snapshots.as_ref().ok_or_else(|| {
+            let name = &self.name;
+            Error::new(
+                Code::Decryption,
+                format!(
+                    "the point is in a repository of store {name}, whose password is not known"
+                ),
+            )
+            .hint(format!("add password = \"file:PATH\" to [store.{name}]"))
+        })
+    }
+
+    /// Begins a snapshot, where points go into a repository. Blobs among `lost` are stored again.
+    pub(crate) fn deposit(&self, lost: HashSet<Id>) -> Result<Option<Arc<Deposit>>> {
+        let repository = self.config.is_repository();
+        let snapshots = self.snapshots.as_ref().filter(|_| repository);
+        snapshots
+            .map(|snapshots| Deposit::begin(snapshots, lost))
+            .transpose()
     }
 
     fn read_identities(&self) -> Result<Option<Identities>> {
@@ -167,6 +197,7 @@ impl Context {
             trusted,
             catalog,
             state,
+            snapshots: Mutex::default(),
             cold: None,
             _sessions: Sessions::hold(),
         })
@@ -196,6 +227,7 @@ impl Context {
             observer,
             scrubber,
             state,
+            snapshots: Mutex::default(),
             cold: Some(Cold {
                 settled: false,
                 _home: home,
@@ -260,19 +292,43 @@ impl Context {
         };
         let store = open_store(&config, !self.is_cold(), &self.scrubber).map_err(about)?;
         let sealing = Sealing {
-            compress: config.compress,
+            compress: match config.is_repository() {
+                true => Compress::None,
+                false => config.compress,
+            },
             recipients,
             signer: self.message_signer(&config),
         };
         let scrubber = self.scrubber.clone();
         Ok(OpenStore {
             name: name.to_owned(),
+            snapshots: self.snapshots(name, &config, &store),
             config,
             store,
             sealing,
             scrubber,
             opened: Arc::default(),
         })
+    }
+
+    /// The repository of a store, the same one each time.
+    fn snapshots(
+        &self,
+        name: &str,
+        config: &StoreConfig,
+        store: &Arc<dyn Store>,
+    ) -> Option<Arc<Snapshots>> {
+        let mut known = self
+            .snapshots
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(snapshots) = known.get(name) {
+            return Some(Arc::clone(snapshots));
+        }
+        let locks = !self.is_cold();
+        let snapshots = Snapshots::new(name, config, store, &self.scrubber, locks)?;
+        known.insert(name.to_owned(), Arc::clone(&snapshots));
+        Some(snapshots)
     }
 
     /// Opens a store that is to receive something, which needs keys that can be encrypted to now.

@@ -10,14 +10,17 @@ use crate::config::Compress;
 use crate::context::{Context, OpenStore};
 use crate::error::{Code, Error, Result};
 use crate::exposure;
-use crate::point::{ManifestArtifact, PointId, Selector};
+use crate::point::{Manifest, ManifestArtifact, PointId, Selector};
 use crate::restore::fetch::{self, Fetched};
+use crate::snapshot::{Blobs, Deposit, Slot};
 use crate::source::bucket;
-use crate::verify;
+use crate::verify::{self, ReadBefore, Soundness};
+use lifeboat_repository::Id;
 use lifeboat_store::PutOptions;
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::{self, Read};
+use std::sync::Arc;
 
 /// One point that was copied.
 #[derive(Debug, Clone, Serialize)]
@@ -106,16 +109,21 @@ fn copy_point(context: &Context, fetched: &Fetched, target: &OpenStore) -> Resul
             return Err(error.clone().hint(hint));
         }
     };
-    if holds_whole(context, target, &manifest.point) {
-        return Ok(None);
-    }
+    let lost = match held(context, target, &manifest.point) {
+        Held::Whole => return Ok(None),
+        Held::Not(lost) => lost,
+    };
+    let deposit = target.deposit(lost).map_err(|error| {
+        let message = format!("store {}: {}", target.name, error.message);
+        Error { message, ..error }
+    })?;
     let mut named = None;
     let (mut artifacts, mut bytes) = (Vec::new(), 0);
     let held = held_packs(context, target)?;
     for artifact in &manifest.artifacts {
         let known = held.get(&(artifact.source.clone(), artifact.name.clone()));
         let mut known = known.into_iter().flatten();
-        if let Some(pack) = known.find(|pack| is_intact(context, target, pack)) {
+        if let Some(pack) = known.find(|pack| can_be_kept(context, target, pack)) {
             artifacts.push(pack.clone());
             continue;
         }
@@ -127,6 +135,21 @@ fn copy_point(context: &Context, fetched: &Fetched, target: &OpenStore) -> Resul
         let target = &target;
         let what = format!("copy {} to {}", artifact.key, target.name);
         context.observer.step(&what, Some(artifact.bytes));
+        if let Some(deposit) = &deposit {
+            let slot = slot(manifest, artifact);
+            let key = slot.path();
+            let into = Some((Arc::clone(deposit), slot));
+            let tally = reseal(context, fetched, artifact, target, &key, into)?;
+            artifacts.push(ManifestArtifact {
+                key,
+                bytes: tally.bytes,
+                compress: "none".to_owned(),
+                openpgp_signer: None,
+                snapshot: None,
+                ..artifact.clone()
+            });
+            continue;
+        }
         let fields = KeyFields {
             app: &manifest.app,
             environment: &manifest.environment,
@@ -160,6 +183,7 @@ fn copy_point(context: &Context, fetched: &Fetched, target: &OpenStore) -> Resul
             compress: target.sealing.compress_name().to_owned(),
             encrypt: target.sealing.encrypt_name().map(str::to_owned),
             openpgp_signer: target.sealing.signed_by(),
+            snapshot: None,
             ..artifact.clone()
         });
     }
@@ -168,8 +192,11 @@ fn copy_point(context: &Context, fetched: &Fetched, target: &OpenStore) -> Resul
     copy.artifacts = artifacts;
     copy.signer = context.signer.id().to_string();
     copy.evidence = crate::evidence::heads(context, std::slice::from_ref(target));
-    commit_copy(context, target, copy, &details)?;
-    Ok(Some(bytes))
+    let copy = commit_copy(context, target, deposit.as_deref(), copy, &details)?;
+    Ok(Some(match deposit {
+        Some(_) => copy.manifest.stored_bytes(),
+        None => bytes,
+    }))
 }
 
 /// By source and name.
@@ -193,25 +220,42 @@ fn held_packs(context: &Context, target: &OpenStore) -> Result<Packs> {
     Ok(packs)
 }
 
-fn is_intact(context: &Context, target: &OpenStore, artifact: &ManifestArtifact) -> bool {
-    let (bytes, sha256) = (artifact.bytes, &artifact.sha256);
-    let (outcome, _) = verify::verify_object(context, target, &artifact.key, bytes, sha256);
-    outcome == verify::Soundness::Intact
+/// Whether a pack that is there is intact, and in the layout that the store has now.
+fn can_be_kept(context: &Context, target: &OpenStore, artifact: &ManifestArtifact) -> bool {
+    let blobs = &mut Blobs::default();
+    artifact.snapshot.is_some() == target.config.is_repository()
+        && verify::verify_artifact(context, target, artifact, blobs).0 == Soundness::Intact
 }
 
-/// Whether every object of the point is in `target` with the size its manifest says.
-fn holds_whole(context: &Context, target: &OpenStore, point: &PointId) -> bool {
-    let Ok(copy) = crate::point::copies::read(target, point) else {
-        return false;
+/// What `target` has of a point.
+enum Held {
+    Whole,
+    /// Not all of it. The blobs of its repository that cannot be read, as far as the point needs them.
+    Not(HashSet<Id>),
+}
+
+fn held(context: &Context, target: &OpenStore, point: &PointId) -> Held {
+    let copy = crate::point::copies::read(target, point);
+    let Some(copy) = copy.ok().filter(|copy| copy.check_trust(context).is_ok()) else {
+        return Held::Not(HashSet::new());
     };
-    if copy.check_trust(context).is_err() {
-        return false;
+    let mut read = ReadBefore::default();
+    let objects = verify::verify_copy(context, &target.name, &copy, &mut read);
+    match objects.iter().all(|o| o.outcome == Soundness::Intact) {
+        true => Held::Whole,
+        false => Held::Not(read.bad_blobs()),
     }
-    let which = crate::verify::Which::One(Selector::Prefix(point.to_string()));
-    crate::verify::run(context, &which, Some(&target.name)).is_ok_and(|v| {
-        v.iter()
-            .all(|p| p.outcome == crate::verify::Soundness::Intact)
-    })
+}
+
+/// Where an artifact goes in a snapshot.
+fn slot(manifest: &Manifest, artifact: &ManifestArtifact) -> Slot {
+    let mut sources = manifest.sources.iter();
+    Slot {
+        is_tree: sources.any(|s| s.name == artifact.source && s.kind == "files"),
+        source: artifact.source.clone(),
+        artifact: artifact.name.clone(),
+        extension: artifact.extension.clone(),
+    }
 }
 
 fn copy_artifact(
@@ -221,7 +265,8 @@ fn copy_artifact(
     target: &OpenStore,
     key: &str,
 ) -> Result<Tally> {
-    let alike = fetched.store.sealing == target.sealing
+    let alike = artifact.snapshot.is_none()
+        && fetched.store.sealing == target.sealing
         && artifact.compress == target.sealing.compress_name()
         && artifact.encrypt.as_deref() == target.sealing.encrypt_name();
     let options = PutOptions {
@@ -237,28 +282,34 @@ fn copy_artifact(
         target.store.put(key, &mut body, &options)?;
         return Ok(body.inner.finish().1);
     }
-    let plain = fetch::open_artifact(fetched, artifact)?;
-    let mut plain = Counted {
-        inner: TapReader::new(plain),
-        context,
-    };
-    reseal(&mut plain, target, key, &options)
+    reseal(context, fetched, artifact, target, key, None)
 }
 
-/// Seals a bare stream for `target` and puts it. The upload runs on a thread of its own.
+/// Seals the bare stream of an artifact for `target` and puts it, or puts it into a snapshot. The
+/// upload runs on a thread of its own.
 fn reseal(
-    plain: &mut dyn Read,
+    context: &Context,
+    fetched: &Fetched,
+    artifact: &ManifestArtifact,
     target: &OpenStore,
     key: &str,
-    options: &PutOptions,
+    deposit: Option<(Arc<Deposit>, Slot)>,
 ) -> Result<Tally> {
+    let mut plain = Counted {
+        inner: TapReader::new(fetch::open_artifact(fetched, artifact)?),
+        context,
+    };
     let destination = crate::backup::Destination {
         store: target.clone(),
         key: key.to_owned(),
-        options: options.clone(),
+        options: PutOptions {
+            if_absent: false,
+            bytes_hint: Some(artifact.bytes),
+        },
+        deposit,
     };
     let (sent, delivered) = crate::backup::send(vec![destination], |output| {
-        io::copy(plain, output)
+        io::copy(&mut plain, output)
             .map_err(|e| Error::from_io(Code::Store, format!("{key} cannot be copied"), e))
     });
     sent?;

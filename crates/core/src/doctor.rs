@@ -4,7 +4,7 @@ use crate::archive::{Expiry, Identities, KeyTemplate, Recipients};
 use crate::catalog::{self, Survey};
 use crate::config::{BucketConfig, SourceKind, StoreKind};
 use crate::context::{Context, OpenStore};
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::exposure;
 use crate::posture;
 use crate::scratch;
@@ -150,6 +150,7 @@ fn stores(context: &Context) -> Vec<Finding> {
         }
         findings.extend(recipients(&subject, &store, context.clock.now()));
         match store.identities().and_then(tried) {
+            Ok(_) if config.is_repository() => findings.push(repository(&subject, &store)),
             Ok(Some(_)) => findings.push(finding(
                 &subject,
                 Severity::Ok,
@@ -171,6 +172,26 @@ fn stores(context: &Context) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// Whether the repository of a store opens.
+fn repository(subject: &str, store: &OpenStore) -> Finding {
+    match store
+        .snapshots()
+        .and_then(|snapshots| snapshots.repository())
+    {
+        Ok(_) => finding(
+            subject,
+            Severity::Ok,
+            "its repository opens with the password",
+        ),
+        Err(error) if error.code == Code::ObjectMissing => finding(
+            subject,
+            Severity::Ok,
+            "it has no repository yet: the first backup makes one",
+        ),
+        Err(error) => failed(subject, &error),
+    }
 }
 
 /// How long before its end a key is warned of.

@@ -37,6 +37,7 @@ pub mod scratch;
 pub mod secret;
 mod sftp;
 pub mod sign;
+pub mod snapshot;
 pub mod source;
 pub mod transport;
 pub mod verify;

@@ -39,7 +39,8 @@ pub fn contents(context: &Context) -> Result<Contents> {
     ];
     let mut warnings = Vec::new();
     for (name, store) in &config.store {
-        for (file, reference) in references(&store.kind) {
+        let password = store.password.iter().map(|password| ("password", password));
+        for (file, reference) in references(&store.kind).into_iter().chain(password) {
             let secret = reference.resolve()?;
             entries.push((
                 format!("stores/{name}/{file}"),
@@ -230,6 +231,10 @@ fn cold_commands(config: &Config) -> String {
             Some(_) => format!(" --passphrase file:stores/{name}/decrypt.passphrase"),
             None => String::new(),
         };
+        let password = match store.password {
+            Some(_) => format!(" --password file:stores/{name}/password"),
+            None => String::new(),
+        };
         let access = match &store.kind {
             StoreKind::S3(_) => format!(
                 " --access-key file:stores/{name}/access_key --secret-key file:stores/{name}/secret_key"
@@ -253,7 +258,7 @@ fn cold_commands(config: &Config) -> String {
             }
         }
         format!(
-            "    lifeboat restore latest --store-url {}{access}{key}{passphrase} --trusted-signers allowed_signers --to DIRECTORY",
+            "    lifeboat restore latest --store-url {}{access}{key}{passphrase}{password} --trusted-signers allowed_signers --to DIRECTORY",
             runbook::quote(&url)
         )
     });
@@ -345,6 +350,9 @@ fn rebase(config: &mut Config, directory: &Path) {
             if s3.session_token.is_some() {
                 s3.session_token = Some(file(format!("stores/{name}/session_token")));
             }
+        }
+        if store.password.is_some() {
+            store.password = Some(file(format!("stores/{name}/password")));
         }
         if let Some(encrypt) = &mut store.encrypt {
             let own = |number| directory.join(recipient_entry(name, number));

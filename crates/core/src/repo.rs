@@ -184,6 +184,15 @@ pub fn explain(error: engine::Error) -> Error {
             Code::ObjectMissing,
             Some("see how much is hit: lifeboat repo check"),
         ),
+        E::Damaged {
+            kind: engine::FileKind::Lock,
+            ..
+        } => (
+            Code::Busy,
+            Some(
+                "whose it is cannot be known; when it is certain that nobody is at work: lifeboat repo unlock --remove-all; to read all the same: --no-lock",
+            ),
+        ),
         E::Damaged { .. } | E::Blob { .. } | E::Config(_) => (
             Code::ObjectDamaged,
             Some("see how much is hit: lifeboat repo check --read-data"),

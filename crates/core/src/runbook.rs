@@ -3,6 +3,8 @@
 //! It is written anew with every point, so that the keys, hashes and commands in it are true. Its
 //! commands are a shell script from top to bottom; the tests run them as they stand.
 
+mod repository;
+
 use crate::cold;
 use crate::config::StoreKind;
 use crate::context::{Context, OpenStore};
@@ -83,14 +85,8 @@ fn write_all(
         out,
         "With Lifeboat at hand, on any host and without a configuration, as root to keep owners:\n"
     )?;
-    let encrypted = manifest.artifacts.iter().any(|a| a.encrypt.is_some());
     let signer = context.signer.id();
-    let command = cold::command(
-        &store.config.kind,
-        manifest.point.as_str(),
-        encrypted,
-        signer.as_str(),
-    );
+    let command = cold::command(&store.config.kind, manifest, signer.as_str());
     writeln!(out, "```\n{command}\n```\n")?;
     writeln!(
         out,
@@ -145,9 +141,16 @@ fn write_all(
             "  Without it everything is restored all the same, and each object is checked against the signed manifest."
         )?;
     }
+    let snapshot = snapshot(manifest);
+    if snapshot.is_some() {
+        writeln!(out, "- {}", repository::PASSWORD)?;
+    }
     writeln!(out, "- Debian packages: {}.\n", packages(store, manifest))?;
     writeln!(out, "```sh\nset -eu")?;
     writeln!(out, "{}", locate(store))?;
+    if let Some(snapshot) = snapshot {
+        writeln!(out, "{}", repository::locate(&store.config.kind, snapshot))?;
+    }
     if encrypted_with(manifest, "age") {
         writeln!(
             out,
@@ -164,7 +167,10 @@ fn write_all(
     writeln!(out, "mkdir -p restored && chmod 700 restored\n```\n")?;
     write_signature(out, context, store, manifest)?;
     writeln!(out, "## 3. Fetch and check\n\n```sh")?;
-    for artifact in &manifest.artifacts {
+    if let Some(snapshot) = snapshot {
+        writeln!(out, "{}", repository::check(snapshot))?;
+    }
+    for artifact in manifest.artifacts.iter().filter(|a| a.snapshot.is_none()) {
         writeln!(
             out,
             "{}",
@@ -205,6 +211,12 @@ fn write_all(
         out,
         "start, and look: does the application answer, can someone log in, are the newest records there?"
     )
+}
+
+/// The snapshot that holds the point, where one does.
+fn snapshot(manifest: &Manifest) -> Option<&str> {
+    let mut artifacts = manifest.artifacts.iter();
+    artifacts.find_map(|a| a.snapshot.as_deref())
 }
 
 fn encrypted_with(manifest: &Manifest, format: &str) -> bool {
@@ -254,13 +266,16 @@ fn packages(store: &OpenStore, manifest: &Manifest) -> String {
     if encrypted_with(manifest, "openpgp") {
         needed.push("gnupg");
     }
+    if snapshot(manifest).is_some() {
+        needed.push("restic");
+    }
     if any(&|a| a.compress == "gzip") {
         needed.push("gzip");
     }
     if any(&|a| a.compress == "zstd") {
         needed.push("zstd");
     }
-    if any(&|a| a.extension == "tar") {
+    if any(&|a| a.extension == "tar" && a.snapshot.is_none() || is_pack(&a.name)) {
         needed.push("tar");
     }
     if manifest.sources.iter().any(|s| s.kind == "bucket") {
@@ -396,6 +411,9 @@ fn local_name(artifact: &ManifestArtifact) -> String {
 
 /// The commands that turn a fetched object into the bare stream on standard output.
 fn open(artifact: &ManifestArtifact) -> String {
+    if artifact.snapshot.is_some() {
+        return repository::dump(&artifact.key);
+    }
     let name = quote(&local_name(artifact));
     let unpack = match artifact.compress.as_str() {
         "gzip" => Some("gunzip -c"),
@@ -514,6 +532,10 @@ fn write_unpack(
                 out,
                 "Files of source `{source}`, below `restored/{source}` with their full paths (as root, to keep owners):\n"
             )?;
+            if artifact.snapshot.is_some() {
+                let restore = repository::restore(&artifact.key);
+                return writeln!(out, "```sh\n{restore}\n```\n");
+            }
             writeln!(out, "```sh\nmkdir -p {directory}")?;
             writeln!(
                 out,

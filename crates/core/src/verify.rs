@@ -1,5 +1,6 @@
-//! Re-reads what is stored and compares it with the manifests. Nothing is decrypted: a host that
-//! can only write can still verify.
+//! Re-reads what is stored and compares it with the manifests. No object is decrypted: a host that
+//! can only write can still verify. What is in a repository is opened, for which its password is
+//! enough.
 
 use crate::archive::TapReader;
 use crate::catalog::{self, Survey};
@@ -9,8 +10,10 @@ use crate::error::{Code, Error, Result};
 use crate::point::copies::PointCopy;
 use crate::point::{ManifestArtifact, PointId, Selector, manifest_key};
 use crate::restore::fetch;
+use crate::snapshot::{self, Blobs};
+use lifeboat_repository::Id;
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::Read;
 
 /// Which points are verified.
@@ -84,7 +87,7 @@ pub fn run(context: &Context, which: &Which, store: Option<&str>) -> Result<Vec<
     } = catalog::survey(context, false)?;
     let points = choose(context, which, store, &found)?;
     let missing = catalog::missing_copies(&found);
-    let (mut verified, mut read) = (Vec::new(), BTreeMap::new());
+    let (mut verified, mut read) = (Vec::new(), ReadBefore::default());
     for point in points {
         let mut objects = Vec::new();
         for (name, copy) in found.iter().filter(|(_, c)| c.manifest.point == point) {
@@ -162,9 +165,24 @@ fn choose(
 }
 
 /// What was read already, by store, key, size and hash: many points may name one pack of a bucket.
-type ReadBefore = BTreeMap<(String, ManifestArtifact), (Soundness, Option<String>)>;
+#[derive(Default)]
+pub(crate) struct ReadBefore {
+    objects: BTreeMap<(String, ManifestArtifact), (Soundness, Option<String>)>,
+    /// Blobs of repositories, by store: many points share them.
+    blobs: BTreeMap<String, Blobs>,
+}
 
-fn verify_copy(
+impl ReadBefore {
+    /// Blobs that cannot be read, or are not what they should be.
+    pub(crate) fn bad_blobs(self) -> HashSet<Id> {
+        self.blobs
+            .into_values()
+            .flat_map(|blobs| blobs.bad)
+            .collect()
+    }
+}
+
+pub(crate) fn verify_copy(
     context: &Context,
     name: &str,
     copy: &PointCopy,
@@ -211,27 +229,69 @@ fn verify_copy(
         }
     };
     let details = &current.manifest.details;
-    let (outcome, detail) = verify_object(
-        context,
-        &store,
-        &details.key,
-        details.bytes,
-        &details.sha256,
-    );
+    let blobs = read.blobs.entry(name.to_owned()).or_default();
+    let (outcome, detail) = match details.encrypt.as_deref() {
+        Some(snapshot::ENCRYPTION) => {
+            verify_in_snapshot(context, &store, &details.sha256, &details.key, None, blobs)
+        }
+        _ => verify_object(
+            context,
+            &store,
+            &details.key,
+            details.bytes,
+            &details.sha256,
+        ),
+    };
     objects.push(object(&details.key, outcome, detail));
     for artifact in &current.manifest.artifacts {
         context.observer.step(
             &format!("verify {name}: {}", artifact.key),
             Some(artifact.bytes),
         );
-        let known = read.entry((name.to_owned(), artifact.clone()));
-        let (outcome, detail) = known.or_insert_with(|| {
-            let (bytes, sha256) = (artifact.bytes, &artifact.sha256);
-            verify_object(context, &store, &artifact.key, bytes, sha256)
-        });
+        let known = read.objects.entry((name.to_owned(), artifact.clone()));
+        let (outcome, detail) =
+            known.or_insert_with(|| verify_artifact(context, &store, artifact, blobs));
         objects.push(object(&artifact.key, *outcome, detail.clone()));
     }
     objects
+}
+
+/// Reads what is stored of an artifact. `blobs` are those of the store's repository that are right.
+pub(crate) fn verify_artifact(
+    context: &Context,
+    store: &OpenStore,
+    artifact: &ManifestArtifact,
+    blobs: &mut Blobs,
+) -> (Soundness, Option<String>) {
+    let key = &artifact.key;
+    match &artifact.snapshot {
+        Some(snapshot) => verify_in_snapshot(context, store, snapshot, key, Some(artifact), blobs),
+        None => verify_object(context, store, key, artifact.bytes, &artifact.sha256),
+    }
+}
+
+/// Reads all that a path of a snapshot needs.
+fn verify_in_snapshot(
+    context: &Context,
+    store: &OpenStore,
+    snapshot: &str,
+    path: &str,
+    artifact: Option<&ManifestArtifact>,
+    blobs: &mut Blobs,
+) -> (Soundness, Option<String>) {
+    let observer = &context.observer;
+    let examined = store.snapshots().and_then(|snapshots| {
+        let passed = |bytes| observer.advance(bytes);
+        snapshots.examine(snapshot, artifact, path, blobs, &passed)
+    });
+    match examined {
+        Ok(None) => (Soundness::Intact, None),
+        Ok(Some(what)) => (Soundness::Damaged, Some(what)),
+        Err(error) if error.code == Code::ObjectDamaged => {
+            (Soundness::Damaged, Some(error.to_string()))
+        }
+        Err(error) => (Soundness::Missing, Some(error.to_string())),
+    }
 }
 
 /// Reads an object to its end and compares its size and hash.

@@ -6,13 +6,17 @@
 mod subset;
 
 use crate::error::{Damage, Error, FileKind, Result};
+use crate::fetch::Opener;
 use crate::id::Id;
-use crate::index::Index;
-use crate::pack::{self, BlobKind};
-use crate::repository::{Repository, open_blob};
+use crate::index::{Index, Location};
+use crate::lock::find as find_locks;
+use crate::pack::{self, BlobKind, PackedBlob};
+use crate::repository::Repository;
 use crate::sync::{into_inner, lock};
 use rayon::prelude::*;
+use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashSet};
+use std::io::ErrorKind;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 pub use subset::Subset;
@@ -78,6 +82,7 @@ pub fn run(repository: &Repository, depth: Depth) -> Result<Report> {
 /// The same, reading only some packs.
 pub fn run_reading(repository: &Repository, reading: Option<&Reading<'_>>) -> Result<Report> {
     let mut report = Report::default();
+    report.errors.extend(keys_and_locks(repository)?);
     // Snapshots before the index: whatever a snapshot names was in an index before it.
     let (snapshots, errors) = repository.snapshots()?;
     report.snapshots = (snapshots.len() + errors.len()) as u64;
@@ -88,13 +93,13 @@ pub fn run_reading(repository: &Repository, reading: Option<&Reading<'_>>) -> Re
     let stored: BTreeMap<Id, u64> = repository.list(FileKind::Pack)?.into_iter().collect();
     report.packs = stored.len() as u64;
     let wanted = by_pack(&index);
-    for (pack, blobs) in &wanted {
+    for (pack, length) in &wanted {
         match stored.get(pack) {
             None => report.errors.push(Error::Missing {
                 kind: FileKind::Pack,
                 id: *pack,
             }),
-            Some(&bytes) => report.errors.extend(too_short(pack, bytes, blobs)),
+            Some(&bytes) => report.errors.extend(wrong_length(pack, bytes, length)),
         }
     }
     let to_delete: HashSet<Id> = index
@@ -122,25 +127,23 @@ pub fn run_reading(repository: &Repository, reading: Option<&Reading<'_>>) -> Re
     report.trees = seen.len() as u64;
     report.errors.extend(into_inner(trees.errors));
     if let Some(reading) = reading {
-        read(repository, stored, reading, &mut report);
+        // What is in no index is rubbish, whatever it holds.
+        let packs = stored.iter().filter(|(id, _)| known(id));
+        let packs = packs.map(|(id, bytes)| (*id, *bytes)).collect();
+        read(repository, packs, reading, &mut report);
     }
     Ok(report)
 }
 
-fn read(
-    repository: &Repository,
-    stored: BTreeMap<Id, u64>,
-    reading: &Reading<'_>,
-    report: &mut Report,
-) {
+fn read(repository: &Repository, packs: Packs, reading: &Reading<'_>, report: &mut Report) {
     let bytes_read = AtomicU64::new(0);
-    let packs = (reading.choose)(stored.into_iter().collect());
+    let packs = (reading.choose)(packs);
     let told = reading.told;
     let errors: Vec<Vec<Error>> = packs
         .par_iter()
-        .map(|(id, bytes)| {
+        .map_init(Opener::default, |opener, (id, bytes)| {
             bytes_read.fetch_add(*bytes, Ordering::Relaxed);
-            let errors = check_pack(repository, id, *bytes);
+            let errors = pack(repository, id, *bytes, opener);
             let known = |error: &Error| {
                 matches!(
                     error,
@@ -158,22 +161,75 @@ fn read(
     report.errors.extend(errors.into_iter().flatten());
 }
 
-/// The end of the last blob of each pack, as the index has it.
-fn by_pack(index: &Index) -> BTreeMap<Id, u64> {
-    let mut packs = BTreeMap::new();
+/// Keys and locks that cannot be read.
+fn keys_and_locks(repository: &Repository) -> Result<Vec<Error>> {
+    let mut errors = Vec::new();
+    let mut note = |error| match error {
+        // Removed since it was listed.
+        Error::Missing { .. } => Ok(()),
+        Error::Damaged { .. } => {
+            errors.push(error);
+            Ok(())
+        }
+        other => Err(other),
+    };
+    for (id, _) in repository.list(FileKind::Key)? {
+        repository
+            .key_file(&id)
+            .map_or_else(&mut note, |_| Ok(()))?;
+    }
+    for found in find_locks(repository, None)? {
+        found.file.map_or_else(&mut note, |_| Ok(()))?;
+    }
+    Ok(errors)
+}
+
+/// How long a pack is, as the index has it.
+#[derive(Default)]
+struct Length {
+    /// The end of its last blob.
+    end: u64,
+    /// Bytes of its blobs, and of the entries of its header; of a pack that is in several index
+    /// files as often.
+    blobs: u64,
+    entries: u64,
+}
+
+impl Length {
+    fn add(&mut self, at: &Location) {
+        self.end = self.end.max(u64::from(at.offset) + u64::from(at.length));
+        self.blobs += u64::from(at.length);
+        self.entries += pack::entry_bytes(at.compressed);
+    }
+
+    fn bytes(&self) -> u64 {
+        let times = (self.blobs / self.end.max(1)).max(1);
+        self.end + self.entries / times + pack::HEADER_FRAME_BYTES
+    }
+}
+
+fn by_pack(index: &Index) -> BTreeMap<Id, Length> {
+    let mut packs: BTreeMap<Id, Length> = BTreeMap::new();
     // Packs that are to be deleted may be gone.
     for (_, at) in index.blobs().filter(|(_, at)| !at.to_delete) {
-        let end = packs.entry(at.pack).or_insert(0);
-        *end = (*end).max(u64::from(at.offset) + u64::from(at.length));
+        packs.entry(at.pack).or_default().add(&at);
     }
     packs
 }
 
-fn too_short(pack: &Id, bytes: u64, end: &u64) -> Option<Error> {
-    (bytes < *end).then(|| Error::Damaged {
+fn wrong_length(pack: &Id, bytes: u64, length: &Length) -> Option<Error> {
+    let expected = length.bytes();
+    let damage = match bytes {
+        _ if bytes == expected => return None,
+        _ if bytes < length.end => Damage::Short { bytes },
+        _ => Damage::Format(format!(
+            "it is {bytes} bytes long, and by the index {expected}"
+        )),
+    };
+    Some(Error::Damaged {
         kind: FileKind::Pack,
         id: *pack,
-        damage: Damage::Short { bytes },
+        damage,
     })
 }
 
@@ -224,34 +280,74 @@ impl Trees<'_> {
     }
 }
 
-/// Reads a pack to the end: its name, its header, and each blob in it.
-fn check_pack(repository: &Repository, id: &Id, bytes: u64) -> Vec<Error> {
-    let about = |damage| Error::Damaged {
-        kind: FileKind::Pack,
-        id: *id,
-        damage,
-    };
-    let content = match repository.read_pack(id) {
-        Ok(content) => content,
+/// Reads a pack to the end: its header, each blob in it, and its name. One blob is in memory at a
+/// time, and is hashed for the pack and opened while it is in the cache.
+pub(crate) fn pack(
+    repository: &Repository,
+    id: &Id,
+    bytes: u64,
+    opener: &mut Opener,
+) -> Vec<Error> {
+    let mut errors = Vec::new();
+    let blobs = match repository.pack_header(id, bytes) {
+        Ok(blobs) => blobs,
+        // What cannot be listed can still be hashed.
+        Err(error @ Error::Damaged { .. }) => {
+            errors.push(error);
+            Vec::new()
+        }
         Err(error) => return vec![error],
     };
-    let mut errors = Vec::new();
-    let found = Id::of(&content);
-    if found != *id {
-        errors.push(about(Damage::Hash { found }));
-    }
-    let blobs = pack::parse_tail(repository.key(), &content, bytes);
-    match blobs {
-        Err(damage) => errors.push(about(damage)),
-        Ok(blobs) => {
-            for blob in blobs {
-                let start = blob.offset as usize;
-                let sealed = content.get(start..start + blob.length as usize);
-                let sealed = sealed.unwrap_or_default().to_vec();
-                let compressed = blob.uncompressed.is_some();
-                errors.extend(open_blob(repository.key(), &blob.id, sealed, compressed).err());
-            }
-        }
+    match check_content(repository, id, &blobs, opener, &mut errors) {
+        Ok(found) if found == *id => {}
+        Ok(found) => errors.push(Error::Damaged {
+            kind: FileKind::Pack,
+            id: *id,
+            damage: Damage::Hash { found },
+        }),
+        Err(error) => errors.push(error),
     }
     errors
+}
+
+/// Opens each of the blobs that a pack begins with, and returns the hash of the whole pack.
+fn check_content(
+    repository: &Repository,
+    id: &Id,
+    blobs: &[PackedBlob],
+    opener: &mut Opener,
+    errors: &mut Vec<Error>,
+) -> Result<Id> {
+    let failed = |source| Error::Read {
+        key: FileKind::Pack.key(id),
+        source,
+    };
+    let mut pack = repository.open_pack(id, 0)?;
+    let mut hash = Sha256::new();
+    for blob in blobs {
+        let sealed = opener.room(blob.length as usize).map_err(|damage| {
+            let id = blob.id;
+            Error::Blob { id, damage }
+        })?;
+        pack.read_exact(sealed).map_err(failed)?;
+        hash.update(&sealed);
+        let opened = opener.open(
+            repository.key(),
+            &blob.id,
+            blob.plain_bytes(),
+            blob.uncompressed.is_some(),
+        );
+        errors.extend(opened.err());
+        opener.trim();
+    }
+    let mut rest = [0; 8 << 10];
+    loop {
+        match pack.read(&mut rest) {
+            Ok(0) => break,
+            Ok(count) => hash.update(rest.get(..count).unwrap_or_default()),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    Ok(Id::new(hash.finalize().into()))
 }

@@ -73,16 +73,24 @@ impl<'a> Fetcher<'a> {
     }
 
     /// Hands every wanted blob to the sink. Packs are read in the order in which they are first
-    /// wanted.
+    /// wanted, by each thread from another place in that order on, so that two seldom write to the
+    /// same file, which only one can at a time.
     pub(crate) fn run<T: Sync>(&self, wants: &[Want<T>], sink: &impl Sink<T>) {
         let order = order(wants);
         let jobs = jobs(wants, &order);
-        let next = AtomicUsize::new(0);
-        self.pool.broadcast(|_| {
+        let share = jobs.len().div_ceil(self.pool.current_num_threads()).max(1);
+        let shares: Vec<_> = jobs
+            .chunks(share)
+            .map(|jobs| (jobs, AtomicUsize::new(0)))
+            .collect();
+        self.pool.broadcast(|thread| {
             let mut opener = Opener::default();
-            while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let places = order.get(job.clone()).unwrap_or_default();
-                self.job(wants, places, sink, &mut opener);
+            let (before, from) = shares.split_at(thread.index().min(shares.len()));
+            for (jobs, next) in from.iter().chain(before) {
+                while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let places = order.get(job.clone()).unwrap_or_default();
+                    self.job(wants, places, sink, &mut opener);
+                }
             }
         });
     }
@@ -138,7 +146,7 @@ impl<'a> Fetcher<'a> {
         self.read_bytes
             .fetch_add(u64::from(want.at.length), Ordering::Relaxed);
         self.failures.store(0, Ordering::Relaxed);
-        opener.open(self.repository.key(), &want.id, &want.at)
+        opener.open_at(self.repository.key(), &want.id, &want.at)
     }
 
     /// The blob in any other pack, and after a failure of the store also where it was wanted from.
@@ -157,7 +165,7 @@ impl<'a> Fetcher<'a> {
             if read.is_ok() {
                 self.read_bytes
                     .fetch_add(u64::from(at.length), Ordering::Relaxed);
-                if opener.open(self.repository.key(), &want.id, &at).is_ok() {
+                if opener.open_at(self.repository.key(), &want.id, &at).is_ok() {
                     self.failures.store(0, Ordering::Relaxed);
                     return Ok(opener.opened());
                 }
@@ -303,19 +311,36 @@ pub(crate) struct Opener {
 }
 
 impl Opener {
-    /// Opens what is in `sealed`, and checks that it is what its id says.
-    fn open(&mut self, key: &Key, id: &Id, at: &Location) -> Result<&[u8]> {
+    /// Room for so many sealed bytes, to be read into and then opened.
+    pub(crate) fn room(&mut self, bytes: usize) -> std::result::Result<&mut [u8], Damage> {
+        resize(&mut self.sealed, bytes)?;
+        Ok(&mut self.sealed)
+    }
+
+    /// Opens the sealed bytes, and checks that they are what the id says.
+    pub(crate) fn open(
+        &mut self,
+        key: &Key,
+        id: &Id,
+        plain_bytes: u64,
+        compressed: bool,
+    ) -> Result<&[u8]> {
         let about = |damage| Error::Blob { id: *id, damage };
         let length = key.open_in_place(&mut self.sealed).map_err(about)?.len();
         let start = crate::crypto::IV_BYTES;
-        (self.at, self.compressed) = (start..start + length, at.compressed);
-        if at.compressed {
-            self.unpack(at.plain_bytes as usize).map_err(about)?;
+        (self.at, self.compressed) = (start..start + length, compressed);
+        if compressed {
+            let bytes = usize::try_from(plain_bytes).unwrap_or(usize::MAX);
+            self.unpack(bytes).map_err(about)?;
         }
         match Id::of(self.opened()) {
             found if found == *id => Ok(self.opened()),
             found => Err(about(Damage::Hash { found })),
         }
+    }
+
+    fn open_at(&mut self, key: &Key, id: &Id, at: &Location) -> Result<&[u8]> {
+        self.open(key, id, at.plain_bytes.into(), at.compressed)
     }
 
     fn opened(&self) -> &[u8] {
@@ -344,7 +369,7 @@ impl Opener {
     }
 
     /// Gives back what is unusually large.
-    fn trim(&mut self) {
+    pub(crate) fn trim(&mut self) {
         for buffer in [&mut self.sealed, &mut self.unpacked] {
             if buffer.capacity() > KEPT_BYTES {
                 *buffer = Vec::new();

@@ -57,13 +57,21 @@ impl Id {
 #[error("an id is 64 hex digits")]
 pub struct NotAnId;
 
-/// The value of a hex digit.
-const fn digit(text: u8) -> Option<u8> {
-    match text {
-        b'0'..=b'9' => Some(text - b'0'),
-        b'a'..=b'f' => Some(text - b'a' + 10),
-        b'A'..=b'F' => Some(text - b'A' + 10),
-        _ => None,
+/// What a hex digit stands for, or [`NO_DIGIT`].
+fn value(digit: u8) -> u8 {
+    match digit {
+        b'0'..=b'9' => digit - b'0',
+        b'a'..=b'f' => digit - b'a' + 10,
+        b'A'..=b'F' => digit - b'A' + 10,
+        _ => NO_DIGIT,
+    }
+}
+const NO_DIGIT: u8 = 0xff;
+
+fn digit(value: u8) -> u8 {
+    match value {
+        0..10 => b'0' + value,
+        _ => b'a' + value - 10,
     }
 }
 
@@ -76,23 +84,27 @@ impl FromStr for Id {
         if digits.len() != 2 * Id::BYTES {
             return Err(NotAnId);
         }
-        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-            let mut value = 0;
-            for &digit in pair {
-                value = value << 4 | self::digit(digit).ok_or(NotAnId)?;
-            }
-            *byte = value;
+        let (pairs, _) = digits.as_chunks::<2>();
+        let mut all = 0;
+        for (byte, pair) in bytes.iter_mut().zip(pairs) {
+            let [high, low] = pair.map(value);
+            *byte = high << 4 | low & 0xf;
+            all |= high | low;
         }
-        Ok(Id(bytes))
+        match all {
+            0..16 => Ok(Id(bytes)),
+            _ => Err(NotAnId),
+        }
     }
 }
 
 impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for byte in self.0 {
-            write!(f, "{byte:02x}")?;
+        let mut text = [0; 2 * Id::BYTES];
+        for (pair, byte) in text.as_chunks_mut::<2>().0.iter_mut().zip(self.0) {
+            *pair = [byte >> 4, byte & 0xf].map(digit);
         }
-        Ok(())
+        f.write_str(std::str::from_utf8(&text).unwrap_or_default())
     }
 }
 

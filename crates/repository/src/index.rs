@@ -1,6 +1,6 @@
 //! Which blob is where: index files, and all of them together in memory.
 //!
-//! In memory a blob takes 48 bytes, sorted by id. A blob may be in several packs, and a pack in
+//! In memory a blob takes 45 bytes, sorted by id. A blob may be in several packs, and a pack in
 //! several index files; nothing is lost by either.
 
 use crate::encoding::or_default;
@@ -69,6 +69,29 @@ pub struct IndexBlob {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
 fn is_zero(value: &u32) -> bool {
     *value == 0
+}
+
+impl IndexPack {
+    /// A pack with these blobs.
+    pub(crate) fn new(id: Id, blobs: &[PackedBlob]) -> Self {
+        IndexPack {
+            id,
+            blobs: blobs.iter().map(Into::into).collect(),
+            time: None,
+        }
+    }
+}
+
+impl From<&IndexBlob> for PackedBlob {
+    fn from(blob: &IndexBlob) -> Self {
+        PackedBlob {
+            id: blob.id,
+            kind: blob.kind,
+            offset: blob.offset,
+            length: blob.length,
+            uncompressed: (blob.uncompressed_length != 0).then_some(blob.uncompressed_length),
+        }
+    }
 }
 
 impl From<&PackedBlob> for IndexBlob {
@@ -258,8 +281,10 @@ impl IndexBuilder {
             self.add(&pack);
         }
         self.index.shards.par_iter_mut().for_each(|shard| {
-            let order = |entry: &Entry| (entry.rest_of_id, entry.pack());
-            shard.entries.sort_unstable_by_key(order);
+            let order = |a: &Entry, b: &Entry| {
+                compare(&a.rest_of_id, &b.rest_of_id).then_with(|| a.pack().cmp(&b.pack()))
+            };
+            shard.entries.sort_unstable_by(order);
             shard.entries.shrink_to_fit();
         });
         let mut before = 0;
@@ -421,8 +446,13 @@ impl Shard {
             }
         }
         let between = self.entries.get(low..high).unwrap_or_default();
-        low + between.partition_point(|entry| entry.rest_of_id < *id)
+        low + between.partition_point(|entry| compare(&entry.rest_of_id, id).is_lt())
     }
+}
+
+/// The order of ids; the first eight bytes nearly always tell.
+fn compare(a: &[u8; Id::BYTES - 1], b: &[u8; Id::BYTES - 1]) -> Ordering {
+    lead(a).cmp(&lead(b)).then_with(|| a.cmp(b))
 }
 
 fn lead(id: &[u8; Id::BYTES - 1]) -> u64 {

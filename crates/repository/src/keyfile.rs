@@ -63,8 +63,10 @@ impl Default for Cost {
     }
 }
 
-/// No key file asks for more than this to be computed: 1 GiB.
+/// No key file asks for more memory than this: 1 GiB.
 const SCRYPT_BYTES_MAX: u64 = 1 << 30;
+/// Nor for more than this to be computed, at about 300 MB a second.
+const SCRYPT_WORK_BYTES_MAX: u64 = 4 << 30;
 
 impl KeyFile {
     /// Seals `master` with a password.
@@ -112,6 +114,11 @@ impl KeyFile {
         if found != id {
             return Err(Damage::Hash { found });
         }
+        KeyFile::read(bytes)
+    }
+
+    /// Reads a key file whatever its name: what matters in it is sealed.
+    pub(crate) fn read(bytes: &[u8]) -> std::result::Result<Self, Damage> {
         serde_json::from_slice(bytes).map_err(|error| Damage::Format(error.to_string()))
     }
 
@@ -146,9 +153,13 @@ impl KeyFile {
         if !self.n.is_power_of_two() || self.n < 2 {
             return Err(wrong("N is no power of two"));
         }
-        let room = 128 * u64::from(self.n) * u64::from(self.r);
-        if room > SCRYPT_BYTES_MAX || self.p > 64 {
+        // Whoever can write to the store can write a key file.
+        let room = (128 * u64::from(self.n)).saturating_mul(self.r.into());
+        if room > SCRYPT_BYTES_MAX {
             return Err(wrong("it asks for more than a GiB of memory"));
+        }
+        if room.saturating_mul(self.p.into()) > SCRYPT_WORK_BYTES_MAX {
+            return Err(wrong("it asks for too much to be computed"));
         }
         let log_n = u8::try_from(self.n.ilog2()).map_err(|_| wrong("N"))?;
         let params = scrypt::Params::new(log_n, self.r, self.p)
@@ -183,5 +194,37 @@ mod tests {
         let read = KeyFile::parse(Id::of(&bytes), &bytes).unwrap();
         assert!(read.open(b"x").unwrap() == Some(master));
         assert!(read.open(b"y").unwrap().is_none());
+    }
+
+    #[test]
+    fn a_key_that_asks_for_too_much_is_refused() {
+        let master = Key::random().unwrap();
+        let cost = Cost {
+            log_n: 4,
+            ..Cost::default()
+        };
+        let made = (String::new(), String::new(), String::new());
+        let file = KeyFile::create(&master, b"x", cost, made).unwrap();
+        for (n, r, p) in [
+            (0, 8, 1),
+            (1, 8, 1),
+            (3, 8, 1),
+            (16, 0, 1),
+            (16, 8, 0),
+            (1 << 31, 8, 1),
+            // Whose product is 0 in 64 bits.
+            (1 << 31, 1 << 26, 1),
+            (1 << 31, u32::MAX, u32::MAX),
+            (1 << 20, 8, 64),
+            (2, 1, u32::MAX),
+        ] {
+            let asks = KeyFile {
+                n,
+                r,
+                p,
+                ..file.clone()
+            };
+            assert!(asks.open(b"x").is_err(), "{n} {r} {p}");
+        }
     }
 }

@@ -5,6 +5,7 @@
 //! looks into them, checks, restores, copies, prunes and repairs them, and takes and honours locks.
 //! It knows nothing of configuration, and prints nothing.
 
+pub mod assemble;
 pub mod backup;
 pub mod browse;
 pub mod check;
@@ -13,6 +14,7 @@ pub mod copy;
 pub mod crypto;
 mod encoding;
 mod error;
+pub mod examine;
 mod fetch;
 pub mod forget;
 mod id;
@@ -28,6 +30,7 @@ pub mod restore;
 pub mod rewrite;
 pub mod saver;
 pub mod snapshot;
+pub mod stream;
 mod sync;
 pub mod time;
 pub mod tree;

@@ -20,7 +20,7 @@ pub enum BlobKind {
 }
 
 /// Where a blob is in its pack.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PackedBlob {
     /// SHA-256 of its plaintext.
     pub id: Id,
@@ -269,9 +269,15 @@ pub fn parse_header(
     }
 }
 
-/// By how many bytes a header with these blobs makes a pack longer.
-pub fn header_overhead(blobs: usize) -> u64 {
-    (blobs * COMPRESSED_ENTRY_BYTES + OVERHEAD_BYTES + LENGTH_BYTES) as u64
+/// What a header has beside its entries: its seal, and its length.
+pub(crate) const HEADER_FRAME_BYTES: u64 = (OVERHEAD_BYTES + LENGTH_BYTES) as u64;
+
+/// What a blob takes in a header.
+pub(crate) const fn entry_bytes(compressed: bool) -> u64 {
+    match compressed {
+        true => COMPRESSED_ENTRY_BYTES as u64,
+        false => PLAIN_ENTRY_BYTES as u64,
+    }
 }
 
 #[cfg(test)]

@@ -134,29 +134,23 @@ impl Repository {
             }
             other => other?,
         };
-        let (mut keys, mut damaged) = (0, None);
+        let (mut keys, mut unusable) = (0, None);
         for info in store.list(&format!("{prefix}{}/", FileKind::Key.directory()))? {
             let Some(id) = name_of(&info.key) else {
                 continue;
             };
             keys += 1;
-            let bytes = read_whole(store.as_ref(), &info.key)?;
-            match KeyFile::parse(id, &bytes).and_then(|file| file.open(password)) {
+            match try_key(store.as_ref(), &info.key, id, password) {
                 Ok(Some(key)) => {
                     let config = parse_config(&key, sealed)?;
                     return Ok(unlocked(key, config, id));
                 }
                 Ok(None) => {}
-                Err(damage) => {
-                    damaged = Some(Error::Damaged {
-                        kind: FileKind::Key,
-                        id,
-                        damage,
-                    });
-                }
+                // Another may do.
+                Err(error) => unusable = Some(error),
             }
         }
-        Err(damaged.unwrap_or(Error::Password { keys }))
+        Err(unusable.unwrap_or(Error::Password { keys }))
     }
 
     /// Where it is, for people.
@@ -208,6 +202,11 @@ impl Repository {
             .list(&self.path(&format!("{}/", kind.directory())))?;
         let known = |info: ObjectInfo| Some((name_of(&info.key)?, info.modified));
         Ok(infos.into_iter().filter_map(known).collect())
+    }
+
+    /// Whether a listing of the store shows all that anybody stored before.
+    pub(crate) fn lists_at_once(&self) -> bool {
+        self.store.lists_at_once()
     }
 
     /// Its key.
@@ -357,22 +356,21 @@ impl Repository {
     pub fn pack_header(&self, id: &Id, pack_bytes: u64) -> Result<Vec<PackedBlob>> {
         let key = self.path(&FileKind::Pack.key(id));
         let about = |damage| damaged(FileKind::Pack, id, damage);
-        // Most headers fit; a longer one is read again whole.
-        let mut tail_bytes = pack_bytes.min(64 << 10);
-        loop {
+        let tail = |bytes: u64| {
             let mut tail = Vec::new();
-            self.store
-                .open(&key, pack_bytes - tail_bytes)
-                .map_err(|error| missing(FileKind::Pack, id, error))?
-                .read_to_end(&mut tail)
-                .map_err(|error| self.cut(&key, error))?;
-            let header = pack::header_bytes(&tail, pack_bytes).map_err(about)?;
-            if tail.len() < header {
-                tail_bytes = header as u64;
-                continue;
+            let mut pack = self.open_pack(id, pack_bytes - bytes)?;
+            match pack.read_to_end(&mut tail) {
+                Ok(_) => Ok(tail),
+                Err(error) => Err(self.cut(&key, error)),
             }
-            return pack::parse_tail(&self.key, &tail, pack_bytes).map_err(about);
+        };
+        // Most headers fit; a longer one is read again whole.
+        let mut end = tail(pack_bytes.min(64 << 10))?;
+        let header = pack::header_bytes(&end, pack_bytes).map_err(about)?;
+        if end.len() < header {
+            end = tail(header as u64)?;
         }
+        pack::parse_tail(&self.key, &end, pack_bytes).map_err(about)
     }
 
     /// The plaintext of a blob at a place, after checking that it is what its id says.
@@ -545,6 +543,22 @@ fn missing(kind: FileKind, id: &Id, error: StoreError) -> Error {
     match error {
         StoreError::NotFound { .. } => Error::Missing { kind, id: *id },
         other => Error::Store(other),
+    }
+}
+
+/// What a key file makes of a password; nothing when it is of another, or gone. One that is damaged
+/// where it does not matter opens the repository all the same: its content is sealed.
+fn try_key(store: &dyn Store, key: &str, id: Id, password: &[u8]) -> Result<Option<Key>> {
+    let bytes = match read_whole(store, key) {
+        // Removed since it was listed.
+        Err(Error::Store(StoreError::NotFound { .. })) => return Ok(None),
+        other => other?,
+    };
+    let about = |damage| damaged(FileKind::Key, &id, damage);
+    let opened = KeyFile::read(&bytes).and_then(|file| file.open(password));
+    match opened.map_err(about)? {
+        Some(key) => Ok(Some(key)),
+        None => KeyFile::parse(id, &bytes).map(|_| None).map_err(about),
     }
 }
 

@@ -44,6 +44,8 @@ pub struct Added {
 pub struct Saver<'r> {
     repository: &'r Repository,
     index: &'r Index,
+    /// Blobs that the index knows and that cannot be read.
+    lost: &'r HashSet<Id>,
     reserved: [Mutex<HashSet<Id>>; SHARDS],
     open_data: Mutex<Vec<PackBuilder>>,
     open_trees: Mutex<Vec<PackBuilder>>,
@@ -65,15 +67,15 @@ struct Compressor {
     packed: Vec<u8>,
 }
 
-/// Runs `work` with a saver, then stores what is still open and the index. Returns what `work`
-/// returned, and what was added. When it fails, the index names what was stored until then, so that
-/// the next run need not store it again.
-pub fn with_saver<T: Send>(
+/// The same, but stores again what is among `lost`: blobs that cannot be read where the index has
+/// them.
+pub fn with_saver_beside<T: Send>(
     repository: &Repository,
     index: &Index,
+    lost: &HashSet<Id>,
     work: impl FnOnce(&Saver<'_>) -> Result<T> + Send,
 ) -> Result<(T, Added)> {
-    saving(repository, index, store_packs, work)
+    saving(repository, index, lost, store_packs, work)
 }
 
 /// The same, but nothing is stored: only what would be added is found out.
@@ -82,7 +84,7 @@ pub(crate) fn with_pretence<T: Send>(
     index: &Index,
     work: impl FnOnce(&Saver<'_>) -> Result<T> + Send,
 ) -> Result<(T, Added)> {
-    saving(repository, index, drop_packs, work)
+    saving(repository, index, &HashSet::new(), drop_packs, work)
 }
 
 /// What is done with full packs until there are no more.
@@ -91,6 +93,7 @@ type TakePacks = fn(&Repository, &Receiver<Pack>, &Sender<Vec<u8>>) -> Result<()
 fn saving<T: Send>(
     repository: &Repository,
     index: &Index,
+    lost: &HashSet<Id>,
     take_packs: TakePacks,
     work: impl FnOnce(&Saver<'_>) -> Result<T> + Send,
 ) -> Result<(T, Added)> {
@@ -101,6 +104,7 @@ fn saving<T: Send>(
         let saver = Saver {
             repository,
             index,
+            lost,
             reserved: Default::default(),
             open_data: Mutex::default(),
             open_trees: Mutex::default(),
@@ -112,6 +116,17 @@ fn saving<T: Send>(
         let worked = work(&saver).and_then(|value| Ok((value, saver.close()?)));
         finish(worked, saver, storing)
     })
+}
+
+/// Runs `work` with a saver, then stores what is still open and the index. Returns what `work`
+/// returned, and what was added. When it fails, the index names what was stored until then, so that
+/// the next run need not store it again.
+pub fn with_saver<T: Send>(
+    repository: &Repository,
+    index: &Index,
+    work: impl FnOnce(&Saver<'_>) -> Result<T> + Send,
+) -> Result<(T, Added)> {
+    with_saver_beside(repository, index, &HashSet::new(), work)
 }
 
 fn finish<T>(
@@ -173,7 +188,7 @@ impl Saver<'_> {
     /// Stores a blob unless the repository has it, and returns its id.
     pub fn save(&self, kind: BlobKind, plain: &[u8]) -> Result<Id> {
         let id = Id::of(plain);
-        if self.index.has(kind, &id) {
+        if self.has(kind, &id) {
             return Ok(id);
         }
         self.save_anew(kind, id, plain)
@@ -222,7 +237,12 @@ impl Saver<'_> {
 
     /// Whether the repository has a blob, or will.
     pub fn has(&self, kind: BlobKind, id: &Id) -> bool {
-        self.index.has(kind, id)
+        self.index.has(kind, id) && !self.lost.contains(id)
+    }
+
+    /// What was added so far.
+    pub fn added(&self) -> Added {
+        *lock(&self.added)
     }
 
     fn seal(
@@ -299,7 +319,7 @@ impl Saver<'_> {
                 }
             }
         }
-        Ok(*lock(&self.added))
+        Ok(self.added())
     }
 }
 

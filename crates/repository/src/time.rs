@@ -12,7 +12,7 @@ use std::str::FromStr;
 pub struct Time {
     /// When.
     pub at: Timestamp,
-    /// East of UTC.
+    /// East of UTC, in whole minutes.
     pub offset: Offset,
 }
 
@@ -24,7 +24,7 @@ impl Time {
     pub fn new(at: Timestamp, zone: &TimeZone) -> Self {
         Time {
             at,
-            offset: zone.to_offset(at),
+            offset: whole(zone.to_offset(at)),
         }
     }
 
@@ -35,6 +35,12 @@ impl Time {
             offset: Offset::UTC,
         }
     }
+}
+
+/// Only whole minutes can be written. Before there were time zones, each town had its own offset; what
+/// is written with another one is the same instant.
+fn whole(offset: Offset) -> Offset {
+    Offset::from_seconds(offset.seconds() / 60 * 60).unwrap_or(offset)
 }
 
 impl Default for Time {
@@ -48,7 +54,6 @@ impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let local = self.offset.to_datetime(self.at);
         write!(f, "{local}")?;
-        // Go writes offsets in whole minutes.
         match self.offset.seconds() / 60 {
             0 => f.write_str("Z"),
             minutes => {
@@ -72,7 +77,10 @@ impl FromStr for Time {
                 pieces.to_numeric_offset().unwrap_or(Offset::UTC)
             }
         };
-        Ok(Time { at, offset })
+        Ok(Time {
+            at,
+            offset: whole(offset),
+        })
     }
 }
 
@@ -80,7 +88,7 @@ impl From<&Zoned> for Time {
     fn from(zoned: &Zoned) -> Self {
         Time {
             at: zoned.timestamp(),
-            offset: zoned.offset(),
+            offset: whole(zoned.offset()),
         }
     }
 }
@@ -118,5 +126,16 @@ mod tests {
         }
         assert_eq!(Time::default().to_string(), ZERO);
         assert!("yesterday".parse::<Time>().is_err());
+    }
+
+    #[test]
+    fn an_offset_with_seconds_is_the_same_instant() {
+        let old: Time = "1900-01-01T00:19:32+00:19:32".parse().unwrap();
+        assert_eq!(old.to_string(), "1900-01-01T00:19:00+00:19");
+        assert_eq!(old.to_string().parse::<Time>().unwrap(), old);
+        let town = TimeZone::fixed(Offset::from_seconds(-32_522).unwrap());
+        let there = Time::new(old.at, &town);
+        assert_eq!(there.to_string().parse::<Time>().unwrap(), there);
+        assert_eq!(there.at, old.at);
     }
 }

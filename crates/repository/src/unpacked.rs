@@ -3,6 +3,7 @@
 use crate::crypto::Key;
 use crate::error::{Damage, Result};
 use serde::de::DeserializeOwned;
+use std::cell::Cell;
 
 /// First plaintext byte of a compressed document.
 const COMPRESSED: u8 = 2;
@@ -44,6 +45,15 @@ pub(crate) fn parse<T: DeserializeOwned>(
     serde_json::from_slice(&document).map_err(|error| Damage::Format(error.to_string()))
 }
 
+/// A block of a zstd frame is at least so long, and holds at most so much.
+const BLOCK_BYTES_MIN: usize = 4;
+const BLOCK_BYTES_MAX: usize = 128 << 10;
+
+thread_local! {
+    /// A new one for each small document would cost more than the document.
+    static CONTEXT: Cell<Option<zstd::bulk::Decompressor<'static>>> = const { Cell::new(None) };
+}
+
 /// What a zstd frame holds, at most `limit` bytes of it.
 pub(crate) fn decompress(packed: &[u8], limit: usize) -> std::result::Result<Vec<u8>, Damage> {
     let format = |error: std::io::Error| Damage::Format(format!("zstd: {error}"));
@@ -51,12 +61,20 @@ pub(crate) fn decompress(packed: &[u8], limit: usize) -> std::result::Result<Vec
         .ok()
         .flatten();
     if let Some(length) = declared.and_then(|length| usize::try_from(length).ok()) {
-        if length > limit {
+        // So that nobody makes room for what cannot come.
+        let possible = (packed.len() / BLOCK_BYTES_MIN).saturating_mul(BLOCK_BYTES_MAX);
+        if length > limit.min(possible) {
             return Err(Damage::Format(format!(
                 "it says that it holds {length} bytes"
             )));
         }
-        return zstd::bulk::decompress(packed, length).map_err(format);
+        let mut context = match CONTEXT.take() {
+            Some(context) => context,
+            None => zstd::bulk::Decompressor::new().map_err(format)?,
+        };
+        let plain = context.decompress(packed, length).map_err(format);
+        CONTEXT.set(Some(context));
+        return plain;
     }
     use std::io::Read;
     let mut plain = Vec::new();

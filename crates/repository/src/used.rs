@@ -5,6 +5,7 @@ use crate::id::Id;
 use crate::index::Index;
 use crate::pack::BlobKind;
 use crate::repository::Repository;
+use crate::tree::{self, Needs};
 use rayon::prelude::*;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -59,18 +60,27 @@ impl<'a> Used<'a> {
 
     /// Adds what a tree names, and returns the trees that are new.
     fn add_tree(&self, repository: &Repository, id: &Id) -> Result<Vec<Id>> {
+        let broken = |damage| Error::Blob { id: *id, damage };
+        let json = repository.load_blob(self.index, BlobKind::Tree, id)?;
         let mut below = Vec::new();
-        for node in repository.tree(self.index, id)? {
-            let broken = |damage| Error::Blob { id: *id, damage };
-            if let Some(tree) = node.directory().map_err(broken)?
+        let mut take = |entry: Needs<'_>| {
+            if let Some(tree) = entry.directory().map_err(broken)?
                 && self.insert(BlobKind::Tree, &tree)?
             {
                 below.push(tree);
             }
-            for content in node.content.iter().flatten() {
+            for content in entry.content.iter().flatten() {
                 self.insert(BlobKind::Data, content)?;
             }
-        }
-        Ok(below)
+            Ok(())
+        };
+        let mut taken = Ok(());
+        tree::read_needs(&json, |entry| {
+            if taken.is_ok() {
+                taken = take(entry);
+            }
+        })
+        .map_err(broken)?;
+        taken.map(|()| below)
     }
 }

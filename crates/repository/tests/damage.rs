@@ -38,8 +38,9 @@ fn tree(root: &Path) {
             .collect();
         fs::write(directory.join(format!("f{number}")), bytes).unwrap();
     }
+    // Longer than a chunk can be.
     let mut large = Vec::new();
-    for number in 0..600_000_u64 {
+    for number in 0..1_100_000_u64 {
         large.extend_from_slice(&number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes());
     }
     fs::write(root.join("large"), large).unwrap();

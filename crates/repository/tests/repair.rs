@@ -46,7 +46,13 @@ fn mend(repository: &Repository, look: Look, deed: Deed) -> lifeboat_repository:
 }
 
 fn repair_index(repository: &Repository) {
-    repair::index(repository, Duration::ZERO, &Author::default()).unwrap();
+    repair::index(
+        repository,
+        check::Depth::Structure,
+        Duration::ZERO,
+        &Author::default(),
+    )
+    .unwrap();
 }
 
 /// The packs that hold blobs of a kind.

@@ -63,6 +63,12 @@ pub trait Store: Send + Sync {
     /// allowed.
     fn probe(&self) -> Result<(), StoreError>;
 
+    /// Whether a listing shows everything that was put before it began, whoever put it. Only where
+    /// that is certain: not where somebody in between may keep an older one.
+    fn lists_at_once(&self) -> bool {
+        false
+    }
+
     /// What anybody sees here over the network without credentials: asked of the store, which tries
     /// whether it lists its objects and gives away the one under `key`. Where only those get in who
     /// log in, that is nothing.

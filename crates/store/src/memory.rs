@@ -110,6 +110,10 @@ impl Store for MemoryStore {
         Ok(())
     }
 
+    fn lists_at_once(&self) -> bool {
+        true
+    }
+
     fn probe(&self) -> Result<(), StoreError> {
         probe(self)
     }

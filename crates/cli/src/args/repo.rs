@@ -514,7 +514,11 @@ pub struct Stats {
 #[derive(Debug, Subcommand)]
 pub enum RepairCommand {
     /// Make a new index from what the packs say
-    Index,
+    Index {
+        /// Read every byte of every pack, too, and copy what is whole out of those that are damaged
+        #[arg(long)]
+        read_data: bool,
+    },
     /// Make new snapshots without what is lost of the old ones
     Snapshots(RepairSnapshots),
 }

@@ -64,6 +64,7 @@ impl Run<'_> {
             url: url.clone(),
             identity: reference(&given.identity, "--identity")?,
             passphrase: reference(&given.passphrase, "--passphrase")?,
+            password: reference(&given.password, "--password")?,
             access_key: reference(&given.access_key, "--access-key")?,
             secret_key: reference(&given.secret_key, "--secret-key")?,
             app: given.app.clone(),

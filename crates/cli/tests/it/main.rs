@@ -41,6 +41,7 @@ mod repo_backup;
 mod repo_change;
 mod repo_check;
 mod repo_dump;
+mod repo_kills;
 mod restore_md;
 mod roundtrip;
 mod s3;

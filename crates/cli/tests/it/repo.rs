@@ -379,6 +379,23 @@ fn what_is_wrong_is_said() {
     desk.app.exits(4, &desk.args(&["check"]));
     desk.ok(&["repair", "index"]);
     desk.ok(&["check"]);
+    desk.app
+        .exits(3, &desk.args(&["repair", "index", "--read-data"]))
+        .says(&["damaged: pack", "were copied out of damaged packs"]);
+    desk.app.exits(4, &desk.args(&["check"]));
+    desk.back_up(&[]);
+    desk.ok(&["prune", "--grace", "0s"]);
+    desk.ok(&["check", "--read-data"]);
+    // A lock that says nothing.
+    std::fs::create_dir_all(desk.app.path("r/locks")).unwrap();
+    let lock = desk.app.path("r/locks").join("0".repeat(64));
+    std::fs::write(lock, "nothing").unwrap();
+    desk.refuses(6, "busy", &["snapshots"])
+        .names(&["lock 0000"])
+        .advises(&["unlock --remove-all", "--no-lock"]);
+    desk.ok(&["--no-lock", "snapshots"]);
+    desk.ok(&["unlock", "--remove-all"]);
+    desk.ok(&["snapshots"]);
 
     desk.app.env("RESTIC_PASSWORD_FILE", "");
     desk.refuses(2, "secret", &["snapshots"])

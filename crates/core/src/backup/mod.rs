@@ -26,14 +26,16 @@ use crate::posture;
 use crate::restore::staging;
 use crate::runbook;
 use crate::scratch;
+use crate::snapshot::{Deposit, Slot};
 use crate::source::{self, ArtifactSpec, CaptureContext, Captured, Consistency, Source};
 use crate::transport::{Command, Transport};
 use jiff::Timestamp;
 pub(crate) use keys::free_key;
 use keys::stem;
 use lifeboat_store::PutOptions;
-use receiving::{Receiving, exposed, newest_point, unanimous};
+use receiving::{Receiving, exposed, newest_point, open_repositories, unanimous};
 pub use report::{Options, Planned, Report, ReportArtifact, ReportStored};
+use std::sync::Arc;
 use stream::{ATTEMPTS_MAX, Delivered};
 pub(crate) use stream::{Destination, send};
 
@@ -88,6 +90,14 @@ pub fn plan(context: &Context, options: &Options) -> Result<Planned> {
             for store_name in &plan.stores {
                 let store = context.config.store.get(store_name);
                 let Some(store) = store else { continue };
+                if store.is_repository() {
+                    let path = slot(source_name, &artifact, &config.kind).path();
+                    steps.push(format!(
+                        "capture {} of source {source_name} ({}) and put it into the repository of store {store_name}, at {path} of the snapshot",
+                        artifact.name, config.kind.name()
+                    ));
+                    continue;
+                }
                 let template = config.key.as_ref().unwrap_or(&store.key);
                 let key = stem(context, template, name, source_name, &artifact, &point)?;
                 let suffix = match &store.encrypt {
@@ -178,6 +188,16 @@ fn run_commands(context: &Context, when: &str, commands: &[Vec<String>]) -> Resu
     first.map_or(Ok(()), Err)
 }
 
+/// Where an artifact of a source of this kind goes in a snapshot.
+fn slot(source: &str, artifact: &ArtifactSpec, kind: &SourceKind) -> Slot {
+    Slot {
+        source: source.to_owned(),
+        artifact: artifact.name.clone(),
+        extension: artifact.extension.clone(),
+        is_tree: matches!(kind, SourceKind::Files(_)),
+    }
+}
+
 fn source_config<'a>(context: &'a Context, name: &str) -> Result<&'a SourceConfig> {
     context.config.source.get(name).ok_or_else(|| {
         Error::new(
@@ -243,6 +263,7 @@ impl<'a> Run<'a> {
                     store,
                     named: None,
                     artifacts: vec![],
+                    deposit: None,
                     failed: None,
                 }),
                 Err(error) => errors.push(error),
@@ -258,6 +279,7 @@ impl<'a> Run<'a> {
             return Err(errors.into_iter().next().unwrap_or_else(none));
         }
         let newest = newest_point(context, &mut stores);
+        open_repositories(context, &mut stores);
         if let Some(failed) = unanimous(&stores) {
             return Err(failed);
         }
@@ -486,6 +508,7 @@ impl<'a> Run<'a> {
                 key: d.key.clone(),
                 bytes: tally.bytes,
                 sha256: tally.sha256.clone(),
+                snapshot: None,
             })
         });
         self.artifacts.push(ReportArtifact {
@@ -525,6 +548,16 @@ impl<'a> Run<'a> {
     ) -> Result<Vec<Destination>> {
         let mut destinations = Vec::new();
         for receiving in self.stores.iter_mut().filter(|s| s.failed.is_none()) {
+            if let Some(deposit) = &receiving.deposit {
+                let slot = slot(source, artifact, &config.kind);
+                destinations.push(Destination {
+                    store: receiving.store.clone(),
+                    key: slot.path(),
+                    options: PutOptions::default(),
+                    deposit: Some((Arc::clone(deposit), slot)),
+                });
+                continue;
+            }
             let template = config.key.as_ref().unwrap_or(&receiving.store.config.key);
             let stem = stem(
                 self.context,
@@ -552,6 +585,7 @@ impl<'a> Run<'a> {
                         store,
                         key,
                         options,
+                        deposit: None,
                     });
                 }
                 Err(error) => drop(receiving.give_up(self.context, error)),
@@ -582,6 +616,7 @@ impl<'a> Run<'a> {
                     key: delivery.key.clone(),
                     bytes: tally.bytes,
                     sha256: tally.sha256.clone(),
+                    snapshot: None,
                     compress: delivery.sealing.compress_name().to_owned(),
                     encrypt: delivery.sealing.encrypt_name().map(str::to_owned),
                     openpgp_signer: delivery.sealing.signed_by(),
@@ -651,6 +686,22 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Tells in the report what became of a store's artifacts.
+    fn note_snapshot(&mut self, store: &str, manifest: &Manifest) {
+        let in_report = self.artifacts.iter_mut();
+        for artifact in in_report {
+            let known = manifest.artifacts.iter();
+            let mut known = known.filter(|a| a.snapshot.is_some());
+            let known = known.find(|a| a.source == artifact.source && a.name == artifact.name);
+            let stored = artifact.stored.iter_mut().find(|s| s.store == store);
+            if let (Some(known), Some(stored)) = (known, stored) {
+                stored.snapshot.clone_from(&known.snapshot);
+                stored.bytes = known.bytes;
+                stored.sha256.clone_from(&known.sha256);
+            }
+        }
+    }
+
     fn commit_stores(&mut self, outcome: Outcome, finished: Timestamp) -> Vec<String> {
         let open = self.open_stores();
         let heads = evidence::heads(self.context, &open);
@@ -687,9 +738,18 @@ impl<'a> Run<'a> {
                 evidence: heads.clone(),
                 signer: self.context.signer.id().to_string(),
             };
-            let store = receiving.store.clone();
-            match commit_copy(self.context, &store, draft, &self.details) {
-                Ok(_) => committed.push(store.name),
+            let (store, deposit) = (receiving.store.clone(), receiving.deposit.clone());
+            match commit_copy(
+                self.context,
+                &store,
+                deposit.as_deref(),
+                draft,
+                &self.details,
+            ) {
+                Ok(copy) => {
+                    self.note_snapshot(&store.name, &copy.manifest);
+                    committed.push(store.name);
+                }
                 Err(error) => {
                     if let Some(receiving) = self.stores.get_mut(index) {
                         let error = receiving.give_up(self.context, error);
@@ -702,14 +762,19 @@ impl<'a> Run<'a> {
     }
 }
 
-/// Puts the details, the instructions and, last, the manifest of one store's copy.
+/// Puts the details, the instructions and, last, the manifest of one store's copy. Where there is a
+/// deposit, the details and all that it holds become a snapshot first.
 pub(crate) fn commit_copy(
     context: &Context,
     store: &OpenStore,
+    deposit: Option<&Deposit>,
     mut manifest: Manifest,
     details: &Details,
 ) -> Result<PointCopy> {
-    manifest.details = copies::put_details(store, details)?;
+    match deposit {
+        Some(deposit) => deposit.commit_point(&mut manifest, details)?,
+        None => manifest.details = copies::put_details(store, details)?,
+    }
     runbook::put(context, store, &manifest, details)?;
     let copy = copies::commit(context, store, &manifest)?;
     // The copy is committed, whatever becomes of the index of it.

@@ -6,8 +6,10 @@ use crate::error::{Error, Result};
 use crate::exposure;
 use crate::point::copies;
 use crate::point::{ManifestArtifact, POINTS_PREFIX, PointId};
+use crate::snapshot::Deposit;
 use lifeboat_store::StoreError;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
 
 /// A store during a backup.
 pub(super) struct Receiving {
@@ -15,6 +17,8 @@ pub(super) struct Receiving {
     /// Keys that manifests of this store name; read when a key turns out to be taken.
     pub named: Option<BTreeSet<String>>,
     pub artifacts: Vec<ManifestArtifact>,
+    /// The snapshot in the making, where the store's points are in a repository.
+    pub deposit: Option<Arc<Deposit>>,
     /// Why this store will hold no copy of this point.
     pub failed: Option<Error>,
 }
@@ -39,6 +43,17 @@ impl Receiving {
     ) -> Result<(String, bool)> {
         let named = &mut self.named;
         keys::free_key(&self.store, named, &self.artifacts, stem, suffix, point)
+    }
+}
+
+/// Opens the repositories, so that one that cannot be used shows before anything is stopped or dumped
+/// for it.
+pub(super) fn open_repositories(context: &Context, stores: &mut [Receiving]) {
+    for receiving in stores.iter_mut().filter(|s| s.failed.is_none()) {
+        match receiving.store.deposit(HashSet::new()) {
+            Ok(deposit) => receiving.deposit = deposit,
+            Err(error) => drop(receiving.give_up(context, error)),
+        }
     }
 }
 

@@ -84,10 +84,13 @@ pub struct ReportArtifact {
 pub struct ReportStored {
     /// In which store.
     pub store: String,
-    /// Under which key.
+    /// Under which key; at which path where it is in a snapshot.
     pub key: String,
-    /// Stored bytes.
+    /// Stored bytes; those that were added where it is in a snapshot.
     pub bytes: u64,
-    /// SHA-256 of the stored bytes.
+    /// SHA-256 of the stored bytes; the snapshot's id where it is in one.
     pub sha256: String,
+    /// The snapshot that it is in, if it is in one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<String>,
 }

@@ -12,8 +12,9 @@ use crate::archive::{Sealer, Sealing, Tally, Tap};
 use crate::context::OpenStore;
 use crate::error::{Code, Error, Result};
 use crate::interrupt;
+use crate::snapshot::{Deposit, Slot};
 use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, bounded};
-use lifeboat_store::{PutOptions, Receipt, StoreError};
+use lifeboat_store::PutOptions;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -55,6 +56,8 @@ pub(crate) struct Destination {
     pub store: OpenStore,
     pub key: String,
     pub options: PutOptions,
+    /// Where the point goes into a repository: the snapshot in the making, and which artifact it is.
+    pub deposit: Option<(Arc<Deposit>, Slot)>,
 }
 
 /// What one store made of an artifact.
@@ -278,7 +281,8 @@ struct Upload {
     key: String,
     stall: Duration,
     sender: Sender<Message>,
-    outcome: Receiver<Result<Receipt, StoreError>>,
+    /// The bytes that the store confirms.
+    outcome: Receiver<Result<u64>>,
 }
 
 impl Upload {
@@ -289,6 +293,7 @@ impl Upload {
             store,
             key,
             options,
+            deposit,
         } = destination;
         let upload = Upload {
             store: store.name.clone(),
@@ -299,13 +304,20 @@ impl Upload {
         };
         // Detached on purpose: a store that hangs for ever must not hold the run.
         std::thread::spawn(move || {
-            let mut body = ChannelReader {
+            let mut body = Box::new(ChannelReader {
                 receiver,
                 chunk: Arc::default(),
                 at: 0,
                 ended: false,
+            });
+            let result = match deposit {
+                Some((deposit, slot)) => deposit.put(slot, body),
+                None => store
+                    .store
+                    .put(&key, &mut body, &options)
+                    .map(|receipt| receipt.bytes)
+                    .map_err(Error::from),
             };
-            let result = store.store.put(&key, &mut body, &options);
             let _ = report.send(result);
         });
         upload
@@ -328,12 +340,12 @@ impl Upload {
             Err(_) => outcome.recv_timeout(stall.min(Duration::from_secs(30))),
         };
         let result = match (answer, sealed) {
-            (Ok(Err(error)), _) => Err(Error::from(error)),
+            (Ok(Err(error)), _) => Err(error),
             (Ok(Ok(_)), Err(error)) => Err(error.clone()),
-            (Ok(Ok(receipt)), Ok(tally)) if receipt.bytes == tally.bytes => Ok(tally.clone()),
-            (Ok(Ok(receipt)), Ok(tally)) => Err(Error::new(
+            (Ok(Ok(bytes)), Ok(tally)) if bytes == tally.bytes => Ok(tally.clone()),
+            (Ok(Ok(bytes)), Ok(tally)) => Err(Error::new(
                 Code::Store,
-                format!("store {store} confirms {} bytes of {key}, {} were sent", receipt.bytes, tally.bytes),
+                format!("store {store} confirms {bytes} bytes of {key}, {} were sent", tally.bytes),
             )),
             (Err(RecvTimeoutError::Timeout), _) => Err(Error::new(
                 Code::Store,

@@ -11,9 +11,6 @@ pub(super) fn key(table: &str, key: &str) -> Option<&'static str> {
         ("SourceConfig", "via" | "ssh") => {
             "run lifeboat on that host, or take it with kind = \"command\", this via and a program there that prints it: command = [\"tar\", \"-C\", \"/srv\", \"-c\", \"uploads\"]"
         }
-        ("StoreConfig", "password") => {
-            "remove it; layout = \"archive\" is encrypted with encrypt = { age = [\"age1…\"] }"
-        }
         ("CheckConfig", "http" | "status") => {
             "use { command = [\"curl\", \"--fail\", \"--silent\", \"--output\", \"/dev/null\", \"URL\"] }"
         }
@@ -31,7 +28,6 @@ pub(super) fn word(value: &str, word: &str) -> Option<&'static str> {
         ("StoreConfig", "azure" | "gcs" | "b2" | "webdav") => {
             "use kind = \"local\" on a mounted file system, kind = \"s3\" or kind = \"sftp\""
         }
-        ("Layout", "repository") => "use layout = \"archive\"",
         _ => return None,
     })
 }

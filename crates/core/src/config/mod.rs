@@ -369,7 +369,8 @@ fn one() -> u64 {
 /// What every store has, and what its kind adds.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct StoreConfig {
-    /// `archive`: one object per artifact.
+    /// `archive`: one object per artifact; `repository`: one snapshot per point in a repository that
+    /// restic reads.
     #[serde(default)]
     pub layout: Layout,
     /// Key template; an extension is added from what was done.
@@ -378,6 +379,9 @@ pub struct StoreConfig {
     /// `gzip`, `zstd` or `none`, with an optional level: `zstd:9`.
     #[serde(default)]
     pub compress: Compress,
+    /// Password of the repository, for `layout = "repository"`.
+    #[serde(default)]
+    pub password: Option<Reference>,
     /// Public keys to encrypt to.
     #[serde(default)]
     pub encrypt: Option<EncryptConfig>,
@@ -410,6 +414,8 @@ pub enum Layout {
     /// One object per artifact.
     #[default]
     Archive,
+    /// One snapshot per point, in a repository of the restic format.
+    Repository,
 }
 
 /// The kinds of store.

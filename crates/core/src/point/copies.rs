@@ -8,6 +8,7 @@ use crate::archive::{self, Sealer};
 use crate::context::{Context, OpenStore};
 use crate::digest::sha256_hex;
 use crate::error::{Code, Error, Result};
+use crate::snapshot;
 use lifeboat_store::{ObjectInfo, PutOptions, StoreError};
 use std::io::{Read, Write};
 
@@ -144,6 +145,11 @@ pub fn parse(
 /// Reads the details that a manifest names, checks their hash, and opens them.
 pub fn read_details(store: &OpenStore, manifest: &Manifest) -> Result<Details> {
     let stored = &manifest.details;
+    if stored.encrypt.as_deref() == Some(snapshot::ENCRYPTION) {
+        let snapshots = store.snapshots()?;
+        let bytes = snapshots.read_file(&stored.sha256, &stored.key, DETAILS_BYTES_MAX)?;
+        return parse_details(store, manifest, &bytes);
+    }
     let bytes = read_object(store, &stored.key, DETAILS_BYTES_MAX)?;
     let damaged = |cause: String| {
         Error::new(
@@ -177,7 +183,22 @@ pub fn read_details(store: &OpenStore, manifest: &Manifest) -> Result<Details> {
             e,
         )
     })?;
-    let details: Details = serde_json::from_slice(&plain).map_err(|e| damaged(e.to_string()))?;
+    parse_details(store, manifest, &plain)
+}
+
+fn parse_details(store: &OpenStore, manifest: &Manifest, json: &[u8]) -> Result<Details> {
+    let damaged = |cause: String| {
+        Error::new(
+            Code::ObjectDamaged,
+            format!(
+                "{} in store {} is damaged",
+                manifest.details.key, store.name
+            ),
+        )
+        .cause(cause)
+        .hint("use another copy (--store), and heal this one with `lifeboat copy`")
+    };
+    let details: Details = serde_json::from_slice(json).map_err(|e| damaged(e.to_string()))?;
     if details.point != manifest.point {
         return Err(damaged(format!("they are of {}", details.point)));
     }

@@ -104,15 +104,19 @@ pub struct ManifestArtifact {
     pub name: String,
     /// File name extension of the bare stream.
     pub extension: String,
-    /// Key in this store.
+    /// Key in this store; its path where it is in a snapshot.
     pub key: String,
-    /// Stored bytes.
+    /// Stored bytes; those that were added for it where it is in a snapshot.
     pub bytes: u64,
-    /// SHA-256 of the stored bytes, hex.
+    /// SHA-256 of the stored bytes, hex; where it is in a snapshot, of that, which names by hashes all
+    /// that is in it, and whose id it is.
     pub sha256: String,
+    /// The id of the snapshot that it is in, if it is in one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<String>,
     /// `gzip`, `zstd` or `none`.
     pub compress: String,
-    /// `age` or `openpgp`, or absent.
+    /// `age`, `openpgp` or `repository`, or absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encrypt: Option<String>,
     /// Fingerprint of the OpenPGP key that signed inside, where one did.
@@ -123,13 +127,13 @@ pub struct ManifestArtifact {
 /// Where the details of a point are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredDetails {
-    /// Key in this store.
+    /// Key in this store; their path where they are in a snapshot.
     pub key: String,
     /// Stored bytes.
     pub bytes: u64,
-    /// SHA-256 of the stored bytes, hex.
+    /// SHA-256 of the stored bytes, hex; where they are in a snapshot, its id, which is one.
     pub sha256: String,
-    /// `age` or `openpgp`, or absent.
+    /// `age`, `openpgp` or `repository`, or absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encrypt: Option<String>,
     /// Fingerprint of the OpenPGP key that signed inside, where one did.

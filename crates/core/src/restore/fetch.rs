@@ -136,23 +136,13 @@ pub fn open_artifact(
     fetched: &Fetched,
     artifact: &ManifestArtifact,
 ) -> Result<Box<dyn Read + Send>> {
-    let stored = open_stored(fetched, artifact)?;
-    let identities = match artifact.encrypt {
-        Some(_) => fetched.store.identities()?,
-        None => None,
-    };
-    let signer = artifact.openpgp_signer.as_deref();
-    let identities = identities.map(|identities| identities.expecting(signer));
     let object = format!("{} in store {}", artifact.key, fetched.store.name);
-    let plain = archive::open(
-        stored,
-        &artifact.compress,
-        artifact.encrypt.as_deref(),
-        identities.as_ref(),
-    )
-    .map_err(|error| named(&object, error))?;
+    let plain = match &artifact.snapshot {
+        Some(snapshot) => fetched.store.snapshots()?.open_artifact(snapshot, artifact),
+        None => open_object(fetched, artifact),
+    };
     let plain = Box::new(Named {
-        inner: plain,
+        inner: plain.map_err(|error| named(&object, error))?,
         object,
     });
     let details = fetched.details.as_ref().ok();
@@ -164,6 +154,23 @@ pub fn open_artifact(
             }
             None => plain,
         },
+    )
+}
+
+/// Opens an artifact that is an object: decrypted and decompressed.
+fn open_object(fetched: &Fetched, artifact: &ManifestArtifact) -> Result<Box<dyn Read + Send>> {
+    let stored = open_stored(fetched, artifact)?;
+    let identities = match artifact.encrypt {
+        Some(_) => fetched.store.identities()?,
+        None => None,
+    };
+    let signer = artifact.openpgp_signer.as_deref();
+    let identities = identities.map(|identities| identities.expecting(signer));
+    archive::open(
+        stored,
+        &artifact.compress,
+        artifact.encrypt.as_deref(),
+        identities.as_ref(),
     )
 }
 

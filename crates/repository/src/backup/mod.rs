@@ -25,7 +25,7 @@ use counts::Counts;
 use jiff::tz::TimeZone;
 use rayon::prelude::*;
 use rustix::fs::{Mode, OFlags};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -168,16 +168,23 @@ pub struct Report {
 pub fn run(repository: &Repository, index: &Index, options: &Options) -> Result<Report> {
     let targets = Targets::new(&options.paths);
     let parent = match options.parent {
-        Some(id) => Some((id, repository.snapshot(&id)?.tree)),
+        Some(id) => Some((id, repository.snapshot(&id)?)),
         None => None,
     };
+    let alike = parent.as_ref().is_some_and(|(_, parent)| {
+        let program = parent.others.get("program_version");
+        parent.uid == rustix::process::getuid().as_raw()
+            && program.and_then(|program| program.as_str()) == Some(&options.program)
+    });
+    let parent = parent.map(|(id, parent)| (id, parent.tree));
     let pool = rayon::ThreadPoolBuilder::new()
         .stack_size(STACK_BYTES)
         .build()
         .map_err(|error| Error::Threads(io::Error::other(error)))?;
     let counts = Counts::begin();
     let work = |saver: &Saver<'_>| {
-        let backup = Backup::new(repository, index, saver, options, &counts);
+        let mut backup = Backup::new(repository, index, saver, options, &counts);
+        backup.alike = alike;
         pool.install(|| backup.root(&targets, parent.map(|(_, tree)| tree)))
     };
     let (tree, added) = match options.how.dry_run {
@@ -280,8 +287,29 @@ struct Backup<'a> {
     options: &'a Options,
     names: Names,
     counts: &'a Counts,
+    /// Whether the parent snapshot was made by this version of this program as this user, so that
+    /// it saw just the attributes that can be seen now.
+    alike: bool,
     /// Whether all threads are on one file.
     together: AtomicBool,
+}
+
+/// A directory as the parent snapshot has it.
+#[derive(Default)]
+struct Before {
+    /// Its tree, where that is in order.
+    tree: Option<Id>,
+    /// In order of name.
+    nodes: Vec<Node>,
+}
+
+impl Before {
+    fn find(&self, name: &[u8]) -> Option<&Node> {
+        let at = self
+            .nodes
+            .binary_search_by(|node| node.name.as_slice().cmp(name));
+        at.ok().and_then(|at| self.nodes.get(at))
+    }
 }
 
 /// The buffers of a thread, kept from file to file.
@@ -298,7 +326,7 @@ thread_local! {
 /// A file below this size is one chunk.
 const SMALL_BYTES: u64 = CHUNK_BYTES_MIN as u64;
 /// Of a huge file, about so much is hashed, compressed and sealed at a time, by all threads.
-const BATCH_BYTES: usize = 16 << 20;
+const BATCH_BYTES: usize = 8 << 20;
 /// A file from this size on is huge: one of them at a time is worked on by all threads. Any other
 /// is worked on by one thread, which keeps memory bounded, since a thread that waits for others
 /// takes up further files.
@@ -321,6 +349,7 @@ impl<'a> Backup<'a> {
             options,
             names: Names::of_this_host(),
             counts,
+            alike: false,
             together: AtomicBool::new(false),
         }
     }
@@ -336,8 +365,15 @@ impl<'a> Backup<'a> {
         let mut nodes = Vec::new();
         for (name, inner) in &targets.children {
             let path = at.join(name);
-            let was = find(&before, name.as_bytes());
-            let entry = std::fs::symlink_metadata(&path);
+            let was = before.find(name.as_bytes());
+            // A link on the way to what is wanted stands for the directory that it leads to.
+            let entry = match inner {
+                None => std::fs::symlink_metadata(&path),
+                Some(_) => std::fs::metadata(&path).and_then(|metadata| match metadata.is_dir() {
+                    true => Ok(metadata),
+                    false => Err(io::ErrorKind::NotADirectory.into()),
+                }),
+            };
             let node = match (entry, inner) {
                 (Err(error), _) => {
                     self.skip(path, error);
@@ -345,7 +381,7 @@ impl<'a> Backup<'a> {
                 }
                 (Ok(metadata), None) => self.entry(path, name, &metadata, was, metadata.dev())?,
                 (Ok(metadata), Some(inner)) => {
-                    let mut node = self.describe(&path, name, &metadata);
+                    let mut node = self.describe(&path, name, &metadata, was);
                     let subtree = was.and_then(|node| node.subtree);
                     node.subtree = Some(self.save_tree(self.some(inner, &path, subtree)?)?);
                     self.counts.note(was, &node);
@@ -361,7 +397,7 @@ impl<'a> Backup<'a> {
     fn entry(
         &self,
         path: PathBuf,
-        name: &std::ffi::OsStr,
+        name: &OsStr,
         metadata: &Metadata,
         was: Option<&Node>,
         device: u64,
@@ -377,18 +413,18 @@ impl<'a> Backup<'a> {
                     false => self.directory(&path, was.and_then(|node| node.subtree), device),
                 };
                 within?.map(|subtree| {
-                    let mut node = self.describe(&path, name, metadata);
+                    let mut node = self.describe(&path, name, metadata, was);
                     node.subtree = Some(subtree);
                     node
                 })
             }
             NodeKind::File => self.file(&path, name, metadata, was)?,
             NodeKind::Symlink => std::fs::read_link(&path).map(|target| {
-                let mut node = self.describe(&path, name, metadata);
+                let mut node = self.describe(&path, name, metadata, was);
                 node.link_target = target.into_os_string().into_vec();
                 node
             }),
-            _ => Ok(self.describe(&path, name, metadata)),
+            _ => Ok(self.describe(&path, name, metadata, was)),
         };
         match outcome {
             Ok(node) => {
@@ -417,7 +453,7 @@ impl<'a> Backup<'a> {
                 match std::fs::symlink_metadata(&path) {
                     Ok(metadata) if self.options.excludes.chooses(&path, &metadata) => Ok(None),
                     Ok(metadata) => {
-                        let was = find(&before, name.as_bytes());
+                        let was = before.find(name.as_bytes());
                         self.entry(path, name, &metadata, was, device)
                     }
                     Err(error) => {
@@ -427,7 +463,13 @@ impl<'a> Backup<'a> {
                 }
             })
             .collect::<Result<Vec<_>>>()?;
-        self.save_tree(nodes.into_iter().flatten()).map(Ok)
+        let nodes: Vec<Node> = nodes.into_iter().flatten().collect();
+        match before.tree {
+            Some(tree) if nodes == before.nodes && self.index.has(BlobKind::Tree, &tree) => {
+                Ok(Ok(tree))
+            }
+            _ => self.save_tree(nodes).map(Ok),
+        }
     }
 
     fn save_tree(&self, nodes: impl IntoIterator<Item = Node>) -> Result<Id> {
@@ -440,53 +482,64 @@ impl<'a> Backup<'a> {
     }
 
     /// The entries that the parent snapshot has; none where it cannot be read.
-    fn parent_tree(&self, id: Option<Id>) -> Vec<Node> {
-        let read = |id| self.repository.tree(self.index, &id).ok();
-        let mut nodes = id.and_then(read).unwrap_or_default();
-        nodes.sort_by(|a, b| a.name.cmp(&b.name));
-        nodes
+    fn parent_tree(&self, id: Option<Id>) -> Before {
+        let read = |id| Some((id, self.repository.tree(self.index, &id).ok()?));
+        let Some((tree, mut nodes)) = id.and_then(read) else {
+            return Before::default();
+        };
+        let in_order = nodes.is_sorted_by(|a, b| a.name < b.name);
+        if !in_order {
+            nodes.sort_by(|a, b| a.name.cmp(&b.name));
+        }
+        Before {
+            tree: in_order.then_some(tree),
+            nodes,
+        }
     }
 
     /// Stores a file. The inner error leaves it out.
     fn file(
         &self,
         path: &Path,
-        name: &std::ffi::OsStr,
+        name: &OsStr,
         metadata: &Metadata,
         was: Option<&Node>,
     ) -> Result<io::Result<Node>> {
-        let mut node = self.describe(path, name, metadata);
-        if let Some(content) = was.and_then(|was| self.unmodified(&node, was)) {
+        let node = if let Some(content) = was.and_then(|was| self.unmodified(metadata, was)) {
             self.counts.unread();
+            let mut node = self.describe(path, name, metadata, was);
             node.content = Some(content);
+            node
         } else {
             let file = match open(path) {
                 Ok(file) => file,
                 Err(error) => return Ok(Err(error)),
             };
-            match file.metadata() {
-                Ok(now) if now.is_file() => node = self.describe(path, name, &now),
+            let mut node = match file.metadata() {
+                Ok(now) if now.is_file() => self.describe(path, name, &now, None),
                 Ok(_) => return Ok(Err(io::Error::other("it is not a file any more"))),
                 Err(error) => return Ok(Err(error)),
-            }
+            };
             let (content, size) = match self.content(file, node.size)? {
                 Ok(read) => read,
                 Err(error) => return Ok(Err(error)),
             };
             node.content = Some(content);
             node.size = size;
-        }
+            node
+        };
         Ok(Ok(node))
     }
 
     /// The content of the parent's entry, if the file is as it was and the content still there.
-    fn unmodified(&self, now: &Node, was: &Node) -> Option<Vec<Id>> {
+    fn unmodified(&self, now: &Metadata, was: &Node) -> Option<Vec<Id>> {
         let how = self.options.how;
+        let ctime = || node::time(now.ctime(), now.ctime_nsec());
         let same = was.kind == NodeKind::File
-            && was.mtime.at == now.mtime.at
-            && (how.ignore_ctime || was.ctime.at == now.ctime.at)
-            && was.size == now.size
-            && (how.ignore_inode || was.inode == now.inode);
+            && was.mtime.at == node::time(now.mtime(), now.mtime_nsec())
+            && (how.ignore_ctime || was.ctime.at == ctime())
+            && was.size == now.size()
+            && (how.ignore_inode || was.inode == now.ino());
         let content = was.content.as_ref().filter(|_| same)?;
         let there = content.iter().all(|id| self.index.has(BlobKind::Data, id));
         there.then(|| content.clone())
@@ -496,7 +549,7 @@ impl<'a> Backup<'a> {
         // Taken, not borrowed: while this thread waits it may take up another file.
         let mut buffers = BUFFERS.take();
         let stored = match expected {
-            0..SMALL_BYTES => self.small(file, &mut buffers),
+            0..SMALL_BYTES => self.small(file, expected, &mut buffers),
             HUGE_BYTES.. if !self.together.swap(true, Ordering::Acquire) => {
                 let stored = self.huge(file, &mut buffers.large);
                 self.together.store(false, Ordering::Release);
@@ -509,11 +562,14 @@ impl<'a> Backup<'a> {
     }
 
     /// One chunk, unless the file has grown.
-    fn small(&self, mut file: File, buffers: &mut Buffers) -> Result<io::Result<(Vec<Id>, u64)>> {
+    fn small(
+        &self,
+        mut file: File,
+        expected: u64,
+        buffers: &mut Buffers,
+    ) -> Result<io::Result<(Vec<Id>, u64)>> {
         buffers.small.clear();
-        let read = (&mut file)
-            .take(SMALL_BYTES)
-            .read_to_end(&mut buffers.small);
+        let read = read_small(&mut file, expected, &mut buffers.small);
         let whole = buffers.small.as_slice();
         match read {
             Err(error) => Ok(Err(error)),
@@ -571,14 +627,17 @@ impl<'a> Backup<'a> {
         Ok(Ok((ids, size)))
     }
 
-    fn describe(&self, path: &Path, name: &std::ffi::OsStr, metadata: &Metadata) -> Node {
-        node::describe(
-            path,
-            name.as_bytes(),
-            metadata,
-            &self.names,
-            &self.options.zone,
-        )
+    /// All but content, subtree and link target. Extended attributes are not read again where the
+    /// time of change is that of the parent's entry, since it is set when they are.
+    fn describe(&self, path: &Path, name: &OsStr, metadata: &Metadata, was: Option<&Node>) -> Node {
+        let mut node = node::describe(name.as_bytes(), metadata, &self.names, &self.options.zone);
+        let same =
+            |was: &&Node| self.alike && (was.ctime.at, was.inode) == (node.ctime.at, node.inode);
+        node.xattrs = match was.filter(same) {
+            Some(was) => was.xattrs.clone(),
+            None => node::xattrs(path),
+        };
+        node
     }
 
     fn skip(&self, path: PathBuf, error: io::Error) {
@@ -604,9 +663,22 @@ fn read_batch<R: Read>(
     Ok(batch)
 }
 
-fn find<'a>(nodes: &'a [Node], name: &[u8]) -> Option<&'a Node> {
-    let at = nodes.binary_search_by(|node| node.name.as_slice().cmp(name));
-    at.ok().and_then(|at| nodes.get(at))
+/// Reads a file that should be this long, and of a longer one as much as shows that it is no small
+/// one. A read that ends early is asked again only where it ends too early.
+fn read_small(file: &mut File, expected: u64, into: &mut Vec<u8>) -> io::Result<usize> {
+    let room = usize::try_from(expected).unwrap_or(0) + 1;
+    into.resize(room, 0);
+    let read = loop {
+        match file.read(into) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => break other?,
+        }
+    };
+    into.truncate(read);
+    if read + 1 != room {
+        file.take(SMALL_BYTES - read as u64).read_to_end(into)?;
+    }
+    Ok(into.len())
 }
 
 /// The names in a directory, sorted.

@@ -26,6 +26,16 @@ impl Names {
             groups: read("/etc/group"),
         }
     }
+
+    /// The name of a user.
+    pub fn user(&self, id: u32) -> Option<&str> {
+        self.users.get(&id).map(String::as_str)
+    }
+
+    /// The name of a group.
+    pub fn group(&self, id: u32) -> Option<&str> {
+        self.groups.get(&id).map(String::as_str)
+    }
 }
 
 /// `name:x:number:…` lines.
@@ -54,20 +64,16 @@ pub(super) fn kind_of(metadata: &Metadata) -> NodeKind {
     }
 }
 
-/// All but content, subtree and link target.
-pub(super) fn describe(
-    path: &Path,
-    name: &[u8],
-    metadata: &Metadata,
-    names: &Names,
-    zone: &TimeZone,
-) -> Node {
+/// A time as the system has it.
+pub(super) fn time(seconds: i64, nanoseconds: i64) -> Timestamp {
+    let nanoseconds = i32::try_from(nanoseconds).unwrap_or(0);
+    Timestamp::new(seconds, nanoseconds).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+/// All but content, subtree, link target and extended attributes.
+pub(super) fn describe(name: &[u8], metadata: &Metadata, names: &Names, zone: &TimeZone) -> Node {
     let kind = kind_of(metadata);
-    let time = |seconds, nanoseconds: i64| {
-        let nanoseconds = i32::try_from(nanoseconds).unwrap_or(0);
-        let at = Timestamp::new(seconds, nanoseconds).unwrap_or(Timestamp::UNIX_EPOCH);
-        Time::new(at, zone)
-    };
+    let time = |seconds, nanoseconds| Time::new(time(seconds, nanoseconds), zone);
     let mut node = Node::new(name, kind);
     node.mode = mode::from_unix(metadata.mode());
     node.mtime = time(metadata.mtime(), metadata.mtime_nsec());
@@ -75,8 +81,8 @@ pub(super) fn describe(
     node.ctime = time(metadata.ctime(), metadata.ctime_nsec());
     node.uid = metadata.uid();
     node.gid = metadata.gid();
-    node.user = names.users.get(&node.uid).cloned().unwrap_or_default();
-    node.group = names.groups.get(&node.gid).cloned().unwrap_or_default();
+    node.user = names.user(node.uid).unwrap_or_default().to_owned();
+    node.group = names.group(node.gid).unwrap_or_default().to_owned();
     node.inode = metadata.ino();
     match kind {
         NodeKind::File => {
@@ -94,12 +100,11 @@ pub(super) fn describe(
     if kind != NodeKind::Directory && metadata.nlink() > 1 {
         node.device_id = metadata.dev();
     }
-    node.xattrs = xattrs(path);
     node
 }
 
 /// Extended attributes. What cannot be read is left out: on many file systems, all of them.
-fn xattrs(path: &Path) -> Vec<(String, Vec<u8>)> {
+pub(super) fn xattrs(path: &Path) -> Vec<(String, Vec<u8>)> {
     let Ok(names) = xattr::list(path) else {
         return Vec::new();
     };

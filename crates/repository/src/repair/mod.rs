@@ -2,13 +2,19 @@
 
 pub mod snapshots;
 
+use crate::check::{self, Depth};
 use crate::error::{Error, FileKind, Result};
+use crate::fetch::Opener;
 use crate::id::Id;
-use crate::index::{IndexFile, IndexPack};
+use crate::index::{Index, IndexFile, IndexPack};
 use crate::lock::{Lock, Mode};
-use crate::repository::{Author, Repository};
-use crate::saver::INDEX_BLOBS;
+use crate::pack::PackedBlob;
+use crate::repository::{Author, Repository, open_blob};
+use crate::saver::{INDEX_BLOBS, with_saver};
+use crate::sync::{into_inner, lock};
 use rayon::prelude::*;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Mutex;
 use std::time::Duration;
 
 /// What a repair of the index found.
@@ -16,41 +22,165 @@ use std::time::Duration;
 pub struct Report {
     /// Packs that are in the new index.
     pub packs: u64,
-    /// Packs whose header cannot be read, and so are not.
-    pub unreadable: Vec<Error>,
+    /// What is wrong with packs: their headers, and with [`Depth::Data`] anything in them.
+    pub damaged: Vec<Error>,
+    /// Blobs of damaged packs that were whole and are in other packs now.
+    pub saved_blobs: u64,
     /// Index files that were replaced.
     pub replaced: u64,
 }
 
-/// Makes a new index of what the packs' own headers say, and removes the old one. Takes its own
-/// lock; the caller must hold none.
-pub fn index(repository: &Repository, wait: Duration, author: &Author) -> Result<Report> {
-    let lock = Lock::take(repository, Mode::Exclusive, wait, author)?;
+/// Makes a new index of what the packs' own headers say, and removes the old one. Of a pack whose
+/// header cannot be read, what the old index says stays. With [`Depth::Data`] every pack is read,
+/// and of those that are damaged what is whole is copied into others; they are in the new index no
+/// more, so that the next backup stores again what was hit, and prune removes them.
+///
+/// Takes its own lock; the caller must hold none.
+pub fn index(
+    repository: &Repository,
+    depth: Depth,
+    wait: Duration,
+    author: &Author,
+) -> Result<Report> {
+    let held = Lock::take(repository, Mode::Exclusive, wait, author)?;
     let before = repository.list(FileKind::Index)?;
-    let packs = repository.list(FileKind::Pack)?;
-    let headers: Vec<(Id, Result<_>)> = packs
+    let packs: BTreeMap<Id, u64> = repository.list(FileKind::Pack)?.into_iter().collect();
+    let looked: Vec<(Id, Result<Looked>)> = packs
         .par_iter()
-        .map(|(id, bytes)| (*id, repository.pack_header(id, *bytes)))
+        .map(|(id, bytes)| (*id, look(repository, id, *bytes, depth)))
         .collect();
     let mut report = Report::default();
-    let (mut file, mut blobs) = (IndexFile::default(), 0);
-    for (id, header) in headers {
-        let header = match header {
-            Ok(header) => header,
-            Err(error @ (Error::Damaged { .. } | Error::Missing { .. })) => {
-                report.unreadable.push(error);
-                continue;
+    let (mut whole, mut bad) = (Vec::new(), BTreeMap::new());
+    for (id, looked) in looked {
+        let looked = looked?;
+        match looked.errors.is_empty() {
+            true => whole.push(IndexPack::new(id, &looked.blobs)),
+            false => drop(bad.insert(id, looked.blobs)),
+        }
+        report.damaged.extend(looked.errors);
+    }
+    old_entries(repository, &before, &packs, &mut bad)?;
+    match depth {
+        Depth::Structure => {
+            let known = bad.iter().filter(|(_, blobs)| !blobs.is_empty());
+            whole.extend(known.map(|(id, blobs)| IndexPack::new(*id, blobs)));
+        }
+        Depth::Data => report.saved_blobs = save(repository, &bad)?,
+    }
+    report.packs = whole.len() as u64;
+    write(repository, whole)?;
+    // Only now: killed before, both are there, and agree.
+    for (id, _) in before {
+        repository.delete(FileKind::Index, &id)?;
+        report.replaced += 1;
+    }
+    held.release()?;
+    Ok(report)
+}
+
+/// What is in a pack, and what is wrong with it.
+struct Looked {
+    blobs: Vec<PackedBlob>,
+    errors: Vec<Error>,
+}
+
+/// An error is of the store, not of the pack: an index without it would hide what is there.
+fn look(repository: &Repository, id: &Id, bytes: u64, depth: Depth) -> Result<Looked> {
+    let mut errors = match depth {
+        Depth::Structure => Vec::new(),
+        Depth::Data => check::pack(repository, id, bytes, &mut Opener::default()),
+    };
+    let blobs = match repository.pack_header(id, bytes) {
+        Ok(blobs) => blobs,
+        Err(error) => {
+            if depth == Depth::Structure || !is_damage(&error) {
+                errors.push(error);
             }
-            // The store, not the pack, failed: an index without it would hide what is there.
-            Err(error) => return Err(error),
-        };
-        report.packs += 1;
-        blobs += header.len();
-        file.packs.push(IndexPack {
-            id,
-            blobs: header.iter().map(Into::into).collect(),
-            time: None,
-        });
+            Vec::new()
+        }
+    };
+    match errors.iter().position(|error| !is_damage(error)) {
+        Some(place) => Err(errors.swap_remove(place)),
+        None => Ok(Looked { blobs, errors }),
+    }
+}
+
+fn is_damage(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Damaged { .. } | Error::Missing { .. } | Error::Blob { .. }
+    )
+}
+
+/// Adds what the old index says of packs whose headers cannot be read, as far as they go.
+fn old_entries(
+    repository: &Repository,
+    before: &[(Id, u64)],
+    packs: &BTreeMap<Id, u64>,
+    bad: &mut BTreeMap<Id, Vec<PackedBlob>>,
+) -> Result<()> {
+    let wanted: BTreeSet<Id> = bad
+        .iter()
+        .filter(|(_, blobs)| blobs.is_empty())
+        .map(|(id, _)| *id)
+        .collect();
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let found: Mutex<BTreeMap<Id, HashSet<PackedBlob>>> = Mutex::default();
+    // Index files that are damaged say nothing.
+    repository.each_index_file(before, |_, file| {
+        for pack in file.packs.into_iter().chain(file.packs_to_delete) {
+            let bytes = packs.get(&pack.id).filter(|_| wanted.contains(&pack.id));
+            let there = |blob: &PackedBlob| {
+                let end = u64::from(blob.offset) + u64::from(blob.length);
+                bytes.is_some_and(|bytes| end <= *bytes)
+            };
+            let blobs = pack.blobs.iter().map(PackedBlob::from).filter(there);
+            lock(&found).entry(pack.id).or_default().extend(blobs);
+        }
+    })?;
+    for (id, blobs) in into_inner(found) {
+        if wanted.contains(&id) {
+            let mut blobs: Vec<PackedBlob> = blobs.into_iter().collect();
+            blobs.sort_by_key(|blob| blob.offset);
+            bad.insert(id, blobs);
+        }
+    }
+    Ok(())
+}
+
+/// Copies what is whole out of damaged packs.
+fn save(repository: &Repository, bad: &BTreeMap<Id, Vec<PackedBlob>>) -> Result<u64> {
+    if bad.is_empty() {
+        return Ok(0);
+    }
+    let ((), added) = with_saver(repository, &Index::default(), |saver| {
+        for (id, blobs) in bad {
+            let content = match repository.read_pack(id) {
+                Err(Error::Missing { .. } | Error::Damaged { .. }) => continue,
+                other => other?,
+            };
+            for blob in blobs {
+                let from = blob.offset as usize;
+                let sealed = content.get(from..from + blob.length as usize);
+                let compressed = blob.uncompressed.is_some();
+                let sealed = sealed.unwrap_or_default();
+                if open_blob(repository.key(), &blob.id, sealed.to_vec(), compressed).is_ok() {
+                    saver.copy(blob, sealed)?;
+                }
+            }
+        }
+        Ok(())
+    })?;
+    Ok(added.data_blobs + added.tree_blobs)
+}
+
+fn write(repository: &Repository, packs: Vec<IndexPack>) -> Result<()> {
+    let (mut file, mut blobs) = (IndexFile::default(), 0);
+    for pack in packs {
+        blobs += pack.blobs.len();
+        file.packs.push(pack);
         if blobs >= INDEX_BLOBS {
             repository.save_index(&std::mem::take(&mut file))?;
             blobs = 0;
@@ -59,11 +189,5 @@ pub fn index(repository: &Repository, wait: Duration, author: &Author) -> Result
     if !file.packs.is_empty() {
         repository.save_index(&file)?;
     }
-    // Only now: killed before, both are there, and agree.
-    for (id, _) in before {
-        repository.delete(FileKind::Index, &id)?;
-        report.replaced += 1;
-    }
-    lock.release()?;
-    Ok(report)
+    Ok(())
 }

@@ -1,15 +1,21 @@
 //! Reads a tree's JSON as a stream of entries.
 
-use super::{Node, RawNode, from_raw, no_tree};
-use crate::error::Damage;
+use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::borrow::Cow;
 use std::fmt;
+use std::marker::PhantomData;
 
-/// The object around the list of entries.
-pub(super) struct Tree<F>(pub(super) F);
+/// The object around the list of entries, each of which is handed out as a `T`.
+pub(super) struct Tree<T, F>(F, PhantomData<T>);
 
-impl<'de, F: FnMut(Result<Node, Damage>)> DeserializeSeed<'de> for Tree<F> {
+impl<T, F: FnMut(T)> Tree<T, F> {
+    pub(super) fn new(each: F) -> Self {
+        Tree(each, PhantomData)
+    }
+}
+
+impl<'de, T: Deserialize<'de>, F: FnMut(T)> DeserializeSeed<'de> for Tree<T, F> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -17,7 +23,7 @@ impl<'de, F: FnMut(Result<Node, Damage>)> DeserializeSeed<'de> for Tree<F> {
     }
 }
 
-impl<'de, F: FnMut(Result<Node, Damage>)> Visitor<'de> for Tree<F> {
+impl<'de, T: Deserialize<'de>, F: FnMut(T)> Visitor<'de> for Tree<T, F> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -34,16 +40,16 @@ impl<'de, F: FnMut(Result<Node, Damage>)> Visitor<'de> for Tree<F> {
             if std::mem::replace(&mut seen, true) {
                 return Err(A::Error::duplicate_field("nodes"));
             }
-            map.next_value_seed(Nodes(&mut self.0))?;
+            map.next_value_seed(Nodes(&mut self.0, PhantomData))?;
         }
         Ok(())
     }
 }
 
 /// The list of entries, or null.
-struct Nodes<'f, F>(&'f mut F);
+struct Nodes<'f, T, F>(&'f mut F, PhantomData<T>);
 
-impl<'de, F: FnMut(Result<Node, Damage>)> DeserializeSeed<'de> for Nodes<'_, F> {
+impl<'de, T: Deserialize<'de>, F: FnMut(T)> DeserializeSeed<'de> for Nodes<'_, T, F> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -51,7 +57,7 @@ impl<'de, F: FnMut(Result<Node, Damage>)> DeserializeSeed<'de> for Nodes<'_, F> 
     }
 }
 
-impl<'de, F: FnMut(Result<Node, Damage>)> Visitor<'de> for Nodes<'_, F> {
+impl<'de, T: Deserialize<'de>, F: FnMut(T)> Visitor<'de> for Nodes<'_, T, F> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -63,8 +69,8 @@ impl<'de, F: FnMut(Result<Node, Damage>)> Visitor<'de> for Nodes<'_, F> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        while let Some(raw) = list.next_element::<RawNode<'de>>()? {
-            (self.0)(from_raw(raw).map_err(no_tree));
+        while let Some(entry) = list.next_element()? {
+            (self.0)(entry);
         }
         Ok(())
     }

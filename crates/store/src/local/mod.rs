@@ -31,6 +31,18 @@ const WRITEBACK_BYTES: u64 = 64 << 20;
 /// How often placing an object is tried again when a deletion just removed its directory.
 const PLACE_ATTEMPTS: usize = 16;
 
+/// What `statfs` calls ext2 to ext4, XFS, Btrfs, tmpfs, overlayfs, F2FS, bcachefs and ZFS.
+const OF_THIS_HOST: [u64; 8] = [
+    0xef53,
+    0x5846_5342,
+    0x9123_683e,
+    0x0102_1994,
+    0x794c_7630,
+    0xf2f5_2010,
+    0xca45_1a4e,
+    0x2fc1_2fc1,
+];
+
 /// Objects as files beneath a directory.
 #[derive(Debug)]
 pub struct LocalStore {
@@ -206,6 +218,14 @@ impl Store for LocalStore {
             Ok(()) | Err(Errno::NOENT | Errno::NOTDIR | Errno::ISDIR) => Ok(()),
             Err(errno) => Err(self.doing(key).error(errno)),
         }
+    }
+
+    /// On file systems of this host alone: one over the network may show others an older state.
+    fn lists_at_once(&self) -> bool {
+        rustix::fs::fstatfs(&self.root).is_ok_and(|fs| {
+            let kind = u64::try_from(fs.f_type).unwrap_or(0) & u64::from(u32::MAX);
+            OF_THIS_HOST.contains(&kind)
+        })
     }
 
     fn probe(&self) -> Result<(), StoreError> {

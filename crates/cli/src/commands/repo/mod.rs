@@ -19,6 +19,7 @@ use lifeboat_core::config::Span;
 use lifeboat_core::repo::{self, Place, explain};
 use lifeboat_core::secret::Reference;
 use lifeboat_core::{Code, Error, Result, interrupt};
+use lifeboat_repository::check::Depth;
 use lifeboat_repository::index::Index;
 use lifeboat_repository::lock::{self, Lock, Mode};
 use lifeboat_repository::snapshot::{self, Snapshot};
@@ -73,8 +74,8 @@ pub fn run(run: &Run<'_>, args: &Repo) -> Result<u8> {
         RepoCommand::Tag(args) => upkeep::tag(&open, args),
         RepoCommand::Rewrite(args) => change::rewrite(&open, args),
         RepoCommand::Repair {
-            command: RepairCommand::Index,
-        } => upkeep::repair_index(&open),
+            command: RepairCommand::Index { read_data },
+        } => upkeep::repair_index(&open, *read_data),
         RepoCommand::Repair {
             command: RepairCommand::Snapshots(args),
         } => change::repair(&open, args),
@@ -209,6 +210,14 @@ impl Open<'_> {
             }
         }
         Ok(0)
+    }
+}
+
+/// How much of packs is read.
+fn depth(read_data: bool) -> Depth {
+    match read_data {
+        true => Depth::Data,
+        false => Depth::Structure,
     }
 }
 

@@ -1,6 +1,6 @@
 //! `lifeboat repo copy`, `tag` and `repair`.
 
-use super::{Open, meant, reference};
+use super::{Open, depth, meant, reference};
 use crate::args::repo::{Copy, Tag};
 use crate::output::{self, line};
 use lifeboat_core::Result;
@@ -92,26 +92,34 @@ pub fn tag(open: &Open<'_>, args: &Tag) -> Result<u8> {
     Ok(0)
 }
 
-pub fn repair_index(open: &Open<'_>) -> Result<u8> {
+pub fn repair_index(open: &Open<'_>, read_data: bool) -> Result<u8> {
     open.step("reading packs");
-    let report = repair::index(&open.repository, open.wait()?, &open.author).map_err(explain)?;
+    let (wait, depth) = (open.wait()?, depth(read_data));
+    let report = repair::index(&open.repository, depth, wait, &open.author).map_err(explain)?;
     open.run.results();
-    let unreadable: Vec<String> = report.unreadable.iter().map(ToString::to_string).collect();
+    let damaged: Vec<String> = report.damaged.iter().map(ToString::to_string).collect();
     if open.json() {
         output::json(&json!({
             "schema": 1,
             "packs": report.packs,
             "replaced": report.replaced,
-            "unreadable": unreadable,
+            "saved_blobs": report.saved_blobs,
+            "damaged": damaged,
         }))?;
     } else {
-        for error in &unreadable {
-            line(format!("left out: {error}"));
+        for error in &damaged {
+            line(format!("damaged: {error}"));
+        }
+        if read_data && !damaged.is_empty() {
+            line(format!(
+                "{} blobs that are whole were copied out of damaged packs, which are in the index no more",
+                report.saved_blobs
+            ));
         }
         line(format!(
             "a new index of {} packs replaces {} files; `lifeboat repo check` says what is still missing",
             report.packs, report.replaced
         ));
     }
-    Ok(if unreadable.is_empty() { 0 } else { 3 })
+    Ok(if damaged.is_empty() { 0 } else { 3 })
 }

@@ -157,8 +157,7 @@ pub(super) fn in_all(packs: &[Pack], stores: &[OpenStore]) -> Result<Vec<Pack>> 
             let Some(artifact) = pack.stored.get(&store.name) else {
                 return Ok(false);
             };
-            let found = store.store.stat(&artifact.key)?;
-            if found.is_none_or(|f| f.bytes != artifact.bytes) {
+            if !holds(store, artifact)? {
                 return Ok(false);
             }
         }
@@ -191,6 +190,20 @@ pub(super) fn in_all(packs: &[Pack], stores: &[OpenStore]) -> Result<Vec<Pack>> 
         held.extend(answer?);
     }
     Ok(held)
+}
+
+/// Whether a store confirms to hold a pack: in the layout that new points have there.
+fn holds(store: &OpenStore, artifact: &ManifestArtifact) -> Result<bool> {
+    match (&store.snapshots, &artifact.snapshot) {
+        (Some(snapshots), Some(snapshot)) if store.config.is_repository() => {
+            snapshots.has(snapshot, &artifact.key)
+        }
+        (_, None) if !store.config.is_repository() => {
+            let found = store.store.stat(&artifact.key)?;
+            Ok(found.is_some_and(|found| found.bytes == artifact.bytes))
+        }
+        _ => Ok(false),
+    }
 }
 
 /// The index of a point, in clear, as a file: as this host kept it, or from a store.

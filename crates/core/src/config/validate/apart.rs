@@ -7,7 +7,10 @@ use crate::config::{Config, LocalConfig, S3Config, SourceKind, StoreConfig, Stor
 /// A sensitive source goes only to stores that encrypt.
 pub(super) fn sensitive(config: &Config, issues: &mut Vec<Issue>) {
     for (plan, source, store) in routes(config) {
-        let in_clear = config.store.get(store).is_some_and(|s| s.encrypt.is_none());
+        let in_clear = config
+            .store
+            .get(store)
+            .is_some_and(|s| s.encrypt.is_none() && !s.is_repository());
         let is_sensitive = config.source.get(source).is_some_and(|s| s.sensitive);
         if in_clear && is_sensitive {
             let message = format!(

@@ -44,6 +44,7 @@ fn secrets(config: &Config) -> Vec<(String, &str, Option<&Reference>, Use<'_>)> 
         let subject = format!("store.{name}");
         let decrypt = store.decrypt.as_ref();
         for (key, reference) in [
+            ("password", store.password.as_ref()),
             ("decrypt.age", decrypt.and_then(|d| d.age.as_ref())),
             ("decrypt.openpgp", decrypt.and_then(|d| d.openpgp.as_ref())),
             (
@@ -207,7 +208,8 @@ fn stores_of<'a>(config: &'a Config, source: &str) -> BTreeMap<&'a str, bool> {
     routes(config)
         .filter(|(_, routed, _)| *routed == source)
         .filter_map(|(_, _, store)| {
-            let encrypts = config.store.get(store)?.encrypt.is_some();
+            let store_config = config.store.get(store)?;
+            let encrypts = store_config.encrypt.is_some() || store_config.is_repository();
             Some((store, encrypts))
         })
         .collect()

@@ -4,9 +4,9 @@ use super::Issue;
 use crate::config::places::did_you_mean;
 use crate::config::remote::is_name;
 use crate::config::{
-    BucketConfig, Check, CheckConfig, CommandConfig, Config, DecryptConfig, EncryptConfig,
-    FilesConfig, Keep, KeepRules, MariadbConfig, PostgresConfig, S3Config, SftpConfig, SignConfig,
-    SourceKind, SshConfig, StoreKind, Via,
+    BucketConfig, Check, CheckConfig, CommandConfig, Compress, Config, DecryptConfig,
+    EncryptConfig, FilesConfig, KEY_DEFAULT, Keep, KeepRules, MariadbConfig, PostgresConfig,
+    S3Config, SftpConfig, SignConfig, SourceKind, SshConfig, StoreConfig, StoreKind, Via,
 };
 use std::collections::BTreeMap;
 
@@ -164,11 +164,42 @@ pub(super) fn stores(config: &Config, issues: &mut Vec<Issue>) {
         if let Some(decrypt) = &store.decrypt {
             decryption(&subject, decrypt, issues);
         }
+        if store.is_repository() {
+            repository(&subject, store, issues);
+        }
         match &store.kind {
             StoreKind::S3(s3) => s3_store(&subject, s3, issues),
             StoreKind::Sftp(sftp) => sftp_store(&subject, sftp, issues),
             StoreKind::Local(_) => {}
         }
+    }
+}
+
+/// What a repository does by itself, and what it needs.
+fn repository(subject: &str, store: &StoreConfig, issues: &mut Vec<Issue>) {
+    let mut refused = |at: &str, message: &str, hint: &str| {
+        issues.push(Issue::refused(subject, at, message).hint(hint));
+    };
+    if store.password.is_none() {
+        refused(
+            "password",
+            "layout = \"repository\" needs one",
+            "add password = \"file:PATH\" of a file with a long random line, and keep a copy elsewhere: nothing can be read without it",
+        );
+    }
+    if store.encrypt.is_some() {
+        refused(
+            "encrypt",
+            "a repository is encrypted with its password",
+            "remove it; decrypt may stay for points that were stored before",
+        );
+    }
+    if store.compress != Compress::default() {
+        refused("compress", "a repository compresses by itself", "remove it");
+    }
+    if store.key != KEY_DEFAULT {
+        let hint = "remove it: what is in a snapshot is at /SOURCE";
+        refused("key", "a repository has no keys to choose", hint);
     }
 }
 

@@ -133,7 +133,7 @@ fn components(path: &[u8]) -> Result<Vec<&[u8]>> {
 }
 
 impl Extraction<'_> {
-    fn member(&mut self, member: &Member, tape: &mut TapeReader<'_>) -> Result<()> {
+    fn member(&mut self, member: &Member, tape: &mut TapeReader<impl Read>) -> Result<()> {
         let parts = components(&member.path)?;
         let Some((name, above)) = parts.split_last() else {
             // `./`, the top of an archive made by hand: the target keeps its own mode.
@@ -245,7 +245,7 @@ impl Extraction<'_> {
         above: &[u8],
         name: &OsStr,
         member: &Member,
-        tape: &mut TapeReader<'_>,
+        tape: &mut TapeReader<impl Read>,
     ) -> Result<()> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
         let parent = self.parent(above, member)?;
@@ -260,7 +260,12 @@ impl Extraction<'_> {
         Ok(())
     }
 
-    fn content(&mut self, file: &File, member: &Member, tape: &mut TapeReader<'_>) -> Result<()> {
+    fn content(
+        &mut self,
+        file: &File,
+        member: &Member,
+        tape: &mut TapeReader<impl Read>,
+    ) -> Result<()> {
         let failed = |error: std::io::Error| {
             let errno = error
                 .raw_os_error()

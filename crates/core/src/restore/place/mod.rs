@@ -12,6 +12,7 @@ mod tests;
 
 pub use extract::{Extracted, extract};
 pub use swap::{Swap, aside_path, swap_in};
+pub(crate) use tape::{Member, TapeReader};
 
 use crate::error::{Code, Error, Result};
 use crate::source::sqlite as database;

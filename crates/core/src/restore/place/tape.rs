@@ -8,7 +8,7 @@
 //! headers are used.
 
 use crate::error::{Code, Error, Result};
-use crate::source::files::escape;
+use crate::source::files::{LINKS_COMMENT, escape};
 use std::io::Read;
 use tar::{EntryType, GnuExtSparseHeader, GnuSparseHeader, Header};
 
@@ -24,22 +24,24 @@ const EXTENSIONS_MAX: u32 = 8;
 
 /// One member of an archive.
 #[derive(Debug)]
-pub(super) struct Member {
+pub(crate) struct Member {
     /// As in the archive.
-    pub(super) path: Vec<u8>,
-    pub(super) kind: EntryType,
-    pub(super) link: Vec<u8>,
-    pub(super) mode: u32,
-    pub(super) uid: u32,
-    pub(super) gid: u32,
-    pub(super) mtime: (i64, u32),
+    pub(crate) path: Vec<u8>,
+    pub(crate) kind: EntryType,
+    pub(crate) link: Vec<u8>,
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) mtime: (i64, u32),
     /// Size of the file, holes included.
-    pub(super) size: u64,
+    pub(crate) size: u64,
     /// Where the data belongs (offset, length); `None`: all of it, from the start.
-    pub(super) pieces: Option<Vec<(u64, u64)>>,
-    pub(super) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
-    pub(super) acl_access: Option<String>,
-    pub(super) acl_default: Option<String>,
+    pub(crate) pieces: Option<Vec<(u64, u64)>>,
+    pub(crate) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(crate) acl_access: Option<String>,
+    pub(crate) acl_default: Option<String>,
+    /// How many names a file has, where its archive is of ours and says so; 1 otherwise.
+    pub(crate) links: u64,
 }
 
 /// What PAX records said of the next member.
@@ -57,10 +59,11 @@ struct Records {
     xattrs: Vec<(Vec<u8>, Vec<u8>)>,
     acl_access: Option<String>,
     acl_default: Option<String>,
+    links: Option<u64>,
 }
 
-pub(super) struct TapeReader<'a> {
-    input: &'a mut dyn Read,
+pub(crate) struct TapeReader<R> {
+    input: R,
     /// Bytes of the current member that were not read yet.
     remaining: u64,
     padding: u64,
@@ -71,13 +74,23 @@ fn damaged(what: impl Into<String>) -> Error {
         .hint("try another copy of this point, or an older one; nothing of this archive is trusted")
 }
 
-impl<'a> TapeReader<'a> {
-    pub(super) fn new(input: &'a mut dyn Read) -> Self {
+impl<R: Read> TapeReader<R> {
+    pub(crate) fn new(input: R) -> Self {
         TapeReader {
             input,
             remaining: 0,
             padding: 0,
         }
+    }
+
+    /// Where it reads from.
+    pub(crate) fn input_mut(&mut self) -> &mut R {
+        &mut self.input
+    }
+
+    /// The data of the current member does not follow in this input.
+    pub(crate) fn data_is_elsewhere(&mut self) {
+        self.remaining = 0;
     }
 
     /// Fills as much of `buffer` as the input has.
@@ -115,7 +128,7 @@ impl<'a> TapeReader<'a> {
     }
 
     /// Data of the current member, in order; 0 at its end.
-    pub(super) fn data(&mut self, buffer: &mut [u8]) -> Result<usize> {
+    pub(crate) fn data(&mut self, buffer: &mut [u8]) -> Result<usize> {
         let want = usize::try_from(self.remaining).map_or(buffer.len(), |n| n.min(buffer.len()));
         self.exactly(buffer.get_mut(..want).unwrap_or_default())?;
         self.remaining -= want as u64;
@@ -128,7 +141,7 @@ impl<'a> TapeReader<'a> {
     }
 
     /// The next member; what is left of the last one is passed over. `None` after the last.
-    pub(super) fn next(&mut self) -> Result<Option<Member>> {
+    pub(crate) fn next(&mut self) -> Result<Option<Member>> {
         let mut records = Records::default();
         let (mut long_name, mut long_link) = (None, None);
         for _ in 0..=EXTENSIONS_MAX {
@@ -252,6 +265,7 @@ impl<'a> TapeReader<'a> {
             xattrs: records.xattrs,
             acl_access: records.acl_access,
             acl_default: records.acl_default,
+            links: records.links.unwrap_or(1),
             path,
         };
         self.expect_data(stored);
@@ -464,6 +478,10 @@ impl Records {
             b"GNU.sparse.minor" => self.sparse_version.1 = Some(number(value)?),
             b"SCHILY.acl.access" => self.acl_access = Some(whole_text()?),
             b"SCHILY.acl.default" => self.acl_default = Some(whole_text()?),
+            b"comment" => {
+                let links = value.strip_prefix(LINKS_COMMENT.as_bytes());
+                self.links = links.and_then(number);
+            }
             _ => {
                 if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
                     self.xattrs.push((decode(name), value.to_vec()));

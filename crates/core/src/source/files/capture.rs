@@ -163,6 +163,7 @@ impl<'a> Capture<'a> {
         let head = Head {
             kind,
             link,
+            links: 1,
             ..head(path, stat, attributes)
         };
         self.tape
@@ -509,6 +510,7 @@ fn head<'a>(path: &'a [u8], stat: &Stat, attributes: &'a Attributes) -> Head<'a>
         mtime_nanoseconds: u32::try_from(stat.st_mtime_nsec).unwrap_or(0),
         device: (0, 0),
         attributes,
+        links: stat.st_nlink,
     }
 }
 

@@ -41,6 +41,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use walk::{Selection, walk};
 
+/// What the comment of a file with several names begins with; their number follows.
+pub(crate) const LINKS_COMMENT: &str = "links=";
+
 /// Files and directories.
 #[derive(Debug)]
 pub struct FilesSource {

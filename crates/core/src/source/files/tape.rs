@@ -3,9 +3,11 @@
 //! POSIX headers. Long names and link targets go into GNU `L` and `K` entries, because they hold
 //! bytes as they are, where PAX `path` records are recoded by readers in other locales. PAX records
 //! carry what headers cannot: `mtime` below the second, `SCHILY.xattr.*`, `SCHILY.acl.*`, and the
-//! GNU sparse format 1.0, whose map precedes the data. The `tar` crate's builder offers neither
+//! GNU sparse format 1.0, whose map precedes the data. How many names a file has, which tar cannot
+//! say, is in a comment of its first name, which every reader passes over. The `tar` crate's builder offers neither
 //! sparse files nor padding for a file that shrank, so only its headers are used.
 
+use super::LINKS_COMMENT;
 use super::acl;
 use super::sums::Attributes;
 use std::fmt::Write as _;
@@ -27,6 +29,8 @@ pub(crate) struct Head<'a> {
     /// Major and minor number of a device.
     pub(crate) device: (u32, u32),
     pub(crate) attributes: &'a Attributes,
+    /// How many names the file has.
+    pub(crate) links: u64,
 }
 
 /// The data of a file, as the archive holds it.
@@ -209,6 +213,10 @@ fn records(head: &Head<'_>, body: &Body<'_>, stored: u64) -> Vec<u8> {
             b"GNU.sparse.realsize",
             size.to_string().as_bytes(),
         );
+    }
+    if head.links > 1 {
+        let comment = format!("{LINKS_COMMENT}{}", head.links);
+        record(&mut records, b"comment", comment.as_bytes());
     }
     for (name, value) in &head.attributes.0 {
         if acl::is_acl(name) {

@@ -1,0 +1,435 @@
+//! A point on its way into a repository: its artifacts, one after the other, then one snapshot of all.
+//!
+//! Everything is done by one thread, which has the repository open and locked while the point is
+//! taken. What was stored for a point that is given up is used by the next one, or pruned.
+
+use super::tape::{self, Register};
+use super::{ENCRYPTION, Snapshots, WAIT};
+use crate::error::{Code, Error, Result};
+use crate::point::copies;
+use crate::point::{Details, Manifest, StoredDetails};
+use crate::repo;
+use crossbeam_channel::{Receiver, Sender, bounded};
+use jiff::Timestamp;
+use lifeboat_repository as engine;
+use lifeboat_repository::assemble::{Assembled, Assembly, assemble, save_tree};
+use lifeboat_repository::browse::{self, Found};
+use lifeboat_repository::index::Index;
+use lifeboat_repository::lock::{Lock, Mode};
+use lifeboat_repository::saver::{Saver, with_saver_beside};
+use lifeboat_repository::time::Time;
+use lifeboat_repository::tree::{Node, NodeKind, mode};
+use lifeboat_repository::{Id, Repository, Snapshot};
+use std::collections::{BTreeMap, HashSet};
+use std::io::Read;
+use std::sync::Arc;
+
+/// Where the details and skeletons are.
+const OWN: &str = ".lifeboat";
+/// The name of the details in it.
+const DETAILS: &str = "details.json";
+
+/// Which artifact it is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Slot {
+    pub source: String,
+    pub artifact: String,
+    pub extension: String,
+    /// Its stream is an archive of files, which are to be seen one by one.
+    pub is_tree: bool,
+}
+
+impl Slot {
+    /// Its path in the snapshot.
+    pub fn path(&self) -> String {
+        match self.is_tree {
+            true => format!("/{}", self.source),
+            false => format!("/{}/{}.{}", self.source, self.artifact, self.extension),
+        }
+    }
+}
+
+/// The path of what an archive says beside its files.
+pub(super) fn skeleton_path(source: &str, artifact: &str) -> String {
+    format!("/{OWN}/{source}/{artifact}.skeleton")
+}
+
+/// What is said of the snapshot.
+struct Description {
+    time: Timestamp,
+    host: String,
+    user: String,
+    tags: Vec<String>,
+    /// The details, as text.
+    details: Vec<u8>,
+}
+
+/// An artifact of a point, and where it is in an older snapshot if it was not put.
+struct Wanted {
+    name: Name,
+    before: Option<(String, String)>,
+}
+
+/// Source and artifact.
+type Name = (String, String);
+
+/// A point that is in the repository.
+struct Committed {
+    /// The id of its snapshot.
+    snapshot: String,
+    /// What was added for each artifact that was put, in bytes as stored.
+    added: BTreeMap<Name, u64>,
+}
+
+enum Request {
+    Put {
+        slot: Slot,
+        body: Box<dyn Read + Send>,
+        reply: Sender<Result<u64>>,
+    },
+    Commit {
+        wanted: Vec<Wanted>,
+        description: Description,
+        reply: Sender<Result<Committed>>,
+    },
+}
+
+/// See the module. A deposit that is dropped leaves no snapshot.
+pub(crate) struct Deposit {
+    name: String,
+    requests: Sender<Request>,
+}
+
+impl Deposit {
+    /// Opens the repository, or makes one, and locks it. What is among `lost` is stored again although
+    /// the index has it.
+    pub fn begin(snapshots: &Arc<Snapshots>, lost: HashSet<Id>) -> Result<Arc<Self>> {
+        let (requests, incoming) = bounded(0);
+        let (ready, begun) = bounded(1);
+        let name = snapshots.name.clone();
+        let snapshots = Arc::clone(snapshots);
+        std::thread::Builder::new()
+            .name("deposit".into())
+            .spawn(move || run(&snapshots, &lost, &incoming, &ready))
+            .map_err(|error| Error::io("a thread cannot be started", &error))?;
+        match begun.recv() {
+            Ok(result) => result.map(|()| Arc::new(Deposit { name, requests })),
+            Err(_) => Err(gone(&name)),
+        }
+    }
+
+    /// Stores an artifact; it replaces one of the same name. Returns the length of `body`, in bytes,
+    /// when all of it was taken.
+    pub fn put(&self, slot: Slot, body: Box<dyn Read + Send>) -> Result<u64> {
+        let (reply, answer) = bounded(1);
+        let request = Request::Put { slot, body, reply };
+        self.ask(request, &answer)
+    }
+
+    /// Makes a snapshot of the artifacts of a manifest, and of the details, once everything is
+    /// durable; says in the manifest where they are.
+    pub fn commit_point(&self, manifest: &mut Manifest, details: &Details) -> Result<()> {
+        let wanted = manifest.artifacts.iter().map(|artifact| {
+            let before = artifact.snapshot.clone();
+            Wanted {
+                name: (artifact.source.clone(), artifact.name.clone()),
+                before: before.map(|snapshot| (snapshot, artifact.key.clone())),
+            }
+        });
+        let text = copies::to_json(details)?;
+        let bytes = text.len() as u64;
+        let description = Description {
+            time: manifest.started,
+            host: manifest.host.clone(),
+            user: manifest.author.clone(),
+            tags: vec![manifest.point.to_string(), manifest.plan.clone()],
+            details: text,
+        };
+        let (reply, answer) = bounded(1);
+        let request = Request::Commit {
+            wanted: wanted.collect(),
+            description,
+            reply,
+        };
+        let Committed { snapshot, added } = self.ask(request, &answer)?;
+        for artifact in &mut manifest.artifacts {
+            let name = (artifact.source.clone(), artifact.name.clone());
+            artifact.bytes = added.get(&name).copied().unwrap_or(artifact.bytes);
+            artifact.sha256.clone_from(&snapshot);
+            artifact.snapshot = Some(snapshot.clone());
+            artifact.encrypt = Some(ENCRYPTION.to_owned());
+        }
+        manifest.details = StoredDetails {
+            key: format!("/{OWN}/{DETAILS}"),
+            bytes,
+            sha256: snapshot,
+            encrypt: Some(ENCRYPTION.to_owned()),
+            openpgp_signer: None,
+        };
+        Ok(())
+    }
+
+    fn ask<T>(&self, request: Request, answer: &Receiver<Result<T>>) -> Result<T> {
+        let sent = self.requests.send(request);
+        sent.map_err(|_| gone(&self.name))?;
+        answer.recv().map_err(|_| gone(&self.name))?
+    }
+}
+
+fn gone(name: &str) -> Error {
+    let message = format!("the repository of store {name} was given up after an error");
+    Error::new(Code::Store, message)
+}
+
+/// Who hears of what made the work end.
+enum Waiting {
+    Put(Sender<Result<u64>>),
+    Commit(Sender<Result<Committed>>),
+}
+
+fn run(
+    snapshots: &Snapshots,
+    lost: &HashSet<Id>,
+    requests: &Receiver<Request>,
+    ready: &Sender<Result<()>>,
+) {
+    let begun = snapshots.repository_or_new().and_then(|repository| {
+        let lock = Lock::take(&repository, Mode::Shared, WAIT, &repo::author())
+            .map_err(|error| snapshots.about(error))?;
+        let index = snapshots.load_index(&repository)?;
+        Ok((repository, lock, index))
+    });
+    let (repository, lock, index) = match begun {
+        Ok(begun) => begun,
+        Err(error) => return drop(ready.send(Err(error))),
+    };
+    if ready.send(Ok(())).is_err() {
+        return;
+    }
+    let mut waiting = None;
+    let saved = with_saver_beside(&repository, &index, lost, |saver| {
+        let work = Work {
+            repository: &repository,
+            index: &index,
+            saver,
+            register: Register::new(),
+            kept: BTreeMap::new(),
+        };
+        work.run(requests, &mut waiting)
+    });
+    let committed = saved.and_then(|(commit, _)| match commit {
+        Some(commit) => commit.save(&repository).map(Some),
+        None => Ok(None),
+    });
+    snapshots.forget_index();
+    // Before anybody is told: what comes next finds no lock of ours.
+    drop(lock);
+    match (waiting, committed) {
+        (Some(Waiting::Commit(reply)), Ok(Some(committed))) => drop(reply.send(Ok(committed))),
+        (Some(Waiting::Commit(reply)), Err(error)) => {
+            drop(reply.send(Err(snapshots.about(error))));
+        }
+        (Some(Waiting::Put(reply)), Err(error)) => drop(reply.send(Err(snapshots.about(error)))),
+        _ => {}
+    }
+}
+
+/// An artifact that was taken.
+struct Kept {
+    slot: Slot,
+    assembled: Assembled,
+    added: u64,
+}
+
+struct Work<'a> {
+    repository: &'a Repository,
+    index: &'a Index,
+    saver: &'a Saver<'a>,
+    register: Register,
+    kept: BTreeMap<Name, Kept>,
+}
+
+/// A tree that is to become a snapshot.
+struct Commit {
+    snapshot: Snapshot,
+    added: BTreeMap<Name, u64>,
+}
+
+impl Commit {
+    fn save(self, repository: &Repository) -> engine::Result<Committed> {
+        Ok(Committed {
+            snapshot: repository.save_snapshot(&self.snapshot)?.to_string(),
+            added: self.added,
+        })
+    }
+}
+
+impl Work<'_> {
+    fn run(
+        mut self,
+        requests: &Receiver<Request>,
+        waiting: &mut Option<Waiting>,
+    ) -> engine::Result<Option<Commit>> {
+        for request in requests {
+            match request {
+                Request::Put {
+                    slot,
+                    mut body,
+                    reply,
+                } => match self.put(slot, body.as_mut()) {
+                    Ok(bytes) => drop(reply.send(Ok(bytes))),
+                    // The body failed, not the repository.
+                    Err(engine::Error::Read { source, .. }) => {
+                        let failed = "the stream was cut off";
+                        let error = Error::from_io(Code::SourceFailed, failed, source);
+                        drop(reply.send(Err(error)));
+                    }
+                    Err(error) => {
+                        *waiting = Some(Waiting::Put(reply));
+                        return Err(error);
+                    }
+                },
+                Request::Commit {
+                    wanted,
+                    description,
+                    reply,
+                } => {
+                    *waiting = Some(Waiting::Commit(reply));
+                    return self.commit(wanted, description).map(Some);
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn put(&mut self, slot: Slot, body: &mut dyn Read) -> engine::Result<u64> {
+        let before = self.saver.added().stored_bytes;
+        let register = &mut self.register;
+        let mut length = 0;
+        let assembled = assemble(
+            self.repository,
+            self.saver,
+            |assembly: &mut Assembly<'_>| {
+                if slot.is_tree {
+                    let (bytes, skeleton) = tape::split(body, assembly, register)?;
+                    length = bytes;
+                    let name = format!("{}.skeleton", slot.artifact);
+                    return assembly.finish_aside(file(&name, Time::default()), skeleton);
+                }
+                let name = format!("{}.{}", slot.artifact, slot.extension);
+                let node = file(&name, Time::default());
+                length = assembly.file(node, body, &name)?;
+                Ok(())
+            },
+        )?;
+        let kept = Kept {
+            assembled,
+            added: self.saver.added().stored_bytes - before,
+            slot,
+        };
+        let name = (kept.slot.source.clone(), kept.slot.artifact.clone());
+        self.kept.insert(name, kept);
+        Ok(length)
+    }
+
+    fn commit(mut self, wanted: Vec<Wanted>, description: Description) -> engine::Result<Commit> {
+        let time = Time::utc(description.time);
+        let mut sources: BTreeMap<String, Vec<Node>> = BTreeMap::new();
+        let mut own: BTreeMap<String, Vec<Node>> = BTreeMap::new();
+        let mut added = BTreeMap::new();
+        for Wanted { name, before } in wanted {
+            let Some(kept) = self.kept.remove(&name) else {
+                if let Some((snapshot, path)) = before {
+                    let node = self.carried(&snapshot, &path)?;
+                    sources.entry(name.0).or_default().push(node);
+                }
+                continue;
+            };
+            let Assembled { nodes, aside } = kept.assembled;
+            let source = sources.entry(kept.slot.source.clone()).or_default();
+            source.extend(nodes.into_iter().map(|node| match kept.slot.is_tree {
+                true => node,
+                false => at(node, time),
+            }));
+            if let Some(aside) = aside {
+                let own = own.entry(kept.slot.source).or_default();
+                own.push(at(aside, time));
+            }
+            added.insert(name, kept.added);
+        }
+        let details = assemble(
+            self.repository,
+            self.saver,
+            |assembly: &mut Assembly<'_>| {
+                let mut bytes = description.details.as_slice();
+                assembly
+                    .file(file(DETAILS, time), &mut bytes, DETAILS)
+                    .map(|_| ())
+            },
+        )?;
+        let paths = sources.keys().map(|name| format!("/{name}")).collect();
+        let mut inner = details.nodes;
+        for (name, nodes) in own {
+            inner.push(self.directory(&name, nodes, time)?);
+        }
+        let mut root = vec![self.directory(OWN, inner, time)?];
+        for (name, nodes) in sources {
+            root.push(self.directory(&name, nodes, time)?);
+        }
+        let program = concat!("lifeboat ", env!("CARGO_PKG_VERSION"));
+        let snapshot = Snapshot {
+            time,
+            parent: None,
+            tree: save_tree(self.saver, root)?,
+            paths,
+            hostname: description.host,
+            username: description.user,
+            uid: rustix::process::getuid().as_raw(),
+            gid: rustix::process::getgid().as_raw(),
+            excludes: None,
+            tags: Some(description.tags),
+            original: None,
+            others: [("program_version".to_owned(), program.into())]
+                .into_iter()
+                .collect(),
+        };
+        Ok(Commit { snapshot, added })
+    }
+
+    /// A file of an older snapshot, which becomes one of this, too.
+    fn carried(&self, snapshot: &str, path: &str) -> engine::Result<Node> {
+        let absent = || engine::Error::NotInSnapshot { path: path.into() };
+        let id = snapshot.parse().map_err(|_| absent())?;
+        let tree = self.repository.snapshot(&id)?.tree;
+        match browse::find(self.repository, self.index, &tree, path.as_bytes())? {
+            Found::Entry(node) => Ok(*node),
+            Found::Root(_) => Err(absent()),
+        }
+    }
+
+    fn directory(&self, name: &str, nodes: Vec<Node>, time: Time) -> engine::Result<Node> {
+        let mut node = own_node(name, NodeKind::Directory, mode::DIRECTORY | 0o700);
+        node.subtree = Some(save_tree(self.saver, nodes)?);
+        Ok(at(node, time))
+    }
+}
+
+/// A file of ours.
+fn file(name: &str, time: Time) -> Node {
+    let mut node = own_node(name, NodeKind::File, 0o600);
+    node.links = 1;
+    at(node, time)
+}
+
+fn own_node(name: &str, kind: NodeKind, mode: u32) -> Node {
+    let mut node = Node::new(name.as_bytes(), kind);
+    node.mode = mode;
+    node.uid = rustix::process::getuid().as_raw();
+    node.gid = rustix::process::getgid().as_raw();
+    node
+}
+
+fn at(mut node: Node, time: Time) -> Node {
+    (node.mtime, node.atime, node.ctime) = (time, time, time);
+    node
+}

@@ -1,0 +1,183 @@
+//! Checks what some entries of a snapshot need: every tree below them, and every blob of their files.
+
+use crate::error::{Error, Result};
+use crate::fetch::{Fetcher, Sink, Want};
+use crate::id::Id;
+use crate::index::Index;
+use crate::pack::BlobKind;
+use crate::repository::Repository;
+use crate::sync::{into_inner, lock};
+use crate::tree::Node;
+use std::collections::{BTreeMap, HashSet};
+use std::io;
+use std::sync::{Arc, Mutex};
+
+/// So many blobs are read at a time.
+const WINDOW_BLOBS: usize = 65_536;
+
+/// What was found.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// Files looked at.
+    pub files: u64,
+    /// What cannot be restored as it was, by path, and why.
+    pub damaged: BTreeMap<Vec<u8>, String>,
+    /// The blobs that are why.
+    pub bad: HashSet<Id>,
+}
+
+/// Reads all that the entries need, apart from the blobs in `good`, which grows by what is right: so
+/// what several snapshots share is read once. `passed` hears of plaintext that was read, in bytes.
+/// An error means that the check could not be done.
+pub fn run(
+    repository: &Repository,
+    index: &Index,
+    nodes: Vec<Node>,
+    good: &mut HashSet<Id>,
+    passed: &(dyn Fn(u64) + Sync),
+) -> Result<Found> {
+    let pool = rayon::ThreadPoolBuilder::new()
+        .build()
+        .map_err(|error| Error::Threads(io::Error::other(error)))?;
+    let mut examination = Examination {
+        fetcher: Fetcher::new(repository, index, &pool),
+        found: Found::default(),
+        window: Window::default(),
+        good,
+        passed,
+    };
+    let mut open = vec![(0, nodes.into_iter())];
+    let mut path = Vec::new();
+    while let Some((length, rest)) = open.last_mut() {
+        path.truncate(*length);
+        let Some(node) = rest.next() else {
+            open.pop();
+            continue;
+        };
+        path.push(b'/');
+        path.extend_from_slice(&node.name);
+        let tree = node
+            .directory()
+            .map_err(|damage| damage.to_string())
+            .and_then(|tree| match tree {
+                Some(tree) => repository
+                    .tree(index, &tree)
+                    .map(Some)
+                    .map_err(|error| error.to_string()),
+                None => Ok(None),
+            });
+        match tree {
+            Ok(Some(entries)) => open.push((path.len(), entries.into_iter())),
+            Ok(None) => examination.file(&path, &node)?,
+            Err(why) => {
+                examination.found.bad.extend(node.subtree);
+                examination.found.damaged.insert(path.clone(), why);
+            }
+        }
+        // The store itself failing, or a wish to end, is no damage.
+        repository.hold().check_stop()?;
+    }
+    examination.flush()?;
+    Ok(examination.found)
+}
+
+/// Blobs that are to be read.
+#[derive(Default)]
+struct Window {
+    wants: Vec<Want<Id>>,
+    waiting: HashSet<Id>,
+    /// Which file has which of them.
+    files: Vec<(Vec<u8>, Vec<Id>)>,
+}
+
+struct Examination<'a> {
+    fetcher: Fetcher<'a>,
+    found: Found,
+    window: Window,
+    good: &'a mut HashSet<Id>,
+    passed: &'a (dyn Fn(u64) + Sync),
+}
+
+impl Examination<'_> {
+    fn file(&mut self, path: &[u8], node: &Node) -> Result<()> {
+        let Some(content) = &node.content else {
+            return Ok(());
+        };
+        self.found.files += 1;
+        let index = self.fetcher.index;
+        let mut size = 0;
+        let mut unread = Vec::new();
+        for id in content {
+            let Some(at) = index.locations(BlobKind::Data, id).next() else {
+                self.found.bad.insert(*id);
+                let why = Error::UnknownBlob { id: *id }.to_string();
+                self.found.damaged.insert(path.to_vec(), why);
+                return Ok(());
+            };
+            size += u64::from(at.plain_bytes);
+            if !self.good.contains(id) {
+                unread.push(*id);
+                if self.window.waiting.insert(*id) {
+                    self.window.wants.push(Want {
+                        id: *id,
+                        at,
+                        to: *id,
+                    });
+                }
+            }
+        }
+        if size != node.size {
+            let why = format!("it is {} bytes long, its blobs are {size}", node.size);
+            self.found.damaged.insert(path.to_vec(), why);
+        }
+        if !unread.is_empty() {
+            self.window.files.push((path.to_vec(), unread));
+        }
+        match self.window.wants.len() >= WINDOW_BLOBS {
+            true => self.flush(),
+            false => Ok(()),
+        }
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        let window = std::mem::take(&mut self.window);
+        let read = Reading {
+            bad: Mutex::default(),
+            passed: self.passed,
+        };
+        self.fetcher.run(&window.wants, &read);
+        let bad = into_inner(read.bad);
+        self.fetcher.repository.hold().check_stop()?;
+        for (path, ids) in window.files {
+            if let Some(why) = ids.iter().find_map(|id| bad.get(id)) {
+                self.found.damaged.insert(path, why.clone());
+            }
+        }
+        self.found.bad.extend(bad.keys());
+        let right = window
+            .waiting
+            .into_iter()
+            .filter(|id| !bad.contains_key(id));
+        self.good.extend(right);
+        Ok(())
+    }
+}
+
+/// Notes which blobs are wrong.
+struct Reading<'a> {
+    bad: Mutex<BTreeMap<Id, String>>,
+    passed: &'a (dyn Fn(u64) + Sync),
+}
+
+impl Sink<Id> for Reading<'_> {
+    fn wanted(&self, _: &Id) -> bool {
+        true
+    }
+
+    fn take(&self, to: &Id, blob: std::result::Result<&[u8], &Arc<Error>>) {
+        match blob {
+            Ok(bytes) => (self.passed)(bytes.len() as u64),
+            Err(error) => drop(lock(&self.bad).insert(*to, error.to_string())),
+        }
+    }
+}

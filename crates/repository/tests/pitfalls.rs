@@ -1,0 +1,457 @@
+//! What has gone wrong in backup programs before: one test for each, beside those of damage, of full
+//! disks and of hostile trees in `damage.rs` and `matrix`.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "tests fail by panicking"
+)]
+
+mod common;
+
+use common::{back_up, create};
+use lifeboat_repository::backup::{self, Report};
+use lifeboat_repository::browse::{self, Found};
+use lifeboat_repository::check::{self, Depth};
+use lifeboat_repository::index::{Index, IndexFile, IndexPack};
+use lifeboat_repository::pack::{BlobKind, PackBuilder};
+use lifeboat_repository::restore::{self, Options, Source};
+use lifeboat_repository::saver::with_saver;
+use lifeboat_repository::tree::{Node, NodeKind, TreeBuilder};
+use lifeboat_repository::{Error, Id, Repository, Snapshot};
+use lifeboat_testkit::tree::{privileged, set_attribute};
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// A directory that is gone with the test.
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new() -> Place {
+        Place(tempfile::tempdir().unwrap())
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+}
+
+/// The entry of a path in a snapshot.
+fn entry(repository: &Repository, snapshot: &Id, path: &Path) -> Node {
+    let (index, _) = repository.load_index().unwrap();
+    let tree = repository.snapshot(snapshot).unwrap().tree;
+    match browse::find(repository, &index, &tree, path.as_os_str().as_bytes()).unwrap() {
+        Found::Entry(node) => *node,
+        Found::Root(_) => panic!("{path:?} is the root"),
+    }
+}
+
+fn restore_tree(repository: &Repository, tree: Id, target: &Path) -> restore::Report {
+    let (index, _) = repository.load_index().unwrap();
+    restore::run(
+        repository,
+        &index,
+        &Options::new(Source::Tree(tree), target),
+    )
+    .unwrap()
+}
+
+fn failed(report: &restore::Report) -> Vec<&Path> {
+    let failed = report.failed.iter();
+    failed.map(|failed| failed.path.as_path()).collect()
+}
+
+/// Stores a tree as it is, and content.
+fn store(repository: &Repository, json: &[u8], content: &[&[u8]]) -> Id {
+    let stored = with_saver(repository, &Index::default(), |saver| {
+        for content in content {
+            saver.save(BlobKind::Data, content)?;
+        }
+        saver.save(BlobKind::Tree, json)
+    });
+    stored.unwrap().0
+}
+
+fn file(name: &[u8], content: &[u8]) -> Node {
+    let mut node = Node::new(name, NodeKind::File);
+    node.mode = 0o644;
+    node.content = Some(vec![Id::of(content)]);
+    node.size = content.len() as u64;
+    node
+}
+
+/// Backs up what is mostly not there to be written.
+fn back_up_paths(repository: &Repository, paths: &[&Path]) -> Report {
+    let (index, _) = repository.load_index().unwrap();
+    let options = backup::Options {
+        paths: paths.iter().map(|path| path.to_path_buf()).collect(),
+        parent: None,
+        time: Default::default(),
+        zone: jiff::tz::TimeZone::UTC,
+        hostname: String::new(),
+        username: String::new(),
+        tags: Vec::new(),
+        one_file_system: false,
+        excludes: Default::default(),
+        how: Default::default(),
+        program: String::new(),
+    };
+    backup::run(repository, &index, &options).unwrap()
+}
+
+#[test]
+fn names_twice_and_out_of_order_are_restored_or_named() {
+    let place = Place::new();
+    let repository = create(&place.at("r"));
+    let entry = |name: &str, content: &str| {
+        let id = Id::of(content.as_bytes());
+        format!(
+            "{{\"name\":\"{name}\",\"type\":\"file\",\"mode\":420,\"size\":3,\"content\":[\"{id}\"]}}"
+        )
+    };
+    let nodes = [
+        entry("c", "one"),
+        entry("a", "two"),
+        entry("b", "one"),
+        entry("a", "one"),
+    ];
+    let json = format!("{{\"nodes\":[{}]}}", nodes.join(","));
+    let tree = store(&repository, json.as_bytes(), &[b"one", b"two"]);
+    let report = restore_tree(&repository, tree, &place.at("back"));
+    assert_eq!(failed(&report), [Path::new("/a")]);
+    for (name, content) in [("a", "two"), ("b", "one"), ("c", "one")] {
+        let there = fs::read_to_string(place.at("back").join(name)).unwrap();
+        assert_eq!(there, content);
+    }
+}
+
+#[test]
+fn a_huge_directory_is_one_tree_like_any_other() {
+    const FILES: u64 = 20_000;
+    let place = Place::new();
+    let repository = create(&place.at("r"));
+    let mut builder = TreeBuilder::default();
+    for number in 0..FILES {
+        let name = format!("a file with a name of some length, number {number:08}");
+        builder.add(&file(name.as_bytes(), b"x")).unwrap();
+    }
+    let json = builder.finish();
+    assert!(json.len() > 5 << 20, "{}", json.len());
+    let tree = store(&repository, &json, &[b"x"]);
+    let report = restore_tree(&repository, tree, &place.at("back"));
+    assert!(report.failed.is_empty());
+    assert_eq!(report.files, FILES);
+    // And backed up again: the same names, so nearly the same tree.
+    let made = back_up(&repository, &place.at("back"), None);
+    assert_eq!((made.files, made.added.data_blobs), (FILES, 0));
+}
+
+#[test]
+fn devices_are_noted_only_where_hard_links_need_them() {
+    let place = Place::new();
+    let tree = place.at("tree");
+    fs::create_dir_all(tree.join("directory")).unwrap();
+    fs::write(tree.join("alone"), "x").unwrap();
+    fs::write(tree.join("one"), "y").unwrap();
+    fs::hard_link(tree.join("one"), tree.join("other")).unwrap();
+    let repository = create(&place.at("r"));
+    let made = back_up(&repository, &tree, None).snapshot;
+    let device = |name: &str| entry(&repository, &made, &tree.join(name)).device_id;
+    assert_eq!((device("alone"), device("directory")), (0, 0));
+    let here = fs::metadata(tree.join("one")).unwrap().dev();
+    assert_eq!((device("one"), device("other")), (here, here));
+}
+
+#[test]
+fn attributes_that_cannot_be_read_cost_no_file() {
+    let place = Place::new();
+    let tree = place.at("tree");
+    fs::create_dir(&tree).unwrap();
+    fs::write(tree.join("with"), "x").unwrap();
+    set_attribute(&tree.join("with"), "user.note", b"kept");
+    let repository = create(&place.at("r"));
+    // A file system that has none, and files that are shorter or longer than they say.
+    let odd = [Path::new("/proc/version"), Path::new("/proc/self/stat")];
+    let made = back_up_paths(&repository, &[odd[0], odd[1], &tree]);
+    assert!(made.skipped.is_empty(), "{:?}", made.skipped);
+    let with = entry(&repository, &made.snapshot, &tree.join("with"));
+    assert_eq!(with.xattrs, [("user.note".to_owned(), b"kept".to_vec())]);
+    let version = fs::read(odd[0]).unwrap();
+    let node = entry(&repository, &made.snapshot, odd[0]);
+    assert_eq!(node.size, version.len() as u64);
+    assert_eq!(node.content, Some(vec![Id::of(&version)]));
+}
+
+#[test]
+fn what_fails_while_it_is_read_is_left_out_by_name() {
+    let place = Place::new();
+    let tree = place.at("tree");
+    fs::create_dir(&tree).unwrap();
+    fs::write(tree.join("good"), "x").unwrap();
+    let repository = create(&place.at("r"));
+    let gone = place.at("gone");
+    // Opened like any file, and not readable at its beginning.
+    let made = back_up_paths(&repository, &[Path::new("/proc/self/mem"), &gone, &tree]);
+    let mut skipped: Vec<&Path> = made.skipped.iter().map(|s| s.path.as_path()).collect();
+    skipped.sort();
+    assert_eq!(skipped, [Path::new("/proc/self/mem"), &gone]);
+    assert_eq!(made.files, 1);
+    let check = check::run(&repository, Depth::Data).unwrap();
+    assert!(check.errors.is_empty(), "{:?}", check.errors);
+    entry(&repository, &made.snapshot, &tree.join("good"));
+}
+
+/// Grows, cuts, replaces and removes files until told to stop.
+fn disturb(tree: &Path, stop: &AtomicBool) {
+    let mut round = 0_usize;
+    while !stop.load(Ordering::Relaxed) {
+        round += 1;
+        let path = tree.join(format!("{}", round % 7));
+        let bytes = vec![b'a'; round * 40_009 % 1_200_000];
+        match round % 5 {
+            0 => drop(fs::remove_file(&path)),
+            1 => drop(
+                fs::OpenOptions::new()
+                    .write(true)
+                    .open(&path)
+                    .map(|file| file.set_len(10)),
+            ),
+            2 => {
+                fs::write(tree.join("aside"), bytes).unwrap();
+                fs::rename(tree.join("aside"), &path).unwrap();
+            }
+            _ => fs::write(&path, bytes).unwrap(),
+        }
+    }
+}
+
+#[test]
+fn files_that_change_shrink_and_vanish_meanwhile_make_a_snapshot_that_is_whole() {
+    let place = Place::new();
+    let tree = place.at("tree");
+    fs::create_dir(&tree).unwrap();
+    fs::write(tree.join("quiet"), "quiet").unwrap();
+    let repository = create(&place.at("r"));
+    let stop = AtomicBool::new(false);
+    let mut parent = None;
+    let reports: Vec<Report> = std::thread::scope(|scope| {
+        scope.spawn(|| disturb(&tree, &stop));
+        let made = (0..12).map(|_| {
+            let report = back_up(&repository, &tree, parent);
+            parent = Some(report.snapshot);
+            report
+        });
+        let made = made.collect();
+        stop.store(true, Ordering::Relaxed);
+        made
+    });
+    let check = check::run(&repository, Depth::Data).unwrap();
+    assert!(check.errors.is_empty(), "{:?}", check.errors);
+    let (index, _) = repository.load_index().unwrap();
+    for report in reports {
+        // Whatever is left out is named.
+        assert!(
+            report
+                .skipped
+                .iter()
+                .all(|skipped| skipped.path.starts_with(&tree))
+        );
+        let back = place.at("back");
+        let mut options = Options::new(Source::Snapshot(report.snapshot), &back);
+        options.within = tree.clone();
+        let restored = restore::run(&repository, &index, &options).unwrap();
+        // No size is another than that of the content.
+        assert!(
+            restored.failed.is_empty() && restored.unset.is_empty(),
+            "{restored:?}"
+        );
+        assert_eq!(fs::read(back.join("quiet")).unwrap(), b"quiet");
+        fs::remove_dir_all(back).unwrap();
+    }
+}
+
+#[test]
+fn names_that_the_target_takes_for_one_are_told_apart() {
+    if !privileged() {
+        println!("SKIPPED: only root may make a directory have two names");
+        return;
+    }
+    let place = Place::new();
+    let repository = create(&place.at("r"));
+    let mut builder = TreeBuilder::default();
+    for (name, content) in [(b"FILE", b"one"), (b"File", b"two"), (b"else", b"one")] {
+        builder.add(&file(name, content)).unwrap();
+    }
+    let tree = store(&repository, &builder.finish(), &[b"one", b"two"]);
+    // As on a file system that does not tell case: either name is the same directory.
+    for name in ["back", "BACK"] {
+        fs::create_dir(place.at(name)).unwrap();
+    }
+    let bind = |verb: &[&str], at: &Path| {
+        let status = Command::new(verb[0]).args(&verb[1..]).arg(at).status();
+        assert!(status.unwrap().success());
+    };
+    let back = place.at("back").display().to_string();
+    bind(&["mount", "--bind", &back], &place.at("BACK"));
+    let report = restore_tree(&repository, tree, &place.at("back"));
+    bind(&["umount"], &place.at("BACK"));
+    assert_eq!(failed(&report), [Path::new("/File")]);
+    let cause = report.failed[0].cause.to_string();
+    assert!(cause.contains("differs from it only in case"), "{cause}");
+    assert_eq!(fs::read(place.at("back/FILE")).unwrap(), b"one");
+    assert_eq!(fs::read(place.at("back/else")).unwrap(), b"one");
+}
+
+#[test]
+fn content_under_a_wrong_id_is_not_restored_however_well_it_is_sealed() {
+    let place = Place::new();
+    let repository = create(&place.at("r"));
+    let mut pack = PackBuilder::default();
+    let (right, wrong) = (Id::of(b"right"), b"wrong");
+    pack.add(repository.key(), right, BlobKind::Data, wrong, None)
+        .unwrap();
+    let pack = pack.finish(repository.key()).unwrap();
+    repository.save_pack(&pack).unwrap();
+    let packs = vec![IndexPack {
+        id: pack.id,
+        blobs: pack.blobs.iter().map(Into::into).collect(),
+        time: None,
+    }];
+    let names = IndexFile {
+        packs,
+        ..Default::default()
+    };
+    repository.save_index(&names).unwrap();
+    let mut builder = TreeBuilder::default();
+    builder.add(&file(b"bad", b"right")).unwrap();
+    builder.add(&file(b"good", b"good")).unwrap();
+    let tree = store(&repository, &builder.finish(), &[b"good"]);
+    let report = restore_tree(&repository, tree, &place.at("back"));
+    assert_eq!(failed(&report), [Path::new("/bad")]);
+    assert!(!place.at("back/bad").exists());
+    assert_eq!(fs::read(place.at("back/good")).unwrap(), b"good");
+    let check = check::run(&repository, Depth::Data).unwrap();
+    assert!(
+        matches!(check.errors[..], [Error::Blob { id, .. }] if id == right),
+        "{check:?}"
+    );
+}
+
+/// The same snapshot, but for one entry.
+fn with_entry(repository: &Repository, snapshot: &Id, path: &Path, node: Node) -> Id {
+    let (index, _) = repository.load_index().unwrap();
+    let mut changed = node;
+    let mut at = path.parent();
+    let root = repository.snapshot(snapshot).unwrap().tree;
+    let mut tree = None;
+    while let Some(directory) = at {
+        let found = browse::find(repository, &index, &root, directory.as_os_str().as_bytes());
+        let (own, id) = match found.unwrap() {
+            Found::Root(id) => (None, id),
+            Found::Entry(node) => {
+                let id = node.subtree.unwrap();
+                (Some(*node), id)
+            }
+        };
+        let mut builder = TreeBuilder::default();
+        for node in repository.tree(&index, &id).unwrap() {
+            let node = if node.name == changed.name {
+                changed.clone()
+            } else {
+                node
+            };
+            builder.add(&node).unwrap();
+        }
+        let id = store(repository, &builder.finish(), &[]);
+        tree = Some(id);
+        if let Some(mut own) = own {
+            own.subtree = Some(id);
+            changed = own;
+        }
+        at = directory.parent();
+    }
+    let parent = Snapshot {
+        tree: tree.unwrap(),
+        ..repository.snapshot(snapshot).unwrap()
+    };
+    repository.save_snapshot(&parent).unwrap()
+}
+
+#[test]
+fn a_file_is_read_again_when_anything_says_that_it_is_another() {
+    let place = Place::new();
+    let tree = place.at("tree");
+    fs::create_dir(&tree).unwrap();
+    let path = tree.join("file");
+    fs::write(&path, "what is there").unwrap();
+    let repository = create(&place.at("r"));
+    let made = back_up(&repository, &tree, None).snapshot;
+    let known = entry(&repository, &made, &path);
+    // A parent that has other content for the same file shows whether the file was read.
+    let lie = Id::of(b"what was there");
+    store(&repository, b"{\"nodes\":[]}\n", &[b"what was there"]);
+    let cases: [(&str, fn(&mut Node)); 6] = [
+        ("nothing", |_| {}),
+        ("inode", |node| node.inode += 1),
+        ("size", |node| node.size += 1),
+        ("mtime", |node| {
+            node.mtime.at += jiff::SignedDuration::from_nanos(1)
+        }),
+        ("ctime", |node| {
+            node.ctime.at += jiff::SignedDuration::from_nanos(1)
+        }),
+        ("kind", |node| node.kind = NodeKind::Symlink),
+    ];
+    for (what, change) in cases {
+        let mut other = known.clone();
+        other.content = Some(vec![lie]);
+        change(&mut other);
+        let parent = with_entry(&repository, &made, &path, other);
+        let again = back_up(&repository, &tree, Some(parent));
+        let content = entry(&repository, &again.snapshot, &path).content.unwrap();
+        let (expected, unmodified) = match what {
+            "nothing" => (lie, 1),
+            _ => (Id::of(b"what is there"), 0),
+        };
+        assert_eq!(
+            (content, again.files_unmodified),
+            (vec![expected], unmodified),
+            "{what}"
+        );
+    }
+    // Content that is in no pack any more is read again, too.
+    let mut lost = known;
+    lost.content = Some(vec![Id::of(b"in no pack")]);
+    let parent = with_entry(&repository, &made, &path, lost);
+    let again = back_up(&repository, &tree, Some(parent));
+    assert_eq!(again.files_unmodified, 0);
+}
+
+#[test]
+fn a_path_that_leads_through_a_link_is_backed_up() {
+    let place = Place::new();
+    fs::create_dir_all(place.at("real/tree")).unwrap();
+    fs::write(place.at("real/tree/file"), "x").unwrap();
+    std::os::unix::fs::symlink("real", place.at("link")).unwrap();
+    let repository = create(&place.at("r"));
+    let made = back_up(&repository, &place.at("link/tree"), None);
+    assert_eq!(made.files, 1);
+    let (index, _) = repository.load_index().unwrap();
+    let options = Options::new(Source::Snapshot(made.snapshot), &place.at("back"));
+    let report = restore::run(&repository, &index, &options).unwrap();
+    assert!(report.failed.is_empty(), "{report:?}");
+    let there = place.at("link/tree/file");
+    let below = there.strip_prefix("/").unwrap();
+    assert_eq!(fs::read(place.at("back").join(below)).unwrap(), b"x");
+    let again = back_up(&repository, &place.at("link/tree"), Some(made.snapshot));
+    assert_eq!(again.files_unmodified, 1);
+}
