@@ -119,7 +119,7 @@ fn snapshots_are_looked_at_with_ordinary_programs() {
         0o555
     );
     // Somebody looks: what removes something has to wait.
-    desk.refuses(6, "busy", &["prune", "--grace", "0s"]);
+    desk.refuses(6, "busy", &["forget", "--keep-last", "1"]);
     let status = Command::new("umount").arg(&mounted.at).status().unwrap();
     assert!(status.success());
     mounted.ended();
