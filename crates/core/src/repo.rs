@@ -139,6 +139,10 @@ pub fn explain(error: engine::Error) -> Error {
             Code::Io,
             Some("check what it is read from and the connection, and run it again"),
         ),
+        E::Spoilt { .. } => (
+            Code::Io,
+            Some("nothing was committed; test the memory of this host before it makes backups"),
+        ),
         E::Output(_) | E::Threads(_) | E::Random(_) => (
             Code::Io,
             Some("see what this host is short of, and run it again"),

@@ -135,6 +135,29 @@ pub fn run_reading(repository: &Repository, reading: Option<&Reading<'_>>) -> Re
     Ok(report)
 }
 
+/// Keys and locks that cannot be read.
+fn keys_and_locks(repository: &Repository) -> Result<Vec<Error>> {
+    let mut errors = Vec::new();
+    let mut note = |error| match error {
+        // Removed since it was listed.
+        Error::Missing { .. } => Ok(()),
+        Error::Damaged { .. } => {
+            errors.push(error);
+            Ok(())
+        }
+        other => Err(other),
+    };
+    for (id, _) in repository.list(FileKind::Key)? {
+        repository
+            .key_file(&id)
+            .map_or_else(&mut note, |_| Ok(()))?;
+    }
+    for found in find_locks(repository, None)? {
+        found.file.map_or_else(&mut note, |_| Ok(()))?;
+    }
+    Ok(errors)
+}
+
 fn read(repository: &Repository, packs: Packs, reading: &Reading<'_>, report: &mut Report) {
     let bytes_read = AtomicU64::new(0);
     let packs = (reading.choose)(packs);
@@ -159,29 +182,6 @@ fn read(repository: &Repository, packs: Packs, reading: &Reading<'_>, report: &m
     report.packs_read = packs.len() as u64;
     report.bytes_read = bytes_read.into_inner();
     report.errors.extend(errors.into_iter().flatten());
-}
-
-/// Keys and locks that cannot be read.
-fn keys_and_locks(repository: &Repository) -> Result<Vec<Error>> {
-    let mut errors = Vec::new();
-    let mut note = |error| match error {
-        // Removed since it was listed.
-        Error::Missing { .. } => Ok(()),
-        Error::Damaged { .. } => {
-            errors.push(error);
-            Ok(())
-        }
-        other => Err(other),
-    };
-    for (id, _) in repository.list(FileKind::Key)? {
-        repository
-            .key_file(&id)
-            .map_or_else(&mut note, |_| Ok(()))?;
-    }
-    for found in find_locks(repository, None)? {
-        found.file.map_or_else(&mut note, |_| Ok(()))?;
-    }
-    Ok(errors)
 }
 
 /// How long a pack is, as the index has it.

@@ -229,7 +229,24 @@ pub struct IndexBuilder {
     to_delete: Vec<IndexPack>,
 }
 
+/// About so many bytes of an index file that is compressed tell of one blob; of one that is not, more.
+const FILE_BYTES_A_BLOB: u64 = 44;
+
 impl IndexBuilder {
+    /// A builder with room for what index files of so many bytes in all may tell, which spares it
+    /// from growing by copies that leave gaps in memory.
+    pub fn for_files(bytes: u64) -> Self {
+        let each = usize::try_from(bytes / FILE_BYTES_A_BLOB).unwrap_or(0) / SHARDS;
+        let mut builder = IndexBuilder::default();
+        builder.index.shards.resize_with(SHARDS, || {
+            let mut entries = Vec::new();
+            // Where there is no such room, it is found out when it is needed.
+            let _ = entries.try_reserve_exact(each);
+            Shard { entries, before: 0 }
+        });
+        builder
+    }
+
     /// Adds what a file says of a pack. Blobs that no pack could hold are left out.
     pub fn add(&mut self, pack: &IndexPack) {
         let Some(number) = u32::try_from(self.index.packs.len())

@@ -320,8 +320,9 @@ impl Repository {
 
     /// Reads all index files. What is damaged is returned beside the rest.
     pub fn load_index(&self) -> Result<(Index, Vec<Error>)> {
-        let builder = Mutex::new(IndexBuilder::default());
         let listed = self.list(FileKind::Index)?;
+        let bytes = listed.iter().map(|(_, bytes)| bytes).sum();
+        let builder = Mutex::new(IndexBuilder::for_files(bytes));
         let errors = self.each_index_file(&listed, |_, file| lock(&builder).add_file(file))?;
         Ok((into_inner(builder).finish(), errors))
     }

@@ -30,6 +30,7 @@ mod forge;
 mod init;
 mod json;
 mod kit;
+mod layout;
 mod live;
 mod mariadb_capture;
 mod mariadb_faults;

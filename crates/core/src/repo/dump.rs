@@ -71,9 +71,9 @@ impl Archive<'_> {
             gid: node.gid,
             mtime: i64::try_from(seconds).unwrap_or(0),
             mtime_nanoseconds: u32::try_from(nanoseconds).unwrap_or(0),
-            links: 1,
             device: (major(node.device), minor(node.device)),
             attributes: &attributes,
+            links: 1,
         };
         head.kind = match node.kind {
             NodeKind::File => return self.file(head, node),

@@ -19,7 +19,6 @@ use lifeboat_core::config::Span;
 use lifeboat_core::repo::{self, Place, explain};
 use lifeboat_core::secret::Reference;
 use lifeboat_core::{Code, Error, Result, interrupt};
-use lifeboat_repository::check::Depth;
 use lifeboat_repository::index::Index;
 use lifeboat_repository::lock::{self, Lock, Mode};
 use lifeboat_repository::snapshot::{self, Snapshot};
@@ -211,14 +210,6 @@ impl Open<'_> {
             }
         }
         Ok(0)
-    }
-}
-
-/// How much of packs is read.
-fn depth(read_data: bool) -> Depth {
-    match read_data {
-        true => Depth::Data,
-        false => Depth::Structure,
     }
 }
 
