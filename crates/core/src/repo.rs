@@ -2,6 +2,7 @@
 //! to an operator. What a repository is, is in `lifeboat-repository`.
 
 pub mod dump;
+pub mod mount;
 pub mod record;
 
 use crate::cold::{self, Given};

@@ -172,7 +172,7 @@ impl Repository {
     }
 
     /// Another handle of the same repository, under the same lock.
-    pub(crate) fn handle(&self) -> Repository {
+    pub fn handle(&self) -> Repository {
         Repository {
             store: Arc::clone(&self.store),
             prefix: self.prefix.clone(),

@@ -54,6 +54,8 @@ pub enum RepoCommand {
     Diff(Diff),
     /// Write the content of a file, or a directory as an archive, to standard output
     Dump(Dump),
+    /// Show snapshots as directories, until Ctrl-C or `umount`
+    Mount(Mount),
     /// Restore a snapshot, or a part of one, into a directory
     Restore(Restore),
     /// Say whether everything that the snapshots need is there, and whole
@@ -387,6 +389,18 @@ pub struct Dump {
 pub enum Archive {
     /// With modes, owners, times, links, devices, extended attributes and access lists
     Tar,
+}
+
+/// Show snapshots as directories.
+#[derive(Debug, Args)]
+pub struct Mount {
+    /// Where; an empty directory
+    pub directory: PathBuf,
+    /// Let other users look, too: each at what its modes allow
+    #[arg(long)]
+    pub allow_other: bool,
+    #[command(flatten)]
+    pub filter: Filter,
 }
 
 /// Restore.

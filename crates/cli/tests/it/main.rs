@@ -43,6 +43,7 @@ mod repo_change;
 mod repo_check;
 mod repo_dump;
 mod repo_kills;
+mod repo_mount;
 mod restore_md;
 mod roundtrip;
 mod s3;

@@ -92,6 +92,10 @@ fn to_output(what: &What<'_>) -> Result<()> {
 
 /// Writes to a new file, which is there only when all of it is.
 fn to_file(what: &What<'_>, path: &Path) -> Result<()> {
+    if path.symlink_metadata().is_ok() {
+        let message = format!("{} is there already", path.display());
+        return Err(Error::new(Code::Target, message).hint("name a file that is not there yet"));
+    }
     let (from, mut to) = io::pipe().map_err(|error| explain(EngineError::Output(error)))?;
     std::thread::scope(|scope| {
         let writing = scope.spawn(move || what.write(&mut to));

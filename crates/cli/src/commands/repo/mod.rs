@@ -13,7 +13,7 @@ mod snapshots;
 mod upkeep;
 
 use super::Run;
-use crate::args::repo::{At, Filter, RepairCommand, Repo, RepoCommand};
+use crate::args::repo::{At, Filter, Mount, RepairCommand, Repo, RepoCommand};
 use crate::output::{self, line};
 use lifeboat_core::config::Span;
 use lifeboat_core::repo::{self, Place, explain};
@@ -67,6 +67,7 @@ pub fn run(run: &Run<'_>, args: &Repo) -> Result<u8> {
         RepoCommand::Find(args) => browse::find(&open, args),
         RepoCommand::Diff(args) => browse::diff(&open, args),
         RepoCommand::Dump(args) => dump::run(&open, args),
+        RepoCommand::Mount(args) => mount(&open, args),
         RepoCommand::Stats(args) => browse::stats(&open, args),
         RepoCommand::Restore(args) => restore::run(&open, args),
         RepoCommand::Copy(args) => upkeep::copy(&open, args),
@@ -210,6 +211,30 @@ impl Open<'_> {
         }
         Ok(0)
     }
+}
+
+fn mount(open: &Open<'_>, args: &Mount) -> Result<u8> {
+    let _lock = open.lock(Mode::Shared)?;
+    let mut snapshots = open.snapshots()?;
+    let filter = snapshot::Filter::from(&args.filter);
+    snapshots.retain(|(_, snapshot)| filter.matches(snapshot));
+    let index = open.index()?;
+    let ready = || {
+        open.run.results();
+        let at = args.directory.display();
+        if !open.json() {
+            line(format!(
+                "{} snapshots are at {at}, until Ctrl-C or: umount {at}",
+                snapshots.len()
+            ));
+        }
+    };
+    let shown = (open.repository.handle(), index);
+    repo::mount::run(shown, &snapshots, &args.directory, args.allow_other, ready)?;
+    if open.json() {
+        output::json(&json!({ "schema": 1, "snapshots": snapshots.len() }))?;
+    }
+    Ok(0)
 }
 
 /// `SNAPSHOT:PATH` as its two parts.
