@@ -109,10 +109,14 @@ fn copy_point(context: &Context, fetched: &Fetched, target: &OpenStore) -> Resul
             return Err(error.clone().hint(hint));
         }
     };
-    let lost = match held(context, target, &manifest.point) {
+    let mut lost = match held(context, target, &manifest.point) {
         Held::Whole => return Ok(None),
         Held::Not(lost) => lost,
     };
+    if let Some(snapshots) = target.snapshots.as_ref() {
+        // Where there is no repository yet, nothing is lost.
+        lost.extend(snapshots.lost().unwrap_or_default());
+    }
     let deposit = target.deposit(lost).map_err(|error| {
         let message = format!("store {}: {}", target.name, error.message);
         Error { message, ..error }

@@ -1,6 +1,9 @@
 //! Repositories of the restic format: where they are, what opens them, and what their errors mean
 //! to an operator. What a repository is, is in `lifeboat-repository`.
 
+pub mod dump;
+pub mod record;
+
 use crate::cold::{self, Given};
 use crate::context::open_store;
 use crate::error::{Code, Error, Result};
@@ -134,6 +137,10 @@ pub fn explain(error: engine::Error) -> Error {
         E::Read { .. } => (
             Code::Io,
             Some("check what it is read from and the connection, and run it again"),
+        ),
+        E::Spoilt { .. } => (
+            Code::Io,
+            Some("nothing was committed; test the memory of this host before it makes backups"),
         ),
         E::Output(_) | E::Threads(_) | E::Random(_) => (
             Code::Io,

@@ -3,6 +3,8 @@
 //!
 //! Nothing is changed. What is damaged is named, once for each thing, and does not end the check.
 
+mod subset;
+
 use crate::error::{Damage, Error, FileKind, Result};
 use crate::fetch::Opener;
 use crate::id::Id;
@@ -17,6 +19,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::io::ErrorKind;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+pub use subset::Subset;
 
 /// How much is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +39,8 @@ pub struct Report {
     pub trees: u64,
     /// Packs.
     pub packs: u64,
+    /// Packs that were read.
+    pub packs_read: u64,
     /// Bytes of packs that were read.
     pub bytes_read: u64,
     /// What is wrong.
@@ -44,8 +49,38 @@ pub struct Report {
     pub unknown_packs: Vec<Id>,
 }
 
+/// Packs and their bytes.
+pub type Packs = Vec<(Id, u64)>;
+
+/// Which packs are read, and who hears of it.
+pub struct Reading<'a> {
+    /// Chooses among all packs.
+    pub choose: &'a dyn Fn(Packs) -> Packs,
+    /// Hears of each pack whether it is whole, from several threads. Of one that could not be read
+    /// because the store failed, nothing is heard.
+    pub told: &'a (dyn Fn(&Id, bool) + Sync),
+}
+
+impl std::fmt::Debug for Reading<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Reading")
+    }
+}
+
 /// Checks a repository. An error means that the check itself could not be done.
 pub fn run(repository: &Repository, depth: Depth) -> Result<Report> {
+    let all = Reading {
+        choose: &|packs| packs,
+        told: &|_, _| {},
+    };
+    match depth {
+        Depth::Structure => run_reading(repository, None),
+        Depth::Data => run_reading(repository, Some(&all)),
+    }
+}
+
+/// The same, reading only some packs.
+pub fn run_reading(repository: &Repository, reading: Option<&Reading<'_>>) -> Result<Report> {
     let mut report = Report::default();
     report.errors.extend(keys_and_locks(repository)?);
     // Snapshots before the index: whatever a snapshot names was in an index before it.
@@ -91,19 +126,11 @@ pub fn run(repository: &Repository, depth: Depth) -> Result<Report> {
     }
     report.trees = seen.len() as u64;
     report.errors.extend(into_inner(trees.errors));
-    if depth == Depth::Data {
-        let read = AtomicU64::new(0);
+    if let Some(reading) = reading {
         // What is in no index is rubbish, whatever it holds.
-        let packs: Vec<(&Id, &u64)> = stored.iter().filter(|(id, _)| known(id)).collect();
-        let errors: Vec<Vec<Error>> = packs
-            .par_iter()
-            .map_init(Opener::default, |opener, (id, bytes)| {
-                read.fetch_add(**bytes, Ordering::Relaxed);
-                pack(repository, id, **bytes, opener)
-            })
-            .collect();
-        report.bytes_read = read.into_inner();
-        report.errors.extend(errors.into_iter().flatten());
+        let packs = stored.iter().filter(|(id, _)| known(id));
+        let packs = packs.map(|(id, bytes)| (*id, *bytes)).collect();
+        read(repository, packs, reading, &mut report);
     }
     Ok(report)
 }
@@ -129,6 +156,32 @@ fn keys_and_locks(repository: &Repository) -> Result<Vec<Error>> {
         found.file.map_or_else(&mut note, |_| Ok(()))?;
     }
     Ok(errors)
+}
+
+fn read(repository: &Repository, packs: Packs, reading: &Reading<'_>, report: &mut Report) {
+    let bytes_read = AtomicU64::new(0);
+    let packs = (reading.choose)(packs);
+    let told = reading.told;
+    let errors: Vec<Vec<Error>> = packs
+        .par_iter()
+        .map_init(Opener::default, |opener, (id, bytes)| {
+            bytes_read.fetch_add(*bytes, Ordering::Relaxed);
+            let errors = pack(repository, id, *bytes, opener);
+            let known = |error: &Error| {
+                matches!(
+                    error,
+                    Error::Damaged { .. } | Error::Missing { .. } | Error::Blob { .. }
+                )
+            };
+            if errors.iter().all(known) {
+                told(id, errors.is_empty());
+            }
+            errors
+        })
+        .collect();
+    report.packs_read = packs.len() as u64;
+    report.bytes_read = bytes_read.into_inner();
+    report.errors.extend(errors.into_iter().flatten());
 }
 
 /// How long a pack is, as the index has it.

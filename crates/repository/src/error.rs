@@ -146,6 +146,14 @@ pub enum Error {
         /// What is wrong.
         damage: Damage,
     },
+    /// What was sealed of a blob is not the blob.
+    #[error(
+        "what was sealed of blob {id} is not what was read: the memory or the processor of this host errs"
+    )]
+    Spoilt {
+        /// Its id.
+        id: Id,
+    },
     /// No index knows a blob.
     #[error("blob {id} is in no index")]
     UnknownBlob {

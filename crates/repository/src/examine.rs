@@ -1,14 +1,14 @@
 //! Checks what some entries of a snapshot need: every tree below them, and every blob of their files.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, FileKind, Result};
 use crate::fetch::{Fetcher, Sink, Want};
 use crate::id::Id;
-use crate::index::Index;
+use crate::index::{Index, Location};
 use crate::pack::BlobKind;
 use crate::repository::Repository;
 use crate::sync::{into_inner, lock};
 use crate::tree::Node;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::sync::{Arc, Mutex};
 
@@ -79,6 +79,19 @@ pub fn run(
     }
     examination.flush()?;
     Ok(examination.found)
+}
+
+/// The blobs that the index knows and that are in no pack that is there and long enough.
+pub fn lost(repository: &Repository, index: &Index) -> Result<HashSet<Id>> {
+    let stored: HashMap<Id, u64> = repository.list(FileKind::Pack)?.into_iter().collect();
+    let is_there = |place: &Location| {
+        let end = u64::from(place.offset) + u64::from(place.length);
+        stored.get(&place.pack).is_some_and(|&bytes| bytes >= end)
+    };
+    let lost = index
+        .groups()
+        .filter(|group| !group.places().any(|place| is_there(&place)));
+    Ok(lost.map(|group| group.id()).collect())
 }
 
 /// Blobs that are to be read.

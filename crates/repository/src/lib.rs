@@ -24,6 +24,7 @@ pub mod lock;
 pub mod pack;
 pub mod pattern;
 pub mod prune;
+mod recheck;
 pub mod repair;
 mod repository;
 pub mod restore;

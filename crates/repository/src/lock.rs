@@ -362,7 +362,9 @@ fn is_stale(file: Option<&LockFile>, now: Timestamp, stored_age: Option<SignedDu
 fn is_dead(file: &LockFile) -> bool {
     let node = rustix::system::uname();
     let here = node.nodename().to_str().is_ok_and(|n| n == file.hostname);
-    let Some(pid) = Pid::from_raw(file.pid).filter(|_| here && file.pid > 0) else {
+    // Whatever somebody wrote there: below 1 is no process.
+    let pid = (here && file.pid > 0).then(|| Pid::from_raw(file.pid));
+    let Some(pid) = pid.flatten() else {
         return false;
     };
     rustix::process::test_kill_process(pid) == Err(Errno::SRCH)
@@ -428,6 +430,19 @@ mod tests {
         let mut file = own(Mode::Exclusive, &author());
         file.time = Time::utc(Timestamp::now() - SignedDuration::from_mins(minutes));
         file
+    }
+
+    #[test]
+    fn a_lock_of_no_process_is_not_of_a_dead_one() {
+        let mut file = own(Mode::Shared, &author());
+        let node = rustix::system::uname();
+        file.hostname = node.nodename().to_str().unwrap().to_owned();
+        for pid in [0, -1, -33_334, i32::MIN] {
+            file.pid = pid;
+            assert!(!is_dead(&file), "{pid}");
+        }
+        file.pid = i32::MAX;
+        assert!(is_dead(&file));
     }
 
     #[test]

@@ -91,6 +91,11 @@ impl PackBuilder {
         self.bytes.len()
     }
 
+    /// What came to it from there on.
+    pub(crate) fn since(&self, start: usize) -> &[u8] {
+        self.bytes.get(start..).unwrap_or_default()
+    }
+
     /// Whether it has no blob.
     pub fn is_empty(&self) -> bool {
         self.blobs.is_empty()

@@ -9,6 +9,7 @@ use crate::error::{Damage, Error, Result};
 use crate::id::Id;
 use crate::index::{Index, IndexFile, IndexPack};
 use crate::pack::{BlobKind, Pack, PackBuilder, PackedBlob};
+use crate::recheck::{Recheck, Sum};
 use crate::repository::Repository;
 use crate::sync::lock;
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -50,6 +51,7 @@ pub struct Saver<'r> {
     open_data: Mutex<Vec<PackBuilder>>,
     open_trees: Mutex<Vec<PackBuilder>>,
     compressors: Mutex<Vec<Compressor>>,
+    rechecks: Mutex<Vec<Recheck>>,
     packs: Sender<Pack>,
     rooms: Receiver<Vec<u8>>,
     added: Mutex<Added>,
@@ -109,6 +111,7 @@ fn saving<T: Send>(
             open_data: Mutex::default(),
             open_trees: Mutex::default(),
             compressors: Mutex::default(),
+            rechecks: Mutex::default(),
             packs,
             rooms,
             added: Mutex::default(),
@@ -187,15 +190,22 @@ fn gone() -> Error {
 impl Saver<'_> {
     /// Stores a blob unless the repository has it, and returns its id.
     pub fn save(&self, kind: BlobKind, plain: &[u8]) -> Result<Id> {
+        // Before the id: whatever changes the bytes between the two is found, too.
+        let sum = Sum::of(plain);
         let id = Id::of(plain);
         if self.has(kind, &id) {
             return Ok(id);
         }
-        self.save_anew(kind, id, plain)
+        self.save_as(kind, id, sum, plain)
     }
 
     /// Stores a blob whatever the index says, since what is stored of it cannot be read.
-    pub(crate) fn save_anew(&self, kind: BlobKind, id: Id, plain: &[u8]) -> Result<Id> {
+    pub(crate) fn save_anew(&self, kind: BlobKind, plain: &[u8]) -> Result<Id> {
+        let sum = Sum::of(plain);
+        self.save_as(kind, Id::of(plain), sum, plain)
+    }
+
+    fn save_as(&self, kind: BlobKind, id: Id, sum: Sum, plain: &[u8]) -> Result<Id> {
         if !self.reserve(id) {
             return Ok(id);
         }
@@ -206,7 +216,7 @@ impl Saver<'_> {
         let length = u32::try_from(plain.len()).map_err(long)?;
         let compress = self.repository.config().version >= 2 && may_shrink(plain);
         if !compress {
-            self.seal(kind, id, plain, None, length)?;
+            self.seal(kind, id, plain, None, (length, sum))?;
             return Ok(id);
         }
         let mut compressor = match lock(&self.compressors).pop() {
@@ -219,7 +229,7 @@ impl Saver<'_> {
             true => (compressor.packed.as_slice(), Some(length)),
             false => (plain, None),
         };
-        self.seal(kind, id, content, uncompressed, length)?;
+        self.seal(kind, id, content, uncompressed, (length, sum))?;
         lock(&self.compressors).push(compressor);
         Ok(id)
     }
@@ -251,11 +261,16 @@ impl Saver<'_> {
         id: Id,
         content: &[u8],
         uncompressed: Option<u32>,
-        plain_bytes: u32,
+        (plain_bytes, sum): (u32, Sum),
     ) -> Result<()> {
         let key = self.repository.key();
         self.add(kind, content.len(), plain_bytes.into(), |pack| {
-            pack.add(key, id, kind, content, uncompressed)
+            let start = pack.len();
+            pack.add(key, id, kind, content, uncompressed)?;
+            let mut recheck = lock(&self.rechecks).pop().unwrap_or_default();
+            recheck.check(key, id, pack.since(start), uncompressed, sum)?;
+            lock(&self.rechecks).push(recheck);
+            Ok(())
         })
     }
 

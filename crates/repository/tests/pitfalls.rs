@@ -18,10 +18,13 @@ use common::{back_up, create};
 use lifeboat_repository::backup::{self, Report};
 use lifeboat_repository::browse::{self, Found};
 use lifeboat_repository::check::{self, Depth};
+use lifeboat_repository::forget::{Count, Period, Policy};
 use lifeboat_repository::index::{Index, IndexFile, IndexPack};
 use lifeboat_repository::pack::{BlobKind, PackBuilder};
+use lifeboat_repository::pattern::Patterns;
 use lifeboat_repository::restore::{self, Options, Source};
 use lifeboat_repository::saver::with_saver;
+use lifeboat_repository::time::Time;
 use lifeboat_repository::tree::{Node, NodeKind, TreeBuilder};
 use lifeboat_repository::{Error, Id, Repository, Snapshot};
 use lifeboat_testkit::tree::{privileged, set_attribute};
@@ -147,12 +150,17 @@ fn a_huge_directory_is_one_tree_like_any_other() {
     let json = builder.finish();
     assert!(json.len() > 5 << 20, "{}", json.len());
     let tree = store(&repository, &json, &[b"x"]);
-    let report = restore_tree(&repository, tree, &place.at("back"));
-    assert!(report.failed.is_empty());
-    assert_eq!(report.files, FILES);
-    // And backed up again: the same names, so nearly the same tree.
-    let made = back_up(&repository, &place.at("back"), None);
-    assert_eq!((made.files, made.added.data_blobs), (FILES, 0));
+    let (index, _) = repository.load_index().unwrap();
+    let mut options = Options::new(Source::Tree(tree), &place.at("back"));
+    options.dry_run = true;
+    let report = restore::run(&repository, &index, &options).unwrap();
+    assert_eq!((report.files, report.failed.len()), (FILES, 0));
+    // One in a hundred of them.
+    (options.dry_run, options.include) = (false, Patterns::new(&["*00"], &[]).unwrap());
+    let report = restore::run(&repository, &index, &options).unwrap();
+    assert_eq!((report.files, report.failed.len()), (FILES / 100, 0));
+    let there = fs::read_dir(place.at("back")).unwrap().count() as u64;
+    assert_eq!(there, FILES / 100);
 }
 
 #[test]
@@ -399,7 +407,8 @@ fn a_file_is_read_again_when_anything_says_that_it_is_another() {
     // A parent that has other content for the same file shows whether the file was read.
     let lie = Id::of(b"what was there");
     store(&repository, b"{\"nodes\":[]}\n", &[b"what was there"]);
-    let cases: [(&str, fn(&mut Node)); 6] = [
+    type Case = (&'static str, fn(&mut Node));
+    let cases: [Case; 6] = [
         ("nothing", |_| {}),
         ("inode", |node| node.inode += 1),
         ("size", |node| node.size += 1),
@@ -454,4 +463,45 @@ fn a_path_that_leads_through_a_link_is_backed_up() {
     assert_eq!(fs::read(place.at("back").join(below)).unwrap(), b"x");
     let again = back_up(&repository, &place.at("link/tree"), Some(made.snapshot));
     assert_eq!(again.files_unmodified, 1);
+}
+
+#[test]
+fn snapshots_with_forged_times_do_not_push_out_real_ones() {
+    let place = Place::new();
+    fs::create_dir(place.at("tree")).unwrap();
+    let repository = create(&place.at("r"));
+    let made = back_up(&repository, &place.at("tree"), None).snapshot;
+    let real = repository.snapshot(&made).unwrap();
+    let now = real.time.at;
+    let at = |hours: i64| Snapshot {
+        time: Time::utc(now + jiff::SignedDuration::from_hours(hours)),
+        ..real.clone()
+    };
+    // Ten days of real ones, and what somebody added who may add and not delete: one for each day of
+    // years to come, and many of today.
+    let mut all: Vec<Snapshot> = (1..=10).map(|day| at(-24 * day)).collect();
+    all.extend((1..2000).map(|day| at(24 * day)));
+    all.extend((0..50).map(|_| at(-1)));
+    let all: Vec<&Snapshot> = all.iter().collect();
+    let keeps = |policy: &Policy| {
+        let reasons = policy.apply(&all, now, &jiff::tz::TimeZone::UTC);
+        reasons[..10]
+            .iter()
+            .filter(|reasons| !reasons.is_empty())
+            .count()
+    };
+    let mut within = Policy {
+        within: "30d".parse().unwrap(),
+        ..Policy::default()
+    };
+    assert_eq!(keeps(&within), 10);
+    within.within = Default::default();
+    within.within_each[Period::Day as usize] = "30d".parse().unwrap();
+    assert_eq!(keeps(&within), 10);
+    // Which is why counting is not for a store that others may add to.
+    let last = Policy {
+        last: Count::Some(30),
+        ..Policy::default()
+    };
+    assert_eq!(keeps(&last), 0);
 }

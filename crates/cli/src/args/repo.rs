@@ -52,7 +52,7 @@ pub enum RepoCommand {
     Find(Find),
     /// Show what is different in two snapshots
     Diff(Diff),
-    /// Write the content of a file to standard output
+    /// Write the content of a file, or a directory as an archive, to standard output
     Dump(Dump),
     /// Restore a snapshot, or a part of one, into a directory
     Restore(Restore),
@@ -62,6 +62,8 @@ pub enum RepoCommand {
     Copy(Copy),
     /// Change the tags of snapshots
     Tag(Tag),
+    /// Make new snapshots of old ones, without some of their files, or of another host or time
+    Rewrite(Rewrite),
     /// Say how much snapshots hold, and how much of it is stored
     Stats(Stats),
     /// Mend what can be mended
@@ -176,8 +178,15 @@ pub struct Snapshots {
 #[derive(Debug, Args)]
 pub struct Check {
     /// Read every byte of every pack, too
-    #[arg(long)]
+    #[arg(long, conflicts_with = "read_data_subset")]
     pub read_data: bool,
+    /// Read some packs: 2/5 the second of five parts, 10% or 50G so many chosen at random
+    #[arg(long, value_name = "SUBSET")]
+    pub read_data_subset: Option<String>,
+    /// Of these, only packs that were not found whole within this time, as was noted on this host:
+    /// so a check that was cut off goes on where it was
+    #[arg(long, value_name = "SPAN")]
+    pub not_verified_since: Option<String>,
 }
 
 /// Forget snapshots.
@@ -276,9 +285,9 @@ pub enum KeyCommand {
     },
 }
 
-/// What to leave out.
+/// Patterns of what to leave out.
 #[derive(Debug, Clone, Args)]
-pub struct Exclude {
+pub struct ExcludePatterns {
     /// Leave out what matches: *.log, /srv/*/cache, **/tmp (repeatable)
     #[arg(short, long, value_name = "PATTERN")]
     pub exclude: Vec<String>,
@@ -292,6 +301,13 @@ pub struct Exclude {
     /// The same, whatever the case of letters (repeatable)
     #[arg(long, value_name = "FILE")]
     pub iexclude_file: Vec<PathBuf>,
+}
+
+/// What to leave out.
+#[derive(Debug, Clone, Args)]
+pub struct Exclude {
+    #[command(flatten)]
+    pub patterns: ExcludePatterns,
     /// Of a directory with a file of this name, leave out the rest; FILE:HEADER for one that begins
     /// so (repeatable)
     #[arg(long, value_name = "FILE[:HEADER]")]
@@ -349,15 +365,28 @@ pub struct Diff {
     pub metadata: bool,
 }
 
-/// Write out a file.
+/// Write out a file or a directory.
 #[derive(Debug, Args)]
 pub struct Dump {
     /// An id, its beginning, or latest; with :PATH what is below that
     pub snapshot: String,
-    /// The file
+    /// The file, or the directory; / for all of it
     pub file: String,
+    /// What a directory is written as
+    #[arg(short, long, value_enum, default_value_t = Archive::Tar)]
+    pub archive: Archive,
+    /// Write to this file, which must not be there yet; it shows when all of it is written
+    #[arg(short, long, value_name = "FILE")]
+    pub target: Option<PathBuf>,
     #[command(flatten)]
     pub filter: Filter,
+}
+
+/// Forms of archives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Archive {
+    /// With modes, owners, times, links, devices, extended attributes and access lists
+    Tar,
 }
 
 /// Restore.
@@ -451,6 +480,25 @@ pub struct Tag {
     pub change: TagChange,
     #[command(flatten)]
     pub filter: Filter,
+}
+
+/// Make new snapshots of old ones.
+#[derive(Debug, Args)]
+pub struct Rewrite {
+    /// Of these; of all that fit when none is named
+    pub snapshots: Vec<String>,
+    #[command(flatten)]
+    pub exclude: ExcludePatterns,
+    /// The host that the new ones name
+    #[arg(long, value_name = "NAME")]
+    pub new_host: Option<String>,
+    /// The time that they name: 2026-03-29 02:30:00, as this host has it, or with an offset
+    #[arg(long, value_name = "TIME")]
+    pub new_time: Option<String>,
+    #[command(flatten)]
+    pub filter: Filter,
+    #[command(flatten)]
+    pub deed: Deed,
 }
 
 /// Say how much there is.

@@ -6,6 +6,7 @@ use crate::openpgp;
 use crate::restore_md::{follow, instructions};
 use crate::support::noise;
 use lifeboat_testkit::gpg::GpgHome;
+use lifeboat_testkit::restic::Restic;
 use lifeboat_testkit::s3::Fault;
 use lifeboat_testkit::ssh::SshServer;
 use std::os::unix::fs::PermissionsExt;
@@ -76,6 +77,30 @@ fn into_a_store_sealed_to_openpgp_keys() {
     let objects = live.app.path("stock/restored/media/objects");
     assert_eq!(read(&objects.join("a")), b"new");
     assert!(!objects.join("b/c").exists());
+}
+
+#[test]
+fn into_a_repository() {
+    let live = Live::with(
+        "kind = \"local\"\npath = \"{root}/store\"\nlayout = \"repository\"\npassword = \"file:{root}/repository.key\"",
+    );
+    let path = live.app.write("repository.key", b"a long password");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    mirrors_and_restores(&live);
+    // Each snapshot has all that its point needs, and restic, tar and jq are enough.
+    let restic = Restic::current();
+    let repository = live.app.path("store/repository");
+    let check = ["check", "--read-data"];
+    restic.ok(&repository, "a long password", &check);
+    let text = instructions(&live.app.path("store"));
+    let env = [
+        ("RESTIC_PASSWORD_FILE", path.to_str().unwrap()),
+        ("RESTIC_OPTIONS", "--no-cache"),
+    ];
+    let output = follow(&live.app, "stock", &text, &env);
+    assert_eq!(output.code, 0, "{output}");
+    let objects = live.app.path("stock/restored/media/objects");
+    assert_eq!(read(&objects.join("a")), b"new");
 }
 
 #[test]

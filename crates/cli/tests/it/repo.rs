@@ -347,10 +347,16 @@ fn what_is_wrong_is_said() {
         .names(&["[a"]);
     desk.refuses(2, "usage", &["prune", "--max-unused", "x"])
         .advises(&["5%"]);
-    desk.refuses(2, "usage", &["dump", "latest", &desk.path("tree")])
+    desk.refuses(2, "usage", &["dump", "latest", &desk.path("tree/dir/link")])
         .advises(&["repo restore"]);
     desk.refuses(2, "usage", &["forget", "--no-lock", "--keep-last", "1"])
         .names(&["--no-lock"]);
+
+    // What cannot be read: named, and the rest is in the snapshot.
+    let (tree, memory) = (desk.path("tree"), "/proc/self/mem");
+    let backup = ["backup", tree.as_str(), memory];
+    let made = desk.app.json_exits(3, &desk.args(&backup));
+    assert_eq!(made["skipped"][0]["path"], memory, "{made}");
 
     // A damaged pack: named, and only what it holds is lost.
     let packs = desk.app.path("r/data");

@@ -1,4 +1,4 @@
-//! `lifeboat repo repair snapshots`: what is lost, and what new snapshots make of the rest.
+//! `lifeboat repo repair snapshots` and `rewrite`: new snapshots of old ones.
 
 use crate::repo::{Desk, walk};
 use crate::support::noise;
@@ -52,4 +52,97 @@ fn snapshots_without_what_is_lost_are_made_of_the_old_ones() {
         &["repair", "snapshots", "--forget", "--no-lock"],
     )
     .names(&["--no-lock"]);
+}
+
+#[test]
+fn snapshots_are_written_anew_as_restic_does_it() {
+    let desk = Desk::new();
+    desk.app.write("tree/dir/deep/three.LOG", &noise(3000, 22));
+    let first = desk.back_up(&["--tag", "a"]);
+    let patterns = ["--exclude", "*.log", "--iexclude", "*.LoG"];
+    let tried = desk.json(&[&["rewrite", "--dry-run"], &patterns[..]].concat());
+    assert_eq!(
+        tried["snapshots"],
+        json!([{ "snapshot": first, "became": "new", "new": null }])
+    );
+    assert_eq!(count(&desk), 1);
+    // What restic has made is just what would be made here.
+    desk.restic(&[&["rewrite"], &patterns[..]].concat());
+    let theirs = desk.json(&["snapshots", "--tag", "rewrite"])["snapshots"][0].clone();
+    let earlier = desk.json(&[&["rewrite", &first], &patterns[..]].concat());
+    assert_eq!(
+        earlier["snapshots"],
+        json!([{ "snapshot": first, "became": "earlier", "new": theirs["id"] }])
+    );
+    desk.restic(&["forget", theirs["id"].as_str().unwrap()]);
+    desk.ok(&[&["rewrite", &first], &patterns[..]].concat())
+        .says(&["the new snapshot is", "1 of 1 snapshots were changed"]);
+    let ours = desk.json(&["snapshots", "--tag", "rewrite"])["snapshots"][0].clone();
+    for field in ["tree", "time", "tags", "original", "summary", "paths"] {
+        assert_eq!(ours[field], theirs[field], "{field}");
+    }
+    desk.ok(&["check", "--read-data"]);
+    desk.restic(&["check", "--read-data"]);
+    let target = desk.path("out");
+    desk.restic(&["restore", ours["id"].as_str().unwrap(), "--target", &target]);
+    let content = |path: &str| std::fs::read(desk.app.path(path)).unwrap();
+    let inside = format!("out{}", desk.path("tree"));
+    assert_eq!(
+        content(&format!("{inside}/dir/two.txt")),
+        content("tree/dir/two.txt")
+    );
+    assert!(!desk.app.path(&format!("{inside}/dir/one.log")).exists());
+    assert!(desk.app.path(&format!("{inside}/dir/deep")).is_dir());
+
+    // In place: nothing of the old ones is left, and prune frees what only they had.
+    desk.app.write("patterns", b"two.*\n");
+    let file = desk.path("patterns");
+    desk.ok(&["rewrite", "--forget", "--exclude-file", &file]);
+    let same = desk.json(&["rewrite", "--forget", "--exclude", "two.*"]);
+    for snapshot in same["snapshots"].as_array().unwrap() {
+        assert_eq!(snapshot["became"], "same");
+    }
+    assert_eq!(count(&desk), 2);
+    assert!(!desk.ok(&["find", "two.*"]).stdout.contains("two.txt"));
+    desk.ok(&["prune", "--grace", "0s", "--max-unused", "0%"]);
+    desk.restic(&["check", "--read-data"]);
+
+    let moved = ["rewrite", "latest", "--forget", "--new-host", "elsewhere"];
+    let time = ["--new-time", "2020-02-03T04:05:06Z"];
+    desk.ok(&[&moved[..], &time].concat());
+    let listed = desk.json(&["snapshots", "--host", "elsewhere"]);
+    assert_eq!(listed["snapshots"][0]["time"], "2020-02-03T04:05:06Z");
+
+    desk.refuses(2, "usage", &["rewrite"])
+        .advises(&["--exclude"]);
+    desk.refuses(2, "usage", &["rewrite", "--new-time", "never"])
+        .names(&["--new-time", "never"]);
+    desk.refuses(2, "usage", &["rewrite", "--exclude", "[a"]);
+    desk.refuses(2, "point-unknown", &["rewrite", "0000", "--exclude", "a"]);
+}
+
+fn count(desk: &Desk) -> usize {
+    desk.json(&["snapshots"])["snapshots"]
+        .as_array()
+        .unwrap()
+        .len()
+}
+
+#[test]
+fn what_cannot_be_read_is_not_written_anew() {
+    let desk = Desk::new();
+    let dir = desk.path("tree/dir");
+    desk.json(&["backup", &dir]);
+    let lost = packs(&desk);
+    desk.back_up(&[]);
+    for pack in &lost {
+        std::fs::remove_file(pack).unwrap();
+    }
+    let refused = desk.refuses(
+        4,
+        "object-missing",
+        &["rewrite", "--forget", "--exclude", "big"],
+    );
+    refused.names(&["missing"]);
+    assert_eq!(count(&desk), 2, "nothing is half done");
 }

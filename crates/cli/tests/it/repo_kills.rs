@@ -15,6 +15,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const PASSWORD: &[u8] = b"a pass word";
+/// A repository, and one that its snapshots are copied to.
+const PLACES: [&str; 2] = ["r", "copies"];
 /// How many snapshots stay when some are forgotten.
 const KEPT: usize = 3;
 
@@ -29,25 +31,26 @@ enum Verb {
 impl Verb {
     const ALL: [Verb; 4] = [Verb::Backup, Verb::Copy, Verb::Forget, Verb::Prune];
 
-    fn args(self, app: &App) -> Vec<String> {
+    /// Which of the two it works on.
+    fn place(self, round: u64) -> &'static str {
+        match self {
+            Verb::Backup => PLACES[0],
+            Verb::Copy => PLACES[1],
+            Verb::Forget | Verb::Prune => PLACES[round as usize / 4 % 2],
+        }
+    }
+
+    fn args(self, app: &App, place: &str) -> Vec<String> {
         let path = |name: &str| app.path(name).display().to_string();
         let password = format!("file:{}", path("password"));
-        let (from, tree) = (path("r"), path("tree"));
+        let (from, tree, place) = (path("r"), path("tree"), path(place));
         let args: &[&str] = match self {
             Verb::Backup => &["backup", &tree],
             Verb::Prune => &["prune", "--grace", "0s", "--max-unused", "0%"],
             Verb::Forget => &["forget", "--keep-last", "3"],
-            Verb::Copy => &[
-                "--repo",
-                &path("copies"),
-                "copy",
-                "--from-repo",
-                &from,
-                "--from-password",
-                &password,
-            ],
+            Verb::Copy => &["copy", "--from-repo", &from, "--from-password", &password],
         };
-        let all = [&["repo"], args].concat();
+        let all = [&["repo", "--repo", &place], args].concat();
         all.into_iter().map(str::to_owned).collect()
     }
 }
@@ -120,17 +123,16 @@ fn kill_after(app: &App, args: &[&str], while_: Duration) -> bool {
 
 #[test]
 fn killed_at_any_moment_nothing_is_lost_and_the_next_run_ends_the_work() {
-    let kills = std::env::var("LIFEBOAT_KILLS").map_or(12, |text| text.parse().unwrap());
+    let kills = std::env::var("LIFEBOAT_KILLS").map_or(24, |text| text.parse().unwrap());
     let mut app = App::basic();
     app.write("password", PASSWORD);
-    app.env("RESTIC_REPOSITORY", app.path("r").display().to_string());
     let password = app.path("password").display().to_string();
     app.env("RESTIC_PASSWORD_FILE", password);
-    app.ok(&["repo", "init"]);
-    let copies = app.path("copies").display().to_string();
-    app.ok(&["repo", "--repo", &copies, "init"]);
-    let places = [app.path("r"), app.path("copies")];
-    places.iter().for_each(|place| cheaply(place));
+    let places = PLACES.map(|place| app.path(place));
+    for place in &places {
+        app.ok(&["repo", "--repo", &place.display().to_string(), "init"]);
+        cheaply(place);
+    }
     let mut seed = u64::from(std::process::id());
     eprintln!("seed {seed}");
     let mut random = || {
@@ -149,14 +151,19 @@ fn killed_at_any_moment_nothing_is_lost_and_the_next_run_ends_the_work() {
                 let name = format!("tree/d{}/{file}", file % 3);
                 // Half of them change each time, so that there is something to prune.
                 let version = if file % 2 == 0 { round } else { 0 };
-                app.write(&name, &noise(120_000, 1000 * version + file));
+                app.write(&name, &noise(12_000, 1000 * version + file));
             }
         }
-        let args = verb.args(&app);
+        let place = verb.place(round);
+        let args = verb.args(&app, place);
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
         let at = format!("{verb:?} in round {round}");
         let before = places.each_ref().map(|place| snapshots(place));
-        let must = before.each_ref().map(|before| must_stay(verb, before));
+        let mut must = before
+            .each_ref()
+            .map(|before| must_stay(Verb::Backup, before));
+        let changed = usize::from(place != PLACES[0]);
+        must[changed] = must_stay(verb, &before[changed]);
         if let Some(span) = spans.get(&verb)
             && kill_after(&app, &args, span.mul_f64(random() * 1.1))
         {
@@ -173,7 +180,7 @@ fn killed_at_any_moment_nothing_is_lost_and_the_next_run_ends_the_work() {
             assert_whole(place, &at);
         }
     }
-    let args = Verb::Copy.args(&app);
+    let args = Verb::Copy.args(&app, PLACES[1]);
     app.ok(&args.iter().map(String::as_str).collect::<Vec<_>>());
     let latest = format!("latest:{}", app.path("tree").display());
     for (number, place) in places.iter().enumerate() {

@@ -22,7 +22,7 @@ fn blocks(text: &str) -> String {
             _ => {}
         }
     }
-    assert!(script.contains("sha256sum -c"), "{text}");
+    assert!(script.contains("ssh-keygen -Y verify"), "{text}");
     script
 }
 

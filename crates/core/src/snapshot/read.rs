@@ -93,14 +93,20 @@ impl Snapshots {
         passed: &(dyn Fn(u64) + Sync),
     ) -> Result<Option<String>> {
         let at = self.at(snapshot)?;
-        let node = self.node(&at, path)?;
-        let mut nodes = Vec::new();
-        if let (Some(artifact), true) = (artifact, node.subtree.is_some()) {
-            let skeleton = skeleton_path(&artifact.source, &artifact.name);
-            nodes.push(self.node(&at, &skeleton)?);
-        }
-        nodes.push(node);
         let Blobs { good, bad } = blobs;
+        let mut node = |path: &str| {
+            at.find(path).map_err(|error| {
+                if let engine::Error::Blob { id, .. } = &error {
+                    bad.insert(*id);
+                }
+                self.about(error)
+            })
+        };
+        let mut nodes = vec![node(path)?];
+        let is_tree = nodes.iter().any(|node| node.subtree.is_some());
+        if let Some(artifact) = artifact.filter(|_| is_tree) {
+            nodes.push(node(&skeleton_path(&artifact.source, &artifact.name))?);
+        }
         let found = examine::run(&at.repository, &at.index, nodes, good, passed)
             .map_err(|error| self.about(error))?;
         bad.extend(found.bad);
@@ -126,11 +132,13 @@ impl Snapshots {
     }
 
     fn node(&self, at: &At, path: &str) -> Result<Node> {
-        let found = browse::find(&at.repository, &at.index, &at.tree, path.as_bytes());
-        match found.map_err(|error| self.about(error))? {
-            Found::Entry(node) => Ok(*node),
-            Found::Root(_) => Err(Error::new(Code::ObjectMissing, "a manifest names no path")),
-        }
+        at.find(path).map_err(|error| self.about(error))
+    }
+
+    /// Blobs that are in no pack that is there.
+    pub(crate) fn lost(&self) -> Result<HashSet<Id>> {
+        let (repository, index) = self.indexed()?;
+        examine::lost(&repository, &index).map_err(|error| self.about(error))
     }
 
     fn content(self: &Arc<Self>, at: &At, nodes: Vec<Node>) -> Result<Box<dyn Read + Send>> {
@@ -148,6 +156,16 @@ struct At {
     repository: Arc<Repository>,
     index: Arc<Index>,
     tree: Id,
+}
+
+impl At {
+    fn find(&self, path: &str) -> engine::Result<Node> {
+        let found = browse::find(&self.repository, &self.index, &self.tree, path.as_bytes());
+        match found? {
+            Found::Entry(node) => Ok(*node),
+            Found::Root(_) => Err(engine::Error::NotInSnapshot { path: path.into() }),
+        }
+    }
 }
 
 /// A reader whose errors are ours.

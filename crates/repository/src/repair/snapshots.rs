@@ -9,9 +9,8 @@ use crate::id::Id;
 use crate::index::Index;
 use crate::pack::BlobKind;
 use crate::repository::{Named, Repository};
-use crate::rewrite::{Became, Deed, Edit, Entries, Made, Rewriter, Rule, replace};
-use crate::saver::{Added, Saver, with_pretence, with_saver};
-use crate::snapshot::Snapshot;
+use crate::rewrite::{Became, Deed, Edit, Entries, Rule, remake, replace, with};
+use crate::saver::Added;
 use crate::sync::{into_inner, lock};
 use crate::tree::{self, Node, NodeKind};
 use std::collections::HashMap;
@@ -123,19 +122,10 @@ pub fn run(
         parts: Mutex::default(),
         mended: Mutex::default(),
     };
-    let roots: Vec<Id> = wanted.iter().map(|(_, snapshot)| snapshot.tree).collect();
-    let work = |saver: &Saver<'_>| Rewriter::new(repository, index, saver, &mend).roots(&roots);
-    let (made, added) = match deed.dry_run {
-        true => with_pretence(repository, index, work)?,
-        false => with_saver(repository, index, work)?,
-    };
+    let (made, added) = remake(repository, index, &mend, wanted, deed)?;
     let changes = wanted.iter().zip(made).map(|(named, made)| {
-        let (_, snapshot) = named;
-        let with = |made: Made| Snapshot {
-            tree: made.tree,
-            ..snapshot.clone()
-        };
-        (*named, made.map(with))
+        let changed = made.map(|made| with(named.1.clone(), made));
+        (*named, changed)
     });
     let mut mended = into_inner(mend.mended);
     let text = |mended: &Mended| (mended.path.clone(), mended.what.to_string());

@@ -1,11 +1,17 @@
-//! Makes new snapshots of old ones.
+//! Makes new snapshots of old ones: without some of their files, of another host, of another time.
 
+mod filter;
 mod tree;
 
 use crate::error::{FileKind, Result};
 use crate::id::Id;
+use crate::index::Index;
+use crate::pattern::Patterns;
 use crate::repository::{Named, Repository};
+use crate::saver::{Added, Saver, with_pretence, with_saver};
 use crate::snapshot::{Snapshot, TagChange};
+use crate::time::Time;
+use filter::Filter;
 pub(crate) use tree::{Edit, Entries, Made, Rewriter, Rule};
 
 /// What became of a snapshot, or with a dry run would become.
@@ -28,6 +34,95 @@ pub struct Deed {
     pub forget: bool,
     /// Say what would be done, and do nothing.
     pub dry_run: bool,
+}
+
+/// What is to be different.
+#[derive(Debug, Clone, Default)]
+pub struct Changes {
+    /// Paths that are left out, with all below them.
+    pub exclude: Patterns,
+    /// Another host.
+    pub host: Option<String>,
+    /// Another time.
+    pub time: Option<Time>,
+}
+
+/// What was made of snapshots, or would be.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// What became of each.
+    pub snapshots: Vec<(Id, Became)>,
+    /// What was stored.
+    pub added: Added,
+}
+
+/// The tag of snapshots that were made so, as restic has it.
+const TAG: &str = "rewrite";
+
+/// Changes these snapshots, of `all` that there are. What cannot be read ends it, and nothing is
+/// changed. Whoever lets them be forgotten must hold the repository alone.
+pub fn run(
+    repository: &Repository,
+    index: &Index,
+    (all, wanted): (&[Named], &[&Named]),
+    changes: &Changes,
+    deed: Deed,
+) -> Result<Report> {
+    let mut report = Report::default();
+    let mut new: Vec<(&Named, Option<Snapshot>)> = wanted
+        .iter()
+        .map(|named| (*named, Some(named.1.clone())))
+        .collect();
+    if !changes.exclude.is_empty() {
+        let filter = Filter {
+            repository,
+            index,
+            exclude: &changes.exclude,
+        };
+        let made = remake(repository, index, &filter, wanted, deed)?;
+        report.added = made.1;
+        for ((_, snapshot), made) in new.iter_mut().zip(made.0) {
+            *snapshot = snapshot.take().zip(made).map(|(old, made)| with(old, made));
+        }
+    }
+    for snapshot in new.iter_mut().filter_map(|(_, snapshot)| snapshot.as_mut()) {
+        snapshot.time = changes.time.unwrap_or(snapshot.time);
+        if let Some(host) = &changes.host {
+            snapshot.hostname.clone_from(host);
+        }
+    }
+    report.snapshots = replace(repository, all, new, TAG, deed)?;
+    Ok(report)
+}
+
+/// What becomes by a rule of the trees of these snapshots.
+pub(crate) fn remake(
+    repository: &Repository,
+    index: &Index,
+    rule: &impl Rule,
+    wanted: &[&Named],
+    deed: Deed,
+) -> Result<(Vec<Option<Made>>, Added)> {
+    let roots: Vec<Id> = wanted.iter().map(|(_, snapshot)| snapshot.tree).collect();
+    let work = |saver: &Saver<'_>| Rewriter::new(repository, index, saver, rule).roots(&roots);
+    match deed.dry_run {
+        true => with_pretence(repository, index, work),
+        false => with_saver(repository, index, work),
+    }
+}
+
+/// A snapshot with another tree, and what its summary says of it.
+pub(crate) fn with(mut snapshot: Snapshot, made: Made) -> Snapshot {
+    if made.tree == snapshot.tree {
+        return snapshot;
+    }
+    snapshot.tree = made.tree;
+    if let Some(mut summary) = snapshot.summary() {
+        summary.total_files_processed = made.files;
+        summary.total_bytes_processed = made.bytes;
+        snapshot.set_summary(&summary);
+    }
+    snapshot
 }
 
 /// Stores what snapshots are to become, and then, when they are to be forgotten, removes the old ones.

@@ -182,7 +182,7 @@ impl<'a, R: Rule> Rewriter<'a, R> {
         let whole = || self.repository.load_blob(self.index, kind, &id).is_ok();
         match self.index.has(kind, &id) && whole() {
             true => Ok(id),
-            false => self.saver.save_anew(kind, id, json),
+            false => self.saver.save_anew(kind, json),
         }
     }
 }

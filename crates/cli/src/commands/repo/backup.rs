@@ -1,7 +1,7 @@
 //! `lifeboat repo backup`.
 
 use super::{Open, find, lines};
-use crate::args::repo::{Backup, Exclude};
+use crate::args::repo::{Backup, Exclude, ExcludePatterns};
 use crate::output::{self, line};
 use jiff::Timestamp;
 use jiff::civil::DateTime;
@@ -182,8 +182,8 @@ fn targets(open: &Open<'_>, args: &Backup) -> Result<Vec<PathBuf>> {
     named.iter().map(|path| absolute(path)).collect()
 }
 
-/// What is to be left out.
-pub fn excludes(args: &Exclude) -> Result<Excludes> {
+/// The patterns of what is to be left out, and their texts.
+pub fn patterns(args: &ExcludePatterns) -> Result<(Patterns, Vec<String>)> {
     let (mut texts, mut any_case) = (args.exclude.clone(), args.iexclude.clone());
     for (files, texts) in [
         (&args.exclude_file, &mut texts),
@@ -195,6 +195,12 @@ pub fn excludes(args: &Exclude) -> Result<Excludes> {
     }
     let patterns = Patterns::new(&texts, &any_case).map_err(bad_pattern)?;
     texts.extend(any_case);
+    Ok((patterns, texts))
+}
+
+/// What is to be left out.
+fn excludes(args: &Exclude) -> Result<Excludes> {
+    let (patterns, texts) = patterns(&args.patterns)?;
     let mut if_present: Vec<(OsString, Vec<u8>)> = Vec::new();
     for given in &args.exclude_if_present {
         let (name, header) = given.split_once(':').unwrap_or((given, ""));

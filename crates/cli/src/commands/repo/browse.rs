@@ -1,4 +1,4 @@
-//! `lifeboat repo ls`, `find`, `diff`, `dump` and `stats`.
+//! `lifeboat repo ls`, `find`, `diff` and `stats`.
 
 use super::backup::bad_pattern;
 use super::{Open, find as find_snapshot, meant, part};
@@ -6,19 +6,18 @@ use crate::args::repo;
 use crate::output::{self, line};
 use lifeboat_core::repo::explain;
 use lifeboat_core::{Code, Error, Result};
+use lifeboat_repository::Id;
 use lifeboat_repository::browse::{self, Change, Found, Then};
 use lifeboat_repository::index::Index;
 use lifeboat_repository::lock::Mode;
 use lifeboat_repository::pattern::Patterns;
 use lifeboat_repository::snapshot::Filter;
 use lifeboat_repository::tree::{Node, NodeKind, mode};
-use lifeboat_repository::{Error as EngineError, Id};
 use serde_json::{Value, json};
 use std::collections::HashSet;
-use std::io::Write;
 
 /// A path as text: what would spoil a line is escaped.
-fn text(path: &[u8]) -> String {
+pub fn text(path: &[u8]) -> String {
     let mut out = String::new();
     for chunk in path.utf8_chunks() {
         for character in chunk.valid().chars() {
@@ -91,7 +90,7 @@ fn value(path: &[u8], node: &Node) -> Value {
 }
 
 /// The tree that `SNAPSHOT:PATH` names, and the path.
-fn tree(open: &Open<'_>, index: &Index, filter: &Filter, given: &str) -> Result<(Id, Vec<u8>)> {
+pub fn tree(open: &Open<'_>, index: &Index, filter: &Filter, given: &str) -> Result<(Id, Vec<u8>)> {
     let (name, within) = part(given);
     let all = open.snapshots()?;
     let (_, snapshot) = find_snapshot(&all, filter, name)?;
@@ -239,30 +238,6 @@ pub fn diff(open: &Open<'_>, args: &repo::Diff) -> Result<u8> {
         }
     }
     Ok(0)
-}
-
-pub fn dump(open: &Open<'_>, args: &repo::Dump) -> Result<u8> {
-    let _lock = open.lock(Mode::Shared)?;
-    let index = open.index()?;
-    let filter = Filter::from(&args.filter);
-    let (tree, _) = tree(open, &index, &filter, &args.snapshot)?;
-    let found = browse::find(&open.repository, &index, &tree, args.file.as_bytes());
-    let file = match found.map_err(explain)? {
-        Found::Entry(node) if node.kind == NodeKind::File => node,
-        _ => {
-            return Err(Error::new(Code::Usage, format!("{} is no file", args.file))
-                .hint("restore a directory: lifeboat repo restore SNAPSHOT:PATH --target DIR"));
-        }
-    };
-    open.run.results();
-    let mut out = std::io::stdout().lock();
-    match browse::dump(&open.repository, &index, &file, &mut out)
-        .and_then(|()| out.flush().map_err(EngineError::Output))
-    {
-        // Who reads it has had enough.
-        Err(EngineError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(0),
-        other => other.map(|()| 0).map_err(explain),
-    }
 }
 
 pub fn stats(open: &Open<'_>, args: &repo::Stats) -> Result<u8> {

@@ -1,14 +1,16 @@
-//! `lifeboat repo repair snapshots`.
+//! `lifeboat repo repair snapshots` and `rewrite`.
 
+use super::backup::{patterns, time};
 use super::{Open, meant};
-use crate::args::repo::{Deed as Given, RepairSnapshots};
+use crate::args::repo::{Deed as Given, RepairSnapshots, Rewrite};
 use crate::output::{self, line};
-use lifeboat_core::Result;
+use jiff::tz::TimeZone;
 use lifeboat_core::repo::explain;
+use lifeboat_core::{Code, Error, Result};
 use lifeboat_repository::Id;
 use lifeboat_repository::lock::Mode;
 use lifeboat_repository::repair::snapshots::{self, Look};
-use lifeboat_repository::rewrite::{Became, Deed};
+use lifeboat_repository::rewrite::{self, Became, Changes, Deed};
 use lifeboat_repository::snapshot::Filter;
 use serde_json::{Value, json};
 
@@ -64,6 +66,42 @@ pub fn repair(open: &Open<'_>, args: &RepairSnapshots) -> Result<u8> {
         line(format!("{}: {}", mended.path.display(), mended.what));
     }
     tell(&report.snapshots, deed);
+    Ok(0)
+}
+
+pub fn rewrite(open: &Open<'_>, args: &Rewrite) -> Result<u8> {
+    let (exclude, _) = patterns(&args.exclude)?;
+    let time = |text: &String| time(text, "--new-time", &TimeZone::system());
+    let changes = Changes {
+        exclude,
+        host: args.new_host.clone(),
+        time: args.new_time.as_ref().map(time).transpose()?,
+    };
+    if changes.exclude.is_empty() && changes.host.is_none() && changes.time.is_none() {
+        return Err(
+            Error::new(Code::Usage, "nothing is given that would be changed")
+                .hint("say what: --exclude, --new-host or --new-time"),
+        );
+    }
+    let _lock = open.lock(mode(args.deed))?;
+    let all = open.snapshots()?;
+    let wanted = meant(&all, &Filter::from(&args.filter), &args.snapshots)?;
+    let index = open.index()?;
+    open.step("reading snapshots");
+    let deed = args.deed.into();
+    let snapshots = (all.as_slice(), wanted.as_slice());
+    let report =
+        rewrite::run(&open.repository, &index, snapshots, &changes, deed).map_err(explain)?;
+    open.run.results();
+    match open.json() {
+        true => output::json(&json!({
+            "schema": 1,
+            "dry_run": deed.dry_run,
+            "snapshots": listed(&report.snapshots),
+            "stored_bytes": report.added.stored_bytes,
+        }))?,
+        false => tell(&report.snapshots, deed),
+    }
     Ok(0)
 }
 

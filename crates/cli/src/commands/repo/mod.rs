@@ -3,6 +3,8 @@
 mod backup;
 mod browse;
 mod change;
+mod check;
+mod dump;
 mod forget;
 mod keys;
 mod lines;
@@ -17,7 +19,6 @@ use lifeboat_core::config::Span;
 use lifeboat_core::repo::{self, Place, explain};
 use lifeboat_core::secret::Reference;
 use lifeboat_core::{Code, Error, Result, interrupt};
-use lifeboat_repository::check::{self, Depth};
 use lifeboat_repository::index::Index;
 use lifeboat_repository::lock::{self, Lock, Mode};
 use lifeboat_repository::snapshot::{self, Snapshot};
@@ -65,18 +66,19 @@ pub fn run(run: &Run<'_>, args: &Repo) -> Result<u8> {
         RepoCommand::Ls(args) => browse::ls(&open, args),
         RepoCommand::Find(args) => browse::find(&open, args),
         RepoCommand::Diff(args) => browse::diff(&open, args),
-        RepoCommand::Dump(args) => browse::dump(&open, args),
+        RepoCommand::Dump(args) => dump::run(&open, args),
         RepoCommand::Stats(args) => browse::stats(&open, args),
         RepoCommand::Restore(args) => restore::run(&open, args),
         RepoCommand::Copy(args) => upkeep::copy(&open, args),
         RepoCommand::Tag(args) => upkeep::tag(&open, args),
+        RepoCommand::Rewrite(args) => change::rewrite(&open, args),
         RepoCommand::Repair {
             command: RepairCommand::Index { read_data },
         } => upkeep::repair_index(&open, *read_data),
         RepoCommand::Repair {
             command: RepairCommand::Snapshots(args),
         } => change::repair(&open, args),
-        RepoCommand::Check(args) => open.check(args.read_data),
+        RepoCommand::Check(args) => check::run(&open, args),
         RepoCommand::Forget(args) => forget::forget(&open, args),
         RepoCommand::Prune(args) => forget::prune(&open, args),
         RepoCommand::Key { command } => keys::run(&open, command),
@@ -190,51 +192,6 @@ impl Open<'_> {
         Ok(index)
     }
 
-    fn check(&self, read_data: bool) -> Result<u8> {
-        let _lock = self.lock(Mode::Shared)?;
-        self.step("checking");
-        let report = check::run(&self.repository, depth(read_data)).map_err(explain)?;
-        self.not_interrupted("nothing is known of what was not read; run it again")?;
-        self.run.results();
-        let errors: Vec<String> = report.errors.iter().map(ToString::to_string).collect();
-        if self.json() {
-            output::json(&json!({
-                "schema": 1,
-                "snapshots": report.snapshots,
-                "trees": report.trees,
-                "packs": report.packs,
-                "bytes_read": report.bytes_read,
-                "unknown_packs": report.unknown_packs,
-                "errors": errors,
-            }))?;
-        } else {
-            for error in &errors {
-                line(format!("damaged: {error}"));
-            }
-            line(format!(
-                "{} snapshots, {} trees, {} packs{}",
-                report.snapshots,
-                report.trees,
-                report.packs,
-                match read_data {
-                    true => format!(", {} read", output::bytes(report.bytes_read)),
-                    false => String::new(),
-                }
-            ));
-            if !report.unknown_packs.is_empty() {
-                line(format!(
-                    "{} packs are in no index, of a backup that did not end; prune frees them",
-                    report.unknown_packs.len()
-                ));
-            }
-            line(match errors.len() {
-                0 => "no errors were found".to_owned(),
-                count => format!("{count} errors were found"),
-            });
-        }
-        Ok(if errors.is_empty() { 0 } else { 4 })
-    }
-
     fn unlock(&self, all: bool) -> Result<u8> {
         let removed = lock::unlock(&self.repository, all).map_err(explain)?;
         self.run.results();
@@ -252,14 +209,6 @@ impl Open<'_> {
             }
         }
         Ok(0)
-    }
-}
-
-/// How much of packs is read.
-fn depth(read_data: bool) -> Depth {
-    match read_data {
-        true => Depth::Data,
-        false => Depth::Structure,
     }
 }
 

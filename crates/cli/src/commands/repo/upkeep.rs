@@ -1,10 +1,11 @@
 //! `lifeboat repo copy`, `tag` and `repair`.
 
-use super::{Open, depth, meant, reference};
+use super::{Open, meant, reference};
 use crate::args::repo::{Copy, Tag};
 use crate::output::{self, line};
 use lifeboat_core::Result;
 use lifeboat_core::repo::{Place, explain};
+use lifeboat_repository::check::Depth;
 use lifeboat_repository::lock::{Lock, Mode};
 use lifeboat_repository::snapshot::{Filter, TagChange};
 use lifeboat_repository::{FileKind, copy, repair};
@@ -94,7 +95,11 @@ pub fn tag(open: &Open<'_>, args: &Tag) -> Result<u8> {
 
 pub fn repair_index(open: &Open<'_>, read_data: bool) -> Result<u8> {
     open.step("reading packs");
-    let (wait, depth) = (open.wait()?, depth(read_data));
+    let wait = open.wait()?;
+    let depth = match read_data {
+        true => Depth::Data,
+        false => Depth::Structure,
+    };
     let report = repair::index(&open.repository, depth, wait, &open.author).map_err(explain)?;
     open.run.results();
     let damaged: Vec<String> = report.damaged.iter().map(ToString::to_string).collect();

@@ -508,6 +508,7 @@ fn head<'a>(path: &'a [u8], stat: &Stat, attributes: &'a Attributes) -> Head<'a>
         gid: stat.st_gid,
         mtime: stat.st_mtime,
         mtime_nanoseconds: u32::try_from(stat.st_mtime_nsec).unwrap_or(0),
+        device: (0, 0),
         attributes,
         links: stat.st_nlink,
     }

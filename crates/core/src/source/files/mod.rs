@@ -18,8 +18,8 @@ mod capture;
 mod exclude;
 mod extent;
 mod observe;
-mod sums;
-mod tape;
+pub(crate) mod sums;
+pub(crate) mod tape;
 #[cfg(test)]
 mod tests;
 mod walk;

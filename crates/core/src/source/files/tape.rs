@@ -15,24 +15,26 @@ use std::io::{self, Write};
 use tar::{EntryType, Header};
 
 /// What a header says.
-pub(super) struct Head<'a> {
+pub(crate) struct Head<'a> {
     /// Without a trailing slash.
-    pub(super) path: &'a [u8],
-    pub(super) kind: EntryType,
+    pub(crate) path: &'a [u8],
+    pub(crate) kind: EntryType,
     /// Target of a symbolic link, or first name of a hard-linked file.
-    pub(super) link: &'a [u8],
-    pub(super) mode: u32,
-    pub(super) uid: u32,
-    pub(super) gid: u32,
-    pub(super) mtime: i64,
-    pub(super) mtime_nanoseconds: u32,
-    pub(super) attributes: &'a Attributes,
+    pub(crate) link: &'a [u8],
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) mtime: i64,
+    pub(crate) mtime_nanoseconds: u32,
+    /// Major and minor number of a device.
+    pub(crate) device: (u32, u32),
+    pub(crate) attributes: &'a Attributes,
     /// How many names the file has.
-    pub(super) links: u64,
+    pub(crate) links: u64,
 }
 
 /// The data of a file, as the archive holds it.
-pub(super) enum Body<'a> {
+pub(crate) enum Body<'a> {
     /// So many bytes follow.
     Plain(u64),
     /// These pieces of a file of that size follow, one after the other.
@@ -42,7 +44,7 @@ pub(super) enum Body<'a> {
     },
 }
 
-pub(super) struct TapeWriter<'a> {
+pub(crate) struct TapeWriter<'a> {
     output: io::BufWriter<&'a mut dyn Write>,
     /// Data bytes of the current entry that are still to come.
     remaining: u64,
@@ -59,7 +61,7 @@ fn padding(bytes: u64) -> usize {
 }
 
 impl<'a> TapeWriter<'a> {
-    pub(super) fn new(output: &'a mut dyn Write) -> Self {
+    pub(crate) fn new(output: &'a mut dyn Write) -> Self {
         TapeWriter {
             output: io::BufWriter::with_capacity(256 << 10, output),
             remaining: 0,
@@ -68,7 +70,7 @@ impl<'a> TapeWriter<'a> {
     }
 
     /// Begins an entry. The bytes that `body` promises must follow through [`TapeWriter::data`].
-    pub(super) fn begin(&mut self, head: &Head<'_>, body: &Body<'_>) -> io::Result<()> {
+    pub(crate) fn begin(&mut self, head: &Head<'_>, body: &Body<'_>) -> io::Result<()> {
         let map = match body {
             Body::Plain(_) => Vec::new(),
             Body::Sparse { size, extents } => sparse_map(extents, *size),
@@ -103,6 +105,10 @@ impl<'a> TapeWriter<'a> {
         header.set_gid(u64::from(head.gid));
         header.set_mtime(u64::try_from(head.mtime).unwrap_or(0));
         header.set_size(size);
+        if matches!(head.kind, EntryType::Char | EntryType::Block) {
+            header.set_device_major(head.device.0)?;
+            header.set_device_minor(head.device.1)?;
+        }
         fill(&mut header.as_old_mut().name, &path);
         fill(&mut header.as_old_mut().linkname, head.link);
         header.set_cksum();
@@ -114,7 +120,7 @@ impl<'a> TapeWriter<'a> {
     }
 
     /// Data of the current entry, cut at what was promised.
-    pub(super) fn data(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub(crate) fn data(&mut self, bytes: &[u8]) -> io::Result<()> {
         let fits = usize::try_from(self.remaining).map_or(bytes.len(), |n| n.min(bytes.len()));
         self.output
             .write_all(bytes.get(..fits).unwrap_or_default())?;
@@ -123,7 +129,7 @@ impl<'a> TapeWriter<'a> {
     }
 
     /// Ends the entry. What was promised and did not come is written as zeros.
-    pub(super) fn end(&mut self) -> io::Result<()> {
+    pub(crate) fn end(&mut self) -> io::Result<()> {
         while self.remaining > 0 {
             let zeros = [0; 8192];
             self.data(&zeros)?;
@@ -161,7 +167,7 @@ impl<'a> TapeWriter<'a> {
     }
 
     /// Writes the end of the archive and hands everything on.
-    pub(super) fn finish(mut self) -> io::Result<()> {
+    pub(crate) fn finish(mut self) -> io::Result<()> {
         self.output.write_all(&ZEROS)?;
         self.output.write_all(&ZEROS)?;
         self.output.flush()

@@ -1,0 +1,162 @@
+//! `lifeboat repo check`.
+
+use super::{Open, span};
+use crate::args::repo::Check;
+use crate::output::{self, line};
+use jiff::{SignedDuration, Timestamp};
+use lifeboat_core::repo::explain;
+use lifeboat_core::repo::record::{self, Record};
+use lifeboat_core::{Code, Error, Result};
+use lifeboat_repository::check::{self, Reading, Report, Subset};
+use lifeboat_repository::lock::Mode;
+use lifeboat_repository::{FileKind, Id, crypto};
+use serde_json::json;
+use std::sync::Mutex;
+
+pub fn run(open: &Open<'_>, args: &Check) -> Result<u8> {
+    let subset = subset(args)?;
+    let _lock = open.lock(Mode::Shared)?;
+    let noted = match &args.not_verified_since {
+        Some(text) => Some(Noted::open(open, text)?),
+        None => None,
+    };
+    let mut seed = [0; 32];
+    crypto::random(&mut seed).map_err(explain)?;
+    let choose = |mut packs: Vec<(Id, u64)>| {
+        packs.retain(|(id, _)| !noted.as_ref().is_some_and(|noted| noted.is_fresh(id)));
+        subset.unwrap_or(Subset::All).choose(&packs, &seed)
+    };
+    let told = |id: &Id, is_whole| noted.iter().for_each(|noted| noted.note(id, is_whole));
+    let reading = Reading {
+        choose: &choose,
+        told: &told,
+    };
+    open.step("checking");
+    let report = check::run_reading(&open.repository, subset.map(|_| &reading));
+    let report = report.map_err(explain)?;
+    open.not_interrupted(match noted {
+        Some(_) => "run it again: it goes on with what was not read yet",
+        None => "nothing is known of what was not read; run it again",
+    })?;
+    let fresh = noted.as_ref().map_or(0, |noted| noted.fresh);
+    if let Some(error) = noted.and_then(Noted::failure) {
+        return Err(error);
+    }
+    open.run.results();
+    match open.json() {
+        true => tell_json(&report, fresh)?,
+        false => tell(&report, subset.is_some(), fresh),
+    }
+    Ok(if report.errors.is_empty() { 0 } else { 4 })
+}
+
+/// Which packs are to be read, if any.
+fn subset(args: &Check) -> Result<Option<Subset>> {
+    match (&args.read_data_subset, args.read_data) {
+        (Some(text), _) => text.parse().map(Some).map_err(|why: String| {
+            Error::new(Code::Usage, format!("--read-data-subset: {why}"))
+                .hint("write it as 2/5, 10% or 50G")
+        }),
+        (None, true) => Ok(Some(Subset::All)),
+        (None, false) if args.not_verified_since.is_some() => Err(Error::new(
+            Code::Usage,
+            "--not-verified-since says which packs are read, and none are to be",
+        )
+        .hint("add --read-data or --read-data-subset")),
+        (None, false) => Ok(None),
+    }
+}
+
+/// What is noted on this host of packs that were read.
+struct Noted {
+    record: Record,
+    since: Timestamp,
+    now: Timestamp,
+    /// Packs that need not be read.
+    fresh: usize,
+    failed: Mutex<Option<Error>>,
+}
+
+impl Noted {
+    fn open(open: &Open<'_>, text: &str) -> Result<Self> {
+        let ago = span(text, "--not-verified-since")?;
+        let now = Timestamp::now();
+        let since = SignedDuration::try_from(ago).ok();
+        let since = since.and_then(|ago| now.checked_sub(ago).ok());
+        let listed = open.repository.list(FileKind::Pack).map_err(explain)?;
+        let packs: Vec<Id> = listed.into_iter().map(|(id, _)| id).collect();
+        let id = &open.repository.config().id;
+        let mut noted = Noted {
+            record: Record::open(&record::directory()?, id, &packs)?,
+            since: since.unwrap_or(Timestamp::MIN),
+            now,
+            fresh: 0,
+            failed: Mutex::default(),
+        };
+        noted.fresh = packs.iter().filter(|id| noted.is_fresh(id)).count();
+        Ok(noted)
+    }
+
+    fn is_fresh(&self, pack: &Id) -> bool {
+        self.record.is_fresh(pack, self.since, self.now)
+    }
+
+    fn note(&self, pack: &Id, is_whole: bool) {
+        if let Err(error) = self.record.note(pack, is_whole, Timestamp::now())
+            && let Ok(mut failed) = self.failed.lock()
+        {
+            failed.get_or_insert(error);
+        }
+    }
+
+    /// Why something was not noted.
+    fn failure(self) -> Option<Error> {
+        self.failed.into_inner().ok().flatten()
+    }
+}
+
+fn tell_json(report: &Report, fresh: usize) -> Result<()> {
+    let errors: Vec<String> = report.errors.iter().map(ToString::to_string).collect();
+    output::json(&json!({
+        "schema": 1,
+        "snapshots": report.snapshots,
+        "trees": report.trees,
+        "packs": report.packs,
+        "packs_read": report.packs_read,
+        "packs_verified_before": fresh,
+        "bytes_read": report.bytes_read,
+        "unknown_packs": report.unknown_packs,
+        "errors": errors,
+    }))
+}
+
+fn tell(report: &Report, reads: bool, fresh: usize) {
+    for error in &report.errors {
+        line(format!("damaged: {error}"));
+    }
+    let bytes = output::bytes(report.bytes_read);
+    let read = match report.packs_read == report.packs {
+        _ if !reads => String::new(),
+        true => format!(", {bytes} read"),
+        false => format!(", of which {} were read, {bytes}", report.packs_read),
+    };
+    line(format!(
+        "{} snapshots, {} trees, {} packs{read}",
+        report.snapshots, report.trees, report.packs,
+    ));
+    if fresh > 0 {
+        line(format!(
+            "{fresh} packs were found whole before, within that time"
+        ));
+    }
+    if !report.unknown_packs.is_empty() {
+        line(format!(
+            "{} packs are in no index, of a backup that did not end; prune frees them",
+            report.unknown_packs.len()
+        ));
+    }
+    line(match report.errors.len() {
+        0 => "no errors were found".to_owned(),
+        count => format!("{count} errors were found"),
+    });
+}

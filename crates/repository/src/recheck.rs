@@ -1,0 +1,106 @@
+//! Opens again what was just sealed, before it goes anywhere: a blob that bad memory or a processor
+//! that errs has spoilt must end the backup, not be found when it is needed.
+//!
+//! What is compared is a checksum that was taken before the blob's id was: so that the id is right for
+//! it, too. It is no proof against anybody who wants to deceive.
+
+use crate::crypto::Key;
+use crate::error::{Error, Result};
+use crate::id::Id;
+
+/// Buffers above this size are not kept from blob to blob.
+const KEPT_BYTES: usize = 4 << 20;
+
+/// Of a plaintext.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Sum(u64);
+
+impl Sum {
+    pub(crate) fn of(plain: &[u8]) -> Self {
+        Sum(xxhash_rust::xxh3::xxh3_64(plain))
+    }
+}
+
+/// Room to open in, kept from blob to blob.
+#[derive(Default)]
+pub(crate) struct Recheck {
+    context: zstd::bulk::Decompressor<'static>,
+    opened: Vec<u8>,
+    unpacked: Vec<u8>,
+}
+
+impl Recheck {
+    /// Whether the sealed bytes are those of the blob.
+    pub(crate) fn check(
+        &mut self,
+        key: &Key,
+        id: Id,
+        sealed: &[u8],
+        uncompressed: Option<u32>,
+        expected: Sum,
+    ) -> Result<()> {
+        key.reveal(sealed, &mut self.opened);
+        let found = match uncompressed {
+            None => Some(Sum::of(&self.opened)),
+            Some(bytes) => self.unpack(bytes as usize),
+        };
+        for buffer in [&mut self.opened, &mut self.unpacked] {
+            if buffer.capacity() > KEPT_BYTES {
+                *buffer = Vec::new();
+            }
+        }
+        match found == Some(expected) {
+            true => Ok(()),
+            false => Err(Error::Spoilt { id }),
+        }
+    }
+
+    fn unpack(&mut self, bytes: usize) -> Option<Sum> {
+        self.unpacked.clear();
+        self.unpacked.reserve(bytes);
+        let unpacked = self
+            .context
+            .decompress_to_buffer(&self.opened, &mut self.unpacked);
+        unpacked.ok().map(|_| Sum::of(&self.unpacked))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_bit_that_flipped_before_it_is_stored_is_found() {
+        let key = Key::random().unwrap();
+        let plain = b"some lines of text\n".repeat(20);
+        let packed = zstd::bulk::compress(&plain, 3).unwrap();
+        let length = u32::try_from(plain.len()).unwrap();
+        let (id, sum) = (Id::of(&plain), Sum::of(&plain));
+        let mut recheck = Recheck::default();
+        for (content, uncompressed) in [(&plain, None), (&packed, Some(length))] {
+            let mut sealed = Vec::new();
+            key.seal_into(content, &mut sealed).unwrap();
+            recheck.check(&key, id, &sealed, uncompressed, sum).unwrap();
+            // In what was sealed, but for its tag.
+            for bit in 0..(sealed.len() - crate::crypto::TAG_BYTES) * 8 {
+                let mut flipped = sealed.clone();
+                flipped[bit / 8] ^= 1 << (bit % 8);
+                let checked = recheck.check(&key, id, &flipped, uncompressed, sum);
+                // A frame of zstd has a bit or two that mean nothing.
+                let harmless = || {
+                    let mut opened = Vec::new();
+                    key.reveal(&flipped, &mut opened);
+                    zstd::bulk::decompress(&opened, plain.len()).is_ok_and(|got| got == plain)
+                };
+                assert!(checked.is_err() || harmless(), "bit {bit}");
+            }
+        }
+        // In what was read, after its checksum was taken and before it was sealed.
+        let mut flipped = plain.clone();
+        flipped[7] ^= 4;
+        let mut sealed = Vec::new();
+        key.seal_into(&flipped, &mut sealed).unwrap();
+        let error = recheck.check(&key, id, &sealed, None, sum).unwrap_err();
+        assert!(error.to_string().contains("what was sealed"), "{error}");
+    }
+}
