@@ -93,17 +93,6 @@ pub(crate) struct Hold {
     until: AtomicU64,
     /// Says whether somebody asked to end early.
     stop: OnceLock<fn() -> bool>,
-    settling: Mutex<Settling>,
-    settled: Condvar,
-}
-
-/// Whether it is certain that nobody else took a lock at the same time.
-#[derive(Debug)]
-enum Settling {
-    Settled,
-    /// Not yet: what is read is not written on.
-    Waiting,
-    Conflict(Id, Box<LockFile>),
 }
 
 impl Default for Hold {
@@ -111,23 +100,13 @@ impl Default for Hold {
         Hold {
             until: AtomicU64::new(u64::MAX),
             stop: OnceLock::new(),
-            settling: Mutex::new(Settling::Settled),
-            settled: Condvar::new(),
         }
     }
 }
 
 impl Hold {
-    /// Fails when a lock was held that is perhaps no more, or when the work is to end early. Waits
-    /// for a lock that was just taken.
+    /// Fails when a lock was held that is perhaps no more, or when the work is to end early.
     pub(crate) fn check(&self) -> Result<()> {
-        let settling = self.settling();
-        let waiting = |settling: &mut Settling| matches!(settling, Settling::Waiting);
-        let settling = self.settled.wait_while(settling, waiting);
-        if let Settling::Conflict(id, lock) = &*settling.unwrap_or_else(PoisonError::into_inner) {
-            let (id, lock) = (*id, lock.clone());
-            return Err(Error::Locked { id, lock });
-        }
         if milliseconds() > self.until.load(Ordering::Relaxed) {
             return Err(Error::LockLost);
         }
@@ -156,16 +135,6 @@ impl Hold {
 
     fn end(&self) {
         self.until.store(u64::MAX, Ordering::Relaxed);
-        self.settle(Settling::Settled);
-    }
-
-    fn settling(&self) -> MutexGuard<'_, Settling> {
-        self.settling.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn settle(&self, now: Settling) {
-        *self.settling() = now;
-        self.settled.notify_all();
     }
 }
 
@@ -205,33 +174,8 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks once more who else has a lock, after a while in which they all have come to be listed.
-    fn settle(&self) {
-        let state = self.state();
-        let waited = self.ended.wait_timeout_while(state, SETTLE, |s| !s.ended);
-        let state = waited.unwrap_or_else(PoisonError::into_inner).0;
-        if state.ended {
-            return;
-        }
-        let hold = self.repository.hold();
-        match conflict(&self.repository, Mode::Shared, Some(&state.id)) {
-            Ok(()) => hold.settle(Settling::Settled),
-            Err(error) => {
-                let _ = self.repository.delete_regardless(FileKind::Lock, &state.id);
-                hold.until.store(0, Ordering::Relaxed);
-                hold.settle(match error {
-                    Error::Locked { id, lock } => Settling::Conflict(id, lock),
-                    _ => Settling::Settled,
-                });
-            }
-        }
-    }
-
     /// Writes the lock anew until it is told to end.
     fn refresh(&self) {
-        if matches!(*self.repository.hold().settling(), Settling::Waiting) {
-            self.settle();
-        }
         let mut pause = REFRESH;
         let mut state = self.state();
         loop {
@@ -252,7 +196,7 @@ impl Shared {
                     REFRESH
                 }
                 // Others may be at work already: to come back would be to be two.
-                Err(Error::LockLost | Error::Locked { .. }) => return,
+                Err(Error::LockLost) => return,
                 Err(_) => REFRESH_AGAIN,
             };
         }
@@ -260,8 +204,7 @@ impl Shared {
 }
 
 impl Lock {
-    /// Takes a lock. One that is shared may be there before it is certain that nobody took another at
-    /// the same time: until then one can read, and whatever writes waits. While others have one that is in the way, tries again for as long as `wait`,
+    /// Takes a lock. While others have one that is in the way, tries again for as long as `wait`,
     /// then fails with [`Error::Locked`].
     pub fn take(repository: &Repository, mode: Mode, wait: Duration, by: &Author) -> Result<Self> {
         let begun = Instant::now();
@@ -286,8 +229,7 @@ impl Lock {
         conflict(repository, mode, None)?;
         let (written, file) = (milliseconds(), own(mode, by));
         let id = write(repository, &file)?;
-        let settles = !repository.lists_at_once();
-        if settles && mode == Mode::Exclusive {
+        if !repository.lists_at_once() {
             std::thread::sleep(SETTLE);
         }
         if let Err(error) = conflict(repository, mode, Some(&id)) {
@@ -295,9 +237,6 @@ impl Lock {
             return Err(error);
         }
         repository.hold().renew(written);
-        if settles && mode == Mode::Shared {
-            repository.hold().settle(Settling::Waiting);
-        }
         let shared = Arc::new(Shared {
             repository: repository.handle(),
             state: Mutex::new(State {
@@ -311,10 +250,7 @@ impl Lock {
         let refreshing = std::thread::Builder::new()
             .name("lock".into())
             .spawn(move || theirs.refresh())
-            .map_err(|error| {
-                repository.hold().end();
-                Error::Threads(error)
-            })?;
+            .map_err(Error::Threads)?;
         Ok(Lock {
             shared,
             refreshing: Some(refreshing),
@@ -438,7 +374,7 @@ fn is_dead(file: &LockFile) -> bool {
 fn conflict(repository: &Repository, mode: Mode, own: Option<&Id>) -> Result<()> {
     for found in find(repository, own)? {
         if found.stale {
-            let _ = repository.delete_regardless(FileKind::Lock, &found.id);
+            let _ = repository.delete(FileKind::Lock, &found.id);
             continue;
         }
         let lock = found.file?;
@@ -467,8 +403,7 @@ pub fn unlock(repository: &Repository, all: bool) -> Result<Vec<Found>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lifeboat_store::{MemoryStore, ObjectInfo, PutOptions, Receipt, Store, StoreError};
-    use std::io::Read;
+    use lifeboat_store::MemoryStore;
 
     fn repository() -> Repository {
         let store = Arc::new(MemoryStore::new());
@@ -611,79 +546,5 @@ mod tests {
         assert!(matches!(written, Err(Error::LockLost)), "{written:?}");
         drop(lock);
         repository.write_document(FileKind::Index, b"{}").unwrap();
-    }
-
-    /// Lists somebody's lock only after a while.
-    struct Lagging {
-        inner: MemoryStore,
-        hidden: Mutex<Option<String>>,
-    }
-
-    impl Store for Lagging {
-        fn location(&self) -> String {
-            self.inner.location()
-        }
-
-        fn put(
-            &self,
-            key: &str,
-            body: &mut (dyn Read + Send),
-            options: &PutOptions,
-        ) -> std::result::Result<Receipt, StoreError> {
-            self.inner.put(key, body, options)
-        }
-
-        fn open(
-            &self,
-            key: &str,
-            offset: u64,
-        ) -> std::result::Result<Box<dyn Read + Send>, StoreError> {
-            self.inner.open(key, offset)
-        }
-
-        fn stat(&self, key: &str) -> std::result::Result<Option<ObjectInfo>, StoreError> {
-            self.inner.stat(key)
-        }
-
-        fn list(&self, prefix: &str) -> std::result::Result<Vec<ObjectInfo>, StoreError> {
-            let mut found = self.inner.list(prefix)?;
-            let hidden = self.hidden.lock().unwrap();
-            found.retain(|info| hidden.as_ref() != Some(&info.key));
-            Ok(found)
-        }
-
-        fn delete(&self, key: &str) -> std::result::Result<(), StoreError> {
-            self.inner.delete(key)
-        }
-
-        fn probe(&self) -> std::result::Result<(), StoreError> {
-            self.inner.probe()
-        }
-    }
-
-    #[test]
-    fn nothing_is_written_before_it_is_certain_that_nobody_else_is_at_work() {
-        let store = Arc::new(Lagging {
-            inner: MemoryStore::new(),
-            hidden: Mutex::default(),
-        });
-        let theirs = Arc::clone(&store) as Arc<dyn Store>;
-        let repository = Repository::create(theirs, "", b"x", &author()).unwrap();
-        let lock = take(&repository, Mode::Shared).unwrap();
-        repository.write_document(FileKind::Index, b"{}").unwrap();
-        drop(lock);
-
-        let other = write(&repository, &own(Mode::Exclusive, &author())).unwrap();
-        *store.hidden.lock().unwrap() = Some(FileKind::Lock.key(&other));
-        let lock = take(&repository, Mode::Shared).unwrap();
-        *store.hidden.lock().unwrap() = None;
-        let written = repository.write_document(FileKind::Index, b"{ }");
-        assert!(
-            matches!(&written, Err(Error::Locked { id, .. }) if *id == other),
-            "{written:?}"
-        );
-        assert_eq!(count(&repository), 1, "ours is gone");
-        drop(lock);
-        repository.write_document(FileKind::Index, b"{ }").unwrap();
     }
 }
