@@ -167,8 +167,8 @@ impl Catalog {
             let manifest: Manifest = serde_json::from_slice(bytes).ok()?;
             let mut artifacts = manifest.artifacts.into_iter();
             artifacts
-                .find(|a| a.source == source && a.name == artifact)
-                .map(|a| a.bytes)
+                .find(|a| a.source == source && a.name == artifact)?
+                .stored_bytes()
         })
     }
 

@@ -138,7 +138,7 @@ fn copy_point(context: &Context, fetched: &Fetched, target: &OpenStore) -> Resul
         }
         let target = &target;
         let what = format!("copy {} to {}", artifact.key, target.name);
-        context.observer.step(&what, Some(artifact.bytes));
+        context.observer.step(&what, artifact.stored_bytes());
         if let Some(deposit) = &deposit {
             let slot = slot(manifest, artifact);
             let key = slot.path();
@@ -303,12 +303,15 @@ fn reseal(
         inner: TapReader::new(fetch::open_artifact(fetched, artifact)?),
         context,
     };
+    let details = fetched.details.as_ref().ok();
+    let bare = details.and_then(|d| d.artifact(&artifact.source, &artifact.name));
+    let bare = bare.map(|known| known.bytes);
     let destination = crate::backup::Destination {
         store: target.clone(),
         key: key.to_owned(),
         options: PutOptions {
             if_absent: false,
-            bytes_hint: Some(artifact.bytes),
+            bytes_hint: artifact.stored_bytes().or(bare),
         },
         deposit,
     };

@@ -407,7 +407,7 @@ fn read_newest(context: &Context, store: &str) -> Result<PointId> {
     for artifact in &fetched.copy.manifest.artifacts {
         context.observer.step(
             &format!("read {} from {store}", artifact.key),
-            Some(artifact.bytes),
+            artifact.stored_bytes(),
         );
         let mut reader = fetch::open_artifact(&fetched, artifact)?;
         let failed = |e| {

@@ -246,7 +246,7 @@ pub(crate) fn verify_copy(
     for artifact in &current.manifest.artifacts {
         context.observer.step(
             &format!("verify {name}: {}", artifact.key),
-            Some(artifact.bytes),
+            artifact.stored_bytes(),
         );
         let known = read.objects.entry((name.to_owned(), artifact.clone()));
         let (outcome, detail) =

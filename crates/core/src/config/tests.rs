@@ -361,7 +361,7 @@ fn one_problem_is_told_with_its_place_and_the_way_out() {
         ),
         (
             "[store.d]\nkind = \"local\"\npath = \"/b\"\nlayout = \"repository\"\npassword = \"file:/k\"\nencrypt = { openpgp = [\"/ops.asc\"] }",
-            "9:11",
+            "9:1",
             "store.d.encrypt: a repository is encrypted with its password",
             "remove it; decrypt may stay for points that were stored before",
         ),

@@ -202,6 +202,13 @@ pub struct FileAttributes {
     pub gid: u32,
 }
 
+impl ManifestArtifact {
+    /// How many bytes are read of it; not known of what is in a snapshot.
+    pub fn stored_bytes(&self) -> Option<u64> {
+        self.snapshot.is_none().then_some(self.bytes)
+    }
+}
+
 impl Manifest {
     /// Bytes stored here for this point's artifacts.
     pub fn stored_bytes(&self) -> u64 {

@@ -23,6 +23,7 @@ use lifeboat_repository::{Id, Repository, Snapshot};
 use std::collections::{BTreeMap, HashSet};
 use std::io::Read;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Where the details and skeletons are.
 const OWN: &str = ".lifeboat";
@@ -97,7 +98,18 @@ enum Request {
 /// See the module. A deposit that is dropped leaves no snapshot.
 pub(crate) struct Deposit {
     name: String,
-    requests: Sender<Request>,
+    requests: Option<Sender<Request>>,
+    /// Is closed when the thread has ended.
+    ended: Receiver<()>,
+    stall: Duration,
+}
+
+impl Drop for Deposit {
+    fn drop(&mut self) {
+        self.requests = None;
+        // So that no lock is left; but a store that hangs must not hold up everything.
+        let _ = self.ended.recv_timeout(self.stall);
+    }
 }
 
 impl Deposit {
@@ -106,16 +118,23 @@ impl Deposit {
     pub fn begin(snapshots: &Arc<Snapshots>, lost: HashSet<Id>) -> Result<Arc<Self>> {
         let (requests, incoming) = bounded(0);
         let (ready, begun) = bounded(1);
-        let name = snapshots.name.clone();
+        let (end, ended) = bounded::<()>(0);
+        let (name, stall) = (snapshots.name.clone(), snapshots.stall);
         let snapshots = Arc::clone(snapshots);
         std::thread::Builder::new()
             .name("deposit".into())
-            .spawn(move || run(&snapshots, &lost, &incoming, &ready))
+            .spawn(move || {
+                run(&snapshots, &lost, &incoming, &ready);
+                drop(end);
+            })
             .map_err(|error| Error::io("a thread cannot be started", &error))?;
-        match begun.recv() {
-            Ok(result) => result.map(|()| Arc::new(Deposit { name, requests })),
-            Err(_) => Err(gone(&name)),
-        }
+        begun.recv().map_err(|_| gone(&name))??;
+        Ok(Arc::new(Deposit {
+            name,
+            requests: Some(requests),
+            ended,
+            stall,
+        }))
     }
 
     /// Stores an artifact; it replaces one of the same name. Returns the length of `body`, in bytes,
@@ -170,8 +189,8 @@ impl Deposit {
     }
 
     fn ask<T>(&self, request: Request, answer: &Receiver<Result<T>>) -> Result<T> {
-        let sent = self.requests.send(request);
-        sent.map_err(|_| gone(&self.name))?;
+        let requests = self.requests.as_ref().ok_or_else(|| gone(&self.name))?;
+        requests.send(request).map_err(|_| gone(&self.name))?;
         answer.recv().map_err(|_| gone(&self.name))?
     }
 }

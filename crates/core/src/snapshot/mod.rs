@@ -43,6 +43,8 @@ pub struct Snapshots {
     scrubber: Scrubber,
     /// Whether readers write locks.
     locks: bool,
+    /// How long the store may take for anything.
+    stall: Duration,
     opened: Mutex<Opened>,
 }
 
@@ -69,6 +71,7 @@ impl Snapshots {
             password: config.password.clone()?,
             scrubber: scrubber.clone(),
             locks,
+            stall: Duration::from_secs(config.stall_timeout.seconds.max(1)),
             opened: Mutex::default(),
         }))
     }
