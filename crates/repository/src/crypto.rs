@@ -16,6 +16,9 @@ pub const TAG_BYTES: usize = 16;
 /// By how much sealing makes bytes longer.
 pub const OVERHEAD_BYTES: usize = IV_BYTES + TAG_BYTES;
 
+/// So much is revealed at a time.
+const REVEALED_BYTES: usize = 16 << 10;
+
 type Counter = ctr::Ctr128BE<aes::Aes256>;
 
 /// The keys of a repository, or those a password is stretched to.
@@ -101,15 +104,21 @@ impl Key {
         Ok(text)
     }
 
-    /// What sealed bytes decrypt to, whatever their tag is: of what was just sealed here.
-    pub(crate) fn reveal(&self, sealed: &[u8], into: &mut Vec<u8>) {
-        into.clear();
+    /// What sealed bytes decrypt to, whatever their tag is: of what was just sealed here. Given in
+    /// pieces that stay in the cache.
+    pub(crate) fn reveal(&self, sealed: &[u8], mut take: impl FnMut(&[u8])) {
         let Some((iv, rest)) = sealed.split_first_chunk::<IV_BYTES>() else {
             return;
         };
-        let text = rest.len().saturating_sub(TAG_BYTES);
-        into.extend_from_slice(rest.get(..text).unwrap_or_default());
-        Counter::new(&self.encrypt.into(), &(*iv).into()).apply_keystream(into);
+        let text = rest.get(..rest.len().saturating_sub(TAG_BYTES));
+        let mut stream = Counter::new(&self.encrypt.into(), &(*iv).into());
+        let mut room = [0; REVEALED_BYTES];
+        for sealed in text.unwrap_or_default().chunks(REVEALED_BYTES) {
+            let piece = room.get_mut(..sealed.len()).unwrap_or_default();
+            piece.copy_from_slice(sealed);
+            stream.apply_keystream(piece);
+            take(piece);
+        }
     }
 
     /// Opens sealed bytes.
