@@ -3,7 +3,7 @@
 use crate::restore_md::{compare, follow, instructions};
 use crate::roundtrip::{SOURCES, same_tree, sh};
 use crate::s3::{Bucket, moto};
-use crate::support::{App, HEAD, LIFEBOAT, noise};
+use crate::support::{App, HEAD, LIFEBOAT, in_namespace, noise};
 use lifeboat_repository::keyfile::Cost;
 use lifeboat_repository::{Author, FileKind, Repository};
 use lifeboat_store::LocalStore;
@@ -351,6 +351,48 @@ fn a_repository_that_cannot_be_used_is_told_before_anything_is_done() {
         .names(&["lost its config"])
         .advises(&["out of the way"]);
     assert!(!app.path("stopped").exists());
+}
+
+#[test]
+fn on_a_full_disk_there_is_no_snapshot_and_the_other_store_has_the_point() {
+    if !tree::privileged() {
+        return;
+    }
+    let app = bare(SOURCES, NAMES);
+    app.write("data/large", &noise(3 << 20, 6));
+    std::fs::create_dir(app.path("store")).unwrap();
+    let mount = format!(
+        "mount -t tmpfs -o size=2m tmpfs '{}'",
+        app.path("store").display()
+    );
+    let then = format!(
+        "ls '{0}/snapshots' '{0}/locks' >&2",
+        repository(&app).display()
+    );
+    let output = in_namespace(&app, &mount, &["--json", "backup"], &then);
+    assert_eq!(output.code, 3, "{output}");
+    let report = output.json();
+    assert_eq!(
+        report["missing_copies"],
+        serde_json::json!(["disk"]),
+        "{report:#}"
+    );
+    assert!(
+        report["errors"][0].as_str().unwrap().contains("is full"),
+        "{report:#}"
+    );
+    for artifact in report["artifacts"].as_array().unwrap() {
+        let stored = artifact["stored"].as_array().unwrap();
+        assert_eq!(stored.len(), 1, "{report:#}");
+        assert_eq!(stored[0]["store"], "plain");
+    }
+    let names = output.stderr.lines().filter(|line| line.len() == 64);
+    assert_eq!(
+        names.count(),
+        0,
+        "neither a snapshot nor a lock is left\n{output}"
+    );
+    app.ok(&["verify", "--store", "plain"]);
 }
 
 #[test]

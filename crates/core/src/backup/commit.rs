@@ -38,6 +38,14 @@ impl Run<'_> {
                 self.mirrored.iter().for_each(mirror::Mirrored::settle);
             }
         }
+        // Without its snapshot, what was put into a repository is nothing that could be found.
+        let lost = |store: &str| {
+            let mut stores = self.stores.iter();
+            stores.any(|s| s.store.name == store && s.deposit.is_some() && s.failed.is_some())
+        };
+        for artifact in &mut self.artifacts {
+            artifact.stored.retain(|stored| !lost(&stored.store));
+        }
         let missing: Vec<_> = self
             .plan
             .stores
