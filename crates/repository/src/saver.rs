@@ -2,7 +2,7 @@
 //!
 //! A blob is reserved before it is compressed, so that it is never sealed twice; it is compressed
 //! and sealed by the thread that brings it, into one of a few packs that are open at a time. Full
-//! packs go to the store on a thread of their own, a bounded number of them ahead. The index is
+//! packs go to the store on a thread of their own, one at a time. The index is
 //! written only once the packs it names are durable, and [`Saver::finish`] returns only then.
 
 use crate::error::{Damage, Error, Result};
@@ -21,8 +21,8 @@ use std::thread::ScopedJoinHandle;
 pub(crate) const PACK_BYTES: usize = 16 << 20;
 /// An index file is written when it names so many blobs.
 pub(crate) const INDEX_BLOBS: usize = 40_000;
-/// Packs that wait for the store, beside the one that is being stored.
-const WAITING_PACKS: usize = 1;
+/// The room of so many packs that were stored is kept for the next ones.
+const ROOMS: usize = 2;
 /// Blobs known to be new are spread over so many sets, so that threads seldom wait.
 const SHARDS: usize = 16;
 /// restic's default level.
@@ -99,8 +99,8 @@ fn saving<T: Send>(
     take_packs: TakePacks,
     work: impl FnOnce(&Saver<'_>) -> Result<T> + Send,
 ) -> Result<(T, Added)> {
-    let (packs, incoming) = bounded(WAITING_PACKS);
-    let (room, rooms) = bounded(WAITING_PACKS + 2);
+    let (packs, incoming) = bounded(0);
+    let (room, rooms) = bounded(ROOMS);
     std::thread::scope(|scope| {
         let storing = scope.spawn(move || take_packs(repository, &incoming, &room));
         let saver = Saver {
