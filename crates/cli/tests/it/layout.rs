@@ -7,8 +7,10 @@ use crate::support::{App, HEAD, LIFEBOAT, in_namespace, noise};
 use lifeboat_repository::keyfile::Cost;
 use lifeboat_repository::{Author, FileKind, Repository};
 use lifeboat_store::LocalStore;
+use lifeboat_testkit::mariadb::MariadbServer;
 use lifeboat_testkit::postgres::PostgresServer;
 use lifeboat_testkit::restic::Restic;
+use lifeboat_testkit::ssh::SshServer;
 use lifeboat_testkit::tree;
 use serde_json::Value;
 use std::os::unix::fs::PermissionsExt;
@@ -489,4 +491,58 @@ fn in_a_bucket() {
     let output = follow(&app, "stock", &text, &env);
     assert_eq!(output.code, 0, "{text}\n{output}");
     compare(&app, "stock");
+}
+
+#[test]
+fn on_another_host() {
+    let server = SshServer::start();
+    let app = bare(SOURCES, NAMES);
+    let place = format!(
+        "kind = \"sftp\"\nhost = \"127.0.0.1\"\nport = {}\nuser = \"{}\"\npath = \"{}\"\nssh = {{ key = \"file:{}\", known_hosts = \"{}\" }}\nlayout",
+        server.port(),
+        server.user(),
+        server.sftp_root().join("points").display(),
+        server.identity_path().display(),
+        server.known_hosts_path().display(),
+    );
+    app.edit("kind = \"local\"\npath = \"{root}/store\"\nlayout", &place);
+    let point = app.backup();
+    app.ok(&["drill"]).says(&["verified"]);
+    app.ok(&["verify", &point, "--store", "disk"]);
+    let repository = server.sftp_root().join("points/repository");
+    let check = ["check", "--read-data"];
+    Restic::current().ok(&repository, PASSWORD, &check);
+}
+
+#[test]
+fn a_mariadb_database_comes_back() {
+    let server = MariadbServer::start();
+    server.sql("", "CREATE DATABASE crm CHARACTER SET utf8mb4");
+    server.sql(
+        "crm",
+        "CREATE TABLE client (id INT PRIMARY KEY, name TEXT); INSERT INTO client VALUES (1, 'a;b\\n'), (2, '\u{e9}');
+         CREATE VIEW v AS SELECT * FROM client",
+    );
+    let mut app = application(
+        "\n[source.crm]\nkind = \"mariadb\"\nurl = \"env:CRM_URL\"\n",
+        "\"crm\"",
+    );
+    app.env("CRM_URL", server.url("crm"));
+    app.backup();
+    app.ok(&["drill"]).says(&["verified"]);
+    let text = instructions(&app.path("store"));
+    let password = app.path("repository.key");
+    let client = format!(
+        "mariadb --no-defaults -u root --socket={}",
+        server.socket().display()
+    );
+    let env = [
+        ("RESTIC_PASSWORD_FILE", password.to_str().unwrap()),
+        ("RESTIC_OPTIONS", "--no-cache"),
+        ("SQL_CLIENT", &client),
+    ];
+    let output = follow(&app, "stock", &text, &env);
+    assert_eq!(output.code, 0, "{text}\n{output}");
+    let all = "SELECT * FROM v; SHOW CREATE TABLE client";
+    assert_eq!(server.sql("restored_crm", all), server.sql("crm", all));
 }
