@@ -109,12 +109,12 @@ impl OpenStore {
         })
     }
 
-    /// Begins a snapshot, where points go into a repository. Blobs among `lost` are stored again.
-    pub(crate) fn deposit(&self, lost: HashSet<Id>) -> Result<Option<Arc<Deposit>>> {
+    /// Begins a snapshot, where points go into a repository. Blobs among `bad` are stored again.
+    pub(crate) fn deposit(&self, bad: HashSet<Id>) -> Result<Option<Arc<Deposit>>> {
         let repository = self.config.is_repository();
         let snapshots = self.snapshots.as_ref().filter(|_| repository);
         snapshots
-            .map(|snapshots| Deposit::begin(snapshots, lost))
+            .map(|snapshots| Deposit::begin(snapshots, bad))
             .transpose()
     }
 

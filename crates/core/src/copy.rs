@@ -109,15 +109,11 @@ fn copy_point(context: &Context, fetched: &Fetched, target: &OpenStore) -> Resul
             return Err(error.clone().hint(hint));
         }
     };
-    let mut lost = match held(context, target, &manifest.point) {
+    let bad = match held(context, target, &manifest.point) {
         Held::Whole => return Ok(None),
-        Held::Not(lost) => lost,
+        Held::Not(bad) => bad,
     };
-    if let Some(snapshots) = target.snapshots.as_ref() {
-        // Where there is no repository yet, nothing is lost.
-        lost.extend(snapshots.lost().unwrap_or_default());
-    }
-    let deposit = target.deposit(lost).map_err(|error| {
+    let deposit = target.deposit(bad).map_err(|error| {
         let message = format!("store {}: {}", target.name, error.message);
         Error { message, ..error }
     })?;

@@ -167,13 +167,7 @@ fn read(repository: &Repository, packs: Packs, reading: &Reading<'_>, report: &m
         .map_init(Opener::default, |opener, (id, bytes)| {
             bytes_read.fetch_add(*bytes, Ordering::Relaxed);
             let errors = pack(repository, id, *bytes, opener);
-            let known = |error: &Error| {
-                matches!(
-                    error,
-                    Error::Damaged { .. } | Error::Missing { .. } | Error::Blob { .. }
-                )
-            };
-            if errors.iter().all(known) {
+            if errors.iter().all(Error::is_damage) {
                 told(id, errors.is_empty());
             }
             errors

@@ -215,5 +215,19 @@ pub enum Error {
     Random(std::io::Error),
 }
 
+impl Error {
+    /// Whether it says what is wrong with what is stored; anything else is of the store or of this
+    /// host, and may be right the next time.
+    pub fn is_damage(&self) -> bool {
+        matches!(
+            self,
+            Error::Damaged { .. }
+                | Error::Missing { .. }
+                | Error::Blob { .. }
+                | Error::UnknownBlob { .. }
+        )
+    }
+}
+
 /// The result of most calls here.
 pub type Result<T> = std::result::Result<T, Error>;

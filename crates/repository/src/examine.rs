@@ -56,26 +56,19 @@ pub fn run(
         };
         path.push(b'/');
         path.extend_from_slice(&node.name);
-        let tree = node
-            .directory()
-            .map_err(|damage| damage.to_string())
-            .and_then(|tree| match tree {
-                Some(tree) => repository
-                    .tree(index, &tree)
-                    .map(Some)
-                    .map_err(|error| error.to_string()),
-                None => Ok(None),
-            });
-        match tree {
-            Ok(Some(entries)) => open.push((path.len(), entries.into_iter())),
+        let mut damaged = |why: String| {
+            examination.found.bad.extend(node.subtree);
+            examination.found.damaged.insert(path.clone(), why);
+        };
+        match node.directory() {
+            Err(damage) => damaged(damage.to_string()),
             Ok(None) => examination.file(&path, &node)?,
-            Err(why) => {
-                examination.found.bad.extend(node.subtree);
-                examination.found.damaged.insert(path.clone(), why);
-            }
+            Ok(Some(tree)) => match repository.tree(index, &tree) {
+                Ok(entries) => open.push((path.len(), entries.into_iter())),
+                Err(error) if error.is_damage() => damaged(error.to_string()),
+                Err(error) => return Err(error),
+            },
         }
-        // The store itself failing, or a wish to end, is no damage.
-        repository.hold().check_stop()?;
     }
     examination.flush()?;
     Ok(examination.found)
@@ -156,11 +149,14 @@ impl Examination<'_> {
         let window = std::mem::take(&mut self.window);
         let read = Reading {
             bad: Mutex::default(),
+            failed: Mutex::default(),
             passed: self.passed,
         };
         self.fetcher.run(&window.wants, &read);
         let bad = into_inner(read.bad);
-        self.fetcher.repository.hold().check_stop()?;
+        if let Some(error) = into_inner(read.failed).and_then(Arc::into_inner) {
+            return Err(error);
+        }
         for (path, ids) in window.files {
             if let Some(why) = ids.iter().find_map(|id| bad.get(id)) {
                 self.found.damaged.insert(path, why.clone());
@@ -179,6 +175,8 @@ impl Examination<'_> {
 /// Notes which blobs are wrong.
 struct Reading<'a> {
     bad: Mutex<BTreeMap<Id, String>>,
+    /// What is no damage, and ends the check.
+    failed: Mutex<Option<Arc<Error>>>,
     passed: &'a (dyn Fn(u64) + Sync),
 }
 
@@ -190,7 +188,12 @@ impl Sink<Id> for Reading<'_> {
     fn take(&self, to: &Id, blob: std::result::Result<&[u8], &Arc<Error>>) {
         match blob {
             Ok(bytes) => (self.passed)(bytes.len() as u64),
-            Err(error) => drop(lock(&self.bad).insert(*to, error.to_string())),
+            Err(error) if error.is_damage() => {
+                lock(&self.bad).insert(*to, error.to_string());
+            }
+            Err(error) => {
+                lock(&self.failed).get_or_insert_with(|| Arc::clone(error));
+            }
         }
     }
 }

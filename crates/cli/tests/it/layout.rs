@@ -302,6 +302,10 @@ fn damage_is_found_costs_what_it_hits_and_is_healed_by_another_copy() {
         .says(&["its repository: snapshot", "is missing"]);
     app.ok(&["copy", &point, "--to", "disk"]);
     app.ok(&["verify", "--store", "disk"]);
+    // A new point does not rely on what the index alone has.
+    std::fs::remove_file(largest_pack(&app)).unwrap();
+    let later = app.backup();
+    app.ok(&["verify", &later, "--store", "disk"]);
 }
 
 #[test]

@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use lifeboat_repository as engine;
 use lifeboat_repository::assemble::{Assembled, Assembly, assemble, save_tree};
 use lifeboat_repository::browse::{self, Found};
+use lifeboat_repository::examine;
 use lifeboat_repository::index::Index;
 use lifeboat_repository::lock::{Lock, Mode};
 use lifeboat_repository::saver::{Saver, with_saver_beside};
@@ -113,9 +114,9 @@ impl Drop for Deposit {
 }
 
 impl Deposit {
-    /// Opens the repository, or makes one, and locks it. What is among `lost` is stored again although
-    /// the index has it.
-    pub fn begin(snapshots: &Arc<Snapshots>, lost: HashSet<Id>) -> Result<Arc<Self>> {
+    /// Opens the repository, or makes one, and locks it. What is among `bad`, and what is in no pack that
+    /// is there, is stored again although the index has it.
+    pub fn begin(snapshots: &Arc<Snapshots>, bad: HashSet<Id>) -> Result<Arc<Self>> {
         let (requests, incoming) = bounded(0);
         let (ready, begun) = bounded(1);
         let (end, ended) = bounded::<()>(0);
@@ -124,7 +125,7 @@ impl Deposit {
         std::thread::Builder::new()
             .name("deposit".into())
             .spawn(move || {
-                run(&snapshots, &lost, &incoming, &ready);
+                run(&snapshots, bad, &incoming, &ready);
                 drop(end);
             })
             .map_err(|error| Error::io("a thread cannot be started", &error))?;
@@ -208,7 +209,7 @@ enum Waiting {
 
 fn run(
     snapshots: &Snapshots,
-    lost: &HashSet<Id>,
+    bad: HashSet<Id>,
     requests: &Receiver<Request>,
     ready: &Sender<Result<()>>,
 ) {
@@ -216,9 +217,12 @@ fn run(
         let lock = Lock::take(&repository, Mode::Shared, WAIT, &repo::author())
             .map_err(|error| snapshots.about(error))?;
         let index = snapshots.load_index(&repository)?;
-        Ok((repository, lock, index))
+        let mut lost =
+            examine::lost(&repository, &index).map_err(|error| snapshots.about(error))?;
+        lost.extend(bad);
+        Ok((repository, lock, index, lost))
     });
-    let (repository, lock, index) = match begun {
+    let (repository, lock, index, lost) = match begun {
         Ok(begun) => begun,
         Err(error) => return drop(ready.send(Err(error))),
     };
@@ -226,7 +230,7 @@ fn run(
         return;
     }
     let mut waiting = None;
-    let saved = with_saver_beside(&repository, &index, lost, |saver| {
+    let saved = with_saver_beside(&repository, &index, &lost, |saver| {
         let work = Work {
             repository: &repository,
             index: &index,
@@ -358,10 +362,13 @@ impl Work<'_> {
         let mut added = BTreeMap::new();
         for Wanted { name, before } in wanted {
             let Some(kept) = self.kept.remove(&name) else {
-                if let Some((snapshot, path)) = before {
-                    let node = self.carried(&snapshot, &path)?;
-                    sources.entry(name.0).or_default().push(node);
-                }
+                // What is in no snapshot either cannot be named by the manifest.
+                let (snapshot, path) = before.ok_or_else(|| {
+                    let path = format!("/{}/{}", name.0, name.1).into();
+                    engine::Error::NotInSnapshot { path }
+                })?;
+                let node = self.carried(&snapshot, &path)?;
+                sources.entry(name.0).or_default().push(node);
                 continue;
             };
             let Assembled { nodes, aside } = kept.assembled;

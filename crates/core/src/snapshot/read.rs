@@ -135,12 +135,6 @@ impl Snapshots {
         at.find(path).map_err(|error| self.about(error))
     }
 
-    /// Blobs that are in no pack that is there.
-    pub(crate) fn lost(&self) -> Result<HashSet<Id>> {
-        let (repository, index) = self.indexed()?;
-        examine::lost(&repository, &index).map_err(|error| self.about(error))
-    }
-
     fn content(self: &Arc<Self>, at: &At, nodes: Vec<Node>) -> Result<Box<dyn Read + Send>> {
         let contents = Contents::new(&at.repository, &at.index, nodes);
         let reader = BlobReader::new(&at.repository, &at.index, contents);

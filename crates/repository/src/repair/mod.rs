@@ -93,23 +93,16 @@ fn look(repository: &Repository, id: &Id, bytes: u64, depth: Depth) -> Result<Lo
     let blobs = match repository.pack_header(id, bytes) {
         Ok(blobs) => blobs,
         Err(error) => {
-            if depth == Depth::Structure || !is_damage(&error) {
+            if depth == Depth::Structure || !error.is_damage() {
                 errors.push(error);
             }
             Vec::new()
         }
     };
-    match errors.iter().position(|error| !is_damage(error)) {
+    match errors.iter().position(|error| !error.is_damage()) {
         Some(place) => Err(errors.swap_remove(place)),
         None => Ok(Looked { blobs, errors }),
     }
-}
-
-fn is_damage(error: &Error) -> bool {
-    matches!(
-        error,
-        Error::Damaged { .. } | Error::Missing { .. } | Error::Blob { .. }
-    )
 }
 
 /// Adds what the old index says of packs whose headers cannot be read, as far as they go.

@@ -164,7 +164,7 @@ impl Mend<'_> {
         for place in self.index.locations(kind, id) {
             match self.repository.read_blob(id, &place) {
                 Ok(blob) => return Ok(Ok(blob)),
-                Err(error) if is_lost(&error) => lost = error,
+                Err(error) if error.is_damage() => lost = error,
                 Err(error) => failed = Some(error),
             }
         }
@@ -194,17 +194,6 @@ impl Mend<'_> {
         lock(&self.parts).insert(*id, read);
         Ok(read)
     }
-}
-
-/// Whether it will not be better another time.
-fn is_lost(error: &Error) -> bool {
-    matches!(
-        error,
-        Error::Damaged { .. }
-            | Error::Missing { .. }
-            | Error::Blob { .. }
-            | Error::UnknownBlob { .. }
-    )
 }
 
 impl Rule for Mend<'_> {
