@@ -4,13 +4,14 @@
 //! leaves up. A file whose metadata is as in the parent snapshot is not read again. What cannot be
 //! read is left out and returned; it never ends the backup.
 
+mod content;
 mod counts;
 mod node;
 mod targets;
 
 pub use node::Names;
 
-use crate::chunker::{CHUNK_BYTES_MIN, Chunks};
+use crate::chunker::Input;
 use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::index::Index;
@@ -31,7 +32,8 @@ use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::OnceLock;
+use std::sync::atomic::AtomicBool;
 use targets::Targets;
 
 /// What to back up, and how to describe it.
@@ -208,7 +210,7 @@ pub fn run_stream(
         let backup = Backup::new(repository, index, saver, options, &counts);
         let (content, size) =
             backup
-                .large(stream, &mut Vec::new())?
+                .large(Input::stream(stream), &mut Vec::new())?
                 .map_err(|source| Error::Read {
                     key: name.to_owned(),
                     source,
@@ -292,6 +294,8 @@ struct Backup<'a> {
     alike: bool,
     /// Whether all threads are on one file.
     together: AtomicBool,
+    /// The chunk that zeros are cut into, once it was stored.
+    zeros: OnceLock<Id>,
 }
 
 /// A directory as the parent snapshot has it.
@@ -312,25 +316,6 @@ impl Before {
     }
 }
 
-/// The buffers of a thread, kept from file to file.
-#[derive(Default)]
-struct Buffers {
-    small: Vec<u8>,
-    large: Vec<u8>,
-}
-
-thread_local! {
-    static BUFFERS: std::cell::RefCell<Buffers> = std::cell::RefCell::default();
-}
-
-/// A file below this size is one chunk.
-const SMALL_BYTES: u64 = CHUNK_BYTES_MIN as u64;
-/// Of a huge file, about so much is hashed, compressed and sealed at a time, by all threads.
-const BATCH_BYTES: usize = 8 << 20;
-/// A file from this size on is huge: one of them at a time is worked on by all threads. Any other
-/// is worked on by one thread, which keeps memory bounded, since a thread that waits for others
-/// takes up further files.
-const HUGE_BYTES: u64 = 32 << 20;
 /// Directories may be nested so deep that a thread's usual stack would not do.
 const STACK_BYTES: usize = 64 << 20;
 
@@ -351,6 +336,7 @@ impl<'a> Backup<'a> {
             counts,
             alike: false,
             together: AtomicBool::new(false),
+            zeros: OnceLock::new(),
         }
     }
 
@@ -545,88 +531,6 @@ impl<'a> Backup<'a> {
         there.then(|| content.clone())
     }
 
-    fn content(&self, file: File, expected: u64) -> Result<io::Result<(Vec<Id>, u64)>> {
-        // Taken, not borrowed: while this thread waits it may take up another file.
-        let mut buffers = BUFFERS.take();
-        let stored = match expected {
-            0..SMALL_BYTES => self.small(file, expected, &mut buffers),
-            HUGE_BYTES.. if !self.together.swap(true, Ordering::Acquire) => {
-                let stored = self.huge(file, &mut buffers.large);
-                self.together.store(false, Ordering::Release);
-                stored
-            }
-            _ => self.large(file, &mut buffers.large),
-        };
-        BUFFERS.set(buffers);
-        stored
-    }
-
-    /// One chunk, unless the file has grown.
-    fn small(
-        &self,
-        mut file: File,
-        expected: u64,
-        buffers: &mut Buffers,
-    ) -> Result<io::Result<(Vec<Id>, u64)>> {
-        buffers.small.clear();
-        let read = read_small(&mut file, expected, &mut buffers.small);
-        let whole = buffers.small.as_slice();
-        match read {
-            Err(error) => Ok(Err(error)),
-            Ok(0) => Ok(Ok((Vec::new(), 0))),
-            Ok(_) if whole.len() < CHUNK_BYTES_MIN => {
-                let id = self.saver.save(BlobKind::Data, whole)?;
-                Ok(Ok((vec![id], whole.len() as u64)))
-            }
-            Ok(_) => self.large(whole.chain(file), &mut buffers.large),
-        }
-    }
-
-    /// Cuts a stream and stores the chunks, one after the other.
-    fn large(&self, stream: impl Read, buffer: &mut Vec<u8>) -> Result<io::Result<(Vec<Id>, u64)>> {
-        let mut chunks = Chunks::new(self.repository.chunker(), stream, buffer);
-        let (mut ids, mut size) = (Vec::new(), 0);
-        loop {
-            match chunks.next() {
-                Ok(Some(chunk)) => {
-                    size += chunk.len() as u64;
-                    ids.push(self.saver.save(BlobKind::Data, chunk)?);
-                }
-                Ok(None) => return Ok(Ok((ids, size))),
-                Err(error) => return Ok(Err(error)),
-            }
-        }
-    }
-
-    /// Cuts a stream and stores the chunks: one batch on all threads while the next is read.
-    fn huge(&self, file: File, buffer: &mut Vec<u8>) -> Result<io::Result<(Vec<Id>, u64)>> {
-        let mut chunks = Chunks::new(self.repository.chunker(), file, buffer);
-        let (mut ids, mut size) = (Vec::new(), 0);
-        let mut batch = match read_batch(&mut chunks, Vec::new()) {
-            Ok(batch) => batch,
-            Err(error) => return Ok(Err(error)),
-        };
-        let mut spare = Vec::new();
-        while !batch.is_empty() {
-            let room = std::mem::take(&mut spare);
-            let (saved, next) = rayon::join(
-                || {
-                    let chunks = batch.par_iter();
-                    let saved = chunks.map(|chunk| self.saver.save(BlobKind::Data, chunk));
-                    saved.collect::<Result<Vec<Id>>>()
-                },
-                || read_batch(&mut chunks, room),
-            );
-            ids.extend(saved?);
-            size += batch.iter().map(|chunk| chunk.len() as u64).sum::<u64>();
-            spare = match next {
-                Ok(next) => std::mem::replace(&mut batch, next),
-                Err(error) => return Ok(Err(error)),
-            };
-        }
-        Ok(Ok((ids, size)))
-    }
-
     /// All but content, subtree and link target. Extended attributes are not read again where the
     /// time of change is that of the parent's entry, since it is set when they are.
     fn describe(&self, path: &Path, name: &OsStr, metadata: &Metadata, was: Option<&Node>) -> Node {
@@ -643,42 +547,6 @@ impl<'a> Backup<'a> {
     fn skip(&self, path: PathBuf, error: io::Error) {
         self.counts.skip(Skipped { path, error });
     }
-}
-
-/// Some chunks, in buffers of their own; `room` gives its buffers.
-fn read_batch<R: Read>(
-    chunks: &mut Chunks<'_, R>,
-    mut room: Vec<Vec<u8>>,
-) -> io::Result<Vec<Vec<u8>>> {
-    let (mut batch, mut bytes) = (Vec::new(), 0);
-    while bytes < BATCH_BYTES
-        && let Some(chunk) = chunks.next()?
-    {
-        let mut own = room.pop().unwrap_or_default();
-        own.clear();
-        own.extend_from_slice(chunk);
-        bytes += chunk.len();
-        batch.push(own);
-    }
-    Ok(batch)
-}
-
-/// Reads a file that should be this long, and of a longer one as much as shows that it is no small
-/// one. A read that ends early is asked again only where it ends too early.
-fn read_small(file: &mut File, expected: u64, into: &mut Vec<u8>) -> io::Result<usize> {
-    let room = usize::try_from(expected).unwrap_or(0) + 1;
-    into.resize(room, 0);
-    let read = loop {
-        match file.read(into) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            other => break other?,
-        }
-    };
-    into.truncate(read);
-    if read + 1 != room {
-        file.take(SMALL_BYTES - read as u64).read_to_end(into)?;
-    }
-    Ok(into.len())
 }
 
 /// The names in a directory, sorted.
