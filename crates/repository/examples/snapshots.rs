@@ -43,7 +43,10 @@ fn main() -> std::result::Result<(), Box<dyn Error>> {
             })
             .collect::<Result<Vec<Id>>>()
     })?;
-    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let host = rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned();
     for (number, tree) in (0..).zip(roots) {
         let at = jiff::Timestamp::from_second(FIRST_SECONDS + 3600 * number)?;
         repository.save_snapshot(&Snapshot {

@@ -8,6 +8,7 @@ use crate::index::{Index, IndexBuilder, IndexFile, Location};
 use crate::keyfile::{Cost, KeyFile};
 use crate::lock::Hold;
 use crate::pack::{self, BlobKind, Pack, PackedBlob};
+use crate::requests;
 use crate::snapshot::Snapshot;
 use crate::sync::{into_inner, lock};
 use crate::time::Time;
@@ -243,10 +244,7 @@ impl Repository {
     pub fn snapshots(&self) -> Result<(Vec<Named>, Vec<Error>)> {
         let (mut found, mut errors) = (Vec::new(), Vec::new());
         let listed = self.list(FileKind::Snapshot)?;
-        let read: Vec<(Id, Result<Snapshot>)> = listed
-            .par_iter()
-            .map(|(id, _)| (*id, self.snapshot(id)))
-            .collect();
+        let read = requests::each(&listed, |(id, _)| Ok((*id, self.snapshot(id))))?;
         for (id, snapshot) in read {
             match snapshot {
                 Ok(snapshot) => found.push((id, snapshot)),

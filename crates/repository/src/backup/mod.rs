@@ -208,13 +208,12 @@ pub fn run_stream(
     let counts = Counts::begin();
     let work = |saver: &Saver<'_>| {
         let backup = Backup::new(repository, index, saver, options, &counts);
-        let (content, size) =
-            backup
-                .large(Input::stream(stream), &mut Vec::new())?
-                .map_err(|source| Error::Read {
-                    key: name.to_owned(),
-                    source,
-                })?;
+        let (content, size) = backup
+            .large(Input::stream(stream), &mut Vec::new())?
+            .map_err(|source| Error::Read {
+                key: name.to_owned(),
+                source,
+            })?;
         let mut node = Node::new(name.as_bytes(), NodeKind::File);
         node.mode = 0o644;
         (node.mtime, node.atime, node.ctime) = (options.time, options.time, options.time);

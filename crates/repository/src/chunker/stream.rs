@@ -142,7 +142,10 @@ impl Chunks<'_, Input<'_>> {
         }
         let (ahead, each) = (ahead.len() as u64, CHUNK_BYTES_MIN as u64);
         let count = ahead.saturating_add(hole) / each;
-        let Some(beyond) = (count * each).checked_sub(ahead).filter(|beyond| *beyond > 0) else {
+        let Some(beyond) = (count * each)
+            .checked_sub(ahead)
+            .filter(|beyond| *beyond > 0)
+        else {
             return Ok(0);
         };
         self.reader.skip(beyond);
