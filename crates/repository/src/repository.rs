@@ -319,10 +319,15 @@ impl Repository {
     /// Reads all index files. What is damaged is returned beside the rest.
     pub fn load_index(&self) -> Result<(Index, Vec<Error>)> {
         let listed = self.list(FileKind::Index)?;
-        let bytes = listed.iter().map(|(_, bytes)| bytes).sum();
-        let builder = Mutex::new(IndexBuilder::for_files(bytes));
+        let builder = Mutex::new(self.index_builder(&listed));
         let errors = self.each_index_file(&listed, |_, file| lock(&builder).add_file(file))?;
         Ok((into_inner(builder).finish(), errors))
+    }
+
+    /// Takes what these index files tell.
+    pub(crate) fn index_builder(&self, listed: &[(Id, u64)]) -> IndexBuilder {
+        let bytes = listed.iter().map(|(_, bytes)| bytes).sum();
+        IndexBuilder::for_files(bytes, self.config.version >= 2)
     }
 
     /// Reads index files on all cores, in any order. Returns errors of those that are damaged.
