@@ -92,7 +92,8 @@ pub fn run_reading(repository: &Repository, reading: Option<&Reading<'_>>) -> Re
     report.errors.extend(errors);
     let stored: BTreeMap<Id, u64> = repository.list(FileKind::Pack)?.into_iter().collect();
     report.packs = stored.len() as u64;
-    let wanted = by_pack(&index);
+    // Packs that are to be deleted may be gone.
+    let wanted = by_pack(&index, |at| !at.to_delete);
     for (pack, length) in &wanted {
         match stored.get(pack) {
             None => report.errors.push(Error::Missing {
@@ -180,7 +181,7 @@ fn read(repository: &Repository, packs: Packs, reading: &Reading<'_>, report: &m
 
 /// How long a pack is, as the index has it.
 #[derive(Default)]
-struct Length {
+pub(crate) struct Length {
     /// The end of its last blob.
     end: u64,
     /// Bytes of its blobs, and of the entries of its header; of a pack that is in several index
@@ -196,16 +197,16 @@ impl Length {
         self.entries += pack::entry_bytes(at.compressed);
     }
 
-    fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         let times = (self.blobs / self.end.max(1)).max(1);
         self.end + self.entries / times + pack::HEADER_FRAME_BYTES
     }
 }
 
-fn by_pack(index: &Index) -> BTreeMap<Id, Length> {
+/// How long the packs are that have blobs in the places that are wanted.
+pub(crate) fn by_pack(index: &Index, wanted: impl Fn(&Location) -> bool) -> BTreeMap<Id, Length> {
     let mut packs: BTreeMap<Id, Length> = BTreeMap::new();
-    // Packs that are to be deleted may be gone.
-    for (_, at) in index.blobs().filter(|(_, at)| !at.to_delete) {
+    for (_, at) in index.blobs().filter(|(_, at)| wanted(at)) {
         packs.entry(at.pack).or_default().add(&at);
     }
     packs

@@ -164,14 +164,34 @@ pub struct Report {
     pub bytes: u64,
     /// What was left out.
     pub skipped: Vec<Skipped>,
+    /// What it was compared with.
+    pub parent: Option<Id>,
+    /// What of the parent could not be read, if anything, so that files were read instead.
+    pub unread: Option<Unread>,
+}
+
+/// What could not be read of the parent snapshot: it itself, or directories of it.
+#[derive(Debug)]
+pub struct Unread {
+    /// How many.
+    pub count: u64,
+    /// What was wrong with the first.
+    pub error: Error,
 }
 
 /// Backs up. An error means that there is no snapshot.
 pub fn run(repository: &Repository, index: &Index, options: &Options) -> Result<Report> {
     let targets = Targets::new(&options.paths);
-    let parent = match options.parent {
-        Some(id) => Some((id, repository.snapshot(&id)?)),
+    let counts = Counts::begin();
+    let parent = match options.parent.map(|id| (id, repository.snapshot(&id))) {
         None => None,
+        Some((id, Ok(parent))) => Some((id, parent)),
+        // Forgotten since it was chosen, or damaged: it is not needed, only useful.
+        Some((_, Err(error))) if error.is_damage() => {
+            counts.unreadable(error);
+            None
+        }
+        Some((_, Err(error))) => return Err(error),
     };
     let alike = parent.as_ref().is_some_and(|(_, parent)| {
         let program = parent.others.get("program_version");
@@ -183,7 +203,6 @@ pub fn run(repository: &Repository, index: &Index, options: &Options) -> Result<
         .stack_size(STACK_BYTES)
         .build()
         .map_err(|error| Error::Threads(io::Error::other(error)))?;
-    let counts = Counts::begin();
     let work = |saver: &Saver<'_>| {
         let mut backup = Backup::new(repository, index, saver, options, &counts);
         backup.alike = alike;
@@ -241,7 +260,7 @@ fn commit(
     let summary = counts.summary(&options.zone, added);
     let mut snapshot = Snapshot {
         time: options.time,
-        parent: options.parent,
+        parent: parent.map(|(id, _)| id),
         tree,
         paths: options
             .paths
@@ -278,6 +297,8 @@ fn commit(
         directories: counts.directories(),
         bytes: summary.total_bytes_processed,
         skipped: counts.take_skipped(),
+        parent: parent.map(|(id, _)| id),
+        unread: counts.take_unread(),
     })
 }
 
@@ -468,7 +489,13 @@ impl<'a> Backup<'a> {
 
     /// The entries that the parent snapshot has; none where it cannot be read.
     fn parent_tree(&self, id: Option<Id>) -> Before {
-        let read = |id| Some((id, self.repository.tree(self.index, &id).ok()?));
+        let read = |id| match self.repository.tree(self.index, &id) {
+            Ok(nodes) => Some((id, nodes)),
+            Err(error) => {
+                self.counts.unreadable(error);
+                None
+            }
+        };
         let Some((tree, mut nodes)) = id.and_then(read) else {
             return Before::default();
         };
