@@ -64,7 +64,10 @@ fn main() {
     }
     let listed = repository.list(FileKind::Index).unwrap();
     let bytes: u64 = listed.iter().map(|(_, bytes)| bytes).sum();
-    println!("{:.1} bytes a blob in files", bytes as f64 / f64::from(blobs));
+    println!(
+        "{:.1} bytes a blob in files",
+        bytes as f64 / f64::from(blobs)
+    );
     println!("made in {:.1} s", begun.elapsed().as_secs_f64());
     let (begun, before, spent) = (Instant::now(), resident(), processor_seconds());
     let (index, errors) = repository.load_index().unwrap();

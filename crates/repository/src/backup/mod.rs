@@ -6,6 +6,7 @@
 
 mod content;
 mod counts;
+mod directory;
 mod node;
 mod targets;
 
@@ -21,10 +22,9 @@ use crate::repository::Repository;
 use crate::saver::{Added, Saver, with_pretence, with_saver};
 use crate::snapshot::{Snapshot, Summary};
 use crate::time::Time;
-use crate::tree::{Node, NodeKind, TreeBuilder};
+use crate::tree::{Node, NodeKind};
 use counts::Counts;
 use jiff::tz::TimeZone;
-use rayon::prelude::*;
 use rustix::fs::{Mode, OFlags};
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
@@ -318,24 +318,6 @@ struct Backup<'a> {
     zeros: OnceLock<Id>,
 }
 
-/// A directory as the parent snapshot has it.
-#[derive(Default)]
-struct Before {
-    /// Its tree, where that is in order.
-    tree: Option<Id>,
-    /// In order of name.
-    nodes: Vec<Node>,
-}
-
-impl Before {
-    fn find(&self, name: &[u8]) -> Option<&Node> {
-        let at = self
-            .nodes
-            .binary_search_by(|node| node.name.as_slice().cmp(name));
-        at.ok().and_then(|at| self.nodes.get(at))
-    }
-}
-
 /// Directories may be nested so deep that a thread's usual stack would not do.
 const STACK_BYTES: usize = 64 << 20;
 
@@ -367,11 +349,12 @@ impl<'a> Backup<'a> {
 
     /// The entries of a directory of which only some are wanted.
     fn some(&self, targets: &Targets, at: &Path, parent: Option<Id>) -> Result<Vec<Node>> {
-        let before = self.parent_tree(parent);
+        let mut before = self.before(parent);
         let mut nodes = Vec::new();
         for (name, inner) in &targets.children {
             let path = at.join(name);
-            let was = before.find(name.as_bytes());
+            let was = before.take(name.as_bytes());
+            let was = was.as_ref();
             // A link on the way to what is wanted stands for the directory that it leads to.
             let entry = match inner {
                 None => std::fs::symlink_metadata(&path),
@@ -444,71 +427,6 @@ impl<'a> Backup<'a> {
         }
     }
 
-    /// Stores a directory and all below it. The inner error leaves it out.
-    fn directory(&self, path: &Path, parent: Option<Id>, device: u64) -> Result<io::Result<Id>> {
-        let mut names = match names_in(path) {
-            Ok(names) => names,
-            Err(error) => return Ok(Err(error)),
-        };
-        self.options.excludes.mark(path, &mut names);
-        let before = self.parent_tree(parent);
-        let nodes = names
-            .par_iter()
-            .map(|name| {
-                let path = path.join(name);
-                match std::fs::symlink_metadata(&path) {
-                    Ok(metadata) if self.options.excludes.chooses(&path, &metadata) => Ok(None),
-                    Ok(metadata) => {
-                        let was = before.find(name.as_bytes());
-                        self.entry(path, name, &metadata, was, device)
-                    }
-                    Err(error) => {
-                        self.skip(path, error);
-                        Ok(None)
-                    }
-                }
-            })
-            .collect::<Result<Vec<_>>>()?;
-        let nodes: Vec<Node> = nodes.into_iter().flatten().collect();
-        match before.tree {
-            Some(tree) if nodes == before.nodes && self.index.has(BlobKind::Tree, &tree) => {
-                Ok(Ok(tree))
-            }
-            _ => self.save_tree(nodes).map(Ok),
-        }
-    }
-
-    fn save_tree(&self, nodes: impl IntoIterator<Item = Node>) -> Result<Id> {
-        let mut builder = TreeBuilder::default();
-        for node in nodes {
-            // Network file systems list a name twice, at times.
-            let _ = builder.add(&node);
-        }
-        self.saver.save(BlobKind::Tree, &builder.finish())
-    }
-
-    /// The entries that the parent snapshot has; none where it cannot be read.
-    fn parent_tree(&self, id: Option<Id>) -> Before {
-        let read = |id| match self.repository.tree(self.index, &id) {
-            Ok(nodes) => Some((id, nodes)),
-            Err(error) => {
-                self.counts.unreadable(error);
-                None
-            }
-        };
-        let Some((tree, mut nodes)) = id.and_then(read) else {
-            return Before::default();
-        };
-        let in_order = nodes.is_sorted_by(|a, b| a.name < b.name);
-        if !in_order {
-            nodes.sort_by(|a, b| a.name.cmp(&b.name));
-        }
-        Before {
-            tree: in_order.then_some(tree),
-            nodes,
-        }
-    }
-
     /// Stores a file. The inner error leaves it out.
     fn file(
         &self,
@@ -573,16 +491,6 @@ impl<'a> Backup<'a> {
     fn skip(&self, path: PathBuf, error: io::Error) {
         self.counts.skip(Skipped { path, error });
     }
-}
-
-/// The names in a directory, sorted.
-fn names_in(path: &Path) -> io::Result<Vec<OsString>> {
-    let mut names = Vec::new();
-    for entry in std::fs::read_dir(path)? {
-        names.push(entry?.file_name());
-    }
-    names.sort_unstable();
-    Ok(names)
 }
 
 /// Opens a file for reading: no link is followed, nothing is waited for, and where it is allowed
