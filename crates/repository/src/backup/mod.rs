@@ -9,6 +9,8 @@ mod counts;
 mod directory;
 mod node;
 mod targets;
+#[cfg(test)]
+mod tests;
 
 pub use node::Names;
 
