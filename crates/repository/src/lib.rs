@@ -17,6 +17,7 @@ mod error;
 pub mod examine;
 mod fetch;
 pub mod forget;
+mod hash;
 mod id;
 pub mod index;
 pub mod keyfile;

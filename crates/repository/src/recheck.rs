@@ -43,12 +43,12 @@ impl Recheck {
         let found = match uncompressed {
             None => {
                 let mut sum = Xxh3::new();
-                key.reveal(sealed, |piece| sum.update(piece));
+                key.reveal(sealed, |_, piece| sum.update(piece));
                 Some(Sum(sum.digest()))
             }
             Some(bytes) => {
                 self.opened.clear();
-                key.reveal(sealed, |piece| self.opened.extend_from_slice(piece));
+                key.reveal(sealed, |_, piece| self.opened.extend_from_slice(piece));
                 self.unpack(bytes as usize)
             }
         };
@@ -97,7 +97,7 @@ mod tests {
                 // A frame of zstd has a bit or two that mean nothing.
                 let harmless = || {
                     let mut opened = Vec::new();
-                    key.reveal(&flipped, |piece| opened.extend_from_slice(piece));
+                    key.reveal(&flipped, |_, piece| opened.extend_from_slice(piece));
                     zstd::bulk::decompress(&opened, plain.len()).is_ok_and(|got| got == plain)
                 };
                 assert!(checked.is_err() || harmless(), "bit {bit}");
