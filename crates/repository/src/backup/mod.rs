@@ -5,6 +5,7 @@
 //! read is left out and returned; it never ends the backup.
 
 mod counts;
+mod long;
 mod node;
 mod targets;
 
@@ -177,10 +178,7 @@ pub fn run(repository: &Repository, index: &Index, options: &Options) -> Result<
             && program.and_then(|program| program.as_str()) == Some(&options.program)
     });
     let parent = parent.map(|(id, parent)| (id, parent.tree));
-    let pool = rayon::ThreadPoolBuilder::new()
-        .stack_size(STACK_BYTES)
-        .build()
-        .map_err(|error| Error::Threads(io::Error::other(error)))?;
+    let pool = pool()?;
     let counts = Counts::begin();
     let work = |saver: &Saver<'_>| {
         let mut backup = Backup::new(repository, index, saver, options, &counts);
@@ -203,16 +201,15 @@ pub fn run_stream(
     name: &str,
     stream: &mut (dyn Read + Send),
 ) -> Result<Report> {
+    let pool = pool()?;
     let counts = Counts::begin();
     let work = |saver: &Saver<'_>| {
         let backup = Backup::new(repository, index, saver, options, &counts);
-        let (content, size) =
-            backup
-                .large(stream, &mut Vec::new())?
-                .map_err(|source| Error::Read {
-                    key: name.to_owned(),
-                    source,
-                })?;
+        let stored = pool.install(|| backup.long(stream, &mut Vec::new()))?;
+        let (content, size) = stored.map_err(|source| Error::Read {
+            key: name.to_owned(),
+            source,
+        })?;
         let mut node = Node::new(name.as_bytes(), NodeKind::File);
         node.mode = 0o644;
         (node.mtime, node.atime, node.ctime) = (options.time, options.time, options.time);
@@ -228,6 +225,13 @@ pub fn run_stream(
         false => with_saver(repository, index, work)?,
     };
     commit(repository, options, None, (tree, added), &counts)
+}
+
+fn pool() -> Result<rayon::ThreadPool> {
+    rayon::ThreadPoolBuilder::new()
+        .stack_size(STACK_BYTES)
+        .build()
+        .map_err(|error| Error::Threads(io::Error::other(error)))
 }
 
 fn commit(
@@ -325,8 +329,6 @@ thread_local! {
 
 /// A file below this size is one chunk.
 const SMALL_BYTES: u64 = CHUNK_BYTES_MIN as u64;
-/// Of a huge file, about so much is hashed, compressed and sealed at a time, by all threads.
-const BATCH_BYTES: usize = 8 << 20;
 /// A file from this size on is huge: one of them at a time is worked on by all threads. Any other
 /// is worked on by one thread, which keeps memory bounded, since a thread that waits for others
 /// takes up further files.
@@ -551,7 +553,7 @@ impl<'a> Backup<'a> {
         let stored = match expected {
             0..SMALL_BYTES => self.small(file, expected, &mut buffers),
             HUGE_BYTES.. if !self.together.swap(true, Ordering::Acquire) => {
-                let stored = self.huge(file, &mut buffers.large);
+                let stored = self.long(file, &mut buffers.large);
                 self.together.store(false, Ordering::Release);
                 stored
             }
@@ -598,33 +600,13 @@ impl<'a> Backup<'a> {
         }
     }
 
-    /// Cuts a stream and stores the chunks: one batch on all threads while the next is read.
-    fn huge(&self, file: File, buffer: &mut Vec<u8>) -> Result<io::Result<(Vec<Id>, u64)>> {
-        let mut chunks = Chunks::new(self.repository.chunker(), file, buffer);
-        let (mut ids, mut size) = (Vec::new(), 0);
-        let mut batch = match read_batch(&mut chunks, Vec::new()) {
-            Ok(batch) => batch,
-            Err(error) => return Ok(Err(error)),
-        };
-        let mut spare = Vec::new();
-        while !batch.is_empty() {
-            let room = std::mem::take(&mut spare);
-            let (saved, next) = rayon::join(
-                || {
-                    let chunks = batch.par_iter();
-                    let saved = chunks.map(|chunk| self.saver.save(BlobKind::Data, chunk));
-                    saved.collect::<Result<Vec<Id>>>()
-                },
-                || read_batch(&mut chunks, room),
-            );
-            ids.extend(saved?);
-            size += batch.iter().map(|chunk| chunk.len() as u64).sum::<u64>();
-            spare = match next {
-                Ok(next) => std::mem::replace(&mut batch, next),
-                Err(error) => return Ok(Err(error)),
-            };
-        }
-        Ok(Ok((ids, size)))
+    /// The same on all threads.
+    fn long(
+        &self,
+        stream: impl Read + Send,
+        buffer: &mut Vec<u8>,
+    ) -> Result<io::Result<(Vec<Id>, u64)>> {
+        long::store(self.repository.chunker(), self.saver, stream, buffer)
     }
 
     /// All but content, subtree and link target. Extended attributes are not read again where the
@@ -643,24 +625,6 @@ impl<'a> Backup<'a> {
     fn skip(&self, path: PathBuf, error: io::Error) {
         self.counts.skip(Skipped { path, error });
     }
-}
-
-/// Some chunks, in buffers of their own; `room` gives its buffers.
-fn read_batch<R: Read>(
-    chunks: &mut Chunks<'_, R>,
-    mut room: Vec<Vec<u8>>,
-) -> io::Result<Vec<Vec<u8>>> {
-    let (mut batch, mut bytes) = (Vec::new(), 0);
-    while bytes < BATCH_BYTES
-        && let Some(chunk) = chunks.next()?
-    {
-        let mut own = room.pop().unwrap_or_default();
-        own.clear();
-        own.extend_from_slice(chunk);
-        bytes += chunk.len();
-        batch.push(own);
-    }
-    Ok(batch)
 }
 
 /// Reads a file that should be this long, and of a longer one as much as shows that it is no small

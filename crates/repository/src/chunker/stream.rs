@@ -59,9 +59,29 @@ impl<'a, R: Read> Chunks<'a, R> {
         Ok(self.buffer.get(..length).filter(|chunk| !chunk.is_empty()))
     }
 
+    /// Gives away the buffer that begins with the chunk that was handed out last, without copying that,
+    /// and goes on in `room`, whatever that holds.
+    pub fn give_away(&mut self, mut room: Vec<u8>) -> Vec<u8> {
+        let rest = self.buffer.get(self.consumed..self.filled);
+        let rest = rest.unwrap_or_default();
+        if room.len() < rest.len() {
+            room.resize(rest.len(), 0);
+        }
+        if let Some(place) = room.get_mut(..rest.len()) {
+            place.copy_from_slice(rest);
+        }
+        std::mem::swap(self.buffer, &mut room);
+        self.forget_consumed();
+        room
+    }
+
     fn drop_consumed(&mut self) {
+        self.buffer.copy_within(self.consumed..self.filled, 0);
+        self.forget_consumed();
+    }
+
+    fn forget_consumed(&mut self) {
         let consumed = std::mem::take(&mut self.consumed);
-        self.buffer.copy_within(consumed..self.filled, 0);
         self.filled -= consumed;
         self.scanned = self.scanned.saturating_sub(consumed);
         self.found
