@@ -28,6 +28,7 @@ pub mod prune;
 mod recheck;
 pub mod repair;
 mod repository;
+mod requests;
 pub mod restore;
 pub mod rewrite;
 pub mod saver;

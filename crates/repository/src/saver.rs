@@ -5,6 +5,10 @@
 //! packs go to the store on a thread of their own, one at a time. The index is
 //! written only once the packs it names are durable, and [`Saver::finish`] returns only then.
 
+mod long;
+
+pub(crate) use long::TreeWriter;
+
 use crate::error::{Damage, Error, Result};
 use crate::id::Id;
 use crate::index::{Index, IndexFile, IndexPack};

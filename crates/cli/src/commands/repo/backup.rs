@@ -81,6 +81,14 @@ pub fn run(open: &Open<'_>, args: &Backup) -> Result<u8> {
         false => backup::run(&open.repository, &index, &options),
     };
     let report = report.map_err(explain)?;
+    if let Some(unread) = &report.unread {
+        let (count, error) = (unread.count, &unread.error);
+        open.warn(&match (report.parent, count) {
+            (None, _) => format!("the parent snapshot cannot be used, so every file was read: {error}"),
+            (_, 1) => format!("a directory of the parent snapshot cannot be read, so its files were: {error}"),
+            _ => format!("{count} directories of the parent snapshot cannot be read, so their files were; the first: {error}"),
+        });
+    }
     for skipped in &report.skipped {
         open.warn(&format!(
             "left out {}: {}",
@@ -103,7 +111,7 @@ fn value(report: &Report, options: &Options, took: Duration) -> Value {
         "dry_run": options.how.dry_run,
         "unchanged": report.outcome == Outcome::Unchanged,
         "snapshot": (report.outcome != Outcome::Tried).then_some(report.snapshot),
-        "parent": options.parent,
+        "parent": report.parent,
         "tree": report.tree,
         "files": report.files,
         "files_unmodified": report.files_unmodified,
