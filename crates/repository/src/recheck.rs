@@ -7,10 +7,8 @@
 use crate::crypto::Key;
 use crate::error::{Error, Result};
 use crate::id::Id;
+use crate::sync::room_for;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
-
-/// Buffers above this size are not kept from blob to blob.
-const KEPT_BYTES: usize = 4 << 20;
 
 /// Of a plaintext.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,16 +45,11 @@ impl Recheck {
                 Some(Sum(sum.digest()))
             }
             Some(bytes) => {
-                self.opened.clear();
+                room_for(&mut self.opened, sealed.len());
                 key.reveal(sealed, |piece| self.opened.extend_from_slice(piece));
                 self.unpack(bytes as usize)
             }
         };
-        for buffer in [&mut self.opened, &mut self.unpacked] {
-            if buffer.capacity() > KEPT_BYTES {
-                *buffer = Vec::new();
-            }
-        }
         match found == Some(expected) {
             true => Ok(()),
             false => Err(Error::Spoilt { id }),
@@ -64,8 +57,7 @@ impl Recheck {
     }
 
     fn unpack(&mut self, bytes: usize) -> Option<Sum> {
-        self.unpacked.clear();
-        self.unpacked.reserve(bytes);
+        room_for(&mut self.unpacked, bytes);
         let unpacked = self
             .context
             .decompress_to_buffer(&self.opened, &mut self.unpacked);

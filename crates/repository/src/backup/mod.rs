@@ -10,7 +10,7 @@ mod targets;
 
 pub use node::Names;
 
-use crate::chunker::{CHUNK_BYTES_MIN, Chunks};
+use crate::chunker::{CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, Chunks};
 use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::index::Index;
@@ -28,6 +28,7 @@ use rustix::fs::{Mode, OFlags};
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
+use std::ops::Range;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -325,8 +326,8 @@ thread_local! {
 
 /// A file below this size is one chunk.
 const SMALL_BYTES: u64 = CHUNK_BYTES_MIN as u64;
-/// Of a huge file, about so much is hashed, compressed and sealed at a time, by all threads.
-const BATCH_BYTES: usize = 8 << 20;
+/// Of a huge file, so much at most is hashed, compressed and sealed at a time, by all threads.
+const BATCH_BYTES: usize = CHUNK_BYTES_MAX;
 /// A file from this size on is huge: one of them at a time is worked on by all threads. Any other
 /// is worked on by one thread, which keeps memory bounded, since a thread that waits for others
 /// takes up further files.
@@ -602,27 +603,25 @@ impl<'a> Backup<'a> {
     fn huge(&self, file: File, buffer: &mut Vec<u8>) -> Result<io::Result<(Vec<Id>, u64)>> {
         let mut chunks = Chunks::new(self.repository.chunker(), file, buffer);
         let (mut ids, mut size) = (Vec::new(), 0);
-        let mut batch = match read_batch(&mut chunks, Vec::new()) {
-            Ok(batch) => batch,
-            Err(error) => return Ok(Err(error)),
-        };
-        let mut spare = Vec::new();
-        while !batch.is_empty() {
-            let room = std::mem::take(&mut spare);
-            let (saved, next) = rayon::join(
+        let (mut batch, mut next) = (Batch::default(), Batch::default());
+        if let Err(error) = batch.read(&mut chunks) {
+            return Ok(Err(error));
+        }
+        while !batch.bytes.is_empty() {
+            let (saved, read) = rayon::join(
                 || {
-                    let chunks = batch.par_iter();
+                    let chunks = batch.places.par_iter().map(|place| batch.chunk(place));
                     let saved = chunks.map(|chunk| self.saver.save(BlobKind::Data, chunk));
                     saved.collect::<Result<Vec<Id>>>()
                 },
-                || read_batch(&mut chunks, room),
+                || next.read(&mut chunks),
             );
             ids.extend(saved?);
-            size += batch.iter().map(|chunk| chunk.len() as u64).sum::<u64>();
-            spare = match next {
-                Ok(next) => std::mem::replace(&mut batch, next),
-                Err(error) => return Ok(Err(error)),
-            };
+            size += batch.bytes.len() as u64;
+            if let Err(error) = read {
+                return Ok(Err(error));
+            }
+            std::mem::swap(&mut batch, &mut next);
         }
         Ok(Ok((ids, size)))
     }
@@ -645,22 +644,35 @@ impl<'a> Backup<'a> {
     }
 }
 
-/// Some chunks, in buffers of their own; `room` gives its buffers.
-fn read_batch<R: Read>(
-    chunks: &mut Chunks<'_, R>,
-    mut room: Vec<Vec<u8>>,
-) -> io::Result<Vec<Vec<u8>>> {
-    let (mut batch, mut bytes) = (Vec::new(), 0);
-    while bytes < BATCH_BYTES
-        && let Some(chunk) = chunks.next()?
-    {
-        let mut own = room.pop().unwrap_or_default();
-        own.clear();
-        own.extend_from_slice(chunk);
-        bytes += chunk.len();
-        batch.push(own);
+/// Some chunks, one after the other.
+#[derive(Default)]
+struct Batch {
+    bytes: Vec<u8>,
+    places: Vec<Range<usize>>,
+}
+
+impl Batch {
+    /// Takes the next ones, in place of those that it has.
+    fn read<R: Read>(&mut self, chunks: &mut Chunks<'_, R>) -> io::Result<()> {
+        self.bytes.clear();
+        self.places.clear();
+        // What is not filled takes no memory.
+        self.bytes.reserve_exact(BATCH_BYTES);
+        while let Some(chunk) = chunks.next()? {
+            let start = self.bytes.len();
+            if start + chunk.len() > BATCH_BYTES {
+                chunks.again();
+                break;
+            }
+            self.bytes.extend_from_slice(chunk);
+            self.places.push(start..self.bytes.len());
+        }
+        Ok(())
     }
-    Ok(batch)
+
+    fn chunk(&self, place: &Range<usize>) -> &[u8] {
+        self.bytes.get(place.clone()).unwrap_or_default()
+    }
 }
 
 /// Reads a file that should be this long, and of a longer one as much as shows that it is no small

@@ -59,6 +59,11 @@ impl<'a, R: Read> Chunks<'a, R> {
         Ok(self.buffer.get(..length).filter(|chunk| !chunk.is_empty()))
     }
 
+    /// Takes the last chunk back: it is the next one again.
+    pub fn again(&mut self) {
+        self.consumed = 0;
+    }
+
     fn drop_consumed(&mut self) {
         let consumed = std::mem::take(&mut self.consumed);
         self.buffer.copy_within(consumed..self.filled, 0);
@@ -101,6 +106,9 @@ impl<'a, R: Read> Chunks<'a, R> {
     fn fill(&mut self) -> io::Result<()> {
         let until = self.filled + READ_BYTES;
         if self.buffer.len() < until {
+            // At once for the longest chunk: what is not filled takes no memory.
+            let most = until.max(CHUNK_BYTES_MAX + READ_BYTES);
+            self.buffer.reserve_exact(most - self.buffer.len());
             self.buffer.resize(until, 0);
         }
         while self.filled < until {

@@ -6,7 +6,7 @@ use crate::error::{Error, FileKind, Result};
 use crate::id::Id;
 use crate::index::{IndexFile, IndexPack};
 use crate::repository::Repository;
-use crate::saver::INDEX_BLOBS;
+use crate::storing::INDEX_BLOBS;
 use crate::time::Time;
 use crate::used::Used;
 use rayon::prelude::*;
