@@ -7,6 +7,10 @@
 //! Memory does not grow with the number of threads but for that room: packs of data are filled in
 //! a fixed number of buffers, and whoever opens the next pack waits for one that was stored.
 
+mod long;
+
+pub(crate) use long::TreeWriter;
+
 use crate::crypto::{IV_BYTES, Key, OVERHEAD_BYTES};
 use crate::error::{Damage, Error, Result};
 use crate::id::Id;
@@ -20,11 +24,29 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use std::collections::HashSet;
 use std::io::Cursor;
 use std::sync::Mutex;
+use zstd::zstd_safe::CParameter;
 
 /// Blobs known to be new are spread over so many sets, so that threads seldom wait.
 const SHARDS: usize = 16;
 /// restic's default level.
 const LEVEL: i32 = 3;
+
+/// From so many bytes on, zstd's tables for this level are twice to four times as large as its cache
+/// likes.
+const LONG_BYTES: usize = 256 << 10;
+/// What is set for long blobs instead: a tenth faster on SQL text and on source code, and less than
+/// 1.3 % longer.
+const LONG: [CParameter; 3] = [
+    CParameter::HashLog(16),
+    CParameter::ChainLog(15),
+    CParameter::MinMatch(6),
+];
+/// As the level says.
+const SHORT: [CParameter; 3] = [
+    CParameter::HashLog(0),
+    CParameter::ChainLog(0),
+    CParameter::MinMatch(0),
+];
 
 /// What a backup has added.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -140,23 +162,51 @@ impl Saver<'_> {
         if !self.reserve(id) {
             return Ok(id);
         }
-        let mut sealer = match lock(&self.sealers).pop() {
-            Some(sealer) => sealer,
-            None => Sealer::new()?,
-        };
+        let mut sealer = self.sealer()?;
         let key = self.repository.key();
-        let compress = self.repository.config().version >= 2 && may_shrink(plain);
-        let uncompressed = sealer.seal(key, id, sum, plain, compress)?;
+        let shrunk = self.compresses() && may_shrink(plain) && sealer.compress(plain)?;
+        match shrunk {
+            true => key.seal_tail(&mut sealer.sealed, 0)?,
+            false => sealer.seal(key, plain)?,
+        }
+        let uncompressed = match shrunk {
+            true => Some(length(id, plain.len())?),
+            false => None,
+        };
+        self.take(sealer, (kind, id, sum), uncompressed)?;
+        Ok(id)
+    }
+
+    fn compresses(&self) -> bool {
+        self.repository.config().version >= 2
+    }
+
+    fn sealer(&self) -> Result<Sealer> {
+        let free = lock(&self.sealers).pop();
+        free.map_or_else(Sealer::new, Ok)
+    }
+
+    /// Adds what was sealed, after opening it again.
+    fn take(
+        &self,
+        mut sealer: Sealer,
+        (kind, id, sum): (BlobKind, Id, Sum),
+        uncompressed: Option<u32>,
+    ) -> Result<()> {
+        let Sealer {
+            recheck, sealed, ..
+        } = &mut sealer;
+        recheck.check(self.repository.key(), id, sealed, uncompressed, sum)?;
         let blob = PackedBlob {
             id,
             kind,
             offset: 0,
-            length: length(id, sealer.sealed.len())?,
+            length: length(id, sealed.len())?,
             uncompressed,
         };
-        self.add(&blob, &sealer.sealed)?;
+        self.add(&blob, sealed)?;
         lock(&self.sealers).push(sealer);
-        Ok(id)
+        Ok(())
     }
 
     /// Stores a blob as it is sealed in another pack, unless it was brought already.
@@ -241,6 +291,8 @@ impl Saver<'_> {
 /// A zstd context, and room for a blob that is sealed and opened again; kept from blob to blob.
 struct Sealer {
     context: zstd::bulk::Compressor<'static>,
+    /// It is set for long blobs.
+    long: bool,
     sealed: Vec<u8>,
     recheck: Recheck,
 }
@@ -249,38 +301,27 @@ impl Sealer {
     fn new() -> Result<Self> {
         Ok(Sealer {
             context: zstd::bulk::Compressor::new(LEVEL).map_err(zstd_failed)?,
+            long: false,
             sealed: Vec::new(),
             recheck: Recheck::default(),
         })
     }
 
-    /// Leaves the sealed blob in `sealed`, and returns how long it is when it had to be compressed.
-    fn seal(
-        &mut self,
-        key: &Key,
-        id: Id,
-        sum: Sum,
-        plain: &[u8],
-        compress: bool,
-    ) -> Result<Option<u32>> {
-        let uncompressed = match compress && self.compress(plain)? {
-            true => Some(length(id, plain.len())?),
-            false => None,
-        };
-        match uncompressed {
-            Some(_) => key.seal_tail(&mut self.sealed, 0)?,
-            None => {
-                self.clear(plain.len());
-                key.seal_into(plain, &mut self.sealed)?;
-            }
-        }
-        self.recheck
-            .check(key, id, &self.sealed, uncompressed, sum)?;
-        Ok(uncompressed)
+    /// Leaves the sealed form of some content in `sealed`.
+    fn seal(&mut self, key: &Key, content: &[u8]) -> Result<()> {
+        self.clear(content.len());
+        key.seal_into(content, &mut self.sealed)
     }
 
     /// Leaves room for the IV and the compressed blob in `sealed`. Whether that is shorter.
     fn compress(&mut self, plain: &[u8]) -> Result<bool> {
+        let long = plain.len() >= LONG_BYTES;
+        if long != self.long {
+            for parameter in if long { LONG } else { SHORT } {
+                self.context.set_parameter(parameter).map_err(zstd_failed)?;
+            }
+            self.long = long;
+        }
         self.clear(zstd::zstd_safe::compress_bound(plain.len()));
         self.sealed.resize(IV_BYTES, 0);
         let mut rest = Cursor::new(&mut self.sealed);

@@ -26,7 +26,7 @@ use lifeboat_repository::restore::{self, Options, Source};
 use lifeboat_repository::saver::with_saver;
 use lifeboat_repository::time::Time;
 use lifeboat_repository::tree::{Node, NodeKind, TreeBuilder};
-use lifeboat_repository::{Error, Id, Repository, Snapshot};
+use lifeboat_repository::{Error, FileKind, Id, Repository, Snapshot};
 use lifeboat_testkit::tree::{privileged, set_attribute};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -504,4 +504,51 @@ fn snapshots_with_forged_times_do_not_push_out_real_ones() {
         ..Policy::default()
     };
     assert_eq!(keeps(&last), 0);
+}
+
+#[test]
+fn a_backup_does_not_need_its_parent() {
+    let place = Place::new();
+    fs::create_dir_all(place.at("tree/dir")).unwrap();
+    fs::write(place.at("tree/dir/file"), b"content").unwrap();
+    fs::write(place.at("tree/other"), b"other").unwrap();
+    let repository = create(&place.at("r"));
+    let back_up = |parent| back_up(&repository, &place.at("tree"), Some(parent));
+    let first = common::back_up(&repository, &place.at("tree"), None);
+    let second = back_up(first.snapshot);
+    assert_eq!(
+        (second.files_unmodified, second.parent),
+        (2, Some(first.snapshot))
+    );
+    assert!(second.unread.is_none());
+
+    // Forgotten by somebody else after it was chosen.
+    repository
+        .delete(FileKind::Snapshot, &first.snapshot)
+        .unwrap();
+    let third = back_up(first.snapshot);
+    assert_eq!((third.files_unmodified, third.parent), (0, None));
+    assert_eq!(third.tree, second.tree);
+    assert_eq!(repository.snapshot(&third.snapshot).unwrap().parent, None);
+    let unread = third.unread.unwrap();
+    assert!(matches!(unread.error, Error::Missing { .. }), "{unread:?}");
+
+    // A directory of it cannot be read: what is in the others is known all the same.
+    let dir = entry(&repository, &third.snapshot, &place.at("tree/dir"));
+    let lost = Id::of(b"no tree");
+    let node = Node {
+        subtree: Some(lost),
+        ..dir
+    };
+    let broken = with_entry(&repository, &third.snapshot, &place.at("tree/dir"), node);
+    let fourth = back_up(broken);
+    assert_eq!((fourth.files_unmodified, fourth.parent), (1, Some(broken)));
+    let unread = fourth.unread.unwrap();
+    assert!(
+        unread.count == 1 && matches!(unread.error, Error::UnknownBlob { id } if id == lost),
+        "{unread:?}"
+    );
+    assert_eq!(fourth.tree, second.tree);
+    let report = check::run(&repository, check::Depth::Data).unwrap();
+    assert_eq!(report.errors.len(), 1, "{:?}", report.errors);
 }

@@ -12,8 +12,9 @@
 
 mod common;
 
-use common::cheaply;
+use common::{cheaply, noise};
 use jiff::{SignedDuration, Timestamp};
+use lifeboat_repository::index::Index;
 use lifeboat_repository::lock::{self, Lock, Mode};
 use lifeboat_repository::prune::{self, Options};
 use lifeboat_repository::{Author, Error, FileKind, Id, Repository, backup, check, forget};
@@ -26,20 +27,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-/// Bytes that do not compress.
-fn noise(count: usize, seed: u64) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut bytes = Vec::with_capacity(count + 8);
-    while bytes.len() < count {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend_from_slice(&state.to_le_bytes());
-    }
-    bytes.truncate(count);
-    bytes
-}
-
 fn create(store: Arc<dyn Store>) -> Repository {
     let repository = Repository::create(store, "", b"x", &Author::default()).unwrap();
     cheaply(&repository);
@@ -49,6 +36,11 @@ fn create(store: Arc<dyn Store>) -> Repository {
 fn back_up(repository: &Repository, tree: &Path) -> Id {
     let (index, errors) = repository.load_index().unwrap();
     assert!(errors.is_empty(), "{errors:?}");
+    back_up_beside(repository, &index, tree)
+}
+
+/// Stores what is not in this index.
+fn back_up_beside(repository: &Repository, index: &Index, tree: &Path) -> Id {
     let options = backup::Options {
         paths: vec![tree.to_owned()],
         parent: None,
@@ -62,7 +54,7 @@ fn back_up(repository: &Repository, tree: &Path) -> Id {
         program: "lifeboat test".into(),
         how: Default::default(),
     };
-    backup::run(repository, &index, &options).unwrap().snapshot
+    backup::run(repository, index, &options).unwrap().snapshot
 }
 
 /// A directory that changes: each state has files that no other has, and one that all have.
@@ -307,6 +299,65 @@ fn a_damaged_repository_is_not_pruned() {
     assert!(matches!(error, Error::Missing { .. }), "{error}");
     assert_eq!(ids(&repository, FileKind::Pack), before);
     assert!(ids(&repository, FileKind::Lock).is_empty());
+}
+
+/// Cuts the last byte off packs, or removes them.
+fn spoil(repository: &Repository, store: &MemoryStore, packs: &BTreeSet<Id>, gone: bool) {
+    for pack in packs {
+        let key = FileKind::Pack.key(pack);
+        if gone {
+            repository.delete(FileKind::Pack, pack).unwrap();
+            continue;
+        }
+        let mut bytes = Vec::new();
+        store
+            .open(&key, 0)
+            .unwrap()
+            .read_to_end(&mut bytes)
+            .unwrap();
+        bytes.pop();
+        store
+            .put(&key, &mut bytes.as_slice(), &PutOptions::default())
+            .unwrap();
+    }
+}
+
+#[test]
+fn of_two_packs_with_one_blob_the_whole_one_stays() {
+    let directory = tempfile::tempdir().unwrap();
+    let tree = directory.path().join("t");
+    state(&tree, 0);
+    // Which of both is spoilt, and whether another prune has taken one out of the index before.
+    for (first, gone, pruned) in [
+        (true, false, false),
+        (false, false, false),
+        (true, true, false),
+        (false, true, false),
+        (true, false, true),
+        (true, true, true),
+    ] {
+        let store = Arc::new(MemoryStore::new());
+        let repository = create(store.clone());
+        back_up(&repository, &tree);
+        let mut hit = ids(&repository, FileKind::Pack);
+        // As two backups at once do.
+        back_up_beside(&repository, &Index::default(), &tree);
+        if pruned {
+            let report = prune::run(&repository, &options()).unwrap();
+            assert!(report.marked.count >= 2, "{report:?}");
+            let (index, _) = repository.load_index().unwrap();
+            let kept = index.blobs().filter(|(_, at)| !at.to_delete);
+            hit = kept.map(|(_, at)| at.pack).collect();
+        } else if !first {
+            let all = ids(&repository, FileKind::Pack);
+            hit = all.difference(&hit).copied().collect();
+        }
+        spoil(&repository, &store, &hit, gone);
+        prune::run(&repository, &options()).unwrap();
+        prune::run(&repository, &later(24)).unwrap();
+        assert!(ids(&repository, FileKind::Pack).is_disjoint(&hit));
+        whole(&repository);
+    }
 }
 
 /// A store that ends, as a process that is killed does, after so many changes.

@@ -10,7 +10,7 @@
 
 mod common;
 
-use common::{back_up, create, difference, listing};
+use common::{back_up, create, difference, listing, noise};
 use lifeboat_repository::check::{self, Depth};
 use lifeboat_repository::pack::BlobKind;
 use lifeboat_repository::repair::snapshots::{self, Look, Report, What};
@@ -64,19 +64,6 @@ fn packs(repository: &Repository, kind: BlobKind) -> BTreeSet<Id> {
 
 fn pack_path(repository: &Path, id: &Id) -> PathBuf {
     repository.join(FileKind::Pack.key(id))
-}
-
-fn noise(bytes: usize, seed: u64) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut out = Vec::with_capacity(bytes + 8);
-    while out.len() < bytes {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        out.extend_from_slice(&state.to_le_bytes());
-    }
-    out.truncate(bytes);
-    out
 }
 
 fn told(report: &Report) -> Vec<(String, String)> {

@@ -14,7 +14,7 @@
 
 mod common;
 
-use common::{back_up, create, difference, open, restic};
+use common::{back_up, create, difference, noise, open, restic};
 use lifeboat_repository::chunker::Chunks;
 use lifeboat_repository::pattern::Patterns;
 use lifeboat_repository::restore::{self, Action, Observer, Options, Overwrite, Report, Source};
@@ -87,27 +87,13 @@ fn assert_same(one: &Path, two: &Path) {
     assert!(difference.is_empty(), "{}", difference.join("\n"));
 }
 
-/// Bytes that do not compress, the same ones for the same seed.
-fn noise(seed: u64, bytes: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(2).wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut out = Vec::with_capacity(bytes + 8);
-    while out.len() < bytes {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        out.extend_from_slice(&state.wrapping_mul(0x2545_f491_4f6c_dd1d).to_le_bytes());
-    }
-    out.truncate(bytes);
-    out
-}
-
 /// Every kind of entry and much that is easily lost.
 fn everything(tree: &Path) {
     awkward(tree);
     // Larger than a backup of files should ever read.
     fs::remove_file(tree.join("sparse/terabyte")).unwrap();
     fs::remove_file(tree.join("sparse/all hole")).unwrap();
-    fs::write(tree.join("large"), noise(1, 9 << 20)).unwrap();
+    fs::write(tree.join("large"), noise(9 << 20, 1)).unwrap();
     fs::write(tree.join("text"), b"a line of text\n".repeat(200_000)).unwrap();
     set_mtime(&tree.join("large"), -86_400 * 365 * 40, 123_456_789);
     if lifeboat_testkit::tree::privileged() {
@@ -316,7 +302,7 @@ fn changed() -> (Place, Repository, Id) {
         fs::write(path, content).unwrap();
         set_mtime(path, time, 0);
     };
-    let large = noise(5, 5 << 20);
+    let large = noise(5 << 20, 5);
     let mut changed = large.clone();
     changed[3 << 20] ^= 1;
     for (name, content, old, time) in [
@@ -544,7 +530,7 @@ fn a_restore_that_was_broken_off_goes_on() {
     let (tree, back) = (place.tree(), place.back());
     fs::create_dir_all(&tree).unwrap();
     fs::create_dir_all(&back).unwrap();
-    let content = noise(9, 9 << 20);
+    let content = noise(9 << 20, 9);
     fs::write(tree.join("large"), &content).unwrap();
     let repository = create(&place.path("r"));
     let snapshot = back_up(&repository, &tree, None).snapshot;
@@ -588,10 +574,10 @@ fn a_restore_that_was_broken_off_goes_on() {
 fn a_file_of_the_snapshot_may_have_the_name_of_a_partial_one() {
     let place = Place::new();
     fs::create_dir_all(place.tree()).unwrap();
-    let content = noise(9, 5 << 20);
+    let content = noise(5 << 20, 9);
     fs::write(place.tree().join("x"), &content).unwrap();
     for name in ["x.lifeboat-partial", "x.lifeboat-partial-1"] {
-        fs::write(place.tree().join(name), noise(10, 5 << 20)).unwrap();
+        fs::write(place.tree().join(name), noise(5 << 20, 10)).unwrap();
     }
     let long = "l".repeat(255);
     fs::write(place.tree().join(&long), &content).unwrap();

@@ -1,6 +1,7 @@
 //! What a backup has seen so far, counted as restic counts it.
 
-use super::Skipped;
+use super::{Skipped, Unread};
+use crate::error::Error;
 use crate::saver::Added;
 use crate::snapshot::Summary;
 use crate::sync::lock;
@@ -41,6 +42,8 @@ pub(super) struct Counts {
     /// Files that were not read.
     unread: AtomicU64,
     skipped: Mutex<Vec<Skipped>>,
+    /// Of the parent snapshot.
+    unreadable: Mutex<Option<Unread>>,
 }
 
 fn count(counter: &AtomicU64) {
@@ -61,6 +64,7 @@ impl Counts {
             bytes: AtomicU64::new(0),
             unread: AtomicU64::new(0),
             skipped: Mutex::default(),
+            unreadable: Mutex::default(),
         }
     }
 
@@ -79,6 +83,16 @@ impl Counts {
     /// Counts a file that is as it was, and so is not read.
     pub(super) fn unread(&self) {
         count(&self.unread);
+    }
+
+    /// Notes that something of the parent snapshot cannot be read.
+    pub(super) fn unreadable(&self, error: Error) {
+        let mut noted = lock(&self.unreadable);
+        noted.get_or_insert(Unread { count: 0, error }).count += 1;
+    }
+
+    pub(super) fn take_unread(&self) -> Option<Unread> {
+        lock(&self.unreadable).take()
     }
 
     pub(super) fn skip(&self, skipped: Skipped) {

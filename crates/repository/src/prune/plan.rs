@@ -1,6 +1,7 @@
 //! Decides what becomes of each pack. Pure, but for reading headers of packs that no index knows.
 
 use super::{IndexContent, Options, Packs, Report, State};
+use crate::check;
 use crate::error::{Damage, Error, FileKind, Result};
 use crate::id::Id;
 use crate::index::{Group, Index, IndexPack, Location};
@@ -129,9 +130,36 @@ pub(super) fn make(
     Ok(plan)
 }
 
-/// Takes each needed blob to be in one pack: one that is there, and of several the one of which
-/// most is needed anyway.
+/// The packs that are just as long as the index has them, among those that share a blob with another.
+/// Any other lost a part, and may have lost more.
+fn whole(state: &State, index: &Index) -> BTreeSet<Id> {
+    let groups = index
+        .groups()
+        .filter(|group| group.places().nth(1).is_some());
+    let places = groups.flat_map(|group| group.places().collect::<Vec<_>>());
+    let sharing: BTreeSet<(Id, bool)> = places.map(|at| (at.pack, at.to_delete)).collect();
+    let mut whole = BTreeSet::new();
+    for to_delete in [false, true] {
+        if !sharing.iter().any(|(_, marked)| *marked == to_delete) {
+            continue;
+        }
+        let lengths = check::by_pack(index, |at| {
+            at.to_delete == to_delete && sharing.contains(&(at.pack, to_delete))
+        });
+        let right = lengths.iter().filter(|(pack, length)| {
+            let stored = state.stored.get(pack);
+            stored.is_some_and(|&bytes| bytes == length.bytes())
+        });
+        whole.extend(right.map(|(pack, _)| *pack));
+    }
+    whole
+}
+
+/// Takes each needed blob to be in one pack: one that is whole if any is, else one that is there;
+/// and of several such the one of which most is needed anyway.
 fn choose(state: &State, index: &Index, used: &Used<'_>) -> Result<Choice> {
+    let whole = whole(state, index);
+    let sound = |place: &Location| whole.contains(&place.pack);
     let there = |place: &Location| {
         let end = u64::from(place.offset) + u64::from(place.length);
         state
@@ -149,6 +177,7 @@ fn choose(state: &State, index: &Index, used: &Used<'_>) -> Result<Choice> {
     let mut several = Vec::new();
     for group in index.groups() {
         let needed = used.contains(group.number);
+        let alone = group.places().nth(1).is_none();
         let mut stay: Vec<Location> = Vec::new();
         for place in group.places().filter(|place| !place.to_delete) {
             // A pack may be in several index files.
@@ -157,19 +186,24 @@ fn choose(state: &State, index: &Index, used: &Used<'_>) -> Result<Choice> {
             }
         }
         match stay.as_slice() {
-            [place] if !needed || there(place) => choice.count(place, needed),
             places if !needed => places.iter().for_each(|place| choice.count(place, false)),
-            places if places.iter().any(there) => several.push((group.number, stay)),
-            _ => match group.places().find(there) {
+            [place] if there(place) && (alone || sound(place)) => choice.count(place, true),
+            places if places.iter().any(sound) => several.push((group.number, stay)),
+            places => match group.places().find(sound) {
                 Some(place) => drop(choice.recover.insert(place.pack)),
-                None => return Err(lost(state, &group)),
+                None if places.iter().any(there) => several.push((group.number, stay)),
+                None => match group.places().find(there) {
+                    Some(place) => drop(choice.recover.insert(place.pack)),
+                    None => return Err(lost(state, &group)),
+                },
             },
         }
     }
     for (number, places) in several {
         let good = places.iter().filter(|place| there(place));
         let stats = &choice.stats;
-        let best = good.max_by_key(|place| stats.get(&place.pack).map_or(0, |s| s.used));
+        let used = |place: &Location| stats.get(&place.pack).map_or(0, |stats| stats.used);
+        let best = good.max_by_key(|place| (sound(place), used(place)));
         if let Some(best) = best.copied() {
             choice.chosen.insert(number, best.pack);
             for place in &places {

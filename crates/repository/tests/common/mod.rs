@@ -41,6 +41,21 @@ pub fn open(path: &Path, password: &str) -> lifeboat_repository::Result<Reposito
     Repository::open(store, "", password.as_bytes())
 }
 
+/// Bytes that do not compress; the same of the same seed.
+pub fn noise(bytes: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut out = Vec::with_capacity(bytes + 8);
+    while out.len() < bytes {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        let word = state.wrapping_mul(0x2545_f491_4f6c_dd1d);
+        out.extend_from_slice(&word.to_le_bytes());
+    }
+    out.truncate(bytes);
+    out
+}
+
 /// A tree with what is easily got wrong in it.
 pub fn example(root: &Path) {
     use std::ffi::OsStr;

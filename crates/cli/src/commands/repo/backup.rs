@@ -81,6 +81,14 @@ pub fn run(open: &Open<'_>, args: &Backup) -> Result<u8> {
         false => backup::run(&open.repository, &index, &options),
     };
     let report = report.map_err(explain)?;
+    if let Some(unread) = &report.unread {
+        let (count, error) = (unread.count, &unread.error);
+        open.warn(&match (report.parent, count) {
+            (None, _) => format!("the parent snapshot cannot be used, so every file was read: {error}"),
+            (_, 1) => format!("a directory of the parent snapshot cannot be read, so its files were: {error}"),
+            _ => format!("{count} directories of the parent snapshot cannot be read, so their files were; the first: {error}"),
+        });
+    }
     for skipped in &report.skipped {
         open.warn(&format!(
             "left out {}: {}",
@@ -103,7 +111,7 @@ fn value(report: &Report, options: &Options, took: Duration) -> Value {
         "dry_run": options.how.dry_run,
         "unchanged": report.outcome == Outcome::Unchanged,
         "snapshot": (report.outcome != Outcome::Tried).then_some(report.snapshot),
-        "parent": options.parent,
+        "parent": report.parent,
         "tree": report.tree,
         "files": report.files,
         "files_unmodified": report.files_unmodified,
@@ -132,20 +140,23 @@ fn tell(report: &Report, took: Duration) {
         Outcome::Tried => ("a dry run, nothing is stored".into(), "to be stored in"),
     };
     line(format!(
-        "{what}: {} files in {} directories, {}",
-        report.files,
-        report.directories,
+        "{what}: {} in {}, {}",
+        output::count(report.files, "file"),
+        output::count(report.directories, "directory"),
         output::bytes(report.bytes)
     ));
     line(format!(
-        "  {} files as before; {} new, {stored} {}; {}",
-        report.files_unmodified,
+        "  {} as before; {} new, {stored} {}; {}",
+        output::count(report.files_unmodified, "file"),
         output::bytes(report.added.bytes),
         output::bytes(report.added.stored_bytes),
         output::seconds(took.as_secs_f64())
     ));
     if !report.skipped.is_empty() {
-        line(format!("  {} entries were left out", report.skipped.len()));
+        line(match report.skipped.len() {
+            1 => "  1 entry was left out".to_owned(),
+            count => format!("  {count} entries were left out"),
+        });
     }
 }
 
