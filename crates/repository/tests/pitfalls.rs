@@ -328,7 +328,7 @@ fn content_under_a_wrong_id_is_not_restored_however_well_it_is_sealed() {
     pack.add(repository.key(), right, BlobKind::Data, wrong, None)
         .unwrap();
     let pack = pack.finish(repository.key()).unwrap();
-    repository.save_pack(&pack).unwrap();
+    repository.save_pack(&pack.id, pack.bytes.clone()).unwrap();
     let packs = vec![IndexPack {
         id: pack.id,
         blobs: pack.blobs.iter().map(Into::into).collect(),
