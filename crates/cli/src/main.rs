@@ -44,15 +44,16 @@ fn refuse(error: &clap::Error) -> ExitCode {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
     );
     if !shown && std::env::args_os().any(|a| a == "--json") {
-        let message = error.render().to_string();
-        let first = message
+        let text = error.render().to_string();
+        // The sentence, and the list that may follow it.
+        let said = text
             .lines()
-            .next()
-            .unwrap_or_default()
-            .trim_start_matches("error: ")
-            .to_owned();
+            .map(str::trim)
+            .take_while(|line| !line.is_empty());
+        let said = said.collect::<Vec<_>>().join(" ");
+        let message = said.trim_start_matches("error: ");
         output::error(
-            &Error::new(Code::Usage, first).hint("see `lifeboat --help`"),
+            &Error::new(Code::Usage, message).hint("see `lifeboat --help`"),
             true,
         );
         return ExitCode::from(2);

@@ -83,6 +83,16 @@ pub fn bytes(count: u64) -> String {
     )
 }
 
+/// So many of something, for people: `1 file`, `2 entries`.
+pub fn count(number: impl TryInto<u64>, what: &str) -> String {
+    let number = number.try_into().unwrap_or(u64::MAX);
+    match (number, what.strip_suffix('y')) {
+        (1, _) => format!("1 {what}"),
+        (_, Some(stem)) => format!("{number} {stem}ies"),
+        (_, None) => format!("{number} {what}s"),
+    }
+}
+
 /// Seconds for people: `0.4 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`.
 pub fn seconds(count: f64) -> String {
     if count < 60.0 {
@@ -105,6 +115,9 @@ mod tests {
         assert_eq!(bytes(1023), "1023 B");
         assert_eq!(bytes(1536), "1.5 KiB");
         assert_eq!(bytes(5 << 30), "5.0 GiB");
+        assert_eq!(count(1_u64, "entry"), "1 entry");
+        assert_eq!(count(0_usize, "directory"), "0 directories");
+        assert_eq!(count(2_u64, "file"), "2 files");
         assert_eq!(seconds(0.44), "0.4 s");
         assert_eq!(seconds(200.0), "3 min 20 s");
         assert_eq!(seconds(7500.0), "2 h 5 min");

@@ -2,13 +2,17 @@
 
 use crate::archive::{Expiry, Identities, KeyTemplate, Recipients};
 use crate::catalog::{self, Survey};
-use crate::config::{BucketConfig, SourceKind, StoreKind};
+use crate::cold;
+use crate::config::{BucketConfig, SourceKind, StoreConfig, StoreKind};
 use crate::context::{Context, OpenStore};
 use crate::error::{Code, Error, Result};
 use crate::exposure;
 use crate::posture;
+use crate::runbook;
 use crate::scratch;
+use crate::snapshot;
 use crate::source::{self, CaptureContext, Finding, Severity};
+use std::collections::{BTreeSet, HashSet};
 
 /// Everything that was found, good and bad.
 pub fn examine(context: &Context) -> Vec<Finding> {
@@ -150,7 +154,10 @@ fn stores(context: &Context) -> Vec<Finding> {
         }
         findings.extend(recipients(&subject, &store, context.clock.now()));
         match store.identities().and_then(tried) {
-            Ok(_) if config.is_repository() => findings.push(repository(&subject, &store)),
+            Ok(_) if config.is_repository() => {
+                findings.push(repository(&subject, &store));
+                findings.extend(unnamed(context, &subject, &store));
+            }
             Ok(Some(_)) => findings.push(finding(
                 &subject,
                 Severity::Ok,
@@ -192,6 +199,65 @@ fn repository(subject: &str, store: &OpenStore) -> Finding {
         ),
         Err(error) => failed(subject, &error),
     }
+}
+
+/// Snapshots of points that were never committed: they take space, and nothing ever asks for them.
+fn unnamed(context: &Context, subject: &str, store: &OpenStore) -> Option<Finding> {
+    let named = || -> Result<HashSet<String>> {
+        let (copies, errors) = context.catalog.sync(store)?;
+        // A manifest that cannot be read may name any.
+        errors.into_iter().next().map_or(Ok(()), Err)?;
+        let artifacts = copies.iter().flat_map(|c| &c.manifest.artifacts);
+        let mut named: HashSet<String> = artifacts.filter_map(|a| a.snapshot.clone()).collect();
+        named.extend(copies.iter().map(|c| c.manifest.details.sha256.clone()));
+        Ok(named)
+    };
+    let plans = &context.config.plan;
+    let now = context.clock.now();
+    let found = store
+        .snapshots()
+        .and_then(|snapshots| snapshots.unnamed(|plan| plans.contains_key(plan), named, now))
+        .ok()
+        .filter(|found| !found.is_empty())?;
+    let points: BTreeSet<&str> = found.iter().map(|u| u.point.as_str()).collect();
+    let points: Vec<&str> = points.into_iter().collect();
+    let ids: Vec<String> = found.iter().map(|u| u.snapshot.short()).collect();
+    let have = match found.len() {
+        1 => "a snapshot that no manifest names, of point".to_owned(),
+        count => format!("{count} snapshots that no manifest names, of points"),
+    };
+    let (ids, place) = (ids.join(" "), place(&store.config));
+    Some(Finding {
+        hint: Some(format!(
+            "a backup was killed before its end, or a manifest was lost; unless it is wanted still: lifeboat repo forget {ids} {place}, then lifeboat repo prune {place}"
+        )),
+        ..finding(
+            subject,
+            Severity::Warning,
+            format!("its repository has {have} {}", points.join(", ")),
+        )
+    })
+}
+
+/// The options that name the repository of a store to `lifeboat repo`.
+fn place(config: &StoreConfig) -> String {
+    let name = snapshot::PREFIX.trim_end_matches('/');
+    let url = match &config.kind {
+        StoreKind::Local(local) => local.path.join(name).to_string_lossy().into_owned(),
+        kind => {
+            let url = cold::url_of(kind);
+            match url.split_once('?') {
+                Some((place, query)) => format!("{place}/{name}?{query}"),
+                None => format!("{url}/{name}"),
+            }
+        }
+    };
+    let password = config.password.as_ref().map(|reference| {
+        let reference = runbook::quote(&reference.to_string());
+        format!(" --password {reference}")
+    });
+    let password = password.unwrap_or_default();
+    format!("--repo {}{password}", runbook::quote(&url))
 }
 
 /// How long before its end a key is warned of.

@@ -251,6 +251,11 @@ fn said(error: &StoreError) -> (String, String) {
             location,
             key,
             detail,
+        } if key.is_empty() => (format!("{location} denied access"), detail),
+        StoreError::Denied {
+            location,
+            key,
+            detail,
         } => (format!("{location} denied access to {key}"), detail),
         StoreError::Unreachable { location, detail } => {
             (format!("{location} cannot be reached"), detail)

@@ -43,7 +43,7 @@ impl Place {
             ..Given::default()
         };
         let config = cold::store_config(&given, Path::new("/nonexistent"))?;
-        open_store(&config, create, &Scrubber::default())
+        open_store(&config, create, &Scrubber::default()).map_err(without_configuration)
     }
 
     /// The password, from where it is said to be or where restic looks for it.
@@ -129,12 +129,34 @@ fn of_restic(text: &str) -> Result<String> {
     Ok(text.to_owned())
 }
 
+/// An error of a store, whose hint is for who has a configuration.
+fn without_configuration(error: Error) -> Error {
+    let Some(hint) = &error.hint else {
+        return error;
+    };
+    let hint = match error.message.as_str() {
+        text if text.ends_with("does not exist") => {
+            "check the place, or make a repository there: lifeboat repo init".to_owned()
+        }
+        text if text.ends_with("refused the credentials") => {
+            "check the access key and the secret key (the environment, or --access-key and --secret-key), and the clock of this host".to_owned()
+        }
+        _ if hint.contains("lifeboat verify") => "see how much is hit: lifeboat repo check".to_owned(),
+        _ if hint.contains("lifeboat doctor") => "check the place, and run it again".to_owned(),
+        _ => hint
+            .replace("in the configuration", "in the place that is given")
+            .replace("make the store writable", "make it writable")
+            .replace("another store", "another place"),
+    };
+    error.hint(hint)
+}
+
 /// An error of the engine, as an operator reads it.
 pub fn explain(error: engine::Error) -> Error {
     use engine::Error as E;
     let message = error.to_string();
     let (code, hint) = match error {
-        E::Store(error) => return error.into(),
+        E::Store(error) => return without_configuration(error.into()),
         E::Read { .. } => (
             Code::Io,
             Some("check what it is read from and the connection, and run it again"),
@@ -198,7 +220,38 @@ pub fn explain(error: engine::Error) -> Error {
                 "whose it is cannot be known; when it is certain that nobody is at work: lifeboat repo unlock --remove-all; to read all the same: --no-lock",
             ),
         ),
-        E::Damaged { .. } | E::Blob { .. } | E::Config(_) => (
+        E::Config(_) => (
+            Code::ObjectDamaged,
+            Some(
+                "bring `config` back from a copy of the repository: without it nothing can be read",
+            ),
+        ),
+        E::Damaged {
+            kind: engine::FileKind::Key,
+            ..
+        } => (
+            Code::ObjectDamaged,
+            Some(
+                "bring it back from a copy of the repository; where it has several passwords, another one opens it",
+            ),
+        ),
+        E::Damaged {
+            kind: engine::FileKind::Index,
+            ..
+        } => (
+            Code::ObjectDamaged,
+            Some("make a new index: lifeboat repo repair index"),
+        ),
+        E::Damaged {
+            kind: engine::FileKind::Snapshot,
+            ..
+        } => (
+            Code::ObjectDamaged,
+            Some(
+                "bring it back from a copy of the repository, or give it up: lifeboat repo repair snapshots --forget",
+            ),
+        ),
+        E::Damaged { .. } | E::Blob { .. } => (
             Code::ObjectDamaged,
             Some("see how much is hit: lifeboat repo check --read-data"),
         ),

@@ -317,7 +317,7 @@ fn locate(store: &OpenStore) -> String {
                 unglobbed(root.trim_end_matches('/'))
             );
             format!(
-                "STORE={}\nSSH_OPTIONS=\"-P {} ${{SSH_OPTIONS:-}}\"",
+                "STORE={}\nSSH_OPTIONS=\"-o Port={} ${{SSH_OPTIONS:-}}\"",
                 quote(&place),
                 sftp.port.unwrap_or(22)
             )

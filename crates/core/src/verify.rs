@@ -35,6 +35,8 @@ pub enum Which {
 pub enum Soundness {
     /// As the manifest says.
     Intact,
+    /// The store, or what opens it, failed: nothing is known of it.
+    Unread,
     /// Not there.
     Missing,
     /// There, and not what the manifest says.
@@ -46,6 +48,7 @@ impl Soundness {
     pub fn as_str(self) -> &'static str {
         match self {
             Soundness::Intact => "intact",
+            Soundness::Unread => "unread",
             Soundness::Missing => "missing",
             Soundness::Damaged => "damaged",
         }
@@ -98,14 +101,17 @@ pub fn run(context: &Context, which: &Which, store: Option<&str>) -> Result<Vec<
         let absent = missing.get(&point).into_iter().flatten();
         for name in absent.filter(|name| store.is_none_or(|s| s == name.as_str())) {
             let unread = errors.iter().find(|e| e.message.contains(name.as_str()));
+            let lacking = || {
+                let heal = format!("lifeboat copy {point} --to {name}");
+                let detail = format!("this store has no copy; heal it with `{heal}`");
+                (Soundness::Missing, Some(detail))
+            };
+            let (outcome, detail) = unread.map_or_else(lacking, told);
             objects.push(VerifiedObject {
                 store: name.clone(),
                 key: manifest_key(&point),
-                outcome: Soundness::Missing,
-                detail: Some(unread.map_or_else(
-                    || format!("this store has no copy; heal it with `lifeboat copy {point} --to {name}`"),
-                    ToString::to_string,
-                )),
+                outcome,
+                detail,
             });
         }
         let outcome = objects
@@ -198,11 +204,8 @@ pub(crate) fn verify_copy(
     let store = match context.store(name) {
         Ok(store) => store,
         Err(error) => {
-            return vec![object(
-                &manifest_key(&manifest.point),
-                Soundness::Missing,
-                Some(error.to_string()),
-            )];
+            let (outcome, detail) = told(&error);
+            return vec![object(&manifest_key(&manifest.point), outcome, detail)];
         }
     };
     let mut objects = Vec::new();
@@ -216,15 +219,12 @@ pub(crate) fn verify_copy(
             current
         }
         Err(error) => {
-            let outcome = match error.code {
-                Code::ObjectMissing => Soundness::Missing,
-                _ => Soundness::Damaged,
-            };
-            let detail = match &error.hint {
-                Some(hint) => format!("{error}; {hint}"),
-                None => error.to_string(),
-            };
-            objects.push(object(&key, outcome, Some(detail)));
+            let (outcome, detail) = told(&error);
+            objects.push(object(&key, outcome, detail));
+            if outcome == Soundness::Unread {
+                // Every other object would be asked for in vain, and perhaps for long.
+                return objects;
+            }
             copy.clone()
         }
     };
@@ -287,11 +287,23 @@ fn verify_in_snapshot(
     match examined {
         Ok(None) => (Soundness::Intact, None),
         Ok(Some(what)) => (Soundness::Damaged, Some(what)),
-        Err(error) if error.code == Code::ObjectDamaged => {
-            (Soundness::Damaged, Some(error.to_string()))
-        }
-        Err(error) => (Soundness::Missing, Some(error.to_string())),
+        Err(error) => told(&error),
     }
+}
+
+/// What an error says of an object: that it is not there, that it is not what it should be, or, when
+/// it is of the store, nothing.
+fn told(error: &Error) -> (Soundness, Option<String>) {
+    let outcome = match error.code {
+        Code::ObjectMissing => Soundness::Missing,
+        Code::ObjectDamaged | Code::Untrusted => Soundness::Damaged,
+        _ => Soundness::Unread,
+    };
+    let detail = match &error.hint {
+        Some(hint) => format!("{error}; {hint}"),
+        None => error.to_string(),
+    };
+    (outcome, Some(detail))
 }
 
 /// Reads an object to its end and compares its size and hash.
@@ -307,7 +319,7 @@ pub(crate) fn verify_object(
         Err(lifeboat_store::StoreError::NotFound { .. }) => {
             return (Soundness::Missing, Some("the object is not there".into()));
         }
-        Err(error) => return (Soundness::Missing, Some(error.to_string())),
+        Err(error) => return told(&error.into()),
     };
     let mut reader = TapReader::new(reader);
     let mut buffer = vec![0; 256 << 10];
@@ -316,10 +328,7 @@ pub(crate) fn verify_object(
             Ok(0) => break,
             Ok(count) => context.observer.advance(count as u64),
             Err(error) => {
-                return (
-                    Soundness::Damaged,
-                    Some(format!("it cannot be read: {error}")),
-                );
+                return told(&Error::from_io(Code::Store, "it cannot be read", error));
             }
         }
     }

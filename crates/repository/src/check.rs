@@ -7,6 +7,7 @@ mod subset;
 
 use crate::error::{Damage, Error, FileKind, Result};
 use crate::fetch::Opener;
+use crate::hash::Hashing;
 use crate::id::Id;
 use crate::index::{Index, Location};
 use crate::lock::find as find_locks;
@@ -14,7 +15,6 @@ use crate::pack::{self, BlobKind, PackedBlob};
 use crate::repository::Repository;
 use crate::sync::{into_inner, lock};
 use rayon::prelude::*;
-use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashSet};
 use std::io::ErrorKind;
 use std::sync::Mutex;
@@ -326,20 +326,14 @@ fn check_content(
         source,
     };
     let mut pack = repository.open_pack(id, 0)?;
-    let mut hash = Sha256::new();
+    let mut hash = Hashing::default();
     for blob in blobs {
         let sealed = opener.room(blob.length as usize).map_err(|damage| {
             let id = blob.id;
             Error::Blob { id, damage }
         })?;
         pack.read_exact(sealed).map_err(failed)?;
-        hash.update(&sealed);
-        let opened = opener.open(
-            repository.key(),
-            &blob.id,
-            blob.plain_bytes(),
-            blob.uncompressed.is_some(),
-        );
+        let opened = opener.check(repository.key(), blob, &mut hash);
         errors.extend(opened.err());
         opener.trim();
     }
@@ -352,5 +346,5 @@ fn check_content(
             Err(error) => return Err(failed(error)),
         }
     }
-    Ok(Id::new(hash.finalize().into()))
+    Ok(hash.finish())
 }

@@ -58,7 +58,10 @@ impl fmt::Display for LockFile {
         write!(
             f,
             "{how}by process {} of {} on {}, since {}",
-            self.pid, self.username, self.hostname, self.time
+            self.pid,
+            self.username,
+            self.hostname,
+            self.time.to_the_second()
         )
     }
 }

@@ -8,11 +8,10 @@ use crate::chunker::CHUNK_BYTES_MAX;
 use crate::crypto::Key;
 use crate::error::{Error, Result};
 use crate::id::Id;
+use crate::sync::room_for;
 use std::io::{self, Write};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
-/// Buffers above this size are not kept from blob to blob.
-const KEPT_BYTES: usize = 4 << 20;
 /// Longer blobs than any chunk are unpacked piece by piece.
 const LONG_BYTES: usize = CHUNK_BYTES_MAX;
 
@@ -72,21 +71,16 @@ impl Recheck {
         let found = match uncompressed {
             None => {
                 let mut sum = RunningSum::default();
-                key.reveal(sealed, |piece| sum.update(piece));
+                key.reveal(sealed, |_, piece| sum.update(piece));
                 Some(sum.finish())
             }
             Some(bytes) if bytes as usize > LONG_BYTES => in_pieces(key, sealed).ok(),
             Some(bytes) => {
-                self.opened.clear();
-                key.reveal(sealed, |piece| self.opened.extend_from_slice(piece));
+                room_for(&mut self.opened, sealed.len());
+                key.reveal(sealed, |_, piece| self.opened.extend_from_slice(piece));
                 self.unpack(bytes as usize)
             }
         };
-        for buffer in [&mut self.opened, &mut self.unpacked] {
-            if buffer.capacity() > KEPT_BYTES {
-                *buffer = Vec::new();
-            }
-        }
         match found == Some(expected) {
             true => Ok(()),
             false => Err(Error::Spoilt { id }),
@@ -94,8 +88,7 @@ impl Recheck {
     }
 
     fn unpack(&mut self, bytes: usize) -> Option<Sum> {
-        self.unpacked.clear();
-        self.unpacked.reserve(bytes);
+        room_for(&mut self.unpacked, bytes);
         let unpacked = self
             .context
             .decompress_to_buffer(&self.opened, &mut self.unpacked);
@@ -107,7 +100,7 @@ impl Recheck {
 fn in_pieces(key: &Key, sealed: &[u8]) -> io::Result<Sum> {
     let mut unpacked = zstd::stream::write::Decoder::new(RunningSum::default())?;
     let mut written = Ok(());
-    key.reveal(sealed, |piece| {
+    key.reveal(sealed, |_, piece| {
         if written.is_ok() {
             written = unpacked.write_all(piece);
         }
@@ -140,7 +133,7 @@ mod tests {
                 // A frame of zstd has a bit or two that mean nothing.
                 let harmless = || {
                     let mut opened = Vec::new();
-                    key.reveal(&flipped, |piece| opened.extend_from_slice(piece));
+                    key.reveal(&flipped, |_, piece| opened.extend_from_slice(piece));
                     zstd::bulk::decompress(&opened, plain.len()).is_ok_and(|got| got == plain)
                 };
                 assert!(checked.is_err() || harmless(), "bit {bit}");

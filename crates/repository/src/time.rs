@@ -35,6 +35,12 @@ impl Time {
             offset: Offset::UTC,
         }
     }
+
+    /// For people: to the second, by the clock of where it was taken.
+    pub fn to_the_second(&self) -> String {
+        let local = self.offset.to_datetime(self.at);
+        local.strftime("%Y-%m-%d %H:%M:%S").to_string()
+    }
 }
 
 /// Only whole minutes can be written. Before there were time zones, each town had its own offset; what

@@ -15,6 +15,10 @@ pub fn run(run: &Run<'_>, args: &args::Copy) -> Result<u8> {
         output::json(&serde_json::json!({ "schema": 1, "to": args.to, "copied": copied }))?;
     } else if copied.is_empty() {
         line(format!("store {} lacks nothing", args.to));
+        let mut plans = context.config.plan.values();
+        if selector.is_none() && !plans.any(|plan| plan.stores.contains(&args.to)) {
+            line("no plan stores anything there: name a point to copy it all the same");
+        }
     } else {
         for point in &copied {
             line(format!(

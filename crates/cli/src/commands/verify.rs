@@ -33,7 +33,11 @@ pub fn run(run: &Run<'_>, args: &args::Verify) -> Result<u8> {
     } else {
         verified.iter().for_each(show);
     }
-    Ok(if worst == Soundness::Intact { 0 } else { 4 })
+    Ok(match worst {
+        Soundness::Intact => 0,
+        Soundness::Unread => 1,
+        Soundness::Missing | Soundness::Damaged => 4,
+    })
 }
 
 fn percent(text: &str) -> Result<u8> {

@@ -66,6 +66,20 @@ impl Held {
     }
 }
 
+/// Has the manifest of a point say that a source's artifact is under another key; the one before.
+pub fn move_artifact(app: &App, store: &str, point: &str, source: &str, key: &str) -> String {
+    let context = open(app);
+    let store = context.store(store).unwrap();
+    let mut manifest = copies::read(&store, &PointId::parse(point).unwrap())
+        .unwrap()
+        .manifest;
+    let mut artifacts = manifest.artifacts.iter_mut();
+    let artifact = artifacts.find(|a| a.source == source).unwrap();
+    let was = std::mem::replace(&mut artifact.key, key.to_owned());
+    copies::commit(&context, &store, &manifest).unwrap();
+    was
+}
+
 /// Where a local store in `{root}/store` keeps the manifest of a point.
 pub fn manifest_path(app: &App, point: &str) -> PathBuf {
     app.path("store")

@@ -10,7 +10,6 @@ use lifeboat_store::LocalStore;
 use lifeboat_testkit::mariadb::MariadbServer;
 use lifeboat_testkit::postgres::PostgresServer;
 use lifeboat_testkit::restic::Restic;
-use lifeboat_testkit::ssh::SshServer;
 use lifeboat_testkit::tree;
 use serde_json::Value;
 use std::os::unix::fs::PermissionsExt;
@@ -18,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 
-const PASSWORD: &str = "a long password";
+pub const PASSWORD: &str = "a long password";
 
 const STORES: &str = r#"
 [store.disk]
@@ -40,10 +39,10 @@ plans = ["main"]
 store = "disk"
 "#;
 
-const NAMES: &str = "\"files\", \"db\", \"vault\"";
+pub const NAMES: &str = "\"files\", \"db\", \"vault\"";
 
 /// An application whose first store keeps points in a repository that is not there yet.
-fn bare(sources: &str, names: &str) -> App {
+pub fn bare(sources: &str, names: &str) -> App {
     let app = App::with("");
     let key = app.write("repository.key", PASSWORD.as_bytes());
     std::fs::set_permissions(key, std::fs::Permissions::from_mode(0o600)).unwrap();
@@ -55,7 +54,7 @@ fn bare(sources: &str, names: &str) -> App {
 }
 
 /// The same with a repository, whose key is opened quickly.
-fn application(sources: &str, names: &str) -> App {
+pub fn application(sources: &str, names: &str) -> App {
     let app = bare(sources, names);
     cheap(&app.path("store"));
     app
@@ -76,12 +75,12 @@ fn cheap(store: &Path) {
     }
 }
 
-fn repository(app: &App) -> PathBuf {
+pub fn repository(app: &App) -> PathBuf {
     app.path("store/repository")
 }
 
 /// The largest file with packs.
-fn largest_pack(app: &App) -> PathBuf {
+pub fn largest_pack(app: &App) -> PathBuf {
     let packs = app.listing("store/repository/data");
     let packs = packs
         .iter()
@@ -495,27 +494,6 @@ fn in_a_bucket() {
     let output = follow(&app, "stock", &text, &env);
     assert_eq!(output.code, 0, "{text}\n{output}");
     compare(&app, "stock");
-}
-
-#[test]
-fn on_another_host() {
-    let server = SshServer::start();
-    let app = bare(SOURCES, NAMES);
-    let place = format!(
-        "kind = \"sftp\"\nhost = \"127.0.0.1\"\nport = {}\nuser = \"{}\"\npath = \"{}\"\nssh = {{ key = \"file:{}\", known_hosts = \"{}\" }}\nlayout",
-        server.port(),
-        server.user(),
-        server.sftp_root().join("points").display(),
-        server.identity_path().display(),
-        server.known_hosts_path().display(),
-    );
-    app.edit("kind = \"local\"\npath = \"{root}/store\"\nlayout", &place);
-    let point = app.backup();
-    app.ok(&["drill"]).says(&["verified"]);
-    app.ok(&["verify", &point, "--store", "disk"]);
-    let repository = server.sftp_root().join("points/repository");
-    let check = ["check", "--read-data"];
-    Restic::current().ok(&repository, PASSWORD, &check);
 }
 
 #[test]

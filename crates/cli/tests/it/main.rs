@@ -31,6 +31,7 @@ mod init;
 mod json;
 mod kit;
 mod layout;
+mod layout_faults;
 mod live;
 mod mariadb_capture;
 mod mariadb_faults;

@@ -1,7 +1,8 @@
 //! `lifeboat repo`: the engine at the command line, beside restic on the same repository.
 
-use crate::support::{App, Output, listing, noise};
+use crate::support::{App, Output, in_namespace, listing, noise};
 use lifeboat_testkit::restic::Restic;
+use lifeboat_testkit::tree::privileged;
 use serde_json::Value;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -368,7 +369,12 @@ fn what_is_wrong_is_said() {
     bytes[100] ^= 1;
     std::fs::write(&largest, bytes).unwrap();
     let checked = desk.app.exits(4, &desk.args(&["check", "--read-data"]));
-    checked.says(&["damaged: pack", "errors were found"]);
+    checked.says(&[
+        "pack ",
+        " is damaged: ",
+        "errors were found",
+        "to mend it: ",
+    ]);
     let restored = desk.app.json_exits(
         3,
         &desk.args(&["restore", &id, "--target", &desk.path("out")]),
@@ -387,7 +393,7 @@ fn what_is_wrong_is_said() {
     desk.ok(&["check"]);
     desk.app
         .exits(3, &desk.args(&["repair", "index", "--read-data"]))
-        .says(&["damaged: pack", "were copied out of damaged packs"]);
+        .says(&[" is damaged: ", "were copied out of damaged packs"]);
     desk.app.exits(4, &desk.args(&["check"]));
     desk.back_up(&[]);
     desk.ok(&["prune", "--grace", "0s"]);
@@ -465,4 +471,46 @@ fn somebody_at_work_is_waited_for_or_named() {
     .unwrap();
     desk.ok(&["unlock", "--remove-all"])
         .says(&["ada on elsewhere"]);
+}
+
+#[test]
+fn whatever_is_wrong_with_a_repository_the_hint_is_what_helps() {
+    let desk = Desk::new();
+    desk.back_up(&[]);
+    let root = desk.app.path("r");
+    let first = |kind: &str| walk(&root.join(kind)).into_iter().min().unwrap();
+    for (file, code, args, hint) in [
+        (
+            root.join("config"),
+            "object-damaged",
+            &["check"][..],
+            "from a copy",
+        ),
+        (first("keys"), "object-damaged", &["check"], "from a copy"),
+        (first("index"), "object-damaged", &["prune"], "repair index"),
+    ] {
+        let whole = std::fs::read(&file).unwrap();
+        std::fs::write(&file, b"garbage {").unwrap();
+        desk.refuses(4, code, args).advises(&[hint]);
+        std::fs::write(&file, whole).unwrap();
+    }
+    desk.refuses(1, "store", &["snapshots", "--repo", "/nowhere"])
+        .names(&["/nowhere does not exist"])
+        .advises(&["lifeboat repo init"]);
+    let nothing_listens = "sftp://nobody@127.0.0.1:1/x";
+    let refusal = desk.refuses(1, "store", &["snapshots", "--repo", nothing_listens]);
+    assert!(!refusal.hint.contains("configuration"), "{}", refusal.hint);
+    if privileged() {
+        let mount = "mount --bind r r; mount -o remount,ro,bind r";
+        let output = in_namespace(&desk.app, mount, &desk.args(&["snapshots"]), "");
+        output
+            .refusal()
+            .names(&["is read-only"])
+            .advises(&["--no-lock"]);
+        let read = desk.args(&["snapshots", "--no-lock"]);
+        assert_eq!(in_namespace(&desk.app, mount, &read, "").code, 0);
+    }
+    // What the command line lacks is said in JSON, too.
+    let output = desk.app.run(&["--json", "repo", "diff", "latest"]);
+    output.json_refusal("usage").names(&["<SECOND>"]);
 }

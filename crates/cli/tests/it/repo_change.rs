@@ -146,3 +146,33 @@ fn what_cannot_be_read_is_not_written_anew() {
     refused.names(&["missing"]);
     assert_eq!(count(&desk), 2, "nothing is half done");
 }
+
+#[test]
+fn a_snapshot_that_cannot_be_read_is_given_up_only_when_asked_for() {
+    let desk = Desk::new();
+    let lost = desk.back_up(&[]);
+    desk.app.write("tree/later", &noise(3000, 23));
+    let kept = desk.back_up(&[]);
+    let file = desk.app.path("r/snapshots").join(&lost);
+    std::fs::write(file, b"garbage").unwrap();
+    desk.refuses(4, "object-damaged", &["prune"])
+        .names(&["snapshot", &lost])
+        .advises(&["lifeboat repo repair snapshots --forget"]);
+    let became = json!([
+        { "snapshot": kept, "became": "same" },
+        { "snapshot": lost, "became": "nothing" },
+    ]);
+    let tried = desk.json(&["repair", "snapshots", "--forget", "--dry-run"]);
+    assert_eq!(tried["snapshots"], became);
+    assert_eq!(desk.json(&["repair", "snapshots"])["snapshots"], became);
+    // Nobody knows whether it is one of these.
+    let named = desk.json(&["repair", "snapshots", "--forget", "--path", "/nowhere"]);
+    assert_eq!(named["snapshots"], json!([]));
+    desk.app.exits(4, &desk.args(&["check"]));
+    desk.ok(&["repair", "snapshots", "--forget"])
+        .says(&["nothing of it is left; the old one is removed"]);
+    assert_eq!(count(&desk), 1);
+    desk.ok(&["check"]);
+    desk.ok(&["prune"]);
+    desk.restic(&["check", "--read-data"]);
+}

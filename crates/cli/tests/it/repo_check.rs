@@ -43,7 +43,7 @@ fn the_parts_of_a_check_are_those_of_restic_and_together_everything() {
     assert_eq!(counts(&desk, &["--read-data-subset", "1T"]), (packs, 0));
     assert!(!desk.app.path("state").exists(), "nothing was to be noted");
     let said = desk.ok(&["check", "--read-data-subset", "1"]);
-    said.says(&["of which 1 were read", "no errors were found"]);
+    said.says(&["of which 1 was read", "no errors were found"]);
     for bad in ["4/3", "0%", "x", ""] {
         desk.refuses(2, "usage", &["check", "--read-data-subset", bad])
             .names(&["--read-data-subset"])

@@ -66,9 +66,25 @@ pub fn choose(
                     ..error
                 }
                 .cause(first),
+                _ if error.code == Code::PointUnknown
+                    && fitting.is_empty()
+                    && !found.is_empty() =>
+                {
+                    match store {
+                        Some(name) => elsewhere(name),
+                        None => error,
+                    }
+                }
                 _ => error,
             }
         })
+}
+
+fn elsewhere(store: &str) -> Error {
+    let message = format!("store {store} holds no restore point");
+    Error::new(Code::PointUnknown, message).hint(format!(
+        "see what the others hold (lifeboat points), and give it copies: lifeboat copy POINT --to {store}"
+    ))
 }
 
 /// Reads the copy of a point in `store`, or in the first of its stores that has a sound one.

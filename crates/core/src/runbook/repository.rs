@@ -36,10 +36,21 @@ pub(super) fn locate(kind: &StoreKind, snapshot: &str) -> String {
             ))
         }
     };
+    let by_ssh = match kind {
+        StoreKind::Sftp(sftp) => {
+            let user = sftp.user.as_ref().map(|user| format!("{user}@"));
+            format!(
+                "\nrestic() {{ command restic -o \"sftp.command=ssh $SSH_OPTIONS {}{} -s sftp\" \"$@\"; }}",
+                user.unwrap_or_default(),
+                sftp.host
+            )
+        }
+        StoreKind::Local(_) | StoreKind::S3(_) => String::new(),
+    };
     format!(
         "export RESTIC_REPOSITORY={place}\n\
          export RESTIC_PASSWORD_FILE=\"${{RESTIC_PASSWORD_FILE:-$HOME/repository.key}}\"   # the password\n\
-         SNAPSHOT={snapshot}"
+         SNAPSHOT={snapshot}{by_ssh}"
     )
 }
 

@@ -10,6 +10,7 @@
 mod deposit;
 mod read;
 mod tape;
+mod unnamed;
 
 pub(crate) use deposit::{Deposit, Slot};
 pub(crate) use read::Blobs;
@@ -164,6 +165,7 @@ impl Snapshots {
             engine::Error::Read { source, key } => {
                 Error::from_io(Code::Store, format!("{key} cannot be read"), source)
             }
+            engine::Error::Store(error) => error.into(),
             error => repo::explain(error),
         };
         let name = &self.name;

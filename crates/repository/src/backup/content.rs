@@ -5,7 +5,6 @@ use crate::chunker::{CHUNK_BYTES_MIN, Chunks, Input};
 use crate::error::Result;
 use crate::id::Id;
 use crate::pack::BlobKind;
-use rayon::prelude::*;
 use std::fs::File;
 use std::io::{self, Read};
 use std::sync::atomic::Ordering;
@@ -23,24 +22,15 @@ thread_local! {
 
 /// A file below this size is one chunk.
 const SMALL_BYTES: u64 = CHUNK_BYTES_MIN as u64;
-/// Of a huge file, about so much is hashed, compressed and sealed at a time, by all threads.
-const BATCH_BYTES: usize = 8 << 20;
 /// A file from this size on is huge: one of them at a time is worked on by all threads. Any other
 /// is worked on by one thread, which keeps memory bounded, since a thread that waits for others
 /// takes up further files.
 const HUGE_BYTES: u64 = 32 << 20;
 /// What zeros are cut into.
-static ZEROS: [u8; CHUNK_BYTES_MIN] = [0; CHUNK_BYTES_MIN];
+pub(super) static ZEROS: [u8; CHUNK_BYTES_MIN] = [0; CHUNK_BYTES_MIN];
 
 /// The blobs of a file, and its bytes. The inner error leaves it out.
 pub(super) type Content = io::Result<(Vec<Id>, u64)>;
-
-/// A part of a huge file.
-enum Part {
-    Chunk(Vec<u8>),
-    /// So many chunks of zeros.
-    Zeros(u64),
-}
 
 /// The content of a file as far as it was stored.
 #[derive(Default)]
@@ -122,81 +112,14 @@ impl Backup<'_> {
         }
     }
 
-    /// Cuts a stream and stores the chunks: one batch on all threads while the next is read.
-    fn huge(&self, input: Input<'_>, buffer: &mut Vec<u8>) -> Result<Content> {
-        let mut chunks = Chunks::new(self.repository.chunker(), input, buffer);
-        let mut stored = Stored::default();
-        let mut batch = match read_batch(&mut chunks, Vec::new()) {
-            Ok(batch) => batch,
-            Err(error) => return Ok(Err(error)),
-        };
-        let mut spare = Vec::new();
-        while !batch.is_empty() {
-            let room = std::mem::take(&mut spare);
-            let (saved, next) = rayon::join(
-                || {
-                    let parts = batch.par_iter();
-                    let saved = parts.map(|part| self.save_part(part));
-                    saved.collect::<Result<Vec<Id>>>()
-                },
-                || read_batch(&mut chunks, room),
-            );
-            for (part, id) in batch.iter().zip(saved?) {
-                match part {
-                    Part::Chunk(chunk) => stored.add(chunk, id),
-                    Part::Zeros(count) => stored.add_zeros(*count, id),
-                }
-            }
-            spare = match next {
-                Ok(next) => std::mem::replace(&mut batch, next),
-                Err(error) => return Ok(Err(error)),
-            };
-        }
-        Ok(Ok((stored.ids, stored.bytes)))
-    }
-
-    fn save_part(&self, part: &Part) -> Result<Id> {
-        match part {
-            Part::Chunk(chunk) => self.saver.save(BlobKind::Data, chunk),
-            Part::Zeros(_) => self.zeros(),
-        }
-    }
-
     /// The chunk that zeros are cut into, which is hashed once, however often it is wanted.
-    fn zeros(&self) -> Result<Id> {
+    pub(super) fn zeros(&self) -> Result<Id> {
         if let Some(id) = self.zeros.get() {
             return Ok(*id);
         }
         let id = self.saver.save(BlobKind::Data, &ZEROS)?;
         Ok(*self.zeros.get_or_init(|| id))
     }
-}
-
-/// Some parts, in buffers of their own; `room` gives its buffers.
-fn read_batch(chunks: &mut Chunks<'_, Input<'_>>, mut room: Vec<Part>) -> io::Result<Vec<Part>> {
-    let (mut batch, mut bytes) = (Vec::new(), 0);
-    while bytes < BATCH_BYTES {
-        match chunks.skip_zeros()? {
-            0 => {}
-            count => batch.push(Part::Zeros(count)),
-        }
-        let Some(chunk) = chunks.next()? else {
-            break;
-        };
-        bytes += chunk.len();
-        if *chunk == ZEROS {
-            batch.push(Part::Zeros(1));
-            continue;
-        }
-        let mut own = match room.pop() {
-            Some(Part::Chunk(own)) => own,
-            _ => Vec::new(),
-        };
-        own.clear();
-        own.extend_from_slice(chunk);
-        batch.push(Part::Chunk(own));
-    }
-    Ok(batch)
 }
 
 /// Reads a file that should be this long, and of a longer one as much as shows that it is no small

@@ -7,6 +7,7 @@
 mod content;
 mod counts;
 mod directory;
+mod long;
 mod node;
 mod targets;
 #[cfg(test)]
@@ -201,10 +202,7 @@ pub fn run(repository: &Repository, index: &Index, options: &Options) -> Result<
             && program.and_then(|program| program.as_str()) == Some(&options.program)
     });
     let parent = parent.map(|(id, parent)| (id, parent.tree));
-    let pool = rayon::ThreadPoolBuilder::new()
-        .stack_size(STACK_BYTES)
-        .build()
-        .map_err(|error| Error::Threads(io::Error::other(error)))?;
+    let pool = pool()?;
     let work = |saver: &Saver<'_>| {
         let mut backup = Backup::new(repository, index, saver, options, &counts);
         backup.alike = alike;
@@ -226,15 +224,15 @@ pub fn run_stream(
     name: &str,
     stream: &mut (dyn Read + Send),
 ) -> Result<Report> {
+    let pool = pool()?;
     let counts = Counts::begin();
     let work = |saver: &Saver<'_>| {
         let backup = Backup::new(repository, index, saver, options, &counts);
-        let (content, size) = backup
-            .large(Input::stream(stream), &mut Vec::new())?
-            .map_err(|source| Error::Read {
-                key: name.to_owned(),
-                source,
-            })?;
+        let stored = pool.install(|| backup.huge(Input::stream(stream), &mut Vec::new()))?;
+        let (content, size) = stored.map_err(|source| Error::Read {
+            key: name.to_owned(),
+            source,
+        })?;
         let mut node = Node::new(name.as_bytes(), NodeKind::File);
         node.mode = 0o644;
         (node.mtime, node.atime, node.ctime) = (options.time, options.time, options.time);
@@ -250,6 +248,13 @@ pub fn run_stream(
         false => with_saver(repository, index, work)?,
     };
     commit(repository, options, None, (tree, added), &counts)
+}
+
+fn pool() -> Result<rayon::ThreadPool> {
+    rayon::ThreadPoolBuilder::new()
+        .stack_size(STACK_BYTES)
+        .build()
+        .map_err(|error| Error::Threads(io::Error::other(error)))
 }
 
 fn commit(

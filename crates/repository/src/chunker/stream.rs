@@ -59,12 +59,34 @@ impl<'a, R: Read> Chunks<'a, R> {
         Ok(self.buffer.get(..length).filter(|chunk| !chunk.is_empty()))
     }
 
+    /// Gives away the buffer that begins with the chunk that was handed out last, without copying that,
+    /// and goes on in `room`, whatever that holds.
+    pub fn give_away(&mut self, mut room: Vec<u8>) -> Vec<u8> {
+        let rest = self.buffer.get(self.consumed..self.filled);
+        let rest = rest.unwrap_or_default();
+        if room.len() < rest.len() {
+            room.resize(rest.len(), 0);
+        }
+        if let Some(place) = room.get_mut(..rest.len()) {
+            place.copy_from_slice(rest);
+        }
+        std::mem::swap(self.buffer, &mut room);
+        self.forget_consumed();
+        room
+    }
+
     fn drop_consumed(&mut self) {
+        if self.consumed > 0 {
+            self.buffer.copy_within(self.consumed..self.filled, 0);
+        }
+        self.forget_consumed();
+    }
+
+    fn forget_consumed(&mut self) {
         let consumed = std::mem::take(&mut self.consumed);
         if consumed == 0 {
             return;
         }
-        self.buffer.copy_within(consumed..self.filled, 0);
         self.filled -= consumed;
         self.scanned = self.scanned.saturating_sub(consumed);
         self.found
@@ -109,6 +131,9 @@ impl<'a, R: Read> Chunks<'a, R> {
     fn fill(&mut self) -> io::Result<()> {
         let until = self.filled + READ_BYTES;
         if self.buffer.len() < until {
+            // At once for the longest chunk: what is not filled takes no memory.
+            let most = until.max(CHUNK_BYTES_MAX + READ_BYTES);
+            self.buffer.reserve_exact(most - self.buffer.len());
             self.buffer.resize(until, 0);
         }
         while self.filled < until {

@@ -153,6 +153,29 @@ fn short_reads_change_nothing_and_errors_are_told() {
     assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied);
 }
 
+#[test]
+fn buffers_are_given_away_without_changing_what_follows() {
+    let data = mixed(9 << 20, 5);
+    let chunker = Chunker::new(polynomial());
+    let mut buffer = Vec::new();
+    let mut chunks = Chunks::new(&chunker, data.as_slice(), &mut buffer);
+    let (mut whole, mut count) = (Vec::new(), 0);
+    while let Some(chunk) = chunks.next().unwrap() {
+        let bytes = chunk.len();
+        match count % 3 {
+            0 => whole.extend_from_slice(chunk),
+            // Whatever the next buffer holds, and however long it is.
+            number => {
+                let room = vec![0xaa; number << 20];
+                whole.extend_from_slice(&chunks.give_away(room)[..bytes]);
+            }
+        }
+        count += 1;
+    }
+    assert!(whole == data);
+    assert_eq!(count, lengths(&chunker, &data).len());
+}
+
 /// By every place that the plain chunker finds, which knows nothing of zeros.
 fn by_places(data: &[u8]) -> Vec<usize> {
     let mut places = Vec::new();

@@ -138,6 +138,24 @@ pub fn run(
     })
 }
 
+/// Gives up snapshots that cannot be read: nothing is left of them. They are removed only when they
+/// still cannot be read then.
+pub fn give_up(repository: &Repository, ids: &[Id], deed: Deed) -> Result<Vec<(Id, Became)>> {
+    let mut given_up = Vec::new();
+    for id in ids {
+        match repository.snapshot(id) {
+            Err(Error::Damaged { .. }) => {}
+            Ok(_) | Err(Error::Missing { .. }) => continue,
+            Err(error) => return Err(error),
+        }
+        if deed.forget && !deed.dry_run {
+            repository.delete(FileKind::Snapshot, id)?;
+        }
+        given_up.push((*id, Became::Nothing));
+    }
+    Ok(given_up)
+}
+
 struct Mend<'a> {
     repository: &'a Repository,
     index: &'a Index,

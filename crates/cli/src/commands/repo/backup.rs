@@ -140,20 +140,23 @@ fn tell(report: &Report, took: Duration) {
         Outcome::Tried => ("a dry run, nothing is stored".into(), "to be stored in"),
     };
     line(format!(
-        "{what}: {} files in {} directories, {}",
-        report.files,
-        report.directories,
+        "{what}: {} in {}, {}",
+        output::count(report.files, "file"),
+        output::count(report.directories, "directory"),
         output::bytes(report.bytes)
     ));
     line(format!(
-        "  {} files as before; {} new, {stored} {}; {}",
-        report.files_unmodified,
+        "  {} as before; {} new, {stored} {}; {}",
+        output::count(report.files_unmodified, "file"),
         output::bytes(report.added.bytes),
         output::bytes(report.added.stored_bytes),
         output::seconds(took.as_secs_f64())
     ));
     if !report.skipped.is_empty() {
-        line(format!("  {} entries were left out", report.skipped.len()));
+        line(match report.skipped.len() {
+            1 => "  1 entry was left out".to_owned(),
+            count => format!("  {count} entries were left out"),
+        });
     }
 }
 

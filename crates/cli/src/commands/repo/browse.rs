@@ -9,7 +9,6 @@ use lifeboat_core::{Code, Error, Result};
 use lifeboat_repository::Id;
 use lifeboat_repository::browse::{self, Change, Found, Then};
 use lifeboat_repository::index::Index;
-use lifeboat_repository::lock::Mode;
 use lifeboat_repository::pattern::Patterns;
 use lifeboat_repository::snapshot::Filter;
 use lifeboat_repository::tree::{Node, NodeKind, mode};
@@ -61,7 +60,6 @@ fn long(node: &Node, path: &str) -> String {
             (false, false) => '-',
         });
     }
-    let at = node.mtime.offset.to_datetime(node.mtime.at);
     let link = match node.kind {
         NodeKind::Symlink => format!(" -> {}", text(&node.link_target)),
         _ => String::new(),
@@ -71,7 +69,7 @@ fn long(node: &Node, path: &str) -> String {
         node.uid,
         node.gid,
         node.size,
-        at.strftime("%Y-%m-%d %H:%M:%S")
+        node.mtime.to_the_second()
     )
 }
 
@@ -107,7 +105,7 @@ pub fn tree(open: &Open<'_>, index: &Index, filter: &Filter, given: &str) -> Res
 }
 
 pub fn ls(open: &Open<'_>, args: &repo::Ls) -> Result<u8> {
-    let _lock = open.lock(Mode::Shared)?;
+    let _lock = open.read_lock()?;
     let index = open.index()?;
     let filter = Filter::from(&args.filter);
     let mut starts = Vec::new();
@@ -144,7 +142,7 @@ pub fn find(open: &Open<'_>, args: &repo::Find) -> Result<u8> {
         false => (&args.patterns, &[]),
     };
     let patterns = Patterns::new(sensitive, insensitive).map_err(bad_pattern)?;
-    let _lock = open.lock(Mode::Shared)?;
+    let _lock = open.read_lock()?;
     let all = open.snapshots()?;
     let index = open.index()?;
     open.run.results();
@@ -168,7 +166,8 @@ pub fn find(open: &Open<'_>, args: &repo::Find) -> Result<u8> {
                 return Ok(Then::Enter);
             }
             if !told {
-                line(format!("in snapshot {} of {}:", id.short(), snapshot.time));
+                let (id, at) = (id.short(), snapshot.time.to_the_second());
+                line(format!("in snapshot {id} of {at}:"));
                 told = true;
             }
             line(text(path));
@@ -185,7 +184,7 @@ pub fn find(open: &Open<'_>, args: &repo::Find) -> Result<u8> {
 }
 
 pub fn diff(open: &Open<'_>, args: &repo::Diff) -> Result<u8> {
-    let _lock = open.lock(Mode::Shared)?;
+    let _lock = open.read_lock()?;
     let index = open.index()?;
     let any = Filter::default();
     let (first, _) = tree(open, &index, &any, &args.first)?;
@@ -241,7 +240,7 @@ pub fn diff(open: &Open<'_>, args: &repo::Diff) -> Result<u8> {
 }
 
 pub fn stats(open: &Open<'_>, args: &repo::Stats) -> Result<u8> {
-    let _lock = open.lock(Mode::Shared)?;
+    let _lock = open.read_lock()?;
     let all = open.snapshots()?;
     let index = open.index()?;
     let wanted = meant(&all, &Filter::from(&args.filter), &args.snapshots)?;
@@ -281,15 +280,16 @@ pub fn stats(open: &Open<'_>, args: &repo::Stats) -> Result<u8> {
             "stored_bytes": stored,
         }))?,
         false => {
-            line(format!("{} snapshots, {files} files", wanted.len()));
+            let snapshots = output::count(wanted.len(), "snapshot");
+            line(format!("{snapshots}, {}", output::count(files, "file")));
             line(format!(
                 "restored, all of them take {}",
                 output::bytes(bytes)
             ));
             line(format!(
-                "stored, they take {}: {} different blobs of {}",
+                "stored, they take {}: {} of {}",
                 output::bytes(stored),
-                seen.len(),
+                output::count(seen.len(), "different blob"),
                 output::bytes(plain)
             ));
         }

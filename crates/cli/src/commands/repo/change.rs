@@ -8,10 +8,11 @@ use jiff::tz::TimeZone;
 use lifeboat_core::repo::explain;
 use lifeboat_core::{Code, Error, Result};
 use lifeboat_repository::Id;
-use lifeboat_repository::lock::Mode;
+use lifeboat_repository::index::Index;
+use lifeboat_repository::lock::{Lock, Mode};
 use lifeboat_repository::repair::snapshots::{self, Look};
 use lifeboat_repository::rewrite::{self, Became, Changes, Deed};
-use lifeboat_repository::snapshot::Filter;
+use lifeboat_repository::snapshot::{Filter, Snapshot};
 use serde_json::{Value, json};
 
 impl From<Given> for Deed {
@@ -31,20 +32,45 @@ fn mode(deed: Given) -> Mode {
     }
 }
 
+/// What there is, kept from others as long as the deed wants it.
+struct Begun {
+    _lock: Option<Lock>,
+    snapshots: Vec<(Id, Snapshot)>,
+    /// Snapshots that cannot be read.
+    unreadable: Vec<Id>,
+    index: Index,
+}
+
+fn begin(open: &Open<'_>, deed: Given) -> Result<Begun> {
+    let lock = open.lock(mode(deed))?;
+    let (snapshots, unreadable) = open.all_snapshots()?;
+    let index = open.index()?;
+    open.step("reading snapshots");
+    Ok(Begun {
+        _lock: lock,
+        snapshots,
+        unreadable,
+        index,
+    })
+}
+
 pub fn repair(open: &Open<'_>, args: &RepairSnapshots) -> Result<u8> {
     let look = match args.read_data {
         true => Look::Data,
         false => Look::Index,
     };
-    let _lock = open.lock(mode(args.deed))?;
-    let all = open.snapshots()?;
-    let wanted = meant(&all, &Filter::from(&args.filter), &args.snapshots)?;
-    let index = open.index()?;
-    open.step("reading snapshots");
+    let begun = begin(open, args.deed)?;
+    let filter = Filter::from(&args.filter);
+    let wanted = meant(&begun.snapshots, &filter, &args.snapshots)?;
     let deed = args.deed.into();
-    let snapshots = (all.as_slice(), wanted.as_slice());
-    let report =
-        snapshots::run(&open.repository, &index, snapshots, look, deed).map_err(explain)?;
+    let snapshots = (begun.snapshots.as_slice(), wanted.as_slice());
+    let report = snapshots::run(&open.repository, &begun.index, snapshots, look, deed);
+    let mut report = report.map_err(explain)?;
+    // Of those that cannot be read nobody can say whose they are: only who means all means them.
+    if filter == Filter::default() && args.snapshots.is_empty() {
+        let given_up = snapshots::give_up(&open.repository, &begun.unreadable, deed);
+        report.snapshots.extend(given_up.map_err(explain)?);
+    }
     open.run.results();
     if open.json() {
         let mended = report.mended.iter().map(|mended| {
@@ -83,15 +109,13 @@ pub fn rewrite(open: &Open<'_>, args: &Rewrite) -> Result<u8> {
                 .hint("say what: --exclude, --new-host or --new-time"),
         );
     }
-    let _lock = open.lock(mode(args.deed))?;
-    let all = open.snapshots()?;
-    let wanted = meant(&all, &Filter::from(&args.filter), &args.snapshots)?;
-    let index = open.index()?;
-    open.step("reading snapshots");
+    let begun = begin(open, args.deed)?;
+    let filter = Filter::from(&args.filter);
+    let wanted = meant(&begun.snapshots, &filter, &args.snapshots)?;
     let deed = args.deed.into();
-    let snapshots = (all.as_slice(), wanted.as_slice());
-    let report =
-        rewrite::run(&open.repository, &index, snapshots, &changes, deed).map_err(explain)?;
+    let snapshots = (begun.snapshots.as_slice(), wanted.as_slice());
+    let report = rewrite::run(&open.repository, &begun.index, snapshots, &changes, deed);
+    let report = report.map_err(explain)?;
     open.run.results();
     match open.json() {
         true => output::json(&json!({

@@ -8,14 +8,13 @@ use lifeboat_core::repo::explain;
 use lifeboat_core::repo::record::{self, Record};
 use lifeboat_core::{Code, Error, Result};
 use lifeboat_repository::check::{self, Reading, Report, Subset};
-use lifeboat_repository::lock::Mode;
 use lifeboat_repository::{FileKind, Id, crypto};
 use serde_json::json;
 use std::sync::Mutex;
 
 pub fn run(open: &Open<'_>, args: &Check) -> Result<u8> {
     let subset = subset(args)?;
-    let _lock = open.lock(Mode::Shared)?;
+    let _lock = open.read_lock()?;
     let noted = match &args.not_verified_since {
         Some(text) => Some(Noted::open(open, text)?),
         None => None,
@@ -132,31 +131,47 @@ fn tell_json(report: &Report, fresh: usize) -> Result<()> {
 
 fn tell(report: &Report, reads: bool, fresh: usize) {
     for error in &report.errors {
-        line(format!("damaged: {error}"));
+        line(error.to_string());
     }
     let bytes = output::bytes(report.bytes_read);
     let read = match report.packs_read == report.packs {
         _ if !reads => String::new(),
         true => format!(", {bytes} read"),
-        false => format!(", of which {} were read, {bytes}", report.packs_read),
+        false => match report.packs_read {
+            1 => format!(", of which 1 was read, {bytes}"),
+            count => format!(", of which {count} were read, {bytes}"),
+        },
     };
     line(format!(
-        "{} snapshots, {} trees, {} packs{read}",
-        report.snapshots, report.trees, report.packs,
+        "{}, {}, {}{read}",
+        output::count(report.snapshots, "snapshot"),
+        output::count(report.trees, "tree"),
+        output::count(report.packs, "pack"),
     ));
     if fresh > 0 {
-        line(format!(
-            "{fresh} packs were found whole before, within that time"
-        ));
+        line(match fresh {
+            1 => "1 pack was found whole before, within that time".to_owned(),
+            _ => format!("{fresh} packs were found whole before, within that time"),
+        });
     }
     if !report.unknown_packs.is_empty() {
-        line(format!(
-            "{} packs are in no index, of a backup that did not end; prune frees them",
-            report.unknown_packs.len()
-        ));
+        let (are, them) = match report.unknown_packs.len() {
+            1 => ("1 pack is".to_owned(), "it"),
+            count => (format!("{count} packs are"), "them"),
+        };
+        line(match report.errors.is_empty() {
+            true => format!("{are} in no index, of a backup that did not end; prune frees {them}"),
+            false => {
+                format!("{are} in no index, of one that is lost or of a backup that did not end")
+            }
+        });
     }
-    line(match report.errors.len() {
-        0 => "no errors were found".to_owned(),
-        count => format!("{count} errors were found"),
-    });
+    match report.errors.len() {
+        0 => return line("no errors were found"),
+        1 => line("1 error was found"),
+        count => line(format!("{count} errors were found")),
+    }
+    line(
+        "to mend it: lifeboat repo repair index --read-data, then back up what is still there; what `check` names after that is lost, and lifeboat repo repair snapshots makes snapshots without it",
+    );
 }

@@ -8,7 +8,6 @@ use lifeboat_core::restore::place;
 use lifeboat_core::{Code, Error, Result};
 use lifeboat_repository::browse::{self, Found};
 use lifeboat_repository::index::Index;
-use lifeboat_repository::lock::Mode;
 use lifeboat_repository::snapshot::Filter;
 use lifeboat_repository::tree::NodeKind;
 use lifeboat_repository::{Error as EngineError, Id};
@@ -17,7 +16,7 @@ use std::path::Path;
 use std::thread::ScopedJoinHandle;
 
 pub fn run(open: &Open<'_>, args: &Dump) -> Result<u8> {
-    let _lock = open.lock(Mode::Shared)?;
+    let _lock = open.read_lock()?;
     let index = open.index()?;
     let filter = Filter::from(&args.filter);
     let (tree, _) = tree(open, &index, &filter, &args.snapshot)?;

@@ -141,10 +141,9 @@ pub fn forget(open: &Open<'_>, args: &Forget) -> Result<u8> {
         if args.snapshots.is_empty() {
             line(format!("{}:", name(&judged.group)));
             let rows = judged.kept.iter().map(|((id, snapshot), reasons)| {
-                let at = snapshot.time.offset.to_datetime(snapshot.time.at);
                 vec![
                     id.short(),
-                    at.strftime("%Y-%m-%d %H:%M:%S").to_string(),
+                    snapshot.time.to_the_second(),
                     reasons.join(", "),
                 ]
             });
@@ -159,12 +158,13 @@ pub fn forget(open: &Open<'_>, args: &Forget) -> Result<u8> {
             line(table(judged.removed.iter().copied()));
         }
     }
+    let count = output::count(removed.len(), "snapshot");
     line(match (removed.len(), args.dry_run) {
         (0, _) => "nothing is to be removed".to_owned(),
-        (count, true) => format!("{count} snapshots would be removed"),
-        (count, false) if pruned.is_some() => format!("{count} snapshots removed"),
-        (count, false) => {
-            format!("{count} snapshots removed; `lifeboat repo prune` frees what only they needed")
+        (_, true) => format!("{count} would be removed"),
+        (_, false) if pruned.is_some() => format!("{count} removed"),
+        (_, false) => {
+            format!("{count} removed; `lifeboat repo prune` frees what only they needed")
         }
     });
     if let Some(report) = pruned {
@@ -287,9 +287,9 @@ fn report_value(report: &prune::Report) -> Value {
 }
 
 fn show(report: &prune::Report, dry_run: bool) {
-    let packs = |packs: &prune::Packs| match packs.count {
-        1 => format!("1 pack, {}", output::bytes(packs.bytes)),
-        count => format!("{count} packs, {}", output::bytes(packs.bytes)),
+    let packs = |packs: &prune::Packs| {
+        let count = output::count(packs.count, "pack");
+        format!("{count}, {}", output::bytes(packs.bytes))
     };
     let would = if dry_run { "would be " } else { "" };
     line(format!(
@@ -312,9 +312,9 @@ fn show(report: &prune::Report, dry_run: bool) {
         }
     }
     if report.missing > 0 {
-        line(format!(
-            "{} packs that nothing needs are missing",
-            report.missing
-        ));
+        line(match report.missing {
+            1 => "1 pack that nothing needs is missing".to_owned(),
+            count => format!("{count} packs that nothing needs are missing"),
+        });
     }
 }

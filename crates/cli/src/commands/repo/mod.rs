@@ -19,10 +19,11 @@ use lifeboat_core::config::Span;
 use lifeboat_core::repo::{self, Place, explain};
 use lifeboat_core::secret::Reference;
 use lifeboat_core::{Code, Error, Result, interrupt};
+use lifeboat_repository as engine;
 use lifeboat_repository::index::Index;
 use lifeboat_repository::lock::{self, Lock, Mode};
 use lifeboat_repository::snapshot::{self, Snapshot};
-use lifeboat_repository::{Author, Id, Repository};
+use lifeboat_repository::{Author, Id, Named, Repository};
 use serde_json::json;
 use std::time::Duration;
 
@@ -155,6 +156,16 @@ impl Open<'_> {
         lock.map(Some).map_err(explain)
     }
 
+    /// The same for what only reads, and so may also go without.
+    fn read_lock(&self) -> Result<Option<Lock>> {
+        self.lock(Mode::Shared).map_err(|error| match error.code {
+            Code::Store => {
+                error.hint("to read without a lock, where none can be written: --no-lock")
+            }
+            _ => error,
+        })
+    }
+
     fn wait(&self) -> Result<Duration> {
         span(&self.at.retry_lock, "--retry-lock")
     }
@@ -170,11 +181,20 @@ impl Open<'_> {
 
     /// Every snapshot, oldest first. Those that cannot be read are warned of.
     fn snapshots(&self) -> Result<Vec<(Id, Snapshot)>> {
+        Ok(self.all_snapshots()?.0)
+    }
+
+    /// The same, and which cannot be read.
+    fn all_snapshots(&self) -> Result<(Vec<Named>, Vec<Id>)> {
         let (snapshots, errors) = self.repository.snapshots().map_err(explain)?;
+        let mut unreadable = Vec::new();
         for error in errors {
             self.warn(&error.to_string());
+            if let engine::Error::Damaged { id, .. } = error {
+                unreadable.push(id);
+            }
         }
-        Ok(snapshots)
+        Ok((snapshots, unreadable))
     }
 
     fn warn(&self, message: &str) {
@@ -214,7 +234,7 @@ impl Open<'_> {
 }
 
 fn mount(open: &Open<'_>, args: &Mount) -> Result<u8> {
-    let _lock = open.lock(Mode::Shared)?;
+    let _lock = open.read_lock()?;
     let mut snapshots = open.snapshots()?;
     let filter = snapshot::Filter::from(&args.filter);
     snapshots.retain(|(_, snapshot)| filter.matches(snapshot));
@@ -223,10 +243,11 @@ fn mount(open: &Open<'_>, args: &Mount) -> Result<u8> {
         open.run.results();
         let at = args.directory.display();
         if !open.json() {
-            line(format!(
-                "{} snapshots are at {at}, until Ctrl-C or: umount {at}",
-                snapshots.len()
-            ));
+            let shown = match snapshots.len() {
+                1 => "1 snapshot is".to_owned(),
+                count => format!("{count} snapshots are"),
+            };
+            line(format!("{shown} at {at}, until Ctrl-C or: umount {at}"));
         }
     };
     let shown = (open.repository.handle(), index);

@@ -6,7 +6,6 @@ use crate::args::repo::{Overwrite as Choice, Restore};
 use crate::output::{self, line};
 use lifeboat_core::Result;
 use lifeboat_core::repo::explain;
-use lifeboat_repository::lock::Mode;
 use lifeboat_repository::pattern::Patterns;
 use lifeboat_repository::restore::{self, Options, Overwrite, Source};
 use lifeboat_repository::snapshot::Filter;
@@ -17,7 +16,7 @@ pub fn run(open: &Open<'_>, args: &Restore) -> Result<u8> {
     let patterns =
         |sensitive, insensitive| Patterns::new(sensitive, insensitive).map_err(bad_pattern);
     let (snapshot, within) = part(&args.snapshot);
-    let _lock = open.lock(Mode::Shared)?;
+    let _lock = open.read_lock()?;
     let all = open.snapshots()?;
     let (id, _) = find(&all, &Filter::from(&args.filter), snapshot)?;
     let index = open.index()?;
@@ -84,8 +83,8 @@ pub fn run(open: &Open<'_>, args: &Restore) -> Result<u8> {
         }
         let would = if args.dry_run { "would be " } else { "" };
         line(format!(
-            "{} files ({}) {would}restored to {} in {}; {} right already, {} left as they are, {} deleted",
-            report.files,
+            "{} ({}) {would}restored to {} in {}; {} right already, {} left as they are, {} deleted",
+            output::count(report.files, "file"),
             output::bytes(report.bytes),
             args.target.display(),
             output::seconds(begun.elapsed().as_secs_f64()),
@@ -94,16 +93,20 @@ pub fn run(open: &Open<'_>, args: &Restore) -> Result<u8> {
             report.deleted,
         ));
         if args.verify {
-            line(format!("{} files read again and right", report.verified));
+            let read = output::count(report.verified, "file");
+            line(format!("{read} read again and right"));
         }
         if report.owners_unset > 0 {
-            line(format!(
-                "{} entries have another owner: only root may set it",
-                report.owners_unset
-            ));
+            line(match report.owners_unset {
+                1 => "1 entry has another owner: only root may set it".to_owned(),
+                count => format!("{count} entries have another owner: only root may set it"),
+            });
         }
         if !report.failed.is_empty() {
-            line(format!("{} entries failed", report.failed.len()));
+            line(format!(
+                "{} failed",
+                output::count(report.failed.len(), "entry")
+            ));
         }
     }
     Ok(if report.failed.is_empty() { 0 } else { 3 })

@@ -5,13 +5,12 @@ use crate::args::repo::Snapshots;
 use crate::output::{self, line};
 use lifeboat_core::Result;
 use lifeboat_repository::Id;
-use lifeboat_repository::lock::Mode;
 use lifeboat_repository::snapshot::{Filter, GroupBy, Snapshot};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 pub fn run(open: &Open<'_>, args: &Snapshots) -> Result<u8> {
-    let _lock = open.lock(Mode::Shared)?;
+    let _lock = open.read_lock()?;
     let all = open.snapshots()?;
     let filter = Filter::from(&args.filter);
     let mut meant = meant(&all, &filter, &args.snapshots)?;
@@ -36,7 +35,7 @@ pub fn run(open: &Open<'_>, args: &Snapshots) -> Result<u8> {
     if !meant.is_empty() {
         line(table(meant.iter().copied()));
     }
-    line(format!("{} snapshots", meant.len()));
+    line(output::count(meant.len(), "snapshot"));
     Ok(0)
 }
 
@@ -54,10 +53,9 @@ pub fn value(id: &Id, snapshot: &Snapshot) -> Value {
 /// Snapshots as a table.
 pub fn table<'s>(snapshots: impl Iterator<Item = &'s (Id, Snapshot)>) -> String {
     let rows = snapshots.map(|(id, snapshot)| {
-        let at = snapshot.time.offset.to_datetime(snapshot.time.at);
         vec![
             id.short(),
-            at.strftime("%Y-%m-%d %H:%M:%S").to_string(),
+            snapshot.time.to_the_second(),
             snapshot.hostname.clone(),
             snapshot.tags.as_deref().unwrap_or_default().join(","),
             snapshot.paths.join(", "),

@@ -51,8 +51,8 @@ pub fn copy(open: &Open<'_>, args: &Copy) -> Result<u8> {
         ));
     }
     line(format!(
-        "{} snapshots copied, {} stored; {} were here already",
-        report.copied.len(),
+        "{} copied, {} stored; {} here already",
+        output::count(report.copied.len(), "snapshot"),
         output::bytes(report.added.stored_bytes),
         report.there.len()
     ));
@@ -89,7 +89,8 @@ pub fn tag(open: &Open<'_>, args: &Tag) -> Result<u8> {
     for (from, to) in &changed {
         line(format!("{} is {} now", from.short(), to.short()));
     }
-    line(format!("the tags of {} snapshots changed", changed.len()));
+    let count = output::count(changed.len(), "snapshot");
+    line(format!("the tags of {count} changed"));
     Ok(0)
 }
 
@@ -113,17 +114,20 @@ pub fn repair_index(open: &Open<'_>, read_data: bool) -> Result<u8> {
         }))?;
     } else {
         for error in &damaged {
-            line(format!("damaged: {error}"));
+            line(error);
         }
         if read_data && !damaged.is_empty() {
-            line(format!(
-                "{} blobs that are whole were copied out of damaged packs, which are in the index no more",
-                report.saved_blobs
-            ));
+            line(match report.saved_blobs {
+                1 => "1 blob that is whole was copied out of damaged packs, which are in the index no more".to_owned(),
+                count => format!(
+                    "{count} blobs that are whole were copied out of damaged packs, which are in the index no more"
+                ),
+            });
         }
         line(format!(
-            "a new index of {} packs replaces {} files; `lifeboat repo check` says what is still missing",
-            report.packs, report.replaced
+            "a new index of {} replaces {}; `lifeboat repo check` says what is still missing",
+            output::count(report.packs, "pack"),
+            output::count(report.replaced, "file")
         ));
     }
     Ok(if damaged.is_empty() { 0 } else { 3 })

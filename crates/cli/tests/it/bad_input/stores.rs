@@ -143,3 +143,22 @@ fn credentials_that_are_wrong() {
         .says(&["access_key"])
         .never_says(&["hunter2"]);
 }
+
+#[test]
+fn one_that_no_plan_stores_in() {
+    let app = App::basic();
+    app.configure_also("[store.spare]\nkind = \"local\"\npath = \"{root}/spare\"\n");
+    let point = app.backup();
+    app.ok(&["copy", "--to", "spare"])
+        .says(&["lacks nothing", "no plan stores anything there"]);
+    let refusal = app.refuses(
+        2,
+        "point-unknown",
+        &["verify", "latest", "--store", "spare"],
+    );
+    refusal
+        .names(&["store spare holds no restore point"])
+        .advises(&["lifeboat copy POINT --to spare"]);
+    app.ok(&["copy", &point, "--to", "spare"]);
+    app.ok(&["verify", "latest", "--store", "spare"]);
+}

@@ -103,7 +103,8 @@ fn refuse_existing(path: &Path) -> Result<()> {
             Code::Target,
             format!("{} cannot be reached", path.display()),
         )
-        .cause(error)),
+        .cause(error)
+        .hint("check the directories above it, and whether this user may enter them")),
     }
 }
 

@@ -1,0 +1,71 @@
+//! Snapshots of points that were never committed: a backup was killed after its snapshot and before
+//! the manifest that names it.
+
+use super::{PREFIX, Snapshots};
+use crate::error::Result;
+use crate::point::PointId;
+use jiff::{SignedDuration, Timestamp};
+use lifeboat_repository as engine;
+use lifeboat_repository::{FileKind, Id, Snapshot};
+use std::collections::HashSet;
+
+/// A younger one may be about to be named.
+const GRACE: SignedDuration = SignedDuration::from_hours(24);
+
+/// A snapshot that was made of a point, and that no manifest names.
+#[derive(Debug)]
+pub(crate) struct Unnamed {
+    pub snapshot: Id,
+    pub point: PointId,
+}
+
+impl Snapshots {
+    /// Those of points of these plans that are older than a day. `named` tells, once the snapshots
+    /// are listed, which of them manifests name.
+    pub(crate) fn unnamed(
+        &self,
+        is_plan: impl Fn(&str) -> bool,
+        named: impl FnOnce() -> Result<HashSet<String>>,
+        now: Timestamp,
+    ) -> Result<Vec<Unnamed>> {
+        let repository = self.repository()?;
+        let prefix = format!("{PREFIX}{}/", FileKind::Snapshot.directory());
+        let listed = self.store.list(&prefix)?;
+        let named = named()?;
+        let old = |at: Timestamp| now.duration_since(at) >= GRACE;
+        let mut found = Vec::new();
+        for object in listed {
+            let id = object
+                .key
+                .strip_prefix(&prefix)
+                .and_then(|name| name.parse().ok());
+            let Some(id) = id.filter(|id: &Id| !named.contains(&id.to_string())) else {
+                continue;
+            };
+            if !object.modified.is_none_or(old) {
+                continue;
+            }
+            let snapshot = match repository.snapshot(&id) {
+                Ok(snapshot) => snapshot,
+                // Forgotten meanwhile, or not to be read by anybody.
+                Err(engine::Error::Missing { .. } | engine::Error::Damaged { .. }) => continue,
+                Err(error) => return Err(self.about(error)),
+            };
+            let point = point_of(&snapshot, &is_plan).filter(|_| old(snapshot.time.at));
+            found.extend(point.map(|point| Unnamed {
+                snapshot: id,
+                point,
+            }));
+        }
+        found.sort_by(|a, b| (&a.point, a.snapshot).cmp(&(&b.point, b.snapshot)));
+        Ok(found)
+    }
+}
+
+/// The point that a snapshot was made of, if it is tagged as those of these plans are.
+fn point_of(snapshot: &Snapshot, is_plan: impl Fn(&str) -> bool) -> Option<PointId> {
+    match snapshot.tags.as_deref() {
+        Some([point, plan]) if is_plan(plan) => PointId::parse(point),
+        _ => None,
+    }
+}
