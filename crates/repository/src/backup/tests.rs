@@ -1,11 +1,12 @@
 //! Directories that are worked on in several windows, with long trees; both are short in tests.
 
 use super::{Excludes, Options, Report, run};
+use crate::browse::{self, Change};
 use crate::pack::BlobKind;
 use crate::prune::{self, Options as Prune};
 use crate::restore;
 use crate::time::Time;
-use crate::tree::{LONG_BYTES, NodeKind, Text, TreeBuilder, parse};
+use crate::tree::{LONG_BYTES, Node, NodeKind, Text, TreeBuilder, parse};
 use crate::{Author, Id, Repository};
 use jiff::SignedDuration;
 use lifeboat_store::MemoryStore;
@@ -131,6 +132,15 @@ fn a_huge_directory_with_a_parent_makes_the_same_tree_as_without() {
         assert_eq!(inner(&with), inner(&without), "change {number}");
         assert_ne!(inner(&with), inner(&parent), "change {number}");
         assert!(with.files - with.files_unmodified <= 1, "change {number}");
+        let (index, _) = repository.load_index().unwrap();
+        let mut told = Vec::new();
+        let mut tell = |path: &[u8], _: Change, _: &Node| {
+            told.push(String::from_utf8_lossy(path).into_owned());
+            Ok(())
+        };
+        let trees = (&parent.tree, &with.tree);
+        browse::diff(&repository, &index, trees, false, &mut tell).unwrap();
+        assert!(matches!(&told[..], [_]), "change {number}: {told:?}");
         parent = with;
     }
 }

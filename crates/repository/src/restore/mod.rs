@@ -108,10 +108,10 @@ fn start(repository: &Repository, index: &Index, options: &Options) -> Result<St
             Component::RootDir | Component::CurDir => continue,
             _ => return Err(absent()),
         };
-        let json = repository.load_blob(index, BlobKind::Tree, &tree)?;
+        let text = repository.tree_text(index, &tree)?;
         let mut found = None;
         let about = |damage| Error::Blob { id: tree, damage };
-        tree::read(&json, |node| {
+        text.read(|node| {
             if let Ok(node) = node
                 && node.name == name
             {

@@ -4,8 +4,8 @@
 use super::split::{self, Split};
 use super::{Needs, Node, RawNode, from_raw, no_tree};
 use crate::error::Damage;
+use crate::hash::Hashing;
 use crate::id::Id;
-use sha2::{Digest, Sha256};
 use std::io::{self, Read};
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ pub(crate) enum Text {
 impl Text {
     /// What `packed` holds, after checking that it is what its id says, and at most so long.
     pub(crate) fn packed(id: &Id, packed: Vec<u8>, bytes_max: u64) -> Result<Text, Damage> {
-        let mut hash = Sha256::new();
+        let mut hash = Hashing::default();
         let mut reader = unpack(packed.as_slice())?.take(bytes_max.saturating_add(1));
         let mut room = vec![0; 128 << 10];
         let mut bytes = 0;
@@ -42,7 +42,7 @@ impl Text {
             )));
         }
         drop(reader);
-        match Id::new(hash.finalize().into()) {
+        match hash.finish() {
             found if found == *id => Ok(Text::Packed(packed.into())),
             found => Err(Damage::Hash { found }),
         }
@@ -95,6 +95,33 @@ enum Form {
     Parsed(std::vec::IntoIter<Node>),
     Read(Box<Split<Unpacker<Held>>>),
     Ended,
+}
+
+impl From<Vec<Node>> for Nodes {
+    fn from(nodes: Vec<Node>) -> Self {
+        Nodes(Form::Parsed(nodes.into_iter()))
+    }
+}
+
+impl Nodes {
+    /// The same in order of name, each name once, unless the tree is so long that it is read piece by
+    /// piece.
+    pub(crate) fn sorted(self) -> Nodes {
+        let Form::Parsed(nodes) = self.0 else {
+            return self;
+        };
+        let mut nodes: Vec<Node> = nodes.collect();
+        nodes.sort_by(|a, b| a.name.cmp(&b.name));
+        // The last of a name counts.
+        nodes.dedup_by(|later, first| {
+            let same = later.name == first.name;
+            if same {
+                std::mem::swap(later, first);
+            }
+            same
+        });
+        Nodes(Form::Parsed(nodes.into_iter()))
+    }
 }
 
 impl Iterator for Nodes {
