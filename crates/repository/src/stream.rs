@@ -7,6 +7,7 @@ use crate::id::Id;
 use crate::index::Index;
 use crate::pack::BlobKind;
 use crate::repository::Repository;
+use crate::requests;
 use crate::sync::{into_inner, lock};
 use crate::tree::{Node, NodeKind, Nodes};
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -161,9 +162,7 @@ fn fetch(
     mut ids: impl Iterator<Item = Result<Id>>,
     windows: &Sender<Result<Vec<Vec<u8>>>>,
 ) -> Result<()> {
-    let pool = rayon::ThreadPoolBuilder::new()
-        .build()
-        .map_err(|error| Error::Threads(io::Error::other(error)))?;
+    let pool = requests::reader_pool(repository)?;
     let fetcher = Fetcher::new(repository, index, &pool);
     loop {
         let (mut wants, mut bytes) = (Vec::new(), 0);

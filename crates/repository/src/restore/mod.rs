@@ -29,6 +29,7 @@ use crate::id::Id;
 use crate::index::Index;
 use crate::pack::BlobKind;
 use crate::repository::Repository;
+use crate::requests;
 use crate::sync::{into_inner, lock};
 use crate::tree::{self, Node, NodeKind};
 use directory::{Directory, Handles};
@@ -58,7 +59,11 @@ pub fn run(repository: &Repository, index: &Index, options: &Options) -> Result<
     }
     let start = start(repository, index, options)?;
     let threads = match options.threads {
-        0 => std::thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 16)),
+        0 => {
+            let cores = std::thread::available_parallelism();
+            let cores = cores.map_or(2, |cores| cores.get().clamp(2, 16));
+            requests::reader_threads(repository, cores)
+        }
         threads => threads,
     };
     let pool = rayon::ThreadPoolBuilder::new()
