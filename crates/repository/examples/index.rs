@@ -6,7 +6,7 @@
 
 use lifeboat_repository::index::{IndexBlob, IndexFile, IndexPack};
 use lifeboat_repository::pack::BlobKind;
-use lifeboat_repository::{Author, Id, Repository};
+use lifeboat_repository::{Author, FileKind, Id, Repository};
 use lifeboat_store::MemoryStore;
 use std::sync::Arc;
 use std::time::Instant;
@@ -62,6 +62,12 @@ fn main() {
         };
         repository.save_index(&file).unwrap();
     }
+    let listed = repository.list(FileKind::Index).unwrap();
+    let bytes: u64 = listed.iter().map(|(_, bytes)| bytes).sum();
+    println!(
+        "{:.1} bytes a blob in files",
+        bytes as f64 / f64::from(blobs)
+    );
     println!("made in {:.1} s", begun.elapsed().as_secs_f64());
     let (begun, before, spent) = (Instant::now(), resident(), processor_seconds());
     let (index, errors) = repository.load_index().unwrap();

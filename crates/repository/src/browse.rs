@@ -10,7 +10,6 @@ use crate::tree::{Node, NodeKind};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::vec::IntoIter;
 
 /// How a walk goes on after an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,20 +66,20 @@ pub fn walk(
     if path.last() == Some(&b'/') {
         path.pop();
     }
-    let mut open: Vec<(usize, IntoIter<Node>)> =
-        vec![(path.len(), repository.tree(index, root)?.into_iter())];
-    while let Some((length, rest)) = open.last_mut() {
+    let mut open = vec![(path.len(), *root, repository.tree_nodes(index, root)?)];
+    while let Some((length, tree, rest)) = open.last_mut() {
         path.truncate(*length);
         let Some(node) = rest.next() else {
             open.pop();
             continue;
         };
+        let node = node.map_err(|damage| Error::Blob { id: *tree, damage })?;
         path.push(b'/');
         path.extend_from_slice(&node.name);
         match (visit(&path, &node)?, node.subtree) {
             (Then::Stop, _) => return Ok(()),
             (Then::Enter, Some(tree)) => {
-                open.push((path.len(), repository.tree(index, &tree)?.into_iter()));
+                open.push((path.len(), tree, repository.tree_nodes(index, &tree)?));
             }
             _ => {}
         }

@@ -7,6 +7,7 @@ mod subset;
 
 use crate::error::{Damage, Error, FileKind, Result};
 use crate::fetch::Opener;
+use crate::hash::Hashing;
 use crate::id::Id;
 use crate::index::{Index, Location};
 use crate::lock::find as find_locks;
@@ -14,7 +15,6 @@ use crate::pack::{self, BlobKind, PackedBlob};
 use crate::repository::Repository;
 use crate::sync::{into_inner, lock};
 use rayon::prelude::*;
-use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashSet};
 use std::io::ErrorKind;
 use std::sync::Mutex;
@@ -237,41 +237,49 @@ struct Trees<'a> {
 impl Trees<'_> {
     /// The trees in a tree, after looking whether the content of its files is known.
     fn inner(&self, id: &Id) -> Vec<Id> {
-        let nodes = match self.repository.tree(self.index, id) {
-            Ok(nodes) => nodes,
-            Err(error) => {
-                self.tell(error);
-                return Vec::new();
-            }
-        };
-        self.known(BlobKind::Tree, id);
-        let mut below = Vec::new();
-        for node in nodes {
-            match node.directory() {
-                Ok(tree) => below.extend(tree),
-                Err(damage) => self.tell(Error::Blob { id: *id, damage }),
-            }
-            for content in node.content.iter().flatten() {
-                self.known(BlobKind::Data, content);
-            }
-        }
+        let (below, errors) = self
+            .read(id)
+            .unwrap_or_else(|error| (Vec::new(), vec![error]));
+        lock(&self.errors).extend(errors);
         below
     }
 
-    /// Tells when a blob is in no pack that stays.
-    fn known(&self, kind: BlobKind, id: &Id) {
+    /// The trees in a tree, and what is wrong with what it names. An error when it is not a tree.
+    fn read(&self, id: &Id) -> Result<(Vec<Id>, Vec<Error>)> {
+        let about = |damage| Error::Blob { id: *id, damage };
+        let text = self.repository.tree_text(self.index, id)?;
+        let (mut below, mut errors) = (Vec::new(), Vec::new());
+        errors.extend(self.unknown(BlobKind::Tree, id));
+        let mut refused = Ok(());
+        text.read(|node| {
+            let node = match node {
+                Ok(node) => node,
+                Err(damage) => {
+                    refused = std::mem::replace(&mut refused, Ok(())).and(Err(about(damage)));
+                    return;
+                }
+            };
+            match node.directory() {
+                Ok(tree) => below.extend(tree),
+                Err(damage) => errors.push(about(damage)),
+            }
+            let content = node.content.iter().flatten();
+            errors.extend(content.filter_map(|id| self.unknown(BlobKind::Data, id)));
+        })
+        .map_err(about)?;
+        refused.map(|()| (below, errors))
+    }
+
+    /// What is wrong when a blob is in no pack that stays.
+    fn unknown(&self, kind: BlobKind, id: &Id) -> Option<Error> {
         match self.index.locations(kind, id).next() {
-            None => self.tell(Error::UnknownBlob { id: *id }),
-            Some(place) if place.to_delete => self.tell(Error::ToDelete {
+            None => Some(Error::UnknownBlob { id: *id }),
+            Some(place) if place.to_delete => Some(Error::ToDelete {
                 id: *id,
                 pack: place.pack,
             }),
-            Some(_) => {}
+            Some(_) => None,
         }
-    }
-
-    fn tell(&self, error: Error) {
-        lock(&self.errors).push(error);
     }
 }
 
@@ -318,20 +326,14 @@ fn check_content(
         source,
     };
     let mut pack = repository.open_pack(id, 0)?;
-    let mut hash = Sha256::new();
+    let mut hash = Hashing::default();
     for blob in blobs {
         let sealed = opener.room(blob.length as usize).map_err(|damage| {
             let id = blob.id;
             Error::Blob { id, damage }
         })?;
         pack.read_exact(sealed).map_err(failed)?;
-        hash.update(&sealed);
-        let opened = opener.open(
-            repository.key(),
-            &blob.id,
-            blob.plain_bytes(),
-            blob.uncompressed.is_some(),
-        );
+        let opened = opener.check(repository.key(), blob, &mut hash);
         errors.extend(opened.err());
         opener.trim();
     }
@@ -344,5 +346,5 @@ fn check_content(
             Err(error) => return Err(failed(error)),
         }
     }
-    Ok(Id::new(hash.finalize().into()))
+    Ok(hash.finish())
 }

@@ -4,8 +4,9 @@
 //! The ciphers are those of the RustCrypto project. A key is wiped when dropped.
 
 use crate::error::{Damage, Error, Result};
-use aes::cipher::{Array, BlockCipherEncrypt, KeyInit, KeyIvInit, StreamCipher};
+use aes::cipher::{BlockEncrypt, KeyInit, KeyIvInit, StreamCipher};
 use poly1305::Poly1305;
+use poly1305::universal_hash::KeyInit as _;
 use std::fmt;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
@@ -16,8 +17,8 @@ pub const TAG_BYTES: usize = 16;
 /// By how much sealing makes bytes longer.
 pub const OVERHEAD_BYTES: usize = IV_BYTES + TAG_BYTES;
 
-/// So much is revealed at a time.
-const REVEALED_BYTES: usize = 16 << 10;
+/// So much is worked on at a time, since it stays in the cache.
+const PIECE_BYTES: usize = 8 << 10;
 
 type Counter = ctr::Ctr128BE<aes::Aes256>;
 
@@ -63,11 +64,20 @@ impl Key {
 
     /// Appends the sealed form of `plain` to `out`.
     pub fn seal_into(&self, plain: &[u8], out: &mut Vec<u8>) -> Result<()> {
-        let start = out.len();
+        let mut iv = [0; IV_BYTES];
+        random(&mut iv)?;
         out.reserve(plain.len() + OVERHEAD_BYTES);
-        out.resize(start + IV_BYTES, 0);
-        out.extend_from_slice(plain);
-        self.seal_tail(out, start)
+        out.extend_from_slice(&iv);
+        let start = out.len();
+        let mut stream = self.stream(&iv);
+        for piece in plain.chunks(PIECE_BYTES) {
+            let from = out.len();
+            out.resize(from + piece.len(), 0);
+            encrypt(&mut stream, piece, out.get_mut(from..).unwrap_or_default());
+        }
+        let tag = self.tag(&iv, out.get(start..).unwrap_or_default());
+        out.extend_from_slice(&tag);
+        Ok(())
     }
 
     /// Seals in place what `buffer` holds from `start` on: room for the IV, then the plaintext.
@@ -77,7 +87,7 @@ impl Key {
             return Err(Error::Random(std::io::ErrorKind::UnexpectedEof.into()));
         };
         random(iv)?;
-        Counter::new(&self.encrypt.into(), &(*iv).into()).apply_keystream(text);
+        self.stream(iv).apply_keystream(text);
         let tag = self.tag(iv, text);
         buffer.extend_from_slice(&tag);
         Ok(())
@@ -100,24 +110,38 @@ impl Key {
         if !equal(&self.tag(iv, text), tag) {
             return Err(Damage::Tag);
         }
-        Counter::new(&self.encrypt.into(), &(*iv).into()).apply_keystream(text);
+        self.stream(iv).apply_keystream(text);
         Ok(text)
     }
 
-    /// What sealed bytes decrypt to, whatever their tag is: of what was just sealed here. Given in
-    /// pieces that stay in the cache.
-    pub(crate) fn reveal(&self, sealed: &[u8], mut take: impl FnMut(&[u8])) {
+    /// Whether sealed bytes are as they were sealed.
+    pub(crate) fn check(&self, sealed: &[u8]) -> std::result::Result<(), Damage> {
+        let parts = sealed.split_first_chunk().and_then(|(iv, rest)| {
+            let (text, tag) = rest.split_last_chunk()?;
+            Some((iv, text, tag))
+        });
+        match parts {
+            None => Err(Damage::Short {
+                bytes: sealed.len() as u64,
+            }),
+            Some((iv, text, tag)) if equal(&self.tag(iv, text), tag) => Ok(()),
+            Some(_) => Err(Damage::Tag),
+        }
+    }
+
+    /// What sealed bytes decrypt to, whatever their tag is: of what was just sealed or checked here.
+    /// Given in pieces that stay in the cache, each after what it was decrypted from.
+    pub(crate) fn reveal(&self, sealed: &[u8], mut take: impl FnMut(&[u8], &[u8])) {
         let Some((iv, rest)) = sealed.split_first_chunk::<IV_BYTES>() else {
             return;
         };
         let text = rest.get(..rest.len().saturating_sub(TAG_BYTES));
-        let mut stream = Counter::new(&self.encrypt.into(), &(*iv).into());
-        let mut room = [0; REVEALED_BYTES];
-        for sealed in text.unwrap_or_default().chunks(REVEALED_BYTES) {
+        let mut stream = self.stream(iv);
+        let mut room = [0; PIECE_BYTES];
+        for sealed in text.unwrap_or_default().chunks(PIECE_BYTES) {
             let piece = room.get_mut(..sealed.len()).unwrap_or_default();
-            piece.copy_from_slice(sealed);
-            stream.apply_keystream(piece);
-            take(piece);
+            encrypt(&mut stream, sealed, piece);
+            take(sealed, piece);
         }
     }
 
@@ -129,8 +153,12 @@ impl Key {
         Ok(sealed)
     }
 
+    fn stream(&self, iv: &[u8; IV_BYTES]) -> Counter {
+        Counter::new(&self.encrypt.into(), iv.into())
+    }
+
     fn tag(&self, iv: &[u8; IV_BYTES], text: &[u8]) -> [u8; TAG_BYTES] {
-        let mut nonce = Array(*iv);
+        let mut nonce = (*iv).into();
         aes::Aes128::new(&self.mac_k.into()).encrypt_block(&mut nonce);
         let mut key = [0; 32];
         let (r, s) = key.split_at_mut(16);
@@ -140,6 +168,12 @@ impl Key {
         key.zeroize();
         tag.into()
     }
+}
+
+/// Or decrypts. Both are of one length.
+fn encrypt(stream: &mut Counter, from: &[u8], into: &mut [u8]) {
+    // It fails when the lengths differ, and otherwise not before 2^128 blocks.
+    let _ = stream.apply_keystream_b2b(from, into);
 }
 
 /// In the same time wherever they differ.

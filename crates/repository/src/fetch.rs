@@ -5,10 +5,12 @@
 //! for in every other pack that the index names for it; only then is it an error, of that blob
 //! alone. Memory is bounded by a budget of bytes, beside which one blob alone may be larger.
 
-use crate::crypto::Key;
+use crate::crypto::{IV_BYTES, Key, TAG_BYTES};
 use crate::error::{Damage, Error, Result};
+use crate::hash::{Hashing, update_both};
 use crate::id::Id;
 use crate::index::{Index, Location};
+use crate::pack::PackedBlob;
 use crate::repository::Repository;
 use lifeboat_store::StoreError;
 use rayon::ThreadPool;
@@ -302,8 +304,10 @@ fn resize(buffer: &mut Vec<u8>, bytes: usize) -> std::result::Result<(), Damage>
 /// Opens blobs in buffers that are kept from one to the next.
 #[derive(Default)]
 pub(crate) struct Opener {
-    context: Option<zstd::bulk::Decompressor<'static>>,
+    unpacker: Unpacker,
     sealed: Vec<u8>,
+    /// What the sealed bytes decrypt to, where they are wanted still.
+    packed: Vec<u8>,
     unpacked: Vec<u8>,
     /// Where the plaintext is.
     at: Range<usize>,
@@ -327,16 +331,59 @@ impl Opener {
     ) -> Result<&[u8]> {
         let about = |damage| Error::Blob { id: *id, damage };
         let length = key.open_in_place(&mut self.sealed).map_err(about)?.len();
-        let start = crate::crypto::IV_BYTES;
+        let start = IV_BYTES;
         (self.at, self.compressed) = (start..start + length, compressed);
         if compressed {
-            let bytes = usize::try_from(plain_bytes).unwrap_or(usize::MAX);
-            self.unpack(bytes).map_err(about)?;
+            let packed = self.sealed.get(self.at.clone()).unwrap_or_default();
+            self.unpacker
+                .unpack(packed, plain_bytes, &mut self.unpacked)
+                .map_err(about)?;
         }
         match Id::of(self.opened()) {
             found if found == *id => Ok(self.opened()),
             found => Err(about(Damage::Hash { found })),
         }
+    }
+
+    /// Checks the sealed bytes of a blob, and adds them to the hash of its pack: in one go with the
+    /// blob's own, while both are in the cache.
+    pub(crate) fn check(&mut self, key: &Key, blob: &PackedBlob, pack: &mut Hashing) -> Result<()> {
+        let id = blob.id;
+        let about = |damage| Error::Blob { id, damage };
+        let mut content = Hashing::default();
+        if let Err(damage) = self.check_seal(key, blob) {
+            pack.update(&self.sealed);
+            return Err(about(damage));
+        }
+        if blob.uncompressed.is_some() {
+            update_both(pack, &self.sealed, &mut content, &self.unpacked);
+        } else {
+            let (iv, _) = self.sealed.split_at_checked(IV_BYTES).unwrap_or_default();
+            pack.update(iv);
+            key.reveal(&self.sealed, |sealed, plain| {
+                update_both(pack, sealed, &mut content, plain);
+            });
+            let tag = self.sealed.len().saturating_sub(TAG_BYTES);
+            pack.update(self.sealed.get(tag..).unwrap_or_default());
+        }
+        match content.finish() {
+            found if found == id => Ok(()),
+            found => Err(about(Damage::Hash { found })),
+        }
+    }
+
+    /// Checks the tag of the sealed bytes, and unpacks what is packed.
+    fn check_seal(&mut self, key: &Key, blob: &PackedBlob) -> std::result::Result<(), Damage> {
+        key.check(&self.sealed)?;
+        if blob.uncompressed.is_none() {
+            return Ok(());
+        }
+        self.packed.clear();
+        key.reveal(&self.sealed, |_, piece| {
+            self.packed.extend_from_slice(piece)
+        });
+        self.unpacker
+            .unpack(&self.packed, blob.plain_bytes(), &mut self.unpacked)
     }
 
     fn open_at(&mut self, key: &Key, id: &Id, at: &Location) -> Result<&[u8]> {
@@ -350,31 +397,38 @@ impl Opener {
         }
     }
 
-    /// Unpacks at most `bytes`, which is what the index says of it.
-    fn unpack(&mut self, bytes: usize) -> std::result::Result<(), Damage> {
-        let format = |error: std::io::Error| Damage::Format(format!("zstd: {error}"));
-        let context = match &mut self.context {
-            Some(context) => context,
-            none => none.insert(zstd::bulk::Decompressor::new().map_err(format)?),
-        };
-        let packed = self.sealed.get(self.at.clone()).unwrap_or_default();
-        self.unpacked.clear();
-        self.unpacked
-            .try_reserve_exact(bytes)
-            .map_err(|_| Damage::Format(format!("its {bytes} bytes do not fit into memory")))?;
-        context
-            .decompress_to_buffer(packed, &mut self.unpacked)
-            .map_err(format)?;
-        Ok(())
-    }
-
     /// Gives back what is unusually large.
     pub(crate) fn trim(&mut self) {
-        for buffer in [&mut self.sealed, &mut self.unpacked] {
+        for buffer in [&mut self.sealed, &mut self.packed, &mut self.unpacked] {
             if buffer.capacity() > KEPT_BYTES {
                 *buffer = Vec::new();
             }
         }
+    }
+}
+
+/// A context that is made when it is wanted first.
+#[derive(Default)]
+struct Unpacker(Option<zstd::bulk::Decompressor<'static>>);
+
+impl Unpacker {
+    /// Unpacks at most `bytes`, which is what the index says of it.
+    fn unpack(
+        &mut self,
+        packed: &[u8],
+        bytes: u64,
+        into: &mut Vec<u8>,
+    ) -> std::result::Result<(), Damage> {
+        let format = |error: std::io::Error| Damage::Format(format!("zstd: {error}"));
+        let context = match &mut self.0 {
+            Some(context) => context,
+            none => none.insert(zstd::bulk::Decompressor::new().map_err(format)?),
+        };
+        into.clear();
+        into.try_reserve_exact(usize::try_from(bytes).unwrap_or(usize::MAX))
+            .map_err(|_| Damage::Format(format!("its {bytes} bytes do not fit into memory")))?;
+        context.decompress_to_buffer(packed, into).map_err(format)?;
+        Ok(())
     }
 }
 

@@ -6,6 +6,7 @@
 use crate::error::{FileKind, Result};
 use crate::id::Id;
 use crate::repository::Repository;
+use crate::requests;
 use crate::snapshot::Snapshot;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
@@ -352,8 +353,5 @@ fn take_one(count: &mut Count) -> bool {
 
 /// Removes snapshots. What only they need stays until the next prune.
 pub fn remove(repository: &Repository, snapshots: &[Id]) -> Result<()> {
-    for id in snapshots {
-        repository.delete(FileKind::Snapshot, id)?;
-    }
-    Ok(())
+    requests::each(snapshots, |id| repository.delete(FileKind::Snapshot, id)).map(drop)
 }

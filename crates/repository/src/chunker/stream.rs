@@ -1,6 +1,6 @@
 //! A reader, cut into chunks.
 
-use super::{CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, Chunker};
+use super::{CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, Chunker, Input, WINDOW_BYTES, is_zero};
 use std::io::{self, Read};
 
 /// How much is read, and looked at while it is still in the cache, at a time.
@@ -59,9 +59,34 @@ impl<'a, R: Read> Chunks<'a, R> {
         Ok(self.buffer.get(..length).filter(|chunk| !chunk.is_empty()))
     }
 
+    /// Gives away the buffer that begins with the chunk that was handed out last, without copying that,
+    /// and goes on in `room`, whatever that holds.
+    pub fn give_away(&mut self, mut room: Vec<u8>) -> Vec<u8> {
+        let rest = self.buffer.get(self.consumed..self.filled);
+        let rest = rest.unwrap_or_default();
+        if room.len() < rest.len() {
+            room.resize(rest.len(), 0);
+        }
+        if let Some(place) = room.get_mut(..rest.len()) {
+            place.copy_from_slice(rest);
+        }
+        std::mem::swap(self.buffer, &mut room);
+        self.forget_consumed();
+        room
+    }
+
     fn drop_consumed(&mut self) {
+        if self.consumed > 0 {
+            self.buffer.copy_within(self.consumed..self.filled, 0);
+        }
+        self.forget_consumed();
+    }
+
+    fn forget_consumed(&mut self) {
         let consumed = std::mem::take(&mut self.consumed);
-        self.buffer.copy_within(consumed..self.filled, 0);
+        if consumed == 0 {
+            return;
+        }
         self.filled -= consumed;
         self.scanned = self.scanned.saturating_sub(consumed);
         self.found
@@ -78,6 +103,11 @@ impl<'a, R: Read> Chunks<'a, R> {
     fn cut(&mut self) -> Option<usize> {
         if self.filled < CHUNK_BYTES_MIN {
             return None;
+        }
+        // Zeros have the fingerprint zero: the first place where a cut may be is one.
+        let window = CHUNK_BYTES_MIN - WINDOW_BYTES..CHUNK_BYTES_MIN;
+        if self.buffer.get(window).is_some_and(is_zero) {
+            return Some(CHUNK_BYTES_MIN);
         }
         // The first place of a chunk has a window that lies in it: 64 is less than the minimum.
         let from = self.scanned.max(CHUNK_BYTES_MIN);
@@ -116,5 +146,33 @@ impl<'a, R: Read> Chunks<'a, R> {
             }
         }
         Ok(())
+    }
+}
+
+impl Chunks<'_, Input<'_>> {
+    /// Passes over a hole that comes next, as far as whole chunks go, and returns how many there are:
+    /// each is of [`CHUNK_BYTES_MIN`] zeros, since zeros are cut at the first place where a cut may be.
+    pub fn skip_zeros(&mut self) -> io::Result<u64> {
+        self.drop_consumed();
+        let ahead = self.buffer.get(..self.filled).unwrap_or_default();
+        let hole = match self.ended {
+            true => 0,
+            false => self.reader.hole()?,
+        };
+        if hole == 0 || !is_zero(ahead) {
+            return Ok(0);
+        }
+        let (ahead, each) = (ahead.len() as u64, CHUNK_BYTES_MIN as u64);
+        let count = ahead.saturating_add(hole) / each;
+        let Some(beyond) = (count * each)
+            .checked_sub(ahead)
+            .filter(|beyond| *beyond > 0)
+        else {
+            return Ok(0);
+        };
+        self.reader.skip(beyond);
+        (self.filled, self.scanned) = (0, 0);
+        self.found.clear();
+        Ok(count)
     }
 }

@@ -152,3 +152,120 @@ fn short_reads_change_nothing_and_errors_are_told() {
         .unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied);
 }
+
+#[test]
+fn buffers_are_given_away_without_changing_what_follows() {
+    let data = mixed(9 << 20, 5);
+    let chunker = Chunker::new(polynomial());
+    let mut buffer = Vec::new();
+    let mut chunks = Chunks::new(&chunker, data.as_slice(), &mut buffer);
+    let (mut whole, mut count) = (Vec::new(), 0);
+    while let Some(chunk) = chunks.next().unwrap() {
+        let bytes = chunk.len();
+        match count % 3 {
+            0 => whole.extend_from_slice(chunk),
+            // Whatever the next buffer holds, and however long it is.
+            number => {
+                let room = vec![0xaa; number << 20];
+                whole.extend_from_slice(&chunks.give_away(room)[..bytes]);
+            }
+        }
+        count += 1;
+    }
+    assert!(whole == data);
+    assert_eq!(count, lengths(&chunker, &data).len());
+}
+
+/// By every place that the plain chunker finds, which knows nothing of zeros.
+fn by_places(data: &[u8]) -> Vec<usize> {
+    let mut places = Vec::new();
+    Tables::new(polynomial()).one_lane(data, WINDOW_BYTES, data.len(), &mut places);
+    let (mut lengths, mut start) = (Vec::new(), 0);
+    while start < data.len() {
+        let first = places.partition_point(|place| *place < start + CHUNK_BYTES_MIN);
+        let end = places.get(first).copied().unwrap_or(data.len());
+        let end = end.min(start + CHUNK_BYTES_MAX).min(data.len());
+        lengths.push(end - start);
+        start = end;
+    }
+    lengths
+}
+
+/// The lengths of the chunks of a file, and how many bytes of them were read.
+fn lengths_of_file(chunker: &Chunker, file: std::fs::File) -> (Vec<usize>, u64) {
+    let mut buffer = Vec::new();
+    let mut chunks = Chunks::new(chunker, Input::file(file).unwrap(), &mut buffer);
+    let (mut lengths, mut read) = (Vec::new(), 0);
+    loop {
+        let zeros = chunks.skip_zeros().unwrap();
+        lengths.extend((0..zeros).map(|_| CHUNK_BYTES_MIN));
+        match chunks.next().unwrap() {
+            Some(chunk) => {
+                read += chunk.len() as u64;
+                lengths.push(chunk.len());
+            }
+            None => return (lengths, read),
+        }
+    }
+}
+
+/// A file with holes, and data at some places.
+fn with_holes(islands: &[(u64, Vec<u8>)], bytes: u64) -> std::fs::File {
+    use std::os::unix::fs::FileExt;
+    let file = tempfile::tempfile().unwrap();
+    file.set_len(bytes).unwrap();
+    for (at, island) in islands {
+        file.write_all_at(island, *at).unwrap();
+    }
+    file
+}
+
+#[test]
+fn a_file_with_holes_is_cut_like_its_bytes() {
+    const MIB: u64 = 1 << 20;
+    let chunker = Chunker::new(polynomial());
+    let half = CHUNK_BYTES_MIN as u64;
+    let cases = [
+        (vec![], 9 * MIB + 77),
+        (vec![], 18 * half),
+        (vec![(0, 300)], 8 * MIB),
+        (vec![(5 * MIB + 4321, 3), (12 * MIB - 10, 20)], 17 * MIB + 1),
+        (vec![(0, 700_001), (6 * MIB, 2_000_000)], 14 * MIB),
+        (vec![(9 * MIB, 64 << 10), (18 * MIB - 1, 1)], 18 * MIB),
+        (
+            vec![(half - 32, 40), (5 * MIB + half - 64, 64)],
+            11 * MIB - 63,
+        ),
+    ];
+    for (case, (islands, bytes)) in cases.into_iter().enumerate() {
+        let seed = case as u64 + 5;
+        let island = |(at, length): (u64, usize)| (at, mixed(length, seed));
+        let islands: Vec<_> = islands.into_iter().map(island).collect();
+        let mut data = vec![0; usize::try_from(bytes).unwrap()];
+        for (at, island) in &islands {
+            let at = usize::try_from(*at).unwrap();
+            data[at..at + island.len()].copy_from_slice(island);
+        }
+        let plain = by_places(&data);
+        assert_eq!(lengths(&chunker, &data), plain, "as a stream, {case}");
+        let (found, read) = lengths_of_file(&chunker, with_holes(&islands, bytes));
+        assert_eq!(found, plain, "as a file, {case}");
+        assert!(read < bytes, "case {case}: no hole was passed over");
+    }
+}
+
+#[test]
+fn holes_are_not_read() {
+    let chunker = Chunker::new(polynomial());
+    let bytes = (200_u64 << 30) + 12_345;
+    let file = with_holes(
+        &[(1 << 30, mixed(100_000, 9)), (1 << 37, vec![7; 5])],
+        bytes,
+    );
+    let (lengths, read) = lengths_of_file(&chunker, file);
+    assert_eq!(
+        lengths.iter().map(|length| *length as u64).sum::<u64>(),
+        bytes
+    );
+    assert!(read < 16 << 20, "{read} bytes were read");
+}

@@ -18,7 +18,7 @@ mod switch;
 
 use crate::error::{Error, FileKind, Result};
 use crate::id::Id;
-use crate::index::{Index, IndexBuilder, IndexPack};
+use crate::index::{Index, IndexPack};
 use crate::lock::{Lock, Mode};
 use crate::pack::PackedBlob;
 use crate::repository::{Author, Repository, open_blob};
@@ -150,7 +150,7 @@ fn look(repository: &Repository) -> Result<(State, Index)> {
     // Packs before the index is read, so that one stored meanwhile is not taken for missing.
     let listed = repository.list(FileKind::Index)?;
     let stored = repository.list(FileKind::Pack)?.into_iter().collect();
-    let read = Mutex::new((IndexBuilder::default(), BTreeMap::new()));
+    let read = Mutex::new((repository.index_builder(&listed), BTreeMap::new()));
     let errors = repository.each_index_file(&listed, |id, file| {
         let since = |pack: &IndexPack| (pack.id, pack.time.map(|time| time.at));
         let content = IndexContent {

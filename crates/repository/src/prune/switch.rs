@@ -6,10 +6,10 @@ use crate::error::{Error, FileKind, Result};
 use crate::id::Id;
 use crate::index::{IndexFile, IndexPack};
 use crate::repository::Repository;
+use crate::requests;
 use crate::saver::INDEX_BLOBS;
 use crate::time::Time;
 use crate::used::Used;
-use rayon::prelude::*;
 use std::collections::BTreeSet;
 
 pub(super) fn run(
@@ -80,10 +80,11 @@ pub(super) fn run(
     for id in &rewrite {
         repository.delete(FileKind::Index, id)?;
     }
-    delete
-        .par_iter()
-        .filter(|id| state.stored.contains_key(id))
-        .try_for_each(|id| repository.delete(FileKind::Pack, id))?;
+    let there = delete
+        .into_iter()
+        .filter(|id| state.stored.contains_key(id));
+    let delete: Vec<Id> = there.collect();
+    requests::each(&delete, |id| repository.delete(FileKind::Pack, id))?;
     Ok(plan.report)
 }
 

@@ -1,6 +1,7 @@
 //! Writes files: under names that nothing has, with holes where there are zeros, and into their places
 //! in one step.
 
+use crate::chunker::is_zero;
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 use std::fs::File;
@@ -112,11 +113,6 @@ fn write_range(
 ) -> io::Result<()> {
     let start = range.start as u64;
     write_at(file, bytes.get(range).unwrap_or_default(), offset + start)
-}
-
-fn is_zero(bytes: &[u8]) -> bool {
-    let (words, rest) = bytes.as_chunks::<16>();
-    words.iter().all(|word| u128::from_ne_bytes(*word) == 0) && rest.iter().all(|byte| *byte == 0)
 }
 
 fn write_at(file: &OwnedFd, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {

@@ -3,6 +3,10 @@
 
 mod quote;
 mod reader;
+mod split;
+mod text;
+
+pub(crate) use text::{LONG_BYTES, Nodes, Text};
 
 use crate::encoding;
 use crate::error::Damage;
@@ -256,6 +260,16 @@ impl TreeBuilder {
         write_node(node, &mut self.json);
         self.last = Some(node.name.clone());
         Ok(())
+    }
+
+    /// What was written since [`TreeBuilder::forget_written`].
+    pub(crate) fn written(&self) -> &[u8] {
+        &self.json
+    }
+
+    /// Leaves out of [`TreeBuilder::finish`] what was written so far.
+    pub(crate) fn forget_written(&mut self) {
+        self.json.clear();
     }
 
     /// The tree's bytes.

@@ -1,0 +1,141 @@
+//! The content of files: read, cut, and stored.
+
+use super::Backup;
+use crate::chunker::{CHUNK_BYTES_MIN, Chunks, Input};
+use crate::error::Result;
+use crate::id::Id;
+use crate::pack::BlobKind;
+use std::fs::File;
+use std::io::{self, Read};
+use std::sync::atomic::Ordering;
+
+/// The buffers of a thread, kept from file to file.
+#[derive(Default)]
+struct Buffers {
+    small: Vec<u8>,
+    large: Vec<u8>,
+}
+
+thread_local! {
+    static BUFFERS: std::cell::RefCell<Buffers> = std::cell::RefCell::default();
+}
+
+/// A file below this size is one chunk.
+const SMALL_BYTES: u64 = CHUNK_BYTES_MIN as u64;
+/// A file from this size on is huge: one of them at a time is worked on by all threads. Any other
+/// is worked on by one thread, which keeps memory bounded, since a thread that waits for others
+/// takes up further files.
+const HUGE_BYTES: u64 = 32 << 20;
+/// What zeros are cut into.
+pub(super) static ZEROS: [u8; CHUNK_BYTES_MIN] = [0; CHUNK_BYTES_MIN];
+
+/// The blobs of a file, and its bytes. The inner error leaves it out.
+pub(super) type Content = io::Result<(Vec<Id>, u64)>;
+
+/// The content of a file as far as it was stored.
+#[derive(Default)]
+struct Stored {
+    ids: Vec<Id>,
+    bytes: u64,
+}
+
+impl Stored {
+    fn add(&mut self, part: &[u8], id: Id) {
+        self.ids.push(id);
+        self.bytes += part.len() as u64;
+    }
+
+    fn add_zeros(&mut self, count: u64, id: Id) {
+        let times = usize::try_from(count).unwrap_or(usize::MAX);
+        self.ids.extend(std::iter::repeat_n(id, times));
+        self.bytes += count * ZEROS.len() as u64;
+    }
+}
+
+impl Backup<'_> {
+    /// Stores what is in a file that should be this long.
+    pub(super) fn content(&self, file: File, expected: u64) -> Result<Content> {
+        // Taken, not borrowed: while this thread waits it may take up another file.
+        let mut buffers = BUFFERS.take();
+        let stored = match expected {
+            0..SMALL_BYTES => self.small(file, expected, &mut buffers),
+            _ => match Input::file(file) {
+                Ok(input) => self.long(input, expected, &mut buffers.large),
+                Err(error) => Ok(Err(error)),
+            },
+        };
+        BUFFERS.set(buffers);
+        stored
+    }
+
+    /// One chunk, unless the file has grown.
+    fn small(&self, mut file: File, expected: u64, buffers: &mut Buffers) -> Result<Content> {
+        buffers.small.clear();
+        let read = read_small(&mut file, expected, &mut buffers.small);
+        let whole = buffers.small.as_slice();
+        match read {
+            Err(error) => Ok(Err(error)),
+            Ok(0) => Ok(Ok((Vec::new(), 0))),
+            Ok(_) if whole.len() < CHUNK_BYTES_MIN => {
+                let id = self.saver.save(BlobKind::Data, whole)?;
+                Ok(Ok((vec![id], whole.len() as u64)))
+            }
+            Ok(_) => self.large(Input::stream(&mut whole.chain(file)), &mut buffers.large),
+        }
+    }
+
+    fn long(&self, input: Input<'_>, expected: u64, buffer: &mut Vec<u8>) -> Result<Content> {
+        if expected < HUGE_BYTES || self.together.swap(true, Ordering::Acquire) {
+            return self.large(input, buffer);
+        }
+        let stored = self.huge(input, buffer);
+        self.together.store(false, Ordering::Release);
+        stored
+    }
+
+    /// Cuts a stream and stores the chunks, one after the other.
+    pub(super) fn large(&self, input: Input<'_>, buffer: &mut Vec<u8>) -> Result<Content> {
+        let mut chunks = Chunks::new(self.repository.chunker(), input, buffer);
+        let mut stored = Stored::default();
+        loop {
+            match chunks.skip_zeros() {
+                Ok(0) => {}
+                Ok(count) => stored.add_zeros(count, self.zeros()?),
+                Err(error) => return Ok(Err(error)),
+            }
+            match chunks.next() {
+                Ok(Some(chunk)) if *chunk == ZEROS => stored.add_zeros(1, self.zeros()?),
+                Ok(Some(chunk)) => stored.add(chunk, self.saver.save(BlobKind::Data, chunk)?),
+                Ok(None) => return Ok(Ok((stored.ids, stored.bytes))),
+                Err(error) => return Ok(Err(error)),
+            }
+        }
+    }
+
+    /// The chunk that zeros are cut into, which is hashed once, however often it is wanted.
+    pub(super) fn zeros(&self) -> Result<Id> {
+        if let Some(id) = self.zeros.get() {
+            return Ok(*id);
+        }
+        let id = self.saver.save(BlobKind::Data, &ZEROS)?;
+        Ok(*self.zeros.get_or_init(|| id))
+    }
+}
+
+/// Reads a file that should be this long, and of a longer one as much as shows that it is no small
+/// one. A read that ends early is asked again only where it ends too early.
+fn read_small(file: &mut File, expected: u64, into: &mut Vec<u8>) -> io::Result<usize> {
+    let room = usize::try_from(expected).unwrap_or(0) + 1;
+    into.resize(room, 0);
+    let read = loop {
+        match file.read(into) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => break other?,
+        }
+    };
+    into.truncate(read);
+    if read + 1 != room {
+        file.take(SMALL_BYTES - read as u64).read_to_end(into)?;
+    }
+    Ok(into.len())
+}

@@ -1,0 +1,188 @@
+//! Directories: their entries beside those that the parent snapshot has, and their trees.
+//!
+//! Of a directory with very many entries some are worked on at a time, so that memory does not grow
+//! with their number but for their names and the compressed tree.
+
+use super::Backup;
+use crate::error::{Damage, Error, Result};
+use crate::id::Id;
+use crate::pack::BlobKind;
+use crate::saver::TreeWriter;
+use crate::tree::{Node, Nodes, Text};
+use rayon::prelude::*;
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// So many entries of a directory are worked on at a time.
+const WINDOW_ENTRIES: usize = 8 << 10;
+
+/// A directory as the parent snapshot has it.
+#[derive(Default)]
+pub(super) struct Before {
+    /// Its tree, as long as that is in order and every entry was asked for.
+    tree: Option<Id>,
+    rest: Option<Nodes>,
+    /// The next entry.
+    next: Option<Node>,
+    /// Why the rest cannot be read.
+    pub(super) damage: Option<Damage>,
+}
+
+impl Before {
+    fn new(tree: Id, text: Text) -> std::result::Result<Self, Damage> {
+        let mut before = Before {
+            tree: Some(tree),
+            rest: Some(text.nodes()?),
+            next: None,
+            damage: None,
+        };
+        before.step();
+        Ok(before)
+    }
+
+    /// Goes on to the next entry, and returns the last.
+    fn step(&mut self) -> Option<Node> {
+        let next = match self.rest.as_mut().and_then(Nodes::next) {
+            Some(Ok(node)) => Some(node),
+            Some(Err(damage)) => {
+                (self.tree, self.damage) = (None, Some(damage));
+                None
+            }
+            None => None,
+        };
+        let last = std::mem::replace(&mut self.next, next);
+        if let (Some(last), Some(next)) = (&last, &self.next)
+            && last.name >= next.name
+        {
+            self.tree = None;
+        }
+        last
+    }
+
+    /// The entry of this name. Names are asked for in their order: what comes before it is passed
+    /// over.
+    pub(super) fn take(&mut self, name: &[u8]) -> Option<Node> {
+        while self
+            .next
+            .as_ref()
+            .is_some_and(|next| next.name.as_slice() < name)
+        {
+            self.tree = None;
+            self.step();
+        }
+        match &self.next {
+            Some(next) if next.name == name => self.step(),
+            _ => None,
+        }
+    }
+
+    /// The tree, if it is in order and has nothing that was not asked for.
+    fn tree(&self) -> Option<Id> {
+        self.tree.filter(|_| self.next.is_none())
+    }
+}
+
+impl Backup<'_> {
+    /// Stores a directory and all below it. The inner error leaves it out.
+    pub(super) fn directory(
+        &self,
+        path: &Path,
+        parent: Option<Id>,
+        device: u64,
+    ) -> Result<io::Result<Id>> {
+        let mut names = match names_in(path) {
+            Ok(names) => names,
+            Err(error) => return Ok(Err(error)),
+        };
+        self.options.excludes.mark(path, &mut names);
+        let mut before = self.before(parent);
+        let mut names = names.into_iter().peekable();
+        let mut tree = TreeWriter::new(self.saver);
+        let (mut same, mut nodes) = (true, Vec::new());
+        loop {
+            let some = names.by_ref().take(WINDOW_ENTRIES);
+            let entries: Vec<(OsString, Option<Node>)> = some
+                .map(|name| {
+                    let was = before.take(name.as_bytes());
+                    (name, was)
+                })
+                .collect();
+            let found = entries
+                .par_iter()
+                .map(|(name, was)| self.entry_in(path, name, was.as_ref(), device))
+                .collect::<Result<Vec<Option<Node>>>>()?;
+            same &= found.iter().zip(&entries).all(|(is, (_, was))| is == was);
+            nodes.extend(found.into_iter().flatten());
+            if names.peek().is_none() {
+                break;
+            }
+            // The last of them wait: a directory that has no more, and is as it was, is not written.
+            for node in nodes.drain(..) {
+                tree.add(&node)?;
+            }
+        }
+        if let (Some(damage), Some(id)) = (before.damage.take(), parent) {
+            self.counts.unreadable(Error::Blob { id, damage });
+        }
+        match before.tree() {
+            Some(tree) if same && self.index.has(BlobKind::Tree, &tree) => Ok(Ok(tree)),
+            _ => {
+                nodes.iter().try_for_each(|node| tree.add(node))?;
+                tree.finish().map(Ok)
+            }
+        }
+    }
+
+    fn entry_in(
+        &self,
+        path: &Path,
+        name: &OsString,
+        was: Option<&Node>,
+        device: u64,
+    ) -> Result<Option<Node>> {
+        let path = path.join(name);
+        match std::fs::symlink_metadata(&path) {
+            Ok(metadata) if self.options.excludes.chooses(&path, &metadata) => Ok(None),
+            Ok(metadata) => self.entry(path, name, &metadata, was, device),
+            Err(error) => {
+                self.skip(path, error);
+                Ok(None)
+            }
+        }
+    }
+
+    pub(super) fn save_tree(&self, nodes: impl IntoIterator<Item = Node>) -> Result<Id> {
+        let mut tree = TreeWriter::new(self.saver);
+        for node in nodes {
+            tree.add(&node)?;
+        }
+        tree.finish()
+    }
+
+    /// The entries that the parent snapshot has; none where it cannot be read.
+    pub(super) fn before(&self, tree: Option<Id>) -> Before {
+        let Some(id) = tree else {
+            return Before::default();
+        };
+        let read = self
+            .repository
+            .tree_text(self.index, &id)
+            .and_then(|text| Before::new(id, text).map_err(|damage| Error::Blob { id, damage }));
+        read.unwrap_or_else(|error| {
+            self.counts.unreadable(error);
+            Before::default()
+        })
+    }
+}
+
+/// The names in a directory, sorted.
+fn names_in(path: &Path) -> io::Result<Vec<OsString>> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(path)? {
+        names.push(entry?.file_name());
+    }
+    names.sort_unstable();
+    Ok(names)
+}

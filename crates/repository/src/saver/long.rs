@@ -1,0 +1,106 @@
+//! The tree of a directory, written entry by entry. A long one is hashed and compressed as it comes,
+//! so that its plaintext is never all in memory.
+
+use super::{LEVEL, Saver, zstd_failed};
+use crate::error::{Damage, Error, Result};
+use crate::id::Id;
+use crate::pack::BlobKind;
+use crate::recheck::RunningSum;
+use crate::tree::{LONG_BYTES, Node, TreeBuilder};
+use sha2::{Digest, Sha256};
+use std::io::Write;
+use zstd::stream::write::Encoder;
+
+/// See the module.
+pub(crate) struct TreeWriter<'s> {
+    saver: &'s Saver<'s>,
+    /// What is not in `long` yet.
+    builder: TreeBuilder,
+    long: Option<Long>,
+}
+
+/// What was written of a long tree.
+struct Long {
+    sum: RunningSum,
+    hash: Sha256,
+    bytes: u64,
+    packed: Encoder<'static, Vec<u8>>,
+}
+
+impl Long {
+    fn new() -> Result<Self> {
+        Ok(Long {
+            sum: RunningSum::default(),
+            hash: Sha256::new(),
+            bytes: 0,
+            packed: Encoder::new(Vec::new(), LEVEL).map_err(zstd_failed)?,
+        })
+    }
+
+    fn write(&mut self, plain: &[u8]) -> Result<()> {
+        // Before the id, as of every blob.
+        self.sum.update(plain);
+        self.hash.update(plain);
+        self.bytes += plain.len() as u64;
+        self.packed.write_all(plain).map_err(zstd_failed)
+    }
+}
+
+impl<'s> TreeWriter<'s> {
+    pub(crate) fn new(saver: &'s Saver<'s>) -> Self {
+        TreeWriter {
+            saver,
+            builder: TreeBuilder::default(),
+            long: None,
+        }
+    }
+
+    /// Adds the next entry. One that does not come after the last is left out: network file systems
+    /// list a name twice, at times.
+    pub(crate) fn add(&mut self, node: &Node) -> Result<()> {
+        let _ = self.builder.add(node);
+        if self.builder.written().len() < LONG_BYTES || !self.saver.compresses() {
+            return Ok(());
+        }
+        let long = match &mut self.long {
+            Some(long) => long,
+            none => none.insert(Long::new()?),
+        };
+        long.write(self.builder.written())?;
+        self.builder.forget_written();
+        Ok(())
+    }
+
+    /// Stores the tree unless the repository has it, and returns its id.
+    pub(crate) fn finish(self) -> Result<Id> {
+        let rest = self.builder.finish();
+        match self.long {
+            None => self.saver.save(BlobKind::Tree, &rest),
+            Some(mut long) => {
+                long.write(&rest)?;
+                self.saver.save_long(long)
+            }
+        }
+    }
+}
+
+impl Saver<'_> {
+    fn compresses(&self) -> bool {
+        self.repository.config().version >= 2
+    }
+
+    fn save_long(&self, long: Long) -> Result<Id> {
+        let id = Id::new(long.hash.finalize().into());
+        if self.has(BlobKind::Tree, &id) || !self.reserve(id) {
+            return Ok(id);
+        }
+        let packed = long.packed.finish().map_err(zstd_failed)?;
+        let bytes = u32::try_from(long.bytes).map_err(|_| Error::Blob {
+            id,
+            damage: Damage::Format("a blob is at most 4 GiB long".into()),
+        })?;
+        let described = (bytes, long.sum.finish());
+        self.seal(BlobKind::Tree, id, &packed, Some(bytes), described)?;
+        Ok(id)
+    }
+}

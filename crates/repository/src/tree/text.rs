@@ -1,0 +1,128 @@
+//! The JSON of a tree. That of a long one, of a directory with very many entries, is kept compressed
+//! and unpacked as it is read, so that memory does not grow with its length as much.
+
+use super::split::{self, Split};
+use super::{Needs, Node, RawNode, from_raw, no_tree};
+use crate::error::Damage;
+use crate::id::Id;
+use sha2::{Digest, Sha256};
+use std::io::{self, Read};
+
+/// A tree that is longer is kept compressed, in bytes.
+pub(crate) const LONG_BYTES: usize = 1 << 20;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) enum Text {
+    Plain(Vec<u8>),
+    Packed(Vec<u8>),
+}
+
+impl Text {
+    /// What `packed` holds, after checking that it is what its id says, and at most so long.
+    pub(crate) fn packed(id: &Id, packed: Vec<u8>, bytes_max: u64) -> Result<Text, Damage> {
+        let mut hash = Sha256::new();
+        let mut reader = unpack(packed.as_slice())?.take(bytes_max.saturating_add(1));
+        let mut room = vec![0; 128 << 10];
+        let mut bytes = 0;
+        loop {
+            let count = match reader.read(&mut room) {
+                Ok(0) => break,
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(Damage::Format(format!("zstd: {error}"))),
+            };
+            bytes += count as u64;
+            hash.update(room.get(..count).unwrap_or_default());
+        }
+        if bytes > bytes_max {
+            return Err(Damage::Format(format!(
+                "it holds more than {bytes_max} bytes"
+            )));
+        }
+        drop(reader);
+        match Id::new(hash.finalize().into()) {
+            found if found == *id => Ok(Text::Packed(packed)),
+            found => Err(Damage::Hash { found }),
+        }
+    }
+
+    /// As [`super::read`].
+    pub(crate) fn read(&self, mut each: impl FnMut(Result<Node, Damage>)) -> Result<(), Damage> {
+        match self {
+            Text::Plain(json) => super::read(json, each),
+            Text::Packed(packed) => {
+                let mut split = Split::new(unpack(packed.as_slice())?);
+                while let Some(entry) = split.next()? {
+                    each(from_raw(split::parse::<RawNode<'_>>(entry)?).map_err(no_tree));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// As [`super::read_needs`].
+    pub(crate) fn read_needs(&self, mut each: impl FnMut(Needs<'_>)) -> Result<(), Damage> {
+        match self {
+            Text::Plain(json) => super::read_needs(json, each),
+            Text::Packed(packed) => {
+                let mut split = Split::new(unpack(packed.as_slice())?);
+                while let Some(entry) = split.next()? {
+                    each(split::parse(entry)?);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// The entries, one after the other. The first that cannot be used ends them.
+    pub(crate) fn nodes(self) -> Result<Nodes, Damage> {
+        Ok(match self {
+            Text::Plain(json) => Nodes(Form::Parsed(super::parse(&json)?.into_iter())),
+            Text::Packed(packed) => {
+                let split = Split::new(unpack(io::Cursor::new(packed))?);
+                Nodes(Form::Read(Box::new(split)))
+            }
+        })
+    }
+}
+
+/// Entries of a tree in their order.
+pub(crate) struct Nodes(Form);
+
+enum Form {
+    Parsed(std::vec::IntoIter<Node>),
+    Read(Box<Split<Unpacker<io::Cursor<Vec<u8>>>>>),
+    Ended,
+}
+
+impl Iterator for Nodes {
+    type Item = Result<Node, Damage>;
+
+    fn next(&mut self) -> Option<Result<Node, Damage>> {
+        let split = match &mut self.0 {
+            Form::Parsed(nodes) => return nodes.next().map(Ok),
+            Form::Read(split) => split,
+            Form::Ended => return None,
+        };
+        let node = match split.next() {
+            Ok(None) => None,
+            Ok(Some(entry)) => {
+                let node = split::parse::<RawNode<'_>>(entry);
+                Some(node.and_then(|raw| from_raw(raw).map_err(no_tree)))
+            }
+            Err(damage) => Some(Err(damage)),
+        };
+        if !matches!(node, Some(Ok(_))) {
+            self.0 = Form::Ended;
+        }
+        node
+    }
+}
+
+type Unpacker<R> = zstd::stream::read::Decoder<'static, io::BufReader<R>>;
+
+fn unpack<R: Read>(packed: R) -> Result<Unpacker<R>, Damage> {
+    zstd::stream::read::Decoder::new(packed)
+        .map_err(|error| Damage::Format(format!("zstd: {error}")))
+}

@@ -1,0 +1,172 @@
+//! What grows with a repository: many snapshots, and files and directories without measure.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking"
+)]
+
+mod common;
+
+use common::{back_up, cheaply, restic};
+use lifeboat_repository::time::Time;
+use lifeboat_repository::{Author, FileKind, Id, Repository, Snapshot, forget};
+use lifeboat_store::{MemoryStore, ObjectInfo, PutOptions, Receipt, Store, StoreError};
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::FileExt;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+/// Lets requests for snapshots go on only when so many wait at once.
+const TOGETHER: usize = 8;
+/// By far longer than they take to come together.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[derive(Default)]
+struct Meeting {
+    inner: MemoryStore,
+    waiting: Mutex<usize>,
+    came: Condvar,
+}
+
+impl Meeting {
+    /// Waits for the others; fails when they do not come.
+    fn meet(&self, key: &str) -> Result<(), StoreError> {
+        if !key.starts_with("snapshots/") {
+            return Ok(());
+        }
+        let mut waiting = self.waiting.lock().unwrap();
+        *waiting += 1;
+        self.came.notify_all();
+        let alone = |waiting: &mut usize| *waiting < TOGETHER;
+        let (_waiting, waited) = self
+            .came
+            .wait_timeout_while(waiting, PATIENCE, alone)
+            .unwrap();
+        match waited.timed_out() {
+            true => Err(StoreError::Unreachable {
+                location: self.location(),
+                detail: "one after the other".to_owned(),
+            }),
+            false => Ok(()),
+        }
+    }
+
+    fn part(&self) {
+        *self.waiting.lock().unwrap() = 0;
+    }
+}
+
+impl Store for Meeting {
+    fn location(&self) -> String {
+        self.inner.location()
+    }
+
+    fn put(
+        &self,
+        key: &str,
+        body: &mut (dyn Read + Send),
+        options: &PutOptions,
+    ) -> Result<Receipt, StoreError> {
+        self.inner.put(key, body, options)
+    }
+
+    fn open(&self, key: &str, offset: u64) -> Result<Box<dyn Read + Send>, StoreError> {
+        self.meet(key)?;
+        self.inner.open(key, offset)
+    }
+
+    fn stat(&self, key: &str) -> Result<Option<ObjectInfo>, StoreError> {
+        self.inner.stat(key)
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, StoreError> {
+        self.inner.list(prefix)
+    }
+
+    fn delete(&self, key: &str) -> Result<(), StoreError> {
+        self.meet(key)?;
+        self.inner.delete(key)
+    }
+
+    fn probe(&self) -> Result<(), StoreError> {
+        self.inner.probe()
+    }
+}
+
+/// A store that is far away answers each request late, and many at once.
+#[test]
+fn many_snapshots_are_read_and_removed_at_once() {
+    let store = Arc::new(Meeting::default());
+    let repository = Repository::create(store.clone(), "", b"x", &Author::default()).unwrap();
+    let mut ids = Vec::new();
+    for number in 0..TOGETHER as u32 * 3 {
+        let snapshot = Snapshot {
+            time: Time::default(),
+            parent: None,
+            tree: Id::of(&number.to_le_bytes()),
+            paths: Vec::new(),
+            hostname: String::new(),
+            username: String::new(),
+            uid: 0,
+            gid: 0,
+            excludes: None,
+            tags: None,
+            original: None,
+            others: Default::default(),
+        };
+        ids.push(repository.save_snapshot(&snapshot).unwrap());
+    }
+    let (snapshots, errors) = repository.snapshots().unwrap();
+    assert_eq!((snapshots.len(), errors.len()), (ids.len(), 0));
+    store.part();
+    forget::remove(&repository, &ids).unwrap();
+    assert!(repository.list(FileKind::Snapshot).unwrap().is_empty());
+}
+
+/// What is in the files of a tree, in order of name.
+fn contents(repository: &Repository, tree: &Id) -> Vec<(u64, Vec<Id>)> {
+    let (index, _) = repository.load_index().unwrap();
+    let mut contents = Vec::new();
+    for node in repository.tree(&index, tree).unwrap() {
+        match node.content {
+            Some(content) => contents.push((node.size, content)),
+            None => contents.extend(self::contents(repository, &node.subtree.unwrap())),
+        }
+    }
+    contents
+}
+
+/// As restic cuts it, reading all of it.
+#[test]
+fn a_sparse_file_makes_the_same_tree_as_with_restic() {
+    let directory = tempfile::tempdir().unwrap();
+    let (tree, path) = (directory.path().join("t"), directory.path().join("r"));
+    std::fs::create_dir(&tree).unwrap();
+    for (name, bytes) in [("huge", 90_000_001_u64), ("large", 20 << 20)] {
+        let file = File::create(tree.join(name)).unwrap();
+        file.set_len(bytes).unwrap();
+        for (number, at) in [0, 7 << 20, 8_000_777, 14 << 20].into_iter().enumerate() {
+            let island: Vec<u8> = (0..300_000 * number as u64)
+                .map(|n| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as u8)
+                .collect();
+            file.write_all_at(&island, at).unwrap();
+        }
+    }
+    restic(&path, "x", &["init", "--repository-version", "2"]);
+    restic(&path, "x", &["backup", tree.to_str().unwrap()]);
+    let repository = common::open(&path, "x").unwrap();
+    cheaply(&repository);
+    let (snapshots, _) = repository.snapshots().unwrap();
+    let report = back_up(&repository, &tree, None);
+    assert_eq!(report.added.data_blobs, 0);
+    assert_eq!(
+        contents(&repository, &report.tree),
+        contents(&repository, &snapshots[0].1.tree)
+    );
+}
