@@ -33,6 +33,7 @@ pub mod restore;
 pub mod rewrite;
 pub mod saver;
 pub mod snapshot;
+mod storing;
 pub mod stream;
 mod sync;
 pub mod time;

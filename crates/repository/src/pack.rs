@@ -7,7 +7,6 @@ use crate::crypto::{IV_BYTES, Key, OVERHEAD_BYTES};
 use crate::error::{Damage, Result};
 use crate::id::Id;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 /// What a blob is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -42,6 +41,10 @@ impl PackedBlob {
     }
 }
 
+/// A pack is closed when it is this long.
+pub(crate) const PACK_BYTES: usize = 16 << 20;
+/// A pack that is shorter is closed only when nothing more comes.
+pub(crate) const PACK_BYTES_MIN: usize = PACK_BYTES / 2;
 /// A header is never longer, in bytes.
 pub const HEADER_BYTES_MAX: usize = 16 << 20;
 /// Bytes of the header's length at the end of a pack.
@@ -54,8 +57,6 @@ const COMPRESSED_ENTRY_BYTES: usize = PLAIN_ENTRY_BYTES + 4;
 pub struct PackBuilder {
     bytes: Vec<u8>,
     blobs: Vec<PackedBlob>,
-    /// Of `bytes`, taken as they come, while they are in the cache.
-    hash: Sha256,
 }
 
 /// A pack that is whole.
@@ -82,7 +83,6 @@ impl PackBuilder {
         PackBuilder {
             bytes: room,
             blobs: Vec::new(),
-            hash: Sha256::new(),
         }
     }
 
@@ -91,21 +91,19 @@ impl PackBuilder {
         self.bytes.len()
     }
 
-    /// What came to it from there on.
-    pub(crate) fn since(&self, start: usize) -> &[u8] {
-        self.bytes.get(start..).unwrap_or_default()
-    }
-
     /// Whether it has no blob.
     pub fn is_empty(&self) -> bool {
         self.blobs.is_empty()
     }
 
-    /// Whether another blob of `bytes` sealed bytes must go to another pack.
+    /// Whether another blob of `bytes` sealed bytes is to go to another pack: one that is long enough
+    /// is closed rather than made longer than it should be.
     pub fn is_full(&self, bytes: usize) -> bool {
         let header = (self.blobs.len() + 1) * COMPRESSED_ENTRY_BYTES;
-        header + OVERHEAD_BYTES > HEADER_BYTES_MAX
-            || u32::try_from(self.bytes.len() + bytes).is_err()
+        let long = self.bytes.len() + bytes;
+        (self.bytes.len() >= PACK_BYTES_MIN && long > PACK_BYTES)
+            || header + OVERHEAD_BYTES > HEADER_BYTES_MAX
+            || u32::try_from(long).is_err()
     }
 
     /// Adds a blob: `content` is its plaintext, or when `uncompressed` says how long that is, its
@@ -123,7 +121,7 @@ impl PackBuilder {
         self.note(id, kind, start, uncompressed)
     }
 
-    /// Adds a blob that is sealed already, as it is in another pack.
+    /// Adds a blob that is sealed already. Where it is in `blob` does not matter.
     pub fn add_sealed(&mut self, blob: &PackedBlob, sealed: &[u8]) -> Result<()> {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(sealed);
@@ -141,8 +139,6 @@ impl PackBuilder {
             id,
             damage: Damage::Format("a pack is at most 4 GiB long".into()),
         };
-        self.hash
-            .update(self.bytes.get(start..).unwrap_or_default());
         self.blobs.push(PackedBlob {
             id,
             kind,
@@ -174,10 +170,8 @@ impl PackBuilder {
         key.seal_tail(&mut self.bytes, start)?;
         let header = u32::try_from(self.bytes.len() - start).unwrap_or(u32::MAX);
         self.bytes.extend_from_slice(&header.to_le_bytes());
-        self.hash
-            .update(self.bytes.get(start..).unwrap_or_default());
         Ok(Pack {
-            id: Id::new(self.hash.finalize().into()),
+            id: Id::of(&self.bytes),
             bytes: self.bytes,
             blobs: self.blobs,
         })

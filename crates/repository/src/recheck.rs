@@ -8,11 +8,10 @@ use crate::chunker::CHUNK_BYTES_MAX;
 use crate::crypto::Key;
 use crate::error::{Error, Result};
 use crate::id::Id;
+use crate::sync::room_for;
 use std::io::{self, Write};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
-/// Buffers above this size are not kept from blob to blob.
-const KEPT_BYTES: usize = 4 << 20;
 /// Longer blobs than any chunk are unpacked piece by piece.
 const LONG_BYTES: usize = CHUNK_BYTES_MAX;
 
@@ -77,16 +76,11 @@ impl Recheck {
             }
             Some(bytes) if bytes as usize > LONG_BYTES => in_pieces(key, sealed).ok(),
             Some(bytes) => {
-                self.opened.clear();
+                room_for(&mut self.opened, sealed.len());
                 key.reveal(sealed, |_, piece| self.opened.extend_from_slice(piece));
                 self.unpack(bytes as usize)
             }
         };
-        for buffer in [&mut self.opened, &mut self.unpacked] {
-            if buffer.capacity() > KEPT_BYTES {
-                *buffer = Vec::new();
-            }
-        }
         match found == Some(expected) {
             true => Ok(()),
             false => Err(Error::Spoilt { id }),
@@ -94,8 +88,7 @@ impl Recheck {
     }
 
     fn unpack(&mut self, bytes: usize) -> Option<Sum> {
-        self.unpacked.clear();
-        self.unpacked.reserve(bytes);
+        room_for(&mut self.unpacked, bytes);
         let unpacked = self
             .context
             .decompress_to_buffer(&self.opened, &mut self.unpacked);

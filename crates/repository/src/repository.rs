@@ -7,13 +7,14 @@ use crate::id::Id;
 use crate::index::{Index, IndexBuilder, IndexFile, Location};
 use crate::keyfile::{Cost, KeyFile};
 use crate::lock::Hold;
-use crate::pack::{self, BlobKind, Pack, PackedBlob};
+use crate::pack::{self, BlobKind, PackedBlob};
 use crate::requests;
 use crate::snapshot::Snapshot;
 use crate::sync::{into_inner, lock};
 use crate::time::Time;
 use crate::tree::{self, Node, Nodes, Text};
 use crate::unpacked;
+use bytes::Bytes;
 use jiff::Timestamp;
 use lifeboat_store::{ObjectInfo, PutOptions, Store, StoreError};
 use rayon::prelude::*;
@@ -107,7 +108,7 @@ impl Repository {
         repository.opened_by = Some(repository.add_key(password, Cost::default(), author)?);
         let json = json(&repository.config)?;
         let sealed = unpacked::seal(&repository.key, &json, false)?;
-        match repository.put(CONFIG, &sealed) {
+        match repository.put(CONFIG, sealed) {
             Err(Error::Store(StoreError::AlreadyExists { .. })) => Err(Error::Exists {
                 location: repository.location(),
             }),
@@ -205,6 +206,11 @@ impl Repository {
         Ok(infos.into_iter().filter_map(known).collect())
     }
 
+    /// Whether every request waits for a network.
+    pub(crate) fn is_remote(&self) -> bool {
+        self.store.is_remote()
+    }
+
     /// Whether a listing of the store shows all that anybody stored before.
     pub(crate) fn lists_at_once(&self) -> bool {
         self.store.lists_at_once()
@@ -221,7 +227,7 @@ impl Repository {
         let file = KeyFile::create(&self.key, password, cost, (now.to_string(), user, host))?;
         let bytes = json(&file)?;
         let id = Id::of(&bytes);
-        self.put(&FileKind::Key.key(&id), &bytes)?;
+        self.put(&FileKind::Key.key(&id), bytes)?;
         Ok(id)
     }
 
@@ -277,7 +283,7 @@ impl Repository {
     pub fn write_document(&self, kind: FileKind, document: &[u8]) -> Result<Id> {
         let sealed = unpacked::seal(&self.key, document, self.config.version >= 2)?;
         let id = Id::of(&sealed);
-        self.put(&kind.key(&id), &sealed)?;
+        self.put(&kind.key(&id), sealed)?;
         Ok(id)
     }
 
@@ -447,8 +453,8 @@ impl Repository {
     }
 
     /// Stores a pack.
-    pub fn save_pack(&self, pack: &Pack) -> Result<()> {
-        self.put(&FileKind::Pack.key(&pack.id), &pack.bytes)
+    pub fn save_pack(&self, id: &Id, bytes: impl Into<Bytes>) -> Result<()> {
+        self.put(&FileKind::Pack.key(id), bytes)
     }
 
     /// Stores an index file.
@@ -492,14 +498,14 @@ impl Repository {
         }
     }
 
-    fn put(&self, key: &str, bytes: &[u8]) -> Result<()> {
+    fn put(&self, key: &str, bytes: impl Into<Bytes>) -> Result<()> {
         self.hold.check()?;
+        let bytes = bytes.into();
         let options = PutOptions {
             if_absent: key == CONFIG,
             bytes_hint: Some(bytes.len() as u64),
         };
-        let mut body = bytes;
-        self.store.put(&self.path(key), &mut body, &options)?;
+        self.store.put_whole(&self.path(key), bytes, &options)?;
         Ok(())
     }
 

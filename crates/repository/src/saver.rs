@@ -1,37 +1,36 @@
 //! Takes blobs from many threads and stores those that the repository lacks.
 //!
-//! A blob is reserved before it is compressed, so that it is never sealed twice; it is compressed
-//! and sealed by the thread that brings it, into one of a few packs that are open at a time. Full
-//! packs go to the store on a thread of their own, one at a time. The index is
-//! written only once the packs it names are durable, and [`Saver::finish`] returns only then.
+//! A blob is reserved before it is compressed, so that it is never sealed twice. It is compressed,
+//! sealed and opened again by the thread that brings it, in room of its own, and then joins the one
+//! pack that is open for its kind. Full packs go to [`Storing`], several at a time.
+//!
+//! Memory does not grow with the number of threads but for that room: packs of data are filled in
+//! a fixed number of buffers, and whoever opens the next pack waits for one that was stored.
 
 mod long;
 
 pub(crate) use long::TreeWriter;
 
+use crate::crypto::{IV_BYTES, Key, OVERHEAD_BYTES};
 use crate::error::{Damage, Error, Result};
 use crate::id::Id;
-use crate::index::{Index, IndexFile, IndexPack};
-use crate::pack::{BlobKind, Pack, PackBuilder, PackedBlob};
+use crate::index::Index;
+use crate::pack::{BlobKind, PACK_BYTES, PackBuilder, PackedBlob};
 use crate::recheck::{Recheck, Sum};
 use crate::repository::Repository;
-use crate::sync::lock;
+use crate::storing::{Storing, gone};
+use crate::sync::{lock, room_for};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::collections::HashSet;
+use std::io::Cursor;
 use std::sync::Mutex;
-use std::thread::ScopedJoinHandle;
 use zstd::zstd_safe::CParameter;
 
-/// A pack is closed when it is this long.
-pub(crate) const PACK_BYTES: usize = 16 << 20;
-/// An index file is written when it names so many blobs.
-pub(crate) const INDEX_BLOBS: usize = 40_000;
-/// The room of so many packs that were stored is kept for the next ones.
-const ROOMS: usize = 2;
 /// Blobs known to be new are spread over so many sets, so that threads seldom wait.
 const SHARDS: usize = 16;
 /// restic's default level.
 const LEVEL: i32 = 3;
+
 /// From so many bytes on, zstd's tables for this level are twice to four times as large as its cache
 /// likes.
 const LONG_BYTES: usize = 256 << 10;
@@ -69,11 +68,10 @@ pub struct Saver<'r> {
     /// Blobs that the index knows and that cannot be read.
     lost: &'r HashSet<Id>,
     reserved: [Mutex<HashSet<Id>>; SHARDS],
-    open_data: Mutex<Vec<PackBuilder>>,
-    open_trees: Mutex<Vec<PackBuilder>>,
-    compressors: Mutex<Vec<Compressor>>,
-    rechecks: Mutex<Vec<Recheck>>,
-    packs: Sender<Pack>,
+    open_data: Mutex<Option<PackBuilder>>,
+    open_trees: Mutex<Option<PackBuilder>>,
+    sealers: Mutex<Vec<Sealer>>,
+    packs: Sender<PackBuilder>,
     rooms: Receiver<Vec<u8>>,
     added: Mutex<Added>,
 }
@@ -82,66 +80,6 @@ impl std::fmt::Debug for Saver<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Saver")
     }
-}
-
-/// A zstd context and the room for what it makes.
-struct Compressor {
-    context: zstd::bulk::Compressor<'static>,
-    /// Whether it is set for long blobs.
-    long: bool,
-    packed: Vec<u8>,
-}
-
-/// The same, but stores again what is among `lost`: blobs that cannot be read where the index has
-/// them.
-pub fn with_saver_beside<T: Send>(
-    repository: &Repository,
-    index: &Index,
-    lost: &HashSet<Id>,
-    work: impl FnOnce(&Saver<'_>) -> Result<T> + Send,
-) -> Result<(T, Added)> {
-    saving(repository, index, lost, store_packs, work)
-}
-
-/// The same, but nothing is stored: only what would be added is found out.
-pub(crate) fn with_pretence<T: Send>(
-    repository: &Repository,
-    index: &Index,
-    work: impl FnOnce(&Saver<'_>) -> Result<T> + Send,
-) -> Result<(T, Added)> {
-    saving(repository, index, &HashSet::new(), drop_packs, work)
-}
-
-/// What is done with full packs until there are no more.
-type TakePacks = fn(&Repository, &Receiver<Pack>, &Sender<Vec<u8>>) -> Result<()>;
-
-fn saving<T: Send>(
-    repository: &Repository,
-    index: &Index,
-    lost: &HashSet<Id>,
-    take_packs: TakePacks,
-    work: impl FnOnce(&Saver<'_>) -> Result<T> + Send,
-) -> Result<(T, Added)> {
-    let (packs, incoming) = bounded(0);
-    let (room, rooms) = bounded(ROOMS);
-    std::thread::scope(|scope| {
-        let storing = scope.spawn(move || take_packs(repository, &incoming, &room));
-        let saver = Saver {
-            repository,
-            index,
-            lost,
-            reserved: Default::default(),
-            open_data: Mutex::default(),
-            open_trees: Mutex::default(),
-            compressors: Mutex::default(),
-            rechecks: Mutex::default(),
-            packs,
-            rooms,
-            added: Mutex::default(),
-        };
-        let worked = work(&saver).and_then(|value| Ok((value, saver.close()?)));
-        finish(worked, saver, storing)
-    })
 }
 
 /// Runs `work` with a saver, then stores what is still open and the index. Returns what `work`
@@ -155,59 +93,51 @@ pub fn with_saver<T: Send>(
     with_saver_beside(repository, index, &HashSet::new(), work)
 }
 
-fn finish<T>(
-    worked: Result<(T, Added)>,
-    saver: Saver<'_>,
-    storing: ScopedJoinHandle<'_, Result<()>>,
+/// The same, but stores again what is among `lost`: blobs that cannot be read where the index has
+/// them.
+pub fn with_saver_beside<T: Send>(
+    repository: &Repository,
+    index: &Index,
+    lost: &HashSet<Id>,
+    work: impl FnOnce(&Saver<'_>) -> Result<T> + Send,
 ) -> Result<(T, Added)> {
-    drop(saver);
-    let stored = storing.join().unwrap_or_else(|_| Err(gone()));
+    saving((repository, index, lost), Storing::new(repository), work)
+}
+
+/// The same, but nothing is stored: only what would be added is found out.
+pub(crate) fn with_pretence<T: Send>(
+    repository: &Repository,
+    index: &Index,
+    work: impl FnOnce(&Saver<'_>) -> Result<T> + Send,
+) -> Result<(T, Added)> {
+    let storing = Storing::pretended(repository);
+    saving((repository, index, &HashSet::new()), storing, work)
+}
+
+fn saving<T: Send>(
+    (repository, index, lost): (&Repository, &Index, &HashSet<Id>),
+    storing: Storing<'_>,
+    work: impl FnOnce(&Saver<'_>) -> Result<T> + Send,
+) -> Result<(T, Added)> {
+    let (packs, incoming) = bounded(0);
+    let worked = std::thread::scope(|scope| {
+        let rooms = storing.start(scope, incoming);
+        let saver = Saver {
+            repository,
+            index,
+            lost,
+            reserved: Default::default(),
+            open_data: Mutex::default(),
+            open_trees: Mutex::default(),
+            sealers: Mutex::default(),
+            packs,
+            rooms,
+            added: Mutex::default(),
+        };
+        work(&saver).and_then(|value| Ok((value, saver.close()?)))
+    });
     // What the store said explains why the work could not go on.
-    stored.and(worked)
-}
-
-/// Stores packs as they come, and index files after the packs they name.
-fn store_packs(
-    repository: &Repository,
-    incoming: &Receiver<Pack>,
-    room: &Sender<Vec<u8>>,
-) -> Result<()> {
-    let (mut file, mut blobs) = (IndexFile::default(), 0);
-    for pack in incoming {
-        repository.save_pack(&pack)?;
-        blobs += pack.blobs.len();
-        file.packs.push(IndexPack {
-            id: pack.id,
-            blobs: pack.blobs.iter().map(Into::into).collect(),
-            time: None,
-        });
-        // Whoever opens the next pack uses the room again, if anybody wants it.
-        let _ = room.try_send(pack.bytes);
-        if blobs >= INDEX_BLOBS {
-            repository.save_index(&std::mem::take(&mut file))?;
-            blobs = 0;
-        }
-    }
-    if !file.packs.is_empty() {
-        repository.save_index(&file)?;
-    }
-    Ok(())
-}
-
-fn drop_packs(
-    repository: &Repository,
-    incoming: &Receiver<Pack>,
-    room: &Sender<Vec<u8>>,
-) -> Result<()> {
-    for pack in incoming {
-        repository.hold().check_stop()?;
-        let _ = room.try_send(pack.bytes);
-    }
-    Ok(())
-}
-
-fn gone() -> Error {
-    Error::Config(Damage::Format("the thread that stores packs ended".into()))
+    storing.finish().and(worked)
 }
 
 impl Saver<'_> {
@@ -232,40 +162,59 @@ impl Saver<'_> {
         if !self.reserve(id) {
             return Ok(id);
         }
-        let long = |_| Error::Blob {
-            id,
-            damage: Damage::Format("a blob is at most 4 GiB long".into()),
-        };
-        let length = u32::try_from(plain.len()).map_err(long)?;
-        let compress = self.repository.config().version >= 2 && may_shrink(plain);
-        if !compress {
-            self.seal(kind, id, plain, None, (length, sum))?;
-            return Ok(id);
+        let mut sealer = self.sealer()?;
+        let key = self.repository.key();
+        let shrunk = self.compresses() && may_shrink(plain) && sealer.compress(plain)?;
+        match shrunk {
+            true => key.seal_tail(&mut sealer.sealed, 0)?,
+            false => sealer.seal(key, plain)?,
         }
-        let mut compressor = match lock(&self.compressors).pop() {
-            Some(compressor) => compressor,
-            None => Compressor::new()?,
+        let uncompressed = match shrunk {
+            true => Some(length(id, plain.len())?),
+            false => None,
         };
-        compressor.compress(plain)?;
-        let shrunk = compressor.packed.len() < plain.len();
-        let (content, uncompressed) = match shrunk {
-            true => (compressor.packed.as_slice(), Some(length)),
-            false => (plain, None),
-        };
-        self.seal(kind, id, content, uncompressed, (length, sum))?;
-        lock(&self.compressors).push(compressor);
+        self.take(sealer, (kind, id, sum), uncompressed)?;
         Ok(id)
+    }
+
+    fn compresses(&self) -> bool {
+        self.repository.config().version >= 2
+    }
+
+    fn sealer(&self) -> Result<Sealer> {
+        let free = lock(&self.sealers).pop();
+        free.map_or_else(Sealer::new, Ok)
+    }
+
+    /// Adds what was sealed, after opening it again.
+    fn take(
+        &self,
+        mut sealer: Sealer,
+        (kind, id, sum): (BlobKind, Id, Sum),
+        uncompressed: Option<u32>,
+    ) -> Result<()> {
+        let Sealer {
+            recheck, sealed, ..
+        } = &mut sealer;
+        recheck.check(self.repository.key(), id, sealed, uncompressed, sum)?;
+        let blob = PackedBlob {
+            id,
+            kind,
+            offset: 0,
+            length: length(id, sealed.len())?,
+            uncompressed,
+        };
+        self.add(&blob, sealed)?;
+        lock(&self.sealers).push(sealer);
+        Ok(())
     }
 
     /// Stores a blob as it is sealed in another pack, unless it was brought already.
     pub fn copy(&self, blob: &PackedBlob, sealed: &[u8]) -> Result<()> {
-        if !self.reserve(blob.id) {
-            return Ok(());
+        match self.reserve(blob.id) {
+            true => self.add(blob, sealed),
+            false => Ok(()),
         }
-        let plain = blob.plain_bytes();
-        self.add(blob.kind, sealed.len(), plain, |pack| {
-            pack.add_sealed(blob, sealed)
-        })
     }
 
     /// Whether the repository has a blob, or will.
@@ -278,25 +227,6 @@ impl Saver<'_> {
         *lock(&self.added)
     }
 
-    fn seal(
-        &self,
-        kind: BlobKind,
-        id: Id,
-        content: &[u8],
-        uncompressed: Option<u32>,
-        (plain_bytes, sum): (u32, Sum),
-    ) -> Result<()> {
-        let key = self.repository.key();
-        self.add(kind, content.len(), plain_bytes.into(), |pack| {
-            let start = pack.len();
-            pack.add(key, id, kind, content, uncompressed)?;
-            let mut recheck = lock(&self.rechecks).pop().unwrap_or_default();
-            recheck.check(key, id, pack.since(start), uncompressed, sum)?;
-            lock(&self.rechecks).push(recheck);
-            Ok(())
-        })
-    }
-
     /// Whether this is the first to bring it.
     fn reserve(&self, id: Id) -> bool {
         let shard = usize::from(id.bytes()[0]) % SHARDS;
@@ -304,73 +234,87 @@ impl Saver<'_> {
         shard.is_none_or(|shard| lock(shard).insert(id))
     }
 
-    /// Puts `bytes` of content into an open pack, as `put` does it.
-    fn add(
-        &self,
-        kind: BlobKind,
-        bytes: usize,
-        plain_bytes: u64,
-        put: impl FnOnce(&mut PackBuilder) -> Result<()>,
-    ) -> Result<()> {
-        let open = match kind {
+    /// Puts a blob into the open pack.
+    fn add(&self, blob: &PackedBlob, sealed: &[u8]) -> Result<()> {
+        for pack in self.join(blob, sealed)?.into_iter().flatten() {
+            self.send(pack)?;
+        }
+        let mut added = lock(&self.added);
+        match blob.kind {
+            BlobKind::Data => added.data_blobs += 1,
+            BlobKind::Tree => added.tree_blobs += 1,
+        }
+        added.bytes += blob.plain_bytes();
+        added.stored_bytes += sealed.len() as u64;
+        Ok(())
+    }
+
+    /// The same; returns packs that are full before or after it.
+    fn join(&self, blob: &PackedBlob, sealed: &[u8]) -> Result<[Option<PackBuilder>; 2]> {
+        let open = match blob.kind {
             BlobKind::Data => &self.open_data,
             BlobKind::Tree => &self.open_trees,
         };
-        let mut pack = match lock(open).pop() {
+        // Held while waiting for room, too: nobody else could go on either.
+        let mut open = lock(open);
+        let before = open.take_if(|pack| pack.is_full(sealed.len()));
+        let pack = match &mut *open {
             Some(pack) => pack,
-            None => PackBuilder::new(self.rooms.try_recv().unwrap_or_default()),
+            none => none.insert(PackBuilder::new(self.room(blob.kind)?)),
         };
-        if pack.is_full(bytes) {
-            let full = std::mem::take(&mut pack);
-            self.send(full)?;
-        }
-        let before = pack.len();
-        put(&mut pack)?;
-        {
-            let mut added = lock(&self.added);
-            match kind {
-                BlobKind::Data => added.data_blobs += 1,
-                BlobKind::Tree => added.tree_blobs += 1,
-            }
-            added.bytes += plain_bytes;
-            added.stored_bytes += (pack.len() - before) as u64;
-        }
-        match pack.len() >= PACK_BYTES {
-            true => self.send(pack),
-            false => {
-                lock(open).push(pack);
-                Ok(())
-            }
+        pack.add_sealed(blob, sealed)?;
+        let after = open.take_if(|pack| pack.len() >= PACK_BYTES);
+        Ok([before, after])
+    }
+
+    /// Room for a pack. Those of trees are few, and most are short.
+    fn room(&self, kind: BlobKind) -> Result<Vec<u8>> {
+        match kind {
+            BlobKind::Data => self.rooms.recv().map_err(|_| gone()),
+            BlobKind::Tree => Ok(Vec::new()),
         }
     }
 
     fn send(&self, pack: PackBuilder) -> Result<()> {
-        let pack = pack.finish(self.repository.key())?;
         self.packs.send(pack).map_err(|_| gone())
     }
 
     fn close(&self) -> Result<Added> {
         for open in [&self.open_data, &self.open_trees] {
-            for pack in std::mem::take(&mut *lock(open)) {
-                if !pack.is_empty() {
-                    self.send(pack)?;
-                }
-            }
+            let pack = lock(open).take();
+            pack.map_or(Ok(()), |pack| self.send(pack))?;
         }
         Ok(self.added())
     }
 }
 
-impl Compressor {
+/// A zstd context, and room for a blob that is sealed and opened again; kept from blob to blob.
+struct Sealer {
+    context: zstd::bulk::Compressor<'static>,
+    /// It is set for long blobs.
+    long: bool,
+    sealed: Vec<u8>,
+    recheck: Recheck,
+}
+
+impl Sealer {
     fn new() -> Result<Self> {
-        Ok(Compressor {
+        Ok(Sealer {
             context: zstd::bulk::Compressor::new(LEVEL).map_err(zstd_failed)?,
             long: false,
-            packed: Vec::new(),
+            sealed: Vec::new(),
+            recheck: Recheck::default(),
         })
     }
 
-    fn compress(&mut self, plain: &[u8]) -> Result<()> {
+    /// Leaves the sealed form of some content in `sealed`.
+    fn seal(&mut self, key: &Key, content: &[u8]) -> Result<()> {
+        self.clear(content.len());
+        key.seal_into(content, &mut self.sealed)
+    }
+
+    /// Leaves room for the IV and the compressed blob in `sealed`. Whether that is shorter.
+    fn compress(&mut self, plain: &[u8]) -> Result<bool> {
         let long = plain.len() >= LONG_BYTES;
         if long != self.long {
             for parameter in if long { LONG } else { SHORT } {
@@ -378,18 +322,29 @@ impl Compressor {
             }
             self.long = long;
         }
-        self.packed.clear();
-        self.packed
-            .reserve(zstd::zstd_safe::compress_bound(plain.len()));
-        self.context
-            .compress_to_buffer(plain, &mut self.packed)
-            .map_err(zstd_failed)?;
-        Ok(())
+        self.clear(zstd::zstd_safe::compress_bound(plain.len()));
+        self.sealed.resize(IV_BYTES, 0);
+        let mut rest = Cursor::new(&mut self.sealed);
+        rest.set_position(IV_BYTES as u64);
+        let packed = self.context.compress_to_buffer(plain, &mut rest);
+        Ok(packed.map_err(zstd_failed)? < plain.len())
+    }
+
+    /// Makes room for so many bytes and their seal.
+    fn clear(&mut self, bytes: usize) {
+        room_for(&mut self.sealed, bytes + OVERHEAD_BYTES);
     }
 }
 
 fn zstd_failed(error: std::io::Error) -> Error {
     Error::Config(Damage::Format(format!("zstd: {error}")))
+}
+
+fn length(id: Id, bytes: usize) -> Result<u32> {
+    u32::try_from(bytes).map_err(|_| Error::Blob {
+        id,
+        damage: Damage::Format("a blob is at most 4 GiB long".into()),
+    })
 }
 
 /// How many bytes of a blob a sample is, by which it is told whether the blob may shrink.

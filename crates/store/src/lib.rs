@@ -21,6 +21,7 @@ pub use memory::MemoryStore;
 pub use s3::{S3Options, S3Store, bucket};
 pub use sftp::{SftpOptions, SftpStore};
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use std::io::Read;
 
@@ -42,11 +43,34 @@ pub trait Store: Send + Sync {
         options: &PutOptions,
     ) -> Result<Receipt, StoreError>;
 
+    /// Stores bytes that are in memory as [`Store::put`] does, without a further copy of them where
+    /// that can be had.
+    fn put_whole(
+        &self,
+        key: &str,
+        body: Bytes,
+        options: &PutOptions,
+    ) -> Result<Receipt, StoreError> {
+        self.put(key, &mut body.as_ref(), options)
+    }
+
     /// Opens an object for reading, from byte `offset` to its end; an offset beyond the end is an
     /// error. [`StoreError::NotFound`] when there is none. The reader yields every byte the
     /// object had when it was opened, or ends in an error: a cut connection or a file truncated
     /// meanwhile is never an early end.
     fn open(&self, key: &str, offset: u64) -> Result<Box<dyn Read + Send>, StoreError>;
+
+    /// Opens a part of an object for reading: as [`Store::open`], but the reader ends after `bytes`,
+    /// or where the object does. Over a network, what comes after it is not sent, and the object
+    /// must not be replaced meanwhile.
+    fn open_part(
+        &self,
+        key: &str,
+        offset: u64,
+        bytes: u64,
+    ) -> Result<Box<dyn Read + Send>, StoreError> {
+        Ok(Box::new(self.open(key, offset)?.take(bytes)))
+    }
 
     /// What the store says of an object; `None` when there is none.
     fn stat(&self, key: &str) -> Result<Option<ObjectInfo>, StoreError>;
@@ -62,6 +86,12 @@ pub trait Store: Send + Sync {
     /// `lifeboat/probe-…`, reads it, finds it in a listing, and removes it where deletion is
     /// allowed.
     fn probe(&self) -> Result<(), StoreError>;
+
+    /// Whether every request waits for a network, so that whoever has many should have several under
+    /// way at a time.
+    fn is_remote(&self) -> bool {
+        false
+    }
 
     /// Whether a listing shows everything that was put before it began, whoever put it. Only where
     /// that is certain: not where somebody in between may keep an older one.

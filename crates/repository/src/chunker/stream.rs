@@ -131,6 +131,9 @@ impl<'a, R: Read> Chunks<'a, R> {
     fn fill(&mut self) -> io::Result<()> {
         let until = self.filled + READ_BYTES;
         if self.buffer.len() < until {
+            // At once for the longest chunk: what is not filled takes no memory.
+            let most = until.max(CHUNK_BYTES_MAX + READ_BYTES);
+            self.buffer.reserve_exact(most - self.buffer.len());
             self.buffer.resize(until, 0);
         }
         while self.filled < until {

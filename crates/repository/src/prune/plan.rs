@@ -5,9 +5,8 @@ use crate::check;
 use crate::error::{Damage, Error, FileKind, Result};
 use crate::id::Id;
 use crate::index::{Group, Index, IndexPack, Location};
-use crate::pack::{BlobKind, PackedBlob};
+use crate::pack::{BlobKind, PACK_BYTES, PACK_BYTES_MIN, PackedBlob};
 use crate::repository::Repository;
-use crate::saver::PACK_BYTES;
 use crate::time::Time;
 use crate::used::Used;
 use jiff::Timestamp;
@@ -64,9 +63,9 @@ struct Stats {
     tree: bool,
 }
 
-/// Packs smaller than this are put together, once there are enough to fill one and more of them than
-/// threads, each of which may leave one.
-const SMALL_PACK_BYTES: u64 = PACK_BYTES as u64 / 2;
+/// Packs smaller than this are put together, once there are enough to fill one. Only the last one is
+/// again so small.
+const SMALL_PACK_BYTES: u64 = PACK_BYTES_MIN as u64;
 /// Index files that name fewer blobs are put together, once there are more than [`SMALL_FILES`].
 const SMALL_FILE_BLOBS: usize = 10_000;
 const SMALL_FILES: usize = 8;
@@ -288,7 +287,7 @@ fn sort_out(
     }
     for small in small {
         let bytes: u64 = small.iter().map(|(_, bytes)| bytes).sum();
-        if bytes >= PACK_BYTES as u64 && small.len() > rayon::current_num_threads() {
+        if bytes >= PACK_BYTES as u64 {
             for (pack, _) in small {
                 let stats = stats.get(&pack).copied().unwrap_or_default();
                 if repack.insert(pack) {

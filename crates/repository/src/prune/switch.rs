@@ -7,7 +7,7 @@ use crate::id::Id;
 use crate::index::{IndexFile, IndexPack};
 use crate::repository::Repository;
 use crate::requests;
-use crate::saver::INDEX_BLOBS;
+use crate::storing::INDEX_BLOBS;
 use crate::time::Time;
 use crate::used::Used;
 use std::collections::BTreeSet;

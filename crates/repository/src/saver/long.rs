@@ -1,8 +1,8 @@
 //! The tree of a directory, written entry by entry. A long one is hashed and compressed as it comes,
 //! so that its plaintext is never all in memory.
 
-use super::{LEVEL, Saver, zstd_failed};
-use crate::error::{Damage, Error, Result};
+use super::{LEVEL, Saver, length, zstd_failed};
+use crate::error::Result;
 use crate::id::Id;
 use crate::pack::BlobKind;
 use crate::recheck::RunningSum;
@@ -85,22 +85,17 @@ impl<'s> TreeWriter<'s> {
 }
 
 impl Saver<'_> {
-    fn compresses(&self) -> bool {
-        self.repository.config().version >= 2
-    }
-
     fn save_long(&self, long: Long) -> Result<Id> {
         let id = Id::new(long.hash.finalize().into());
         if self.has(BlobKind::Tree, &id) || !self.reserve(id) {
             return Ok(id);
         }
         let packed = long.packed.finish().map_err(zstd_failed)?;
-        let bytes = u32::try_from(long.bytes).map_err(|_| Error::Blob {
-            id,
-            damage: Damage::Format("a blob is at most 4 GiB long".into()),
-        })?;
-        let described = (bytes, long.sum.finish());
-        self.seal(BlobKind::Tree, id, &packed, Some(bytes), described)?;
+        let bytes = length(id, usize::try_from(long.bytes).unwrap_or(usize::MAX))?;
+        let mut sealer = self.sealer()?;
+        sealer.seal(self.repository.key(), &packed)?;
+        drop(packed);
+        self.take(sealer, (BlobKind::Tree, id, long.sum.finish()), Some(bytes))?;
         Ok(id)
     }
 }

@@ -13,6 +13,7 @@ use crate::memory::beyond;
 use crate::probe::probe;
 use crate::read::Exact;
 use crate::{ObjectInfo, PutOptions, Receipt, Store, StoreError};
+use bytes::Bytes;
 use incoming::Incoming;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
@@ -102,6 +103,35 @@ impl LocalStore {
         Doing::new(&self.path, key)
     }
 
+    /// Stores an object whose file `write` fills, and returns how long it is.
+    fn put_as(
+        &self,
+        key: &str,
+        options: &PutOptions,
+        write: impl FnOnce(&mut Incoming, &Doing<'_>) -> Result<u64, StoreError>,
+    ) -> Result<Receipt, StoreError> {
+        check_file_key(key)?;
+        let doing = self.doing(key);
+        // Known before the body is read, and once more when the file takes its name.
+        if options.if_absent && self.stat(key)?.is_some() {
+            return Err(doing.already_exists());
+        }
+        let mut file = Incoming::create(&self.root, &self.path)?;
+        let bytes = write(&mut file, &doing)?;
+        file.sync().map_err(|e| doing.io(&e))?;
+        let observed = file.bytes().map_err(|e| doing.error(e))?;
+        if observed != bytes {
+            return Err(StoreError::Unconfirmed {
+                location: self.location(),
+                key: key.to_owned(),
+                expected: format!("{bytes} bytes"),
+                observed: format!("{observed} bytes"),
+            });
+        }
+        self.place(&mut file, key, options.if_absent)?;
+        Ok(Receipt { bytes })
+    }
+
     /// Moves a finished file to its key; both the file and every directory above are then durable.
     fn place(&self, file: &mut Incoming, key: &str, if_absent: bool) -> Result<(), StoreError> {
         let doing = self.doing(key);
@@ -131,26 +161,20 @@ impl Store for LocalStore {
         body: &mut (dyn Read + Send),
         options: &PutOptions,
     ) -> Result<Receipt, StoreError> {
-        check_file_key(key)?;
-        let doing = self.doing(key);
-        // Known before the body is read, and once more when the file takes its name.
-        if options.if_absent && self.stat(key)?.is_some() {
-            return Err(doing.already_exists());
-        }
-        let mut file = Incoming::create(&self.root, &self.path)?;
-        let bytes = write_body(&mut file, body, &doing)?;
-        file.sync().map_err(|e| doing.io(&e))?;
-        let observed = file.bytes().map_err(|e| doing.error(e))?;
-        if observed != bytes {
-            return Err(StoreError::Unconfirmed {
-                location: self.location(),
-                key: key.to_owned(),
-                expected: format!("{bytes} bytes"),
-                observed: format!("{observed} bytes"),
-            });
-        }
-        self.place(&mut file, key, options.if_absent)?;
-        Ok(Receipt { bytes })
+        self.put_as(key, options, |file, doing| write_body(file, body, doing))
+    }
+
+    fn put_whole(
+        &self,
+        key: &str,
+        body: Bytes,
+        options: &PutOptions,
+    ) -> Result<Receipt, StoreError> {
+        self.put_as(key, options, |file, doing| {
+            let written = file.writer().write_all(&body);
+            written.map_err(|e| doing.io(&e))?;
+            Ok(body.len() as u64)
+        })
     }
 
     fn open(&self, key: &str, offset: u64) -> Result<Box<dyn Read + Send>, StoreError> {

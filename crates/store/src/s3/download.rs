@@ -42,6 +42,15 @@ pub(super) fn start(
     Ok(download)
 }
 
+/// Starts to fetch a part of an object that nobody replaces: without asking for its version first.
+pub(super) fn part(store: &S3Store, key: &str, range: Range<u64>) -> Result<Part, StoreError> {
+    Ok(Part {
+        download: start(store, key, range.clone(), None)?,
+        operator: store.operator.clone(),
+        end: range.end,
+    })
+}
+
 async fn fetch(
     operator: &Operator,
     path: &str,
@@ -80,6 +89,35 @@ impl Download {
             }
             Some(Err(error)) => Err(super::store_error(&error, &self.location, &self.key)),
             None => Ok(false),
+        }
+    }
+}
+
+/// The bytes of a range that may go beyond the end.
+pub(super) struct Part {
+    download: Download,
+    operator: Operator,
+    end: u64,
+}
+
+impl Part {
+    /// Whether the object ends before the range does.
+    fn is_short(&self) -> bool {
+        let (operator, path) = (self.operator.clone(), self.download.key.clone());
+        let answer = runtime::run(&self.download.location, async move {
+            operator.stat(&path).await
+        });
+        let known = answer.ok().and_then(Result::ok);
+        known.is_some_and(|metadata| metadata.content_length() < self.end)
+    }
+}
+
+impl Read for Part {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.download.read(buffer) {
+            // The server sent all that there is, which is no failure of the connection.
+            Err(_) if self.is_short() => Ok(0),
+            other => other,
         }
     }
 }

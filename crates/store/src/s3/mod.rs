@@ -21,6 +21,7 @@ use crate::memory::beyond;
 use crate::probe::{probe, random_name};
 use crate::read::Exact;
 use crate::{Exposure, ObjectInfo, PutOptions, Receipt, Store, StoreError, check_key};
+use bytes::Bytes;
 use futures::TryStreamExt;
 use opendal::layers::RetryLayer;
 use opendal::{ErrorKind, HttpTransporter, Metadata, OperationContext, Operator, services};
@@ -167,6 +168,10 @@ impl S3Store {
 }
 
 impl Store for S3Store {
+    fn is_remote(&self) -> bool {
+        true
+    }
+
     fn location(&self) -> String {
         self.location.clone()
     }
@@ -188,6 +193,24 @@ impl Store for S3Store {
         upload::put(self, key, body, options, ticket)
     }
 
+    /// In one request, unless it is very long.
+    fn put_whole(
+        &self,
+        key: &str,
+        body: Bytes,
+        options: &PutOptions,
+    ) -> Result<Receipt, StoreError> {
+        if options.if_absent || body.len() > upload::WHOLE_BYTES_MAX {
+            return self.put(key, &mut body.as_ref(), options);
+        }
+        check_s3_key(key)?;
+        let ticket = match self.opaque_etags {
+            true => Some(random_name(&self.location)?),
+            false => None,
+        };
+        upload::put_whole(self, key, body, ticket)
+    }
+
     fn open(&self, key: &str, offset: u64) -> Result<Box<dyn Read + Send>, StoreError> {
         check_s3_key(key)?;
         let metadata = self.head(key)?.ok_or_else(|| StoreError::NotFound {
@@ -204,6 +227,23 @@ impl Store for S3Store {
         let reader = download::start(self, key, offset..bytes, metadata.etag())?;
         let what = format!("{key:?} in {}", self.location);
         Ok(Box::new(Exact::new(reader, bytes - offset, what)))
+    }
+
+    fn open_part(
+        &self,
+        key: &str,
+        offset: u64,
+        bytes: u64,
+    ) -> Result<Box<dyn Read + Send>, StoreError> {
+        check_s3_key(key)?;
+        if bytes == 0 {
+            return Ok(Box::new(std::io::empty()));
+        }
+        match download::part(self, key, offset..offset.saturating_add(bytes)) {
+            Ok(part) => Ok(Box::new(part)),
+            // Perhaps it is not there, or not that long: this tells.
+            Err(_) => Ok(Box::new(self.open(key, offset)?.take(bytes))),
+        }
     }
 
     fn stat(&self, key: &str) -> Result<Option<ObjectInfo>, StoreError> {

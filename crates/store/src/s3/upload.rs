@@ -31,6 +31,9 @@ const PARTS_PLANNED: u64 = 8_000;
 /// Memory for parts: those in flight, one that OpenDAL holds back, and the one being filled.
 const MEMORY_BYTES: usize = 64 << 20;
 
+/// What is in memory anyway goes in one request, up to so much.
+pub(super) const WHOLE_BYTES_MAX: usize = 64 << 20;
+
 /// How an object is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Plan {
@@ -85,6 +88,22 @@ pub(super) fn put(
         }
         other => other,
     }
+}
+
+/// The same in one request, of bytes that are in memory.
+pub(super) fn put_whole(
+    store: &S3Store,
+    key: &str,
+    body: Bytes,
+    ticket: Option<String>,
+) -> Result<Receipt, StoreError> {
+    let mut sent = Sent::new(store.opaque_etags, ticket);
+    if !body.is_empty() {
+        sent.part(&body);
+    }
+    let mut sink = Sink::open(store, key, MODEST, false, &sent)?;
+    sink.write(body)?;
+    sink.finish(&sent)
 }
 
 /// Sends every part after the first. Dropping the sink on the way out aborts the upload.

@@ -322,6 +322,10 @@ fn jittered(delay: Duration) -> Duration {
 }
 
 impl Store for SftpStore {
+    fn is_remote(&self) -> bool {
+        true
+    }
+
     fn location(&self) -> String {
         self.inner.location()
     }
