@@ -72,6 +72,13 @@ impl Desk {
         self.app.refuses(exit, code, &self.args(args))
     }
 
+    /// The largest file with packs.
+    pub fn largest_pack(&self) -> PathBuf {
+        let packs = walk(&self.app.path("r/data"));
+        let bytes = |path: &PathBuf| path.metadata().unwrap().len();
+        packs.into_iter().max_by_key(bytes).unwrap()
+    }
+
     /// Where the tree is below a directory that all of a snapshot was restored to.
     pub fn below(&self, target: &str) -> String {
         format!("{target}{}", self.path("tree"))
