@@ -6,9 +6,9 @@ use crate::id::Id;
 use crate::index::Index;
 use crate::pack::BlobKind;
 use crate::repository::Repository;
-use crate::tree::{Node, NodeKind};
+use crate::tree::{Node, NodeKind, Nodes};
 use rayon::prelude::*;
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
 use std::io::Write;
 
 /// How a walk goes on after an entry.
@@ -46,8 +46,10 @@ pub fn find(repository: &Repository, index: &Index, root: &Id, path: &[u8]) -> R
             Found::Root(tree) => *tree,
             Found::Entry(node) => node.subtree.ok_or_else(absent)?,
         };
-        let mut inner = repository.tree(index, &tree)?.into_iter();
-        let node = inner.find(|node| node.name == name).ok_or_else(absent)?;
+        let mut inner = repository.tree_nodes(index, &tree)?;
+        let node = inner.find(|node| node.as_ref().map_or(true, |node| node.name == name));
+        let node = node.ok_or_else(absent)?;
+        let node = node.map_err(|damage| Error::Blob { id: tree, damage })?;
         found = Found::Entry(Box::new(node));
     }
     Ok(found)
@@ -140,6 +142,44 @@ pub fn diff(
     differ.trees(&mut Vec::new(), Some(first), Some(second))
 }
 
+/// A directory of one of the two, entry by entry in order of name.
+struct Side {
+    tree: Id,
+    nodes: Option<Nodes>,
+    next: Option<Node>,
+}
+
+impl Side {
+    fn read(repository: &Repository, index: &Index, tree: Option<&Id>) -> Result<Self> {
+        let nodes = tree.map(|tree| repository.tree_nodes(index, tree));
+        let mut side = Side {
+            tree: tree.copied().unwrap_or_default(),
+            nodes: nodes.transpose()?.map(Nodes::sorted),
+            next: None,
+        };
+        side.step()?;
+        Ok(side)
+    }
+
+    /// Goes on to the next entry, and returns the last.
+    fn step(&mut self) -> Result<Option<Node>> {
+        let about = |damage| Error::Blob {
+            id: self.tree,
+            damage,
+        };
+        let next = self.nodes.as_mut().and_then(Nodes::next);
+        let next = next.transpose().map_err(about)?;
+        let last = std::mem::replace(&mut self.next, next);
+        match (&last, &self.next) {
+            (Some(last), Some(next)) if last.name >= next.name => {
+                let text = "its entries are not in order of name".to_owned();
+                Err(about(Damage::Format(text)))
+            }
+            _ => Ok(last),
+        }
+    }
+}
+
 struct Differ<'a> {
     repository: &'a Repository,
     index: &'a Index,
@@ -160,31 +200,28 @@ impl Differ<'_> {
                 damage,
             });
         }
-        let read = |tree: Option<&Id>| match tree {
-            Some(tree) => self.repository.tree(self.index, tree),
-            None => Ok(Vec::new()),
-        };
-        let (first, second) = (read(first)?, read(second)?);
-        let mut names: BTreeMap<&[u8], (Option<&Node>, Option<&Node>)> = BTreeMap::new();
-        for node in &first {
-            names.entry(&node.name).or_default().0 = Some(node);
-        }
-        for node in &second {
-            names.entry(&node.name).or_default().1 = Some(node);
-        }
+        let read = |tree| Side::read(self.repository, self.index, tree);
+        let (mut first, mut second) = (read(first)?, read(second)?);
         let length = path.len();
-        for (name, pair) in names {
+        loop {
+            let order = match (&first.next, &second.next) {
+                (Some(was), Some(is)) => was.name.cmp(&is.name),
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (None, None) => return Ok(()),
+            };
+            let was = if order.is_le() { first.step()? } else { None };
+            let is = if order.is_ge() { second.step()? } else { None };
             path.push(b'/');
-            path.extend_from_slice(name);
-            match pair {
-                (Some(was), None) => self.alone(path, was, Change::Removed)?,
-                (None, Some(is)) => self.alone(path, is, Change::Added)?,
-                (Some(was), Some(is)) => self.both(path, was, is)?,
+            path.extend(was.iter().chain(&is).take(1).flat_map(|node| &node.name));
+            match (was, is) {
+                (Some(was), None) => self.alone(path, &was, Change::Removed)?,
+                (None, Some(is)) => self.alone(path, &is, Change::Added)?,
+                (Some(was), Some(is)) => self.both(path, &was, &is)?,
                 (None, None) => {}
             }
             path.truncate(length);
         }
-        Ok(())
     }
 
     fn alone(&mut self, path: &mut Vec<u8>, node: &Node, change: Change) -> Result<()> {

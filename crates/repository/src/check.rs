@@ -13,6 +13,7 @@ use crate::index::{Index, Location};
 use crate::lock::find as find_locks;
 use crate::pack::{self, BlobKind, PackedBlob};
 use crate::repository::Repository;
+use crate::requests::Readers;
 use crate::sync::{into_inner, lock};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, HashSet};
@@ -116,14 +117,13 @@ pub fn run_reading(repository: &Repository, reading: Option<&Reading<'_>>) -> Re
         index: &index,
         errors: Mutex::default(),
     };
+    let readers = Readers::new(repository)?;
     let mut seen = HashSet::new();
     let mut level: Vec<Id> = roots.collect();
     while !level.is_empty() {
         level.retain(|id| seen.insert(*id));
-        level = level
-            .par_iter()
-            .flat_map_iter(|id| trees.inner(id))
-            .collect();
+        let all = level.par_iter();
+        level = readers.run(|| all.flat_map_iter(|id| trees.inner(id)).collect());
     }
     report.trees = seen.len() as u64;
     report.errors.extend(into_inner(trees.errors));
@@ -131,7 +131,7 @@ pub fn run_reading(repository: &Repository, reading: Option<&Reading<'_>>) -> Re
         // What is in no index is rubbish, whatever it holds.
         let packs = stored.iter().filter(|(id, _)| known(id));
         let packs = packs.map(|(id, bytes)| (*id, *bytes)).collect();
-        read(repository, packs, reading, &mut report);
+        read(repository, &readers, packs, reading, &mut report);
     }
     Ok(report)
 }
@@ -159,11 +159,17 @@ fn keys_and_locks(repository: &Repository) -> Result<Vec<Error>> {
     Ok(errors)
 }
 
-fn read(repository: &Repository, packs: Packs, reading: &Reading<'_>, report: &mut Report) {
+fn read(
+    repository: &Repository,
+    readers: &Readers,
+    packs: Packs,
+    reading: &Reading<'_>,
+    report: &mut Report,
+) {
     let bytes_read = AtomicU64::new(0);
     let packs = (reading.choose)(packs);
     let told = reading.told;
-    let errors: Vec<Vec<Error>> = packs
+    let read = packs
         .par_iter()
         .map_init(Opener::default, |opener, (id, bytes)| {
             bytes_read.fetch_add(*bytes, Ordering::Relaxed);
@@ -172,8 +178,8 @@ fn read(repository: &Repository, packs: Packs, reading: &Reading<'_>, report: &m
                 told(id, errors.is_empty());
             }
             errors
-        })
-        .collect();
+        });
+    let errors: Vec<Vec<Error>> = readers.run(|| read.collect());
     report.packs_read = packs.len() as u64;
     report.bytes_read = bytes_read.into_inner();
     report.errors.extend(errors.into_iter().flatten());
@@ -301,7 +307,7 @@ pub(crate) fn pack(
         }
         Err(error) => return vec![error],
     };
-    match check_content(repository, id, &blobs, opener, &mut errors) {
+    match check_content(repository, (id, bytes), &blobs, opener, &mut errors) {
         Ok(found) if found == *id => {}
         Ok(found) => errors.push(Error::Damaged {
             kind: FileKind::Pack,
@@ -316,7 +322,7 @@ pub(crate) fn pack(
 /// Opens each of the blobs that a pack begins with, and returns the hash of the whole pack.
 fn check_content(
     repository: &Repository,
-    id: &Id,
+    (id, bytes): (&Id, u64),
     blobs: &[PackedBlob],
     opener: &mut Opener,
     errors: &mut Vec<Error>,
@@ -325,7 +331,7 @@ fn check_content(
         key: FileKind::Pack.key(id),
         source,
     };
-    let mut pack = repository.open_pack(id, 0)?;
+    let mut pack = repository.open_pack(id, 0..bytes)?;
     let mut hash = Hashing::default();
     for blob in blobs {
         let sealed = opener.room(blob.length as usize).map_err(|damage| {

@@ -8,6 +8,7 @@ use crate::id::Id;
 use crate::index::Index;
 use crate::pack::BlobKind;
 use crate::repository::Repository;
+use crate::requests::Readers;
 use crate::saver::{Added, Saver, with_saver};
 use crate::snapshot::Snapshot;
 use crate::tree;
@@ -83,10 +84,12 @@ fn trees(
     seen: &mut HashSet<Id>,
     root: Id,
 ) -> Result<()> {
+    let readers = Readers::new(from.0)?;
     let mut level = vec![root];
     while !level.is_empty() {
         level.retain(|id| seen.insert(*id));
-        let below: Result<Vec<Vec<Id>>> = level.par_iter().map(|id| one(from, saver, id)).collect();
+        let copied = level.par_iter().map(|id| one(from, saver, id));
+        let below: Result<Vec<Vec<Id>>> = readers.run(|| copied.collect());
         level = below?.concat();
     }
     Ok(())

@@ -6,10 +6,10 @@ use crate::id::Id;
 use crate::index::{Index, Location};
 use crate::pack::BlobKind;
 use crate::repository::Repository;
+use crate::requests;
 use crate::sync::{into_inner, lock};
 use crate::tree::Node;
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::io;
 use std::sync::{Arc, Mutex};
 
 /// So many blobs are read at a time.
@@ -36,9 +36,7 @@ pub fn run(
     good: &mut HashSet<Id>,
     passed: &(dyn Fn(u64) + Sync),
 ) -> Result<Found> {
-    let pool = rayon::ThreadPoolBuilder::new()
-        .build()
-        .map_err(|error| Error::Threads(io::Error::other(error)))?;
+    let pool = requests::reader_pool(repository)?;
     let mut examination = Examination {
         fetcher: Fetcher::new(repository, index, &pool),
         found: Found::default(),

@@ -98,7 +98,11 @@ impl<'a> Fetcher<'a> {
     }
 
     fn job<T>(&self, wants: &[Want<T>], places: &[u32], sink: &impl Sink<T>, opener: &mut Opener) {
-        let mut stream = Stream::default();
+        let ends = places.iter().filter_map(|place| get(wants, *place));
+        let mut stream = Stream {
+            end: ends.map(|want| want.at.end()).max().unwrap_or(0),
+            ..Stream::default()
+        };
         let mut rest = places;
         while let Some(want) = rest.first().and_then(|place| get(wants, *place)) {
             let same = |place: &u32| {
@@ -243,6 +247,8 @@ fn jobs<T>(wants: &[Want<T>], order: &[u32]) -> Vec<Range<usize>> {
 struct Stream {
     reader: Option<Box<dyn Read + Send>>,
     position: u64,
+    /// Nothing is wanted from here on.
+    end: u64,
     /// The pack is not there.
     missing: bool,
     /// The store failed to read it.
@@ -277,7 +283,7 @@ impl Stream {
                 skipped.map_err(cut)?;
                 reader
             }
-            None => repository.open_pack(&at.pack, offset)?,
+            None => repository.open_pack(&at.pack, offset..self.end.max(at.end()))?,
         };
         resize(into, at.length as usize).map_err(|damage| Error::Damaged {
             kind,

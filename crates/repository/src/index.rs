@@ -184,6 +184,11 @@ pub struct Location {
 }
 
 impl Location {
+    /// Where its sealed bytes end.
+    pub(crate) fn end(&self) -> u64 {
+        u64::from(self.offset) + u64::from(self.length)
+    }
+
     /// The blob of this id as its pack's header has it.
     pub(crate) fn blob(&self, id: Id) -> PackedBlob {
         PackedBlob {

@@ -22,6 +22,7 @@ mod id;
 pub mod index;
 pub mod keyfile;
 pub mod lock;
+mod nearby;
 pub mod pack;
 pub mod pattern;
 pub mod prune;

@@ -7,6 +7,7 @@ use crate::id::Id;
 use crate::index::{Index, IndexBuilder, IndexFile, Location};
 use crate::keyfile::{Cost, KeyFile};
 use crate::lock::Hold;
+use crate::nearby::Nearby;
 use crate::pack::{self, BlobKind, PackedBlob};
 use crate::requests;
 use crate::snapshot::Snapshot;
@@ -38,6 +39,8 @@ pub struct Config {
 const CONFIG: &str = "config";
 /// Config, keys, locks and snapshots are small; an index may be long.
 const FILE_BYTES_MAX: u64 = 1 << 30;
+/// Index files that are no longer than this on average are read many at a time over a network.
+const SHORT_INDEX_BYTES: u64 = 256 << 10;
 /// Offsets in a pack are 32 bits.
 const PACK_BYTES_MAX: u64 = 1 << 32;
 /// A blob in a pack, sealed.
@@ -65,6 +68,7 @@ pub struct Repository {
     config: Config,
     chunker: OnceLock<Chunker>,
     hold: Arc<Hold>,
+    nearby: Nearby,
     /// The key file that the password opened.
     opened_by: Option<Id>,
 }
@@ -94,6 +98,7 @@ impl Repository {
             },
             chunker: OnceLock::new(),
             hold: Arc::default(),
+            nearby: Nearby::default(),
             opened_by: None,
             store,
         };
@@ -125,6 +130,7 @@ impl Repository {
             config,
             chunker: OnceLock::new(),
             hold: Arc::default(),
+            nearby: Nearby::default(),
             opened_by: Some(opened_by),
         };
         let location = || format!("{}/{prefix}", store.location());
@@ -182,6 +188,7 @@ impl Repository {
             config: self.config.clone(),
             chunker: OnceLock::new(),
             hold: Arc::clone(&self.hold),
+            nearby: Nearby::default(),
             opened_by: self.opened_by,
         }
     }
@@ -342,17 +349,20 @@ impl Repository {
         listed: &[(Id, u64)],
         each: impl Fn(Id, IndexFile) + Sync,
     ) -> Result<Vec<Error>> {
-        let damaged: Vec<Option<Error>> = listed
-            .par_iter()
-            .map(|(id, _)| match self.index_file(id) {
-                Ok(file) => {
-                    each(*id, file);
-                    Ok(None)
-                }
-                Err(error @ Error::Damaged { .. }) => Ok(Some(error)),
-                Err(error) => Err(error),
-            })
-            .collect::<Result<_>>()?;
+        let read = |(id, _): &(Id, u64)| match self.index_file(id) {
+            Ok(file) => {
+                each(*id, file);
+                Ok(None)
+            }
+            Err(error @ Error::Damaged { .. }) => Ok(Some(error)),
+            Err(error) => Err(error),
+        };
+        let bytes: u64 = listed.iter().map(|(_, bytes)| bytes).sum();
+        let short = bytes <= listed.len() as u64 * SHORT_INDEX_BYTES;
+        let damaged: Vec<Option<Error>> = match self.is_remote() && short {
+            true => requests::each(listed, read)?,
+            false => listed.par_iter().map(read).collect::<Result<_>>()?,
+        };
         Ok(damaged.into_iter().flatten().collect())
     }
 
@@ -368,7 +378,7 @@ impl Repository {
         let about = |damage| damaged(FileKind::Pack, id, damage);
         let tail = |bytes: u64| {
             let mut tail = Vec::new();
-            let mut pack = self.open_pack(id, pack_bytes - bytes)?;
+            let mut pack = self.open_pack(id, pack_bytes - bytes..pack_bytes)?;
             match pack.read_to_end(&mut tail) {
                 Ok(_) => Ok(tail),
                 Err(error) => Err(self.cut(&key, error)),
@@ -400,34 +410,41 @@ impl Repository {
 
     /// The sealed bytes at a place.
     fn read_sealed(&self, at: &Location) -> Result<Vec<u8>> {
+        let start = u64::from(at.offset);
+        let range = start..start + u64::from(at.length);
+        if at.kind == BlobKind::Tree && self.is_remote() {
+            let fetch = |range| self.read_pack_part(&at.pack, range);
+            let sealed = self.nearby.read(&at.pack, range, fetch)?;
+            return match sealed.len() == at.length as usize {
+                true => Ok(sealed),
+                false => Err(cut_off(&at.pack)),
+            };
+        }
         let key = self.path(&FileKind::Pack.key(&at.pack));
         let mut sealed = vec![0; at.length as usize];
-        self.open_pack(&at.pack, u64::from(at.offset))?
+        self.open_pack(&at.pack, range)?
             .read_exact(&mut sealed)
             .map_err(|error| match error.kind() {
-                std::io::ErrorKind::UnexpectedEof => {
-                    let damage = Damage::Format("it ends before the blob does".into());
-                    damaged(FileKind::Pack, &at.pack, damage)
-                }
+                std::io::ErrorKind::UnexpectedEof => cut_off(&at.pack),
                 _ => self.cut(&key, error),
             })?;
         Ok(sealed)
     }
 
-    /// The stored bytes of a pack from an offset on.
-    pub(crate) fn open_pack(&self, id: &Id, offset: u64) -> Result<Box<dyn Read + Send>> {
+    /// Some stored bytes of a pack, or as many as there are.
+    pub(crate) fn open_pack(&self, id: &Id, range: Range<u64>) -> Result<Box<dyn Read + Send>> {
         self.hold.check_stop()?;
         let key = self.path(&FileKind::Pack.key(id));
-        self.store.open(&key, offset).map_err(|error| {
-            // A pack that was cut is damaged; it is not the store that fails.
-            match self.store.stat(&key) {
-                Ok(Some(info)) if info.bytes < offset => {
-                    let damage = Damage::Format("it ends before the blob does".into());
-                    damaged(FileKind::Pack, id, damage)
+        let bytes = range.end.saturating_sub(range.start);
+        self.store
+            .open_part(&key, range.start, bytes)
+            .map_err(|error| {
+                // A pack that was cut is damaged; it is not the store that fails.
+                match self.store.stat(&key) {
+                    Ok(Some(info)) if info.bytes < range.start => cut_off(id),
+                    _ => missing(FileKind::Pack, id, error),
                 }
-                _ => missing(FileKind::Pack, id, error),
-            }
-        })
+            })
     }
 
     /// A blob wherever it is whole.
@@ -466,8 +483,7 @@ impl Repository {
     pub(crate) fn read_pack_part(&self, id: &Id, range: Range<u64>) -> Result<Vec<u8>> {
         let key = self.path(&FileKind::Pack.key(id));
         let mut bytes = Vec::new();
-        self.open_pack(id, range.start)?
-            .take(range.end - range.start)
+        self.open_pack(id, range)?
             .read_to_end(&mut bytes)
             .map_err(|error| self.cut(&key, error))?;
         Ok(bytes)
@@ -477,8 +493,7 @@ impl Repository {
     pub fn read_pack(&self, id: &Id) -> Result<Vec<u8>> {
         let key = self.path(&FileKind::Pack.key(id));
         let mut bytes = Vec::new();
-        self.open_pack(id, 0)?
-            .take(PACK_BYTES_MAX + 1)
+        self.open_pack(id, 0..PACK_BYTES_MAX + 1)?
             .read_to_end(&mut bytes)
             .map_err(|error| self.cut(&key, error))?;
         Ok(bytes)
@@ -583,6 +598,11 @@ fn damaged(kind: FileKind, id: &Id, damage: Damage) -> Error {
         id: *id,
         damage,
     }
+}
+
+fn cut_off(pack: &Id) -> Error {
+    let damage = Damage::Format("it ends before the blob does".into());
+    damaged(FileKind::Pack, pack, damage)
 }
 
 fn missing(kind: FileKind, id: &Id, error: StoreError) -> Error {

@@ -7,8 +7,9 @@ use crate::id::Id;
 use crate::index::Index;
 use crate::pack::BlobKind;
 use crate::repository::Repository;
+use crate::requests;
 use crate::sync::{into_inner, lock};
-use crate::tree::{Node, NodeKind};
+use crate::tree::{Node, NodeKind, Nodes};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::collections::{HashSet, VecDeque};
 use std::io::{self, Read};
@@ -25,7 +26,8 @@ const WINDOW_BLOBS: usize = 16_384;
 pub struct Contents {
     repository: Arc<Repository>,
     index: Arc<Index>,
-    open: Vec<IntoIter<Node>>,
+    /// What is in it of each directory on the way, with its tree.
+    open: Vec<(Id, Nodes)>,
     content: IntoIter<Id>,
     linked: HashSet<(u64, u64)>,
 }
@@ -42,7 +44,7 @@ impl Contents {
         Contents {
             repository: Arc::clone(repository),
             index: Arc::clone(index),
-            open: vec![nodes.into_iter()],
+            open: vec![(Id::default(), nodes.into())],
             content: IntoIter::default(),
             linked: HashSet::new(),
         }
@@ -51,8 +53,8 @@ impl Contents {
     fn visit(&mut self, node: Node) -> Result<()> {
         let broken = |damage| Error::Config(damage);
         if let Some(tree) = node.directory().map_err(broken)? {
-            let entries = self.repository.tree(&self.index, &tree)?;
-            self.open.push(entries.into_iter());
+            let entries = self.repository.tree_nodes(&self.index, &tree)?;
+            self.open.push((tree, entries));
             return Ok(());
         }
         let first = node.links <= 1 || self.linked.insert((node.device_id, node.inode));
@@ -71,9 +73,12 @@ impl Iterator for Contents {
             if let Some(id) = self.content.next() {
                 return Some(Ok(id));
             }
-            match self.open.last_mut()?.next() {
+            let (tree, nodes) = self.open.last_mut()?;
+            let id = *tree;
+            match nodes.next() {
                 Some(node) => {
-                    if let Err(error) = self.visit(node) {
+                    let node = node.map_err(|damage| Error::Blob { id, damage });
+                    if let Err(error) = node.and_then(|node| self.visit(node)) {
                         return Some(Err(error));
                     }
                 }
@@ -157,9 +162,7 @@ fn fetch(
     mut ids: impl Iterator<Item = Result<Id>>,
     windows: &Sender<Result<Vec<Vec<u8>>>>,
 ) -> Result<()> {
-    let pool = rayon::ThreadPoolBuilder::new()
-        .build()
-        .map_err(|error| Error::Threads(io::Error::other(error)))?;
+    let pool = requests::reader_pool(repository)?;
     let fetcher = Fetcher::new(repository, index, &pool);
     loop {
         let (mut wants, mut bytes) = (Vec::new(), 0);

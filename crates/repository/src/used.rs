@@ -5,6 +5,7 @@ use crate::id::Id;
 use crate::index::Index;
 use crate::pack::BlobKind;
 use crate::repository::Repository;
+use crate::requests::Readers;
 use crate::tree::Needs;
 use rayon::prelude::*;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -42,6 +43,7 @@ impl<'a> Used<'a> {
     /// Adds these trees and all they need. Fails at the first that cannot be read, or that needs
     /// something no index knows.
     pub(crate) fn add(&self, repository: &Repository, roots: &[Id]) -> Result<()> {
+        let readers = Readers::new(repository)?;
         let mut level = Vec::new();
         for root in roots {
             if self.insert(BlobKind::Tree, root)? {
@@ -49,10 +51,8 @@ impl<'a> Used<'a> {
             }
         }
         while !level.is_empty() {
-            let below: Result<Vec<Vec<Id>>> = level
-                .par_iter()
-                .map(|id| self.add_tree(repository, id))
-                .collect();
+            let read = level.par_iter().map(|id| self.add_tree(repository, id));
+            let below: Result<Vec<Vec<Id>>> = readers.run(|| read.collect());
             level = below?.concat();
         }
         Ok(())

@@ -106,7 +106,7 @@ fn many_snapshots_are_read_and_removed_at_once() {
     let store = Arc::new(Meeting::default());
     let repository = Repository::create(store.clone(), "", b"x", &Author::default()).unwrap();
     let mut ids = Vec::new();
-    for number in 0..TOGETHER as u32 * 3 {
+    for number in 0..TOGETHER * 3 {
         let snapshot = Snapshot {
             time: Time::default(),
             parent: None,
@@ -154,7 +154,7 @@ fn a_sparse_file_makes_the_same_tree_as_with_restic() {
         file.set_len(bytes).unwrap();
         for (number, at) in [0, 7 << 20, 8_000_777, 14 << 20].into_iter().enumerate() {
             let island: Vec<u8> = (0..300_000 * number as u64)
-                .map(|n| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as u8)
+                .map(|n| n.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes()[2])
                 .collect();
             file.write_all_at(&island, at).unwrap();
         }

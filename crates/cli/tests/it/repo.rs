@@ -517,6 +517,9 @@ fn whatever_is_wrong_with_a_repository_the_hint_is_what_helps() {
         let read = desk.args(&["snapshots", "--no-lock"]);
         assert_eq!(in_namespace(&desk.app, mount, &read, "").code, 0);
     }
+    // A snapshot that is named twice is one.
+    let twice = desk.json(&["forget", "--dry-run", "latest", "latest"]);
+    assert_eq!(twice["groups"][0]["remove"].as_array().unwrap().len(), 1);
     // What the command line lacks is said in JSON, too.
     let output = desk.app.run(&["--json", "repo", "diff", "latest"]);
     output.json_refusal("usage").names(&["<SECOND>"]);

@@ -16,7 +16,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// So many entries of a directory are worked on at a time.
-const WINDOW_ENTRIES: usize = 8 << 10;
+const WINDOW_ENTRIES: usize = if cfg!(test) { 50 } else { 8 << 10 };
 
 /// A directory as the parent snapshot has it.
 #[derive(Default)]
@@ -24,10 +24,12 @@ pub(super) struct Before {
     /// Its tree, as long as that is in order and every entry was asked for.
     tree: Option<Id>,
     rest: Option<Nodes>,
+    /// What a long one can be read from again.
+    long: Option<Text>,
     /// The next entry.
     next: Option<Node>,
     /// Why the rest cannot be read.
-    pub(super) damage: Option<Damage>,
+    damage: Option<Damage>,
 }
 
 impl Before {
@@ -35,6 +37,7 @@ impl Before {
         let mut before = Before {
             tree: Some(tree),
             rest: Some(text.nodes()?),
+            long: matches!(text, Text::Packed(_)).then_some(text),
             next: None,
             damage: None,
         };
@@ -78,6 +81,17 @@ impl Before {
         }
     }
 
+    /// Writes the first entries again.
+    fn repeat(&self, count: usize, tree: &mut TreeWriter<'_>) -> Result<()> {
+        let Some(text) = self.long.as_ref().filter(|_| count > 0) else {
+            return Ok(());
+        };
+        for node in text.nodes().map_err(Error::Config)?.take(count) {
+            tree.add(&node.map_err(Error::Config)?)?;
+        }
+        Ok(())
+    }
+
     /// The tree, if it is in order and has nothing that was not asked for.
     fn tree(&self) -> Option<Id> {
         self.tree.filter(|_| self.next.is_none())
@@ -100,7 +114,9 @@ impl Backup<'_> {
         let mut before = self.before(parent);
         let mut names = names.into_iter().peekable();
         let mut tree = TreeWriter::new(self.saver);
-        let (mut same, mut nodes) = (true, Vec::new());
+        // Of a long tree as many entries as are as they were, and so are not written yet; and those
+        // of the last window.
+        let (mut same, mut repeated, mut nodes) = (true, 0, Vec::new());
         loop {
             let some = names.by_ref().take(WINDOW_ENTRIES);
             let entries: Vec<(OsString, Option<Node>)> = some
@@ -118,7 +134,12 @@ impl Backup<'_> {
             if names.peek().is_none() {
                 break;
             }
-            // The last of them wait: a directory that has no more, and is as it was, is not written.
+            if same && before.tree.is_some() && before.long.is_some() {
+                repeated += nodes.len();
+                nodes.clear();
+                continue;
+            }
+            before.repeat(std::mem::take(&mut repeated), &mut tree)?;
             for node in nodes.drain(..) {
                 tree.add(&node)?;
             }
@@ -129,6 +150,7 @@ impl Backup<'_> {
         match before.tree() {
             Some(tree) if same && self.index.has(BlobKind::Tree, &tree) => Ok(Ok(tree)),
             _ => {
+                before.repeat(repeated, &mut tree)?;
                 nodes.iter().try_for_each(|node| tree.add(node))?;
                 tree.finish().map(Ok)
             }

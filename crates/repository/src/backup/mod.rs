@@ -10,6 +10,8 @@ mod directory;
 mod long;
 mod node;
 mod targets;
+#[cfg(test)]
+mod tests;
 
 pub use node::Names;
 

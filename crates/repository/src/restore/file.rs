@@ -15,7 +15,6 @@ use crate::pack::BlobKind;
 use crate::tree::Node;
 use rustix::fs::{AtFlags, FallocateFlags, OFlags};
 use rustix::io::Errno;
-use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
@@ -110,8 +109,8 @@ impl Planned {
     }
 
     /// Makes sure that no entry beside it has the name of the partial file.
-    pub(super) fn avoid(&mut self, names: &HashSet<Box<[u8]>>) {
-        while names.contains(&*self.partial_name()) && self.number < u8::MAX {
+    pub(super) fn avoid(&mut self, taken: impl Fn(&[u8]) -> bool) {
+        while taken(&self.partial_name()) && self.number < u8::MAX {
             self.number += 1;
         }
     }

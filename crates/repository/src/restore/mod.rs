@@ -29,6 +29,7 @@ use crate::id::Id;
 use crate::index::Index;
 use crate::pack::BlobKind;
 use crate::repository::Repository;
+use crate::requests;
 use crate::sync::{into_inner, lock};
 use crate::tree::{self, Node, NodeKind};
 use directory::{Directory, Handles};
@@ -58,7 +59,11 @@ pub fn run(repository: &Repository, index: &Index, options: &Options) -> Result<
     }
     let start = start(repository, index, options)?;
     let threads = match options.threads {
-        0 => std::thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 16)),
+        0 => {
+            let cores = std::thread::available_parallelism();
+            let cores = cores.map_or(2, |cores| cores.get().clamp(2, 16));
+            requests::reader_threads(repository, cores)
+        }
         threads => threads,
     };
     let pool = rayon::ThreadPoolBuilder::new()
@@ -108,10 +113,10 @@ fn start(repository: &Repository, index: &Index, options: &Options) -> Result<St
             Component::RootDir | Component::CurDir => continue,
             _ => return Err(absent()),
         };
-        let json = repository.load_blob(index, BlobKind::Tree, &tree)?;
+        let text = repository.tree_text(index, &tree)?;
         let mut found = None;
         let about = |damage| Error::Blob { id: tree, damage };
-        tree::read(&json, |node| {
+        text.read(|node| {
             if let Ok(node) = node
                 && node.name == name
             {
@@ -193,18 +198,21 @@ impl Restore<'_> {
             while !found.visits.is_empty() && !found.is_full() {
                 let from = found.visits.len().saturating_sub(TREES);
                 let visits = found.visits.split_off(from);
-                found.append(self.visit_all(visits));
+                self.visit_all(visits, &mut found);
             }
             self.deliver(&mut found);
         }
         self.deliver(&mut found);
     }
 
-    fn visit_all(&self, visits: Vec<Visit>) -> Found {
+    fn visit_all(&self, visits: Vec<Visit>, found: &mut Found) {
         let index = self.fetcher.index;
         let mut wants = Vec::with_capacity(visits.len());
         for (number, visit) in visits.iter().enumerate() {
             match index.locations(BlobKind::Tree, &visit.tree).next() {
+                Some(at) if at.plain_bytes as usize >= tree::LONG_BYTES => {
+                    self.visit_long(visit, found);
+                }
                 Some(at) => wants.push(Want {
                     id: visit.tree,
                     at,
@@ -216,21 +224,18 @@ impl Restore<'_> {
                 }
             }
         }
-        let found = visits.iter().map(|_| Mutex::default()).collect();
         let trees = Trees {
             restore: self,
             visits: &visits,
-            found,
+            found: visits.iter().map(|_| Mutex::default()).collect(),
         };
         self.fetcher.run(&wants, &trees);
-        let mut found: Vec<Found> = trees.found.into_iter().map(into_inner).collect();
-        let mut all = Found::default();
+        let mut each: Vec<Found> = trees.found.into_iter().map(into_inner).collect();
         // The last visit is the next one, so that the walk goes down before it goes on.
-        for one in &mut found {
-            all.visits.extend(one.visits.drain(..).rev());
+        for one in &mut each {
+            found.visits.extend(one.visits.drain(..).rev());
         }
-        found.into_iter().rev().for_each(|one| all.append(one));
-        all
+        each.into_iter().rev().for_each(|one| found.append(one));
     }
 
     /// A directory whose tree cannot be read: what is in it is unknown.

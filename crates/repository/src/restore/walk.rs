@@ -7,7 +7,8 @@ use super::links::{self, First, Link};
 use super::metadata::{Meta, On};
 use super::options::{Action, Progress};
 use super::report::{Cause, count};
-use super::{Found, Restore, Visit, lock, removal, write};
+use super::write::{self, SUFFIX};
+use super::{Found, Restore, Visit, lock, removal};
 use crate::error::{Damage, Error};
 use crate::tree::{self, Node, NodeKind};
 use rustix::fs::{AtFlags, FileType, Mode};
@@ -22,17 +23,46 @@ impl Restore<'_> {
         let mut walked = Walked::new(self, &visit.directory);
         let read = tree::read(json, |node| walked.node(node));
         if let Err(damage) = read {
-            walked.refused = true;
-            let error = Error::Blob {
-                id: visit.tree,
-                damage,
-            };
-            let cause = Cause::Repository(Arc::new(error));
-            self.tally.fail(visit.directory.location(), cause);
+            walked.broken(visit, damage);
         }
         let found = walked.finish();
         self.release(&visit.directory);
         found
+    }
+
+    /// Goes through the tree of a directory with very many entries, and restores them as soon as there
+    /// are many.
+    pub(super) fn visit_long(&self, visit: &Visit, found: &mut Found) {
+        let (repository, index) = (self.fetcher.repository, self.fetcher.index);
+        let text = match repository.tree_text(index, &visit.tree) {
+            Ok(text) => text,
+            Err(error) => {
+                return self.unread(&visit.directory, Cause::Repository(Arc::new(error)));
+            }
+        };
+        let mut walked = Walked::new(self, &visit.directory);
+        let like_partial = |name: &[u8]| name.windows(SUFFIX.len()).any(|part| part == SUFFIX);
+        let first = text.read(|node| {
+            if let Ok(node) = node
+                && like_partial(&node.name)
+            {
+                walked.later.insert(node.name.into());
+            }
+        });
+        let read = first.and_then(|()| {
+            text.read(|node| {
+                walked.node(node);
+                if walked.found.is_full() {
+                    found.append(walked.take_found());
+                    self.deliver(found);
+                }
+            })
+        });
+        if let Err(damage) = read {
+            walked.broken(visit, damage);
+        }
+        found.append(walked.finish());
+        self.release(&visit.directory);
     }
 }
 
@@ -42,6 +72,8 @@ pub(super) struct Walked<'r, 'a> {
     directory: &'r Arc<Directory>,
     found: Found,
     names: HashSet<Box<[u8]>>,
+    /// Names that come later and might be those of partial files.
+    later: HashSet<Box<[u8]>>,
     /// Names in lower case, in a directory that was there.
     folded: HashSet<Vec<u8>>,
     folds: Option<bool>,
@@ -56,6 +88,7 @@ impl<'r, 'a> Walked<'r, 'a> {
             directory,
             found: Found::default(),
             names: HashSet::new(),
+            later: HashSet::new(),
             folded: HashSet::new(),
             folds: None,
             refused: false,
@@ -94,11 +127,16 @@ impl<'r, 'a> Walked<'r, 'a> {
         }
     }
 
+    /// What was found since this was last asked.
+    fn take_found(&mut self) -> Found {
+        for file in &mut self.found.files {
+            file.avoid(|name| self.names.contains(name) || self.later.contains(name));
+        }
+        std::mem::take(&mut self.found)
+    }
+
     /// What was found, and what is there beside it.
     pub(super) fn finish(mut self) -> Found {
-        for file in &mut self.found.files {
-            file.avoid(&self.names);
-        }
         let existing = self.directory.state() == State::Existing;
         if self.restore.options.delete && existing && !self.refused {
             let names = self.restore.handle(self.directory);
@@ -116,7 +154,15 @@ impl<'r, 'a> Walked<'r, 'a> {
                 }
             }
         }
-        self.found
+        self.take_found()
+    }
+
+    /// What comes after is unknown.
+    fn broken(&mut self, visit: &Visit, damage: Damage) {
+        self.refused = true;
+        let id = visit.tree;
+        let cause = Cause::Repository(Arc::new(Error::Blob { id, damage }));
+        self.restore.tally.fail(self.directory.location(), cause);
     }
 
     fn fail(&self, name: &[u8], cause: Cause) {

@@ -3,11 +3,11 @@
 
 use super::{LEVEL, Saver, length, zstd_failed};
 use crate::error::Result;
+use crate::hash::Hashing;
 use crate::id::Id;
 use crate::pack::BlobKind;
 use crate::recheck::RunningSum;
 use crate::tree::{LONG_BYTES, Node, TreeBuilder};
-use sha2::{Digest, Sha256};
 use std::io::Write;
 use zstd::stream::write::Encoder;
 
@@ -22,7 +22,7 @@ pub(crate) struct TreeWriter<'s> {
 /// What was written of a long tree.
 struct Long {
     sum: RunningSum,
-    hash: Sha256,
+    hash: Hashing,
     bytes: u64,
     packed: Encoder<'static, Vec<u8>>,
 }
@@ -31,7 +31,7 @@ impl Long {
     fn new() -> Result<Self> {
         Ok(Long {
             sum: RunningSum::default(),
-            hash: Sha256::new(),
+            hash: Hashing::default(),
             bytes: 0,
             packed: Encoder::new(Vec::new(), LEVEL).map_err(zstd_failed)?,
         })
@@ -86,7 +86,7 @@ impl<'s> TreeWriter<'s> {
 
 impl Saver<'_> {
     fn save_long(&self, long: Long) -> Result<Id> {
-        let id = Id::new(long.hash.finalize().into());
+        let id = long.hash.finish();
         if self.has(BlobKind::Tree, &id) || !self.reserve(id) {
             return Ok(id);
         }

@@ -52,7 +52,8 @@ impl<R: Read> Split<R> {
                     self.at += 1;
                     Some(self.entry()?)
                 }
-                _ => None,
+                b']' => None,
+                _ => return Err(no_tree("its entries are not a list".to_owned())),
             },
         };
         let Some(range) = range else {

@@ -4,24 +4,25 @@
 use super::split::{self, Split};
 use super::{Needs, Node, RawNode, from_raw, no_tree};
 use crate::error::Damage;
+use crate::hash::Hashing;
 use crate::id::Id;
-use sha2::{Digest, Sha256};
 use std::io::{self, Read};
+use std::sync::Arc;
 
 /// A tree that is longer is kept compressed, in bytes.
-pub(crate) const LONG_BYTES: usize = 1 << 20;
+pub(crate) const LONG_BYTES: usize = if cfg!(test) { 16 << 10 } else { 1 << 20 };
 
 /// See the module.
 #[derive(Debug)]
 pub(crate) enum Text {
     Plain(Vec<u8>),
-    Packed(Vec<u8>),
+    Packed(Arc<[u8]>),
 }
 
 impl Text {
     /// What `packed` holds, after checking that it is what its id says, and at most so long.
     pub(crate) fn packed(id: &Id, packed: Vec<u8>, bytes_max: u64) -> Result<Text, Damage> {
-        let mut hash = Sha256::new();
+        let mut hash = Hashing::default();
         let mut reader = unpack(packed.as_slice())?.take(bytes_max.saturating_add(1));
         let mut room = vec![0; 128 << 10];
         let mut bytes = 0;
@@ -41,8 +42,8 @@ impl Text {
             )));
         }
         drop(reader);
-        match Id::new(hash.finalize().into()) {
-            found if found == *id => Ok(Text::Packed(packed)),
+        match hash.finish() {
+            found if found == *id => Ok(Text::Packed(packed.into())),
             found => Err(Damage::Hash { found }),
         }
     }
@@ -52,7 +53,7 @@ impl Text {
         match self {
             Text::Plain(json) => super::read(json, each),
             Text::Packed(packed) => {
-                let mut split = Split::new(unpack(packed.as_slice())?);
+                let mut split = Split::new(unpack(&**packed)?);
                 while let Some(entry) = split.next()? {
                     each(from_raw(split::parse::<RawNode<'_>>(entry)?).map_err(no_tree));
                 }
@@ -66,7 +67,7 @@ impl Text {
         match self {
             Text::Plain(json) => super::read_needs(json, each),
             Text::Packed(packed) => {
-                let mut split = Split::new(unpack(packed.as_slice())?);
+                let mut split = Split::new(unpack(&**packed)?);
                 while let Some(entry) = split.next()? {
                     each(split::parse(entry)?);
                 }
@@ -76,11 +77,11 @@ impl Text {
     }
 
     /// The entries, one after the other. The first that cannot be used ends them.
-    pub(crate) fn nodes(self) -> Result<Nodes, Damage> {
+    pub(crate) fn nodes(&self) -> Result<Nodes, Damage> {
         Ok(match self {
-            Text::Plain(json) => Nodes(Form::Parsed(super::parse(&json)?.into_iter())),
+            Text::Plain(json) => Nodes(Form::Parsed(super::parse(json)?.into_iter())),
             Text::Packed(packed) => {
-                let split = Split::new(unpack(io::Cursor::new(packed))?);
+                let split = Split::new(unpack(io::Cursor::new(Arc::clone(packed)))?);
                 Nodes(Form::Read(Box::new(split)))
             }
         })
@@ -92,8 +93,35 @@ pub(crate) struct Nodes(Form);
 
 enum Form {
     Parsed(std::vec::IntoIter<Node>),
-    Read(Box<Split<Unpacker<io::Cursor<Vec<u8>>>>>),
+    Read(Box<Split<Unpacker<Held>>>),
     Ended,
+}
+
+impl From<Vec<Node>> for Nodes {
+    fn from(nodes: Vec<Node>) -> Self {
+        Nodes(Form::Parsed(nodes.into_iter()))
+    }
+}
+
+impl Nodes {
+    /// The same in order of name, each name once, unless the tree is so long that it is read piece by
+    /// piece.
+    pub(crate) fn sorted(self) -> Nodes {
+        let Form::Parsed(nodes) = self.0 else {
+            return self;
+        };
+        let mut nodes: Vec<Node> = nodes.collect();
+        nodes.sort_by(|a, b| a.name.cmp(&b.name));
+        // The last of a name counts.
+        nodes.dedup_by(|later, first| {
+            let same = later.name == first.name;
+            if same {
+                std::mem::swap(later, first);
+            }
+            same
+        });
+        Nodes(Form::Parsed(nodes.into_iter()))
+    }
 }
 
 impl Iterator for Nodes {
@@ -120,6 +148,7 @@ impl Iterator for Nodes {
     }
 }
 
+type Held = io::Cursor<Arc<[u8]>>;
 type Unpacker<R> = zstd::stream::read::Decoder<'static, io::BufReader<R>>;
 
 fn unpack<R: Read>(packed: R) -> Result<Unpacker<R>, Damage> {

@@ -1,0 +1,205 @@
+//! Directories that are worked on in several windows, with long trees; both are short in tests.
+
+use super::{Excludes, Options, Report, run};
+use crate::browse::{self, Change};
+use crate::pack::BlobKind;
+use crate::prune::{self, Options as Prune};
+use crate::restore;
+use crate::time::Time;
+use crate::tree::{LONG_BYTES, Node, NodeKind, Text, TreeBuilder, parse};
+use crate::{Author, Id, Repository};
+use jiff::SignedDuration;
+use lifeboat_store::MemoryStore;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+const FILES: usize = 420;
+
+fn repository() -> Repository {
+    let store = Arc::new(MemoryStore::new());
+    Repository::create(store, "", b"x", &Author::default()).unwrap()
+}
+
+fn back_up(repository: &Repository, tree: &Path, parent: Option<Id>) -> Report {
+    let options = Options {
+        paths: vec![tree.to_owned()],
+        parent,
+        time: Time::default(),
+        zone: jiff::tz::TimeZone::UTC,
+        hostname: String::new(),
+        username: String::new(),
+        tags: Vec::new(),
+        one_file_system: false,
+        program: String::new(),
+        how: Default::default(),
+        excludes: Excludes::default(),
+    };
+    let (index, _) = repository.load_index().unwrap();
+    run(repository, &index, &options).unwrap()
+}
+
+#[allow(clippy::disallowed_methods, reason = "a test writes as it likes")]
+fn fill(directory: &Path) {
+    fs::create_dir_all(directory.join("n0123 is a directory")).unwrap();
+    for number in 0..FILES {
+        let content = format!("{}", number / 2);
+        fs::write(directory.join(format!("n{number:04}")), content).unwrap();
+    }
+    // Comes after what is restored first, and has the name of a partial file.
+    fs::write(directory.join("n0099.lifeboat-partial"), "mine").unwrap();
+}
+
+/// The tree of the innermost directory.
+fn innermost(repository: &Repository, root: Id, tree: &Path) -> Id {
+    let (index, _) = repository.load_index().unwrap();
+    tree.components().skip(1).fold(root, |at, _| {
+        let nodes = repository.tree(&index, &at).unwrap();
+        nodes[0].subtree.unwrap()
+    })
+}
+
+#[test]
+fn a_long_tree_is_the_same_as_one_written_whole() {
+    let place = tempfile::tempdir().unwrap();
+    let tree = place.path().join("d");
+    fill(&tree);
+    let repository = repository();
+    let report = back_up(&repository, &tree, None);
+    assert_eq!(report.files, FILES as u64 + 1);
+    let (index, _) = repository.load_index().unwrap();
+    let id = innermost(&repository, report.tree, &tree);
+    let json = repository.load_blob(&index, BlobKind::Tree, &id).unwrap();
+    assert!(json.len() > 4 * LONG_BYTES, "{}", json.len());
+    let nodes = parse(&json).unwrap();
+    let mut whole = TreeBuilder::default();
+    nodes.iter().for_each(|node| whole.add(node).unwrap());
+    assert!(whole.finish() == json);
+    assert_eq!(nodes.len(), FILES + 2);
+
+    let text = repository.tree_text(&index, &id).unwrap();
+    assert!(matches!(text, Text::Packed(_)));
+    let read: Vec<_> = text.nodes().unwrap().map(Result::unwrap).collect();
+    assert_eq!(read, nodes);
+    let mut told = Vec::new();
+    text.read(|node| told.push(node.unwrap())).unwrap();
+    assert_eq!(told, nodes);
+    let mut contents = 0;
+    text.read_needs(|needs| contents += needs.content.map_or(0, |content| content.len()))
+        .unwrap();
+    assert_eq!(contents, FILES + 1);
+}
+
+#[test]
+fn a_long_tree_that_is_not_what_it_says_is_damage() {
+    let json = [b"{\"nodes\":[".as_slice(), &[b' '; 5000], b"]}\n"].concat();
+    let packed = zstd::bulk::compress(&json, 3).unwrap();
+    let id = Id::of(&json);
+    let bytes = json.len() as u64;
+    assert!(Text::packed(&id, packed.clone(), bytes).is_ok());
+    assert!(Text::packed(&Id::of(b"another"), packed.clone(), bytes).is_err());
+    assert!(Text::packed(&id, packed.clone(), bytes - 1).is_err());
+    assert!(Text::packed(&id, packed[..packed.len() / 2].to_vec(), bytes).is_err());
+}
+
+#[test]
+#[allow(clippy::disallowed_methods, reason = "a test writes as it likes")]
+fn a_huge_directory_with_a_parent_makes_the_same_tree_as_without() {
+    let place = tempfile::tempdir().unwrap();
+    let tree = place.path().join("d");
+    fill(&tree);
+    let repository = repository();
+    // Those around it are others' too, and change meanwhile.
+    let inner = |report: &Report| innermost(&repository, report.tree, &tree);
+    let mut parent = back_up(&repository, &tree, None);
+    let same = back_up(&repository, &tree, Some(parent.snapshot));
+    assert_eq!(inner(&same), inner(&parent));
+    assert!(same.added.bytes < LONG_BYTES as u64);
+    assert_eq!(same.files_unmodified, FILES as u64 + 1);
+    let name = |number: usize| tree.join(format!("n{number:04}"));
+    let changes: [&dyn Fn(); 6] = [
+        &|| fs::write(name(FILES - 1), "longer than before").unwrap(),
+        &|| fs::write(name(0), "longer than before").unwrap(),
+        &|| fs::remove_file(name(200)).unwrap(),
+        &|| fs::write(name(200), "there again").unwrap(),
+        &|| fs::remove_file(name(FILES - 1)).unwrap(),
+        &|| fs::write(tree.join("z"), "one more").unwrap(),
+    ];
+    for (number, change) in changes.into_iter().enumerate() {
+        change();
+        let with = back_up(&repository, &tree, Some(parent.snapshot));
+        let without = back_up(&repository, &tree, None);
+        assert_eq!(inner(&with), inner(&without), "change {number}");
+        assert_ne!(inner(&with), inner(&parent), "change {number}");
+        assert!(with.files - with.files_unmodified <= 1, "change {number}");
+        let (index, _) = repository.load_index().unwrap();
+        let mut told = Vec::new();
+        let mut tell = |path: &[u8], _: Change, _: &Node| {
+            told.push(String::from_utf8_lossy(path).into_owned());
+            Ok(())
+        };
+        let trees = (&parent.tree, &with.tree);
+        browse::diff(&repository, &index, trees, false, &mut tell).unwrap();
+        assert!(matches!(&told[..], [_]), "change {number}: {told:?}");
+        parent = with;
+    }
+}
+
+#[test]
+#[allow(clippy::disallowed_methods, reason = "a test writes as it likes")]
+fn a_huge_directory_is_restored_in_several_rounds_and_pruned() {
+    let place = tempfile::tempdir().unwrap();
+    let (tree, back) = (place.path().join("d"), place.path().join("back"));
+    fill(&tree);
+    let repository = repository();
+    let report = back_up(&repository, &tree, None);
+    let check = crate::check::run(&repository, crate::check::Depth::Data).unwrap();
+    assert!(check.errors.is_empty(), "{:?}", check.errors);
+    let (index, _) = repository.load_index().unwrap();
+    let mut options = restore::Options::new(restore::Source::Snapshot(report.snapshot), &back);
+    options.within.clone_from(&tree);
+    options.delete = true;
+    let restored = restore::run(&repository, &index, &options).unwrap();
+    assert_eq!(restored.files, FILES as u64 + 1);
+    fs::write(back.join("n0099"), "not this").unwrap();
+    fs::write(back.join("surplus"), "nor this").unwrap();
+    let again = restore::run(&repository, &index, &options).unwrap();
+    assert!(
+        again.failed.is_empty() && again.unset.is_empty(),
+        "{again:?}"
+    );
+    assert_eq!(
+        (again.files, again.unchanged, again.deleted),
+        (1, FILES as u64, 1)
+    );
+    let names = |directory: &Path| {
+        let entries = fs::read_dir(directory).unwrap();
+        let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+        paths.sort();
+        paths
+    };
+    for (is, was) in names(&back).iter().zip(names(&tree)) {
+        assert_eq!(is.file_name(), was.file_name());
+        assert!(was.is_dir() || fs::read(is).unwrap() == fs::read(was).unwrap());
+    }
+
+    crate::forget::remove(&repository, &[report.snapshot]).unwrap();
+    fs::remove_file(tree.join("n0000")).unwrap();
+    let report = back_up(&repository, &tree, None);
+    let prune = Prune {
+        grace: SignedDuration::ZERO,
+        max_unused: 0.0,
+        ..Prune::default()
+    };
+    prune::run(&repository, &prune).unwrap();
+    let check = crate::check::run(&repository, crate::check::Depth::Data).unwrap();
+    assert!(check.errors.is_empty(), "{:?}", check.errors);
+    let (index, _) = repository.load_index().unwrap();
+    let mut entries = 0;
+    crate::browse::walk(&repository, &index, &report.tree, b"", &mut |_, node| {
+        entries += usize::from(node.kind == NodeKind::File);
+        Ok(crate::browse::Then::Enter)
+    })
+    .unwrap();
+    assert_eq!(entries, FILES);
+}

@@ -1,0 +1,112 @@
+//! Reads trees over a network many at a time. The trees of a backup lie together in packs, in about the
+//! order in which they are wanted again: around each that is read, what lies near it comes in the
+//! same request and is kept for the next ones. So a store that takes its time to answer is asked
+//! once for a megabyte of trees, not once for each directory.
+
+use crate::error::Result;
+use crate::id::Id;
+use crate::sync::lock;
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
+
+/// Packs are read in stretches of this length. Longer trees are read alone.
+const STRETCH_BYTES: u64 = 1 << 20;
+/// So many are kept: those that were wanted last.
+const STRETCHES: usize = 8;
+
+/// What was read of a stretch; who comes first reads it while others who want it wait.
+type Stretch = Arc<Mutex<Option<Arc<[u8]>>>>;
+
+/// See the module.
+#[derive(Default)]
+pub(crate) struct Nearby {
+    /// By pack and number, the one that was wanted last at the end.
+    kept: Mutex<VecDeque<((Id, u64), Stretch)>>,
+}
+
+impl Nearby {
+    /// These bytes of a pack, or as many as there are. `fetch` reads some of the pack.
+    pub(crate) fn read(
+        &self,
+        pack: &Id,
+        range: Range<u64>,
+        fetch: impl Fn(Range<u64>) -> Result<Vec<u8>>,
+    ) -> Result<Vec<u8>> {
+        if range.end - range.start > STRETCH_BYTES {
+            return fetch(range);
+        }
+        let mut found = Vec::new();
+        for number in range.start / STRETCH_BYTES..range.end.div_ceil(STRETCH_BYTES) {
+            let start = number * STRETCH_BYTES;
+            let bytes = self.stretch((*pack, number), || fetch(start..start + STRETCH_BYTES))?;
+            let place = |at: u64| usize::try_from(at.saturating_sub(start)).unwrap_or(usize::MAX);
+            let from = place(range.start).min(bytes.len());
+            let to = place(range.end).min(bytes.len());
+            found.extend_from_slice(bytes.get(from..to).unwrap_or_default());
+        }
+        Ok(found)
+    }
+
+    fn stretch(
+        &self,
+        which: (Id, u64),
+        fetch: impl FnOnce() -> Result<Vec<u8>>,
+    ) -> Result<Arc<[u8]>> {
+        let stretch = self.find(which);
+        let mut content = lock(&stretch);
+        if let Some(bytes) = &*content {
+            return Ok(Arc::clone(bytes));
+        }
+        let bytes: Arc<[u8]> = fetch()?.into();
+        Ok(Arc::clone(content.insert(bytes)))
+    }
+
+    fn find(&self, which: (Id, u64)) -> Stretch {
+        let mut kept = lock(&self.kept);
+        let at = kept.iter().position(|(other, _)| *other == which);
+        let (_, stretch) = at.and_then(|at| kept.remove(at)).unwrap_or_default();
+        kept.push_back((which, Arc::clone(&stretch)));
+        if kept.len() > STRETCHES {
+            kept.pop_front();
+        }
+        stretch
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::cast_possible_truncation, reason = "small numbers of a test")]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[test]
+    fn what_lies_near_is_read_once_and_every_byte_is_right() {
+        let pack: Vec<u8> = (0..2_500_000_u32).flat_map(u32::to_le_bytes).collect();
+        let (nearby, reads) = (Nearby::default(), AtomicUsize::new(0));
+        let fetch = |range: Range<u64>| {
+            reads.fetch_add(1, Ordering::Relaxed);
+            let end = (range.end as usize).min(pack.len());
+            Ok(pack[(range.start as usize).min(end)..end].to_vec())
+        };
+        let read = |range: Range<u64>| nearby.read(&Id::default(), range, fetch).unwrap();
+        for start in (0..10_000_000_u64).step_by(7919) {
+            let end = (start + 20_000).min(10_000_000);
+            assert_eq!(read(start..end), pack[start as usize..end as usize]);
+        }
+        assert_eq!(reads.load(Ordering::Relaxed), 10);
+        assert_eq!(read(100..3_000_000), pack[100..3_000_000]);
+        assert_eq!(reads.load(Ordering::Relaxed), 11);
+        assert_eq!(read(9_999_990..10_000_010), pack[9_999_990..]);
+        assert!(read(12_000_000..12_000_010).is_empty());
+    }
+
+    #[test]
+    fn what_failed_is_asked_for_again() {
+        let (nearby, id) = (Nearby::default(), Id::default());
+        assert!(nearby.read(&id, 5..9, |_| Err(Error::Stopped)).is_err());
+        let read = nearby.read(&id, 5..9, |_| Ok((0..100).collect()));
+        assert_eq!(read.unwrap(), [5, 6, 7, 8]);
+    }
+}
