@@ -324,7 +324,7 @@ fn passwords_are_added_replaced_and_removed() {
     desk.app.refuses(2, "usage", &own).advises(&["key passwd"]);
     desk.ok(&["key", "remove", &id[..8]]);
     desk.refuses(1, "decryption", &["--password", &second, "snapshots"])
-        .names(&["1 keys"]);
+        .names(&["does not open its only key"]);
     desk.ok(&["key", "passwd", "--new-password", &second]);
     desk.refuses(1, "decryption", &["snapshots"]);
     desk.app.env("RESTIC_PASSWORD_FILE", desk.path("second"));
