@@ -13,6 +13,8 @@ use std::io;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+/// So much is kept of a buffer that was longer: most chunks are shorter, and there are several.
+const KEPT_BYTES: usize = 3 << 20;
 /// For each thread, so much may wait to be stored or be on its way; in all at least one chunk.
 const WAITING_BYTES: usize = 4 << 20;
 
@@ -74,9 +76,11 @@ impl Storing<'_> {
                 continue;
             }
             let room = lock(&self.rooms).pop().unwrap_or_default();
-            let own = chunks.give_away(room);
+            let mut own = chunks.give_away(room);
             scope.spawn(move |_| {
                 self.store(place, own.get(..bytes).unwrap_or_default());
+                own.truncate(KEPT_BYTES);
+                own.shrink_to(KEPT_BYTES);
                 lock(&self.rooms).push(own);
             });
         }
