@@ -106,7 +106,10 @@ pub enum Error {
         location: String,
     },
     /// No key of the repository fits the password.
-    #[error("the password opens none of the {keys} keys")]
+    #[error("the password does not open {}", match keys {
+        1 => "its only key".to_owned(),
+        keys => format!("any of its {keys} keys"),
+    })]
     Password {
         /// How many were tried.
         keys: usize,

@@ -5,6 +5,7 @@
 //! for in every other pack that the index names for it; only then is it an error, of that blob
 //! alone. Memory is bounded by a budget of bytes, beside which one blob alone may be larger.
 
+use crate::chunker::CHUNK_BYTES_MAX;
 use crate::crypto::{IV_BYTES, Key, TAG_BYTES};
 use crate::error::{Damage, Error, Result};
 use crate::hash::{Hashing, update_both};
@@ -12,6 +13,7 @@ use crate::id::Id;
 use crate::index::{Index, Location};
 use crate::pack::PackedBlob;
 use crate::repository::Repository;
+use crate::tree::check_packed;
 use lifeboat_store::StoreError;
 use rayon::ThreadPool;
 use std::collections::HashMap;
@@ -357,6 +359,10 @@ impl Opener {
         let id = blob.id;
         let about = |damage| Error::Blob { id, damage };
         let mut content = Hashing::default();
+        if blob.uncompressed.is_some() && blob.plain_bytes() > CHUNK_BYTES_MAX as u64 {
+            pack.update(&self.sealed);
+            return self.check_long(key, blob).map_err(about);
+        }
         if let Err(damage) = self.check_seal(key, blob) {
             pack.update(&self.sealed);
             return Err(about(damage));
@@ -378,16 +384,27 @@ impl Opener {
         }
     }
 
+    /// Checks the sealed bytes of a blob that is longer than any chunk, and is unpacked piece by piece.
+    fn check_long(&mut self, key: &Key, blob: &PackedBlob) -> std::result::Result<(), Damage> {
+        key.check(&self.sealed)?;
+        self.reveal(key);
+        check_packed(&blob.id, &self.packed, blob.plain_bytes())
+    }
+
+    fn reveal(&mut self, key: &Key) {
+        self.packed.clear();
+        key.reveal(&self.sealed, |_, piece| {
+            self.packed.extend_from_slice(piece)
+        });
+    }
+
     /// Checks the tag of the sealed bytes, and unpacks what is packed.
     fn check_seal(&mut self, key: &Key, blob: &PackedBlob) -> std::result::Result<(), Damage> {
         key.check(&self.sealed)?;
         if blob.uncompressed.is_none() {
             return Ok(());
         }
-        self.packed.clear();
-        key.reveal(&self.sealed, |_, piece| {
-            self.packed.extend_from_slice(piece)
-        });
+        self.reveal(key);
         self.unpacker
             .unpack(&self.packed, blob.plain_bytes(), &mut self.unpacked)
     }

@@ -177,15 +177,21 @@ impl KeyFile {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_key_need_not_say_who_made_it() {
+    /// A master key, and a key file of it whose password is `x`.
+    fn made() -> (Key, KeyFile) {
         let master = Key::random().unwrap();
         let cost = Cost {
             log_n: 4,
             ..Cost::default()
         };
-        let made = (String::new(), String::new(), String::new());
-        let file = KeyFile::create(&master, b"x", cost, made).unwrap();
+        let by = (String::new(), String::new(), String::new());
+        let file = KeyFile::create(&master, b"x", cost, by).unwrap();
+        (master, file)
+    }
+
+    #[test]
+    fn a_key_need_not_say_who_made_it() {
+        let (master, file) = made();
         let mut value = serde_json::to_value(&file).unwrap();
         let fields = value.as_object_mut().unwrap();
         fields.remove("created");
@@ -198,13 +204,7 @@ mod tests {
 
     #[test]
     fn a_key_that_asks_for_too_much_is_refused() {
-        let master = Key::random().unwrap();
-        let cost = Cost {
-            log_n: 4,
-            ..Cost::default()
-        };
-        let made = (String::new(), String::new(), String::new());
-        let file = KeyFile::create(&master, b"x", cost, made).unwrap();
+        let (_, file) = made();
         for (n, r, p) in [
             (0, 8, 1),
             (1, 8, 1),

@@ -75,6 +75,7 @@ impl Nearby {
 }
 
 #[cfg(test)]
+#[allow(clippy::cast_possible_truncation, reason = "small numbers of a test")]
 mod tests {
     use super::*;
     use crate::error::Error;

@@ -5,6 +5,7 @@
 
 use crate::crypto::{IV_BYTES, Key, OVERHEAD_BYTES};
 use crate::error::{Damage, Result};
+use crate::hash::{Hashing, update_both};
 use crate::id::Id;
 use serde::{Deserialize, Serialize};
 
@@ -57,6 +58,15 @@ const COMPRESSED_ENTRY_BYTES: usize = PLAIN_ENTRY_BYTES + 4;
 pub struct PackBuilder {
     bytes: Vec<u8>,
     blobs: Vec<PackedBlob>,
+}
+
+/// A pack to which nothing more comes, while its name is found out.
+#[derive(Debug)]
+pub(crate) struct ClosedPack {
+    bytes: Vec<u8>,
+    blobs: Vec<PackedBlob>,
+    hash: Hashing,
+    hashed: usize,
 }
 
 /// A pack that is whole.
@@ -150,7 +160,12 @@ impl PackBuilder {
     }
 
     /// The whole pack.
-    pub fn finish(mut self, key: &Key) -> Result<Pack> {
+    pub fn finish(self, key: &Key) -> Result<Pack> {
+        Ok(self.close(key)?.finish())
+    }
+
+    /// The whole pack, but for its name.
+    pub(crate) fn close(mut self, key: &Key) -> Result<ClosedPack> {
         let start = self.bytes.len();
         self.bytes.resize(start + IV_BYTES, 0);
         for blob in &self.blobs {
@@ -170,11 +185,40 @@ impl PackBuilder {
         key.seal_tail(&mut self.bytes, start)?;
         let header = u32::try_from(self.bytes.len() - start).unwrap_or(u32::MAX);
         self.bytes.extend_from_slice(&header.to_le_bytes());
-        Ok(Pack {
-            id: Id::of(&self.bytes),
+        Ok(ClosedPack {
             bytes: self.bytes,
             blobs: self.blobs,
+            hash: Hashing::default(),
+            hashed: 0,
         })
+    }
+}
+
+impl ClosedPack {
+    /// The id of a blob, hashed together with as much of the pack.
+    pub(crate) fn hash_beside(&mut self, blob: &[u8]) -> Id {
+        let rest = self.bytes.get(self.hashed..).unwrap_or_default();
+        let now = rest.get(..blob.len()).unwrap_or(rest);
+        let mut id = Hashing::default();
+        update_both(&mut id, blob, &mut self.hash, now);
+        self.hashed += now.len();
+        id.finish()
+    }
+
+    /// Whether nothing is left to be hashed.
+    pub(crate) fn is_hashed(&self) -> bool {
+        self.hashed == self.bytes.len()
+    }
+
+    /// Hashes what is left.
+    pub(crate) fn finish(mut self) -> Pack {
+        let rest = self.bytes.get(self.hashed..);
+        self.hash.update(rest.unwrap_or_default());
+        Pack {
+            id: self.hash.finish(),
+            bytes: self.bytes,
+            blobs: self.blobs,
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use crate::crypto::{IV_BYTES, Key, OVERHEAD_BYTES};
 use crate::error::{Damage, Error, Result};
 use crate::id::Id;
 use crate::index::Index;
-use crate::pack::{BlobKind, PACK_BYTES, PackBuilder, PackedBlob};
+use crate::pack::{BlobKind, ClosedPack, PACK_BYTES, PackBuilder, PackedBlob};
 use crate::recheck::{Recheck, Sum};
 use crate::repository::Repository;
 use crate::storing::{Storing, gone};
@@ -71,7 +71,9 @@ pub struct Saver<'r> {
     open_data: Mutex<Option<PackBuilder>>,
     open_trees: Mutex<Option<PackBuilder>>,
     sealers: Mutex<Vec<Sealer>>,
-    packs: Sender<PackBuilder>,
+    /// A full pack, which is hashed beside the next blobs.
+    hashing: Mutex<Option<ClosedPack>>,
+    packs: Sender<ClosedPack>,
     rooms: Receiver<Vec<u8>>,
     added: Mutex<Added>,
 }
@@ -130,6 +132,7 @@ fn saving<T: Send>(
             open_data: Mutex::default(),
             open_trees: Mutex::default(),
             sealers: Mutex::default(),
+            hashing: Mutex::default(),
             packs,
             rooms,
             added: Mutex::default(),
@@ -145,7 +148,7 @@ impl Saver<'_> {
     pub fn save(&self, kind: BlobKind, plain: &[u8]) -> Result<Id> {
         // Before the id: whatever changes the bytes between the two is found, too.
         let sum = Sum::of(plain);
-        let id = Id::of(plain);
+        let id = self.id_of(plain)?;
         if self.has(kind, &id) {
             return Ok(id);
         }
@@ -237,7 +240,10 @@ impl Saver<'_> {
     /// Puts a blob into the open pack.
     fn add(&self, blob: &PackedBlob, sealed: &[u8]) -> Result<()> {
         for pack in self.join(blob, sealed)?.into_iter().flatten() {
-            self.send(pack)?;
+            let pack = pack.close(self.repository.key())?;
+            if let Some(older) = self.hash_later(pack) {
+                self.send(older)?;
+            }
         }
         let mut added = lock(&self.added);
         match blob.kind {
@@ -275,14 +281,37 @@ impl Saver<'_> {
         }
     }
 
-    fn send(&self, pack: PackBuilder) -> Result<()> {
+    /// The id of a blob.
+    fn id_of(&self, plain: &[u8]) -> Result<Id> {
+        let Some(mut pack) = lock(&self.hashing).take() else {
+            return Ok(Id::of(plain));
+        };
+        let id = pack.hash_beside(plain);
+        if pack.is_hashed() {
+            self.send(pack)?;
+        } else if let Some(older) = self.hash_later(pack) {
+            self.send(older)?;
+        }
+        Ok(id)
+    }
+
+    /// Leaves a pack to be hashed beside the next blobs, and returns one that was left before.
+    fn hash_later(&self, pack: ClosedPack) -> Option<ClosedPack> {
+        lock(&self.hashing).replace(pack)
+    }
+
+    fn send(&self, pack: ClosedPack) -> Result<()> {
         self.packs.send(pack).map_err(|_| gone())
     }
 
     fn close(&self) -> Result<Added> {
         for open in [&self.open_data, &self.open_trees] {
-            let pack = lock(open).take();
-            pack.map_or(Ok(()), |pack| self.send(pack))?;
+            if let Some(pack) = lock(open).take() {
+                self.send(pack.close(self.repository.key())?)?;
+            }
+        }
+        if let Some(pack) = lock(&self.hashing).take() {
+            self.send(pack)?;
         }
         Ok(self.added())
     }

@@ -6,7 +6,7 @@
 
 use crate::error::{Damage, Error, Result};
 use crate::index::{IndexFile, IndexPack};
-use crate::pack::{BlobKind, PACK_BYTES, Pack, PackBuilder};
+use crate::pack::{BlobKind, ClosedPack, PACK_BYTES, Pack};
 use crate::repository::Repository;
 use crate::sync::{into_inner, lock};
 use bytes::Bytes;
@@ -87,7 +87,7 @@ impl<'r> Storing<'r> {
     pub(crate) fn start<'s>(
         &'s self,
         scope: &'s Scope<'s, '_>,
-        incoming: Receiver<PackBuilder>,
+        incoming: Receiver<ClosedPack>,
     ) -> Receiver<Vec<u8>> {
         let threads = match self.repository.is_remote() {
             true => REMOTE,
@@ -105,7 +105,7 @@ impl<'r> Storing<'r> {
         rooms
     }
 
-    fn run(&self, incoming: &Receiver<PackBuilder>, rooms: &Sender<Vec<u8>>) {
+    fn run(&self, incoming: &Receiver<ClosedPack>, rooms: &Sender<Vec<u8>>) {
         for pack in incoming {
             if lock(&self.failed).is_some() {
                 return;
@@ -117,8 +117,8 @@ impl<'r> Storing<'r> {
         }
     }
 
-    fn take(&self, pack: PackBuilder, rooms: &Sender<Vec<u8>>) -> Result<()> {
-        let Pack { id, bytes, blobs } = pack.finish(self.repository.key())?;
+    fn take(&self, pack: ClosedPack, rooms: &Sender<Vec<u8>>) -> Result<()> {
+        let Pack { id, bytes, blobs } = pack.finish();
         let is_data = blobs.iter().all(|blob| blob.kind == BlobKind::Data);
         let rooms = is_data.then(|| rooms.clone());
         let bytes = Bytes::from_owner(Lent { bytes, rooms });

@@ -101,13 +101,19 @@ fn assert_delivered(tree: &Path, back: &Path, report: &Report) {
     assert_eq!(partial, named.count());
 }
 
+/// The tree, and a repository that has it.
+fn backed_up(directory: &Path) -> (Repository, Id) {
+    tree(&directory.join("tree"));
+    let repository = create(&directory.join("r"));
+    let snapshot = back_up(&repository, &directory.join("tree"), None).snapshot;
+    (repository, snapshot)
+}
+
 #[test]
 fn a_damaged_pack_costs_only_what_is_in_it() {
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name);
-    tree(&at("tree"));
-    let repository = create(&at("r"));
-    let snapshot = back_up(&repository, &at("tree"), None).snapshot;
+    let (repository, snapshot) = backed_up(directory.path());
     let (index, _) = repository.load_index().unwrap();
     let mut packs: Vec<(Id, BlobKind)> = index.blobs().map(|(_, at)| (at.pack, at.kind)).collect();
     packs.sort_by_key(|(id, kind)| (*kind, *id));
@@ -164,9 +170,7 @@ fn a_damaged_pack_costs_only_what_is_in_it() {
 fn what_could_be_read_of_a_file_stays_aside_until_the_rest_is_there() {
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name);
-    tree(&at("tree"));
-    let repository = create(&at("r"));
-    let snapshot = back_up(&repository, &at("tree"), None).snapshot;
+    let (repository, snapshot) = backed_up(directory.path());
     let mut options = Options::new(Source::Snapshot(snapshot), &at("back"));
     options.within = at("tree");
     options.delete = true;
@@ -233,9 +237,7 @@ fn what_could_be_read_of_a_file_stays_aside_until_the_rest_is_there() {
 fn another_copy_of_a_damaged_blob_is_taken() {
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name);
-    tree(&at("tree"));
-    let repository = create(&at("r"));
-    let snapshot = back_up(&repository, &at("tree"), None).snapshot;
+    let (repository, snapshot) = backed_up(directory.path());
     let (index, _) = repository.load_index().unwrap();
     // As if two hosts had stored everything at the same time.
     let all: Vec<(Id, BlobKind, Vec<u8>)> = index
@@ -498,9 +500,7 @@ impl Drop for Mount {
 fn a_full_disk_is_an_error_with_the_names_of_files() {
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name);
-    tree(&at("tree"));
-    let repository = create(&at("r"));
-    let snapshot = back_up(&repository, &at("tree"), None).snapshot;
+    let (repository, snapshot) = backed_up(directory.path());
     // Room for some of the small files, and not for the large one.
     let Some(mount) = Mount::new(&at("back"), "size=1500k") else {
         assert!(!privileged(), "root may mount");

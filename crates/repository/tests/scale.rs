@@ -7,14 +7,18 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
     reason = "tests fail by panicking"
 )]
 
 mod common;
 
 use common::{back_up, cheaply, restic};
+use lifeboat_repository::check::{self, Depth};
+use lifeboat_repository::index::{IndexFile, IndexPack};
+use lifeboat_repository::pack::{BlobKind, PackBuilder};
 use lifeboat_repository::time::Time;
-use lifeboat_repository::{Author, FileKind, Id, Repository, Snapshot, forget};
+use lifeboat_repository::{Author, Error, FileKind, Id, Repository, Snapshot, forget};
 use lifeboat_store::{MemoryStore, ObjectInfo, PutOptions, Receipt, Store, StoreError};
 use std::fs::File;
 use std::io::Read;
@@ -169,4 +173,42 @@ fn a_sparse_file_makes_the_same_tree_as_with_restic() {
         contents(&repository, &report.tree),
         contents(&repository, &snapshots[0].1.tree)
     );
+}
+
+#[test]
+fn a_blob_longer_than_any_chunk_is_checked() {
+    let store = Arc::new(MemoryStore::new());
+    let repository = Repository::create(store, "", b"x", &Author::default()).unwrap();
+    let plain = b"a line of a long tree\n".repeat(500_000);
+    let packed = zstd::bulk::compress(&plain, 3).unwrap();
+    let length = u32::try_from(plain.len()).unwrap();
+    for (id, claimed, wrong) in [
+        (Id::of(&plain), length, false),
+        (Id::of(b"another"), length, true),
+        (Id::of(&plain), length - 1, true),
+    ] {
+        let mut pack = PackBuilder::default();
+        let key = repository.key();
+        pack.add(key, id, BlobKind::Tree, &packed, Some(claimed))
+            .unwrap();
+        let pack = pack.finish(key).unwrap();
+        repository.save_pack(&pack.id, pack.bytes).unwrap();
+        let errors = check::run(&repository, Depth::Data).unwrap().errors;
+        assert!(
+            errors.is_empty(),
+            "what no index knows is not read: {errors:?}"
+        );
+        let mut file = IndexFile::default();
+        file.packs.push(IndexPack {
+            id: pack.id,
+            blobs: pack.blobs.iter().map(Into::into).collect(),
+            time: None,
+        });
+        let index = repository.save_index(&file).unwrap();
+        let errors = check::run(&repository, Depth::Data).unwrap().errors;
+        let about = matches!(&errors[..], [Error::Blob { id: about, .. }] if *about == id);
+        assert_eq!((about, errors.is_empty()), (wrong, !wrong), "{errors:?}");
+        repository.delete(FileKind::Index, &index).unwrap();
+        repository.delete(FileKind::Pack, &pack.id).unwrap();
+    }
 }

@@ -202,7 +202,10 @@ pub fn show(run: &Run<'_>, args: &args::Show) -> Result<u8> {
     let details = match fetched.details {
         Ok(details) => Some(details),
         Err(error) => {
-            run.progress.warn(&error.to_string());
+            let store = &fetched.store.name;
+            run.progress.warn(&format!(
+                "what was captured is not known, since store {store} did not tell: {error}"
+            ));
             context.catalog.details(&point)?
         }
     };

@@ -322,7 +322,8 @@ fn a_repository_that_cannot_be_used_is_told_before_anything_is_done() {
     refusal
         .names(&["store disk", "password"])
         .advises(&["`password` of [store.disk]"]);
-    app.exits(1, &["doctor"]).says(&["the password opens none"]);
+    app.exits(1, &["doctor"])
+        .says(&["the password does not open"]);
     app.write("repository.key", PASSWORD.as_bytes());
     // Somebody prunes.
     let store = Arc::new(LocalStore::open(&app.path("store")).unwrap());

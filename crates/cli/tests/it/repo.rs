@@ -72,6 +72,13 @@ impl Desk {
         self.app.refuses(exit, code, &self.args(args))
     }
 
+    /// The largest file with packs.
+    pub fn largest_pack(&self) -> PathBuf {
+        let packs = walk(&self.app.path("r/data"));
+        let bytes = |path: &PathBuf| path.metadata().unwrap().len();
+        packs.into_iter().max_by_key(bytes).unwrap()
+    }
+
     /// Where the tree is below a directory that all of a snapshot was restored to.
     pub fn below(&self, target: &str) -> String {
         format!("{target}{}", self.path("tree"))
@@ -317,7 +324,7 @@ fn passwords_are_added_replaced_and_removed() {
     desk.app.refuses(2, "usage", &own).advises(&["key passwd"]);
     desk.ok(&["key", "remove", &id[..8]]);
     desk.refuses(1, "decryption", &["--password", &second, "snapshots"])
-        .names(&["1 keys"]);
+        .names(&["does not open its only key"]);
     desk.ok(&["key", "passwd", "--new-password", &second]);
     desk.refuses(1, "decryption", &["snapshots"]);
     desk.app.env("RESTIC_PASSWORD_FILE", desk.path("second"));
@@ -510,6 +517,9 @@ fn whatever_is_wrong_with_a_repository_the_hint_is_what_helps() {
         let read = desk.args(&["snapshots", "--no-lock"]);
         assert_eq!(in_namespace(&desk.app, mount, &read, "").code, 0);
     }
+    // A snapshot that is named twice is one.
+    let twice = desk.json(&["forget", "--dry-run", "latest", "latest"]);
+    assert_eq!(twice["groups"][0]["remove"].as_array().unwrap().len(), 1);
     // What the command line lacks is said in JSON, too.
     let output = desk.app.run(&["--json", "repo", "diff", "latest"]);
     output.json_refusal("usage").names(&["<SECOND>"]);

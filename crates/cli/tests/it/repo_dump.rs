@@ -1,6 +1,6 @@
 //! `lifeboat repo dump`: a directory as an archive, unpacked by `tar` beside a restore of the same.
 
-use crate::repo::{Desk, walk};
+use crate::repo::Desk;
 use crate::support::{listing, noise};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
@@ -131,11 +131,7 @@ fn tar_unpacks_what_a_restore_makes() {
 fn a_damaged_archive_has_no_end_and_no_name() {
     let desk = Desk::new();
     desk.back_up(&[]);
-    let largest = walk(&desk.app.path("r/data"));
-    let largest = largest
-        .into_iter()
-        .max_by_key(|path| path.metadata().unwrap().len());
-    let largest = largest.unwrap();
+    let largest = desk.largest_pack();
     let mut bytes = std::fs::read(&largest).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;

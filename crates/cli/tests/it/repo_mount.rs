@@ -2,7 +2,7 @@
 //!
 //! Where there is no `/dev/fuse`, or no right to mount, there is nothing to test.
 
-use crate::repo::{Desk, walk};
+use crate::repo::Desk;
 use crate::support::{listing, noise};
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::MetadataExt;
@@ -29,7 +29,10 @@ impl Mounted {
         let mut said = String::new();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         stdout.read_line(&mut said).unwrap();
-        assert!(said.contains("snapshots are at"), "{said:?}");
+        assert!(
+            said.contains(" at ") && said.contains("until Ctrl-C"),
+            "{said:?}"
+        );
         Some(Mounted { child, at })
     }
 
@@ -130,11 +133,7 @@ fn snapshots_are_looked_at_with_ordinary_programs() {
 fn what_is_damaged_is_an_error_of_its_own_and_a_signal_unmounts() {
     let desk = Desk::new();
     desk.back_up(&[]);
-    let largest = walk(&desk.app.path("r/data"));
-    let largest = largest
-        .into_iter()
-        .max_by_key(|path| path.metadata().unwrap().len());
-    let largest = largest.unwrap();
+    let largest = desk.largest_pack();
     let mut bytes = std::fs::read(&largest).unwrap();
     for byte in bytes.iter_mut().take(60_000) {
         *byte ^= 1;

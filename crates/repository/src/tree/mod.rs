@@ -6,7 +6,7 @@ mod reader;
 mod split;
 mod text;
 
-pub(crate) use text::{LONG_BYTES, Nodes, Text};
+pub(crate) use text::{LONG_BYTES, Nodes, Text, check_packed};
 
 use crate::encoding;
 use crate::error::Damage;

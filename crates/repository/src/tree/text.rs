@@ -22,30 +22,8 @@ pub(crate) enum Text {
 impl Text {
     /// What `packed` holds, after checking that it is what its id says, and at most so long.
     pub(crate) fn packed(id: &Id, packed: Vec<u8>, bytes_max: u64) -> Result<Text, Damage> {
-        let mut hash = Hashing::default();
-        let mut reader = unpack(packed.as_slice())?.take(bytes_max.saturating_add(1));
-        let mut room = vec![0; 128 << 10];
-        let mut bytes = 0;
-        loop {
-            let count = match reader.read(&mut room) {
-                Ok(0) => break,
-                Ok(count) => count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(Damage::Format(format!("zstd: {error}"))),
-            };
-            bytes += count as u64;
-            hash.update(room.get(..count).unwrap_or_default());
-        }
-        if bytes > bytes_max {
-            return Err(Damage::Format(format!(
-                "it holds more than {bytes_max} bytes"
-            )));
-        }
-        drop(reader);
-        match hash.finish() {
-            found if found == *id => Ok(Text::Packed(packed.into())),
-            found => Err(Damage::Hash { found }),
-        }
+        check_packed(id, &packed, bytes_max)?;
+        Ok(Text::Packed(packed.into()))
     }
 
     /// As [`super::read`].
@@ -85,6 +63,34 @@ impl Text {
                 Nodes(Form::Read(Box::new(split)))
             }
         })
+    }
+}
+
+/// Whether a compressed blob is what its id says, and at most so long, without unpacking it whole.
+pub(crate) fn check_packed(id: &Id, packed: &[u8], bytes_max: u64) -> Result<(), Damage> {
+    let mut hash = Hashing::default();
+    let mut reader = unpack(packed)?.take(bytes_max.saturating_add(1));
+    let mut room = vec![0; 128 << 10];
+    let mut bytes = 0;
+    loop {
+        let count = match reader.read(&mut room) {
+            Ok(0) => break,
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(Damage::Format(format!("zstd: {error}"))),
+        };
+        bytes += count as u64;
+        hash.update(room.get(..count).unwrap_or_default());
+    }
+    if bytes > bytes_max {
+        return Err(Damage::Format(format!(
+            "it holds more than {bytes_max} bytes"
+        )));
+    }
+    drop(reader);
+    match hash.finish() {
+        found if found == *id => Ok(()),
+        found => Err(Damage::Hash { found }),
     }
 }
 

@@ -37,6 +37,12 @@ pub fn run(open: &Open<'_>, command: &KeyCommand) -> Result<u8> {
             let id = add(open, new_password)?;
             if let Some(before) = open.repository.opened_by() {
                 remove(open, &before)?;
+                if !open.json() {
+                    line(format!(
+                        "removed key {}, which the old password opened",
+                        before.short()
+                    ));
+                }
             }
             tell(open, "added", &id)
         }

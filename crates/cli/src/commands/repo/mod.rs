@@ -263,7 +263,7 @@ fn part(text: &str) -> (&str, &str) {
     text.split_once(':').unwrap_or((text, ""))
 }
 
-/// Those that are named, or all that fit.
+/// Those that are named, each once, or all that fit.
 fn meant<'s>(
     snapshots: &'s [(Id, Snapshot)],
     filter: &snapshot::Filter,
@@ -274,10 +274,16 @@ fn meant<'s>(
             .iter()
             .filter(|(_, s)| filter.matches(s))
             .collect()),
-        named => named
-            .iter()
-            .map(|text| find(snapshots, filter, text))
-            .collect(),
+        named => {
+            let mut found: Vec<&(Id, Snapshot)> = Vec::with_capacity(named.len());
+            for text in named {
+                let one = find(snapshots, filter, text)?;
+                if !found.iter().any(|(id, _)| *id == one.0) {
+                    found.push(one);
+                }
+            }
+            Ok(found)
+        }
     }
 }
 
