@@ -15,6 +15,7 @@ const CASES: &[Case] = &[
     ("puts, gets and replaces", puts_gets_and_replaces),
     ("holds empty objects", holds_empty_objects),
     ("opens at an offset", opens_at_an_offset),
+    ("puts whole and gives parts", puts_whole_and_gives_parts),
     ("says what is absent", says_what_is_absent),
     ("has no directories", has_no_directories),
     ("lists by any prefix in order", lists_by_any_prefix_in_order),
@@ -69,6 +70,37 @@ fn put_new(
         bytes_hint: None,
     };
     store.put(key, body, &options)
+}
+
+fn puts_whole_and_gives_parts(store: Arc<dyn Store>) {
+    let mut bytes = Vec::new();
+    Noise::new(3, 20 * MIB).read_to_end(&mut bytes).unwrap();
+    let whole = |key, body: &[u8]| {
+        let body = bytes::Bytes::copy_from_slice(body);
+        store.put_whole(key, body, &PutOptions::default()).unwrap()
+    };
+    assert_eq!(whole("p/whole", &bytes).bytes, 20 * MIB);
+    assert_eq!(whole("p/empty", b"").bytes, 0);
+    let part = |key, offset, length| {
+        let mut read = Vec::new();
+        let mut reader = store.open_part(key, offset, length).unwrap();
+        reader.read_to_end(&mut read).unwrap();
+        read
+    };
+    assert!(part("p/whole", 0, 20 * MIB) == bytes);
+    assert_eq!(part("p/whole", 5_000_000, 7), bytes[5_000_000..5_000_007]);
+    assert_eq!(part("p/whole", 20 * MIB - 3, 3), bytes[bytes.len() - 3..]);
+    // As much as there is.
+    assert_eq!(part("p/whole", 20 * MIB - 3, 9), bytes[bytes.len() - 3..]);
+    assert!(part("p/whole", MIB, u64::MAX) == bytes[1 << 20..]);
+    assert!(part("p/whole", 20 * MIB, 9).is_empty());
+    assert!(part("p/whole", 5, 0).is_empty());
+    assert!(part("p/empty", 0, 9).is_empty());
+    assert!(store.open_part("p/whole", 20 * MIB + 1, 9).is_err());
+    match store.open_part("p/none", 0, 9).err() {
+        Some(StoreError::NotFound { .. }) => {}
+        other => panic!("{other:?}"),
+    }
 }
 
 fn puts_gets_and_replaces(store: Arc<dyn Store>) {
