@@ -171,8 +171,12 @@ impl Store for LocalStore {
         options: &PutOptions,
     ) -> Result<Receipt, StoreError> {
         self.put_as(key, options, |file, doing| {
-            let written = file.writer().write_all(&body);
-            written.map_err(|e| doing.io(&e))?;
+            // Not at once: for long writes Linux looks for long stretches of free memory, which takes
+            // longer than the writing.
+            for piece in body.chunks(BUFFER_BYTES) {
+                let written = file.writer().write_all(piece);
+                written.map_err(|e| doing.io(&e))?;
+            }
             Ok(body.len() as u64)
         })
     }
