@@ -39,12 +39,12 @@ pub fn choose(
         point: copy.manifest.point.clone(),
         plan: copy.manifest.plan.clone(),
     };
-    let fitting: Vec<&PointCopy> = found
+    let of_plans = found
         .iter()
-        .filter(|(name, _)| store.is_none_or(|s| s == name))
-        .map(|(_, copy)| copy)
-        .filter(|c| plans.is_empty() || plans.contains(&c.manifest.plan))
-        .collect();
+        .filter(|(_, copy)| plans.is_empty() || plans.contains(&copy.manifest.plan));
+    let (fitting, elsewhere): (Vec<_>, Vec<_>) =
+        of_plans.partition(|(name, _)| store.is_none_or(|s| s == name));
+    let fitting: Vec<&PointCopy> = fitting.into_iter().map(|(_, copy)| copy).collect();
     let mut candidates: Vec<Candidate> = fitting.iter().copied().map(candidate).collect();
     if !matches!(selector, Selector::Prefix(_)) {
         // Nobody named it: what cannot be trusted must not take the place of what can. When
@@ -66,22 +66,22 @@ pub fn choose(
                     ..error
                 }
                 .cause(first),
-                _ if error.code == Code::PointUnknown
-                    && fitting.is_empty()
-                    && !found.is_empty() =>
-                {
-                    match store {
-                        Some(name) => elsewhere(name),
-                        None => error,
+                _ => match store {
+                    Some(name)
+                        if error.code == Code::PointUnknown
+                            && fitting.is_empty()
+                            && !elsewhere.is_empty() =>
+                    {
+                        only_elsewhere(name)
                     }
-                }
-                _ => error,
+                    _ => error,
+                },
             }
         })
 }
 
-fn elsewhere(store: &str) -> Error {
-    let message = format!("store {store} holds no restore point");
+fn only_elsewhere(store: &str) -> Error {
+    let message = format!("there is no restore point in store {store}");
     Error::new(Code::PointUnknown, message).hint(format!(
         "see what the others hold (lifeboat points), and give it copies: lifeboat copy POINT --to {store}"
     ))

@@ -6,6 +6,7 @@ mod reader;
 mod split;
 mod text;
 
+pub use text::read_stream;
 pub(crate) use text::{LONG_BYTES, Nodes, Text, check_packed};
 
 use crate::encoding;

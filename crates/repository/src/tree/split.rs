@@ -13,6 +13,8 @@ use std::ops::Range;
 const READ_BYTES: usize = 128 << 10;
 /// What may stand after the entries is at most so long.
 const TAIL_BYTES_MAX: usize = 1 << 20;
+/// What JSON takes for white space.
+const SPACE: &[u8] = b" \t\n\r";
 /// How a tree begins, whoever wrote it.
 const HEAD: &[u8] = b"{\"nodes\":[";
 
@@ -81,7 +83,7 @@ impl<R: Read> Split<R> {
     fn token(&mut self) -> Result<u8, Damage> {
         loop {
             let rest = self.buffer.get(self.at..self.filled).unwrap_or_default();
-            let place = rest.iter().position(|byte| !byte.is_ascii_whitespace());
+            let place = rest.iter().position(|byte| !SPACE.contains(byte));
             if let Some((place, byte)) = place.and_then(|place| Some((place, *rest.get(place)?))) {
                 self.at += place;
                 return Ok(byte);
@@ -244,6 +246,7 @@ mod tests {
             "{\"nodes\":[{}]",
             "{\"nodes\":[{},]}",
             "{\"nodes\":[{}{}]}",
+            "{\"nodes\":[{},\u{c}{}]}",
             "{\"nodes\":[1]}",
             "{\"nodes\":[{}]}x",
             "{\"nodes\":[{}],\"nodes\":[]}",

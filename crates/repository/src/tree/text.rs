@@ -27,16 +27,10 @@ impl Text {
     }
 
     /// As [`super::read`].
-    pub(crate) fn read(&self, mut each: impl FnMut(Result<Node, Damage>)) -> Result<(), Damage> {
+    pub(crate) fn read(&self, each: impl FnMut(Result<Node, Damage>)) -> Result<(), Damage> {
         match self {
             Text::Plain(json) => super::read(json, each),
-            Text::Packed(packed) => {
-                let mut split = Split::new(unpack(&**packed)?);
-                while let Some(entry) = split.next()? {
-                    each(from_raw(split::parse::<RawNode<'_>>(entry)?).map_err(no_tree));
-                }
-                Ok(())
-            }
+            Text::Packed(packed) => read_stream(unpack(&**packed)?, each),
         }
     }
 
@@ -64,6 +58,19 @@ impl Text {
             }
         })
     }
+}
+
+/// As [`super::read`], of JSON that need not be in memory. Only a tree that begins as restic writes it is
+/// read.
+pub fn read_stream(
+    json: impl Read,
+    mut each: impl FnMut(Result<Node, Damage>),
+) -> Result<(), Damage> {
+    let mut split = Split::new(json);
+    while let Some(entry) = split.next()? {
+        each(from_raw(split::parse::<RawNode<'_>>(entry)?).map_err(no_tree));
+    }
+    Ok(())
 }
 
 /// Whether a compressed blob is what its id says, and at most so long, without unpacking it whole.

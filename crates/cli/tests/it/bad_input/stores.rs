@@ -157,7 +157,7 @@ fn one_that_no_plan_stores_in() {
         &["verify", "latest", "--store", "spare"],
     );
     refusal
-        .names(&["store spare holds no restore point"])
+        .names(&["there is no restore point in store spare"])
         .advises(&["lifeboat copy POINT --to spare"]);
     app.ok(&["copy", &point, "--to", "spare"]);
     app.ok(&["verify", "latest", "--store", "spare"]);
