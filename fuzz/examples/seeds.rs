@@ -47,6 +47,7 @@ fn main() {
         one_file_system: false,
         excludes: backup::Excludes::default(),
         program: "lifeboat".into(),
+        how: Default::default(),
     };
     backup::run(repository, &index, &options).unwrap();
     let lock = Lock::take(repository, Mode::Shared, Duration::ZERO, &Author::default()).unwrap();
