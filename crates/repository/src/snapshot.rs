@@ -282,6 +282,18 @@ mod tests {
     }
 
     #[test]
+    fn numbers_that_nobody_knows_do_not_change_from_one_writing_to_the_next() {
+        let text = concat!(
+            r#"{"time":"2026-11-21T11:42:35Z","tree":"9ade7fe930c42c3d9d20bd01e4511fec7ca054874eadc9eb9f237b7d7b3a7eb5","#,
+            r#""more":14611111111111111111111111111111111111111111111111111111111116}"#
+        );
+        let snapshot: Snapshot = serde_json::from_str(text).unwrap();
+        let written = serde_json::to_string(&snapshot).unwrap();
+        let again: Snapshot = serde_json::from_str(&written).unwrap();
+        assert_eq!(again, snapshot);
+    }
+
+    #[test]
     fn a_summary_is_said_beside_what_others_say() {
         let text = concat!(
             r#"{"time":"2026-11-21T11:42:35Z","tree":"9ade7fe930c42c3d9d20bd01e4511fec7ca054874eadc9eb9f237b7d7b3a7eb5","#,
