@@ -152,8 +152,8 @@ impl Examination<'_> {
         };
         self.fetcher.run(&window.wants, &read);
         let bad = into_inner(read.bad);
-        if let Some(error) = into_inner(read.failed).and_then(Arc::into_inner) {
-            return Err(error);
+        if let Some(error) = into_inner(read.failed) {
+            return Err(Arc::into_inner(error).unwrap_or(Error::Stopped));
         }
         for (path, ids) in window.files {
             if let Some(why) = ids.iter().find_map(|id| bad.get(id)) {

@@ -45,9 +45,10 @@ pub(super) fn start(
 /// Starts to fetch a part of an object that nobody replaces: without asking for its version first.
 pub(super) fn part(store: &S3Store, key: &str, range: Range<u64>) -> Result<Part, StoreError> {
     Ok(Part {
-        download: start(store, key, range.clone(), None)?,
-        operator: store.operator.clone(),
+        at: range.start,
         end: range.end,
+        download: start(store, key, range, None)?,
+        operator: store.operator.clone(),
     })
 }
 
@@ -97,28 +98,37 @@ impl Download {
 pub(super) struct Part {
     download: Download,
     operator: Operator,
+    /// Where in the object the next byte is.
+    at: u64,
     end: u64,
 }
 
 impl Part {
-    /// Whether the object ends before the range does.
-    fn is_short(&self) -> bool {
+    /// Whether the object has no more: else it is the connection that ended.
+    fn is_at_end(&self) -> bool {
         let (operator, path) = (self.operator.clone(), self.download.key.clone());
         let answer = runtime::run(&self.download.location, async move {
             operator.stat(&path).await
         });
         let known = answer.ok().and_then(Result::ok);
-        known.is_some_and(|metadata| metadata.content_length() < self.end)
+        known.is_some_and(|metadata| metadata.content_length() == self.at)
     }
 }
 
 impl Read for Part {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self.download.read(buffer) {
-            // The server sent all that there is, which is no failure of the connection.
-            Err(_) if self.is_short() => Ok(0),
-            other => other,
-        }
+        let read = match self.download.read(buffer) {
+            Ok(count) => {
+                self.at += count as u64;
+                if count > 0 || buffer.is_empty() || self.at >= self.end {
+                    return Ok(count);
+                }
+                Err(io::ErrorKind::ConnectionAborted.into())
+            }
+            Err(error) => Err(error),
+        };
+        // Where the server sent all that there is, the connection did not fail.
+        if self.is_at_end() { Ok(0) } else { read }
     }
 }
 
@@ -136,5 +146,54 @@ impl Read for Download {
         }
         self.current.advance(n);
         Ok(n)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a reader gets of an object of ten bytes, of which a range of twenty is asked for, when this
+    /// is what the connection brings.
+    fn read(pieces: Vec<Piece>) -> io::Result<Vec<u8>> {
+        let operator = Operator::new(opendal::services::Memory::default()).unwrap();
+        let ten = operator.clone();
+        runtime::run("here", async move { ten.write("k", "0123456789").await })
+            .unwrap()
+            .unwrap();
+        let (sender, receiver) = channel(PIECES_AHEAD);
+        for piece in pieces {
+            sender.try_send(piece).unwrap();
+        }
+        drop(sender);
+        let download = Download {
+            receiver,
+            current: Buffer::new(),
+            location: "here".to_owned(),
+            key: "k".to_owned(),
+        };
+        let mut part = Part {
+            download,
+            operator,
+            at: 0,
+            end: 20,
+        };
+        let mut out = Vec::new();
+        part.read_to_end(&mut out).map(|_| out)
+    }
+
+    #[test]
+    fn a_part_ends_where_the_object_does_and_not_where_the_connection_does() {
+        let cut = || opendal::Error::new(opendal::ErrorKind::Unexpected, "cut");
+        let half = || Ok(Buffer::from("01234"));
+        let rest = || Ok(Buffer::from("56789"));
+        assert_eq!(read(vec![half(), rest()]).unwrap(), b"0123456789");
+        assert_eq!(
+            read(vec![half(), rest(), Err(cut())]).unwrap(),
+            b"0123456789"
+        );
+        assert!(read(vec![half(), Err(cut())]).is_err());
+        assert!(read(vec![Err(cut())]).is_err());
+        assert!(read(vec![half()]).is_err());
     }
 }
