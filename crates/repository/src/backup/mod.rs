@@ -10,7 +10,7 @@ mod directory;
 mod node;
 mod targets;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use node::Names;
 
