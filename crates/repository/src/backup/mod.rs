@@ -11,7 +11,7 @@ mod long;
 mod node;
 mod targets;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use node::Names;
 
