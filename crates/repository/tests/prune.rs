@@ -35,7 +35,8 @@ fn create(store: Arc<dyn Store>) -> Repository {
 }
 
 fn back_up(repository: &Repository, tree: &Path) -> Id {
-    common::back_up(repository, tree, None).snapshot
+    let report = common::try_back_up(repository, tree, None);
+    report.unwrap().snapshot
 }
 
 /// A directory that changes: each state has files that no other has, and one that all have.

@@ -122,12 +122,13 @@ pub fn options(tree: &Path, parent: Option<Id>) -> backup::Options {
     }
 }
 
-/// Backs a directory up.
+/// Backs a directory up, whatever of the index is damaged.
 pub fn back_up(repository: &Repository, tree: &Path, parent: Option<Id>) -> Report {
-    try_back_up(repository, tree, parent).unwrap()
+    let (index, _) = repository.load_index().unwrap();
+    backup::run(repository, &index, &options(tree, parent)).unwrap()
 }
 
-/// The same, where that may fail.
+/// Backs a directory up where that may fail, for one unless all of the index is whole.
 pub fn try_back_up(repository: &Repository, tree: &Path, parent: Option<Id>) -> Result<Report> {
     let (index, errors) = repository.load_index()?;
     match errors.into_iter().next() {
