@@ -15,7 +15,7 @@
 
 mod common;
 
-use common::{back_up, create, listing};
+use common::{back_up, create, listing, noise};
 use lifeboat_repository::index::Index;
 use lifeboat_repository::pack::BlobKind;
 use lifeboat_repository::restore::{self, Options, Report, Source};
@@ -33,17 +33,11 @@ fn tree(root: &Path) {
     for number in 0..24_u64 {
         let directory = root.join(format!("d{}", number / 8));
         fs::create_dir_all(&directory).unwrap();
-        let bytes: Vec<u8> = (0..100_000_u64)
-            .map(|at| ((at + number * 1_000_003).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as u8)
-            .collect();
-        fs::write(directory.join(format!("f{number}")), bytes).unwrap();
+        let file = directory.join(format!("f{number}"));
+        fs::write(file, noise(100_000, number)).unwrap();
     }
     // Longer than a chunk can be.
-    let mut large = Vec::new();
-    for number in 0..1_100_000_u64 {
-        large.extend_from_slice(&number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes());
-    }
-    fs::write(root.join("large"), large).unwrap();
+    fs::write(root.join("large"), noise(8_800_000, 100)).unwrap();
     fs::hard_link(root.join("large"), root.join("large again")).unwrap();
     fs::write(root.join("small"), "small").unwrap();
 }

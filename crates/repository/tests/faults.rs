@@ -15,15 +15,15 @@
 
 mod common;
 
-use common::{back_up, cheaply};
+use common::watched::{Call, Verdict, Watch, Watched};
+use common::{back_up, cheaply, noise, try_back_up};
 use jiff::SignedDuration;
-use lifeboat_repository::backup::{self, Report};
+use lifeboat_repository::backup::Report;
 use lifeboat_repository::check::{self, Depth};
 use lifeboat_repository::lock::{self, Lock, Mode};
 use lifeboat_repository::restore::{self, Options, Source};
-use lifeboat_repository::time::Time;
 use lifeboat_repository::{Author, Id, Repository, Result, forget, prune};
-use lifeboat_store::{MemoryStore, ObjectInfo, PutOptions, Receipt, Store, StoreError};
+use lifeboat_store::{MemoryStore, StoreError};
 use std::fs;
 use std::io::{self, Read};
 use std::path::Path;
@@ -41,11 +41,11 @@ const RUNS: u64 = 10;
 const ENDS_WITHIN: Duration = Duration::from_secs(150);
 
 struct Faulty {
-    inner: MemoryStore,
     seed: AtomicU64,
     faulty: AtomicBool,
     stored_bytes: AtomicU64,
     faults: AtomicUsize,
+    remote: bool,
 }
 
 impl Faulty {
@@ -67,27 +67,34 @@ impl Faulty {
         happens
     }
 
-    /// Stalls at times, fails at others.
-    fn call(&self, key: &str) -> std::result::Result<(), StoreError> {
-        if self.happens(20) {
-            std::thread::sleep(Duration::from_millis(self.random() % 40));
+    fn may_fail(&self, key: &str) -> Verdict {
+        if !self.happens(FAILS) {
+            return Ok(());
         }
-        match self.happens(FAILS) {
-            true => Err(self.failure(key)),
-            false => Ok(()),
-        }
-    }
-
-    fn failure(&self, key: &str) -> StoreError {
-        let (location, detail) = (self.location(), "no answer".to_owned());
-        match self.random() % 2 {
+        let (location, detail) = ("faulty".to_owned(), "no answer".to_owned());
+        Err(match self.random() % 2 {
             0 => StoreError::Unreachable { location, detail },
             _ => StoreError::Denied {
                 location,
                 key: key.to_owned(),
                 detail,
             },
+        })
+    }
+
+    fn may_be_full(&self, bytes: u64) -> Verdict {
+        let stored = self.stored_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if !self.faulty.load(Ordering::Relaxed) || stored <= ROOM_BYTES {
+            return Ok(());
         }
+        // Somebody makes room after a while.
+        if self.random().is_multiple_of(3) {
+            self.stored_bytes.store(0, Ordering::Relaxed);
+        }
+        Err(StoreError::Full {
+            location: "faulty".to_owned(),
+            detail: "no room".to_owned(),
+        })
     }
 }
 
@@ -111,74 +118,38 @@ impl Read for Slow {
     }
 }
 
-impl Store for Faulty {
-    fn location(&self) -> String {
-        "faulty".to_owned()
-    }
-
-    fn put(
-        &self,
-        key: &str,
-        body: &mut (dyn Read + Send),
-        options: &PutOptions,
-    ) -> std::result::Result<Receipt, StoreError> {
-        self.call(key)?;
-        let bytes = options.bytes_hint.unwrap_or(0);
-        let stored = self.stored_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        // Somebody makes room after a while.
-        if self.faulty.load(Ordering::Relaxed) && stored > ROOM_BYTES {
-            if self.random().is_multiple_of(3) {
-                self.stored_bytes.store(0, Ordering::Relaxed);
-            }
-            return Err(StoreError::Full {
-                location: self.location(),
-                detail: "no room".to_owned(),
-            });
+impl Watch for Faulty {
+    /// Stalls at times, fails at others.
+    fn before(&self, call: Call, key: &str) -> Verdict {
+        if self.happens(20) {
+            std::thread::sleep(Duration::from_millis(self.random() % 40));
         }
-        let receipt = self.inner.put(key, body, options)?;
-        // Stored, and nobody hears of it.
-        match self.happens(FAILS) {
-            true => Err(self.failure(key)),
-            false => Ok(receipt),
+        self.may_fail(key)?;
+        match call {
+            Call::Put(bytes) => self.may_be_full(bytes),
+            _ => Ok(()),
         }
     }
 
-    fn open(
-        &self,
-        key: &str,
-        offset: u64,
-    ) -> std::result::Result<Box<dyn Read + Send>, StoreError> {
-        self.call(key)?;
-        let inner = self.inner.open(key, offset)?;
+    /// Done, and nobody hears of it.
+    fn after(&self, call: Call, key: &str) -> Verdict {
+        match call {
+            Call::Put(_) | Call::Delete => self.may_fail(key),
+            _ => Ok(()),
+        }
+    }
+
+    fn opened(&self, inner: Box<dyn Read + Send>) -> Box<dyn Read + Send> {
         if !self.faulty.load(Ordering::Relaxed) {
-            return Ok(inner);
+            return inner;
         }
         let left = self.happens(FAILS).then(|| self.random() % 5000);
         let step = 1 + usize::try_from(self.random() % 5000).unwrap();
-        Ok(Box::new(Slow { inner, left, step }))
+        Box::new(Slow { inner, left, step })
     }
 
-    fn stat(&self, key: &str) -> std::result::Result<Option<ObjectInfo>, StoreError> {
-        self.call(key)?;
-        self.inner.stat(key)
-    }
-
-    fn list(&self, prefix: &str) -> std::result::Result<Vec<ObjectInfo>, StoreError> {
-        self.call(prefix)?;
-        self.inner.list(prefix)
-    }
-
-    fn delete(&self, key: &str) -> std::result::Result<(), StoreError> {
-        self.call(key)?;
-        self.inner.delete(key)?;
-        match self.happens(FAILS) {
-            true => Err(self.failure(key)),
-            false => Ok(()),
-        }
-    }
-
-    fn probe(&self) -> std::result::Result<(), StoreError> {
-        self.inner.probe()
+    fn is_remote(&self) -> bool {
+        self.remote
     }
 }
 
@@ -187,14 +158,8 @@ fn write(tree: &Path, seed: u64) {
     fs::create_dir_all(tree).unwrap();
     for number in 0..12_u64 {
         let version = if number % 3 == 0 { seed } else { 0 };
-        let mut state = (number * 1_000_003 + version * 7919) | 1;
-        let noise = (0..15_000).map(|_| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state.to_le_bytes()[4]
-        });
-        fs::write(tree.join(number.to_string()), noise.collect::<Vec<u8>>()).unwrap();
+        let content = noise(15_000, number * 1_000_003 + version * 7919);
+        fs::write(tree.join(number.to_string()), content).unwrap();
     }
 }
 
@@ -204,24 +169,7 @@ fn take(repository: &Repository, mode: Mode) -> Result<Lock> {
 
 fn try_backup(repository: &Repository, tree: &Path, parent: Option<Id>) -> Result<Report> {
     let _lock = take(repository, Mode::Shared)?;
-    let (index, errors) = repository.load_index()?;
-    if let Some(error) = errors.into_iter().next() {
-        return Err(error);
-    }
-    let options = backup::Options {
-        paths: vec![tree.to_owned()],
-        parent,
-        time: Time::utc(jiff::Timestamp::now()),
-        zone: jiff::tz::TimeZone::UTC,
-        hostname: "here".into(),
-        username: String::new(),
-        tags: Vec::new(),
-        one_file_system: false,
-        excludes: Default::default(),
-        how: Default::default(),
-        program: String::new(),
-    };
-    backup::run(repository, &index, &options)
+    try_back_up(repository, tree, parent)
 }
 
 fn try_forget(repository: &Repository, snapshot: Id) -> Result<()> {
@@ -286,19 +234,23 @@ fn prunes(repository: &Repository) {
 
 fn run(seed: u64) {
     let directory = tempfile::tempdir().unwrap();
-    let store = Arc::new(Faulty {
+    let store = Arc::new(Watched {
         inner: MemoryStore::new(),
-        seed: AtomicU64::new(seed.wrapping_mul(0x1234_5678_9abc_def1)),
-        faulty: AtomicBool::new(false),
-        stored_bytes: AtomicU64::new(0),
-        faults: AtomicUsize::new(0),
+        watch: Faulty {
+            seed: AtomicU64::new(seed.wrapping_mul(0x1234_5678_9abc_def1)),
+            faulty: AtomicBool::new(false),
+            stored_bytes: AtomicU64::new(0),
+            faults: AtomicUsize::new(0),
+            remote: seed.is_multiple_of(2),
+        },
     });
+    let faulty = &store.watch;
     let repository = Repository::create(store.clone(), "", b"x", &Author::default()).unwrap();
     cheaply(&repository);
     let trees = [0, 1].map(|which| directory.path().join(format!("tree{which}")));
     write(&trees[0], 999);
     let committed = Mutex::new(vec![back_up(&repository, &trees[0], None).snapshot]);
-    store.faulty.store(true, Ordering::Relaxed);
+    faulty.faulty.store(true, Ordering::Relaxed);
     std::thread::scope(|scope| {
         for (tree, which) in trees.iter().zip(0..) {
             let (repository, committed) = (&repository, &committed);
@@ -318,9 +270,9 @@ fn run(seed: u64) {
         Ok(report) => assert_eq!(report.files + report.failed.len() as u64, 12, "{report:?}"),
         Err(error) => assert_clear(&error),
     }
-    assert!(store.faults.load(Ordering::Relaxed) > 0);
+    assert!(faulty.faults.load(Ordering::Relaxed) > 0);
 
-    store.faulty.store(false, Ordering::Relaxed);
+    faulty.faulty.store(false, Ordering::Relaxed);
     lock::unlock(&repository, true).unwrap();
     whole(&repository, &committed.lock().unwrap());
     write(&trees[0], 999);

@@ -95,19 +95,8 @@ fn file(name: &[u8], content: &[u8]) -> Node {
 /// Backs up what is mostly not there to be written.
 fn back_up_paths(repository: &Repository, paths: &[&Path]) -> Report {
     let (index, _) = repository.load_index().unwrap();
-    let options = backup::Options {
-        paths: paths.iter().map(|path| path.to_path_buf()).collect(),
-        parent: None,
-        time: Default::default(),
-        zone: jiff::tz::TimeZone::UTC,
-        hostname: String::new(),
-        username: String::new(),
-        tags: Vec::new(),
-        one_file_system: false,
-        excludes: Default::default(),
-        how: Default::default(),
-        program: String::new(),
-    };
+    let mut options = common::options(Path::new("/"), None);
+    options.paths = paths.iter().map(|path| path.to_path_buf()).collect();
     backup::run(repository, &index, &options).unwrap()
 }
 

@@ -12,17 +12,17 @@
 
 mod common;
 
-use common::{cheaply, noise};
+use common::watched::{Call, Verdict, Watch, Watched};
+use common::{cheaply, noise, objects};
 use jiff::{SignedDuration, Timestamp};
 use lifeboat_repository::index::Index;
 use lifeboat_repository::lock::{self, Lock, Mode};
 use lifeboat_repository::prune::{self, Options};
 use lifeboat_repository::saver::with_saver;
-use lifeboat_repository::{Author, Error, FileKind, Id, Repository, backup, check, forget};
-use lifeboat_store::{LocalStore, MemoryStore, ObjectInfo, PutOptions, Receipt, Store, StoreError};
+use lifeboat_repository::{Author, Error, FileKind, Id, Repository, check, forget};
+use lifeboat_store::{LocalStore, MemoryStore, Store, StoreError};
 use lifeboat_testkit::restic::Restic;
 use std::collections::BTreeSet;
-use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -35,22 +35,8 @@ fn create(store: Arc<dyn Store>) -> Repository {
 }
 
 fn back_up(repository: &Repository, tree: &Path) -> Id {
-    let (index, errors) = repository.load_index().unwrap();
-    assert!(errors.is_empty(), "{errors:?}");
-    let options = backup::Options {
-        paths: vec![tree.to_owned()],
-        parent: None,
-        time: lifeboat_repository::time::Time::utc(Timestamp::now()),
-        zone: jiff::tz::TimeZone::UTC,
-        hostname: "here".into(),
-        username: "me".into(),
-        tags: vec![],
-        one_file_system: false,
-        excludes: Default::default(),
-        program: "lifeboat test".into(),
-        how: Default::default(),
-    };
-    backup::run(repository, &index, &options).unwrap().snapshot
+    let report = common::try_back_up(repository, tree, None);
+    report.unwrap().snapshot
 }
 
 /// A directory that changes: each state has files that no other has, and one that all have.
@@ -321,16 +307,9 @@ fn spoil(repository: &Repository, store: &MemoryStore, packs: &BTreeSet<Id>, gon
             repository.delete(FileKind::Pack, pack).unwrap();
             continue;
         }
-        let mut bytes = Vec::new();
-        store
-            .open(&key, 0)
-            .unwrap()
-            .read_to_end(&mut bytes)
-            .unwrap();
+        let mut bytes = common::read(store, &key);
         bytes.pop();
-        store
-            .put(&key, &mut bytes.as_slice(), &PutOptions::default())
-            .unwrap();
+        common::put(store, &key, &bytes);
     }
 }
 
@@ -371,74 +350,32 @@ fn of_two_packs_with_one_blob_the_whole_one_stays() {
     }
 }
 
-/// A store that ends, as a process that is killed does, after so many changes.
+/// Ends a store, as a process that is killed does, after so many changes.
 struct Mortal {
-    inner: MemoryStore,
     left: AtomicI64,
 }
 
-impl Mortal {
-    fn live(&self, key: &str) -> Result<(), StoreError> {
-        match self.left.fetch_sub(1, Ordering::Relaxed) > 0 {
-            true => Ok(()),
-            false => Err(StoreError::Denied {
-                location: self.location(),
+impl Watch for Mortal {
+    fn before(&self, call: Call, key: &str) -> Verdict {
+        let changes = matches!(call, Call::Put(_) | Call::Delete);
+        match changes && self.left.fetch_sub(1, Ordering::Relaxed) <= 0 {
+            true => Err(StoreError::Denied {
+                location: "mortal".to_owned(),
                 key: key.to_owned(),
                 detail: "killed".into(),
             }),
+            false => Ok(()),
         }
     }
 }
 
-impl Store for Mortal {
-    fn location(&self) -> String {
-        self.inner.location()
-    }
-
-    fn put(
-        &self,
-        key: &str,
-        body: &mut (dyn Read + Send),
-        options: &PutOptions,
-    ) -> Result<Receipt, StoreError> {
-        self.live(key)?;
-        self.inner.put(key, body, options)
-    }
-
-    fn open(&self, key: &str, offset: u64) -> Result<Box<dyn Read + Send>, StoreError> {
-        self.inner.open(key, offset)
-    }
-
-    fn stat(&self, key: &str) -> Result<Option<ObjectInfo>, StoreError> {
-        self.inner.stat(key)
-    }
-
-    fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, StoreError> {
-        self.inner.list(prefix)
-    }
-
-    fn delete(&self, key: &str) -> Result<(), StoreError> {
-        self.live(key)?;
-        self.inner.delete(key)
-    }
-
-    fn probe(&self) -> Result<(), StoreError> {
-        self.inner.probe()
-    }
-}
-
 /// A copy of a repository, in a store that can be made to end.
-fn copy(base: &MemoryStore) -> (Arc<Mortal>, Repository) {
-    let inner = MemoryStore::new();
-    for object in base.list("").unwrap() {
-        let mut body = base.open(&object.key, 0).unwrap();
-        inner
-            .put(&object.key, &mut body, &PutOptions::default())
-            .unwrap();
-    }
-    let store = Arc::new(Mortal {
-        inner,
-        left: AtomicI64::new(i64::MAX),
+fn copy(base: &MemoryStore) -> (Arc<Watched<Mortal>>, Repository) {
+    let store = Arc::new(Watched {
+        inner: common::stored(&objects(base)),
+        watch: Mortal {
+            left: AtomicI64::new(i64::MAX),
+        },
     });
     let repository = Repository::open(store.clone(), "", b"x").unwrap();
     (store, repository)
@@ -465,23 +402,22 @@ fn killed_at_any_step_it_loses_nothing_and_the_next_run_ends_the_work() {
     let expected = ids(&repository, FileKind::Pack).len();
     for (base, hours) in [(&*base, 0), (&marked.inner, 24)] {
         let (store, repository) = copy(base);
-        let before = store.left.load(Ordering::Relaxed);
+        let before = store.watch.left.load(Ordering::Relaxed);
         prune::run(&repository, &later(hours)).unwrap();
-        let changes = before - store.left.load(Ordering::Relaxed);
+        let changes = before - store.watch.left.load(Ordering::Relaxed);
         assert!(changes > 8, "{changes}");
-        // Mostly they wait for locks to settle.
         std::thread::scope(|scope| {
             for number in 0..changes {
                 scope.spawn(move || {
                     let (store, repository) = copy(base);
-                    store.left.store(number, Ordering::Relaxed);
+                    store.watch.left.store(number, Ordering::Relaxed);
                     let ended = prune::run(&repository, &later(hours));
                     // It may end well when only its lock could not be removed.
                     assert!(
                         ended.is_err() || number + 2 > changes,
                         "{number}: {ended:?}"
                     );
-                    store.left.store(i64::MAX, Ordering::Relaxed);
+                    store.watch.left.store(i64::MAX, Ordering::Relaxed);
                     // The process that held them is gone.
                     lock::unlock(&repository, true).unwrap();
                     whole(&repository);

@@ -10,6 +10,7 @@
 
 mod common;
 
+use common::watched::{Call, Watched, unreachable};
 use common::{back_up, create, difference, listing, noise};
 use lifeboat_repository::check::{self, Depth};
 use lifeboat_repository::pack::BlobKind;
@@ -19,11 +20,10 @@ use lifeboat_repository::saver::with_saver;
 use lifeboat_repository::time::Time;
 use lifeboat_repository::tree::{Node, NodeKind, TreeBuilder, mode};
 use lifeboat_repository::{Author, Error, FileKind, Id, Repository, repair};
-use lifeboat_store::{LocalStore, ObjectInfo, PutOptions, Receipt, Store, StoreError};
+use lifeboat_store::LocalStore;
 use lifeboat_testkit::restic::Restic;
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -375,53 +375,6 @@ fn entries_that_cannot_be_used_are_left_out_and_put_in_order() {
     assert_eq!(fs::read(at("back/a")).unwrap(), b"one");
 }
 
-/// A store that reads no pack while it is told so.
-struct Failing {
-    inner: LocalStore,
-    fails: Arc<AtomicBool>,
-}
-
-impl Store for Failing {
-    fn location(&self) -> String {
-        self.inner.location()
-    }
-
-    fn put(
-        &self,
-        key: &str,
-        body: &mut (dyn Read + Send),
-        options: &PutOptions,
-    ) -> Result<Receipt, StoreError> {
-        self.inner.put(key, body, options)
-    }
-
-    fn open(&self, key: &str, offset: u64) -> Result<Box<dyn Read + Send>, StoreError> {
-        match key.starts_with("data/") && self.fails.load(Ordering::Relaxed) {
-            true => Err(StoreError::Unreachable {
-                location: self.location(),
-                detail: "made to fail".to_owned(),
-            }),
-            false => self.inner.open(key, offset),
-        }
-    }
-
-    fn stat(&self, key: &str) -> Result<Option<ObjectInfo>, StoreError> {
-        self.inner.stat(key)
-    }
-
-    fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, StoreError> {
-        self.inner.list(prefix)
-    }
-
-    fn delete(&self, key: &str) -> Result<(), StoreError> {
-        self.inner.delete(key)
-    }
-
-    fn probe(&self) -> Result<(), StoreError> {
-        self.inner.probe()
-    }
-}
-
 #[test]
 fn a_store_that_fails_is_no_loss() {
     let directory = tempfile::tempdir().unwrap();
@@ -430,9 +383,14 @@ fn a_store_that_fails_is_no_loss() {
     fs::create_dir(at("tree")).unwrap();
     fs::write(at("tree/file"), noise(1000, 6)).unwrap();
     let fails = Arc::new(AtomicBool::new(false));
-    let store = Failing {
+    let failing = Arc::clone(&fails);
+    let store = Watched {
         inner: LocalStore::open(&at("r")).unwrap(),
-        fails: Arc::clone(&fails),
+        // It reads no pack while it is told so.
+        watch: move |call, key: &str| match call == Call::Open && key.starts_with("data/") {
+            true if failing.load(Ordering::Relaxed) => Err(unreachable("made to fail")),
+            _ => Ok(()),
+        },
     };
     let repository = Repository::open(Arc::new(store), "", b"x").unwrap();
     back_up(&repository, &at("tree"), None);

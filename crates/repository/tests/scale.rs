@@ -7,21 +7,20 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    clippy::cast_possible_truncation,
     reason = "tests fail by panicking"
 )]
 
 mod common;
 
-use common::{back_up, cheaply, restic};
+use common::watched::{Call, Verdict, Watch, Watched, unreachable};
+use common::{back_up, cheaply, noise, restic};
 use lifeboat_repository::check::{self, Depth};
 use lifeboat_repository::index::{IndexFile, IndexPack};
 use lifeboat_repository::pack::{BlobKind, PackBuilder};
 use lifeboat_repository::time::Time;
 use lifeboat_repository::{Author, Error, FileKind, Id, Repository, Snapshot, forget};
-use lifeboat_store::{MemoryStore, ObjectInfo, PutOptions, Receipt, Store, StoreError};
+use lifeboat_store::MemoryStore;
 use std::fs::File;
-use std::io::Read;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
@@ -33,80 +32,38 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Default)]
 struct Meeting {
-    inner: MemoryStore,
     waiting: Mutex<usize>,
     came: Condvar,
 }
 
 impl Meeting {
+    fn part(&self) {
+        *self.waiting.lock().unwrap() = 0;
+    }
+}
+
+impl Watch for Meeting {
     /// Waits for the others; fails when they do not come.
-    fn meet(&self, key: &str) -> Result<(), StoreError> {
-        if !key.starts_with("snapshots/") {
+    fn before(&self, call: Call, key: &str) -> Verdict {
+        if !matches!(call, Call::Open | Call::Delete) || !key.starts_with("snapshots/") {
             return Ok(());
         }
         let mut waiting = self.waiting.lock().unwrap();
         *waiting += 1;
         self.came.notify_all();
         let alone = |waiting: &mut usize| *waiting < TOGETHER;
-        let (_waiting, waited) = self
-            .came
-            .wait_timeout_while(waiting, PATIENCE, alone)
-            .unwrap();
-        match waited.timed_out() {
-            true => Err(StoreError::Unreachable {
-                location: self.location(),
-                detail: "one after the other".to_owned(),
-            }),
+        let waited = self.came.wait_timeout_while(waiting, PATIENCE, alone);
+        match waited.unwrap().1.timed_out() {
+            true => Err(unreachable("one after the other")),
             false => Ok(()),
         }
-    }
-
-    fn part(&self) {
-        *self.waiting.lock().unwrap() = 0;
-    }
-}
-
-impl Store for Meeting {
-    fn location(&self) -> String {
-        self.inner.location()
-    }
-
-    fn put(
-        &self,
-        key: &str,
-        body: &mut (dyn Read + Send),
-        options: &PutOptions,
-    ) -> Result<Receipt, StoreError> {
-        self.inner.put(key, body, options)
-    }
-
-    fn open(&self, key: &str, offset: u64) -> Result<Box<dyn Read + Send>, StoreError> {
-        self.meet(key)?;
-        self.inner.open(key, offset)
-    }
-
-    fn stat(&self, key: &str) -> Result<Option<ObjectInfo>, StoreError> {
-        self.inner.stat(key)
-    }
-
-    fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, StoreError> {
-        self.inner.list(prefix)
-    }
-
-    fn delete(&self, key: &str) -> Result<(), StoreError> {
-        self.meet(key)?;
-        self.inner.delete(key)
-    }
-
-    fn probe(&self) -> Result<(), StoreError> {
-        self.inner.probe()
     }
 }
 
 /// A store that is far away answers each request late, and many at once.
 #[test]
 fn many_snapshots_are_read_and_removed_at_once() {
-    let store = Arc::new(Meeting::default());
+    let store = Arc::new(Watched::<Meeting>::default());
     let repository = Repository::create(store.clone(), "", b"x", &Author::default()).unwrap();
     let mut ids = Vec::new();
     for number in 0..TOGETHER * 3 {
@@ -128,7 +85,7 @@ fn many_snapshots_are_read_and_removed_at_once() {
     }
     let (snapshots, errors) = repository.snapshots().unwrap();
     assert_eq!((snapshots.len(), errors.len()), (ids.len(), 0));
-    store.part();
+    store.watch.part();
     forget::remove(&repository, &ids).unwrap();
     assert!(repository.list(FileKind::Snapshot).unwrap().is_empty());
 }
@@ -156,9 +113,7 @@ fn a_sparse_file_makes_the_same_tree_as_with_restic() {
         let file = File::create(tree.join(name)).unwrap();
         file.set_len(bytes).unwrap();
         for (number, at) in [0, 7 << 20, 8_000_777, 14 << 20].into_iter().enumerate() {
-            let island: Vec<u8> = (0..300_000 * number as u64)
-                .map(|n| n.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes()[2])
-                .collect();
+            let island = noise(300_000 * number, number as u64);
             file.write_all_at(&island, at).unwrap();
         }
     }

@@ -21,7 +21,7 @@ fn repository() -> Repository {
     Repository::create(store, "", b"x", &Author::default()).unwrap()
 }
 
-fn back_up(repository: &Repository, tree: &Path, parent: Option<Id>) -> Report {
+pub(crate) fn back_up(repository: &Repository, tree: &Path, parent: Option<Id>) -> Report {
     let options = Options {
         paths: vec![tree.to_owned()],
         parent,

@@ -1,8 +1,7 @@
 //! Restores in many rounds, which are short in tests.
 
 use super::{Options, Source, run};
-use crate::backup;
-use crate::time::Time;
+use crate::backup::tests::back_up;
 use crate::{Author, Repository};
 use lifeboat_store::LocalStore;
 use std::fs;
@@ -29,21 +28,7 @@ fn what_does_not_fit_one_round_is_restored_in_several() {
     }
     let store = Arc::new(LocalStore::create(&directory.path().join("r")).unwrap());
     let repository = Repository::create(store, "", b"x", &Author::default()).unwrap();
-    let options = backup::Options {
-        paths: vec![tree.clone()],
-        parent: None,
-        time: Time::default(),
-        zone: jiff::tz::TimeZone::UTC,
-        hostname: String::new(),
-        username: String::new(),
-        tags: Vec::new(),
-        one_file_system: false,
-        program: String::new(),
-        how: Default::default(),
-        excludes: backup::Excludes::default(),
-    };
-    let (index, _) = repository.load_index().unwrap();
-    let backup = backup::run(&repository, &index, &options).unwrap();
+    let backup = back_up(&repository, &tree, None);
     let (index, _) = repository.load_index().unwrap();
     for delete in [false, true] {
         let mut options = Options::new(Source::Snapshot(backup.snapshot), &back);

@@ -11,12 +11,15 @@
     reason = "tests fail by panicking, and not every one needs everything"
 )]
 
+pub mod watched;
+
 use lifeboat_repository::backup::{self, Report};
 use lifeboat_repository::keyfile::Cost;
 use lifeboat_repository::time::Time;
-use lifeboat_repository::{Author, FileKind, Id, Repository};
-use lifeboat_store::LocalStore;
+use lifeboat_repository::{Author, FileKind, Id, Repository, Result};
+use lifeboat_store::{LocalStore, MemoryStore, PutOptions, Store};
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -36,7 +39,7 @@ pub fn restic(repository: &Path, password: &str, args: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-pub fn open(path: &Path, password: &str) -> lifeboat_repository::Result<Repository> {
+pub fn open(path: &Path, password: &str) -> Result<Repository> {
     let store = Arc::new(LocalStore::create(path).unwrap());
     Repository::open(store, "", password.as_bytes())
 }
@@ -62,11 +65,7 @@ pub fn example(root: &Path) {
     use std::os::unix::ffi::OsStrExt;
     use std::os::unix::fs::{PermissionsExt, symlink};
     std::fs::create_dir_all(root.join("dir/empty")).unwrap();
-    let mut big = Vec::new();
-    for number in 0..700_000_u64 {
-        big.extend_from_slice(&number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes());
-    }
-    std::fs::write(root.join("big"), &big).unwrap();
+    std::fs::write(root.join("big"), noise(5_600_000, 0)).unwrap();
     std::fs::write(root.join("dir/empty file"), b"").unwrap();
     std::fs::write(root.join("dir/text"), b"text\n".repeat(50_000)).unwrap();
     std::fs::hard_link(root.join("dir/text"), root.join("dir/text again")).unwrap();
@@ -105,11 +104,10 @@ pub fn cheaply(repository: &Repository) {
     }
 }
 
-/// Backs a directory up.
-pub fn back_up(repository: &Repository, tree: &Path, parent: Option<Id>) -> Report {
-    let (index, _) = repository.load_index().unwrap();
+/// What is backed up, and as usually.
+pub fn options(tree: &Path, parent: Option<Id>) -> backup::Options {
     let zone = jiff::tz::TimeZone::system();
-    let options = backup::Options {
+    backup::Options {
         paths: vec![tree.to_owned()],
         parent,
         time: Time::new(jiff::Timestamp::now(), &zone),
@@ -121,8 +119,52 @@ pub fn back_up(repository: &Repository, tree: &Path, parent: Option<Id>) -> Repo
         excludes: Default::default(),
         program: "lifeboat test".into(),
         how: Default::default(),
-    };
-    backup::run(repository, &index, &options).unwrap()
+    }
+}
+
+/// Backs a directory up, whatever of the index is damaged.
+pub fn back_up(repository: &Repository, tree: &Path, parent: Option<Id>) -> Report {
+    let (index, _) = repository.load_index().unwrap();
+    backup::run(repository, &index, &options(tree, parent)).unwrap()
+}
+
+/// Backs a directory up where that may fail, for one unless all of the index is whole.
+pub fn try_back_up(repository: &Repository, tree: &Path, parent: Option<Id>) -> Result<Report> {
+    let (index, errors) = repository.load_index()?;
+    match errors.into_iter().next() {
+        Some(error) => Err(error),
+        None => backup::run(repository, &index, &options(tree, parent)),
+    }
+}
+
+/// Objects by key.
+pub type Objects = BTreeMap<String, Vec<u8>>;
+
+pub fn put(store: &dyn Store, key: &str, bytes: &[u8]) {
+    let mut body = bytes;
+    store.put(key, &mut body, &PutOptions::default()).unwrap();
+}
+
+pub fn read(store: &dyn Store, key: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    store.open(key, 0).unwrap().read_to_end(&mut bytes).unwrap();
+    bytes
+}
+
+/// All that is in a store.
+pub fn objects(store: &dyn Store) -> Objects {
+    let all = store.list("").unwrap().into_iter();
+    all.map(|info| (info.key.clone(), read(store, &info.key)))
+        .collect()
+}
+
+/// A store in memory with these objects.
+pub fn stored(objects: &Objects) -> MemoryStore {
+    let store = MemoryStore::new();
+    for (key, bytes) in objects {
+        put(&store, key, bytes);
+    }
+    store
 }
 
 /// Everything below a directory but sockets: all that a restore must bring back, as text by path.

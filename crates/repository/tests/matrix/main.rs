@@ -15,7 +15,7 @@
 mod common;
 mod victim;
 
-use common::back_up;
+use common::{Objects, back_up};
 use jiff::SignedDuration;
 use lifeboat_repository::check::{self, Depth};
 use lifeboat_repository::lock::{self, Lock, Mode};
@@ -489,6 +489,6 @@ fn config() {
                 assert_eq!(named(&opened.unwrap()), Named::default());
             }
         }
-        assert_eq!(self::objects(&store.inner), objects);
+        assert_eq!(common::objects(&store.inner), objects);
     });
 }

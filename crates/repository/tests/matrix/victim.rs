@@ -1,16 +1,16 @@
 //! A repository to damage, the ways to do it, and a store that notices who asks without end.
 
-use super::common::{back_up, cheaply};
+use super::common::watched::{Call, Verdict, Watch, Watched};
+use super::common::{Objects, back_up, cheaply, objects, stored};
 use lifeboat_repository::browse::{self, Found};
 use lifeboat_repository::index::Index;
 use lifeboat_repository::pack::BlobKind;
 use lifeboat_repository::saver::with_saver;
 use lifeboat_repository::tree::NodeKind;
 use lifeboat_repository::{Author, FileKind, Id, Repository, lock};
-use lifeboat_store::{MemoryStore, ObjectInfo, PutOptions, Receipt, Store, StoreError};
-use std::collections::{BTreeMap, BTreeSet};
+use lifeboat_store::MemoryStore;
+use std::collections::BTreeSet;
 use std::fs;
-use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -55,82 +55,29 @@ impl Hit {
     }
 }
 
-/// A store that is asked a bounded number of things: whatever loops is found out.
+/// Counts what a store is asked, which is bounded: whatever loops is found out.
+#[derive(Default)]
 pub struct Bounded {
-    pub inner: MemoryStore,
     calls: AtomicUsize,
 }
 
 pub const CALLS_MAX: usize = 3000;
 
 impl Bounded {
-    pub fn new(objects: &Objects) -> Arc<Self> {
-        let inner = MemoryStore::new();
-        for (key, bytes) in objects {
-            put(&inner, key, bytes);
-        }
-        Arc::new(Bounded {
-            inner,
-            calls: AtomicUsize::new(0),
+    pub fn new(objects: &Objects) -> Arc<Watched<Self>> {
+        Arc::new(Watched {
+            inner: stored(objects),
+            watch: Bounded::default(),
         })
     }
+}
 
-    pub fn inner(&self) -> &MemoryStore {
+impl Watch for Bounded {
+    fn before(&self, _: Call, _: &str) -> Verdict {
         let calls = self.calls.fetch_add(1, Ordering::Relaxed);
         assert!(calls < CALLS_MAX, "the store is asked again and again");
-        &self.inner
+        Ok(())
     }
-}
-
-impl Store for Bounded {
-    fn location(&self) -> String {
-        self.inner.location()
-    }
-    fn put(
-        &self,
-        key: &str,
-        body: &mut (dyn Read + Send),
-        options: &PutOptions,
-    ) -> std::result::Result<Receipt, StoreError> {
-        self.inner().put(key, body, options)
-    }
-    fn open(
-        &self,
-        key: &str,
-        offset: u64,
-    ) -> std::result::Result<Box<dyn Read + Send>, StoreError> {
-        self.inner().open(key, offset)
-    }
-    fn stat(&self, key: &str) -> std::result::Result<Option<ObjectInfo>, StoreError> {
-        self.inner().stat(key)
-    }
-    fn list(&self, prefix: &str) -> std::result::Result<Vec<ObjectInfo>, StoreError> {
-        self.inner().list(prefix)
-    }
-    fn delete(&self, key: &str) -> std::result::Result<(), StoreError> {
-        self.inner().delete(key)
-    }
-    fn probe(&self) -> std::result::Result<(), StoreError> {
-        self.inner().probe()
-    }
-}
-
-pub type Objects = BTreeMap<String, Vec<u8>>;
-
-pub fn put(store: &dyn Store, key: &str, bytes: &[u8]) {
-    let mut body = bytes;
-    store.put(key, &mut body, &PutOptions::default()).unwrap();
-}
-
-pub fn objects(store: &dyn Store) -> Objects {
-    let read = |key: &str| {
-        let mut bytes = Vec::new();
-        store.open(key, 0).unwrap().read_to_end(&mut bytes).unwrap();
-        bytes
-    };
-    let all = store.list("").unwrap().into_iter();
-    all.map(|info| (info.key.clone(), read(&info.key)))
-        .collect()
 }
 
 /// A repository of two snapshots, the second of more than the first, with two keys and a lock; and
@@ -305,7 +252,7 @@ pub fn hit(base: &Base, objects: &mut Objects, victim: &Victim, hit: Hit) -> Opt
                 Ok(())
             })
             .unwrap();
-            *objects = self::objects(&store.inner);
+            *objects = super::common::objects(&store.inner);
         }
         Hit::Twice => {
             let mut sealed = Vec::new();
