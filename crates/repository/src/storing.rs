@@ -20,6 +20,9 @@ pub(crate) const INDEX_BLOBS: usize = 40_000;
 const LOCAL: usize = 2;
 /// And over a network, where most of the time is waited.
 const REMOTE: usize = 3;
+/// With one alone nothing would go on: of two packs, one may wait to be hashed beside the next blobs, and
+/// one be in the hands of who waits for room for the next.
+const _: () = assert!(LOCAL > 1 && REMOTE > 1);
 /// A pack of chunks and its header, which is short.
 const ROOM_BYTES: usize = PACK_BYTES + (1 << 20);
 
