@@ -1,25 +1,23 @@
 //! Builds trees out of streams: entries that come one after the other, depth first, as in an archive.
 //!
-//! One thread takes the streams and cuts them into chunks; another stores these, in batches and on
-//! all cores, and makes the tree of each directory once it is through. So what is in memory is two
-//! batches and the entries of the directories that are open.
+//! The thread that brings the streams cuts them into chunks, which are stored on all threads, and makes
+//! the tree of each directory once all that is in it is stored. So what is in memory is the chunks
+//! on their way and the entries of the directories that are open.
 
-use crate::chunker::{CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, Chunks};
+use crate::chunker::{CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, Chunks, Input};
 use crate::error::{Damage, Error, Result};
 use crate::id::Id;
 use crate::pack::BlobKind;
+use crate::pipeline::Pipeline;
 use crate::repository::Repository;
 use crate::saver::Saver;
 use crate::tree::{Node, TreeBuilder};
-use crossbeam_channel::{Receiver, Sender, bounded};
-use rayon::prelude::*;
+use rayon::Scope;
 use std::collections::{HashMap, VecDeque};
 use std::io::Read;
 
-/// A batch is about so long.
-const BATCH_BYTES: usize = 8 << 20;
-/// A batch has at most so many entries, each of which may be small.
-const BATCH_STEPS: usize = 16_384;
+/// So many entries may wait for the content of one before them.
+const STEPS_MAX: usize = 16_384;
 
 /// What is told of the entries.
 enum Step {
@@ -27,7 +25,7 @@ enum Step {
     Leave,
     /// An entry without content.
     Add(Node),
-    /// A file whose content is so many of the chunks before.
+    /// A file whose content is the next so many chunks.
     File(Node, usize),
     /// Another name of the file that has the same inode.
     Link(Node),
@@ -35,22 +33,13 @@ enum Step {
     Aside(Node, usize),
 }
 
-#[derive(Default)]
-struct Batch {
-    chunks: Vec<Vec<u8>>,
-    /// Chunks of the second stream.
-    aside: Vec<Vec<u8>>,
-    steps: Vec<Step>,
-    bytes: usize,
-}
-
 /// Takes the entries; see [`assemble`].
-pub struct Assembly<'a> {
-    repository: &'a Repository,
-    batches: Sender<Batch>,
-    /// Chunks that were stored, whose room is used again.
-    rooms: Receiver<Vec<u8>>,
-    batch: Batch,
+pub struct Assembly<'s, 'scope> {
+    repository: &'s Repository,
+    scope: &'s Scope<'scope>,
+    content: &'scope Pipeline<'scope>,
+    beside: &'scope Pipeline<'scope>,
+    keeper: Keeper<'scope>,
     buffer: Vec<u8>,
     small: Vec<u8>,
     /// What of the second stream is not cut yet.
@@ -58,7 +47,7 @@ pub struct Assembly<'a> {
     aside_chunks: usize,
 }
 
-impl std::fmt::Debug for Assembly<'_> {
+impl std::fmt::Debug for Assembly<'_, '_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Assembly")
     }
@@ -73,60 +62,54 @@ pub struct Assembled {
     pub aside: Option<Node>,
 }
 
-/// Stores what `feed` tells.
+/// Stores what `feed` tells. Not to be called on a thread of rayon's, since `feed` may wait.
 pub fn assemble(
     repository: &Repository,
     saver: &Saver<'_>,
-    feed: impl FnOnce(&mut Assembly<'_>) -> Result<()>,
+    feed: impl FnOnce(&mut Assembly<'_, '_>) -> Result<()>,
 ) -> Result<Assembled> {
-    let (batches, incoming) = bounded(0);
-    let (room, rooms) = bounded(256);
-    std::thread::scope(|scope| {
-        let keeping = scope.spawn(move || Keeper::new(saver, room).run(&incoming));
+    let (content, beside) = (Pipeline::new(saver), Pipeline::new(saver));
+    let (fed, keeper) = rayon::in_place_scope(|scope| {
         let mut assembly = Assembly {
             repository,
-            batches,
-            rooms,
-            batch: Batch::default(),
+            scope,
+            content: &content,
+            beside: &beside,
+            keeper: Keeper::new(saver, &content, &beside),
             buffer: Vec::new(),
             small: Vec::new(),
             aside: Vec::new(),
             aside_chunks: 0,
         };
-        let fed = feed(&mut assembly).and_then(|()| assembly.flush());
-        drop(assembly);
-        let kept = keeping.join().unwrap_or_else(|_| Err(gone()));
-        match (fed, kept) {
-            // What the keeper met explains why the feed could not go on.
-            (Err(_), Err(error)) | (Err(error), Ok(_)) => Err(error),
-            (Ok(()), kept) => kept,
-        }
-    })
+        let fed = feed(&mut assembly);
+        (fed, assembly.keeper)
+    });
+    let assembled = fed.and_then(|()| keeper.finish());
+    // What could not be stored explains why the feed could not go on.
+    content.finish()?;
+    beside.finish()?;
+    assembled
 }
 
-fn gone() -> Error {
-    Error::Config(Damage::Format("the thread that stores chunks ended".into()))
-}
-
-impl Assembly<'_> {
+impl Assembly<'_, '_> {
     /// Begins a directory: what follows is in it.
     pub fn enter(&mut self, node: Node) -> Result<()> {
-        self.step(Step::Enter(node))
+        self.keeper.step(Step::Enter(node))
     }
 
     /// Ends the directory that was begun last.
     pub fn leave(&mut self) -> Result<()> {
-        self.step(Step::Leave)
+        self.keeper.step(Step::Leave)
     }
 
     /// Adds an entry that has no content.
     pub fn add(&mut self, node: Node) -> Result<()> {
-        self.step(Step::Add(node))
+        self.keeper.step(Step::Add(node))
     }
 
     /// Adds another name of the file with the same `inode`, which came before and has several.
     pub fn link(&mut self, node: Node) -> Result<()> {
-        self.step(Step::Link(node))
+        self.keeper.step(Step::Link(node))
     }
 
     /// Adds a file, with all that `stream` gives. Its size is set here. An error of the stream is
@@ -143,25 +126,21 @@ impl Assembly<'_> {
         let (mut count, mut size) = (0, small.len() as u64);
         if small.len() < CHUNK_BYTES_MIN {
             if !small.is_empty() {
-                self.chunk(&small)?;
+                self.content.add(self.scope, &small);
                 count = 1;
             }
         } else {
             let mut buffer = std::mem::take(&mut self.buffer);
-            let repository = self.repository;
-            let whole = small.as_slice().chain(stream);
-            let mut chunks = Chunks::new(repository.chunker(), whole, &mut buffer);
-            size = 0;
-            while let Some(chunk) = chunks.next().map_err(failed)? {
-                self.chunk(chunk)?;
-                size += chunk.len() as u64;
-                count += 1;
-            }
+            let mut whole = small.as_slice().chain(stream);
+            let input = Input::stream(&mut whole);
+            let mut chunks = Chunks::new(self.repository.chunker(), input, &mut buffer);
+            let cut = self.content.cut(self.scope, &mut chunks).map_err(failed)?;
+            (count, size) = (cut.chunks, cut.bytes);
             self.buffer = buffer;
         }
         self.small = small;
         node.size = size;
-        self.step(Step::File(node, count))?;
+        self.keeper.step(Step::File(node, count))?;
         Ok(size)
     }
 
@@ -179,55 +158,31 @@ impl Assembly<'_> {
         self.cut_aside(true)?;
         node.size = size;
         let count = std::mem::take(&mut self.aside_chunks);
-        self.step(Step::Aside(node, count))
+        self.keeper.step(Step::Aside(node, count))
     }
 
     /// Cuts off what is certain to be chunks; where a chunk ends, only what is before it says.
     fn cut_aside(&mut self, ended: bool) -> Result<()> {
-        let mut chunks = Vec::new();
         let mut stream = self.aside.as_slice();
         let mut buffer = std::mem::take(&mut self.buffer);
         let mut cut = Chunks::new(self.repository.chunker(), &mut stream, &mut buffer);
+        let mut lengths = Vec::new();
         while let Some(chunk) = cut.next().map_err(Error::Output)? {
-            chunks.push(chunk.to_vec());
+            lengths.push(chunk.len());
         }
         self.buffer = buffer;
-        self.aside.clear();
-        if !ended && let Some(last) = chunks.pop() {
-            self.aside = last;
+        if !ended {
+            lengths.pop();
         }
-        for chunk in chunks {
-            self.aside_chunks += 1;
-            self.batch.bytes += chunk.len();
-            self.batch.aside.push(chunk);
+        let mut rest = self.aside.as_slice();
+        for length in &lengths {
+            let (chunk, later) = rest.split_at_checked(*length).unwrap_or_default();
+            self.beside.add(self.scope, chunk);
+            rest = later;
         }
+        self.aside_chunks += lengths.len();
+        self.aside.drain(..self.aside.len() - rest.len());
         Ok(())
-    }
-
-    fn chunk(&mut self, bytes: &[u8]) -> Result<()> {
-        let mut room = self.rooms.try_recv().unwrap_or_default();
-        room.clear();
-        room.extend_from_slice(bytes);
-        self.batch.bytes += room.len();
-        self.batch.chunks.push(room);
-        self.flush_if_full()
-    }
-
-    fn step(&mut self, step: Step) -> Result<()> {
-        self.batch.steps.push(step);
-        self.flush_if_full()
-    }
-
-    fn flush_if_full(&mut self) -> Result<()> {
-        match self.batch.bytes >= BATCH_BYTES || self.batch.steps.len() >= BATCH_STEPS {
-            true => self.flush(),
-            false => Ok(()),
-        }
-    }
-
-    fn flush(&mut self) -> Result<()> {
-        let batch = std::mem::take(&mut self.batch);
-        self.batches.send(batch).map_err(|_| gone())
     }
 }
 
@@ -237,13 +192,13 @@ struct Open {
     entries: Vec<Node>,
 }
 
-/// Stores batches.
+/// Makes trees of the entries, each once its content is stored.
 struct Keeper<'a> {
     saver: &'a Saver<'a>,
-    room: Sender<Vec<u8>>,
-    /// Ids of chunks whose file has not come yet.
-    ids: VecDeque<Id>,
-    aside: VecDeque<Id>,
+    content: &'a Pipeline<'a>,
+    beside: &'a Pipeline<'a>,
+    /// What could not be done yet.
+    steps: VecDeque<Step>,
     open: Vec<Open>,
     /// Size and content of files with several names, by inode.
     linked: HashMap<u64, (u64, Vec<Id>)>,
@@ -251,37 +206,62 @@ struct Keeper<'a> {
 }
 
 impl<'a> Keeper<'a> {
-    fn new(saver: &'a Saver<'a>, room: Sender<Vec<u8>>) -> Self {
+    fn new(saver: &'a Saver<'a>, content: &'a Pipeline<'a>, beside: &'a Pipeline<'a>) -> Self {
         Keeper {
             saver,
-            room,
-            ids: VecDeque::new(),
-            aside: VecDeque::new(),
+            content,
+            beside,
+            steps: VecDeque::new(),
             open: Vec::new(),
             linked: HashMap::new(),
             assembled: Assembled::default(),
         }
     }
 
-    fn run(mut self, batches: &Receiver<Batch>) -> Result<Assembled> {
-        for batch in batches {
-            let save = |chunk: &Vec<u8>| self.saver.save(BlobKind::Data, chunk);
-            let ids: Result<Vec<Id>> = batch.chunks.par_iter().map(save).collect();
-            let aside: Result<Vec<Id>> = batch.aside.par_iter().map(save).collect();
-            self.ids.extend(ids?);
-            self.aside.extend(aside?);
-            for chunk in batch.chunks {
-                // Whoever cuts the next chunk uses the room again, if there is place to keep it.
-                let _ = self.room.try_send(chunk);
-            }
-            for step in batch.steps {
-                self.step(step)?;
+    fn step(&mut self, step: Step) -> Result<()> {
+        self.steps.push_back(step);
+        if self.steps.len() > STEPS_MAX
+            && let Some((pipeline, count)) = self.wanted()
+        {
+            pipeline.wait(count);
+        }
+        self.proceed()
+    }
+
+    /// What the first step waits for, if it needs chunks: so many, and where they come from.
+    fn wanted(&self) -> Option<(&'a Pipeline<'a>, usize)> {
+        match self.steps.front()? {
+            Step::File(_, count) => Some((self.content, *count)),
+            Step::Aside(_, count) => Some((self.beside, *count)),
+            Step::Enter(_) | Step::Leave | Step::Add(_) | Step::Link(_) => None,
+        }
+    }
+
+    /// Does the steps whose content is stored.
+    fn proceed(&mut self) -> Result<()> {
+        if self.content.has_failed() || self.beside.has_failed() {
+            return Err(Error::Stopped);
+        }
+        while !self.steps.is_empty() {
+            let content = match self.wanted().map(|(pipeline, count)| pipeline.take(count)) {
+                Some(None) => break,
+                Some(Some(ids)) => Some(ids),
+                None => None,
+            };
+            if let Some(step) = self.steps.pop_front() {
+                self.take(step, content)?;
             }
         }
+        Ok(())
+    }
+
+    /// The same when everything is stored.
+    fn finish(mut self) -> Result<Assembled> {
+        self.proceed()?;
         Ok(self.assembled)
     }
 
-    fn step(&mut self, step: Step) -> Result<()> {
+    fn take(&mut self, step: Step, content: Option<Vec<Id>>) -> Result<()> {
         match step {
             Step::Enter(node) => self.open.push(Open {
                 node,
@@ -294,13 +274,12 @@ impl<'a> Keeper<'a> {
                 }
             }
             Step::Add(node) => self.put(node),
-            Step::File(mut node, count) => {
-                let content: Vec<Id> = self.ids.drain(..count.min(self.ids.len())).collect();
+            Step::File(mut node, _) => {
                 if node.links > 1 {
-                    let kept = (node.size, content.clone());
+                    let kept = (node.size, content.clone().unwrap_or_default());
                     self.linked.insert(node.inode, kept);
                 }
-                node.content = Some(content);
+                node.content = content;
                 self.put(node);
             }
             Step::Link(mut node) => {
@@ -313,9 +292,8 @@ impl<'a> Keeper<'a> {
                 (node.size, node.content) = (size, Some(content));
                 self.put(node);
             }
-            Step::Aside(mut node, count) => {
-                let content = self.aside.drain(..count.min(self.aside.len())).collect();
-                node.content = Some(content);
+            Step::Aside(mut node, _) => {
+                node.content = content;
                 self.assembled.aside = Some(node);
             }
         }

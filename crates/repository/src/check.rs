@@ -198,7 +198,7 @@ pub(crate) struct Length {
 
 impl Length {
     fn add(&mut self, at: &Location) {
-        self.end = self.end.max(u64::from(at.offset) + u64::from(at.length));
+        self.end = self.end.max(at.end());
         self.blobs += u64::from(at.length);
         self.entries += pack::entry_bytes(at.compressed);
     }
@@ -256,12 +256,12 @@ impl Trees<'_> {
         let text = self.repository.tree_text(self.index, id)?;
         let (mut below, mut errors) = (Vec::new(), Vec::new());
         errors.extend(self.unknown(BlobKind::Tree, id));
-        let mut refused = Ok(());
+        let mut refused = None;
         text.read(|node| {
             let node = match node {
                 Ok(node) => node,
                 Err(damage) => {
-                    refused = std::mem::replace(&mut refused, Ok(())).and(Err(about(damage)));
+                    refused.get_or_insert(damage);
                     return;
                 }
             };
@@ -273,7 +273,7 @@ impl Trees<'_> {
             errors.extend(content.filter_map(|id| self.unknown(BlobKind::Data, id)));
         })
         .map_err(about)?;
-        refused.map(|()| (below, errors))
+        refused.map_or(Ok((below, errors)), |damage| Err(about(damage)))
     }
 
     /// What is wrong when a blob is in no pack that stays.

@@ -98,18 +98,13 @@ impl Key {
         &self,
         sealed: &'a mut [u8],
     ) -> std::result::Result<&'a mut [u8], Damage> {
-        let short = Damage::Short {
-            bytes: sealed.len() as u64,
-        };
-        let Some((iv, rest)) = sealed.split_first_chunk_mut::<IV_BYTES>() else {
-            return Err(short);
-        };
-        let Some((text, tag)) = rest.split_last_chunk_mut::<TAG_BYTES>() else {
-            return Err(short);
-        };
-        if !equal(&self.tag(iv, text), tag) {
-            return Err(Damage::Tag);
-        }
+        self.check(sealed)?;
+        let parts = sealed.split_first_chunk_mut().and_then(|(iv, rest)| {
+            let (text, _) = rest.split_last_chunk_mut::<TAG_BYTES>()?;
+            Some((iv, text))
+        });
+        // It was long enough for a tag.
+        let (iv, text) = parts.ok_or(Damage::Tag)?;
         self.stream(iv).apply_keystream(text);
         Ok(text)
     }

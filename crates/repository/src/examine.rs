@@ -76,8 +76,8 @@ pub fn run(
 pub fn lost(repository: &Repository, index: &Index) -> Result<HashSet<Id>> {
     let stored: HashMap<Id, u64> = repository.list(FileKind::Pack)?.into_iter().collect();
     let is_there = |place: &Location| {
-        let end = u64::from(place.offset) + u64::from(place.length);
-        stored.get(&place.pack).is_some_and(|&bytes| bytes >= end)
+        let stored = stored.get(&place.pack);
+        stored.is_some_and(|&bytes| bytes >= place.end())
     };
     let lost = index
         .groups()

@@ -358,15 +358,13 @@ impl Opener {
     pub(crate) fn check(&mut self, key: &Key, blob: &PackedBlob, pack: &mut Hashing) -> Result<()> {
         let id = blob.id;
         let about = |damage| Error::Blob { id, damage };
+        let long = blob.uncompressed.is_some() && blob.plain_bytes() > CHUNK_BYTES_MAX as u64;
+        let prepared = self.prepare(key, blob, long);
+        if long || prepared.is_err() {
+            pack.update(&self.sealed);
+            return prepared.map_err(about);
+        }
         let mut content = Hashing::default();
-        if blob.uncompressed.is_some() && blob.plain_bytes() > CHUNK_BYTES_MAX as u64 {
-            pack.update(&self.sealed);
-            return self.check_long(key, blob).map_err(about);
-        }
-        if let Err(damage) = self.check_seal(key, blob) {
-            pack.update(&self.sealed);
-            return Err(about(damage));
-        }
         if blob.uncompressed.is_some() {
             update_both(pack, &self.sealed, &mut content, &self.unpacked);
         } else {
@@ -384,29 +382,29 @@ impl Opener {
         }
     }
 
-    /// Checks the sealed bytes of a blob that is longer than any chunk, and is unpacked piece by piece.
-    fn check_long(&mut self, key: &Key, blob: &PackedBlob) -> std::result::Result<(), Damage> {
-        key.check(&self.sealed)?;
-        self.reveal(key);
-        check_packed(&blob.id, &self.packed, blob.plain_bytes())
-    }
-
-    fn reveal(&mut self, key: &Key) {
-        self.packed.clear();
-        key.reveal(&self.sealed, |_, piece| {
-            self.packed.extend_from_slice(piece)
-        });
-    }
-
-    /// Checks the tag of the sealed bytes, and unpacks what is packed.
-    fn check_seal(&mut self, key: &Key, blob: &PackedBlob) -> std::result::Result<(), Damage> {
+    /// Checks the tag of the sealed bytes, and unpacks what is packed. What is longer than any chunk
+    /// is unpacked piece by piece, and its id is checked here.
+    fn prepare(
+        &mut self,
+        key: &Key,
+        blob: &PackedBlob,
+        long: bool,
+    ) -> std::result::Result<(), Damage> {
         key.check(&self.sealed)?;
         if blob.uncompressed.is_none() {
             return Ok(());
         }
-        self.reveal(key);
-        self.unpacker
-            .unpack(&self.packed, blob.plain_bytes(), &mut self.unpacked)
+        self.packed.clear();
+        key.reveal(&self.sealed, |_, piece| {
+            self.packed.extend_from_slice(piece)
+        });
+        let bytes = blob.plain_bytes();
+        match long {
+            true => check_packed(&blob.id, &self.packed, bytes),
+            false => self
+                .unpacker
+                .unpack(&self.packed, bytes, &mut self.unpacked),
+        }
     }
 
     fn open_at(&mut self, key: &Key, id: &Id, at: &Location) -> Result<&[u8]> {

@@ -8,6 +8,7 @@
 pub mod assemble;
 pub mod backup;
 pub mod browse;
+mod buffer;
 pub mod check;
 pub mod chunker;
 pub mod copy;
@@ -25,6 +26,7 @@ pub mod lock;
 mod nearby;
 pub mod pack;
 pub mod pattern;
+mod pipeline;
 pub mod prune;
 mod recheck;
 pub mod repair;

@@ -35,6 +35,11 @@ pub struct PackedBlob {
 }
 
 impl PackedBlob {
+    /// Where in its pack it ends.
+    pub(crate) fn end(&self) -> u64 {
+        u64::from(self.offset) + u64::from(self.length)
+    }
+
     /// Bytes of the plaintext.
     pub fn plain_bytes(&self) -> u64 {
         let stored = (self.length as usize).saturating_sub(OVERHEAD_BYTES);

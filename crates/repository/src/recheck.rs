@@ -4,11 +4,11 @@
 //! What is compared is a checksum that was taken before the blob's id was: so that the id is right for
 //! it, too. It is no proof against anybody who wants to deceive.
 
+use crate::buffer::room_for;
 use crate::chunker::CHUNK_BYTES_MAX;
 use crate::crypto::Key;
 use crate::error::{Error, Result};
 use crate::id::Id;
-use crate::sync::room_for;
 use std::io::{self, Write};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 

@@ -1,4 +1,6 @@
-//! Many requests to a store at a time.
+//! Many requests to a store at a time: for small files, and the threads that read packs.
+//!
+//! Results come in the order of what was asked for. After an error no further requests are begun.
 
 use crate::error::{Error, Result};
 use crate::repository::Repository;

@@ -2,7 +2,8 @@
 //!
 //! A blob is reserved before it is compressed, so that it is never sealed twice. It is compressed,
 //! sealed and opened again by the thread that brings it, in room of its own, and then joins the one
-//! pack that is open for its kind. Full packs go to [`Storing`], several at a time.
+//! pack that is open for its kind. Full packs go to [`Storing`], several at a time; the last of them
+//! stays until it is hashed, beside the next blobs that get their ids, or until another is full.
 //!
 //! Memory does not grow with the number of threads but for that room: packs of data are filled in
 //! a fixed number of buffers, and whoever opens the next pack waits for one that was stored.
@@ -11,6 +12,8 @@ mod long;
 
 pub(crate) use long::TreeWriter;
 
+use crate::buffer::room_for;
+use crate::chunker::ZEROS;
 use crate::crypto::{IV_BYTES, Key, OVERHEAD_BYTES};
 use crate::error::{Damage, Error, Result};
 use crate::id::Id;
@@ -19,11 +22,11 @@ use crate::pack::{BlobKind, ClosedPack, PACK_BYTES, PackBuilder, PackedBlob};
 use crate::recheck::{Recheck, Sum};
 use crate::repository::Repository;
 use crate::storing::{Storing, gone};
-use crate::sync::{lock, room_for};
+use crate::sync::lock;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::collections::HashSet;
 use std::io::Cursor;
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 use zstd::zstd_safe::CParameter;
 
 /// Blobs known to be new are spread over so many sets, so that threads seldom wait.
@@ -73,6 +76,8 @@ pub struct Saver<'r> {
     sealers: Mutex<Vec<Sealer>>,
     /// A full pack, which is hashed beside the next blobs.
     hashing: Mutex<Option<ClosedPack>>,
+    /// The chunk that zeros are cut into, once it was stored.
+    zeros: OnceLock<Id>,
     packs: Sender<ClosedPack>,
     rooms: Receiver<Vec<u8>>,
     added: Mutex<Added>,
@@ -133,6 +138,7 @@ fn saving<T: Send>(
             open_trees: Mutex::default(),
             sealers: Mutex::default(),
             hashing: Mutex::default(),
+            zeros: OnceLock::new(),
             packs,
             rooms,
             added: Mutex::default(),
@@ -158,7 +164,16 @@ impl Saver<'_> {
     /// Stores a blob whatever the index says, since what is stored of it cannot be read.
     pub(crate) fn save_anew(&self, kind: BlobKind, plain: &[u8]) -> Result<Id> {
         let sum = Sum::of(plain);
-        self.save_as(kind, Id::of(plain), sum, plain)
+        self.save_as(kind, self.id_of(plain)?, sum, plain)
+    }
+
+    /// Stores the chunk that zeros are cut into, which is hashed once, however often it is wanted.
+    pub(crate) fn save_zeros(&self) -> Result<Id> {
+        if let Some(id) = self.zeros.get() {
+            return Ok(*id);
+        }
+        let id = self.save(BlobKind::Data, &ZEROS)?;
+        Ok(*self.zeros.get_or_init(|| id))
     }
 
     fn save_as(&self, kind: BlobKind, id: Id, sum: Sum, plain: &[u8]) -> Result<Id> {

@@ -20,9 +20,9 @@ pub(crate) const INDEX_BLOBS: usize = 40_000;
 const LOCAL: usize = 2;
 /// And over a network, where most of the time is waited.
 const REMOTE: usize = 3;
-/// With one alone nothing would go on: of two packs, one may wait to be hashed beside the next blobs, and
-/// one be in the hands of who waits for room for the next.
-const _: () = assert!(LOCAL > 1 && REMOTE > 1);
+// Who waits for room may hold a full pack meanwhile, and another is held to be hashed: there must be a
+// third that is stored and gives its room back.
+const _: () = assert!(LOCAL >= 2 && REMOTE >= 2);
 /// A pack of chunks and its header, which is short.
 const ROOM_BYTES: usize = PACK_BYTES + (1 << 20);
 

@@ -1,7 +1,6 @@
 //! Mutexes, whether or not another thread panicked while it held one: what they guard here is whole
-//! after every statement. And buffers that threads keep.
+//! after every statement.
 
-use crate::chunker::CHUNK_BYTES_MAX;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Locks.
@@ -12,19 +11,4 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// What is in it.
 pub(crate) fn into_inner<T>(mutex: Mutex<T>) -> T {
     mutex.into_inner().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Longer buffers are not kept from blob to blob: the longest chunk fits, sealed or compressed.
-const KEPT_BYTES: usize = CHUNK_BYTES_MAX + (CHUNK_BYTES_MAX >> 6);
-
-/// Empties a buffer that is kept from blob to blob, and makes room for `bytes`: at once for the longest
-/// chunk, since a buffer that grows bit by bit leaves holes in memory behind, and what is not used
-/// of it takes none.
-pub(crate) fn room_for(buffer: &mut Vec<u8>, bytes: usize) {
-    buffer.clear();
-    if buffer.capacity() < bytes || buffer.capacity() > KEPT_BYTES {
-        // The old one goes first.
-        *buffer = Vec::new();
-        buffer.reserve_exact(bytes.max(KEPT_BYTES));
-    }
 }

@@ -57,26 +57,19 @@ pub fn choose(
     }
     selector
         .choose(&candidates, context.clock.now(), context.clock.random())
-        .map_err(|error| {
-            match errors.first() {
-                // No point may only mean that the store could not be asked.
-                Some(first) if error.code == Code::PointUnknown => Error {
-                    code: first.code,
-                    hint: first.hint.clone(),
-                    ..error
-                }
-                .cause(first),
-                _ => match store {
-                    Some(name)
-                        if error.code == Code::PointUnknown
-                            && fitting.is_empty()
-                            && !elsewhere.is_empty() =>
-                    {
-                        only_elsewhere(name)
-                    }
-                    _ => error,
-                },
+        .map_err(|error| match (errors.first(), store) {
+            _ if error.code != Code::PointUnknown => error,
+            // No point may only mean that the store could not be asked.
+            (Some(first), _) => Error {
+                code: first.code,
+                hint: first.hint.clone(),
+                ..error
             }
+            .cause(first),
+            (None, Some(name)) if fitting.is_empty() && !elsewhere.is_empty() => {
+                only_elsewhere(name)
+            }
+            (None, _) => error,
         })
 }
 

@@ -332,7 +332,7 @@ impl Work<'_> {
         let assembled = assemble(
             self.repository,
             self.saver,
-            |assembly: &mut Assembly<'_>| {
+            |assembly: &mut Assembly<'_, '_>| {
                 if slot.is_tree {
                     let (bytes, skeleton) = tape::split(body, assembly, register)?;
                     length = bytes;
@@ -386,7 +386,7 @@ impl Work<'_> {
         let details = assemble(
             self.repository,
             self.saver,
-            |assembly: &mut Assembly<'_>| {
+            |assembly: &mut Assembly<'_, '_>| {
                 let mut bytes = description.details.as_slice();
                 assembly
                     .file(file(DETAILS, time), &mut bytes, DETAILS)

@@ -83,7 +83,7 @@ fn through(error: Error) -> engine::Error {
 /// them. Returns the lengths of the archive and of the skeleton, in bytes.
 pub(super) fn split(
     input: &mut dyn Read,
-    assembly: &mut Assembly<'_>,
+    assembly: &mut Assembly<'_, '_>,
     register: &mut Register,
 ) -> engine::Result<(u64, u64)> {
     let mut tape = Recorder::new(input);

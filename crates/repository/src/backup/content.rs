@@ -5,6 +5,7 @@ use crate::chunker::{CHUNK_BYTES_MIN, Chunks, Input};
 use crate::error::Result;
 use crate::id::Id;
 use crate::pack::BlobKind;
+use crate::pipeline::Pipeline;
 use std::fs::File;
 use std::io::{self, Read};
 use std::sync::atomic::Ordering;
@@ -26,31 +27,8 @@ const SMALL_BYTES: u64 = CHUNK_BYTES_MIN as u64;
 /// is worked on by one thread, which keeps memory bounded, since a thread that waits for others
 /// takes up further files.
 const HUGE_BYTES: u64 = 32 << 20;
-/// What zeros are cut into.
-pub(super) static ZEROS: [u8; CHUNK_BYTES_MIN] = [0; CHUNK_BYTES_MIN];
-
 /// The blobs of a file, and its bytes. The inner error leaves it out.
 pub(super) type Content = io::Result<(Vec<Id>, u64)>;
-
-/// The content of a file as far as it was stored.
-#[derive(Default)]
-struct Stored {
-    ids: Vec<Id>,
-    bytes: u64,
-}
-
-impl Stored {
-    fn add(&mut self, part: &[u8], id: Id) {
-        self.ids.push(id);
-        self.bytes += part.len() as u64;
-    }
-
-    fn add_zeros(&mut self, count: u64, id: Id) {
-        let times = usize::try_from(count).unwrap_or(usize::MAX);
-        self.ids.extend(std::iter::repeat_n(id, times));
-        self.bytes += count * ZEROS.len() as u64;
-    }
-}
 
 impl Backup<'_> {
     /// Stores what is in a file that should be this long.
@@ -80,45 +58,34 @@ impl Backup<'_> {
                 let id = self.saver.save(BlobKind::Data, whole)?;
                 Ok(Ok((vec![id], whole.len() as u64)))
             }
-            Ok(_) => self.large(Input::stream(&mut whole.chain(file)), &mut buffers.large),
+            Ok(_) => {
+                let input = &mut whole.chain(file);
+                let pipeline = Pipeline::alone(self.saver);
+                self.stream(pipeline, Input::stream(input), &mut buffers.large)
+            }
         }
     }
 
     fn long(&self, input: Input<'_>, expected: u64, buffer: &mut Vec<u8>) -> Result<Content> {
         if expected < HUGE_BYTES || self.together.swap(true, Ordering::Acquire) {
-            return self.large(input, buffer);
+            return self.stream(Pipeline::alone(self.saver), input, buffer);
         }
-        let stored = self.huge(input, buffer);
+        let stored = self.stream(Pipeline::new(self.saver), input, buffer);
         self.together.store(false, Ordering::Release);
         stored
     }
 
-    /// Cuts a stream and stores the chunks, one after the other.
-    pub(super) fn large(&self, input: Input<'_>, buffer: &mut Vec<u8>) -> Result<Content> {
+    /// Cuts a stream and stores the chunks. `buffer` is room to work in.
+    pub(super) fn stream(
+        &self,
+        pipeline: Pipeline<'_>,
+        input: Input<'_>,
+        buffer: &mut Vec<u8>,
+    ) -> Result<Content> {
         let mut chunks = Chunks::new(self.repository.chunker(), input, buffer);
-        let mut stored = Stored::default();
-        loop {
-            match chunks.skip_zeros() {
-                Ok(0) => {}
-                Ok(count) => stored.add_zeros(count, self.zeros()?),
-                Err(error) => return Ok(Err(error)),
-            }
-            match chunks.next() {
-                Ok(Some(chunk)) if *chunk == ZEROS => stored.add_zeros(1, self.zeros()?),
-                Ok(Some(chunk)) => stored.add(chunk, self.saver.save(BlobKind::Data, chunk)?),
-                Ok(None) => return Ok(Ok((stored.ids, stored.bytes))),
-                Err(error) => return Ok(Err(error)),
-            }
-        }
-    }
-
-    /// The chunk that zeros are cut into, which is hashed once, however often it is wanted.
-    pub(super) fn zeros(&self) -> Result<Id> {
-        if let Some(id) = self.zeros.get() {
-            return Ok(*id);
-        }
-        let id = self.saver.save(BlobKind::Data, &ZEROS)?;
-        Ok(*self.zeros.get_or_init(|| id))
+        let cut = rayon::in_place_scope(|scope| pipeline.cut(scope, &mut chunks));
+        let ids = pipeline.finish()?;
+        Ok(cut.map(|cut| (ids, cut.bytes)))
     }
 }
 

@@ -7,7 +7,6 @@
 mod content;
 mod counts;
 mod directory;
-mod long;
 mod node;
 mod targets;
 #[cfg(test)]
@@ -21,6 +20,7 @@ use crate::id::Id;
 use crate::index::Index;
 use crate::pack::BlobKind;
 use crate::pattern::Patterns;
+use crate::pipeline::Pipeline;
 use crate::repository::Repository;
 use crate::saver::{Added, Saver, with_pretence, with_saver};
 use crate::snapshot::{Snapshot, Summary};
@@ -35,7 +35,6 @@ use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
 use targets::Targets;
 
@@ -228,7 +227,10 @@ pub fn run_stream(
     let counts = Counts::begin();
     let work = |saver: &Saver<'_>| {
         let backup = Backup::new(repository, index, saver, options, &counts);
-        let stored = pool.install(|| backup.huge(Input::stream(stream), &mut Vec::new()))?;
+        let stored = pool.install(|| {
+            let pipeline = Pipeline::new(saver);
+            backup.stream(pipeline, Input::stream(stream), &mut Vec::new())
+        })?;
         let (content, size) = stored.map_err(|source| Error::Read {
             key: name.to_owned(),
             source,
@@ -321,8 +323,6 @@ struct Backup<'a> {
     alike: bool,
     /// Whether all threads are on one file.
     together: AtomicBool,
-    /// The chunk that zeros are cut into, once it was stored.
-    zeros: OnceLock<Id>,
 }
 
 /// Directories may be nested so deep that a thread's usual stack would not do.
@@ -345,7 +345,6 @@ impl<'a> Backup<'a> {
             counts,
             alike: false,
             together: AtomicBool::new(false),
-            zeros: OnceLock::new(),
         }
     }
 

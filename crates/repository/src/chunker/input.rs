@@ -17,7 +17,7 @@ pub struct Input<'s>(Kind<'s>);
 enum Kind<'s> {
     Sparse(Sparse),
     File(File),
-    Stream(&'s mut (dyn Read + Send)),
+    Stream(&'s mut dyn Read),
 }
 
 impl std::fmt::Debug for Input<'_> {
@@ -28,7 +28,7 @@ impl std::fmt::Debug for Input<'_> {
 
 impl<'s> Input<'s> {
     /// A stream of which nothing is known.
-    pub fn stream(stream: &'s mut (dyn Read + Send)) -> Self {
+    pub fn stream(stream: &'s mut dyn Read) -> Self {
         Input(Kind::Stream(stream))
     }
 

@@ -68,6 +68,9 @@ impl Chunker {
     }
 }
 
+/// What zeros are cut into: their fingerprint is zero, so that the first place where a cut may be is one.
+pub(crate) static ZEROS: [u8; CHUNK_BYTES_MIN] = [0; CHUNK_BYTES_MIN];
+
 /// Whether there are only zeros.
 pub(crate) fn is_zero(bytes: &[u8]) -> bool {
     let (words, rest) = bytes.as_chunks::<64>();

@@ -202,9 +202,7 @@ fn copy(
     pack: &Id,
     blobs: &[PackedBlob],
 ) -> Result<()> {
-    let ends = blobs
-        .iter()
-        .map(|blob| u64::from(blob.offset) + u64::from(blob.length));
+    let ends = blobs.iter().map(PackedBlob::end);
     let start = blobs.iter().map(|blob| blob.offset).min().unwrap_or(0);
     let span = repository.read_pack_part(pack, start.into()..ends.max().unwrap_or(0));
     for blob in blobs {

@@ -161,11 +161,8 @@ fn choose(state: &State, index: &Index, used: &Used<'_>) -> Result<Choice> {
     let whole = whole(state, index);
     let sound = |place: &Location| whole.contains(&place.pack);
     let there = |place: &Location| {
-        let end = u64::from(place.offset) + u64::from(place.length);
-        state
-            .stored
-            .get(&place.pack)
-            .is_some_and(|&bytes| bytes >= end)
+        let stored = state.stored.get(&place.pack);
+        stored.is_some_and(|&bytes| bytes >= place.end())
     };
     let mut choice = Choice {
         stats: BTreeMap::new(),

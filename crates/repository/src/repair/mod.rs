@@ -126,10 +126,7 @@ fn old_entries(
     repository.each_index_file(before, |_, file| {
         for pack in file.packs.into_iter().chain(file.packs_to_delete) {
             let bytes = packs.get(&pack.id).filter(|_| wanted.contains(&pack.id));
-            let there = |blob: &PackedBlob| {
-                let end = u64::from(blob.offset) + u64::from(blob.length);
-                bytes.is_some_and(|bytes| end <= *bytes)
-            };
+            let there = |blob: &PackedBlob| bytes.is_some_and(|bytes| blob.end() <= *bytes);
             let blobs = pack.blobs.iter().map(PackedBlob::from).filter(there);
             lock(&found).entry(pack.id).or_default().extend(blobs);
         }

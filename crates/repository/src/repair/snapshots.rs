@@ -193,10 +193,8 @@ impl Mend<'_> {
     fn part(&self, id: &Id) -> Result<Option<u64>> {
         let mut places = self.index.locations(BlobKind::Data, id);
         let there = places.find(|place| {
-            let end = u64::from(place.offset) + u64::from(place.length);
-            self.stored
-                .get(&place.pack)
-                .is_some_and(|bytes| *bytes >= end)
+            let stored = self.stored.get(&place.pack);
+            stored.is_some_and(|bytes| *bytes >= place.end())
         });
         let bytes = there.map(|place| u64::from(place.plain_bytes));
         if bytes.is_none() || self.look == Look::Index {

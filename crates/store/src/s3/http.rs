@@ -43,9 +43,7 @@ pub(super) const OPAQUE_ETAG: &str = "lifeboat-opaque-etag";
 
 /// The transport under OpenDAL.
 pub(super) struct Http {
-    client: reqwest::Client,
-    /// Instead of that client, where many small objects are read.
-    wire: Option<Wire>,
+    client: Client,
     /// Whether this server has answered at all.
     reached: Arc<AtomicBool>,
     failed_connects: AtomicU32,
@@ -53,38 +51,30 @@ pub(super) struct Http {
     silences: AtomicU32,
 }
 
+enum Client {
+    Direct(Wire),
+    Proxied(reqwest::Client),
+}
+
 impl Http {
     pub(super) fn new(reached: Arc<AtomicBool>) -> Result<Self, String> {
         // Another part of the program may have chosen one already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .pool_idle_timeout(POOL_TIMEOUT)
-            .tcp_nodelay(true)
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(|e| chain(&e))?;
+        let client = match is_proxied() {
+            true => Client::Proxied(proxied()?),
+            false => Client::Direct(Wire::new(CONNECT_TIMEOUT, POOL_TIMEOUT)?),
+        };
         Ok(Http {
             client,
-            wire: None,
             reached,
             failed_connects: AtomicU32::new(0),
             silences: AtomicU32::new(0),
         })
     }
 
-    /// For reading many small objects: see [`super::wire`].
-    pub(super) fn prompt(reached: Arc<AtomicBool>) -> Result<Self, String> {
-        let mut http = Http::new(reached)?;
-        if !is_proxied() {
-            http.wire = Some(Wire::new(CONNECT_TIMEOUT, POOL_TIMEOUT)?);
-        }
-        Ok(http)
-    }
-
     /// Whether the path of a URL goes out as it is, also with steps in it.
     pub(super) fn keeps_paths(&self) -> bool {
-        self.wire.is_some()
+        matches!(self.client, Client::Direct(_))
     }
 
     /// A failure to get an answer. It is worth another attempt, unless the server looks absent.
@@ -146,8 +136,8 @@ impl HttpTransport for Http {
                 progress: Arc::clone(&progress),
             })
         });
-        let answered = match &self.wire {
-            Some(wire) => {
+        let answered = match &self.client {
+            Client::Direct(wire) => {
                 let mut request = Request::new(sent.unwrap_or_else(|| Bytes::new().into()));
                 *request.method_mut() = parts.method;
                 *request.uri_mut() = parts.uri;
@@ -155,12 +145,9 @@ impl HttpTransport for Http {
                 self.answer(wire.send(request), &progress, joins_parts)
                     .await
             }
-            None => {
+            Client::Proxied(client) => {
                 let uri = parts.uri.to_string();
-                let request = self
-                    .client
-                    .request(parts.method, uri)
-                    .headers(parts.headers);
+                let request = client.request(parts.method, uri).headers(parts.headers);
                 let request = match sent {
                     Some(body) => request.body(body),
                     None => request,
@@ -201,6 +188,17 @@ impl HttpTransport for Http {
         out.body(HttpBody::new(receive(response), length))
             .map_err(|e| broken(e.to_string()))
     }
+}
+
+/// A client that knows the proxies of this user's environment.
+fn proxied() -> Result<reqwest::Client, String> {
+    reqwest::Client::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .pool_idle_timeout(POOL_TIMEOUT)
+        .tcp_nodelay(true)
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .map_err(|e| chain(&e))
 }
 
 /// The body of a response, each piece of it awaited for a bounded time only.

@@ -13,7 +13,21 @@ where
     T: Send + 'static,
     F: Future<Output = T> + Send + 'static,
 {
+    run_beside(location, work, || ())
+}
+
+/// The same, with other work of the calling thread while it waits.
+pub(super) fn run_beside<T, F>(
+    location: &str,
+    work: F,
+    beside: impl FnOnce(),
+) -> Result<T, StoreError>
+where
+    T: Send + 'static,
+    F: Future<Output = T> + Send + 'static,
+{
     let task = runtime(location)?.spawn(work);
+    beside();
     futures::executor::block_on(task).map_err(|e| failed(location, &e))
 }
 

@@ -90,7 +90,7 @@ pub(super) fn put(
     }
 }
 
-/// The same in one request, of bytes that are in memory.
+/// The same in one request, of bytes that are in memory: they are hashed while they go.
 pub(super) fn put_whole(
     store: &S3Store,
     key: &str,
@@ -98,12 +98,15 @@ pub(super) fn put_whole(
     ticket: Option<String>,
 ) -> Result<Receipt, StoreError> {
     let mut sent = Sent::new(store.opaque_etags, ticket);
-    if !body.is_empty() {
-        sent.part(&body);
-    }
     let mut sink = Sink::open(store, key, MODEST, false, &sent)?;
-    sink.write(body)?;
-    sink.finish(&sent)
+    sink.write(body.clone())?;
+    let answer = sink.close(|| {
+        if !body.is_empty() {
+            sent.part(&body);
+        }
+    })?;
+    drop(body);
+    sink.settle(&sent, answer)
 }
 
 /// Sends every part after the first. Dropping the sink on the way out aborts the upload.
@@ -162,6 +165,9 @@ fn next_part(
     Ok(Bytes::from_owner(part))
 }
 
+/// What the server says of a whole upload.
+type Answer = Result<Metadata, opendal::Error>;
+
 /// An upload under way.
 struct Sink<'a> {
     store: &'a S3Store,
@@ -199,19 +205,31 @@ impl<'a> Sink<'a> {
     }
 
     fn write(&mut self, part: Bytes) -> Result<(), StoreError> {
-        let answer = self.with(|mut writer| async move {
+        let write = |mut writer: Writer| async move {
             let answer = writer.write(part).await;
             (writer, answer)
-        })?;
+        };
+        let answer = self.with(write, || ())?;
         answer.map_err(|e| self.store.error(&e, self.key))
     }
 
     /// Completes the upload, and asks the server what it has.
     fn finish(mut self, sent: &Sent) -> Result<Receipt, StoreError> {
-        let answer = self.with(|mut writer| async move {
+        let answer = self.close(|| ())?;
+        self.settle(sent, answer)
+    }
+
+    /// Completes the upload, with other work meanwhile.
+    fn close(&mut self, beside: impl FnOnce()) -> Result<Answer, StoreError> {
+        let close = |mut writer: Writer| async move {
             let answer = writer.close().await;
             (writer, answer)
-        })?;
+        };
+        self.with(close, beside)
+    }
+
+    /// What is to be made of the answer to that.
+    fn settle(mut self, sent: &Sent, answer: Answer) -> Result<Receipt, StoreError> {
         match answer {
             Ok(answered) => {
                 // Nothing is left to abort.
@@ -270,8 +288,8 @@ impl<'a> Sink<'a> {
         }
     }
 
-    /// Lends the writer to some work on the runtime.
-    fn with<T, F, W>(&mut self, work: W) -> Result<T, StoreError>
+    /// Lends the writer to some work on the runtime, with other work beside it.
+    fn with<T, F, W>(&mut self, work: W, beside: impl FnOnce()) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: Future<Output = (Writer, T)> + Send + 'static,
@@ -281,7 +299,8 @@ impl<'a> Sink<'a> {
             location: self.store.location.clone(),
             detail: format!("the upload of {:?} was given up before", self.key),
         })?;
-        let (writer, answer) = runtime::run(&self.store.location, work(writer))?;
+        let location = &self.store.location;
+        let (writer, answer) = runtime::run_beside(location, work(writer), beside)?;
         self.writer = Some(writer);
         Ok(answer)
     }

@@ -1,17 +1,19 @@
-//! Connections for reading many small objects.
+//! Connections that acknowledge at once.
 //!
 //! Some servers send the head of an answer and then its body without turning off Nagle's
 //! algorithm, and so wait for our acknowledgement between the two, which the kernel delays by
-//! 40 ms: with sixteen requests at a time, never more than 400 objects a second. Here every
-//! acknowledgement is asked for at once. And a path goes out byte for byte, also with steps like
-//! `..` in it, which reqwest would follow. Proxies are not known here: see [`is_proxied`].
+//! 40 ms: each small answer takes that long, and with sixteen requests at a time there are never
+//! more than 400 objects a second. Here every acknowledgement is asked for at once. And a path goes
+//! out byte for byte, also with steps like `..` in it, which reqwest would follow. Proxies are not
+//! known here: see [`is_proxied`].
 
 use http::{Request, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::{Connected, Connection};
+use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls_platform_verifier::ConfigVerifierExt;
+use std::error::Error;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -43,7 +45,7 @@ impl Wire {
             .with_tls_config(tls)
             .https_or_http()
             .enable_http1()
-            .wrap_connector(Connector { patience: connect });
+            .wrap_connector(Connector::new(connect));
         let client = Client::builder(TokioExecutor::new())
             .pool_idle_timeout(idle)
             .pool_timer(hyper_util::rt::TokioTimer::new())
@@ -78,37 +80,40 @@ pub(super) fn is_proxied() -> bool {
 
 #[derive(Clone)]
 struct Connector {
+    tcp: HttpConnector,
     patience: Duration,
+}
+
+impl Connector {
+    fn new(patience: Duration) -> Self {
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        Connector { tcp, patience }
+    }
 }
 
 impl tower_service::Service<Uri> for Connector {
     type Response = TokioIo<Prompt>;
-    type Error = io::Error;
-    type Future = Pin<Box<dyn Future<Output = io::Result<TokioIo<Prompt>>> + Send>>;
+    type Error = Box<dyn Error + Send + Sync>;
+    type Future =
+        Pin<Box<dyn Future<Output = Result<TokioIo<Prompt>, Box<dyn Error + Send + Sync>>> + Send>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.tcp.poll_ready(context).map_err(Into::into)
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
         let patience = self.patience;
+        let connecting = self.tcp.call(uri);
         Box::pin(async move {
-            let host = uri.host().unwrap_or_default();
-            let host = host
-                .trim_start_matches('[')
-                .trim_end_matches(']')
-                .to_owned();
-            let secure = uri.scheme_str() == Some("https");
-            let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
-            let connecting = TcpStream::connect((host.as_str(), port));
             let stream = tokio::time::timeout(patience, connecting)
                 .await
                 .map_err(|_| {
                     let waited = format!("no connection within {} s", patience.as_secs());
                     io::Error::new(io::ErrorKind::TimedOut, waited)
                 })??;
-            stream.set_nodelay(true)?;
-            Ok(TokioIo::new(Prompt(stream)))
+            Ok(TokioIo::new(Prompt(stream.into_inner())))
         })
     }
 }
@@ -128,9 +133,12 @@ impl AsyncRead for Prompt {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
         let read = Pin::new(&mut self.0).poll_read(context, buffer);
-        // The kernel forgets it again and again. Without it all is slower, and nothing wrong.
-        let _ = rustix::net::sockopt::set_tcp_quickack(&self.0, true);
+        if buffer.filled().len() > before {
+            // The kernel forgets it again and again. Without it all is slower, and nothing wrong.
+            let _ = rustix::net::sockopt::set_tcp_quickack(&self.0, true);
+        }
         read
     }
 }
@@ -162,5 +170,35 @@ impl AsyncWrite for Prompt {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.0).poll_write_vectored(context, slices)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::runtime;
+    use super::*;
+    use rustix::net::sockopt::{set_tcp_quickack, tcp_quickack};
+    use std::future::poll_fn;
+    use std::io::Write;
+
+    #[test]
+    fn what_is_read_is_acknowledged_at_once() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let at_once = runtime::run("here", async move {
+            let stream = TcpStream::connect(address).await.unwrap();
+            set_tcp_quickack(&stream, false).unwrap();
+            assert!(!tcp_quickack(&stream).unwrap());
+            let (mut server, _) = listener.accept().unwrap();
+            server.write_all(b"head").unwrap();
+            let (mut prompt, mut bytes) = (Prompt(stream), [0; 16]);
+            let mut buffer = ReadBuf::new(&mut bytes);
+            poll_fn(|context| Pin::new(&mut prompt).poll_read(context, &mut buffer))
+                .await
+                .unwrap();
+            assert_eq!(buffer.filled(), b"head");
+            tcp_quickack(&prompt.0).unwrap()
+        });
+        assert!(at_once.unwrap());
     }
 }

@@ -76,7 +76,7 @@ impl Bucket {
         else {
             return Err(other("an access key and a secret key are needed".into()));
         };
-        let http = Http::prompt(Arc::default()).map_err(other)?;
+        let http = Http::new(Arc::default()).map_err(other)?;
         Ok(Bucket {
             inner: Arc::new(Inner {
                 http,
