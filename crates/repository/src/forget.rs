@@ -9,7 +9,7 @@ use crate::repository::Repository;
 use crate::requests;
 use crate::snapshot::Snapshot;
 use jiff::civil::{Date, DateTime};
-use jiff::tz::TimeZone;
+use jiff::tz::{Offset, TimeZone};
 use jiff::{SignedDuration, Span, Timestamp};
 use std::fmt;
 use std::str::FromStr;
@@ -255,8 +255,10 @@ impl Limits {
     fn of(policy: &Policy, snapshots: &[&Snapshot], now: Timestamp, zone: &TimeZone) -> Self {
         let past = snapshots.iter().map(|s| s.time).filter(|t| t.at < now);
         let newest = past.max_by_key(|time| time.at).unwrap_or_default();
-        // The host's zone, with its summer, where its offset is that of the time.
-        let zone = match zone.to_offset(newest.at) == newest.offset {
+        // The host's zone, with its summer, where its offset is that of the time. But what is written
+        // as of UTC is of no place whose winter has the same time.
+        let is_local = zone.to_offset(newest.at) == newest.offset && newest.offset != Offset::UTC;
+        let zone = match is_local {
             true => zone.clone(),
             false => newest.offset.to_time_zone(),
         };
