@@ -21,6 +21,7 @@ pub mod forget;
 mod hash;
 mod id;
 pub mod index;
+mod index_writer;
 pub mod keyfile;
 pub mod lock;
 mod nearby;

@@ -1,7 +1,7 @@
-//! Reads trees over a network many at a time. The trees of a backup lie together in packs, in about the
-//! order in which they are wanted again: around each that is read, what lies near it comes in the
-//! same request and is kept for the next ones. So a store that takes its time to answer is asked
-//! once for a megabyte of trees, not once for each directory.
+//! Reads trees many at a time. The trees of a backup lie together in packs, in about the order in which
+//! they are wanted again: around each that is read, what lies near it comes in the same request and
+//! is kept for the next ones. So a store that takes its time to answer is asked once for a megabyte
+//! of trees, not once for each directory, and a disk opens one file and not thousands.
 
 use crate::error::Result;
 use crate::id::Id;

@@ -412,7 +412,7 @@ impl Repository {
     fn read_sealed(&self, at: &Location) -> Result<Vec<u8>> {
         let start = u64::from(at.offset);
         let range = start..start + u64::from(at.length);
-        if at.kind == BlobKind::Tree && self.is_remote() {
+        if at.kind == BlobKind::Tree {
             let fetch = |range| self.read_pack_part(&at.pack, range);
             let sealed = self.nearby.read(&at.pack, range, fetch)?;
             return match sealed.len() == at.length as usize {

@@ -5,7 +5,8 @@
 //! named all the same where that is still possible, so that the next run need not store it again.
 
 use crate::error::{Damage, Error, Result};
-use crate::index::{IndexFile, IndexPack};
+use crate::index::IndexPack;
+use crate::index_writer::IndexWriter;
 use crate::pack::{BlobKind, ClosedPack, PACK_BYTES, Pack};
 use crate::repository::Repository;
 use crate::sync::{into_inner, lock};
@@ -14,8 +15,6 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use std::sync::Mutex;
 use std::thread::Scope;
 
-/// An index file is written when it names so many blobs.
-pub(crate) const INDEX_BLOBS: usize = 40_000;
 /// Packs that are stored at a time on a disk: one is hashed and written while the other is synced.
 const LOCAL: usize = 2;
 /// And over a network, where most of the time is waited.
@@ -31,15 +30,8 @@ pub(crate) struct Storing<'r> {
     repository: &'r Repository,
     /// Nothing is stored.
     pretended: bool,
-    unnamed: Mutex<Unnamed>,
+    index: IndexWriter<'r>,
     failed: Mutex<Option<Error>>,
-}
-
-/// What is stored and in no index file yet.
-#[derive(Default)]
-struct Unnamed {
-    file: IndexFile,
-    blobs: usize,
 }
 
 /// The bytes of a pack while somebody reads them; after that their room may be free for another.
@@ -72,7 +64,7 @@ impl<'r> Storing<'r> {
         Storing {
             repository,
             pretended: false,
-            unnamed: Mutex::default(),
+            index: IndexWriter::new(repository),
             failed: Mutex::default(),
         }
     }
@@ -129,34 +121,17 @@ impl<'r> Storing<'r> {
             return self.repository.hold().check_stop();
         }
         self.repository.save_pack(&id, bytes)?;
-        let full = lock(&self.unnamed).add(IndexPack {
+        self.index.add(IndexPack {
             id,
             blobs: blobs.iter().map(Into::into).collect(),
             time: None,
-        });
-        match full {
-            Some(file) => self.repository.save_index(&file).map(|_| ()),
-            None => Ok(()),
-        }
+        })
     }
 
     /// Stores the last index file. Returns the first error of all. To be called when all threads
     /// have ended.
     pub(crate) fn finish(self) -> Result<()> {
-        let Unnamed { file, .. } = into_inner(self.unnamed);
-        let named = match file.packs.is_empty() {
-            true => Ok(()),
-            false => self.repository.save_index(&file).map(|_| ()),
-        };
+        let named = self.index.finish();
         into_inner(self.failed).map_or(named, Err)
-    }
-}
-
-impl Unnamed {
-    /// Notes a pack that is durable. Returns an index file that is long enough.
-    fn add(&mut self, pack: IndexPack) -> Option<IndexFile> {
-        self.blobs += pack.blobs.len();
-        self.file.packs.push(pack);
-        (self.blobs >= INDEX_BLOBS).then(|| std::mem::take(self).file)
     }
 }

@@ -5,12 +5,14 @@ use super::{Options, Report, State, none};
 use crate::error::{Error, FileKind, Result};
 use crate::id::Id;
 use crate::index::{IndexFile, IndexPack};
+use crate::index_writer::IndexWriter;
 use crate::repository::Repository;
 use crate::requests;
-use crate::storing::INDEX_BLOBS;
+use crate::sync::{into_inner, lock};
 use crate::time::Time;
 use crate::used::Used;
 use std::collections::BTreeSet;
+use std::sync::Mutex;
 
 pub(super) fn run(
     repository: &Repository,
@@ -19,68 +21,48 @@ pub(super) fn run(
     options: &Options,
 ) -> Result<Report> {
     let listed = repository.list(FileKind::Index)?;
-    let now: BTreeSet<Id> = listed.into_iter().map(|(id, _)| id).collect();
+    let now: BTreeSet<Id> = listed.iter().map(|(id, _)| *id).collect();
     // Another prune came in between our two locks.
     if state.files.keys().any(|id| !now.contains(id)) {
         return Err(Error::Changed);
     }
-    spare_what_came_meanwhile(repository, state, &mut plan)?;
-    let at_once = options.grace.is_zero();
-    let mut writer = Writer {
-        repository,
-        file: IndexFile::default(),
-        blobs: 0,
-    };
-    let since = Time::utc(options.now);
+    spare_what_came_meanwhile(repository, state, &listed, &mut plan)?;
     // Packs that stay in the index are to be deleted in none.
     let mut stay: BTreeSet<Id> = BTreeSet::new();
     for content in state.files.values() {
         let packs = content.packs.iter();
         stay.extend(packs.filter(|id| !plan.leave.contains(id) && !plan.missing.contains(id)));
     }
-    let mut noted = BTreeSet::new();
     let rewrite = plan.rewrite(state);
-    let mut delete: BTreeSet<Id> = std::mem::take(&mut plan.delete);
-    for id in &rewrite {
-        let file = repository.index_file(id)?;
-        for mut pack in file.packs {
-            if plan.missing.contains(&pack.id) {
-            } else if plan.leave.contains(&pack.id) {
-                pack.time = Some(since);
-                if at_once {
-                    delete.insert(pack.id);
-                } else if noted.insert(pack.id) {
-                    writer.note(pack)?;
-                }
-            } else {
-                writer.add(pack)?;
-            }
+    let outdated: Vec<(Id, u64)> = listed
+        .into_iter()
+        .filter(|(id, _)| rewrite.contains(id))
+        .collect();
+    let unknown = std::mem::take(&mut plan.unknown);
+    let switch = Switch {
+        writer: IndexWriter::new(repository),
+        stay,
+        since: Time::utc(options.now),
+        at_once: options.grace.is_zero(),
+        noted: Mutex::default(),
+        delete: Mutex::new(std::mem::take(&mut plan.delete)),
+        plan: &plan,
+    };
+    let failed = Mutex::new(None);
+    none(repository.each_index_file(&outdated, |_, file| {
+        if let Err(error) = switch.file(file) {
+            lock(&failed).get_or_insert(error);
         }
-        for mut pack in file.packs_to_delete {
-            // One that leaves the index now waits from now on.
-            let again = plan.leave.contains(&pack.id);
-            if again || stay.contains(&pack.id) || delete.contains(&pack.id) {
-            } else if plan.recover.contains(&pack.id) {
-                pack.time = None;
-                writer.add(pack)?;
-            } else if noted.insert(pack.id) {
-                pack.time = pack.time.or(Some(since));
-                writer.note(pack)?;
-            }
-        }
+    })?)?;
+    into_inner(failed).map_or(Ok(()), Err)?;
+    for pack in unknown {
+        switch.go(pack)?;
     }
-    for pack in std::mem::take(&mut plan.unknown) {
-        if at_once {
-            delete.insert(pack.id);
-        } else {
-            writer.note(pack)?;
-        }
-    }
-    writer.flush()?;
-    for id in &rewrite {
+    switch.writer.finish()?;
+    for (id, _) in &outdated {
         repository.delete(FileKind::Index, id)?;
     }
-    let there = delete
+    let there = into_inner(switch.delete)
         .into_iter()
         .filter(|id| state.stored.contains_key(id));
     let delete: Vec<Id> = there.collect();
@@ -88,10 +70,69 @@ pub(super) fn run(
     Ok(plan.report)
 }
 
+/// Writes anew what index files say. Threads may bring files at once.
+struct Switch<'a> {
+    plan: &'a Plan,
+    writer: IndexWriter<'a>,
+    /// Packs that stay in the index.
+    stay: BTreeSet<Id>,
+    since: Time,
+    /// Packs that go are deleted in this run.
+    at_once: bool,
+    /// Packs that were noted to be deleted.
+    noted: Mutex<BTreeSet<Id>>,
+    /// Packs that are to be deleted now.
+    delete: Mutex<BTreeSet<Id>>,
+}
+
+impl Switch<'_> {
+    fn file(&self, file: IndexFile) -> Result<()> {
+        for mut pack in file.packs {
+            if self.plan.missing.contains(&pack.id) {
+            } else if self.plan.leave.contains(&pack.id) {
+                pack.time = Some(self.since);
+                self.go(pack)?;
+            } else {
+                self.writer.add(pack)?;
+            }
+        }
+        for mut pack in file.packs_to_delete {
+            // One that leaves the index now waits from now on.
+            let stays_or_waits = self.stay.contains(&pack.id) || self.plan.leave.contains(&pack.id);
+            if stays_or_waits || lock(&self.delete).contains(&pack.id) {
+            } else if self.plan.recover.contains(&pack.id) {
+                pack.time = None;
+                self.writer.add(pack)?;
+            } else {
+                pack.time = pack.time.or(Some(self.since));
+                self.note(pack)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A pack that goes: now, or later.
+    fn go(&self, pack: IndexPack) -> Result<()> {
+        if self.at_once {
+            lock(&self.delete).insert(pack.id);
+            return Ok(());
+        }
+        self.note(pack)
+    }
+
+    fn note(&self, pack: IndexPack) -> Result<()> {
+        match lock(&self.noted).insert(pack.id) {
+            true => self.writer.note(pack),
+            false => Ok(()),
+        }
+    }
+}
+
 /// Backups that ended since the first look may need what was rubbish then: such packs stay.
 fn spare_what_came_meanwhile(
     repository: &Repository,
     state: &State,
+    listed: &[(Id, u64)],
     plan: &mut Plan,
 ) -> Result<()> {
     let mut roots = Vec::new();
@@ -101,18 +142,22 @@ fn spare_what_came_meanwhile(
         }
     }
     // What was unknown may have been stored by a backup that is through now.
-    let (index, errors) = repository.load_index()?;
-    none(errors)?;
-    let mut indexed = BTreeSet::new();
-    for (_, place) in index.blobs().filter(|(_, place)| !place.to_delete) {
-        indexed.insert(place.pack);
-    }
+    let new = listed
+        .iter()
+        .filter(|(id, _)| !state.files.contains_key(id));
+    let new: Vec<(Id, u64)> = new.copied().collect();
+    let indexed: Mutex<BTreeSet<Id>> = Mutex::default();
+    none(repository.each_index_file(&new, |_, file| {
+        lock(&indexed).extend(file.packs.iter().map(|pack| pack.id));
+    })?)?;
+    let indexed = into_inner(indexed);
     plan.unknown.retain(|pack| !indexed.contains(&pack.id));
-    plan.delete
-        .retain(|id| !indexed.contains(id) || plan.missing.contains(id));
+    plan.delete.retain(|id| !indexed.contains(id));
     if roots.is_empty() {
         return Ok(());
     }
+    let (index, errors) = repository.load_index()?;
+    none(errors)?;
     let used = Used::new(&index);
     used.add(repository, &roots)?;
     for group in index.groups().filter(|group| used.contains(group.number)) {
@@ -133,41 +178,4 @@ fn spare_what_came_meanwhile(
         }
     }
     Ok(())
-}
-
-/// Collects packs and writes index files of a good size.
-struct Writer<'r> {
-    repository: &'r Repository,
-    file: IndexFile,
-    blobs: usize,
-}
-
-impl Writer<'_> {
-    fn add(&mut self, pack: IndexPack) -> Result<()> {
-        self.blobs += pack.blobs.len();
-        self.file.packs.push(pack);
-        self.flush_if_full()
-    }
-
-    fn note(&mut self, pack: IndexPack) -> Result<()> {
-        self.blobs += pack.blobs.len();
-        self.file.packs_to_delete.push(pack);
-        self.flush_if_full()
-    }
-
-    fn flush_if_full(&mut self) -> Result<()> {
-        match self.blobs >= INDEX_BLOBS {
-            true => self.flush(),
-            false => Ok(()),
-        }
-    }
-
-    fn flush(&mut self) -> Result<()> {
-        let file = std::mem::take(&mut self.file);
-        self.blobs = 0;
-        if !file.packs.is_empty() || !file.packs_to_delete.is_empty() {
-            self.repository.save_index(&file)?;
-        }
-        Ok(())
-    }
 }

@@ -6,12 +6,12 @@ use crate::check::{self, Depth};
 use crate::error::{Error, FileKind, Result};
 use crate::fetch::Opener;
 use crate::id::Id;
-use crate::index::{Index, IndexFile, IndexPack};
+use crate::index::{Index, IndexPack};
+use crate::index_writer::IndexWriter;
 use crate::lock::{Lock, Mode};
 use crate::pack::PackedBlob;
 use crate::repository::{Author, Repository, open_blob};
 use crate::saver::with_saver;
-use crate::storing::INDEX_BLOBS;
 use crate::sync::{into_inner, lock};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -168,17 +168,7 @@ fn save(repository: &Repository, bad: &BTreeMap<Id, Vec<PackedBlob>>) -> Result<
 }
 
 fn write(repository: &Repository, packs: Vec<IndexPack>) -> Result<()> {
-    let (mut file, mut blobs) = (IndexFile::default(), 0);
-    for pack in packs {
-        blobs += pack.blobs.len();
-        file.packs.push(pack);
-        if blobs >= INDEX_BLOBS {
-            repository.save_index(&std::mem::take(&mut file))?;
-            blobs = 0;
-        }
-    }
-    if !file.packs.is_empty() {
-        repository.save_index(&file)?;
-    }
-    Ok(())
+    let writer = IndexWriter::new(repository);
+    packs.into_iter().try_for_each(|pack| writer.add(pack))?;
+    writer.finish()
 }
