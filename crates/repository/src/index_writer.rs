@@ -1,4 +1,7 @@
 //! Writes index files of a good size. Threads may add packs at once: who fills a file writes it.
+//!
+//! Packs must be durable when they are added. In which file and order they come is not said, and a
+//! file that could not be written is not tried again.
 
 use crate::error::Result;
 use crate::index::{IndexFile, IndexPack};

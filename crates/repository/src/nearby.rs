@@ -2,8 +2,11 @@
 //! they are wanted again: around each that is read, what lies near it comes in the same request and
 //! is kept for the next ones. So a store that takes its time to answer is asked once for a megabyte
 //! of trees, not once for each directory, and a disk opens one file and not thousands.
+//!
+//! What lies near a tree never keeps it from being read: where a stretch cannot be read, as on a disk
+//! with a bad sector, the tree is read alone.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::sync::lock;
 use std::collections::VecDeque;
@@ -39,7 +42,11 @@ impl Nearby {
         let mut found = Vec::new();
         for number in range.start / STRETCH_BYTES..range.end.div_ceil(STRETCH_BYTES) {
             let start = number * STRETCH_BYTES;
-            let bytes = self.stretch((*pack, number), || fetch(start..start + STRETCH_BYTES))?;
+            let stretch = || fetch(start..start + STRETCH_BYTES);
+            let bytes = match self.stretch((*pack, number), stretch) {
+                Err(Error::Read { .. }) => return fetch(range),
+                other => other?,
+            };
             let place = |at: u64| usize::try_from(at.saturating_sub(start)).unwrap_or(usize::MAX);
             let from = place(range.start).min(bytes.len());
             let to = place(range.end).min(bytes.len());
@@ -78,7 +85,6 @@ impl Nearby {
 #[allow(clippy::cast_possible_truncation, reason = "small numbers of a test")]
 mod tests {
     use super::*;
-    use crate::error::Error;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     #[test]
@@ -102,6 +108,22 @@ mod tests {
         assert_eq!(reads.load(Ordering::Relaxed), 11);
         check(9_999_990..10_000_010);
         check(12_000_000..12_000_010);
+    }
+
+    #[test]
+    fn a_bad_sector_spoils_only_what_lies_on_it() {
+        let nearby = Nearby::default();
+        let disk = |range: Range<u64>| match range.contains(&7000) {
+            true => Err(Error::Read {
+                key: "data/x".to_owned(),
+                source: std::io::ErrorKind::Other.into(),
+            }),
+            false => Ok(range.map(|at| at as u8).collect()),
+        };
+        let read = |range| nearby.read(&Id::default(), range, disk);
+        assert_eq!(read(5..9).unwrap(), [5, 6, 7, 8]);
+        assert_eq!(read(7001..7003).unwrap(), [89, 90]);
+        assert!(read(6999..7001).is_err());
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Stores the chunks of streams on all threads of the pool: one cuts, the others store, and when they do
 //! not keep up the first stores one itself. The ids come back in the order of the chunks.
 //!
-//! Memory is bounded by what may wait. After the first failure cutting ends, and
-//! [`Pipeline::finish`] returns that failure.
+//! Memory is bounded by what may wait, but for the ids. After the first failure cutting ends, and
+//! [`Pipeline::finish`] returns that failure. Nothing is durable before the [`Saver`] is through.
 
 use crate::chunker::{CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, Chunks, Input, ZEROS};
 use crate::error::{Error, Result};
@@ -121,6 +121,7 @@ impl<'a> Pipeline<'a> {
     /// Takes the ids of so many chunks, unless one of them is not stored yet.
     pub(crate) fn take(&self, count: usize) -> Option<Vec<Id>> {
         let mut ids = lock(&self.ids);
+        // Then there are so many, since those that are known are among them.
         ids.known = ids.known.checked_sub(count)?;
         ids.taken += count;
         Some(ids.ids.drain(..count).flatten().collect())

@@ -27,6 +27,7 @@ const SMALL_BYTES: u64 = CHUNK_BYTES_MIN as u64;
 /// is worked on by one thread, which keeps memory bounded, since a thread that waits for others
 /// takes up further files.
 const HUGE_BYTES: u64 = 32 << 20;
+
 /// The blobs of a file, and its bytes. The inner error leaves it out.
 pub(super) type Content = io::Result<(Vec<Id>, u64)>;
 

@@ -53,6 +53,7 @@ pub(super) struct Http {
 
 enum Client {
     Direct(Wire),
+    /// Where the environment names a proxy, which [`Wire`] does not know.
     Proxied(reqwest::Client),
 }
 

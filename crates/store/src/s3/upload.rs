@@ -105,6 +105,7 @@ pub(super) fn put_whole(
             sent.part(&body);
         }
     })?;
+    // Its room is free before the server is asked what it has.
     drop(body);
     sink.settle(&sent, answer)
 }

@@ -78,6 +78,8 @@ pub(super) fn is_proxied() -> bool {
         })
 }
 
+type BoxError = Box<dyn Error + Send + Sync>;
+
 #[derive(Clone)]
 struct Connector {
     tcp: HttpConnector,
@@ -95,9 +97,8 @@ impl Connector {
 
 impl tower_service::Service<Uri> for Connector {
     type Response = TokioIo<Prompt>;
-    type Error = Box<dyn Error + Send + Sync>;
-    type Future =
-        Pin<Box<dyn Future<Output = Result<TokioIo<Prompt>, Box<dyn Error + Send + Sync>>> + Send>>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<TokioIo<Prompt>, BoxError>> + Send>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.tcp.poll_ready(context).map_err(Into::into)
