@@ -74,26 +74,10 @@ fn snapshots(
     made
 }
 
-/// One that nothing is known of but its time.
+/// One that nothing is known of but its time. No tree is looked at.
 fn snapshot(at: Timestamp, hours: i8) -> Snapshot {
-    Snapshot {
-        time: Time {
-            at,
-            offset: Offset::constant(hours),
-        },
-        parent: None,
-        // No tree is looked at.
-        tree: Id::of(b"tree"),
-        paths: Vec::new(),
-        hostname: String::new(),
-        username: "root".into(),
-        uid: 0,
-        gid: 0,
-        excludes: None,
-        tags: None,
-        original: None,
-        others: Default::default(),
-    }
+    let offset = Offset::constant(hours);
+    common::snapshot(Time { at, offset }, Id::of(b"tree"))
 }
 
 /// Ids that restic keeps and removes, by what it says it would do.

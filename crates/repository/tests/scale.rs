@@ -18,7 +18,7 @@ use lifeboat_repository::check::{self, Depth};
 use lifeboat_repository::index::{IndexFile, IndexPack};
 use lifeboat_repository::pack::{BlobKind, PackBuilder};
 use lifeboat_repository::time::Time;
-use lifeboat_repository::{Author, Error, FileKind, Id, Repository, Snapshot, forget};
+use lifeboat_repository::{Author, Error, FileKind, Id, Repository, forget};
 use lifeboat_store::MemoryStore;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -67,20 +67,7 @@ fn many_snapshots_are_read_and_removed_at_once() {
     let repository = Repository::create(store.clone(), "", b"x", &Author::default()).unwrap();
     let mut ids = Vec::new();
     for number in 0..TOGETHER * 3 {
-        let snapshot = Snapshot {
-            time: Time::default(),
-            parent: None,
-            tree: Id::of(&number.to_le_bytes()),
-            paths: Vec::new(),
-            hostname: String::new(),
-            username: String::new(),
-            uid: 0,
-            gid: 0,
-            excludes: None,
-            tags: None,
-            original: None,
-            others: Default::default(),
-        };
+        let snapshot = common::snapshot(Time::default(), Id::of(&number.to_le_bytes()));
         ids.push(repository.save_snapshot(&snapshot).unwrap());
     }
     let (snapshots, errors) = repository.snapshots().unwrap();

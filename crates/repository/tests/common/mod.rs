@@ -16,7 +16,7 @@ pub mod watched;
 use lifeboat_repository::backup::{self, Report};
 use lifeboat_repository::keyfile::Cost;
 use lifeboat_repository::time::Time;
-use lifeboat_repository::{Author, FileKind, Id, Repository, Result};
+use lifeboat_repository::{Author, FileKind, Id, Repository, Result, Snapshot};
 use lifeboat_store::{LocalStore, MemoryStore, PutOptions, Store};
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -227,4 +227,22 @@ pub fn difference(one: &Path, two: &Path) -> Vec<String> {
     let more = two.keys().filter(|path| !one.contains_key(*path));
     lines.extend(more.map(|path| format!("{path:?} is too much")));
     lines
+}
+
+/// A snapshot that says no more than its time and its tree.
+pub fn snapshot(time: Time, tree: Id) -> Snapshot {
+    Snapshot {
+        time,
+        parent: None,
+        tree,
+        paths: Vec::new(),
+        hostname: String::new(),
+        username: String::new(),
+        uid: 0,
+        gid: 0,
+        excludes: None,
+        tags: None,
+        original: None,
+        others: Default::default(),
+    }
 }
