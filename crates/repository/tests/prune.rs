@@ -254,6 +254,49 @@ fn packs_of_a_backup_that_was_cut_off_go() {
     whole(&repository);
 }
 
+/// A backup that takes no lock stored its packs before a prune looked, and ends before that deletes.
+#[test]
+fn packs_of_a_backup_that_ends_meanwhile_stay() {
+    let directory = tempfile::tempdir().unwrap();
+    let (tree, path) = (directory.path().join("t"), directory.path().join("r"));
+    let store = || LocalStore::create(&path).unwrap();
+    let repository = create(Arc::new(store()));
+    state(&tree, 0);
+    back_up(&repository, &tree);
+    let first = objects(&store());
+    state(&tree, 1);
+    let second = back_up(&repository, &tree);
+    let at_the_end: Vec<(String, Vec<u8>)> = objects(&store())
+        .into_iter()
+        .filter(|(key, _)| !first.contains_key(key) && !key.starts_with("data/"))
+        .collect();
+    assert_eq!(at_the_end.len(), 2, "an index file and a snapshot");
+    for (key, _) in &at_the_end {
+        store().delete(key).unwrap();
+    }
+    let (looks, beside) = (AtomicI64::new(0), store());
+    let watch = move |call: Call, key: &str| -> Verdict {
+        if call == Call::List && key == "index/" && looks.fetch_add(1, Ordering::Relaxed) == 1 {
+            for (key, bytes) in &at_the_end {
+                common::put(&beside, key, bytes);
+            }
+        }
+        Ok(())
+    };
+    let watched = Watched {
+        inner: store(),
+        watch,
+    };
+    let opened = Repository::open(Arc::new(watched), "", b"x").unwrap();
+    let at_once = Options {
+        grace: SignedDuration::ZERO,
+        ..options()
+    };
+    prune::run(&opened, &at_once).unwrap();
+    assert!(repository.snapshot(&second).is_ok());
+    whole(&repository);
+}
+
 fn ids(repository: &Repository, kind: FileKind) -> BTreeSet<Id> {
     let listed = repository.list(kind).unwrap();
     listed.into_iter().map(|(id, _)| id).collect()
