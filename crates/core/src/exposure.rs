@@ -1,15 +1,17 @@
 //! Whether strangers see what a store holds: a bucket may be public, whatever a configuration says.
 //!
-//! The store is asked as anybody could ask it, without credentials: for its listing, and for the
-//! newest thing that was put there. It does not see what is shown to some strangers only, nor other
-//! objects that are public by a setting of their own. What is sensitive must not go to such a store,
+//! The store is asked as anybody could ask it, without credentials: for its listing, and for one
+//! object of each sort that a point puts there (data, details, manifest). It does not see what is
+//! shown to some strangers only, nor other objects that are public by a setting of their own. What is sensitive must not go to such a store,
 //! sealed or not; for the rest it is a warning.
 
 use crate::config::Config;
 use crate::context::{Context, OpenStore};
 use crate::error::{Code, Error, Result};
-use crate::point::{POINTS_PREFIX, copies};
+use crate::point::{Manifest, POINTS_PREFIX, copies, manifest_key};
+use crate::snapshot;
 use crate::source::{Finding, Severity};
+use lifeboat_repository::FileKind;
 use lifeboat_store::Exposure;
 
 /// What to do about it.
@@ -19,8 +21,8 @@ const UNTOLD: &str = "whether it is public cannot be told";
 
 /// What strangers see, in words; `None` when it is nothing.
 fn seen(context: &Context, store: &OpenStore) -> Result<Option<String>> {
-    let key = newest_object(context, store);
-    let Exposure { is_listed, is_read } = store.store.exposure(key.as_deref())?;
+    let keys = objects(context, store);
+    let Exposure { is_listed, is_read } = store.store.exposure(&keys)?;
     let what = match (is_listed, is_read) {
         (false, false) => return Ok(None),
         (true, false) => "list what it holds",
@@ -33,16 +35,36 @@ fn seen(context: &Context, store: &OpenStore) -> Result<Option<String>> {
     )))
 }
 
-/// An artifact of the newest point, or else its manifest; as far as that is known without much ado.
-fn newest_object(context: &Context, store: &OpenStore) -> Option<String> {
-    let noted = context.catalog.copies(&store.store.location()).ok();
-    let newest = noted.and_then(|mut noted| noted.pop());
-    let artifact = newest.and_then(|copy| Some(copy.manifest.artifacts.last()?.key.clone()));
-    artifact.or_else(|| {
-        let objects = store.store.list(POINTS_PREFIX).ok()?;
-        let newest = copies::ids(&objects).into_iter().next_back()?;
-        Some(format!("{POINTS_PREFIX}{newest}.json"))
-    })
+/// Objects to try: those of the newest point. One that the catalog remembers may be gone from the
+/// store, so that its manifest is looked up there.
+fn objects(context: &Context, store: &OpenStore) -> Vec<String> {
+    let listed = store.store.list(POINTS_PREFIX).unwrap_or_default();
+    let noted = context.catalog.copies(&store.store.location());
+    let noted = noted.unwrap_or_default().into_iter().rev();
+    let held = copies::ids(&listed);
+    let mut newest = noted.filter(|c| held.is_empty() || held.contains(&c.manifest.point));
+    match newest.next() {
+        Some(copy) => objects_of(&copy.manifest),
+        None => held.last().map(manifest_key).into_iter().collect(),
+    }
+}
+
+/// One object of each sort that a copy of a point consists of. What is in a repository has paths in
+/// a snapshot, which are no keys of objects.
+fn objects_of(manifest: &Manifest) -> Vec<String> {
+    let artifact = manifest.artifacts.last().map(|a| match &a.snapshot {
+        Some(id) => format!(
+            "{}{}/{id}",
+            snapshot::PREFIX,
+            FileKind::Snapshot.directory()
+        ),
+        None => a.key.clone(),
+    });
+    let details = &manifest.details;
+    let sealed = details.encrypt.as_deref() == Some(snapshot::ENCRYPTION);
+    let details = (!sealed).then(|| details.key.clone());
+    let keys = artifact.into_iter().chain(details);
+    keys.chain([manifest_key(&manifest.point)]).collect()
 }
 
 /// What a look at a store came to.

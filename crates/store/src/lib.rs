@@ -100,10 +100,10 @@ pub trait Store: Send + Sync {
     }
 
     /// What anybody sees here over the network without credentials: asked of the store, which tries
-    /// whether it lists its objects and gives away the one under `key`. Where only those get in who
-    /// log in, that is nothing.
-    fn exposure(&self, key: Option<&str>) -> Result<Exposure, StoreError> {
-        let _ = key;
+    /// whether it lists its objects and gives away those under `keys`, as far as they are there.
+    /// Where only those get in who log in, that is nothing.
+    fn exposure(&self, keys: &[String]) -> Result<Exposure, StoreError> {
+        let _ = keys;
         Ok(Exposure::default())
     }
 }
@@ -113,7 +113,7 @@ pub trait Store: Send + Sync {
 pub struct Exposure {
     /// The names and sizes of its objects.
     pub is_listed: bool,
-    /// The object that was tried.
+    /// One of the objects that were tried.
     pub is_read: bool,
 }
 

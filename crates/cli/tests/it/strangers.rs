@@ -96,3 +96,27 @@ fn for_the_rest_a_public_bucket_is_warned_of() {
         "{warnings}"
     );
 }
+
+#[test]
+fn a_repository_in_a_bucket_is_looked_into_like_an_archive() {
+    let server = moto();
+    let bucket = Bucket::of_moto(&server, "backups");
+    let app =
+        bucket.application("layout = \"repository\"\npassword = \"file:{root}/repository.key\"\n");
+    let key = app.write("repository.key", b"a long password");
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(key, std::fs::Permissions::from_mode(0o600)).unwrap();
+    app.backup();
+    let report = app.json(&["backup"]);
+    let warnings = report["warnings"].as_array().unwrap();
+    assert!(warnings.is_empty(), "{report:#}");
+    app.ok(&["doctor"]).never_says(&["public"]);
+    server.publish("backups", &["s3:GetObject"]);
+    let report = app.json(&["backup"]);
+    let warnings = report["warnings"].to_string();
+    assert!(
+        warnings.contains("anybody can read what it holds"),
+        "{report:#}"
+    );
+    app.ok(&["doctor"]).says(&["is public: anybody can read"]);
+}

@@ -131,8 +131,8 @@ impl<W: Watch, S: Store> Store for Watched<W, S> {
         !self.watch.is_remote() && self.inner.lists_at_once()
     }
 
-    fn exposure(&self, key: Option<&str>) -> Result<Exposure, StoreError> {
-        self.inner.exposure(key)
+    fn exposure(&self, keys: &[String]) -> Result<Exposure, StoreError> {
+        self.inner.exposure(keys)
     }
 }
 

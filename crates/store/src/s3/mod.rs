@@ -298,12 +298,12 @@ impl Store for S3Store {
         probe(self)
     }
 
-    fn exposure(&self, key: Option<&str>) -> Result<Exposure, StoreError> {
-        let known = key.map(|key| self.stat(key)).transpose()?.flatten();
-        let object = known
-            .as_ref()
-            .map(|object| (object.key.as_str(), object.bytes));
-        stranger::Stranger::new(&self.place, &self.location)?.look(object)
+    fn exposure(&self, keys: &[String]) -> Result<Exposure, StoreError> {
+        let mut there = Vec::new();
+        for key in keys {
+            there.extend(self.stat(key)?);
+        }
+        stranger::Stranger::new(&self.place, &self.location)?.look(&there)
     }
 }
 

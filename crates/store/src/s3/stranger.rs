@@ -5,7 +5,7 @@ use super::bucket::persist;
 use super::http::Http;
 use super::refusal::{refusal, store_error};
 use super::{S3Options, address, runtime, sign};
-use crate::{Exposure, StoreError};
+use crate::{Exposure, ObjectInfo, StoreError};
 use http::{Method, Request, header};
 use opendal::{Buffer, HttpTransport};
 use std::sync::Arc;
@@ -34,24 +34,27 @@ impl Stranger {
         })
     }
 
-    /// `object` is the key of one that is there, and its size.
-    pub(super) fn look(&self, object: Option<(&str, u64)>) -> Result<Exposure, StoreError> {
+    /// `objects` are some that are there.
+    pub(super) fn look(&self, objects: &[ObjectInfo]) -> Result<Exposure, StoreError> {
         let http = Http::new(Arc::default()).map_err(|detail| StoreError::Other {
             location: self.location.clone(),
             detail,
         })?;
         let prefix = sign::encode(self.prefix.as_bytes(), false);
         let list = format!("{}/?list-type=2&max-keys=1&prefix={prefix}", self.base);
-        let get = object.map(|(key, bytes)| {
-            let key = sign::encode(format!("{}{key}", self.prefix).as_bytes(), true);
-            (format!("{}/{key}", self.base), bytes)
-        });
+        let url = |object: &ObjectInfo| {
+            let key = format!("{}{}", self.prefix, object.key);
+            let key = sign::encode(key.as_bytes(), true);
+            (format!("{}/{key}", self.base), object.bytes)
+        };
+        let gets: Vec<(String, u64)> = objects.iter().map(url).collect();
         let answers = runtime::run(&self.location, async move {
             let is_listed = persist(|| listed(&http, &list)).await?;
-            let is_read = match &get {
-                Some((url, bytes)) => persist(|| is_read(&http, url, *bytes)).await?,
-                None => false,
-            };
+            let mut any_read = false;
+            for (url, bytes) in &gets {
+                any_read = any_read || persist(|| is_read(&http, url, *bytes)).await?;
+            }
+            let is_read = any_read;
             Ok::<_, opendal::Error>(Exposure { is_listed, is_read })
         })?;
         answers.map_err(|e| store_error(&e, &self.location, ""))
