@@ -4,7 +4,8 @@
 //! state directory is thrown away. The lease does: it is made only where there is none, kept fresh
 //! while the run goes on, and marked as released at its end (never deleted, so that a store which
 //! forbids deletion is no obstacle). One whose process on this host is gone, or which was not
-//! refreshed for [`EXPIRES_SECONDS`], is taken over. It is advice, not a fence: what protects a
+//! refreshed for [`EXPIRES_SECONDS`], is taken over; so is one that is dated that far in the future,
+//! by a clock that was wrong. It is advice, not a fence: what protects a
 //! point is that keys are never overwritten.
 
 use crate::context::{Context, OpenStore};
@@ -96,7 +97,8 @@ fn busy(plan: &str, store: &str, held: &Note) -> Error {
 impl Note {
     /// Whether this one still keeps `other` out.
     fn holds(&self, other: &Note) -> bool {
-        let fresh = other.refreshed.as_second() - self.refreshed.as_second() < EXPIRES_SECONDS;
+        let apart = other.refreshed.as_second() - self.refreshed.as_second();
+        let fresh = apart.abs() < EXPIRES_SECONDS;
         let here = self.host == other.host && self.process.same_boot(&other.process);
         !self.released && fresh && (!here || self.process.is_alive())
     }
@@ -136,6 +138,10 @@ mod tests {
         assert!(
             !note("2026-11-20T05:50:00Z", this.clone()).holds(&new),
             "expired"
+        );
+        assert!(
+            !note("2036-11-20T06:00:00Z", this.clone()).holds(&new),
+            "dated by a clock that was wrong"
         );
         assert!(
             !Note {
