@@ -136,9 +136,21 @@ pub struct Points {
     /// Only those of which this store holds a copy
     #[arg(long, value_name = "STORE")]
     pub store: Option<String>,
-    /// Forget the catalog and read every store anew
+    /// Read every store anew, not the catalog, and check the instructions there
     #[arg(long)]
     pub rescan: bool,
+    /// Say that a missing point may be gone; or disown one that is dated in the future, which is
+    /// then chosen only by its id (repeatable)
+    #[arg(
+        long,
+        value_name = "ID",
+        requires = "reason",
+        conflicts_with_all = ["plan", "store", "rescan", "store_url"]
+    )]
+    pub forget: Vec<String>,
+    /// Why it is forgotten; kept in the catalog
+    #[arg(long, value_name = "TEXT", requires = "forget")]
+    pub reason: Option<String>,
     #[command(flatten)]
     pub trust: Trust,
     #[command(flatten)]
@@ -272,6 +284,10 @@ pub struct Restore {
     /// Why; kept in the evidence
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
+    /// Also when nothing proves that it comes back as it was captured: the evidence then says
+    /// `restored` and that this was asked for, never `verified`
+    #[arg(long, requires = "live", conflicts_with = "to")]
+    pub unproven: bool,
     /// From which store; the first with a sound copy when not given
     #[arg(long, value_name = "STORE")]
     pub store: Option<String>,

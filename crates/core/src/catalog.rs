@@ -1,8 +1,12 @@
-//! The index of what the stores hold: a cache in SQLite that can be deleted at any time.
+//! The index of what the stores hold: a cache in SQLite that can be deleted at any time, at the
+//! price of its memory: which points were there once (see [`memory`]).
 //!
 //! Rows are keyed by a store's location, so that a configuration that gives a name to another
 //! place does not show the old one's points. A catalog that cannot be read is made anew.
 
+pub mod memory;
+
+use crate::clock::is_ahead;
 use crate::context::{Context, OpenStore};
 use crate::error::{Code, Error, Result};
 use crate::point::copies::{self, PointCopy};
@@ -20,8 +24,7 @@ const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS details (point TEXT PRIMARY KEY, json BLOB NOT NULL);
     CREATE TABLE IF NOT EXISTS evidence (
         signer TEXT NOT NULL, sequence INTEGER NOT NULL, key TEXT NOT NULL,
-        bytes BLOB NOT NULL, signature TEXT NOT NULL, PRIMARY KEY (signer, sequence));
-    PRAGMA user_version = 1;";
+        bytes BLOB NOT NULL, signature TEXT NOT NULL, PRIMARY KEY (signer, sequence));";
 
 /// The index of what the stores hold.
 pub struct Catalog {
@@ -79,13 +82,19 @@ impl Catalog {
     }
 
     /// Forgets every manifest; the stores tell them again. Details and evidence stay: a host that
-    /// cannot decrypt its backups, or whose stores are away, knows them from nowhere else.
+    /// cannot decrypt its backups, or whose stores are away, knows them from nowhere else. What was
+    /// there once is remembered, too.
     pub fn forget_manifests(&self) -> Result<()> {
         self.run(|c| c.execute("DELETE FROM manifest", []).map(drop))
     }
 
-    /// Notes a copy of a point.
+    /// Notes a copy of a point that was committed here.
     pub fn note(&self, location: &str, copy: &PointCopy) -> Result<()> {
+        self.remember(location, copy)?;
+        self.index(location, copy)
+    }
+
+    fn index(&self, location: &str, copy: &PointCopy) -> Result<()> {
         self.run(|c| {
             c.execute(
                 "INSERT OR REPLACE INTO manifest VALUES (?1, ?2, ?3, ?4)",
@@ -175,6 +184,15 @@ impl Catalog {
     /// Brings the notes of a store up to date: one list call, and a read for each manifest that is
     /// new. Returns its copies, and errors of manifests that could not be read.
     pub fn sync(&self, store: &OpenStore) -> Result<(Vec<PointCopy>, Vec<Error>)> {
+        let (copies, errors, _) = self.sync_held(store)?;
+        Ok((copies, errors))
+    }
+
+    /// The same, and every point that the store has a manifest of, readable or not.
+    fn sync_held(
+        &self,
+        store: &OpenStore,
+    ) -> Result<(Vec<PointCopy>, Vec<Error>, BTreeSet<PointId>)> {
         let location = store.store.location();
         let held: BTreeSet<PointId> = copies::list(store)?.into_iter().collect();
         let noted: BTreeSet<PointId> = self
@@ -182,6 +200,7 @@ impl Catalog {
             .into_iter()
             .map(|c| c.manifest.point)
             .collect();
+        // What is gone stays in the memory.
         for gone in noted.difference(&held) {
             self.run(|c| {
                 c.execute(
@@ -193,11 +212,14 @@ impl Catalog {
         let mut errors = Vec::new();
         for new in held.difference(&noted) {
             match copies::read(store, new) {
-                Ok(copy) => self.note(&location, &copy)?,
+                Ok(copy) => {
+                    self.remember_first(&location, &copy)?;
+                    self.index(&location, &copy)?;
+                }
                 Err(error) => errors.push(error),
             }
         }
-        Ok((self.copies(&location)?, errors))
+        Ok((self.copies(&location)?, errors, held))
     }
 
     /// Notes an evidence record.
@@ -240,18 +262,56 @@ impl Catalog {
 pub struct Survey {
     /// Every copy of this application's points, with the name of its store.
     pub copies: Vec<(String, PointCopy)>,
+    /// Copies of this application's points that were in a store once, are not there any more, and
+    /// were not acknowledged as gone; of stores that answered.
+    pub missing: Vec<(String, PointCopy)>,
+    /// Points that were disowned.
+    pub disowned: BTreeSet<PointId>,
     /// What went wrong on the way.
     pub errors: Vec<Error>,
 }
 
+impl Survey {
+    /// Points that someone we trust signed, that are dated in the future, and that were not
+    /// disowned.
+    pub fn ahead(&self, context: &Context) -> BTreeSet<PointId> {
+        let now = context.clock.now();
+        let ahead = self.copies.iter().filter(|(_, copy)| {
+            let point = &copy.manifest.point;
+            is_ahead(point.time(), now)
+                && !self.disowned.contains(point)
+                && copy.check_trust(context).is_ok()
+        });
+        ahead.map(|(_, c)| c.manifest.point.clone()).collect()
+    }
+
+    /// What can be done about a copy that is missing in a store.
+    pub fn missing_hint(&self, store: &str, point: &PointId) -> String {
+        match self.copies.iter().any(|(_, c)| &c.manifest.point == point) {
+            true => format!("heal it: lifeboat copy {point} --to {store}"),
+            false => format!(
+                "find out who deleted it, and whether the store was rolled back; if it may be gone: lifeboat points --forget {point} --reason TEXT"
+            ),
+        }
+    }
+}
+
+/// Says that a copy is missing.
+pub fn missing_text(store: &str, point: &PointId) -> String {
+    format!("point {point} was in store {store} and is not there any more")
+}
+
 /// Asks every store for its points. One that cannot be reached contributes what was noted of it
-/// before, and an error. With `rescan`, what was noted of manifests is forgotten first.
+/// before, and an error. With `rescan`, what was noted of manifests is forgotten first, but not
+/// that they were there.
 pub fn survey(context: &Context, rescan: bool) -> Result<Survey> {
     if rescan {
         context.catalog.forget_manifests()?;
     }
     let mut survey = Survey {
         copies: Vec::new(),
+        missing: Vec::new(),
+        disowned: context.catalog.disowned()?,
         errors: Vec::new(),
     };
     for name in context.config.store.keys() {
@@ -262,9 +322,12 @@ pub fn survey(context: &Context, rescan: bool) -> Result<Survey> {
                 continue;
             }
         };
-        let copies = match context.catalog.sync(&store) {
-            Ok((copies, problems)) => {
+        let copies = match context.catalog.sync_held(&store) {
+            Ok((copies, problems, held)) => {
                 survey.errors.extend(problems);
+                let gone = context.catalog.gone(&store, &held)?;
+                let gone = gone.into_iter().filter(|c| c.check_trust(context).is_ok());
+                survey.missing.extend(gone.map(|copy| (name.clone(), copy)));
                 copies
             }
             Err(error) => {
@@ -287,9 +350,11 @@ pub fn survey(context: &Context, rescan: bool) -> Result<Survey> {
         return Ok(survey);
     }
     let app = &context.config.app;
-    survey
-        .copies
-        .retain(|(_, c)| c.manifest.app == app.name && c.manifest.environment == app.environment);
+    for found in [&mut survey.copies, &mut survey.missing] {
+        found.retain(|(_, c)| {
+            c.manifest.app == app.name && c.manifest.environment == app.environment
+        });
+    }
     Ok(survey)
 }
 
@@ -311,6 +376,7 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     connection.busy_timeout(Duration::from_secs(30))?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.execute_batch(SCHEMA)?;
+    memory::prepare(&connection)?;
     Ok(connection)
 }
 

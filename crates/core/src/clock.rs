@@ -4,6 +4,14 @@ use jiff::Timestamp;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+/// How far clocks of hosts that share a store may differ, in seconds.
+pub const AHEAD_SECONDS_MAX: i64 = 600;
+
+/// Whether a time is in the future, by more than clocks differ.
+pub fn is_ahead(time: Timestamp, now: Timestamp) -> bool {
+    time.as_second().saturating_sub(now.as_second()) > AHEAD_SECONDS_MAX
+}
+
 /// Where "now" and random numbers come from.
 #[derive(Debug, Clone, Default)]
 pub enum Clock {
@@ -42,6 +50,24 @@ impl Clock {
                 .load(Ordering::Relaxed)
                 .unsigned_abs()
                 .wrapping_mul(0x9e37_79b9_7f4a_7c15),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_later_than_clocks_differ_is_ahead() {
+        let now: Timestamp = "2026-11-20T06:00:00Z".parse().unwrap();
+        for (time, expected) in [
+            ("2026-11-20T05:00:00Z", false),
+            ("2026-11-20T06:10:00Z", false),
+            ("2026-11-20T06:10:01Z", true),
+            ("2036-11-20T06:00:00Z", true),
+        ] {
+            assert_eq!(is_ahead(time.parse().unwrap(), now), expected, "{time}");
         }
     }
 }

@@ -20,13 +20,16 @@ pub fn examine(context: &Context) -> Vec<Finding> {
     findings.extend(keys(context));
     findings.extend(sources(context));
     findings.extend(stores(context));
-    let newest =
-        catalog::survey(context, false)
-            .ok()
-            .and_then(|Survey { copies: found, .. }| {
-                found.iter().map(|(_, c)| c.manifest.point.time()).max()
-            });
-    findings.extend(posture::clock_findings(context.clock.now(), newest));
+    match catalog::survey(context, false) {
+        Ok(survey) => {
+            findings.extend(missing(&survey));
+            let wrong = runbook::check_all(context, survey.copies.iter());
+            findings.extend(wrong.iter().map(|error| failed("instructions", error)));
+            let ahead = survey.ahead(context);
+            findings.extend(posture::clock_findings(context.clock.now(), &ahead));
+        }
+        Err(error) => findings.push(failed("app.state", &error)),
+    }
     findings
 }
 
@@ -41,6 +44,19 @@ fn failed(subject: &str, error: &Error) -> Finding {
         error.to_string(),
         error.hint.clone(),
     )
+}
+
+/// Points that were in a store and are not there any more.
+fn missing(survey: &Survey) -> Vec<Finding> {
+    let gone = survey.missing.iter().map(|(name, copy)| Finding {
+        hint: Some(survey.missing_hint(name, &copy.manifest.point)),
+        ..finding(
+            &format!("store.{name}"),
+            Severity::Error,
+            catalog::missing_text(name, &copy.manifest.point),
+        )
+    });
+    gone.collect()
 }
 
 fn keys(context: &Context) -> Vec<Finding> {

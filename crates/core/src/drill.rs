@@ -6,6 +6,7 @@
 
 use crate::backup::{author, host};
 use crate::catalog;
+use crate::clock::is_ahead;
 use crate::config::{CheckConfig, DrillConfig, Span};
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
@@ -15,6 +16,7 @@ use crate::probe::{CheckOutcome, CheckResult, name_of};
 use crate::restore::checks::{self, Checked};
 use crate::restore::fetch::{self, Fetched};
 use crate::restore::{DatabaseTarget, Restored, ScratchServers, Stopwatch, bring_back};
+use crate::runbook;
 use crate::scratch;
 use crate::verify::manifest_sha256;
 use std::time::Instant;
@@ -176,6 +178,12 @@ fn choose_points(
     Ok(points)
 }
 
+/// What cannot be told of the age of a point that is dated in the future.
+pub(crate) fn age_limit(point: &PointId, now: jiff::Timestamp) -> Option<String> {
+    let ahead = is_ahead(point.time(), now);
+    ahead.then(|| format!("the age of {point} cannot be told: it is dated in the future"))
+}
+
 /// A drill under way.
 struct Rehearsal<'a> {
     context: &'a Context,
@@ -205,6 +213,15 @@ impl Rehearsal<'_> {
                 Ok(fetched) => fetched_points.push(fetched),
                 Err(error) => self.unfetched(point, store.as_deref(), &error),
             }
+        }
+        for fetched in &fetched_points {
+            if let Err(error) = runbook::check(self.context, &fetched.store) {
+                let hint = error.hint.as_deref().unwrap_or_default();
+                self.warnings.push(format!("{error}; {hint}"));
+            }
+            let point = &fetched.copy.manifest.point;
+            self.limits
+                .extend(age_limit(point, self.context.clock.now()));
         }
         let mut restored = Vec::new();
         for fetched in &fetched_points {

@@ -4,99 +4,94 @@
 //! is [`crate::config::Config::check`]; reaching sources, stores and tools is theirs to do.
 
 use crate::error::{Code, Error, Result};
+use crate::point::PointId;
 use crate::source::{Finding, Severity};
 use jiff::{Timestamp, Unit};
+use std::collections::BTreeSet;
 
 /// No host had this program before; a clock that says so has lost its time.
 const YEAR_FIRST: &str = "2025-01-01T00:00:00Z";
 
-/// How far hosts that share a store may differ, in seconds.
-const SKEW_SECONDS_MAX: i64 = 60;
-
 /// Refuses a clock that cannot be right: a point dated by it would sort wrongly for ever, and
 /// retention would delete by it.
-pub fn check_clock(now: Timestamp, newest_point: Option<Timestamp>) -> Result<()> {
-    let wrong = |message: String| {
-        Err(Error::new(Code::Clock, message)
-            .hint("set the clock of this host (`timedatectl set-ntp true`), then run again"))
-    };
+pub fn check_clock(now: Timestamp) -> Result<()> {
     if YEAR_FIRST.parse().is_ok_and(|first| now < first) {
-        return wrong(format!(
-            "the clock of this host says {now}, which cannot be"
-        ));
+        let message = format!("the clock of this host says {now}, which cannot be");
+        return Err(Error::new(Code::Clock, message)
+            .hint("set the clock of this host (`timedatectl set-ntp true`), then run again"));
     }
-    match newest_point {
-        Some(newest) if newest.as_second() - now.as_second() > SKEW_SECONDS_MAX => wrong(format!(
-            "the clock of this host says {now}, which is {} before the newest restore point was taken ({newest})",
-            distance(now, newest)
-        )),
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
-fn distance(from: Timestamp, to: Timestamp) -> String {
-    match from.until((Unit::Hour, to)) {
+/// What to do about points that are dated in the future.
+pub const AHEAD_HINT: &str = "if the clock of this host is wrong, set it; if it is right, the point was taken while one was wrong: lifeboat points --forget POINT --reason TEXT";
+
+/// Says that a point is dated in the future, which is the fault of one clock or another.
+pub fn ahead(point: &PointId, now: Timestamp) -> String {
+    let far = match now.until((Unit::Hour, point.time())) {
         Ok(span) => format!("{span:#}"),
         Err(_) => "long".into(),
-    }
+    };
+    format!(
+        "point {point} is dated {far} after what the clock of this host says ({now}), and is set aside: nothing takes it for the newest"
+    )
 }
 
-/// What [`check_clock`] says, for the doctor.
-pub fn clock_findings(now: Timestamp, newest_point: Option<Timestamp>) -> Vec<Finding> {
-    let (severity, message, hint) = match check_clock(now, newest_point) {
-        Ok(()) => (
-            Severity::Ok,
-            "the clock of this host is plausible".to_owned(),
-            None,
-        ),
-        Err(error) => (Severity::Error, error.message, error.hint),
-    };
-    vec![Finding {
-        subject: "clock".into(),
-        severity,
-        message,
-        hint,
-    }]
+/// What the clock is held against, for the doctor: the calendar, and points that are `ahead` of it.
+pub fn clock_findings(now: Timestamp, points_ahead: &BTreeSet<PointId>) -> Vec<Finding> {
+    let finding = |severity, message: String, hint| Finding::new("clock", severity, message, hint);
+    if let Err(error) = check_clock(now) {
+        return vec![finding(Severity::Error, error.message, error.hint)];
+    }
+    let findings: Vec<Finding> = points_ahead
+        .iter()
+        .map(|point| {
+            let hint = Some(AHEAD_HINT.to_owned());
+            finding(Severity::Error, ahead(point, now), hint)
+        })
+        .collect();
+    if findings.is_empty() {
+        let message = "the clock of this host is plausible".to_owned();
+        return vec![finding(Severity::Ok, message, None)];
+    }
+    findings
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn at(text: &str) -> Timestamp {
-        text.parse().unwrap()
-    }
-
     #[test]
-    fn a_clock_is_held_against_the_calendar_and_the_newest_point() {
-        let newest = Some(at("2026-11-20T06:00:00Z"));
+    fn a_clock_is_held_against_the_calendar_and_points_ahead_of_it() {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let none = BTreeSet::new();
+        let glitch = BTreeSet::from([PointId::parse("20361120T060000Z-7f3a").unwrap()]);
         let table = [
-            ("2026-11-20T06:00:00Z", newest, None),
-            ("2026-11-20T05:59:00Z", newest, None),
+            ("2026-11-20T06:00:00Z", &none, None),
+            ("2025-01-01T00:00:00Z", &none, None),
             (
-                "2026-11-20T04:00:00Z",
-                newest,
+                "2036-11-20T04:00:00Z",
+                &glitch,
                 Some(
-                    "the clock of this host says 2026-11-20T04:00:00Z, which is 2h before the \
-                     newest restore point was taken (2026-11-20T06:00:00Z)",
+                    "point 20361120T060000Z-7f3a is dated 2h after what the clock of this host says \
+                     (2036-11-20T04:00:00Z), and is set aside: nothing takes it for the newest",
                 ),
             ),
-            ("2025-01-01T00:00:00Z", None, None),
             (
                 "1970-01-01T00:03:00Z",
-                None,
+                &glitch,
                 Some("the clock of this host says 1970-01-01T00:03:00Z, which cannot be"),
             ),
         ];
-        for (now, newest, message) in table {
-            let findings = clock_findings(at(now), newest);
+        for (now, points, message) in table {
+            let findings = clock_findings(at(now), points);
             let [finding] = findings.as_slice() else {
                 panic!("one finding")
             };
             let wrong = finding.severity == Severity::Error;
             assert_eq!(wrong.then_some(finding.message.as_str()), message, "{now}");
-            let error = check_clock(at(now), newest).err();
-            assert_eq!(error.map(|e| e.code), message.map(|_| Code::Clock));
         }
+        let error = check_clock(at("1970-01-01T00:03:00Z")).unwrap_err();
+        assert_eq!(error.code, Code::Clock);
     }
 }

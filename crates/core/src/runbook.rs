@@ -3,14 +3,18 @@
 //! It is written anew with every point, so that the keys, hashes and commands in it are true. Its
 //! commands are a shell script from top to bottom; the tests run them as they stand.
 
+mod check;
 mod repository;
+mod signature;
+
+pub use check::{check, check_all};
 
 use crate::cold;
 use crate::config::StoreKind;
 use crate::context::{Context, OpenStore};
 use crate::error::Result;
 use crate::point::copies::put_bytes;
-use crate::point::{Details, Manifest, ManifestArtifact, manifest_key};
+use crate::point::{Details, Manifest, ManifestArtifact};
 use crate::source::bucket::is_pack;
 use crate::source::mariadb;
 use std::collections::BTreeSet;
@@ -146,26 +150,9 @@ fn write_all(
         writeln!(out, "- {}", repository::PASSWORD)?;
     }
     writeln!(out, "- Debian packages: {}.\n", packages(store, manifest))?;
-    writeln!(out, "```sh\nset -eu")?;
-    writeln!(out, "{}", locate(store))?;
-    if let Some(snapshot) = snapshot {
-        writeln!(out, "{}", repository::locate(&store.config.kind, snapshot))?;
-    }
-    if encrypted_with(manifest, "age") {
-        writeln!(
-            out,
-            "IDENTITY=\"${{IDENTITY:-$HOME/identity.txt}}\"   # the decryption key"
-        )?;
-    }
-    for signer in signers {
-        // Without the key, gpg ends in an error although it has decrypted everything.
-        writeln!(
-            out,
-            "gpg ${{GPG_OPTIONS:-}} --list-keys {signer} > /dev/null 2>&1 || GPG_OPTIONS=\"${{GPG_OPTIONS:-}} --skip-verify\""
-        )?;
-    }
-    writeln!(out, "mkdir -p restored && chmod 700 restored\n```\n")?;
-    write_signature(out, context, store, manifest)?;
+    signature::write_own(out, store, manifest)?;
+    write_keys(out, store, manifest)?;
+    signature::write_of_manifest(out, context, store, manifest)?;
     writeln!(out, "## 3. Fetch and check\n\n```sh")?;
     if let Some(snapshot) = snapshot {
         writeln!(out, "{}", repository::check(snapshot))?;
@@ -211,6 +198,29 @@ fn write_all(
         out,
         "start, and look: does the application answer, can someone log in, are the newest records there?"
     )
+}
+
+/// The block that says where the keys are, where any is needed.
+fn write_keys(out: &mut String, store: &OpenStore, manifest: &Manifest) -> std::fmt::Result {
+    let mut lines = String::new();
+    if let Some(snapshot) = snapshot(manifest) {
+        lines += &repository::locate(&store.config.kind, snapshot);
+        lines += "\n";
+    }
+    if encrypted_with(manifest, "age") {
+        lines += "IDENTITY=\"${IDENTITY:-$HOME/identity.txt}\"   # the decryption key\n";
+    }
+    for signer in message_signers(manifest) {
+        // Without the key, gpg ends in an error although it has decrypted everything.
+        writeln!(
+            lines,
+            "gpg ${{GPG_OPTIONS:-}} --list-keys {signer} > /dev/null 2>&1 || GPG_OPTIONS=\"${{GPG_OPTIONS:-}} --skip-verify\""
+        )?;
+    }
+    match lines.is_empty() {
+        true => Ok(()),
+        false => writeln!(out, "Then say where the keys are:\n\n```sh\n{lines}```\n"),
+    }
 }
 
 /// The snapshot that holds the point, where one does.
@@ -354,42 +364,6 @@ fn fetch(store: &OpenStore, key: &str, to: &str) -> String {
             quote(key)
         ),
     }
-}
-
-fn write_signature(
-    out: &mut String,
-    context: &Context,
-    store: &OpenStore,
-    manifest: &Manifest,
-) -> std::fmt::Result {
-    let key = manifest_key(&manifest.point);
-    writeln!(out, "## 2. Check who signed it\n")?;
-    writeln!(
-        out,
-        "The manifest is signed by `{}`. Compare that with a list of signers that you kept **outside** this store",
-        context.signer.id()
-    )?;
-    writeln!(
-        out,
-        "(the recovery kit has one, as `allowed_signers`); without one, this step shows only that nothing was changed by accident.\n"
-    )?;
-    writeln!(out, "```sh")?;
-    writeln!(out, "{}", fetch(store, &key, "restored/manifest.json"))?;
-    writeln!(
-        out,
-        "{}",
-        fetch(store, &format!("{key}.sig"), "restored/manifest.json.sig")
-    )?;
-    writeln!(out, "if [ -n \"${{ALLOWED_SIGNERS:-}}\" ]; then")?;
-    writeln!(
-        out,
-        "  ssh-keygen -Y verify -f \"$ALLOWED_SIGNERS\" -I {} -n lifeboat -s restored/manifest.json.sig < restored/manifest.json",
-        quote(&manifest.app)
-    )?;
-    writeln!(
-        out,
-        "else\n  ssh-keygen -Y check-novalidate -n lifeboat -s restored/manifest.json.sig < restored/manifest.json\nfi\n```\n"
-    )
 }
 
 fn local_name(artifact: &ManifestArtifact) -> String {

@@ -4,12 +4,14 @@
 
 use crate::archive::TapReader;
 use crate::catalog::{self, Survey};
+use crate::clock::is_ahead;
 use crate::context::{Context, OpenStore};
 use crate::digest::sha256_hex;
 use crate::error::{Code, Error, Result};
 use crate::point::copies::PointCopy;
 use crate::point::{ManifestArtifact, PointId, Selector, manifest_key};
 use crate::restore::fetch;
+use crate::runbook;
 use crate::snapshot::{self, Blobs};
 use lifeboat_repository::Id;
 use serde::Serialize;
@@ -79,17 +81,41 @@ pub struct VerifiedPoint {
     pub objects: Vec<VerifiedObject>,
 }
 
-/// Verifies every copy of the chosen points, in `store` or in all.
-pub fn run(context: &Context, which: &Which, store: Option<&str>) -> Result<Vec<VerifiedPoint>> {
+/// What was verified.
+#[derive(Debug)]
+pub struct Verified {
+    /// The points.
+    pub points: Vec<VerifiedPoint>,
+    /// The instructions in each store that holds one of them.
+    pub instructions: Vec<VerifiedObject>,
+}
+
+impl Verified {
+    /// The worst of everything.
+    pub fn worst(&self) -> Soundness {
+        let points = self.points.iter().map(|p| p.outcome);
+        let instructions = self.instructions.iter().map(|o| o.outcome);
+        points
+            .chain(instructions)
+            .max()
+            .unwrap_or(Soundness::Missing)
+    }
+}
+
+/// Verifies every copy of the chosen points, in `store` or in all, and the instructions there.
+/// Unless one point is asked for, a copy that was there once is missing.
+pub fn run(context: &Context, which: &Which, store: Option<&str>) -> Result<Verified> {
     if let Some(name) = store {
         context.store(name)?;
     }
-    let Survey {
-        copies: found,
-        errors,
-    } = catalog::survey(context, false)?;
-    let points = choose(context, which, store, &found)?;
-    let missing = catalog::missing_copies(&found);
+    let survey = catalog::survey(context, false)?;
+    let (found, errors) = (&survey.copies, &survey.errors);
+    let gone = |name: &str, point: &PointId| {
+        let mut gone = survey.missing.iter();
+        gone.any(|(n, c)| n == name && &c.manifest.point == point)
+    };
+    let points = choose(context, which, store, &survey)?;
+    let missing = catalog::missing_copies(found);
     let (mut verified, mut read) = (Vec::new(), ReadBefore::default());
     for point in points {
         let mut objects = Vec::new();
@@ -99,12 +125,21 @@ pub fn run(context: &Context, which: &Which, store: Option<&str>) -> Result<Vec<
             }
         }
         let absent = missing.get(&point).into_iter().flatten();
-        for name in absent.filter(|name| store.is_none_or(|s| s == name.as_str())) {
+        let lost = survey.missing.iter();
+        let lost = lost.filter(|(_, copy)| copy.manifest.point == point);
+        let absent: BTreeSet<&String> = absent.chain(lost.map(|(name, _)| name)).collect();
+        for name in absent
+            .into_iter()
+            .filter(|name| store.is_none_or(|s| s == name.as_str()))
+        {
             let unread = errors.iter().find(|e| e.message.contains(name.as_str()));
             let lacking = || {
-                let heal = format!("lifeboat copy {point} --to {name}");
-                let detail = format!("this store has no copy; heal it with `{heal}`");
-                (Soundness::Missing, Some(detail))
+                let what = match gone(name, &point) {
+                    true => catalog::missing_text(name, &point),
+                    false => "this store has no copy".to_owned(),
+                };
+                let hint = survey.missing_hint(name, &point);
+                (Soundness::Missing, Some(format!("{what}; {hint}")))
             };
             let (outcome, detail) = unread.map_or_else(lacking, told);
             objects.push(VerifiedObject {
@@ -125,38 +160,73 @@ pub fn run(context: &Context, which: &Which, store: Option<&str>) -> Result<Vec<
             objects,
         });
     }
-    Ok(verified)
+    let instructions = verify_instructions(context, &verified);
+    Ok(Verified {
+        points: verified,
+        instructions,
+    })
+}
+
+/// Checks the instructions of each store that answered and holds one of these points.
+fn verify_instructions(context: &Context, verified: &[VerifiedPoint]) -> Vec<VerifiedObject> {
+    let objects = verified.iter().flat_map(|point| &point.objects);
+    let there = objects.filter(|o| matches!(o.outcome, Soundness::Intact | Soundness::Damaged));
+    let stores: BTreeSet<&String> = there.map(|object| &object.store).collect();
+    let checked = stores.into_iter().map(|name| {
+        let checked = context
+            .store(name)
+            .and_then(|s| runbook::check(context, &s));
+        let (outcome, detail) = match checked {
+            Ok(()) => (Soundness::Intact, None),
+            Err(error) => told(&error),
+        };
+        VerifiedObject {
+            store: name.clone(),
+            key: runbook::KEY.to_owned(),
+            outcome,
+            detail,
+        }
+    });
+    checked.collect()
 }
 
 fn choose(
     context: &Context,
     which: &Which,
     store: Option<&str>,
-    found: &[(String, PointCopy)],
+    survey: &Survey,
 ) -> Result<Vec<PointId>> {
+    let of_store = survey
+        .missing
+        .iter()
+        .filter(|(name, _)| store.is_none_or(|s| s == name));
+    let gone: BTreeSet<PointId> = of_store.map(|(_, c)| c.manifest.point.clone()).collect();
+    if let Which::One(selector) = which {
+        let chosen = fetch::choose(context, selector, &[], store);
+        let Selector::Prefix(prefix) = selector else {
+            return Ok(vec![chosen?]);
+        };
+        let named = |point: &&PointId| point.as_str().starts_with(prefix.as_str());
+        return match (chosen, gone.iter().find(named)) {
+            (Err(error), Some(gone)) if error.code == Code::PointUnknown => Ok(vec![gone.clone()]),
+            (chosen, _) => Ok(vec![chosen?]),
+        };
+    }
+    let found = &survey.copies;
     let all: BTreeSet<PointId> = found
         .iter()
         .map(|(_, c)| c.manifest.point.clone())
         .collect();
-    let none = || {
-        Error::new(Code::PointUnknown, "there is no restore point yet")
-            .hint("run `lifeboat backup`, or `lifeboat points --rescan` if the stores hold some")
-    };
-    Ok(match which {
-        Which::One(selector) => vec![fetch::choose(context, selector, &[], store)?],
-        _ if all.is_empty() => return Err(none()),
-        Which::All => all.into_iter().collect(),
-        Which::Newest => {
-            let plans: BTreeSet<_> = found.iter().map(|(_, c)| c.manifest.plan.clone()).collect();
-            let newest = plans.iter().filter_map(|plan| {
-                found
-                    .iter()
-                    .filter(|(_, c)| &c.manifest.plan == plan)
-                    .map(|(_, c)| c.manifest.point.clone())
-                    .max()
-            });
-            newest.collect()
-        }
+    if all.is_empty() && gone.is_empty() {
+        return Err(
+            Error::new(Code::PointUnknown, "there is no restore point yet").hint(
+                "run `lifeboat backup`, or `lifeboat points --rescan` if the stores hold some",
+            ),
+        );
+    }
+    let chosen: BTreeSet<PointId> = match which {
+        Which::One(_) | Which::All => all,
+        Which::Newest => newest(context, survey),
         Which::Sample(percent) => {
             let mut all: Vec<_> = all.into_iter().collect();
             let wanted = (all.len() * usize::from(*percent)).div_ceil(100).max(1);
@@ -165,9 +235,31 @@ fn choose(
                 let at = context.clock.random() % all.len() as u64;
                 chosen.insert(all.swap_remove(usize::try_from(at).unwrap_or(0)));
             }
-            chosen.into_iter().collect()
+            chosen
         }
-    })
+    };
+    Ok(chosen
+        .into_iter()
+        .chain(gone)
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .collect())
+}
+
+/// The newest point of each plan; one that is dated in the future only where there is no other.
+fn newest(context: &Context, survey: &Survey) -> BTreeSet<PointId> {
+    let now = context.clock.now();
+    let mut newest: BTreeMap<&str, (bool, &PointId)> = BTreeMap::new();
+    for (_, copy) in &survey.copies {
+        let point = &copy.manifest.point;
+        let counts = !is_ahead(point.time(), now) && !survey.disowned.contains(point);
+        let known = newest.entry(&copy.manifest.plan).or_insert((counts, point));
+        *known = (*known).max((counts, point));
+    }
+    newest
+        .into_values()
+        .map(|(_, point)| point.clone())
+        .collect()
 }
 
 /// What was read already, by store, key, size and hash: many points may name one pack of a bucket.

@@ -3,14 +3,15 @@
 use super::Run;
 use crate::args;
 use crate::output::{self, line};
+use lifeboat_core::catalog::memory::{self, Forgotten};
 use lifeboat_core::catalog::{self, Survey, survey};
 use lifeboat_core::cold::Want;
 use lifeboat_core::context::Context;
 use lifeboat_core::evidence::{self, Verdict};
 use lifeboat_core::point::copies::PointCopy;
-use lifeboat_core::point::{Details, PointId, Selector};
+use lifeboat_core::point::{Details, Manifest, PointId, Selector};
 use lifeboat_core::restore::{fetch, summarize};
-use lifeboat_core::{Result, backup, observe::Observer};
+use lifeboat_core::{Error, Result, backup, observe::Observer, posture, runbook};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -45,15 +46,24 @@ fn proof_name(proof: Option<&(Verdict, String)>) -> &'static str {
 
 pub fn list(run: &Run<'_>, args: &args::Points) -> Result<u8> {
     let context = run.context_for(&args.cold, &Want::List)?;
+    if !args.forget.is_empty() {
+        return forget(run, &context, args);
+    }
     if let Some(store) = &args.store {
         context.store(store)?;
     }
+    let survey = survey(&context, args.rescan)?;
+    let ahead = survey.ahead(&context);
+    let gone = gone(&survey, args);
     let Survey {
         copies: found,
+        disowned,
         errors,
-    } = survey(&context, args.rescan)?;
+        ..
+    } = survey;
     if let Some(plan) = &args.plan
         && !found.iter().any(|(_, c)| c.manifest.plan == *plan)
+        && gone.is_empty()
     {
         // A plan that was renamed may still have points; one without must be configured.
         backup::choose_plan(&context, Some(plan))?;
@@ -74,28 +84,61 @@ pub fn list(run: &Run<'_>, args: &args::Points) -> Result<u8> {
             .as_ref()
             .is_none_or(|s| copies.iter().any(|(n, _)| n == s))
     });
+    let instructions = instructions(&context, args, &points);
     run.results();
     for error in &errors {
         run.progress.warn(&error.to_string());
     }
+    for error in &instructions {
+        let hint = error.hint.as_deref().unwrap_or_default();
+        run.progress.warn(&format!("{error}; {hint}"));
+    }
+    let now = context.clock.now();
+    for point in ahead.iter().filter(|point| points.contains_key(point)) {
+        let text = posture::ahead(point, now);
+        run.progress
+            .warn(&format!("{text}; {}", posture::AHEAD_HINT));
+    }
     if run.cli.json {
-        let rows: Vec<Value> = points
+        let mut rows: Vec<Value> = points
             .iter()
-            .map(|(id, copies)| point_json(&context, id, copies, &proofs, &missing))
+            .map(|(id, copies)| {
+                let mut row = point_json(&context, id, copies, &proofs, &missing);
+                row["missing"] = json!(
+                    gone.get(id)
+                        .into_iter()
+                        .flatten()
+                        .map(|g| &g.store)
+                        .collect::<Vec<_>>()
+                );
+                row["ahead"] = json!(ahead.contains(id));
+                row["disowned"] = json!(disowned.contains(id));
+                row
+            })
             .collect();
-        let errors: Vec<_> = errors.iter().map(output::error_value).collect();
+        let lost = gone.iter().filter(|(id, _)| !points.contains_key(id));
+        rows.extend(lost.map(|(id, gone)| gone_json(id, gone, &proofs)));
+        let errors: Vec<_> = errors
+            .iter()
+            .chain(&instructions)
+            .map(output::error_value)
+            .collect();
         output::json(&json!({ "schema": 1, "points": rows, "errors": errors }))?;
-    } else if points.is_empty() {
+    } else if points.is_empty() && gone.is_empty() {
         line("there is no restore point yet");
     } else {
         let every_app = context.shows_every_app();
-        let rows = points.iter().rev().map(|(id, copies)| {
+        let held = points.iter().map(|(id, copies)| {
             let mut row = point_row(&context, id, copies, &proofs, &missing);
             if every_app {
                 row.insert(1, app_of(copies));
             }
-            row
+            (id, row)
         });
+        let lost = gone.iter().filter(|(id, _)| !points.contains_key(id));
+        let lost = lost.map(|(id, gone)| (id, gone_row(id, gone)));
+        let rows: BTreeMap<&PointId, Vec<String>> = held.chain(lost).collect();
+        let rows = rows.into_values().rev();
         let mut columns = vec![
             "point", "plan", "outcome", "stored", "stores", "missing", "proof", "reason",
         ];
@@ -107,7 +150,124 @@ pub fn list(run: &Run<'_>, args: &args::Points) -> Result<u8> {
             tell_signers(&context, &points);
         }
     }
-    Ok(if errors.is_empty() { 0 } else { 3 })
+    let texts: Vec<&String> = gone.values().flatten().map(|g| &g.text).collect();
+    if !run.cli.json {
+        texts
+            .iter()
+            .for_each(|text| line(format!("missing: {text}")));
+    }
+    Ok(
+        match (
+            texts.is_empty() && instructions.is_empty(),
+            errors.is_empty(),
+        ) {
+            (false, _) => 4,
+            (true, false) => 3,
+            (true, true) => 0,
+        },
+    )
+}
+
+/// A copy that was in a store once and is not there any more.
+struct Gone {
+    store: String,
+    manifest: Manifest,
+    /// What happened, and what can be done.
+    text: String,
+}
+
+/// The copies that are missing among what is listed.
+fn gone(survey: &Survey, args: &args::Points) -> BTreeMap<PointId, Vec<Gone>> {
+    let mut gone: BTreeMap<PointId, Vec<Gone>> = BTreeMap::new();
+    for (store, copy) in &survey.missing {
+        let manifest = &copy.manifest;
+        let of_plan = args.plan.as_ref().is_none_or(|p| *p == manifest.plan);
+        if of_plan && args.store.as_ref().is_none_or(|s| s == store) {
+            let what = catalog::missing_text(store, &manifest.point);
+            let hint = survey.missing_hint(store, &manifest.point);
+            gone.entry(manifest.point.clone()).or_default().push(Gone {
+                store: store.clone(),
+                manifest: manifest.clone(),
+                text: format!("{what}; {hint}"),
+            });
+        }
+    }
+    gone
+}
+
+fn gone_row(id: &PointId, gone: &[Gone]) -> Vec<String> {
+    let manifest = gone.first().map(|g| &g.manifest);
+    let stores: Vec<_> = gone.iter().map(|g| g.store.as_str()).collect();
+    vec![
+        id.to_string(),
+        manifest.map(|m| m.plan.clone()).unwrap_or_default(),
+        "missing".to_owned(),
+        String::new(),
+        String::new(),
+        stores.join(", "),
+        String::new(),
+        manifest.and_then(|m| m.reason.clone()).unwrap_or_default(),
+    ]
+}
+
+fn gone_json(id: &PointId, gone: &[Gone], proofs: &Proofs) -> Value {
+    let manifest = gone.first().map(|g| &g.manifest);
+    let stores: Vec<_> = gone.iter().map(|g| &g.store).collect();
+    let proof = proofs.get(id);
+    json!({
+        "point": id,
+        "app": manifest.map(|m| &m.app),
+        "environment": manifest.map(|m| &m.environment),
+        "signer": manifest.map(|m| &m.signer),
+        "plan": manifest.map(|m| &m.plan),
+        "started": manifest.map(|m| m.started),
+        "outcome": "missing",
+        "reason": manifest.and_then(|m| m.reason.as_ref()),
+        "safety": manifest.is_some_and(|m| m.safety),
+        "bytes": Value::Null,
+        "stored_bytes": Value::Null,
+        "stores": [],
+        "missing_copies": &stores,
+        "missing": &stores,
+        "ahead": false,
+        "disowned": false,
+        "trusted": true,
+        "proof": proof_name(proof),
+        "proved_at": proof.map(|p| &p.1),
+    })
+}
+
+/// What is wrong with the instructions of the stores that hold these points; asked by `--rescan`.
+fn instructions(
+    context: &Context,
+    args: &args::Points,
+    points: &BTreeMap<PointId, Vec<(String, PointCopy)>>,
+) -> Vec<Error> {
+    match args.rescan {
+        true => runbook::check_all(context, points.values().flatten()),
+        false => Vec::new(),
+    }
+}
+
+fn forget(run: &Run<'_>, context: &Context, args: &args::Points) -> Result<u8> {
+    let reason = args.reason.as_deref().unwrap_or_default();
+    let forgotten = memory::forget(context, &args.forget, reason)?;
+    run.results();
+    if run.cli.json {
+        let rows = forgotten
+            .iter()
+            .map(|(point, what)| json!({ "point": point, "was": what }));
+        let rows: Vec<Value> = rows.collect();
+        output::json(&json!({ "schema": 1, "forgotten": rows }))?;
+        return Ok(0);
+    }
+    for (point, what) in forgotten {
+        line(match what {
+            Forgotten::Missing => format!("{point} may be gone: it is not called missing any more"),
+            Forgotten::Disowned => format!("{point} is disowned: it is chosen only by its id"),
+        });
+    }
+    Ok(0)
 }
 
 fn app_of(copies: &[(String, PointCopy)]) -> String {

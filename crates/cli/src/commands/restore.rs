@@ -35,6 +35,7 @@ pub fn run(run: &Run<'_>, args: &args::Restore) -> Result<u8> {
         target,
         confirm: args.confirm.clone(),
         reason: args.reason.clone(),
+        unproven: args.unproven,
     };
     if args.cold.store_url.is_some() && options.target.is_none() {
         return Err(Error::new(Code::Usage, "nothing says where to restore to")

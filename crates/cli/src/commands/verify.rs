@@ -5,7 +5,7 @@ use crate::args;
 use crate::output::{self, line};
 use lifeboat_core::cold::Want;
 use lifeboat_core::point::Selector;
-use lifeboat_core::verify::{self, Soundness, VerifiedPoint, Which};
+use lifeboat_core::verify::{self, Soundness, Verified, VerifiedObject, VerifiedPoint, Which};
 use lifeboat_core::{Code, Error, Result};
 use serde_json::{Value, json};
 
@@ -23,15 +23,12 @@ pub fn run(run: &Run<'_>, args: &args::Verify) -> Result<u8> {
     let context = run.context_for(&args.cold, &want)?;
     let verified = verify::run(&context, &which, args.store.as_deref())?;
     run.results();
-    let worst = verified
-        .iter()
-        .map(|v| v.outcome)
-        .max()
-        .unwrap_or(Soundness::Missing);
+    let worst = verified.worst();
     if run.cli.json {
         output::json(&document(&verified, worst))?;
     } else {
-        verified.iter().for_each(show);
+        verified.points.iter().for_each(show);
+        verified.instructions.iter().for_each(show_unsound);
     }
     Ok(match worst {
         Soundness::Intact => 0,
@@ -53,30 +50,35 @@ fn percent(text: &str) -> Result<u8> {
 }
 
 /// One document for one point; the points of several under `points`.
-fn document(verified: &[VerifiedPoint], worst: Soundness) -> Value {
-    match verified {
+fn document(verified: &Verified, worst: Soundness) -> Value {
+    let instructions = &verified.instructions;
+    match verified.points.as_slice() {
         [only] => {
-            json!({ "schema": 1, "point": only.point, "outcome": only.outcome, "objects": only.objects })
+            json!({ "schema": 1, "point": only.point, "outcome": worst, "objects": only.objects, "instructions": instructions })
         }
-        _ => json!({ "schema": 1, "outcome": worst, "points": verified }),
+        points => {
+            json!({ "schema": 1, "outcome": worst, "points": points, "instructions": instructions })
+        }
     }
+}
+
+/// Shows an object, unless it is intact.
+fn show_unsound(object: &VerifiedObject) {
+    if object.outcome == Soundness::Intact {
+        return;
+    }
+    let detail = object.detail.as_deref().unwrap_or_default();
+    line(format!(
+        "  {} {}: {}: {detail}",
+        object.store,
+        object.key,
+        object.outcome.as_str()
+    ));
 }
 
 fn show(verified: &VerifiedPoint) {
     line(format!("{} {}", verified.point, verified.outcome.as_str()));
-    for object in verified
-        .objects
-        .iter()
-        .filter(|o| o.outcome != Soundness::Intact)
-    {
-        let detail = object.detail.as_deref().unwrap_or_default();
-        line(format!(
-            "  {} {}: {}: {detail}",
-            object.store,
-            object.key,
-            object.outcome.as_str()
-        ));
-    }
+    verified.objects.iter().for_each(show_unsound);
     let intact = verified
         .objects
         .iter()

@@ -143,12 +143,15 @@ fn a_catalog_that_is_gone_or_damaged_is_rebuilt() {
 }
 
 #[test]
-fn a_rescan_forgets_what_is_no_longer_there_and_finds_what_is() {
+fn a_rescan_finds_what_is_there_and_calls_missing_what_was() {
     let app = App::basic();
     let (one, two) = (app.backup(), app.backup());
     for suffix in ["json", "json.sig"] {
         std::fs::remove_file(app.path(&format!("store/lifeboat/points/{one}.{suffix}"))).unwrap();
     }
+    let listed = app.json_exits(4, &["points", "--rescan"]);
+    assert_eq!(listed["points"].as_array().unwrap().len(), 2, "{listed:#}");
+    app.ok(&["points", "--forget", &one, "--reason", "by hand"]);
     assert_eq!(app.points(), [two.as_str()]);
     // The store was moved: its new place holds what the old one held.
     let root = app.root().display().to_string();

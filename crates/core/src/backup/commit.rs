@@ -1,6 +1,7 @@
 //! The end of a backup: the manifest of each store's copy, and what became of the run.
 
 use super::{Report, Run, author, host, mirror};
+use crate::clock::is_ahead;
 use crate::context::{Context, OpenStore};
 use crate::error::Result;
 use crate::evidence;
@@ -169,7 +170,9 @@ pub(crate) fn commit_copy(
         Some(deposit) => deposit.commit_point(&mut manifest, details)?,
         None => manifest.details = copies::put_details(store, details)?,
     }
-    runbook::put(context, store, &manifest, details)?;
+    if is_newest(context, store, &manifest) {
+        runbook::put(context, store, &manifest, details)?;
+    }
     let copy = copies::commit(context, store, &manifest)?;
     // The copy is committed, whatever becomes of the index of it.
     let noted = context
@@ -180,4 +183,15 @@ pub(crate) fn commit_copy(
         context.observer.warn(&error.to_string());
     }
     Ok(copy)
+}
+
+/// Whether a store holds no newer point that is believed: the instructions are those of the newest,
+/// also after an older one was copied there.
+fn is_newest(context: &Context, store: &OpenStore, manifest: &Manifest) -> bool {
+    let noted = context.catalog.copies(&store.store.location());
+    let now = context.clock.now();
+    !noted.unwrap_or_default().iter().any(|copy| {
+        let point = &copy.manifest.point;
+        point > &manifest.point && !is_ahead(point.time(), now) && copy.check_trust(context).is_ok()
+    })
 }

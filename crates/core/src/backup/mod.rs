@@ -28,7 +28,7 @@ pub(crate) use commit::commit_copy;
 pub(crate) use keys::free_key;
 use keys::stem;
 use lifeboat_store::PutOptions;
-use receiving::{Receiving, exposed, newest_point, open_repositories, unanimous};
+use receiving::{Receiving, exposed, look_before, open_repositories, set_aside, unanimous};
 pub use report::{Options, Planned, Report, ReportArtifact, ReportStored};
 use std::sync::Arc;
 use stream::{ATTEMPTS_MAX, Delivered};
@@ -273,23 +273,26 @@ impl<'a> Run<'a> {
             };
             return Err(errors.into_iter().next().unwrap_or_else(none));
         }
-        let newest = newest_point(context, &mut stores);
+        posture::check_clock(point.time())?;
+        let before = look_before(context, &mut stores);
         open_repositories(context, &mut stores);
         if let Some(failed) = unanimous(&stores) {
             return Err(failed);
         }
-        posture::check_clock(point.time(), newest.as_ref().map(PointId::time))?;
         // Also after one that went to other stores, so that lists show them as they were taken.
         let noted = context.catalog.newest();
-        let point = newest
+        let point = before
+            .newest
             .iter()
             .chain(&noted)
             .fold(point, |point, newest| point.following(newest));
+        let mut warnings = exposed(context, &stores, &plan.sources)?;
+        warnings.extend(set_aside(context, before.ahead)?);
         let details = Details {
             schema: 1,
             point: point.clone(),
             artifacts: vec![],
-            warnings: exposed(context, &stores, &plan.sources)?,
+            warnings,
             errors: errors.iter().map(ToString::to_string).collect(),
         };
         Ok(Run {

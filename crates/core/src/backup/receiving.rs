@@ -1,11 +1,13 @@
 //! A store during a backup: what it received, or why it is given up.
 
 use super::keys;
+use crate::clock::is_ahead;
 use crate::context::{Context, OpenStore};
 use crate::error::{Error, Result};
 use crate::exposure;
 use crate::point::copies;
 use crate::point::{ManifestArtifact, POINTS_PREFIX, PointId};
+use crate::posture;
 use crate::snapshot::Deposit;
 use lifeboat_store::StoreError;
 use std::collections::{BTreeSet, HashSet};
@@ -57,22 +59,38 @@ pub(super) fn open_repositories(context: &Context, stores: &mut [Receiving]) {
     }
 }
 
-/// The newest point of these stores. One that does not answer gets no copy, and is known not to
-/// before anything is stopped or dumped for it; one that only may not list is not given up.
-pub(super) fn newest_point(context: &Context, stores: &mut [Receiving]) -> Option<PointId> {
-    let mut newest = None;
+/// What these stores hold already.
+#[derive(Default)]
+pub(super) struct Before {
+    /// The newest point that is not dated in the future.
+    pub newest: Option<PointId>,
+    /// Points that are, and that someone we trust signed.
+    pub ahead: BTreeSet<PointId>,
+}
+
+/// Asks each store for its points. One that does not answer gets no copy, and is known not to before
+/// anything is stopped or dumped for it; one that only may not list is not given up.
+pub(super) fn look_before(context: &Context, stores: &mut [Receiving]) -> Before {
+    let now = context.clock.now();
+    let mut before = Before::default();
     for receiving in stores {
         match receiving.store.store.list(POINTS_PREFIX) {
             Ok(objects) => {
+                let points = copies::ids(&objects).into_iter();
+                let (ahead, points): (Vec<_>, Vec<_>) =
+                    points.partition(|point| is_ahead(point.time(), now));
+                before.newest = before.newest.max(points.into_iter().next_back());
                 let store = &receiving.store;
-                let mut points = copies::ids(&objects).into_iter().rev();
-                newest = newest.max(points.find(|point| is_believable(context, store, point)));
+                let believed = ahead
+                    .into_iter()
+                    .filter(|point| is_signed(context, store, point));
+                before.ahead.extend(believed);
             }
             Err(StoreError::Denied { .. }) => {}
             Err(error) => drop(receiving.give_up(context, error.into())),
         }
     }
-    newest
+    before
 }
 
 /// What is to be said of stores that strangers can look into; an error when something of these sources
@@ -94,11 +112,19 @@ pub(super) fn exposed(
     Ok(warnings)
 }
 
-/// Whether a point counts for what the time is. One from the future must be signed by someone we
-/// trust: an id alone could stop every backup until then.
-fn is_believable(context: &Context, store: &OpenStore, point: &PointId) -> bool {
-    point.time() <= context.clock.now()
-        || copies::read(store, point).is_ok_and(|copy| copy.check_trust(context).is_ok())
+/// What is to be said of points that are dated in the future, unless they were disowned.
+pub(super) fn set_aside(context: &Context, ahead: BTreeSet<PointId>) -> Result<Vec<String>> {
+    let disowned = context.catalog.disowned()?;
+    let now = context.clock.now();
+    let tell = |point: &PointId| format!("{}; {}", posture::ahead(point, now), posture::AHEAD_HINT);
+    let warnings: Vec<String> = ahead.difference(&disowned).map(tell).collect();
+    warnings.iter().for_each(|text| context.observer.warn(text));
+    Ok(warnings)
+}
+
+/// Whether a point is signed by someone we trust: others can make an id of any time.
+fn is_signed(context: &Context, store: &OpenStore, point: &PointId) -> bool {
+    copies::read(store, point).is_ok_and(|copy| copy.check_trust(context).is_ok())
 }
 
 /// The first error, when every store failed.

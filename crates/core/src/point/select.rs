@@ -1,6 +1,7 @@
 //! How a POINT on the command line, or in a drill, names a restore point. Pure.
 
 use super::PointId;
+use crate::clock::is_ahead;
 use crate::config::Span;
 use crate::error::{Code, Error, Result};
 use jiff::Timestamp;
@@ -27,8 +28,9 @@ pub struct Candidate {
     pub point: PointId,
     /// Its plan.
     pub plan: String,
-    /// Taken before a live restore; chosen only by its id.
-    pub safety: bool,
+    /// Taken before a live restore, or disowned: chosen only by its id, as is one that is dated in
+    /// the future.
+    pub by_id_only: bool,
 }
 
 impl Selector {
@@ -75,9 +77,10 @@ impl Selector {
     /// Chooses among `candidates` (of any order). `random` is any number.
     pub fn choose(&self, candidates: &[Candidate], now: Timestamp, random: u64) -> Result<PointId> {
         let by_id = matches!(self, Selector::Prefix(_));
-        // A safety point may be of something broken: it is never what someone means by `latest`.
-        let mut points: Vec<&Candidate> =
-            candidates.iter().filter(|c| by_id || !c.safety).collect();
+        // A safety point may be of something broken, and the date of one from the future is wrong:
+        // neither is what someone means by `latest`.
+        let counts = |c: &&Candidate| by_id || !c.by_id_only && !is_ahead(c.point.time(), now);
+        let mut points: Vec<&Candidate> = candidates.iter().filter(counts).collect();
         points.sort_by(|a, b| a.point.cmp(&b.point));
         points.dedup_by(|a, b| a.point == b.point);
         let age = |c: &&Candidate| {
@@ -154,11 +157,12 @@ mod tests {
             ("20261119T000000Z-cccc", "daily"),
             ("20261110T000000Z-bbbb", "hourly"),
             ("20261119T120000Z-dddd", "daily"),
+            ("20361119T120000Z-eeee", "daily"),
         ]
         .map(|(id, plan)| Candidate {
             point: PointId::parse(id).unwrap(),
             plan: plan.into(),
-            safety: id.ends_with("dddd"),
+            by_id_only: id.ends_with("dddd"),
         })
         .to_vec()
     }
@@ -179,6 +183,9 @@ mod tests {
             ("before:2026-11-20", "Z-cccc"),
             ("random:0s..2d", "Z-cccc"),
             ("20261119T12", "Z-dddd"),
+            ("2036", "Z-eeee"),
+            ("before:2040-01-01", "Z-cccc"),
+            ("random:0s..1d", "Z-cccc"),
             ("latest:hourly", "Z-bbbb"),
             ("before:2026-11-19", "Z-bbbb"),
             ("before:2026-11-10T00:00:00Z", "Z-aaaa"),

@@ -16,6 +16,7 @@ use super::{
 use crate::backup::{self, author, host};
 use crate::config::SourceKind;
 use crate::context::Context;
+use crate::drill::age_limit;
 use crate::error::{Code, Error, Result};
 use crate::evidence::{self, Activity, ProvedPoint, Record, Verdict};
 use crate::point::{ManifestSource, PointId};
@@ -45,6 +46,10 @@ pub(super) struct Restoring<'a> {
     /// Whether what was swapped in was swapped back, once that was tried.
     undone: Option<bool>,
     safety_point: Option<PointId>,
+    /// Sources that stay out of a live restore, for they have no live place.
+    left: Vec<String>,
+    /// Whether it was asked for without proof.
+    unproven: bool,
 }
 
 impl<'a> Restoring<'a> {
@@ -65,6 +70,8 @@ impl<'a> Restoring<'a> {
             made: vec![],
             undone: None,
             safety_point: None,
+            left: vec![],
+            unproven: false,
         }
     }
 
@@ -189,7 +196,17 @@ impl<'a> Restoring<'a> {
 
     /// Everything is placed aside and compared while the application still runs; then it is
     /// stopped, swapped, started and asked.
-    pub fn onto_live(&mut self, reason: Option<String>) -> Result<()> {
+    pub fn onto_live(&mut self, reason: Option<String>, unproven: bool) -> Result<()> {
+        if unproven {
+            self.unproven = true;
+            let limit = "it was asked for without proof (--unproven)";
+            self.limits.push(limit.into());
+        }
+        if let Err(error) = &self.fetched.details {
+            let why = format!("what was captured cannot be read: {error}");
+            self.may_be_unproven(&why)?;
+            self.limits.push(why);
+        }
         let mut swaps: Vec<PreparedSwap> = Vec::new();
         let prepared = self.prepare_all(&mut swaps);
         let done = prepared.and_then(|()| {
@@ -214,6 +231,10 @@ impl<'a> Restoring<'a> {
         for source in self.sources.clone() {
             swaps.extend(self.prepare(&source)?);
         }
+        let unknown = |check: &&CheckResult| check.outcome == CheckOutcome::Unknown;
+        if let Some(check) = self.checks.iter().find(unknown) {
+            self.may_be_unproven(&format!("{}: {}", check.name, check.observed))?;
+        }
         match self
             .checks
             .iter()
@@ -229,6 +250,18 @@ impl<'a> Restoring<'a> {
                     ))
             }
         }
+    }
+
+    /// What is not proved is swapped in only when that was asked for.
+    fn may_be_unproven(&self, why: &str) -> Result<()> {
+        if self.unproven {
+            return Ok(());
+        }
+        let point = &self.fetched.copy.manifest.point;
+        let message = format!("nothing proves that {point} comes back as it was captured");
+        Err(Error::new(Code::NotProved, message).cause(why).hint(
+            "nothing live was changed; choose another copy (--store) or another point, or go on without proof: --unproven, with a --reason that says why",
+        ))
     }
 
     fn swap_all(&mut self, swaps: &[PreparedSwap]) -> Result<()> {
@@ -416,8 +449,9 @@ impl<'a> Restoring<'a> {
         whole
     }
 
-    pub fn report(self, target: &Target, reason: Option<String>) -> Result<Report> {
+    pub fn report(mut self, target: &Target, reason: Option<String>) -> Result<Report> {
         let manifest = &self.fetched.copy.manifest;
+        self.limits.extend(age_limit(&manifest.point, self.started));
         let failed = self
             .checks
             .iter()
@@ -426,7 +460,7 @@ impl<'a> Restoring<'a> {
             .checks
             .iter()
             .any(|c| c.outcome == CheckOutcome::Unknown);
-        let outcome = match (failed, unknown) {
+        let outcome = match (failed, unknown || self.unproven) {
             (true, _) => Verdict::Failed,
             (false, true) => Verdict::Restored,
             (false, false) => Verdict::Verified,
@@ -464,7 +498,10 @@ impl<'a> Restoring<'a> {
                 plan: manifest.plan.clone(),
                 store: Some(self.fetched.store.name.clone()),
                 manifest_sha256: Some(manifest_sha256(&self.fetched.copy)),
-                sources: self.sources.iter().map(|s| s.name.clone()).collect(),
+                sources: {
+                    let names = self.sources.iter().map(|s| s.name.clone());
+                    names.filter(|name| !self.left.contains(name)).collect()
+                },
             }],
             started: self.started,
             finished: self.context.clock.now(),

@@ -3,10 +3,12 @@
 
 use crate::archive::{self, TapReader};
 use crate::catalog::{self, Survey};
+use crate::clock::is_ahead;
 use crate::context::{Context, OpenStore};
 use crate::error::{Code, Error, Result};
 use crate::point::copies::{self, PointCopy};
 use crate::point::{Candidate, Details, ManifestArtifact, PointId, Selector};
+use crate::posture;
 use std::io::{self, Read};
 
 /// A copy of a point that can be believed, in a store that is open.
@@ -32,10 +34,13 @@ pub fn choose(
     }
     let Survey {
         copies: found,
+        missing,
+        disowned,
         errors,
     } = catalog::survey(context, false)?;
+    let now = context.clock.now();
     let candidate = |copy: &PointCopy| Candidate {
-        safety: copy.manifest.safety,
+        by_id_only: copy.manifest.safety || disowned.contains(&copy.manifest.point),
         point: copy.manifest.point.clone(),
         plan: copy.manifest.plan.clone(),
     };
@@ -55,22 +60,43 @@ pub fn choose(
             candidates = trusted;
         }
     }
-    selector
-        .choose(&candidates, context.clock.now(), context.clock.random())
-        .map_err(|error| match (errors.first(), store) {
-            _ if error.code != Code::PointUnknown => error,
-            // No point may only mean that the store could not be asked.
-            (Some(first), _) => Error {
-                code: first.code,
-                hint: first.hint.clone(),
-                ..error
+    if !matches!(selector, Selector::Prefix(_)) {
+        let mut ahead: Vec<&Candidate> = candidates.iter().collect();
+        ahead.retain(|c| !c.by_id_only && is_ahead(c.point.time(), now));
+        for candidate in ahead {
+            let text = posture::ahead(&candidate.point, now);
+            context
+                .observer
+                .warn(&format!("{text}; {}", posture::AHEAD_HINT));
+        }
+    }
+    let chosen = selector.choose(&candidates, now, context.clock.random());
+    if let Ok(chosen) = &chosen
+        && !matches!(selector, Selector::Prefix(_))
+    {
+        let of_plans = |copy: &PointCopy| plans.is_empty() || plans.contains(&copy.manifest.plan);
+        for (name, copy) in missing.iter().filter(|(_, c)| of_plans(c)) {
+            let point = &copy.manifest.point;
+            let held = found.iter().any(|(_, c)| &c.manifest.point == point);
+            if point > chosen && !held && store.is_none_or(|s| s == name) {
+                context.observer.warn(&format!(
+                    "point {point}, newer than {chosen}, was in store {name} and is not there any more"
+                ));
             }
-            .cause(first),
-            (None, Some(name)) if fitting.is_empty() && !elsewhere.is_empty() => {
-                only_elsewhere(name)
-            }
-            (None, _) => error,
-        })
+        }
+    }
+    chosen.map_err(|error| match (errors.first(), store) {
+        _ if error.code != Code::PointUnknown => error,
+        // No point may only mean that the store could not be asked.
+        (Some(first), _) => Error {
+            code: first.code,
+            hint: first.hint.clone(),
+            ..error
+        }
+        .cause(first),
+        (None, Some(name)) if fitting.is_empty() && !elsewhere.is_empty() => only_elsewhere(name),
+        (None, _) => error,
+    })
 }
 
 fn only_elsewhere(store: &str) -> Error {
@@ -80,17 +106,22 @@ fn only_elsewhere(store: &str) -> Error {
     ))
 }
 
-/// Reads the copy of a point in `store`, or in the first of its stores that has a sound one.
-/// The signature must be by a trusted signer.
+/// Reads the copy of a point in `store`, or in the first of its stores that has a sound one, if
+/// possible one whose details can be read. The signature must be by a trusted signer.
 pub fn fetch(context: &Context, point: &PointId, store: Option<&str>) -> Result<Fetched> {
     let names: Vec<&str> = match store {
         Some(name) => vec![name],
         None => context.config.store.keys().map(String::as_str).collect(),
     };
     let mut first: Option<Error> = None;
+    let mut unproved: Option<Fetched> = None;
     for name in names {
         match fetch_from(context, point, name) {
-            Ok(fetched) => return Ok(fetched),
+            Ok(fetched) if fetched.details.is_err() => drop(unproved.get_or_insert(fetched)),
+            Ok(fetched) => {
+                tell_of_another(context, unproved.as_ref(), &fetched);
+                return Ok(fetched);
+            }
             Err(error) => {
                 // An error that says more than "not here" is the one to show.
                 let weak = first.as_ref().is_none_or(|f| f.code == Code::ObjectMissing);
@@ -100,7 +131,19 @@ pub fn fetch(context: &Context, point: &PointId, store: Option<&str>) -> Result<
             }
         }
     }
-    Err(first.unwrap_or_else(|| Error::new(Code::Configuration, "the configuration has no store")))
+    let none = || Error::new(Code::Configuration, "the configuration has no store");
+    unproved.ok_or_else(|| first.unwrap_or_else(none))
+}
+
+/// Says why another store's copy is read than the first.
+fn tell_of_another(context: &Context, passed_over: Option<&Fetched>, chosen: &Fetched) {
+    let error = passed_over.and_then(|p| Some((&p.store.name, p.details.as_ref().err()?)));
+    if let Some((name, error)) = error {
+        context.observer.warn(&format!(
+            "store {name} does not tell what was captured, and the copy in store {} is used: {error}",
+            chosen.store.name
+        ));
+    }
 }
 
 fn fetch_from(context: &Context, point: &PointId, name: &str) -> Result<Fetched> {

@@ -91,6 +91,8 @@ pub struct Options {
     pub confirm: Option<String>,
     /// Why, for a live restore.
     pub reason: Option<String>,
+    /// Also onto the live application what cannot be proved to be what was captured.
+    pub unproven: bool,
 }
 
 /// What a restore will do.
@@ -157,7 +159,7 @@ pub fn run(context: &Context, options: &Options) -> Result<Answer> {
             })?;
             restoring
                 .recover()
-                .and_then(|()| restoring.onto_live(options.reason.clone()))
+                .and_then(|()| restoring.onto_live(options.reason.clone(), options.unproven))
         }
     };
     if let Err(error) = &attempt {
@@ -234,6 +236,11 @@ fn plan(context: &Context, fetched: &Fetched, sources: &[ManifestSource]) -> Pla
     let command = |words: &Vec<String>| format!("run {}", words.join(" "));
     let names = sources.iter().map(|source| source.name.as_str());
     let mut steps = half_way::pending(context, names);
+    if let Err(error) = &fetched.details {
+        steps.push(format!(
+            "refuse, unless --unproven is given: what was captured cannot be read, so nothing can be proved ({error})"
+        ));
+    }
     steps.extend(sources.iter().map(|source| {
         format!(
             "fetch source {} ({}), place it aside, compare it with the manifest",

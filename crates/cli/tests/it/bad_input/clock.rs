@@ -20,22 +20,67 @@ fn at(app: &App, time: &str, args: &[&str]) -> crate::support::Output {
 }
 
 #[test]
-fn a_clock_before_the_newest_point_takes_no_point() {
+fn a_point_from_the_future_is_set_aside_until_it_is_disowned() {
     let app = App::basic();
-    let point = app.backup();
-    let output = at(&app, "-2d", &["backup"]);
-    assert_eq!(output.code, 1, "{output}");
-    let refusal = output.refusal();
-    refusal
-        .names(&["clock", "before the newest restore point"])
-        .advises(&["set-ntp"]);
-    let output = at(&app, "-2d", &["--json", "backup"]);
-    output.json_refusal("clock");
+    let older = app.backup();
+    let output = at(&app, "+10y", &["--json", "backup"]);
+    assert_eq!(output.code, 0, "{output}");
+    let glitch = output.json()["point"].as_str().unwrap().to_owned();
+    // Backups go on, and tell.
+    let report = app.json(&["backup"]);
+    let newest = report["point"].as_str().unwrap().to_owned();
+    let warnings = report["warnings"].to_string();
+    assert!(warnings.contains(&glitch), "{report:#}");
+    assert!(warnings.contains("points --forget"), "{report:#}");
+    let listed = app.json(&["points", "--rescan"]);
+    let ahead = listed["points"].as_array().unwrap().iter();
+    let ahead: Vec<_> = ahead
+        .filter(|p| p["ahead"] == true)
+        .map(|p| &p["point"])
+        .collect();
+    assert_eq!(ahead, [&glitch]);
+    app.exits(1, &["doctor"])
+        .says(&["clock", &glitch, "points --forget"]);
+    let latest = |app: &App| app.json(&["show", "latest"])["point"].clone();
+    assert_eq!(latest(&app), newest.as_str());
+    let verified = app.json(&["verify"]);
+    assert_eq!(verified["point"], newest.as_str());
+    assert_eq!(app.json(&["drill"])["point"], newest.as_str());
     // The state is of no importance: the store knows.
     app.forget_state_but_key();
-    assert_eq!(at(&app, "-2d", &["backup"]).code, 1);
-    assert_eq!(app.points(), [point]);
-    app.ok(&["verify"]);
+    assert_eq!(latest(&app), newest.as_str());
+    app.exits(2, &["points", "--forget", &older, "--reason", "clock"]);
+    let forgotten = app.json(&["points", "--forget", &glitch, "--reason", "clock"]);
+    assert_eq!(forgotten["forgotten"][0]["was"], "disowned");
+    app.ok(&["doctor"]).never_says(&[&glitch]);
+    app.ok(&["points", "--rescan"])
+        .says(&[&glitch])
+        .never_says(&["set aside"]);
+    let report = app.json(&["backup"]);
+    assert_eq!(
+        report["warnings"].as_array().unwrap().len(),
+        0,
+        "{report:#}"
+    );
+    // It is still there, for whoever names it; how old it is nobody can tell.
+    let drilled = app.json(&["drill", "--point", &glitch]);
+    assert_eq!(drilled["outcome"], "verified");
+    let limits = drilled["limits"].to_string();
+    assert!(limits.contains("the age of"), "{limits}");
+    app.ok(&["verify", "--all"]);
+}
+
+#[test]
+fn a_clock_that_is_slow_takes_a_point_and_tells() {
+    let app = App::basic();
+    let point = app.backup();
+    let output = at(&app, "-2d", &["--json", "backup"]);
+    assert_eq!(output.code, 0, "{output}");
+    let warnings = output.json()["warnings"].to_string();
+    assert!(warnings.contains(&point), "{output}");
+    app.ok(&["doctor"]);
+    assert_eq!(app.json(&["show", "latest"])["point"], point.as_str());
+    app.ok(&["verify", "--all"]);
 }
 
 #[test]

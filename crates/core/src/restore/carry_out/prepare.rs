@@ -41,8 +41,10 @@ impl Restoring<'_> {
                     return self.prepare_database(source, &live?, &point);
                 }
                 let text = "a command's output has no live place; restore it with --to and load it by hand";
-                self.warnings
-                    .push(format!("source {}: {text}", source.name));
+                let text = format!("source {}: {text}", source.name);
+                self.limits.push(text.clone());
+                self.warnings.push(text);
+                self.left.push(source.name.clone());
                 Ok(vec![])
             }
         }

@@ -1,0 +1,177 @@
+//! What was in a store once, and what a person said about it.
+//!
+//! A copy that was seen in a store and is not there any more is missing, until a person says that
+//! it may be gone. A point can also be disowned: it is there, and is passed over wherever nobody
+//! names it by its id. Both are known on this host alone, and gone with the catalog.
+
+use super::{Catalog, Survey};
+use crate::backup::author;
+use crate::clock::is_ahead;
+use crate::context::{Context, OpenStore};
+use crate::error::{Code, Error, Result};
+use crate::point::PointId;
+use crate::point::copies::{self, PointCopy};
+use jiff::Timestamp;
+use rusqlite::{Connection, params};
+use serde::Serialize;
+use std::collections::BTreeSet;
+
+const SCHEMA: &str = "
+    CREATE TABLE IF NOT EXISTS seen (
+        location TEXT NOT NULL, point TEXT NOT NULL, bytes BLOB NOT NULL, signature TEXT,
+        PRIMARY KEY (location, point));
+    CREATE TABLE IF NOT EXISTS forgotten (
+        point TEXT NOT NULL, what TEXT NOT NULL, reason TEXT NOT NULL, author TEXT NOT NULL,
+        at TEXT NOT NULL);";
+/// The version of a catalog with a memory.
+const VERSION: i64 = 2;
+
+/// Makes the tables. A catalog that an older version wrote to remembers what that one noted.
+pub(super) fn prepare(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute_batch(SCHEMA)?;
+    let version: i64 = connection.pragma_query_value(None, "user_version", |r| r.get(0))?;
+    if version < VERSION {
+        connection.execute("INSERT OR IGNORE INTO seen SELECT * FROM manifest", [])?;
+        connection.pragma_update(None, "user_version", VERSION)?;
+    }
+    Ok(())
+}
+
+/// What is said of a point when it is forgotten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Forgotten {
+    /// It was missing, and may be gone.
+    Missing,
+    /// It is dated in the future: it is there, and is passed over.
+    Disowned,
+}
+
+impl Forgotten {
+    /// The name in JSON and in the catalog.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Forgotten::Missing => "missing",
+            Forgotten::Disowned => "disowned",
+        }
+    }
+}
+
+impl Catalog {
+    /// Remembers a copy that was committed by this host.
+    pub(super) fn remember(&self, location: &str, copy: &PointCopy) -> Result<()> {
+        self.see("REPLACE", location, copy)
+    }
+
+    /// Remembers a copy that was found in a store, unless it is known: what the store says later
+    /// does not take the place of what it said first.
+    pub(super) fn remember_first(&self, location: &str, copy: &PointCopy) -> Result<()> {
+        self.see("IGNORE", location, copy)
+    }
+
+    fn see(&self, conflict: &str, location: &str, copy: &PointCopy) -> Result<()> {
+        let point = copy.manifest.point.as_str();
+        self.run(|c| {
+            let statement = format!("INSERT OR {conflict} INTO seen VALUES (?1, ?2, ?3, ?4)");
+            let values = params![location, point, copy.bytes, copy.signature];
+            c.execute(&statement, values).map(drop)
+        })
+    }
+
+    /// Copies that were seen in a store which now has manifests of the points `held`, and not of
+    /// theirs.
+    pub(super) fn gone(
+        &self,
+        store: &OpenStore,
+        held: &BTreeSet<PointId>,
+    ) -> Result<Vec<PointCopy>> {
+        let location = store.store.location();
+        let rows: Vec<(String, Vec<u8>, Option<String>)> = self.run(|c| {
+            c.prepare("SELECT point, bytes, signature FROM seen WHERE location = ?1 ORDER BY 1")?
+                .query_map([&location], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?
+                .collect()
+        })?;
+        let gone = rows.into_iter().filter_map(|(point, bytes, signature)| {
+            let point = PointId::parse(&point).filter(|point| !held.contains(point))?;
+            copies::parse(&store.name, &point, bytes, signature).ok()
+        });
+        Ok(gone.collect())
+    }
+
+    /// Points that were disowned.
+    pub(crate) fn disowned(&self) -> Result<BTreeSet<PointId>> {
+        let points: Vec<String> = self.run(|c| {
+            c.prepare("SELECT point FROM forgotten WHERE what = ?1")?
+                .query_map([Forgotten::Disowned.as_str()], |r| r.get(0))?
+                .collect()
+        })?;
+        Ok(points.iter().filter_map(|id| PointId::parse(id)).collect())
+    }
+
+    /// Writes down that a point is forgotten; of one that is missing, the memory goes.
+    fn forget(&self, what: Forgotten, point: &PointId, reason: &str, at: Timestamp) -> Result<()> {
+        let by = author();
+        self.run(|c| {
+            let transaction = c.transaction()?;
+            transaction.execute(
+                "INSERT INTO forgotten VALUES (?1, ?2, ?3, ?4, ?5)",
+                params![point.as_str(), what.as_str(), reason, by, at.to_string()],
+            )?;
+            if what == Forgotten::Missing {
+                // Copies that are still there are remembered again by the next look.
+                transaction.execute("DELETE FROM seen WHERE point = ?1", [point.as_str()])?;
+            }
+            transaction.commit()
+        })
+    }
+}
+
+/// Acknowledges that missing points are gone, and disowns those that are dated in the future. A point
+/// that is where it should be is not forgotten, and then none is.
+pub fn forget(
+    context: &Context,
+    ids: &[String],
+    reason: &str,
+) -> Result<Vec<(PointId, Forgotten)>> {
+    if reason.trim().is_empty() {
+        return Err(Error::new(Code::Usage, "forgetting a point needs a reason")
+            .hint("add --reason TEXT; it is kept in the catalog"));
+    }
+    let survey = super::survey(context, false)?;
+    let now = context.clock.now();
+    let named = ids.iter().map(|id| named(&survey, id, now));
+    let named = named.collect::<Result<Vec<_>>>()?;
+    for (point, what) in &named {
+        context.catalog.forget(*what, point, reason, now)?;
+    }
+    Ok(named)
+}
+
+/// The point that an id, or the beginning of one, names, and what forgetting it means.
+fn named(survey: &Survey, id: &str, now: Timestamp) -> Result<(PointId, Forgotten)> {
+    let known = survey.copies.iter().chain(&survey.missing);
+    let fitting: BTreeSet<&PointId> = known
+        .map(|(_, copy)| &copy.manifest.point)
+        .filter(|point| !id.is_empty() && point.as_str().starts_with(id))
+        .collect();
+    let mut fitting = fitting.into_iter();
+    let (Some(point), None) = (fitting.next(), fitting.next()) else {
+        let message = format!("{id:?} is the id of no point, or begins several");
+        return Err(Error::new(Code::PointUnknown, message)
+            .hint("run `lifeboat points`, and give the whole id"));
+    };
+    let is_missing = survey
+        .missing
+        .iter()
+        .any(|(_, c)| &c.manifest.point == point);
+    match (is_missing, is_ahead(point.time(), now)) {
+        (true, _) => Ok((point.clone(), Forgotten::Missing)),
+        (false, true) => Ok((point.clone(), Forgotten::Disowned)),
+        (false, false) => {
+            let message =
+                format!("point {point} is where it should be: there is nothing to forget");
+            Err(Error::new(Code::Usage, message)
+                .hint("only points that are missing, or dated in the future, can be forgotten"))
+        }
+    }
+}
