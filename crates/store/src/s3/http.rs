@@ -151,7 +151,10 @@ impl Http {
         if again && !pause.is_zero() {
             tokio::time::sleep(pause).await;
         }
-        error.with_temporary(again)
+        match again {
+            true => error,
+            false => error.set_permanent(),
+        }
     }
 }
 

@@ -247,8 +247,15 @@ fn refusals_are_called_what_they_are() {
 /// What a store is asked.
 type Call = fn(&S3Store) -> Result<(), StoreError>;
 
+/// Stores what no other call reads: the server takes it, and only its answer stalls.
+fn put_other(store: &S3Store, bytes: u64) -> Result<(), StoreError> {
+    let options = PutOptions::default();
+    let put = store.put("other", &mut Noise::new(1, bytes), &options);
+    put.map(drop)
+}
+
 const CALLS: [(&str, Call); 8] = [
-    ("put", |store| put(store, 10, false).map(drop)),
+    ("put", |store| put_other(store, 10)),
     ("put if absent", |store| {
         let options = PutOptions {
             if_absent: true,
@@ -256,9 +263,7 @@ const CALLS: [(&str, Call); 8] = [
         };
         store.put("new", &mut &b"x"[..], &options).map(drop)
     }),
-    ("put in parts", |store| {
-        put(store, 20 * MIB, false).map(drop)
-    }),
+    ("put in parts", |store| put_other(store, 20 * MIB)),
     ("read", |store| {
         let mut reader = store.open("k", 0)?;
         let error = reader.read_to_end(&mut Vec::new()).unwrap_err();
