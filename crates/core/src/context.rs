@@ -26,6 +26,7 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 /// What every verb needs.
 pub struct Context {
@@ -153,16 +154,14 @@ pub(crate) fn open_store(
     create: bool,
     scrubber: &Scrubber,
 ) -> Result<Arc<dyn Store>> {
+    let stall = Duration::from_secs(config.stall_timeout.seconds.max(1));
     Ok(match &config.kind {
         StoreKind::Local(local) => Arc::new(match create {
             true => LocalStore::create(&local.path)?,
             false => LocalStore::open(&local.path)?,
         }),
-        StoreKind::S3(s3) => Arc::new(S3Store::open(s3_options(s3, scrubber)?)?),
-        StoreKind::Sftp(sftp) => {
-            let stall = std::time::Duration::from_secs(config.stall_timeout.seconds);
-            Arc::new(sftp_store(sftp, stall, create, scrubber))
-        }
+        StoreKind::S3(s3) => Arc::new(S3Store::open(s3_options(s3, stall, scrubber)?)?),
+        StoreKind::Sftp(sftp) => Arc::new(sftp_store(sftp, stall, create, scrubber)),
     })
 }
 
@@ -417,12 +416,7 @@ fn learn_environment(config: &Config, scrubber: &Scrubber) {
     }
 }
 
-fn sftp_store(
-    sftp: &SftpConfig,
-    stall: std::time::Duration,
-    create: bool,
-    scrubber: &Scrubber,
-) -> SftpStore {
+fn sftp_store(sftp: &SftpConfig, stall: Duration, create: bool, scrubber: &Scrubber) -> SftpStore {
     let options = SftpOptions {
         location: sftp.location(),
         path: sftp.path.to_string_lossy().into_owned(),
@@ -432,7 +426,7 @@ fn sftp_store(
     SftpStore::open(Box::new(Logins::new(sftp, scrubber)), options)
 }
 
-fn s3_options(s3: &S3Config, scrubber: &Scrubber) -> Result<S3Options> {
+fn s3_options(s3: &S3Config, stall: Duration, scrubber: &Scrubber) -> Result<S3Options> {
     let resolve = |reference: &Reference| -> Result<String> {
         let secret = reference.resolve()?;
         scrubber.learn(&secret);
@@ -450,6 +444,7 @@ fn s3_options(s3: &S3Config, scrubber: &Scrubber) -> Result<S3Options> {
         server_side_encryption: s3.server_side_encryption.clone(),
         kms_key_id: s3.kms_key_id.clone(),
         virtual_host_style: s3.virtual_host_style,
+        stall,
     })
 }
 

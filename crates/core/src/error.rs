@@ -174,8 +174,13 @@ impl Error {
     /// The [`Error`] inside an `io::Error` that was made of one, or a new one that says what was
     /// being done.
     pub fn from_io(code: Code, doing: impl Into<String>, error: std::io::Error) -> Self {
-        match error.downcast::<Error>() {
-            Ok(inner) => inner,
+        let error = match error.downcast::<Error>() {
+            Ok(inner) => return inner,
+            Err(error) => error,
+        };
+        match error.downcast::<StoreError>() {
+            Ok(interrupted @ StoreError::Interrupted { .. }) => interrupted.into(),
+            Ok(other) => Error::new(code, doing).cause(other),
             Err(error) => Error::new(code, doing).cause(error),
         }
     }
@@ -231,6 +236,10 @@ impl From<StoreError> for Error {
                 }
                 (Code::SourceFailed, "run again; nothing was stored")
             }
+            StoreError::Interrupted { .. } => (
+                Code::Interrupted,
+                "what was committed before is safe; run it again",
+            ),
             _ => (Code::Store, "run `lifeboat doctor` to check this store"),
         };
         let (message, cause) = said(&error);

@@ -1,20 +1,26 @@
 //! Ending a run early because someone asked (Ctrl-C, or a service manager's `SIGTERM`).
 //!
 //! Whoever hears the signal calls [`request`]. Children that are not marked as clean-up are told
-//! to end, no new ones start, and streams fail at their next chunk; the run then takes its ordinary
-//! way out, so that `after` commands run and throwaway targets go.
+//! to end, no new ones start, and streams fail at their next chunk; whoever waits for a store may do
+//! so for [`GRACE`] more, and not a second longer. The run then takes its ordinary way out, so that
+//! `after` commands run and throwaway targets go.
 
 use crate::error::{Code, Error, Result};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 static REQUESTED: AtomicBool = AtomicBool::new(false);
 /// Process ids of children that are running.
 static CHILDREN: Mutex<Vec<u32>> = Mutex::new(Vec::new());
 
+/// How long an answer of a store is still awaited once the end was asked for.
+pub const GRACE: Duration = Duration::from_secs(2);
+
 /// Asks this process to end early.
 pub fn request() {
     REQUESTED.store(true, Ordering::SeqCst);
+    lifeboat_store::end_waits(GRACE);
     let children = CHILDREN.lock().unwrap_or_else(PoisonError::into_inner);
     for child in children.iter() {
         terminate(*child);

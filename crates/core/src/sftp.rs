@@ -45,8 +45,10 @@ impl Logins {
             .env("SSH_ASKPASS", "/bin/false")
             .env("SSH_ASKPASS_REQUIRE", "force")
             .stdin_piped()
-            // An interrupt from the terminal is for us, and we end it in order.
+            // An interrupt from the terminal is for us, and we end it in order: what is unfinished
+            // over there is removed first.
             .own_group()
+            .cleanup()
             .scrub_with(&self.scrubber);
         let (tell, told) = bounded(1);
         let (order, orders) = bounded(2);

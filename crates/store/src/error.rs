@@ -59,6 +59,9 @@ pub enum StoreError {
     /// The body that was to be stored ended in an error; nothing was stored.
     #[error("the data for {key:?} ended in an error: {source}")]
     Body { key: String, source: io::Error },
+    /// This process was asked to end while it waited; see [`crate::end_waits`].
+    #[error("waiting for {location} was interrupted")]
+    Interrupted { location: String },
     /// Anything else.
     #[error("{location}: {detail}")]
     Other { location: String, detail: String },

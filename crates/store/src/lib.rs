@@ -5,7 +5,9 @@
 //! confirmed that it is durable; a body that ends in an error leaves nothing behind. It knows
 //! nothing of restore points, plans, encryption or formats.
 
+mod ending;
 mod error;
+mod health;
 mod key;
 pub mod local;
 pub mod memory;
@@ -14,6 +16,7 @@ mod read;
 pub mod s3;
 pub mod sftp;
 
+pub use ending::end_waits;
 pub use error::StoreError;
 pub use key::check_key;
 pub use local::LocalStore;
@@ -83,7 +86,7 @@ pub trait Store: Send + Sync {
     fn delete(&self, key: &str) -> Result<(), StoreError>;
 
     /// Proves that objects can be written, read back and listed here: puts a small object under
-    /// `lifeboat/probe-…`, reads it, finds it in a listing, and removes it where deletion is
+    /// `lifeboat/probe`, reads it, finds it in a listing, and removes it where deletion is
     /// allowed.
     fn probe(&self) -> Result<(), StoreError>;
 

@@ -1,18 +1,28 @@
 //! The proof that a store can be used, written once for every store. It shows that an object can
-//! be put, read back and listed now; it cannot show that a large one fits.
+//! be put, read back and listed now; it cannot show that a large one fits. The object has one key and
+//! is replaced each time, so that a store that keeps what it has does not fill with them.
 
 use crate::{PutOptions, Store, StoreError};
 use std::io::Read;
+use std::time::Duration;
+
+/// The object's key.
+const KEY: &str = "lifeboat/probe";
+
+/// How often it is tried when it may be that another process probes at the same time.
+const ATTEMPTS: usize = 5;
 
 /// See [`Store::probe`].
 pub(crate) fn probe(store: &dyn Store) -> Result<(), StoreError> {
-    let location = store.location();
-    let name = random_name(&location)?;
-    let key = format!("lifeboat/probe-{name}");
-    let content = format!("lifeboat probe {name}\n");
-    store.put(&key, &mut content.as_bytes(), &PutOptions::default())?;
-    let proved = read_back(store, &key, &content);
-    match store.delete(&key) {
+    let mut proved = attempt(store);
+    for _ in 1..ATTEMPTS {
+        if matches!(proved, Ok(None)) || proved.is_err() {
+            break;
+        }
+        proved = attempt(store);
+    }
+    let proved = proved.and_then(|differs| differs.map_or(Ok(()), Err));
+    match store.delete(KEY) {
         // A store that keeps what it has is a good store for backups.
         Err(StoreError::Denied { .. } | StoreError::ReadOnly { .. }) => proved,
         Err(error) => proved.and(Err(error)),
@@ -20,30 +30,38 @@ pub(crate) fn probe(store: &dyn Store) -> Result<(), StoreError> {
     }
 }
 
-fn read_back(store: &dyn Store, key: &str, content: &str) -> Result<(), StoreError> {
+/// One attempt. What may be the doing of another process that replaced or removed the probe is not
+/// the error, but the value.
+fn attempt(store: &dyn Store) -> Result<Option<StoreError>, StoreError> {
+    let location = store.location();
     let failed = |detail: String| StoreError::Other {
-        location: store.location(),
+        location: location.clone(),
         detail,
     };
+    let content = format!("lifeboat probe {}\n", random_name(&location)?);
+    let put = store.put(KEY, &mut content.as_bytes(), &PutOptions::default());
+    let reader = match put.and_then(|_| store.open(KEY, 0)) {
+        Err(error @ (StoreError::Unconfirmed { .. } | StoreError::NotFound { .. })) => {
+            return Ok(Some(error));
+        }
+        other => other?,
+    };
     let mut observed = String::new();
-    store
-        .open(key, 0)?
+    reader
         .take(4096)
         .read_to_string(&mut observed)
-        .map_err(|e| failed(format!("the probe {key:?} cannot be read back: {e}")))?;
+        .map_err(|e| failed(format!("the probe {KEY:?} cannot be read back: {e}")))?;
     if observed != content {
-        return Err(StoreError::Unconfirmed {
-            location: store.location(),
-            key: key.to_owned(),
+        return Ok(Some(StoreError::Unconfirmed {
+            location: location.clone(),
+            key: KEY.to_owned(),
             expected: format!("{content:?}"),
             observed: format!("{observed:?}"),
-        });
+        }));
     }
-    let listed = store.list(key)?;
-    if listed.iter().any(|o| o.key == key) {
-        return Ok(());
-    }
-    Err(failed(format!("the probe {key:?} is not in a listing")))
+    let listed = store.list(KEY)?;
+    let is_listed = listed.iter().any(|o| o.key == KEY);
+    Ok((!is_listed).then(|| failed(format!("the probe {KEY:?} is not in a listing"))))
 }
 
 /// Sixteen random hexadecimal digits.
@@ -59,6 +77,15 @@ pub(crate) fn random_name(location: &str) -> Result<String, StoreError> {
         location: location.to_owned(),
         detail: format!("this host gives no random numbers: {errno}"),
     })
+}
+
+/// A delay, up to half of it shorter, so that many do not come back at once.
+pub(crate) fn jittered(delay: Duration) -> Duration {
+    let share = random_name("").ok().and_then(|name| {
+        let byte = u8::from_str_radix(name.get(..2)?, 16).ok()?;
+        Some(f64::from(byte) / 255.0)
+    });
+    delay.mul_f64(1.0 - share.unwrap_or_default() / 2.0)
 }
 
 #[cfg(test)]
@@ -168,5 +195,24 @@ mod tests {
     #[test]
     fn a_store_that_forbids_deletion_is_good() {
         assert!(matches!(probed("delete"), (Ok(()), 1)));
+    }
+
+    #[test]
+    fn where_nothing_is_deleted_the_same_object_is_replaced() {
+        let store = Faulty {
+            inner: MemoryStore::new(),
+            fault: "delete",
+        };
+        for _ in 0..3 {
+            store.probe().unwrap();
+        }
+        let keys: Vec<_> = store
+            .inner
+            .list("")
+            .unwrap()
+            .into_iter()
+            .map(|o| o.key)
+            .collect();
+        assert_eq!(keys, ["lifeboat/probe"]);
     }
 }

@@ -365,6 +365,8 @@ pub enum Way {
 pub enum Fault {
     /// Cuts it once more than this many bytes went this way on it.
     Cut(Way, u64),
+    /// Lets nothing more through once more than this many bytes went this way on it, and keeps it open.
+    Stall(Way, u64),
     /// Flips one bit of the byte at this place of what goes this way on it.
     Flip(Way, u64),
     /// Lets a request that contains this text through, and cuts before its answer.
@@ -480,7 +482,14 @@ impl Faults {
         if way == Way::Down && lose_answer.load(Ordering::SeqCst) {
             return false;
         }
-        match self.fault.lock().unwrap().clone() {
+        let fault = self.fault.lock().unwrap().clone();
+        match fault {
+            Some(Fault::Stall(w, after)) if w == way && end > after && self.take() => {
+                // Both ends stay open as long as this thread is there.
+                loop {
+                    std::thread::park();
+                }
+            }
             Some(Fault::Cut(w, after)) if w == way && end > after => !self.take(),
             Some(Fault::Flip(w, at)) if w == way && (passed..end).contains(&at) && self.take() => {
                 if let Some(byte) = chunk.get_mut(usize::try_from(at - passed).unwrap()) {

@@ -2,8 +2,11 @@
 //! that breaks is taken up again where it broke, on the same version of the object; when that
 //! fails, the reader gets the error.
 
+use super::refusal::stopped;
+use super::runtime::within;
 use super::{S3Store, runtime};
 use crate::StoreError;
+use crate::ending::Wait;
 use bytes::Buf;
 use futures::TryStreamExt;
 use opendal::{Buffer, Operator};
@@ -27,7 +30,9 @@ pub(super) fn start(
     let (operator, path) = (store.operator.clone(), key.to_owned());
     let etag = etag.map(str::to_owned);
     runtime::start(&store.location, async move {
-        if let Err(error) = fetch(&operator, &path, range, etag, &sender).await {
+        let fetching = fetch(&operator, &path, range, etag, &sender);
+        let fetched = within(Wait::Work, fetching).await;
+        if let Err(error) = fetched.unwrap_or_else(|| Err(stopped())) {
             // If the reader is gone, nobody wants to know.
             let _ = sender.send(Err(error)).await;
         }

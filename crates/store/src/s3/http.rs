@@ -4,34 +4,26 @@
 
 use super::refusal::{Broken, Refusal};
 use super::wire::{Unanswered, Wire, is_proxied};
+use crate::health::{Health, Patience};
 use bytes::Bytes;
-use futures::{StreamExt, stream};
+use futures::{Stream, StreamExt, stream};
 use http::{Method, Request, Response, StatusCode, header};
 use http_body::{Frame, SizeHint};
 use opendal::{Buffer, Error, ErrorKind, HttpBody, HttpTransport};
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a connection is kept for the next request.
 const POOL_TIMEOUT: Duration = Duration::from_secs(20);
-/// How long nothing may move, in either direction, before a connection counts as dead.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
-/// The same while a server joins the parts of an upload, which some do by copying them.
-const JOIN_TIMEOUT: Duration = Duration::from_secs(900);
-/// How long the first answer of all may take; a wrong endpoint must not cost minutes.
-const FIRST_IDLE_TIMEOUT: Duration = Duration::from_secs(12);
 /// How often progress is looked at.
-const TICK: Duration = Duration::from_secs(1);
+const TICK: Duration = Duration::from_millis(200);
 /// A server that never answered is given up after this many attempts to connect.
 const FIRST_CONNECTS_MAX: u32 = 2;
-/// A server that answered before is given up after this many silences in a row.
-const SILENCES_MAX: u32 = 3;
 /// Pieces in which a body is sent; progress is seen piece by piece.
 const PIECE_BYTES: usize = 128 << 10;
 /// The longest answer that is read to learn why a request was refused.
@@ -47,8 +39,8 @@ pub(super) struct Http {
     /// Whether this server has answered at all.
     reached: Arc<AtomicBool>,
     failed_connects: AtomicU32,
-    /// Since its last answer.
-    silences: AtomicU32,
+    patience: Patience,
+    health: Arc<Mutex<Health>>,
 }
 
 enum Client {
@@ -58,18 +50,21 @@ enum Client {
 }
 
 impl Http {
-    pub(super) fn new(reached: Arc<AtomicBool>) -> Result<Self, String> {
+    /// `stall` bounds every wait, all attempts together.
+    pub(super) fn new(reached: Arc<AtomicBool>, stall: Duration) -> Result<Self, String> {
+        let patience = Patience { stall };
         // Another part of the program may have chosen one already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = match is_proxied() {
-            true => Client::Proxied(proxied()?),
-            false => Client::Direct(Wire::new(CONNECT_TIMEOUT, POOL_TIMEOUT)?),
+            true => Client::Proxied(proxied(patience)?),
+            false => Client::Direct(Wire::new(patience.connect(), POOL_TIMEOUT)?),
         };
         Ok(Http {
             client,
             reached,
             failed_connects: AtomicU32::new(0),
-            silences: AtomicU32::new(0),
+            patience,
+            health: Arc::new(Mutex::new(Health::new(patience))),
         })
     }
 
@@ -78,12 +73,14 @@ impl Http {
         matches!(self.client, Client::Direct(_))
     }
 
-    /// A failure to get an answer. It is worth another attempt, unless the server looks absent.
+    /// A failure to get an answer. It is worth another attempt, unless the server looks absent or has
+    /// failed for too long.
     fn broken(&self, error: &Unanswered) -> Error {
+        let again = lock(&self.health).failed(Instant::now());
         let absent = error.is_connect && !self.reached.load(Ordering::Relaxed) && {
             self.failed_connects.fetch_add(1, Ordering::Relaxed) + 1 >= FIRST_CONNECTS_MAX
         };
-        broken(error.detail.clone()).with_temporary(!absent && !error.is_hopeless)
+        broken(error.detail.clone()).with_temporary(again && !absent && !error.is_hopeless)
     }
 
     async fn answer(
@@ -95,16 +92,16 @@ impl Http {
         let mut sending = std::pin::pin!(request);
         let reached = self.reached.load(Ordering::Relaxed);
         let patience = match (reached, joins_parts) {
-            (_, true) => JOIN_TIMEOUT,
-            (true, false) => IDLE_TIMEOUT,
-            (false, false) => FIRST_IDLE_TIMEOUT,
+            // Some servers join parts by copying them, and say nothing meanwhile.
+            (_, true) => self.patience.stall,
+            (true, false) => self.patience.idle(),
+            (false, false) => self.patience.first(),
         };
         let (mut seen, mut moved) = (0, Instant::now());
         loop {
             match tokio::time::timeout(TICK, &mut sending).await {
                 Ok(Ok(response)) => {
                     self.reached.store(true, Ordering::Relaxed);
-                    self.silences.store(0, Ordering::Relaxed);
                     return Ok(response);
                 }
                 Ok(Err(error)) => return Err(self.broken(&error)),
@@ -114,20 +111,79 @@ impl Http {
             if now != seen {
                 (seen, moved) = (now, Instant::now());
             } else if moved.elapsed() >= patience {
-                let silences = self.silences.fetch_add(1, Ordering::Relaxed) + 1;
-                let hope = reached && silences < SILENCES_MAX;
-                return Err(silence(patience).with_temporary(hope));
+                let again = lock(&self.health).was_silent(Instant::now(), patience);
+                return Err(silence(patience).with_temporary(reached && again));
             }
+        }
+    }
+
+    /// Reads why a request was refused, and waits as long as the server asks for, within bounds.
+    async fn refused(
+        &self,
+        status: StatusCode,
+        headers: &header::HeaderMap,
+        response: reqwest::Response,
+    ) -> Error {
+        let mut text = Vec::new();
+        let mut body = response.bytes_stream();
+        let idle = self.patience.idle();
+        while let Ok(Some(Ok(piece))) = tokio::time::timeout(idle, body.next()).await {
+            let room = REFUSAL_BYTES_MAX.saturating_sub(text.len());
+            text.extend(piece.iter().take(room));
+            if text.len() >= REFUSAL_BYTES_MAX {
+                break;
+            }
+        }
+        let region = headers
+            .get("x-amz-bucket-region")
+            .and_then(|v| v.to_str().ok());
+        let text = String::from_utf8_lossy(&text);
+        let error = Refusal::new(status.as_u16(), &text, region).into_error();
+        if !error.is_temporary() {
+            lock(&self.health).answered();
+            return error;
+        }
+        let now = Instant::now();
+        let (again, pause) = {
+            let mut health = lock(&self.health);
+            (health.failed(now), health.pause(now, retry_after(headers)))
+        };
+        if again && !pause.is_zero() {
+            tokio::time::sleep(pause).await;
+        }
+        match again {
+            true => error,
+            false => error.set_permanent(),
         }
     }
 }
 
+/// How long a server that is busy wants to be left alone. A date is as good as nothing: clocks
+/// differ, and the usual delay follows anyway.
+fn retry_after(headers: &header::HeaderMap) -> Duration {
+    let seconds = headers
+        .get(header::RETRY_AFTER)
+        .and_then(|v| v.to_str().ok()?.trim().parse().ok());
+    Duration::from_secs(seconds.unwrap_or_default())
+}
+
+fn lock(health: &Mutex<Health>) -> MutexGuard<'_, Health> {
+    health.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl HttpTransport for Http {
     async fn fetch(&self, request: Request<Buffer>) -> Result<Response<HttpBody>, Error> {
+        if lock(&self.health).is_given_up(Instant::now()) {
+            let stall = self.patience.stall.as_secs();
+            return Err(broken(format!(
+                "it said nothing for {stall} s, and was given up"
+            )));
+        }
         let (parts, body) = request.into_parts();
         let head = parts.method == Method::HEAD;
         let query = parts.uri.query().unwrap_or_default();
         let joins_parts = parts.method == Method::POST && query.starts_with("uploadId=");
+        let brings_nothing = !matches!(parts.method, Method::GET | Method::POST);
         let wanted = parts.headers.get(header::IF_MATCH).cloned();
         let progress = Arc::new(AtomicU64::new(0));
         let sent = (!body.is_empty()).then(|| {
@@ -167,7 +223,10 @@ impl HttpTransport for Http {
         let status = response.status();
         let headers = std::mem::take(response.headers_mut());
         if !status.is_success() {
-            return Err(refused(status, &headers, response).await);
+            return Err(self.refused(status, &headers, response).await);
+        }
+        if brings_nothing {
+            lock(&self.health).answered();
         }
         if wanted.is_some_and(|wanted| headers.get(header::ETAG).is_some_and(|e| *e != wanted)) {
             // A server that does not know the condition would mix two objects into one.
@@ -186,15 +245,20 @@ impl HttpTransport for Http {
             .filter(|_| !head)
             .and_then(|h| h.get(header::CONTENT_LENGTH))
             .and_then(|v| v.to_str().ok()?.parse().ok());
-        out.body(HttpBody::new(receive(response), length))
+        let answer = Incoming {
+            response: Box::pin(response.bytes_stream()),
+            idle: self.patience.idle(),
+            health: Arc::clone(&self.health),
+        };
+        out.body(HttpBody::new(answer.receive(), length))
             .map_err(|e| broken(e.to_string()))
     }
 }
 
 /// A client that knows the proxies of this user's environment.
-fn proxied() -> Result<reqwest::Client, String> {
+fn proxied(patience: Patience) -> Result<reqwest::Client, String> {
     reqwest::Client::builder()
-        .connect_timeout(CONNECT_TIMEOUT)
+        .connect_timeout(patience.connect())
         .pool_idle_timeout(POOL_TIMEOUT)
         .tcp_nodelay(true)
         .redirect(reqwest::redirect::Policy::none())
@@ -202,23 +266,46 @@ fn proxied() -> Result<reqwest::Client, String> {
         .map_err(|e| chain(&e))
 }
 
-/// The body of a response, each piece of it awaited for a bounded time only.
-fn receive(
-    response: reqwest::Response,
-) -> impl futures::Stream<Item = Result<Buffer, Error>> + Send + Sync + Unpin + 'static {
-    let pieces = response.bytes_stream();
-    Box::pin(stream::unfold(
-        Some(Box::pin(pieces)),
-        |pieces| async move {
-            let mut pieces = pieces?;
-            match tokio::time::timeout(IDLE_TIMEOUT, pieces.next()).await {
-                Ok(None) => None,
-                Ok(Some(Ok(piece))) => Some((Ok(Buffer::from(piece)), Some(pieces))),
-                Ok(Some(Err(error))) => Some((Err(broken(chain(&error)).set_temporary()), None)),
-                Err(_) => Some((Err(silence(IDLE_TIMEOUT).set_temporary()), None)),
-            }
-        },
-    ))
+/// The body of a response.
+struct Incoming<S> {
+    response: Pin<Box<S>>,
+    idle: Duration,
+    health: Arc<Mutex<Health>>,
+}
+
+impl<S> Incoming<S>
+where
+    S: Stream<Item = Result<Bytes, reqwest::Error>> + Send + Sync + 'static,
+{
+    /// Its pieces, each awaited for a bounded time only.
+    fn receive(self) -> impl Stream<Item = Result<Buffer, Error>> + Send + Sync + Unpin + 'static {
+        Box::pin(stream::unfold(Some(self), |incoming| async move {
+            let mut incoming = incoming?;
+            let next = tokio::time::timeout(incoming.idle, incoming.response.next()).await;
+            let now = Instant::now();
+            let mut health = lock(&incoming.health);
+            let piece = match next {
+                Ok(None) => {
+                    health.answered();
+                    return None;
+                }
+                Ok(Some(Ok(piece))) => {
+                    health.received(piece.len() as u64);
+                    Ok(Buffer::from(piece))
+                }
+                Ok(Some(Err(error))) => {
+                    Err(broken(chain(&error)).with_temporary(health.failed(now)))
+                }
+                Err(_) => {
+                    let again = health.was_silent(now, incoming.idle);
+                    Err(silence(incoming.idle).with_temporary(again))
+                }
+            };
+            drop(health);
+            let rest = piece.is_ok().then_some(incoming);
+            Some((piece, rest))
+        }))
+    }
 }
 
 /// Whether the ETag of a response is no MD5 although it may look like one.
@@ -227,27 +314,6 @@ fn opaque_etag(headers: &header::HeaderMap) -> bool {
         .get("x-amz-server-side-encryption")
         .is_some_and(|v| v.as_bytes().starts_with(b"aws:kms"));
     kms || headers.contains_key("x-amz-server-side-encryption-customer-algorithm")
-}
-
-/// Reads why a request was refused.
-async fn refused(
-    status: StatusCode,
-    headers: &header::HeaderMap,
-    response: reqwest::Response,
-) -> Error {
-    let mut text = Vec::new();
-    let mut body = response.bytes_stream();
-    while let Ok(Some(Ok(piece))) = tokio::time::timeout(IDLE_TIMEOUT, body.next()).await {
-        let room = REFUSAL_BYTES_MAX.saturating_sub(text.len());
-        text.extend(piece.iter().take(room));
-        if text.len() >= REFUSAL_BYTES_MAX {
-            break;
-        }
-    }
-    let region = headers
-        .get("x-amz-bucket-region")
-        .and_then(|v| v.to_str().ok());
-    Refusal::new(status.as_u16(), &String::from_utf8_lossy(&text), region).into_error()
 }
 
 fn silence(timeout: Duration) -> Error {

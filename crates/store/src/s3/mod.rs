@@ -38,7 +38,7 @@ const RETRY_DELAY_MIN: Duration = Duration::from_millis(250);
 const RETRY_DELAY_MAX: Duration = Duration::from_secs(8);
 
 /// Where a bucket is and how to use it.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct S3Options {
     /// Its name.
     pub bucket: String,
@@ -63,6 +63,28 @@ pub struct S3Options {
     pub kms_key_id: Option<String>,
     /// `https://bucket.server/key` rather than `https://server/bucket/key`.
     pub virtual_host_style: bool,
+    /// A server that says nothing for so long, or keeps failing for so long, is given up.
+    pub stall: Duration,
+}
+
+impl Default for S3Options {
+    /// Nothing is set, and a server may stall for five minutes.
+    fn default() -> Self {
+        S3Options {
+            bucket: String::new(),
+            prefix: String::new(),
+            region: None,
+            endpoint: None,
+            access_key: None,
+            secret_key: None,
+            session_token: None,
+            storage_class: None,
+            server_side_encryption: None,
+            kms_key_id: None,
+            virtual_host_style: false,
+            stall: Duration::from_secs(300),
+        }
+    }
 }
 
 /// Objects in a bucket.
@@ -91,7 +113,7 @@ impl S3Store {
             detail,
         };
         let reached = Arc::<AtomicBool>::default();
-        let transport = http::Http::new(Arc::clone(&reached)).map_err(other)?;
+        let transport = http::Http::new(Arc::clone(&reached), options.stall).map_err(other)?;
         let context = OperationContext::new().with_http_transport(HttpTransporter::new(transport));
         let retry = RetryLayer::new()
             .with_jitter()

@@ -19,6 +19,15 @@ pub(super) struct Refusal {
 #[derive(Debug)]
 pub(super) struct Broken(pub(super) String);
 
+/// Waiting ended before the answer.
+#[derive(Debug)]
+struct Stopped;
+
+/// The error of work that waiting for ended.
+pub(super) fn stopped() -> Error {
+    Error::new(ErrorKind::Unexpected, "interrupted").set_source(Stopped)
+}
+
 impl Refusal {
     /// Reads the server's XML, which is too small to need a parser and may be damaged or HTML.
     pub(super) fn new(status: u16, text: &str, region: Option<&str>) -> Self {
@@ -152,6 +161,9 @@ pub(super) fn store_error(error: &Error, location: &str, key: &str) -> StoreErro
         let detail = detail.clone();
         return StoreError::Unreachable { location, detail };
     }
+    if error.source().is_some_and(|e| e.is::<Stopped>()) {
+        return StoreError::Interrupted { location };
+    }
     // `message` rather than `Display`, which adds the whole request.
     let detail = match error.source() {
         Some(source) => format!("{}: {source}", error.message()),
@@ -194,6 +206,14 @@ impl fmt::Display for Broken {
 }
 
 impl std::error::Error for Broken {}
+
+impl fmt::Display for Stopped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("interrupted")
+    }
+}
+
+impl std::error::Error for Stopped {}
 
 /// The text of the first element of this name, on one line.
 fn between(text: &str, name: &str) -> String {

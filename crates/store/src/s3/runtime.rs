@@ -3,20 +3,41 @@
 //! panic wherever it is called from.
 
 use crate::StoreError;
+use crate::ending::{Wait, interrupted};
+use futures::future::{Either, select};
 use std::future::Future;
 use std::sync::OnceLock;
 use tokio::runtime::{Builder, Runtime};
 
-/// Runs `work` on the runtime and waits for what it returns.
+/// Runs `work` on the runtime and waits for what it returns, unless waiting ends before.
 pub(super) fn run<T, F>(location: &str, work: F) -> Result<T, StoreError>
 where
     T: Send + 'static,
     F: Future<Output = T> + Send + 'static,
 {
-    run_beside(location, work, || ())
+    run_for(Wait::Work, location, work)
 }
 
-/// The same, with other work of the calling thread while it waits.
+/// The same for work of either kind.
+pub(super) fn run_for<T, F>(wait: Wait, location: &str, work: F) -> Result<T, StoreError>
+where
+    T: Send + 'static,
+    F: Future<Output = T> + Send + 'static,
+{
+    let bounded = async move { within(wait, work).await };
+    run_beside(location, bounded, || ())?.ok_or_else(|| interrupted(location))
+}
+
+/// What `work` returns; `None` when waiting ends before, and the work with it.
+pub(super) async fn within<F: Future>(wait: Wait, work: F) -> Option<F::Output> {
+    let (work, over) = (std::pin::pin!(work), std::pin::pin!(wait.over()));
+    match select(work, over).await {
+        Either::Left((done, _)) => Some(done),
+        Either::Right(_) => None,
+    }
+}
+
+/// Runs work that ends by itself, with other work of the calling thread while it waits.
 pub(super) fn run_beside<T, F>(
     location: &str,
     work: F,

@@ -9,6 +9,7 @@ use crate::{Exposure, ObjectInfo, StoreError};
 use http::{Method, Request, header};
 use opendal::{Buffer, HttpTransport};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// How a stranger would address the bucket.
 #[derive(Clone)]
@@ -18,6 +19,7 @@ pub(super) struct Stranger {
     /// As in every key, with a slash at its end; may be empty.
     prefix: String,
     location: String,
+    stall: Duration,
 }
 
 impl Stranger {
@@ -31,12 +33,13 @@ impl Stranger {
             base: format!("{}://{}{}", at.scheme, at.host, at.path),
             prefix,
             location: location.to_owned(),
+            stall: options.stall,
         })
     }
 
     /// `objects` are some that are there.
     pub(super) fn look(&self, objects: &[ObjectInfo]) -> Result<Exposure, StoreError> {
-        let http = Http::new(Arc::default()).map_err(|detail| StoreError::Other {
+        let http = Http::new(Arc::default(), self.stall).map_err(|detail| StoreError::Other {
             location: self.location.clone(),
             detail,
         })?;

@@ -4,7 +4,9 @@
 
 use super::confirm::{Sent, TICKET};
 use super::refusal::refusal;
+use super::runtime::within;
 use super::{S3Store, runtime};
+use crate::ending::{Wait, interrupted};
 use crate::read::fill;
 use crate::{PutOptions, Receipt, StoreError};
 use bytes::Bytes;
@@ -207,7 +209,7 @@ impl<'a> Sink<'a> {
 
     fn write(&mut self, part: Bytes) -> Result<(), StoreError> {
         let write = |mut writer: Writer| async move {
-            let answer = writer.write(part).await;
+            let answer = within(Wait::Work, writer.write(part)).await;
             (writer, answer)
         };
         let answer = self.with(write, || ())?;
@@ -223,7 +225,7 @@ impl<'a> Sink<'a> {
     /// Completes the upload, with other work meanwhile.
     fn close(&mut self, beside: impl FnOnce()) -> Result<Answer, StoreError> {
         let close = |mut writer: Writer| async move {
-            let answer = writer.close().await;
+            let answer = within(Wait::Work, writer.close()).await;
             (writer, answer)
         };
         self.with(close, beside)
@@ -293,7 +295,7 @@ impl<'a> Sink<'a> {
     fn with<T, F, W>(&mut self, work: W, beside: impl FnOnce()) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: Future<Output = (Writer, T)> + Send + 'static,
+        F: Future<Output = (Writer, Option<T>)> + Send + 'static,
         W: FnOnce(Writer) -> F,
     {
         let writer = self.writer.take().ok_or_else(|| StoreError::Other {
@@ -303,7 +305,7 @@ impl<'a> Sink<'a> {
         let location = &self.store.location;
         let (writer, answer) = runtime::run_beside(location, work(writer), beside)?;
         self.writer = Some(writer);
-        Ok(answer)
+        answer.ok_or_else(|| interrupted(location))
     }
 }
 
@@ -312,7 +314,8 @@ impl Drop for Sink<'_> {
     /// lifecycle rule for incomplete uploads is what is left.
     fn drop(&mut self) {
         if let Some(mut writer) = self.writer.take() {
-            let _ = runtime::run(&self.store.location, async move { writer.abort().await });
+            let abort = async move { writer.abort().await };
+            let _ = runtime::run_for(Wait::CleanUp, &self.store.location, abort);
         }
     }
 }

@@ -158,6 +158,7 @@ impl Download {
         }
         (self.piece, self.at) = (packet, begins);
         self.attempt = 0;
+        self.inner.did();
         Ok(true)
     }
 

@@ -19,9 +19,11 @@ mod wire;
 
 pub use link::{Connect, Link, LinkError, Pipes};
 
+use crate::ending::{Wait, interrupted};
+use crate::health::{Health, Patience};
 use crate::key::check_file_key;
 use crate::memory::beyond;
-use crate::probe::{probe, random_name};
+use crate::probe::{jittered, probe};
 use crate::read::Exact;
 use crate::{ObjectInfo, PutOptions, Receipt, Store, StoreError};
 use session::{Cut, Fail, Session};
@@ -29,7 +31,7 @@ use std::fmt;
 use std::io::Read;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use wire::{Attributes, FileKind, Parser, Reply, kind, status};
 
 /// How often a connection is opened again when it broke, and how long between.
@@ -69,14 +71,19 @@ struct Inner {
     rooted: AtomicBool,
     /// What killed writers left was removed.
     swept: AtomicBool,
+    health: Mutex<Health>,
 }
 
 impl SftpStore {
     /// Prepares a client. Nothing is sent, so a wrong host or key shows at the first use;
     /// [`Store::probe`] is such a use.
     pub fn open(connector: Box<dyn Connect>, options: SftpOptions) -> Self {
+        let patience = Patience {
+            stall: options.stall,
+        };
         SftpStore {
             inner: Arc::new(Inner {
+                health: Mutex::new(Health::new(patience)),
                 options,
                 connector,
                 session: Mutex::default(),
@@ -103,6 +110,10 @@ impl Inner {
         }
     }
 
+    fn health(&self) -> MutexGuard<'_, Health> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn current(&self) -> MutexGuard<'_, Option<Arc<Session>>> {
         self.session.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -114,11 +125,22 @@ impl Inner {
             return Ok(Arc::clone(session));
         }
         *current = None;
+        if Wait::Work.is_over() {
+            return Err(Fail::Cut(Cut::Over));
+        }
+        if self.health().is_given_up(Instant::now()) {
+            return Err(Fail::Cut(Cut::Stalled(self.options.stall)));
+        }
         let opened = Session::open(&*self.connector, self.options.stall);
         let session = Arc::new(opened.map_err(Fail::Cut)?);
         self.reached.store(true, Ordering::Relaxed);
         *current = Some(Arc::clone(&session));
         Ok(session)
+    }
+
+    /// Notes that the server did what it was asked.
+    fn did(&self) {
+        self.health().answered();
     }
 
     /// Waits before the next attempt, or gives the failure back when there should be none.
@@ -129,13 +151,21 @@ impl Inner {
             true => RECONNECTS_MAX,
             false => 1,
         };
+        let now = Instant::now();
+        let in_time = match &fail {
+            Fail::Cut(Cut::Stalled(waited)) if !self.health().is_given_up(now) => {
+                self.health().was_silent(now, *waited)
+            }
+            Fail::Cut(Cut::Link(_)) => self.health().failed(now),
+            _ => false,
+        };
         match &fail {
-            Fail::Cut(cut) if cut.may_pass() && *attempt < most => {}
+            Fail::Cut(cut) if in_time && cut.may_pass() && *attempt < most => {}
             _ => return Err(fail),
         }
         let delay = RECONNECT_DELAY_MIN.saturating_mul(1 << (*attempt).min(16));
         *attempt += 1;
-        std::thread::sleep(jittered(delay.min(RECONNECT_DELAY_MAX)));
+        Wait::Work.sleep(jittered(delay.min(RECONNECT_DELAY_MAX)));
         Ok(())
     }
 
@@ -145,7 +175,10 @@ impl Inner {
         loop {
             match self.session().and_then(|session| work(&session)) {
                 Err(fail) => self.before_retry(fail, &mut attempt)?,
-                done => return done,
+                Ok(done) => {
+                    self.did();
+                    return Ok(done);
+                }
             }
         }
     }
@@ -233,6 +266,7 @@ impl Inner {
                     ),
                 };
             }
+            Fail::Cut(Cut::Over) => return interrupted(&location),
             Fail::Cut(Cut::Garbage(detail)) => return StoreError::Other { location, detail },
             Fail::Status { code, message } => (code, message),
         };
@@ -310,15 +344,6 @@ struct Space {
     free: u64,
     no_more_files: bool,
     read_only: bool,
-}
-
-/// A delay, up to half of it shorter, so that many do not come back at once.
-fn jittered(delay: Duration) -> Duration {
-    let share = random_name("").ok().and_then(|name| {
-        let byte = u8::from_str_radix(name.get(..2)?, 16).ok()?;
-        Some(f64::from(byte) / 255.0)
-    });
-    delay.mul_f64(1.0 - share.unwrap_or_default() / 2.0)
 }
 
 impl Store for SftpStore {

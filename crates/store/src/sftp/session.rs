@@ -4,7 +4,8 @@
 
 use super::link::{Connect, Link, LinkError, Pipes};
 use super::wire::{self, Attributes, Builder, Extensions, Parser, Reply, kind, status};
-use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, bounded};
+use crate::ending::{NothingCame, Wait};
+use crossbeam_channel::{Receiver, Sender, bounded};
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -34,6 +35,8 @@ pub(super) enum Cut {
     Stalled(Duration),
     /// It said something else than the protocol has.
     Garbage(String),
+    /// This process was asked to end, and waits no more.
+    Over,
 }
 
 impl Cut {
@@ -156,11 +159,8 @@ impl Session {
             header,
             chunk: None,
         })?;
-        let packet = match greeting.recv_timeout(self.stall) {
-            Ok(packet) => packet,
-            Err(RecvTimeoutError::Timeout) => return Err(self.stalled()),
-            Err(RecvTimeoutError::Disconnected) => return Err(self.cause()),
-        };
+        let greeted = Wait::Work.receive(greeting, self.stall);
+        let packet = greeted.map_err(|why| self.gave_up(why))?;
         match wire::version(&packet) {
             Ok((3, extensions)) => {
                 self.can = extensions;
@@ -255,28 +255,40 @@ impl Session {
     }
 
     fn hand_over(&self, outgoing: Outgoing) -> Result<(), Cut> {
-        match self.outbox.send_timeout(outgoing, self.stall) {
-            Ok(()) => Ok(()),
-            Err(SendTimeoutError::Timeout(_)) => Err(self.stalled()),
-            Err(SendTimeoutError::Disconnected(_)) => Err(self.cause()),
+        let sent = Wait::CleanUp.send(&self.outbox, outgoing, self.stall);
+        sent.map_err(|why| self.gave_up(why))
+    }
+
+    /// Why a wait came to nothing.
+    fn gave_up(&self, why: NothingCame) -> Cut {
+        match why {
+            NothingCame::TimedOut => self.stalled(),
+            NothingCame::Closed => self.cause(),
+            NothingCame::Over => Cut::Over,
         }
     }
 
     /// Waits for the answer, as long as the server says anything at all.
     pub(super) fn wait(&self, ticket: &Ticket) -> Result<Reply, Fail> {
+        self.wait_for(Wait::Work, ticket)
+    }
+
+    /// The same for work of either kind.
+    pub(super) fn wait_for(&self, wait: Wait, ticket: &Ticket) -> Result<Reply, Fail> {
         loop {
             let since = (*lock(&self.shared.heard)).max(ticket.sent);
             let quiet = since.elapsed();
             let Some(left) = self.stall.checked_sub(quiet).filter(|d| !d.is_zero()) else {
                 return Err(Fail::Cut(self.stalled()));
             };
-            match ticket.reply.recv_timeout(left) {
+            match wait.receive(&ticket.reply, left) {
                 Ok(Reply::Status { code, message }) if code != status::OK => {
                     return Err(Fail::Status { code, message });
                 }
                 Ok(reply) => return Ok(reply),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return Err(Fail::Cut(self.cause())),
+                // Somebody else may have heard something meanwhile.
+                Err(NothingCame::TimedOut) => {}
+                Err(why) => return Err(Fail::Cut(self.gave_up(why))),
             }
         }
     }
@@ -299,7 +311,9 @@ impl Session {
         if let Some(cut) = &lock(&self.shared.state).ended {
             return cut.clone();
         }
-        let _ = self.over.recv_timeout(LAST_WORDS);
+        if let Err(NothingCame::Over) = Wait::CleanUp.receive(&self.over, LAST_WORDS) {
+            return Cut::Over;
+        }
         let ended = lock(&self.shared.state).ended.clone();
         ended.unwrap_or_else(|| Cut::Link(LinkError::words(true, "the connection closed")))
     }

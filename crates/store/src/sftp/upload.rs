@@ -6,6 +6,7 @@ use super::incoming;
 use super::session::{Chunk, Fail, Handle, Session, Ticket};
 use super::wire::{kind, open, status};
 use super::{IN_FLIGHT, Inner};
+use crate::ending::Wait;
 use crate::key::INCOMING;
 use crate::read::fill;
 use crate::{Receipt, StoreError};
@@ -190,6 +191,7 @@ impl<'a> Upload<'a> {
             (Flight::Sync(..), Err(fail)) => return self.resume(fail),
         }
         self.attempt = 0;
+        self.inner.did();
         Ok(())
     }
 
@@ -294,7 +296,8 @@ impl Drop for Upload<'_> {
         // for it.
         if self.session.is_open() {
             self.session.close(&self.handle);
-            let _ = self.session.order(kind::REMOVE, |b| b.string(&self.path));
+            let asked = self.session.start(kind::REMOVE, |b| b.string(&self.path));
+            let _ = asked.and_then(|ticket| self.session.wait_for(Wait::CleanUp, &ticket));
         }
     }
 }

@@ -4,6 +4,7 @@ use super::{Noise, get, keys, s3s};
 use lifeboat_store::{PutOptions, S3Store, Store, StoreError};
 use lifeboat_testkit::s3::{Fault, FaultyProxy, S3sServer, Way};
 use std::io::Read;
+use std::time::{Duration, Instant};
 
 const MIB: u64 = 1 << 20;
 
@@ -241,4 +242,126 @@ fn refusals_are_called_what_they_are() {
     let error = refused(400, "InvalidStorageClass");
     assert!(matches!(&error, StoreError::Other { .. }), "{error:?}");
     assert_eq!(get(&net.direct, "k", 0).len(), 10);
+}
+
+/// What a store is asked.
+type Call = fn(&S3Store) -> Result<(), StoreError>;
+
+/// Stores what no other call reads: the server takes it, and only its answer stalls.
+fn put_other(store: &S3Store, bytes: u64) -> Result<(), StoreError> {
+    let options = PutOptions::default();
+    let put = store.put("other", &mut Noise::new(1, bytes), &options);
+    put.map(drop)
+}
+
+const CALLS: [(&str, Call); 8] = [
+    ("put", |store| put_other(store, 10)),
+    ("put if absent", |store| {
+        let options = PutOptions {
+            if_absent: true,
+            bytes_hint: None,
+        };
+        store.put("new", &mut &b"x"[..], &options).map(drop)
+    }),
+    ("put in parts", |store| put_other(store, 20 * MIB)),
+    ("read", |store| {
+        let mut reader = store.open("k", 0)?;
+        let error = reader.read_to_end(&mut Vec::new()).unwrap_err();
+        Err(error.downcast::<StoreError>().unwrap())
+    }),
+    ("read a part", |store| {
+        let mut reader = store.open_part("k", 0, 8 * MIB)?;
+        let error = reader.read_to_end(&mut Vec::new()).unwrap_err();
+        Err(error.downcast::<StoreError>().unwrap())
+    }),
+    ("list", |store| store.list("").map(drop)),
+    ("delete", |store| store.delete("nothing")),
+    ("probe", |store| store.probe()),
+];
+
+/// Whatever is asked, and wherever the answer stops: before it, in its head, in its body.
+#[test]
+fn every_call_to_a_server_that_stalls_ends_in_time() {
+    let server = S3sServer::start();
+    server.create_bucket("bkt");
+    let direct = s3s(&server, "bkt", |_| {});
+    put(&direct, 8 * MIB, false).unwrap();
+    let stall = Duration::from_secs(1);
+    let stalls = |name: &str, call: Call, way: Way, after: u64| {
+        let proxy = FaultyProxy::start(server.address());
+        let store = s3s(&server, "bkt", |o| {
+            o.endpoint = Some(proxy.endpoint());
+            o.stall = stall;
+        });
+        proxy.set(Fault::Stall(way, after), i64::MAX);
+        let begun = Instant::now();
+        let error = call(&store).unwrap_err();
+        let took = begun.elapsed();
+        let what = format!("{name} after {after} bytes {way:?}: {took:?} {error:?}");
+        assert!(matches!(error, StoreError::Unreachable { .. }), "{what}");
+        assert!(took < 12 * stall, "{what}");
+        proxy.requests();
+        // It is not asked again at once.
+        let again = store.stat("k").unwrap_err();
+        assert!(matches!(again, StoreError::Unreachable { .. }), "{what}");
+        assert_eq!(proxy.requests(), [""; 0], "{what}");
+    };
+    std::thread::scope(|scope| {
+        for (name, call) in CALLS {
+            let stalls = &stalls;
+            scope.spawn(move || {
+                stalls(name, call, Way::Down, 0);
+                stalls(name, call, Way::Up, 0);
+            });
+        }
+        let stalls = &stalls;
+        let named = |wanted| {
+            CALLS
+                .into_iter()
+                .find(|(name, _)| *name == wanted)
+                .unwrap()
+                .1
+        };
+        let (read, part, list) = (named("read"), named("read a part"), named("list"));
+        scope.spawn(move || stalls("read", read, Way::Down, MIB));
+        scope.spawn(move || stalls("read a part", part, Way::Down, MIB));
+        scope.spawn(move || stalls("list", list, Way::Down, 60));
+    });
+}
+
+#[test]
+fn a_server_that_only_fails_is_given_up_in_time() {
+    for (status, code) in [(503, "SlowDown"), (500, "InternalError"), (429, "")] {
+        let server = S3sServer::start();
+        server.create_bucket("bkt");
+        let proxy = FaultyProxy::start(server.address());
+        let store = s3s(&server, "bkt", |o| {
+            o.endpoint = Some(proxy.endpoint());
+            o.stall = Duration::from_secs(1);
+        });
+        let body = format!("<Error><Code>{code}</Code></Error>");
+        proxy.set(Fault::Answer("/bkt".to_owned(), status, body), i64::MAX);
+        let begun = Instant::now();
+        for key in 0..20 {
+            let error = store.open(&key.to_string(), 0).err().unwrap();
+            assert!(matches!(error, StoreError::Unreachable { .. }), "{error:?}");
+        }
+        let took = begun.elapsed();
+        assert!(took < Duration::from_secs(10), "{status}: {took:?}");
+        assert!(proxy.done() > 20, "it was tried again while there was time");
+    }
+}
+
+#[test]
+fn what_cannot_pass_is_asked_once() {
+    let net = net();
+    put(&net.direct, 10, false).unwrap();
+    for (status, code) in [(404, "NoSuchKey"), (403, "AccessDenied")] {
+        answer(&net, "GET /bkt/k", status, code, i64::MAX);
+        net.proxy.requests();
+        net.store.open("k", 0).map(drop).unwrap_err();
+        let asked = net.proxy.requests();
+        let gets = asked.iter().filter(|r| r.starts_with("GET /bkt/k"));
+        assert_eq!(gets.count(), 1, "{asked:?}");
+    }
 }

@@ -261,6 +261,12 @@ fn a_server_that_freezes_is_given_up_in_time() {
         asking.elapsed()
     );
     net.server.thaw_connections();
+    // One that was given up is not asked again at once: a thousand objects would cost a thousand
+    // times as long.
+    let asking = Instant::now();
+    let again = uploading.stat("d/k").unwrap_err();
+    assert!(matches!(again, StoreError::Unreachable { .. }), "{again:?}");
+    assert!(asking.elapsed() < patience, "{:?}", asking.elapsed());
     let store = impatient();
     put(&store, "first", b"x").unwrap();
     struct Freeze<'a>(&'a SshServer, Noise, bool);

@@ -2,6 +2,9 @@
 
 use super::{Ask, Bucket, Inner, persist, status, xml};
 use crate::StoreError;
+use crate::ending::Wait;
+use crate::s3::refusal::stopped;
+use crate::s3::runtime::within;
 use crate::s3::{runtime, sign};
 use http::Method;
 use jiff::Timestamp;
@@ -46,7 +49,10 @@ impl Bucket {
         runtime::start(&self.inner.location, async move {
             let (mut token, mut most) = (None, Some(PAGE_OBJECTS));
             loop {
-                let answer = persist(|| inner.page(&prefix, token.as_deref(), most)).await;
+                let asking = persist(|| inner.page(&prefix, token.as_deref(), most));
+                let answer = within(Wait::Work, asking)
+                    .await
+                    .unwrap_or_else(|| Err(stopped()));
                 let page = match answer {
                     Ok(page) => page,
                     // Perhaps a server that minds being asked for more than it gives.

@@ -19,6 +19,8 @@ use super::refusal::{refusal, store_error};
 use super::sign::{self, Parts, Signer};
 use super::{RETRIES_MAX, RETRY_DELAY_MAX, RETRY_DELAY_MIN, S3Options, address, location, runtime};
 use crate::StoreError;
+use crate::ending::Wait;
+use crate::probe::jittered;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
 use opendal::{Buffer, HttpBody, HttpTransport};
@@ -76,7 +78,7 @@ impl Bucket {
         else {
             return Err(other("an access key and a secret key are needed".into()));
         };
-        let http = Http::new(Arc::default()).map_err(other)?;
+        let http = Http::new(Arc::default(), options.stall).map_err(other)?;
         Ok(Bucket {
             inner: Arc::new(Inner {
                 http,
@@ -106,8 +108,18 @@ impl Bucket {
         F: Future<Output = Result<T, opendal::Error>> + Send + 'static,
         W: Fn(Arc<Inner>) -> F + Send + Sync + 'static,
     {
+        self.wait_for(Wait::Work, key, work)
+    }
+
+    /// The same for work of either kind.
+    fn wait_for<T, F, W>(&self, wait: Wait, key: &[u8], work: W) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, opendal::Error>> + Send + 'static,
+        W: Fn(Arc<Inner>) -> F + Send + Sync + 'static,
+    {
         let inner = Arc::clone(&self.inner);
-        runtime::run(&self.inner.location, async move {
+        runtime::run_for(wait, &self.inner.location, async move {
             persist(|| work(Arc::clone(&inner))).await
         })?
         .map_err(|e| self.inner.error(&e, key))
@@ -186,7 +198,7 @@ where
     for _ in 0..RETRIES_MAX {
         match work().await {
             Err(error) if error.is_temporary() => {
-                tokio::time::sleep(delay).await;
+                tokio::time::sleep(jittered(delay)).await;
                 delay = (delay * 2).min(RETRY_DELAY_MAX);
             }
             other => return other,

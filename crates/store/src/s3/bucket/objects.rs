@@ -2,8 +2,9 @@
 
 use super::{Ask, Bucket, Inner, persist, status, xml};
 use crate::StoreError;
-use crate::s3::refusal::refusal;
-use crate::s3::runtime;
+use crate::ending::Wait;
+use crate::s3::refusal::{refusal, stopped};
+use crate::s3::runtime::{self, within};
 use bytes::Bytes;
 use futures::StreamExt;
 use http::{HeaderMap, Method, header};
@@ -175,7 +176,8 @@ impl Inner {
         if !self.is_addressable(&wanted.key) {
             return Fetched::Refused(DOTS.to_owned());
         }
-        let answer = persist(|| self.get(wanted)).await;
+        let answer = within(Wait::Work, persist(|| self.get(wanted))).await;
+        let answer = answer.unwrap_or_else(|| Err(stopped()));
         let error = match answer {
             Ok(Some(piece)) => return Fetched::Piece(piece),
             Ok(None) => return Fetched::Changed,

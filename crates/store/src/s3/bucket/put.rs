@@ -3,6 +3,7 @@
 use super::objects::Attributes;
 use super::{Ask, Bucket, xml};
 use crate::StoreError;
+use crate::ending::Wait;
 use crate::read::fill;
 use crate::s3::sign;
 use bytes::Bytes;
@@ -54,12 +55,13 @@ impl Bucket {
         let sent = self.send_parts(key, &upload, first, body, part_bytes);
         if sent.is_err() {
             // Should this fail too, the bucket's lifecycle rules are what is left.
-            let _ = self.tell(Ask {
+            let abort = Ask {
                 method: Method::DELETE,
                 key: key.to_vec(),
                 query: vec![("uploadId", upload.into_bytes())],
                 ..Ask::default()
-            });
+            };
+            let _ = self.tell_within(Wait::CleanUp, abort);
         }
         sent
     }
@@ -77,8 +79,12 @@ impl Bucket {
 
     /// Sends a request and returns the ETag and the body of the answer.
     fn tell(&self, ask: Ask) -> Result<(String, Bytes), StoreError> {
+        self.tell_within(Wait::Work, ask)
+    }
+
+    fn tell_within(&self, wait: Wait, ask: Ask) -> Result<(String, Bytes), StoreError> {
         let key = ask.key.clone();
-        self.wait(&key, move |inner| {
+        self.wait_for(wait, &key, move |inner| {
             let ask = ask.clone();
             async move {
                 let (headers, body) = inner.ask(&ask).await?;
