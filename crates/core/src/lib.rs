@@ -24,6 +24,7 @@ pub mod kit;
 pub mod lease;
 pub mod observe;
 mod percent;
+pub mod plain;
 pub mod point;
 pub mod posture;
 pub mod probe;
