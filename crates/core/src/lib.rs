@@ -40,6 +40,7 @@ mod sftp;
 pub mod sign;
 pub mod snapshot;
 pub mod source;
+pub mod thread;
 pub mod transport;
 pub mod verify;
 

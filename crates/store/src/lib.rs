@@ -13,6 +13,7 @@ mod probe;
 mod read;
 pub mod s3;
 pub mod sftp;
+pub mod threads;
 
 pub use error::StoreError;
 pub use key::check_key;
