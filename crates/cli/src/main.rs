@@ -24,7 +24,10 @@ fn main() -> ExitCode {
         _ => Detail::Verbose,
     };
     start_log(cli.verbose, cli.log_format);
-    listen_for_signals();
+    if let Err(error) = listen_for_signals() {
+        output::error(&error, cli.json);
+        return ExitCode::from(error.code.exit_code());
+    }
     let progress = Arc::new(Progress::new(detail, cli.log_format == LogFormat::Json));
     let result = commands::run(&cli, &progress);
     progress.finish();
@@ -64,20 +67,21 @@ fn refuse(error: &clap::Error) -> ExitCode {
 }
 
 /// The first signal ends the run in order; the second ends it at once.
-fn listen_for_signals() {
+fn listen_for_signals() -> lifeboat_core::Result<()> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     // Without the handler a signal simply ends the process.
     let Ok(mut signals) = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP]) else {
-        return;
+        return Ok(());
     };
-    std::thread::spawn(move || {
+    let listen = move || {
         for (count, signal) in signals.forever().enumerate() {
             if count > 0 {
                 let _ = signal_hook::low_level::emulate_default_handler(signal);
             }
             lifeboat_core::interrupt::request();
         }
-    });
+    };
+    lifeboat_core::thread::start(listen).map(drop)
 }
 
 fn start_log(verbose: u8, format: LogFormat) {

@@ -478,7 +478,7 @@ fn open_signer(reference: Option<&Reference>, state: &Path, scrubber: &Scrubber)
         return Signer::from_openssh(&secret);
     }
     let path = state.join("signing.key");
-    match std::fs::read(&path) {
+    match crate::plain::read(&path) {
         Ok(bytes) => Signer::from_openssh(&Secret::new(bytes)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let signer = Signer::generate()?;
@@ -497,7 +497,7 @@ fn open_trusted(config: &Config, trust: &[String]) -> Result<TrustedSigners> {
     let mut trusted = match &config.app.trusted_signers {
         None => TrustedSigners::default(),
         Some(path) => {
-            let text = std::fs::read_to_string(path).map_err(|error| {
+            let text = crate::plain::read_to_string(path).map_err(|error| {
                 Error::new(Code::Configuration, format!("trusted_signers {} cannot be read", path.display()))
                     .cause(error)
                     .hint("create it: one line `NAME ssh-ed25519 KEY` for each signer, or remove the setting")
@@ -514,7 +514,7 @@ fn open_trusted(config: &Config, trust: &[String]) -> Result<TrustedSigners> {
 /// Keeps the list of trusted signers as a file, so that stock tools can check what we signed.
 fn keep_allowed_signers(state: &Path, text: &str) -> Result<()> {
     let path = state.join("allowed_signers");
-    if std::fs::read(&path).is_ok_and(|old| old == text.as_bytes()) {
+    if crate::plain::read(&path).is_ok_and(|old| old == text.as_bytes()) {
         return Ok(());
     }
     place::replace_file(&mut text.as_bytes(), &path, 0o644)

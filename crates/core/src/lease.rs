@@ -70,7 +70,7 @@ pub fn take(context: &Context, store: &OpenStore, plan: &str) -> Result<Lease> {
     }
     let (stop, stopped) = bounded(0);
     let (store, clock) = (store.clone(), context.clock.clone());
-    let keeper = std::thread::spawn(move || {
+    let keeper = crate::thread::start(move || {
         // Failing to refresh is no reason to end a run: at worst another one takes over.
         while let Err(crossbeam_channel::RecvTimeoutError::Timeout) =
             stopped.recv_timeout(REFRESH_EVERY)
@@ -81,7 +81,7 @@ pub fn take(context: &Context, store: &OpenStore, plan: &str) -> Result<Lease> {
         note.refreshed = clock.now();
         note.released = true;
         let _ = to_json(&note).map(|bytes| put_bytes(&store, &key, &bytes, false));
-    });
+    })?;
     Ok(Lease {
         stop: Some(stop),
         keeper: Some(keeper),

@@ -24,6 +24,7 @@ pub mod kit;
 pub mod lease;
 pub mod observe;
 mod percent;
+pub mod plain;
 pub mod point;
 pub mod posture;
 pub mod probe;
@@ -39,6 +40,7 @@ mod sftp;
 pub mod sign;
 pub mod snapshot;
 pub mod source;
+pub mod thread;
 pub mod transport;
 pub mod verify;
 

@@ -54,7 +54,7 @@ pub fn contents(context: &Context) -> Result<Contents> {
                 ("ssh_config", &ssh.config),
             ] {
                 let Some(path) = path else { continue };
-                let bytes = std::fs::read(path).map_err(|error| {
+                let bytes = crate::plain::read(path).map_err(|error| {
                     let shown = path.display();
                     Error::new(
                         Code::Configuration,
@@ -81,7 +81,7 @@ pub fn contents(context: &Context) -> Result<Contents> {
         }
         // A store is opened with its public keys, also to read from it.
         for (number, path) in recipient_files(store).iter().enumerate() {
-            let bytes = std::fs::read(path).map_err(|error| {
+            let bytes = crate::plain::read(path).map_err(|error| {
                 Error::new(
                     Code::Configuration,
                     format!(

@@ -165,7 +165,7 @@ pub fn explain(error: engine::Error) -> Error {
             Code::Io,
             Some("nothing was committed; test the memory of this host before it makes backups"),
         ),
-        E::Output(_) | E::Threads(_) | E::Random(_) => (
+        E::Output(_) | E::Threads(_) | E::Memory { .. } | E::Random(_) => (
             Code::Io,
             Some("see what this host is short of, and run it again"),
         ),
@@ -192,6 +192,10 @@ pub fn explain(error: engine::Error) -> Error {
             Some("nothing was committed since; check the network and the clock, and run it again"),
         ),
         E::Changed => (Code::Busy, Some("run it again")),
+        E::NothingTaken { .. } => (
+            Code::SourceMissing,
+            Some("correct the paths, or run it as a user who may read them"),
+        ),
         E::NotInSnapshot { .. } => (
             Code::PointUnknown,
             Some("see what it holds: lifeboat repo ls SNAPSHOT"),

@@ -125,7 +125,7 @@ impl Reference {
 }
 
 fn read_file(path: &str) -> Result<Vec<u8>> {
-    std::fs::read(path).map_err(|error| {
+    crate::plain::read(path).map_err(|error| {
         Error::new(Code::Secret, format!("secret file {path} cannot be read"))
             .cause(error)
             .hint("create it readable by the user that runs lifeboat, with mode 0600")

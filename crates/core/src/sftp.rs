@@ -54,14 +54,14 @@ impl Logins {
         let (order, orders) = bounded(2);
         let (say, said) = bounded(1);
         // A thread of its own: the kernel ends a child with the thread that started it.
-        std::thread::spawn(move || match Transport::Local.spawn(&command) {
+        crate::thread::start(move || match Transport::Local.spawn(&command) {
             Err(error) => drop(tell.send(Err(error))),
             Ok(mut running) => {
                 let pipes = running.stdin.take().zip(running.stdout.take());
                 let _ = tell.send(Ok(pipes));
                 keep(running, &orders, &say);
             }
-        });
+        })?;
         let lost = || Error::new(Code::Io, "ssh was not started");
         let (stdin, stdout) = told.recv().map_err(|_| lost())??.ok_or_else(lost)?;
         Ok((stdin, stdout, order, said))

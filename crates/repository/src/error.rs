@@ -210,9 +210,24 @@ pub enum Error {
     /// What was read could not be handed on.
     #[error("the output failed: {0}")]
     Output(std::io::Error),
+    /// Nothing of what was to be backed up could be.
+    #[error("nothing could be backed up{}", match skipped.first() {
+        Some(first) => format!(": {}: {}", first.path.display(), first.error),
+        None => String::new(),
+    })]
+    NothingTaken {
+        /// What was left out, and why.
+        skipped: Vec<crate::backup::Skipped>,
+    },
     /// No threads.
     #[error("threads cannot be started: {0}")]
     Threads(std::io::Error),
+    /// No memory.
+    #[error("there is no room for {bytes} bytes in memory")]
+    Memory {
+        /// What was asked for.
+        bytes: usize,
+    },
     /// No random numbers.
     #[error("the system gives no random bytes: {0}")]
     Random(std::io::Error),

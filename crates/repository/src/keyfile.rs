@@ -89,6 +89,7 @@ impl KeyFile {
             salt: Base64(salt),
             data: Base64(Vec::new()),
         };
+        file.check_room()?;
         let user = file.stretch(password).map_err(Error::Config)?;
         let secret = MasterKey {
             mac: MacKey {
@@ -140,6 +141,15 @@ impl KeyFile {
             .try_into()
             .map_err(|_| format("the key in it has a wrong length".into()))?;
         Ok(Some(Key::from_bytes(bytes)))
+    }
+
+    /// Whether there is memory for what scrypt will take, which ends the process where there is not.
+    pub(crate) fn check_room(&self) -> Result<()> {
+        let wanted = (128 * u64::from(self.n)).saturating_mul(self.r.into());
+        // More than this is refused by itself.
+        let bytes = usize::try_from(wanted.min(SCRYPT_BYTES_MAX)).unwrap_or(usize::MAX);
+        let reserved = Vec::<u8>::new().try_reserve_exact(bytes);
+        reserved.map_err(|_| Error::Memory { bytes })
     }
 
     fn stretch(&self, password: &[u8]) -> std::result::Result<Key, Damage> {

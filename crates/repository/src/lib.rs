@@ -24,6 +24,7 @@ pub mod index;
 mod index_writer;
 pub mod keyfile;
 pub mod lock;
+pub mod mounts;
 mod nearby;
 pub mod pack;
 pub mod pattern;

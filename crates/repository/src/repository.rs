@@ -88,6 +88,7 @@ impl Repository {
         password: &[u8],
         author: &Author,
     ) -> Result<Self> {
+        requests::share_threads()?;
         let mut repository = Repository {
             prefix: prefix.to_owned(),
             key: Key::random()?,
@@ -123,6 +124,7 @@ impl Repository {
 
     /// Opens the repository below `prefix`, which is empty or ends in `/`.
     pub fn open(store: Arc<dyn Store>, prefix: &str, password: &[u8]) -> Result<Self> {
+        requests::share_threads()?;
         let unlocked = |key, config, opened_by| Repository {
             store: Arc::clone(&store),
             prefix: prefix.to_owned(),
@@ -621,8 +623,9 @@ fn try_key(store: &dyn Store, key: &str, id: Id, password: &[u8]) -> Result<Opti
         other => other?,
     };
     let about = |damage| damaged(FileKind::Key, &id, damage);
-    let opened = KeyFile::read(&bytes).and_then(|file| file.open(password));
-    match opened.map_err(about)? {
+    let file = KeyFile::read(&bytes).map_err(about)?;
+    file.check_room()?;
+    match file.open(password).map_err(about)? {
         Some(key) => Ok(Some(key)),
         None => KeyFile::parse(id, &bytes).map(|_| None).map_err(about),
     }

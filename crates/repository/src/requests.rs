@@ -4,8 +4,10 @@
 
 use crate::error::{Error, Result};
 use crate::repository::Repository;
+use lifeboat_store::threads::available;
 use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
+use std::sync::OnceLock;
 
 /// So many are under way at a time: it is the store that they wait for, not the processor.
 const REQUESTS: usize = 16;
@@ -25,7 +27,7 @@ pub(crate) fn reader_threads(repository: &Repository, processors: usize) -> usiz
 /// A pool whose threads read packs.
 pub(crate) fn reader_pool(repository: &Repository) -> Result<ThreadPool> {
     let threads = reader_threads(repository, rayon::current_num_threads());
-    pool(ThreadPoolBuilder::new().num_threads(threads))
+    pool(threads, None)
 }
 
 /// Where packs are read on all threads: those that there are anyway, or over a network more.
@@ -45,9 +47,46 @@ impl Readers {
     }
 }
 
-fn pool(builder: ThreadPoolBuilder) -> Result<ThreadPool> {
-    let made = builder.build();
-    made.map_err(|error| Error::Threads(std::io::Error::other(error)))
+/// A pool of so many threads, or of as many as there can be; 0 is one for each processor. Another
+/// stack than usual is for work that goes deep.
+pub(crate) fn pool(mut threads: usize, stack_bytes: Option<usize>) -> Result<ThreadPool> {
+    loop {
+        let mut builder = ThreadPoolBuilder::new().num_threads(threads);
+        if let Some(bytes) = stack_bytes {
+            builder = builder.stack_size(bytes);
+        }
+        match (builder.build(), threads) {
+            (Ok(pool), _) => return Ok(pool),
+            (Err(error), 1) => return Err(Error::Threads(std::io::Error::other(error))),
+            (Err(_), 0) => threads = (processors() / 2).max(1),
+            (Err(_), _) => threads /= 2,
+        }
+    }
+}
+
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// Starts the threads that all work outside of a pool is shared by, once. Begun by itself, rayon
+/// would panic where there cannot be as many as it wants.
+pub(crate) fn share_threads() -> Result<()> {
+    static SHARED: OnceLock<bool> = OnceLock::new();
+    let can_work = *SHARED.get_or_init(|| {
+        let wanted = processors();
+        let builder = match available(wanted) {
+            0 => return false,
+            some if some < wanted => ThreadPoolBuilder::new().num_threads(some.div_ceil(2)),
+            _ => ThreadPoolBuilder::new(),
+        };
+        // Somebody else may have started them.
+        let _ = builder.build_global();
+        true
+    });
+    match can_work {
+        true => Ok(()),
+        false => Err(Error::Threads(rustix::io::Errno::AGAIN.into())),
+    }
 }
 
 /// Does something with each of many small files, and ends at the first error.
@@ -58,6 +97,6 @@ pub(crate) fn each<T: Sync, R: Send>(
     if let [] | [_] = files {
         return files.iter().map(request).collect();
     }
-    let pool = pool(ThreadPoolBuilder::new().num_threads(REQUESTS.min(files.len())))?;
+    let pool = pool(REQUESTS.min(files.len()), None)?;
     pool.install(|| files.par_iter().map(request).collect())
 }

@@ -128,7 +128,7 @@ fn saving<T: Send>(
 ) -> Result<(T, Added)> {
     let (packs, incoming) = bounded(0);
     let worked = std::thread::scope(|scope| {
-        let rooms = storing.start(scope, incoming);
+        let rooms = storing.start(scope, incoming)?;
         let saver = Saver {
             repository,
             index,

@@ -13,7 +13,7 @@ use crate::sync::{into_inner, lock};
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::sync::Mutex;
-use std::thread::Scope;
+use std::thread::{Builder, Scope};
 
 /// Packs that are stored at a time on a disk: one is hashed and written while the other is synced.
 const LOCAL: usize = 2;
@@ -83,21 +83,30 @@ impl<'r> Storing<'r> {
         &'s self,
         scope: &'s Scope<'s, '_>,
         incoming: Receiver<ClosedPack>,
-    ) -> Receiver<Vec<u8>> {
+    ) -> Result<Receiver<Vec<u8>>> {
         let threads = match self.repository.is_remote() {
             true => REMOTE,
             false => LOCAL,
         };
         let (room, rooms) = bounded(threads + 1);
         for _ in 0..=threads {
-            // As long as it gets: what is not filled takes no memory. Cannot fail, since it fits.
-            let _ = room.try_send(Vec::with_capacity(ROOM_BYTES));
+            // As long as it gets: what is not filled takes no memory.
+            let mut bytes = Vec::new();
+            let reserved = bytes.try_reserve_exact(ROOM_BYTES);
+            reserved.map_err(|_| Error::Memory { bytes: ROOM_BYTES })?;
+            // Cannot fail, since it fits.
+            let _ = room.try_send(bytes);
         }
-        for _ in 0..threads {
+        for number in 0..threads {
             let (incoming, room) = (incoming.clone(), room.clone());
-            scope.spawn(move || self.run(&incoming, &room));
+            let work = move || self.run(&incoming, &room);
+            match Builder::new().spawn_scoped(scope, work) {
+                // One is slower, not wrong.
+                Err(error) if number == 0 => return Err(Error::Threads(error)),
+                _ => {}
+            }
         }
-        rooms
+        Ok(rooms)
     }
 
     fn run(&self, incoming: &Receiver<ClosedPack>, rooms: &Sender<Vec<u8>>) {

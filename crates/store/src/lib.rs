@@ -15,6 +15,7 @@ mod probe;
 mod read;
 pub mod s3;
 pub mod sftp;
+pub mod threads;
 
 pub use ending::end_waits;
 pub use error::StoreError;

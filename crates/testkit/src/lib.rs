@@ -17,5 +17,6 @@ pub mod mariadb;
 pub mod postgres;
 pub mod restic;
 pub mod s3;
+pub mod silent;
 pub mod ssh;
 pub mod tree;

@@ -157,6 +157,11 @@ fn only_transport_starts_processes() {
 }
 
 #[test]
+fn a_thread_that_cannot_be_had_is_an_error() {
+    each(program(), |_| false, rules::threads);
+}
+
+#[test]
 fn the_drill_restores_and_compares_nothing_itself() {
     let not_drill = |path: &str| !path.starts_with("crates/core/src/drill");
     each(program(), not_drill, rules::drill);

@@ -67,10 +67,10 @@ fn sqlite(error: &rusqlite::Error) -> Error {
 }
 
 impl Writer {
-    fn start(database: PathBuf) -> Self {
+    fn start(database: PathBuf) -> Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
-        let thread = std::thread::spawn(move || {
+        let thread = lifeboat_core::thread::start(move || {
             let connection = Connection::open(database)?;
             connection.busy_timeout(Duration::from_secs(10))?;
             let mut orders: i64 = 0;
@@ -83,8 +83,8 @@ impl Writer {
                 std::thread::sleep(Duration::from_millis(5));
             }
             Ok(orders)
-        });
-        Writer { stop, thread }
+        })?;
+        Ok(Writer { stop, thread })
     }
 
     fn stop(self) -> Result<i64> {
@@ -123,7 +123,7 @@ impl Demo {
         if let Some(url) = url {
             write(&root.join("keys/crm.url"), url.as_bytes())?;
         }
-        let writer = Some(Writer::start(app.join("data/shop.db")));
+        let writer = Some(Writer::start(app.join("data/shop.db"))?);
         Ok(Demo {
             root: root.to_owned(),
             app,

@@ -78,7 +78,7 @@ fn test(run: &Run<'_>, args: &KitTest) -> Result<u8> {
         }
         (None, None) => return Err(Error::new(Code::Usage, "give --passphrase or --identity")),
     };
-    let sealed = std::fs::read(&args.file).map_err(|error| {
+    let sealed = lifeboat_core::plain::read(&args.file).map_err(|error| {
         Error::new(
             Code::Usage,
             format!("the kit {} cannot be read", args.file.display()),

@@ -217,3 +217,96 @@ fn times_and_groups_choose_what_a_backup_is_compared_with() {
     assert_eq!(unread(&["--ignore-ctime"]), 3);
     assert_eq!(unread(&["--ignore-inode"]), 4);
 }
+
+#[test]
+fn what_is_gone_is_named_and_the_rest_is_backed_up() {
+    let desk = Desk::new();
+    let (tree, gone) = (desk.path("tree/dir"), desk.path("gone"));
+    let below = desk.path("tree/big/below/a/file");
+    let args = ["repo", "backup", &tree, &gone, &below];
+    desk.app.exits(3, &args).says(&[&gone, &below]);
+    let made = desk.app.json_exits(3, &args);
+    let skipped = made["skipped"].as_array().unwrap();
+    assert_eq!(
+        (skipped.len(), &skipped[0]["path"]),
+        (2, &Value::from(gone.clone()))
+    );
+    let snapshots = listing(&desk.app.path("r/snapshots"));
+    let refusal = desk.refuses(1, "source-missing", &["backup", &gone]);
+    assert!(refusal.message.contains(&gone), "{refusal:?}");
+    desk.refuses(1, "source-missing", &["backup", &gone, &below]);
+    assert_eq!(listing(&desk.app.path("r/snapshots")), snapshots);
+    // The snapshot says that it has what it has.
+    let listed = desk.json(&["snapshots"]);
+    let last = listed["snapshots"].as_array().unwrap().last().unwrap();
+    assert_eq!(last["paths"], serde_json::json!([tree]));
+}
+
+#[test]
+fn a_pipe_in_the_place_of_a_file_is_not_waited_for() {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    let desk = Desk::new();
+    let (tree, pipe) = (desk.path("tree"), desk.path("tree/dir/.nobackup"));
+    let mode = Mode::RUSR | Mode::WUSR;
+    mknodat(CWD, &pipe, FileType::Fifo, mode, 0).unwrap();
+    desk.ok(&["backup", &tree, "--exclude-if-present", ".nobackup"]);
+    desk.ok(&["backup", &tree, "--exclude-if-present", ".nobackup:head"]);
+    for option in ["--files-from", "--files-from-verbatim", "--files-from-raw"] {
+        desk.refuses(2, "usage", &["backup", option, &pipe]);
+    }
+    let password = format!("file:{pipe}");
+    desk.refuses(2, "secret", &["--password", &password, "snapshots"]);
+    desk.refuses(2, "usage", &["backup", &tree, "--exclude-file", &pipe]);
+}
+
+/// Only root can start a program as a user who has nothing else running.
+#[test]
+fn a_limit_of_threads_is_an_error_and_no_panic() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let place = tempfile::tempdir().unwrap();
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+    std::fs::set_permissions(place.path(), open).unwrap();
+    let program = place.path().join("lifeboat");
+    std::fs::copy(env!("CARGO_BIN_EXE_lifeboat"), &program).unwrap();
+    let run = |limit: u32, args: &[&str]| {
+        crate::support::run(
+            std::process::Command::new("prlimit")
+                .arg(format!("--nproc={limit}"))
+                .args([
+                    "setpriv",
+                    "--reuid",
+                    "61234",
+                    "--regid",
+                    "61234",
+                    "--clear-groups",
+                ])
+                .arg(&program)
+                .args(args)
+                .current_dir(place.path())
+                .env("HOME", place.path())
+                .env("RESTIC_PASSWORD", PASSWORD)
+                .env("RESTIC_REPOSITORY", place.path().join("r")),
+        )
+    };
+    assert_eq!(run(100, &["repo", "init"]).code, 0);
+    let mut codes = Vec::new();
+    for limit in 1..12 {
+        let output = run(
+            limit,
+            &["repo", "backup", "/etc/hostname", "/usr/lib/os-release"],
+        );
+        assert!(matches!(output.code, 0 | 1), "{limit}: {output}");
+        if output.code == 1 {
+            output.says(&["thread"]);
+        }
+        codes.push(output.code);
+    }
+    // With few, it works.
+    assert_eq!(
+        (codes.first(), codes.last()),
+        (Some(&1), Some(&0)),
+        "{codes:?}"
+    );
+}

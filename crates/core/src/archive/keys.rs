@@ -56,7 +56,7 @@ impl Recipients {
     /// of an OpenPGP key file; then each must be.
     pub fn parse_any(entries: &[String], now: jiff::Timestamp) -> Result<Self> {
         let is_file_of_openpgp = |entry: &String| {
-            let looked_at = std::fs::read(entry.trim());
+            let looked_at = crate::plain::read(entry.trim());
             looked_at.is_ok_and(|bytes| is_openpgp(&bytes))
         };
         if !entries.first().is_some_and(is_file_of_openpgp) {
@@ -145,7 +145,7 @@ impl AgeRecipients {
 
 fn parse_file(path: &Path, keys: &mut Vec<RecipientKey>) -> Result<()> {
     let shown = path.display();
-    let text = std::fs::read_to_string(path).map_err(|error| {
+    let text = crate::plain::read_to_string(path).map_err(|error| {
         Error::new(
             Code::Configuration,
             format!("recipients file {shown} cannot be read"),

@@ -13,6 +13,7 @@ use crate::context::OpenStore;
 use crate::error::{Code, Error, Result};
 use crate::interrupt;
 use crate::snapshot::{Deposit, Slot};
+use crate::thread;
 use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, bounded};
 use lifeboat_store::PutOptions;
 use std::io::{self, Read, Write};
@@ -220,16 +221,26 @@ struct Group {
 
 struct RunningGroup {
     sender: Sender<Message>,
-    thread: JoinHandle<Vec<Delivered>>,
+    /// What became of its uploads when there was no thread for it.
+    thread: std::result::Result<JoinHandle<Vec<Delivered>>, Vec<Delivered>>,
 }
 
 impl Group {
     fn start(self) -> RunningGroup {
         let (sender, receiver) = bounded(CHUNKS_WAITING);
-        RunningGroup {
-            sender,
-            thread: std::thread::spawn(move || self.run(&receiver)),
-        }
+        let sealing = self.sealing.clone();
+        let uploads = self.uploads.iter();
+        let names: Vec<_> = uploads.map(|u| (u.store.clone(), u.key.clone())).collect();
+        let thread = thread::start(move || self.run(&receiver)).map_err(|error| {
+            let lost = |(store, key)| Delivered {
+                store,
+                key,
+                sealing: sealing.clone(),
+                result: Err(error.clone()),
+            };
+            names.into_iter().map(lost).collect()
+        });
+        RunningGroup { sender, thread }
     }
 
     /// Seals what arrives and hands it to the uploads, then waits for each of them.
@@ -271,7 +282,10 @@ impl RunningGroup {
     fn join(self) -> Vec<Delivered> {
         drop(self.sender);
         // A panic there is a bug; its stores then count as not reached.
-        self.thread.join().unwrap_or_default()
+        match self.thread {
+            Ok(thread) => thread.join().unwrap_or_default(),
+            Err(lost) => lost,
+        }
     }
 }
 
@@ -302,8 +316,9 @@ impl Upload {
             sender,
             outcome,
         };
+        let told = report.clone();
         // Detached on purpose: a store that hangs for ever must not hold the run.
-        std::thread::spawn(move || {
+        let started = thread::start(move || {
             let mut body = Box::new(ChannelReader {
                 receiver,
                 chunk: Arc::default(),
@@ -320,6 +335,9 @@ impl Upload {
             };
             let _ = report.send(result);
         });
+        if let Err(error) = started {
+            let _ = told.send(Err(error));
+        }
         upload
     }
 

@@ -174,7 +174,7 @@ fn read(path: &Path) -> Result<String> {
                 "name another file with --config FILE or ${VARIABLE}, or make this one readable"
             ))
     };
-    let file = std::fs::File::open(path).map_err(|error| unreadable(&error))?;
+    let file = crate::plain::open(path).map_err(|error| unreadable(&error))?;
     let mut bytes = Vec::new();
     file.take(FILE_BYTES_MAX + 1)
         .read_to_end(&mut bytes)

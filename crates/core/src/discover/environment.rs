@@ -52,7 +52,7 @@ pub(super) fn text_of(path: &Path) -> Option<Zeroizing<String>> {
     if !metadata.is_file() || metadata.len() > FILE_BYTES_MAX {
         return None;
     }
-    std::fs::read_to_string(path).ok().map(Zeroizing::new)
+    crate::plain::read_to_string(path).ok().map(Zeroizing::new)
 }
 
 type Variables = Vec<(String, Zeroizing<String>)>;

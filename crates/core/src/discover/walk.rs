@@ -208,6 +208,6 @@ fn is_sqlite(name: &str, path: &Path) -> bool {
         return false;
     }
     let mut header = [0; 16];
-    let read = std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut header));
+    let read = crate::plain::open(path).and_then(|mut file| file.read_exact(&mut header));
     read.is_ok() && &header == b"SQLite format 3\0"
 }

@@ -12,6 +12,7 @@ pub use file::check_file;
 
 use crate::config::CheckConfig;
 use crate::secret::{Scrubber, Secret};
+use crate::thread;
 use crate::transport::{Command, Running, Transport};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -156,7 +157,10 @@ pub fn check_command(
     };
     let stdout = running.stdout.take();
     let (sender, printed) = mpsc::channel();
-    std::thread::spawn(move || sender.send(stdout.map(keep_tail).unwrap_or_default()));
+    let read = move || sender.send(stdout.map(keep_tail).unwrap_or_default());
+    if let Err(error) = thread::start(read) {
+        return unknown(error.to_string());
+    }
     let deadline = Instant::now() + timeout;
     while !running.ended() && Instant::now() < deadline {
         std::thread::sleep(POLL);
@@ -166,8 +170,12 @@ pub fn check_command(
         let observed = format!("still running after {} s", timeout.as_secs());
         return CheckResult::new(name, "exit 0", observed, CheckOutcome::Failed);
     }
-    let Some((status, stderr)) = finish(running, false) else {
-        return unknown("it ended, but something it started holds its output open".into());
+    let (status, stderr) = match finish(running, false) {
+        Ok(Some(ended)) => ended,
+        Ok(None) => {
+            return unknown("it ended, but something it started holds its output open".into());
+        }
+        Err(error) => return unknown(error.to_string()),
     };
     if status.success() {
         return CheckResult::new(name, "exit 0", "exit 0", CheckOutcome::Passed);
@@ -189,9 +197,9 @@ pub fn check_command(
 }
 
 /// Waits for the end of what `running` printed, no longer than [`CLOSE_WAIT`].
-fn finish(running: Running, kill: bool) -> Option<(ExitStatus, String)> {
+fn finish(running: Running, kill: bool) -> crate::error::Result<Option<(ExitStatus, String)>> {
     let (sender, receiver) = mpsc::channel();
-    std::thread::spawn(move || {
+    thread::start(move || {
         let ended = match kill {
             true => {
                 drop(running.kill());
@@ -201,8 +209,8 @@ fn finish(running: Running, kill: bool) -> Option<(ExitStatus, String)> {
         };
         // Nobody listens any more when this took too long.
         let _ = sender.send(ended);
-    });
-    receiver.recv_timeout(CLOSE_WAIT).ok().flatten()
+    })?;
+    Ok(receiver.recv_timeout(CLOSE_WAIT).ok().flatten())
 }
 
 /// Reads to the end and keeps the last [`OUTPUT_BYTES_MAX`].

@@ -69,7 +69,7 @@ impl Record {
             .filter(char::is_ascii_alphanumeric)
             .collect();
         let path = directory.join(format!("{name}.packs"));
-        let text = match std::fs::read(&path) {
+        let text = match crate::plain::read(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
             read => read.map_err(failed)?,
         };

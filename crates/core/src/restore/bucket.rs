@@ -17,6 +17,7 @@ use crate::source::bucket::key::{ObjectKey, Places};
 use crate::source::bucket::merge::Listed;
 use crate::source::bucket::pack::wanted;
 use crate::source::bucket::sort::{self, Sorter};
+use crate::thread;
 use crossbeam_channel::{Sender, bounded};
 use lifeboat_store::StoreError;
 use lifeboat_store::bucket::{Attributes, Bucket, Fetched as Got, Putting};
@@ -160,7 +161,7 @@ fn putting<T>(bucket: &Bucket, work: impl FnOnce(&Putter<'_>) -> Result<T>) -> R
         for _ in 0..PARALLEL {
             let waiting = waiting.clone();
             let failed = &failed;
-            scope.spawn(move || {
+            thread::start_in(scope, move || {
                 for (key, putting, bytes) in waiting {
                     let put = bucket.put(&key, &mut bytes.as_slice(), &putting);
                     if let Err(error) = put {
@@ -168,7 +169,7 @@ fn putting<T>(bucket: &Bucket, work: impl FnOnce(&Putter<'_>) -> Result<T>) -> R
                         first.get_or_insert(target_error(error));
                     }
                 }
-            });
+            })?;
         }
         let putter = Putter {
             bucket,

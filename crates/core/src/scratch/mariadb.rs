@@ -88,7 +88,7 @@ impl ScratchMariadb {
             flavor,
             socket,
             version: program.version.clone(),
-            server: Server::start(as_user(command, user), Running::kill),
+            server: Server::start(as_user(command, user), Running::kill)?,
             _socket_directory: socket_directory,
             _directory: directory,
         };

@@ -62,7 +62,7 @@ impl ScratchPostgres {
         let server = ScratchPostgres {
             socket,
             major: tools.major,
-            server: Server::start(command, Running::quit),
+            server: Server::start(command, Running::quit)?,
             _socket_directory: socket_directory,
             _directory: directory,
         };

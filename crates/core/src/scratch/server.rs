@@ -29,10 +29,10 @@ impl Server {
     /// Starts the server from a thread of its own, which lives as long as the server shall: the
     /// kernel kills a child when the *thread* that started it ends, and the caller's may be a
     /// short-lived one. `end` ends it; nothing in it is worth an orderly shutdown.
-    pub fn start(command: Command, end: fn(Running) -> String) -> Self {
+    pub fn start(command: Command, end: fn(Running) -> String) -> Result<Self> {
         let (tell, ended) = bounded(1);
         let (stop, stopped) = bounded::<()>(0);
-        let keeper = std::thread::spawn(move || {
+        let keeper = crate::thread::start(move || {
             let mut running = match Transport::Local.spawn(&command) {
                 Ok(running) => running,
                 Err(error) => {
@@ -50,12 +50,12 @@ impl Server {
                 }
             }
             end(running);
-        });
-        Server {
+        })?;
+        Ok(Server {
             ended,
             stop: Some(stop),
             keeper: Some(keeper),
-        }
+        })
     }
 
     /// Asks until it answers, or has ended, or took too long. `name` is for the error.

@@ -5,6 +5,7 @@
 
 use crate::error::{Code, Error, Result};
 use crate::observe::Observer;
+use crate::thread;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::io::{self, BufRead, Read, Write};
 use std::process::ChildStdout;
@@ -58,12 +59,12 @@ pub fn tee<T: Send>(
     reader: impl FnOnce(Pieces) -> Result<T> + Send,
 ) -> Result<Teed<T>> {
     let (send, receive) = bounded::<Arc<Piece>>(PIECES_MAX);
-    let (read, whole) = std::thread::scope(|scope| {
-        let reader = scope.spawn(move || reader(Pieces::new(receive)));
+    let (read, whole) = std::thread::scope(|scope| -> Result<_> {
+        let reader = thread::start_in(scope, move || reader(Pieces::new(receive)))?;
         let whole = pump(first, pipe, output, &send, observer);
         drop(send);
-        (reader.join(), whole)
-    });
+        Ok((reader.join(), whole))
+    })?;
     let read = read.unwrap_or_else(|_| {
         Err(Error::new(
             Code::SourceFailed,

@@ -3,7 +3,7 @@
 
 use super::{Command, Running, Transport};
 use crate::error::{Code, Error, Result};
-use crate::interrupt;
+use crate::{interrupt, thread};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::io::{BufRead, BufReader};
 use std::process::ChildStdout;
@@ -33,13 +33,13 @@ impl Kept {
         let (end, ended) = bounded(1);
         let (stop, stopped) = bounded::<()>(0);
         // A thread of its own: the kernel ends a child with the thread that started it.
-        let keeper = std::thread::spawn(move || match Transport::Local.spawn(&command) {
+        let keeper = thread::start(move || match Transport::Local.spawn(&command) {
             Err(error) => drop(tell.send(Err(error))),
             Ok(mut running) => {
                 let _ = tell.send(Ok(running.stdout.take()));
                 keep(running, &stopped, &end);
             }
-        });
+        })?;
         let lost = || Error::new(Code::Io, "a helper process was not started");
         let stdout = told.recv().map_err(|_| lost())??.ok_or_else(lost)?;
         let kept = Kept {
@@ -47,7 +47,7 @@ impl Kept {
             ended,
             keeper: Some(keeper),
         };
-        let (said, deadline) = (says(stdout, ready), Instant::now() + patience);
+        let (said, deadline) = (says(stdout, ready)?, Instant::now() + patience);
         loop {
             match said.recv_timeout(LOOK) {
                 Ok(true) => return Ok(Ok(kept)),
@@ -65,17 +65,17 @@ impl Kept {
 }
 
 /// Whether a line that contains `ready` comes before the end. What comes after it is read, too.
-fn says(stdout: ChildStdout, ready: &str) -> Receiver<bool> {
+fn says(stdout: ChildStdout, ready: &str) -> Result<Receiver<bool>> {
     let (tell, told) = bounded(1);
     let ready = ready.to_owned();
-    std::thread::spawn(move || {
+    thread::start(move || {
         let mut lines = BufReader::new(stdout)
             .lines()
             .map_while(std::io::Result::ok);
         let _ = tell.send(lines.any(|line| line.contains(&ready)));
         lines.for_each(drop);
-    });
-    told
+    })?;
+    Ok(told)
 }
 
 /// Until it ends, or until the sender is dropped.

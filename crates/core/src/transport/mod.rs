@@ -19,6 +19,7 @@ use crate::config::{SshConfig, Via};
 use crate::error::{Code, Error, Result};
 use crate::interrupt;
 use crate::secret::{Scrubber, Secret};
+use crate::thread;
 use container::Container;
 use remote::Far;
 use running::Drain;
@@ -267,12 +268,13 @@ impl Transport {
         if let Some(mut stdin) = running.stdin.take() {
             // On a thread of its own: the child may print before it has read everything. A pipe
             // that it closed early is left to its exit status to tell.
-            std::thread::spawn(move || stdin.write_all(&input));
+            thread::start(move || stdin.write_all(&input))?;
         }
         let stdout = running
             .stdout
             .take()
-            .map(|pipe| Drain::start(pipe, usize::MAX / 2));
+            .map(|pipe| Drain::start(pipe, usize::MAX / 2))
+            .transpose()?;
         let (status, stderr) = running.wait()?;
         let stdout = stdout.map(Drain::take).unwrap_or_default();
         Ok(Output {
@@ -355,11 +357,13 @@ fn spawn_here(command: &Command) -> Result<Running> {
     let mut child = process
         .spawn()
         .map_err(|error| not_started(command, &error))?;
-    let stderr = child
-        .stderr
-        .take()
-        .map(|pipe| Drain::start(pipe, STDERR_BYTES_MAX / 2));
-    Ok(Running::new(command, child, stderr))
+    let stderr = child.stderr.take();
+    // Whatever happens from here on, the child ends.
+    let mut running = Running::new(command, child);
+    if let Some(pipe) = stderr {
+        running.drain(pipe)?;
+    }
+    Ok(running)
 }
 
 fn not_started(command: &Command, error: &io::Error) -> Error {

@@ -1,13 +1,13 @@
 //! A command under way: its pipes, its end, and what it said.
 
-use super::Command;
 use super::remote::Far;
+use super::{Command, STDERR_BYTES_MAX};
 use crate::error::{Code, Error, Result};
 use crate::interrupt;
 use crate::secret::Scrubber;
 use crossbeam_channel::{Receiver, bounded};
 use std::io::{self, Read, Write};
-use std::process::{Child, ChildStdin, ChildStdout, ExitStatus};
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, ExitStatus};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -24,19 +24,19 @@ pub(super) struct Drain {
 
 impl Drain {
     /// Keeps `half` bytes of either end.
-    pub(super) fn start(mut pipe: impl Read + Send + 'static, half: usize) -> Self {
+    pub(super) fn start(mut pipe: impl Read + Send + 'static, half: usize) -> Result<Self> {
         let kept = Arc::new(Mutex::new((Vec::new(), Vec::new())));
         let shared = Arc::clone(&kept);
         let (end, ended) = bounded(1);
-        std::thread::spawn(move || {
+        crate::thread::start(move || {
             let mut buffer = vec![0; 64 << 10];
             while let Ok(count @ 1..) = pipe.read(&mut buffer) {
                 let mut kept = shared.lock().unwrap_or_else(PoisonError::into_inner);
                 keep(&mut kept, buffer.get(..count).unwrap_or_default(), half);
             }
             let _ = end.send(());
-        });
-        Drain { kept, ended }
+        })?;
+        Ok(Drain { kept, ended })
     }
 
     /// What was read; waits for the pipe's end, within bounds.
@@ -78,19 +78,25 @@ pub struct Running {
 }
 
 impl Running {
-    pub(super) fn new(command: &Command, mut child: Child, stderr: Option<Drain>) -> Self {
+    pub(super) fn new(command: &Command, mut child: Child) -> Self {
         Running {
             _registered: (!command.cleanup).then(|| interrupt::register(child.id())),
             program: command.program(),
             stdin: child.stdin.take(),
             stdout: child.stdout.take(),
             child,
-            stderr,
+            stderr: None,
             group: command.group,
             scrubber: command.scrubber.clone(),
             held: None,
             far: None,
         }
+    }
+
+    /// Reads its standard error from here on.
+    pub(super) fn drain(&mut self, stderr: ChildStderr) -> Result<()> {
+        self.stderr = Some(Drain::start(stderr, STDERR_BYTES_MAX / 2)?);
+        Ok(())
     }
 
     /// Keeps the input open until the end, and to itself.

@@ -8,6 +8,7 @@ use crate::pack::BlobKind;
 use crate::pipeline::Pipeline;
 use std::fs::File;
 use std::io::{self, Read};
+use std::path::Path;
 use std::sync::atomic::Ordering;
 
 /// The buffers of a thread, kept from file to file.
@@ -32,11 +33,16 @@ const HUGE_BYTES: u64 = 32 << 20;
 pub(super) type Content = io::Result<(Vec<Id>, u64)>;
 
 impl Backup<'_> {
-    /// Stores what is in a file that should be this long.
-    pub(super) fn content(&self, file: File, expected: u64) -> Result<Content> {
+    /// Stores what is in the file at this path, which should be this long.
+    pub(super) fn content(&self, path: &Path, file: File, expected: u64) -> Result<Content> {
         // Taken, not borrowed: while this thread waits it may take up another file.
         let mut buffers = BUFFERS.take();
         let stored = match expected {
+            _ if self.mounts.is_far(path) => {
+                let mut reader = self.mounts.reader(path, file);
+                let pipeline = Pipeline::alone(self.saver);
+                self.stream(pipeline, Input::stream(&mut reader), &mut buffers.large)
+            }
             0..SMALL_BYTES => self.small(file, expected, &mut buffers),
             _ => match Input::file(file) {
                 Ok(input) => self.long(input, expected, &mut buffers.large),

@@ -106,11 +106,11 @@ impl Backup<'_> {
         parent: Option<Id>,
         device: u64,
     ) -> Result<io::Result<Id>> {
-        let mut names = match names_in(path) {
+        let mut names = match self.names_in(path) {
             Ok(names) => names,
             Err(error) => return Ok(Err(error)),
         };
-        self.options.excludes.mark(path, &mut names);
+        self.options.excludes.mark(&self.mounts, path, &mut names);
         let mut before = self.before(parent);
         let mut names = names.into_iter().peekable();
         let mut tree = TreeWriter::new(self.saver);
@@ -165,8 +165,11 @@ impl Backup<'_> {
         device: u64,
     ) -> Result<Option<Node>> {
         let path = path.join(name);
-        match std::fs::symlink_metadata(&path) {
-            Ok(metadata) if self.options.excludes.chooses(&path, &metadata) => Ok(None),
+        if self.options.excludes.chooses(&path) {
+            return Ok(None);
+        }
+        match self.mounts.ask(&path, |path| path.symlink_metadata()) {
+            Ok(metadata) if self.options.excludes.chooses_of_size(&metadata) => Ok(None),
             Ok(metadata) => self.entry(path, name, &metadata, was, device),
             Err(error) => {
                 self.skip(path, error);
@@ -197,14 +200,11 @@ impl Backup<'_> {
             Before::default()
         })
     }
-}
 
-/// The names in a directory, sorted.
-fn names_in(path: &Path) -> io::Result<Vec<OsString>> {
-    let mut names = Vec::new();
-    for entry in std::fs::read_dir(path)? {
-        names.push(entry?.file_name());
+    /// The names in a directory, sorted.
+    fn names_in(&self, path: &Path) -> io::Result<Vec<OsString>> {
+        let mut names = self.mounts.names(path)?;
+        names.sort_unstable();
+        Ok(names)
     }
-    names.sort_unstable();
-    Ok(names)
 }

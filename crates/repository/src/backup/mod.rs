@@ -18,10 +18,12 @@ use crate::chunker::Input;
 use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::index::Index;
+use crate::mounts::Mounts;
 use crate::pack::BlobKind;
 use crate::pattern::Patterns;
 use crate::pipeline::Pipeline;
 use crate::repository::Repository;
+use crate::requests;
 use crate::saver::{Added, Saver, with_pretence, with_saver};
 use crate::snapshot::{Snapshot, Summary};
 use crate::time::Time;
@@ -35,7 +37,8 @@ use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use targets::Targets;
 
 /// What to back up, and how to describe it.
@@ -61,6 +64,8 @@ pub struct Options {
     pub excludes: Excludes,
     /// What makes the snapshot, and its version.
     pub program: String,
+    /// How long a file system that depends on others may take for an answer.
+    pub patience: Duration,
     /// What else is done otherwise than usually.
     pub how: How,
 }
@@ -109,18 +114,24 @@ impl Excludes {
         b"Signature: 8a477f597d28d172789f06886806bc55",
     );
 
-    fn chooses(&self, path: &Path, metadata: &Metadata) -> bool {
+    /// Whether a path is left out whatever is there: nothing needs to be asked of it.
+    fn chooses(&self, path: &Path) -> bool {
+        !self.patterns.is_empty() && self.patterns.matches(path.as_os_str().as_bytes())
+    }
+
+    fn chooses_of_size(&self, metadata: &Metadata) -> bool {
         let too_long = |limit| metadata.is_file() && metadata.len() > limit;
         self.larger_than.is_some_and(too_long)
-            || !self.patterns.is_empty() && self.patterns.matches(path.as_os_str().as_bytes())
     }
 
     /// Leaves of the names in a directory only that which says that the rest does not matter.
-    fn mark(&self, path: &Path, names: &mut Vec<OsString>) {
+    fn mark(&self, mounts: &Mounts, path: &Path, names: &mut Vec<OsString>) {
         let begins = |name: &OsString, with: &[u8]| {
-            let mut start = vec![0; with.len()];
-            let read = File::open(path.join(name)).and_then(|mut f| f.read_exact(&mut start));
-            with.is_empty() || read.is_ok() && start == with
+            let with = with.to_vec();
+            with.is_empty()
+                || mounts
+                    .ask(&path.join(name), move |path| begins(path, &with))
+                    .unwrap_or(false)
         };
         let marks = self.if_present.iter();
         let found = marks
@@ -131,6 +142,14 @@ impl Excludes {
             names.retain(|name| name == found);
         }
     }
+}
+
+/// Whether a regular file begins so.
+fn begins(path: &Path, with: &[u8]) -> io::Result<bool> {
+    let (mut file, _) = open(path)?;
+    let mut start = vec![0; with.len()];
+    file.read_exact(&mut start)?;
+    Ok(start == with)
 }
 
 /// Something that was left out.
@@ -201,11 +220,17 @@ pub fn run(repository: &Repository, index: &Index, options: &Options) -> Result<
             && program.and_then(|program| program.as_str()) == Some(&options.program)
     });
     let parent = parent.map(|(id, parent)| (id, parent.tree));
-    let pool = pool()?;
+    let pool = requests::pool(0, Some(STACK_BYTES))?;
     let work = |saver: &Saver<'_>| {
         let mut backup = Backup::new(repository, index, saver, options, &counts);
         backup.alike = alike;
-        pool.install(|| backup.root(&targets, parent.map(|(_, tree)| tree)))
+        let tree = pool.install(|| backup.root(&targets, parent.map(|(_, tree)| tree)))?;
+        match backup.taken.load(Ordering::Relaxed) {
+            true => Ok(tree),
+            false => Err(Error::NothingTaken {
+                skipped: counts.take_skipped(),
+            }),
+        }
     };
     let (tree, added) = match options.how.dry_run {
         true => with_pretence(repository, index, work)?,
@@ -223,7 +248,7 @@ pub fn run_stream(
     name: &str,
     stream: &mut (dyn Read + Send),
 ) -> Result<Report> {
-    let pool = pool()?;
+    let pool = requests::pool(0, Some(STACK_BYTES))?;
     let counts = Counts::begin();
     let work = |saver: &Saver<'_>| {
         let backup = Backup::new(repository, index, saver, options, &counts);
@@ -250,13 +275,6 @@ pub fn run_stream(
         false => with_saver(repository, index, work)?,
     };
     commit(repository, options, None, (tree, added), &counts)
-}
-
-fn pool() -> Result<rayon::ThreadPool> {
-    rayon::ThreadPoolBuilder::new()
-        .stack_size(STACK_BYTES)
-        .build()
-        .map_err(|error| Error::Threads(io::Error::other(error)))
 }
 
 fn commit(
@@ -323,6 +341,9 @@ struct Backup<'a> {
     alike: bool,
     /// Whether all threads are on one file.
     together: AtomicBool,
+    mounts: Mounts,
+    /// Whether anything that was named is in the snapshot.
+    taken: AtomicBool,
 }
 
 /// Directories may be nested so deep that a thread's usual stack would not do.
@@ -345,6 +366,8 @@ impl<'a> Backup<'a> {
             counts,
             alike: false,
             together: AtomicBool::new(false),
+            mounts: Mounts::of_this_process(options.patience),
+            taken: AtomicBool::new(false),
         }
     }
 
@@ -363,18 +386,26 @@ impl<'a> Backup<'a> {
             let was = was.as_ref();
             // A link on the way to what is wanted stands for the directory that it leads to.
             let entry = match inner {
-                None => std::fs::symlink_metadata(&path),
-                Some(_) => std::fs::metadata(&path).and_then(|metadata| match metadata.is_dir() {
-                    true => Ok(metadata),
-                    false => Err(io::ErrorKind::NotADirectory.into()),
-                }),
+                None => self
+                    .mounts
+                    .ask_anyway(&path, |path| path.symlink_metadata()),
+                Some(_) => self
+                    .mounts
+                    .ask_anyway(&path, |path| match path.metadata()? {
+                        metadata if metadata.is_dir() => Ok(metadata),
+                        _ => Err(io::ErrorKind::NotADirectory.into()),
+                    }),
             };
             let node = match (entry, inner) {
                 (Err(error), _) => {
                     self.skip(path, error);
                     None
                 }
-                (Ok(metadata), None) => self.entry(path, name, &metadata, was, metadata.dev())?,
+                (Ok(metadata), None) => {
+                    let node = self.entry(path, name, &metadata, was, metadata.dev())?;
+                    self.taken.fetch_or(node.is_some(), Ordering::Relaxed);
+                    node
+                }
                 (Ok(metadata), Some(inner)) => {
                     let mut node = self.describe(&path, name, &metadata, was);
                     let subtree = was.and_then(|node| node.subtree);
@@ -414,11 +445,14 @@ impl<'a> Backup<'a> {
                 })
             }
             NodeKind::File => self.file(&path, name, metadata, was)?,
-            NodeKind::Symlink => std::fs::read_link(&path).map(|target| {
-                let mut node = self.describe(&path, name, metadata, was);
-                node.link_target = target.into_os_string().into_vec();
-                node
-            }),
+            NodeKind::Symlink => self
+                .mounts
+                .ask(&path, |path| path.read_link())
+                .map(|target| {
+                    let mut node = self.describe(&path, name, metadata, was);
+                    node.link_target = target.into_os_string().into_vec();
+                    node
+                }),
             _ => Ok(self.describe(&path, name, metadata, was)),
         };
         match outcome {
@@ -447,16 +481,12 @@ impl<'a> Backup<'a> {
             node.content = Some(content);
             node
         } else {
-            let file = match open(path) {
-                Ok(file) => file,
+            let (file, now) = match self.mounts.ask(path, open) {
+                Ok(opened) => opened,
                 Err(error) => return Ok(Err(error)),
             };
-            let mut node = match file.metadata() {
-                Ok(now) if now.is_file() => self.describe(path, name, &now, None),
-                Ok(_) => return Ok(Err(io::Error::other("it is not a file any more"))),
-                Err(error) => return Ok(Err(error)),
-            };
-            let (content, size) = match self.content(file, node.size)? {
+            let mut node = self.describe(path, name, &now, None);
+            let (content, size) = match self.content(path, file, node.size)? {
                 Ok(read) => read,
                 Err(error) => return Ok(Err(error)),
             };
@@ -489,7 +519,10 @@ impl<'a> Backup<'a> {
             |was: &&Node| self.alike && (was.ctime.at, was.inode) == (node.ctime.at, node.inode);
         node.xattrs = match was.filter(same) {
             Some(was) => was.xattrs.clone(),
-            None => node::xattrs(path),
+            None => self
+                .mounts
+                .ask(path, |path| Ok(node::xattrs(path)))
+                .unwrap_or_default(),
         };
         node
     }
@@ -499,13 +532,17 @@ impl<'a> Backup<'a> {
     }
 }
 
-/// Opens a file for reading: no link is followed, nothing is waited for, and where it is allowed
-/// no time of access is changed.
-fn open(path: &Path) -> io::Result<File> {
+/// Opens a regular file for reading: no link is followed, nothing is waited for, and where it is
+/// allowed no time of access is changed.
+fn open(path: &Path) -> io::Result<(File, Metadata)> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let opened = match rustix::fs::open(path, flags | OFlags::NOATIME, Mode::empty()) {
         Err(rustix::io::Errno::PERM) => rustix::fs::open(path, flags, Mode::empty()),
         other => other,
     };
-    Ok(opened?.into())
+    let file = File::from(opened?);
+    match file.metadata()? {
+        now if now.is_file() => Ok((file, now)),
+        _ => Err(io::Error::other("it is not a file any more")),
+    }
 }

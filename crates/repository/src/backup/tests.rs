@@ -2,7 +2,9 @@
 
 use super::{Excludes, Options, Report, run};
 use crate::browse::{self, Change};
+use crate::error::Error;
 use crate::pack::BlobKind;
+use crate::pattern::Patterns;
 use crate::prune::{self, Options as Prune};
 use crate::restore;
 use crate::time::Time;
@@ -10,9 +12,12 @@ use crate::tree::{LONG_BYTES, Node, NodeKind, Text, TreeBuilder, parse};
 use crate::{Author, Id, Repository};
 use jiff::SignedDuration;
 use lifeboat_store::MemoryStore;
+use lifeboat_testkit::silent::Silent;
+use rustix::fs::{FileType, Mode};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 const FILES: usize = 420;
 
@@ -22,7 +27,12 @@ fn repository() -> Repository {
 }
 
 pub(crate) fn back_up(repository: &Repository, tree: &Path, parent: Option<Id>) -> Report {
-    let options = Options {
+    let (index, _) = repository.load_index().unwrap();
+    run(repository, &index, &options(tree, parent)).unwrap()
+}
+
+fn options(tree: &Path, parent: Option<Id>) -> Options {
+    Options {
         paths: vec![tree.to_owned()],
         parent,
         time: Time::default(),
@@ -32,11 +42,10 @@ pub(crate) fn back_up(repository: &Repository, tree: &Path, parent: Option<Id>) 
         tags: Vec::new(),
         one_file_system: false,
         program: String::new(),
+        patience: crate::mounts::PATIENCE,
         how: Default::default(),
         excludes: Excludes::default(),
-    };
-    let (index, _) = repository.load_index().unwrap();
-    run(repository, &index, &options).unwrap()
+    }
 }
 
 #[allow(clippy::disallowed_methods, reason = "a test writes as it likes")]
@@ -202,4 +211,58 @@ fn a_huge_directory_is_restored_in_several_rounds_and_pruned() {
     })
     .unwrap();
     assert_eq!(entries, FILES);
+}
+
+#[test]
+#[allow(clippy::disallowed_methods, reason = "a test writes as it likes")]
+fn a_mount_that_does_not_answer_is_named_and_the_rest_is_taken() {
+    let place = tempfile::tempdir().unwrap();
+    let (tree, mount) = (place.path().join("d"), place.path().join("d/m"));
+    fs::create_dir_all(&mount).unwrap();
+    fs::write(tree.join("a"), "a").unwrap();
+    fs::write(tree.join("z"), "z").unwrap();
+    // Without /dev/fuse, or the right to mount, there is nothing to test.
+    let Some(_silent) = Silent::mount(&mount) else {
+        return;
+    };
+    let repository = repository();
+    let (index, _) = repository.load_index().unwrap();
+    let mut options = options(&tree, None);
+    options.patience = Duration::from_millis(200);
+    let report = run(&repository, &index, &options).unwrap();
+    assert_eq!(report.files, 2);
+    let [skipped] = report.skipped.as_slice() else {
+        panic!("{:?}", report.skipped);
+    };
+    assert_eq!(skipped.path, mount);
+    assert_eq!(skipped.error.kind(), std::io::ErrorKind::TimedOut);
+    options.paths = vec![mount.clone()];
+    let error = run(&repository, &index, &options).unwrap_err();
+    assert!(matches!(error, Error::NothingTaken { .. }), "{error}");
+    // What is left out is not asked anything.
+    options.paths = vec![tree];
+    options.patience = Duration::from_secs(3600);
+    let pattern = mount.display().to_string();
+    options.excludes.patterns = Patterns::new(&[pattern], &[]).unwrap();
+    let report = run(&repository, &index, &options).unwrap();
+    assert_eq!((report.files, report.skipped.len()), (2, 0));
+}
+
+#[test]
+#[allow(clippy::disallowed_methods, reason = "a test writes as it likes")]
+fn a_pipe_is_no_tag_with_a_header_and_is_not_waited_for() {
+    let place = tempfile::tempdir().unwrap();
+    let tree = place.path().join("d");
+    fs::create_dir_all(&tree).unwrap();
+    fs::write(tree.join("kept"), "kept").unwrap();
+    let mode = Mode::RUSR | Mode::WUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, tree.join("TAG"), FileType::Fifo, mode, 0).unwrap();
+    let repository = repository();
+    let (index, _) = repository.load_index().unwrap();
+    let mut options = options(&tree, None);
+    for (header, files) in [("head", 1), ("", 0)] {
+        options.excludes.if_present = vec![("TAG".into(), header.into())];
+        let report = run(&repository, &index, &options).unwrap();
+        assert_eq!((report.files, report.skipped.len()), (files, 0), "{header}");
+    }
 }

@@ -1,13 +1,15 @@
 //! Finds the paths that a pattern stands for, as a shell does.
 
 use super::{BadPattern, Part};
+use crate::mounts::Mounts;
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 /// The paths that are there and that a pattern matches as a whole, in order: `*`, `?` and `[…]` within
-/// a component. A directory that cannot be read has nothing in it.
-pub fn expand(pattern: &[u8]) -> Result<Vec<PathBuf>, BadPattern> {
+/// a component. A directory that cannot be read has nothing in it. What lies on a file system that
+/// does not answer may be there.
+pub fn expand(pattern: &[u8], mounts: &Mounts) -> Result<Vec<PathBuf>, BadPattern> {
     let mut found = match pattern.first() {
         Some(b'/') => vec![PathBuf::from("/")],
         _ => vec![PathBuf::new()],
@@ -22,32 +24,38 @@ pub fn expand(pattern: &[u8]) -> Result<Vec<PathBuf>, BadPattern> {
             pattern: String::from_utf8_lossy(pattern).into_owned(),
             reason,
         })?;
-        let each = found.iter().flat_map(|at| inside(at, &part));
+        let each = found.iter().flat_map(|at| inside(at, &part, mounts));
         found = each.collect();
     }
-    found.retain(|path| std::fs::symlink_metadata(path).is_ok());
+    found.retain(
+        |path| match mounts.ask(&absolute(path), |path| path.symlink_metadata()) {
+            Ok(_) => true,
+            Err(error) => error.kind() == std::io::ErrorKind::TimedOut,
+        },
+    );
     Ok(found)
 }
 
 /// What is in a directory and matches.
-fn inside(at: &Path, part: &Part) -> Vec<PathBuf> {
+fn inside(at: &Path, part: &Part, mounts: &Mounts) -> Vec<PathBuf> {
     if let Part::Literal(name) = part {
         return vec![at.join(OsString::from_vec(name.clone()))];
     }
-    let read = match at.as_os_str().is_empty() {
-        true => std::fs::read_dir("."),
-        false => std::fs::read_dir(at),
-    };
-    let names = read.into_iter().flatten().flatten();
-    let names = names.map(|entry| entry.file_name());
+    let names = mounts.names(&absolute(at)).unwrap_or_default();
+    let names = names.into_iter();
     let mut names: Vec<_> = names.filter(|name| part.matches(name.as_bytes())).collect();
     names.sort_unstable();
     names.into_iter().map(|name| at.join(name)).collect()
 }
 
+fn absolute(path: &Path) -> PathBuf {
+    std::env::current_dir().unwrap_or_default().join(path)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mounts::PATIENCE;
 
     #[test]
     #[expect(clippy::disallowed_methods, reason = "files that are looked for")]
@@ -60,9 +68,10 @@ mod tests {
             std::fs::write(path, "").unwrap();
         }
         std::os::unix::fs::symlink("nowhere", root.join("b/broken")).unwrap();
+        let mounts = Mounts::of_this_process(PATIENCE);
         let found = |pattern: &str| {
             let pattern = root.join(pattern);
-            let found = expand(pattern.as_os_str().as_bytes()).unwrap();
+            let found = expand(pattern.as_os_str().as_bytes(), &mounts).unwrap();
             let inner = found.iter().map(|path| path.strip_prefix(root).unwrap());
             inner
                 .map(|path| path.display().to_string())
@@ -77,7 +86,8 @@ mod tests {
         assert_eq!(found("a/./x.log"), ["a/./x.log"]);
         assert_eq!(found("none"), [""; 0]);
         assert_eq!(found("a/x.log/*"), [""; 0]);
-        assert!(expand(b"/[").is_err());
-        assert!(expand(b"Cargo.*").unwrap().contains(&"Cargo.toml".into()));
+        assert!(expand(b"/[", &mounts).is_err());
+        let here = expand(b"Cargo.*", &mounts).unwrap();
+        assert!(here.contains(&"Cargo.toml".into()));
     }
 }

@@ -66,11 +66,7 @@ pub fn run(repository: &Repository, index: &Index, options: &Options) -> Result<
         }
         threads => threads,
     };
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(threads)
-        .stack_size(STACK_BYTES)
-        .build()
-        .map_err(|error| Error::Threads(std::io::Error::other(error)))?;
+    let pool = requests::pool(threads, Some(STACK_BYTES))?;
     let restore = Restore {
         options,
         fetcher: Fetcher::new(repository, index, &pool),

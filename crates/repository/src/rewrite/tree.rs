@@ -80,10 +80,7 @@ impl<'a, R: Rule> Rewriter<'a, R> {
 
     /// What becomes of each of these roots; `None` where nothing of one can be read.
     pub(crate) fn roots(&self, roots: &[Id]) -> Result<Vec<Option<Made>>> {
-        let pool = rayon::ThreadPoolBuilder::new()
-            .stack_size(STACK_BYTES)
-            .build()
-            .map_err(|error| Error::Threads(std::io::Error::other(error)))?;
+        let pool = crate::requests::pool(0, Some(STACK_BYTES))?;
         pool.install(|| roots.iter().map(|root| self.tree(b"", root, 0)).collect())
     }
 

@@ -116,6 +116,7 @@ pub fn options(tree: &Path, parent: Option<Id>) -> backup::Options {
         username: "me".into(),
         tags: vec!["tag".into()],
         one_file_system: false,
+        patience: lifeboat_repository::mounts::PATIENCE,
         excludes: Default::default(),
         program: "lifeboat test".into(),
         how: Default::default(),

@@ -9,6 +9,8 @@ use std::future::Future;
 use std::sync::OnceLock;
 use tokio::runtime::{Builder, Runtime};
 
+const WORKERS: usize = 2;
+
 /// Runs `work` on the runtime and waits for what it returns, unless waiting ends before.
 pub(super) fn run<T, F>(location: &str, work: F) -> Result<T, StoreError>
 where
@@ -65,8 +67,13 @@ fn runtime(location: &str) -> Result<&'static Runtime, StoreError> {
     static RUNTIME: OnceLock<Result<Runtime, String>> = OnceLock::new();
     RUNTIME
         .get_or_init(|| {
+            // It would panic without the first of its threads, and wait for ever for a look-up
+            // without the last.
+            if crate::threads::available(WORKERS + 1) <= WORKERS {
+                return Err("threads cannot be started".to_owned());
+            }
             Builder::new_multi_thread()
-                .worker_threads(2)
+                .worker_threads(WORKERS)
                 // For name look-ups, which block.
                 .max_blocking_threads(4)
                 .thread_name("lifeboat-s3")

@@ -106,6 +106,16 @@ pub(super) struct Ticket {
     sent: Instant,
 }
 
+fn start(work: impl FnOnce() + Send + 'static) -> Result<(), Cut> {
+    let started = std::thread::Builder::new().spawn(work);
+    started.map(drop).map_err(|error| {
+        Cut::Link(LinkError {
+            may_pass: false,
+            reason: Arc::new(error),
+        })
+    })
+}
+
 /// One connection.
 pub(super) struct Session {
     outbox: Sender<Outgoing>,
@@ -130,14 +140,14 @@ impl Session {
         let (outbox, outgoing) = bounded(OUTBOX_PACKETS);
         let (greet, greeting) = bounded(1);
         let (reading, over) = bounded(0);
-        std::thread::spawn(move || write_all(to, &outgoing));
+        start(move || write_all(to, &outgoing))?;
         let (shared_too, link_too) = (Arc::clone(&shared), Arc::clone(&link));
-        std::thread::spawn(move || {
+        start(move || {
             let why = read_all(from, &shared_too, &greet);
             drop(greet);
             shared_too.end(|| why.unwrap_or_else(|| Cut::Link(link_too.why())));
             drop(reading);
-        });
+        })?;
         let mut session = Session {
             outbox,
             shared,

@@ -8,6 +8,7 @@ use super::wire::{Entry, FileKind, Reply, kind, open, status};
 use crate::key::INCOMING;
 use crate::{ObjectInfo, StoreError};
 use std::sync::{Mutex, PoisonError};
+use std::thread::Builder;
 
 /// No key is longer, so nothing deeper can be an object.
 const KEY_BYTES_MAX: usize = 1024;
@@ -91,7 +92,7 @@ fn list_level(
     };
     let results = std::thread::scope(|scope| {
         let threads: Vec<_> = (1..LISTERS.min(level.len()))
-            .map(|_| scope.spawn(work))
+            .map_while(|_| Builder::new().spawn_scoped(scope, work).ok())
             .collect();
         let mut results = vec![work()];
         results.extend(threads.into_iter().map(|thread| {

@@ -85,6 +85,19 @@ pub fn durable_writes(source: &Source) -> Vec<Finding> {
     )
 }
 
+pub fn threads(source: &Source) -> Vec<Finding> {
+    words(
+        source,
+        &[
+            "thread::spawn(",
+            "scope.spawn(||",
+            "scope.spawn(work",
+            "scope.spawn(move ||",
+        ],
+        "it panics where no thread can be had: use std::thread::Builder, or core::thread",
+    )
+}
+
 pub fn processes(source: &Source) -> Vec<Finding> {
     let instead = "start processes through transport::Transport";
     let mut found = words(
@@ -393,6 +406,12 @@ mod tests {
         assert_eq!(lines(processes, "use std::process::ExitStatus;"), [0; 0]);
         let ours = "use crate::transport::Command;\nuse std::process::{ExitStatus, id};";
         assert_eq!(lines(processes, ours), [0; 0]);
+    }
+
+    #[test]
+    fn threads_that_panic_are_seen() {
+        let text = "std::thread::spawn(f);\nBuilder::new().spawn(f);\nscope.spawn(move |_| f());\nscope.spawn(move || f());";
+        assert_eq!(lines(threads, text), [1, 4]);
     }
 
     #[test]

@@ -9,8 +9,9 @@ use jiff::tz::TimeZone;
 use lifeboat_core::repo::explain;
 use lifeboat_core::{Code, Error, Result};
 use lifeboat_repository::Id;
-use lifeboat_repository::backup::{self, Excludes, How, Options, Outcome, Report};
+use lifeboat_repository::backup::{self, Excludes, How, Options, Outcome, Report, Skipped};
 use lifeboat_repository::lock::Mode;
+use lifeboat_repository::mounts::{Mounts, PATIENCE};
 use lifeboat_repository::pattern::{BadPattern, Patterns, expand};
 use lifeboat_repository::snapshot::{Filter, GroupBy, Snapshot};
 use lifeboat_repository::time::Time;
@@ -21,8 +22,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub fn run(open: &Open<'_>, args: &Backup) -> Result<u8> {
-    let paths = match args.stdin {
-        true => vec![Path::new("/").join(&args.stdin_filename)],
+    let (paths, gone) = match args.stdin {
+        true => (vec![Path::new("/").join(&args.stdin_filename)], Vec::new()),
         false => targets(open, args)?,
     };
     let begun = std::time::Instant::now();
@@ -46,6 +47,7 @@ pub fn run(open: &Open<'_>, args: &Backup) -> Result<u8> {
         one_file_system: args.one_file_system,
         excludes: excludes(&args.exclude)?,
         program: concat!("lifeboat ", env!("CARGO_PKG_VERSION")).into(),
+        patience: PATIENCE,
         how: How {
             dry_run: args.dry_run,
             skip_if_unchanged: args.skip_if_unchanged,
@@ -80,7 +82,8 @@ pub fn run(open: &Open<'_>, args: &Backup) -> Result<u8> {
         }
         false => backup::run(&open.repository, &index, &options),
     };
-    let report = report.map_err(explain)?;
+    let mut report = report.map_err(explain)?;
+    drop(report.skipped.splice(..0, gone));
     if let Some(unread) = &report.unread {
         let (count, error) = (unread.count, &unread.error);
         open.warn(&match (report.parent, count) {
@@ -160,12 +163,14 @@ fn tell(report: &Report, took: Duration) {
     }
 }
 
-/// What is to be backed up: what is named, and what files name.
-fn targets(open: &Open<'_>, args: &Backup) -> Result<Vec<PathBuf>> {
+/// What is to be backed up, of what is named and what files name; and what of it cannot be looked
+/// at. An error when that is all of it.
+fn targets(open: &Open<'_>, args: &Backup) -> Result<(Vec<PathBuf>, Vec<Skipped>)> {
+    let mounts = Mounts::of_this_process(PATIENCE);
     let mut named = args.paths.clone();
     for file in &args.files_from {
         for pattern in lines::without_comments(&lines::read(file)?) {
-            let found = expand(&pattern).map_err(bad_pattern)?;
+            let found = expand(&pattern, &mounts).map_err(bad_pattern)?;
             if found.is_empty() {
                 let pattern = String::from_utf8_lossy(&pattern);
                 open.warn(&format!("{}: nothing is like {pattern}", file.display()));
@@ -190,7 +195,32 @@ fn targets(open: &Open<'_>, args: &Backup) -> Result<Vec<PathBuf>> {
                 .hint("name files and directories"),
         );
     }
-    named.iter().map(|path| absolute(path)).collect()
+    let (mut there, mut gone) = (Vec::new(), Vec::new());
+    for path in named {
+        let looked_at = absolute(&path).and_then(|path| {
+            mounts.ask_anyway(&path, |path| path.symlink_metadata())?;
+            Ok(path)
+        });
+        match looked_at {
+            Ok(path) => there.push(path),
+            Err(error) => gone.push(Skipped { path, error }),
+        }
+    }
+    match gone.first() {
+        Some(first) if there.is_empty() => {
+            let message = match gone.len() {
+                1 => format!("{} cannot be backed up", first.path.display()),
+                count => format!(
+                    "none of {count} paths can be backed up, the first of them {}",
+                    first.path.display()
+                ),
+            };
+            Err(Error::new(Code::SourceMissing, message)
+                .cause(&first.error)
+                .hint("correct the path, or leave it out"))
+        }
+        _ => Ok((there, gone)),
+    }
 }
 
 /// The patterns of what is to be left out, and their texts.
@@ -279,18 +309,9 @@ fn size(text: &str) -> Result<u64> {
     })
 }
 
-/// An absolute path without `.` and `..`, of something that is there.
-fn absolute(path: &Path) -> Result<PathBuf> {
-    let unusable = |error: std::io::Error| {
-        Error::new(
-            Code::SourceMissing,
-            format!("{} cannot be backed up", path.display()),
-        )
-        .cause(error)
-        .hint("correct the path, or leave it out")
-    };
-    std::fs::symlink_metadata(path).map_err(unusable)?;
-    let absolute = std::path::absolute(path).map_err(unusable)?;
+/// An absolute path without `.` and `..`.
+fn absolute(path: &Path) -> std::io::Result<PathBuf> {
+    let absolute = std::path::absolute(path)?;
     let mut clean = PathBuf::new();
     for component in absolute.components() {
         match component {

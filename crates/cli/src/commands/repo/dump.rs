@@ -97,7 +97,7 @@ fn to_file(what: &What<'_>, path: &Path) -> Result<()> {
     }
     let (from, mut to) = io::pipe().map_err(|error| explain(EngineError::Output(error)))?;
     std::thread::scope(|scope| {
-        let writing = scope.spawn(move || what.write(&mut to));
+        let writing = lifeboat_core::thread::start_in(scope, move || what.write(&mut to))?;
         let mut whole = Whole {
             from,
             writing: Some(writing),

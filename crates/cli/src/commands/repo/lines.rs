@@ -9,7 +9,7 @@ pub fn read(file: &Path) -> Result<Vec<u8>> {
     let mut text = Vec::new();
     let read = match file == Path::new("-") {
         true => std::io::stdin().read_to_end(&mut text).map(|_| text),
-        false => std::fs::read(file),
+        false => lifeboat_core::plain::read(file),
     };
     read.map_err(|error| {
         Error::new(Code::Usage, format!("{} cannot be read", file.display()))

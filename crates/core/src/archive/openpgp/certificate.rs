@@ -166,7 +166,7 @@ fn choose_all(
 fn read_file(path: &Path) -> Result<Vec<SignedPublicKey>> {
     let shown = path.display();
     let export = format!("write it with `gpg --armor --export KEY > {shown}`");
-    let bytes = std::fs::read(path).map_err(|error| {
+    let bytes = crate::plain::read(path).map_err(|error| {
         Error::new(
             Code::Configuration,
             format!("OpenPGP key file {shown} cannot be read"),

@@ -7,6 +7,7 @@ use crate::point::copies::{self, PointCopy};
 use crate::point::{Details, DetailsArtifact, ManifestArtifact, Outcome, PointId};
 use crate::restore::fetch::{self, Fetched};
 use crate::source::bucket::{INDEX, is_pack, sort};
+use crate::thread;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -168,7 +169,7 @@ pub(super) fn in_all(packs: &[Pack], stores: &[OpenStore]) -> Result<Vec<Pack>> 
         let asked: Vec<_> = packs
             .chunks(share)
             .map(|some| {
-                scope.spawn(move || {
+                thread::start_in(scope, move || {
                     let mut held = Vec::new();
                     for pack in some {
                         if is_held(pack)? {
@@ -182,7 +183,7 @@ pub(super) fn in_all(packs: &[Pack], stores: &[OpenStore]) -> Result<Vec<Pack>> 
         let panicked = || Err(Error::new(Code::Store, "a store could not be asked"));
         asked
             .into_iter()
-            .map(|thread| thread.join().unwrap_or_else(|_| panicked()))
+            .map(|thread| thread?.join().unwrap_or_else(|_| panicked()))
             .collect()
     });
     let mut held = Vec::new();

@@ -4,6 +4,7 @@
 //! Two disks of one shelf, and two exports of one file server, are taken for two.
 
 use super::settled;
+use lifeboat_repository::mounts::Mounts;
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -26,8 +27,13 @@ pub(super) fn shared(one: &Path, two: &Path) -> bool {
 /// The device number of the file system that a path is on.
 fn device(path: &Path) -> Option<u64> {
     let path = settled(path, true);
-    let there = path.ancestors().find(|path| path.exists())?;
-    let own = there.metadata().ok()?.dev();
+    let reach = Mounts::of_this_process(super::PATIENCE_AT_NAMES);
+    let looked_at = path.ancestors().find_map(|path| {
+        let metadata = reach.ask_anyway(path, |path| path.metadata());
+        Some((path, metadata.ok()?))
+    });
+    let (there, metadata) = looked_at?;
+    let own = metadata.dev();
     // Some file systems number each of their subvolumes; what they are mounted from is one.
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let from = mounted_from(&mounts, there).filter(|from| from.starts_with("/dev/"));

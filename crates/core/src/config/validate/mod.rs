@@ -17,7 +17,12 @@ use super::load::path_of;
 use super::{Config, FilesConfig, PlanConfig, SourceKind};
 use crate::error::{Code, Error, Result};
 use crate::source::{Finding, Severity};
+use lifeboat_repository::mounts::Mounts;
 use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
+
+/// How long a file system may take to tell where a path leads. Who backs it up waits longer.
+const PATIENCE_AT_NAMES: Duration = Duration::from_secs(2);
 
 /// How grave an issue is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -248,8 +253,11 @@ fn settled(path: &Path, on_disk: bool) -> PathBuf {
     if !on_disk {
         return settled;
     }
+    // A path of a source may lie where nobody answers.
+    let mounts = Mounts::of_this_process(PATIENCE_AT_NAMES);
     for ancestor in settled.ancestors() {
-        if let (Ok(real), Ok(rest)) = (ancestor.canonicalize(), settled.strip_prefix(ancestor)) {
+        let real = mounts.ask_anyway(ancestor, |path| path.canonicalize());
+        if let (Ok(real), Ok(rest)) = (real, settled.strip_prefix(ancestor)) {
             // Joining nothing would add a slash that a file cannot have.
             return match rest.as_os_str().is_empty() {
                 true => real,

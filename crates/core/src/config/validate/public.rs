@@ -277,7 +277,7 @@ fn files(directory: &Path) -> BTreeSet<PathBuf> {
 
 fn read(path: &Path) -> Option<String> {
     let small = path.metadata().is_ok_and(|m| m.len() <= FILE_BYTES_MAX);
-    let bytes = small.then(|| std::fs::read(path).ok())??;
+    let bytes = small.then(|| crate::plain::read(path).ok())??;
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 

@@ -32,13 +32,14 @@ use crate::config::FilesConfig;
 use crate::error::{Code, Error, Result};
 use capture::Capture;
 use exclude::Excludes;
-use rustix::fs::{Mode, OFlags};
-use rustix::io::Errno;
+use lifeboat_repository::mounts::{Mounts, PATIENCE};
+use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags, Stat, accessat};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
 use walk::{Selection, walk};
 
 /// What the comment of a file with several names begins with; their number follows.
@@ -51,6 +52,7 @@ pub struct FilesSource {
     optional: Vec<PathBuf>,
     exclude: Vec<String>,
     one_file_system: bool,
+    patience: Duration,
 }
 
 impl FilesSource {
@@ -78,21 +80,31 @@ impl FilesSource {
             optional: config.optional,
             exclude: config.exclude,
             one_file_system: config.one_file_system,
+            patience: PATIENCE,
         })
     }
 
     /// The paths that are there, relative to `/`, with warnings of optional ones that are not.
-    fn roots(&self) -> Result<(BTreeSet<PathBuf>, Vec<String>)> {
+    fn roots(&self, mounts: &Mounts) -> Result<(BTreeSet<PathBuf>, Vec<String>)> {
         let mut roots = BTreeSet::new();
         let mut warnings = Vec::new();
+        let (mut silent, mut answered) = (None, false);
         for path in &self.paths {
-            match rustix::fs::lstat(path) {
-                Ok(_) => roots.insert(relative(path)),
-                Err(error) => return Err(unreachable(path, error)),
-            };
+            match look(mounts, path) {
+                Ok(_) => {}
+                // The walk names it, and the rest is taken.
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                    silent.get_or_insert(unreachable(path, &error));
+                    roots.insert(relative(path));
+                    continue;
+                }
+                Err(error) => return Err(unreachable(path, &error)),
+            }
+            roots.insert(relative(path));
+            answered = true;
         }
         for path in &self.optional {
-            match rustix::fs::lstat(path) {
+            match look(mounts, path) {
                 Ok(_) => {
                     roots.insert(relative(path));
                 }
@@ -102,8 +114,16 @@ impl FilesSource {
                 )),
             }
         }
-        Ok((roots, warnings))
+        match silent {
+            Some(error) if !answered => Err(error),
+            _ => Ok((roots, warnings)),
+        }
     }
+}
+
+/// What is at a path, a link not followed.
+fn look(mounts: &Mounts, path: &Path) -> io::Result<Stat> {
+    mounts.ask_anyway(path, |path| Ok(rustix::fs::lstat(path)?))
 }
 
 fn relative(path: &Path) -> PathBuf {
@@ -112,13 +132,19 @@ fn relative(path: &Path) -> PathBuf {
         .collect()
 }
 
-fn unreachable(path: &Path, error: Errno) -> Error {
+fn unreachable(path: &Path, error: &io::Error) -> Error {
     let path = path.display();
-    match error {
-        Errno::NOENT | Errno::NOTDIR => {
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
             Error::new(Code::SourceMissing, format!("the path {path} is missing"))
                 .hint("correct it, or move it to optional if it may be absent")
         }
+        io::ErrorKind::TimedOut => Error::new(
+            Code::SourceUnreachable,
+            format!("the path {path} cannot be reached"),
+        )
+        .cause(error)
+        .hint("mount it anew, or leave it out"),
         _ => Error::new(
             Code::SourceDenied,
             format!("the path {path} cannot be reached"),
@@ -149,12 +175,14 @@ impl Source for FilesSource {
             ));
         }
         super::sqlite::assert_library()?;
-        let (roots, mut warnings) = self.roots()?;
+        let mounts = Mounts::of_this_process(self.patience);
+        let (roots, mut warnings) = self.roots(&mounts)?;
         context.observer.step("reading files", None);
         let selection = Selection {
             roots: Some(roots),
             excludes: Excludes::new(&self.exclude)?,
             one_file_system: self.one_file_system,
+            mounts: Some(mounts),
         };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let start = rustix::fs::open("/", flags, Mode::empty())
@@ -181,8 +209,9 @@ impl Source for FilesSource {
         let finding =
             |severity, message: String, hint| Finding::new(subject, severity, message, hint);
         let mut findings = Vec::new();
+        let mounts = Mounts::of_this_process(self.patience);
         for path in &self.paths {
-            match reachable(path) {
+            match reachable(&mounts, path) {
                 Ok(()) => {}
                 Err(error) => {
                     findings.push(finding(Severity::Error, error.to_string(), error.hint));
@@ -190,7 +219,7 @@ impl Source for FilesSource {
             }
         }
         for path in &self.optional {
-            match reachable(path) {
+            match reachable(&mounts, path) {
                 Err(error) if error.code == Code::SourceMissing => findings.push(finding(
                     Severity::Warning,
                     format!("the optional path {} is missing", path.display()),
@@ -213,12 +242,12 @@ impl Source for FilesSource {
 }
 
 /// Whether a configured path is there and can be read; what lies below it may still be closed.
-fn reachable(path: &Path) -> Result<()> {
-    let stat = rustix::fs::lstat(path).map_err(|error| unreachable(path, error))?;
-    if rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Symlink {
+fn reachable(mounts: &Mounts, path: &Path) -> Result<()> {
+    let stat = look(mounts, path).map_err(|error| unreachable(path, &error))?;
+    if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {
         return Ok(());
     }
-    let flags = rustix::fs::AtFlags::EACCESS;
-    rustix::fs::accessat(rustix::fs::CWD, path, rustix::fs::Access::READ_OK, flags)
-        .map_err(|error| unreachable(path, error))
+    let access = |path: &Path| Ok(accessat(CWD, path, Access::READ_OK, AtFlags::EACCESS)?);
+    let readable = mounts.ask_anyway(path, access);
+    readable.map_err(|error| unreachable(path, &error))
 }

@@ -6,11 +6,13 @@
 
 use super::exclude::Excludes;
 use crate::error::Result;
+use lifeboat_repository::mounts::Mounts;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, openat, statat};
 use rustix::io::Errno;
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
+use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
@@ -95,6 +97,8 @@ pub(super) struct Selection {
     pub(super) roots: Option<BTreeSet<PathBuf>>,
     pub(super) excludes: Excludes,
     pub(super) one_file_system: bool,
+    /// What may keep silent below `/`, where the walk begins; `None` where it begins elsewhere.
+    pub(super) mounts: Option<Mounts>,
 }
 
 /// How much of a directory is wanted.
@@ -112,6 +116,7 @@ impl Selection {
             roots: None,
             excludes: Excludes::default(),
             one_file_system: false,
+            mounts: None,
         }
     }
 
@@ -135,6 +140,18 @@ impl Selection {
         let path = Path::new(OsStr::from_bytes(path));
         let mut below = self.roots.iter().flat_map(|r| r.range(path.to_owned()..));
         below.next().is_some_and(|root| root.starts_with(path))
+    }
+
+    /// Whether an entry is left out whatever it is, as far as its name and the kind that its
+    /// directory tells say: then nothing is asked of it.
+    fn leaves_out(&self, within: Extent, path: &[u8], kind: FileType) -> bool {
+        let Extent::Full(device) = within else {
+            return false;
+        };
+        let is_another = |mounts: &Mounts| mounts.is_another(&absolute(path), device);
+        let elsewhere = self.one_file_system && self.mounts.as_ref().is_some_and(is_another);
+        (elsewhere || self.excludes.matches(path, kind == FileType::Directory))
+            && !self.leads_to_root(path)
     }
 
     /// What is wanted of an entry in a directory that is wanted to this extent.
@@ -181,9 +198,12 @@ impl Walk<'_> {
             let reason = "is nested deeper than 512 directories";
             return self.visitor.trouble(&self.path, reason);
         }
-        let names: Vec<OsString> = match extent {
-            Extent::Lead => self.selection.leads(&self.path).into_iter().collect(),
-            Extent::Full(_) => match list(directory) {
+        let names: Vec<(OsString, FileType)> = match extent {
+            Extent::Lead => {
+                let leads = self.selection.leads(&self.path).into_iter();
+                leads.map(|name| (name, FileType::Unknown)).collect()
+            }
+            Extent::Full(_) => match self.ask(directory.as_fd(), false, list) {
                 Ok(names) => names,
                 Err(error) => {
                     let reason = format!("cannot be listed: {error}");
@@ -192,12 +212,15 @@ impl Walk<'_> {
             },
         };
         let length = self.path.len();
-        for name in names {
+        for (name, kind) in names {
             if length > 0 {
                 self.path.push(b'/');
             }
             self.path.extend_from_slice(name.as_bytes());
-            let done = self.entry(directory.as_fd(), &name, extent, depth);
+            let done = match self.selection.leaves_out(extent, &self.path, kind) {
+                true => Ok(()),
+                false => self.entry(directory.as_fd(), &name, extent, depth),
+            };
             self.path.truncate(length);
             done?;
         }
@@ -218,9 +241,11 @@ impl Walk<'_> {
         } else {
             AtFlags::SYMLINK_NOFOLLOW
         };
-        let stat = match statat(directory, name, follow) {
+        let own = name.to_owned();
+        let look = move |directory: BorrowedFd<'_>| statat(directory, &own, follow);
+        let stat = match self.ask(directory, through, look) {
             Ok(stat) => stat,
-            Err(Errno::NOENT) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => {
                 let reason = format!("cannot be looked at: {error}");
                 return self.visitor.trouble(&self.path, &reason);
@@ -252,19 +277,28 @@ impl Walk<'_> {
             OFlags::NOFOLLOW
         };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | nofollow;
-        let opened = match openat(directory, name, flags, Mode::empty()) {
-            Ok(opened) => opened,
-            Err(Errno::NOENT) => return Ok(()),
-            Err(Errno::ACCESS) if extent == Extent::Lead => {
+        let is_lead = extent == Extent::Lead;
+        let own = name.to_owned();
+        let open = move |directory: BorrowedFd<'_>| {
+            let opened = match openat(directory, &own, flags, Mode::empty()) {
                 // Its entries may be reachable by name all the same.
-                match openat(directory, name, flags | OFlags::PATH, Mode::empty()) {
-                    Ok(opened) => opened,
-                    Err(error) => return self.refused(&error),
+                Err(Errno::ACCESS) if is_lead => {
+                    openat(directory, &own, flags | OFlags::PATH, Mode::empty())?
                 }
-            }
-            Err(error) => return self.refused(&error),
+                opened => opened?,
+            };
+            let stat = rustix::fs::fstat(&opened).ok();
+            Ok((opened, stat))
         };
-        if let (None, Ok(stat)) = (&eased, rustix::fs::fstat(&opened)) {
+        let (opened, stat) = match self.ask(directory, through, open) {
+            Ok(opened) => opened,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => {
+                let reason = format!("cannot be entered: {error}");
+                return self.visitor.trouble(&self.path, &reason);
+            }
+        };
+        if let (None, Some(stat)) = (&eased, stat) {
             entry.stat = stat;
         }
         self.visitor.directory(&entry, &opened)?;
@@ -273,21 +307,40 @@ impl Walk<'_> {
         done
     }
 
-    fn refused(&mut self, error: &Errno) -> Result<()> {
-        let reason = format!("cannot be entered: {error}");
-        self.visitor.trouble(&self.path, &reason)
+    /// Asks about where the walk is, through the directory it is in: with a bound where a file system may
+    /// keep silent, or `anyway`.
+    fn ask<T: Send + 'static>(
+        &self,
+        directory: BorrowedFd<'_>,
+        anyway: bool,
+        question: impl FnOnce(BorrowedFd<'_>) -> Result<T, Errno> + Send + 'static,
+    ) -> io::Result<T> {
+        let here = absolute(&self.path);
+        match &self.selection.mounts {
+            Some(mounts) if anyway || mounts.is_far(&here) => {
+                let directory = directory.try_clone_to_owned()?;
+                mounts.ask_anyway(&here, move |_| Ok(question(directory.as_fd())?))
+            }
+            _ => Ok(question(directory)?),
+        }
     }
 }
 
-/// The names in a directory, sorted by bytes, without `.` and `..`.
-fn list(directory: &OwnedFd) -> Result<Vec<OsString>, Errno> {
+fn absolute(path: &[u8]) -> PathBuf {
+    Path::new("/").join(OsStr::from_bytes(path))
+}
+
+/// The names in a directory, sorted by bytes, without `.` and `..`, and their kinds, where it
+/// tells them.
+fn list(directory: BorrowedFd<'_>) -> Result<Vec<(OsString, FileType)>, Errno> {
     let mut names = Vec::new();
     for entry in Dir::read_from(directory)? {
-        let name = entry?.file_name().to_bytes().to_vec();
+        let entry = entry?;
+        let name = entry.file_name().to_bytes().to_vec();
         if name != b"." && name != b".." {
-            names.push(OsString::from_vec(name));
+            names.push((OsString::from_vec(name), entry.file_type()));
         }
     }
-    names.sort_unstable();
+    names.sort_unstable_by(|(one, _), (two, _)| one.cmp(two));
     Ok(names)
 }

@@ -12,6 +12,7 @@ use crate::error::{Code, Error, Result};
 use crate::observe::Observer;
 use crate::secret::Scrubber;
 use crate::source::tee::{self, Pieces, Teed};
+use crate::thread;
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use std::io::{self, BufRead, Write};
 use std::process::ExitStatus;
@@ -128,7 +129,7 @@ impl Dumping<'_> {
         let watch = Watch::default();
         let (stop, stopped) = bounded::<()>(0);
         let teed = std::thread::scope(|scope| {
-            scope.spawn(|| self.watch(&watch, &stopped));
+            thread::start_in(scope, || self.watch(&watch, &stopped))?;
             // Whatever happens here, the watch ends.
             let _stop = stop;
             let first = tee::first(&mut pipe)?;

@@ -12,7 +12,7 @@ use crate::error::{Code, Error, Result};
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{Mode, OFlags, Stat};
+use rustix::fs::{FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -129,6 +129,7 @@ pub(crate) fn backup(path: &Path, spool: &Path) -> Result<Vec<String>> {
         Errno::ACCESS => denied(path).cause(error),
         _ => failed(path).cause(error),
     })?;
+    are_files(path)?;
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create_new(true).mode(0o600);
     options
@@ -145,6 +146,22 @@ pub(crate) fn backup(path: &Path, spool: &Path) -> Result<Vec<String>> {
         Err(error) => Err(explain(path, &error)),
         Ok(()) => Ok(Vec::new()),
     }
+}
+
+/// Refuses a database that is no file, or has beside it what is none: SQLite opens them all, and
+/// would wait for a pipe.
+fn are_files(path: &Path) -> Result<()> {
+    let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let beside = COMPANIONS.map(|ending| companion(&real, ending));
+    for file in beside.iter().chain([&real]) {
+        let kind = rustix::fs::lstat(file).map(|stat| FileType::from_raw_mode(stat.st_mode));
+        if kind.is_ok_and(|kind| kind != FileType::RegularFile) {
+            return Err(failed(path)
+                .cause(format!("{} is no regular file", file.display()))
+                .hint("find out who put it there, and remove it"));
+        }
+    }
+    Ok(())
 }
 
 /// Copies a database with a hot journal. Someone crashed in a transaction; SQLite would roll it
@@ -185,7 +202,7 @@ fn roll_back_copy(path: &Path, spool: &Path) -> Result<()> {
 fn copy_bytes(from: &Path, to: &Path) -> Result<()> {
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);
-    let copied = std::fs::File::open(from)
+    let copied = crate::plain::open(from)
         .and_then(|mut from| std::io::copy(&mut from, &mut options.open(to)?));
     copied.map(drop).map_err(|error| failed(from).cause(error))
 }
@@ -228,6 +245,7 @@ fn backup_pages(path: &Path, spool: &Path) -> rusqlite::Result<()> {
 /// Opens the database as a backup would, and returns its journal mode.
 pub(super) fn examine(path: &Path) -> Result<String> {
     let _claim = Claim::new(path).map_err(|error| failed(path).cause(error))?;
+    are_files(path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mode = || {
         let database = Connection::open_with_flags(path, flags)?;

@@ -430,3 +430,18 @@ fn a_database_that_may_not_be_read_is_denied() {
     assert_eq!(findings[0].severity, Severity::Ok, "{findings:?}");
     assert!(findings[0].message.contains("journal mode"));
 }
+
+#[test]
+fn a_pipe_beside_a_database_is_not_waited_for() {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    let (_directory, path) = awkward();
+    for ending in COMPANIONS {
+        let pipe = companion(&path, ending);
+        mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        let error = capture(&path).unwrap_err();
+        assert_eq!(error.code, Code::SourceFailed, "{ending}: {error}");
+        assert!(error.cause.unwrap().contains("is no regular file"));
+        fs::remove_file(pipe).unwrap();
+    }
+    capture(&path).unwrap();
+}

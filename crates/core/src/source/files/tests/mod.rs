@@ -636,3 +636,59 @@ fn examination_names_what_cannot_be_read() {
     assert_eq!(grave, [Severity::Error, Severity::Warning]);
     assert!(findings[0].message.contains("/no/such") && findings[0].hint.is_some());
 }
+
+#[test]
+fn a_mount_that_does_not_answer_is_named_and_an_excluded_one_not_touched() {
+    let place = tempfile::tempdir().unwrap();
+    let (tree, mount) = (place.path().join("d"), place.path().join("d/m"));
+    fs::create_dir_all(&mount).unwrap();
+    fs::write(tree.join("z"), "z").unwrap();
+    // Without /dev/fuse, or the right to mount, there is nothing to test.
+    let Some(_silent) = lifeboat_testkit::silent::Silent::mount(&mount) else {
+        return;
+    };
+    let context = CaptureContext {
+        scratch: place.path(),
+        scrubber: &Scrubber::default(),
+        observer: &Silent,
+        queries: &[],
+    };
+    let taken = |config: FilesConfig, patience| {
+        let mut source = FilesSource::new(config).unwrap();
+        source.patience = patience;
+        source.capture("files", &mut Vec::new(), &context)
+    };
+    let short = Duration::from_millis(200);
+    let captured = taken(config(&[&tree]), short).unwrap();
+    let [skipped] = captured.skipped.as_slice() else {
+        panic!("{:?}", captured.skipped);
+    };
+    assert_eq!(skipped.name, mount.display().to_string());
+    assert!(
+        skipped.partial && skipped.reason.contains("does not answer"),
+        "{skipped:?}"
+    );
+    assert_eq!(totals(captured.proof.as_ref().unwrap()).files, 1);
+    let captured = taken(config(&[&mount, &tree.join("z")]), short).unwrap();
+    assert_eq!(captured.skipped.len(), 1, "{:?}", captured.skipped);
+    let error = taken(config(&[&mount]), short).unwrap_err();
+    assert_eq!(error.code, Code::SourceUnreachable);
+    // By name, by path, as a directory, and as another file system.
+    for exclude in ["m", "d/m", "m/", ""] {
+        let leaves_out = FilesConfig {
+            exclude: vec![exclude.to_owned()]
+                .into_iter()
+                .filter(|e| !e.is_empty())
+                .collect(),
+            one_file_system: exclude.is_empty(),
+            ..config(&[&tree])
+        };
+        let captured = taken(leaves_out, Duration::from_secs(3600)).unwrap();
+        assert_eq!(
+            captured.skipped.len(),
+            0,
+            "{exclude:?}: {:?}",
+            captured.skipped
+        );
+    }
+}

@@ -1,0 +1,35 @@
+//! How many threads there can be, where processes or memory are limited.
+//!
+//! Libraries that start threads of their own panic when one cannot be had. So it is tried out
+//! before; others may take what was there a moment later.
+
+use crossbeam_channel::bounded;
+use std::thread::Builder;
+
+/// As many threads as can be had at this moment, up to `wanted`.
+pub fn available(wanted: usize) -> usize {
+    let (hold, held) = bounded::<()>(0);
+    let threads: Vec<_> = (0..wanted)
+        .map_while(|_| {
+            let held = held.clone();
+            let wait = move || held.recv().is_ok();
+            Builder::new().spawn(wait).ok()
+        })
+        .collect();
+    let count = threads.len();
+    drop(hold);
+    for thread in threads {
+        // It only waited.
+        let _ = thread.join();
+    }
+    count
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn what_can_be_had_is_counted() {
+        assert_eq!(super::available(0), 0);
+        assert_eq!(super::available(3), 3);
+    }
+}
