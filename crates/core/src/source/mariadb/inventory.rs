@@ -6,8 +6,9 @@
 //! sequences. A fact that this version of the server does not have is left out. Accounts and
 //! privileges are not in it, but for the accounts that definitions name.
 
-use super::client::{identifier, literal, rows};
-use super::connection::Connection;
+use super::client::{identifier, literal, release_of, rows};
+use super::connection::{Connection, Flavor};
+use super::restore::flavor_of;
 use super::unqualify::unqualify;
 use crate::error::{Code, Error, Result};
 use crate::fingerprint::{DatabaseInventory, Inventory, Proof};
@@ -227,7 +228,10 @@ impl Catalog {
         let fields: Vec<Option<String>> = row.iter().map(text).collect();
         let at = |index: usize| fields.get(index).cloned().flatten();
         match tag.as_str().unwrap_or_default() {
-            "now" => self.now = at(0).unwrap_or_default(),
+            "now" => {
+                self.now = at(0).unwrap_or_default();
+                self.inventory.release = at(1).as_deref().and_then(release);
+            }
             "engine" => self.transactional.extend(at(0)),
             "period" => {
                 self.transaction_precise |= at(2).as_deref() == Some("bigint");
@@ -307,6 +311,7 @@ impl Catalog {
                 fact if QUALIFIED.contains(&fact) => unqualify(value, database),
                 _ => value.clone(),
             };
+                "COLUMN_TYPE" => without_storage_format(value),
             definition.push(format!("{}: {value}", fact.to_lowercase()));
         }
         if question.kind == "view" {
@@ -448,12 +453,29 @@ pub fn counts(inventory: &DatabaseInventory) -> BTreeMap<String, u64> {
 fn without_word(text: &str, word: &str) -> String {
     let words: Vec<&str> = text.split(' ').filter(|other| *other != word).collect();
     words.join(" ")
+/// `MariaDB 10.11`, from what a server says of its version.
+fn release(version: &str) -> Option<String> {
+    let flavor = flavor_of(version, Flavor::Mysql).title();
+    let [major, minor] = release_of(version)?;
+    Some(format!("{flavor} {major}.{minor}"))
+}
+
+/// Columns that an old release made keep its format on disk, which the server says in a comment. A
+/// restore makes them in the current one.
+fn without_storage_format(column_type: &str) -> String {
+    [" /* mariadb-5.3 */", " /* 5.5 binary format */"]
+        .into_iter()
+        .find_map(|comment| column_type.strip_suffix(comment))
+        .unwrap_or(column_type)
+        .to_owned()
+}
+
 }
 
 /// Everything in one go; each row is one JSON array that begins with whose it is.
 fn script(dictionary: &Dictionary) -> String {
     let mut sql = String::from(FRESH);
-    sql.push_str("SELECT JSON_ARRAY('now', NOW());\n");
+    sql.push_str("SELECT JSON_ARRAY('now', NOW(), VERSION());\n");
     sql.push_str(
         "SELECT JSON_ARRAY('engine', ENGINE) FROM information_schema.ENGINES WHERE TRANSACTIONS = 'YES';\n\
          SELECT JSON_ARRAY('state', TABLE_NAME, TABLE_TYPE, ENGINE, CREATE_TIME, UPDATE_TIME, AUTO_INCREMENT, \

@@ -16,7 +16,10 @@ const DEFINITION_BYTES_MAX: usize = 600;
 
 /// The inventory as the session sees it.
 pub fn take(session: &mut Session, server: &Server) -> Result<DatabaseInventory> {
-    let mut inventory = DatabaseInventory::default();
+    let mut inventory = DatabaseInventory {
+        release: Some(format!("PostgreSQL {}", server.major)),
+        ..DatabaseInventory::default()
+    };
     for (kind, sql) in questions(server.major) {
         let mut objects = BTreeMap::new();
         let listed = pairs(session, &sql).map_err(|mut error| {
