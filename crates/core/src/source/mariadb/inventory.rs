@@ -56,6 +56,8 @@ pub enum SpecialKind {
     Float,
     /// It is computed.
     Generated,
+    /// It is computed at each reading, from the clock or from who asks.
+    Momentary,
     /// MySQL shows its values by a policy of the server.
     Masked,
 }
@@ -244,6 +246,7 @@ impl Catalog {
                 kind: match at(2).as_deref() {
                     Some("float") => SpecialKind::Float,
                     Some("masked") => SpecialKind::Masked,
+                    Some("momentary") => SpecialKind::Momentary,
                     _ => SpecialKind::Generated,
                 },
             }),
@@ -308,10 +311,10 @@ impl Catalog {
             let value = match *fact {
                 // Aria says its default once it was told, as by its own SHOW CREATE TABLE.
                 "CREATE_OPTIONS" => without_word(value, "page_checksum=1"),
+                "COLUMN_TYPE" => without_storage_format(value),
                 fact if QUALIFIED.contains(&fact) => unqualify(value, database),
                 _ => value.clone(),
             };
-                "COLUMN_TYPE" => without_storage_format(value),
             definition.push(format!("{}: {value}", fact.to_lowercase()));
         }
         if question.kind == "view" {
@@ -450,9 +453,6 @@ pub fn counts(inventory: &DatabaseInventory) -> BTreeMap<String, u64> {
     inventory.objects.iter().map(count).collect()
 }
 
-fn without_word(text: &str, word: &str) -> String {
-    let words: Vec<&str> = text.split(' ').filter(|other| *other != word).collect();
-    words.join(" ")
 /// `MariaDB 10.11`, from what a server says of its version.
 fn release(version: &str) -> Option<String> {
     let flavor = flavor_of(version, Flavor::Mysql).title();
@@ -470,7 +470,16 @@ fn without_storage_format(column_type: &str) -> String {
         .to_owned()
 }
 
+fn without_word(text: &str, word: &str) -> String {
+    let words: Vec<&str> = text.split(' ').filter(|other| *other != word).collect();
+    words.join(" ")
 }
+
+/// What in an expression has another value at another time or for another session, as servers write
+/// it.
+const MOMENTARY: &str = "(current_timestamp|curdate|curtime|sysdate|now|utc_date|utc_time|utc_timestamp|\
+    unix_timestamp|rand|uuid|uuid_short|user|current_user|session_user|system_user|current_role|\
+    connection_id|database|schema|last_insert_id|version|found_rows|row_count) ?[(]|@@";
 
 /// Everything in one go; each row is one JSON array that begins with whose it is.
 fn script(dictionary: &Dictionary) -> String {
@@ -487,9 +496,16 @@ fn script(dictionary: &Dictionary) -> String {
              WHERE TABLE_SCHEMA = DATABASE() AND GENERATION_EXPRESSION IN ('ROW START', 'ROW END');\n",
         );
     }
+    let momentary = match dictionary.has("COLUMNS", "GENERATION_EXPRESSION") {
+        true => format!(
+            "WHEN EXTRA LIKE '%VIRTUAL%' AND GENERATION_EXPRESSION REGEXP '{MOMENTARY}' THEN 'momentary'"
+        ),
+        false => String::new(),
+    };
     sql.push_str(&format!(
         "SELECT JSON_ARRAY('special', TABLE_NAME, COLUMN_NAME, CASE \
            WHEN EXTRA LIKE '%MASKING POLICY%' THEN 'masked' \
+           {momentary} \
            WHEN EXTRA REGEXP '(VIRTUAL|STORED|PERSISTENT)' THEN 'generated' ELSE DATA_TYPE END) \
          FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = DATABASE() AND {IS_TABLE} AND \
            (DATA_TYPE = 'float' OR EXTRA REGEXP '(VIRTUAL|STORED|PERSISTENT|MASKING POLICY)');\n"
