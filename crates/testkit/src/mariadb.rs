@@ -33,12 +33,21 @@ impl MysqlServer {
 
 /// Where `scripts/tools` unpacks the servers that Debian's stable release does not have.
 pub fn sid() -> PathBuf {
+    unpacked("sid")
+}
+
+/// Where `scripts/tools` unpacks an older patch release of MariaDB and PostgreSQL.
+fn older() -> PathBuf {
+    unpacked("older")
+}
+
+fn unpacked(name: &str) -> PathBuf {
     let tools = std::env::var_os("LIFEBOAT_TOOLS").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.tools"),
         PathBuf::from,
     );
-    let sid = tools.join("sid").canonicalize();
-    sid.expect("tests need the servers that scripts/tools unpacks")
+    let directory = tools.join(name).canonicalize();
+    directory.expect("tests need the servers that scripts/tools unpacks")
 }
 
 /// A `PATH` in which MySQL's programs come first.
@@ -57,6 +66,18 @@ pub fn postgres_18_path() -> String {
 /// The programs of PostgreSQL 18, for `PostgresServer::start_from`.
 pub fn postgres_18() -> PathBuf {
     sid().join("usr/lib/postgresql/18/bin")
+}
+
+/// The programs of an older patch release of PostgreSQL, for `PostgresServer::start_from`.
+pub fn older_postgres() -> PathBuf {
+    let major = crate::postgres::newest_bin();
+    let major = major.strip_prefix("/").unwrap();
+    older().join(major)
+}
+
+/// The server program of an older patch release of MariaDB.
+pub fn older_mariadb() -> PathBuf {
+    older().join("usr/sbin/mariadbd")
 }
 
 struct Programs {

@@ -277,3 +277,37 @@ fn version_18_from_backup_to_live() {
     assert_eq!(report["outcome"], "verified", "{report:#}");
     assert_eq!(server.psql("crm", "SELECT count(*) FROM gone"), "2");
 }
+
+/// Another major version writes views in other words, and says twice that a column is not null.
+#[test]
+fn an_older_major_version_comes_back_on_18_and_words_are_a_limit() {
+    let server = PostgresServer::start();
+    let mut app = application(&server);
+    app.env("PATH", postgres_18_path());
+    server.psql(
+        "crm",
+        "CREATE EXTENSION IF NOT EXISTS hstore; GRANT SELECT ON client TO PUBLIC;
+         ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO PUBLIC;
+         CREATE DOMAIN shade AS text NOT NULL CHECK (value <> '')",
+    );
+    let point = app.backup();
+    let newer = PostgresServer::start_from(&postgres_18());
+    newer.create_database("again");
+    app.env("TARGET_URL", newer.url("again"));
+    let report = app.json(&["restore", &point, "--to", "env:TARGET_URL"]);
+    assert_eq!(report["outcome"], "verified", "{report:#}");
+    let limits = report["limits"].to_string();
+    assert!(
+        limits.contains("view public.first: there, but PostgreSQL 18"),
+        "{limits}"
+    );
+    // What is not there is a difference on any version.
+    let changed = captured_then_changed(&app, &server, "DROP VIEW first");
+    newer.create_database("third");
+    app.env("TARGET_URL", newer.url("third"));
+    let report = app.json_exits(4, &["restore", &changed, "--to", "env:TARGET_URL"]);
+    assert!(
+        report.to_string().contains("view public.first"),
+        "{report:#}"
+    );
+}

@@ -3,6 +3,7 @@
 //! It names every difference it finds: by table, object or path. It claims nothing about what the
 //! fingerprint's `limits` name.
 
+use super::objects::{Verdict, judge_each};
 use super::{
     DatabaseInventory, FileEntry, FileKind, FilesFingerprint, Fingerprint, Inventory,
     ObjectsFingerprint, Proof, TablesFingerprint,
@@ -65,7 +66,11 @@ pub fn compare(captured: &Proof, restored: &Proof, scope: Scope) -> Vec<Differen
         )),
     }
     match (&captured.fingerprint, &restored.fingerprint) {
-        (Fingerprint::Tables(left), Fingerprint::Tables(right)) => tables(left, right, &mut found),
+        (Fingerprint::Tables(left), Fingerprint::Tables(right)) => {
+            tables(left, right, &mut found);
+            let listed = [&captured.inventory, &restored.inventory];
+            object_counts([left, right], listed, &mut found);
+        }
         (Fingerprint::Files(left), Fingerprint::Files(right)) => {
             files(left, right, scope, &mut found);
         }
@@ -124,20 +129,30 @@ fn tables(left: &TablesFingerprint, right: &TablesFingerprint, found: &mut Vec<D
             _ => {}
         }
     }
+}
+
+/// Numbers of objects that differ by more than the objects that are listed. Those are compared by
+/// name.
+fn object_counts(
+    counted: [&TablesFingerprint; 2],
+    listed: [&Inventory; 2],
+    found: &mut Vec<Difference>,
+) {
+    let [left, right] = counted;
     for kind in left
         .objects
         .keys()
         .chain(right.objects.keys())
         .collect::<BTreeSet<_>>()
     {
-        let count = |of: &TablesFingerprint| of.objects.get(kind).copied().unwrap_or(0);
-        if count(left) != count(right) {
+        let [a, b] = counted.map(|side| side.objects.get(kind).copied().unwrap_or(0));
+        let [names_a, names_b] = listed.map(|side| match side {
+            Inventory::Database(side) => side.objects.get(kind).map_or(0, |o| o.len() as u64),
+            _ => 0,
+        });
+        if a != b && a.wrapping_sub(names_a) != b.wrapping_sub(names_b) {
             let subject = format!("number of objects of kind {kind}");
-            found.push(Difference::new(
-                subject,
-                count(left).to_string(),
-                count(right).to_string(),
-            ));
+            found.push(Difference::new(subject, a.to_string(), b.to_string()));
         }
     }
 }
@@ -151,24 +166,13 @@ fn rows(count: u64) -> String {
 }
 
 fn databases(left: &DatabaseInventory, right: &DatabaseInventory, found: &mut Vec<Difference>) {
-    let none = BTreeMap::new();
-    for kind in left
-        .objects
-        .keys()
-        .chain(right.objects.keys())
-        .collect::<BTreeSet<_>>()
-    {
-        let a = left.objects.get(kind).unwrap_or(&none);
-        let b = right.objects.get(kind).unwrap_or(&none);
-        for name in a.keys().chain(b.keys()).collect::<BTreeSet<_>>() {
-            let (expected, observed) = (a.get(name), b.get(name));
-            if expected != observed {
-                let text = |d: Option<&String>| d.map_or_else(|| "nothing".into(), |d| shorten(d));
-                let subject = format!("{kind} {name}");
-                found.push(Difference::new(subject, text(expected), text(observed)));
-            }
+    judge_each(left, right, |kind, name, [expected, observed], verdict| {
+        if verdict == Verdict::Different {
+            let text = |d: Option<&String>| d.map_or_else(|| "nothing".into(), |d| shorten(d));
+            let subject = format!("{kind} {name}");
+            found.push(Difference::new(subject, text(expected), text(observed)));
         }
-    }
+    });
     for name in left
         .sequences
         .keys()

@@ -6,9 +6,11 @@
 //! accidents; the manifest's signature guards against people.
 
 mod compare;
+mod objects;
 mod rows;
 
 pub use compare::{Difference, Scope, compare};
+pub use objects::unproven;
 pub use rows::RowSum;
 
 use serde::{Deserialize, Serialize};
@@ -130,6 +132,10 @@ pub struct DatabaseInventory {
     /// kind (`table`, `index`, `constraint`, `trigger`, `routine`, `view`, `policy`, …) →
     /// qualified name → definition, or a hash of it where it is long. Both sides make the same text.
     pub objects: BTreeMap<String, BTreeMap<String, String>>,
+    /// The server that wrote the definitions, with the part of its version that may change their
+    /// words: `PostgreSQL 15`, `MariaDB 10.11`. Older proofs lack it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<String>,
     /// Sequences: qualified name → last value. They ignore snapshots, so a restored one may be
     /// ahead of the captured one, never behind.
     pub sequences: BTreeMap<String, i64>,

@@ -22,7 +22,7 @@ pub use database::{Database, fits, is_server_kind, is_server_url};
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
 use crate::evidence::Phase;
-use crate::fingerprint::{Difference, Inventory, Proof, Scope, compare};
+use crate::fingerprint::{Difference, Inventory, Proof, Scope, compare, unproven};
 use crate::observe::Observer;
 use crate::point::{DetailsArtifact, ManifestArtifact, ManifestSource, Outcome};
 use crate::scratch::{ScratchMariadb, ScratchPostgres};
@@ -216,6 +216,7 @@ pub fn bring_back(
         false => compare(&captured.proof, &observed, scope),
     });
     restored.limits.extend(limits(captured));
+    restored.limits.extend(unproven(&captured.proof, &observed));
     restored.summary = summarize(&captured.proof);
     Ok(restored)
 }

@@ -17,4 +17,5 @@ mod support;
 
 mod failures;
 mod races;
+mod releases;
 mod round_trip;

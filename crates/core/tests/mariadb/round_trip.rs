@@ -77,10 +77,7 @@ const LOSSES: &[&[(&str, &str)]] = &[
             "view v0",
         ),
         ("ALTER SEQUENCE sq RESTART 1", "sequence sq"),
-        (
-            "DROP TRIGGER first_one",
-            "number of objects of kind trigger",
-        ),
+        ("DROP TRIGGER first_one", "trigger parent.first_one"),
     ],
     &[("UPDATE types SET hid = 9 WHERE id = 1", "table types")],
 ];

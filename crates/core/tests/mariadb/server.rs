@@ -32,6 +32,11 @@ impl Server {
     }
 
     pub fn start_with(options: &[&str]) -> Self {
+        Self::start_program("mariadbd", options)
+    }
+
+    /// Starts this program of a server.
+    pub fn start_program(program: &str, options: &[&str]) -> Self {
         let directory = tempfile::Builder::new()
             .prefix("lbmy")
             .tempdir_in("/tmp")
@@ -55,7 +60,7 @@ impl Server {
             .output()
             .unwrap();
         assert!(made.status.success(), "{made:?}");
-        let child = unprivileged("mariadbd")
+        let child = unprivileged(program)
             .args([
                 "--no-defaults",
                 "--skip-networking",

@@ -14,6 +14,7 @@
 
 mod support;
 
+mod carried;
 mod failures;
 mod races;
 mod round_trip;

@@ -22,7 +22,7 @@ use crate::error::{Code, Error, Result};
 use crate::fingerprint::DatabaseInventory;
 use crate::fingerprint::{Fingerprint, Inventory, Proof, TablesFingerprint};
 use crate::source::{CaptureContext, Captured, Consistency};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 
 /// How rows are hashed.
@@ -80,11 +80,7 @@ impl Capture<'_> {
         };
         let orders = ColumnOrders {
             orders: BTreeMap::new(),
-            // A restore without history gives them anew.
-            omitted: match history {
-                true => BTreeMap::new(),
-                false => before.period_columns.clone(),
-            },
+            omitted: omitted(&before, history),
         };
         let mut warnings = Vec::new();
         let first = self.answers();
@@ -400,6 +396,9 @@ pub fn limits(catalog: &Catalog, program: &Program, history: bool) -> Vec<String
             SpecialKind::Masked => limits.push(format!(
                 "{column}: under a masking policy; the dump has what the policy shows this account, and not the policy, which belongs to the server"
             )),
+            SpecialKind::Momentary => limits.push(format!(
+                "{column}: computed at each reading, from the clock or from who asks; not compared"
+            )),
             SpecialKind::Generated if program.flavor == Flavor::Mysql => limits.push(format!(
                 "{column}: generated; computed anew by a restore, not compared"
             )),
@@ -420,6 +419,21 @@ pub fn limits(catalog: &Catalog, program: &Program, history: bool) -> Vec<String
         }
     }
     limits
+}
+
+/// Columns that are not hashed, by table: a restore without history dates rows anew, and some values
+/// are others at each reading.
+fn omitted(catalog: &Catalog, history: bool) -> BTreeMap<String, BTreeSet<String>> {
+    let mut omitted = match history {
+        true => BTreeMap::new(),
+        false => catalog.period_columns.clone(),
+    };
+    let momentary = catalog.specials.iter();
+    for special in momentary.filter(|special| special.kind == SpecialKind::Momentary) {
+        let columns = omitted.entry(special.table.clone()).or_default();
+        columns.insert(special.column.clone());
+    }
+    omitted
 }
 
 /// Whether a proof was made without the history of system-versioned tables.

@@ -6,8 +6,9 @@
 //! sequences. A fact that this version of the server does not have is left out. Accounts and
 //! privileges are not in it, but for the accounts that definitions name.
 
-use super::client::{identifier, literal, rows};
-use super::connection::Connection;
+use super::client::{identifier, literal, release_of, rows};
+use super::connection::{Connection, Flavor};
+use super::restore::flavor_of;
 use super::unqualify::unqualify;
 use crate::error::{Code, Error, Result};
 use crate::fingerprint::{DatabaseInventory, Inventory, Proof};
@@ -55,6 +56,8 @@ pub enum SpecialKind {
     Float,
     /// It is computed.
     Generated,
+    /// It is computed at each reading, from the clock or from who asks.
+    Momentary,
     /// MySQL shows its values by a policy of the server.
     Masked,
 }
@@ -227,7 +230,10 @@ impl Catalog {
         let fields: Vec<Option<String>> = row.iter().map(text).collect();
         let at = |index: usize| fields.get(index).cloned().flatten();
         match tag.as_str().unwrap_or_default() {
-            "now" => self.now = at(0).unwrap_or_default(),
+            "now" => {
+                self.now = at(0).unwrap_or_default();
+                self.inventory.release = at(1).as_deref().and_then(release);
+            }
             "engine" => self.transactional.extend(at(0)),
             "period" => {
                 self.transaction_precise |= at(2).as_deref() == Some("bigint");
@@ -240,6 +246,7 @@ impl Catalog {
                 kind: match at(2).as_deref() {
                     Some("float") => SpecialKind::Float,
                     Some("masked") => SpecialKind::Masked,
+                    Some("momentary") => SpecialKind::Momentary,
                     _ => SpecialKind::Generated,
                 },
             }),
@@ -304,6 +311,7 @@ impl Catalog {
             let value = match *fact {
                 // Aria says its default once it was told, as by its own SHOW CREATE TABLE.
                 "CREATE_OPTIONS" => without_word(value, "page_checksum=1"),
+                "COLUMN_TYPE" => without_storage_format(value),
                 fact if QUALIFIED.contains(&fact) => unqualify(value, database),
                 _ => value.clone(),
             };
@@ -445,15 +453,38 @@ pub fn counts(inventory: &DatabaseInventory) -> BTreeMap<String, u64> {
     inventory.objects.iter().map(count).collect()
 }
 
+/// `MariaDB 10.11`, from what a server says of its version.
+fn release(version: &str) -> Option<String> {
+    let flavor = flavor_of(version, Flavor::Mysql).title();
+    let [major, minor] = release_of(version)?;
+    Some(format!("{flavor} {major}.{minor}"))
+}
+
+/// Columns that an old release made keep its format on disk, which the server says in a comment. A
+/// restore makes them in the current one.
+fn without_storage_format(column_type: &str) -> String {
+    [" /* mariadb-5.3 */", " /* 5.5 binary format */"]
+        .into_iter()
+        .find_map(|comment| column_type.strip_suffix(comment))
+        .unwrap_or(column_type)
+        .to_owned()
+}
+
 fn without_word(text: &str, word: &str) -> String {
     let words: Vec<&str> = text.split(' ').filter(|other| *other != word).collect();
     words.join(" ")
 }
 
+/// What in an expression has another value at another time or for another session, as servers write
+/// it.
+const MOMENTARY: &str = "(current_timestamp|curdate|curtime|sysdate|now|utc_date|utc_time|utc_timestamp|\
+    unix_timestamp|rand|uuid|uuid_short|user|current_user|session_user|system_user|current_role|\
+    connection_id|database|schema|last_insert_id|version|found_rows|row_count) ?[(]|@@";
+
 /// Everything in one go; each row is one JSON array that begins with whose it is.
 fn script(dictionary: &Dictionary) -> String {
     let mut sql = String::from(FRESH);
-    sql.push_str("SELECT JSON_ARRAY('now', NOW());\n");
+    sql.push_str("SELECT JSON_ARRAY('now', NOW(), VERSION());\n");
     sql.push_str(
         "SELECT JSON_ARRAY('engine', ENGINE) FROM information_schema.ENGINES WHERE TRANSACTIONS = 'YES';\n\
          SELECT JSON_ARRAY('state', TABLE_NAME, TABLE_TYPE, ENGINE, CREATE_TIME, UPDATE_TIME, AUTO_INCREMENT, \
@@ -465,9 +496,16 @@ fn script(dictionary: &Dictionary) -> String {
              WHERE TABLE_SCHEMA = DATABASE() AND GENERATION_EXPRESSION IN ('ROW START', 'ROW END');\n",
         );
     }
+    let momentary = match dictionary.has("COLUMNS", "GENERATION_EXPRESSION") {
+        true => format!(
+            "WHEN EXTRA LIKE '%VIRTUAL%' AND GENERATION_EXPRESSION REGEXP '{MOMENTARY}' THEN 'momentary'"
+        ),
+        false => String::new(),
+    };
     sql.push_str(&format!(
         "SELECT JSON_ARRAY('special', TABLE_NAME, COLUMN_NAME, CASE \
            WHEN EXTRA LIKE '%MASKING POLICY%' THEN 'masked' \
+           {momentary} \
            WHEN EXTRA REGEXP '(VIRTUAL|STORED|PERSISTENT)' THEN 'generated' ELSE DATA_TYPE END) \
          FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = DATABASE() AND {IS_TABLE} AND \
            (DATA_TYPE = 'float' OR EXTRA REGEXP '(VIRTUAL|STORED|PERSISTENT|MASKING POLICY)');\n"

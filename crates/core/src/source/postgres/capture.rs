@@ -102,6 +102,7 @@ struct Begun {
     dump: Dump,
     tables: BTreeMap<u32, Table>,
     inventory: DatabaseInventory,
+    unknown_options: BTreeMap<String, Vec<String>>,
     answers: BTreeMap<String, String>,
     warnings: Vec<String>,
 }
@@ -114,6 +115,7 @@ impl Capture<'_> {
             dump,
             tables,
             inventory,
+            unknown_options,
             answers,
             mut warnings,
         } = begun;
@@ -132,7 +134,11 @@ impl Capture<'_> {
             ("server".to_owned(), self.server.version.clone()),
         ]);
         Ok(Captured {
-            proof: Some(proof(contents, inventory, limits(&tables))),
+            proof: Some(proof(
+                contents,
+                inventory,
+                limits(&tables, &unknown_options),
+            )),
             consistency: Consistency::Snapshot,
             skipped: Vec::new(),
             warnings,
@@ -215,11 +221,13 @@ impl Capture<'_> {
         if !invalid.is_empty() {
             warnings.push(format!("invalid indexes are not dumped: {invalid}"));
         }
+        let unknown_options = inventory::unknown_options(&mut session)?;
         let answers = self.answers(&snapshot, &mut warnings);
         Ok(Ok(Begun {
             dump,
             tables,
             inventory,
+            unknown_options,
             answers,
             warnings,
         }))
@@ -381,8 +389,22 @@ fn changed(snapshot: &BTreeMap<u32, Table>, now: &BTreeMap<u32, Table>) -> Optio
 }
 
 /// What the proof of these tables cannot say.
-fn limits(tables: &BTreeMap<u32, Table>) -> Vec<String> {
+fn limits(
+    tables: &BTreeMap<u32, Table>,
+    unknown_options: &BTreeMap<String, Vec<String>>,
+) -> Vec<String> {
     let mut limits = Vec::new();
+    for (option, places) in unknown_options {
+        let first: Vec<&str> = places.iter().take(3).map(String::as_str).collect();
+        let more = match places.len() - first.len() {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        limits.push(format!(
+            "{}{more}: the option {option} is not known, and not compared",
+            first.join(", ")
+        ));
+    }
     for table in tables.values() {
         if table.kind == "f" {
             limits.push(format!(

@@ -3,7 +3,10 @@
 //! Guarantees: the same text from a database and from a faithful restore of it: names are qualified,
 //! object ids do not appear, lists are in byte order, default privileges are spelled out, and casts
 //! of array constructors are written the one way they have after a restore. Objects of the system
-//! and of extensions are left out; extensions are listed themselves, with their versions.
+//! and of extensions are left out; extensions are listed themselves, with their versions. What
+//! `pg_dump` leaves out is left out here: the server's own bookkeeping, shell operators, comments on
+//! what is no longer there. Options that this code does not know are named by
+//! [`unknown_options`], and not compared.
 
 use super::session::{Server, Session};
 use crate::error::{Code, Error, Result};
@@ -16,7 +19,10 @@ const DEFINITION_BYTES_MAX: usize = 600;
 
 /// The inventory as the session sees it.
 pub fn take(session: &mut Session, server: &Server) -> Result<DatabaseInventory> {
-    let mut inventory = DatabaseInventory::default();
+    let mut inventory = DatabaseInventory {
+        release: Some(format!("PostgreSQL {}", server.major)),
+        ..DatabaseInventory::default()
+    };
     for (kind, sql) in questions(server.major) {
         let mut objects = BTreeMap::new();
         let listed = pairs(session, &sql).map_err(|mut error| {
@@ -50,11 +56,11 @@ pub fn counts(inventory: &DatabaseInventory) -> BTreeMap<String, u64> {
     inventory.objects.iter().map(count).collect()
 }
 
-/// Rows of (name, definition).
+/// Rows of (name, definition). A row without a name is of a thing that is gone.
 fn pairs(session: &mut Session, sql: &str) -> Result<Vec<(String, String)>> {
     let wrapped = format!(
         "SELECT coalesce(json_agg(json_build_array(q.name, coalesce(q.definition, ''))), '[]') \
-         FROM ({sql}) AS q(name, definition)"
+         FROM ({sql}) AS q(name, definition) WHERE q.name IS NOT NULL"
     );
     let answer = session.run(&wrapped)?;
     serde_json::from_str(&answer).map_err(|error| {
@@ -131,11 +137,16 @@ fn questions(major: u32) -> Vec<(&'static str, String)> {
     ];
     for (kind, class) in PLAIN {
         let oid = "o.oid";
+        // An operator that another only names as its commutator or negator has no function.
+        let whole = match *class {
+            "pg_operator" => "o.oprcode <> 0",
+            _ => "true",
+        };
         all.push((
             kind,
             format!(
                 "SELECT i.identity, '' FROM {class} o, pg_identify_object('{class}'::regclass, o.oid, 0) i \
-                 WHERE o.oid >= 16384 AND coalesce(i.schema, '') !~ '^pg_' AND {}",
+                 WHERE o.oid >= 16384 AND {whole} AND coalesce(i.schema, '') !~ '^pg_' AND {}",
                 own(class, oid)
             ),
         ));
@@ -202,7 +213,7 @@ fn tables(major: u32) -> String {
              'generated ' || nullif({generated}::text, ''), \
              'default ' || pg_get_expr(d.adbin, d.adrelid), \
              CASE WHEN a.attstorage <> t.typstorage THEN 'storage ' || a.attstorage::text END, \
-             a.attoptions::text), ', ' ORDER BY a.attname COLLATE \"C\") \
+             {}), ', ' ORDER BY a.attname COLLATE \"C\") \
              FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid \
              LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum \
              WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped), '') || ')', \
@@ -212,25 +223,73 @@ fn tables(major: u32) -> String {
            'partition by ' || CASE c.relkind WHEN 'p' THEN pg_get_partkeydef(c.oid) END, \
            pg_get_expr(c.relpartbound, c.oid), \
            'of ' || nullif(c.reloftype, 0)::regtype::text, \
-           'with ' || (SELECT string_agg(v, ', ' ORDER BY v COLLATE \"C\") FROM unnest(c.reloptions) v), \
+           'with ' || (SELECT string_agg(v, ', ' ORDER BY v COLLATE \"C\") FROM unnest(c.reloptions) v \
+             WHERE v ~ '{TABLE_OPTIONS}'), \
            CASE WHEN c.relrowsecurity THEN 'row security' END, \
            CASE WHEN c.relforcerowsecurity THEN 'forced row security' END, \
            CASE WHEN c.relreplident NOT IN ('d', 'n') OR (c.relreplident = 'n' AND c.relkind IN ('r', 'p')) \
              THEN 'replica identity ' || c.relreplident::text END) \
          FROM {} WHERE c.relkind IN ('r', 'p', 'f')",
+        options("a.attoptions", COLUMN_OPTIONS),
         own_relations()
     )
 }
 
+/// Options that an operator sets and `pg_dump` prints, as patterns of `name=value`. Anything else in
+/// the catalog's lists may be the server's own, as `pg_attver` is, and another after a restore.
+const COLUMN_OPTIONS: &str = "^n_distinct(_inherited)?=";
+const TABLE_OPTIONS: &str = "^(autovacuum_[a-z_]+|fillfactor|log_autovacuum_min_duration|oids|\
+    parallel_workers|toast_tuple_target|user_catalog_table|vacuum_index_cleanup|\
+    vacuum_max_eager_freeze_failure_rate|vacuum_truncate)=";
+const VIEW_OPTIONS: &str = "^(check_option|security_barrier|security_invoker)=";
+
+/// What is known to be the server's own, and of no interest to anybody else.
+const BOOKKEEPING: &str = "^pg_attver=";
+
+/// Those of a list of options that match a pattern, as the server writes lists; null when there are
+/// none. `pg_dump` writes the check of a view behind the view, so it is last after a restore.
+fn options(list: &str, known: &str) -> String {
+    format!(
+        "nullif(ARRAY(SELECT v FROM unnest({list}) WITH ORDINALITY u(v, at) WHERE v ~ '{known}' \
+         ORDER BY v LIKE 'check\\_option=%', at), '{{}}')::text"
+    )
+}
+
+/// Options of tables, views and columns that the inventory does not compare since it does not know
+/// them, by name: where they were seen.
+pub fn unknown_options(session: &mut Session) -> Result<BTreeMap<String, Vec<String>>> {
+    let sql = format!(
+        "SELECT format('%I.%I', n.nspname, c.relname), split_part(v, '=', 1) \
+         FROM {own}, unnest(c.reloptions) v WHERE v !~ CASE c.relkind WHEN 'v' THEN '{VIEW_OPTIONS}' \
+           ELSE '{TABLE_OPTIONS}' END AND c.relkind IN ('r', 'p', 'f', 'v', 'm') \
+         UNION ALL SELECT format('%I.%I.%I', n.nspname, c.relname, a.attname), split_part(v, '=', 1) \
+         FROM {own} JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped, \
+           unnest(a.attoptions) v WHERE v !~ '{COLUMN_OPTIONS}' AND v !~ '{BOOKKEEPING}' \
+           AND c.relkind IN ('r', 'p', 'f')",
+        own = own_relations()
+    );
+    let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (place, option) in pairs(session, &sql)? {
+        found.entry(option).or_default().push(place);
+    }
+    found.values_mut().for_each(|places| places.sort());
+    Ok(found)
+}
+
 fn views(kind: &str) -> String {
+    let known = match kind {
+        "v" => VIEW_OPTIONS,
+        _ => TABLE_OPTIONS,
+    };
     format!(
         "SELECT format('%I.%I', n.nspname, c.relname), concat_ws(' ', \
            '(' || (SELECT string_agg(concat_ws(' ', quote_ident(a.attname), \
              format_type(a.atttypid, a.atttypmod)), ', ' ORDER BY a.attnum) \
              FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) || ')', \
            CASE WHEN NOT c.relispopulated THEN 'not populated' END, \
-           c.reloptions::text, pg_get_viewdef(c.oid)) \
+           {}, pg_get_viewdef(c.oid)) \
          FROM {} WHERE c.relkind = '{kind}'",
+        options("c.reloptions", known),
         own_relations()
     )
 }
@@ -415,11 +474,15 @@ fn default_privileges() -> String {
     )
 }
 
+/// Comments on what is dumped. Subscriptions are not compared, and the comment on one outlives it;
+/// invalid indexes are left out.
 fn comments() -> String {
     "SELECT i.type || ' ' || i.identity, d.description \
          FROM pg_description d, pg_identify_object(d.classoid, d.objoid, d.objsubid) i \
          WHERE d.objoid >= 16384 AND coalesce(i.schema, '') !~ '^pg_' \
-         AND d.classoid NOT IN ('pg_extension'::regclass, 'pg_largeobject'::regclass) \
+         AND d.classoid NOT IN ('pg_extension'::regclass, 'pg_largeobject'::regclass, 'pg_subscription'::regclass) \
+         AND NOT EXISTS (SELECT FROM pg_index v JOIN pg_class c ON c.oid = v.indexrelid AND c.relkind = 'i' \
+           WHERE d.classoid = 'pg_class'::regclass AND d.objoid = v.indexrelid AND NOT v.indisvalid) \
          AND NOT EXISTS (SELECT FROM pg_depend x WHERE x.classid = d.classoid AND x.objid = d.objoid AND x.deptype = 'e')"
         .into()
 }

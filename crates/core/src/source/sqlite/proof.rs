@@ -54,6 +54,7 @@ pub(super) fn proof(database: &Connection) -> rusqlite::Result<Proof> {
     Ok(Proof {
         fingerprint: Fingerprint::Tables(fingerprint),
         inventory: Inventory::Database(DatabaseInventory {
+            release: None,
             objects,
             sequences: BTreeMap::new(),
         }),

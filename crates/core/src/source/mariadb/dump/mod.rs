@@ -84,10 +84,19 @@ enum Part {
     Outside,
     /// A statement whose `;` has not come.
     Statement,
-    /// `CREATE TABLE` with a name that has not ended.
-    Name(Vec<u8>),
+    /// What is created, with a name that has not ended.
+    Name(Created, Vec<u8>),
     /// Between `DELIMITER ;;` and `DELIMITER ;`; whether the last statement in it has ended.
     Block(bool),
+}
+
+/// What a statement creates.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Created {
+    /// A table.
+    Table,
+    /// A view or a sequence.
+    Other,
 }
 
 /// Reads a dump.
@@ -202,11 +211,11 @@ impl<'a> Reader<'a> {
                     self.part = Part::Outside;
                 }
             }
-            Part::Name(text) => {
+            Part::Name(created, text) => {
                 text.push(b'\n');
                 text.extend_from_slice(line.text());
-                let text = std::mem::take(text);
-                self.create_table(text)?;
+                let (created, text) = (*created, std::mem::take(text));
+                self.create(created, text)?;
             }
             Part::Outside => return self.outside(),
         }
@@ -227,36 +236,42 @@ impl<'a> Reader<'a> {
         self.completed = false;
         if text == b"DELIMITER ;;" {
             self.part = Part::Block(true);
-        } else if let Some(rest) = text.strip_prefix(b"CREATE TABLE ") {
-            self.create_table(rest.to_vec())?;
-        } else {
-            let begins = |begin: &&[u8]| text.strip_prefix(*begin).and_then(identifier);
-            if let Some((name, _)) = OTHERS.iter().find_map(begins) {
-                self.contents.others.insert(name);
-            }
-            if !line.ends_with(b";") {
-                self.part = Part::Statement;
-            }
+            return Ok(());
+        }
+        if let Some(rest) = text.strip_prefix(b"CREATE TABLE ") {
+            return self.create(Created::Table, rest.to_vec());
+        }
+        let after = |begin: &&[u8]| text.strip_prefix(*begin);
+        if let Some(rest) = OTHERS.iter().find_map(after) {
+            return self.create(Created::Other, rest.to_vec());
+        }
+        if !line.ends_with(b";") {
+            self.part = Part::Statement;
         }
         Ok(())
     }
 
-    /// Notes a table from `` `name` ( ``; the name may go on in the next line.
-    fn create_table(&mut self, text: Vec<u8>) -> Result<()> {
+    /// Notes what is created from `` `name` ( ``; the name may go on in the next line.
+    fn create(&mut self, created: Created, text: Vec<u8>) -> Result<()> {
         let parsed = text
             .strip_prefix(b"IF NOT EXISTS ")
             .or(Some(&text))
             .and_then(|text| identifier(text));
-        let Some((name, _)) = parsed else {
-            if text.len() > HELD_BYTES_MAX || !text.starts_with(b"`") {
-                return Err(not_understood("a CREATE TABLE has no name"));
+        match (parsed, created) {
+            (Some((name, _)), Created::Table) => {
+                self.tables
+                    .entry(name.clone())
+                    .or_insert_with(|| Rows::new(&name));
             }
-            self.part = Part::Name(text);
-            return Ok(());
-        };
-        self.tables
-            .entry(name.clone())
-            .or_insert_with(|| Rows::new(&name));
+            (Some((name, _)), Created::Other) => {
+                self.contents.others.insert(name);
+            }
+            (None, _) if text.len() <= HELD_BYTES_MAX && text.starts_with(b"`") => {
+                self.part = Part::Name(created, text);
+                return Ok(());
+            }
+            (None, _) => return Err(not_understood("what is created has no name")),
+        }
         self.part = match self.line.ends_with(b";") {
             true => Part::Outside,
             false => Part::Statement,

@@ -1,0 +1,84 @@
+//! What one release captured comes back on another.
+
+use crate::support::*;
+use lifeboat_core::fingerprint::unproven;
+use lifeboat_testkit::mariadb::older_mariadb;
+
+const SCHEMA: &str = "CREATE DATABASE d; USE d;
+    CREATE TABLE client (id INT AUTO_INCREMENT PRIMARY KEY, name VARCHAR(40) CHARACTER SET utf8mb3,
+      born DATE, seen DATETIME(3), spent DECIMAL(9,2) DEFAULT 0, packed VARCHAR(40) COMPRESSED,
+      KEY by_name (name), CHECK (spent >= 0));
+    INSERT INTO client (name, seen) VALUES ('a', NOW(3)), ('b', NULL);
+    CREATE TABLE invoice (id INT PRIMARY KEY, client INT, FOREIGN KEY (client) REFERENCES client (id))
+      PAGE_CHECKSUM=1 ROW_FORMAT=COMPRESSED;
+    CREATE VIEW names AS SELECT name FROM client WHERE spent > 0;
+    CREATE TRIGGER t BEFORE INSERT ON client FOR EACH ROW SET NEW.spent = 1;
+    CREATE FUNCTION one() RETURNS INT DETERMINISTIC RETURN 1;
+    CREATE SEQUENCE s; CREATE EVENT e ON SCHEDULE EVERY 1 DAY DO SELECT 1";
+
+#[test]
+fn patch_releases_restore_each_other() {
+    let older = older_mariadb();
+    let (older, newer) = (
+        Server::start_program(older.to_str().unwrap(), &[]),
+        Server::start(),
+    );
+    for (from, to) in [(&older, &newer), (&newer, &older)] {
+        from.sql("", SCHEMA);
+        let (captured, dump) = capture(from, "d");
+        restore(to, "restored", &captured, &dump);
+        let restored = observed(to, "restored", &captured);
+        assert_eq!(differences(proof(&captured), &restored), []);
+        assert_eq!(unproven(proof(&captured), &restored), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn the_format_of_columns_on_disk_is_no_difference() {
+    let server = Server::start();
+    server.sql(
+        "",
+        "SET GLOBAL mysql56_temporal_format = OFF; CREATE DATABASE d; USE d;
+         CREATE TABLE t (a DATETIME(3), b TIME, c TIMESTAMP NULL);
+         INSERT INTO t VALUES ('2020-01-02 03:04:05.678', '01:02:03', '2021-01-02 03:04:05');
+         SET GLOBAL mysql56_temporal_format = ON",
+    );
+    let said = server.sql("d", "SHOW CREATE TABLE t");
+    assert!(said.contains("mariadb-5.3"), "{said}");
+    let (captured, dump) = capture(&server, "d");
+    restore(&server, "restored", &captured, &dump);
+    let restored = observed(&server, "restored", &captured);
+    assert_eq!(differences(proof(&captured), &restored), []);
+    server.sql("restored", "ALTER TABLE t MODIFY a DATETIME(2)");
+    let restored = observed(&server, "restored", &captured);
+    assert_ne!(differences(proof(&captured), &restored), []);
+}
+
+#[test]
+fn values_of_the_moment_are_a_limit_and_names_may_have_line_breaks() {
+    let server = Server::start();
+    server.sql(
+        "",
+        "CREATE DATABASE d; USE d;
+         CREATE TABLE invoice (id INT PRIMARY KEY, due DATE, next BIGINT AS (id + 1) VIRTUAL,
+           left_over BIGINT AS (TIMESTAMPDIFF(MICROSECOND, NOW(6), due)) VIRTUAL, who VARCHAR(99) AS (USER()) VIRTUAL);
+         INSERT INTO invoice (id, due) VALUES (1, '2030-01-01'), (2, '2031-01-01');
+         CREATE TABLE `c\nd` (x INT); INSERT INTO `c\nd` VALUES (1);
+         CREATE VIEW `a\nb` AS SELECT * FROM `c\nd`; CREATE SEQUENCE `e\n\nf`",
+    );
+    let (captured, dump) = capture(&server, "d");
+    let limits = tables(proof(&captured)).limits.join("\n");
+    for column in ["invoice.left_over: ", "invoice.who: "] {
+        assert!(limits.contains(column), "{limits}");
+    }
+    assert!(!limits.contains("invoice.next"), "{limits}");
+    restore(&server, "restored", &captured, &dump);
+    let restored = observed(&server, "restored", &captured);
+    assert_eq!(differences(proof(&captured), &restored), []);
+    server.sql(
+        "restored",
+        "UPDATE invoice SET due = '2030-01-02' WHERE id = 1",
+    );
+    let restored = observed(&server, "restored", &captured);
+    assert_eq!(differences(proof(&captured), &restored).len(), 1);
+}
