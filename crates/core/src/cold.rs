@@ -72,7 +72,11 @@ pub fn open(
     observer: Arc<dyn Observer>,
 ) -> Result<Context> {
     let temporary = std::env::temp_dir();
-    scratch::sweep(&temporary)?;
+    for stays in scratch::sweep(&temporary).stays {
+        observer.warn(&format!(
+            "what a run that was killed had restored is there in clear: {stays}"
+        ));
+    }
     let home = scratch::Directory::create(&temporary, "cold")?;
     let config = config(given, home.path())?;
     let mut context = Context::cold(config, home, clock, observer, &given.trust)?;

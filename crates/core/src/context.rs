@@ -11,8 +11,10 @@ use crate::config::{
 };
 use crate::error::{Code, Error, Result};
 use crate::observe::Observer;
+use crate::ownership;
+use crate::removal::Stays;
 use crate::restore::place;
-use crate::scratch::Directory;
+use crate::scratch::{self, Directory};
 use crate::secret::{Reference, Scrubber, Secret};
 use crate::sftp::Logins;
 use crate::sign::{Signer, TrustedSigners};
@@ -23,7 +25,7 @@ use lifeboat_store::{LocalStore, S3Options, S3Store, SftpOptions, SftpStore, Sto
 use rustix::fs::{FlockOperation, flock};
 use std::collections::{BTreeMap, HashSet};
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -176,16 +178,15 @@ impl Context {
     ) -> Result<Self> {
         config.check_state()?;
         let state = config.app.state.clone();
-        make_private(&state)?;
-        for part in ["locks", "scratch"] {
-            make_private(&state.join(part))?;
-        }
+        open_state(&state)?;
         let scrubber = Scrubber::default();
         learn_environment(&config, &scrubber);
         let signer = open_signer(config.app.signing_key.as_ref(), &state, &scrubber)?;
         let mut trusted = open_trusted(&config, trust)?;
         trusted.add(&signer.public());
-        keep_allowed_signers(&state, &trusted.lines_for(&config.app.name).join("\n"))?;
+        let lines = trusted.lines_for(&config.app.name).into_iter();
+        let lines: String = lines.map(|line| line + "\n").collect();
+        keep_allowed_signers(&state, &lines)?;
         let catalog = Catalog::open(&state.join("catalog.db"))?;
         Ok(Context {
             config,
@@ -257,6 +258,18 @@ impl Context {
     /// The directory for spools and scratch targets, 0700.
     pub fn scratch(&self) -> PathBuf {
         self.state.join("scratch")
+    }
+
+    /// Removes what runs that were killed left in scratch directories. What cannot be removed is
+    /// told as a warning, and returned.
+    pub fn sweep(&self) -> Vec<Stays> {
+        let stays = scratch::sweep(&self.scratch()).stays;
+        for stays in &stays {
+            self.observer.warn(&format!(
+                "what a run that was killed had restored is there in clear: {stays}"
+            ));
+        }
+        stays
     }
 
     /// A directory for what is worth keeping on this host, 0700; made when missing.
@@ -457,6 +470,24 @@ fn state_error(path: &Path, error: &std::io::Error) -> Error {
     .hint("make it writable for the user that runs lifeboat, or set app.state to another directory")
 }
 
+/// Makes the state directory unless it is there. One that others can write to, or put another in the
+/// place of, is refused: who writes there signs, and decides what is believed.
+fn open_state(state: &Path) -> Result<()> {
+    let safe = || {
+        ownership::private_directory(state, &["locks"]).map_err(|error| Error {
+            message: format!("the state directory {}", error.message),
+            ..error
+        })
+    };
+    safe()?;
+    make_private(state)?;
+    for part in ["locks", "scratch"] {
+        make_private(&state.join(part))?;
+    }
+    // Others may have made it in the meantime.
+    safe()
+}
+
 /// Makes a directory for this user alone, unless it is there.
 fn make_private(path: &Path) -> Result<()> {
     DirBuilder::new()
@@ -497,6 +528,7 @@ fn open_trusted(config: &Config, trust: &[String]) -> Result<TrustedSigners> {
     let mut trusted = match &config.app.trusted_signers {
         None => TrustedSigners::default(),
         Some(path) => {
+            believable(config, path)?;
             let text = crate::plain::read_to_string(path).map_err(|error| {
                 Error::new(Code::Configuration, format!("trusted_signers {} cannot be read", path.display()))
                     .cause(error)
@@ -509,6 +541,29 @@ fn open_trusted(config: &Config, trust: &[String]) -> Result<TrustedSigners> {
         trusted.add_id(id)?;
     }
     Ok(trusted)
+}
+
+/// Refuses a list of signers that others can add themselves to. Whoever may change the
+/// configuration decides who is believed anyway.
+fn believable(config: &Config, path: &Path) -> Result<()> {
+    let owner = |path: &Path| std::fs::metadata(path).ok().map(|m| (m.uid(), m.mode()));
+    let same_owner = match (owner(path), owner(&config.origin)) {
+        (Some((list, mode)), Some((configuration, _))) => {
+            list == configuration && mode & 0o022 == 0
+        }
+        _ => false,
+    };
+    match ownership::exposed(path) {
+        Some(fault) if !same_owner => Err(Error::new(
+            Code::Configuration,
+            format!(
+                "trusted_signers {} is open to other users: {fault}",
+                path.display()
+            ),
+        )
+        .hint(format!("see who is in it, then run `{}`", fault.mend()))),
+        _ => Ok(()),
+    }
 }
 
 /// Keeps the list of trusted signers as a file, so that stock tools can check what we signed.

@@ -7,16 +7,20 @@ use crate::config::{BucketConfig, SourceKind, StoreConfig, StoreKind};
 use crate::context::{Context, OpenStore};
 use crate::error::{Code, Error, Result};
 use crate::exposure;
+use crate::ownership;
 use crate::posture;
+use crate::restore::left_aside;
 use crate::runbook;
 use crate::scratch;
 use crate::snapshot;
 use crate::source::{self, CaptureContext, Finding, Severity};
 use std::collections::{BTreeSet, HashSet};
+use std::os::unix::fs::MetadataExt;
 
 /// Everything that was found, good and bad.
 pub fn examine(context: &Context) -> Vec<Finding> {
     let mut findings = context.config.check();
+    findings.extend(state(context));
     findings.extend(keys(context));
     findings.extend(sources(context));
     findings.extend(stores(context));
@@ -57,6 +61,60 @@ fn missing(survey: &Survey) -> Vec<Finding> {
         )
     });
     gone.collect()
+}
+
+/// What other users can do with the configuration and read of the state, and what is in clear on
+/// this host and should not be.
+fn state(context: &Context) -> Vec<Finding> {
+    let hinted = |subject: &str, severity, message: String, hint| Finding {
+        hint: Some(hint),
+        ..finding(subject, severity, message)
+    };
+    let mut findings = Vec::new();
+    if let Some(fault) = ownership::exposed(&context.config.origin) {
+        findings.push(hinted(
+            "configuration",
+            Severity::Error,
+            format!("others can change it, and with it what runs as this user: {fault}"),
+            format!("run `{}`", fault.mend()),
+        ));
+    }
+    let state = &context.config.app.state;
+    let mode = std::fs::metadata(state).map_or(0, |metadata| metadata.mode());
+    if mode & 0o077 != 0 {
+        findings.push(hinted(
+            "app.state",
+            Severity::Warning,
+            format!(
+                "others can enter {}, where names of what was backed up are in clear",
+                state.display()
+            ),
+            format!(
+                "run `chmod 700 {}`",
+                runbook::quote(&state.to_string_lossy())
+            ),
+        ));
+    }
+    findings.extend(context.sweep().iter().map(|stays| {
+        hinted(
+            "app.state",
+            Severity::Warning,
+            format!("what a run that was killed had restored is there in clear: {stays}"),
+            format!(
+                "look why, then run `rm -rf {}`",
+                runbook::quote(&stays.path.to_string_lossy())
+            ),
+        )
+    }));
+    findings.extend(left_aside::left(context).iter().map(|left| {
+        hinted(
+            &format!("source.{}", left.source),
+            Severity::Warning,
+            left.to_string(),
+            left.hint().to_owned(),
+        )
+    }));
+    findings
 }
 
 fn keys(context: &Context) -> Vec<Finding> {

@@ -95,7 +95,7 @@ pub fn run(context: &Context, options: &Options) -> Result<Report> {
     if let Some(store) = &config.store {
         context.store(store)?;
     }
-    scratch::sweep(&context.scratch())?;
+    context.sweep();
     let points = choose_points(context, &config)?;
     let begun = Instant::now();
     let started = context.clock.now();
@@ -252,6 +252,10 @@ impl Rehearsal<'_> {
                 .collect::<Vec<_>>()
         });
         self.checks.extend(results);
+        let stays = base.remove();
+        self.warnings.extend(stays.iter().map(|stays| {
+            format!("what was restored is there in clear: {stays}; the next run tries again")
+        }));
         Ok(())
     }
 

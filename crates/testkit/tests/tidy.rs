@@ -141,6 +141,8 @@ fn only_durable_places_move_cut_and_sync_files() {
         path.starts_with("crates/store/src/local/")
             || path.starts_with("crates/core/src/restore/place/")
             || path == "crates/core/src/restore/staging.rs"
+            // Opens, and moves, what is about to be removed.
+            || path == "crates/core/src/removal.rs"
             || path.starts_with("crates/repository/src/restore/")
             // Makes a restored file readable to its owner for the moment of opening it.
             || path == "crates/core/src/source/files/walk.rs"

@@ -34,6 +34,7 @@ mod json;
 mod kit;
 mod layout;
 mod layout_faults;
+mod left_behind;
 mod live;
 mod mariadb_capture;
 mod mariadb_faults;

@@ -129,7 +129,7 @@ pub fn run(context: &Context, options: &Options) -> Result<Report> {
         .hint("wait until it has ended; the lock goes with the process that holds it")
     };
     let _lock = context.lock(&format!("plan-{name}"))?.ok_or_else(busy)?;
-    scratch::sweep(&context.scratch())?;
+    context.sweep();
     let mut run = Run::begin(context, name, plan, options)?;
     let _lease = run.lease()?;
     match run_commands(context, "before", &plan.before) {

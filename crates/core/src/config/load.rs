@@ -5,6 +5,7 @@ use super::places::{Places, Problem, error, join};
 use super::validate::Gravity;
 use super::{Config, schema};
 use crate::error::{Code, Error, Result};
+use crate::ownership;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
@@ -21,11 +22,13 @@ impl Config {
     /// `/etc/lifeboat/lifeboat.toml`. A file that was named must be there.
     pub fn load(path: Option<&Path>) -> Result<Config> {
         let variable = std::env::var_os(VARIABLE).filter(|value| !value.is_empty());
+        let named = path.or(variable.as_deref().map(Path::new)).is_some();
         let path = find(
             path,
             variable.as_deref().map(Path::new),
             &PLACES.map(Path::new),
         )?;
+        refuse_planted(&path, named)?;
         Config::parse(&read(&path)?, &path)
     }
 
@@ -162,6 +165,29 @@ pub(super) fn find(
             looked.join(" nor ")
         ))
         .hint("write one (`lifeboat demo --keep` leaves one to start from), or name one with --config FILE"))
+}
+
+/// Refuses a file that may be a stranger's, because it names commands that this user then runs: one
+/// that everybody can write to, and one that nobody named and that others can write to. That others
+/// may change a file that was named is told by the doctor.
+fn refuse_planted(path: &Path, named: bool) -> Result<()> {
+    match ownership::exposed(path) {
+        Some(fault) if !named || fault.is_everybody() => Err(Error::new(
+            Code::Configuration,
+            format!(
+                "the configuration {} is open to other users: {fault}",
+                path.display()
+            ),
+        )
+        .hint(match named {
+            true => format!("read it, then run `{}`", fault.mend()),
+            false => format!(
+                "read it, then run `{}`, or name it with --config if it is yours",
+                fault.mend()
+            ),
+        })),
+        _ => Ok(()),
+    }
 }
 
 fn read(path: &Path) -> Result<String> {

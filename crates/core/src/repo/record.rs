@@ -6,6 +6,7 @@
 //! none. Losing the file costs no more than reading everything again.
 
 use crate::error::{Code, Error, Result};
+use crate::ownership;
 use crate::restore::place;
 use jiff::Timestamp;
 use lifeboat_repository::Id;
@@ -58,6 +59,11 @@ impl Record {
                 .cause(error)
                 .hint("make it writable, or set XDG_STATE_HOME to another directory")
         };
+        // Whoever writes there says which packs need not be read.
+        ownership::private_directory(&directory, &[]).map_err(|error| Error {
+            message: format!("the record of checks {}", error.message),
+            ..error
+        })?;
         let mut builder = DirBuilder::new();
         builder
             .recursive(true)

@@ -9,9 +9,10 @@ use super::checks::{self, Checked};
 use super::fetch::Fetched;
 use super::live::{Report, Target};
 use super::swap::{PreparedSwap, Swapped};
+use super::under_way::UnderWay;
 use super::{
-    Database, DatabaseTarget, Placed, Restored, Stopwatch, bring_back, fits, half_way, place,
-    staging,
+    Database, DatabaseTarget, Placed, Restored, Stopwatch, bring_back, fits, half_filled, half_way,
+    left_aside, place, prove_again, staging,
 };
 use crate::backup::{self, author, host};
 use crate::config::SourceKind;
@@ -21,6 +22,7 @@ use crate::error::{Code, Error, Result};
 use crate::evidence::{self, Activity, ProvedPoint, Record, Verdict};
 use crate::point::{ManifestSource, PointId};
 use crate::probe::{CheckOutcome, CheckResult};
+use crate::removal::Stays;
 use crate::secret::Secret;
 use crate::transport::{Command, Transport};
 use crate::verify::manifest_sha256;
@@ -82,21 +84,32 @@ impl<'a> Restoring<'a> {
 
     /// Brings each source into a directory of its own. One that fails leaves nothing there and does
     /// not stop the others; an error means that none came back.
+    ///
+    /// A run that was killed is gone on with: what it had placed and is equal to what was captured
+    /// is kept, all else is brought again.
     pub fn restore_to_directory(&mut self, directory: &Path) -> Result<()> {
-        staging::create_directory(directory)?;
+        let point = self.fetched.copy.manifest.point.clone();
+        let mut under_way = UnderWay::begin(directory, &point, &self.source_names())?;
         let directory = directory
             .canonicalize()
             .map_err(|e| Error::io("the target cannot be found", &e))?;
         let mut failed = Vec::new();
         for source in self.sources.clone() {
-            if let Err(error) = self.bring(&source, &directory, &mut DatabaseTarget::Dump) {
-                staging::remove(&directory.join(&source.name));
+            if let Err(error) = self.bring_once(&source, &directory, &mut under_way) {
+                self.warn_of(staging::remove(&directory.join(&source.name)));
                 failed.push((source.name, error));
             }
         }
         if self.restored.is_empty() {
-            return failed.into_iter().next().map_or(Ok(()), |(_, e)| Err(e));
+            match under_way.is_new {
+                true => self.warn_of(staging::remove(&directory)),
+                false => under_way.finish()?,
+            }
+            let error = failed.into_iter().next().map(|(_, error)| error);
+            return error.map_or(Ok(()), Err);
         }
+        // Run again, it brings what failed.
+        let whole = failed.is_empty();
         for (source, error) in failed {
             let hint = error.hint.iter();
             self.warnings
@@ -108,7 +121,56 @@ impl<'a> Restoring<'a> {
                 outcome: CheckOutcome::Failed,
             });
         }
-        place::sync_tree(&directory)
+        place::sync_tree(&directory)?;
+        match whole {
+            true => under_way.finish(),
+            false => Ok(()),
+        }
+    }
+
+    /// Brings a source into a directory unless it is there whole.
+    fn bring_once(
+        &mut self,
+        source: &ManifestSource,
+        directory: &Path,
+        under_way: &mut UnderWay,
+    ) -> Result<()> {
+        if let Some(placed) = under_way.placed(&source.name, &source.kind) {
+            let (context, fetched) = (self.context, self.fetched);
+            let proved = prove_again(context, fetched, source, placed, &mut self.watch);
+            if let Some(restored) = proved {
+                let text = "it was there from a run that was ended, and was compared again";
+                self.warnings
+                    .push(format!("source {}: {text}", source.name));
+                self.keep(restored);
+                return Ok(());
+            }
+        }
+        if under_way.resumed {
+            let own = directory.join(&source.name);
+            if let Some(stays) = staging::remove(&own).first() {
+                let message = format!(
+                    "what a run that was ended left of source {} stays",
+                    source.name
+                );
+                return Err(Error::new(Code::Target, message)
+                    .cause(stays)
+                    .hint("remove it by hand and run it again, or name another directory"));
+            }
+        }
+        self.bring(source, directory, &mut DatabaseTarget::Dump)?;
+        match self.restored.last() {
+            Some(restored) if restored.is_equal() => {
+                under_way.note(restored, restored.limits_of_placing())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What of something restored stays although it is not wanted.
+    fn warn_of(&mut self, stays: Vec<Stays>) {
+        let text = |stays: &Stays| format!("what was restored is there in clear: {stays}");
+        self.warnings.extend(stays.iter().map(text));
     }
 
     pub fn restore_to_database(&mut self, url: &Secret) -> Result<()> {
@@ -142,11 +204,19 @@ impl<'a> Restoring<'a> {
         let database = Database::from_url(url, &source.kind)?;
         let source = source.clone();
         self.sources = vec![source.clone()];
-        self.bring(
+        let point = self.fetched.copy.manifest.point.clone();
+        let details = self.fetched.details.as_ref().ok();
+        let captured = details.and_then(|d| d.artifact(&source.name, "dump"));
+        let captured = captured.map(|d| &d.proof);
+        let begun = half_filled::begin(self.context, &database, &point, &source.name, captured)?;
+        self.warnings.extend(begun);
+        let brought = self.bring(
             &source,
             &self.context.scratch(),
-            &mut DatabaseTarget::Given(database),
-        )
+            &mut DatabaseTarget::Given(database.clone()),
+        );
+        let noted = half_filled::end(self.context, &database, brought.is_ok());
+        brought.and(noted)
     }
 
     /// Places one source and notes how it compares. An error here is one of the restore.
@@ -164,12 +234,18 @@ impl<'a> Restoring<'a> {
             databases,
             &mut self.watch,
         )?;
+        self.keep(restored);
+        Ok(())
+    }
+
+    /// Notes a source that is there, and how it compares.
+    fn keep(&mut self, restored: Restored) {
         self.places
-            .push((source.name.clone(), restored.placed.describe()));
-        let prefixed = |text: &String| format!("source {}: {text}", source.name);
+            .push((restored.source.clone(), restored.placed.describe()));
+        let prefixed = |text: &String| format!("source {}: {text}", restored.source);
         self.warnings.extend(restored.warnings.iter().map(prefixed));
         self.limits.extend(restored.limits.iter().map(prefixed));
-        let name = format!("{}: content", source.name);
+        let name = format!("{}: content", restored.source);
         match &restored.differences {
             Some(differences) => {
                 self.checks
@@ -183,7 +259,6 @@ impl<'a> Restoring<'a> {
             }),
         }
         self.restored.push(restored);
-        Ok(())
     }
 
     /// Makes whole what an earlier live restore that was ended left half-way.
@@ -191,6 +266,7 @@ impl<'a> Restoring<'a> {
         let sources = self.sources.iter().map(|source| source.name.as_str());
         self.warnings
             .extend(half_way::recover(self.context, sources)?);
+        self.warnings.extend(left_aside::tidy(self.context)?);
         Ok(())
     }
 
@@ -211,6 +287,7 @@ impl<'a> Restoring<'a> {
         let prepared = self.prepare_all(&mut swaps);
         let done = prepared.and_then(|()| {
             self.take_safety_point(reason);
+            left_aside::swapping(self.context)?;
             self.swap_all(&swaps)
         });
         if self.undone == Some(false) {
@@ -219,10 +296,14 @@ impl<'a> Restoring<'a> {
         }
         let nothing_changed = done.is_err() || self.undone == Some(true);
         for swap in &swaps {
-            swap.clean(nothing_changed, &self.context.scrubber);
+            let stays = swap.clean(nothing_changed, &self.context.scrubber);
+            self.warn_of(stays);
         }
         if nothing_changed {
             staging::remove_empty(&self.made);
+        }
+        if let Err(error) = left_aside::strike_out(self.context) {
+            self.warnings.push(error.to_string());
         }
         done
     }

@@ -239,6 +239,16 @@ impl Database {
         }
     }
 
+    /// Empties it, where that can be done without losing who owns it and may use it; whether it was.
+    pub fn empty_again(&self, scrubber: &Scrubber) -> Result<bool> {
+        match self {
+            Database::Postgres(_) => Ok(false),
+            Database::Mariadb(connection) => {
+                mariadb::empty_again(connection, scrubber).map(|()| true)
+            }
+        }
+    }
+
     /// Leaves nothing of a restore that failed in a database that was empty before, or says with the
     /// error that a part is left.
     pub fn after_failure(&self, error: Error, scrubber: &Scrubber) -> Error {

@@ -7,7 +7,7 @@
 
 use super::carry_out::Restoring;
 use super::fetch::{self, Fetched};
-use super::{Database, half_way, is_server_url, place, staging};
+use super::{Database, half_way, is_server_url, left_aside};
 use crate::cold::BucketUrl;
 use crate::config::SourceKind;
 use crate::context::Context;
@@ -130,7 +130,7 @@ pub enum Answer {
 
 /// Plans or carries out a restore.
 pub fn run(context: &Context, options: &Options) -> Result<Answer> {
-    crate::scratch::sweep(&context.scratch())?;
+    context.sweep();
     let point = fetch::choose(context, &options.point, &[], options.store.as_deref())?;
     let fetched = fetch::fetch(context, &point, options.store.as_deref())?;
     let sources = choose_sources(&fetched, &options.sources)?;
@@ -142,13 +142,7 @@ pub fn run(context: &Context, options: &Options) -> Result<Answer> {
         Target::Directory(directory) => {
             let names: Vec<String> = restoring.source_names();
             context.config.check_target(directory, &names)?;
-            let is_new = !directory.exists();
-            place::ensure_empty_or_new(directory)?;
-            restoring.restore_to_directory(directory).inspect_err(|_| {
-                if is_new {
-                    staging::remove(directory);
-                }
-            })
+            restoring.restore_to_directory(directory)
         }
         Target::Database(url) => restoring.restore_to_database(url),
         Target::Bucket(url) => restoring.restore_to_bucket(url),
@@ -241,6 +235,11 @@ fn plan(context: &Context, fetched: &Fetched, sources: &[ManifestSource]) -> Pla
             "refuse, unless --unproven is given: what was captured cannot be read, so nothing can be proved ({error})"
         ));
     }
+    steps.extend(
+        left_aside::left(context)
+            .iter()
+            .map(|left| format!("see to what lies aside of source {}: {left}", left.source)),
+    );
     steps.extend(sources.iter().map(|source| {
         format!(
             "fetch source {} ({}), place it aside, compare it with the manifest",

@@ -10,12 +10,15 @@ mod carry_out;
 pub mod checks;
 mod database;
 pub mod fetch;
+mod half_filled;
 pub mod half_way;
+pub mod left_aside;
 pub mod live;
 mod objects;
 pub mod place;
 pub mod staging;
 mod swap;
+mod under_way;
 
 pub use database::{Database, fits, is_server_kind, is_server_url};
 
@@ -129,6 +132,20 @@ pub struct Restored {
     pub summary: String,
 }
 
+impl Restored {
+    /// Whether it was compared, and is equal to what was captured.
+    fn is_equal(&self) -> bool {
+        self.differences.as_ref().is_some_and(Vec::is_empty)
+    }
+
+    /// The limits that come from placing it, and not from what was captured.
+    fn limits_of_placing(&self) -> Vec<String> {
+        let of_placing =
+            |limit: &&String| limit.starts_with(OWNERSHIP_LIMIT) || limit.starts_with(EVENTS_LIMIT);
+        self.limits.iter().filter(of_placing).cloned().collect()
+    }
+}
+
 /// Times phases as they happen.
 #[derive(Debug, Default)]
 pub struct Stopwatch {
@@ -176,9 +193,39 @@ pub fn bring_back(
         fetched,
         source: name,
     };
-    let mut restored = watch.time(format!("restore {name}"), || {
+    let restored = watch.time(format!("restore {name}"), || {
         placing.place(&source.kind, directory, databases)
     })?;
+    prove(&placing, source, restored, watch)
+}
+
+/// Compares a source that an earlier run placed with what was captured; `None` when it is not the
+/// same, or cannot be compared.
+fn prove_again(
+    context: &Context,
+    fetched: &Fetched,
+    source: &ManifestSource,
+    restored: Restored,
+    watch: &mut Stopwatch,
+) -> Option<Restored> {
+    let placing = Placing {
+        context,
+        fetched,
+        source: &source.name,
+    };
+    prove(&placing, source, restored, watch)
+        .ok()
+        .filter(Restored::is_equal)
+}
+
+/// Compares what was placed with what was captured.
+fn prove(
+    placing: &Placing<'_>,
+    source: &ManifestSource,
+    mut restored: Restored,
+    watch: &mut Stopwatch,
+) -> Result<Restored> {
+    let (context, name) = (placing.context, &source.name);
     if matches!(restored.placed, Placed::File(_)) && is_server_kind(&source.kind) {
         restored.warnings.push(format!(
             "the dump was written as a file and not restored; use --to {}://… for a database",

@@ -4,6 +4,7 @@ use crate::archive::Tally;
 use crate::error::{Code, Error, Result};
 use crate::fingerprint::{BytesFingerprint, Fingerprint, Inventory, Proof};
 use crate::point::FileAttributes;
+use crate::removal::{Stays, remove_tree};
 use std::fs::{DirBuilder, File, Permissions};
 use std::io::Read;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
@@ -48,10 +49,10 @@ pub fn remove_empty(directories: &[PathBuf]) {
     }
 }
 
-/// Removes a staging directory with what is left in it. What cannot be removed is left: it is
-/// private, and named after the point.
-pub fn remove(staging: &Path) {
-    let _ = std::fs::remove_dir_all(staging);
+/// Removes a staging directory with what is left in it. Returns what cannot be removed, which is
+/// private and named after the point.
+pub fn remove(staging: &Path) -> Vec<Stays> {
+    remove_tree(staging)
 }
 
 /// Where what was live is kept: beside it, named after the point that replaced it.

@@ -2,6 +2,7 @@
 
 use super::{Database, bucket, place, staging};
 use crate::error::{Code, Error, Result};
+use crate::removal::Stays;
 use crate::secret::Scrubber;
 use std::path::PathBuf;
 
@@ -66,13 +67,13 @@ impl PreparedSwap {
 
     /// Removes what is left aside: nothing of value once the swap is done, and all of it when it
     /// failed.
-    pub fn clean(&self, failed: bool, scrubber: &Scrubber) {
-        if let Some(staging) = &self.staging {
-            staging::remove(staging);
-        }
+    /// Returns what of it stays.
+    pub fn clean(&self, failed: bool, scrubber: &Scrubber) -> Vec<Stays> {
+        let stays = self.staging.as_deref().map(staging::remove);
         if failed && let What::Database { admin, aside, .. } = &self.what {
             let _ = admin.drop(aside, scrubber);
         }
+        stays.unwrap_or_default()
     }
 }
 

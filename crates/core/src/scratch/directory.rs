@@ -1,37 +1,57 @@
 //! Private directories that know their owner.
 //!
 //! A directory is marked with the process that made it: its id, its start time and the boot it runs
-//! in, which together name a process for good. [`sweep`] removes directories whose process is gone.
-//! Of those without a mark it removes only empty ones, which a process left that was killed before
-//! it made the mark; one that is about to make it then takes another directory.
+//! in, which together name a process for good. While that process lives it also holds a lock on the
+//! mark, which another container of this host sees. [`sweep`] removes directories whose process is
+//! gone. One is renamed before it is cleared, and its mark goes last, so that a removal that is
+//! killed is taken up by the next sweep; what cannot be removed is named.
 
+use super::elsewhere;
 use crate::error::{Code, Error, Result};
+use crate::ownership;
 use crate::process::ProcessName;
-use rustix::fs::{AtFlags, CWD, OFlags};
+use crate::removal::{self, Stays};
+use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, flock, openat, unlinkat};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
-use std::io::Write;
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::ffi::{CStr, CString, OsStr};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 const PREFIX: &str = "lifeboat-scratch-";
-const MARK: &str = ".lifeboat-owner";
+/// How a name goes on once its directory is being removed.
+const REMOVING: &str = "being-removed-";
+const MARK: &CStr = c".lifeboat-owner";
 /// How often another directory is taken when one was swept away before it had its mark.
 const TRIES: usize = 16;
 /// How long a leftover server may take to die.
 const DEATH: Duration = Duration::from_secs(10);
+/// A directory that is as old as this and has no mark was left by a removal that was killed.
+const UNMARKED_AGE: Duration = Duration::from_secs(5 * 60);
+/// More than a mark needs, in bytes.
+const MARK_BYTES_MAX: u64 = 4096;
 
 /// A private directory (0700), removed with all that is in it when dropped.
 #[derive(Debug)]
 pub struct Directory {
     path: PathBuf,
+    /// Holds the lock that says that this process lives.
+    mark: Option<File>,
 }
 
 impl Directory {
-    /// Makes `base/lifeboat-scratch-<label>-<random>`. `base` must be there.
+    /// Makes `base/lifeboat-scratch-<label>-<random>`. `base` must be there, and nobody else may
+    /// be able to replace it.
     pub fn create(base: &Path, label: &str) -> Result<Self> {
+        ownership::shared_directory(base).map_err(|error| Error {
+            message: format!("the scratch directory {}", error.message),
+            ..error
+        })?;
         let failed = |error: std::io::Error| {
             Error::new(
                 Code::State,
@@ -48,11 +68,14 @@ impl Directory {
                 .create(&path)
                 .map_err(failed)?;
             match mark(&path, &owner) {
-                Ok(()) => return Ok(Directory { path }),
+                Ok(mark) => {
+                    let mark = Some(mark);
+                    return Ok(Directory { path, mark });
+                }
                 // Another process swept it away while it was empty.
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                 Err(error) => {
-                    drop(Directory { path });
+                    drop(Directory { path, mark: None });
                     return Err(failed(error));
                 }
             }
@@ -74,6 +97,21 @@ impl Directory {
             .map_err(|error| Error::io(format!("{} cannot be made", path.display()), &error))?;
         Ok(path)
     }
+
+    /// Removes it with all that is in it. Returns what stays.
+    pub fn remove(mut self) -> Vec<Stays> {
+        self.clear()
+    }
+
+    fn clear(&mut self) -> Vec<Stays> {
+        let path = std::mem::take(&mut self.path);
+        if path.as_os_str().is_empty() {
+            return Vec::new();
+        }
+        let stays = dispose(&path);
+        self.mark = None;
+        stays
+    }
 }
 
 fn random() -> Result<String> {
@@ -83,28 +121,32 @@ fn random() -> Result<String> {
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// Makes the mark of a directory. It appears with all that it says, where the file system can.
-fn mark(directory: &Path, owner: &[u8]) -> std::io::Result<()> {
-    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+/// Makes the mark of a directory, locked. It appears with all that it says, where the file system
+/// can.
+fn mark(directory: &Path, owner: &[u8]) -> std::io::Result<File> {
+    let mode = Mode::from_raw_mode(0o600);
     let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
-    let path = directory.join(MARK);
+    let path = directory.join(OsStr::from_bytes(MARK.to_bytes()));
+    // A file system without locks leaves the name of the process, which is enough.
+    let lock = |file: &File| {
+        let _ = flock(file, FlockOperation::NonBlockingLockExclusive);
+    };
     match rustix::fs::open(directory, flags, mode) {
         Ok(unnamed) => {
-            let mut file = std::fs::File::from(unnamed);
+            let mut file = File::from(unnamed);
             file.write_all(owner)?;
+            lock(&file);
             let link = format!("/proc/self/fd/{}", file.as_raw_fd());
-            Ok(rustix::fs::linkat(
-                CWD,
-                link,
-                CWD,
-                &path,
-                AtFlags::SYMLINK_FOLLOW,
-            )?)
+            rustix::fs::linkat(CWD, link, CWD, &path, AtFlags::SYMLINK_FOLLOW)?;
+            Ok(file)
         }
         Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {
             let mut options = std::fs::OpenOptions::new();
             let options = options.write(true).create_new(true).mode(0o600);
-            options.open(&path)?.write_all(owner)
+            let mut file = options.open(&path)?;
+            lock(&file);
+            file.write_all(owner)?;
+            Ok(file)
         }
         Err(errno) => Err(errno.into()),
     }
@@ -112,75 +154,186 @@ fn mark(directory: &Path, owner: &[u8]) -> std::io::Result<()> {
 
 impl Drop for Directory {
     fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.path) {
-            tracing::warn!(path = %self.path.display(), %error, "a scratch directory stays behind");
+        for stays in self.clear() {
+            tracing::error!("what was restored stays behind in clear: {stays}");
         }
     }
 }
 
-/// Removes, in `base` and in the system's temporary directory, the directories of processes that
-/// are gone, ending servers that still run in them. Returns what was removed.
-pub fn sweep(base: &Path) -> Result<Vec<String>> {
-    let mut removed = sweep_in(base)?;
-    let temporary = std::env::temp_dir();
-    if temporary != base {
-        removed.extend(sweep_in(&temporary)?);
-    }
-    Ok(removed)
-}
-
-fn sweep_in(base: &Path) -> Result<Vec<String>> {
-    let mut removed = Vec::new();
-    let entries = match std::fs::read_dir(base) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(removed),
-        Err(error) => {
-            return Err(Error::io(
-                format!("{} cannot be listed", base.display()),
-                &error,
-            ));
-        }
+/// Renames a directory, clears it, and removes its mark and itself. Returns what stays, which the
+/// next sweep tries again.
+fn dispose(path: &Path) -> Vec<Stays> {
+    let failed = |error: Errno| {
+        let (path, why) = (path.to_owned(), error.to_string());
+        vec![Stays { path, why }]
     };
-    for entry in entries.flatten() {
-        let is_ours = entry.file_name().to_string_lossy().starts_with(PREFIX);
-        let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
-        let path = entry.path();
-        if !is_ours || !is_directory {
+    let (Some(base), Some(name)) = (path.parent(), path.file_name()) else {
+        return Vec::new();
+    };
+    let base = match open_base(base) {
+        Ok(base) => base,
+        Err(error) => return failed(error),
+    };
+    let name = CString::new(name.as_bytes()).unwrap_or_default();
+    match removal::open_directory(&base, &name) {
+        Ok(directory) => take_away(&base, &directory, &name, path),
+        Err(Errno::NOENT) => Vec::new(),
+        Err(Errno::ACCESS) => removal::remove_at(&base, &name, path),
+        Err(error) => failed(error),
+    }
+}
+
+fn open_base(base: &Path) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    openat(CWD, base, flags, Mode::empty())
+}
+
+/// Does so through handles.
+fn take_away(base: &OwnedFd, directory: &OwnedFd, name: &CStr, path: &Path) -> Vec<Stays> {
+    // The user of a scratch server, to whom it was given, has no business in it any more.
+    let me = (rustix::process::geteuid(), rustix::process::getegid());
+    let _ = rustix::fs::fchown(directory, Some(me.0), Some(me.1));
+    let text = name.to_string_lossy();
+    let rest = text.strip_prefix(PREFIX).unwrap_or(&text);
+    let removing = match rest.starts_with(REMOVING) {
+        true => text.to_string(),
+        false => format!("{PREFIX}{REMOVING}{rest}"),
+    };
+    let renamed = removal::rename_at(base, name, &removing);
+    let (name, path) = match (renamed, CString::new(removing.clone())) {
+        (Ok(()), Ok(new)) => (new, path.with_file_name(removing)),
+        _ => (name.to_owned(), path.to_owned()),
+    };
+    let stays = removal::empty(directory, &path, MARK);
+    if !stays.is_empty() {
+        return stays;
+    }
+    let _ = unlinkat(directory, MARK, AtFlags::empty());
+    removal::remove_at(base, &name, &path)
+}
+
+/// What a sweep did.
+#[derive(Debug, Default)]
+pub struct Swept {
+    /// The directories that were removed.
+    pub removed: Vec<String>,
+    /// What stays of others although its process is gone.
+    pub stays: Vec<Stays>,
+}
+
+/// Removes the directories of processes that are gone, in `base`, in the system's temporary
+/// directories, and wherever else a run with this base made some; ends servers that still run in
+/// them.
+pub fn sweep(base: &Path) -> Swept {
+    let mut swept = Swept::default();
+    sweep_in(base, &mut swept);
+    for other in elsewhere::places(base) {
+        sweep_in(&other, &mut swept);
+    }
+    swept
+}
+
+fn sweep_in(base: &Path, swept: &mut Swept) {
+    let Ok(handle) = open_base(base) else {
+        return;
+    };
+    // Whatever lies in a private directory of ours is ours.
+    let private = rustix::fs::fstat(&handle).is_ok_and(|stat| {
+        stat.st_uid == rustix::process::geteuid().as_raw() && stat.st_mode & 0o022 == 0
+    });
+    for entry in std::fs::read_dir(base).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        if !name.as_bytes().starts_with(PREFIX.as_bytes()) {
             continue;
         }
-        if is_unmarked(&path) {
-            // Only when it is empty; whatever is the matter else, it stays.
-            if std::fs::remove_dir(&path).is_ok() {
-                removed.push(path.display().to_string());
-            }
-        } else if owner_is_gone(&path) {
-            end_server(&path)?;
-            std::fs::remove_dir_all(&path).map_err(|error| {
-                Error::io(format!("{} cannot be removed", path.display()), &error)
-            })?;
-            removed.push(path.display().to_string());
+        let path = entry.path();
+        let Ok(name) = CString::new(name.as_bytes()) else {
+            continue;
+        };
+        let Ok(directory) = removal::open_directory(&handle, &name) else {
+            continue;
+        };
+        let facts = Facts::of(&directory, &name, private);
+        // One that is about to get its mark then takes another directory.
+        let emptied = !facts.has_owner() && facts.mine;
+        if emptied && unlinkat(&handle, &*name, AtFlags::REMOVEDIR).is_ok() {
+            swept.removed.push(path.display().to_string());
+            continue;
+        }
+        if !is_abandoned(&facts) {
+            continue;
+        }
+        if let Err(error) = end_server(&path) {
+            let why = error.to_string();
+            swept.stays.push(Stays { path, why });
+            continue;
+        }
+        let stays = take_away(&handle, &directory, &name, &path);
+        match stays.is_empty() {
+            true => swept.removed.push(path.display().to_string()),
+            false => swept.stays.extend(stays),
         }
     }
-    Ok(removed)
 }
 
-/// Whether a directory of this user has no mark.
-fn is_unmarked(directory: &Path) -> bool {
-    let me = rustix::process::geteuid().as_raw();
-    let mine = std::fs::symlink_metadata(directory).is_ok_and(|m| m.is_dir() && m.uid() == me);
-    let found = std::fs::symlink_metadata(directory.join(MARK));
-    mine && found.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+/// What is known of a directory that bears our name.
+#[derive(Debug, Clone, Copy)]
+struct Facts {
+    /// It is this user's, or lies where only this user makes anything.
+    mine: bool,
+    /// Whether the process of its mark lives; `None` without a mark of this user's that can be
+    /// read.
+    owner_lives: Option<bool>,
+    /// Its removal was begun.
+    removing: bool,
+    /// The time since something was last made or removed in it.
+    age: Duration,
 }
 
-/// Whether the mark, which must be this user's own, names a process that is gone.
-fn owner_is_gone(directory: &Path) -> bool {
-    let mark = directory.join(MARK);
-    let me = rustix::process::geteuid().as_raw();
-    let mine = std::fs::symlink_metadata(&mark).is_ok_and(|m| m.is_file() && m.uid() == me);
-    let owner = std::fs::read(&mark)
-        .ok()
-        .and_then(|bytes| serde_json::from_slice::<ProcessName>(&bytes).ok());
-    mine && owner.is_some_and(|owner| !owner.is_alive())
+impl Facts {
+    fn of(directory: &OwnedFd, name: &CStr, private: bool) -> Self {
+        let me = rustix::process::geteuid().as_raw();
+        let stat = rustix::fs::fstat(directory).ok();
+        let text = name.to_string_lossy();
+        let rest = text.strip_prefix(PREFIX).unwrap_or_default();
+        let changed = std::fs::metadata(format!("/proc/self/fd/{}", directory.as_raw_fd()))
+            .and_then(|metadata| metadata.modified());
+        let age = changed.map(|changed| SystemTime::now().duration_since(changed));
+        Facts {
+            mine: private || stat.is_some_and(|stat| stat.st_uid == me),
+            owner_lives: owner_lives(directory),
+            removing: rest.starts_with(REMOVING),
+            age: age.ok().and_then(|age| age.ok()).unwrap_or_default(),
+        }
+    }
+
+    fn has_owner(&self) -> bool {
+        self.owner_lives.is_some()
+    }
+}
+
+/// Whether nobody needs the directory any more.
+fn is_abandoned(facts: &Facts) -> bool {
+    match facts.owner_lives {
+        Some(lives) => !lives,
+        None => facts.mine && (facts.removing || facts.age >= UNMARKED_AGE),
+    }
+}
+
+/// Whether the process that the mark names lives; the mark must be this user's own.
+fn owner_lives(directory: &OwnedFd) -> Option<bool> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = File::from(openat(directory, MARK, flags, Mode::empty()).ok()?);
+    let stat = rustix::fs::fstat(&file).ok()?;
+    let is_file = rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file();
+    if !is_file || stat.st_uid != rustix::process::geteuid().as_raw() {
+        return None;
+    }
+    let mut text = Vec::new();
+    (&file).take(MARK_BYTES_MAX).read_to_end(&mut text).ok()?;
+    let owner = serde_json::from_slice::<ProcessName>(&text).ok()?;
+    let locked = flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK);
+    Some(owner.is_alive() || locked)
 }
 
 /// Kills the server whose working directory is `directory/data`, and waits for its end.
@@ -227,6 +380,29 @@ mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
 
+    fn swept(base: &Path) -> Swept {
+        let mut swept = Swept::default();
+        sweep_in(base, &mut swept);
+        swept
+    }
+
+    #[allow(clippy::disallowed_methods)]
+    fn write(path: &Path, text: impl AsRef<[u8]>) {
+        std::fs::write(path, text).unwrap();
+    }
+
+    /// A directory with a restored file in it whose process is gone.
+    fn left(base: &Path) -> PathBuf {
+        let mut directory = Directory::create(base, "t").unwrap();
+        let mut owner = ProcessName::this().unwrap();
+        owner.started += 1; // the same id, used again by a later process
+        let path = std::mem::take(&mut directory.path);
+        write(&path.join("restored"), "in clear");
+        let owner = serde_json::to_vec(&owner).unwrap();
+        write(&path.join(MARK.to_str().unwrap()), owner);
+        path
+    }
+
     #[test]
     fn a_directory_is_private_and_gone_when_dropped() {
         let base = tempfile::tempdir().unwrap();
@@ -235,32 +411,89 @@ mod tests {
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o700);
         // Its owner lives: it stays.
-        assert!(sweep_in(base.path()).unwrap().is_empty());
+        assert!(swept(base.path()).removed.is_empty());
+        std::fs::create_dir(path.join("locked")).unwrap();
+        write(&path.join("locked/file"), "in clear");
+        let mode = std::fs::Permissions::from_mode(0o500);
+        std::fs::set_permissions(path.join("locked"), mode).unwrap();
         drop(directory);
-        assert!(!path.exists());
+        assert_eq!(std::fs::read_dir(base.path()).unwrap().count(), 0);
     }
 
     #[test]
-    #[allow(clippy::disallowed_methods)]
-    fn only_what_a_dead_process_left_is_swept() {
+    fn which_directories_are_abandoned() {
+        let (young, old) = (Duration::ZERO, UNMARKED_AGE);
+        let table = [
+            // mine, owner lives, removing, age, abandoned
+            (true, Some(true), true, old, false),
+            (true, Some(false), false, young, true),
+            // Given to the user of a server.
+            (false, Some(false), false, young, true),
+            (true, None, false, young, false),
+            (true, None, false, old, true),
+            (true, None, true, young, true),
+            (false, None, true, old, false),
+        ];
+        for (mine, owner_lives, removing, age, expected) in table {
+            let facts = Facts {
+                mine,
+                owner_lives,
+                removing,
+                age,
+            };
+            assert_eq!(is_abandoned(&facts), expected, "{facts:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_dead_process_left_is_swept() {
         let base = tempfile::tempdir().unwrap();
-        let directory = Directory::create(base.path(), "t").unwrap();
-        let mut owner = ProcessName::this().unwrap();
-        owner.started += 1; // the same id, used again by a later process
-        let mark = directory.path().join(MARK);
-        std::fs::write(&mark, serde_json::to_vec(&owner).unwrap()).unwrap();
-        let unmarked = base.path().join(format!("{PREFIX}unmarked"));
-        std::fs::create_dir(&unmarked).unwrap();
-        std::fs::write(unmarked.join("x"), "x").unwrap();
+        let marked = left(base.path());
+        let young = base.path().join(format!("{PREFIX}young"));
+        std::fs::create_dir(&young).unwrap();
+        write(&young.join("x"), "x");
         let empty = base.path().join(format!("{PREFIX}empty"));
         std::fs::create_dir(&empty).unwrap();
-        assert_eq!(sweep_in(base.path()).unwrap().len(), 2);
-        assert!(!directory.path().exists());
-        assert!(
-            !empty.exists(),
-            "its process was killed before it made the mark"
-        );
-        assert!(unmarked.exists());
+        assert_eq!(swept(base.path()).removed.len(), 2);
+        assert!(!marked.exists());
+        assert!(!empty.exists(), "its process was killed before its mark");
+        assert!(young.exists(), "it may be about to get its mark");
+        let long_ago = SystemTime::now() - UNMARKED_AGE;
+        File::open(&young).unwrap().set_modified(long_ago).unwrap();
+        assert_eq!(swept(base.path()).removed.len(), 1);
+        assert!(!young.exists());
+    }
+
+    #[test]
+    fn a_removal_that_was_killed_is_taken_up() {
+        let base = tempfile::tempdir().unwrap();
+        let begun = base.path().join(format!("{PREFIX}{REMOVING}t-1"));
+        std::fs::create_dir(&begun).unwrap();
+        write(&begun.join("restored"), "in clear");
+        assert_eq!(swept(base.path()).removed.len(), 1);
+        assert!(!begun.exists());
+    }
+
+    #[test]
+    fn one_whose_process_cannot_be_seen_from_here_is_known_by_its_lock() {
+        let base = tempfile::tempdir().unwrap();
+        let path = left(base.path());
+        let elsewhere = File::open(path.join(MARK.to_str().unwrap())).unwrap();
+        flock(&elsewhere, FlockOperation::NonBlockingLockExclusive).unwrap();
+        assert!(swept(base.path()).removed.is_empty());
+        drop(elsewhere);
+        assert_eq!(swept(base.path()).removed.len(), 1);
+    }
+
+    #[test]
+    fn a_link_that_bears_our_name_is_left_alone() {
+        let base = tempfile::tempdir().unwrap();
+        let live = tempfile::tempdir().unwrap();
+        write(&live.path().join("x"), "x");
+        let link = base.path().join(format!("{PREFIX}{REMOVING}link"));
+        std::os::unix::fs::symlink(live.path(), link).unwrap();
+        assert!(swept(base.path()).removed.is_empty());
+        assert!(live.path().join("x").exists());
     }
 
     #[test]
@@ -269,12 +502,12 @@ mod tests {
         std::thread::scope(|scope| {
             let sweeping = scope.spawn(|| {
                 for _ in 0..3000 {
-                    sweep_in(base.path()).unwrap();
+                    swept(base.path());
                 }
             });
             while !sweeping.is_finished() {
                 let directory = Directory::create(base.path(), "t").unwrap();
-                assert!(directory.path().join(MARK).is_file());
+                assert!(directory.path().join(MARK.to_str().unwrap()).is_file());
             }
         });
     }

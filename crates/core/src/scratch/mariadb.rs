@@ -73,7 +73,7 @@ impl ScratchMariadb {
     pub fn start(base: &Path, templates: &Path, flavor: Flavor) -> Result<Self> {
         let program = find(flavor)?;
         let user = unprivileged(flavor.title(), "mysql")?;
-        let directory = Directory::create(&workplace(base, user), flavor.name())?;
+        let directory = Directory::create(&workplace(base, user)?, flavor.name())?;
         let (socket, socket_directory) = socket_directory(&directory, user)?;
         let data = directory.path().join("data");
         let template = Template {

@@ -1,6 +1,6 @@
 //! What every scratch server needs: a user to run as, a private place, and a thread that keeps it.
 
-use super::Directory;
+use super::{Directory, elsewhere};
 use crate::error::{Code, Error, Result};
 use crate::transport::{Command, Running, Transport};
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -119,10 +119,14 @@ pub fn unprivileged(server: &str, user: &str) -> Result<Option<(u32, u32)>> {
 }
 
 /// `base`, or the system's temporary directory where that user cannot reach it.
-pub fn workplace(base: &Path, user: Option<(u32, u32)>) -> PathBuf {
+pub fn workplace(base: &Path, user: Option<(u32, u32)>) -> Result<PathBuf> {
     match user {
-        Some(user) if !reachable(base, user) => std::env::temp_dir(),
-        _ => base.to_owned(),
+        Some(user) if !reachable(base, user) => {
+            let temporary = std::env::temp_dir();
+            elsewhere::note(base, &temporary)?;
+            Ok(temporary)
+        }
+        _ => Ok(base.to_owned()),
     }
 }
 

@@ -3,6 +3,7 @@
 use super::apart::routes;
 use super::{Entry, Gravity, Issue, covers};
 use crate::config::{Config, SourceKind, SshConfig, StoreKind};
+use crate::ownership;
 use crate::secret::Reference;
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
@@ -229,6 +230,11 @@ pub(super) fn readable_by_others(config: &Config, issues: &mut Vec<Issue>) {
                 format!("others can read or write the secret file {path} (mode {mode:04o})");
             let issue = Issue::new(Gravity::Warning, subject, key, message);
             issues.push(issue.hint(format!("run `chmod 600 {path}`")));
+        } else if let Some(fault) = ownership::exposed(path) {
+            let path = path.display();
+            let message = format!("others can change the secret file {path}: {fault}");
+            let issue = Issue::new(Gravity::Warning, subject, key, message);
+            issues.push(issue.hint(format!("run `{}`", fault.mend())));
         }
     }
 }

@@ -1,5 +1,6 @@
 //! A bucket in a restore: another one to restore to, or the live one.
 
+use super::super::left_aside::{self, Place};
 use super::super::swap::{PreparedSwap, What};
 use super::super::{BucketPlace, DatabaseTarget, bucket, staging};
 use super::Restoring;
@@ -62,6 +63,12 @@ impl Restoring<'_> {
     ) -> Result<Vec<PreparedSwap>> {
         let state = self.context.private_directory(&["restores"])?;
         let staging = state.join(format!("{point}-{}", source.name));
+        left_aside::note(
+            self.context,
+            &source.name,
+            point,
+            Place::Path(staging.clone()),
+        )?;
         // What a killed run left there.
         staging::remove(&staging);
         staging::create_directory(&staging)?;

@@ -4,6 +4,7 @@ use super::Restoring;
 use crate::config::SourceKind;
 use crate::error::{Code, Error, Result};
 use crate::point::{FileAttributes, ManifestSource, PointId};
+use crate::restore::left_aside::{self, Place};
 use crate::restore::swap::{PreparedSwap, What, one_file_system};
 use crate::restore::{Database, DatabaseTarget, Placed, place, staging};
 use std::path::{Path, PathBuf};
@@ -76,6 +77,12 @@ impl Restoring<'_> {
                 aside("").display()
             ));
         }
+        left_aside::note(
+            self.context,
+            &source.name,
+            point,
+            Place::Path(staging.clone()),
+        )?;
         staging::create_directory(&staging)?;
         let mut swaps = vec![];
         let brought = self.bring(source, &staging, &mut DatabaseTarget::Dump);
@@ -221,6 +228,12 @@ impl Restoring<'_> {
             .as_ref()
             .ok()
             .and_then(|d| d.artifact(&source.name, "dump"));
+        left_aside::note(
+            self.context,
+            &source.name,
+            point,
+            Place::Database(aside.clone()),
+        )?;
         admin.create(&aside, captured.map(|d| &d.proof), &self.context.scrubber)?;
         let mut target = DatabaseTarget::Given(live.with_database(&aside));
         if let Err(error) = self.bring(source, &self.context.scratch(), &mut target) {

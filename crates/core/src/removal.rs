@@ -1,0 +1,356 @@
+//! Removes a tree that nobody needs any more, such as restored data in clear.
+//!
+//! Guarantees: no link is followed and no mount point is crossed, so that nothing outside the tree
+//! is touched; a directory that its mode locks and an entry that is marked immutable are opened
+//! first, where this user may. What stays nevertheless is returned with the reason.
+
+use rustix::fs::{
+    AtFlags, CWD, Dir, FileType, IFlags, Mode, OFlags, ResolveFlags, fchmod, fstat, ioctl_getflags,
+    ioctl_setflags, openat, openat2, renameat, statat, unlinkat,
+};
+use rustix::io::Errno;
+use std::ffi::{CStr, CString, OsStr};
+use std::fmt;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// A directory that lies deeper than this is moved up before it is removed.
+const DEPTH_MAX: usize = 64;
+/// How often a directory is read again while entries of it can be removed.
+const PASSES_MAX: usize = 10_000;
+/// How much of what stays is named.
+const STAYS_MAX: usize = 20;
+
+/// Something that could not be removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stays {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Why it is still there.
+    pub why: String,
+}
+
+impl fmt::Display for Stays {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} could not be removed: {}",
+            self.path.display(),
+            self.why
+        )
+    }
+}
+
+/// Removes a file, a link, or a directory with all that is in it. Returns what stays; one that is
+/// not there is no error.
+pub fn remove_tree(path: &Path) -> Vec<Stays> {
+    let Some(name) = path.file_name().map(c_name) else {
+        return vec![stays(path, "it has no name")];
+    };
+    let above = match path.parent() {
+        Some(above) if !above.as_os_str().is_empty() => above,
+        _ => Path::new("."),
+    };
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    match openat(CWD, above, flags, Mode::empty()) {
+        Ok(parent) => remove_at(&parent, &name, path),
+        Err(Errno::NOENT) => Vec::new(),
+        Err(error) => vec![stays(path, error)],
+    }
+}
+
+/// Does so for an entry of an open directory; `path` is for the report.
+pub fn remove_at(parent: &OwnedFd, name: &CStr, path: &Path) -> Vec<Stays> {
+    let mut removal = Removal::default();
+    removal.entry(parent, name, path, 0);
+    removal.stays
+}
+
+/// Empties an open directory, but for the entry `keep`. Returns what stays beside it.
+pub fn empty(directory: &OwnedFd, path: &Path, keep: &CStr) -> Vec<Stays> {
+    let mut removal = Removal {
+        keep: Some(keep.to_owned()),
+        ..Removal::default()
+    };
+    unlock_directory(directory);
+    removal.clear(directory, path, 0);
+    removal.stays
+}
+
+/// Opens a directory of `parent`, which may neither be a link nor the root of another file system.
+pub fn open_directory(parent: &OwnedFd, name: &CStr) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH;
+    match openat2(parent, name, flags, Mode::empty(), resolve) {
+        // A kernel that does not have the call, or a container that refuses it.
+        Err(Errno::NOSYS | Errno::PERM) => {
+            let directory = openat(parent, name, flags, Mode::empty())?;
+            match fstat(&directory)?.st_dev == fstat(parent)?.st_dev {
+                true => Ok(directory),
+                false => Err(Errno::XDEV),
+            }
+        }
+        opened => opened,
+    }
+}
+
+/// Gives an entry of a directory another name in it.
+pub fn rename_at(parent: &OwnedFd, from: &CStr, to: &str) -> Result<(), Errno> {
+    renameat(parent, from, parent, to)
+}
+
+fn c_name(name: &OsStr) -> CString {
+    // A name that came from the system has no zero in it.
+    CString::new(name.as_bytes()).unwrap_or_default()
+}
+
+fn stays(path: &Path, why: impl fmt::Display) -> Stays {
+    Stays {
+        path: path.to_owned(),
+        why: why.to_string(),
+    }
+}
+
+/// A removal under way.
+#[derive(Default)]
+struct Removal {
+    /// An entry of the outermost directory that is left alone.
+    keep: Option<CString>,
+    stays: Vec<Stays>,
+    moved: u64,
+}
+
+impl Removal {
+    fn note(&mut self, path: &Path, why: impl fmt::Display) {
+        if self.stays.len() < STAYS_MAX {
+            self.stays.push(stays(path, why));
+        }
+    }
+
+    /// Removes all entries of a directory that can be. An entry may appear while others are
+    /// removed, and a reader may pass over one: it is read until nothing more can be removed.
+    fn clear(&mut self, directory: &OwnedFd, path: &Path, depth: usize) {
+        let before = self.stays.len();
+        for _ in 0..PASSES_MAX {
+            self.stays.truncate(before);
+            if !self.pass(directory, path, depth) {
+                return;
+            }
+        }
+    }
+
+    /// Removes what can be of a directory; whether that was anything.
+    fn pass(&mut self, directory: &OwnedFd, path: &Path, depth: usize) -> bool {
+        let entries = match Dir::read_from(directory) {
+            Ok(entries) => entries,
+            Err(error) => {
+                self.note(path, error);
+                return false;
+            }
+        };
+        let mut removed = false;
+        for entry in entries {
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(error) => {
+                    self.note(path, error);
+                    break;
+                }
+            };
+            let name = entry.file_name();
+            let is_kept = depth == 0 && self.keep.as_deref() == Some(name);
+            if name == c"." || name == c".." || is_kept {
+                continue;
+            }
+            let below = path.join(OsStr::from_bytes(name.to_bytes()));
+            removed |= self.entry(directory, name, &below, depth + 1);
+        }
+        removed
+    }
+
+    /// Removes an entry of a directory; whether something is gone from there.
+    fn entry(&mut self, parent: &OwnedFd, name: &CStr, path: &Path, depth: usize) -> bool {
+        let stat = match statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => stat,
+            Err(Errno::NOENT) => return false,
+            Err(error) => {
+                self.note(path, error);
+                return false;
+            }
+        };
+        if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+            return self.directory(parent, name, path, depth);
+        }
+        self.unlink(parent, name, path, AtFlags::empty())
+    }
+
+    fn unlink(&mut self, parent: &OwnedFd, name: &CStr, path: &Path, flags: AtFlags) -> bool {
+        let mut unlinked = unlinkat(parent, name, flags);
+        if unlinked == Err(Errno::PERM) {
+            make_mutable(parent, name);
+            unlinked = unlinkat(parent, name, flags);
+        }
+        match unlinked {
+            Ok(()) => return true,
+            Err(Errno::NOENT) => {}
+            // What is in it stays, and was named.
+            Err(Errno::NOTEMPTY | Errno::EXIST) if !self.stays.is_empty() => {}
+            Err(Errno::BUSY) => self.note(path, "something is mounted there"),
+            Err(error) => self.note(path, error),
+        }
+        false
+    }
+
+    fn directory(&mut self, parent: &OwnedFd, name: &CStr, path: &Path, depth: usize) -> bool {
+        let opened = match open_directory(parent, name) {
+            Err(Errno::ACCESS) => {
+                unlock_closed(parent, name);
+                open_directory(parent, name)
+            }
+            opened => opened,
+        };
+        let directory = match opened {
+            Ok(directory) => directory,
+            Err(Errno::NOENT) => return false,
+            Err(Errno::XDEV) => {
+                self.note(path, "something is mounted there");
+                return false;
+            }
+            Err(error) => {
+                self.note(path, error);
+                return false;
+            }
+        };
+        unlock_directory(&directory);
+        if depth > DEPTH_MAX {
+            return self.move_up(parent, name, path, depth);
+        }
+        self.clear(&directory, path, depth);
+        self.unlink(parent, name, path, AtFlags::REMOVEDIR)
+    }
+
+    /// Moves a directory that lies too deep for one open file a level to where it does not.
+    fn move_up(&mut self, parent: &OwnedFd, name: &CStr, path: &Path, depth: usize) -> bool {
+        let up = "../".repeat(depth.saturating_sub(1));
+        self.moved += 1;
+        let to = format!("{up}lifeboat-deep-{}", self.moved);
+        match renameat(parent, name, parent, to.as_str()) {
+            Ok(()) => true,
+            Err(error) => {
+                self.note(path, error);
+                false
+            }
+        }
+    }
+}
+
+/// Lets this user list and change a directory of its own that is open.
+fn unlock_directory(directory: &OwnedFd) {
+    let mode = fstat(directory).map_or(0, |stat| stat.st_mode);
+    if mode & 0o700 != 0o700 {
+        let _ = fchmod(directory, Mode::RWXU);
+    }
+}
+
+/// The same for one that cannot be opened as it is.
+fn unlock_closed(parent: &OwnedFd, name: &CStr) {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    if let Ok(directory) = openat(parent, name, flags, Mode::empty()) {
+        // The handle is of the directory itself, whatever has its name by now.
+        let path = format!("/proc/self/fd/{}", directory.as_raw_fd());
+        let _ = rustix::fs::chmod(path.as_str(), Mode::RWXU);
+    }
+}
+
+/// Takes the marks that forbid a change from a file or directory, and from the directory it is in.
+fn make_mutable(parent: &OwnedFd, name: &CStr) {
+    let fixed = IFlags::IMMUTABLE | IFlags::APPEND;
+    let free = |file: &OwnedFd| {
+        if let Ok(flags) = ioctl_getflags(file)
+            && flags.intersects(fixed)
+        {
+            let _ = ioctl_setflags(file, flags - fixed);
+        }
+    };
+    free(parent);
+    let kind = statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)
+        .map(|stat| FileType::from_raw_mode(stat.st_mode));
+    // Opening anything else may wait for ever, or do something.
+    if matches!(kind, Ok(FileType::RegularFile | FileType::Directory)) {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        if let Ok(file) = openat(parent, name, flags, Mode::empty()) {
+            free(&file);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    fn tree() -> (tempfile::TempDir, PathBuf) {
+        let home = tempfile::tempdir().unwrap();
+        let tree = home.path().join("tree");
+        std::fs::create_dir_all(tree.join("a/b")).unwrap();
+        (home, tree)
+    }
+
+    fn touch(path: &Path) {
+        std::fs::File::create_new(path).unwrap();
+    }
+
+    #[test]
+    fn links_are_removed_and_not_followed() {
+        let (home, tree) = tree();
+        let live = home.path().join("live");
+        std::fs::create_dir(&live).unwrap();
+        touch(&live.join("kept"));
+        symlink(&live, tree.join("a/link")).unwrap();
+        touch(&tree.join("a/b/file"));
+        assert_eq!(remove_tree(&tree), []);
+        assert!(!tree.exists());
+        assert!(live.join("kept").exists());
+        symlink(&live, &tree).unwrap();
+        assert_eq!(remove_tree(&tree), []);
+        assert!(tree.symlink_metadata().is_err());
+        assert!(live.join("kept").exists());
+        assert_eq!(remove_tree(&tree), [], "what is not there is no error");
+    }
+
+    #[test]
+    fn directories_that_their_mode_locks_are_opened() {
+        let (_home, tree) = tree();
+        touch(&tree.join("a/b/file"));
+        for (path, mode) in [("a/b", 0), ("a", 0o500)] {
+            let mode = PermissionsExt::from_mode(mode);
+            std::fs::set_permissions(tree.join(path), mode).unwrap();
+        }
+        assert_eq!(remove_tree(&tree), []);
+        assert!(!tree.exists());
+    }
+
+    #[test]
+    fn a_tree_deeper_than_files_may_be_open_is_removed() {
+        let (_home, tree) = tree();
+        let mut at = openat(CWD, &tree, OFlags::RDONLY, Mode::empty()).unwrap();
+        for _ in 0..3000 {
+            rustix::fs::mkdirat(&at, "deeper-and-deeper", Mode::RWXU).unwrap();
+            at = open_directory(&at, c"deeper-and-deeper").unwrap();
+        }
+        assert_eq!(remove_tree(&tree), []);
+        assert!(!tree.exists());
+    }
+
+    #[test]
+    fn what_is_kept_stays_to_the_last() {
+        let (_home, tree) = tree();
+        touch(&tree.join("mark"));
+        let directory = openat(CWD, &tree, OFlags::RDONLY, Mode::empty()).unwrap();
+        assert_eq!(empty(&directory, &tree, c"mark"), []);
+        let left: Vec<_> = std::fs::read_dir(&tree).unwrap().flatten().collect();
+        assert_eq!(left.len(), 1);
+        assert!(tree.join("mark").exists());
+    }
+}

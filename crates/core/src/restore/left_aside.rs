@@ -1,0 +1,171 @@
+//! Notes of what a live restore places aside, so that what one that was killed leaves is found again.
+//!
+//! A place is noted in the state directory before anything is put there, and struck out once it is
+//! gone. While nothing was swapped, what lies there is only a copy, and the next live restore
+//! removes it; later it may be what was live before, and is only named. Losing the notes means that
+//! nothing is found.
+
+use super::{Database, place};
+use crate::context::Context;
+use crate::error::Result;
+use crate::point::PointId;
+use crate::removal::remove_tree;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::path::PathBuf;
+
+const DIRECTORY: &str = "restores";
+const NOTES: &str = "aside.json";
+
+/// Where something lies aside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Place {
+    Path(PathBuf),
+    Database(String),
+}
+
+/// Something that lies aside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftAside {
+    /// Of which source.
+    pub source: String,
+    point: PointId,
+    place: Place,
+    /// The swap was begun.
+    swapping: bool,
+}
+
+impl fmt::Display for LeftAside {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let LeftAside { point, .. } = self;
+        match &self.place {
+            Place::Path(path) => write!(f, "{} was", path.display())?,
+            Place::Database(name) => write!(f, "database {name} was")?,
+        }
+        match self.swapping {
+            false => write!(
+                f,
+                " left by a live restore of {point} that was ended before it changed anything live"
+            ),
+            true => write!(
+                f,
+                " left by a live restore of {point} that was ended within its swap, and may hold what was live before"
+            ),
+        }
+    }
+}
+
+impl LeftAside {
+    /// What to do about it.
+    pub fn hint(&self) -> &'static str {
+        match self.swapping {
+            false => {
+                "run that restore again: the next live restore removes it first; or remove it by hand"
+            }
+            true => "look at what is live and at what is there, then remove it",
+        }
+    }
+
+    fn is_there(&self, context: &Context) -> bool {
+        match &self.place {
+            Place::Path(path) => path.symlink_metadata().is_ok(),
+            // A server that does not answer may have it.
+            Place::Database(name) => self
+                .admin(context)
+                .is_some_and(|admin| admin.exists(name, &context.scrubber).unwrap_or(true)),
+        }
+    }
+
+    fn admin(&self, context: &Context) -> Option<Database> {
+        let config = context.config.source.get(&self.source)?;
+        let database = Database::of_source(&config.kind)?.ok()?;
+        Some(database.administrative())
+    }
+
+    /// Removes it; why not, where it cannot be.
+    fn remove(&self, context: &Context) -> Option<String> {
+        match &self.place {
+            Place::Path(path) => remove_tree(path).first().map(ToString::to_string),
+            Place::Database(name) => {
+                let dropped = self.admin(context)?.drop(name, &context.scrubber);
+                dropped.err().map(|error| error.to_string())
+            }
+        }
+    }
+}
+
+fn path(context: &Context) -> Result<PathBuf> {
+    Ok(context.private_directory(&[DIRECTORY])?.join(NOTES))
+}
+
+/// Notes that cannot be read are none.
+fn read(context: &Context) -> Vec<LeftAside> {
+    let text = path(context).ok().and_then(|path| std::fs::read(path).ok());
+    text.and_then(|text| serde_json::from_slice(&text).ok())
+        .unwrap_or_default()
+}
+
+fn write(context: &Context, notes: &[LeftAside]) -> Result<()> {
+    let text = serde_json::to_vec(notes).unwrap_or_default();
+    place::replace_file(&mut text.as_slice(), &path(context)?, 0o600).map(drop)
+}
+
+/// Notes a place before something is put there.
+pub(super) fn note(context: &Context, source: &str, point: &PointId, place: Place) -> Result<()> {
+    let mut notes = read(context);
+    notes.retain(|note| note.place != place);
+    notes.push(LeftAside {
+        source: source.to_owned(),
+        point: point.clone(),
+        place,
+        swapping: false,
+    });
+    write(context, &notes)
+}
+
+/// Notes that the swap begins.
+pub(super) fn swapping(context: &Context) -> Result<()> {
+    let mut notes = read(context);
+    notes.iter_mut().for_each(|note| note.swapping = true);
+    write(context, &notes)
+}
+
+/// Strikes out what is not there any more.
+pub(super) fn strike_out(context: &Context) -> Result<()> {
+    let notes = read(context);
+    if notes.is_empty() {
+        return Ok(());
+    }
+    let still: Vec<_> = notes.into_iter().filter(|n| n.is_there(context)).collect();
+    write(context, &still)
+}
+
+/// What live restores that were ended left; nothing while one is running.
+pub fn left(context: &Context) -> Vec<LeftAside> {
+    match context.lock("restore") {
+        Ok(Some(_lock)) => {
+            let notes = read(context).into_iter();
+            notes.filter(|note| note.is_there(context)).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Removes what is only a copy of what ended live restores left, and names the rest; a line each.
+/// The caller holds the lock of restores.
+pub(super) fn tidy(context: &Context) -> Result<Vec<String>> {
+    let mut told = Vec::new();
+    for note in read(context).iter().filter(|note| note.is_there(context)) {
+        let line = match note.swapping {
+            true => format!("{}: {}", note, note.hint()),
+            false => match note.remove(context) {
+                None => format!("{note}; it was removed"),
+                Some(why) => format!("{note}; {why}"),
+            },
+        };
+        told.push(format!("source {}: {line}", note.source));
+    }
+    strike_out(context)?;
+    Ok(told)
+}
