@@ -8,6 +8,7 @@
 use crate::config::Config;
 use crate::context::{Context, OpenStore};
 use crate::error::{Code, Error, Result};
+use crate::name::Name;
 use crate::point::{POINTS_PREFIX, copies};
 use crate::source::{Finding, Severity};
 use lifeboat_store::Exposure;
@@ -37,7 +38,7 @@ fn seen(context: &Context, store: &OpenStore) -> Result<Option<String>> {
 fn newest_object(context: &Context, store: &OpenStore) -> Option<String> {
     let noted = context.catalog.copies(&store.store.location()).ok();
     let newest = noted.and_then(|mut noted| noted.pop());
-    let artifact = newest.and_then(|copy| Some(copy.manifest.artifacts.last()?.key.clone()));
+    let artifact = newest.and_then(|copy| Some(copy.manifest.artifacts.last()?.key.to_string()));
     artifact.or_else(|| {
         let objects = store.store.list(POINTS_PREFIX).ok()?;
         let newest = copies::ids(&objects).into_iter().next_back()?;
@@ -59,7 +60,7 @@ pub(crate) fn look<'a>(context: &Context, store: &'a OpenStore) -> Looked<'a> {
 
 impl Looked<'_> {
     /// Refuses to put something sensitive into a store that is public.
-    pub(crate) fn refuse(&self, config: &Config, sources: &[String]) -> Result<()> {
+    pub(crate) fn refuse(&self, config: &Config, sources: &[Name]) -> Result<()> {
         match (&self.seen, sensitive(config, sources)) {
             (Ok(Some(seen)), Some(source)) => Err(Error::new(
                 Code::Configuration,
@@ -88,16 +89,16 @@ impl Looked<'_> {
 }
 
 /// One of these sources that is sensitive.
-fn sensitive<'a>(config: &Config, sources: &'a [String]) -> Option<&'a str> {
-    let is_sensitive = |name: &&String| config.source.get(*name).is_some_and(|s| s.sensitive);
-    sources.iter().find(is_sensitive).map(String::as_str)
+fn sensitive<'a>(config: &Config, sources: &'a [Name]) -> Option<&'a str> {
+    let is_sensitive = |name: &&Name| config.source.get(*name).is_some_and(|s| s.sensitive);
+    sources.iter().find(is_sensitive).map(Name::as_str)
 }
 
 /// The same for the doctor, who says nothing where all is well.
 pub(crate) fn examine(context: &Context, subject: &str, store: &OpenStore) -> Option<Finding> {
     let plans = context.config.plan.values();
     let here = plans.filter(|plan| plan.stores.contains(&store.name));
-    let sources: Vec<String> = here.flat_map(|plan| plan.sources.clone()).collect();
+    let sources: Vec<Name> = here.flat_map(|plan| plan.sources.clone()).collect();
     let finding = |severity, message, hint| Finding::new(subject, severity, message, hint);
     let seen = match seen(context, store) {
         Ok(seen) => seen?,

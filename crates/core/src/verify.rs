@@ -7,6 +7,7 @@ use crate::catalog::{self, Survey};
 use crate::context::{Context, OpenStore};
 use crate::digest::sha256_hex;
 use crate::error::{Code, Error, Result};
+use crate::name::Name;
 use crate::point::copies::PointCopy;
 use crate::point::{ManifestArtifact, PointId, Selector, manifest_key};
 use crate::restore::fetch;
@@ -59,7 +60,7 @@ impl Soundness {
 #[derive(Debug, Clone, Serialize)]
 pub struct VerifiedObject {
     /// In which store.
-    pub store: String,
+    pub store: Name,
     /// Under which key.
     pub key: String,
     /// What became of it.
@@ -132,7 +133,7 @@ fn choose(
     context: &Context,
     which: &Which,
     store: Option<&str>,
-    found: &[(String, PointCopy)],
+    found: &[(Name, PointCopy)],
 ) -> Result<Vec<PointId>> {
     let all: BTreeSet<PointId> = found
         .iter()
@@ -190,13 +191,13 @@ impl ReadBefore {
 
 pub(crate) fn verify_copy(
     context: &Context,
-    name: &str,
+    name: &Name,
     copy: &PointCopy,
     read: &mut ReadBefore,
 ) -> Vec<VerifiedObject> {
     let manifest = &copy.manifest;
     let object = |key: &str, outcome, detail: Option<String>| VerifiedObject {
-        store: name.to_owned(),
+        store: name.clone(),
         key: key.to_owned(),
         outcome,
         detail,
@@ -229,7 +230,7 @@ pub(crate) fn verify_copy(
         }
     };
     let details = &current.manifest.details;
-    let blobs = read.blobs.entry(name.to_owned()).or_default();
+    let blobs = read.blobs.entry(name.to_string()).or_default();
     let (outcome, detail) = match details.encrypt.as_deref() {
         Some(snapshot::ENCRYPTION) => {
             verify_in_snapshot(context, &store, &details.sha256, &details.key, None, blobs)
@@ -248,7 +249,7 @@ pub(crate) fn verify_copy(
             &format!("verify {name}: {}", artifact.key),
             artifact.stored_bytes(),
         );
-        let known = read.objects.entry((name.to_owned(), artifact.clone()));
+        let known = read.objects.entry((name.to_string(), artifact.clone()));
         let (outcome, detail) =
             known.or_insert_with(|| verify_artifact(context, &store, artifact, blobs));
         objects.push(object(&artifact.key, *outcome, detail.clone()));

@@ -28,6 +28,7 @@ mod drill_mariadb;
 mod drill_postgres;
 mod evidence_chain;
 mod forge;
+mod hostile_names;
 mod init;
 mod json;
 mod kit;

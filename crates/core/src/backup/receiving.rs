@@ -4,6 +4,7 @@ use super::keys;
 use crate::context::{Context, OpenStore};
 use crate::error::{Error, Result};
 use crate::exposure;
+use crate::name::{Name, StoredKey};
 use crate::point::copies;
 use crate::point::{ManifestArtifact, POINTS_PREFIX, PointId};
 use crate::snapshot::Deposit;
@@ -40,7 +41,7 @@ impl Receiving {
         stem: &str,
         suffix: &str,
         point: &PointId,
-    ) -> Result<(String, bool)> {
+    ) -> Result<(StoredKey, bool)> {
         let named = &mut self.named;
         keys::free_key(&self.store, named, &self.artifacts, stem, suffix, point)
     }
@@ -80,7 +81,7 @@ pub(super) fn newest_point(context: &Context, stores: &mut [Receiving]) -> Optio
 pub(super) fn exposed(
     context: &Context,
     stores: &[Receiving],
-    sources: &[String],
+    sources: &[Name],
 ) -> Result<Vec<String>> {
     let mut warnings = Vec::new();
     for receiving in stores.iter().filter(|s| s.failed.is_none()) {

@@ -3,6 +3,7 @@
 use super::PointId;
 use crate::config::Span;
 use crate::error::{Code, Error, Result};
+use crate::name::Name;
 use jiff::Timestamp;
 
 /// A parsed POINT.
@@ -26,7 +27,7 @@ pub struct Candidate {
     /// Its id.
     pub point: PointId,
     /// Its plan.
-    pub plan: String,
+    pub plan: Name,
     /// Taken before a live restore; chosen only by its id.
     pub safety: bool,
 }
@@ -157,7 +158,7 @@ mod tests {
         ]
         .map(|(id, plan)| Candidate {
             point: PointId::parse(id).unwrap(),
-            plan: plan.into(),
+            plan: Name::parse(plan).unwrap(),
             safety: id.ends_with("dddd"),
         })
         .to_vec()

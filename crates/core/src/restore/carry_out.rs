@@ -8,6 +8,7 @@ mod prepare;
 use super::checks::{self, Checked};
 use super::fetch::Fetched;
 use super::live::{Report, Target};
+use super::place::Within;
 use super::swap::{PreparedSwap, Swapped};
 use super::{
     Database, DatabaseTarget, Placed, Restored, Stopwatch, bring_back, fits, half_way, place,
@@ -18,6 +19,7 @@ use crate::config::SourceKind;
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
 use crate::evidence::{self, Activity, ProvedPoint, Record, Verdict};
+use crate::name::Name;
 use crate::point::{ManifestSource, PointId};
 use crate::probe::{CheckOutcome, CheckResult};
 use crate::secret::Secret;
@@ -69,7 +71,7 @@ impl<'a> Restoring<'a> {
     }
 
     /// The names of the sources that are to come back.
-    pub fn source_names(&self) -> Vec<String> {
+    pub fn source_names(&self) -> Vec<Name> {
         self.sources.iter().map(|s| s.name.clone()).collect()
     }
 
@@ -81,9 +83,15 @@ impl<'a> Restoring<'a> {
             .canonicalize()
             .map_err(|e| Error::io("the target cannot be found", &e))?;
         let mut failed = Vec::new();
+        let within = Within::open(&directory)?;
         for source in self.sources.clone() {
+            let own = Path::new(source.name.as_str());
+            // What was there before is not ours to remove.
+            let is_new = within.look(own)?.is_none();
             if let Err(error) = self.bring(&source, &directory, &mut DatabaseTarget::Dump) {
-                staging::remove(&directory.join(&source.name));
+                if is_new {
+                    within.remove(own);
+                }
                 failed.push((source.name, error));
             }
         }
@@ -158,7 +166,7 @@ impl<'a> Restoring<'a> {
             &mut self.watch,
         )?;
         self.places
-            .push((source.name.clone(), restored.placed.describe()));
+            .push((source.name.to_string(), restored.placed.describe()));
         let prefixed = |text: &String| format!("source {}: {text}", source.name);
         self.warnings.extend(restored.warnings.iter().map(prefixed));
         self.limits.extend(restored.limits.iter().map(prefixed));
@@ -300,7 +308,7 @@ impl<'a> Restoring<'a> {
     fn take_safety_point(&mut self, reason: Option<String>) {
         let options = backup::Options {
             safety: true,
-            plan: Some(self.fetched.copy.manifest.plan.clone()),
+            plan: Some(self.fetched.copy.manifest.plan.to_string()),
             reason: Some(format!(
                 "before the restore of {}: {}",
                 self.fetched.copy.manifest.point,
@@ -461,7 +469,7 @@ impl<'a> Restoring<'a> {
             }),
             points: vec![ProvedPoint {
                 point: manifest.point.clone(),
-                plan: manifest.plan.clone(),
+                plan: Some(manifest.plan.clone()),
                 store: Some(self.fetched.store.name.clone()),
                 manifest_sha256: Some(manifest_sha256(&self.fetched.copy)),
                 sources: self.sources.iter().map(|s| s.name.clone()).collect(),

@@ -13,6 +13,7 @@ use crate::config::SourceKind;
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
 use crate::evidence::Appended;
+use crate::name::Name;
 use crate::point::{ManifestSource, Outcome, PointId, Selector};
 use crate::probe::{CheckOutcome, CheckResult, name_of};
 use crate::secret::{Reference, Secret};
@@ -138,13 +139,14 @@ pub fn run(context: &Context, options: &Options) -> Result<Answer> {
     let mut restoring = Restoring::new(context, &fetched, sources);
     let attempt = match target {
         Target::Directory(directory) => {
-            let names: Vec<String> = restoring.source_names();
+            let names: Vec<Name> = restoring.source_names();
             context.config.check_target(directory, &names)?;
             let is_new = !directory.exists();
             place::ensure_empty_or_new(directory)?;
             restoring.restore_to_directory(directory).inspect_err(|_| {
+                // Each source removed its own; what is not empty now is not this run's.
                 if is_new {
-                    staging::remove(directory);
+                    staging::remove_empty(std::slice::from_ref(directory));
                 }
             })
         }
@@ -190,7 +192,7 @@ fn choose_sources(fetched: &Fetched, wanted: &[String]) -> Result<Vec<ManifestSo
     }
     let chosen = held
         .iter()
-        .filter(|s| wanted.is_empty() || wanted.contains(&s.name));
+        .filter(|s| wanted.is_empty() || wanted.iter().any(|name| *name == s.name));
     Ok(chosen
         .filter(|s| s.outcome != Outcome::Failed || !wanted.is_empty())
         .cloned()
@@ -253,7 +255,7 @@ fn plan(context: &Context, fetched: &Fetched, sources: &[ManifestSource]) -> Pla
     steps.push("sign the evidence".into());
     Planned {
         point: manifest.point.clone(),
-        store: fetched.store.name.clone(),
+        store: fetched.store.name.to_string(),
         steps,
     }
 }

@@ -2,13 +2,14 @@
 
 use super::{Database, bucket, place, staging};
 use crate::error::{Code, Error, Result};
+use crate::name::Name;
 use crate::secret::Scrubber;
 use std::path::PathBuf;
 
 /// Something that lies ready beside the live thing.
 pub(super) struct PreparedSwap {
     /// Of which source.
-    pub source: String,
+    pub source: Name,
     /// The private directory it lies in.
     pub staging: Option<PathBuf>,
     /// What goes where.

@@ -4,6 +4,7 @@ use super::Restoring;
 use crate::config::SourceKind;
 use crate::error::{Code, Error, Result};
 use crate::point::{FileAttributes, ManifestSource, PointId};
+use crate::restore::place::Within;
 use crate::restore::swap::{PreparedSwap, What, one_file_system};
 use crate::restore::{Database, DatabaseTarget, Placed, place, staging};
 use std::path::{Path, PathBuf};
@@ -87,13 +88,13 @@ impl Restoring<'_> {
         self.adopt_directories(source, &made, placed.as_ref())?;
         for root in roots {
             let aside = match &placed {
-                Some(Placed::Tree(tree)) => place_in(tree, root),
+                Some(Placed::Tree(tree)) => match place_in(tree, root)? {
+                    Some(aside) => aside,
+                    None => continue,
+                },
                 Some(Placed::File(file)) => file.clone(),
                 _ => continue,
             };
-            if aside.symlink_metadata().is_err() {
-                continue;
-            }
             self.adopt_attributes(source, &aside)?;
             swaps.push(PreparedSwap {
                 source: source.name.clone(),
@@ -124,7 +125,7 @@ impl Restoring<'_> {
         let mut needed = vec![staging.to_owned()];
         for root in roots {
             match placed {
-                Some(Placed::Tree(tree)) if place_in(tree, root).symlink_metadata().is_err() => {
+                Some(Placed::Tree(tree)) if matches!(place_in(tree, root), Ok(None)) => {
                     self.warnings.push(format!(
                         "source {}: {} was not there at capture; what is there now, if anything, is left as it is",
                         source.name,
@@ -154,9 +155,9 @@ impl Restoring<'_> {
         let database = details.and_then(|d| d.artifact(&source.name, "database")?.attributes);
         for directory in made {
             let captured = match placed {
-                Some(Placed::Tree(tree)) => staging::attributes(
-                    &tree.join(directory.strip_prefix("/").unwrap_or(directory)),
-                ),
+                Some(Placed::Tree(tree)) => place_in(tree, directory)?
+                    .as_deref()
+                    .and_then(staging::attributes),
                 _ => database.map(|d| FileAttributes { mode: 0o750, ..d }),
             };
             let mut warning = format!(
@@ -259,7 +260,32 @@ fn free_name<T>(attempt: impl Fn(&str) -> Result<Option<T>>) -> Result<T> {
     ))
 }
 
-/// Where a live path lies in a tree that was placed aside.
-fn place_in(tree: &Path, live: &Path) -> PathBuf {
-    tree.join(live.strip_prefix("/").unwrap_or(live))
+/// Where a live path lies in a tree that was placed aside, if it is there. An archive in which a
+/// link leads to it is refused: what the link points to is no part of the tree.
+fn place_in(tree: &Path, live: &Path) -> Result<Option<PathBuf>> {
+    let relative = live.strip_prefix("/").unwrap_or(live);
+    let found = Within::open(tree)?.look(relative)?;
+    Ok(found.map(|_| tree.join(relative)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_in_a_tree_leads_to_nothing_that_is_swapped_in() {
+        let base = tempfile::tempdir().unwrap();
+        let tree = base.path().join("tree");
+        for directory in ["tree/srv/crm", "outside/crm"] {
+            std::fs::create_dir_all(base.path().join(directory)).unwrap();
+        }
+        std::os::unix::fs::symlink(base.path().join("outside"), tree.join("opt")).unwrap();
+        std::os::unix::fs::symlink("/nowhere", tree.join("srv/link")).unwrap();
+        let place = |live: &str| place_in(&tree, Path::new(live));
+        assert_eq!(place("/srv/crm").unwrap(), Some(tree.join("srv/crm")));
+        // What was captured may be a link itself.
+        assert_eq!(place("/srv/link").unwrap(), Some(tree.join("srv/link")));
+        assert_eq!(place("/srv/gone/deeper").unwrap(), None);
+        assert_eq!(place("/opt/crm").unwrap_err().code, Code::ObjectDamaged);
+    }
 }

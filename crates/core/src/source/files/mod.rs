@@ -30,6 +30,7 @@ pub use sums::escape;
 use super::{ArtifactSpec, CaptureContext, Captured, Consistency, Finding, Severity, Source};
 use crate::config::FilesConfig;
 use crate::error::{Code, Error, Result};
+use crate::name::{Extension, Name};
 use capture::Capture;
 use exclude::Excludes;
 use rustix::fs::{Mode, OFlags};
@@ -131,8 +132,8 @@ fn unreachable(path: &Path, error: Errno) -> Error {
 impl Source for FilesSource {
     fn artifacts(&self) -> Vec<ArtifactSpec> {
         vec![ArtifactSpec {
-            name: "files".into(),
-            extension: "tar".into(),
+            name: Name::own("files"),
+            extension: Extension::own("tar"),
         }]
     }
 
