@@ -52,6 +52,7 @@ mod restored_live;
 mod roundtrip;
 mod s3;
 mod secrets;
+mod set_aside;
 mod sftp;
 mod smoke;
 mod state;

@@ -39,13 +39,6 @@ pub fn remove(staging: &Path) {
     let _ = std::fs::remove_dir_all(staging);
 }
 
-/// Where what was live is kept: beside it, named after the point that replaced it.
-pub fn keep_path(live: &Path, point: &str) -> PathBuf {
-    let mut name = live.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".before-{point}"));
-    live.with_file_name(name)
-}
-
 /// Mode, owner and group of a file, to give them to what is restored in its place.
 pub fn attributes(path: &Path) -> Option<FileAttributes> {
     let metadata = std::fs::metadata(path).ok()?;

@@ -70,6 +70,13 @@ impl PreparedSwap {
     pub fn clean(&self, failed: bool, scrubber: &Scrubber) {
         if let Some(staging) = &self.staging {
             staging::remove(staging);
+            staging
+                .parent()
+                .iter()
+                .for_each(|aside| place::aside::forget_empty(aside));
+        }
+        if let What::Path { live, .. } = &self.what {
+            place::aside::forget_empty(live);
         }
         if failed && let What::Database { admin, aside, .. } = &self.what {
             let _ = admin.drop(aside, scrubber);

@@ -60,26 +60,26 @@ impl Restoring<'_> {
         };
         one_file_system(&source.name, roots)?;
         let made = staging::make_above(roots)?;
-        let aside = |addition: &str| {
-            place::aside_path(first, &format!("{point}-{}{addition}", source.name))
-        };
+        let aside = place::aside::beside(first)?;
+        let name = |addition: &str| format!("{point}-{}{addition}", source.name);
         let staging = free_name(|addition| {
-            let staging = aside(addition);
-            Ok(staging.symlink_metadata().is_err().then_some(staging))
+            let name = name(addition);
+            Ok(aside.look(Path::new(&name))?.is_none().then_some(name))
         })?;
-        if staging != aside("") {
+        if staging != name("") {
             // Ended between the two names of an exchange, it left there what was live.
             self.warnings.push(format!(
                 "source {}: {} was left by a restore that was ended: look whether it holds what was live before, then remove it",
                 source.name,
-                aside("").display()
+                aside.path().join(name("")).display()
             ));
         }
-        staging::create_directory(&staging)?;
+        let staging = aside.new_directory(&staging)?.path().to_owned();
         let mut swaps = vec![];
         let brought = self.bring(source, &staging, &mut DatabaseTarget::Dump);
         if let Err(error) = brought {
             staging::remove(&staging);
+            place::aside::forget_empty(first);
             staging::remove_empty(&made);
             return Err(error);
         }
@@ -102,10 +102,7 @@ impl Restoring<'_> {
                 what: What::Path {
                     aside,
                     live: root.clone(),
-                    keep: free_name(|addition| {
-                        let keep = staging::keep_path(root, &format!("{point}{addition}"));
-                        Ok(keep.symlink_metadata().is_err().then_some(keep))
-                    })?,
+                    keep: keep_path(root, point)?,
                 },
             });
         }
@@ -237,6 +234,17 @@ impl Restoring<'_> {
             },
         }])
     }
+}
+
+/// Where what was live is kept: set aside, named after it and the point that replaced it.
+fn keep_path(live: &Path, point: &PointId) -> Result<PathBuf> {
+    let aside = place::aside::beside(live)?;
+    free_name(|addition| {
+        let mut name = live.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".before-{point}{addition}"));
+        let is_free = aside.look(Path::new(&name))?.is_none();
+        Ok(is_free.then(|| aside.path().join(name)))
+    })
 }
 
 /// The first name that is free: what an earlier restore of the same point kept is not touched.

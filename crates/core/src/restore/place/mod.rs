@@ -4,6 +4,7 @@
 //! under its name only whole and durable; what was live is kept until it is undone or removed by
 //! the caller. It does not know where bytes come from, nor whether they are the right ones.
 
+pub mod aside;
 mod extract;
 mod swap;
 mod tape;
@@ -12,7 +13,7 @@ mod tests;
 mod within;
 
 pub use extract::{Extracted, extract};
-pub use swap::{Swap, aside_path, swap_in};
+pub use swap::{Swap, swap_in};
 pub(crate) use tape::{Member, TapeReader};
 pub use within::Within;
 

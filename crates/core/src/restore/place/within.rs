@@ -46,6 +46,11 @@ impl Within {
         })
     }
 
+    /// One that is open already.
+    pub(super) fn opened(handle: OwnedFd, path: PathBuf) -> Self {
+        Within { handle, path }
+    }
+
     /// Where it is, for messages and for tools that need a path.
     pub fn path(&self) -> &Path {
         &self.path

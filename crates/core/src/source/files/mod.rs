@@ -156,6 +156,7 @@ impl Source for FilesSource {
             roots: Some(roots),
             excludes: Excludes::new(&self.exclude)?,
             one_file_system: self.one_file_system,
+            leaves_set_aside: true,
         };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let start = rustix::fs::open("/", flags, Mode::empty())
