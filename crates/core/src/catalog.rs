@@ -9,6 +9,7 @@ pub mod memory;
 use crate::clock::is_ahead;
 use crate::context::{Context, OpenStore};
 use crate::error::{Code, Error, Result};
+use crate::name::Name;
 use crate::point::copies::{self, PointCopy};
 use crate::point::{Details, Manifest, PointId};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -261,10 +262,10 @@ impl Catalog {
 /// What the stores hold, as far as they answer.
 pub struct Survey {
     /// Every copy of this application's points, with the name of its store.
-    pub copies: Vec<(String, PointCopy)>,
+    pub copies: Vec<(Name, PointCopy)>,
     /// Copies of this application's points that were in a store once, are not there any more, and
     /// were not acknowledged as gone; of stores that answered.
-    pub missing: Vec<(String, PointCopy)>,
+    pub missing: Vec<(Name, PointCopy)>,
     /// Points that were disowned.
     pub disowned: BTreeSet<PointId>,
     /// What went wrong on the way.
@@ -359,8 +360,8 @@ pub fn survey(context: &Context, rescan: bool) -> Result<Survey> {
 }
 
 /// The stores of a point that should hold a copy and do not, by the manifests that are known.
-pub fn missing_copies(found: &[(String, PointCopy)]) -> BTreeMap<PointId, Vec<String>> {
-    let mut held: BTreeMap<PointId, (BTreeSet<String>, BTreeSet<String>)> = BTreeMap::new();
+pub fn missing_copies(found: &[(Name, PointCopy)]) -> BTreeMap<PointId, Vec<Name>> {
+    let mut held: BTreeMap<PointId, (BTreeSet<Name>, BTreeSet<Name>)> = BTreeMap::new();
     for (store, copy) in found {
         let entry = held.entry(copy.manifest.point.clone()).or_default();
         entry.0.insert(store.clone());

@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::config::{Config, StoreConfig, StoreKind};
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
+use crate::name::Name;
 use crate::observe::Observer;
 use crate::point::{Manifest, PointId, Selector};
 use crate::restore::fetch;
@@ -84,7 +85,7 @@ pub fn open(
     if survey.copies.is_empty() {
         return Err(nothing_there(&context, survey.errors));
     }
-    let apps: BTreeSet<(String, String)> = survey
+    let apps: BTreeSet<(Name, Name)> = survey
         .copies
         .iter()
         .map(|(_, copy)| (copy.manifest.app.clone(), copy.manifest.environment.clone()))
@@ -140,7 +141,7 @@ fn nothing_there(context: &Context, errors: Vec<Error>) -> Error {
     .hint("check the path, bucket or prefix: it is the one that has the directory `lifeboat` in it")
 }
 
-fn no_such_app(given: &Given, copies: &[(String, crate::point::copies::PointCopy)]) -> Error {
+fn no_such_app(given: &Given, copies: &[(Name, crate::point::copies::PointCopy)]) -> Error {
     let all: BTreeSet<String> = copies
         .iter()
         .map(|(_, c)| format!("{}/{}", c.manifest.app, c.manifest.environment))
@@ -153,7 +154,7 @@ fn no_such_app(given: &Given, copies: &[(String, crate::point::copies::PointCopy
     .hint(format!("it holds points of: {}", listed(all)))
 }
 
-fn several(given: &Given, apps: &BTreeSet<(String, String)>) -> Error {
+fn several(given: &Given, apps: &BTreeSet<(Name, Name)>) -> Error {
     let all = apps.iter().map(|(app, within)| format!("{app}/{within}"));
     let first = all.clone().next().unwrap_or_default();
     Error::new(

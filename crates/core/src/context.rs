@@ -10,6 +10,7 @@ use crate::config::{
     Compress, Config, EncryptConfig, S3Config, SftpConfig, SignConfig, StoreConfig, StoreKind,
 };
 use crate::error::{Code, Error, Result};
+use crate::name::Name;
 use crate::observe::Observer;
 use crate::ownership;
 use crate::removal::Stays;
@@ -67,7 +68,7 @@ struct Cold {
 #[derive(Clone)]
 pub struct OpenStore {
     /// Its name in the configuration.
-    pub name: String,
+    pub name: Name,
     /// Its configuration.
     pub config: StoreConfig,
     /// The store itself.
@@ -237,9 +238,9 @@ impl Context {
     }
 
     /// Chooses the application of a given store.
-    pub(crate) fn settle(&mut self, app: &str, environment: &str) {
-        self.config.app.name = app.to_owned();
-        self.config.app.environment = environment.to_owned();
+    pub(crate) fn settle(&mut self, app: &Name, environment: &Name) {
+        self.config.app.name = app.clone();
+        self.config.app.environment = environment.clone();
         if let Some(cold) = &mut self.cold {
             cold.settled = true;
         }
@@ -290,7 +291,7 @@ impl Context {
     /// Opens a store by name.
     pub fn store(&self, name: &str) -> Result<OpenStore> {
         let config = self.config.store.get(name).cloned().ok_or_else(|| {
-            let known: Vec<_> = self.config.store.keys().map(String::as_str).collect();
+            let known: Vec<_> = self.config.store.keys().map(Name::as_str).collect();
             Error::new(Code::Usage, format!("there is no store named {name}"))
                 .hint(format!("the configuration has: {}", known.join(", ")))
         })?;
@@ -313,7 +314,7 @@ impl Context {
         };
         let scrubber = self.scrubber.clone();
         Ok(OpenStore {
-            name: name.to_owned(),
+            name: Name::made(name.to_owned())?,
             snapshots: self.snapshots(name, &config, &store),
             config,
             store,

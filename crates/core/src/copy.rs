@@ -10,6 +10,7 @@ use crate::config::Compress;
 use crate::context::{Context, OpenStore};
 use crate::error::{Code, Error, Result};
 use crate::exposure;
+use crate::name::{Name, StoredKey};
 use crate::point::{Manifest, ManifestArtifact, PointId, Selector};
 use crate::restore::fetch::{self, Fetched};
 use crate::snapshot::{Blobs, Deposit, Slot};
@@ -66,13 +67,15 @@ pub fn run(
     let mut copied = Vec::new();
     for point in points {
         let from = match from {
-            Some(from) => from.to_owned(),
+            Some(from) => Name::made(from.to_owned())?,
             None => other_holder(&found, &point, to)?,
         };
         let fetched = fetch::fetch(context, &point, Some(&from))?;
         let manifest = &fetched.copy.manifest;
-        let sources: Vec<String> = manifest.sources.iter().map(|s| s.name.clone()).collect();
-        context.config.check_copy(&manifest.plan, &sources, to)?;
+        let sources: Vec<Name> = manifest.sources.iter().map(|s| s.name.clone()).collect();
+        context
+            .config
+            .check_copy(&manifest.plan, &sources, &target.name)?;
         looked.refuse(&context.config, &sources)?;
         if let Some(bytes) = copy_point(context, &fetched, &target)? {
             copied.push(Copied { point, bytes });
@@ -82,10 +85,10 @@ pub fn run(
 }
 
 fn other_holder(
-    found: &[(String, crate::point::copies::PointCopy)],
+    found: &[(Name, crate::point::copies::PointCopy)],
     point: &PointId,
     to: &str,
-) -> Result<String> {
+) -> Result<Name> {
     let holder = found
         .iter()
         .find(|(name, c)| &c.manifest.point == point && name != to);
@@ -137,7 +140,7 @@ fn copy_point(context: &Context, fetched: &Fetched, target: &OpenStore) -> Resul
         context.observer.step(&what, artifact.stored_bytes());
         if let Some(deposit) = &deposit {
             let slot = slot(manifest, artifact);
-            let key = slot.path();
+            let key = StoredKey::made(slot.path())?;
             let into = Some((Arc::clone(deposit), slot));
             let tally = reseal(context, fetched, artifact, target, &key, into)?;
             artifacts.push(ManifestArtifact {
@@ -200,7 +203,7 @@ fn copy_point(context: &Context, fetched: &Fetched, target: &OpenStore) -> Resul
 }
 
 /// By source and name.
-type Packs = BTreeMap<(String, String), BTreeSet<ManifestArtifact>>;
+type Packs = BTreeMap<(Name, Name), BTreeSet<ManifestArtifact>>;
 
 /// Packs of buckets that points in `target` name already: one pack is one object, however many
 /// points need it.
@@ -252,9 +255,9 @@ fn slot(manifest: &Manifest, artifact: &ManifestArtifact) -> Slot {
     let mut sources = manifest.sources.iter();
     Slot {
         is_tree: sources.any(|s| s.name == artifact.source && s.kind == "files"),
-        source: artifact.source.clone(),
-        artifact: artifact.name.clone(),
-        extension: artifact.extension.clone(),
+        source: artifact.source.to_string(),
+        artifact: artifact.name.to_string(),
+        extension: artifact.extension.to_string(),
     }
 }
 
@@ -263,7 +266,7 @@ fn copy_artifact(
     fetched: &Fetched,
     artifact: &ManifestArtifact,
     target: &OpenStore,
-    key: &str,
+    key: &StoredKey,
 ) -> Result<Tally> {
     let alike = artifact.snapshot.is_none()
         && fetched.store.sealing == target.sealing
@@ -292,7 +295,7 @@ fn reseal(
     fetched: &Fetched,
     artifact: &ManifestArtifact,
     target: &OpenStore,
-    key: &str,
+    key: &StoredKey,
     deposit: Option<(Arc<Deposit>, Slot)>,
 ) -> Result<Tally> {
     let mut plain = Counted {
@@ -304,7 +307,7 @@ fn reseal(
     let bare = bare.map(|known| known.bytes);
     let destination = crate::backup::Destination {
         store: target.clone(),
-        key: key.to_owned(),
+        key: key.clone(),
         options: PutOptions {
             if_absent: false,
             bytes_hint: artifact.stored_bytes().or(bare),

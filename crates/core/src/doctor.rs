@@ -10,12 +10,14 @@ use crate::exposure;
 use crate::ownership;
 use crate::posture;
 use crate::restore::left_aside;
+use crate::restore::place::aside;
 use crate::runbook;
 use crate::scratch;
 use crate::snapshot;
 use crate::source::{self, CaptureContext, Finding, Severity};
 use std::collections::{BTreeSet, HashSet};
 use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 
 /// Everything that was found, good and bad.
 pub fn examine(context: &Context) -> Vec<Finding> {
@@ -172,12 +174,35 @@ fn sources(context: &Context) -> Vec<Finding> {
         if let SourceKind::Bucket(bucket) = &config.kind {
             findings.extend(shared_key(context, &subject, bucket));
         }
+        findings.extend(set_aside(&subject, &config.kind));
         match source::open(&config.kind) {
             Ok(source) => findings.extend(source.examine(&subject, &capture_context)),
             Err(error) => findings.push(failed(&subject, &error)),
         }
     }
     findings
+}
+
+/// What restores set aside beside the paths of a source, and is still there.
+fn set_aside(subject: &str, kind: &SourceKind) -> Vec<Finding> {
+    let paths: Vec<&PathBuf> = match kind {
+        SourceKind::Files(files) => files.paths.iter().chain(&files.optional).collect(),
+        SourceKind::Sqlite(sqlite) => vec![&sqlite.path],
+        _ => vec![],
+    };
+    let left: BTreeSet<PathBuf> = paths.into_iter().flat_map(|p| aside::left(p)).collect();
+    let told = left.into_iter().map(|path| Finding {
+        hint: Some("remove it when it is no longer needed; no backup takes it".into()),
+        ..finding(
+            subject,
+            Severity::Warning,
+            format!(
+                "{} was set aside by a restore and is still there",
+                path.display()
+            ),
+        )
+    });
+    told.collect()
 }
 
 /// A bucket and a store that are reached with one key, whatever it is called in the configuration.

@@ -11,6 +11,7 @@ use crate::config::{CheckConfig, DrillConfig, Span};
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
 use crate::evidence::{self, Activity, Appended, ProvedPoint, Record, Verdict};
+use crate::name::Name;
 use crate::point::{Outcome, PointId, Selector};
 use crate::probe::{CheckOutcome, CheckResult, name_of};
 use crate::restore::checks::{self, Checked};
@@ -42,12 +43,12 @@ pub struct Report {
 }
 
 /// The drill of that name, or the only one; without any, one that proves the only plan.
-pub fn choose_drill(context: &Context, name: Option<&str>) -> Result<(String, DrillConfig)> {
+pub fn choose_drill(context: &Context, name: Option<&str>) -> Result<(Name, DrillConfig)> {
     let drills = &context.config.drill;
     let known = || {
         drills
             .keys()
-            .map(String::as_str)
+            .map(Name::as_str)
             .collect::<Vec<_>>()
             .join(", ")
     };
@@ -57,7 +58,7 @@ pub fn choose_drill(context: &Context, name: Option<&str>) -> Result<(String, Dr
                 Error::new(Code::Usage, format!("there is no drill named {name}"))
                     .hint(format!("the configuration has: {}", known()))
             })?;
-            Ok((name.to_owned(), drill.clone()))
+            Ok((Name::made(name.to_owned())?, drill.clone()))
         }
         (None, 0) => {
             let drill = DrillConfig {
@@ -68,7 +69,7 @@ pub fn choose_drill(context: &Context, name: Option<&str>) -> Result<(String, Dr
                 max_age: None,
                 checks: vec![],
             };
-            Ok(("all".into(), drill))
+            Ok((Name::own("all"), drill))
         }
         (None, 1) => drills
             .first_key_value()
@@ -90,7 +91,7 @@ pub fn run(context: &Context, options: &Options) -> Result<Report> {
         config.point.clone_from(point);
     }
     if options.store.is_some() {
-        config.store.clone_from(&options.store);
+        config.store = options.store.clone().map(Name::made).transpose()?;
     }
     if let Some(store) = &config.store {
         context.store(store)?;
@@ -149,10 +150,7 @@ pub fn run(context: &Context, options: &Options) -> Result<Report> {
 }
 
 /// The point of each plan, and the store whose copy is proved.
-fn choose_points(
-    context: &Context,
-    config: &DrillConfig,
-) -> Result<Vec<(PointId, Option<String>)>> {
+fn choose_points(context: &Context, config: &DrillConfig) -> Result<Vec<(PointId, Option<Name>)>> {
     let selector = Selector::parse(&config.point)?;
     let mut points = Vec::new();
     // A point that is named is one point of one plan; anything else is looked for in each plan.
@@ -199,7 +197,7 @@ struct Rehearsal<'a> {
 }
 
 impl Rehearsal<'_> {
-    fn run(&mut self, config: &DrillConfig, points: &[(PointId, Option<String>)]) -> Result<()> {
+    fn run(&mut self, config: &DrillConfig, points: &[(PointId, Option<Name>)]) -> Result<()> {
         let base = scratch::Directory::create(&self.context.scratch(), "drill")?;
         let mut servers = ScratchServers::new(&self.context.scratch());
         let mut fetched_points = Vec::new();
@@ -330,7 +328,7 @@ impl Rehearsal<'_> {
         }
         self.proved.push(ProvedPoint {
             point: manifest.point.clone(),
-            plan: manifest.plan.clone(),
+            plan: Some(manifest.plan.clone()),
             store: Some(fetched.store.name.clone()),
             manifest_sha256: Some(manifest_sha256(&fetched.copy)),
             sources: all.iter().map(|r: &Restored| r.source.clone()).collect(),
@@ -351,8 +349,8 @@ impl Rehearsal<'_> {
         let plan = noted.find(|m| &m.point == point).map(|m| m.plan);
         self.proved.push(ProvedPoint {
             point: point.clone(),
-            plan: plan.unwrap_or_default(),
-            store: store.map(ToOwned::to_owned),
+            plan,
+            store: store.and_then(Name::parse),
             manifest_sha256: None,
             sources: vec![],
         });

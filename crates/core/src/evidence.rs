@@ -8,6 +8,7 @@ use crate::catalog::StoredRecord;
 use crate::context::{Context, OpenStore};
 use crate::digest::sha256_hex;
 use crate::error::{Code, Error, Result};
+use crate::name::Name;
 use crate::point::copies::{self, put_bytes, read_object, to_json};
 use crate::point::{Head, PointId};
 use crate::probe::CheckResult;
@@ -81,9 +82,9 @@ pub struct Record {
     /// What was done.
     pub activity: Activity,
     /// Of which application.
-    pub app: String,
+    pub app: Name,
     /// In which environment.
-    pub environment: String,
+    pub environment: Name,
     /// Who answers for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
@@ -95,7 +96,7 @@ pub struct Record {
     pub lifeboat: String,
     /// The drill of the configuration, when it was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub drill: Option<String>,
+    pub drill: Option<Name>,
     /// Why, where someone said so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -133,16 +134,17 @@ pub struct Record {
 pub struct ProvedPoint {
     /// Its id.
     pub point: PointId,
-    /// Its plan.
-    pub plan: String,
+    /// Its plan, where that is known.
+    #[serde(with = "crate::name::or_empty")]
+    pub plan: Option<Name>,
     /// The store its copy was read from; absent when none had one that can be believed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub store: Option<String>,
+    pub store: Option<Name>,
     /// SHA-256 of that copy's manifest; absent when it cannot be believed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifest_sha256: Option<String>,
     /// The sources that were brought back.
-    pub sources: Vec<String>,
+    pub sources: Vec<Name>,
 }
 
 /// What became of a new record.
@@ -153,7 +155,7 @@ pub struct Appended {
     /// Its key in every store; `None` when nobody here could sign it, and none received it.
     pub key: Option<String>,
     /// Stores that did not receive it, and why. They receive it with the next record.
-    pub missing: Vec<(String, Error)>,
+    pub missing: Vec<(Name, Error)>,
 }
 
 /// Signs a record and adds it to our chain in every store. `draft` needs no sequence, previous or
@@ -219,7 +221,7 @@ pub fn append(context: &Context, mut draft: Record) -> Result<Appended> {
 fn publish<'a>(
     stores: &'a [OpenStore],
     record: &StoredRecord,
-    missing: &mut Vec<(String, Error)>,
+    missing: &mut Vec<(Name, Error)>,
 ) -> (Vec<&'a OpenStore>, bool) {
     let mut reached = Vec::new();
     for store in stores {
@@ -258,7 +260,7 @@ fn heal(stores: &[&OpenStore], known: &BTreeMap<String, StoredRecord>) {
 fn gather(
     context: &Context,
     stores: &[OpenStore],
-) -> (BTreeMap<String, StoredRecord>, Vec<(String, Error)>) {
+) -> (BTreeMap<String, StoredRecord>, Vec<(Name, Error)>) {
     let (mut known, mut errors) = (BTreeMap::new(), Vec::new());
     for record in context.catalog.records().unwrap_or_default() {
         known.insert(record.key.clone(), record);
@@ -303,7 +305,7 @@ fn parse_key(key: &str) -> Option<(String, u64)> {
     let (signer, file) = key.strip_prefix(PREFIX)?.split_once('/')?;
     let (sequence, id) = file.strip_suffix(".json")?.split_once('-')?;
     PointId::parse(id)?;
-    Some((signer.to_owned(), sequence.parse().ok()?))
+    Some((Name::parse(signer)?.into(), sequence.parse().ok()?))
 }
 
 /// The directory of a signer: the first 32 hex digits of the SHA-256 of its id.
@@ -313,8 +315,8 @@ fn directory(id: &str) -> String {
 
 /// The newest record of each chain we know, for a manifest; a store that lacks records receives
 /// them first.
-pub fn heads(context: &Context, stores: &[OpenStore]) -> BTreeMap<String, Head> {
-    let mut heads: BTreeMap<String, Head> = BTreeMap::new();
+pub fn heads(context: &Context, stores: &[OpenStore]) -> BTreeMap<Name, Head> {
+    let mut heads: BTreeMap<Name, Head> = BTreeMap::new();
     let (known, _) = gather(context, stores);
     heal(&stores.iter().collect::<Vec<_>>(), &known);
     for record in known.values() {
@@ -322,9 +324,12 @@ pub fn heads(context: &Context, stores: &[OpenStore]) -> BTreeMap<String, Head> 
             sequence: record.sequence,
             sha256: sha256_hex(&record.bytes),
         };
-        match heads.get(&record.signer) {
+        let Some(signer) = Name::parse(&record.signer) else {
+            continue;
+        };
+        match heads.get(&signer) {
             Some(known) if known.sequence >= head.sequence => {}
-            _ => drop(heads.insert(record.signer.clone(), head)),
+            _ => drop(heads.insert(signer, head)),
         }
     }
     heads
@@ -490,7 +495,7 @@ fn cut_tails(
     let newest = &copy.manifest.point;
     for (signer, head) in &copy.manifest.evidence {
         let held = chains
-            .get(signer)
+            .get(signer.as_str())
             .and_then(|chain| chain.get(&head.sequence));
         if held != Some(&head.sha256) {
             problems.push(format!(

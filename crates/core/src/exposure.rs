@@ -8,6 +8,7 @@
 use crate::config::Config;
 use crate::context::{Context, OpenStore};
 use crate::error::{Code, Error, Result};
+use crate::name::Name;
 use crate::point::{Manifest, POINTS_PREFIX, copies, manifest_key};
 use crate::snapshot;
 use crate::source::{Finding, Severity};
@@ -58,11 +59,11 @@ fn objects_of(manifest: &Manifest) -> Vec<String> {
             snapshot::PREFIX,
             FileKind::Snapshot.directory()
         ),
-        None => a.key.clone(),
+        None => a.key.to_string(),
     });
     let details = &manifest.details;
     let sealed = details.encrypt.as_deref() == Some(snapshot::ENCRYPTION);
-    let details = (!sealed).then(|| details.key.clone());
+    let details = (!sealed).then(|| details.key.to_string());
     let keys = artifact.into_iter().chain(details);
     keys.chain([manifest_key(&manifest.point)]).collect()
 }
@@ -81,7 +82,7 @@ pub(crate) fn look<'a>(context: &Context, store: &'a OpenStore) -> Looked<'a> {
 
 impl Looked<'_> {
     /// Refuses to put something sensitive into a store that is public.
-    pub(crate) fn refuse(&self, config: &Config, sources: &[String]) -> Result<()> {
+    pub(crate) fn refuse(&self, config: &Config, sources: &[Name]) -> Result<()> {
         match (&self.seen, sensitive(config, sources)) {
             (Ok(Some(seen)), Some(source)) => Err(Error::new(
                 Code::Configuration,
@@ -110,16 +111,16 @@ impl Looked<'_> {
 }
 
 /// One of these sources that is sensitive.
-fn sensitive<'a>(config: &Config, sources: &'a [String]) -> Option<&'a str> {
-    let is_sensitive = |name: &&String| config.source.get(*name).is_some_and(|s| s.sensitive);
-    sources.iter().find(is_sensitive).map(String::as_str)
+fn sensitive<'a>(config: &Config, sources: &'a [Name]) -> Option<&'a str> {
+    let is_sensitive = |name: &&Name| config.source.get(*name).is_some_and(|s| s.sensitive);
+    sources.iter().find(is_sensitive).map(Name::as_str)
 }
 
 /// The same for the doctor, who says nothing where all is well.
 pub(crate) fn examine(context: &Context, subject: &str, store: &OpenStore) -> Option<Finding> {
     let plans = context.config.plan.values();
     let here = plans.filter(|plan| plan.stores.contains(&store.name));
-    let sources: Vec<String> = here.flat_map(|plan| plan.sources.clone()).collect();
+    let sources: Vec<Name> = here.flat_map(|plan| plan.sources.clone()).collect();
     let finding = |severity, message, hint| Finding::new(subject, severity, message, hint);
     let seen = match seen(context, store) {
         Ok(seen) => seen?,

@@ -22,6 +22,7 @@ pub mod fingerprint;
 pub mod interrupt;
 pub mod kit;
 pub mod lease;
+pub mod name;
 pub mod observe;
 pub mod ownership;
 mod percent;

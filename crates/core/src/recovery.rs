@@ -10,6 +10,7 @@ use crate::config::{Config, StoreConfig, StoreKind};
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
 use crate::kit::KitEntry;
+use crate::name::Name;
 use crate::observe::Observer;
 use crate::point::{PointId, Selector};
 use crate::restore::{fetch, place, staging};
@@ -268,7 +269,7 @@ fn cold_commands(config: &Config) -> String {
 /// What trying a kit showed of one store.
 pub struct Tried {
     /// The store.
-    pub store: String,
+    pub store: Name,
     /// The newest point there, of which every byte was read and decrypted; or why not.
     pub result: Result<PointId>,
 }

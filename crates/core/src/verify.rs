@@ -8,6 +8,7 @@ use crate::clock::is_ahead;
 use crate::context::{Context, OpenStore};
 use crate::digest::sha256_hex;
 use crate::error::{Code, Error, Result};
+use crate::name::Name;
 use crate::point::copies::PointCopy;
 use crate::point::{ManifestArtifact, PointId, Selector, manifest_key};
 use crate::restore::fetch;
@@ -61,7 +62,7 @@ impl Soundness {
 #[derive(Debug, Clone, Serialize)]
 pub struct VerifiedObject {
     /// In which store.
-    pub store: String,
+    pub store: Name,
     /// Under which key.
     pub key: String,
     /// What became of it.
@@ -127,7 +128,7 @@ pub fn run(context: &Context, which: &Which, store: Option<&str>) -> Result<Veri
         let absent = missing.get(&point).into_iter().flatten();
         let lost = survey.missing.iter();
         let lost = lost.filter(|(_, copy)| copy.manifest.point == point);
-        let absent: BTreeSet<&String> = absent.chain(lost.map(|(name, _)| name)).collect();
+        let absent: BTreeSet<&Name> = absent.chain(lost.map(|(name, _)| name)).collect();
         for name in absent
             .into_iter()
             .filter(|name| store.is_none_or(|s| s == name.as_str()))
@@ -171,7 +172,7 @@ pub fn run(context: &Context, which: &Which, store: Option<&str>) -> Result<Veri
 fn verify_instructions(context: &Context, verified: &[VerifiedPoint]) -> Vec<VerifiedObject> {
     let objects = verified.iter().flat_map(|point| &point.objects);
     let there = objects.filter(|o| matches!(o.outcome, Soundness::Intact | Soundness::Damaged));
-    let stores: BTreeSet<&String> = there.map(|object| &object.store).collect();
+    let stores: BTreeSet<&Name> = there.map(|object| &object.store).collect();
     let checked = stores.into_iter().map(|name| {
         let checked = context
             .store(name)
@@ -282,13 +283,13 @@ impl ReadBefore {
 
 pub(crate) fn verify_copy(
     context: &Context,
-    name: &str,
+    name: &Name,
     copy: &PointCopy,
     read: &mut ReadBefore,
 ) -> Vec<VerifiedObject> {
     let manifest = &copy.manifest;
     let object = |key: &str, outcome, detail: Option<String>| VerifiedObject {
-        store: name.to_owned(),
+        store: name.clone(),
         key: key.to_owned(),
         outcome,
         detail,
@@ -321,7 +322,7 @@ pub(crate) fn verify_copy(
         }
     };
     let details = &current.manifest.details;
-    let blobs = read.blobs.entry(name.to_owned()).or_default();
+    let blobs = read.blobs.entry(name.to_string()).or_default();
     let (outcome, detail) = match details.encrypt.as_deref() {
         Some(snapshot::ENCRYPTION) => {
             verify_in_snapshot(context, &store, &details.sha256, &details.key, None, blobs)
@@ -340,7 +341,7 @@ pub(crate) fn verify_copy(
             &format!("verify {name}: {}", artifact.key),
             artifact.stored_bytes(),
         );
-        let known = read.objects.entry((name.to_owned(), artifact.clone()));
+        let known = read.objects.entry((name.to_string(), artifact.clone()));
         let (outcome, detail) =
             known.or_insert_with(|| verify_artifact(context, &store, artifact, blobs));
         objects.push(object(&artifact.key, *outcome, detail.clone()));

@@ -5,6 +5,7 @@
 //! looks into them, checks, restores, copies, prunes and repairs them, and takes and honours locks.
 //! It knows nothing of configuration, and prints nothing.
 
+pub mod aside;
 pub mod assemble;
 pub mod backup;
 pub mod browse;

@@ -16,7 +16,7 @@ pub fn run(run: &Run<'_>, args: &args::Copy) -> Result<u8> {
     } else if copied.is_empty() {
         line(format!("store {} lacks nothing", args.to));
         let mut plans = context.config.plan.values();
-        if selector.is_none() && !plans.any(|plan| plan.stores.contains(&args.to)) {
+        if selector.is_none() && !plans.any(|plan| plan.stores.iter().any(|s| *s == args.to)) {
             line("no plan stores anything there: name a point to copy it all the same");
         }
     } else {

@@ -78,7 +78,8 @@ pub fn show_record(record: &Record) {
         let store = point.store.as_deref().unwrap_or("none");
         line(format!(
             "  point {} of plan {}, copy in store {store}",
-            point.point, point.plan
+            point.point,
+            point.plan.as_deref().unwrap_or("unknown")
         ));
     }
     for check in &record.checks {

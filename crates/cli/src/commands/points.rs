@@ -8,6 +8,7 @@ use lifeboat_core::catalog::{self, Survey, survey};
 use lifeboat_core::cold::Want;
 use lifeboat_core::context::Context;
 use lifeboat_core::evidence::{self, Verdict};
+use lifeboat_core::name::Name;
 use lifeboat_core::point::copies::PointCopy;
 use lifeboat_core::point::{Details, Manifest, PointId, Selector};
 use lifeboat_core::restore::{fetch, summarize};
@@ -70,7 +71,7 @@ pub fn list(run: &Run<'_>, args: &args::Points) -> Result<u8> {
     }
     let proofs = proofs(&context);
     let missing = catalog::missing_copies(&found);
-    let mut points: BTreeMap<PointId, Vec<(String, PointCopy)>> = BTreeMap::new();
+    let mut points: BTreeMap<PointId, Vec<(Name, PointCopy)>> = BTreeMap::new();
     for (store, copy) in found {
         if args.plan.as_ref().is_none_or(|p| *p == copy.manifest.plan) {
             points
@@ -186,7 +187,7 @@ fn gone(survey: &Survey, args: &args::Points) -> BTreeMap<PointId, Vec<Gone>> {
             let what = catalog::missing_text(store, &manifest.point);
             let hint = survey.missing_hint(store, &manifest.point);
             gone.entry(manifest.point.clone()).or_default().push(Gone {
-                store: store.clone(),
+                store: store.to_string(),
                 manifest: manifest.clone(),
                 text: format!("{what}; {hint}"),
             });
@@ -200,7 +201,7 @@ fn gone_row(id: &PointId, gone: &[Gone]) -> Vec<String> {
     let stores: Vec<_> = gone.iter().map(|g| g.store.as_str()).collect();
     vec![
         id.to_string(),
-        manifest.map(|m| m.plan.clone()).unwrap_or_default(),
+        manifest.map(|m| m.plan.to_string()).unwrap_or_default(),
         "missing".to_owned(),
         String::new(),
         String::new(),
@@ -241,7 +242,7 @@ fn gone_json(id: &PointId, gone: &[Gone], proofs: &Proofs) -> Value {
 fn instructions(
     context: &Context,
     args: &args::Points,
-    points: &BTreeMap<PointId, Vec<(String, PointCopy)>>,
+    points: &BTreeMap<PointId, Vec<(Name, PointCopy)>>,
 ) -> Vec<Error> {
     match args.rescan {
         true => runbook::check_all(context, points.values().flatten()),
@@ -270,13 +271,13 @@ fn forget(run: &Run<'_>, context: &Context, args: &args::Points) -> Result<u8> {
     Ok(0)
 }
 
-fn app_of(copies: &[(String, PointCopy)]) -> String {
+fn app_of(copies: &[(Name, PointCopy)]) -> String {
     let manifest = copies.first().map(|(_, c)| &c.manifest);
     manifest.map_or_else(String::new, |m| format!("{}/{}", m.app, m.environment))
 }
 
 /// Who signed what is not believed here, and what to do about it.
-fn tell_signers(context: &Context, points: &BTreeMap<PointId, Vec<(String, PointCopy)>>) {
+fn tell_signers(context: &Context, points: &BTreeMap<PointId, Vec<(Name, PointCopy)>>) {
     let copies = points.values().flatten().map(|(_, copy)| copy);
     let unproved = copies.filter(|copy| copy.check_trust(context).is_err());
     let signers: BTreeSet<&str> = unproved.map(|c| c.manifest.signer.as_str()).collect();
@@ -290,9 +291,9 @@ fn tell_signers(context: &Context, points: &BTreeMap<PointId, Vec<(String, Point
 fn point_json(
     context: &Context,
     id: &PointId,
-    copies: &[(String, PointCopy)],
+    copies: &[(Name, PointCopy)],
     proofs: &Proofs,
-    missing: &BTreeMap<PointId, Vec<String>>,
+    missing: &BTreeMap<PointId, Vec<Name>>,
 ) -> Value {
     let manifest = copies.first().map(|(_, c)| &c.manifest);
     let details = context.catalog.details(id).ok().flatten();
@@ -321,15 +322,15 @@ fn point_json(
 fn point_row(
     context: &Context,
     id: &PointId,
-    copies: &[(String, PointCopy)],
+    copies: &[(Name, PointCopy)],
     proofs: &Proofs,
-    missing: &BTreeMap<PointId, Vec<String>>,
+    missing: &BTreeMap<PointId, Vec<Name>>,
 ) -> Vec<String> {
     let manifest = copies.first().map(|(_, c)| &c.manifest);
     let stores: Vec<_> = copies.iter().map(|(name, _)| name.as_str()).collect();
     vec![
         id.to_string(),
-        manifest.map(|m| m.plan.clone()).unwrap_or_default(),
+        manifest.map(|m| m.plan.to_string()).unwrap_or_default(),
         manifest
             .map(|m| m.outcome.as_str().to_owned())
             .unwrap_or_default(),
@@ -419,12 +420,12 @@ pub fn show(run: &Run<'_>, args: &args::Show) -> Result<u8> {
             .as_ref()
             .and_then(|d| d.artifact(&a.source, &a.name));
         vec![
-            a.source.clone(),
-            a.name.clone(),
+            a.source.to_string(),
+            a.name.to_string(),
             known.map(|d| output::bytes(d.bytes)).unwrap_or_default(),
             output::bytes(a.bytes),
             known.map(|d| summarize(&d.proof)).unwrap_or_default(),
-            a.key.clone(),
+            a.key.to_string(),
         ]
     });
     line(output::table(

@@ -8,10 +8,12 @@ use crate::support::App;
 use lifeboat_core::clock::Clock;
 use lifeboat_core::config::Config;
 use lifeboat_core::context::{Context, OpenStore};
+use lifeboat_core::name::StoredKey;
 use lifeboat_core::observe::Silent;
 use lifeboat_core::point::copies::{self, PointCopy};
 use lifeboat_core::point::{Details, PointId, manifest_key};
-use std::path::PathBuf;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// The application, opened in this process.
@@ -75,9 +77,20 @@ pub fn move_artifact(app: &App, store: &str, point: &str, source: &str, key: &st
         .manifest;
     let mut artifacts = manifest.artifacts.iter_mut();
     let artifact = artifacts.find(|a| a.source == source).unwrap();
-    let was = std::mem::replace(&mut artifact.key, key.to_owned());
+    let was = std::mem::replace(&mut artifact.key, StoredKey::parse(key).unwrap());
     copies::commit(&context, &store, &manifest).unwrap();
-    was
+    was.into()
+}
+
+/// Replaces a signed document at `path` by what `change` makes of it, signed with the application's
+/// own key. What it says is not looked at.
+pub fn change(app: &App, path: &Path, change: impl FnOnce(&mut Value)) {
+    let mut document = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    change(&mut document);
+    let bytes = copies::to_json(&document).unwrap();
+    let signature = open(app).signer.sign(&bytes).unwrap();
+    std::fs::write(format!("{}.sig", path.display()), signature).unwrap();
+    std::fs::write(path, bytes).unwrap();
 }
 
 /// Where a local store in `{root}/store` keeps the manifest of a point.

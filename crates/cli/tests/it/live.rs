@@ -54,11 +54,11 @@ fn what_was_there_is_kept_and_nothing_is_claimed_where_nothing_was() {
     assert!(!warnings.contains("data.before-"), "{warnings}");
     assert!(warnings.contains("app.db.before-"), "{warnings}");
     let kept = app
-        .listing("live")
+        .listing("live/.lifeboat-aside")
         .into_iter()
         .find(|f| f.contains(".before-"))
         .unwrap();
-    let kept = std::fs::read(app.path("live").join(kept)).unwrap();
+    let kept = std::fs::read(app.path("live/.lifeboat-aside").join(kept)).unwrap();
     assert_eq!(kept, b"no database any more");
     assert_eq!(
         std::fs::read(app.path("data/notes.txt")).unwrap(),
@@ -123,9 +123,12 @@ start = [["cat", "{{root}}/start"]]
     assert_eq!(report["outcome"], "verified", "{report:#}");
     let read = |path: &str| std::fs::read(app.path(path)).unwrap();
     assert_eq!(read("data/notes.txt"), b"captured");
-    assert_eq!(read(&format!("data.before-{point}/notes.txt")), b"changed");
     assert_eq!(
-        read(&format!("data.before-{point}-2/notes.txt")),
+        read(&format!(".lifeboat-aside/data.before-{point}/notes.txt")),
+        b"changed"
+    );
+    assert_eq!(
+        read(&format!(".lifeboat-aside/data.before-{point}-2/notes.txt")),
         b"captured"
     );
     let suffix = point.to_lowercase().replace('-', "_");

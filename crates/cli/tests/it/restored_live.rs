@@ -132,11 +132,13 @@ fn what_was_live_is_kept_aside_and_a_safety_point_taken() {
     );
     assert!(!app.path("data/later.txt").exists());
     assert_eq!(
-        std::fs::read(app.path(&format!("data.before-{point}/later.txt"))).unwrap(),
+        std::fs::read(app.path(&format!(".lifeboat-aside/data.before-{point}/later.txt"))).unwrap(),
         b"not in the point\n"
     );
-    let kept =
-        rusqlite::Connection::open(app.path(&format!("live/app.db.before-{point}"))).unwrap();
+    let kept = rusqlite::Connection::open(
+        app.path(&format!("live/.lifeboat-aside/app.db.before-{point}")),
+    )
+    .unwrap();
     assert_eq!(
         kept.query_row("SELECT count(*) FROM client", [], |r| r.get::<_, i64>(0))
             .unwrap(),
@@ -242,7 +244,7 @@ fn an_undo_that_fails_is_said_and_recorded() {
     let app = application();
     let point = app.backup();
     change(&app);
-    app.script("steal", "mv data.before-* stolen; exit 1");
+    app.script("steal", "mv .lifeboat-aside/data.before-* stolen; exit 1");
     app.configure_also("[restore]\nchecks = [{ command = [\"{root}/steal\"] }]");
     let report = live(&app, 4, &point, &["--source", "files"]);
     assert_eq!(report["outcome"], "failed", "{report:#}");

@@ -6,6 +6,7 @@ use crate::context::{Context, OpenStore};
 use crate::error::Result;
 use crate::evidence;
 use crate::interrupt;
+use crate::name::{Name, StoredKey};
 use crate::point::copies::{self, PointCopy};
 use crate::point::{Details, Manifest, Outcome, StoredDetails};
 use crate::runbook;
@@ -65,8 +66,8 @@ impl Run<'_> {
         Report {
             schema: 1,
             point: self.point,
-            app: self.context.config.app.name.clone(),
-            plan: self.plan_name.to_owned(),
+            app: self.context.config.app.name.to_string(),
+            plan: self.plan_name.to_string(),
             outcome,
             reason: self.reason,
             started: self.details.point.time(),
@@ -97,7 +98,7 @@ impl Run<'_> {
         }
     }
 
-    fn commit_stores(&mut self, outcome: Outcome, finished: Timestamp) -> Vec<String> {
+    fn commit_stores(&mut self, outcome: Outcome, finished: Timestamp) -> Vec<Name> {
         let open = self.open_stores();
         let heads = evidence::heads(self.context, &open);
         let mut committed = Vec::new();
@@ -111,7 +112,7 @@ impl Run<'_> {
                 point: self.point.clone(),
                 app: self.context.config.app.name.clone(),
                 environment: self.context.config.app.environment.clone(),
-                plan: self.plan_name.to_owned(),
+                plan: self.plan_name.clone(),
                 host: host(),
                 author: author(),
                 reason: self.reason.clone(),
@@ -124,7 +125,7 @@ impl Run<'_> {
                 sources: self.sources.clone(),
                 artifacts: receiving.artifacts.clone(),
                 details: StoredDetails {
-                    key: String::new(),
+                    key: StoredKey::own("details"),
                     bytes: 0,
                     sha256: String::new(),
                     encrypt: None,

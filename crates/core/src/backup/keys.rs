@@ -6,6 +6,7 @@ use super::host;
 use crate::archive::{KeyFields, KeyTemplate};
 use crate::context::{Context, OpenStore};
 use crate::error::{Code, Result};
+use crate::name::StoredKey;
 use crate::point::copies;
 use crate::point::{ManifestArtifact, PointId};
 use crate::source::ArtifactSpec;
@@ -43,17 +44,17 @@ pub(crate) fn free_key(
     stem: &str,
     suffix: &str,
     point: &PointId,
-) -> Result<(String, bool)> {
+) -> Result<(StoredKey, bool)> {
     let plain = format!("{stem}{suffix}");
     if !ours.iter().any(|a| a.key == plain) {
         if store.store.stat(&plain)?.is_none() {
-            return Ok((plain, true));
+            return Ok((StoredKey::made(plain)?, true));
         }
         if named.is_none() {
             *named = named_keys(store)?;
         }
         if named.as_ref().is_some_and(|named| !named.contains(&plain)) {
-            return Ok((plain, false));
+            return Ok((StoredKey::made(plain)?, false));
         }
     }
     let mut candidate = format!("{stem}-{point}{suffix}");
@@ -62,7 +63,7 @@ pub(crate) fn free_key(
         candidate = format!("{stem}-{point}-{count}{suffix}");
         count += 1;
     }
-    Ok((candidate, true))
+    Ok((StoredKey::made(candidate)?, true))
 }
 
 /// Every key that some manifest of this store names, read from the store itself. `None` when one
@@ -71,7 +72,7 @@ fn named_keys(store: &OpenStore) -> Result<Option<BTreeSet<String>>> {
     let mut keys = BTreeSet::new();
     for point in copies::list(store)? {
         match copies::read(store, &point) {
-            Ok(copy) => keys.extend(copy.manifest.artifacts.into_iter().map(|a| a.key)),
+            Ok(copy) => keys.extend(copy.manifest.artifacts.into_iter().map(|a| a.key.into())),
             Err(error) if error.code == Code::ObjectDamaged => return Ok(None),
             Err(error) => return Err(error),
         }

@@ -12,6 +12,7 @@ use crate::archive::Tally;
 use crate::config::{BucketConfig, Compress, SourceConfig};
 use crate::error::{Code, Error, Result};
 use crate::fingerprint::{BytesFingerprint, Fingerprint, Inventory, Proof};
+use crate::name::{Extension, Name};
 use crate::point::{DetailsArtifact, ManifestArtifact};
 use crate::restore::place;
 use crate::scratch;
@@ -73,7 +74,7 @@ impl Mirrored {
 /// One bucket being mirrored.
 struct Mirror<'r, 'a> {
     run: &'r mut Run<'a>,
-    name: &'r str,
+    name: &'r Name,
     config: &'r SourceConfig,
     bucket_config: &'r BucketConfig,
     bucket: Bucket,
@@ -90,7 +91,7 @@ impl Run<'_> {
     /// Mirrors a bucket into every store that is left.
     pub(super) fn capture_bucket(
         &mut self,
-        name: &str,
+        name: &Name,
         config: &SourceConfig,
         bucket_config: &BucketConfig,
     ) -> Result<Captured> {
@@ -216,7 +217,7 @@ impl Mirror<'_, '_> {
         let (resumed, kept) = journal.finish()?;
         let mut packs = BTreeSet::new();
         for reused in basis.packs.iter().chain(&kept) {
-            if packs.insert(reused.details.name.clone()) {
+            if packs.insert(reused.details.name.to_string()) {
                 self.reuse(reused);
             }
         }
@@ -247,7 +248,7 @@ impl Mirror<'_, '_> {
     /// A pack that is stored already becomes one of this point too.
     fn reuse(&mut self, pack: &basis::Pack) {
         self.sizes
-            .insert(pack.details.name.clone(), pack.details.bytes);
+            .insert(pack.details.name.to_string(), pack.details.bytes);
         self.run.details.artifacts.push(pack.details.clone());
         for receiving in &mut self.run.stores {
             if let Some(artifact) = pack.stored.get(&receiving.store.name) {
@@ -361,9 +362,10 @@ impl Mirror<'_, '_> {
     /// Writes one pack into every store.
     fn put_pack(&mut self, feed: &mut Feed, full: u64) -> Result<(Packed, basis::Pack)> {
         let name = format!("{PACK_PREFIX}{}-{:04}", self.run.point, self.packs);
+        let name = Name::made(name)?;
         let spec = ArtifactSpec {
             name: name.clone(),
-            extension: "tar".into(),
+            extension: Extension::own("tar"),
         };
         let mut destinations = self.destinations(&spec, self.bucket_config.compress)?;
         let expected = full.max(feed.next_bytes());
@@ -382,7 +384,7 @@ impl Mirror<'_, '_> {
         }
         self.run.receive(self.name, &spec, &delivered);
         let (packed, tally) = packed?;
-        let stored: BTreeMap<String, ManifestArtifact> = self
+        let stored: BTreeMap<Name, ManifestArtifact> = self
             .run
             .stores
             .iter()
@@ -417,7 +419,7 @@ impl Mirror<'_, '_> {
 
     fn details(&self, spec: &ArtifactSpec, tally: &Tally, proof: Proof) -> DetailsArtifact {
         DetailsArtifact {
-            source: self.name.to_owned(),
+            source: self.name.clone(),
             name: spec.name.clone(),
             bytes: tally.bytes,
             sha256: tally.sha256.clone(),
@@ -466,8 +468,8 @@ impl Mirror<'_, '_> {
     /// Puts the index, and leaves of the packs only those it names.
     fn put_index(&mut self, index: &Path, sum: &Sum, named: &BTreeSet<String>) -> Result<()> {
         let spec = ArtifactSpec {
-            name: INDEX.into(),
-            extension: "ndjson".into(),
+            name: Name::own(INDEX),
+            extension: Extension::own("ndjson"),
         };
         let destinations = self.destinations(&spec, true)?;
         let (sent, delivered) = send(destinations, |output| {
@@ -481,10 +483,10 @@ impl Mirror<'_, '_> {
         let name = self.name;
         for receiving in &mut self.run.stores {
             let artifacts = &mut receiving.artifacts;
-            artifacts.retain(|a| a.source != name || keeps(&a.name));
+            artifacts.retain(|a| a.source != *name || keeps(&a.name));
         }
         let artifacts = &mut self.run.details.artifacts;
-        artifacts.retain(|a| a.source != name || keeps(&a.name));
+        artifacts.retain(|a| a.source != *name || keeps(&a.name));
         let proof = Proof {
             fingerprint: Fingerprint::Objects(sum.finish()),
             inventory: Inventory::None,

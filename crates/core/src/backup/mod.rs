@@ -17,6 +17,7 @@ use crate::context::{Context, OpenStore};
 use crate::error::{Code, Error, Result};
 use crate::fingerprint::{BytesFingerprint, Fingerprint, Inventory, Proof};
 use crate::lease::{self, Lease};
+use crate::name::{Name, StoredKey};
 use crate::point::{Details, DetailsArtifact, ManifestArtifact, ManifestSource, Outcome, PointId};
 use crate::posture;
 use crate::restore::staging;
@@ -38,12 +39,12 @@ pub(crate) use stream::{Destination, send};
 pub fn choose_plan<'a>(
     context: &'a Context,
     name: Option<&str>,
-) -> Result<(&'a str, &'a PlanConfig)> {
+) -> Result<(&'a Name, &'a PlanConfig)> {
     let plans = &context.config.plan;
     let known = || {
         plans
             .keys()
-            .map(String::as_str)
+            .map(Name::as_str)
             .collect::<Vec<_>>()
             .join(", ")
     };
@@ -66,7 +67,6 @@ pub fn choose_plan<'a>(
             )),
         ),
     }
-    .map(|(name, plan)| (name.as_str(), plan))
 }
 
 /// What a backup would do. Nothing is reached and nothing is changed.
@@ -111,7 +111,7 @@ pub fn plan(context: &Context, options: &Options) -> Result<Planned> {
     }
     steps.extend(plan.after.iter().map(|c| format!("run {}", c.join(" "))));
     Ok(Planned {
-        plan: name.to_owned(),
+        plan: name.to_string(),
         steps,
     })
 }
@@ -187,8 +187,8 @@ fn run_commands(context: &Context, when: &str, commands: &[Vec<String>]) -> Resu
 fn slot(source: &str, artifact: &ArtifactSpec, kind: &SourceKind) -> Slot {
     Slot {
         source: source.to_owned(),
-        artifact: artifact.name.clone(),
-        extension: artifact.extension.clone(),
+        artifact: artifact.name.to_string(),
+        extension: artifact.extension.to_string(),
         is_tree: matches!(kind, SourceKind::Files(_)),
     }
 }
@@ -226,7 +226,7 @@ pub fn author() -> String {
 /// One backup under way.
 struct Run<'a> {
     context: &'a Context,
-    plan_name: &'a str,
+    plan_name: &'a Name,
     plan: &'a PlanConfig,
     point: PointId,
     reason: Option<String>,
@@ -245,7 +245,7 @@ struct Run<'a> {
 impl<'a> Run<'a> {
     fn begin(
         context: &'a Context,
-        plan_name: &'a str,
+        plan_name: &'a Name,
         plan: &'a PlanConfig,
         options: &Options,
     ) -> Result<Self> {
@@ -352,7 +352,7 @@ impl<'a> Run<'a> {
             };
             self.sources.push(ManifestSource {
                 name: name.clone(),
-                kind: kind.to_owned(),
+                kind: Name::own(kind),
                 outcome,
                 consistency,
                 started,
@@ -363,7 +363,7 @@ impl<'a> Run<'a> {
 
     fn capture_source(
         &mut self,
-        name: &str,
+        name: &Name,
         config: &SourceConfig,
     ) -> (Outcome, Option<Consistency>) {
         let mut outcome = Outcome::Complete;
@@ -413,7 +413,7 @@ impl<'a> Run<'a> {
 
     fn capture_artifact(
         &mut self,
-        name: &str,
+        name: &Name,
         config: &SourceConfig,
         source: &dyn Source,
         artifact: &ArtifactSpec,
@@ -503,15 +503,15 @@ impl<'a> Run<'a> {
             let tally = d.result.as_ref().ok()?;
             Some(ReportStored {
                 store: d.store.clone(),
-                key: d.key.clone(),
+                key: d.key.to_string(),
                 bytes: tally.bytes,
                 sha256: tally.sha256.clone(),
                 snapshot: None,
             })
         });
         self.artifacts.push(ReportArtifact {
-            source: details.source.clone(),
-            name: details.name.clone(),
+            source: details.source.to_string(),
+            name: details.name.to_string(),
             bytes: details.bytes,
             sha256: details.sha256.clone(),
             stored: stored.collect(),
@@ -550,7 +550,7 @@ impl<'a> Run<'a> {
                 let slot = slot(source, artifact, &config.kind);
                 destinations.push(Destination {
                     store: receiving.store.clone(),
-                    key: slot.path(),
+                    key: StoredKey::made(slot.path())?,
                     options: PutOptions::default(),
                     deposit: Some((Arc::clone(deposit), slot)),
                 });
@@ -597,7 +597,7 @@ impl<'a> Run<'a> {
     }
 
     /// Notes which stores hold the artifact; one that does not gets no copy of this point.
-    fn receive(&mut self, source: &str, artifact: &ArtifactSpec, delivered: &[Delivered]) {
+    fn receive(&mut self, source: &Name, artifact: &ArtifactSpec, delivered: &[Delivered]) {
         for delivery in delivered {
             let Some(receiving) = self
                 .stores

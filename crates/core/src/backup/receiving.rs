@@ -5,6 +5,7 @@ use crate::clock::is_ahead;
 use crate::context::{Context, OpenStore};
 use crate::error::{Error, Result};
 use crate::exposure;
+use crate::name::{Name, StoredKey};
 use crate::point::copies;
 use crate::point::{ManifestArtifact, POINTS_PREFIX, PointId};
 use crate::posture;
@@ -42,7 +43,7 @@ impl Receiving {
         stem: &str,
         suffix: &str,
         point: &PointId,
-    ) -> Result<(String, bool)> {
+    ) -> Result<(StoredKey, bool)> {
         let named = &mut self.named;
         keys::free_key(&self.store, named, &self.artifacts, stem, suffix, point)
     }
@@ -98,7 +99,7 @@ pub(super) fn look_before(context: &Context, stores: &mut [Receiving]) -> Before
 pub(super) fn exposed(
     context: &Context,
     stores: &[Receiving],
-    sources: &[String],
+    sources: &[Name],
 ) -> Result<Vec<String>> {
     let mut warnings = Vec::new();
     for receiving in stores.iter().filter(|s| s.failed.is_none()) {

@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::fingerprint::Fingerprint;
+use crate::name::Name;
 use crate::point::{Outcome, PointId};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -50,9 +51,9 @@ pub struct Report {
     /// What was captured.
     pub artifacts: Vec<ReportArtifact>,
     /// Stores that hold a whole copy.
-    pub stores: Vec<String>,
+    pub stores: Vec<Name>,
     /// Stores that should and do not.
-    pub missing_copies: Vec<String>,
+    pub missing_copies: Vec<Name>,
     /// What an operator should know.
     pub warnings: Vec<String>,
     /// What failed.

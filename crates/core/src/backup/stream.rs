@@ -12,6 +12,7 @@ use crate::archive::{Sealer, Sealing, Tally, Tap};
 use crate::context::OpenStore;
 use crate::error::{Code, Error, Result};
 use crate::interrupt;
+use crate::name::StoredKey;
 use crate::snapshot::{Deposit, Slot};
 use crate::thread;
 use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, bounded};
@@ -55,7 +56,7 @@ impl Drop for Chunk {
 /// Where one artifact goes in one store.
 pub(crate) struct Destination {
     pub store: OpenStore,
-    pub key: String,
+    pub key: StoredKey,
     pub options: PutOptions,
     /// Where the point goes into a repository: the snapshot in the making, and which artifact it is.
     pub deposit: Option<(Arc<Deposit>, Slot)>,
@@ -64,7 +65,7 @@ pub(crate) struct Destination {
 /// What one store made of an artifact.
 pub(crate) struct Delivered {
     pub store: String,
-    pub key: String,
+    pub key: StoredKey,
     pub sealing: Sealing,
     /// The stored bytes and their hash, confirmed by the store; or why there are none.
     pub result: Result<Tally>,
@@ -292,7 +293,7 @@ impl RunningGroup {
 /// One object on its way into one store.
 struct Upload {
     store: String,
-    key: String,
+    key: StoredKey,
     stall: Duration,
     sender: Sender<Message>,
     /// The bytes that the store confirms.
@@ -310,7 +311,7 @@ impl Upload {
             deposit,
         } = destination;
         let upload = Upload {
-            store: store.name.clone(),
+            store: store.name.to_string(),
             key: key.clone(),
             stall: Duration::from_secs(store.config.stall_timeout.seconds.max(1)),
             sender,

@@ -5,6 +5,7 @@
 //! [`Reference`]; nothing here is resolved, so a configuration can be printed, and checked on a
 //! host that has none of the secrets. Whether what it names can be reached is not known here.
 
+use crate::name::{Extension, Name};
 use crate::secret::Reference;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -22,19 +23,19 @@ pub struct Config {
     /// What is backed up, by name.
     #[serde(default)]
     #[schemars(extend("propertyNames" = text::names()))]
-    pub source: BTreeMap<String, SourceConfig>,
+    pub source: BTreeMap<Name, SourceConfig>,
     /// Where it goes, by name.
     #[serde(default)]
     #[schemars(extend("propertyNames" = text::names()))]
-    pub store: BTreeMap<String, StoreConfig>,
+    pub store: BTreeMap<Name, StoreConfig>,
     /// Which sources go where, and when, by name.
     #[serde(default)]
     #[schemars(extend("propertyNames" = text::names()))]
-    pub plan: BTreeMap<String, PlanConfig>,
+    pub plan: BTreeMap<Name, PlanConfig>,
     /// Rehearsed restores, by name.
     #[serde(default)]
     #[schemars(extend("propertyNames" = text::names()))]
-    pub drill: BTreeMap<String, DrillConfig>,
+    pub drill: BTreeMap<Name, DrillConfig>,
     /// What surrounds a live restore.
     #[serde(default)]
     pub restore: RestoreConfig,
@@ -77,11 +78,11 @@ pub struct Span {
 pub struct App {
     /// Its name: letters, digits, `-`, `_` and `.`.
     #[schemars(with = "text::Name")]
-    pub name: String,
+    pub name: Name,
     /// `production`, `staging`, …; a live restore must name it.
     #[serde(default = "production")]
     #[schemars(with = "text::Name")]
-    pub environment: String,
+    pub environment: Name,
     /// Who answers for it.
     #[serde(default)]
     pub owner: Option<String>,
@@ -110,8 +111,8 @@ pub struct App {
     pub public_dirs: Vec<PathBuf>,
 }
 
-fn production() -> String {
-    "production".into()
+fn production() -> Name {
+    Name::own("production")
 }
 
 fn default_state() -> PathBuf {
@@ -341,7 +342,7 @@ pub struct CommandConfig {
     /// File name extension of what it prints.
     #[serde(default = "bin")]
     #[schemars(with = "text::Extension")]
-    pub extension: String,
+    pub extension: Extension,
     /// Environment variables of the command, each a reference.
     #[serde(default)]
     #[schemars(extend("propertyNames" = text::variables()))]
@@ -358,8 +359,8 @@ pub struct CommandConfig {
     pub ssh: Option<SshConfig>,
 }
 
-fn bin() -> String {
-    "bin".into()
+fn bin() -> Extension {
+    Extension::own("bin")
 }
 
 fn one() -> u64 {
@@ -557,9 +558,11 @@ pub struct PlanConfig {
     #[schemars(with = "Option<text::Cron>")]
     pub schedule: Option<String>,
     /// Names of sources, in the order they are captured.
-    pub sources: Vec<String>,
+    #[schemars(with = "Vec<text::Name>")]
+    pub sources: Vec<Name>,
     /// Names of stores.
-    pub stores: Vec<String>,
+    #[schemars(with = "Vec<text::Name>")]
+    pub stores: Vec<Name>,
     /// Which points are kept.
     #[serde(default)]
     pub keep: Option<Keep>,
@@ -631,10 +634,12 @@ pub struct DrillConfig {
     #[schemars(with = "Option<text::Cron>")]
     pub schedule: Option<String>,
     /// The plans whose points are drilled as one application.
-    pub plans: Vec<String>,
+    #[schemars(with = "Vec<text::Name>")]
+    pub plans: Vec<Name>,
     /// Which copy is proved; the plan's first store when absent.
     #[serde(default)]
-    pub store: Option<String>,
+    #[schemars(with = "Option<text::Name>")]
+    pub store: Option<Name>,
     /// Which point: any POINT expression.
     #[serde(default = "latest")]
     pub point: String,

@@ -5,6 +5,7 @@
 //! schema refers to it by name and [`check`] finds the grammar.
 
 use super::{Compress, Span, Via};
+use crate::name;
 use crate::probe::{Expect, Percent};
 use crate::schedule::Schedule;
 use crate::secret::Reference;
@@ -223,8 +224,7 @@ fn recipient(text: &str, place: &Place<'_>) -> Result<(), Unfit> {
 }
 
 fn name_of_thing(text: &str) -> Result<(), Unfit> {
-    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    if text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(fits) {
+    if name::Name::parse(text).is_some() {
         return Ok(());
     }
     Err(Unfit::new(format!("{text:?} is no name"))
@@ -262,15 +262,14 @@ fn pattern(text: &str) -> Result<(), Unfit> {
 }
 
 fn extension(text: &str) -> Result<(), Unfit> {
-    let part = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric());
-    if text.split('.').all(part) {
+    if name::Extension::parse(text).is_some() {
         return Ok(());
     }
     let bare = text.trim_start_matches('.');
     let unfit = Unfit::new(format!("{text:?} is no file name extension"));
-    Err(match bare.split('.').all(part) {
-        true => unfit.hint(format!("write {bare:?}, without the dot")),
-        false => unfit.hint("use letters and digits: \"json\", \"tar.xz\""),
+    Err(match name::Extension::parse(bare) {
+        Some(_) => unfit.hint(format!("write {bare:?}, without the dot")),
+        None => unfit.hint("use letters and digits: \"json\", \"tar.xz\""),
     })
 }
 

@@ -8,8 +8,10 @@ use crate::archive::{self, Sealer};
 use crate::context::{Context, OpenStore};
 use crate::digest::sha256_hex;
 use crate::error::{Code, Error, Result};
+use crate::name::StoredKey;
 use crate::snapshot;
 use lifeboat_store::{ObjectInfo, PutOptions, StoreError};
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 
 /// Manifests and evidence are small; more than this is not one.
@@ -135,11 +137,30 @@ pub fn parse(
     if &manifest.point != point {
         return Err(damaged(format!("it says it is of {}", manifest.point)));
     }
+    if let Some(twice) = named_twice(&manifest) {
+        return Err(damaged(format!("it names {twice} twice")));
+    }
     Ok(PointCopy {
         manifest,
         bytes,
         signature,
     })
+}
+
+/// A source or an artifact that would be brought back over another one of its name.
+fn named_twice(manifest: &Manifest) -> Option<String> {
+    let mut sources = BTreeSet::new();
+    let mut artifacts = BTreeSet::new();
+    let source = manifest.sources.iter().find(|s| !sources.insert(&s.name));
+    let artifact = manifest
+        .artifacts
+        .iter()
+        .find(|a| !artifacts.insert((&a.source, &a.name)));
+    match (source, artifact) {
+        (Some(source), _) => Some(format!("source {}", source.name)),
+        (None, Some(artifact)) => Some(format!("{} of source {}", artifact.name, artifact.source)),
+        (None, None) => None,
+    }
 }
 
 /// Reads the details that a manifest names, checks their hash, and opens them.
@@ -217,7 +238,7 @@ pub fn put_details(store: &OpenStore, details: &Details) -> Result<super::Stored
     let key = format!("{}{}", super::details_key(&details.point), sealing.suffix());
     put_bytes(store, &key, &bytes, false)?;
     Ok(super::StoredDetails {
-        key,
+        key: StoredKey::made(key)?,
         bytes: bytes.len() as u64,
         sha256: sha256_hex(&bytes),
         encrypt: sealing.encrypt_name().map(str::to_owned),

@@ -2,6 +2,7 @@
 
 use super::PointId;
 use crate::fingerprint::Proof;
+use crate::name::{Extension, Name, StoredKey};
 use crate::source::{Consistency, Skipped};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -38,11 +39,11 @@ pub struct Manifest {
     /// Which point.
     pub point: PointId,
     /// Of which application.
-    pub app: String,
+    pub app: Name,
     /// In which environment.
-    pub environment: String,
+    pub environment: Name,
     /// By which plan.
-    pub plan: String,
+    pub plan: Name,
     /// On which host.
     pub host: String,
     /// Who ran it: the user, and who became it with sudo.
@@ -62,9 +63,9 @@ pub struct Manifest {
     /// When the last source was captured.
     pub finished: Timestamp,
     /// The store this copy is in.
-    pub store: String,
+    pub store: Name,
     /// Every store that was to receive a copy.
-    pub stores: Vec<String>,
+    pub stores: Vec<Name>,
     /// The sources, in the order they were captured.
     pub sources: Vec<ManifestSource>,
     /// What is stored here.
@@ -72,7 +73,7 @@ pub struct Manifest {
     /// Where the details are, and their hash.
     pub details: StoredDetails,
     /// The newest record of each evidence chain, so that a cut tail shows.
-    pub evidence: BTreeMap<String, Head>,
+    pub evidence: BTreeMap<Name, Head>,
     /// Id of the key that signs this.
     pub signer: String,
 }
@@ -81,9 +82,9 @@ pub struct Manifest {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ManifestSource {
     /// Its name in the configuration.
-    pub name: String,
+    pub name: Name,
     /// `files`, `sqlite`, `postgres`, `command`.
-    pub kind: String,
+    pub kind: Name,
     /// How much of it is here.
     pub outcome: Outcome,
     /// How consistent it is in itself; absent when it failed.
@@ -99,13 +100,13 @@ pub struct ManifestSource {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ManifestArtifact {
     /// Of which source.
-    pub source: String,
+    pub source: Name,
     /// Its name within the source.
-    pub name: String,
+    pub name: Name,
     /// File name extension of the bare stream.
-    pub extension: String,
+    pub extension: Extension,
     /// Key in this store; its path where it is in a snapshot.
-    pub key: String,
+    pub key: StoredKey,
     /// Stored bytes; those that were added for it where it is in a snapshot.
     pub bytes: u64,
     /// SHA-256 of the stored bytes, hex; where it is in a snapshot, of that, which names by hashes all
@@ -128,7 +129,7 @@ pub struct ManifestArtifact {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredDetails {
     /// Key in this store; their path where they are in a snapshot.
-    pub key: String,
+    pub key: StoredKey,
     /// Stored bytes.
     pub bytes: u64,
     /// SHA-256 of the stored bytes, hex; where they are in a snapshot, its id, which is one.
@@ -169,9 +170,9 @@ pub struct Details {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DetailsArtifact {
     /// Of which source.
-    pub source: String,
+    pub source: Name,
     /// Its name within the source.
-    pub name: String,
+    pub name: Name,
     /// Bytes of the bare stream.
     pub bytes: u64,
     /// SHA-256 of the bare stream, hex.

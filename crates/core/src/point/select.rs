@@ -4,6 +4,7 @@ use super::PointId;
 use crate::clock::is_ahead;
 use crate::config::Span;
 use crate::error::{Code, Error, Result};
+use crate::name::Name;
 use jiff::Timestamp;
 
 /// A parsed POINT.
@@ -27,7 +28,7 @@ pub struct Candidate {
     /// Its id.
     pub point: PointId,
     /// Its plan.
-    pub plan: String,
+    pub plan: Name,
     /// Taken before a live restore, or disowned: chosen only by its id, as is one that is dated in
     /// the future.
     pub by_id_only: bool,
@@ -161,7 +162,7 @@ mod tests {
         ]
         .map(|(id, plan)| Candidate {
             point: PointId::parse(id).unwrap(),
-            plan: plan.into(),
+            plan: Name::parse(plan).unwrap(),
             by_id_only: id.ends_with("dddd"),
         })
         .to_vec()

@@ -5,6 +5,7 @@
 
 use super::fetch::Fetched;
 use super::objects::{self, Named, deliver, entries, fetch_index, proof};
+use super::place::Within;
 use super::staging;
 use crate::context::Context;
 use crate::digest::hex;
@@ -318,6 +319,7 @@ impl Aside {
         }
         let mut listing = sorter.finish()?.peekable();
         let mut notes = open_notes(&self.keep)?;
+        let own = Within::open(&self.own)?;
         let mut places = Places::default();
         for entry in entries(&self.own.join(objects::INDEX_NAME))? {
             let entry = entry?;
@@ -325,7 +327,16 @@ impl Aside {
                 continue;
             }
             crate::interrupt::check()?;
-            let path = self.own.join(places.next(&entry.key));
+            if !entry.key.bytes().starts_with(self.prefix.as_bytes()) {
+                let message = format!(
+                    "the index names {}, which is no key of this source in the bucket",
+                    entry.key
+                );
+                return Err(Error::new(Code::ObjectDamaged, message).hint(
+                    "if the source's prefix was changed, restore to a directory or another bucket with --to",
+                ));
+            }
+            let path = places.next(&entry.key);
             let mut there = None;
             while let Some(record) = listing.next_if(|r| match r {
                 Ok((key, _)) => key.as_slice() <= entry.key.bytes(),
@@ -349,8 +360,10 @@ impl Aside {
             notes
                 .write_all(&to_line(&done)?)
                 .map_err(|e| sort::unusable(&self.keep, &e))?;
-            let mut file = File::open(&path)
-                .map_err(|e| Error::io(format!("{} cannot be read", path.display()), &e))?;
+            let mut file = own.file(&path).map_err(|e| {
+                let path = self.own.join(&path);
+                Error::io(format!("{} cannot be read", path.display()), &e.into())
+            })?;
             put_entry(&self.bucket, &entry, &mut file)?;
             swapped.put += 1;
         }

@@ -20,6 +20,7 @@ use crate::context::Context;
 use crate::drill::age_limit;
 use crate::error::{Code, Error, Result};
 use crate::evidence::{self, Activity, ProvedPoint, Record, Verdict};
+use crate::name::Name;
 use crate::point::{ManifestSource, PointId};
 use crate::probe::{CheckOutcome, CheckResult};
 use crate::removal::Stays;
@@ -49,7 +50,7 @@ pub(super) struct Restoring<'a> {
     undone: Option<bool>,
     safety_point: Option<PointId>,
     /// Sources that stay out of a live restore, for they have no live place.
-    left: Vec<String>,
+    left: Vec<Name>,
     /// Whether it was asked for without proof.
     unproven: bool,
 }
@@ -78,7 +79,7 @@ impl<'a> Restoring<'a> {
     }
 
     /// The names of the sources that are to come back.
-    pub fn source_names(&self) -> Vec<String> {
+    pub fn source_names(&self) -> Vec<Name> {
         self.sources.iter().map(|s| s.name.clone()).collect()
     }
 
@@ -96,7 +97,7 @@ impl<'a> Restoring<'a> {
         let mut failed = Vec::new();
         for source in self.sources.clone() {
             if let Err(error) = self.bring_once(&source, &directory, &mut under_way) {
-                self.warn_of(staging::remove(&directory.join(&source.name)));
+                self.warn_of(staging::remove(&directory.join(source.name.as_str())));
                 failed.push((source.name, error));
             }
         }
@@ -147,7 +148,7 @@ impl<'a> Restoring<'a> {
             }
         }
         if under_way.resumed {
-            let own = directory.join(&source.name);
+            let own = directory.join(source.name.as_str());
             if let Some(stays) = staging::remove(&own).first() {
                 let message = format!(
                     "what a run that was ended left of source {} stays",
@@ -241,7 +242,7 @@ impl<'a> Restoring<'a> {
     /// Notes a source that is there, and how it compares.
     fn keep(&mut self, restored: Restored) {
         self.places
-            .push((restored.source.clone(), restored.placed.describe()));
+            .push((restored.source.to_string(), restored.placed.describe()));
         let prefixed = |text: &String| format!("source {}: {text}", restored.source);
         self.warnings.extend(restored.warnings.iter().map(prefixed));
         self.limits.extend(restored.limits.iter().map(prefixed));
@@ -414,7 +415,7 @@ impl<'a> Restoring<'a> {
     fn take_safety_point(&mut self, reason: Option<String>) {
         let options = backup::Options {
             safety: true,
-            plan: Some(self.fetched.copy.manifest.plan.clone()),
+            plan: Some(self.fetched.copy.manifest.plan.to_string()),
             reason: Some(format!(
                 "before the restore of {}: {}",
                 self.fetched.copy.manifest.point,
@@ -576,7 +577,7 @@ impl<'a> Restoring<'a> {
             }),
             points: vec![ProvedPoint {
                 point: manifest.point.clone(),
-                plan: manifest.plan.clone(),
+                plan: Some(manifest.plan.clone()),
                 store: Some(self.fetched.store.name.clone()),
                 manifest_sha256: Some(manifest_sha256(&self.fetched.copy)),
                 sources: {

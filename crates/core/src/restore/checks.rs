@@ -107,7 +107,7 @@ impl<'a> Checked<'a> {
             return missing.then(|| format!("source {source} was not brought back"));
         }
         let source = check.live.as_ref()?;
-        let kind = self.context.config.source.get(source)?.kind.name();
+        let kind = self.context.config.source.get(source.as_str())?.kind.name();
         let missing = self.captured(source, kind).is_none();
         missing.then(|| format!("what was captured of source {source} cannot be read"))
     }

@@ -6,6 +6,7 @@ use crate::catalog::{self, Survey};
 use crate::clock::is_ahead;
 use crate::context::{Context, OpenStore};
 use crate::error::{Code, Error, Result};
+use crate::name::Name;
 use crate::point::copies::{self, PointCopy};
 use crate::point::{Candidate, Details, ManifestArtifact, PointId, Selector};
 use crate::posture;
@@ -26,7 +27,7 @@ pub struct Fetched {
 pub fn choose(
     context: &Context,
     selector: &Selector,
-    plans: &[String],
+    plans: &[Name],
     store: Option<&str>,
 ) -> Result<PointId> {
     if let Some(name) = store {
@@ -111,7 +112,7 @@ fn only_elsewhere(store: &str) -> Error {
 pub fn fetch(context: &Context, point: &PointId, store: Option<&str>) -> Result<Fetched> {
     let names: Vec<&str> = match store {
         Some(name) => vec![name],
-        None => context.config.store.keys().map(String::as_str).collect(),
+        None => context.config.store.keys().map(Name::as_str).collect(),
     };
     let mut first: Option<Error> = None;
     let mut unproved: Option<Fetched> = None;

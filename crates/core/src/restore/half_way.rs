@@ -7,6 +7,7 @@
 use super::Database;
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
+use crate::name::Name;
 use crate::secret::Scrubber;
 
 /// A live database of a source.
@@ -82,7 +83,7 @@ pub fn undo(context: &Context, confirm: Option<&str>) -> Result<Vec<String>> {
     let _restore = context.lock("restore")?.ok_or_else(|| {
         Error::new(Code::Busy, "a restore is running").hint("wait until it has ended")
     })?;
-    let sources = || context.config.source.keys().map(String::as_str);
+    let sources = || context.config.source.keys().map(Name::as_str);
     if confirm != Some(&expected) {
         let needs = |message: String| {
             Error::new(Code::NeedsConfirmation, message)

@@ -8,6 +8,7 @@
 use super::{Database, place};
 use crate::context::Context;
 use crate::error::Result;
+use crate::name::Name;
 use crate::point::PointId;
 use crate::removal::remove_tree;
 use serde::{Deserialize, Serialize};
@@ -29,7 +30,7 @@ pub(super) enum Place {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeftAside {
     /// Of which source.
-    pub source: String,
+    pub source: Name,
     point: PointId,
     place: Place,
     /// The swap was begun.
@@ -112,11 +113,11 @@ fn write(context: &Context, notes: &[LeftAside]) -> Result<()> {
 }
 
 /// Notes a place before something is put there.
-pub(super) fn note(context: &Context, source: &str, point: &PointId, place: Place) -> Result<()> {
+pub(super) fn note(context: &Context, source: &Name, point: &PointId, place: Place) -> Result<()> {
     let mut notes = read(context);
     notes.retain(|note| note.place != place);
     notes.push(LeftAside {
-        source: source.to_owned(),
+        source: source.clone(),
         point: point.clone(),
         place,
         swapping: false,

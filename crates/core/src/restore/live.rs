@@ -13,6 +13,7 @@ use crate::config::SourceKind;
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
 use crate::evidence::Appended;
+use crate::name::Name;
 use crate::point::{ManifestSource, Outcome, PointId, Selector};
 use crate::probe::{CheckOutcome, CheckResult, name_of};
 use crate::secret::{Reference, Secret};
@@ -140,7 +141,7 @@ pub fn run(context: &Context, options: &Options) -> Result<Answer> {
     let mut restoring = Restoring::new(context, &fetched, sources);
     let attempt = match target {
         Target::Directory(directory) => {
-            let names: Vec<String> = restoring.source_names();
+            let names: Vec<Name> = restoring.source_names();
             context.config.check_target(directory, &names)?;
             restoring.restore_to_directory(directory)
         }
@@ -186,7 +187,7 @@ fn choose_sources(fetched: &Fetched, wanted: &[String]) -> Result<Vec<ManifestSo
     }
     let chosen = held
         .iter()
-        .filter(|s| wanted.is_empty() || wanted.contains(&s.name));
+        .filter(|s| wanted.is_empty() || wanted.iter().any(|name| *name == s.name));
     Ok(chosen
         .filter(|s| s.outcome != Outcome::Failed || !wanted.is_empty())
         .cloned()
@@ -259,7 +260,7 @@ fn plan(context: &Context, fetched: &Fetched, sources: &[ManifestSource]) -> Pla
     steps.push("sign the evidence".into());
     Planned {
         point: manifest.point.clone(),
-        store: fetched.store.name.clone(),
+        store: fetched.store.name.to_string(),
         steps,
     }
 }

@@ -26,6 +26,7 @@ use crate::context::Context;
 use crate::error::{Code, Error, Result};
 use crate::evidence::Phase;
 use crate::fingerprint::{Difference, Inventory, Proof, Scope, compare, unproven};
+use crate::name::Name;
 use crate::observe::Observer;
 use crate::point::{DetailsArtifact, ManifestArtifact, ManifestSource, Outcome};
 use crate::scratch::{ScratchMariadb, ScratchPostgres};
@@ -35,6 +36,7 @@ use crate::source::mariadb::{self, Flavor};
 use crate::source::{files, postgres, sqlite};
 pub use bucket::BucketPlace;
 use fetch::{Fetched, open_artifact};
+use place::Within;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -117,7 +119,7 @@ impl Placed {
 /// A source that was brought back.
 pub struct Restored {
     /// Its name.
-    pub source: String,
+    pub source: Name,
     /// Its kind.
     pub kind: String,
     /// Where it is now.
@@ -401,14 +403,14 @@ pub fn summarize(proof: &Proof) -> String {
 struct Placing<'a> {
     context: &'a Context,
     fetched: &'a Fetched,
-    source: &'a str,
+    source: &'a Name,
 }
 
 impl<'a> Placing<'a> {
     fn artifact(&self, name: &str) -> Result<&'a ManifestArtifact> {
         let mut artifacts = self.fetched.copy.manifest.artifacts.iter();
         artifacts
-            .find(|a| a.source == self.source && a.name == name)
+            .find(|a| a.source == *self.source && a.name == name)
             .ok_or_else(|| {
                 Error::new(
                     Code::ObjectMissing,
@@ -431,7 +433,7 @@ impl<'a> Placing<'a> {
 
     fn restored(&self, kind: &str, placed: Placed) -> Restored {
         Restored {
-            source: self.source.to_owned(),
+            source: self.source.clone(),
             kind: kind.to_owned(),
             placed,
             differences: None,
@@ -447,16 +449,15 @@ impl<'a> Placing<'a> {
         directory: &Path,
         databases: &mut DatabaseTarget<'_>,
     ) -> Result<Restored> {
-        let own = directory.join(self.source);
         match (kind, databases) {
             ("files", _) => {
-                staging::create_directory(&own)?;
+                let own = self.own(directory)?;
                 let extracted = place::extract(
                     &mut self.open("files")?,
                     &own,
                     self.context.observer.as_ref(),
                 )?;
-                let mut restored = self.restored(kind, Placed::Tree(own));
+                let mut restored = self.restored(kind, Placed::Tree(own.path().to_owned()));
                 if !extracted.owners_restored {
                     let limit = "owners, groups and security attributes were not restored, which needs root";
                     restored.limits.push(format!("{OWNERSHIP_LIMIT}: {limit}"));
@@ -465,12 +466,11 @@ impl<'a> Placing<'a> {
                 Ok(restored)
             }
             ("sqlite", _) => {
-                staging::create_directory(&own)?;
+                let own = self.own(directory)?;
                 let root = self.captured("database").and_then(|d| d.roots.first());
                 let name = root.and_then(|r| Path::new(r).file_name().map(ToOwned::to_owned));
-                let path =
-                    own.join(name.unwrap_or_else(|| format!("{}.sqlite", self.source).into()));
-                place::sqlite(&mut self.open("database")?, &path)?;
+                let name = name.unwrap_or_else(|| format!("{}.sqlite", self.source).into());
+                let path = own.sqlite(&mut self.open("database")?, &name)?;
                 Ok(self.restored(kind, Placed::File(path)))
             }
             ("postgres", DatabaseTarget::Scratch(servers)) => self.to_scratch_postgres(servers),
@@ -506,19 +506,24 @@ impl<'a> Placing<'a> {
                 Ok(restored)
             }
             ("bucket", _) => {
+                let own = self.own(directory)?;
                 let warnings =
                     objects::to_directory(self.context, self.fetched, self.source, &own)?;
-                let mut restored = self.restored(kind, Placed::Tree(own));
+                let mut restored = self.restored(kind, Placed::Tree(own.path().to_owned()));
                 restored.warnings = warnings;
                 Ok(restored)
             }
-            (_, _) => self.as_file(kind, &own),
+            (_, _) => self.as_file(kind, &self.own(directory)?),
         }
     }
 
+    /// The directory of this source, which must be new: what is there is somebody else's.
+    fn own(&self, directory: &Path) -> Result<Within> {
+        Within::open(directory)?.new_directory(self.source)
+    }
+
     /// Writes an artifact as a plain file, as a command's output and an unrestored dump are.
-    fn as_file(&self, kind: &str, own: &Path) -> Result<Restored> {
-        staging::create_directory(own)?;
+    fn as_file(&self, kind: &str, own: &Within) -> Result<Restored> {
         let mut last = None;
         for artifact in self
             .fetched
@@ -526,14 +531,16 @@ impl<'a> Placing<'a> {
             .manifest
             .artifacts
             .iter()
-            .filter(|a| a.source == self.source)
+            .filter(|a| a.source == *self.source)
         {
             let name = match artifact.name.as_str() {
                 "output" | "dump" => self.source,
                 other => other,
             };
-            let path = own.join(format!("{name}.{}", artifact.extension));
-            place::write_file(&mut open_artifact(self.fetched, artifact)?, &path, 0o600)?;
+            let name = format!("{name}.{}", artifact.extension);
+            let mut input = open_artifact(self.fetched, artifact)?;
+            own.write_file(&mut input, name.as_ref(), 0o600)?;
+            let path = own.path().join(name);
             if artifact.name == main_artifact(kind) || last.is_none() {
                 last = Some(path);
             }

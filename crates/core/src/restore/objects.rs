@@ -4,7 +4,7 @@
 //! entry. A pack that is damaged costs only those of its objects that are.
 
 use super::fetch::{Fetched, open_artifact};
-use super::{place, staging};
+use super::place::{self, Within};
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
 use crate::fingerprint::{Difference, Fingerprint, Inventory, Proof};
@@ -14,14 +14,14 @@ use crate::source::bucket::INDEX;
 use crate::source::bucket::index::{Entry, Lines, Sum, to_line};
 use crate::source::bucket::key::{ObjectKey, Places};
 use crate::source::bucket::sort::{Sorted, Sorter};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::ffi::OsString;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::iter::Peekable;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// The index, beside the objects.
@@ -54,27 +54,17 @@ pub(super) fn to_directory(
     context: &Context,
     fetched: &Fetched,
     source: &str,
-    own: &Path,
+    own: &Within,
 ) -> Result<Vec<String>> {
-    staging::create_directory(own)?;
-    let index = own.join(INDEX_NAME);
+    let index = own.path().join(INDEX_NAME);
     fetch_index(fetched, source, &index)?;
-    let mut last = PathBuf::new();
     deliver(
         context,
         fetched,
         source,
         &index,
         &|_| Ok(true),
-        &mut |wanted, reader| {
-            let path = own.join(wanted.path());
-            let parent = path.parent().unwrap_or(own);
-            if parent != last {
-                staging::create_directory(parent)?;
-                last = parent.to_owned();
-            }
-            write(&path, reader)
-        },
+        &mut |wanted, reader| write(own, &wanted.path(), reader),
     )
 }
 
@@ -255,21 +245,16 @@ impl<R: Read> Read for Checked<'_, R> {
 }
 
 /// Writes a new file. It is not synced: whoever calls does that for all at once, or needs it not.
-fn write(path: &Path, reader: &mut dyn Read) -> Result<()> {
+fn write(own: &Within, place: &Path, reader: &mut dyn Read) -> Result<()> {
     let failed = |e: &io::Error| {
         Error::new(
             Code::Target,
-            format!("{} cannot be written", path.display()),
+            format!("{} cannot be written", own.path().join(place).display()),
         )
         .cause(e)
         .hint("check the permissions and the space there, or name another target")
     };
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(|e| failed(&e))?;
+    let mut file = own.new_file(place)?;
     let mut buffer = vec![0; 64 << 10];
     loop {
         let count = match reader.read(&mut buffer) {
@@ -277,7 +262,7 @@ fn write(path: &Path, reader: &mut dyn Read) -> Result<()> {
             Ok(count) => count,
             Err(error) => {
                 // What is damaged must not lie there as if it were whole.
-                let _ = std::fs::remove_file(path);
+                own.remove(place);
                 return Err(Error::from_io(
                     Code::ObjectDamaged,
                     "an object cannot be read",
@@ -295,6 +280,7 @@ pub(super) fn observe_directory(
     own: &Path,
     observer: &dyn Observer,
 ) -> Result<(Proof, Vec<Difference>)> {
+    let within = Within::open(own)?;
     let mut places = Places::default();
     let (mut sum, mut named) = (Sum::default(), Named::default());
     for entry in entries(&own.join(INDEX_NAME))? {
@@ -303,8 +289,8 @@ pub(super) fn observe_directory(
             continue;
         }
         crate::interrupt::check()?;
-        let path = own.join(places.next(&entry.key));
-        match hash(&path, observer) {
+        let path = places.next(&entry.key);
+        match hash(&within, &path, observer) {
             Ok(Some((bytes, sha256))) => {
                 let observed = Entry {
                     bytes,
@@ -318,7 +304,7 @@ pub(super) fn observe_directory(
             Err(error) => {
                 let doing = format!(
                     "{} cannot be read back",
-                    path.as_os_str().as_bytes().escape_ascii()
+                    own.join(path).as_os_str().as_bytes().escape_ascii()
                 );
                 return Err(Error::io(doing, &error));
             }
@@ -335,11 +321,11 @@ pub(super) fn proof(sum: &Sum) -> Proof {
     }
 }
 
-fn hash(path: &Path, observer: &dyn Observer) -> io::Result<Option<(u64, String)>> {
-    let mut file = match File::open(path) {
+fn hash(own: &Within, place: &Path, observer: &dyn Observer) -> io::Result<Option<(u64, String)>> {
+    let mut file = match own.file(place) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
+        Err(Errno::NOENT) => return Ok(None),
+        Err(error) => return Err(error.into()),
     };
     let (mut hash, mut bytes) = (Sha256::new(), 0);
     let mut buffer = vec![0; 64 << 10];

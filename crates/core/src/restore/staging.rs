@@ -5,26 +5,11 @@ use crate::error::{Code, Error, Result};
 use crate::fingerprint::{BytesFingerprint, Fingerprint, Inventory, Proof};
 use crate::point::FileAttributes;
 use crate::removal::{Stays, remove_tree};
-use std::fs::{DirBuilder, File, Permissions};
+pub use crate::restore::place::create_directory;
+use std::fs::{File, Permissions};
 use std::io::Read;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-
-/// Makes a directory for this user alone, with its parents, unless it is there.
-pub fn create_directory(path: &Path) -> Result<()> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(|error| {
-            Error::new(
-                Code::Target,
-                format!("the directory {} cannot be made", path.display()),
-            )
-            .cause(error)
-            .hint("check the permissions and the space there, or name another target")
-        })
-}
 
 /// Makes the directories above these paths that are missing, for this user alone; returns them,
 /// outermost first.
@@ -53,13 +38,6 @@ pub fn remove_empty(directories: &[PathBuf]) {
 /// private and named after the point.
 pub fn remove(staging: &Path) -> Vec<Stays> {
     remove_tree(staging)
-}
-
-/// Where what was live is kept: beside it, named after the point that replaced it.
-pub fn keep_path(live: &Path, point: &str) -> PathBuf {
-    let mut name = live.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".before-{point}"));
-    live.with_file_name(name)
 }
 
 /// Mode, owner and group of a file, to give them to what is restored in its place.

@@ -2,14 +2,15 @@
 
 use super::{Database, bucket, place, staging};
 use crate::error::{Code, Error, Result};
+use crate::name::Name;
 use crate::removal::Stays;
 use crate::secret::Scrubber;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Something that lies ready beside the live thing.
 pub(super) struct PreparedSwap {
     /// Of which source.
-    pub source: String,
+    pub source: Name,
     /// The private directory it lies in.
     pub staging: Option<PathBuf>,
     /// What goes where.
@@ -58,7 +59,7 @@ impl PreparedSwap {
     }
 
     /// The live path that it goes to, if it goes to one.
-    pub fn live_path(&self) -> Option<&std::path::Path> {
+    pub fn live_path(&self) -> Option<&Path> {
         match &self.what {
             What::Path { live, .. } => Some(live),
             What::Database { .. } | What::Bucket(_) => None,
@@ -66,10 +67,15 @@ impl PreparedSwap {
     }
 
     /// Removes what is left aside: nothing of value once the swap is done, and all of it when it
-    /// failed.
-    /// Returns what of it stays.
+    /// failed. Returns what of it stays.
     pub fn clean(&self, failed: bool, scrubber: &Scrubber) -> Vec<Stays> {
         let stays = self.staging.as_deref().map(staging::remove);
+        if let Some(aside) = self.staging.as_deref().and_then(Path::parent) {
+            place::aside::forget_empty(aside);
+        }
+        if let What::Path { live, .. } = &self.what {
+            place::aside::forget_empty(live);
+        }
         if failed && let What::Database { admin, aside, .. } = &self.what {
             let _ = admin.drop(aside, scrubber);
         }

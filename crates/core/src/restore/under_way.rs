@@ -6,6 +6,7 @@
 
 use super::{Placed, Restored, place};
 use crate::error::{Code, Error, Result};
+use crate::name::Name;
 use crate::point::PointId;
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, openat};
 use rustix::io::Errno;
@@ -28,8 +29,8 @@ const MARK_BYTES_MAX: u64 = 16 << 20;
 struct Mark {
     schema: u32,
     point: PointId,
-    sources: Vec<String>,
-    placed: BTreeMap<String, Note>,
+    sources: Vec<Name>,
+    placed: BTreeMap<Name, Note>,
 }
 
 /// A source that came back whole.
@@ -57,7 +58,7 @@ pub(super) struct UnderWay {
 impl UnderWay {
     /// Begins, or goes on with what a run for the same point and sources left. The directory is new,
     /// empty, or bears the mark of that run.
-    pub fn begin(directory: &Path, point: &PointId, sources: &[String]) -> Result<Self> {
+    pub fn begin(directory: &Path, point: &PointId, sources: &[Name]) -> Result<Self> {
         let there = std::fs::symlink_metadata(directory.join(MARK)).is_ok();
         let is_new = !directory.exists();
         if !there {
@@ -95,9 +96,9 @@ impl UnderWay {
     }
 
     /// What an earlier run says it placed of a source, still to be compared.
-    pub fn placed(&self, source: &str, kind: &str) -> Option<Restored> {
+    pub fn placed(&self, source: &Name, kind: &str) -> Option<Restored> {
         let note = self.mark.placed.get(source)?;
-        let own = self.directory.join(source);
+        let own = self.directory.join(source.as_str());
         let placed = match &note.file {
             None => Placed::Tree(own),
             Some(name) => {
@@ -106,7 +107,7 @@ impl UnderWay {
             }
         };
         Some(Restored {
-            source: source.to_owned(),
+            source: source.clone(),
             kind: kind.to_owned(),
             placed,
             differences: None,
@@ -231,7 +232,7 @@ fn only_ours(directory: &Path, mark: &Mark) -> Result<()> {
         let name = name.to_string_lossy();
         if name.starts_with(MARK_ASIDE) {
             std::fs::remove_file(entry.path()).map_err(|e| unusable(directory, e))?;
-        } else if name != MARK && !mark.sources.iter().any(|source| *source == name) {
+        } else if name != MARK && !mark.sources.iter().any(|source| source.as_str() == name) {
             return Err(Error::new(
                 Code::Target,
                 format!(
@@ -250,8 +251,8 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
 
-    fn names(names: &[&str]) -> Vec<String> {
-        names.iter().map(|name| (*name).to_owned()).collect()
+    fn names(names: &[&str]) -> Vec<Name> {
+        names.iter().map(|name| Name::parse(name).unwrap()).collect()
     }
 
     #[test]
@@ -261,7 +262,7 @@ mod tests {
         let clock = Clock::fixed("2026-11-20T06:00:00Z".parse().unwrap());
         let point = PointId::new(&clock);
         let sources = names(&["db", "files"]);
-        let begin = |sources: &[String]| UnderWay::begin(&target, &point, sources);
+        let begin = |sources: &[Name]| UnderWay::begin(&target, &point, sources);
         let first = begin(&sources).unwrap();
         assert!(!first.resumed);
         assert_eq!(begin(&sources).unwrap_err().code, Code::Busy);

@@ -7,6 +7,7 @@
 use super::KEY;
 use crate::context::{Context, OpenStore};
 use crate::error::{Code, Error, Result};
+use crate::name::Name;
 use crate::point::PointId;
 use crate::point::copies::{self, PointCopy, read_optional};
 use std::collections::BTreeSet;
@@ -18,11 +19,11 @@ const HINT: &str = "do not follow them; the next backup to this store writes the
 /// where nobody is, nobody would follow them.
 pub fn check_all<'a>(
     context: &Context,
-    copies: impl Iterator<Item = &'a (String, PointCopy)>,
+    copies: impl Iterator<Item = &'a (Name, PointCopy)>,
 ) -> Vec<Error> {
     let believed = copies.filter(|(_, copy)| copy.check_trust(context).is_ok());
-    let stores: BTreeSet<&String> = believed.map(|(name, _)| name).collect();
-    let wrong = |name: &String| check(context, &context.store(name).ok()?).err();
+    let stores: BTreeSet<&Name> = believed.map(|(name, _)| name).collect();
+    let wrong = |name: &Name| check(context, &context.store(name).ok()?).err();
     stores.into_iter().filter_map(wrong).collect()
 }
 

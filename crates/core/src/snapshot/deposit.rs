@@ -6,6 +6,7 @@
 use super::tape::{self, Register};
 use super::{ENCRYPTION, Snapshots, WAIT};
 use crate::error::{Code, Error, Result};
+use crate::name::StoredKey;
 use crate::point::copies;
 use crate::point::{Details, Manifest, StoredDetails};
 use crate::repo;
@@ -152,8 +153,8 @@ impl Deposit {
         let wanted = manifest.artifacts.iter().map(|artifact| {
             let before = artifact.snapshot.clone();
             Wanted {
-                name: (artifact.source.clone(), artifact.name.clone()),
-                before: before.map(|snapshot| (snapshot, artifact.key.clone())),
+                name: (artifact.source.to_string(), artifact.name.to_string()),
+                before: before.map(|snapshot| (snapshot, artifact.key.to_string())),
             }
         });
         let text = copies::to_json(details)?;
@@ -162,7 +163,7 @@ impl Deposit {
             time: manifest.started,
             host: manifest.host.clone(),
             user: manifest.author.clone(),
-            tags: vec![manifest.point.to_string(), manifest.plan.clone()],
+            tags: vec![manifest.point.to_string(), manifest.plan.to_string()],
             details: text,
         };
         let (reply, answer) = bounded(1);
@@ -173,14 +174,14 @@ impl Deposit {
         };
         let Committed { snapshot, added } = self.ask(request, &answer)?;
         for artifact in &mut manifest.artifacts {
-            let name = (artifact.source.clone(), artifact.name.clone());
+            let name = (artifact.source.to_string(), artifact.name.to_string());
             artifact.bytes = added.get(&name).copied().unwrap_or(artifact.bytes);
             artifact.sha256.clone_from(&snapshot);
             artifact.snapshot = Some(snapshot.clone());
             artifact.encrypt = Some(ENCRYPTION.to_owned());
         }
         manifest.details = StoredDetails {
-            key: format!("/{OWN}/{DETAILS}"),
+            key: StoredKey::made(format!("/{OWN}/{DETAILS}"))?,
             bytes,
             sha256: snapshot,
             encrypt: Some(ENCRYPTION.to_owned()),

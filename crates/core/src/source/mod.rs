@@ -15,6 +15,7 @@ mod tee;
 use crate::config::SourceKind;
 use crate::error::Result;
 use crate::fingerprint::Proof;
+use crate::name::{Extension, Name};
 use crate::observe::Observer;
 use crate::secret::Scrubber;
 use serde::{Deserialize, Serialize};
@@ -26,9 +27,9 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ArtifactSpec {
     /// Its name within the source: `dump`, `globals`, `files`, `database`, `output`.
-    pub name: String,
+    pub name: Name,
     /// The file name extension of the bare stream, without a dot: `dump`, `sql`, `tar`, `sqlite`.
-    pub extension: String,
+    pub extension: Extension,
 }
 
 /// What a capture may use.

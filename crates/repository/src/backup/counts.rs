@@ -9,6 +9,7 @@ use crate::time::Time;
 use crate::tree::{Node, NodeKind};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -42,6 +43,7 @@ pub(super) struct Counts {
     /// Files that were not read.
     unread: AtomicU64,
     skipped: Mutex<Vec<Skipped>>,
+    set_aside: Mutex<Vec<PathBuf>>,
     /// Of the parent snapshot.
     unreadable: Mutex<Option<Unread>>,
 }
@@ -64,6 +66,7 @@ impl Counts {
             bytes: AtomicU64::new(0),
             unread: AtomicU64::new(0),
             skipped: Mutex::default(),
+            set_aside: Mutex::default(),
             unreadable: Mutex::default(),
         }
     }
@@ -93,6 +96,17 @@ impl Counts {
 
     pub(super) fn take_unread(&self) -> Option<Unread> {
         lock(&self.unreadable).take()
+    }
+
+    pub(super) fn set_aside(&self, path: PathBuf) {
+        lock(&self.set_aside).push(path);
+    }
+
+    /// In the order of their paths.
+    pub(super) fn take_set_aside(&self) -> Vec<PathBuf> {
+        let mut paths = std::mem::take(&mut *lock(&self.set_aside));
+        paths.sort_unstable();
+        paths
     }
 
     pub(super) fn skip(&self, skipped: Skipped) {

@@ -4,12 +4,14 @@
 //! with their number but for their names and the compressed tree.
 
 use super::Backup;
+use crate::aside;
 use crate::error::{Damage, Error, Result};
 use crate::id::Id;
 use crate::pack::BlobKind;
 use crate::saver::TreeWriter;
 use crate::tree::{Node, Nodes, Text};
 use rayon::prelude::*;
+use rustix::fs::CWD;
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -166,6 +168,10 @@ impl Backup<'_> {
     ) -> Result<Option<Node>> {
         let path = path.join(name);
         if self.options.excludes.chooses(&path) {
+            return Ok(None);
+        }
+        if aside::is_set_aside(CWD, &path, name) {
+            self.counts.set_aside(path);
             return Ok(None);
         }
         match self.mounts.ask(&path, |path| path.symlink_metadata()) {

@@ -185,6 +185,8 @@ pub struct Report {
     pub bytes: u64,
     /// What was left out.
     pub skipped: Vec<Skipped>,
+    /// What was left out because a restore had set it aside: see [`crate::aside`].
+    pub set_aside: Vec<PathBuf>,
     /// What it was compared with.
     pub parent: Option<Id>,
     /// What of the parent could not be read, if anything, so that files were read instead.
@@ -324,6 +326,7 @@ fn commit(
         directories: counts.directories(),
         bytes: summary.total_bytes_processed,
         skipped: counts.take_skipped(),
+        set_aside: counts.take_set_aside(),
         parent: parent.map(|(id, _)| id),
         unread: counts.take_unread(),
     })

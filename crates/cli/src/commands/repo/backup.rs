@@ -9,6 +9,7 @@ use jiff::tz::TimeZone;
 use lifeboat_core::repo::explain;
 use lifeboat_core::{Code, Error, Result};
 use lifeboat_repository::Id;
+use lifeboat_repository::aside;
 use lifeboat_repository::backup::{self, Excludes, How, Options, Outcome, Report, Skipped};
 use lifeboat_repository::lock::Mode;
 use lifeboat_repository::mounts::{Mounts, PATIENCE};
@@ -99,6 +100,9 @@ pub fn run(open: &Open<'_>, args: &Backup) -> Result<u8> {
             skipped.error
         ));
     }
+    for path in &report.set_aside {
+        open.warn(&format!("left out {}: {}", path.display(), aside::REASON));
+    }
     open.run.results();
     match open.json() {
         true => output::json(&value(&report, &options, begun.elapsed()))?,
@@ -132,6 +136,7 @@ fn value(report: &Report, options: &Options, took: Duration) -> Value {
             "path": skipped.path.to_string_lossy(),
             "error": skipped.error.to_string(),
         })).collect::<Vec<_>>(),
+        "set_aside": report.set_aside.iter().map(|path| path.to_string_lossy()).collect::<Vec<_>>(),
     })
 }
 

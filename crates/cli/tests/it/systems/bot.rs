@@ -161,6 +161,6 @@ fn content(host: &Host) -> String {
     host.sh(
         "sqlite3 /opt/bot/data/auth.db .dump | sha256sum
          find /opt/bot/config /opt/bot/data/attachments /opt/bot/.env /opt/bot/secrets /opt/bot/ecosystem.config.js /etc/systemd/system/bot.service -type f \\
-           | grep -v before- | sort | xargs -d '\\n' sha256sum",
+           | grep -v lifeboat-aside | sort | xargs -d '\\n' sha256sum",
     )
 }

@@ -100,7 +100,7 @@ fn database(host: &Host, events: &str) -> String {
 fn content(host: &Host) -> String {
     database(host, "--events")
         + &host.sh(
-            "cd / && find srv/finance/storage srv/finance/.env srv/finance/compose.yaml etc/letsencrypt etc/nginx \\( -type f -o -type l \\) | grep -v before- | sort | xargs -d '\\n' sha256sum",
+            "cd / && find srv/finance/storage srv/finance/.env srv/finance/compose.yaml etc/letsencrypt etc/nginx \\( -type f -o -type l \\) | grep -v lifeboat-aside | sort | xargs -d '\\n' sha256sum",
         )
 }
 

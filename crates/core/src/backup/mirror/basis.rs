@@ -3,6 +3,7 @@
 
 use crate::context::{Context, OpenStore};
 use crate::error::{Code, Error, Result};
+use crate::name::Name;
 use crate::point::copies::{self, PointCopy};
 use crate::point::{Details, DetailsArtifact, ManifestArtifact, Outcome, PointId};
 use crate::restore::fetch::{self, Fetched};
@@ -24,7 +25,7 @@ const PARALLEL: usize = 8;
 pub(super) struct Pack {
     pub details: DetailsArtifact,
     /// By the name of the store.
-    pub stored: BTreeMap<String, ManifestArtifact>,
+    pub stored: BTreeMap<Name, ManifestArtifact>,
 }
 
 /// What can be built upon.

@@ -7,6 +7,7 @@
 use super::basis::{self, Pack};
 use crate::context::OpenStore;
 use crate::error::{Code, Error, Result};
+use crate::name::Name;
 use crate::point::{DetailsArtifact, ManifestArtifact};
 use crate::source::bucket::index::{Entry, Lines, to_line};
 use crate::source::bucket::pack::Packed;
@@ -24,7 +25,7 @@ const NAME: &str = "journal";
 #[derive(Serialize, Deserialize)]
 enum Note {
     Entry(Box<Entry>),
-    Pack(Box<DetailsArtifact>, BTreeMap<String, ManifestArtifact>),
+    Pack(Box<DetailsArtifact>, BTreeMap<Name, ManifestArtifact>),
 }
 
 /// Notes packs as they are confirmed.

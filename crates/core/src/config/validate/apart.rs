@@ -3,6 +3,7 @@
 
 use super::{Entry, Gravity, Issue, covers, disk, settled};
 use crate::config::{Config, LocalConfig, S3Config, SourceKind, StoreConfig, StoreKind};
+use crate::name::Name;
 
 /// A sensitive source goes only to stores that encrypt.
 pub(super) fn sensitive(config: &Config, issues: &mut Vec<Issue>) {
@@ -238,7 +239,7 @@ pub(super) fn backs_itself_up(config: &Config, on_disk: bool, issues: &mut Vec<I
     }
 }
 
-fn local<'a>((name, store): (&'a String, &'a StoreConfig)) -> Option<(&'a str, &'a LocalConfig)> {
+fn local<'a>((name, store): (&'a Name, &'a StoreConfig)) -> Option<(&'a str, &'a LocalConfig)> {
     match &store.kind {
         StoreKind::Local(local) => Some((name, local)),
         StoreKind::S3(_) | StoreKind::Sftp(_) => None,

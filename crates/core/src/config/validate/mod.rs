@@ -16,6 +16,7 @@ mod shape;
 use super::load::path_of;
 use super::{Config, FilesConfig, PlanConfig, SourceKind};
 use crate::error::{Code, Error, Result};
+use crate::name::Name;
 use crate::source::{Finding, Severity};
 use lifeboat_repository::mounts::Mounts;
 use std::path::{Component, Path, PathBuf};
@@ -133,18 +134,18 @@ impl Config {
 
     /// Refuses to copy what a plan captured into a store where [`Config::check_plan`] would refuse
     /// it, if the plan named that store.
-    pub fn check_copy(&self, plan: &str, sources: &[String], store: &str) -> Result<()> {
+    pub fn check_copy(&self, plan: &Name, sources: &[Name], store: &Name) -> Result<()> {
         let mut copying = self.clone();
-        let known = |name: &&String| self.source.contains_key(*name);
+        let known = |name: &&Name| self.source.contains_key(*name);
         let copied = PlanConfig {
             schedule: None,
             sources: sources.iter().filter(known).cloned().collect(),
-            stores: vec![store.to_owned()],
+            stores: vec![store.clone()],
             keep: None,
             before: Vec::new(),
             after: Vec::new(),
         };
-        copying.plan.insert(plan.to_owned(), copied);
+        copying.plan.insert(plan.clone(), copied);
         copying.check_plan(plan)
     }
 

@@ -2,6 +2,7 @@
 
 use super::{Gravity, Issue};
 use crate::config::{Config, Span};
+use crate::name::Name;
 use crate::schedule::{Schedule, suggestion};
 use std::collections::BTreeMap;
 
@@ -24,7 +25,7 @@ pub(super) fn recovery_point(config: &Config, issues: &mut Vec<Issue>) {
         )));
     }
     // A plan that is started by hand, beside one that runs by itself, keeps more than is asked.
-    let by_itself = |source: &String| {
+    let by_itself = |source: &Name| {
         let mut plans = config.plan.values();
         plans.any(|plan| plan.schedule.is_some() && plan.sources.contains(source))
     };
@@ -80,7 +81,7 @@ pub(super) fn unused(config: &Config, issues: &mut Vec<Issue>) {
             ));
         }
     }
-    let drilled = |name: &String| {
+    let drilled = |name: &Name| {
         config
             .drill
             .values()

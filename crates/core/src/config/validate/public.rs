@@ -8,6 +8,7 @@
 use super::{Gravity, Issue, settled};
 use crate::config::{Config, StoreKind};
 use crate::error::{Code, Error, Result};
+use crate::name::Name;
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 
@@ -112,8 +113,8 @@ const HINT: &str = "choose a directory that no web server publishes, such as one
 impl Config {
     /// Refuses a directory to restore `sources` to where a web server would publish one that is
     /// sensitive. A source that the configuration does not have may be sensitive.
-    pub fn check_target(&self, directory: &Path, sources: &[String]) -> Result<()> {
-        let may_be = |name: &&String| self.source.get(*name).is_none_or(|s| s.sensitive);
+    pub fn check_target(&self, directory: &Path, sources: &[Name]) -> Result<()> {
+        let may_be = |name: &&Name| self.source.get(*name).is_none_or(|s| s.sensitive);
         let Some(sensitive) = sources.iter().find(may_be) else {
             return Ok(());
         };

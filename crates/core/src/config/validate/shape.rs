@@ -8,6 +8,7 @@ use crate::config::{
     EncryptConfig, FilesConfig, KEY_DEFAULT, Keep, KeepRules, MariadbConfig, PostgresConfig,
     S3Config, SftpConfig, SignConfig, SourceKind, SshConfig, StoreConfig, StoreKind, Via,
 };
+use crate::name::Name;
 use std::collections::BTreeMap;
 
 pub(super) fn sources(config: &Config, issues: &mut Vec<Issue>) {
@@ -402,14 +403,14 @@ fn keeps_nothing(rules: &KeepRules) -> bool {
 fn names<T>(
     subject: &str,
     key: &str,
-    names: &[String],
-    known: &BTreeMap<String, T>,
+    names: &[Name],
+    known: &BTreeMap<Name, T>,
     kind: &str,
     issues: &mut Vec<Issue>,
 ) {
     if names.is_empty() {
         let issue = Issue::refused(subject, key, "the list is empty");
-        let example = known.keys().next().map_or("NAME", String::as_str);
+        let example = known.keys().next().map_or("NAME", Name::as_str);
         issues.push(issue.hint(format!("name at least one {kind}: {key} = [\"{example}\"]")));
     }
     for (index, name) in names.iter().enumerate() {
@@ -426,15 +427,9 @@ fn names<T>(
     }
 }
 
-fn unknown<T>(
-    subject: &str,
-    at: &str,
-    name: &str,
-    known: &BTreeMap<String, T>,
-    kind: &str,
-) -> Issue {
+fn unknown<T>(subject: &str, at: &str, name: &str, known: &BTreeMap<Name, T>, kind: &str) -> Issue {
     let issue = Issue::refused(subject, at, format!("there is no {kind} {name:?}"));
-    match did_you_mean(name, known.keys().map(String::as_str)) {
+    match did_you_mean(name, known.keys().map(Name::as_str)) {
         Some(hint) => issue.hint(hint),
         None => issue.hint(format!("add [{kind}.{name}]")),
     }
@@ -505,7 +500,7 @@ pub(super) fn restore(config: &Config, issues: &mut Vec<Issue>) {
 fn checks(
     subject: &str,
     checks: &[CheckConfig],
-    scope: &BTreeMap<String, &SourceKind>,
+    scope: &BTreeMap<Name, &SourceKind>,
     issues: &mut Vec<Issue>,
 ) {
     for (index, check) in checks.iter().enumerate() {

@@ -1,5 +1,6 @@
 use super::*;
 use crate::error::Code;
+use crate::name::Name;
 
 const HEAD: &str = "version = 1\n[app]\nname = \"crm\"\n";
 const AGE: &str = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
@@ -464,9 +465,10 @@ fn a_plan_that_would_lay_secrets_beside_data_is_not_run() {
     let apart = parse(&text("/proc/keys", "/nowhere")).unwrap();
     apart.check_plan("k").unwrap();
     let copied = |sources: &[&str], store: &str| {
-        let sources: Vec<String> = sources.iter().map(|s| (*s).to_owned()).collect();
+        let name = |text: &str| Name::parse(text).unwrap();
+        let sources: Vec<Name> = sources.iter().map(|s| name(s)).collect();
         apart
-            .check_copy("k", &sources, store)
+            .check_copy(&name("k"), &sources, &name(store))
             .map_err(|e| e.message)
     };
     copied(&["keys"], "b").unwrap();

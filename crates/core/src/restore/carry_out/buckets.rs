@@ -2,13 +2,14 @@
 
 use super::super::left_aside::{self, Place};
 use super::super::swap::{PreparedSwap, What};
-use super::super::{BucketPlace, DatabaseTarget, bucket, staging};
+use super::super::{BucketPlace, DatabaseTarget, bucket, place, staging};
 use super::Restoring;
 use crate::cold::BucketUrl;
 use crate::config::{BucketConfig, SourceKind};
 use crate::error::{Code, Error, Result};
 use crate::point::{ManifestSource, PointId};
 use crate::source::bucket::connect;
+use std::path::Path;
 
 impl Restoring<'_> {
     /// Into a place of the same server, with the same credentials, as the source's bucket, unless
@@ -62,16 +63,17 @@ impl Restoring<'_> {
         point: &PointId,
     ) -> Result<Vec<PreparedSwap>> {
         let state = self.context.private_directory(&["restores"])?;
-        let staging = state.join(format!("{point}-{}", source.name));
+        let aside = place::aside::within(&state)?;
+        let name = format!("{point}-{}", source.name);
         left_aside::note(
             self.context,
             &source.name,
             point,
-            Place::Path(staging.clone()),
+            Place::Path(aside.path().join(&name)),
         )?;
         // What a killed run left there.
-        staging::remove(&staging);
-        staging::create_directory(&staging)?;
+        aside.remove(Path::new(&name));
+        let staging = aside.new_directory(&name)?.path().to_owned();
         if let Err(error) = self.bring(source, &staging, &mut DatabaseTarget::Dump) {
             staging::remove(&staging);
             return Err(error);
@@ -84,7 +86,9 @@ impl Restoring<'_> {
                 prefix: config.prefix.clone().unwrap_or_default(),
                 own: staging.join(&source.name),
                 scratch: self.context.scratch(),
-                keep: state.join(format!("{}-before-{point}-{unique:016x}", source.name)),
+                keep: aside
+                    .path()
+                    .join(format!("{}-before-{point}-{unique:016x}", source.name)),
             }),
             staging: Some(staging),
         }])

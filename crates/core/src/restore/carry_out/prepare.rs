@@ -5,6 +5,7 @@ use crate::config::SourceKind;
 use crate::error::{Code, Error, Result};
 use crate::point::{FileAttributes, ManifestSource, PointId};
 use crate::restore::left_aside::{self, Place};
+use crate::restore::place::Within;
 use crate::restore::swap::{PreparedSwap, What, one_file_system};
 use crate::restore::{Database, DatabaseTarget, Placed, place, staging};
 use std::path::{Path, PathBuf};
@@ -62,32 +63,32 @@ impl Restoring<'_> {
         };
         one_file_system(&source.name, roots)?;
         let made = staging::make_above(roots)?;
-        let aside = |addition: &str| {
-            place::aside_path(first, &format!("{point}-{}{addition}", source.name))
-        };
+        let aside = place::aside::beside(first)?;
+        let name = |addition: &str| format!("{point}-{}{addition}", source.name);
         let staging = free_name(|addition| {
-            let staging = aside(addition);
-            Ok(staging.symlink_metadata().is_err().then_some(staging))
+            let name = name(addition);
+            Ok(aside.look(Path::new(&name))?.is_none().then_some(name))
         })?;
-        if staging != aside("") {
+        if staging != name("") {
             // Ended between the two names of an exchange, it left there what was live.
             self.warnings.push(format!(
                 "source {}: {} was left by a restore that was ended: look whether it holds what was live before, then remove it",
                 source.name,
-                aside("").display()
+                aside.path().join(name("")).display()
             ));
         }
         left_aside::note(
             self.context,
             &source.name,
             point,
-            Place::Path(staging.clone()),
+            Place::Path(aside.path().join(&staging)),
         )?;
-        staging::create_directory(&staging)?;
+        let staging = aside.new_directory(&staging)?.path().to_owned();
         let mut swaps = vec![];
         let brought = self.bring(source, &staging, &mut DatabaseTarget::Dump);
         if let Err(error) = brought {
             staging::remove(&staging);
+            place::aside::forget_empty(first);
             staging::remove_empty(&made);
             return Err(error);
         }
@@ -96,13 +97,13 @@ impl Restoring<'_> {
         self.adopt_directories(source, &made, placed.as_ref())?;
         for root in roots {
             let aside = match &placed {
-                Some(Placed::Tree(tree)) => place_in(tree, root),
+                Some(Placed::Tree(tree)) => match place_in(tree, root)? {
+                    Some(aside) => aside,
+                    None => continue,
+                },
                 Some(Placed::File(file)) => file.clone(),
                 _ => continue,
             };
-            if aside.symlink_metadata().is_err() {
-                continue;
-            }
             self.adopt_attributes(source, &aside)?;
             swaps.push(PreparedSwap {
                 source: source.name.clone(),
@@ -110,10 +111,7 @@ impl Restoring<'_> {
                 what: What::Path {
                     aside,
                     live: root.clone(),
-                    keep: free_name(|addition| {
-                        let keep = staging::keep_path(root, &format!("{point}{addition}"));
-                        Ok(keep.symlink_metadata().is_err().then_some(keep))
-                    })?,
+                    keep: keep_path(root, point)?,
                 },
             });
         }
@@ -133,7 +131,7 @@ impl Restoring<'_> {
         let mut needed = vec![staging.to_owned()];
         for root in roots {
             match placed {
-                Some(Placed::Tree(tree)) if place_in(tree, root).symlink_metadata().is_err() => {
+                Some(Placed::Tree(tree)) if matches!(place_in(tree, root), Ok(None)) => {
                     self.warnings.push(format!(
                         "source {}: {} was not there at capture; what is there now, if anything, is left as it is",
                         source.name,
@@ -163,9 +161,9 @@ impl Restoring<'_> {
         let database = details.and_then(|d| d.artifact(&source.name, "database")?.attributes);
         for directory in made {
             let captured = match placed {
-                Some(Placed::Tree(tree)) => staging::attributes(
-                    &tree.join(directory.strip_prefix("/").unwrap_or(directory)),
-                ),
+                Some(Placed::Tree(tree)) => place_in(tree, directory)?
+                    .as_deref()
+                    .and_then(staging::attributes),
                 _ => database.map(|d| FileAttributes { mode: 0o750, ..d }),
             };
             let mut warning = format!(
@@ -253,6 +251,17 @@ impl Restoring<'_> {
     }
 }
 
+/// Where what was live is kept: set aside, named after it and the point that replaced it.
+fn keep_path(live: &Path, point: &PointId) -> Result<PathBuf> {
+    let aside = place::aside::beside(live)?;
+    free_name(|addition| {
+        let mut name = live.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".before-{point}{addition}"));
+        let is_free = aside.look(Path::new(&name))?.is_none();
+        Ok(is_free.then(|| aside.path().join(name)))
+    })
+}
+
 /// The first name that is free: what an earlier restore of the same point kept is not touched.
 /// `attempt` is given what is added to the name, and returns it when it is free.
 fn free_name<T>(attempt: impl Fn(&str) -> Result<Option<T>>) -> Result<T> {
@@ -274,7 +283,32 @@ fn free_name<T>(attempt: impl Fn(&str) -> Result<Option<T>>) -> Result<T> {
     ))
 }
 
-/// Where a live path lies in a tree that was placed aside.
-fn place_in(tree: &Path, live: &Path) -> PathBuf {
-    tree.join(live.strip_prefix("/").unwrap_or(live))
+/// Where a live path lies in a tree that was placed aside, if it is there. An archive in which a
+/// link leads to it is refused: what the link points to is no part of the tree.
+fn place_in(tree: &Path, live: &Path) -> Result<Option<PathBuf>> {
+    let relative = live.strip_prefix("/").unwrap_or(live);
+    let found = Within::open(tree)?.look(relative)?;
+    Ok(found.map(|_| tree.join(relative)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_in_a_tree_leads_to_nothing_that_is_swapped_in() {
+        let base = tempfile::tempdir().unwrap();
+        let tree = base.path().join("tree");
+        for directory in ["tree/srv/crm", "outside/crm"] {
+            std::fs::create_dir_all(base.path().join(directory)).unwrap();
+        }
+        std::os::unix::fs::symlink(base.path().join("outside"), tree.join("opt")).unwrap();
+        std::os::unix::fs::symlink("/nowhere", tree.join("srv/link")).unwrap();
+        let place = |live: &str| place_in(&tree, Path::new(live));
+        assert_eq!(place("/srv/crm").unwrap(), Some(tree.join("srv/crm")));
+        // What was captured may be a link itself.
+        assert_eq!(place("/srv/link").unwrap(), Some(tree.join("srv/link")));
+        assert_eq!(place("/srv/gone/deeper").unwrap(), None);
+        assert_eq!(place("/opt/crm").unwrap_err().code, Code::ObjectDamaged);
+    }
 }

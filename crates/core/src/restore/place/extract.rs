@@ -5,6 +5,7 @@
 //! link in the archive can point anywhere, being content, and nothing can be written through it.
 //! Nothing is synced: see [`super::sync_tree`].
 
+use super::Within;
 use super::tape::{Member, TapeReader};
 use crate::error::{Code, Error, Result};
 use crate::observe::Observer;
@@ -46,28 +47,19 @@ pub struct Extracted {
     pub warnings: Vec<String>,
 }
 
-/// Extracts a tar archive into an existing directory, and reads `input` to its end.
+/// Extracts a tar archive into an open directory, and reads `input` to its end.
 ///
 /// A truncated or damaged archive is an error, and so is one that no honest backup makes: names
 /// that are absolute or climb out, hard links to anything but a file of the same archive's kind,
 /// devices, or an entry in the place of another. What was made before the error stays.
 pub fn extract(
     input: &mut dyn Read,
-    directory: &Path,
+    directory: &Within,
     observer: &dyn Observer,
 ) -> Result<Extracted> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let root = rustix::fs::open(directory, flags, Mode::empty()).map_err(|error| {
-        Error::new(
-            Code::Target,
-            format!("the target {} cannot be entered", directory.display()),
-        )
-        .cause(error)
-        .hint("make it, or name another target")
-    })?;
     let mut tape = TapeReader::new(input);
     let mut extraction = Extraction {
-        root,
+        root: directory,
         observer,
         parent: None,
         directories: BTreeMap::new(),
@@ -85,7 +77,7 @@ pub fn extract(
 }
 
 struct Extraction<'a> {
-    root: OwnedFd,
+    root: &'a Within,
     observer: &'a dyn Observer,
     /// The directory of the last entry: the next one is mostly in it as well.
     parent: Option<(Vec<u8>, OwnedFd)>,
@@ -167,22 +159,9 @@ impl Extraction<'_> {
 
     /// Opens the directory of this name below the target, making what is missing.
     fn open(&self, path: &[u8], make: bool, access: OFlags) -> Result<OwnedFd, Errno> {
-        let flags = access | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mut at = self.root.try_clone().map_err(|_| Errno::MFILE)?;
-        for part in path
-            .split(|byte| *byte == b'/')
-            .filter(|part| !part.is_empty())
-        {
-            let part = OsStr::from_bytes(part);
-            at = match rustix::fs::openat(&at, part, flags, Mode::empty()) {
-                Err(Errno::NOENT) if make => {
-                    rustix::fs::mkdirat(&at, part, Mode::from_raw_mode(0o755))?;
-                    rustix::fs::openat(&at, part, flags, Mode::empty())?
-                }
-                other => other?,
-            };
-        }
-        Ok(at)
+        let made = make.then(|| Mode::from_raw_mode(0o755));
+        let path = Path::new(OsStr::from_bytes(path));
+        self.root.descend(path, access, made)
     }
 
     /// The directory an entry is to be made in.

@@ -4,21 +4,25 @@
 //! under its name only whole and durable; what was live is kept until it is undone or removed by
 //! the caller. It does not know where bytes come from, nor whether they are the right ones.
 
+pub mod aside;
 mod extract;
 mod swap;
 mod tape;
 #[cfg(test)]
 mod tests;
+mod within;
 
 pub use extract::{Extracted, extract};
-pub use swap::{Swap, aside_path, swap_in};
+pub use swap::{Swap, swap_in};
 pub(crate) use tape::{Member, TapeReader};
+pub use within::Within;
 
 use crate::error::{Code, Error, Result};
 use crate::source::sqlite as database;
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -26,10 +30,10 @@ use std::path::{Path, PathBuf};
 /// Writes all of `input` to a new file at `path` with these permission bits, durably. Returns its
 /// length. A file that is there already is refused; see [`replace_file`].
 pub fn write_file(input: &mut dyn Read, path: &Path, mode: u32) -> Result<u64> {
-    refuse_existing(path)?;
     let aside = Aside::new(path)?;
+    aside.refuse_existing()?;
     let bytes = aside.fill(input, mode)?;
-    aside.show(path, RenameFlags::NOREPLACE)?;
+    aside.show(RenameFlags::NOREPLACE)?;
     Ok(bytes)
 }
 
@@ -37,7 +41,7 @@ pub fn write_file(input: &mut dyn Read, path: &Path, mode: u32) -> Result<u64> {
 pub fn replace_file(input: &mut dyn Read, path: &Path, mode: u32) -> Result<u64> {
     let aside = Aside::new(path)?;
     let bytes = aside.fill(input, mode)?;
-    aside.show(path, RenameFlags::empty())?;
+    aside.show(RenameFlags::empty())?;
     Ok(bytes)
 }
 
@@ -45,24 +49,24 @@ pub fn replace_file(input: &mut dyn Read, path: &Path, mode: u32) -> Result<u64>
 /// after it passed `integrity_check`, and after what an earlier database left beside that name
 /// (`-wal`, `-shm`, `-journal`) is gone: SQLite would apply it to the new one.
 pub fn sqlite(input: &mut dyn Read, path: &Path) -> Result<()> {
-    refuse_existing(path)?;
-    let aside = Aside::new(path)?;
-    aside.fill(input, 0o600)?;
-    database::check_whole(&aside.path).map_err(|error| Error {
-        message: format!("the database for {} is not whole", path.display()),
-        ..error
-    })?;
-    for ending in database::COMPANIONS {
-        let stale = database::companion(path, ending);
-        match rustix::fs::unlink(&stale) {
-            Ok(()) | Err(Errno::NOENT) => {}
-            Err(error) => {
-                let what = format!("the stale {} cannot be removed", stale.display());
-                return Err(Error::new(Code::Target, what).cause(error));
-            }
-        }
-    }
-    aside.show(path, RenameFlags::NOREPLACE)
+    Aside::new(path)?.sqlite(input)
+}
+
+/// Makes a directory for this user alone, with its parents, unless it is there.
+pub fn create_directory(path: &Path) -> Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|error| {
+            Error::new(
+                Code::Target,
+                format!("the directory {} cannot be made", path.display()),
+            )
+            .cause(error)
+            .hint("check the permissions and the space there, or name another target")
+        })
 }
 
 /// Makes the directory (0700, with its parents) unless it is there; refuses one that holds
@@ -89,22 +93,6 @@ pub fn ensure_empty_or_new(directory: &Path) -> Result<()> {
                 .map_err(|error| refused("cannot be made").cause(error))
         }
         Err(error) => Err(refused("cannot be used as a directory").cause(error)),
-    }
-}
-
-fn refuse_existing(path: &Path) -> Result<()> {
-    match rustix::fs::lstat(path) {
-        Err(Errno::NOENT) => Ok(()),
-        Ok(_) => Err(
-            Error::new(Code::Target, format!("{} is there already", path.display()))
-                .hint("name a target that does not exist, or restore with --live"),
-        ),
-        Err(error) => Err(Error::new(
-            Code::Target,
-            format!("{} cannot be reached", path.display()),
-        )
-        .cause(error)
-        .hint("check the directories above it, and whether this user may enter them")),
     }
 }
 
@@ -149,41 +137,82 @@ fn sync_directory(directory: &Path) -> Result<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     rustix::fs::open(directory, flags, Mode::empty())
         .and_then(rustix::fs::fsync)
-        .map_err(|error| {
-            Error::new(
-                Code::Target,
-                format!("the directory {} cannot be synced", directory.display()),
-            )
-            .cause(error)
-        })
+        .map_err(|error| not_synced(directory, error))
+}
+
+fn not_synced(directory: &Path, error: Errno) -> Error {
+    Error::new(
+        Code::Target,
+        format!("the directory {} cannot be synced", directory.display()),
+    )
+    .cause(error)
 }
 
 /// A file under construction beside its target; gone when this is dropped unless it was shown.
 struct Aside {
-    path: PathBuf,
+    /// The directory of both.
+    directory: OwnedFd,
+    target: PathBuf,
+    name: OsString,
 }
 
 impl Aside {
+    /// A file for `target`, whose directory must be there.
     fn new(target: &Path) -> Result<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = rustix::fs::open(parent(target), flags, Mode::empty());
+        Aside::within(
+            directory.map_err(|error| unreachable(target, error))?,
+            target,
+        )
+    }
+
+    /// A file for `target`, whose directory is open.
+    fn within(directory: OwnedFd, target: &Path) -> Result<Self> {
         if target.file_name().is_none() {
             let what = format!("{} names no file", target.display());
             return Err(Error::new(Code::Target, what));
         }
         let random = crate::clock::Clock::System.random();
+        let beside = beside(target, &format!("lifeboat-{random:016x}"));
         Ok(Aside {
-            path: beside(target, &format!("lifeboat-{random:016x}")),
+            directory,
+            target: target.to_owned(),
+            name: beside.file_name().unwrap_or_default().to_owned(),
         })
+    }
+
+    fn path(&self) -> PathBuf {
+        self.target.with_file_name(&self.name)
+    }
+
+    fn shown(&self) -> &OsStr {
+        self.target.file_name().unwrap_or_default()
+    }
+
+    fn refuse_existing(&self) -> Result<()> {
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        match rustix::fs::statat(&self.directory, self.shown(), flags) {
+            Err(Errno::NOENT) => Ok(()),
+            Ok(_) => Err(Error::new(
+                Code::Target,
+                format!("{} is there already", self.target.display()),
+            )
+            .hint("name a target that does not exist, or restore with --live")),
+            Err(error) => Err(unreachable(&self.target, error)),
+        }
     }
 
     fn fill(&self, input: &mut dyn Read, mode: u32) -> Result<u64> {
         let failed = |doing: &str, error: &dyn std::fmt::Display| {
-            let what = format!("{} cannot be {doing}", self.path.display());
+            let what = format!("{} cannot be {doing}", self.path().display());
             Error::new(Code::Target, what)
                 .cause(error)
                 .hint("check that the directory is there, writable, and has room")
         };
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let mut file = rustix::fs::open(&self.path, flags, Mode::RUSR | Mode::WUSR)
+        let mode_made = Mode::RUSR | Mode::WUSR;
+        let mut file = rustix::fs::openat(&self.directory, &self.name, flags, mode_made)
             .map(File::from)
             .map_err(|error| failed("made", &error))?;
         let mut buffer = vec![0; 256 << 10];
@@ -208,41 +237,89 @@ impl Aside {
         Ok(total)
     }
 
+    /// See [`sqlite`].
+    fn sqlite(self, input: &mut dyn Read) -> Result<()> {
+        self.refuse_existing()?;
+        self.fill(input, 0o600)?;
+        database::check_whole(&self.path()).map_err(|error| Error {
+            message: format!("the database for {} is not whole", self.target.display()),
+            ..error
+        })?;
+        for ending in database::COMPANIONS {
+            let stale = database::companion(&self.target, ending);
+            let name = stale.file_name().unwrap_or_default();
+            match rustix::fs::unlinkat(&self.directory, name, AtFlags::empty()) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(error) => {
+                    let what = format!("the stale {} cannot be removed", stale.display());
+                    return Err(Error::new(Code::Target, what).cause(error));
+                }
+            }
+        }
+        self.show(RenameFlags::NOREPLACE)
+    }
+
     /// Gives the file its name.
-    fn show(self, target: &Path, flags: RenameFlags) -> Result<()> {
-        rename(&self.path, target, flags).map_err(|error| {
+    fn show(self, flags: RenameFlags) -> Result<()> {
+        let at = &self.directory;
+        rename_at(at, &self.name, at, self.shown(), flags).map_err(|error| {
             let hint = match error {
                 Errno::EXIST => "name a target that does not exist, or restore with --live",
                 _ => "check that the directory is there and writable",
             };
             Error::new(
                 Code::Target,
-                format!("{} cannot be put in its place", target.display()),
+                format!("{} cannot be put in its place", self.target.display()),
             )
             .cause(error)
             .hint(hint)
         })?;
-        sync_directory(parent(target))
+        // A descriptor that only names the directory cannot sync it.
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        rustix::fs::openat(at, ".", flags, Mode::empty())
+            .and_then(rustix::fs::fsync)
+            .map_err(|error| not_synced(parent(&self.target), error))
     }
+}
+
+fn unreachable(path: &Path, error: Errno) -> Error {
+    Error::new(
+        Code::Target,
+        format!("{} cannot be reached", path.display()),
+    )
+    .cause(error)
+    .hint("check the directories above it, and whether this user may enter them")
 }
 
 impl Drop for Aside {
     fn drop(&mut self) {
         // After a rename there is nothing left of that name.
-        let _ = rustix::fs::unlink(&self.path);
+        let _ = rustix::fs::unlinkat(&self.directory, &self.name, AtFlags::empty());
     }
 }
 
-/// `rename`, with flags where the file system knows them. Without: for `NOREPLACE`, a look before.
+/// [`rename_at`] for paths.
 fn rename(from: &Path, to: &Path, flags: RenameFlags) -> Result<(), Errno> {
+    rename_at(CWD, from.as_os_str(), CWD, to.as_os_str(), flags)
+}
+
+/// `rename`, with flags where the file system knows them. Without: for `NOREPLACE`, a look before.
+fn rename_at(
+    from_directory: impl AsFd,
+    from: &OsStr,
+    to_directory: impl AsFd,
+    to: &OsStr,
+    flags: RenameFlags,
+) -> Result<(), Errno> {
+    let (from_directory, to_directory) = (from_directory.as_fd(), to_directory.as_fd());
     if flags.is_empty() {
-        return rustix::fs::renameat(CWD, from, CWD, to);
+        return rustix::fs::renameat(from_directory, from, to_directory, to);
     }
-    match rustix::fs::renameat_with(CWD, from, CWD, to, flags) {
+    match rustix::fs::renameat_with(from_directory, from, to_directory, to, flags) {
         Err(Errno::INVAL | Errno::NOSYS) if flags == RenameFlags::NOREPLACE => {
-            match rustix::fs::statat(CWD, to, AtFlags::SYMLINK_NOFOLLOW) {
+            match rustix::fs::statat(to_directory, to, AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(_) => Err(Errno::EXIST),
-                Err(Errno::NOENT) => rustix::fs::renameat(CWD, from, CWD, to),
+                Err(Errno::NOENT) => rustix::fs::renameat(from_directory, from, to_directory, to),
                 Err(error) => Err(error),
             }
         }

@@ -4,17 +4,12 @@
 //! system can exchange two names (otherwise it is missing between two renames); the old content is
 //! kept whole. It moves, and never copies: everything must be on one file system.
 
-use super::{beside, parent, rename, sync_directory, sync_tree};
+use super::{parent, rename, sync_directory, sync_tree};
 use crate::error::{Code, Error, Result};
 use crate::source::sqlite::{COMPANIONS, companion};
 use rustix::fs::{CWD, FileType, RenameFlags, Stat};
 use rustix::io::Errno;
 use std::path::{Path, PathBuf};
-
-/// Where to restore what is to be swapped in at `live`: beside it, on the same file system.
-pub fn aside_path(live: &Path, point: &str) -> PathBuf {
-    beside(live, &format!("lifeboat-{point}"))
-}
 
 /// A swap that was made, and can be undone.
 #[derive(Debug)]

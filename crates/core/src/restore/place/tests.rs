@@ -6,6 +6,10 @@ use lifeboat_testkit::tree::{archive, hostile, member, pax};
 use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 
+fn extract(input: &mut dyn Read, directory: &Path, observer: &Silent) -> Result<Extracted> {
+    super::extract(input, &Within::open(directory)?, observer)
+}
+
 /// Everything below a directory: paths, kinds, contents.
 fn listing(directory: &Path) -> Vec<String> {
     let mut found = Vec::new();
@@ -250,7 +254,7 @@ fn place() -> Place {
     let directory = tempfile::tempdir().unwrap();
     let live = directory.path().join("app");
     Place {
-        aside: aside_path(&live, "20261120T060000Z-7f3a"),
+        aside: directory.path().join(".app.restored"),
         keep: directory.path().join("app.before"),
         live,
         directory,

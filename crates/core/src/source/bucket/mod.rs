@@ -25,6 +25,7 @@ pub mod sort;
 use super::{ArtifactSpec, CaptureContext, Captured, Finding, Severity, Source};
 use crate::config::BucketConfig;
 use crate::error::{Code, Error, Result};
+use crate::name::{Extension, Name};
 use crate::secret::{Reference, Scrubber};
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use lifeboat_store::bucket::Bucket;
@@ -136,9 +137,9 @@ impl BucketSource {
 
 impl Source for BucketSource {
     fn artifacts(&self) -> Vec<ArtifactSpec> {
-        let spec = |name: &str, extension: &str| ArtifactSpec {
-            name: name.into(),
-            extension: extension.into(),
+        let spec = |name: &'static str, extension: &'static str| ArtifactSpec {
+            name: Name::own(name),
+            extension: Extension::own(extension),
         };
         vec![spec("objects", "tar"), spec(INDEX, "ndjson")]
     }

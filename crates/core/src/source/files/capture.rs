@@ -9,6 +9,7 @@ use crate::error::{Code, Error, Result};
 use crate::fingerprint::Proof;
 use crate::source::sqlite::{self, Opened, Spool};
 use crate::source::{CaptureContext, Skipped};
+use lifeboat_repository::aside;
 use rustix::fd::OwnedFd;
 use rustix::fs::{FileType, Stat, fstat};
 use rustix::io::{Errno, pread};
@@ -489,6 +490,12 @@ impl Visitor for Capture<'_> {
             _ => "is of an unknown kind",
         };
         self.skip(entry.path, reason, false);
+        Ok(())
+    }
+
+    fn set_aside(&mut self, path: &[u8]) -> Result<()> {
+        self.warn(path, aside::REASON);
+        self.skip(path, aside::REASON, false);
         Ok(())
     }
 

@@ -30,6 +30,7 @@ pub use sums::escape;
 use super::{ArtifactSpec, CaptureContext, Captured, Consistency, Finding, Severity, Source};
 use crate::config::FilesConfig;
 use crate::error::{Code, Error, Result};
+use crate::name::{Extension, Name};
 use capture::Capture;
 use exclude::Excludes;
 use lifeboat_repository::mounts::{Mounts, PATIENCE};
@@ -157,8 +158,8 @@ fn unreachable(path: &Path, error: &io::Error) -> Error {
 impl Source for FilesSource {
     fn artifacts(&self) -> Vec<ArtifactSpec> {
         vec![ArtifactSpec {
-            name: "files".into(),
-            extension: "tar".into(),
+            name: Name::own("files"),
+            extension: Extension::own("tar"),
         }]
     }
 
@@ -183,6 +184,7 @@ impl Source for FilesSource {
             excludes: Excludes::new(&self.exclude)?,
             one_file_system: self.one_file_system,
             mounts: Some(mounts),
+            leaves_set_aside: true,
         };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let start = rustix::fs::open("/", flags, Mode::empty())

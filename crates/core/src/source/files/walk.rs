@@ -6,6 +6,7 @@
 
 use super::exclude::Excludes;
 use crate::error::Result;
+use lifeboat_repository::aside;
 use lifeboat_repository::mounts::Mounts;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, openat, statat};
@@ -44,6 +45,10 @@ pub(super) trait Visitor {
     fn other(&mut self, entry: &Entry<'_>) -> Result<()>;
     /// An entry that could not be looked at or, being a directory, entered.
     fn trouble(&mut self, path: &[u8], reason: &str) -> Result<()>;
+    /// Something that a restore set aside, which the walk leaves out.
+    fn set_aside(&mut self, _path: &[u8]) -> Result<()> {
+        Ok(())
+    }
     /// Before a directory is opened: what is returned is held until the walk has left it.
     fn before(&mut self, _entry: &Entry<'_>) -> Option<Eased> {
         None
@@ -99,6 +104,8 @@ pub(super) struct Selection {
     pub(super) one_file_system: bool,
     /// What may keep silent below `/`, where the walk begins; `None` where it begins elsewhere.
     pub(super) mounts: Option<Mounts>,
+    /// Leave out what restores set aside, but for roots.
+    pub(super) leaves_set_aside: bool,
 }
 
 /// How much of a directory is wanted.
@@ -117,6 +124,7 @@ impl Selection {
             excludes: Excludes::default(),
             one_file_system: false,
             mounts: None,
+            leaves_set_aside: false,
         }
     }
 
@@ -234,6 +242,13 @@ impl Walk<'_> {
         within: Extent,
         depth: usize,
     ) -> Result<()> {
+        if self.selection.leaves_set_aside
+            && within != Extent::Lead
+            && !self.selection.is_root(&self.path)
+            && aside::is_set_aside(directory, Path::new(name), name)
+        {
+            return self.visitor.set_aside(&self.path);
+        }
         // A parent of a configured path may be a link: the path was meant through it.
         let through = within == Extent::Lead && !self.selection.is_root(&self.path);
         let follow = if through {

@@ -39,6 +39,7 @@ pub use swap::{Recovered, Swap, is_half_way, recover, swap_databases, withdraw_d
 
 use crate::config::MariadbConfig;
 use crate::error::{Code, Error, Result};
+use crate::name::{Extension, Name};
 use crate::source::{ArtifactSpec, CaptureContext, Captured, Finding, Source};
 use capture::Capture;
 use std::io::Write;
@@ -79,8 +80,8 @@ impl MariadbSource {
 impl Source for MariadbSource {
     fn artifacts(&self) -> Vec<ArtifactSpec> {
         vec![ArtifactSpec {
-            name: DUMP.into(),
-            extension: "sql".into(),
+            name: Name::own(DUMP),
+            extension: Extension::own("sql"),
         }]
     }
 

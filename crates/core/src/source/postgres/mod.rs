@@ -27,6 +27,7 @@ pub use tools::Tools;
 
 use crate::config::PostgresConfig;
 use crate::error::{Code, Error, Result};
+use crate::name::{Extension, Name};
 use crate::source::{
     ArtifactSpec, CaptureContext, Captured, Consistency, Finding, Skipped, Source,
 };
@@ -95,9 +96,9 @@ impl PostgresSource {
 
 impl Source for PostgresSource {
     fn artifacts(&self) -> Vec<ArtifactSpec> {
-        let spec = |name: &str, extension: &str| ArtifactSpec {
-            name: name.into(),
-            extension: extension.into(),
+        let spec = |name: &'static str, extension: &'static str| ArtifactSpec {
+            name: Name::own(name),
+            extension: Extension::own(extension),
         };
         let mut specs = vec![spec(DUMP, "dump")];
         if self.globals {

@@ -15,6 +15,7 @@ use super::{ArtifactSpec, CaptureContext, Captured, Consistency, Finding, Severi
 use crate::config::SqliteConfig;
 use crate::error::{Code, Error, Result};
 use crate::fingerprint::Proof;
+use crate::name::{Extension, Name};
 use crate::observe::Observer;
 use rusqlite::{Connection, OpenFlags};
 use std::collections::BTreeMap;
@@ -138,8 +139,8 @@ impl SqliteSource {
 impl Source for SqliteSource {
     fn artifacts(&self) -> Vec<ArtifactSpec> {
         vec![ArtifactSpec {
-            name: "database".into(),
-            extension: "sqlite".into(),
+            name: Name::own("database"),
+            extension: Extension::own("sqlite"),
         }]
     }
 

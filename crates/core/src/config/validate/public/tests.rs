@@ -1,6 +1,7 @@
 #![allow(clippy::disallowed_methods)]
 
 use super::*;
+use crate::name::Name;
 
 fn config(public: &str, store: &Path, state: &Path) -> Config {
     let text = format!(
@@ -97,7 +98,8 @@ fn a_sensitive_source_is_not_restored_where_it_would_be_published() {
         Path::new("/var/lib/l"),
     );
     let check = |to: &str, sources: &[&str]| {
-        let sources: Vec<String> = sources.iter().map(|s| (*s).to_owned()).collect();
+        let sources = sources.iter().map(|s| Name::parse(s).unwrap());
+        let sources: Vec<Name> = sources.collect();
         config.check_target(Path::new(to), &sources)
     };
     let error = check("/data/site/look", &["files", "secrets"]).unwrap_err();

@@ -5,13 +5,21 @@ mod live;
 use super::*;
 use crate::fingerprint::{FileEntry, FileKind, FilesFingerprint, Fingerprint, Inventory, Proof};
 use crate::observe::Silent;
-use crate::restore::place::extract;
+use crate::restore::place::{self, Extracted, Within};
 use crate::secret::Scrubber;
 use lifeboat_testkit::tree;
 use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt, symlink};
 use std::process::Command;
 use std::time::Instant;
+
+fn extract(
+    input: &mut dyn std::io::Read,
+    directory: &Path,
+    observer: &Silent,
+) -> Result<Extracted> {
+    place::extract(input, &Within::open(directory)?, observer)
+}
 
 fn capture(config: FilesConfig, output: &mut dyn Write) -> Result<Captured> {
     let scratch = tempfile::tempdir().unwrap();
