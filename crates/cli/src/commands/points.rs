@@ -105,15 +105,16 @@ pub fn list(run: &Run<'_>, args: &args::Points) -> Result<u8> {
             .iter()
             .map(|(id, copies)| {
                 let mut row = point_json(&context, id, copies, &proofs, &missing);
-                row["missing"] = json!(
-                    gone.get(id)
-                        .into_iter()
-                        .flatten()
-                        .map(|g| &g.store)
-                        .collect::<Vec<_>>()
-                );
-                row["ahead"] = json!(ahead.contains(id));
-                row["disowned"] = json!(disowned.contains(id));
+                let gone = gone.get(id).into_iter().flatten();
+                let gone: Vec<&String> = gone.map(|gone| &gone.store).collect();
+                let added = [
+                    ("missing", json!(gone)),
+                    ("ahead", json!(ahead.contains(id))),
+                    ("disowned", json!(disowned.contains(id))),
+                ];
+                if let Some(row) = row.as_object_mut() {
+                    row.extend(added.map(|(key, value)| (key.to_owned(), value)));
+                }
                 row
             })
             .collect();
