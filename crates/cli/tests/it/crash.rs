@@ -78,7 +78,7 @@ impl Started {
         Pid::from_child(&self.0)
     }
 
-    fn signal(&self, signal: Signal) {
+    pub fn signal(&self, signal: Signal) {
         kill_process(self.pid(), signal).unwrap();
     }
 

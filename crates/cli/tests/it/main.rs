@@ -57,6 +57,7 @@ mod s3;
 mod secrets;
 mod set_aside;
 mod sftp;
+mod signals;
 mod smoke;
 mod state;
 mod strangers;

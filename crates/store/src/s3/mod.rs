@@ -119,7 +119,8 @@ impl S3Store {
             .with_jitter()
             .with_factor(2.0)
             .with_min_delay(RETRY_DELAY_MIN)
-            .with_max_delay(RETRY_DELAY_MAX)
+            // So that the last pause is not the longest part of the whole.
+            .with_max_delay(RETRY_DELAY_MAX.min(options.stall / 4).max(RETRY_DELAY_MIN))
             .with_max_times(RETRIES_MAX)
             .with_notify(|_: opendal::layers::RetryEvent<'_>| {});
         let operator = Operator::new(service(&options, &location)?)
