@@ -17,6 +17,7 @@ mod walk;
 pub use database::{Database, Kind, Where};
 pub use render::{Proposal, render};
 
+use lifeboat_repository::mounts::{Mounts, PATIENCE};
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -87,7 +88,8 @@ pub fn discover(root: &Path, containers: &[Container]) -> Found {
         ..Found::default()
     };
     let mut environments = Vec::new();
-    walk::applications(&mut found, &mut environments);
+    let mounts = Mounts::of_this_process(PATIENCE);
+    walk::applications(&mut found, &mut environments, &mounts);
     host::units(&mut found, &mut environments);
     host::web_sites(&mut found);
     host::certificates(&mut found);

@@ -220,3 +220,33 @@ fn awkward_names_make_a_valid_configuration() {
     render(&root.found(), "-host-").unwrap();
     render(&discover(tempfile::tempdir().unwrap().path(), &[]), "").unwrap();
 }
+
+#[test]
+fn a_mount_that_does_not_answer_is_named_and_the_rest_is_found() {
+    let root = Root::new();
+    root.write("srv/app/index.html", "");
+    root.write("srv/app/data/app.db", "SQLite format 3\0");
+    let (share, inner) = (
+        root.0.path().join("srv/share"),
+        root.0.path().join("srv/app/m"),
+    );
+    fs::create_dir_all(&share).unwrap();
+    fs::create_dir_all(&inner).unwrap();
+    // Without /dev/fuse, or the right to mount, there is nothing to test.
+    let silent = [&share, &inner].map(|at| lifeboat_testkit::silent::Silent::mount(at));
+    if silent.iter().any(Option::is_none) {
+        return;
+    }
+    let mut found = Found {
+        root: root.0.path().to_owned(),
+        ..Found::default()
+    };
+    let mounts = Mounts::of_this_process(std::time::Duration::from_millis(200));
+    walk::applications(&mut found, &mut Vec::new(), &mounts);
+    assert_eq!(found.applications.len(), 1, "{:?}", found.applications);
+    assert_eq!(found.databases.len(), 1, "{:?}", found.databases);
+    for at in [share, inner] {
+        let named = |line: &String| line.starts_with(&format!("{}: ", at.display()));
+        assert!(found.unread.iter().any(named), "{:?}", found.unread);
+    }
+}

@@ -3,6 +3,7 @@
 use super::database::{Database, Kind, Where};
 use super::environment::Environment;
 use super::{Application, Found, name_of};
+use lifeboat_repository::mounts::Mounts;
 use std::collections::BTreeSet;
 use std::fs::DirEntry;
 use std::io::Read;
@@ -30,26 +31,31 @@ const SKIPPED: [&str; 12] = [
     "logs",
 ];
 
-pub(super) fn applications(found: &mut Found, environments: &mut Vec<Environment>) {
+/// A mount that does not answer is named among what could not be read.
+pub(super) fn applications(
+    found: &mut Found,
+    environments: &mut Vec<Environment>,
+    mounts: &Mounts,
+) {
     let mut taken = BTreeSet::new();
     for parent in PARENTS {
         let directory = found.root.join(parent);
-        for path in directories(&directory, &mut found.unread) {
+        for path in directories(&directory, mounts, &mut found.unread) {
             if parent == "home" {
                 // A home is an application only where something of one lies in it.
-                for path in directories(&path, &mut found.unread) {
-                    if framework(&path).is_some() {
-                        application(found, environments, &mut taken, &path);
+                for path in directories(&path, mounts, &mut found.unread) {
+                    if framework(&path, mounts).is_some() {
+                        application(found, environments, mounts, &mut taken, &path);
                     }
                 }
             } else if !is_of_a_package(&path) {
-                application(found, environments, &mut taken, &path);
+                application(found, environments, mounts, &mut taken, &path);
             }
         }
     }
     let plain = found.root.join("var/www");
-    if framework(&plain).is_some() {
-        application(found, environments, &mut taken, &plain);
+    if framework(&plain, mounts).is_some() {
+        application(found, environments, mounts, &mut taken, &plain);
     }
 }
 
@@ -62,8 +68,8 @@ fn is_of_a_package(path: &Path) -> bool {
     ) || name.starts_with('.')
 }
 
-fn directories(parent: &Path, unread: &mut Vec<String>) -> Vec<PathBuf> {
-    let mut found: Vec<_> = entries(parent, unread)
+fn directories(parent: &Path, mounts: &Mounts, unread: &mut Vec<String>) -> Vec<PathBuf> {
+    let mut found: Vec<_> = entries(parent, mounts, unread)
         .into_iter()
         .filter(|entry| entry.file_type().is_ok_and(|t| t.is_dir()))
         .map(|entry| entry.path())
@@ -72,9 +78,10 @@ fn directories(parent: &Path, unread: &mut Vec<String>) -> Vec<PathBuf> {
     found
 }
 
-fn entries(directory: &Path, unread: &mut Vec<String>) -> Vec<DirEntry> {
-    match std::fs::read_dir(directory) {
-        Ok(entries) => entries.flatten().collect(),
+fn entries(directory: &Path, mounts: &Mounts, unread: &mut Vec<String>) -> Vec<DirEntry> {
+    let list = |directory: &Path| Ok(directory.read_dir()?.flatten().collect());
+    match mounts.ask(directory, list) {
+        Ok(entries) => entries,
         Err(error) => {
             if error.kind() != std::io::ErrorKind::NotFound {
                 unread.push(format!("{}: {error}", directory.display()));
@@ -85,7 +92,7 @@ fn entries(directory: &Path, unread: &mut Vec<String>) -> Vec<DirEntry> {
 }
 
 /// What an application is made with, and the file that shows it.
-fn framework(path: &Path) -> Option<(&'static str, PathBuf)> {
+fn framework(path: &Path, mounts: &Mounts) -> Option<(&'static str, PathBuf)> {
     let marks = [
         ("laravel", "artisan"),
         ("wordpress", "wp-config.php"),
@@ -101,19 +108,23 @@ fn framework(path: &Path) -> Option<(&'static str, PathBuf)> {
         ("compose", "compose.yml"),
         ("site", "index.html"),
     ];
-    let there = marks
-        .into_iter()
-        .map(|(name, mark)| (name, path.join(mark)));
-    there.into_iter().find(|(_, mark)| mark.is_file())
+    let look = move |path: &Path| {
+        let mut there = marks
+            .into_iter()
+            .map(|(name, mark)| (name, path.join(mark)));
+        Ok(there.find(|(_, mark)| mark.is_file()))
+    };
+    mounts.ask(path, look).unwrap_or_default()
 }
 
 fn application(
     found: &mut Found,
     environments: &mut Vec<Environment>,
+    mounts: &Mounts,
     taken: &mut BTreeSet<String>,
     path: &Path,
 ) {
-    let (framework, landmark) = match framework(path) {
+    let (framework, landmark) = match framework(path, mounts) {
         Some((name, mark)) => (name, Some(mark)),
         None => ("directory", None),
     };
@@ -121,7 +132,7 @@ fn application(
     let mut any = false;
     let mut waiting = vec![(path.to_owned(), 0)];
     while let Some((directory, depth)) = waiting.pop() {
-        let mut listed = entries(&directory, &mut found.unread);
+        let mut listed = entries(&directory, mounts, &mut found.unread);
         listed.sort_by_key(DirEntry::file_name);
         for entry in listed {
             seen += 1;
