@@ -9,7 +9,7 @@ use crate::error::{Code, Error, Result};
 use crate::exposure;
 use crate::ownership;
 use crate::posture;
-use crate::restore::left_aside;
+use crate::restore::left_aside::{self, LeftAside};
 use crate::restore::place::aside;
 use crate::runbook;
 use crate::scratch;
@@ -168,13 +168,14 @@ fn sources(context: &Context) -> Vec<Finding> {
         observer: context.observer.as_ref(),
         queries: &[],
     };
+    let told = left_aside::left(context);
     for (name, config) in &context.config.source {
         let subject = format!("source.{name}");
         context.observer.step(&subject, None);
         if let SourceKind::Bucket(bucket) = &config.kind {
             findings.extend(shared_key(context, &subject, bucket));
         }
-        findings.extend(set_aside(&subject, &config.kind));
+        findings.extend(set_aside(&subject, &config.kind, &told));
         match source::open(&config.kind) {
             Ok(source) => findings.extend(source.examine(&subject, &capture_context)),
             Err(error) => findings.push(failed(&subject, &error)),
@@ -183,15 +184,18 @@ fn sources(context: &Context) -> Vec<Finding> {
     findings
 }
 
-/// What restores set aside beside the paths of a source, and is still there.
-fn set_aside(subject: &str, kind: &SourceKind) -> Vec<Finding> {
+/// What restores set aside beside the paths of a source, and is still there, but for what is told
+/// of elsewhere.
+fn set_aside(subject: &str, kind: &SourceKind, told: &[LeftAside]) -> Vec<Finding> {
     let paths: Vec<&PathBuf> = match kind {
         SourceKind::Files(files) => files.paths.iter().chain(&files.optional).collect(),
         SourceKind::Sqlite(sqlite) => vec![&sqlite.path],
         _ => vec![],
     };
     let left: BTreeSet<PathBuf> = paths.into_iter().flat_map(|p| aside::left(p)).collect();
-    let told = left.into_iter().map(|path| Finding {
+    let is_told = |path: &PathBuf| told.iter().any(|left| left.path() == Some(path));
+    let untold = left.into_iter().filter(|path| !is_told(path));
+    let findings = untold.map(|path| Finding {
         hint: Some("remove it when it is no longer needed; no backup takes it".into()),
         ..finding(
             subject,
@@ -202,7 +206,7 @@ fn set_aside(subject: &str, kind: &SourceKind) -> Vec<Finding> {
             ),
         )
     });
-    told.collect()
+    findings.collect()
 }
 
 /// A bucket and a store that are reached with one key, whatever it is called in the configuration.

@@ -13,7 +13,7 @@ use crate::point::PointId;
 use crate::removal::remove_tree;
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 const DIRECTORY: &str = "restores";
 const NOTES: &str = "aside.json";
@@ -65,6 +65,14 @@ impl LeftAside {
                 "run that restore again: the next live restore removes it first; or remove it by hand"
             }
             true => "look at what is live and at what is there, then remove it",
+        }
+    }
+
+    /// Where it lies, if it is a file or a directory.
+    pub fn path(&self) -> Option<&Path> {
+        match &self.place {
+            Place::Path(path) => Some(path),
+            Place::Database(_) => None,
         }
     }
 
