@@ -5,6 +5,9 @@
 //! place does not show the old one's points. A catalog that cannot be read is made anew.
 
 pub mod memory;
+mod records;
+
+pub use records::{HeldRecord, StoredRecord};
 
 use crate::clock::is_ahead;
 use crate::context::{Context, OpenStore};
@@ -22,30 +25,12 @@ const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS manifest (
         location TEXT NOT NULL, point TEXT NOT NULL, bytes BLOB NOT NULL, signature TEXT,
         PRIMARY KEY (location, point));
-    CREATE TABLE IF NOT EXISTS details (point TEXT PRIMARY KEY, json BLOB NOT NULL);
-    CREATE TABLE IF NOT EXISTS evidence (
-        signer TEXT NOT NULL, sequence INTEGER NOT NULL, key TEXT NOT NULL,
-        bytes BLOB NOT NULL, signature TEXT NOT NULL, PRIMARY KEY (signer, sequence));";
+    CREATE TABLE IF NOT EXISTS details (point TEXT PRIMARY KEY, json BLOB NOT NULL);";
 
 /// The index of what the stores hold.
 pub struct Catalog {
     connection: Mutex<Connection>,
     path: PathBuf,
-}
-
-/// One stored evidence record, as bytes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredRecord {
-    /// Directory name of its signer in a store.
-    pub signer: String,
-    /// Its number in the chain, from 1.
-    pub sequence: u64,
-    /// Its key in every store.
-    pub key: String,
-    /// Its exact bytes.
-    pub bytes: Vec<u8>,
-    /// The signature beside it.
-    pub signature: String,
 }
 
 impl Catalog {
@@ -222,41 +207,6 @@ impl Catalog {
         }
         Ok((self.copies(&location)?, errors, held))
     }
-
-    /// Notes an evidence record.
-    pub fn note_record(&self, record: &StoredRecord) -> Result<()> {
-        let sequence = i64::try_from(record.sequence).unwrap_or(i64::MAX);
-        self.run(|c| {
-            c.execute(
-                "INSERT OR REPLACE INTO evidence VALUES (?1, ?2, ?3, ?4, ?5)",
-                params![
-                    record.signer,
-                    sequence,
-                    record.key,
-                    record.bytes,
-                    record.signature
-                ],
-            )
-        })?;
-        Ok(())
-    }
-
-    /// Every record noted, by signer and number.
-    pub fn records(&self) -> Result<Vec<StoredRecord>> {
-        self.run(|c| {
-            c.prepare("SELECT signer, sequence, key, bytes, signature FROM evidence ORDER BY 1, 2")?
-                .query_map([], |r| {
-                    Ok(StoredRecord {
-                        signer: r.get(0)?,
-                        sequence: u64::try_from(r.get::<_, i64>(1)?).unwrap_or(0),
-                        key: r.get(2)?,
-                        bytes: r.get(3)?,
-                        signature: r.get(4)?,
-                    })
-                })?
-                .collect()
-        })
-    }
 }
 
 /// What the stores hold, as far as they answer.
@@ -373,11 +323,13 @@ pub fn missing_copies(found: &[(Name, PointCopy)]) -> BTreeMap<PointId, Vec<Name
 }
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
-    let connection = Connection::open(path)?;
+    let mut connection = Connection::open(path)?;
     connection.busy_timeout(Duration::from_secs(30))?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.execute_batch(SCHEMA)?;
     memory::prepare(&connection)?;
+    connection.execute_batch(records::SCHEMA)?;
+    records::migrate(&mut connection)?;
     Ok(connection)
 }
 

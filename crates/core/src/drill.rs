@@ -13,7 +13,7 @@ use crate::error::{Code, Error, Result};
 use crate::evidence::{self, Activity, Appended, ProvedPoint, Record, Verdict};
 use crate::name::Name;
 use crate::point::{Outcome, PointId, Selector};
-use crate::probe::{CheckOutcome, CheckResult, name_of};
+use crate::probe::{CheckOutcome, CheckResult, Subject, name_of};
 use crate::restore::checks::{self, Checked};
 use crate::restore::fetch::{self, Fetched};
 use crate::restore::{DatabaseTarget, Restored, ScratchServers, Stopwatch, bring_back};
@@ -119,7 +119,7 @@ pub fn run(context: &Context, options: &Options) -> Result<Report> {
         schema: 1,
         id: PointId::new(&context.clock),
         sequence: 0,
-        previous: None,
+        previous: vec![],
         signer: String::new(),
         activity: Activity::Drill,
         app: context.config.app.name.clone(),
@@ -135,8 +135,11 @@ pub fn run(context: &Context, options: &Options) -> Result<Report> {
         started,
         finished: context.clock.now(),
         outcome,
+        unproven: false,
         checks: rehearsal.checks,
-        limits: rehearsal.limits,
+        limits: rehearsal.limits.into_iter().map(Into::into).collect(),
+        limits_count: 0,
+        detail: None,
         phases: rehearsal.watch.phases,
         rto_seconds: rto,
         rpo_seconds: oldest.map_or(0.0, |o| (started.as_second() - o).max(0) as f64),
@@ -274,7 +277,7 @@ impl Rehearsal<'_> {
             self.uncompared = true;
             if error.code != Code::Decryption {
                 self.failed(
-                    format!("details of {}", manifest.point),
+                    Subject::of("details of", &manifest.point),
                     "as the manifest says",
                     error,
                     false,
@@ -291,7 +294,7 @@ impl Rehearsal<'_> {
                 self.limits.push(text);
                 continue;
             }
-            let name = format!("{}: content", source.name);
+            let name = Subject::content(&source.name);
             if source.outcome == Outcome::Failed {
                 let error = Error::new(
                     Code::SourceFailed,
@@ -310,7 +313,7 @@ impl Rehearsal<'_> {
                 &mut self.watch,
             ) {
                 Ok(restored) => {
-                    self.note(name, &restored);
+                    self.note(&restored);
                     all.push(restored);
                 }
                 Err(error) => {
@@ -339,7 +342,7 @@ impl Rehearsal<'_> {
     /// A point of which no copy can be believed: the evidence still names it.
     fn unfetched(&mut self, point: &PointId, store: Option<&str>, error: &Error) {
         self.failed(
-            format!("point {point}"),
+            Subject::of("point", point),
             "a whole, signed copy",
             error,
             false,
@@ -356,34 +359,32 @@ impl Rehearsal<'_> {
         });
     }
 
-    fn failed(&mut self, name: String, expected: &str, error: &Error, not_here: bool) {
+    fn failed(&mut self, name: Subject, expected: &str, error: &Error, not_here: bool) {
         self.unverifiable |= not_here;
-        let outcome = if not_here {
-            CheckOutcome::Unknown
-        } else {
-            CheckOutcome::Failed
-        };
         // What is lacking here can be mended here.
         let remedy = error.hint.as_ref().filter(|_| not_here);
         let remedy = remedy.map_or_else(String::new, |hint| format!("; {hint}"));
         let observer = &self.context.observer;
         observer.warn(&format!("{name}: {error}{remedy}"));
-        self.checks.push(CheckResult {
-            name,
-            expected: expected.to_owned(),
-            observed: error.to_string(),
-            outcome,
+        let result = CheckResult::failed(name, expected, error);
+        self.checks.push(match not_here {
+            true => CheckResult {
+                outcome: CheckOutcome::Unknown,
+                ..result
+            },
+            false => result,
         });
     }
 
-    fn note(&mut self, name: String, restored: &Restored) {
+    fn note(&mut self, restored: &Restored) {
         let prefixed = |text: &String| format!("source {}: {text}", restored.source);
         self.limits.extend(restored.limits.iter().map(prefixed));
         self.warnings.extend(restored.warnings.iter().map(prefixed));
         match &restored.differences {
             Some(differences) => {
+                let source = &restored.source;
                 self.checks
-                    .push(checks::content(name, &restored.summary, differences))
+                    .push(checks::content(source, &restored.summary, differences))
             }
             None => self.uncompared = true,
         }

@@ -597,6 +597,8 @@ fn write_mariadb(
     let versions: Vec<_> = captured
         .into_iter()
         .flat_map(|d| &d.tools)
+        // The name of the database is for those who can open the details.
+        .filter(|(what, _)| *what != "database")
         .map(|(k, v)| format!("{k} {v}"))
         .collect();
     let defaults = captured

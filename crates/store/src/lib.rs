@@ -103,6 +103,12 @@ pub trait Store: Send + Sync {
         false
     }
 
+    /// Whether [`PutOptions::if_absent`] holds against writers that race, as far as is known: not where
+    /// the server said that it knows no conditions.
+    fn makes_once(&self) -> bool {
+        true
+    }
+
     /// What anybody sees here over the network without credentials: asked of the store, which tries
     /// whether it lists its objects and gives away those under `keys`, as far as they are there.
     /// Where only those get in who log in, that is nothing.

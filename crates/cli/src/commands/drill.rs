@@ -6,7 +6,7 @@ use crate::output::{self, line};
 use lifeboat_core::Result;
 use lifeboat_core::drill::{self, Options};
 use lifeboat_core::evidence::{Appended, Record, Verdict};
-use lifeboat_core::probe::CheckOutcome;
+use lifeboat_core::probe::{CheckOutcome, CheckResult};
 
 pub fn run(run: &Run<'_>, args: &args::Drill) -> Result<u8> {
     let context = run.context()?;
@@ -52,14 +52,33 @@ pub fn json(evidence: &Appended) -> serde_json::Value {
         "points": record.points,
         "store": first.and_then(|p| p.store.as_ref()),
         "outcome": record.outcome,
-        "checks": record.checks,
-        "limits": record.limits,
+        "checks": checks(record),
+        "limits": record.limits(),
         "rto_seconds": record.rto_seconds,
         "rpo_seconds": record.rpo_seconds,
         "phases": record.phases,
         "evidence": evidence.key,
         "evidence_missing_in": missing,
     })
+}
+
+/// The checks of a record, with what was observed as far as it is open here.
+pub fn checks(record: &Record) -> Vec<serde_json::Value> {
+    let check = |check: &CheckResult| {
+        let mut value = serde_json::json!({
+            "name": check.question(),
+            "expected": check.expected(),
+            "observed": check.observed(),
+            "outcome": check.outcome,
+        });
+        if let serde_json::Value::Object(map) = &mut value {
+            map.extend(check.code.clone().map(|code| ("code".into(), code.into())));
+            let count = check.differences.map(|n| ("differences".into(), n.into()));
+            map.extend(count);
+        }
+        value
+    };
+    record.checks.iter().map(check).collect()
 }
 
 /// A verdict, coloured.
@@ -90,15 +109,15 @@ pub fn show_record(record: &Record) {
         };
         line(format!(
             "  {mark} {}: expected {}; observed {}",
-            check.name,
-            check.expected,
+            check.question(),
+            check.expected(),
             // What a command says may have several lines, and this is one.
-            check.observed.lines().collect::<Vec<_>>().join("; ")
+            check.observed().lines().collect::<Vec<_>>().join("; ")
         ));
     }
     record
-        .limits
-        .iter()
+        .limits()
+        .into_iter()
         .for_each(|limit| line(format!("  limit   {limit}")));
     let target = |seconds: Option<u64>| {
         seconds

@@ -1,7 +1,7 @@
 //! `lifeboat evidence list|show|verify`.
 
 use super::Run;
-use super::drill::{show_record, verdict};
+use super::drill::{checks, show_record, verdict};
 use crate::args::{Cold, EvidenceCommand};
 use crate::output::{self, line};
 use lifeboat_core::cold::Want;
@@ -21,6 +21,8 @@ pub fn run(run: &Run<'_>, command: &EvidenceCommand) -> Result<u8> {
 fn value(listed: &Listed) -> Value {
     let mut value = serde_json::to_value(&listed.record).unwrap_or_default();
     if let Value::Object(map) = &mut value {
+        map.insert("checks".into(), json!(checks(&listed.record)));
+        map.insert("limits".into(), json!(listed.record.limits()));
         map.insert("key".into(), json!(listed.key));
         map.insert("trusted".into(), json!(listed.distrust.is_none()));
     }
@@ -67,12 +69,13 @@ fn list(run: &Run<'_>) -> Result<u8> {
 }
 
 fn show(run: &Run<'_>, id: &str) -> Result<u8> {
-    let (listed, _) = evidence::list(&run.context()?)?;
+    let context = run.context()?;
+    let (listed, _) = evidence::list(&context)?;
     run.results();
     let mut fitting = listed
-        .iter()
+        .into_iter()
         .filter(|l| l.record.id.as_str().starts_with(id));
-    let Some(found) = fitting.next() else {
+    let Some(mut found) = fitting.next() else {
         return Err(
             Error::new(Code::PointUnknown, format!("no evidence begins with {id}"))
                 .hint("run `lifeboat evidence list`"),
@@ -84,8 +87,14 @@ fn show(run: &Run<'_>, id: &str) -> Result<u8> {
                 .hint("give more of the id"),
         );
     }
+    let sealed = evidence::open_detail(&context, &mut found.record).err();
     if run.cli.json {
-        output::json(&value(found))?;
+        let mut value = value(&found);
+        if let Value::Object(map) = &mut value {
+            let why = sealed.as_ref().map(output::error_value);
+            map.insert("sealed".into(), json!(why));
+        }
+        output::json(&value)?;
         return Ok(0);
     }
     let record = &found.record;
@@ -111,6 +120,10 @@ fn show(run: &Run<'_>, id: &str) -> Result<u8> {
         line(format!("  target: {target}"));
     }
     show_record(record);
+    if let Some(why) = sealed {
+        line(format!("  what was observed is sealed: {why}"));
+        why.hint.iter().for_each(|hint| line(format!("  {hint}")));
+    }
     for phase in &record.phases {
         line(format!(
             "  phase {}: {}",
@@ -129,13 +142,19 @@ fn verify(run: &Run<'_>, cold: &Cold) -> Result<u8> {
     let want = Want::Point(Selector::Latest);
     let report = evidence::verify(&run.context_for(cold, &want)?)?;
     run.results();
-    let sound = report.problems.is_empty();
+    let (outcome, exit) = match (report.problems.is_empty(), report.unread.is_empty()) {
+        (false, _) => ("damaged", 4),
+        (true, false) => ("unread", 1),
+        (true, true) => ("intact", 0),
+    };
     if run.cli.json {
-        let outcome = if sound { "intact" } else { "damaged" };
-        output::json(
-            &json!({ "schema": 1, "outcome": outcome, "records": report.records, "problems": report.problems }),
-        )?;
-    } else if sound {
+        output::json(&json!({
+            "schema": 1, "outcome": outcome, "records": report.records,
+            "problems": report.problems, "unread": report.unread, "notes": report.notes,
+        }))?;
+        return Ok(exit);
+    }
+    if exit == 0 {
         let records = if report.records == 1 {
             "record"
         } else {
@@ -145,11 +164,11 @@ fn verify(run: &Run<'_>, cold: &Cold) -> Result<u8> {
             "{} {records}, every signature and every chain is intact",
             report.records
         ));
-    } else {
-        report
-            .problems
-            .iter()
-            .for_each(|problem| line(format!("wrong: {problem}")));
     }
-    Ok(if sound { 0 } else { 4 })
+    let told =
+        |what: &str, all: &[String]| all.iter().for_each(|one| line(format!("{what}: {one}")));
+    told("wrong", &report.problems);
+    told("unread", &report.unread);
+    told("note", &report.notes);
+    Ok(exit)
 }

@@ -1,7 +1,7 @@
 //! `lifeboat restore`.
 
 use super::Run;
-use super::drill::{show_evidence, show_record, verdict};
+use super::drill::{checks, show_evidence, show_record, verdict};
 use crate::args;
 use crate::output::{self, line};
 use lifeboat_core::cold::Want;
@@ -120,8 +120,8 @@ fn show_report(run: &Run<'_>, report: &Report) -> Result<u8> {
             "sources": point.map(|p| &p.sources),
             "places": report.places.iter().map(|(s, p)| json!({ "source": s, "place": p })).collect::<Vec<_>>(),
             "safety_point": report.safety_point,
-            "checks": record.checks,
-            "limits": record.limits,
+            "checks": checks(record),
+            "limits": record.limits(),
             "warnings": report.warnings,
             "seconds": record.rto_seconds,
             "evidence": report.evidence.key,

@@ -239,7 +239,13 @@ fn documents_have_the_fields_they_promise() {
     assert_eq!(document(&app, 0, &["evidence", "show", id])["id"], id);
     has(
         &document(&app, 0, &["evidence", "verify"]),
-        &[("outcome", "s"), ("records", "n"), ("problems", "a")],
+        &[
+            ("outcome", "s"),
+            ("records", "n"),
+            ("problems", "a"),
+            ("unread", "a"),
+            ("notes", "a"),
+        ],
     );
 
     let doctor = document(&app, 0, &["doctor"]);

@@ -27,6 +27,8 @@ mod drill_controls;
 mod drill_mariadb;
 mod drill_postgres;
 mod evidence_chain;
+mod evidence_race;
+mod evidence_sealed;
 mod forge;
 mod hostile_names;
 mod init;

@@ -17,7 +17,7 @@ impl<'a> Bucket<'a> {
         Bucket::Moto(server, name)
     }
 
-    fn of_s3s(server: &'a S3sServer, name: &'static str) -> Self {
+    pub fn of_s3s(server: &'a S3sServer, name: &'static str) -> Self {
         server.create_bucket(name);
         Bucket::S3s(server, name)
     }

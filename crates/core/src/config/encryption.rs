@@ -42,6 +42,16 @@ pub struct SignConfig {
     pub key: Option<String>,
 }
 
+/// The record of drills and restores.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EvidenceConfig {
+    /// Public keys that what was observed is sealed to, for stores that have none: `age1…` or
+    /// `ssh-ed25519 …`, absolute paths of files that hold them, or of OpenPGP key files.
+    #[serde(default)]
+    pub recipients: Vec<String>,
+}
+
 impl EncryptConfig {
     /// The key of this table that is used.
     pub fn format(&self) -> &'static str {

@@ -39,6 +39,9 @@ pub struct Config {
     /// What surrounds a live restore.
     #[serde(default)]
     pub restore: RestoreConfig,
+    /// The record of drills and restores.
+    #[serde(default)]
+    pub evidence: EvidenceConfig,
     /// The file it was read from, absolute.
     #[serde(skip)]
     pub origin: PathBuf,
@@ -61,7 +64,7 @@ mod validate;
 mod value;
 
 pub use checks::Check;
-pub use encryption::{DecryptConfig, EncryptConfig, SignConfig};
+pub use encryption::{DecryptConfig, EncryptConfig, EvidenceConfig, SignConfig};
 pub use remote::{SshConfig, Via};
 pub use schema::schema;
 

@@ -149,6 +149,9 @@ pub struct Head {
     pub sequence: u64,
     /// SHA-256 of its bytes, hex.
     pub sha256: String,
+    /// The same of the ends of other branches, where the chain forked and nothing joins them yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub beside: Vec<String>,
 }
 
 /// What could tell of the content; sealed to the store's recipients.

@@ -4,7 +4,7 @@
 //! resolved as if the tree were `/`, so that a check neither reads this host's own file by
 //! accident nor is led out by a link someone placed.
 
-use super::{CheckOutcome, CheckResult};
+use super::{CheckOutcome, CheckResult, Subject};
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
@@ -26,12 +26,13 @@ pub fn check_file(
     path: &str,
     contains: Option<&str>,
 ) -> CheckResult {
-    let name = format!("file {path}");
+    let name = Subject::word("file");
     let expected = match contains {
         Some(text) => format!("contains {text:?}"),
         None => "is there".to_owned(),
     };
-    let unknown = |error: io::Error| CheckResult::unknown(&name, &expected, error.to_string());
+    let unknown =
+        |error: io::Error| CheckResult::unknown(name.clone(), expected.as_str(), error.to_string());
     let found = match locate(root, configured, Path::new(path)) {
         Ok(Some(found)) => found,
         Ok(None) => {
@@ -51,7 +52,12 @@ pub fn check_file(
         Err(error) => return unknown(error),
     }
     match open(&found).and_then(|file| holds(file, text.as_bytes())) {
-        Ok(true) => CheckResult::new(name, &expected, &expected, CheckOutcome::Passed),
+        Ok(true) => CheckResult::new(
+            name,
+            expected.as_str(),
+            expected.as_str(),
+            CheckOutcome::Passed,
+        ),
         Ok(false) => CheckResult::new(name, expected, "does not contain it", CheckOutcome::Failed),
         Err(error) => unknown(error),
     }
@@ -277,11 +283,10 @@ mod tests {
         for (path, contains, outcome, observed) in table {
             let result = check_file(&root, &configured, path, contains);
             assert_eq!(
-                (result.outcome, result.observed.as_str()),
+                (result.outcome, result.observed()),
                 (outcome, observed),
                 "{path}"
             );
-            assert_eq!(result.name, format!("file {path}"));
         }
     }
 }

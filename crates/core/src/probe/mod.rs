@@ -6,72 +6,33 @@
 
 mod expect;
 mod file;
+mod result;
 
 pub use expect::{Expect, Percent};
 pub use file::check_file;
+pub use result::{CheckOutcome, CheckResult, Observed, SEALED, Subject};
 
 use crate::config::CheckConfig;
 use crate::secret::{Scrubber, Secret};
 use crate::thread;
 use crate::transport::{Command, Running, Transport};
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::process::ExitStatus;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-/// What became of a check.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum CheckOutcome {
-    /// What was expected was seen.
-    Passed,
-    /// Something else was seen.
-    Failed,
-    /// It could not be asked.
-    Unknown,
+/// What a configured check is about, without anything that may be data.
+pub fn subject_of(check: &CheckConfig) -> Subject {
+    let source = |kind, name: &Option<String>| name.as_ref().map(|name| Subject::of(kind, name));
+    source("sql", &check.sql)
+        .or_else(|| source("file", &check.file))
+        .or_else(|| check.command.is_some().then(|| Subject::word("command")))
+        .or_else(|| source("live", &check.live))
+        .unwrap_or_else(|| Subject::word("nothing"))
 }
 
-/// One check and its answer, as it goes into the evidence.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CheckResult {
-    /// What was asked: `sql db: select count(*) from clients`.
-    pub name: String,
-    /// What should be seen.
-    pub expected: String,
-    /// What was seen.
-    pub observed: String,
-    /// What became of it.
-    pub outcome: CheckOutcome,
-}
-
-impl CheckResult {
-    fn new(
-        name: impl Into<String>,
-        expected: impl Into<String>,
-        observed: impl Into<String>,
-        outcome: CheckOutcome,
-    ) -> Self {
-        CheckResult {
-            name: name.into(),
-            expected: expected.into(),
-            observed: observed.into(),
-            outcome,
-        }
-    }
-
-    /// A check that could not be asked, and why.
-    pub fn unknown(
-        name: impl Into<String>,
-        expected: impl Into<String>,
-        why: impl Into<String>,
-    ) -> Self {
-        CheckResult::new(name, expected, why, CheckOutcome::Unknown)
-    }
-}
-
-/// The name of a configured check, for evidence and messages.
+/// The name of a configured check, for the operator.
 pub fn name_of(check: &CheckConfig) -> String {
     match check {
         CheckConfig {
@@ -101,7 +62,7 @@ pub fn name_of(check: &CheckConfig) -> String {
 
 /// Judges the answer to a query. `captured` is the answer that was kept at capture.
 pub fn judge_answer(
-    name: &str,
+    name: Subject,
     expect: &Expect,
     observed: &str,
     captured: Option<&str>,
@@ -142,8 +103,21 @@ pub fn check_command(
     scrubber: &Scrubber,
     timeout: Duration,
 ) -> CheckResult {
-    let name = format!("command: {}", command.join(" "));
-    let unknown = |why: String| CheckResult::unknown(&name, "exit 0", why);
+    let asked = format!("command: {}", command.join(" "));
+    CheckResult {
+        asked: Some(asked.into()),
+        ..run_command(command, env, scrubber, timeout)
+    }
+}
+
+fn run_command(
+    command: &[String],
+    env: &BTreeMap<String, Secret>,
+    scrubber: &Scrubber,
+    timeout: Duration,
+) -> CheckResult {
+    let name = Subject::word("command");
+    let unknown = |why: String| CheckResult::unknown(name.clone(), "exit 0", why);
     let Some((program, arguments)) = command.split_first() else {
         return unknown("no command".into());
     };
@@ -241,7 +215,7 @@ const NAMED_MAX: usize = 10;
 ///
 /// A backup of the wrong database restores perfectly; only this tells.
 pub fn compare_counts(
-    name: &str,
+    name: Subject,
     restored: &BTreeMap<String, u64>,
     live: &BTreeMap<String, u64>,
     tolerance: Percent,
@@ -270,13 +244,17 @@ pub fn compare_counts(
         let observed = format!("{} tables, all within {tolerance}", restored.len());
         return CheckResult::new(name, expected, observed, CheckOutcome::Passed);
     }
+    let count = differences.len() as u64;
     let more = differences.len().saturating_sub(NAMED_MAX);
     differences.truncate(NAMED_MAX);
     let mut observed = differences.join("; ");
     if more > 0 {
         observed.push_str(&format!("; and {more} more"));
     }
-    CheckResult::new(name, expected, observed, CheckOutcome::Failed)
+    CheckResult {
+        differences: Some(count),
+        ..CheckResult::new(name, expected, observed, CheckOutcome::Failed)
+    }
 }
 
 #[cfg(test)]

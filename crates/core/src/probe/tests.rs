@@ -13,24 +13,29 @@ const LONG: Duration = Duration::from_secs(20);
 #[test]
 fn a_command_passes_by_its_exit_alone() {
     let result = run("echo fine; echo noise >&2", &[], LONG);
+    assert_eq!((result.outcome, result.observed()), (Passed, "exit 0"));
     assert_eq!(
-        (result.outcome, result.observed.as_str()),
-        (Passed, "exit 0")
+        result.question(),
+        "command: sh -c echo fine; echo noise >&2"
     );
-    assert_eq!(result.name, "command: sh -c echo fine; echo noise >&2");
+    assert_eq!(result.name, Subject::word("command"));
     let result = run("echo no clients >&2; exit 3", &[], LONG);
     assert_eq!(
-        (result.outcome, result.observed.as_str()),
+        (result.outcome, result.observed()),
         (Failed, "exit 3: no clients")
     );
     let result = run("echo printed; exit 4", &[], LONG);
     assert_eq!(
-        (result.outcome, result.observed.as_str()),
+        (result.outcome, result.observed()),
         (Failed, "exit 4: printed")
     );
     let result = run("kill -9 $$", &[], LONG);
     assert_eq!(result.outcome, Failed);
-    assert!(result.observed.contains("signal: 9"), "{}", result.observed);
+    assert!(
+        result.observed().contains("signal: 9"),
+        "{}",
+        result.observed()
+    );
 }
 
 #[test]
@@ -42,7 +47,7 @@ fn a_command_hears_secrets_and_cannot_repeat_them() {
         &[("LIFEBOAT_URL_DB", "postgres://u:hunter2@h/d")],
         LONG,
     );
-    assert_eq!(result.observed, "exit 1: cannot reach ***");
+    assert_eq!(result.observed(), "exit 1: cannot reach ***");
 }
 
 #[test]
@@ -53,7 +58,7 @@ fn a_command_that_does_not_end_is_killed_with_all_it_started() {
     let started = Instant::now();
     let result = run(&script, &[], Duration::from_millis(500));
     assert_eq!(
-        (result.outcome, result.observed.as_str()),
+        (result.outcome, result.observed()),
         (Failed, "still running after 0 s")
     );
     assert!(started.elapsed() < LONG);
@@ -75,7 +80,7 @@ fn a_command_that_cannot_start_is_unknown() {
     assert_eq!(result.outcome, Unknown);
     assert!(
         result
-            .observed
+            .observed()
             .starts_with("/nowhere/probe cannot be started")
     );
     let result = check_command(&[], &BTreeMap::new(), &Scrubber::default(), LONG);
@@ -110,23 +115,20 @@ fn counts_are_compared_with_the_live_ones() {
         ),
     ];
     for (restored, outcome, observed) in table {
-        let result = compare_counts("live db", &restored, &live, five);
+        let result = compare_counts(Subject::of("live", "db"), &restored, &live, five);
+        assert_eq!((result.outcome, result.observed()), (outcome, observed));
         assert_eq!(
-            (result.outcome, result.observed.as_str()),
-            (outcome, observed)
-        );
-        assert_eq!(
-            result.expected,
+            result.expected(),
             "the 2 tables of the live source, row counts within 5%"
         );
     }
     let nothing = counts(&[]);
     assert_eq!(
-        compare_counts("live db", &nothing, &nothing, five).outcome,
+        compare_counts(Subject::of("live", "db"), &nothing, &nothing, five).outcome,
         Unknown
     );
     assert_eq!(
-        compare_counts("live db", &nothing, &live, five).outcome,
+        compare_counts(Subject::of("live", "db"), &nothing, &live, five).outcome,
         Failed
     );
 }
@@ -134,11 +136,16 @@ fn counts_are_compared_with_the_live_ones() {
 #[test]
 fn at_most_ten_differences_are_named() {
     let live: BTreeMap<_, _> = (0..14).map(|n| (format!("t{n:02}"), 1)).collect();
-    let result = compare_counts("live db", &BTreeMap::new(), &live, Percent::default());
+    let result = compare_counts(
+        Subject::of("live", "db"),
+        &BTreeMap::new(),
+        &live,
+        Percent::default(),
+    );
     assert!(
-        result.observed.ends_with("t09 is missing; and 4 more"),
+        result.observed().ends_with("t09 is missing; and 4 more"),
         "{}",
-        result.observed
+        result.observed()
     );
 }
 
@@ -146,7 +153,7 @@ fn at_most_ten_differences_are_named() {
 fn an_answer_without_its_captured_one_is_unknown() {
     let judge = |expect: &str, observed: &str, captured: Option<&str>| {
         judge_answer(
-            "sql db: q",
+            Subject::of("sql", "db"),
             &Expect::parse(expect).unwrap(),
             observed,
             captured,
@@ -154,21 +161,26 @@ fn an_answer_without_its_captured_one_is_unknown() {
     };
     let result = judge("same", "7f3a", None);
     assert_eq!(result.outcome, Unknown);
-    assert_eq!(result.observed, "7f3a; no answer was kept at capture");
+    assert_eq!(result.observed(), "7f3a; no answer was kept at capture");
     let result = judge("same", "7f3a", Some("7f3b"));
     assert_eq!(
-        (result.outcome, result.expected.as_str()),
+        (result.outcome, result.expected()),
         (Failed, "same as at capture: 7f3b")
     );
     let result = judge("> 0", "5", None);
-    assert_eq!((result.outcome, result.expected.as_str()), (Passed, "> 0"));
+    assert_eq!((result.outcome, result.expected()), (Passed, "> 0"));
 }
 
 #[test]
 fn results_are_json_as_the_interface_says() {
-    let result = judge_answer("sql db: q", &Expect::parse("> 0").unwrap(), "5", None);
+    let result = judge_answer(
+        Subject::of("sql", "db"),
+        &Expect::parse("> 0").unwrap(),
+        "5",
+        None,
+    );
     assert_eq!(
         serde_json::to_value(result).unwrap(),
-        serde_json::json!({ "name": "sql db: q", "expected": "> 0", "observed": "5", "outcome": "passed" })
+        serde_json::json!({ "name": "sql db", "outcome": "passed" })
     );
 }

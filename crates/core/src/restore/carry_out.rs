@@ -22,7 +22,7 @@ use crate::error::{Code, Error, Result};
 use crate::evidence::{self, Activity, ProvedPoint, Record, Verdict};
 use crate::name::Name;
 use crate::point::{ManifestSource, PointId};
-use crate::probe::{CheckOutcome, CheckResult};
+use crate::probe::{CheckOutcome, CheckResult, Subject};
 use crate::removal::Stays;
 use crate::secret::Secret;
 use crate::transport::{Command, Transport};
@@ -115,12 +115,9 @@ impl<'a> Restoring<'a> {
             let hint = error.hint.iter();
             self.warnings
                 .extend(hint.map(|hint| format!("source {source}: {hint}")));
-            self.checks.push(CheckResult {
-                name: format!("{source}: content"),
-                expected: "it comes back".into(),
-                observed: error.to_string(),
-                outcome: CheckOutcome::Failed,
-            });
+            let name = Subject::content(&source);
+            self.checks
+                .push(CheckResult::failed(name, "it comes back", &error));
         }
         place::sync_tree(&directory)?;
         match whole {
@@ -246,19 +243,14 @@ impl<'a> Restoring<'a> {
         let prefixed = |text: &String| format!("source {}: {text}", restored.source);
         self.warnings.extend(restored.warnings.iter().map(prefixed));
         self.limits.extend(restored.limits.iter().map(prefixed));
-        let name = format!("{}: content", restored.source);
-        match &restored.differences {
-            Some(differences) => {
-                self.checks
-                    .push(checks::content(name, &restored.summary, differences))
-            }
-            None => self.checks.push(CheckResult {
-                name,
-                expected: "equal to what was captured".into(),
-                observed: "it was written, and cannot be compared as it is".into(),
-                outcome: CheckOutcome::Unknown,
-            }),
-        }
+        self.checks.push(match &restored.differences {
+            Some(differences) => checks::content(&restored.source, &restored.summary, differences),
+            None => CheckResult::unknown(
+                Subject::content(&restored.source),
+                "equal to what was captured",
+                "it was written, and cannot be compared as it is",
+            ),
+        });
         self.restored.push(restored);
     }
 
@@ -315,7 +307,7 @@ impl<'a> Restoring<'a> {
         }
         let unknown = |check: &&CheckResult| check.outcome == CheckOutcome::Unknown;
         if let Some(check) = self.checks.iter().find(unknown) {
-            self.may_be_unproven(&format!("{}: {}", check.name, check.observed))?;
+            self.may_be_unproven(&format!("{}: {}", check.name, check.observed()))?;
         }
         match self
             .checks
@@ -326,7 +318,7 @@ impl<'a> Restoring<'a> {
             Some(check) => {
                 let message = format!("{} differs from what was captured", check.name);
                 Err(Error::new(Code::NotProved, message)
-                    .cause(&check.observed)
+                    .cause(check.observed())
                     .hint(
                         "nothing live was changed; choose another point or another copy (--store)",
                     ))
@@ -376,12 +368,9 @@ impl<'a> Restoring<'a> {
             .run_all(&restore.start)
             .and_then(|()| self.run_all(&restore.after))
         {
-            self.checks.push(CheckResult {
-                name: "start".into(),
-                expected: "every command succeeds".into(),
-                observed: error.to_string(),
-                outcome: CheckOutcome::Failed,
-            });
+            let name = Subject::word("start");
+            self.checks
+                .push(CheckResult::failed(name, "every command succeeds", &error));
         }
         let checked = Checked {
             context: self.context,
@@ -451,9 +440,10 @@ impl<'a> Restoring<'a> {
                 .args(arguments)
                 .scrub_with(&self.context.scrubber)
                 .cleanup();
-            let output = self
-                .watch
-                .time(words.join(" "), || Transport::Local.output(&command))?;
+            // Arguments may hold data, and phases stand in clear in the evidence.
+            let output = self.watch.time(format!("command {program}"), || {
+                Transport::Local.output(&command)
+            })?;
             if !output.status.success() {
                 return Err(Error::new(
                     Code::Target,
@@ -519,12 +509,9 @@ impl<'a> Restoring<'a> {
                 self.context
                     .observer
                     .warn(&format!("undoing the swap failed: {error}"));
-                self.checks.push(CheckResult {
-                    name: "undo".into(),
-                    expected: "what was live is live again".into(),
-                    observed: error.to_string(),
-                    outcome: CheckOutcome::Failed,
-                });
+                let (name, expected) = (Subject::word("undo"), "what was live is live again");
+                self.checks
+                    .push(CheckResult::failed(name, expected, &error));
             }
         }
         self.undone = Some(whole);
@@ -552,7 +539,7 @@ impl<'a> Restoring<'a> {
             schema: 1,
             id: PointId::new(&self.context.clock),
             sequence: 0,
-            previous: None,
+            previous: vec![],
             signer: String::new(),
             activity: Activity::Restore,
             app: app.name.clone(),
@@ -588,8 +575,11 @@ impl<'a> Restoring<'a> {
             started: self.started,
             finished: self.context.clock.now(),
             outcome,
+            unproven: self.unproven,
             checks: self.checks,
-            limits: self.limits,
+            limits: self.limits.into_iter().map(Into::into).collect(),
+            limits_count: 0,
+            detail: None,
             phases: self.watch.phases,
             rto_seconds: (self.begun.elapsed().as_secs_f64() * 1000.0).round() / 1000.0,
             rpo_seconds: (self.started.as_second() - manifest.point.time().as_second()).max(0)

@@ -6,7 +6,9 @@ use crate::context::Context;
 use crate::error::{Code, Error, Result};
 use crate::fingerprint::{Difference, Fingerprint, Proof};
 use crate::point::DetailsArtifact;
-use crate::probe::{self, CheckOutcome, CheckResult, Expect, Percent, name_of};
+use crate::probe::{
+    self, CheckOutcome, CheckResult, Expect, Percent, Subject, name_of, subject_of,
+};
 use crate::restore::fetch::Fetched;
 use crate::secret::Secret;
 use crate::source::{postgres, sqlite};
@@ -33,14 +35,10 @@ pub struct Checked<'a> {
 }
 
 /// The result of comparing one source with what was captured.
-pub fn content(name: String, summary: &str, differences: &[Difference]) -> CheckResult {
+pub fn content(source: &str, summary: &str, differences: &[Difference]) -> CheckResult {
+    let name = Subject::content(source);
     if differences.is_empty() {
-        return CheckResult {
-            name,
-            expected: summary.to_owned(),
-            observed: "the same".into(),
-            outcome: CheckOutcome::Passed,
-        };
+        return CheckResult::new(name, summary, "the same", CheckOutcome::Passed);
     }
     let mut lines: Vec<_> = differences
         .iter()
@@ -59,43 +57,41 @@ pub fn content(name: String, summary: &str, differences: &[Difference]) -> Check
     };
     let observed = format!("{count}: {}", lines.join("; "));
     CheckResult {
-        name,
-        expected: summary.to_owned(),
-        observed,
-        outcome: CheckOutcome::Failed,
+        differences: Some(differences.len() as u64),
+        ..CheckResult::new(name, summary, observed, CheckOutcome::Failed)
     }
 }
 
 /// Asks one check. What cannot be asked is a failed check that says why; one of a source that was
 /// not brought back is unknown, since why it was not is a result of its own.
 pub fn run(checked: &Checked<'_>, check: &CheckConfig) -> CheckResult {
-    let name = name_of(check);
+    let (name, asked) = (subject_of(check), Some(name_of(check).into()));
     let wrong = |text| Error::new(Code::Configuration, text);
     if let Some(why) = checked.lacks(check) {
-        return CheckResult::unknown(name, "an answer", why);
+        return CheckResult {
+            asked,
+            ..CheckResult::unknown(name, "an answer", why)
+        };
     }
     let answer = check.parsed().map_err(wrong).and_then(|check| match check {
         Check::Sql {
             source,
             query,
             expect,
-        } => checked.sql(&name, &source, &query, &expect),
+        } => checked.sql(name.clone(), &source, &query, &expect),
         Check::File {
             source,
             path,
             contains,
         } => checked.file(&source, &path, contains.as_deref()),
         Check::Command(command) => Ok(checked.command(&command)),
-        Check::Live { source, tolerance } => checked.live(&name, &source, tolerance),
+        Check::Live { source, tolerance } => checked.live(name.clone(), &source, tolerance),
     });
-    match answer {
-        Ok(result) => CheckResult { name, ..result },
-        Err(error) => CheckResult {
-            name,
-            expected: "an answer".into(),
-            observed: error.to_string(),
-            outcome: CheckOutcome::Failed,
-        },
+    let result = answer.unwrap_or_else(|e| CheckResult::failed(name.clone(), "an answer", &e));
+    CheckResult {
+        name,
+        asked,
+        ..result
     }
 }
 
@@ -132,7 +128,13 @@ impl<'a> Checked<'a> {
             .find_map(|p| p.details.as_ref().ok()?.artifact(source, artifact))
     }
 
-    fn sql(&self, name: &str, source: &str, query: &str, expect: &Expect) -> Result<CheckResult> {
+    fn sql(
+        &self,
+        name: Subject,
+        source: &str,
+        query: &str,
+        expect: &Expect,
+    ) -> Result<CheckResult> {
         let restored = self.source(source)?;
         let observed = match &restored.placed {
             Placed::Database(database) => database.query(query, &self.context.scrubber)?,
@@ -212,7 +214,7 @@ impl<'a> Checked<'a> {
 
     /// Compares what was captured with the live source: a backup of the wrong database must not
     /// verify for ever.
-    fn live(&self, name: &str, source: &str, tolerance: Percent) -> Result<CheckResult> {
+    fn live(&self, name: Subject, source: &str, tolerance: Percent) -> Result<CheckResult> {
         let config = self.context.config.source.get(source).ok_or_else(|| {
             Error::new(
                 Code::Configuration,

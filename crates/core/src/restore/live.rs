@@ -15,7 +15,7 @@ use crate::error::{Code, Error, Result};
 use crate::evidence::Appended;
 use crate::name::Name;
 use crate::point::{ManifestSource, Outcome, PointId, Selector};
-use crate::probe::{CheckOutcome, CheckResult, name_of};
+use crate::probe::{CheckResult, Subject, name_of};
 use crate::secret::{Reference, Secret};
 use serde::Serialize;
 use std::path::PathBuf;
@@ -158,12 +158,9 @@ pub fn run(context: &Context, options: &Options) -> Result<Answer> {
         }
     };
     if let Err(error) = &attempt {
-        restoring.checks.push(CheckResult {
-            name: "restore".into(),
-            expected: "every source comes back".into(),
-            observed: error.to_string(),
-            outcome: CheckOutcome::Failed,
-        });
+        let name = Subject::word("restore");
+        let failed = CheckResult::failed(name, "every source comes back", error);
+        restoring.checks.push(failed);
     }
     let report = restoring.report(target, options.reason.clone());
     attempt?;

@@ -195,6 +195,10 @@ impl Store for S3Store {
         true
     }
 
+    fn makes_once(&self) -> bool {
+        !self.unconditional.load(Ordering::Relaxed)
+    }
+
     fn location(&self) -> String {
         self.location.clone()
     }

@@ -157,6 +157,7 @@ impl Config {
         shape::plans(self, &mut issues);
         shape::drills(self, &mut issues);
         shape::restore(self, &mut issues);
+        shape::evidence(self, &mut issues);
         apart::sensitive(self, &mut issues);
         apart::separate(self, on_disk, &mut issues);
         apart::same_place(self, &mut issues);

@@ -1,6 +1,7 @@
 //! Names that must exist, lists that must not be empty, parts that exclude each other.
 
 use super::Issue;
+use crate::archive::AgeRecipients;
 use crate::config::places::did_you_mean;
 use crate::config::remote::is_name;
 use crate::config::{
@@ -153,6 +154,21 @@ fn commands(subject: &str, at: &str, lines: &[Vec<String>], issues: &mut Vec<Iss
     for (index, _) in lines.iter().enumerate().filter(|(_, line)| !runs(line)) {
         let at = format!("{at}[{index}]");
         issues.push(Issue::refused(subject, at, "it names no program"));
+    }
+}
+
+/// A private key or a typing error among the keys that evidence is sealed to. Files are looked at
+/// when something is sealed.
+pub(super) fn evidence(config: &Config, issues: &mut Vec<Issue>) {
+    for (index, entry) in config.evidence.recipients.iter().enumerate() {
+        if entry.trim().starts_with('/') {
+            continue;
+        }
+        if let Err(error) = AgeRecipients::parse(std::slice::from_ref(entry)) {
+            let at = format!("recipients[{index}]");
+            let issue = Issue::refused("evidence", at, error.to_string());
+            issues.push(issue.hint(error.hint.unwrap_or_default()));
+        }
     }
 }
 

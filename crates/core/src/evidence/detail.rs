@@ -1,0 +1,305 @@
+//! The sealed detail of a record: whatever was observed and may hold data.
+//!
+//! It lies beside the records, named by the SHA-256 of its plain form, which the record carries. A
+//! random salt in it keeps that hash from confirming a guess. It is sealed to the store's recipients, or
+//! else to those of `[evidence]`. In clear it is put only into a store that holds the data of the
+//! points themselves in clear. The state directory keeps what was made here. A chain is whole without
+//! any detail.
+
+use super::gather::{Object, PREFIX};
+use super::record::{DetailRef, Record};
+use crate::archive::{self, Identities, Recipients, Sealer, Sealing};
+use crate::clock::Clock;
+use crate::config::Compress;
+use crate::context::{Context, OpenStore};
+use crate::digest::{hex, sha256_hex};
+use crate::error::{Code, Error, Result};
+use crate::name::Name;
+use crate::point::PointId;
+use crate::point::copies::{DOCUMENT_BYTES_MAX, put_bytes, read_optional, to_json};
+use crate::probe::Observed;
+use crate::restore::place;
+use lifeboat_store::StoreError;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::path::PathBuf;
+
+/// The directory of a signer that holds details, and that of the state.
+const DIRECTORY: &str = "details";
+const KEPT: &str = "evidence";
+
+/// Everything of a record that may hold data.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Detail {
+    /// Version of this format: 1.
+    schema: u32,
+    /// Of which record.
+    id: PointId,
+    /// 32 random bytes, hex.
+    salt: String,
+    /// For each check of the record, in its order.
+    checks: Vec<CheckDetail>,
+    /// The limits by name.
+    limits: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct CheckDetail {
+    name: String,
+    expected: String,
+    observed: String,
+}
+
+impl Detail {
+    /// What was observed for a record.
+    fn new(record: &Record, clock: &Clock) -> Self {
+        let salt: Vec<u8> = (0..4).flat_map(|_| clock.random().to_le_bytes()).collect();
+        Detail {
+            schema: 1,
+            id: record.id.clone(),
+            salt: hex(&salt),
+            checks: record
+                .checks
+                .iter()
+                .map(|check| CheckDetail {
+                    name: check.question(),
+                    expected: check.expected().to_owned(),
+                    observed: check.observed().to_owned(),
+                })
+                .collect(),
+            limits: record.limits().into_iter().map(str::to_owned).collect(),
+        }
+    }
+
+    /// Puts what was observed back into the record.
+    fn reveal(self, record: &mut Record) {
+        for (check, detail) in record.checks.iter_mut().zip(self.checks) {
+            check.asked = Some(detail.name.into());
+            check.expected = Some(detail.expected.into());
+            check.observed = Some(detail.observed.into());
+        }
+        record.limits = self.limits.into_iter().map(Observed::from).collect();
+    }
+}
+
+/// A detail in its plain form.
+pub(super) struct Plain {
+    pub sha256: String,
+    pub bytes: Vec<u8>,
+}
+
+/// Takes what was observed out of a record that is to be signed, which then carries its hash.
+pub(super) fn take(record: &mut Record, clock: &Clock) -> Result<Plain> {
+    let bytes = to_json(&Detail::new(record, clock))?;
+    let sha256 = sha256_hex(&bytes);
+    record.limits_count = record.limits.len() as u64;
+    record.detail = Some(DetailRef {
+        sha256: sha256.clone(),
+    });
+    Ok(Plain { sha256, bytes })
+}
+
+/// The hash of the detail that an object is, if it is one.
+pub(super) fn hash_of(file: &str) -> Option<&str> {
+    let (hash, _) = file
+        .strip_prefix(DIRECTORY)?
+        .strip_prefix('/')?
+        .split_once(".json")?;
+    is_hash(hash).then_some(hash)
+}
+
+fn is_hash(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// How the detail of a record is sealed for a store; `None` when it must not be put there.
+fn sealing(context: &Context, store: &OpenStore, record: &Record) -> Result<Option<Sealing>> {
+    let sealed_to = |recipients: Recipients| Sealing {
+        compress: Compress::None,
+        recipients: Some(recipients),
+        signer: None,
+    };
+    if let Some(recipients) = &store.sealing.recipients {
+        return Ok(Some(sealed_to(recipients.clone())));
+    }
+    let configured = &context.config.evidence.recipients;
+    if !configured.is_empty() {
+        let recipients = Recipients::parse_any(configured, context.clock.now())?;
+        return Ok(Some(sealed_to(recipients)));
+    }
+    let holds = |plan: &Name| {
+        let plan = context.config.plan.get(plan);
+        plan.is_some_and(|plan| plan.stores.contains(&store.name))
+    };
+    let mut points = record.points.iter();
+    let is_clear = !store.config.is_repository()
+        && points
+            .all(|p| p.store.as_ref() == Some(&store.name) || p.plan.as_ref().is_some_and(holds));
+    Ok(is_clear.then_some(Sealing {
+        compress: Compress::None,
+        recipients: None,
+        signer: None,
+    }))
+}
+
+/// Puts a detail into a store, sealed, where it may be.
+pub(super) fn put(
+    context: &Context,
+    store: &OpenStore,
+    signer: &str,
+    record: &Record,
+    plain: &Plain,
+) -> Result<()> {
+    let Some(sealing) = sealing(context, store, record)? else {
+        return Ok(());
+    };
+    let failed = |e| Error::from_io(Code::Store, "the detail of a record cannot be sealed", e);
+    let mut sealer = Sealer::new(&sealing, Vec::new())?;
+    sealer.write_all(&plain.bytes).map_err(failed)?;
+    let bytes = sealer.finish().map_err(failed)?;
+    let key = format!(
+        "{PREFIX}{signer}/{DIRECTORY}/{}.json{}",
+        plain.sha256,
+        sealing.suffix()
+    );
+    match put_bytes(store, &key, &bytes, true) {
+        Ok(()) | Err(StoreError::AlreadyExists { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Keeps a detail in the state directory.
+pub(super) fn keep(context: &Context, plain: &Plain) -> Result<()> {
+    let path = kept_path(context, &plain.sha256)?;
+    place::replace_file(&mut plain.bytes.as_slice(), &path, 0o600)
+        .map(drop)
+        .map_err(|error| Error {
+            code: Code::State,
+            ..error
+        })
+}
+
+fn kept_path(context: &Context, sha256: &str) -> Result<PathBuf> {
+    let directory = context.private_directory(&[KEPT])?;
+    Ok(directory.join(format!("{sha256}.json")))
+}
+
+/// The detail with this hash, when the state directory has it whole.
+pub(super) fn kept(context: &Context, sha256: &str) -> Option<Plain> {
+    let path = is_hash(sha256).then(|| kept_path(context, sha256).ok())??;
+    let bytes = std::fs::read(path).ok()?;
+    (sha256_hex(&bytes) == sha256).then(|| Plain {
+        sha256: sha256.to_owned(),
+        bytes,
+    })
+}
+
+/// The hash of each detail that the state directory has.
+pub(super) fn all_kept(context: &Context) -> BTreeSet<String> {
+    let entries = context.private_directory(&[KEPT]).map(std::fs::read_dir);
+    let Ok(Ok(entries)) = entries else {
+        return BTreeSet::new();
+    };
+    let names = entries.flatten().map(|entry| entry.file_name());
+    names
+        .filter_map(|name| {
+            let hash = name.to_str()?.strip_suffix(".json")?;
+            is_hash(hash).then(|| hash.to_owned())
+        })
+        .collect()
+}
+
+/// Opens the detail of a record from the state directory alone.
+pub(super) fn open_kept(context: &Context, record: &mut Record) {
+    let hash = record.detail.as_ref().map(|d| d.sha256.clone());
+    let plain = hash.and_then(|hash| kept(context, &hash));
+    if let Some(detail) = plain.and_then(|plain| parse(&plain.bytes, record)) {
+        detail.reveal(record);
+    }
+}
+
+/// Opens the detail of a record from the state directory, or from a store that has it and whose key
+/// is here. An error says why it stays sealed.
+pub(super) fn open(context: &Context, objects: &[Object], record: &mut Record) -> Result<()> {
+    open_kept(context, record);
+    let Some(wanted) = record.detail.clone() else {
+        return Ok(());
+    };
+    if is_open(record) {
+        return Ok(());
+    }
+    let mut why = Error::new(
+        Code::ObjectMissing,
+        "no store that can be read has its detail",
+    )
+    .hint("show it on the host that made it, or name the store's key in `decrypt`");
+    for object in objects
+        .iter()
+        .filter(|o| hash_of(&o.file) == Some(&wanted.sha256))
+    {
+        match read(context, object, &wanted.sha256, record) {
+            Ok(detail) => {
+                detail.reveal(record);
+                return Ok(());
+            }
+            Err(error) => why = error,
+        }
+    }
+    Err(why)
+}
+
+/// Whether what was observed is in the record.
+fn is_open(record: &Record) -> bool {
+    let all = record.checks.iter().all(|check| check.observed.is_some());
+    all && record.limits.len() as u64 == record.limits_count
+}
+
+fn read(context: &Context, object: &Object, sha256: &str, record: &Record) -> Result<Detail> {
+    let (store, key) = (&object.store, &object.key);
+    let damaged = |what: &str| {
+        let message = format!("{key} in store {} {what}", store.name);
+        Error::new(Code::ObjectDamaged, message)
+    };
+    let bytes = read_optional(store, key)?.ok_or_else(|| damaged("is gone"))?;
+    let encrypt = match key.rsplit('.').next() {
+        Some("age") => Some("age"),
+        Some("gpg") => Some("openpgp"),
+        _ => None,
+    };
+    let mut why = None;
+    for identities in keys(context, store)? {
+        let mut plain = Vec::new();
+        let opened = archive::open(bytes.as_slice(), "none", encrypt, identities.as_ref());
+        let read = opened.and_then(|reader| {
+            let mut reader = reader.take(DOCUMENT_BYTES_MAX);
+            let cut = |e| Error::from_io(Code::Decryption, format!("{key} cannot be opened"), e);
+            reader.read_to_end(&mut plain).map_err(cut)
+        });
+        match read {
+            Ok(_) if sha256_hex(&plain) != sha256 => {
+                return Err(damaged("is not what the record says"));
+            }
+            Ok(_) => return parse(&plain, record).ok_or_else(|| damaged("is no detail of it")),
+            Err(error) => why = Some(error),
+        }
+    }
+    Err(why.unwrap_or_else(|| damaged("cannot be opened")))
+}
+
+/// The keys that may open what is in a store: its own first.
+fn keys(context: &Context, store: &OpenStore) -> Result<Vec<Option<Identities>>> {
+    let mut keys = vec![store.identities()?];
+    for (name, config) in &context.config.store {
+        if *name != store.name && config.decrypt.is_some() {
+            keys.extend(context.store(name).and_then(|s| s.identities()));
+        }
+    }
+    Ok(keys)
+}
+
+fn parse(bytes: &[u8], record: &Record) -> Option<Detail> {
+    let detail: Detail = serde_json::from_slice(bytes).ok()?;
+    let fits = detail.id == record.id && detail.checks.len() == record.checks.len();
+    fits.then_some(detail)
+}

@@ -1,0 +1,236 @@
+//! What there is of evidence: in the stores, and in the catalog's memory of them.
+//!
+//! A record that stands in a store is read once; what is read is kept by its hash. Only records that a
+//! trusted signer signed, under the name of that signer, are believed: anybody who can write to a store
+//! can put others there, and they decide nothing.
+
+use super::chain::Link;
+use super::record::Record;
+use crate::catalog::{HeldRecord, StoredRecord};
+use crate::context::{Context, OpenStore};
+use crate::digest::sha256_hex;
+use crate::error::{Error, Result};
+use crate::name::Name;
+use crate::point::PointId;
+use crate::point::copies::{self, read_object};
+use lifeboat_store::ObjectInfo;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Where evidence is in a store.
+pub(super) const PREFIX: &str = "lifeboat/evidence/";
+
+/// A record that can be believed.
+#[derive(Debug, Clone)]
+pub(super) struct Believed {
+    pub record: Record,
+    pub stored: StoredRecord,
+}
+
+impl Believed {
+    pub fn link(&self) -> Link {
+        Link {
+            name: self.stored.sha256.clone(),
+            hash: self.stored.sha256.clone(),
+            sequence: self.record.sequence,
+            previous: self.record.previous.clone(),
+        }
+    }
+}
+
+/// An object below the directory of a signer.
+pub(super) struct Object {
+    pub store: OpenStore,
+    pub key: String,
+    /// What comes after the signer's directory.
+    pub file: String,
+}
+
+/// What there is.
+#[derive(Default)]
+pub(super) struct Gathered {
+    /// Every record that was seen or is remembered, by hash, with a signature that fits where one
+    /// was seen.
+    pub known: BTreeMap<String, StoredRecord>,
+    /// The hashes of the records that each store shows.
+    pub held: BTreeMap<Name, BTreeSet<String>>,
+    /// Details in stores.
+    pub details: Vec<Object>,
+    /// Stores that could not be listed, and why.
+    pub unlisted: Vec<(Name, Error)>,
+    /// Objects that could not be read.
+    pub unread: Vec<Error>,
+}
+
+impl Gathered {
+    /// The records that can be believed.
+    pub fn believed(&self, context: &Context) -> Vec<Believed> {
+        let believed = |stored: &StoredRecord| believe(context, stored).ok();
+        self.known.values().filter_map(believed).collect()
+    }
+
+    fn learn(&mut self, context: &Context, record: StoredRecord) {
+        match self.known.get(&record.sha256) {
+            Some(known) if believe(context, known).is_ok() => {}
+            _ => drop(self.known.insert(record.sha256.clone(), record)),
+        }
+    }
+}
+
+/// A record as what it says, when a trusted signer signed it; otherwise why not.
+pub(super) fn believe(context: &Context, stored: &StoredRecord) -> Result<Believed> {
+    let untrusted = |why: String| Error::new(crate::error::Code::Untrusted, why);
+    let record: Record =
+        serde_json::from_slice(&stored.bytes).map_err(|e| untrusted(format!("is damaged: {e}")))?;
+    let (app, at) = (&record.app, record.finished);
+    context
+        .trusted
+        .verify(app, &stored.bytes, &stored.signature, at)?;
+    if record.sequence != stored.sequence || directory(&record.signer) != stored.signer {
+        let why = "stands under another name than its content says";
+        return Err(untrusted(why.into()));
+    }
+    Ok(Believed {
+        record,
+        stored: stored.clone(),
+    })
+}
+
+/// The directory of a signer: the first 32 hex digits of the SHA-256 of its id.
+pub(super) fn directory(id: &str) -> String {
+    sha256_hex(id.as_bytes()).chars().take(32).collect()
+}
+
+/// The key of a record; with `id`, the one where the number is taken by another.
+pub(super) fn key(signer: &str, sequence: u64, id: Option<&PointId>) -> String {
+    match id {
+        None => format!("{PREFIX}{signer}/{sequence:06}.json"),
+        Some(id) => format!("{PREFIX}{signer}/{sequence:06}-{id}.json"),
+    }
+}
+
+/// The signer's directory and what comes after it.
+pub(super) fn split(key: &str) -> Option<(&str, &str)> {
+    let (signer, file) = key.strip_prefix(PREFIX)?.split_once('/')?;
+    let hex = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
+    (signer.len() == 32 && signer.bytes().all(hex)).then_some((signer, file))
+}
+
+/// The number in the name of a record: `000003.json`, or `000003-<id>.json`.
+pub(super) fn number(file: &str) -> Option<u64> {
+    let stem = file.strip_suffix(".json")?;
+    let digits = match stem.split_once('-') {
+        None => stem,
+        Some((digits, id)) => PointId::parse(id).map(|_| digits)?,
+    };
+    let plain = digits.bytes().all(|b| b.is_ascii_digit());
+    plain.then(|| digits.parse().ok())?
+}
+
+/// Reads a record and the signature beside it.
+pub(super) fn read(store: &OpenStore, key: &str) -> Result<Option<StoredRecord>> {
+    let Some((signer, sequence)) = split(key).and_then(|(s, file)| Some((s, number(file)?))) else {
+        return Ok(None);
+    };
+    let bytes = read_object(store, key, copies::DOCUMENT_BYTES_MAX)?;
+    let signature = copies::read_optional(store, &format!("{key}.sig"))?;
+    Ok(Some(StoredRecord {
+        signer: signer.to_owned(),
+        sequence,
+        sha256: sha256_hex(&bytes),
+        bytes,
+        signature: String::from_utf8_lossy(&signature.unwrap_or_default()).into_owned(),
+    }))
+}
+
+/// Opens every store of the configuration; and those that cannot be.
+pub(super) fn open_stores(context: &Context) -> (Vec<OpenStore>, Vec<(Name, Error)>) {
+    let (mut stores, mut errors) = (Vec::new(), Vec::new());
+    for name in context.config.store.keys() {
+        match context.store(name) {
+            Ok(store) => stores.push(store),
+            Err(error) => errors.push((name.clone(), error)),
+        }
+    }
+    (stores, errors)
+}
+
+/// Looks through the catalog and these stores.
+pub(super) fn gather(context: &Context, stores: &[OpenStore]) -> Gathered {
+    let mut gathered = Gathered::default();
+    for record in context.catalog.records().unwrap_or_default() {
+        gathered.learn(context, record);
+    }
+    for store in stores {
+        match store.store.list(PREFIX) {
+            Ok(objects) => gather_store(context, store, objects, &mut gathered),
+            Err(error) => gathered.unlisted.push((store.name.clone(), error.into())),
+        }
+    }
+    gathered
+}
+
+fn gather_store(
+    context: &Context,
+    store: &OpenStore,
+    objects: Vec<ObjectInfo>,
+    gathered: &mut Gathered,
+) {
+    let location = store.store.location();
+    let before = context.catalog.held(&location).unwrap_or_default();
+    let mut held = BTreeSet::new();
+    for object in objects {
+        let Some((_, file)) = split(&object.key) else {
+            continue;
+        };
+        if super::detail::hash_of(file).is_some() {
+            gathered.details.push(Object {
+                store: store.clone(),
+                file: file.to_owned(),
+                key: object.key,
+            });
+            continue;
+        }
+        if number(file).is_none() {
+            continue;
+        }
+        let stamp = format!("{} {:?}", object.bytes, object.modified);
+        let same = before.get(&object.key).filter(|known| known.stamp == stamp);
+        if let Some(same) = same.filter(|known| gathered.known.contains_key(&known.sha256)) {
+            held.insert(same.sha256.clone());
+            continue;
+        }
+        let record = match read(store, &object.key) {
+            Ok(Some(record)) => record,
+            Ok(None) => continue,
+            Err(error) => {
+                gathered.unread.push(error);
+                continue;
+            }
+        };
+        held.insert(record.sha256.clone());
+        note(context, &location, &object.key, stamp, &record);
+        gathered.learn(context, record);
+    }
+    gathered.held.insert(store.name.clone(), held);
+}
+
+/// Notes that a store holds a record. That the index cannot be written is told by whoever needs it.
+pub(super) fn note(
+    context: &Context,
+    location: &str,
+    key: &str,
+    stamp: String,
+    record: &StoredRecord,
+) {
+    let held = HeldRecord {
+        stamp,
+        sha256: record.sha256.clone(),
+    };
+    let noted = context
+        .catalog
+        .note_record(record)
+        .and_then(|()| context.catalog.note_held(location, key, &held));
+    if let Err(error) = noted {
+        context.observer.warn(&error.to_string());
+    }
+}

@@ -1,0 +1,184 @@
+//! What a record says.
+//!
+//! Serialised it holds verdicts, counts, durations, codes and names of the configuration. What was
+//! observed is in memory only, and cannot be serialised here: it goes into the sealed detail, of which
+//! the record carries the hash (see [`super::detail`]).
+
+use crate::name::Name;
+use crate::point::PointId;
+use crate::probe::{CheckResult, Observed, SEALED};
+use jiff::Timestamp;
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// What was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Activity {
+    /// A rehearsed restore.
+    Drill,
+    /// A real one.
+    Restore,
+}
+
+/// What it proved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// What came back equals what was captured, apart from the named limits, and every check passed.
+    Verified,
+    /// It came back, but its content could not be compared.
+    Restored,
+    /// It cannot be proved on this host: something it needs is missing here.
+    Unverifiable,
+    /// It did not come back, or differs, or a check failed.
+    Failed,
+}
+
+impl Verdict {
+    /// The name in JSON and tables.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Verdict::Verified => "verified",
+            Verdict::Restored => "restored",
+            Verdict::Unverifiable => "unverifiable",
+            Verdict::Failed => "failed",
+        }
+    }
+}
+
+/// How long one phase took.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Phase {
+    /// `fetch`, `restore db`, `compare db`, `checks`.
+    pub name: String,
+    /// Seconds.
+    pub seconds: f64,
+}
+
+/// One record.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// Version of this format: 1.
+    pub schema: u32,
+    /// Id: time and random digits, as a point's.
+    pub id: PointId,
+    /// Its number in the signer's chain, from 1.
+    pub sequence: u64,
+    /// SHA-256 of the record before by the same signer, and of each other one that nothing follows yet:
+    /// so a fork is joined. None for the first.
+    #[serde(default, deserialize_with = "one_or_many")]
+    pub previous: Vec<String>,
+    /// Id of the key that signs it.
+    pub signer: String,
+    /// What was done.
+    pub activity: Activity,
+    /// Of which application.
+    pub app: Name,
+    /// In which environment.
+    pub environment: Name,
+    /// Who answers for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// Who ran it.
+    pub author: String,
+    /// On which host.
+    pub host: String,
+    /// Version of the program.
+    pub lifeboat: String,
+    /// The drill of the configuration, when it was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drill: Option<Name>,
+    /// Why, where someone said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What was restored where, for a restore.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// What was brought back.
+    pub points: Vec<ProvedPoint>,
+    /// When it began.
+    pub started: Timestamp,
+    /// When it ended.
+    pub finished: Timestamp,
+    /// What it proved.
+    pub outcome: Verdict,
+    /// A live restore that was asked for without proof.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unproven: bool,
+    /// Each thing that was asked, and the answer.
+    pub checks: Vec<CheckResult>,
+    /// What this cannot prove, by name; empty when it is sealed.
+    #[serde(default, skip_serializing)]
+    pub limits: Vec<Observed>,
+    /// How many limits there are; records of older versions do not say it.
+    #[serde(default)]
+    pub limits_count: u64,
+    /// Where what was observed is; records of older versions hold it themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<DetailRef>,
+    /// How long each phase took.
+    pub phases: Vec<Phase>,
+    /// Seconds from the start until everything was back and checked.
+    pub rto_seconds: f64,
+    /// Seconds between the capture and the start: what would have been lost.
+    pub rpo_seconds: f64,
+    /// The targets at the time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rto_target_seconds: Option<u64>,
+    /// The targets at the time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rpo_target_seconds: Option<u64>,
+}
+
+/// A point that was brought back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProvedPoint {
+    /// Its id.
+    pub point: PointId,
+    /// Its plan, where that is known.
+    #[serde(with = "crate::name::or_empty")]
+    pub plan: Option<Name>,
+    /// The store its copy was read from; absent when none had one that can be believed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store: Option<Name>,
+    /// SHA-256 of that copy's manifest; absent when it cannot be believed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest_sha256: Option<String>,
+    /// The sources that were brought back.
+    pub sources: Vec<Name>,
+}
+
+/// The detail of a record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DetailRef {
+    /// SHA-256 of the plain detail, hex; it holds a salt, so that it cannot be guessed.
+    pub sha256: String,
+}
+
+impl Record {
+    /// What this cannot prove, for the operator; [`SEALED`] for each that cannot be opened here.
+    pub fn limits(&self) -> Vec<&str> {
+        if self.limits.is_empty() {
+            let count = usize::try_from(self.limits_count).unwrap_or(usize::MAX);
+            return vec![SEALED; count.min(LIMITS_MAX)];
+        }
+        self.limits.iter().map(Observed::reveal).collect()
+    }
+}
+
+/// More limits than this are no record of ours.
+const LIMITS_MAX: usize = 10_000;
+
+/// A list, or what older versions wrote: one, or null.
+fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Previous {
+        Many(Vec<String>),
+        One(Option<String>),
+    }
+    Ok(match Previous::deserialize(deserializer)? {
+        Previous::Many(many) => many,
+        Previous::One(one) => one.into_iter().collect(),
+    })
+}

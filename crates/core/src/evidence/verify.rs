@@ -1,0 +1,270 @@
+//! Checks every chain as each store holds it: signatures, numbers, hashes; that no tail that a manifest
+//! knows of was cut; and that nothing is gone that this host has seen there.
+//!
+//! What a store holds is read from the store alone. This host's memory (the catalog, and the details
+//! that its state directory keeps) only adds what is missing. Without it, a tail that no manifest knows
+//! of can be cut unseen.
+
+use super::chain::{self, Link};
+use super::gather::{self, PREFIX};
+use super::{detail, record::Record};
+use crate::context::{Context, OpenStore};
+use crate::error::{Code, Error, Result};
+use crate::point::{Head, PointId, copies};
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What `evidence verify` found.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct ChainReport {
+    /// Records that were checked.
+    pub records: u64,
+    /// What is wrong, each in one sentence; empty when everything holds.
+    pub problems: Vec<String>,
+    /// What could not be read, so that nothing is known of it.
+    pub unread: Vec<String>,
+    /// What is worth knowing, and is no damage: a chain that forked, a store that lacks a record that it
+    /// never had.
+    pub notes: Vec<String>,
+}
+
+/// Checks the evidence in every store.
+pub fn verify(context: &Context) -> Result<ChainReport> {
+    let mut report = ChainReport::default();
+    let mut seen = BTreeMap::new();
+    let (stores, unopened) = gather::open_stores(context);
+    for (name, error) in unopened {
+        report.unread.push(format!("store {name}: {error}"));
+    }
+    let mut verified = Vec::new();
+    for store in &stores {
+        let before = remembered(context, store);
+        match Chains::read(context, store, &mut report) {
+            Ok(chains) => {
+                seen.extend(chains.records.clone());
+                verified.push((store, chains, before));
+            }
+            Err(error) => report.unread.push(format!("store {}: {error}", store.name)),
+        }
+    }
+    for (store, chains, before) in &verified {
+        chains.check(store, &mut report);
+        chains.check_heads(context, store, &mut report)?;
+        chains.check_memory(context, store, before, &mut report);
+    }
+    check_kept(context, &seen, &mut report);
+    let mut lacking = lacking(&verified, &seen);
+    report.notes.append(&mut lacking);
+    report.records = seen.len() as u64;
+    Ok(report)
+}
+
+/// The hashes of the records that this host has seen in a store.
+fn remembered(context: &Context, store: &OpenStore) -> BTreeSet<String> {
+    let held = context.catalog.held(&store.store.location());
+    let held = held.unwrap_or_default().into_values();
+    held.map(|held| held.sha256).collect()
+}
+
+/// A record as a store shows it.
+#[derive(Clone)]
+struct Seen {
+    signer: String,
+    sequence: u64,
+    detail: Option<String>,
+    /// Whether a trusted signer signed it.
+    is_believed: bool,
+}
+
+/// What one store holds.
+struct Chains {
+    /// By signer.
+    links: BTreeMap<String, Vec<Link>>,
+    /// By hash.
+    records: BTreeMap<String, Seen>,
+    /// Whether every object could be read.
+    is_whole: bool,
+}
+
+impl Chains {
+    fn read(context: &Context, store: &OpenStore, report: &mut ChainReport) -> Result<Self> {
+        let mut chains = Chains {
+            links: BTreeMap::new(),
+            records: BTreeMap::new(),
+            is_whole: true,
+        };
+        for object in store.store.list(PREFIX)? {
+            let key = &object.key;
+            let told = |what: &str| format!("store {}: {key}: {what}", store.name);
+            let stored = match gather::read(store, key) {
+                Ok(None) => continue,
+                Ok(Some(stored)) => stored,
+                Err(error) if is_damage(&error) => {
+                    report.problems.push(told(&error.to_string()));
+                    continue;
+                }
+                Err(error) => {
+                    chains.is_whole = false;
+                    report.unread.push(told(&error.to_string()));
+                    continue;
+                }
+            };
+            let believed = gather::believe(context, &stored);
+            if let Err(error) = &believed {
+                report.problems.push(told(&error.message));
+            }
+            let record: Record = match (&believed, serde_json::from_slice(&stored.bytes)) {
+                (Ok(believed), _) => believed.record.clone(),
+                (Err(_), Ok(record)) => record,
+                (Err(_), Err(_)) => continue,
+            };
+            if believed.is_ok() {
+                let stamp = format!("{} {:?}", object.bytes, object.modified);
+                gather::note(context, &store.store.location(), key, stamp, &stored);
+            }
+            let file = key.rsplit('/').next().unwrap_or_default();
+            chains
+                .links
+                .entry(stored.signer.clone())
+                .or_default()
+                .push(Link {
+                    name: file.to_owned(),
+                    hash: stored.sha256.clone(),
+                    sequence: stored.sequence,
+                    previous: record.previous,
+                });
+            let seen = Seen {
+                signer: stored.signer,
+                sequence: stored.sequence,
+                detail: record.detail.map(|d| d.sha256),
+                is_believed: believed.is_ok(),
+            };
+            chains.records.insert(stored.sha256, seen);
+        }
+        Ok(chains)
+    }
+
+    /// Whether each record follows others that are there.
+    fn check(&self, store: &OpenStore, report: &mut ChainReport) {
+        for (signer, links) in &self.links {
+            let findings = chain::check(links);
+            let place = format!("store {}: {PREFIX}{signer}/", store.name);
+            let problems = findings.problems.into_iter();
+            let problems = problems.map(|(name, what)| format!("{place}{name}: {what}"));
+            report.problems.extend(problems);
+            // The branches are the same in each store.
+            let forks = findings.forks.into_iter();
+            for fork in forks.map(|fork| format!("the chain of {signer} {fork}")) {
+                if !report.notes.contains(&fork) {
+                    report.notes.push(fork);
+                }
+            }
+        }
+    }
+
+    /// Heads that the newest manifest that can be believed knows of, and the store does not have.
+    fn check_heads(
+        &self,
+        context: &Context,
+        store: &OpenStore,
+        report: &mut ChainReport,
+    ) -> Result<()> {
+        let believed = |point: &PointId| {
+            let copy = copies::read(store, point).ok()?;
+            copy.check_trust(context).is_ok().then_some(copy)
+        };
+        let points = match copies::list(store) {
+            Ok(points) => points,
+            Err(error) => {
+                report.unread.push(format!("store {}: {error}", store.name));
+                return Ok(());
+            }
+        };
+        let Some(copy) = points.iter().rev().find_map(believed) else {
+            return Ok(());
+        };
+        let newest = &copy.manifest.point;
+        for (signer, head) in &copy.manifest.evidence {
+            let Head {
+                sequence,
+                sha256,
+                beside,
+            } = head;
+            let lacks = |hash: &&String| !self.records.contains_key(*hash);
+            let missing = std::iter::once(sha256).chain(beside).filter(lacks).count();
+            if missing > 0 {
+                report.problems.push(format!(
+                    "store {}: the chain of {signer} lacks record {sequence}, which the manifest of {newest} knows",
+                    store.name
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Records that this host has seen in the store, and that are gone from it.
+    fn check_memory(
+        &self,
+        context: &Context,
+        store: &OpenStore,
+        before: &BTreeSet<String>,
+        report: &mut ChainReport,
+    ) {
+        if !self.is_whole {
+            return;
+        }
+        let known = context.catalog.records().unwrap_or_default();
+        for stored in known {
+            let gone =
+                before.contains(&stored.sha256) && !self.records.contains_key(&stored.sha256);
+            if gone && gather::believe(context, &stored).is_ok() {
+                report.problems.push(format!(
+                    "store {}: the chain of {} lacks record {}, which this host has seen there; the next drill, restore or backup puts it there again",
+                    store.name, stored.signer, stored.sequence
+                ));
+            }
+        }
+    }
+}
+
+fn is_damage(error: &Error) -> bool {
+    matches!(error.code, Code::ObjectMissing | Code::ObjectDamaged)
+}
+
+/// Details that this host keeps, of records that are nowhere: not even in the catalog.
+fn check_kept(context: &Context, seen: &BTreeMap<String, Seen>, report: &mut ChainReport) {
+    if context.is_cold() || !report.unread.is_empty() {
+        return;
+    }
+    let remembered = context.catalog.records().unwrap_or_default();
+    let remembered = remembered.iter().filter_map(|stored| {
+        let record: Record = serde_json::from_slice(&stored.bytes).ok()?;
+        Some(record.detail?.sha256)
+    });
+    let mut known: BTreeSet<String> = remembered.collect();
+    known.extend(seen.values().filter_map(|record| record.detail.clone()));
+    for hash in detail::all_kept(context).difference(&known) {
+        report.problems.push(format!(
+            "the record with the detail {hash} is in no store, and this host made it: the state directory keeps that detail"
+        ));
+    }
+}
+
+/// Records that a store does not have and never had, as far as is known here.
+fn lacking(
+    verified: &[(&OpenStore, Chains, BTreeSet<String>)],
+    seen: &BTreeMap<String, Seen>,
+) -> Vec<String> {
+    let mut notes = Vec::new();
+    for (store, chains, before) in verified.iter().filter(|(_, chains, _)| chains.is_whole) {
+        let lacks = |hash: &String| !chains.records.contains_key(hash) && !before.contains(hash);
+        let lacking = seen.iter().filter(|(hash, r)| r.is_believed && lacks(hash));
+        for (_, record) in lacking {
+            notes.push(format!(
+                "store {} has not received record {} of the chain of {} yet; the next drill, restore or backup puts it there",
+                store.name, record.sequence, record.signer
+            ));
+        }
+    }
+    notes
+}

@@ -1,0 +1,155 @@
+//! The answer to a probe: what may be told to anybody, and what was observed.
+//!
+//! What was observed may hold people's data: a row in the words of a database, a file's name, the
+//! answer to a query. [`Observed`] can be shown to the operator and cannot be serialised, so that
+//! none of it reaches a document in clear by accident. A [`Subject`] is made of words of this program
+//! and names of the configuration alone.
+
+use crate::error::Error;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Text that was observed, and may hold data. It is read back from records that older versions
+/// wrote in clear; it goes out only by [`Observed::reveal`].
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Observed(String);
+
+impl Observed {
+    /// The text: for the operator, and for what is sealed.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for Observed {
+    fn from(text: String) -> Self {
+        Observed(text)
+    }
+}
+
+impl From<&str> for Observed {
+    fn from(text: &str) -> Self {
+        Observed(text.to_owned())
+    }
+}
+
+/// What a check is about, without anything that may be data.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Subject(String);
+
+impl Subject {
+    /// A word of this program: `command`, `undo`.
+    pub fn word(word: &'static str) -> Self {
+        Subject(word.to_owned())
+    }
+
+    /// `sql db`, `point 20261120T060000Z-7f3a`: a kind, and a source of the configuration or the id of
+    /// a point.
+    pub fn of(kind: &'static str, name: impl fmt::Display) -> Self {
+        Subject(format!("{kind} {name}"))
+    }
+
+    /// `db: content`, of a source of the configuration.
+    pub fn content(source: &str) -> Self {
+        Subject(format!("{source}: content"))
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What became of a check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CheckOutcome {
+    /// What was expected was seen.
+    Passed,
+    /// Something else was seen.
+    Failed,
+    /// It could not be asked.
+    Unknown,
+}
+
+/// What is shown in place of text that cannot be opened here.
+pub const SEALED: &str = "sealed";
+
+/// One check and its answer. Serialised, it holds only what anybody may read; the rest goes into the
+/// sealed detail of a record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckResult {
+    /// What was asked, without data: `sql db`. Records of older versions have the whole question.
+    pub name: Subject,
+    /// The whole question: `sql db: select count(*) from clients`.
+    #[serde(default, skip_serializing)]
+    pub asked: Option<Observed>,
+    /// What should be seen; absent when it is sealed.
+    #[serde(default, skip_serializing)]
+    pub expected: Option<Observed>,
+    /// What was seen; absent when it is sealed.
+    #[serde(default, skip_serializing)]
+    pub observed: Option<Observed>,
+    /// What became of it.
+    pub outcome: CheckOutcome,
+    /// The code of the error that it failed with, where it was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// How many things differed, where they were counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub differences: Option<u64>,
+}
+
+impl CheckResult {
+    /// A check and its answer.
+    pub fn new(
+        name: Subject,
+        expected: impl Into<Observed>,
+        observed: impl Into<Observed>,
+        outcome: CheckOutcome,
+    ) -> Self {
+        CheckResult {
+            name,
+            asked: None,
+            expected: Some(expected.into()),
+            observed: Some(observed.into()),
+            outcome,
+            code: None,
+            differences: None,
+        }
+    }
+
+    /// A check that failed with an error.
+    pub fn failed(name: Subject, expected: &str, error: &Error) -> Self {
+        CheckResult {
+            code: Some(error.code.as_str().to_owned()),
+            ..CheckResult::new(name, expected, error.to_string(), CheckOutcome::Failed)
+        }
+    }
+
+    /// A check that could not be asked, and why.
+    pub fn unknown(name: Subject, expected: impl Into<Observed>, why: impl Into<Observed>) -> Self {
+        CheckResult::new(name, expected, why, CheckOutcome::Unknown)
+    }
+
+    /// The whole question, as far as it is known here.
+    pub fn question(&self) -> String {
+        match &self.asked {
+            Some(asked) => asked.reveal().to_owned(),
+            None => self.name.to_string(),
+        }
+    }
+
+    /// What should be seen, for the operator; [`SEALED`] where that cannot be opened here.
+    pub fn expected(&self) -> &str {
+        self.expected.as_ref().map_or(SEALED, Observed::reveal)
+    }
+
+    /// What was seen, for the operator; [`SEALED`] where that cannot be opened here.
+    pub fn observed(&self) -> &str {
+        self.observed.as_ref().map_or(SEALED, Observed::reveal)
+    }
+}
