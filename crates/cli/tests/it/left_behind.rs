@@ -182,7 +182,8 @@ fn a_state_directory_that_others_can_change_is_refused() {
         app.ok(&["points"]);
     }
     mode(&app.path("state"), 0o755);
-    app.run(&["doctor"]).says(&["others can enter", "chmod 700"]);
+    app.run(&["doctor"])
+        .says(&["others can enter", "chmod 700"]);
     // A parent that everybody may write to, unless it is as /tmp.
     app.edit("{root}/state", "{root}/open/state");
     app.write("open/note", b"");
