@@ -252,7 +252,10 @@ mod tests {
     use crate::clock::Clock;
 
     fn names(names: &[&str]) -> Vec<Name> {
-        names.iter().map(|name| Name::parse(name).unwrap()).collect()
+        names
+            .iter()
+            .map(|name| Name::parse(name).unwrap())
+            .collect()
     }
 
     #[test]
