@@ -112,8 +112,8 @@ fn a_restore_that_was_killed_goes_on() {
 /// Killed when all lies aside and nothing was changed.
 #[test]
 fn a_live_restore_that_was_killed_is_named_and_cleared() {
-    let app = App::with(&format!("{BASIC}\n"));
-    app.backup();
+    let app = App::basic();
+    let point = app.backup();
     app.edit(
         "stores = [\"disk\"]",
         "stores = [\"disk\"]\nbefore = [[\"cat\", \"{root}/gate\"]]",
@@ -125,10 +125,12 @@ fn a_live_restore_that_was_killed_is_named_and_cleared() {
     drop(held);
     std::fs::remove_file(app.path("gate")).unwrap();
     app.write("gate", b"");
+    // What was live before is kept there too, under another name.
     let aside = |relative: &str| {
-        let entries = std::fs::read_dir(app.path(relative)).unwrap().flatten();
+        let place = app.path(relative).join(".lifeboat-aside");
+        let entries = std::fs::read_dir(place).unwrap().flatten();
         let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
-        names.filter(|name| name.contains(".lifeboat-")).count()
+        names.filter(|name| name.starts_with(&point)).count()
     };
     assert_eq!((aside("."), aside("live")), (1, 1));
     let told = "left by a live restore of";
