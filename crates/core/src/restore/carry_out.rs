@@ -521,6 +521,14 @@ impl<'a> Restoring<'a> {
     pub fn report(mut self, target: &Target, reason: Option<String>) -> Result<Report> {
         let manifest = &self.fetched.copy.manifest;
         self.limits.extend(age_limit(&manifest.point, self.started));
+        // A live restore asked for proof, or was told to do without.
+        if let (Err(error), false) = (&self.fetched.details, matches!(target, Target::Live))
+            && matches!(error.code, Code::ObjectDamaged | Code::ObjectMissing)
+        {
+            let name = Subject::of("details of", &manifest.point);
+            self.checks
+                .push(CheckResult::failed(name, "as the manifest says", error));
+        }
         let failed = self
             .checks
             .iter()
