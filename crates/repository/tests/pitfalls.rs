@@ -27,7 +27,8 @@ use lifeboat_repository::saver::with_saver;
 use lifeboat_repository::time::Time;
 use lifeboat_repository::tree::{Node, NodeKind, TreeBuilder};
 use lifeboat_repository::{Error, FileKind, Id, Repository, Snapshot};
-use lifeboat_testkit::tree::{privileged, set_attribute};
+use lifeboat_testkit::privilege::needs_root;
+use lifeboat_testkit::tree::set_attribute;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -278,8 +279,7 @@ fn files_that_change_shrink_and_vanish_meanwhile_make_a_snapshot_that_is_whole()
 
 #[test]
 fn names_that_the_target_takes_for_one_are_told_apart() {
-    if !privileged() {
-        println!("SKIPPED: only root may make a directory have two names");
+    if needs_root("give a directory two names") {
         return;
     }
     let place = Place::new();

@@ -15,6 +15,7 @@
 pub mod gpg;
 pub mod mariadb;
 pub mod postgres;
+pub mod privilege;
 pub mod restic;
 pub mod s3;
 pub mod silent;

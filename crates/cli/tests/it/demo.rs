@@ -1,6 +1,7 @@
 //! The demonstration runs to its end, shows what it promises, and leaves nothing.
 
 use crate::support::{App, LIFEBOAT, Output, run};
+use lifeboat_testkit::privilege::{mount_namespace, needs_mounts};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
@@ -55,12 +56,15 @@ fn with_postgres() {
 #[test]
 fn without_postgres() {
     let hide = "mount -t tmpfs none /usr/lib/postgresql && exec \"$@\"";
-    let wrap = ["unshare", "--mount", "sh", "-ec", hide, "hide"];
-    let possible = Command::new("env").args(wrap).arg("true").status().unwrap();
-    if !possible.success() {
-        eprintln!("skipped: this user may not make a mount namespace");
+    if needs_mounts() {
         return;
     }
+    let wrap = [
+        &["unshare"],
+        mount_namespace(),
+        &["sh", "-ec", hide, "hide"],
+    ]
+    .concat();
     let output = demo(&App::with(""), &wrap);
     shows_the_round(&output);
     output.says(&[

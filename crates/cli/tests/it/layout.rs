@@ -9,6 +9,7 @@ use lifeboat_repository::{Author, FileKind, Repository};
 use lifeboat_store::LocalStore;
 use lifeboat_testkit::mariadb::MariadbServer;
 use lifeboat_testkit::postgres::PostgresServer;
+use lifeboat_testkit::privilege::needs_mounts;
 use lifeboat_testkit::restic::Restic;
 use lifeboat_testkit::tree;
 use serde_json::Value;
@@ -361,7 +362,7 @@ fn a_repository_that_cannot_be_used_is_told_before_anything_is_done() {
 
 #[test]
 fn on_a_full_disk_there_is_no_snapshot_and_the_other_store_has_the_point() {
-    if !tree::privileged() {
+    if needs_mounts() {
         return;
     }
     let app = bare(SOURCES, NAMES);

@@ -10,9 +10,9 @@ use jiff::{SignedDuration, Timestamp};
 use lifeboat_repository::time::Time;
 use lifeboat_repository::{FileKind, Repository, Snapshot};
 use lifeboat_store::LocalStore;
+use lifeboat_testkit::privilege::needs_root;
 use lifeboat_testkit::restic::Restic;
 use lifeboat_testkit::ssh::SshServer;
-use lifeboat_testkit::tree;
 use serde_json::Value;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -80,7 +80,7 @@ fn doctor_names_snapshots_that_no_manifest_names_and_no_others() {
 
 #[test]
 fn a_store_that_fails_is_not_called_damaged() {
-    if !tree::privileged() {
+    if needs_root("keep a file from another user") {
         return;
     }
     let app = application(SOURCES, NAMES);

@@ -1,7 +1,8 @@
 //! A store, a source or a file that fails takes nothing else with it, is named, and can be healed.
 
-use crate::support::{App, as_nobody, in_namespace, listing, noise};
+use crate::support::{App, as_nobody, give_to_nobody, in_namespace, listing, noise};
 use lifeboat_testkit::postgres::PostgresServer;
+use lifeboat_testkit::privilege::{needs_mounts, needs_root};
 use lifeboat_testkit::s3::S3sServer;
 use serde_json::Value;
 use std::io::{Read, Write};
@@ -123,6 +124,9 @@ fn a_store_that_is_not_there_today() {
 
 #[test]
 fn a_store_that_takes_no_writes() {
+    if needs_mounts() {
+        return;
+    }
     let app = local_second();
     std::fs::create_dir(app.path("second")).unwrap();
     let read_only = "mount --bind second second; mount -o remount,ro,bind second";
@@ -140,6 +144,9 @@ fn a_store_that_takes_no_writes() {
 
 #[test]
 fn a_store_that_fills_up_on_the_way() {
+    if needs_mounts() {
+        return;
+    }
     let app = local_second();
     app.write("data/large.bin", &noise(3 << 20, 5));
     std::fs::create_dir(app.path("second")).unwrap();
@@ -351,13 +358,16 @@ fn an_optional_path_that_is_missing_is_a_warning() {
 
 #[test]
 fn a_file_that_cannot_be_read_makes_the_point_partial() {
-    use std::os::unix::fs::{PermissionsExt, chown};
+    use std::os::unix::fs::PermissionsExt;
+    if needs_root("keep a file from another user") {
+        return;
+    }
     let app = App::basic();
     let secret = app.path("data/deep/er/photo.bin");
     std::fs::set_permissions(&secret, PermissionsExt::from_mode(0o600)).unwrap();
     for directory in ["store", "state", "live"] {
         std::fs::create_dir_all(app.path(directory)).unwrap();
-        chown(app.path(directory), Some(65534), Some(65534)).unwrap();
+        give_to_nobody(&app.path(directory));
     }
     let output = as_nobody(&app, &["--json", "backup"]);
     assert_eq!(output.code, 3, "{output}");

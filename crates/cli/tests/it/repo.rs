@@ -1,8 +1,8 @@
 //! `lifeboat repo`: the engine at the command line, beside restic on the same repository.
 
 use crate::support::{App, Output, in_namespace, listing, noise};
+use lifeboat_testkit::privilege::needs_mounts;
 use lifeboat_testkit::restic::Restic;
-use lifeboat_testkit::tree::privileged;
 use serde_json::Value;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -507,7 +507,7 @@ fn whatever_is_wrong_with_a_repository_the_hint_is_what_helps() {
     let nothing_listens = "sftp://nobody@127.0.0.1:1/x";
     let refusal = desk.refuses(1, "store", &["snapshots", "--repo", nothing_listens]);
     assert!(!refusal.hint.contains("configuration"), "{}", refusal.hint);
-    if privileged() {
+    if !needs_mounts() {
         let mount = "mount --bind r r; mount -o remount,ro,bind r";
         let output = in_namespace(&desk.app, mount, &desk.args(&["snapshots"]), "");
         output

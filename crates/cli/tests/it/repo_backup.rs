@@ -259,10 +259,11 @@ fn a_pipe_in_the_place_of_a_file_is_not_waited_for() {
     desk.refuses(2, "usage", &["backup", &tree, "--exclude-file", &pipe]);
 }
 
-/// Only root can start a program as a user who has nothing else running.
 #[test]
 fn a_limit_of_threads_is_an_error_and_no_panic() {
-    if !rustix::process::geteuid().is_root() {
+    if lifeboat_testkit::privilege::needs_root(
+        "start a program as a user with nothing else running",
+    ) {
         return;
     }
     let place = tempfile::tempdir().unwrap();

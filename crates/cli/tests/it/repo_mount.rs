@@ -4,6 +4,7 @@
 
 use crate::repo::Desk;
 use crate::support::{listing, noise};
+use lifeboat_testkit::privilege::needs_root;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -18,7 +19,11 @@ struct Mounted {
 impl Mounted {
     fn new(desk: &Desk) -> Option<Mounted> {
         let at = desk.app.path("mnt");
-        if !Path::new("/dev/fuse").exists() || !rustix::process::geteuid().is_root() {
+        if needs_root("mount a repository") {
+            return None;
+        }
+        if !Path::new("/dev/fuse").exists() {
+            eprintln!("left out: there is no /dev/fuse");
             return None;
         }
         std::fs::create_dir_all(&at).unwrap();

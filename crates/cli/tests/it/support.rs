@@ -5,6 +5,8 @@
 
 #![allow(dead_code, reason = "each topic uses a part")]
 
+use lifeboat_testkit::privilege::mount_namespace;
+use lifeboat_testkit::tree::privileged;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -440,9 +442,20 @@ impl App {
     }
 }
 
-/// Runs the program as the user `nobody`, who must be able to enter the application's directory.
+/// Gives a file or directory to the user that [`as_nobody`] runs the program as.
+pub fn give_to_nobody(path: &Path) {
+    if privileged() {
+        std::os::unix::fs::chown(path, Some(65534), Some(65534)).unwrap();
+    }
+}
+
+/// Runs the program as a user without privileges, who must be able to enter the application's
+/// directory: `nobody` where root runs the tests, and otherwise whoever runs them.
 pub fn as_nobody(app: &App, args: &[&str]) -> Output {
     use std::os::unix::fs::PermissionsExt;
+    if !privileged() {
+        return app.run(args);
+    }
     std::fs::set_permissions(app.root(), std::fs::Permissions::from_mode(0o755)).unwrap();
     // The build directory may be closed to others.
     let copy = app.path("lifeboat-for-nobody");
@@ -473,13 +486,14 @@ pub fn age_key() -> (String, String) {
 }
 
 /// Runs the program in a mount namespace of its own, after `setup`, a shell script that may mount
-/// what it likes; nothing of it is seen outside. Root only.
+/// what it likes; nothing of it is seen outside. Where [`needs_mounts`] does not leave it out.
 pub fn in_namespace(app: &App, setup: &str, args: &[&str], then: &str) -> Output {
     let known = app.command(args);
     let mut command = Command::new("unshare");
     let script = format!("set -e\n{setup}\nset +e\n\"$@\"\ncode=$?\n{then}\nexit $code");
     command
-        .args(["--mount", "sh", "-c", &script, "sh", LIFEBOAT])
+        .args(mount_namespace())
+        .args(["sh", "-c", &script, "sh", LIFEBOAT])
         .args(args)
         .env_clear()
         .envs(known.get_envs().filter_map(|(k, v)| Some((k, v?))))

@@ -272,7 +272,7 @@ fn a_directory_that_cannot_be_is_missing() {
 
 #[test]
 fn a_login_that_may_not_write_is_denied() {
-    if !rustix::process::geteuid().is_root() {
+    if lifeboat_testkit::privilege::needs_root("serve another user") {
         return;
     }
     let server = server();

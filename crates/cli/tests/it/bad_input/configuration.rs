@@ -67,7 +67,7 @@ fn one_that_cannot_be_read_as_text() {
 #[test]
 fn one_that_this_user_may_not_read() {
     let app = App::basic();
-    std::fs::set_permissions(app.path("lifeboat.toml"), PermissionsExt::from_mode(0o600)).unwrap();
+    std::fs::set_permissions(app.path("lifeboat.toml"), PermissionsExt::from_mode(0o000)).unwrap();
     let output = crate::support::as_nobody(&app, &["points"]);
     assert_eq!(output.code, 2, "{output}");
     output
@@ -369,6 +369,9 @@ fn a_state_directory_that_cannot_be_used() {
 
 #[test]
 fn a_state_directory_of_another_user() {
+    if lifeboat_testkit::privilege::needs_root("run the program as another user") {
+        return;
+    }
     let app = App::basic();
     app.backup();
     let output = crate::support::as_nobody(&app, &["backup"]);

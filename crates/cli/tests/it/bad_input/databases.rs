@@ -2,6 +2,7 @@
 
 use crate::support::{App, in_namespace};
 use lifeboat_testkit::postgres::PostgresServer;
+use lifeboat_testkit::privilege::needs_mounts;
 
 /// An application whose source `db` is the database `crm` of a server.
 fn app(url: &str) -> App {
@@ -78,6 +79,9 @@ fn a_server_that_refuses_us() {
 
 #[test]
 fn a_client_that_is_older_than_the_server() {
+    if needs_mounts() {
+        return;
+    }
     let server = server();
     let app = app(&server.url("crm"));
     let installed = lifeboat_testkit::postgres::newest_bin();

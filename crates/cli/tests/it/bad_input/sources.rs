@@ -1,6 +1,7 @@
 //! Sources that cannot be reached, read or dumped.
 
 use crate::support::{App, BASIC, in_namespace};
+use lifeboat_testkit::privilege::needs_mounts;
 
 /// One source and one store.
 fn app(source: &str) -> App {
@@ -96,6 +97,9 @@ fn a_command_that_is_not_installed() {
 
 #[test]
 fn postgresql_client_programs_that_are_not_installed() {
+    if needs_mounts() {
+        return;
+    }
     let app = postgres(1);
     // Where the distribution keeps them is hidden, and PATH has the shell alone.
     let hide = "mount -t tmpfs none /usr/lib/postgresql; PATH=/nowhere";

@@ -1,6 +1,8 @@
 //! Stores that are full, read-only, not there, or refuse us.
 
-use crate::support::{App, BASIC, in_namespace, noise};
+use crate::support::{App, BASIC, give_to_nobody, in_namespace, noise};
+use lifeboat_testkit::privilege::needs_mounts;
+use std::os::unix::fs::PermissionsExt;
 
 fn s3(endpoint: &str, bucket: &str) -> App {
     let mut app = App::with(&BASIC.replace(
@@ -17,6 +19,9 @@ fn s3(endpoint: &str, bucket: &str) -> App {
 
 #[test]
 fn full() {
+    if needs_mounts() {
+        return;
+    }
     let app = App::basic();
     app.write("data/large.bin", &noise(3 << 20, 3));
     std::fs::create_dir(app.path("store")).unwrap();
@@ -40,6 +45,9 @@ fn full() {
 
 #[test]
 fn read_only() {
+    if needs_mounts() {
+        return;
+    }
     let app = App::basic();
     let point = app.backup();
     let before = app.listing("store");
@@ -72,8 +80,9 @@ fn of_another_user() {
         &app.path("theirs").display().to_string(),
     );
     std::fs::create_dir(app.path("theirs")).unwrap();
-    std::os::unix::fs::chown(app.path("theirs"), Some(65534), Some(65534)).unwrap();
+    give_to_nobody(&app.path("theirs"));
     std::fs::create_dir(app.path("store")).unwrap();
+    std::fs::set_permissions(app.path("store"), PermissionsExt::from_mode(0o555)).unwrap();
     let output = crate::support::as_nobody(&app, &["backup"]);
     assert_eq!(output.code, 1, "{output}");
     output

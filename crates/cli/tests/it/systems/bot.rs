@@ -82,6 +82,9 @@ fn credentials(host: &Host) {
 
 #[test]
 fn the_bot_is_protected_as_its_page_says() {
+    if super::host::is_impossible() {
+        return;
+    }
     let s3 = MotoServer::start();
     s3.create_bucket("bot-backups");
     s3.create_bucket("bot-secrets");

@@ -106,6 +106,9 @@ fn content(host: &Host) -> String {
 
 #[test]
 fn the_finance_application_is_protected_as_its_page_says() {
+    if super::host::is_impossible() {
+        return;
+    }
     let s3 = MotoServer::start();
     s3.create_bucket("finance-backups");
     let mut finance = System::on(Host::with_mysql("finance"), "finance");

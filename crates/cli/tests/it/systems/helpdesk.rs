@@ -79,6 +79,9 @@ fn instance(database: u16, site: u16, ssh: u16) -> Host {
 
 #[test]
 fn the_helpdesk_is_protected_as_its_page_says() {
+    if super::host::is_impossible() {
+        return;
+    }
     let s3 = MotoServer::start();
     s3.create_bucket("helpdesk-attachments");
     let (database, site, ssh) = (free_port(), free_port(), free_port());

@@ -176,6 +176,9 @@ fn damage(s3: &MotoServer, bucket: &str, prefix: &str) {
 /// Every example is valid as it stands, and says what to change.
 #[test]
 fn examples_pass_the_check_as_they_stand() {
+    if host::is_impossible() {
+        return;
+    }
     let host = Host::new("check");
     let mut count = 0;
     for entry in std::fs::read_dir(root().join("examples")).unwrap() {

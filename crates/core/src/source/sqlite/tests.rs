@@ -5,7 +5,8 @@ use crate::fingerprint::{Fingerprint, Inventory, TablesFingerprint};
 use crate::observe::Silent;
 use crate::restore::place;
 use crate::secret::Scrubber;
-use lifeboat_testkit::tree::{self, LiveDatabase};
+use lifeboat_testkit::privilege::needs_root;
+use lifeboat_testkit::tree::LiveDatabase;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
@@ -406,7 +407,7 @@ fn placing_a_database_removes_what_an_earlier_one_left_and_refuses_to_overwrite(
 
 #[test]
 fn a_database_that_may_not_be_read_is_denied() {
-    if !tree::privileged() {
+    if needs_root("keep a database from another user") {
         return;
     }
     // Root may read anything: what SQLite says to others is explained from its error codes.

@@ -1,0 +1,35 @@
+//! What a test may do on this machine. Root does everything; a test that another user cannot run
+//! is left out through [`needs_root`] or [`needs_mounts`], which say so on standard error.
+
+use crate::tree::privileged;
+use std::process::{Command, Stdio};
+
+/// Returns `true`, and says so, when a test must be left out because only root can do `what`.
+pub fn needs_root(what: &str) -> bool {
+    let left_out = !privileged();
+    if left_out {
+        eprintln!("left out: only root can {what}");
+    }
+    left_out
+}
+
+/// Returns `true`, and says so, when a test must be left out because this user may not mount
+/// anything, not even in namespaces of its own.
+pub fn needs_mounts() -> bool {
+    let mut probe = Command::new("unshare");
+    probe.args(mount_namespace()).arg("true");
+    let status = probe.stderr(Stdio::null()).status();
+    let left_out = !privileged() && !status.is_ok_and(|status| status.success());
+    if left_out {
+        eprintln!("left out: this user may not make a mount namespace, which root can");
+    }
+    left_out
+}
+
+/// The arguments of `unshare` for a namespace in which whoever runs the test may mount.
+pub fn mount_namespace() -> &'static [&'static str] {
+    match privileged() {
+        true => &["--mount"],
+        false => &["--map-root-user", "--mount"],
+    }
+}
