@@ -59,6 +59,16 @@ pub fn set_attribute(path: &Path, name: &str, value: &[u8]) {
 /// not canonical.
 pub const ACL: &[u8] = b"\x02\0\0\0\x01\0\x06\0\xff\xff\xff\xff\x02\0\x06\0\xd2\x04\0\0\x04\0\x04\0\xff\xff\xff\xff\x10\0\x06\0\xff\xff\xff\xff\x20\0\x04\0\xff\xff\xff\xff";
 
+/// [`ACL`] for a directory: whoever is not root must be able to enter what it owns, so for others
+/// the owner may do everything.
+pub fn directory_acl() -> Vec<u8> {
+    let mut list = ACL.to_vec();
+    if !privileged() {
+        list[6] = 7;
+    }
+    list
+}
+
 /// Makes a tree of all that a files backup must carry below `top`, which is made.
 ///
 /// Names with spaces, quotes, newlines and bytes that are not UTF-8; long names and paths; links
@@ -123,6 +133,12 @@ fn modes_and_times(top: &Path) {
     let modes = top.join("modes");
     fs::create_dir(&modes).unwrap();
     for bits in [0o4755, 0o2755, 0o0000, 0o0444, 0o7777, 0o1644, 0o0600] {
+        // Nobody but root reads a file that its owner may not.
+        let bits = if bits == 0 && !privileged() {
+            0o0400
+        } else {
+            bits
+        };
         let path = modes.join(format!("{bits:04o}"));
         fs::write(&path, b"mode").unwrap();
         mode(&path, bits);
@@ -161,7 +177,7 @@ fn attributes(top: &Path) {
     let path = top.join("acl directory");
     fs::create_dir(&path).unwrap();
     set_attribute(&path, "user.on-directory", b"too");
-    set_attribute(&path, "system.posix_acl_access", ACL);
+    set_attribute(&path, "system.posix_acl_access", &directory_acl());
     set_attribute(&path, "system.posix_acl_default", ACL);
     fs::write(path.join("inherits"), b"").unwrap();
 }

@@ -1,6 +1,7 @@
 //! A real server for a test, on a socket.
 
 use lifeboat_core::source::mariadb::{Connection, Flavor};
+use lifeboat_testkit::tree::privileged;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
@@ -13,15 +14,10 @@ pub struct Server {
 
 fn unprivileged(program: &str) -> Command {
     let mut command = Command::new("setpriv");
-    command.args([
-        "--pdeathsig",
-        "KILL",
-        "--reuid",
-        "mysql",
-        "--regid",
-        "mysql",
-        "--clear-groups",
-    ]);
+    command.args(["--pdeathsig", "KILL"]);
+    if privileged() {
+        command.args(["--reuid", "mysql", "--regid", "mysql", "--clear-groups"]);
+    }
     command.arg(program).current_dir("/");
     command
 }
@@ -41,11 +37,13 @@ impl Server {
             .prefix("lbmy")
             .tempdir_in("/tmp")
             .unwrap();
-        let owner = Command::new("chown")
-            .arg("mysql:mysql")
-            .arg(directory.path())
-            .status();
-        assert!(owner.unwrap().success());
+        if privileged() {
+            let owner = Command::new("chown")
+                .arg("mysql:mysql")
+                .arg(directory.path())
+                .status();
+            assert!(owner.unwrap().success());
+        }
         let data = format!("--datadir={}/data", directory.path().display());
         // Two servers of one temporary directory take each other's files away.
         let temporary = format!("--tmpdir={}", directory.path().display());
