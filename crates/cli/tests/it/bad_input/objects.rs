@@ -138,7 +138,10 @@ fn details_that_were_altered_or_deleted() {
         let target = app.path("out").display().to_string();
         let restore = app.json_exits(4, &["restore", &point, "--to", &target]);
         assert_eq!(restore["outcome"], "failed", "{how}: {restore:#}");
-        assert!(app.path("out/files").exists(), "what could be read is there");
+        assert!(
+            app.path("out/files").exists(),
+            "what could be read is there"
+        );
     }
 }
 

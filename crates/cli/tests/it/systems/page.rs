@@ -85,8 +85,16 @@ pub fn settled(text: &str) -> String {
             let stored = at > 0
                 && ["has", "says"].contains(&words[at - 1])
                 && word.chars().all(|c| c.is_ascii_digit());
+            // Pages are not written anew for each patch release of a server.
+            let released = at > 0
+                && ["PostgreSQL", "MariaDB", "MySQL", "(Debian"].contains(&words[at - 1])
+                && word.starts_with(|c: char| c.is_ascii_digit());
             if stored {
                 kept.push("SIZE".into());
+                at += 1;
+            } else if released {
+                let tail: String = word.chars().filter(|c| ",)".contains(*c)).collect();
+                kept.push(format!("VERSION{tail}"));
                 at += 1;
             } else if amount > 0 {
                 let tail: String = words[at + amount - 1]
@@ -114,7 +122,7 @@ fn amount(words: &[&str]) -> usize {
         let digits = !number.is_empty() && number.chars().all(|c| c.is_ascii_digit() || c == '.');
         let ends = unit.ends_with([',', ')', ';', ':']);
         let unit = unit.trim_end_matches([',', ')', ';', ':']);
-        if !digits || !["B", "KiB", "MiB", "GiB", "s", "min", "h", "d"].contains(&unit) {
+        if !digits || !["B", "kB", "KiB", "MiB", "GiB", "s", "min", "h", "d"].contains(&unit) {
             break;
         }
         taken += 2;
