@@ -1,6 +1,8 @@
 //! What a test may do on this machine. Root does everything; a test that another user cannot run
 //! is left out through [`needs_root`] or [`needs_mounts`], which say so on standard error.
 
+#![allow(clippy::print_stderr, reason = "a test says what it leaves out")]
+
 use crate::tree::privileged;
 use std::process::{Command, Stdio};
 

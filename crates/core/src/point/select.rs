@@ -111,7 +111,10 @@ impl Selector {
         points
             .last()
             .map(|c| c.point.clone())
-            .ok_or_else(|| self.none(candidates.len()))
+            .ok_or_else(|| match candidates.is_empty() || by_id {
+                false if candidates.iter().all(|c| is_ahead(c.point.time(), now)) => all_ahead(now),
+                _ => self.none(candidates.len()),
+            })
     }
 
     fn none(&self, known: usize) -> Error {
@@ -132,6 +135,13 @@ impl Selector {
         };
         Error::new(Code::PointUnknown, what).hint(hint)
     }
+}
+
+fn all_ahead(now: Timestamp) -> Error {
+    let message =
+        format!("every restore point is dated after what the clock of this host says, {now}");
+    Error::new(Code::Clock, message)
+        .hint("set the clock of this host (`timedatectl set-ntp true`); until then, name a point by its id")
 }
 
 /// A time: RFC 3339, or a date, which is midnight UTC.
@@ -174,6 +184,23 @@ mod tests {
             .choose(&candidates(), now, 7)?
             .as_str()[15..]
             .to_owned())
+    }
+
+    #[test]
+    fn a_clock_behind_every_point_is_named_and_an_id_chooses_all_the_same() {
+        let now = "1999-12-31T23:59:58Z".parse().unwrap();
+        let choose = |text: &str| {
+            let selector = Selector::parse(text).unwrap();
+            selector.choose(&candidates(), now, 7)
+        };
+        for text in ["latest", "latest:daily", "random:0s..2d"] {
+            assert_eq!(choose(text).unwrap_err().code, Code::Clock, "{text}");
+        }
+        assert_eq!(
+            choose("20261119T12").unwrap().as_str(),
+            "20261119T120000Z-dddd"
+        );
+        assert_eq!(choose("2027").unwrap_err().code, Code::PointUnknown);
     }
 
     #[test]
