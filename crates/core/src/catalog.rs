@@ -138,10 +138,18 @@ impl Catalog {
             .collect())
     }
 
-    /// The newest point noted of any store.
-    pub fn newest(&self) -> Option<PointId> {
+    /// The newest point of the same second as `point` that is or was in any store, also one that is
+    /// forgotten: what it left must not be met again.
+    pub fn newest_beside(&self, point: &PointId) -> Option<PointId> {
         let newest: Option<String> = self
-            .run(|c| c.query_row("SELECT max(point) FROM manifest", [], |r| r.get(0)))
+            .run(|c| {
+                c.query_row(
+                    "SELECT max(point) FROM (SELECT point FROM manifest UNION SELECT point FROM seen
+                        UNION SELECT point FROM forgotten) WHERE point GLOB ?1",
+                    [format!("{}-*", point.second())],
+                    |r| r.get(0),
+                )
+            })
             .ok()?;
         PointId::parse(&newest?)
     }

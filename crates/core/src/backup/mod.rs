@@ -280,12 +280,14 @@ impl<'a> Run<'a> {
             return Err(failed);
         }
         // Also after one that went to other stores, so that lists show them as they were taken.
-        let noted = context.catalog.newest();
+        let noted = context.catalog.newest_beside(&point);
         let point = before
             .newest
             .iter()
             .chain(&noted)
-            .fold(point, |point, newest| point.following(newest));
+            .fold(point, |point, newest| {
+                point.following(newest, context.clock.random())
+            });
         let mut warnings = exposed(context, &stores, &plan.sources)?;
         warnings.extend(set_aside(context, before.ahead)?);
         let details = Details {

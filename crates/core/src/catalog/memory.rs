@@ -175,3 +175,23 @@ fn named(survey: &Survey, id: &str, now: Timestamp) -> Result<(PointId, Forgotte
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_forgotten_keeps_its_id() {
+        let directory = tempfile::tempdir().unwrap();
+        let catalog = Catalog::open(&directory.path().join("catalog")).unwrap();
+        let id = |text: &str| PointId::parse(text).unwrap();
+        let forgotten = id("20261120T060000Z-8fff");
+        let other = id("20261120T060001Z-0000");
+        catalog
+            .forget(Forgotten::Missing, &forgotten, "by hand", other.time())
+            .unwrap();
+        let beside = catalog.newest_beside(&id("20261120T060000Z-0001"));
+        assert_eq!(beside, Some(forgotten));
+        assert_eq!(catalog.newest_beside(&other), None);
+    }
+}

@@ -21,24 +21,25 @@ impl PointId {
         PointId(format!("{at}-{:04x}", clock.random() & 0xffff))
     }
 
-    /// This id, or, where `newest` is of the same second and would sort after it, the next one
-    /// after `newest`: the newest point is the last one also when two are taken within a second.
-    pub fn following(self, newest: &PointId) -> Self {
-        let same_second = self.0.split('-').next() == newest.0.split('-').next();
-        if !same_second || &self > newest {
+    /// This id, or, where `newest` is of the same second and would sort after it, one a little after
+    /// `newest`: the newest point is the last one also when two are taken within a second. `random`
+    /// is any number; it keeps apart what was killed in this second and what comes now.
+    pub fn following(self, newest: &PointId, random: u64) -> Self {
+        if self.second() != newest.second() || &self > newest {
             return self;
         }
-        let digits = newest
-            .0
-            .split_once('-')
-            .and_then(|(_, d)| u16::from_str_radix(d, 16).ok());
-        match (
-            self.0.split_once('-'),
-            digits.and_then(|d| d.checked_add(1)),
-        ) {
-            (Some((time, _)), Some(next)) => PointId(format!("{time}-{next:04x}")),
-            _ => self,
-        }
+        let digits = |id: &PointId| u16::from_str_radix(id.0.split_once('-')?.1, 16).ok();
+        let Some(room) = digits(newest).map(|d| u16::MAX - d).filter(|r| *r > 0) else {
+            return self;
+        };
+        let step = 1 + random % u64::from(room.min(256));
+        let next = u64::from(u16::MAX - room) + step;
+        PointId(format!("{}-{next:04x}", self.second()))
+    }
+
+    /// The first part, which ids of one second share.
+    pub(crate) fn second(&self) -> &str {
+        self.0.split_once('-').map_or(&self.0, |(time, _)| time)
     }
 
     /// The text, if it is an id.
@@ -107,14 +108,19 @@ mod tests {
     fn of_two_in_one_second_the_later_sorts_last() {
         let id = |text: &str| PointId::parse(text).unwrap();
         let newest = id("20261120T060000Z-8fff");
-        for (made, expected) in [
-            ("20261120T060000Z-0001", "20261120T060000Z-9000"),
-            ("20261120T060000Z-8fff", "20261120T060000Z-9000"),
-            ("20261120T060000Z-a001", "20261120T060000Z-a001"),
-            ("20261120T060001Z-0001", "20261120T060001Z-0001"),
+        for (made, random, expected) in [
+            ("20261120T060000Z-0001", 0, "20261120T060000Z-9000"),
+            ("20261120T060000Z-8fff", 256, "20261120T060000Z-9000"),
+            ("20261120T060000Z-8fff", 511, "20261120T060000Z-90ff"),
+            ("20261120T060000Z-a001", 7, "20261120T060000Z-a001"),
+            ("20261120T060001Z-0001", 7, "20261120T060001Z-0001"),
         ] {
-            assert_eq!(id(made).following(&newest), id(expected));
+            assert_eq!(id(made).following(&newest, random), id(expected));
         }
+        let nearly = id("20261120T060000Z-fffd");
+        let last = id("20261120T060000Z-ffff");
+        assert_eq!(newest.clone().following(&nearly, 1), last);
+        assert_eq!(newest.clone().following(&last, 1), newest);
     }
 
     #[test]
