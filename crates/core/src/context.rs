@@ -48,6 +48,8 @@ pub struct Context {
     /// The index of the stores.
     pub catalog: Catalog,
     state: PathBuf,
+    /// Stores, each opened once: what was learnt of one, and its connections, serve to the end.
+    stores: Mutex<BTreeMap<String, Arc<dyn Store>>>,
     /// Repositories of stores, each opened once.
     snapshots: Mutex<BTreeMap<String, Arc<Snapshots>>>,
     /// Only a given store is read: what is believed, shown and written differs.
@@ -198,6 +200,7 @@ impl Context {
             trusted,
             catalog,
             state,
+            stores: Mutex::default(),
             snapshots: Mutex::default(),
             cold: None,
             _sessions: Sessions::hold(),
@@ -228,6 +231,7 @@ impl Context {
             observer,
             scrubber,
             state,
+            stores: Mutex::default(),
             snapshots: Mutex::default(),
             cold: Some(Cold {
                 settled: false,
@@ -303,7 +307,7 @@ impl Context {
             Some(encrypt) => Some(self.recipients(encrypt).map_err(about)?),
             None => None,
         };
-        let store = open_store(&config, !self.is_cold(), &self.scrubber).map_err(about)?;
+        let store = self.open_once(name, &config).map_err(about)?;
         let sealing = Sealing {
             compress: match config.is_repository() {
                 true => Compress::None,
@@ -322,6 +326,16 @@ impl Context {
             scrubber,
             opened: Arc::default(),
         })
+    }
+
+    fn open_once(&self, name: &str, config: &StoreConfig) -> Result<Arc<dyn Store>> {
+        let mut known = self.stores.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(store) = known.get(name) {
+            return Ok(Arc::clone(store));
+        }
+        let store = open_store(config, !self.is_cold(), &self.scrubber)?;
+        known.insert(name.to_owned(), Arc::clone(&store));
+        Ok(store)
     }
 
     /// The repository of a store, the same one each time.

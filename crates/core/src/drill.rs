@@ -10,7 +10,8 @@ use crate::clock::is_ahead;
 use crate::config::{CheckConfig, DrillConfig, Span};
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
-use crate::evidence::{self, Activity, Appended, ProvedPoint, Record, Verdict};
+use crate::evidence::{self, Activity, Appended, Facts, ProvedPoint, Record, Verdict};
+use crate::interrupt;
 use crate::name::Name;
 use crate::point::{Outcome, PointId, Selector};
 use crate::probe::{CheckOutcome, CheckResult, Subject, name_of};
@@ -107,7 +108,7 @@ pub fn run(context: &Context, options: &Options) -> Result<Report> {
         limits: vec![],
         warnings: vec![],
         proved: vec![],
-        unverifiable: false,
+        lacking: false,
         uncompared: false,
     };
     rehearsal.run(&config, &points)?;
@@ -193,8 +194,8 @@ struct Rehearsal<'a> {
     limits: Vec<String>,
     warnings: Vec<String>,
     proved: Vec<ProvedPoint>,
-    /// Something cannot be done on this host.
-    unverifiable: bool,
+    /// Something could not be done, for a reason that does not lie in a point.
+    lacking: bool,
     /// Something came back whose content could not be compared.
     uncompared: bool,
 }
@@ -275,13 +276,9 @@ impl Rehearsal<'_> {
                 manifest.point
             ));
             self.uncompared = true;
-            if error.code != Code::Decryption {
-                self.failed(
-                    Subject::of("details of", &manifest.point),
-                    "as the manifest says",
-                    error,
-                    false,
-                );
+            if error.blames_content(true) {
+                let name = Subject::of("details of", &manifest.point);
+                self.failed(name, "as the manifest says", error);
             }
         }
         for source in &manifest.sources {
@@ -300,7 +297,7 @@ impl Rehearsal<'_> {
                     Code::SourceFailed,
                     "its capture failed: it is not in this point",
                 );
-                self.failed(name, "captured", &error, false);
+                self.failed(name, "captured", &error);
                 continue;
             }
             let mut target = DatabaseTarget::Scratch(servers);
@@ -317,15 +314,7 @@ impl Rehearsal<'_> {
                     all.push(restored);
                 }
                 Err(error) => {
-                    let no_key =
-                        error.code == Code::Decryption && fetched.store.config.decrypt.is_none();
-                    let here = error.code == Code::ToolMissing || no_key;
-                    self.failed(
-                        name,
-                        "restored and equal to what was captured",
-                        &error,
-                        here,
-                    );
+                    self.failed(name, "restored and equal to what was captured", &error);
                 }
             }
         }
@@ -341,12 +330,7 @@ impl Rehearsal<'_> {
 
     /// A point of which no copy can be believed: the evidence still names it.
     fn unfetched(&mut self, point: &PointId, store: Option<&str>, error: &Error) {
-        self.failed(
-            Subject::of("point", point),
-            "a whole, signed copy",
-            error,
-            false,
-        );
+        self.failed(Subject::of("point", point), "a whole, signed copy", error);
         let noted = catalog::survey(self.context, false).map_or_else(|_| vec![], |s| s.copies);
         let mut noted = noted.into_iter().map(|(_, copy)| copy.manifest);
         let plan = noted.find(|m| &m.point == point).map(|m| m.plan);
@@ -359,21 +343,17 @@ impl Rehearsal<'_> {
         });
     }
 
-    fn failed(&mut self, name: Subject, expected: &str, error: &Error, not_here: bool) {
-        self.unverifiable |= not_here;
+    fn failed(&mut self, name: Subject, expected: &str, error: &Error) {
+        let error = interrupt::explain(error.clone());
+        let result = CheckResult::from_error(name, expected, &error, true);
         // What is lacking here can be mended here.
-        let remedy = error.hint.as_ref().filter(|_| not_here);
+        let lacking = result.outcome == CheckOutcome::Unknown;
+        let remedy = error.hint.as_ref().filter(|_| lacking);
         let remedy = remedy.map_or_else(String::new, |hint| format!("; {hint}"));
         let observer = &self.context.observer;
-        observer.warn(&format!("{name}: {error}{remedy}"));
-        let result = CheckResult::failed(name, expected, error);
-        self.checks.push(match not_here {
-            true => CheckResult {
-                outcome: CheckOutcome::Unknown,
-                ..result
-            },
-            false => result,
-        });
+        observer.warn(&format!("{}: {error}{remedy}", result.name));
+        self.lacking |= lacking;
+        self.checks.push(result);
     }
 
     fn note(&mut self, restored: &Restored) {
@@ -391,24 +371,12 @@ impl Rehearsal<'_> {
     }
 
     fn verdict(&self) -> Verdict {
-        if self
-            .checks
-            .iter()
-            .any(|c| c.outcome == CheckOutcome::Failed)
-            || self.checks.is_empty() && !self.uncompared
-        {
-            Verdict::Failed
-        } else if self.unverifiable
-            || self
-                .checks
-                .iter()
-                .any(|c| c.outcome == CheckOutcome::Unknown)
-        {
-            Verdict::Unverifiable
-        } else if self.uncompared {
-            Verdict::Restored
-        } else {
-            Verdict::Verified
-        }
+        let any = |outcome| self.checks.iter().any(|c| c.outcome == outcome);
+        Verdict::of(Facts {
+            failed: any(CheckOutcome::Failed) || self.checks.is_empty() && !self.uncompared,
+            lacking: self.lacking || any(CheckOutcome::Unknown),
+            uncompared: self.uncompared,
+            interrupted: interrupt::requested(),
+        })
     }
 }

@@ -151,6 +151,38 @@ impl Error {
     }
 }
 
+impl Error {
+    /// Whether it shows something of what was stored: that it is gone, damaged or forged, or does not
+    /// come back as it was captured. Any other error says only that it could not be looked at, here
+    /// and now. `ours` says whether a target that fails is our own throwaway one, in which whatever
+    /// was captured should be restorable.
+    pub fn blames_content(&self, ours: bool) -> bool {
+        let said = self.cause.as_deref().unwrap_or_default();
+        if OF_THIS_HOST.iter().any(|reason| said.contains(reason)) {
+            return false;
+        }
+        match self.code {
+            Code::ObjectMissing | Code::ObjectDamaged | Code::Untrusted | Code::NotProved => true,
+            Code::SourceMissing | Code::SourceFailed => true,
+            Code::Target => ours,
+            _ => false,
+        }
+    }
+}
+
+/// What the operating system, and servers in its words, say when something is lacking on this host.
+const OF_THIS_HOST: [&str; 9] = [
+    "No space left on device",
+    "Disk quota exceeded",
+    "database or disk is full",
+    "Read-only file system",
+    "Input/output error",
+    "Too many open files",
+    "Cannot allocate memory",
+    "Operation not permitted (os error 1)",
+    "Permission denied (os error 13)",
+];
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)?;
@@ -272,4 +304,27 @@ fn said(error: &StoreError) -> (String, String) {
         _ => return (error.to_string(), String::new()),
     };
     (message, detail.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lies_outside_a_point_does_not_speak_against_it() {
+        let error = |code| Error::new(code, "x");
+        for code in [Code::ObjectDamaged, Code::Untrusted, Code::SourceFailed] {
+            assert!(error(code).blames_content(false), "{code:?}");
+        }
+        for code in [Code::Store, Code::Interrupted, Code::Decryption, Code::Io] {
+            assert!(!error(code).blames_content(true), "{code:?}");
+        }
+        let target = |cause: &str| error(Code::Target).cause(cause);
+        assert!(target("ERROR: type \"t\" does not exist").blames_content(true));
+        assert!(!target("ERROR: type \"t\" does not exist").blames_content(false));
+        let full = "could not extend file \"base/5/16384\": No space left on device";
+        assert!(!target(full).blames_content(true));
+        let spool = error(Code::ObjectDamaged).cause("No space left on device (os error 28)");
+        assert!(!spool.blames_content(true));
+    }
 }

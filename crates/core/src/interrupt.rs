@@ -49,6 +49,15 @@ pub fn check() -> Result<()> {
         .hint("nothing of it is visible as a restore point; run it again"))
 }
 
+/// What an error comes from: once the end was asked for, a child that was told to end fails in words
+/// of its own, and so does what it was reading or writing.
+pub fn explain(error: Error) -> Error {
+    match check() {
+        Err(interrupted) if error.code != Code::Interrupted => interrupted.cause(error),
+        _ => error,
+    }
+}
+
 /// A child that will be told to end. It is forgotten when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Registered(u32);

@@ -132,7 +132,16 @@ impl MotoServer {
 
     /// Makes a bucket, in us-east-1.
     pub fn create_bucket(&self, name: &str) {
-        let answer = self.request("PUT", &format!("/{name}"), &[], b"");
+        // While it loads its parts, it fails now and then.
+        let mut attempts = 0;
+        let answer = loop {
+            let answer = self.request("PUT", &format!("/{name}"), &[], b"");
+            attempts += 1;
+            if answer.status < 500 || attempts == 5 {
+                break answer;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        };
         assert_eq!(answer.status, 200, "{}", answer.text());
     }
 

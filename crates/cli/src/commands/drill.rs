@@ -3,10 +3,10 @@
 use super::Run;
 use crate::args;
 use crate::output::{self, line};
-use lifeboat_core::Result;
 use lifeboat_core::drill::{self, Options};
 use lifeboat_core::evidence::{Appended, Record, Verdict};
 use lifeboat_core::probe::{CheckOutcome, CheckResult};
+use lifeboat_core::{Code, Result};
 
 pub fn run(run: &Run<'_>, args: &args::Drill) -> Result<u8> {
     let context = run.context()?;
@@ -33,10 +33,10 @@ pub fn run(run: &Run<'_>, args: &args::Drill) -> Result<u8> {
             .for_each(|w| line(format!("note: {w}")));
         show_evidence(&report.evidence);
     }
-    Ok(if record.outcome == Verdict::Verified {
-        0
-    } else {
-        4
+    Ok(match record.outcome {
+        Verdict::Verified => 0,
+        Verdict::Interrupted => Code::Interrupted.exit_code(),
+        Verdict::Restored | Verdict::Unverifiable | Verdict::Failed => 4,
     })
 }
 
@@ -85,7 +85,7 @@ pub fn checks(record: &Record) -> Vec<serde_json::Value> {
 pub fn verdict(verdict: Verdict) -> String {
     let colour = match verdict {
         Verdict::Verified => 32,
-        Verdict::Restored | Verdict::Unverifiable => 33,
+        Verdict::Restored | Verdict::Unverifiable | Verdict::Interrupted => 33,
         Verdict::Failed => 31,
     };
     format!("\x1b[{colour}m{}\x1b[0m", verdict.as_str())

@@ -7,7 +7,7 @@ use lifeboat_core::catalog::memory::{self, Forgotten};
 use lifeboat_core::catalog::{self, Survey, survey};
 use lifeboat_core::cold::Want;
 use lifeboat_core::context::Context;
-use lifeboat_core::evidence::{self, Verdict};
+use lifeboat_core::evidence::{self, Proof};
 use lifeboat_core::name::Name;
 use lifeboat_core::point::copies::PointCopy;
 use lifeboat_core::point::{Details, Manifest, PointId, Selector};
@@ -16,33 +16,40 @@ use lifeboat_core::{Error, Result, backup, observe::Observer, posture, runbook};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The best a point was ever proved, and when.
-type Proofs = BTreeMap<PointId, (Verdict, String)>;
+type Proofs = BTreeMap<PointId, Proof>;
 
-/// The newest record of each point.
+/// What the records that can be believed say of each point.
 fn proofs(context: &Context) -> Proofs {
-    let mut proofs = Proofs::new();
     let Ok((listed, _)) = evidence::list(context) else {
-        return proofs;
+        return Proofs::new();
     };
-    for listed in listed.iter().filter(|l| l.distrust.is_none()) {
-        for point in &listed.record.points {
-            proofs.insert(
-                point.point.clone(),
-                (listed.record.outcome, listed.record.finished.to_string()),
-            );
-        }
-    }
-    proofs
+    let believed = listed.iter().filter(|l| l.distrust.is_none());
+    evidence::proofs(believed.map(|l| &l.record))
 }
 
-fn proof_name(proof: Option<&(Verdict, String)>) -> &'static str {
-    match proof.map(|p| p.0) {
-        Some(Verdict::Verified) => "verified",
-        Some(Verdict::Restored) => "restored",
-        Some(Verdict::Failed) => "failed",
-        Some(Verdict::Unverifiable) | None => "none",
+fn proof_name(proof: Option<&Proof>) -> &'static str {
+    let decided = proof.and_then(|proof| proof.decided);
+    decided.map_or("none", |(verdict, _)| verdict.as_str())
+}
+
+/// The fields of a point's JSON that say how it was proved.
+fn proof_json(proof: Option<&Proof>) -> [(String, Value); 3] {
+    let decided = proof.and_then(|p| p.decided);
+    let tried = proof.and_then(|p| p.tried);
+    let tried = tried.map(|(outcome, at)| json!({ "outcome": outcome, "at": at }));
+    [
+        ("proof".to_owned(), json!(proof_name(proof))),
+        ("proved_at".to_owned(), json!(decided.map(|(_, at)| at))),
+        ("proof_tried".to_owned(), json!(tried)),
+    ]
+}
+
+/// A JSON object with more fields.
+fn with(mut value: Value, fields: impl IntoIterator<Item = (String, Value)>) -> Value {
+    if let Value::Object(map) = &mut value {
+        map.extend(fields);
     }
+    value
 }
 
 pub fn list(run: &Run<'_>, args: &args::Points) -> Result<u8> {
@@ -104,7 +111,7 @@ pub fn list(run: &Run<'_>, args: &args::Points) -> Result<u8> {
         let mut rows: Vec<Value> = points
             .iter()
             .map(|(id, copies)| {
-                let mut row = point_json(&context, id, copies, &proofs, &missing);
+                let row = point_json(&context, id, copies, &proofs, &missing);
                 let gone = gone.get(id).into_iter().flatten();
                 let gone: Vec<&String> = gone.map(|gone| &gone.store).collect();
                 let added = [
@@ -112,10 +119,7 @@ pub fn list(run: &Run<'_>, args: &args::Points) -> Result<u8> {
                     ("ahead", json!(ahead.contains(id))),
                     ("disowned", json!(disowned.contains(id))),
                 ];
-                if let Some(row) = row.as_object_mut() {
-                    row.extend(added.map(|(key, value)| (key.to_owned(), value)));
-                }
-                row
+                with(row, added.map(|(key, value)| (key.to_owned(), value)))
             })
             .collect();
         let lost = gone.iter().filter(|(id, _)| !points.contains_key(id));
@@ -215,8 +219,7 @@ fn gone_row(id: &PointId, gone: &[Gone]) -> Vec<String> {
 fn gone_json(id: &PointId, gone: &[Gone], proofs: &Proofs) -> Value {
     let manifest = gone.first().map(|g| &g.manifest);
     let stores: Vec<_> = gone.iter().map(|g| &g.store).collect();
-    let proof = proofs.get(id);
-    json!({
+    let value = json!({
         "point": id,
         "app": manifest.map(|m| &m.app),
         "environment": manifest.map(|m| &m.environment),
@@ -234,9 +237,8 @@ fn gone_json(id: &PointId, gone: &[Gone], proofs: &Proofs) -> Value {
         "ahead": false,
         "disowned": false,
         "trusted": true,
-        "proof": proof_name(proof),
-        "proved_at": proof.map(|p| &p.1),
-    })
+    });
+    with(value, proof_json(proofs.get(id)))
 }
 
 /// What is wrong with the instructions of the stores that hold these points; asked by `--rescan`.
@@ -299,8 +301,7 @@ fn point_json(
     let manifest = copies.first().map(|(_, c)| &c.manifest);
     let details = context.catalog.details(id).ok().flatten();
     let bytes = details.map(|d| d.artifacts.iter().map(|a| a.bytes).sum::<u64>());
-    let proof = proofs.get(id);
-    json!({
+    let value = json!({
         "point": id,
         "app": manifest.map(|m| &m.app),
         "environment": manifest.map(|m| &m.environment),
@@ -315,9 +316,8 @@ fn point_json(
         "stores": copies.iter().map(|(name, _)| name).collect::<Vec<_>>(),
         "missing_copies": missing.get(id),
         "trusted": copies.iter().all(|(_, c)| c.check_trust(context).is_ok()),
-        "proof": proof_name(proof),
-        "proved_at": proof.map(|p| &p.1),
-    })
+    });
+    with(value, proof_json(proofs.get(id)))
 }
 
 fn point_row(
@@ -377,9 +377,7 @@ pub fn show(run: &Run<'_>, args: &args::Show) -> Result<u8> {
     if run.cli.json {
         let mut value = serde_json::to_value(&fetched.copy.manifest).unwrap_or_default();
         if let Value::Object(map) = &mut value {
-            let proof = proofs.get(&point);
-            map.insert("proof".into(), json!(proof_name(proof)));
-            map.insert("proved_at".into(), json!(proof.map(|p| &p.1)));
+            map.extend(proof_json(proofs.get(&point)));
             map.insert(
                 "copies".into(),
                 json!(held.iter().map(|(name, _)| name).collect::<Vec<_>>()),
@@ -407,7 +405,14 @@ pub fn show(run: &Run<'_>, args: &args::Show) -> Result<u8> {
         line(format!("  reason: {reason}"));
     }
     line(format!("  signed by {}", manifest.signer));
-    line(format!("  proof: {}", proof_name(proofs.get(&point))));
+    let proof = proofs.get(&point);
+    let tried = proof.and_then(|proof| proof.tried);
+    let tried = tried.map(|(verdict, at)| format!("; tried again {at}: {}", verdict.as_str()));
+    line(format!(
+        "  proof: {}{}",
+        proof_name(proof),
+        tried.unwrap_or_default()
+    ));
     for (name, _) in &held {
         line(format!("  copy in store {name}"));
     }

@@ -149,5 +149,6 @@ fn show_report(run: &Run<'_>, report: &Report) -> Result<u8> {
     Ok(match record.outcome {
         Verdict::Verified | Verdict::Restored => 0,
         Verdict::Unverifiable | Verdict::Failed => 4,
+        Verdict::Interrupted => Code::Interrupted.exit_code(),
     })
 }

@@ -1,12 +1,16 @@
 //! Negative controls: a drill fails, and says what differs, whenever what comes back is not what
 //! was there. Positive controls: it verifies whenever it is.
 
+use crate::crash::Started;
 use crate::forge::{Held, manifest_path};
-use crate::support::{App, BASIC, noise};
+use crate::support::{App, BASIC, in_namespace, noise};
+use lifeboat_testkit::privilege::needs_mounts;
+use rustix::process::Signal;
 use serde_json::Value;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 /// A richer database than the basic one: a trigger, a view, a sequence, duplicate rows.
 const MORE: &str = "
@@ -546,12 +550,86 @@ fn without_the_key_nothing_is_proved_and_nothing_failed() {
 }
 
 #[test]
-fn with_the_wrong_key_the_drill_fails() {
+fn with_the_wrong_key_nothing_is_proved_and_what_was_stays() {
     let app = encrypted();
     let point = app.backup();
+    app.ok(&["drill"]);
     let (other, _) = crate::roundtrip::age_key();
-    app.write("identity.txt", other.as_bytes());
-    must_fail(&app, &point, &["decrypt"]);
+    let own = app.path("identity.txt");
+    let identity = std::fs::read(&own).unwrap();
+    std::fs::write(&own, other.as_bytes()).unwrap();
+    let report = app.json_exits(4, &["drill"]);
+    assert_eq!(report["outcome"], "unverifiable", "{report:#}");
+    assert!(found(&report).contains("decrypt"), "{report:#}");
+    let proved = proof(&app, &point);
+    assert_eq!(proved["proof"], "verified", "{proved:#}");
+    assert_eq!(proved["proof_tried"]["outcome"], "unverifiable");
+    app.ok(&["show", &point])
+        .says(&["proof: verified; tried again", ": unverifiable"]);
+
+    // What is damaged where it says whose it is, is damaged, although no key fits it.
+    for key in app
+        .listing("store")
+        .iter()
+        .filter(|k| k.starts_with("crm/"))
+    {
+        let path = app.path("store").join(key);
+        let mut bytes = std::fs::read(&path).unwrap();
+        let header = b"-> X25519 ";
+        let at = bytes.windows(header.len()).position(|w| w == header);
+        bytes[at.unwrap() + header.len()] ^= 1;
+        std::fs::write(path, bytes).unwrap();
+    }
+    std::fs::write(&own, identity).unwrap();
+    must_fail(&app, &point, &["is damaged"]);
+    assert_eq!(proof(&app, &point)["proof_tried"], Value::Null);
+}
+
+/// What the list of points says of one.
+fn proof(app: &App, point: &str) -> Value {
+    let listed = app.json(&["points"]);
+    let mut points = listed["points"].as_array().unwrap().iter();
+    points.find(|p| p["point"] == point).unwrap().clone()
+}
+
+#[test]
+fn what_lies_outside_a_point_takes_nothing_from_its_proof() {
+    let app = App::basic();
+    let point = app.backup();
+    app.ok(&["drill"]);
+    app.configure_also(
+        "[drill.slow]\nplans = [\"main\"]\nchecks = [{ command = [\"sh\", \"-c\", \"touch {root}/asleep; sleep 120\"] }]\n",
+    );
+
+    // Someone ends it.
+    let run = Started::new(&app, &["--json", "drill", "slow"]);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !app.path("asleep").exists() {
+        assert!(Instant::now() < deadline, "the check never runs");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    run.signal(Signal::TERM);
+    let output = run.end();
+    assert_eq!(output.code, 1, "{output}");
+    let report: Value = serde_json::from_str(&output.stdout).unwrap();
+    assert_eq!(report["outcome"], "interrupted", "{report:#}");
+    assert_eq!(proof(&app, &point)["proof"], "verified");
+    assert_eq!(proof(&app, &point)["proof_tried"]["outcome"], "interrupted");
+
+    // The scratch directory is full.
+    let setup = format!(
+        "mkdir -p {0} && mount -t tmpfs -o size=64k,mode=700 tmpfs {0}",
+        app.path("state/scratch").display()
+    );
+    app.write("data/large.bin", &noise(1 << 20, 3));
+    app.backup();
+    if needs_mounts() {
+        return;
+    }
+    let drilled = in_namespace(&app, &setup, &["--json", "drill", "slow"], "true");
+    let report: Value = serde_json::from_str(&drilled.stdout).unwrap();
+    assert_eq!(report["outcome"], "unverifiable", "{report:#}");
+    assert!(found(&report).contains("No space left"), "{report:#}");
 }
 
 /// Files of many owners, drilled by a user who owns none of them.

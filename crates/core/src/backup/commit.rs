@@ -158,8 +158,9 @@ impl Run<'_> {
     }
 }
 
-/// Puts the details, the instructions and, last, the manifest of one store's copy. Where there is a
-/// deposit, the details and all that it holds become a snapshot first.
+/// Puts the details and the manifest of one store's copy, which commits it, and then the
+/// instructions: until then those of an older point stand, which are true. Where there is a deposit,
+/// the details and all that it holds become a snapshot first.
 pub(crate) fn commit_copy(
     context: &Context,
     store: &OpenStore,
@@ -171,17 +172,24 @@ pub(crate) fn commit_copy(
         Some(deposit) => deposit.commit_point(&mut manifest, details)?,
         None => manifest.details = copies::put_details(store, details)?,
     }
-    if is_newest(context, store, &manifest) {
-        runbook::put(context, store, &manifest, details)?;
-    }
     let copy = copies::commit(context, store, &manifest)?;
-    // The copy is committed, whatever becomes of the index of it.
+    // The copy is committed, whatever becomes of the index of it, and of its instructions.
     let noted = context
         .catalog
         .note(&store.store.location(), &copy)
         .and_then(|()| context.catalog.note_details(details));
     if let Err(error) = noted {
         context.observer.warn(&error.to_string());
+    }
+    if is_newest(context, store, &manifest)
+        && let Err(error) = runbook::put(context, store, &manifest, details)
+    {
+        context.observer.warn(&format!(
+            "store {} has point {}, but not its {}: {error}",
+            store.name,
+            manifest.point,
+            runbook::KEY
+        ));
     }
     Ok(copy)
 }

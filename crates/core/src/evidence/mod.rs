@@ -10,10 +10,12 @@ mod chain;
 mod detail;
 mod gather;
 mod place;
+mod proof;
 mod record;
 mod verify;
 
-pub use record::{Activity, DetailRef, Phase, ProvedPoint, Record, Verdict};
+pub use proof::{Proof, proofs};
+pub use record::{Activity, DetailRef, Facts, Phase, ProvedPoint, Record, Verdict};
 pub use verify::{ChainReport, verify};
 
 use crate::catalog::StoredRecord;

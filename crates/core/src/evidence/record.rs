@@ -28,19 +28,52 @@ pub enum Verdict {
     Verified,
     /// It came back, but its content could not be compared.
     Restored,
-    /// It cannot be proved on this host: something it needs is missing here.
+    /// It could not be proved here and now: something that it needs was missing or failed.
     Unverifiable,
+    /// Someone ended the run before it was proved.
+    Interrupted,
     /// It did not come back, or differs, or a check failed.
     Failed,
 }
 
+/// What a drill or restore came to.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Facts {
+    /// What was stored is damaged, differs or does not come back, or a check got another answer.
+    pub failed: bool,
+    /// Something did not come back, or was not asked, for a reason that does not lie in the point.
+    pub lacking: bool,
+    /// Something came back that could not be compared.
+    pub uncompared: bool,
+    /// Someone asked the run to end.
+    pub interrupted: bool,
+}
+
 impl Verdict {
+    /// The verdict on these facts. An interruption that nothing suffered from is none.
+    pub fn of(facts: Facts) -> Self {
+        match facts {
+            Facts { failed: true, .. } => Verdict::Failed,
+            Facts {
+                lacking: true,
+                interrupted: true,
+                ..
+            } => Verdict::Interrupted,
+            Facts { lacking: true, .. } => Verdict::Unverifiable,
+            Facts {
+                uncompared: true, ..
+            } => Verdict::Restored,
+            Facts { .. } => Verdict::Verified,
+        }
+    }
+
     /// The name in JSON and tables.
     pub fn as_str(self) -> &'static str {
         match self {
             Verdict::Verified => "verified",
             Verdict::Restored => "restored",
             Verdict::Unverifiable => "unverifiable",
+            Verdict::Interrupted => "interrupted",
             Verdict::Failed => "failed",
         }
     }
@@ -181,4 +214,30 @@ fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>
         Previous::Many(many) => many,
         Previous::One(one) => one.into_iter().collect(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verdict_says_no_more_than_was_shown() {
+        for (failed, lacking, uncompared, interrupted, verdict) in [
+            (false, false, false, false, Verdict::Verified),
+            (false, false, false, true, Verdict::Verified),
+            (false, false, true, false, Verdict::Restored),
+            (false, true, true, false, Verdict::Unverifiable),
+            (false, true, false, true, Verdict::Interrupted),
+            (true, true, true, true, Verdict::Failed),
+            (true, false, false, false, Verdict::Failed),
+        ] {
+            let facts = Facts {
+                failed,
+                lacking,
+                uncompared,
+                interrupted,
+            };
+            assert_eq!(Verdict::of(facts), verdict, "{facts:?}");
+        }
+    }
 }

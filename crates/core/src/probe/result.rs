@@ -135,6 +135,19 @@ impl CheckResult {
         CheckResult::new(name, expected, why, CheckOutcome::Unknown)
     }
 
+    /// A check that ended in an error. It failed if the error shows something of what was restored;
+    /// otherwise it could not be asked. `ours` is as in [`Error::blames_content`].
+    pub fn from_error(name: Subject, expected: &str, error: &Error, ours: bool) -> Self {
+        let result = CheckResult::failed(name, expected, error);
+        match error.blames_content(ours) {
+            true => result,
+            false => CheckResult {
+                outcome: CheckOutcome::Unknown,
+                ..result
+            },
+        }
+    }
+
     /// The whole question, as far as it is known here.
     pub fn question(&self) -> String {
         match &self.asked {

@@ -19,7 +19,8 @@ use crate::config::SourceKind;
 use crate::context::Context;
 use crate::drill::age_limit;
 use crate::error::{Code, Error, Result};
-use crate::evidence::{self, Activity, ProvedPoint, Record, Verdict};
+use crate::evidence::{self, Activity, Facts, ProvedPoint, Record, Verdict};
+use crate::interrupt;
 use crate::name::Name;
 use crate::point::{ManifestSource, PointId};
 use crate::probe::{CheckOutcome, CheckResult, Subject};
@@ -51,6 +52,8 @@ pub(super) struct Restoring<'a> {
     safety_point: Option<PointId>,
     /// Sources that stay out of a live restore, for they have no live place.
     left: Vec<Name>,
+    /// Something did not come back, for a reason that does not lie in the point.
+    lacking: bool,
     /// Whether it was asked for without proof.
     unproven: bool,
 }
@@ -74,6 +77,7 @@ impl<'a> Restoring<'a> {
             undone: None,
             safety_point: None,
             left: vec![],
+            lacking: false,
             unproven: false,
         }
     }
@@ -115,15 +119,22 @@ impl<'a> Restoring<'a> {
             let hint = error.hint.iter();
             self.warnings
                 .extend(hint.map(|hint| format!("source {source}: {hint}")));
-            let name = Subject::content(&source);
-            self.checks
-                .push(CheckResult::failed(name, "it comes back", &error));
+            let error = interrupt::explain(error);
+            self.failed(Subject::content(&source), "it comes back", &error);
         }
         place::sync_tree(&directory)?;
         match whole {
             true => under_way.finish(),
             false => Ok(()),
         }
+    }
+
+    /// Notes that something did not come back. The target is the operator's: that it refuses says
+    /// nothing of the point.
+    pub fn failed(&mut self, name: Subject, expected: &str, error: &Error) {
+        let result = CheckResult::from_error(name, expected, error, false);
+        self.lacking |= result.outcome == CheckOutcome::Unknown;
+        self.checks.push(result);
     }
 
     /// Brings a source into a directory unless it is there whole.
@@ -383,12 +394,13 @@ impl<'a> Restoring<'a> {
             .iter()
             .map(|check| checks::run(&checked, check))
             .collect();
+        // What is live must answer: a check that could not be asked counts as well, unless it is of
+        // a source that was not to come back.
+        let unanswered = |c: &CheckResult| c.outcome == CheckOutcome::Unknown && c.code.is_some();
+        let unanswered = results.iter().any(unanswered);
         self.checks.extend(results);
-        if self
-            .checks
-            .iter()
-            .any(|c| c.outcome == CheckOutcome::Failed)
-        {
+        let failed = |c: &CheckResult| c.outcome == CheckOutcome::Failed;
+        if unanswered || self.checks.iter().any(failed) {
             let _ = self.run_all(&restore.stop);
             if self.undo() {
                 let text = "a check failed after the swap: what was live before is live again";
@@ -529,19 +541,14 @@ impl<'a> Restoring<'a> {
             self.checks
                 .push(CheckResult::failed(name, "as the manifest says", error));
         }
-        let failed = self
-            .checks
-            .iter()
-            .any(|c| c.outcome == CheckOutcome::Failed);
-        let unknown = self
-            .checks
-            .iter()
-            .any(|c| c.outcome == CheckOutcome::Unknown);
-        let outcome = match (failed, unknown || self.unproven) {
-            (true, _) => Verdict::Failed,
-            (false, true) => Verdict::Restored,
-            (false, false) => Verdict::Verified,
-        };
+        let any = |outcome| self.checks.iter().any(|c| c.outcome == outcome);
+        let outcome = Verdict::of(Facts {
+            failed: any(CheckOutcome::Failed),
+            // What was swapped back is not there.
+            lacking: self.lacking || self.undone.is_some(),
+            uncompared: any(CheckOutcome::Unknown) || self.unproven,
+            interrupted: interrupt::requested(),
+        });
         let app = &self.context.config.app;
         let draft = Record {
             schema: 1,

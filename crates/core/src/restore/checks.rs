@@ -5,6 +5,7 @@ use crate::config::{Check, CheckConfig, SourceKind};
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
 use crate::fingerprint::{Difference, Fingerprint, Proof};
+use crate::interrupt;
 use crate::point::DetailsArtifact;
 use crate::probe::{
     self, CheckOutcome, CheckResult, Expect, Percent, Subject, name_of, subject_of,
@@ -62,8 +63,8 @@ pub fn content(source: &str, summary: &str, differences: &[Difference]) -> Check
     }
 }
 
-/// Asks one check. What cannot be asked is a failed check that says why; one of a source that was
-/// not brought back is unknown, since why it was not is a result of its own.
+/// Asks one check. What cannot be asked is unknown, and says why; where that is because a source was
+/// not brought back it has no code, since why it was not is a result of its own.
 pub fn run(checked: &Checked<'_>, check: &CheckConfig) -> CheckResult {
     let (name, asked) = (subject_of(check), Some(name_of(check).into()));
     let wrong = |text| Error::new(Code::Configuration, text);
@@ -87,7 +88,18 @@ pub fn run(checked: &Checked<'_>, check: &CheckConfig) -> CheckResult {
         Check::Command(command) => Ok(checked.command(&command)),
         Check::Live { source, tolerance } => checked.live(name.clone(), &source, tolerance),
     });
-    let result = answer.unwrap_or_else(|e| CheckResult::failed(name.clone(), "an answer", &e));
+    let unasked = |e: Error| {
+        let error = interrupt::explain(e);
+        CheckResult::from_error(name.clone(), "an answer", &error, true)
+    };
+    let result = match answer.unwrap_or_else(unasked) {
+        // A command that was told to end did not answer.
+        result if result.outcome == CheckOutcome::Failed => match interrupt::check() {
+            Err(interrupted) => unasked(interrupted),
+            Ok(()) => result,
+        },
+        result => result,
+    };
     CheckResult {
         name,
         asked,

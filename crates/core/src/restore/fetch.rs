@@ -91,6 +91,7 @@ pub fn choose(
         // No point may only mean that the store could not be asked.
         (Some(first), _) => Error {
             code: first.code,
+            message: format!("{}, as far as the stores could be read", error.message),
             hint: first.hint.clone(),
             ..error
         }
@@ -219,12 +220,25 @@ fn open_object(fetched: &Fetched, artifact: &ManifestArtifact) -> Result<Box<dyn
     };
     let signer = artifact.openpgp_signer.as_deref();
     let identities = identities.map(|identities| identities.expecting(signer));
-    archive::open(
+    let opened = archive::open(
         stored,
         &artifact.compress,
         artifact.encrypt.as_deref(),
         identities.as_ref(),
-    )
+    );
+    opened.map_err(|error| match (error.code, &identities) {
+        // A damaged header looks like one that is for another key.
+        (Code::Decryption, Some(_)) => damage(fetched, artifact).unwrap_or(error),
+        _ => error,
+    })
+}
+
+/// That the stored bytes of an artifact are not those of the manifest, if so it is.
+fn damage(fetched: &Fetched, artifact: &ManifestArtifact) -> Option<Error> {
+    let mut stored = open_stored(fetched, artifact).ok()?;
+    let read = io::copy(&mut stored, &mut io::sink());
+    let error = Error::from_io(Code::Store, "it cannot be read", read.err()?);
+    (error.code == Code::ObjectDamaged).then_some(error)
 }
 
 /// An error of reading an object, with the object's name.

@@ -13,9 +13,10 @@ use crate::config::SourceKind;
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
 use crate::evidence::Appended;
+use crate::interrupt;
 use crate::name::Name;
 use crate::point::{ManifestSource, Outcome, PointId, Selector};
-use crate::probe::{CheckResult, Subject, name_of};
+use crate::probe::{Subject, name_of};
 use crate::secret::{Reference, Secret};
 use serde::Serialize;
 use std::path::PathBuf;
@@ -157,10 +158,9 @@ pub fn run(context: &Context, options: &Options) -> Result<Answer> {
                 .and_then(|()| restoring.onto_live(options.reason.clone(), options.unproven))
         }
     };
+    let attempt = attempt.map_err(interrupt::explain);
     if let Err(error) = &attempt {
-        let name = Subject::word("restore");
-        let failed = CheckResult::failed(name, "every source comes back", error);
-        restoring.checks.push(failed);
+        restoring.failed(Subject::word("restore"), "every source comes back", error);
     }
     let report = restoring.report(target, options.reason.clone());
     attempt?;

@@ -60,12 +60,12 @@ fn words_arrive(server: &SshServer) {
             assert_eq!(output.stdout, *value, "{}", output.stderr);
         }
     }
-    let secret = Secret::new(b"hunter2-secret".to_vec());
+    let secret = Secret::new(b"orchid-of-commands".to_vec());
     let look = "cat /proc/*/cmdline 2>/dev/null | tr '\\0' ' '; echo $P >&2";
     let (code, seen, said) = output(&ssh, &sh(look).secret_env("P", &secret));
     assert!(seen.contains("cat /proc/"), "{seen}");
     assert!(
-        !seen.contains("hunter2"),
+        !seen.contains("orchid-of-commands"),
         "the secret is in an argument vector"
     );
     assert_eq!((code, said.as_str()), (0, "***"));

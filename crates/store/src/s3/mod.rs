@@ -149,6 +149,17 @@ impl S3Store {
         store_error(error, &self.location, key)
     }
 
+    /// Why a listing failed. What begins like `prefix` may be nothing, but it is never missing.
+    fn unlisted(&self, error: &opendal::Error, prefix: &str) -> StoreError {
+        match self.error(error, prefix) {
+            StoreError::NotFound { location, .. } => StoreError::Other {
+                location,
+                detail: "it answers a listing as if nothing could be listed there (404)".into(),
+            },
+            error => error,
+        }
+    }
+
     /// What the server says of an object; `None` when there is none.
     fn head(&self, key: &str) -> Result<Option<Metadata>, StoreError> {
         let (operator, path) = (self.operator.clone(), key.to_owned());
@@ -180,7 +191,7 @@ impl S3Store {
             let mut lister = operator.lister_with("/").limit(1).await?;
             lister.try_next().await.map(|_| ())
         })?;
-        match answer.map_err(|e| self.error(&e, "")) {
+        match answer.map_err(|e| self.unlisted(&e, "")) {
             Ok(()) | Err(StoreError::Denied { .. }) => {
                 self.bucket_seen.store(true, Ordering::Relaxed);
                 Ok(())
@@ -305,7 +316,7 @@ impl Store for S3Store {
             }
             Ok::<_, opendal::Error>(found)
         })?;
-        let mut found = answer.map_err(|e| self.error(&e, prefix))?;
+        let mut found = answer.map_err(|e| self.unlisted(&e, prefix))?;
         found.sort_by(|a, b| a.key.as_bytes().cmp(b.key.as_bytes()));
         Ok(found)
     }

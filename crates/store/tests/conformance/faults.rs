@@ -365,3 +365,12 @@ fn what_cannot_pass_is_asked_once() {
         assert_eq!(gets.count(), 1, "{asked:?}");
     }
 }
+
+#[test]
+fn a_listing_is_never_missing() {
+    let net = net();
+    put(&net.direct, 10, false).unwrap();
+    answer(&net, "GET /bkt", 404, "NoSuchKey", i64::MAX);
+    let error = net.store.list("lifeboat/points/").unwrap_err();
+    assert!(matches!(error, StoreError::Other { .. }), "{error:?}");
+}

@@ -51,7 +51,7 @@ fn a_wrong_decryption_key() {
     unlock(&app, &age_key().1);
     let drill = app.exits(4, &["drill"]);
     drill
-        .says(&["failed", "key"])
+        .says(&["unverifiable", "key"])
         .never_says(&["AGE-SECRET-KEY"]);
     let target = app.path("out").display().to_string();
     let refusal = app.refuses(1, "decryption", &["restore", "latest", "--to", &target]);
