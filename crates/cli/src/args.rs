@@ -265,11 +265,17 @@ pub struct Restore {
     pub point: Option<String>,
     /// Make whole what a live restore left half-way when it was ended: what was live before is
     /// live again
-    #[arg(long, conflicts_with_all = ["point", "sources", "to", "live", "reason", "store", "store_url"])]
+    #[arg(long, conflicts_with_all = ["point", "plan", "sources", "allow_partial", "to", "live", "reason", "store", "store_url"])]
     pub undo: bool,
+    /// Only what this plan captured; without it, POINT is looked for in each plan
+    #[arg(long, value_name = "PLAN")]
+    pub plan: Option<String>,
     /// Only this source (repeatable)
     #[arg(long = "source", value_name = "SOURCE")]
     pub sources: Vec<String>,
+    /// Also what there is of a point that lacks something (exit code 3)
+    #[arg(long)]
+    pub allow_partial: bool,
     /// Into this new or empty directory, this empty database (postgres://…, mariadb://…,
     /// mysql://… or env:NAME), or this place in a bucket (s3://BUCKET/PREFIX; on another server
     /// than the source: ?region=…&endpoint=…&access_key=REFERENCE&secret_key=REFERENCE)

@@ -14,7 +14,7 @@ use crate::context::Context;
 use crate::error::{Code, Error, Result};
 use crate::name::Name;
 use crate::observe::Observer;
-use crate::point::{Manifest, PointId, Selector};
+use crate::point::{Manifest, OnlyPartial, PointId, Selector};
 use crate::restore::fetch;
 use crate::scratch;
 use crate::secret::Reference;
@@ -113,7 +113,7 @@ pub fn open(
         && given.trust.is_empty()
         && given.trusted_signers.is_none()
     {
-        let point = fetch::choose(&context, selector, &[], None)?;
+        let point = fetch::choose(&context, selector, &[], None, OnlyPartial::Take)?;
         return Err(nobody_to_trust(given, &context, &point));
     }
     Ok(context)

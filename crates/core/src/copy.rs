@@ -11,7 +11,7 @@ use crate::context::{Context, OpenStore};
 use crate::error::{Code, Error, Result};
 use crate::exposure;
 use crate::name::{Name, StoredKey};
-use crate::point::{Manifest, ManifestArtifact, PointId, Selector};
+use crate::point::{Manifest, ManifestArtifact, OnlyPartial, PointId, Selector};
 use crate::restore::fetch::{self, Fetched};
 use crate::snapshot::{Blobs, Deposit, Slot};
 use crate::source::bucket;
@@ -50,7 +50,13 @@ pub fn run(
     }
     let found = catalog::survey(context, false)?.copies;
     let points: Vec<PointId> = match selector {
-        Some(selector) => vec![fetch::choose(context, selector, &[], from)?],
+        Some(selector) => vec![fetch::choose(
+            context,
+            selector,
+            &[],
+            from,
+            OnlyPartial::Take,
+        )?],
         None => {
             let missing = crate::catalog::missing_copies(&found);
             missing

@@ -13,14 +13,16 @@ use crate::error::{Code, Error, Result};
 use crate::evidence::{self, Activity, Appended, Facts, ProvedPoint, Record, Verdict};
 use crate::interrupt;
 use crate::name::Name;
-use crate::point::{Outcome, PointId, Selector};
+use crate::point::{OnlyPartial, Outcome, PointId, Selector};
 use crate::probe::{CheckOutcome, CheckResult, Subject, name_of};
 use crate::restore::checks::{self, Checked};
 use crate::restore::fetch::{self, Fetched};
+use crate::restore::together;
 use crate::restore::{DatabaseTarget, Restored, ScratchServers, Stopwatch, bring_back};
 use crate::runbook;
 use crate::scratch;
 use crate::verify::manifest_sha256;
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 /// What a drill is asked.
@@ -157,9 +159,12 @@ pub fn run(context: &Context, options: &Options) -> Result<Report> {
 fn choose_points(context: &Context, config: &DrillConfig) -> Result<Vec<(PointId, Option<Name>)>> {
     let selector = Selector::parse(&config.point)?;
     let mut points = Vec::new();
+    // Where nothing is complete, what there is is looked at, and does not pass.
+    let partial = OnlyPartial::Take;
     // A point that is named is one point of one plan; anything else is looked for in each plan.
     if matches!(selector, Selector::Prefix(_) | Selector::LatestOf(_)) {
-        let point = fetch::choose(context, &selector, &config.plans, config.store.as_deref())?;
+        let store = config.store.as_deref();
+        let point = fetch::choose(context, &selector, &config.plans, store, partial)?;
         return Ok(vec![(point, config.store.clone())]);
     }
     for plan in &config.plans {
@@ -170,7 +175,7 @@ fn choose_points(context: &Context, config: &DrillConfig) -> Result<Vec<(PointId
             .and_then(|p| p.stores.first().cloned());
         let store = config.store.clone().or(first);
         let only = std::slice::from_ref(plan);
-        let chosen = fetch::choose(context, &selector, only, store.as_deref());
+        let chosen = fetch::choose(context, &selector, only, store.as_deref(), partial);
         let point = chosen.map_err(|error| Error {
             message: format!("plan {plan}: {}", error.message),
             ..error
@@ -225,16 +230,10 @@ impl Rehearsal<'_> {
             self.limits
                 .extend(age_limit(point, self.context.clock.now()));
         }
+        let owners = together::owners(fetched_points.iter().map(|f| &f.copy.manifest));
         let mut restored = Vec::new();
         for fetched in &fetched_points {
-            let newer = |source: &str| {
-                let mut manifests = fetched_points.iter().map(|f| &f.copy.manifest);
-                let of = &fetched.copy.manifest.point;
-                let found =
-                    manifests.find(|m| &m.point > of && m.sources.iter().any(|s| s.name == source));
-                found.map(|m| m.point.clone())
-            };
-            restored.extend(self.bring_back_all(fetched, base.path(), &mut servers, &newer));
+            restored.extend(self.bring_back_all(fetched, base.path(), &mut servers, &owners));
         }
         let checked = Checked {
             context: self.context,
@@ -266,7 +265,7 @@ impl Rehearsal<'_> {
         fetched: &Fetched,
         base: &std::path::Path,
         servers: &mut ScratchServers,
-        newer: &dyn Fn(&str) -> Option<PointId>,
+        owners: &BTreeMap<Name, PointId>,
     ) -> Vec<Restored> {
         let manifest = &fetched.copy.manifest;
         let mut all = Vec::new();
@@ -283,10 +282,11 @@ impl Rehearsal<'_> {
         }
         for source in &manifest.sources {
             // One application has one of each: that of the newest of its points.
-            if let Some(newer) = newer(&source.name) {
+            let owner = owners.get(&source.name);
+            if let Some(owner) = owner.filter(|owner| **owner != manifest.point) {
                 let text = format!(
-                    "source {}: drilled as in {}, not as in {}",
-                    source.name, newer, manifest.point
+                    "source {}: drilled as in {owner}, not as in {}",
+                    source.name, manifest.point
                 );
                 self.limits.push(text);
                 continue;
@@ -324,6 +324,7 @@ impl Rehearsal<'_> {
             store: Some(fetched.store.name.clone()),
             manifest_sha256: Some(manifest_sha256(&fetched.copy)),
             sources: all.iter().map(|r: &Restored| r.source.clone()).collect(),
+            left_out: vec![],
         });
         all
     }
@@ -340,6 +341,7 @@ impl Rehearsal<'_> {
             store: store.and_then(Name::parse),
             manifest_sha256: None,
             sources: vec![],
+            left_out: vec![],
         });
     }
 

@@ -12,7 +12,7 @@ use crate::error::{Code, Error, Result};
 use crate::kit::KitEntry;
 use crate::name::Name;
 use crate::observe::Observer;
-use crate::point::{PointId, Selector};
+use crate::point::{OnlyPartial, PointId, Selector};
 use crate::restore::{fetch, place, staging};
 use crate::runbook;
 use crate::secret::Reference;
@@ -399,7 +399,13 @@ fn rebase(config: &mut Config, directory: &Path) {
 }
 
 fn read_newest(context: &Context, store: &str) -> Result<PointId> {
-    let point = fetch::choose(context, &Selector::Latest, &[], Some(store))?;
+    let point = fetch::choose(
+        context,
+        &Selector::Latest,
+        &[],
+        Some(store),
+        OnlyPartial::Take,
+    )?;
     let fetched = fetch::fetch(context, &point, Some(store))?;
     if let Err(error) = &fetched.details {
         return Err(error.clone());

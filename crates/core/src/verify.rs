@@ -10,7 +10,7 @@ use crate::digest::sha256_hex;
 use crate::error::{Code, Error, Result};
 use crate::name::Name;
 use crate::point::copies::PointCopy;
-use crate::point::{ManifestArtifact, PointId, Selector, manifest_key};
+use crate::point::{ManifestArtifact, OnlyPartial, PointId, Selector, manifest_key};
 use crate::restore::fetch;
 use crate::runbook;
 use crate::snapshot::{self, Blobs};
@@ -203,7 +203,7 @@ fn choose(
         .filter(|(name, _)| store.is_none_or(|s| s == name));
     let gone: BTreeSet<PointId> = of_store.map(|(_, c)| c.manifest.point.clone()).collect();
     if let Which::One(selector) = which {
-        let chosen = fetch::choose(context, selector, &[], store);
+        let chosen = fetch::choose(context, selector, &[], store, OnlyPartial::Take);
         let Selector::Prefix(prefix) = selector else {
             return Ok(vec![chosen?]);
         };

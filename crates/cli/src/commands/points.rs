@@ -10,7 +10,7 @@ use lifeboat_core::context::Context;
 use lifeboat_core::evidence::{self, Proof};
 use lifeboat_core::name::Name;
 use lifeboat_core::point::copies::PointCopy;
-use lifeboat_core::point::{Details, Manifest, PointId, Selector};
+use lifeboat_core::point::{Details, Manifest, OnlyPartial, PointId, Selector};
 use lifeboat_core::restore::{fetch, summarize};
 use lifeboat_core::{Error, Result, backup, observe::Observer, posture, runbook};
 use serde_json::{Value, json};
@@ -352,7 +352,13 @@ pub fn show(run: &Run<'_>, args: &args::Show) -> Result<u8> {
     let selector = Selector::parse(&args.point)?;
     let want = Want::Point(selector.clone());
     let context = run.context_for(&args.cold, &want)?;
-    let point = fetch::choose(&context, &selector, &[], args.store.as_deref())?;
+    let point = fetch::choose(
+        &context,
+        &selector,
+        &[],
+        args.store.as_deref(),
+        OnlyPartial::Take,
+    )?;
     let found = survey(&context, false)?.copies;
     let held: Vec<_> = found
         .iter()

@@ -6,7 +6,8 @@ use crate::args;
 use crate::output::{self, line};
 use lifeboat_core::cold::Want;
 use lifeboat_core::evidence::Verdict;
-use lifeboat_core::point::Selector;
+use lifeboat_core::name::Name;
+use lifeboat_core::point::{PointId, Selector};
 use lifeboat_core::restore::half_way;
 use lifeboat_core::restore::live::{self, Answer, Options, Planned, Report, Target};
 use lifeboat_core::{Code, Error, Result};
@@ -30,7 +31,9 @@ pub fn run(run: &Run<'_>, args: &args::Restore) -> Result<u8> {
     };
     let options = Options {
         point: Selector::parse(point)?,
+        plan: args.plan.clone(),
         sources: args.sources.clone(),
+        allow_partial: args.allow_partial,
         store: args.store.clone(),
         target,
         confirm: args.confirm.clone(),
@@ -48,7 +51,8 @@ pub fn run(run: &Run<'_>, args: &args::Restore) -> Result<u8> {
     match answer {
         Answer::Planned(planned) => {
             let app = &context.config.app;
-            show_plan(run, &planned, &format!("{}/{}", app.name, app.environment))?;
+            let app = format!("{}/{}", app.name, app.environment);
+            show_plan(run, &planned, &app, point)?;
             Ok(7)
         }
         Answer::Done(report) => show_report(run, &report),
@@ -80,15 +84,23 @@ fn undo(run: &Run<'_>, args: &args::Restore) -> Result<u8> {
     Ok(0)
 }
 
-fn show_plan(run: &Run<'_>, planned: &Planned, app: &str) -> Result<()> {
+fn show_plan(run: &Run<'_>, planned: &Planned, app: &str, given: &str) -> Result<()> {
+    let points: Vec<&str> = planned.points.iter().map(PointId::as_str).collect();
+    // Several points have no id together.
+    let asked = match points.as_slice() {
+        [one] => one,
+        _ => given,
+    };
     if run.cli.json {
         return output::json(&json!({
-            "schema": 1, "point": planned.point, "store": planned.store, "outcome": "planned", "steps": planned.steps,
+            "schema": 1, "point": planned.point, "points": planned.points, "store": planned.store, "outcome": "planned",
+            "steps": planned.steps,
         }));
     }
     line(format!(
         "restoring {} from store {} onto {app} would:",
-        planned.point, planned.store
+        points.join(" with "),
+        planned.store
     ));
     planned
         .steps
@@ -97,29 +109,30 @@ fn show_plan(run: &Run<'_>, planned: &Planned, app: &str) -> Result<()> {
         .for_each(|(n, step)| line(format!("  {}. {step}", n + 1)));
     line("nothing was done. To carry it out:");
     line(format!(
-        "  lifeboat restore {} --live --confirm {app} --reason TEXT",
-        planned.point
+        "  lifeboat restore {asked} --live --confirm {app} --reason TEXT"
     ));
     line("or, to look at it first, into a directory or another database:");
-    line(format!(
-        "  lifeboat restore {} --to DIRECTORY",
-        planned.point
-    ));
+    line(format!("  lifeboat restore {asked} --to DIRECTORY"));
     Ok(())
 }
 
 fn show_report(run: &Run<'_>, report: &Report) -> Result<u8> {
     let record = &report.evidence.record;
     let point = record.points.first();
+    let sources: Vec<&Name> = record.points.iter().flat_map(|p| &p.sources).collect();
     if run.cli.json {
         output::json(&json!({
             "schema": 1,
             "point": point.map(|p| &p.point),
+            "points": record.points,
             "target": record.target,
             "outcome": record.outcome,
-            "sources": point.map(|p| &p.sources),
+            "sources": sources,
+            "partial": report.partial,
+            "swapped_back": report.undone,
             "places": report.places.iter().map(|(s, p)| json!({ "source": s, "place": p })).collect::<Vec<_>>(),
-            "safety_point": report.safety_point,
+            "safety_point": report.safety_points.first(),
+            "safety_points": report.safety_points,
             "checks": checks(record),
             "limits": record.limits(),
             "warnings": report.warnings,
@@ -127,8 +140,24 @@ fn show_report(run: &Run<'_>, report: &Report) -> Result<u8> {
             "evidence": report.evidence.key,
         }))?;
     } else {
+        match report.undone {
+            Some(true) => {
+                line("FAILED AND SWAPPED BACK: the application is as it was before");
+            }
+            Some(false) => line(
+                "FAILED, AND NOT ALL OF IT COULD BE SWAPPED BACK: see below, and `lifeboat doctor`",
+            ),
+            None => {}
+        }
+        report.partial.iter().for_each(line);
+        let left_out = record.points.iter().flat_map(|p| &p.left_out);
+        let left_out: Vec<&str> = left_out.map(Name::as_str).collect();
+        let alone = match left_out.is_empty() {
+            true => String::new(),
+            false => format!(" (a part: without {})", left_out.join(", ")),
+        };
         line(format!(
-            "restore to {}: {}",
+            "restore to {}: {}{alone}",
             record.target.as_deref().unwrap_or_default(),
             verdict(record.outcome)
         ));
@@ -137,7 +166,7 @@ fn show_report(run: &Run<'_>, report: &Report) -> Result<u8> {
             .iter()
             .for_each(|(source, place)| line(format!("  {source} is at {place}")));
         show_record(record);
-        if let Some(safety) = &report.safety_point {
+        for safety in &report.safety_points {
             line(format!("  safety point, taken before: {safety}"));
         }
         report
@@ -147,6 +176,7 @@ fn show_report(run: &Run<'_>, report: &Report) -> Result<u8> {
         show_evidence(&report.evidence);
     }
     Ok(match record.outcome {
+        Verdict::Verified | Verdict::Restored if report.partial.is_some() => 3,
         Verdict::Verified | Verdict::Restored => 0,
         Verdict::Unverifiable | Verdict::Failed => 4,
         Verdict::Interrupted => Code::Interrupted.exit_code(),

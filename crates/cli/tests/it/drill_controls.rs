@@ -598,7 +598,7 @@ fn what_lies_outside_a_point_takes_nothing_from_its_proof() {
     let point = app.backup();
     app.ok(&["drill"]);
     app.configure_also(
-        "[drill.slow]\nplans = [\"main\"]\nchecks = [{ command = [\"sh\", \"-c\", \"touch {root}/asleep; sleep 120\"] }]\n",
+        "[drill.slow]\nplans = [\"main\"]\nchecks = [{ command = [\"sh\", \"-c\", \"[ -e {root}/asleep ] || { touch {root}/asleep; sleep 120; }\"] }]\n",
     );
 
     // Someone ends it.

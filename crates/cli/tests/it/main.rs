@@ -66,6 +66,7 @@ mod strangers;
 mod support;
 mod swap_killed;
 mod systems;
+mod together;
 mod unproven;
 mod via;
 mod via_mariadb;

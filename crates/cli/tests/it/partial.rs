@@ -317,23 +317,66 @@ fn a_source_that_fails_does_not_stop_the_others() {
     // Half an application is not proved, and what is there can be restored.
     let drill = app.json_exits(4, &["drill"]);
     assert_eq!(drill["outcome"], "failed", "{drill:#}");
-    let target = app.path("out").display().to_string();
-    app.ok(&["restore", "latest", "--source", "files", "--to", &target]);
-    let refusal = app.exits(
-        4,
-        &[
-            "restore",
-            "latest",
-            "--source",
-            "db",
-            "--to",
-            &app.path("db").display().to_string(),
-        ],
-    );
-    refusal
+    let point = report["point"].as_str().unwrap();
+    let to = |name: &str| app.path(name).display().to_string();
+    app.refuses(
+        2,
+        "point-unknown",
+        &["restore", "latest", "--to", &to("out")],
+    )
+    .names(&[point, "PARTIAL"])
+    .advises(&["--allow-partial"]);
+    app.refuses(2, "usage", &["restore", point, "--to", &to("out")])
+        .names(&[point, "PARTIAL", "lacks db", "no complete point"])
+        .advises(&["--allow-partial"]);
+    app.ok(&["restore", point, "--source", "files", "--to", &to("files")])
+        .says(&["a part: without db"]);
+    let mut args = vec!["restore", point, "--allow-partial", "--to"];
+    let out = to("out");
+    args.push(&out);
+    app.exits(3, &args).says(&["PARTIAL: ", "lacks db"]);
+    same(&app.path("out"), &app.path("files"));
+    // A part that came back proves no point.
+    let listed = app.json(&["points"]);
+    assert_eq!(listed["points"][0]["proof"], "failed", "{listed:#}");
+    let source_db = ["--source", "db", "--to", &to("db")];
+    let args = [&["restore", point, "--allow-partial"][..], &source_db].concat();
+    app.exits(4, &args)
         .refusal()
         .names(&["db", "not in this point"])
         .advises(&["another point"]);
+}
+
+#[test]
+fn a_partial_point_never_stands_for_a_complete_one() {
+    let app = App::basic();
+    let complete = app.backup();
+    let live = app.path("live/app.db").display().to_string();
+    app.edit(&live, "/nowhere/app.db");
+    app.write("data/notes.txt", b"newer\n");
+    let partial = app.json_exits(3, &["backup"])["point"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let target = app.path("out").display().to_string();
+    let restored = app.ok(&["restore", "latest", "--to", &target]);
+    restored.says(&[
+        &partial,
+        "PARTIAL and is passed over: it lacks db",
+        &complete,
+    ]);
+    assert_ne!(
+        std::fs::read(
+            app.path("out/files")
+                .join(app.path("data/notes.txt").strip_prefix("/").unwrap())
+        )
+        .unwrap(),
+        b"newer\n"
+    );
+    let drilled = app.json(&["drill"]);
+    assert_eq!(drilled["point"], complete, "{drilled:#}");
+    app.refuses(2, "usage", &["restore", &partial])
+        .names(&["the newest complete point is", &complete]);
 }
 
 #[test]

@@ -189,10 +189,10 @@ fn change(app: &App) {
 fn undone(app: &App, point: &str) {
     let report = live(app, 4, point, &[]);
     assert_eq!(report["outcome"], "failed", "{report:#}");
-    assert!(
-        report["warnings"].to_string().contains("live again"),
-        "{report:#}"
-    );
+    assert_eq!(report["swapped_back"], true, "{report:#}");
+    // Nothing lies where it is not.
+    assert_eq!(report["places"], serde_json::json!([]), "{report:#}");
+    assert!(!report.to_string().contains("is kept as"), "{report:#}");
     let listed = app.json(&["evidence", "list"]);
     let last = listed["evidence"]
         .as_array()
@@ -221,6 +221,21 @@ fn a_live_restore_whose_check_fails_is_undone() {
         app.configure_also(&format!("[restore]\n{failing}"));
         undone(&app, &point);
         assert_eq!(picture(&app), before, "{failing}");
+        let args = [
+            "restore",
+            &point,
+            "--live",
+            "--confirm",
+            "crm/test",
+            "--reason",
+            "x",
+        ];
+        let said = app.exits(4, &args).stdout;
+        let first = said.lines().next().unwrap();
+        assert_eq!(
+            first,
+            "FAILED AND SWAPPED BACK: the application is as it was before"
+        );
         app.edit(&format!("[restore]\n{failing}"), "");
     }
     // A stop that fails: nothing is swapped at all.
@@ -248,10 +263,7 @@ fn an_undo_that_fails_is_said_and_recorded() {
     app.configure_also("[restore]\nchecks = [{ command = [\"{root}/steal\"] }]");
     let report = live(&app, 4, &point, &["--source", "files"]);
     assert_eq!(report["outcome"], "failed", "{report:#}");
-    assert!(
-        !report["warnings"].to_string().contains("live again"),
-        "{report:#}"
-    );
+    assert_eq!(report["swapped_back"], false, "{report:#}");
     let checks = report["checks"].as_array().unwrap();
     let undo = checks.iter().find(|c| c["name"] == "undo").unwrap();
     assert_eq!(undo["outcome"], "failed", "{report:#}");
@@ -368,6 +380,43 @@ fn a_live_restore_must_be_confirmed() {
     app.exits(2, &["restore", &point, "--live", "--to", "x"]);
     app.exits(2, &["restore", &point, "--source", "nothing", "--to", "x"])
         .says(&["no source named nothing", "files, db, vault"]);
+}
+
+#[test]
+fn checks_ask_what_is_live_of_sources_that_stay() {
+    let app = application();
+    let point = app.backup();
+    change(&app);
+    let before = picture(&app);
+    let restore = |check: &str| {
+        format!(
+            "[restore]\nchecks = [{{ sql = \"db\", query = \"select count(*) from client\", expect = \"{check}\" }}]"
+        )
+    };
+    let files = ["--source", "files"];
+    app.configure_also(&restore("> 0"));
+    let report = live(&app, 4, &point, &files);
+    assert_eq!(report["swapped_back"], true, "{report:#}");
+    assert_eq!(picture(&app), before);
+    // What is live has gone on since the capture: that is no question to ask.
+    app.edit(&restore("> 0"), &restore("same"));
+    let mut args = vec![
+        "restore",
+        &point,
+        "--live",
+        "--confirm",
+        "crm/test",
+        "--reason",
+        "x",
+    ];
+    args.extend(files);
+    app.refuses(2, "usage", &args)
+        .names(&["source db", "is not to be restored"])
+        .advises(&["--source db"]);
+    assert_eq!(picture(&app), before);
+    app.edit(&restore("same"), &restore("= 0"));
+    live(&app, 0, &point, &files);
+    assert_eq!(sh(app.root(), "cat data/notes.txt"), "remember the milk\n");
 }
 
 #[test]

@@ -70,7 +70,7 @@ fn until(what: &str, mut done: impl FnMut() -> bool) {
 fn arguments() -> String {
     let processes = std::fs::read_dir("/proc").unwrap().flatten();
     let own = |directory: &Path| {
-        let mut pid = directory.file_name()?.to_str()?.parse().ok()?;
+        let mut pid: u32 = directory.file_name()?.to_str()?.parse().ok()?;
         while pid > 1 && pid != std::process::id() {
             let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
             // The name before it may hold anything.

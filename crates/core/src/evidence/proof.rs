@@ -26,6 +26,8 @@ pub fn proofs<'a>(records: impl IntoIterator<Item = &'a Record>) -> BTreeMap<Poi
                 tried: None,
             });
             let place = match record.outcome {
+                // That a part came back says nothing of the whole.
+                Verdict::Verified | Verdict::Restored if !point.left_out.is_empty() => continue,
                 Verdict::Verified | Verdict::Restored | Verdict::Failed => &mut proof.decided,
                 Verdict::Unverifiable | Verdict::Interrupted => &mut proof.tried,
             };

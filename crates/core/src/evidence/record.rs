@@ -179,6 +179,9 @@ pub struct ProvedPoint {
     pub manifest_sha256: Option<String>,
     /// The sources that were brought back.
     pub sources: Vec<Name>,
+    /// The sources of the point that were not, nor taken from another of these points.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<Name>,
 }
 
 /// The detail of a record.

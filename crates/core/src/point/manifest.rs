@@ -78,6 +78,34 @@ pub struct Manifest {
     pub signer: String,
 }
 
+impl Manifest {
+    /// What a partial point lacks: `bot, part of files`; `None` of a complete one.
+    pub fn lacks(&self) -> Option<String> {
+        let lacking = lacking(self.sources.iter());
+        match (self.outcome, lacking) {
+            (Outcome::Complete, None) => None,
+            (_, None) => Some("something".to_owned()),
+            (_, lacking) => lacking,
+        }
+    }
+
+    /// The same of some of its sources.
+    pub fn lacks_of(&self, sources: &[String]) -> Option<String> {
+        let wanted = |s: &&ManifestSource| sources.iter().any(|name| *name == s.name);
+        lacking(self.sources.iter().filter(wanted))
+    }
+}
+
+fn lacking<'a>(sources: impl Iterator<Item = &'a ManifestSource>) -> Option<String> {
+    let lacking = sources.filter_map(|s| match s.outcome {
+        Outcome::Complete => None,
+        Outcome::Partial => Some(format!("part of {}", s.name)),
+        Outcome::Failed => Some(s.name.to_string()),
+    });
+    let lacking: Vec<String> = lacking.collect();
+    (!lacking.is_empty()).then(|| lacking.join(", "))
+}
+
 /// One source of a point.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ManifestSource {

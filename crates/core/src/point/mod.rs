@@ -15,7 +15,7 @@ pub use manifest::{
     Details, DetailsArtifact, FileAttributes, Head, Manifest, ManifestArtifact, ManifestSource,
     Outcome, StoredDetails,
 };
-pub use select::{Candidate, Selector};
+pub use select::{Candidate, OnlyPartial, Selector};
 
 /// Where manifests are in a store.
 pub const POINTS_PREFIX: &str = "lifeboat/points/";

@@ -32,6 +32,17 @@ pub struct Candidate {
     /// Taken before a live restore, or disowned: chosen only by its id, as is one that is dated in
     /// the future.
     pub by_id_only: bool,
+    /// Something is missing in it, or part of something.
+    pub partial: bool,
+}
+
+/// What is done where only partial points fit a POINT that is no id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnlyPartial {
+    /// None is chosen: a part must be asked for by its id.
+    Refuse,
+    /// The newest is chosen, which is better than to look at nothing.
+    Take,
 }
 
 impl Selector {
@@ -75,8 +86,15 @@ impl Selector {
         }
     }
 
-    /// Chooses among `candidates` (of any order). `random` is any number.
-    pub fn choose(&self, candidates: &[Candidate], now: Timestamp, random: u64) -> Result<PointId> {
+    /// Chooses among `candidates` (of any order). `random` is any number. Unless it is named by its
+    /// id, a partial point is chosen only where no complete one fits, if at all.
+    pub fn choose(
+        &self,
+        candidates: &[Candidate],
+        now: Timestamp,
+        random: u64,
+        partial: OnlyPartial,
+    ) -> Result<PointId> {
         let by_id = matches!(self, Selector::Prefix(_));
         // A safety point may be of something broken, and the date of one from the future is wrong:
         // neither is what someone means by `latest`.
@@ -88,14 +106,11 @@ impl Selector {
             u64::try_from(now.as_second() - c.point.time().as_second()).unwrap_or(0)
         };
         match self {
-            Selector::Latest => points.retain(|_| true),
+            Selector::Latest => {}
             Selector::LatestOf(plan) => points.retain(|c| &c.plan == plan),
             Selector::Before(time) => points.retain(|c| c.point.time() < *time),
             Selector::Random(young, old) => {
                 points.retain(|c| (young.seconds..=old.seconds).contains(&age(c)));
-                let count = u64::try_from(points.len()).unwrap_or(1).max(1);
-                let index = usize::try_from(random % count).unwrap_or(0);
-                points = points.get(index).copied().into_iter().collect();
             }
             Selector::Prefix(prefix) => {
                 points.retain(|c| c.point.as_str().starts_with(prefix.as_str()));
@@ -107,6 +122,22 @@ impl Selector {
                         .hint("give more of the id"));
                 }
             }
+        }
+        let newest = points.last().map(|c| c.point.clone());
+        if !by_id {
+            let complete = |c: &&Candidate| !c.partial;
+            match (points.iter().any(|c| complete(c)), partial) {
+                (false, OnlyPartial::Take) => {}
+                _ => points.retain(complete),
+            }
+            if let (true, Some(newest)) = (points.is_empty(), newest) {
+                return Err(only_partial(&newest));
+            }
+        }
+        if matches!(self, Selector::Random(..)) {
+            let count = u64::try_from(points.len()).unwrap_or(1).max(1);
+            let index = usize::try_from(random % count).unwrap_or(0);
+            points = points.get(index).copied().into_iter().collect();
         }
         points
             .last()
@@ -135,6 +166,15 @@ impl Selector {
         };
         Error::new(Code::PointUnknown, what).hint(hint)
     }
+}
+
+fn only_partial(newest: &PointId) -> Error {
+    let message = format!(
+        "no complete restore point fits; the newest that does is {newest}, which is PARTIAL"
+    );
+    Error::new(Code::PointUnknown, message).hint(format!(
+        "see what it lacks (lifeboat show {newest}); what there is of it can be restored by its id: lifeboat restore {newest} --allow-partial"
+    ))
 }
 
 fn all_ahead(now: Timestamp) -> Error {
@@ -174,6 +214,7 @@ mod tests {
             point: PointId::parse(id).unwrap(),
             plan: Name::parse(plan).unwrap(),
             by_id_only: id.ends_with("dddd"),
+            partial: false,
         })
         .to_vec()
     }
@@ -181,7 +222,7 @@ mod tests {
     fn choose(text: &str) -> Result<String> {
         let now = "2026-11-20T00:00:00Z".parse().unwrap();
         Ok(Selector::parse(text)?
-            .choose(&candidates(), now, 7)?
+            .choose(&candidates(), now, 7, OnlyPartial::Refuse)?
             .as_str()[15..]
             .to_owned())
     }
@@ -191,7 +232,7 @@ mod tests {
         let now = "1999-12-31T23:59:58Z".parse().unwrap();
         let choose = |text: &str| {
             let selector = Selector::parse(text).unwrap();
-            selector.choose(&candidates(), now, 7)
+            selector.choose(&candidates(), now, 7, OnlyPartial::Take)
         };
         for text in ["latest", "latest:daily", "random:0s..2d"] {
             assert_eq!(choose(text).unwrap_err().code, Code::Clock, "{text}");
@@ -223,6 +264,39 @@ mod tests {
         ] {
             assert_eq!(choose(text).unwrap(), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn a_partial_point_is_chosen_by_its_id_or_where_nothing_else_can_be() {
+        let now = "2026-11-20T00:00:00Z".parse().unwrap();
+        let choose = |partial: &[&str], text: &str, only: OnlyPartial| {
+            let mut all = candidates();
+            for candidate in &mut all {
+                candidate.partial = partial
+                    .iter()
+                    .any(|p| candidate.point.as_str().ends_with(p));
+            }
+            let chosen = Selector::parse(text).unwrap().choose(&all, now, 7, only);
+            chosen.map(|point| point.as_str()[17..].to_owned())
+        };
+        let newest = ["cccc"];
+        for (text, expected) in [
+            ("latest", "bbbb"),
+            ("latest:daily", "aaaa"),
+            ("before:2026-11-20", "bbbb"),
+            ("random:0s..10d", "bbbb"),
+            ("20261119T00", "cccc"),
+        ] {
+            for only in [OnlyPartial::Refuse, OnlyPartial::Take] {
+                assert_eq!(choose(&newest, text, only).unwrap(), expected, "{text}");
+            }
+        }
+        let all = ["aaaa", "bbbb", "cccc"];
+        for text in ["latest", "latest:daily", "random"] {
+            let error = choose(&all, text, OnlyPartial::Refuse).unwrap_err();
+            assert!(error.message.contains("cccc, which is PARTIAL"), "{error}");
+        }
+        assert_eq!(choose(&all, "latest", OnlyPartial::Take).unwrap(), "cccc");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::swap::{PreparedSwap, Swapped};
 use super::under_way::UnderWay;
 use super::{
     Database, DatabaseTarget, Placed, Restored, Stopwatch, bring_back, fits, half_filled, half_way,
-    left_aside, place, prove_again, staging,
+    left_aside, place, prove_again, staging, together,
 };
 use crate::backup::{self, author, host};
 use crate::config::SourceKind;
@@ -28,20 +28,40 @@ use crate::removal::Stays;
 use crate::secret::Secret;
 use crate::transport::{Command, Transport};
 use crate::verify::manifest_sha256;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
+
+/// A source that is to come back, and the point that it comes from.
+#[derive(Clone)]
+pub(super) struct Wanted<'a> {
+    pub source: ManifestSource,
+    pub fetched: &'a Fetched,
+}
+
+impl Wanted<'_> {
+    pub fn name(&self) -> &Name {
+        &self.source.name
+    }
+
+    pub fn point(&self) -> &PointId {
+        &self.fetched.copy.manifest.point
+    }
+}
 
 /// A restore under way.
 pub(super) struct Restoring<'a> {
     context: &'a Context,
-    fetched: &'a Fetched,
-    sources: Vec<ManifestSource>,
+    points: &'a [Fetched],
+    wanted: Vec<Wanted<'a>>,
     begun: Instant,
     started: jiff::Timestamp,
     watch: Stopwatch,
     restored: Vec<Restored>,
     pub checks: Vec<CheckResult>,
     places: Vec<(String, String)>,
+    /// What is kept of what was live before, while it is.
+    kept: Vec<String>,
     warnings: Vec<String>,
     limits: Vec<String>,
     swapped: Vec<Swapped>,
@@ -49,7 +69,8 @@ pub(super) struct Restoring<'a> {
     made: Vec<PathBuf>,
     /// Whether what was swapped in was swapped back, once that was tried.
     undone: Option<bool>,
-    safety_point: Option<PointId>,
+    /// Points of what was live before.
+    safety_points: Vec<PointId>,
     /// Sources that stay out of a live restore, for they have no live place.
     left: Vec<Name>,
     /// Something did not come back, for a reason that does not lie in the point.
@@ -59,23 +80,24 @@ pub(super) struct Restoring<'a> {
 }
 
 impl<'a> Restoring<'a> {
-    pub fn new(context: &'a Context, fetched: &'a Fetched, sources: Vec<ManifestSource>) -> Self {
+    pub fn new(context: &'a Context, points: &'a [Fetched], wanted: Vec<Wanted<'a>>) -> Self {
         Restoring {
             context,
-            fetched,
-            sources,
+            points,
+            wanted,
             begun: Instant::now(),
             started: context.clock.now(),
             watch: Stopwatch::default(),
             restored: vec![],
             checks: vec![],
             places: vec![],
+            kept: vec![],
             warnings: vec![],
             limits: vec![],
             swapped: vec![],
             made: vec![],
             undone: None,
-            safety_point: None,
+            safety_points: vec![],
             left: vec![],
             lacking: false,
             unproven: false,
@@ -84,7 +106,7 @@ impl<'a> Restoring<'a> {
 
     /// The names of the sources that are to come back.
     pub fn source_names(&self) -> Vec<Name> {
-        self.sources.iter().map(|s| s.name.clone()).collect()
+        self.wanted.iter().map(|w| w.name().clone()).collect()
     }
 
     /// Brings each source into a directory of its own. One that fails leaves nothing there and does
@@ -93,16 +115,16 @@ impl<'a> Restoring<'a> {
     /// A run that was killed is gone on with: what it had placed and is equal to what was captured
     /// is kept, all else is brought again.
     pub fn restore_to_directory(&mut self, directory: &Path) -> Result<()> {
-        let point = self.fetched.copy.manifest.point.clone();
-        let mut under_way = UnderWay::begin(directory, &point, &self.source_names())?;
+        let points = self.points.iter().map(|p| p.copy.manifest.point.clone());
+        let mut under_way = UnderWay::begin(directory, points.collect(), &self.source_names())?;
         let directory = directory
             .canonicalize()
             .map_err(|e| Error::io("the target cannot be found", &e))?;
         let mut failed = Vec::new();
-        for source in self.sources.clone() {
-            if let Err(error) = self.bring_once(&source, &directory, &mut under_way) {
-                self.warn_of(staging::remove(&directory.join(source.name.as_str())));
-                failed.push((source.name, error));
+        for wanted in self.wanted.clone() {
+            if let Err(error) = self.bring_once(&wanted, &directory, &mut under_way) {
+                self.warn_of(staging::remove(&directory.join(wanted.name().as_str())));
+                failed.push((wanted.source.name, error));
             }
         }
         if self.restored.is_empty() {
@@ -129,6 +151,25 @@ impl<'a> Restoring<'a> {
         }
     }
 
+    /// Names what of the application is in none of the points.
+    pub fn leave_out(&mut self, left_out: Vec<String>) {
+        let owners = together::owners(self.points.iter().map(|p| &p.copy.manifest));
+        for fetched in self.points {
+            let manifest = &fetched.copy.manifest;
+            for source in &manifest.sources {
+                let owner = owners.get(&source.name);
+                if let Some(owner) = owner.filter(|owner| **owner != manifest.point) {
+                    self.limits.push(format!(
+                        "source {}: restored as in {owner}, not as in {}",
+                        source.name, manifest.point
+                    ));
+                }
+            }
+        }
+        self.warnings.extend(left_out.iter().cloned());
+        self.limits.extend(left_out);
+    }
+
     /// Notes that something did not come back. The target is the operator's: that it refuses says
     /// nothing of the point.
     pub fn failed(&mut self, name: Subject, expected: &str, error: &Error) {
@@ -140,12 +181,13 @@ impl<'a> Restoring<'a> {
     /// Brings a source into a directory unless it is there whole.
     fn bring_once(
         &mut self,
-        source: &ManifestSource,
+        wanted: &Wanted<'_>,
         directory: &Path,
         under_way: &mut UnderWay,
     ) -> Result<()> {
+        let source = &wanted.source;
         if let Some(placed) = under_way.placed(&source.name, &source.kind) {
-            let (context, fetched) = (self.context, self.fetched);
+            let (context, fetched) = (self.context, wanted.fetched);
             let proved = prove_again(context, fetched, source, placed, &mut self.watch);
             if let Some(restored) = proved {
                 let text = "it was there from a run that was ended, and was compared again";
@@ -167,7 +209,7 @@ impl<'a> Restoring<'a> {
                     .hint("remove it by hand and run it again, or name another directory"));
             }
         }
-        self.bring(source, directory, &mut DatabaseTarget::Dump)?;
+        self.bring(wanted, directory, &mut DatabaseTarget::Dump)?;
         match self.restored.last() {
             Some(restored) if restored.is_equal() => {
                 under_way.note(restored, restored.limits_of_placing())
@@ -185,12 +227,12 @@ impl<'a> Restoring<'a> {
     pub fn restore_to_database(&mut self, url: &Secret) -> Result<()> {
         let text = url.expose_str()?;
         let databases: Vec<_> = self
-            .sources
+            .wanted
             .iter()
-            .filter(|s| fits(&s.kind, text))
+            .filter(|w| fits(&w.source.kind, text))
             .cloned()
             .collect();
-        let [source] = databases.as_slice() else {
+        let [wanted] = databases.as_slice() else {
             if databases.is_empty() {
                 let scheme = text.split(':').next().unwrap_or_default();
                 let message =
@@ -198,7 +240,7 @@ impl<'a> Restoring<'a> {
                 return Err(Error::new(Code::Usage, message)
                     .hint("name a database of the kind that was captured, or a directory"));
             }
-            let names: Vec<_> = databases.iter().map(|s| s.name.as_str()).collect();
+            let names: Vec<_> = databases.iter().map(|w| w.name().as_str()).collect();
             return Err(Error::new(
                 Code::Usage,
                 format!(
@@ -210,17 +252,16 @@ impl<'a> Restoring<'a> {
             .hint("name it: --source NAME"));
         };
         self.context.scrubber.learn(url);
-        let database = Database::from_url(url, &source.kind)?;
-        let source = source.clone();
-        self.sources = vec![source.clone()];
-        let point = self.fetched.copy.manifest.point.clone();
-        let details = self.fetched.details.as_ref().ok();
-        let captured = details.and_then(|d| d.artifact(&source.name, "dump"));
+        let (wanted, name) = (wanted.clone(), wanted.name().clone());
+        let database = Database::from_url(url, &wanted.source.kind)?;
+        self.wanted = vec![wanted.clone()];
+        let details = wanted.fetched.details.as_ref().ok();
+        let captured = details.and_then(|d| d.artifact(&name, "dump"));
         let captured = captured.map(|d| &d.proof);
-        let begun = half_filled::begin(self.context, &database, &point, &source.name, captured)?;
+        let begun = half_filled::begin(self.context, &database, wanted.point(), &name, captured)?;
         self.warnings.extend(begun);
         let brought = self.bring(
-            &source,
+            &wanted,
             &self.context.scratch(),
             &mut DatabaseTarget::Given(database.clone()),
         );
@@ -231,14 +272,14 @@ impl<'a> Restoring<'a> {
     /// Places one source and notes how it compares. An error here is one of the restore.
     fn bring(
         &mut self,
-        source: &ManifestSource,
+        wanted: &Wanted<'_>,
         directory: &Path,
         databases: &mut DatabaseTarget<'_>,
     ) -> Result<()> {
         let restored = bring_back(
             self.context,
-            self.fetched,
-            source,
+            wanted.fetched,
+            &wanted.source,
             directory,
             databases,
             &mut self.watch,
@@ -267,7 +308,7 @@ impl<'a> Restoring<'a> {
 
     /// Makes whole what an earlier live restore that was ended left half-way.
     pub fn recover(&mut self) -> Result<()> {
-        let sources = self.sources.iter().map(|source| source.name.as_str());
+        let sources = self.wanted.iter().map(|wanted| wanted.name().as_str());
         self.warnings
             .extend(half_way::recover(self.context, sources)?);
         self.warnings.extend(left_aside::tidy(self.context)?);
@@ -282,15 +323,17 @@ impl<'a> Restoring<'a> {
             let limit = "it was asked for without proof (--unproven)";
             self.limits.push(limit.into());
         }
-        if let Err(error) = &self.fetched.details {
-            let why = format!("what was captured cannot be read: {error}");
-            self.may_be_unproven(&why)?;
-            self.limits.push(why);
+        for fetched in self.points {
+            if let Err(error) = &fetched.details {
+                let why = format!("what was captured cannot be read: {error}");
+                self.may_be_unproven(&why)?;
+                self.limits.push(why);
+            }
         }
         let mut swaps: Vec<PreparedSwap> = Vec::new();
         let prepared = self.prepare_all(&mut swaps);
         let done = prepared.and_then(|()| {
-            self.take_safety_point(reason);
+            self.take_safety_points(reason);
             left_aside::swapping(self.context)?;
             self.swap_all(&swaps)
         });
@@ -313,8 +356,8 @@ impl<'a> Restoring<'a> {
     }
 
     fn prepare_all(&mut self, swaps: &mut Vec<PreparedSwap>) -> Result<()> {
-        for source in self.sources.clone() {
-            swaps.extend(self.prepare(&source)?);
+        for wanted in self.wanted.clone() {
+            swaps.extend(self.prepare(&wanted)?);
         }
         let unknown = |check: &&CheckResult| check.outcome == CheckOutcome::Unknown;
         if let Some(check) = self.checks.iter().find(unknown) {
@@ -342,8 +385,8 @@ impl<'a> Restoring<'a> {
         if self.unproven {
             return Ok(());
         }
-        let point = &self.fetched.copy.manifest.point;
-        let message = format!("nothing proves that {point} comes back as it was captured");
+        let points = self.named_points();
+        let message = format!("nothing proves that {points} comes back as it was captured");
         Err(Error::new(Code::NotProved, message).cause(why).hint(
             "nothing live was changed; choose another copy (--store) or another point, or go on without proof: --unproven, with a --reason that says why",
         ))
@@ -361,9 +404,16 @@ impl<'a> Restoring<'a> {
             })
         });
         if let Err(error) = swapped {
-            self.undo();
+            let became = match (self.swapped.is_empty(), self.undo()) {
+                (true, _) => "nothing was swapped in, the application is as it was before",
+                (false, true) => "failed and swapped back, the application is as it was before",
+                (false, false) => "failed, and not all of it could be swapped back",
+            };
             let _ = self.run_all(&restore.start);
-            return Err(error);
+            return Err(Error {
+                message: format!("{became}: {}", error.message),
+                ..error
+            });
         }
         for (swap, swapped) in swaps.iter().zip(&self.swapped) {
             if let Some(kept) = swapped.kept() {
@@ -371,7 +421,7 @@ impl<'a> Restoring<'a> {
                     "source {}: what was live before is kept as {kept}",
                     swap.source
                 );
-                self.warnings.push(text);
+                self.kept.push(text);
             }
         }
         self.move_to_live(swaps);
@@ -383,10 +433,13 @@ impl<'a> Restoring<'a> {
             self.checks
                 .push(CheckResult::failed(name, "every command succeeds", &error));
         }
+        let own = self.restored.len();
+        let untouched = checks::untouched(self.context, &self.restored);
+        self.restored.extend(untouched);
         let checked = Checked {
             context: self.context,
             restored: &self.restored,
-            points: std::slice::from_ref(self.fetched),
+            points: self.points,
             directory: Path::new("/"),
         };
         let results: Vec<_> = restore
@@ -394,6 +447,7 @@ impl<'a> Restoring<'a> {
             .iter()
             .map(|check| checks::run(&checked, check))
             .collect();
+        self.restored.truncate(own);
         // What is live must answer: a check that could not be asked counts as well, unless it is of
         // a source that was not to come back.
         let unanswered = |c: &CheckResult| c.outcome == CheckOutcome::Unknown && c.code.is_some();
@@ -402,43 +456,50 @@ impl<'a> Restoring<'a> {
         let failed = |c: &CheckResult| c.outcome == CheckOutcome::Failed;
         if unanswered || self.checks.iter().any(failed) {
             let _ = self.run_all(&restore.stop);
-            if self.undo() {
-                let text = "a check failed after the swap: what was live before is live again";
-                self.warnings.push(text.into());
-            }
+            self.undo();
             let _ = self.run_all(&restore.start);
         }
         Ok(())
     }
 
-    /// A point of what is live now. That it fails must not stop a restore of something broken:
-    /// what is live is also kept beside what is swapped in.
-    fn take_safety_point(&mut self, reason: Option<String>) {
-        let options = backup::Options {
-            safety: true,
-            plan: Some(self.fetched.copy.manifest.plan.to_string()),
-            reason: Some(format!(
-                "before the restore of {}: {}",
-                self.fetched.copy.manifest.point,
-                reason.unwrap_or_default()
-            )),
-        };
-        let taken = self
-            .watch
-            .time("safety point", || backup::run(self.context, &options));
-        match taken {
-            Ok(report) if !report.stores.is_empty() => self.safety_point = Some(report.point),
-            Ok(report) => {
-                let why = report
+    /// Points of what is live now, by the plans that what comes back is of. That it fails must not
+    /// stop a restore of something broken: what is live is also kept beside what is swapped in.
+    fn take_safety_points(&mut self, reason: Option<String>) {
+        let of = format!(
+            "before the restore of {}: {}",
+            self.named_points(),
+            reason.unwrap_or_default()
+        );
+        let plans: BTreeSet<&Name> = self.points.iter().map(|p| &p.copy.manifest.plan).collect();
+        for plan in plans {
+            let options = backup::Options {
+                safety: true,
+                plan: Some(plan.to_string()),
+                reason: Some(of.clone()),
+            };
+            let taken = self
+                .watch
+                .time("safety point", || backup::run(self.context, &options));
+            let why = match taken {
+                Ok(report) if !report.stores.is_empty() => {
+                    self.safety_points.push(report.point);
+                    continue;
+                }
+                Ok(report) => report
                     .failure
-                    .map_or_else(|| report.errors.join("; "), |e| e.to_string());
-                self.warnings
-                    .push(format!("no safety point could be taken: {why}"));
-            }
-            Err(error) => self
-                .warnings
-                .push(format!("no safety point could be taken: {error}")),
+                    .map_or_else(|| report.errors.join("; "), |e| e.to_string()),
+                Err(error) => error.to_string(),
+            };
+            self.warnings.push(format!(
+                "plan {plan}: no safety point could be taken: {why}"
+            ));
         }
+    }
+
+    /// The points that are restored, for a message.
+    fn named_points(&self) -> String {
+        let points = self.points.iter().map(|p| p.copy.manifest.point.as_str());
+        points.collect::<Vec<_>>().join(" with ")
     }
 
     fn run_all(&mut self, commands: &[Vec<String>]) -> Result<()> {
@@ -527,19 +588,46 @@ impl<'a> Restoring<'a> {
             }
         }
         self.undone = Some(whole);
+        if whole {
+            // They were swapped back: there is nothing there.
+            self.places.clear();
+            self.kept.clear();
+        }
         whole
     }
 
+    /// What comes back of a point, and what of it does not.
+    fn proved(&self, fetched: &Fetched) -> ProvedPoint {
+        let manifest = &fetched.copy.manifest;
+        let own = self.wanted.iter().filter(|w| *w.point() == manifest.point);
+        let own = own.map(|w| w.name().clone());
+        let sources: Vec<Name> = own.filter(|name| !self.left.contains(name)).collect();
+        let elsewhere = |name: &Name| self.wanted.iter().any(|w| w.name() == name);
+        let left_out = manifest.sources.iter().map(|s| s.name.clone());
+        let left_out = left_out.filter(|name| self.left.contains(name) || !elsewhere(name));
+        ProvedPoint {
+            point: manifest.point.clone(),
+            plan: Some(manifest.plan.clone()),
+            store: Some(fetched.store.name.clone()),
+            manifest_sha256: Some(manifest_sha256(&fetched.copy)),
+            left_out: left_out.collect(),
+            sources,
+        }
+    }
+
     pub fn report(mut self, target: &Target, reason: Option<String>) -> Result<Report> {
-        let manifest = &self.fetched.copy.manifest;
-        self.limits.extend(age_limit(&manifest.point, self.started));
-        // A live restore asked for proof, or was told to do without.
-        if let (Err(error), false) = (&self.fetched.details, matches!(target, Target::Live))
-            && matches!(error.code, Code::ObjectDamaged | Code::ObjectMissing)
-        {
-            let name = Subject::of("details of", &manifest.point);
-            self.checks
-                .push(CheckResult::failed(name, "as the manifest says", error));
+        self.warnings.append(&mut self.kept);
+        for fetched in self.points {
+            let point = &fetched.copy.manifest.point;
+            self.limits.extend(age_limit(point, self.started));
+            // A live restore asked for proof, or was told to do without.
+            if let (Err(error), false) = (&fetched.details, matches!(target, Target::Live))
+                && matches!(error.code, Code::ObjectDamaged | Code::ObjectMissing)
+            {
+                let name = Subject::of("details of", point);
+                self.checks
+                    .push(CheckResult::failed(name, "as the manifest says", error));
+            }
         }
         let any = |outcome| self.checks.iter().any(|c| c.outcome == outcome);
         let outcome = Verdict::of(Facts {
@@ -550,6 +638,8 @@ impl<'a> Restoring<'a> {
             interrupted: interrupt::requested(),
         });
         let app = &self.context.config.app;
+        let times = self.points.iter().map(|p| &p.copy.manifest.point);
+        let oldest = times.map(|point| point.time().as_second()).min();
         let draft = Record {
             schema: 1,
             id: PointId::new(&self.context.clock),
@@ -577,16 +667,7 @@ impl<'a> Restoring<'a> {
                     .map_or_else(String::new, |(_, p)| p.clone()),
                 Target::Live => format!("live: {}/{}", app.name, app.environment),
             }),
-            points: vec![ProvedPoint {
-                point: manifest.point.clone(),
-                plan: Some(manifest.plan.clone()),
-                store: Some(self.fetched.store.name.clone()),
-                manifest_sha256: Some(manifest_sha256(&self.fetched.copy)),
-                sources: {
-                    let names = self.sources.iter().map(|s| s.name.clone());
-                    names.filter(|name| !self.left.contains(name)).collect()
-                },
-            }],
+            points: self.points.iter().map(|p| self.proved(p)).collect(),
             started: self.started,
             finished: self.context.clock.now(),
             outcome,
@@ -597,14 +678,15 @@ impl<'a> Restoring<'a> {
             detail: None,
             phases: self.watch.phases,
             rto_seconds: (self.begun.elapsed().as_secs_f64() * 1000.0).round() / 1000.0,
-            rpo_seconds: (self.started.as_second() - manifest.point.time().as_second()).max(0)
-                as f64,
+            rpo_seconds: oldest.map_or(0, |o| (self.started.as_second() - o).max(0)) as f64,
             rto_target_seconds: app.rto.map(|s| s.seconds),
             rpo_target_seconds: app.rpo.map(|s| s.seconds),
         };
         Ok(Report {
             evidence: evidence::append(self.context, draft)?,
-            safety_point: self.safety_point,
+            partial: None,
+            safety_points: self.safety_points,
+            undone: self.undone,
             places: self.places,
             warnings: self.warnings,
         })

@@ -6,6 +6,7 @@ use crate::context::Context;
 use crate::error::{Code, Error, Result};
 use crate::fingerprint::{Difference, Fingerprint, Proof};
 use crate::interrupt;
+use crate::name::Name;
 use crate::point::DetailsArtifact;
 use crate::probe::{
     self, CheckOutcome, CheckResult, Expect, Percent, Subject, name_of, subject_of,
@@ -105,6 +106,51 @@ pub fn run(checked: &Checked<'_>, check: &CheckConfig) -> CheckResult {
         asked,
         ..result
     }
+}
+
+/// What is live of the sources that a live restore leaves alone: checks ask it as it is.
+pub fn untouched(context: &Context, restored: &[Restored]) -> Vec<Restored> {
+    let sources = context.config.source.iter();
+    let others = sources.filter(|(name, _)| !restored.iter().any(|r| r.source == **name));
+    let live = others.filter_map(|(name, config)| {
+        let placed = match &config.kind {
+            SourceKind::Files(_) => Placed::Tree("/".into()),
+            SourceKind::Sqlite(sqlite) => Placed::File(sqlite.path.clone()),
+            kind => Placed::Database(Database::of_source(kind)?.ok()?),
+        };
+        Some(Restored {
+            source: name.clone(),
+            kind: config.kind.name().to_owned(),
+            placed,
+            differences: None,
+            limits: vec![],
+            warnings: vec![],
+            summary: String::new(),
+        })
+    });
+    live.collect()
+}
+
+/// Refuses, before anything is done, checks that compare a source with its capture although that
+/// source is not to come back: what is live of it has gone on.
+pub fn can_be_asked(checks: &[CheckConfig], wanted: &[Name]) -> Result<()> {
+    for check in checks {
+        let compared = match check.parsed() {
+            Ok(Check::Sql { source, expect, .. }) if expect == Expect::Same => source,
+            Ok(Check::Live { source, .. }) => source,
+            _ => continue,
+        };
+        if !wanted.iter().any(|name| *name == compared) {
+            let message = format!(
+                "{} compares source {compared} with its capture, and it is not to be restored",
+                name_of(check)
+            );
+            return Err(Error::new(Code::Usage, message).hint(format!(
+                "restore it, too (--source {compared}), or leave that check out of the configuration for this restore"
+            )));
+        }
+    }
+    Ok(())
 }
 
 impl<'a> Checked<'a> {

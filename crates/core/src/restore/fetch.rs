@@ -8,7 +8,7 @@ use crate::context::{Context, OpenStore};
 use crate::error::{Code, Error, Result};
 use crate::name::Name;
 use crate::point::copies::{self, PointCopy};
-use crate::point::{Candidate, Details, ManifestArtifact, PointId, Selector};
+use crate::point::{Candidate, Details, ManifestArtifact, OnlyPartial, PointId, Selector};
 use crate::posture;
 use std::io::{self, Read};
 
@@ -23,12 +23,13 @@ pub struct Fetched {
 }
 
 /// Chooses a point of the given plans (any plan when empty) among those that `store` holds, or any
-/// store.
+/// store. What a newer point lacks that is passed over is told.
 pub fn choose(
     context: &Context,
     selector: &Selector,
     plans: &[Name],
     store: Option<&str>,
+    partial: OnlyPartial,
 ) -> Result<PointId> {
     if let Some(name) = store {
         context.store(name)?;
@@ -44,6 +45,7 @@ pub fn choose(
         by_id_only: copy.manifest.safety || disowned.contains(&copy.manifest.point),
         point: copy.manifest.point.clone(),
         plan: copy.manifest.plan.clone(),
+        partial: copy.manifest.lacks().is_some(),
     };
     let of_plans = found
         .iter()
@@ -71,7 +73,7 @@ pub fn choose(
                 .warn(&format!("{text}; {}", posture::AHEAD_HINT));
         }
     }
-    let chosen = selector.choose(&candidates, now, context.clock.random());
+    let chosen = selector.choose(&candidates, now, context.clock.random(), partial);
     if let Ok(chosen) = &chosen
         && !matches!(selector, Selector::Prefix(_))
     {
@@ -84,6 +86,9 @@ pub fn choose(
                     "point {point}, newer than {chosen}, was in store {name} and is not there any more"
                 ));
             }
+        }
+        if matches!(selector, Selector::Latest | Selector::LatestOf(_)) {
+            tell_of_partial(context, chosen, &candidates, &fitting);
         }
     }
     chosen.map_err(|error| match (errors.first(), store) {
@@ -99,6 +104,30 @@ pub fn choose(
         (None, Some(name)) if fitting.is_empty() && !elsewhere.is_empty() => only_elsewhere(name),
         (None, _) => error,
     })
+}
+
+/// Says that newer points of the plan are passed over because they are partial.
+fn tell_of_partial(
+    context: &Context,
+    chosen: &PointId,
+    candidates: &[Candidate],
+    fitting: &[&PointCopy],
+) {
+    let plan = candidates.iter().find(|c| &c.point == chosen);
+    let plan = plan.map(|c| &c.plan);
+    let newer = candidates
+        .iter()
+        .filter(|c| c.partial && !c.by_id_only && &c.point > chosen && Some(&c.plan) == plan);
+    let newer = newer.filter(|c| !is_ahead(c.point.time(), context.clock.now()));
+    let Some(newest) = newer.max_by(|a, b| a.point.cmp(&b.point)) else {
+        return;
+    };
+    let copy = fitting.iter().find(|c| c.manifest.point == newest.point);
+    let lacks = copy.and_then(|c| c.manifest.lacks()).unwrap_or_default();
+    context.observer.warn(&format!(
+        "point {}, newer than {chosen}, is PARTIAL and is passed over: it lacks {lacks}",
+        newest.point
+    ));
 }
 
 fn only_elsewhere(store: &str) -> Error {

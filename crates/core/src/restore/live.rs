@@ -5,9 +5,9 @@
 //! stopped, and only then is it swapped in, source by source. What was there is kept beside it.
 //! When the swap or a check afterwards fails, it is swapped back.
 
-use super::carry_out::Restoring;
+use super::carry_out::{Restoring, Wanted};
 use super::fetch::{self, Fetched};
-use super::{Database, half_way, is_server_url, left_aside};
+use super::{Database, checks, half_way, is_server_url, left_aside, together};
 use crate::cold::BucketUrl;
 use crate::config::SourceKind;
 use crate::context::Context;
@@ -15,10 +15,11 @@ use crate::error::{Code, Error, Result};
 use crate::evidence::Appended;
 use crate::interrupt;
 use crate::name::Name;
-use crate::point::{ManifestSource, Outcome, PointId, Selector};
+use crate::point::{ManifestSource, OnlyPartial, Outcome, PointId, Selector};
 use crate::probe::{Subject, name_of};
 use crate::secret::{Reference, Secret};
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 /// Where to restore to.
@@ -81,10 +82,14 @@ impl Target {
 /// What a restore is asked.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Which point.
+    /// Which point; of each plan of the application, unless it names one.
     pub point: Selector,
+    /// Only of this plan.
+    pub plan: Option<String>,
     /// Which sources; all when empty.
     pub sources: Vec<String>,
+    /// Also what there is of a point that lacks something, where it is named by its id.
+    pub allow_partial: bool,
     /// From which store; the first with a sound copy when absent.
     pub store: Option<String>,
     /// Where to; without it, only the plan is made.
@@ -100,10 +105,12 @@ pub struct Options {
 /// What a restore will do.
 #[derive(Debug, Clone, Serialize)]
 pub struct Planned {
-    /// Which point.
+    /// The newest of the points.
     pub point: PointId,
     /// From which store.
     pub store: String,
+    /// All of them, the newest first.
+    pub points: Vec<PointId>,
     /// What will be done, in order, a line each.
     pub steps: Vec<String>,
 }
@@ -113,8 +120,12 @@ pub struct Planned {
 pub struct Report {
     /// The signed record, and where it is.
     pub evidence: Appended,
-    /// Taken before a live restore.
-    pub safety_point: Option<PointId>,
+    /// Taken before a live restore, one by each plan.
+    pub safety_points: Vec<PointId>,
+    /// Whether what was swapped in was swapped back whole, once that was tried.
+    pub undone: Option<bool>,
+    /// That only a part was restored because the point holds no more; the words for it.
+    pub partial: Option<String>,
     /// Where each source is now.
     pub places: Vec<(String, String)>,
     /// What an operator should know.
@@ -133,13 +144,15 @@ pub enum Answer {
 /// Plans or carries out a restore.
 pub fn run(context: &Context, options: &Options) -> Result<Answer> {
     context.sweep();
-    let point = fetch::choose(context, &options.point, &[], options.store.as_deref())?;
-    let fetched = fetch::fetch(context, &point, options.store.as_deref())?;
-    let sources = choose_sources(&fetched, &options.sources)?;
+    let Chosen { points, left_out } = choose(context, options)?;
+    let partial = partial(context, &points, options)?;
+    let wanted = choose_sources(&points, &options.sources)?;
     let Some(target) = &options.target else {
-        return Ok(Answer::Planned(plan(context, &fetched, &sources)));
+        let steps = plan(context, &points, &wanted, &left_out);
+        return steps.map(Answer::Planned);
     };
-    let mut restoring = Restoring::new(context, &fetched, sources);
+    let mut restoring = Restoring::new(context, &points, wanted);
+    restoring.leave_out(left_out);
     let attempt = match target {
         Target::Directory(directory) => {
             let names: Vec<Name> = restoring.source_names();
@@ -150,6 +163,7 @@ pub fn run(context: &Context, options: &Options) -> Result<Answer> {
         Target::Bucket(url) => restoring.restore_to_bucket(url),
         Target::Live => {
             confirm(context, options)?;
+            checks::can_be_asked(&context.config.restore.checks, &restoring.source_names())?;
             let _restore = context.lock("restore")?.ok_or_else(|| {
                 Error::new(Code::Busy, "another restore is running").hint("wait until it has ended")
             })?;
@@ -164,31 +178,118 @@ pub fn run(context: &Context, options: &Options) -> Result<Answer> {
     }
     let report = restoring.report(target, options.reason.clone());
     attempt?;
-    report.map(|r| Answer::Done(Box::new(r)))
+    report.map(|r| Answer::Done(Box::new(Report { partial, ..r })))
 }
 
-fn choose_sources(fetched: &Fetched, wanted: &[String]) -> Result<Vec<ManifestSource>> {
-    let held = &fetched.copy.manifest.sources;
-    for name in wanted {
-        if !held.iter().any(|s| &s.name == name) {
-            let known: Vec<_> = held.iter().map(|s| s.name.as_str()).collect();
-            return Err(Error::new(
-                Code::Usage,
-                format!(
-                    "point {} has no source named {name}",
-                    fetched.copy.manifest.point
-                ),
-            )
-            .hint(format!("it has: {}", known.join(", "))));
+/// The points that are to be restored, the newest first, and what of the application is not in them.
+struct Chosen {
+    points: Vec<Fetched>,
+    left_out: Vec<String>,
+}
+
+fn choose(context: &Context, options: &Options) -> Result<Chosen> {
+    let store = options.store.as_deref();
+    let (selector, refuse) = (&options.point, OnlyPartial::Refuse);
+    let plan = options.plan.clone().map(Name::made).transpose()?;
+    let (mut ids, mut left_out) = (Vec::new(), Vec::new());
+    match (selector, plan) {
+        (Selector::Prefix(_) | Selector::LatestOf(_), plan) => {
+            let plans: Vec<Name> = plan.into_iter().collect();
+            ids.push(fetch::choose(context, selector, &plans, store, refuse)?);
+        }
+        (_, Some(plan)) => ids.push(fetch::choose(context, selector, &[plan], store, refuse)?),
+        (_, None) => {
+            let plans = together::plans(context)?;
+            let together = together::choose(context, selector, &plans, store, refuse)?;
+            ids.extend(together.points);
+            let text = |(plan, error): (Name, Error)| format!("plan {plan} is left out: {error}");
+            left_out.extend(together.left_out.into_iter().map(text));
         }
     }
-    let chosen = held
+    ids.sort();
+    ids.dedup();
+    let points: Result<Vec<Fetched>> = ids
         .iter()
-        .filter(|s| wanted.is_empty() || wanted.iter().any(|name| *name == s.name));
-    Ok(chosen
-        .filter(|s| s.outcome != Outcome::Failed || !wanted.is_empty())
-        .cloned()
-        .collect())
+        .rev()
+        .map(|point| fetch::fetch(context, point, store))
+        .collect();
+    let mut points = points?;
+    let owners = together::owners(points.iter().map(|p| &p.copy.manifest));
+    // Of some, nothing is taken: everything in them is in newer ones, or not asked for.
+    let asked =
+        |name: &Name| options.sources.is_empty() || options.sources.contains(&name.to_string());
+    let taken = |fetched: &Fetched| {
+        let point = &fetched.copy.manifest.point;
+        owners
+            .iter()
+            .any(|(name, owner)| owner == point && asked(name))
+    };
+    if points.iter().any(taken) {
+        points.retain(taken);
+    }
+    Ok(Chosen { points, left_out })
+}
+
+/// The words for what a point lacks that was named by its id. Without leave, it is refused.
+fn partial(context: &Context, points: &[Fetched], options: &Options) -> Result<Option<String>> {
+    let [Fetched { copy, .. }] = points else {
+        return Ok(None);
+    };
+    let manifest = &copy.manifest;
+    let lacks = match options.sources.as_slice() {
+        [] => manifest.lacks(),
+        wanted => manifest.lacks_of(wanted),
+    };
+    let Some(lacks) = lacks else {
+        return Ok(None);
+    };
+    let plans = std::slice::from_ref(&manifest.plan);
+    let newest = fetch::choose(context, &Selector::Latest, plans, None, OnlyPartial::Refuse);
+    let newest = newest.map_or_else(
+        |_| "there is no complete point of its plan".to_owned(),
+        |point| format!("the newest complete point is {point}"),
+    );
+    let text = format!("PARTIAL: {} lacks {lacks}; {newest}", manifest.point);
+    match options.allow_partial {
+        true => Ok(Some(text)),
+        false => Err(Error::new(Code::Usage, text)
+            .hint("restore a complete point, only sources that are whole (--source NAME), or what there is (--allow-partial)")),
+    }
+}
+
+/// What comes back, each source from the newest of the points that hold it.
+fn choose_sources<'a>(points: &'a [Fetched], wanted: &[String]) -> Result<Vec<Wanted<'a>>> {
+    let owners = together::owners(points.iter().map(|p| &p.copy.manifest));
+    for name in wanted {
+        if !owners.keys().any(|held| held == name.as_str()) {
+            let sources = points.iter().flat_map(|p| &p.copy.manifest.sources);
+            let mut known: Vec<&str> = Vec::new();
+            for source in sources.map(|s| s.name.as_str()) {
+                if !known.contains(&source) {
+                    known.push(source);
+                }
+            }
+            let ids = points.iter().map(|p| p.copy.manifest.point.as_str());
+            let ids = ids.collect::<Vec<_>>().join(" with ");
+            let message = format!("point {ids} has no source named {name}");
+            return Err(
+                Error::new(Code::Usage, message).hint(format!("it has: {}", known.join(", ")))
+            );
+        }
+    }
+    let mut chosen = Vec::new();
+    for fetched in points {
+        let manifest = &fetched.copy.manifest;
+        for source in &manifest.sources {
+            let asked = wanted.iter().any(|name| *name == source.name);
+            let all = wanted.is_empty() && source.outcome != Outcome::Failed;
+            if (asked || all) && owners.get(&source.name) == Some(&manifest.point) {
+                let source = source.clone();
+                chosen.push(Wanted { source, fetched });
+            }
+        }
+    }
+    Ok(chosen)
 }
 
 fn confirm(context: &Context, options: &Options) -> Result<()> {
@@ -222,13 +323,22 @@ fn confirm(context: &Context, options: &Options) -> Result<()> {
 }
 
 /// What a live restore would do, in the order in which it does it. Nothing is changed.
-fn plan(context: &Context, fetched: &Fetched, sources: &[ManifestSource]) -> Planned {
-    let manifest = &fetched.copy.manifest;
+fn plan(
+    context: &Context,
+    points: &[Fetched],
+    wanted: &[Wanted<'_>],
+    left_out: &[String],
+) -> Result<Planned> {
+    let Some(newest) = points.first() else {
+        return Err(Error::new(
+            Code::PointUnknown,
+            "there is no restore point yet",
+        ));
+    };
     let restore = &context.config.restore;
     let command = |words: &Vec<String>| format!("run {}", words.join(" "));
-    let names = sources.iter().map(|source| source.name.as_str());
-    let mut steps = half_way::pending(context, names);
-    if let Err(error) = &fetched.details {
+    let mut steps = half_way::pending(context, wanted.iter().map(|w| w.name().as_str()));
+    for error in points.iter().filter_map(|p| p.details.as_ref().err()) {
         steps.push(format!(
             "refuse, unless --unproven is given: what was captured cannot be read, so nothing can be proved ({error})"
         ));
@@ -238,15 +348,27 @@ fn plan(context: &Context, fetched: &Fetched, sources: &[ManifestSource]) -> Pla
             .iter()
             .map(|left| format!("see to what lies aside of source {}: {left}", left.source)),
     );
-    steps.extend(sources.iter().map(|source| {
+    steps.extend(left_out.iter().cloned());
+    let several = points.len() > 1;
+    steps.extend(wanted.iter().map(|wanted| {
+        let of = match several {
+            true => format!(" as in {}", wanted.point()),
+            false => String::new(),
+        };
         format!(
-            "fetch source {} ({}), place it aside, compare it with the manifest",
-            source.name, source.kind
+            "fetch source {} ({}){of}, place it aside, compare it with the manifest",
+            wanted.name(),
+            wanted.source.kind
         )
     }));
-    steps.push(format!("take a safety point by plan {}", manifest.plan));
+    let plans: BTreeSet<&Name> = points.iter().map(|p| &p.copy.manifest.plan).collect();
+    steps.extend(
+        plans
+            .iter()
+            .map(|plan| format!("take a safety point by plan {plan}")),
+    );
     steps.extend(restore.stop.iter().map(command));
-    steps.extend(sources.iter().map(|source| plan_swap(context, source)));
+    steps.extend(wanted.iter().map(|w| plan_swap(context, &w.source)));
     steps.extend(restore.start.iter().chain(&restore.after).map(command));
     steps.extend(
         restore
@@ -255,11 +377,15 @@ fn plan(context: &Context, fetched: &Fetched, sources: &[ManifestSource]) -> Pla
             .map(|c| format!("check {}; if it fails, swap everything back", name_of(c))),
     );
     steps.push("sign the evidence".into());
-    Planned {
-        point: manifest.point.clone(),
-        store: fetched.store.name.to_string(),
+    Ok(Planned {
+        point: newest.copy.manifest.point.clone(),
+        store: newest.store.name.to_string(),
+        points: points
+            .iter()
+            .map(|p| p.copy.manifest.point.clone())
+            .collect(),
         steps,
-    }
+    })
 }
 
 /// Where a source would be swapped in.

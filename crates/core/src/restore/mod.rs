@@ -18,6 +18,7 @@ mod objects;
 pub mod place;
 pub mod staging;
 mod swap;
+pub mod together;
 mod under_way;
 
 pub use database::{Database, fits, is_server_kind, is_server_url};

@@ -28,7 +28,7 @@ const MARK_BYTES_MAX: u64 = 16 << 20;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Mark {
     schema: u32,
-    point: PointId,
+    points: Vec<PointId>,
     sources: Vec<Name>,
     placed: BTreeMap<Name, Note>,
 }
@@ -56,9 +56,9 @@ pub(super) struct UnderWay {
 }
 
 impl UnderWay {
-    /// Begins, or goes on with what a run for the same point and sources left. The directory is new,
+    /// Begins, or goes on with what a run for the same points and sources left. The directory is new,
     /// empty, or bears the mark of that run.
-    pub fn begin(directory: &Path, point: &PointId, sources: &[Name]) -> Result<Self> {
+    pub fn begin(directory: &Path, points: Vec<PointId>, sources: &[Name]) -> Result<Self> {
         let there = std::fs::symlink_metadata(directory.join(MARK)).is_ok();
         let is_new = !directory.exists();
         if !there {
@@ -66,8 +66,8 @@ impl UnderWay {
         }
         let lock = lock(directory)?;
         let asked = Mark {
-            schema: 1,
-            point: point.clone(),
+            schema: 2,
+            points,
             sources: sources.to_vec(),
             placed: BTreeMap::new(),
         };
@@ -207,7 +207,7 @@ fn read(directory: &Path) -> Result<Option<Mark>> {
 
 /// Refuses to go on with another restore than the one that was begun.
 fn fits(directory: &Path, found: &Mark, asked: &Mark) -> Result<()> {
-    if (&found.point, &found.sources) == (&asked.point, &asked.sources) {
+    if (&found.points, &found.sources) == (&asked.points, &asked.sources) {
         return Ok(());
     }
     Err(Error::new(
@@ -216,7 +216,12 @@ fn fits(directory: &Path, found: &Mark, asked: &Mark) -> Result<()> {
             "the target {} holds a part of another restore, which was ended: of {} of point {}",
             directory.display(),
             found.sources.join(", "),
-            found.point
+            found
+                .points
+                .iter()
+                .map(PointId::as_str)
+                .collect::<Vec<_>>()
+                .join(" with ")
         ),
     )
     .hint("run that one again with the same --to; or remove the directory, or name another one"))
@@ -265,7 +270,7 @@ mod tests {
         let clock = Clock::fixed("2026-11-20T06:00:00Z".parse().unwrap());
         let point = PointId::new(&clock);
         let sources = names(&["db", "files"]);
-        let begin = |sources: &[Name]| UnderWay::begin(&target, &point, sources);
+        let begin = |sources: &[Name]| UnderWay::begin(&target, vec![point.clone()], sources);
         let first = begin(&sources).unwrap();
         assert!(!first.resumed);
         assert_eq!(begin(&sources).unwrap_err().code, Code::Busy);

@@ -3,11 +3,10 @@
 use super::super::left_aside::{self, Place};
 use super::super::swap::{PreparedSwap, What};
 use super::super::{BucketPlace, DatabaseTarget, bucket, place, staging};
-use super::Restoring;
+use super::{Restoring, Wanted};
 use crate::cold::BucketUrl;
 use crate::config::{BucketConfig, SourceKind};
 use crate::error::{Code, Error, Result};
-use crate::point::{ManifestSource, PointId};
 use crate::source::bucket::connect;
 use std::path::Path;
 
@@ -16,18 +15,19 @@ impl Restoring<'_> {
     /// the URL says otherwise.
     pub fn restore_to_bucket(&mut self, url: &BucketUrl) -> Result<()> {
         let buckets: Vec<_> = self
-            .sources
+            .wanted
             .iter()
-            .filter(|s| s.kind == "bucket")
+            .filter(|w| w.source.kind == "bucket")
             .cloned()
             .collect();
-        let [source] = buckets.as_slice() else {
-            let names: Vec<_> = buckets.iter().map(|s| s.name.as_str()).collect();
+        let [wanted] = buckets.as_slice() else {
+            let names: Vec<_> = buckets.iter().map(|w| w.name().as_str()).collect();
             let message = format!("{} bucket sources fit, one is needed", buckets.len());
             return Err(Error::new(Code::Usage, message)
                 .cause(names.join(", "))
                 .hint("name it: --source NAME"));
         };
+        let source = &wanted.source;
         let known = self
             .context
             .config
@@ -46,10 +46,9 @@ impl Restoring<'_> {
         };
         let bucket = connect(&config, &self.context.scrubber)?;
         let place = BucketPlace::new(self.context, bucket, &url.prefix)?;
-        let source = source.clone();
-        self.sources = vec![source.clone()];
+        self.wanted = vec![wanted.clone()];
         self.bring(
-            &source,
+            wanted,
             &self.context.scratch(),
             &mut DatabaseTarget::Bucket(place),
         )
@@ -58,10 +57,10 @@ impl Restoring<'_> {
     /// Objects lie aside in the state directory: a bucket has no place beside it to swap with.
     pub(super) fn prepare_bucket(
         &mut self,
-        source: &ManifestSource,
+        wanted: &Wanted<'_>,
         config: &BucketConfig,
-        point: &PointId,
     ) -> Result<Vec<PreparedSwap>> {
+        let (source, point) = (&wanted.source, wanted.point());
         let state = self.context.private_directory(&["restores"])?;
         let aside = place::aside::within(&state)?;
         let name = format!("{point}-{}", source.name);
@@ -74,7 +73,7 @@ impl Restoring<'_> {
         // What a killed run left there.
         aside.remove(Path::new(&name));
         let staging = aside.new_directory(&name)?.path().to_owned();
-        if let Err(error) = self.bring(source, &staging, &mut DatabaseTarget::Dump) {
+        if let Err(error) = self.bring(wanted, &staging, &mut DatabaseTarget::Dump) {
             staging::remove(&staging);
             return Err(error);
         }

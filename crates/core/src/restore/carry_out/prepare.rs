@@ -1,6 +1,6 @@
 //! Places a source beside what is live, as it will be swapped in. Nothing live is changed.
 
-use super::Restoring;
+use super::{Restoring, Wanted};
 use crate::config::SourceKind;
 use crate::error::{Code, Error, Result};
 use crate::point::{FileAttributes, ManifestSource, PointId};
@@ -14,7 +14,8 @@ use std::path::{Path, PathBuf};
 const NAMES_MAX: u32 = 1000;
 
 impl Restoring<'_> {
-    pub(super) fn prepare(&mut self, source: &ManifestSource) -> Result<Vec<PreparedSwap>> {
+    pub(super) fn prepare(&mut self, wanted: &Wanted<'_>) -> Result<Vec<PreparedSwap>> {
+        let source = &wanted.source;
         let config = self
             .context
             .config
@@ -30,17 +31,16 @@ impl Restoring<'_> {
                 )
                 .hint("restore it with --to, or put it back into the configuration")
             })?;
-        let point = self.fetched.copy.manifest.point.clone();
         match config.kind.clone() {
             SourceKind::Files(files) => {
                 let roots: Vec<_> = files.paths.iter().chain(&files.optional).cloned().collect();
-                self.prepare_paths(source, &roots, &point)
+                self.prepare_paths(wanted, &roots)
             }
-            SourceKind::Sqlite(sqlite) => self.prepare_paths(source, &[sqlite.path], &point),
-            SourceKind::Bucket(config) => self.prepare_bucket(source, &config, &point),
+            SourceKind::Sqlite(sqlite) => self.prepare_paths(wanted, &[sqlite.path]),
+            SourceKind::Bucket(config) => self.prepare_bucket(wanted, &config),
             kind => {
                 if let Some(live) = Database::of_source(&kind) {
-                    return self.prepare_database(source, &live?, &point);
+                    return self.prepare_database(wanted, &live?);
                 }
                 let text = "a command's output has no live place; restore it with --to and load it by hand";
                 let text = format!("source {}: {text}", source.name);
@@ -54,10 +54,10 @@ impl Restoring<'_> {
 
     fn prepare_paths(
         &mut self,
-        source: &ManifestSource,
+        wanted: &Wanted<'_>,
         roots: &[PathBuf],
-        point: &PointId,
     ) -> Result<Vec<PreparedSwap>> {
+        let (source, point) = (&wanted.source, wanted.point());
         let Some(first) = roots.first() else {
             return Ok(vec![]);
         };
@@ -85,7 +85,7 @@ impl Restoring<'_> {
         )?;
         let staging = aside.new_directory(&staging)?.path().to_owned();
         let mut swaps = vec![];
-        let brought = self.bring(source, &staging, &mut DatabaseTarget::Dump);
+        let brought = self.bring(wanted, &staging, &mut DatabaseTarget::Dump);
         if let Err(error) = brought {
             staging::remove(&staging);
             place::aside::forget_empty(first);
@@ -94,7 +94,7 @@ impl Restoring<'_> {
         }
         let placed = self.restored.last().map(|r| r.placed.clone());
         let made = self.forget_needless(source, roots, made, &staging, placed.as_ref());
-        self.adopt_directories(source, &made, placed.as_ref())?;
+        self.adopt_directories(wanted, &made, placed.as_ref())?;
         for root in roots {
             let aside = match &placed {
                 Some(Placed::Tree(tree)) => match place_in(tree, root)? {
@@ -104,7 +104,7 @@ impl Restoring<'_> {
                 Some(Placed::File(file)) => file.clone(),
                 _ => continue,
             };
-            self.adopt_attributes(source, &aside)?;
+            self.adopt_attributes(wanted, &aside)?;
             swaps.push(PreparedSwap {
                 source: source.name.clone(),
                 staging: Some(staging.clone()),
@@ -153,11 +153,12 @@ impl Restoring<'_> {
     /// database tells nothing of them: they become its owner's.
     fn adopt_directories(
         &mut self,
-        source: &ManifestSource,
+        wanted: &Wanted<'_>,
         made: &[PathBuf],
         placed: Option<&Placed>,
     ) -> Result<()> {
-        let details = self.fetched.details.as_ref().ok();
+        let source = &wanted.source;
+        let details = wanted.fetched.details.as_ref().ok();
         let database = details.and_then(|d| d.artifact(&source.name, "database")?.attributes);
         for directory in made {
             let captured = match placed {
@@ -182,8 +183,9 @@ impl Restoring<'_> {
     }
 
     /// A database file gets the mode and owner it had at capture, before it is swapped in.
-    fn adopt_attributes(&mut self, source: &ManifestSource, aside: &Path) -> Result<()> {
-        let details = self.fetched.details.as_ref().ok();
+    fn adopt_attributes(&mut self, wanted: &Wanted<'_>, aside: &Path) -> Result<()> {
+        let source = &wanted.source;
+        let details = wanted.fetched.details.as_ref().ok();
         let known = details.and_then(|d| d.artifact(&source.name, "database")?.attributes);
         if let Some(attributes) = known {
             let warning = staging::apply_attributes(aside, attributes)?;
@@ -195,10 +197,10 @@ impl Restoring<'_> {
 
     fn prepare_database(
         &mut self,
-        source: &ManifestSource,
+        wanted: &Wanted<'_>,
         live: &Database,
-        point: &PointId,
     ) -> Result<Vec<PreparedSwap>> {
+        let (source, point) = (&wanted.source, wanted.point());
         let name = live.name()?.to_owned();
         let suffix = point.as_str().to_lowercase().replace('-', "_");
         let aside = live.name_beside(&format!("_restored_{suffix}"))?;
@@ -220,7 +222,7 @@ impl Restoring<'_> {
                 live.name_beside(&format!("_before_{suffix}{}", addition.replace('-', "_")))?;
             Ok((!admin.exists(&keep, scrubber)?).then_some(keep))
         })?;
-        let captured = self
+        let captured = wanted
             .fetched
             .details
             .as_ref()
@@ -234,7 +236,7 @@ impl Restoring<'_> {
         )?;
         admin.create(&aside, captured.map(|d| &d.proof), &self.context.scrubber)?;
         let mut target = DatabaseTarget::Given(live.with_database(&aside));
-        if let Err(error) = self.bring(source, &self.context.scratch(), &mut target) {
+        if let Err(error) = self.bring(wanted, &self.context.scratch(), &mut target) {
             let _ = admin.drop(&aside, &self.context.scrubber);
             return Err(error);
         }
