@@ -12,7 +12,9 @@ pub use records::{HeldRecord, StoredRecord};
 use crate::clock::is_ahead;
 use crate::context::{Context, OpenStore};
 use crate::error::{Code, Error, Result};
+use crate::fingerprint::Proof;
 use crate::name::Name;
+use crate::objective;
 use crate::point::copies::{self, PointCopy};
 use crate::point::{Details, Manifest, PointId};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -175,6 +177,25 @@ impl Catalog {
         })
     }
 
+    /// What was captured of this artifact in one of the newest points noted of a store, if that was
+    /// noted here.
+    pub fn previous_proof(&self, location: &str, source: &str, artifact: &str) -> Option<Proof> {
+        let rows: Vec<Vec<u8>> = self
+            .run(|c| {
+                c.prepare(
+                    "SELECT json FROM details WHERE point IN (SELECT point FROM manifest
+                        WHERE location = ?1 ORDER BY point DESC LIMIT 20) ORDER BY point DESC",
+                )?
+                .query_map([location], |r| r.get(0))?
+                .collect()
+            })
+            .ok()?;
+        rows.iter().find_map(|json| {
+            let details: Details = serde_json::from_slice(json).ok()?;
+            Some(details.artifact(source, artifact)?.proof.clone())
+        })
+    }
+
     /// Brings the notes of a store up to date: one list call, and a read for each manifest that is
     /// new. Returns its copies, and errors of manifests that could not be read.
     pub fn sync(&self, store: &OpenStore) -> Result<(Vec<PointCopy>, Vec<Error>)> {
@@ -242,6 +263,27 @@ impl Survey {
                 && copy.check_trust(context).is_ok()
         });
         ahead.map(|(_, c)| c.manifest.point.clone()).collect()
+    }
+
+    /// The plans of the configuration whose newest complete point is older than the objective, and
+    /// what is said of each.
+    pub fn overdue(&self, context: &Context) -> Vec<(Name, String)> {
+        let now = context.clock.now();
+        let plans = context.config.plan.keys();
+        let mut newest: BTreeMap<Name, Option<PointId>> =
+            plans.map(|plan| (plan.clone(), None)).collect();
+        for (_, copy) in &self.copies {
+            let manifest = &copy.manifest;
+            let counts = manifest.lacks().is_none()
+                && !manifest.safety
+                && !is_ahead(manifest.point.time(), now)
+                && !self.disowned.contains(&manifest.point)
+                && copy.check_trust(context).is_ok();
+            if let (true, Some(known)) = (counts, newest.get_mut(&manifest.plan)) {
+                *known = known.take().max(Some(manifest.point.clone()));
+            }
+        }
+        objective::overdue(&newest, context.config.app.rpo, now)
     }
 
     /// What can be done about a copy that is missing in a store.

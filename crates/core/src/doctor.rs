@@ -33,6 +33,17 @@ pub fn examine(context: &Context) -> Vec<Finding> {
             findings.extend(wrong.iter().map(|error| failed("instructions", error)));
             let ahead = survey.ahead(context);
             findings.extend(posture::clock_findings(context.clock.now(), &ahead));
+            findings.extend(
+                survey
+                    .overdue(context)
+                    .into_iter()
+                    .map(|(plan, text)| Finding {
+                        hint: Some(format!(
+                            "run `lifeboat backup {plan}`, and see that it runs by itself"
+                        )),
+                        ..finding(&format!("plan.{plan}"), Severity::Warning, text)
+                    }),
+            );
         }
         Err(error) => findings.push(failed("app.state", &error)),
     }

@@ -23,6 +23,7 @@ pub mod interrupt;
 pub mod kit;
 pub mod lease;
 pub mod name;
+pub mod objective;
 pub mod observe;
 pub mod ownership;
 mod percent;

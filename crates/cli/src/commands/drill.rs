@@ -56,6 +56,8 @@ pub fn json(evidence: &Appended) -> serde_json::Value {
         "limits": record.limits(),
         "rto_seconds": record.rto_seconds,
         "rpo_seconds": record.rpo_seconds,
+        "rto_missed": record.missed_rto(),
+        "rpo_missed": record.missed_rpo(),
         "phases": record.phases,
         "evidence": evidence.key,
         "evidence_missing_in": missing,
@@ -119,17 +121,25 @@ pub fn show_record(record: &Record) {
         .limits()
         .into_iter()
         .for_each(|limit| line(format!("  limit   {limit}")));
-    let target = |seconds: Option<u64>| {
-        seconds
-            .map(|s| format!(" (target {})", output::seconds(s as f64)))
-            .unwrap_or_default()
+    let measured = |what: &str, seconds: f64, target: Option<u64>, missed: bool| {
+        let measured = output::seconds(seconds);
+        match target.map(|s| output::seconds(s as f64)) {
+            None => format!("{what} {measured}"),
+            Some(target) if missed => {
+                format!("{what} {measured}, \x1b[31mMISSED\x1b[0m its objective of {target}")
+            }
+            Some(target) => format!("{what} {measured} (objective {target})"),
+        }
     };
+    let time = (record.rto_seconds, record.rto_target_seconds);
+    let point = (record.rpo_seconds, record.rpo_target_seconds);
     line(format!(
-        "  recovery time {}{}, recovery point {}{}",
-        output::seconds(record.rto_seconds),
-        target(record.rto_target_seconds),
-        output::seconds(record.rpo_seconds),
-        target(record.rpo_target_seconds),
+        "  {}",
+        measured("recovery time", time.0, time.1, record.missed_rto())
+    ));
+    line(format!(
+        "  {}",
+        measured("recovery point", point.0, point.1, record.missed_rpo())
     ));
 }
 

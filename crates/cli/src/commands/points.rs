@@ -63,6 +63,12 @@ pub fn list(run: &Run<'_>, args: &args::Points) -> Result<u8> {
     let survey = survey(&context, args.rescan)?;
     let ahead = survey.ahead(&context);
     let gone = gone(&survey, args);
+    let of_plan = |plan: &Name| args.plan.as_ref().is_none_or(|p| plan == p);
+    let overdue: Vec<(Name, String)> = match context.is_cold() || args.store.is_some() {
+        true => vec![],
+        false => survey.overdue(&context),
+    };
+    let overdue: Vec<_> = overdue.into_iter().filter(|(p, _)| of_plan(p)).collect();
     let Survey {
         copies: found,
         disowned,
@@ -107,6 +113,9 @@ pub fn list(run: &Run<'_>, args: &args::Points) -> Result<u8> {
         run.progress
             .warn(&format!("{text}; {}", posture::AHEAD_HINT));
     }
+    for (plan, why) in &overdue {
+        run.progress.warn(&format!("plan {plan}: {why}"));
+    }
     if run.cli.json {
         let mut rows: Vec<Value> = points
             .iter()
@@ -129,7 +138,13 @@ pub fn list(run: &Run<'_>, args: &args::Points) -> Result<u8> {
             .chain(&instructions)
             .map(output::error_value)
             .collect();
-        output::json(&json!({ "schema": 1, "points": rows, "errors": errors }))?;
+        let overdue = overdue
+            .iter()
+            .map(|(plan, why)| json!({ "plan": plan, "why": why }));
+        let overdue: Vec<Value> = overdue.collect();
+        output::json(
+            &json!({ "schema": 1, "points": rows, "overdue": overdue, "errors": errors }),
+        )?;
     } else if points.is_empty() && gone.is_empty() {
         line("there is no restore point yet");
     } else {

@@ -42,6 +42,7 @@ mod live;
 mod mariadb_capture;
 mod mariadb_faults;
 mod missing;
+mod objectives;
 mod openpgp;
 mod partial;
 mod public;

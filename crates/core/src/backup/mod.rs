@@ -18,6 +18,7 @@ use crate::error::{Code, Error, Result};
 use crate::fingerprint::{BytesFingerprint, Fingerprint, Inventory, Proof};
 use crate::lease::{self, Lease};
 use crate::name::{Name, StoredKey};
+use crate::objective;
 use crate::point::{Details, DetailsArtifact, ManifestArtifact, ManifestSource, Outcome, PointId};
 use crate::posture;
 use crate::restore::staging;
@@ -479,6 +480,7 @@ impl<'a> Run<'a> {
             }),
             inventory: Inventory::None,
         });
+        self.warn_if_empty(name, artifact, &proof);
         let details = DetailsArtifact {
             source: name.to_owned(),
             name: artifact.name.clone(),
@@ -497,6 +499,23 @@ impl<'a> Run<'a> {
         self.note_artifact(&details, &delivered);
         self.details.artifacts.push(details);
         Ok(captured)
+    }
+
+    /// A capture of nothing is whole, and hardly what anybody wants.
+    fn warn_if_empty(&mut self, name: &Name, artifact: &ArtifactSpec, proof: &Proof) {
+        if objective::emptied(proof, None).is_none() {
+            return;
+        }
+        let catalog = &self.context.catalog;
+        let before = self.stores.iter().find_map(|receiving| {
+            let location = receiving.store.store.location();
+            catalog.previous_proof(&location, name, &artifact.name)
+        });
+        if let Some(text) = objective::emptied(proof, before.as_ref()) {
+            let text = format!("source {name}: {text}");
+            self.context.observer.warn(&text);
+            self.details.warnings.push(text);
+        }
     }
 
     /// Tells of a new artifact in the report.

@@ -5,6 +5,7 @@
 //! the record carries the hash (see [`super::detail`]).
 
 use crate::name::Name;
+use crate::objective;
 use crate::point::PointId;
 use crate::probe::{CheckResult, Observed, SEALED};
 use jiff::Timestamp;
@@ -192,6 +193,16 @@ pub struct DetailRef {
 }
 
 impl Record {
+    /// Whether it took longer than the objective.
+    pub fn missed_rto(&self) -> bool {
+        objective::missed(self.rto_seconds, self.rto_target_seconds)
+    }
+
+    /// Whether more would have been lost than the objective allows.
+    pub fn missed_rpo(&self) -> bool {
+        objective::missed(self.rpo_seconds, self.rpo_target_seconds)
+    }
+
     /// What this cannot prove, for the operator; [`SEALED`] for each that cannot be opened here.
     pub fn limits(&self) -> Vec<&str> {
         if self.limits.is_empty() {
