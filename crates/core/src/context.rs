@@ -15,6 +15,7 @@ use crate::observe::Observer;
 use crate::ownership;
 use crate::removal::Stays;
 use crate::restore::place;
+use crate::runbook;
 use crate::scratch::{self, Directory};
 use crate::secret::{Reference, Scrubber, Secret};
 use crate::sftp::Logins;
@@ -370,10 +371,31 @@ impl Context {
 
     fn recipients(&self, encrypt: &EncryptConfig) -> Result<Recipients> {
         if encrypt.openpgp.is_empty() {
+            self.check_recipients(&encrypt.age)?;
             return Recipients::parse(&encrypt.age);
         }
+        let paths = encrypt.openpgp.iter();
+        let paths: Vec<String> = paths.map(|p| p.to_string_lossy().into_owned()).collect();
+        self.check_recipients(&paths)?;
         let keys = Certificates::read(&encrypt.openpgp, self.clock.now());
         Ok(Recipients::OpenPgp(keys))
+    }
+
+    /// Refuses files of recipients, among `entries`, that others can change: they would read every
+    /// backup from then on.
+    pub(crate) fn check_recipients(&self, entries: &[String]) -> Result<()> {
+        let files = entries.iter().map(|entry| Path::new(entry.trim()));
+        for path in files.filter(|path| path.is_absolute()) {
+            ownership::named_file(path, &self.config.origin).map_err(|error| Error {
+                message: format!(
+                    "the file of recipients {} {}",
+                    path.display(),
+                    error.message
+                ),
+                ..error
+            })?;
+        }
+        Ok(())
     }
 
     fn message_signer(&self, store: &StoreConfig) -> Option<MessageSigner> {
@@ -524,6 +546,15 @@ fn open_signer(reference: Option<&Reference>, state: &Path, scrubber: &Scrubber)
         return Signer::from_openssh(&secret);
     }
     let path = state.join("signing.key");
+    // Made for this user alone; an access control list shows as rights of the group.
+    let mode = std::fs::metadata(&path).map_or(0, |metadata| metadata.mode());
+    if mode & 0o077 != 0 {
+        let path = runbook::quote(&path.to_string_lossy());
+        let message = format!("the signing key {path} is open to other users");
+        return Err(Error::new(Code::State, message).hint(format!(
+            "they can sign as this host: find out who could read it, then run `setfacl -b {path}; chmod 600 {path}`, or remove it, to have another made"
+        )));
+    }
     match crate::plain::read(&path) {
         Ok(bytes) => Signer::from_openssh(&Secret::new(bytes)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -543,7 +574,11 @@ fn open_trusted(config: &Config, trust: &[String]) -> Result<TrustedSigners> {
     let mut trusted = match &config.app.trusted_signers {
         None => TrustedSigners::default(),
         Some(path) => {
-            believable(config, path)?;
+            let what = format!("trusted_signers {}", path.display());
+            ownership::named_file(path, &config.origin).map_err(|error| Error {
+                message: format!("{what} {}", error.message),
+                ..error
+            })?;
             let text = crate::plain::read_to_string(path).map_err(|error| {
                 Error::new(Code::Configuration, format!("trusted_signers {} cannot be read", path.display()))
                     .cause(error)
@@ -556,29 +591,6 @@ fn open_trusted(config: &Config, trust: &[String]) -> Result<TrustedSigners> {
         trusted.add_id(id)?;
     }
     Ok(trusted)
-}
-
-/// Refuses a list of signers that others can add themselves to. Whoever may change the
-/// configuration decides who is believed anyway.
-fn believable(config: &Config, path: &Path) -> Result<()> {
-    let owner = |path: &Path| std::fs::metadata(path).ok().map(|m| (m.uid(), m.mode()));
-    let same_owner = match (owner(path), owner(&config.origin)) {
-        (Some((list, mode)), Some((configuration, _))) => {
-            list == configuration && mode & 0o022 == 0
-        }
-        _ => false,
-    };
-    match ownership::exposed(path) {
-        Some(fault) if !same_owner => Err(Error::new(
-            Code::Configuration,
-            format!(
-                "trusted_signers {} is open to other users: {fault}",
-                path.display()
-            ),
-        )
-        .hint(format!("see who is in it, then run `{}`", fault.mend()))),
-        _ => Ok(()),
-    }
 }
 
 /// Keeps the list of trusted signers as a file, so that stock tools can check what we signed.

@@ -195,6 +195,31 @@ fn sources(context: &Context) -> Vec<Finding> {
     findings
 }
 
+/// What other users of this host can do with a local store.
+fn open_to_others(subject: &str, config: &StoreConfig) -> Option<Finding> {
+    let StoreKind::Local(local) = &config.kind else {
+        return None;
+    };
+    let path = runbook::quote(&local.path.to_string_lossy());
+    if let Some(fault) = ownership::exposed(&local.path) {
+        let message =
+            format!("others can change what is stored, or put another in its place: {fault}");
+        return Some(Finding {
+            hint: Some(format!("run `{}`", fault.mend())),
+            ..finding(subject, Severity::Warning, message)
+        });
+    }
+    let mode = std::fs::metadata(&local.path).ok()?.mode();
+    (mode & 0o077 != 0).then(|| Finding {
+        hint: Some(format!("run `chmod 700 {path}`")),
+        ..finding(
+            subject,
+            Severity::Warning,
+            "others can enter it, and see what is there and when it came",
+        )
+    })
+}
+
 /// What restores set aside beside the paths of a source, and is still there, but for what is told
 /// of elsewhere.
 fn set_aside(subject: &str, kind: &SourceKind, told: &[LeftAside]) -> Vec<Finding> {
@@ -263,6 +288,7 @@ fn stores(context: &Context) -> Vec<Finding> {
                 );
                 findings.push(finding(&subject, Severity::Ok, message));
                 findings.extend(exposure::examine(context, &subject, &store));
+                findings.extend(open_to_others(&subject, config));
             }
             Err(error) => findings.push(failed(&subject, &error.into())),
         }

@@ -40,6 +40,8 @@ struct Viewer {
     gid: u32,
     /// Who owns the root directory.
     system: u32,
+    /// Another user who is believed: who owns the configuration decides what runs anyway.
+    also: Option<u32>,
 }
 
 /// What others can do.
@@ -123,7 +125,8 @@ fn describe(uid: u32) -> String {
 
 /// What others can do with one step of a path.
 fn fault(facts: &Facts, viewer: Viewer, shared: bool) -> Option<FaultKind> {
-    let believed = [0, viewer.uid, viewer.system].contains(&facts.uid);
+    let believed =
+        [0, viewer.uid, viewer.system].contains(&facts.uid) || viewer.also == Some(facts.uid);
     if facts.kind == FileType::Symlink {
         return (!believed).then_some(FaultKind::LinkOwner(facts.uid));
     }
@@ -149,6 +152,7 @@ fn viewer() -> Viewer {
         uid: rustix::process::geteuid().as_raw(),
         gid: rustix::process::getegid().as_raw(),
         system,
+        also: None,
     }
 }
 
@@ -160,7 +164,7 @@ fn look(path: &Path) -> io::Result<Facts> {
         uid: metadata.uid(),
         gid: metadata.gid(),
         mode: metadata.mode() & 0o7777,
-        has_acl: rustix::fs::lgetxattr(path, ACL, &mut [0_u8; 0][..]).is_ok_and(|size| size > 0),
+        has_acl: rustix::fs::lgetxattr_query(path, ACL).is_ok_and(|size| size > 0),
     })
 }
 
@@ -214,10 +218,9 @@ fn names(path: &Path) -> VecDeque<OsString> {
 }
 
 /// The first thing on the way to a path, or there, that others can change.
-fn first_fault(path: &Path, last: Last) -> Option<Fault> {
+fn first_fault(path: &Path, last: Last, viewer: Viewer) -> Option<Fault> {
     // A path that cannot be followed fails when it is used.
     let steps = steps(path).ok()?;
-    let viewer = viewer();
     // Where the path is not there yet, the last step found is on the way.
     let there = std::fs::metadata(path).is_ok();
     let count = steps.len();
@@ -234,7 +237,57 @@ fn first_fault(path: &Path, last: Last) -> Option<Fault> {
 
 /// What lets others change the file or directory at a path, or put another in its place.
 pub fn exposed(path: &Path) -> Option<Fault> {
-    first_fault(path, Last::Private)
+    first_fault(path, Last::Private, viewer())
+}
+
+/// Refuses a file that the configuration names and that decides who is believed or who can read, when
+/// others can change it, or put another in its place. Whoever owns the configuration may. The message
+/// lacks its subject.
+pub fn named_file(path: &Path, configuration: &Path) -> Result<()> {
+    let viewer = Viewer {
+        also: std::fs::metadata(configuration).ok().map(|m| m.uid()),
+        ..viewer()
+    };
+    let fault = first_fault(path, Last::Private, viewer);
+    fault.map_or(Ok(()), |fault| {
+        Err(Error {
+            code: Code::Configuration,
+            ..refused(&fault)
+        }
+        .hint(format!("see what is in it, then run `{}`", fault.mend())))
+    })
+}
+
+/// Refuses a place that is reached through a link of another user, unless that user owns what it leads
+/// to: whoever writes there for them would give them what is not theirs. The message lacks its subject.
+pub fn led_astray(path: &Path) -> Result<()> {
+    // A path that cannot be followed fails when it is used.
+    let Ok(steps) = steps(path) else {
+        return Ok(());
+    };
+    match astray(&steps, viewer()) {
+        None => Ok(()),
+        Some(link) => Err(Error::new(
+            Code::Target,
+            format!(
+                "is reached through {}, a link of {}, who does not own what it leads to",
+                link.path.display(),
+                describe(link.uid)
+            ),
+        )
+        .hint("look where it leads; remove it, or name the place without it")),
+    }
+}
+
+/// The first link of another user that leads to what that user does not own.
+fn astray(steps: &[Facts], viewer: Viewer) -> Option<&Facts> {
+    let last = steps.iter().rev().find(|f| f.kind != FileType::Symlink)?;
+    let others =
+        |facts: &&Facts| fault(facts, viewer, true).is_some() && facts.kind == FileType::Symlink;
+    steps
+        .iter()
+        .filter(others)
+        .find(|link| link.uid != last.uid)
 }
 
 fn refused(fault: &Fault) -> Error {
@@ -245,7 +298,8 @@ fn refused(fault: &Fault) -> Error {
 /// Refuses a directory to make private things in that others can put something else in the place
 /// of. The message lacks its subject.
 pub fn shared_directory(path: &Path) -> Result<()> {
-    first_fault(path, Last::Shared).map_or(Ok(()), |fault| Err(refused(&fault)))
+    let fault = first_fault(path, Last::Shared, viewer());
+    fault.map_or(Ok(()), |fault| Err(refused(&fault)))
 }
 
 /// Refuses a directory for what this host keeps: others can change it, or what is in it. What is in
@@ -288,21 +342,25 @@ mod tests {
             uid: ME,
             gid: ME,
             system: 0,
+            also: None,
         };
         let root = Viewer {
             uid: 0,
             gid: 0,
             system: 0,
+            also: None,
         };
         let users = Viewer {
             uid: ME,
             gid: 100,
             system: 0,
+            also: None,
         };
         let namespace = Viewer {
             uid: 0,
             gid: 0,
             system: 65534,
+            also: None,
         };
         let owner = |uid| Some(FaultKind::Owner(uid));
         let group = |gid| Some(FaultKind::Group(gid));
@@ -359,6 +417,77 @@ mod tests {
             has_acl: true,
         };
         assert_eq!(fault(&facts, root, true), group(0));
+    }
+
+    #[test]
+    fn an_access_control_list_is_seen() {
+        let home = tempfile::tempdir().unwrap();
+        open_up(home.path(), 0o700);
+        assert_eq!(exposed(home.path()), None);
+        let given = std::process::Command::new("setfacl")
+            .args(["-m", "u:nobody:rwx"])
+            .arg(home.path())
+            .status();
+        assert!(given.unwrap().success());
+        assert!(exposed(home.path()).unwrap().to_string().contains("group"));
+    }
+
+    #[test]
+    fn a_link_leads_astray_that_leads_to_what_its_owner_does_not_own() {
+        use FileType::{Directory, Symlink};
+        let step = |kind, uid| Facts {
+            path: format!("/{uid}").into(),
+            kind,
+            uid,
+            gid: uid,
+            mode: 0o755,
+            has_acl: false,
+        };
+        let root = Viewer {
+            uid: 0,
+            gid: 0,
+            system: 0,
+            also: None,
+        };
+        let (theirs, roots, others) = (step(Directory, ME), step(Directory, 0), step(Directory, 7));
+        let (link, own) = (step(Symlink, ME), step(Symlink, 0));
+        let way = |steps: &[&Facts]| {
+            let steps: Vec<Facts> = steps.iter().map(|f| (*f).clone()).collect();
+            astray(&steps, root).is_some()
+        };
+        assert!(!way(&[&roots, &theirs]));
+        assert!(!way(&[&roots, &own, &theirs]));
+        assert!(!way(&[&roots, &theirs, &link, &theirs]));
+        assert!(way(&[&roots, &theirs, &link, &roots]));
+        assert!(way(&[&roots, &theirs, &link, &others]));
+        assert!(way(&[&roots, &theirs, &link, &own, &roots]));
+    }
+
+    #[test]
+    fn whoever_owns_the_configuration_may_own_what_it_names() {
+        let home = tempfile::tempdir().unwrap();
+        let (file, configuration) = (home.path().join("list"), home.path().join("c.toml"));
+        for path in [&file, &configuration] {
+            std::fs::File::create_new(path).unwrap();
+        }
+        assert!(named_file(&file, &configuration).is_ok());
+        open_up(&file, 0o666);
+        let error = named_file(&file, &configuration).unwrap_err();
+        assert!(error.hint.unwrap().contains("chmod go-w"));
+        open_up(&file, 0o644);
+        open_up(home.path(), 0o777);
+        assert!(
+            named_file(&file, &configuration).is_err(),
+            "by its directory"
+        );
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        open_up(home.path(), 0o755);
+        std::os::unix::fs::chown(&file, Some(ME), None).unwrap();
+        assert!(named_file(&file, &configuration).is_err());
+        std::os::unix::fs::chown(&configuration, Some(ME), None).unwrap();
+        assert!(named_file(&file, &configuration).is_ok());
     }
 
     fn open_up(path: &Path, mode: u32) {

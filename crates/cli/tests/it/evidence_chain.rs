@@ -64,7 +64,7 @@ fn evidence_is_chained_and_signed_for_stock_tools() {
     // Also where only the stores are left.
     let key = std::fs::read(app.path("state/signing.key")).unwrap();
     app.forget_state();
-    app.write("state/signing.key", &key);
+    app.private("state/signing.key", &key);
     assert_eq!(app.json(&["evidence", "verify"])["records"], 3);
     assert_eq!(
         app.json(&["evidence", "list"])["evidence"]

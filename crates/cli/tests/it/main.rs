@@ -44,6 +44,7 @@ mod mariadb_faults;
 mod missing;
 mod objectives;
 mod openpgp;
+mod others;
 mod partial;
 mod public;
 mod repo;

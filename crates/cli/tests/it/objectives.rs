@@ -16,7 +16,7 @@ fn a_missed_objective_is_said() {
     let app = app();
     app.edit(
         "checks = [{ sql",
-        "checks = [{ command = [\"sleep\", \"1.2\"] }, { sql",
+        "checks = [{ command = [\"sleep\", \"2.2\"] }, { sql",
     );
     app.exits(0, &["doctor"])
         .says(&["plan.main", "has no complete point"]);

@@ -120,7 +120,7 @@ fn round(bucket: &Bucket<'_>, prefix: &str, more: &str) -> App {
     let point = app.backup();
     let key = std::fs::read(app.path("state/signing.key")).unwrap();
     app.forget_state();
-    app.write("state/signing.key", &key);
+    app.private("state/signing.key", &key);
     assert_eq!(app.json(&["points"])["points"][0]["point"], point.as_str());
     app.ok(&["verify", &point]);
     let report = app.json(&["drill"]);

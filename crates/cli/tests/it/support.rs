@@ -9,6 +9,7 @@ use lifeboat_testkit::privilege::mount_namespace;
 use lifeboat_testkit::tree::privileged;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -109,6 +110,13 @@ impl App {
         let path = self.path(relative);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, bytes).unwrap();
+        path
+    }
+
+    /// Writes a file for its user alone.
+    pub fn private(&self, relative: &str, bytes: &[u8]) -> PathBuf {
+        let path = self.write(relative, bytes);
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
         path
     }
 
@@ -227,7 +235,7 @@ impl App {
     pub fn forget_state_but_key(&self) {
         let key = std::fs::read(self.path("state/signing.key")).unwrap();
         self.forget_state();
-        self.write("state/signing.key", &key);
+        self.private("state/signing.key", &key);
     }
 
     /// Every file below a directory, as sorted paths relative to it.

@@ -125,6 +125,7 @@ fn sealing(context: &Context, store: &OpenStore, record: &Record) -> Result<Opti
     }
     let configured = &context.config.evidence.recipients;
     if !configured.is_empty() {
+        context.check_recipients(configured)?;
         let recipients = Recipients::parse_any(configured, context.clock.now())?;
         return Ok(Some(sealed_to(recipients)));
     }

@@ -22,6 +22,7 @@ use crate::error::{Code, Error, Result};
 use crate::evidence::{self, Activity, Facts, ProvedPoint, Record, Verdict};
 use crate::interrupt;
 use crate::name::Name;
+use crate::ownership;
 use crate::point::{ManifestSource, PointId};
 use crate::probe::{CheckOutcome, CheckResult, Subject};
 use crate::removal::Stays;
@@ -115,6 +116,14 @@ impl<'a> Restoring<'a> {
     /// A run that was killed is gone on with: what it had placed and is equal to what was captured
     /// is kept, all else is brought again.
     pub fn restore_to_directory(&mut self, directory: &Path) -> Result<()> {
+        ownership::led_astray(directory).map_err(|error| Error {
+            message: format!("the target {} {}", directory.display(), error.message),
+            ..error
+        })?;
+        if let Some(fault) = ownership::exposed(directory) {
+            let text = "others can change what is restored there";
+            self.warnings.push(format!("{text}: {fault}"));
+        }
         let points = self.points.iter().map(|p| p.copy.manifest.point.clone());
         let mut under_way = UnderWay::begin(directory, points.collect(), &self.source_names())?;
         let directory = directory

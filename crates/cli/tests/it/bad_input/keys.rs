@@ -108,11 +108,11 @@ fn a_recipient_that_is_no_public_key() {
 fn a_signing_key_that_is_no_key() {
     let app = App::basic();
     app.backup();
-    app.write("state/signing.key", b"not a key\n");
+    app.private("state/signing.key", b"not a key\n");
     let output = app.run(&["points"]);
     assert!(output.code == 1 || output.code == 2, "{output}");
     output.refusal().names(&["signing key"]);
-    app.write("state/signing.key", b"");
+    app.private("state/signing.key", b"");
     app.run(&["points"]).refusal().names(&["signing key"]);
 }
 

@@ -3,6 +3,7 @@
 use super::{Restoring, Wanted};
 use crate::config::SourceKind;
 use crate::error::{Code, Error, Result};
+use crate::ownership;
 use crate::point::{FileAttributes, ManifestSource, PointId};
 use crate::restore::left_aside::{self, Place};
 use crate::restore::place::Within;
@@ -61,6 +62,18 @@ impl Restoring<'_> {
         let Some(first) = roots.first() else {
             return Ok(vec![]);
         };
+        for root in roots {
+            let above = root.parent().unwrap_or(root);
+            ownership::led_astray(above).map_err(|error| Error {
+                message: format!(
+                    "source {}: {} {}",
+                    source.name,
+                    root.display(),
+                    error.message
+                ),
+                ..error
+            })?;
+        }
         one_file_system(&source.name, roots)?;
         let made = staging::make_above(roots)?;
         let aside = place::aside::beside(first)?;
