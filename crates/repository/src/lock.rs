@@ -77,6 +77,8 @@ const HOLDS: Duration = Duration::from_mins(22);
 /// Between writing a lock and looking again who else has one, where a listing may not show at once
 /// what was stored: longer than a store takes to list it.
 const SETTLE: Duration = Duration::from_millis(200);
+/// How often who waits looks whether the work is to end early.
+const LOOK: Duration = Duration::from_millis(100);
 /// Pauses between looks at a repository that somebody else has locked: doubled from the first on.
 const PAUSES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(20)];
 
@@ -121,6 +123,19 @@ impl Hold {
         match self.stop.get().is_some_and(|stop| stop()) {
             true => Err(Error::Stopped),
             false => Ok(()),
+        }
+    }
+
+    /// Waits, but not for who is told to stop, which fails.
+    fn pause(&self, length: Duration) -> Result<()> {
+        let end = Instant::now() + length;
+        loop {
+            self.check_stop()?;
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            std::thread::sleep(left.min(LOOK));
         }
     }
 
@@ -219,7 +234,7 @@ impl Lock {
                     if left.is_zero() {
                         return Err(locked);
                     }
-                    std::thread::sleep(pause.min(left));
+                    repository.hold().pause(pause.min(left))?;
                     pause = (pause * 2).min(PAUSES[1]);
                 }
                 other => return other,
@@ -232,10 +247,12 @@ impl Lock {
         conflict(repository, mode, None)?;
         let (written, file) = (milliseconds(), own(mode, by));
         let id = write(repository, &file)?;
-        if !repository.lists_at_once() {
-            std::thread::sleep(SETTLE);
-        }
-        if let Err(error) = conflict(repository, mode, Some(&id)) {
+        let settled = match repository.lists_at_once() {
+            true => Ok(()),
+            false => repository.hold().pause(SETTLE),
+        };
+        let free = settled.and_then(|()| conflict(repository, mode, Some(&id)));
+        if let Err(error) = free {
             let _ = repository.delete_regardless(FileKind::Lock, &id);
             return Err(error);
         }
@@ -537,6 +554,25 @@ mod tests {
         let read = repository.index_file(&id);
         assert!(matches!(read, Err(Error::Stopped)), "{read:?}");
         drop(lock);
+        assert_eq!(count(&repository), 0);
+    }
+
+    #[test]
+    fn who_is_told_to_stop_does_not_wait_for_a_lock() {
+        let store = Arc::new(MemoryStore::new());
+        let repository = Repository::create(store.clone(), "", b"x", &author()).unwrap();
+        let held = take(&repository, Mode::Exclusive).unwrap();
+        static STOP: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+        let other = Repository::open(store, "", b"x").unwrap();
+        other.stop_when(|| STOP.load(Ordering::Relaxed));
+        let waiting = std::thread::spawn(move || {
+            let by = author();
+            Lock::take(&other, Mode::Shared, Duration::from_secs(600), &by).map(drop)
+        });
+        STOP.store(true, Ordering::Relaxed);
+        let ended = waiting.join().unwrap();
+        assert!(matches!(ended, Err(Error::Stopped)), "{ended:?}");
+        drop(held);
         assert_eq!(count(&repository), 0);
     }
 
