@@ -29,8 +29,15 @@ fn main() -> ExitCode {
         return ExitCode::from(error.code.exit_code());
     }
     let progress = Arc::new(Progress::new(detail, cli.log_format == LogFormat::Json));
+    let silent = cli.quiet && !cli.json && cli.command.acts();
+    if silent {
+        output::hold();
+    }
     let result = commands::run(&cli, &progress);
     progress.finish();
+    if silent {
+        output::release(!matches!(result, Ok(0)));
+    }
     match result {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
@@ -115,6 +122,24 @@ impl Command {
             _ => return false,
         };
         cold.store_url.is_some()
+    }
+
+    /// Whether it is run for what it does, and not for what it says: then `--quiet` says nothing
+    /// unless something failed.
+    fn acts(&self) -> bool {
+        use args::{EvidenceCommand, KitCommand};
+        match self {
+            Command::Init(_) | Command::Backup(_) | Command::Verify(_) | Command::Copy(_) => true,
+            Command::Drill(_) | Command::Restore(_) => true,
+            Command::Config { command } => matches!(command, args::ConfigCommand::Check),
+            Command::Evidence { command } => matches!(command, EvidenceCommand::Verify { .. }),
+            Command::Kit { command } => match command {
+                KitCommand::Export(_) | KitCommand::Test(_) => true,
+            },
+            Command::Repo(repo) => repo.command.acts(),
+            Command::Doctor | Command::Points(_) | Command::Show(_) => false,
+            Command::Completions { .. } | Command::Demo(_) => false,
+        }
     }
 
     /// Whom to believe beside the configured signers, where the command has the option.

@@ -6,9 +6,34 @@ use lifeboat_core::{Code, Error, Result};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::io::Write;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Lines that are held back until it is known whether anything failed.
+static HELD: Mutex<Option<Vec<String>>> = Mutex::new(None);
+
+fn held() -> MutexGuard<'static, Option<Vec<String>>> {
+    HELD.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Holds back every line from now on.
+pub fn hold() {
+    *held() = Some(Vec::new());
+}
+
+/// Ends [`hold`]: prints what was held back, or forgets it.
+pub fn release(print: bool) {
+    let lines = held().take().unwrap_or_default();
+    if print {
+        lines.iter().for_each(line);
+    }
+}
 
 /// Prints a line of results.
 pub fn line(text: impl AsRef<str>) {
+    if let Some(lines) = held().as_mut() {
+        lines.push(text.as_ref().to_owned());
+        return;
+    }
     // A closed pipe (`| head`) is no error of ours.
     let _ = writeln!(anstream::stdout(), "{}", text.as_ref());
 }

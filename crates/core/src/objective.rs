@@ -14,13 +14,13 @@ pub fn missed(measured: f64, objective: Option<u64>) -> bool {
 }
 
 /// Says of each plan whose newest complete point is older than `rpo` that it is. `newest` has that
-/// point of every plan.
+/// point of every plan; where none has one, there is nothing to say yet.
 pub fn overdue(
     newest: &BTreeMap<Name, Option<PointId>>,
     rpo: Option<Span>,
     now: Timestamp,
 ) -> Vec<(Name, String)> {
-    let Some(rpo) = rpo else {
+    let Some(rpo) = rpo.filter(|_| newest.values().any(Option::is_some)) else {
         return Vec::new();
     };
     let text = |newest: &Option<PointId>| {
@@ -127,6 +127,7 @@ mod tests {
             ]
         );
         assert_eq!(overdue(&newest, None, now), []);
+        assert_eq!(overdue(&BTreeMap::from([plan("none", None)]), day, now), []);
     }
 
     #[test]

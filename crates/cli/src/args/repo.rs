@@ -90,6 +90,18 @@ pub enum RepoCommand {
     },
 }
 
+impl RepoCommand {
+    /// Whether it is run for what it does, and not for what it says.
+    pub fn acts(&self) -> bool {
+        match self {
+            RepoCommand::Snapshots(_) | RepoCommand::Ls(_) | RepoCommand::Find(_) => false,
+            RepoCommand::Diff(_) | RepoCommand::Dump(_) | RepoCommand::Stats(_) => false,
+            RepoCommand::Key { command } => !matches!(command, KeyCommand::List),
+            _ => true,
+        }
+    }
+}
+
 /// Back up.
 #[derive(Debug, Args)]
 pub struct Backup {

@@ -481,6 +481,12 @@ impl<'a> Restoring<'a> {
         );
         let plans: BTreeSet<&Name> = self.points.iter().map(|p| &p.copy.manifest.plan).collect();
         for plan in plans {
+            if !self.is_any_live(plan) {
+                let text =
+                    "nothing of it was live, so that there was nothing to take a safety point of";
+                self.warnings.push(format!("plan {plan}: {text}"));
+                continue;
+            }
             let options = backup::Options {
                 safety: true,
                 plan: Some(plan.to_string()),
@@ -503,6 +509,22 @@ impl<'a> Restoring<'a> {
                 "plan {plan}: no safety point could be taken: {why}"
             ));
         }
+    }
+
+    /// Whether there is anything that a backup by this plan could take.
+    fn is_any_live(&self, plan: &Name) -> bool {
+        let config = &self.context.config;
+        let plan = config.plan.get(plan);
+        let mut sources = plan.into_iter().flat_map(|p| &p.sources);
+        sources.any(|name| match config.source.get(name).map(|s| &s.kind) {
+            Some(SourceKind::Files(files)) => {
+                let mut roots = files.paths.iter().chain(&files.optional);
+                roots.any(|root| std::fs::symlink_metadata(root).is_ok())
+            }
+            Some(SourceKind::Sqlite(sqlite)) => std::fs::symlink_metadata(&sqlite.path).is_ok(),
+            Some(_) => true,
+            None => false,
+        })
     }
 
     /// The points that are restored, for a message.
