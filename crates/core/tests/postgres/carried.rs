@@ -39,6 +39,11 @@ fn what_the_server_keeps_for_itself_is_no_difference() {
     server.create_database("d");
     server.psql("d", LEFT_OVER);
     let (captured, dump) = capture(&server.url("d"));
+    // What a materialized view held is gone with a restore, so it is no part of the proof.
+    let named =
+        "public.kept: a materialized view; its rows are computed anew by a restore, not compared";
+    let limits = &tables(captured.proof.as_ref().unwrap()).limits;
+    assert!(limits.iter().any(|l| l == named), "{limits:#?}");
     let restored = restore(&captured, &dump, None);
     assert_eq!(compared(&captured, &observed(&restored, &captured)), []);
     let changes = "ALTER TABLE client ALTER COLUMN name RESET (n_distinct);

@@ -133,12 +133,9 @@ impl Capture<'_> {
             ("pg_dump".to_owned(), contents.client.clone()),
             ("server".to_owned(), self.server.version.clone()),
         ]);
+        let limits = limits(&tables, &inventory, &unknown_options);
         Ok(Captured {
-            proof: Some(proof(
-                contents,
-                inventory,
-                limits(&tables, &unknown_options),
-            )),
+            proof: Some(proof(contents, inventory, limits)),
             consistency: Consistency::Snapshot,
             skipped: Vec::new(),
             warnings,
@@ -391,6 +388,7 @@ fn changed(snapshot: &BTreeMap<u32, Table>, now: &BTreeMap<u32, Table>) -> Optio
 /// What the proof of these tables cannot say.
 fn limits(
     tables: &BTreeMap<u32, Table>,
+    inventory: &DatabaseInventory,
     unknown_options: &BTreeMap<String, Vec<String>>,
 ) -> Vec<String> {
     let mut limits = Vec::new();
@@ -403,6 +401,12 @@ fn limits(
         limits.push(format!(
             "{}{more}: the option {option} is not known, and not compared",
             first.join(", ")
+        ));
+    }
+    let views = inventory.objects.get(inventory::MATERIALIZED_VIEW);
+    for name in views.into_iter().flat_map(BTreeMap::keys) {
+        limits.push(format!(
+            "{name}: a materialized view; its rows are computed anew by a restore, not compared"
         ));
     }
     for table in tables.values() {

@@ -115,7 +115,7 @@ fn questions(major: u32) -> Vec<(&'static str, String)> {
         ("extension", "SELECT quote_ident(e.extname), e.extversion || ' in ' || quote_ident(n.nspname) FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace".into()),
         ("table", tables(major)),
         ("view", views("v")),
-        ("materialized view", views("m")),
+        (MATERIALIZED_VIEW, views("m")),
         ("index", indexes()),
         ("constraint", constraints(major)),
         ("trigger", triggers()),
@@ -234,6 +234,9 @@ fn tables(major: u32) -> String {
         own_relations()
     )
 }
+
+/// The kind of views that hold rows of their own.
+pub const MATERIALIZED_VIEW: &str = "materialized view";
 
 /// Options that an operator sets and `pg_dump` prints, as patterns of `name=value`. Anything else in
 /// the catalog's lists may be the server's own, as `pg_attver` is, and another after a restore.
