@@ -23,6 +23,9 @@ use std::fmt::Write;
 /// Where it is in a store.
 pub const KEY: &str = "lifeboat/RESTORE.md";
 
+/// What stands around the name of the store in it.
+const NAME: [&str; 2] = [" (`", "` in the configuration)"];
+
 /// Writes it, signed, into a store.
 pub fn put(
     context: &Context,
@@ -76,7 +79,10 @@ fn write_all(
     )?;
     writeln!(
         out,
-        "This is true for the newest restore point in this store, `{}`, begun {}, outcome {}.",
+        "This is true for the newest restore point in this store{}{}{}, `{}`, begun {}, outcome {}.",
+        NAME[0],
+        store.name,
+        NAME[1],
         manifest.point,
         manifest.started,
         manifest.outcome.as_str()

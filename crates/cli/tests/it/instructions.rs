@@ -58,6 +58,18 @@ fn edited_deleted_and_unsigned_instructions_are_noticed_and_written_again() {
     ssh(&["-q", "-Y", "sign", "-f", &key, "-n", "lifeboat", &md]);
     noticed(&app, "cannot be trusted");
     healed();
+    // Those of another store are as well signed, and lead there.
+    let named = "stores = [\"disk\"]";
+    app.edit(named, "stores = [\"disk\", \"other\"]");
+    app.configure_also("[store.other]\nkind = \"local\"\npath = \"{root}/other\"\n");
+    app.backup();
+    for suffix in ["", ".sig"] {
+        let from = app.path(&format!("other/lifeboat/RESTORE.md{suffix}"));
+        std::fs::copy(from, app.path(&format!("{MD}{suffix}"))).unwrap();
+    }
+    noticed(&app, "is that of store other");
+    app.edit("stores = [\"disk\", \"other\"]", named);
+    healed();
     // Of a point that is not in the store, although the signature is good.
     let newest = app.points().pop().unwrap();
     assert_ne!(newest, point);

@@ -4,7 +4,7 @@
 //! Old instructions that were put back are as true as on their first day, and are not told from
 //! the newest.
 
-use super::KEY;
+use super::{KEY, NAME};
 use crate::context::{Context, OpenStore};
 use crate::error::{Code, Error, Result};
 use crate::name::Name;
@@ -71,6 +71,11 @@ pub fn check(context: &Context, store: &OpenStore) -> Result<()> {
                 None => changed,
             }
         })?;
+    if let Some(other) = named_store(&text).filter(|n| !context.is_cold() && store.name != **n) {
+        let message =
+            format!("{KEY} in store {name} is that of store {other}, and fetches from there");
+        return Err(wrong(Code::ObjectDamaged, message));
+    }
     match fetches_what_is_there(&text, &copy) {
         true => Ok(()),
         false => {
@@ -79,6 +84,12 @@ pub fn check(context: &Context, store: &OpenStore) -> Result<()> {
             Err(wrong(Code::ObjectDamaged, message))
         }
     }
+}
+
+/// The store that instructions are of; older ones do not name it.
+fn named_store(text: &str) -> Option<&str> {
+    let (_, rest) = text.split_once(NAME[0])?;
+    rest.split_once(NAME[1]).map(|(name, _)| name)
 }
 
 /// The point that instructions are of: the first one that they name.
@@ -107,6 +118,13 @@ fn fetches_what_is_there(text: &str, copy: &PointCopy) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn instructions_name_their_store() {
+        let text = format!("in this store{}disk{}, `2026", NAME[0], NAME[1]);
+        assert_eq!(named_store(&text), Some("disk"));
+        assert_eq!(named_store("in this store, `2026"), None);
+    }
 
     #[test]
     fn instructions_are_of_the_first_point_they_name() {
