@@ -424,11 +424,21 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         open_up(home.path(), 0o700);
         assert_eq!(exposed(home.path()), None);
-        let given = std::process::Command::new("setfacl")
-            .args(["-m", "u:nobody:rwx"])
-            .arg(home.path())
-            .status();
-        assert!(given.unwrap().success());
+        // The version, then tag, rights and id of each entry, as `setfacl -m u:65534:rwx` writes them.
+        let mut list = 2_u32.to_le_bytes().to_vec();
+        let none = u32::MAX;
+        for (tag, rights, id) in [
+            (1, 7, none),
+            (2, 7, 65534),
+            (4, 0, none),
+            (16, 7, none),
+            (32, 0, none),
+        ] {
+            list.extend(u16::to_le_bytes(tag));
+            list.extend(u16::to_le_bytes(rights));
+            list.extend(u32::to_le_bytes(id));
+        }
+        rustix::fs::setxattr(home.path(), ACL, &list, rustix::fs::XattrFlags::empty()).unwrap();
         assert!(exposed(home.path()).unwrap().to_string().contains("group"));
     }
 

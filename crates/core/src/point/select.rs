@@ -126,7 +126,7 @@ impl Selector {
         let newest = points.last().map(|c| c.point.clone());
         if !by_id {
             let complete = |c: &&Candidate| !c.partial;
-            match (points.iter().any(|c| complete(c)), partial) {
+            match (points.iter().any(|c| !c.partial), partial) {
                 (false, OnlyPartial::Take) => {}
                 _ => points.retain(complete),
             }

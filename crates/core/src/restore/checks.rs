@@ -136,7 +136,11 @@ pub fn untouched(context: &Context, restored: &[Restored]) -> Vec<Restored> {
 pub fn can_be_asked(checks: &[CheckConfig], wanted: &[Name]) -> Result<()> {
     for check in checks {
         let compared = match check.parsed() {
-            Ok(Check::Sql { source, expect, .. }) if expect == Expect::Same => source,
+            Ok(Check::Sql {
+                source,
+                expect: Expect::Same,
+                ..
+            }) => source,
             Ok(Check::Live { source, .. }) => source,
             _ => continue,
         };
