@@ -7,6 +7,7 @@
 pub mod memory;
 mod records;
 
+pub use memory::Lost;
 pub use records::{HeldRecord, StoredRecord};
 
 use crate::clock::is_ahead;
@@ -67,13 +68,6 @@ impl Catalog {
 
     fn run<T>(&self, work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>) -> Result<T> {
         work(&mut *self.connection()?).map_err(|error| failed(&self.path, &error))
-    }
-
-    /// Forgets every manifest; the stores tell them again. Details and evidence stay: a host that
-    /// cannot decrypt its backups, or whose stores are away, knows them from nowhere else. What was
-    /// there once is remembered, too.
-    pub fn forget_manifests(&self) -> Result<()> {
-        self.run(|c| c.execute("DELETE FROM manifest", []).map(drop))
     }
 
     /// Notes a copy of a point that was committed here.
@@ -197,61 +191,119 @@ impl Catalog {
     }
 
     /// Brings the notes of a store up to date: one list call, and a read for each manifest that is
-    /// new. Returns its copies, and errors of manifests that could not be read.
+    /// new or has another size. Returns its copies, and errors of manifests that could not be read.
     pub fn sync(&self, store: &OpenStore) -> Result<(Vec<PointCopy>, Vec<Error>)> {
-        let (copies, errors, _) = self.sync_held(store)?;
-        Ok((copies, errors))
+        let Synced { copies, errors } = self.sync_points(store, false)?;
+        Ok((
+            copies.into_values().collect(),
+            errors.into_values().collect(),
+        ))
     }
 
-    /// The same, and every point that the store has a manifest of, readable or not.
-    fn sync_held(
-        &self,
-        store: &OpenStore,
-    ) -> Result<(Vec<PointCopy>, Vec<Error>, BTreeSet<PointId>)> {
+    /// The same, by point; with `rescan`, every manifest is read.
+    fn sync_points(&self, store: &OpenStore, rescan: bool) -> Result<Synced> {
         let location = store.store.location();
-        let held: BTreeSet<PointId> = copies::list(store)?.into_iter().collect();
-        let noted: BTreeSet<PointId> = self
-            .copies(&location)?
-            .into_iter()
-            .map(|c| c.manifest.point)
-            .collect();
+        let listed = copies::list(store)?;
+        let noted = self.copies(&location)?.into_iter();
+        let noted: BTreeMap<PointId, PointCopy> =
+            noted.map(|c| (c.manifest.point.clone(), c)).collect();
         // What is gone stays in the memory.
-        for gone in noted.difference(&held) {
-            self.run(|c| {
-                c.execute(
-                    "DELETE FROM manifest WHERE location = ?1 AND point = ?2",
-                    params![location, gone.as_str()],
-                )
-            })?;
+        for gone in noted.keys().filter(|point| !listed.contains_key(point)) {
+            self.drop_note(&location, gone)?;
         }
-        let mut errors = Vec::new();
-        for new in held.difference(&noted) {
-            match copies::read(store, new) {
-                Ok(copy) => {
-                    self.remember_first(&location, &copy)?;
-                    self.index(&location, &copy)?;
+        let mut errors = BTreeMap::new();
+        for (point, sizes) in &listed {
+            if !rescan && noted.get(point).is_some_and(|copy| sizes.fit(copy)) {
+                continue;
+            }
+            match copies::read(store, point) {
+                Ok(copy) => self.index(&location, &copy)?,
+                Err(error) => {
+                    if says_lost(&error) {
+                        self.drop_note(&location, point)?;
+                    }
+                    errors.insert(point.clone(), error);
                 }
-                Err(error) => errors.push(error),
             }
         }
-        Ok((self.copies(&location)?, errors, held))
+        let copies = self.copies(&location)?.into_iter();
+        Ok(Synced {
+            copies: copies.map(|c| (c.manifest.point.clone(), c)).collect(),
+            errors,
+        })
     }
+
+    fn drop_note(&self, location: &str, point: &PointId) -> Result<()> {
+        let statement = "DELETE FROM manifest WHERE location = ?1 AND point = ?2";
+        let values = params![location, point.as_str()];
+        self.run(|c| c.execute(statement, values).map(drop))
+    }
+}
+
+/// What a store that answered has.
+struct Synced {
+    copies: BTreeMap<PointId, PointCopy>,
+    /// Why a manifest that is there could not be read. A copy of its point is one that was noted
+    /// before.
+    errors: BTreeMap<PointId, Error>,
+}
+
+/// Whether an error says that a document is not there or not what it was, and not only that the
+/// store could not be asked for it.
+fn says_lost(error: &Error) -> bool {
+    matches!(
+        error.code,
+        Code::ObjectMissing | Code::ObjectDamaged | Code::Untrusted
+    )
 }
 
 /// What the stores hold, as far as they answer.
 pub struct Survey {
     /// Every copy of this application's points, with the name of its store.
     pub copies: Vec<(Name, PointCopy)>,
-    /// Copies of this application's points that were in a store once, are not there any more, and
-    /// were not acknowledged as gone; of stores that answered.
-    pub missing: Vec<(Name, PointCopy)>,
+    /// Copies of this application's points that were in a store once, are lost, and were not
+    /// acknowledged as gone; of stores that answered.
+    pub missing: Vec<Lost>,
     /// Points that were disowned.
     pub disowned: BTreeSet<PointId>,
-    /// What went wrong on the way.
-    pub errors: Vec<Error>,
+    /// What could not be read.
+    pub unread: Vec<Unread>,
+}
+
+/// A store or a manifest that could not be read.
+pub struct Unread {
+    /// In which store.
+    pub store: Name,
+    /// The point whose manifest could not be read; the whole store if there is none.
+    pub point: Option<PointId>,
+    /// Why.
+    pub error: Error,
 }
 
 impl Survey {
+    /// Why a store could not be asked, if it could not.
+    pub fn unasked(&self, store: &str) -> Option<&Error> {
+        let mut unasked = self.unread.iter().filter(|u| u.point.is_none());
+        unasked.find(|u| u.store == store).map(|u| &u.error)
+    }
+
+    /// Adds to an error which says that there is no point that the stores were not all read, if so
+    /// it is.
+    pub fn as_far_as_read(&self, error: Error, store: Option<&str>) -> Error {
+        let mut unread = self.unread.iter();
+        let first = unread.find(|u| store.is_none_or(|s| u.store == s));
+        let Some(Unread { error: first, .. }) = first else {
+            return error;
+        };
+        Error {
+            code: first.code,
+            message: format!("{}, as far as the stores could be read", error.message),
+            hint: first.hint.clone(),
+            ..error
+        }
+        .cause(first)
+    }
+
     /// Points that someone we trust signed, that are dated in the future, and that were not
     /// disowned.
     pub fn ahead(&self, context: &Context) -> BTreeSet<PointId> {
@@ -291,49 +343,47 @@ impl Survey {
         match self.copies.iter().any(|(_, c)| &c.manifest.point == point) {
             true => format!("heal it: lifeboat copy {point} --to {store}"),
             false => format!(
-                "find out who deleted it, and whether the store was rolled back; if it may be gone: lifeboat points --forget {point} --reason TEXT"
+                "find out who deleted or changed it, and whether the store was rolled back; if it may be gone: lifeboat points --forget {point} --reason TEXT"
             ),
         }
     }
 }
 
-/// Says that a copy is missing.
-pub fn missing_text(store: &str, point: &PointId) -> String {
-    format!("point {point} was in store {store} and is not there any more")
-}
-
 /// Asks every store for its points. One that cannot be reached contributes what was noted of it
-/// before, and an error. With `rescan`, what was noted of manifests is forgotten first, but not
-/// that they were there.
+/// before, and says so in `unread`. With `rescan`, every manifest is read again.
 pub fn survey(context: &Context, rescan: bool) -> Result<Survey> {
-    if rescan {
-        context.catalog.forget_manifests()?;
-    }
     let mut survey = Survey {
         copies: Vec::new(),
         missing: Vec::new(),
         disowned: context.catalog.disowned()?,
-        errors: Vec::new(),
+        unread: Vec::new(),
     };
     for name in context.config.store.keys() {
+        let unread = |point, error| Unread {
+            store: name.clone(),
+            point,
+            error,
+        };
         let store = match context.store(name) {
             Ok(store) => store,
             Err(error) => {
-                survey.errors.push(error);
+                survey.unread.push(unread(None, error));
                 continue;
             }
         };
-        let copies = match context.catalog.sync_held(&store) {
-            Ok((copies, problems, held)) => {
-                survey.errors.extend(problems);
-                let gone = context.catalog.gone(&store, &held)?;
-                let gone = gone.into_iter().filter(|c| c.check_trust(context).is_ok());
-                survey.missing.extend(gone.map(|copy| (name.clone(), copy)));
-                copies
+        let copies = match context.catalog.sync_points(&store, rescan) {
+            Ok(mut synced) => {
+                let lost = context.catalog.lost(context, &store, &mut synced)?;
+                survey.missing.extend(lost);
+                let errors = synced.errors.into_iter();
+                survey
+                    .unread
+                    .extend(errors.map(|(p, e)| unread(Some(p), e)));
+                synced.copies.into_values().collect()
             }
             Err(error) => {
                 let message = format!("store {name} cannot be asked: {}", error.message);
-                survey.errors.push(Error { message, ..error });
+                survey.unread.push(unread(None, Error { message, ..error }));
                 context.catalog.copies(&store.store.location())?
             }
         };
@@ -351,11 +401,9 @@ pub fn survey(context: &Context, rescan: bool) -> Result<Survey> {
         return Ok(survey);
     }
     let app = &context.config.app;
-    for found in [&mut survey.copies, &mut survey.missing] {
-        found.retain(|(_, c)| {
-            c.manifest.app == app.name && c.manifest.environment == app.environment
-        });
-    }
+    let is_ours = |m: &Manifest| m.app == app.name && m.environment == app.environment;
+    survey.copies.retain(|(_, copy)| is_ours(&copy.manifest));
+    survey.missing.retain(|lost| is_ours(&lost.copy.manifest));
     Ok(survey)
 }
 

@@ -8,6 +8,7 @@
 mod url;
 
 use crate::archive::Identities;
+use crate::catalog::{self, Survey};
 use crate::clock::Clock;
 use crate::config::{Config, StoreConfig, StoreKind};
 use crate::context::Context;
@@ -16,11 +17,11 @@ use crate::name::Name;
 use crate::observe::Observer;
 use crate::point::{Manifest, OnlyPartial, PointId, Selector};
 use crate::restore::fetch;
+use crate::runbook;
 use crate::scratch;
 use crate::secret::Reference;
 use crate::sign;
 use crate::snapshot;
-use crate::{catalog, runbook};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -83,7 +84,7 @@ pub fn open(
     let mut context = Context::cold(config, home, clock, observer, &given.trust)?;
     let survey = catalog::survey(&context, false)?;
     if survey.copies.is_empty() {
-        return Err(nothing_there(&context, survey.errors));
+        return Err(nothing_there(&context, survey));
     }
     let apps: BTreeSet<(Name, Name)> = survey
         .copies
@@ -127,9 +128,9 @@ fn fits(wanted: Option<&str>, app: &str, environment: &str) -> bool {
     }
 }
 
-fn nothing_there(context: &Context, errors: Vec<Error>) -> Error {
-    if let Some(error) = errors.into_iter().next() {
-        return error;
+fn nothing_there(context: &Context, survey: Survey) -> Error {
+    if let Some(unread) = survey.unread.into_iter().next() {
+        return unread.error;
     }
     let place = context
         .store(NAME)

@@ -63,17 +63,20 @@ fn failed(subject: &str, error: &Error) -> Finding {
     )
 }
 
-/// Points that were in a store and are not there any more.
+/// Points that were in a store and are lost, and manifests that cannot be read. Whether a store can
+/// be asked at all is told elsewhere.
 fn missing(survey: &Survey) -> Vec<Finding> {
-    let gone = survey.missing.iter().map(|(name, copy)| Finding {
-        hint: Some(survey.missing_hint(name, &copy.manifest.point)),
+    let gone = survey.missing.iter().map(|lost| Finding {
+        hint: Some(survey.missing_hint(&lost.store, &lost.copy.manifest.point)),
         ..finding(
-            &format!("store.{name}"),
+            &format!("store.{}", lost.store),
             Severity::Error,
-            catalog::missing_text(name, &copy.manifest.point),
+            lost.text(),
         )
     });
-    gone.collect()
+    let unread = survey.unread.iter().filter(|unread| unread.point.is_some());
+    let unread = unread.map(|unread| failed(&format!("store.{}", unread.store), &unread.error));
+    gone.chain(unread).collect()
 }
 
 /// What other users can do with the configuration and read of the state, and what is in clear on

@@ -3,14 +3,14 @@
 //! enough.
 
 use crate::archive::TapReader;
-use crate::catalog::{self, Survey};
+use crate::catalog::{self, Survey, Unread};
 use crate::clock::is_ahead;
 use crate::context::{Context, OpenStore};
 use crate::digest::sha256_hex;
 use crate::error::{Code, Error, Result};
 use crate::name::Name;
 use crate::point::copies::PointCopy;
-use crate::point::{ManifestArtifact, OnlyPartial, PointId, Selector, manifest_key};
+use crate::point::{ManifestArtifact, OnlyPartial, POINTS_PREFIX, PointId, Selector, manifest_key};
 use crate::restore::fetch;
 use crate::runbook;
 use crate::snapshot::{self, Blobs};
@@ -89,15 +89,18 @@ pub struct Verified {
     pub points: Vec<VerifiedPoint>,
     /// The instructions in each store that holds one of them.
     pub instructions: Vec<VerifiedObject>,
+    /// Stores that could not be asked for their points, and manifests that could not be read: which
+    /// points there are is not known.
+    pub unread: Vec<VerifiedObject>,
 }
 
 impl Verified {
     /// The worst of everything.
     pub fn worst(&self) -> Soundness {
         let points = self.points.iter().map(|p| p.outcome);
-        let instructions = self.instructions.iter().map(|o| o.outcome);
+        let others = self.instructions.iter().chain(&self.unread);
         points
-            .chain(instructions)
+            .chain(others.map(|o| o.outcome))
             .max()
             .unwrap_or(Soundness::Missing)
     }
@@ -110,46 +113,23 @@ pub fn run(context: &Context, which: &Which, store: Option<&str>) -> Result<Veri
         context.store(name)?;
     }
     let survey = catalog::survey(context, false)?;
-    let (found, errors) = (&survey.copies, &survey.errors);
-    let gone = |name: &str, point: &PointId| {
-        let mut gone = survey.missing.iter();
-        gone.any(|(n, c)| n == name && &c.manifest.point == point)
-    };
     let points = choose(context, which, store, &survey)?;
-    let missing = catalog::missing_copies(found);
+    let lacking = catalog::missing_copies(&survey.copies);
     let (mut verified, mut read) = (Vec::new(), ReadBefore::default());
+    let asked = |name: &Name| store.is_none_or(|s| name == s);
     for point in points {
         let mut objects = Vec::new();
-        for (name, copy) in found.iter().filter(|(_, c)| c.manifest.point == point) {
-            if store.is_none_or(|s| s == name) {
+        for (name, copy) in &survey.copies {
+            if copy.manifest.point == point && asked(name) {
                 objects.extend(verify_copy(context, name, copy, &mut read));
             }
         }
-        let absent = missing.get(&point).into_iter().flatten();
         let lost = survey.missing.iter();
-        let lost = lost.filter(|(_, copy)| copy.manifest.point == point);
-        let absent: BTreeSet<&Name> = absent.chain(lost.map(|(name, _)| name)).collect();
-        for name in absent
-            .into_iter()
-            .filter(|name| store.is_none_or(|s| s == name.as_str()))
-        {
-            let unread = errors.iter().find(|e| e.message.contains(name.as_str()));
-            let lacking = || {
-                let what = match gone(name, &point) {
-                    true => catalog::missing_text(name, &point),
-                    false => "this store has no copy".to_owned(),
-                };
-                let hint = survey.missing_hint(name, &point);
-                (Soundness::Missing, Some(format!("{what}; {hint}")))
-            };
-            let (outcome, detail) = unread.map_or_else(lacking, told);
-            objects.push(VerifiedObject {
-                store: name.clone(),
-                key: manifest_key(&point),
-                outcome,
-                detail,
-            });
-        }
+        let lost = lost.filter(|lost| lost.copy.manifest.point == point);
+        let absent = lacking.get(&point).into_iter().flatten();
+        let absent: BTreeSet<&Name> = absent.chain(lost.map(|lost| &lost.store)).collect();
+        let absent = absent.into_iter().filter(|name| asked(name));
+        objects.extend(absent.map(|name| absent_copy(&survey, name, &point)));
         let outcome = objects
             .iter()
             .map(|o| o.outcome)
@@ -162,9 +142,64 @@ pub fn run(context: &Context, which: &Which, store: Option<&str>) -> Result<Veri
         });
     }
     let instructions = verify_instructions(context, &verified);
+    let one = matches!(which, Which::One(_));
+    let others = survey.unread.iter().filter(|unread| asked(&unread.store));
+    let others = others.filter(|unread| unread.point.is_none() || !one);
+    let unread = others.filter_map(|unread| unread_object(unread, &verified));
     Ok(Verified {
+        unread: unread.collect(),
         points: verified,
         instructions,
+    })
+}
+
+/// A copy that a store should have and does not.
+fn absent_copy(survey: &Survey, store: &Name, point: &PointId) -> VerifiedObject {
+    let mut lost = survey.missing.iter();
+    let lost = lost.find(|lost| &lost.store == store && &lost.copy.manifest.point == point);
+    let mut unread = survey.unread.iter();
+    let unread =
+        unread.find(|u| &u.store == store && u.point.as_ref().is_none_or(|unread| unread == point));
+    let (outcome, detail) = match (lost, unread) {
+        (None, Some(unread)) => told(&unread.error),
+        (lost, _) => {
+            let outcome = match lost.is_some_and(|lost| lost.found.is_some()) {
+                true => Soundness::Damaged,
+                false => Soundness::Missing,
+            };
+            let none = || "this store has no copy".to_owned();
+            let what = lost.map_or_else(none, |lost| lost.text());
+            let hint = survey.missing_hint(store, point);
+            (outcome, Some(format!("{what}; {hint}")))
+        }
+    };
+    VerifiedObject {
+        store: store.clone(),
+        key: manifest_key(point),
+        outcome,
+        detail,
+    }
+}
+
+/// A store or a manifest that could not be read, unless the points tell it already.
+fn unread_object(unread: &Unread, points: &[VerifiedPoint]) -> Option<VerifiedObject> {
+    let mut told_before = points.iter().flat_map(|point| &point.objects);
+    let key = unread.point.as_ref().map(manifest_key);
+    let is_told = |o: &VerifiedObject| {
+        let same = key.as_ref().is_none_or(|key| &o.key == key);
+        o.store == unread.store && same && o.outcome != Soundness::Intact
+    };
+    if told_before
+        .any(|object| is_told(object) && (key.is_some() || object.outcome == Soundness::Unread))
+    {
+        return None;
+    }
+    let (outcome, detail) = told(&unread.error);
+    Some(VerifiedObject {
+        store: unread.store.clone(),
+        key: key.unwrap_or_else(|| POINTS_PREFIX.to_owned()),
+        outcome,
+        detail,
     })
 }
 
@@ -200,8 +235,8 @@ fn choose(
     let of_store = survey
         .missing
         .iter()
-        .filter(|(name, _)| store.is_none_or(|s| s == name));
-    let gone: BTreeSet<PointId> = of_store.map(|(_, c)| c.manifest.point.clone()).collect();
+        .filter(|lost| store.is_none_or(|s| lost.store == s));
+    let gone: BTreeSet<PointId> = of_store.map(|l| l.copy.manifest.point.clone()).collect();
     if let Which::One(selector) = which {
         let chosen = fetch::choose(context, selector, &[], store, OnlyPartial::Take);
         let Selector::Prefix(prefix) = selector else {
@@ -209,7 +244,9 @@ fn choose(
         };
         let named = |point: &&PointId| point.as_str().starts_with(prefix.as_str());
         return match (chosen, gone.iter().find(named)) {
-            (Err(error), Some(gone)) if error.code == Code::PointUnknown => Ok(vec![gone.clone()]),
+            (Err(error), Some(gone)) if error.code != Code::PointAmbiguous => {
+                Ok(vec![gone.clone()])
+            }
             (chosen, _) => Ok(vec![chosen?]),
         };
     }
@@ -219,11 +256,9 @@ fn choose(
         .map(|(_, c)| c.manifest.point.clone())
         .collect();
     if all.is_empty() && gone.is_empty() {
-        return Err(
-            Error::new(Code::PointUnknown, "there is no restore point yet").hint(
-                "run `lifeboat backup`, or `lifeboat points --rescan` if the stores hold some",
-            ),
-        );
+        let error = Error::new(Code::PointUnknown, "there is no restore point yet")
+            .hint("run `lifeboat backup`, or `lifeboat points --rescan` if the stores hold some");
+        return Err(survey.as_far_as_read(error, store));
     }
     let chosen: BTreeSet<PointId> = match which {
         Which::One(_) | Which::All => all,

@@ -72,9 +72,10 @@ pub fn list(run: &Run<'_>, args: &args::Points) -> Result<u8> {
     let Survey {
         copies: found,
         disowned,
-        errors,
+        unread,
         ..
     } = survey;
+    let errors: Vec<Error> = unread.into_iter().map(|unread| unread.error).collect();
     if let Some(plan) = &args.plan
         && !found.iter().any(|(_, c)| c.manifest.plan == *plan)
         && gone.is_empty()
@@ -146,7 +147,10 @@ pub fn list(run: &Run<'_>, args: &args::Points) -> Result<u8> {
             &json!({ "schema": 1, "points": rows, "overdue": overdue, "errors": errors }),
         )?;
     } else if points.is_empty() && gone.is_empty() {
-        line("there is no restore point yet");
+        line(match errors.is_empty() {
+            true => "there is no restore point yet",
+            false => "there is no restore point, as far as the stores could be read",
+        });
     } else {
         let every_app = context.shows_every_app();
         let held = points.iter().map(|(id, copies)| {
@@ -189,7 +193,7 @@ pub fn list(run: &Run<'_>, args: &args::Points) -> Result<u8> {
     )
 }
 
-/// A copy that was in a store once and is not there any more.
+/// A copy that was in a store once and is lost.
 struct Gone {
     store: String,
     manifest: Manifest,
@@ -200,11 +204,11 @@ struct Gone {
 /// The copies that are missing among what is listed.
 fn gone(survey: &Survey, args: &args::Points) -> BTreeMap<PointId, Vec<Gone>> {
     let mut gone: BTreeMap<PointId, Vec<Gone>> = BTreeMap::new();
-    for (store, copy) in &survey.missing {
-        let manifest = &copy.manifest;
+    for lost in &survey.missing {
+        let (store, manifest) = (&lost.store, &lost.copy.manifest);
         let of_plan = args.plan.as_ref().is_none_or(|p| *p == manifest.plan);
         if of_plan && args.store.as_ref().is_none_or(|s| s == store) {
-            let what = catalog::missing_text(store, &manifest.point);
+            let what = lost.text();
             let hint = survey.missing_hint(store, &manifest.point);
             gone.entry(manifest.point.clone()).or_default().push(Gone {
                 store: store.to_string(),

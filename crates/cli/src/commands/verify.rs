@@ -28,7 +28,8 @@ pub fn run(run: &Run<'_>, args: &args::Verify) -> Result<u8> {
         output::json(&document(&verified, worst))?;
     } else {
         verified.points.iter().for_each(show);
-        verified.instructions.iter().for_each(show_unsound);
+        let others = verified.instructions.iter().chain(&verified.unread);
+        others.for_each(show_unsound);
     }
     Ok(match worst {
         Soundness::Intact => 0,
@@ -51,13 +52,17 @@ fn percent(text: &str) -> Result<u8> {
 
 /// One document for one point; the points of several under `points`.
 fn document(verified: &Verified, worst: Soundness) -> Value {
-    let instructions = &verified.instructions;
+    let Verified {
+        instructions,
+        unread,
+        ..
+    } = verified;
     match verified.points.as_slice() {
         [only] => {
-            json!({ "schema": 1, "point": only.point, "outcome": worst, "objects": only.objects, "instructions": instructions })
+            json!({ "schema": 1, "point": only.point, "outcome": worst, "objects": only.objects, "instructions": instructions, "unread": unread })
         }
         points => {
-            json!({ "schema": 1, "outcome": worst, "points": points, "instructions": instructions })
+            json!({ "schema": 1, "outcome": worst, "points": points, "instructions": instructions, "unread": unread })
         }
     }
 }

@@ -70,8 +70,8 @@ pub(crate) fn free_key(
 /// of them is damaged: it may name any key, and must not stop what is to come.
 fn named_keys(store: &OpenStore) -> Result<Option<BTreeSet<String>>> {
     let mut keys = BTreeSet::new();
-    for point in copies::list(store)? {
-        match copies::read(store, &point) {
+    for point in copies::list(store)?.keys() {
+        match copies::read(store, point) {
             Ok(copy) => keys.extend(copy.manifest.artifacts.into_iter().map(|a| a.key.into())),
             Err(error) if error.code == Code::ObjectDamaged => return Ok(None),
             Err(error) => return Err(error),

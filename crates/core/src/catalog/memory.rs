@@ -1,14 +1,15 @@
 //! What was in a store once, and what a person said about it.
 //!
-//! A copy that was seen in a store and is not there any more is missing, until a person says that
-//! it may be gone. A point can also be disowned: it is there, and is passed over wherever nobody
+//! A copy that was seen in a store, and is not there any more or cannot be believed any more, is
+//! missing, until a person says that it may be gone. A point can also be disowned: it is there, and is passed over wherever nobody
 //! names it by its id. Both are known on this host alone, and gone with the catalog.
 
-use super::{Catalog, Survey};
+use super::{Catalog, Survey, Synced, says_lost};
 use crate::backup::author;
 use crate::clock::is_ahead;
 use crate::context::{Context, OpenStore};
 use crate::error::{Code, Error, Result};
+use crate::name::Name;
 use crate::point::PointId;
 use crate::point::copies::{self, PointCopy};
 use jiff::Timestamp;
@@ -57,6 +58,46 @@ impl Forgotten {
     }
 }
 
+/// A copy that was in a store once, and is lost.
+pub struct Lost {
+    /// In which store it was.
+    pub store: Name,
+    /// What was there.
+    pub copy: PointCopy,
+    /// Why what is there now is not it; `None` when nothing is there.
+    pub found: Option<Error>,
+}
+
+impl Lost {
+    /// Says so.
+    pub fn text(&self) -> String {
+        let (point, store) = (&self.copy.manifest.point, &self.store);
+        match &self.found {
+            None => format!("point {point} was in store {store} and is not there any more"),
+            Some(why) => format!(
+                "point {point} was in store {store}, and its manifest there is not what it was: {why}"
+            ),
+        }
+    }
+}
+
+/// Whether a copy that could be believed is lost, seen what is there `now`; and if something is, why
+/// it is not the copy.
+fn loss(context: &Context, seen: &PointCopy, now: Option<&PointCopy>) -> Option<Option<Error>> {
+    let Some(now) = now else {
+        return Some(None);
+    };
+    if let Err(error) = now.check_trust(context) {
+        return Some(Some(error));
+    }
+    let (was, is) = (&seen.manifest, &now.manifest);
+    if (&was.app, &was.environment) == (&is.app, &is.environment) {
+        return None;
+    }
+    let message = format!("it is of {}/{} now", is.app, is.environment);
+    Some(Some(Error::new(Code::ObjectDamaged, message)))
+}
+
 impl Catalog {
     /// Remembers a copy that was committed by this host.
     pub(super) fn remember(&self, location: &str, copy: &PointCopy) -> Result<()> {
@@ -78,24 +119,58 @@ impl Catalog {
         })
     }
 
-    /// Copies that were seen in a store which now has manifests of the points `held`, and not of
-    /// theirs.
-    pub(super) fn gone(
+    /// Copies of a store that were seen there, could be believed, and are lost. What is there in
+    /// the place of one is taken out of `synced`. Whatever else is there is remembered.
+    pub(super) fn lost(
         &self,
+        context: &Context,
         store: &OpenStore,
-        held: &BTreeSet<PointId>,
-    ) -> Result<Vec<PointCopy>> {
+        synced: &mut Synced,
+    ) -> Result<Vec<Lost>> {
         let location = store.store.location();
         let rows: Vec<(String, Vec<u8>, Option<String>)> = self.run(|c| {
             c.prepare("SELECT point, bytes, signature FROM seen WHERE location = ?1 ORDER BY 1")?
                 .query_map([&location], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?
                 .collect()
         })?;
-        let gone = rows.into_iter().filter_map(|(point, bytes, signature)| {
-            let point = PointId::parse(&point).filter(|point| !held.contains(point))?;
-            copies::parse(&store.name, &point, bytes, signature).ok()
-        });
-        Ok(gone.collect())
+        let is_believed = |copy: &PointCopy| copy.check_trust(context).is_ok();
+        let (mut lost, mut known) = (Vec::new(), BTreeSet::new());
+        for (point, bytes, signature) in rows {
+            let Some(point) = PointId::parse(&point) else {
+                continue;
+            };
+            known.insert(point.clone());
+            let now = synced.copies.get(&point);
+            if now.is_some_and(|now| now.bytes == bytes && now.signature == signature) {
+                continue;
+            }
+            let seen = copies::parse(&store.name, &point, bytes, signature);
+            let Some(seen) = seen.ok().filter(is_believed) else {
+                // What can be believed now takes the place of what never could.
+                if let Some(now) = now.filter(|now| is_believed(now)) {
+                    self.remember(&location, now)?;
+                }
+                continue;
+            };
+            let found = match (loss(context, &seen, now), synced.errors.get(&point)) {
+                (None, _) => continue,
+                (_, Some(error)) if !says_lost(error) => continue,
+                (_, Some(error)) if error.code != Code::ObjectMissing => Some(error.clone()),
+                (Some(found), _) => found,
+            };
+            synced.copies.remove(&point);
+            synced.errors.remove(&point);
+            lost.push(Lost {
+                store: store.name.clone(),
+                copy: seen,
+                found,
+            });
+        }
+        let new = synced.copies.iter().filter(|(p, _)| !known.contains(p));
+        for (_, copy) in new {
+            self.remember_first(&location, copy)?;
+        }
+        Ok(lost)
     }
 
     /// Points that were disowned.
@@ -149,9 +224,10 @@ pub fn forget(
 
 /// The point that an id, or the beginning of one, names, and what forgetting it means.
 fn named(survey: &Survey, id: &str, now: Timestamp) -> Result<(PointId, Forgotten)> {
-    let known = survey.copies.iter().chain(&survey.missing);
+    let lost = survey.missing.iter().map(|lost| &lost.copy);
+    let known = survey.copies.iter().map(|(_, copy)| copy).chain(lost);
     let fitting: BTreeSet<&PointId> = known
-        .map(|(_, copy)| &copy.manifest.point)
+        .map(|copy| &copy.manifest.point)
         .filter(|point| !id.is_empty() && point.as_str().starts_with(id))
         .collect();
     let mut fitting = fitting.into_iter();
@@ -163,7 +239,7 @@ fn named(survey: &Survey, id: &str, now: Timestamp) -> Result<(PointId, Forgotte
     let is_missing = survey
         .missing
         .iter()
-        .any(|(_, c)| &c.manifest.point == point);
+        .any(|lost| &lost.copy.manifest.point == point);
     match (is_missing, is_ahead(point.time(), now)) {
         (true, _) => Ok((point.clone(), Forgotten::Missing)),
         (false, true) => Ok((point.clone(), Forgotten::Disowned)),

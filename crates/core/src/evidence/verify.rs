@@ -180,7 +180,7 @@ impl Chains {
                 return Ok(());
             }
         };
-        let Some(copy) = points.iter().rev().find_map(believed) else {
+        let Some(copy) = points.keys().rev().find_map(believed) else {
             return Ok(());
         };
         let newest = &copy.manifest.point;

@@ -11,7 +11,7 @@ use crate::error::{Code, Error, Result};
 use crate::name::StoredKey;
 use crate::snapshot;
 use lifeboat_store::{ObjectInfo, PutOptions, StoreError};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 
 /// Manifests and evidence are small; more than this is not one.
@@ -89,9 +89,38 @@ pub fn read_optional(store: &OpenStore, key: &str) -> Result<Option<Vec<u8>>> {
     }
 }
 
-/// The ids of all points a store holds a manifest of, of whatever application, ascending.
-pub fn list(store: &OpenStore) -> Result<Vec<PointId>> {
-    Ok(ids(&store.store.list(POINTS_PREFIX)?))
+/// How large a listing says that a manifest and its signature are, in bytes.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Sizes {
+    manifest: u64,
+    signature: Option<u64>,
+}
+
+impl Sizes {
+    /// Whether a copy is as large: if not, the store has another one.
+    pub fn fit(&self, copy: &PointCopy) -> bool {
+        let signature = copy.signature.as_ref().map(|text| text.len() as u64);
+        self.manifest == copy.bytes.len() as u64 && self.signature == signature
+    }
+}
+
+/// All points a store holds a manifest of, of whatever application.
+pub fn list(store: &OpenStore) -> Result<BTreeMap<PointId, Sizes>> {
+    let objects = store.store.list(POINTS_PREFIX)?;
+    let mut found: BTreeMap<PointId, Sizes> = BTreeMap::new();
+    for object in &objects {
+        if let Some(point) = ids(std::slice::from_ref(object)).pop() {
+            found.entry(point).or_default().manifest = object.bytes;
+        }
+    }
+    for object in &objects {
+        let of = object.key.strip_prefix(POINTS_PREFIX);
+        let of = of.and_then(|name| PointId::parse(name.strip_suffix(".json.sig")?));
+        if let Some(sizes) = of.and_then(|point| found.get_mut(&point)) {
+            sizes.signature = Some(object.bytes);
+        }
+    }
+    Ok(found)
 }
 
 /// The ids of the points whose manifests are among these objects, in their order.

@@ -34,12 +34,12 @@ pub fn choose(
     if let Some(name) = store {
         context.store(name)?;
     }
+    let survey = catalog::survey(context, false)?;
     let Survey {
         copies: found,
-        missing,
         disowned,
-        errors,
-    } = catalog::survey(context, false)?;
+        ..
+    } = &survey;
     let now = context.clock.now();
     let candidate = |copy: &PointCopy| Candidate {
         by_id_only: copy.manifest.safety || disowned.contains(&copy.manifest.point),
@@ -77,33 +77,78 @@ pub fn choose(
     if let Ok(chosen) = &chosen
         && !matches!(selector, Selector::Prefix(_))
     {
-        let of_plans = |copy: &PointCopy| plans.is_empty() || plans.contains(&copy.manifest.plan);
-        for (name, copy) in missing.iter().filter(|(_, c)| of_plans(c)) {
-            let point = &copy.manifest.point;
-            let held = found.iter().any(|(_, c)| &c.manifest.point == point);
-            if point > chosen && !held && store.is_none_or(|s| s == name) {
-                context.observer.warn(&format!(
-                    "point {point}, newer than {chosen}, was in store {name} and is not there any more"
-                ));
-            }
-        }
+        tell_of_lost(context, chosen, plans, store, &survey);
         if matches!(selector, Selector::Latest | Selector::LatestOf(_)) {
             tell_of_partial(context, chosen, &candidates, &fitting);
         }
     }
-    chosen.map_err(|error| match (errors.first(), store) {
-        _ if error.code != Code::PointUnknown => error,
-        // No point may only mean that the store could not be asked.
-        (Some(first), _) => Error {
-            code: first.code,
-            message: format!("{}, as far as the stores could be read", error.message),
-            hint: first.hint.clone(),
-            ..error
+    chosen.map_err(|error| {
+        if error.code != Code::PointUnknown {
+            return error;
         }
-        .cause(first),
-        (None, Some(name)) if fitting.is_empty() && !elsewhere.is_empty() => only_elsewhere(name),
-        (None, _) => error,
+        if let Selector::Prefix(prefix) = selector
+            && let Some(lost) = survey.missing.iter().find(|lost| {
+                lost.copy.manifest.point.as_str().starts_with(prefix)
+                    && store.is_none_or(|s| lost.store == s)
+            })
+        {
+            return match &lost.found {
+                None => error.cause(lost.text()),
+                Some(found) => {
+                    let point = &lost.copy.manifest.point;
+                    let hint = survey.missing_hint(&lost.store, point);
+                    Error::new(found.code, lost.text()).hint(hint)
+                }
+            };
+        }
+        match store {
+            Some(name)
+                if survey.unread.is_empty() && fitting.is_empty() && !elsewhere.is_empty() =>
+            {
+                only_elsewhere(name)
+            }
+            // No point may only mean that a store could not be asked.
+            _ => survey.as_far_as_read(error, None),
+        }
     })
+}
+
+/// Names what may be newer than the point that was chosen: points that are lost or cannot be read,
+/// and stores that cannot be asked.
+fn tell_of_lost(
+    context: &Context,
+    chosen: &PointId,
+    plans: &[Name],
+    store: Option<&str>,
+    survey: &Survey,
+) {
+    let fits = |name: &Name| store.is_none_or(|s| name == s);
+    let is_held = |point: &PointId| {
+        let mut held = survey.copies.iter();
+        held.any(|(_, c)| &c.manifest.point == point && c.check_trust(context).is_ok())
+    };
+    for lost in survey.missing.iter().filter(|lost| fits(&lost.store)) {
+        let manifest = &lost.copy.manifest;
+        let of_plans = plans.is_empty() || plans.contains(&manifest.plan);
+        if of_plans && &manifest.point > chosen && !is_held(&manifest.point) {
+            let text = lost.text();
+            context
+                .observer
+                .warn(&format!("{text}; it is newer than {chosen}"));
+        }
+    }
+    for unread in survey.unread.iter().filter(|unread| fits(&unread.store)) {
+        let error = &unread.error;
+        match &unread.point {
+            Some(point) if point <= chosen || is_held(point) => {}
+            Some(_) => context
+                .observer
+                .warn(&format!("{error}; it is newer than {chosen}")),
+            None => context.observer.warn(&format!(
+                "{error}; it may hold points that are newer than {chosen}"
+            )),
+        }
+    }
 }
 
 /// Says that newer points of the plan are passed over because they are partial.
