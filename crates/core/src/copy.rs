@@ -11,6 +11,7 @@ use crate::context::{Context, OpenStore};
 use crate::error::{Code, Error, Result};
 use crate::exposure;
 use crate::name::{Name, StoredKey};
+use crate::point::copies::PointCopy;
 use crate::point::{Manifest, ManifestArtifact, OnlyPartial, PointId, Selector};
 use crate::restore::fetch::{self, Fetched};
 use crate::snapshot::{Blobs, Deposit, Slot};
@@ -32,14 +33,25 @@ pub struct Copied {
     pub bytes: u64,
 }
 
-/// Copies one point, or every one that `to` should have and lacks. A point that `to` already holds
-/// whole is left alone; one whose objects there are missing or damaged is copied again.
+/// What was copied, and what was not looked at.
+#[derive(Debug)]
+pub struct Copies {
+    /// The points that were copied.
+    pub copied: Vec<Copied>,
+    /// Why another store, or a manifest, could not be read: there may be points that nothing is
+    /// known of.
+    pub unread: Vec<Error>,
+}
+
+/// Copies one point, or every one that `to` should have and lacks: those that were taken for it, and
+/// those of a plan that stores there now. A point that `to` already holds whole is left alone; one
+/// whose objects there are missing or damaged is copied again.
 pub fn run(
     context: &Context,
     selector: Option<&Selector>,
     from: Option<&str>,
     to: &str,
-) -> Result<Vec<Copied>> {
+) -> Result<Copies> {
     let target = context.receiving_store(to)?;
     if let Some(from) = from {
         context.store(from)?;
@@ -48,7 +60,11 @@ pub fn run(
         return Err(Error::new(Code::Usage, "the two stores are the same one")
             .hint("name two stores: --from STORE --to STORE"));
     }
-    let found = catalog::survey(context, false)?.copies;
+    let survey = catalog::survey(context, false)?;
+    if let Some(error) = survey.unasked(to) {
+        return Err(error.clone());
+    }
+    let found = &survey.copies;
     let points: Vec<PointId> = match selector {
         Some(selector) => vec![fetch::choose(
             context,
@@ -57,14 +73,7 @@ pub fn run(
             from,
             OnlyPartial::Take,
         )?],
-        None => {
-            let missing = crate::catalog::missing_copies(&found);
-            missing
-                .into_iter()
-                .filter(|(_, m)| m.iter().any(|s| s == to))
-                .map(|(p, _)| p)
-                .collect()
-        }
+        None => lacked(context, found, from, to),
     };
     let looked = exposure::look(context, &target);
     if let Some(text) = looked.warning().filter(|_| !points.is_empty()) {
@@ -74,7 +83,7 @@ pub fn run(
     for point in points {
         let from = match from {
             Some(from) => Name::made(from.to_owned())?,
-            None => other_holder(&found, &point, to)?,
+            None => other_holder(context, found, &point, to)?,
         };
         let fetched = fetch::fetch(context, &point, Some(&from))?;
         let manifest = &fetched.copy.manifest;
@@ -87,17 +96,50 @@ pub fn run(
             copied.push(Copied { point, bytes });
         }
     }
-    Ok(copied)
+    // A named point was found; of the others, nothing was said.
+    let unread = survey.unread.into_iter().filter(|_| selector.is_none());
+    Ok(Copies {
+        copied,
+        unread: unread.map(|unread| unread.error).collect(),
+    })
+}
+
+/// The points that `to` should have and lacks, by manifests that can be believed.
+fn lacked(
+    context: &Context,
+    found: &[(Name, PointCopy)],
+    from: Option<&str>,
+    to: &str,
+) -> Vec<PointId> {
+    let believed = found.iter().filter(|(_, c)| c.check_trust(context).is_ok());
+    let (there, elsewhere): (Vec<_>, Vec<_>) = believed.partition(|(name, _)| name == to);
+    let there: BTreeSet<&PointId> = there.iter().map(|(_, c)| &c.manifest.point).collect();
+    let belongs = |manifest: &Manifest| {
+        let plan = context.config.plan.get(&manifest.plan);
+        let now = plan.is_some_and(|plan| plan.stores.iter().any(|store| store == to));
+        now || manifest.stores.iter().any(|store| store == to)
+    };
+    let lacked = elsewhere.into_iter().filter(|(name, copy)| {
+        let is_source = from.is_none_or(|from| name == from);
+        is_source && belongs(&copy.manifest) && !there.contains(&copy.manifest.point)
+    });
+    let lacked: BTreeSet<PointId> = lacked.map(|(_, c)| c.manifest.point.clone()).collect();
+    lacked.into_iter().collect()
 }
 
 fn other_holder(
-    found: &[(Name, crate::point::copies::PointCopy)],
+    context: &Context,
+    found: &[(Name, PointCopy)],
     point: &PointId,
     to: &str,
 ) -> Result<Name> {
-    let holder = found
+    let mut holders = found
         .iter()
-        .find(|(name, c)| &c.manifest.point == point && name != to);
+        .filter(|(name, c)| &c.manifest.point == point && name != to);
+    let believed = holders
+        .clone()
+        .find(|(_, c)| c.check_trust(context).is_ok());
+    let holder = believed.or_else(|| holders.next());
     holder.map(|(name, _)| name.clone()).ok_or_else(|| {
         Error::new(
             Code::ObjectMissing,
