@@ -154,3 +154,68 @@ fn a_private_key_among_the_recipients_of_evidence_is_refused() {
     let refusal = app.exits(2, &["config", "check"]);
     refusal.never_says(&[secret]);
 }
+
+#[test]
+fn a_detail_that_is_lost_or_replaced_is_noticed() {
+    let (secret, public) = age_key();
+    let app = App::basic();
+    app.write("identity.txt", secret.as_bytes());
+    let path = "path = \"{root}/store\"\n";
+    let sealed = format!(
+        "{path}encrypt = {{ age = [\"{public}\"] }}\ndecrypt = {{ age = \"file:{{root}}/identity.txt\" }}\n"
+    );
+    app.edit(path, &sealed);
+    app.backup();
+    app.ok(&["drill"]);
+    app.ok(&["drill"]);
+    let details: Vec<String> = app
+        .listing("store")
+        .into_iter()
+        .filter(|name| name.contains("/details/"))
+        .map(|name| format!("store/{name}"))
+        .collect();
+    let [first, second] = details.as_slice() else {
+        panic!("{details:?}");
+    };
+    let honest = std::fs::read(app.path(first)).unwrap();
+    let other = std::fs::read(app.path(second)).unwrap();
+    app.ok(&["evidence", "verify"]);
+    for bytes in [b"garbage".as_slice(), &other, &honest[..honest.len() - 1]] {
+        app.write(first, bytes);
+        app.exits(4, &["evidence", "verify"])
+            .says(&["the detail of record", "is damaged"]);
+    }
+    app.write(first, &honest);
+    app.ok(&["evidence", "verify"]);
+    // Without the key, what is there cannot be compared, and that is said.
+    app.edit("decrypt = { age = \"file:{root}/identity.txt\" }", "");
+    app.write(first, &other);
+    app.ok(&["evidence", "verify"]).says(&["were not compared"]);
+    app.write(first, b"garbage");
+    app.exits(4, &["evidence", "verify"]).says(&["is damaged"]);
+    std::fs::remove_file(app.path(first)).unwrap();
+    app.exits(4, &["evidence", "verify"]).says(&["is gone"]);
+    app.backup();
+    app.ok(&["evidence", "verify"]);
+    // Where neither a state nor another store has it, it is gone for good.
+    std::fs::remove_file(app.path(first)).unwrap();
+    app.forget_state_but_key();
+    app.backup();
+    app.exits(4, &["evidence", "verify"]).says(&["is gone"]);
+}
+
+#[test]
+fn a_detail_in_clear_is_compared_without_a_key() {
+    let app = App::basic();
+    app.backup();
+    app.ok(&["drill"]);
+    let is_detail = |name: &String| name.contains("/details/");
+    let detail = app.listing("store").into_iter().find(is_detail).unwrap();
+    let detail = format!("store/{detail}");
+    let text = std::fs::read_to_string(app.path(&detail)).unwrap();
+    app.write(&detail, text.replace("50", "51").as_bytes());
+    app.exits(4, &["evidence", "verify"])
+        .says(&["is not what the record says"]);
+    std::fs::remove_file(app.path(&detail)).unwrap();
+    app.exits(4, &["evidence", "verify"]).says(&["is gone"]);
+}

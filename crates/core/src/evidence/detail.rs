@@ -4,10 +4,10 @@
 //! random salt in it keeps that hash from confirming a guess. It is sealed to the store's recipients, or
 //! else to those of `[evidence]`. In clear it is put only into a store that holds the data of the
 //! points themselves in clear. The state directory keeps what was made here. A chain is whole without
-//! any detail.
+//! any detail; that one is gone is told all the same.
 
 use super::gather::{Object, PREFIX};
-use super::record::{DetailRef, Record};
+use super::record::{DetailRef, ProvedPoint, Record};
 use crate::archive::{self, Identities, Recipients, Sealer, Sealing};
 use crate::clock::Clock;
 use crate::config::Compress;
@@ -257,35 +257,69 @@ fn is_open(record: &Record) -> bool {
 }
 
 fn read(context: &Context, object: &Object, sha256: &str, record: &Record) -> Result<Detail> {
+    let plain = read_plain(context, object, sha256)?;
+    parse(&plain, record).ok_or_else(|| damaged(object, "is no detail of it"))
+}
+
+fn damaged(object: &Object, what: &str) -> Error {
+    let message = format!("{} in store {} {what}", object.key, object.store.name);
+    Error::new(Code::ObjectDamaged, message)
+}
+
+/// Reads a stored detail, opens it with a key of this host, and compares it with the hash that its
+/// record carries. One that no key here opens is an error of another code than `ObjectDamaged`.
+pub(super) fn read_plain(context: &Context, object: &Object, sha256: &str) -> Result<Vec<u8>> {
     let (store, key) = (&object.store, &object.key);
-    let damaged = |what: &str| {
-        let message = format!("{key} in store {} {what}", store.name);
-        Error::new(Code::ObjectDamaged, message)
-    };
-    let bytes = read_optional(store, key)?.ok_or_else(|| damaged("is gone"))?;
+    let bytes = read_optional(store, key)?.ok_or_else(|| damaged(object, "is gone"))?;
     let encrypt = match key.rsplit('.').next() {
         Some("age") => Some("age"),
         Some("gpg") => Some("openpgp"),
         _ => None,
     };
+    if !could_be(encrypt, &bytes) {
+        return Err(damaged(object, "is not sealed as its name says"));
+    }
     let mut why = None;
     for identities in keys(context, store)? {
         let mut plain = Vec::new();
         let opened = archive::open(bytes.as_slice(), "none", encrypt, identities.as_ref());
+        // A key that fits an `age` header fits all that follows.
+        let code = match (opened.is_ok(), encrypt) {
+            (true, Some("age")) => Code::ObjectDamaged,
+            _ => Code::Decryption,
+        };
         let read = opened.and_then(|reader| {
             let mut reader = reader.take(DOCUMENT_BYTES_MAX);
-            let cut = |e| Error::from_io(Code::Decryption, format!("{key} cannot be opened"), e);
+            let cut = |e| Error::from_io(code, format!("{key} cannot be opened"), e);
             reader.read_to_end(&mut plain).map_err(cut)
         });
         match read {
             Ok(_) if sha256_hex(&plain) != sha256 => {
-                return Err(damaged("is not what the record says"));
+                return Err(damaged(object, "is not what the record says"));
             }
-            Ok(_) => return parse(&plain, record).ok_or_else(|| damaged("is no detail of it")),
+            Ok(_) => return Ok(plain),
+            Err(error) if error.code == Code::ObjectDamaged => return Err(error),
             Err(error) => why = Some(error),
         }
     }
-    Err(why.unwrap_or_else(|| damaged("cannot be opened")))
+    Err(why.unwrap_or_else(|| damaged(object, "cannot be opened")))
+}
+
+/// Whether bytes begin as such a message does.
+fn could_be(encrypt: Option<&str>, bytes: &[u8]) -> bool {
+    match encrypt {
+        Some("age") => bytes.starts_with(b"age-encryption.org/v1\n"),
+        // The first byte of an OpenPGP packet has its highest bit set.
+        Some(_) => bytes.first().is_some_and(|byte| byte & 0x80 != 0),
+        None => true,
+    }
+}
+
+/// Whether a store that has a record has its detail, too, unless it lost it or has not received it.
+pub(super) fn belongs(store: &OpenStore, record: &Record) -> bool {
+    let is_of_here = |p: &ProvedPoint| p.store.as_ref() == Some(&store.name);
+    let holds_all = !record.points.is_empty() && record.points.iter().all(is_of_here);
+    store.sealing.recipients.is_some() || holds_all && !store.config.is_repository()
 }
 
 /// The keys that may open what is in a store: its own first.

@@ -142,6 +142,18 @@ pub(super) fn read(store: &OpenStore, key: &str) -> Result<Option<StoredRecord>>
     }))
 }
 
+/// The hash that an object of this key has the detail of, and the object, if it is a detail.
+pub(super) fn detail(store: &OpenStore, key: &str) -> Option<(String, Object)> {
+    let (_, file) = split(key)?;
+    let hash = super::detail::hash_of(file)?.to_owned();
+    let object = Object {
+        store: store.clone(),
+        file: file.to_owned(),
+        key: key.to_owned(),
+    };
+    Some((hash, object))
+}
+
 /// Opens every store of the configuration; and those that cannot be.
 pub(super) fn open_stores(context: &Context) -> (Vec<OpenStore>, Vec<(Name, Error)>) {
     let (mut stores, mut errors) = (Vec::new(), Vec::new());
@@ -179,17 +191,13 @@ fn gather_store(
     let before = context.catalog.held(&location).unwrap_or_default();
     let mut held = BTreeSet::new();
     for object in objects {
+        if let Some((_, detail)) = detail(store, &object.key) {
+            gathered.details.push(detail);
+            continue;
+        }
         let Some((_, file)) = split(&object.key) else {
             continue;
         };
-        if super::detail::hash_of(file).is_some() {
-            gathered.details.push(Object {
-                store: store.clone(),
-                file: file.to_owned(),
-                key: object.key,
-            });
-            continue;
-        }
         if number(file).is_none() {
             continue;
         }

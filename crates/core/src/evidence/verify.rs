@@ -6,7 +6,7 @@
 //! of can be cut unseen.
 
 use super::chain::{self, Link};
-use super::gather::{self, PREFIX};
+use super::gather::{self, Object, PREFIX};
 use super::{detail, record::Record};
 use crate::context::{Context, OpenStore};
 use crate::error::{Code, Error, Result};
@@ -47,8 +47,13 @@ pub fn verify(context: &Context) -> Result<ChainReport> {
             Err(error) => report.unread.push(format!("store {}: {error}", store.name)),
         }
     }
+    let details: BTreeSet<String> = verified
+        .iter()
+        .flat_map(|(_, chains, _)| chains.details.keys().cloned())
+        .collect();
     for (store, chains, before) in &verified {
         chains.check(store, &mut report);
+        chains.check_details(context, store, &details, &mut report);
         chains.check_heads(context, store, &mut report)?;
         chains.check_memory(context, store, before, &mut report);
     }
@@ -74,6 +79,8 @@ struct Seen {
     detail: Option<String>,
     /// Whether a trusted signer signed it.
     is_believed: bool,
+    /// Whether its detail belongs in that store.
+    has_detail: bool,
 }
 
 /// What one store holds.
@@ -82,6 +89,8 @@ struct Chains {
     links: BTreeMap<String, Vec<Link>>,
     /// By hash.
     records: BTreeMap<String, Seen>,
+    /// Objects that say that they are a detail, by its hash.
+    details: BTreeMap<String, Vec<Object>>,
     /// Whether every object could be read.
     is_whole: bool,
 }
@@ -91,10 +100,15 @@ impl Chains {
         let mut chains = Chains {
             links: BTreeMap::new(),
             records: BTreeMap::new(),
+            details: BTreeMap::new(),
             is_whole: true,
         };
         for object in store.store.list(PREFIX)? {
             let key = &object.key;
+            if let Some((hash, detail)) = gather::detail(store, key) {
+                chains.details.entry(hash).or_default().push(detail);
+                continue;
+            }
             let told = |what: &str| format!("store {}: {key}: {what}", store.name);
             let stored = match gather::read(store, key) {
                 Ok(None) => continue,
@@ -131,13 +145,14 @@ impl Chains {
                     name: file.to_owned(),
                     hash: stored.sha256.clone(),
                     sequence: stored.sequence,
-                    previous: record.previous,
+                    previous: record.previous.clone(),
                 });
             let seen = Seen {
                 signer: stored.signer,
                 sequence: stored.sequence,
-                detail: record.detail.map(|d| d.sha256),
                 is_believed: believed.is_ok(),
+                has_detail: detail::belongs(store, &record),
+                detail: record.detail.map(|d| d.sha256),
             };
             chains.records.insert(stored.sha256, seen);
         }
@@ -159,6 +174,63 @@ impl Chains {
                     report.notes.push(fork);
                 }
             }
+        }
+    }
+
+    /// Details that are gone, or are not what their records say. `anywhere` are those that some store
+    /// has.
+    fn check_details(
+        &self,
+        context: &Context,
+        store: &OpenStore,
+        anywhere: &BTreeSet<String>,
+        report: &mut ChainReport,
+    ) {
+        let (mut sealed, mut why) = (0, None);
+        for record in self.records.values().filter(|r| r.is_believed) {
+            let Some(hash) = &record.detail else {
+                continue;
+            };
+            let (signer, sequence) = (&record.signer, record.sequence);
+            let of = format!(
+                "store {}: the detail of record {sequence} of the chain of {signer}",
+                store.name
+            );
+            let Some(objects) = self.details.get(hash) else {
+                let is_kept = detail::kept(context, hash).is_some();
+                match (record.has_detail, is_kept, anywhere.contains(hash)) {
+                    (false, _, _) => {}
+                    (true, false, true) => report.notes.push(format!(
+                        "{of} is not there; the host that made it puts it there with its next drill, restore or backup"
+                    )),
+                    (true, true, _) => report.problems.push(format!(
+                        "{of} is gone; the next drill, restore or backup puts it there again"
+                    )),
+                    (true, false, false) => report.problems.push(format!("{of} is gone")),
+                }
+                continue;
+            };
+            for object in objects {
+                match detail::read_plain(context, object, hash) {
+                    Ok(_) => {}
+                    Err(error) if is_damage(&error) => {
+                        report.problems.push(format!("{of} is damaged: {error}"));
+                    }
+                    Err(error) if error.code == Code::Store => {
+                        report.unread.push(format!("{of}: {error}"));
+                    }
+                    Err(error) => {
+                        sealed += 1;
+                        why = Some(error);
+                    }
+                }
+            }
+        }
+        if let Some(why) = why {
+            report.notes.push(format!(
+                "store {}: details that no key of this host opens are there, and were not compared with their records: {sealed} ({why})",
+                store.name
+            ));
         }
     }
 
