@@ -23,7 +23,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-const PREFIX: &str = "lifeboat-scratch-";
+pub(super) const PREFIX: &str = "lifeboat-scratch-";
 /// How a name goes on once its directory is being removed.
 const REMOVING: &str = "being-removed-";
 const MARK: &CStr = c".lifeboat-owner";

@@ -4,6 +4,7 @@
 //! A note beside the base keeps each such place, because the next run may be given another
 //! temporary directory. Losing the note means that what a killed run left there is not found.
 
+use super::directory::PREFIX;
 use crate::error::{Code, Error, Result};
 use std::collections::BTreeSet;
 use std::fs::OpenOptions;
@@ -19,9 +20,11 @@ const TEMPORARY: &str = "/tmp";
 /// More places than a host has, in bytes.
 const NOTE_BYTES_MAX: usize = 64 << 10;
 
-/// Notes a place, before something is made there.
+/// Notes a place, before something is made there. Where `base` is itself a scratch directory, the
+/// note lies beside the base that it was made in, which is the one that is swept.
 pub fn note(base: &Path, place: &Path) -> Result<()> {
-    if places(base).contains(place) {
+    let base = swept(base);
+    if place == base || noted(base).contains(place) {
         return Ok(());
     }
     let path = base.with_file_name(NOTE);
@@ -44,17 +47,37 @@ pub fn note(base: &Path, place: &Path) -> Result<()> {
         })
 }
 
+/// The base of the scratch directories that `base` is one of, or `base` itself.
+fn swept(base: &Path) -> &Path {
+    let mut ancestors = base.ancestors();
+    ancestors.find(|at| !is_scratch(at)).unwrap_or(base)
+}
+
+fn is_scratch(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default();
+    name.as_bytes().starts_with(PREFIX.as_bytes())
+}
+
 /// Every place beside `base` where something may have been made.
 pub fn places(base: &Path) -> BTreeSet<PathBuf> {
-    let mut text = std::fs::read(base.with_file_name(NOTE)).unwrap_or_default();
-    text.truncate(NOTE_BYTES_MAX);
-    let lines = text.split(|byte| *byte == b'\n');
-    let noted = lines.map(|line| PathBuf::from(std::ffi::OsStr::from_bytes(line)));
     let always = [std::env::temp_dir(), TEMPORARY.into()];
-    noted
-        .chain(always)
-        .filter(|place| place.is_absolute() && place != base)
-        .collect()
+    let mut places = noted(base);
+    places.extend(always);
+    places.retain(|place| place != base);
+    places
+}
+
+/// What was noted; also in the base, where older versions noted the places of scratch servers.
+fn noted(base: &Path) -> BTreeSet<PathBuf> {
+    let mut places = BTreeSet::new();
+    for path in [base.with_file_name(NOTE), base.join(NOTE)] {
+        let mut text = std::fs::read(path).unwrap_or_default();
+        text.truncate(NOTE_BYTES_MAX);
+        let lines = text.split(|byte| *byte == b'\n');
+        let lines = lines.map(|line| PathBuf::from(std::ffi::OsStr::from_bytes(line)));
+        places.extend(lines.filter(|place| place.is_absolute()));
+    }
+    places
 }
 
 #[cfg(test)]
@@ -72,5 +95,25 @@ mod tests {
         assert!(places(&base).contains(Path::new("/large")));
         assert!(places(&base).contains(Path::new("/tmp")));
         assert!(!places(Path::new("/tmp")).contains(Path::new("/tmp")));
+    }
+
+    #[test]
+    fn what_a_drill_uses_is_noted_where_the_next_run_looks() {
+        let state = tempfile::tempdir().unwrap();
+        let base = state.path().join("scratch");
+        std::fs::create_dir(&base).unwrap();
+        let drill = base.join("lifeboat-scratch-drill-0123456789ab");
+        note(&drill, Path::new("/large")).unwrap();
+        // The usual place of this run is another one in the next.
+        note(&drill, &std::env::temp_dir()).unwrap();
+        let text = std::fs::read_to_string(state.path().join(NOTE)).unwrap();
+        assert_eq!(
+            text,
+            format!("/large\n{}\n", std::env::temp_dir().display())
+        );
+        assert!(places(&base).contains(Path::new("/large")));
+        // Where older versions noted it.
+        std::fs::write(base.join(NOTE), "/older\n").unwrap();
+        assert!(places(&base).contains(Path::new("/older")));
     }
 }
