@@ -9,7 +9,7 @@ use std::path::PathBuf;
 /// Changes a document.
 type Change = fn(&mut Value, &str);
 
-const CHANGES: [(&str, Change); 14] = [
+const CHANGES: [(&str, Change); 16] = [
     ("source", |m, root| rename(m, &format!("{root}/canary"))),
     ("source above", |m, _| rename(m, "../../canary")),
     ("source through", |m, _| rename(m, "files/../../../canary")),
@@ -24,6 +24,12 @@ const CHANGES: [(&str, Change); 14] = [
     }),
     ("key", |m, _| {
         m["artifacts"][0]["key"] = "../canary/kept".into()
+    }),
+    ("key at the root", |m, root| {
+        m["artifacts"][0]["key"] = format!("{root}/canary/kept").into();
+    }),
+    ("details at the root", |m, root| {
+        m["details"]["key"] = format!("{root}/canary/kept").into();
     }),
     ("plan", |m, _| m["plan"] = "../../canary".into()),
     ("app", |m, _| m["app"] = "../crm".into()),
@@ -98,6 +104,14 @@ fn no_verb_uses_a_name_that_the_configuration_would_refuse() {
             let output = app.run(&args);
             assert_ne!(output.code, 0, "{what}: {verb:?}");
             assert_eq!(around(&app), before, "{what}: {verb:?}");
+        }
+        for (code, verb) in [
+            (4, &["points", "--rescan"][..]),
+            (4, &["verify", "--all"]),
+            (4, &["show", &point]),
+            (1, &["doctor"]),
+        ] {
+            app.exits(code, verb).says(&["is damaged"]);
         }
         assert_eq!(std::fs::read(app.path("canary/kept")).unwrap(), b"kept");
         assert_eq!(

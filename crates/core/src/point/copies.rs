@@ -169,11 +169,27 @@ pub fn parse(
     if let Some(twice) = named_twice(&manifest) {
         return Err(damaged(format!("it names {twice} twice")));
     }
+    if let Some(key) = outside_a_snapshot(&manifest) {
+        return Err(damaged(format!(
+            "it names {key:?}, which is no key of an object"
+        )));
+    }
     Ok(PointCopy {
         manifest,
         bytes,
         signature,
     })
+}
+
+/// A path of a snapshot that is given as the key of an object, which no store has.
+fn outside_a_snapshot(manifest: &Manifest) -> Option<&StoredKey> {
+    let details = &manifest.details;
+    let details =
+        (details.encrypt.as_deref() != Some(snapshot::ENCRYPTION)).then_some(&details.key);
+    let artifacts = manifest.artifacts.iter();
+    let artifacts = artifacts.filter(|a| a.snapshot.is_none()).map(|a| &a.key);
+    let mut keys = details.into_iter().chain(artifacts);
+    keys.find(|key| key.starts_with('/'))
 }
 
 /// A source or an artifact that would be brought back over another one of its name.
