@@ -9,6 +9,7 @@ mod ending;
 mod error;
 mod health;
 mod key;
+mod listed;
 pub mod local;
 pub mod memory;
 mod probe;

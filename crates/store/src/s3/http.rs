@@ -29,6 +29,12 @@ const PIECE_BYTES: usize = 128 << 10;
 /// The longest answer that is read to learn why a request was refused.
 const REFUSAL_BYTES_MAX: usize = 64 << 10;
 
+/// The longest answer that is kept in memory: anything but an object. A page of a thousand objects
+/// is far below it.
+const ANSWER_BYTES_MAX: u64 = 16 << 20;
+/// The same where the request says how many objects it wants: fifty thousand with the longest keys.
+const LARGE_PAGE_BYTES_MAX: u64 = 192 << 20;
+
 /// Says of an object, in its user metadata as this client sees it, that the server encrypted it
 /// so that its ETag is not an MD5. Made here from response headers; never sent or stored.
 pub(super) const OPAQUE_ETAG: &str = "lifeboat-opaque-etag";
@@ -184,6 +190,7 @@ impl HttpTransport for Http {
         let query = parts.uri.query().unwrap_or_default();
         let joins_parts = parts.method == Method::POST && query.starts_with("uploadId=");
         let brings_nothing = !matches!(parts.method, Method::GET | Method::POST);
+        let bytes_max = bytes_max(&parts.method, query);
         let wanted = parts.headers.get(header::IF_MATCH).cloned();
         let progress = Arc::new(AtomicU64::new(0));
         let sent = (!body.is_empty()).then(|| {
@@ -249,9 +256,24 @@ impl HttpTransport for Http {
             response: Box::pin(response.bytes_stream()),
             idle: self.patience.idle(),
             health: Arc::clone(&self.health),
+            room: bytes_max,
         };
         out.body(HttpBody::new(answer.receive(), length))
             .map_err(|e| broken(e.to_string()))
+    }
+}
+
+/// How long an answer may be; `None` for an object, which is read piece by piece.
+fn bytes_max(method: &Method, query: &str) -> Option<u64> {
+    let is_object = query
+        .split('&')
+        .all(|part| part.is_empty() || part.starts_with("versionId="));
+    match *method == Method::GET && is_object {
+        true => None,
+        false if query.split('&').any(|part| part.starts_with("max-keys=")) => {
+            Some(LARGE_PAGE_BYTES_MAX)
+        }
+        false => Some(ANSWER_BYTES_MAX),
     }
 }
 
@@ -271,6 +293,8 @@ struct Incoming<S> {
     response: Pin<Box<S>>,
     idle: Duration,
     health: Arc<Mutex<Health>>,
+    /// How many more bytes it may have, if it is bounded.
+    room: Option<u64>,
 }
 
 impl<S> Incoming<S>
@@ -281,6 +305,7 @@ where
     fn receive(self) -> impl Stream<Item = Result<Buffer, Error>> + Send + Sync + Unpin + 'static {
         Box::pin(stream::unfold(Some(self), |incoming| async move {
             let mut incoming = incoming?;
+            let bytes = |piece: &Bytes| piece.len() as u64;
             let next = tokio::time::timeout(incoming.idle, incoming.response.next()).await;
             let now = Instant::now();
             let mut health = lock(&incoming.health);
@@ -289,8 +314,14 @@ where
                     health.answered();
                     return None;
                 }
+                Ok(Some(Ok(piece))) if incoming.room.is_some_and(|room| bytes(&piece) > room) => {
+                    Err(broken(
+                        "its answer has no end, or is far too long".to_owned(),
+                    ))
+                }
                 Ok(Some(Ok(piece))) => {
-                    health.received(piece.len() as u64);
+                    health.received(bytes(&piece));
+                    incoming.room = incoming.room.map(|room| room - bytes(&piece));
                     Ok(Buffer::from(piece))
                 }
                 Ok(Some(Err(error))) => {
@@ -372,5 +403,54 @@ impl http_body::Body for Sending {
 
     fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact((self.current.len() + self.rest.len()) as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn incoming(
+        room: Option<u64>,
+    ) -> Incoming<impl Stream<Item = Result<Bytes, reqwest::Error>> + Send + Sync + 'static> {
+        let piece = Bytes::from(vec![b'A'; 1 << 20]);
+        let patience = Patience {
+            stall: Duration::from_secs(60),
+        };
+        Incoming {
+            response: Box::pin(stream::repeat_with(move || Ok(piece.clone()))),
+            idle: patience.idle(),
+            health: Arc::new(Mutex::new(Health::new(patience))),
+            room,
+        }
+    }
+
+    #[test]
+    fn only_an_object_may_be_longer_than_what_fits_into_memory() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let listing = bytes_max(&Method::GET, "list-type=2&prefix=lifeboat%2F");
+            let pieces: Vec<_> = incoming(listing).receive().take(20).collect().await;
+            assert_eq!(pieces.len(), 17, "it ends with the piece that is too much");
+            let error = pieces.last().unwrap().as_ref().unwrap_err();
+            assert!(!error.is_temporary(), "it is not asked for again: {error}");
+            let object = bytes_max(&Method::GET, "");
+            let pieces: Vec<_> = incoming(object).receive().take(20).collect().await;
+            assert!(pieces.iter().all(Result::is_ok));
+        });
+        assert_eq!(bytes_max(&Method::GET, "versionId=x"), None);
+        let large = bytes_max(&Method::GET, "list-type=2&max-keys=50000");
+        assert!(large > listing_max(), "{large:?}");
+        for query in ["uploads=", "policyStatus"] {
+            assert_eq!(bytes_max(&Method::GET, query), listing_max(), "{query}");
+        }
+        assert_eq!(bytes_max(&Method::PUT, ""), listing_max());
+    }
+
+    fn listing_max() -> Option<u64> {
+        bytes_max(&Method::GET, "list-type=2")
     }
 }

@@ -17,6 +17,7 @@ mod stranger;
 mod upload;
 mod wire;
 
+use crate::listed::{LISTED_MAX, check_listed};
 use crate::memory::beyond;
 use crate::probe::{probe, random_name};
 use crate::read::Exact;
@@ -305,6 +306,9 @@ impl Store for S3Store {
             let mut lister = operator.lister_with(&path).recursive(true).await?;
             let mut found = Vec::new();
             while let Some(entry) = lister.try_next().await? {
+                if found.len() > LISTED_MAX {
+                    break;
+                }
                 // A key that ends in a slash is a folder of some console, and no object of ours.
                 if entry.path().starts_with(&wanted) && !entry.path().ends_with('/') {
                     found.push(ObjectInfo {
@@ -317,6 +321,7 @@ impl Store for S3Store {
             Ok::<_, opendal::Error>(found)
         })?;
         let mut found = answer.map_err(|e| self.unlisted(&e, prefix))?;
+        check_listed(found.len(), || self.location.clone())?;
         found.sort_by(|a, b| a.key.as_bytes().cmp(b.key.as_bytes()));
         Ok(found)
     }

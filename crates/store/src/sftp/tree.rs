@@ -6,6 +6,7 @@ use super::incoming;
 use super::session::{Fail, Session};
 use super::wire::{Entry, FileKind, Reply, kind, open, status};
 use crate::key::INCOMING;
+use crate::listed::{LISTED_MAX, check_listed};
 use crate::{ObjectInfo, StoreError};
 use std::sync::{Mutex, PoisonError};
 use std::thread::Builder;
@@ -36,6 +37,12 @@ fn read_directory(session: &Session, path: &str) -> Result<Vec<Entry>, Fail> {
     let mut entries = Vec::new();
     let ended = loop {
         match session.call(kind::READDIR, |b| b.string(&handle)) {
+            Ok(Reply::Names(_)) if entries.len() > LISTED_MAX => {
+                break Err(Fail::Status {
+                    code: status::FAILURE,
+                    message: format!("{path} has more than {LISTED_MAX} entries"),
+                });
+            }
             Ok(Reply::Names(mut more)) if !more.is_empty() => entries.append(&mut more),
             Ok(_) => break Ok(entries),
             Err(fail) if fail.is(status::EOF) => break Ok(entries),
@@ -66,6 +73,7 @@ pub(super) fn list(inner: &Inner, prefix: &str) -> Result<Vec<ObjectInfo>, Store
     // A key has at most 512 components, so this ends.
     while !level.is_empty() {
         level = list_level(inner, prefix, &level, &mut found)?;
+        check_listed(found.len() + level.len(), || inner.location())?;
     }
     Ok(found)
 }
