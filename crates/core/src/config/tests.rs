@@ -611,6 +611,9 @@ fn a_literal_secret_is_refused_and_never_shown() {
         "[notify.ops]\nkind = \"slack\"\ntoken = \"hunter2\"",
         "[store.o]\nkind = \"s3\"\nendpoint = \"https://key:hunter2@h\"",
         "[store.o]\nkind = \"s3\"\nendpoint = \"https://hunter2@h\"",
+        "[store.o]\nkind = \"s3\"\nendpoint = \"AKID:hunter2@minio:9000\"",
+        "[store.o]\nkind = \"s3\"\nendpoint = \"https://h/?secret=hunter2\"",
+        "[source.o]\nkind = \"bucket\"\nbucket = \"b\"\nendpoint = \"https://h/?secret=hunter2\"",
         "[store.d]\nkind = \"local\"\npath = \"/b\"\nencrypt = { age = [\"hunter2\"] }",
     ] {
         let error = parse(&format!("version = 1\n{fragment}\n")).unwrap_err();

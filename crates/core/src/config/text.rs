@@ -122,7 +122,7 @@ pub(super) fn check(name: &str, text: &str, place: &Place<'_>) -> Result<(), Unf
 pub(super) fn is_discreet(name: &str, text: &str) -> bool {
     match name {
         "SecretReference" => Reference::parse(text).is_err(),
-        "Url" => text.contains('@'),
+        "Url" => text.contains(['@', '?', '#']),
         "Via" => text.contains('@') && text.parse::<Via>().is_err(),
         _ => false,
     }
@@ -274,13 +274,19 @@ fn extension(text: &str) -> Result<(), Unfit> {
 }
 
 fn url(text: &str) -> Result<(), Unfit> {
+    let hint = "write it without them; access_key and secret_key refer to them";
+    // A user name may be a key id, and a query anything, so that a URL with one is not shown.
+    if text.contains('@') {
+        return Err(Unfit::new("the URL holds credentials").hint(hint));
+    }
+    if text.contains(['?', '#']) {
+        let message = "the URL goes on after its path, where credentials may be";
+        return Err(Unfit::new(message).hint(hint));
+    }
     let rest = text
         .strip_prefix("https://")
         .or_else(|| text.strip_prefix("http://"));
     match rest {
-        // A user name may be a key id, so that a URL with one is not shown.
-        Some(rest) if rest.contains('@') => Err(Unfit::new("the URL holds credentials")
-            .hint("write it without them; access_key and secret_key refer to them")),
         Some(rest) if !rest.is_empty() && !rest.starts_with('/') => Ok(()),
         _ => Err(Unfit::new(format!("{text:?} is no http or https URL"))
             .hint("write it whole, as in \"https://s3.example.org\"")),

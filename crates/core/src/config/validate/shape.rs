@@ -78,6 +78,12 @@ fn postgres_source(subject: &str, postgres: &PostgresConfig, issues: &mut Vec<Is
     ];
     let hosts = postgres.host.is_some() && postgres.socket.is_some();
     database_source(subject, postgres.url.is_some(), &parts, hosts, issues);
+    let parts = [
+        ("host", postgres.host.as_ref()),
+        ("user", postgres.user.as_ref()),
+        ("database", postgres.database.as_ref()),
+    ];
+    server_parts(subject, parts, issues);
 }
 
 fn mariadb_source(subject: &str, config: &MariadbConfig, issues: &mut Vec<Issue>) {
@@ -91,6 +97,12 @@ fn mariadb_source(subject: &str, config: &MariadbConfig, issues: &mut Vec<Issue>
     ];
     let hosts = config.host.is_some() && config.socket.is_some();
     database_source(subject, config.url.is_some(), &parts, hosts, issues);
+    let parts = [
+        ("host", config.host.as_ref()),
+        ("user", config.user.as_ref()),
+        ("database", config.database.as_ref()),
+    ];
+    server_parts(subject, parts, issues);
     if config.database.as_ref().is_some_and(String::is_empty) {
         let issue = Issue::refused(subject, "database", "it is empty");
         issues.push(issue.hint("write the database's name, or remove the key"));
@@ -220,13 +232,37 @@ fn repository(subject: &str, store: &StoreConfig, issues: &mut Vec<Issue>) {
     }
 }
 
+/// Says that a text is no such thing, and quotes it unless it may hold a password.
+fn no(text: &str, what: &str) -> String {
+    match text.contains([':', '@', '?']) {
+        true => format!("it is no {what}"),
+        false => format!("{text:?} is no {what}"),
+    }
+}
+
+/// The host, user and database of a server, where no password has a place.
+fn server_parts(subject: &str, parts: [(&str, Option<&String>); 3], issues: &mut Vec<Issue>) {
+    for (key, text) in parts {
+        let text = text.map(String::as_str).unwrap_or_default();
+        let holds_more = match key {
+            "host" => text.contains(['@', '?', '#']),
+            "user" => text.contains(':'),
+            _ => text.contains("://"),
+        };
+        if holds_more {
+            let issue = Issue::refused(subject, key, no(text, key));
+            issues.push(issue.hint("write it alone; port and password have keys of their own"));
+        }
+    }
+}
+
 fn sftp_store(subject: &str, sftp: &SftpConfig, issues: &mut Vec<Issue>) {
     let mut refused = |at: &str, message: String, hint: &str| {
         issues.push(Issue::refused(subject, at, message).hint(hint));
     };
     // A leading `-` would be an option for `ssh`.
     if !is_name(&sftp.host, ".-_:%") {
-        let message = format!("{:?} is no host", sftp.host);
+        let message = no(&sftp.host, "host");
         refused(
             "host",
             message,
@@ -235,11 +271,7 @@ fn sftp_store(subject: &str, sftp: &SftpConfig, issues: &mut Vec<Issue>) {
     }
     let user = sftp.user.as_deref();
     if let Some(user) = user.filter(|user| !is_name(user, "_.-\\@+$")) {
-        refused(
-            "user",
-            format!("{user:?} is no user"),
-            "write the name alone",
-        );
+        refused("user", no(user, "user"), "write the name alone");
     }
     let ssh = sftp.ssh.as_ref();
     if ssh.is_some_and(|ssh| ssh.passphrase.is_some() && ssh.key.is_none()) {
@@ -354,7 +386,7 @@ fn decryption(subject: &str, decrypt: &DecryptConfig, issues: &mut Vec<Issue>) {
 
 fn s3_store(subject: &str, s3: &S3Config, issues: &mut Vec<Issue>) {
     if s3.bucket.is_empty() || s3.bucket.contains('/') {
-        let issue = Issue::refused(subject, "bucket", format!("{:?} is no bucket", s3.bucket));
+        let issue = Issue::refused(subject, "bucket", no(&s3.bucket, "bucket"));
         issues.push(issue.hint("write its name alone; a path within it is its prefix"));
     }
     let encryption = s3.server_side_encryption.as_deref();

@@ -192,6 +192,36 @@ fn contradictions_are_refused() {
             "add \"/srv/app/backups\" to exclude, or move the store",
         ),
         (
+            "[store.x]\nkind = \"sftp\"\nhost = \"backup:hunter2@h\"\npath = \"/x\"",
+            "store.x.host: it is no host",
+            "write its name or address alone; user, port and path have keys of their own",
+        ),
+        (
+            "[store.x]\nkind = \"sftp\"\nhost = \"h\"\nuser = \"u:hunter2\"\npath = \"/x\"",
+            "store.x.user: it is no user",
+            "write the name alone",
+        ),
+        (
+            "[store.x]\nkind = \"s3\"\nbucket = \"AKID:hunter2@b/c\"\naccess_key = \"env:A\"\nsecret_key = \"env:B\"",
+            "store.x.bucket: it is no bucket",
+            "write its name alone; a path within it is its prefix",
+        ),
+        (
+            "[source.x]\nkind = \"postgres\"\ndatabase = \"d\"\nuser = \"u:hunter2\"",
+            "source.x.user: it is no user",
+            "write it alone; port and password have keys of their own",
+        ),
+        (
+            "[source.x]\nkind = \"postgres\"\ndatabase = \"d\"\nhost = \"u:hunter2@h\"",
+            "source.x.host: it is no host",
+            "write it alone; port and password have keys of their own",
+        ),
+        (
+            "[source.x]\nkind = \"mariadb\"\ndatabase = \"d\"\nhost = \"u:hunter2@h\"",
+            "source.x.host: it is no host",
+            "write it alone; port and password have keys of their own",
+        ),
+        (
             "[store.x]\nkind = \"s3\"\nbucket = \"b/c\"\naccess_key = \"env:A\"\nsecret_key = \"env:B\"",
             "store.x.bucket: \"b/c\" is no bucket",
             "write its name alone; a path within it is its prefix",
