@@ -36,9 +36,11 @@ pub fn follow(app: &App, name: &str, text: &str, env: &[(&str, &str)]) -> Output
         .args(["-c", &blocks(text)])
         .current_dir(&directory)
         .env_clear();
-    shell
-        .env("PATH", std::env::var_os("PATH").unwrap())
-        .env("HOME", &directory);
+    // The client for S3 is among the tools of these tests.
+    let aws = lifeboat_testkit::s3::tool("venv/bin/aws");
+    let own = aws.parent().unwrap().display();
+    let path = format!("{own}:{}", std::env::var("PATH").unwrap());
+    shell.env("PATH", path).env("HOME", &directory);
     shell.envs(env.iter().copied());
     run(&mut shell)
 }
@@ -236,18 +238,11 @@ fn for_s3() {
     let app = bucket.application("prefix = \"some/where\"\n");
     app.backup();
     let text = String::from_utf8(bucket.get("some/where/lifeboat/RESTORE.md")).unwrap();
-    let venv = lifeboat_testkit::s3::tool("venv/bin/aws");
-    let path = format!(
-        "{}:{}",
-        venv.parent().unwrap().display(),
-        std::env::var("PATH").unwrap()
-    );
     let allowed = app.path("state/allowed_signers");
     let env = [
         ("AWS_ACCESS_KEY_ID", server.access_key.as_str()),
         ("AWS_SECRET_ACCESS_KEY", server.secret_key.as_str()),
         ("ALLOWED_SIGNERS", allowed.to_str().unwrap()),
-        ("PATH", &path),
     ];
     let output = follow(&app, "from bucket", &text, &env);
     assert_eq!(output.code, 0, "{text}\n{output}");

@@ -14,31 +14,35 @@ pub struct Proof {
     pub tried: Option<(Verdict, Timestamp)>,
 }
 
+/// What a record says of a point, when, and its number, since several may end in one second.
+type Said = (Timestamp, u64, Verdict);
+
 /// The proof of each point that `records`, in any order, speak of. What failed for a reason outside a
 /// point takes nothing from what was proved before.
 pub fn proofs<'a>(records: impl IntoIterator<Item = &'a Record>) -> BTreeMap<PointId, Proof> {
-    let mut proofs: BTreeMap<PointId, Proof> = BTreeMap::new();
+    let mut said: BTreeMap<PointId, [Option<Said>; 2]> = BTreeMap::new();
     for record in records {
-        let said = Some((record.outcome, record.finished));
         for point in &record.points {
-            let proof = proofs.entry(point.point.clone()).or_insert(Proof {
-                decided: None,
-                tried: None,
-            });
+            let [decided, tried] = said.entry(point.point.clone()).or_default();
             let place = match record.outcome {
                 // That a part came back says nothing of the whole.
                 Verdict::Verified | Verdict::Restored if !point.left_out.is_empty() => continue,
-                Verdict::Verified | Verdict::Restored | Verdict::Failed => &mut proof.decided,
-                Verdict::Unverifiable | Verdict::Interrupted => &mut proof.tried,
+                Verdict::Verified | Verdict::Restored | Verdict::Failed => decided,
+                Verdict::Unverifiable | Verdict::Interrupted => tried,
             };
-            if place.map(|(_, at)| at) <= said.map(|(_, at)| at) {
-                *place = said;
+            let new = (record.finished, record.sequence, record.outcome);
+            if place.is_none_or(|(at, number, _)| (at, number) < (new.0, new.1)) {
+                *place = Some(new);
             }
         }
     }
-    for proof in proofs.values_mut() {
-        let decided = proof.decided.map(|(_, at)| at);
-        proof.tried = proof.tried.filter(|(_, at)| decided < Some(*at));
-    }
-    proofs
+    let when = |said: Option<Said>| said.map(|(at, number, _)| (at, number));
+    let shown = |said: Option<Said>| said.map(|(at, _, verdict)| (verdict, at));
+    let proof = |[decided, tried]: [Option<Said>; 2]| Proof {
+        decided: shown(decided),
+        tried: shown(tried.filter(|_| when(decided) < when(tried))),
+    };
+    said.into_iter()
+        .map(|(point, said)| (point, proof(said)))
+        .collect()
 }

@@ -113,7 +113,8 @@ mod tests {
         );
         assert!(places(&base).contains(Path::new("/large")));
         // Where older versions noted it.
-        std::fs::write(base.join(NOTE), "/older\n").unwrap();
+        note(&base.join("drill"), Path::new("/older")).unwrap();
+        assert!(base.join(NOTE).exists());
         assert!(places(&base).contains(Path::new("/older")));
     }
 }
