@@ -34,7 +34,7 @@ use std::time::{Duration, Instant};
 /// How often another writer may take our number before the record is put beside it.
 const ATTEMPTS_MAX: u32 = 64;
 /// How long a run that claimed a number may take to put its record.
-const CLAIM_WAIT: Duration = Duration::from_secs(5);
+const CLAIM_WAIT: Duration = Duration::from_secs(10);
 
 /// What became of a new record.
 #[derive(Debug)]
