@@ -61,8 +61,9 @@ pub fn must_fail(app: &App, point: &str, expected: &[&str]) {
     for text in expected {
         assert!(found.contains(text), "nothing says {text:?}:\n{found}");
     }
-    // People are told the same, and the point is not listed as proved.
-    let listed = app.json(&["points"]);
+    // People are told the same, and the point is not listed as proved; one whose manifest is not what
+    // it was is missing, too.
+    let listed = app.run(&["--json", "points"]).json();
     let mut points = listed["points"].as_array().unwrap().iter();
     assert_eq!(
         points.find(|p| p["point"] == point).unwrap()["proof"],

@@ -82,9 +82,9 @@ pub fn choose(
             tell_of_partial(context, chosen, &candidates, &fitting);
         }
     }
-    chosen.map_err(|error| {
+    chosen.or_else(|error| {
         if error.code != Code::PointUnknown {
-            return error;
+            return Err(error);
         }
         if let Selector::Prefix(prefix) = selector
             && let Some(lost) = survey.missing.iter().find(|lost| {
@@ -92,16 +92,14 @@ pub fn choose(
                     && store.is_none_or(|s| lost.store == s)
             })
         {
-            return match &lost.found {
-                None => error.cause(lost.text()),
-                Some(found) => {
-                    let point = &lost.copy.manifest.point;
-                    let hint = survey.missing_hint(&lost.store, point);
-                    Error::new(found.code, lost.text()).hint(hint)
-                }
-            };
+            if lost.found.is_none() {
+                return Err(error.cause(lost.text()));
+            }
+            // Whoever reads it says what is wrong with it, and a drill puts that on record.
+            context.observer.warn(&lost.text());
+            return Ok(lost.copy.manifest.point.clone());
         }
-        match store {
+        Err(match store {
             Some(name)
                 if survey.unread.is_empty() && fitting.is_empty() && !elsewhere.is_empty() =>
             {
@@ -109,7 +107,7 @@ pub fn choose(
             }
             // No point may only mean that a store could not be asked.
             _ => survey.as_far_as_read(error, None),
-        }
+        })
     })
 }
 
@@ -233,6 +231,15 @@ fn fetch_from(context: &Context, point: &PointId, name: &str) -> Result<Fetched>
         _ => error,
     })?;
     copy.check_trust(context)?;
+    let (is, app) = (&copy.manifest, &context.config.app);
+    if !context.shows_every_app() && (&is.app, &is.environment) != (&app.name, &app.environment) {
+        let message = format!(
+            "point {point} in store {name} is of {}/{}",
+            is.app, is.environment
+        );
+        return Err(Error::new(Code::Untrusted, message)
+            .hint("it was put there in the place of this application's point"));
+    }
     let details = copies::read_details(&store, &copy.manifest);
     Ok(Fetched {
         store,
