@@ -110,7 +110,6 @@ pub fn run(context: &Context, options: &Options) -> Result<Report> {
         limits: vec![],
         warnings: vec![],
         proved: vec![],
-        lacking: false,
         uncompared: false,
     };
     rehearsal.run(&config, &points)?;
@@ -159,7 +158,8 @@ pub fn run(context: &Context, options: &Options) -> Result<Report> {
 fn choose_points(context: &Context, config: &DrillConfig) -> Result<Vec<(PointId, Option<Name>)>> {
     let selector = Selector::parse(&config.point)?;
     let mut points = Vec::new();
-    // Where nothing is complete, what there is is looked at, and does not pass.
+    // Where nothing is complete, what there is is looked at: a source that it lacks fails, and a file is
+    // a limit.
     let partial = OnlyPartial::Take;
     // A point that is named is one point of one plan; anything else is looked for in each plan.
     if matches!(selector, Selector::Prefix(_) | Selector::LatestOf(_)) {
@@ -199,8 +199,6 @@ struct Rehearsal<'a> {
     limits: Vec<String>,
     warnings: Vec<String>,
     proved: Vec<ProvedPoint>,
-    /// Something could not be done, for a reason that does not lie in a point.
-    lacking: bool,
     /// Something came back whose content could not be compared.
     uncompared: bool,
 }
@@ -318,13 +316,16 @@ impl Rehearsal<'_> {
                 }
             }
         }
+        let sources: Vec<Name> = all.iter().map(|r: &Restored| r.source.clone()).collect();
+        let own = manifest.sources.iter().map(|s| &s.name);
+        let own = own.filter(|name| owners.get(*name) == Some(&manifest.point));
         self.proved.push(ProvedPoint {
             point: manifest.point.clone(),
             plan: Some(manifest.plan.clone()),
             store: Some(fetched.store.name.clone()),
             manifest_sha256: Some(manifest_sha256(&fetched.copy)),
-            sources: all.iter().map(|r: &Restored| r.source.clone()).collect(),
-            left_out: vec![],
+            left_out: own.filter(|name| !sources.contains(name)).cloned().collect(),
+            sources,
         });
         all
     }
@@ -354,7 +355,6 @@ impl Rehearsal<'_> {
         let remedy = remedy.map_or_else(String::new, |hint| format!("; {hint}"));
         let observer = &self.context.observer;
         observer.warn(&format!("{}: {error}{remedy}", result.name));
-        self.lacking |= lacking;
         self.checks.push(result);
     }
 
@@ -376,7 +376,7 @@ impl Rehearsal<'_> {
         let any = |outcome| self.checks.iter().any(|c| c.outcome == outcome);
         Verdict::of(Facts {
             failed: any(CheckOutcome::Failed) || self.checks.is_empty() && !self.uncompared,
-            lacking: self.lacking || any(CheckOutcome::Unknown),
+            lacking: any(CheckOutcome::Unknown),
             uncompared: self.uncompared,
             interrupted: interrupt::requested(),
         })

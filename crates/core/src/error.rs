@@ -158,13 +158,12 @@ impl Error {
     /// was captured should be restorable.
     pub fn blames_content(&self, ours: bool) -> bool {
         let said = self.cause.as_deref().unwrap_or_default();
-        if OF_THIS_HOST.iter().any(|reason| said.contains(reason)) {
-            return false;
-        }
+        let of_this_host = || OF_THIS_HOST.iter().any(|reason| said.contains(reason));
         match self.code {
-            Code::ObjectMissing | Code::ObjectDamaged | Code::Untrusted | Code::NotProved => true,
-            Code::SourceMissing | Code::SourceFailed => true,
-            Code::Target => ours,
+            // Their causes are of the content, which may say anything.
+            Code::ObjectMissing | Code::Untrusted | Code::NotProved => true,
+            Code::ObjectDamaged | Code::SourceMissing | Code::SourceFailed => !of_this_host(),
+            Code::Target => ours && !of_this_host(),
             _ => false,
         }
     }
@@ -324,6 +323,7 @@ mod tests {
         assert!(!target("ERROR: type \"t\" does not exist").blames_content(false));
         let full = "could not extend file \"base/5/16384\": No space left on device";
         assert!(!target(full).blames_content(true));
+        assert!(error(Code::NotProved).cause(full).blames_content(true));
         let spool = error(Code::ObjectDamaged).cause("No space left on device (os error 28)");
         assert!(!spool.blames_content(true));
     }

@@ -27,6 +27,7 @@ use crate::point::{ManifestSource, PointId};
 use crate::probe::{CheckOutcome, CheckResult, Subject};
 use crate::removal::Stays;
 use crate::secret::Secret;
+use crate::source;
 use crate::transport::{Command, Transport};
 use crate::verify::manifest_sha256;
 use std::collections::BTreeSet;
@@ -516,14 +517,12 @@ impl<'a> Restoring<'a> {
         let config = &self.context.config;
         let plan = config.plan.get(plan);
         let mut sources = plan.into_iter().flat_map(|p| &p.sources);
-        sources.any(|name| match config.source.get(name).map(|s| &s.kind) {
-            Some(SourceKind::Files(files)) => {
-                let mut roots = files.paths.iter().chain(&files.optional);
-                roots.any(|root| std::fs::symlink_metadata(root).is_ok())
-            }
-            Some(SourceKind::Sqlite(sqlite)) => std::fs::symlink_metadata(&sqlite.path).is_ok(),
-            Some(_) => true,
-            None => false,
+        sources.any(|name| {
+            let roots = config.source.get(name).map(|s| source::roots(&s.kind));
+            // What has no path here is asked for by the backup.
+            roots.is_some_and(|roots| {
+                roots.is_empty() || roots.iter().any(|r| std::fs::symlink_metadata(r).is_ok())
+            })
         })
     }
 
