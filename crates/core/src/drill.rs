@@ -157,6 +157,7 @@ pub fn run(context: &Context, options: &Options) -> Result<Report> {
 /// The point of each plan, and the store whose copy is proved.
 fn choose_points(context: &Context, config: &DrillConfig) -> Result<Vec<(PointId, Option<Name>)>> {
     let selector = Selector::parse(&config.point)?;
+    let survey = catalog::survey(context, false)?;
     let mut points = Vec::new();
     // Where nothing is complete, what there is is looked at: a source that it lacks fails, and a file is
     // a limit.
@@ -164,7 +165,7 @@ fn choose_points(context: &Context, config: &DrillConfig) -> Result<Vec<(PointId
     // A point that is named is one point of one plan; anything else is looked for in each plan.
     if matches!(selector, Selector::Prefix(_) | Selector::LatestOf(_)) {
         let store = config.store.as_deref();
-        let point = fetch::choose(context, &selector, &config.plans, store, partial)?;
+        let point = fetch::choose_in(context, &survey, &selector, &config.plans, store, partial)?;
         return Ok(vec![(point, config.store.clone())]);
     }
     for plan in &config.plans {
@@ -175,7 +176,7 @@ fn choose_points(context: &Context, config: &DrillConfig) -> Result<Vec<(PointId
             .and_then(|p| p.stores.first().cloned());
         let store = config.store.clone().or(first);
         let only = std::slice::from_ref(plan);
-        let chosen = fetch::choose(context, &selector, only, store.as_deref(), partial);
+        let chosen = fetch::choose_in(context, &survey, &selector, only, store.as_deref(), partial);
         let point = chosen.map_err(|error| Error {
             message: format!("plan {plan}: {}", error.message),
             ..error
@@ -324,7 +325,10 @@ impl Rehearsal<'_> {
             plan: Some(manifest.plan.clone()),
             store: Some(fetched.store.name.clone()),
             manifest_sha256: Some(manifest_sha256(&fetched.copy)),
-            left_out: own.filter(|name| !sources.contains(name)).cloned().collect(),
+            left_out: own
+                .filter(|name| !sources.contains(name))
+                .cloned()
+                .collect(),
             sources,
         });
         all

@@ -7,9 +7,9 @@ use crate::output::{self, line};
 use lifeboat_core::cold::Want;
 use lifeboat_core::evidence::Verdict;
 use lifeboat_core::name::Name;
-use lifeboat_core::point::{PointId, Selector};
-use lifeboat_core::restore::half_way;
+use lifeboat_core::point::Selector;
 use lifeboat_core::restore::live::{self, Answer, Options, Planned, Report, Target};
+use lifeboat_core::restore::{half_way, together};
 use lifeboat_core::{Code, Error, Result};
 use serde_json::json;
 
@@ -85,10 +85,9 @@ fn undo(run: &Run<'_>, args: &args::Restore) -> Result<u8> {
 }
 
 fn show_plan(run: &Run<'_>, planned: &Planned, app: &str, given: &str) -> Result<()> {
-    let points: Vec<&str> = planned.points.iter().map(PointId::as_str).collect();
     // Several points have no id together.
-    let asked = match points.as_slice() {
-        [one] => one,
+    let asked = match planned.points.as_slice() {
+        [one] => one.as_str(),
         _ => given,
     };
     if run.cli.json {
@@ -99,7 +98,7 @@ fn show_plan(run: &Run<'_>, planned: &Planned, app: &str, given: &str) -> Result
     }
     line(format!(
         "restoring {} from store {} onto {app} would:",
-        points.join(" with "),
+        together::named(&planned.points),
         planned.store
     ));
     planned

@@ -115,3 +115,24 @@ fn every_plan_gets_a_safety_point_before_what_is_live_changes() {
         b"newer\n"
     );
 }
+
+#[test]
+fn an_application_of_which_a_plan_has_only_parts_is_a_part() {
+    let app = two_plans();
+    app.backup_of("data");
+    app.edit(
+        "[plan.uploads]\nsources = [\"files\"]",
+        "[plan.uploads]\nsources = [\"files\", \"bot\"]",
+    );
+    app.configure_also("[source.bot]\nkind = \"sqlite\"\npath = \"/nowhere/bot.db\"\n");
+    app.exits(3, &["backup", "uploads"]);
+    let to = |name: &str| app.path(name).display().to_string();
+    let said = app.exits(3, &["restore", "latest", "--to", &to("out")]);
+    let first = said.stdout.lines().next().unwrap();
+    assert!(
+        first.starts_with("PARTIAL: plan uploads is left out: no complete restore point"),
+        "{said}"
+    );
+    // What was asked for is whole.
+    app.ok(&["restore", "latest", "--source", "db", "--to", &to("db")]);
+}

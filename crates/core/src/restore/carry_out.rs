@@ -4,22 +4,20 @@
 
 mod buckets;
 mod prepare;
+mod report;
 
 use super::checks::{self, Checked};
 use super::fetch::Fetched;
-use super::live::{Report, Target};
 use super::swap::{PreparedSwap, Swapped};
 use super::under_way::UnderWay;
 use super::{
     Database, DatabaseTarget, Placed, Restored, Stopwatch, bring_back, fits, half_filled, half_way,
     left_aside, place, prove_again, staging, together,
 };
-use crate::backup::{self, author, host};
+use crate::backup;
 use crate::config::SourceKind;
 use crate::context::Context;
-use crate::drill::age_limit;
 use crate::error::{Code, Error, Result};
-use crate::evidence::{self, Activity, Facts, ProvedPoint, Record, Verdict};
 use crate::interrupt;
 use crate::name::Name;
 use crate::ownership;
@@ -29,7 +27,6 @@ use crate::removal::Stays;
 use crate::secret::Secret;
 use crate::source;
 use crate::transport::{Command, Transport};
-use crate::verify::manifest_sha256;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -528,8 +525,7 @@ impl<'a> Restoring<'a> {
 
     /// The points that are restored, for a message.
     fn named_points(&self) -> String {
-        let points = self.points.iter().map(|p| p.copy.manifest.point.as_str());
-        points.collect::<Vec<_>>().join(" with ")
+        together::named(self.points.iter().map(|p| &p.copy.manifest.point))
     }
 
     fn run_all(&mut self, commands: &[Vec<String>]) -> Result<()> {
@@ -570,17 +566,8 @@ impl<'a> Restoring<'a> {
                 .source
                 .get(&restored.source)
                 .map(|s| &s.kind);
-            match kind {
-                Some(SourceKind::Files(_)) => restored.placed = Placed::Tree("/".into()),
-                Some(SourceKind::Sqlite(sqlite)) => {
-                    restored.placed = Placed::File(sqlite.path.clone())
-                }
-                Some(kind) => {
-                    if let Some(Ok(database)) = Database::of_source(kind) {
-                        restored.placed = Placed::Database(database);
-                    }
-                }
-                None => {}
+            if let Some(live) = kind.and_then(Placed::live) {
+                restored.placed = live;
             }
             if let Some(place) = self
                 .places
@@ -624,101 +611,5 @@ impl<'a> Restoring<'a> {
             self.kept.clear();
         }
         whole
-    }
-
-    /// What comes back of a point, and what of it does not.
-    fn proved(&self, fetched: &Fetched) -> ProvedPoint {
-        let manifest = &fetched.copy.manifest;
-        let own = self.wanted.iter().filter(|w| *w.point() == manifest.point);
-        let own = own.map(|w| w.name().clone());
-        let sources: Vec<Name> = own.filter(|name| !self.left.contains(name)).collect();
-        let elsewhere = |name: &Name| self.wanted.iter().any(|w| w.name() == name);
-        let left_out = manifest.sources.iter().map(|s| s.name.clone());
-        let left_out = left_out.filter(|name| self.left.contains(name) || !elsewhere(name));
-        ProvedPoint {
-            point: manifest.point.clone(),
-            plan: Some(manifest.plan.clone()),
-            store: Some(fetched.store.name.clone()),
-            manifest_sha256: Some(manifest_sha256(&fetched.copy)),
-            left_out: left_out.collect(),
-            sources,
-        }
-    }
-
-    pub fn report(mut self, target: &Target, reason: Option<String>) -> Result<Report> {
-        self.warnings.append(&mut self.kept);
-        for fetched in self.points {
-            let point = &fetched.copy.manifest.point;
-            self.limits.extend(age_limit(point, self.started));
-            // A live restore asked for proof, or was told to do without.
-            if let (Err(error), false) = (&fetched.details, matches!(target, Target::Live))
-                && matches!(error.code, Code::ObjectDamaged | Code::ObjectMissing)
-            {
-                let name = Subject::of("details of", point);
-                self.checks
-                    .push(CheckResult::failed(name, "as the manifest says", error));
-            }
-        }
-        let any = |outcome| self.checks.iter().any(|c| c.outcome == outcome);
-        let outcome = Verdict::of(Facts {
-            failed: any(CheckOutcome::Failed),
-            // What was swapped back is not there.
-            lacking: self.lacking || self.undone.is_some(),
-            uncompared: any(CheckOutcome::Unknown) || self.unproven,
-            interrupted: interrupt::requested(),
-        });
-        let app = &self.context.config.app;
-        let times = self.points.iter().map(|p| &p.copy.manifest.point);
-        let oldest = times.map(|point| point.time().as_second()).min();
-        let draft = Record {
-            schema: 1,
-            id: PointId::new(&self.context.clock),
-            sequence: 0,
-            previous: vec![],
-            signer: String::new(),
-            activity: Activity::Restore,
-            app: app.name.clone(),
-            environment: app.environment.clone(),
-            owner: app.owner.clone(),
-            author: author(),
-            host: host(),
-            lifeboat: env!("CARGO_PKG_VERSION").to_owned(),
-            drill: None,
-            reason,
-            target: Some(match target {
-                Target::Directory(directory) => directory.display().to_string(),
-                Target::Database(_) => self
-                    .places
-                    .first()
-                    .map_or_else(String::new, |(_, p)| p.clone()),
-                Target::Bucket(_) => self
-                    .places
-                    .first()
-                    .map_or_else(String::new, |(_, p)| p.clone()),
-                Target::Live => format!("live: {}/{}", app.name, app.environment),
-            }),
-            points: self.points.iter().map(|p| self.proved(p)).collect(),
-            started: self.started,
-            finished: self.context.clock.now(),
-            outcome,
-            unproven: self.unproven,
-            checks: self.checks,
-            limits: self.limits.into_iter().map(Into::into).collect(),
-            limits_count: 0,
-            detail: None,
-            phases: self.watch.phases,
-            rto_seconds: (self.begun.elapsed().as_secs_f64() * 1000.0).round() / 1000.0,
-            rpo_seconds: oldest.map_or(0, |o| (self.started.as_second() - o).max(0)) as f64,
-            rto_target_seconds: app.rto.map(|s| s.seconds),
-            rpo_target_seconds: app.rpo.map(|s| s.seconds),
-        };
-        Ok(Report {
-            evidence: evidence::append(self.context, draft)?,
-            partial: None,
-            safety_points: self.safety_points,
-            undone: self.undone,
-            places: self.places,
-            warnings: self.warnings,
-        })
     }
 }

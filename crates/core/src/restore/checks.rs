@@ -113,15 +113,10 @@ pub fn untouched(context: &Context, restored: &[Restored]) -> Vec<Restored> {
     let sources = context.config.source.iter();
     let others = sources.filter(|(name, _)| !restored.iter().any(|r| r.source == **name));
     let live = others.filter_map(|(name, config)| {
-        let placed = match &config.kind {
-            SourceKind::Files(_) => Placed::Tree("/".into()),
-            SourceKind::Sqlite(sqlite) => Placed::File(sqlite.path.clone()),
-            kind => Placed::Database(Database::of_source(kind)?.ok()?),
-        };
         Some(Restored {
             source: name.clone(),
             kind: config.kind.name().to_owned(),
-            placed,
+            placed: Placed::live(&config.kind)?,
             differences: None,
             limits: vec![],
             warnings: vec![],

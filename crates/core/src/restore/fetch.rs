@@ -31,15 +31,27 @@ pub fn choose(
     store: Option<&str>,
     partial: OnlyPartial,
 ) -> Result<PointId> {
+    let survey = catalog::survey(context, false)?;
+    choose_in(context, &survey, selector, plans, store, partial)
+}
+
+/// The same, among what a look at the stores found.
+pub fn choose_in(
+    context: &Context,
+    survey: &Survey,
+    selector: &Selector,
+    plans: &[Name],
+    store: Option<&str>,
+    partial: OnlyPartial,
+) -> Result<PointId> {
     if let Some(name) = store {
         context.store(name)?;
     }
-    let survey = catalog::survey(context, false)?;
     let Survey {
         copies: found,
         disowned,
         ..
-    } = &survey;
+    } = survey;
     let now = context.clock.now();
     let candidate = |copy: &PointCopy| Candidate {
         by_id_only: copy.manifest.safety || disowned.contains(&copy.manifest.point),
@@ -77,7 +89,7 @@ pub fn choose(
     if let Ok(chosen) = &chosen
         && !matches!(selector, Selector::Prefix(_))
     {
-        tell_of_lost(context, chosen, plans, store, &survey);
+        tell_of_lost(context, chosen, plans, store, survey);
         if matches!(selector, Selector::Latest | Selector::LatestOf(_)) {
             tell_of_partial(context, chosen, &candidates, &fitting);
         }

@@ -8,6 +8,7 @@
 use super::carry_out::{Restoring, Wanted};
 use super::fetch::{self, Fetched};
 use super::{Database, checks, half_way, is_server_url, left_aside, together};
+use crate::catalog::{self, Survey};
 use crate::cold::BucketUrl;
 use crate::config::SourceKind;
 use crate::context::Context;
@@ -15,7 +16,7 @@ use crate::error::{Code, Error, Result};
 use crate::evidence::Appended;
 use crate::interrupt;
 use crate::name::Name;
-use crate::point::{ManifestSource, OnlyPartial, Outcome, PointId, Selector};
+use crate::point::{Manifest, ManifestSource, OnlyPartial, Outcome, PointId, Selector};
 use crate::probe::{Subject, name_of};
 use crate::secret::{Reference, Secret};
 use serde::Serialize;
@@ -144,8 +145,11 @@ pub enum Answer {
 /// Plans or carries out a restore.
 pub fn run(context: &Context, options: &Options) -> Result<Answer> {
     context.sweep();
-    let Chosen { points, left_out } = choose(context, options)?;
-    let partial = partial(context, &points, options)?;
+    let Chosen {
+        points,
+        left_out,
+        partial,
+    } = choose(context, options)?;
     let wanted = choose_sources(&points, &options.sources)?;
     let Some(target) = &options.target else {
         let steps = plan(context, &points, &wanted, &left_out);
@@ -181,61 +185,83 @@ pub fn run(context: &Context, options: &Options) -> Result<Answer> {
     report.map(|r| Answer::Done(Box::new(Report { partial, ..r })))
 }
 
-/// The points that are to be restored, the newest first, and what of the application is not in them.
+/// The points that are to be restored, the newest first.
 struct Chosen {
     points: Vec<Fetched>,
+    /// The plans that no point is of, and why.
     left_out: Vec<String>,
+    /// The words for it where that is only a part, for the points hold no more.
+    partial: Option<String>,
 }
 
 fn choose(context: &Context, options: &Options) -> Result<Chosen> {
     let store = options.store.as_deref();
-    let (selector, refuse) = (&options.point, OnlyPartial::Refuse);
+    let survey = catalog::survey(context, false)?;
     let plan = options.plan.clone().map(Name::made).transpose()?;
-    let (mut ids, mut left_out) = (Vec::new(), Vec::new());
-    match (selector, plan) {
-        (Selector::Prefix(_) | Selector::LatestOf(_), plan) => {
-            let plans: Vec<Name> = plan.into_iter().collect();
-            ids.push(fetch::choose(context, selector, &plans, store, refuse)?);
-        }
-        (_, Some(plan)) => ids.push(fetch::choose(context, selector, &[plan], store, refuse)?),
-        (_, None) => {
-            let plans = together::plans(context)?;
-            let together = together::choose(context, selector, &plans, store, refuse)?;
-            ids.extend(together.points);
-            let text = |(plan, error): (Name, Error)| format!("plan {plan} is left out: {error}");
-            left_out.extend(together.left_out.into_iter().map(text));
-        }
-    }
-    ids.sort();
-    ids.dedup();
-    let points: Result<Vec<Fetched>> = ids
-        .iter()
-        .rev()
-        .map(|point| fetch::fetch(context, point, store))
-        .collect();
-    let mut points = points?;
-    let owners = together::owners(points.iter().map(|p| &p.copy.manifest));
-    // Of some, nothing is taken: everything in them is in newer ones, or not asked for.
-    let asked =
-        |name: &Name| options.sources.is_empty() || options.sources.contains(&name.to_string());
-    let taken = |fetched: &Fetched| {
-        let point = &fetched.copy.manifest.point;
-        owners
-            .iter()
-            .any(|(name, owner)| owner == point && asked(name))
+    let one = |plans: &[Name]| {
+        let refuse = OnlyPartial::Refuse;
+        let point = fetch::choose_in(context, &survey, &options.point, plans, store, refuse)?;
+        Ok::<_, Error>((vec![point], vec![]))
     };
-    if points.iter().any(taken) {
-        points.retain(taken);
+    let (ids, left_out) = match (&options.point, plan) {
+        (_, Some(plan)) => one(&[plan])?,
+        (Selector::Prefix(_) | Selector::LatestOf(_), None) => one(&[])?,
+        (selector, None) => {
+            let (plans, refuse) = (together::plans(context, &survey), OnlyPartial::Refuse);
+            let found = together::choose(context, &survey, selector, &plans, store, refuse)?;
+            (found.points, found.left_out)
+        }
+    };
+    let held = |plan: &Name| {
+        let mut of_plan = survey.copies.iter().map(|(_, c)| &c.manifest);
+        of_plan.any(|m| m.plan == *plan && !m.safety)
+    };
+    let text = |(plan, error): &(Name, Error)| format!("plan {plan} is left out: {error}");
+    // A plan that never took a point takes nothing from the whole.
+    let lacking = left_out.iter().find(|(plan, _)| held(plan));
+    let lacking = lacking.filter(|_| options.sources.is_empty());
+    let mut chosen = Chosen {
+        points: needed(&survey, &ids, &options.sources)
+            .into_iter()
+            .map(|point| fetch::fetch(context, point, store))
+            .collect::<Result<_>>()?,
+        left_out: left_out.iter().map(text).collect(),
+        partial: lacking.map(|lacking| format!("PARTIAL: {}", text(lacking))),
+    };
+    if let [Fetched { copy, .. }] = chosen.points.as_slice()
+        && let Some(lacks) = lacks(context, &survey, &copy.manifest, options)?
+    {
+        chosen.partial = Some(lacks);
     }
-    Ok(Chosen { points, left_out })
+    Ok(chosen)
+}
+
+/// The points, the newest first, that anything is taken from: not those of which everything is in
+/// newer ones, or was not asked for. All of them when none has what was asked for.
+fn needed<'a>(survey: &Survey, ids: &'a [PointId], sources: &[String]) -> Vec<&'a PointId> {
+    let manifest = |id: &PointId| {
+        let mut copies = survey.copies.iter().map(|(_, c)| &c.manifest);
+        copies.find(|m| m.point == *id)
+    };
+    let owners = together::owners(ids.iter().filter_map(manifest));
+    let asked = |name: &Name| sources.is_empty() || sources.iter().any(|s| *name == **s);
+    let taken = owners.iter().filter(|(name, _)| asked(name));
+    let taken: BTreeSet<&PointId> = taken.map(|(_, point)| point).collect();
+    let mut needed: Vec<&PointId> = ids.iter().collect();
+    if !taken.is_empty() {
+        needed.retain(|id| taken.contains(id));
+    }
+    needed.sort_by(|a, b| b.cmp(a));
+    needed
 }
 
 /// The words for what a point lacks that was named by its id. Without leave, it is refused.
-fn partial(context: &Context, points: &[Fetched], options: &Options) -> Result<Option<String>> {
-    let [Fetched { copy, .. }] = points else {
-        return Ok(None);
-    };
-    let manifest = &copy.manifest;
+fn lacks(
+    context: &Context,
+    survey: &Survey,
+    manifest: &Manifest,
+    options: &Options,
+) -> Result<Option<String>> {
     let lacks = match options.sources.as_slice() {
         [] => manifest.lacks(),
         wanted => manifest.lacks_of(wanted),
@@ -243,8 +269,8 @@ fn partial(context: &Context, points: &[Fetched], options: &Options) -> Result<O
     let Some(lacks) = lacks else {
         return Ok(None);
     };
-    let plans = std::slice::from_ref(&manifest.plan);
-    let newest = fetch::choose(context, &Selector::Latest, plans, None, OnlyPartial::Refuse);
+    let (plans, refuse) = (std::slice::from_ref(&manifest.plan), OnlyPartial::Refuse);
+    let newest = fetch::choose_in(context, survey, &Selector::Latest, plans, None, refuse);
     let newest = newest.map_or_else(
         |_| "there is no complete point of its plan".to_owned(),
         |point| format!("the newest complete point is {point}"),
@@ -269,8 +295,7 @@ fn choose_sources<'a>(points: &'a [Fetched], wanted: &[String]) -> Result<Vec<Wa
                     known.push(source);
                 }
             }
-            let ids = points.iter().map(|p| p.copy.manifest.point.as_str());
-            let ids = ids.collect::<Vec<_>>().join(" with ");
+            let ids = together::named(points.iter().map(|p| &p.copy.manifest.point));
             let message = format!("point {ids} has no source named {name}");
             return Err(
                 Error::new(Code::Usage, message).hint(format!("it has: {}", known.join(", ")))

@@ -23,6 +23,7 @@ mod under_way;
 
 pub use database::{Database, fits, is_server_kind, is_server_url};
 
+use crate::config::SourceKind;
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
 use crate::evidence::Phase;
@@ -107,6 +108,15 @@ pub enum Placed {
 }
 
 impl Placed {
+    /// Where a source is live, as checks ask it; `None` of one that has no such place.
+    fn live(kind: &SourceKind) -> Option<Self> {
+        Some(match kind {
+            SourceKind::Files(_) => Placed::Tree("/".into()),
+            SourceKind::Sqlite(sqlite) => Placed::File(sqlite.path.clone()),
+            kind => Placed::Database(Database::of_source(kind)?.ok()?),
+        })
+    }
+
     /// For people.
     pub fn describe(&self) -> String {
         match self {

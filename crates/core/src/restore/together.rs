@@ -1,8 +1,11 @@
 //! An application whose sources are spread over several plans: which points are it together, and
 //! which source is taken from which of them.
+//!
+//! Guarantees: each source comes from the newest of those points that holds it. It does not see
+//! whether what they hold was captured at times that fit each other.
 
 use super::fetch;
-use crate::catalog;
+use crate::catalog::Survey;
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
 use crate::name::Name;
@@ -22,6 +25,7 @@ pub struct Together {
 /// out; where none has any, the error is of the first.
 pub fn choose(
     context: &Context,
+    survey: &Survey,
     selector: &Selector,
     plans: &[Name],
     store: Option<&str>,
@@ -33,7 +37,7 @@ pub fn choose(
     };
     for plan in plans {
         let only = std::slice::from_ref(plan);
-        match fetch::choose(context, selector, only, store, partial) {
+        match fetch::choose_in(context, survey, selector, only, store, partial) {
             Ok(point) => together.points.push(point),
             Err(error) if error.code == Code::PointUnknown => {
                 together.left_out.push((plan.clone(), error));
@@ -53,13 +57,22 @@ pub fn choose(
 }
 
 /// The plans of the application: those of the configuration; without one, those that points are of.
-pub fn plans(context: &Context) -> Result<Vec<Name>> {
+pub fn plans(context: &Context, survey: &Survey) -> Vec<Name> {
     if !context.is_cold() {
-        return Ok(context.config.plan.keys().cloned().collect());
+        return context.config.plan.keys().cloned().collect();
     }
-    let found = catalog::survey(context, false)?.copies;
-    let plans: BTreeSet<Name> = found.into_iter().map(|(_, c)| c.manifest.plan).collect();
-    Ok(plans.into_iter().collect())
+    let plans: BTreeSet<&Name> = survey
+        .copies
+        .iter()
+        .map(|(_, c)| &c.manifest.plan)
+        .collect();
+    plans.into_iter().cloned().collect()
+}
+
+/// Points, for a message.
+pub fn named<'a>(points: impl IntoIterator<Item = &'a PointId>) -> String {
+    let points = points.into_iter().map(PointId::as_str);
+    points.collect::<Vec<_>>().join(" with ")
 }
 
 /// Which point each source is taken from: the newest that holds it; one whose capture of it failed

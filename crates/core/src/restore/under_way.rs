@@ -4,7 +4,7 @@
 //! the same ones goes on there, and only where nothing but they is in it. The mark goes last. What
 //! it lists as placed is a claim: whoever goes on compares it with what was captured.
 
-use super::{Placed, Restored, place};
+use super::{Placed, Restored, place, together};
 use crate::error::{Code, Error, Result};
 use crate::name::Name;
 use crate::point::PointId;
@@ -216,12 +216,7 @@ fn fits(directory: &Path, found: &Mark, asked: &Mark) -> Result<()> {
             "the target {} holds a part of another restore, which was ended: of {} of point {}",
             directory.display(),
             found.sources.join(", "),
-            found
-                .points
-                .iter()
-                .map(PointId::as_str)
-                .collect::<Vec<_>>()
-                .join(" with ")
+            together::named(&found.points)
         ),
     )
     .hint("run that one again with the same --to; or remove the directory, or name another one"))

@@ -1,0 +1,112 @@
+//! The end of a restore: what came back of each point, the verdict, and the signed record.
+
+use super::Restoring;
+use crate::backup::{author, host};
+use crate::drill::age_limit;
+use crate::error::{Code, Result};
+use crate::evidence::{self, Activity, Facts, ProvedPoint, Record, Verdict};
+use crate::interrupt;
+use crate::name::Name;
+use crate::point::PointId;
+use crate::probe::{CheckOutcome, CheckResult, Subject};
+use crate::restore::fetch::Fetched;
+use crate::restore::live::{Report, Target};
+use crate::verify::manifest_sha256;
+
+impl Restoring<'_> {
+    /// What comes back of a point, and what of it does not.
+    fn proved(&self, fetched: &Fetched) -> ProvedPoint {
+        let manifest = &fetched.copy.manifest;
+        let own = self.wanted.iter().filter(|w| *w.point() == manifest.point);
+        let own = own.map(|w| w.name().clone());
+        let sources: Vec<Name> = own.filter(|name| !self.left.contains(name)).collect();
+        let elsewhere = |name: &Name| self.wanted.iter().any(|w| w.name() == name);
+        let left_out = manifest.sources.iter().map(|s| s.name.clone());
+        let left_out = left_out.filter(|name| self.left.contains(name) || !elsewhere(name));
+        ProvedPoint {
+            point: manifest.point.clone(),
+            plan: Some(manifest.plan.clone()),
+            store: Some(fetched.store.name.clone()),
+            manifest_sha256: Some(manifest_sha256(&fetched.copy)),
+            left_out: left_out.collect(),
+            sources,
+        }
+    }
+
+    pub fn report(mut self, target: &Target, reason: Option<String>) -> Result<Report> {
+        self.warnings.append(&mut self.kept);
+        for fetched in self.points {
+            let point = &fetched.copy.manifest.point;
+            self.limits.extend(age_limit(point, self.started));
+            // A live restore asked for proof, or was told to do without.
+            if let (Err(error), false) = (&fetched.details, matches!(target, Target::Live))
+                && matches!(error.code, Code::ObjectDamaged | Code::ObjectMissing)
+            {
+                let name = Subject::of("details of", point);
+                self.checks
+                    .push(CheckResult::failed(name, "as the manifest says", error));
+            }
+        }
+        let any = |outcome| self.checks.iter().any(|c| c.outcome == outcome);
+        let outcome = Verdict::of(Facts {
+            failed: any(CheckOutcome::Failed),
+            // What was swapped back is not there.
+            lacking: self.lacking || self.undone.is_some(),
+            uncompared: any(CheckOutcome::Unknown) || self.unproven,
+            interrupted: interrupt::requested(),
+        });
+        let app = &self.context.config.app;
+        let times = self.points.iter().map(|p| &p.copy.manifest.point);
+        let oldest = times.map(|point| point.time().as_second()).min();
+        let draft = Record {
+            schema: 1,
+            id: PointId::new(&self.context.clock),
+            sequence: 0,
+            previous: vec![],
+            signer: String::new(),
+            activity: Activity::Restore,
+            app: app.name.clone(),
+            environment: app.environment.clone(),
+            owner: app.owner.clone(),
+            author: author(),
+            host: host(),
+            lifeboat: env!("CARGO_PKG_VERSION").to_owned(),
+            drill: None,
+            reason,
+            target: Some(match target {
+                Target::Directory(directory) => directory.display().to_string(),
+                Target::Database(_) => self
+                    .places
+                    .first()
+                    .map_or_else(String::new, |(_, p)| p.clone()),
+                Target::Bucket(_) => self
+                    .places
+                    .first()
+                    .map_or_else(String::new, |(_, p)| p.clone()),
+                Target::Live => format!("live: {}/{}", app.name, app.environment),
+            }),
+            points: self.points.iter().map(|p| self.proved(p)).collect(),
+            started: self.started,
+            finished: self.context.clock.now(),
+            outcome,
+            unproven: self.unproven,
+            checks: self.checks,
+            limits: self.limits.into_iter().map(Into::into).collect(),
+            limits_count: 0,
+            detail: None,
+            phases: self.watch.phases,
+            rto_seconds: (self.begun.elapsed().as_secs_f64() * 1000.0).round() / 1000.0,
+            rpo_seconds: oldest.map_or(0, |o| (self.started.as_second() - o).max(0)) as f64,
+            rto_target_seconds: app.rto.map(|s| s.seconds),
+            rpo_target_seconds: app.rpo.map(|s| s.seconds),
+        };
+        Ok(Report {
+            evidence: evidence::append(self.context, draft)?,
+            partial: None,
+            safety_points: self.safety_points,
+            undone: self.undone,
+            places: self.places,
+            warnings: self.warnings,
+        })
+    }
+}
