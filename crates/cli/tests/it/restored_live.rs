@@ -420,6 +420,24 @@ fn checks_ask_what_is_live_of_sources_that_stay() {
 }
 
 #[test]
+fn a_check_that_nothing_answers_after_the_swap_undoes_it() {
+    let mut app = application();
+    let point = app.backup();
+    change(&app);
+    let before = picture(&app);
+    app.env("AWAY_URL", "postgres://nobody@127.0.0.1:1/away");
+    app.configure_also(
+        "[source.away]\nkind = \"postgres\"\nurl = \"env:AWAY_URL\"\n\n\
+         [restore]\nchecks = [{ sql = \"away\", query = \"select 1\", expect = \"= 1\" }]\n",
+    );
+    let report = live(&app, 4, &point, &["--source", "files"]);
+    assert_eq!(report["swapped_back"], true, "{report:#}");
+    // It says nothing against the point.
+    assert_eq!(report["outcome"], "unverifiable", "{report:#}");
+    assert_eq!(picture(&app), before);
+}
+
+#[test]
 fn only_the_named_source_is_restored_live() {
     let app = application();
     let point = app.backup();
