@@ -13,11 +13,10 @@ use crate::error::{Code, Error, Result};
 use crate::evidence::{self, Activity, Appended, Facts, ProvedPoint, Record, Verdict};
 use crate::interrupt;
 use crate::name::Name;
-use crate::point::{OnlyPartial, Outcome, PointId, Selector};
+use crate::point::{self, OnlyPartial, Outcome, PointId, Selector};
 use crate::probe::{CheckOutcome, CheckResult, Subject, name_of};
 use crate::restore::checks::{self, Checked};
 use crate::restore::fetch::{self, Fetched};
-use crate::restore::together;
 use crate::restore::{DatabaseTarget, Restored, ScratchServers, Stopwatch, bring_back};
 use crate::runbook;
 use crate::scratch;
@@ -221,7 +220,9 @@ impl Rehearsal<'_> {
             }
         }
         for fetched in &fetched_points {
-            if let Err(error) = runbook::check(self.context, &fetched.store) {
+            let m = &fetched.copy.manifest;
+            let checked = runbook::check(self.context, &fetched.store, &m.app, &m.environment);
+            if let Err(error) = checked {
                 let hint = error.hint.as_deref().unwrap_or_default();
                 self.warnings.push(format!("{error}; {hint}"));
             }
@@ -229,7 +230,7 @@ impl Rehearsal<'_> {
             self.limits
                 .extend(age_limit(point, self.context.clock.now()));
         }
-        let owners = together::owners(fetched_points.iter().map(|f| &f.copy.manifest));
+        let owners = point::owners(fetched_points.iter().map(|f| &f.copy.manifest));
         let mut restored = Vec::new();
         for fetched in &fetched_points {
             restored.extend(self.bring_back_all(fetched, base.path(), &mut servers, &owners));

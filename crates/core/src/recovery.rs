@@ -201,7 +201,8 @@ fn instructions(config: &Config) -> String {
         "# Recovery kit of {app} ({environment})\n\n\
          Everything that is needed to bring {app} back when its host is gone. It holds secrets: keep it\n\
          encrypted, in two places, none of them the host itself. Owner: {owner}.\n\n\
-         Stores: {stores}. In each, `lifeboat/RESTORE.md` says how to restore with stock tools alone.\n\n\
+         Stores: {stores}. In each, `lifeboat/restore/{app}/{environment}.md`\n\
+         says how to restore with stock tools alone.\n\n\
          With Lifeboat:\n\n\
          1. `age -d KIT | tar -x` (or `gpg -d KIT | tar -x`, if it is sealed to an OpenPGP key) into an empty directory that only you can read.\n\
          2. In lifeboat.toml, let every secret reference and file of public keys of the stores point at the files in `stores/`,\n   \

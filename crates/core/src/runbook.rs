@@ -1,43 +1,42 @@
-//! `RESTORE.md`: how to restore the newest point of a store with stock tools alone.
+//! How to restore an application from a store with stock tools alone: a page for each application
+//! and environment, over the newest complete points of all its plans; and `RESTORE.md`, which lists the pages.
 //!
-//! It is written anew with every point, so that the keys, hashes and commands in it are true. Its
+//! A page is written anew with every point, so that the keys, hashes and commands in it are true. Its
 //! commands are a shell script from top to bottom; the tests run them as they stand.
 
+mod bucket;
 mod check;
+mod cover;
+mod put;
 mod repository;
 mod signature;
 
-pub use check::{check, check_all};
+pub use check::{check, check_all, subjects};
+pub use put::put;
 
 use crate::cold;
 use crate::config::StoreKind;
 use crate::context::{Context, OpenStore};
-use crate::error::Result;
-use crate::point::copies::put_bytes;
-use crate::point::{Details, Manifest, ManifestArtifact};
+use crate::name::Name;
+use crate::point::{Details, Manifest, ManifestArtifact, ManifestSource};
 use crate::source::bucket::is_pack;
 use crate::source::mariadb;
+use cover::Part;
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-/// Where it is in a store.
-pub const KEY: &str = "lifeboat/RESTORE.md";
+/// Where the list of pages is in a store. Older versions kept the instructions for one point there.
+pub const INDEX: &str = "lifeboat/RESTORE.md";
 
-/// What stands around the name of the store in it.
+/// What stands around the name of the store in instructions.
 const NAME: [&str; 2] = [" (`", "` in the configuration)"];
 
-/// Writes it, signed, into a store.
-pub fn put(
-    context: &Context,
-    store: &OpenStore,
-    manifest: &Manifest,
-    details: &Details,
-) -> Result<()> {
-    let text = render(context, store, manifest, details);
-    let signature = context.signer.sign(text.as_bytes())?;
-    put_bytes(store, &format!("{KEY}.sig"), signature.as_bytes(), false)?;
-    put_bytes(store, KEY, text.as_bytes(), false)?;
-    Ok(())
+/// Where the pages are.
+const PAGES_PREFIX: &str = "lifeboat/restore/";
+
+/// Where the page of an application is in a store.
+pub fn page_key(app: &Name, environment: &Name) -> String {
+    format!("{PAGES_PREFIX}{app}/{environment}.md")
 }
 
 /// A word for a POSIX shell.
@@ -58,50 +57,101 @@ fn unglobbed(path: &str) -> String {
     path.chars().map(escape).collect()
 }
 
-fn render(context: &Context, store: &OpenStore, manifest: &Manifest, details: &Details) -> String {
+/// A part, and the details of its point where this host has or can open them.
+type Detailed<'a> = (Option<Details>, Part<'a>);
+
+fn render(context: &Context, store: &OpenStore, parts: &[Detailed<'_>]) -> String {
     let mut text = String::new();
-    // Writing to a string does not fail.
-    let _ = write_all(&mut text, context, store, manifest, details);
+    if let Some((_, newest)) = parts.first() {
+        // Needs are those of all that is taken.
+        let mut all = newest.manifest.clone();
+        let taken = parts.iter().flat_map(|(_, part)| &part.taken);
+        all.sources = taken.map(|source| (*source).clone()).collect();
+        all.artifacts = parts
+            .iter()
+            .flat_map(|(_, p)| artifacts(p))
+            .cloned()
+            .collect();
+        // Writing to a string does not fail.
+        let _ = write_all(&mut text, context, store, parts, &all);
+    }
     text
+}
+
+/// The artifacts of the sources that are taken from a point.
+fn artifacts<'a>(part: &Part<'a>) -> Vec<&'a ManifestArtifact> {
+    let names: BTreeSet<&Name> = part.taken.iter().map(|s| &s.name).collect();
+    let artifacts = part.manifest.artifacts.iter();
+    artifacts.filter(|a| names.contains(&a.source)).collect()
+}
+
+/// Says which points the page is of, and which sources are taken from each.
+fn write_points(
+    out: &mut String,
+    context: &Context,
+    store: &OpenStore,
+    parts: &[Detailed<'_>],
+) -> std::fmt::Result {
+    writeln!(
+        out,
+        "This is true for the newest complete point of each plan that was in this store{}{}{} when it was written:\n",
+        NAME[0], store.name, NAME[1]
+    )?;
+    for (_, part) in parts {
+        let m = part.manifest;
+        let taken: Vec<_> = part.taken.iter().map(|s| s.name.as_str()).collect();
+        let taken = match taken.is_empty() {
+            true => "nothing is taken from it".to_owned(),
+            false => taken.join(", "),
+        };
+        writeln!(
+            out,
+            "- plan {}: `{}`, begun {}, outcome {}: {taken}",
+            m.plan,
+            m.point,
+            m.started,
+            m.outcome.as_str()
+        )?;
+        for (source, point) in &part.elsewhere {
+            writeln!(out, "  - {source} is taken from `{point}`")?;
+        }
+        let lacks = part.lacks();
+        if !lacks.is_empty() {
+            writeln!(out, "  - **PARTIAL: lacks {}**", lacks.join(", "))?;
+        }
+    }
+    writeln!(
+        out,
+        "\nFor another point, take the keys and hashes from its manifest, `lifeboat/points/<id>.json`."
+    )?;
+    writeln!(
+        out,
+        "With Lifeboat at hand, on any host and without a configuration, as root to keep owners:\n\n```"
+    )?;
+    let signer = context.signer.id();
+    for (_, part) in parts.iter().filter(|(_, part)| !part.taken.is_empty()) {
+        let command = cold::command(&store.config.kind, part.manifest, signer.as_str());
+        writeln!(out, "{command}")?;
+    }
+    writeln!(
+        out,
+        "```\n\nbut compare `{signer}` first with a list of signers that you kept outside this store.\n"
+    )
 }
 
 fn write_all(
     out: &mut String,
     context: &Context,
     store: &OpenStore,
+    parts: &[Detailed<'_>],
     manifest: &Manifest,
-    details: &Details,
 ) -> std::fmt::Result {
     writeln!(
         out,
         "# How to restore {} ({})\n",
         manifest.app, manifest.environment
     )?;
-    writeln!(
-        out,
-        "This is true for the newest restore point in this store{}{}{}, `{}`, begun {}, outcome {}.",
-        NAME[0],
-        store.name,
-        NAME[1],
-        manifest.point,
-        manifest.started,
-        manifest.outcome.as_str()
-    )?;
-    writeln!(
-        out,
-        "For another point, take the keys and hashes from its manifest, `lifeboat/points/<id>.json`."
-    )?;
-    writeln!(
-        out,
-        "With Lifeboat at hand, on any host and without a configuration, as root to keep owners:\n"
-    )?;
-    let signer = context.signer.id();
-    let command = cold::command(&store.config.kind, manifest, signer.as_str());
-    writeln!(out, "```\n{command}\n```\n")?;
-    writeln!(
-        out,
-        "but compare `{signer}` first with a list of signers that you kept outside this store.\n"
-    )?;
+    write_points(out, context, store, parts)?;
     writeln!(out, "## Without Lifeboat\n")?;
     writeln!(out, "What follows is for stock tools alone.")?;
     writeln!(
@@ -151,48 +201,26 @@ fn write_all(
             "  Without it everything is restored all the same, and each object is checked against the signed manifest."
         )?;
     }
-    let snapshot = snapshot(manifest);
-    if snapshot.is_some() {
+    if snapshot(manifest).is_some() {
         writeln!(out, "- {}", repository::PASSWORD)?;
     }
     writeln!(out, "- Debian packages: {}.\n", packages(store, manifest))?;
     signature::write_own(out, store, manifest)?;
     write_keys(out, store, manifest)?;
-    signature::write_of_manifest(out, context, store, manifest)?;
+    let used = || parts.iter().filter(|(_, part)| !part.taken.is_empty());
+    let manifests: Vec<_> = used().map(|(_, part)| part.manifest).collect();
+    signature::write_of_manifests(out, store, &manifests)?;
     writeln!(out, "## 3. Fetch and check\n\n```sh")?;
-    if let Some(snapshot) = snapshot {
-        writeln!(out, "{}", repository::check(snapshot))?;
-    }
-    for artifact in manifest.artifacts.iter().filter(|a| a.snapshot.is_none()) {
-        writeln!(
-            out,
-            "{}",
-            fetch(store, &artifact.key, &local_name(artifact))
-        )?;
-        writeln!(
-            out,
-            "printf '%s  %s\\n' {} {} | sha256sum -c -",
-            artifact.sha256,
-            quote(&local_name(artifact))
-        )?;
+    for (_, part) in used() {
+        write_fetch(out, store, part)?;
     }
     writeln!(
         out,
         "```\n\n## 4. Unpack\n\nSecrets first, then configuration and data, then the rest.\n"
     )?;
-    for source in &manifest.sources {
-        if source.kind == "bucket" {
-            write_bucket(out, manifest, &source.name)?;
-            continue;
-        }
-        // Roles come before the database that names them as owners.
-        let (first, then): (Vec<_>, Vec<_>) = manifest
-            .artifacts
-            .iter()
-            .filter(|a| a.source == source.name)
-            .partition(|a| a.name == "globals");
-        for artifact in first.into_iter().chain(then) {
-            write_unpack(out, &source.kind, artifact, details)?;
+    for (details, part) in used() {
+        for source in &part.taken {
+            write_source(out, part, source, details.as_ref())?;
         }
     }
     writeln!(out, "## 5. Put it in place\n")?;
@@ -206,11 +234,63 @@ fn write_all(
     )
 }
 
+/// Fetches what is taken from one point, and compares it with its signed manifest.
+fn write_fetch(out: &mut String, store: &OpenStore, part: &Part<'_>) -> std::fmt::Result {
+    let artifacts = artifacts(part);
+    let snapshots: BTreeSet<_> = artifacts.iter().flat_map(|a| &a.snapshot).collect();
+    for snapshot in snapshots {
+        let check = repository::check(snapshot, &part.manifest.point);
+        writeln!(out, "{check}")?;
+    }
+    for artifact in artifacts.iter().filter(|a| a.snapshot.is_none()) {
+        let to = local_name(artifact);
+        writeln!(out, "{}", fetch(store, &artifact.key, &to))?;
+        writeln!(
+            out,
+            "printf '%s  %s\\n' {} {} | sha256sum -c -",
+            artifact.sha256,
+            quote(&to)
+        )?;
+    }
+    Ok(())
+}
+
+fn write_source(
+    out: &mut String,
+    part: &Part<'_>,
+    source: &ManifestSource,
+    details: Option<&Details>,
+) -> std::fmt::Result {
+    let m = part.manifest;
+    writeln!(
+        out,
+        "### {}\n\nOf `{}`, plan {}, begun {}, outcome {}.\n",
+        source.name,
+        m.point,
+        m.plan,
+        m.started,
+        source.outcome.as_str()
+    )?;
+    if source.kind == "bucket" {
+        return bucket::write(out, m, &source.name);
+    }
+    // Roles come before the database that names them as owners.
+    let (first, then): (Vec<_>, Vec<_>) = m
+        .artifacts
+        .iter()
+        .filter(|a| a.source == source.name)
+        .partition(|a| a.name == "globals");
+    for artifact in first.into_iter().chain(then) {
+        write_unpack(out, &source.kind, artifact, details)?;
+    }
+    Ok(())
+}
+
 /// The block that says where the keys are, where any is needed.
 fn write_keys(out: &mut String, store: &OpenStore, manifest: &Manifest) -> std::fmt::Result {
     let mut lines = String::new();
-    if let Some(snapshot) = snapshot(manifest) {
-        lines += &repository::locate(&store.config.kind, snapshot);
+    if snapshot(manifest).is_some() {
+        lines += &repository::locate(&store.config.kind);
         lines += "\n";
     }
     if encrypted_with(manifest, "age") {
@@ -391,8 +471,8 @@ fn local_name(artifact: &ManifestArtifact) -> String {
 
 /// The commands that turn a fetched object into the bare stream on standard output.
 fn open(artifact: &ManifestArtifact) -> String {
-    if artifact.snapshot.is_some() {
-        return repository::dump(&artifact.key);
+    if let Some(snapshot) = &artifact.snapshot {
+        return repository::dump(snapshot, &artifact.key);
     }
     let name = quote(&local_name(artifact));
     let unpack = match artifact.compress.as_str() {
@@ -413,96 +493,11 @@ fn open(artifact: &ManifestArtifact) -> String {
     }
 }
 
-/// A bucket: the index names, for each object, the tar that holds it and what it is called there.
-fn write_bucket(out: &mut String, manifest: &Manifest, source: &str) -> std::fmt::Result {
-    let own: Vec<_> = manifest
-        .artifacts
-        .iter()
-        .filter(|a| a.source == source)
-        .collect();
-    let directory = quote(&format!("restored/{source}"));
-    writeln!(
-        out,
-        "Objects of the bucket of source `{source}`. `index.ndjson` has a line for each: its `key`, `headers`, `metadata`, `tags`,"
-    )?;
-    writeln!(
-        out,
-        "`sha256`, and the tar (`pack`) and the name in it (`member`) of its bytes; a line with `gone` is of a version that was"
-    )?;
-    writeln!(
-        out,
-        "deleted or replaced before. First every object under the name it has in its tar, each checked:\n"
-    )?;
-    writeln!(out, "```sh\nmkdir -p {directory}/objects")?;
-    let (index, packs): (Vec<_>, Vec<_>) = own.into_iter().partition(|a| !is_pack(&a.name));
-    for artifact in index {
-        writeln!(out, "{} > {directory}/index.ndjson", open(artifact))?;
-    }
-    for artifact in packs {
-        let pack = quote(&artifact.name);
-        writeln!(
-            out,
-            "jq -r --arg pack {pack} 'select(.pack == $pack and (has(\"gone\") | not)) | .member' {directory}/index.ndjson > {directory}/members"
-        )?;
-        writeln!(
-            out,
-            "if [ -s {directory}/members ]; then {} | tar -xf - -C {directory}/objects --no-same-owner --verbatim-files-from -T {directory}/members; fi",
-            open(artifact)
-        )?;
-    }
-    writeln!(
-        out,
-        "jq -r 'select(has(\"gone\") | not) | .sha256 + \"  objects/\" + .member' {directory}/index.ndjson > {directory}/SHA256SUMS"
-    )?;
-    writeln!(
-        out,
-        "if [ -s {directory}/SHA256SUMS ]; then (cd {directory} && sha256sum --quiet -c SHA256SUMS); fi\n```\n"
-    )?;
-    writeln!(
-        out,
-        "Then into a new bucket, with what each carried, if `TO_BUCKET` names one (credentials and endpoint as `aws` takes them):\n"
-    )?;
-    writeln!(out, "```sh\nif [ -n \"${{TO_BUCKET:-}}\" ]; then")?;
-    writeln!(
-        out,
-        "  jq -c --arg bucket \"$TO_BUCKET\" --arg directory {directory} 'select(has(\"gone\") | not) | {{"
-    )?;
-    writeln!(
-        out,
-        "    Bucket: $bucket, Key: .key, Metadata: (.metadata // {{}}), ContentType: .headers[\"content-type\"],"
-    )?;
-    writeln!(
-        out,
-        "    CacheControl: .headers[\"cache-control\"], ContentEncoding: .headers[\"content-encoding\"],"
-    )?;
-    writeln!(
-        out,
-        "    ContentDisposition: .headers[\"content-disposition\"], ContentLanguage: .headers[\"content-language\"],"
-    )?;
-    writeln!(
-        out,
-        "    Tagging: (if .tags then (.tags | to_entries | map((.key | @uri) + \"=\" + (.value | @uri)) | join(\"&\")) else null end),"
-    )?;
-    writeln!(
-        out,
-        "    Body: ($directory + \"/objects/\" + .member)}} | with_entries(select(.value != null))' {directory}/index.ndjson |"
-    )?;
-    writeln!(
-        out,
-        "  while IFS= read -r line; do\n    body=$(printf '%s' \"$line\" | jq -r .Body)"
-    )?;
-    writeln!(
-        out,
-        "    aws s3api put-object --body \"$body\" --cli-input-json \"$(printf '%s' \"$line\" | jq -c 'del(.Body)')\" > /dev/null"
-    )?;
-    writeln!(out, "  done\nfi\n```\n")
-}
-
 fn write_unpack(
     out: &mut String,
     kind: &str,
     artifact: &ManifestArtifact,
-    details: &Details,
+    details: Option<&Details>,
 ) -> std::fmt::Result {
     let (source, open) = (&artifact.source, open(artifact));
     let directory = quote(&format!("restored/{source}"));
@@ -512,8 +507,8 @@ fn write_unpack(
                 out,
                 "Files of source `{source}`, below `restored/{source}` with their full paths (as root, to keep owners):\n"
             )?;
-            if artifact.snapshot.is_some() {
-                let restore = repository::restore(&artifact.key);
+            if let Some(snapshot) = &artifact.snapshot {
+                let restore = repository::restore(snapshot, &artifact.key);
                 return writeln!(out, "```sh\n{restore}\n```\n");
             }
             writeln!(out, "```sh\nmkdir -p {directory}")?;
@@ -553,7 +548,8 @@ fn write_unpack(
                 "restored_{}",
                 source.replace(|c: char| !c.is_ascii_alphanumeric(), "_")
             ));
-            let versions = details.artifact(source, &artifact.name).map(|d| &d.tools);
+            let captured = details.and_then(|d| d.artifact(source, &artifact.name));
+            let versions = captured.map(|d| &d.tools);
             let versions: Vec<_> = versions
                 .into_iter()
                 .flatten()
@@ -561,8 +557,8 @@ fn write_unpack(
                 .collect();
             writeln!(
                 out,
-                "PostgreSQL database of source `{source}` ({}), into a new database. `PGHOST`, `PGUSER` and so on say where;",
-                versions.join(", ")
+                "PostgreSQL database of source `{source}`{}, into a new database. `PGHOST`, `PGUSER` and so on say where;",
+                in_parentheses(&versions)
             )?;
             writeln!(
                 out,
@@ -588,18 +584,26 @@ fn write_unpack(
     }
 }
 
+/// ` (a, b)`, or nothing.
+fn in_parentheses(texts: &[String]) -> String {
+    match texts.is_empty() {
+        true => String::new(),
+        false => format!(" ({})", texts.join(", ")),
+    }
+}
+
 fn write_mariadb(
     out: &mut String,
     kind: &str,
     source: &str,
     open: &str,
-    details: &Details,
+    details: Option<&Details>,
 ) -> std::fmt::Result {
     let database = format!(
         "restored_{}",
         source.replace(|c: char| !c.is_ascii_alphanumeric(), "_")
     );
-    let captured = details.artifact(source, "dump");
+    let captured = details.and_then(|d| d.artifact(source, "dump"));
     let versions: Vec<_> = captured
         .into_iter()
         .flat_map(|d| &d.tools)
@@ -620,13 +624,19 @@ fn write_mariadb(
     };
     writeln!(
         out,
-        "{title} database of source `{source}` ({}), into a new database. `SQL_CLIENT` says how to reach the server, as in `SQL_CLIENT='{client} -h db.example.org -u admin -p'`;",
-        versions.join(", ")
+        "{title} database of source `{source}`{}, into a new database. `SQL_CLIENT` says how to reach the server, as in `SQL_CLIENT='{client} -h db.example.org -u admin -p'`;",
+        in_parentheses(&versions)
     )?;
     writeln!(
         out,
         "the accounts that its views, triggers, routines and events run as must be there. Its events begin to run, and a trigger or a default value that names the old database still means that one: on the same server, restore with Lifeboat.\n"
     )?;
+    if captured.is_none() {
+        writeln!(
+            out,
+            "The default character set of the original was not known when this was written: see the details of the point, and set it on the new database.\n"
+        )?;
+    }
     writeln!(out, "```sh\nSQL_CLIENT=\"${{SQL_CLIENT:-{client}}}\"")?;
     writeln!(out, "$SQL_CLIENT -e {create}")?;
     // Clients of the other kind, and older ones, choke on that line.

@@ -141,7 +141,7 @@ pub fn run(context: &Context, which: &Which, store: Option<&str>) -> Result<Veri
             objects,
         });
     }
-    let instructions = verify_instructions(context, &verified);
+    let instructions = verify_instructions(context, &verified, &survey.copies);
     let one = matches!(which, Which::One(_));
     let others = survey.unread.iter().filter(|unread| asked(&unread.store));
     let others = others.filter(|unread| unread.point.is_none() || !one);
@@ -204,21 +204,27 @@ fn unread_object(unread: &Unread, points: &[VerifiedPoint]) -> Option<VerifiedOb
 }
 
 /// Checks the instructions of each store that answered and holds one of these points.
-fn verify_instructions(context: &Context, verified: &[VerifiedPoint]) -> Vec<VerifiedObject> {
+fn verify_instructions(
+    context: &Context,
+    verified: &[VerifiedPoint],
+    found: &[(Name, PointCopy)],
+) -> Vec<VerifiedObject> {
     let objects = verified.iter().flat_map(|point| &point.objects);
     let there = objects.filter(|o| matches!(o.outcome, Soundness::Intact | Soundness::Damaged));
     let stores: BTreeSet<&Name> = there.map(|object| &object.store).collect();
-    let checked = stores.into_iter().map(|name| {
+    let asked = found.iter().filter(|(name, _)| stores.contains(name));
+    let subjects = runbook::subjects(context, asked);
+    let checked = subjects.into_iter().map(|(name, app, environment)| {
         let checked = context
-            .store(name)
-            .and_then(|s| runbook::check(context, &s));
+            .store(&name)
+            .and_then(|s| runbook::check(context, &s, &app, &environment));
         let (outcome, detail) = match checked {
             Ok(()) => (Soundness::Intact, None),
             Err(error) => told(&error),
         };
         VerifiedObject {
-            store: name.clone(),
-            key: runbook::KEY.to_owned(),
+            store: name,
+            key: runbook::page_key(&app, &environment),
             outcome,
             detail,
         }

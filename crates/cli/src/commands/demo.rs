@@ -322,7 +322,7 @@ impl Demo {
         line("the configuration of this demonstration:\n");
         shown.lines().for_each(|l| line(format!("    {l}")));
         line(
-            "\nlifeboat demo --keep      keeps it all, with backups/lifeboat/RESTORE.md for a day without Lifeboat",
+            "\nlifeboat demo --keep      keeps it all; for a day without Lifeboat, see\n                          backups/lifeboat/restore/shop/demo.md",
         );
         line("lifeboat doctor           on a configuration of your own (see README.md)");
         Ok(())

@@ -378,7 +378,7 @@ fn by_what_the_store_itself_says() {
     let app = application();
     app.backup();
     let machine = Machine::new();
-    let text = std::fs::read_to_string(app.path("vault/lifeboat/RESTORE.md")).unwrap();
+    let text = std::fs::read_to_string(app.path("vault/lifeboat/restore/crm/test.md")).unwrap();
     let mut lines = text.lines().filter(|l| l.starts_with("lifeboat restore"));
     let identity = app.path("identity.txt").display().to_string();
     let command = lines.next().unwrap();

@@ -184,7 +184,7 @@ fn restore_md_does_it_with_restic_alone() {
     compare(&app, "stock");
     // The manifest must name this snapshot.
     let other = text
-        .replace("SNAPSHOT=", "SNAPSHOT=00")
+        .replace(" cat snapshot ", " cat snapshot 00")
         .replace("\"snapshot\": \"", "\"snapshot\": \"00");
     let other = other.replace("'\\\"snapshot", "'\"snapshot");
     let output = follow(
@@ -479,7 +479,7 @@ fn in_a_bucket() {
     std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
     app.backup();
     app.ok(&["drill"]).says(&["verified"]);
-    let text = String::from_utf8(bucket.get("some/where/lifeboat/RESTORE.md")).unwrap();
+    let text = String::from_utf8(bucket.get("some/where/lifeboat/restore/crm/test.md")).unwrap();
     let env = [
         ("AWS_ACCESS_KEY_ID", server.access_key.as_str()),
         ("AWS_SECRET_ACCESS_KEY", server.secret_key.as_str()),

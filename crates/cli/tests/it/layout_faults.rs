@@ -186,7 +186,7 @@ fn restore_md_over_sftp(app: &App, server: &SshServer, points: &Path) {
         ("RESTIC_PASSWORD_FILE", password.to_str().unwrap()),
         ("RESTIC_OPTIONS", "--no-cache"),
     ];
-    let text = std::fs::read_to_string(points.join("lifeboat/RESTORE.md")).unwrap();
+    let text = std::fs::read_to_string(points.join("lifeboat/restore/crm/test.md")).unwrap();
     let output = follow(app, "stock", &text, &env);
     assert_eq!(output.code, 0, "{text}\n{output}");
     output.says(&["Good \"lifeboat\" signature for crm"]);

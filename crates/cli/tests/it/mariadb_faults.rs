@@ -114,7 +114,7 @@ fn a_dump_that_is_not_whole() {
     app.forget_state_but_key();
     // Only the instructions still have the hashes of before.
     app.exits(4, &["verify"])
-        .says(&["3 of 3 objects intact", "RESTORE.md: damaged"]);
+        .says(&["3 of 3 objects intact", "crm/test.md: damaged"]);
     for refusal in targets.refuse(&app, 4, "not-proved") {
         refusal
             .names(&["the dump is truncated"])

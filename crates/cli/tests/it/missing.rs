@@ -56,7 +56,8 @@ fn a_point_that_vanished_is_missing_until_it_is_forgotten() {
     );
     app.ok(&["points"]);
     // The instructions were of the point that is gone: the next backup writes them again.
-    app.exits(4, &["verify", "--all"]).says(&["RESTORE.md"]);
+    app.exits(4, &["verify", "--all"])
+        .says(&["restore/crm/test.md"]);
     app.backup();
     app.ok(&["verify", "--all"]);
     app.ok(&["points", "--rescan"]);

@@ -84,7 +84,7 @@ fn a_whole_cycle_and_what_gpg_alone_restores() {
     assert_eq!(drill["outcome"], "verified", "{drill:#}");
     restore(&app, "out");
 
-    // RESTORE.md as it stands, with a gpg that has the key and is told its passphrase.
+    // The restore page as it stands, with a gpg that has the key and is told its passphrase.
     let text = instructions(&app.path("vault"));
     let pass = app.path("ops.pass");
     let options = format!(

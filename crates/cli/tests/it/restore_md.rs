@@ -46,7 +46,7 @@ pub fn follow(app: &App, name: &str, text: &str, env: &[(&str, &str)]) -> Output
 }
 
 pub fn instructions(store: &Path) -> String {
-    let path = store.join("lifeboat/RESTORE.md");
+    let path = store.join("lifeboat/restore/crm/test.md");
     let text = std::fs::read_to_string(&path).unwrap();
     let quoted = path.display();
     let state = store.parent().unwrap().join("state/allowed_signers");
@@ -114,7 +114,8 @@ fn for_a_plain_and_an_encrypted_local_store() {
     }
     // The whole store was carried elsewhere.
     std::fs::rename(app.path("store"), app.path("else where")).unwrap();
-    let text = std::fs::read_to_string(app.path("else where/lifeboat/RESTORE.md")).unwrap();
+    let text =
+        std::fs::read_to_string(app.path("else where/lifeboat/restore/crm/test.md")).unwrap();
     let elsewhere = app.path("else where");
     let output = follow(
         &app,
@@ -237,7 +238,7 @@ fn for_s3() {
     let bucket = Bucket::of_moto(&server, "backups");
     let app = bucket.application("prefix = \"some/where\"\n");
     app.backup();
-    let text = String::from_utf8(bucket.get("some/where/lifeboat/RESTORE.md")).unwrap();
+    let text = String::from_utf8(bucket.get("some/where/lifeboat/restore/crm/test.md")).unwrap();
     let allowed = app.path("state/allowed_signers");
     let env = [
         ("AWS_ACCESS_KEY_ID", server.access_key.as_str()),

@@ -247,6 +247,6 @@ fn a_server_that_is_away_gets_its_copy_later() {
     app.ok(&["verify", point]);
     let report = app.json(&["drill", "--store", "cloud"]);
     assert_eq!(report["outcome"], "verified");
-    let text = String::from_utf8(bucket.get("lifeboat/RESTORE.md")).unwrap();
+    let text = String::from_utf8(bucket.get("lifeboat/restore/crm/test.md")).unwrap();
     assert!(text.contains("s3://backups"), "{text}");
 }

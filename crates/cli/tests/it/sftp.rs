@@ -69,7 +69,7 @@ fn backed_up_proved_and_brought_back() {
 
     // With stock tools alone, as the store itself says.
     let key = server.user_key("plain", "ed25519", "");
-    let text = std::fs::read_to_string(backups.join("lifeboat/RESTORE.md")).unwrap();
+    let text = std::fs::read_to_string(backups.join("lifeboat/restore/crm/test.md")).unwrap();
     let options = format!(
         "-i {} -o UserKnownHostsFile={} -o BatchMode=yes -o StrictHostKeyChecking=yes",
         key.path.display(),

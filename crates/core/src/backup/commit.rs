@@ -1,7 +1,6 @@
 //! The end of a backup: the manifest of each store's copy, and what became of the run.
 
 use super::{Report, Run, author, host, mirror};
-use crate::clock::is_ahead;
 use crate::context::{Context, OpenStore};
 use crate::error::Result;
 use crate::evidence;
@@ -159,7 +158,7 @@ impl Run<'_> {
 }
 
 /// Puts the details and the manifest of one store's copy, which commits it, and then the
-/// instructions: until then those of an older point stand, which are true. Where there is a deposit,
+/// instructions: until then those of older points stand, which are true. Where there is a deposit,
 /// the details and all that it holds become a snapshot first.
 pub(crate) fn commit_copy(
     context: &Context,
@@ -181,26 +180,13 @@ pub(crate) fn commit_copy(
     if let Err(error) = noted {
         context.observer.warn(&error.to_string());
     }
-    if is_newest(context, store, &manifest)
-        && let Err(error) = runbook::put(context, store, &manifest, details)
-    {
+    if let Err(error) = runbook::put(context, store, &manifest) {
         context.observer.warn(&format!(
-            "store {} has point {}, but not its {}: {error}",
+            "store {} has point {}, but {} could not be written for it: {error}",
             store.name,
             manifest.point,
-            runbook::KEY
+            runbook::page_key(&manifest.app, &manifest.environment)
         ));
     }
     Ok(copy)
-}
-
-/// Whether a store holds no newer point that is believed: the instructions are those of the newest,
-/// also after an older one was copied there.
-fn is_newest(context: &Context, store: &OpenStore, manifest: &Manifest) -> bool {
-    let noted = context.catalog.copies(&store.store.location());
-    let now = context.clock.now();
-    !noted.unwrap_or_default().iter().any(|copy| {
-        let point = &copy.manifest.point;
-        point > &manifest.point && !is_ahead(point.time(), now) && copy.check_trust(context).is_ok()
-    })
 }

@@ -8,6 +8,7 @@
 pub mod copies;
 mod id;
 mod manifest;
+mod owners;
 mod select;
 
 pub use id::PointId;
@@ -15,6 +16,7 @@ pub use manifest::{
     Details, DetailsArtifact, FileAttributes, Head, Manifest, ManifestArtifact, ManifestSource,
     Outcome, StoredDetails,
 };
+pub use owners::owners;
 pub use select::{Candidate, OnlyPartial, Selector};
 
 /// Where manifests are in a store.

@@ -21,7 +21,7 @@ use crate::error::{Code, Error, Result};
 use crate::interrupt;
 use crate::name::Name;
 use crate::ownership;
-use crate::point::{ManifestSource, PointId};
+use crate::point::{self, ManifestSource, PointId};
 use crate::probe::{CheckOutcome, CheckResult, Subject};
 use crate::removal::Stays;
 use crate::secret::Secret;
@@ -160,7 +160,7 @@ impl<'a> Restoring<'a> {
 
     /// Names what of the application is in none of the points.
     pub fn leave_out(&mut self, left_out: Vec<String>) {
-        let owners = together::owners(self.points.iter().map(|p| &p.copy.manifest));
+        let owners = point::owners(self.points.iter().map(|p| &p.copy.manifest));
         for fetched in self.points {
             let manifest = &fetched.copy.manifest;
             for source in &manifest.sources {

@@ -16,7 +16,7 @@ use crate::error::{Code, Error, Result};
 use crate::evidence::Appended;
 use crate::interrupt;
 use crate::name::Name;
-use crate::point::{Manifest, ManifestSource, OnlyPartial, Outcome, PointId, Selector};
+use crate::point::{self, Manifest, ManifestSource, OnlyPartial, Outcome, PointId, Selector};
 use crate::probe::{Subject, name_of};
 use crate::secret::{Reference, Secret};
 use serde::Serialize;
@@ -243,7 +243,7 @@ fn needed<'a>(survey: &Survey, ids: &'a [PointId], sources: &[String]) -> Vec<&'
         let mut copies = survey.copies.iter().map(|(_, c)| &c.manifest);
         copies.find(|m| m.point == *id)
     };
-    let owners = together::owners(ids.iter().filter_map(manifest));
+    let owners = point::owners(ids.iter().filter_map(manifest));
     let asked = |name: &Name| sources.is_empty() || sources.iter().any(|s| *name == **s);
     let taken = owners.iter().filter(|(name, _)| asked(name));
     let taken: BTreeSet<&PointId> = taken.map(|(_, point)| point).collect();
@@ -285,7 +285,7 @@ fn lacks(
 
 /// What comes back, each source from the newest of the points that hold it.
 fn choose_sources<'a>(points: &'a [Fetched], wanted: &[String]) -> Result<Vec<Wanted<'a>>> {
-    let owners = together::owners(points.iter().map(|p| &p.copy.manifest));
+    let owners = point::owners(points.iter().map(|p| &p.copy.manifest));
     for name in wanted {
         if !owners.keys().any(|held| held == name.as_str()) {
             let sources = points.iter().flat_map(|p| &p.copy.manifest.sources);

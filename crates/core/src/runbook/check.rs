@@ -4,85 +4,199 @@
 //! Old instructions that were put back are as true as on their first day, and are not told from
 //! the newest.
 
-use super::{KEY, NAME};
+use super::cover::cover;
+use super::put::split_signature;
+use super::{INDEX, NAME, artifacts, page_key};
 use crate::context::{Context, OpenStore};
 use crate::error::{Code, Error, Result};
 use crate::name::Name;
-use crate::point::PointId;
 use crate::point::copies::{self, PointCopy, read_optional};
+use crate::point::{Manifest, PointId};
 use std::collections::BTreeSet;
 
 /// What mends every fault of them.
 const HINT: &str = "do not follow them; the next backup to this store writes them again";
 
-/// Checks the instructions of every store that holds one of these copies, signed by someone we trust:
-/// where nobody is, nobody would follow them.
+/// A store, and an application and its environment, whose instructions should be there.
+pub type Subject = (Name, Name, Name);
+
+/// The instructions that should be there: of every application that has points in a store which are
+/// signed by someone we trust. Where nobody is trusted, nobody would follow them.
+pub fn subjects<'a>(
+    context: &Context,
+    copies: impl Iterator<Item = &'a (Name, PointCopy)>,
+) -> BTreeSet<Subject> {
+    let counts = |copy: &PointCopy| !copy.manifest.safety && copy.check_trust(context).is_ok();
+    let believed = copies.filter(|(_, copy)| counts(copy));
+    let subject = |(store, copy): &(Name, PointCopy)| {
+        let m = &copy.manifest;
+        (store.clone(), m.app.clone(), m.environment.clone())
+    };
+    believed.map(subject).collect()
+}
+
+/// Checks the instructions that should be there for these copies.
 pub fn check_all<'a>(
     context: &Context,
     copies: impl Iterator<Item = &'a (Name, PointCopy)>,
 ) -> Vec<Error> {
-    let believed = copies.filter(|(_, copy)| copy.check_trust(context).is_ok());
-    let stores: BTreeSet<&Name> = believed.map(|(name, _)| name).collect();
-    let wrong = |name: &Name| check(context, &context.store(name).ok()?).err();
-    stores.into_iter().filter_map(wrong).collect()
+    let wrong = |(store, app, environment): &Subject| {
+        check(context, &context.store(store).ok()?, app, environment).err()
+    };
+    let subjects = subjects(context, copies);
+    subjects.iter().filter_map(wrong).collect()
 }
 
-/// Checks the instructions in a store that holds points. The error says what is wrong with them.
-pub fn check(context: &Context, store: &OpenStore) -> Result<()> {
-    let wrong = |code, message: String| Error::new(code, message).hint(HINT);
-    let name = &store.name;
-    let text = read_optional(store, KEY)?;
-    let Some(bytes) = text else {
-        let message = format!("{KEY} is not in store {name}, which holds points");
+/// Checks the page of an application in a store that holds points of it. The error says what is wrong
+/// with it. The index proves nothing and is not needed, so a strange one is only told of.
+pub fn check(context: &Context, store: &OpenStore, app: &Name, environment: &Name) -> Result<()> {
+    let key = page_key(app, environment);
+    let Some(bytes) = read_optional(store, &key)? else {
+        return check_older(context, store, app, environment);
+    };
+    let index = read_optional(store, INDEX)?;
+    let page = Page::read(store, key, bytes)?;
+    let newest = page.check(context, app, environment, signed_at_end)?;
+    let strange = index.is_none_or(|index| {
+        let text = String::from_utf8_lossy(&index);
+        let verified = split_signature(&text).map(|(text, signature)| {
+            let at = newest.finished;
+            context
+                .trusted
+                .verify(app, text.as_bytes(), signature, at)
+                .is_ok()
+        });
+        verified != Some(true)
+    });
+    if strange {
+        context.observer.warn(&format!(
+            "{INDEX} in store {} is not signed by anyone who is trusted here, as where another application wrote it; it only lists the pages, and {} does not need it",
+            store.name, page.key
+        ));
+    }
+    Ok(())
+}
+
+/// Checks instructions that a version before the pages wrote: of one point, signed only beside them.
+fn check_older(context: &Context, store: &OpenStore, app: &Name, environment: &Name) -> Result<()> {
+    let older = read_optional(store, INDEX)?;
+    let of_a_point = |bytes: &Vec<u8>| !named_points(&String::from_utf8_lossy(bytes)).is_empty();
+    let Some(bytes) = older.filter(of_a_point) else {
+        let key = page_key(app, environment);
+        let message = format!("{key} is not in store {}, which holds points", store.name);
         let hint = "the next backup to this store writes it again";
         return Err(Error::new(Code::ObjectMissing, message).hint(hint));
     };
-    let Some(signature) = read_optional(store, &format!("{KEY}.sig"))? else {
-        let message = format!("{KEY} in store {name} has no signature");
-        return Err(wrong(Code::Untrusted, message));
-    };
-    let text = String::from_utf8_lossy(&bytes);
-    let Some(point) = named_point(&text) else {
-        let message = format!("{KEY} in store {name} names no point");
-        return Err(wrong(Code::ObjectDamaged, message));
-    };
-    let copy = copies::read(store, &point)
-        .and_then(|copy| copy.check_trust(context).map(|()| copy))
-        .map_err(|error| {
-            let message =
-                format!("{KEY} in store {name} is of point {point}, which cannot be used");
-            let code = match error.code {
-                Code::ObjectMissing => Code::ObjectMissing,
-                Code::ObjectDamaged | Code::Untrusted => Code::ObjectDamaged,
-                code => code,
-            };
-            wrong(code, message).cause(error)
-        })?;
-    let signature = String::from_utf8_lossy(&signature);
-    let manifest = &copy.manifest;
-    context
-        .trusted
-        .verify(&manifest.app, &bytes, &signature, manifest.finished)
-        .map_err(|error| {
-            let message = format!("{KEY} in store {name} cannot be trusted: {}", error.message);
-            let changed = wrong(Code::Untrusted, message);
-            match &error.cause {
-                Some(cause) => changed.cause(cause),
-                None => changed,
-            }
-        })?;
-    if let Some(other) = named_store(&text).filter(|n| !context.is_cold() && store.name != **n) {
-        let message =
-            format!("{KEY} in store {name} is that of store {other}, and fetches from there");
-        return Err(wrong(Code::ObjectDamaged, message));
+    let page = Page::read(store, INDEX.to_owned(), bytes)?;
+    page.check(context, app, environment, |page| {
+        (page.text.as_str(), page.beside.as_str())
+    })
+    .map(|_| ())
+}
+
+/// Instructions as they are in a store.
+struct Page<'a> {
+    store: &'a OpenStore,
+    key: String,
+    text: String,
+    /// The signature beside them, which is of another text for a moment while both are replaced.
+    beside: String,
+}
+
+/// What a page says, and the signature at its end; the one beside it where there is none.
+fn signed_at_end<'a>(page: &'a Page<'_>) -> (&'a str, &'a str) {
+    split_signature(&page.text).unwrap_or((&page.text, &page.beside))
+}
+
+impl<'a> Page<'a> {
+    fn read(store: &'a OpenStore, key: String, bytes: Vec<u8>) -> Result<Self> {
+        let wrong = |code, what: &str| {
+            let message = format!("{key} in store {} {what}", store.name);
+            Error::new(code, message).hint(HINT)
+        };
+        let Some(beside) = read_optional(store, &format!("{key}.sig"))? else {
+            return Err(wrong(Code::Untrusted, "has no signature"));
+        };
+        let text = String::from_utf8(bytes)
+            .map_err(|error| wrong(Code::ObjectDamaged, "is no text").cause(error))?;
+        let beside = String::from_utf8_lossy(&beside).into_owned();
+        Ok(Page {
+            store,
+            key,
+            text,
+            beside,
+        })
     }
-    match fetches_what_is_there(&text, &copy) {
-        true => Ok(()),
-        false => {
-            let message =
-                format!("{KEY} in store {name} has other hashes than the manifest of {point}");
-            Err(wrong(Code::ObjectDamaged, message))
+
+    fn wrong(&self, code: Code, what: &str) -> Error {
+        let message = format!("{} in store {} {what}", self.key, self.store.name);
+        Error::new(code, message).hint(HINT)
+    }
+
+    /// Checks that someone trusted signed it, and that it fetches what the manifests of its points
+    /// say. Returns the newest of these.
+    fn check(
+        &self,
+        context: &Context,
+        app: &Name,
+        environment: &Name,
+        signed: impl Fn(&Self) -> (&str, &str),
+    ) -> Result<Manifest> {
+        let (text, signature) = signed(self);
+        let mut manifests = Vec::new();
+        for point in named_points(text) {
+            manifests.push(self.manifest(context, &point)?);
         }
+        let Some(newest) = manifests.iter().max_by(|a, b| a.point.cmp(&b.point)) else {
+            return Err(self.wrong(Code::ObjectDamaged, "names no point"));
+        };
+        context
+            .trusted
+            .verify(app, text.as_bytes(), signature, newest.finished)
+            .map_err(|error| {
+                let what = format!("cannot be trusted: {}", error.message);
+                let changed = self.wrong(Code::Untrusted, &what);
+                match &error.cause {
+                    Some(cause) => changed.cause(cause),
+                    None => changed,
+                }
+            })?;
+        let strange = |m: &&Manifest| &m.app != app || &m.environment != environment;
+        if let Some(strange) = manifests.iter().find(strange) {
+            let what = format!(
+                "names {}, a point of {} ({})",
+                strange.point, strange.app, strange.environment
+            );
+            return Err(self.wrong(Code::ObjectDamaged, &what));
+        }
+        let own = |name: &&str| context.is_cold() || self.store.name == **name;
+        if let Some(other) = named_store(text).filter(|name| !own(name)) {
+            let what = format!("is that of store {other}, and fetches from there");
+            return Err(self.wrong(Code::ObjectDamaged, &what));
+        }
+        if fetches_what_is_there(text, &manifests) {
+            return Ok(newest.clone());
+        }
+        let points: Vec<_> = manifests.iter().map(|m| m.point.as_str()).collect();
+        let what = format!(
+            "has other hashes than the manifest of {}",
+            points.join(", ")
+        );
+        Err(self.wrong(Code::ObjectDamaged, &what))
+    }
+
+    /// The manifest of a point that the page names.
+    fn manifest(&self, context: &Context, point: &PointId) -> Result<Manifest> {
+        copies::read(self.store, point)
+            .and_then(|copy| copy.check_trust(context).map(|()| copy.manifest))
+            .map_err(|error| {
+                let code = match error.code {
+                    Code::Untrusted => Code::ObjectDamaged,
+                    code => code,
+                };
+                let what = format!("is of point {point}, which cannot be used");
+                self.wrong(code, &what).cause(error)
+            })
     }
 }
 
@@ -92,16 +206,16 @@ fn named_store(text: &str) -> Option<&str> {
     rest.split_once(NAME[1]).map(|(name, _)| name)
 }
 
-/// The point that instructions are of: the first one that they name.
-fn named_point(text: &str) -> Option<PointId> {
-    text.split('`').find_map(PointId::parse)
+/// The points that instructions are of: all that they name in backquotes.
+fn named_points(text: &str) -> BTreeSet<PointId> {
+    text.split('`').filter_map(PointId::parse).collect()
 }
 
-/// Whether each hash in the text is one of the manifest, and each object's hash is in the text.
-fn fetches_what_is_there(text: &str, copy: &PointCopy) -> bool {
-    let artifacts = &copy.manifest.artifacts;
-    let known: BTreeSet<&str> = artifacts
-        .iter()
+/// Whether each hash in the text is one of the manifests, and the hash of each object that is to be
+/// fetched is in the text.
+fn fetches_what_is_there(text: &str, manifests: &[Manifest]) -> bool {
+    let all = manifests.iter().flat_map(|m| &m.artifacts);
+    let known: BTreeSet<&str> = all
         .flat_map(|a| [Some(a.sha256.as_str()), a.snapshot.as_deref()])
         .flatten()
         .collect();
@@ -109,10 +223,10 @@ fn fetches_what_is_there(text: &str, copy: &PointCopy) -> bool {
         .split(|c: char| !c.is_ascii_alphanumeric())
         .filter(|word| word.len() == 64 && word.bytes().all(|b| b.is_ascii_hexdigit()))
         .collect();
-    let mut needed = artifacts
-        .iter()
-        .map(|a| a.snapshot.as_deref().unwrap_or(&a.sha256));
-    needed.all(|hash| named.contains(hash)) && named.is_subset(&known)
+    let parts = cover(manifests.iter());
+    let mut needed = parts.iter().flat_map(artifacts);
+    needed.all(|a| named.contains(a.snapshot.as_deref().unwrap_or(&a.sha256)))
+        && named.is_subset(&known)
 }
 
 #[cfg(test)]
@@ -127,10 +241,10 @@ mod tests {
     }
 
     #[test]
-    fn instructions_are_of_the_first_point_they_name() {
-        let point = |text| named_point(text).map(|p| p.to_string());
-        let text = "# How to restore `x`\n\nin this store, `20261120T060000Z-7f3a`, begun `20261121T060000Z-7f3a`";
-        assert_eq!(point(text).as_deref(), Some("20261120T060000Z-7f3a"));
-        assert_eq!(point("nothing"), None);
+    fn instructions_are_of_every_point_they_name() {
+        let text = "`crm`\n- plan a: `20261121T060000Z-7f3a`, begun\n  - from `20261120T060000Z-7f3a`\n\n```\nrestore 20261119T060000Z-7f3a\n```";
+        let points: Vec<_> = named_points(text).iter().map(ToString::to_string).collect();
+        assert_eq!(points, ["20261120T060000Z-7f3a", "20261121T060000Z-7f3a"]);
+        assert!(named_points("nothing").is_empty());
     }
 }

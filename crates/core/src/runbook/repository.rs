@@ -1,14 +1,15 @@
-//! The commands of `RESTORE.md` for a point that is a snapshot of a repository.
+//! The commands of a page for points that are snapshots of a repository.
 
 use super::quote;
 use crate::config::StoreKind;
+use crate::point::PointId;
 use crate::snapshot;
 
 /// What is needed.
 pub(super) const PASSWORD: &str = "The password of the repository, as a file that `RESTIC_PASSWORD_FILE` names. `RESTIC_OPTIONS` may hold further options of `restic`: `--no-lock` for a store that cannot be written to.";
 
 /// Sets the variables that the other lines use.
-pub(super) fn locate(kind: &StoreKind, snapshot: &str) -> String {
+pub(super) fn locate(kind: &StoreKind) -> String {
     let name = snapshot::PREFIX.trim_end_matches('/');
     let place = match kind {
         StoreKind::Local(_) => format!("\"$STORE\"/{name}"),
@@ -49,31 +50,30 @@ pub(super) fn locate(kind: &StoreKind, snapshot: &str) -> String {
     };
     format!(
         "export RESTIC_REPOSITORY={place}\n\
-         export RESTIC_PASSWORD_FILE=\"${{RESTIC_PASSWORD_FILE:-$HOME/repository.key}}\"   # the password\n\
-         SNAPSHOT={snapshot}{by_ssh}"
+         export RESTIC_PASSWORD_FILE=\"${{RESTIC_PASSWORD_FILE:-$HOME/repository.key}}\"   # the password{by_ssh}"
     )
 }
 
 /// The signed manifest must name the snapshot, whose id is the hash of what names all that is in it.
-pub(super) fn check(snapshot: &str) -> String {
+pub(super) fn check(snapshot: &str, point: &PointId) -> String {
     format!(
-        "grep -q '\"snapshot\": \"{snapshot}\"' restored/manifest.json   # restic checks every hash below it as it reads\n\
-         restic ${{RESTIC_OPTIONS:-}} cat snapshot \"$SNAPSHOT\" > /dev/null"
+        "grep -q '\"snapshot\": \"{snapshot}\"' restored/{point}.json   # restic checks every hash below it as it reads\n\
+         restic ${{RESTIC_OPTIONS:-}} cat snapshot {snapshot} > /dev/null"
     )
 }
 
 /// Writes a file of the snapshot to standard output.
-pub(super) fn dump(path: &str) -> String {
+pub(super) fn dump(snapshot: &str, path: &str) -> String {
     format!(
-        "restic ${{RESTIC_OPTIONS:-}} dump \"$SNAPSHOT\" {}",
+        "restic ${{RESTIC_OPTIONS:-}} dump {snapshot} {}",
         quote(path)
     )
 }
 
 /// Restores a directory of the snapshot, and all below it, into `restored`.
-pub(super) fn restore(path: &str) -> String {
+pub(super) fn restore(snapshot: &str, path: &str) -> String {
     format!(
-        "restic ${{RESTIC_OPTIONS:-}} restore \"$SNAPSHOT\" --include {} --target restored",
+        "restic ${{RESTIC_OPTIONS:-}} restore {snapshot} --include {} --target restored",
         quote(path)
     )
 }

@@ -1,8 +1,8 @@
-//! The commands of `RESTORE.md` that check signatures: its own before anything else, and that of the
-//! manifest. Without a list of signers they show only that nothing was changed by accident.
+//! The commands of a page that check signatures: its own before anything else, and those of the
+//! manifests. Without a list of signers they show only that nothing was changed by accident.
 
-use super::{KEY, fetch, locate, quote};
-use crate::context::{Context, OpenStore};
+use super::{fetch, locate, page_key, quote};
+use crate::context::OpenStore;
 use crate::point::{Manifest, manifest_key};
 use std::fmt::Write;
 
@@ -22,10 +22,15 @@ pub(super) fn write_own(
     )?;
     writeln!(out, "```sh\nset -eu\n{}", locate(store))?;
     writeln!(out, "mkdir -p restored && chmod 700 restored")?;
-    for name in [KEY.to_owned(), format!("{KEY}.sig")] {
-        let to = name.replacen("lifeboat/", "restored/", 1);
-        writeln!(out, "{}", fetch(store, &name, &to))?;
-    }
+    let page = page_key(&manifest.app, &manifest.environment);
+    writeln!(out, "{}", fetch(store, &page, "restored/fetched.md"))?;
+    // The page ends in its signature, so that no moment parts the two.
+    writeln!(
+        out,
+        "sed '/^-----BEGIN SSH SIGNATURE-----$/,$d' restored/fetched.md > restored/RESTORE.md\n\
+         sed -n '/^-----BEGIN SSH SIGNATURE-----$/,$p' restored/fetched.md > restored/RESTORE.md.sig\n\
+         rm restored/fetched.md"
+    )?;
     write_check(out, "restored/RESTORE.md", &manifest.app)?;
     writeln!(out, "```\n")
 }
@@ -43,31 +48,33 @@ fn write_check(out: &mut String, file: &str, app: &str) -> std::fmt::Result {
     )
 }
 
-/// Whether the manifest is as it was signed.
-pub(super) fn write_of_manifest(
+/// Whether the manifests are as they were signed.
+pub(super) fn write_of_manifests(
     out: &mut String,
-    context: &Context,
     store: &OpenStore,
-    manifest: &Manifest,
+    manifests: &[&Manifest],
 ) -> std::fmt::Result {
-    let key = manifest_key(&manifest.point);
-    writeln!(out, "## 2. Check who signed it\n")?;
+    writeln!(out, "## 2. Check who signed them\n")?;
+    for manifest in manifests {
+        let (point, signer) = (&manifest.point, &manifest.signer);
+        writeln!(out, "- The manifest of `{point}` is signed by `{signer}`.")?;
+    }
     writeln!(
         out,
-        "The manifest is signed by `{}`. Compare that with a list of signers that you kept **outside** this store",
-        context.signer.id()
+        "\nCompare that with a list of signers that you kept **outside** this store"
     )?;
     writeln!(
         out,
         "(the recovery kit has one, as `allowed_signers`); without one, this step shows only that nothing was changed by accident.\n"
     )?;
     writeln!(out, "```sh")?;
-    writeln!(out, "{}", fetch(store, &key, "restored/manifest.json"))?;
-    writeln!(
-        out,
-        "{}",
-        fetch(store, &format!("{key}.sig"), "restored/manifest.json.sig")
-    )?;
-    write_check(out, "restored/manifest.json", &manifest.app)?;
+    for manifest in manifests {
+        let key = manifest_key(&manifest.point);
+        let file = format!("restored/{}.json", manifest.point);
+        writeln!(out, "{}", fetch(store, &key, &file))?;
+        let signature = format!("{file}.sig");
+        writeln!(out, "{}", fetch(store, &format!("{key}.sig"), &signature))?;
+        write_check(out, &file, &manifest.app)?;
+    }
     writeln!(out, "```\n")
 }
