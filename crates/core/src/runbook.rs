@@ -629,7 +629,7 @@ fn write_mariadb(
     )?;
     writeln!(
         out,
-        "the accounts that its views, triggers, routines and events run as must be there. Its events begin to run, and a trigger or a default value that names the old database still means that one: on the same server, restore with Lifeboat.\n"
+        "the accounts that its views, triggers, routines and events run as must be there. Its events begin to run, and a trigger, a view or a default value that names the old database still means that one: on the same server, restore with Lifeboat.\n"
     )?;
     if captured.is_none() {
         writeln!(
@@ -639,10 +639,11 @@ fn write_mariadb(
     }
     writeln!(out, "```sh\nSQL_CLIENT=\"${{SQL_CLIENT:-{client}}}\"")?;
     writeln!(out, "$SQL_CLIENT -e {create}")?;
-    // Clients of the other kind, and older ones, choke on that line.
+    // Clients of the other kind, and older ones, choke on the first of these lines; without the
+    // second, dates that are in no calendar become zeros.
     writeln!(
         out,
-        "{open} | sed '1{{/enable the sandbox mode/d;}}' | $SQL_CLIENT --comments --binary-mode --max-allowed-packet=1G --default-character-set=utf8mb4 {database}\n```\n"
+        "{open} | sed -e '/^\\/\\*M*!999999.- enable the sandbox mode/d' -e '/^\\/\\*!40101 SET @OLD_SQL_MODE=/s/NO_AUTO_VALUE_ON_ZERO/&,ALLOW_INVALID_DATES/' | $SQL_CLIENT --comments --binary-mode --max-allowed-packet=1G --default-character-set=utf8mb4 {database}\n```\n"
     )
 }
 

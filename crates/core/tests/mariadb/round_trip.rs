@@ -237,29 +237,120 @@ fn questions_are_answered_as_of_the_dump() {
     );
 }
 
-/// The dump program takes no history at all when that of one table is by transactions.
+const BY_TIME_AND_BY_TRANSACTION: &str = "CREATE DATABASE d; USE d; CREATE SEQUENCE sq; CREATE TABLE by_time (x INT) WITH SYSTEM VERSIONING;
+     INSERT INTO by_time VALUES (1); UPDATE by_time SET x = 2;
+     CREATE TABLE `by transaction` (x INT, s BIGINT UNSIGNED GENERATED ALWAYS AS ROW START,
+       e BIGINT UNSIGNED GENERATED ALWAYS AS ROW END, PERIOD FOR SYSTEM_TIME (s, e)) WITH SYSTEM VERSIONING;
+     INSERT INTO `by transaction` (x) VALUES (1); UPDATE `by transaction` SET x = 2";
+
+/// The dump program takes no history at all when that of one table is by transactions: such a table
+/// is dumped apart.
 #[test]
-fn a_history_by_transactions_is_a_limit() {
+fn a_history_by_transactions_costs_no_other_table_its_own() {
     let server = Server::start();
+    server.sql("", BY_TIME_AND_BY_TRANSACTION);
     server.sql(
-        "",
-        "CREATE DATABASE d; USE d; CREATE TABLE by_time (x INT) WITH SYSTEM VERSIONING;
-         INSERT INTO by_time VALUES (1); UPDATE by_time SET x = 2;
-         CREATE TABLE by_transaction (x INT, s BIGINT UNSIGNED GENERATED ALWAYS AS ROW START,
-           e BIGINT UNSIGNED GENERATED ALWAYS AS ROW END, PERIOD FOR SYSTEM_TIME (s, e)) WITH SYSTEM VERSIONING;
-         INSERT INTO by_transaction (x) VALUES (1); UPDATE by_transaction SET x = 2",
+        "d",
+        "CREATE VIEW v AS SELECT x FROM `by transaction`;
+         CREATE TRIGGER tr AFTER INSERT ON `by transaction` FOR EACH ROW INSERT INTO by_time VALUES (NEW.x);
+         CREATE FUNCTION f() RETURNS INT RETURN 1",
     );
     let (captured, dump) = capture(&server, "d");
     let fingerprint = tables(proof(&captured));
-    assert_eq!(fingerprint.tables["by_time"].rows, 1);
+    assert_eq!(fingerprint.tables["by_time"].rows, 2);
+    assert_eq!(fingerprint.tables["by transaction"].rows, 1);
     let limits = fingerprint.limits.join("\n");
+    let lost = "by transaction: system-versioned; the dump has its rows of now";
+    assert!(limits.contains(lost), "{limits}");
+    assert!(!limits.contains("by_time"), "{limits}");
+    assert!(
+        captured.warnings.iter().any(|w| w.contains(lost)),
+        "{captured:?}"
+    );
+    assert_eq!(captured.consistency, Consistency::Snapshot);
+    bring_back(&server, "restored", &dump).unwrap();
+    let restored = observed(&server, "restored", &captured);
+    assert_eq!(differences(proof(&captured), &restored), []);
+    // Half of it is not the whole, though a line says that a dump is complete.
+    let half = dump.get(..dump.len() - 100).unwrap();
+    assert!(bring_back(&server, "half", half).is_err());
+}
+
+#[test]
+fn a_table_written_to_before_the_others_are_dumped_is_told() {
+    let server = Server::start();
+    server.sql("", BY_TIME_AND_BY_TRANSACTION);
+    let mut output = After {
+        left: 1,
+        act: Some(|| drop(server.sql("d", "UPDATE `by transaction` SET x = 3"))),
+    };
+    let source = source_with(&root(&server, "d"), 60);
+    let captured = capture_into(&source, &mut output, &[]).unwrap();
+    assert_eq!(captured.consistency, Consistency::Unknown);
+    let warnings = captured.warnings.join("\n");
+    assert!(
+        warnings.contains("table by transaction: its history is by transactions"),
+        "{warnings}"
+    );
+}
+
+#[test]
+fn a_history_by_transactions_that_needs_a_sequence_is_dumped_with_the_others() {
+    let server = Server::start();
+    let column = "(x INT, n INT DEFAULT nextval(sq), s ";
+    server.sql(
+        "",
+        &BY_TIME_AND_BY_TRANSACTION.replace("(x INT, s ", column),
+    );
+    let (captured, dump) = capture(&server, "d");
+    let limits = tables(proof(&captured)).limits.join("\n");
     for name in [
         "by_time: system-versioned",
-        "by_transaction: system-versioned",
+        "by transaction: system-versioned",
     ] {
         assert!(limits.contains(name), "{limits}");
     }
-    restore(&server, "restored", &captured, &dump);
+    bring_back(&server, "restored", &dump).unwrap();
     let restored = observed(&server, "restored", &captured);
     assert_eq!(differences(proof(&captured), &restored), []);
+}
+
+#[test]
+fn dates_of_no_calendar_come_back() {
+    let server = Server::start();
+    server.sql(
+        "",
+        "CREATE DATABASE d; USE d; SET sql_mode = 'ALLOW_INVALID_DATES'; CREATE TABLE t (a DATE, b DATETIME);
+         INSERT INTO t VALUES ('2023-02-31', '2023-02-30 10:00:00'), ('0000-00-00', '2023-00-00 00:00:00')",
+    );
+    let (captured, dump) = capture(&server, "d");
+    bring_back(&server, "restored", &dump).unwrap();
+    let rows = |database| server.sql(database, "SELECT * FROM t");
+    assert_eq!(rows("restored"), rows("d"));
+    let restored = observed(&server, "restored", &captured);
+    assert_eq!(differences(proof(&captured), &restored), []);
+}
+
+#[test]
+fn a_view_reaches_into_its_own_database_whatever_that_is_called() {
+    let server = Server::start();
+    server.sql(
+        "",
+        "CREATE DATABASE d; CREATE DATABASE other; CREATE SEQUENCE other.sq START WITH 100; USE d;
+         CREATE TABLE d (id INT); INSERT INTO d VALUES (1), (2); CREATE SEQUENCE sq;
+         CREATE FUNCTION f(a INT) RETURNS INT DETERMINISTIC RETURN a + 1;
+         CREATE VIEW plain AS SELECT id FROM d; CREATE VIEW alias AS SELECT d.id FROM d d WHERE d.f(d.id) > 0;
+         CREATE VIEW cte AS WITH d AS (SELECT id FROM d.d) SELECT d.id FROM d;
+         CREATE VIEW numbers AS SELECT nextval(d.sq) AS own, nextval(other.sq) AS other, 'nextval(`d`.`sq`)' AS text",
+    );
+    let (captured, dump) = capture(&server, "d");
+    bring_back(&server, "restored", &dump).unwrap();
+    let restored = observed(&server, "restored", &captured);
+    assert_eq!(differences(proof(&captured), &restored), []);
+    assert_eq!(server.sql("restored", "SELECT * FROM alias"), "1\n2");
+    assert_eq!(
+        server.sql("restored", "SELECT * FROM numbers"),
+        "1\t100\tnextval(`d`.`sq`)"
+    );
+    assert_eq!(server.sql("d", "SELECT own FROM numbers"), "1");
 }

@@ -7,7 +7,9 @@ use lifeboat_core::fingerprint::{
 };
 use lifeboat_core::observe::Silent;
 use lifeboat_core::secret::{Reference, Scrubber};
-use lifeboat_core::source::mariadb::{Connection, Flavor, MariadbSource, defaults, observe};
+use lifeboat_core::source::mariadb::{
+    Connection, Flavor, MariadbSource, RestoreOptions, defaults, observe, restore_dump,
+};
 use lifeboat_core::source::{CaptureContext, Captured, Finding, Source};
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -100,6 +102,17 @@ pub fn restore(server: &Server, database: &str, captured: &Captured, dump: &[u8]
     let sql = format!("CREATE DATABASE `{database}` CHARACTER SET {set} COLLATE {collation}");
     server.sql("", &sql);
     server.sql(database, std::str::from_utf8(dump).unwrap());
+}
+
+/// Restores a dump into a new database, as the program does.
+pub fn bring_back(server: &Server, database: &str, dump: &[u8]) -> lifeboat_core::Result<()> {
+    server.sql("", &format!("CREATE DATABASE `{database}`"));
+    let options = RestoreOptions {
+        scratch: true,
+        captured: None,
+    };
+    let target = server.connection(database);
+    restore_dump(&mut &dump[..], &target, &options, &Scrubber::default()).map(drop)
 }
 
 pub fn proof(captured: &Captured) -> &Proof {

@@ -10,7 +10,7 @@
 //! backup must not stop an application. Where it cannot be shown that nobody wrote to one
 //! meanwhile, it is named in the limits and the warnings.
 
-use super::client::{Server, query, release_of};
+use super::client::{Server, identifier, query, release_of};
 use super::connection::{Connection, Flavor};
 use super::dump::{ColumnOrders, Contents};
 use super::grants::{self, Grants};
@@ -69,12 +69,13 @@ impl Capture<'_> {
         )?;
         refuse_hidden(self.connection, &before)?;
         let binlog = binlog(self.connection, self.server, &grants, scrubber);
-        let history = has_history(&before) && dumps_history(&program, self.server);
+        let history = dumpable_history(&before) && dumps_history(&program, self.server);
         let dumping = Dumping {
             connection: self.connection,
             server: self.server,
             binlog: binlog == Ok(true),
             history,
+            by_transaction: &before.by_transaction,
             lock_timeout_seconds: self.lock_timeout_seconds,
             scrubber,
         };
@@ -84,9 +85,15 @@ impl Capture<'_> {
         };
         let mut warnings = Vec::new();
         let first = self.answers();
-        let mut second = None;
+        let apart = || match history {
+            true => self.transactions_of(&before),
+            false => BTreeMap::new(),
+        };
+        let apart_before = apart();
+        let (mut second, mut apart_after) = (None, BTreeMap::new());
         let dumped = dumping.run(output, &orders, self.context.observer, &mut || {
             second = Some(self.answers());
+            apart_after = apart();
         })?;
         let second = second.unwrap_or_else(|| self.answers());
         let after = Catalog::take(self.connection, &dictionary, scrubber)?;
@@ -96,7 +103,14 @@ impl Capture<'_> {
         lacks_nothing(&before, &dumped.contents)?;
         let answers = agreed(first, second, &mut warnings);
         let mut limits = limits(&before, &program, history);
-        let unsteady = unsteady(&before, &after);
+        warnings.extend(
+            limits
+                .iter()
+                .filter(|limit| is_without_history(limit))
+                .cloned(),
+        );
+        let mut unsteady = unsteady(&before, &after);
+        unsteady.extend(moved(&apart_before, &apart_after));
         warnings.extend(
             unsteady
                 .iter()
@@ -142,6 +156,23 @@ impl Capture<'_> {
             )
         };
         self.context.queries.iter().map(ask).collect()
+    }
+
+    /// For each table whose history is by transactions, the sum of all transactions that wrote to
+    /// it: such tables are dumped before the others, in a snapshot of their own.
+    fn transactions_of(&self, catalog: &Catalog) -> BTreeMap<String, Option<String>> {
+        let ask = |name: &String| {
+            let columns = catalog.period_columns.get(name).into_iter().flatten();
+            let columns: Vec<_> = columns.map(|column| identifier(column)).collect();
+            let sql = format!(
+                "SELECT CONCAT(COUNT(*), ' ', COALESCE(SUM(CRC32(CONCAT_WS('-', {}))), 0)) FROM {} FOR SYSTEM_TIME ALL",
+                columns.join(", "),
+                identifier(name)
+            );
+            let sum = query(self.connection, &sql, self.context.scrubber).ok();
+            (name.clone(), sum)
+        };
+        catalog.by_transaction.iter().map(ask).collect()
     }
 
     fn versions(
@@ -274,11 +305,25 @@ pub fn checked_views(catalog: &Catalog) -> impl Iterator<Item = String> {
     })
 }
 
-/// Whether there is a table with a history, and no table whose history is by transactions: the
-/// dump program takes that of none when it cannot take it of one.
-pub fn has_history(catalog: &Catalog) -> bool {
-    let mut tables = catalog.tables.values();
-    !catalog.transaction_precise && tables.any(|table| table.kind == "SYSTEM VERSIONED")
+/// Whether there is a table whose history can be dumped. The dump program takes that of none when
+/// there is a table whose history is by transactions: such tables are dumped apart, before the
+/// others. That does not do where they need a sequence, which would come after them.
+pub fn dumpable_history(catalog: &Catalog) -> bool {
+    let columns = catalog.inventory.objects.get("column");
+    let needs_sequence = |table: &String| {
+        let own = format!("{table}.");
+        let mut columns = columns.into_iter().flatten();
+        columns.any(|(name, definition)| name.starts_with(&own) && definition.contains("nextval("))
+    };
+    histories_by_time(catalog).next().is_some()
+        && !catalog.by_transaction.iter().any(needs_sequence)
+}
+
+fn histories_by_time(catalog: &Catalog) -> impl Iterator<Item = &String> {
+    let versioned = catalog.tables.iter();
+    let versioned = versioned.filter(|(_, table)| table.kind == "SYSTEM VERSIONED");
+    let names = versioned.map(|(name, _)| name);
+    names.filter(|name| !catalog.by_transaction.contains(*name))
 }
 
 /// What changed between two looks at the catalog, so that the rows dumped meanwhile cannot be
@@ -406,7 +451,7 @@ pub fn limits(catalog: &Catalog, program: &Program, history: bool) -> Vec<String
         }
     }
     for (name, table) in &catalog.tables {
-        if table.kind == "SYSTEM VERSIONED" && !history {
+        if table.kind == "SYSTEM VERSIONED" && (!history || catalog.by_transaction.contains(name)) {
             limits.push(format!(
                 "{name}: {NO_HISTORY}; the dump has its rows of now, not those of before, and a restore dates them anew"
             ));
@@ -424,10 +469,8 @@ pub fn limits(catalog: &Catalog, program: &Program, history: bool) -> Vec<String
 /// Columns that are not hashed, by table: a restore without history dates rows anew, and some values
 /// are others at each reading.
 fn omitted(catalog: &Catalog, history: bool) -> BTreeMap<String, BTreeSet<String>> {
-    let mut omitted = match history {
-        true => BTreeMap::new(),
-        false => catalog.period_columns.clone(),
-    };
+    let mut omitted = catalog.period_columns.clone();
+    omitted.retain(|table, _| !history || catalog.by_transaction.contains(table));
     let momentary = catalog.specials.iter();
     for special in momentary.filter(|special| special.kind == SpecialKind::Momentary) {
         let columns = omitted.entry(special.table.clone()).or_default();
@@ -436,11 +479,33 @@ fn omitted(catalog: &Catalog, history: bool) -> BTreeMap<String, BTreeSet<String
     omitted
 }
 
-/// Whether a proof was made without the history of system-versioned tables.
-pub fn is_without_history(limits: &[String]) -> bool {
-    limits
+/// Whether a limit is that a table's history was not dumped.
+fn is_without_history(limit: &str) -> bool {
+    limit.contains(&format!(": {NO_HISTORY};"))
+}
+
+/// Whether a proof with these limits was made without the history of tables that have one by time.
+pub fn was_without_history(catalog: &Catalog, limits: &[String]) -> bool {
+    let named = |name: &String| {
+        let begins = format!("{name}: {NO_HISTORY};");
+        limits.iter().any(|limit| limit.starts_with(&begins))
+    };
+    histories_by_time(catalog).any(named)
+}
+
+/// Tables dumped apart that were, or may have been, written to between the two snapshots; and why
+/// that matters.
+fn moved(
+    before: &BTreeMap<String, Option<String>>,
+    after: &BTreeMap<String, Option<String>>,
+) -> Vec<(String, String)> {
+    let moved = before
         .iter()
-        .any(|limit| limit.contains(&format!(": {NO_HISTORY};")))
+        .filter(|(name, sum)| sum.is_none() || after.get(*name) != Some(sum));
+    let why = "its history is by transactions, so it was dumped before the others, and it was written to meanwhile: its rows may not be of the same instant as the others";
+    moved
+        .map(|(name, _)| (name.clone(), why.to_owned()))
+        .collect()
 }
 
 /// Tables without transactions, but for those to which surely nobody wrote during the dump; and why.

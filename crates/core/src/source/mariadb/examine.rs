@@ -1,7 +1,7 @@
 //! Reaches a database without taking anything, and says what would stand in the way of a capture.
 
 use super::capture::{
-    binlog, checked_views, has_history, limits, missing, refuse_half_way, refuse_hidden, skew,
+    binlog, checked_views, dumpable_history, limits, missing, refuse_half_way, refuse_hidden, skew,
     tables_without_transactions,
 };
 use super::client::{Server, query, rows};
@@ -56,7 +56,7 @@ fn look(
         if let Some(skew) = skew(program, &server) {
             warn(skew, Some("install the client of the server's own version"));
         }
-        let history = has_history(&catalog) && dumps_history(program, &server);
+        let history = dumpable_history(&catalog) && dumps_history(program, &server);
         let limits = limits(&catalog, program, history);
         for limit in limits
             .iter()

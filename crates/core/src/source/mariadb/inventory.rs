@@ -78,8 +78,8 @@ pub struct Catalog {
     pub checked_views: Vec<(String, String)>,
     /// Of tables with a history, the columns that say from when to when a row was so.
     pub period_columns: BTreeMap<String, BTreeSet<String>>,
-    /// Whether there is a table whose history is by transactions and not by time.
-    pub transaction_precise: bool,
+    /// Tables whose history is by transactions and not by time.
+    pub by_transaction: BTreeSet<String>,
     /// When this was asked, by the server's clock.
     pub now: String,
     /// Engines that have transactions.
@@ -236,7 +236,9 @@ impl Catalog {
             }
             "engine" => self.transactional.extend(at(0)),
             "period" => {
-                self.transaction_precise |= at(2).as_deref() == Some("bigint");
+                if at(2).as_deref() == Some("bigint") {
+                    self.by_transaction.extend(at(0));
+                }
                 let columns = self.period_columns.entry(at(0).unwrap_or_default());
                 columns.or_default().extend(at(1));
             }

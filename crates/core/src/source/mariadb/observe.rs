@@ -1,6 +1,6 @@
 //! Looks at a restored database as the capture looked at the source.
 
-use super::capture::{has_history, is_without_history, proof};
+use super::capture::{dumpable_history, proof, was_without_history};
 use super::client::Server;
 use super::connection::Connection;
 use super::dump::ColumnOrders;
@@ -52,9 +52,10 @@ fn look(
         connection,
         server: &server,
         binlog: false,
-        history: has_history(&catalog)
+        history: dumpable_history(&catalog)
             && dumps_history(&program, &server)
-            && !is_without_history(&limits),
+            && !was_without_history(&catalog, &limits),
+        by_transaction: &catalog.by_transaction,
         lock_timeout_seconds: LOCK_SECONDS,
         scrubber,
     };

@@ -1,9 +1,10 @@
 //! Passes a dump on its way to the client, and changes what must not reach it as it is.
 //!
 //! Guarantees: rows pass untouched, and so does the number of lines. What changes: the line that
-//! puts a client into its sandbox, which older ones choke on; the database that a trigger's
-//! statement or a default value from a sequence names, which would reach into another database than
-//! the one that is restored; and whether events run. It holds no more than the head of one statement.
+//! puts a client into its sandbox, which older ones choke on; dates such as February 30th, which
+//! stay what they were; the database that a trigger's statement names, and, where it is the dump's
+//! own, that a default value or a view names before a sequence or a function, which would reach into
+//! another database than the one that is restored; and whether events run. It holds no more than the head of one statement.
 
 use crate::error::{Code, Error, Result};
 use std::collections::VecDeque;
@@ -16,6 +17,10 @@ const PIECE_BYTES: usize = 64 << 10;
 const HEADER_BYTES_MAX: usize = 1 << 20;
 /// How many beginnings of statements are remembered: the client lags behind what it was fed.
 const HEADS_MAX: usize = 4096;
+/// How long the line of a view may be, in bytes.
+const VIEW_BYTES_MAX: usize = 64 << 20;
+/// How the line begins that says what a view is.
+const VIEW: &[u8] = b"/*!50001 VIEW ";
 /// How much of a statement's beginning is remembered, in bytes.
 const HEAD_BYTES: usize = 100;
 
@@ -78,6 +83,8 @@ pub struct Rewriter<'a> {
     taken: usize,
     line: u64,
     delimiter: Vec<u8>,
+    /// The database that was dumped, once the dump has said it.
+    database: Option<Vec<u8>>,
     /// The next piece begins a line; a statement.
     line_begins: bool,
     statement_begins: bool,
@@ -100,6 +107,7 @@ impl<'a> Rewriter<'a> {
             taken: 0,
             line: 0,
             delimiter: b";".to_vec(),
+            database: None,
             line_begins: true,
             statement_begins: true,
             in_table: false,
@@ -166,7 +174,7 @@ impl<'a> Rewriter<'a> {
 
     /// Looks at the beginning of a line, which is in `out`.
     fn look(&mut self) -> io::Result<()> {
-        if self.line == 1 && is_sandbox(&self.out) {
+        if self.statement_begins && is_sandbox(&self.out) {
             self.out.clear();
             self.out.push(b'\n');
             return Ok(());
@@ -179,16 +187,27 @@ impl<'a> Rewriter<'a> {
             if self.out.starts_with(b"-- Dump completed") {
                 self.completed = true;
             }
+            if let Some(name) = dumped_database(&self.out) {
+                self.database = Some(name.to_vec());
+            }
             if !self.out.trim_ascii().is_empty() && !self.out.starts_with(b"--") {
+                // Another dump may follow a whole one.
+                self.completed = false;
                 self.heads.push(self.line, &self.out);
+            }
+            if let Some(text) = allowing_invalid_dates(&self.out) {
+                self.out = text;
             }
         }
         if self.statement_begins {
             self.in_table = self.out.starts_with(b"CREATE TABLE ");
         } else if self.in_table {
-            if let Some(text) = unqualified_sequences(&self.out) {
-                self.out = text;
-            }
+            self.unqualify_calls();
+            return Ok(());
+        }
+        if self.out.starts_with(VIEW) {
+            self.fill_line(VIEW_BYTES_MAX)?;
+            self.unqualify_calls();
             return Ok(());
         }
         let of_view = self.out.starts_with(b"/*!50013 DEFINER=");
@@ -205,6 +224,12 @@ impl<'a> Rewriter<'a> {
                 Ok(())
             }
             None => Ok(()),
+        }
+    }
+
+    fn unqualify_calls(&mut self) {
+        if let Some(text) = unqualified_calls(&self.out, self.database.as_deref()) {
+            self.out = text;
         }
     }
 
@@ -530,38 +555,71 @@ fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$' | b'.') || byte >= 0x80
 }
 
-/// The line of a column without the databases of the sequences that its default value names; `None`
-/// when it names none.
-fn unqualified_sequences(line: &[u8]) -> Option<Vec<u8>> {
+/// A line of a table or a view without the database before sequences and functions, where it is
+/// `own`; any database, where that is not known. `None` when it names none.
+fn unqualified_calls(line: &[u8], own: Option<&[u8]>) -> Option<Vec<u8>> {
     let mut text = Vec::new();
     let mut from = 0;
     let mut at = 0;
+    // Whether what follows is the name of a sequence, and whether of another name's part.
+    let (mut sequence, mut part) = (false, false);
     while let Some(rest) = line.get(at..).filter(|rest| !rest.is_empty()) {
         let call = SEQUENCE_CALLS
             .iter()
             .find(|call| rest.starts_with(call.as_bytes()));
-        at += match (call, rest) {
-            (Some(call), _) => {
-                let name = rest.get(call.len()..)?;
-                if let Some((_, after)) = quoted(name)
-                    && after.starts_with(b".`")
-                {
-                    text.extend_from_slice(line.get(from..at + call.len())?);
+        let (length, is_sequence) = match (call, rest) {
+            (Some(call), _) => (call.len(), true),
+            (None, [b'`', ..]) => {
+                let (name, after) = quoted(rest)?;
+                let is_own = own.is_none_or(|own| own == name.as_bytes());
+                if is_own && !part && names_call(after, sequence) {
+                    text.extend_from_slice(line.get(from..at)?);
                     from = line.len() - after.len() + 1;
                 }
-                call.len()
+                (rest.len() - after.len(), false)
             }
-            (None, [b'`', ..]) => rest.len() - quoted(rest)?.1.len(),
-            (None, [b'\'', ..]) => text_length(rest),
-            (None, _) => 1,
+            (None, [b'\'', ..]) => (text_length(rest), false),
+            (None, _) => (1, false),
         };
-        at = at.max(from);
+        part = rest.starts_with(b".");
+        sequence = is_sequence;
+        at = (at + length).max(from);
     }
     text.extend_from_slice(line.get(from..)?);
     (from > 0).then_some(text)
 }
 
-/// How a column's default value takes a number, as the server writes it.
+/// Whether a database's name is followed by that of a sequence that is called for a number, or of
+/// a function.
+fn names_call(after: &[u8], sequence: bool) -> bool {
+    let Some((_, rest)) = after.strip_prefix(b".").and_then(quoted) else {
+        return false;
+    };
+    sequence || rest.starts_with(b"(")
+}
+
+/// The database that a comment at the beginning of a dump names.
+fn dumped_database(line: &[u8]) -> Option<&[u8]> {
+    const BEFORE: &[u8] = b"    Database: ";
+    let rest = line.strip_prefix(b"-- Host: ")?;
+    let at = memchr::memmem::rfind(rest, BEFORE)?;
+    let name = rest.get(at + BEFORE.len()..)?;
+    Some(name.strip_suffix(b"\n").unwrap_or(name))
+}
+
+/// The statement that sets the mode in which rows are restored, with dates allowed that are in no
+/// calendar: a server may hold them, and would make zeros of them.
+fn allowing_invalid_dates(line: &[u8]) -> Option<Vec<u8>> {
+    const MODE: &[u8] = b"SET @OLD_SQL_MODE=@@SQL_MODE, SQL_MODE='NO_AUTO_VALUE_ON_ZERO";
+    if !line.starts_with(b"/*!40101 SET @OLD_SQL_MODE=") {
+        return None;
+    }
+    let at = memchr::memmem::find(line, MODE)? + MODE.len();
+    let (head, rest) = line.split_at(at);
+    Some([head, b",ALLOW_INVALID_DATES", rest].concat())
+}
+
+/// How a number is taken from a sequence, as the server writes it.
 const SEQUENCE_CALLS: [&str; 3] = ["nextval(", "lastval(", "setval("];
 
 /// How long the text in quotes is that begins here.
@@ -661,9 +719,42 @@ mod tests {
 
     #[test]
     fn a_default_value_stays_in_its_database() {
-        let dump = "CREATE TABLE `t` (\n  `nextval(``a``.` int DEFAULT nextval(`li``ve`.`sq`) COMMENT 'it''s \\' nextval(`a`.`b`)',\n  `b` int DEFAULT (lastval(`x`.`s`) + nextval(`own`))\n);\nINSERT INTO `t` VALUES (1,'nextval(`a`.`b`)');\n";
+        let dump = "-- Host: a  Database: x    Database: li`ve\nCREATE TABLE `t` (\n  `nextval(``a``.` int DEFAULT nextval(`li``ve`.`sq`) COMMENT 'it''s \\' nextval(`a`.`b`)',\n  `b` int DEFAULT (lastval(`x`.`s`) + nextval(`own`) + setval(`li``ve`.`sq`, 1))\n);\nINSERT INTO `t` VALUES (1,'nextval(`a`.`b`)');\n";
+        let expected = dump.replace("`li``ve`.", "");
+        assert_eq!(rewritten(dump, Events::AsTheyAre).0, expected);
+        // Where the dump does not say which database it is of.
+        let (_, dump) = dump.split_once('\n').unwrap();
         let expected = dump.replace("`li``ve`.", "").replace("`x`.", "");
         assert_eq!(rewritten(dump, Events::AsTheyAre).0, expected);
+    }
+
+    #[test]
+    fn what_a_view_calls_stays_in_its_database() {
+        let dump = |own: &str| {
+            format!(
+                "-- Host: h    Database: shop\n/*!50001 CREATE ALGORITHM=UNDEFINED */\n/*!50001 VIEW `v` AS select nextval({own}`sq`) AS `a`,{own}`f`(`shop`.`shop`) AS `b`,`other`.`f`(1),`shop`.`id` AS `shop`,'{}' from (`shop` join `x`.`shop`.`f`) */;\nINSERT INTO `t` VALUES\n(1,'nextval(`shop`.`a`)');\n",
+                "nextval(`shop`.`sq`)"
+            )
+        };
+        assert_eq!(rewritten(&dump("`shop`."), Events::AsTheyAre).0, dump(""));
+    }
+
+    #[test]
+    fn dates_of_no_calendar_stay() {
+        let dump = "/*!40101 SET @OLD_SQL_MODE=@@SQL_MODE, SQL_MODE='NO_AUTO_VALUE_ON_ZERO' */;\nINSERT INTO `t` VALUES\n('/*!40101 SET @OLD_SQL_MODE=@@SQL_MODE, SQL_MODE=\'NO_AUTO_VALUE_ON_ZERO\'');\n";
+        let expected = dump.replacen("_ZERO'", "_ZERO,ALLOW_INVALID_DATES'", 1);
+        assert_eq!(rewritten(dump, Events::AsTheyAre).0, expected);
+    }
+
+    #[test]
+    fn a_dump_that_follows_another_must_be_whole_too() {
+        let one = "/*M!999999\\- enable the sandbox mode */ \n-- x\nSET a = 1;\n-- Dump completed on 2026\n";
+        let (text, _, completed) = rewritten(&one.repeat(2), Events::AsTheyAre);
+        let (_, rest) = one.split_once('\n').unwrap();
+        assert_eq!(text, format!("\n{rest}").repeat(2));
+        assert!(completed);
+        let cut = format!("{one}{}", one.split_once("-- Dump").unwrap().0);
+        assert!(!rewritten(&cut, Events::AsTheyAre).2);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::secret::Scrubber;
 use crate::source::tee::{self, Pieces, Teed};
 use crate::thread;
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+use std::collections::BTreeSet;
 use std::io::{self, BufRead, Write};
 use std::process::ExitStatus;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -41,10 +42,23 @@ pub struct Dumping<'a> {
     pub binlog: bool,
     /// Also dump what was in system-versioned tables before.
     pub history: bool,
+    /// Tables that the program cannot dump when it dumps the history of others.
+    pub by_transaction: &'a BTreeSet<String>,
     /// How long it may wait for a lock.
     pub lock_timeout_seconds: u64,
     /// Removes known secrets from what tools say.
     pub scrubber: &'a Scrubber,
+}
+
+/// What one run of the dump program dumps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum DumpPart {
+    /// Everything.
+    Whole,
+    /// The tables whose history is by transactions, with their rows of now.
+    Apart,
+    /// Everything else.
+    Rest,
 }
 
 /// A whole dump.
@@ -65,12 +79,10 @@ pub fn dumps_history(program: &Program, server: &Server) -> bool {
 }
 
 impl Dumping<'_> {
-    fn options(&self, program: &Program) -> Vec<String> {
+    fn options(&self, program: &Program, part: DumpPart) -> Vec<String> {
         let mut options: Vec<String> = [
             "--single-transaction",
             "--quick",
-            "--routines",
-            "--events",
             "--triggers",
             "--hex-blob",
             "--tz-utc",
@@ -84,8 +96,17 @@ impl Dumping<'_> {
         .to_vec();
         let release = release_of(&program.version).unwrap_or_default();
         options.extend(program.database_alone().iter().map(|o| String::from(*o)));
+        if part == DumpPart::Apart {
+            return options;
+        }
+        options.extend(["--routines", "--events"].map(String::from));
         if self.history && program.flavor == Flavor::Mariadb {
             options.push("--dump-history".into());
+        }
+        if part == DumpPart::Rest {
+            let database = self.connection.database().unwrap_or_default();
+            let apart = self.by_transaction.iter();
+            options.extend(apart.map(|table| format!("--ignore-table={database}.{table}")));
         }
         if self.binlog && program.flavor == self.server.flavor {
             let numbers = program.version.splitn(3, '.').nth(2);
@@ -106,8 +127,9 @@ impl Dumping<'_> {
         options
     }
 
-    /// Dumps to `output`. Rows of tables that `orders` names are hashed in that order. `begun` is
-    /// called once when rows are about to come: the snapshot is taken by then.
+    /// Dumps to `output`, which may take two dumps one after the other. Rows of tables that `orders`
+    /// names are hashed in that order. `begun` is called once when rows are about to come: every
+    /// snapshot is taken by then.
     pub fn run(
         &self,
         output: &mut dyn Write,
@@ -115,13 +137,35 @@ impl Dumping<'_> {
         observer: &dyn Observer,
         begun: &mut dyn FnMut(),
     ) -> Result<Dumped> {
+        if !self.history || self.by_transaction.is_empty() {
+            return self.run_part(DumpPart::Whole, output, orders, observer, begun);
+        }
+        // Views of the rest may be of these tables: they come first.
+        let apart = self.run_part(DumpPart::Apart, output, orders, observer, &mut || ())?;
+        let mut all = self.run_part(DumpPart::Rest, output, orders, observer, begun)?;
+        all.contents.add(apart.contents);
+        all.said = apart.said + &all.said;
+        Ok(all)
+    }
+
+    fn run_part(
+        &self,
+        part: DumpPart,
+        output: &mut dyn Write,
+        orders: &ColumnOrders,
+        observer: &dyn Observer,
+        begun: &mut dyn FnMut(),
+    ) -> Result<Dumped> {
         let program = self.connection.program(Tool::Dump)?;
         let database = self.connection.database().unwrap_or_default();
-        let command = self
+        let mut command = self
             .connection
             .client_command(Tool::Dump, self.scrubber)?
-            .args(self.options(&program))
+            .args(self.options(&program, part))
             .args(["--", database]);
+        if part == DumpPart::Apart {
+            command = command.args(self.by_transaction);
+        }
         let mut running = self.connection.transport().spawn(&command)?;
         let Some(mut pipe) = running.stdout.take() else {
             return Err(Error::new(Code::Io, "the dump was started without a pipe"));

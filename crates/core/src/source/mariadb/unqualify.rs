@@ -1,28 +1,68 @@
 //! Takes a database's own name out of what the server writes.
 
-/// Drops every `` `database`. `` from a definition, but for those in quoted text: a restore may
-/// have another name.
+/// Drops the database before its tables, sequences and functions from a definition, but for what is
+/// in quoted text: a restore may have another name. An alias or a table may be named as the
+/// database is, and stays: `` `shop`.`id` `` is a column, unless the place is one of a table's.
 pub fn unqualify(text: &str, database: &str) -> String {
-    let own = format!("`{}`.", database.replace('`', "``"));
+    let own = format!("`{}`", database.replace('`', "``"));
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
+    // The word before, past parentheses and blanks.
+    let mut word = String::new();
     while let Some(next) = rest.chars().next() {
         let length = match next {
-            '`' => match rest.strip_prefix(&own) {
-                Some(after) => {
-                    rest = after;
-                    continue;
-                }
-                None => name_length(rest),
-            },
+            '`' => {
+                let length = chain_length(rest);
+                let (chain, after) = rest.split_at(length);
+                out.push_str(without_database(chain, &own, &word, after));
+                word.clear();
+                rest = after;
+                continue;
+            }
             '\'' => quoted_length(rest),
-            other => other.len_utf8(),
+            letter if letter.is_alphanumeric() || letter == '_' => {
+                let end = |c: char| !(c.is_alphanumeric() || c == '_');
+                let length = rest.find(end).unwrap_or(rest.len());
+                word = rest.get(..length).unwrap_or_default().to_lowercase();
+                length
+            }
+            '(' | ' ' => 1,
+            other => {
+                word.clear();
+                other.len_utf8()
+            }
         };
         let (taken, after) = rest.split_at(length);
         out.push_str(taken);
         rest = after;
     }
     out
+}
+
+/// Names joined by dots, without the first where it is the database.
+fn without_database<'a>(chain: &'a str, own: &str, word: &str, after: &str) -> &'a str {
+    let (first, others) = chain.split_at(name_length(chain));
+    let Some(others) = others.strip_prefix('.').filter(|_| first == own) else {
+        return chain;
+    };
+    let of_three = name_length(others) < others.len();
+    let of_table = word == "from" || word.ends_with("join");
+    let is_called = after.starts_with('(') || ["nextval", "lastval", "setval"].contains(&word);
+    match of_three || of_table || is_called {
+        true => others,
+        false => chain,
+    }
+}
+
+/// How long the names in backticks are that begin here, joined by dots.
+fn chain_length(text: &str) -> usize {
+    let mut length = name_length(text);
+    while let Some(rest) = text.get(length..)
+        && rest.starts_with(".`")
+    {
+        length += 1 + name_length(rest.get(1..).unwrap_or_default());
+    }
+    length
 }
 
 /// How long the name in backticks is that begins here.
@@ -64,8 +104,21 @@ mod tests {
             ),
             ("`other`.`t`, `zoo`", "`other`.`t`, `zoo`"),
             (
-                "'it''s `zoo`.`t` \\' `zoo`.' , `zoo`.`x`",
-                "'it''s `zoo`.`t` \\' `zoo`.' , `x`",
+                "'it''s `zoo`.`t` \\' `zoo`.' , `zoo`.`x`.`y`",
+                "'it''s `zoo`.`t` \\' `zoo`.' , `x`.`y`",
+            ),
+            // A table and an alias that are named as the database is.
+            (
+                "select `zoo`.`zoo`.`id` AS `id` from ((`zoo`.`zoo` left join `zoo`.`t` `a` on(`a`.`id` = `zoo`.`zoo`.`id`)) straight_join `zoo`.`b`)",
+                "select `zoo`.`id` AS `id` from ((`zoo` left join `t` `a` on(`a`.`id` = `zoo`.`id`)) straight_join `b`)",
+            ),
+            (
+                "select `zoo`.`id` AS `id`,`zoo`.`f`(`zoo`.`id`) from `zoo`.`t` `zoo`",
+                "select `zoo`.`id` AS `id`,`f`(`zoo`.`id`) from `t` `zoo`",
+            ),
+            (
+                "with zoo as (select `zoo`.`t`.`id` AS `id` from `zoo`.`t`)select `zoo`.`id` AS `id` from `zoo`",
+                "with zoo as (select `t`.`id` AS `id` from `t`)select `zoo`.`id` AS `id` from `zoo`",
             ),
             ("`a``zoo`.`b`", "`a``zoo`.`b`"),
             ("nextval(`zoo`.`sq`) ä", "nextval(`sq`) ä"),
@@ -75,6 +128,6 @@ mod tests {
         for (text, expected) in cases {
             assert_eq!(unqualify(text, "zoo"), expected);
         }
-        assert_eq!(unqualify("`a``b`.`t`", "a`b"), "`t`");
+        assert_eq!(unqualify("from `a``b`.`t`", "a`b"), "from `t`");
     }
 }

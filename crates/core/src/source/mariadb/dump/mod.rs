@@ -66,6 +66,16 @@ pub struct Contents {
     pub longest: Option<(String, u64)>,
 }
 
+impl Contents {
+    /// Adds what was in another dump; positions stay those of this one.
+    pub fn add(&mut self, other: Contents) {
+        self.tables.extend(other.tables);
+        self.others.extend(other.others);
+        let longest = [self.longest.take(), other.longest].into_iter().flatten();
+        self.longest = longest.max_by_key(|(_, bytes)| *bytes);
+    }
+}
+
 /// Where in the text the reader is.
 #[derive(Debug)]
 enum State {
