@@ -2,8 +2,10 @@
 //!
 //! Guarantees: the captured artifact is the database at one instant, opens by itself, and passed
 //! `quick_check`; a missing file is an error, never an empty database. It does not prove virtual
-//! tables beyond their shadow tables.
+//! tables beyond their shadow tables, nor what is ordered or computed by what only an application
+//! defines.
 
+mod check;
 mod copy;
 mod proof;
 #[cfg(test)]
@@ -99,9 +101,9 @@ impl SqliteSource {
             .observer
             .step("copying the database", Some(live_bytes));
         let mut warnings = backup(&self.path, spool)?;
-        let database = open_still(spool).map_err(|error| copy::explain(&self.path, &error))?;
-        let failed = |error: &rusqlite::Error| copy::explain(&self.path, error);
-        if let Some(problem) = first_problem(&database, "quick_check").map_err(|e| failed(&e))? {
+        let failed = |error: rusqlite::Error| copy::explain(&self.path, &error);
+        let checked = check::check(spool, "quick_check").map_err(failed)?;
+        if let Some(problem) = checked.problem {
             return Err(Error::new(
                 Code::SourceFailed,
                 format!("the database {} is damaged", self.path.display()),
@@ -109,7 +111,8 @@ impl SqliteSource {
             .cause(problem)
             .hint(copy::damaged_hint(&self.path)));
         }
-        let proof = proof::proof(&database).map_err(|error| failed(&error))?;
+        let proof = proof::proof(spool, checked.limits).map_err(failed)?;
+        let database = open_still(spool).map_err(failed)?;
         let mut answers = BTreeMap::new();
         for sql in context.queries {
             match ask(&database, sql) {
@@ -259,16 +262,9 @@ fn open_still(path: &Path) -> rusqlite::Result<Connection> {
     Connection::open_with_flags(uri, flags | OpenFlags::SQLITE_OPEN_URI)
 }
 
-/// The first thing that `integrity_check` or `quick_check` has to say, if anything.
-fn first_problem(database: &Connection, check: &str) -> rusqlite::Result<Option<String>> {
-    let mut statement = database.prepare(&format!("pragma {check}(1)"))?;
-    let said: String = statement.query_row([], |row| row.get(0))?;
-    Ok((said != "ok").then_some(said))
-}
-
 /// Fails unless the database at `path` opens and passes `integrity_check`. Nobody may be writing
-/// to it.
-pub(crate) fn check_whole(path: &Path) -> Result<()> {
+/// to it. Returns what could not be checked.
+pub(crate) fn check_whole(path: &Path) -> Result<Vec<String>> {
     let not_whole = |cause: &dyn std::fmt::Display| {
         Error::new(
             Code::NotProved,
@@ -277,10 +273,11 @@ pub(crate) fn check_whole(path: &Path) -> Result<()> {
         .cause(cause)
         .hint("take another copy or an older point; `lifeboat verify` tells which are intact")
     };
-    let problem = open_still(path)
-        .and_then(|database| first_problem(&database, "integrity_check"))
-        .map_err(|error| not_whole(&error))?;
-    problem.map_or(Ok(()), |problem| Err(not_whole(&problem)))
+    let checked = check::check(path, "integrity_check").map_err(|error| not_whole(&error))?;
+    match checked.problem {
+        Some(problem) => Err(not_whole(&problem)),
+        None => Ok(checked.limits),
+    }
 }
 
 /// The proof of the restored database at `path`, which must pass `integrity_check`. Foreign keys
@@ -288,16 +285,14 @@ pub(crate) fn check_whole(path: &Path) -> Result<()> {
 pub fn observe(path: &Path) -> Result<Proof> {
     assert_library()?;
     must_exist(path)?;
-    check_whole(path)?;
-    open_still(path)
-        .and_then(|database| proof::proof(&database))
-        .map_err(|error| {
-            Error::new(
-                Code::NotProved,
-                format!("the database {} cannot be read to its end", path.display()),
-            )
-            .cause(error)
-        })
+    let limits = check_whole(path)?;
+    proof::proof(path, limits).map_err(|error| {
+        Error::new(
+            Code::NotProved,
+            format!("the database {} cannot be read to its end", path.display()),
+        )
+        .cause(error)
+    })
 }
 
 fn must_exist(path: &Path) -> Result<()> {

@@ -1,25 +1,33 @@
 //! What a SQLite database holds, through SQL.
 //!
 //! Every ordinary table is hashed row by row, shadow tables of virtual ones among them. A virtual
-//! table itself is not asked, since its module may be missing here: that is a limit, named. Row
+//! table itself is not asked, since its module may be missing here: that is a limit, named. Where a
+//! collation is missing, another stands in: how rows are ordered does not change their sum. Row
 //! numbers count only where they are a column (`INTEGER PRIMARY KEY`), because VACUUM renumbers.
 
+use super::check::stand_in_for_collations;
+use super::open_still;
 use crate::fingerprint::{
     DatabaseInventory, Fingerprint, Inventory, Proof, RowSum, TableFingerprint, TablesFingerprint,
 };
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row};
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// Rows are hashed as, for each value: its type (`n`, `i`, `r`, `t`, `b`), then eight bytes
 /// little-endian (an integer, the bits of a real, or the length of a text or blob; nothing for
 /// NULL), then the bytes of the text or blob.
 const ALGORITHM: &str = "xxh3-128-sum/sqlite-value";
 
-/// The proof of an open database.
-pub(super) fn proof(database: &Connection) -> rusqlite::Result<Proof> {
+/// The proof of the database at `path`, to which nobody may be writing; `limits` are those of its
+/// check.
+pub(super) fn proof(path: &Path, limits: Vec<String>) -> rusqlite::Result<Proof> {
+    let database = &open_still(path)?;
+    stand_in_for_collations(database)?;
     let mut fingerprint = TablesFingerprint {
         algorithm: ALGORITHM.into(),
+        limits,
         ..TablesFingerprint::default()
     };
     let objects = objects(database)?;
@@ -97,7 +105,8 @@ fn foreign_key_violations(database: &Connection) -> rusqlite::Result<u64> {
     Ok(count)
 }
 
-fn quoted(name: &str) -> String {
+/// A name in SQL.
+pub(super) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 

@@ -446,3 +446,118 @@ fn a_pipe_beside_a_database_is_not_waited_for() {
     }
     capture(&path).unwrap();
 }
+
+/// A database that needs a collation and functions which only its application defines.
+fn of_an_application() -> (tempfile::TempDir, PathBuf) {
+    use rusqlite::functions::FunctionFlags;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("app.db");
+    let database = Connection::open(&path).unwrap();
+    let unicase = |a: &str, b: &str| a.to_lowercase().cmp(&b.to_lowercase());
+    database.create_collation("unicase", unicase).unwrap();
+    for name in ["title_sort", "fold"] {
+        let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
+        let lower = |context: &rusqlite::functions::Context<'_>| {
+            Ok(context.get::<String>(0)?.to_lowercase())
+        };
+        database
+            .create_scalar_function(name, 1, flags, lower)
+            .unwrap();
+    }
+    database
+        .execute_batch(
+            "create table books (id integer primary key, title text not null collate unicase,
+               sort text not null as (title_sort(title)) stored, v text not null as (fold(title)) virtual, check (fold(title) <> 'x'));
+             create index by_title on books (title collate unicase); create index by_fold on books (fold(title));
+             create unique index one on books (title);
+             create trigger tr after insert on books begin select title_sort(new.title); end;
+             create view seen as select title_sort(title) from books order by title collate unicase;
+             create table kept (k text collate unicase primary key, v) without rowid;
+             insert into kept values ('a', 1), ('B', 2), ('c', 3);
+             create table plain (a integer primary key, b text); create index plain_b on plain (b);
+             with recursive c(x) as (select 1 union all select x + 1 from c where x < 3000)
+               insert into plain select x, hex(randomblob(20)) from c;
+             with recursive c(x) as (select 1 union all select x + 1 from c where x < 3000)
+               insert into books (title) select case x % 2 when 0 then 'Ä' else 'b' end || x from c;",
+        )
+        .unwrap();
+    (directory, path)
+}
+
+#[test]
+fn what_only_the_application_defines_costs_a_limit_and_no_backup() {
+    let (_directory, path) = of_an_application();
+    let (bytes, captured) = capture(&path).unwrap();
+    let (_target, back) = restored(&bytes);
+    let observed = observe(&back).unwrap();
+    let captured = captured.proof.unwrap();
+    let scope = crate::fingerprint::Scope { ownership: true };
+    assert_eq!(crate::fingerprint::compare(&captured, &observed, scope), []);
+    let proved = tables(&captured);
+    let limits = proved.limits.join("\n");
+    for text in [
+        "table main.books: only the application defines fold()",
+        "column main.books.v cannot be computed here",
+    ] {
+        assert!(limits.contains(text), "{limits}");
+    }
+    assert!(!limits.contains("main.plain"), "{limits}");
+    assert_eq!(proved.tables["main.books"].rows, 3000);
+    assert_eq!(proved.tables["main.books"].columns, ["id", "title", "sort"]);
+    assert_eq!(proved.tables["main.kept"].columns, ["k", "v"]);
+    // One row that is another is noticed.
+    let database = Connection::open(&back).unwrap();
+    database.create_collation("unicase", Ord::cmp).unwrap();
+    database
+        .execute_batch("update kept set v = 4 where v = 3")
+        .unwrap();
+    drop(database);
+    let changed = crate::fingerprint::compare(&captured, &observe(&back).unwrap(), scope);
+    assert_eq!(changed.len(), 1, "{changed:?}");
+}
+
+#[test]
+fn damage_beside_what_only_the_application_defines_is_noticed() {
+    let (_directory, path) = of_an_application();
+    let whole = fs::read(&path).unwrap();
+    let page = |name: &str| -> i64 {
+        let database = Connection::open(&path).unwrap();
+        let sql = "select max(pageno) from dbstat where name = ?1";
+        database.query_row(sql, [name], |row| row.get(0)).unwrap()
+    };
+    for name in ["books", "by_title", "by_fold", "plain", "plain_b", "kept"] {
+        let mut bytes = whole.clone();
+        let end = usize::try_from(page(name)).unwrap() * 4096;
+        bytes[end - 4096..end - 3896].fill(0xee);
+        let target = tempfile::tempdir().unwrap();
+        let damaged = target.path().join("damaged.db");
+        fs::write(&damaged, &bytes).unwrap();
+        let error = capture(&damaged).unwrap_err();
+        assert_eq!(error.code, Code::SourceFailed, "{name}: {error}");
+    }
+    // An index that lacks a row, where nothing is missing here to tell.
+    let database = Connection::open(&path).unwrap();
+    database
+        .execute_batch("pragma writable_schema = on; delete from sqlite_schema where name = 'plain_b'; pragma writable_schema = reset;")
+        .unwrap();
+    database
+        .execute_batch("update plain set b = 'new' where a = 7; pragma writable_schema = on")
+        .unwrap();
+    database
+        .execute(
+            "insert into sqlite_schema select 'index', 'plain_b', 'plain', ?1, 'CREATE INDEX plain_b on plain (b)'",
+            [rootpage_of(&whole, "plain_b")],
+        )
+        .unwrap();
+    drop(database);
+    assert_eq!(check_whole(&path).unwrap_err().code, Code::NotProved);
+}
+
+fn rootpage_of(database: &[u8], name: &str) -> i64 {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("x.db");
+    fs::write(&path, database).unwrap();
+    let sql = "select rootpage from sqlite_schema where name = ?1";
+    let database = Connection::open(&path).unwrap();
+    database.query_row(sql, [name], |row| row.get(0)).unwrap()
+}
