@@ -106,7 +106,8 @@ impl fmt::Display for Fault {
 }
 
 /// The name of a user, or the number where it has none here.
-fn user_name(uid: u32) -> String {
+/// The name that the file of users has for this number; the number where it has none.
+pub fn user_name(uid: u32) -> String {
     let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     let named = users.lines().find_map(|line| {
         let mut fields = line.split(':');

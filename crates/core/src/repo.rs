@@ -66,7 +66,7 @@ impl Place {
                 }
             },
         };
-        reference.resolve()
+        reference.resolve_as_restic()
     }
 
     /// Opens it.

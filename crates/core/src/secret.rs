@@ -87,6 +87,35 @@ impl Reference {
 
     /// Fetches the secret. Errors name the reference, never the value. An empty value is an error.
     pub fn resolve(&self) -> Result<Secret> {
+        let bytes = self.fetch()?;
+        let trimmed = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+        self.unless_empty(trimmed.strip_suffix(b"\r").unwrap_or(trimmed))
+    }
+
+    /// Fetches the password of a repository as restic reads it: from a file or a command in the text
+    /// that a byte order mark says, without white space around it. Otherwise as [`Self::resolve`].
+    pub fn resolve_as_restic(&self) -> Result<Secret> {
+        if let Reference::Env(_) = self {
+            return self.resolve();
+        }
+        let text = password_text(&self.fetch()?).ok_or_else(|| {
+            Error::new(Code::Secret, format!("the password at {self} is no text"))
+                .hint("write it as UTF-8")
+        })?;
+        self.unless_empty(text.trim().as_bytes())
+    }
+
+    fn unless_empty(&self, secret: &[u8]) -> Result<Secret> {
+        match secret.is_empty() {
+            false => Ok(Secret::new(secret.to_vec())),
+            true => Err(
+                Error::new(Code::Secret, format!("the secret at {self} is empty"))
+                    .hint("put the secret there, or correct the reference"),
+            ),
+        }
+    }
+
+    fn fetch(&self) -> Result<Zeroizing<Vec<u8>>> {
         let bytes = match self {
             Reference::Env(name) => std::env::var_os(name)
                 .map(std::os::unix::ffi::OsStringExt::into_vec)
@@ -111,17 +140,24 @@ impl Reference {
                 read_file(&path.to_string_lossy())?
             }
         };
-        let bytes = Zeroizing::new(bytes);
-        let trimmed = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
-        let trimmed = trimmed.strip_suffix(b"\r").unwrap_or(trimmed);
-        if trimmed.is_empty() {
-            return Err(
-                Error::new(Code::Secret, format!("the secret at {self} is empty"))
-                    .hint("put the secret there, or correct the reference"),
-            );
-        }
-        Ok(Secret::new(trimmed.to_vec()))
+        Ok(Zeroizing::new(bytes))
     }
+}
+
+/// What is written in UTF-8, or in UTF-16 after a byte order mark.
+fn password_text(bytes: &[u8]) -> Option<Zeroizing<String>> {
+    let utf16 = |rest: &[u8], unit: fn([u8; 2]) -> u16| {
+        let (units, rest) = rest.as_chunks::<2>();
+        let units = units.iter().map(|bytes| unit(*bytes));
+        let text = char::decode_utf16(units).collect::<std::result::Result<String, _>>();
+        text.ok().filter(|_| rest.is_empty())
+    };
+    let text = match bytes {
+        [0xff, 0xfe, rest @ ..] => utf16(rest, u16::from_le_bytes),
+        [0xfe, 0xff, rest @ ..] => utf16(rest, u16::from_be_bytes),
+        [0xef, 0xbb, 0xbf, rest @ ..] | rest => std::str::from_utf8(rest).ok().map(str::to_owned),
+    };
+    text.map(Zeroizing::new)
 }
 
 fn read_file(path: &str) -> Result<Vec<u8>> {

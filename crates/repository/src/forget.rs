@@ -11,6 +11,7 @@ use crate::snapshot::Snapshot;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::{Offset, TimeZone};
 use jiff::{SignedDuration, Span, Timestamp};
+use std::cmp::Reverse;
 use std::fmt;
 use std::str::FromStr;
 
@@ -231,7 +232,8 @@ impl Policy {
     ) -> Vec<Vec<Reason>> {
         let mut reasons = vec![Vec::new(); snapshots.len()];
         let mut newest_first: Vec<usize> = (0..snapshots.len()).collect();
-        newest_first.sort_by_key(|&i| snapshots.get(i).map(|s| std::cmp::Reverse(s.time.at)));
+        // Of two of one instant, the later one in the list is the newer, as for `latest`.
+        newest_first.sort_by_key(|&i| Reverse(snapshots.get(i).map(|s| (s.time.at, i))));
         let limits = Limits::of(self, snapshots, now, zone);
         let mut rules = Rules::of(self);
         let oldest = snapshots.len().saturating_sub(1);

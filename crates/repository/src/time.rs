@@ -36,10 +36,28 @@ impl Time {
         }
     }
 
-    /// For people: to the second, by the clock of where it was taken.
+    /// For people: to the second, by the clock of where it was taken, with how far that is from UTC.
     pub fn to_the_second(&self) -> String {
-        let local = self.offset.to_datetime(self.at);
+        let there = self.at.to_zoned(TimeZone::fixed(self.offset));
+        there.strftime("%Y-%m-%d %H:%M:%S%:z").to_string()
+    }
+
+    /// For people: to the second, as `zone` has it.
+    pub fn in_zone(&self, zone: &TimeZone) -> String {
+        let local = zone.to_datetime(self.at);
         local.strftime("%Y-%m-%d %H:%M:%S").to_string()
+    }
+}
+
+/// The instant, in seconds and nanoseconds since 1970; where its year has not four digits, which is all
+/// that can be written, the nearest that has in every zone.
+pub fn nearest(seconds: i64, nanoseconds: i32) -> Timestamp {
+    /// 0000-01-02T00:00:00Z.
+    const FIRST: i64 = -62_167_132_800;
+    match Timestamp::new(seconds, nanoseconds) {
+        Ok(at) if seconds >= FIRST => at,
+        _ if seconds > 0 => Timestamp::MAX,
+        _ => Timestamp::from_second(FIRST).unwrap_or(Timestamp::MIN),
     }
 }
 
@@ -132,6 +150,25 @@ mod tests {
         }
         assert_eq!(Time::default().to_string(), ZERO);
         assert!("yesterday".parse::<Time>().is_err());
+    }
+
+    #[test]
+    fn a_time_that_cannot_be_written_becomes_the_nearest() {
+        let east = TimeZone::fixed(Offset::from_hours(14).unwrap());
+        let west = TimeZone::fixed(Offset::from_hours(-12).unwrap());
+        for (seconds, expected) in [
+            (0, "1970-01-01T14:00:00+14:00"),
+            (253_402_300_800, "9999-12-31T12:00:00.999999999+14:00"),
+            (i64::MAX, "9999-12-31T12:00:00.999999999+14:00"),
+            (-62_167_219_200, "0000-01-02T14:00:00+14:00"),
+            (i64::MIN, "0000-01-02T14:00:00+14:00"),
+        ] {
+            let text = Time::new(nearest(seconds, 0), &east).to_string();
+            assert_eq!(text, expected);
+            assert_eq!(text.parse::<Time>().unwrap().at, nearest(seconds, 0));
+        }
+        let text = Time::new(nearest(i64::MIN, 0), &west).to_string();
+        assert_eq!(text, "0000-01-01T12:00:00-12:00");
     }
 
     #[test]

@@ -129,7 +129,7 @@ pub struct Backup {
     /// A tag of the snapshot; several with commas (repeatable)
     #[arg(long, value_name = "TAG[,TAG]", value_delimiter = ',')]
     pub tag: Vec<String>,
-    /// The host that the snapshot names
+    /// The host that the snapshot names [default: $RESTIC_HOST, or this one]
     #[arg(short = 'H', long, value_name = "NAME")]
     pub host: Option<String>,
     /// The time that the snapshot names: 2026-03-29 02:30:00, as this host has it, or with an offset
@@ -165,7 +165,7 @@ pub struct Backup {
 /// Which snapshots.
 #[derive(Debug, Clone, Args)]
 pub struct Filter {
-    /// Only those of this host (repeatable)
+    /// Only those of this host (repeatable) [default: $RESTIC_HOST, or all]
     #[arg(long, value_name = "NAME")]
     pub host: Vec<String>,
     /// Only those with all of these tags (repeatable)

@@ -1,7 +1,7 @@
 //! `lifeboat repo backup`: what is named by files, dry runs, and what a snapshot says of its backup.
 
 use crate::repo::{Desk, PASSWORD};
-use crate::support::{listing, noise};
+use crate::support::{listing, noise, run};
 use lifeboat_testkit::restic::Restic;
 use serde_json::Value;
 
@@ -310,4 +310,158 @@ fn a_limit_of_threads_is_an_error_and_no_panic() {
         (Some(&1), Some(&0)),
         "{codes:?}"
     );
+}
+
+#[test]
+fn paths_lie_in_a_snapshot_where_restic_puts_them() {
+    let desk = Desk::new();
+    desk.app.write("x/tree/other", b"o");
+    desk.app.write("x/here/file", b"f");
+    let (theirs, restic) = (desk.app.path("theirs"), Restic::current());
+    restic.ok(&theirs, PASSWORD, &["init"]);
+    let absolute = desk.path("tree/dir");
+    let at = desk.app.path("x");
+    for paths in [
+        &["here"][..],
+        &["here/file", "tree/"],
+        &["../tree/dir", "./here/../here"],
+        &["tree", "../tree", &absolute],
+        &["."],
+        &["..", "--exclude", "r", "--exclude", "theirs"],
+    ] {
+        let args = desk.args(&[&["backup"], paths].concat());
+        let done = run(desk.app.command(&args).current_dir(&at));
+        assert_eq!(done.code, 0, "{done}");
+        let mut their = restic.command(&theirs, PASSWORD);
+        their.arg("backup").args(paths).current_dir(&at);
+        assert!(their.output().unwrap().status.success());
+        let ours = desk.restic(&["ls", "--json", "latest"]);
+        let theirs = restic.ok(&theirs, PASSWORD, &["ls", "--json", "latest"]);
+        let listed = |text: &str| -> Vec<Value> {
+            let values = text
+                .lines()
+                .map(|l| serde_json::from_str::<Value>(l).unwrap());
+            let field = |v: Value| v.get("path").or(v.get("paths")).cloned().unwrap();
+            values.map(field).collect()
+        };
+        assert_eq!(listed(&ours), listed(&theirs), "{paths:?}");
+    }
+}
+
+#[test]
+fn everything_of_the_root_directory_is_taken() {
+    let desk = Desk::new();
+    // What lies deeper is not of interest here, and much of it is not ours.
+    let entries = std::fs::read_dir("/").unwrap();
+    let excludes: Vec<String> = entries
+        .map(|entry| format!("/{}/*", entry.unwrap().file_name().display()))
+        .collect();
+    let mut args = vec!["backup", "/"];
+    for exclude in &excludes {
+        args.extend(["--exclude", exclude]);
+    }
+    // 3 where a directory may not be read.
+    let done = desk.app.run(&desk.args(&args));
+    assert!([0, 3].contains(&done.code), "{done}");
+    let listed = desk.restic(&["ls", "latest"]);
+    for name in ["/etc", "/usr", "/tmp"] {
+        assert!(listed.lines().any(|line| line == name), "{listed}");
+    }
+}
+
+#[test]
+fn a_time_beyond_what_can_be_written_becomes_the_nearest() {
+    let desk = Desk::new();
+    let path = desk.app.path("tree/big");
+    let file = std::fs::File::open(&path).unwrap();
+    let late = std::time::UNIX_EPOCH + std::time::Duration::from_secs(253_402_300_800);
+    file.set_modified(late).unwrap();
+    if file.metadata().unwrap().modified().unwrap() != late {
+        return; // This file system holds no such time.
+    }
+    desk.back_up(&[]);
+    let listed = desk.ok(&["ls", "-l", "latest"]);
+    listed.says(&["9999-12-3"]).never_says(&["1970-01-01"]);
+    desk.restic(&["check", "--read-data"]);
+    // It is not read again.
+    let again = desk.json(&["backup", &desk.path("tree")]);
+    assert_eq!(again["files_unmodified"], again["files"]);
+}
+
+#[test]
+fn who_and_where_are_named_as_restic_names_them() {
+    let mut desk = Desk::new();
+    desk.app.env("RESTIC_HOST", "web7");
+    let tree = desk.path("tree");
+    let args = desk.args(&["backup", &tree]);
+    let mut command = desk.app.command(&args);
+    let done = run(command
+        .env_remove("USER")
+        .env_remove("LOGNAME")
+        .env_remove("SUDO_USER"));
+    assert_eq!(done.code, 0, "{done}");
+    desk.ok(&["backup", &tree, "--host", "db1"]);
+    let hosts = |args: &[&str]| -> Vec<String> {
+        let listed = desk.json(&[&["snapshots"], args].concat());
+        let listed = listed["snapshots"].as_array().unwrap().clone();
+        let named = listed
+            .iter()
+            .map(|s| s["hostname"].as_str().unwrap().to_owned());
+        named.collect()
+    };
+    assert_eq!(hosts(&[]), ["web7"]);
+    assert_eq!(hosts(&["--host", "db1"]), ["db1"]);
+    assert_eq!(hosts(&["--host", ""]), ["web7", "db1"]);
+    let listed = desk.json(&["snapshots"]);
+    let user = run(std::process::Command::new("id").arg("-un"));
+    assert_eq!(listed["snapshots"][0]["username"], user.stdout.trim());
+}
+
+#[test]
+fn tables_have_the_time_of_this_host_and_say_so() {
+    let mut desk = Desk::new();
+    desk.back_up(&["--time", "2026-01-02T03:00:00+09:00"]);
+    desk.app.env("TZ", "UTC");
+    desk.ok(&["snapshots"])
+        .says(&["2026-01-01 18:00:00", "1 snapshot; times in UTC"]);
+    desk.app.env("TZ", "Asia/Tokyo");
+    desk.ok(&["snapshots"])
+        .says(&["2026-01-02 03:00:00", "times in Asia/Tokyo"]);
+    desk.ok(&["forget", "--keep-last", "1"])
+        .says(&["2026-01-02 03:00:00", "times in Asia/Tokyo"]);
+}
+
+#[test]
+fn passwords_are_read_as_restic_reads_them() {
+    let desk = Desk::new();
+    let utf16 = |mark: [u8; 2], unit: fn(u16) -> [u8; 2]| {
+        let units = format!("{PASSWORD}\r\n")
+            .encode_utf16()
+            .flat_map(unit)
+            .collect::<Vec<u8>>();
+        [&mark[..], &units].concat()
+    };
+    for (name, bytes) in [
+        ("windows", format!("{PASSWORD}\r\n").into_bytes()),
+        ("marked", format!("\u{feff}{PASSWORD}\r\n").into_bytes()),
+        ("blanks", format!(" {PASSWORD} \n\n").into_bytes()),
+        ("little", utf16([0xff, 0xfe], u16::to_le_bytes)),
+        ("big", utf16([0xfe, 0xff], u16::to_be_bytes)),
+    ] {
+        let path = desk.app.write(name, &bytes);
+        let file = format!("file:{}", path.display());
+        desk.ok(&["--password", &file, "snapshots"]);
+        let command = format!("cmd:cat '{}'", path.display());
+        desk.ok(&["--password", &command, "snapshots"]);
+        let mut theirs = Restic::current().command(&desk.app.path("r"), PASSWORD);
+        theirs
+            .arg("snapshots")
+            .env_remove("RESTIC_PASSWORD")
+            .env("RESTIC_PASSWORD_FILE", &path);
+        assert!(theirs.output().unwrap().status.success(), "{name}");
+    }
+    let odd = desk.app.write("odd", b"\xff\xfea");
+    let file = format!("file:{}", odd.display());
+    desk.refuses(2, "secret", &["--password", &file, "snapshots"])
+        .names(&["is no text"]);
 }

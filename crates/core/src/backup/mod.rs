@@ -19,6 +19,7 @@ use crate::fingerprint::{BytesFingerprint, Fingerprint, Inventory, Proof};
 use crate::lease::{self, Lease};
 use crate::name::{Name, StoredKey};
 use crate::objective;
+use crate::ownership::user_name;
 use crate::point::{Details, DetailsArtifact, ManifestArtifact, ManifestSource, Outcome, PointId};
 use crate::posture;
 use crate::restore::staging;
@@ -217,7 +218,8 @@ pub fn author() -> String {
     let env = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
     let user = env("USER")
         .or_else(|| env("LOGNAME"))
-        .unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()));
+        // As under cron and systemd.
+        .unwrap_or_else(|| user_name(rustix::process::getuid().as_raw()));
     match env("SUDO_USER") {
         Some(login) if login != user => format!("{login} as {user}"),
         _ => user,

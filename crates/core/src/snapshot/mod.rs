@@ -87,7 +87,7 @@ impl Snapshots {
         if let Some(known) = &opened.repository {
             return Ok(Arc::clone(known));
         }
-        let password = self.password.resolve()?;
+        let password = self.password.resolve_as_restic()?;
         self.scrubber.learn(&password);
         let repository = Repository::open(Arc::clone(&self.store), PREFIX, password.expose())
             .map_err(|error| self.about(error))?;
@@ -109,7 +109,7 @@ impl Snapshots {
                 .cause(format!("there is {}, and no {PREFIX}config", left.key))
                 .hint("bring `config` back from a copy of the store, or move what is left of the repository out of the way"));
         }
-        let password = self.password.resolve()?;
+        let password = self.password.resolve_as_restic()?;
         self.scrubber.learn(&password);
         let made = Repository::create(
             Arc::clone(&self.store),

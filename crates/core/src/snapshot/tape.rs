@@ -8,11 +8,10 @@
 use crate::error::{Code, Error, Result};
 use crate::restore::place::{Member, TapeReader};
 use crate::source::files::{acl, escape};
-use jiff::Timestamp;
 use lifeboat_repository as engine;
 use lifeboat_repository::assemble::Assembly;
 use lifeboat_repository::backup::Names;
-use lifeboat_repository::time::Time;
+use lifeboat_repository::time::{self, Time};
 use lifeboat_repository::tree::{Node, NodeKind, mode};
 use std::collections::HashMap;
 use std::io::{self, Read};
@@ -172,8 +171,8 @@ fn describe(member: &Member, names: &Names) -> Result<Node> {
     let mut node = Node::new(b"", kind);
     node.mode = mode::from_unix(member.mode | format);
     let (seconds, nanoseconds) = member.mtime;
-    let at = Timestamp::new(seconds, i32::try_from(nanoseconds).unwrap_or(0));
-    let time = Time::utc(at.unwrap_or(Timestamp::UNIX_EPOCH));
+    let nanoseconds = i32::try_from(nanoseconds).unwrap_or(0);
+    let time = Time::utc(time::nearest(seconds, nanoseconds));
     (node.mtime, node.atime, node.ctime) = (time, time, time);
     (node.uid, node.gid) = (member.uid, member.gid);
     node.user = names.user(member.uid).unwrap_or_default().to_owned();

@@ -15,7 +15,7 @@ use rustix::fs::CWD;
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// So many entries of a directory are worked on at a time.
 const WINDOW_ENTRIES: usize = if cfg!(test) { 50 } else { 8 << 10 };
@@ -108,11 +108,10 @@ impl Backup<'_> {
         parent: Option<Id>,
         device: u64,
     ) -> Result<io::Result<Id>> {
-        let mut names = match self.names_in(path) {
+        let names = match self.wanted_in(path) {
             Ok(names) => names,
             Err(error) => return Ok(Err(error)),
         };
-        self.options.excludes.mark(&self.mounts, path, &mut names);
         let mut before = self.before(parent);
         let mut names = names.into_iter().peekable();
         let mut tree = TreeWriter::new(self.saver);
@@ -166,7 +165,17 @@ impl Backup<'_> {
         was: Option<&Node>,
         device: u64,
     ) -> Result<Option<Node>> {
-        let path = path.join(name);
+        self.entry_at(path.join(name), name, was, device)
+    }
+
+    /// An entry of a directory, unless it is left out.
+    pub(super) fn entry_at(
+        &self,
+        path: PathBuf,
+        name: &OsString,
+        was: Option<&Node>,
+        device: u64,
+    ) -> Result<Option<Node>> {
         if self.options.excludes.chooses(&path) {
             return Ok(None);
         }
@@ -207,10 +216,11 @@ impl Backup<'_> {
         })
     }
 
-    /// The names in a directory, sorted.
-    fn names_in(&self, path: &Path) -> io::Result<Vec<OsString>> {
+    /// The names in a directory, sorted, without what a file in it says is left out.
+    pub(super) fn wanted_in(&self, path: &Path) -> io::Result<Vec<OsString>> {
         let mut names = self.mounts.names(path)?;
         names.sort_unstable();
+        self.options.excludes.mark(&self.mounts, path, &mut names);
         Ok(names)
     }
 }

@@ -39,13 +39,17 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use targets::Targets;
+use targets::{Target, Targets};
+
+pub use targets::absolute;
 
 /// What to back up, and how to describe it.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Absolute paths.
+    /// What is backed up. A relative path lies in the snapshot as it is named, as in restic.
     pub paths: Vec<PathBuf>,
+    /// The absolute path that relative ones are from.
+    pub directory: PathBuf,
     /// The snapshot to compare with: unchanged files are not read.
     pub parent: Option<Id>,
     /// When the backup began.
@@ -105,6 +109,17 @@ pub struct Excludes {
     pub if_present: Vec<(OsString, Vec<u8>)>,
     /// Files longer than this.
     pub larger_than: Option<u64>,
+}
+
+impl Options {
+    /// The paths as a snapshot names them.
+    pub fn absolute_paths(&self) -> Vec<String> {
+        let absolute = |path: &PathBuf| targets::absolute(&self.directory, path);
+        let paths = self.paths.iter().map(absolute);
+        paths
+            .map(|path| path.to_string_lossy().into_owned())
+            .collect()
+    }
 }
 
 impl Excludes {
@@ -204,7 +219,6 @@ pub struct Unread {
 
 /// Backs up. An error means that there is no snapshot.
 pub fn run(repository: &Repository, index: &Index, options: &Options) -> Result<Report> {
-    let targets = Targets::new(&options.paths);
     let counts = Counts::begin();
     let parent = match options.parent.map(|id| (id, repository.snapshot(&id))) {
         None => None,
@@ -226,7 +240,7 @@ pub fn run(repository: &Repository, index: &Index, options: &Options) -> Result<
     let work = |saver: &Saver<'_>| {
         let mut backup = Backup::new(repository, index, saver, options, &counts);
         backup.alike = alike;
-        let tree = pool.install(|| backup.root(&targets, parent.map(|(_, tree)| tree)))?;
+        let tree = pool.install(|| backup.root(parent.map(|(_, tree)| tree)))?;
         match backup.taken.load(Ordering::Relaxed) {
             true => Ok(tree),
             false => Err(Error::NothingTaken {
@@ -291,11 +305,7 @@ fn commit(
         time: options.time,
         parent: parent.map(|(id, _)| id),
         tree,
-        paths: options
-            .paths
-            .iter()
-            .map(|path| path.to_string_lossy().into_owned())
-            .collect(),
+        paths: options.absolute_paths(),
         hostname: options.hostname.clone(),
         username: options.username.clone(),
         uid: rustix::process::getuid().as_raw(),
@@ -374,45 +384,66 @@ impl<'a> Backup<'a> {
         }
     }
 
-    fn root(&self, targets: &Targets, parent: Option<Id>) -> Result<Id> {
-        let nodes = self.some(targets, Path::new("/"), parent)?;
+    fn root(&self, parent: Option<Id>) -> Result<Id> {
+        let (mut targets, whole) = Targets::new(&self.options.paths, &self.options.directory);
+        for directory in whole {
+            let device = |path: &Path| path.metadata().map(|metadata| metadata.dev());
+            let names = self.wanted_in(&directory);
+            match self
+                .mounts
+                .ask_anyway(&directory, device)
+                .and_then(|d| Ok((d, names?)))
+            {
+                Ok((device, names)) => names
+                    .into_iter()
+                    .for_each(|name| targets.add_entry(&directory, device, name)),
+                Err(error) => self.skip(directory, error),
+            }
+        }
+        let nodes = self.some(&targets, parent)?;
         self.save_tree(nodes)
     }
 
     /// The entries of a directory of which only some are wanted.
-    fn some(&self, targets: &Targets, at: &Path, parent: Option<Id>) -> Result<Vec<Node>> {
+    fn some(&self, targets: &Targets, parent: Option<Id>) -> Result<Vec<Node>> {
         let mut before = self.before(parent);
         let mut nodes = Vec::new();
-        for (name, inner) in &targets.children {
-            let path = at.join(name);
+        for (name, target) in &targets.children {
+            let Target {
+                path,
+                inner,
+                device,
+            } = target;
             let was = before.take(name.as_bytes());
             let was = was.as_ref();
+            if let Some(device) = device {
+                let node = self.entry_at(path.clone(), name, was, *device)?;
+                self.taken.fetch_or(node.is_some(), Ordering::Relaxed);
+                nodes.extend(node);
+                continue;
+            }
             // A link on the way to what is wanted stands for the directory that it leads to.
             let entry = match inner {
-                None => self
-                    .mounts
-                    .ask_anyway(&path, |path| path.symlink_metadata()),
-                Some(_) => self
-                    .mounts
-                    .ask_anyway(&path, |path| match path.metadata()? {
-                        metadata if metadata.is_dir() => Ok(metadata),
-                        _ => Err(io::ErrorKind::NotADirectory.into()),
-                    }),
+                None => self.mounts.ask_anyway(path, |path| path.symlink_metadata()),
+                Some(_) => self.mounts.ask_anyway(path, |path| match path.metadata()? {
+                    metadata if metadata.is_dir() => Ok(metadata),
+                    _ => Err(io::ErrorKind::NotADirectory.into()),
+                }),
             };
             let node = match (entry, inner) {
                 (Err(error), _) => {
-                    self.skip(path, error);
+                    self.skip(path.clone(), error);
                     None
                 }
                 (Ok(metadata), None) => {
-                    let node = self.entry(path, name, &metadata, was, metadata.dev())?;
+                    let node = self.entry(path.clone(), name, &metadata, was, metadata.dev())?;
                     self.taken.fetch_or(node.is_some(), Ordering::Relaxed);
                     node
                 }
                 (Ok(metadata), Some(inner)) => {
-                    let mut node = self.describe(&path, name, &metadata, was);
+                    let mut node = self.describe(path, name, &metadata, was);
                     let subtree = was.and_then(|node| node.subtree);
-                    node.subtree = Some(self.save_tree(self.some(inner, &path, subtree)?)?);
+                    node.subtree = Some(self.save_tree(self.some(inner, subtree)?)?);
                     self.counts.note(was, &node);
                     Some(node)
                 }

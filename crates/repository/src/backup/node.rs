@@ -66,8 +66,7 @@ pub(super) fn kind_of(metadata: &Metadata) -> NodeKind {
 
 /// A time as the system has it.
 pub(super) fn time(seconds: i64, nanoseconds: i64) -> Timestamp {
-    let nanoseconds = i32::try_from(nanoseconds).unwrap_or(0);
-    Timestamp::new(seconds, nanoseconds).unwrap_or(Timestamp::UNIX_EPOCH)
+    crate::time::nearest(seconds, i32::try_from(nanoseconds).unwrap_or(0))
 }
 
 /// All but content, subtree, link target and extended attributes.

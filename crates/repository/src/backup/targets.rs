@@ -1,42 +1,96 @@
 //! The paths to back up as a tree, so that a directory above several of them is there once.
+//!
+//! Where they lie in a snapshot is restic's way: an absolute path from the root, a relative one as it
+//! is named, without what leads out of the directory it is from. Of a path without a name of its own
+//! (`/`, `.`, `..`) the entries lie at the top.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 
-/// What is wanted of a directory: by name, `None` all of it, else some of what is in it.
+/// What is wanted of a directory, by name.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Targets {
-    pub(super) children: BTreeMap<OsString, Option<Targets>>,
+    pub(super) children: BTreeMap<OsString, Target>,
+}
+
+/// What is wanted, and where it is.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Target {
+    /// Its absolute path.
+    pub(super) path: PathBuf,
+    /// Some of what is in it; `None` is all of it.
+    pub(super) inner: Option<Targets>,
+    /// The device of the directory of which it is an entry, where that was named and not it itself.
+    pub(super) device: Option<u64>,
 }
 
 impl Targets {
-    pub(super) fn new(paths: &[PathBuf]) -> Self {
-        let mut root = Targets::default();
+    /// The paths, those that are relative from `directory`; and the directories without a name.
+    pub(super) fn new(paths: &[PathBuf], directory: &Path) -> (Self, Vec<PathBuf>) {
+        let (mut targets, mut whole) = (Targets::default(), Vec::new());
         for path in paths {
-            let names: Vec<OsString> = names(path);
-            root.add(&names);
+            let absolute = absolute(directory, path);
+            let names = names(path);
+            match names.is_empty() {
+                true => whole.push(absolute),
+                false => targets.add(&names, &absolute),
+            }
         }
-        root
+        (targets, whole)
     }
 
-    fn add(&mut self, names: &[OsString]) {
+    /// Adds an entry of a directory without a name.
+    pub(super) fn add_entry(&mut self, directory: &Path, device: u64, name: OsString) {
+        let path = directory.join(&name);
+        let name = self.free(&name, &path);
+        self.children.entry(name).or_insert(Target {
+            path,
+            inner: None,
+            device: Some(device),
+        });
+    }
+
+    /// Adds what lies at `names` in the snapshot; the last names of its absolute path are these.
+    fn add(&mut self, names: &[OsString], absolute: &Path) {
         let Some((first, rest)) = names.split_first() else {
             return;
         };
-        if rest.is_empty() {
-            self.children.insert(first.clone(), None);
-            return;
-        }
-        let child = self
+        let path = absolute.ancestors().nth(rest.len()).unwrap_or(absolute);
+        let target = self
             .children
-            .entry(first.clone())
-            .or_insert_with(|| Some(Targets::default()));
-        // All of it is wanted already.
-        if let Some(targets) = child {
-            targets.add(rest);
+            .entry(self.free(first, path))
+            .or_insert_with(|| Target {
+                path: path.to_owned(),
+                inner: Some(Targets::default()),
+                device: None,
+            });
+        match (rest.is_empty(), &mut target.inner) {
+            (true, inner) => (*inner, target.device) = (None, None),
+            (false, Some(inner)) => inner.add(rest, absolute),
+            // All of it is wanted already.
+            (false, None) => {}
         }
     }
+
+    /// The name, or the first with a number that does not stand for another path.
+    fn free(&self, name: &OsString, path: &Path) -> OsString {
+        let numbered = |number: u32| {
+            let mut numbered = name.clone();
+            numbered.push(format!("-{number}"));
+            numbered
+        };
+        let mut all = std::iter::once(name.clone()).chain((1..).map(numbered));
+        let is_free = |name: &OsString| self.children.get(name).is_none_or(|t| t.path == path);
+        all.find(is_free).unwrap_or_default()
+    }
+}
+
+/// A path that is relative from `directory`, without `.` and `..`: by name, not by where a link
+/// leads.
+pub fn absolute(directory: &Path, path: &Path) -> PathBuf {
+    let names = names(&directory.join(path));
+    Path::new("/").join(names.iter().collect::<PathBuf>())
 }
 
 fn names(path: &Path) -> Vec<OsString> {
@@ -57,24 +111,65 @@ fn names(path: &Path) -> Vec<OsString> {
 mod tests {
     use super::*;
 
+    /// The paths as a text: names in the snapshot, and in brackets where what is wanted is.
+    fn shown(paths: &[&str]) -> String {
+        fn show(targets: &Targets) -> String {
+            let one = |(name, target): (&OsString, &Target)| match &target.inner {
+                Some(inner) => format!("{}/{{{}}}", name.display(), show(inner)),
+                None => format!("{}[{}]", name.display(), target.path.display()),
+            };
+            let all: Vec<_> = targets.children.iter().map(one).collect();
+            all.join(" ")
+        }
+        let paths: Vec<PathBuf> = paths.iter().map(PathBuf::from).collect();
+        let (targets, whole) = Targets::new(&paths, Path::new("/srv/web"));
+        let whole: Vec<_> = whole.iter().map(|p| format!(" {}", p.display())).collect();
+        show(&targets) + &whole.concat()
+    }
+
     #[test]
     fn what_lies_in_another_is_there_once() {
-        let targets = |paths: &[&str]| {
-            let paths: Vec<PathBuf> = paths.iter().map(PathBuf::from).collect();
-            Targets::new(&paths)
-        };
-        assert_eq!(targets(&["/a/b", "/a/b/c"]), targets(&["/a/b"]));
-        assert_eq!(targets(&["/a/b/c", "/a/b"]), targets(&["/a/b"]));
-        assert_eq!(targets(&["/a/./x/../b/"]), targets(&["/a/b"]));
-        let two = targets(&["/a/b", "/a/c", "/d"]);
-        assert_eq!(two.children.len(), 2);
+        for (paths, expected) in [
+            (&["/a/b", "/a/b/c"][..], "a/{b[/a/b]}"),
+            (&["/a/b/c", "/a/b"], "a/{b[/a/b]}"),
+            (&["/a/./x/../b/"], "a/{b[/a/b]}"),
+            (&["/a/b", "/a/c", "/d"], "a/{b[/a/b] c[/a/c]} d[/d]"),
+        ] {
+            assert_eq!(shown(paths), expected);
+        }
+    }
+
+    #[test]
+    fn a_relative_path_lies_as_it_is_named() {
+        for (paths, expected) in [
+            (&["data"][..], "data[/srv/web/data]"),
+            (&["a/b", "a/c"], "a/{b[/srv/web/a/b] c[/srv/web/a/c]}"),
+            (&["../db", "./x/../y"], "db[/srv/db] y[/srv/web/y]"),
+            (&["."], " /srv/web"),
+            (&["..", "/"], " /srv /"),
+            (
+                &["/srv/web", "srv"],
+                "srv/{web[/srv/web]} srv-1[/srv/web/srv]",
+            ),
+            (
+                &["etc", "/etc", "../etc"],
+                "etc[/srv/web/etc] etc-1[/etc] etc-2[/srv/etc]",
+            ),
+        ] {
+            assert_eq!(shown(paths), expected);
+        }
+    }
+
+    #[test]
+    fn an_entry_gives_way_to_nothing() {
+        let (mut targets, _) = Targets::new(&["etc".into()], Path::new("/srv"));
+        targets.add_entry(Path::new("/"), 7, "etc".into());
+        targets.add_entry(Path::new("/srv"), 7, "etc".into());
+        let names: Vec<_> = targets.children.keys().collect();
+        assert_eq!(names, ["etc", "etc-1"]);
         assert_eq!(
-            two.children["a".as_ref() as &std::ffi::OsStr]
-                .as_ref()
-                .unwrap()
-                .children
-                .len(),
-            2
+            targets.children["etc-1".as_ref() as &std::ffi::OsStr].path,
+            Path::new("/etc")
         );
     }
 }

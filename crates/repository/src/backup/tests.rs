@@ -34,6 +34,7 @@ pub(crate) fn back_up(repository: &Repository, tree: &Path, parent: Option<Id>) 
 fn options(tree: &Path, parent: Option<Id>) -> Options {
     Options {
         paths: vec![tree.to_owned()],
+        directory: "/".into(),
         parent,
         time: Time::default(),
         zone: jiff::tz::TimeZone::UTC,

@@ -109,6 +109,7 @@ pub fn options(tree: &Path, parent: Option<Id>) -> backup::Options {
     let zone = jiff::tz::TimeZone::system();
     backup::Options {
         paths: vec![tree.to_owned()],
+        directory: "/".into(),
         parent,
         time: Time::new(jiff::Timestamp::now(), &zone),
         zone,

@@ -23,9 +23,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub fn run(open: &Open<'_>, args: &Backup) -> Result<u8> {
+    let directory = std::env::current_dir()
+        .map_err(|error| Error::io("this directory cannot be found", &error))?;
     let (paths, gone) = match args.stdin {
         true => (vec![Path::new("/").join(&args.stdin_filename)], Vec::new()),
-        false => targets(open, args)?,
+        false => targets(open, args, &directory)?,
     };
     let begun = std::time::Instant::now();
     let zone = TimeZone::system();
@@ -36,9 +38,11 @@ pub fn run(open: &Open<'_>, args: &Backup) -> Result<u8> {
     let hostname = args
         .host
         .clone()
+        .or_else(super::host_of_restic)
         .unwrap_or_else(|| open.author.host.clone());
     let mut options = Options {
         paths,
+        directory,
         parent: None,
         time,
         zone,
@@ -170,7 +174,11 @@ fn tell(report: &Report, took: Duration) {
 
 /// What is to be backed up, of what is named and what files name; and what of it cannot be looked
 /// at. An error when that is all of it.
-fn targets(open: &Open<'_>, args: &Backup) -> Result<(Vec<PathBuf>, Vec<Skipped>)> {
+fn targets(
+    open: &Open<'_>,
+    args: &Backup,
+    directory: &Path,
+) -> Result<(Vec<PathBuf>, Vec<Skipped>)> {
     let mounts = Mounts::of_this_process(PATIENCE);
     let mut named = args.paths.clone();
     for file in &args.files_from {
@@ -202,12 +210,9 @@ fn targets(open: &Open<'_>, args: &Backup) -> Result<(Vec<PathBuf>, Vec<Skipped>
     }
     let (mut there, mut gone) = (Vec::new(), Vec::new());
     for path in named {
-        let looked_at = absolute(&path).and_then(|path| {
-            mounts.ask_anyway(&path, |path| path.symlink_metadata())?;
-            Ok(path)
-        });
-        match looked_at {
-            Ok(path) => there.push(path),
+        let absolute = backup::absolute(directory, &path);
+        match mounts.ask_anyway(&absolute, |path| path.symlink_metadata()) {
+            Ok(_) => there.push(path),
             Err(error) => gone.push(Skipped { path, error }),
         }
     }
@@ -314,28 +319,10 @@ fn size(text: &str) -> Result<u64> {
     })
 }
 
-/// An absolute path without `.` and `..`.
-fn absolute(path: &Path) -> std::io::Result<PathBuf> {
-    let absolute = std::path::absolute(path)?;
-    let mut clean = PathBuf::new();
-    for component in absolute.components() {
-        match component {
-            // As restic takes it: by name, not by where a link leads.
-            std::path::Component::ParentDir => drop(clean.pop()),
-            other => clean.push(other),
-        }
-    }
-    Ok(clean)
-}
-
 /// The newest snapshot of the same group that is not from the future.
 fn parent(snapshots: &[(Id, Snapshot)], options: &Options, by: GroupBy) -> Option<Id> {
-    let paths = options.paths.iter().map(|path| path.to_string_lossy());
-    let wanted = by.group_of(
-        &options.hostname,
-        &paths.map(Into::into).collect::<Vec<String>>(),
-        &options.tags,
-    );
+    let paths = options.absolute_paths();
+    let wanted = by.group_of(&options.hostname, &paths, &options.tags);
     let mut found = snapshots
         .iter()
         .filter(|(_, s)| s.time.at <= options.time.at && by.group(s) == wanted);

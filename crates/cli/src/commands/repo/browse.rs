@@ -1,7 +1,7 @@
 //! `lifeboat repo ls`, `find`, `diff` and `stats`.
 
 use super::backup::bad_pattern;
-use super::{Open, find as find_snapshot, meant, part};
+use super::{Open, find as find_snapshot, local, meant, part};
 use crate::args::repo;
 use crate::output::{self, line};
 use lifeboat_core::repo::explain;
@@ -69,7 +69,7 @@ fn long(node: &Node, path: &str) -> String {
         node.uid,
         node.gid,
         node.size,
-        node.mtime.to_the_second()
+        local(&node.mtime)
     )
 }
 
@@ -166,7 +166,7 @@ pub fn find(open: &Open<'_>, args: &repo::Find) -> Result<u8> {
                 return Ok(Then::Enter);
             }
             if !told {
-                let (id, at) = (id.short(), snapshot.time.to_the_second());
+                let (id, at) = (id.short(), local(&snapshot.time));
                 line(format!("in snapshot {id} of {at}:"));
                 told = true;
             }

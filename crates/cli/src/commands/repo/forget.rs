@@ -1,7 +1,7 @@
 //! `lifeboat repo forget` and `prune`.
 
 use super::snapshots::{table, value};
-use super::{Open, meant, span, tag_lists};
+use super::{Open, local, meant, span, tag_lists, zone};
 use crate::args::repo::{Forget, Prune};
 use crate::output::{self, line};
 use jiff::tz::TimeZone;
@@ -141,11 +141,7 @@ pub fn forget(open: &Open<'_>, args: &Forget) -> Result<u8> {
         if args.snapshots.is_empty() {
             line(format!("{}:", name(&judged.group)));
             let rows = judged.kept.iter().map(|((id, snapshot), reasons)| {
-                vec![
-                    id.short(),
-                    snapshot.time.to_the_second(),
-                    reasons.join(", "),
-                ]
+                vec![id.short(), local(&snapshot.time), reasons.join(", ")]
             });
             line(output::table(&["kept", "time", "because"], rows));
         }
@@ -157,6 +153,9 @@ pub fn forget(open: &Open<'_>, args: &Forget) -> Result<u8> {
             });
             line(table(judged.removed.iter().copied()));
         }
+    }
+    if !judged.is_empty() {
+        line(format!("times in {}", zone()));
     }
     let count = output::count(removed.len(), "snapshot");
     line(match (removed.len(), args.dry_run) {

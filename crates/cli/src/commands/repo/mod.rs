@@ -15,6 +15,7 @@ mod upkeep;
 use super::Run;
 use crate::args::repo::{At, Filter, Mount, RepairCommand, Repo, RepoCommand};
 use crate::output::{self, line};
+use jiff::tz::TimeZone;
 use lifeboat_core::config::Span;
 use lifeboat_core::repo::{self, Place, explain};
 use lifeboat_core::secret::Reference;
@@ -23,6 +24,7 @@ use lifeboat_repository as engine;
 use lifeboat_repository::index::Index;
 use lifeboat_repository::lock::{self, Lock, Mode};
 use lifeboat_repository::snapshot::{self, Snapshot};
+use lifeboat_repository::time::Time;
 use lifeboat_repository::{Author, Id, Named, Repository};
 use serde_json::json;
 use std::time::Duration;
@@ -132,10 +134,37 @@ fn tag_lists(given: &[String]) -> Vec<Vec<String>> {
     given.iter().map(split).collect()
 }
 
+/// A time as this host has it.
+fn local(time: &Time) -> String {
+    time.in_zone(&TimeZone::system())
+}
+
+/// The zone of times in tables.
+fn zone() -> String {
+    let zone = TimeZone::system();
+    let name = match zone.is_unknown() {
+        true => Some("UTC"),
+        false => zone.iana_name(),
+    };
+    name.unwrap_or("local time").to_owned()
+}
+
+/// The host that restic's environment variable names.
+fn host_of_restic() -> Option<String> {
+    std::env::var("RESTIC_HOST")
+        .ok()
+        .filter(|host| !host.is_empty())
+}
+
 impl From<&Filter> for snapshot::Filter {
     fn from(given: &Filter) -> Self {
+        // An empty name is of every host.
+        let hosts = match given.host.as_slice() {
+            [] => host_of_restic().into_iter().collect(),
+            hosts => hosts.to_vec(),
+        };
         snapshot::Filter {
-            hosts: given.host.clone(),
+            hosts: hosts.into_iter().filter(|host| !host.is_empty()).collect(),
             tags: tag_lists(&given.tag),
             paths: given.path.clone(),
         }

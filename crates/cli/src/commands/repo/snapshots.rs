@@ -1,6 +1,6 @@
 //! `lifeboat repo snapshots`.
 
-use super::{Open, meant};
+use super::{Open, local, meant, zone};
 use crate::args::repo::Snapshots;
 use crate::output::{self, line};
 use lifeboat_core::Result;
@@ -35,7 +35,11 @@ pub fn run(open: &Open<'_>, args: &Snapshots) -> Result<u8> {
     if !meant.is_empty() {
         line(table(meant.iter().copied()));
     }
-    line(output::count(meant.len(), "snapshot"));
+    let count = output::count(meant.len(), "snapshot");
+    line(match meant.is_empty() {
+        true => count,
+        false => format!("{count}; times in {}", zone()),
+    });
     Ok(0)
 }
 
@@ -55,7 +59,7 @@ pub fn table<'s>(snapshots: impl Iterator<Item = &'s (Id, Snapshot)>) -> String 
     let rows = snapshots.map(|(id, snapshot)| {
         vec![
             id.short(),
-            snapshot.time.to_the_second(),
+            local(&snapshot.time),
             snapshot.hostname.clone(),
             snapshot.tags.as_deref().unwrap_or_default().join(","),
             snapshot.paths.join(", "),
