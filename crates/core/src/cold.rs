@@ -7,7 +7,6 @@
 
 mod url;
 
-use crate::archive::Identities;
 use crate::catalog::{self, Survey};
 use crate::clock::Clock;
 use crate::config::{Config, StoreConfig, StoreKind};
@@ -264,16 +263,8 @@ fn decrypt(given: &Given, identity: &Reference) -> Result<Value> {
     let mut table = json!({});
     let key = if openpgp { "openpgp" } else { "age" };
     insert(&mut table, key, json!(identity));
-    match (&given.passphrase, openpgp) {
-        (Some(passphrase), true) => insert(&mut table, "passphrase", json!(passphrase)),
-        (Some(_), false) => {
-            // An error now that says what is wrong with the key, or with giving a passphrase.
-            Identities::parse(&secret)?;
-            return Err(usage(
-                "--passphrase is for an OpenPGP key, and the identity is none",
-            ));
-        }
-        (None, _) => {}
+    if let Some(passphrase) = &given.passphrase {
+        insert(&mut table, "passphrase", json!(passphrase));
     }
     Ok(table)
 }

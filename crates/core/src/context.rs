@@ -134,13 +134,13 @@ impl OpenStore {
             self.scrubber.learn(&secret);
             Ok(secret)
         };
+        let passphrase = decrypt.passphrase.as_ref().map(resolve).transpose()?;
         let mut identities = match &decrypt.age {
-            Some(reference) => Identities::parse(&resolve(reference)?)?,
+            Some(reference) => Identities::parse(&resolve(reference)?, passphrase.as_ref())?,
             None => Identities::default(),
         };
         if let Some(reference) = &decrypt.openpgp {
             let secret = resolve(reference)?;
-            let passphrase = decrypt.passphrase.as_ref().map(resolve).transpose()?;
             identities = identities.with_openpgp(SecretKeys::parse(&secret, passphrase.as_ref())?);
         } else if let Some(home) = &decrypt.gpg {
             identities = identities.with_gpg(Gpg::new(home)?);

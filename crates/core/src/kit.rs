@@ -219,7 +219,10 @@ mod tests {
     fn key() -> (String, Identities) {
         let identity = age::x25519::Identity::generate();
         let text = age::secrecy::ExposeSecret::expose_secret(&identity.to_string()).to_owned();
-        (text.clone(), Identities::parse(&passphrase(&text)).unwrap())
+        (
+            text.clone(),
+            Identities::parse(&passphrase(&text), None).unwrap(),
+        )
     }
 
     #[test]

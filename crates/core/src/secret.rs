@@ -88,7 +88,12 @@ impl Reference {
     /// Fetches the secret. Errors name the reference, never the value. An empty value is an error.
     pub fn resolve(&self) -> Result<Secret> {
         let bytes = self.fetch()?;
-        let trimmed = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+        // The last byte of what age encrypted is a part of it.
+        let binary = bytes.starts_with(b"age-encryption.org/");
+        let trimmed = bytes
+            .strip_suffix(b"\n")
+            .filter(|_| !binary)
+            .unwrap_or(&bytes);
         self.unless_empty(trimmed.strip_suffix(b"\r").unwrap_or(trimmed))
     }
 

@@ -9,9 +9,13 @@ use crate::secret::Secret;
 use age::secrecy::ExposeSecret as _;
 use age::secrecy::zeroize::Zeroize as _;
 use std::fmt;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use zeroize::Zeroizing;
+
+/// How a binary file that `age` encrypted begins.
+const AGE_FILE: &[u8] = b"age-encryption.org/";
 
 #[derive(Clone)]
 enum RecipientKey {
@@ -173,6 +177,28 @@ fn parse_file(path: &Path, keys: &mut Vec<RecipientKey>) -> Result<()> {
     Ok(())
 }
 
+/// Why a public key that others can encrypt to is none here.
+pub fn unsupported(entry: &str) -> Option<&'static str> {
+    let is_plugin = || {
+        // An age key of one's own has no other 1 in it: that is what a plugin's name ends with.
+        let rest = entry.strip_prefix("age1")?;
+        rest.contains('1')
+            .then_some("recipients of age plugins are not supported")
+    };
+    match entry {
+        _ if entry.starts_with("age1pq1") => {
+            Some("post-quantum recipients (age1pq…) are not supported")
+        }
+        _ if entry.starts_with("age1tag") => {
+            Some("recipients of tagged keys (age1tag…, of plugins) are not supported")
+        }
+        _ if entry.starts_with("ecdsa-") || entry.starts_with("sk-") => {
+            Some("age cannot encrypt to ECDSA keys, nor to those of security keys")
+        }
+        _ => is_plugin(),
+    }
+}
+
 fn parse_recipient(entry: &str, place: &str) -> Result<RecipientKey> {
     // A private key pasted here by mistake must not reach a log.
     if entry.to_ascii_uppercase().contains("SECRET-KEY") || entry.contains("PRIVATE KEY") {
@@ -190,6 +216,9 @@ fn parse_recipient(entry: &str, place: &str) -> Result<RecipientKey> {
         .cause(cause)
         .hint("use age1…, ssh-ed25519 … or ssh-rsa …, or the absolute path of a file of them")
     };
+    if let Some(why) = unsupported(entry) {
+        return Err(wrong(why.to_owned()));
+    }
     if entry.starts_with("age1") {
         return entry
             .parse()
@@ -262,12 +291,17 @@ impl Identities {
         }
     }
 
-    /// Parses `AGE-SECRET-KEY-1…` lines, with blank lines and `#` comments, or one OpenSSH private
-    /// key (Ed25519 or RSA) without a passphrase. Errors name the line, never its text.
-    pub fn parse(secret: &Secret) -> Result<Self> {
-        let text = secret.expose_str()?;
+    /// Parses `AGE-SECRET-KEY-1…` lines, with blank lines and `#` comments, which `age -p` may have
+    /// encrypted, or one OpenSSH private key (Ed25519 or RSA). The passphrase opens what has one.
+    /// Errors name the line, never its text.
+    pub fn parse(secret: &Secret, passphrase: Option<&Secret>) -> Result<Self> {
+        let opened = match is_age_file(secret.expose()) {
+            true => Some(open_identity_file(secret.expose(), passphrase)?),
+            false => None,
+        };
+        let text = opened.as_ref().unwrap_or(secret).expose_str()?;
         let keys = if text.trim_start().starts_with("-----BEGIN") {
-            vec![parse_ssh_identity(text)?]
+            vec![parse_ssh_identity(text, passphrase)?]
         } else {
             parse_age_identities(text)?
         };
@@ -307,13 +341,13 @@ impl Identities {
         self
     }
 
-    /// Parses private keys of either format; the passphrase is for OpenPGP.
+    /// Parses private keys of either format.
     pub fn parse_any(secret: &Secret, passphrase: Option<&Secret>) -> Result<Self> {
         if is_openpgp(secret.expose()) {
             let keys = SecretKeys::parse(secret, passphrase)?;
             return Ok(Identities::default().with_openpgp(keys));
         }
-        Self::parse(secret)
+        Self::parse(secret, passphrase)
     }
 
     pub(super) fn has_age(&self) -> bool {
@@ -345,8 +379,47 @@ impl Identities {
     }
 }
 
-const IDENTITY_HINT: &str = "give an age identity (AGE-SECRET-KEY-1…, as age-keygen makes), or an \
-     OpenSSH private key without a passphrase";
+const IDENTITY_HINT: &str =
+    "give an age identity (AGE-SECRET-KEY-1…, as age-keygen makes), or an OpenSSH private key";
+
+/// What says how hard a passphrase is to try is read from the file: more than `age` takes is refused.
+const WORK_FACTOR_MAX: u8 = 22;
+
+/// Whether this is what `age` encrypts, in binary or armored.
+fn is_age_file(bytes: &[u8]) -> bool {
+    bytes.starts_with(AGE_FILE) || bytes.starts_with(b"-----BEGIN AGE ENCRYPTED FILE-----")
+}
+
+/// The identities that `age -p` encrypted.
+fn open_identity_file(bytes: &[u8], passphrase: Option<&Secret>) -> Result<Secret> {
+    let wrong = |what: &str| {
+        Error::new(
+            Code::Decryption,
+            format!("the decryption key is an encrypted identity file{what}"),
+        )
+    };
+    let broken = |error: &dyn fmt::Display| wrong(" that cannot be read").cause(error);
+    let armored = age::armor::ArmoredReader::new(bytes);
+    let decryptor = age::Decryptor::new_buffered(armored).map_err(|error| broken(&error))?;
+    if !decryptor.is_scrypt() {
+        return Err(wrong(", and to open it takes another key, not a passphrase")
+            .hint("decrypt it for this host (age -d -i KEY), or encrypt it with a passphrase (age -p)"));
+    }
+    let Some(passphrase) = passphrase else {
+        return Err(wrong("").hint(
+            "say where its passphrase is: passphrase = \"file:PATH\" beside it (--passphrase)",
+        ));
+    };
+    let mut identity = age::scrypt::Identity::new(passphrase.expose_str()?.to_owned().into());
+    identity.set_max_work_factor(WORK_FACTOR_MAX);
+    let mut text = Zeroizing::new(Vec::new());
+    decryptor
+        .decrypt(std::iter::once(&identity as &dyn age::Identity))
+        .map_err(|error| wrong(", and this passphrase does not open it").cause(error))?
+        .read_to_end(&mut text)
+        .map_err(|error| broken(&error))?;
+    Ok(Secret::new(text.to_vec()))
+}
 
 fn parse_age_identities(text: &str) -> Result<Vec<IdentityKey>> {
     let mut keys = Vec::new();
@@ -376,18 +449,27 @@ fn parse_age_identities(text: &str) -> Result<Vec<IdentityKey>> {
     Ok(keys)
 }
 
-fn parse_ssh_identity(text: &str) -> Result<IdentityKey> {
+fn parse_ssh_identity(text: &str, passphrase: Option<&Secret>) -> Result<IdentityKey> {
     // The parser wants the final newline that resolving a reference takes away.
     let mut text = format!("{}\n", text.trim());
     let parsed = age::ssh::Identity::from_buffer(text.as_bytes(), None);
     text.zeroize();
     match parsed {
         Ok(key @ age::ssh::Identity::Unencrypted(_)) => Ok(IdentityKey::Ssh(key)),
-        Ok(age::ssh::Identity::Encrypted(_)) => Err(Error::new(
-            Code::Decryption,
-            "the OpenSSH decryption key is protected by a passphrase",
-        )
-        .hint("make a copy without one for this host: ssh-keygen -p -N '' -f KEY")),
+        Ok(age::ssh::Identity::Encrypted(key)) => {
+            let message = "the OpenSSH decryption key is protected by a passphrase";
+            let Some(passphrase) = passphrase else {
+                return Err(Error::new(Code::Decryption, message).hint(
+                    "say where that is: passphrase = \"file:PATH\" beside it (--passphrase)",
+                ));
+            };
+            let opened = key.decrypt(passphrase.expose_str()?.to_owned().into());
+            let key = opened.map_err(|error| {
+                let message = format!("{message}, and this one does not open it");
+                Error::new(Code::Decryption, message).cause(error)
+            })?;
+            Ok(IdentityKey::Ssh(key.into()))
+        }
         Ok(age::ssh::Identity::Unsupported(_)) => Err(Error::new(
             Code::Decryption,
             "the OpenSSH decryption key is of a kind age cannot use",

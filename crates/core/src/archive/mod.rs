@@ -16,6 +16,7 @@ mod template;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use keys::unsupported;
 pub use keys::{AgeRecipients, Identities, NewIdentity, Recipients};
 pub use open::{Ahead, ahead, open};
 pub use openpgp::{Certificates, Expiry, Gpg, MessageKey, MessageSigner, SecretKeys};

@@ -84,7 +84,8 @@ fn age_key() -> (Recipients, Identities, tempfile::NamedTempFile) {
     let text = age::secrecy::ExposeSecret::expose_secret(&identity.to_string()).to_owned();
     writeln!(file, "# a key\n\n{text}").unwrap();
     let recipients = Recipients::parse(&[identity.to_public().to_string()]).unwrap();
-    let identities = Identities::parse(&Secret::new(std::fs::read(file.path()).unwrap())).unwrap();
+    let identities =
+        Identities::parse(&Secret::new(std::fs::read(file.path()).unwrap()), None).unwrap();
     (recipients, identities, file)
 }
 
@@ -197,7 +198,7 @@ fn ssh_keys_are_recipients_and_identities() {
         assert!(tool("gunzip", &["-c"], &clear).unwrap() == data);
         let text = std::fs::read(&path).unwrap();
         let trimmed = Secret::new(text.trim_ascii_end().to_vec());
-        let identities = Identities::parse(&trimmed).unwrap();
+        let identities = Identities::parse(&trimmed, None).unwrap();
         assert!(unseal(&stored, &sealing, Some(&identities)).unwrap() == data);
     }
     let path = directory.path().join("locked");
@@ -205,8 +206,72 @@ fn ssh_keys_are_recipients_and_identities() {
         .args(["-q", "-t", "ed25519", "-N", "secret", "-f"])
         .arg(&path);
     assert!(Transport::Local.output(&made).unwrap().status.success());
-    let error = Identities::parse(&Secret::new(std::fs::read(&path).unwrap())).unwrap_err();
+    let error = Identities::parse(&Secret::new(std::fs::read(&path).unwrap()), None).unwrap_err();
     assert!(error.message.contains("passphrase"), "{error}");
+    // With its passphrase it opens, and with another it does not.
+    let public = std::fs::read_to_string(path.with_extension("pub")).unwrap();
+    let to = Recipients::parse(&[public]).unwrap();
+    let sealing = sealing(Compress::None, Some(&to));
+    let stored = seal(b"data", &sealing);
+    let key = Secret::new(std::fs::read(&path).unwrap());
+    let passphrase = |text: &str| Secret::new(text.as_bytes().to_vec());
+    let identities = Identities::parse(&key, Some(&passphrase("secret"))).unwrap();
+    assert!(unseal(&stored, &sealing, Some(&identities)).unwrap() == b"data");
+    let error = Identities::parse(&key, Some(&passphrase("other"))).unwrap_err();
+    assert!(error.message.contains("does not open it"), "{error}");
+}
+
+#[test]
+fn identity_files_that_age_encrypted_open_with_their_passphrase() {
+    let new = Identities::generate();
+    let recipients = Recipients::parse(std::slice::from_ref(&new.recipient)).unwrap();
+    let sealing = sealing(Compress::None, Some(&recipients));
+    let stored = seal(b"data", &sealing);
+    let passphrase = |text: &str| Secret::new(text.as_bytes().to_vec());
+    // As `age -p` does it.
+    let mut scrypt = age::scrypt::Recipient::new("a pass".to_owned().into());
+    scrypt.set_work_factor(10);
+    for armored in [false, true] {
+        let encrypted = match armored {
+            true => age::encrypt_and_armor(&scrypt, &new.secret)
+                .unwrap()
+                .into_bytes(),
+            false => age::encrypt(&scrypt, &new.secret).unwrap(),
+        };
+        let key = Secret::new(encrypted);
+        let identities = Identities::parse(&key, Some(&passphrase("a pass"))).unwrap();
+        assert!(unseal(&stored, &sealing, Some(&identities)).unwrap() == b"data");
+        let error = Identities::parse(&key, Some(&passphrase("another"))).unwrap_err();
+        assert!(error.message.contains("does not open it"), "{error}");
+        let error = Identities::parse(&key, None).unwrap_err();
+        assert!(error.hint.unwrap().contains("passphrase"));
+    }
+    let to_key: age::x25519::Recipient = new.recipient.parse().unwrap();
+    let other = Secret::new(age::encrypt(&to_key, &new.secret).unwrap());
+    let error = Identities::parse(&other, Some(&passphrase("a pass"))).unwrap_err();
+    assert!(error.message.contains("takes another key"), "{error}");
+}
+
+#[test]
+fn recipients_of_other_kinds_are_refused_by_name() {
+    for (key, why) in [
+        (
+            "age1yubikey1q2w7u3vpya839jxxuq8g0sedh3d740d4xvn639sqhr95ejj8vu3hyfumptt",
+            "plugin",
+        ),
+        ("age1pq1qqqqqqqqqq", "post-quantum"),
+        (
+            "age1tag1qtkg06tf8tc6zuzdfczdlydj96p2czgnnytay6c4jerw5etke239kjt3vkj",
+            "age1tag",
+        ),
+        ("ecdsa-sha2-nistp256 AAAA", "ECDSA"),
+        ("sk-ssh-ed25519@openssh.com AAAA", "security keys"),
+    ] {
+        let error = Recipients::parse(&[key.to_owned()]).unwrap_err();
+        assert!(error.cause.unwrap().contains(why), "{key}");
+    }
+    let own = Identities::generate().recipient;
+    assert_eq!(super::keys::unsupported(&own), None);
 }
 
 #[test]
@@ -244,7 +309,7 @@ fn recipients_compare_as_sets_and_name_what_is_wrong() {
     let private = "AGE-SECRET-KEY-1XYZ";
     let error = parse(&[private]).unwrap_err();
     assert!(!format!("{error:?}").contains("1XYZ"), "{error}");
-    let error = Identities::parse(&Secret::new(b"hunter2".to_vec())).unwrap_err();
+    let error = Identities::parse(&Secret::new(b"hunter2".to_vec()), None).unwrap_err();
     assert!(!format!("{error:?}").contains("hunter2"), "{error}");
 }
 

@@ -67,13 +67,13 @@ impl EncryptConfig {
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DecryptConfig {
-    /// age identities (`AGE-SECRET-KEY-1…`, or an OpenSSH private key without a passphrase).
+    /// age identities (`AGE-SECRET-KEY-1…`, which `age -p` may have encrypted), or an OpenSSH private key.
     #[serde(default)]
     pub age: Option<Reference>,
     /// OpenPGP secret keys, as `gpg --export-secret-keys` writes them.
     #[serde(default)]
     pub openpgp: Option<Reference>,
-    /// Passphrase of `openpgp`.
+    /// Passphrase of `openpgp` or `age`, whichever has one.
     #[serde(default)]
     pub passphrase: Option<Reference>,
     /// Instead of `openpgp`: home directory of a GnuPG whose agent or card has the secret key.

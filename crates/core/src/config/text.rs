@@ -5,6 +5,7 @@
 //! schema refers to it by name and [`check`] finds the grammar.
 
 use super::{Compress, Span, Via};
+use crate::archive;
 use crate::name;
 use crate::probe::{Expect, Percent};
 use crate::schedule::Schedule;
@@ -211,6 +212,12 @@ fn recipient(text: &str, place: &Place<'_>) -> Result<(), Unfit> {
         return Ok(());
     }
     // Only what looks like a public key or a path is shown: anything else may be a private one.
+    if let Some(why) = archive::unsupported(text) {
+        return Err(
+            Unfit::new(format!("{text:?} cannot be encrypted to: {why}"))
+                .hint("use an age1… key of age-keygen, or an ssh-ed25519 or ssh-rsa public key"),
+        );
+    }
     if text.starts_with("age1") || text.starts_with("ssh-") {
         return Err(Unfit::new(format!("{text:?} is no age recipient"))
             .hint("copy the public key again, whole: `age-keygen -y KEYFILE` prints it"));

@@ -425,7 +425,7 @@ fn secret_keys_that_do_not_help_say_why() {
     );
     // Without any key, and with one for age only.
     let age = Identities::generate();
-    let age = Identities::parse(&Secret::new(age.secret.to_vec())).unwrap();
+    let age = Identities::parse(&Secret::new(age.secret.to_vec()), None).unwrap();
     for identities in [None, Some(&age)] {
         let error = open(&sealed[..], "none", Some("openpgp"), identities)
             .err()

@@ -375,12 +375,10 @@ fn decryption(subject: &str, decrypt: &DecryptConfig, issues: &mut Vec<Issue>) {
         issues
             .push(issue.hint("give the secret key, or the home of the gpg that has it, not both"));
     }
-    if decrypt.passphrase.is_some() && decrypt.openpgp.is_none() {
+    let openable = decrypt.openpgp.is_some() || decrypt.age.is_some();
+    if decrypt.passphrase.is_some() && !openable {
         let issue = Issue::refused(subject, "decrypt.passphrase", "nothing uses it");
-        issues.push(match decrypt.gpg {
-            Some(_) => issue.hint("remove it: gpg asks its agent"),
-            None => issue.hint("add openpgp = \"file:PATH\", or remove it"),
-        });
+        issues.push(issue.hint("remove it: gpg asks its agent"));
     }
 }
 

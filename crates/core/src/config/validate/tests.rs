@@ -177,9 +177,9 @@ fn contradictions_are_refused() {
             "remove it: gpg asks its agent",
         ),
         (
-            "[store.x]\nkind = \"local\"\npath = \"/x\"\ndecrypt = { age = \"file:/a\", passphrase = \"file:/p\" }",
-            "store.x.decrypt.passphrase: nothing uses it",
-            "add openpgp = \"file:PATH\", or remove it",
+            "[store.x]\nkind = \"local\"\npath = \"/x\"\nencrypt = { age = [\"age1yubikey1q2w7u3vp\"] }",
+            "store.x.encrypt.age[0]: \"age1yubikey1q2w7u3vp\" cannot be encrypted to: recipients of age plugins are not supported",
+            "use an age1… key of age-keygen, or an ssh-ed25519 or ssh-rsa public key",
         ),
         (
             "[store.x]\nkind = \"local\"\npath = \"/var/./backups/\"",
