@@ -213,13 +213,15 @@ fn recipient(text: &str, place: &Place<'_>) -> Result<(), Unfit> {
     }
     // Only what looks like a public key or a path is shown: anything else may be a private one.
     if let Some(why) = archive::unsupported(text) {
-        return Err(
-            Unfit::new(format!("{text:?} cannot be encrypted to: {why}"))
-                .hint("use an age1… key of age-keygen, or an ssh-ed25519 or ssh-rsa public key"),
-        );
+        return Err(Unfit::new(format!("{why}: {text:?}"))
+            .hint("use an age1… key of age-keygen, or an ssh-ed25519 or ssh-rsa public key"));
     }
     if text.starts_with("age1") || text.starts_with("ssh-") {
-        return Err(Unfit::new(format!("{text:?} is no age recipient"))
+        let why = match text.starts_with("age1") {
+            true => ": an age1… key ends in a checksum, and this one does not fit",
+            false => "",
+        };
+        return Err(Unfit::new(format!("{text:?} is no age recipient{why}"))
             .hint("copy the public key again, whole: `age-keygen -y KEYFILE` prints it"));
     }
     if text.contains('/') {

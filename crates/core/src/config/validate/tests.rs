@@ -178,7 +178,7 @@ fn contradictions_are_refused() {
         ),
         (
             "[store.x]\nkind = \"local\"\npath = \"/x\"\nencrypt = { age = [\"age1yubikey1q2w7u3vp\"] }",
-            "store.x.encrypt.age[0]: \"age1yubikey1q2w7u3vp\" cannot be encrypted to: recipients of age plugins are not supported",
+            "store.x.encrypt.age[0]: recipients of age plugins are not supported: \"age1yubikey1q2w7u3vp\"",
             "use an age1… key of age-keygen, or an ssh-ed25519 or ssh-rsa public key",
         ),
         (
