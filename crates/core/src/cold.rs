@@ -7,6 +7,7 @@
 
 mod url;
 
+use crate::archive::Identities;
 use crate::catalog::{self, Survey};
 use crate::clock::Clock;
 use crate::config::{Config, StoreConfig, StoreKind};
@@ -264,6 +265,11 @@ fn decrypt(given: &Given, identity: &Reference) -> Result<Value> {
     let key = if openpgp { "openpgp" } else { "age" };
     insert(&mut table, key, json!(identity));
     if let Some(passphrase) = &given.passphrase {
+        if !openpgp && Identities::parse(&secret, None).is_ok() {
+            return Err(usage(
+                "--passphrase is given, and the identity is not protected by one",
+            ));
+        }
         insert(&mut table, "passphrase", json!(passphrase));
     }
     Ok(table)

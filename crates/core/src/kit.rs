@@ -7,7 +7,7 @@
 use crate::archive::{self, Identities, Recipients, Sealer, Sealing, decryption_error};
 use crate::config::Compress;
 use crate::error::{Code, Error, Result};
-use crate::secret::Secret;
+use crate::secret::{AGE_FILE, Secret};
 use age::secrecy::SecretString;
 use std::io::{self, Read, Write};
 use zeroize::Zeroizing;
@@ -38,8 +38,6 @@ const WORK_FACTOR: u8 = 18;
 /// The most that is accepted. Fixed rather than measured: a kit must open on the slow host that is
 /// left over.
 const WORK_FACTOR_MAX: u8 = 20;
-/// How every age file begins.
-const AGE: &[u8] = b"age-encryption.org/";
 /// The most a kit may hold: it lives in memory.
 const KIT_BYTES_MAX: u64 = 64 << 20;
 
@@ -99,7 +97,7 @@ pub fn unpack(sealed: &[u8], opener: &KitOpener) -> Result<Vec<KitEntry>> {
     };
     if let KitOpener::Identities(identities) = opener
         && identities.has_openpgp()
-        && !sealed.starts_with(AGE)
+        && !sealed.starts_with(AGE_FILE)
     {
         let clear = archive::open(sealed, "none", Some("openpgp"), Some(identities));
         return files_of(clear?, sealed.len());

@@ -13,6 +13,9 @@ use std::fmt;
 use std::sync::{Arc, RwLock};
 use zeroize::Zeroizing;
 
+/// How a binary file that `age` encrypted begins.
+pub(crate) const AGE_FILE: &[u8] = b"age-encryption.org/";
+
 /// A resolved secret. It can be read with [`Secret::expose`] and by no other means.
 #[derive(Clone)]
 pub struct Secret(Arc<Zeroizing<Vec<u8>>>);
@@ -89,7 +92,7 @@ impl Reference {
     pub fn resolve(&self) -> Result<Secret> {
         let bytes = self.fetch()?;
         // The last byte of what age encrypted is a part of it.
-        let binary = bytes.starts_with(b"age-encryption.org/");
+        let binary = bytes.starts_with(AGE_FILE);
         let trimmed = bytes
             .strip_suffix(b"\n")
             .filter(|_| !binary)

@@ -327,6 +327,7 @@ fn paths_lie_in_a_snapshot_where_restic_puts_them() {
         &["../tree/dir", "./here/../here"],
         &["tree", "../tree", &absolute],
         &["."],
+        &["here/file", "."],
         &["..", "--exclude", "r", "--exclude", "theirs"],
     ] {
         let args = desk.args(&[&["backup"], paths].concat());

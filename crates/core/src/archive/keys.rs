@@ -5,7 +5,7 @@
 
 use super::openpgp::{Certificates, Gpg, MessageSigner, MessageSigners, SecretKeys, is_openpgp};
 use crate::error::{Code, Error, Result};
-use crate::secret::Secret;
+use crate::secret::{AGE_FILE, Secret};
 use age::secrecy::ExposeSecret as _;
 use age::secrecy::zeroize::Zeroize as _;
 use std::fmt;
@@ -13,9 +13,6 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use zeroize::Zeroizing;
-
-/// How a binary file that `age` encrypted begins.
-const AGE_FILE: &[u8] = b"age-encryption.org/";
 
 #[derive(Clone)]
 enum RecipientKey {
@@ -177,26 +174,30 @@ fn parse_file(path: &Path, keys: &mut Vec<RecipientKey>) -> Result<()> {
     Ok(())
 }
 
+/// Public keys that others encrypt to, by how they begin.
+const UNSUPPORTED: [(&str, &str); 4] = [
+    (
+        "age1pq1",
+        "post-quantum recipients (age1pq…) are not supported",
+    ),
+    (
+        "age1tag",
+        "recipients of tagged keys (age1tag…, of plugins) are not supported",
+    ),
+    ("ecdsa-", "age cannot encrypt to ECDSA keys"),
+    ("sk-", "age cannot encrypt to keys of security keys"),
+];
+
 /// Why a public key that others can encrypt to is none here.
 pub fn unsupported(entry: &str) -> Option<&'static str> {
-    let is_plugin = || {
-        // An age key of one's own has no other 1 in it: that is what a plugin's name ends with.
-        let rest = entry.strip_prefix("age1")?;
-        rest.contains('1')
-            .then_some("recipients of age plugins are not supported")
-    };
-    match entry {
-        _ if entry.starts_with("age1pq1") => {
-            Some("post-quantum recipients (age1pq…) are not supported")
-        }
-        _ if entry.starts_with("age1tag") => {
-            Some("recipients of tagged keys (age1tag…, of plugins) are not supported")
-        }
-        _ if entry.starts_with("ecdsa-") || entry.starts_with("sk-") => {
-            Some("age cannot encrypt to ECDSA keys, nor to those of security keys")
-        }
-        _ => is_plugin(),
+    let mut known = UNSUPPORTED.iter();
+    if let Some((_, why)) = known.find(|(begin, _)| entry.starts_with(begin)) {
+        return Some(why);
     }
+    // A plugin's name ends with a 1, which an age key of one's own has nowhere else.
+    let rest = entry.strip_prefix("age1")?;
+    rest.contains('1')
+        .then_some("recipients of age plugins are not supported")
 }
 
 fn parse_recipient(entry: &str, place: &str) -> Result<RecipientKey> {

@@ -56,7 +56,10 @@ pub fn check(context: &Context, store: &OpenStore, app: &Name, environment: &Nam
     };
     let index = read_optional(store, INDEX)?;
     let page = Page::read(store, key, bytes)?;
-    let newest = page.check(context, app, environment, signed_at_end)?;
+    // The signature beside it counts where it ends in none.
+    let beside = (page.text.as_str(), page.beside.as_str());
+    let signed = split_signature(&page.text).unwrap_or(beside);
+    let newest = page.check(context, app, environment, signed)?;
     let strange = index.is_none_or(|index| {
         let text = String::from_utf8_lossy(&index);
         let verified = split_signature(&text).map(|(text, signature)| {
@@ -88,10 +91,8 @@ fn check_older(context: &Context, store: &OpenStore, app: &Name, environment: &N
         return Err(Error::new(Code::ObjectMissing, message).hint(hint));
     };
     let page = Page::read(store, INDEX.to_owned(), bytes)?;
-    page.check(context, app, environment, |page| {
-        (page.text.as_str(), page.beside.as_str())
-    })
-    .map(|_| ())
+    let signed = (page.text.as_str(), page.beside.as_str());
+    page.check(context, app, environment, signed).map(drop)
 }
 
 /// Instructions as they are in a store.
@@ -101,11 +102,6 @@ struct Page<'a> {
     text: String,
     /// The signature beside them, which is of another text for a moment while both are replaced.
     beside: String,
-}
-
-/// What a page says, and the signature at its end; the one beside it where there is none.
-fn signed_at_end<'a>(page: &'a Page<'_>) -> (&'a str, &'a str) {
-    split_signature(&page.text).unwrap_or((&page.text, &page.beside))
 }
 
 impl<'a> Page<'a> {
@@ -133,16 +129,15 @@ impl<'a> Page<'a> {
         Error::new(code, message).hint(HINT)
     }
 
-    /// Checks that someone trusted signed it, and that it fetches what the manifests of its points
-    /// say. Returns the newest of these.
+    /// Checks that someone trusted made this signature of this text, and that it fetches what the
+    /// manifests of its points say. Returns the newest of these.
     fn check(
         &self,
         context: &Context,
         app: &Name,
         environment: &Name,
-        signed: impl Fn(&Self) -> (&str, &str),
+        (text, signature): (&str, &str),
     ) -> Result<Manifest> {
-        let (text, signature) = signed(self);
         let mut manifests = Vec::new();
         for point in named_points(text) {
             manifests.push(self.manifest(context, &point)?);

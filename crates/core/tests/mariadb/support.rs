@@ -115,6 +115,13 @@ pub fn bring_back(server: &Server, database: &str, dump: &[u8]) -> lifeboat_core
     restore_dump(&mut &dump[..], &target, &options, &Scrubber::default()).map(drop)
 }
 
+/// Restores a dump into a database `restored` as the program does, and finds all that was captured.
+pub fn comes_back(server: &Server, captured: &Captured, dump: &[u8]) {
+    bring_back(server, "restored", dump).unwrap();
+    let restored = observed(server, "restored", captured);
+    assert_eq!(differences(proof(captured), &restored), []);
+}
+
 pub fn proof(captured: &Captured) -> &Proof {
     captured.proof.as_ref().unwrap()
 }

@@ -44,11 +44,13 @@ impl Targets {
     pub(super) fn add_entry(&mut self, directory: &Path, device: u64, name: OsString) {
         let path = directory.join(&name);
         let name = self.free(&name, &path);
-        self.children.entry(name).or_insert(Target {
+        // What is wanted of it besides lies within.
+        let whole = Target {
             path,
             inner: None,
             device: Some(device),
-        });
+        };
+        self.children.insert(name, whole);
     }
 
     /// Adds what lies at `names` in the snapshot; the last names of its absolute path are these.
@@ -161,15 +163,18 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_gives_way_to_nothing() {
-        let (mut targets, _) = Targets::new(&["etc".into()], Path::new("/srv"));
+    fn an_entry_is_taken_whole_and_beside_another_of_its_name() {
+        let (mut targets, _) = Targets::new(&["etc/a".into()], Path::new("/srv"));
         targets.add_entry(Path::new("/"), 7, "etc".into());
-        targets.add_entry(Path::new("/srv"), 7, "etc".into());
-        let names: Vec<_> = targets.children.keys().collect();
-        assert_eq!(names, ["etc", "etc-1"]);
-        assert_eq!(
-            targets.children["etc-1".as_ref() as &std::ffi::OsStr].path,
-            Path::new("/etc")
-        );
+        targets.add_entry(Path::new("/srv"), 8, "etc".into());
+        let shown = targets.children.into_iter().map(|(name, target)| {
+            let name = name.into_string().unwrap();
+            (name, target.path, target.inner, target.device)
+        });
+        let expected = [
+            ("etc".to_owned(), "/srv/etc".into(), None, Some(8)),
+            ("etc-1".to_owned(), "/etc".into(), None, Some(7)),
+        ];
+        assert_eq!(shown.collect::<Vec<_>>(), expected);
     }
 }

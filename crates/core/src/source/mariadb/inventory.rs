@@ -20,6 +20,9 @@ use xxhash_rust::xxh3::xxh3_128;
 /// Definitions longer than this are kept as a hash.
 const DEFINITION_BYTES_MAX: usize = 600;
 
+/// How such a hash begins.
+pub const SHORTENED: &str = "xxh3:";
+
 /// MySQL keeps numbers of tables for a day unless told not to.
 const FRESH: &str = "/*!80000 SET SESSION information_schema_stats_expiry = 0 */;\n";
 
@@ -432,7 +435,7 @@ impl Catalog {
             .flat_map(BTreeMap::values_mut)
         {
             if definition.len() > DEFINITION_BYTES_MAX {
-                *definition = format!("xxh3:{:032x}", xxh3_128(definition.as_bytes()));
+                *definition = format!("{SHORTENED}{:032x}", xxh3_128(definition.as_bytes()));
             }
         }
     }
