@@ -239,3 +239,18 @@ fn a_winter_at_utc_has_no_summer() {
     let theirs = restic_keeps(&path, &["--keep-within=6m", "--group-by="], zone);
     assert_eq!(ours, theirs);
 }
+
+/// restic lists them in any order: here it is the one that `latest` means.
+#[test]
+fn of_two_of_one_instant_the_later_in_the_list_is_the_newer() {
+    let at = "2024-01-15T12:00:00Z".parse().unwrap();
+    let both = [snapshot(at, 0), snapshot(at, 2)];
+    let policy = Policy {
+        last: Count::Some(1),
+        ..Policy::default()
+    };
+    let both: Vec<&Snapshot> = both.iter().collect();
+    let reasons = policy.apply(&both, at, &TimeZone::UTC);
+    let kept: Vec<bool> = reasons.iter().map(|why| !why.is_empty()).collect();
+    assert_eq!(kept, [false, true]);
+}
