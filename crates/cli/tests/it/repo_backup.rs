@@ -466,3 +466,35 @@ fn passwords_are_read_as_restic_reads_them() {
     desk.refuses(2, "secret", &["--password", &file, "snapshots"])
         .names(&["is no text"]);
 }
+
+#[test]
+fn a_directory_that_is_gone_stands_in_the_way_of_relative_paths_alone() {
+    let desk = Desk::new();
+    let gone = desk.app.path("gone");
+    let tree = desk.path("tree");
+    let from_there = |path: &str| {
+        std::fs::create_dir(&gone).unwrap();
+        let script = "cd \"$1\" && rmdir \"$1\" && shift && exec \"$@\"";
+        let program = env!("CARGO_BIN_EXE_lifeboat");
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", script, "sh"]).arg(&gone).arg(program);
+        shell.args(["repo", "backup", path]).current_dir("/");
+        let set = ["RESTIC_REPOSITORY", "RESTIC_PASSWORD_FILE"];
+        let value = |name| {
+            desk.app
+                .command(&[])
+                .get_envs()
+                .find(|(n, _)| *n == name)
+                .unwrap()
+                .1
+                .map(ToOwned::to_owned)
+        };
+        shell.envs(set.map(|name| (name, value(name).unwrap())));
+        run(&mut shell)
+    };
+    let absolute = from_there(&tree);
+    assert_eq!(absolute.code, 0, "{absolute}");
+    let relative = from_there("tree");
+    assert_eq!(relative.code, 1, "{relative}");
+    relative.says(&["tree is in a directory that is gone"]);
+}

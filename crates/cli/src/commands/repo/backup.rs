@@ -23,11 +23,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub fn run(open: &Open<'_>, args: &Backup) -> Result<u8> {
-    let directory = std::env::current_dir()
-        .map_err(|error| Error::io("this directory cannot be found", &error))?;
+    let named = match args.stdin {
+        true => vec![Path::new("/").join(&args.stdin_filename)],
+        false => named(open, args)?,
+    };
+    let directory = directory_of(&named)?;
     let (paths, gone) = match args.stdin {
-        true => (vec![Path::new("/").join(&args.stdin_filename)], Vec::new()),
-        false => targets(open, args, &directory)?,
+        true => (named, Vec::new()),
+        false => there(named, &directory)?,
     };
     let begun = std::time::Instant::now();
     let zone = TimeZone::system();
@@ -172,13 +175,19 @@ fn tell(report: &Report, took: Duration) {
     }
 }
 
-/// What is to be backed up, of what is named and what files name; and what of it cannot be looked
-/// at. An error when that is all of it.
-fn targets(
-    open: &Open<'_>,
-    args: &Backup,
-    directory: &Path,
-) -> Result<(Vec<PathBuf>, Vec<Skipped>)> {
+/// What relative paths are from; not asked for where there are none, since it may be gone.
+fn directory_of(paths: &[PathBuf]) -> Result<PathBuf> {
+    match paths.iter().find(|path| path.is_relative()) {
+        None => Ok(PathBuf::from("/")),
+        Some(path) => std::env::current_dir().map_err(|error| {
+            let message = format!("{} is in a directory that is gone", path.display());
+            Error::io(message, &error).hint("name an absolute path, or change to another directory")
+        }),
+    }
+}
+
+/// What is named, here and in files. An error when that is nothing.
+fn named(open: &Open<'_>, args: &Backup) -> Result<Vec<PathBuf>> {
     let mounts = Mounts::of_this_process(PATIENCE);
     let mut named = args.paths.clone();
     for file in &args.files_from {
@@ -208,6 +217,12 @@ fn targets(
                 .hint("name files and directories"),
         );
     }
+    Ok(named)
+}
+
+/// Those that are there, and those that cannot be looked at. An error when that is all of them.
+fn there(named: Vec<PathBuf>, directory: &Path) -> Result<(Vec<PathBuf>, Vec<Skipped>)> {
+    let mounts = Mounts::of_this_process(PATIENCE);
     let (mut there, mut gone) = (Vec::new(), Vec::new());
     for path in named {
         let absolute = backup::absolute(directory, &path);
