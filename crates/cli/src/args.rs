@@ -15,19 +15,19 @@ use std::path::PathBuf;
 )]
 pub struct Cli {
     /// Configuration file [default: $LIFEBOAT_CONFIG, ./lifeboat.toml, /etc/lifeboat/lifeboat.toml]
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, help_heading = "Everywhere", value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Print one JSON document on standard output
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Everywhere")]
     pub json: bool,
     /// Say more: -v, -vv
-    #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
+    #[arg(short, long, global = true, help_heading = "Everywhere", action = clap::ArgAction::Count, conflicts_with = "quiet")]
     pub verbose: u8,
     /// Say only what failed
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, help_heading = "Everywhere")]
     pub quiet: bool,
     /// How messages are written
-    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    #[arg(long, global = true, help_heading = "Everywhere", value_name = "text|json", value_enum, default_value_t = LogFormat::Text, hide_possible_values = true)]
     pub log_format: LogFormat,
     #[command(subcommand)]
     pub command: Command,
@@ -159,6 +159,7 @@ pub struct Points {
 
 /// A store that no configuration names, for a machine that has nothing else.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Without a configuration")]
 pub struct Cold {
     /// Read this store and no configuration: file:///PATH, s3://BUCKET/PREFIX?region=…&endpoint=…,
     /// sftp://USER@HOST:PORT/PATH?key=REFERENCE&known_hosts=PATH
@@ -328,7 +329,9 @@ pub enum KitCommand {
     /// Write the kit, encrypted to a passphrase or to public keys
     Export(KitExport),
     /// Open a kit, and try with what is in it alone whether the newest point can be read
-    Test(KitTest),
+    Test(KitFile),
+    /// Write what is in a kit into a directory, with a configuration that works from there
+    Unpack(KitUnpack),
 }
 
 /// Write the recovery kit.
@@ -350,9 +353,19 @@ pub struct KitExport {
     pub recipient: Vec<String>,
 }
 
-/// Try a recovery kit.
+/// Unpack a recovery kit.
 #[derive(Debug, Args)]
-pub struct KitTest {
+pub struct KitUnpack {
+    #[command(flatten)]
+    pub kit: KitFile,
+    /// Into this new or empty directory, which only you can read
+    #[arg(long, value_name = "DIRECTORY")]
+    pub to: PathBuf,
+}
+
+/// A recovery kit, and what opens it.
+#[derive(Debug, Args)]
+pub struct KitFile {
     /// The kit
     pub file: PathBuf,
     /// Where the passphrase is: env:NAME, file:PATH, cmd:PROGRAM ARGS

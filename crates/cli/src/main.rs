@@ -4,10 +4,11 @@ mod args;
 mod commands;
 mod output;
 mod progress;
+mod words;
 
 use args::{Cli, Command, LogFormat};
 use clap::Parser;
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use lifeboat_core::{Code, Error};
 use progress::{Detail, Progress};
 use std::process::ExitCode;
@@ -53,7 +54,12 @@ fn refuse(error: &clap::Error) -> ExitCode {
         error.kind(),
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
     );
-    if !shown && std::env::args_os().any(|a| a == "--json") {
+    let as_json = std::env::args_os().any(|a| a == "--json");
+    if let Some(error) = word_of_another_tool(error) {
+        output::error(&error, as_json);
+        return ExitCode::from(2);
+    }
+    if !shown && as_json {
         let text = error.render().to_string();
         // The sentence, and the list that may follow it.
         let said = text
@@ -71,6 +77,20 @@ fn refuse(error: &clap::Error) -> ExitCode {
     // The help's own printing cannot fail in a way that matters more than the exit code.
     let _ = error.print();
     ExitCode::from(if shown { 0 } else { 2 })
+}
+
+/// A command that other tools have, with what to run here.
+fn word_of_another_tool(error: &clap::Error) -> Option<Error> {
+    let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand) else {
+        return None;
+    };
+    let repo = std::env::args_os().any(|argument| argument == "repo");
+    let hint = words::home(word, repo)?;
+    let message = match repo {
+        true => format!("`lifeboat repo` has no command {word}"),
+        false => format!("lifeboat has no command {word}"),
+    };
+    Some(Error::new(Code::Usage, message).hint(hint))
 }
 
 /// The first signal ends the run in order; the second ends it at once.
@@ -134,7 +154,7 @@ impl Command {
             Command::Config { command } => matches!(command, args::ConfigCommand::Check),
             Command::Evidence { command } => matches!(command, EvidenceCommand::Verify { .. }),
             Command::Kit { command } => match command {
-                KitCommand::Export(_) | KitCommand::Test(_) => true,
+                KitCommand::Export(_) | KitCommand::Test(_) | KitCommand::Unpack(_) => true,
             },
             Command::Repo(repo) => repo.command.acts(),
             Command::Doctor | Command::Points(_) | Command::Show(_) => false,

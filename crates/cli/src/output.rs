@@ -2,6 +2,8 @@
 //! programs.
 
 use comfy_table::{ContentArrangement, Table, presets};
+use jiff::Timestamp;
+pub use lifeboat_core::amount::bytes;
 use lifeboat_core::{Code, Error, Result};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -46,21 +48,100 @@ pub fn json(value: &impl Serialize) -> Result<()> {
     Ok(())
 }
 
-/// A plain table with a header.
+/// A plain table with a header, a line for each row: no value is broken. The columns at the right
+/// for which the terminal is too narrow are written below their row, each value with its name.
 pub fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let width = Table::new().width().map(usize::from);
+    fit(header, rows.into_iter().collect(), width)
+}
+
+/// [`table`] for a terminal of this many columns.
+fn fit(header: &[&str], rows: Vec<Vec<String>>, width: Option<usize>) -> String {
+    let plain = |row: Vec<String>| row.iter().map(|text| one_line(text)).collect::<Vec<_>>();
+    let mut rows: Vec<Vec<String>> = rows.into_iter().map(plain).collect();
+    // A column that says nothing is left out.
+    let says = |column: usize| {
+        rows.iter()
+            .any(|row| row.get(column).is_some_and(|v| !v.is_empty()))
+    };
+    let said: Vec<bool> = (0..header.len())
+        .map(|c| rows.is_empty() || says(c))
+        .collect();
+    for row in &mut rows {
+        let mut said = said.iter();
+        row.retain(|_| said.next().copied().unwrap_or(true));
+    }
+    let header: Vec<&str> = header
+        .iter()
+        .zip(said)
+        .filter_map(|(h, said)| said.then_some(*h))
+        .collect();
+    let mut whole = Table::new();
+    whole.set_header(header.iter().map(|h| h.to_uppercase()));
+    whole.add_rows(&rows);
+    // A space on each side of every column, but none at the end of a line.
+    let ends = whole.column_max_content_widths().into_iter();
+    let ends = ends.scan(0, |end, width| {
+        *end += usize::from(width) + 2;
+        Some(*end - 1)
+    });
+    let fits = ends.take_while(|end| width.is_none_or(|width| *end <= width));
+    let (beside, below) = header.split_at(fits.count().max(1).min(header.len()));
     let mut table = Table::new();
     table
         .load_style(presets::NOTHING)
-        .set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(header.iter().map(|h| h.to_uppercase()));
-    for row in rows {
-        table.add_row(row);
+        .set_content_arrangement(ContentArrangement::Disabled)
+        .set_header(beside.iter().map(|h| h.to_uppercase()));
+    table.add_rows(rows.iter().map(|row| row.iter().take(beside.len())));
+    let mut lines = table.lines().map(|line| line.trim_end().to_owned());
+    let mut text: Vec<String> = lines.next().into_iter().collect();
+    for (line, row) in lines.zip(&rows) {
+        text.push(line);
+        let values = below.iter().zip(row.iter().skip(beside.len()));
+        let values = values.filter(|(_, value)| !value.is_empty());
+        text.extend(values.map(|(name, value)| format!("    {name}: {value}")));
     }
-    table
-        .lines()
-        .map(|l| l.trim_end().to_owned())
-        .collect::<Vec<_>>()
-        .join("\n")
+    text.join("\n")
+}
+
+/// A text on one line: line breaks and other control characters are written as in Rust, `\n`.
+pub fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c.is_control() {
+            true => line.extend(c.escape_default()),
+            false => line.push(c),
+        }
+    }
+    line
+}
+
+/// A text of several lines, as another program may have said it, on one line.
+pub fn joined(text: &str) -> String {
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    lines.collect::<Vec<_>>().join("; ")
+}
+
+/// The reason of a point or record, for a table: one line, and its beginning when it is long.
+pub fn reason(text: Option<&str>) -> String {
+    const LONGEST: usize = 60;
+    let line = one_line(text.unwrap_or_default());
+    match line.chars().count() {
+        0..=LONGEST => line,
+        _ => line.chars().take(LONGEST - 1).chain(['…']).collect(),
+    }
+}
+
+/// How long ago something was, for people, to its largest unit: `12 min`, `3 d`.
+pub fn age(at: Timestamp, now: Timestamp) -> String {
+    let seconds = now.duration_since(at).as_secs();
+    match seconds {
+        ..0 => "ahead".to_owned(),
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min", seconds / 60),
+        3600..86_400 => format!("{} h", seconds / 3600),
+        86_400.. => format!("{} d", seconds / 86_400),
+    }
 }
 
 /// Prints an error: to standard error for people, on standard output as JSON.
@@ -88,24 +169,6 @@ pub fn error_value(error: &Error) -> Value {
         "cause": error.cause,
         "hint": error.hint,
     })
-}
-
-/// Bytes for people: `1.2 MiB`.
-pub fn bytes(count: u64) -> String {
-    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
-    if count < 1024 {
-        return format!("{count} B");
-    }
-    let mut value = count as f64 / 1024.0;
-    let mut unit = 0;
-    while value >= 1024.0 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    format!(
-        "{value:.1} {}",
-        UNITS.get(unit).copied().unwrap_or_default()
-    )
 }
 
 /// So many of something, for people: `1 file`, `2 entries`.
@@ -137,9 +200,6 @@ mod tests {
 
     #[test]
     fn amounts_are_readable() {
-        assert_eq!(bytes(1023), "1023 B");
-        assert_eq!(bytes(1536), "1.5 KiB");
-        assert_eq!(bytes(5 << 30), "5.0 GiB");
         assert_eq!(count(1_u64, "entry"), "1 entry");
         assert_eq!(count(0_usize, "directory"), "0 directories");
         assert_eq!(count(2_u64, "file"), "2 files");
@@ -147,5 +207,77 @@ mod tests {
         assert_eq!(seconds(200.0), "3 min 20 s");
         assert_eq!(seconds(7500.0), "2 h 5 min");
         assert_eq!(seconds(273_600.0), "3 d 4 h");
+    }
+
+    #[test]
+    fn no_value_of_a_table_is_broken() {
+        let header = ["point", "outcome", "stores", "reason"];
+        let rows = || {
+            let row = |words: [&str; 4]| words.map(str::to_owned).to_vec();
+            vec![
+                row([
+                    "20261129T104918Z-79ff",
+                    "complete",
+                    "disk, offsite",
+                    "two\nlines",
+                ]),
+                row(["20261129T104917Z-a960", "partial", "disk", ""]),
+            ]
+        };
+        let without = rows().into_iter().skip(1).collect();
+        assert_eq!(
+            fit(&header, without, None),
+            " POINT                  OUTCOME  STORES\n 20261129T104917Z-a960  partial  disk"
+        );
+        let wide = "
+ POINT                  OUTCOME   STORES         REASON
+ 20261129T104918Z-79ff  complete  disk, offsite  two\\nlines
+ 20261129T104917Z-a960  partial   disk";
+        assert_eq!(fit(&header, rows(), None), wide.trim_start_matches('\n'));
+        assert_eq!(fit(&header, rows(), Some(59)), fit(&header, rows(), None));
+        let narrow = "
+ POINT                  OUTCOME
+ 20261129T104918Z-79ff  complete
+    stores: disk, offsite
+    reason: two\\nlines
+ 20261129T104917Z-a960  partial
+    stores: disk";
+        assert_eq!(
+            fit(&header, rows(), Some(33)),
+            narrow.trim_start_matches('\n')
+        );
+        let first = fit(&header, rows(), Some(5));
+        assert!(
+            first.contains("\n 20261129T104917Z-a960\n    outcome: partial\n"),
+            "{first}"
+        );
+        assert_eq!(
+            fit(&header, vec![], Some(80)),
+            " POINT  OUTCOME  STORES  REASON"
+        );
+    }
+
+    #[test]
+    fn what_other_programs_say_is_one_line() {
+        assert_eq!(
+            joined("it failed:\n\tIs it running?\n\n"),
+            "it failed:; Is it running?"
+        );
+        assert_eq!(joined(""), "");
+    }
+
+    #[test]
+    fn reasons_and_ages_are_short() {
+        assert_eq!(reason(None), "");
+        assert_eq!(reason(Some("why not")), "why not");
+        let long = reason(Some(&"why ".repeat(40)));
+        assert_eq!((long.chars().count(), long.ends_with('…')), (60, true));
+        let now: Timestamp = "2026-11-29T12:00:00Z".parse().expect("a time");
+        let ago = |text: &str| age(text.parse().expect("a time"), now);
+        assert_eq!(ago("2026-11-29T11:59:01Z"), "59 s");
+        assert_eq!(ago("2026-11-29T11:00:01Z"), "59 min");
+        assert_eq!(ago("2026-11-28T12:00:01Z"), "23 h");
+        assert_eq!(ago("2025-11-29T12:00:00Z"), "365 d");
+        assert_eq!(ago("2026-11-29T12:00:01Z"), "ahead");
     }
 }

@@ -87,6 +87,12 @@ impl Progress {
     }
 }
 
+fn style(bar: &ProgressBar, template: &str) {
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+}
+
 impl Observer for Progress {
     fn step(&self, what: &str, total_bytes: Option<u64>) {
         self.bytes.store(0, Ordering::Relaxed);
@@ -104,22 +110,28 @@ impl Observer for Progress {
         }
         let Some(bar) = &self.bar else { return };
         bar.reset();
+        bar.unset_length();
         let template = match total_bytes {
             Some(total) => {
                 bar.set_length(total);
                 "{spinner} {wide_msg} {bar:20} {bytes}/{total_bytes} {bytes_per_sec} {eta}"
             }
-            None => "{spinner} {wide_msg} {bytes} {bytes_per_sec} {elapsed}",
+            // Bytes are shown when some flow.
+            None => "{spinner} {wide_msg} {elapsed}",
         };
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style);
-        }
+        style(bar, template);
         bar.set_message(what.to_owned());
     }
 
     fn advance(&self, bytes: u64) {
         let so_far = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
         if let Some(bar) = &self.bar {
+            if so_far == bytes && bytes > 0 && bar.length().is_none() {
+                style(
+                    bar,
+                    "{spinner} {wide_msg} {bytes} {bytes_per_sec} {elapsed}",
+                );
+            }
             bar.inc(bytes);
             return;
         }

@@ -1,6 +1,8 @@
 //! Reaches every source, store, key and tool, and says what is unsafe and how to mend it.
 
-use crate::archive::{Expiry, Identities, KeyTemplate, Recipients};
+mod space;
+
+use crate::archive::{self, Expiry, Identities, KeyTemplate, Recipients};
 use crate::catalog::{self, Survey};
 use crate::cold;
 use crate::config::{BucketConfig, SourceKind, StoreConfig, StoreKind};
@@ -9,6 +11,7 @@ use crate::error::{Code, Error, Result};
 use crate::exposure;
 use crate::ownership;
 use crate::posture;
+use crate::restore::database::Database;
 use crate::restore::left_aside::{self, LeftAside};
 use crate::restore::place::aside;
 use crate::runbook;
@@ -29,6 +32,7 @@ pub fn examine(context: &Context) -> Vec<Finding> {
     match catalog::survey(context, false) {
         Ok(survey) => {
             findings.extend(missing(&survey));
+            findings.extend(space::examine(context, &survey));
             let wrong = runbook::check_all(context, survey.copies.iter());
             findings.extend(wrong.iter().map(|error| failed("instructions", error)));
             let ahead = survey.ahead(context);
@@ -191,11 +195,41 @@ fn sources(context: &Context) -> Vec<Finding> {
         }
         findings.extend(set_aside(&subject, &config.kind, &told));
         match source::open(&config.kind) {
-            Ok(source) => findings.extend(source.examine(&subject, &capture_context)),
+            Ok(source) => {
+                let examined = source.examine(&subject, &capture_context);
+                let answers = examined.iter().all(|f| f.severity < Severity::Error);
+                findings.extend(examined);
+                if answers {
+                    findings.extend(restore_rights(context, &subject, &config.kind));
+                }
+            }
             Err(error) => findings.push(failed(&subject, &error)),
         }
     }
     findings
+}
+
+/// Whether a live restore of a database would stop at its rights.
+fn restore_rights(context: &Context, subject: &str, kind: &SourceKind) -> Option<Finding> {
+    let database = Database::of_source(kind)?;
+    let rights = database.and_then(|database| database.restore_rights(&context.scrubber));
+    Some(match rights {
+        Err(error) => Finding {
+            severity: Severity::Warning,
+            ..failed(subject, &error)
+        },
+        Ok(rights) => match rights.lack() {
+            None => finding(
+                subject,
+                Severity::Ok,
+                format!("{} may restore it live", rights.account),
+            ),
+            Some(lack) => Finding {
+                hint: Some(rights.remedy()),
+                ..finding(subject, Severity::Warning, lack)
+            },
+        },
+    })
 }
 
 /// What other users of this host can do with a local store.
@@ -301,11 +335,7 @@ fn stores(context: &Context) -> Vec<Finding> {
                 findings.push(repository(&subject, &store));
                 findings.extend(unnamed(context, &subject, &store));
             }
-            Ok(Some(_)) => findings.push(finding(
-                &subject,
-                Severity::Ok,
-                "its decryption key can be read",
-            )),
+            Ok(Some(identities)) => findings.extend(key_fits(&subject, &store, &identities)),
             Ok(None) if config.encrypt.is_none() => findings.push(Finding {
                 hint: Some(
                     "add encrypt = { age = [\"age1…\"] }, with the private key kept elsewhere"
@@ -322,6 +352,35 @@ fn stores(context: &Context) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// Whether the private key of a store opens what is encrypted for it. That the public one cannot be
+/// used is told elsewhere.
+fn key_fits(subject: &str, store: &OpenStore, identities: &Identities) -> Option<Finding> {
+    let sealing = &store.sealing;
+    if sealing.recipients.is_none() {
+        return Some(finding(
+            subject,
+            Severity::Ok,
+            "its decryption key can be read",
+        ));
+    }
+    sealing.usable().ok()?;
+    Some(match archive::rehearse(sealing, identities) {
+        Ok(()) => finding(subject, Severity::Ok, "its decryption key opens what is encrypted for it"),
+        Err(error) if error.code == Code::Decryption => Finding {
+            hint: Some(
+                "let `decrypt` name the private key of one of the public keys in `encrypt`: nothing that is backed up now could be drilled or restored with this one"
+                    .into(),
+            ),
+            ..finding(
+                subject,
+                Severity::Error,
+                format!("its decryption key does not open what is encrypted for it: {error}"),
+            )
+        },
+        Err(error) => failed(subject, &error),
+    })
 }
 
 /// Whether the repository of a store opens.

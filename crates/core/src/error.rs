@@ -232,9 +232,21 @@ impl From<StoreError> for Error {
                 Code::Store,
                 "free space there, raise the quota, or choose another store",
             ),
+            StoreError::Archived { .. } => (
+                Code::Store,
+                "ask for it to be restored for some days (aws s3api restore-object --bucket … --key … --restore-request Days=7), wait until it is there, which takes hours, then run again",
+            ),
+            StoreError::Missing { location, .. } if location.starts_with("sftp://") => (
+                Code::Store,
+                "create it, or correct the store's path: where the server shuts its users into a directory, paths begin there (`sftp HOST`, then `pwd` and `ls`, show them)",
+            ),
             StoreError::Missing { .. } => (
                 Code::Store,
                 "create it, or correct the store's path or bucket in the configuration",
+            ),
+            StoreError::Credentials { detail, .. } if detail.contains("token has expired") => (
+                Code::Store,
+                "get new credentials with their session_token; for runs that nobody attends give the store a key that does not expire",
             ),
             StoreError::Credentials { .. } => (
                 Code::Store,
@@ -300,6 +312,14 @@ fn said(error: &StoreError) -> (String, String) {
         StoreError::Unreachable { location, detail } => {
             (format!("{location} cannot be reached"), detail)
         }
+        StoreError::Archived {
+            location,
+            key,
+            detail,
+        } => (
+            format!("{location} keeps {key} in an archive storage class"),
+            detail,
+        ),
         _ => return (error.to_string(), String::new()),
     };
     (message, detail.clone())
@@ -308,6 +328,31 @@ fn said(error: &StoreError) -> (String, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_hint_fits_what_a_store_said() {
+        let (location, key) = (|| "s3://b".to_owned(), "k".to_owned());
+        let hint = |error: StoreError| Error::from(error).hint.unwrap_or_default();
+        let credentials = |detail: &str| StoreError::Credentials {
+            location: location(),
+            detail: detail.to_owned(),
+        };
+        assert!(hint(credentials("unknown")).contains("access_key"));
+        let expired = "the session token has expired (400 ExpiredToken)";
+        assert!(hint(credentials(expired)).contains("session_token"));
+        let archived = StoreError::Archived {
+            location: location(),
+            key,
+            detail: "403 InvalidObjectState".to_owned(),
+        };
+        assert!(hint(archived).contains("restore-object"));
+        let missing = |location: &str| StoreError::Missing {
+            location: location.to_owned(),
+            detail: "there is no such directory".to_owned(),
+        };
+        assert!(hint(missing("sftp://u@h/b")).contains("shuts its users into a directory"));
+        assert!(!hint(missing("/b")).contains("shuts"));
+    }
 
     #[test]
     fn what_lies_outside_a_point_does_not_speak_against_it() {

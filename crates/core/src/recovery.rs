@@ -203,13 +203,13 @@ fn instructions(config: &Config) -> String {
          encrypted, in two places, none of them the host itself. Owner: {owner}.\n\n\
          Stores: {stores}. In each, `lifeboat/restore/{app}/{environment}.md`\n\
          says how to restore with stock tools alone.\n\n\
-         With Lifeboat:\n\n\
-         1. `age -d KIT | tar -x` (or `gpg -d KIT | tar -x`, if it is sealed to an OpenPGP key) into an empty directory that only you can read.\n\
-         2. In lifeboat.toml, let every secret reference and file of public keys of the stores point at the files in `stores/`,\n   \
-            `app.signing_key` at `signing.key`, `app.trusted_signers` at `allowed_signers`, and `app.state`\n   \
-            at a new directory.\n\
-         3. `lifeboat --config lifeboat.toml points`, then `lifeboat restore latest --to DIRECTORY`.\n\n\
-         Or without the configuration, for one store and one look, which leaves nothing behind:\n\n\
+         With Lifeboat, KIT being this kit as it was kept, and REFERENCE `file:PATH` or `env:NAME` of what opens it:\n\n\
+         1. `lifeboat kit unpack KIT --to KITDIR --passphrase REFERENCE` (or `--identity REFERENCE`): writes these files,\n   \
+            and a `lifeboat.toml` that refers to them where it referred to those of the lost host.\n\
+         2. `lifeboat --config KITDIR/lifeboat.toml points`\n\
+         3. `lifeboat --config KITDIR/lifeboat.toml restore latest --to DIRECTORY`\n\n\
+         Or for one store and one look, which leaves nothing behind, from an empty directory that only you can read,\n\
+         after `age -d KIT | tar -x` there (`gpg -d KIT | tar -x`, if it is sealed to an OpenPGP key):\n\n\
          {cold}\n",
         cold = cold_commands(config),
         app = config.app.name,
@@ -273,6 +273,19 @@ pub struct Tried {
     pub store: Name,
     /// The newest point there, of which every byte was read and decrypted; or why not.
     pub result: Result<PointId>,
+}
+
+/// Writes the files of a kit into `directory`, which must be new or empty, and a `lifeboat.toml`
+/// there that refers to them instead of the files of the host that is gone; returns its path. What
+/// it refers to beyond the stores (passwords of databases) is as it was.
+pub fn unpack_kit(entries: &[KitEntry], directory: &Path) -> Result<PathBuf> {
+    let directory = std::path::absolute(directory)
+        .map_err(|error| Error::new(Code::Usage, "the current directory is gone").cause(error))?;
+    place::ensure_empty_or_new(&directory)?;
+    let config = unpack(entries, &directory)?;
+    let path = directory.join("lifeboat.toml");
+    place::replace_file(&mut config.masked_toml().as_bytes(), &path, 0o600)?;
+    Ok(path)
 }
 
 /// Opens a kit in `directory`, which must be private and empty, and reads the newest point of each

@@ -39,6 +39,13 @@ pub enum StoreError {
         key: String,
         detail: String,
     },
+    /// The object is there, in an archive storage class: it must be asked for, and comes after hours.
+    #[error("{location} keeps {key:?} in an archive storage class: {detail}")]
+    Archived {
+        location: String,
+        key: String,
+        detail: String,
+    },
     /// No answer, or none in time.
     #[error("{location} cannot be reached: {detail}")]
     Unreachable { location: String, detail: String },

@@ -110,6 +110,12 @@ pub trait Store: Send + Sync {
         true
     }
 
+    /// How many bytes can still be put here, as far as its file system says; nothing for a store that
+    /// has no such limit, or does not say.
+    fn free_bytes(&self) -> Option<u64> {
+        None
+    }
+
     /// What anybody sees here over the network without credentials: asked of the store, which tries
     /// whether it lists its objects and gives away those under `keys`, as far as they are there.
     /// Where only those get in who log in, that is nothing.

@@ -57,6 +57,11 @@ pub fn mysql_path() -> String {
     format!("{0}/usr/bin:{0}/usr/sbin:{path}", sid.display())
 }
 
+/// The current `age` and its plugins.
+pub fn current_age(program: &str) -> PathBuf {
+    sid().join("usr/bin").join(program)
+}
+
 /// A `PATH` in which PostgreSQL 18 comes first.
 pub fn postgres_18_path() -> String {
     let path = std::env::var("PATH").unwrap_or_default();

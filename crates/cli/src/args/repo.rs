@@ -17,23 +17,52 @@ pub struct Repo {
 pub struct At {
     /// Where the repository is: a path, s3://BUCKET/PREFIX?endpoint=URL, sftp://USER@HOST:PORT/PATH,
     /// or as restic writes it [default: $RESTIC_REPOSITORY]
-    #[arg(short, long, global = true, value_name = "PLACE")]
+    #[arg(
+        short,
+        long,
+        global = true,
+        help_heading = "Repository",
+        value_name = "PLACE"
+    )]
     pub repo: Option<String>,
     /// Where its password is: file:PATH, env:NAME, cmd:PROGRAM ARGS [default: $RESTIC_PASSWORD_FILE,
     /// $RESTIC_PASSWORD_COMMAND, $RESTIC_PASSWORD]
-    #[arg(long, global = true, value_name = "REFERENCE")]
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Repository",
+        value_name = "REFERENCE"
+    )]
     pub password: Option<String>,
     /// Where the S3 access key is [default: env:AWS_ACCESS_KEY_ID]
-    #[arg(long, global = true, value_name = "REFERENCE", requires = "secret_key")]
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Repository",
+        value_name = "REFERENCE",
+        requires = "secret_key"
+    )]
     pub access_key: Option<String>,
     /// Where the S3 secret key is [default: env:AWS_SECRET_ACCESS_KEY]
-    #[arg(long, global = true, value_name = "REFERENCE", requires = "access_key")]
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Repository",
+        value_name = "REFERENCE",
+        requires = "access_key"
+    )]
     pub secret_key: Option<String>,
     /// While somebody else is at work, wait for as long as this: 30s, 10m
-    #[arg(long, global = true, value_name = "SPAN", default_value = "0s")]
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Repository",
+        value_name = "SPAN",
+        default_value = "0s"
+    )]
     pub retry_lock: String,
     /// Take no lock; only for reading
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Repository")]
     pub no_lock: bool,
 }
 

@@ -6,6 +6,7 @@ use crate::output::{self, line};
 use lifeboat_core::backup::{self, Options, Report};
 use lifeboat_core::point::Outcome;
 use lifeboat_core::{Code, Error, Result};
+use std::collections::BTreeSet;
 
 pub fn run(run: &Run<'_>, args: &args::Backup) -> Result<u8> {
     let context = run.context()?;
@@ -96,8 +97,16 @@ fn show(report: &Report) {
         &["source", "artifact", "bytes", "stored", "stores"],
         rows,
     ));
-    for error in &report.errors {
-        line(format!("not done: {error}"));
+    // Each was told as a warning when it happened, and a store's is told below.
+    let failed = report
+        .errors
+        .iter()
+        .map(|error| error.split(": ").next().unwrap_or(error));
+    let failed: BTreeSet<&str> = failed
+        .filter(|failed| !failed.starts_with("store "))
+        .collect();
+    for failed in failed {
+        line(format!("not done: {failed}; a warning above says why"));
     }
     for store in &report.missing_copies {
         line(format!(

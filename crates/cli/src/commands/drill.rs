@@ -114,7 +114,7 @@ pub fn show_record(record: &Record) {
             check.question(),
             check.expected(),
             // What a command says may have several lines, and this is one.
-            check.observed().lines().collect::<Vec<_>>().join("; ")
+            output::joined(&check.observed())
         ));
     }
     record

@@ -30,7 +30,8 @@ fn value(listed: &Listed) -> Value {
 }
 
 fn list(run: &Run<'_>) -> Result<u8> {
-    let (listed, errors) = evidence::list(&run.context()?)?;
+    let context = run.context()?;
+    let (listed, errors) = evidence::list(&context)?;
     run.results();
     if run.cli.json {
         let records: Vec<_> = listed.iter().map(value).collect();
@@ -38,30 +39,37 @@ fn list(run: &Run<'_>) -> Result<u8> {
         output::json(&json!({ "schema": 1, "evidence": records, "errors": errors }))?;
         return Ok(0);
     }
-    let rows = listed.iter().map(|l| {
+    let now = context.clock.now();
+    let mut newest_first: Vec<&Listed> = listed.iter().collect();
+    newest_first.sort_by_key(|l| std::cmp::Reverse(l.record.started));
+    let rows = newest_first.into_iter().map(|l| {
         let record = &l.record;
         let activity = match record.activity {
             Activity::Drill => "drill",
             Activity::Restore => "restore",
         };
         let points: Vec<_> = record.points.iter().map(|p| p.point.to_string()).collect();
-        let outcome = match &l.distrust {
-            None => record.outcome.as_str().to_owned(),
-            Some(error) => format!("not to be believed: {}", error.message),
+        let (outcome, why) = match &l.distrust {
+            None => (record.outcome.as_str(), String::new()),
+            Some(error) => ("untrusted", error.message.clone()),
         };
         vec![
             record.id.to_string(),
+            output::age(record.started, now),
             activity.into(),
-            points.join(" "),
-            outcome,
+            outcome.to_owned(),
             output::seconds(record.rto_seconds),
             output::seconds(record.rpo_seconds),
+            points.join(" "),
+            record.target.clone().unwrap_or_default(),
+            output::reason(record.reason.as_deref()),
+            why,
         ]
     });
-    line(output::table(
-        &["id", "activity", "points", "outcome", "rto", "rpo"],
-        rows,
-    ));
+    let columns = [
+        "id", "age", "activity", "outcome", "rto", "rpo", "points", "target", "reason", "distrust",
+    ];
+    line(output::table(&columns, rows));
     for error in errors {
         lifeboat_core::observe::Observer::warn(run.progress.as_ref(), &error.to_string());
     }

@@ -1,12 +1,13 @@
-//! `lifeboat kit export|test`.
+//! `lifeboat kit export|test|unpack`.
 
 use super::Run;
-use crate::args::{KitCommand, KitExport, KitTest};
+use crate::args::{KitCommand, KitExport, KitFile, KitUnpack};
 use crate::output::{self, line};
 use lifeboat_core::archive::{Identities, Recipients};
-use lifeboat_core::kit::{self, KitKey, KitOpener};
+use lifeboat_core::kit::{self, KitEntry, KitKey, KitOpener};
 use lifeboat_core::observe::Observer;
 use lifeboat_core::restore::place;
+use lifeboat_core::runbook::quote;
 use lifeboat_core::secret::{Reference, Secret};
 use lifeboat_core::{Code, Error, Result, recovery, scratch};
 use serde_json::json;
@@ -16,6 +17,7 @@ pub fn run(run: &Run<'_>, command: &KitCommand) -> Result<u8> {
     match command {
         KitCommand::Export(args) => export(run, args),
         KitCommand::Test(args) => test(run, args),
+        KitCommand::Unpack(args) => unpack(run, args),
     }
 }
 
@@ -55,7 +57,16 @@ fn export(run: &Run<'_>, args: &KitExport) -> Result<u8> {
             args.output.display(),
             names.join(", ")
         ));
-        line("keep it in two places, none of them this host; try it with: lifeboat kit test FILE");
+        let file = std::path::absolute(&args.output).unwrap_or_else(|_| args.output.clone());
+        let opened = match &args.passphrase {
+            Some(reference) => format!("--passphrase {}", quote(reference)),
+            None => "--identity file:PATH, the private key".to_owned(),
+        };
+        line("keep it in two places, none of them this host; try it with:");
+        line(format!(
+            "  lifeboat kit test {} {opened}",
+            quote(&file.to_string_lossy())
+        ));
         contents
             .warnings
             .iter()
@@ -64,7 +75,8 @@ fn export(run: &Run<'_>, args: &KitExport) -> Result<u8> {
     Ok(0)
 }
 
-fn test(run: &Run<'_>, args: &KitTest) -> Result<u8> {
+/// What a kit holds.
+fn open(args: &KitFile) -> Result<Vec<KitEntry>> {
     let opener = match (&args.passphrase, &args.identity) {
         (Some(reference), _) => KitOpener::Passphrase(secret(reference)?),
         (None, Some(reference)) => {
@@ -86,7 +98,11 @@ fn test(run: &Run<'_>, args: &KitTest) -> Result<u8> {
         .cause(error)
         .hint("name the file that `lifeboat kit export -o FILE` wrote")
     })?;
-    let entries = kit::unpack(&sealed, &opener)?;
+    kit::unpack(&sealed, &opener)
+}
+
+fn test(run: &Run<'_>, args: &KitFile) -> Result<u8> {
+    let entries = open(args)?;
     let directory = scratch::Directory::create(&std::env::temp_dir(), "kit")?;
     let observer = Arc::clone(run.progress) as Arc<dyn Observer>;
     let tried = recovery::try_kit(&entries, &directory.subdirectory("kit")?, &observer)?;
@@ -112,4 +128,26 @@ fn test(run: &Run<'_>, args: &KitTest) -> Result<u8> {
         }
     }
     Ok(if enough { 0 } else { 4 })
+}
+
+fn unpack(run: &Run<'_>, args: &KitUnpack) -> Result<u8> {
+    let entries = open(&args.kit)?;
+    let config = recovery::unpack_kit(&entries, &args.to)?;
+    run.results();
+    if run.cli.json {
+        let names: Vec<_> = entries.iter().map(|(name, _)| name).collect();
+        output::json(&json!({ "schema": 1, "config": config, "entries": names }))?;
+        return Ok(0);
+    }
+    let config = quote(&config.to_string_lossy());
+    line(format!(
+        "{} holds the kit, in clear: remove it when all is well again",
+        args.to.display()
+    ));
+    line("next, look what is there, and restore into a directory:");
+    line(format!("  lifeboat --config {config} points"));
+    line(format!(
+        "  lifeboat --config {config} restore latest --to DIRECTORY"
+    ));
+    Ok(0)
 }

@@ -3,6 +3,7 @@
 use super::Run;
 use crate::args;
 use crate::output::{self, line};
+use jiff::Timestamp;
 use lifeboat_core::catalog::memory::{self, Forgotten};
 use lifeboat_core::catalog::{self, Survey, survey};
 use lifeboat_core::cold::Want;
@@ -154,23 +155,15 @@ pub fn list(run: &Run<'_>, args: &args::Points) -> Result<u8> {
     } else {
         let every_app = context.shows_every_app();
         let held = points.iter().map(|(id, copies)| {
-            let mut row = point_row(&context, id, copies, &proofs, &missing);
-            if every_app {
-                row.insert(1, app_of(copies));
-            }
-            (id, row)
+            (
+                id,
+                point_row(&context, copies, proofs.get(id), missing.get(id)),
+            )
         });
         let lost = gone.iter().filter(|(id, _)| !points.contains_key(id));
-        let lost = lost.map(|(id, gone)| (id, gone_row(id, gone)));
-        let rows: BTreeMap<&PointId, Vec<String>> = held.chain(lost).collect();
-        let rows = rows.into_values().rev();
-        let mut columns = vec![
-            "point", "plan", "outcome", "stored", "stores", "missing", "proof", "reason",
-        ];
-        if every_app {
-            columns.insert(1, "application");
-        }
-        line(output::table(&columns, rows));
+        let lost = lost.map(|(id, gone)| (id, gone_row(gone)));
+        let rows: BTreeMap<&PointId, Row> = held.chain(lost).collect();
+        table(&rows, every_app, now);
         if context.is_cold() {
             tell_signers(&context, &points);
         }
@@ -220,19 +213,63 @@ fn gone(survey: &Survey, args: &args::Points) -> BTreeMap<PointId, Vec<Gone>> {
     gone
 }
 
-fn gone_row(id: &PointId, gone: &[Gone]) -> Vec<String> {
+/// What the table says of a point.
+struct Row {
+    started: Option<Timestamp>,
+    plan: String,
+    outcome: String,
+    stored: String,
+    proof: String,
+    app: String,
+    stores: String,
+    reason: String,
+}
+
+/// Prints the points, the newest first. What is the same of all of them is said once, below.
+fn table(rows: &BTreeMap<&PointId, Row>, every_app: bool, now: Timestamp) {
+    let stores: BTreeSet<&str> = rows.values().map(|row| row.stores.as_str()).collect();
+    let mut columns = vec!["point", "age", "plan", "outcome", "stored", "proof"];
+    if every_app {
+        columns.push("application");
+    }
+    if stores.len() > 1 {
+        columns.push("stores");
+    }
+    columns.push("reason");
+    let cells = rows.iter().rev().map(|(id, row)| {
+        let age = row.started.map(|at| output::age(at, now));
+        let value = |column: &&str| match *column {
+            "point" => id.to_string(),
+            "age" => age.clone().unwrap_or_default(),
+            "plan" => row.plan.clone(),
+            "outcome" => row.outcome.clone(),
+            "stored" => row.stored.clone(),
+            "proof" => row.proof.clone(),
+            "application" => row.app.clone(),
+            "stores" => row.stores.clone(),
+            _ => row.reason.clone(),
+        };
+        columns.iter().map(value).collect()
+    });
+    line(output::table(&columns, cells));
+    if let (1, Some(one)) = (stores.len(), stores.first()) {
+        line(format!("stores: {one}"));
+    }
+}
+
+fn gone_row(gone: &[Gone]) -> Row {
     let manifest = gone.first().map(|g| &g.manifest);
     let stores: Vec<_> = gone.iter().map(|g| g.store.as_str()).collect();
-    vec![
-        id.to_string(),
-        manifest.map(|m| m.plan.to_string()).unwrap_or_default(),
-        "missing".to_owned(),
-        String::new(),
-        String::new(),
-        stores.join(", "),
-        String::new(),
-        manifest.and_then(|m| m.reason.clone()).unwrap_or_default(),
-    ]
+    Row {
+        started: manifest.map(|m| m.started),
+        plan: manifest.map(|m| m.plan.to_string()).unwrap_or_default(),
+        outcome: "missing".to_owned(),
+        stored: String::new(),
+        proof: String::new(),
+        app: String::new(),
+        stores: format!("copy missing in {}", stores.join(", ")),
+        reason: output::reason(manifest.and_then(|m| m.reason.as_deref())),
+    }
 }
 
 fn gone_json(id: &PointId, gone: &[Gone], proofs: &Proofs) -> Value {
@@ -341,30 +378,30 @@ fn point_json(
 
 fn point_row(
     context: &Context,
-    id: &PointId,
     copies: &[(Name, PointCopy)],
-    proofs: &Proofs,
-    missing: &BTreeMap<PointId, Vec<Name>>,
-) -> Vec<String> {
+    proof: Option<&Proof>,
+    missing: Option<&Vec<Name>>,
+) -> Row {
     let manifest = copies.first().map(|(_, c)| &c.manifest);
-    let stores: Vec<_> = copies.iter().map(|(name, _)| name.as_str()).collect();
-    vec![
-        id.to_string(),
-        manifest.map(|m| m.plan.to_string()).unwrap_or_default(),
-        manifest
-            .map(|m| m.outcome.as_str().to_owned())
-            .unwrap_or_default(),
-        manifest
+    let mut stores: Vec<String> = copies.iter().map(|(name, _)| name.to_string()).collect();
+    let lacking = missing.filter(|missing| !missing.is_empty());
+    let lacking = lacking.map(|missing| format!("copy missing in {}", missing.join(", ")));
+    stores.extend(lacking);
+    Row {
+        started: manifest.map(|m| m.started),
+        plan: manifest.map(|m| m.plan.to_string()).unwrap_or_default(),
+        outcome: manifest.map_or("", |m| m.outcome.as_str()).to_owned(),
+        stored: manifest
             .map(|m| output::bytes(m.stored_bytes()))
             .unwrap_or_default(),
-        stores.join(", "),
-        missing.get(id).map(|m| m.join(", ")).unwrap_or_default(),
-        match copies.iter().all(|(_, c)| c.check_trust(context).is_ok()) {
-            true => proof_name(proofs.get(id)).to_owned(),
+        proof: match copies.iter().all(|(_, c)| c.check_trust(context).is_ok()) {
+            true => proof_name(proof).to_owned(),
             false => "untrusted".to_owned(),
         },
-        manifest.and_then(|m| m.reason.clone()).unwrap_or_default(),
-    ]
+        app: app_of(copies),
+        stores: stores.join(", "),
+        reason: output::reason(manifest.and_then(|m| m.reason.as_deref())),
+    }
 }
 
 pub fn show(run: &Run<'_>, args: &args::Show) -> Result<u8> {
@@ -470,7 +507,7 @@ pub fn show(run: &Run<'_>, args: &args::Show) -> Result<u8> {
         .iter()
         .flat_map(|d| d.warnings.iter().chain(&d.errors))
     {
-        line(format!("note: {text}"));
+        line(format!("note: {}", output::joined(text)));
     }
     Ok(0)
 }

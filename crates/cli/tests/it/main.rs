@@ -15,6 +15,7 @@
     reason = "tests fail by panicking, and break things on purpose"
 )]
 
+mod age_plugins;
 mod bad_input;
 mod bucket;
 mod bucket_stores;
@@ -56,6 +57,7 @@ mod repo_kills;
 mod repo_mount;
 mod restore_md;
 mod restored_live;
+mod rights;
 mod roundtrip;
 mod s3;
 mod secrets;

@@ -62,7 +62,7 @@ fn a_whole_cycle_and_what_gpg_alone_restores() {
     let home = GpgHome::new();
     let app = application(&home);
     app.ok(&["doctor"])
-        .says(&["its decryption key can be read"])
+        .says(&["its decryption key opens what is encrypted for it"])
         .never_says(&["not encrypted"]);
     app.backup();
     let keys = app.listing("vault");
@@ -155,7 +155,8 @@ fn through_the_users_gpg() {
     let other = GpgHome::new();
     other.key("other@example.org", "ed25519", "cv25519", "");
     app.edit(&with(&own), &with(&other));
-    app.ok(&["doctor"]);
+    app.exits(1, &["doctor"])
+        .says(&["its decryption key does not open what is encrypted for it"]);
     let refusal = app.refuses(1, "decryption", &["restore", "latest", "--to", &target]);
     refusal
         .names(&["gpg has no secret key"])

@@ -4,6 +4,7 @@
 //! are private and show nothing of themselves.
 
 use super::openpgp::{Certificates, Gpg, MessageSigner, MessageSigners, SecretKeys, is_openpgp};
+use super::plugins::{self, Unattended};
 use crate::error::{Code, Error, Result};
 use crate::secret::{AGE_FILE, Secret};
 use age::secrecy::ExposeSecret as _;
@@ -18,14 +19,17 @@ use zeroize::Zeroizing;
 enum RecipientKey {
     X25519(age::x25519::Recipient),
     Ssh(age::ssh::Recipient),
+    Plugin(age::plugin::Recipient),
 }
 
 impl RecipientKey {
-    fn as_age(&self) -> &dyn age::Recipient {
-        match self {
+    /// As `age` encrypts to it; `None` for one of a plugin.
+    fn as_age(&self) -> Option<&dyn age::Recipient> {
+        Some(match self {
             RecipientKey::X25519(key) => key,
             RecipientKey::Ssh(key) => key,
-        }
+            RecipientKey::Plugin(_) => return None,
+        })
     }
 }
 
@@ -34,6 +38,7 @@ impl fmt::Display for RecipientKey {
         match self {
             RecipientKey::X25519(key) => key.fmt(f),
             RecipientKey::Ssh(key) => key.fmt(f),
+            RecipientKey::Plugin(key) => key.fmt(f),
         }
     }
 }
@@ -101,7 +106,7 @@ impl fmt::Debug for AgeRecipients {
 }
 
 impl AgeRecipients {
-    /// Parses `age1…`, `ssh-ed25519 …` and `ssh-rsa …` keys, and absolute paths of files that
+    /// Parses `age1…` keys, those of plugins too, `ssh-ed25519 …` and `ssh-rsa …` keys, and absolute paths of files that
     /// hold such keys one a line, with blank lines and `#` comments. Errors name the entry.
     pub fn parse(entries: &[String]) -> Result<Self> {
         let mut keys = Vec::new();
@@ -136,11 +141,25 @@ impl AgeRecipients {
     }
 
     pub(crate) fn encryptor(&self) -> Result<age::Encryptor> {
-        age::Encryptor::with_recipients(self.keys.iter().map(RecipientKey::as_age)).map_err(
-            |error| {
-                Error::new(Code::Configuration, "cannot encrypt to these recipients").cause(error)
-            },
-        )
+        let plugins = self.plugins()?;
+        let keys = self.keys.iter().filter_map(RecipientKey::as_age);
+        let plugins = plugins.iter().map(|plugin| plugin as &dyn age::Recipient);
+        age::Encryptor::with_recipients(keys.chain(plugins)).map_err(|error| {
+            Error::new(Code::Configuration, "cannot encrypt to these recipients").cause(error)
+        })
+    }
+
+    /// Whether the programs that some of the keys need are installed.
+    pub(super) fn usable(&self) -> Result<()> {
+        self.plugins().map(drop)
+    }
+
+    fn plugins(&self) -> Result<Vec<age::plugin::RecipientPluginV1<Unattended>>> {
+        let keys = self.keys.iter().filter_map(|key| match key {
+            RecipientKey::Plugin(key) => Some(key.clone()),
+            _ => None,
+        });
+        plugins::of_recipients(&keys.collect::<Vec<_>>())
     }
 }
 
@@ -174,30 +193,33 @@ fn parse_file(path: &Path, keys: &mut Vec<RecipientKey>) -> Result<()> {
     Ok(())
 }
 
-/// Public keys that others encrypt to, by how they begin.
-const UNSUPPORTED: [(&str, &str); 4] = [
-    (
-        "age1pq1",
-        "post-quantum recipients (age1pq…) are not supported",
-    ),
-    (
-        "age1tag",
-        "recipients of tagged keys (age1tag…, of plugins) are not supported",
-    ),
-    ("ecdsa-", "age cannot encrypt to ECDSA keys"),
-    ("sk-", "age cannot encrypt to keys of security keys"),
-];
-
-/// Why a public key that others can encrypt to is none here.
+/// Why a public key of SSH is none for age.
 pub fn unsupported(entry: &str) -> Option<&'static str> {
-    let mut known = UNSUPPORTED.iter();
-    if let Some((_, why)) = known.find(|(begin, _)| entry.starts_with(begin)) {
-        return Some(why);
+    match entry {
+        _ if entry.starts_with("ecdsa-") => Some("age cannot encrypt to ECDSA keys"),
+        _ if entry.starts_with("sk-") => Some("age cannot encrypt to keys of security keys"),
+        _ => None,
     }
+}
+
+/// An `age1…` key of any kind; or why it is none.
+fn parse_age(entry: &str) -> std::result::Result<RecipientKey, &'static str> {
     // A plugin's name ends with a 1, which an age key of one's own has nowhere else.
-    let rest = entry.strip_prefix("age1")?;
-    rest.contains('1')
-        .then_some("recipients of age plugins are not supported")
+    match entry
+        .strip_prefix("age1")
+        .is_some_and(|rest| rest.contains('1'))
+    {
+        false => entry.parse().map(RecipientKey::X25519),
+        true => entry.parse().map(RecipientKey::Plugin),
+    }
+}
+
+/// Whether this is an `age1…` or SSH public key that can be encrypted to.
+pub fn is_recipient(entry: &str) -> bool {
+    match entry.starts_with("ssh-") {
+        true => entry.parse::<age::ssh::Recipient>().is_ok(),
+        false => parse_age(entry).is_ok(),
+    }
 }
 
 fn parse_recipient(entry: &str, place: &str) -> Result<RecipientKey> {
@@ -221,10 +243,7 @@ fn parse_recipient(entry: &str, place: &str) -> Result<RecipientKey> {
         return Err(wrong(why.to_owned()));
     }
     if entry.starts_with("age1") {
-        return entry
-            .parse()
-            .map(RecipientKey::X25519)
-            .map_err(|error: &str| wrong(error.to_owned()));
+        return parse_age(entry).map_err(|error| wrong(error.to_owned()));
     }
     if entry.starts_with("ssh-") {
         return entry
@@ -239,6 +258,7 @@ fn parse_recipient(entry: &str, place: &str) -> Result<RecipientKey> {
 enum IdentityKey {
     X25519(age::x25519::Identity),
     Ssh(age::ssh::Identity),
+    Plugin(Arc<age::plugin::IdentityPluginV1<Unattended>>),
 }
 
 /// The private keys an archive is decrypted with. A store may have been encrypted in another
@@ -292,9 +312,9 @@ impl Identities {
         }
     }
 
-    /// Parses `AGE-SECRET-KEY-1…` lines, with blank lines and `#` comments, which `age -p` may have
-    /// encrypted, or one OpenSSH private key (Ed25519 or RSA). The passphrase opens what has one.
-    /// Errors name the line, never its text.
+    /// Parses `AGE-SECRET-KEY-1…`, `AGE-SECRET-KEY-PQ-1…` and `AGE-PLUGIN-…` lines, with blank lines
+    /// and `#` comments, which `age -p` may have encrypted, or one OpenSSH private key (Ed25519 or
+    /// RSA). The passphrase opens what has one. Errors name the line, never its text.
     pub fn parse(secret: &Secret, passphrase: Option<&Secret>) -> Result<Self> {
         let opened = match is_age_file(secret.expose()) {
             true => Some(open_identity_file(secret.expose(), passphrase)?),
@@ -304,7 +324,7 @@ impl Identities {
         let keys = if text.trim_start().starts_with("-----BEGIN") {
             vec![parse_ssh_identity(text, passphrase)?]
         } else {
-            parse_age_identities(text)?
+            parse_age_identities(text, passphrase)?
         };
         Ok(Identities {
             age: keys.into(),
@@ -376,6 +396,7 @@ impl Identities {
         self.age.iter().map(|key| match key {
             IdentityKey::X25519(key) => key as &dyn age::Identity,
             IdentityKey::Ssh(key) => key as &dyn age::Identity,
+            IdentityKey::Plugin(plugin) => &**plugin as &dyn age::Identity,
         })
     }
 }
@@ -422,11 +443,16 @@ fn open_identity_file(bytes: &[u8], passphrase: Option<&Secret>) -> Result<Secre
     Ok(Secret::new(text.to_vec()))
 }
 
-fn parse_age_identities(text: &str) -> Result<Vec<IdentityKey>> {
+fn parse_age_identities(text: &str, passphrase: Option<&Secret>) -> Result<Vec<IdentityKey>> {
     let mut keys = Vec::new();
+    let mut of_plugins = Vec::new();
     for (index, line) in text.lines().enumerate() {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        if let Some(key) = plugins::post_quantum(line).or_else(|| line.parse().ok()) {
+            of_plugins.push(key);
             continue;
         }
         let key = line.parse().map_err(|_| {
@@ -441,6 +467,9 @@ fn parse_age_identities(text: &str) -> Result<Vec<IdentityKey>> {
         })?;
         keys.push(IdentityKey::X25519(key));
     }
+    let passphrase = passphrase.map(Secret::expose_str).transpose()?;
+    let of_plugins = plugins::of_identities(&of_plugins, passphrase)?.into_iter();
+    keys.extend(of_plugins.map(|plugin| IdentityKey::Plugin(Arc::new(plugin))));
     if keys.is_empty() {
         return Err(
             Error::new(Code::Decryption, "the decryption key holds no identity")

@@ -9,6 +9,7 @@ mod gzip;
 mod keys;
 mod open;
 mod openpgp;
+mod plugins;
 mod pool;
 mod seal;
 mod tap;
@@ -16,9 +17,9 @@ mod template;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use keys::unsupported;
 pub use keys::{AgeRecipients, Identities, NewIdentity, Recipients};
-pub use open::{Ahead, ahead, open};
+pub(crate) use keys::{is_recipient, unsupported};
+pub use open::{Ahead, ahead, open, rehearse};
 pub use openpgp::{Certificates, Expiry, Gpg, MessageKey, MessageSigner, SecretKeys};
 pub use seal::{Sealer, Sealing};
 pub use tap::{Tally, Tap, TapReader};

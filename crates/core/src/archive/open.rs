@@ -3,11 +3,13 @@
 use super::gzip;
 use super::keys::{Identities, OpenPgpIdentity};
 use super::openpgp;
+use super::seal::{Sealer, Sealing};
+use crate::config::Compress;
 use crate::error::{Code, Error, Result};
 use age::DecryptError;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use std::fmt;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read, Write};
 
 /// What to do about a damaged object.
 pub(super) const DAMAGED_HINT: &str = "run `lifeboat verify` to see which copies are whole, then restore from another store, or \
@@ -51,6 +53,37 @@ pub fn open<'a>(
         inner: plain,
         failed: false,
     }))
+}
+
+/// Whether these keys open what is sealed like this: seals a few bytes, unsigned, and opens them. An
+/// error with [`Code::Decryption`] when they do not.
+pub fn rehearse(sealing: &Sealing, identities: &Identities) -> Result<()> {
+    const CLEAR: &[u8] = b"lifeboat";
+    let sealing = Sealing {
+        compress: Compress::None,
+        signer: None,
+        ..sealing.clone()
+    };
+    let failed = |error| Error::io("what was sealed for a try cannot be opened", &error);
+    let mut sealer = Sealer::new(&sealing, Vec::new())?;
+    sealer.write_all(CLEAR).map_err(failed)?;
+    let sealed = sealer.finish().map_err(failed)?;
+    let opened = open(
+        sealed.as_slice(),
+        "none",
+        sealing.encrypt_name(),
+        Some(identities),
+    );
+    let mut clear = Vec::new();
+    let read = opened.and_then(|mut opened| opened.read_to_end(&mut clear).map_err(failed));
+    match read {
+        Ok(_) if clear == CLEAR => Ok(()),
+        Ok(_) => Err(Error::new(
+            Code::Decryption,
+            "what was opened is not what was sealed",
+        )),
+        Err(error) => Err(error),
+    }
 }
 
 fn unknown(what: &str, name: &str) -> Error {

@@ -63,7 +63,8 @@ impl Sealing {
                 certificates.usable()?;
                 signer.usable()
             }
-            (Some(Recipients::Age(_)) | None, _) => Ok(()),
+            (Some(Recipients::Age(keys)), _) => keys.usable(),
+            (None, _) => Ok(()),
         }
     }
 

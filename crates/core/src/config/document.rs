@@ -3,6 +3,7 @@
 //! Deserialisation alone would stop at the first problem, lose positions behind the kinds, and
 //! quote values, which may be secrets. What passes here deserialises.
 
+use super::Span;
 use super::later;
 use super::places::{Places, Problem, did_you_mean, join, nearest};
 use super::schema::definition_name;
@@ -128,7 +129,7 @@ impl<'a> Walk<'a> {
             self.problem(
                 offset,
                 format!("{path} must be {expected}, not {actual}"),
-                None,
+                retention_hint(name, path, value.get_ref()),
             );
         }
     }
@@ -329,9 +330,14 @@ impl<'a> Walk<'a> {
                 Some(instead.into()),
             ),
             None => {
-                let hint = match nearest(word, known.clone()) {
-                    Some(nearest) => format!("did you mean {nearest:?}?"),
-                    None => format!("known here: {}", known.collect::<Vec<_>>().join(", ")),
+                let value = DeValue::String(word.into());
+                let hint = match (
+                    nearest(word, known.clone()),
+                    retention_hint(name, path, &value),
+                ) {
+                    (_, Some(hint)) => hint,
+                    (Some(nearest), None) => format!("did you mean {nearest:?}?"),
+                    (None, None) => format!("known here: {}", known.collect::<Vec<_>>().join(", ")),
                 };
                 self.problem(offset, format!("{path}: unknown word {word:?}"), Some(hint));
             }
@@ -393,6 +399,40 @@ impl<'a> Walk<'a> {
             }
             _ => {}
         }
+    }
+}
+
+/// How to write a retention rule that stands where another shape is expected: `keep = "30d"`,
+/// `keep = 7`, `daily = "30d"`.
+fn retention_hint(name: &str, path: &str, value: &DeValue<'_>) -> Option<String> {
+    let (table, key) = path.rsplit_once('.')?;
+    let days = |span: &Span| span.seconds.div_ceil(86_400);
+    match (name, value) {
+        ("KeepWord", DeValue::Integer(number)) => Some(format!(
+            "write keep = {{ last = {number} }} for the newest {number} points, or keep = {{ daily = {number} }} for one of each of so many days"
+        )),
+        ("KeepWord", DeValue::String(text)) => {
+            let span = text.parse().ok()?;
+            Some(format!(
+                "write keep = {{ within = {text:?} }} for all of that time, keep = {{ daily = {} }} for one of each day, or both in one table",
+                days(&span)
+            ))
+        }
+        (_, DeValue::String(text)) if table.ends_with(".keep") => {
+            let span = text.parse().ok()?;
+            Some(format!(
+                "write how many are kept: {key} = {}; all of a span of time is within = {text:?}",
+                match key {
+                    "daily" => days(&span),
+                    "hourly" => days(&span) * 24,
+                    "weekly" => days(&span).div_ceil(7),
+                    "monthly" => days(&span).div_ceil(30),
+                    "yearly" => days(&span).div_ceil(365),
+                    _ => return None,
+                }
+            ))
+        }
+        _ => None,
     }
 }
 

@@ -203,12 +203,7 @@ fn recipient(text: &str, place: &Place<'_>) -> Result<(), Unfit> {
     if text.starts_with('/') {
         return Ok(());
     }
-    let parsed = if text.starts_with("ssh-") {
-        text.parse::<age::ssh::Recipient>().is_ok()
-    } else {
-        text.parse::<age::x25519::Recipient>().is_ok()
-    };
-    if parsed {
+    if archive::is_recipient(text) {
         return Ok(());
     }
     // Only what looks like a public key or a path is shown: anything else may be a private one.
@@ -221,7 +216,11 @@ fn recipient(text: &str, place: &Place<'_>) -> Result<(), Unfit> {
             true => ": an age1… key ends in a checksum, and this one does not fit",
             false => "",
         };
-        return Err(Unfit::new(format!("{text:?} is no age recipient{why}"))
+        let kind = match text.starts_with("age1pq1") {
+            true => "post-quantum age recipient",
+            false => "age recipient",
+        };
+        return Err(Unfit::new(format!("{text:?} is no {kind}{why}"))
             .hint("copy the public key again, whole: `age-keygen -y KEYFILE` prints it"));
     }
     if text.contains('/') {

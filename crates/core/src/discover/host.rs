@@ -3,6 +3,7 @@
 use super::database::Kind;
 use super::environment::{Environment, text_of};
 use super::{Found, Server, Unit};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 fn files(directory: &Path) -> Vec<PathBuf> {
@@ -103,20 +104,12 @@ pub(super) fn certificates(found: &mut Found) {
 pub(super) fn servers(found: &mut Found) {
     let root = found.root.clone();
     let at = |path: &str| root.join(path);
-    let mut add = |kind, seen: String, socket| {
-        if !found.servers.iter().any(|known| known.kind == kind) {
-            found.servers.push(Server { kind, seen, socket });
-        }
-    };
     let postgres = at("var/run/postgresql");
-    let socket = std::fs::read_dir(&postgres).into_iter().flatten().flatten();
-    let mut sockets = socket.map(|entry| entry.file_name().to_string_lossy().into_owned());
-    if sockets.any(|name| name.starts_with(".s.PGSQL.") && !name.ends_with(".lock")) {
-        add(
-            Kind::Postgres,
-            format!("a socket in {}", postgres.display()),
-            Some(postgres),
-        );
+    let entries = std::fs::read_dir(&postgres).into_iter().flatten().flatten();
+    let mut sockets: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    sockets.sort();
+    for server in sockets.iter().filter_map(|path| postgres_at(path)) {
+        add(found, server);
     }
     let mysql = [
         "run/mysqld/mysqld.sock",
@@ -129,12 +122,21 @@ pub(super) fn servers(found: &mut Found) {
             true => Kind::Mariadb,
             false => Kind::Mysql,
         };
-        add(
-            kind,
-            format!("the socket {}", socket.display()),
-            Some(socket),
-        );
+        add(found, mysql_at(kind, &socket));
     }
+    if root == Path::new("/") {
+        let table = std::fs::read_to_string("/proc/net/unix").unwrap_or_default();
+        listening(&table, &owners())
+            .into_iter()
+            .filter(|server| server.socket.as_ref().is_some_and(|socket| socket.exists()))
+            .for_each(|server| add(found, server));
+    }
+    let seen = |kind, seen: String| Server {
+        kind,
+        seen,
+        socket: None,
+        port: None,
+    };
     for (kind, path) in [
         (Kind::Postgres, "etc/postgresql"),
         (Kind::Mariadb, "etc/mysql/mariadb.conf.d"),
@@ -143,29 +145,181 @@ pub(super) fn servers(found: &mut Found) {
         let path = at(path);
         let mut listed = std::fs::read_dir(&path).into_iter().flatten().flatten();
         if listed.next().is_some() {
-            add(kind, format!("a configuration in {}", path.display()), None);
+            add(
+                found,
+                seen(kind, format!("a configuration in {}", path.display())),
+            );
         }
     }
     if root == Path::new("/") {
         for (kind, name) in running() {
-            add(kind, format!("a running {name}"), None);
+            add(found, seen(kind, format!("a running {name}")));
         }
     }
 }
 
-/// Database servers among the processes.
-fn running() -> Vec<(Kind, String)> {
+/// Adds a server, unless it is known: by its socket, or, where that is not seen, by its kind.
+fn add(found: &mut Found, server: Server) {
+    let place = |server: &Server| {
+        let socket = server.socket.as_ref()?;
+        Some((
+            socket.canonicalize().unwrap_or_else(|_| socket.clone()),
+            server.port,
+        ))
+    };
+    let own = place(&server);
+    let mut known = found
+        .servers
+        .iter()
+        .filter(|known| known.kind == server.kind);
+    if !known.any(|known| own.is_none() || place(known) == own) {
+        found.servers.push(server);
+    }
+}
+
+/// The server of a socket with the name that PostgreSQL gives: `.s.PGSQL.5432`.
+fn postgres_at(socket: &Path) -> Option<Server> {
+    let name = socket.file_name()?.to_str()?;
+    let port: u16 = name.strip_prefix(".s.PGSQL.")?.parse().ok()?;
+    Some(Server {
+        kind: Kind::Postgres,
+        seen: format!("the socket {}", socket.display()),
+        socket: socket.parent().map(Path::to_owned),
+        port: (port != 5432).then_some(port),
+    })
+}
+
+fn mysql_at(kind: Kind, socket: &Path) -> Server {
+    Server {
+        kind,
+        seen: format!("the socket {}", socket.display()),
+        socket: Some(socket.to_owned()),
+        port: None,
+    }
+}
+
+/// The database servers among those that listen on a socket, by the table of `/proc/net/unix` and
+/// what process owns which socket.
+fn listening(table: &str, owners: &BTreeMap<u64, Kind>) -> Vec<Server> {
+    /// `SO_ACCEPTCON`: it listens.
+    const ACCEPTS: &str = "00010000";
+    let mut servers = Vec::new();
+    for line in table.lines() {
+        let mut fields = line.split_ascii_whitespace().skip(3);
+        let (flags, inode) = (fields.next(), fields.nth(2));
+        // A path may have spaces, and none follows it.
+        let path = inode.and_then(|inode| line.split_once(&format!(" {inode} ")));
+        let (Some(ACCEPTS), Some(inode), Some((_, path))) = (flags, inode, path) else {
+            continue;
+        };
+        let path = Path::new(path.trim_start());
+        let owner = inode.parse().ok().and_then(|inode: u64| owners.get(&inode));
+        servers.extend(match (postgres_at(path), owner) {
+            (Some(server), _) => Some(server),
+            // The X protocol is none that a dump program speaks.
+            (None, Some(kind @ (Kind::Mariadb | Kind::Mysql)))
+                if path.is_absolute() && !path.ends_with("mysqlx.sock") =>
+            {
+                Some(mysql_at(*kind, path))
+            }
+            _ => None,
+        });
+    }
+    servers.sort_by(|a, b| a.seen.cmp(&b.seen));
+    servers
+}
+
+/// The sockets of database servers, by inode, as far as this user may look.
+fn owners() -> BTreeMap<u64, Kind> {
+    let mut owners = BTreeMap::new();
+    for (kind, process) in processes() {
+        let files = std::fs::read_dir(process.join("fd"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        for target in files.filter_map(|file| std::fs::read_link(file.path()).ok()) {
+            let target = target.to_string_lossy();
+            let inode = target
+                .strip_prefix("socket:[")
+                .and_then(|rest| rest.strip_suffix(']'));
+            owners.extend(
+                inode
+                    .and_then(|inode| inode.parse().ok())
+                    .map(|inode| (inode, kind)),
+            );
+        }
+    }
+    owners
+}
+
+/// Database servers among the processes, with their directories below `/proc`.
+fn processes() -> Vec<(Kind, PathBuf)> {
     let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    processes
-        .filter_map(|entry| {
-            let name = std::fs::read_to_string(entry.path().join("comm")).ok()?;
-            let kind = match name.trim() {
-                "postgres" => Kind::Postgres,
-                "mariadbd" => Kind::Mariadb,
-                "mysqld" => Kind::Mysql,
-                _ => return None,
-            };
-            Some((kind, name.trim().to_owned()))
-        })
+    let kind = |process: PathBuf| {
+        let name = std::fs::read_to_string(process.join("comm")).ok()?;
+        let kind = match name.trim() {
+            "postgres" => Kind::Postgres,
+            "mariadbd" => Kind::Mariadb,
+            "mysqld" => Kind::Mysql,
+            _ => return None,
+        };
+        Some((kind, process))
+    };
+    processes.filter_map(|entry| kind(entry.path())).collect()
+}
+
+/// Which of them run, once each.
+fn running() -> BTreeMap<Kind, &'static str> {
+    let name = |kind| match kind {
+        Kind::Mariadb => "mariadbd",
+        Kind::Mysql => "mysqld",
+        _ => "postgres",
+    };
+    processes()
+        .into_iter()
+        .map(|(kind, _)| (kind, name(kind)))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_that_listen_on_odd_sockets() {
+        let table = "Num       RefCount Protocol Flags    Type St Inode Path
+0000000000000001: 00000002 00000000 00010000 0001 01 11 /tmp/my servers/.s.PGSQL.5433
+0000000000000002: 00000003 00000000 00000000 0001 03 12 /tmp/my servers/.s.PGSQL.5433
+0000000000000003: 00000002 00000000 00010000 0001 01 13 /srv/db/my.sock
+0000000000000004: 00000002 00000000 00010000 0001 01 14 /srv/db/mysqlx.sock
+0000000000000005: 00000002 00000000 00010000 0001 01 15 /run/other.sock
+0000000000000006: 00000002 00000000 00010000 0001 01 16 @/srv/abstract
+0000000000000007: 00000003 00000000 00000000 0001 03 17
+";
+        let owners = [
+            (13, Kind::Mysql),
+            (14, Kind::Mysql),
+            (16, Kind::Mysql),
+            (11, Kind::Postgres),
+        ];
+        let found = listening(table, &owners.into());
+        let shown: Vec<_> = found
+            .iter()
+            .map(|s| (s.kind, s.socket.as_deref(), s.port))
+            .collect();
+        let socket = |path| Some(Path::new(path));
+        assert_eq!(
+            shown,
+            [
+                (Kind::Mysql, socket("/srv/db/my.sock"), None),
+                (Kind::Postgres, socket("/tmp/my servers"), Some(5433)),
+            ]
+        );
+        let mut all = Found::default();
+        found
+            .iter()
+            .chain(&found)
+            .for_each(|server| add(&mut all, server.clone()));
+        assert_eq!(all.servers, found);
+    }
 }

@@ -67,6 +67,8 @@ pub struct Server {
     pub seen: String,
     /// Its socket's directory (PostgreSQL) or its socket (MariaDB, MySQL).
     pub socket: Option<PathBuf>,
+    /// The number in its socket's name (PostgreSQL), where that is not the usual one.
+    pub port: Option<u16>,
 }
 
 /// A unit of systemd.

@@ -149,14 +149,22 @@ impl<'a> Writer<'a> {
             _ => name_of(self.host, &mut BTreeSet::new()),
         };
         let (recipients, identity) = (self.at(RECIPIENTS), self.at(IDENTITY));
+        let (directory, secrets) = (self.at("etc/lifeboat"), self.at("etc/lifeboat/secrets.env"));
         self.comment(&format!(
             "A proposal by `lifeboat init`: what it found on this host, and where its secrets are now. No secret is in\n\
              this file. Read it from top to bottom, correct it, then\n\n\
              \x20 1. make a key pair, and keep a copy of the private key where you find it when this host is gone:\n\
-             \x20      age-keygen -o {identity} && age-keygen -y {identity} > {recipients}\n\
-             \x20 2. fill in the secrets: every env: or file: below, each with a note where its value is now\n\
+             \x20      install -d -m 700 {directory}\n\
+             \x20      age-keygen -o {identity}\n\
+             \x20      age-keygen -y {identity} > {recipients}\n\
+             \x20 2. put the secrets, every env: below, as NAME='value' into {secrets} (mode 0600; it is\n\
+             \x20    empty where there are none); each has a note where its value is now. Then: set -a; . {secrets}; set +a\n\
              \x20 3. lifeboat config check; lifeboat doctor; lifeboat backup --reason first; lifeboat drill\n\
-             \x20 4. let cron or a timer run the schedules, and export a recovery kit: lifeboat kit export"
+             \x20 4. let cron run the schedules, by lines like these in /etc/cron.d/lifeboat; it mails what fails:\n\
+             \x20      PATH=/usr/local/bin:/usr/bin:/bin\n\
+             \x20      30 2 * * * root set -a; . {secrets}; exec lifeboat --config {directory}/lifeboat.toml -q backup\n\
+             \x20      0 4 * * 0 root set -a; . {secrets}; exec lifeboat --config {directory}/lifeboat.toml -q drill\n\
+             \x20 5. export a recovery kit: lifeboat kit export -o kit.age --passphrase file:PATH"
         ))?;
         let applications = self.found.applications.len();
         if applications > 1 {
@@ -260,12 +268,16 @@ impl<'a> Writer<'a> {
             Some(host) => writeln!(self.out, "{mark}host = {}", quoted(host))?,
             None if database.container.is_some() => {}
             None => {
-                let mut servers = self.found.servers.iter();
-                let socket = servers
-                    .find(|s| s.kind == database.kind)
-                    .and_then(|s| s.socket.as_ref());
-                if let Some(socket) = socket {
+                let servers = self.found.servers.iter();
+                let mut servers = servers.filter(|s| s.kind == database.kind);
+                let usual = servers.clone().find(|s| s.port == database.port);
+                let server = usual.or_else(|| servers.next());
+                if let Some(socket) = server.and_then(|s| s.socket.as_ref()) {
                     writeln!(self.out, "{mark}socket = {}", path(socket))?;
+                }
+                let port = server.and_then(|s| s.port);
+                if let (Some(port), None) = (port, database.port) {
+                    writeln!(self.out, "{mark}port = {port}")?;
                 }
             }
         }
@@ -296,6 +308,9 @@ impl<'a> Writer<'a> {
             ))?;
             if let Some(socket) = &server.socket {
                 self.comment(&format!("socket = {}", path(socket)))?;
+            }
+            if let Some(port) = server.port {
+                self.comment(&format!("port = {port}"))?;
             }
             writeln!(self.out)?;
         }
@@ -409,6 +424,7 @@ impl<'a> Writer<'a> {
     }
 
     fn stores(&mut self) -> std::fmt::Result {
+        let directory = self.at("etc/lifeboat");
         let (disk, recipients, identity) = (
             self.at("var/backups/lifeboat"),
             self.at(RECIPIENTS),
@@ -427,12 +443,12 @@ impl<'a> Writer<'a> {
             quoted(&format!("file:{identity}"))
         )?;
         self.needs(
-            &recipients,
-            format!("make it: age-keygen -y {identity} > {recipients}"),
+            &format!("file:{identity}"),
+            format!("make it: install -d -m 700 {directory} && age-keygen -o {identity}"),
         );
         self.needs(
-            &format!("file:{identity}"),
-            format!("make it: age-keygen -o {identity}"),
+            &recipients,
+            format!("then: age-keygen -y {identity} > {recipients}"),
         );
         self.comment(&format!(
             "Off site. Give these credentials put, get and list only, and turn on versioning or object lock; then add \"offsite\" to the stores\n\

@@ -8,7 +8,7 @@ use crate::fingerprint::Proof;
 use crate::observe::Observer;
 use crate::secret::{Scrubber, Secret};
 use crate::source::mariadb::{self, Flavor, Recovered};
-use crate::source::postgres;
+use crate::source::{RestoreRights, postgres};
 use std::collections::BTreeMap;
 use std::io::Read;
 
@@ -137,6 +137,25 @@ impl Database {
         match self {
             Database::Postgres(connection) => connection.url_without_password(),
             Database::Mariadb(connection) => connection.url_without_password(),
+        }
+    }
+
+    /// What its account lacks for a live restore. Nothing is tried.
+    pub fn restore_rights(&self, scrubber: &Scrubber) -> Result<RestoreRights> {
+        match self {
+            Database::Postgres(connection) => postgres::restore_rights(connection, scrubber),
+            Database::Mariadb(connection) => {
+                // As the names are that a restore gives, which may cut this one.
+                let suffixes = [
+                    "_restored_20261120t060000z_7f3a",
+                    "_before_20261120t060000z_7f3a",
+                ];
+                let beside = suffixes.map(|suffix| self.name_beside(suffix));
+                let beside: Vec<String> = beside.into_iter().collect::<Result<_>>()?;
+                let prefix = beside.iter().zip(suffixes).next();
+                let prefix = prefix.and_then(|(name, suffix)| name.strip_suffix(suffix));
+                mariadb::restore_rights(connection, prefix.unwrap_or_default(), &beside, scrubber)
+            }
         }
     }
 

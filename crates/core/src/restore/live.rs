@@ -373,6 +373,11 @@ fn plan(
             .iter()
             .map(|left| format!("see to what lies aside of source {}: {left}", left.source)),
     );
+    steps.extend(
+        wanted
+            .iter()
+            .filter_map(|w| lacks_rights(context, w.name())),
+    );
     steps.extend(left_out.iter().cloned());
     let several = points.len() > 1;
     steps.extend(wanted.iter().map(|wanted| {
@@ -411,6 +416,21 @@ fn plan(
             .collect(),
         steps,
     })
+}
+
+/// What the account of a database lacks for this.
+fn lacks_rights(context: &Context, name: &Name) -> Option<String> {
+    let kind = &context.config.source.get(name)?.kind;
+    // One that cannot be asked is told where it is needed.
+    let rights = Database::of_source(kind)?
+        .ok()?
+        .restore_rights(&context.scrubber)
+        .ok()?;
+    let lack = rights.lack()?;
+    let remedy = rights.remedy();
+    Some(format!(
+        "see to the rights for source {name}: {lack}; {remedy}"
+    ))
 }
 
 /// Where a source would be swapped in.

@@ -8,7 +8,7 @@
 mod bucket;
 mod carry_out;
 pub mod checks;
-mod database;
+pub(crate) mod database;
 pub mod fetch;
 mod half_filled;
 pub mod half_way;

@@ -128,6 +128,44 @@ impl Finding {
     }
 }
 
+/// What an account lacks for a live restore of its database.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RestoreRights {
+    /// The account, as SQL names it.
+    pub account: String,
+    /// Statements that an administrator would run to give it what it lacks, without semicolons.
+    pub grants: Vec<String>,
+    /// What only an administrator can do, in words; with it, no grants are enough.
+    pub limits: Vec<String>,
+}
+
+impl RestoreRights {
+    /// What would stop a live restore, in a sentence; `None` when nothing would.
+    pub fn lack(&self) -> Option<String> {
+        let account = &self.account;
+        match (self.grants.is_empty(), self.limits.is_empty()) {
+            (true, true) => None,
+            (_, false) => Some(format!(
+                "{account} cannot restore it live: {}",
+                self.limits.join("; ")
+            )),
+            (false, true) => Some(format!("{account} lacks the rights for a live restore")),
+        }
+    }
+
+    /// What to do about it before a live restore.
+    pub fn remedy(&self) -> String {
+        let how = match self.limits.is_empty() {
+            true => format!(
+                "run as an administrator of the database: {}",
+                self.grants.join("; ")
+            ),
+            false => "let the source name an account that can".to_owned(),
+        };
+        format!("backups and drills do without; for a live restore, {how}")
+    }
+}
+
 /// Something that is backed up.
 pub trait Source: Send + Sync {
     /// The streams it makes, in the order to capture them.

@@ -151,6 +151,11 @@ impl LocalStore {
 }
 
 impl Store for LocalStore {
+    fn free_bytes(&self) -> Option<u64> {
+        let space = rustix::fs::fstatvfs(&self.root).ok()?;
+        Some(space.f_bavail.saturating_mul(space.f_frsize))
+    }
+
     fn location(&self) -> String {
         self.path.display().to_string()
     }

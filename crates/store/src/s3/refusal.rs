@@ -19,6 +19,9 @@ pub(super) struct Refusal {
 #[derive(Debug)]
 pub(super) struct Broken(pub(super) String);
 
+/// What [`StoreError::Credentials`] says of credentials that were good for a while.
+const EXPIRED: &str = "the session token has expired";
+
 /// Waiting ended before the answer.
 #[derive(Debug)]
 struct Stopped;
@@ -110,11 +113,18 @@ impl Refusal {
                     "the clock of this host differs too much from the store's ({detail})"
                 ),
             },
+            "InvalidObjectState" => StoreError::Archived {
+                location,
+                key,
+                detail,
+            },
+            "ExpiredToken" | "TokenRefreshRequired" => StoreError::Credentials {
+                location,
+                detail: format!("{EXPIRED} ({detail})"),
+            },
             "InvalidAccessKeyId"
             | "SignatureDoesNotMatch"
-            | "ExpiredToken"
             | "InvalidToken"
-            | "TokenRefreshRequired"
             | "InvalidClientTokenId"
             | "InvalidSecurity"
             | "AuthFailure"

@@ -347,6 +347,10 @@ struct Space {
 }
 
 impl Store for SftpStore {
+    fn free_bytes(&self) -> Option<u64> {
+        self.inner.space().map(|space| space.free)
+    }
+
     fn is_remote(&self) -> bool {
         true
     }

@@ -235,6 +235,9 @@ fn refusals_are_called_what_they_are() {
         matches!(&error, StoreError::Credentials { .. }),
         "{error:?}"
     );
+    assert!(error.to_string().contains("token has expired"), "{error}");
+    let error = refused(403, "InvalidObjectState");
+    assert!(matches!(&error, StoreError::Archived { .. }), "{error:?}");
     let error = refused(403, "AccessDenied");
     assert!(matches!(&error, StoreError::Denied { .. }), "{error:?}");
     let error = refused(403, "QuotaExceeded");

@@ -10,9 +10,10 @@ use super::packets;
 use crate::error::{Code, Error, Result};
 use jiff::{SignedDuration, Timestamp};
 use pgp::composed::{PublicOrSecret, SignedPublicKey, SignedPublicSubKey};
+use pgp::crypto::ecc_curve::ECCCurve;
 use pgp::crypto::public_key::PublicKeyAlgorithm;
 use pgp::packet::{KeyFlags, PublicKey, PublicSubkey, Signature, SignatureType, SubpacketData};
-use pgp::types::{KeyDetails, KeyVersion, Tag};
+use pgp::types::{KeyDetails, KeyVersion, PublicParams, Tag};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -342,8 +343,10 @@ impl Purpose {
         })
     }
 
-    fn supports(self, algorithm: PublicKeyAlgorithm) -> Result<(), Unfit> {
+    fn supports(self, part: &impl KeyDetails) -> Result<(), Unfit> {
         use PublicKeyAlgorithm as A;
+        unknown_curve(part)?;
+        let algorithm = part.algorithm();
         let supported = match self {
             Purpose::Encryption => matches!(
                 algorithm,
@@ -360,6 +363,27 @@ impl Purpose {
                 "its algorithm is {algorithm:?}"
             ))),
         }
+    }
+}
+
+/// Refuses a curve that is not computed with here.
+fn unknown_curve(part: &impl KeyDetails) -> Result<(), Unfit> {
+    let (curve, known) = match part.public_params() {
+        PublicParams::ECDSA(params) => (params.curve(), params.is_supported()),
+        PublicParams::ECDH(params) => {
+            use ECCCurve::{Curve25519Legacy, P256, P384, P521};
+            let curve = params.curve();
+            let known = matches!(curve, Curve25519Legacy | P256 | P384 | P521);
+            (curve, known)
+        }
+        _ => return Ok(()),
+    };
+    match known {
+        true => Ok(()),
+        false => Err(Unfit::Unsupported(format!(
+            "its curve is {}, which is not supported here",
+            curve.name()
+        ))),
     }
 }
 
@@ -486,6 +510,8 @@ impl Primary {
             })
             .collect();
         if direct.is_empty() && users.is_empty() {
+            // Its signatures cannot be checked then.
+            unknown_curve(own)?;
             return Err(Unfit::Unbound);
         }
         // A signature over the key alone says what one over a user id leaves open.
@@ -500,7 +526,7 @@ impl Primary {
         }
         let flags = of(&|s| flags(s).is_some()).and_then(flags);
         Ok(Primary {
-            fits: purpose.fits(flags, key.algorithm()) && purpose.supports(key.algorithm()).is_ok(),
+            fits: purpose.fits(flags, key.algorithm()) && purpose.supports(own).is_ok(),
             expires,
         })
     }
@@ -548,7 +574,7 @@ fn examine_subkey(
     if let Some(at) = expires.filter(|at| *at <= now) {
         return Err(Unfit::Expired { subkey: id(), at });
     }
-    purpose.supports(subkey.algorithm())?;
+    purpose.supports(&subkey.key)?;
     Ok(expires)
 }
 

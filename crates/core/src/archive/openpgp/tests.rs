@@ -270,6 +270,17 @@ fn keys_that_cannot_be_encrypted_to_are_refused_by_name_and_reason() {
         "{error}"
     );
 
+    for (user, primary) in [
+        ("pool@example.org", "brainpoolP384r1"),
+        ("mixed@example.org", "rsa2048"),
+    ] {
+        home.key(user, primary, "brainpoolP384r1", "");
+        let error = refusal(&home.export("pool.asc", &[user]));
+        for part in [user, "cannot be encrypted to: its curve is brainpoolP384r1"] {
+            assert!(error.message.contains(part), "{error}");
+        }
+    }
+
     home.key("good@example.org", "ed25519", "cv25519", "");
     let good = home.export("good.asc", &["good@example.org"]);
     read(&[&good], Timestamp::now()).usable().unwrap();

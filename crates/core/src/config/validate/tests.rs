@@ -178,8 +178,8 @@ fn contradictions_are_refused() {
         ),
         (
             "[store.x]\nkind = \"local\"\npath = \"/x\"\nencrypt = { age = [\"age1yubikey1q2w7u3vp\"] }",
-            "store.x.encrypt.age[0]: recipients of age plugins are not supported: \"age1yubikey1q2w7u3vp\"",
-            "use an age1… key of age-keygen, or an ssh-ed25519 or ssh-rsa public key",
+            "store.x.encrypt.age[0]: \"age1yubikey1q2w7u3vp\" is no age recipient: an age1… key ends in a checksum, and this one does not fit",
+            "copy the public key again, whole: `age-keygen -y KEYFILE` prints it",
         ),
         (
             "[store.x]\nkind = \"local\"\npath = \"/var/./backups/\"",

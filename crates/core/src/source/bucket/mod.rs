@@ -66,6 +66,16 @@ pub fn connect(config: &BucketConfig, scrubber: &Scrubber) -> Result<Bucket> {
 /// What an error of the bucket means for a source.
 pub fn source_error(error: StoreError) -> Error {
     let (code, hint) = match &error {
+        StoreError::Credentials { detail, .. } if detail.contains("token has expired") => (
+            Code::SourceDenied,
+            "get new credentials with their session_token; for runs that nobody attends give the source a key that does not expire",
+        ),
+        StoreError::Archived { .. } => {
+            return Error {
+                code: Code::SourceDenied,
+                ..Error::from(error)
+            };
+        }
         StoreError::Credentials { .. } => (
             Code::SourceDenied,
             "check access_key and secret_key of this source, and the clock of this host",

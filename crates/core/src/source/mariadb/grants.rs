@@ -4,11 +4,11 @@
 //! Tables, triggers, events and routines that an account may not see are not listed for it, so that
 //! a dump lacks them and ends well.
 
-use super::client::{Server, query, rows};
+use super::client::{Server, identifier, query, rows};
 use super::connection::{Connection, Flavor};
 use crate::error::{Code, Error, Result};
 use crate::secret::Scrubber;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What an account may do with one database and with the server.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,6 +24,17 @@ pub struct Grants {
 impl Grants {
     /// Asks the server.
     pub fn ask(connection: &Connection, server: &Server, scrubber: &Scrubber) -> Result<Self> {
+        let lines = Self::lines(connection, server, scrubber)?;
+        let database = connection.database().unwrap_or_default();
+        Ok(Grants::parse(lines.iter().map(String::as_str), database))
+    }
+
+    /// What the server says that the account has, as [`Grants::parse`] reads it.
+    pub fn lines(
+        connection: &Connection,
+        server: &Server,
+        scrubber: &Scrubber,
+    ) -> Result<Vec<String>> {
         let mut lines = Vec::new();
         let mut sql = String::from("SHOW GRANTS");
         if server.flavor == Flavor::Mysql && server.release >= [8, 0] {
@@ -38,14 +49,15 @@ impl Grants {
             let public = rows(connection, "SHOW GRANTS FOR PUBLIC", scrubber).unwrap_or_default();
             lines.extend(public.into_iter().flatten());
         }
-        let database = connection.database().unwrap_or_default();
-        Ok(Grants::parse(lines.iter().map(String::as_str), database))
+        Ok(lines)
     }
 
-    /// From the lines of `SHOW GRANTS`.
-    fn parse<'a>(lines: impl Iterator<Item = &'a str>, database: &str) -> Self {
+    /// From the lines of `SHOW GRANTS`, for a database of this name, which need not be there.
+    pub fn parse<'a>(lines: impl Iterator<Item = &'a str>, database: &str) -> Self {
         let mut grants = Grants::default();
         let mut revoked = BTreeSet::new();
+        // Of what an account or role has for this database, the server takes only the closest.
+        let mut closest: BTreeMap<&str, (usize, BTreeSet<String>)> = BTreeMap::new();
         for line in lines {
             let (take, rest) = match (line.strip_prefix("GRANT "), line.strip_prefix("REVOKE ")) {
                 (Some(rest), _) => (false, rest),
@@ -64,14 +76,29 @@ impl Grants {
                 }
             } else if object.starts_with("*.*") {
                 grants.global.extend(privileges);
-            } else if covers(object, database) {
-                grants.database.extend(privileges);
+            } else if let Some(pattern) = pattern(object).filter(|p| like(p, database)) {
+                let grantee = object
+                    .rsplit_once(" TO ")
+                    .map_or("", |(_, grantee)| grantee);
+                let grantee = grantee.split(" WITH ").next().unwrap_or_default();
+                let near = closeness(&pattern, database);
+                let (known, held) = closest.entry(grantee).or_default();
+                if near > *known {
+                    held.clear();
+                }
+                if near >= *known {
+                    *known = near;
+                    held.extend(privileges);
+                }
             } else if object.starts_with("`mysql`.`proc`") || object.starts_with("`mysql`.*") {
                 grants.reads_proc |= privileges
                     .into_iter()
                     .any(|p| p == "SELECT" || p == "ALL PRIVILEGES");
             }
         }
+        grants
+            .database
+            .extend(closest.into_values().flat_map(|(_, held)| held));
         // MySQL's partial revokes take from what is granted on everything, for one database.
         if !revoked.is_empty() {
             let rest = grants.global.clone();
@@ -83,6 +110,17 @@ impl Grants {
                 .retain(|p| !DATABASE_WIDE.contains(&p.as_str()) && p != ALL);
         }
         grants
+    }
+
+    /// The pattern, escaped as it stands, of a grant in these lines that is of this database alone.
+    pub fn spelling<'a>(
+        mut lines: impl Iterator<Item = &'a str>,
+        database: &str,
+    ) -> Option<String> {
+        lines.find_map(|line| {
+            let (_, object) = line.strip_prefix("GRANT ")?.split_once(" ON ")?;
+            pattern(object).filter(|p| closeness(p, database) == usize::MAX)
+        })
     }
 
     /// On the server.
@@ -122,11 +160,8 @@ impl Grants {
         needed.retain(|privilege| !self.has(privilege));
         let mut statements = Vec::new();
         if !needed.is_empty() {
-            let database = database
-                .replace('`', "``")
-                .replace('_', "\\_")
-                .replace('%', "\\%");
-            statements.push(format!("GRANT {} ON `{database}`.*", needed.join(", ")));
+            let database = identifier(&escaped(database));
+            statements.push(format!("GRANT {} ON {database}.*", needed.join(", ")));
         }
         if !self.lists_routines() {
             statements.push(
@@ -189,16 +224,37 @@ pub fn refuse(connection: &Connection, missing: &[String]) -> Result<()> {
 
 /// Whether the object of a grant, `` `pattern`.* TO … ``, is all of the database.
 fn covers(object: &str, database: &str) -> bool {
-    let Some(rest) = object.strip_prefix('`') else {
-        return false;
-    };
-    let Some((pattern, _)) = rest.split_once("`.* ").or_else(|| rest.split_once("`.*")) else {
-        return false;
-    };
-    if pattern.contains("`.`") {
-        return false;
+    pattern(object).is_some_and(|pattern| like(&pattern, database))
+}
+
+/// The pattern of the databases that a grant is for; `None` where it is for less than all of one.
+fn pattern(object: &str) -> Option<String> {
+    let rest = object.strip_prefix('`')?;
+    let (pattern, _) = rest.split_once("`.* ").or_else(|| rest.split_once("`.*"))?;
+    (!pattern.contains("`.`")).then(|| pattern.replace("``", "`"))
+}
+
+/// How close a pattern is to a database: all of it when it is its name, escaped or not, otherwise
+/// as far as the first wildcard.
+fn closeness(pattern: &str, database: &str) -> usize {
+    if pattern == database || pattern == escaped(database) {
+        return usize::MAX;
     }
-    like(&pattern.replace("``", "`"), database)
+    let mut before = 0;
+    let mut characters = pattern.chars();
+    while let Some(c) = characters.next() {
+        match c {
+            '%' | '_' => break,
+            '\\' => before += usize::from(characters.next().is_some()),
+            _ => before += 1,
+        }
+    }
+    before
+}
+
+/// A name as a pattern of grants that fits nothing else.
+pub fn escaped(name: &str) -> String {
+    name.replace('_', "\\_").replace('%', "\\%")
 }
 
 /// `LIKE`, as grants use it: `%` and `_`, escaped by a backslash.
@@ -244,6 +300,23 @@ mod tests {
     fn missing(lines: &[&str], flavor: Flavor) -> String {
         let grants = Grants::parse(lines.iter().copied(), "my_app");
         grants.missing(&server(flavor), "my_app", true).join("; ")
+    }
+
+    #[test]
+    fn the_closest_grant_of_an_account_counts() {
+        let lines = [
+            "GRANT ALL PRIVILEGES ON `my\\_%`.* TO `u`@`%`",
+            "GRANT SELECT ON `my_app`.* TO `u`@`%` WITH GRANT OPTION",
+            "GRANT INSERT ON `my%`.* TO `role`",
+        ];
+        let of = |name: &str| Grants::parse(lines.iter().copied(), name);
+        let own = of("my_app");
+        assert!(own.has("SELECT") && own.has("INSERT") && !own.has("CREATE"));
+        assert!(of("my_app_restored").has("CREATE"));
+        assert!(!of("other").has("SELECT"));
+        let spelling = |name: &str| Grants::spelling(lines.iter().copied(), name);
+        assert_eq!(spelling("my_app").as_deref(), Some("my_app"));
+        assert_eq!(spelling("my_app_restored"), None);
     }
 
     #[test]

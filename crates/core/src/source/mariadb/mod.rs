@@ -17,6 +17,7 @@ mod observe;
 mod programs;
 mod restore;
 mod rewrite;
+mod rights;
 mod rows;
 mod stream;
 mod swap;
@@ -35,6 +36,7 @@ pub use inventory::{EVENT_STATE, defaults};
 pub use observe::observe;
 pub use programs::{Program, Tool, ask as ask_program};
 pub use restore::{EVENTS_SLEEP, RestoreOptions, flavor_of, restore_dump, skew};
+pub use rights::restore_rights;
 pub use swap::{Recovered, Swap, is_half_way, recover, swap_databases, withdraw_database};
 
 use crate::config::MariadbConfig;

@@ -13,6 +13,7 @@ mod globals;
 mod inventory;
 mod name;
 mod restore;
+mod rights;
 mod rows;
 mod session;
 mod stream;
@@ -22,6 +23,7 @@ pub use admin::{create_database, database_exists, drop_database, swap_databases}
 pub use connection::Connection;
 pub use globals::{make_missing_roles, restore_globals};
 pub use restore::{RestoreOptions, is_empty, observe, restore_dump, row_counts};
+pub use rights::restore_rights;
 pub use session::{Server, query};
 pub use tools::Tools;
 

@@ -1,0 +1,98 @@
+//! Whether there is room: in the stores for the next point, and here for a drill.
+
+use super::finding;
+use crate::amount::bytes;
+use crate::catalog::Survey;
+use crate::context::Context;
+use crate::name::Name;
+use crate::point::{Manifest, Outcome};
+use crate::source::{Finding, Severity};
+use std::collections::BTreeMap;
+
+/// Free space of the stores that know it, and of the state directory, beside what the newest points
+/// take there.
+pub(super) fn examine(context: &Context, survey: &Survey) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for name in context.config.store.keys() {
+        let free = context
+            .store(name)
+            .ok()
+            .and_then(|store| store.store.free_bytes());
+        let Some(free) = free else { continue };
+        let copies = survey.copies.iter().filter(|(store, _)| store == name);
+        let newest = newest(copies.map(|(_, copy)| &copy.manifest));
+        let taken = newest
+            .values()
+            .map(|manifest| manifest.stored_bytes())
+            .sum();
+        findings.push(judge(
+            &format!("store.{name}"),
+            free,
+            taken,
+            "the newest point of each plan took",
+            "free some there, or the next backup may find it full",
+        ));
+    }
+    if let Ok(space) = rustix::fs::statvfs(context.scratch()) {
+        let free = space.f_bavail.saturating_mul(space.f_frsize);
+        let newest = newest(survey.copies.iter().map(|(_, copy)| &copy.manifest));
+        let clear = |manifest: &&Manifest| {
+            let details = context.catalog.details(&manifest.point).ok().flatten();
+            let clear = details.map(|d| d.artifacts.iter().map(|a| a.bytes).sum());
+            clear.unwrap_or_else(|| manifest.stored_bytes())
+        };
+        findings.push(judge(
+            "app.state",
+            free,
+            newest.values().map(clear).sum(),
+            "a drill of the newest point of each plan restores",
+            "free some there, or let app.state be on a larger file system: drills restore below it",
+        ));
+    }
+    findings
+}
+
+/// The newest complete point of each plan that no restore took.
+fn newest<'a>(manifests: impl Iterator<Item = &'a Manifest>) -> BTreeMap<&'a Name, &'a Manifest> {
+    let mut newest: BTreeMap<&Name, &Manifest> = BTreeMap::new();
+    for manifest in manifests.filter(|m| m.outcome == Outcome::Complete && !m.safety) {
+        let known = newest.entry(&manifest.plan).or_insert(manifest);
+        if known.point < manifest.point {
+            *known = manifest;
+        }
+    }
+    newest
+}
+
+fn judge(subject: &str, free: u64, needed: u64, what: &str, hint: &str) -> Finding {
+    let text = format!("{} are free", bytes(free));
+    if free > needed {
+        return finding(subject, Severity::Ok, text);
+    }
+    Finding {
+        hint: Some(hint.to_owned()),
+        ..finding(
+            subject,
+            Severity::Warning,
+            format!("only {text}, and {what} {}", bytes(needed)),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_little_is_a_warning() {
+        let judge = |free| judge("store.disk", free, 2 << 20, "it took", "free some");
+        assert_eq!(judge(3 << 20).severity, Severity::Ok);
+        let finding = judge(2 << 20);
+        assert_eq!(finding.severity, Severity::Warning);
+        assert_eq!(
+            finding.message,
+            "only 2.0 MiB are free, and it took 2.0 MiB"
+        );
+        assert_eq!(finding.hint.as_deref(), Some("free some"));
+    }
+}
