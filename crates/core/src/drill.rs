@@ -353,10 +353,15 @@ impl Rehearsal<'_> {
 
     fn failed(&mut self, name: Subject, expected: &str, error: &Error) {
         let error = interrupt::explain(error.clone());
-        let result = CheckResult::from_error(name, expected, &error, true);
-        // What is lacking here can be mended here.
+        let mut result = CheckResult::from_error(name, expected, &error, true);
+        // What is lacking here can be mended here, and what a server refuses where it came from.
+        let refused = error.code == Code::Target;
+        let remedy = error.hint.as_ref();
+        if let Some(hint) = remedy.filter(|_| refused) {
+            result.observed = Some(format!("{error}; {hint}").into());
+        }
         let lacking = result.outcome == CheckOutcome::Unknown;
-        let remedy = error.hint.as_ref().filter(|_| lacking);
+        let remedy = remedy.filter(|_| lacking || refused);
         let remedy = remedy.map_or_else(String::new, |hint| format!("; {hint}"));
         let observer = &self.context.observer;
         observer.warn(&format!("{}: {error}{remedy}", result.name));

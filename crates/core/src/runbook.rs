@@ -20,7 +20,7 @@ use crate::context::{Context, OpenStore};
 use crate::name::Name;
 use crate::point::{Details, Manifest, ManifestArtifact, ManifestSource};
 use crate::source::bucket::is_pack;
-use crate::source::mariadb;
+use crate::source::{mariadb, postgres};
 use cover::Part;
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -562,9 +562,17 @@ fn write_unpack(
             )?;
             writeln!(
                 out,
-                "without the roles of the original, add `--no-owner --no-privileges`.\n"
+                "without the roles of the original, add `--no-owner --no-privileges`; without its locale, leave that out of `createdb`.\n"
             )?;
-            writeln!(out, "```sh\ncreatedb --template=template0 {database}")?;
+            let locale = captured.map(|d| postgres::createdb_options(&d.proof));
+            let locale = locale.into_iter().flatten();
+            let locale: String = locale
+                .map(|option| format!(" {}", quote(&option)))
+                .collect();
+            writeln!(
+                out,
+                "```sh\ncreatedb --template=template0{locale} {database}"
+            )?;
             writeln!(
                 out,
                 "{open} | pg_restore --exit-on-error ${{PG_RESTORE_OPTIONS:-}} -d {database}\n```\n"
@@ -613,7 +621,8 @@ fn write_mariadb(
         .collect();
     let defaults = captured
         .and_then(|d| mariadb::defaults(&d.proof))
-        .map(|(set, collation)| format!(" CHARACTER SET {set} COLLATE {collation}"));
+        // Its comment is for those who can open the details.
+        .map(|defaults| defaults.character_set());
     let create = quote(&format!(
         "CREATE DATABASE {database}{}",
         defaults.unwrap_or_default()

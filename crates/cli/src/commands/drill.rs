@@ -5,7 +5,8 @@ use crate::args;
 use crate::output::{self, line};
 use lifeboat_core::drill::{self, Options};
 use lifeboat_core::evidence::{Appended, Record, Verdict};
-use lifeboat_core::probe::{CheckOutcome, CheckResult};
+use lifeboat_core::fingerprint::Difference;
+use lifeboat_core::probe::{CheckOutcome, CheckResult, DIFFERENCES_SHOWN};
 use lifeboat_core::{Code, Result};
 
 pub fn run(run: &Run<'_>, args: &args::Drill) -> Result<u8> {
@@ -77,10 +78,38 @@ pub fn checks(record: &Record) -> Vec<serde_json::Value> {
             map.extend(check.code.clone().map(|code| ("code".into(), code.into())));
             let count = check.differences.map(|n| ("differences".into(), n.into()));
             map.extend(count);
+            if !check.listed.is_empty() {
+                map.insert(
+                    "listed".into(),
+                    check.listed.iter().map(difference).collect(),
+                );
+            }
+            if check.unlisted() > 0 {
+                map.insert("unlisted".into(), check.unlisted().into());
+            }
         }
         value
     };
     record.checks.iter().map(check).collect()
+}
+
+fn difference(difference: &Difference) -> serde_json::Value {
+    serde_json::json!({
+        "subject": difference.subject,
+        "expected": difference.expected,
+        "observed": difference.observed,
+    })
+}
+
+/// Says how to see the differences that the text of a record does not show, where there are any.
+pub fn show_where_all_are(record: &Record) {
+    let shows_all = |check: &CheckResult| check.listed.len() <= DIFFERENCES_SHOWN;
+    if !record.checks.iter().all(shows_all) {
+        line(format!(
+            "  all differences: lifeboat --json evidence show {}",
+            record.id
+        ));
+    }
 }
 
 /// A verdict, coloured.
@@ -146,10 +175,13 @@ pub fn show_record(record: &Record) {
 /// Where the evidence is.
 pub fn show_evidence(evidence: &Appended) {
     match &evidence.key {
-        Some(key) => line(format!(
-            "  evidence {} number {}, {key}",
-            evidence.record.id, evidence.record.sequence
-        )),
+        Some(key) => {
+            show_where_all_are(&evidence.record);
+            line(format!(
+                "  evidence {} number {}, {key}",
+                evidence.record.id, evidence.record.sequence
+            ));
+        }
         None => line("  no evidence is kept: nothing here signs in the application's name"),
     }
     for (store, error) in &evidence.missing {

@@ -1,7 +1,7 @@
 //! `lifeboat evidence list|show|verify`.
 
 use super::Run;
-use super::drill::{checks, show_record, verdict};
+use super::drill::{checks, show_record, show_where_all_are, verdict};
 use crate::args::{Cold, EvidenceCommand};
 use crate::output::{self, line};
 use lifeboat_core::cold::Want;
@@ -128,6 +128,7 @@ fn show(run: &Run<'_>, id: &str) -> Result<u8> {
         line(format!("  target: {target}"));
     }
     show_record(record);
+    show_where_all_are(record);
     if let Some(why) = sealed {
         line(format!("  what was observed is sealed: {why}"));
         why.hint.iter().for_each(|hint| line(format!("  {hint}")));

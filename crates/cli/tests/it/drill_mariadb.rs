@@ -218,13 +218,36 @@ fn everything_comes_back() {
         "CREATE USER ghost ACCOUNT LOCK; GRANT ALL ON *.* TO ghost",
     );
     let mut app = application(&server, "mariadb", EVERYTHING);
+    server.sql("crm", "ALTER DATABASE crm COMMENT 'it''s the live one'");
     app.backup();
     let report = app.json(&["drill"]);
     assert_eq!(report["outcome"], "verified", "{report:#}");
-    server.sql("", "CREATE DATABASE elsewhere CHARACTER SET latin1");
+    // What is made in a database takes its default character set, so it becomes the captured one.
+    server.sql(
+        "",
+        "CREATE DATABASE elsewhere CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
+    );
     app.env("TARGET_URL", server.url("elsewhere"));
     let report = app.json(&["restore", "latest", "--to", "env:TARGET_URL"]);
     assert_eq!(report["outcome"], "verified", "{report:#}");
+    assert!(
+        report["warnings"]
+            .to_string()
+            .contains("it is that of the captured database now"),
+        "{report:#}"
+    );
+    let defaults = "SELECT DEFAULT_COLLATION_NAME, SCHEMA_COMMENT FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = DATABASE()";
+    assert_eq!(
+        server.sql("elsewhere", defaults),
+        server.sql("crm", defaults)
+    );
+    assert_ne!(
+        server.sql(
+            "crm",
+            "SELECT SCHEMA_COMMENT FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = DATABASE()"
+        ),
+        ""
+    );
     let report = app.json(LIVE);
     assert_eq!(report["outcome"], "verified", "{report:#}");
     // It is what it was: a capture of it now drills as well.

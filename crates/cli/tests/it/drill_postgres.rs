@@ -5,6 +5,7 @@ use crate::forge::Held;
 use crate::support::{App, HEAD};
 use lifeboat_testkit::mariadb::{postgres_18, postgres_18_path};
 use lifeboat_testkit::postgres::PostgresServer;
+use serde_json::Value;
 
 const CONFIG: &str = r#"
 [source.crm]
@@ -153,6 +154,134 @@ fn a_sequence_may_be_ahead_and_not_behind() {
         &app,
         &point,
         &["sequence public.ticket: value 500 was captured, value 499 came back"],
+    );
+}
+
+/// What differs is in the record to the last of it; people are shown a part, and how to see the rest.
+#[test]
+fn a_record_holds_every_difference() {
+    let server = PostgresServer::start();
+    let app = application(&server);
+    let tables = |statement: &str| -> String {
+        let statement = |n| statement.replace('#', &format!("t{n:02}"));
+        (1..=25).map(statement).collect()
+    };
+    server.psql("crm", &tables("CREATE TABLE # AS SELECT 1 AS a;"));
+    let point = captured_then_changed(&app, &server, &tables("DELETE FROM #;"));
+    let text = app.exits(4, &["drill", "--point", &point]);
+    text.says(&[
+        "25 differences: table public.t01: 1 row was captured, 0 rows came back; ",
+        "table public.t20: 1 row was captured, 0 rows came back; and 5 more",
+    ]);
+    text.never_says(&["t21"]);
+    let listed = app.json(&["evidence", "list"]);
+    let id = listed["evidence"][0]["id"].as_str().unwrap().to_owned();
+    text.says(&[&format!(
+        "all differences: lifeboat --json evidence show {id}"
+    )]);
+    let shown = app.json(&["evidence", "show", &id]);
+    let check = &shown["checks"][0];
+    assert_eq!(check["differences"], 25, "{shown:#}");
+    let all = check["listed"].as_array().unwrap();
+    let subjects: Vec<_> = all.iter().map(|d| d["subject"].as_str().unwrap()).collect();
+    let expected: Vec<_> = (1..=25).map(|n| format!("table public.t{n:02}")).collect();
+    assert_eq!(subjects, expected);
+    assert_eq!(all[24]["expected"], "1 row");
+    assert_eq!(all[24]["observed"], "0 rows");
+    assert_eq!(check["unlisted"], Value::Null);
+    // The record itself is in clear, and names none of it.
+    let record = listed["evidence"][0]["key"].as_str().unwrap();
+    let record = std::fs::read_to_string(app.path("store").join(record)).unwrap();
+    assert!(!record.contains("public.t"), "{record}");
+}
+
+/// A restore runs without a search path; whoever lives with one is told what to do, and that helps.
+#[test]
+fn a_function_without_a_search_path_is_told_with_its_remedy() {
+    let server = PostgresServer::start();
+    let app = application(&server);
+    server.psql(
+        "crm",
+        "CREATE SCHEMA app; ALTER DATABASE crm SET search_path = public, app; SET search_path = public, app;
+         CREATE TABLE app.rate (kind integer, factor integer); INSERT INTO rate VALUES (1, 7);
+         CREATE FUNCTION app.rated(k integer) RETURNS integer LANGUAGE sql IMMUTABLE
+           AS 'SELECT factor FROM rate WHERE kind = k';
+         CREATE TABLE bill (kind integer); INSERT INTO bill VALUES (1);
+         CREATE INDEX by_rate ON bill (rated(kind));",
+    );
+    let remedy = "ALTER FUNCTION app.rated(k integer) SET search_path = app";
+    let point = app.backup();
+    must_fail(
+        &app,
+        &point,
+        &[
+            "function app.rated(k integer) names something without its schema",
+            "relation \"rate\" does not exist",
+            remedy,
+        ],
+    );
+    app.exits(4, &["drill"]).says(&[remedy]);
+    server.psql("crm", remedy);
+    app.backup();
+    let report = app.json(&["drill"]);
+    assert_eq!(report["outcome"], "verified", "{report:#}");
+}
+
+/// A live restore leaves the database with the owner and privileges that it had; one that was made by
+/// somebody else keeps its own, and is told of.
+#[test]
+fn the_database_itself_comes_back() {
+    let server = PostgresServer::start();
+    let mut app = application(&server);
+    server.psql(
+        "crm",
+        "CREATE ROLE clerk; CREATE ROLE boss; ALTER DATABASE crm OWNER TO boss; ALTER DATABASE crm CONNECTION LIMIT 66;
+         REVOKE ALL ON DATABASE crm FROM PUBLIC; GRANT CREATE ON DATABASE crm TO clerk;
+         COMMENT ON DATABASE crm IS 'the live one'",
+    );
+    let properties = |name: &str| {
+        let sql = "SELECT datdba::regrole, (SELECT array_agg(x ORDER BY x::text) FROM unnest(datacl) x), datconnlimit, shobj_description(oid, 'pg_database') \
+            FROM pg_database WHERE datname = ";
+        server.psql("postgres", &format!("{sql}'{name}'"))
+    };
+    let before = properties("crm");
+    app.backup();
+    let report = app.json(&["drill"]);
+    assert_eq!(report["outcome"], "verified", "{report:#}");
+    assert_eq!(report["limits"], serde_json::json!([]), "{report:#}");
+    let report = app.json(&[
+        "restore",
+        "latest",
+        "--live",
+        "--confirm",
+        "crm/test",
+        "--reason=lost",
+    ]);
+    assert_eq!(report["outcome"], "verified", "{report:#}");
+    assert_eq!(properties("crm"), before);
+
+    let made = "CREATE DATABASE elsewhere TEMPLATE template0 ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'";
+    server.psql("postgres", made);
+    let untouched = properties("elsewhere");
+    app.env("TARGET_URL", server.url("elsewhere"));
+    let report = app.json(&["restore", "latest", "--to", "env:TARGET_URL"]);
+    assert_eq!(report["outcome"], "verified", "{report:#}");
+    assert_eq!(properties("elsewhere"), untouched);
+    let limits = report["limits"].to_string();
+    for text in [
+        "database: its owner was boss at capture",
+        "database: its privileges was",
+        "database: its comment was the live one at capture, and is nothing",
+        "database: its locale was",
+    ] {
+        assert!(limits.contains(text), "no {text:?}: {report:#}");
+    }
+    let warnings = report["warnings"].to_string();
+    assert!(
+        warnings.contains(
+            "make it with CREATE DATABASE \\\"elsewhere\\\" TEMPLATE template0 ENCODING 'UTF8'"
+        ),
+        "{report:#}"
     );
 }
 

@@ -14,6 +14,7 @@ use crate::config::Compress;
 use crate::context::{Context, OpenStore};
 use crate::digest::{hex, sha256_hex};
 use crate::error::{Code, Error, Result};
+use crate::fingerprint::Difference;
 use crate::name::Name;
 use crate::point::PointId;
 use crate::point::copies::{DOCUMENT_BYTES_MAX, put_bytes, read_optional, to_json};
@@ -49,6 +50,36 @@ struct CheckDetail {
     name: String,
     expected: String,
     observed: String,
+    /// What differs, one by one; details of older versions say it in `observed` alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    differences: Vec<DifferenceDetail>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct DifferenceDetail {
+    subject: String,
+    expected: String,
+    observed: String,
+}
+
+impl From<&Difference> for DifferenceDetail {
+    fn from(difference: &Difference) -> Self {
+        DifferenceDetail {
+            subject: difference.subject.clone(),
+            expected: difference.expected.clone(),
+            observed: difference.observed.clone(),
+        }
+    }
+}
+
+impl From<DifferenceDetail> for Difference {
+    fn from(detail: DifferenceDetail) -> Self {
+        Difference {
+            subject: detail.subject,
+            expected: detail.expected,
+            observed: detail.observed,
+        }
+    }
 }
 
 impl Detail {
@@ -66,6 +97,7 @@ impl Detail {
                     name: check.question(),
                     expected: check.expected().to_owned(),
                     observed: check.observed().to_owned(),
+                    differences: check.listed.iter().map(DifferenceDetail::from).collect(),
                 })
                 .collect(),
             limits: record.limits().into_iter().map(str::to_owned).collect(),
@@ -78,6 +110,7 @@ impl Detail {
             check.asked = Some(detail.name.into());
             check.expected = Some(detail.expected.into());
             check.observed = Some(detail.observed.into());
+            check.listed = detail.differences.into_iter().map(Into::into).collect();
         }
         record.limits = self.limits.into_iter().map(Observed::from).collect();
     }

@@ -33,10 +33,11 @@ impl Difference {
 
 impl std::fmt::Display for Difference {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [expected, observed] = shortened([&self.expected, &self.observed]);
         write!(
             f,
-            "{}: {} was captured, {} came back",
-            self.subject, self.expected, self.observed
+            "{}: {expected} was captured, {observed} came back",
+            self.subject
         )
     }
 }
@@ -168,7 +169,7 @@ fn rows(count: u64) -> String {
 fn databases(left: &DatabaseInventory, right: &DatabaseInventory, found: &mut Vec<Difference>) {
     judge_each(left, right, |kind, name, [expected, observed], verdict| {
         if verdict == Verdict::Different {
-            let text = |d: Option<&String>| d.map_or_else(|| "nothing".into(), |d| shorten(d));
+            let text = |d: Option<&String>| d.map_or_else(|| "nothing".into(), |d| one_line(d));
             let subject = format!("{kind} {name}");
             found.push(Difference::new(subject, text(expected), text(observed)));
         }
@@ -193,18 +194,37 @@ fn databases(left: &DatabaseInventory, right: &DatabaseInventory, found: &mut Ve
     }
 }
 
-/// A definition, cut to what fits in a message.
-fn shorten(text: &str) -> String {
-    const CHARS_MAX: usize = 160;
+/// A definition as one line.
+fn one_line(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    if line.chars().count() <= CHARS_MAX {
-        return if line.is_empty() {
-            "an empty definition".into()
-        } else {
-            line
-        };
+    match line.is_empty() {
+        true => "an empty definition".into(),
+        false => line,
     }
-    line.chars().take(CHARS_MAX).chain("…".chars()).collect()
+}
+
+/// Two texts, cut to what fits in a message, around the first place where they differ.
+fn shortened(both: [&str; 2]) -> [String; 2] {
+    const CHARS_MAX: usize = 160;
+    const CHARS_BEFORE: usize = 40;
+    let [a, b] = both;
+    let same = a.chars().zip(b.chars()).take_while(|(a, b)| a == b).count();
+    both.map(|text| {
+        let count = text.chars().count();
+        if count <= CHARS_MAX {
+            return text.to_owned();
+        }
+        // Never so far that less is shown than could be.
+        let from = same.saturating_sub(CHARS_BEFORE).min(count - CHARS_MAX);
+        let shown = text.chars().skip(from).take(CHARS_MAX);
+        let mark = |cut: bool| cut.then_some('…');
+        let ends = mark(from + CHARS_MAX < count);
+        mark(from > 0)
+            .into_iter()
+            .chain(shown)
+            .chain(ends)
+            .collect()
+    })
 }
 
 fn entries(left: &[FileEntry], right: &[FileEntry], scope: Scope, found: &mut Vec<Difference>) {
@@ -369,6 +389,27 @@ mod tests {
             compare(&ahead, &database(|_, _| ()), ALL)[0].subject,
             "sequence public.s"
         );
+    }
+
+    #[test]
+    fn a_message_shows_where_long_texts_differ_and_the_difference_holds_them_whole() {
+        let definition = |end: &str| format!("{} {end}", "long ".repeat(60));
+        let change = |text: String| {
+            database(move |_, i| {
+                let index = i.objects.get_mut("index").unwrap();
+                index.insert("public.i".into(), text);
+            })
+        };
+        let (left, right) = (definition("captured"), definition("restored"));
+        let found = compare(&change(left.clone()), &change(right.clone()), ALL);
+        assert_eq!(one_line(&left), found[0].expected);
+        assert_eq!(one_line(&right), found[0].observed);
+        let shown = found[0].to_string();
+        assert!(shown.contains("long captured was captured, …"), "{shown}");
+        assert!(shown.ends_with("long restored came back"), "{shown}");
+        assert_eq!(shortened(["short", "é"]), ["short", "é"]);
+        let [a, b] = shortened([&"é".repeat(161), "x"]);
+        assert_eq!((a, b), (format!("{}…", "é".repeat(160)), "x".to_owned()));
     }
 
     type Change = fn(&mut TablesFingerprint, &mut DatabaseInventory);

@@ -6,12 +6,18 @@
 //! accidents; the manifest's signature guards against people.
 
 mod compare;
+mod joins;
 mod objects;
 mod rows;
+mod settled;
 
 pub use compare::{Difference, Scope, compare};
-pub use objects::unproven;
+pub use joins::nested_joins;
+pub use objects::{
+    DATABASE_PROPERTY, EVENT_END, EVENT_STATE, NOT_PRESERVED, are_objects, unproven,
+};
 pub use rows::RowSum;
+pub use settled::settled;
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -136,6 +142,9 @@ pub struct DatabaseInventory {
     /// words: `PostgreSQL 15`, `MariaDB 10.11`. Older proofs lack it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<String>,
+    /// When the catalog was asked, by the server's clock, in seconds since 1970; where that matters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<i64>,
     /// Sequences: qualified name → last value. They ignore snapshots, so a restored one may be
     /// ahead of the captured one, never behind.
     pub sequences: BTreeMap<String, i64>,

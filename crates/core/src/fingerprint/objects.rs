@@ -4,8 +4,28 @@
 //! another, where both servers write definitions in the same words. What a dump does not carry is
 //! no difference, and neither are the words of another release: both are named by [`unproven`].
 
-use super::{DatabaseInventory, Inventory, Proof};
+use super::{DatabaseInventory, Inventory, Proof, nested_joins, settled};
+use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
+
+/// The kind of what a database has beside its content: its owner and privileges. Older captures lack
+/// it.
+pub const DATABASE_PROPERTY: &str = "database property";
+
+/// The kind under which an inventory has whether events run.
+pub const EVENT_STATE: &str = "event state";
+
+/// The kind under which an inventory has when events end, as `1764415208 NOT PRESERVE`: seconds since
+/// 1970, and whether the server keeps one that ended. It is no object; older captures lack it.
+pub const EVENT_END: &str = "event end";
+
+/// How the second says that an event is dropped when it ends.
+pub const NOT_PRESERVED: &str = "NOT PRESERVE";
+
+/// Whether what an inventory has under a kind are objects in the database, which are counted.
+pub fn are_objects(kind: &str) -> bool {
+    kind != DATABASE_PROPERTY && kind != EVENT_END
+}
 
 /// What two definitions of one object say about each other.
 #[derive(Debug, PartialEq, Eq)]
@@ -36,13 +56,89 @@ pub(super) fn judge_each(
         let b = right.objects.get(kind).unwrap_or(&none);
         for name in union(a, b) {
             let both = [a.get(name), b.get(name)];
-            take(kind, name, both, judge(kind, name, both, other_release));
+            let verdict = match judge(kind, name, both, other_release) {
+                Verdict::Different if said_in_two_ways(left, right, kind, both) => Verdict::Same,
+                Verdict::Different => ended(left, right, kind, name).unwrap_or(Verdict::Different),
+                verdict => verdict,
+            };
+            take(kind, name, both, verdict);
         }
     }
 }
 
 fn union<'a, T>(a: &'a BTreeMap<String, T>, b: &'a BTreeMap<String, T>) -> BTreeSet<&'a String> {
     a.keys().chain(b.keys()).collect()
+}
+
+/// Whether two definitions of MariaDB are one, which its catalog says in two ways: of a column, in a
+/// table that was made from a query of the catalog and of a counter that was declared `NULL`; and of
+/// a view over a list of tables, in older captures.
+fn said_in_two_ways(
+    left: &DatabaseInventory,
+    right: &DatabaseInventory,
+    kind: &str,
+    both: [Option<&String>; 2],
+) -> bool {
+    let is_mariadb = |of: &DatabaseInventory| {
+        let release = of.release.as_deref();
+        release.is_some_and(|release| release.starts_with("MariaDB"))
+    };
+    let [Some(a), Some(b)] = both else {
+        return false;
+    };
+    let same = match kind {
+        "column" => plain_column(a) == plain_column(b),
+        "view" => nested_joins(a) == nested_joins(b),
+        _ => false,
+    };
+    same && is_mariadb(left) && is_mariadb(right)
+}
+
+fn plain_column(text: &str) -> String {
+    const NO_DEFAULT: &str = ", column_default: NULL";
+    let text = match text.strip_suffix(NO_DEFAULT) {
+        Some(text) => text.to_owned(),
+        None => text.replace(", column_default: NULL, ", ", "),
+    };
+    match text.contains(", extra: auto_increment") {
+        true => text.replace("is_nullable: YES", "is_nullable: NO"),
+        false => text,
+    }
+}
+
+/// The verdict on an event that ended between the capture and the restore: a server drops or disables
+/// one as it is made.
+fn ended(
+    left: &DatabaseInventory,
+    right: &DatabaseInventory,
+    kind: &str,
+    name: &str,
+) -> Option<Verdict> {
+    if kind == EVENT_END {
+        return Some(Verdict::Same);
+    }
+    let (seconds, kept) = left.objects.get(EVENT_END)?.get(name)?.split_once(' ')?;
+    let seconds: i64 = seconds.parse().ok()?;
+    let is_there = |kind| {
+        right
+            .objects
+            .get(kind)
+            .is_some_and(|o| o.contains_key(name))
+    };
+    if right.asked? < seconds {
+        return None;
+    }
+    let when = Timestamp::from_second(seconds).ok()?;
+    let what = match (kind, kept == NOT_PRESERVED, is_there("event")) {
+        ("event", true, false) => "a server keeps none that ended, so it did not come back",
+        // Said of the event.
+        (EVENT_STATE, true, false) => return Some(Verdict::Same),
+        (EVENT_STATE, _, true) => "a server disables one that ended",
+        _ => return None,
+    };
+    Some(Verdict::NotCarried(format!(
+        "event {name}: it ended at {when}: {what}"
+    )))
 }
 
 fn judge(kind: &str, name: &str, both: [Option<&String>; 2], other_release: bool) -> Verdict {
@@ -53,6 +149,20 @@ fn judge(kind: &str, name: &str, both: [Option<&String>; 2], other_release: bool
     if kind == "comment" && name.starts_with("subscription ") {
         return Verdict::Same;
     }
+    // PostgreSQL gives a database its locale once and for all: one that was there keeps its own.
+    if kind == DATABASE_PROPERTY || kind == "database" && name == "locale" {
+        let of_database = kind == DATABASE_PROPERTY || both.iter().all(Option::is_some);
+        return match (both[0], of_database) {
+            (None, true) => Verdict::Same,
+            (Some(was), true) => {
+                let is = both[1].map_or("nothing", String::as_str);
+                Verdict::NotCarried(format!(
+                    "database: its {name} was {was} at capture, and is {is}: a dump does not carry it"
+                ))
+            }
+            (_, false) => Verdict::Different,
+        };
+    }
     let (Some(a), Some(b)) = (both[0], both[1]) else {
         // PostgreSQL 18 keeps them as constraints, which the table's definition says, too.
         let not_null = |text: &String| text.starts_with("NOT NULL");
@@ -62,7 +172,11 @@ fn judge(kind: &str, name: &str, both: [Option<&String>; 2], other_release: bool
             false => Verdict::Different,
         };
     };
-    let (a, b) = (without_bookkeeping(a), without_bookkeeping(b));
+    // Older captures hold expressions as they were first parsed.
+    let (a, b) = (
+        settled(&without_bookkeeping(a)),
+        settled(&without_bookkeeping(b)),
+    );
     if a == b {
         return Verdict::Same;
     }
@@ -193,6 +307,18 @@ mod tests {
             ("view", ["select t.a", "select a"], Different, OtherWords),
             ("view", ["select a", ""], Different, Different),
             ("view", ["", "select a"], Different, Different),
+            (
+                "index",
+                ["((a AND b) AND c)", "(a AND b AND c)"],
+                Same,
+                Same,
+            ),
+            (
+                "index",
+                ["((a AND b) OR c)", "(a AND (b OR c))"],
+                Different,
+                OtherWords,
+            ),
             ("owner", ["a", "b"], Different, Different),
             ("sequence", ["bigint", "integer"], Different, Different),
             ("constraint", ["", "NOT NULL a"], Different, Same),
@@ -253,10 +379,70 @@ mod tests {
         }
         let comment = [Some(&String::from("feeds")), None];
         assert_eq!(judge("comment", "subscription s", comment, false), Same);
+        // Older captures have none of these.
+        let (me, you) = (String::from("me"), String::from("you"));
+        let owner = |both| judge(DATABASE_PROPERTY, "owner", both, false);
+        assert_eq!(owner([None, Some(&me)]), Same);
+        let other = "database: its owner was me at capture, and is you: a dump does not carry it";
+        assert_eq!(
+            owner([Some(&me), Some(&you)]),
+            Verdict::NotCarried(other.into())
+        );
+        let gone =
+            "database: its owner was me at capture, and is nothing: a dump does not carry it";
+        assert_eq!(owner([Some(&me), None]), Verdict::NotCarried(gone.into()));
+        assert_eq!(
+            judge("database", "locale", [None, Some(&me)], false),
+            Different
+        );
         assert_eq!(
             judge("comment", "table public.s", comment, false),
             Different
         );
+    }
+
+    #[test]
+    fn an_event_that_ended_meanwhile_is_no_difference() {
+        let inventory = |objects: &[(&str, &str)], asked| DatabaseInventory {
+            objects: objects
+                .iter()
+                .map(|(kind, text)| {
+                    let named = BTreeMap::from([("e".to_owned(), (*text).to_owned())]);
+                    ((*kind).to_owned(), named)
+                })
+                .collect(),
+            asked,
+            ..DatabaseInventory::default()
+        };
+        let event = ("event", "once");
+        let on = (EVENT_STATE, "status: ENABLED");
+        let off = (EVENT_STATE, "status: DISABLED");
+        let (dropped, kept) = ((EVENT_END, "100 NOT PRESERVE"), (EVENT_END, "100 PRESERVE"));
+        let cases: [(&[_], &[_], i64, [usize; 2]); 7] = [
+            // Captured, restored, and when; how many differences, and how many limits.
+            (&[event, on, dropped], &[], 100, [0, 1]),
+            (&[event, on, dropped], &[], 99, [2, 0]),
+            (&[event, on, kept], &[event, off, kept], 100, [0, 1]),
+            (&[event, on, kept], &[event, off, kept], 99, [1, 0]),
+            (&[event, on, kept], &[], 100, [2, 0]),
+            (&[event, on], &[], 100, [2, 0]),
+            (
+                &[event, on, dropped],
+                &[("event", "other"), on, dropped],
+                100,
+                [1, 0],
+            ),
+        ];
+        for (captured, restored, asked, expected) in cases {
+            let (left, right) = (inventory(captured, None), inventory(restored, Some(asked)));
+            let mut found = [0, 0];
+            judge_each(&left, &right, |_, _, _, verdict| match verdict {
+                Verdict::Different => found[0] += 1,
+                Verdict::NotCarried(_) => found[1] += 1,
+                _ => {}
+            });
+            assert_eq!(found, expected, "{captured:?} {restored:?} {asked}");
+        }
     }
 
     fn proof(release: Option<&str>, view: &str) -> Proof {

@@ -10,9 +10,10 @@ mod result;
 
 pub use expect::{Expect, Percent};
 pub use file::check_file;
-pub use result::{CheckOutcome, CheckResult, Observed, SEALED, Subject};
+pub use result::{CheckOutcome, CheckResult, DIFFERENCES_SHOWN, Observed, SEALED, Subject};
 
 use crate::config::CheckConfig;
+use crate::fingerprint::Difference;
 use crate::secret::{Scrubber, Secret};
 use crate::thread;
 use crate::transport::{Command, Running, Transport};
@@ -207,9 +208,6 @@ fn last_lines(text: &str) -> &str {
     text.get(start..).unwrap_or_default().trim()
 }
 
-/// How many differences a result names.
-const NAMED_MAX: usize = 10;
-
 /// Compares the row counts of a restored database with those of the live one: the same tables, and
 /// counts no further apart than `tolerance` of the larger one.
 ///
@@ -225,17 +223,29 @@ pub fn compare_counts(
         live.len()
     );
     let mut differences = Vec::new();
+    let mut differ = |table: &String, expected: String, observed: String| {
+        differences.push(Difference {
+            subject: format!("table {table}"),
+            expected,
+            observed,
+        });
+    };
+    const NONE: &str = "no such table";
     for (table, &live_rows) in live {
         match restored.get(table) {
-            None => differences.push(format!("{table} is missing")),
+            None => differ(table, format!("{live_rows} rows"), NONE.into()),
             Some(&rows) if !tolerance.allows(rows, live_rows) => {
-                differences.push(format!("{table} has {rows} rows, live {live_rows}"));
+                differ(table, format!("{live_rows} rows"), format!("{rows} rows"));
             }
             Some(_) => {}
         }
     }
-    let extra = restored.keys().filter(|table| !live.contains_key(*table));
-    differences.extend(extra.map(|table| format!("{table} is not in the live source")));
+    for (table, rows) in restored
+        .iter()
+        .filter(|(table, _)| !live.contains_key(*table))
+    {
+        differ(table, NONE.into(), format!("{rows} rows"));
+    }
     if live.is_empty() && restored.is_empty() {
         let why = "neither the restored nor the live database has a table";
         return CheckResult::unknown(name, expected, why);
@@ -244,17 +254,12 @@ pub fn compare_counts(
         let observed = format!("{} tables, all within {tolerance}", restored.len());
         return CheckResult::new(name, expected, observed, CheckOutcome::Passed);
     }
-    let count = differences.len() as u64;
-    let more = differences.len().saturating_sub(NAMED_MAX);
-    differences.truncate(NAMED_MAX);
-    let mut observed = differences.join("; ");
-    if more > 0 {
-        observed.push_str(&format!("; and {more} more"));
-    }
-    CheckResult {
-        differences: Some(count),
-        ..CheckResult::new(name, expected, observed, CheckOutcome::Failed)
-    }
+    CheckResult::differing(name, expected, &differences, |d| {
+        format!(
+            "{}: live {}, restored {}",
+            d.subject, d.expected, d.observed
+        )
+    })
 }
 
 #[cfg(test)]

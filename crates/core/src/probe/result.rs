@@ -6,6 +6,7 @@
 //! and names of the configuration alone.
 
 use crate::error::Error;
+use crate::fingerprint::Difference;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -75,6 +76,14 @@ pub enum CheckOutcome {
     Unknown,
 }
 
+/// How many differences the text of a result shows.
+pub const DIFFERENCES_SHOWN: usize = 20;
+
+/// How many differences a result holds, and how many bytes they may have, so that a record's detail
+/// can be read again.
+const DIFFERENCES_MAX: usize = 10_000;
+const DIFFERENCES_BYTES_MAX: usize = 8 << 20;
+
 /// What is shown in place of text that cannot be opened here.
 pub const SEALED: &str = "sealed";
 
@@ -101,6 +110,9 @@ pub struct CheckResult {
     /// How many things differed, where they were counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub differences: Option<u64>,
+    /// The differences one by one, up to a bound; empty when they are sealed or were not counted.
+    #[serde(skip)]
+    pub listed: Vec<Difference>,
 }
 
 impl CheckResult {
@@ -119,6 +131,50 @@ impl CheckResult {
             outcome,
             code: None,
             differences: None,
+            listed: Vec::new(),
+        }
+    }
+
+    /// A comparison that found differences. `line` is how one of them is shown.
+    pub fn differing(
+        name: Subject,
+        expected: impl Into<Observed>,
+        differences: &[Difference],
+        line: impl Fn(&Difference) -> String,
+    ) -> Self {
+        let mut lines: Vec<String> = differences
+            .iter()
+            .take(DIFFERENCES_SHOWN)
+            .map(line)
+            .collect();
+        let more = differences.len().saturating_sub(DIFFERENCES_SHOWN);
+        if more > 0 {
+            lines.push(format!("and {more} more"));
+        }
+        let count = match differences.len() {
+            1 => "1 difference".to_owned(),
+            n => format!("{n} differences"),
+        };
+        let observed = format!("{count}: {}", lines.join("; "));
+        let mut bytes = 0;
+        let listed = differences.iter().take(DIFFERENCES_MAX).take_while(|d| {
+            bytes += d.subject.len() + d.expected.len() + d.observed.len();
+            bytes <= DIFFERENCES_BYTES_MAX
+        });
+        CheckResult {
+            differences: Some(differences.len() as u64),
+            listed: listed.cloned().collect(),
+            ..CheckResult::new(name, expected, observed, CheckOutcome::Failed)
+        }
+    }
+
+    /// How many differences there are beside those that are listed; 0 when none is listed.
+    pub fn unlisted(&self) -> u64 {
+        let listed = self.listed.len() as u64;
+        let all = self.differences.unwrap_or_default();
+        match listed {
+            0 => 0,
+            listed => all.saturating_sub(listed),
         }
     }
 

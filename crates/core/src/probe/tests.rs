@@ -106,12 +106,13 @@ fn counts_are_compared_with_the_live_ones() {
         (
             counts(&[("public.clients", 94), ("public.orders", 2000)]),
             Failed,
-            "public.clients has 94 rows, live 100",
+            "1 difference: table public.clients: live 100 rows, restored 94 rows",
         ),
         (
             counts(&[("public.clients", 100), ("public.spam", 1)]),
             Failed,
-            "public.orders is missing; public.spam is not in the live source",
+            "2 differences: table public.orders: live 2000 rows, restored no such table; \
+             table public.spam: live no such table, restored 1 rows",
         ),
     ];
     for (restored, outcome, observed) in table {
@@ -134,19 +135,36 @@ fn counts_are_compared_with_the_live_ones() {
 }
 
 #[test]
-fn at_most_ten_differences_are_named() {
-    let live: BTreeMap<_, _> = (0..14).map(|n| (format!("t{n:02}"), 1)).collect();
-    let result = compare_counts(
-        Subject::of("live", "db"),
-        &BTreeMap::new(),
-        &live,
-        Percent::default(),
-    );
+fn all_differences_are_listed_and_twenty_are_shown() {
+    let difference = |n: usize, bytes: usize| Difference {
+        subject: format!("table t{n:02}"),
+        expected: "x".repeat(bytes),
+        observed: "nothing".into(),
+    };
+    let result = |count: usize, bytes: usize| {
+        let all: Vec<_> = (0..count).map(|n| difference(n, bytes)).collect();
+        CheckResult::differing(Subject::of("live", "db"), "all", &all, |d| {
+            d.subject.clone()
+        })
+    };
+    let some = result(24, 1);
     assert!(
-        result.observed().ends_with("t09 is missing; and 4 more"),
+        some.observed().starts_with("24 differences: table t00; "),
         "{}",
-        result.observed()
+        some.observed()
     );
+    assert!(some.observed().ends_with("table t19; and 4 more"));
+    assert_eq!(
+        (some.differences, some.listed.len(), some.unlisted()),
+        (Some(24), 24, 0)
+    );
+    assert_eq!(some.listed[23], difference(23, 1));
+    assert!(result(20, 1).observed().ends_with("table t19"));
+    // So many that they are bounded by their number, and so long that they are by their bytes.
+    let many = result(10_007, 1);
+    assert_eq!((many.listed.len(), many.unlisted()), (10_000, 7));
+    let long = result(9, 1 << 20);
+    assert_eq!((long.listed.len(), long.unlisted()), (7, 2));
 }
 
 #[test]

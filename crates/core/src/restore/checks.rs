@@ -21,8 +21,6 @@ use std::time::Duration;
 
 /// How long a check's command may take.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(300);
-/// How many differences a result names.
-const DIFFERENCES_SHOWN: usize = 10;
 
 /// A restored application that can be asked.
 pub struct Checked<'a> {
@@ -42,26 +40,7 @@ pub fn content(source: &str, summary: &str, differences: &[Difference]) -> Check
     if differences.is_empty() {
         return CheckResult::new(name, summary, "the same", CheckOutcome::Passed);
     }
-    let mut lines: Vec<_> = differences
-        .iter()
-        .take(DIFFERENCES_SHOWN)
-        .map(ToString::to_string)
-        .collect();
-    if differences.len() > DIFFERENCES_SHOWN {
-        lines.push(format!(
-            "and {} more",
-            differences.len() - DIFFERENCES_SHOWN
-        ));
-    }
-    let count = match differences.len() {
-        1 => "1 difference".to_owned(),
-        n => format!("{n} differences"),
-    };
-    let observed = format!("{count}: {}", lines.join("; "));
-    CheckResult {
-        differences: Some(differences.len() as u64),
-        ..CheckResult::new(name, summary, observed, CheckOutcome::Failed)
-    }
+    CheckResult::differing(name, summary, differences, ToString::to_string)
 }
 
 /// Asks one check. What cannot be asked is unknown, and says why; where that is because a source was

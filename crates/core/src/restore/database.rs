@@ -21,6 +21,18 @@ pub enum Database {
     Mariadb(Box<mariadb::Connection>),
 }
 
+/// What kind of database a dump is restored into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Onto {
+    /// One of a throwaway server, on which what the dump needs (roles, accounts) is made.
+    Scratch,
+    /// One that was made for this restore beside live ones: it becomes in everything what the
+    /// captured one was.
+    Made,
+    /// An empty one that somebody made, who chose its owner and privileges.
+    Given,
+}
+
 /// Whether a source of this kind is a database of a server.
 pub fn is_server_kind(kind: &str) -> bool {
     kind == "postgres" || Flavor::of_kind(kind).is_some()
@@ -322,18 +334,22 @@ impl Database {
         }))
     }
 
-    /// Restores a dump into it, which is empty. `scratch`: the server is a throwaway one, on which
-    /// what the dump needs (roles, accounts) is made. Returns warnings.
+    /// Restores a dump into it, which is empty. Returns warnings.
     pub fn restore_dump(
         &self,
         input: &mut dyn Read,
         captured: Option<&Proof>,
-        scratch: bool,
+        onto: Onto,
         scrubber: &Scrubber,
     ) -> Result<Vec<String>> {
+        let scratch = onto == Onto::Scratch;
         match self {
             Database::Postgres(connection) => {
-                let options = postgres::RestoreOptions { scratch, captured };
+                let options = postgres::RestoreOptions {
+                    scratch,
+                    made: onto == Onto::Made,
+                    captured,
+                };
                 postgres::restore_dump(input, connection, &options, scrubber)
             }
             Database::Mariadb(connection) => {

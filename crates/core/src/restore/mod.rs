@@ -21,7 +21,7 @@ mod swap;
 pub mod together;
 mod under_way;
 
-pub use database::{Database, fits, is_server_kind, is_server_url};
+pub use database::{Database, Onto, fits, is_server_kind, is_server_url};
 
 use crate::config::SourceKind;
 use crate::context::Context;
@@ -49,6 +49,8 @@ pub enum DatabaseTarget<'a> {
     Scratch(&'a mut ScratchServers),
     /// This database, which must be empty.
     Given(Database),
+    /// This database, which was made for the restore.
+    Made(Database),
     /// This place for the objects of a bucket, where nothing is yet.
     Bucket(BucketPlace),
     /// Nowhere: their dumps are written as files.
@@ -373,7 +375,7 @@ fn limits(captured: &DetailsArtifact) -> Vec<String> {
 
 /// In one line, what an artifact holds.
 pub fn summarize(proof: &Proof) -> String {
-    use crate::fingerprint::Fingerprint;
+    use crate::fingerprint::{Fingerprint, are_objects};
     let count = |count: u64, one: &str, many: &str| match count {
         1 => format!("1 {one}"),
         n => format!("{n} {many}"),
@@ -383,7 +385,9 @@ pub fn summarize(proof: &Proof) -> String {
             let rows = tables.tables.values().map(|t| t.rows).sum();
             let objects: usize = match &proof.inventory {
                 Inventory::Database(inventory) => {
-                    inventory.objects.values().map(BTreeMap::len).sum()
+                    let kinds = inventory.objects.iter();
+                    let counted = kinds.filter(|(kind, _)| are_objects(kind));
+                    counted.map(|(_, objects)| objects.len()).sum()
                 }
                 _ => 0,
             };
@@ -460,6 +464,7 @@ impl<'a> Placing<'a> {
         directory: &Path,
         databases: &mut DatabaseTarget<'_>,
     ) -> Result<Restored> {
+        let made = matches!(databases, DatabaseTarget::Made(_));
         match (kind, databases) {
             ("files", _) => {
                 let own = self.own(directory)?;
@@ -491,7 +496,13 @@ impl<'a> Placing<'a> {
             ("mysql", DatabaseTarget::Scratch(servers)) => {
                 self.to_scratch_mariadb(Flavor::Mysql, servers)
             }
-            (kind, DatabaseTarget::Given(database)) if is_server_kind(kind) => {
+            (kind, DatabaseTarget::Given(database) | DatabaseTarget::Made(database))
+                if is_server_kind(kind) =>
+            {
+                let onto = match made {
+                    true => Onto::Made,
+                    false => Onto::Given,
+                };
                 let database = database.clone();
                 if !database.is_empty(&self.context.scrubber)? {
                     return Err(Error::new(
@@ -507,7 +518,7 @@ impl<'a> Placing<'a> {
                         }
                     }));
                 }
-                let restored = self.to_database(kind, database.clone(), false);
+                let restored = self.to_database(kind, database.clone(), onto);
                 restored.map_err(|error| database.after_failure(error, &self.context.scrubber))
             }
             ("bucket", DatabaseTarget::Bucket(to)) => {
@@ -590,7 +601,7 @@ impl<'a> Placing<'a> {
             &self.context.scrubber,
         )?;
         let database = server.connection(&database).into();
-        self.to_database("postgres", database, true)
+        self.to_database("postgres", database, Onto::Scratch)
     }
 
     /// A server of its own for each source: it gets the name that it had, which definitions may
@@ -608,21 +619,21 @@ impl<'a> Placing<'a> {
         let admin = server.connection("");
         mariadb::create_database(&admin, &name, proof, &self.context.scrubber)?;
         let database = server.connection(&name).into();
-        let mut restored = self.to_database(flavor.name(), database, true)?;
+        let mut restored = self.to_database(flavor.name(), database, Onto::Scratch)?;
         restored.limits.extend(skew);
         Ok(restored)
     }
 
-    /// Restores the dump into an empty database. With `whole`, owners and privileges too.
-    fn to_database(&self, kind: &str, database: Database, whole: bool) -> Result<Restored> {
+    /// Restores the dump into an empty database.
+    fn to_database(&self, kind: &str, database: Database, onto: Onto) -> Result<Restored> {
         let captured = self.captured("dump").map(|d| &d.proof);
         let warnings = database.restore_dump(
             &mut self.open("dump")?,
             captured,
-            whole,
+            onto,
             &self.context.scrubber,
         )?;
-        let sleeps = matches!(database, Database::Mariadb(_)) && !whole;
+        let sleeps = matches!(database, Database::Mariadb(_)) && onto != Onto::Scratch;
         let mut restored = self.restored(kind, Placed::Database(database));
         restored.warnings = warnings;
         if sleeps && captured.is_some_and(has_events) {

@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 /// The index, beside the objects.
 pub(super) const INDEX_NAME: &str = "index.ndjson";
 /// How many differences are named one by one.
-const NAMED_MAX: usize = 1000;
+const NAMED_MAX: usize = 10_000;
 
 /// An object on its way to its place.
 #[derive(Debug, Serialize, Deserialize)]

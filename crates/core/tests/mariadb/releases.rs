@@ -54,6 +54,77 @@ fn the_format_of_columns_on_disk_is_no_difference() {
     assert_ne!(differences(proof(&captured), &restored), []);
 }
 
+/// What the catalog says in one way as it was made first, and in another as it comes back.
+#[test]
+fn what_the_catalog_says_in_two_ways_is_no_difference() {
+    let server = Server::start();
+    server.sql(
+        "",
+        &"CREATE DATABASE d; USE d;
+         CREATE TABLE sizes AS SELECT TABLE_NAME, TABLE_ROWS, TABLE_COMMENT, CREATE_TIME FROM information_schema.TABLES LIMIT 2;
+         CREATE TABLE a (n INT); CREATE TABLE b (n INT);
+         CREATE VIEW listed AS SELECT a.n, q.most FROM a, (SELECT MAX(n) AS most FROM b) q, b o WHERE a.n = o.n;
+         CREATE VIEW named AS WITH w AS (SELECT 1 AS one) SELECT one, b.n FROM w, b;
+         CREATE VIEW within AS SELECT n FROM a WHERE n IN (SELECT b.n FROM b, (SELECT 2 AS two) t);
+         CREATE VIEW joined AS SELECT a.n, '{long}' AS t FROM (a LEFT JOIN b ON a.n = b.n), (SELECT 3 AS three) t;
+         CREATE TABLE counted (id INT AUTO_INCREMENT NULL, a VARCHAR(9) DEFAULT 'NULL', KEY (id))"
+            .replace("{long}", &"long ".repeat(200)),
+    );
+    let (captured, dump) = capture(&server, "d");
+    restore(&server, "restored", &captured, &dump);
+    let restored = observed(&server, "restored", &captured);
+    assert_eq!(differences(proof(&captured), &restored), []);
+    server.sql(
+        "restored",
+        "ALTER TABLE sizes MODIFY TABLE_ROWS BIGINT UNSIGNED DEFAULT 7;
+         ALTER TABLE counted MODIFY a VARCHAR(9);
+         CREATE OR REPLACE VIEW named AS WITH w AS (SELECT 1 AS one) SELECT one, b.n FROM b, w",
+    );
+    let restored = observed(&server, "restored", &captured);
+    let found = differences(proof(&captured), &restored);
+    let subjects: Vec<_> = found.iter().map(|d| d.subject.as_str()).collect();
+    assert_eq!(
+        subjects,
+        ["column counted.a", "column sizes.TABLE_ROWS", "view named"]
+    );
+}
+
+/// What a server does not make any more when it is restored, or makes in another state. The events are
+/// made at a time that is over, as far as the session knows; nothing runs them.
+#[test]
+fn events_that_ended_since_the_capture_are_a_limit() {
+    let server = Server::start();
+    server.sql(
+        "",
+        &format!(
+            "CREATE DATABASE d; USE d; CREATE TABLE t (a INT); SET timestamp = 1700000000;
+             CREATE EVENT once ON SCHEDULE AT NOW() + INTERVAL 4 SECOND DO INSERT INTO t VALUES (1) /* {} */;
+             CREATE EVENT until ON SCHEDULE EVERY 1 DAY ENDS NOW() + INTERVAL 4 SECOND DO DELETE FROM t;
+             CREATE EVENT kept ON SCHEDULE AT NOW() + INTERVAL 4 SECOND ON COMPLETION PRESERVE DO DELETE FROM t;
+             CREATE EVENT later ON SCHEDULE AT '2035-01-01 00:00:00' DO DELETE FROM t",
+            "long ".repeat(200)
+        ),
+    );
+    let (captured, dump) = capture(&server, "d");
+    server.sql("", "DROP DATABASE d");
+    restore(&server, "d", &captured, &dump);
+    let restored = observed(&server, "d", &captured);
+    assert_eq!(differences(proof(&captured), &restored), []);
+    let limits = unproven(proof(&captured), &restored);
+    let begin = |limit: &String| limit.split(':').next().unwrap().to_owned();
+    let named: Vec<_> = limits.iter().map(begin).collect();
+    assert_eq!(
+        named,
+        ["event once", "event until", "event kept"],
+        "{limits:?}"
+    );
+    server.sql("d", "DROP EVENT later");
+    let restored = observed(&server, "d", &captured);
+    let found = differences(proof(&captured), &restored);
+    let subjects: Vec<_> = found.iter().map(|d| d.subject.as_str()).collect();
+    assert_eq!(subjects, ["event later", "event state later"]);
+}
+
 #[test]
 fn values_of_the_moment_are_a_limit_and_names_may_have_line_breaks() {
     let server = Server::start();

@@ -98,8 +98,8 @@ fn config() -> MariadbConfig {
 
 /// Restores a dump into a new database, as a person would by hand.
 pub fn restore(server: &Server, database: &str, captured: &Captured, dump: &[u8]) {
-    let (set, collation) = defaults(proof(captured)).unwrap();
-    let sql = format!("CREATE DATABASE `{database}` CHARACTER SET {set} COLLATE {collation}");
+    let defaults = defaults(proof(captured)).unwrap();
+    let sql = format!("CREATE DATABASE `{database}`{}", defaults.clauses());
     server.sql("", &sql);
     server.sql(database, std::str::from_utf8(dump).unwrap());
 }

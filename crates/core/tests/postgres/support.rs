@@ -81,6 +81,7 @@ pub fn restore(captured: &Captured, dump: &[u8], globals: Option<&[u8]>) -> Rest
     create_database(&admin, "restored", captured.proof.as_ref(), &scrubber).unwrap();
     let options = RestoreOptions {
         scratch: true,
+        made: false,
         captured: captured.proof.as_ref(),
     };
     warnings.extend(restore_dump(&mut &dump[..], &connection, &options, &scrubber).unwrap());

@@ -14,6 +14,18 @@ fn a_database_is_restored_aside_and_swapped_in() {
     let server = PostgresServer::start();
     server.create_database("live");
     server.psql("live", "CREATE ROLE owner_there; CREATE TABLE t AS SELECT i FROM generate_series(1, 10) i; ALTER TABLE t OWNER TO owner_there; ALTER DATABASE live SET work_mem = '7MB'");
+    server.psql(
+        "live",
+        "CREATE ROLE \"an app\"; ALTER DATABASE live OWNER TO owner_there; ALTER DATABASE live CONNECTION LIMIT 77;
+         REVOKE CONNECT, TEMPORARY ON DATABASE live FROM PUBLIC; GRANT CONNECT ON DATABASE live TO \"an app\";
+         GRANT CREATE ON DATABASE live TO \"an app\" WITH GRANT OPTION; COMMENT ON DATABASE live IS 'it''s the live one'",
+    );
+    let properties = |name: &str| {
+        let sql = "SELECT datdba::regrole, (SELECT array_agg(x ORDER BY x::text) FROM unnest(datacl) x), datconnlimit, shobj_description(oid, 'pg_database') \
+            FROM pg_database WHERE datname = ";
+        server.psql("postgres", &format!("{sql}'{name}'"))
+    };
+    let before = properties("live");
     let (captured, dump) = capture(&server.url("live"));
     server.psql("live", "TRUNCATE t");
     let scrubber = Scrubber::default();
@@ -25,10 +37,12 @@ fn a_database_is_restored_aside_and_swapped_in() {
     assert!(is_empty(&aside, &scrubber).unwrap());
     let options = RestoreOptions {
         scratch: false,
+        made: true,
         captured: captured.proof.as_ref(),
     };
     let warnings = restore_dump(&mut &dump[..], &aside, &options, &scrubber).unwrap();
     assert_eq!(warnings, Vec::<String>::new());
+    assert_eq!(properties("aside"), before);
     assert!(!is_empty(&aside, &scrubber).unwrap());
 
     // Somebody is connected to the live one.
@@ -92,6 +106,7 @@ fn a_missing_role_leaves_owners_out_and_says_so() {
     other.create_database("d");
     let options = RestoreOptions {
         scratch: false,
+        made: false,
         captured: captured.proof.as_ref(),
     };
     let warnings = restore_dump(
@@ -144,6 +159,7 @@ fn what_this_server_cannot_have_is_a_missing_tool() {
     server.create_database("e");
     let options = RestoreOptions {
         scratch: false,
+        made: false,
         captured: captured.proof.as_ref(),
     };
     let error = restore_dump(

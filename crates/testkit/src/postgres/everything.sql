@@ -194,6 +194,12 @@ CREATE PUBLICATION some_tables FOR TABLE app.status, app.generated WITH (publish
 CREATE FUNCTION app.on_ddl() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN NULL; END $$;
 CREATE EVENT TRIGGER on_ddl ON ddl_command_start WHEN TAG IN ('DROP TABLE') EXECUTE FUNCTION app.on_ddl();
 DO $$ BEGIN
+  EXECUTE format('ALTER DATABASE %I OWNER TO app_owner', current_database());
+  EXECUTE format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC', current_database());
+  EXECUTE format('GRANT CREATE ON DATABASE %I TO app_user WITH GRANT OPTION', current_database());
+  EXECUTE format('ALTER DATABASE %I CONNECTION LIMIT 90', current_database());
+  EXECUTE format('COMMENT ON DATABASE %I IS %L', current_database(), repeat('long ', 200));
+  EXECUTE format('ALTER DATABASE %I SET app.long = %L', current_database(), repeat('long ', 200));
   EXECUTE format('ALTER DATABASE %I SET search_path = app, "$user", public', current_database());
   EXECUTE format('ALTER ROLE app_user IN DATABASE %I SET work_mem = %L', current_database(), '16MB');
 END $$;

@@ -248,7 +248,7 @@ impl Restoring<'_> {
             Place::Database(aside.clone()),
         )?;
         admin.create(&aside, captured.map(|d| &d.proof), &self.context.scrubber)?;
-        let mut target = DatabaseTarget::Given(live.with_database(&aside));
+        let mut target = DatabaseTarget::Made(live.with_database(&aside));
         if let Err(error) = self.bring(wanted, &self.context.scratch(), &mut target) {
             let _ = admin.drop(&aside, &self.context.scrubber);
             return Err(error);

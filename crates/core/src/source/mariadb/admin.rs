@@ -19,12 +19,8 @@ pub fn create_database(
     scrubber: &Scrubber,
 ) -> Result<()> {
     let mut sql = format!("CREATE DATABASE {}", identifier(name));
-    if let Some((set, collation)) = captured.and_then(defaults) {
-        sql.push_str(&format!(
-            " CHARACTER SET {} COLLATE {}",
-            identifier(&set),
-            identifier(&collation)
-        ));
+    if let Some(defaults) = captured.and_then(defaults) {
+        sql.push_str(&defaults.clauses());
     }
     let none = admin.with_database("");
     execute(&none, &sql, scrubber).map_err(|error| {
@@ -43,6 +39,70 @@ pub fn create_database(
     })
 }
 
+/// A database that got the character set and collation of a captured one.
+pub struct Adopted {
+    /// What it had, as the end of `ALTER DATABASE`.
+    before: String,
+    /// What was done, or could not be, for people.
+    pub warning: String,
+}
+
+/// Gives an empty database the character set and collation of the captured one: what is made in it
+/// takes them. Nothing when it has them.
+pub fn adopt_defaults(
+    target: &Connection,
+    captured: Option<&Proof>,
+    scrubber: &Scrubber,
+) -> Result<Option<Adopted>> {
+    let Some(wanted) = captured.and_then(defaults) else {
+        return Ok(None);
+    };
+    let name = target.database().unwrap_or_default();
+    let here = default_set(target, scrubber)?;
+    let there = format!("{} COLLATE {}", wanted.set, wanted.collation);
+    if here == there && wanted.comment.is_empty() {
+        return Ok(None);
+    }
+    let clauses = wanted.clauses();
+    let sql = format!("ALTER DATABASE {}{clauses}", identifier(name));
+    let warning = match execute(target, &sql, scrubber) {
+        Ok(()) if here == there => return Ok(None),
+        Ok(()) => format!(
+            "its default character set was {here}; it is that of the captured database now, {there}"
+        ),
+        Err(error) => format!(
+            "its default character set is {here}, and was {there} at capture; it could not be changed: {}",
+            error.cause.unwrap_or(error.message)
+        ),
+    };
+    Ok(Some(Adopted {
+        before: format!(" CHARACTER SET {here}"),
+        warning,
+    }))
+}
+
+impl Adopted {
+    /// Gives the database back what it had.
+    pub fn undo(&self, target: &Connection, scrubber: &Scrubber) {
+        let name = identifier(target.database().unwrap_or_default());
+        let sql = format!("ALTER DATABASE {name}{}", self.before);
+        if let Err(error) = execute(target, &sql, scrubber) {
+            tracing::debug!(%error, "the default character set is not what it was");
+        }
+    }
+}
+
+/// `utf8mb4 COLLATE utf8mb4_general_ci`, of the database that is connected to.
+fn default_set(connection: &Connection, scrubber: &Scrubber) -> Result<String> {
+    let name = connection.database().unwrap_or_default();
+    let sql = format!(
+        "SELECT CONCAT(DEFAULT_CHARACTER_SET_NAME, ' COLLATE ', DEFAULT_COLLATION_NAME) \
+         FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = {}",
+        literal(name)
+    );
+    query(&connection.with_database(""), &sql, scrubber).map_err(on(name))
+}
+
 /// Drops a database with all that is in it. One that is not there is no error.
 pub fn drop_database(admin: &Connection, name: &str, scrubber: &Scrubber) -> Result<()> {
     let sql = format!("DROP DATABASE IF EXISTS {}", identifier(name));
@@ -53,13 +113,8 @@ pub fn drop_database(admin: &Connection, name: &str, scrubber: &Scrubber) -> Res
 /// set and collation that it has. Privileges on it are kept by the server.
 pub fn empty_again(connection: &Connection, scrubber: &Scrubber) -> Result<()> {
     let name = connection.database().unwrap_or_default();
-    let sql = format!(
-        "SELECT CONCAT(DEFAULT_CHARACTER_SET_NAME, ' COLLATE ', DEFAULT_COLLATION_NAME) \
-         FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = {}",
-        literal(name)
-    );
     let none = connection.with_database("");
-    let defaults = query(&none, &sql, scrubber).map_err(on(name))?;
+    let defaults = default_set(connection, scrubber)?;
     let name_there = identifier(name);
     let sql = format!(
         "DROP DATABASE {name_there}; CREATE DATABASE {name_there} CHARACTER SET {defaults}"

@@ -11,7 +11,10 @@ use super::connection::{Connection, Flavor};
 use super::restore::flavor_of;
 use super::unqualify::unqualify;
 use crate::error::{Code, Error, Result};
-use crate::fingerprint::{DatabaseInventory, Inventory, Proof};
+use crate::fingerprint::{
+    DatabaseInventory, EVENT_END, EVENT_STATE, Inventory, NOT_PRESERVED, Proof, are_objects,
+    nested_joins,
+};
 use crate::secret::Scrubber;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -89,9 +92,6 @@ pub struct Catalog {
     pub transactional: BTreeSet<String>,
 }
 
-/// The kind under which the inventory has whether events run.
-pub const EVENT_STATE: &str = "event state";
-
 /// A kind of object, and where the catalog lists it.
 struct Question {
     kind: &'static str,
@@ -111,7 +111,7 @@ const IS_TABLE: &str = "TABLE_NAME IN (SELECT t.TABLE_NAME FROM information_sche
 #[rustfmt::skip]
 const QUESTIONS: &[Question] = &[
     Question { kind: "database", from: "SCHEMATA", schema: "SCHEMA_NAME", condition: "1",
-        name: &[], facts: &["DEFAULT_CHARACTER_SET_NAME", "DEFAULT_COLLATION_NAME"] },
+        name: &[], facts: &["DEFAULT_CHARACTER_SET_NAME", "DEFAULT_COLLATION_NAME", "SCHEMA_COMMENT"] },
     Question { kind: "table", from: "TABLES", schema: "TABLE_SCHEMA",
         condition: "TABLE_TYPE IN ('BASE TABLE', 'SYSTEM VERSIONED')", name: &["TABLE_NAME"],
         facts: &["TABLE_TYPE", "ENGINE", "TABLE_COLLATION", "CREATE_OPTIONS", "TABLE_COMMENT"] },
@@ -236,6 +236,19 @@ impl Catalog {
             "now" => {
                 self.now = at(0).unwrap_or_default();
                 self.inventory.release = at(1).as_deref().and_then(release);
+                self.inventory.asked = at(2).and_then(|seconds| seconds.parse().ok());
+            }
+            "ending" => {
+                let kept = match at(1).as_deref() {
+                    Some("PRESERVE") => "PRESERVE",
+                    _ => NOT_PRESERVED,
+                };
+                // Without tables of time zones a server does not know it.
+                if let Some(seconds) = at(2) {
+                    let end = format!("{seconds} {kept}");
+                    self.objects(EVENT_END)
+                        .insert(at(0).unwrap_or_default(), end);
+                }
             }
             "engine" => self.transactional.extend(at(0)),
             "period" => {
@@ -301,6 +314,8 @@ impl Catalog {
                 self.unreadable.push(name.clone());
             }
         }
+        let release = self.inventory.release.as_deref().unwrap_or_default();
+        let is_mariadb = release.starts_with(Flavor::Mariadb.title());
         let mut definition = Vec::new();
         for (fact, value) in facts.iter().zip(values) {
             let Some(value) = value.as_ref().filter(|value| !value.is_empty()) else {
@@ -317,6 +332,7 @@ impl Catalog {
                 // Aria says its default once it was told, as by its own SHOW CREATE TABLE.
                 "CREATE_OPTIONS" => without_word(value, "page_checksum=1"),
                 "COLUMN_TYPE" => without_storage_format(value),
+                "VIEW_DEFINITION" if is_mariadb => nested_joins(&unqualify(value, database)),
                 fact if QUALIFIED.contains(&fact) => unqualify(value, database),
                 _ => value.clone(),
             };
@@ -428,12 +444,10 @@ impl Catalog {
     }
 
     fn shorten(&mut self) {
-        for definition in self
-            .inventory
-            .objects
-            .values_mut()
-            .flat_map(BTreeMap::values_mut)
-        {
+        let objects = self.inventory.objects.iter_mut();
+        // What the database itself is, is taken from here by a restore, and must be whole.
+        let shortened = objects.filter(|(kind, _)| *kind != "database");
+        for definition in shortened.flat_map(|(_, objects)| objects.values_mut()) {
             if definition.len() > DEFINITION_BYTES_MAX {
                 *definition = format!("{SHORTENED}{:032x}", xxh3_128(definition.as_bytes()));
             }
@@ -441,21 +455,59 @@ impl Catalog {
     }
 }
 
-/// The default character set and collation of a captured database, which its dump does not carry.
-pub fn defaults(captured: &Proof) -> Option<(String, String)> {
+/// What a database has beside its content, which its dump does not carry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Defaults {
+    /// The character set of what is made in it without one.
+    pub set: String,
+    /// The collation.
+    pub collation: String,
+    /// Its comment, which MariaDB has since 10.5; empty without one.
+    pub comment: String,
+}
+
+impl Defaults {
+    /// The character set and collation, as the end of `CREATE DATABASE` and of `ALTER DATABASE`.
+    pub fn character_set(&self) -> String {
+        format!(
+            " CHARACTER SET {} COLLATE {}",
+            identifier(&self.set),
+            identifier(&self.collation)
+        )
+    }
+
+    /// [`Self::character_set`], and the comment.
+    pub fn clauses(&self) -> String {
+        let comment = match self.comment.is_empty() {
+            true => String::new(),
+            false => format!(" /*M!100502 COMMENT {} */", literal(&self.comment)),
+        };
+        self.character_set() + &comment
+    }
+}
+
+/// What a captured database has beside its content; nothing when it is not known.
+pub fn defaults(captured: &Proof) -> Option<Defaults> {
     let Inventory::Database(inventory) = &captured.inventory else {
         return None;
     };
     let text = inventory.objects.get("database")?.get("default")?;
     let rest = text.strip_prefix("default_character_set_name: ")?;
-    let (set, collation) = rest.split_once(", default_collation_name: ")?;
-    Some((set.to_owned(), collation.to_owned()))
+    let (set, rest) = rest.split_once(", default_collation_name: ")?;
+    let (collation, comment) = rest.split_once(", schema_comment: ").unwrap_or((rest, ""));
+    Some(Defaults {
+        set: set.to_owned(),
+        collation: collation.to_owned(),
+        comment: comment.to_owned(),
+    })
 }
 
-/// How many objects of each kind.
+/// How many objects of each kind. When an event ends is no object.
 pub fn counts(inventory: &DatabaseInventory) -> BTreeMap<String, u64> {
     let count = |(kind, objects): (&String, &BTreeMap<_, _>)| (kind.clone(), objects.len() as u64);
-    inventory.objects.iter().map(count).collect()
+    let objects = inventory.objects.iter();
+    let objects = objects.filter(|(kind, _)| are_objects(kind));
+    objects.map(count).collect()
 }
 
 /// `MariaDB 10.11`, from what a server says of its version.
@@ -489,7 +541,12 @@ const MOMENTARY: &str = "(current_timestamp|curdate|curtime|sysdate|now|utc_date
 /// Everything in one go; each row is one JSON array that begins with whose it is.
 fn script(dictionary: &Dictionary) -> String {
     let mut sql = String::from(FRESH);
-    sql.push_str("SELECT JSON_ARRAY('now', NOW(), VERSION());\n");
+    sql.push_str("SELECT JSON_ARRAY('now', NOW(), VERSION(), UNIX_TIMESTAMP());\n");
+    sql.push_str(
+        "SELECT JSON_ARRAY('ending', EVENT_NAME, ON_COMPLETION, FLOOR(UNIX_TIMESTAMP(CONVERT_TZ( \
+           COALESCE(EXECUTE_AT, ENDS), TIME_ZONE, @@SESSION.time_zone)))) \
+         FROM information_schema.EVENTS WHERE EVENT_SCHEMA = DATABASE() AND COALESCE(EXECUTE_AT, ENDS) IS NOT NULL;\n",
+    );
     sql.push_str(
         "SELECT JSON_ARRAY('engine', ENGINE) FROM information_schema.ENGINES WHERE TRANSACTIONS = 'YES';\n\
          SELECT JSON_ARRAY('state', TABLE_NAME, TABLE_TYPE, ENGINE, CREATE_TIME, UPDATE_TIME, AUTO_INCREMENT, \

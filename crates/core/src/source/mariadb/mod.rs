@@ -24,6 +24,7 @@ mod swap;
 mod unqualify;
 mod url;
 
+pub use crate::fingerprint::EVENT_STATE;
 pub use admin::{
     NAME_CHARACTERS_MAX, create_database, database_exists, drop_database, empty_again, is_empty,
 };
@@ -32,7 +33,7 @@ pub use client::{
     row_counts, rows,
 };
 pub use connection::{Connection, Flavor};
-pub use inventory::{EVENT_STATE, defaults};
+pub use inventory::{Defaults, defaults};
 pub use observe::observe;
 pub use programs::{Program, Tool, ask as ask_program};
 pub use restore::{EVENTS_SLEEP, RestoreOptions, flavor_of, restore_dump, skew};

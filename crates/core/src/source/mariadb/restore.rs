@@ -6,6 +6,7 @@
 //! touches the database it is given and no other. It does not clean up after itself: the caller
 //! restores into a database that it can drop or empty.
 
+use super::admin::adopt_defaults;
 use super::client::{self, Server, command, error_number, execute, literal, query, release_of};
 use super::connection::{Connection, Flavor};
 use super::rewrite::{Account, Events, Heads, Rewriter, SLEEPS, is_insert};
@@ -49,13 +50,23 @@ pub fn restore_dump(
             Events::Asleep(sleep(&server))
         }
     };
+    let adopted = match options.scratch {
+        true => None,
+        false => adopt_defaults(target, options.captured, scrubber)?,
+    };
     let mut known = BTreeSet::new();
     let mut on_definer = |account: &Account| match options.scratch && known.insert(account.clone())
     {
         true => make_account(target, account, scrubber),
         false => Ok(()),
     };
-    feed(input, target, events, true, &mut on_definer, scrubber)?;
+    if let Err(error) = feed(input, target, events, true, &mut on_definer, scrubber) {
+        adopted
+            .iter()
+            .for_each(|adopted| adopted.undo(target, scrubber));
+        return Err(error);
+    }
+    warnings.extend(adopted.map(|adopted| adopted.warning));
     Ok(warnings)
 }
 

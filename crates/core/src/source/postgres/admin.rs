@@ -25,6 +25,54 @@ struct Locale {
     locale: Option<String>,
 }
 
+/// The statement that makes a database with an encoding and locale as the inventory has them, and
+/// the locale's name; nothing when that cannot be read.
+pub fn creation(name: &str, locale: &str) -> Option<(String, String)> {
+    let locale: Locale = serde_json::from_str(locale).ok()?;
+    let mut sql = format!(
+        "CREATE DATABASE {} TEMPLATE template0 ENCODING {} LC_COLLATE {} LC_CTYPE {}",
+        identifier(name),
+        literal(&locale.encoding),
+        literal(&locale.collate),
+        literal(&locale.ctype)
+    );
+    let named = literal(locale.locale.as_deref().unwrap_or_default());
+    match locale.provider.as_str() {
+        "i" => sql.push_str(&format!(" LOCALE_PROVIDER icu ICU_LOCALE {named}")),
+        "b" => sql.push_str(&format!(" LOCALE_PROVIDER builtin BUILTIN_LOCALE {named}")),
+        _ => {}
+    }
+    Some((sql, locale.collate))
+}
+
+/// What makes `createdb` take the encoding and locale of the captured database.
+pub fn createdb_options(captured: &Proof) -> Vec<String> {
+    let known = captured_inventory(Some(captured))
+        .and_then(|inventory| inventory.objects.get("database")?.get("locale"))
+        .and_then(|text| serde_json::from_str::<Locale>(text).ok());
+    let Some(locale) = known else {
+        return Vec::new();
+    };
+    let mut options = vec![
+        format!("--encoding={}", locale.encoding),
+        format!("--lc-collate={}", locale.collate),
+        format!("--lc-ctype={}", locale.ctype),
+    ];
+    let named = locale.locale.unwrap_or_default();
+    match locale.provider.as_str() {
+        "i" => options.extend([
+            "--locale-provider=icu".into(),
+            format!("--icu-locale={named}"),
+        ]),
+        "b" => options.extend([
+            "--locale-provider=builtin".into(),
+            format!("--builtin-locale={named}"),
+        ]),
+        _ => {}
+    }
+    options
+}
+
 /// Makes a database with the encoding and collation of the captured one (or of the server's
 /// template when nothing is known). `admin` is connected to another database of the server.
 pub fn create_database(
@@ -33,40 +81,23 @@ pub fn create_database(
     captured: Option<&Proof>,
     scrubber: &Scrubber,
 ) -> Result<()> {
-    let locale = captured_inventory(captured)
+    let known = captured_inventory(captured)
         .and_then(|inventory| inventory.objects.get("database")?.get("locale"))
-        .and_then(|text| serde_json::from_str::<Locale>(text).ok());
-    let mut sql = format!("CREATE DATABASE {} TEMPLATE template0", identifier(name));
-    if let Some(locale) = &locale {
-        sql.push_str(&format!(
-            " ENCODING {} LC_COLLATE {} LC_CTYPE {}",
-            literal(&locale.encoding),
-            literal(&locale.collate),
-            literal(&locale.ctype)
-        ));
-        let named = locale.locale.as_deref().unwrap_or_default();
-        match locale.provider.as_str() {
-            "i" => sql.push_str(&format!(
-                " LOCALE_PROVIDER icu ICU_LOCALE {}",
-                literal(named)
-            )),
-            "b" => sql.push_str(&format!(
-                " LOCALE_PROVIDER builtin BUILTIN_LOCALE {}",
-                literal(named)
-            )),
-            _ => {}
+        .and_then(|locale| creation(name, locale));
+    let (sql, locale) = match known {
+        Some((sql, locale)) => (sql, Some(locale)),
+        None => {
+            let sql = format!("CREATE DATABASE {} TEMPLATE template0", identifier(name));
+            (sql, None)
         }
-    }
+    };
     let mut session = Session::open(admin, scrubber).map_err(on(name))?;
     session.run(&sql).map(drop).map_err(|error| {
         let cause = error.cause.clone().unwrap_or_default();
         match locale {
             Some(locale) if cause.contains("locale") => Error::new(
                 Code::ToolMissing,
-                format!(
-                    "the locale {} is not installed for this server",
-                    locale.collate
-                ),
+                format!("the locale {locale} is not installed for this server"),
             )
             .cause(cause)
             .hint("install it: apt-get install locales-all"),

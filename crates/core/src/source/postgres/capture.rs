@@ -103,6 +103,7 @@ struct Begun {
     tables: BTreeMap<u32, Table>,
     inventory: DatabaseInventory,
     unknown_options: BTreeMap<String, Vec<String>>,
+    left_out: Vec<String>,
     answers: BTreeMap<String, String>,
     warnings: Vec<String>,
 }
@@ -116,6 +117,7 @@ impl Capture<'_> {
             tables,
             inventory,
             unknown_options,
+            left_out,
             answers,
             mut warnings,
         } = begun;
@@ -133,7 +135,9 @@ impl Capture<'_> {
             ("pg_dump".to_owned(), contents.client.clone()),
             ("server".to_owned(), self.server.version.clone()),
         ]);
-        let limits = limits(&tables, &inventory, &unknown_options);
+        let mut limits = limits(&tables, &inventory, &unknown_options);
+        limits.extend(left_out);
+        limits.sort();
         Ok(Captured {
             proof: Some(proof(contents, inventory, limits)),
             consistency: Consistency::Snapshot,
@@ -219,12 +223,14 @@ impl Capture<'_> {
             warnings.push(format!("invalid indexes are not dumped: {invalid}"));
         }
         let unknown_options = inventory::unknown_options(&mut session)?;
+        let left_out = inventory::left_out(&mut session)?;
         let answers = self.answers(&snapshot, &mut warnings);
         Ok(Ok(Begun {
             dump,
             tables,
             inventory,
             unknown_options,
+            left_out,
             answers,
             warnings,
         }))
@@ -423,7 +429,6 @@ fn limits(
             ));
         }
     }
-    limits.sort();
     limits
 }
 

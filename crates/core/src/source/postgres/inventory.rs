@@ -1,16 +1,17 @@
 //! What is in a database beside rows, from its catalog.
 //!
 //! Guarantees: the same text from a database and from a faithful restore of it: names are qualified,
-//! object ids do not appear, lists are in byte order, default privileges are spelled out, and casts
-//! of array constructors are written the one way they have after a restore. Objects of the system
+//! object ids do not appear, lists are in byte order, default privileges are spelled out, and
+//! expressions are written as after a restore (see [`settled`]). Objects of the system
 //! and of extensions are left out; extensions are listed themselves, with their versions. What
 //! `pg_dump` leaves out is left out here: the server's own bookkeeping, shell operators, comments on
 //! what is no longer there. Options that this code does not know are named by
 //! [`unknown_options`], and not compared.
 
+use super::properties;
 use super::session::{Server, Session};
 use crate::error::{Code, Error, Result};
-use crate::fingerprint::DatabaseInventory;
+use crate::fingerprint::{DATABASE_PROPERTY, DatabaseInventory, are_objects, settled};
 use std::collections::BTreeMap;
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -25,12 +26,15 @@ pub fn take(session: &mut Session, server: &Server) -> Result<DatabaseInventory>
     };
     for (kind, sql) in questions(server.major) {
         let mut objects = BTreeMap::new();
-        let listed = pairs(session, &sql).map_err(|mut error| {
+        let found = listed(session, &sql).map_err(|mut error| {
             error.message = format!("{} while {kind} objects were listed", error.message);
             error
         })?;
-        for (name, definition) in listed {
-            let definition = shorten(normalise_array_casts(&definition));
+        for (name, definition) in found {
+            let definition = match RESTORED_FROM_HERE.contains(&kind) {
+                true => definition,
+                false => shorten(settled(&definition)),
+            };
             if let Some(before) = objects.insert(name.clone(), definition) {
                 return Err(Error::new(
                     Code::SourceFailed,
@@ -42,7 +46,7 @@ pub fn take(session: &mut Session, server: &Server) -> Result<DatabaseInventory>
             inventory.objects.insert(kind.to_owned(), objects);
         }
     }
-    for (name, value) in pairs(session, SEQUENCE_VALUES)? {
+    for (name, value) in listed(session, SEQUENCE_VALUES)? {
         if let Ok(value) = value.parse() {
             inventory.sequences.insert(name, value);
         }
@@ -50,14 +54,21 @@ pub fn take(session: &mut Session, server: &Server) -> Result<DatabaseInventory>
     Ok(inventory)
 }
 
-/// How many objects of each kind.
+/// Kinds that a dump does not carry: a restore takes them out of the inventory, where they must be
+/// whole.
+const RESTORED_FROM_HERE: &[&str] = &["database", "setting", DATABASE_PROPERTY];
+
+/// How many objects of each kind. What the database itself has is no object in it.
 pub fn counts(inventory: &DatabaseInventory) -> BTreeMap<String, u64> {
-    let count = |(kind, objects): (&String, &BTreeMap<_, _>)| (kind.clone(), objects.len() as u64);
-    inventory.objects.iter().map(count).collect()
+    let objects = inventory.objects.iter();
+    objects
+        .filter(|(kind, _)| are_objects(kind))
+        .map(|(kind, objects)| (kind.clone(), objects.len() as u64))
+        .collect()
 }
 
 /// Rows of (name, definition). A row without a name is of a thing that is gone.
-fn pairs(session: &mut Session, sql: &str) -> Result<Vec<(String, String)>> {
+pub fn listed(session: &mut Session, sql: &str) -> Result<Vec<(String, String)>> {
     let wrapped = format!(
         "SELECT coalesce(json_agg(json_build_array(q.name, coalesce(q.definition, ''))), '[]') \
          FROM ({sql}) AS q(name, definition) WHERE q.name IS NOT NULL"
@@ -111,6 +122,7 @@ fn questions(major: u32) -> Vec<(&'static str, String)> {
     let mut all = vec![
         ("database", database(major)),
         ("setting", settings()),
+        (DATABASE_PROPERTY, properties::question()),
         ("schema", format!("SELECT quote_ident(n.nspname), '' FROM pg_namespace n WHERE {OWN_SCHEMA} AND {}", own("pg_namespace", "n.oid"))),
         ("extension", "SELECT quote_ident(e.extname), e.extversion || ' in ' || quote_ident(n.nspname) FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace".into()),
         ("table", tables(major)),
@@ -174,7 +186,7 @@ const PLAIN: &[(&str, &str)] = &[
 ];
 
 /// One row of a JSON object that [`super::admin::create_database`] reads back.
-fn database(major: u32) -> String {
+pub fn database(major: u32) -> String {
     let (provider, locale) = match major {
         ..=14 => ("'c'", "NULL"),
         15..=16 => ("d.datlocprovider", "d.daticulocale"),
@@ -272,12 +284,53 @@ pub fn unknown_options(session: &mut Session) -> Result<BTreeMap<String, Vec<Str
         own = own_relations()
     );
     let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for (place, option) in pairs(session, &sql)? {
+    for (place, option) in listed(session, &sql)? {
         found.entry(option).or_default().push(place);
     }
     found.values_mut().for_each(|places| places.sort());
     Ok(found)
 }
+
+/// What `pg_dump` leaves out though somebody may have put it there: rows of tables that belong to an
+/// extension which does not ask for them, and what is in a schema of the server's. As limits.
+pub fn left_out(session: &mut Session) -> Result<Vec<String>> {
+    let mut limits = Vec::new();
+    for (table, extension) in listed(session, TABLES_OF_EXTENSIONS)? {
+        let has_rows = format!("SELECT EXISTS (SELECT FROM ONLY {table})");
+        if session.run(&has_rows)? != "f" {
+            limits.push(format!(
+                "{table}: a table of extension {extension}; its rows are not in the dump, and a restore has those that CREATE EXTENSION makes"
+            ));
+        }
+    }
+    for (name, kind) in listed(session, IN_SCHEMAS_OF_THE_SERVER)? {
+        limits.push(format!(
+            "{name}: a {kind} in a schema of the server's own; it is not in the dump"
+        ));
+    }
+    Ok(limits)
+}
+
+/// Those whose rows are not dumped, as far as this role may read them.
+const TABLES_OF_EXTENSIONS: &str = "SELECT format('%I.%I', n.nspname, c.relname), quote_ident(e.extname) \
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_depend d \
+      ON d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e' \
+    JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND e.oid = d.refobjid \
+    WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND c.oid <> ALL (coalesce(e.extconfig, '{}')) \
+    AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')";
+
+/// Tables and routines, but for those of the standard's schema: a patch release may have made them
+/// anew.
+const IN_SCHEMAS_OF_THE_SERVER: &str = "SELECT format('%I.%I', n.nspname, c.relname), 'table' \
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+    WHERE n.nspname IN ('pg_catalog', 'information_schema') AND c.oid >= 16384 AND c.relkind IN ('r', 'p') \
+    AND NOT (n.nspname = 'information_schema' AND c.relname ~ '^sql_') AND NOT EXISTS (SELECT FROM pg_depend d \
+      WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e') \
+    UNION ALL SELECT format('%I.%I(%s)', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid)), 'routine' \
+    FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace \
+    WHERE n.nspname IN ('pg_catalog', 'information_schema') AND p.oid >= 16384 AND p.proname !~ '^_pg_' \
+    AND NOT EXISTS (SELECT FROM pg_depend d \
+      WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e')";
 
 fn views(kind: &str) -> String {
     let known = match kind {
@@ -297,11 +350,16 @@ fn views(kind: &str) -> String {
     )
 }
 
-/// Invalid indexes are left out: `pg_dump` does not dump them. The capture warns of them.
+/// Invalid indexes are left out: `pg_dump` does not dump them. The capture warns of them. That of a
+/// partitioned table is not valid while a partition lacks its part. The catalog's own mark for that
+/// may be older than what it is about: a partition that is gone leaves it behind.
 fn indexes() -> String {
     format!(
         "SELECT format('%I.%I', n.nspname, c.relname), concat_ws(' ', pg_get_indexdef(i.indexrelid), \
-           CASE WHEN NOT i.indisvalid THEN 'not valid' END, \
+           CASE WHEN NOT i.indisvalid AND (c.relkind = 'i' OR EXISTS (SELECT FROM pg_inherits h \
+             WHERE h.inhparent = i.indrelid AND NOT EXISTS (SELECT FROM pg_inherits k \
+               JOIN pg_index p ON p.indexrelid = k.inhrelid AND p.indisvalid AND p.indrelid = h.inhrelid \
+               WHERE k.inhparent = i.indexrelid))) THEN 'not valid' END, \
            CASE WHEN i.indisclustered THEN 'clustered' END, \
            CASE WHEN i.indisreplident THEN 'replica identity' END) \
          FROM pg_index i JOIN {} ON c.oid = i.indexrelid AND c.relkind IN ('i', 'I') \
@@ -548,82 +606,4 @@ fn roles() -> String {
          UNION SELECT x.grantee FROM pg_default_acl d, aclexplode(d.defaclacl) x) r WHERE r.oid <> 0",
         objects()
     )
-}
-
-/// Writes `(ARRAY[a, b])::text[]` as `ARRAY[(a)::text, (b)::text]`: the server makes the second of
-/// the first when it reads its own definition back, so only the second survives a restore.
-fn normalise_array_casts(text: &str) -> String {
-    const OPEN: &str = "(ARRAY[";
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once(OPEN) {
-        out.push_str(before);
-        match array_cast(after) {
-            Some((elements, cast, tail)) => {
-                let element = |e: &&str| format!("({})::{cast}", normalise_array_casts(e));
-                let elements: Vec<String> = elements.iter().map(element).collect();
-                out.push_str("ARRAY[");
-                out.push_str(&elements.join(", "));
-                out.push(']');
-                rest = tail;
-            }
-            None => {
-                out.push_str(OPEN);
-                rest = after;
-            }
-        }
-    }
-    out.push_str(rest);
-    out
-}
-
-/// From what follows `(ARRAY[`: the elements, the element type of the cast, and what follows it.
-fn array_cast(text: &str) -> Option<(Vec<&str>, &str, &str)> {
-    let (mut depth, mut quote, mut start) = (0_usize, None, 0);
-    let mut elements = Vec::new();
-    for (at, c) in text.char_indices() {
-        match (quote, c) {
-            (Some(open), _) if c == open => quote = None,
-            (Some(_), _) => {}
-            (None, '\'' | '"') => quote = Some(c),
-            (None, '(' | '[') => depth += 1,
-            (None, ')') => depth = depth.checked_sub(1)?,
-            (None, ']') if depth > 0 => depth -= 1,
-            (None, ',') if depth == 0 => {
-                elements.push(text.get(start..at)?.trim());
-                start = at + 1;
-            }
-            (None, ']') => {
-                elements.push(text.get(start..at)?.trim());
-                let cast = text.get(at + 1..)?.strip_prefix(")::")?;
-                let (cast, tail) = cast.split_once("[]")?;
-                let name = |c: char| c.is_alphanumeric() || " _.\"(),".contains(c);
-                return cast.chars().all(name).then_some((elements, cast, tail));
-            }
-            _ => {}
-        }
-    }
-    None
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn array_casts_are_written_as_after_a_restore() {
-        let captured = "CHECK (((s)::text = ANY ((ARRAY['a,]'::character varying, 'b'::character varying])::text[])))";
-        let restored = "CHECK (((s)::text = ANY (ARRAY[('a,]'::character varying)::text, ('b'::character varying)::text])))";
-        assert_eq!(normalise_array_casts(captured), restored);
-        assert_eq!(normalise_array_casts(restored), restored);
-        for same in [
-            "(ARRAY[]::text[])",
-            "SELECT 1",
-            "(ARRAY[1, 2])",
-            "(ARRAY['",
-            "(ARRAY[1])::text",
-        ] {
-            assert_eq!(normalise_array_casts(same), same);
-        }
-    }
 }

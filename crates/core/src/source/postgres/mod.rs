@@ -12,6 +12,8 @@ mod examine;
 mod globals;
 mod inventory;
 mod name;
+mod properties;
+mod refusal;
 mod restore;
 mod rights;
 mod rows;
@@ -19,7 +21,9 @@ mod session;
 mod stream;
 mod tools;
 
-pub use admin::{create_database, database_exists, drop_database, swap_databases};
+pub use admin::{
+    create_database, createdb_options, database_exists, drop_database, swap_databases,
+};
 pub use connection::Connection;
 pub use globals::{make_missing_roles, restore_globals};
 pub use restore::{RestoreOptions, is_empty, observe, restore_dump, row_counts};

@@ -6,12 +6,15 @@
 //! the same way the capture read the source. It does not clean up after itself: the caller restores
 //! into a database it can drop.
 
+use super::admin::creation;
 use super::archive::ColumnOrders;
 use super::capture::proof;
 use super::connection::Connection;
 use super::globals::{make_missing_roles, setting_statement};
 use super::inventory::{self, own_relations};
 use super::name::qualified;
+use super::properties;
+use super::refusal::not_restored;
 use super::session::{Server, Session, identifier};
 use super::stream::Dump;
 use super::tools::Tools;
@@ -31,6 +34,9 @@ pub struct RestoreOptions<'a> {
     /// The target is a throwaway server: roles that are missing are made there without rights, and
     /// subscriptions are left out, so that it does not reach for a publisher.
     pub scratch: bool,
+    /// The database was made for this restore: it becomes in everything what the captured one was.
+    /// One that was there keeps its owner and privileges. A scratch server's is always made for it.
+    pub made: bool,
     /// What was captured: tells the roles that are needed, and the settings a dump lacks.
     pub captured: Option<&'a Proof>,
 }
@@ -59,7 +65,10 @@ pub fn restore_dump(
         let superusers = captured_inventory(options.captured)
             .map(superusers)
             .unwrap_or_default();
-        make_missing_roles(roles.unwrap_or_default(), &superusers, target, scrubber)?;
+        let of_database = captured_inventory(options.captured).map(properties::roles);
+        let roles = roles.into_iter().chain(of_database).flatten();
+        let roles: BTreeSet<String> = roles.collect();
+        make_missing_roles(roles, &superusers, target, scrubber)?;
     } else {
         for (flag, why) in left_out(roles, target, scrubber)? {
             command = command.arg(flag);
@@ -68,11 +77,19 @@ pub fn restore_dump(
     }
     let (status, said) = target.transport().spawn(&command)?.feed(input)?;
     if !status.success() {
-        return Err(not_restored(target, &server, &said));
+        let inventory = captured_inventory(options.captured);
+        return Err(not_restored(target, &server, &said, inventory));
     }
     warnings.extend(said.lines().map(str::to_owned));
     if let Some(inventory) = captured_inventory(options.captured) {
         warnings.extend(apply_settings(inventory, target, scrubber)?);
+        match options.scratch || options.made {
+            true => {
+                let applied = properties::apply(inventory, target, scrubber);
+                warnings.extend(applied.map_err(of_target)?);
+            }
+            false => warnings.extend(other_locale(inventory, target, scrubber)?),
+        }
     }
     Ok(warnings)
 }
@@ -111,6 +128,34 @@ fn left_out(
     })
 }
 
+/// How a database should have been made that was there with another encoding or locale.
+fn other_locale(
+    captured: &DatabaseInventory,
+    target: &Connection,
+    scrubber: &Scrubber,
+) -> Result<Option<String>> {
+    let mut session = Session::open(target, scrubber).map_err(of_target)?;
+    let server = Server::ask(target, scrubber).map_err(of_target)?;
+    let here = inventory::listed(&mut session, &inventory::database(server.major))?;
+    let here = here.into_iter().next().map(|(_, text)| text);
+    let captured = captured
+        .objects
+        .get("database")
+        .and_then(|d| d.get("locale"));
+    let (Some(here), Some(captured)) = (here, captured) else {
+        return Ok(None);
+    };
+    if here == *captured {
+        return Ok(None);
+    }
+    let database = session.run("SELECT current_database()")?;
+    Ok(creation(&database, captured).map(|(sql, _)| {
+        format!(
+            "the database has another encoding or locale than the captured one, and sorts and compares text by its own: to have it as captured, make it with {sql}"
+        )
+    }))
+}
+
 fn apply_settings(
     inventory: &DatabaseInventory,
     target: &Connection,
@@ -123,6 +168,13 @@ fn apply_settings(
     let mut session = Session::open(target, scrubber).map_err(of_target)?;
     let database = session.run("SELECT current_database()")?;
     for (name, value) in settings {
+        // Older captures keep a long value as a hash.
+        if value.starts_with("xxh3:") {
+            warnings.push(format!(
+                "the setting {name} was not restored: the capture has a hash of it alone"
+            ));
+            continue;
+        }
         if let Err(error) = session.run(&setting_statement(&database, name, value)) {
             warnings.push(format!("the setting {name} was not restored: {error}"));
         }
@@ -157,61 +209,6 @@ pub fn captured_inventory(proof: Option<&Proof>) -> Option<&DatabaseInventory> {
         Some(Inventory::Database(inventory)) => Some(inventory),
         _ => None,
     }
-}
-
-fn not_restored(target: &Connection, server: &Server, said: &str) -> Error {
-    let place = target.display();
-    if let Some(extension) = missing_extension(said) {
-        return Error::new(
-            Code::ToolMissing,
-            format!(
-                "extension {extension} is not installed for PostgreSQL {}",
-                server.major
-            ),
-        )
-        .cause(said)
-        .hint(format!(
-            "install it where this runs: apt-cache search postgresql-{} {extension}",
-            server.major
-        ));
-    }
-    let newer = said.contains("unsupported version") && said.contains("in file header");
-    if newer || said.contains("unrecognized configuration parameter") {
-        return Error::new(
-            Code::ToolMissing,
-            format!("the dump is of a PostgreSQL newer than {}", server.major),
-        )
-        .cause(said)
-        .hint("install the server and client of the major version that was dumped");
-    }
-    Error::new(
-        Code::Target,
-        format!("the dump could not be restored into {place}"),
-    )
-    .cause(said)
-    .hint("nothing that was there before was changed; read the cause")
-}
-
-/// The extension (or library) that the server says it lacks.
-fn missing_extension(said: &str) -> Option<String> {
-    let quoted = |before: &str| {
-        let (_, rest) = said.split_once(before)?;
-        rest.split('"').next().map(str::to_owned)
-    };
-    if let Some(path) = quoted("could not open extension control file \"") {
-        let name = path.rsplit('/').next().unwrap_or(&path);
-        return Some(name.trim_end_matches(".control").to_owned());
-    }
-    if said.contains("\" is not available")
-        && let Some(name) = quoted("extension \"")
-    {
-        return Some(name);
-    }
-    quoted("could not access file \"$libdir/").or_else(|| {
-        said.contains("has no installation script")
-            .then(|| quoted("extension \""))
-            .flatten()
-    })
 }
 
 /// An error of a server that is a target, not a source.

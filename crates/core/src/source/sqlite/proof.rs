@@ -62,6 +62,7 @@ pub(super) fn proof(path: &Path, limits: Vec<String>) -> rusqlite::Result<Proof>
     Ok(Proof {
         fingerprint: Fingerprint::Tables(fingerprint),
         inventory: Inventory::Database(DatabaseInventory {
+            asked: None,
             release: None,
             objects,
             sequences: BTreeMap::new(),
