@@ -143,7 +143,7 @@ pub fn show_record(record: &Record) {
             check.question(),
             check.expected(),
             // What a command says may have several lines, and this is one.
-            output::joined(&check.observed())
+            output::joined(check.observed())
         ));
     }
     record
