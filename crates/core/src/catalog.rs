@@ -1,9 +1,11 @@
 //! The index of what the stores hold: a cache in SQLite that can be deleted at any time, at the
-//! price of its memory: which points were there once (see [`memory`]).
+//! price of its memory: which points were there once (see [`memory`]). What points have in common
+//! is kept once (see [`details`]).
 //!
 //! Rows are keyed by a store's location, so that a configuration that gives a name to another
 //! place does not show the old one's points. A catalog that cannot be read is made anew.
 
+mod details;
 pub mod memory;
 mod records;
 
@@ -13,12 +15,11 @@ pub use records::{HeldRecord, StoredRecord};
 use crate::clock::is_ahead;
 use crate::context::{Context, OpenStore};
 use crate::error::{Code, Error, Result};
-use crate::fingerprint::Proof;
 use crate::name::Name;
 use crate::objective;
 use crate::point::copies::{self, PointCopy};
-use crate::point::{Details, Manifest, PointId};
-use rusqlite::{Connection, OptionalExtension, params};
+use crate::point::{Manifest, PointId};
+use rusqlite::{Connection, params};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
@@ -27,8 +28,7 @@ use std::time::Duration;
 const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS manifest (
         location TEXT NOT NULL, point TEXT NOT NULL, bytes BLOB NOT NULL, signature TEXT,
-        PRIMARY KEY (location, point));
-    CREATE TABLE IF NOT EXISTS details (point TEXT PRIMARY KEY, json BLOB NOT NULL);";
+        PRIMARY KEY (location, point));";
 
 /// The index of what the stores hold.
 pub struct Catalog {
@@ -91,32 +91,6 @@ impl Catalog {
         Ok(())
     }
 
-    /// Notes the details of a point, so that a host that cannot decrypt its own backups can still
-    /// show what it captured.
-    pub fn note_details(&self, details: &Details) -> Result<()> {
-        let json = copies::to_json(details)?;
-        self.run(|c| {
-            c.execute(
-                "INSERT OR REPLACE INTO details VALUES (?1, ?2)",
-                params![details.point.as_str(), json],
-            )
-        })?;
-        Ok(())
-    }
-
-    /// The details of a point, if they were noted here.
-    pub fn details(&self, point: &PointId) -> Result<Option<Details>> {
-        let json: Option<Vec<u8>> = self.run(|c| {
-            c.query_row(
-                "SELECT json FROM details WHERE point = ?1",
-                [point.as_str()],
-                |r| r.get(0),
-            )
-            .optional()
-        })?;
-        Ok(json.and_then(|json| serde_json::from_slice(&json).ok()))
-    }
-
     /// The copies noted of a store, by ascending point.
     pub fn copies(&self, location: &str) -> Result<Vec<PointCopy>> {
         let rows: Vec<(String, Vec<u8>, Option<String>)> = self.run(|c| {
@@ -171,25 +145,6 @@ impl Catalog {
         })
     }
 
-    /// What was captured of this artifact in one of the newest points noted of a store, if that was
-    /// noted here.
-    pub fn previous_proof(&self, location: &str, source: &str, artifact: &str) -> Option<Proof> {
-        let rows: Vec<Vec<u8>> = self
-            .run(|c| {
-                c.prepare(
-                    "SELECT json FROM details WHERE point IN (SELECT point FROM manifest
-                        WHERE location = ?1 ORDER BY point DESC LIMIT 20) ORDER BY point DESC",
-                )?
-                .query_map([location], |r| r.get(0))?
-                .collect()
-            })
-            .ok()?;
-        rows.iter().find_map(|json| {
-            let details: Details = serde_json::from_slice(json).ok()?;
-            Some(details.artifact(source, artifact)?.proof.clone())
-        })
-    }
-
     /// Brings the notes of a store up to date: one list call, and a read for each manifest that is
     /// new or has another size. Returns its copies, and errors of manifests that could not be read.
     pub fn sync(&self, store: &OpenStore) -> Result<(Vec<PointCopy>, Vec<Error>)> {
@@ -208,8 +163,12 @@ impl Catalog {
         let noted: BTreeMap<PointId, PointCopy> =
             noted.map(|c| (c.manifest.point.clone(), c)).collect();
         // What is gone stays in the memory.
-        for gone in noted.keys().filter(|point| !listed.contains_key(point)) {
-            self.drop_note(&location, gone)?;
+        let gone = noted.keys().filter(|point| !listed.contains_key(point));
+        for point in gone.clone() {
+            self.drop_note(&location, point)?;
+        }
+        if gone.count() > 0 {
+            self.drop_details()?;
         }
         let mut errors = BTreeMap::new();
         for (point, sizes) in &listed {
@@ -426,6 +385,8 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.execute_batch(SCHEMA)?;
     memory::prepare(&connection)?;
+    connection.execute_batch(details::SCHEMA)?;
+    details::migrate(&mut connection)?;
     connection.execute_batch(records::SCHEMA)?;
     records::migrate(&mut connection)?;
     Ok(connection)

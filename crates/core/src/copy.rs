@@ -151,14 +151,13 @@ fn other_holder(
 /// Copies every object, then commits. `None` when the target already holds the point whole.
 fn copy_point(context: &Context, fetched: &Fetched, target: &OpenStore) -> Result<Option<u64>> {
     let manifest = &fetched.copy.manifest;
-    let details = match (&fetched.details, context.catalog.details(&manifest.point)?) {
-        (Ok(details), _) => details.clone(),
+    let details = match &fetched.details {
+        Ok(details) => details.clone(),
         // A host that cannot decrypt its backups still knows what it captured.
-        (Err(_), Some(noted)) => noted,
-        (Err(error), None) => {
+        Err(error) => context.catalog.details(&manifest.point)?.ok_or_else(|| {
             let hint = "copying needs the decryption key of the store the copy comes from";
-            return Err(error.clone().hint(hint));
-        }
+            error.clone().hint(hint)
+        })?,
     };
     let bad = match held(context, target, &manifest.point) {
         Held::Whole => return Ok(None),

@@ -1,7 +1,8 @@
 //! Stores full packs, several at a time, and the index files that name them.
 //!
 //! A pack is named by an index file only once it is durable, and [`Storing::finish`] returns only
-//! when all of them are named. After the first failure nothing more is stored; what was until then is
+//! when all of them are named. Most are named long before, so that little is stored again after a run
+//! that was killed. After the first failure nothing more is stored; what was until then is
 //! named all the same where that is still possible, so that the next run need not store it again.
 
 use crate::error::{Damage, Error, Result};
@@ -64,7 +65,7 @@ impl<'r> Storing<'r> {
         Storing {
             repository,
             pretended: false,
-            index: IndexWriter::new(repository),
+            index: IndexWriter::keeping_up(repository),
             failed: Mutex::default(),
         }
     }

@@ -355,7 +355,7 @@ fn point_json(
     missing: &BTreeMap<PointId, Vec<Name>>,
 ) -> Value {
     let manifest = copies.first().map(|(_, c)| &c.manifest);
-    let details = context.catalog.details(id).ok().flatten();
+    let details = context.catalog.outline(id).ok().flatten();
     let bytes = details.map(|d| d.artifacts.iter().map(|a| a.bytes).sum::<u64>());
     let value = json!({
         "point": id,
@@ -430,7 +430,7 @@ pub fn show(run: &Run<'_>, args: &args::Show) -> Result<u8> {
             run.progress.warn(&format!(
                 "what was captured is not known, since store {store} did not tell: {error}"
             ));
-            context.catalog.details(&point)?
+            context.catalog.outline(&point)?
         }
     };
     let proofs = proofs(&context);

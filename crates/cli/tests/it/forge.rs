@@ -5,6 +5,7 @@
 //! back is not what the proof says. That is what a drill is there to notice.
 
 use crate::support::App;
+use lifeboat_core::backup;
 use lifeboat_core::clock::Clock;
 use lifeboat_core::config::Config;
 use lifeboat_core::context::{Context, OpenStore};
@@ -63,7 +64,7 @@ impl Held {
 
     /// Signs it as it is now, and puts it where it was.
     pub fn commit(mut self) {
-        self.copy.manifest.details = copies::put_details(&self.store, &self.details).unwrap();
+        self.copy.manifest.details = backup::put_details(&self.store, &self.details).unwrap();
         copies::commit(&self.context, &self.store, &self.copy.manifest).unwrap();
     }
 }

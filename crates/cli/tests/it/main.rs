@@ -35,6 +35,7 @@ mod hostile_names;
 mod init;
 mod instructions;
 mod json;
+mod killed;
 mod kit;
 mod layout;
 mod layout_faults;

@@ -1,16 +1,18 @@
 //! The end of a backup: the manifest of each store's copy, and what became of the run.
 
-use super::{Report, Run, author, host, mirror};
+use super::{Destination, Report, Run, author, host, mirror, send};
+use crate::config::Compress;
 use crate::context::{Context, OpenStore};
-use crate::error::Result;
+use crate::error::{Code, Error, Result};
 use crate::evidence;
 use crate::interrupt;
 use crate::name::{Name, StoredKey};
 use crate::point::copies::{self, PointCopy};
-use crate::point::{Details, Manifest, Outcome, StoredDetails};
+use crate::point::{Details, Manifest, Outcome, StoredDetails, details_key};
 use crate::runbook;
 use crate::snapshot::Deposit;
 use jiff::Timestamp;
+use lifeboat_store::PutOptions;
 
 impl Run<'_> {
     /// Commits the point in every store that received all of it, and says what became of it.
@@ -169,7 +171,7 @@ pub(crate) fn commit_copy(
 ) -> Result<PointCopy> {
     match deposit {
         Some(deposit) => deposit.commit_point(&mut manifest, details)?,
-        None => manifest.details = copies::put_details(store, details)?,
+        None => manifest.details = put_details(store, details)?,
     }
     let copy = copies::commit(context, store, &manifest)?;
     // The copy is committed, whatever becomes of the index of it, and of its instructions.
@@ -189,4 +191,36 @@ pub(crate) fn commit_copy(
         ));
     }
     Ok(copy)
+}
+
+/// Seals the details to a store's recipients and puts them, as they are written; returns what its
+/// manifest says of them.
+pub fn put_details(store: &OpenStore, details: &Details) -> Result<StoredDetails> {
+    let mut store = store.clone();
+    store.sealing.compress = Compress::None;
+    let sealing = store.sealing.clone();
+    let key = format!("{}{}", details_key(&details.point), sealing.suffix());
+    let key = StoredKey::made(key)?;
+    let destination = Destination {
+        store,
+        key: key.clone(),
+        options: PutOptions::default(),
+        deposit: None,
+    };
+    let (sent, delivered) = send(vec![destination], |output| {
+        copies::write_json(output, details)
+    });
+    // What the store says explains why it could not be sent.
+    let delivered = delivered.into_iter().next();
+    let tally = delivered.map(|delivered| delivered.result).transpose()?;
+    let (_, _) = sent?;
+    let none = || Error::new(Code::Store, format!("{key} was not stored"));
+    let tally = tally.ok_or_else(none)?;
+    Ok(StoredDetails {
+        key,
+        bytes: tally.bytes,
+        sha256: tally.sha256,
+        encrypt: sealing.encrypt_name().map(str::to_owned),
+        openpgp_signer: sealing.signed_by(),
+    })
 }

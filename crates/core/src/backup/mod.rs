@@ -28,6 +28,7 @@ use crate::snapshot::Slot;
 use crate::source::{self, ArtifactSpec, CaptureContext, Captured, Consistency, Source};
 use crate::transport::{Command, Transport};
 pub(crate) use commit::commit_copy;
+pub use commit::put_details;
 pub(crate) use keys::free_key;
 use keys::stem;
 use lifeboat_store::PutOptions;

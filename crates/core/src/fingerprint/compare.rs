@@ -3,12 +3,14 @@
 //! It names every difference it finds: by table, object or path. It claims nothing about what the
 //! fingerprint's `limits` name.
 
+use super::entries::path_order;
 use super::objects::{Verdict, judge_each};
 use super::{
-    DatabaseInventory, FileEntry, FileKind, FilesFingerprint, Fingerprint, Inventory,
+    DatabaseInventory, Entries, FileEntry, FileKind, FilesFingerprint, Fingerprint, Inventory,
     ObjectsFingerprint, Proof, TablesFingerprint,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
 
 /// One way in which two proofs differ.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -227,17 +229,30 @@ fn shortened(both: [&str; 2]) -> [String; 2] {
     })
 }
 
-fn entries(left: &[FileEntry], right: &[FileEntry], scope: Scope, found: &mut Vec<Difference>) {
-    let index = |list: &'_ [FileEntry]| -> BTreeMap<String, FileEntry> {
-        list.iter().map(|e| (e.path.clone(), e.clone())).collect()
-    };
-    let (a, b) = (index(left), index(right));
-    for path in a.keys().chain(b.keys()).collect::<BTreeSet<_>>() {
-        match (a.get(path), b.get(path)) {
-            (Some(x), Some(y)) => entry(x, y, scope, found),
-            (Some(x), None) => found.push(Difference::new(subject(x), "present", "missing")),
-            (None, Some(y)) => found.push(Difference::new(subject(y), "not there", "present")),
-            (None, None) => {}
+/// Goes through both lists side by side, so that neither is held whole.
+fn entries(left: &Entries, right: &Entries, scope: Scope, found: &mut Vec<Difference>) {
+    let (mut left, mut right) = (left.in_order(), right.in_order());
+    let (mut a, mut b) = (left.next(), right.next());
+    loop {
+        let order = match (&a, &b) {
+            (Some(a), Some(b)) => path_order(&a.path, &b.path),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (None, None) => return,
+        };
+        match (order, &a, &b) {
+            (Ordering::Equal, Some(a), Some(b)) => entry(a, b, scope, found),
+            (Ordering::Less, Some(a), _) => {
+                found.push(Difference::new(subject(a), "present", "missing"));
+            }
+            (_, _, Some(b)) => found.push(Difference::new(subject(b), "not there", "present")),
+            _ => {}
+        }
+        if order != Ordering::Greater {
+            a = left.next();
+        }
+        if order != Ordering::Less {
+            b = right.next();
         }
     }
 }
@@ -349,6 +364,7 @@ fn objects(left: &ObjectsFingerprint, right: &ObjectsFingerprint, found: &mut Ve
 mod tests {
     use super::super::TableFingerprint;
     use super::*;
+    use std::collections::BTreeMap;
 
     fn database(change: impl FnOnce(&mut TablesFingerprint, &mut DatabaseInventory)) -> Proof {
         let table = TableFingerprint {
@@ -454,7 +470,7 @@ mod tests {
         Proof {
             fingerprint: Fingerprint::Files(FilesFingerprint::default()),
             inventory: Inventory::Files {
-                entries: vec![file],
+                entries: [file].into_iter().collect(),
             },
         }
     }
@@ -481,5 +497,55 @@ mod tests {
         }
         let no_owners = Scope { ownership: false };
         assert_eq!(compare(&tree(|_| ()), &tree(|f| f.uid = 9), no_owners), []);
+    }
+
+    /// Also where a list is not in the order of a walk, and where a path is in it twice.
+    #[test]
+    fn entries_that_are_on_one_side_only_are_named() {
+        let tree = |paths: &[&str]| {
+            let mut proof = tree(|_| ());
+            if let Inventory::Files { entries } = &mut proof.inventory {
+                let file = entries.iter().next().unwrap();
+                let named = |path: &&str| FileEntry {
+                    path: (*path).to_owned(),
+                    ..file.clone()
+                };
+                *entries = paths.iter().map(named).collect();
+            }
+            proof
+        };
+        let whole = ["a", "a/b", "a.txt", "c", "d"];
+        let none: [&str; 0] = [];
+        let cases: [(&[&str], &[&str]); 7] = [
+            (&whole, &[]),
+            (&["d", "c", "a", "a.txt", "c", "a/b"], &[]),
+            (&["a/b", "a.txt", "c", "d"], &["a missing"]),
+            (&["a", "a/b", "c", "d"], &["a.txt missing"]),
+            (&["a", "a/b", "a.txt", "c"], &["d missing"]),
+            (
+                &["0", "a", "a.b", "a/b", "a.txt", "d", "e"],
+                &["0 present", "a.b present", "c missing", "e present"],
+            ),
+            (
+                &none,
+                &[
+                    "a missing",
+                    "a/b missing",
+                    "a.txt missing",
+                    "c missing",
+                    "d missing",
+                ],
+            ),
+        ];
+        for (restored, expected) in cases {
+            let mut found: Vec<String> = compare(&tree(&whole), &tree(restored), ALL)
+                .into_iter()
+                .map(|d| format!("{} {}", d.subject.replace("file ", ""), d.observed))
+                .collect();
+            found.sort();
+            let mut expected = expected.to_vec();
+            expected.sort();
+            assert_eq!(found, expected, "{restored:?}");
+        }
     }
 }

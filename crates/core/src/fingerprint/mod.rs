@@ -6,12 +6,15 @@
 //! accidents; the manifest's signature guards against people.
 
 mod compare;
+mod entries;
 mod joins;
 mod objects;
 mod rows;
 mod settled;
 
 pub use compare::{Difference, Scope, compare};
+pub use entries::Entries;
+pub(crate) use entries::Packer;
 pub use joins::nested_joins;
 pub use objects::{
     DATABASE_PROPERTY, EVENT_END, EVENT_STATE, NOT_PRESERVED, are_objects, unproven,
@@ -118,7 +121,7 @@ pub struct BytesFingerprint {
 
 /// Names of what was in an artifact.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
+#[serde(tag = "kind", rename_all = "kebab-case", try_from = "AnyInventory")]
 pub enum Inventory {
     /// Nothing beyond the fingerprint.
     #[default]
@@ -127,9 +130,46 @@ pub enum Inventory {
     Database(DatabaseInventory),
     /// Of a directory tree.
     Files {
-        /// In path order.
-        entries: Vec<FileEntry>,
+        /// In the order of the walk.
+        entries: Entries,
     },
+}
+
+/// Every kind of [`Inventory`] at once. An enum that names its kind beside the rest would be read
+/// into memory whole, before the kind is looked at.
+#[derive(Deserialize)]
+struct AnyInventory {
+    kind: InventoryKind,
+    entries: Option<Entries>,
+    objects: Option<BTreeMap<String, BTreeMap<String, String>>>,
+    release: Option<String>,
+    sequences: Option<BTreeMap<String, i64>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum InventoryKind {
+    None,
+    Database,
+    Files,
+}
+
+impl TryFrom<AnyInventory> for Inventory {
+    type Error = &'static str;
+
+    fn try_from(any: AnyInventory) -> Result<Self, Self::Error> {
+        Ok(match any.kind {
+            InventoryKind::None => Inventory::None,
+            InventoryKind::Database => Inventory::Database(DatabaseInventory {
+                objects: any.objects.ok_or("missing field `objects`")?,
+                release: any.release,
+                sequences: any.sequences.ok_or("missing field `sequences`")?,
+            }),
+            InventoryKind::Files => Inventory::Files {
+                entries: any.entries.ok_or("missing field `entries`")?,
+            },
+        })
+    }
 }
 
 /// The objects of a database, from its catalog.

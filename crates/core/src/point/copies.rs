@@ -4,20 +4,21 @@
 //! copy that cannot be believed can still be listed as such.
 
 use super::{Details, Manifest, POINTS_PREFIX, PointId, manifest_key};
-use crate::archive::{self, Sealer};
+use crate::archive::{self, TapReader};
 use crate::context::{Context, OpenStore};
-use crate::digest::sha256_hex;
 use crate::error::{Code, Error, Result};
 use crate::name::StoredKey;
 use crate::snapshot;
 use lifeboat_store::{ObjectInfo, PutOptions, StoreError};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{Read, Write};
+use std::io::{self, BufReader, BufWriter, Read, Write};
 
 /// Manifests and evidence are small; more than this is not one.
 pub const DOCUMENT_BYTES_MAX: u64 = 16 << 20;
 /// Details hold an inventory of every file.
 const DETAILS_BYTES_MAX: u64 = 2 << 30;
+/// Reads and writes of JSON.
+const BUFFER_BYTES: usize = 64 << 10;
 
 /// One store's copy of a point, as its manifest tells.
 #[derive(Debug, Clone)]
@@ -208,87 +209,104 @@ fn named_twice(manifest: &Manifest) -> Option<String> {
     }
 }
 
-/// Reads the details that a manifest names, checks their hash, and opens them.
+/// Reads the details that a manifest names, checks their hash, and opens them. They are parsed as
+/// they come: an inventory of a million files is never held as text.
 pub fn read_details(store: &OpenStore, manifest: &Manifest) -> Result<Details> {
     let stored = &manifest.details;
     if stored.encrypt.as_deref() == Some(snapshot::ENCRYPTION) {
         let snapshots = store.snapshots()?;
-        let bytes = snapshots.read_file(&stored.sha256, &stored.key, DETAILS_BYTES_MAX)?;
-        return parse_details(store, manifest, &bytes);
+        let text = snapshots.open_file(&stored.sha256, &stored.key, DETAILS_BYTES_MAX)?;
+        return parse_details(store, manifest, text, "a snapshot cannot be read");
     }
-    let bytes = read_object(store, &stored.key, DETAILS_BYTES_MAX)?;
-    let damaged = |cause: String| {
-        Error::new(
-            Code::ObjectDamaged,
-            format!("{} in store {} is damaged", stored.key, store.name),
-        )
-        .cause(cause)
-        .hint("use another copy (--store), and heal this one with `lifeboat copy`")
+    let object = store.store.open(&stored.key, 0)?;
+    let mut object = Watched {
+        inner: TapReader::new(object.take(DETAILS_BYTES_MAX + 1)),
+        failed: None,
     };
-    let observed = sha256_hex(&bytes);
-    if observed != stored.sha256 {
-        return Err(damaged(format!(
-            "SHA-256 is {observed}, the manifest says {}",
-            stored.sha256
-        )));
+    let details = open_details(store, manifest, &mut object);
+    // Whatever was made of them: if they are not those of the manifest, that is why.
+    let _ = io::copy(&mut object, &mut io::sink());
+    if let Some(error) = object.failed {
+        let message = format!("{} in store {} cannot be read", stored.key, store.name);
+        return Err(Error::from_io(Code::Store, message, error));
     }
-    let mut plain = Vec::new();
+    let (_, tally) = object.inner.finish();
+    if tally.bytes > DETAILS_BYTES_MAX {
+        let limit = format!("they are larger than {DETAILS_BYTES_MAX} bytes");
+        return Err(damaged_details(store, manifest, limit));
+    }
+    if tally.sha256 != stored.sha256 {
+        let cause = format!(
+            "SHA-256 is {}, the manifest says {}",
+            tally.sha256, stored.sha256
+        );
+        return Err(damaged_details(store, manifest, cause));
+    }
+    details
+}
+
+/// A reader that keeps its first error, for who would only hear that something cannot be parsed.
+struct Watched<R> {
+    inner: TapReader<R>,
+    failed: Option<io::Error>,
+}
+
+impl<R: Read> Read for Watched<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let failed = || io::Error::other("it cannot be read");
+        if self.failed.is_some() {
+            return Err(failed());
+        }
+        self.inner.read(buffer).map_err(|error| {
+            if error.kind() == io::ErrorKind::Interrupted {
+                return error;
+            }
+            self.failed = Some(error);
+            failed()
+        })
+    }
+}
+
+/// Opens and parses details as they are stored.
+fn open_details(
+    store: &OpenStore,
+    manifest: &Manifest,
+    object: impl Read + Send,
+) -> Result<Details> {
+    let stored = &manifest.details;
     let signer = stored.openpgp_signer.as_deref();
     let identities = store.identities()?.map(|i| i.expecting(signer));
-    archive::open(
-        bytes.as_slice(),
-        "none",
-        stored.encrypt.as_deref(),
-        identities.as_ref(),
-    )?
-    .read_to_end(&mut plain)
-    .map_err(|e| {
-        Error::from_io(
-            Code::Decryption,
-            format!("{} cannot be decrypted", stored.key),
-            e,
-        )
-    })?;
-    parse_details(store, manifest, &plain)
+    let encrypt = stored.encrypt.as_deref();
+    let text = archive::open(object, "none", encrypt, identities.as_ref())?;
+    let undone = format!("{} cannot be decrypted", stored.key);
+    parse_details(store, manifest, text, &undone)
 }
 
-fn parse_details(store: &OpenStore, manifest: &Manifest, json: &[u8]) -> Result<Details> {
-    let damaged = |cause: String| {
-        Error::new(
-            Code::ObjectDamaged,
-            format!(
-                "{} in store {} is damaged",
-                manifest.details.key, store.name
-            ),
-        )
+fn damaged_details(store: &OpenStore, manifest: &Manifest, cause: String) -> Error {
+    let key = &manifest.details.key;
+    let message = format!("{key} in store {} is damaged", store.name);
+    Error::new(Code::ObjectDamaged, message)
         .cause(cause)
         .hint("use another copy (--store), and heal this one with `lifeboat copy`")
-    };
-    let details: Details = serde_json::from_slice(json).map_err(|e| damaged(e.to_string()))?;
-    if details.point != manifest.point {
-        return Err(damaged(format!("they are of {}", details.point)));
-    }
-    Ok(details)
 }
 
-/// Seals the details to a store's recipients and puts them; returns what its manifest says of them.
-pub fn put_details(store: &OpenStore, details: &Details) -> Result<super::StoredDetails> {
-    let json = to_json(details)?;
-    let mut sealing = store.sealing.clone();
-    sealing.compress = crate::config::Compress::None;
-    let failed = |e| Error::from_io(Code::Store, "the details cannot be sealed", e);
-    let mut sealer = Sealer::new(&sealing, Vec::new())?;
-    sealer.write_all(&json).map_err(failed)?;
-    let bytes = sealer.finish().map_err(failed)?;
-    let key = format!("{}{}", super::details_key(&details.point), sealing.suffix());
-    put_bytes(store, &key, &bytes, false)?;
-    Ok(super::StoredDetails {
-        key: StoredKey::made(key)?,
-        bytes: bytes.len() as u64,
-        sha256: sha256_hex(&bytes),
-        encrypt: sealing.encrypt_name().map(str::to_owned),
-        openpgp_signer: sealing.signed_by(),
-    })
+/// Parses the JSON of details; `unread` is said when it cannot be read to its end.
+fn parse_details(
+    store: &OpenStore,
+    manifest: &Manifest,
+    text: impl Read,
+    unread: &str,
+) -> Result<Details> {
+    let text = BufReader::with_capacity(BUFFER_BYTES, text);
+    let details: Details = serde_json::from_reader(text).map_err(|error| match error.is_io() {
+        true => Error::from_io(Code::Decryption, unread, error.into()),
+        false => damaged_details(store, manifest, error.to_string()),
+    })?;
+    if details.point != manifest.point {
+        let cause = format!("they are of {}", details.point);
+        return Err(damaged_details(store, manifest, cause));
+    }
+    Ok(details)
 }
 
 /// Signs a manifest and puts it: signature first, manifest last. This is the commit.
@@ -320,7 +338,17 @@ pub fn put_bytes(
     store.store.put(key, &mut body, &options).map(|_| ())
 }
 
-/// Pretty JSON with a final newline, as every document in a store.
+/// Writes pretty JSON with a final newline, as every document in a store is.
+pub fn write_json(output: &mut dyn Write, value: &impl serde::Serialize) -> Result<()> {
+    let mut output = BufWriter::with_capacity(BUFFER_BYTES, output);
+    serde_json::to_writer_pretty(&mut output, value)
+        .map_err(io::Error::from)
+        .and_then(|()| output.write_all(b"\n"))
+        .and_then(|()| output.flush())
+        .map_err(|error| Error::from_io(Code::Store, "a document cannot be written", error))
+}
+
+/// The same, as bytes.
 pub fn to_json(value: &impl serde::Serialize) -> Result<Vec<u8>> {
     let mut bytes = serde_json::to_vec_pretty(value)
         .map_err(|e| Error::new(Code::Io, "a document cannot be written as JSON").cause(e))?;

@@ -5,6 +5,7 @@
 
 use super::tape::{self, Register};
 use super::{ENCRYPTION, Snapshots, WAIT};
+use crate::archive::Tap;
 use crate::error::{Code, Error, Result};
 use crate::name::StoredKey;
 use crate::point::copies;
@@ -23,7 +24,7 @@ use lifeboat_repository::time::Time;
 use lifeboat_repository::tree::{Node, NodeKind, mode};
 use lifeboat_repository::{Id, Repository, Snapshot};
 use std::collections::{BTreeMap, HashSet};
-use std::io::Read;
+use std::io::{PipeReader, Read, pipe};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -63,8 +64,8 @@ struct Description {
     host: String,
     user: String,
     tags: Vec<String>,
-    /// The details, as text.
-    details: Vec<u8>,
+    /// The details, as text: more than is held at once.
+    details: PipeReader,
 }
 
 /// An artifact of a point, and where it is in an older snapshot if it was not put.
@@ -157,14 +158,14 @@ impl Deposit {
                 before: before.map(|snapshot| (snapshot, artifact.key.to_string())),
             }
         });
-        let text = copies::to_json(details)?;
-        let bytes = text.len() as u64;
+        let failed = |error| Error::io("a pipe cannot be made", &error);
+        let (reader, writer) = pipe().map_err(failed)?;
         let description = Description {
             time: manifest.started,
             host: manifest.host.clone(),
             user: manifest.author.clone(),
             tags: vec![manifest.point.to_string(), manifest.plan.to_string()],
-            details: text,
+            details: reader,
         };
         let (reply, answer) = bounded(1);
         let request = Request::Commit {
@@ -172,7 +173,14 @@ impl Deposit {
             description,
             reply,
         };
-        let Committed { snapshot, added } = self.ask(request, &answer)?;
+        self.send(request)?;
+        // Ends early when the other side does, which then says why.
+        let mut writer = Tap::new(writer);
+        let written = copies::write_json(&mut writer, details);
+        let bytes = writer.bytes();
+        drop(writer);
+        let Committed { snapshot, added } = self.hear(&answer)?;
+        written?;
         for artifact in &mut manifest.artifacts {
             let name = (artifact.source.to_string(), artifact.name.to_string());
             artifact.bytes = added.get(&name).copied().unwrap_or(artifact.bytes);
@@ -191,8 +199,16 @@ impl Deposit {
     }
 
     fn ask<T>(&self, request: Request, answer: &Receiver<Result<T>>) -> Result<T> {
+        self.send(request)?;
+        self.hear(answer)
+    }
+
+    fn send(&self, request: Request) -> Result<()> {
         let requests = self.requests.as_ref().ok_or_else(|| gone(&self.name))?;
-        requests.send(request).map_err(|_| gone(&self.name))?;
+        requests.send(request).map_err(|_| gone(&self.name))
+    }
+
+    fn hear<T>(&self, answer: &Receiver<Result<T>>) -> Result<T> {
         answer.recv().map_err(|_| gone(&self.name))?
     }
 }
@@ -356,7 +372,11 @@ impl Work<'_> {
         Ok(length)
     }
 
-    fn commit(mut self, wanted: Vec<Wanted>, description: Description) -> engine::Result<Commit> {
+    fn commit(
+        mut self,
+        wanted: Vec<Wanted>,
+        mut description: Description,
+    ) -> engine::Result<Commit> {
         let time = Time::utc(description.time);
         let mut sources: BTreeMap<String, Vec<Node>> = BTreeMap::new();
         let mut own: BTreeMap<String, Vec<Node>> = BTreeMap::new();
@@ -388,10 +408,8 @@ impl Work<'_> {
             self.repository,
             self.saver,
             |assembly: &mut Assembly<'_, '_>| {
-                let mut bytes = description.details.as_slice();
-                assembly
-                    .file(file(DETAILS, time), &mut bytes, DETAILS)
-                    .map(|_| ())
+                let text = &mut description.details;
+                assembly.file(file(DETAILS, time), text, DETAILS).map(drop)
             },
         )?;
         let paths = sources.keys().map(|name| format!("/{name}")).collect();

@@ -47,24 +47,20 @@ impl Snapshots {
         Ok(Box::new(Joined::new(skeleton, content)))
     }
 
-    /// A small file of a snapshot; more than `bytes_max` is an error.
-    pub(crate) fn read_file(
+    /// A file of a snapshot; one of more than `bytes_max` is an error.
+    pub(crate) fn open_file(
         self: &Arc<Self>,
         snapshot: &str,
         path: &str,
         bytes_max: u64,
-    ) -> Result<Vec<u8>> {
+    ) -> Result<Box<dyn Read + Send>> {
         let at = self.at(snapshot)?;
         let node = self.node(&at, path)?;
         if node.size > bytes_max {
             let message = format!("{path} of snapshot {snapshot} is larger than {bytes_max} bytes");
             return Err(Error::new(Code::ObjectDamaged, message));
         }
-        let mut bytes = Vec::new();
-        self.content(&at, vec![node])?
-            .read_to_end(&mut bytes)
-            .map_err(|error| Error::from_io(Code::Store, "a snapshot cannot be read", error))?;
-        Ok(bytes)
+        self.content(&at, vec![node])
     }
 
     /// Whether a file of a snapshot is there, with all that the index should have of it.

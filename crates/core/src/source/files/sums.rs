@@ -16,8 +16,9 @@
 //! privileged user can restore.
 
 use super::acl;
-use crate::fingerprint::RowSum;
-use crate::fingerprint::{FileEntry, FileKind, FilesFingerprint, Fingerprint, Inventory, Proof};
+use crate::fingerprint::{
+    FileEntry, FileKind, FilesFingerprint, Fingerprint, Inventory, Packer, Proof, RowSum,
+};
 use std::fmt::Write as _;
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
@@ -176,7 +177,7 @@ pub(super) struct FilesSums {
     metadata: RowSum,
     ownership: RowSum,
     fingerprint: FilesFingerprint,
-    entries: Vec<FileEntry>,
+    entries: Packer,
 }
 
 impl FilesSums {
@@ -186,7 +187,7 @@ impl FilesSums {
             metadata: RowSum::new("files metadata"),
             ownership: RowSum::new("files ownership"),
             fingerprint: FilesFingerprint::default(),
-            entries: Vec::new(),
+            entries: Packer::default(),
         }
     }
 
@@ -235,7 +236,7 @@ impl FilesSums {
             FileKind::Symlink => totals.links += 1,
         }
         totals.bytes += bytes;
-        self.entries.push(FileEntry {
+        self.entries.push(&FileEntry {
             path: escape(meta.path),
             kind,
             mode,
@@ -264,7 +265,7 @@ impl FilesSums {
         Proof {
             fingerprint: Fingerprint::Files(self.fingerprint),
             inventory: Inventory::Files {
-                entries: self.entries,
+                entries: self.entries.finish(),
             },
         }
     }

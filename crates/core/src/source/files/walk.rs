@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// Deeper directories are refused: every level holds a descriptor, and a process has 1024.
@@ -206,10 +206,13 @@ impl Walk<'_> {
             let reason = "is nested deeper than 512 directories";
             return self.visitor.trouble(&self.path, reason);
         }
-        let names: Vec<(OsString, FileType)> = match extent {
+        let names = match extent {
             Extent::Lead => {
-                let leads = self.selection.leads(&self.path).into_iter();
-                leads.map(|name| (name, FileType::Unknown)).collect()
+                let mut names = Names::default();
+                for name in self.selection.leads(&self.path) {
+                    names.push(name.as_bytes(), FileType::Unknown);
+                }
+                names
             }
             Extent::Full(_) => match self.ask(directory.as_fd(), false, list) {
                 Ok(names) => names,
@@ -220,14 +223,14 @@ impl Walk<'_> {
             },
         };
         let length = self.path.len();
-        for (name, kind) in names {
+        for (name, kind) in names.iter() {
             if length > 0 {
                 self.path.push(b'/');
             }
             self.path.extend_from_slice(name.as_bytes());
             let done = match self.selection.leaves_out(extent, &self.path, kind) {
                 true => Ok(()),
-                false => self.entry(directory.as_fd(), &name, extent, depth),
+                false => self.entry(directory.as_fd(), name, extent, depth),
             };
             self.path.truncate(length);
             done?;
@@ -345,17 +348,51 @@ fn absolute(path: &[u8]) -> PathBuf {
     Path::new("/").join(OsStr::from_bytes(path))
 }
 
+/// Names of one directory and their kinds. There may be a million, so that they are kept together.
+#[derive(Default)]
+struct Names {
+    bytes: Vec<u8>,
+    /// Where each begins, and its length.
+    places: Vec<(usize, u16, FileType)>,
+}
+
+impl Names {
+    fn push(&mut self, name: &[u8], kind: FileType) {
+        // Longer than any file system has them, and then not found under the shorter one.
+        let length = u16::try_from(name.len()).unwrap_or(u16::MAX);
+        self.places.push((self.bytes.len(), length, kind));
+        self.bytes.extend_from_slice(name);
+    }
+
+    fn sort(&mut self) {
+        let bytes = &self.bytes;
+        let name = |place: &(usize, u16, FileType)| at(bytes, place);
+        self.places
+            .sort_unstable_by(|one, two| name(one).cmp(name(two)));
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (&OsStr, FileType)> {
+        let places = self.places.iter();
+        places.map(|place| (OsStr::from_bytes(at(&self.bytes, place)), place.2))
+    }
+}
+
+fn at<'a>(bytes: &'a [u8], (start, length, _): &(usize, u16, FileType)) -> &'a [u8] {
+    let end = start + usize::from(*length);
+    bytes.get(*start..end).unwrap_or_default()
+}
+
 /// The names in a directory, sorted by bytes, without `.` and `..`, and their kinds, where it
 /// tells them.
-fn list(directory: BorrowedFd<'_>) -> Result<Vec<(OsString, FileType)>, Errno> {
-    let mut names = Vec::new();
+fn list(directory: BorrowedFd<'_>) -> Result<Names, Errno> {
+    let mut names = Names::default();
     for entry in Dir::read_from(directory)? {
         let entry = entry?;
-        let name = entry.file_name().to_bytes().to_vec();
+        let name = entry.file_name().to_bytes();
         if name != b"." && name != b".." {
-            names.push((OsString::from_vec(name), entry.file_type()));
+            names.push(name, entry.file_type());
         }
     }
-    names.sort_unstable_by(|(one, _), (two, _)| one.cmp(two));
+    names.sort();
     Ok(names)
 }

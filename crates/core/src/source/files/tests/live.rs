@@ -30,7 +30,8 @@ fn a_database_in_use_is_taken_through_sqlite() {
                     .iter()
                     .any(|w| w.contains("backup interface"))
             );
-            let mut names: Vec<_> = entries(&proof)
+            let listed = entries(&proof);
+            let mut names: Vec<_> = listed
                 .iter()
                 .filter_map(|e| Some(e.path.rsplit_once('/')?.1))
                 .collect();
