@@ -143,6 +143,7 @@ struct AnyInventory {
     entries: Option<Entries>,
     objects: Option<BTreeMap<String, BTreeMap<String, String>>>,
     release: Option<String>,
+    asked: Option<i64>,
     sequences: Option<BTreeMap<String, i64>>,
 }
 
@@ -163,6 +164,7 @@ impl TryFrom<AnyInventory> for Inventory {
             InventoryKind::Database => Inventory::Database(DatabaseInventory {
                 objects: any.objects.ok_or("missing field `objects`")?,
                 release: any.release,
+                asked: any.asked,
                 sequences: any.sequences.ok_or("missing field `sequences`")?,
             }),
             InventoryKind::Files => Inventory::Files {
