@@ -4,9 +4,10 @@
 //! is touched; a directory that its mode locks and an entry that is marked immutable are opened
 //! first, where this user may. What stays nevertheless is returned with the reason.
 
+use crate::thread;
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, IFlags, Mode, OFlags, ResolveFlags, fchmod, fstat, ioctl_getflags,
-    ioctl_setflags, openat, openat2, renameat, statat, unlinkat,
+    AtFlags, CWD, Dir, FileType, IFlags, Mode, OFlags, ResolveFlags, Stat, fchmod, fstat,
+    ioctl_getflags, ioctl_setflags, openat, openat2, renameat, statat, unlinkat,
 };
 use rustix::io::Errno;
 use std::ffi::{CStr, CString, OsStr};
@@ -62,9 +63,55 @@ pub fn remove_tree(path: &Path) -> Vec<Stays> {
 
 /// Does so for an entry of an open directory; `path` is for the report.
 pub fn remove_at(parent: &OwnedFd, name: &CStr, path: &Path) -> Vec<Stays> {
+    // Nearly all of the time goes into unlinking files, which two can do side by side. Whatever they
+    // leave, the whole removal takes.
+    std::thread::scope(|scope| {
+        for half in 0..2 {
+            let work = move || Half(half).entry(parent, name, 0);
+            let _ = thread::start_in(scope, work);
+        }
+    });
     let mut removal = Removal::default();
     removal.entry(parent, name, path, 0);
     removal.stays
+}
+
+/// Removes files and links of every other directory, and tells of nothing.
+#[derive(Clone, Copy)]
+struct Half(u64);
+
+impl Half {
+    fn entry(self, parent: &OwnedFd, name: &CStr, depth: usize) {
+        let is_directory = |stat: &Stat| {
+            let kind = FileType::from_raw_mode(stat.st_mode);
+            kind == FileType::Directory
+        };
+        let stat = statat(parent, name, AtFlags::SYMLINK_NOFOLLOW);
+        if depth > DEPTH_MAX || !stat.is_ok_and(|stat| is_directory(&stat)) {
+            return;
+        }
+        if let Ok(directory) = open_directory(parent, name) {
+            let _ = self.clear(&directory, depth);
+        }
+    }
+
+    fn clear(self, directory: &OwnedFd, depth: usize) -> Result<(), Errno> {
+        let is_mine = fstat(directory)?.st_ino % 2 == self.0;
+        for entry in Dir::read_from(directory)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            if name == c"." || name == c".." {
+                continue;
+            }
+            match entry.file_type() {
+                FileType::Directory => self.entry(directory, name, depth + 1),
+                // Of a kind that is not told, it may be a directory, which is not unlinked.
+                _ if is_mine => drop(unlinkat(directory, name, AtFlags::empty())),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Empties an open directory, but for the entry `keep`. Returns what stays beside it.

@@ -23,6 +23,7 @@ mod under_way;
 
 pub use database::{Database, Onto, fits, is_server_kind, is_server_url};
 
+use crate::archive;
 use crate::config::SourceKind;
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
@@ -468,8 +469,9 @@ impl<'a> Placing<'a> {
         match (kind, databases) {
             ("files", _) => {
                 let own = self.own(directory)?;
+                let unread = |error| Error::io("the archive cannot be read ahead", &error);
                 let extracted = place::extract(
-                    &mut self.open("files")?,
+                    &mut archive::ahead(self.open("files")?).map_err(unread)?,
                     &own,
                     self.context.observer.as_ref(),
                 )?;

@@ -228,7 +228,12 @@ impl Extraction<'_> {
     ) -> Result<()> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
         let parent = self.parent(above, member)?;
-        let mode = Mode::RUSR | Mode::WUSR;
+        // The mode that it is to have need not be set later; but without the right to write, an
+        // ordinary user cannot set attributes.
+        let mode = match member.xattrs.is_empty() {
+            true => Mode::from_raw_mode(member.mode & 0o777),
+            false => Mode::RUSR | Mode::WUSR,
+        };
         let file = rustix::fs::openat(parent, name, flags | OFlags::CLOEXEC, mode)
             .map(File::from)
             .map_err(|error| not_made(&member.path, error))?;
@@ -343,9 +348,15 @@ impl Extraction<'_> {
     /// Sets all that a file or directory has beside its content.
     fn attributes(&mut self, file: impl AsFd, member: &Member) -> Result<()> {
         let file = file.as_fd();
+        // Looking is quicker than setting what is so already.
+        let stat = rustix::fs::fstat(file).map_err(|error| not_made(&member.path, error))?;
         // The owner first: changing it clears set-user-id bits and capabilities.
         let (uid, gid) = owner(member)?;
-        self.note_owner(rustix::fs::fchown(file, uid, gid), &member.path)?;
+        let mut mode_stays = stat.st_mode & 0o7777 == member.mode;
+        if (stat.st_uid, stat.st_gid) != (member.uid, member.gid) {
+            mode_stays = false;
+            self.note_owner(rustix::fs::fchown(file, uid, gid), &member.path)?;
+        }
         for (name, value) in &member.xattrs {
             let Ok(c_name) = CString::new(name.as_slice()) else {
                 return Err(hostile(
@@ -357,8 +368,10 @@ impl Extraction<'_> {
                 self.note_not_set(format!("the attribute {}: {error}", escape(name)), member);
             }
         }
-        rustix::fs::fchmod(file, Mode::from_raw_mode(member.mode))
-            .map_err(|error| not_made(&member.path, error))?;
+        if !mode_stays {
+            rustix::fs::fchmod(file, Mode::from_raw_mode(member.mode))
+                .map_err(|error| not_made(&member.path, error))?;
+        }
         // The list after the mode: the mode of the group is the mask of the list.
         let lists = [
             (acl::ACCESS, &member.acl_access),
