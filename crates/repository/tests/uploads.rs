@@ -163,7 +163,10 @@ fn packs_are_stored_several_at_a_time_and_named_after_that() {
     let packs = named(&repository);
     assert!(packs.len() >= 4, "{packs:?}");
     let before = store.watch.state.lock().unwrap().before_index.clone();
-    assert_eq!(before, [packs]);
+    // Some are named early, for a run that is killed; the last file of the index comes after all.
+    assert!(before.len() < packs.len(), "{before:?}");
+    assert!(before.iter().all(|stored| !stored.is_empty()), "{before:?}");
+    assert_eq!(before.last(), Some(&packs));
     assert_eq!(
         check::run(&repository, Depth::Data).unwrap().errors.len(),
         0

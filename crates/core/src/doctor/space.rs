@@ -37,8 +37,8 @@ pub(super) fn examine(context: &Context, survey: &Survey) -> Vec<Finding> {
         let free = space.f_bavail.saturating_mul(space.f_frsize);
         let newest = newest(survey.copies.iter().map(|(_, copy)| &copy.manifest));
         let clear = |manifest: &&Manifest| {
-            let details = context.catalog.details(&manifest.point).ok().flatten();
-            let clear = details.map(|d| d.artifacts.iter().map(|a| a.bytes).sum());
+            let outline = context.catalog.outline(&manifest.point).ok().flatten();
+            let clear = outline.map(|d| d.artifacts.iter().map(|a| a.bytes).sum());
             clear.unwrap_or_else(|| manifest.stored_bytes())
         };
         findings.push(judge(

@@ -28,7 +28,7 @@ pub(super) const PREFIX: &str = "lifeboat-scratch-";
 const REMOVING: &str = "being-removed-";
 const MARK: &CStr = c".lifeboat-owner";
 /// How often another directory is taken when one was swept away before it had its mark.
-const TRIES: usize = 16;
+const TRIES: u32 = 100;
 /// How long a leftover server may take to die.
 const DEATH: Duration = Duration::from_secs(10);
 /// A directory that is as old as this and has no mark was left by a removal that was killed.
@@ -61,7 +61,9 @@ impl Directory {
             .hint("make the directory, and let this user write there")
         };
         let owner = serde_json::to_vec(&ProcessName::this()?).unwrap_or_default();
-        for _ in 0..TRIES {
+        for attempt in 0..TRIES {
+            // Not in step with somebody who sweeps again and again.
+            std::thread::sleep(Duration::from_micros(50) * attempt);
             let path = base.join(format!("{PREFIX}{label}-{}", random()?));
             std::fs::DirBuilder::new()
                 .mode(0o700)
