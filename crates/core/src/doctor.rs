@@ -467,31 +467,23 @@ const EXPIRY_NOTICE: jiff::SignedDuration = jiff::SignedDuration::from_hours(30 
 
 /// OpenPGP keys that cannot be encrypted to or signed with, or not for long.
 fn recipients(subject: &str, store: &OpenStore, now: jiff::Timestamp) -> Vec<Finding> {
+    if let Err(error) = store.sealing.usable() {
+        return vec![failed(subject, &error)];
+    }
     let Some(Recipients::OpenPgp(keys)) = &store.sealing.recipients else {
         return Vec::new();
     };
-    if let Err(error) = keys.usable() {
-        return vec![failed(subject, &error)];
-    }
     let mut findings: Vec<Finding> = keys
         .expiring(now, EXPIRY_NOTICE)
         .into_iter()
         .map(|expiry| expires(subject, expiry))
         .collect();
     if let Some(signer) = &store.sealing.signer {
-        findings.extend(match signer.usable() {
-            Ok(()) => {
-                let by = signer.fingerprint().unwrap_or_default();
-                let message = format!("what it holds is signed inside by OpenPGP key {by}");
-                let expiry = signer.expiring(now, EXPIRY_NOTICE);
-                let expiry = expiry.map(|expiry| expires(subject, &expiry));
-                vec![finding(subject, Severity::Ok, message)]
-                    .into_iter()
-                    .chain(expiry)
-                    .collect()
-            }
-            Err(error) => vec![failed(subject, &error)],
-        });
+        let by = signer.fingerprint().unwrap_or_default();
+        let message = format!("what it holds is signed inside by OpenPGP key {by}");
+        findings.push(finding(subject, Severity::Ok, message));
+        let expiry = signer.expiring(now, EXPIRY_NOTICE);
+        findings.extend(expiry.map(|expiry| expires(subject, &expiry)));
     }
     findings
 }

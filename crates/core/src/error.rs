@@ -244,7 +244,7 @@ impl From<StoreError> for Error {
                 Code::Store,
                 "create it, or correct the store's path or bucket in the configuration",
             ),
-            StoreError::Credentials { detail, .. } if detail.contains("token has expired") => (
+            expired if expired.is_expired_session() => (
                 Code::Store,
                 "get new credentials with their session_token; for runs that nobody attends give the store a key that does not expire",
             ),

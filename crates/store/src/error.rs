@@ -73,3 +73,13 @@ pub enum StoreError {
     #[error("{location}: {detail}")]
     Other { location: String, detail: String },
 }
+
+/// How the detail of [`StoreError::Credentials`] begins for those that were good for a while.
+pub(crate) const EXPIRED: &str = "the session token has expired";
+
+impl StoreError {
+    /// Whether the credentials were those of a session that is over.
+    pub fn is_expired_session(&self) -> bool {
+        matches!(self, StoreError::Credentials { detail, .. } if detail.starts_with(EXPIRED))
+    }
+}

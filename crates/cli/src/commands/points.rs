@@ -228,29 +228,35 @@ struct Row {
 /// Prints the points, the newest first. What is the same of all of them is said once, below.
 fn table(rows: &BTreeMap<&PointId, Row>, every_app: bool, now: Timestamp) {
     let stores: BTreeSet<&str> = rows.values().map(|row| row.stores.as_str()).collect();
-    let mut columns = vec!["point", "age", "plan", "outcome", "stored", "proof"];
-    if every_app {
-        columns.push("application");
-    }
-    if stores.len() > 1 {
-        columns.push("stores");
-    }
-    columns.push("reason");
+    let only_if = |shown: bool, text: &String| match shown {
+        true => text.clone(),
+        false => String::new(),
+    };
     let cells = rows.iter().rev().map(|(id, row)| {
         let age = row.started.map(|at| output::age(at, now));
-        let value = |column: &&str| match *column {
-            "point" => id.to_string(),
-            "age" => age.clone().unwrap_or_default(),
-            "plan" => row.plan.clone(),
-            "outcome" => row.outcome.clone(),
-            "stored" => row.stored.clone(),
-            "proof" => row.proof.clone(),
-            "application" => row.app.clone(),
-            "stores" => row.stores.clone(),
-            _ => row.reason.clone(),
-        };
-        columns.iter().map(value).collect()
+        vec![
+            id.to_string(),
+            age.unwrap_or_default(),
+            row.plan.clone(),
+            row.outcome.clone(),
+            row.stored.clone(),
+            row.proof.clone(),
+            only_if(every_app, &row.app),
+            only_if(stores.len() > 1, &row.stores),
+            row.reason.clone(),
+        ]
     });
+    let columns = [
+        "point",
+        "age",
+        "plan",
+        "outcome",
+        "stored",
+        "proof",
+        "application",
+        "stores",
+        "reason",
+    ];
     line(output::table(&columns, cells));
     if let (1, Some(one)) = (stores.len(), stores.first()) {
         line(format!("stores: {one}"));

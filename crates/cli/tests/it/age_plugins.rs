@@ -46,6 +46,11 @@ fn a_post_quantum_key_seals_and_opens_through_its_plugin() {
     app.exits(1, &["backup"])
         .says(&["age-plugin-pq is not installed", "hint: install it"]);
     assert_eq!(sh(app.root(), "find store -type f"), "");
+    // The doctor says so, too, on a host that has no private key.
+    app.edit("decrypt = ", "# ");
+    app.exits(1, &["doctor"])
+        .says(&["store.disk: age-plugin-pq is not installed"]);
+    app.edit("# ", "decrypt = ");
 
     std::fs::create_dir(app.path("bin")).unwrap();
     symlink(current_age("age-plugin-pq"), app.path("bin/age-plugin-pq")).unwrap();

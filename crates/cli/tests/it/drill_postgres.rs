@@ -249,15 +249,7 @@ fn the_database_itself_comes_back() {
     let report = app.json(&["drill"]);
     assert_eq!(report["outcome"], "verified", "{report:#}");
     assert_eq!(report["limits"], serde_json::json!([]), "{report:#}");
-    let report = app.json(&[
-        "restore",
-        "latest",
-        "--live",
-        "--confirm",
-        "crm/test",
-        "--reason=lost",
-    ]);
-    assert_eq!(report["outcome"], "verified", "{report:#}");
+    app.restore_live();
     assert_eq!(properties("crm"), before);
 
     let made = "CREATE DATABASE elsewhere TEMPLATE template0 ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'";

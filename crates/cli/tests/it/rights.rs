@@ -39,19 +39,6 @@ fn grants(app: &App) -> Vec<String> {
     statements.split("; ").map(str::to_owned).collect()
 }
 
-fn restore_live(app: &App) {
-    let report = app.json(&[
-        "restore",
-        "latest",
-        "--live",
-        "--confirm",
-        "crm/test",
-        "--reason",
-        "a test",
-    ]);
-    assert_eq!(report["outcome"], "verified", "{report:#}");
-}
-
 #[test]
 fn a_postgres_role_that_may_not_make_databases() {
     let server = PostgresServer::start();
@@ -68,7 +55,7 @@ fn a_postgres_role_that_may_not_make_databases() {
     server.psql("postgres", "ALTER ROLE app CREATEDB");
     assert_eq!(grants(&app), Vec::<String>::new());
     app.ok(&["doctor"]).says(&["app may restore it live"]);
-    restore_live(&app);
+    app.restore_live();
     assert_eq!(server.psql("crm", "SELECT count(*) FROM client"), "50");
 
     // One that only reads could not give it back to its owner.
@@ -108,7 +95,7 @@ fn mariadb_or_mysql(server: &MariadbServer, app: &mut App, reads: &str, definer:
     }
     assert_eq!(grants(app), Vec::<String>::new());
     app.ok(&["doctor"]).says(&["may restore it live"]);
-    restore_live(app);
+    app.restore_live();
     assert_eq!(
         server.sql("crm_app", "SELECT COUNT(*) FROM clients").trim(),
         "2"

@@ -95,6 +95,13 @@ impl App {
         self.configure(&old.replace(from, to));
     }
 
+    /// Restores the newest point onto the live application, which must be verified.
+    pub fn restore_live(&self) {
+        let live = ["restore", "latest", "--live", "--confirm", "crm/test"];
+        let report = self.json(&[&live[..], &["--reason", "a test"]].concat());
+        assert_eq!(report["outcome"], "verified", "{report:#}");
+    }
+
     /// The application's directory.
     pub fn root(&self) -> &Path {
         self.root.path()

@@ -2,6 +2,7 @@
 //! the S3 API and of the servers that speak it; an unknown code is judged by its HTTP status.
 
 use crate::StoreError;
+use crate::error::EXPIRED;
 use opendal::{Error, ErrorKind};
 use std::error::Error as _;
 use std::fmt;
@@ -18,9 +19,6 @@ pub(super) struct Refusal {
 /// No answer, or half of one.
 #[derive(Debug)]
 pub(super) struct Broken(pub(super) String);
-
-/// What [`StoreError::Credentials`] says of credentials that were good for a while.
-const EXPIRED: &str = "the session token has expired";
 
 /// Waiting ended before the answer.
 #[derive(Debug)]

@@ -235,7 +235,7 @@ fn refusals_are_called_what_they_are() {
         matches!(&error, StoreError::Credentials { .. }),
         "{error:?}"
     );
-    assert!(error.to_string().contains("token has expired"), "{error}");
+    assert!(error.is_expired_session(), "{error}");
     let error = refused(403, "InvalidObjectState");
     assert!(matches!(&error, StoreError::Archived { .. }), "{error:?}");
     let error = refused(403, "AccessDenied");

@@ -66,7 +66,7 @@ pub fn connect(config: &BucketConfig, scrubber: &Scrubber) -> Result<Bucket> {
 /// What an error of the bucket means for a source.
 pub fn source_error(error: StoreError) -> Error {
     let (code, hint) = match &error {
-        StoreError::Credentials { detail, .. } if detail.contains("token has expired") => (
+        expired if expired.is_expired_session() => (
             Code::SourceDenied,
             "get new credentials with their session_token; for runs that nobody attends give the source a key that does not expire",
         ),
