@@ -30,6 +30,7 @@ pub mod ownership;
 mod percent;
 pub mod plain;
 pub mod point;
+mod pool;
 pub mod posture;
 pub mod probe;
 pub mod process;

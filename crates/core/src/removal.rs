@@ -63,17 +63,20 @@ pub fn remove_tree(path: &Path) -> Vec<Stays> {
 
 /// Does so for an entry of an open directory; `path` is for the report.
 pub fn remove_at(parent: &OwnedFd, name: &CStr, path: &Path) -> Vec<Stays> {
-    // Nearly all of the time goes into unlinking files, which two can do side by side. Whatever they
-    // leave, the whole removal takes.
-    std::thread::scope(|scope| {
-        for half in 0..2 {
-            let work = move || Half(half).entry(parent, name, 0);
-            let _ = thread::start_in(scope, work);
-        }
-    });
+    ahead(|half| half.entry(parent, name, 0));
     let mut removal = Removal::default();
     removal.entry(parent, name, path, 0);
     removal.stays
+}
+
+/// Nearly all of the time goes into unlinking files, which two can do side by side. Whatever they
+/// leave, the whole removal takes.
+fn ahead(work: impl Fn(Half) + Copy + Send) {
+    std::thread::scope(|scope| {
+        for half in 0..2 {
+            let _ = thread::start_in(scope, move || work(Half(half)));
+        }
+    });
 }
 
 /// Removes files and links of every other directory, and tells of nothing.
@@ -92,6 +95,19 @@ impl Half {
         }
         if let Ok(directory) = open_directory(parent, name) {
             let _ = self.clear(&directory, depth);
+        }
+    }
+
+    /// Does so in what lies below an open directory, but not right in it.
+    fn below(self, directory: &OwnedFd) {
+        let Ok(entries) = Dir::read_from(directory) else {
+            return;
+        };
+        for entry in entries.map_while(Result::ok) {
+            let name = entry.file_name();
+            if name != c"." && name != c".." {
+                self.entry(directory, name, 1);
+            }
         }
     }
 
@@ -121,6 +137,8 @@ pub fn empty(directory: &OwnedFd, path: &Path, keep: &CStr) -> Vec<Stays> {
         ..Removal::default()
     };
     unlock_directory(directory);
+    // What is kept lies right in it.
+    ahead(|half| half.below(directory));
     removal.clear(directory, path, 0);
     removal.stays
 }
@@ -394,6 +412,7 @@ mod tests {
     fn what_is_kept_stays_to_the_last() {
         let (_home, tree) = tree();
         touch(&tree.join("mark"));
+        touch(&tree.join("a/b/mark"));
         let directory = openat(CWD, &tree, OFlags::RDONLY, Mode::empty()).unwrap();
         assert_eq!(empty(&directory, &tree, c"mark"), []);
         let left: Vec<_> = std::fs::read_dir(&tree).unwrap().flatten().collect();

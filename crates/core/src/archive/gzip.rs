@@ -9,8 +9,8 @@
 //! Extra field (RFC 1952, 2.3.1.1): id `LB`, 5 bytes: u32 little-endian, bytes of the whole
 //! member; u8, 1 in the last member, else 0. The last member is empty.
 
-use super::pool::{Pool, Worker, workers};
 use crate::error::{Code, Error};
+use crate::pool::{Pool, Worker, workers};
 use libdeflater::{CompressionLvl, Compressor, Decompressor};
 use std::io::{self, Read, Write};
 

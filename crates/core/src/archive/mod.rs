@@ -10,7 +10,6 @@ mod keys;
 mod open;
 mod openpgp;
 mod plugins;
-mod pool;
 mod seal;
 mod tap;
 mod template;

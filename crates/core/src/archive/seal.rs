@@ -3,9 +3,9 @@
 use super::gzip;
 use super::keys::{AgeRecipients, Recipients};
 use super::openpgp::{self, MessageSigner};
-use super::pool;
 use crate::config::Compress;
 use crate::error::{Error, Result};
+use crate::pool;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

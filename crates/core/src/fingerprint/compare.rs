@@ -231,6 +231,10 @@ fn shortened(both: [&str; 2]) -> [String; 2] {
 
 /// Goes through both lists side by side, so that neither is held whole.
 fn entries(left: &Entries, right: &Entries, scope: Scope, found: &mut Vec<Difference>) {
+    // As nearly always: then nothing need be unpacked.
+    if left.blocks() == right.blocks() {
+        return;
+    }
     let (mut left, mut right) = (left.in_order(), right.in_order());
     let (mut a, mut b) = (left.next(), right.next());
     loop {

@@ -338,17 +338,18 @@ pub fn put_bytes(
     store.store.put(key, &mut body, &options).map(|_| ())
 }
 
-/// Writes pretty JSON with a final newline, as every document in a store is.
+/// Writes JSON with a final newline. Other documents in a store are indented; this is for one that may list
+/// a million files.
 pub fn write_json(output: &mut dyn Write, value: &impl serde::Serialize) -> Result<()> {
     let mut output = BufWriter::with_capacity(BUFFER_BYTES, output);
-    serde_json::to_writer_pretty(&mut output, value)
+    serde_json::to_writer(&mut output, value)
         .map_err(io::Error::from)
         .and_then(|()| output.write_all(b"\n"))
         .and_then(|()| output.flush())
         .map_err(|error| Error::from_io(Code::Store, "a document cannot be written", error))
 }
 
-/// The same, as bytes.
+/// Indented JSON with a final newline, as every document in a store is but for details.
 pub fn to_json(value: &impl serde::Serialize) -> Result<Vec<u8>> {
     let mut bytes = serde_json::to_vec_pretty(value)
         .map_err(|e| Error::new(Code::Io, "a document cannot be written as JSON").cause(e))?;

@@ -42,6 +42,7 @@ use fetch::{Fetched, open_artifact};
 use place::Within;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Where databases of servers go.
@@ -266,7 +267,7 @@ fn prove(
             &source.kind,
             captured,
             &context.scrubber,
-            context.observer.as_ref(),
+            &context.observer,
         )
     })?;
     restored.differences = Some(match asleep {
@@ -349,17 +350,19 @@ fn observe(
     kind: &str,
     captured: &DetailsArtifact,
     scrubber: &Scrubber,
-    observer: &dyn Observer,
+    observer: &Arc<dyn Observer>,
 ) -> Result<(Proof, Vec<Difference>)> {
     let proof = match placed {
-        Placed::Bucket(place) => return bucket::observe_bucket(place, observer),
+        Placed::Bucket(place) => return bucket::observe_bucket(place, observer.as_ref()),
         Placed::Tree(path) if kind == "bucket" => {
-            return objects::observe_directory(path, observer);
+            return objects::observe_directory(path, observer.as_ref());
         }
         Placed::Tree(path) => files::observe(path, observer),
         Placed::File(path) if kind == "sqlite" => sqlite::observe(path),
         Placed::File(path) => staging::observe_file(path),
-        Placed::Database(database) => database.observe(&captured.proof, scrubber, observer),
+        Placed::Database(database) => {
+            database.observe(&captured.proof, scrubber, observer.as_ref())
+        }
     };
     proof.map(|proof| (proof, Vec::new()))
 }

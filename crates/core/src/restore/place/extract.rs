@@ -9,6 +9,7 @@ use super::Within;
 use super::tape::{Member, TapeReader};
 use crate::error::{Code, Error, Result};
 use crate::observe::Observer;
+use crate::pool::{Pool, workers};
 use crate::source::Skipped;
 use crate::source::files::{acl, escape};
 use rustix::fd::{AsFd, OwnedFd};
@@ -23,10 +24,19 @@ use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
 use tar::EntryType;
 
 /// So many attributes that could not be set are named one by one.
 const NAMED_MAX: usize = 20;
+/// Files up to this size are read whole and made by other threads,
+const SMALL_BYTES: usize = 64 << 10;
+/// so many entries at a time
+const BATCH_ENTRIES: usize = 128;
+/// or so much data.
+const BATCH_BYTES: usize = 1 << 20;
+/// Of larger files, so much is read and written at a time.
+const BUFFER_BYTES: usize = 256 << 10;
 
 /// What an extraction made.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -57,35 +67,84 @@ pub fn extract(
     directory: &Within,
     observer: &dyn Observer,
 ) -> Result<Extracted> {
-    let mut tape = TapeReader::new(input);
+    let root = Arc::new(directory.try_clone()?);
+    let others = Arc::clone(&root);
     let mut extraction = Extraction {
-        root: directory,
         observer,
-        parent: None,
+        maker: Maker::new(root),
         directories: BTreeMap::new(),
-        result: Extracted {
-            owners_restored: true,
-            ..Extracted::default()
-        },
-        not_set: BTreeMap::new(),
-        buffer: vec![0; 256 << 10],
+        skipped: Vec::new(),
+        batch: Batch::default(),
+        pool: Pool::new(workers(), move || {
+            let mut maker = Maker::new(Arc::clone(&others));
+            Box::new(move |batch: &mut Batch| maker.batch(batch))
+        }),
+        failed: false,
+        buffer: Vec::new(),
     };
-    while let Some(member) = tape.next()? {
-        extraction.member(&member, &mut tape)?;
+    let read = extraction.members(&mut TapeReader::new(input));
+    if !extraction.failed {
+        // What comes before an error in the archive is made, and an error of that is the first.
+        extraction.make_all()?;
     }
+    read?;
     extraction.finish()
 }
 
-struct Extraction<'a> {
-    root: &'a Within,
-    observer: &'a dyn Observer,
-    /// The directory of the last entry: the next one is mostly in it as well.
-    parent: Option<(Vec<u8>, OwnedFd)>,
-    /// Their modes, owners and times are set last, deepest first.
-    directories: BTreeMap<Vec<u8>, Member>,
-    result: Extracted,
+/// What was made.
+#[derive(Default)]
+struct Made {
+    files: u64,
+    links: u64,
+    bytes: u64,
+    /// Whether an entry has another owner or group than in the archive.
+    lacks_owners: bool,
     /// What could not be set, and why → on what.
     not_set: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl Made {
+    fn not_set(&mut self, what: &str, name: String) {
+        let names = self.not_set.entry(what.to_owned()).or_default();
+        if names.len() <= NAMED_MAX {
+            names.insert(name);
+        }
+    }
+
+    fn add(&mut self, other: Made) {
+        self.files += other.files;
+        self.links += other.links;
+        self.bytes = self.bytes.saturating_add(other.bytes);
+        self.lacks_owners |= other.lacks_owners;
+        for (what, names) in other.not_set {
+            let names = names.into_iter();
+            names.for_each(|name| self.not_set(&what, name));
+        }
+    }
+}
+
+/// Small files and symbolic links, for one thread to make, and what came of it.
+#[derive(Default)]
+struct Batch {
+    /// Each with the length of its data.
+    members: Vec<(Member, usize)>,
+    data: Vec<u8>,
+    made: Made,
+    failed: Option<Error>,
+}
+
+/// An extraction under way: it reads the archive and makes directories, large files and hard links, while
+/// other threads make the rest.
+struct Extraction<'a> {
+    observer: &'a dyn Observer,
+    maker: Maker,
+    /// Their modes, owners and times are set last, deepest first.
+    directories: BTreeMap<Vec<u8>, Member>,
+    skipped: Vec<Skipped>,
+    batch: Batch,
+    pool: Pool<Batch>,
+    /// Whether an entry could not be made by another thread.
+    failed: bool,
     buffer: Vec<u8>,
 }
 
@@ -124,28 +183,53 @@ fn components(path: &[u8]) -> Result<Vec<&[u8]>> {
     }
 }
 
+/// The last component of a name, and what is above it, in the form of [`components`].
+fn split(path: &[u8]) -> Result<(&OsStr, Vec<u8>)> {
+    let parts = components(path)?;
+    let (name, above) = parts
+        .split_last()
+        .ok_or_else(|| hostile(path, "has no valid name"))?;
+    Ok((OsStr::from_bytes(name), above.join(&b'/')))
+}
+
 impl Extraction<'_> {
-    fn member(&mut self, member: &Member, tape: &mut TapeReader<impl Read>) -> Result<()> {
-        let parts = components(&member.path)?;
-        let Some((name, above)) = parts.split_last() else {
+    fn members(&mut self, tape: &mut TapeReader<impl Read>) -> Result<()> {
+        while let Some(member) = tape.next()? {
+            self.member(member, tape)?;
+        }
+        Ok(())
+    }
+
+    fn member(&mut self, member: Member, tape: &mut TapeReader<impl Read>) -> Result<()> {
+        let (parts, is_directory) = (components(&member.path)?, is_directory(&member));
+        if parts.is_empty() {
             // `./`, the top of an archive made by hand: the target keeps its own mode.
             return match member.kind {
                 EntryType::Directory => Ok(()),
                 _ => Err(hostile(&member.path, "has no valid name")),
             };
-        };
-        let name = OsStr::from_bytes(name);
-        let above = above.join(&b'/');
+        }
         match member.kind.as_byte() {
-            // A name that ends in a slash was a directory before there was a type.
-            0 | b'0' | b'7' if member.path.last() != Some(&b'/') => {
-                self.file(&above, name, member, tape)
+            _ if is_directory => {
+                let path = parts.join(&b'/');
+                self.directory(path, &member)
             }
-            0 | b'0' | b'5' | b'D' => self.directory(&above, name, &parts, member),
-            b'1' => self.hard_link(&above, name, member),
-            b'2' => self.symbolic_link(&above, name, member),
+            0 | b'0' | b'7' if member.path.last() != Some(&b'/') => {
+                let length = usize::try_from(member.size).ok();
+                let length = length.filter(|length| *length <= SMALL_BYTES);
+                match length.filter(|_| member.pieces.is_none()) {
+                    Some(length) => self.small_file(member, length, tape),
+                    None => self.large_file(&member, tape),
+                }
+            }
+            b'1' => {
+                // What it is a name of may not be made yet.
+                self.make_all()?;
+                self.maker.hard_link(&member)
+            }
+            b'2' => self.push(member, 0),
             b'6' => {
-                self.result.skipped.push(Skipped {
+                self.skipped.push(Skipped {
                     name: escape(&member.path),
                     reason: "is a named pipe".into(),
                     partial: false,
@@ -157,53 +241,46 @@ impl Extraction<'_> {
         }
     }
 
-    /// Opens the directory of this name below the target, making what is missing.
-    fn open(&self, path: &[u8], make: bool, access: OFlags) -> Result<OwnedFd, Errno> {
-        let made = make.then(|| Mode::from_raw_mode(0o755));
-        let path = Path::new(OsStr::from_bytes(path));
-        self.root.descend(path, access, made)
-    }
-
-    /// The directory an entry is to be made in.
-    fn parent(&mut self, above: &[u8], member: &Member) -> Result<&OwnedFd> {
-        let known = self.parent.take().filter(|(path, _)| path == above);
-        let parent = match known {
-            Some(parent) => parent,
-            None => {
-                let opened = self
-                    .open(above, true, OFlags::PATH)
-                    .map_err(|error| match error {
-                        // What stands there is a file or a link.
-                        Errno::NOTDIR | Errno::LOOP => {
-                            hostile(&member.path, "lies below an entry that is no directory")
-                        }
-                        _ => not_made(&member.path, error),
-                    })?;
-                (above.to_vec(), opened)
-            }
-        };
-        Ok(&self.parent.insert(parent).1)
-    }
-
-    fn directory(
-        &mut self,
-        above: &[u8],
-        name: &OsStr,
-        parts: &[&[u8]],
-        member: &Member,
-    ) -> Result<()> {
-        let parent = self.parent(above, member)?;
-        match rustix::fs::mkdirat(parent, name, Mode::RWXU) {
-            Ok(()) => {}
-            Err(Errno::EXIST) => {
-                let stat = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)
-                    .map_err(|error| not_made(&member.path, error))?;
-                if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
-                    return Err(hostile(&member.path, "is in the place of an earlier one"));
-                }
-            }
-            Err(error) => return Err(not_made(&member.path, error)),
+    /// Adds an entry to the open batch, its data being there already, and gives that away when it is full.
+    fn push(&mut self, member: Member, length: usize) -> Result<()> {
+        self.batch.members.push((member, length));
+        let batch = &self.batch;
+        match batch.members.len() >= BATCH_ENTRIES || batch.data.len() >= BATCH_BYTES {
+            true => self.give(),
+            false => Ok(()),
         }
+    }
+
+    /// Has the open batch made.
+    fn give(&mut self) -> Result<()> {
+        let batch = std::mem::take(&mut self.batch);
+        while self.pool.full() {
+            self.take()?;
+        }
+        self.pool.submit(batch).map_err(|error| lost(&error))
+    }
+
+    /// Waits for the oldest batch that is being made; whether there was one.
+    fn take(&mut self) -> Result<bool> {
+        let Some(batch) = self.pool.next().map_err(|error| lost(&error))? else {
+            return Ok(false);
+        };
+        self.maker.made.add(batch.made);
+        self.failed |= batch.failed.is_some();
+        batch.failed.map_or(Ok(true), Err)
+    }
+
+    /// Waits until all that was read is made.
+    fn make_all(&mut self) -> Result<()> {
+        if !self.batch.members.is_empty() {
+            self.give()?;
+        }
+        while self.take()? {}
+        Ok(())
+    }
+
+    fn directory(&mut self, path: Vec<u8>, member: &Member) -> Result<()> {
+        self.maker.directory(member)?;
         let member = Member {
             path: member.path.clone(),
             link: Vec::new(),
@@ -213,35 +290,34 @@ impl Extraction<'_> {
             acl_default: member.acl_default.clone(),
             ..*member
         };
-        if self.directories.insert(parts.join(&b'/'), member).is_none() {
-            self.result.directories += 1;
-        }
+        self.directories.insert(path, member);
         Ok(())
     }
 
-    fn file(
+    fn small_file(
         &mut self,
-        above: &[u8],
-        name: &OsStr,
-        member: &Member,
+        member: Member,
+        length: usize,
         tape: &mut TapeReader<impl Read>,
     ) -> Result<()> {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
-        let parent = self.parent(above, member)?;
-        // The mode that it is to have need not be set later; but without the right to write, an
-        // ordinary user cannot set attributes.
-        let mode = match member.xattrs.is_empty() {
-            true => Mode::from_raw_mode(member.mode & 0o777),
-            false => Mode::RUSR | Mode::WUSR,
-        };
-        let file = rustix::fs::openat(parent, name, flags | OFlags::CLOEXEC, mode)
-            .map(File::from)
-            .map_err(|error| not_made(&member.path, error))?;
+        let start = self.batch.data.len();
+        self.batch.data.resize(start + length, 0);
+        let data = self.batch.data.get_mut(start..).unwrap_or_default();
+        let count = tape.data(data);
+        if !count.as_ref().is_ok_and(|count| *count == length) {
+            // Of a file that is cut, nothing is made.
+            self.batch.data.truncate(start);
+            count?;
+            return Err(hostile(&member.path, "has less data than it says"));
+        }
+        self.observer.advance(length as u64);
+        self.push(member, length)
+    }
+
+    fn large_file(&mut self, member: &Member, tape: &mut TapeReader<impl Read>) -> Result<()> {
+        let file = self.maker.new_file(member)?;
         self.content(&file, member, tape)?;
-        self.attributes(&file, member)?;
-        self.result.files += 1;
-        self.result.bytes = self.result.bytes.saturating_add(member.size);
-        Ok(())
+        self.maker.finish_file(&file, member)
     }
 
     fn content(
@@ -250,16 +326,11 @@ impl Extraction<'_> {
         member: &Member,
         tape: &mut TapeReader<impl Read>,
     ) -> Result<()> {
-        let failed = |error: std::io::Error| {
-            let errno = error
-                .raw_os_error()
-                .map_or(Errno::IO, Errno::from_raw_os_error);
-            not_made(&member.path, errno)
-        };
         if member.pieces.is_some() {
             rustix::fs::ftruncate(file, member.size)
                 .map_err(|error| not_made(&member.path, error))?;
         }
+        self.buffer.resize(BUFFER_BYTES, 0);
         let whole = [(0, member.size)];
         for (offset, length) in member.pieces.as_deref().unwrap_or(&whole) {
             let (mut at, end) = (*offset, offset + length);
@@ -271,8 +342,7 @@ impl Extraction<'_> {
                 if count == 0 {
                     return Err(hostile(&member.path, "has less data than it says"));
                 }
-                let bytes = buffer.get(..count).unwrap_or_default();
-                file.write_all_at(bytes, at).map_err(failed)?;
+                write_at(file, buffer.get(..count).unwrap_or_default(), at, member)?;
                 self.observer.advance(count as u64);
                 at += count as u64;
             }
@@ -280,39 +350,206 @@ impl Extraction<'_> {
         Ok(())
     }
 
-    fn hard_link(&mut self, above: &[u8], name: &OsStr, member: &Member) -> Result<()> {
-        let parts = components(&member.link).map_err(|error| Error {
+    /// Gives the directories what they have, then tells what was made.
+    fn finish(mut self) -> Result<Extracted> {
+        // Backwards by name is deepest first: a parent may lose its owner's right to enter it.
+        for (path, member) in self.directories.iter().rev() {
+            let opened = self
+                .maker
+                .open(path, false, OFlags::RDONLY)
+                .map_err(|error| not_made(path, error))?;
+            self.maker.attributes(&opened, member)?;
+        }
+        let made = self.maker.made;
+        let mut warnings = Vec::new();
+        for (what, names) in made.not_set {
+            let more = if names.len() > NAMED_MAX {
+                ", and others"
+            } else {
+                ""
+            };
+            let names: Vec<String> = names.into_iter().take(NAMED_MAX).collect();
+            let names = names.join(", ");
+            warnings.push(format!("could not be set: {what} (of {names}{more})"));
+        }
+        Ok(Extracted {
+            files: made.files,
+            directories: self.directories.len() as u64,
+            links: made.links,
+            bytes: made.bytes,
+            owners_restored: !made.lacks_owners,
+            skipped: self.skipped,
+            warnings,
+        })
+    }
+}
+
+fn lost(error: &std::io::Error) -> Error {
+    Error::io("the files cannot be restored", error)
+}
+
+/// Whether a directory is meant. A name that ends in a slash was one before there was a type.
+fn is_directory(member: &Member) -> bool {
+    match member.kind.as_byte() {
+        b'5' | b'D' => true,
+        0 | b'0' => member.path.last() == Some(&b'/'),
+        _ => false,
+    }
+}
+
+fn write_at(file: &File, bytes: &[u8], at: u64, member: &Member) -> Result<()> {
+    file.write_all_at(bytes, at).map_err(|error| {
+        let errno = error.raw_os_error();
+        not_made(
+            &member.path,
+            errno.map_or(Errno::IO, Errno::from_raw_os_error),
+        )
+    })
+}
+
+/// Makes entries below the target, and counts them.
+struct Maker {
+    root: Arc<Within>,
+    /// The directory of the last entry: the next one is mostly in it as well.
+    parent: Option<(Vec<u8>, OwnedFd)>,
+    made: Made,
+}
+
+impl Maker {
+    fn new(root: Arc<Within>) -> Self {
+        Maker {
+            root,
+            parent: None,
+            made: Made::default(),
+        }
+    }
+
+    /// Makes a whole batch, or what comes before an error.
+    fn batch(&mut self, batch: &mut Batch) {
+        let mut data = batch.data.as_slice();
+        for (member, length) in &batch.members {
+            let (own, rest) = data.split_at_checked(*length).unwrap_or_default();
+            data = rest;
+            let made = match member.kind.is_symlink() {
+                true => self.symbolic_link(member),
+                false => self.small_file(member, own),
+            };
+            if let Err(error) = made {
+                batch.failed = Some(error);
+                break;
+            }
+        }
+        batch.made = std::mem::take(&mut self.made);
+    }
+
+    /// Opens the directory of this name below the target, making what is missing.
+    fn open(&self, path: &[u8], make: bool, access: OFlags) -> Result<OwnedFd, Errno> {
+        let made = make.then(|| Mode::from_raw_mode(0o755));
+        let path = Path::new(OsStr::from_bytes(path));
+        self.root.descend(path, access, made)
+    }
+
+    /// The directory an entry is to be made in, and its name there.
+    fn place<'m>(&mut self, member: &'m Member) -> Result<(&OwnedFd, &'m OsStr)> {
+        let (name, above) = split(&member.path)?;
+        let known = self.parent.take().filter(|(path, _)| *path == above);
+        let parent = match known {
+            Some(parent) => parent,
+            None => {
+                let opened = self.open(&above, true, OFlags::PATH);
+                let opened = opened.map_err(|error| match error {
+                    // What stands there is a file or a link.
+                    Errno::NOTDIR | Errno::LOOP => {
+                        hostile(&member.path, "lies below an entry that is no directory")
+                    }
+                    _ => not_made(&member.path, error),
+                })?;
+                (above, opened)
+            }
+        };
+        Ok((&self.parent.insert(parent).1, name))
+    }
+
+    fn directory(&mut self, member: &Member) -> Result<()> {
+        let (parent, name) = self.place(member)?;
+        match rustix::fs::mkdirat(parent, name, Mode::RWXU) {
+            Ok(()) => Ok(()),
+            Err(Errno::EXIST) => {
+                let stat = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)
+                    .map_err(|error| not_made(&member.path, error))?;
+                match FileType::from_raw_mode(stat.st_mode) {
+                    FileType::Directory => Ok(()),
+                    _ => Err(hostile(&member.path, "is in the place of an earlier one")),
+                }
+            }
+            Err(error) => Err(not_made(&member.path, error)),
+        }
+    }
+
+    /// Makes a file without content.
+    fn new_file(&mut self, member: &Member) -> Result<File> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
+        let (parent, name) = self.place(member)?;
+        // The mode that it is to have need not be set later; but without the right to write, an
+        // ordinary user cannot set attributes.
+        let mode = match member.xattrs.is_empty() {
+            true => Mode::from_raw_mode(member.mode & 0o777),
+            false => Mode::RUSR | Mode::WUSR,
+        };
+        rustix::fs::openat(parent, name, flags | OFlags::CLOEXEC, mode)
+            .map(File::from)
+            .map_err(|error| not_made(&member.path, error))
+    }
+
+    /// Sets what a file has beside its content.
+    fn finish_file(&mut self, file: &File, member: &Member) -> Result<()> {
+        self.attributes(file, member)?;
+        self.made.files += 1;
+        self.made.bytes = self.made.bytes.saturating_add(member.size);
+        Ok(())
+    }
+
+    fn small_file(&mut self, member: &Member, data: &[u8]) -> Result<()> {
+        let file = self.new_file(member)?;
+        write_at(&file, data, 0, member)?;
+        self.finish_file(&file, member)
+    }
+
+    fn hard_link(&mut self, member: &Member) -> Result<()> {
+        let about = |error: Error| Error {
             message: format!("{} (target of {})", error.message, escape(&member.path)),
             ..error
-        })?;
+        };
         let wrong = || {
             hostile(
                 &member.path,
                 "is a hard link to what is no file of this archive",
             )
         };
-        let (first, first_above) = parts.split_last().ok_or_else(wrong)?;
-        let first = OsStr::from_bytes(first);
+        if components(&member.link).map_err(about)?.is_empty() {
+            return Err(wrong());
+        }
+        let (first, first_above) = split(&member.link).map_err(about)?;
         let first_parent = self
-            .open(&first_above.join(&b'/'), false, OFlags::PATH)
+            .open(&first_above, false, OFlags::PATH)
             .map_err(|_| wrong())?;
         let stat = rustix::fs::statat(&first_parent, first, AtFlags::SYMLINK_NOFOLLOW)
             .map_err(|_| wrong())?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(wrong());
         }
-        let parent = self.parent(above, member)?;
+        let (parent, name) = self.place(member)?;
         rustix::fs::linkat(&first_parent, first, parent, name, AtFlags::empty())
             .map_err(|error| not_made(&member.path, error))?;
-        self.result.files += 1;
+        self.made.files += 1;
         Ok(())
     }
 
-    fn symbolic_link(&mut self, above: &[u8], name: &OsStr, member: &Member) -> Result<()> {
+    fn symbolic_link(&mut self, member: &Member) -> Result<()> {
         if member.link.is_empty() || member.link.contains(&0) {
             return Err(hostile(&member.path, "is a link to nothing"));
         }
-        let parent = self.parent(above, member)?;
+        let (parent, name) = self.place(member)?;
         let target = OsStr::from_bytes(&member.link);
         rustix::fs::symlinkat(target, parent, name)
             .map_err(|error| not_made(&member.path, error))?;
@@ -322,7 +559,7 @@ impl Extraction<'_> {
         // A file system that keeps no times of links is no reason to fail; nor is it proved.
         let _ = rustix::fs::utimensat(parent, name, &times(member), nofollow);
         self.note_owner(owned, &member.path)?;
-        self.result.links += 1;
+        self.made.links += 1;
         Ok(())
     }
 
@@ -331,17 +568,10 @@ impl Extraction<'_> {
             Ok(()) => Ok(()),
             // Without privilege, or in a user namespace that does not have this owner.
             Err(Errno::PERM | Errno::INVAL) => {
-                self.result.owners_restored = false;
+                self.made.lacks_owners = true;
                 Ok(())
             }
             Err(error) => Err(not_made(path, error)),
-        }
-    }
-
-    fn note_not_set(&mut self, what: String, member: &Member) {
-        let names = self.not_set.entry(what).or_default();
-        if names.len() <= NAMED_MAX {
-            names.insert(escape(&member.path));
         }
     }
 
@@ -365,7 +595,8 @@ impl Extraction<'_> {
                 ));
             };
             if let Err(error) = rustix::fs::fsetxattr(file, &c_name, value, XattrFlags::empty()) {
-                self.note_not_set(format!("the attribute {}: {error}", escape(name)), member);
+                let what = format!("the attribute {}: {error}", escape(name));
+                self.made.not_set(&what, escape(&member.path));
             }
         }
         if !mode_stays {
@@ -385,34 +616,11 @@ impl Extraction<'_> {
                 Err(line) => Err(format!("{line:?} is not understood")),
             };
             if let Err(error) = set {
-                self.note_not_set(format!("the access control list: {error}"), member);
+                let what = format!("the access control list: {error}");
+                self.made.not_set(&what, escape(&member.path));
             }
         }
         rustix::fs::futimens(file, &times(member)).map_err(|error| not_made(&member.path, error))
-    }
-
-    /// Gives the directories what they have, then tells what was made.
-    fn finish(mut self) -> Result<Extracted> {
-        // Backwards by name is deepest first: a parent may lose its owner's right to enter it.
-        for (path, member) in std::mem::take(&mut self.directories).into_iter().rev() {
-            let opened = self
-                .open(&path, false, OFlags::RDONLY)
-                .map_err(|error| not_made(&path, error))?;
-            self.attributes(&opened, &member)?;
-        }
-        for (what, names) in std::mem::take(&mut self.not_set) {
-            let more = if names.len() > NAMED_MAX {
-                ", and others"
-            } else {
-                ""
-            };
-            let names: Vec<String> = names.into_iter().take(NAMED_MAX).collect();
-            let names = names.join(", ");
-            self.result
-                .warnings
-                .push(format!("could not be set: {what} (of {names}{more})"));
-        }
-        Ok(self.result)
     }
 }
 

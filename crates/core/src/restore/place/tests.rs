@@ -163,6 +163,78 @@ fn a_cut_or_damaged_archive_is_an_error_wherever_it_is_cut() {
     extract(&mut &bytes[..], target.path(), &Silent).unwrap();
 }
 
+/// The members of a tree that many threads make: 40 directories of 50 files, one in ten larger than one
+/// thread is given.
+fn many() -> Vec<Vec<u8>> {
+    let mut members = Vec::new();
+    for directory in 0..40 {
+        let above = format!("d{directory:02}");
+        members.push(member(b'5', above.as_bytes(), b"", b""));
+        for file in 0..50 {
+            let path = format!("{above}/f{file:02}");
+            let length = if file % 10 == 9 { 70_000 } else { file * 20 };
+            let content = vec![b'a' + u8::try_from(directory % 26).unwrap(); length];
+            members.push(member(b'0', path.as_bytes(), b"", &content));
+        }
+        // For a hard link, everything before it is waited for.
+        if directory % 8 == 0 {
+            let first = format!("{above}/f49");
+            let link = format!("{above}/hard");
+            members.push(member(b'1', link.as_bytes(), first.as_bytes(), b""));
+        }
+        members.push(member(
+            b'2',
+            format!("{above}/soft").as_bytes(),
+            b"f00",
+            b"",
+        ));
+    }
+    members
+}
+
+#[test]
+fn a_large_tree_is_made_whole_by_several_threads() {
+    let target = tempfile::tempdir().unwrap();
+    let extracted = extract(&mut &archive(&many())[..], target.path(), &Silent).unwrap();
+    assert_eq!(
+        (extracted.files, extracted.directories, extracted.links),
+        (40 * 50 + 5, 40, 40)
+    );
+    assert_eq!(listing(target.path()).len(), 40 * 52 + 5);
+    for directory in 0..40 {
+        let above = target.path().join(format!("d{directory:02}"));
+        for (name, length) in [("f07", 140), ("f49", 70_000), ("hard", 70_000)] {
+            if name == "hard" && directory % 8 != 0 {
+                continue;
+            }
+            let content = fs::read(above.join(name)).unwrap();
+            let letter = b'a' + u8::try_from(directory % 26).unwrap();
+            assert_eq!(content, vec![letter; length], "{directory} {name}");
+        }
+    }
+}
+
+#[test]
+fn of_several_errors_the_first_in_the_archive_is_told_and_what_precedes_it_is_made() {
+    let mut members = many();
+    // A name that is taken in the middle, a device later, and then the archive is cut.
+    members.insert(1000, member(b'0', b"d03/f01", b"", b"again"));
+    members.insert(1772, member(b'3', b"d04/device", b"", b""));
+    let mut bytes = archive(&members);
+    bytes.truncate(bytes.len() - 100_000);
+    let target = tempfile::tempdir().unwrap();
+    let error = extract(&mut &bytes[..], target.path(), &Silent).unwrap_err();
+    assert!(error.message.contains("d03/f01"), "{error}");
+    members.remove(1000);
+    let mut bytes = archive(&members);
+    bytes.truncate(bytes.len() - 100_000);
+    let target = tempfile::tempdir().unwrap();
+    let error = extract(&mut &bytes[..], target.path(), &Silent).unwrap_err();
+    assert!(error.message.contains("d04/device"), "{error}");
+    // The entry before it.
+    assert!(target.path().join("d33/f48").exists());
+}
+
 /// Fails at the end, as a decompressor does whose checksum is wrong.
 struct FailsAtTheEnd<'a>(&'a [u8]);
 

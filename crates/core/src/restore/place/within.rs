@@ -51,6 +51,12 @@ impl Within {
         Within { handle, path }
     }
 
+    /// The same directory by another handle.
+    pub(super) fn try_clone(&self) -> Result<Self> {
+        let handle = self.clone_handle()?;
+        Ok(Within::opened(handle, self.path.clone()))
+    }
+
     /// Where it is, for messages and for tools that need a path.
     pub fn path(&self) -> &Path {
         &self.path

@@ -4,7 +4,7 @@ mod live;
 
 use super::*;
 use crate::fingerprint::{FileEntry, FileKind, FilesFingerprint, Fingerprint, Inventory, Proof};
-use crate::observe::Silent;
+use crate::observe::{Observer, Silent};
 use crate::restore::place::{self, Extracted, Within};
 use crate::secret::Scrubber;
 use lifeboat_testkit::privilege::needs_root;
@@ -12,6 +12,7 @@ use lifeboat_testkit::tree;
 use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt, symlink};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Instant;
 
 fn extract(
@@ -20,6 +21,11 @@ fn extract(
     observer: &Silent,
 ) -> Result<Extracted> {
     place::extract(input, &Within::open(directory)?, observer)
+}
+
+fn observe(directory: &Path) -> Result<Proof> {
+    let observer: Arc<dyn Observer> = Arc::new(Silent);
+    super::observe(directory, &observer)
 }
 
 fn capture(config: FilesConfig, output: &mut dyn Write) -> Result<Captured> {
@@ -56,7 +62,7 @@ fn restored(archive: &[u8]) -> (tempfile::TempDir, Proof) {
     let target = tempfile::tempdir().unwrap();
     let extracted = extract(&mut &archive[..], target.path(), &Silent).unwrap();
     assert_eq!(extracted.warnings, Vec::<String>::new());
-    let proof = observe(target.path(), &Silent).unwrap();
+    let proof = observe(target.path()).unwrap();
     (target, proof)
 }
 
@@ -195,7 +201,7 @@ fn gnu_tar_restores_our_archives_alike() {
         assert_eq!(said.lines().find(|line| !line.contains("time stamp")), None);
         assert_same(
             captured.proof.as_ref().unwrap(),
-            &observe(&directory, &Silent).unwrap(),
+            &observe(&directory).unwrap(),
         );
         let terabyte = inside(&directory, &top).join("sparse/terabyte");
         assert!(fs::metadata(terabyte).unwrap().blocks() * 512 < 1 << 20);
@@ -209,7 +215,7 @@ fn gnu_tar_archives_of_every_format_extract_alike() {
     tree::awkward(&top);
     fs::remove_dir_all(top.join("special")).unwrap();
     // GNU tar gives up on names and numbers that its older format cannot hold.
-    let proof = observe(source.path(), &Silent).unwrap();
+    let proof = observe(source.path()).unwrap();
     for arguments in [
         [
             "--format=posix",
@@ -246,7 +252,7 @@ fn gnu_tar_archives_of_every_format_extract_alike() {
         fs::create_dir(&directory).unwrap();
         let extracted = extract(&mut fs::File::open(&file).unwrap(), &directory, &Silent).unwrap();
         assert_eq!(extracted.warnings, Vec::<String>::new());
-        let mut observed = observe(&directory, &Silent).unwrap();
+        let mut observed = observe(&directory).unwrap();
         // GNU tar keeps its own idea of which name of a hard-linked file is the first, which the
         // proof does not see: it looks at the restored tree.
         let mut expected = proof.clone();
@@ -338,7 +344,7 @@ fn every_change_to_a_restored_tree_shows() {
         let (target, proof) = restored(&archive);
         assert_eq!(settable(&proof), expected, "before: {what}");
         change(&inside(target.path(), &top));
-        let observed = observe(target.path(), &Silent).unwrap();
+        let observed = observe(target.path()).unwrap();
         let observed = totals(&observed);
         match part {
             "content" => assert_ne!(observed.content, expected.content, "{what}"),
@@ -351,7 +357,7 @@ fn every_change_to_a_restored_tree_shows() {
     if tree::privileged() {
         let (target, _) = restored(&archive);
         tree::give(&inside(target.path(), &top).join("acl"), 77, 77);
-        let observed = observe(target.path(), &Silent).unwrap();
+        let observed = observe(target.path()).unwrap();
         assert_ne!(totals(&observed).ownership, expected.ownership);
         assert_eq!(totals(&observed).metadata, expected.metadata);
         xattr::remove(
@@ -359,7 +365,7 @@ fn every_change_to_a_restored_tree_shows() {
             "security.capability",
         )
         .unwrap();
-        let without = observe(target.path(), &Silent).unwrap();
+        let without = observe(target.path()).unwrap();
         assert_ne!(totals(&without).ownership, totals(&observed).ownership);
     }
 }
@@ -592,7 +598,7 @@ fn without_privilege_what_cannot_be_read_is_partial_and_owners_are_a_limit() {
     let extracted = extract(&mut &archive[..], target.path(), &Silent).unwrap();
     assert!(!extracted.owners_restored);
     assert!(!extracted.owners_restored);
-    let proof = observe(target.path(), &Silent).unwrap();
+    let proof = observe(target.path()).unwrap();
     assert_eq!(
         totals(&proof).content,
         totals(captured.proof.as_ref().unwrap()).content
@@ -612,7 +618,7 @@ fn without_privilege_what_cannot_be_read_is_partial_and_owners_are_a_limit() {
         "{:?}",
         extracted.warnings
     );
-    let proof = observe(target.path(), &Silent).unwrap();
+    let proof = observe(target.path()).unwrap();
     let owned = |entry: &FileEntry| FileEntry {
         uid: 0,
         gid: 0,

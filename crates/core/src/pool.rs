@@ -1,7 +1,8 @@
 //! Jobs done on a few threads and handed back in the order they were given.
 //!
 //! Guarantees: a bounded number of jobs in flight, threads only as they are needed, and no thread
-//! left when the pool is dropped. A job whose thread panicked comes back as an error.
+//! left when the pool is dropped. A job whose thread panicked comes back as an error. Where no thread
+//! can be started, jobs are done where they are given.
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use std::collections::VecDeque;
@@ -9,22 +10,24 @@ use std::io;
 use std::thread::JoinHandle;
 
 /// A worker: does one job in place.
-pub(super) type Worker<J> = Box<dyn FnMut(&mut J) + Send>;
+pub(crate) type Worker<J> = Box<dyn FnMut(&mut J) + Send>;
 
 /// Threads at most, however many cores there are: past this the stages around are slower.
 const WORKERS_MAX: usize = 8;
 
 /// How many workers suit this host.
-pub(super) fn workers() -> usize {
+pub(crate) fn workers() -> usize {
     std::thread::available_parallelism().map_or(1, |n| n.get().min(WORKERS_MAX))
 }
 
 type Task<J> = (J, Sender<J>);
 
-pub(super) struct Pool<J: Send + 'static> {
+pub(crate) struct Pool<J: Send + 'static> {
     make_worker: Box<dyn Fn() -> Worker<J> + Send>,
     workers_max: usize,
     workers: Vec<JoinHandle<()>>,
+    /// Does the jobs where no thread can be started.
+    instead: Option<Worker<J>>,
     /// `None` only while dropping.
     tasks: Option<Sender<Task<J>>>,
     queue: Receiver<Task<J>>,
@@ -32,7 +35,7 @@ pub(super) struct Pool<J: Send + 'static> {
 }
 
 impl<J: Send + 'static> Pool<J> {
-    pub(super) fn new(
+    pub(crate) fn new(
         workers_max: usize,
         make_worker: impl Fn() -> Worker<J> + Send + 'static,
     ) -> Self {
@@ -41,6 +44,7 @@ impl<J: Send + 'static> Pool<J> {
             make_worker: Box::new(make_worker),
             workers_max: workers_max.max(1),
             workers: Vec::new(),
+            instead: None,
             tasks: Some(tasks),
             queue,
             pending: VecDeque::new(),
@@ -49,17 +53,21 @@ impl<J: Send + 'static> Pool<J> {
 
     /// Whether [`Pool::next`] must be called before another job is given: one job for each worker
     /// and two waiting, so that none is idle while the caller writes a result.
-    pub(super) fn full(&self) -> bool {
+    pub(crate) fn full(&self) -> bool {
         self.pending.len() >= self.workers_max + 2
     }
 
     /// Gives a job. The queue has no bound of its own; [`Pool::full`] is the bound.
-    pub(super) fn submit(&mut self, job: J) -> io::Result<()> {
+    pub(crate) fn submit(&mut self, mut job: J) -> io::Result<()> {
         if self.workers.len() < self.workers_max && self.workers.len() <= self.pending.len() {
-            self.hire()?;
+            self.hire();
         }
         let (done, result) = bounded(1);
         self.pending.push_back(result);
+        if let Some(work) = &mut self.instead {
+            work(&mut job);
+            return done.send(job).map_err(|_| worker_lost());
+        }
         let sent = self.tasks.as_ref().map(|tasks| tasks.send((job, done)));
         match sent {
             Some(Ok(())) => Ok(()),
@@ -68,18 +76,18 @@ impl<J: Send + 'static> Pool<J> {
     }
 
     /// Waits for the oldest job; `None` when none is pending.
-    pub(super) fn next(&mut self) -> io::Result<Option<J>> {
+    pub(crate) fn next(&mut self) -> io::Result<Option<J>> {
         let Some(result) = self.pending.pop_front() else {
             return Ok(None);
         };
         result.recv().map(Some).map_err(|_| worker_lost())
     }
 
-    fn hire(&mut self) -> io::Result<()> {
+    fn hire(&mut self) {
         let queue = self.queue.clone();
         let mut work = (self.make_worker)();
         let started = std::thread::Builder::new()
-            .name("archive".into())
+            .name("worker".into())
             .spawn(move || {
                 for (mut job, done) in queue {
                     work(&mut job);
@@ -90,15 +98,18 @@ impl<J: Send + 'static> Pool<J> {
         match started {
             Ok(worker) => self.workers.push(worker),
             // Fewer threads are slower, not wrong.
-            Err(_) if !self.workers.is_empty() => self.workers_max = self.workers.len(),
-            Err(error) => return Err(error),
+            Err(_) => {
+                self.workers_max = self.workers.len();
+                if self.workers.is_empty() {
+                    self.instead = Some((self.make_worker)());
+                }
+            }
         }
-        Ok(())
     }
 }
 
 fn worker_lost() -> io::Error {
-    io::Error::other("a compression thread ended early")
+    io::Error::other("a worker thread ended early")
 }
 
 impl<J: Send + 'static> Drop for Pool<J> {
