@@ -17,9 +17,9 @@ use crate::name::Name;
 use crate::observe::Observer;
 use crate::point::{Manifest, OnlyPartial, PointId, Selector};
 use crate::restore::fetch;
-use crate::runbook;
 use crate::scratch;
 use crate::secret::Reference;
+use crate::shell::quote;
 use crate::sign;
 use crate::snapshot;
 use serde_json::{Value, json};
@@ -293,7 +293,7 @@ pub fn command(kind: &StoreKind, manifest: &Manifest, signer: &str) -> String {
     };
     format!(
         "lifeboat restore {point} --store-url {}{key} --trust-signer {signer} --to DIRECTORY",
-        runbook::quote(&url_of(kind))
+        quote(&url_of(kind))
     )
 }
 

@@ -15,10 +15,10 @@ use crate::observe::Observer;
 use crate::ownership;
 use crate::removal::Stays;
 use crate::restore::place;
-use crate::runbook;
 use crate::scratch::{self, Directory};
 use crate::secret::{Reference, Scrubber, Secret};
 use crate::sftp::Logins;
+use crate::shell::quote;
 use crate::sign::{Signer, TrustedSigners};
 use crate::snapshot::{Deposit, Snapshots};
 use crate::transport::ssh::Sessions;
@@ -549,7 +549,7 @@ fn open_signer(reference: Option<&Reference>, state: &Path, scrubber: &Scrubber)
     // Made for this user alone; an access control list shows as rights of the group.
     let mode = std::fs::metadata(&path).map_or(0, |metadata| metadata.mode());
     if mode & 0o077 != 0 {
-        let path = runbook::quote(&path.to_string_lossy());
+        let path = quote(&path.to_string_lossy());
         let message = format!("the signing key {path} is open to other users");
         return Err(Error::new(Code::State, message).hint(format!(
             "they can sign as this host: find out who could read it, then run `setfacl -b {path}; chmod 600 {path}`, or remove it, to have another made"

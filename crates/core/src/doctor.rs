@@ -9,6 +9,7 @@ use crate::config::{BucketConfig, SourceKind, StoreConfig, StoreKind};
 use crate::context::{Context, OpenStore};
 use crate::error::{Code, Error, Result};
 use crate::exposure;
+use crate::finding::{Finding, Severity};
 use crate::ownership;
 use crate::posture;
 use crate::restore::database::Database;
@@ -16,8 +17,9 @@ use crate::restore::left_aside::{self, LeftAside};
 use crate::restore::place::aside;
 use crate::runbook;
 use crate::scratch;
+use crate::shell::quote;
 use crate::snapshot;
-use crate::source::{self, CaptureContext, Finding, Severity};
+use crate::source::{self, CaptureContext};
 use std::collections::{BTreeSet, HashSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -109,10 +111,7 @@ fn state(context: &Context) -> Vec<Finding> {
                 "others can enter {}, where names of what was backed up are in clear",
                 state.display()
             ),
-            format!(
-                "run `chmod 700 {}`",
-                runbook::quote(&state.to_string_lossy())
-            ),
+            format!("run `chmod 700 {}`", quote(&state.to_string_lossy())),
         ));
     }
     findings.extend(context.sweep().iter().map(|stays| {
@@ -122,7 +121,7 @@ fn state(context: &Context) -> Vec<Finding> {
             format!("what a run that was killed had restored is there in clear: {stays}"),
             format!(
                 "look why, then run `rm -rf {}`",
-                runbook::quote(&stays.path.to_string_lossy())
+                quote(&stays.path.to_string_lossy())
             ),
         )
     }));
@@ -237,7 +236,7 @@ fn open_to_others(subject: &str, config: &StoreConfig) -> Option<Finding> {
     let StoreKind::Local(local) = &config.kind else {
         return None;
     };
-    let path = runbook::quote(&local.path.to_string_lossy());
+    let path = quote(&local.path.to_string_lossy());
     if let Some(fault) = ownership::exposed(&local.path) {
         let message =
             format!("others can change what is stored, or put another in its place: {fault}");
@@ -455,11 +454,11 @@ fn place(config: &StoreConfig) -> String {
         }
     };
     let password = config.password.as_ref().map(|reference| {
-        let reference = runbook::quote(&reference.to_string());
+        let reference = quote(&reference.to_string());
         format!(" --password {reference}")
     });
     let password = password.unwrap_or_default();
-    format!("--repo {}{password}", runbook::quote(&url))
+    format!("--repo {}{password}", quote(&url))
 }
 
 /// How long before its end a key is warned of.

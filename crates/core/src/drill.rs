@@ -4,13 +4,13 @@
 //! It contains no restoring and no comparing code of its own. The throwaway targets are gone
 //! afterwards, whatever happened; those of a run that was killed go with the next one.
 
-use crate::backup::{author, host};
 use crate::catalog;
 use crate::clock::is_ahead;
-use crate::config::{CheckConfig, DrillConfig, Span};
+use crate::config::{CheckConfig, DrillConfig};
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
 use crate::evidence::{self, Activity, Appended, Facts, ProvedPoint, Record, Verdict};
+use crate::host::{author, host};
 use crate::interrupt;
 use crate::name::Name;
 use crate::point::{self, OnlyPartial, Outcome, PointId, Selector};
@@ -20,6 +20,7 @@ use crate::restore::fetch::{self, Fetched};
 use crate::restore::{DatabaseTarget, Restored, ScratchServers, Stopwatch, bring_back};
 use crate::runbook;
 use crate::scratch;
+use crate::span::Span;
 use crate::verify::manifest_sha256;
 use std::collections::BTreeMap;
 use std::time::Instant;

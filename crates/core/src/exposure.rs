@@ -8,10 +8,10 @@
 use crate::config::Config;
 use crate::context::{Context, OpenStore};
 use crate::error::{Code, Error, Result};
+use crate::finding::{Finding, Severity};
 use crate::name::Name;
 use crate::point::{Manifest, POINTS_PREFIX, copies, manifest_key};
 use crate::snapshot;
-use crate::source::{Finding, Severity};
 use lifeboat_repository::FileKind;
 use lifeboat_store::Exposure;
 

@@ -9,8 +9,9 @@
 //! point is that keys are never overwritten.
 
 use crate::context::{Context, OpenStore};
+use crate::document::to_json;
 use crate::error::{Code, Error, Result};
-use crate::point::copies::{put_bytes, read_optional, to_json};
+use crate::point::copies::{put_bytes, read_optional};
 use crate::process::ProcessName;
 use crossbeam_channel::{Sender, bounded};
 use jiff::Timestamp;
@@ -50,7 +51,7 @@ pub fn take(context: &Context, store: &OpenStore, plan: &str) -> Result<Lease> {
     let now = context.clock.now();
     let mut note = Note {
         schema: 1,
-        host: crate::backup::host(),
+        host: crate::host::host(),
         process: ProcessName::this()?,
         begun: now,
         refreshed: now,

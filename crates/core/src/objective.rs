@@ -1,10 +1,10 @@
 //! What is wanted of recovery, and what makes a point unlikely to be what is wanted. Pure: the
 //! caller brings the time and what is known.
 
-use crate::config::Span;
 use crate::fingerprint::{Fingerprint, Proof};
 use crate::name::Name;
 use crate::point::PointId;
+use crate::span::Span;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 

@@ -7,7 +7,8 @@
 //! another user, nor what a file server lets its clients do.
 
 use crate::error::{Code, Error, Result};
-use crate::runbook::quote;
+use crate::host::user_name;
+use crate::shell::quote;
 use rustix::fs::FileType;
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -103,18 +104,6 @@ impl fmt::Display for Fault {
             FaultKind::Everybody => write!(f, "{path} can be written to by everybody"),
         }
     }
-}
-
-/// The name of a user, or the number where it has none here.
-/// The name that the file of users has for this number; the number where it has none.
-pub fn user_name(uid: u32) -> String {
-    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let named = users.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
-    });
-    named.unwrap_or_else(|| uid.to_string())
 }
 
 fn describe(uid: u32) -> String {

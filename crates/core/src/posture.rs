@@ -4,8 +4,8 @@
 //! is [`crate::config::Config::check`]; reaching sources, stores and tools is theirs to do.
 
 use crate::error::{Code, Error, Result};
+use crate::finding::{Finding, Severity};
 use crate::point::PointId;
-use crate::source::{Finding, Severity};
 use jiff::{Timestamp, Unit};
 use std::collections::BTreeSet;
 

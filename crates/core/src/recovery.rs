@@ -14,8 +14,8 @@ use crate::name::Name;
 use crate::observe::Observer;
 use crate::point::{OnlyPartial, PointId, Selector};
 use crate::restore::{fetch, place, staging};
-use crate::runbook;
 use crate::secret::Reference;
+use crate::shell::quote;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -261,7 +261,7 @@ fn cold_commands(config: &Config) -> String {
         }
         format!(
             "    lifeboat restore latest --store-url {}{access}{key}{passphrase}{password} --trusted-signers allowed_signers --to DIRECTORY",
-            runbook::quote(&url)
+            quote(&url)
         )
     });
     each.collect::<Vec<_>>().join("\n")

@@ -89,8 +89,8 @@ impl Place {
 /// Who uses a repository from here.
 pub fn author() -> Author {
     Author {
-        user: crate::backup::author(),
-        host: crate::backup::host(),
+        user: crate::host::author(),
+        host: crate::host::host(),
         now: Time::new(Timestamp::now(), &TimeZone::system()),
     }
 }

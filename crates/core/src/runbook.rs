@@ -19,6 +19,7 @@ use crate::config::StoreKind;
 use crate::context::{Context, OpenStore};
 use crate::name::Name;
 use crate::point::{Details, Manifest, ManifestArtifact, ManifestSource};
+use crate::shell::quote;
 use crate::source::bucket::is_pack;
 use crate::source::{mariadb, postgres};
 use cover::Part;
@@ -37,15 +38,6 @@ const PAGES_PREFIX: &str = "lifeboat/restore/";
 /// Where the page of an application is in a store.
 pub fn page_key(app: &Name, environment: &Name) -> String {
     format!("{PAGES_PREFIX}{app}/{environment}.md")
-}
-
-/// A word for a POSIX shell.
-pub fn quote(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
-        return text.to_owned();
-    }
-    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 /// A path that `scp` takes as it stands.
@@ -325,7 +317,7 @@ fn access(store: &OpenStore) -> String {
         StoreKind::Local(local) => format!(
             "This directory: it was `{}` on host `{}`.",
             local.path.display(),
-            crate::backup::host()
+            crate::host::host()
         ),
         StoreKind::Sftp(sftp) => {
             let shown = match sftp.ssh.as_ref().and_then(|ssh| ssh.known_hosts.as_ref()) {

@@ -4,8 +4,8 @@
 //! runs can be apart is known ([`Schedule::gap_max`]), so that a recovery point objective can be
 //! held against it. It does not know what runs, nor whether it ran.
 
-use crate::config::Span;
 use crate::error::{Code, Error, Result};
+use crate::span::Span;
 use croner::Cron;
 use croner::parser::{CronParser, Seconds, Year};
 use jiff::Timestamp;

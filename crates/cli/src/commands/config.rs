@@ -5,7 +5,7 @@ use crate::args::ConfigCommand;
 use crate::output::{self, line};
 use lifeboat_core::Result;
 use lifeboat_core::config;
-use lifeboat_core::source::Severity;
+use lifeboat_core::finding::Severity;
 
 pub fn run(run: &Run<'_>, command: ConfigCommand) -> Result<u8> {
     match command {

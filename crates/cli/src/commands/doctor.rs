@@ -4,7 +4,7 @@ use super::Run;
 use crate::output::{self, line};
 use lifeboat_core::Result;
 use lifeboat_core::doctor;
-use lifeboat_core::source::{Finding, Severity};
+use lifeboat_core::finding::{Finding, Severity};
 
 pub fn run(run: &Run<'_>) -> Result<u8> {
     let config = run.config()?;

@@ -4,8 +4,9 @@ use super::Run;
 use crate::args::Init;
 use crate::output::{self, line};
 use lifeboat_core::discover::{self, Found, Proposal};
+use lifeboat_core::host::host;
 use lifeboat_core::restore::place;
-use lifeboat_core::{Code, Error, Result, backup};
+use lifeboat_core::{Code, Error, Result};
 use serde_json::json;
 use std::path::Path;
 
@@ -27,7 +28,7 @@ pub fn run(run: &Run<'_>, args: &Init) -> Result<u8> {
         false => Vec::new(),
     };
     let found = discover::discover(&root, &containers);
-    let proposal = discover::render(&found, &backup::host())?;
+    let proposal = discover::render(&found, &host())?;
     let mut text = proposal.text.as_bytes();
     if !to_stdout {
         match args.force {

@@ -21,8 +21,8 @@ use lifeboat_core::clock::Clock;
 use lifeboat_core::cold::{self, Given, Want};
 use lifeboat_core::config::Config;
 use lifeboat_core::context::Context;
-use lifeboat_core::runbook::quote;
 use lifeboat_core::secret::Reference;
+use lifeboat_core::shell::quote;
 use lifeboat_core::{Code, Error, Result};
 use std::sync::Arc;
 

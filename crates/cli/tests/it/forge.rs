@@ -88,7 +88,7 @@ pub fn move_artifact(app: &App, store: &str, point: &str, source: &str, key: &st
 pub fn change(app: &App, path: &Path, change: impl FnOnce(&mut Value)) {
     let mut document = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
     change(&mut document);
-    let bytes = copies::to_json(&document).unwrap();
+    let bytes = lifeboat_core::document::to_json(&document).unwrap();
     let signature = open(app).signer.sign(&bytes).unwrap();
     std::fs::write(format!("{}.sig", path.display()), signature).unwrap();
     std::fs::write(path, bytes).unwrap();

@@ -1,5 +1,6 @@
 //! Counts and hashes bytes as they pass, in either direction.
 
+use crate::digest::hex;
 use sha2::{Digest, Sha256};
 use std::io::{self, Read, Write};
 
@@ -37,7 +38,7 @@ impl Meter {
         let digest = self.hash.finalize();
         Tally {
             bytes: self.bytes,
-            sha256: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+            sha256: hex(&digest),
         }
     }
 }

@@ -1,10 +1,12 @@
 //! The end of a backup: the manifest of each store's copy, and what became of the run.
 
-use super::{Destination, Report, Run, author, host, mirror, send};
+use super::{Destination, Report, Run, mirror, send};
 use crate::config::Compress;
 use crate::context::{Context, OpenStore};
+use crate::document;
 use crate::error::{Code, Error, Result};
 use crate::evidence;
+use crate::host::{author, host};
 use crate::interrupt;
 use crate::name::{Name, StoredKey};
 use crate::point::copies::{self, PointCopy};
@@ -208,7 +210,7 @@ pub fn put_details(store: &OpenStore, details: &Details) -> Result<StoredDetails
         deposit: None,
     };
     let (sent, delivered) = send(vec![destination], |output| {
-        copies::write_json(output, details)
+        document::write_json(output, details)
     });
     // What the store says explains why it could not be sent.
     let delivered = delivered.into_iter().next();

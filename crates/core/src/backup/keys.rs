@@ -2,10 +2,10 @@
 //!
 //! A key that some manifest names is never overwritten; a leftover that none names is replaced.
 
-use super::host;
 use crate::archive::{KeyFields, KeyTemplate};
 use crate::context::{Context, OpenStore};
 use crate::error::{Code, Result};
+use crate::host::host;
 use crate::name::StoredKey;
 use crate::point::copies;
 use crate::point::{ManifestArtifact, PointId};

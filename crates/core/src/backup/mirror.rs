@@ -170,7 +170,7 @@ impl Mirror<'_, '_> {
 
     /// Everything in the bucket but what is excluded, in the order of the keys.
     fn list(&self) -> Result<Sorted> {
-        let excludes = bucket::excludes(self.bucket_config)?;
+        let excludes = self.bucket_config.excludes()?;
         let prefix = self.bucket_config.prefix.clone().unwrap_or_default();
         let pages = self.bucket.list(prefix.as_bytes());
         let mut sorter = Sorter::new(self.spool.path(), "listing");

@@ -19,7 +19,6 @@ use crate::fingerprint::{BytesFingerprint, Fingerprint, Inventory, Proof};
 use crate::lease::{self, Lease};
 use crate::name::{Name, StoredKey};
 use crate::objective;
-use crate::ownership::user_name;
 use crate::point::{Details, DetailsArtifact, ManifestArtifact, ManifestSource, Outcome, PointId};
 use crate::posture;
 use crate::restore::staging;
@@ -204,27 +203,6 @@ fn source_config<'a>(context: &'a Context, name: &str) -> Result<&'a SourceConfi
         )
         .hint("run `lifeboat config check`")
     })
-}
-
-/// The name of this host, as in keys and manifests.
-pub fn host() -> String {
-    rustix::system::uname()
-        .nodename()
-        .to_string_lossy()
-        .into_owned()
-}
-
-/// Who runs this: the login that used sudo, if any, and the user.
-pub fn author() -> String {
-    let env = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
-    let user = env("USER")
-        .or_else(|| env("LOGNAME"))
-        // As under cron and systemd.
-        .unwrap_or_else(|| user_name(rustix::process::getuid().as_raw()));
-    match env("SUDO_USER") {
-        Some(login) if login != user => format!("{login} as {user}"),
-        _ => user,
-    }
 }
 
 /// One backup under way.

@@ -415,7 +415,7 @@ mod tests {
         catalog.run(|c| c.execute(old, [])).unwrap();
         for number in 0..3 {
             let details = details(&point(number), number);
-            let json = crate::point::copies::to_json(&details).unwrap();
+            let json = crate::document::to_json(&details).unwrap();
             let insert = "INSERT INTO details VALUES (?1, ?2)";
             catalog
                 .run(|c| c.execute(insert, params![point(number).as_str(), json]))

@@ -5,10 +5,10 @@
 //! names it by its id. Both are known on this host alone, and gone with the catalog.
 
 use super::{Catalog, Survey, Synced, says_lost};
-use crate::backup::author;
 use crate::clock::is_ahead;
 use crate::context::{Context, OpenStore};
 use crate::error::{Code, Error, Result};
+use crate::host::author;
 use crate::name::Name;
 use crate::point::PointId;
 use crate::point::copies::{self, PointCopy};

@@ -1,7 +1,7 @@
 //! The checks of drills and restores, understood.
 
 use super::CheckConfig;
-use crate::probe::{Expect, Percent};
+use crate::expect::{Expect, Percent};
 
 /// How far row counts may be apart where no tolerance is given.
 const TOLERANCE_DEFAULT: &str = "5%";

@@ -3,11 +3,11 @@
 //! Deserialisation alone would stop at the first problem, lose positions behind the kinds, and
 //! quote values, which may be secrets. What passes here deserialises.
 
-use super::Span;
 use super::later;
 use super::places::{Places, Problem, did_you_mean, join, nearest};
 use super::schema::definition_name;
 use super::text::{self, Place};
+use crate::span::Span;
 use serde_json::{Map, Value};
 use std::path::Path;
 use toml::Spanned;

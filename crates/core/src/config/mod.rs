@@ -7,6 +7,7 @@
 
 use crate::name::{Extension, Name};
 use crate::secret::Reference;
+use crate::span::Span;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -50,6 +51,7 @@ pub struct Config {
     pub text: String,
 }
 
+mod bucket;
 mod checks;
 mod document;
 mod encryption;
@@ -67,13 +69,6 @@ pub use checks::Check;
 pub use encryption::{DecryptConfig, EncryptConfig, EvidenceConfig, SignConfig};
 pub use remote::{SshConfig, Via};
 pub use schema::schema;
-
-/// A length of time: `90s`, `15m`, `36h`, `9d`, `2w`; whole seconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Span {
-    /// Its length.
-    pub seconds: u64,
-}
 
 /// The application that is protected.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]

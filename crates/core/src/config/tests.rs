@@ -157,7 +157,7 @@ fn everything_this_version_has_is_read() {
     assert!(matches!(
         &checks[1],
         Ok(Check::Sql {
-            expect: crate::probe::Expect::Same,
+            expect: crate::expect::Expect::Same,
             ..
         })
     ));

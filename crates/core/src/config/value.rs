@@ -1,43 +1,11 @@
 //! The small values of the configuration, and how they are written.
 
-use super::{Compress, Span, Via};
+use super::{Compress, Via};
+use crate::span::Span;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use std::borrow::Cow;
 use std::fmt;
-
-impl std::str::FromStr for Span {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong =
-            || format!("{text:?} is no length of time; write one as 90s, 15m, 36h, 9d or 2w");
-        let unit = text.chars().last().ok_or_else(wrong)?;
-        let factor: u64 = match unit {
-            's' => 1,
-            'm' => 60,
-            'h' => 3600,
-            'd' => 86_400,
-            'w' => 604_800,
-            _ => return Err(wrong()),
-        };
-        let count: u64 = text.trim_end_matches(unit).parse().map_err(|_| wrong())?;
-        let seconds = count.checked_mul(factor).ok_or_else(wrong)?;
-        Ok(Span { seconds })
-    }
-}
-
-impl fmt::Display for Span {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.seconds {
-            0 => f.write_str("0s"),
-            s if s % 86_400 == 0 => write!(f, "{}d", s / 86_400),
-            s if s % 3600 == 0 => write!(f, "{}h", s / 3600),
-            s if s % 60 == 0 => write!(f, "{}m", s / 60),
-            s => write!(f, "{s}s"),
-        }
-    }
-}
 
 impl std::str::FromStr for Compress {
     type Err = String;

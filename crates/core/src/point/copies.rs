@@ -6,12 +6,13 @@
 use super::{Details, Manifest, POINTS_PREFIX, PointId, manifest_key};
 use crate::archive::{self, TapReader};
 use crate::context::{Context, OpenStore};
+use crate::document::to_json;
 use crate::error::{Code, Error, Result};
 use crate::name::StoredKey;
 use crate::snapshot;
 use lifeboat_store::{ObjectInfo, PutOptions, StoreError};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufReader, Read};
 
 /// Manifests and evidence are small; more than this is not one.
 pub const DOCUMENT_BYTES_MAX: u64 = 16 << 20;
@@ -336,23 +337,4 @@ pub fn put_bytes(
     };
     let mut body = bytes;
     store.store.put(key, &mut body, &options).map(|_| ())
-}
-
-/// Writes JSON with a final newline. Other documents in a store are indented; this is for one that may list
-/// a million files.
-pub fn write_json(output: &mut dyn Write, value: &impl serde::Serialize) -> Result<()> {
-    let mut output = BufWriter::with_capacity(BUFFER_BYTES, output);
-    serde_json::to_writer(&mut output, value)
-        .map_err(io::Error::from)
-        .and_then(|()| output.write_all(b"\n"))
-        .and_then(|()| output.flush())
-        .map_err(|error| Error::from_io(Code::Store, "a document cannot be written", error))
-}
-
-/// Indented JSON with a final newline, as every document in a store is but for details.
-pub fn to_json(value: &impl serde::Serialize) -> Result<Vec<u8>> {
-    let mut bytes = serde_json::to_vec_pretty(value)
-        .map_err(|e| Error::new(Code::Io, "a document cannot be written as JSON").cause(e))?;
-    bytes.push(b'\n');
-    Ok(bytes)
 }

@@ -2,9 +2,9 @@
 
 use super::PointId;
 use crate::clock::is_ahead;
-use crate::config::Span;
 use crate::error::{Code, Error, Result};
 use crate::name::Name;
+use crate::span::Span;
 use jiff::Timestamp;
 
 /// A parsed POINT.

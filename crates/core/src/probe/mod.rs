@@ -4,15 +4,14 @@
 //! not be asked is `unknown`, never `passed`. Nothing here restores, compares with a manifest or
 //! knows what a drill is; SQL is asked by whoever holds the connection and judged by [`Expect`].
 
-mod expect;
 mod file;
 mod result;
 
-pub use expect::{Expect, Percent};
 pub use file::check_file;
 pub use result::{CheckOutcome, CheckResult, DIFFERENCES_SHOWN, Observed, SEALED, Subject};
 
 use crate::config::CheckConfig;
+use crate::expect::{Expect, Percent};
 use crate::fingerprint::Difference;
 use crate::secret::{Scrubber, Secret};
 use crate::thread;

@@ -4,13 +4,12 @@ use super::{Database, Placed, Restored, main_artifact};
 use crate::config::{Check, CheckConfig, SourceKind};
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
+use crate::expect::{Expect, Percent};
 use crate::fingerprint::{Difference, Fingerprint, Proof};
 use crate::interrupt;
 use crate::name::Name;
 use crate::point::DetailsArtifact;
-use crate::probe::{
-    self, CheckOutcome, CheckResult, Expect, Percent, Subject, name_of, subject_of,
-};
+use crate::probe::{self, CheckOutcome, CheckResult, Subject, name_of, subject_of};
 use crate::restore::fetch::Fetched;
 use crate::secret::Secret;
 use crate::source::{postgres, sqlite};

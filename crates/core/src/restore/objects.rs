@@ -6,6 +6,7 @@
 use super::fetch::{Fetched, open_artifact};
 use super::place::{self, Within};
 use crate::context::Context;
+use crate::digest::hex;
 use crate::error::{Code, Error, Result};
 use crate::fingerprint::{Difference, Fingerprint, Inventory, Proof};
 use crate::observe::Observer;
@@ -234,7 +235,7 @@ impl<R: Read> Read for Checked<'_, R> {
         }
         self.ended = true;
         let digest = std::mem::take(&mut self.hash).finalize();
-        let sha256: String = digest.iter().map(|b| format!("{b:02x}")).collect();
+        let sha256 = hex(&digest);
         if self.bytes == self.entry.bytes && sha256 == self.entry.sha256 {
             return Ok(0);
         }
@@ -339,10 +340,7 @@ fn hash(own: &Within, place: &Path, observer: &dyn Observer) -> io::Result<Optio
     }
     observer.advance(bytes);
     let digest = hash.finalize();
-    Ok(Some((
-        bytes,
-        digest.iter().map(|b| format!("{b:02x}")).collect(),
-    )))
+    Ok(Some((bytes, hex(&digest))))
 }
 
 /// Differences by name, up to a bound.

@@ -1,7 +1,8 @@
 //! The commands of a page that bring back the objects of a bucket.
 
-use super::{open, quote};
+use super::open;
 use crate::point::Manifest;
+use crate::shell::quote;
 use crate::source::bucket::is_pack;
 use std::fmt::Write;
 

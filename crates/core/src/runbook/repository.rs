@@ -1,8 +1,8 @@
 //! The commands of a page for points that are snapshots of a repository.
 
-use super::quote;
 use crate::config::StoreKind;
 use crate::point::PointId;
+use crate::shell::quote;
 use crate::snapshot;
 
 /// What is needed.

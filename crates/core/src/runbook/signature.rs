@@ -1,9 +1,10 @@
 //! The commands of a page that check signatures: its own before anything else, and those of the
 //! manifests. Without a list of signers they show only that nothing was changed by accident.
 
-use super::{fetch, locate, page_key, quote};
+use super::{fetch, locate, page_key};
 use crate::context::OpenStore;
 use crate::point::{Manifest, manifest_key};
+use crate::shell::quote;
 use std::fmt::Write;
 
 /// Before anything else: whether these instructions are as they were signed.

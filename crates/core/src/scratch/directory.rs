@@ -7,6 +7,7 @@
 //! killed is taken up by the next sweep; what cannot be removed is named.
 
 use super::elsewhere;
+use crate::digest::hex;
 use crate::error::{Code, Error, Result};
 use crate::ownership;
 use crate::process::ProcessName;
@@ -120,7 +121,7 @@ fn random() -> Result<String> {
     let mut bytes = [0; 6];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
         .map_err(|error| Error::io("no random bytes", &error.into()))?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(&bytes))
 }
 
 /// Makes the mark of a directory, locked. It appears with all that it says, where the file system

@@ -6,9 +6,9 @@
 use super::tape::{self, Register};
 use super::{ENCRYPTION, Snapshots, WAIT};
 use crate::archive::Tap;
+use crate::document;
 use crate::error::{Code, Error, Result};
 use crate::name::StoredKey;
-use crate::point::copies;
 use crate::point::{Details, Manifest, StoredDetails};
 use crate::repo;
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -176,7 +176,7 @@ impl Deposit {
         self.send(request)?;
         // Ends early when the other side does, which then says why.
         let mut writer = Tap::new(writer);
-        let written = copies::write_json(&mut writer, details);
+        let written = document::write_json(&mut writer, details);
         let bytes = writer.bytes();
         drop(writer);
         let Committed { snapshot, added } = self.hear(&answer)?;

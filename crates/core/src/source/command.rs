@@ -4,9 +4,10 @@
 //! secrets go by environment and are scrubbed from what it says. It knows nothing of what the bytes
 //! mean, so their consistency is whatever the command makes of it.
 
-use super::{ArtifactSpec, CaptureContext, Captured, Consistency, Finding, Severity, Source};
+use super::{ArtifactSpec, CaptureContext, Captured, Consistency, Source};
 use crate::config::CommandConfig;
 use crate::error::{Code, Error, Result};
+use crate::finding::{Finding, Severity};
 use crate::name::Name;
 use crate::transport::{Command, Running, Transport, debian_package};
 use std::collections::BTreeMap;

@@ -14,6 +14,7 @@ mod tee;
 
 use crate::config::SourceKind;
 use crate::error::Result;
+use crate::finding::Finding;
 use crate::fingerprint::Proof;
 use crate::name::{Extension, Name};
 use crate::observe::Observer;
@@ -84,48 +85,6 @@ pub struct Captured {
     pub tools: BTreeMap<String, String>,
     /// Answers to [`CaptureContext::queries`]; only the queries that could be asked.
     pub answers: BTreeMap<String, String>,
-}
-
-/// How grave a finding is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Severity {
-    /// As it should be.
-    Ok,
-    /// Works, with a risk.
-    Warning,
-    /// Does not work.
-    Error,
-}
-
-/// What the doctor found about one thing.
-#[derive(Debug, Clone, Serialize)]
-pub struct Finding {
-    /// What it is about: `source.db`, `store.offsite`.
-    pub subject: String,
-    /// How grave.
-    pub severity: Severity,
-    /// One sentence.
-    pub message: String,
-    /// What to do.
-    pub hint: Option<String>,
-}
-
-impl Finding {
-    /// A finding about `subject`.
-    pub fn new(
-        subject: &str,
-        severity: Severity,
-        message: impl Into<String>,
-        hint: Option<String>,
-    ) -> Self {
-        Finding {
-            subject: subject.to_owned(),
-            severity,
-            message: message.into(),
-            hint,
-        }
-    }
 }
 
 /// What an account lacks for a live restore of its database.

@@ -1,7 +1,7 @@
 //! What goes wrong is told apart, and nothing that is not whole is called whole.
 
 use crate::support::*;
-use lifeboat_core::source::Severity;
+use lifeboat_core::finding::Severity;
 use lifeboat_core::{Code, Error};
 
 fn refused(url: &str) -> Error {

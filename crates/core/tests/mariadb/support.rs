@@ -1,7 +1,8 @@
 //! What the tests share.
 
 pub use crate::server::Server;
-use lifeboat_core::config::{MariadbConfig, Span};
+use lifeboat_core::config::MariadbConfig;
+use lifeboat_core::finding::Finding;
 use lifeboat_core::fingerprint::{
     Difference, Fingerprint, Inventory, Proof, Scope, TablesFingerprint, compare,
 };
@@ -10,7 +11,8 @@ use lifeboat_core::secret::{Reference, Scrubber};
 use lifeboat_core::source::mariadb::{
     Connection, Flavor, MariadbSource, RestoreOptions, defaults, observe, restore_dump,
 };
-use lifeboat_core::source::{CaptureContext, Captured, Finding, Source};
+use lifeboat_core::source::{CaptureContext, Captured, Source};
+use lifeboat_core::span::Span;
 use std::collections::BTreeMap;
 use std::io::Write;
 

@@ -1,6 +1,6 @@
 //! What the tests share.
 
-use lifeboat_core::config::{PostgresConfig, Span};
+use lifeboat_core::config::PostgresConfig;
 use lifeboat_core::fingerprint::{
     DatabaseInventory, Fingerprint, Inventory, Proof, TablesFingerprint,
 };
@@ -12,6 +12,7 @@ use lifeboat_core::source::postgres::{
     restore_globals,
 };
 use lifeboat_core::source::{CaptureContext, Captured, Source};
+use lifeboat_core::span::Span;
 use lifeboat_testkit::postgres::PostgresServer;
 use std::io::Write;
 

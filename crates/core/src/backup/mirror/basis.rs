@@ -2,6 +2,7 @@
 //! and its packs, as far as they are still there.
 
 use crate::context::{Context, OpenStore};
+use crate::digest::hex;
 use crate::error::{Code, Error, Result};
 use crate::name::Name;
 use crate::point::copies::{self, PointCopy};
@@ -267,5 +268,5 @@ fn sha256_of(path: &Path) -> io::Result<String> {
             count => hash.update(buffer.get(..count).unwrap_or_default()),
         }
     }
-    Ok(hash.finalize().iter().map(|b| format!("{b:02x}")).collect())
+    Ok(hex(&hash.finalize()))
 }

@@ -1,9 +1,10 @@
 //! Whether schedules can meet what the configuration promises, and whether anything is left out.
 
 use super::{Gravity, Issue};
-use crate::config::{Config, Span};
+use crate::config::Config;
 use crate::name::Name;
 use crate::schedule::{Schedule, suggestion};
+use crate::span::Span;
 use std::collections::BTreeMap;
 
 /// Every source must be captured often enough for `app.rpo` by at least one plan: a weekly plan

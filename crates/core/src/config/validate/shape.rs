@@ -51,7 +51,7 @@ fn bucket_source(subject: &str, bucket: &BucketConfig, issues: &mut Vec<Issue>) 
         let issue = Issue::refused(subject, "parallel", message);
         issues.push(issue.hint("use a number from 1 to 64"));
     }
-    if let Err(error) = crate::source::bucket::excludes(bucket) {
+    if let Err(error) = bucket.excludes() {
         let message = error.to_string();
         issues.push(
             Issue::refused(subject, "exclude", message)

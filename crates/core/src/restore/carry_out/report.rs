@@ -1,10 +1,10 @@
 //! The end of a restore: what came back of each point, the verdict, and the signed record.
 
 use super::Restoring;
-use crate::backup::{author, host};
 use crate::drill::age_limit;
 use crate::error::{Code, Result};
 use crate::evidence::{self, Activity, Facts, ProvedPoint, Record, Verdict};
+use crate::host::{author, host};
 use crate::interrupt;
 use crate::name::Name;
 use crate::point::PointId;

@@ -22,12 +22,12 @@ pub mod merge;
 pub mod pack;
 pub mod sort;
 
-use super::{ArtifactSpec, CaptureContext, Captured, Finding, Severity, Source};
+use super::{ArtifactSpec, CaptureContext, Captured, Source};
 use crate::config::BucketConfig;
 use crate::error::{Code, Error, Result};
+use crate::finding::{Finding, Severity};
 use crate::name::{Extension, Name};
 use crate::secret::{Reference, Scrubber};
-use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use lifeboat_store::bucket::Bucket;
 use lifeboat_store::{S3Options, StoreError};
 use std::io::Write;
@@ -105,32 +105,6 @@ pub fn source_error(error: StoreError) -> Error {
     }
 }
 
-/// The keys that are left out.
-pub fn excludes(config: &BucketConfig) -> Result<GlobSet> {
-    let mut set = GlobSetBuilder::new();
-    for pattern in &config.exclude {
-        let glob = GlobBuilder::new(pattern)
-            .literal_separator(true)
-            .build()
-            .map_err(|e| {
-                Error::new(
-                    Code::Configuration,
-                    format!("the pattern {pattern:?} cannot be used"),
-                )
-                .cause(e)
-                .hint("write a glob over whole keys: tmp/**, **/*.log")
-            })?;
-        set.add(glob);
-    }
-    set.build().map_err(|e| {
-        Error::new(
-            Code::Configuration,
-            "the patterns of exclude cannot be used",
-        )
-        .cause(e)
-    })
-}
-
 /// A bucket.
 #[derive(Debug)]
 pub struct BucketSource {
@@ -140,7 +114,7 @@ pub struct BucketSource {
 impl BucketSource {
     /// Checks the configuration; nothing is reached or resolved.
     pub fn new(config: BucketConfig) -> Result<Self> {
-        excludes(&config)?;
+        config.excludes()?;
         Ok(BucketSource { config })
     }
 }

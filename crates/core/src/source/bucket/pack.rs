@@ -6,6 +6,7 @@
 
 use super::index::{Entry, Lines};
 use super::merge::{Listed, Step};
+use crate::digest::hex;
 use crate::error::{Code, Error, Result};
 use crate::source::Skipped;
 use lifeboat_store::bucket::{Bucket, Fetched, Piece, Pieces, Wanted};
@@ -294,7 +295,7 @@ impl Feed {
         Ok(Entry {
             key: listed.key.clone(),
             bytes: head.bytes,
-            sha256: digest.iter().map(|b| format!("{b:02x}")).collect(),
+            sha256: hex(&digest),
             etag: head.etag,
             modified: if head.modified == 0 {
                 listed.modified

@@ -27,9 +27,10 @@ mod walk;
 pub use observe::observe;
 pub use sums::escape;
 
-use super::{ArtifactSpec, CaptureContext, Captured, Consistency, Finding, Severity, Source};
+use super::{ArtifactSpec, CaptureContext, Captured, Consistency, Source};
 use crate::config::FilesConfig;
 use crate::error::{Code, Error, Result};
+use crate::finding::{Finding, Severity};
 use crate::name::{Extension, Name};
 use capture::Capture;
 use exclude::Excludes;

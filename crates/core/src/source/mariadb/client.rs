@@ -7,6 +7,7 @@
 
 use super::connection::{Connection, Flavor};
 use super::programs::Tool;
+use crate::digest::hex;
 use crate::error::{Code, Error, Result};
 use crate::secret::Scrubber;
 use crate::transport::Command;
@@ -174,7 +175,7 @@ pub fn row_counts(connection: &Connection, scrubber: &Scrubber) -> Result<BTreeM
 /// `'text'` for SQL, whatever `sql_mode` says of backslashes.
 pub fn literal(text: &str) -> String {
     if text.contains('\\') {
-        let hex: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
+        let hex = hex(text.as_bytes());
         return format!("CONVERT(X'{hex}' USING utf8mb4)");
     }
     format!("'{}'", text.replace('\'', "''"))

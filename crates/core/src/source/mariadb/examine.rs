@@ -11,8 +11,9 @@ use super::inventory::{Catalog, Dictionary};
 use super::programs::Tool;
 use super::stream::dumps_history;
 use crate::error::{Error, Result};
+use crate::finding::{Finding, Severity};
 use crate::secret::Scrubber;
-use crate::source::{CaptureContext, Finding, Severity};
+use crate::source::CaptureContext;
 use std::collections::BTreeSet;
 
 /// What the doctor should know of this database.

@@ -42,8 +42,9 @@ pub use swap::{Recovered, Swap, is_half_way, recover, swap_databases, withdraw_d
 
 use crate::config::MariadbConfig;
 use crate::error::{Code, Error, Result};
+use crate::finding::Finding;
 use crate::name::{Extension, Name};
-use crate::source::{ArtifactSpec, CaptureContext, Captured, Finding, Source};
+use crate::source::{ArtifactSpec, CaptureContext, Captured, Source};
 use capture::Capture;
 use std::io::Write;
 

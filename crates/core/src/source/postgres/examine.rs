@@ -5,7 +5,8 @@ use super::connection::Connection;
 use super::session::{Server, Session};
 use super::tools::Tools;
 use crate::error::{Error, Result};
-use crate::source::{CaptureContext, Finding, Severity};
+use crate::finding::{Finding, Severity};
+use crate::source::CaptureContext;
 
 /// What the doctor should know of this database.
 pub fn examine(

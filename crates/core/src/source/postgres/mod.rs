@@ -33,10 +33,9 @@ pub use tools::Tools;
 
 use crate::config::PostgresConfig;
 use crate::error::{Code, Error, Result};
+use crate::finding::Finding;
 use crate::name::{Extension, Name};
-use crate::source::{
-    ArtifactSpec, CaptureContext, Captured, Consistency, Finding, Skipped, Source,
-};
+use crate::source::{ArtifactSpec, CaptureContext, Captured, Consistency, Skipped, Source};
 use capture::Capture;
 use std::collections::BTreeMap;
 use std::io::Write;

@@ -13,9 +13,10 @@ mod tests;
 
 pub(crate) use copy::{COMPANIONS, Opened, backup, companion, open_plain, open_unless_database};
 
-use super::{ArtifactSpec, CaptureContext, Captured, Consistency, Finding, Severity, Source};
+use super::{ArtifactSpec, CaptureContext, Captured, Consistency, Source};
 use crate::config::SqliteConfig;
 use crate::error::{Code, Error, Result};
+use crate::finding::{Finding, Severity};
 use crate::fingerprint::Proof;
 use crate::name::{Extension, Name};
 use crate::observe::Observer;

@@ -7,6 +7,7 @@
 
 use super::check::stand_in_for_collations;
 use super::open_still;
+use crate::digest::hex;
 use crate::fingerprint::{
     DatabaseInventory, Fingerprint, Inventory, Proof, RowSum, TableFingerprint, TablesFingerprint,
 };
@@ -199,6 +200,6 @@ pub(super) fn text(value: ValueRef<'_>) -> String {
         ValueRef::Integer(number) => number.to_string(),
         ValueRef::Real(number) => format!("{number:?}"),
         ValueRef::Text(bytes) => String::from_utf8_lossy(bytes).into_owned(),
-        ValueRef::Blob(bytes) => bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+        ValueRef::Blob(bytes) => hex(bytes),
     }
 }

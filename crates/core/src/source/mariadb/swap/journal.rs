@@ -4,6 +4,7 @@
 //! written whole before anything is dropped or moved.
 
 use super::{Contents, Move, Moving};
+use crate::digest::hex;
 use crate::error::{Code, Error, Result};
 use crate::secret::Scrubber;
 use crate::source::mariadb::client::{identifier, literal, query, rows};
@@ -83,7 +84,7 @@ pub fn half_way(place: &str) -> Error {
 
 /// Text as a literal, whatever is in it.
 fn text(value: &str) -> String {
-    let hex: String = value.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let hex = hex(value.as_bytes());
     format!("CONVERT(X'{hex}' USING utf8mb4)")
 }
 

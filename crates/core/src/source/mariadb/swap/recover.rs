@@ -3,8 +3,8 @@
 //! What was live before the restore is live again, but where nothing was left to do but to tidy up.
 
 use super::{JOURNAL, Moving, PATIENCE_SECONDS, is_half_way};
-use crate::backup::host;
 use crate::error::{Code, Error, Result};
+use crate::host::host;
 use crate::secret::Scrubber;
 use crate::source::mariadb::admin::{drop_database, on};
 use crate::source::mariadb::client::query;

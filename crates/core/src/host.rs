@@ -1,0 +1,33 @@
+//! What this host and its user are called.
+
+/// The name of this host, as in keys and manifests.
+pub fn host() -> String {
+    rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned()
+}
+
+/// Who runs this: the login that used sudo, if any, and the user.
+pub fn author() -> String {
+    let env = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
+    let user = env("USER")
+        .or_else(|| env("LOGNAME"))
+        // As under cron and systemd.
+        .unwrap_or_else(|| user_name(rustix::process::getuid().as_raw()));
+    match env("SUDO_USER") {
+        Some(login) if login != user => format!("{login} as {user}"),
+        _ => user,
+    }
+}
+
+/// The name that the file of users has for this number; the number where it has none.
+pub fn user_name(uid: u32) -> String {
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let named = users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
+    });
+    named.unwrap_or_else(|| uid.to_string())
+}
