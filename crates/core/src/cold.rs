@@ -22,6 +22,7 @@ use crate::secret::Reference;
 use crate::shell::quote;
 use crate::sign;
 use crate::snapshot;
+use crate::transport::resolve;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -257,7 +258,7 @@ fn config(given: &Given, state: &Path) -> Result<Config> {
 
 /// Which kind of key it is shows in its text.
 fn decrypt(given: &Given, identity: &Reference) -> Result<Value> {
-    let secret = identity.resolve()?;
+    let secret = resolve(identity)?;
     let text = secret.expose();
     // Binary packets of OpenPGP have their first bit set.
     let openpgp = text.starts_with(b"-----BEGIN PGP") || text.first().is_some_and(|b| *b >= 0x80);

@@ -6,21 +6,23 @@ use crate::archive::{
 };
 use crate::catalog::Catalog;
 use crate::clock::Clock;
+use crate::compress::Compress;
 use crate::config::{
-    Compress, Config, EncryptConfig, S3Config, SftpConfig, SignConfig, StoreConfig, StoreKind,
+    Config, EncryptConfig, S3Config, SftpConfig, SignConfig, StoreConfig, StoreKind,
 };
 use crate::error::{Code, Error, Result};
 use crate::name::Name;
 use crate::observe::Observer;
 use crate::ownership;
+use crate::place;
 use crate::removal::Stays;
-use crate::restore::place;
 use crate::scratch::{self, Directory};
 use crate::secret::{Reference, Scrubber, Secret};
 use crate::sftp::Logins;
 use crate::shell::quote;
 use crate::sign::{Signer, TrustedSigners};
 use crate::snapshot::{Deposit, Snapshots};
+use crate::transport::resolve;
 use crate::transport::ssh::Sessions;
 use lifeboat_repository::Id;
 use lifeboat_store::{LocalStore, S3Options, S3Store, SftpOptions, SftpStore, Store};
@@ -130,7 +132,7 @@ impl OpenStore {
             return Ok(None);
         };
         let resolve = |reference: &Reference| -> Result<Secret> {
-            let secret = reference.resolve()?;
+            let secret = resolve(reference)?;
             self.scrubber.learn(&secret);
             Ok(secret)
         };
@@ -429,7 +431,7 @@ impl Context {
 /// The key that signs inside messages. Its errors say what it was for.
 fn message_key(sign: &SignConfig, now: jiff::Timestamp, scrubber: &Scrubber) -> Result<MessageKey> {
     let resolve = |reference: &Reference| -> Result<Secret> {
-        let secret = reference.resolve()?;
+        let secret = resolve(reference)?;
         scrubber.learn(&secret);
         Ok(secret)
     };
@@ -459,7 +461,7 @@ fn message_key(sign: &SignConfig, now: jiff::Timestamp, scrubber: &Scrubber) -> 
 fn learn_environment(config: &Config, scrubber: &Scrubber) {
     for reference in config.references() {
         if let Reference::Env(_) = reference
-            && let Ok(secret) = reference.resolve()
+            && let Ok(secret) = resolve(reference)
         {
             scrubber.learn(&secret);
         }
@@ -478,7 +480,7 @@ fn sftp_store(sftp: &SftpConfig, stall: Duration, create: bool, scrubber: &Scrub
 
 fn s3_options(s3: &S3Config, stall: Duration, scrubber: &Scrubber) -> Result<S3Options> {
     let resolve = |reference: &Reference| -> Result<String> {
-        let secret = reference.resolve()?;
+        let secret = resolve(reference)?;
         scrubber.learn(&secret);
         Ok(secret.expose_str()?.to_owned())
     };
@@ -541,7 +543,7 @@ fn make_private(path: &Path) -> Result<()> {
 
 fn open_signer(reference: Option<&Reference>, state: &Path, scrubber: &Scrubber) -> Result<Signer> {
     if let Some(reference) = reference {
-        let secret = reference.resolve()?;
+        let secret = resolve(reference)?;
         scrubber.learn(&secret);
         return Signer::from_openssh(&secret);
     }

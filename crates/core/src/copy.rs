@@ -6,7 +6,7 @@
 use crate::archive::{KeyFields, KeyTemplate, Tally, TapReader};
 use crate::backup::{commit_copy, free_key};
 use crate::catalog;
-use crate::config::Compress;
+use crate::compress::Compress;
 use crate::context::{Context, OpenStore};
 use crate::error::{Code, Error, Result};
 use crate::exposure;

@@ -11,15 +11,16 @@ use crate::error::{Code, Error, Result};
 use crate::exposure;
 use crate::finding::{Finding, Severity};
 use crate::ownership;
+use crate::place::aside;
 use crate::posture;
 use crate::restore::database::Database;
 use crate::restore::left_aside::{self, LeftAside};
-use crate::restore::place::aside;
 use crate::runbook;
 use crate::scratch;
 use crate::shell::quote;
 use crate::snapshot;
 use crate::source::{self, CaptureContext};
+use crate::transport::resolve;
 use std::collections::{BTreeSet, HashSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -283,11 +284,11 @@ fn set_aside(subject: &str, kind: &SourceKind, told: &[LeftAside]) -> Vec<Findin
 
 /// A bucket and a store that are reached with one key, whatever it is called in the configuration.
 fn shared_key(context: &Context, subject: &str, bucket: &BucketConfig) -> Option<Finding> {
-    let own = bucket.access_key.resolve().ok()?;
+    let own = resolve(&bucket.access_key).ok()?;
     let mut stores = context.config.store.iter();
     let (name, _) = stores.find(|(_, store)| match &store.kind {
         StoreKind::S3(s3) => {
-            let theirs = s3.access_key.resolve();
+            let theirs = resolve(&s3.access_key);
             theirs.is_ok_and(|theirs| theirs.expose() == own.expose())
         }
         _ => false,

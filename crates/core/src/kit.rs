@@ -5,7 +5,7 @@
 //! belongs in a kit.
 
 use crate::archive::{self, Identities, Recipients, Sealer, Sealing, decryption_error};
-use crate::config::Compress;
+use crate::compress::Compress;
 use crate::error::{Code, Error, Result};
 use crate::secret::{AGE_FILE, Secret};
 use age::secrecy::SecretString;

@@ -12,10 +12,12 @@ use crate::error::{Code, Error, Result};
 use crate::kit::KitEntry;
 use crate::name::Name;
 use crate::observe::Observer;
+use crate::place;
 use crate::point::{OnlyPartial, PointId, Selector};
-use crate::restore::{fetch, place, staging};
+use crate::restore::{fetch, staging};
 use crate::secret::Reference;
 use crate::shell::quote;
+use crate::transport::resolve;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -42,7 +44,7 @@ pub fn contents(context: &Context) -> Result<Contents> {
     for (name, store) in &config.store {
         let password = store.password.iter().map(|password| ("password", password));
         for (file, reference) in references(&store.kind).into_iter().chain(password) {
-            let secret = reference.resolve()?;
+            let secret = resolve(reference)?;
             entries.push((
                 format!("stores/{name}/{file}"),
                 Zeroizing::new(secret.expose().to_vec()),
@@ -106,7 +108,7 @@ pub fn contents(context: &Context) -> Result<Contents> {
             ("sign.passphrase", &sign.passphrase),
         ] {
             if let Some(reference) = reference {
-                let secret = reference.resolve()?;
+                let secret = resolve(reference)?;
                 entries.push((
                     format!("stores/{name}/{file}"),
                     Zeroizing::new(secret.expose().to_vec()),

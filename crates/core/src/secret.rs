@@ -5,7 +5,6 @@
 //! text that came from elsewhere (a child's standard error).
 
 use crate::error::{Code, Error, Result};
-use crate::transport::{Command, Transport};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Cow;
@@ -58,6 +57,9 @@ pub enum Reference {
     Credential(String),
 }
 
+/// Runs the command line of a `cmd:` reference, and returns what it printed.
+pub type Run<'a> = &'a dyn Fn(&str) -> Result<Vec<u8>>;
+
 /// Why a text is no reference. It never carries the text, which may be a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NotAReference;
@@ -89,8 +91,8 @@ impl Reference {
     }
 
     /// Fetches the secret. Errors name the reference, never the value. An empty value is an error.
-    pub fn resolve(&self) -> Result<Secret> {
-        let bytes = self.fetch()?;
+    pub fn resolve(&self, run: Run<'_>) -> Result<Secret> {
+        let bytes = self.fetch(run)?;
         // The last byte of what age encrypted is a part of it.
         let binary = bytes.starts_with(AGE_FILE);
         let trimmed = bytes
@@ -102,11 +104,11 @@ impl Reference {
 
     /// Fetches the password of a repository as restic reads it: from a file or a command in the text
     /// that a byte order mark says, without white space around it. Otherwise as [`Self::resolve`].
-    pub fn resolve_as_restic(&self) -> Result<Secret> {
+    pub fn resolve_as_restic(&self, run: Run<'_>) -> Result<Secret> {
         if let Reference::Env(_) = self {
-            return self.resolve();
+            return self.resolve(run);
         }
-        let text = password_text(&self.fetch()?).ok_or_else(|| {
+        let text = password_text(&self.fetch(run)?).ok_or_else(|| {
             Error::new(Code::Secret, format!("the password at {self} is no text"))
                 .hint("write it as UTF-8")
         })?;
@@ -123,7 +125,7 @@ impl Reference {
         }
     }
 
-    fn fetch(&self) -> Result<Zeroizing<Vec<u8>>> {
+    fn fetch(&self, run: Run<'_>) -> Result<Zeroizing<Vec<u8>>> {
         let bytes = match self {
             Reference::Env(name) => std::env::var_os(name)
                 .map(std::os::unix::ffi::OsStringExt::into_vec)
@@ -174,49 +176,6 @@ fn read_file(path: &str) -> Result<Vec<u8>> {
             .cause(error)
             .hint("create it readable by the user that runs lifeboat, with mode 0600")
     })
-}
-
-fn run(line: &str) -> Result<Vec<u8>> {
-    let words = split_words(line)
-        .ok_or_else(|| Error::new(Code::Secret, format!("cmd:{line} has an unclosed quote")))?;
-    let (program, arguments) = words
-        .split_first()
-        .ok_or_else(|| Error::new(Code::Secret, "cmd: names no program"))?;
-    let output = Transport::Local.output(&Command::new(program).args(arguments))?;
-    if !output.status.success() {
-        // Its output may hold the secret: only the status is told.
-        return Err(Error::new(
-            Code::Secret,
-            format!("cmd:{program} ended with {}", output.status),
-        )
-        .hint(format!(
-            "run `{line}` by hand as the user that runs lifeboat"
-        )));
-    }
-    Ok(output.stdout)
-}
-
-/// Splits on white space; `'…'` and `"…"` hold words together. `None` when a quote stays open.
-fn split_words(line: &str) -> Option<Vec<String>> {
-    let (mut words, mut word, mut quote, mut open) = (Vec::new(), String::new(), None, false);
-    for c in line.chars() {
-        match quote {
-            Some(q) if c == q => quote = None,
-            Some(_) => word.push(c),
-            None if c == '\'' || c == '"' => (quote, open) = (Some(c), true),
-            None if c.is_whitespace() => {
-                if open || !word.is_empty() {
-                    words.push(std::mem::take(&mut word));
-                }
-                open = false;
-            }
-            None => word.push(c),
-        }
-    }
-    if open || !word.is_empty() {
-        words.push(word);
-    }
-    quote.is_none().then_some(words)
 }
 
 impl fmt::Display for Reference {
@@ -322,28 +281,6 @@ mod tests {
         assert!(!error.to_string().contains("hunter2"));
         assert_eq!(Reference::parse("postgres://u:p@h/d"), Err(NotAReference));
         assert_eq!(Reference::parse("env:"), Err(NotAReference));
-    }
-
-    #[test]
-    fn words_keep_quoted_spaces() {
-        assert_eq!(
-            split_words("pass 'a b' \"\" c").unwrap(),
-            ["pass", "a b", "", "c"]
-        );
-        assert!(split_words("pass 'a").is_none());
-    }
-
-    #[test]
-    fn a_command_gives_its_output_without_the_newline() {
-        let secret = Reference::parse("cmd:printf 'a b\\n'")
-            .unwrap()
-            .resolve()
-            .unwrap();
-        assert_eq!(secret.expose(), b"a b");
-        let error = Reference::parse("cmd:sh -c 'echo s3cret; exit 3'")
-            .unwrap()
-            .resolve();
-        assert!(!format!("{:?}", error.unwrap_err()).contains("s3cret\""));
     }
 
     #[test]

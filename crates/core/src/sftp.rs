@@ -2,7 +2,7 @@
 //! shared with everything else that runs on that host, asks for the server's SFTP subsystem. The
 //! store speaks the protocol; hosts, keys and processes are the business of this side.
 
-use crate::config::SftpConfig;
+use crate::config::{SftpConfig, SshConfig};
 use crate::error::{Code, Error};
 use crate::secret::Scrubber;
 use crate::transport::ssh::{Host, Sessions};
@@ -31,7 +31,12 @@ impl Logins {
     pub(crate) fn new(sftp: &SftpConfig, scrubber: &Scrubber) -> Self {
         let user = sftp.user.as_deref();
         Logins {
-            host: Host::new(user, &sftp.host, sftp.port, sftp.ssh.as_ref()),
+            host: Host::new(
+                user,
+                &sftp.host,
+                sftp.port,
+                sftp.ssh.as_ref().map(SshConfig::login),
+            ),
             scrubber: scrubber.clone(),
             _sessions: Sessions::hold(),
         }

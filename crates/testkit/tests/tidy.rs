@@ -139,7 +139,7 @@ fn core_and_store_never_print_and_never_exit() {
 fn only_durable_places_move_cut_and_sync_files() {
     let durable = |path: &str| {
         path.starts_with("crates/store/src/local/")
-            || path.starts_with("crates/core/src/restore/place/")
+            || path.starts_with("crates/core/src/place/")
             || path == "crates/core/src/restore/staging.rs"
             // Opens, and moves, what is about to be removed.
             || path == "crates/core/src/removal.rs"

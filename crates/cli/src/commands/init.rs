@@ -5,7 +5,7 @@ use crate::args::Init;
 use crate::output::{self, line};
 use lifeboat_core::discover::{self, Found, Proposal};
 use lifeboat_core::host::host;
-use lifeboat_core::restore::place;
+use lifeboat_core::place;
 use lifeboat_core::{Code, Error, Result};
 use serde_json::json;
 use std::path::Path;

@@ -6,9 +6,10 @@ use crate::output::{self, line};
 use lifeboat_core::archive::{Identities, Recipients};
 use lifeboat_core::kit::{self, KitEntry, KitKey, KitOpener};
 use lifeboat_core::observe::Observer;
-use lifeboat_core::restore::place;
+use lifeboat_core::place;
 use lifeboat_core::secret::{Reference, Secret};
 use lifeboat_core::shell::quote;
+use lifeboat_core::transport::resolve;
 use lifeboat_core::{Code, Error, Result, recovery, scratch};
 use serde_json::json;
 use std::sync::Arc;
@@ -26,7 +27,7 @@ fn secret(text: &str) -> Result<Secret> {
         Error::new(Code::Usage, wrong.to_string())
             .hint("put it into a file that only you can read, and write file:PATH")
     })?;
-    reference.resolve()
+    resolve(&reference)
 }
 
 fn export(run: &Run<'_>, args: &KitExport) -> Result<u8> {

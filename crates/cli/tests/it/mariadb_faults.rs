@@ -7,7 +7,7 @@ use crate::drill_mariadb::{LIVE, SCHEMA, application, databases};
 use crate::forge::Held;
 use crate::support::{App, Refusal};
 use lifeboat_core::archive::{Sealer, Sealing, Tally, TapReader, open};
-use lifeboat_core::config::Compress;
+use lifeboat_core::compress::Compress;
 use lifeboat_testkit::mariadb::{MariadbServer, MysqlServer};
 use std::io::{Read, Write, copy, sink};
 use std::path::{Path, PathBuf};

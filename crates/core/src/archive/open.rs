@@ -4,7 +4,7 @@ use super::gzip;
 use super::keys::{Identities, OpenPgpIdentity};
 use super::openpgp;
 use super::seal::{Sealer, Sealing};
-use crate::config::Compress;
+use crate::compress::Compress;
 use crate::error::{Code, Error, Result};
 use age::DecryptError;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};

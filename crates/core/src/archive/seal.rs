@@ -3,7 +3,7 @@
 use super::gzip;
 use super::keys::{AgeRecipients, Recipients};
 use super::openpgp::{self, MessageSigner};
-use crate::config::Compress;
+use crate::compress::Compress;
 use crate::error::{Error, Result};
 use crate::pool;
 use std::io::{self, Write};

@@ -1,7 +1,7 @@
 //! What was sealed is read by stock tools and by us; what is not whole is read by nobody.
 
 use super::*;
-use crate::config::Compress;
+use crate::compress::Compress;
 use crate::error::{Code, Error};
 use crate::secret::Secret;
 use crate::transport::{Command, Transport};

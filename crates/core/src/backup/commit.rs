@@ -1,7 +1,7 @@
 //! The end of a backup: the manifest of each store's copy, and what became of the run.
 
 use super::{Destination, Report, Run, mirror, send};
-use crate::config::Compress;
+use crate::compress::Compress;
 use crate::context::{Context, OpenStore};
 use crate::document;
 use crate::error::{Code, Error, Result};

@@ -9,12 +9,13 @@ mod journal;
 
 use super::{Destination, Run, send};
 use crate::archive::Tally;
-use crate::config::{BucketConfig, Compress, SourceConfig};
+use crate::compress::Compress;
+use crate::config::{BucketConfig, SourceConfig};
 use crate::error::{Code, Error, Result};
 use crate::fingerprint::{BytesFingerprint, Fingerprint, Inventory, Proof};
 use crate::name::{Extension, Name};
+use crate::place;
 use crate::point::{DetailsArtifact, ManifestArtifact};
-use crate::restore::place;
 use crate::scratch;
 use crate::source::bucket::index::{Entry, Lines, Sum, to_line};
 use crate::source::bucket::merge::{self, Counts, Listed, Rules, Step};

@@ -12,7 +12,8 @@ mod receiving;
 mod report;
 mod stream;
 
-use crate::config::{Compress, PlanConfig, SourceConfig, SourceKind};
+use crate::compress::Compress;
+use crate::config::{PlanConfig, SourceConfig, SourceKind};
 use crate::context::{Context, OpenStore};
 use crate::error::{Code, Error, Result};
 use crate::fingerprint::{BytesFingerprint, Fingerprint, Inventory, Proof};

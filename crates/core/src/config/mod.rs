@@ -5,9 +5,11 @@
 //! [`Reference`]; nothing here is resolved, so a configuration can be printed, and checked on a
 //! host that has none of the secrets. Whether what it names can be reached is not known here.
 
+use crate::compress::Compress;
 use crate::name::{Extension, Name};
 use crate::secret::Reference;
 use crate::span::Span;
+use crate::transport::Via;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -58,17 +60,17 @@ mod encryption;
 mod later;
 mod load;
 mod places;
-mod remote;
 mod schema;
 mod show;
+mod ssh;
 mod text;
 mod validate;
 mod value;
 
 pub use checks::Check;
 pub use encryption::{DecryptConfig, EncryptConfig, EvidenceConfig, SignConfig};
-pub use remote::{SshConfig, Via};
 pub use schema::schema;
+pub use ssh::SshConfig;
 
 /// The application that is protected.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -528,23 +530,6 @@ pub struct S3Config {
 
 fn default_region() -> String {
     "us-east-1".into()
-}
-
-/// How artifacts are compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Compress {
-    /// Not at all.
-    None,
-    /// gzip, level 1 to 12.
-    Gzip(u8),
-    /// Zstandard, level 1 to 19.
-    Zstd(u8),
-}
-
-impl Default for Compress {
-    fn default() -> Self {
-        Compress::Gzip(3)
-    }
 }
 
 /// Which sources go where, and when.

@@ -4,13 +4,14 @@
 //! The markers are never values. A field names one with `#[schemars(with = "…")]`, so that its
 //! schema refers to it by name and [`check`] finds the grammar.
 
-use super::{Compress, Via};
 use crate::archive;
+use crate::compress::Compress;
 use crate::expect::{Expect, Percent};
 use crate::name;
 use crate::schedule::Schedule;
 use crate::secret::Reference;
 use crate::span::Span;
+use crate::transport::Via;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 use std::borrow::Cow;

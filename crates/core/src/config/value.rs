@@ -1,48 +1,11 @@
 //! The small values of the configuration, and how they are written.
 
-use super::{Compress, Via};
+use crate::compress::Compress;
 use crate::span::Span;
+use crate::transport::Via;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use std::borrow::Cow;
-use std::fmt;
-
-impl std::str::FromStr for Compress {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (name, level) = match text.split_once(':') {
-            Some((name, level)) => (name, Some(level)),
-            None => (text, None),
-        };
-        let level = |default: u8, max: u8| match level {
-            None => Ok(default),
-            Some(level) => level
-                .parse()
-                .ok()
-                .filter(|l| (1..=max).contains(l))
-                .ok_or_else(|| format!("{name} has levels 1 to {max}, not {level:?}")),
-        };
-        match name {
-            "none" if !text.contains(':') => Ok(Compress::None),
-            "gzip" => Ok(Compress::Gzip(level(3, 12)?)),
-            "zstd" => Ok(Compress::Zstd(level(3, 19)?)),
-            _ => Err(format!(
-                "unknown compression {text:?}; use gzip, zstd or none, with an optional level: zstd:9"
-            )),
-        }
-    }
-}
-
-impl fmt::Display for Compress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Compress::None => f.write_str("none"),
-            Compress::Gzip(level) => write!(f, "gzip:{level}"),
-            Compress::Zstd(level) => write!(f, "zstd:{level}"),
-        }
-    }
-}
 
 /// Written as text, and described as text that matches a pattern.
 macro_rules! as_text {

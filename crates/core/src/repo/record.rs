@@ -7,7 +7,7 @@
 
 use crate::error::{Code, Error, Result};
 use crate::ownership;
-use crate::restore::place;
+use crate::place;
 use jiff::Timestamp;
 use lifeboat_repository::Id;
 use std::collections::{BTreeMap, HashSet};

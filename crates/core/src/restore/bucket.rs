@@ -5,13 +5,13 @@
 
 use super::fetch::Fetched;
 use super::objects::{self, Named, deliver, entries, fetch_index, proof};
-use super::place::Within;
 use super::staging;
 use crate::context::Context;
 use crate::digest::hex;
 use crate::error::{Code, Error, Result};
 use crate::fingerprint::{Difference, Proof};
 use crate::observe::Observer;
+use crate::place::Within;
 use crate::scratch;
 use crate::source::bucket::index::{Entry, Lines, Sum, to_line};
 use crate::source::bucket::key::{ObjectKey, Places};

@@ -12,7 +12,7 @@ use super::swap::{PreparedSwap, Swapped};
 use super::under_way::UnderWay;
 use super::{
     Database, DatabaseTarget, Placed, Restored, Stopwatch, bring_back, fits, half_filled, half_way,
-    left_aside, place, prove_again, staging, together,
+    left_aside, prove_again, staging, together,
 };
 use crate::backup;
 use crate::config::SourceKind;
@@ -21,6 +21,7 @@ use crate::error::{Code, Error, Result};
 use crate::interrupt;
 use crate::name::Name;
 use crate::ownership;
+use crate::place;
 use crate::point::{self, ManifestSource, PointId};
 use crate::probe::{CheckOutcome, CheckResult, Subject};
 use crate::removal::Stays;

@@ -4,10 +4,11 @@
 //! database is emptied only where this host began to fill it from the same point, and it holds
 //! nothing but a part of that: each of its tables is one of the point's, with no more rows.
 
-use super::{Database, place};
+use super::Database;
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
 use crate::fingerprint::{Fingerprint, Proof};
+use crate::place;
 use crate::point::PointId;
 use crate::process::ProcessName;
 use serde::{Deserialize, Serialize};

@@ -5,10 +5,11 @@
 //! removes it; later it may be what was live before, and is only named. Losing the notes means that
 //! nothing is found.
 
-use super::{Database, place};
+use super::Database;
 use crate::context::Context;
 use crate::error::Result;
 use crate::name::Name;
+use crate::place;
 use crate::point::PointId;
 use crate::removal::remove_tree;
 use serde::{Deserialize, Serialize};

@@ -19,6 +19,7 @@ use crate::name::Name;
 use crate::point::{self, Manifest, ManifestSource, OnlyPartial, Outcome, PointId, Selector};
 use crate::probe::{Subject, name_of};
 use crate::secret::{Reference, Secret};
+use crate::transport::resolve;
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -60,7 +61,7 @@ impl Target {
             return Ok(Target::Database(Secret::new(text.as_bytes().to_vec())));
         }
         if let Ok(reference) = Reference::parse(text) {
-            let secret = reference.resolve()?;
+            let secret = resolve(&reference)?;
             if secret.expose_str().is_ok_and(is_server_url) {
                 return Ok(Target::Database(secret));
             }

@@ -4,12 +4,12 @@
 //! entry. A pack that is damaged costs only those of its objects that are.
 
 use super::fetch::{Fetched, open_artifact};
-use super::place::{self, Within};
 use crate::context::Context;
 use crate::digest::hex;
 use crate::error::{Code, Error, Result};
 use crate::fingerprint::{Difference, Fingerprint, Inventory, Proof};
 use crate::observe::Observer;
+use crate::place::{self, Within};
 use crate::scratch;
 use crate::source::bucket::INDEX;
 use crate::source::bucket::index::{Entry, Lines, Sum, to_line};

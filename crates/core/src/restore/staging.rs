@@ -3,9 +3,9 @@
 use crate::archive::Tally;
 use crate::error::{Code, Error, Result};
 use crate::fingerprint::{BytesFingerprint, Fingerprint, Inventory, Proof};
+pub use crate::place::create_directory;
 use crate::point::FileAttributes;
 use crate::removal::{Stays, remove_tree};
-pub use crate::restore::place::create_directory;
 use std::fs::{File, Permissions};
 use std::io::Read;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};

@@ -1,8 +1,9 @@
 //! Something that lies ready beside a live thing, swapped in, and swapped back.
 
-use super::{Database, bucket, place, staging};
+use super::{Database, bucket, staging};
 use crate::error::{Code, Error, Result};
 use crate::name::Name;
+use crate::place;
 use crate::removal::Stays;
 use crate::secret::Scrubber;
 use std::path::{Path, PathBuf};

@@ -4,9 +4,10 @@
 //! the same ones goes on there, and only where nothing but they is in it. The mark goes last. What
 //! it lists as placed is a claim: whoever goes on compares it with what was captured.
 
-use super::{Placed, Restored, place, together};
+use super::{Placed, Restored, together};
 use crate::error::{Code, Error, Result};
 use crate::name::Name;
+use crate::place;
 use crate::point::PointId;
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, openat};
 use rustix::io::Errno;

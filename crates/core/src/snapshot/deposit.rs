@@ -8,9 +8,9 @@ use super::{ENCRYPTION, Snapshots, WAIT};
 use crate::archive::Tap;
 use crate::document;
 use crate::error::{Code, Error, Result};
+use crate::explain;
 use crate::name::StoredKey;
 use crate::point::{Details, Manifest, StoredDetails};
-use crate::repo;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use jiff::Timestamp;
 use lifeboat_repository as engine;
@@ -231,7 +231,7 @@ fn run(
     ready: &Sender<Result<()>>,
 ) {
     let begun = snapshots.repository_or_new().and_then(|repository| {
-        let lock = Lock::take(&repository, Mode::Shared, WAIT, &repo::author())
+        let lock = Lock::take(&repository, Mode::Shared, WAIT, &explain::author())
             .map_err(|error| snapshots.about(error))?;
         let index = snapshots.load_index(&repository)?;
         let mut lost =

@@ -17,9 +17,10 @@ pub(crate) use read::Blobs;
 
 use crate::config::{Layout, StoreConfig};
 use crate::error::{Code, Error, Result};
+use crate::explain;
 use crate::interrupt;
-use crate::repo;
 use crate::secret::{Reference, Scrubber};
+use crate::transport::resolve_as_restic;
 use lifeboat_repository as engine;
 use lifeboat_repository::index::Index;
 use lifeboat_repository::lock::{Lock, Mode};
@@ -87,7 +88,7 @@ impl Snapshots {
         if let Some(known) = &opened.repository {
             return Ok(Arc::clone(known));
         }
-        let password = self.password.resolve_as_restic()?;
+        let password = resolve_as_restic(&self.password)?;
         self.scrubber.learn(&password);
         let repository = Repository::open(Arc::clone(&self.store), PREFIX, password.expose())
             .map_err(|error| self.about(error))?;
@@ -109,13 +110,13 @@ impl Snapshots {
                 .cause(format!("there is {}, and no {PREFIX}config", left.key))
                 .hint("bring `config` back from a copy of the store, or move what is left of the repository out of the way"));
         }
-        let password = self.password.resolve_as_restic()?;
+        let password = resolve_as_restic(&self.password)?;
         self.scrubber.learn(&password);
         let made = Repository::create(
             Arc::clone(&self.store),
             PREFIX,
             password.expose(),
-            &repo::author(),
+            &explain::author(),
         );
         match made {
             // Somebody else made it at this moment.
@@ -132,7 +133,7 @@ impl Snapshots {
             return Ok((repository, Arc::clone(index)));
         }
         if self.locks && opened.lock.is_none() {
-            match Lock::take(&repository, Mode::Shared, WAIT, &repo::author()) {
+            match Lock::take(&repository, Mode::Shared, WAIT, &explain::author()) {
                 Ok(lock) => opened.lock = Some(lock),
                 Err(error @ (engine::Error::Locked { .. } | engine::Error::Stopped)) => {
                     return Err(self.about(error));
@@ -166,7 +167,7 @@ impl Snapshots {
                 Error::from_io(Code::Store, format!("{key} cannot be read"), source)
             }
             engine::Error::Store(error) => error.into(),
-            error => repo::explain(error),
+            error => explain::explain(error),
         };
         let name = &self.name;
         let (code, hint) = match explained.code {

@@ -6,7 +6,7 @@
 //! the archive holds for what is put together from the two.
 
 use crate::error::{Code, Error, Result};
-use crate::restore::place::{Member, TapeReader};
+use crate::place::{Member, TapeReader};
 use crate::source::files::{acl, escape};
 use lifeboat_repository as engine;
 use lifeboat_repository::assemble::Assembly;

@@ -6,9 +6,11 @@
 
 use super::{ArtifactSpec, CaptureContext, Captured, Consistency, Source};
 use crate::config::CommandConfig;
+use crate::config::SshConfig;
 use crate::error::{Code, Error, Result};
 use crate::finding::{Finding, Severity};
 use crate::name::Name;
+use crate::transport::resolve;
 use crate::transport::{Command, Running, Transport, debian_package};
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -41,7 +43,10 @@ impl CommandSource {
                     .hint("write it as a list: command = [\"program\", \"argument\"]"),
             );
         };
-        let transport = Transport::open(config.via.as_ref(), config.ssh.as_ref());
+        let transport = Transport::open(
+            config.via.as_ref(),
+            config.ssh.as_ref().map(SshConfig::login),
+        );
         Ok(CommandSource {
             config,
             program,
@@ -53,7 +58,7 @@ impl CommandSource {
     fn command(&self, context: &CaptureContext<'_>) -> Result<Command> {
         let mut command = Command::new(&self.program).args(self.config.command.iter().skip(1));
         for (name, reference) in &self.config.env {
-            command = command.secret_env(name, &reference.resolve()?);
+            command = command.secret_env(name, &resolve(reference)?);
         }
         Ok(command.scrub_with(context.scrubber))
     }
@@ -214,7 +219,7 @@ impl Source for CommandSource {
             Transport::Local => findings.push(self.examine_here(subject)),
         }
         for (name, reference) in &self.config.env {
-            if let Err(error) = reference.resolve() {
+            if let Err(error) = resolve(reference) {
                 let message = format!("{name} of the command's environment: {error}");
                 findings.push(Finding::new(subject, Severity::Error, message, error.hint));
             }

@@ -10,12 +10,16 @@
 mod container;
 mod keep;
 mod remote;
+mod resolve;
 mod running;
 pub mod ssh;
+mod via;
 
+pub use resolve::{resolve, resolve_as_restic};
 pub use running::Running;
+pub(crate) use via::is_name;
+pub use via::{Login, Via};
 
-use crate::config::{SshConfig, Via};
 use crate::error::{Code, Error, Result};
 use crate::interrupt;
 use crate::secret::{Scrubber, Secret};
@@ -219,7 +223,7 @@ pub struct Output {
 
 impl Transport {
     /// Where `via` leads, or here. Nothing is reached yet.
-    pub fn open(via: Option<&Via>, ssh: Option<&SshConfig>) -> Self {
+    pub fn open(via: Option<&Via>, ssh: Option<Login>) -> Self {
         let kind = match via {
             None => return Transport::Local,
             Some(Via::Ssh { user, host, port }) => {

@@ -5,8 +5,8 @@ use lifeboat_core::fingerprint::{
     DatabaseInventory, Fingerprint, Inventory, Proof, TablesFingerprint,
 };
 use lifeboat_core::observe::Silent;
-use lifeboat_core::scratch::ScratchPostgres;
 use lifeboat_core::secret::{Reference, Scrubber, Secret};
+use lifeboat_core::servers::ScratchPostgres;
 use lifeboat_core::source::postgres::{
     Connection, PostgresSource, RestoreOptions, create_database, observe, restore_dump,
     restore_globals,

@@ -1,8 +1,9 @@
 //! Who may log in where: keys, passphrases and host keys.
 
 use super::{processes_with, transport, until, with};
-use lifeboat_core::config::{SshConfig, Via};
+use lifeboat_core::config::SshConfig;
 use lifeboat_core::secret::Reference;
+use lifeboat_core::transport::Via;
 use lifeboat_core::transport::ssh::Sessions;
 use lifeboat_core::transport::{Command, Transport};
 use lifeboat_core::{Code, Error};
@@ -204,7 +205,7 @@ fn who_does_not_answer_is_told_apart() {
     };
     let at = |via: &str| {
         let via: Via = via.parse().unwrap();
-        refused(&Transport::open(Some(&via), Some(&config)))
+        refused(&Transport::open(Some(&via), Some(config.login())))
     };
     let unknown = at("ssh:root@host.invalid");
     assert_eq!(unknown.code, Code::SourceUnreachable);

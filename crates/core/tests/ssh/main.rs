@@ -14,8 +14,9 @@
 mod commands;
 mod logins;
 
-use lifeboat_core::config::{SshConfig, Via};
+use lifeboat_core::config::SshConfig;
 use lifeboat_core::transport::Transport;
+use lifeboat_core::transport::Via;
 use lifeboat_testkit::ssh::SshServer;
 use std::time::{Duration, Instant};
 
@@ -30,7 +31,7 @@ fn transport(server: &SshServer) -> Transport {
 
 fn with(server: &SshServer, config: &SshConfig) -> Transport {
     let via: Via = format!("ssh:{}", server.address()).parse().unwrap();
-    Transport::open(Some(&via), Some(config))
+    Transport::open(Some(&via), Some(config.login()))
 }
 
 /// Waits for something that another process does.

@@ -81,7 +81,7 @@ pub fn durable_writes(source: &Source) -> Vec<Finding> {
     words(
         source,
         &writes,
-        "go through store::local, restore::place or restore::staging",
+        "go through store::local, place or restore::staging",
     )
 }
 

@@ -6,7 +6,7 @@ use crate::output::{self, line};
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-use lifeboat_core::repo::explain;
+use lifeboat_core::explain::explain;
 use lifeboat_core::{Code, Error, Result};
 use lifeboat_repository::Id;
 use lifeboat_repository::aside;

@@ -4,7 +4,7 @@ use super::backup::bad_pattern;
 use super::{Open, find as find_snapshot, local, meant, part};
 use crate::args::repo;
 use crate::output::{self, line};
-use lifeboat_core::repo::explain;
+use lifeboat_core::explain::explain;
 use lifeboat_core::{Code, Error, Result};
 use lifeboat_repository::Id;
 use lifeboat_repository::browse::{self, Change, Found, Then};

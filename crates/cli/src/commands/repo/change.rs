@@ -5,7 +5,7 @@ use super::{Open, meant};
 use crate::args::repo::{Deed as Given, RepairSnapshots, Rewrite};
 use crate::output::{self, line};
 use jiff::tz::TimeZone;
-use lifeboat_core::repo::explain;
+use lifeboat_core::explain::explain;
 use lifeboat_core::{Code, Error, Result};
 use lifeboat_repository::Id;
 use lifeboat_repository::index::Index;

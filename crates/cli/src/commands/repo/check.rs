@@ -4,7 +4,7 @@ use super::{Open, span};
 use crate::args::repo::Check;
 use crate::output::{self, line};
 use jiff::{SignedDuration, Timestamp};
-use lifeboat_core::repo::explain;
+use lifeboat_core::explain::explain;
 use lifeboat_core::repo::record::{self, Record};
 use lifeboat_core::{Code, Error, Result};
 use lifeboat_repository::check::{self, Reading, Report, Subset};

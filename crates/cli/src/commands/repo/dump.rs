@@ -3,8 +3,9 @@
 use super::Open;
 use super::browse::{text, tree};
 use crate::args::repo::{Archive, Dump};
-use lifeboat_core::repo::{dump, explain};
-use lifeboat_core::restore::place;
+use lifeboat_core::explain::explain;
+use lifeboat_core::place;
+use lifeboat_core::repo::dump;
 use lifeboat_core::{Code, Error, Result};
 use lifeboat_repository::browse::{self, Found};
 use lifeboat_repository::index::Index;

@@ -6,7 +6,7 @@ use crate::args::repo::{Forget, Prune};
 use crate::output::{self, line};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
-use lifeboat_core::repo::explain;
+use lifeboat_core::explain::explain;
 use lifeboat_core::{Code, Error, Result};
 use lifeboat_repository::Id;
 use lifeboat_repository::forget::{self, Policy};

@@ -3,7 +3,8 @@
 use super::{Open, reference};
 use crate::args::repo::KeyCommand;
 use crate::output::{self, line};
-use lifeboat_core::repo::explain;
+use lifeboat_core::explain::explain;
+use lifeboat_core::transport::resolve;
 use lifeboat_core::{Code, Error, Result};
 use lifeboat_repository::keyfile::Cost;
 use lifeboat_repository::lock::Mode;
@@ -101,7 +102,7 @@ fn named(open: &Open<'_>, text: &str) -> Result<Id> {
 }
 
 fn add(open: &Open<'_>, new_password: &str) -> Result<Id> {
-    let password = reference(new_password, "--new-password")?.resolve()?;
+    let password = resolve(&reference(new_password, "--new-password")?)?;
     let _lock = open.lock(Mode::Shared)?;
     open.repository
         .add_key(password.expose(), Cost::default(), &open.author)

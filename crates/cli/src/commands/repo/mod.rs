@@ -16,7 +16,8 @@ use super::Run;
 use crate::args::repo::{At, Filter, Mount, RepairCommand, Repo, RepoCommand};
 use crate::output::{self, line};
 use jiff::tz::TimeZone;
-use lifeboat_core::repo::{self, Place, explain};
+use lifeboat_core::explain::{self, explain};
+use lifeboat_core::repo::{self, Place};
 use lifeboat_core::secret::Reference;
 use lifeboat_core::span::Span;
 use lifeboat_core::{Code, Error, Result, interrupt};
@@ -38,7 +39,7 @@ struct Open<'a> {
 }
 
 pub fn run(run: &Run<'_>, args: &Repo) -> Result<u8> {
-    let author = repo::author();
+    let author = explain::author();
     let place = place(&args.at)?;
     if let RepoCommand::Init = args.command {
         let repository = place.create(&author)?;

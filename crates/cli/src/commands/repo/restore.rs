@@ -5,7 +5,7 @@ use super::{Open, find, part};
 use crate::args::repo::{Overwrite as Choice, Restore};
 use crate::output::{self, line};
 use lifeboat_core::Result;
-use lifeboat_core::repo::explain;
+use lifeboat_core::explain::explain;
 use lifeboat_repository::pattern::Patterns;
 use lifeboat_repository::restore::{self, Options, Overwrite, Source};
 use lifeboat_repository::snapshot::Filter;

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::archive::{Identities, Recipients, Sealer, Sealing, open};
-use crate::config::Compress;
+use crate::compress::Compress;
 use crate::error::{Code, Error, Result};
 use crate::secret::Secret;
 use jiff::Timestamp;

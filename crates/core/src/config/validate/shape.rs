@@ -2,14 +2,16 @@
 
 use super::Issue;
 use crate::archive::AgeRecipients;
+use crate::compress::Compress;
 use crate::config::places::did_you_mean;
-use crate::config::remote::is_name;
 use crate::config::{
-    BucketConfig, Check, CheckConfig, CommandConfig, Compress, Config, DecryptConfig,
-    EncryptConfig, FilesConfig, KEY_DEFAULT, Keep, KeepRules, MariadbConfig, PostgresConfig,
-    S3Config, SftpConfig, SignConfig, SourceKind, SshConfig, StoreConfig, StoreKind, Via,
+    BucketConfig, Check, CheckConfig, CommandConfig, Config, DecryptConfig, EncryptConfig,
+    FilesConfig, KEY_DEFAULT, Keep, KeepRules, MariadbConfig, PostgresConfig, S3Config, SftpConfig,
+    SignConfig, SourceKind, SshConfig, StoreConfig, StoreKind,
 };
 use crate::name::Name;
+use crate::transport::Via;
+use crate::transport::is_name;
 use std::collections::BTreeMap;
 
 pub(super) fn sources(config: &Config, issues: &mut Vec<Issue>) {

@@ -2,11 +2,12 @@
 
 use super::super::left_aside::{self, Place};
 use super::super::swap::{PreparedSwap, What};
-use super::super::{BucketPlace, DatabaseTarget, bucket, place, staging};
+use super::super::{BucketPlace, DatabaseTarget, bucket, staging};
 use super::{Restoring, Wanted};
 use crate::cold::BucketUrl;
 use crate::config::{BucketConfig, SourceKind};
 use crate::error::{Code, Error, Result};
+use crate::place;
 use crate::source::bucket::connect;
 use std::path::Path;
 

@@ -4,11 +4,12 @@ use super::{Restoring, Wanted};
 use crate::config::SourceKind;
 use crate::error::{Code, Error, Result};
 use crate::ownership;
+use crate::place;
+use crate::place::Within;
 use crate::point::{FileAttributes, ManifestSource, PointId};
 use crate::restore::left_aside::{self, Place};
-use crate::restore::place::Within;
 use crate::restore::swap::{PreparedSwap, What, one_file_system};
-use crate::restore::{Database, DatabaseTarget, Placed, place, staging};
+use crate::restore::{Database, DatabaseTarget, Placed, staging};
 use std::path::{Path, PathBuf};
 
 /// How many restores of one point may keep what was live before them.

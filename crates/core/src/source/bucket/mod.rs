@@ -28,6 +28,7 @@ use crate::error::{Code, Error, Result};
 use crate::finding::{Finding, Severity};
 use crate::name::{Extension, Name};
 use crate::secret::{Reference, Scrubber};
+use crate::transport::resolve;
 use lifeboat_store::bucket::Bucket;
 use lifeboat_store::{S3Options, StoreError};
 use std::io::Write;
@@ -45,7 +46,7 @@ pub fn is_pack(artifact: &str) -> bool {
 /// Opens the bucket of a source; no request is sent.
 pub fn connect(config: &BucketConfig, scrubber: &Scrubber) -> Result<Bucket> {
     let resolve = |reference: &Reference| -> Result<String> {
-        let secret = reference.resolve()?;
+        let secret = resolve(reference)?;
         scrubber.learn(&secret);
         Ok(secret.expose_str()?.to_owned())
     };

@@ -7,9 +7,11 @@
 use super::programs::{Program, Programs, Tool};
 use super::url::{decode, malformed, some};
 use crate::config::MariadbConfig;
+use crate::config::SshConfig;
 use crate::error::Result;
 use crate::percent;
 use crate::secret::{Scrubber, Secret};
+use crate::transport::resolve;
 use crate::transport::{Command, Transport};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -93,7 +95,7 @@ impl Connection {
     /// From the configuration, with its references resolved. Parts given beside a URL win over it.
     pub fn from_config(config: &MariadbConfig, flavor: Flavor) -> Result<Self> {
         let mut connection = match &config.url {
-            Some(url) => Connection::from_url(&url.resolve()?, flavor)?,
+            Some(url) => Connection::from_url(&resolve(url)?, flavor)?,
             None => Connection {
                 flavor,
                 ..Connection::default()
@@ -117,9 +119,12 @@ impl Connection {
             connection.database = Some(database.clone());
         }
         if let Some(password) = &config.password {
-            connection.password = Some(password.resolve()?);
+            connection.password = Some(resolve(password)?);
         }
-        let transport = Transport::open(config.via.as_ref(), config.ssh.as_ref());
+        let transport = Transport::open(
+            config.via.as_ref(),
+            config.ssh.as_ref().map(SshConfig::login),
+        );
         Ok(connection.through(transport))
     }
 

@@ -5,9 +5,11 @@
 //! `PGHOST` cannot turn a restore upon another server. `~/.pgpass` and `~/.postgresql` are honoured.
 
 use crate::config::PostgresConfig;
+use crate::config::SshConfig;
 use crate::error::{Code, Error, Result};
 use crate::percent;
 use crate::secret::{Scrubber, Secret};
+use crate::transport::resolve;
 use crate::transport::{Command, Transport};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -64,7 +66,7 @@ impl Connection {
     /// From the configuration, with its references resolved. Parts given beside a URL win over it.
     pub fn from_config(config: &PostgresConfig) -> Result<Self> {
         let mut connection = match &config.url {
-            Some(url) => Connection::from_url(&url.resolve()?)?,
+            Some(url) => Connection::from_url(&resolve(url)?)?,
             None => Connection::default(),
         };
         if let Some(host) = &config.host {
@@ -83,9 +85,12 @@ impl Connection {
             connection.database = Some(database.clone());
         }
         if let Some(password) = &config.password {
-            connection.password = Some(password.resolve()?);
+            connection.password = Some(resolve(password)?);
         }
-        connection.transport = Transport::open(config.via.as_ref(), config.ssh.as_ref());
+        connection.transport = Transport::open(
+            config.via.as_ref(),
+            config.ssh.as_ref().map(SshConfig::login),
+        );
         Ok(connection)
     }
 

@@ -3,7 +3,7 @@
 use super::*;
 use crate::fingerprint::{Fingerprint, Inventory, TablesFingerprint};
 use crate::observe::Silent;
-use crate::restore::place;
+use crate::place;
 use crate::secret::Scrubber;
 use lifeboat_testkit::privilege::needs_root;
 use lifeboat_testkit::tree::LiveDatabase;

@@ -10,7 +10,7 @@ mod key;
 mod refusal;
 mod session;
 
-use crate::config::SshConfig;
+use super::Login;
 use crate::error::{Error, Result};
 use session::Session;
 use std::ffi::{OsStr, OsString};
@@ -47,22 +47,17 @@ pub struct Host {
     user: Option<String>,
     name: String,
     port: Option<u16>,
-    config: SshConfig,
+    config: Login,
 }
 
 impl Host {
     /// Nothing is reached yet. Neither name may begin with `-`.
-    pub fn new(
-        user: Option<&str>,
-        name: &str,
-        port: Option<u16>,
-        config: Option<&SshConfig>,
-    ) -> Self {
+    pub fn new(user: Option<&str>, name: &str, port: Option<u16>, config: Option<Login>) -> Self {
         Host {
             user: user.map(str::to_owned),
             name: name.to_owned(),
             port,
-            config: config.cloned().unwrap_or_default(),
+            config: config.unwrap_or_default(),
         }
     }
 

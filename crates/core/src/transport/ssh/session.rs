@@ -6,6 +6,7 @@ use crate::interrupt;
 use crate::scratch::Directory;
 use crate::secret::Secret;
 use crate::transport::keep::Kept;
+use crate::transport::resolve;
 use crate::transport::{Command, Transport};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -48,8 +49,8 @@ impl Session {
             None => None,
             Some(key) => {
                 let passphrase = host.config.passphrase.as_ref();
-                let passphrase = passphrase.map(|p| p.resolve()).transpose()?;
-                let key = key::opened(&key.resolve()?, passphrase.as_ref(), key, host)?;
+                let passphrase = passphrase.map(resolve).transpose()?;
+                let key = key::opened(&resolve(key)?, passphrase.as_ref(), key, host)?;
                 Some(start_agent(&directory, &key, host)?)
             }
         };

@@ -2,8 +2,8 @@
 
 use super::*;
 
-fn host(config: SshConfig) -> Host {
-    Host::new(Some("admin"), "db.example.org", Some(2222), Some(&config))
+fn host(config: Login) -> Host {
+    Host::new(Some("admin"), "db.example.org", Some(2222), Some(config))
 }
 
 #[test]
@@ -14,9 +14,9 @@ fn paths_with_white_space_and_percent_signs_stay_whole() {
 
 #[test]
 fn nothing_of_a_configuration_comes_before_what_is_always_set() {
-    let config = SshConfig {
+    let config = Login {
         config: Some("/etc/other".into()),
-        ..SshConfig::default()
+        ..Login::default()
     };
     let words = host(config).words();
     let at = |word: &str| words.iter().position(|w| w == word).unwrap();
@@ -26,7 +26,7 @@ fn nothing_of_a_configuration_comes_before_what_is_always_set() {
 #[test]
 fn what_ssh_says_becomes_an_error_with_a_remedy() {
     use crate::error::Code;
-    let host = host(SshConfig::default());
+    let host = host(Login::default());
     for (said, code, message, hint) in [
         (
             "debug1: Connecting to db.example.org [10.0.0.1] port 2222.\ndebug1: Server host key: ssh-ed25519 SHA256:abc\nNo ED25519 host key is known for [db.example.org]:2222 and you have requested strict checking.\nHost key verification failed.",

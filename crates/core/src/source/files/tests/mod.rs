@@ -5,7 +5,7 @@ mod live;
 use super::*;
 use crate::fingerprint::{FileEntry, FileKind, FilesFingerprint, Fingerprint, Inventory, Proof};
 use crate::observe::{Observer, Silent};
-use crate::restore::place::{self, Extracted, Within};
+use crate::place::{self, Extracted, Within};
 use crate::secret::Scrubber;
 use lifeboat_testkit::privilege::needs_root;
 use lifeboat_testkit::tree;

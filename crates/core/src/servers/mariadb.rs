@@ -5,9 +5,9 @@
 //! lose everything, and because a new server is a copy of a template: making one anew takes
 //! seconds. A template that was not finished is never used.
 
-use super::Directory;
 use super::server::{Server, as_user, give, socket_directory, unprivileged, workplace};
 use crate::error::{Code, Error, Result};
+use crate::scratch::Directory;
 use crate::secret::Scrubber;
 use crate::source::mariadb::{Connection, Flavor, Program, ask_program, query};
 use crate::transport::{Command, Running, Transport};

@@ -4,9 +4,9 @@
 //! socket, and it ends with this process, by whatever means that ends. It is fast because it may
 //! lose everything: nothing is synced.
 
-use super::Directory;
 use super::server::{Server, as_user, give, socket_directory, unprivileged, workplace};
 use crate::error::{Code, Error, Result};
+use crate::scratch::Directory;
 use crate::secret::Scrubber;
 use crate::source::postgres::{Connection, Tools, query};
 use crate::transport::{Command, Running, Transport};

@@ -1,10 +1,6 @@
-//! How a source on another host, or in a container, is reached: what `via` may say, and the keys of
-//! an `ssh` table.
+//! How a source on another host, or in a container, is reached.
 
-use super::text;
 use crate::secret::Reference;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::PathBuf;
 
@@ -37,22 +33,15 @@ pub enum Via {
 }
 
 /// How to log in over SSH; what is absent is the business of the user's own `ssh` configuration.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct SshConfig {
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Login {
     /// Private key in OpenSSH or PEM format; handed to an agent of Lifeboat's own, never to a file.
-    #[serde(default)]
     pub key: Option<Reference>,
     /// Passphrase of the private key.
-    #[serde(default)]
     pub passphrase: Option<Reference>,
     /// Absolute path of a `known_hosts` file that alone says which host keys are believed.
-    #[serde(default)]
-    #[schemars(with = "Option<text::AbsolutePath>")]
     pub known_hosts: Option<PathBuf>,
     /// Absolute path of an `ssh_config` file, instead of the user's own.
-    #[serde(default)]
-    #[schemars(with = "Option<text::AbsolutePath>")]
     pub config: Option<PathBuf>,
 }
 
@@ -62,7 +51,7 @@ const FORMS: &str =
 
 /// Letters, digits and what names of hosts, users, containers and pods have beside them; never a
 /// leading `-`, which a client would take for an option.
-pub(super) fn is_name(text: &str, beside: &str) -> bool {
+pub(crate) fn is_name(text: &str, beside: &str) -> bool {
     let fits = |c: char| c.is_ascii_alphanumeric() || beside.contains(c);
     !text.is_empty() && !text.starts_with('-') && text.chars().all(fits)
 }

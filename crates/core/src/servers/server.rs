@@ -1,7 +1,7 @@
 //! What every scratch server needs: a user to run as, a private place, and a thread that keeps it.
 
-use super::{Directory, elsewhere};
 use crate::error::{Code, Error, Result};
+use crate::scratch::{Directory, elsewhere};
 use crate::transport::{Command, Running, Transport};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::os::unix::fs::MetadataExt;
