@@ -12,15 +12,12 @@ mod records;
 pub use memory::Lost;
 pub use records::{HeldRecord, StoredRecord};
 
-use crate::clock::is_ahead;
-use crate::context::{Context, OpenStore};
+use crate::copies::{self, PointCopy};
 use crate::error::{Code, Error, Result};
-use crate::name::Name;
-use crate::objective;
-use crate::point::copies::{self, PointCopy};
 use crate::point::{Manifest, PointId};
+use crate::stores::OpenStore;
 use rusqlite::{Connection, params};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
@@ -156,7 +153,7 @@ impl Catalog {
     }
 
     /// The same, by point; with `rescan`, every manifest is read.
-    fn sync_points(&self, store: &OpenStore, rescan: bool) -> Result<Synced> {
+    pub(crate) fn sync_points(&self, store: &OpenStore, rescan: bool) -> Result<Synced> {
         let location = store.store.location();
         let listed = copies::list(store)?;
         let noted = self.copies(&location)?.into_iter();
@@ -200,11 +197,11 @@ impl Catalog {
 }
 
 /// What a store that answered has.
-struct Synced {
-    copies: BTreeMap<PointId, PointCopy>,
+pub(crate) struct Synced {
+    pub(crate) copies: BTreeMap<PointId, PointCopy>,
     /// Why a manifest that is there could not be read. A copy of its point is one that was noted
     /// before.
-    errors: BTreeMap<PointId, Error>,
+    pub(crate) errors: BTreeMap<PointId, Error>,
 }
 
 /// Whether an error says that a document is not there or not what it was, and not only that the
@@ -214,169 +211,6 @@ fn says_lost(error: &Error) -> bool {
         error.code,
         Code::ObjectMissing | Code::ObjectDamaged | Code::Untrusted
     )
-}
-
-/// What the stores hold, as far as they answer.
-pub struct Survey {
-    /// Every copy of this application's points, with the name of its store.
-    pub copies: Vec<(Name, PointCopy)>,
-    /// Copies of this application's points that were in a store once, are lost, and were not
-    /// acknowledged as gone; of stores that answered.
-    pub missing: Vec<Lost>,
-    /// Points that were disowned.
-    pub disowned: BTreeSet<PointId>,
-    /// What could not be read.
-    pub unread: Vec<Unread>,
-}
-
-/// A store or a manifest that could not be read.
-pub struct Unread {
-    /// In which store.
-    pub store: Name,
-    /// The point whose manifest could not be read; the whole store if there is none.
-    pub point: Option<PointId>,
-    /// Why.
-    pub error: Error,
-}
-
-impl Survey {
-    /// Why a store could not be asked, if it could not.
-    pub fn unasked(&self, store: &str) -> Option<&Error> {
-        let mut unasked = self.unread.iter().filter(|u| u.point.is_none());
-        unasked.find(|u| u.store == store).map(|u| &u.error)
-    }
-
-    /// Adds to an error which says that there is no point that the stores were not all read, if so
-    /// it is.
-    pub fn as_far_as_read(&self, error: Error, store: Option<&str>) -> Error {
-        let mut unread = self.unread.iter();
-        let first = unread.find(|u| store.is_none_or(|s| u.store == s));
-        let Some(Unread { error: first, .. }) = first else {
-            return error;
-        };
-        Error {
-            code: first.code,
-            message: format!("{}, as far as the stores could be read", error.message),
-            hint: first.hint.clone(),
-            ..error
-        }
-        .cause(first)
-    }
-
-    /// Points that someone we trust signed, that are dated in the future, and that were not
-    /// disowned.
-    pub fn ahead(&self, context: &Context) -> BTreeSet<PointId> {
-        let now = context.clock.now();
-        let ahead = self.copies.iter().filter(|(_, copy)| {
-            let point = &copy.manifest.point;
-            is_ahead(point.time(), now)
-                && !self.disowned.contains(point)
-                && copy.check_trust(context).is_ok()
-        });
-        ahead.map(|(_, c)| c.manifest.point.clone()).collect()
-    }
-
-    /// The plans of the configuration whose newest complete point is older than the objective, and
-    /// what is said of each.
-    pub fn overdue(&self, context: &Context) -> Vec<(Name, String)> {
-        let now = context.clock.now();
-        let plans = context.config.plan.keys();
-        let mut newest: BTreeMap<Name, Option<PointId>> =
-            plans.map(|plan| (plan.clone(), None)).collect();
-        for (_, copy) in &self.copies {
-            let manifest = &copy.manifest;
-            let counts = manifest.lacks().is_none()
-                && !manifest.safety
-                && !is_ahead(manifest.point.time(), now)
-                && !self.disowned.contains(&manifest.point)
-                && copy.check_trust(context).is_ok();
-            if let (true, Some(known)) = (counts, newest.get_mut(&manifest.plan)) {
-                *known = known.take().max(Some(manifest.point.clone()));
-            }
-        }
-        objective::overdue(&newest, context.config.app.rpo, now)
-    }
-
-    /// What can be done about a copy that is missing in a store.
-    pub fn missing_hint(&self, store: &str, point: &PointId) -> String {
-        match self.copies.iter().any(|(_, c)| &c.manifest.point == point) {
-            true => format!("heal it: lifeboat copy {point} --to {store}"),
-            false => format!(
-                "find out who deleted or changed it, and whether the store was rolled back; if it may be gone: lifeboat points --forget {point} --reason TEXT"
-            ),
-        }
-    }
-}
-
-/// Asks every store for its points. One that cannot be reached contributes what was noted of it
-/// before, and says so in `unread`. With `rescan`, every manifest is read again.
-pub fn survey(context: &Context, rescan: bool) -> Result<Survey> {
-    let mut survey = Survey {
-        copies: Vec::new(),
-        missing: Vec::new(),
-        disowned: context.catalog.disowned()?,
-        unread: Vec::new(),
-    };
-    for name in context.config.store.keys() {
-        let unread = |point, error| Unread {
-            store: name.clone(),
-            point,
-            error,
-        };
-        let store = match context.store(name) {
-            Ok(store) => store,
-            Err(error) => {
-                survey.unread.push(unread(None, error));
-                continue;
-            }
-        };
-        let copies = match context.catalog.sync_points(&store, rescan) {
-            Ok(mut synced) => {
-                let lost = context.catalog.lost(context, &store, &mut synced)?;
-                survey.missing.extend(lost);
-                let errors = synced.errors.into_iter();
-                survey
-                    .unread
-                    .extend(errors.map(|(p, e)| unread(Some(p), e)));
-                synced.copies.into_values().collect()
-            }
-            Err(error) => {
-                let message = format!("store {name} cannot be asked: {}", error.message);
-                survey.unread.push(unread(None, Error { message, ..error }));
-                context.catalog.copies(&store.store.location())?
-            }
-        };
-        survey
-            .copies
-            .extend(copies.into_iter().map(|copy| (name.clone(), copy)));
-    }
-    if context.is_cold() {
-        // Of the others that should have a copy, nothing is known here.
-        for (name, copy) in &mut survey.copies {
-            copy.manifest.stores = vec![name.clone()];
-        }
-    }
-    if context.shows_every_app() {
-        return Ok(survey);
-    }
-    let app = &context.config.app;
-    let is_ours = |m: &Manifest| m.app == app.name && m.environment == app.environment;
-    survey.copies.retain(|(_, copy)| is_ours(&copy.manifest));
-    survey.missing.retain(|lost| is_ours(&lost.copy.manifest));
-    Ok(survey)
-}
-
-/// The stores of a point that should hold a copy and do not, by the manifests that are known.
-pub fn missing_copies(found: &[(Name, PointCopy)]) -> BTreeMap<PointId, Vec<Name>> {
-    let mut held: BTreeMap<PointId, (BTreeSet<Name>, BTreeSet<Name>)> = BTreeMap::new();
-    for (store, copy) in found {
-        let entry = held.entry(copy.manifest.point.clone()).or_default();
-        entry.0.insert(store.clone());
-        entry.1.extend(copy.manifest.stores.iter().cloned());
-    }
-    held.into_iter()
-        .map(|(point, (have, want))| (point, want.difference(&have).cloned().collect()))
-        .collect()
 }
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {

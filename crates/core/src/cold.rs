@@ -8,7 +8,6 @@
 mod url;
 
 use crate::archive::Identities;
-use crate::catalog::{self, Survey};
 use crate::clock::Clock;
 use crate::config::{Config, StoreConfig, StoreKind};
 use crate::context::Context;
@@ -22,6 +21,8 @@ use crate::secret::Reference;
 use crate::shell::quote;
 use crate::sign;
 use crate::snapshot;
+use crate::survey;
+use crate::survey::Survey;
 use crate::transport::resolve;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -83,7 +84,7 @@ pub fn open(
     let home = scratch::Directory::create(&temporary, "cold")?;
     let config = config(given, home.path())?;
     let mut context = Context::cold(config, home, clock, observer, &given.trust)?;
-    let survey = catalog::survey(&context, false)?;
+    let survey = survey::survey(&context, false)?;
     if survey.copies.is_empty() {
         return Err(nothing_there(&context, survey));
     }
@@ -143,7 +144,7 @@ fn nothing_there(context: &Context, survey: Survey) -> Error {
     .hint("check the path, bucket or prefix: it is the one that has the directory `lifeboat` in it")
 }
 
-fn no_such_app(given: &Given, copies: &[(Name, crate::point::copies::PointCopy)]) -> Error {
+fn no_such_app(given: &Given, copies: &[(Name, crate::copies::PointCopy)]) -> Error {
     let all: BTreeSet<String> = copies
         .iter()
         .map(|(_, c)| format!("{}/{}", c.manifest.app, c.manifest.environment))
@@ -178,7 +179,7 @@ fn listed(all: impl IntoIterator<Item = String>) -> String {
 fn nobody_to_trust(given: &Given, context: &Context, point: &PointId) -> Error {
     let copy = context
         .store(NAME)
-        .and_then(|store| crate::point::copies::read(&store, point));
+        .and_then(|store| crate::copies::read(&store, point));
     let copy = match copy {
         Ok(copy) => copy,
         Err(error) => return error,
@@ -189,7 +190,7 @@ fn nobody_to_trust(given: &Given, context: &Context, point: &PointId) -> Error {
         .and_then(|signature| sign::signer_of(&copy.bytes, signature).ok());
     let Some(signer) = signer else {
         // No signature, or none of these bytes: that is another matter.
-        return match copy.check_trust(context) {
+        return match copy.check_trust(&context.trusted) {
             Err(error) => error,
             Ok(()) => Error::new(Code::Untrusted, format!("{point} has no signature")),
         };

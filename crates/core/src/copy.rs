@@ -5,17 +5,18 @@
 
 use crate::archive::{KeyFields, KeyTemplate, Tally, TapReader};
 use crate::backup::{commit_copy, free_key};
-use crate::catalog;
 use crate::compress::Compress;
-use crate::context::{Context, OpenStore};
+use crate::context::Context;
+use crate::copies::PointCopy;
 use crate::error::{Code, Error, Result};
 use crate::exposure;
 use crate::name::{Name, StoredKey};
-use crate::point::copies::PointCopy;
 use crate::point::{Manifest, ManifestArtifact, OnlyPartial, PointId, Selector};
 use crate::restore::fetch::{self, Fetched};
 use crate::snapshot::{Blobs, Deposit, Slot};
 use crate::source::bucket;
+use crate::stores::OpenStore;
+use crate::survey;
 use crate::verify::{self, ReadBefore, Soundness};
 use lifeboat_repository::Id;
 use lifeboat_store::PutOptions;
@@ -60,7 +61,7 @@ pub fn run(
         return Err(Error::new(Code::Usage, "the two stores are the same one")
             .hint("name two stores: --from STORE --to STORE"));
     }
-    let survey = catalog::survey(context, false)?;
+    let survey = survey::survey(context, false)?;
     if let Some(error) = survey.unasked(to) {
         return Err(error.clone());
     }
@@ -111,7 +112,9 @@ fn lacked(
     from: Option<&str>,
     to: &str,
 ) -> Vec<PointId> {
-    let believed = found.iter().filter(|(_, c)| c.check_trust(context).is_ok());
+    let believed = found
+        .iter()
+        .filter(|(_, c)| c.check_trust(&context.trusted).is_ok());
     let (there, elsewhere): (Vec<_>, Vec<_>) = believed.partition(|(name, _)| name == to);
     let there: BTreeSet<&PointId> = there.iter().map(|(_, c)| &c.manifest.point).collect();
     let belongs = |manifest: &Manifest| {
@@ -138,7 +141,7 @@ fn other_holder(
         .filter(|(name, c)| &c.manifest.point == point && name != to);
     let believed = holders
         .clone()
-        .find(|(_, c)| c.check_trust(context).is_ok());
+        .find(|(_, c)| c.check_trust(&context.trusted).is_ok());
     let holder = believed.or_else(|| holders.next());
     holder.map(|(name, _)| name.clone()).ok_or_else(|| {
         Error::new(
@@ -259,7 +262,7 @@ fn held_packs(context: &Context, target: &OpenStore) -> Result<Packs> {
     let app = &context.config.app;
     let ours = copies.into_iter().filter(|c| {
         let is_ours = c.manifest.app == app.name && c.manifest.environment == app.environment;
-        is_ours && c.check_trust(context).is_ok()
+        is_ours && c.check_trust(&context.trusted).is_ok()
     });
     let artifacts = ours.flat_map(|c| c.manifest.artifacts);
     let mut packs = Packs::new();
@@ -285,8 +288,11 @@ enum Held {
 }
 
 fn held(context: &Context, target: &OpenStore, point: &PointId) -> Held {
-    let copy = crate::point::copies::read(target, point);
-    let Some(copy) = copy.ok().filter(|copy| copy.check_trust(context).is_ok()) else {
+    let copy = crate::copies::read(target, point);
+    let Some(copy) = copy
+        .ok()
+        .filter(|copy| copy.check_trust(&context.trusted).is_ok())
+    else {
         return Held::Not(HashSet::new());
     };
     let mut read = ReadBefore::default();

@@ -3,10 +3,9 @@
 mod space;
 
 use crate::archive::{self, Expiry, Identities, KeyTemplate, Recipients};
-use crate::catalog::{self, Survey};
 use crate::cold;
 use crate::config::{BucketConfig, SourceKind, StoreConfig, StoreKind};
-use crate::context::{Context, OpenStore};
+use crate::context::Context;
 use crate::error::{Code, Error, Result};
 use crate::exposure;
 use crate::finding::{Finding, Severity};
@@ -20,6 +19,9 @@ use crate::scratch;
 use crate::shell::quote;
 use crate::snapshot;
 use crate::source::{self, CaptureContext};
+use crate::stores::OpenStore;
+use crate::survey;
+use crate::survey::Survey;
 use crate::transport::resolve;
 use std::collections::{BTreeSet, HashSet};
 use std::os::unix::fs::MetadataExt;
@@ -32,7 +34,7 @@ pub fn examine(context: &Context) -> Vec<Finding> {
     findings.extend(keys(context));
     findings.extend(sources(context));
     findings.extend(stores(context));
-    match catalog::survey(context, false) {
+    match survey::survey(context, false) {
         Ok(survey) => {
             findings.extend(missing(&survey));
             findings.extend(space::examine(context, &survey));

@@ -4,7 +4,6 @@
 //! It contains no restoring and no comparing code of its own. The throwaway targets are gone
 //! afterwards, whatever happened; those of a run that was killed go with the next one.
 
-use crate::catalog;
 use crate::clock::is_ahead;
 use crate::config::{CheckConfig, DrillConfig};
 use crate::context::Context;
@@ -21,6 +20,7 @@ use crate::restore::{DatabaseTarget, Restored, ScratchServers, Stopwatch, bring_
 use crate::runbook;
 use crate::scratch;
 use crate::span::Span;
+use crate::survey;
 use crate::verify::manifest_sha256;
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -157,7 +157,7 @@ pub fn run(context: &Context, options: &Options) -> Result<Report> {
 /// The point of each plan, and the store whose copy is proved.
 fn choose_points(context: &Context, config: &DrillConfig) -> Result<Vec<(PointId, Option<Name>)>> {
     let selector = Selector::parse(&config.point)?;
-    let survey = catalog::survey(context, false)?;
+    let survey = survey::survey(context, false)?;
     let mut points = Vec::new();
     // Where nothing is complete, what there is is looked at: a source that it lacks fails, and a file is
     // a limit.
@@ -339,7 +339,7 @@ impl Rehearsal<'_> {
     /// A point of which no copy can be believed: the evidence still names it.
     fn unfetched(&mut self, point: &PointId, store: Option<&str>, error: &Error) {
         self.failed(Subject::of("point", point), "a whole, signed copy", error);
-        let noted = catalog::survey(self.context, false).map_or_else(|_| vec![], |s| s.copies);
+        let noted = survey::survey(self.context, false).map_or_else(|_| vec![], |s| s.copies);
         let mut noted = noted.into_iter().map(|(_, copy)| copy.manifest);
         let plan = noted.find(|m| &m.point == point).map(|m| m.plan);
         self.proved.push(ProvedPoint {

@@ -6,12 +6,14 @@
 //! sealed or not; for the rest it is a warning.
 
 use crate::config::Config;
-use crate::context::{Context, OpenStore};
+use crate::context::Context;
+use crate::copies;
 use crate::error::{Code, Error, Result};
 use crate::finding::{Finding, Severity};
 use crate::name::Name;
-use crate::point::{Manifest, POINTS_PREFIX, copies, manifest_key};
+use crate::point::{Manifest, POINTS_PREFIX, manifest_key};
 use crate::snapshot;
+use crate::stores::OpenStore;
 use lifeboat_repository::FileKind;
 use lifeboat_store::Exposure;
 

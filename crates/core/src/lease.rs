@@ -8,11 +8,12 @@
 //! by a clock that was wrong. It is advice, not a fence: what protects a
 //! point is that keys are never overwritten.
 
-use crate::context::{Context, OpenStore};
+use crate::context::Context;
+use crate::copies::{put_bytes, read_optional};
 use crate::document::to_json;
 use crate::error::{Code, Error, Result};
-use crate::point::copies::{put_bytes, read_optional};
 use crate::process::ProcessName;
+use crate::stores::OpenStore;
 use crossbeam_channel::{Sender, bounded};
 use jiff::Timestamp;
 use lifeboat_store::StoreError;

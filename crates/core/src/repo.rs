@@ -6,11 +6,11 @@ pub mod mount;
 pub mod record;
 
 use crate::cold::{self, Given};
-use crate::context::open_store;
 use crate::error::{Code, Error, Result};
 use crate::explain::{explain, without_configuration};
 use crate::interrupt;
 use crate::secret::{Reference, Scrubber, Secret};
+use crate::stores::open_store;
 use crate::transport::resolve_as_restic;
 use lifeboat_repository::{Author, Repository};
 use lifeboat_store::Store;

@@ -16,12 +16,13 @@ pub use put::put;
 
 use crate::cold;
 use crate::config::StoreKind;
-use crate::context::{Context, OpenStore};
+use crate::context::Context;
 use crate::name::Name;
 use crate::point::{Details, Manifest, ManifestArtifact, ManifestSource};
 use crate::shell::quote;
 use crate::source::bucket::is_pack;
 use crate::source::{mariadb, postgres};
+use crate::stores::OpenStore;
 use cover::Part;
 use std::collections::BTreeSet;
 use std::fmt::Write;

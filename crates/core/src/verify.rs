@@ -3,17 +3,19 @@
 //! enough.
 
 use crate::archive::TapReader;
-use crate::catalog::{self, Survey, Unread};
 use crate::clock::is_ahead;
-use crate::context::{Context, OpenStore};
+use crate::context::Context;
+use crate::copies::PointCopy;
 use crate::digest::sha256_hex;
 use crate::error::{Code, Error, Result};
 use crate::name::Name;
-use crate::point::copies::PointCopy;
 use crate::point::{ManifestArtifact, OnlyPartial, POINTS_PREFIX, PointId, Selector, manifest_key};
 use crate::restore::fetch;
 use crate::runbook;
 use crate::snapshot::{self, Blobs};
+use crate::stores::OpenStore;
+use crate::survey;
+use crate::survey::{Survey, Unread};
 use lifeboat_repository::Id;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -112,9 +114,9 @@ pub fn run(context: &Context, which: &Which, store: Option<&str>) -> Result<Veri
     if let Some(name) = store {
         context.store(name)?;
     }
-    let survey = catalog::survey(context, false)?;
+    let survey = survey::survey(context, false)?;
     let points = choose(context, which, store, &survey)?;
-    let lacking = catalog::missing_copies(&survey.copies);
+    let lacking = survey::missing_copies(&survey.copies);
     let (mut verified, mut read) = (Vec::new(), ReadBefore::default());
     let asked = |name: &Name| store.is_none_or(|s| name == s);
     for point in points {
@@ -345,8 +347,8 @@ pub(crate) fn verify_copy(
     let mut objects = Vec::new();
     // The manifest as it is stored now, not as the catalog remembers it.
     let key = manifest_key(&manifest.point);
-    let stored = crate::point::copies::read(&store, &manifest.point);
-    let trust = stored.and_then(|c| c.check_trust(context).map(|()| c));
+    let stored = crate::copies::read(&store, &manifest.point);
+    let trust = stored.and_then(|c| c.check_trust(&context.trusted).map(|()| c));
     let current = match trust {
         Ok(current) => {
             objects.push(object(&key, Soundness::Intact, None));

@@ -4,15 +4,16 @@ use super::Run;
 use crate::args;
 use crate::output::{self, line};
 use jiff::Timestamp;
-use lifeboat_core::catalog::memory::{self, Forgotten};
-use lifeboat_core::catalog::{self, Survey, survey};
+use lifeboat_core::catalog::memory::Forgotten;
 use lifeboat_core::cold::Want;
 use lifeboat_core::context::Context;
+use lifeboat_core::copies::PointCopy;
 use lifeboat_core::evidence::{self, Proof};
 use lifeboat_core::name::Name;
-use lifeboat_core::point::copies::PointCopy;
 use lifeboat_core::point::{Details, Manifest, OnlyPartial, PointId, Selector};
 use lifeboat_core::restore::{fetch, summarize};
+use lifeboat_core::survey;
+use lifeboat_core::survey::{Survey, survey};
 use lifeboat_core::{Error, Result, backup, observe::Observer, posture, runbook};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -85,7 +86,7 @@ pub fn list(run: &Run<'_>, args: &args::Points) -> Result<u8> {
         backup::choose_plan(&context, Some(plan))?;
     }
     let proofs = proofs(&context);
-    let missing = catalog::missing_copies(&found);
+    let missing = survey::missing_copies(&found);
     let mut points: BTreeMap<PointId, Vec<(Name, PointCopy)>> = BTreeMap::new();
     for (store, copy) in found {
         if args.plan.as_ref().is_none_or(|p| *p == copy.manifest.plan) {
@@ -317,7 +318,7 @@ fn instructions(
 
 fn forget(run: &Run<'_>, context: &Context, args: &args::Points) -> Result<u8> {
     let reason = args.reason.as_deref().unwrap_or_default();
-    let forgotten = memory::forget(context, &args.forget, reason)?;
+    let forgotten = survey::forget(context, &args.forget, reason)?;
     run.results();
     if run.cli.json {
         let rows = forgotten
@@ -344,7 +345,7 @@ fn app_of(copies: &[(Name, PointCopy)]) -> String {
 /// Who signed what is not believed here, and what to do about it.
 fn tell_signers(context: &Context, points: &BTreeMap<PointId, Vec<(Name, PointCopy)>>) {
     let copies = points.values().flatten().map(|(_, copy)| copy);
-    let unproved = copies.filter(|copy| copy.check_trust(context).is_err());
+    let unproved = copies.filter(|copy| copy.check_trust(&context.trusted).is_err());
     let signers: BTreeSet<&str> = unproved.map(|c| c.manifest.signer.as_str()).collect();
     for signer in signers {
         line(format!(
@@ -377,7 +378,7 @@ fn point_json(
         "stored_bytes": manifest.map(|m| m.stored_bytes()),
         "stores": copies.iter().map(|(name, _)| name).collect::<Vec<_>>(),
         "missing_copies": missing.get(id),
-        "trusted": copies.iter().all(|(_, c)| c.check_trust(context).is_ok()),
+        "trusted": copies.iter().all(|(_, c)| c.check_trust(&context.trusted).is_ok()),
     });
     with(value, proof_json(proofs.get(id)))
 }
@@ -400,7 +401,10 @@ fn point_row(
         stored: manifest
             .map(|m| output::bytes(m.stored_bytes()))
             .unwrap_or_default(),
-        proof: match copies.iter().all(|(_, c)| c.check_trust(context).is_ok()) {
+        proof: match copies
+            .iter()
+            .all(|(_, c)| c.check_trust(&context.trusted).is_ok())
+        {
             true => proof_name(proof).to_owned(),
             false => "untrusted".to_owned(),
         },
@@ -440,7 +444,7 @@ pub fn show(run: &Run<'_>, args: &args::Show) -> Result<u8> {
         }
     };
     let proofs = proofs(&context);
-    let missing = catalog::missing_copies(&found);
+    let missing = survey::missing_copies(&found);
     run.results();
     if run.cli.json {
         let mut value = serde_json::to_value(&fetched.copy.manifest).unwrap_or_default();

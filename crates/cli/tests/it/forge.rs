@@ -8,11 +8,12 @@ use crate::support::App;
 use lifeboat_core::backup;
 use lifeboat_core::clock::Clock;
 use lifeboat_core::config::Config;
-use lifeboat_core::context::{Context, OpenStore};
+use lifeboat_core::context::Context;
+use lifeboat_core::copies::{self, PointCopy};
 use lifeboat_core::name::StoredKey;
 use lifeboat_core::observe::Silent;
-use lifeboat_core::point::copies::{self, PointCopy};
 use lifeboat_core::point::{Details, PointId, manifest_key};
+use lifeboat_core::stores::OpenStore;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -65,7 +66,7 @@ impl Held {
     /// Signs it as it is now, and puts it where it was.
     pub fn commit(mut self) {
         self.copy.manifest.details = backup::put_details(&self.store, &self.details).unwrap();
-        copies::commit(&self.context, &self.store, &self.copy.manifest).unwrap();
+        copies::commit(&self.context.signer, &self.store, &self.copy.manifest).unwrap();
     }
 }
 
@@ -79,7 +80,7 @@ pub fn move_artifact(app: &App, store: &str, point: &str, source: &str, key: &st
     let mut artifacts = manifest.artifacts.iter_mut();
     let artifact = artifacts.find(|a| a.source == source).unwrap();
     let was = std::mem::replace(&mut artifact.key, StoredKey::parse(key).unwrap());
-    copies::commit(&context, &store, &manifest).unwrap();
+    copies::commit(&context.signer, &store, &manifest).unwrap();
     was.into()
 }
 

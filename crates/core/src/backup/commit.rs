@@ -2,17 +2,18 @@
 
 use super::{Destination, Report, Run, mirror, send};
 use crate::compress::Compress;
-use crate::context::{Context, OpenStore};
+use crate::context::Context;
+use crate::copies::{self, PointCopy};
 use crate::document;
 use crate::error::{Code, Error, Result};
 use crate::evidence;
 use crate::host::{author, host};
 use crate::interrupt;
 use crate::name::{Name, StoredKey};
-use crate::point::copies::{self, PointCopy};
 use crate::point::{Details, Manifest, Outcome, StoredDetails, details_key};
 use crate::runbook;
 use crate::snapshot::Deposit;
+use crate::stores::OpenStore;
 use jiff::Timestamp;
 use lifeboat_store::PutOptions;
 
@@ -175,7 +176,7 @@ pub(crate) fn commit_copy(
         Some(deposit) => deposit.commit_point(&mut manifest, details)?,
         None => manifest.details = put_details(store, details)?,
     }
-    let copy = copies::commit(context, store, &manifest)?;
+    let copy = copies::commit(&context.signer, store, &manifest)?;
     // The copy is committed, whatever becomes of the index of it, and of its instructions.
     let noted = context
         .catalog

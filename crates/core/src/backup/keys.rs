@@ -3,13 +3,14 @@
 //! A key that some manifest names is never overwritten; a leftover that none names is replaced.
 
 use crate::archive::{KeyFields, KeyTemplate};
-use crate::context::{Context, OpenStore};
+use crate::context::Context;
+use crate::copies;
 use crate::error::{Code, Result};
 use crate::host::host;
 use crate::name::StoredKey;
-use crate::point::copies;
 use crate::point::{ManifestArtifact, PointId};
 use crate::source::ArtifactSpec;
+use crate::stores::OpenStore;
 use std::collections::BTreeSet;
 
 /// The key, without extension, of an artifact of a point that this run takes.

@@ -14,7 +14,7 @@ mod stream;
 
 use crate::compress::Compress;
 use crate::config::{PlanConfig, SourceConfig, SourceKind};
-use crate::context::{Context, OpenStore};
+use crate::context::Context;
 use crate::error::{Code, Error, Result};
 use crate::fingerprint::{BytesFingerprint, Fingerprint, Inventory, Proof};
 use crate::lease::{self, Lease};
@@ -26,6 +26,7 @@ use crate::restore::staging;
 use crate::scratch;
 use crate::snapshot::Slot;
 use crate::source::{self, ArtifactSpec, CaptureContext, Captured, Consistency, Source};
+use crate::stores::OpenStore;
 use crate::transport::{Command, Transport};
 pub(crate) use commit::commit_copy;
 pub use commit::put_details;

@@ -2,14 +2,15 @@
 
 use super::keys;
 use crate::clock::is_ahead;
-use crate::context::{Context, OpenStore};
+use crate::context::Context;
+use crate::copies;
 use crate::error::{Error, Result};
 use crate::exposure;
 use crate::name::{Name, StoredKey};
-use crate::point::copies;
 use crate::point::{ManifestArtifact, POINTS_PREFIX, PointId};
 use crate::posture;
 use crate::snapshot::Deposit;
+use crate::stores::OpenStore;
 use lifeboat_store::StoreError;
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -125,7 +126,7 @@ pub(super) fn set_aside(context: &Context, ahead: BTreeSet<PointId>) -> Result<V
 
 /// Whether a point is signed by someone we trust: others can make an id of any time.
 fn is_signed(context: &Context, store: &OpenStore, point: &PointId) -> bool {
-    copies::read(store, point).is_ok_and(|copy| copy.check_trust(context).is_ok())
+    copies::read(store, point).is_ok_and(|copy| copy.check_trust(&context.trusted).is_ok())
 }
 
 /// The first error, when every store failed.

@@ -9,11 +9,11 @@
 //! the disk on the way, and no stage holds more than a few chunks.
 
 use crate::archive::{Sealer, Sealing, Tally, Tap};
-use crate::context::OpenStore;
 use crate::error::{Code, Error, Result};
 use crate::interrupt;
 use crate::name::StoredKey;
 use crate::snapshot::{Deposit, Slot};
+use crate::stores::OpenStore;
 use crate::thread;
 use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, bounded};
 use lifeboat_store::PutOptions;

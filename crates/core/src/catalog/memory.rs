@@ -4,14 +4,14 @@
 //! missing, until a person says that it may be gone. A point can also be disowned: it is there, and is passed over wherever nobody
 //! names it by its id. Both are known on this host alone, and gone with the catalog.
 
-use super::{Catalog, Survey, Synced, says_lost};
-use crate::clock::is_ahead;
-use crate::context::{Context, OpenStore};
+use super::{Catalog, Synced, says_lost};
+use crate::copies::{self, PointCopy};
 use crate::error::{Code, Error, Result};
 use crate::host::author;
 use crate::name::Name;
 use crate::point::PointId;
-use crate::point::copies::{self, PointCopy};
+use crate::sign::TrustedSigners;
+use crate::stores::OpenStore;
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 use serde::Serialize;
@@ -83,11 +83,15 @@ impl Lost {
 
 /// Whether a copy that could be believed is lost, seen what is there `now`; and if something is, why
 /// it is not the copy.
-fn loss(context: &Context, seen: &PointCopy, now: Option<&PointCopy>) -> Option<Option<Error>> {
+fn loss(
+    trusted: &TrustedSigners,
+    seen: &PointCopy,
+    now: Option<&PointCopy>,
+) -> Option<Option<Error>> {
     let Some(now) = now else {
         return Some(None);
     };
-    if let Err(error) = now.check_trust(context) {
+    if let Err(error) = now.check_trust(trusted) {
         return Some(Some(error));
     }
     let (was, is) = (&seen.manifest, &now.manifest);
@@ -121,9 +125,9 @@ impl Catalog {
 
     /// Copies of a store that were seen there, could be believed, and are lost. What is there in
     /// the place of one is taken out of `synced`. Whatever else is there is remembered.
-    pub(super) fn lost(
+    pub(crate) fn lost(
         &self,
-        context: &Context,
+        trusted: &TrustedSigners,
         store: &OpenStore,
         synced: &mut Synced,
     ) -> Result<Vec<Lost>> {
@@ -133,7 +137,7 @@ impl Catalog {
                 .query_map([&location], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?
                 .collect()
         })?;
-        let is_believed = |copy: &PointCopy| copy.check_trust(context).is_ok();
+        let is_believed = |copy: &PointCopy| copy.check_trust(trusted).is_ok();
         let (mut lost, mut known) = (Vec::new(), BTreeSet::new());
         for (point, bytes, signature) in rows {
             let Some(point) = PointId::parse(&point) else {
@@ -152,7 +156,7 @@ impl Catalog {
                 }
                 continue;
             };
-            let found = match (loss(context, &seen, now), synced.errors.get(&point)) {
+            let found = match (loss(trusted, &seen, now), synced.errors.get(&point)) {
                 (None, _) => continue,
                 (_, Some(error)) if !says_lost(error) => continue,
                 (_, Some(error)) if error.code != Code::ObjectMissing => Some(error.clone()),
@@ -184,7 +188,13 @@ impl Catalog {
     }
 
     /// Writes down that a point is forgotten; of one that is missing, the memory goes.
-    fn forget(&self, what: Forgotten, point: &PointId, reason: &str, at: Timestamp) -> Result<()> {
+    pub(crate) fn forget(
+        &self,
+        what: Forgotten,
+        point: &PointId,
+        reason: &str,
+        at: Timestamp,
+    ) -> Result<()> {
         let by = author();
         self.run(|c| {
             let transaction = c.transaction()?;
@@ -198,57 +208,6 @@ impl Catalog {
             }
             transaction.commit()
         })
-    }
-}
-
-/// Acknowledges that missing points are gone, and disowns those that are dated in the future. A point
-/// that is where it should be is not forgotten, and then none is.
-pub fn forget(
-    context: &Context,
-    ids: &[String],
-    reason: &str,
-) -> Result<Vec<(PointId, Forgotten)>> {
-    if reason.trim().is_empty() {
-        return Err(Error::new(Code::Usage, "forgetting a point needs a reason")
-            .hint("add --reason TEXT; it is kept in the catalog"));
-    }
-    let survey = super::survey(context, false)?;
-    let now = context.clock.now();
-    let named = ids.iter().map(|id| named(&survey, id, now));
-    let named = named.collect::<Result<Vec<_>>>()?;
-    for (point, what) in &named {
-        context.catalog.forget(*what, point, reason, now)?;
-    }
-    Ok(named)
-}
-
-/// The point that an id, or the beginning of one, names, and what forgetting it means.
-fn named(survey: &Survey, id: &str, now: Timestamp) -> Result<(PointId, Forgotten)> {
-    let lost = survey.missing.iter().map(|lost| &lost.copy);
-    let known = survey.copies.iter().map(|(_, copy)| copy).chain(lost);
-    let fitting: BTreeSet<&PointId> = known
-        .map(|copy| &copy.manifest.point)
-        .filter(|point| !id.is_empty() && point.as_str().starts_with(id))
-        .collect();
-    let mut fitting = fitting.into_iter();
-    let (Some(point), None) = (fitting.next(), fitting.next()) else {
-        let message = format!("{id:?} is the id of no point, or begins several");
-        return Err(Error::new(Code::PointUnknown, message)
-            .hint("run `lifeboat points`, and give the whole id"));
-    };
-    let is_missing = survey
-        .missing
-        .iter()
-        .any(|lost| &lost.copy.manifest.point == point);
-    match (is_missing, is_ahead(point.time(), now)) {
-        (true, _) => Ok((point.clone(), Forgotten::Missing)),
-        (false, true) => Ok((point.clone(), Forgotten::Disowned)),
-        (false, false) => {
-            let message =
-                format!("point {point} is where it should be: there is nothing to forget");
-            Err(Error::new(Code::Usage, message)
-                .hint("only points that are missing, or dated in the future, can be forgotten"))
-        }
     }
 }
 

@@ -2,11 +2,11 @@
 
 use super::finding;
 use crate::amount::bytes;
-use crate::catalog::Survey;
 use crate::context::Context;
 use crate::finding::{Finding, Severity};
 use crate::name::Name;
 use crate::point::{Manifest, Outcome};
+use crate::survey::Survey;
 use std::collections::BTreeMap;
 
 /// Free space of the stores that know it, and of the state directory, beside what the newest points

@@ -7,12 +7,13 @@
 use super::chain::Link;
 use super::record::Record;
 use crate::catalog::{HeldRecord, StoredRecord};
-use crate::context::{Context, OpenStore};
+use crate::context::Context;
+use crate::copies::{self, read_object};
 use crate::digest::sha256_hex;
 use crate::error::{Error, Result};
 use crate::name::Name;
 use crate::point::PointId;
-use crate::point::copies::{self, read_object};
+use crate::stores::OpenStore;
 use lifeboat_store::ObjectInfo;
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -19,12 +19,13 @@ pub use record::{Activity, DetailRef, Facts, Phase, ProvedPoint, Record, Verdict
 pub use verify::{ChainReport, verify};
 
 use crate::catalog::StoredRecord;
-use crate::context::{Context, OpenStore};
+use crate::context::Context;
 use crate::digest::sha256_hex;
 use crate::document::to_json;
 use crate::error::{Code, Error, Result};
 use crate::name::Name;
 use crate::point::Head;
+use crate::stores::OpenStore;
 use chain::Link;
 use gather::{Believed, Gathered, gather, open_stores};
 use place::{How, Made};

@@ -9,9 +9,10 @@
 
 use super::gather::{self, Believed, key};
 use crate::catalog::StoredRecord;
-use crate::context::{Context, OpenStore};
+use crate::context::Context;
+use crate::copies::{put_bytes, read_optional};
 use crate::error::{Code, Error, Result};
-use crate::point::copies::{put_bytes, read_optional};
+use crate::stores::OpenStore;
 use lifeboat_store::StoreError;
 
 /// What became of a record that was to be made in a store.

@@ -8,9 +8,11 @@
 use super::chain::{self, Link};
 use super::gather::{self, Object, PREFIX};
 use super::{detail, record::Record};
-use crate::context::{Context, OpenStore};
+use crate::context::Context;
+use crate::copies;
 use crate::error::{Code, Error, Result};
-use crate::point::{Head, PointId, copies};
+use crate::point::{Head, PointId};
+use crate::stores::OpenStore;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -243,7 +245,7 @@ impl Chains {
     ) -> Result<()> {
         let believed = |point: &PointId| {
             let copy = copies::read(store, point).ok()?;
-            copy.check_trust(context).is_ok().then_some(copy)
+            copy.check_trust(&context.trusted).is_ok().then_some(copy)
         };
         let points = match copies::list(store) {
             Ok(points) => points,

@@ -5,7 +5,6 @@
 //! content (source hashes, table names, inventories) is in the details, sealed to the store's
 //! recipients.
 
-pub mod copies;
 mod id;
 mod manifest;
 mod owners;

@@ -2,14 +2,16 @@
 //! against the manifest to the last byte.
 
 use crate::archive::{self, TapReader};
-use crate::catalog::{self, Survey};
 use crate::clock::is_ahead;
-use crate::context::{Context, OpenStore};
+use crate::context::Context;
+use crate::copies::{self, PointCopy};
 use crate::error::{Code, Error, Result};
 use crate::name::Name;
-use crate::point::copies::{self, PointCopy};
 use crate::point::{Candidate, Details, ManifestArtifact, OnlyPartial, PointId, Selector};
 use crate::posture;
+use crate::stores::OpenStore;
+use crate::survey;
+use crate::survey::Survey;
 use std::io::{self, Read};
 
 /// A copy of a point that can be believed, in a store that is open.
@@ -31,7 +33,7 @@ pub fn choose(
     store: Option<&str>,
     partial: OnlyPartial,
 ) -> Result<PointId> {
-    let survey = catalog::survey(context, false)?;
+    let survey = survey::survey(context, false)?;
     choose_in(context, &survey, selector, plans, store, partial)
 }
 
@@ -69,7 +71,9 @@ pub fn choose_in(
     if !matches!(selector, Selector::Prefix(_)) {
         // Nobody named it: what cannot be trusted must not take the place of what can. When
         // nothing can, choosing all the same lets the reason be told.
-        let trusted = fitting.iter().filter(|c| c.check_trust(context).is_ok());
+        let trusted = fitting
+            .iter()
+            .filter(|c| c.check_trust(&context.trusted).is_ok());
         let trusted: Vec<Candidate> = trusted.copied().map(candidate).collect();
         if !trusted.is_empty() {
             candidates = trusted;
@@ -135,7 +139,7 @@ fn tell_of_lost(
     let fits = |name: &Name| store.is_none_or(|s| name == s);
     let is_held = |point: &PointId| {
         let mut held = survey.copies.iter();
-        held.any(|(_, c)| &c.manifest.point == point && c.check_trust(context).is_ok())
+        held.any(|(_, c)| &c.manifest.point == point && c.check_trust(&context.trusted).is_ok())
     };
     for lost in survey.missing.iter().filter(|lost| fits(&lost.store)) {
         let manifest = &lost.copy.manifest;
@@ -242,7 +246,7 @@ fn fetch_from(context: &Context, point: &PointId, name: &str) -> Result<Fetched>
         .hint("run `lifeboat points` to see where it is, and `lifeboat copy` to heal this store"),
         _ => error,
     })?;
-    copy.check_trust(context)?;
+    copy.check_trust(&context.trusted)?;
     let (is, app) = (&copy.manifest, &context.config.app);
     if !context.shows_every_app() && (&is.app, &is.environment) != (&app.name, &app.environment) {
         let message = format!(

@@ -8,7 +8,6 @@
 use super::carry_out::{Restoring, Wanted};
 use super::fetch::{self, Fetched};
 use super::{Database, checks, half_way, is_server_url, left_aside, together};
-use crate::catalog::{self, Survey};
 use crate::cold::BucketUrl;
 use crate::config::SourceKind;
 use crate::context::Context;
@@ -19,6 +18,8 @@ use crate::name::Name;
 use crate::point::{self, Manifest, ManifestSource, OnlyPartial, Outcome, PointId, Selector};
 use crate::probe::{Subject, name_of};
 use crate::secret::{Reference, Secret};
+use crate::survey;
+use crate::survey::Survey;
 use crate::transport::resolve;
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -197,7 +198,7 @@ struct Chosen {
 
 fn choose(context: &Context, options: &Options) -> Result<Chosen> {
     let store = options.store.as_deref();
-    let survey = catalog::survey(context, false)?;
+    let survey = survey::survey(context, false)?;
     let plan = options.plan.clone().map(Name::made).transpose()?;
     let one = |plans: &[Name]| {
         let refuse = OnlyPartial::Refuse;

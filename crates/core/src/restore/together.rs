@@ -3,11 +3,11 @@
 //! It does not see whether what they hold was captured at times that fit each other.
 
 use super::fetch;
-use crate::catalog::Survey;
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
 use crate::name::Name;
 use crate::point::{OnlyPartial, PointId, Selector};
+use crate::survey::Survey;
 use std::collections::BTreeSet;
 
 /// The points that are an application together.

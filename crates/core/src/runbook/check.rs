@@ -7,11 +7,12 @@
 use super::cover::cover;
 use super::put::split_signature;
 use super::{INDEX, NAME, artifacts, page_key};
-use crate::context::{Context, OpenStore};
+use crate::context::Context;
+use crate::copies::{self, PointCopy, read_optional};
 use crate::error::{Code, Error, Result};
 use crate::name::Name;
-use crate::point::copies::{self, PointCopy, read_optional};
 use crate::point::{Manifest, PointId};
+use crate::stores::OpenStore;
 use std::collections::BTreeSet;
 
 /// What mends every fault of them.
@@ -26,7 +27,8 @@ pub fn subjects<'a>(
     context: &Context,
     copies: impl Iterator<Item = &'a (Name, PointCopy)>,
 ) -> BTreeSet<Subject> {
-    let counts = |copy: &PointCopy| !copy.manifest.safety && copy.check_trust(context).is_ok();
+    let counts =
+        |copy: &PointCopy| !copy.manifest.safety && copy.check_trust(&context.trusted).is_ok();
     let believed = copies.filter(|(_, copy)| counts(copy));
     let subject = |(store, copy): &(Name, PointCopy)| {
         let m = &copy.manifest;
@@ -183,7 +185,7 @@ impl<'a> Page<'a> {
     /// The manifest of a point that the page names.
     fn manifest(&self, context: &Context, point: &PointId) -> Result<Manifest> {
         copies::read(self.store, point)
-            .and_then(|copy| copy.check_trust(context).map(|()| copy.manifest))
+            .and_then(|copy| copy.check_trust(&context.trusted).map(|()| copy.manifest))
             .map_err(|error| {
                 let code = match error.code {
                     Code::Untrusted => Code::ObjectDamaged,

@@ -6,10 +6,11 @@
 use super::cover::cover;
 use super::{INDEX, PAGES_PREFIX, page_key, render};
 use crate::clock::is_ahead;
-use crate::context::{Context, OpenStore};
+use crate::context::Context;
+use crate::copies::{self, PointCopy, put_bytes};
 use crate::error::Result;
-use crate::point::copies::{self, PointCopy, put_bytes};
 use crate::point::{Details, Manifest};
+use crate::stores::OpenStore;
 
 /// The first line of an SSH signature.
 const SIGNATURE: &str = "-----BEGIN SSH SIGNATURE-----\n";
@@ -27,7 +28,7 @@ pub fn put(context: &Context, store: &OpenStore, manifest: &Manifest) -> Result<
         let m = &copy.manifest;
         let own = m.app == manifest.app && m.environment == manifest.environment;
         let true_date = !is_ahead(m.point.time(), now) && !disowned.contains(&m.point);
-        own && !m.safety && true_date && copy.check_trust(context).is_ok()
+        own && !m.safety && true_date && copy.check_trust(&context.trusted).is_ok()
     };
     let parts = cover(copies.iter().filter(counts).map(|copy| &copy.manifest));
     if !parts.iter().any(|p| p.manifest.point == manifest.point) {

@@ -2,9 +2,9 @@
 //! manifests. Without a list of signers they show only that nothing was changed by accident.
 
 use super::{fetch, locate, page_key};
-use crate::context::OpenStore;
 use crate::point::{Manifest, manifest_key};
 use crate::shell::quote;
+use crate::stores::OpenStore;
 use std::fmt::Write;
 
 /// Before anything else: whether these instructions are as they were signed.

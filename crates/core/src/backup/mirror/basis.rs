@@ -1,14 +1,15 @@
 //! What is stored of a bucket already: the newest point that all receiving stores hold, its index,
 //! and its packs, as far as they are still there.
 
-use crate::context::{Context, OpenStore};
+use crate::context::Context;
+use crate::copies::{self, PointCopy};
 use crate::digest::hex;
 use crate::error::{Code, Error, Result};
 use crate::name::Name;
-use crate::point::copies::{self, PointCopy};
 use crate::point::{Details, DetailsArtifact, ManifestArtifact, Outcome, PointId};
 use crate::restore::fetch::{self, Fetched};
 use crate::source::bucket::{INDEX, is_pack, sort};
+use crate::stores::OpenStore;
 use crate::thread;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -95,7 +96,7 @@ fn read(
     state: &Path,
 ) -> Result<Basis> {
     for copy in copies {
-        copy.check_trust(context)?;
+        copy.check_trust(&context.trusted)?;
     }
     let Some((store, copy)) = stores.iter().zip(copies).next() else {
         return Ok(Basis::default());

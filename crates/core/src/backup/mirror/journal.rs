@@ -5,13 +5,13 @@
 //! size, is forgotten. Without it everything is copied again.
 
 use super::basis::{self, Pack};
-use crate::context::OpenStore;
 use crate::error::{Code, Error, Result};
 use crate::name::Name;
 use crate::point::{DetailsArtifact, ManifestArtifact};
 use crate::source::bucket::index::{Entry, Lines, to_line};
 use crate::source::bucket::pack::Packed;
 use crate::source::bucket::sort::{Sorted, Sorter, unusable};
+use crate::stores::OpenStore;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};

@@ -3,13 +3,14 @@
 //! Reading checks the signature and the hash of the details, and returns trust as data, so that a
 //! copy that cannot be believed can still be listed as such.
 
-use super::{Details, Manifest, POINTS_PREFIX, PointId, manifest_key};
 use crate::archive::{self, TapReader};
-use crate::context::{Context, OpenStore};
 use crate::document::to_json;
 use crate::error::{Code, Error, Result};
 use crate::name::StoredKey;
+use crate::point::{Details, Manifest, POINTS_PREFIX, PointId, manifest_key};
+use crate::sign::{Signer, TrustedSigners};
 use crate::snapshot;
+use crate::stores::OpenStore;
 use lifeboat_store::{ObjectInfo, PutOptions, StoreError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufReader, Read};
@@ -34,7 +35,7 @@ pub struct PointCopy {
 
 impl PointCopy {
     /// `Ok` when a trusted signer signed exactly these bytes.
-    pub fn check_trust(&self, context: &Context) -> Result<()> {
+    pub fn check_trust(&self, trusted: &TrustedSigners) -> Result<()> {
         let point = &self.manifest.point;
         let about = |error: Error| Error {
             message: format!(
@@ -48,8 +49,7 @@ impl PointCopy {
                 .hint("use another copy (--store); if there is none, check how it was lost before you trust this one")));
         };
         let at = self.manifest.finished;
-        context
-            .trusted
+        trusted
             .verify(&self.manifest.app, &self.bytes, signature, at)
             .map_err(about)?;
         Ok(())
@@ -311,9 +311,9 @@ fn parse_details(
 }
 
 /// Signs a manifest and puts it: signature first, manifest last. This is the commit.
-pub fn commit(context: &Context, store: &OpenStore, manifest: &Manifest) -> Result<PointCopy> {
+pub fn commit(signer: &Signer, store: &OpenStore, manifest: &Manifest) -> Result<PointCopy> {
     let bytes = to_json(manifest)?;
-    let signature = context.signer.sign(&bytes)?;
+    let signature = signer.sign(&bytes)?;
     let key = manifest_key(&manifest.point);
     put_bytes(store, &format!("{key}.sig"), signature.as_bytes(), false)?;
     put_bytes(store, &key, &bytes, false)?;

@@ -1,0 +1,229 @@
+//! What the stores hold, as far as they answer.
+
+use crate::catalog::Lost;
+use crate::catalog::memory::Forgotten;
+use crate::clock::is_ahead;
+use crate::context::Context;
+use crate::copies::PointCopy;
+use crate::error::{Code, Error, Result};
+use crate::name::Name;
+use crate::objective;
+use crate::point::{Manifest, PointId};
+use jiff::Timestamp;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What the stores hold, as far as they answer.
+pub struct Survey {
+    /// Every copy of this application's points, with the name of its store.
+    pub copies: Vec<(Name, PointCopy)>,
+    /// Copies of this application's points that were in a store once, are lost, and were not
+    /// acknowledged as gone; of stores that answered.
+    pub missing: Vec<Lost>,
+    /// Points that were disowned.
+    pub disowned: BTreeSet<PointId>,
+    /// What could not be read.
+    pub unread: Vec<Unread>,
+}
+
+/// A store or a manifest that could not be read.
+pub struct Unread {
+    /// In which store.
+    pub store: Name,
+    /// The point whose manifest could not be read; the whole store if there is none.
+    pub point: Option<PointId>,
+    /// Why.
+    pub error: Error,
+}
+
+impl Survey {
+    /// Why a store could not be asked, if it could not.
+    pub fn unasked(&self, store: &str) -> Option<&Error> {
+        let mut unasked = self.unread.iter().filter(|u| u.point.is_none());
+        unasked.find(|u| u.store == store).map(|u| &u.error)
+    }
+
+    /// Adds to an error which says that there is no point that the stores were not all read, if so
+    /// it is.
+    pub fn as_far_as_read(&self, error: Error, store: Option<&str>) -> Error {
+        let mut unread = self.unread.iter();
+        let first = unread.find(|u| store.is_none_or(|s| u.store == s));
+        let Some(Unread { error: first, .. }) = first else {
+            return error;
+        };
+        Error {
+            code: first.code,
+            message: format!("{}, as far as the stores could be read", error.message),
+            hint: first.hint.clone(),
+            ..error
+        }
+        .cause(first)
+    }
+
+    /// Points that someone we trust signed, that are dated in the future, and that were not
+    /// disowned.
+    pub fn ahead(&self, context: &Context) -> BTreeSet<PointId> {
+        let now = context.clock.now();
+        let ahead = self.copies.iter().filter(|(_, copy)| {
+            let point = &copy.manifest.point;
+            is_ahead(point.time(), now)
+                && !self.disowned.contains(point)
+                && copy.check_trust(&context.trusted).is_ok()
+        });
+        ahead.map(|(_, c)| c.manifest.point.clone()).collect()
+    }
+
+    /// The plans of the configuration whose newest complete point is older than the objective, and
+    /// what is said of each.
+    pub fn overdue(&self, context: &Context) -> Vec<(Name, String)> {
+        let now = context.clock.now();
+        let plans = context.config.plan.keys();
+        let mut newest: BTreeMap<Name, Option<PointId>> =
+            plans.map(|plan| (plan.clone(), None)).collect();
+        for (_, copy) in &self.copies {
+            let manifest = &copy.manifest;
+            let counts = manifest.lacks().is_none()
+                && !manifest.safety
+                && !is_ahead(manifest.point.time(), now)
+                && !self.disowned.contains(&manifest.point)
+                && copy.check_trust(&context.trusted).is_ok();
+            if let (true, Some(known)) = (counts, newest.get_mut(&manifest.plan)) {
+                *known = known.take().max(Some(manifest.point.clone()));
+            }
+        }
+        objective::overdue(&newest, context.config.app.rpo, now)
+    }
+
+    /// What can be done about a copy that is missing in a store.
+    pub fn missing_hint(&self, store: &str, point: &PointId) -> String {
+        match self.copies.iter().any(|(_, c)| &c.manifest.point == point) {
+            true => format!("heal it: lifeboat copy {point} --to {store}"),
+            false => format!(
+                "find out who deleted or changed it, and whether the store was rolled back; if it may be gone: lifeboat points --forget {point} --reason TEXT"
+            ),
+        }
+    }
+}
+
+/// Asks every store for its points. One that cannot be reached contributes what was noted of it
+/// before, and says so in `unread`. With `rescan`, every manifest is read again.
+pub fn survey(context: &Context, rescan: bool) -> Result<Survey> {
+    let mut survey = Survey {
+        copies: Vec::new(),
+        missing: Vec::new(),
+        disowned: context.catalog.disowned()?,
+        unread: Vec::new(),
+    };
+    for name in context.config.store.keys() {
+        let unread = |point, error| Unread {
+            store: name.clone(),
+            point,
+            error,
+        };
+        let store = match context.store(name) {
+            Ok(store) => store,
+            Err(error) => {
+                survey.unread.push(unread(None, error));
+                continue;
+            }
+        };
+        let copies = match context.catalog.sync_points(&store, rescan) {
+            Ok(mut synced) => {
+                let lost = context
+                    .catalog
+                    .lost(&context.trusted, &store, &mut synced)?;
+                survey.missing.extend(lost);
+                let errors = synced.errors.into_iter();
+                survey
+                    .unread
+                    .extend(errors.map(|(p, e)| unread(Some(p), e)));
+                synced.copies.into_values().collect()
+            }
+            Err(error) => {
+                let message = format!("store {name} cannot be asked: {}", error.message);
+                survey.unread.push(unread(None, Error { message, ..error }));
+                context.catalog.copies(&store.store.location())?
+            }
+        };
+        survey
+            .copies
+            .extend(copies.into_iter().map(|copy| (name.clone(), copy)));
+    }
+    if context.is_cold() {
+        // Of the others that should have a copy, nothing is known here.
+        for (name, copy) in &mut survey.copies {
+            copy.manifest.stores = vec![name.clone()];
+        }
+    }
+    if context.shows_every_app() {
+        return Ok(survey);
+    }
+    let app = &context.config.app;
+    let is_ours = |m: &Manifest| m.app == app.name && m.environment == app.environment;
+    survey.copies.retain(|(_, copy)| is_ours(&copy.manifest));
+    survey.missing.retain(|lost| is_ours(&lost.copy.manifest));
+    Ok(survey)
+}
+
+/// The stores of a point that should hold a copy and do not, by the manifests that are known.
+pub fn missing_copies(found: &[(Name, PointCopy)]) -> BTreeMap<PointId, Vec<Name>> {
+    let mut held: BTreeMap<PointId, (BTreeSet<Name>, BTreeSet<Name>)> = BTreeMap::new();
+    for (store, copy) in found {
+        let entry = held.entry(copy.manifest.point.clone()).or_default();
+        entry.0.insert(store.clone());
+        entry.1.extend(copy.manifest.stores.iter().cloned());
+    }
+    held.into_iter()
+        .map(|(point, (have, want))| (point, want.difference(&have).cloned().collect()))
+        .collect()
+}
+
+/// Acknowledges that missing points are gone, and disowns those that are dated in the future. A point
+/// that is where it should be is not forgotten, and then none is.
+pub fn forget(
+    context: &Context,
+    ids: &[String],
+    reason: &str,
+) -> Result<Vec<(PointId, Forgotten)>> {
+    if reason.trim().is_empty() {
+        return Err(Error::new(Code::Usage, "forgetting a point needs a reason")
+            .hint("add --reason TEXT; it is kept in the catalog"));
+    }
+    let survey = survey(context, false)?;
+    let now = context.clock.now();
+    let named = ids.iter().map(|id| named(&survey, id, now));
+    let named = named.collect::<Result<Vec<_>>>()?;
+    for (point, what) in &named {
+        context.catalog.forget(*what, point, reason, now)?;
+    }
+    Ok(named)
+}
+
+/// The point that an id, or the beginning of one, names, and what forgetting it means.
+fn named(survey: &Survey, id: &str, now: Timestamp) -> Result<(PointId, Forgotten)> {
+    let lost = survey.missing.iter().map(|lost| &lost.copy);
+    let known = survey.copies.iter().map(|(_, copy)| copy).chain(lost);
+    let fitting: BTreeSet<&PointId> = known
+        .map(|copy| &copy.manifest.point)
+        .filter(|point| !id.is_empty() && point.as_str().starts_with(id))
+        .collect();
+    let mut fitting = fitting.into_iter();
+    let (Some(point), None) = (fitting.next(), fitting.next()) else {
+        let message = format!("{id:?} is the id of no point, or begins several");
+        return Err(Error::new(Code::PointUnknown, message)
+            .hint("run `lifeboat points`, and give the whole id"));
+    };
+    let is_missing = survey
+        .missing
+        .iter()
+        .any(|lost| &lost.copy.manifest.point == point);
+    match (is_missing, is_ahead(point.time(), now)) {
+        (true, _) => Ok((point.clone(), Forgotten::Missing)),
+        (false, true) => Ok((point.clone(), Forgotten::Disowned)),
+        (false, false) => {
+            let message =
+                format!("point {point} is where it should be: there is nothing to forget");
+            Err(Error::new(Code::Usage, message)
+                .hint("only points that are missing, or dated in the future, can be forgotten"))
+        }
+    }
+}
