@@ -5,59 +5,20 @@
 //! restored; nobody's signature is believed because it is there. Whose key signed is for the
 //! operator to say, who is told which one did. It makes no signing key, and so no evidence.
 
-mod url;
-
-use crate::archive::Identities;
 use crate::clock::Clock;
-use crate::config::{Config, StoreConfig, StoreKind};
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
+use crate::fetch;
+use crate::given::{Given, NAME, config};
 use crate::name::Name;
 use crate::observe::Observer;
-use crate::point::{Manifest, OnlyPartial, PointId, Selector};
-use crate::restore::fetch;
+use crate::point::{OnlyPartial, PointId, Selector};
 use crate::scratch;
-use crate::secret::Reference;
-use crate::shell::quote;
 use crate::sign;
-use crate::snapshot;
 use crate::survey;
 use crate::survey::Survey;
-use crate::transport::resolve;
-use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-pub use url::{BucketUrl, url_of};
-use url::{insert, store, usage};
-
-/// What such a store is called here.
-pub const NAME: &str = "given";
-
-/// What is known of the store, and how to open it.
-#[derive(Debug, Clone, Default)]
-pub struct Given {
-    /// `file:///path` or a path, `s3://bucket/prefix?region=…`, `sftp://user@host:port/path?…`.
-    pub url: String,
-    /// The age or OpenPGP secret key.
-    pub identity: Option<Reference>,
-    /// Its passphrase.
-    pub passphrase: Option<Reference>,
-    /// The password of its repository.
-    pub password: Option<Reference>,
-    /// S3 access key; `AWS_ACCESS_KEY_ID` when absent.
-    pub access_key: Option<Reference>,
-    /// S3 secret key; `AWS_SECRET_ACCESS_KEY` when absent.
-    pub secret_key: Option<Reference>,
-    /// `APP` or `APP/ENVIRONMENT`, where a store holds several.
-    pub app: Option<String>,
-    /// An `allowed_signers` file.
-    pub trusted_signers: Option<PathBuf>,
-    /// Ids of signers to believe.
-    pub trust: Vec<String>,
-    /// The command as it was typed, to show how to go on.
-    pub again: String,
-}
 
 /// What is wanted of it.
 #[derive(Debug, Clone)]
@@ -228,75 +189,6 @@ pub fn explain(error: Error) -> Error {
         _ => return error,
     };
     error.hint(hint)
-}
-
-/// A configuration of this one store.
-fn config(given: &Given, state: &Path) -> Result<Config> {
-    let mut store = store(given)?;
-    if let Some(identity) = &given.identity {
-        store.insert("decrypt".into(), decrypt(given, identity)?);
-    } else if given.passphrase.is_some() {
-        return Err(usage(
-            "--passphrase is given, and no --identity that it opens",
-        ));
-    }
-    if let Some(password) = &given.password {
-        store.insert("layout".into(), json!("repository"));
-        store.insert("password".into(), json!(password));
-    }
-    let mut app = json!({ "name": "unknown", "environment": "unknown", "state": state });
-    if let Some(path) = &given.trusted_signers {
-        let path = std::path::absolute(path)
-            .map_err(|e| Error::io(format!("{} is no path", path.display()), &e))?;
-        insert(&mut app, "trusted_signers", json!(path));
-    }
-    let whole = json!({ "version": 1, "app": app, "store": { NAME: Value::Object(store) } });
-    Config::of_value(whole).map_err(|error| {
-        let message = format!("the store's URL cannot be used: {}", error.message);
-        Error { message, ..error }
-    })
-}
-
-/// Which kind of key it is shows in its text.
-fn decrypt(given: &Given, identity: &Reference) -> Result<Value> {
-    let secret = resolve(identity)?;
-    let text = secret.expose();
-    // Binary packets of OpenPGP have their first bit set.
-    let openpgp = text.starts_with(b"-----BEGIN PGP") || text.first().is_some_and(|b| *b >= 0x80);
-    let mut table = json!({});
-    let key = if openpgp { "openpgp" } else { "age" };
-    insert(&mut table, key, json!(identity));
-    if let Some(passphrase) = &given.passphrase {
-        if !openpgp && Identities::parse(&secret, None).is_ok() {
-            return Err(usage(
-                "--passphrase is given, and the identity is not protected by one",
-            ));
-        }
-        insert(&mut table, "passphrase", json!(passphrase));
-    }
-    Ok(table)
-}
-
-/// The configuration of the store that a URL names, with `state` for its directory.
-pub(crate) fn store_config(given: &Given, state: &Path) -> Result<StoreConfig> {
-    let mut config = config(given, state)?;
-    let store = config.store.remove(NAME);
-    store.ok_or_else(|| usage("the URL names no store"))
-}
-
-/// The command that restores a point of a store on a machine without a configuration.
-pub fn command(kind: &StoreKind, manifest: &Manifest, signer: &str) -> String {
-    let point = &manifest.point;
-    let mut encrypt = manifest.artifacts.iter().map(|a| a.encrypt.as_deref());
-    let key = match encrypt.find_map(|encrypt| encrypt) {
-        Some(snapshot::ENCRYPTION) => " --password file:PATH",
-        Some(_) => " --identity file:PATH",
-        None => "",
-    };
-    format!(
-        "lifeboat restore {point} --store-url {}{key} --trust-signer {signer} --to DIRECTORY",
-        quote(&url_of(kind))
-    )
 }
 
 #[cfg(test)]

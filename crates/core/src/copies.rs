@@ -4,6 +4,7 @@
 //! copy that cannot be believed can still be listed as such.
 
 use crate::archive::{self, TapReader};
+use crate::digest::sha256_hex;
 use crate::document::to_json;
 use crate::error::{Code, Error, Result};
 use crate::name::StoredKey;
@@ -337,4 +338,9 @@ pub fn put_bytes(
     };
     let mut body = bytes;
     store.store.put(key, &mut body, &options).map(|_| ())
+}
+
+/// SHA-256 of a manifest's bytes, as evidence names it.
+pub fn manifest_sha256(copy: &PointCopy) -> String {
+    sha256_hex(&copy.bytes)
 }

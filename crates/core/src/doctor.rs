@@ -3,12 +3,12 @@
 mod space;
 
 use crate::archive::{self, Expiry, Identities, KeyTemplate, Recipients};
-use crate::cold;
 use crate::config::{BucketConfig, SourceKind, StoreConfig, StoreKind};
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
 use crate::exposure;
 use crate::finding::{Finding, Severity};
+use crate::given;
 use crate::ownership;
 use crate::place::aside;
 use crate::posture;
@@ -449,7 +449,7 @@ fn place(config: &StoreConfig) -> String {
     let url = match &config.kind {
         StoreKind::Local(local) => local.path.join(name).to_string_lossy().into_owned(),
         kind => {
-            let url = cold::url_of(kind);
+            let url = given::url_of(kind);
             match url.split_once('?') {
                 Some((place, query)) => format!("{place}/{name}?{query}"),
                 None => format!("{url}/{name}"),

@@ -4,24 +4,24 @@
 //! It contains no restoring and no comparing code of its own. The throwaway targets are gone
 //! afterwards, whatever happened; those of a run that was killed go with the next one.
 
-use crate::clock::is_ahead;
 use crate::config::{CheckConfig, DrillConfig};
 use crate::context::Context;
+use crate::copies::manifest_sha256;
 use crate::error::{Code, Error, Result};
 use crate::evidence::{self, Activity, Appended, Facts, ProvedPoint, Record, Verdict};
+use crate::fetch::{self, Fetched};
 use crate::host::{author, host};
 use crate::interrupt;
 use crate::name::Name;
+use crate::point::age_limit;
 use crate::point::{self, OnlyPartial, Outcome, PointId, Selector};
 use crate::probe::{CheckOutcome, CheckResult, Subject, name_of};
 use crate::restore::checks::{self, Checked};
-use crate::restore::fetch::{self, Fetched};
 use crate::restore::{DatabaseTarget, Restored, ScratchServers, Stopwatch, bring_back};
 use crate::runbook;
 use crate::scratch;
 use crate::span::Span;
 use crate::survey;
-use crate::verify::manifest_sha256;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
@@ -184,12 +184,6 @@ fn choose_points(context: &Context, config: &DrillConfig) -> Result<Vec<(PointId
         points.push((point, store));
     }
     Ok(points)
-}
-
-/// What cannot be told of the age of a point that is dated in the future.
-pub(crate) fn age_limit(point: &PointId, now: jiff::Timestamp) -> Option<String> {
-    let ahead = is_ahead(point.time(), now);
-    ahead.then(|| format!("the age of {point} cannot be told: it is dated in the future"))
 }
 
 /// A drill under way.

@@ -5,18 +5,19 @@
 //! tried with what is in it alone.
 
 use crate::clock::Clock;
-use crate::cold;
 use crate::config::{Config, StoreConfig, StoreKind};
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
+use crate::fetch;
+use crate::given;
 use crate::kit::KitEntry;
 use crate::name::Name;
 use crate::observe::Observer;
 use crate::place;
 use crate::point::{OnlyPartial, PointId, Selector};
-use crate::restore::{fetch, staging};
 use crate::secret::Reference;
 use crate::shell::quote;
+use crate::staging;
 use crate::transport::resolve;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -245,7 +246,7 @@ fn cold_commands(config: &Config) -> String {
             ),
             StoreKind::Local(_) | StoreKind::Sftp(_) => String::new(),
         };
-        let mut url = cold::url_of(&store.kind);
+        let mut url = given::url_of(&store.kind);
         if let StoreKind::Sftp(sftp) = &store.kind {
             let ssh = sftp.ssh.clone().unwrap_or_default();
             let parts = [

@@ -5,9 +5,10 @@ pub mod dump;
 pub mod mount;
 pub mod record;
 
-use crate::cold::{self, Given};
 use crate::error::{Code, Error, Result};
 use crate::explain::{explain, without_configuration};
+use crate::given;
+use crate::given::Given;
 use crate::interrupt;
 use crate::secret::{Reference, Scrubber, Secret};
 use crate::stores::open_store;
@@ -40,7 +41,7 @@ impl Place {
             secret_key: self.secret_key.clone(),
             ..Given::default()
         };
-        let config = cold::store_config(&given, Path::new("/nonexistent"))?;
+        let config = given::store_config(&given, Path::new("/nonexistent"))?;
         open_store(&config, create, &Scrubber::default()).map_err(without_configuration)
     }
 

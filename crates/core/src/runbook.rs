@@ -14,12 +14,13 @@ mod signature;
 pub use check::{check, check_all, subjects};
 pub use put::put;
 
-use crate::cold;
 use crate::config::StoreKind;
 use crate::context::Context;
+use crate::given::url_of;
 use crate::name::Name;
 use crate::point::{Details, Manifest, ManifestArtifact, ManifestSource};
 use crate::shell::quote;
+use crate::snapshot;
 use crate::source::bucket::is_pack;
 use crate::source::{mariadb, postgres};
 use crate::stores::OpenStore;
@@ -123,7 +124,7 @@ fn write_points(
     )?;
     let signer = context.signer.id();
     for (_, part) in parts.iter().filter(|(_, part)| !part.taken.is_empty()) {
-        let command = cold::command(&store.config.kind, part.manifest, signer.as_str());
+        let command = command(&store.config.kind, part.manifest, signer.as_str());
         writeln!(out, "{command}")?;
     }
     writeln!(
@@ -646,6 +647,21 @@ fn write_mariadb(
     writeln!(
         out,
         "{open} | sed -e '/^\\/\\*M*!999999.- enable the sandbox mode/d' -e '/^\\/\\*!40101 SET @OLD_SQL_MODE=/s/NO_AUTO_VALUE_ON_ZERO/&,ALLOW_INVALID_DATES/' | $SQL_CLIENT --comments --binary-mode --max-allowed-packet=1G --default-character-set=utf8mb4 {database}\n```\n"
+    )
+}
+
+/// The command that restores a point of a store on a machine without a configuration.
+fn command(kind: &StoreKind, manifest: &Manifest, signer: &str) -> String {
+    let point = &manifest.point;
+    let mut encrypt = manifest.artifacts.iter().map(|a| a.encrypt.as_deref());
+    let key = match encrypt.find_map(|encrypt| encrypt) {
+        Some(snapshot::ENCRYPTION) => " --password file:PATH",
+        Some(_) => " --identity file:PATH",
+        None => "",
+    };
+    format!(
+        "lifeboat restore {point} --store-url {}{key} --trust-signer {signer} --to DIRECTORY",
+        quote(&url_of(kind))
     )
 }
 

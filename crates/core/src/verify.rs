@@ -6,11 +6,10 @@ use crate::archive::TapReader;
 use crate::clock::is_ahead;
 use crate::context::Context;
 use crate::copies::PointCopy;
-use crate::digest::sha256_hex;
 use crate::error::{Code, Error, Result};
+use crate::fetch;
 use crate::name::Name;
 use crate::point::{ManifestArtifact, OnlyPartial, POINTS_PREFIX, PointId, Selector, manifest_key};
-use crate::restore::fetch;
 use crate::runbook;
 use crate::snapshot::{self, Blobs};
 use crate::stores::OpenStore;
@@ -488,9 +487,4 @@ pub(crate) fn verify_object(
         );
     }
     (Soundness::Intact, None)
-}
-
-/// SHA-256 of a manifest's bytes, as evidence names it.
-pub fn manifest_sha256(copy: &PointCopy) -> String {
-    sha256_hex(&copy.bytes)
 }

@@ -140,7 +140,7 @@ fn only_durable_places_move_cut_and_sync_files() {
     let durable = |path: &str| {
         path.starts_with("crates/store/src/local/")
             || path.starts_with("crates/core/src/place/")
-            || path == "crates/core/src/restore/staging.rs"
+            || path == "crates/core/src/staging.rs"
             // Opens, and moves, what is about to be removed.
             || path == "crates/core/src/removal.rs"
             || path.starts_with("crates/repository/src/restore/")

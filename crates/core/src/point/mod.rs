@@ -16,6 +16,7 @@ pub use manifest::{
     Outcome, StoredDetails,
 };
 pub use owners::owners;
+pub(crate) use select::age_limit;
 pub use select::{Candidate, OnlyPartial, Selector};
 
 /// Where manifests are in a store.

@@ -197,6 +197,12 @@ fn parse_time(text: &str) -> std::result::Result<Timestamp, String> {
         .map_err(|e| e.to_string())
 }
 
+/// What cannot be told of the age of a point that is dated in the future.
+pub(crate) fn age_limit(point: &PointId, now: Timestamp) -> Option<String> {
+    let ahead = is_ahead(point.time(), now);
+    ahead.then(|| format!("the age of {point} cannot be told: it is dated in the future"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

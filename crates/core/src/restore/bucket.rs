@@ -3,12 +3,11 @@
 //! Everything is put with the headers, metadata and tags it had. Small objects go several at a
 //! time; memory is bounded by those, and by a part of a large one.
 
-use super::fetch::Fetched;
 use super::objects::{self, Named, deliver, entries, fetch_index, proof};
-use super::staging;
 use crate::context::Context;
 use crate::digest::hex;
 use crate::error::{Code, Error, Result};
+use crate::fetch::Fetched;
 use crate::fingerprint::{Difference, Proof};
 use crate::observe::Observer;
 use crate::place::Within;
@@ -18,6 +17,7 @@ use crate::source::bucket::key::{ObjectKey, Places};
 use crate::source::bucket::merge::Listed;
 use crate::source::bucket::pack::wanted;
 use crate::source::bucket::sort::{self, Sorter};
+use crate::staging;
 use crate::thread;
 use crossbeam_channel::{Sender, bounded};
 use lifeboat_store::StoreError;

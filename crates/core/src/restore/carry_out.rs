@@ -7,17 +7,17 @@ mod prepare;
 mod report;
 
 use super::checks::{self, Checked};
-use super::fetch::Fetched;
 use super::swap::{PreparedSwap, Swapped};
 use super::under_way::UnderWay;
 use super::{
     Database, DatabaseTarget, Placed, Restored, Stopwatch, bring_back, fits, half_filled, half_way,
-    left_aside, prove_again, staging, together,
+    left_aside, prove_again, together,
 };
 use crate::backup;
 use crate::config::SourceKind;
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
+use crate::fetch::Fetched;
 use crate::interrupt;
 use crate::name::Name;
 use crate::ownership;
@@ -27,6 +27,7 @@ use crate::probe::{CheckOutcome, CheckResult, Subject};
 use crate::removal::Stays;
 use crate::secret::Secret;
 use crate::source;
+use crate::staging;
 use crate::transport::{Command, Transport};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

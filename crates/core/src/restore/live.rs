@@ -6,13 +6,13 @@
 //! When the swap or a check afterwards fails, it is swapped back.
 
 use super::carry_out::{Restoring, Wanted};
-use super::fetch::{self, Fetched};
 use super::{Database, checks, half_way, is_server_url, left_aside, together};
-use crate::cold::BucketUrl;
 use crate::config::SourceKind;
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
 use crate::evidence::Appended;
+use crate::fetch::{self, Fetched};
+use crate::given::BucketUrl;
 use crate::interrupt;
 use crate::name::Name;
 use crate::point::{self, Manifest, ManifestSource, OnlyPartial, Outcome, PointId, Selector};

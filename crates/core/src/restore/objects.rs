@@ -3,10 +3,10 @@
 //! Packs are read one after the other, and of each what the index names; nothing is held but one
 //! entry. A pack that is damaged costs only those of its objects that are.
 
-use super::fetch::{Fetched, open_artifact};
 use crate::context::Context;
 use crate::digest::hex;
 use crate::error::{Code, Error, Result};
+use crate::fetch::{Fetched, open_artifact};
 use crate::fingerprint::{Difference, Fingerprint, Inventory, Proof};
 use crate::observe::Observer;
 use crate::place::{self, Within};

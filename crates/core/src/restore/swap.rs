@@ -1,11 +1,12 @@
 //! Something that lies ready beside a live thing, swapped in, and swapped back.
 
-use super::{Database, bucket, staging};
+use super::{Database, bucket};
 use crate::error::{Code, Error, Result};
 use crate::name::Name;
 use crate::place;
 use crate::removal::Stays;
 use crate::secret::Scrubber;
+use crate::staging;
 use std::path::{Path, PathBuf};
 
 /// Something that lies ready beside the live thing.

@@ -2,9 +2,9 @@
 //!
 //! It does not see whether what they hold was captured at times that fit each other.
 
-use super::fetch;
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
+use crate::fetch;
 use crate::name::Name;
 use crate::point::{OnlyPartial, PointId, Selector};
 use crate::survey::Survey;

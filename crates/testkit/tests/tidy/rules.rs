@@ -78,11 +78,7 @@ pub fn durable_writes(source: &Source) -> Vec<Finding> {
         "fchmod",
         "fchmodat",
     ];
-    words(
-        source,
-        &writes,
-        "go through store::local, place or restore::staging",
-    )
+    words(source, &writes, "go through store::local, place or staging")
 }
 
 pub fn threads(source: &Source) -> Vec<Finding> {

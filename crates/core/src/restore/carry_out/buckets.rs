@@ -2,13 +2,14 @@
 
 use super::super::left_aside::{self, Place};
 use super::super::swap::{PreparedSwap, What};
-use super::super::{BucketPlace, DatabaseTarget, bucket, staging};
+use super::super::{BucketPlace, DatabaseTarget, bucket};
 use super::{Restoring, Wanted};
-use crate::cold::BucketUrl;
 use crate::config::{BucketConfig, SourceKind};
 use crate::error::{Code, Error, Result};
+use crate::given::BucketUrl;
 use crate::place;
 use crate::source::bucket::connect;
+use crate::staging;
 use std::path::Path;
 
 impl Restoring<'_> {

@@ -9,7 +9,8 @@ use crate::place::Within;
 use crate::point::{FileAttributes, ManifestSource, PointId};
 use crate::restore::left_aside::{self, Place};
 use crate::restore::swap::{PreparedSwap, What, one_file_system};
-use crate::restore::{Database, DatabaseTarget, Placed, staging};
+use crate::restore::{Database, DatabaseTarget, Placed};
+use crate::staging;
 use std::path::{Path, PathBuf};
 
 /// How many restores of one point may keep what was live before them.

@@ -1,17 +1,17 @@
 //! The end of a restore: what came back of each point, the verdict, and the signed record.
 
 use super::Restoring;
-use crate::drill::age_limit;
+use crate::copies::manifest_sha256;
 use crate::error::{Code, Result};
 use crate::evidence::{self, Activity, Facts, ProvedPoint, Record, Verdict};
+use crate::fetch::Fetched;
 use crate::host::{author, host};
 use crate::interrupt;
 use crate::name::Name;
 use crate::point::PointId;
+use crate::point::age_limit;
 use crate::probe::{CheckOutcome, CheckResult, Subject};
-use crate::restore::fetch::Fetched;
 use crate::restore::live::{Report, Target};
-use crate::verify::manifest_sha256;
 
 impl Restoring<'_> {
     /// What comes back of a point, and what of it does not.
