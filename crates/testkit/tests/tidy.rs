@@ -14,6 +14,8 @@
 
 #[path = "tidy/documents.rs"]
 mod documents;
+#[path = "tidy/floors.rs"]
+mod floors;
 #[path = "tidy/rules.rs"]
 mod rules;
 #[path = "tidy/text.rs"]
@@ -246,6 +248,30 @@ fn files_are_small() {
         large.is_empty(),
         "over {FILE_BYTES_MAX} bytes, make them when they are needed: {large:?}"
     );
+}
+
+#[test]
+fn imports_in_core_go_down_only() {
+    let mut modules = std::collections::BTreeSet::new();
+    let mut found = Vec::new();
+    for (path, source) in program() {
+        if let Some(module) = floors::module(&path) {
+            let upwards = floors::upwards(module, &source);
+            found.extend(upwards.into_iter().map(|finding| (path.clone(), finding)));
+            modules.insert(module.to_owned());
+        }
+    }
+    none(found);
+    let named = floors::FLOORS.iter().flat_map(|(_, modules)| *modules);
+    let gone: Vec<_> = named.filter(|name| !modules.contains(**name)).collect();
+    assert!(gone.is_empty(), "no modules any more: strike {gone:?}");
+    let architecture = read("ARCHITECTURE.md");
+    for (floor, _) in floors::FLOORS {
+        assert!(
+            architecture.contains(&format!("| {floor} |")),
+            "ARCHITECTURE.md does not name the floor {floor}"
+        );
+    }
 }
 
 #[test]

@@ -3,7 +3,8 @@
 
 use super::{Command, Running, Transport};
 use crate::error::{Code, Error, Result};
-use crate::{interrupt, thread};
+use crate::interrupt;
+use crate::thread;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::io::{BufRead, BufReader};
 use std::process::ChildStdout;

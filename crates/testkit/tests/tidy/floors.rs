@@ -1,0 +1,155 @@
+//! The floors of `core`, from the ground up, and what a module imports.
+
+use super::rules::Finding;
+use super::text::Source;
+
+/// Each floor with its modules, in order: a module imports from the floors below its own, and from
+/// what stands before it on its own. So an import neither goes up nor in a circle.
+pub const FLOORS: &[(&str, &[&str])] = &[
+    (
+        "words",
+        &[
+            "error",
+            "amount",
+            "clock",
+            "compress",
+            "digest",
+            "document",
+            "expect",
+            "host",
+            "explain",
+            "finding",
+            "interrupt",
+            "name",
+            "observe",
+            "percent",
+            "plain",
+            "pool",
+            "process",
+            "shell",
+            "span",
+            "schedule",
+            "thread",
+        ],
+    ),
+    (
+        "means",
+        &[
+            "fingerprint",
+            "ownership",
+            "removal",
+            "scratch",
+            "secret",
+            "sign",
+            "transport",
+            "archive",
+        ],
+    ),
+    (
+        "configuration",
+        &["config", "discover", "given", "probe", "sftp"],
+    ),
+    ("sources", &["source", "servers", "place"]),
+    (
+        "points",
+        &["point", "objective", "posture", "snapshot", "staging"],
+    ),
+    ("stores", &["stores", "copies", "catalog", "context"]),
+    (
+        "records",
+        &[
+            "evidence", "exposure", "lease", "runbook", "survey", "fetch",
+        ],
+    ),
+    (
+        "verbs",
+        &[
+            "kit", "repo", "backup", "verify", "copy", "restore", "drill", "cold", "recovery",
+            "doctor",
+        ],
+    ),
+];
+
+/// Where a module stands, the lowest first.
+fn height(module: &str) -> Option<usize> {
+    let modules = FLOORS.iter().flat_map(|(_, modules)| modules.iter());
+    modules.copied().position(|known| known == module)
+}
+
+/// The module of `core` that a file is in: `config` for `crates/core/src/config/load.rs`.
+pub fn module(path: &str) -> Option<&str> {
+    let below = path.strip_prefix("crates/core/src/")?;
+    let first = below.split('/').next()?;
+    let name = first.strip_suffix(".rs").unwrap_or(first);
+    (name != "lib").then_some(name)
+}
+
+/// Imports of a module that go up, or to one that has no place.
+pub fn upwards(module: &str, source: &Source) -> Vec<Finding> {
+    let Some(own) = height(module) else {
+        return vec![Finding {
+            line: 1,
+            message: format!("the module {module} is on no floor: give it a place in FLOORS"),
+        }];
+    };
+    let mut found = Vec::new();
+    for (number, line) in source.code.iter().enumerate() {
+        for (at, _) in line.match_indices("crate::") {
+            let rest = line.get(at + "crate::".len()..).unwrap_or_default();
+            if rest.starts_with('{') {
+                found.push(Finding {
+                    line: number + 1,
+                    message: "import from each module of core in a line of its own".into(),
+                });
+            }
+            let word: String = rest
+                .chars()
+                .take_while(|c| c.is_ascii_alphanumeric() || *c == '_')
+                .collect();
+            // What `lib.rs` itself has is the error, and a macro's `$crate` is no module's.
+            if word != module && height(&word).is_some_and(|other| other > own) {
+                found.push(Finding {
+                    line: number + 1,
+                    message: format!(
+                        "{module} imports from {word}, which stands above it: move what both need to a lower floor"
+                    ),
+                });
+            }
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(module: &str, text: &str) -> Vec<usize> {
+        let found = upwards(module, &Source::parse(text));
+        found.into_iter().map(|finding| finding.line).collect()
+    }
+
+    #[test]
+    fn what_goes_up_is_found_and_what_goes_down_is_not() {
+        let text =
+            "use crate::error::Result;\nuse crate::restore;\nfn f() { crate::drill::run() }\n";
+        assert_eq!(lines("config", text), [2, 3]);
+        assert_eq!(lines("doctor", text), []);
+        assert_eq!(
+            lines("config", "use crate::config::Span; // crate::drill\n"),
+            []
+        );
+        assert_eq!(lines("config", "use crate::{drill, error};\n"), [1]);
+        assert_eq!(lines("nowhere", ""), [1]);
+        let tests = "#[cfg(test)]\nmod tests {\n    use crate::drill;\n}\n";
+        assert_eq!(lines("config", tests), []);
+    }
+
+    #[test]
+    fn the_module_of_a_file_is_the_first_part_of_its_path() {
+        assert_eq!(module("crates/core/src/config/load.rs"), Some("config"));
+        assert_eq!(module("crates/core/src/drill.rs"), Some("drill"));
+        assert_eq!(module("crates/core/src/lib.rs"), None);
+        assert_eq!(module("crates/cli/src/main.rs"), None);
+    }
+}
