@@ -195,7 +195,7 @@ mod tests {
         use std::io::BufRead;
         let base = tempfile::tempdir().unwrap();
         let mut child = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "scratch::postgres::tests::holder", "--nocapture"])
+            .args(["--exact", "servers::postgres::tests::holder", "--nocapture"])
             .env(HOLD, base.path())
             .stdout(std::process::Stdio::piped())
             .spawn()
