@@ -15,8 +15,7 @@ use crate::observe::Observer;
 use crate::point::{OnlyPartial, PointId, Selector};
 use crate::scratch;
 use crate::sign;
-use crate::survey;
-use crate::survey::Survey;
+use crate::survey::{self, Survey};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 

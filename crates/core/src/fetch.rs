@@ -10,8 +10,7 @@ use crate::name::Name;
 use crate::point::{Candidate, Details, ManifestArtifact, OnlyPartial, PointId, Selector};
 use crate::posture;
 use crate::stores::OpenStore;
-use crate::survey;
-use crate::survey::Survey;
+use crate::survey::{self, Survey};
 use std::io::{self, Read};
 
 /// A copy of a point that can be believed, in a store that is open.

@@ -98,12 +98,15 @@ impl<J: Send + 'static> Pool<J> {
         match started {
             Ok(worker) => self.workers.push(worker),
             // Fewer threads are slower, not wrong.
-            Err(_) => {
-                self.workers_max = self.workers.len();
-                if self.workers.is_empty() {
-                    self.instead = Some((self.make_worker)());
-                }
-            }
+            Err(_) => self.hire_no_more(),
+        }
+    }
+
+    /// Does with the threads that there are, or with none.
+    fn hire_no_more(&mut self) {
+        self.workers_max = self.workers.len();
+        if self.workers.is_empty() {
+            self.instead = Some((self.make_worker)());
         }
     }
 }
@@ -164,6 +167,24 @@ mod tests {
             pool.next().unwrap();
         }
         assert_eq!(made.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn where_no_thread_can_be_started_jobs_are_done_all_the_same() {
+        let mut pool = Pool::new(4, || Box::new(|job: &mut u64| *job *= 2));
+        pool.hire_no_more();
+        let mut results = Vec::new();
+        for job in 0..20 {
+            while pool.full() {
+                results.push(pool.next().unwrap().unwrap());
+            }
+            pool.submit(job).unwrap();
+        }
+        while let Some(result) = pool.next().unwrap() {
+            results.push(result);
+        }
+        assert_eq!(results, (0..20).map(|n| n * 2).collect::<Vec<u64>>());
+        assert!(pool.workers.is_empty());
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Repositories of the restic format: where they are, what opens them, and what their errors mean
-//! to an operator. What a repository is, is in `lifeboat-repository`.
+//! Repositories of the restic format: where they are, and what opens them. What a repository is, is
+//! in `lifeboat-repository`; what its errors mean to an operator, in `explain`.
 
 pub mod dump;
 pub mod mount;
@@ -7,8 +7,7 @@ pub mod record;
 
 use crate::error::{Code, Error, Result};
 use crate::explain::{explain, without_configuration};
-use crate::given;
-use crate::given::Given;
+use crate::given::{self, Given};
 use crate::interrupt;
 use crate::secret::{Reference, Scrubber, Secret};
 use crate::stores::open_store;

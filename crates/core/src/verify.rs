@@ -13,8 +13,7 @@ use crate::point::{ManifestArtifact, OnlyPartial, POINTS_PREFIX, PointId, Select
 use crate::runbook;
 use crate::snapshot::{self, Blobs};
 use crate::stores::OpenStore;
-use crate::survey;
-use crate::survey::{Survey, Unread};
+use crate::survey::{self, Survey, Unread};
 use lifeboat_repository::Id;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashSet};

@@ -62,9 +62,13 @@ impl Directory {
             .hint("make the directory, and let this user write there")
         };
         let owner = serde_json::to_vec(&ProcessName::this()?).unwrap_or_default();
+        let handle = open_base(base).ok();
         for attempt in 0..TRIES {
             // Not in step with somebody who sweeps again and again.
             std::thread::sleep(Duration::from_micros(50) * attempt);
+            // As long as this is held, nobody takes the directory for one that was left; without it
+            // another is made where one was swept away.
+            let _held = handle.as_ref().and_then(Held::shared);
             let path = base.join(format!("{PREFIX}{label}-{}", random()?));
             std::fs::DirBuilder::new()
                 .mode(0o700)
@@ -114,6 +118,32 @@ impl Directory {
         let stays = dispose(&path);
         self.mark = None;
         stays
+    }
+}
+
+/// A lock on a base, if it could be had; given back when dropped.
+struct Held<'a>(&'a OwnedFd);
+
+impl<'a> Held<'a> {
+    /// For who makes a directory there.
+    fn shared(base: &'a OwnedFd) -> Option<Self> {
+        let locked = flock(base, FlockOperation::NonBlockingLockShared);
+        locked.is_ok().then_some(Held(base))
+    }
+
+    /// For who removes one without a mark. `Err` while somebody makes one; a file system without
+    /// locks does not say.
+    fn alone(base: &'a OwnedFd) -> Result<Self, Errno> {
+        match flock(base, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) => Err(Errno::WOULDBLOCK),
+            _ => Ok(Held(base)),
+        }
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        let _ = flock(self.0, FlockOperation::Unlock);
     }
 }
 
@@ -257,9 +287,12 @@ fn sweep_in(base: &Path, swept: &mut Swept) {
             continue;
         };
         let facts = Facts::of(&directory, &name, private);
-        // One that is about to get its mark then takes another directory.
         let emptied = !facts.has_owner() && facts.mine;
-        if emptied && unlinkat(&handle, &*name, AtFlags::REMOVEDIR).is_ok() {
+        let remove = || {
+            let _held = Held::alone(&handle)?;
+            unlinkat(&handle, &*name, AtFlags::REMOVEDIR)
+        };
+        if emptied && remove().is_ok() {
             swept.removed.push(path.display().to_string());
             continue;
         }
@@ -497,6 +530,20 @@ mod tests {
         std::os::unix::fs::symlink(live.path(), link).unwrap();
         assert!(swept(base.path()).removed.is_empty());
         assert!(live.path().join("x").exists());
+    }
+
+    #[test]
+    fn one_that_is_being_made_is_left_alone() {
+        let base = tempfile::tempdir().unwrap();
+        let handle = open_base(base.path()).unwrap();
+        let held = Held::shared(&handle).unwrap();
+        let unmarked = base.path().join(format!("{PREFIX}t-unmarked"));
+        std::fs::create_dir(&unmarked).unwrap();
+        assert!(swept(base.path()).removed.is_empty());
+        assert!(unmarked.exists());
+        drop(held);
+        assert_eq!(swept(base.path()).removed.len(), 1);
+        assert!(!unmarked.exists());
     }
 
     #[test]

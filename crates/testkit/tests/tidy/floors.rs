@@ -84,8 +84,19 @@ pub fn module(path: &str) -> Option<&str> {
     (name != "lib").then_some(name)
 }
 
-/// Imports of a module that go up, or to one that has no place.
-pub fn upwards(module: &str, source: &Source) -> Vec<Finding> {
+/// How many modules a file is below the root of the crate: 1 for `drill.rs` and `config/mod.rs`.
+fn depth(path: &str) -> usize {
+    let below = path.strip_prefix("crates/core/src/").unwrap_or(path);
+    let parts = below.split('/').count();
+    parts - usize::from(below.ends_with("/mod.rs"))
+}
+
+/// Imports of a module that go up, or to one that has no place, and those that leave their module
+/// without saying so.
+pub fn upwards(path: &str, source: &Source) -> Vec<Finding> {
+    let Some(module) = module(path) else {
+        return Vec::new();
+    };
     let Some(own) = height(module) else {
         return vec![Finding {
             line: 1,
@@ -93,7 +104,18 @@ pub fn upwards(module: &str, source: &Source) -> Vec<Finding> {
         }];
     };
     let mut found = Vec::new();
+    let out = "super::".repeat(depth(path));
+    let mut is_inner = false;
     for (number, line) in source.code.iter().enumerate() {
+        // From a module that is written in the file, `super` is the file.
+        let begins = !line.starts_with(' ') && line.contains("mod ") && line.ends_with('{');
+        is_inner = (is_inner || begins) && line != "}";
+        if !is_inner && line.contains(&out) {
+            found.push(Finding {
+                line: number + 1,
+                message: format!("write crate:: for {out}, which leaves the module {module}"),
+            });
+        }
         for (at, _) in line.match_indices("crate::") {
             let rest = line.get(at + "crate::".len()..).unwrap_or_default();
             if rest.starts_with('{') {
@@ -125,7 +147,8 @@ mod tests {
     use super::*;
 
     fn lines(module: &str, text: &str) -> Vec<usize> {
-        let found = upwards(module, &Source::parse(text));
+        let path = format!("crates/core/src/{module}.rs");
+        let found = upwards(&path, &Source::parse(text));
         found.into_iter().map(|finding| finding.line).collect()
     }
 
@@ -141,6 +164,12 @@ mod tests {
         );
         assert_eq!(lines("config", "use crate::{drill, error};\n"), [1]);
         assert_eq!(lines("nowhere", ""), [1]);
+        assert_eq!(lines("config", "use super::drill;\n"), [1]);
+        let inner = "pub mod inner {\n    use super::Name;\n}\nuse super::drill;\n";
+        assert_eq!(lines("name", inner), [4]);
+        assert_eq!(lines("config/load", "use super::Span;\n"), []);
+        assert_eq!(lines("config/load", "use super::super::drill;\n"), [1]);
+        assert_eq!(lines("config/mod", "use super::drill;\n"), [1]);
         let tests = "#[cfg(test)]\nmod tests {\n    use crate::drill;\n}\n";
         assert_eq!(lines("config", tests), []);
     }

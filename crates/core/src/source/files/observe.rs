@@ -176,7 +176,8 @@ impl Observation<'_> {
         } in &batch.entries
         {
             let (attributes, what) = match content {
-                Content::Unread { .. } => continue,
+                // What was not read is not proved.
+                Content::Unread { .. } => return Err(self.unreadable(path, Errno::IO)),
                 Content::Directory(attributes) => (attributes, What::Directory),
                 Content::File(attributes, (bytes, hash)) => {
                     let (bytes, hash) = (*bytes, *hash);
