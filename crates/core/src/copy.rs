@@ -11,10 +11,11 @@ use crate::copies::PointCopy;
 use crate::error::{Code, Error, Result};
 use crate::exposure;
 use crate::fetch::{self, Fetched};
+use crate::kind::StoredKind;
 use crate::name::{Name, StoredKey};
 use crate::point::{Manifest, ManifestArtifact, OnlyPartial, PointId, Selector};
 use crate::snapshot::{Blobs, Deposit, Slot};
-use crate::source::bucket;
+use crate::source::{self, bucket};
 use crate::stores::OpenStore;
 use crate::survey;
 use crate::verify::{self, ReadBefore, Soundness};
@@ -307,10 +308,18 @@ fn held(context: &Context, target: &OpenStore, point: &PointId) -> Held {
 fn slot(manifest: &Manifest, artifact: &ManifestArtifact) -> Slot {
     let mut sources = manifest.sources.iter();
     Slot {
-        is_tree: sources.any(|s| s.name == artifact.source && s.kind == "files"),
+        is_tree: sources.any(|s| s.name == artifact.source && is_tree(&s.kind)),
         source: artifact.source.to_string(),
         artifact: artifact.name.to_string(),
         extension: artifact.extension.to_string(),
+    }
+}
+
+fn is_tree(kind: &StoredKind) -> bool {
+    match kind {
+        StoredKind::Known(kind) => source::descriptor(*kind).is_tree(),
+        // Its artifacts are copied as they are, byte for byte.
+        StoredKind::Unknown(_) => false,
     }
 }
 

@@ -12,7 +12,6 @@ use crate::given;
 use crate::ownership;
 use crate::place::aside;
 use crate::posture;
-use crate::restore::database::Database;
 use crate::restore::left_aside::{self, LeftAside};
 use crate::runbook;
 use crate::scratch;
@@ -212,7 +211,7 @@ fn sources(context: &Context) -> Vec<Finding> {
 
 /// Whether a live restore of a database would stop at its rights.
 fn restore_rights(context: &Context, subject: &str, kind: &SourceKind) -> Option<Finding> {
-    let database = Database::of_source(kind)?;
+    let database = source::live_database(kind)?;
     let rights = database.and_then(|database| database.restore_rights(&context.scrubber));
     Some(match rights {
         Err(error) => Finding {
@@ -261,12 +260,7 @@ fn open_to_others(subject: &str, config: &StoreConfig) -> Option<Finding> {
 /// What restores set aside beside the paths of a source, and is still there, but for what is told
 /// of elsewhere.
 fn set_aside(subject: &str, kind: &SourceKind, told: &[LeftAside]) -> Vec<Finding> {
-    let paths: Vec<&PathBuf> = match kind {
-        SourceKind::Files(files) => files.paths.iter().chain(&files.optional).collect(),
-        SourceKind::Sqlite(sqlite) => vec![&sqlite.path],
-        _ => vec![],
-    };
-    let left: BTreeSet<PathBuf> = paths.into_iter().flat_map(|p| aside::left(p)).collect();
+    let left: BTreeSet<PathBuf> = kind.roots().into_iter().flat_map(aside::left).collect();
     let is_told = |path: &PathBuf| told.iter().any(|left| left.path() == Some(path));
     let untold = left.into_iter().filter(|path| !is_told(path));
     let findings = untold.map(|path| Finding {

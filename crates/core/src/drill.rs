@@ -17,9 +17,10 @@ use crate::point::age_limit;
 use crate::point::{self, OnlyPartial, Outcome, PointId, Selector};
 use crate::probe::{CheckOutcome, CheckResult, Subject, name_of};
 use crate::restore::checks::{self, Checked};
-use crate::restore::{DatabaseTarget, Restored, ScratchServers, Stopwatch, bring_back};
+use crate::restore::{Restored, Stopwatch, bring_back};
 use crate::runbook;
 use crate::scratch;
+use crate::source::{ScratchServers, Target};
 use crate::span::Span;
 use crate::survey;
 use std::collections::BTreeMap;
@@ -295,7 +296,7 @@ impl Rehearsal<'_> {
                 self.failed(name, "captured", &error);
                 continue;
             }
-            let mut target = DatabaseTarget::Scratch(servers);
+            let mut target = Target::Scratch(servers);
             match bring_back(
                 self.context,
                 fetched,
@@ -364,9 +365,11 @@ impl Rehearsal<'_> {
     }
 
     fn note(&mut self, restored: &Restored) {
-        let prefixed = |text: &String| format!("source {}: {text}", restored.source);
-        self.limits.extend(restored.limits.iter().map(prefixed));
-        self.warnings.extend(restored.warnings.iter().map(prefixed));
+        let prefixed = |text: &dyn std::fmt::Display| format!("source {}: {text}", restored.source);
+        self.limits
+            .extend(restored.limits.iter().map(|l| prefixed(l)));
+        self.warnings
+            .extend(restored.warnings.iter().map(|w| prefixed(w)));
         match &restored.differences {
             Some(differences) => {
                 let source = &restored.source;

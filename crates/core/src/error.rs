@@ -54,6 +54,8 @@ pub enum Code {
     NeedsConfirmation,
     /// The clock of this host is wrong.
     Clock,
+    /// A point holds something that this version of the program does not know.
+    Unsupported,
     /// Someone asked this run to end early.
     Interrupted,
     /// An input or output error that fits nothing above.
@@ -86,6 +88,7 @@ impl Code {
             Code::Busy => "busy",
             Code::NeedsConfirmation => "needs-confirmation",
             Code::Clock => "clock",
+            Code::Unsupported => "unsupported",
             Code::Interrupted => "interrupted",
             Code::Io => "io",
         }

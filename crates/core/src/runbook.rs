@@ -4,7 +4,6 @@
 //! A page is written anew with every point, so that the keys, hashes and commands in it are true. Its
 //! commands are a shell script from top to bottom; the tests run them as they stand.
 
-mod bucket;
 mod check;
 mod cover;
 mod put;
@@ -17,12 +16,12 @@ pub use put::put;
 use crate::config::StoreKind;
 use crate::context::Context;
 use crate::given::url_of;
+use crate::kind::{Kind, StoredKind};
 use crate::name::Name;
 use crate::point::{Details, Manifest, ManifestArtifact, ManifestSource};
 use crate::shell::quote;
 use crate::snapshot;
-use crate::source::bucket::is_pack;
-use crate::source::{mariadb, postgres};
+use crate::source::{self, StockArtifact, StockSource};
 use crate::stores::OpenStore;
 use cover::Part;
 use std::collections::BTreeSet;
@@ -265,19 +264,29 @@ fn write_source(
         m.started,
         source.outcome.as_str()
     )?;
-    if source.kind == "bucket" {
-        return bucket::write(out, m, &source.name);
+    let own = m.artifacts.iter().filter(|a| a.source == source.name);
+    let stock = StockSource {
+        source: &source.name,
+        artifacts: own.map(stock_artifact).collect(),
+        details,
+    };
+    match &source.kind {
+        StoredKind::Known(kind) => source::descriptor(*kind).stock(out, &stock),
+        StoredKind::Unknown(name) => writeln!(
+            out,
+            "This page was written by a version that does not know sources of kind `{name}`, and cannot say how they come back.\n"
+        ),
     }
-    // Roles come before the database that names them as owners.
-    let (first, then): (Vec<_>, Vec<_>) = m
-        .artifacts
-        .iter()
-        .filter(|a| a.source == source.name)
-        .partition(|a| a.name == "globals");
-    for artifact in first.into_iter().chain(then) {
-        write_unpack(out, &source.kind, artifact, details)?;
+}
+
+/// An artifact, with the commands that open it.
+fn stock_artifact(artifact: &ManifestArtifact) -> StockArtifact<'_> {
+    let restore = |snapshot: &String| repository::restore(snapshot, &artifact.key);
+    StockArtifact {
+        artifact,
+        open: open(artifact),
+        restore_tree: artifact.snapshot.as_ref().map(restore),
     }
-    Ok(())
 }
 
 /// The block that says where the keys are, where any is needed.
@@ -365,25 +374,17 @@ fn packages(store: &OpenStore, manifest: &Manifest) -> String {
     if any(&|a| a.compress == "zstd") {
         needed.push("zstd");
     }
-    if any(&|a| a.extension == "tar" && a.snapshot.is_none() || is_pack(&a.name)) {
-        needed.push("tar");
+    for kind in Kind::ALL {
+        let sources = manifest.sources.iter().filter(|s| s.kind.is(kind));
+        let own = |a: &ManifestArtifact| sources.clone().any(|s| s.name == a.source);
+        let of_kind = source::descriptor(kind);
+        // restic unpacks a tree by itself.
+        if any(&|a| own(a) && !(of_kind.is_tree() && a.snapshot.is_some())) {
+            needed.extend(of_kind.packages());
+        }
     }
-    if manifest.sources.iter().any(|s| s.kind == "bucket") {
-        needed.push("jq");
-    }
-    if any(&|a| a.extension == "sqlite") {
-        needed.push("sqlite3");
-    }
-    if any(&|a| a.extension == "dump") {
-        needed.push("postgresql-client");
-    }
-    let kind = |kind: &str| manifest.sources.iter().any(|s| s.kind == kind);
-    if kind("mariadb") {
-        needed.push("mariadb-client");
-    }
-    if kind("mysql") {
-        needed.push("mysql-client");
-    }
+    let mut seen = BTreeSet::new();
+    needed.retain(|package| seen.insert(*package));
     needed.join(", ")
 }
 
@@ -485,169 +486,6 @@ fn open(artifact: &ManifestArtifact) -> String {
         (None, Some(unpack)) => format!("{unpack} {name}"),
         (None, None) => format!("cat {name}"),
     }
-}
-
-fn write_unpack(
-    out: &mut String,
-    kind: &str,
-    artifact: &ManifestArtifact,
-    details: Option<&Details>,
-) -> std::fmt::Result {
-    let (source, open) = (&artifact.source, open(artifact));
-    let directory = quote(&format!("restored/{source}"));
-    match (kind, artifact.name.as_str()) {
-        ("files", _) => {
-            writeln!(
-                out,
-                "Files of source `{source}`, below `restored/{source}` with their full paths (as root, to keep owners):\n"
-            )?;
-            if let Some(snapshot) = &artifact.snapshot {
-                let restore = repository::restore(snapshot, &artifact.key);
-                return writeln!(out, "```sh\n{restore}\n```\n");
-            }
-            writeln!(out, "```sh\nmkdir -p {directory}")?;
-            writeln!(
-                out,
-                "{open} | tar --numeric-owner --xattrs --xattrs-include='*' --acls -xpf - -C {directory}\n```\n"
-            )
-        }
-        ("sqlite", _) => {
-            let file = quote(&format!("restored/{source}/{source}.sqlite"));
-            writeln!(
-                out,
-                "SQLite database of source `{source}`. Where it replaces a live one, remove that one's `-wal`, `-shm` and `-journal` too.\n"
-            )?;
-            writeln!(out, "```sh\nmkdir -p {directory}\n{open} > {file}")?;
-            writeln!(
-                out,
-                "test \"$(sqlite3 {file} 'PRAGMA integrity_check')\" = ok\n```\n"
-            )
-        }
-        ("postgres", "globals") => {
-            writeln!(
-                out,
-                "Roles of the PostgreSQL server of source `{source}`, without passwords. On a server that has them already, read this file instead of running it:\n"
-            )?;
-            writeln!(
-                out,
-                "```sh\nmkdir -p {directory}\n{open} > {directory}/globals.sql"
-            )?;
-            writeln!(
-                out,
-                "if [ \"${{RESTORE_ROLES:-no}}\" = yes ]; then psql -X -d postgres -f {directory}/globals.sql; fi\n```\n"
-            )
-        }
-        ("postgres", _) => {
-            let database = quote(&format!(
-                "restored_{}",
-                source.replace(|c: char| !c.is_ascii_alphanumeric(), "_")
-            ));
-            let captured = details.and_then(|d| d.artifact(source, &artifact.name));
-            let versions = captured.map(|d| &d.tools);
-            let versions: Vec<_> = versions
-                .into_iter()
-                .flatten()
-                .map(|(k, v)| format!("{k} {v}"))
-                .collect();
-            writeln!(
-                out,
-                "PostgreSQL database of source `{source}`{}, into a new database. `PGHOST`, `PGUSER` and so on say where;",
-                in_parentheses(&versions)
-            )?;
-            writeln!(
-                out,
-                "without the roles of the original, add `--no-owner --no-privileges`; without its locale, leave that out of `createdb`.\n"
-            )?;
-            let locale = captured.map(|d| postgres::createdb_options(&d.proof));
-            let locale = locale.into_iter().flatten();
-            let locale: String = locale
-                .map(|option| format!(" {}", quote(&option)))
-                .collect();
-            writeln!(
-                out,
-                "```sh\ncreatedb --template=template0{locale} {database}"
-            )?;
-            writeln!(
-                out,
-                "{open} | pg_restore --exit-on-error ${{PG_RESTORE_OPTIONS:-}} -d {database}\n```\n"
-            )
-        }
-        ("mariadb" | "mysql", _) => write_mariadb(out, kind, source, &open, details),
-        (_, _) => {
-            let file = quote(&format!(
-                "restored/{source}/{source}.{}",
-                artifact.extension
-            ));
-            writeln!(
-                out,
-                "Output of the command of source `{source}`:\n\n```sh\nmkdir -p {directory}\n{open} > {file}\n```\n"
-            )
-        }
-    }
-}
-
-/// ` (a, b)`, or nothing.
-fn in_parentheses(texts: &[String]) -> String {
-    match texts.is_empty() {
-        true => String::new(),
-        false => format!(" ({})", texts.join(", ")),
-    }
-}
-
-fn write_mariadb(
-    out: &mut String,
-    kind: &str,
-    source: &str,
-    open: &str,
-    details: Option<&Details>,
-) -> std::fmt::Result {
-    let database = format!(
-        "restored_{}",
-        source.replace(|c: char| !c.is_ascii_alphanumeric(), "_")
-    );
-    let captured = details.and_then(|d| d.artifact(source, "dump"));
-    let versions: Vec<_> = captured
-        .into_iter()
-        .flat_map(|d| &d.tools)
-        // The name of the database is for those who can open the details.
-        .filter(|(what, _)| *what != "database")
-        .map(|(k, v)| format!("{k} {v}"))
-        .collect();
-    let defaults = captured
-        .and_then(|d| mariadb::defaults(&d.proof))
-        // Its comment is for those who can open the details.
-        .map(|defaults| defaults.character_set());
-    let create = quote(&format!(
-        "CREATE DATABASE {database}{}",
-        defaults.unwrap_or_default()
-    ));
-    let (title, client) = match kind {
-        "mysql" => ("MySQL", "mysql"),
-        _ => ("MariaDB", "mariadb"),
-    };
-    writeln!(
-        out,
-        "{title} database of source `{source}`{}, into a new database. `SQL_CLIENT` says how to reach the server, as in `SQL_CLIENT='{client} -h db.example.org -u admin -p'`;",
-        in_parentheses(&versions)
-    )?;
-    writeln!(
-        out,
-        "the accounts that its views, triggers, routines and events run as must be there. Its events begin to run, and a trigger, a view or a default value that names the old database still means that one: on the same server, restore with Lifeboat.\n"
-    )?;
-    if captured.is_none() {
-        writeln!(
-            out,
-            "The default character set of the original was not known when this was written: see the details of the point, and set it on the new database.\n"
-        )?;
-    }
-    writeln!(out, "```sh\nSQL_CLIENT=\"${{SQL_CLIENT:-{client}}}\"")?;
-    writeln!(out, "$SQL_CLIENT -e {create}")?;
-    // Clients of the other kind, and older ones, choke on the first of these lines; without the
-    // second, dates that are in no calendar become zeros.
-    writeln!(
-        out,
-        "{open} | sed -e '/^\\/\\*M*!999999.- enable the sandbox mode/d' -e '/^\\/\\*!40101 SET @OLD_SQL_MODE=/s/NO_AUTO_VALUE_ON_ZERO/&,ALLOW_INVALID_DATES/' | $SQL_CLIENT --comments --binary-mode --max-allowed-packet=1G --default-character-set=utf8mb4 {database}\n```\n"
-    )
 }
 
 /// The command that restores a point of a store on a machine without a configuration.

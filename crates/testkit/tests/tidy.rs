@@ -149,7 +149,7 @@ fn only_durable_places_move_cut_and_sync_files() {
             // Makes a restored file readable to its owner for the moment of opening it.
             || path == "crates/core/src/source/files/walk.rs"
             // Copies a database that nobody may write beside into the private scratch directory.
-            || path == "crates/core/src/source/sqlite/copy.rs"
+            || path == "crates/core/src/sqlite/copy.rs"
     };
     each(program(), durable, rules::durable_writes);
 }

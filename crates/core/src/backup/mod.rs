@@ -17,15 +17,17 @@ use crate::config::{PlanConfig, SourceConfig, SourceKind};
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
 use crate::fingerprint::{BytesFingerprint, Fingerprint, Inventory, Proof};
+use crate::kind::StoredKind;
 use crate::lease::{self, Lease};
 use crate::name::{Name, StoredKey};
 use crate::objective;
-use crate::point::{Details, DetailsArtifact, ManifestArtifact, ManifestSource, Outcome, PointId};
+use crate::point::{
+    Consistency, Details, DetailsArtifact, ManifestArtifact, ManifestSource, Outcome, PointId,
+};
 use crate::posture;
 use crate::scratch;
 use crate::snapshot::Slot;
-use crate::source::{self, ArtifactSpec, CaptureContext, Captured, Consistency, Source};
-use crate::staging;
+use crate::source::{self, ArtifactSpec, CaptureContext, Captured, Shape, Source};
 use crate::stores::OpenStore;
 use crate::transport::{Command, Transport};
 pub(crate) use commit::commit_copy;
@@ -35,6 +37,7 @@ use keys::stem;
 use lifeboat_store::PutOptions;
 use receiving::{Receiving, exposed, look_before, open_repositories, set_aside, unanimous};
 pub use report::{Options, Planned, Report, ReportArtifact, ReportStored};
+use std::path::Path;
 use std::sync::Arc;
 use stream::{ATTEMPTS_MAX, Delivered};
 pub(crate) use stream::{Destination, send};
@@ -193,7 +196,7 @@ fn slot(source: &str, artifact: &ArtifactSpec, kind: &SourceKind) -> Slot {
         source: source.to_owned(),
         artifact: artifact.name.to_string(),
         extension: artifact.extension.to_string(),
-        is_tree: matches!(kind, SourceKind::Files(_)),
+        is_tree: source::descriptor(kind.kind()).is_tree(),
     }
 }
 
@@ -329,16 +332,20 @@ impl<'a> Run<'a> {
             let (kind, outcome, consistency) = match source_config(self.context, name) {
                 Ok(config) => {
                     let (outcome, consistency) = self.capture_source(name, config);
-                    (config.kind.name(), outcome, consistency)
+                    (config.kind.kind().into(), outcome, consistency)
                 }
                 Err(error) => {
                     self.fail(error);
-                    ("unknown", Outcome::Failed, None)
+                    (
+                        StoredKind::Unknown(Name::own("unknown")),
+                        Outcome::Failed,
+                        None,
+                    )
                 }
             };
             self.sources.push(ManifestSource {
                 name: name.clone(),
-                kind: Name::own(kind),
+                kind,
                 outcome,
                 consistency,
                 started,
@@ -361,19 +368,19 @@ impl<'a> Run<'a> {
             }
             consistency.get_or_insert(captured.consistency);
         };
-        let captured = match &config.kind {
-            SourceKind::Bucket(bucket) => self
+        let captured = source::open(&config.kind).and_then(|source| match source.shape() {
+            Shape::Packs(bucket) => self
                 .capture_bucket(name, config, bucket)
                 .map(|captured| note(self, captured)),
-            kind => source::open(kind).and_then(|source| {
+            Shape::Streams => {
                 for artifact in source.artifacts() {
                     let captured =
                         self.capture_artifact(name, config, source.as_ref(), &artifact)?;
                     note(self, captured);
                 }
                 Ok(())
-            }),
-        };
+            }
+        });
         match captured {
             Ok(()) => (outcome, consistency),
             Err(error) => {
@@ -464,6 +471,7 @@ impl<'a> Run<'a> {
             inventory: Inventory::None,
         });
         self.warn_if_empty(name, artifact, &proof);
+        let text = |path: &Path| path.to_string_lossy().into_owned();
         let details = DetailsArtifact {
             source: name.to_owned(),
             name: artifact.name.clone(),
@@ -473,11 +481,8 @@ impl<'a> Run<'a> {
             skipped: captured.skipped.clone(),
             tools: captured.tools.clone(),
             answers: captured.answers.clone(),
-            roots: source::roots(&config.kind),
-            attributes: match &config.kind {
-                SourceKind::Sqlite(sqlite) => staging::attributes(&sqlite.path),
-                _ => None,
-            },
+            roots: config.kind.roots().into_iter().map(text).collect(),
+            attributes: source.attributes(),
         };
         self.note_artifact(&details, &delivered);
         self.details.artifacts.push(details);

@@ -6,6 +6,7 @@
 //! host that has none of the secrets. Whether what it names can be reached is not known here.
 
 use crate::compress::Compress;
+use crate::kind::Kind;
 use crate::name::{Extension, Name};
 use crate::secret::Reference;
 use crate::span::Span;
@@ -13,7 +14,7 @@ use crate::transport::Via;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The whole file.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -157,16 +158,37 @@ pub enum SourceKind {
 }
 
 impl SourceKind {
+    /// Which kind it is.
+    pub fn kind(&self) -> Kind {
+        match self {
+            SourceKind::Files(_) => Kind::Files,
+            SourceKind::Sqlite(_) => Kind::Sqlite,
+            SourceKind::Postgres(_) => Kind::Postgres,
+            SourceKind::Mariadb(_) => Kind::Mariadb,
+            SourceKind::Mysql(_) => Kind::Mysql,
+            SourceKind::Bucket(_) => Kind::Bucket,
+            SourceKind::Command(_) => Kind::Command,
+        }
+    }
+
     /// The name in the configuration and in manifests.
     pub fn name(&self) -> &'static str {
+        self.kind().as_str()
+    }
+
+    /// The absolute paths that it takes files from.
+    pub fn roots(&self) -> Vec<&Path> {
         match self {
-            SourceKind::Files(_) => "files",
-            SourceKind::Sqlite(_) => "sqlite",
-            SourceKind::Postgres(_) => "postgres",
-            SourceKind::Mariadb(_) => "mariadb",
-            SourceKind::Mysql(_) => "mysql",
-            SourceKind::Bucket(_) => "bucket",
-            SourceKind::Command(_) => "command",
+            SourceKind::Files(files) => {
+                let paths = files.paths.iter().chain(&files.optional);
+                paths.map(PathBuf::as_path).collect()
+            }
+            SourceKind::Sqlite(sqlite) => vec![&sqlite.path],
+            SourceKind::Postgres(_)
+            | SourceKind::Mariadb(_)
+            | SourceKind::Mysql(_)
+            | SourceKind::Bucket(_)
+            | SourceKind::Command(_) => vec![],
         }
     }
 }

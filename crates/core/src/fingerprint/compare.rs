@@ -4,7 +4,7 @@
 //! fingerprint's `limits` name.
 
 use super::entries::path_order;
-use super::objects::{Verdict, judge_each};
+use super::objects::{EVENT_STATE, Verdict, judge_each};
 use super::{
     DatabaseInventory, Entries, FileEntry, FileKind, FilesFingerprint, Fingerprint, Inventory,
     ObjectsFingerprint, Proof, TablesFingerprint,
@@ -49,10 +49,43 @@ impl std::fmt::Display for Difference {
 pub struct Scope {
     /// Owners and groups of files; a restore without privilege cannot set them.
     pub ownership: bool,
+    /// Whether events of a database run; they are put to sleep in a copy.
+    pub event_states: bool,
+}
+
+impl Scope {
+    /// Everything.
+    pub const ALL: Scope = Scope {
+        ownership: true,
+        event_states: true,
+    };
 }
 
 /// Every difference between what was captured and what was restored; none means equal.
 pub fn compare(captured: &Proof, restored: &Proof, scope: Scope) -> Vec<Difference> {
+    match scope.event_states {
+        true => compare_all(captured, restored, scope),
+        false => compare_all(
+            &without_event_states(captured),
+            &without_event_states(restored),
+            scope,
+        ),
+    }
+}
+
+/// The same proof, without whether events run.
+fn without_event_states(proof: &Proof) -> Proof {
+    let mut proof = proof.clone();
+    if let Inventory::Database(inventory) = &mut proof.inventory {
+        inventory.objects.remove(EVENT_STATE);
+    }
+    if let Fingerprint::Tables(tables) = &mut proof.fingerprint {
+        tables.objects.remove(EVENT_STATE);
+    }
+    proof
+}
+
+fn compare_all(captured: &Proof, restored: &Proof, scope: Scope) -> Vec<Difference> {
     let mut found = Vec::new();
     match (&captured.inventory, &restored.inventory) {
         (Inventory::Database(left), Inventory::Database(right)) => {
@@ -396,7 +429,7 @@ mod tests {
         }
     }
 
-    const ALL: Scope = Scope { ownership: true };
+    const ALL: Scope = Scope::ALL;
 
     #[test]
     fn equal_databases_have_no_difference_and_a_sequence_may_be_ahead() {
@@ -499,7 +532,10 @@ mod tests {
             assert_eq!(found.len(), 1, "{subject}: {found:?}");
             assert_eq!(found[0].subject, subject);
         }
-        let no_owners = Scope { ownership: false };
+        let no_owners = Scope {
+            ownership: false,
+            ..ALL
+        };
         assert_eq!(compare(&tree(|_| ()), &tree(|f| f.uid = 9), no_owners), []);
     }
 

@@ -34,6 +34,19 @@ pub struct Proof {
     pub inventory: Inventory,
 }
 
+impl Proof {
+    /// Whether it is of a database that has objects of this kind.
+    pub fn has_objects(&self, kind: &str) -> bool {
+        match &self.inventory {
+            Inventory::Database(inventory) => inventory
+                .objects
+                .get(kind)
+                .is_some_and(|objects| !objects.is_empty()),
+            Inventory::None | Inventory::Files { .. } => false,
+        }
+    }
+}
+
 /// Numbers and hashes of an artifact's content.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]

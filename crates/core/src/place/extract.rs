@@ -9,9 +9,9 @@ use super::Within;
 use super::tape::{Member, TapeReader};
 use crate::error::{Code, Error, Result};
 use crate::observe::Observer;
+use crate::point::Skipped;
 use crate::pool::{Pool, workers};
-use crate::source::Skipped;
-use crate::source::files::{acl, escape};
+use crate::tree::{acl, escape};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{
     AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags,

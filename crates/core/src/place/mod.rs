@@ -18,7 +18,7 @@ pub(crate) use tape::{Member, TapeReader};
 pub use within::Within;
 
 use crate::error::{Code, Error, Result};
-use crate::source::sqlite as database;
+use crate::sqlite as database;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;

@@ -6,7 +6,7 @@
 
 use super::{parent, rename, sync_directory, sync_tree};
 use crate::error::{Code, Error, Result};
-use crate::source::sqlite::{COMPANIONS, companion};
+use crate::sqlite::{COMPANIONS, companion};
 use rustix::fs::{CWD, FileType, RenameFlags, Stat};
 use rustix::io::Errno;
 use std::path::{Path, PathBuf};

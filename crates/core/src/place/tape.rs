@@ -8,7 +8,7 @@
 //! headers are used.
 
 use crate::error::{Code, Error, Result};
-use crate::source::files::{LINKS_COMMENT, escape};
+use crate::tree::{LINKS_COMMENT, escape};
 use std::io::Read;
 use tar::{EntryType, GnuExtSparseHeader, GnuSparseHeader, Header};
 

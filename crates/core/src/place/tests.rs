@@ -380,7 +380,7 @@ fn a_swap_that_cannot_be_made_changes_nothing() {
 }
 
 fn companion_of(path: &Path) -> PathBuf {
-    crate::source::sqlite::companion(path, "-wal")
+    crate::sqlite::companion(path, "-wal")
 }
 
 #[test]

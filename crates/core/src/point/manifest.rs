@@ -2,8 +2,8 @@
 
 use super::PointId;
 use crate::fingerprint::Proof;
+use crate::kind::StoredKind;
 use crate::name::{Extension, Name, StoredKey};
-use crate::source::{Consistency, Skipped};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -29,6 +29,29 @@ impl Outcome {
             Outcome::Failed => "failed",
         }
     }
+}
+
+/// How consistent a captured artifact is in itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Consistency {
+    /// One instant: a snapshot or transaction.
+    Snapshot,
+    /// Each file by itself; the tree over a span of time.
+    PerFile,
+    /// Whatever the command guarantees.
+    Unknown,
+}
+
+/// Something a capture left out, as data.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Skipped {
+    /// The path or name, with bytes that are not UTF-8 as `\xNN`.
+    pub name: String,
+    /// Why, in a few words.
+    pub reason: String,
+    /// Whether this makes the point partial. A socket does not; a file that could not be read does.
+    pub partial: bool,
 }
 
 /// Commits one store's copy of a restore point.
@@ -111,8 +134,8 @@ fn lacking<'a>(sources: impl Iterator<Item = &'a ManifestSource>) -> Option<Stri
 pub struct ManifestSource {
     /// Its name in the configuration.
     pub name: Name,
-    /// `files`, `sqlite`, `postgres`, `command`.
-    pub kind: Name,
+    /// What kind of source it is.
+    pub kind: StoredKind,
     /// How much of it is here.
     pub outcome: Outcome,
     /// How consistent it is in itself; absent when it failed.

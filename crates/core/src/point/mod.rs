@@ -12,8 +12,8 @@ mod select;
 
 pub use id::PointId;
 pub use manifest::{
-    Details, DetailsArtifact, FileAttributes, Head, Manifest, ManifestArtifact, ManifestSource,
-    Outcome, StoredDetails,
+    Consistency, Details, DetailsArtifact, FileAttributes, Head, Manifest, ManifestArtifact,
+    ManifestSource, Outcome, Skipped, StoredDetails,
 };
 pub use owners::owners;
 pub(crate) use select::age_limit;

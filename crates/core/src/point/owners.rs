@@ -35,7 +35,7 @@ mod tests {
     fn a_source_is_taken_from_the_newest_point_that_holds_it_whole() {
         let source = |(name, outcome): &(&str, Outcome)| ManifestSource {
             name: Name::parse(name).unwrap(),
-            kind: Name::own("files"),
+            kind: crate::kind::Kind::Files.into(),
             outcome: *outcome,
             consistency: None,
             started: jiff::Timestamp::UNIX_EPOCH,

@@ -3,8 +3,8 @@
 //! What is damaged ends the archive with an error: nothing wrong is in it, and without its end it is
 //! not taken for whole. Sockets and entries of no known type have no form in an archive.
 
-use crate::source::files::sums::Attributes;
-use crate::source::files::tape::{Body, Head, TapeWriter};
+use crate::tree::sums::Attributes;
+use crate::tree::tape::{Body, Head, TapeWriter};
 use lifeboat_repository::browse::{self, Then};
 use lifeboat_repository::index::Index;
 use lifeboat_repository::pack::BlobKind;

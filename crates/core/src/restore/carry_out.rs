@@ -10,8 +10,7 @@ use super::checks::{self, Checked};
 use super::swap::{PreparedSwap, Swapped};
 use super::under_way::UnderWay;
 use super::{
-    Database, DatabaseTarget, Placed, Restored, Stopwatch, bring_back, fits, half_filled, half_way,
-    left_aside, prove_again, together,
+    Restored, Stopwatch, bring_back, half_filled, half_way, left_aside, prove_again, together,
 };
 use crate::backup;
 use crate::config::SourceKind;
@@ -19,6 +18,7 @@ use crate::context::Context;
 use crate::error::{Code, Error, Result};
 use crate::fetch::Fetched;
 use crate::interrupt;
+use crate::kind::StoredKind;
 use crate::name::Name;
 use crate::ownership;
 use crate::place;
@@ -26,7 +26,7 @@ use crate::point::{self, ManifestSource, PointId};
 use crate::probe::{CheckOutcome, CheckResult, Subject};
 use crate::removal::Stays;
 use crate::secret::Secret;
-use crate::source;
+use crate::source::{self, Database, Target};
 use crate::staging;
 use crate::transport::{Command, Transport};
 use std::collections::BTreeSet;
@@ -47,6 +47,14 @@ impl Wanted<'_> {
 
     pub fn point(&self) -> &PointId {
         &self.fetched.copy.manifest.point
+    }
+}
+
+/// Whether a source can be restored into the database of this URL.
+fn takes_url(kind: &StoredKind, url: &str) -> bool {
+    match kind {
+        StoredKind::Known(kind) => source::descriptor(*kind).takes_url(url),
+        StoredKind::Unknown(_) => false,
     }
 }
 
@@ -195,9 +203,11 @@ impl<'a> Restoring<'a> {
         under_way: &mut UnderWay,
     ) -> Result<()> {
         let source = &wanted.source;
-        if let Some(placed) = under_way.placed(&source.name, &source.kind) {
+        if let StoredKind::Known(kind) = source.kind
+            && let Some(placed) = under_way.placed(&source.name, kind)
+        {
             let (context, fetched) = (self.context, wanted.fetched);
-            let proved = prove_again(context, fetched, source, placed, &mut self.watch);
+            let proved = prove_again(context, fetched, placed, &mut self.watch);
             if let Some(restored) = proved {
                 let text = "it was there from a run that was ended, and was compared again";
                 self.warnings
@@ -218,7 +228,7 @@ impl<'a> Restoring<'a> {
                     .hint("remove it by hand and run it again, or name another directory"));
             }
         }
-        self.bring(wanted, directory, &mut DatabaseTarget::Dump)?;
+        self.bring(wanted, directory, &mut Target::Files)?;
         match self.restored.last() {
             Some(restored) if restored.is_equal() => {
                 under_way.note(restored, restored.limits_of_placing())
@@ -238,7 +248,7 @@ impl<'a> Restoring<'a> {
         let databases: Vec<_> = self
             .wanted
             .iter()
-            .filter(|w| fits(&w.source.kind, text))
+            .filter(|w| takes_url(&w.source.kind, text))
             .cloned()
             .collect();
         let [wanted] = databases.as_slice() else {
@@ -262,7 +272,7 @@ impl<'a> Restoring<'a> {
         };
         self.context.scrubber.learn(url);
         let (wanted, name) = (wanted.clone(), wanted.name().clone());
-        let database = Database::from_url(url, &wanted.source.kind)?;
+        let database = Database::from_url(url, wanted.source.kind.known(&name)?)?;
         self.wanted = vec![wanted.clone()];
         let details = wanted.fetched.details.as_ref().ok();
         let captured = details.and_then(|d| d.artifact(&name, "dump"));
@@ -272,7 +282,7 @@ impl<'a> Restoring<'a> {
         let brought = self.bring(
             &wanted,
             &self.context.scratch(),
-            &mut DatabaseTarget::Given(database.clone()),
+            &mut Target::Given(database.clone()),
         );
         let noted = half_filled::end(self.context, &database, brought.is_ok());
         brought.and(noted)
@@ -283,7 +293,7 @@ impl<'a> Restoring<'a> {
         &mut self,
         wanted: &Wanted<'_>,
         directory: &Path,
-        databases: &mut DatabaseTarget<'_>,
+        databases: &mut Target<'_>,
     ) -> Result<()> {
         let restored = bring_back(
             self.context,
@@ -301,9 +311,11 @@ impl<'a> Restoring<'a> {
     fn keep(&mut self, restored: Restored) {
         self.places
             .push((restored.source.to_string(), restored.placed.describe()));
-        let prefixed = |text: &String| format!("source {}: {text}", restored.source);
-        self.warnings.extend(restored.warnings.iter().map(prefixed));
-        self.limits.extend(restored.limits.iter().map(prefixed));
+        let prefixed = |text: &dyn std::fmt::Display| format!("source {}: {text}", restored.source);
+        self.warnings
+            .extend(restored.warnings.iter().map(|w| prefixed(w)));
+        self.limits
+            .extend(restored.limits.iter().map(|l| prefixed(l)));
         self.checks.push(match &restored.differences {
             Some(differences) => checks::content(&restored.source, &restored.summary, differences),
             None => CheckResult::unknown(
@@ -517,7 +529,7 @@ impl<'a> Restoring<'a> {
         let plan = config.plan.get(plan);
         let mut sources = plan.into_iter().flat_map(|p| &p.sources);
         sources.any(|name| {
-            let roots = config.source.get(name).map(|s| source::roots(&s.kind));
+            let roots = config.source.get(name).map(|s| s.kind.roots());
             // What has no path here is asked for by the backup.
             roots.is_some_and(|roots| {
                 roots.is_empty() || roots.iter().any(|r| std::fs::symlink_metadata(r).is_ok())
@@ -558,9 +570,6 @@ impl<'a> Restoring<'a> {
 
     /// After the swap, checks ask what is live.
     fn move_to_live(&mut self, swaps: &[PreparedSwap]) {
-        // The swap woke them.
-        self.warnings
-            .retain(|warning| !warning.ends_with(crate::source::mariadb::EVENTS_SLEEP));
         for restored in &mut self.restored {
             let kind = self
                 .context
@@ -568,7 +577,7 @@ impl<'a> Restoring<'a> {
                 .source
                 .get(&restored.source)
                 .map(|s| &s.kind);
-            if let Some(live) = kind.and_then(Placed::live) {
+            if let Some(live) = kind.and_then(checks::placed_live) {
                 restored.placed = live;
             }
             if let Some(place) = self

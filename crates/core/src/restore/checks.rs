@@ -1,6 +1,6 @@
 //! Asks a restored application the configured checks.
 
-use super::{Database, Placed, Restored, main_artifact};
+use super::Restored;
 use crate::config::{Check, CheckConfig, SourceKind};
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
@@ -8,11 +8,13 @@ use crate::expect::{Expect, Percent};
 use crate::fetch::Fetched;
 use crate::fingerprint::{Difference, Fingerprint, Proof};
 use crate::interrupt;
+use crate::kind::Kind;
 use crate::name::Name;
 use crate::point::DetailsArtifact;
 use crate::probe::{self, CheckOutcome, CheckResult, Subject, name_of, subject_of};
 use crate::secret::Secret;
-use crate::source::{postgres, sqlite};
+use crate::source::{self, Live, Placed, postgres};
+use crate::sqlite;
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -93,8 +95,8 @@ pub fn untouched(context: &Context, restored: &[Restored]) -> Vec<Restored> {
     let live = others.filter_map(|(name, config)| {
         Some(Restored {
             source: name.clone(),
-            kind: config.kind.name().to_owned(),
-            placed: Placed::live(&config.kind)?,
+            kind: config.kind.kind(),
+            placed: placed_live(&config.kind)?,
             differences: None,
             limits: vec![],
             warnings: vec![],
@@ -102,6 +104,16 @@ pub fn untouched(context: &Context, restored: &[Restored]) -> Vec<Restored> {
         })
     });
     live.collect()
+}
+
+/// Where a source is live, as checks ask it; `None` of one that has no such place.
+pub(super) fn placed_live(kind: &SourceKind) -> Option<Placed> {
+    match source::live(kind).ok()? {
+        Live::Tree { .. } => Some(Placed::Tree("/".into())),
+        Live::File(path) => Some(Placed::File(path)),
+        Live::Database(database) => Some(Placed::Database(database)),
+        Live::Bucket(_) | Live::Nowhere(_) => None,
+    }
 }
 
 /// Refuses, before anything is done, checks that compare a source with its capture although that
@@ -138,7 +150,7 @@ impl<'a> Checked<'a> {
             return missing.then(|| format!("source {source} was not brought back"));
         }
         let source = check.live.as_ref()?;
-        let kind = self.context.config.source.get(source.as_str())?.kind.name();
+        let kind = self.context.config.source.get(source.as_str())?.kind.kind();
         let missing = self.captured(source, kind).is_none();
         missing.then(|| format!("what was captured of source {source} cannot be read"))
     }
@@ -156,8 +168,8 @@ impl<'a> Checked<'a> {
     }
 
     /// What was captured of a source.
-    fn captured(&self, source: &str, kind: &str) -> Option<&'a DetailsArtifact> {
-        let artifact = main_artifact(kind);
+    fn captured(&self, source: &str, kind: Kind) -> Option<&'a DetailsArtifact> {
+        let artifact = source::descriptor(kind).main_artifact();
         self.points
             .iter()
             .find_map(|p| p.details.as_ref().ok()?.artifact(source, artifact))
@@ -181,7 +193,7 @@ impl<'a> Checked<'a> {
                 ));
             }
         };
-        let answers = self.captured(source, &restored.kind).map(|d| &d.answers);
+        let answers = self.captured(source, restored.kind).map(|d| &d.answers);
         let captured = answers.and_then(|a| a.get(query)).map(String::as_str);
         Ok(probe::judge_answer(name, expect, &observed, captured))
     }
@@ -194,7 +206,7 @@ impl<'a> Checked<'a> {
                 format!("source {source} has no files"),
             ));
         };
-        let captured = self.captured(source, &restored.kind);
+        let captured = self.captured(source, restored.kind);
         let roots: Vec<PathBuf> = captured
             .into_iter()
             .flat_map(|d| &d.roots)
@@ -256,19 +268,17 @@ impl<'a> Checked<'a> {
                 format!("there is no source named {source}"),
             )
         })?;
-        let counts_live = match &config.kind {
-            SourceKind::Sqlite(config) => counts(&sqlite::observe(&config.path)?),
-            kind => {
-                let database = Database::of_source(kind).ok_or_else(|| {
-                    Error::new(
-                        Code::Configuration,
-                        format!("source {source} is no database"),
-                    )
-                })?;
-                database?.row_counts(&self.context.scrubber)?
+        let counts_live = match source::live(&config.kind)? {
+            Live::File(path) => counts(&sqlite::observe(&path)?),
+            Live::Database(database) => database.row_counts(&self.context.scrubber)?,
+            Live::Tree { .. } | Live::Bucket(_) | Live::Nowhere(_) => {
+                return Err(Error::new(
+                    Code::Configuration,
+                    format!("source {source} is no database"),
+                ));
             }
         };
-        let captured = self.captured(source, config.kind.name()).ok_or_else(|| {
+        let captured = self.captured(source, config.kind.kind()).ok_or_else(|| {
             let message = format!("what was captured of source {source} cannot be read");
             Error::new(Code::NotProved, message)
         })?;

@@ -4,13 +4,13 @@
 //! database is emptied only where this host began to fill it from the same point, and it holds
 //! nothing but a part of that: each of its tables is one of the point's, with no more rows.
 
-use super::Database;
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
 use crate::fingerprint::{Fingerprint, Proof};
 use crate::place;
 use crate::point::PointId;
 use crate::process::ProcessName;
+use crate::source::Database;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;

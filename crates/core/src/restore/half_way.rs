@@ -4,11 +4,11 @@
 //! of its names, whenever a restore is ended. A database of MariaDB or MySQL may be between both;
 //! see `source::mariadb`. What is done here is undone no further: it may be repeated.
 
-use super::Database;
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
 use crate::name::Name;
 use crate::secret::Scrubber;
+use crate::source::{Database, live_database};
 
 /// A live database of a source.
 struct Live<'a> {
@@ -31,7 +31,7 @@ fn live<'a>(
 ) -> impl Iterator<Item = Result<Live<'a>>> {
     sources.filter_map(|source| {
         let config = context.config.source.get(source)?;
-        let database = Database::of_source(&config.kind)?;
+        let database = live_database(&config.kind)?;
         Some(database.and_then(|database| {
             Ok(Live {
                 source,

@@ -5,13 +5,13 @@
 //! removes it; later it may be what was live before, and is only named. Losing the notes means that
 //! nothing is found.
 
-use super::Database;
 use crate::context::Context;
 use crate::error::Result;
 use crate::name::Name;
 use crate::place;
 use crate::point::PointId;
 use crate::removal::remove_tree;
+use crate::source::{Database, live_database};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -89,7 +89,7 @@ impl LeftAside {
 
     fn admin(&self, context: &Context) -> Option<Database> {
         let config = context.config.source.get(&self.source)?;
-        let database = Database::of_source(&config.kind)?.ok()?;
+        let database = live_database(&config.kind)?.ok()?;
         Some(database.administrative())
     }
 

@@ -6,8 +6,7 @@
 //! When the swap or a check afterwards fails, it is swapped back.
 
 use super::carry_out::{Restoring, Wanted};
-use super::{Database, checks, half_way, is_server_url, left_aside, together};
-use crate::config::SourceKind;
+use super::{checks, half_way, left_aside, together};
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
 use crate::evidence::Appended;
@@ -18,6 +17,7 @@ use crate::name::Name;
 use crate::point::{self, Manifest, ManifestSource, OnlyPartial, Outcome, PointId, Selector};
 use crate::probe::{Subject, name_of};
 use crate::secret::{Reference, Secret};
+use crate::source::{self, Live, is_server_url};
 use crate::survey::{self, Survey};
 use crate::transport::resolve;
 use serde::Serialize;
@@ -423,7 +423,7 @@ fn plan(
 fn lacks_rights(context: &Context, name: &Name) -> Option<String> {
     let kind = &context.config.source.get(name)?.kind;
     // One that cannot be asked is told where it is needed.
-    let rights = Database::of_source(kind)?
+    let rights = source::live_database(kind)?
         .ok()?
         .restore_rights(&context.scrubber)
         .ok()?;
@@ -437,31 +437,28 @@ fn lacks_rights(context: &Context, name: &Name) -> Option<String> {
 /// Where a source would be swapped in.
 fn plan_swap(context: &Context, source: &ManifestSource) -> String {
     let name = &source.name;
-    let place = match context.config.source.get(name).map(|s| &s.kind) {
-        Some(kind @ (SourceKind::Files(_) | SourceKind::Sqlite(_))) => {
-            crate::source::roots(kind).join(", ")
+    let Some(config) = context.config.source.get(name) else {
+        return format!("stop at source {name}: the configuration no longer has it");
+    };
+    let mut excluded = "";
+    let place = match source::live(&config.kind) {
+        Ok(Live::Tree { roots, excludes }) => {
+            if excludes {
+                excluded = " (what `exclude` leaves out of a backup is then only in the copy that is kept)";
+            }
+            let roots = roots.iter().map(|root| root.display().to_string());
+            roots.collect::<Vec<_>>().join(", ")
         }
-        Some(SourceKind::Bucket(bucket)) => {
+        Ok(Live::File(path)) => path.display().to_string(),
+        Ok(Live::Database(database)) => database.display(),
+        Ok(Live::Bucket(bucket)) => {
             return format!(
                 "put what differs of source {name} back into the bucket {}; what it replaces is kept in the state directory, and objects that are not in the point are left alone",
                 bucket.bucket
             );
         }
-        Some(SourceKind::Command(_)) => {
-            return format!("leave source {name}: a command's output has no place of its own");
-        }
-        Some(kind) => match Database::of_source(kind) {
-            Some(Ok(database)) => database.display(),
-            Some(Err(error)) => format!("its database ({error})"),
-            None => format!("its {}", kind.name()),
-        },
-        None => return format!("stop at source {name}: the configuration no longer has it"),
-    };
-    let excluded = match context.config.source.get(name).map(|s| &s.kind) {
-        Some(SourceKind::Files(files)) if !files.exclude.is_empty() => {
-            " (what `exclude` leaves out of a backup is then only in the copy that is kept)"
-        }
-        _ => "",
+        Ok(Live::Nowhere(why)) => return format!("leave source {name}: {why}"),
+        Err(error) => format!("its database ({error})"),
     };
     format!("swap in source {name}: {place}; what is there now is kept beside it{excluded}")
 }

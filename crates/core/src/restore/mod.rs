@@ -5,142 +5,40 @@
 //! directory or another database gives it those; a live restore ([`live`]) gives it places beside
 //! the live ones, and swaps them in only when everything came back whole.
 
-mod bucket;
 mod carry_out;
 pub mod checks;
-pub(crate) mod database;
 mod half_filled;
 pub mod half_way;
 pub mod left_aside;
 pub mod live;
-mod objects;
 mod swap;
 pub mod together;
 mod under_way;
 
-pub use database::{Database, Onto, fits, is_server_kind, is_server_url};
-
-use crate::archive;
-use crate::config::SourceKind;
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
 use crate::evidence::Phase;
 use crate::fetch::{Fetched, open_artifact};
 use crate::fingerprint::{Difference, Inventory, Proof, Scope, compare, unproven};
+use crate::kind::Kind;
 use crate::name::Name;
-use crate::observe::Observer;
-use crate::place::{self, Within};
 use crate::point::{DetailsArtifact, ManifestArtifact, ManifestSource, Outcome};
-use crate::secret::Scrubber;
-use crate::servers::{ScratchMariadb, ScratchPostgres};
-use crate::source::bucket::INDEX;
-use crate::source::mariadb::{self, Flavor};
-use crate::source::{files, postgres, sqlite};
-use crate::staging;
-pub use bucket::BucketPlace;
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use crate::source::{self, Arrived, Incoming, Limit, Placed, Target};
+use std::path::Path;
 use std::time::Instant;
-
-/// Where databases of servers go.
-pub enum DatabaseTarget<'a> {
-    /// A throwaway server that this holds, started at the first need.
-    Scratch(&'a mut ScratchServers),
-    /// This database, which must be empty.
-    Given(Database),
-    /// This database, which was made for the restore.
-    Made(Database),
-    /// This place for the objects of a bucket, where nothing is yet.
-    Bucket(BucketPlace),
-    /// Nowhere: their dumps are written as files.
-    Dump,
-}
-
-/// Throwaway servers of one drill: PostgreSQL's by major version, the others' by source.
-pub struct ScratchServers {
-    base: PathBuf,
-    running: BTreeMap<u32, ScratchPostgres>,
-    mariadb: BTreeMap<(Flavor, String), ScratchMariadb>,
-}
-
-impl ScratchServers {
-    /// None is started yet; they will live under `base`.
-    pub fn new(base: &Path) -> Self {
-        ScratchServers {
-            base: base.to_owned(),
-            running: BTreeMap::new(),
-            mariadb: BTreeMap::new(),
-        }
-    }
-
-    fn postgres(&mut self, major: Option<u32>) -> Result<&ScratchPostgres> {
-        let key = major.unwrap_or(0);
-        if !self.running.contains_key(&key) {
-            self.running
-                .insert(key, ScratchPostgres::start(&self.base, major)?);
-        }
-        self.running
-            .get(&key)
-            .ok_or_else(|| Error::new(Code::Io, "the scratch server is gone"))
-    }
-
-    fn mariadb(&mut self, flavor: Flavor, source: &str) -> Result<&ScratchMariadb> {
-        let templates = self.base.with_file_name("templates");
-        let server = ScratchMariadb::start(&self.base, &templates, flavor)?;
-        let key = (flavor, source.to_owned());
-        self.mariadb.insert(key.clone(), server);
-        self.mariadb
-            .get(&key)
-            .ok_or_else(|| Error::new(Code::Io, "the scratch server is gone"))
-    }
-}
-
-/// Where a source was placed.
-#[derive(Clone)]
-pub enum Placed {
-    /// A directory that holds its tree.
-    Tree(PathBuf),
-    /// A file.
-    File(PathBuf),
-    /// A database.
-    Database(Database),
-    /// A bucket.
-    Bucket(BucketPlace),
-}
-
-impl Placed {
-    /// Where a source is live, as checks ask it; `None` of one that has no such place.
-    fn live(kind: &SourceKind) -> Option<Self> {
-        Some(match kind {
-            SourceKind::Files(_) => Placed::Tree("/".into()),
-            SourceKind::Sqlite(sqlite) => Placed::File(sqlite.path.clone()),
-            kind => Placed::Database(Database::of_source(kind)?.ok()?),
-        })
-    }
-
-    /// For people.
-    pub fn describe(&self) -> String {
-        match self {
-            Placed::Tree(path) | Placed::File(path) => path.display().to_string(),
-            Placed::Database(database) => database.display(),
-            Placed::Bucket(place) => place.describe(),
-        }
-    }
-}
 
 /// A source that was brought back.
 pub struct Restored {
     /// Its name.
     pub source: Name,
     /// Its kind.
-    pub kind: String,
+    pub kind: Kind,
     /// Where it is now.
     pub placed: Placed,
     /// How it differs from what was captured; `None` when it could not be compared.
     pub differences: Option<Vec<Difference>>,
     /// What the comparison cannot prove.
-    pub limits: Vec<String>,
+    pub limits: Vec<Limit>,
     /// What an operator should know.
     pub warnings: Vec<String>,
     /// In one line, what came back.
@@ -153,10 +51,25 @@ impl Restored {
         self.differences.as_ref().is_some_and(Vec::is_empty)
     }
 
+    /// A source that lies at a place, not compared.
+    fn at(source: Name, kind: Kind, arrived: Arrived) -> Self {
+        Restored {
+            source,
+            kind,
+            placed: arrived.placed,
+            differences: None,
+            limits: arrived.limits,
+            warnings: arrived.warnings,
+            summary: String::new(),
+        }
+    }
+
     /// The limits that come from placing it, and not from what was captured.
-    fn limits_of_placing(&self) -> Vec<String> {
-        let of_placing =
-            |limit: &&String| limit.starts_with(OWNERSHIP_LIMIT) || limit.starts_with(EVENTS_LIMIT);
+    fn limits_of_placing(&self) -> Vec<Limit> {
+        let of_placing = |limit: &&Limit| match limit {
+            Limit::Ownership | Limit::EventsAsleep => true,
+            Limit::Said(_) => false,
+        };
         self.limits.iter().filter(of_placing).cloned().collect()
     }
 }
@@ -182,14 +95,14 @@ impl Stopwatch {
     }
 }
 
-/// Places one source under `directory` (a directory of its own there) or in `databases`, and
-/// compares what is there now with what was captured.
+/// Places one source under `directory` (a directory of its own there) or in `target`, and compares
+/// what is there now with what was captured.
 pub fn bring_back(
     context: &Context,
     fetched: &Fetched,
     source: &ManifestSource,
     directory: &Path,
-    databases: &mut DatabaseTarget<'_>,
+    target: &mut Target<'_>,
     watch: &mut Stopwatch,
 ) -> Result<Restored> {
     let name = &source.name;
@@ -200,18 +113,25 @@ pub fn bring_back(
         )
         .hint("choose another point: `lifeboat points`"));
     }
+    let kind = source.kind.known(name)?;
     context
         .observer
         .step(&format!("restore {name}"), stored_bytes(fetched, name));
-    let placing = Placing {
-        context,
-        fetched,
+    let scratch = context.scratch();
+    let incoming = Incoming {
         source: name,
+        artifacts: artifacts(fetched, name).collect(),
+        details: fetched.details.as_ref().ok(),
+        open: &|artifact| open_artifact(fetched, artifact),
+        scratch: &scratch,
+        scrubber: &context.scrubber,
+        observer: &context.observer,
     };
-    let restored = watch.time(format!("restore {name}"), || {
-        placing.place(&source.kind, directory, databases)
+    let arrived = watch.time(format!("restore {name}"), || {
+        source::descriptor(kind).place(&incoming, directory, target)
     })?;
-    prove(&placing, source, restored, watch)
+    let restored = Restored::at(name.clone(), kind, arrived);
+    prove(context, fetched, restored, watch)
 }
 
 /// Compares a source that an earlier run placed with what was captured; `None` when it is not the
@@ -219,150 +139,65 @@ pub fn bring_back(
 fn prove_again(
     context: &Context,
     fetched: &Fetched,
-    source: &ManifestSource,
     restored: Restored,
     watch: &mut Stopwatch,
 ) -> Option<Restored> {
-    let placing = Placing {
-        context,
-        fetched,
-        source: &source.name,
-    };
-    prove(&placing, source, restored, watch)
+    prove(context, fetched, restored, watch)
         .ok()
         .filter(Restored::is_equal)
 }
 
 /// Compares what was placed with what was captured.
 fn prove(
-    placing: &Placing<'_>,
-    source: &ManifestSource,
+    context: &Context,
+    fetched: &Fetched,
     mut restored: Restored,
     watch: &mut Stopwatch,
 ) -> Result<Restored> {
-    let (context, name) = (placing.context, &source.name);
-    if matches!(restored.placed, Placed::File(_)) && is_server_kind(&source.kind) {
-        restored.warnings.push(format!(
-            "the dump was written as a file and not restored; use --to {}://… for a database",
-            source.kind
-        ));
+    let (name, descriptor) = (restored.source.clone(), source::descriptor(restored.kind));
+    if !descriptor.is_read_back(&restored.placed) {
         return Ok(restored);
     }
-    let Some(captured) = placing.captured(main_artifact(&source.kind)) else {
+    let details = fetched.details.as_ref().ok();
+    let Some(captured) = details.and_then(|d| d.artifact(&name, descriptor.main_artifact())) else {
         return Ok(restored);
     };
     context.observer.step(&format!("compare {name}"), None);
     let scope = Scope {
-        ownership: !restored
-            .limits
-            .iter()
-            .any(|l| l.starts_with(OWNERSHIP_LIMIT)),
+        ownership: !restored.limits.contains(&Limit::Ownership),
+        event_states: !restored.limits.contains(&Limit::EventsAsleep),
     };
-    let asleep = restored.limits.iter().any(|l| l.starts_with(EVENTS_LIMIT));
     let (observed, named) = watch.time(format!("compare {name}"), || {
-        observe(
+        descriptor.observe(
             &restored.placed,
-            &source.kind,
             captured,
             &context.scrubber,
             &context.observer,
         )
     })?;
-    restored.differences = Some(match asleep {
-        _ if !named.is_empty() => named,
-        true => compare(
-            &without_event_states(&captured.proof),
-            &without_event_states(&observed),
-            scope,
-        ),
-        false => compare(&captured.proof, &observed, scope),
+    restored.differences = Some(match named.is_empty() {
+        false => named,
+        true => compare(&captured.proof, &observed, scope),
     });
-    restored.limits.extend(limits(captured));
-    restored.limits.extend(unproven(&captured.proof, &observed));
+    let said = limits(captured)
+        .into_iter()
+        .chain(unproven(&captured.proof, &observed));
+    restored.limits.extend(said.map(Limit::Said));
     restored.summary = summarize(&captured.proof);
     Ok(restored)
 }
 
-const OWNERSHIP_LIMIT: &str = "ownership";
-const EVENTS_LIMIT: &str = "events";
-
-fn has_events(proof: &Proof) -> bool {
-    match &proof.inventory {
-        Inventory::Database(inventory) => inventory
-            .objects
-            .get(mariadb::EVENT_STATE)
-            .is_some_and(|events| !events.is_empty()),
-        _ => false,
-    }
-}
-
-/// Without whether events run.
-fn without_event_states(proof: &Proof) -> Proof {
-    let mut proof = proof.clone();
-    if let Inventory::Database(inventory) = &mut proof.inventory {
-        inventory.objects.remove(mariadb::EVENT_STATE);
-    }
-    if let crate::fingerprint::Fingerprint::Tables(tables) = &mut proof.fingerprint {
-        tables.objects.remove(mariadb::EVENT_STATE);
-    }
-    proof
-}
-
-/// `15.18`, `16beta1` → 15, 16.
-fn leading_number(version: &str) -> Option<u32> {
-    version
-        .split(|c: char| !c.is_ascii_digit())
-        .next()?
-        .parse()
-        .ok()
+/// The artifacts of a source of a point.
+fn artifacts<'a>(
+    fetched: &'a Fetched,
+    source: &'a str,
+) -> impl Iterator<Item = &'a ManifestArtifact> {
+    let artifacts = fetched.copy.manifest.artifacts.iter();
+    artifacts.filter(move |a| a.source == source)
 }
 
 fn stored_bytes(fetched: &Fetched, source: &str) -> Option<u64> {
-    Some(
-        fetched
-            .copy
-            .manifest
-            .artifacts
-            .iter()
-            .filter(|a| a.source == source)
-            .map(|a| a.bytes)
-            .sum(),
-    )
-}
-
-/// The artifact of a kind whose content is compared.
-fn main_artifact(kind: &str) -> &'static str {
-    match kind {
-        "files" => "files",
-        "sqlite" => "database",
-        kind if is_server_kind(kind) => "dump",
-        "bucket" => INDEX,
-        _ => "output",
-    }
-}
-
-/// The proof of what is there now, read from there; and differences that it could name itself,
-/// where the proof has no names.
-fn observe(
-    placed: &Placed,
-    kind: &str,
-    captured: &DetailsArtifact,
-    scrubber: &Scrubber,
-    observer: &Arc<dyn Observer>,
-) -> Result<(Proof, Vec<Difference>)> {
-    let proof = match placed {
-        Placed::Bucket(place) => return bucket::observe_bucket(place, observer.as_ref()),
-        Placed::Tree(path) if kind == "bucket" => {
-            return objects::observe_directory(path, observer.as_ref());
-        }
-        Placed::Tree(path) => files::observe(path, observer),
-        Placed::File(path) if kind == "sqlite" => sqlite::observe(path),
-        Placed::File(path) => staging::observe_file(path),
-        Placed::Database(database) => {
-            database.observe(&captured.proof, scrubber, observer.as_ref())
-        }
-    };
-    proof.map(|proof| (proof, Vec::new()))
+    Some(artifacts(fetched, source).map(|a| a.bytes).sum())
 }
 
 fn limits(captured: &DetailsArtifact) -> Vec<String> {
@@ -413,236 +248,5 @@ pub fn summarize(proof: &Proof) -> String {
             count(objects.bytes, "byte", "bytes")
         ),
         Fingerprint::Bytes(bytes) => count(bytes.length, "byte", "bytes"),
-    }
-}
-
-/// One source being placed.
-struct Placing<'a> {
-    context: &'a Context,
-    fetched: &'a Fetched,
-    source: &'a Name,
-}
-
-impl<'a> Placing<'a> {
-    fn artifact(&self, name: &str) -> Result<&'a ManifestArtifact> {
-        let mut artifacts = self.fetched.copy.manifest.artifacts.iter();
-        artifacts
-            .find(|a| a.source == *self.source && a.name == name)
-            .ok_or_else(|| {
-                Error::new(
-                    Code::ObjectMissing,
-                    format!("the manifest names no {name} of source {}", self.source),
-                )
-            })
-    }
-
-    fn captured(&self, name: &str) -> Option<&'a DetailsArtifact> {
-        self.fetched
-            .details
-            .as_ref()
-            .ok()?
-            .artifact(self.source, name)
-    }
-
-    fn open(&self, name: &str) -> Result<Box<dyn std::io::Read + Send>> {
-        open_artifact(self.fetched, self.artifact(name)?)
-    }
-
-    fn restored(&self, kind: &str, placed: Placed) -> Restored {
-        Restored {
-            source: self.source.clone(),
-            kind: kind.to_owned(),
-            placed,
-            differences: None,
-            limits: Vec::new(),
-            warnings: Vec::new(),
-            summary: String::new(),
-        }
-    }
-
-    fn place(
-        &self,
-        kind: &str,
-        directory: &Path,
-        databases: &mut DatabaseTarget<'_>,
-    ) -> Result<Restored> {
-        let made = matches!(databases, DatabaseTarget::Made(_));
-        match (kind, databases) {
-            ("files", _) => {
-                let own = self.own(directory)?;
-                let unread = |error| Error::io("the archive cannot be read ahead", &error);
-                let extracted = place::extract(
-                    &mut archive::ahead(self.open("files")?).map_err(unread)?,
-                    &own,
-                    self.context.observer.as_ref(),
-                )?;
-                let mut restored = self.restored(kind, Placed::Tree(own.path().to_owned()));
-                if !extracted.owners_restored {
-                    let limit = "owners, groups and security attributes were not restored, which needs root";
-                    restored.limits.push(format!("{OWNERSHIP_LIMIT}: {limit}"));
-                }
-                restored.warnings = extracted.warnings;
-                Ok(restored)
-            }
-            ("sqlite", _) => {
-                let own = self.own(directory)?;
-                let root = self.captured("database").and_then(|d| d.roots.first());
-                let name = root.and_then(|r| Path::new(r).file_name().map(ToOwned::to_owned));
-                let name = name.unwrap_or_else(|| format!("{}.sqlite", self.source).into());
-                let path = own.sqlite(&mut self.open("database")?, &name)?;
-                Ok(self.restored(kind, Placed::File(path)))
-            }
-            ("postgres", DatabaseTarget::Scratch(servers)) => self.to_scratch_postgres(servers),
-            ("mariadb", DatabaseTarget::Scratch(servers)) => {
-                self.to_scratch_mariadb(Flavor::Mariadb, servers)
-            }
-            ("mysql", DatabaseTarget::Scratch(servers)) => {
-                self.to_scratch_mariadb(Flavor::Mysql, servers)
-            }
-            (kind, DatabaseTarget::Given(database) | DatabaseTarget::Made(database))
-                if is_server_kind(kind) =>
-            {
-                let onto = match made {
-                    true => Onto::Made,
-                    false => Onto::Given,
-                };
-                let database = database.clone();
-                if !database.is_empty(&self.context.scrubber)? {
-                    return Err(Error::new(
-                        Code::Target,
-                        format!("the database {} is not empty", database.display()),
-                    )
-                    .hint(match database {
-                        Database::Postgres(_) => {
-                            "create a new database (createdb NAME) and name it with --to"
-                        }
-                        Database::Mariadb(_) => {
-                            "create a new database (CREATE DATABASE NAME) and name it with --to"
-                        }
-                    }));
-                }
-                let restored = self.to_database(kind, database.clone(), onto);
-                restored.map_err(|error| database.after_failure(error, &self.context.scrubber))
-            }
-            ("bucket", DatabaseTarget::Bucket(to)) => {
-                let warnings = bucket::to_bucket(self.context, self.fetched, self.source, to)?;
-                let mut restored = self.restored(kind, Placed::Bucket(to.clone()));
-                restored.warnings = warnings;
-                Ok(restored)
-            }
-            ("bucket", _) => {
-                let own = self.own(directory)?;
-                let warnings =
-                    objects::to_directory(self.context, self.fetched, self.source, &own)?;
-                let mut restored = self.restored(kind, Placed::Tree(own.path().to_owned()));
-                restored.warnings = warnings;
-                Ok(restored)
-            }
-            (_, _) => self.as_file(kind, &self.own(directory)?),
-        }
-    }
-
-    /// The directory of this source, which must be new: what is there is somebody else's.
-    fn own(&self, directory: &Path) -> Result<Within> {
-        Within::open(directory)?.new_directory(self.source)
-    }
-
-    /// Writes an artifact as a plain file, as a command's output and an unrestored dump are.
-    fn as_file(&self, kind: &str, own: &Within) -> Result<Restored> {
-        let mut last = None;
-        for artifact in self
-            .fetched
-            .copy
-            .manifest
-            .artifacts
-            .iter()
-            .filter(|a| a.source == *self.source)
-        {
-            let name = match artifact.name.as_str() {
-                "output" | "dump" => self.source,
-                other => other,
-            };
-            let name = format!("{name}.{}", artifact.extension);
-            let mut input = open_artifact(self.fetched, artifact)?;
-            own.write_file(&mut input, name.as_ref(), 0o600)?;
-            let path = own.path().join(name);
-            if artifact.name == main_artifact(kind) || last.is_none() {
-                last = Some(path);
-            }
-        }
-        let path = last.ok_or_else(|| {
-            Error::new(
-                Code::ObjectMissing,
-                format!("the manifest names nothing of source {}", self.source),
-            )
-        })?;
-        Ok(self.restored(kind, Placed::File(path)))
-    }
-
-    fn to_scratch_postgres(&self, servers: &mut ScratchServers) -> Result<Restored> {
-        let captured = self.captured("dump");
-        let major = captured.and_then(|d| leading_number(d.tools.get("server")?));
-        let server = servers.postgres(major)?;
-        let admin = server.connection("postgres");
-        if self.artifact("globals").is_ok() {
-            postgres::restore_globals(
-                &mut self.open("globals")?,
-                &admin,
-                true,
-                &self.context.scrubber,
-            )?;
-        }
-        let database = format!(
-            "drill_{}",
-            self.source
-                .replace(|c: char| !c.is_ascii_alphanumeric(), "_")
-        );
-        postgres::create_database(
-            &admin,
-            &database,
-            captured.map(|d| &d.proof),
-            &self.context.scrubber,
-        )?;
-        let database = server.connection(&database).into();
-        self.to_database("postgres", database, Onto::Scratch)
-    }
-
-    /// A server of its own for each source: it gets the name that it had, which definitions may
-    /// use.
-    fn to_scratch_mariadb(&self, flavor: Flavor, servers: &mut ScratchServers) -> Result<Restored> {
-        let captured = self.captured("dump");
-        let version = captured.and_then(|d| d.tools.get("server"));
-        // Whose server it was is not always what the configuration calls it.
-        let flavor = version.map_or(flavor, |version| mariadb::flavor_of(version, flavor));
-        let server = servers.mariadb(flavor, self.source)?;
-        let skew = version.and_then(|version| mariadb::skew(version, server.version()));
-        let proof = captured.map(|d| &d.proof);
-        let name = captured.and_then(|d| d.tools.get("database"));
-        let name = name.map_or("drill", String::as_str).to_owned();
-        let admin = server.connection("");
-        mariadb::create_database(&admin, &name, proof, &self.context.scrubber)?;
-        let database = server.connection(&name).into();
-        let mut restored = self.to_database(flavor.name(), database, Onto::Scratch)?;
-        restored.limits.extend(skew);
-        Ok(restored)
-    }
-
-    /// Restores the dump into an empty database.
-    fn to_database(&self, kind: &str, database: Database, onto: Onto) -> Result<Restored> {
-        let captured = self.captured("dump").map(|d| &d.proof);
-        let warnings = database.restore_dump(
-            &mut self.open("dump")?,
-            captured,
-            onto,
-            &self.context.scrubber,
-        )?;
-        let sleeps = matches!(database, Database::Mariadb(_)) && onto != Onto::Scratch;
-        let mut restored = self.restored(kind, Placed::Database(database));
-        restored.warnings = warnings;
-        if sleeps && captured.is_some_and(has_events) {
-            let limit = "whether they run was not compared: they are put to sleep in a copy";
-            restored.limits.push(format!("{EVENTS_LIMIT}: {limit}"));
-        }
-        Ok(restored)
     }
 }

@@ -1,11 +1,12 @@
 //! Something that lies ready beside a live thing, swapped in, and swapped back.
 
-use super::{Database, bucket};
 use crate::error::{Code, Error, Result};
 use crate::name::Name;
 use crate::place;
 use crate::removal::Stays;
 use crate::secret::Scrubber;
+use crate::source::Database;
+use crate::source::bucket::put;
 use crate::staging;
 use std::path::{Path, PathBuf};
 
@@ -31,7 +32,7 @@ pub(super) enum What {
         aside: String,
         keep: String,
     },
-    Bucket(bucket::Aside),
+    Bucket(put::Aside),
 }
 
 impl PreparedSwap {
@@ -95,7 +96,7 @@ pub(super) enum Swapped {
         /// What was live before; `None` when there was nothing.
         keep: Option<String>,
     },
-    Bucket(bucket::Swapped),
+    Bucket(put::Swapped),
 }
 
 impl Swapped {

@@ -4,11 +4,13 @@
 //! the same ones goes on there, and only where nothing but they is in it. The mark goes last. What
 //! it lists as placed is a claim: whoever goes on compares it with what was captured.
 
-use super::{Placed, Restored, together};
+use super::{Restored, together};
 use crate::error::{Code, Error, Result};
+use crate::kind::Kind;
 use crate::name::Name;
 use crate::place;
 use crate::point::PointId;
+use crate::source::{Limit, Placed};
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, openat};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
@@ -20,6 +22,8 @@ use std::path::{Path, PathBuf};
 
 /// The mark; no source can have this name.
 const MARK: &str = ".lifeboat-restore.json";
+/// The form of a mark. One in another form is of another version of the program.
+const SCHEMA: u32 = 3;
 /// How a mark begins that is being written.
 const MARK_ASIDE: &str = "..lifeboat-restore.json.";
 /// More than a mark needs, in bytes.
@@ -39,7 +43,7 @@ struct Mark {
 struct Note {
     /// The name of its file; `None` for a tree.
     file: Option<String>,
-    limits: Vec<String>,
+    limits: Vec<Limit>,
     warnings: Vec<String>,
 }
 
@@ -67,7 +71,7 @@ impl UnderWay {
         }
         let lock = lock(directory)?;
         let asked = Mark {
-            schema: 2,
+            schema: SCHEMA,
             points,
             sources: sources.to_vec(),
             placed: BTreeMap::new(),
@@ -97,7 +101,7 @@ impl UnderWay {
     }
 
     /// What an earlier run says it placed of a source, still to be compared.
-    pub fn placed(&self, source: &Name, kind: &str) -> Option<Restored> {
+    pub fn placed(&self, source: &Name, kind: Kind) -> Option<Restored> {
         let note = self.mark.placed.get(source)?;
         let own = self.directory.join(source.as_str());
         let placed = match &note.file {
@@ -109,7 +113,7 @@ impl UnderWay {
         };
         Some(Restored {
             source: source.clone(),
-            kind: kind.to_owned(),
+            kind,
             placed,
             differences: None,
             limits: note.limits.clone(),
@@ -120,7 +124,7 @@ impl UnderWay {
 
     /// Notes a source that was placed, and is equal to what was captured. `limits` are those of
     /// placing it.
-    pub fn note(&mut self, restored: &Restored, limits: Vec<String>) -> Result<()> {
+    pub fn note(&mut self, restored: &Restored, limits: Vec<Limit>) -> Result<()> {
         let file = match &restored.placed {
             Placed::Tree(_) => None,
             Placed::File(path) => path.file_name().and_then(|name| name.to_str()),

@@ -5,7 +5,7 @@ use super::deposit::skeleton_path;
 use super::tape::Joined;
 use crate::error::{Code, Error, Result};
 use crate::point::ManifestArtifact;
-use crate::source::files::escape;
+use crate::tree::escape;
 use lifeboat_repository as engine;
 use lifeboat_repository::browse::{self, Found};
 use lifeboat_repository::examine;

@@ -7,7 +7,7 @@
 
 use crate::error::{Code, Error, Result};
 use crate::place::{Member, TapeReader};
-use crate::source::files::{acl, escape};
+use crate::tree::{acl, escape};
 use lifeboat_repository as engine;
 use lifeboat_repository::assemble::Assembly;
 use lifeboat_repository::backup::Names;

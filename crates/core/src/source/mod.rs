@@ -6,23 +6,35 @@
 
 pub mod bucket;
 pub mod command;
+mod database;
+mod descriptor;
 pub mod files;
+mod incoming;
 pub mod mariadb;
+mod placed;
 pub mod postgres;
 pub mod sqlite;
 mod tee;
+mod throwaway;
 
-use crate::config::SourceKind;
+pub use database::{Database, is_server_url};
+pub use descriptor::{Descriptor, StockArtifact, StockSource};
+pub use incoming::{Incoming, OpenArtifact};
+pub use placed::{Arrived, Limit, Live, Placed, Target};
+pub use throwaway::ScratchServers;
+
+use crate::config::{BucketConfig, SourceKind};
 use crate::error::Result;
 use crate::finding::Finding;
 use crate::fingerprint::Proof;
+use crate::kind::Kind;
 use crate::name::{Extension, Name};
 use crate::observe::Observer;
+use crate::point::{Consistency, FileAttributes, Skipped};
 use crate::secret::Scrubber;
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// One stream that a source makes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,29 +58,6 @@ pub struct CaptureContext<'a> {
     pub queries: &'a [String],
 }
 
-/// How consistent a captured artifact is in itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Consistency {
-    /// One instant: a snapshot or transaction.
-    Snapshot,
-    /// Each file by itself; the tree over a span of time.
-    PerFile,
-    /// Whatever the command guarantees.
-    Unknown,
-}
-
-/// Something a capture left out, as data.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Skipped {
-    /// The path or name, with bytes that are not UTF-8 as `\xNN`.
-    pub name: String,
-    /// Why, in a few words.
-    pub reason: String,
-    /// Whether this makes the point partial. A socket does not; a file that could not be read does.
-    pub partial: bool,
-}
-
 /// What one capture yields beside its stream.
 #[derive(Debug, Clone)]
 pub struct Captured {
@@ -85,6 +74,40 @@ pub struct Captured {
     pub tools: BTreeMap<String, String>,
     /// Answers to [`CaptureContext::queries`]; only the queries that could be asked.
     pub answers: BTreeMap<String, String>,
+}
+
+/// The artifact that holds a database of a server.
+pub(crate) const DUMP: &str = "dump";
+
+/// What kind of database a dump is restored into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Onto {
+    /// One of a throwaway server, on which what the dump needs (roles, accounts) is made.
+    Scratch,
+    /// One that was made for this restore beside live ones: it becomes in everything what the
+    /// captured one was.
+    Made,
+    /// An empty one that somebody made, who chose its owner and privileges.
+    Given,
+}
+
+/// How a dump is restored.
+#[derive(Debug, Clone, Copy)]
+pub struct RestoreOptions<'a> {
+    /// What kind of database it is restored into. On a throwaway server, roles and accounts that
+    /// the dump needs are made; anywhere else they must be there, and events of MariaDB and MySQL
+    /// are put to sleep, for a copy must not do a live database's work.
+    pub onto: Onto,
+    /// What was captured.
+    pub captured: Option<&'a Proof>,
+}
+
+/// How a source is captured.
+pub enum Shape<'a> {
+    /// Each of its artifacts as a stream.
+    Streams,
+    /// A bucket, in packs that later points name again.
+    Packs(&'a BucketConfig),
 }
 
 /// What an account lacks for a live restore of its database.
@@ -130,6 +153,19 @@ pub trait Source: Send + Sync {
     /// The streams it makes, in the order to capture them.
     fn artifacts(&self) -> Vec<ArtifactSpec>;
 
+    /// How it is captured.
+    fn shape(&self) -> Shape<'_> {
+        Shape::Streams
+    }
+
+    /// Where it is live.
+    fn live(&self) -> Live;
+
+    /// Mode, owner and group of the live file, where it is one whose artifact does not carry them.
+    fn attributes(&self) -> Option<FileAttributes> {
+        None
+    }
+
     /// Writes one of them to `output` and returns the proof of what was in it.
     ///
     /// Errors of `output` are returned through [`crate::Error::from_io`], so that a failing store
@@ -163,21 +199,50 @@ pub fn open(kind: &SourceKind) -> Result<Box<dyn Source>> {
     })
 }
 
-/// The absolute paths that a source takes files from, for messages and checks.
-pub fn roots(kind: &SourceKind) -> Vec<String> {
-    let text = |path: &PathBuf| path.to_string_lossy().into_owned();
+/// Where a source of the configuration is live.
+pub fn live(kind: &SourceKind) -> Result<Live> {
+    open(kind).map(|source| source.live())
+}
+
+/// The live database of a source; `None` when it is no database of a server. References to its
+/// credentials are resolved.
+pub fn live_database(kind: &SourceKind) -> Option<Result<Database>> {
+    match live(kind) {
+        Ok(Live::Database(database)) => Some(Ok(database)),
+        Ok(Live::Tree { .. } | Live::File(_) | Live::Bucket(_) | Live::Nowhere(_)) => None,
+        Err(error) => Some(Err(error)),
+    }
+}
+
+/// What differs for a kind of source.
+pub fn descriptor(kind: Kind) -> &'static dyn Descriptor {
     match kind {
-        SourceKind::Files(config) => config
-            .paths
-            .iter()
-            .chain(&config.optional)
-            .map(text)
-            .collect(),
-        SourceKind::Sqlite(config) => vec![text(&config.path)],
-        SourceKind::Postgres(_)
-        | SourceKind::Mariadb(_)
-        | SourceKind::Mysql(_)
-        | SourceKind::Bucket(_)
-        | SourceKind::Command(_) => Vec::new(),
+        Kind::Files => &files::OfFiles,
+        Kind::Bucket => &bucket::OfBucket,
+        Kind::Sqlite => &sqlite::OfSqlite,
+        Kind::Postgres => &postgres::OfPostgres,
+        Kind::Mariadb => &mariadb::OfMariadb(mariadb::Flavor::Mariadb),
+        Kind::Mysql => &mariadb::OfMariadb(mariadb::Flavor::Mysql),
+        Kind::Command => &command::OfCommand,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn which_source_goes_into_which_database() {
+        for (kind, url, expected) in [
+            (Kind::Postgres, "postgresql://h/d", true),
+            (Kind::Postgres, "mysql://h/d", false),
+            (Kind::Mariadb, "mysql://h/d", true),
+            (Kind::Mysql, "mariadb://h/d", true),
+            (Kind::Mysql, "postgres://h/d", false),
+            (Kind::Sqlite, "mysql://h/d", false),
+            (Kind::Files, "postgres://h/d", false),
+        ] {
+            assert_eq!(descriptor(kind).takes_url(url), expected, "{kind} {url}");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! What is captured comes back: hard cases, and each kind of loss noticed.
 
 use crate::support::*;
-use lifeboat_core::source::Consistency;
+use lifeboat_core::point::Consistency;
 
 /// One of everything that a database can hold, and a few that it should not.
 const ZOO: &str = include_str!("zoo.sql");

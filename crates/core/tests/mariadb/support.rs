@@ -9,9 +9,9 @@ use lifeboat_core::fingerprint::{
 use lifeboat_core::observe::Silent;
 use lifeboat_core::secret::{Reference, Scrubber};
 use lifeboat_core::source::mariadb::{
-    Connection, Flavor, MariadbSource, RestoreOptions, defaults, observe, restore_dump,
+    Connection, Flavor, MariadbSource, defaults, observe, restore_dump,
 };
-use lifeboat_core::source::{CaptureContext, Captured, Source};
+use lifeboat_core::source::{CaptureContext, Captured, Onto, RestoreOptions, Source};
 use lifeboat_core::span::Span;
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -110,7 +110,7 @@ pub fn restore(server: &Server, database: &str, captured: &Captured, dump: &[u8]
 pub fn bring_back(server: &Server, database: &str, dump: &[u8]) -> lifeboat_core::Result<()> {
     server.sql("", &format!("CREATE DATABASE `{database}`"));
     let options = RestoreOptions {
-        scratch: true,
+        onto: Onto::Scratch,
         captured: None,
     };
     let target = server.connection(database);
@@ -148,7 +148,7 @@ pub fn objects<'a>(proof: &'a Proof, kind: &str) -> &'a BTreeMap<String, String>
 }
 
 pub fn differences(captured: &Proof, restored: &Proof) -> Vec<Difference> {
-    compare(captured, restored, Scope { ownership: true })
+    compare(captured, restored, Scope::ALL)
 }
 
 /// Does something once so many bytes went through.

@@ -5,13 +5,14 @@ use lifeboat_core::fingerprint::{Difference, Proof, Scope, compare, unproven};
 use lifeboat_core::observe::Silent;
 use lifeboat_core::secret::Scrubber;
 use lifeboat_core::source::Captured;
-use lifeboat_core::source::postgres::{RestoreOptions, observe, query, restore_dump};
+use lifeboat_core::source::postgres::{observe, query, restore_dump};
+use lifeboat_core::source::{Onto, RestoreOptions};
 use lifeboat_testkit::mariadb::older_postgres;
 use lifeboat_testkit::postgres::PostgresServer;
 
 fn compared(captured: &Captured, restored: &Proof) -> Vec<Difference> {
     let captured = captured.proof.as_ref().unwrap();
-    compare(captured, restored, Scope { ownership: true })
+    compare(captured, restored, Scope::ALL)
 }
 
 /// Options of columns, tables and views; comments and operators that outlived what they were of.
@@ -165,8 +166,7 @@ fn patch_releases_restore_each_other() {
         to.create_database("restored");
         let target = connection(&to.url("restored"));
         let options = RestoreOptions {
-            scratch: false,
-            made: false,
+            onto: Onto::Given,
             captured: Some(proof),
         };
         let scrubber = Scrubber::default();

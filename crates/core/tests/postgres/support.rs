@@ -6,12 +6,11 @@ use lifeboat_core::fingerprint::{
 };
 use lifeboat_core::observe::Silent;
 use lifeboat_core::secret::{Reference, Scrubber, Secret};
-use lifeboat_core::servers::ScratchPostgres;
+use lifeboat_core::source::postgres::ScratchPostgres;
 use lifeboat_core::source::postgres::{
-    Connection, PostgresSource, RestoreOptions, create_database, observe, restore_dump,
-    restore_globals,
+    Connection, PostgresSource, create_database, observe, restore_dump, restore_globals,
 };
-use lifeboat_core::source::{CaptureContext, Captured, Source};
+use lifeboat_core::source::{CaptureContext, Captured, Onto, RestoreOptions, Source};
 use lifeboat_core::span::Span;
 use lifeboat_testkit::postgres::PostgresServer;
 use std::io::Write;
@@ -81,8 +80,7 @@ pub fn restore(captured: &Captured, dump: &[u8], globals: Option<&[u8]>) -> Rest
     }
     create_database(&admin, "restored", captured.proof.as_ref(), &scrubber).unwrap();
     let options = RestoreOptions {
-        scratch: true,
-        made: false,
+        onto: Onto::Scratch,
         captured: captured.proof.as_ref(),
     };
     warnings.extend(restore_dump(&mut &dump[..], &connection, &options, &scrubber).unwrap());

@@ -4,9 +4,10 @@ use crate::support::*;
 use lifeboat_core::Code;
 use lifeboat_core::secret::Scrubber;
 use lifeboat_core::source::postgres::{
-    RestoreOptions, create_database, database_exists, drop_database, is_empty, query, restore_dump,
+    create_database, database_exists, drop_database, is_empty, query, restore_dump,
     restore_globals, row_counts, swap_databases,
 };
+use lifeboat_core::source::{Onto, RestoreOptions};
 use lifeboat_testkit::postgres::PostgresServer;
 
 #[test]
@@ -36,8 +37,7 @@ fn a_database_is_restored_aside_and_swapped_in() {
     create_database(&admin, "aside", captured.proof.as_ref(), &scrubber).unwrap();
     assert!(is_empty(&aside, &scrubber).unwrap());
     let options = RestoreOptions {
-        scratch: false,
-        made: true,
+        onto: Onto::Made,
         captured: captured.proof.as_ref(),
     };
     let warnings = restore_dump(&mut &dump[..], &aside, &options, &scrubber).unwrap();
@@ -105,8 +105,7 @@ fn a_missing_role_leaves_owners_out_and_says_so() {
     let (captured, dump) = capture(&server.url("d"));
     other.create_database("d");
     let options = RestoreOptions {
-        scratch: false,
-        made: false,
+        onto: Onto::Given,
         captured: captured.proof.as_ref(),
     };
     let warnings = restore_dump(
@@ -158,8 +157,7 @@ fn what_this_server_cannot_have_is_a_missing_tool() {
         .for_each(|file| std::fs::remove_file(file).unwrap());
     server.create_database("e");
     let options = RestoreOptions {
-        scratch: false,
-        made: false,
+        onto: Onto::Given,
         captured: captured.proof.as_ref(),
     };
     let error = restore_dump(

@@ -30,6 +30,7 @@ pub const FLOORS: &[(&str, &[&str])] = &[
             "span",
             "schedule",
             "thread",
+            "kind",
         ],
     ),
     (
@@ -43,17 +44,27 @@ pub const FLOORS: &[(&str, &[&str])] = &[
             "sign",
             "transport",
             "archive",
+            "servers",
+            "sqlite",
+            "tree",
         ],
     ),
     (
         "configuration",
         &["config", "discover", "given", "probe", "sftp"],
     ),
-    ("sources", &["source", "servers", "place"]),
     (
         "points",
-        &["point", "objective", "posture", "snapshot", "staging"],
+        &[
+            "point",
+            "objective",
+            "posture",
+            "place",
+            "snapshot",
+            "staging",
+        ],
     ),
+    ("sources", &["source"]),
     ("stores", &["stores", "copies", "catalog", "context"]),
     (
         "records",

@@ -6,6 +6,7 @@ use crate::copies::{self, PointCopy};
 use crate::digest::hex;
 use crate::error::{Code, Error, Result};
 use crate::fetch::{self, Fetched};
+use crate::kind::Kind;
 use crate::name::Name;
 use crate::point::{Details, DetailsArtifact, ManifestArtifact, Outcome, PointId};
 use crate::source::bucket::{INDEX, is_pack, sort};
@@ -84,7 +85,8 @@ fn has_source(context: &Context, copy: &PointCopy, source: &str) -> bool {
     let is_ours = manifest.app == app.name && manifest.environment == app.environment;
     let mut sources = manifest.sources.iter();
     is_ours
-        && sources.any(|s| s.name == source && s.kind == "bucket" && s.outcome != Outcome::Failed)
+        && sources
+            .any(|s| s.name == source && s.kind.is(Kind::Bucket) && s.outcome != Outcome::Failed)
 }
 
 fn read(

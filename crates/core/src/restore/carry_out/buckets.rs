@@ -2,13 +2,14 @@
 
 use super::super::left_aside::{self, Place};
 use super::super::swap::{PreparedSwap, What};
-use super::super::{BucketPlace, DatabaseTarget, bucket};
 use super::{Restoring, Wanted};
 use crate::config::{BucketConfig, SourceKind};
 use crate::error::{Code, Error, Result};
 use crate::given::BucketUrl;
+use crate::kind::Kind;
 use crate::place;
-use crate::source::bucket::connect;
+use crate::source::Target;
+use crate::source::bucket::{BucketPlace, connect, put};
 use crate::staging;
 use std::path::Path;
 
@@ -19,7 +20,7 @@ impl Restoring<'_> {
         let buckets: Vec<_> = self
             .wanted
             .iter()
-            .filter(|w| w.source.kind == "bucket")
+            .filter(|w| w.source.kind.is(Kind::Bucket))
             .cloned()
             .collect();
         let [wanted] = buckets.as_slice() else {
@@ -47,13 +48,9 @@ impl Restoring<'_> {
             }
         };
         let bucket = connect(&config, &self.context.scrubber)?;
-        let place = BucketPlace::new(self.context, bucket, &url.prefix)?;
+        let place = BucketPlace::new(&self.context.scratch(), bucket, &url.prefix)?;
         self.wanted = vec![wanted.clone()];
-        self.bring(
-            wanted,
-            &self.context.scratch(),
-            &mut DatabaseTarget::Bucket(place),
-        )
+        self.bring(wanted, &self.context.scratch(), &mut Target::Bucket(place))
     }
 
     /// Objects lie aside in the state directory: a bucket has no place beside it to swap with.
@@ -75,14 +72,14 @@ impl Restoring<'_> {
         // What a killed run left there.
         aside.remove(Path::new(&name));
         let staging = aside.new_directory(&name)?.path().to_owned();
-        if let Err(error) = self.bring(wanted, &staging, &mut DatabaseTarget::Dump) {
+        if let Err(error) = self.bring(wanted, &staging, &mut Target::Files) {
             staging::remove(&staging);
             return Err(error);
         }
         let unique = self.context.clock.random();
         Ok(vec![PreparedSwap {
             source: source.name.clone(),
-            what: What::Bucket(bucket::Aside {
+            what: What::Bucket(put::Aside {
                 bucket: connect(config, &self.context.scrubber)?,
                 prefix: config.prefix.clone().unwrap_or_default(),
                 own: staging.join(&source.name),

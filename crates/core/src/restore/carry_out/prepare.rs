@@ -1,14 +1,13 @@
 //! Places a source beside what is live, as it will be swapped in. Nothing live is changed.
 
 use super::{Restoring, Wanted};
-use crate::config::SourceKind;
 use crate::error::{Code, Error, Result};
 use crate::ownership;
 use crate::place::{self, Within};
 use crate::point::{FileAttributes, ManifestSource, PointId};
 use crate::restore::left_aside::{self, Place};
 use crate::restore::swap::{PreparedSwap, What, one_file_system};
-use crate::restore::{Database, DatabaseTarget, Placed};
+use crate::source::{self, Database, Live, Placed, Target};
 use crate::staging;
 use std::path::{Path, PathBuf};
 
@@ -33,19 +32,22 @@ impl Restoring<'_> {
                 )
                 .hint("restore it with --to, or put it back into the configuration")
             })?;
-        match config.kind.clone() {
-            SourceKind::Files(files) => {
-                let roots: Vec<_> = files.paths.iter().chain(&files.optional).cloned().collect();
-                self.prepare_paths(wanted, &roots)
-            }
-            SourceKind::Sqlite(sqlite) => self.prepare_paths(wanted, &[sqlite.path]),
-            SourceKind::Bucket(config) => self.prepare_bucket(wanted, &config),
-            kind => {
-                if let Some(live) = Database::of_source(&kind) {
-                    return self.prepare_database(wanted, &live?);
-                }
-                let text = "a command's output has no live place; restore it with --to and load it by hand";
-                let text = format!("source {}: {text}", source.name);
+        let (kind, now) = (source.kind.known(&source.name)?, config.kind.kind());
+        if !kind.lives_where(now) {
+            let message = format!(
+                "source {} was captured as {kind}, and the configuration has it as {now} now",
+                source.name
+            );
+            return Err(Error::new(Code::Target, message)
+                .hint("restore it with --to, or correct the kind in the configuration"));
+        }
+        match source::live(&config.kind)? {
+            Live::Tree { roots, .. } => self.prepare_paths(wanted, &roots),
+            Live::File(path) => self.prepare_paths(wanted, &[path]),
+            Live::Bucket(config) => self.prepare_bucket(wanted, &config),
+            Live::Database(live) => self.prepare_database(wanted, &live),
+            Live::Nowhere(why) => {
+                let text = format!("source {}: {why}", source.name);
                 self.limits.push(text.clone());
                 self.warnings.push(text);
                 self.left.push(source.name.clone());
@@ -99,7 +101,7 @@ impl Restoring<'_> {
         )?;
         let staging = aside.new_directory(&staging)?.path().to_owned();
         let mut swaps = vec![];
-        let brought = self.bring(wanted, &staging, &mut DatabaseTarget::Dump);
+        let brought = self.bring(wanted, &staging, &mut Target::Files);
         if let Err(error) = brought {
             staging::remove(&staging);
             place::aside::forget_empty(first);
@@ -249,7 +251,7 @@ impl Restoring<'_> {
             Place::Database(aside.clone()),
         )?;
         admin.create(&aside, captured.map(|d| &d.proof), &self.context.scrubber)?;
-        let mut target = DatabaseTarget::Made(live.with_database(&aside));
+        let mut target = Target::Made(live.with_database(&aside));
         if let Err(error) = self.bring(wanted, &self.context.scratch(), &mut target) {
             let _ = admin.drop(&aside, &self.context.scrubber);
             return Err(error);

@@ -1,7 +1,7 @@
 //! Keys of objects: any bytes, and what they are called where a key cannot stand as it is.
 
 use crate::digest::sha256_hex;
-use crate::source::files::escape;
+use crate::tree::escape;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt::{self, Write};
 use std::path::PathBuf;

@@ -16,13 +16,19 @@
 //! It does not see a change of tags alone, which a listing does not tell, and it follows no
 //! object back in time: of a bucket's own versions, the newest is taken.
 
+mod descriptor;
 pub mod index;
 pub mod key;
 pub mod merge;
+pub mod objects;
 pub mod pack;
+pub mod put;
 pub mod sort;
 
-use super::{ArtifactSpec, CaptureContext, Captured, Source};
+pub use descriptor::OfBucket;
+pub use put::BucketPlace;
+
+use super::{ArtifactSpec, CaptureContext, Captured, Live, Shape, Source};
 use crate::config::BucketConfig;
 use crate::error::{Code, Error, Result};
 use crate::finding::{Finding, Severity};
@@ -121,6 +127,14 @@ impl BucketSource {
 }
 
 impl Source for BucketSource {
+    fn live(&self) -> Live {
+        Live::Bucket(Box::new(self.config.clone()))
+    }
+
+    fn shape(&self) -> Shape<'_> {
+        Shape::Packs(&self.config)
+    }
+
     fn artifacts(&self) -> Vec<ArtifactSpec> {
         let spec = |name: &'static str, extension: &'static str| ArtifactSpec {
             name: Name::own(name),

@@ -8,7 +8,7 @@ use super::index::{Entry, Lines};
 use super::merge::{Listed, Step};
 use crate::digest::hex;
 use crate::error::{Code, Error, Result};
-use crate::source::Skipped;
+use crate::point::Skipped;
 use lifeboat_store::bucket::{Bucket, Fetched, Piece, Pieces, Wanted};
 use sha2::{Digest, Sha256};
 use std::fs::File;

@@ -1,6 +1,6 @@
 //! Reading the extended attributes of a file or directory.
 
-use super::sums::Attributes;
+use crate::tree::sums::Attributes;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd};
 use rustix::fs::{Mode, OFlags, fgetxattr, flistxattr, getxattr, listxattr, openat};
 use rustix::io::Errno;

@@ -2,13 +2,14 @@
 
 use super::attributes;
 use super::extent::{data_extents, may_have_holes};
-use super::sums::{Attributes, ContentHash, FilesSums, Meta, What, escape};
-use super::tape::{Body, Head, TapeWriter};
 use super::walk::{Entry, Visitor};
 use crate::error::{Code, Error, Result};
 use crate::fingerprint::Proof;
-use crate::source::sqlite::{self, Opened, Spool};
-use crate::source::{CaptureContext, Skipped};
+use crate::point::Skipped;
+use crate::source::CaptureContext;
+use crate::sqlite::{self, Opened, Spool};
+use crate::tree::sums::{Attributes, ContentHash, FilesSums, Meta, What, escape};
+use crate::tree::tape::{Body, Head, TapeWriter};
 use lifeboat_repository::aside;
 use rustix::fd::OwnedFd;
 use rustix::fs::{FileType, Stat, fstat};

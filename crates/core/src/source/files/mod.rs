@@ -12,26 +12,25 @@
 //! An entry's name is its absolute path without the leading slash; the directories above a
 //! configured path are entries too.
 
-pub(crate) mod acl;
 mod attributes;
 mod capture;
+mod descriptor;
 mod exclude;
 mod extent;
 mod observe;
-pub(crate) mod sums;
-pub(crate) mod tape;
 #[cfg(test)]
 mod tests;
 mod walk;
 
+pub use descriptor::OfFiles;
 pub use observe::observe;
-pub use sums::escape;
 
-use super::{ArtifactSpec, CaptureContext, Captured, Consistency, Source};
+use super::{ArtifactSpec, CaptureContext, Captured, Live, Source};
 use crate::config::FilesConfig;
 use crate::error::{Code, Error, Result};
 use crate::finding::{Finding, Severity};
 use crate::name::{Extension, Name};
+use crate::point::Consistency;
 use capture::Capture;
 use exclude::Excludes;
 use lifeboat_repository::mounts::{Mounts, PATIENCE};
@@ -44,8 +43,8 @@ use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 use walk::{Selection, walk};
 
-/// What the comment of a file with several names begins with; their number follows.
-pub(crate) const LINKS_COMMENT: &str = "links=";
+/// The one artifact of a tree.
+const ARTIFACT: &str = "files";
 
 /// Files and directories.
 #[derive(Debug)]
@@ -157,9 +156,16 @@ fn unreachable(path: &Path, error: &io::Error) -> Error {
 }
 
 impl Source for FilesSource {
+    fn live(&self) -> Live {
+        Live::Tree {
+            roots: self.paths.iter().chain(&self.optional).cloned().collect(),
+            excludes: !self.exclude.is_empty(),
+        }
+    }
+
     fn artifacts(&self) -> Vec<ArtifactSpec> {
         vec![ArtifactSpec {
-            name: Name::own("files"),
+            name: Name::own(ARTIFACT),
             extension: Extension::own("tar"),
         }]
     }
@@ -170,13 +176,13 @@ impl Source for FilesSource {
         output: &mut dyn Write,
         context: &CaptureContext<'_>,
     ) -> Result<Captured> {
-        if artifact != "files" {
+        if artifact != ARTIFACT {
             return Err(Error::new(
                 Code::Usage,
                 format!("a files source has no artifact {artifact:?}"),
             ));
         }
-        super::sqlite::assert_library()?;
+        crate::sqlite::assert_library()?;
         let mounts = Mounts::of_this_process(self.patience);
         let (roots, mut warnings) = self.roots(&mounts)?;
         context.observer.step("reading files", None);

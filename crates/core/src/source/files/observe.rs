@@ -3,13 +3,13 @@
 use super::attributes;
 use super::capture::{meta, read_at};
 use super::extent::data_extents;
-use super::sums::{Attributes, ContentHash, FilesSums, What, escape};
 use super::walk::{Eased, Entry, Selection, Visitor, walk};
 use crate::error::{Code, Error, Result};
 use crate::fingerprint::Proof;
 use crate::observe::Observer;
 use crate::pool::{Pool, workers};
-use crate::source::sqlite;
+use crate::sqlite;
+use crate::tree::sums::{Attributes, ContentHash, FilesSums, What, escape};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;

@@ -21,7 +21,8 @@ use super::swap::{JOURNAL, half_way};
 use crate::error::{Code, Error, Result};
 use crate::fingerprint::DatabaseInventory;
 use crate::fingerprint::{Fingerprint, Inventory, Proof, TablesFingerprint};
-use crate::source::{CaptureContext, Captured, Consistency};
+use crate::point::Consistency;
+use crate::source::{CaptureContext, Captured};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 

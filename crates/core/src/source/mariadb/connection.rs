@@ -9,6 +9,7 @@ use super::url::{decode, malformed, some};
 use crate::config::MariadbConfig;
 use crate::config::SshConfig;
 use crate::error::Result;
+use crate::kind::Kind;
 use crate::percent;
 use crate::secret::{Scrubber, Secret};
 use crate::transport::resolve;
@@ -46,11 +47,21 @@ impl Flavor {
         }
     }
 
-    /// Of a kind of source: `mariadb`, `mysql`.
-    pub fn of_kind(kind: &str) -> Option<Self> {
-        [Flavor::Mariadb, Flavor::Mysql]
-            .into_iter()
-            .find(|flavor| flavor.name() == kind)
+    /// The flavor of a kind of source, when it is one of these.
+    pub fn of_kind(kind: Kind) -> Option<Self> {
+        match kind {
+            Kind::Mariadb => Some(Flavor::Mariadb),
+            Kind::Mysql => Some(Flavor::Mysql),
+            Kind::Files | Kind::Sqlite | Kind::Postgres | Kind::Bucket | Kind::Command => None,
+        }
+    }
+
+    /// The kind of source.
+    pub fn kind(self) -> Kind {
+        match self {
+            Flavor::Mariadb => Kind::Mariadb,
+            Flavor::Mysql => Kind::Mysql,
+        }
     }
 }
 

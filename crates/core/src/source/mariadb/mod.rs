@@ -9,6 +9,7 @@ mod admin;
 mod capture;
 mod client;
 mod connection;
+mod descriptor;
 mod dump;
 mod examine;
 mod grants;
@@ -19,6 +20,7 @@ mod restore;
 mod rewrite;
 mod rights;
 mod rows;
+mod scratch;
 mod stream;
 mod swap;
 mod unqualify;
@@ -33,23 +35,24 @@ pub use client::{
     row_counts, rows,
 };
 pub use connection::{Connection, Flavor};
+pub use descriptor::OfMariadb;
 pub use inventory::{Defaults, defaults};
 pub use observe::observe;
 pub use programs::{Program, Tool, ask as ask_program};
-pub use restore::{EVENTS_SLEEP, RestoreOptions, flavor_of, restore_dump, skew};
+pub use restore::{flavor_of, restore_dump, skew};
 pub use rights::restore_rights;
+pub use scratch::ScratchMariadb;
 pub use swap::{Recovered, Swap, is_half_way, recover, swap_databases, withdraw_database};
 
 use crate::config::MariadbConfig;
 use crate::error::{Code, Error, Result};
 use crate::finding::Finding;
 use crate::name::{Extension, Name};
-use crate::source::{ArtifactSpec, CaptureContext, Captured, Source};
+use crate::source::{ArtifactSpec, CaptureContext, Captured, Live, Source};
 use capture::Capture;
 use std::io::Write;
 
-/// The artifact that holds everything.
-pub const DUMP: &str = "dump";
+pub(crate) use super::DUMP;
 
 /// A MariaDB or MySQL database as a source.
 #[derive(Debug)]
@@ -82,6 +85,10 @@ impl MariadbSource {
 }
 
 impl Source for MariadbSource {
+    fn live(&self) -> Live {
+        Live::Database(self.connection.clone().into())
+    }
+
     fn artifacts(&self) -> Vec<ArtifactSpec> {
         vec![ArtifactSpec {
             name: Name::own(DUMP),

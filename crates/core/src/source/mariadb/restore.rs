@@ -13,22 +13,12 @@ use super::rewrite::{Account, Events, Heads, Rewriter, SLEEPS, is_insert};
 use crate::error::{Code, Error, Result};
 use crate::fingerprint::{Inventory, Proof};
 use crate::secret::Scrubber;
+use crate::source::{Onto, RestoreOptions};
 use std::collections::BTreeSet;
 use std::io::Read;
 
-/// How a dump is restored.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct RestoreOptions<'a> {
-    /// The target is a throwaway server: accounts that definitions name are made there, and locked.
-    /// Anywhere else they must be there, and events are put to sleep: a copy must not do a live
-    /// database's work.
-    pub scratch: bool,
-    /// What was captured: tells the accounts that are needed.
-    pub captured: Option<&'a Proof>,
-}
-
-/// What is said of events in a database that is not live; a swap wakes them.
-pub const EVENTS_SLEEP: &str =
+/// A warning for a database that is to stay what it is; the swap of one that goes live wakes them.
+const EVENTS_SLEEP: &str =
     "its events are disabled there; where they shall run: ALTER EVENT NAME ENABLE";
 
 /// Restores a dump into an empty database that is there. Returns warnings.
@@ -40,23 +30,27 @@ pub fn restore_dump(
 ) -> Result<Vec<String>> {
     let server = Server::ask(target, scrubber).map_err(of_target)?;
     let mut warnings = Vec::new();
-    let events = match options.scratch {
+    let scratch = options.onto == Onto::Scratch;
+    let events = match scratch {
         true => Events::AsTheyAre,
         false => {
             refuse_missing(target, options.captured, scrubber)?;
-            if has_events(options.captured) {
+            if options.onto == Onto::Given
+                && options
+                    .captured
+                    .is_some_and(|proof| proof.has_objects("event"))
+            {
                 warnings.push(EVENTS_SLEEP.into());
             }
             Events::Asleep(sleep(&server))
         }
     };
-    let adopted = match options.scratch {
+    let adopted = match scratch {
         true => None,
         false => adopt_defaults(target, options.captured, scrubber)?,
     };
     let mut known = BTreeSet::new();
-    let mut on_definer = |account: &Account| match options.scratch && known.insert(account.clone())
-    {
+    let mut on_definer = |account: &Account| match scratch && known.insert(account.clone()) {
         true => make_account(target, account, scrubber),
         false => Ok(()),
     };
@@ -172,17 +166,6 @@ fn refuse_missing(
         create.collect::<Vec<_>>().join("; ")
     )))
 }
-
-fn has_events(captured: Option<&Proof>) -> bool {
-    match captured.map(|proof| &proof.inventory) {
-        Some(Inventory::Database(inventory)) => inventory
-            .objects
-            .get("event")
-            .is_some_and(|events| !events.is_empty()),
-        _ => false,
-    }
-}
-
 /// What the server's words mean for a restore.
 fn not_restored(target: &Connection, said: &str, heads: &Heads) -> Error {
     let said = client::words(said);

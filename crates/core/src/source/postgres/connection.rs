@@ -94,6 +94,11 @@ impl Connection {
         Ok(connection)
     }
 
+    /// Whether a text is a URL that [`Connection::from_url`] reads.
+    pub fn is_url(text: &str) -> bool {
+        text.starts_with("postgres://") || text.starts_with("postgresql://")
+    }
+
     /// From `postgres://user:password@host:port/database?name=value`, as libpq reads it: percent
     /// encoding, `[IPv6]`, several hosts, `postgresql://`. Errors never show the URL.
     pub fn from_url(url: &Secret) -> Result<Self> {

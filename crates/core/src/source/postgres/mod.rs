@@ -8,6 +8,7 @@ pub mod admin;
 pub mod archive;
 mod capture;
 mod connection;
+mod descriptor;
 mod examine;
 mod globals;
 mod inventory;
@@ -17,6 +18,7 @@ mod refusal;
 mod restore;
 mod rights;
 mod rows;
+mod scratch;
 mod session;
 mod stream;
 mod tools;
@@ -25,9 +27,11 @@ pub use admin::{
     create_database, createdb_options, database_exists, drop_database, swap_databases,
 };
 pub use connection::Connection;
+pub use descriptor::OfPostgres;
 pub use globals::{make_missing_roles, restore_globals};
-pub use restore::{RestoreOptions, is_empty, observe, restore_dump, row_counts};
+pub use restore::{is_empty, observe, restore_dump, row_counts};
 pub use rights::restore_rights;
+pub use scratch::{SCRATCH_USER, ScratchPostgres};
 pub use session::{Server, query};
 pub use tools::Tools;
 
@@ -35,13 +39,13 @@ use crate::config::PostgresConfig;
 use crate::error::{Code, Error, Result};
 use crate::finding::Finding;
 use crate::name::{Extension, Name};
-use crate::source::{ArtifactSpec, CaptureContext, Captured, Consistency, Skipped, Source};
+use crate::point::{Consistency, Skipped};
+use crate::source::{ArtifactSpec, CaptureContext, Captured, Live, Source};
 use capture::Capture;
 use std::collections::BTreeMap;
 use std::io::Write;
 
-/// The artifact that holds schema, rows and large objects.
-pub const DUMP: &str = "dump";
+pub(crate) use super::DUMP;
 /// The artifact that holds roles and memberships.
 pub const GLOBALS: &str = "globals";
 
@@ -100,6 +104,10 @@ impl PostgresSource {
 }
 
 impl Source for PostgresSource {
+    fn live(&self) -> Live {
+        Live::Database(self.connection.clone().into())
+    }
+
     fn artifacts(&self) -> Vec<ArtifactSpec> {
         let spec = |name: &'static str, extension: &'static str| ArtifactSpec {
             name: Name::own(name),

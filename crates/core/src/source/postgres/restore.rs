@@ -22,26 +22,17 @@ use crate::error::{Code, Error, Result};
 use crate::fingerprint::{DatabaseInventory, Fingerprint, Inventory, Proof};
 use crate::observe::Observer;
 use crate::secret::Scrubber;
+use crate::source::{Onto, RestoreOptions};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, sink};
 
 /// How long [`observe`] waits for a lock, in seconds.
 const LOCK_SECONDS: u64 = 60;
 
-/// How a dump is restored.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct RestoreOptions<'a> {
-    /// The target is a throwaway server: roles that are missing are made there without rights, and
-    /// subscriptions are left out, so that it does not reach for a publisher.
-    pub scratch: bool,
-    /// The database was made for this restore: it becomes in everything what the captured one was.
-    /// One that was there keeps its owner and privileges. A scratch server's is always made for it.
-    pub made: bool,
-    /// What was captured: tells the roles that are needed, and the settings a dump lacks.
-    pub captured: Option<&'a Proof>,
-}
-
-/// Restores an archive into an empty database that is there. Returns warnings.
+/// Restores an archive into an empty database that is there. Returns warnings. On a throwaway
+/// server, roles that are missing are made without rights, and subscriptions are left out, so that it
+/// does not reach for a publisher. A database that was made for the restore becomes in everything
+/// what the captured one was; one that was there keeps its owner and privileges.
 pub fn restore_dump(
     input: &mut dyn Read,
     target: &Connection,
@@ -60,7 +51,7 @@ pub fn restore_dump(
         ))
         .stdin_piped();
     let roles = captured_inventory(options.captured).map(|inventory| names(inventory, "role"));
-    if options.scratch {
+    if options.onto == Onto::Scratch {
         command = command.arg("--no-subscriptions");
         let superusers = captured_inventory(options.captured)
             .map(superusers)
@@ -83,7 +74,7 @@ pub fn restore_dump(
     warnings.extend(said.lines().map(str::to_owned));
     if let Some(inventory) = captured_inventory(options.captured) {
         warnings.extend(apply_settings(inventory, target, scrubber)?);
-        match options.scratch || options.made {
+        match options.onto != Onto::Given {
             true => {
                 let applied = properties::apply(inventory, target, scrubber);
                 warnings.extend(applied.map_err(of_target)?);

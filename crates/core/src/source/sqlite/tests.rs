@@ -1,12 +1,15 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use super::*;
+use crate::fingerprint::Proof;
 use crate::fingerprint::{Fingerprint, Inventory, TablesFingerprint};
 use crate::observe::Silent;
 use crate::place;
 use crate::secret::Scrubber;
+use crate::sqlite::{self, COMPANIONS, check_whole, companion, observe, query};
 use lifeboat_testkit::privilege::needs_root;
 use lifeboat_testkit::tree::LiveDatabase;
+use rusqlite::Connection;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
@@ -412,7 +415,7 @@ fn a_database_that_may_not_be_read_is_denied() {
     }
     // Root may read anything: what SQLite says to others is explained from its error codes.
     let (_directory, path) = awkward();
-    let error = copy::explain(
+    let error = sqlite::explain(
         &path,
         &rusqlite::Error::SqliteFailure(
             rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_PERM),
@@ -491,7 +494,7 @@ fn what_only_the_application_defines_costs_a_limit_and_no_backup() {
     let (_target, back) = restored(&bytes);
     let observed = observe(&back).unwrap();
     let captured = captured.proof.unwrap();
-    let scope = crate::fingerprint::Scope { ownership: true };
+    let scope = crate::fingerprint::Scope::ALL;
     assert_eq!(crate::fingerprint::compare(&captured, &observed, scope), []);
     let proved = tables(&captured);
     let limits = proved.limits.join("\n");

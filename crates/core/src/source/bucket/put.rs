@@ -3,20 +3,19 @@
 //! Everything is put with the headers, metadata and tags it had. Small objects go several at a
 //! time; memory is bounded by those, and by a part of a large one.
 
+use super::index::{Entry, Lines, Sum, to_line};
+use super::key::{ObjectKey, Places};
+use super::merge::Listed;
 use super::objects::{self, Named, deliver, entries, fetch_index, proof};
-use crate::context::Context;
+use super::pack::wanted;
+use super::sort::{self, Sorter};
 use crate::digest::hex;
 use crate::error::{Code, Error, Result};
-use crate::fetch::Fetched;
 use crate::fingerprint::{Difference, Proof};
 use crate::observe::Observer;
 use crate::place::Within;
 use crate::scratch;
-use crate::source::bucket::index::{Entry, Lines, Sum, to_line};
-use crate::source::bucket::key::{ObjectKey, Places};
-use crate::source::bucket::merge::Listed;
-use crate::source::bucket::pack::wanted;
-use crate::source::bucket::sort::{self, Sorter};
+use crate::source::Incoming;
 use crate::staging;
 use crate::thread;
 use crossbeam_channel::{Sender, bounded};
@@ -46,8 +45,8 @@ pub struct BucketPlace {
 }
 
 impl BucketPlace {
-    /// A place in a bucket, which must hold nothing below the prefix.
-    pub fn new(context: &Context, bucket: Bucket, prefix: &str) -> Result<Self> {
+    /// A place in a bucket, which must hold nothing below the prefix. A spool lies below `scratch`.
+    pub fn new(scratch: &Path, bucket: Bucket, prefix: &str) -> Result<Self> {
         let mut prefix = prefix.trim_matches('/').to_owned();
         if !prefix.is_empty() {
             prefix.push('/');
@@ -58,7 +57,7 @@ impl BucketPlace {
             return Err(Error::new(Code::Target, message)
                 .hint("name a new bucket, or a prefix under which there is nothing yet"));
         }
-        let scratch = scratch::Directory::create(&context.scratch(), "restore")?;
+        let scratch = scratch::Directory::create(scratch, "restore")?;
         Ok(BucketPlace {
             bucket,
             prefix: prefix.into_bytes(),
@@ -95,22 +94,12 @@ fn target_error(error: StoreError) -> Error {
 }
 
 /// Puts every live object of a source into a bucket.
-pub(super) fn to_bucket(
-    context: &Context,
-    fetched: &Fetched,
-    source: &str,
-    to: &BucketPlace,
-) -> Result<Vec<String>> {
-    fetch_index(fetched, source, &to.index)?;
+pub(super) fn to_bucket(incoming: &Incoming<'_>, to: &BucketPlace) -> Result<Vec<String>> {
+    fetch_index(incoming, &to.index)?;
     putting(&to.bucket, |put| {
-        deliver(
-            context,
-            fetched,
-            source,
-            &to.index,
-            &|_| Ok(true),
-            &mut |wanted, reader| put.put(to.key(&wanted.entry.key), &wanted.entry, reader),
-        )
+        deliver(incoming, &to.index, &|_| Ok(true), &mut |wanted, reader| {
+            put.put(to.key(&wanted.entry.key), &wanted.entry, reader)
+        })
     })
 }
 
@@ -254,7 +243,7 @@ enum Done {
 }
 
 /// Objects that lie aside in a directory, to be put into the live bucket.
-pub(super) struct Aside {
+pub struct Aside {
     /// The live bucket.
     pub bucket: Bucket,
     /// Only keys that begin with this are the source's.
@@ -268,7 +257,7 @@ pub(super) struct Aside {
 }
 
 /// Objects that were put into the live bucket, and what was there before.
-pub(super) struct Swapped {
+pub struct Swapped {
     bucket: Bucket,
     keep: PathBuf,
     /// How many objects were put.
@@ -279,7 +268,7 @@ impl Aside {
     /// Puts back what is not in the live bucket as it was captured. What is there is fetched and
     /// kept first; what is there and not in the point is left alone. When that fails half-way, it
     /// is undone.
-    pub(super) fn carry_out(&self) -> Result<Swapped> {
+    pub fn carry_out(&self) -> Result<Swapped> {
         staging::create_directory(&self.keep)?;
         let mut swapped = Swapped {
             bucket: self.bucket.clone(),
@@ -433,12 +422,12 @@ fn open_notes(keep: &Path) -> Result<File> {
 
 impl Swapped {
     /// Where what was replaced is kept, if anything was.
-    pub(super) fn kept(&self) -> Option<String> {
+    pub fn kept(&self) -> Option<String> {
         (self.put > 0).then(|| self.keep.display().to_string())
     }
 
     /// Puts back what was there, and removes what was not.
-    pub(super) fn undo(&self) -> Result<()> {
+    pub fn undo(&self) -> Result<()> {
         let file = File::open(self.keep.join(NOTES)).map_err(|e| sort::unusable(&self.keep, &e))?;
         for done in Lines::<_, Done>::new(file, "the notes of what was replaced") {
             match done? {

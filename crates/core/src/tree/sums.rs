@@ -27,7 +27,7 @@ const BLOCK: usize = 4096;
 static ZEROS: [u8; BLOCK] = [0; BLOCK];
 
 /// The content hash of a file, fed in order.
-pub(super) struct ContentHash {
+pub(crate) struct ContentHash {
     hasher: Xxh3,
     /// The block being filled; never as long as a whole one between calls.
     partial: Vec<u8>,
@@ -36,7 +36,7 @@ pub(super) struct ContentHash {
 }
 
 impl ContentHash {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         ContentHash {
             hasher: Xxh3::new(),
             partial: Vec::with_capacity(BLOCK),
@@ -61,7 +61,7 @@ impl ContentHash {
         self.partial.clear();
     }
 
-    pub(super) fn data(&mut self, mut bytes: &[u8]) {
+    pub(crate) fn data(&mut self, mut bytes: &[u8]) {
         self.length += bytes.len() as u64;
         if !self.partial.is_empty() {
             let (head, rest) = bytes.split_at(bytes.len().min(BLOCK - self.partial.len()));
@@ -80,7 +80,7 @@ impl ContentHash {
     }
 
     /// So many zero bytes, at the cost of two blocks at most.
-    pub(super) fn zeros(&mut self, count: u64) {
+    pub(crate) fn zeros(&mut self, count: u64) {
         let block = BLOCK as u64;
         let head = if self.partial.is_empty() {
             0
@@ -95,7 +95,7 @@ impl ContentHash {
     }
 
     /// Length and hash.
-    pub(super) fn finish(mut self) -> (u64, u128) {
+    pub(crate) fn finish(mut self) -> (u64, u128) {
         if !self.partial.is_empty() {
             self.end_partial();
         }
@@ -145,7 +145,7 @@ fn put(row: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 /// What an entry is, with what is hashed of it.
-pub(super) enum What<'a> {
+pub(crate) enum What<'a> {
     Directory,
     File {
         bytes: u64,
@@ -161,18 +161,18 @@ pub(super) enum What<'a> {
 }
 
 /// What every entry has.
-pub(super) struct Meta<'a> {
+pub(crate) struct Meta<'a> {
     /// As in the archive, without a trailing slash.
-    pub(super) path: &'a [u8],
-    pub(super) mode: u32,
-    pub(super) uid: u32,
-    pub(super) gid: u32,
-    pub(super) mtime: i64,
-    pub(super) attributes: &'a Attributes,
+    pub(crate) path: &'a [u8],
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) mtime: i64,
+    pub(crate) attributes: &'a Attributes,
 }
 
 /// Sums over the entries of a tree, and their list.
-pub(super) struct FilesSums {
+pub(crate) struct FilesSums {
     content: RowSum,
     metadata: RowSum,
     ownership: RowSum,
@@ -181,7 +181,7 @@ pub(super) struct FilesSums {
 }
 
 impl FilesSums {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         FilesSums {
             content: RowSum::new("files content"),
             metadata: RowSum::new("files metadata"),
@@ -191,7 +191,7 @@ impl FilesSums {
         }
     }
 
-    pub(super) fn add(&mut self, meta: &Meta<'_>, what: &What<'_>) {
+    pub(crate) fn add(&mut self, meta: &Meta<'_>, what: &What<'_>) {
         let (kind, letter, bytes, content) = match what {
             What::Directory => (FileKind::Directory, b'd', 0, Vec::new()),
             What::File { bytes, hash } => {
@@ -258,7 +258,7 @@ impl FilesSums {
         });
     }
 
-    pub(super) fn finish(mut self) -> Proof {
+    pub(crate) fn finish(mut self) -> Proof {
         self.fingerprint.content = self.content.hex();
         self.fingerprint.metadata = self.metadata.hex();
         self.fingerprint.ownership = self.ownership.hex();

@@ -4,12 +4,17 @@
 //! secrets go by environment and are scrubbed from what it says. It knows nothing of what the bytes
 //! mean, so their consistency is whatever the command makes of it.
 
-use super::{ArtifactSpec, CaptureContext, Captured, Consistency, Source};
+mod descriptor;
+
+pub use descriptor::OfCommand;
+
+use super::{ArtifactSpec, CaptureContext, Captured, Live, Source};
 use crate::config::CommandConfig;
 use crate::config::SshConfig;
 use crate::error::{Code, Error, Result};
 use crate::finding::{Finding, Severity};
 use crate::name::Name;
+use crate::point::Consistency;
 use crate::transport::resolve;
 use crate::transport::{Command, Running, Transport, debian_package};
 use std::collections::BTreeMap;
@@ -175,6 +180,12 @@ fn ended(status: ExitStatus) -> String {
 }
 
 impl Source for CommandSource {
+    fn live(&self) -> Live {
+        Live::Nowhere(
+            "a command's output has no live place; restore it with --to and load it by hand",
+        )
+    }
+
     fn artifacts(&self) -> Vec<ArtifactSpec> {
         vec![ArtifactSpec {
             name: Name::own(ARTIFACT),

@@ -23,7 +23,7 @@ const ALGORITHM: &str = "xxh3-128-sum/sqlite-value";
 
 /// The proof of the database at `path`, to which nobody may be writing; `limits` are those of its
 /// check.
-pub(super) fn proof(path: &Path, limits: Vec<String>) -> rusqlite::Result<Proof> {
+pub(crate) fn proof(path: &Path, limits: Vec<String>) -> rusqlite::Result<Proof> {
     let database = &open_still(path)?;
     stand_in_for_collations(database)?;
     let mut fingerprint = TablesFingerprint {
@@ -108,7 +108,7 @@ fn foreign_key_violations(database: &Connection) -> rusqlite::Result<u64> {
 }
 
 /// A name in SQL.
-pub(super) fn quoted(name: &str) -> String {
+pub(crate) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
@@ -194,7 +194,7 @@ fn encode(row: &Row<'_>, columns: usize, canonical: &mut Vec<u8>) -> rusqlite::R
 }
 
 /// A value as text: NULL as nothing, a blob in hex.
-pub(super) fn text(value: ValueRef<'_>) -> String {
+pub(crate) fn text(value: ValueRef<'_>) -> String {
     match value {
         ValueRef::Null => String::new(),
         ValueRef::Integer(number) => number.to_string(),

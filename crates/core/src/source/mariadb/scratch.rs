@@ -5,10 +5,10 @@
 //! lose everything, and because a new server is a copy of a template: making one anew takes
 //! seconds. A template that was not finished is never used.
 
-use super::server::{Server, as_user, give, socket_directory, unprivileged, workplace};
 use crate::error::{Code, Error, Result};
 use crate::scratch::Directory;
 use crate::secret::Scrubber;
+use crate::servers::{Server, as_user, give, socket_directory, unprivileged, workplace};
 use crate::source::mariadb::{Connection, Flavor, Program, ask_program, query};
 use crate::transport::{Command, Running, Transport};
 use rustix::fs::{FlockOperation, flock};
@@ -356,8 +356,8 @@ fn run(command: Command) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::server::tests::processes_in;
     use super::*;
+    use crate::servers::tests::processes_in;
 
     #[test]
     fn a_server_answers_and_leaves_nothing_but_its_template() {

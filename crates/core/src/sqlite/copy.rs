@@ -243,7 +243,7 @@ fn backup_pages(path: &Path, spool: &Path) -> rusqlite::Result<()> {
 }
 
 /// Opens the database as a backup would, and returns its journal mode.
-pub(super) fn examine(path: &Path) -> Result<String> {
+pub(crate) fn examine(path: &Path) -> Result<String> {
     let _claim = Claim::new(path).map_err(|error| failed(path).cause(error))?;
     are_files(path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -289,7 +289,7 @@ fn failed(path: &Path) -> Error {
 }
 
 /// The error for what SQLite said of a live database.
-pub(super) fn explain(path: &Path, error: &rusqlite::Error) -> Error {
+pub(crate) fn explain(path: &Path, error: &rusqlite::Error) -> Error {
     let directory = path.parent().unwrap_or(Path::new("/"));
     match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase) => failed(path).cause(error).hint(
@@ -326,7 +326,7 @@ pub(super) fn explain(path: &Path, error: &rusqlite::Error) -> Error {
 }
 
 /// What to do about a damaged database.
-pub(super) fn damaged_hint(path: &Path) -> String {
+pub(crate) fn damaged_hint(path: &Path) -> String {
     format!(
         "restore an older point, or salvage what is left: sqlite3 {:?} .recover",
         OsStr::from_bytes(path.as_os_str().as_bytes())

@@ -2,13 +2,13 @@
 //!
 //! Each kind keeps its own promises in its own module; this only chooses between them.
 
-use crate::config::SourceKind;
+use super::mariadb::{self, Flavor, Recovered};
+use super::{Onto, RestoreOptions, RestoreRights, postgres};
 use crate::error::{Code, Error, Result};
 use crate::fingerprint::Proof;
+use crate::kind::Kind;
 use crate::observe::Observer;
 use crate::secret::{Scrubber, Secret};
-use crate::source::mariadb::{self, Flavor, Recovered};
-use crate::source::{RestoreRights, postgres};
 use std::collections::BTreeMap;
 use std::io::Read;
 
@@ -21,37 +21,9 @@ pub enum Database {
     Mariadb(Box<mariadb::Connection>),
 }
 
-/// What kind of database a dump is restored into.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Onto {
-    /// One of a throwaway server, on which what the dump needs (roles, accounts) is made.
-    Scratch,
-    /// One that was made for this restore beside live ones: it becomes in everything what the
-    /// captured one was.
-    Made,
-    /// An empty one that somebody made, who chose its owner and privileges.
-    Given,
-}
-
-/// Whether a source of this kind is a database of a server.
-pub fn is_server_kind(kind: &str) -> bool {
-    kind == "postgres" || Flavor::of_kind(kind).is_some()
-}
-
 /// Whether a URL names a database of a server.
 pub fn is_server_url(url: &str) -> bool {
-    url.starts_with("postgres://")
-        || url.starts_with("postgresql://")
-        || mariadb::Connection::is_url(url)
-}
-
-/// Whether a source of this kind can be restored into the database of this URL.
-pub fn fits(kind: &str, url: &str) -> bool {
-    match mariadb::Connection::is_url(url) {
-        // `mysql://` is what most drivers call either of them.
-        true => Flavor::of_kind(kind).is_some(),
-        false => kind == "postgres",
-    }
+    postgres::Connection::is_url(url) || mariadb::Connection::is_url(url)
 }
 
 impl From<postgres::Connection> for Database {
@@ -67,27 +39,8 @@ impl From<mariadb::Connection> for Database {
 }
 
 impl Database {
-    /// The live database of a source; `None` when the source is none.
-    pub fn of_source(kind: &SourceKind) -> Option<Result<Self>> {
-        Some(match kind {
-            SourceKind::Postgres(config) => {
-                postgres::Connection::from_config(config).map(Database::from)
-            }
-            SourceKind::Mariadb(config) => {
-                mariadb::Connection::from_config(config, Flavor::Mariadb).map(Database::from)
-            }
-            SourceKind::Mysql(config) => {
-                mariadb::Connection::from_config(config, Flavor::Mysql).map(Database::from)
-            }
-            SourceKind::Files(_)
-            | SourceKind::Sqlite(_)
-            | SourceKind::Bucket(_)
-            | SourceKind::Command(_) => return None,
-        })
-    }
-
     /// The database of a URL, for a source of this kind.
-    pub fn from_url(url: &Secret, kind: &str) -> Result<Self> {
+    pub fn from_url(url: &Secret, kind: Kind) -> Result<Self> {
         match Flavor::of_kind(kind) {
             Some(flavor) => mariadb::Connection::from_url(url, flavor).map(Database::from),
             None => postgres::Connection::from_url(url).map(Database::from),
@@ -342,18 +295,12 @@ impl Database {
         onto: Onto,
         scrubber: &Scrubber,
     ) -> Result<Vec<String>> {
-        let scratch = onto == Onto::Scratch;
+        let options = RestoreOptions { onto, captured };
         match self {
             Database::Postgres(connection) => {
-                let options = postgres::RestoreOptions {
-                    scratch,
-                    made: onto == Onto::Made,
-                    captured,
-                };
                 postgres::restore_dump(input, connection, &options, scrubber)
             }
             Database::Mariadb(connection) => {
-                let options = mariadb::RestoreOptions { scratch, captured };
                 mariadb::restore_dump(input, connection, &options, scrubber)
             }
         }
@@ -373,26 +320,6 @@ impl Database {
             Database::Mariadb(connection) => {
                 mariadb::observe(connection, captured, scrubber, observer)
             }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn which_source_goes_into_which_database() {
-        for (kind, url, expected) in [
-            ("postgres", "postgresql://h/d", true),
-            ("postgres", "mysql://h/d", false),
-            ("mariadb", "mysql://h/d", true),
-            ("mysql", "mariadb://h/d", true),
-            ("mysql", "postgres://h/d", false),
-            ("sqlite", "mysql://h/d", false),
-            ("files", "postgres://h/d", false),
-        ] {
-            assert_eq!(fits(kind, url), expected, "{kind} {url}");
         }
     }
 }

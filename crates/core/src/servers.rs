@@ -1,4 +1,7 @@
-//! What every scratch server needs: a user to run as, a private place, and a thread that keeps it.
+//! What every throwaway database server needs: a user to run as, a private place, and a thread that
+//! keeps it.
+//!
+//! Guarantees: a server is gone when its value is dropped; after `kill -9` the kernel kills it.
 
 use crate::error::{Code, Error, Result};
 use crate::scratch::{Directory, elsewhere};
@@ -180,7 +183,7 @@ pub fn as_user(command: Command, user: Option<(u32, u32)>) -> Command {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use std::path::Path;
 
     /// How many processes work in a directory or below it.

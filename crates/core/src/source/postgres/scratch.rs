@@ -4,10 +4,10 @@
 //! socket, and it ends with this process, by whatever means that ends. It is fast because it may
 //! lose everything: nothing is synced.
 
-use super::server::{Server, as_user, give, socket_directory, unprivileged, workplace};
 use crate::error::{Code, Error, Result};
 use crate::scratch::Directory;
 use crate::secret::Scrubber;
+use crate::servers::{Server, as_user, give, socket_directory, unprivileged, workplace};
 use crate::source::postgres::{Connection, Tools, query};
 use crate::transport::{Command, Running, Transport};
 use std::path::{Path, PathBuf};
@@ -133,9 +133,9 @@ fn server_command(tools: &Tools, data: &Path, socket: &Path, user: Option<(u32, 
 
 #[cfg(test)]
 mod tests {
-    use super::super::server::tests::processes_in;
     use super::*;
     use crate::scratch::sweep;
+    use crate::servers::tests::processes_in;
     use std::time::{Duration, Instant};
 
     #[test]
@@ -195,7 +195,11 @@ mod tests {
         use std::io::BufRead;
         let base = tempfile::tempdir().unwrap();
         let mut child = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "servers::postgres::tests::holder", "--nocapture"])
+            .args([
+                "--exact",
+                "source::postgres::scratch::tests::holder",
+                "--nocapture",
+            ])
             .env(HOLD, base.path())
             .stdout(std::process::Stdio::piped())
             .spawn()

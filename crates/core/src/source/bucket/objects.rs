@@ -3,18 +3,17 @@
 //! Packs are read one after the other, and of each what the index names; nothing is held but one
 //! entry. A pack that is damaged costs only those of its objects that are.
 
-use crate::context::Context;
+use super::INDEX;
+use super::index::{Entry, Lines, Sum, to_line};
+use super::key::{ObjectKey, Places};
+use super::sort::{Sorted, Sorter};
 use crate::digest::hex;
 use crate::error::{Code, Error, Result};
-use crate::fetch::{Fetched, open_artifact};
 use crate::fingerprint::{Difference, Fingerprint, Inventory, Proof};
 use crate::observe::Observer;
 use crate::place::{self, Within};
 use crate::scratch;
-use crate::source::bucket::INDEX;
-use crate::source::bucket::index::{Entry, Lines, Sum, to_line};
-use crate::source::bucket::key::{ObjectKey, Places};
-use crate::source::bucket::sort::{Sorted, Sorter};
+use crate::source::Incoming;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -26,7 +25,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 /// The index, beside the objects.
-pub(super) const INDEX_NAME: &str = "index.ndjson";
+pub(crate) const INDEX_NAME: &str = "index.ndjson";
 /// How many differences are named one by one.
 const NAMED_MAX: usize = 10_000;
 
@@ -51,39 +50,22 @@ pub(super) type Take<'a> = &'a mut dyn FnMut(&Wanted, &mut (dyn Read + Send)) ->
 
 /// Writes the index and every live object of a source below `own`. Warnings name what is damaged;
 /// an error means that nothing came back.
-pub(super) fn to_directory(
-    context: &Context,
-    fetched: &Fetched,
-    source: &str,
-    own: &Within,
-) -> Result<Vec<String>> {
+pub(super) fn to_directory(incoming: &Incoming<'_>, own: &Within) -> Result<Vec<String>> {
     let index = own.path().join(INDEX_NAME);
-    fetch_index(fetched, source, &index)?;
-    deliver(
-        context,
-        fetched,
-        source,
-        &index,
-        &|_| Ok(true),
-        &mut |wanted, reader| write(own, &wanted.path(), reader),
-    )
+    fetch_index(incoming, &index)?;
+    deliver(incoming, &index, &|_| Ok(true), &mut |wanted, reader| {
+        write(own, &wanted.path(), reader)
+    })
 }
 
 /// Fetches the index of a source, checked to its end, to a new file.
-pub(super) fn fetch_index(fetched: &Fetched, source: &str, to: &Path) -> Result<()> {
-    let mut artifacts = fetched.copy.manifest.artifacts.iter();
-    let artifact = artifacts
-        .find(|a| a.source == source && a.name == INDEX)
-        .ok_or_else(|| {
-            let message = format!("the manifest names no {INDEX} of source {source}");
-            Error::new(Code::ObjectMissing, message)
-        })?;
-    place::write_file(&mut open_artifact(fetched, artifact)?, to, 0o600)?;
+pub(super) fn fetch_index(incoming: &Incoming<'_>, to: &Path) -> Result<()> {
+    place::write_file(&mut incoming.open(INDEX)?, to, 0o600)?;
     Ok(())
 }
 
 /// The entries of an index file.
-pub(super) fn entries(index: &Path) -> Result<Lines<File, Entry>> {
+pub(crate) fn entries(index: &Path) -> Result<Lines<File, Entry>> {
     let file = File::open(index)
         .map_err(|e| Error::io(format!("{} cannot be read", index.display()), &e))?;
     Ok(Lines::new(file, index.display().to_string()))
@@ -91,19 +73,17 @@ pub(super) fn entries(index: &Path) -> Result<Lines<File, Entry>> {
 
 /// Hands every live object that `wants` says yes to over to `take`, pack after pack.
 pub(super) fn deliver(
-    context: &Context,
-    fetched: &Fetched,
-    source: &str,
+    incoming: &Incoming<'_>,
     index: &Path,
     wants: &dyn Fn(&Entry) -> Result<bool>,
     take: Take<'_>,
 ) -> Result<Vec<String>> {
-    let spool = scratch::Directory::create(&context.scratch(), "objects")?;
+    let spool = scratch::Directory::create(incoming.scratch, "objects")?;
     let mut wanted = by_pack(index, spool.path(), wants)?.peekable();
     let (mut warnings, mut first, mut whole) = (Vec::new(), None, 0);
     while let Some(pack) = next_pack(&mut wanted)? {
         crate::interrupt::check()?;
-        let taken = unpack(fetched, source, &pack, &mut wanted, take);
+        let taken = unpack(incoming, &pack, &mut wanted, take);
         match taken {
             Ok(()) => whole += 1,
             Err(error) if matches!(error.code, Code::Target | Code::Interrupted | Code::State) => {
@@ -168,20 +148,16 @@ fn next_pack(wanted: &mut Peekable<Sorted>) -> Result<Option<String>> {
 /// Hands over the wanted objects of one pack. An error tells of the pack, or of objects in it that
 /// are not what the index says.
 fn unpack(
-    fetched: &Fetched,
-    source: &str,
+    incoming: &Incoming<'_>,
     pack: &str,
     wanted: &mut Peekable<Sorted>,
     take: Take<'_>,
 ) -> Result<()> {
-    let mut artifacts = fetched.copy.manifest.artifacts.iter();
-    let artifact = artifacts
-        .find(|a| a.source == source && a.name == pack)
-        .ok_or_else(|| {
-            let message = format!("the index names {pack}, which the manifest does not");
-            Error::new(Code::ObjectDamaged, message)
-        })?;
-    let mut reader = open_artifact(fetched, artifact)?;
+    let artifact = incoming.artifact(pack).map_err(|_| {
+        let message = format!("the index names {pack}, which the manifest does not");
+        Error::new(Code::ObjectDamaged, message)
+    })?;
+    let mut reader = (incoming.open)(artifact)?;
     let unread = |e| Error::from_io(Code::ObjectDamaged, format!("{pack} cannot be read"), e);
     let (mut at, mut damaged) = (0, None);
     while next_pack(wanted)?.as_deref() == Some(pack) {

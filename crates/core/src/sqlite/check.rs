@@ -18,7 +18,7 @@ const OF_PAGES: &str = "*** in database";
 
 /// What a check found.
 #[derive(Debug, Default)]
-pub(super) struct Checked {
+pub(crate) struct Checked {
     /// The first thing that is wrong.
     pub problem: Option<String>,
     /// What could not be checked here, and why.
@@ -27,7 +27,7 @@ pub(super) struct Checked {
 
 /// Checks the database at `path`, to which nobody may be writing, with `integrity_check` or
 /// `quick_check`.
-pub(super) fn check(path: &Path, pragma: &str) -> rusqlite::Result<Checked> {
+pub(crate) fn check(path: &Path, pragma: &str) -> rusqlite::Result<Checked> {
     let database = open_still(path)?;
     let built_in = collations(&database)?;
     stand_in_for_collations(&database)?;
@@ -76,7 +76,7 @@ fn check_each(
 }
 
 /// The order of bytes stands in for every collation that is asked for and missing.
-pub(super) fn stand_in_for_collations(database: &Connection) -> rusqlite::Result<()> {
+pub(crate) fn stand_in_for_collations(database: &Connection) -> rusqlite::Result<()> {
     database.collation_needed(|database, name| database.create_collation(name, Ord::cmp))
 }
 

@@ -1,0 +1,58 @@
+//! How a command's output comes back: as a file. What it is for, its operator knows.
+
+use crate::error::Result;
+use crate::fingerprint::{Difference, Proof};
+use crate::observe::Observer;
+use crate::point::DetailsArtifact;
+use crate::secret::Scrubber;
+use crate::shell::quote;
+use crate::source::descriptor::observe_file;
+use crate::source::{Arrived, Descriptor, Incoming, Placed, StockArtifact, StockSource, Target};
+use std::fmt::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+/// What differs for the output of commands.
+pub struct OfCommand;
+
+impl Descriptor for OfCommand {
+    fn main_artifact(&self) -> &'static str {
+        super::ARTIFACT
+    }
+
+    fn place(
+        &self,
+        incoming: &Incoming<'_>,
+        directory: &Path,
+        _: &mut Target<'_>,
+    ) -> Result<Arrived> {
+        let path = incoming.as_files(directory, super::ARTIFACT)?;
+        Ok(Arrived::at(Placed::File(path)))
+    }
+
+    fn observe(
+        &self,
+        placed: &Placed,
+        _: &DetailsArtifact,
+        _: &Scrubber,
+        _: &Arc<dyn Observer>,
+    ) -> Result<(Proof, Vec<Difference>)> {
+        observe_file("command", placed)
+    }
+
+    fn stock(&self, out: &mut String, stock: &StockSource<'_>) -> std::fmt::Result {
+        let source = stock.source;
+        let directory = quote(&format!("restored/{source}"));
+        for StockArtifact { artifact, open, .. } in &stock.artifacts {
+            let file = quote(&format!(
+                "restored/{source}/{source}.{}",
+                artifact.extension
+            ));
+            writeln!(
+                out,
+                "Output of the command of source `{source}`:\n\n```sh\nmkdir -p {directory}\n{open} > {file}\n```\n"
+            )?;
+        }
+        Ok(())
+    }
+}

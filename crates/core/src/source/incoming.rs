@@ -1,0 +1,82 @@
+//! A source of a point on its way back: what was captured of it, and its artifacts, to be opened.
+
+use crate::error::{Code, Error, Result};
+use crate::name::Name;
+use crate::observe::Observer;
+use crate::place::Within;
+use crate::point::{Details, DetailsArtifact, ManifestArtifact};
+use crate::secret::Scrubber;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Opens an artifact for reading: decrypted, decompressed, and checked to its last byte.
+pub type OpenArtifact<'a> = &'a dyn Fn(&ManifestArtifact) -> Result<Box<dyn Read + Send>>;
+
+/// One source of a point, as a restore reads it.
+pub struct Incoming<'a> {
+    /// Its name.
+    pub source: &'a Name,
+    /// Its artifacts.
+    pub artifacts: Vec<&'a ManifestArtifact>,
+    /// What was captured of the point, where that can be read.
+    pub details: Option<&'a Details>,
+    /// Opens one of the artifacts.
+    pub open: OpenArtifact<'a>,
+    /// A private directory for spools.
+    pub scratch: &'a Path,
+    /// Removes known secrets from what tools say.
+    pub scrubber: &'a Scrubber,
+    /// Hears of progress.
+    pub observer: &'a Arc<dyn Observer>,
+}
+
+impl<'a> Incoming<'a> {
+    /// An artifact by its name within the source.
+    pub fn artifact(&self, name: &str) -> Result<&'a ManifestArtifact> {
+        let mut artifacts = self.artifacts.iter();
+        artifacts.find(|a| a.name == name).copied().ok_or_else(|| {
+            let message = format!("the manifest names no {name} of source {}", self.source);
+            Error::new(Code::ObjectMissing, message)
+        })
+    }
+
+    /// What was captured in an artifact, where that can be read.
+    pub fn captured(&self, name: &str) -> Option<&'a DetailsArtifact> {
+        self.details?.artifact(self.source, name)
+    }
+
+    /// Opens an artifact by its name within the source.
+    pub fn open(&self, name: &str) -> Result<Box<dyn Read + Send>> {
+        (self.open)(self.artifact(name)?)
+    }
+
+    /// Makes the directory of this source, which must be new: what is there is somebody else's.
+    pub fn own(&self, directory: &Path) -> Result<Within> {
+        Within::open(directory)?.new_directory(self.source)
+    }
+
+    /// Writes every artifact as a plain file, as a command's output and an unrestored dump are.
+    /// Returns the file of the one named `main`.
+    pub fn as_files(&self, directory: &Path, main: &str) -> Result<PathBuf> {
+        let own = self.own(directory)?;
+        let mut found = None;
+        for artifact in &self.artifacts {
+            let name: &str = match artifact.name == main {
+                true => self.source,
+                false => &artifact.name,
+            };
+            let name = format!("{name}.{}", artifact.extension);
+            let mut input = (self.open)(artifact)?;
+            own.write_file(&mut input, name.as_ref(), 0o600)?;
+            let path = own.path().join(name);
+            if artifact.name == main || found.is_none() {
+                found = Some(path);
+            }
+        }
+        found.ok_or_else(|| {
+            let message = format!("the manifest names nothing of source {}", self.source);
+            Error::new(Code::ObjectMissing, message)
+        })
+    }
+}
