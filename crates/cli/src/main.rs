@@ -9,6 +9,7 @@ mod words;
 use args::{Cli, Command, LogFormat};
 use clap::Parser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use lifeboat_core::cancel::Cancel;
 use lifeboat_core::{Code, Error};
 use progress::{Detail, Progress};
 use std::process::ExitCode;
@@ -25,7 +26,8 @@ fn main() -> ExitCode {
         _ => Detail::Verbose,
     };
     start_log(cli.verbose, cli.log_format);
-    if let Err(error) = listen_for_signals() {
+    let cancel = Cancel::default();
+    if let Err(error) = listen_for_signals(cancel.clone()) {
         output::error(&error, cli.json);
         return ExitCode::from(error.code.exit_code());
     }
@@ -34,7 +36,7 @@ fn main() -> ExitCode {
     if silent {
         output::hold();
     }
-    let result = commands::run(&cli, &progress);
+    let result = cancel.run(|| commands::run(&cli, &progress));
     progress.finish();
     if silent {
         output::release(!matches!(result, Ok(0)));
@@ -94,7 +96,7 @@ fn word_of_another_tool(error: &clap::Error) -> Option<Error> {
 }
 
 /// The first signal ends the run in order; the second ends it at once.
-fn listen_for_signals() -> lifeboat_core::Result<()> {
+fn listen_for_signals(cancel: Cancel) -> lifeboat_core::Result<()> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     // Without the handler a signal simply ends the process.
     let Ok(mut signals) = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP]) else {
@@ -105,7 +107,7 @@ fn listen_for_signals() -> lifeboat_core::Result<()> {
             if count > 0 {
                 let _ = signal_hook::low_level::emulate_default_handler(signal);
             }
-            lifeboat_core::interrupt::request();
+            cancel.request();
         }
     };
     lifeboat_core::thread::start(listen).map(drop)

@@ -1,8 +1,11 @@
 //! Time and randomness are passed in, so that tests own them.
 
+use crate::cancel;
+use crate::error::Result;
 use jiff::Timestamp;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 /// How far clocks of hosts that share a store may differ, in seconds.
 pub const AHEAD_SECONDS_MAX: i64 = 600;
@@ -37,6 +40,20 @@ impl Clock {
         Timestamp::from_second(second).unwrap_or(Timestamp::UNIX_EPOCH)
     }
 
+    /// Waits. The host's clock waits until the time has passed, or returns an error as soon as the
+    /// end of the job is asked for; a test's is moved on by as much, at once.
+    pub fn wait(&self, duration: Duration) -> Result<()> {
+        match self {
+            Clock::System => cancel::wait(duration),
+            Clock::Fixed(at) => {
+                cancel::check()?;
+                let seconds = i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
+                at.fetch_add(seconds, Ordering::Relaxed);
+                Ok(())
+            }
+        }
+    }
+
     /// Eight random bytes as a number.
     pub fn random(&self) -> u64 {
         match self {
@@ -57,6 +74,19 @@ impl Clock {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_clock_of_a_test_is_moved_on_by_waiting() {
+        let now: Timestamp = "2026-11-20T06:00:00Z".parse().unwrap();
+        let clock = Clock::fixed(now);
+        clock.wait(Duration::from_secs(86_400 * 365)).unwrap();
+        assert_eq!(clock.now().to_string(), "2027-11-20T06:00:00Z");
+        let cancel = cancel::Cancel::default();
+        cancel.request();
+        let ended = cancel.run(|| clock.wait(Duration::from_secs(1)));
+        assert_eq!(ended.unwrap_err().code, crate::Code::Interrupted);
+        assert_eq!(clock.now().to_string(), "2027-11-20T06:00:00Z");
+    }
 
     #[test]
     fn only_what_is_later_than_clocks_differ_is_ahead() {

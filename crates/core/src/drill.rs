@@ -4,6 +4,7 @@
 //! It contains no restoring and no comparing code of its own. The throwaway targets are gone
 //! afterwards, whatever happened; those of a run that was killed go with the next one.
 
+use crate::cancel;
 use crate::config::{CheckConfig, DrillConfig};
 use crate::context::Context;
 use crate::copies::manifest_sha256;
@@ -11,7 +12,6 @@ use crate::error::{Code, Error, Result};
 use crate::evidence::{self, Activity, Appended, Facts, ProvedPoint, Record, Verdict};
 use crate::fetch::{self, Fetched};
 use crate::host::{author, host};
-use crate::interrupt;
 use crate::name::Name;
 use crate::point::age_limit;
 use crate::point::{self, OnlyPartial, Outcome, PointId, Selector};
@@ -348,7 +348,7 @@ impl Rehearsal<'_> {
     }
 
     fn failed(&mut self, name: Subject, expected: &str, error: &Error) {
-        let error = interrupt::explain(error.clone());
+        let error = cancel::explain(error.clone());
         let mut result = CheckResult::from_error(name, expected, &error, true);
         // What is lacking here can be mended here, and what a server refuses where it came from.
         let refused = error.code == Code::Target;
@@ -386,7 +386,7 @@ impl Rehearsal<'_> {
             failed: any(CheckOutcome::Failed) || self.checks.is_empty() && !self.uncompared,
             lacking: any(CheckOutcome::Unknown),
             uncompared: self.uncompared,
-            interrupted: interrupt::requested(),
+            interrupted: cancel::requested(),
         })
     }
 }

@@ -418,7 +418,7 @@ impl<R: Read> Read for Checked<R> {
         let Some(inner) = &mut self.inner else {
             return Ok(0);
         };
-        crate::interrupt::check()?;
+        crate::cancel::check()?;
         match inner.read(buffer)? {
             0 if !buffer.is_empty() => self.check(),
             count => Ok(count),

@@ -6,6 +6,7 @@
 pub mod amount;
 pub mod archive;
 pub mod backup;
+pub mod cancel;
 pub mod catalog;
 pub mod clock;
 pub mod cold;
@@ -29,7 +30,6 @@ pub mod finding;
 pub mod fingerprint;
 pub mod given;
 pub mod host;
-pub mod interrupt;
 pub mod kind;
 pub mod kit;
 pub mod lease;

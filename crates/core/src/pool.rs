@@ -4,6 +4,7 @@
 //! left when the pool is dropped. A job whose thread panicked comes back as an error. Where no thread
 //! can be started, jobs are done where they are given.
 
+use crate::thread;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use std::collections::VecDeque;
 use std::io;
@@ -86,15 +87,13 @@ impl<J: Send + 'static> Pool<J> {
     fn hire(&mut self) {
         let queue = self.queue.clone();
         let mut work = (self.make_worker)();
-        let started = std::thread::Builder::new()
-            .name("worker".into())
-            .spawn(move || {
-                for (mut job, done) in queue {
-                    work(&mut job);
-                    // Nobody waits any more when the pool is being dropped.
-                    let _ = done.send(job);
-                }
-            });
+        let started = thread::start_named("worker", move || {
+            for (mut job, done) in queue {
+                work(&mut job);
+                // Nobody waits any more when the pool is being dropped.
+                let _ = done.send(job);
+            }
+        });
         match started {
             Ok(worker) => self.workers.push(worker),
             // Fewer threads are slower, not wrong.

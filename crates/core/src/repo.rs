@@ -5,10 +5,10 @@ pub mod dump;
 pub mod mount;
 pub mod record;
 
+use crate::cancel::Cancel;
 use crate::error::{Code, Error, Result};
 use crate::explain::{explain, without_configuration};
 use crate::given::{self, Given};
-use crate::interrupt;
 use crate::secret::{Reference, Scrubber, Secret};
 use crate::stores::open_store;
 use crate::transport::resolve_as_restic;
@@ -71,7 +71,8 @@ impl Place {
     pub fn open(&self) -> Result<Repository> {
         let store = self.store(false)?;
         let repository = Repository::open(store, "", self.password()?.expose()).map_err(explain)?;
-        repository.stop_when(interrupt::requested);
+        let job = Cancel::current();
+        repository.stop_when(move || job.requested());
         Ok(repository)
     }
 

@@ -1,6 +1,7 @@
 //! Stores, open: with how artifacts are sealed for them, and what opens them.
 
 use crate::archive::{Gpg, Identities, Sealing, SecretKeys};
+use crate::cancel::Cancel;
 use crate::config::{S3Config, SftpConfig, StoreConfig, StoreKind};
 use crate::error::{Code, Error, Result};
 use crate::name::Name;
@@ -124,6 +125,7 @@ fn sftp_store(sftp: &SftpConfig, stall: Duration, create: bool, scrubber: &Scrub
         path: sftp.path.to_string_lossy().into_owned(),
         create,
         stall,
+        ending: Cancel::current().ending(),
     };
     SftpStore::open(Box::new(Logins::new(sftp, scrubber)), options)
 }
@@ -147,5 +149,6 @@ fn s3_options(s3: &S3Config, stall: Duration, scrubber: &Scrubber) -> Result<S3O
         kms_key_id: s3.kms_key_id.clone(),
         virtual_host_style: s3.virtual_host_style,
         stall,
+        ending: Cancel::current().ending(),
     })
 }

@@ -91,13 +91,22 @@ pub enum Mode {
     Exclusive,
 }
 
+/// Says whether the work is to end.
+struct Stop(Box<dyn Fn() -> bool + Send + Sync>);
+
+impl std::fmt::Debug for Stop {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Stop")
+    }
+}
+
 /// How long what is being done to a repository may go on.
 #[derive(Debug)]
 pub(crate) struct Hold {
     /// Until when a lock holds, in milliseconds of a clock that goes on while the machine sleeps.
     until: AtomicU64,
     /// Says whether somebody asked to end early.
-    stop: OnceLock<fn() -> bool>,
+    stop: OnceLock<Stop>,
 }
 
 impl Default for Hold {
@@ -120,7 +129,7 @@ impl Hold {
 
     /// Fails when the work is to end early.
     pub(crate) fn check_stop(&self) -> Result<()> {
-        match self.stop.get().is_some_and(|stop| stop()) {
+        match self.stop.get().is_some_and(|stop| (stop.0)()) {
             true => Err(Error::Stopped),
             false => Ok(()),
         }
@@ -140,9 +149,9 @@ impl Hold {
     }
 
     /// From now on the work ends when `stop` says so.
-    pub(crate) fn stop_when(&self, stop: fn() -> bool) {
+    pub(crate) fn stop_when(&self, stop: impl Fn() -> bool + Send + Sync + 'static) {
         // The first one stays.
-        let _ = self.stop.set(stop);
+        let _ = self.stop.set(Stop(Box::new(stop)));
     }
 
     /// A lock was written at this time.

@@ -197,7 +197,7 @@ impl Repository {
 
     /// Makes everything that reads or writes here end with [`Error::Stopped`] as soon as `stop` says
     /// so.
-    pub fn stop_when(&self, stop: fn() -> bool) {
+    pub fn stop_when(&self, stop: impl Fn() -> bool + Send + Sync + 'static) {
         self.hold.stop_when(stop);
     }
 

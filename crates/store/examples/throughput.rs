@@ -14,7 +14,9 @@
 )]
 
 use lifeboat_store::sftp::{Connect, Link, LinkError, Pipes};
-use lifeboat_store::{LocalStore, PutOptions, S3Options, S3Store, SftpOptions, SftpStore, Store};
+use lifeboat_store::{
+    Ending, LocalStore, PutOptions, S3Options, S3Store, SftpOptions, SftpStore, Store,
+};
 use std::io::Read;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -45,6 +47,7 @@ fn main() {
                 path: path.to_owned(),
                 create: true,
                 stall: Duration::from_secs(60),
+                ending: Ending::default(),
             };
             let ssh = Ssh(words.map(str::to_owned).to_vec());
             (Box::new(SftpStore::open(Box::new(ssh), options)), mib)

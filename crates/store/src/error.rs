@@ -66,7 +66,7 @@ pub enum StoreError {
     /// The body that was to be stored ended in an error; nothing was stored.
     #[error("the data for {key:?} ended in an error: {source}")]
     Body { key: String, source: io::Error },
-    /// This process was asked to end while it waited; see [`crate::end_waits`].
+    /// The job was asked to end while it waited; see [`crate::Ending`].
     #[error("waiting for {location} was interrupted")]
     Interrupted { location: String },
     /// Anything else.

@@ -18,7 +18,7 @@ pub mod s3;
 pub mod sftp;
 pub mod threads;
 
-pub use ending::end_waits;
+pub use ending::Ending;
 pub use error::StoreError;
 pub use key::check_key;
 pub use local::LocalStore;

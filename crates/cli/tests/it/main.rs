@@ -36,6 +36,7 @@ mod init;
 mod instructions;
 mod json;
 mod killed;
+mod kinds;
 mod kit;
 mod layout;
 mod layout_faults;

@@ -4,7 +4,7 @@
 use crate::crash::Started;
 use crate::roundtrip::SOURCES;
 use crate::support::{App, HEAD, Output, listing, noise};
-use lifeboat_core::interrupt::GRACE;
+use lifeboat_core::cancel::GRACE;
 use lifeboat_testkit::s3::{Fault, FaultyProxy, S3sServer, Way};
 use rustix::process::Signal;
 use std::time::{Duration, Instant};

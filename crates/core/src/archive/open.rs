@@ -6,6 +6,7 @@ use super::openpgp;
 use super::seal::{Sealer, Sealing};
 use crate::compress::Compress;
 use crate::error::{Code, Error, Result};
+use crate::thread;
 use age::DecryptError;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use std::fmt;
@@ -267,9 +268,9 @@ pub struct Ahead {
 pub fn ahead(reader: impl Read + Send + 'static) -> io::Result<Ahead> {
     let (filled, from_thread) = bounded(AHEAD_BUFFERS);
     let (emptied, to_thread) = unbounded();
-    std::thread::Builder::new()
-        .name("read-ahead".into())
-        .spawn(move || read_ahead(reader, &filled, &to_thread))?;
+    thread::start_named("read-ahead", move || {
+        read_ahead(reader, &filled, &to_thread)
+    })?;
     Ok(Ahead {
         filled: from_thread,
         emptied,

@@ -1,6 +1,7 @@
 //! The end of a backup: the manifest of each store's copy, and what became of the run.
 
 use super::{Destination, Report, Run, mirror, send};
+use crate::cancel;
 use crate::compress::Compress;
 use crate::context::Context;
 use crate::copies::{self, PointCopy};
@@ -8,7 +9,6 @@ use crate::document;
 use crate::error::{Code, Error, Result};
 use crate::evidence;
 use crate::host::{author, host};
-use crate::interrupt;
 use crate::name::{Name, StoredKey};
 use crate::point::{Details, Manifest, Outcome, StoredDetails, details_key};
 use crate::runbook;
@@ -20,7 +20,7 @@ use lifeboat_store::PutOptions;
 impl Run<'_> {
     /// Commits the point in every store that received all of it, and says what became of it.
     pub(super) fn commit(mut self) -> Report {
-        let interrupted = interrupt::check().err();
+        let interrupted = cancel::check().err();
         let any = !self.details.artifacts.is_empty();
         let failed = interrupted.is_some()
             || !any

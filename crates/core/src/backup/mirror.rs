@@ -177,7 +177,7 @@ impl Mirror<'_, '_> {
         let pages = self.bucket.list(prefix.as_bytes());
         let mut sorter = Sorter::new(self.spool.path(), "listing");
         for page in pages.map_err(bucket::source_error)? {
-            crate::interrupt::check()?;
+            crate::cancel::check()?;
             for object in page.map_err(bucket::source_error)? {
                 let key = ObjectKey::new(object.key);
                 if excludes.is_match(key.to_string()) {

@@ -9,8 +9,8 @@
 //! the disk on the way, and no stage holds more than a few chunks.
 
 use crate::archive::{Sealer, Sealing, Tally, Tap};
+use crate::cancel;
 use crate::error::{Code, Error, Result};
-use crate::interrupt;
 use crate::name::StoredKey;
 use crate::snapshot::{Deposit, Slot};
 use crate::stores::OpenStore;
@@ -157,7 +157,7 @@ impl Splitter {
         room.clear();
         let bytes = std::mem::replace(&mut self.buffer, room);
         let home = Some(self.rooms.0.clone());
-        interrupt::check()?;
+        cancel::check()?;
         let chunk = Arc::new(Chunk { bytes, home });
         self.broadcast(|| Message::Chunk(Arc::clone(&chunk)))
     }

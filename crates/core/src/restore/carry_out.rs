@@ -13,11 +13,11 @@ use super::{
     Restored, Stopwatch, bring_back, half_filled, half_way, left_aside, prove_again, together,
 };
 use crate::backup;
+use crate::cancel;
 use crate::config::SourceKind;
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
 use crate::fetch::Fetched;
-use crate::interrupt;
 use crate::kind::StoredKind;
 use crate::name::Name;
 use crate::ownership;
@@ -158,7 +158,7 @@ impl<'a> Restoring<'a> {
             let hint = error.hint.iter();
             self.warnings
                 .extend(hint.map(|hint| format!("source {source}: {hint}")));
-            let error = interrupt::explain(error);
+            let error = cancel::explain(error);
             self.failed(Subject::content(&source), "it comes back", &error);
         }
         place::sync_tree(&directory)?;

@@ -1,13 +1,13 @@
 //! Asks a restored application the configured checks.
 
 use super::Restored;
+use crate::cancel;
 use crate::config::{Check, CheckConfig, SourceKind};
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
 use crate::expect::{Expect, Percent};
 use crate::fetch::Fetched;
 use crate::fingerprint::{Difference, Fingerprint, Proof};
-use crate::interrupt;
 use crate::kind::Kind;
 use crate::name::Name;
 use crate::point::DetailsArtifact;
@@ -70,12 +70,12 @@ pub fn run(checked: &Checked<'_>, check: &CheckConfig) -> CheckResult {
         Check::Live { source, tolerance } => checked.live(name.clone(), &source, tolerance),
     });
     let unasked = |e: Error| {
-        let error = interrupt::explain(e);
+        let error = cancel::explain(e);
         CheckResult::from_error(name.clone(), "an answer", &error, true)
     };
     let result = match answer.unwrap_or_else(unasked) {
         // A command that was told to end did not answer.
-        result if result.outcome == CheckOutcome::Failed => match interrupt::check() {
+        result if result.outcome == CheckOutcome::Failed => match cancel::check() {
             Err(interrupted) => unasked(interrupted),
             Ok(()) => result,
         },

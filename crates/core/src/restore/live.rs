@@ -7,12 +7,12 @@
 
 use super::carry_out::{Restoring, Wanted};
 use super::{checks, half_way, left_aside, together};
+use crate::cancel;
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
 use crate::evidence::Appended;
 use crate::fetch::{self, Fetched};
 use crate::given::BucketUrl;
-use crate::interrupt;
 use crate::name::Name;
 use crate::point::{self, Manifest, ManifestSource, OnlyPartial, Outcome, PointId, Selector};
 use crate::probe::{Subject, name_of};
@@ -177,7 +177,7 @@ pub fn run(context: &Context, options: &Options) -> Result<Answer> {
                 .and_then(|()| restoring.onto_live(options.reason.clone(), options.unproven))
         }
     };
-    let attempt = attempt.map_err(interrupt::explain);
+    let attempt = attempt.map_err(cancel::explain);
     if let Err(error) = &attempt {
         restoring.failed(Subject::word("restore"), "every source comes back", error);
     }

@@ -11,6 +11,7 @@ use crate::error::{Code, Error, Result};
 use crate::explain;
 use crate::name::StoredKey;
 use crate::point::{Details, Manifest, StoredDetails};
+use crate::thread;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use jiff::Timestamp;
 use lifeboat_repository as engine;
@@ -124,13 +125,10 @@ impl Deposit {
         let (end, ended) = bounded::<()>(0);
         let (name, stall) = (snapshots.name.clone(), snapshots.stall);
         let snapshots = Arc::clone(snapshots);
-        std::thread::Builder::new()
-            .name("deposit".into())
-            .spawn(move || {
-                run(&snapshots, bad, &incoming, &ready);
-                drop(end);
-            })
-            .map_err(|error| Error::io("a thread cannot be started", &error))?;
+        thread::start(move || {
+            run(&snapshots, bad, &incoming, &ready);
+            drop(end);
+        })?;
         begun.recv().map_err(|_| gone(&name))??;
         Ok(Arc::new(Deposit {
             name,

@@ -15,10 +15,10 @@ mod unnamed;
 pub(crate) use deposit::{Deposit, Slot};
 pub(crate) use read::Blobs;
 
+use crate::cancel::Cancel;
 use crate::config::{Layout, StoreConfig};
 use crate::error::{Code, Error, Result};
 use crate::explain;
-use crate::interrupt;
 use crate::secret::{Reference, Scrubber};
 use crate::transport::resolve_as_restic;
 use lifeboat_repository as engine;
@@ -92,7 +92,8 @@ impl Snapshots {
         self.scrubber.learn(&password);
         let repository = Repository::open(Arc::clone(&self.store), PREFIX, password.expose())
             .map_err(|error| self.about(error))?;
-        repository.stop_when(interrupt::requested);
+        let job = Cancel::current();
+        repository.stop_when(move || job.requested());
         let repository = Arc::new(repository);
         opened.repository = Some(Arc::clone(&repository));
         Ok(repository)

@@ -8,6 +8,7 @@
 //! process nothing may open a database file by itself while SQLite has it open: [`read_header`] and
 //! [`Claim`] keep count.
 
+use crate::cancel;
 use crate::error::{Code, Error, Result};
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
@@ -228,14 +229,18 @@ fn backup_pages(path: &Path, spool: &Path) -> rusqlite::Result<()> {
             StepResult::Done => return Ok(()),
             step => step,
         };
-        if Instant::now() >= deadline {
+        let ended = cancel::requested();
+        if ended || Instant::now() >= deadline {
             let code = match step {
                 StepResult::Locked => rusqlite::ffi::SQLITE_LOCKED,
                 _ => rusqlite::ffi::SQLITE_BUSY,
             };
             return Err(rusqlite::Error::SqliteFailure(
                 rusqlite::ffi::Error::new(code),
-                Some(format!("still locked after {BUSY_SECONDS_MAX} s")),
+                Some(match ended {
+                    true => "it is locked, and was not waited for any longer".to_owned(),
+                    false => format!("still locked after {BUSY_SECONDS_MAX} s"),
+                }),
             ));
         }
         std::thread::sleep(Duration::from_millis(50));

@@ -2,8 +2,8 @@
 //! value is dropped, and with this process.
 
 use super::{Command, Running, Transport};
+use crate::cancel;
 use crate::error::{Code, Error, Result};
-use crate::interrupt;
 use crate::thread;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::io::{BufRead, BufReader};
@@ -54,7 +54,7 @@ impl Kept {
                 Ok(true) => return Ok(Ok(kept)),
                 Ok(false) => return Ok(Err(kept.ended.recv().ok())),
                 Err(_) if Instant::now() > deadline => return Ok(Err(None)),
-                Err(_) => interrupt::check()?,
+                Err(_) => cancel::check()?,
             }
         }
     }

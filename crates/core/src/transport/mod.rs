@@ -20,8 +20,8 @@ pub use running::Running;
 pub(crate) use via::is_name;
 pub use via::{Login, Via};
 
+use crate::cancel;
 use crate::error::{Code, Error, Result};
-use crate::interrupt;
 use crate::secret::{Scrubber, Secret};
 use crate::thread;
 use container::Container;
@@ -295,7 +295,7 @@ fn spawn_there(reach: &Reach, command: &Command) -> Result<Running> {
         return Err(Error::new(Code::Usage, message));
     }
     if !command.cleanup {
-        interrupt::check()?;
+        cancel::check()?;
     }
     let far = Far::new(reach.clone(), command)?;
     let prologue = zeroize::Zeroizing::new(far.prologue(command)?);
@@ -356,7 +356,7 @@ fn spawn_here(command: &Command) -> Result<Running> {
     process.stdout(Stdio::piped()).stderr(Stdio::piped());
     die_with_parent(&mut process);
     if !command.cleanup {
-        interrupt::check()?;
+        cancel::check()?;
     }
     let mut child = process
         .spawn()

@@ -7,8 +7,8 @@
 //! a connection that breaks never looks like a command that ended well.
 
 use super::{Command, Reach, debian_package};
+use crate::cancel;
 use crate::error::{Code, Error, Result};
-use crate::interrupt;
 use std::io::{ErrorKind, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
@@ -151,7 +151,7 @@ impl Far {
                 Ok((status, self.own(before).to_owned()))
             }
             _ => {
-                interrupt::check()?;
+                cancel::check()?;
                 let spoken = self.spoken(said);
                 Err(self.reach.broken(&self.program, status, &spoken))
             }

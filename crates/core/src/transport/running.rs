@@ -2,8 +2,8 @@
 
 use super::remote::Far;
 use super::{Command, STDERR_BYTES_MAX};
+use crate::cancel::{self, Cancel};
 use crate::error::{Code, Error, Result};
-use crate::interrupt;
 use crate::secret::Scrubber;
 use crossbeam_channel::{Receiver, bounded};
 use std::io::{self, Read, Write};
@@ -69,7 +69,7 @@ pub struct Running {
     pub stdout: Option<ChildStdout>,
     child: Child,
     stderr: Option<Drain>,
-    _registered: Option<interrupt::Registered>,
+    _registered: Option<cancel::Registered>,
     group: bool,
     scrubber: Scrubber,
     /// The input of a command elsewhere that has none of its own: its end ends the command.
@@ -80,7 +80,7 @@ pub struct Running {
 impl Running {
     pub(super) fn new(command: &Command, mut child: Child) -> Self {
         Running {
-            _registered: (!command.cleanup).then(|| interrupt::register(child.id())),
+            _registered: (!command.cleanup).then(|| Cancel::current().register(child.id())),
             program: command.program(),
             stdin: child.stdin.take(),
             stdout: child.stdout.take(),

@@ -6,7 +6,7 @@ use super::refusal::stopped;
 use super::runtime::within;
 use super::{S3Store, runtime};
 use crate::StoreError;
-use crate::ending::Wait;
+use crate::ending::Ending;
 use bytes::Buf;
 use futures::TryStreamExt;
 use opendal::{Buffer, Operator};
@@ -29,9 +29,10 @@ pub(super) fn start(
     let (sender, receiver) = channel(PIECES_AHEAD);
     let (operator, path) = (store.operator.clone(), key.to_owned());
     let etag = etag.map(str::to_owned);
+    let wait = store.place.ending.work();
     runtime::start(&store.location, async move {
         let fetching = fetch(&operator, &path, range, etag, &sender);
-        let fetched = within(Wait::Work, fetching).await;
+        let fetched = within(wait, fetching).await;
         if let Err(error) = fetched.unwrap_or_else(|| Err(stopped())) {
             // If the reader is gone, nobody wants to know.
             let _ = sender.send(Err(error)).await;
@@ -54,6 +55,7 @@ pub(super) fn part(store: &S3Store, key: &str, range: Range<u64>) -> Result<Part
         end: range.end,
         download: start(store, key, range, None)?,
         operator: store.operator.clone(),
+        ending: store.place.ending.clone(),
     })
 }
 
@@ -103,6 +105,7 @@ impl Download {
 pub(super) struct Part {
     download: Download,
     operator: Operator,
+    ending: Ending,
     /// Where in the object the next byte is.
     at: u64,
     end: u64,
@@ -112,7 +115,7 @@ impl Part {
     /// Whether the object has no more: else it is the connection that ended.
     fn is_at_end(&self) -> bool {
         let (operator, path) = (self.operator.clone(), self.download.key.clone());
-        let answer = runtime::run(&self.download.location, async move {
+        let answer = runtime::run(self.ending.work(), &self.download.location, async move {
             operator.stat(&path).await
         });
         let known = answer.ok().and_then(Result::ok);
@@ -163,9 +166,11 @@ mod tests {
     fn read(pieces: Vec<Piece>) -> io::Result<Vec<u8>> {
         let operator = Operator::new(opendal::services::Memory::default()).unwrap();
         let ten = operator.clone();
-        runtime::run("here", async move { ten.write("k", "0123456789").await })
-            .unwrap()
-            .unwrap();
+        runtime::run(Ending::default().work(), "here", async move {
+            ten.write("k", "0123456789").await
+        })
+        .unwrap()
+        .unwrap();
         let (sender, receiver) = channel(PIECES_AHEAD);
         for piece in pieces {
             sender.try_send(piece).unwrap();
@@ -180,6 +185,7 @@ mod tests {
         let mut part = Part {
             download,
             operator,
+            ending: Ending::default(),
             at: 0,
             end: 20,
         };

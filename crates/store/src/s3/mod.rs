@@ -17,6 +17,7 @@ mod stranger;
 mod upload;
 mod wire;
 
+use crate::ending::Ending;
 use crate::listed::{LISTED_MAX, check_listed};
 use crate::memory::beyond;
 use crate::probe::{probe, random_name};
@@ -66,6 +67,8 @@ pub struct S3Options {
     pub virtual_host_style: bool,
     /// A server that says nothing for so long, or keeps failing for so long, is given up.
     pub stall: Duration,
+    /// Ends what waits for it.
+    pub ending: Ending,
 }
 
 impl Default for S3Options {
@@ -84,6 +87,7 @@ impl Default for S3Options {
             kms_key_id: None,
             virtual_host_style: false,
             stall: Duration::from_secs(300),
+            ending: Ending::default(),
         }
     }
 }
@@ -164,7 +168,9 @@ impl S3Store {
     /// What the server says of an object; `None` when there is none.
     fn head(&self, key: &str) -> Result<Option<Metadata>, StoreError> {
         let (operator, path) = (self.operator.clone(), key.to_owned());
-        let answer = runtime::run(&self.location, async move { operator.stat(&path).await })?;
+        let answer = runtime::run(self.place.ending.work(), &self.location, async move {
+            operator.stat(&path).await
+        })?;
         match answer {
             Ok(metadata) => {
                 self.bucket_seen.store(true, Ordering::Relaxed);
@@ -188,7 +194,7 @@ impl S3Store {
     /// list says nothing of either.
     fn ask_for_bucket(&self) -> Result<(), StoreError> {
         let operator = self.operator.clone();
-        let answer = runtime::run(&self.location, async move {
+        let answer = runtime::run(self.place.ending.work(), &self.location, async move {
             let mut lister = operator.lister_with("/").limit(1).await?;
             lister.try_next().await.map(|_| ())
         })?;
@@ -302,7 +308,7 @@ impl Store for S3Store {
         }
         let (operator, path) = (self.operator.clone(), prefix.trim().to_owned());
         let wanted = prefix.to_owned();
-        let answer = runtime::run(&self.location, async move {
+        let answer = runtime::run(self.place.ending.work(), &self.location, async move {
             let mut lister = operator.lister_with(&path).recursive(true).await?;
             let mut found = Vec::new();
             while let Some(entry) = lister.try_next().await? {
@@ -329,7 +335,9 @@ impl Store for S3Store {
     fn delete(&self, key: &str) -> Result<(), StoreError> {
         check_s3_key(key)?;
         let (operator, path) = (self.operator.clone(), key.to_owned());
-        let answer = runtime::run(&self.location, async move { operator.delete(&path).await })?;
+        let answer = runtime::run(self.place.ending.work(), &self.location, async move {
+            operator.delete(&path).await
+        })?;
         match answer {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),

@@ -12,16 +12,7 @@ use tokio::runtime::{Builder, Runtime};
 const WORKERS: usize = 2;
 
 /// Runs `work` on the runtime and waits for what it returns, unless waiting ends before.
-pub(super) fn run<T, F>(location: &str, work: F) -> Result<T, StoreError>
-where
-    T: Send + 'static,
-    F: Future<Output = T> + Send + 'static,
-{
-    run_for(Wait::Work, location, work)
-}
-
-/// The same for work of either kind.
-pub(super) fn run_for<T, F>(wait: Wait, location: &str, work: F) -> Result<T, StoreError>
+pub(super) fn run<T, F>(wait: Wait, location: &str, work: F) -> Result<T, StoreError>
 where
     T: Send + 'static,
     F: Future<Output = T> + Send + 'static,

@@ -5,6 +5,7 @@ use super::bucket::persist;
 use super::http::Http;
 use super::refusal::{refusal, store_error};
 use super::{S3Options, address, runtime, sign};
+use crate::ending::Ending;
 use crate::{Exposure, ObjectInfo, StoreError};
 use http::{Method, Request, header};
 use opendal::{Buffer, HttpTransport};
@@ -20,6 +21,7 @@ pub(super) struct Stranger {
     prefix: String,
     location: String,
     stall: Duration,
+    ending: Ending,
 }
 
 impl Stranger {
@@ -34,6 +36,7 @@ impl Stranger {
             prefix,
             location: location.to_owned(),
             stall: options.stall,
+            ending: options.ending.clone(),
         })
     }
 
@@ -51,7 +54,7 @@ impl Stranger {
             (format!("{}/{key}", self.base), object.bytes)
         };
         let gets: Vec<(String, u64)> = objects.iter().map(url).collect();
-        let answers = runtime::run(&self.location, async move {
+        let answers = runtime::run(self.ending.work(), &self.location, async move {
             let is_listed = persist(|| listed(&http, &list)).await?;
             let mut any_read = false;
             for (url, bytes) in &gets {

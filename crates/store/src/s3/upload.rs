@@ -6,7 +6,7 @@ use super::confirm::{Sent, TICKET};
 use super::refusal::refusal;
 use super::runtime::within;
 use super::{S3Store, runtime};
-use crate::ending::{Wait, interrupted};
+use crate::ending::interrupted;
 use crate::read::fill;
 use crate::{PutOptions, Receipt, StoreError};
 use bytes::Bytes;
@@ -189,7 +189,7 @@ impl<'a> Sink<'a> {
     ) -> Result<Self, StoreError> {
         let (operator, path) = (store.operator.clone(), key.to_owned());
         let ticket = sent.ticket.clone();
-        let writer = runtime::run(&store.location, async move {
+        let writer = runtime::run(store.place.ending.work(), &store.location, async move {
             let mut writing = operator
                 .writer_with(&path)
                 .concurrent(plan.in_flight)
@@ -208,8 +208,9 @@ impl<'a> Sink<'a> {
     }
 
     fn write(&mut self, part: Bytes) -> Result<(), StoreError> {
+        let wait = self.store.place.ending.work();
         let write = |mut writer: Writer| async move {
-            let answer = within(Wait::Work, writer.write(part)).await;
+            let answer = within(wait, writer.write(part)).await;
             (writer, answer)
         };
         let answer = self.with(write, || ())?;
@@ -224,8 +225,9 @@ impl<'a> Sink<'a> {
 
     /// Completes the upload, with other work meanwhile.
     fn close(&mut self, beside: impl FnOnce()) -> Result<Answer, StoreError> {
+        let wait = self.store.place.ending.work();
         let close = |mut writer: Writer| async move {
-            let answer = within(Wait::Work, writer.close()).await;
+            let answer = within(wait, writer.close()).await;
             (writer, answer)
         };
         self.with(close, beside)
@@ -315,7 +317,11 @@ impl Drop for Sink<'_> {
     fn drop(&mut self) {
         if let Some(mut writer) = self.writer.take() {
             let abort = async move { writer.abort().await };
-            let _ = runtime::run_for(Wait::CleanUp, &self.store.location, abort);
+            let _ = runtime::run(
+                self.store.place.ending.clean_up(),
+                &self.store.location,
+                abort,
+            );
         }
     }
 }

@@ -186,7 +186,7 @@ mod tests {
     fn what_is_read_is_acknowledged_at_once() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let at_once = runtime::run("here", async move {
+        let at_once = runtime::run(crate::Ending::default().work(), "here", async move {
             let stream = TcpStream::connect(address).await.unwrap();
             set_tcp_quickack(&stream, false).unwrap();
             assert!(!tcp_quickack(&stream).unwrap());

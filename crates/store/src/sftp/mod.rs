@@ -19,7 +19,7 @@ mod wire;
 
 pub use link::{Connect, Link, LinkError, Pipes};
 
-use crate::ending::{Wait, interrupted};
+use crate::ending::{Ending, interrupted};
 use crate::health::{Health, Patience};
 use crate::key::check_file_key;
 use crate::memory::beyond;
@@ -53,6 +53,8 @@ pub struct SftpOptions {
     pub create: bool,
     /// A server that says nothing for so long is given up.
     pub stall: Duration,
+    /// Ends what waits for it.
+    pub ending: Ending,
 }
 
 /// Objects as files beneath a directory of another host.
@@ -125,13 +127,17 @@ impl Inner {
             return Ok(Arc::clone(session));
         }
         *current = None;
-        if Wait::Work.is_over() {
+        if self.options.ending.work().is_over() {
             return Err(Fail::Cut(Cut::Over));
         }
         if self.health().is_given_up(Instant::now()) {
             return Err(Fail::Cut(Cut::Stalled(self.options.stall)));
         }
-        let opened = Session::open(&*self.connector, self.options.stall);
+        let opened = Session::open(
+            &*self.connector,
+            self.options.stall,
+            self.options.ending.clone(),
+        );
         let session = Arc::new(opened.map_err(Fail::Cut)?);
         self.reached.store(true, Ordering::Relaxed);
         *current = Some(Arc::clone(&session));
@@ -165,7 +171,10 @@ impl Inner {
         }
         let delay = RECONNECT_DELAY_MIN.saturating_mul(1 << (*attempt).min(16));
         *attempt += 1;
-        Wait::Work.sleep(jittered(delay.min(RECONNECT_DELAY_MAX)));
+        self.options
+            .ending
+            .work()
+            .sleep(jittered(delay.min(RECONNECT_DELAY_MAX)));
         Ok(())
     }
 

@@ -4,7 +4,7 @@
 
 use super::link::{Connect, Link, LinkError, Pipes};
 use super::wire::{self, Attributes, Builder, Extensions, Parser, Reply, kind, status};
-use crate::ending::{NothingCame, Wait};
+use crate::ending::{Ending, NothingCame, Wait};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::collections::HashMap;
 use std::io::{Read, Write};
@@ -124,6 +124,7 @@ pub(super) struct Session {
     over: Receiver<()>,
     link: Arc<dyn Link>,
     stall: Duration,
+    ending: Ending,
     pub(super) can: Extensions,
     pub(super) read_bytes: usize,
     pub(super) write_bytes: usize,
@@ -131,7 +132,11 @@ pub(super) struct Session {
 
 impl Session {
     /// Connects, and agrees with the server on the protocol.
-    pub(super) fn open(connector: &dyn Connect, stall: Duration) -> Result<Session, Cut> {
+    pub(super) fn open(
+        connector: &dyn Connect,
+        stall: Duration,
+        ending: Ending,
+    ) -> Result<Session, Cut> {
         let Pipes { to, from, link } = connector.connect().map_err(Cut::Link)?;
         let shared = Arc::new(Shared {
             state: Mutex::default(),
@@ -154,6 +159,7 @@ impl Session {
             over,
             link,
             stall,
+            ending,
             can: Extensions::default(),
             read_bytes: CHUNK_BYTES_DEFAULT,
             write_bytes: CHUNK_BYTES_DEFAULT,
@@ -169,7 +175,7 @@ impl Session {
             header,
             chunk: None,
         })?;
-        let greeted = Wait::Work.receive(greeting, self.stall);
+        let greeted = self.ending.work().receive(greeting, self.stall);
         let packet = greeted.map_err(|why| self.gave_up(why))?;
         match wire::version(&packet) {
             Ok((3, extensions)) => {
@@ -265,7 +271,10 @@ impl Session {
     }
 
     fn hand_over(&self, outgoing: Outgoing) -> Result<(), Cut> {
-        let sent = Wait::CleanUp.send(&self.outbox, outgoing, self.stall);
+        let sent = self
+            .ending
+            .clean_up()
+            .send(&self.outbox, outgoing, self.stall);
         sent.map_err(|why| self.gave_up(why))
     }
 
@@ -280,11 +289,15 @@ impl Session {
 
     /// Waits for the answer, as long as the server says anything at all.
     pub(super) fn wait(&self, ticket: &Ticket) -> Result<Reply, Fail> {
-        self.wait_for(Wait::Work, ticket)
+        self.wait_for(&self.ending.work(), ticket)
     }
 
-    /// The same for work of either kind.
-    pub(super) fn wait_for(&self, wait: Wait, ticket: &Ticket) -> Result<Reply, Fail> {
+    /// The same for the removal of what is unfinished.
+    pub(super) fn clean_up(&self, ticket: &Ticket) -> Result<Reply, Fail> {
+        self.wait_for(&self.ending.clean_up(), ticket)
+    }
+
+    fn wait_for(&self, wait: &Wait, ticket: &Ticket) -> Result<Reply, Fail> {
         loop {
             let since = (*lock(&self.shared.heard)).max(ticket.sent);
             let quiet = since.elapsed();
@@ -321,7 +334,7 @@ impl Session {
         if let Some(cut) = &lock(&self.shared.state).ended {
             return cut.clone();
         }
-        if let Err(NothingCame::Over) = Wait::CleanUp.receive(&self.over, LAST_WORDS) {
+        if let Err(NothingCame::Over) = self.ending.clean_up().receive(&self.over, LAST_WORDS) {
             return Cut::Over;
         }
         let ended = lock(&self.shared.state).ended.clone();

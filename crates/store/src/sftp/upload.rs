@@ -6,7 +6,6 @@ use super::incoming;
 use super::session::{Chunk, Fail, Handle, Session, Ticket};
 use super::wire::{kind, open, status};
 use super::{IN_FLIGHT, Inner};
-use crate::ending::Wait;
 use crate::key::INCOMING;
 use crate::read::fill;
 use crate::{Receipt, StoreError};
@@ -297,7 +296,7 @@ impl Drop for Upload<'_> {
         if self.session.is_open() {
             self.session.close(&self.handle);
             let asked = self.session.start(kind::REMOVE, |b| b.string(&self.path));
-            let _ = asked.and_then(|ticket| self.session.wait_for(Wait::CleanUp, &ticket));
+            let _ = asked.and_then(|ticket| self.session.clean_up(&ticket));
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use super::{Noise, get, keys, suite};
 use lifeboat_store::sftp::{Connect, Link, LinkError, Pipes};
-use lifeboat_store::{PutOptions, SftpOptions, SftpStore, Store, StoreError};
+use lifeboat_store::{Ending, PutOptions, SftpOptions, SftpStore, Store, StoreError};
 use lifeboat_testkit::ssh::SshServer;
 use std::fs;
 use std::io::{Read, Write};
@@ -165,6 +165,7 @@ pub fn store(ssh: &Ssh, path: &Path, change: impl FnOnce(&mut SftpOptions)) -> S
         path: path.display().to_string(),
         create: true,
         stall: Duration::from_secs(30),
+        ending: Ending::default(),
     };
     change(&mut options);
     SftpStore::open(Box::new(ssh.clone()), options)

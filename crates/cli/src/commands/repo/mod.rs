@@ -20,7 +20,7 @@ use lifeboat_core::explain::{self, explain};
 use lifeboat_core::repo::{self, Place};
 use lifeboat_core::secret::Reference;
 use lifeboat_core::span::Span;
-use lifeboat_core::{Code, Error, Result, interrupt};
+use lifeboat_core::{Code, Error, Result, cancel};
 use lifeboat_repository as engine;
 use lifeboat_repository::index::Index;
 use lifeboat_repository::lock::{self, Lock, Mode};
@@ -202,7 +202,7 @@ impl Open<'_> {
 
     /// Fails when the end was asked for: what is missing then is no damage.
     fn not_interrupted(&self, hint: &str) -> Result<()> {
-        interrupt::check().map_err(|error| error.hint(hint))
+        cancel::check().map_err(|error| error.hint(hint))
     }
 
     fn json(&self) -> bool {

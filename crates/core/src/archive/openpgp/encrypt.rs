@@ -6,6 +6,7 @@
 use super::certificate::{Certificates, Part};
 use super::signer::{Hand, MessageSigner};
 use crate::error::{Code, Error, Result};
+use crate::thread;
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 use pgp::composed::MessageBuilder;
 use pgp::crypto::sym::SymmetricKeyAlgorithm;
@@ -52,18 +53,16 @@ impl<W: Write> Encrypting<W> {
         let failed = |error: &dyn std::fmt::Display| {
             Error::new(Code::Configuration, "cannot encrypt to these OpenPGP keys").cause(error)
         };
-        let worker = std::thread::Builder::new()
-            .name("openpgp".into())
-            .spawn(move || {
-                encrypt(
-                    &recipients,
-                    signing.as_deref(),
-                    from_writer,
-                    to_writer,
-                    &ready,
-                )
-            })
-            .map_err(|error| Error::io("cannot begin the OpenPGP stream", &error))?;
+        let worker = thread::start_named("openpgp", move || {
+            encrypt(
+                &recipients,
+                signing.as_deref(),
+                from_writer,
+                to_writer,
+                &ready,
+            )
+        })
+        .map_err(|error| Error::io("cannot begin the OpenPGP stream", &error))?;
         match begun.recv() {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return Err(failed(&error)),

@@ -6,8 +6,8 @@
 
 mod view;
 
+use crate::cancel;
 use crate::error::{Code, Error, Result};
-use crate::interrupt;
 use fuser::{
     BackgroundSession, Config, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags,
     Generation, INodeNo, LockOwner, MountOption, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory,
@@ -69,7 +69,7 @@ pub fn run(
     let mounted = Mounted::new(View::new(repository, index), snapshots);
     let session = fuser::spawn_mount(mounted, at, &config).map_err(failed)?;
     ready();
-    while !session.guard.is_finished() && !interrupt::requested() {
+    while !session.guard.is_finished() && !cancel::requested() {
         std::thread::sleep(LOOK);
     }
     end(session, at)

@@ -1,12 +1,12 @@
 //! The end of a restore: what came back of each point, the verdict, and the signed record.
 
 use super::Restoring;
+use crate::cancel;
 use crate::copies::manifest_sha256;
 use crate::error::{Code, Result};
 use crate::evidence::{self, Activity, Facts, ProvedPoint, Record, Verdict};
 use crate::fetch::Fetched;
 use crate::host::{author, host};
-use crate::interrupt;
 use crate::name::Name;
 use crate::point::PointId;
 use crate::point::age_limit;
@@ -53,7 +53,7 @@ impl Restoring<'_> {
             // What was swapped back is not there.
             lacking: self.lacking || self.undone.is_some(),
             uncompared: any(CheckOutcome::Unknown) || self.unproven,
-            interrupted: interrupt::requested(),
+            interrupted: cancel::requested(),
         });
         let app = &self.context.config.app;
         let times = self.points.iter().map(|p| &p.copy.manifest.point);

@@ -29,6 +29,7 @@ pub use descriptor::OfBucket;
 pub use put::BucketPlace;
 
 use super::{ArtifactSpec, CaptureContext, Captured, Live, Shape, Source};
+use crate::cancel::Cancel;
 use crate::config::BucketConfig;
 use crate::error::{Code, Error, Result};
 use crate::finding::{Finding, Severity};
@@ -65,6 +66,7 @@ pub fn connect(config: &BucketConfig, scrubber: &Scrubber) -> Result<Bucket> {
         secret_key: Some(resolve(&config.secret_key)?),
         session_token: config.session_token.as_ref().map(resolve).transpose()?,
         virtual_host_style: config.virtual_host_style,
+        ending: Cancel::current().ending(),
         ..S3Options::default()
     };
     Bucket::open(&options).map_err(source_error)

@@ -82,7 +82,7 @@ pub(super) fn deliver(
     let mut wanted = by_pack(index, spool.path(), wants)?.peekable();
     let (mut warnings, mut first, mut whole) = (Vec::new(), None, 0);
     while let Some(pack) = next_pack(&mut wanted)? {
-        crate::interrupt::check()?;
+        crate::cancel::check()?;
         let taken = unpack(incoming, &pack, &mut wanted, take);
         match taken {
             Ok(()) => whole += 1,
@@ -202,7 +202,7 @@ struct Checked<'a, R> {
 
 impl<R: Read> Read for Checked<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        crate::interrupt::check()?;
+        crate::cancel::check()?;
         let count = self.inner.read(buffer)?;
         self.hash.update(buffer.get(..count).unwrap_or_default());
         self.bytes += count as u64;
@@ -265,7 +265,7 @@ pub(super) fn observe_directory(
         if !entry.is_live() {
             continue;
         }
-        crate::interrupt::check()?;
+        crate::cancel::check()?;
         let path = places.next(&entry.key);
         match hash(&within, &path, observer) {
             Ok(Some((bytes, sha256))) => {

@@ -145,7 +145,7 @@ impl Feed {
     /// Goes on to the next object that can be had; false when there is none.
     fn prepare(&mut self) -> Result<bool> {
         while self.ready.is_none() {
-            crate::interrupt::check()?;
+            crate::cancel::check()?;
             let Some(listed) = self.objects.next() else {
                 return Ok(false);
             };

@@ -201,7 +201,7 @@ pub(super) fn observe_bucket(
     let (mut sum, mut named) = (Sum::default(), Named::default());
     for entry in live()? {
         let entry = entry?;
-        crate::interrupt::check()?;
+        crate::cancel::check()?;
         let (mut hash, mut observed, mut there) = (Sha256::new(), Entry::default(), true);
         let count = wanted(&listed(&entry)).count();
         for number in 0..count {
@@ -315,7 +315,7 @@ impl Aside {
             if !entry.is_live() {
                 continue;
             }
-            crate::interrupt::check()?;
+            crate::cancel::check()?;
             if !entry.key.bytes().starts_with(self.prefix.as_bytes()) {
                 let message = format!(
                     "the index names {}, which is no key of this source in the bucket",

@@ -6,6 +6,7 @@
 use super::connection::Connection;
 use super::restore::captured_inventory;
 use super::session::{Session, identifier, literal};
+use crate::cancel;
 use crate::error::{Code, Error, Result};
 use crate::fingerprint::Proof;
 use crate::secret::Scrubber;
@@ -200,7 +201,7 @@ fn patiently(session: &mut Session, databases: &[&str], sql: &str) -> Result<()>
                 }
             }
         }
-        std::thread::sleep(Duration::from_millis(100));
+        cancel::wait(Duration::from_millis(100))?;
     }
 }
 

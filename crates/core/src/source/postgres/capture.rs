@@ -17,6 +17,7 @@ use super::name::qualified;
 use super::session::{Server, Session, query_in_snapshot};
 use super::stream::{Dump, NotBegun};
 use super::tools::Tools;
+use crate::cancel;
 use crate::error::{Code, Error, Result};
 use crate::fingerprint::{DatabaseInventory, Fingerprint, Inventory, Proof, TablesFingerprint};
 use crate::point::Consistency;
@@ -165,7 +166,7 @@ impl Capture<'_> {
                     // Longer each time and never in step with whoever changes the tables.
                     let jitter = u64::from(started.elapsed().subsec_nanos() % 97);
                     let pause = u64::from(attempt.min(10)) * 20 + jitter;
-                    std::thread::sleep(Duration::from_millis(pause));
+                    cancel::wait(Duration::from_millis(pause))?;
                 }
             }
         }

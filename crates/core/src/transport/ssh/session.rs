@@ -1,8 +1,8 @@
 //! One connection to a host, shared by all that runs there, and the agent that holds its key.
 
 use super::{Host, key, options, path_option, refusal};
+use crate::cancel;
 use crate::error::{Code, Error, Result};
-use crate::interrupt;
 use crate::scratch::Directory;
 use crate::secret::Secret;
 use crate::transport::keep::Kept;
@@ -39,7 +39,7 @@ pub(super) struct Session {
 impl Session {
     /// Connects.
     pub(super) fn open(host: &Host) -> Result<Self> {
-        interrupt::check()?;
+        cancel::check()?;
         let mut base = std::env::temp_dir();
         if base.as_os_str().len() > DIRECTORY_BYTES_MAX - 40 {
             base = "/tmp".into();

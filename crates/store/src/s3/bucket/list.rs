@@ -2,7 +2,6 @@
 
 use super::{Ask, Bucket, Inner, persist, status, xml};
 use crate::StoreError;
-use crate::ending::Wait;
 use crate::s3::refusal::stopped;
 use crate::s3::runtime::within;
 use crate::s3::{runtime, sign};
@@ -50,7 +49,7 @@ impl Bucket {
             let (mut token, mut most) = (None, Some(PAGE_OBJECTS));
             loop {
                 let asking = persist(|| inner.page(&prefix, token.as_deref(), most));
-                let answer = within(Wait::Work, asking)
+                let answer = within(inner.ending.work(), asking)
                     .await
                     .unwrap_or_else(|| Err(stopped()));
                 let page = match answer {

@@ -19,7 +19,7 @@ use super::refusal::{refusal, store_error};
 use super::sign::{self, Parts, Signer};
 use super::{RETRIES_MAX, RETRY_DELAY_MAX, RETRY_DELAY_MIN, S3Options, address, location, runtime};
 use crate::StoreError;
-use crate::ending::Wait;
+use crate::ending::{Ending, Wait};
 use crate::probe::jittered;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
@@ -43,6 +43,7 @@ struct Inner {
     /// `/bucket`, or nothing where the host names the bucket.
     path: String,
     location: String,
+    ending: Ending,
 }
 
 /// One request, before it is signed.
@@ -92,6 +93,7 @@ impl Bucket {
                 host: at.host,
                 path: at.path,
                 location,
+                ending: options.ending.clone(),
             }),
         })
     }
@@ -108,7 +110,7 @@ impl Bucket {
         F: Future<Output = Result<T, opendal::Error>> + Send + 'static,
         W: Fn(Arc<Inner>) -> F + Send + Sync + 'static,
     {
-        self.wait_for(Wait::Work, key, work)
+        self.wait_for(self.inner.ending.work(), key, work)
     }
 
     /// The same for work of either kind.
@@ -119,7 +121,7 @@ impl Bucket {
         W: Fn(Arc<Inner>) -> F + Send + Sync + 'static,
     {
         let inner = Arc::clone(&self.inner);
-        runtime::run_for(wait, &self.inner.location, async move {
+        runtime::run(wait, &self.inner.location, async move {
             persist(|| work(Arc::clone(&inner))).await
         })?
         .map_err(|e| self.inner.error(&e, key))

@@ -2,7 +2,6 @@
 
 use super::{Ask, Bucket, Inner, persist, status, xml};
 use crate::StoreError;
-use crate::ending::Wait;
 use crate::s3::refusal::{refusal, stopped};
 use crate::s3::runtime::{self, within};
 use bytes::Bytes;
@@ -176,7 +175,7 @@ impl Inner {
         if !self.is_addressable(&wanted.key) {
             return Fetched::Refused(DOTS.to_owned());
         }
-        let answer = within(Wait::Work, persist(|| self.get(wanted))).await;
+        let answer = within(self.ending.work(), persist(|| self.get(wanted))).await;
         let answer = answer.unwrap_or_else(|| Err(stopped()));
         let error = match answer {
             Ok(Some(piece)) => return Fetched::Piece(piece),

@@ -61,7 +61,7 @@ impl Bucket {
                 query: vec![("uploadId", upload.into_bytes())],
                 ..Ask::default()
             };
-            let _ = self.tell_within(Wait::CleanUp, abort);
+            let _ = self.tell_within(self.inner.ending.clean_up(), abort);
         }
         sent
     }
@@ -79,7 +79,7 @@ impl Bucket {
 
     /// Sends a request and returns the ETag and the body of the answer.
     fn tell(&self, ask: Ask) -> Result<(String, Bytes), StoreError> {
-        self.tell_within(Wait::Work, ask)
+        self.tell_within(self.inner.ending.work(), ask)
     }
 
     fn tell_within(&self, wait: Wait, ask: Ask) -> Result<(String, Bytes), StoreError> {
