@@ -95,7 +95,8 @@ fn nothing_there(context: &Context, survey: Survey) -> Error {
         return unread.error;
     }
     let place = context
-        .store(NAME)
+        .stores
+        .open(NAME)
         .map_or_else(|_| "the store".to_owned(), |s| s.store.location());
     Error::new(
         Code::PointUnknown,
@@ -138,7 +139,8 @@ fn listed(all: impl IntoIterator<Item = String>) -> String {
 /// Who signed the point; what is wrong with its signature, if nobody did.
 fn nobody_to_trust(given: &Given, context: &Context, point: &PointId) -> Error {
     let copy = context
-        .store(NAME)
+        .stores
+        .open(NAME)
         .and_then(|store| crate::copies::read(&store, point));
     let copy = match copy {
         Ok(copy) => copy,

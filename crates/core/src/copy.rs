@@ -54,9 +54,9 @@ pub fn run(
     from: Option<&str>,
     to: &str,
 ) -> Result<Copies> {
-    let target = context.receiving_store(to)?;
+    let target = context.stores.receiving(to)?;
     if let Some(from) = from {
-        context.store(from)?;
+        context.stores.open(from)?;
     }
     if from == Some(to) {
         return Err(Error::new(Code::Usage, "the two stores are the same one")
@@ -158,10 +158,14 @@ fn copy_point(context: &Context, fetched: &Fetched, target: &OpenStore) -> Resul
     let details = match &fetched.details {
         Ok(details) => details.clone(),
         // A host that cannot decrypt its backups still knows what it captured.
-        Err(error) => context.catalog.details(&manifest.point)?.ok_or_else(|| {
-            let hint = "copying needs the decryption key of the store the copy comes from";
-            error.clone().hint(hint)
-        })?,
+        Err(error) => context
+            .state
+            .catalog
+            .details(&manifest.point)?
+            .ok_or_else(|| {
+                let hint = "copying needs the decryption key of the store the copy comes from";
+                error.clone().hint(hint)
+            })?,
     };
     let bad = match held(context, target, &manifest.point) {
         Held::Whole => return Ok(None),
@@ -244,7 +248,7 @@ fn copy_point(context: &Context, fetched: &Fetched, target: &OpenStore) -> Resul
     let mut copy = manifest.clone();
     copy.store = target.name.clone();
     copy.artifacts = artifacts;
-    copy.signer = context.signer.id().to_string();
+    copy.signer = context.state.signer.id().to_string();
     copy.evidence = crate::evidence::heads(context, std::slice::from_ref(target));
     let copy = commit_copy(context, target, deposit.as_deref(), copy, &details)?;
     Ok(Some(match deposit {
@@ -259,7 +263,7 @@ type Packs = BTreeMap<(Name, Name), BTreeSet<ManifestArtifact>>;
 /// Packs of buckets that points in `target` name already: one pack is one object, however many
 /// points need it.
 fn held_packs(context: &Context, target: &OpenStore) -> Result<Packs> {
-    let (copies, _) = context.catalog.sync(target)?;
+    let (copies, _) = context.state.catalog.sync(target)?;
     let app = &context.config.app;
     let ours = copies.into_iter().filter(|c| {
         let is_ours = c.manifest.app == app.name && c.manifest.environment == app.environment;

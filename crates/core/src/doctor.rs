@@ -141,7 +141,7 @@ fn keys(context: &Context) -> Vec<Finding> {
     let mut findings = Vec::new();
     let signer = format!(
         "manifests and evidence are signed by {}",
-        context.signer.id()
+        context.state.signer.id()
     );
     findings.push(finding("app.signing_key", Severity::Ok, signer));
     if context.config.app.signing_key.is_none() {
@@ -176,7 +176,7 @@ fn keys(context: &Context) -> Vec<Finding> {
 
 fn sources(context: &Context) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let scratch = match scratch::Directory::create(&context.scratch(), "doctor") {
+    let scratch = match scratch::Directory::create(&context.state.scratch(), "doctor") {
         Ok(scratch) => scratch,
         Err(error) => return vec![failed("app.state", &error)],
     };
@@ -305,7 +305,7 @@ fn stores(context: &Context) -> Vec<Finding> {
     for (name, config) in &context.config.store {
         let subject = format!("store.{name}");
         context.observer.step(&subject, None);
-        let store = match context.store(name) {
+        let store = match context.stores.open(name) {
             Ok(store) => store,
             Err(error) => {
                 findings.push(failed(&subject, &error));
@@ -401,7 +401,7 @@ fn repository(subject: &str, store: &OpenStore) -> Finding {
 /// Snapshots of points that were never committed: they take space, and nothing ever asks for them.
 fn unnamed(context: &Context, subject: &str, store: &OpenStore) -> Option<Finding> {
     let named = || -> Result<HashSet<String>> {
-        let (copies, errors) = context.catalog.sync(store)?;
+        let (copies, errors) = context.state.catalog.sync(store)?;
         // A manifest that cannot be read may name any.
         errors.into_iter().next().map_or(Ok(()), Err)?;
         let artifacts = copies.iter().flat_map(|c| &c.manifest.artifacts);

@@ -98,7 +98,7 @@ pub fn run(context: &Context, options: &Options) -> Result<Report> {
         config.store = options.store.clone().map(Name::made).transpose()?;
     }
     if let Some(store) = &config.store {
-        context.store(store)?;
+        context.stores.open(store)?;
     }
     context.sweep();
     let points = choose_points(context, &config)?;
@@ -201,8 +201,8 @@ struct Rehearsal<'a> {
 
 impl Rehearsal<'_> {
     fn run(&mut self, config: &DrillConfig, points: &[(PointId, Option<Name>)]) -> Result<()> {
-        let base = scratch::Directory::create(&self.context.scratch(), "drill")?;
-        let mut servers = ScratchServers::new(&self.context.scratch());
+        let base = scratch::Directory::create(&self.context.state.scratch(), "drill")?;
+        let mut servers = ScratchServers::new(&self.context.state.scratch());
         let mut fetched_points = Vec::new();
         for (point, store) in points {
             let context = self.context;

@@ -42,7 +42,7 @@ fn seen(context: &Context, store: &OpenStore) -> Result<Option<String>> {
 /// store, so that its manifest is looked up there.
 fn objects(context: &Context, store: &OpenStore) -> Vec<String> {
     let listed = store.store.list(POINTS_PREFIX).unwrap_or_default();
-    let noted = context.catalog.copies(&store.store.location());
+    let noted = context.state.catalog.copies(&store.store.location());
     let noted = noted.unwrap_or_default().into_iter().rev();
     let held = copies::ids(&listed);
     let mut newest = noted.filter(|c| held.is_empty() || held.contains(&c.manifest.point));

@@ -46,7 +46,7 @@ pub fn choose_in(
     partial: OnlyPartial,
 ) -> Result<PointId> {
     if let Some(name) = store {
-        context.store(name)?;
+        context.stores.open(name)?;
     }
     let Survey {
         copies: found,
@@ -236,7 +236,7 @@ fn tell_of_another(context: &Context, passed_over: Option<&Fetched>, chosen: &Fe
 }
 
 fn fetch_from(context: &Context, point: &PointId, name: &str) -> Result<Fetched> {
-    let store = context.store(name)?;
+    let store = context.stores.open(name)?;
     let copy = copies::read(&store, point).map_err(|error| match error.code {
         Code::ObjectMissing => Error::new(
             Code::ObjectMissing,

@@ -62,6 +62,7 @@ pub mod source;
 pub mod span;
 mod sqlite;
 pub mod staging;
+pub mod state;
 pub mod stores;
 pub mod survey;
 pub mod thread;

@@ -39,7 +39,10 @@ pub fn contents(context: &Context) -> Result<Contents> {
         ("README.md".into(), text(&instructions(config))),
         ("lifeboat.toml".into(), text(&config.text)),
         ("allowed_signers".into(), text(&allowed_signers(context))),
-        ("signing.key".into(), text(&context.signer.to_openssh()?)),
+        (
+            "signing.key".into(),
+            text(&context.state.signer.to_openssh()?),
+        ),
     ];
     let mut warnings = Vec::new();
     for (name, store) in &config.store {

@@ -121,7 +121,7 @@ fn write_points(
         out,
         "With Lifeboat at hand, on any host and without a configuration, as root to keep owners:\n\n```"
     )?;
-    let signer = context.signer.id();
+    let signer = context.state.signer.id();
     for (_, part) in parts.iter().filter(|(_, part)| !part.taken.is_empty()) {
         let command = command(&store.config.kind, part.manifest, signer.as_str());
         writeln!(out, "{command}")?;

@@ -1,18 +1,29 @@
 //! Stores, open: with how artifacts are sealed for them, and what opens them.
+//!
+//! Each is opened once for a run: what was learnt of it, its connections, and the secrets that were
+//! fetched for it serve to the end.
 
-use crate::archive::{Gpg, Identities, Sealing, SecretKeys};
+use crate::archive::{
+    Certificates, Gpg, Identities, MessageKey, MessageSigner, Recipients, Sealing, SecretKeys,
+};
 use crate::cancel::Cancel;
-use crate::config::{S3Config, SftpConfig, StoreConfig, StoreKind};
+use crate::clock::Clock;
+use crate::compress::Compress;
+use crate::config::{
+    Config, EncryptConfig, S3Config, SftpConfig, SignConfig, StoreConfig, StoreKind,
+};
 use crate::error::{Code, Error, Result};
 use crate::name::Name;
+use crate::ownership;
 use crate::secret::{Reference, Scrubber, Secret};
 use crate::sftp::Logins;
 use crate::snapshot::{Deposit, Snapshots};
 use crate::transport::resolve;
 use lifeboat_repository::Id;
 use lifeboat_store::{LocalStore, S3Options, S3Store, SftpOptions, SftpStore, Store};
-use std::collections::HashSet;
-use std::sync::{Arc, OnceLock};
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 /// A store, open.
@@ -28,8 +39,8 @@ pub struct OpenStore {
     pub sealing: Sealing,
     /// Its repository, where it has a password for one.
     pub snapshots: Option<Arc<Snapshots>>,
-    pub(crate) scrubber: Scrubber,
-    pub(crate) opened: Arc<OnceLock<Option<Identities>>>,
+    scrubber: Scrubber,
+    opened: Arc<OnceLock<Option<Identities>>>,
 }
 
 impl OpenStore {
@@ -100,6 +111,166 @@ impl OpenStore {
             identities.believing(recipients.as_ref(), signer.as_ref()),
         ))
     }
+}
+
+/// The stores of a run.
+pub struct Stores {
+    config: BTreeMap<Name, StoreConfig>,
+    /// The file of the configuration, for what it says of the files that it names.
+    origin: PathBuf,
+    access: Access,
+    clock: Clock,
+    scrubber: Scrubber,
+    open: Mutex<BTreeMap<String, OpenStore>>,
+}
+
+/// What is done with stores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// They are read and written.
+    Write,
+    /// They are read alone: nothing is made or locked there.
+    Read,
+}
+
+impl Stores {
+    /// Nothing is opened yet.
+    pub fn new(config: &Config, access: Access, clock: Clock, scrubber: Scrubber) -> Self {
+        Stores {
+            config: config.store.clone(),
+            origin: config.origin.clone(),
+            access,
+            clock,
+            scrubber,
+            open: Mutex::default(),
+        }
+    }
+
+    /// A store by name, opened at its first use.
+    pub fn open(&self, name: &str) -> Result<OpenStore> {
+        let mut known = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(store) = known.get(name) {
+            return Ok(store.clone());
+        }
+        let config = self.config.get(name).cloned().ok_or_else(|| {
+            let known: Vec<_> = self.config.keys().map(Name::as_str).collect();
+            Error::new(Code::Usage, format!("there is no store named {name}"))
+                .hint(format!("the configuration has: {}", known.join(", ")))
+        })?;
+        let store = self
+            .open_new(name, config)
+            .map_err(|error| about(name, error))?;
+        known.insert(name.to_owned(), store.clone());
+        Ok(store)
+    }
+
+    /// A store that is to receive something, which needs keys that can be encrypted to now.
+    pub fn receiving(&self, name: &str) -> Result<OpenStore> {
+        let store = self.open(name)?;
+        let usable = store.sealing.usable();
+        usable.map_err(|error| about(name, error))?;
+        Ok(store)
+    }
+
+    fn open_new(&self, name: &str, config: StoreConfig) -> Result<OpenStore> {
+        let recipients = match &config.encrypt {
+            Some(encrypt) => Some(self.recipients(encrypt)?),
+            None => None,
+        };
+        let writes = self.access == Access::Write;
+        let store = open_store(&config, writes, &self.scrubber)?;
+        let sealing = Sealing {
+            compress: match config.is_repository() {
+                true => Compress::None,
+                false => config.compress,
+            },
+            recipients,
+            signer: self.message_signer(&config),
+        };
+        Ok(OpenStore {
+            name: Name::made(name.to_owned())?,
+            snapshots: Snapshots::new(name, &config, &store, &self.scrubber, writes),
+            config,
+            store,
+            sealing,
+            scrubber: self.scrubber.clone(),
+            opened: Arc::default(),
+        })
+    }
+
+    fn recipients(&self, encrypt: &EncryptConfig) -> Result<Recipients> {
+        if encrypt.openpgp.is_empty() {
+            self.check_recipients(&encrypt.age)?;
+            return Recipients::parse(&encrypt.age);
+        }
+        let paths = encrypt.openpgp.iter();
+        let paths: Vec<String> = paths.map(|p| p.to_string_lossy().into_owned()).collect();
+        self.check_recipients(&paths)?;
+        let keys = Certificates::read(&encrypt.openpgp, self.clock.now());
+        Ok(Recipients::OpenPgp(keys))
+    }
+
+    /// Refuses files of recipients, among `entries`, that others can change: they would read every
+    /// backup from then on.
+    pub(crate) fn check_recipients(&self, entries: &[String]) -> Result<()> {
+        let files = entries.iter().map(|entry| Path::new(entry.trim()));
+        for path in files.filter(|path| path.is_absolute()) {
+            ownership::named_file(path, &self.origin).map_err(|error| Error {
+                message: format!(
+                    "the file of recipients {} {}",
+                    path.display(),
+                    error.message
+                ),
+                ..error
+            })?;
+        }
+        Ok(())
+    }
+
+    fn message_signer(&self, store: &StoreConfig) -> Option<MessageSigner> {
+        let sign = store.encrypt.as_ref()?.sign.clone()?;
+        let (clock, scrubber) = (self.clock.clone(), self.scrubber.clone());
+        let name = format!("{sign:?}");
+        Some(MessageSigner::new(&name, move || {
+            message_key(&sign, clock.now(), &scrubber).unwrap_or_else(MessageKey::failed)
+        }))
+    }
+}
+
+fn about(name: &str, error: Error) -> Error {
+    Error {
+        message: format!("store {name} cannot be used: {}", error.message),
+        ..error
+    }
+}
+
+/// The key that signs inside messages. Its errors say what it was for.
+fn message_key(sign: &SignConfig, now: jiff::Timestamp, scrubber: &Scrubber) -> Result<MessageKey> {
+    let resolve = |reference: &Reference| -> Result<Secret> {
+        let secret = resolve(reference)?;
+        scrubber.learn(&secret);
+        Ok(secret)
+    };
+    let key = match (&sign.openpgp, &sign.gpg) {
+        (Some(reference), _) => {
+            let secret = resolve(reference)?;
+            let passphrase = sign.passphrase.as_ref().map(resolve).transpose()?;
+            MessageKey::parse(&secret, passphrase.as_ref(), now)
+        }
+        (None, Some(home)) => {
+            let key = sign.key.as_deref().unwrap_or_default();
+            let fingerprint = key.replace(' ', "").to_ascii_uppercase();
+            let gpg = Gpg::new(home).map_err(|error| Error {
+                code: Code::Secret,
+                ..error
+            })?;
+            MessageKey::of_gpg(&gpg, &fingerprint, now)
+        }
+        (None, None) => {
+            return Err(Error::new(Code::Configuration, "`sign` names no key"));
+        }
+    };
+    Ok(key)
 }
 
 /// Opens the place of a store; with `create`, a directory that is not there is made.

@@ -110,7 +110,7 @@ pub fn survey(context: &Context, rescan: bool) -> Result<Survey> {
     let mut survey = Survey {
         copies: Vec::new(),
         missing: Vec::new(),
-        disowned: context.catalog.disowned()?,
+        disowned: context.state.catalog.disowned()?,
         unread: Vec::new(),
     };
     for name in context.config.store.keys() {
@@ -119,16 +119,17 @@ pub fn survey(context: &Context, rescan: bool) -> Result<Survey> {
             point,
             error,
         };
-        let store = match context.store(name) {
+        let store = match context.stores.open(name) {
             Ok(store) => store,
             Err(error) => {
                 survey.unread.push(unread(None, error));
                 continue;
             }
         };
-        let copies = match context.catalog.sync_points(&store, rescan) {
+        let copies = match context.state.catalog.sync_points(&store, rescan) {
             Ok(mut synced) => {
                 let lost = context
+                    .state
                     .catalog
                     .lost(&context.trusted, &store, &mut synced)?;
                 survey.missing.extend(lost);
@@ -141,7 +142,7 @@ pub fn survey(context: &Context, rescan: bool) -> Result<Survey> {
             Err(error) => {
                 let message = format!("store {name} cannot be asked: {}", error.message);
                 survey.unread.push(unread(None, Error { message, ..error }));
-                context.catalog.copies(&store.store.location())?
+                context.state.catalog.copies(&store.store.location())?
             }
         };
         survey
@@ -193,7 +194,7 @@ pub fn forget(
     let named = ids.iter().map(|id| named(&survey, id, now));
     let named = named.collect::<Result<Vec<_>>>()?;
     for (point, what) in &named {
-        context.catalog.forget(*what, point, reason, now)?;
+        context.state.catalog.forget(*what, point, reason, now)?;
     }
     Ok(named)
 }

@@ -110,7 +110,7 @@ impl Verified {
 /// Unless one point is asked for, a copy that was there once is missing.
 pub fn run(context: &Context, which: &Which, store: Option<&str>) -> Result<Verified> {
     if let Some(name) = store {
-        context.store(name)?;
+        context.stores.open(name)?;
     }
     let survey = survey::survey(context, false)?;
     let points = choose(context, which, store, &survey)?;
@@ -216,7 +216,8 @@ fn verify_instructions(
     let subjects = runbook::subjects(context, asked);
     let checked = subjects.into_iter().map(|(name, app, environment)| {
         let checked = context
-            .store(&name)
+            .stores
+            .open(&name)
             .and_then(|s| runbook::check(context, &s, &app, &environment));
         let (outcome, detail) = match checked {
             Ok(()) => (Soundness::Intact, None),
@@ -335,7 +336,7 @@ pub(crate) fn verify_copy(
         outcome,
         detail,
     };
-    let store = match context.store(name) {
+    let store = match context.stores.open(name) {
         Ok(store) => store,
         Err(error) => {
             let (outcome, detail) = told(&error);

@@ -60,7 +60,7 @@ pub fn list(run: &Run<'_>, args: &args::Points) -> Result<u8> {
         return forget(run, &context, args);
     }
     if let Some(store) = &args.store {
-        context.store(store)?;
+        context.stores.open(store)?;
     }
     let survey = survey(&context, args.rescan)?;
     let ahead = survey.ahead(&context);
@@ -362,7 +362,7 @@ fn point_json(
     missing: &BTreeMap<PointId, Vec<Name>>,
 ) -> Value {
     let manifest = copies.first().map(|(_, c)| &c.manifest);
-    let details = context.catalog.outline(id).ok().flatten();
+    let details = context.state.catalog.outline(id).ok().flatten();
     let bytes = details.map(|d| d.artifacts.iter().map(|a| a.bytes).sum::<u64>());
     let value = json!({
         "point": id,
@@ -440,7 +440,7 @@ pub fn show(run: &Run<'_>, args: &args::Show) -> Result<u8> {
             run.progress.warn(&format!(
                 "what was captured is not known, since store {store} did not tell: {error}"
             ));
-            context.catalog.outline(&point)?
+            context.state.catalog.outline(&point)?
         }
     };
     let proofs = proofs(&context);

@@ -35,7 +35,7 @@ pub struct Held {
 impl Held {
     pub fn read(app: &App, store: &str, point: &str) -> Held {
         let context = open(app);
-        let store = context.store(store).unwrap();
+        let store = context.stores.open(store).unwrap();
         let copy = copies::read(&store, &PointId::parse(point).unwrap()).unwrap();
         let details = copies::read_details(&store, &copy.manifest).unwrap();
         Held {
@@ -66,21 +66,21 @@ impl Held {
     /// Signs it as it is now, and puts it where it was.
     pub fn commit(mut self) {
         self.copy.manifest.details = backup::put_details(&self.store, &self.details).unwrap();
-        copies::commit(&self.context.signer, &self.store, &self.copy.manifest).unwrap();
+        copies::commit(&self.context.state.signer, &self.store, &self.copy.manifest).unwrap();
     }
 }
 
 /// Has the manifest of a point say that a source's artifact is under another key; the one before.
 pub fn move_artifact(app: &App, store: &str, point: &str, source: &str, key: &str) -> String {
     let context = open(app);
-    let store = context.store(store).unwrap();
+    let store = context.stores.open(store).unwrap();
     let mut manifest = copies::read(&store, &PointId::parse(point).unwrap())
         .unwrap()
         .manifest;
     let mut artifacts = manifest.artifacts.iter_mut();
     let artifact = artifacts.find(|a| a.source == source).unwrap();
     let was = std::mem::replace(&mut artifact.key, StoredKey::parse(key).unwrap());
-    copies::commit(&context.signer, &store, &manifest).unwrap();
+    copies::commit(&context.state.signer, &store, &manifest).unwrap();
     was.into()
 }
 
@@ -90,7 +90,7 @@ pub fn change(app: &App, path: &Path, change: impl FnOnce(&mut Value)) {
     let mut document = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
     change(&mut document);
     let bytes = lifeboat_core::document::to_json(&document).unwrap();
-    let signature = open(app).signer.sign(&bytes).unwrap();
+    let signature = open(app).state.signer.sign(&bytes).unwrap();
     std::fs::write(format!("{}.sig", path.display()), signature).unwrap();
     std::fs::write(path, bytes).unwrap();
 }

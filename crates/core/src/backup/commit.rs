@@ -136,7 +136,7 @@ impl Run<'_> {
                     openpgp_signer: None,
                 },
                 evidence: heads.clone(),
-                signer: self.context.signer.id().to_string(),
+                signer: self.context.state.signer.id().to_string(),
             };
             let (store, deposit) = (receiving.store.clone(), receiving.deposit.clone());
             match commit_copy(
@@ -176,12 +176,13 @@ pub(crate) fn commit_copy(
         Some(deposit) => deposit.commit_point(&mut manifest, details)?,
         None => manifest.details = put_details(store, details)?,
     }
-    let copy = copies::commit(&context.signer, store, &manifest)?;
+    let copy = copies::commit(&context.state.signer, store, &manifest)?;
     // The copy is committed, whatever becomes of the index of it, and of its instructions.
     let noted = context
+        .state
         .catalog
         .note(&store.store.location(), &copy)
-        .and_then(|()| context.catalog.note_details(details));
+        .and_then(|()| context.state.catalog.note_details(details));
     if let Err(error) = noted {
         context.observer.warn(&error.to_string());
     }

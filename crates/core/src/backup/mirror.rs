@@ -98,10 +98,12 @@ impl Run<'_> {
         bucket_config: &BucketConfig,
     ) -> Result<Captured> {
         let context = self.context;
-        let state = context.private_directory(&["buckets", self.plan_name, name])?;
+        let state = context
+            .state
+            .private_directory(&["buckets", self.plan_name, name])?;
         let mirror = Mirror {
             bucket: bucket::connect(bucket_config, &context.scrubber)?,
-            spool: scratch::Directory::create(&context.scratch(), "bucket")?,
+            spool: scratch::Directory::create(&context.state.scratch(), "bucket")?,
             run: self,
             name,
             config,

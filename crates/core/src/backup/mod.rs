@@ -135,7 +135,10 @@ pub fn run(context: &Context, options: &Options) -> Result<Report> {
         )
         .hint("wait until it has ended; the lock goes with the process that holds it")
     };
-    let _lock = context.lock(&format!("plan-{name}"))?.ok_or_else(busy)?;
+    let _lock = context
+        .state
+        .lock(&format!("plan-{name}"))?
+        .ok_or_else(busy)?;
     context.sweep();
     let mut run = Run::begin(context, name, plan, options)?;
     let _lease = run.lease()?;
@@ -240,7 +243,7 @@ impl<'a> Run<'a> {
         let mut stores = Vec::new();
         let mut errors: Vec<Error> = Vec::new();
         for name in &plan.stores {
-            match context.receiving_store(name) {
+            match context.stores.receiving(name) {
                 Ok(store) => stores.push(Receiving {
                     store,
                     named: None,
@@ -267,7 +270,7 @@ impl<'a> Run<'a> {
             return Err(failed);
         }
         // Also after one that went to other stores, so that lists show them as they were taken.
-        let noted = context.catalog.newest_beside(&point);
+        let noted = context.state.catalog.newest_beside(&point);
         let point = before
             .newest
             .iter()
@@ -412,7 +415,7 @@ impl<'a> Run<'a> {
         artifact: &ArtifactSpec,
     ) -> Result<Captured> {
         let context = self.context;
-        let spool = scratch::Directory::create(&context.scratch(), "capture")?;
+        let spool = scratch::Directory::create(&context.state.scratch(), "capture")?;
         let queries = self.queries(name);
         let capture_context = CaptureContext {
             scratch: spool.path(),
@@ -494,7 +497,7 @@ impl<'a> Run<'a> {
         if objective::emptied(proof, None).is_none() {
             return;
         }
-        let catalog = &self.context.catalog;
+        let catalog = &self.context.state.catalog;
         let before = self.stores.iter().find_map(|receiving| {
             let location = receiving.store.store.location();
             catalog.previous_proof(&location, name, &artifact.name)
@@ -580,7 +583,7 @@ impl<'a> Run<'a> {
             match receiving.free_key(&stem, &suffix, &self.point) {
                 Ok((key, if_absent)) => {
                     let location = receiving.store.store.location();
-                    let catalog = &self.context.catalog;
+                    let catalog = &self.context.state.catalog;
                     let previous = catalog.previous_bytes(&location, source, &artifact.name);
                     // Room to grow by half.
                     let bytes_hint = previous.map(|bytes| bytes.saturating_add(bytes / 2));

@@ -116,7 +116,7 @@ pub(super) fn exposed(
 
 /// What is to be said of points that are dated in the future, unless they were disowned.
 pub(super) fn set_aside(context: &Context, ahead: BTreeSet<PointId>) -> Result<Vec<String>> {
-    let disowned = context.catalog.disowned()?;
+    let disowned = context.state.catalog.disowned()?;
     let now = context.clock.now();
     let tell = |point: &PointId| format!("{}; {}", posture::ahead(point, now), posture::AHEAD_HINT);
     let warnings: Vec<String> = ahead.difference(&disowned).map(tell).collect();

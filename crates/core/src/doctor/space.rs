@@ -15,7 +15,8 @@ pub(super) fn examine(context: &Context, survey: &Survey) -> Vec<Finding> {
     let mut findings = Vec::new();
     for name in context.config.store.keys() {
         let free = context
-            .store(name)
+            .stores
+            .open(name)
             .ok()
             .and_then(|store| store.store.free_bytes());
         let Some(free) = free else { continue };
@@ -33,11 +34,16 @@ pub(super) fn examine(context: &Context, survey: &Survey) -> Vec<Finding> {
             "free some there, or the next backup may find it full",
         ));
     }
-    if let Ok(space) = rustix::fs::statvfs(context.scratch()) {
+    if let Ok(space) = rustix::fs::statvfs(context.state.scratch()) {
         let free = space.f_bavail.saturating_mul(space.f_frsize);
         let newest = newest(survey.copies.iter().map(|(_, copy)| &copy.manifest));
         let clear = |manifest: &&Manifest| {
-            let outline = context.catalog.outline(&manifest.point).ok().flatten();
+            let outline = context
+                .state
+                .catalog
+                .outline(&manifest.point)
+                .ok()
+                .flatten();
             let clear = outline.map(|d| d.artifacts.iter().map(|a| a.bytes).sum());
             clear.unwrap_or_else(|| manifest.stored_bytes())
         };

@@ -160,7 +160,7 @@ fn sealing(context: &Context, store: &OpenStore, record: &Record) -> Result<Opti
     }
     let configured = &context.config.evidence.recipients;
     if !configured.is_empty() {
-        context.check_recipients(configured)?;
+        context.stores.check_recipients(configured)?;
         let recipients = Recipients::parse_any(configured, context.clock.now())?;
         return Ok(Some(sealed_to(recipients)));
     }
@@ -217,7 +217,7 @@ pub(super) fn keep(context: &Context, plain: &Plain) -> Result<()> {
 }
 
 fn kept_path(context: &Context, sha256: &str) -> Result<PathBuf> {
-    let directory = context.private_directory(&[KEPT])?;
+    let directory = context.state.private_directory(&[KEPT])?;
     Ok(directory.join(format!("{sha256}.json")))
 }
 
@@ -233,7 +233,10 @@ pub(super) fn kept(context: &Context, sha256: &str) -> Option<Plain> {
 
 /// The hash of each detail that the state directory has.
 pub(super) fn all_kept(context: &Context) -> BTreeSet<String> {
-    let entries = context.private_directory(&[KEPT]).map(std::fs::read_dir);
+    let entries = context
+        .state
+        .private_directory(&[KEPT])
+        .map(std::fs::read_dir);
     let Ok(Ok(entries)) = entries else {
         return BTreeSet::new();
     };
@@ -362,7 +365,7 @@ fn keys(context: &Context, store: &OpenStore) -> Result<Vec<Option<Identities>>>
     let mut keys = vec![store.identities()?];
     for (name, config) in &context.config.store {
         if *name != store.name && config.decrypt.is_some() {
-            keys.extend(context.store(name).and_then(|s| s.identities()));
+            keys.extend(context.stores.open(name).and_then(|s| s.identities()));
         }
     }
     Ok(keys)

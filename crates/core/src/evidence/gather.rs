@@ -159,7 +159,7 @@ pub(super) fn detail(store: &OpenStore, key: &str) -> Option<(String, Object)> {
 pub(super) fn open_stores(context: &Context) -> (Vec<OpenStore>, Vec<(Name, Error)>) {
     let (mut stores, mut errors) = (Vec::new(), Vec::new());
     for name in context.config.store.keys() {
-        match context.store(name) {
+        match context.stores.open(name) {
             Ok(store) => stores.push(store),
             Err(error) => errors.push((name.clone(), error)),
         }
@@ -170,7 +170,7 @@ pub(super) fn open_stores(context: &Context) -> (Vec<OpenStore>, Vec<(Name, Erro
 /// Looks through the catalog and these stores.
 pub(super) fn gather(context: &Context, stores: &[OpenStore]) -> Gathered {
     let mut gathered = Gathered::default();
-    for record in context.catalog.records().unwrap_or_default() {
+    for record in context.state.catalog.records().unwrap_or_default() {
         gathered.learn(context, record);
     }
     for store in stores {
@@ -189,7 +189,7 @@ fn gather_store(
     gathered: &mut Gathered,
 ) {
     let location = store.store.location();
-    let before = context.catalog.held(&location).unwrap_or_default();
+    let before = context.state.catalog.held(&location).unwrap_or_default();
     let mut held = BTreeSet::new();
     for object in objects {
         if let Some((_, detail)) = detail(store, &object.key) {
@@ -236,9 +236,10 @@ pub(super) fn note(
         sha256: record.sha256.clone(),
     };
     let noted = context
+        .state
         .catalog
         .note_record(record)
-        .and_then(|()| context.catalog.note_held(location, key, &held));
+        .and_then(|()| context.state.catalog.note_held(location, key, &held));
     if let Err(error) = noted {
         context.observer.warn(&error.to_string());
     }

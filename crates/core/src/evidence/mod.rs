@@ -59,8 +59,8 @@ pub fn append(context: &Context, mut draft: Record) -> Result<Appended> {
         });
     }
     let (stores, mut missing) = open_stores(context);
-    let signer = gather::directory(context.signer.id().as_str());
-    draft.signer = context.signer.id().to_string();
+    let signer = gather::directory(context.state.signer.id().as_str());
+    draft.signer = context.state.signer.id().to_string();
     let plain = detail::take(&mut draft, &context.clock)?;
     for store in &stores {
         if let Err(error) = detail::put(context, store, &signer, &draft, &plain) {
@@ -75,7 +75,7 @@ pub fn append(context: &Context, mut draft: Record) -> Result<Appended> {
     let (new, home) = entry.enter(draft)?;
     let mut missing = entry.missing;
     let kept =
-        detail::keep(context, &plain).and_then(|()| context.catalog.note_record(&new.stored));
+        detail::keep(context, &plain).and_then(|()| context.state.catalog.note_record(&new.stored));
     if let Err(error) = kept {
         context.observer.warn(&error.to_string());
     }
@@ -169,7 +169,7 @@ impl<'a> Entry<'a> {
                 signer: gather::directory(&draft.signer),
                 sequence: draft.sequence,
                 sha256: sha256_hex(&bytes),
-                signature: context.signer.sign(&bytes)?,
+                signature: context.state.signer.sign(&bytes)?,
                 bytes,
             },
         })

@@ -158,7 +158,7 @@ pub(super) fn heal(
             continue;
         };
         let location = store.store.location();
-        let once = context.catalog.held(&location).unwrap_or_default();
+        let once = context.state.catalog.held(&location).unwrap_or_default();
         for record in believed.iter().filter(|b| !held.contains(&b.stored.sha256)) {
             let lost = once.values().any(|h| h.sha256 == record.stored.sha256);
             let Ok(key) = deliver(store, record) else {
@@ -183,7 +183,7 @@ fn heal_details(
     gathered: &gather::Gathered,
     believed: &[&Believed],
 ) {
-    let ours = gather::directory(context.signer.id().as_str());
+    let ours = gather::directory(context.state.signer.id().as_str());
     let has = |sha256: &str| {
         let mut there = gathered.details.iter();
         there.any(|o| o.store.name == store.name && super::detail::hash_of(&o.file) == Some(sha256))

@@ -68,7 +68,7 @@ pub fn verify(context: &Context) -> Result<ChainReport> {
 
 /// The hashes of the records that this host has seen in a store.
 fn remembered(context: &Context, store: &OpenStore) -> BTreeSet<String> {
-    let held = context.catalog.held(&store.store.location());
+    let held = context.state.catalog.held(&store.store.location());
     let held = held.unwrap_or_default().into_values();
     held.map(|held| held.sha256).collect()
 }
@@ -287,7 +287,7 @@ impl Chains {
         if !self.is_whole {
             return;
         }
-        let known = context.catalog.records().unwrap_or_default();
+        let known = context.state.catalog.records().unwrap_or_default();
         for stored in known {
             let gone =
                 before.contains(&stored.sha256) && !self.records.contains_key(&stored.sha256);
@@ -310,7 +310,7 @@ fn check_kept(context: &Context, seen: &BTreeMap<String, Seen>, report: &mut Cha
     if context.is_cold() || !report.unread.is_empty() {
         return;
     }
-    let remembered = context.catalog.records().unwrap_or_default();
+    let remembered = context.state.catalog.records().unwrap_or_default();
     let remembered = remembered.iter().filter_map(|stored| {
         let record: Record = serde_json::from_slice(&stored.bytes).ok()?;
         Some(record.detail?.sha256)

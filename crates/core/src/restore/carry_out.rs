@@ -281,7 +281,7 @@ impl<'a> Restoring<'a> {
         self.warnings.extend(begun);
         let brought = self.bring(
             &wanted,
-            &self.context.scratch(),
+            &self.context.state.scratch(),
             &mut Target::Given(database.clone()),
         );
         let noted = half_filled::end(self.context, &database, brought.is_ok());

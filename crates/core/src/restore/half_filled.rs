@@ -27,7 +27,7 @@ pub(super) struct Filling {
 }
 
 fn path(context: &Context) -> Result<PathBuf> {
-    Ok(context.private_directory(&["restores"])?.join(NOTES))
+    Ok(context.state.private_directory(&["restores"])?.join(NOTES))
 }
 
 /// Notes that cannot be read are none.

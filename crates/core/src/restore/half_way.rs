@@ -80,7 +80,7 @@ pub(super) fn pending<'a>(
 pub fn undo(context: &Context, confirm: Option<&str>) -> Result<Vec<String>> {
     let app = &context.config.app;
     let expected = format!("{}/{}", app.name, app.environment);
-    let _restore = context.lock("restore")?.ok_or_else(|| {
+    let _restore = context.state.lock("restore")?.ok_or_else(|| {
         Error::new(Code::Busy, "a restore is running").hint("wait until it has ended")
     })?;
     let sources = || context.config.source.keys().map(Name::as_str);

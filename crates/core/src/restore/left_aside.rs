@@ -106,7 +106,7 @@ impl LeftAside {
 }
 
 fn path(context: &Context) -> Result<PathBuf> {
-    Ok(context.private_directory(&[DIRECTORY])?.join(NOTES))
+    Ok(context.state.private_directory(&[DIRECTORY])?.join(NOTES))
 }
 
 /// Notes that cannot be read are none.
@@ -153,7 +153,7 @@ pub(super) fn strike_out(context: &Context) -> Result<()> {
 
 /// What live restores that were ended left; nothing while one is running.
 pub fn left(context: &Context) -> Vec<LeftAside> {
-    match context.lock("restore") {
+    match context.state.lock("restore") {
         Ok(Some(_lock)) => {
             let notes = read(context).into_iter();
             notes.filter(|note| note.is_there(context)).collect()

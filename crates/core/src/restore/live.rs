@@ -169,7 +169,7 @@ pub fn run(context: &Context, options: &Options) -> Result<Answer> {
         Target::Live => {
             confirm(context, options)?;
             checks::can_be_asked(&context.config.restore.checks, &restoring.source_names())?;
-            let _restore = context.lock("restore")?.ok_or_else(|| {
+            let _restore = context.state.lock("restore")?.ok_or_else(|| {
                 Error::new(Code::Busy, "another restore is running").hint("wait until it has ended")
             })?;
             restoring

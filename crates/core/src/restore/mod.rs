@@ -117,7 +117,7 @@ pub fn bring_back(
     context
         .observer
         .step(&format!("restore {name}"), stored_bytes(fetched, name));
-    let scratch = context.scratch();
+    let scratch = context.state.scratch();
     let incoming = Incoming {
         source: name,
         artifacts: artifacts(fetched, name).collect(),

@@ -43,7 +43,7 @@ pub fn check_all<'a>(
     copies: impl Iterator<Item = &'a (Name, PointCopy)>,
 ) -> Vec<Error> {
     let wrong = |(store, app, environment): &Subject| {
-        check(context, &context.store(store).ok()?, app, environment).err()
+        check(context, &context.stores.open(store).ok()?, app, environment).err()
     };
     let subjects = subjects(context, copies);
     subjects.iter().filter_map(wrong).collect()

@@ -18,11 +18,11 @@ const SIGNATURE: &str = "-----BEGIN SSH SIGNATURE-----\n";
 /// Writes the page of an application anew after `manifest` was committed, unless the page does not
 /// cover that point; and the index.
 pub fn put(context: &Context, store: &OpenStore, manifest: &Manifest) -> Result<()> {
-    let copies = match context.catalog.sync(store) {
+    let copies = match context.state.catalog.sync(store) {
         Ok((copies, _)) => copies,
-        Err(_) => context.catalog.copies(&store.store.location())?,
+        Err(_) => context.state.catalog.copies(&store.store.location())?,
     };
-    let disowned = context.catalog.disowned()?;
+    let disowned = context.state.catalog.disowned()?;
     let now = context.clock.now();
     let counts = |copy: &&PointCopy| {
         let m = &copy.manifest;
@@ -35,7 +35,7 @@ pub fn put(context: &Context, store: &OpenStore, manifest: &Manifest) -> Result<
         return Ok(());
     }
     let details = |m: &Manifest| -> Option<Details> {
-        let known = context.catalog.outline(&m.point).ok().flatten();
+        let known = context.state.catalog.outline(&m.point).ok().flatten();
         known.or_else(|| copies::read_details(store, m).ok())
     };
     let parts: Vec<_> = parts
@@ -72,9 +72,9 @@ fn index<'a>(pages: impl Iterator<Item = &'a str>) -> String {
 
 /// Puts a text that ends in its signature. The old text stands, with its own, until the new one does.
 fn put_signed(context: &Context, store: &OpenStore, key: &str, text: &str) -> Result<()> {
-    let signature = context.signer.sign(text.as_bytes())?;
+    let signature = context.state.signer.sign(text.as_bytes())?;
     let whole = format!("{text}{signature}");
-    let beside = context.signer.sign(whole.as_bytes())?;
+    let beside = context.state.signer.sign(whole.as_bytes())?;
     put_bytes(store, &format!("{key}.sig"), beside.as_bytes(), false)?;
     put_bytes(store, key, whole.as_bytes(), false)?;
     Ok(())

@@ -46,7 +46,10 @@ pub const FLOORS: &[(&str, &[&str])] = &[
         ],
     ),
     ("sources", &["source"]),
-    ("stores", &["stores", "copies", "catalog", "context"]),
+    (
+        "stores",
+        &["stores", "copies", "catalog", "state", "context"],
+    ),
     (
         "records",
         &[

@@ -49,10 +49,10 @@ pub(super) fn find(
 ) -> Result<Result<Basis>> {
     let mut held: Vec<BTreeMap<PointId, PointCopy>> = Vec::new();
     for store in stores {
-        let found = match context.catalog.sync(store) {
+        let found = match context.state.catalog.sync(store) {
             Ok((copies, _)) => copies,
             // A store that may not be listed: what this host put there is known.
-            Err(_) => context.catalog.copies(&store.store.location())?,
+            Err(_) => context.state.catalog.copies(&store.store.location())?,
         };
         let ours = found.into_iter().filter(|c| has_source(context, c, source));
         held.push(ours.map(|c| (c.manifest.point.clone(), c)).collect());
@@ -104,7 +104,7 @@ fn read(
         return Ok(Basis::default());
     };
     let point = &copy.manifest.point;
-    let mut details = context.catalog.details(point)?;
+    let mut details = context.state.catalog.details(point)?;
     let mut unread = None;
     for (store, copy) in stores.iter().zip(copies) {
         if details.is_none() {

@@ -48,9 +48,13 @@ impl Restoring<'_> {
             }
         };
         let bucket = connect(&config, &self.context.scrubber)?;
-        let place = BucketPlace::new(&self.context.scratch(), bucket, &url.prefix)?;
+        let place = BucketPlace::new(&self.context.state.scratch(), bucket, &url.prefix)?;
         self.wanted = vec![wanted.clone()];
-        self.bring(wanted, &self.context.scratch(), &mut Target::Bucket(place))
+        self.bring(
+            wanted,
+            &self.context.state.scratch(),
+            &mut Target::Bucket(place),
+        )
     }
 
     /// Objects lie aside in the state directory: a bucket has no place beside it to swap with.
@@ -60,7 +64,7 @@ impl Restoring<'_> {
         config: &BucketConfig,
     ) -> Result<Vec<PreparedSwap>> {
         let (source, point) = (&wanted.source, wanted.point());
-        let state = self.context.private_directory(&["restores"])?;
+        let state = self.context.state.private_directory(&["restores"])?;
         let aside = place::aside::within(&state)?;
         let name = format!("{point}-{}", source.name);
         left_aside::note(
@@ -83,7 +87,7 @@ impl Restoring<'_> {
                 bucket: connect(config, &self.context.scrubber)?,
                 prefix: config.prefix.clone().unwrap_or_default(),
                 own: staging.join(&source.name),
-                scratch: self.context.scratch(),
+                scratch: self.context.state.scratch(),
                 keep: aside
                     .path()
                     .join(format!("{}-before-{point}-{unique:016x}", source.name)),

@@ -252,7 +252,7 @@ impl Restoring<'_> {
         )?;
         admin.create(&aside, captured.map(|d| &d.proof), &self.context.scrubber)?;
         let mut target = Target::Made(live.with_database(&aside));
-        if let Err(error) = self.bring(wanted, &self.context.scratch(), &mut target) {
+        if let Err(error) = self.bring(wanted, &self.context.state.scratch(), &mut target) {
             let _ = admin.drop(&aside, &self.context.scrubber);
             return Err(error);
         }
