@@ -15,6 +15,7 @@ use crate::observe::Observer;
 use crate::point::{OnlyPartial, PointId, Selector};
 use crate::scratch;
 use crate::sign;
+use crate::stores::Stores;
 use crate::survey::{self, Survey};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -46,7 +47,7 @@ pub fn open(
     let mut context = Context::cold(config, home, clock, observer, &given.trust)?;
     let survey = survey::survey(&context, false)?;
     if survey.copies.is_empty() {
-        return Err(nothing_there(&context, survey));
+        return Err(nothing_there(&context.stores, survey));
     }
     let apps: BTreeSet<(Name, Name)> = survey
         .copies
@@ -90,12 +91,11 @@ fn fits(wanted: Option<&str>, app: &str, environment: &str) -> bool {
     }
 }
 
-fn nothing_there(context: &Context, survey: Survey) -> Error {
+fn nothing_there(stores: &Stores, survey: Survey) -> Error {
     if let Some(unread) = survey.unread.into_iter().next() {
         return unread.error;
     }
-    let place = context
-        .stores
+    let place = stores
         .open(NAME)
         .map_or_else(|_| "the store".to_owned(), |s| s.store.location());
     Error::new(

@@ -14,6 +14,7 @@ use crate::fetch::{self, Fetched};
 use crate::kind::StoredKind;
 use crate::name::{Name, StoredKey};
 use crate::point::{Manifest, ManifestArtifact, OnlyPartial, PointId, Selector};
+use crate::sign::TrustedSigners;
 use crate::snapshot::{Blobs, Deposit, Slot};
 use crate::source::{self, bucket};
 use crate::stores::OpenStore;
@@ -85,7 +86,7 @@ pub fn run(
     for point in points {
         let from = match from {
             Some(from) => Name::made(from.to_owned())?,
-            None => other_holder(context, found, &point, to)?,
+            None => other_holder(&context.trusted, found, &point, to)?,
         };
         let fetched = fetch::fetch(context, &point, Some(&from))?;
         let manifest = &fetched.copy.manifest;
@@ -132,7 +133,7 @@ fn lacked(
 }
 
 fn other_holder(
-    context: &Context,
+    trusted: &TrustedSigners,
     found: &[(Name, PointCopy)],
     point: &PointId,
     to: &str,
@@ -142,7 +143,7 @@ fn other_holder(
         .filter(|(name, c)| &c.manifest.point == point && name != to);
     let believed = holders
         .clone()
-        .find(|(_, c)| c.check_trust(&context.trusted).is_ok());
+        .find(|(_, c)| c.check_trust(trusted).is_ok());
     let holder = believed.or_else(|| holders.next());
     holder.map(|(name, _)| name.clone()).ok_or_else(|| {
         Error::new(

@@ -15,6 +15,7 @@ use crate::posture;
 use crate::restore::left_aside::{self, LeftAside};
 use crate::runbook;
 use crate::scratch;
+use crate::secret::Scrubber;
 use crate::shell::quote;
 use crate::snapshot;
 use crate::source::{self, CaptureContext};
@@ -200,7 +201,7 @@ fn sources(context: &Context) -> Vec<Finding> {
                 let answers = examined.iter().all(|f| f.severity < Severity::Error);
                 findings.extend(examined);
                 if answers {
-                    findings.extend(restore_rights(context, &subject, &config.kind));
+                    findings.extend(restore_rights(&context.scrubber, &subject, &config.kind));
                 }
             }
             Err(error) => findings.push(failed(&subject, &error)),
@@ -210,9 +211,9 @@ fn sources(context: &Context) -> Vec<Finding> {
 }
 
 /// Whether a live restore of a database would stop at its rights.
-fn restore_rights(context: &Context, subject: &str, kind: &SourceKind) -> Option<Finding> {
+fn restore_rights(scrubber: &Scrubber, subject: &str, kind: &SourceKind) -> Option<Finding> {
     let database = source::live_database(kind)?;
-    let rights = database.and_then(|database| database.restore_rights(&context.scrubber));
+    let rights = database.and_then(|database| database.restore_rights(scrubber));
     Some(match rights {
         Err(error) => Finding {
             severity: Severity::Warning,

@@ -5,6 +5,7 @@
 //! afterwards, whatever happened; those of a run that was killed go with the next one.
 
 use crate::cancel;
+use crate::config::Config;
 use crate::config::{CheckConfig, DrillConfig};
 use crate::context::Context;
 use crate::copies::manifest_sha256;
@@ -47,8 +48,8 @@ pub struct Report {
 }
 
 /// The drill of that name, or the only one; without any, one that proves the only plan.
-pub fn choose_drill(context: &Context, name: Option<&str>) -> Result<(Name, DrillConfig)> {
-    let drills = &context.config.drill;
+pub fn choose_drill(config: &Config, name: Option<&str>) -> Result<(Name, DrillConfig)> {
+    let drills = &config.drill;
     let known = || {
         drills
             .keys()
@@ -67,7 +68,7 @@ pub fn choose_drill(context: &Context, name: Option<&str>) -> Result<(Name, Dril
         (None, 0) => {
             let drill = DrillConfig {
                 schedule: None,
-                plans: context.config.plan.keys().cloned().collect(),
+                plans: config.plan.keys().cloned().collect(),
                 store: None,
                 point: "latest".into(),
                 max_age: None,
@@ -90,7 +91,7 @@ pub fn choose_drill(context: &Context, name: Option<&str>) -> Result<(Name, Dril
 
 /// Runs a drill. An `Err` means that it could not begin; everything later is in the record.
 pub fn run(context: &Context, options: &Options) -> Result<Report> {
-    let (name, mut config) = choose_drill(context, options.drill.as_deref())?;
+    let (name, mut config) = choose_drill(&context.config, options.drill.as_deref())?;
     if let Some(point) = &options.point {
         config.point.clone_from(point);
     }

@@ -7,6 +7,7 @@ use crate::context::Context;
 use crate::copies::{self, PointCopy};
 use crate::error::{Code, Error, Result};
 use crate::name::Name;
+use crate::observe::Observer;
 use crate::point::{Candidate, Details, ManifestArtifact, OnlyPartial, PointId, Selector};
 use crate::posture;
 use crate::stores::OpenStore;
@@ -208,7 +209,7 @@ pub fn fetch(context: &Context, point: &PointId, store: Option<&str>) -> Result<
         match fetch_from(context, point, name) {
             Ok(fetched) if fetched.details.is_err() => drop(unproved.get_or_insert(fetched)),
             Ok(fetched) => {
-                tell_of_another(context, unproved.as_ref(), &fetched);
+                tell_of_another(context.observer.as_ref(), unproved.as_ref(), &fetched);
                 return Ok(fetched);
             }
             Err(error) => {
@@ -225,10 +226,10 @@ pub fn fetch(context: &Context, point: &PointId, store: Option<&str>) -> Result<
 }
 
 /// Says why another store's copy is read than the first.
-fn tell_of_another(context: &Context, passed_over: Option<&Fetched>, chosen: &Fetched) {
+fn tell_of_another(observer: &dyn Observer, passed_over: Option<&Fetched>, chosen: &Fetched) {
     let error = passed_over.and_then(|p| Some((&p.store.name, p.details.as_ref().err()?)));
     if let Some((name, error)) = error {
-        context.observer.warn(&format!(
+        observer.warn(&format!(
             "store {name} does not tell what was captured, and the copy in store {} is used: {error}",
             chosen.store.name
         ));

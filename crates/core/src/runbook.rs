@@ -22,6 +22,7 @@ use crate::point::{Details, Manifest, ManifestArtifact, ManifestSource};
 use crate::shell::quote;
 use crate::snapshot;
 use crate::source::{self, StockArtifact, StockSource};
+use crate::state::State;
 use crate::stores::OpenStore;
 use cover::Part;
 use std::collections::BTreeSet;
@@ -81,7 +82,7 @@ fn artifacts<'a>(part: &Part<'a>) -> Vec<&'a ManifestArtifact> {
 /// Says which points the page is of, and which sources are taken from each.
 fn write_points(
     out: &mut String,
-    context: &Context,
+    state: &State,
     store: &OpenStore,
     parts: &[Detailed<'_>],
 ) -> std::fmt::Result {
@@ -121,7 +122,7 @@ fn write_points(
         out,
         "With Lifeboat at hand, on any host and without a configuration, as root to keep owners:\n\n```"
     )?;
-    let signer = context.state.signer.id();
+    let signer = state.signer.id();
     for (_, part) in parts.iter().filter(|(_, part)| !part.taken.is_empty()) {
         let command = command(&store.config.kind, part.manifest, signer.as_str());
         writeln!(out, "{command}")?;
@@ -144,7 +145,7 @@ fn write_all(
         "# How to restore {} ({})\n",
         manifest.app, manifest.environment
     )?;
-    write_points(out, context, store, parts)?;
+    write_points(out, &context.state, store, parts)?;
     writeln!(out, "## Without Lifeboat\n")?;
     writeln!(out, "What follows is for stock tools alone.")?;
     writeln!(

@@ -3,12 +3,14 @@
 //! enough.
 
 use crate::archive::TapReader;
+use crate::clock::Clock;
 use crate::clock::is_ahead;
 use crate::context::Context;
 use crate::copies::PointCopy;
 use crate::error::{Code, Error, Result};
 use crate::fetch;
 use crate::name::Name;
+use crate::observe::Observer;
 use crate::point::{ManifestArtifact, OnlyPartial, POINTS_PREFIX, PointId, Selector, manifest_key};
 use crate::runbook;
 use crate::snapshot::{self, Blobs};
@@ -213,7 +215,7 @@ fn verify_instructions(
     let there = objects.filter(|o| matches!(o.outcome, Soundness::Intact | Soundness::Damaged));
     let stores: BTreeSet<&Name> = there.map(|object| &object.store).collect();
     let asked = found.iter().filter(|(name, _)| stores.contains(name));
-    let subjects = runbook::subjects(context, asked);
+    let subjects = runbook::subjects(&context.trusted, asked);
     let checked = subjects.into_iter().map(|(name, app, environment)| {
         let checked = context
             .stores
@@ -269,7 +271,7 @@ fn choose(
     }
     let chosen: BTreeSet<PointId> = match which {
         Which::One(_) | Which::All => all,
-        Which::Newest => newest(context, survey),
+        Which::Newest => newest(&context.clock, survey),
         Which::Sample(percent) => {
             let mut all: Vec<_> = all.into_iter().collect();
             let wanted = (all.len() * usize::from(*percent)).div_ceil(100).max(1);
@@ -290,8 +292,8 @@ fn choose(
 }
 
 /// The newest point of each plan; one that is dated in the future only where there is no other.
-fn newest(context: &Context, survey: &Survey) -> BTreeSet<PointId> {
-    let now = context.clock.now();
+fn newest(clock: &Clock, survey: &Survey) -> BTreeSet<PointId> {
+    let now = clock.now();
     let mut newest: BTreeMap<&str, (bool, &PointId)> = BTreeMap::new();
     for (_, copy) in &survey.copies {
         let point = &copy.manifest.point;
@@ -370,7 +372,7 @@ pub(crate) fn verify_copy(
             verify_in_snapshot(context, &store, &details.sha256, &details.key, None, blobs)
         }
         _ => verify_object(
-            context,
+            context.observer.as_ref(),
             &store,
             &details.key,
             details.bytes,
@@ -401,7 +403,13 @@ pub(crate) fn verify_artifact(
     let key = &artifact.key;
     match &artifact.snapshot {
         Some(snapshot) => verify_in_snapshot(context, store, snapshot, key, Some(artifact), blobs),
-        None => verify_object(context, store, key, artifact.bytes, &artifact.sha256),
+        None => verify_object(
+            context.observer.as_ref(),
+            store,
+            key,
+            artifact.bytes,
+            &artifact.sha256,
+        ),
     }
 }
 
@@ -443,7 +451,7 @@ fn told(error: &Error) -> (Soundness, Option<String>) {
 
 /// Reads an object to its end and compares its size and hash.
 pub(crate) fn verify_object(
-    context: &Context,
+    observer: &dyn Observer,
     store: &OpenStore,
     key: &str,
     bytes: u64,
@@ -461,7 +469,7 @@ pub(crate) fn verify_object(
     loop {
         match reader.read(&mut buffer) {
             Ok(0) => break,
-            Ok(count) => context.observer.advance(count as u64),
+            Ok(count) => observer.advance(count as u64),
             Err(error) => {
                 return told(&Error::from_io(Code::Store, "it cannot be read", error));
             }

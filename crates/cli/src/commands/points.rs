@@ -83,7 +83,7 @@ pub fn list(run: &Run<'_>, args: &args::Points) -> Result<u8> {
         && gone.is_empty()
     {
         // A plan that was renamed may still have points; one without must be configured.
-        backup::choose_plan(&context, Some(plan))?;
+        backup::choose_plan(&context.config, Some(plan))?;
     }
     let proofs = proofs(&context);
     let missing = survey::missing_copies(&found);

@@ -152,7 +152,7 @@ impl Run<'_> {
                 }
                 Err(error) => {
                     if let Some(receiving) = self.stores.get_mut(index) {
-                        let error = receiving.give_up(self.context, error);
+                        let error = receiving.give_up(self.context.observer.as_ref(), error);
                         self.details.errors.push(error.to_string());
                     }
                 }

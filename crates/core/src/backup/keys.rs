@@ -3,7 +3,7 @@
 //! A key that some manifest names is never overwritten; a leftover that none names is replaced.
 
 use crate::archive::{KeyFields, KeyTemplate};
-use crate::context::Context;
+use crate::config::Config;
 use crate::copies;
 use crate::error::{Code, Result};
 use crate::host::host;
@@ -15,14 +15,14 @@ use std::collections::BTreeSet;
 
 /// The key, without extension, of an artifact of a point that this run takes.
 pub(super) fn stem(
-    context: &Context,
+    config: &Config,
     template: &str,
     plan: &str,
     source: &str,
     artifact: &ArtifactSpec,
     point: &PointId,
 ) -> Result<String> {
-    let app = &context.config.app;
+    let app = &config.app;
     let host = host();
     Ok(KeyTemplate::parse(template)?.render(&KeyFields {
         app: &app.name,

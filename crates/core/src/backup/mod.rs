@@ -13,6 +13,7 @@ mod report;
 mod stream;
 
 use crate::compress::Compress;
+use crate::config::Config;
 use crate::config::{PlanConfig, SourceConfig, SourceKind};
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
@@ -44,10 +45,10 @@ pub(crate) use stream::{Destination, send};
 
 /// The plan of that name, or the only one.
 pub fn choose_plan<'a>(
-    context: &'a Context,
+    config: &'a Config,
     name: Option<&str>,
 ) -> Result<(&'a Name, &'a PlanConfig)> {
-    let plans = &context.config.plan;
+    let plans = &config.plan;
     let known = || {
         plans
             .keys()
@@ -78,7 +79,7 @@ pub fn choose_plan<'a>(
 
 /// What a backup would do. Nothing is reached and nothing is changed.
 pub fn plan(context: &Context, options: &Options) -> Result<Planned> {
-    let (name, plan) = choose_plan(context, options.plan.as_deref())?;
+    let (name, plan) = choose_plan(&context.config, options.plan.as_deref())?;
     context.config.check_plan(name)?;
     let point = PointId::new(&context.clock);
     let mut steps: Vec<_> = plan
@@ -87,7 +88,7 @@ pub fn plan(context: &Context, options: &Options) -> Result<Planned> {
         .map(|c| format!("run {}", c.join(" ")))
         .collect();
     for source_name in &plan.sources {
-        let config = source_config(context, source_name)?;
+        let config = source_config(&context.config, source_name)?;
         for artifact in source::open(&config.kind)?.artifacts() {
             for store_name in &plan.stores {
                 let store = context.config.store.get(store_name);
@@ -101,7 +102,14 @@ pub fn plan(context: &Context, options: &Options) -> Result<Planned> {
                     continue;
                 }
                 let template = config.key.as_ref().unwrap_or(&store.key);
-                let key = stem(context, template, name, source_name, &artifact, &point)?;
+                let key = stem(
+                    &context.config,
+                    template,
+                    name,
+                    source_name,
+                    &artifact,
+                    &point,
+                )?;
                 let suffix = match &store.encrypt {
                     Some(_) => ", encrypted",
                     None => "",
@@ -126,7 +134,7 @@ pub fn plan(context: &Context, options: &Options) -> Result<Planned> {
 /// Takes a restore point. An `Err` means that nothing was begun; what failed later is in the
 /// report.
 pub fn run(context: &Context, options: &Options) -> Result<Report> {
-    let (name, plan) = choose_plan(context, options.plan.as_deref())?;
+    let (name, plan) = choose_plan(&context.config, options.plan.as_deref())?;
     context.config.check_plan(name)?;
     let busy = || {
         Error::new(
@@ -203,8 +211,8 @@ fn slot(source: &str, artifact: &ArtifactSpec, kind: &SourceKind) -> Slot {
     }
 }
 
-fn source_config<'a>(context: &'a Context, name: &str) -> Result<&'a SourceConfig> {
-    context.config.source.get(name).ok_or_else(|| {
+fn source_config<'a>(config: &'a Config, name: &str) -> Result<&'a SourceConfig> {
+    config.source.get(name).ok_or_else(|| {
         Error::new(
             Code::Configuration,
             format!("there is no source named {name}"),
@@ -332,7 +340,7 @@ impl<'a> Run<'a> {
                 return;
             }
             let started = self.context.clock.now();
-            let (kind, outcome, consistency) = match source_config(self.context, name) {
+            let (kind, outcome, consistency) = match source_config(&self.context.config, name) {
                 Ok(config) => {
                     let (outcome, consistency) = self.capture_source(name, config);
                     (config.kind.kind().into(), outcome, consistency)
@@ -570,7 +578,7 @@ impl<'a> Run<'a> {
             }
             let template = config.key.as_ref().unwrap_or(&receiving.store.config.key);
             let stem = stem(
-                self.context,
+                &self.context.config,
                 template,
                 self.plan_name,
                 source,
@@ -598,7 +606,7 @@ impl<'a> Run<'a> {
                         deposit: None,
                     });
                 }
-                Err(error) => drop(receiving.give_up(self.context, error)),
+                Err(error) => drop(receiving.give_up(self.context.observer.as_ref(), error)),
             }
         }
         if destinations.is_empty() {
@@ -631,7 +639,9 @@ impl<'a> Run<'a> {
                     encrypt: delivery.sealing.encrypt_name().map(str::to_owned),
                     openpgp_signer: delivery.sealing.signed_by(),
                 }),
-                Err(error) => drop(receiving.give_up(self.context, error.clone())),
+                Err(error) => {
+                    drop(receiving.give_up(self.context.observer.as_ref(), error.clone()))
+                }
             }
         }
     }

@@ -7,8 +7,10 @@ use crate::copies;
 use crate::error::{Error, Result};
 use crate::exposure;
 use crate::name::{Name, StoredKey};
+use crate::observe::Observer;
 use crate::point::{ManifestArtifact, POINTS_PREFIX, PointId};
 use crate::posture;
+use crate::sign::TrustedSigners;
 use crate::snapshot::Deposit;
 use crate::stores::OpenStore;
 use lifeboat_store::StoreError;
@@ -29,12 +31,10 @@ pub(super) struct Receiving {
 
 impl Receiving {
     /// Leaves the store out of this point from here on. Returns the error with the store's name.
-    pub fn give_up(&mut self, context: &Context, error: Error) -> Error {
+    pub fn give_up(&mut self, observer: &dyn Observer, error: Error) -> Error {
         let message = format!("store {}: {}", self.store.name, error.message);
         let error = Error { message, ..error };
-        context
-            .observer
-            .warn(&format!("no copy of this point there: {error}"));
+        observer.warn(&format!("no copy of this point there: {error}"));
         self.failed.get_or_insert(error).clone()
     }
 
@@ -56,7 +56,7 @@ pub(super) fn open_repositories(context: &Context, stores: &mut [Receiving]) {
     for receiving in stores.iter_mut().filter(|s| s.failed.is_none()) {
         match receiving.store.deposit(HashSet::new()) {
             Ok(deposit) => receiving.deposit = deposit,
-            Err(error) => drop(receiving.give_up(context, error)),
+            Err(error) => drop(receiving.give_up(context.observer.as_ref(), error)),
         }
     }
 }
@@ -85,11 +85,11 @@ pub(super) fn look_before(context: &Context, stores: &mut [Receiving]) -> Before
                 let store = &receiving.store;
                 let believed = ahead
                     .into_iter()
-                    .filter(|point| is_signed(context, store, point));
+                    .filter(|point| is_signed(&context.trusted, store, point));
                 before.ahead.extend(believed);
             }
             Err(StoreError::Denied { .. }) => {}
-            Err(error) => drop(receiving.give_up(context, error.into())),
+            Err(error) => drop(receiving.give_up(context.observer.as_ref(), error.into())),
         }
     }
     before
@@ -125,8 +125,8 @@ pub(super) fn set_aside(context: &Context, ahead: BTreeSet<PointId>) -> Result<V
 }
 
 /// Whether a point is signed by someone we trust: others can make an id of any time.
-fn is_signed(context: &Context, store: &OpenStore, point: &PointId) -> bool {
-    copies::read(store, point).is_ok_and(|copy| copy.check_trust(&context.trusted).is_ok())
+fn is_signed(trusted: &TrustedSigners, store: &OpenStore, point: &PointId) -> bool {
+    copies::read(store, point).is_ok_and(|copy| copy.check_trust(trusted).is_ok())
 }
 
 /// The first error, when every store failed.

@@ -21,6 +21,7 @@ use crate::name::Name;
 use crate::place;
 use crate::point::PointId;
 use crate::probe::Observed;
+use crate::state::State;
 use crate::stores::OpenStore;
 use lifeboat_store::StoreError;
 use serde::{Deserialize, Serialize};
@@ -207,7 +208,7 @@ pub(super) fn put(
 
 /// Keeps a detail in the state directory.
 pub(super) fn keep(context: &Context, plain: &Plain) -> Result<()> {
-    let path = kept_path(context, &plain.sha256)?;
+    let path = kept_path(&context.state, &plain.sha256)?;
     place::replace_file(&mut plain.bytes.as_slice(), &path, 0o600)
         .map(drop)
         .map_err(|error| Error {
@@ -216,14 +217,14 @@ pub(super) fn keep(context: &Context, plain: &Plain) -> Result<()> {
         })
 }
 
-fn kept_path(context: &Context, sha256: &str) -> Result<PathBuf> {
-    let directory = context.state.private_directory(&[KEPT])?;
+fn kept_path(state: &State, sha256: &str) -> Result<PathBuf> {
+    let directory = state.private_directory(&[KEPT])?;
     Ok(directory.join(format!("{sha256}.json")))
 }
 
 /// The detail with this hash, when the state directory has it whole.
 pub(super) fn kept(context: &Context, sha256: &str) -> Option<Plain> {
-    let path = is_hash(sha256).then(|| kept_path(context, sha256).ok())??;
+    let path = is_hash(sha256).then(|| kept_path(&context.state, sha256).ok())??;
     let bytes = std::fs::read(path).ok()?;
     (sha256_hex(&bytes) == sha256).then(|| Plain {
         sha256: sha256.to_owned(),
@@ -232,11 +233,8 @@ pub(super) fn kept(context: &Context, sha256: &str) -> Option<Plain> {
 }
 
 /// The hash of each detail that the state directory has.
-pub(super) fn all_kept(context: &Context) -> BTreeSet<String> {
-    let entries = context
-        .state
-        .private_directory(&[KEPT])
-        .map(std::fs::read_dir);
+pub(super) fn all_kept(state: &State) -> BTreeSet<String> {
+    let entries = state.private_directory(&[KEPT]).map(std::fs::read_dir);
     let Ok(Ok(entries)) = entries else {
         return BTreeSet::new();
     };

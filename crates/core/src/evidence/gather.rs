@@ -13,6 +13,7 @@ use crate::digest::sha256_hex;
 use crate::error::{Error, Result};
 use crate::name::Name;
 use crate::point::PointId;
+use crate::sign::TrustedSigners;
 use crate::stores::OpenStore;
 use lifeboat_store::ObjectInfo;
 use std::collections::{BTreeMap, BTreeSet};
@@ -65,27 +66,25 @@ pub(super) struct Gathered {
 impl Gathered {
     /// The records that can be believed.
     pub fn believed(&self, context: &Context) -> Vec<Believed> {
-        let believed = |stored: &StoredRecord| believe(context, stored).ok();
+        let believed = |stored: &StoredRecord| believe(&context.trusted, stored).ok();
         self.known.values().filter_map(believed).collect()
     }
 
     fn learn(&mut self, context: &Context, record: StoredRecord) {
         match self.known.get(&record.sha256) {
-            Some(known) if believe(context, known).is_ok() => {}
+            Some(known) if believe(&context.trusted, known).is_ok() => {}
             _ => drop(self.known.insert(record.sha256.clone(), record)),
         }
     }
 }
 
 /// A record as what it says, when a trusted signer signed it; otherwise why not.
-pub(super) fn believe(context: &Context, stored: &StoredRecord) -> Result<Believed> {
+pub(super) fn believe(trusted: &TrustedSigners, stored: &StoredRecord) -> Result<Believed> {
     let untrusted = |why: String| Error::new(crate::error::Code::Untrusted, why);
     let record: Record =
         serde_json::from_slice(&stored.bytes).map_err(|e| untrusted(format!("is damaged: {e}")))?;
     let (app, at) = (&record.app, record.finished);
-    context
-        .trusted
-        .verify(app, &stored.bytes, &stored.signature, at)?;
+    trusted.verify(app, &stored.bytes, &stored.signature, at)?;
     if record.sequence != stored.sequence || directory(&record.signer) != stored.signer {
         let why = "stands under another name than its content says";
         return Err(untrusted(why.into()));

@@ -250,7 +250,7 @@ pub fn list(context: &Context) -> Result<(Vec<Listed>, Vec<Error>)> {
             let mut record: Record = serde_json::from_slice(&stored.bytes).ok()?;
             let ours = record.app == context.config.app.name
                 && record.environment == context.config.app.environment;
-            let distrust = gather::believe(context, &stored).err();
+            let distrust = gather::believe(&context.trusted, &stored).err();
             detail::open_kept(context, &mut record);
             ours.then(|| Listed {
                 key: gather::key(&stored.signer, stored.sequence, None),

@@ -12,6 +12,8 @@ use crate::context::Context;
 use crate::copies;
 use crate::error::{Code, Error, Result};
 use crate::point::{Head, PointId};
+use crate::sign::TrustedSigners;
+use crate::state::State;
 use crate::stores::OpenStore;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,7 +42,7 @@ pub fn verify(context: &Context) -> Result<ChainReport> {
     }
     let mut verified = Vec::new();
     for store in &stores {
-        let before = remembered(context, store);
+        let before = remembered(&context.state, store);
         match Chains::read(context, store, &mut report) {
             Ok(chains) => {
                 seen.extend(chains.records.clone());
@@ -56,7 +58,7 @@ pub fn verify(context: &Context) -> Result<ChainReport> {
     for (store, chains, before) in &verified {
         chains.check(store, &mut report);
         chains.check_details(context, store, &details, &mut report);
-        chains.check_heads(context, store, &mut report)?;
+        chains.check_heads(&context.trusted, store, &mut report)?;
         chains.check_memory(context, store, before, &mut report);
     }
     check_kept(context, &seen, &mut report);
@@ -67,8 +69,8 @@ pub fn verify(context: &Context) -> Result<ChainReport> {
 }
 
 /// The hashes of the records that this host has seen in a store.
-fn remembered(context: &Context, store: &OpenStore) -> BTreeSet<String> {
-    let held = context.state.catalog.held(&store.store.location());
+fn remembered(state: &State, store: &OpenStore) -> BTreeSet<String> {
+    let held = state.catalog.held(&store.store.location());
     let held = held.unwrap_or_default().into_values();
     held.map(|held| held.sha256).collect()
 }
@@ -125,7 +127,7 @@ impl Chains {
                     continue;
                 }
             };
-            let believed = gather::believe(context, &stored);
+            let believed = gather::believe(&context.trusted, &stored);
             if let Err(error) = &believed {
                 report.problems.push(told(&error.message));
             }
@@ -239,13 +241,13 @@ impl Chains {
     /// Heads that the newest manifest that can be believed knows of, and the store does not have.
     fn check_heads(
         &self,
-        context: &Context,
+        trusted: &TrustedSigners,
         store: &OpenStore,
         report: &mut ChainReport,
     ) -> Result<()> {
         let believed = |point: &PointId| {
             let copy = copies::read(store, point).ok()?;
-            copy.check_trust(&context.trusted).is_ok().then_some(copy)
+            copy.check_trust(trusted).is_ok().then_some(copy)
         };
         let points = match copies::list(store) {
             Ok(points) => points,
@@ -291,7 +293,7 @@ impl Chains {
         for stored in known {
             let gone =
                 before.contains(&stored.sha256) && !self.records.contains_key(&stored.sha256);
-            if gone && gather::believe(context, &stored).is_ok() {
+            if gone && gather::believe(&context.trusted, &stored).is_ok() {
                 report.problems.push(format!(
                     "store {}: the chain of {} lacks record {}, which this host has seen there; the next drill, restore or backup puts it there again",
                     store.name, stored.signer, stored.sequence
@@ -317,7 +319,7 @@ fn check_kept(context: &Context, seen: &BTreeMap<String, Seen>, report: &mut Cha
     });
     let mut known: BTreeSet<String> = remembered.collect();
     known.extend(seen.values().filter_map(|record| record.detail.clone()));
-    for hash in detail::all_kept(context).difference(&known) {
+    for hash in detail::all_kept(&context.state).difference(&known) {
         report.problems.push(format!(
             "the record with the detail {hash} is in no store, and this host made it: the state directory keeps that detail"
         ));

@@ -455,7 +455,7 @@ impl<'a> Restoring<'a> {
                 .push(CheckResult::failed(name, "every command succeeds", &error));
         }
         let own = self.restored.len();
-        let untouched = checks::untouched(self.context, &self.restored);
+        let untouched = checks::untouched(&self.context.config, &self.restored);
         self.restored.extend(untouched);
         let checked = Checked {
             context: self.context,

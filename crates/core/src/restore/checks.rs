@@ -2,6 +2,7 @@
 
 use super::Restored;
 use crate::cancel;
+use crate::config::Config;
 use crate::config::{Check, CheckConfig, SourceKind};
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
@@ -89,8 +90,8 @@ pub fn run(checked: &Checked<'_>, check: &CheckConfig) -> CheckResult {
 }
 
 /// What is live of the sources that a live restore leaves alone: checks ask it as it is.
-pub fn untouched(context: &Context, restored: &[Restored]) -> Vec<Restored> {
-    let sources = context.config.source.iter();
+pub fn untouched(config: &Config, restored: &[Restored]) -> Vec<Restored> {
+    let sources = config.source.iter();
     let others = sources.filter(|(name, _)| !restored.iter().any(|r| r.source == **name));
     let live = others.filter_map(|(name, config)| {
         Some(Restored {

@@ -10,7 +10,9 @@ use crate::fingerprint::{Fingerprint, Proof};
 use crate::place;
 use crate::point::PointId;
 use crate::process::ProcessName;
+use crate::secret::Scrubber;
 use crate::source::Database;
+use crate::state::State;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -26,20 +28,22 @@ pub(super) struct Filling {
     process: ProcessName,
 }
 
-fn path(context: &Context) -> Result<PathBuf> {
-    Ok(context.state.private_directory(&["restores"])?.join(NOTES))
+fn path(state: &State) -> Result<PathBuf> {
+    Ok(state.private_directory(&["restores"])?.join(NOTES))
 }
 
 /// Notes that cannot be read are none.
 fn read(context: &Context) -> Vec<Filling> {
-    let text = path(context).ok().and_then(|path| std::fs::read(path).ok());
+    let text = path(&context.state)
+        .ok()
+        .and_then(|path| std::fs::read(path).ok());
     text.and_then(|text| serde_json::from_slice(&text).ok())
         .unwrap_or_default()
 }
 
 fn write(context: &Context, notes: &[Filling]) -> Result<()> {
     let text = serde_json::to_vec(notes).unwrap_or_default();
-    place::replace_file(&mut text.as_slice(), &path(context)?, 0o600).map(drop)
+    place::replace_file(&mut text.as_slice(), &path(&context.state)?, 0o600).map(drop)
 }
 
 /// Notes that a database is about to be filled. One that a killed restore of the same left half
@@ -60,7 +64,7 @@ pub(super) fn begin(
     let mut notes = read(context);
     let earlier = notes.iter().find(|note| note.database == filling.database);
     let done = match earlier {
-        Some(earlier) => begin_again(context, database, earlier, &filling, captured)?,
+        Some(earlier) => begin_again(&context.scrubber, database, earlier, &filling, captured)?,
         None => None,
     };
     notes.retain(|note| note.database != filling.database);
@@ -74,7 +78,7 @@ pub(super) fn begin(
 }
 
 fn begin_again(
-    context: &Context,
+    scrubber: &Scrubber,
     database: &Database,
     earlier: &Filling,
     filling: &Filling,
@@ -87,17 +91,17 @@ fn begin_again(
         )
         .hint("wait until it has ended"));
     }
-    if database.is_empty(&context.scrubber)? {
+    if database.is_empty(scrubber)? {
         return Ok(None);
     }
     let same = (&earlier.point, &earlier.source) == (&filling.point, &filling.source);
-    let counts = database.row_counts(&context.scrubber)?;
+    let counts = database.row_counts(scrubber)?;
     let part = same && captured.is_some_and(|captured| is_part(&counts, captured));
     let told = format!(
         "a restore of source {} of {} that was ended left it half filled",
         earlier.source, earlier.point
     );
-    if part && database.empty_again(&context.scrubber)? {
+    if part && database.empty_again(scrubber)? {
         return Ok(Some(format!(
             "{}: {told}; it was begun again",
             filling.database

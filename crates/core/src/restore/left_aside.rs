@@ -12,6 +12,7 @@ use crate::place;
 use crate::point::PointId;
 use crate::removal::remove_tree;
 use crate::source::{Database, live_database};
+use crate::state::State;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -105,20 +106,22 @@ impl LeftAside {
     }
 }
 
-fn path(context: &Context) -> Result<PathBuf> {
-    Ok(context.state.private_directory(&[DIRECTORY])?.join(NOTES))
+fn path(state: &State) -> Result<PathBuf> {
+    Ok(state.private_directory(&[DIRECTORY])?.join(NOTES))
 }
 
 /// Notes that cannot be read are none.
 fn read(context: &Context) -> Vec<LeftAside> {
-    let text = path(context).ok().and_then(|path| std::fs::read(path).ok());
+    let text = path(&context.state)
+        .ok()
+        .and_then(|path| std::fs::read(path).ok());
     text.and_then(|text| serde_json::from_slice(&text).ok())
         .unwrap_or_default()
 }
 
 fn write(context: &Context, notes: &[LeftAside]) -> Result<()> {
     let text = serde_json::to_vec(notes).unwrap_or_default();
-    place::replace_file(&mut text.as_slice(), &path(context)?, 0o600).map(drop)
+    place::replace_file(&mut text.as_slice(), &path(&context.state)?, 0o600).map(drop)
 }
 
 /// Notes a place before something is put there.

@@ -8,6 +8,7 @@
 use super::carry_out::{Restoring, Wanted};
 use super::{checks, half_way, left_aside, together};
 use crate::cancel;
+use crate::config::Config;
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
 use crate::evidence::Appended;
@@ -167,7 +168,7 @@ pub fn run(context: &Context, options: &Options) -> Result<Answer> {
         Target::Database(url) => restoring.restore_to_database(url),
         Target::Bucket(url) => restoring.restore_to_bucket(url),
         Target::Live => {
-            confirm(context, options)?;
+            confirm(&context.config, options)?;
             checks::can_be_asked(&context.config.restore.checks, &restoring.source_names())?;
             let _restore = context.state.lock("restore")?.ok_or_else(|| {
                 Error::new(Code::Busy, "another restore is running").hint("wait until it has ended")
@@ -318,8 +319,8 @@ fn choose_sources<'a>(points: &'a [Fetched], wanted: &[String]) -> Result<Vec<Wa
     Ok(chosen)
 }
 
-fn confirm(context: &Context, options: &Options) -> Result<()> {
-    let app = &context.config.app;
+fn confirm(config: &Config, options: &Options) -> Result<()> {
+    let app = &config.app;
     let expected = format!("{}/{}", app.name, app.environment);
     let needs = |message: String| {
         Error::new(Code::NeedsConfirmation, message)
@@ -399,7 +400,7 @@ fn plan(
             .map(|plan| format!("take a safety point by plan {plan}")),
     );
     steps.extend(restore.stop.iter().map(command));
-    steps.extend(wanted.iter().map(|w| plan_swap(context, &w.source)));
+    steps.extend(wanted.iter().map(|w| plan_swap(&context.config, &w.source)));
     steps.extend(restore.start.iter().chain(&restore.after).map(command));
     steps.extend(
         restore
@@ -435,9 +436,9 @@ fn lacks_rights(context: &Context, name: &Name) -> Option<String> {
 }
 
 /// Where a source would be swapped in.
-fn plan_swap(context: &Context, source: &ManifestSource) -> String {
+fn plan_swap(config: &Config, source: &ManifestSource) -> String {
     let name = &source.name;
-    let Some(config) = context.config.source.get(name) else {
+    let Some(config) = config.source.get(name) else {
         return format!("stop at source {name}: the configuration no longer has it");
     };
     let mut excluded = "";

@@ -12,6 +12,7 @@ use crate::copies::{self, PointCopy, read_optional};
 use crate::error::{Code, Error, Result};
 use crate::name::Name;
 use crate::point::{Manifest, PointId};
+use crate::sign::TrustedSigners;
 use crate::stores::OpenStore;
 use std::collections::BTreeSet;
 
@@ -24,11 +25,10 @@ pub type Subject = (Name, Name, Name);
 /// The instructions that should be there: of every application that has points in a store which are
 /// signed by someone we trust. Where nobody is trusted, nobody would follow them.
 pub fn subjects<'a>(
-    context: &Context,
+    trusted: &TrustedSigners,
     copies: impl Iterator<Item = &'a (Name, PointCopy)>,
 ) -> BTreeSet<Subject> {
-    let counts =
-        |copy: &PointCopy| !copy.manifest.safety && copy.check_trust(&context.trusted).is_ok();
+    let counts = |copy: &PointCopy| !copy.manifest.safety && copy.check_trust(trusted).is_ok();
     let believed = copies.filter(|(_, copy)| counts(copy));
     let subject = |(store, copy): &(Name, PointCopy)| {
         let m = &copy.manifest;
@@ -45,7 +45,7 @@ pub fn check_all<'a>(
     let wrong = |(store, app, environment): &Subject| {
         check(context, &context.stores.open(store).ok()?, app, environment).err()
     };
-    let subjects = subjects(context, copies);
+    let subjects = subjects(&context.trusted, copies);
     subjects.iter().filter_map(wrong).collect()
 }
 
@@ -142,7 +142,7 @@ impl<'a> Page<'a> {
     ) -> Result<Manifest> {
         let mut manifests = Vec::new();
         for point in named_points(text) {
-            manifests.push(self.manifest(context, &point)?);
+            manifests.push(self.manifest(&context.trusted, &point)?);
         }
         let Some(newest) = manifests.iter().max_by(|a, b| a.point.cmp(&b.point)) else {
             return Err(self.wrong(Code::ObjectDamaged, "names no point"));
@@ -183,9 +183,9 @@ impl<'a> Page<'a> {
     }
 
     /// The manifest of a point that the page names.
-    fn manifest(&self, context: &Context, point: &PointId) -> Result<Manifest> {
+    fn manifest(&self, trusted: &TrustedSigners, point: &PointId) -> Result<Manifest> {
         copies::read(self.store, point)
-            .and_then(|copy| copy.check_trust(&context.trusted).map(|()| copy.manifest))
+            .and_then(|copy| copy.check_trust(trusted).map(|()| copy.manifest))
             .map_err(|error| {
                 let code = match error.code {
                     Code::Untrusted => Code::ObjectDamaged,

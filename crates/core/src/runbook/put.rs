@@ -10,6 +10,7 @@ use crate::context::Context;
 use crate::copies::{self, PointCopy, put_bytes};
 use crate::error::Result;
 use crate::point::{Details, Manifest};
+use crate::state::State;
 use crate::stores::OpenStore;
 
 /// The first line of an SSH signature.
@@ -43,7 +44,12 @@ pub fn put(context: &Context, store: &OpenStore, manifest: &Manifest) -> Result<
         .map(|part| (details(part.manifest), part))
         .collect();
     let page = page_key(&manifest.app, &manifest.environment);
-    put_signed(context, store, &page, &render(context, store, &parts))?;
+    put_signed(
+        &context.state,
+        store,
+        &page,
+        &render(context, store, &parts),
+    )?;
     put_index(context, store)
 }
 
@@ -51,7 +57,7 @@ fn put_index(context: &Context, store: &OpenStore) -> Result<()> {
     let objects = store.store.list(PAGES_PREFIX)?;
     let pages = objects.iter().map(|o| o.key.as_str());
     let pages = pages.filter(|key| key.ends_with(".md"));
-    put_signed(context, store, INDEX, &index(pages))
+    put_signed(&context.state, store, INDEX, &index(pages))
 }
 
 /// The text of the index.
@@ -71,10 +77,10 @@ fn index<'a>(pages: impl Iterator<Item = &'a str>) -> String {
 }
 
 /// Puts a text that ends in its signature. The old text stands, with its own, until the new one does.
-fn put_signed(context: &Context, store: &OpenStore, key: &str, text: &str) -> Result<()> {
-    let signature = context.state.signer.sign(text.as_bytes())?;
+fn put_signed(state: &State, store: &OpenStore, key: &str, text: &str) -> Result<()> {
+    let signature = state.signer.sign(text.as_bytes())?;
     let whole = format!("{text}{signature}");
-    let beside = context.state.signer.sign(whole.as_bytes())?;
+    let beside = state.signer.sign(whole.as_bytes())?;
     put_bytes(store, &format!("{key}.sig"), beside.as_bytes(), false)?;
     put_bytes(store, key, whole.as_bytes(), false)?;
     Ok(())

@@ -1,6 +1,7 @@
 //! What is stored of a bucket already: the newest point that all receiving stores hold, its index,
 //! and its packs, as far as they are still there.
 
+use crate::config::Config;
 use crate::context::Context;
 use crate::copies::{self, PointCopy};
 use crate::digest::hex;
@@ -8,6 +9,7 @@ use crate::error::{Code, Error, Result};
 use crate::fetch::{self, Fetched};
 use crate::kind::Kind;
 use crate::name::Name;
+use crate::observe::Observer;
 use crate::point::{Details, DetailsArtifact, ManifestArtifact, Outcome, PointId};
 use crate::source::bucket::{INDEX, is_pack, sort};
 use crate::stores::OpenStore;
@@ -54,7 +56,9 @@ pub(super) fn find(
             // A store that may not be listed: what this host put there is known.
             Err(_) => context.state.catalog.copies(&store.store.location())?,
         };
-        let ours = found.into_iter().filter(|c| has_source(context, c, source));
+        let ours = found
+            .into_iter()
+            .filter(|c| has_source(&context.config, c, source));
         held.push(ours.map(|c| (c.manifest.point.clone(), c)).collect());
     }
     let Some((first, others)) = held.split_first() else {
@@ -80,8 +84,8 @@ pub(super) fn find(
     Ok(why.map_or_else(|| Ok(Basis::default()), Err))
 }
 
-fn has_source(context: &Context, copy: &PointCopy, source: &str) -> bool {
-    let (manifest, app) = (&copy.manifest, &context.config.app);
+fn has_source(config: &Config, copy: &PointCopy, source: &str) -> bool {
+    let (manifest, app) = (&copy.manifest, &config.app);
     let is_ours = manifest.app == app.name && manifest.environment == app.environment;
     let mut sources = manifest.sources.iter();
     is_ours
@@ -117,7 +121,15 @@ fn read(
     let Some(details) = details else {
         return Err(unread.unwrap_or_else(|| Error::new(Code::ObjectMissing, "it has no details")));
     };
-    let index = index(context, stores, copies, &details, source, spool, state)?;
+    let index = index(
+        context.observer.as_ref(),
+        stores,
+        copies,
+        &details,
+        source,
+        spool,
+        state,
+    )?;
     let packs = packs(stores, copies, &details, source);
     let whole = in_all(&packs, stores)?;
     if whole.len() < packs.len() {
@@ -214,7 +226,7 @@ fn holds(store: &OpenStore, artifact: &ManifestArtifact) -> Result<bool> {
 
 /// The index of a point, in clear, as a file: as this host kept it, or from a store.
 fn index(
-    context: &Context,
+    observer: &dyn Observer,
     stores: &[OpenStore],
     copies: &[&PointCopy],
     details: &Details,
@@ -240,7 +252,7 @@ fn index(
         match fetch_index(&fetched, source, &path) {
             Ok(()) => return Ok(path),
             Err(error) => {
-                context.observer.warn(&error.to_string());
+                observer.warn(&error.to_string());
                 let _ = std::fs::remove_file(&path);
                 failed.get_or_insert(error);
             }
