@@ -7,7 +7,7 @@
 
 use crate::clock::Clock;
 use crate::context::Context;
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Fact, Result};
 use crate::fetch;
 use crate::given::{Given, NAME, config};
 use crate::name::Name;
@@ -175,16 +175,16 @@ fn nobody_to_trust(given: &Given, context: &Context, point: &PointId) -> Error {
 /// The same errors, with hints that fit a machine without a configuration.
 pub fn explain(error: Error) -> Error {
     let hint = match error.code {
-        Code::Decryption if error.message.contains("repository") => {
+        Code::Decryption if error.fact == Some(Fact::RepositoryPassword) => {
             "give the password of the repository: --password REFERENCE (file:PATH, env:NAME or cmd:PROGRAM)"
         }
         Code::Decryption => {
             "give the key that decrypts this store: --identity file:PATH (an age identity or an OpenPGP secret key), and --passphrase REFERENCE when it has one"
         }
-        Code::Secret if error.message.contains("AWS_") => {
+        Code::Secret if matches!(&error.fact, Some(Fact::Variable(name)) if name.starts_with("AWS_")) => {
             "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give --access-key REFERENCE and --secret-key REFERENCE (for the bucket of --to: its ?access_key=REFERENCE&secret_key=REFERENCE)"
         }
-        Code::Store if error.message.contains("refused the credentials") => {
+        Code::Store if error.fact == Some(Fact::Credentials) => {
             "check the access key and the secret key (the environment, or --access-key and --secret-key), and the clock of this host"
         }
         _ => return error,

@@ -107,6 +107,9 @@ impl Code {
     }
 }
 
+/// The hint of an error of a store for which there is none of its own.
+pub(crate) const ASK_DOCTOR: &str = "run `lifeboat doctor` to check this store";
+
 /// One error, as an operator reads it.
 #[derive(Debug, Clone)]
 pub struct Error {
@@ -118,6 +121,26 @@ pub struct Error {
     pub cause: Option<String>,
     /// What to do next.
     pub hint: Option<String>,
+    /// What it is about, where something is decided by that.
+    pub fact: Option<Fact>,
+}
+
+/// What an error is about, beside its code. What is decided by an error is decided by these, never by
+/// its words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fact {
+    /// The host key of another host is not the one that is believed, or none is.
+    HostKey,
+    /// An environment variable of this name is not set.
+    Variable(String),
+    /// A store refused the credentials.
+    Credentials,
+    /// The place of a store does not exist.
+    Place,
+    /// The password of a repository is missing or does not fit.
+    RepositoryPassword,
+    /// Something stored is missing or damaged, which other copies may heal.
+    Stored,
 }
 
 /// What most functions of this crate return.
@@ -131,7 +154,14 @@ impl Error {
             message: message.into(),
             cause: None,
             hint: None,
+            fact: None,
         }
+    }
+
+    /// Says what it is about.
+    pub fn about(mut self, fact: Fact) -> Self {
+        self.fact = Some(fact);
+        self
     }
 
     /// Adds the cause, unless it is blank.
@@ -286,10 +316,19 @@ impl From<StoreError> for Error {
                 Code::Interrupted,
                 "what was committed before is safe; run it again",
             ),
-            _ => (Code::Store, "run `lifeboat doctor` to check this store"),
+            _ => (Code::Store, ASK_DOCTOR),
+        };
+        let fact = match &error {
+            StoreError::NotFound { .. } => Some(Fact::Stored),
+            StoreError::Missing { .. } => Some(Fact::Place),
+            StoreError::Credentials { .. } => Some(Fact::Credentials),
+            _ => None,
         };
         let (message, cause) = said(&error);
-        Error::new(code, message).cause(cause).hint(hint)
+        Error {
+            fact,
+            ..Error::new(code, message).cause(cause).hint(hint)
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The repository engine for an operator: what its errors mean, and who uses it.
 
-use crate::error::{Code, Error};
+use crate::error::{self, Code, Error, Fact};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use lifeboat_repository::time::Time;
@@ -20,16 +20,19 @@ pub(crate) fn without_configuration(error: Error) -> Error {
     let Some(hint) = &error.hint else {
         return error;
     };
-    let hint = match error.message.as_str() {
-        text if text.ends_with("does not exist") => {
+    let hint = match &error.fact {
+        Some(Fact::Place) => {
             "check the place, or make a repository there: lifeboat repo init".to_owned()
         }
-        text if text.ends_with("refused the credentials") => {
+        Some(Fact::Credentials) => {
             "check the access key and the secret key (the environment, or --access-key and --secret-key), and the clock of this host".to_owned()
         }
-        _ if hint.contains("lifeboat verify") => "see how much is hit: lifeboat repo check".to_owned(),
-        _ if hint.contains("lifeboat doctor") => "check the place, and run it again".to_owned(),
-        _ => hint
+        Some(Fact::Stored) => "see how much is hit: lifeboat repo check".to_owned(),
+        Some(Fact::RepositoryPassword | Fact::HostKey | Fact::Variable(_)) => hint.clone(),
+        None if error.code == Code::Store && hint == error::ASK_DOCTOR => {
+            "check the place, and run it again".to_owned()
+        }
+        None => hint
             .replace("in the configuration", "in the place that is given")
             .replace("make the store writable", "make it writable")
             .replace("another store", "another place"),
@@ -146,8 +149,9 @@ pub fn explain(error: engine::Error) -> Error {
             Some("see how much is hit: lifeboat repo check --read-data"),
         ),
     };
-    match hint {
-        Some(hint) => Error::new(code, message).hint(hint),
-        None => Error::new(code, message),
+    Error {
+        hint: hint.map(str::to_owned),
+        fact: (code == Code::Decryption).then_some(Fact::RepositoryPassword),
+        ..Error::new(code, message)
     }
 }

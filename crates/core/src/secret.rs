@@ -4,7 +4,7 @@
 //! `Debug` shows nothing, and memory is wiped on drop. A [`Scrubber`] removes known secrets from
 //! text that came from elsewhere (a child's standard error).
 
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Fact, Result};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Cow;
@@ -118,10 +118,14 @@ impl Reference {
     fn unless_empty(&self, secret: &[u8]) -> Result<Secret> {
         match secret.is_empty() {
             false => Ok(Secret::new(secret.to_vec())),
-            true => Err(
-                Error::new(Code::Secret, format!("the secret at {self} is empty"))
-                    .hint("put the secret there, or correct the reference"),
-            ),
+            true => {
+                let error = Error::new(Code::Secret, format!("the secret at {self} is empty"))
+                    .hint("put the secret there, or correct the reference");
+                Err(match self {
+                    Reference::Env(name) => error.about(Fact::Variable(name.clone())),
+                    _ => error,
+                })
+            }
         }
     }
 
@@ -135,6 +139,7 @@ impl Reference {
                         format!("environment variable {name} is not set"),
                     )
                     .hint(format!("set {name} for the user that runs lifeboat"))
+                    .about(Fact::Variable(name.clone()))
                 })?,
             Reference::File(path) => read_file(path)?,
             Reference::Command(line) => run(line)?,

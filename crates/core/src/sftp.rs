@@ -3,7 +3,7 @@
 //! store speaks the protocol; hosts, keys and processes are the business of this side.
 
 use crate::config::{SftpConfig, SshConfig};
-use crate::error::{Code, Error};
+use crate::error::{Code, Error, Fact};
 use crate::secret::Scrubber;
 use crate::transport::ssh::{Host, Sessions};
 use crate::transport::{Command, Running, Transport};
@@ -144,7 +144,7 @@ impl Link for Ssh {
 
 /// The error as a store hands it on; what may pass is a host that cannot be reached now.
 fn link_error(error: Error) -> LinkError {
-    let may_pass = error.code == Code::SourceUnreachable && !error.message.contains("host key");
+    let may_pass = error.code == Code::SourceUnreachable && error.fact != Some(Fact::HostKey);
     let code = match error.code {
         Code::SourceUnreachable | Code::SourceDenied | Code::SourceFailed => Code::Store,
         code => code,

@@ -12,7 +12,7 @@ use crate::compress::Compress;
 use crate::config::{
     Config, EncryptConfig, S3Config, SftpConfig, SignConfig, StoreConfig, StoreKind,
 };
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Fact, Result};
 use crate::name::Name;
 use crate::ownership;
 use crate::secret::{Reference, Scrubber, Secret};
@@ -71,6 +71,7 @@ impl OpenStore {
                     "the point is in a repository of store {name}, whose password is not known"
                 ),
             )
+            .about(Fact::RepositoryPassword)
             .hint(format!("add password = \"file:PATH\" to [store.{name}]"))
         })
     }

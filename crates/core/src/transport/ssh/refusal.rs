@@ -3,7 +3,7 @@
 //! Told apart by OpenSSH's English words; what is not known is passed on as it was said.
 
 use super::Host;
-use crate::error::{Code, Error};
+use crate::error::{Code, Error, Fact};
 use ssh_key::{HashAlg, PublicKey};
 
 /// Why there is no connection.
@@ -23,18 +23,21 @@ pub(super) fn refused(host: &Host, said: &str) -> Option<Error> {
     let place = host.display();
     let has = |needles: &[&str]| needles.iter().any(|needle| said.contains(needle));
     if has(&["HOST IDENTIFICATION HAS CHANGED", "host key has changed"]) {
-        return Some(changed(host, said));
+        return Some(changed(host, said).about(Fact::HostKey));
     }
     if has(&["REVOKED HOST KEY"]) {
-        return Some(error(
-            Code::SourceUnreachable,
-            format!("the host key of {place} is marked as revoked"),
-            said,
-            "somebody else may answer there: do not go on; ask its administrator".into(),
-        ));
+        return Some(
+            error(
+                Code::SourceUnreachable,
+                format!("the host key of {place} is marked as revoked"),
+                said,
+                "somebody else may answer there: do not go on; ask its administrator".into(),
+            )
+            .about(Fact::HostKey),
+        );
     }
     if has(&["host key is known for", "Host key verification failed"]) {
-        return Some(unknown(host, said));
+        return Some(unknown(host, said).about(Fact::HostKey));
     }
     let told = |code, message: &str, hint: &str| {
         Some(error(code, format!("{place} {message}"), said, hint.into()))
