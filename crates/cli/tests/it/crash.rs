@@ -41,7 +41,7 @@ key = "{{app}}/{{source}}/{{artifact}}"
 sources = ["files", "pipe", "db"]
 stores = ["disk"]
 before = [{}, ["sh", "-c", "echo before >> {{root}}/log"]]
-after = [["sh", "-c", "echo after >> {{root}}/log"], {}]
+finally = [["sh", "-c", "echo after >> {{root}}/log"], {}]
 "#,
         gate("pipe"),
         gate("before"),
@@ -422,7 +422,7 @@ path = "{{root}}/store"
 sources = ["it"]
 stores = ["disk"]
 before = [["sh", "-c", "echo one >> {{root}}/log; {before}"], ["sh", "-c", "echo two >> {{root}}/log"]]
-after = [["sh", "-c", "echo three >> {{root}}/log; {after}"], ["sh", "-c", "echo four >> {{root}}/log"]]
+finally = [["sh", "-c", "echo three >> {{root}}/log; {after}"], ["sh", "-c", "echo four >> {{root}}/log"]]
 "#
     ))
 }

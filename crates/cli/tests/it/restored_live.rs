@@ -108,7 +108,7 @@ fn the_directories_above_come_back_as_they_were() {
 #[test]
 fn what_was_live_is_kept_aside_and_a_safety_point_taken() {
     let app = application();
-    app.configure_also("[restore]\nstop = [[\"{root}/say\", \"stop\"]]\nstart = [[\"{root}/say\", \"start\"]]\nafter = [[\"{root}/say\", \"after\"]]\nchecks = [{ sql = \"db\", query = \"select count(*) from client\", expect = \"= 50\" }]");
+    app.configure_also("[restore]\nstop = [[\"{root}/say\", \"stop\"]]\nprepare = [[\"{root}/say\", \"prepare\"]]\nstart = [[\"{root}/say\", \"start\"]]\nafter = [[\"{root}/say\", \"after\"]]\nchecks = [{ sql = \"db\", query = \"select count(*) from client\", expect = \"= 50\" }]");
     app.script(
         "say",
         &format!(
@@ -128,7 +128,7 @@ fn what_was_live_is_kept_aside_and_a_safety_point_taken() {
     assert_eq!(report["outcome"], "verified", "{report:#}");
     assert_eq!(
         std::fs::read_to_string(app.path("said")).unwrap(),
-        "stop 30\nstart 50\nafter 50\n"
+        "stop 30\nprepare 50\nstart 50\nafter 50\n"
     );
     assert!(!app.path("data/later.txt").exists());
     assert_eq!(

@@ -77,7 +77,7 @@ decrypt = {{ age = "file:{{root}}/secret/age.key" }}
 sources = ["url", "parts", "vault", "files"]
 stores = ["clear", "bucket"]
 before = [["sh", "-c", "echo $DATABASE_URL $PARTS_PASSWORD $S3_ACCESS >&2"]]
-after = [["sh", "-c", "echo $DATABASE_URL $PARTS_PASSWORD $S3_ACCESS >&2"]]
+finally = [["sh", "-c", "echo $DATABASE_URL $PARTS_PASSWORD $S3_ACCESS >&2"]]
 
 [drill.main]
 plans = ["main"]

@@ -124,7 +124,7 @@ pub fn plan(context: &Context, options: &Options) -> Result<Planned> {
     for store in &plan.stores {
         steps.push(format!("commit the manifest in store {store}"));
     }
-    steps.extend(plan.after.iter().map(|c| format!("run {}", c.join(" "))));
+    steps.extend(plan.finally.iter().map(|c| format!("run {}", c.join(" "))));
     Ok(Planned {
         plan: name.to_string(),
         steps,
@@ -150,19 +150,38 @@ pub fn run(context: &Context, options: &Options) -> Result<Report> {
     context.sweep();
     let mut run = Run::begin(context, name, plan, options)?;
     let _lease = run.lease()?;
-    match run_commands(context, "before", &plan.before) {
+    match run_commands(context, Hook::Before, &plan.before) {
         Ok(()) => run.capture_all(),
         Err(error) => run.fail(error),
     }
-    if let Err(error) = run_commands(context, "after", &plan.after) {
+    if let Err(error) = run_commands(context, Hook::Finally, &plan.finally) {
         run.fail(error);
     }
     Ok(run.commit())
 }
 
-/// Runs the commands around a plan; the first that fails ends the row, except for `after`, where
-/// every one is run and the first error is returned.
-fn run_commands(context: &Context, when: &str, commands: &[Vec<String>]) -> Result<()> {
+/// When commands around a plan run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hook {
+    /// Before the first source; the first that fails ends the row.
+    Before,
+    /// After the last, also when the run was interrupted: every one runs, and the first error is
+    /// returned.
+    Finally,
+}
+
+impl Hook {
+    fn as_str(self) -> &'static str {
+        match self {
+            Hook::Before => "before",
+            Hook::Finally => "finally",
+        }
+    }
+}
+
+/// Runs the commands around a plan.
+fn run_commands(context: &Context, hook: Hook, commands: &[Vec<String>]) -> Result<()> {
+    let when = hook.as_str();
     let mut first = None;
     for words in commands {
         let Some((program, arguments)) = words.split_first() else {
@@ -174,10 +193,9 @@ fn run_commands(context: &Context, when: &str, commands: &[Vec<String>]) -> Resu
         let command = Command::new(program)
             .args(arguments)
             .scrub_with(&context.scrubber);
-        let command = if when == "after" {
-            command.cleanup()
-        } else {
-            command
+        let command = match hook {
+            Hook::Before => command,
+            Hook::Finally => command.cleanup(),
         };
         let failed = match Transport::Local.output(&command) {
             Ok(output) if output.status.success() => continue,
@@ -193,7 +211,7 @@ fn run_commands(context: &Context, when: &str, commands: &[Vec<String>]) -> Resu
             }
             Err(error) => error,
         };
-        if when == "before" {
+        if hook == Hook::Before {
             return Err(failed);
         }
         first.get_or_insert(failed);

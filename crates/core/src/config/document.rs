@@ -282,6 +282,15 @@ impl<'a> Walk<'a> {
             "" => "at the top level".to_owned(),
             path => format!("in {path}"),
         };
+        if let Some(now) = later::renamed(name, word) {
+            return self.problem(
+                offset,
+                format!("{} is called {now}", join(path, word)),
+                Some(format!(
+                    "write {now} instead of {word}: it runs whatever happened"
+                )),
+            );
+        }
         match later::key(name, word) {
             Some(instead) => self.problem(
                 offset,

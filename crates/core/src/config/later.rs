@@ -18,6 +18,14 @@ pub(super) fn key(table: &str, key: &str) -> Option<&'static str> {
     })
 }
 
+/// The name of a key that was given another one, by the table's name in the schema.
+pub(super) fn renamed(table: &str, key: &str) -> Option<&'static str> {
+    match (table, key) {
+        ("PlanConfig", "after") => Some("finally"),
+        _ => None,
+    }
+}
+
 /// A word that a later version knows as this value, by the value's name in the schema; what to do
 /// instead.
 pub(super) fn word(value: &str, word: &str) -> Option<&'static str> {

@@ -574,9 +574,9 @@ pub struct PlanConfig {
     /// Commands before the first source; one that fails fails the backup.
     #[serde(default)]
     pub before: Vec<Vec<String>>,
-    /// Commands after the last, whatever happened.
+    /// Commands after the last source, whatever happened.
     #[serde(default)]
-    pub after: Vec<Vec<String>>,
+    pub finally: Vec<Vec<String>>,
 }
 
 /// Which points are kept.
@@ -693,9 +693,11 @@ pub struct CheckConfig {
 pub struct RestoreConfig {
     /// Commands that stop what writes.
     pub stop: Vec<Vec<String>>,
+    /// Commands between the swap and the start: clear caches, rebuild an index.
+    pub prepare: Vec<Vec<String>>,
     /// Commands that start it again.
     pub start: Vec<Vec<String>>,
-    /// Commands after the start.
+    /// Commands after a start that succeeded.
     pub after: Vec<Vec<String>>,
     /// What must hold afterwards; the restore is undone when it does not.
     pub checks: Vec<CheckConfig>,

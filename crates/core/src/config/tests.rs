@@ -85,7 +85,7 @@ sources = ["db", "parts", "auth", "files", "secrets", "vault"]
 stores = ["disk", "offsite"]
 keep = { hourly = 168, daily = 30, last = 1, weekly = 4, monthly = 12, yearly = 3, within = "30d", of_period = "first" }
 before = [["php", "artisan", "down"]]
-after = [["php", "artisan", "up"]]
+finally = [["php", "artisan", "up"]]
 
 [plan.weekly]
 schedule = "0 4 * * 0"
@@ -110,7 +110,8 @@ checks = [
 [restore]
 stop = [["systemctl", "stop", "apache2"]]
 start = [["systemctl", "start", "apache2"]]
-after = [["php", "artisan", "cache:clear"]]
+prepare = [["php", "artisan", "cache:clear"]]
+after = [["php", "artisan", "queue:restart"]]
 checks = [{ command = ["curl", "--fail", "https://tickets.example.org/"] }]
 "#;
 
@@ -220,6 +221,12 @@ fn one_problem_is_told_with_its_place_and_the_way_out() {
             "4:2",
             "unknown key \"sources\" at the top level",
             "did you mean \"source\"?",
+        ),
+        (
+            "[plan.p]\nsources = []\nstores = []\nafter = []",
+            "7:1",
+            "plan.p.after is called finally",
+            "write finally instead of after: it runs whatever happened",
         ),
         (
             "[source.db]\nkind = \"sqlite\"\npath = \"/d\"\nwal = true",

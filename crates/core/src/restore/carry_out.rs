@@ -447,7 +447,8 @@ impl<'a> Restoring<'a> {
         }
         self.move_to_live(swaps);
         if let Err(error) = self
-            .run_all(&restore.start)
+            .run_all(&restore.prepare)
+            .and_then(|()| self.run_all(&restore.start))
             .and_then(|()| self.run_all(&restore.after))
         {
             let name = Subject::word("start");

@@ -401,7 +401,12 @@ fn plan(
     );
     steps.extend(restore.stop.iter().map(command));
     steps.extend(wanted.iter().map(|w| plan_swap(&context.config, &w.source)));
-    steps.extend(restore.start.iter().chain(&restore.after).map(command));
+    let commands = restore
+        .prepare
+        .iter()
+        .chain(&restore.start)
+        .chain(&restore.after);
+    steps.extend(commands.map(command));
     steps.extend(
         restore
             .checks

@@ -143,7 +143,7 @@ impl Config {
             stores: vec![store.clone()],
             keep: None,
             before: Vec::new(),
-            after: Vec::new(),
+            finally: Vec::new(),
         };
         copying.plan.insert(plan.clone(), copied);
         copying.check_plan(plan)

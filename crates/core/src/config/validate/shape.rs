@@ -424,7 +424,7 @@ pub(super) fn plans(config: &Config, issues: &mut Vec<Issue>) {
             issues,
         );
         commands(&subject, "before", &plan.before, issues);
-        commands(&subject, "after", &plan.after, issues);
+        commands(&subject, "finally", &plan.finally, issues);
         if let Some(Keep::Rules(rules)) = &plan.keep
             && keeps_nothing(rules)
         {
@@ -529,6 +529,7 @@ pub(super) fn drills(config: &Config, issues: &mut Vec<Issue>) {
 pub(super) fn restore(config: &Config, issues: &mut Vec<Issue>) {
     commands("restore", "stop", &config.restore.stop, issues);
     commands("restore", "start", &config.restore.start, issues);
+    commands("restore", "prepare", &config.restore.prepare, issues);
     commands("restore", "after", &config.restore.after, issues);
     let sources = config.source.iter();
     let scope = sources
