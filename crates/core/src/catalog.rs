@@ -13,14 +13,19 @@ pub use memory::Lost;
 pub use records::{HeldRecord, StoredRecord};
 
 use crate::copies::{self, PointCopy};
+use crate::digest::hex;
 use crate::error::{Code, Error, Result};
 use crate::point::{Manifest, PointId};
 use crate::stores::OpenStore;
 use rusqlite::{Connection, params};
+use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
+
+/// How many points are looked through for the one before of a plan.
+const PREVIOUS_MAX: usize = 200;
 
 const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS manifest (
@@ -103,6 +108,32 @@ impl Catalog {
                 copies::parse(location, &PointId::parse(&point)?, bytes, signature).ok()
             })
             .collect())
+    }
+
+    /// SHA-256, hex, of the manifest of the point of the same plan before this one, as far as the
+    /// store's points are known here.
+    pub fn previous_of_plan(&self, location: &str, manifest: &Manifest) -> Option<String> {
+        let rows: Vec<Vec<u8>> = self
+            .run(|c| {
+                c.prepare(
+                    "SELECT bytes FROM manifest WHERE location = ?1 AND point < ?2 ORDER BY point DESC",
+                )?
+                .query_map([location, manifest.point.as_str()], |r| r.get(0))?
+                .take(PREVIOUS_MAX)
+                .collect()
+            })
+            .ok()?;
+        let of_plan = |bytes: &Vec<u8>| {
+            let parsed = serde_json::from_slice::<Manifest>(bytes);
+            parsed.is_ok_and(|m| {
+                m.app == manifest.app
+                    && m.environment == manifest.environment
+                    && m.plan == manifest.plan
+                    && !m.safety
+            })
+        };
+        let previous = rows.into_iter().find(of_plan)?;
+        Some(hex(&Sha256::digest(&previous)))
     }
 
     /// The newest point of the same second as `point` that is or was in any store, also one that is

@@ -3,8 +3,8 @@
 //! Objects travel as they are when both stores seal alike; otherwise they are opened and sealed
 //! anew, which needs the decryption key of the store they come from.
 
-use crate::archive::{KeyFields, KeyTemplate, Tally, TapReader};
-use crate::backup::{commit_copy, free_key};
+use crate::archive::{KeyFields, KeyTemplate, TapReader};
+use crate::backup::{Stored, commit_copy, free_key};
 use crate::compress::Compress;
 use crate::context::Context;
 use crate::copies::PointCopy;
@@ -198,13 +198,14 @@ fn copy_point(context: &Context, fetched: &Fetched, target: &OpenStore) -> Resul
             let slot = slot(manifest, artifact);
             let key = StoredKey::made(slot.path())?;
             let into = Some((Arc::clone(deposit), slot));
-            let tally = reseal(context, fetched, artifact, target, &key, into)?;
+            let Stored { tally, .. } = reseal(context, fetched, artifact, target, &key, into)?;
             artifacts.push(ManifestArtifact {
                 key,
                 bytes: tally.bytes,
                 compress: "none".to_owned(),
                 openpgp_signer: None,
                 snapshot: None,
+                version: None,
                 ..artifact.clone()
             });
             continue;
@@ -233,7 +234,7 @@ fn copy_point(context: &Context, fetched: &Fetched, target: &OpenStore) -> Resul
             &suffix,
             &manifest.point,
         )?;
-        let tally = copy_artifact(context, fetched, artifact, target, &key)?;
+        let Stored { tally, version } = copy_artifact(context, fetched, artifact, target, &key)?;
         bytes += tally.bytes;
         artifacts.push(ManifestArtifact {
             key,
@@ -243,6 +244,7 @@ fn copy_point(context: &Context, fetched: &Fetched, target: &OpenStore) -> Resul
             encrypt: target.sealing.encrypt_name().map(str::to_owned),
             openpgp_signer: target.sealing.signed_by(),
             snapshot: None,
+            version,
             ..artifact.clone()
         });
     }
@@ -334,7 +336,7 @@ fn copy_artifact(
     artifact: &ManifestArtifact,
     target: &OpenStore,
     key: &StoredKey,
-) -> Result<Tally> {
+) -> Result<Stored> {
     let alike = artifact.snapshot.is_none()
         && fetched.store.sealing == target.sealing
         && artifact.compress == target.sealing.compress_name()
@@ -349,8 +351,11 @@ fn copy_artifact(
             inner: TapReader::new(stored),
             context,
         };
-        target.store.put(key, &mut body, &options)?;
-        return Ok(body.inner.finish().1);
+        let receipt = target.store.put(key, &mut body, &options)?;
+        return Ok(Stored {
+            tally: body.inner.finish().1,
+            version: receipt.version,
+        });
     }
     reseal(context, fetched, artifact, target, key, None)
 }
@@ -364,7 +369,7 @@ fn reseal(
     target: &OpenStore,
     key: &StoredKey,
     deposit: Option<(Arc<Deposit>, Slot)>,
-) -> Result<Tally> {
+) -> Result<Stored> {
     let mut plain = Counted {
         inner: TapReader::new(fetch::open_artifact(fetched, artifact)?),
         context,

@@ -1,11 +1,26 @@
 //! What this host and its user are called.
 
+use crate::digest::hex;
+use sha2::{Digest, Sha256};
+
 /// The name of this host, as in keys and manifests.
 pub fn host() -> String {
     rustix::system::uname()
         .nodename()
         .to_string_lossy()
         .into_owned()
+}
+
+/// An id of this machine that stays the same over its restarts and is no secret: a hash of
+/// `/etc/machine-id`, which is one. Absent where there is no such file.
+pub fn machine() -> Option<String> {
+    let id = std::fs::read_to_string("/etc/machine-id").ok()?;
+    let id = id.trim();
+    let mut hash = Sha256::new();
+    hash.update(b"lifeboat machine\n");
+    hash.update(id.as_bytes());
+    let text = hex(&hash.finalize());
+    (!id.is_empty()).then(|| text.chars().take(32).collect())
 }
 
 /// Who runs this: the login that used sudo, if any, and the user.

@@ -8,9 +8,12 @@ mod trusted;
 
 pub use trusted::TrustedSigners;
 
+use crate::digest::hex;
 use crate::error::{Code, Error, Result};
 use crate::secret::Secret;
+use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use ssh_key::private::Ed25519Keypair;
 use ssh_key::{Algorithm, HashAlg, LineEnding, PrivateKey, SshSig};
 use std::fmt;
@@ -167,6 +170,20 @@ impl Signer {
     /// `ssh-ed25519 AAAA…`.
     pub fn public_openssh(&self) -> String {
         self.public().to_openssh()
+    }
+
+    /// The HMAC-SHA-256 of a proof of content, hex, under a key that only who has this one knows. A
+    /// hash of a small secret could be guessed; this cannot. `None` where the key cannot sign.
+    ///
+    /// The key is the SHA-256 of our Ed25519 signature of a constant, which is always the same.
+    pub fn proof_mac(&self, content: &[u8]) -> Option<String> {
+        let signature = self
+            .0
+            .sign(NAMESPACE, HashAlg::Sha512, b"lifeboat proof key 1");
+        let key = Sha256::digest(signature.ok()?.signature_bytes());
+        let mut mac = Hmac::<Sha256>::new_from_slice(&key).ok()?;
+        mac.update(content);
+        Some(hex(&mac.finalize().into_bytes()))
     }
 
     /// Signs; the result is the text of a `.sig` file.

@@ -148,6 +148,8 @@ pub struct PutOptions {
 pub struct Receipt {
     /// Size of the stored object in bytes.
     pub bytes: u64,
+    /// The id of this version of it, where the store keeps several.
+    pub version: Option<String>,
 }
 
 /// What a store says of an object.

@@ -58,6 +58,7 @@ impl Store for MemoryStore {
             })?;
         let receipt = Receipt {
             bytes: bytes.len() as u64,
+            version: None,
         };
         let mut objects = self.objects();
         if options.if_absent && objects.contains_key(key) {

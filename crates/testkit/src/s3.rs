@@ -158,6 +158,13 @@ impl MotoServer {
         assert_eq!(answer.status, 200, "{}", answer.text());
     }
 
+    /// Has a bucket keep every version of its objects from now on.
+    pub fn version(&self, bucket: &str) {
+        let body = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
+        let answer = self.request("PUT", &format!("/{bucket}?versioning"), &[], body);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+
     /// A request with a signature that only looks like one, which is enough until credentials are
     /// enforced: to see or to set what a client cannot.
     pub fn request(

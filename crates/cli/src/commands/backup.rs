@@ -12,6 +12,7 @@ pub fn run(run: &Run<'_>, args: &args::Backup) -> Result<u8> {
     let context = run.context()?;
     let options = Options {
         safety: false,
+        slot: None,
         plan: args.plan.clone(),
         reason: args.reason.clone(),
     };

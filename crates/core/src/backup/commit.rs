@@ -1,6 +1,6 @@
 //! The end of a backup: the manifest of each store's copy, and what became of the run.
 
-use super::{Destination, Report, Run, mirror, send};
+use super::{Destination, Report, Run, Stored, mirror, send};
 use crate::cancel;
 use crate::compress::Compress;
 use crate::context::Context;
@@ -8,10 +8,11 @@ use crate::copies::{self, PointCopy};
 use crate::document;
 use crate::error::{Code, Error, Result};
 use crate::evidence;
-use crate::host::{author, host};
+use crate::host::{author, host, machine};
 use crate::name::{Name, StoredKey};
-use crate::point::{Details, Manifest, Outcome, StoredDetails, details_key};
+use crate::point::{Details, Manifest, Outcome, StoredDetails, Targets, details_key};
 use crate::runbook;
+use crate::sign::Signer;
 use crate::snapshot::Deposit;
 use crate::stores::OpenStore;
 use jiff::Timestamp;
@@ -102,6 +103,22 @@ impl Run<'_> {
         }
     }
 
+    /// What is promised of recovery now.
+    fn targets(&self) -> Targets {
+        let config = &self.context.config;
+        let of_plan = config.drill.iter().filter(|(_, drill)| {
+            let mut plans = drill.plans.iter();
+            plans.any(|plan| plan == self.plan_name)
+        });
+        let ages = of_plan.filter_map(|(name, drill)| Some((name.clone(), drill.max_age?.seconds)));
+        Targets {
+            rpo_seconds: config.app.rpo.map(|span| span.seconds),
+            rto_seconds: config.app.rto.map(|span| span.seconds),
+            schedule: self.plan.schedule.clone(),
+            drill_max_age_seconds: ages.collect(),
+        }
+    }
+
     fn commit_stores(&mut self, outcome: Outcome, finished: Timestamp) -> Vec<Name> {
         let open = self.open_stores();
         let heads = evidence::heads(self.context, &open);
@@ -120,6 +137,10 @@ impl Run<'_> {
                 host: host(),
                 author: author(),
                 reason: self.reason.clone(),
+                trigger: Some(self.trigger),
+                targets: Some(self.targets()),
+                machine: machine(),
+                previous: None,
                 lifeboat: env!("CARGO_PKG_VERSION").to_owned(),
                 outcome,
                 started: self.point.time(),
@@ -134,6 +155,7 @@ impl Run<'_> {
                     sha256: String::new(),
                     encrypt: None,
                     openpgp_signer: None,
+                    version: None,
                 },
                 evidence: heads.clone(),
                 signer: self.context.state.signer.id().to_string(),
@@ -172,6 +194,9 @@ pub(crate) fn commit_copy(
     mut manifest: Manifest,
     details: &Details,
 ) -> Result<PointCopy> {
+    let (catalog, location) = (&context.state.catalog, store.store.location());
+    manifest.previous = catalog.previous_of_plan(&location, &manifest);
+    note_proofs(&context.state.signer, &mut manifest, details);
     match deposit {
         Some(deposit) => deposit.commit_point(&mut manifest, details)?,
         None => manifest.details = put_details(store, details)?,
@@ -197,6 +222,14 @@ pub(crate) fn commit_copy(
     Ok(copy)
 }
 
+/// Names the content of each artifact under the key of the signer.
+fn note_proofs(signer: &Signer, manifest: &mut Manifest, details: &Details) {
+    for artifact in &mut manifest.artifacts {
+        let captured = details.artifact(&artifact.source, &artifact.name);
+        artifact.proof_mac = captured.and_then(|d| signer.proof_mac(&d.proof.content()));
+    }
+}
+
 /// Seals the details to a store's recipients and puts them, as they are written; returns what its
 /// manifest says of them.
 pub fn put_details(store: &OpenStore, details: &Details) -> Result<StoredDetails> {
@@ -216,15 +249,16 @@ pub fn put_details(store: &OpenStore, details: &Details) -> Result<StoredDetails
     });
     // What the store says explains why it could not be sent.
     let delivered = delivered.into_iter().next();
-    let tally = delivered.map(|delivered| delivered.result).transpose()?;
+    let stored = delivered.map(|delivered| delivered.result).transpose()?;
     let (_, _) = sent?;
     let none = || Error::new(Code::Store, format!("{key} was not stored"));
-    let tally = tally.ok_or_else(none)?;
+    let Stored { tally, version } = stored.ok_or_else(none)?;
     Ok(StoredDetails {
         key,
         bytes: tally.bytes,
         sha256: tally.sha256,
         encrypt: sealing.encrypt_name().map(str::to_owned),
         openpgp_signer: sealing.signed_by(),
+        version,
     })
 }

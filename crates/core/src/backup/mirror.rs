@@ -169,6 +169,8 @@ impl Mirror<'_, '_> {
             warnings: self.warnings,
             tools: BTreeMap::new(),
             answers: BTreeMap::new(),
+            identity: None,
+            position: None,
         })
     }
 

@@ -24,6 +24,7 @@ use crate::name::{Name, StoredKey};
 use crate::objective;
 use crate::point::{
     Consistency, Details, DetailsArtifact, ManifestArtifact, ManifestSource, Outcome, PointId,
+    Trigger, TriggeredBy,
 };
 use crate::posture;
 use crate::scratch;
@@ -41,7 +42,7 @@ pub use report::{Options, Planned, Report, ReportArtifact, ReportStored};
 use std::path::Path;
 use std::sync::Arc;
 use stream::{ATTEMPTS_MAX, Delivered};
-pub(crate) use stream::{Destination, send};
+pub(crate) use stream::{Destination, Stored, send};
 
 /// The plan of that name, or the only one.
 pub fn choose_plan<'a>(
@@ -239,6 +240,13 @@ fn source_config<'a>(config: &'a Config, name: &str) -> Result<&'a SourceConfig>
     })
 }
 
+/// What a source told of where it is.
+#[derive(Default)]
+struct Told {
+    identity: Option<String>,
+    position: Option<String>,
+}
+
 /// One backup under way.
 struct Run<'a> {
     context: &'a Context,
@@ -247,6 +255,7 @@ struct Run<'a> {
     point: PointId,
     reason: Option<String>,
     safety: bool,
+    trigger: Trigger,
     begun: std::time::Instant,
     stores: Vec<Receiving>,
     sources: Vec<ManifestSource>,
@@ -320,6 +329,14 @@ impl<'a> Run<'a> {
             point,
             reason: options.reason.clone(),
             safety: options.safety,
+            trigger: Trigger {
+                by: match (options.safety, options.slot) {
+                    (true, _) => TriggeredBy::Restore,
+                    (false, Some(_)) => TriggeredBy::Schedule,
+                    (false, None) => TriggeredBy::Command,
+                },
+                slot: options.slot,
+            },
             begun: std::time::Instant::now(),
             stores,
             sources: vec![],
@@ -358,9 +375,10 @@ impl<'a> Run<'a> {
                 return;
             }
             let started = self.context.clock.now();
+            let mut told = Told::default();
             let (kind, outcome, consistency) = match source_config(&self.context.config, name) {
                 Ok(config) => {
-                    let (outcome, consistency) = self.capture_source(name, config);
+                    let (outcome, consistency) = self.capture_source(name, config, &mut told);
                     (config.kind.kind().into(), outcome, consistency)
                 }
                 Err(error) => {
@@ -379,6 +397,8 @@ impl<'a> Run<'a> {
                 consistency,
                 started,
                 finished: self.context.clock.now(),
+                identity: told.identity,
+                position: told.position,
             });
         }
     }
@@ -387,6 +407,7 @@ impl<'a> Run<'a> {
         &mut self,
         name: &Name,
         config: &SourceConfig,
+        told: &mut Told,
     ) -> (Outcome, Option<Consistency>) {
         let mut outcome = Outcome::Complete;
         let mut consistency = None;
@@ -396,6 +417,8 @@ impl<'a> Run<'a> {
                 run.skipped = true;
             }
             consistency.get_or_insert(captured.consistency);
+            told.identity = told.identity.take().or(captured.identity);
+            told.position = told.position.take().or(captured.position);
         };
         let captured = source::open(&config.kind).and_then(|source| match source.shape() {
             Shape::Packs(bucket) => self
@@ -538,7 +561,7 @@ impl<'a> Run<'a> {
     /// Tells of a new artifact in the report.
     fn note_artifact(&mut self, details: &DetailsArtifact, delivered: &[Delivered]) {
         let stored = delivered.iter().filter_map(|d| {
-            let tally = d.result.as_ref().ok()?;
+            let tally = &d.result.as_ref().ok()?.tally;
             Some(ReportStored {
                 store: d.store.clone(),
                 key: d.key.to_string(),
@@ -645,7 +668,7 @@ impl<'a> Run<'a> {
                 continue;
             };
             match &delivery.result {
-                Ok(tally) => receiving.artifacts.push(ManifestArtifact {
+                Ok(Stored { tally, version }) => receiving.artifacts.push(ManifestArtifact {
                     source: source.to_owned(),
                     name: artifact.name.clone(),
                     extension: artifact.extension.clone(),
@@ -656,6 +679,8 @@ impl<'a> Run<'a> {
                     compress: delivery.sealing.compress_name().to_owned(),
                     encrypt: delivery.sealing.encrypt_name().map(str::to_owned),
                     openpgp_signer: delivery.sealing.signed_by(),
+                    proof_mac: None,
+                    version: version.clone(),
                 }),
                 Err(error) => {
                     drop(receiving.give_up(self.context.observer.as_ref(), error.clone()))

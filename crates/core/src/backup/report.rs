@@ -16,6 +16,8 @@ pub struct Options {
     pub reason: Option<String>,
     /// Whether it is taken before a live restore, of what is to be replaced.
     pub safety: bool,
+    /// The time of the plan's schedule that it is taken for.
+    pub slot: Option<Timestamp>,
 }
 
 /// What a backup will do; printing it is the dry run.

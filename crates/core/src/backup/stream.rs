@@ -67,8 +67,17 @@ pub(crate) struct Delivered {
     pub store: String,
     pub key: StoredKey,
     pub sealing: Sealing,
-    /// The stored bytes and their hash, confirmed by the store; or why there are none.
-    pub result: Result<Tally>,
+    /// What is stored, confirmed by the store; or why nothing is.
+    pub result: Result<Stored>,
+}
+
+/// An object as a store confirmed it.
+#[derive(Debug, Clone)]
+pub(crate) struct Stored {
+    /// Its bytes, and their hash.
+    pub tally: Tally,
+    /// The id that a versioned store gave it.
+    pub version: Option<String>,
 }
 
 /// Sends what `capture` writes to every destination. Returns what the capture returned, the tally
@@ -296,8 +305,8 @@ struct Upload {
     key: StoredKey,
     stall: Duration,
     sender: Sender<Message>,
-    /// The bytes that the store confirms.
-    outcome: Receiver<Result<u64>>,
+    /// The bytes that the store confirms, and the version it gave them.
+    outcome: Receiver<Result<(u64, Option<String>)>>,
 }
 
 impl Upload {
@@ -327,11 +336,11 @@ impl Upload {
                 ended: false,
             });
             let result = match deposit {
-                Some((deposit, slot)) => deposit.put(slot, body),
+                Some((deposit, slot)) => deposit.put(slot, body).map(|bytes| (bytes, None)),
                 None => store
                     .store
                     .put(&key, &mut body, &options)
-                    .map(|receipt| receipt.bytes)
+                    .map(|receipt| (receipt.bytes, receipt.version))
                     .map_err(Error::from),
             };
             let _ = report.send(result);
@@ -361,8 +370,11 @@ impl Upload {
         let result = match (answer, sealed) {
             (Ok(Err(error)), _) => Err(error),
             (Ok(Ok(_)), Err(error)) => Err(error.clone()),
-            (Ok(Ok(bytes)), Ok(tally)) if bytes == tally.bytes => Ok(tally.clone()),
-            (Ok(Ok(bytes)), Ok(tally)) => Err(Error::new(
+            (Ok(Ok((bytes, version))), Ok(tally)) if bytes == tally.bytes => Ok(Stored {
+                tally: tally.clone(),
+                version,
+            }),
+            (Ok(Ok((bytes, _))), Ok(tally)) => Err(Error::new(
                 Code::Store,
                 format!("store {store} confirms {bytes} bytes of {key}, {} were sent", tally.bytes),
             )),

@@ -35,6 +35,21 @@ pub struct Proof {
 }
 
 impl Proof {
+    /// What it says of the content, as bytes that are equal when the content is: without the moment
+    /// at which a catalog was asked.
+    pub fn content(&self) -> Vec<u8> {
+        let named = match &self.inventory {
+            Inventory::Database(inventory) => Some(DatabaseInventory {
+                asked: None,
+                ..inventory.clone()
+            }),
+            // The sums of the fingerprint cover every entry.
+            Inventory::Files { .. } | Inventory::None => None,
+        };
+        // Texts, numbers and maps with texts as keys are always JSON.
+        serde_json::to_vec(&(&self.fingerprint, &named)).unwrap_or_default()
+    }
+
     /// Whether it is of a database that has objects of this kind.
     pub fn has_objects(&self, kind: &str) -> bool {
         match &self.inventory {

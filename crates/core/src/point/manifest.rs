@@ -74,6 +74,18 @@ pub struct Manifest {
     /// Why, where someone said so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// What made it be taken. Older manifests lack it, and so all that is optional below.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trigger: Option<Trigger>,
+    /// What was promised of recovery when it was taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub targets: Option<Targets>,
+    /// Which machine took it, as [`crate::host::machine`] says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<String>,
+    /// SHA-256 of the manifest of the plan's point before it in this store, hex. Absent in the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<String>,
     /// Taken before a live restore, of what was to be replaced: perhaps of something broken.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub safety: bool,
@@ -145,6 +157,14 @@ pub struct ManifestSource {
     pub started: Timestamp,
     /// When it ended.
     pub finished: Timestamp,
+    /// Which server it was taken from, where servers tell: PostgreSQL's system identifier, MySQL's
+    /// `server_uuid`, MariaDB's `server_uid`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
+    /// Where in the source's log it was taken: PostgreSQL's log sequence number; file and offset of
+    /// the binary log, or its GTID, of MariaDB and MySQL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<String>,
 }
 
 /// One stored artifact.
@@ -174,6 +194,53 @@ pub struct ManifestArtifact {
     /// Fingerprint of the OpenPGP key that signed inside, where one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub openpgp_signer: Option<String>,
+    /// The proof of its content under a key that is derived from the signing key, hex: equal content
+    /// of two points shows, also where what was captured cannot be decrypted. See
+    /// [`crate::sign::Signer::proof_mac`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof_mac: Option<String>,
+    /// The id that a versioned store gave the object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+}
+
+/// What made a point be taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trigger {
+    /// Who, or what.
+    pub by: TriggeredBy,
+    /// The time of the schedule that it was taken for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot: Option<Timestamp>,
+}
+
+/// Who or what made a point be taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TriggeredBy {
+    /// A person, or a program of theirs.
+    Command,
+    /// The schedule of the plan.
+    Schedule,
+    /// A live restore, which keeps what it replaces.
+    Restore,
+}
+
+/// What is promised of recovery.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Targets {
+    /// The recovery point objective, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rpo_seconds: Option<u64>,
+    /// The recovery time objective, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rto_seconds: Option<u64>,
+    /// The schedule of the plan: cron, five fields, UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<String>,
+    /// The drills of the plan that may not be older than so many seconds.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub drill_max_age_seconds: BTreeMap<Name, u64>,
 }
 
 /// Where the details of a point are.
@@ -191,6 +258,9 @@ pub struct StoredDetails {
     /// Fingerprint of the OpenPGP key that signed inside, where one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub openpgp_signer: Option<String>,
+    /// The id that a versioned store gave the object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
 }
 
 /// The newest record of an evidence chain.

@@ -40,6 +40,8 @@ mod tests {
             consistency: None,
             started: jiff::Timestamp::UNIX_EPOCH,
             finished: jiff::Timestamp::UNIX_EPOCH,
+            identity: None,
+            position: None,
         };
         use Outcome::{Complete, Failed, Partial};
         let point = |id: &str, sources: &[(&str, Outcome)]| {

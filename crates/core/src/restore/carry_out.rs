@@ -502,6 +502,7 @@ impl<'a> Restoring<'a> {
             }
             let options = backup::Options {
                 safety: true,
+                slot: None,
                 plan: Some(plan.to_string()),
                 reason: Some(of.clone()),
             };

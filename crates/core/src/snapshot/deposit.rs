@@ -192,6 +192,7 @@ impl Deposit {
             sha256: snapshot,
             encrypt: Some(ENCRYPTION.to_owned()),
             openpgp_signer: None,
+            version: None,
         };
         Ok(())
     }

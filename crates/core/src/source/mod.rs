@@ -74,6 +74,10 @@ pub struct Captured {
     pub tools: BTreeMap<String, String>,
     /// Answers to [`CaptureContext::queries`]; only the queries that could be asked.
     pub answers: BTreeMap<String, String>,
+    /// Which server it is, where servers tell.
+    pub identity: Option<String>,
+    /// Where in its log it was captured, where that shows.
+    pub position: Option<String>,
 }
 
 /// The artifact that holds a database of a server.

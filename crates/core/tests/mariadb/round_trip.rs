@@ -98,6 +98,8 @@ fn everything_comes_back_and_every_loss_is_named() {
         "{:?}",
         captured.tools
     );
+    assert_eq!(captured.position.as_ref(), captured.tools.get("gtid"));
+    assert!(captured.position.is_some());
     assert!(captured.tools.contains_key("gtid") && captured.tools.contains_key("mariadb-dump"));
     limits_and_warnings(&captured);
 

@@ -199,6 +199,10 @@ fn answers_are_of_the_captures_instant() {
     assert_eq!(captured.answers["select a from t"], "7");
     assert_eq!(captured.answers["select 'x\\y :z'"], "x\\y :z");
     assert_eq!(captured.warnings.len(), 3, "{:?}", captured.warnings);
+    let identity = captured.identity.as_deref().unwrap_or_default();
+    assert!(identity.parse::<u64>().is_ok(), "{identity:?}");
+    let position = captured.position.as_deref().unwrap_or_default();
+    assert!(position.split_once('/').is_some(), "{position:?}");
     assert_eq!(
         captured.tools["pg_dump"].split('.').next(),
         captured.tools["server"].split('.').next()

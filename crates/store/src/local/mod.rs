@@ -129,7 +129,10 @@ impl LocalStore {
             });
         }
         self.place(&mut file, key, options.if_absent)?;
-        Ok(Receipt { bytes })
+        Ok(Receipt {
+            bytes,
+            version: None,
+        })
     }
 
     /// Moves a finished file to its key; both the file and every directory above are then durable.

@@ -246,7 +246,10 @@ impl<'a> Sink<'a> {
     }
 
     fn confirm(&self, sent: &Sent, answered: &Metadata) -> Result<Receipt, StoreError> {
-        let receipt = Receipt { bytes: sent.bytes };
+        let receipt = Receipt {
+            bytes: sent.bytes,
+            version: answered.version().map(str::to_owned),
+        };
         let differs = |expected, observed| StoreError::Unconfirmed {
             location: self.store.location.clone(),
             key: self.key.to_owned(),
@@ -267,7 +270,6 @@ impl<'a> Sink<'a> {
 
     /// The completing request failed; yet it may have been done, and only its answer lost.
     fn judge(self, sent: &Sent, error: &opendal::Error) -> Result<Receipt, StoreError> {
-        let receipt = Receipt { bytes: sent.bytes };
         let status = refusal(error).map(|r| r.status);
         if self.conditional && refusal(error).is_some_and(|r| r.is_unimplemented()) {
             self.store.unconditional.store(true, Ordering::Relaxed);
@@ -281,7 +283,12 @@ impl<'a> Sink<'a> {
             // Nothing was ever heard from there, and asking again would only take time.
             _ if !self.store.reached.load(Ordering::Relaxed) => false,
             _ => match self.store.head(self.key) {
-                Ok(Some(metadata)) if sent.is_ours(&metadata) => return Ok(receipt),
+                Ok(Some(metadata)) if sent.is_ours(&metadata) => {
+                    return Ok(Receipt {
+                        bytes: sent.bytes,
+                        version: metadata.version().map(str::to_owned),
+                    });
+                }
                 Ok(found) => found.is_some(),
                 Err(_) => false,
             },

@@ -274,7 +274,10 @@ impl<'a> Upload<'a> {
         self.inner
             .place(&self.path, self.key, self.sent, if_absent)?;
         self.placed = true;
-        Ok(Receipt { bytes: self.sent })
+        Ok(Receipt {
+            bytes: self.sent,
+            version: None,
+        })
     }
 
     /// Has the server put the file on its disk and close it.

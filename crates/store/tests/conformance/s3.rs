@@ -293,3 +293,27 @@ fn two_prefixes_in_one_bucket_do_not_see_each_other() {
     assert_eq!(keys(&whole, ""), ["one/k", "one/two/k"]);
     assert_eq!(two.stat("k").unwrap().unwrap().bytes, 2);
 }
+
+#[test]
+fn a_versioned_bucket_gives_each_object_its_version() {
+    let server = MotoServer::start();
+    server.create_bucket("kept");
+    let plain = moto(&server, "kept", |_| {});
+    let stored = |store: &S3Store, key: &str, bytes| {
+        let options = PutOptions::default();
+        store.put(key, &mut Noise::new(1, bytes), &options).unwrap()
+    };
+    assert_eq!(stored(&plain, "before", 10).version, None);
+    server.version("kept");
+    let versioned = moto(&server, "kept", |_| {});
+    let mut versions: Vec<String> = Vec::new();
+    // One request, and one in parts.
+    for bytes in [10, 10, 20 * MIB] {
+        let receipt = stored(&versioned, "object", bytes);
+        assert_eq!(receipt.bytes, bytes);
+        versions.push(receipt.version.unwrap());
+    }
+    versions.sort();
+    versions.dedup();
+    assert_eq!(versions.len(), 3, "{versions:?}");
+}

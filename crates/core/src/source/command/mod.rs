@@ -220,6 +220,8 @@ impl Source for CommandSource {
             warnings: Vec::new(),
             tools: BTreeMap::new(),
             answers: BTreeMap::new(),
+            identity: None,
+            position: None,
         })
     }
 

@@ -211,6 +211,8 @@ impl Source for FilesSource {
             warnings,
             tools: BTreeMap::from([("sqlite".to_owned(), rusqlite::version().to_owned())]),
             answers: BTreeMap::new(),
+            identity: None,
+            position: None,
         })
     }
 

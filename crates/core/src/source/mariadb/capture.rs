@@ -129,7 +129,11 @@ impl Capture<'_> {
                 .filter(|line| !line.trim().is_empty())
                 .map(str::to_owned),
         );
+        let position = dumped.contents.gtid.clone();
+        let position = position.or_else(|| dumped.contents.binlog.clone());
         Ok(Captured {
+            identity: self.identity(),
+            position,
             consistency: match unsteady.is_empty() {
                 true => Consistency::Snapshot,
                 false => Consistency::Unknown,
@@ -195,6 +199,18 @@ impl Capture<'_> {
         versions.extend(binlog.map(|position| ("binlog".to_owned(), position)));
         versions.extend(contents.gtid.clone().map(|gtid| ("gtid".to_owned(), gtid)));
         versions
+    }
+
+    /// Which server it is; older ones of MariaDB do not tell.
+    fn identity(&self) -> Option<String> {
+        let sql = match self.server.flavor {
+            Flavor::Mysql => "SELECT @@GLOBAL.server_uuid",
+            Flavor::Mariadb => {
+                "SELECT MAX(VARIABLE_VALUE) FROM information_schema.GLOBAL_VARIABLES WHERE VARIABLE_NAME = 'SERVER_UID'"
+            }
+        };
+        let answer = query(self.connection, sql, self.context.scrubber).ok();
+        answer.filter(|id| !id.is_empty() && id != "NULL")
     }
 
     fn skew(&self, program: &Program) -> Option<String> {

@@ -14,7 +14,7 @@ use super::archive::{ColumnOrders, Contents};
 use super::connection::Connection;
 use super::inventory;
 use super::name::qualified;
-use super::session::{Server, Session, query_in_snapshot};
+use super::session::{Server, Session, query, query_in_snapshot};
 use super::stream::{Dump, NotBegun};
 use super::tools::Tools;
 use crate::cancel;
@@ -108,6 +108,8 @@ struct Begun {
     left_out: Vec<String>,
     answers: BTreeMap<String, String>,
     warnings: Vec<String>,
+    identity: Option<String>,
+    position: Option<String>,
 }
 
 impl Capture<'_> {
@@ -122,6 +124,8 @@ impl Capture<'_> {
             left_out,
             answers,
             mut warnings,
+            identity,
+            position,
         } = begun;
         let contents = dump.stream(output, &ColumnOrders::new(), self.context.observer)?;
         self.compare_with_catalog(&tables, &contents)?;
@@ -147,6 +151,8 @@ impl Capture<'_> {
             warnings,
             tools: versions,
             answers,
+            identity,
+            position,
         })
     }
 
@@ -183,6 +189,13 @@ impl Capture<'_> {
                 return self.again(error, &said, &mut fresh);
             }
         };
+        // A server that does not tell keeps no backup from being made. On connections of their own:
+        // what is refused would end a transaction.
+        let told = |sql: &str| {
+            let answer = query(self.connection, sql, scrubber).ok();
+            answer.filter(|text| !text.is_empty())
+        };
+        let position = told(POSITION);
         let mut session = Session::open(self.connection, scrubber)?;
         session.run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")?;
         let snapshot = session.run("SELECT pg_export_snapshot()")?;
@@ -228,6 +241,8 @@ impl Capture<'_> {
         let left_out = inventory::left_out(&mut session)?;
         let answers = self.answers(&snapshot, &mut warnings);
         Ok(Ok(Begun {
+            identity: told(IDENTITY),
+            position,
             dump,
             tables,
             inventory,
@@ -315,6 +330,13 @@ impl Capture<'_> {
         }
     }
 }
+
+/// Which cluster it is: the same after a restart, and on its standbys.
+const IDENTITY: &str = "SELECT system_identifier::text FROM pg_control_system()";
+
+/// Where in the log the server is, shortly before the snapshot.
+const POSITION: &str = "SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() \
+    ELSE pg_current_wal_lsn() END::text";
 
 /// Tables of others' exclusive locks.
 const LOCKED: &str = "SELECT coalesce(string_agg(DISTINCT l.relation::regclass::text, ', '), '') \

@@ -99,6 +99,8 @@ impl PostgresSource {
                 ("server".into(), server.version),
             ]),
             answers: BTreeMap::new(),
+            identity: None,
+            position: None,
         })
     }
 }

@@ -119,6 +119,8 @@ impl SqliteSource {
             warnings,
             tools: BTreeMap::from([("sqlite".to_owned(), rusqlite::version().to_owned())]),
             answers,
+            identity: None,
+            position: None,
         })
     }
 }
