@@ -443,7 +443,7 @@ fn commands_run_around_the_sources_in_order() {
 }
 
 #[test]
-fn after_runs_when_a_source_fails() {
+fn finally_runs_when_a_source_fails() {
     let app = noted("true", "exit 1", "true");
     app.exits(1, &["backup"]);
     assert_eq!(log(&app), ["one", "two", "source", "three", "four"]);
@@ -451,7 +451,7 @@ fn after_runs_when_a_source_fails() {
 }
 
 #[test]
-fn a_failing_before_means_no_point_and_after_still_runs() {
+fn a_failing_before_means_no_point_and_finally_still_runs() {
     let app = noted("echo cannot quiesce >&2; exit 7", "echo data", "true");
     let refusal = app.exits(1, &["backup"]).refusal();
     refusal
@@ -463,10 +463,10 @@ fn a_failing_before_means_no_point_and_after_still_runs() {
 }
 
 #[test]
-fn a_failing_after_does_not_stop_the_next_and_is_told() {
+fn a_failing_finally_does_not_stop_the_next_and_is_told() {
     let app = noted("true", "echo data", "echo cannot start >&2; exit 7");
     let output = app.exits(3, &["backup"]);
-    output.says(&["cannot start", "after"]);
+    output.says(&["cannot start", "`finally` command"]);
     assert_eq!(log(&app), ["one", "two", "source", "three", "four"]);
     // What was captured is whole.
     assert_eq!(app.points().len(), 1);

@@ -19,11 +19,15 @@ fn a_kind_that_is_not_known_is_refused_by_name() {
     let app = App::basic();
     let point = point_of_kind(&app, "hologram");
     let target = app.path("out").display().to_string();
-    let refusal = app.refuses(1, "unsupported", &["restore", &point, "--to", &target]);
-    refusal
+    let alone = ["restore", &point, "--source", "files", "--to", &target];
+    app.refuses(1, "unsupported", &alone)
         .names(&["source files", "hologram"])
         .advises(&["newer"]);
     assert!(!app.path("out").exists());
+    // With others, they come back, and it is named.
+    let both = app.json_exits(4, &["restore", &point, "--to", &target]);
+    assert_eq!(both["outcome"], "unverifiable", "{both:#}");
+    assert_eq!(app.listing("out"), ["db/", "db/app.db"]);
     let live = [
         "restore",
         &point,
