@@ -10,12 +10,17 @@ use args::{Cli, Command, LogFormat};
 use clap::Parser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use lifeboat_core::cancel::Cancel;
-use lifeboat_core::{Code, Error};
+use lifeboat_core::{Code, Error, Exit};
+use output::Printer;
 use progress::{Detail, Progress};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 fn main() -> ExitCode {
+    ExitCode::from(run().code())
+}
+
+fn run() -> Exit {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return refuse(&error),
@@ -25,41 +30,36 @@ fn main() -> ExitCode {
         (false, 0) => Detail::Normal,
         _ => Detail::Verbose,
     };
+    let silent = cli.quiet && !cli.json && cli.command.acts();
+    let out = Printer::new(cli.json, silent);
     start_log(cli.verbose, cli.log_format);
     let cancel = Cancel::default();
     if let Err(error) = listen_for_signals(cancel.clone()) {
-        output::error(&error, cli.json);
-        return ExitCode::from(error.code.exit_code());
+        out.finish(None);
+        out.error(&error);
+        return error.code.exit();
     }
     let progress = Arc::new(Progress::new(detail, cli.log_format == LogFormat::Json));
-    let silent = cli.quiet && !cli.json && cli.command.acts();
-    if silent {
-        output::hold();
-    }
-    let result = cancel.run(|| commands::run(&cli, &progress));
+    let result = cancel.run(|| commands::run(&cli, &progress, &out));
     progress.finish();
-    if silent {
-        output::release(!matches!(result, Ok(0)));
-    }
-    match result {
-        Ok(code) => ExitCode::from(code),
-        Err(error) => {
-            output::error(&error, cli.json);
-            ExitCode::from(error.code.exit_code())
-        }
-    }
+    out.finish(result.as_ref().ok().copied());
+    result.unwrap_or_else(|error| {
+        out.error(&error);
+        error.code.exit()
+    })
 }
 
 /// Help and version are results; anything else that clap refuses is a usage error.
-fn refuse(error: &clap::Error) -> ExitCode {
+fn refuse(error: &clap::Error) -> Exit {
     let shown = matches!(
         error.kind(),
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
     );
     let as_json = std::env::args_os().any(|a| a == "--json");
+    let out = Printer::new(as_json, false);
     if let Some(error) = word_of_another_tool(error) {
-        output::error(&error, as_json);
-        return ExitCode::from(2);
+        out.error(&error);
+        return Exit::Usage;
     }
     if !shown && as_json {
         let text = error.render().to_string();
@@ -70,15 +70,15 @@ fn refuse(error: &clap::Error) -> ExitCode {
             .take_while(|line| !line.is_empty());
         let said = said.collect::<Vec<_>>().join(" ");
         let message = said.trim_start_matches("error: ");
-        output::error(
-            &Error::new(Code::Usage, message).hint("see `lifeboat --help`"),
-            true,
-        );
-        return ExitCode::from(2);
+        out.error(&Error::new(Code::Usage, message).hint("see `lifeboat --help`"));
+        return Exit::Usage;
     }
     // The help's own printing cannot fail in a way that matters more than the exit code.
     let _ = error.print();
-    ExitCode::from(if shown { 0 } else { 2 })
+    match shown {
+        true => Exit::Done,
+        false => Exit::Usage,
+    }
 }
 
 /// A command that other tools have, with what to run here.

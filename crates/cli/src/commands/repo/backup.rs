@@ -2,12 +2,12 @@
 
 use super::{Open, find, lines};
 use crate::args::repo::{Backup, Exclude, ExcludePatterns};
-use crate::output::{self, line};
+use crate::output::{self, Printer};
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use lifeboat_core::explain::explain;
-use lifeboat_core::{Code, Error, Result};
+use lifeboat_core::{Code, Error, Exit, Result};
 use lifeboat_repository::Id;
 use lifeboat_repository::aside;
 use lifeboat_repository::backup::{self, Excludes, How, Options, Outcome, Report, Skipped};
@@ -22,7 +22,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub fn run(open: &Open<'_>, args: &Backup) -> Result<u8> {
+pub fn run(open: &Open<'_>, args: &Backup) -> Result<Exit> {
     let named = match args.stdin {
         true => vec![Path::new("/").join(&args.stdin_filename)],
         false => named(open, args)?,
@@ -112,10 +112,17 @@ pub fn run(open: &Open<'_>, args: &Backup) -> Result<u8> {
     }
     open.run.results();
     match open.json() {
-        true => output::json(&value(&report, &options, begun.elapsed()))?,
-        false => tell(&report, begun.elapsed()),
+        true => open
+            .run
+            .out
+            .json(&value(&report, &options, begun.elapsed()))?,
+        false => tell(open.run.out, &report, begun.elapsed()),
     }
-    Ok(if report.skipped.is_empty() { 0 } else { 3 })
+    Ok(if report.skipped.is_empty() {
+        Exit::Done
+    } else {
+        Exit::Partial
+    })
 }
 
 fn value(report: &Report, options: &Options, took: Duration) -> Value {
@@ -147,20 +154,20 @@ fn value(report: &Report, options: &Options, took: Duration) -> Value {
     })
 }
 
-fn tell(report: &Report, took: Duration) {
+fn tell(out: &Printer, report: &Report, took: Duration) {
     let id = report.snapshot.short();
     let (what, stored) = match report.outcome {
         Outcome::Stored => (format!("snapshot {id}"), "stored in"),
         Outcome::Unchanged => (format!("as in snapshot {id}, no new one"), "stored in"),
         Outcome::Tried => ("a dry run, nothing is stored".into(), "to be stored in"),
     };
-    line(format!(
+    out.line(format!(
         "{what}: {} in {}, {}",
         output::count(report.files, "file"),
         output::count(report.directories, "directory"),
         output::bytes(report.bytes)
     ));
-    line(format!(
+    out.line(format!(
         "  {} as before; {} new, {stored} {}; {}",
         output::count(report.files_unmodified, "file"),
         output::bytes(report.added.bytes),
@@ -168,7 +175,7 @@ fn tell(report: &Report, took: Duration) {
         output::seconds(took.as_secs_f64())
     ));
     if !report.skipped.is_empty() {
-        line(match report.skipped.len() {
+        out.line(match report.skipped.len() {
             1 => "  1 entry was left out".to_owned(),
             count => format!("  {count} entries were left out"),
         });

@@ -3,9 +3,9 @@
 use super::backup::bad_pattern;
 use super::{Open, find as find_snapshot, local, meant, part};
 use crate::args::repo;
-use crate::output::{self, line};
+use crate::output;
 use lifeboat_core::explain::explain;
-use lifeboat_core::{Code, Error, Result};
+use lifeboat_core::{Code, Error, Exit, Result};
 use lifeboat_repository::Id;
 use lifeboat_repository::browse::{self, Change, Found, Then};
 use lifeboat_repository::index::Index;
@@ -104,7 +104,7 @@ pub fn tree(open: &Open<'_>, index: &Index, filter: &Filter, given: &str) -> Res
     }
 }
 
-pub fn ls(open: &Open<'_>, args: &repo::Ls) -> Result<u8> {
+pub fn ls(open: &Open<'_>, args: &repo::Ls) -> Result<Exit> {
     let _lock = open.read_lock()?;
     let index = open.index()?;
     let filter = Filter::from(&args.filter);
@@ -123,20 +123,22 @@ pub fn ls(open: &Open<'_>, args: &repo::Ls) -> Result<u8> {
         let mut show = |path: &[u8], node: &Node| {
             match (open.json(), args.long) {
                 (true, _) => listed.push(value(path, node)),
-                (false, true) => line(long(node, &text(path))),
-                (false, false) => line(text(path)),
+                (false, true) => open.run.out.line(long(node, &text(path))),
+                (false, false) => open.run.out.line(text(path)),
             }
             Ok(if deep { Then::Enter } else { Then::Skip })
         };
         browse::walk(&open.repository, &index, &tree, &at, &mut show).map_err(explain)?;
     }
     if open.json() {
-        output::json(&json!({ "schema": 1, "entries": listed }))?;
+        open.run
+            .out
+            .json(&json!({ "schema": 1, "entries": listed }))?;
     }
-    Ok(0)
+    Ok(Exit::Done)
 }
 
-pub fn find(open: &Open<'_>, args: &repo::Find) -> Result<u8> {
+pub fn find(open: &Open<'_>, args: &repo::Find) -> Result<Exit> {
     let (sensitive, insensitive): (&[String], &[String]) = match args.ignore_case {
         true => (&[], &args.patterns),
         false => (&args.patterns, &[]),
@@ -167,23 +169,23 @@ pub fn find(open: &Open<'_>, args: &repo::Find) -> Result<u8> {
             }
             if !told {
                 let (id, at) = (id.short(), local(&snapshot.time));
-                line(format!("in snapshot {id} of {at}:"));
+                open.run.out.line(format!("in snapshot {id} of {at}:"));
                 told = true;
             }
-            line(text(path));
+            open.run.out.line(text(path));
             Ok(Then::Enter)
         };
         browse::walk(&open.repository, &index, &snapshot.tree, b"", &mut look).map_err(explain)?;
     }
     match open.json() {
-        true => output::json(&json!({ "schema": 1, "found": found }))?,
-        false if count == 0 => line("nothing was found"),
+        true => open.run.out.json(&json!({ "schema": 1, "found": found }))?,
+        false if count == 0 => open.run.out.line("nothing was found"),
         false => {}
     }
-    Ok(0)
+    Ok(Exit::Done)
 }
 
-pub fn diff(open: &Open<'_>, args: &repo::Diff) -> Result<u8> {
+pub fn diff(open: &Open<'_>, args: &repo::Diff) -> Result<Exit> {
     let _lock = open.read_lock()?;
     let index = open.index()?;
     let any = Filter::default();
@@ -211,7 +213,10 @@ pub fn diff(open: &Open<'_>, args: &repo::Diff) -> Result<u8> {
             true => {
                 listed.push(json!({ "path": text(path), "change": name, "type": node.kind.name() }))
             }
-            false => line(format!("{letter}    {}{slash}", text(path))),
+            false => open
+                .run
+                .out
+                .line(format!("{letter}    {}{slash}", text(path))),
         }
         Ok(())
     };
@@ -225,21 +230,24 @@ pub fn diff(open: &Open<'_>, args: &repo::Diff) -> Result<u8> {
     .map_err(explain)?;
     let [added, removed, modified, metadata, kind] = counts;
     match open.json() {
-        true => output::json(&json!({ "schema": 1, "changes": listed }))?,
+        true => open
+            .run
+            .out
+            .json(&json!({ "schema": 1, "changes": listed }))?,
         false => {
             let metadata = match args.metadata {
                 true => format!(", {metadata} of which only the metadata is"),
                 false => String::new(),
             };
-            line(format!(
+            open.run.out.line(format!(
                 "{added} added, {removed} removed, {modified} modified, {kind} of another type{metadata}"
             ));
         }
     }
-    Ok(0)
+    Ok(Exit::Done)
 }
 
-pub fn stats(open: &Open<'_>, args: &repo::Stats) -> Result<u8> {
+pub fn stats(open: &Open<'_>, args: &repo::Stats) -> Result<Exit> {
     let _lock = open.read_lock()?;
     let all = open.snapshots()?;
     let index = open.index()?;
@@ -270,7 +278,7 @@ pub fn stats(open: &Open<'_>, args: &repo::Stats) -> Result<u8> {
     }
     open.run.results();
     match open.json() {
-        true => output::json(&json!({
+        true => open.run.out.json(&json!({
             "schema": 1,
             "snapshots": wanted.len(),
             "files": files,
@@ -281,12 +289,14 @@ pub fn stats(open: &Open<'_>, args: &repo::Stats) -> Result<u8> {
         }))?,
         false => {
             let snapshots = output::count(wanted.len(), "snapshot");
-            line(format!("{snapshots}, {}", output::count(files, "file")));
-            line(format!(
+            open.run
+                .out
+                .line(format!("{snapshots}, {}", output::count(files, "file")));
+            open.run.out.line(format!(
                 "restored, all of them take {}",
                 output::bytes(bytes)
             ));
-            line(format!(
+            open.run.out.line(format!(
                 "stored, they take {}: {} of {}",
                 output::bytes(stored),
                 output::count(seen.len(), "different blob"),
@@ -294,5 +304,5 @@ pub fn stats(open: &Open<'_>, args: &repo::Stats) -> Result<u8> {
             ));
         }
     }
-    Ok(0)
+    Ok(Exit::Done)
 }

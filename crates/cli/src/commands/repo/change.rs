@@ -3,10 +3,10 @@
 use super::backup::{patterns, time};
 use super::{Open, meant};
 use crate::args::repo::{Deed as Given, RepairSnapshots, Rewrite};
-use crate::output::{self, line};
+use crate::output::Printer;
 use jiff::tz::TimeZone;
 use lifeboat_core::explain::explain;
-use lifeboat_core::{Code, Error, Result};
+use lifeboat_core::{Code, Error, Exit, Result};
 use lifeboat_repository::Id;
 use lifeboat_repository::index::Index;
 use lifeboat_repository::lock::{Lock, Mode};
@@ -54,7 +54,7 @@ fn begin(open: &Open<'_>, deed: Given) -> Result<Begun> {
     })
 }
 
-pub fn repair(open: &Open<'_>, args: &RepairSnapshots) -> Result<u8> {
+pub fn repair(open: &Open<'_>, args: &RepairSnapshots) -> Result<Exit> {
     let look = match args.read_data {
         true => Look::Data,
         false => Look::Index,
@@ -79,23 +79,25 @@ pub fn repair(open: &Open<'_>, args: &RepairSnapshots) -> Result<u8> {
                 "what": mended.what.to_string(),
             })
         });
-        output::json(&json!({
+        open.run.out.json(&json!({
             "schema": 1,
             "dry_run": deed.dry_run,
             "snapshots": listed(&report.snapshots),
             "mended": mended.collect::<Vec<_>>(),
             "stored_bytes": report.added.stored_bytes,
         }))?;
-        return Ok(0);
+        return Ok(Exit::Done);
     }
     for mended in &report.mended {
-        line(format!("{}: {}", mended.path.display(), mended.what));
+        open.run
+            .out
+            .line(format!("{}: {}", mended.path.display(), mended.what));
     }
-    tell(&report.snapshots, deed);
-    Ok(0)
+    tell(open.run.out, &report.snapshots, deed);
+    Ok(Exit::Done)
 }
 
-pub fn rewrite(open: &Open<'_>, args: &Rewrite) -> Result<u8> {
+pub fn rewrite(open: &Open<'_>, args: &Rewrite) -> Result<Exit> {
     let (exclude, _) = patterns(&args.exclude)?;
     let time = |text: &String| time(text, "--new-time", &TimeZone::system());
     let changes = Changes {
@@ -118,15 +120,15 @@ pub fn rewrite(open: &Open<'_>, args: &Rewrite) -> Result<u8> {
     let report = report.map_err(explain)?;
     open.run.results();
     match open.json() {
-        true => output::json(&json!({
+        true => open.run.out.json(&json!({
             "schema": 1,
             "dry_run": deed.dry_run,
             "snapshots": listed(&report.snapshots),
             "stored_bytes": report.added.stored_bytes,
         }))?,
-        false => tell(&report.snapshots, deed),
+        false => tell(open.run.out, &report.snapshots, deed),
     }
-    Ok(0)
+    Ok(Exit::Done)
 }
 
 /// What became of each snapshot, as JSON.
@@ -141,7 +143,7 @@ fn listed(became: &[(Id, Became)]) -> Vec<Value> {
 }
 
 /// The same, for people.
-fn tell(became: &[(Id, Became)], deed: Deed) {
+fn tell(out: &Printer, became: &[(Id, Became)], deed: Deed) {
     let (is, was) = match deed.dry_run {
         true => ("would be", "would be"),
         false => ("is", "were"),
@@ -162,16 +164,16 @@ fn tell(became: &[(Id, Became)], deed: Deed) {
             Became::Nothing => format!("{old}: nothing of it is left"),
         };
         changed += 1;
-        line(match deed.forget {
+        out.line(match deed.forget {
             true => format!("{text}; the old one {is} removed"),
             false => text,
         });
     }
-    line(format!(
+    out.line(format!(
         "{changed} of {} snapshots {was} changed",
         became.len()
     ));
     if changed > 0 && !deed.forget && !deed.dry_run {
-        line("the old ones stay: remove them with `lifeboat repo forget ID`, or use --forget");
+        out.line("the old ones stay: remove them with `lifeboat repo forget ID`, or use --forget");
     }
 }

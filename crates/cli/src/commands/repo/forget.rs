@@ -3,11 +3,11 @@
 use super::snapshots::{table, value};
 use super::{Open, local, meant, span, tag_lists, zone};
 use crate::args::repo::{Forget, Prune};
-use crate::output::{self, line};
+use crate::output::{self, Printer};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use lifeboat_core::explain::explain;
-use lifeboat_core::{Code, Error, Result};
+use lifeboat_core::{Code, Error, Exit, Result};
 use lifeboat_repository::Id;
 use lifeboat_repository::forget::{self, Policy};
 use lifeboat_repository::lock::Mode;
@@ -68,7 +68,7 @@ struct Judged<'s> {
     removed: Vec<&'s (Id, Snapshot)>,
 }
 
-pub fn forget(open: &Open<'_>, args: &Forget) -> Result<u8> {
+pub fn forget(open: &Open<'_>, args: &Forget) -> Result<Exit> {
     let policy = policy(args)?;
     if policy.is_empty() && args.snapshots.is_empty() {
         return Err(Error::new(Code::Usage, "no rule says what to keep")
@@ -132,33 +132,33 @@ pub fn forget(open: &Open<'_>, args: &Forget) -> Result<u8> {
             })
             .collect();
         let pruned = pruned.as_ref().map(report_value);
-        output::json(
+        open.run.out.json(
             &json!({ "schema": 1, "dry_run": args.dry_run, "groups": groups, "prune": pruned }),
         )?;
-        return Ok(0);
+        return Ok(Exit::Done);
     }
     for judged in &judged {
         if args.snapshots.is_empty() {
-            line(format!("{}:", name(&judged.group)));
+            open.run.out.line(format!("{}:", name(&judged.group)));
             let rows = judged.kept.iter().map(|((id, snapshot), reasons)| {
                 vec![id.short(), local(&snapshot.time), reasons.join(", ")]
             });
-            line(output::table(&["kept", "time", "because"], rows));
+            open.run.out.table(&["kept", "time", "because"], rows);
         }
         if !judged.removed.is_empty() {
-            line(if args.dry_run {
+            open.run.out.line(if args.dry_run {
                 "would be removed:"
             } else {
                 "removed:"
             });
-            line(table(judged.removed.iter().copied()));
+            table(open.run.out, judged.removed.iter().copied());
         }
     }
     if !judged.is_empty() {
-        line(format!("times in {}", zone()));
+        open.run.out.line(format!("times in {}", zone()));
     }
     let count = output::count(removed.len(), "snapshot");
-    line(match (removed.len(), args.dry_run) {
+    open.run.out.line(match (removed.len(), args.dry_run) {
         (0, _) => "nothing is to be removed".to_owned(),
         (_, true) => format!("{count} would be removed"),
         (_, false) if pruned.is_some() => format!("{count} removed"),
@@ -167,9 +167,9 @@ pub fn forget(open: &Open<'_>, args: &Forget) -> Result<u8> {
         }
     });
     if let Some(report) = pruned {
-        show(&report, false);
+        show(open.run.out, &report, false);
     }
-    Ok(0)
+    Ok(Exit::Done)
 }
 
 fn name(group: &Group) -> String {
@@ -221,7 +221,7 @@ fn judge<'s>(
     groups.into_iter().map(judge).collect()
 }
 
-pub fn prune(open: &Open<'_>, args: &Prune) -> Result<u8> {
+pub fn prune(open: &Open<'_>, args: &Prune) -> Result<Exit> {
     let percent = args
         .max_unused
         .strip_suffix('%')
@@ -253,11 +253,11 @@ pub fn prune(open: &Open<'_>, args: &Prune) -> Result<u8> {
                 map.insert("schema".into(), json!(1));
                 map.insert("dry_run".into(), json!(args.dry_run));
             }
-            output::json(&value)?;
+            open.run.out.json(&value)?;
         }
-        false => show(&report, args.dry_run),
+        false => show(open.run.out, &report, args.dry_run),
     }
-    Ok(0)
+    Ok(Exit::Done)
 }
 
 fn pruned(open: &Open<'_>, options: prune::Options) -> Result<prune::Report> {
@@ -285,13 +285,13 @@ fn report_value(report: &prune::Report) -> Value {
     })
 }
 
-fn show(report: &prune::Report, dry_run: bool) {
+fn show(out: &Printer, report: &prune::Report, dry_run: bool) {
     let packs = |packs: &prune::Packs| {
         let count = output::count(packs.count, "pack");
         format!("{count}, {}", output::bytes(packs.bytes))
     };
     let would = if dry_run { "would be " } else { "" };
-    line(format!(
+    out.line(format!(
         "kept: {}, of which {} are not needed",
         packs(&report.kept),
         output::bytes(report.unused_bytes)
@@ -307,11 +307,11 @@ fn show(report: &prune::Report, dry_run: bool) {
         (format!("{would}deleted"), &report.deleted),
     ] {
         if some.count > 0 {
-            line(format!("{what}: {}", packs(some)));
+            out.line(format!("{what}: {}", packs(some)));
         }
     }
     if report.missing > 0 {
-        line(match report.missing {
+        out.line(match report.missing {
             1 => "1 pack that nothing needs is missing".to_owned(),
             count => format!("{count} packs that nothing needs are missing"),
         });

@@ -2,16 +2,15 @@
 
 use super::{Open, reference};
 use crate::args::repo::KeyCommand;
-use crate::output::{self, line};
 use lifeboat_core::explain::explain;
 use lifeboat_core::transport::resolve;
-use lifeboat_core::{Code, Error, Result};
+use lifeboat_core::{Code, Error, Exit, Result};
 use lifeboat_repository::keyfile::Cost;
 use lifeboat_repository::lock::Mode;
 use lifeboat_repository::{FileKind, Id};
 use serde_json::{Value, json};
 
-pub fn run(open: &Open<'_>, command: &KeyCommand) -> Result<u8> {
+pub fn run(open: &Open<'_>, command: &KeyCommand) -> Result<Exit> {
     match command {
         KeyCommand::List => list(open),
         KeyCommand::Add { new_password } => {
@@ -39,7 +38,7 @@ pub fn run(open: &Open<'_>, command: &KeyCommand) -> Result<u8> {
             if let Some(before) = open.repository.opened_by() {
                 remove(open, &before)?;
                 if !open.json() {
-                    line(format!(
+                    open.run.out.line(format!(
                         "removed key {}, which the old password opened",
                         before.short()
                     ));
@@ -55,7 +54,7 @@ fn ids(open: &Open<'_>) -> Result<Vec<Id>> {
     Ok(listed.into_iter().map(|(id, _)| id).collect())
 }
 
-fn list(open: &Open<'_>) -> Result<u8> {
+fn list(open: &Open<'_>) -> Result<Exit> {
     let mut rows = Vec::new();
     let mut values: Vec<Value> = Vec::new();
     for id in ids(open)? {
@@ -78,10 +77,10 @@ fn list(open: &Open<'_>) -> Result<u8> {
     }
     open.run.results();
     match open.json() {
-        true => output::json(&json!({ "schema": 1, "keys": values }))?,
-        false => line(output::table(&["id", "user", "host", "created"], rows)),
+        true => open.run.out.json(&json!({ "schema": 1, "keys": values }))?,
+        false => open.run.out.table(&["id", "user", "host", "created"], rows),
     }
-    Ok(0)
+    Ok(Exit::Done)
 }
 
 fn named(open: &Open<'_>, text: &str) -> Result<Id> {
@@ -114,11 +113,11 @@ fn remove(open: &Open<'_>, id: &Id) -> Result<()> {
     open.repository.delete(FileKind::Key, id).map_err(explain)
 }
 
-fn tell(open: &Open<'_>, what: &str, id: &Id) -> Result<u8> {
+fn tell(open: &Open<'_>, what: &str, id: &Id) -> Result<Exit> {
     open.run.results();
     match open.json() {
-        true => output::json(&json!({ "schema": 1, what: id }))?,
-        false => line(format!("{what} key {}", id.short())),
+        true => open.run.out.json(&json!({ "schema": 1, what: id }))?,
+        false => open.run.out.line(format!("{what} key {}", id.short())),
     }
-    Ok(0)
+    Ok(Exit::Done)
 }

@@ -14,13 +14,12 @@ mod upkeep;
 
 use super::Run;
 use crate::args::repo::{At, Filter, Mount, RepairCommand, Repo, RepoCommand};
-use crate::output::{self, line};
 use jiff::tz::TimeZone;
 use lifeboat_core::explain::{self, explain};
 use lifeboat_core::repo::{self, Place};
 use lifeboat_core::secret::Reference;
 use lifeboat_core::span::Span;
-use lifeboat_core::{Code, Error, Result, cancel};
+use lifeboat_core::{Code, Error, Exit, Result, cancel};
 use lifeboat_repository as engine;
 use lifeboat_repository::index::Index;
 use lifeboat_repository::lock::{self, Lock, Mode};
@@ -38,7 +37,7 @@ struct Open<'a> {
     author: Author,
 }
 
-pub fn run(run: &Run<'_>, args: &Repo) -> Result<u8> {
+pub fn run(run: &Run<'_>, args: &Repo) -> Result<Exit> {
     let author = explain::author();
     let place = place(&args.at)?;
     if let RepoCommand::Init = args.command {
@@ -46,16 +45,18 @@ pub fn run(run: &Run<'_>, args: &Repo) -> Result<u8> {
         run.results();
         let id = &repository.config().id;
         return match run.cli.json {
-            true => {
-                output::json(&json!({ "schema": 1, "repository": repository.location(), "id": id }))
-            }
+            true => run
+                .out
+                .json(&json!({ "schema": 1, "repository": repository.location(), "id": id })),
             false => {
-                line(format!("made repository {id} at {}", repository.location()));
-                line("keep its password: nothing in it can be read without");
+                run.out
+                    .line(format!("made repository {id} at {}", repository.location()));
+                run.out
+                    .line("keep its password: nothing in it can be read without");
                 Ok(())
             }
         }
-        .map(|()| 0);
+        .map(|()| Exit::Done);
     }
     let open = Open {
         run,
@@ -64,7 +65,7 @@ pub fn run(run: &Run<'_>, args: &Repo) -> Result<u8> {
         author,
     };
     match &args.command {
-        RepoCommand::Init => Ok(0),
+        RepoCommand::Init => Ok(Exit::Done),
         RepoCommand::Backup(args) => backup::run(&open, args),
         RepoCommand::Snapshots(args) => snapshots::run(&open, args),
         RepoCommand::Ls(args) => browse::ls(&open, args),
@@ -243,27 +244,31 @@ impl Open<'_> {
         Ok(index)
     }
 
-    fn unlock(&self, all: bool) -> Result<u8> {
+    fn unlock(&self, all: bool) -> Result<Exit> {
         let removed = lock::unlock(&self.repository, all).map_err(explain)?;
         self.run.results();
         if self.json() {
             let removed: Vec<_> = removed.iter().map(|found| found.id).collect();
-            output::json(&json!({ "schema": 1, "removed": removed }))?;
+            self.run
+                .out
+                .json(&json!({ "schema": 1, "removed": removed }))?;
         } else if removed.is_empty() {
-            line("no lock was to be removed");
+            self.run.out.line("no lock was to be removed");
         } else {
             for found in removed {
                 let what = found
                     .file
                     .map_or_else(|e| e.to_string(), |lock| lock.to_string());
-                line(format!("removed lock {}: {what}", found.id.short()));
+                self.run
+                    .out
+                    .line(format!("removed lock {}: {what}", found.id.short()));
             }
         }
-        Ok(0)
+        Ok(Exit::Done)
     }
 }
 
-fn mount(open: &Open<'_>, args: &Mount) -> Result<u8> {
+fn mount(open: &Open<'_>, args: &Mount) -> Result<Exit> {
     let _lock = open.read_lock()?;
     let mut snapshots = open.snapshots()?;
     let filter = snapshot::Filter::from(&args.filter);
@@ -277,15 +282,19 @@ fn mount(open: &Open<'_>, args: &Mount) -> Result<u8> {
                 1 => "1 snapshot is".to_owned(),
                 count => format!("{count} snapshots are"),
             };
-            line(format!("{shown} at {at}, until Ctrl-C or: umount {at}"));
+            open.run
+                .out
+                .line(format!("{shown} at {at}, until Ctrl-C or: umount {at}"));
         }
     };
     let shown = (open.repository.handle(), index);
     repo::mount::run(shown, &snapshots, &args.directory, args.allow_other, ready)?;
     if open.json() {
-        output::json(&json!({ "schema": 1, "snapshots": snapshots.len() }))?;
+        open.run
+            .out
+            .json(&json!({ "schema": 1, "snapshots": snapshots.len() }))?;
     }
-    Ok(0)
+    Ok(Exit::Done)
 }
 
 /// `SNAPSHOT:PATH` as its two parts.

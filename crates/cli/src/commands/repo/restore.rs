@@ -3,15 +3,15 @@
 use super::backup::bad_pattern;
 use super::{Open, find, part};
 use crate::args::repo::{Overwrite as Choice, Restore};
-use crate::output::{self, line};
-use lifeboat_core::Result;
+use crate::output;
 use lifeboat_core::explain::explain;
+use lifeboat_core::{Exit, Result};
 use lifeboat_repository::pattern::Patterns;
 use lifeboat_repository::restore::{self, Options, Overwrite, Source};
 use lifeboat_repository::snapshot::Filter;
 use serde_json::json;
 
-pub fn run(open: &Open<'_>, args: &Restore) -> Result<u8> {
+pub fn run(open: &Open<'_>, args: &Restore) -> Result<Exit> {
     let begun = std::time::Instant::now();
     let patterns =
         |sensitive, insensitive| Patterns::new(sensitive, insensitive).map_err(bad_pattern);
@@ -50,7 +50,7 @@ pub fn run(open: &Open<'_>, args: &Restore) -> Result<u8> {
     open.run.results();
     let failed = report.failed.iter();
     if open.json() {
-        output::json(&json!({
+        open.run.out.json(&json!({
             "schema": 1,
             "snapshot": id,
             "target": args.target.to_string_lossy(),
@@ -75,14 +75,14 @@ pub fn run(open: &Open<'_>, args: &Restore) -> Result<u8> {
         }))?;
     } else {
         for failed in failed {
-            line(format!(
+            open.run.out.line(format!(
                 "failed: {}: {}",
                 failed.path.display(),
                 failed.cause
             ));
         }
         let would = if args.dry_run { "would be " } else { "" };
-        line(format!(
+        open.run.out.line(format!(
             "{} ({}) {would}restored to {} in {}; {} right already, {} left as they are, {} deleted",
             output::count(report.files, "file"),
             output::bytes(report.bytes),
@@ -94,20 +94,24 @@ pub fn run(open: &Open<'_>, args: &Restore) -> Result<u8> {
         ));
         if args.verify {
             let read = output::count(report.verified, "file");
-            line(format!("{read} read again and right"));
+            open.run.out.line(format!("{read} read again and right"));
         }
         if report.owners_unset > 0 {
-            line(match report.owners_unset {
+            open.run.out.line(match report.owners_unset {
                 1 => "1 entry has another owner: only root may set it".to_owned(),
                 count => format!("{count} entries have another owner: only root may set it"),
             });
         }
         if !report.failed.is_empty() {
-            line(format!(
+            open.run.out.line(format!(
                 "{} failed",
                 output::count(report.failed.len(), "entry")
             ));
         }
     }
-    Ok(if report.failed.is_empty() { 0 } else { 3 })
+    Ok(if report.failed.is_empty() {
+        Exit::Done
+    } else {
+        Exit::Partial
+    })
 }

@@ -2,14 +2,14 @@
 
 use super::{Open, local, meant, zone};
 use crate::args::repo::Snapshots;
-use crate::output::{self, line};
-use lifeboat_core::Result;
+use crate::output::{self, Printer};
+use lifeboat_core::{Exit, Result};
 use lifeboat_repository::Id;
 use lifeboat_repository::snapshot::{Filter, GroupBy, Snapshot};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-pub fn run(open: &Open<'_>, args: &Snapshots) -> Result<u8> {
+pub fn run(open: &Open<'_>, args: &Snapshots) -> Result<Exit> {
     let _lock = open.read_lock()?;
     let all = open.snapshots()?;
     let filter = Filter::from(&args.filter);
@@ -29,18 +29,20 @@ pub fn run(open: &Open<'_>, args: &Snapshots) -> Result<u8> {
     open.run.results();
     if open.json() {
         let listed: Vec<Value> = meant.iter().map(|(id, s)| value(id, s)).collect();
-        output::json(&json!({ "schema": 1, "snapshots": listed }))?;
-        return Ok(0);
+        open.run
+            .out
+            .json(&json!({ "schema": 1, "snapshots": listed }))?;
+        return Ok(Exit::Done);
     }
     if !meant.is_empty() {
-        line(table(meant.iter().copied()));
+        table(open.run.out, meant.iter().copied());
     }
     let count = output::count(meant.len(), "snapshot");
-    line(match meant.is_empty() {
+    open.run.out.line(match meant.is_empty() {
         true => count,
         false => format!("{count}; times in {}", zone()),
     });
-    Ok(0)
+    Ok(Exit::Done)
 }
 
 /// A snapshot as JSON: as it is stored, with its id.
@@ -54,8 +56,8 @@ pub fn value(id: &Id, snapshot: &Snapshot) -> Value {
     value
 }
 
-/// Snapshots as a table.
-pub fn table<'s>(snapshots: impl Iterator<Item = &'s (Id, Snapshot)>) -> String {
+/// Prints snapshots as a table.
+pub fn table<'s>(out: &Printer, snapshots: impl Iterator<Item = &'s (Id, Snapshot)>) {
     let rows = snapshots.map(|(id, snapshot)| {
         vec![
             id.short(),
@@ -69,5 +71,5 @@ pub fn table<'s>(snapshots: impl Iterator<Item = &'s (Id, Snapshot)>) -> String 
                 .unwrap_or_default(),
         ]
     });
-    output::table(&["id", "time", "host", "tags", "paths", "size"], rows)
+    out.table(&["id", "time", "host", "tags", "paths", "size"], rows);
 }
