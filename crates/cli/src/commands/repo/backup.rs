@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use lifeboat_core::explain::explain;
+use lifeboat_core::repo::document::Saved;
 use lifeboat_core::{Code, Error, Exit, Result};
 use lifeboat_repository::Id;
 use lifeboat_repository::aside;
@@ -16,7 +17,6 @@ use lifeboat_repository::mounts::{Mounts, PATIENCE};
 use lifeboat_repository::pattern::{BadPattern, Patterns, expand};
 use lifeboat_repository::snapshot::{Filter, GroupBy, Snapshot};
 use lifeboat_repository::time::Time;
-use serde_json::{Value, json};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -110,48 +110,10 @@ pub fn run(open: &Open<'_>, args: &Backup) -> Result<Exit> {
     for path in &report.set_aside {
         open.warn(&format!("left out {}: {}", path.display(), aside::REASON));
     }
-    open.run.results();
-    match open.json() {
-        true => open
-            .run
-            .out
-            .json(&value(&report, &options, begun.elapsed()))?,
-        false => tell(open.run.out, &report, begun.elapsed()),
-    }
-    Ok(if report.skipped.is_empty() {
-        Exit::Done
-    } else {
-        Exit::Partial
-    })
-}
-
-fn value(report: &Report, options: &Options, took: Duration) -> Value {
-    let added = &report.added;
-    json!({
-        "schema": 1,
-        "dry_run": options.how.dry_run,
-        "unchanged": report.outcome == Outcome::Unchanged,
-        "snapshot": (report.outcome != Outcome::Tried).then_some(report.snapshot),
-        "parent": report.parent,
-        "tree": report.tree,
-        "files": report.files,
-        "files_unmodified": report.files_unmodified,
-        "directories": report.directories,
-        "bytes": report.bytes,
-        "added": {
-            "data_blobs": added.data_blobs,
-            "tree_blobs": added.tree_blobs,
-            "bytes": added.bytes,
-            "stored_bytes": added.stored_bytes,
-        },
-        "summary": report.summary,
-        "seconds": took.as_secs_f64(),
-        "skipped": report.skipped.iter().map(|skipped| json!({
-            "path": skipped.path.to_string_lossy(),
-            "error": skipped.error.to_string(),
-        })).collect::<Vec<_>>(),
-        "set_aside": report.set_aside.iter().map(|path| path.to_string_lossy()).collect::<Vec<_>>(),
-    })
+    let took = begun.elapsed();
+    let saved = Saved::new(&report, &options, took);
+    open.run.answer(&saved, |out| tell(out, &report, took))?;
+    Ok(saved.exit())
 }
 
 fn tell(out: &Printer, report: &Report, took: Duration) {

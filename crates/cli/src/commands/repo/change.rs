@@ -6,6 +6,7 @@ use crate::args::repo::{Deed as Given, RepairSnapshots, Rewrite};
 use crate::output::Printer;
 use jiff::tz::TimeZone;
 use lifeboat_core::explain::explain;
+use lifeboat_core::repo::document::{Repaired, Rewritten};
 use lifeboat_core::{Code, Error, Exit, Result};
 use lifeboat_repository::Id;
 use lifeboat_repository::index::Index;
@@ -13,7 +14,6 @@ use lifeboat_repository::lock::{Lock, Mode};
 use lifeboat_repository::repair::snapshots::{self, Look};
 use lifeboat_repository::rewrite::{self, Became, Changes, Deed};
 use lifeboat_repository::snapshot::{Filter, Snapshot};
-use serde_json::{Value, json};
 
 impl From<Given> for Deed {
     fn from(given: Given) -> Self {
@@ -71,29 +71,13 @@ pub fn repair(open: &Open<'_>, args: &RepairSnapshots) -> Result<Exit> {
         let given_up = snapshots::give_up(&open.repository, &begun.unreadable, deed);
         report.snapshots.extend(given_up.map_err(explain)?);
     }
-    open.run.results();
-    if open.json() {
-        let mended = report.mended.iter().map(|mended| {
-            json!({
-                "path": mended.path.to_string_lossy(),
-                "what": mended.what.to_string(),
-            })
-        });
-        open.run.out.json(&json!({
-            "schema": 1,
-            "dry_run": deed.dry_run,
-            "snapshots": listed(&report.snapshots),
-            "mended": mended.collect::<Vec<_>>(),
-            "stored_bytes": report.added.stored_bytes,
-        }))?;
-        return Ok(Exit::Done);
-    }
-    for mended in &report.mended {
-        open.run
-            .out
-            .line(format!("{}: {}", mended.path.display(), mended.what));
-    }
-    tell(open.run.out, &report.snapshots, deed);
+    open.run
+        .answer(&Repaired::new(deed.dry_run, &report), |out| {
+            for mended in &report.mended {
+                out.line(format!("{}: {}", mended.path.display(), mended.what));
+            }
+            tell(out, &report.snapshots, deed);
+        })?;
     Ok(Exit::Done)
 }
 
@@ -118,31 +102,14 @@ pub fn rewrite(open: &Open<'_>, args: &Rewrite) -> Result<Exit> {
     let snapshots = (begun.snapshots.as_slice(), wanted.as_slice());
     let report = rewrite::run(&open.repository, &begun.index, snapshots, &changes, deed);
     let report = report.map_err(explain)?;
-    open.run.results();
-    match open.json() {
-        true => open.run.out.json(&json!({
-            "schema": 1,
-            "dry_run": deed.dry_run,
-            "snapshots": listed(&report.snapshots),
-            "stored_bytes": report.added.stored_bytes,
-        }))?,
-        false => tell(open.run.out, &report.snapshots, deed),
-    }
+    open.run
+        .answer(&Rewritten::new(deed.dry_run, &report), |out| {
+            tell(out, &report.snapshots, deed);
+        })?;
     Ok(Exit::Done)
 }
 
-/// What became of each snapshot, as JSON.
-fn listed(became: &[(Id, Became)]) -> Vec<Value> {
-    let one = |(id, became): &(Id, Became)| match became {
-        Became::Same => json!({ "snapshot": id, "became": "same" }),
-        Became::New(new) => json!({ "snapshot": id, "became": "new", "new": new }),
-        Became::Earlier(new) => json!({ "snapshot": id, "became": "earlier", "new": new }),
-        Became::Nothing => json!({ "snapshot": id, "became": "nothing" }),
-    };
-    became.iter().map(one).collect()
-}
-
-/// The same, for people.
+/// Says what became of each snapshot.
 fn tell(out: &Printer, became: &[(Id, Became)], deed: Deed) {
     let (is, was) = match deed.dry_run {
         true => ("would be", "would be"),

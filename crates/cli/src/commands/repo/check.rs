@@ -5,11 +5,11 @@ use crate::args::repo::Check;
 use crate::output::{self, Printer};
 use jiff::{SignedDuration, Timestamp};
 use lifeboat_core::explain::explain;
+use lifeboat_core::repo::document::Checked;
 use lifeboat_core::repo::record::{self, Record};
 use lifeboat_core::{Code, Error, Exit, Result};
 use lifeboat_repository::check::{self, Reading, Report, Subset};
 use lifeboat_repository::{FileKind, Id, crypto};
-use serde_json::json;
 use std::sync::Mutex;
 
 pub fn run(open: &Open<'_>, args: &Check) -> Result<Exit> {
@@ -41,16 +41,10 @@ pub fn run(open: &Open<'_>, args: &Check) -> Result<Exit> {
     if let Some(error) = noted.and_then(Noted::failure) {
         return Err(error);
     }
-    open.run.results();
-    match open.json() {
-        true => tell_json(open.run.out, &report, fresh)?,
-        false => tell(open.run.out, &report, subset.is_some(), fresh),
-    }
-    Ok(if report.errors.is_empty() {
-        Exit::Done
-    } else {
-        Exit::NotProved
-    })
+    let checked = Checked::new(&report, fresh);
+    open.run
+        .answer(&checked, |out| tell(out, &report, subset.is_some(), fresh))?;
+    Ok(checked.exit())
 }
 
 /// Which packs are to be read, if any.
@@ -116,21 +110,6 @@ impl Noted {
     fn failure(self) -> Option<Error> {
         self.failed.into_inner().ok().flatten()
     }
-}
-
-fn tell_json(out: &Printer, report: &Report, fresh: usize) -> Result<()> {
-    let errors: Vec<String> = report.errors.iter().map(ToString::to_string).collect();
-    out.json(&json!({
-        "schema": 1,
-        "snapshots": report.snapshots,
-        "trees": report.trees,
-        "packs": report.packs,
-        "packs_read": report.packs_read,
-        "packs_verified_before": fresh,
-        "bytes_read": report.bytes_read,
-        "unknown_packs": report.unknown_packs,
-        "errors": errors,
-    }))
 }
 
 fn tell(out: &Printer, report: &Report, reads: bool, fresh: usize) {

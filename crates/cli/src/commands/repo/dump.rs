@@ -1,10 +1,11 @@
 //! `lifeboat repo dump`.
 
 use super::Open;
-use super::browse::{text, tree};
+use super::browse::tree;
 use crate::args::repo::{Archive, Dump};
 use lifeboat_core::explain::explain;
 use lifeboat_core::place;
+use lifeboat_core::repo::document::text;
 use lifeboat_core::repo::dump;
 use lifeboat_core::{Code, Error, Exit, Result};
 use lifeboat_repository::browse::{self, Found};

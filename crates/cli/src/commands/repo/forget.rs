@@ -1,20 +1,19 @@
 //! `lifeboat repo forget` and `prune`.
 
-use super::snapshots::{table, value};
+use super::snapshots::table;
 use super::{Open, local, meant, span, tag_lists, zone};
 use crate::args::repo::{Forget, Prune};
 use crate::output::{self, Printer};
-use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use lifeboat_core::explain::explain;
+use lifeboat_core::repo::document::{Forgotten, Pruned};
+use lifeboat_core::repo::forget::{Judged, judge, name};
 use lifeboat_core::{Code, Error, Exit, Result};
 use lifeboat_repository::Id;
 use lifeboat_repository::forget::{self, Policy};
 use lifeboat_repository::lock::Mode;
 use lifeboat_repository::prune;
-use lifeboat_repository::snapshot::{Filter, Group, GroupBy, Snapshot};
-use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use lifeboat_repository::snapshot::{Filter, Group, GroupBy};
 
 fn usage(option: &str) -> impl Fn(String) -> Error {
     move |why| {
@@ -61,13 +60,6 @@ fn policy(args: &Forget) -> Result<Policy> {
     Ok(policy)
 }
 
-/// A group of snapshots, each with why it is kept.
-struct Judged<'s> {
-    group: Group,
-    kept: Vec<(&'s (Id, Snapshot), Vec<String>)>,
-    removed: Vec<&'s (Id, Snapshot)>,
-}
-
 pub fn forget(open: &Open<'_>, args: &Forget) -> Result<Exit> {
     let policy = policy(args)?;
     if policy.is_empty() && args.snapshots.is_empty() {
@@ -82,7 +74,7 @@ pub fn forget(open: &Open<'_>, args: &Forget) -> Result<Exit> {
     };
     let all = open.snapshots()?;
     let judged = match args.snapshots.as_slice() {
-        [] => judge(&all, &filter, by, &policy),
+        [] => judge(&all, &filter, by, &policy, Timestamp::now())?,
         named => vec![Judged {
             group: Group::default(),
             kept: Vec::new(),
@@ -93,15 +85,6 @@ pub fn forget(open: &Open<'_>, args: &Forget) -> Result<Exit> {
         .iter()
         .flat_map(|g| g.removed.iter().map(|s| s.0))
         .collect();
-    if let Some(emptied) = judged.iter().find(|group| {
-        args.snapshots.is_empty() && group.kept.is_empty() && !group.removed.is_empty()
-    }) {
-        return Err(Error::new(
-            Code::Usage,
-            format!("the rules keep nothing of {}", name(&emptied.group)),
-        )
-        .hint("give rules that keep something, or name the snapshots to remove"));
-    }
     if !args.dry_run {
         forget::remove(&open.repository, &removed).map_err(explain)?;
     }
@@ -112,113 +95,46 @@ pub fn forget(open: &Open<'_>, args: &Forget) -> Result<Exit> {
         true => Some(pruned(open, prune::Options::default())?),
         false => None,
     };
-    open.run.results();
-    if open.json() {
-        let groups: Vec<Value> = judged
-            .iter()
-            .map(|judged| {
-                let kept = judged.kept.iter().map(|((id, snapshot), reasons)| {
-                    json!({ "snapshot": value(id, snapshot), "reasons": reasons })
-                });
-                let removed = judged
-                    .removed
-                    .iter()
-                    .map(|(id, snapshot)| value(id, snapshot));
-                json!({
-                    "group": judged.group,
-                    "keep": kept.collect::<Vec<_>>(),
-                    "remove": removed.collect::<Vec<_>>(),
-                })
-            })
-            .collect();
-        let pruned = pruned.as_ref().map(report_value);
-        open.run.out.json(
-            &json!({ "schema": 1, "dry_run": args.dry_run, "groups": groups, "prune": pruned }),
-        )?;
-        return Ok(Exit::Done);
-    }
-    for judged in &judged {
-        if args.snapshots.is_empty() {
-            open.run.out.line(format!("{}:", name(&judged.group)));
-            let rows = judged.kept.iter().map(|((id, snapshot), reasons)| {
-                vec![id.short(), local(&snapshot.time), reasons.join(", ")]
-            });
-            open.run.out.table(&["kept", "time", "because"], rows);
+    let forgotten = Forgotten::new(args.dry_run, &judged, pruned.as_ref());
+    open.run.answer(&forgotten, |out| {
+        tell(out, args, &judged);
+        let end = match (removed.len(), args.dry_run, &pruned) {
+            (0, _, _) => "nothing is to be removed".to_owned(),
+            (count, true, _) => format!("{} would be removed", output::count(count, "snapshot")),
+            (count, false, Some(_)) => format!("{} removed", output::count(count, "snapshot")),
+            (count, false, None) => format!(
+                "{} removed; `lifeboat repo prune` frees what only they needed",
+                output::count(count, "snapshot")
+            ),
+        };
+        out.line(end);
+        if let Some(report) = &pruned {
+            show(out, report, false);
         }
-        if !judged.removed.is_empty() {
-            open.run.out.line(if args.dry_run {
-                "would be removed:"
-            } else {
-                "removed:"
-            });
-            table(open.run.out, judged.removed.iter().copied());
-        }
-    }
-    if !judged.is_empty() {
-        open.run.out.line(format!("times in {}", zone()));
-    }
-    let count = output::count(removed.len(), "snapshot");
-    open.run.out.line(match (removed.len(), args.dry_run) {
-        (0, _) => "nothing is to be removed".to_owned(),
-        (_, true) => format!("{count} would be removed"),
-        (_, false) if pruned.is_some() => format!("{count} removed"),
-        (_, false) => {
-            format!("{count} removed; `lifeboat repo prune` frees what only they needed")
-        }
-    });
-    if let Some(report) = pruned {
-        show(open.run.out, &report, false);
-    }
+    })?;
     Ok(Exit::Done)
 }
 
-fn name(group: &Group) -> String {
-    let mut parts = Vec::new();
-    if let Some(host) = &group.host {
-        parts.push(format!("host {host}"));
-    }
-    if let Some(paths) = &group.paths {
-        parts.push(paths.join(", "));
-    }
-    if let Some(tags) = &group.tags {
-        parts.push(match tags.is_empty() {
-            true => "no tags".to_owned(),
-            false => format!("tags {}", tags.join(",")),
-        });
-    }
-    match parts.is_empty() {
-        true => "all snapshots".to_owned(),
-        false => parts.join("; "),
-    }
-}
-
-fn judge<'s>(
-    all: &'s [(Id, Snapshot)],
-    filter: &Filter,
-    by: GroupBy,
-    policy: &Policy,
-) -> Vec<Judged<'s>> {
-    let mut groups: BTreeMap<Group, Vec<&(Id, Snapshot)>> = BTreeMap::new();
-    for entry in all.iter().filter(|(_, s)| filter.matches(s)) {
-        groups.entry(by.group(&entry.1)).or_default().push(entry);
-    }
-    let (now, zone) = (Timestamp::now(), TimeZone::system());
-    let judge = |(group, entries): (Group, Vec<&'s (Id, Snapshot)>)| {
-        let snapshots: Vec<&Snapshot> = entries.iter().map(|(_, s)| s).collect();
-        let (mut kept, mut removed) = (Vec::new(), Vec::new());
-        for (entry, reasons) in entries.iter().zip(policy.apply(&snapshots, now, &zone)) {
-            match reasons.is_empty() {
-                true => removed.push(*entry),
-                false => kept.push((*entry, reasons.iter().map(ToString::to_string).collect())),
-            }
+fn tell(out: &Printer, args: &Forget, judged: &[Judged<'_>]) {
+    for group in judged {
+        if args.snapshots.is_empty() {
+            out.line(format!("{}:", name(&group.group)));
+            let rows = group.kept.iter().map(|((id, snapshot), reasons)| {
+                vec![id.short(), local(&snapshot.time), reasons.join(", ")]
+            });
+            out.table(&["kept", "time", "because"], rows);
         }
-        Judged {
-            group,
-            kept,
-            removed,
+        if !group.removed.is_empty() {
+            out.line(match args.dry_run {
+                true => "would be removed:",
+                false => "removed:",
+            });
+            table(out, group.removed.iter().copied());
         }
-    };
-    groups.into_iter().map(judge).collect()
+    }
+    if !judged.is_empty() {
+        out.line(format!("times in {}", zone()));
+    }
 }
 
 pub fn prune(open: &Open<'_>, args: &Prune) -> Result<Exit> {
@@ -247,14 +163,7 @@ pub fn prune(open: &Open<'_>, args: &Prune) -> Result<Exit> {
     let report = pruned(open, options)?;
     open.run.results();
     match open.json() {
-        true => {
-            let mut value = report_value(&report);
-            if let Value::Object(map) = &mut value {
-                map.insert("schema".into(), json!(1));
-                map.insert("dry_run".into(), json!(args.dry_run));
-            }
-            open.run.out.json(&value)?;
-        }
+        true => open.run.out.json(&Pruned::new(args.dry_run, &report))?,
         false => show(open.run.out, &report, args.dry_run),
     }
     Ok(Exit::Done)
@@ -268,21 +177,6 @@ fn pruned(open: &Open<'_>, options: prune::Options) -> Result<prune::Report> {
         ..options
     };
     prune::run(&open.repository, &options).map_err(explain)
-}
-
-fn report_value(report: &prune::Report) -> Value {
-    let packs = |packs: &prune::Packs| json!({ "packs": packs.count, "bytes": packs.bytes });
-    json!({
-        "snapshots": report.snapshots,
-        "kept": packs(&report.kept),
-        "unused_bytes": report.unused_bytes,
-        "repacked": packs(&report.repacked),
-        "marked": packs(&report.marked),
-        "recovered": packs(&report.recovered),
-        "waiting": packs(&report.waiting),
-        "deleted": packs(&report.deleted),
-        "missing": report.missing,
-    })
 }
 
 fn show(out: &Printer, report: &prune::Report, dry_run: bool) {

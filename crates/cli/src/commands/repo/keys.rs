@@ -3,19 +3,19 @@
 use super::{Open, reference};
 use crate::args::repo::KeyCommand;
 use lifeboat_core::explain::explain;
+use lifeboat_core::repo::document::{Key, KeyChanged, Keys};
 use lifeboat_core::transport::resolve;
 use lifeboat_core::{Code, Error, Exit, Result};
 use lifeboat_repository::keyfile::Cost;
 use lifeboat_repository::lock::Mode;
 use lifeboat_repository::{FileKind, Id};
-use serde_json::{Value, json};
 
 pub fn run(open: &Open<'_>, command: &KeyCommand) -> Result<Exit> {
     match command {
         KeyCommand::List => list(open),
         KeyCommand::Add { new_password } => {
             let id = add(open, new_password)?;
-            tell(open, "added", &id)
+            tell(open, KeyChanged::Added(id))
         }
         KeyCommand::Remove { key } => {
             let id = named(open, key)?;
@@ -30,7 +30,7 @@ pub fn run(open: &Open<'_>, command: &KeyCommand) -> Result<Exit> {
                 .hint("use another password, or replace this one: lifeboat repo key passwd"));
             }
             remove(open, &id)?;
-            tell(open, "removed", &id)
+            tell(open, KeyChanged::Removed(id))
         }
         KeyCommand::Passwd { new_password } => {
             // The new one first: killed in between, both open it.
@@ -44,7 +44,7 @@ pub fn run(open: &Open<'_>, command: &KeyCommand) -> Result<Exit> {
                     ));
                 }
             }
-            tell(open, "added", &id)
+            tell(open, KeyChanged::Added(id))
         }
     }
 }
@@ -55,31 +55,27 @@ fn ids(open: &Open<'_>) -> Result<Vec<Id>> {
 }
 
 fn list(open: &Open<'_>) -> Result<Exit> {
-    let mut rows = Vec::new();
-    let mut values: Vec<Value> = Vec::new();
+    let mut keys = Vec::new();
     for id in ids(open)? {
         let current = open.repository.opened_by() == Some(id);
         match open.repository.key_file(&id) {
-            Ok(file) => {
-                values.push(json!({
-                    "id": id, "current": current, "user": file.username, "host": file.hostname, "created": file.created,
-                }));
-                let mark = if current { "*" } else { "" };
-                rows.push(vec![
-                    format!("{mark}{}", id.short()),
-                    file.username,
-                    file.hostname,
-                    file.created,
-                ]);
-            }
+            Ok(file) => keys.push(Key::new(id, current, file)),
             Err(error) => open.warn(&error.to_string()),
         }
     }
-    open.run.results();
-    match open.json() {
-        true => open.run.out.json(&json!({ "schema": 1, "keys": values }))?,
-        false => open.run.out.table(&["id", "user", "host", "created"], rows),
-    }
+    let listed = Keys { keys };
+    open.run.answer(&listed, |out| {
+        let rows = listed.keys.iter().map(|key| {
+            let mark = if key.current { "*" } else { "" };
+            vec![
+                format!("{mark}{}", key.id.short()),
+                key.user.clone(),
+                key.host.clone(),
+                key.created.clone(),
+            ]
+        });
+        out.table(&["id", "user", "host", "created"], rows);
+    })?;
     Ok(Exit::Done)
 }
 
@@ -113,11 +109,12 @@ fn remove(open: &Open<'_>, id: &Id) -> Result<()> {
     open.repository.delete(FileKind::Key, id).map_err(explain)
 }
 
-fn tell(open: &Open<'_>, what: &str, id: &Id) -> Result<Exit> {
-    open.run.results();
-    match open.json() {
-        true => open.run.out.json(&json!({ "schema": 1, what: id }))?,
-        false => open.run.out.line(format!("{what} key {}", id.short())),
-    }
+fn tell(open: &Open<'_>, changed: KeyChanged) -> Result<Exit> {
+    open.run.answer(&changed, |out| {
+        out.line(match changed {
+            KeyChanged::Added(id) => format!("added key {}", id.short()),
+            KeyChanged::Removed(id) => format!("removed key {}", id.short()),
+        });
+    })?;
     Ok(Exit::Done)
 }

@@ -16,6 +16,7 @@ use super::Run;
 use crate::args::repo::{At, Filter, Mount, RepairCommand, Repo, RepoCommand};
 use jiff::tz::TimeZone;
 use lifeboat_core::explain::{self, explain};
+use lifeboat_core::repo::document::{Made, Mounted, Unlocked};
 use lifeboat_core::repo::{self, Place};
 use lifeboat_core::secret::Reference;
 use lifeboat_core::span::Span;
@@ -26,7 +27,6 @@ use lifeboat_repository::lock::{self, Lock, Mode};
 use lifeboat_repository::snapshot::{self, Snapshot};
 use lifeboat_repository::time::Time;
 use lifeboat_repository::{Author, Id, Named, Repository};
-use serde_json::json;
 use std::time::Duration;
 
 /// What every verb of a repository is given.
@@ -42,21 +42,13 @@ pub fn run(run: &Run<'_>, args: &Repo) -> Result<Exit> {
     let place = place(&args.at)?;
     if let RepoCommand::Init = args.command {
         let repository = place.create(&author)?;
-        run.results();
-        let id = &repository.config().id;
-        return match run.cli.json {
-            true => run
-                .out
-                .json(&json!({ "schema": 1, "repository": repository.location(), "id": id })),
-            false => {
-                run.out
-                    .line(format!("made repository {id} at {}", repository.location()));
-                run.out
-                    .line("keep its password: nothing in it can be read without");
-                Ok(())
-            }
-        }
-        .map(|()| Exit::Done);
+        let made = Made::from(&repository);
+        run.answer(&made, |out| {
+            let Made { repository, id } = &made;
+            out.line(format!("made repository {id} at {repository}"));
+            out.line("keep its password: nothing in it can be read without");
+        })?;
+        return Ok(Exit::Done);
     }
     let open = Open {
         run,
@@ -207,7 +199,7 @@ impl Open<'_> {
     }
 
     fn json(&self) -> bool {
-        self.run.cli.json
+        self.run.out.is_json()
     }
 
     /// Every snapshot, oldest first. Those that cannot be read are warned of.
@@ -246,24 +238,19 @@ impl Open<'_> {
 
     fn unlock(&self, all: bool) -> Result<Exit> {
         let removed = lock::unlock(&self.repository, all).map_err(explain)?;
-        self.run.results();
-        if self.json() {
-            let removed: Vec<_> = removed.iter().map(|found| found.id).collect();
-            self.run
-                .out
-                .json(&json!({ "schema": 1, "removed": removed }))?;
-        } else if removed.is_empty() {
-            self.run.out.line("no lock was to be removed");
-        } else {
-            for found in removed {
-                let what = found
-                    .file
-                    .map_or_else(|e| e.to_string(), |lock| lock.to_string());
-                self.run
-                    .out
-                    .line(format!("removed lock {}: {what}", found.id.short()));
-            }
-        }
+        self.run
+            .answer(&Unlocked::from(removed.as_slice()), |out| {
+                if removed.is_empty() {
+                    out.line("no lock was to be removed");
+                }
+                for found in &removed {
+                    let what = match &found.file {
+                        Ok(lock) => lock.to_string(),
+                        Err(error) => error.to_string(),
+                    };
+                    out.line(format!("removed lock {}: {what}", found.id.short()));
+                }
+            })?;
         Ok(Exit::Done)
     }
 }
@@ -289,11 +276,11 @@ fn mount(open: &Open<'_>, args: &Mount) -> Result<Exit> {
     };
     let shown = (open.repository.handle(), index);
     repo::mount::run(shown, &snapshots, &args.directory, args.allow_other, ready)?;
-    if open.json() {
-        open.run
-            .out
-            .json(&json!({ "schema": 1, "snapshots": snapshots.len() }))?;
-    }
+    let shown = Mounted {
+        snapshots: snapshots.len(),
+    };
+    // What people are told, they were told before.
+    open.run.answer(&shown, |_| ())?;
     Ok(Exit::Done)
 }
 

@@ -1,15 +1,15 @@
 //! `lifeboat repo snapshots`.
 
 use super::{Open, local, meant, zone};
-use crate::args::repo::Snapshots;
+use crate::args::repo;
 use crate::output::{self, Printer};
+use lifeboat_core::repo::document::Snapshots;
 use lifeboat_core::{Exit, Result};
 use lifeboat_repository::Id;
 use lifeboat_repository::snapshot::{Filter, GroupBy, Snapshot};
-use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-pub fn run(open: &Open<'_>, args: &Snapshots) -> Result<Exit> {
+pub fn run(open: &Open<'_>, args: &repo::Snapshots) -> Result<Exit> {
     let _lock = open.read_lock()?;
     let all = open.snapshots()?;
     let filter = Filter::from(&args.filter);
@@ -26,34 +26,18 @@ pub fn run(open: &Open<'_>, args: &Snapshots) -> Result<Exit> {
         });
         meant.reverse();
     }
-    open.run.results();
-    if open.json() {
-        let listed: Vec<Value> = meant.iter().map(|(id, s)| value(id, s)).collect();
-        open.run
-            .out
-            .json(&json!({ "schema": 1, "snapshots": listed }))?;
-        return Ok(Exit::Done);
-    }
-    if !meant.is_empty() {
-        table(open.run.out, meant.iter().copied());
-    }
-    let count = output::count(meant.len(), "snapshot");
-    open.run.out.line(match meant.is_empty() {
-        true => count,
-        false => format!("{count}; times in {}", zone()),
-    });
+    let listed: Snapshots = meant.iter().copied().collect();
+    open.run.answer(&listed, |out| {
+        if !meant.is_empty() {
+            table(out, meant.iter().copied());
+        }
+        let count = output::count(meant.len(), "snapshot");
+        out.line(match meant.is_empty() {
+            true => count,
+            false => format!("{count}; times in {}", zone()),
+        });
+    })?;
     Ok(Exit::Done)
-}
-
-/// A snapshot as JSON: as it is stored, with its id.
-pub fn value(id: &Id, snapshot: &Snapshot) -> Value {
-    let mut value = json!({ "id": id, "short_id": id.short() });
-    if let (Value::Object(map), Ok(Value::Object(stored))) =
-        (&mut value, serde_json::to_value(snapshot))
-    {
-        map.extend(stored);
-    }
-    value
 }
 
 /// Prints snapshots as a table.

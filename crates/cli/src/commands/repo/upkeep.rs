@@ -5,12 +5,12 @@ use crate::args::repo::{Copy, Tag};
 use crate::output;
 use lifeboat_core::explain::explain;
 use lifeboat_core::repo::Place;
+use lifeboat_core::repo::document::{Copied, IndexRepaired, Tagged};
 use lifeboat_core::{Exit, Result};
 use lifeboat_repository::check::Depth;
 use lifeboat_repository::lock::{Lock, Mode};
 use lifeboat_repository::snapshot::{Filter, TagChange};
 use lifeboat_repository::{FileKind, copy, repair};
-use serde_json::json;
 
 pub fn copy(open: &Open<'_>, args: &Copy) -> Result<Exit> {
     let place = Place {
@@ -33,30 +33,18 @@ pub fn copy(open: &Open<'_>, args: &Copy) -> Result<Exit> {
     }
     open.step("copying");
     let report = copy::run((&from, &index), &open.repository, &wanted).map_err(explain)?;
-    open.run.results();
-    if open.json() {
-        let copied = report.copied.iter();
-        open.run.out.json(&json!({
-            "schema": 1,
-            "copied": copied.map(|(from, to)| json!({ "from": from, "to": to })).collect::<Vec<_>>(),
-            "there": report.there,
-            "stored_bytes": report.added.stored_bytes,
-        }))?;
-        return Ok(Exit::Done);
-    }
-    for (from, to) in &report.copied {
-        open.run.out.line(format!(
-            "{} copied; it is {} here",
-            from.short(),
-            to.short()
+    open.run.answer(&Copied::from(&report), |out| {
+        for (from, to) in &report.copied {
+            let (from, to) = (from.short(), to.short());
+            out.line(format!("{from} copied; it is {to} here"));
+        }
+        out.line(format!(
+            "{} copied, {} stored; {} here already",
+            output::count(report.copied.len(), "snapshot"),
+            output::bytes(report.added.stored_bytes),
+            report.there.len()
         ));
-    }
-    open.run.out.line(format!(
-        "{} copied, {} stored; {} here already",
-        output::count(report.copied.len(), "snapshot"),
-        output::bytes(report.added.stored_bytes),
-        report.there.len()
-    ));
+    })?;
     Ok(Exit::Done)
 }
 
@@ -79,23 +67,13 @@ pub fn tag(open: &Open<'_>, args: &Tag) -> Result<Exit> {
             changed.push((*id, made));
         }
     }
-    open.run.results();
-    if open.json() {
-        let changed = changed
-            .iter()
-            .map(|(from, to)| json!({ "from": from, "to": to }));
-        open.run
-            .out
-            .json(&json!({ "schema": 1, "changed": changed.collect::<Vec<_>>() }))?;
-        return Ok(Exit::Done);
-    }
-    for (from, to) in &changed {
-        open.run
-            .out
-            .line(format!("{} is {} now", from.short(), to.short()));
-    }
-    let count = output::count(changed.len(), "snapshot");
-    open.run.out.line(format!("the tags of {count} changed"));
+    open.run.answer(&Tagged::from(changed.as_slice()), |out| {
+        for (from, to) in &changed {
+            out.line(format!("{} is {} now", from.short(), to.short()));
+        }
+        let count = output::count(changed.len(), "snapshot");
+        out.line(format!("the tags of {count} changed"));
+    })?;
     Ok(Exit::Done)
 }
 
@@ -107,37 +85,23 @@ pub fn repair_index(open: &Open<'_>, read_data: bool) -> Result<Exit> {
         false => Depth::Structure,
     };
     let report = repair::index(&open.repository, depth, wait, &open.author).map_err(explain)?;
-    open.run.results();
-    let damaged: Vec<String> = report.damaged.iter().map(ToString::to_string).collect();
-    if open.json() {
-        open.run.out.json(&json!({
-            "schema": 1,
-            "packs": report.packs,
-            "replaced": report.replaced,
-            "saved_blobs": report.saved_blobs,
-            "damaged": damaged,
-        }))?;
-    } else {
-        for error in &damaged {
-            open.run.out.line(error);
-        }
+    let repaired = IndexRepaired::from(&report);
+    open.run.answer(&repaired, |out| {
+        let damaged = &repaired.damaged;
+        damaged.iter().for_each(|error| out.line(error));
         if read_data && !damaged.is_empty() {
-            open.run.out.line(match report.saved_blobs {
+            out.line(match report.saved_blobs {
                 1 => "1 blob that is whole was copied out of damaged packs, which are in the index no more".to_owned(),
                 count => format!(
                     "{count} blobs that are whole were copied out of damaged packs, which are in the index no more"
                 ),
             });
         }
-        open.run.out.line(format!(
+        out.line(format!(
             "a new index of {} replaces {}; `lifeboat repo check` says what is still missing",
             output::count(report.packs, "pack"),
             output::count(report.replaced, "file")
         ));
-    }
-    Ok(if damaged.is_empty() {
-        Exit::Done
-    } else {
-        Exit::Partial
-    })
+    })?;
+    Ok(repaired.exit())
 }
