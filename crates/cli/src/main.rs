@@ -7,7 +7,7 @@ mod progress;
 mod words;
 
 use args::{Cli, Command, LogFormat};
-use clap::Parser;
+use clap::FromArgMatches;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use lifeboat_core::cancel::Cancel;
 use lifeboat_core::{Code, Error, Exit};
@@ -21,7 +21,8 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Exit {
-    let cli = match Cli::try_parse() {
+    let parsed = args::command().try_get_matches();
+    let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) => return refuse(&error),
     };
@@ -160,7 +161,7 @@ impl Command {
             },
             Command::Repo(repo) => repo.command.acts(),
             Command::Doctor | Command::Points(_) | Command::Show(_) => false,
-            Command::Completions { .. } | Command::Demo(_) => false,
+            Command::Completions { .. } | Command::Man(_) | Command::Demo(_) => false,
         }
     }
 

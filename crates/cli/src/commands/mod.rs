@@ -9,6 +9,7 @@ mod drill;
 mod evidence;
 mod init;
 mod kit;
+mod man;
 mod points;
 mod repo;
 mod restore;
@@ -17,7 +18,6 @@ mod verify;
 use crate::args::{self, Cli, Command};
 use crate::output::Printer;
 use crate::progress::Progress;
-use clap::CommandFactory;
 use lifeboat_core::clock::Clock;
 use lifeboat_core::cold::{self, Want};
 use lifeboat_core::config::Config;
@@ -139,10 +139,11 @@ fn carry_out(run: &Run<'_>) -> Result<Exit> {
             run.results();
             // It panics when it cannot write, as when its reader has gone.
             let mut script = Vec::new();
-            clap_complete::generate(*shell, &mut Cli::command(), "lifeboat", &mut script);
+            clap_complete::generate(*shell, &mut args::command(), "lifeboat", &mut script);
             run.out.line(String::from_utf8_lossy(&script).trim_end());
             Ok(Exit::Done)
         }
+        Command::Man(args) => man::run(run, args),
         Command::Demo(args) => demo::run(run, args),
     }
 }

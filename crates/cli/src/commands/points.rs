@@ -21,7 +21,7 @@ pub fn list(run: &Run<'_>, args: &args::Points) -> Result<Exit> {
     }
     let options = Options {
         plan: args.plan.clone(),
-        store: args.store.clone(),
+        store: args.within.store.clone(),
         rescan: args.rescan,
     };
     let listing = points::list(&context, &options)?;
@@ -164,7 +164,7 @@ fn tell_signers(out: &Printer, points: &[&ListedPoint]) {
 pub fn show(run: &Run<'_>, args: &args::Show) -> Result<Exit> {
     let selector = Selector::parse(&args.point)?;
     let context = run.context_for(&args.cold, &Want::Point(selector.clone()))?;
-    let shown = points::show(&context, &selector, args.store.as_deref())?;
+    let shown = points::show(&context, &selector, args.from.store.as_deref())?;
     run.results();
     match run.out.is_json() {
         // The manifest says which version of the format it is.

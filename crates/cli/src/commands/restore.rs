@@ -32,7 +32,7 @@ pub fn run(run: &Run<'_>, args: &args::Restore) -> Result<Exit> {
         plan: args.plan.clone(),
         sources: args.sources.clone(),
         allow_partial: args.allow_partial,
-        store: args.store.clone(),
+        store: args.from.store.clone(),
         target,
         confirm: args.confirm.clone(),
         reason: args.reason.clone(),

@@ -20,7 +20,7 @@ pub fn run(run: &Run<'_>, args: &args::Verify) -> Result<Exit> {
         _ => Selector::Latest,
     });
     let context = run.context_for(&args.cold, &want)?;
-    let verified = verify::run(&context, &which, args.store.as_deref())?;
+    let verified = verify::run(&context, &which, args.within.store.as_deref())?;
     run.answer(&verified.document(), |out| {
         verified.points.iter().for_each(|point| show(out, point));
         let others = verified.instructions.iter().chain(&verified.unread);
