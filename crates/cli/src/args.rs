@@ -101,6 +101,55 @@ pub enum Command {
     Demo(Demo),
 }
 
+impl Command {
+    /// Whether a store is given instead of a configuration.
+    pub fn is_cold(&self) -> bool {
+        let cold = match self {
+            Command::Points(a) => &a.cold,
+            Command::Show(a) => &a.cold,
+            Command::Verify(a) => &a.cold,
+            Command::Restore(a) => &a.cold,
+            Command::Evidence {
+                command: EvidenceCommand::Verify { cold, .. },
+            } => cold,
+            _ => return false,
+        };
+        cold.store_url.is_some()
+    }
+
+    /// Whether it is run for what it does, and not for what it says: then `--quiet` says nothing
+    /// unless something failed.
+    pub fn acts(&self) -> bool {
+        match self {
+            Command::Init(_) | Command::Backup(_) | Command::Verify(_) | Command::Copy(_) => true,
+            Command::Drill(_) | Command::Restore(_) => true,
+            Command::Config { command } => matches!(command, ConfigCommand::Check),
+            Command::Evidence { command } => matches!(command, EvidenceCommand::Verify { .. }),
+            Command::Kit { command } => match command {
+                KitCommand::Export(_) | KitCommand::Test(_) | KitCommand::Unpack(_) => true,
+            },
+            Command::Repo(repo) => repo.command.acts(),
+            Command::Doctor | Command::Points(_) | Command::Show(_) => false,
+            Command::Completions { .. } | Command::Man(_) | Command::Demo(_) => false,
+        }
+    }
+
+    /// Whom to believe beside the configured signers, where the command has the option.
+    pub fn trust(&self) -> &[String] {
+        match self {
+            Command::Points(a) => &a.trust.signers,
+            Command::Show(a) => &a.trust.signers,
+            Command::Verify(a) => &a.trust.signers,
+            Command::Drill(a) => &a.trust.signers,
+            Command::Restore(a) => &a.trust.signers,
+            Command::Evidence {
+                command: EvidenceCommand::Verify { trust, .. },
+            } => &trust.signers,
+            _ => &[],
+        }
+    }
+}
+
 /// The configuration alone.
 #[derive(Debug, Clone, Copy, Subcommand)]
 pub enum ConfigCommand {

@@ -6,7 +6,7 @@ mod output;
 mod progress;
 mod words;
 
-use args::{Cli, Command, LogFormat};
+use args::{Cli, LogFormat};
 use clap::FromArgMatches;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use lifeboat_core::cancel::Cancel;
@@ -129,54 +129,4 @@ fn start_log(verbose: u8, format: LogFormat) {
         LogFormat::Text => builder.try_init(),
         LogFormat::Json => builder.json().try_init(),
     };
-}
-
-impl Command {
-    /// Whether a store is given instead of a configuration.
-    fn is_cold(&self) -> bool {
-        let cold = match self {
-            Command::Points(a) => &a.cold,
-            Command::Show(a) => &a.cold,
-            Command::Verify(a) => &a.cold,
-            Command::Restore(a) => &a.cold,
-            Command::Evidence {
-                command: args::EvidenceCommand::Verify { cold, .. },
-            } => cold,
-            _ => return false,
-        };
-        cold.store_url.is_some()
-    }
-
-    /// Whether it is run for what it does, and not for what it says: then `--quiet` says nothing
-    /// unless something failed.
-    fn acts(&self) -> bool {
-        use args::{EvidenceCommand, KitCommand};
-        match self {
-            Command::Init(_) | Command::Backup(_) | Command::Verify(_) | Command::Copy(_) => true,
-            Command::Drill(_) | Command::Restore(_) => true,
-            Command::Config { command } => matches!(command, args::ConfigCommand::Check),
-            Command::Evidence { command } => matches!(command, EvidenceCommand::Verify { .. }),
-            Command::Kit { command } => match command {
-                KitCommand::Export(_) | KitCommand::Test(_) | KitCommand::Unpack(_) => true,
-            },
-            Command::Repo(repo) => repo.command.acts(),
-            Command::Doctor | Command::Points(_) | Command::Show(_) => false,
-            Command::Completions { .. } | Command::Man(_) | Command::Demo(_) => false,
-        }
-    }
-
-    /// Whom to believe beside the configured signers, where the command has the option.
-    fn trust(&self) -> &[String] {
-        match self {
-            Command::Points(a) => &a.trust.signers,
-            Command::Show(a) => &a.trust.signers,
-            Command::Verify(a) => &a.trust.signers,
-            Command::Drill(a) => &a.trust.signers,
-            Command::Restore(a) => &a.trust.signers,
-            Command::Evidence {
-                command: args::EvidenceCommand::Verify { trust, .. },
-            } => &trust.signers,
-            _ => &[],
-        }
-    }
 }

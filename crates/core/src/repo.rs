@@ -6,6 +6,7 @@ pub mod dump;
 pub mod forget;
 pub mod mount;
 pub mod record;
+pub mod select;
 pub mod totals;
 
 use crate::cancel::Cancel;

@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 
 pub fn run(run: &Run<'_>, args: &args::Demo) -> Result<Exit> {
     run.results();
-    if run.cli.json {
+    if run.out.is_json() {
         return Err(
             Error::new(Code::Usage, "the demonstration has no JSON form")
                 .hint("run it without --json"),

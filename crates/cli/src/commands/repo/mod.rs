@@ -17,6 +17,7 @@ use crate::args::repo::{At, Filter, Mount, RepairCommand, Repo, RepoCommand};
 use jiff::tz::TimeZone;
 use lifeboat_core::explain::{self, explain};
 use lifeboat_core::repo::document::{Made, Mounted, Unlocked};
+use lifeboat_core::repo::select::{find, meant, part};
 use lifeboat_core::repo::{self, Place};
 use lifeboat_core::secret::Reference;
 use lifeboat_core::span::Span;
@@ -282,62 +283,4 @@ fn mount(open: &Open<'_>, args: &Mount) -> Result<Exit> {
     // What people are told, they were told before.
     open.run.answer(&shown, |_| ())?;
     Ok(Exit::Done)
-}
-
-/// `SNAPSHOT:PATH` as its two parts.
-fn part(text: &str) -> (&str, &str) {
-    text.split_once(':').unwrap_or((text, ""))
-}
-
-/// Those that are named, each once, or all that fit.
-fn meant<'s>(
-    snapshots: &'s [(Id, Snapshot)],
-    filter: &snapshot::Filter,
-    named: &[String],
-) -> Result<Vec<&'s (Id, Snapshot)>> {
-    match named {
-        [] => Ok(snapshots
-            .iter()
-            .filter(|(_, s)| filter.matches(s))
-            .collect()),
-        named => {
-            let mut found: Vec<&(Id, Snapshot)> = Vec::with_capacity(named.len());
-            for text in named {
-                let one = find(snapshots, filter, text)?;
-                if !found.iter().any(|(id, _)| *id == one.0) {
-                    found.push(one);
-                }
-            }
-            Ok(found)
-        }
-    }
-}
-
-/// The snapshot that `text` names: an id, its beginning, or `latest` of those that `filter` means.
-fn find<'s>(
-    snapshots: &'s [(Id, Snapshot)],
-    filter: &snapshot::Filter,
-    text: &str,
-) -> Result<&'s (Id, Snapshot)> {
-    let unknown = |message: String| {
-        Error::new(Code::PointUnknown, message).hint("see what there is: lifeboat repo snapshots")
-    };
-    if text == "latest" {
-        let mut meant = snapshots.iter().filter(|(_, s)| filter.matches(s));
-        return meant
-            .next_back()
-            .ok_or_else(|| unknown("there is no such snapshot yet".into()));
-    }
-    let named = |(id, _): &&(Id, Snapshot)| id.to_string().starts_with(text);
-    let mut found = snapshots.iter().filter(named);
-    match (found.next(), found.next()) {
-        _ if text.is_empty() => Err(unknown("an empty id names no snapshot".into())),
-        (Some(one), None) => Ok(one),
-        (None, _) => Err(unknown(format!("no snapshot begins with {text}"))),
-        (Some(_), Some(_)) => Err(Error::new(
-            Code::PointAmbiguous,
-            format!("{text} begins several snapshots"),
-        )
-        .hint("give more of the id")),
-    }
 }

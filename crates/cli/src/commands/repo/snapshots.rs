@@ -4,10 +4,10 @@ use super::{Open, local, meant, zone};
 use crate::args::repo;
 use crate::output::{self, Printer};
 use lifeboat_core::repo::document::Snapshots;
+use lifeboat_core::repo::select;
 use lifeboat_core::{Exit, Result};
 use lifeboat_repository::Id;
-use lifeboat_repository::snapshot::{Filter, GroupBy, Snapshot};
-use std::collections::BTreeMap;
+use lifeboat_repository::snapshot::{Filter, Snapshot};
 
 pub fn run(open: &Open<'_>, args: &repo::Snapshots) -> Result<Exit> {
     let _lock = open.read_lock()?;
@@ -15,16 +15,7 @@ pub fn run(open: &Open<'_>, args: &repo::Snapshots) -> Result<Exit> {
     let filter = Filter::from(&args.filter);
     let mut meant = meant(&all, &filter, &args.snapshots)?;
     if let Some(latest) = args.latest {
-        let mut counts = BTreeMap::new();
-        meant.reverse();
-        meant.retain(|(_, snapshot)| {
-            let count = counts
-                .entry(GroupBy::default().group(snapshot))
-                .or_insert(0);
-            *count += 1;
-            *count <= latest
-        });
-        meant.reverse();
+        meant = select::newest(meant, latest);
     }
     let listed: Snapshots = meant.iter().copied().collect();
     open.run.answer(&listed, |out| {
