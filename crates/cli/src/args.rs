@@ -1,8 +1,13 @@
-//! The command line, defined once: parsing, help and completions come from here.
+//! The command line, defined once: parsing, help, completions and man pages come from here.
 
+pub mod exits;
 pub mod repo;
+mod shared;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+pub use shared::Cold;
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use shared::{FromStore, InStore, POINT, Trust};
 use std::path::PathBuf;
 
 /// A backup system that proves it can restore.
@@ -31,6 +36,11 @@ pub struct Cli {
     pub log_format: LogFormat,
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// The command line, with the exit codes of each command in its help.
+pub fn command() -> clap::Command {
+    exits::tell(Cli::command(), "")
 }
 
 /// How messages are written.
@@ -85,8 +95,59 @@ pub enum Command {
         /// Which shell
         shell: clap_complete::Shell,
     },
+    /// Print the man page of the program or of a command, or write all of them
+    Man(Man),
     /// Build a small real application, protect, drill, break and restore it, and show the evidence
     Demo(Demo),
+}
+
+impl Command {
+    /// Whether a store is given instead of a configuration.
+    pub fn is_cold(&self) -> bool {
+        let cold = match self {
+            Command::Points(a) => &a.cold,
+            Command::Show(a) => &a.cold,
+            Command::Verify(a) => &a.cold,
+            Command::Restore(a) => &a.cold,
+            Command::Evidence {
+                command: EvidenceCommand::Verify { cold, .. },
+            } => cold,
+            _ => return false,
+        };
+        cold.store_url.is_some()
+    }
+
+    /// Whether it is run for what it does, and not for what it says: then `--quiet` says nothing
+    /// unless something failed.
+    pub fn acts(&self) -> bool {
+        match self {
+            Command::Init(_) | Command::Backup(_) | Command::Verify(_) | Command::Copy(_) => true,
+            Command::Drill(_) | Command::Restore(_) => true,
+            Command::Config { command } => matches!(command, ConfigCommand::Check),
+            Command::Evidence { command } => matches!(command, EvidenceCommand::Verify { .. }),
+            Command::Kit { command } => match command {
+                KitCommand::Export(_) | KitCommand::Test(_) | KitCommand::Unpack(_) => true,
+            },
+            Command::Repo(repo) => repo.command.acts(),
+            Command::Doctor | Command::Points(_) | Command::Show(_) => false,
+            Command::Completions { .. } | Command::Man(_) | Command::Demo(_) => false,
+        }
+    }
+
+    /// Whom to believe beside the configured signers, where the command has the option.
+    pub fn trust(&self) -> &[String] {
+        match self {
+            Command::Points(a) => &a.trust.signers,
+            Command::Show(a) => &a.trust.signers,
+            Command::Verify(a) => &a.trust.signers,
+            Command::Drill(a) => &a.trust.signers,
+            Command::Restore(a) => &a.trust.signers,
+            Command::Evidence {
+                command: EvidenceCommand::Verify { trust, .. },
+            } => &trust.signers,
+            _ => &[],
+        }
+    }
 }
 
 /// The configuration alone.
@@ -133,9 +194,8 @@ pub struct Points {
     /// Only those of this plan
     #[arg(long, value_name = "PLAN")]
     pub plan: Option<String>,
-    /// Only those of which this store holds a copy
-    #[arg(long, value_name = "STORE")]
-    pub store: Option<String>,
+    #[command(flatten)]
+    pub within: InStore,
     /// Read every store anew, not the catalog, and check the instructions there
     #[arg(long)]
     pub rescan: bool,
@@ -157,57 +217,17 @@ pub struct Points {
     pub cold: Cold,
 }
 
-/// A store that no configuration names, for a machine that has nothing else.
-#[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Without a configuration")]
-pub struct Cold {
-    /// Read this store and no configuration: file:///PATH, s3://BUCKET/PREFIX?region=…&endpoint=…,
-    /// sftp://USER@HOST:PORT/PATH?key=REFERENCE&known_hosts=PATH
-    #[arg(long, value_name = "URL")]
-    pub store_url: Option<String>,
-    /// Where the key is that decrypts it, age or OpenPGP: env:NAME, file:PATH, cmd:PROGRAM ARGS
-    #[arg(long, value_name = "REFERENCE", requires = "store_url")]
-    pub identity: Option<String>,
-    /// Where the passphrase of that key is
-    #[arg(long, value_name = "REFERENCE", requires = "identity")]
-    pub passphrase: Option<String>,
-    /// Where the password of its repository is, for points that are in one
-    #[arg(long, value_name = "REFERENCE", requires = "store_url")]
-    pub password: Option<String>,
-    /// Where the S3 access key is [default: env:AWS_ACCESS_KEY_ID]
-    #[arg(long, value_name = "REFERENCE", requires_all = ["store_url", "secret_key"])]
-    pub access_key: Option<String>,
-    /// Where the S3 secret key is [default: env:AWS_SECRET_ACCESS_KEY]
-    #[arg(long, value_name = "REFERENCE", requires_all = ["store_url", "access_key"])]
-    pub secret_key: Option<String>,
-    /// Which application, where the store holds several
-    #[arg(long, value_name = "APP[/ENVIRONMENT]", requires = "store_url")]
-    pub app: Option<String>,
-    /// Believe the signers of this file, as `allowed_signers` of a recovery kit
-    #[arg(long, value_name = "FILE", requires = "store_url")]
-    pub trusted_signers: Option<PathBuf>,
-}
-
 /// Show one restore point.
 #[derive(Debug, Args)]
 pub struct Show {
-    /// An id, its beginning, latest, latest:PLAN, before:TIME, random, random:14d..21d
+    #[arg(help = POINT)]
     pub point: String,
-    /// From which store
-    #[arg(long, value_name = "STORE")]
-    pub store: Option<String>,
+    #[command(flatten)]
+    pub from: FromStore,
     #[command(flatten)]
     pub trust: Trust,
     #[command(flatten)]
     pub cold: Cold,
-}
-
-/// Whom to believe beside the configured signers.
-#[derive(Debug, Clone, Args)]
-pub struct Trust {
-    /// Also believe this signer, in this run (repeatable)
-    #[arg(long = "trust-signer", value_name = "SHA256:…")]
-    pub signers: Vec<String>,
 }
 
 /// Re-read what is stored.
@@ -215,9 +235,8 @@ pub struct Trust {
 pub struct Verify {
     /// Which point; the newest of each plan when not given
     pub point: Option<String>,
-    /// Only the copies in this store
-    #[arg(long, value_name = "STORE")]
-    pub store: Option<String>,
+    #[command(flatten)]
+    pub within: InStore,
     /// Every point
     #[arg(long, conflicts_with_all = ["point", "sample"])]
     pub all: bool,
@@ -261,8 +280,7 @@ pub struct Drill {
 /// Bring a restore point back.
 #[derive(Debug, Args)]
 pub struct Restore {
-    /// An id, its beginning, latest, latest:PLAN, before:TIME, random, random:14d..21d
-    #[arg(required_unless_present = "undo")]
+    #[arg(required_unless_present = "undo", help = POINT)]
     pub point: Option<String>,
     /// Make whole what a live restore left half-way when it was ended: what was live before is
     /// live again
@@ -295,9 +313,8 @@ pub struct Restore {
     /// `restored` and that this was asked for, never `verified`
     #[arg(long, requires = "live", conflicts_with = "to")]
     pub unproven: bool,
-    /// From which store; the first with a sound copy when not given
-    #[arg(long, value_name = "STORE")]
-    pub store: Option<String>,
+    #[command(flatten)]
+    pub from: FromStore,
     #[command(flatten)]
     pub trust: Trust,
     #[command(flatten)]
@@ -382,6 +399,17 @@ pub struct KitFile {
     /// Where the passphrase of an OpenPGP private key is
     #[arg(long, value_name = "REFERENCE", requires = "identity")]
     pub identity_passphrase: Option<String>,
+}
+
+/// Man pages.
+#[derive(Debug, Args)]
+pub struct Man {
+    /// The words of the command; the program itself when not given
+    #[arg(value_name = "COMMAND", conflicts_with = "output")]
+    pub words: Vec<String>,
+    /// Write every page into this directory, which is made when it is missing
+    #[arg(long, short, value_name = "DIR")]
+    pub output: Option<PathBuf>,
 }
 
 /// The demonstration.

@@ -6,17 +6,23 @@ mod output;
 mod progress;
 mod words;
 
-use args::{Cli, Command, LogFormat};
-use clap::Parser;
+use args::{Cli, LogFormat};
+use clap::FromArgMatches;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use lifeboat_core::cancel::Cancel;
-use lifeboat_core::{Code, Error};
+use lifeboat_core::{Code, Error, Exit};
+use output::Printer;
 use progress::{Detail, Progress};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    ExitCode::from(run().code())
+}
+
+fn run() -> Exit {
+    let parsed = args::command().try_get_matches();
+    let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) => return refuse(&error),
     };
@@ -25,41 +31,36 @@ fn main() -> ExitCode {
         (false, 0) => Detail::Normal,
         _ => Detail::Verbose,
     };
+    let silent = cli.quiet && !cli.json && cli.command.acts();
+    let out = Printer::new(cli.json, silent);
     start_log(cli.verbose, cli.log_format);
     let cancel = Cancel::default();
     if let Err(error) = listen_for_signals(cancel.clone()) {
-        output::error(&error, cli.json);
-        return ExitCode::from(error.code.exit_code());
+        out.finish(None);
+        out.error(&error);
+        return error.code.exit();
     }
     let progress = Arc::new(Progress::new(detail, cli.log_format == LogFormat::Json));
-    let silent = cli.quiet && !cli.json && cli.command.acts();
-    if silent {
-        output::hold();
-    }
-    let result = cancel.run(|| commands::run(&cli, &progress));
+    let result = cancel.run(|| commands::run(&cli, &progress, &out));
     progress.finish();
-    if silent {
-        output::release(!matches!(result, Ok(0)));
-    }
-    match result {
-        Ok(code) => ExitCode::from(code),
-        Err(error) => {
-            output::error(&error, cli.json);
-            ExitCode::from(error.code.exit_code())
-        }
-    }
+    out.finish(result.as_ref().ok().copied());
+    result.unwrap_or_else(|error| {
+        out.error(&error);
+        error.code.exit()
+    })
 }
 
 /// Help and version are results; anything else that clap refuses is a usage error.
-fn refuse(error: &clap::Error) -> ExitCode {
+fn refuse(error: &clap::Error) -> Exit {
     let shown = matches!(
         error.kind(),
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
     );
     let as_json = std::env::args_os().any(|a| a == "--json");
+    let out = Printer::new(as_json, false);
     if let Some(error) = word_of_another_tool(error) {
-        output::error(&error, as_json);
-        return ExitCode::from(2);
+        out.error(&error);
+        return Exit::Usage;
     }
     if !shown && as_json {
         let text = error.render().to_string();
@@ -70,15 +71,15 @@ fn refuse(error: &clap::Error) -> ExitCode {
             .take_while(|line| !line.is_empty());
         let said = said.collect::<Vec<_>>().join(" ");
         let message = said.trim_start_matches("error: ");
-        output::error(
-            &Error::new(Code::Usage, message).hint("see `lifeboat --help`"),
-            true,
-        );
-        return ExitCode::from(2);
+        out.error(&Error::new(Code::Usage, message).hint("see `lifeboat --help`"));
+        return Exit::Usage;
     }
     // The help's own printing cannot fail in a way that matters more than the exit code.
     let _ = error.print();
-    ExitCode::from(if shown { 0 } else { 2 })
+    match shown {
+        true => Exit::Done,
+        false => Exit::Usage,
+    }
 }
 
 /// A command that other tools have, with what to run here.
@@ -128,54 +129,4 @@ fn start_log(verbose: u8, format: LogFormat) {
         LogFormat::Text => builder.try_init(),
         LogFormat::Json => builder.json().try_init(),
     };
-}
-
-impl Command {
-    /// Whether a store is given instead of a configuration.
-    fn is_cold(&self) -> bool {
-        let cold = match self {
-            Command::Points(a) => &a.cold,
-            Command::Show(a) => &a.cold,
-            Command::Verify(a) => &a.cold,
-            Command::Restore(a) => &a.cold,
-            Command::Evidence {
-                command: args::EvidenceCommand::Verify { cold, .. },
-            } => cold,
-            _ => return false,
-        };
-        cold.store_url.is_some()
-    }
-
-    /// Whether it is run for what it does, and not for what it says: then `--quiet` says nothing
-    /// unless something failed.
-    fn acts(&self) -> bool {
-        use args::{EvidenceCommand, KitCommand};
-        match self {
-            Command::Init(_) | Command::Backup(_) | Command::Verify(_) | Command::Copy(_) => true,
-            Command::Drill(_) | Command::Restore(_) => true,
-            Command::Config { command } => matches!(command, args::ConfigCommand::Check),
-            Command::Evidence { command } => matches!(command, EvidenceCommand::Verify { .. }),
-            Command::Kit { command } => match command {
-                KitCommand::Export(_) | KitCommand::Test(_) | KitCommand::Unpack(_) => true,
-            },
-            Command::Repo(repo) => repo.command.acts(),
-            Command::Doctor | Command::Points(_) | Command::Show(_) => false,
-            Command::Completions { .. } | Command::Demo(_) => false,
-        }
-    }
-
-    /// Whom to believe beside the configured signers, where the command has the option.
-    fn trust(&self) -> &[String] {
-        match self {
-            Command::Points(a) => &a.trust.signers,
-            Command::Show(a) => &a.trust.signers,
-            Command::Verify(a) => &a.trust.signers,
-            Command::Drill(a) => &a.trust.signers,
-            Command::Restore(a) => &a.trust.signers,
-            Command::Evidence {
-                command: args::EvidenceCommand::Verify { trust, .. },
-            } => &trust.signers,
-            _ => &[],
-        }
-    }
 }

@@ -1,62 +1,131 @@
 //! How results and errors are shown: tables and sentences for people, one JSON document for
 //! programs.
+//!
+//! A [`Printer`] is all that a run prints results through: it knows whether they are wanted as JSON,
+//! how wide a table may be, whether colours are, and whether anything is to be said at all. Amounts
+//! and times are put into words by the functions below it.
 
+use anstream::AutoStream;
 use comfy_table::{ContentArrangement, Table, presets};
 use jiff::Timestamp;
 pub use lifeboat_core::amount::bytes;
-use lifeboat_core::{Code, Error, Result};
+use lifeboat_core::document::{Document, Failure};
+use lifeboat_core::{Code, Error, Exit, Result};
 use serde::Serialize;
-use serde_json::{Value, json};
 use std::io::Write;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Lines that are held back until it is known whether anything failed.
-static HELD: Mutex<Option<Vec<String>>> = Mutex::new(None);
-
-fn held() -> MutexGuard<'static, Option<Vec<String>>> {
-    HELD.lock().unwrap_or_else(PoisonError::into_inner)
+/// Prints the results of a run.
+pub struct Printer {
+    json: bool,
+    /// Columns of the terminal; none where it is no terminal.
+    width: Option<usize>,
+    paper: Mutex<Paper>,
 }
 
-/// Holds back every line from now on.
-pub fn hold() {
-    *held() = Some(Vec::new());
+/// Where lines go.
+struct Paper {
+    to: AutoStream<Box<dyn Write + Send>>,
+    /// Lines that are held back until it is known whether anything failed.
+    held: Option<Vec<String>>,
 }
 
-/// Ends [`hold`]: prints what was held back, or forgets it.
-pub fn release(print: bool) {
-    let lines = held().take().unwrap_or_default();
-    if print {
-        lines.iter().for_each(line);
+impl Printer {
+    /// Prints to standard output, with colours if that is a terminal that wants them. Where `quiet`,
+    /// nothing is printed until [`Printer::finish`] is told how the run ended.
+    pub fn new(json: bool, quiet: bool) -> Self {
+        let stdout = std::io::stdout();
+        let colour = AutoStream::choice(&stdout);
+        Printer {
+            json,
+            width: Table::new().width().map(usize::from),
+            paper: Mutex::new(Paper {
+                to: AutoStream::new(Box::new(stdout), colour),
+                held: quiet.then(Vec::new),
+            }),
+        }
     }
-}
 
-/// Prints a line of results.
-pub fn line(text: impl AsRef<str>) {
-    if let Some(lines) = held().as_mut() {
-        lines.push(text.as_ref().to_owned());
-        return;
+    /// Prints without colours to where a test looks.
+    #[cfg(test)]
+    pub fn to(to: impl Write + Send + 'static, width: Option<usize>, quiet: bool) -> Self {
+        Printer {
+            json: false,
+            width,
+            paper: Mutex::new(Paper {
+                to: AutoStream::never(Box::new(to)),
+                held: quiet.then(Vec::new),
+            }),
+        }
     }
-    // A closed pipe (`| head`) is no error of ours.
-    let _ = writeln!(anstream::stdout(), "{}", text.as_ref());
-}
 
-/// Prints the one JSON document of a run.
-pub fn json(value: &impl Serialize) -> Result<()> {
-    let text = serde_json::to_string_pretty(value)
-        .map_err(|e| Error::new(Code::Io, "the result cannot be written as JSON").cause(e))?;
-    line(text);
-    Ok(())
+    fn paper(&self) -> MutexGuard<'_, Paper> {
+        self.paper.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the result is to be one JSON document.
+    pub fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// Prints a line of results.
+    pub fn line(&self, text: impl AsRef<str>) {
+        let mut paper = self.paper();
+        match &mut paper.held {
+            Some(lines) => lines.push(text.as_ref().to_owned()),
+            // A closed pipe (`| head`) is no error of ours.
+            None => drop(writeln!(paper.to, "{}", text.as_ref())),
+        }
+    }
+
+    /// Prints a table, as [`table`] lays it out.
+    pub fn table(&self, header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) {
+        self.line(table(header, rows.into_iter().collect(), self.width));
+    }
+
+    /// Prints the one JSON document of a run, with its schema first.
+    pub fn document(&self, body: &impl Serialize) -> Result<()> {
+        self.json(&Document::new(body))
+    }
+
+    /// Prints what is JSON of a form of its own.
+    pub fn json(&self, value: &impl Serialize) -> Result<()> {
+        let text = serde_json::to_string_pretty(value)
+            .map_err(|e| Error::new(Code::Io, "the result cannot be written as JSON").cause(e))?;
+        self.line(text);
+        Ok(())
+    }
+
+    /// Prints what was held back, unless all is done.
+    pub fn finish(&self, exit: Option<Exit>) {
+        let lines = self.paper().held.take().unwrap_or_default();
+        if exit != Some(Exit::Done) {
+            lines.iter().for_each(|text| self.line(text));
+        }
+    }
+
+    /// Prints an error: to standard error for people, as the one document otherwise.
+    pub fn error(&self, error: &Error) {
+        if self.json {
+            let document = Document::new(Failure { error });
+            self.line(serde_json::to_string_pretty(&document).unwrap_or_default());
+            return;
+        }
+        let mut out = anstream::stderr();
+        let _ = writeln!(out, "\x1b[31merror:\x1b[0m {}", error.message);
+        if let Some(cause) = &error.cause {
+            let _ = writeln!(out, "cause: {cause}");
+        }
+        if let Some(hint) = &error.hint {
+            let _ = writeln!(out, "\x1b[36mhint:\x1b[0m {hint}");
+        }
+    }
 }
 
 /// A plain table with a header, a line for each row: no value is broken. The columns at the right
-/// for which the terminal is too narrow are written below their row, each value with its name.
-pub fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
-    let width = Table::new().width().map(usize::from);
-    fit(header, rows.into_iter().collect(), width)
-}
-
-/// [`table`] for a terminal of this many columns.
-fn fit(header: &[&str], rows: Vec<Vec<String>>, width: Option<usize>) -> String {
+/// for which a terminal of `width` columns is too narrow are written below their row, each value with
+/// its name.
+fn table(header: &[&str], rows: Vec<Vec<String>>, width: Option<usize>) -> String {
     let plain = |row: Vec<String>| row.iter().map(|text| one_line(text)).collect::<Vec<_>>();
     let mut rows: Vec<Vec<String>> = rows.into_iter().map(plain).collect();
     // A column that says nothing is left out.
@@ -144,34 +213,7 @@ pub fn age(at: Timestamp, now: Timestamp) -> String {
     }
 }
 
-/// Prints an error: to standard error for people, on standard output as JSON.
-pub fn error(error: &Error, as_json: bool) {
-    if as_json {
-        let document = json!({ "schema": 1, "error": error_value(error) });
-        line(serde_json::to_string_pretty(&document).unwrap_or_default());
-        return;
-    }
-    let mut out = anstream::stderr();
-    let _ = writeln!(out, "\x1b[31merror:\x1b[0m {}", error.message);
-    if let Some(cause) = &error.cause {
-        let _ = writeln!(out, "cause: {cause}");
-    }
-    if let Some(hint) = &error.hint {
-        let _ = writeln!(out, "\x1b[36mhint:\x1b[0m {hint}");
-    }
-}
-
-/// An error as JSON.
-pub fn error_value(error: &Error) -> Value {
-    json!({
-        "code": error.code.as_str(),
-        "message": error.message,
-        "cause": error.cause,
-        "hint": error.hint,
-    })
-}
-
-/// So many of something, for people: `1 file`, `2 entries`.
+/// A number of things, for people: `1 file`, `2 entries`.
 pub fn count(number: impl TryInto<u64>, what: &str) -> String {
     let number = number.try_into().unwrap_or(u64::MAX);
     match (number, what.strip_suffix('y')) {
@@ -197,6 +239,7 @@ pub fn seconds(count: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
 
     #[test]
     fn amounts_are_readable() {
@@ -226,15 +269,18 @@ mod tests {
         };
         let without = rows().into_iter().skip(1).collect();
         assert_eq!(
-            fit(&header, without, None),
+            table(&header, without, None),
             " POINT                  OUTCOME  STORES\n 20261129T104917Z-a960  partial  disk"
         );
         let wide = "
  POINT                  OUTCOME   STORES         REASON
  20261129T104918Z-79ff  complete  disk, offsite  two\\nlines
  20261129T104917Z-a960  partial   disk";
-        assert_eq!(fit(&header, rows(), None), wide.trim_start_matches('\n'));
-        assert_eq!(fit(&header, rows(), Some(59)), fit(&header, rows(), None));
+        assert_eq!(table(&header, rows(), None), wide.trim_start_matches('\n'));
+        assert_eq!(
+            table(&header, rows(), Some(59)),
+            table(&header, rows(), None)
+        );
         let narrow = "
  POINT                  OUTCOME
  20261129T104918Z-79ff  complete
@@ -243,18 +289,66 @@ mod tests {
  20261129T104917Z-a960  partial
     stores: disk";
         assert_eq!(
-            fit(&header, rows(), Some(33)),
+            table(&header, rows(), Some(33)),
             narrow.trim_start_matches('\n')
         );
-        let first = fit(&header, rows(), Some(5));
+        let first = table(&header, rows(), Some(5));
         assert!(
             first.contains("\n 20261129T104917Z-a960\n    outcome: partial\n"),
             "{first}"
         );
         assert_eq!(
-            fit(&header, vec![], Some(80)),
+            table(&header, vec![], Some(80)),
             " POINT  OUTCOME  STORES  REASON"
         );
+    }
+
+    /// Keeps what is printed.
+    #[derive(Clone, Default)]
+    struct Kept(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Kept {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Kept {
+        fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
+
+    #[test]
+    fn a_printer_has_its_width_and_strips_colours() {
+        let kept = Kept::default();
+        let printer = Printer::to(kept.clone(), Some(9), false);
+        printer.line("\x1b[32mok\x1b[0m it is");
+        let row = ["20261129", "complete"].map(str::to_owned).to_vec();
+        printer.table(&["point", "outcome"], [row]);
+        let expected = "ok it is\n POINT\n 20261129\n    outcome: complete\n";
+        assert_eq!(kept.text(), expected);
+    }
+
+    #[test]
+    fn a_quiet_printer_speaks_when_something_failed() {
+        for (exit, said) in [
+            (Some(Exit::Done), ""),
+            (Some(Exit::Partial), "a\nb\n"),
+            (None, "a\nb\n"),
+        ] {
+            let kept = Kept::default();
+            let printer = Printer::to(kept.clone(), None, true);
+            printer.line("a");
+            printer.line("b");
+            assert_eq!(kept.text(), "");
+            printer.finish(exit);
+            assert_eq!(kept.text(), said, "{exit:?}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use crate::output;
 use indicatif::{ProgressBar, ProgressStyle};
 use lifeboat_core::observe::Observer;
+use serde::Serialize;
 use std::io::{IsTerminal, Write};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,6 +29,13 @@ pub struct Progress {
     bar: Option<ProgressBar>,
     bytes: AtomicU64,
     line: Mutex<Line>,
+}
+
+/// A message as one JSON object.
+#[derive(Serialize)]
+struct Message<'a> {
+    level: &'a str,
+    message: &'a str,
 }
 
 struct Line {
@@ -71,7 +79,8 @@ impl Progress {
 
     fn say(&self, level: &str, message: &str) {
         let text = if self.as_json {
-            serde_json::json!({ "level": level, "message": message }).to_string()
+            // Two strings are written as JSON without fail.
+            serde_json::to_string(&Message { level, message }).unwrap_or_default()
         } else if level == "warning" {
             format!("\x1b[33mwarning:\x1b[0m {message}")
         } else {

@@ -9,6 +9,7 @@ use crate::compress::Compress;
 use crate::context::Context;
 use crate::copies::PointCopy;
 use crate::error::{Code, Error, Result};
+use crate::exit::Exit;
 use crate::exposure;
 use crate::fetch::{self, Fetched};
 use crate::kind::StoredKind;
@@ -36,14 +37,27 @@ pub struct Copied {
     pub bytes: u64,
 }
 
-/// What was copied, and what was not looked at.
-#[derive(Debug)]
+/// What was copied, and what was not looked at: the document of `copy`.
+#[derive(Debug, Serialize)]
 pub struct Copies {
+    /// The store that received them.
+    pub to: Name,
     /// The points that were copied.
     pub copied: Vec<Copied>,
     /// Why another store, or a manifest, could not be read: there may be points that nothing is
     /// known of.
+    #[serde(rename = "errors")]
     pub unread: Vec<Error>,
+}
+
+impl Copies {
+    /// How the copying ends the program.
+    pub fn exit(&self) -> Exit {
+        match self.unread.is_empty() {
+            true => Exit::Done,
+            false => Exit::Partial,
+        }
+    }
 }
 
 /// Copies one point, or every one that `to` should have and lacks: those that were taken for it, and
@@ -102,6 +116,7 @@ pub fn run(
     // A named point was found; of the others, nothing was said.
     let unread = survey.unread.into_iter().filter(|_| selector.is_none());
     Ok(Copies {
+        to: target.name.clone(),
         copied,
         unread: unread.map(|unread| unread.error).collect(),
     })
@@ -406,5 +421,43 @@ impl<R: Read> Read for Counted<'_, R> {
         let count = self.inner.read(buffer)?;
         self.context.observer.advance(count as u64);
         Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::document::assert_document;
+
+    #[test]
+    fn the_document_of_copies() {
+        let copies = Copies {
+            to: Name::parse("offsite").unwrap(),
+            copied: vec![Copied {
+                point: PointId::parse("20261120T060000Z-7f3a").unwrap(),
+                bytes: 12,
+            }],
+            unread: vec![Error::new(Code::Store, "store disk cannot be asked").cause("why")],
+        };
+        assert_eq!(copies.exit(), Exit::Partial);
+        let expected = r#"{
+  "schema": 1,
+  "to": "offsite",
+  "copied": [
+    {
+      "point": "20261120T060000Z-7f3a",
+      "bytes": 12
+    }
+  ],
+  "errors": [
+    {
+      "code": "store",
+      "message": "store disk cannot be asked",
+      "cause": "why",
+      "hint": null
+    }
+  ]
+}"#;
+        assert_document(copies, expected);
     }
 }

@@ -1,10 +1,47 @@
-//! How documents are written: manifests, details and records of evidence.
+//! How documents are written: manifests, details and records of evidence, and what every verb answers.
+//!
+//! A verb's answer is a type that serialises, beside what it describes. [`Document`] says which
+//! version of the format it is; the command line and a dashboard read the same document.
 
 use crate::error::{Code, Error, Result};
+use serde::{Serialize, Serializer};
 use std::io::{self, BufWriter, Write};
 
 /// So much is collected before it is written.
 const BUFFER_BYTES: usize = 64 << 10;
+
+/// The version of the format of every document: 1.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Schema;
+
+impl Serialize for Schema {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.serialize_u32(1)
+    }
+}
+
+/// A document: the version of its format, and then the fields of `T`.
+#[derive(Debug, Clone, Serialize)]
+pub struct Document<T> {
+    schema: Schema,
+    #[serde(flatten)]
+    body: T,
+}
+
+impl<T: Serialize> Document<T> {
+    /// The document that says this.
+    pub const fn new(body: T) -> Self {
+        let schema = Schema;
+        Document { schema, body }
+    }
+}
+
+/// The document of an error that ended the run.
+#[derive(Debug, Clone, Serialize)]
+pub struct Failure<'a> {
+    /// The error.
+    pub error: &'a Error,
+}
 
 /// Writes JSON with a final newline. Other documents in a store are indented; this is for one that may list
 /// a million files.
@@ -23,4 +60,33 @@ pub fn to_json(value: &impl serde::Serialize) -> Result<Vec<u8>> {
         .map_err(|e| Error::new(Code::Io, "a document cannot be written as JSON").cause(e))?;
     bytes.push(b'\n');
     Ok(bytes)
+}
+
+/// Compares the document that says `body` with what it should be, to the letter.
+#[cfg(test)]
+#[track_caller]
+pub(crate) fn assert_document(body: impl Serialize, expected: &str) {
+    let text = serde_json::to_string_pretty(&Document::new(body)).unwrap();
+    assert_eq!(text, expected, "\n{text}\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_a_document() {
+        let error = Error::new(Code::PointUnknown, "no point begins with 1999")
+            .hint("run `lifeboat points`");
+        let expected = r#"{
+  "schema": 1,
+  "error": {
+    "code": "point-unknown",
+    "message": "no point begins with 1999",
+    "cause": null,
+    "hint": "run `lifeboat points`"
+  }
+}"#;
+        assert_document(Failure { error: &error }, expected);
+    }
 }

@@ -10,7 +10,10 @@ use crate::config::{CheckConfig, DrillConfig};
 use crate::context::Context;
 use crate::copies::manifest_sha256;
 use crate::error::{Code, Error, Result};
-use crate::evidence::{self, Activity, Appended, Facts, ProvedPoint, Record, Verdict};
+use crate::evidence::{
+    self, Activity, Appended, Facts, Phase, ProvedPoint, Record, ShownCheck, Verdict,
+};
+use crate::exit::Exit;
 use crate::fetch::{self, Fetched};
 use crate::host::{author, host};
 use crate::name::Name;
@@ -24,6 +27,7 @@ use crate::scratch;
 use crate::source::{ScratchServers, Target};
 use crate::span::Span;
 use crate::survey;
+use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
@@ -45,6 +49,60 @@ pub struct Report {
     pub evidence: Appended,
     /// What an operator should know.
     pub warnings: Vec<String>,
+}
+
+/// The document of `drill`.
+#[derive(Debug, Clone, Serialize)]
+pub struct Document<'a> {
+    drill: Option<&'a Name>,
+    point: Option<&'a PointId>,
+    points: &'a [ProvedPoint],
+    store: Option<&'a Name>,
+    outcome: Verdict,
+    checks: Vec<ShownCheck<'a>>,
+    limits: Vec<&'a str>,
+    rto_seconds: f64,
+    rpo_seconds: f64,
+    rto_missed: bool,
+    rpo_missed: bool,
+    phases: &'a [Phase],
+    evidence: Option<&'a str>,
+    evidence_missing_in: Vec<&'a Name>,
+}
+
+impl<'a> From<&'a Appended> for Document<'a> {
+    fn from(evidence: &'a Appended) -> Self {
+        let record = &evidence.record;
+        let first = record.points.first();
+        Document {
+            drill: record.drill.as_ref(),
+            point: first.map(|point| &point.point),
+            points: &record.points,
+            store: first.and_then(|point| point.store.as_ref()),
+            outcome: record.outcome,
+            checks: record.shown_checks(),
+            limits: record.limits(),
+            rto_seconds: record.rto_seconds,
+            rpo_seconds: record.rpo_seconds,
+            rto_missed: record.missed_rto(),
+            rpo_missed: record.missed_rpo(),
+            phases: &record.phases,
+            evidence: evidence.key.as_deref(),
+            evidence_missing_in: evidence.missing.iter().map(|(store, _)| store).collect(),
+        }
+    }
+}
+
+impl Report {
+    /// The document.
+    pub fn document(&self) -> Document<'_> {
+        Document::from(&self.evidence)
+    }
+
+    /// How the drill ends the program.
+    pub fn exit(&self) -> Exit {
+        self.evidence.record.outcome.exit_of_drill()
+    }
 }
 
 /// The drill of that name, or the only one; without any, one that proves the only plan.
@@ -389,5 +447,72 @@ impl Rehearsal<'_> {
             uncompared: self.uncompared,
             interrupted: cancel::requested(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::document::assert_document;
+    use crate::evidence::sample;
+
+    #[test]
+    fn the_document_of_a_drill() {
+        let mut record = sample();
+        record.drill = Name::parse("weekly");
+        record.rto_target_seconds = Some(2);
+        let missing = Name::parse("offsite").unwrap();
+        let report = Report {
+            evidence: Appended {
+                record,
+                key: None,
+                missing: vec![(missing, Error::new(Code::Store, "x"))],
+            },
+            warnings: Vec::new(),
+        };
+        let expected = r#"{
+  "schema": 1,
+  "drill": "weekly",
+  "point": "20261120T060000Z-7f3a",
+  "points": [
+    {
+      "point": "20261120T060000Z-7f3a",
+      "plan": "hourly",
+      "store": "disk",
+      "sources": [
+        "db"
+      ]
+    }
+  ],
+  "store": "disk",
+  "outcome": "verified",
+  "checks": [
+    {
+      "name": "sql db",
+      "expected": "> 0",
+      "observed": "3",
+      "outcome": "passed"
+    }
+  ],
+  "limits": [
+    "ownership"
+  ],
+  "rto_seconds": 2.5,
+  "rpo_seconds": 3600.0,
+  "rto_missed": true,
+  "rpo_missed": false,
+  "phases": [
+    {
+      "name": "fetch",
+      "seconds": 1.0
+    }
+  ],
+  "evidence": null,
+  "evidence_missing_in": [
+    "offsite"
+  ]
+}"#;
+        assert_document(report.document(), expected);
+        assert_eq!(report.exit(), Exit::Done);
     }
 }

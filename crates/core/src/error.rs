@@ -3,7 +3,9 @@
 //! The code decides the exit code of the program. A message never holds a secret: whoever builds
 //! one from a child's output scrubs it first (see [`crate::secret::Scrubber`]).
 
+use crate::exit::Exit;
 use lifeboat_store::StoreError;
+use serde::{Serialize, Serializer};
 use std::fmt;
 
 /// What kind of error this is; stable, and part of the JSON interface.
@@ -94,15 +96,17 @@ impl Code {
         }
     }
 
-    /// The exit code of the program that ends with this error.
-    pub fn exit_code(self) -> u8 {
+    /// How the program ends with this error.
+    pub fn exit(self) -> Exit {
         match self {
-            Code::Usage | Code::Configuration | Code::Secret => 2,
-            Code::PointUnknown | Code::PointAmbiguous => 2,
-            Code::ObjectMissing | Code::ObjectDamaged | Code::Untrusted | Code::NotProved => 4,
-            Code::Busy => 6,
-            Code::NeedsConfirmation => 7,
-            _ => 1,
+            Code::Usage | Code::Configuration | Code::Secret => Exit::Usage,
+            Code::PointUnknown | Code::PointAmbiguous => Exit::Usage,
+            Code::ObjectMissing | Code::ObjectDamaged | Code::Untrusted | Code::NotProved => {
+                Exit::NotProved
+            }
+            Code::Busy => Exit::Busy,
+            Code::NeedsConfirmation => Exit::NeedsConfirmation,
+            _ => Exit::Failed,
         }
     }
 }
@@ -110,8 +114,14 @@ impl Code {
 /// The hint of an error of a store for which there is none of its own.
 pub(crate) const ASK_DOCTOR: &str = "run `lifeboat doctor` to check this store";
 
-/// One error, as an operator reads it.
-#[derive(Debug, Clone)]
+impl Serialize for Code {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+/// One error, as an operator reads it, and as it stands in every document.
+#[derive(Debug, Clone, Serialize)]
 pub struct Error {
     /// What kind.
     pub code: Code,
@@ -121,7 +131,8 @@ pub struct Error {
     pub cause: Option<String>,
     /// What to do next.
     pub hint: Option<String>,
-    /// What it is about, where something is decided by that.
+    /// What it is about, where something is decided by that; no part of a document.
+    #[serde(skip)]
     pub fact: Option<Fact>,
 }
 

@@ -1,5 +1,6 @@
 //! What a judgement found of one thing, and how grave that is.
 
+use crate::exit::Exit;
 use serde::Serialize;
 
 /// How grave a finding is.
@@ -41,5 +42,95 @@ impl Finding {
             message: message.into(),
             hint,
         }
+    }
+}
+
+/// The document of `doctor` and `config check`.
+#[derive(Debug, Clone, Serialize)]
+pub struct Findings {
+    outcome: Judgement,
+    findings: Vec<Finding>,
+}
+
+/// Whether anything that was found is an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Judgement {
+    /// Nothing is.
+    Ok,
+    /// Something is.
+    Error,
+}
+
+impl Findings {
+    /// The judgement on what was found.
+    pub fn new(findings: Vec<Finding>) -> Self {
+        let failed = findings.iter().any(|f| f.severity == Severity::Error);
+        let outcome = match failed {
+            true => Judgement::Error,
+            false => Judgement::Ok,
+        };
+        Findings { outcome, findings }
+    }
+
+    /// What was found.
+    pub fn all(&self) -> &[Finding] {
+        &self.findings
+    }
+
+    /// How many findings are of this severity.
+    pub fn count(&self, severity: Severity) -> usize {
+        let findings = self.findings.iter();
+        findings.filter(|f| f.severity == severity).count()
+    }
+
+    /// How this ends the program, where an error ends it so.
+    pub fn exit(&self, error: Exit) -> Exit {
+        match self.outcome {
+            Judgement::Ok => Exit::Done,
+            Judgement::Error => error,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::document::assert_document;
+
+    #[test]
+    fn the_document_of_findings() {
+        let findings = Findings::new(vec![
+            Finding::new("store.disk", Severity::Ok, "it is there", None),
+            Finding::new(
+                "source.db",
+                Severity::Error,
+                "it is not",
+                Some("start it".into()),
+            ),
+        ]);
+        assert_eq!(findings.count(Severity::Error), 1);
+        assert_eq!(findings.exit(Exit::Usage), Exit::Usage);
+        let expected = r#"{
+  "schema": 1,
+  "outcome": "error",
+  "findings": [
+    {
+      "subject": "store.disk",
+      "severity": "ok",
+      "message": "it is there",
+      "hint": null
+    },
+    {
+      "subject": "source.db",
+      "severity": "error",
+      "message": "it is not",
+      "hint": "start it"
+    }
+  ]
+}"#;
+        assert_document(findings, expected);
+        let warned = vec![Finding::new("clock", Severity::Warning, "it is slow", None)];
+        assert_eq!(Findings::new(warned).exit(Exit::Failed), Exit::Done);
     }
 }

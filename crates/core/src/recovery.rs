@@ -8,6 +8,7 @@ use crate::clock::Clock;
 use crate::config::{Config, StoreConfig, StoreKind};
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
+use crate::exit::Exit;
 use crate::fetch;
 use crate::given;
 use crate::kit::KitEntry;
@@ -19,6 +20,8 @@ use crate::secret::Reference;
 use crate::shell::quote;
 use crate::staging;
 use crate::transport::resolve;
+use serde::ser::SerializeStruct;
+use serde::{Serialize, Serializer};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -273,12 +276,93 @@ fn cold_commands(config: &Config) -> String {
     each.collect::<Vec<_>>().join("\n")
 }
 
+/// The document of `kit export`.
+#[derive(Debug, Clone, Serialize)]
+pub struct Exported<'a> {
+    /// The file that was written.
+    pub file: &'a Path,
+    /// Its bytes.
+    pub bytes: usize,
+    /// What is in it.
+    pub entries: Vec<&'a str>,
+    /// What an operator should know before relying on it.
+    pub warnings: &'a [String],
+}
+
+/// The document of `kit test`.
+#[derive(Debug, Serialize)]
+pub struct Trial {
+    outcome: TrialOutcome,
+    stores: Vec<Tried>,
+}
+
+/// Whether a kit is enough.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TrialOutcome {
+    /// Some store could be read with it.
+    Enough,
+    /// None could.
+    NotEnough,
+}
+
+impl Trial {
+    fn new(stores: Vec<Tried>) -> Self {
+        let outcome = match stores.iter().any(|tried| tried.result.is_ok()) {
+            true => TrialOutcome::Enough,
+            false => TrialOutcome::NotEnough,
+        };
+        Trial { outcome, stores }
+    }
+
+    /// What trying it showed of each store.
+    pub fn stores(&self) -> &[Tried] {
+        &self.stores
+    }
+
+    /// How the trial ends the program.
+    pub fn exit(&self) -> Exit {
+        match self.outcome {
+            TrialOutcome::Enough => Exit::Done,
+            TrialOutcome::NotEnough => Exit::NotProved,
+        }
+    }
+}
+
 /// What trying a kit showed of one store.
+#[derive(Debug)]
 pub struct Tried {
     /// The store.
     pub store: Name,
     /// The newest point there, of which every byte was read and decrypted; or why not.
     pub result: Result<PointId>,
+}
+
+impl Serialize for Tried {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_struct("Tried", 3)?;
+        fields.serialize_field("store", &self.store)?;
+        match &self.result {
+            Ok(point) => {
+                fields.serialize_field("outcome", "readable")?;
+                fields.serialize_field("point", point)?;
+            }
+            Err(error) => {
+                fields.serialize_field("outcome", "unreadable")?;
+                fields.serialize_field("error", error)?;
+            }
+        }
+        fields.end()
+    }
+}
+
+/// The document of `kit unpack`.
+#[derive(Debug, Clone, Serialize)]
+pub struct Unpacked<'a> {
+    /// The path of the `lifeboat.toml` that works from there.
+    pub config: &'a Path,
+    /// What was in the kit.
+    pub entries: Vec<&'a str>,
 }
 
 /// Writes the files of a kit into `directory`, which must be new or empty, and a `lifeboat.toml`
@@ -300,17 +384,15 @@ pub fn try_kit(
     entries: &[KitEntry],
     directory: &Path,
     observer: &Arc<dyn Observer>,
-) -> Result<Vec<Tried>> {
+) -> Result<Trial> {
     let config = unpack(entries, directory)?;
     let context = Context::open(config, Clock::System, Arc::clone(observer), &[])?;
     let names: Vec<_> = context.config.store.keys().cloned().collect();
-    Ok(names
-        .into_iter()
-        .map(|store| Tried {
-            result: read_newest(&context, &store),
-            store,
-        })
-        .collect())
+    let tried = names.into_iter().map(|store| Tried {
+        result: read_newest(&context, &store),
+        store,
+    });
+    Ok(Trial::new(tried.collect()))
 }
 
 fn unpack(entries: &[KitEntry], directory: &Path) -> Result<Config> {
@@ -447,4 +529,86 @@ fn read_newest(context: &Context, store: &str) -> Result<PointId> {
         while reader.read(&mut buffer).map_err(failed)? > 0 {}
     }
     Ok(point)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::document::assert_document;
+
+    #[test]
+    fn the_document_of_a_kit() {
+        let exported = Exported {
+            file: Path::new("kit.age"),
+            bytes: 7,
+            entries: vec!["README.md"],
+            warnings: &["no passphrase".to_owned()],
+        };
+        let expected = r#"{
+  "schema": 1,
+  "file": "kit.age",
+  "bytes": 7,
+  "entries": [
+    "README.md"
+  ],
+  "warnings": [
+    "no passphrase"
+  ]
+}"#;
+        assert_document(exported, expected);
+    }
+
+    #[test]
+    fn the_document_of_a_kit_that_was_tried() {
+        let tried = |store: &str, result| Tried {
+            store: Name::parse(store).unwrap(),
+            result,
+        };
+        let error = || Err(Error::new(Code::Decryption, "no key fits"));
+        let point = PointId::parse("20261120T060000Z-7f3a").unwrap();
+        let trial = Trial::new(vec![tried("disk", Ok(point)), tried("offsite", error())]);
+        assert_eq!(trial.exit(), Exit::Done);
+        let expected = r#"{
+  "schema": 1,
+  "outcome": "enough",
+  "stores": [
+    {
+      "store": "disk",
+      "outcome": "readable",
+      "point": "20261120T060000Z-7f3a"
+    },
+    {
+      "store": "offsite",
+      "outcome": "unreadable",
+      "error": {
+        "code": "decryption",
+        "message": "no key fits",
+        "cause": null,
+        "hint": null
+      }
+    }
+  ]
+}"#;
+        assert_document(trial, expected);
+        let trial = Trial::new(vec![tried("offsite", error())]);
+        assert_eq!(trial.exit(), Exit::NotProved);
+        assert_eq!(trial.outcome, TrialOutcome::NotEnough);
+    }
+
+    #[test]
+    fn the_document_of_a_kit_that_was_unpacked() {
+        let unpacked = Unpacked {
+            config: Path::new("/tmp/kit/lifeboat.toml"),
+            entries: vec!["README.md", "lifeboat.toml"],
+        };
+        let expected = r#"{
+  "schema": 1,
+  "config": "/tmp/kit/lifeboat.toml",
+  "entries": [
+    "README.md",
+    "lifeboat.toml"
+  ]
+}"#;
+        assert_document(unpacked, expected);
+    }
 }

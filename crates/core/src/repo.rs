@@ -1,9 +1,13 @@
 //! Repositories of the restic format: where they are, and what opens them. What a repository is, is
 //! in `lifeboat-repository`; what its errors mean to an operator, in `explain`.
 
+pub mod document;
 pub mod dump;
+pub mod forget;
 pub mod mount;
 pub mod record;
+pub mod select;
+pub mod totals;
 
 use crate::cancel::Cancel;
 use crate::error::{Code, Error, Result};

@@ -8,6 +8,7 @@ use crate::clock::is_ahead;
 use crate::context::Context;
 use crate::copies::PointCopy;
 use crate::error::{Code, Error, Result};
+use crate::exit::Exit;
 use crate::fetch;
 use crate::name::Name;
 use crate::observe::Observer;
@@ -84,6 +85,36 @@ pub struct VerifiedPoint {
     pub objects: Vec<VerifiedObject>,
 }
 
+/// The document of `verify`: of one point its objects, of several each with its own.
+#[derive(Debug, Clone, Serialize)]
+#[serde(untagged)]
+pub enum Document<'a> {
+    /// One point.
+    One {
+        /// Which.
+        point: &'a PointId,
+        /// The worst of everything.
+        outcome: Soundness,
+        /// Each object, by store.
+        objects: &'a [VerifiedObject],
+        /// As in [`Verified`].
+        instructions: &'a [VerifiedObject],
+        /// As in [`Verified`].
+        unread: &'a [VerifiedObject],
+    },
+    /// Several, or none.
+    Several {
+        /// The worst of everything.
+        outcome: Soundness,
+        /// The points.
+        points: &'a [VerifiedPoint],
+        /// As in [`Verified`].
+        instructions: &'a [VerifiedObject],
+        /// As in [`Verified`].
+        unread: &'a [VerifiedObject],
+    },
+}
+
 /// What was verified.
 #[derive(Debug)]
 pub struct Verified {
@@ -105,6 +136,36 @@ impl Verified {
             .chain(others.map(|o| o.outcome))
             .max()
             .unwrap_or(Soundness::Missing)
+    }
+
+    /// The document.
+    pub fn document(&self) -> Document<'_> {
+        let outcome = self.worst();
+        let (instructions, unread) = (&self.instructions, &self.unread);
+        match self.points.as_slice() {
+            [only] => Document::One {
+                point: &only.point,
+                outcome,
+                objects: &only.objects,
+                instructions,
+                unread,
+            },
+            points => Document::Several {
+                outcome,
+                points,
+                instructions,
+                unread,
+            },
+        }
+    }
+
+    /// How the verification ends the program.
+    pub fn exit(&self) -> Exit {
+        match self.worst() {
+            Soundness::Intact => Exit::Done,
+            Soundness::Unread => Exit::Failed,
+            Soundness::Missing | Soundness::Damaged => Exit::NotProved,
+        }
     }
 }
 
@@ -495,4 +556,67 @@ pub(crate) fn verify_object(
         );
     }
     (Soundness::Intact, None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::document::assert_document;
+
+    fn verified(points: usize) -> Verified {
+        let object = |outcome, detail: Option<&str>| VerifiedObject {
+            store: Name::parse("disk").unwrap(),
+            key: "k".to_owned(),
+            outcome,
+            detail: detail.map(str::to_owned),
+        };
+        let point = VerifiedPoint {
+            point: PointId::parse("20261120T060000Z-7f3a").unwrap(),
+            outcome: Soundness::Damaged,
+            objects: vec![object(Soundness::Damaged, Some("it has 3 bytes"))],
+        };
+        Verified {
+            points: vec![point; points],
+            instructions: vec![object(Soundness::Intact, None)],
+            unread: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_document_of_one_verified_point() {
+        let expected = r#"{
+  "schema": 1,
+  "point": "20261120T060000Z-7f3a",
+  "outcome": "damaged",
+  "objects": [
+    {
+      "store": "disk",
+      "key": "k",
+      "outcome": "damaged",
+      "detail": "it has 3 bytes"
+    }
+  ],
+  "instructions": [
+    {
+      "store": "disk",
+      "key": "k",
+      "outcome": "intact",
+      "detail": null
+    }
+  ],
+  "unread": []
+}"#;
+        assert_document(verified(1).document(), expected);
+        assert_eq!(verified(1).exit(), Exit::NotProved);
+    }
+
+    #[test]
+    fn the_document_of_several_verified_points() {
+        let value = serde_json::to_value(verified(2).document()).unwrap();
+        let keys: Vec<&String> = value.as_object().unwrap().keys().collect();
+        assert_eq!(keys, ["outcome", "points", "instructions", "unread"]);
+        let point = value["points"][1].as_object().unwrap();
+        let keys: Vec<&String> = point.keys().collect();
+        assert_eq!(keys, ["point", "outcome", "objects"]);
+    }
 }

@@ -138,6 +138,16 @@ fn core_and_store_never_print_and_never_exit() {
 }
 
 #[test]
+fn no_document_is_written_by_hand() {
+    let command_line = |path: &str| path.starts_with("crates/cli/");
+    each(
+        program(),
+        |path| !command_line(path),
+        rules::handwritten_json,
+    );
+}
+
+#[test]
 fn only_durable_places_move_cut_and_sync_files() {
     let durable = |path: &str| {
         path.starts_with("crates/store/src/local/")

@@ -2,13 +2,12 @@
 
 use super::Run;
 use crate::args;
-use crate::output::{self, line};
+use crate::output::{self, Printer};
 use lifeboat_core::backup::{self, Options, Report};
-use lifeboat_core::point::Outcome;
-use lifeboat_core::{Code, Error, Result};
+use lifeboat_core::{Exit, Result};
 use std::collections::BTreeSet;
 
-pub fn run(run: &Run<'_>, args: &args::Backup) -> Result<u8> {
+pub fn run(run: &Run<'_>, args: &args::Backup) -> Result<Exit> {
     let context = run.context()?;
     let options = Options {
         safety: false,
@@ -18,53 +17,30 @@ pub fn run(run: &Run<'_>, args: &args::Backup) -> Result<u8> {
     };
     if args.dry_run {
         let planned = backup::plan(&context, &options)?;
-        run.results();
-        if run.cli.json {
-            output::json(
-                &serde_json::json!({ "schema": 1, "plan": planned.plan, "steps": planned.steps }),
-            )?;
-        } else {
-            line(format!("a backup of plan {} would:", planned.plan));
-            planned
-                .steps
-                .iter()
-                .for_each(|step| line(format!("  {step}")));
-        }
-        return Ok(0);
+        run.answer(&planned, |out| {
+            out.line(format!("a backup of plan {} would:", planned.plan));
+            let steps = planned.steps.iter();
+            steps.for_each(|step| out.line(format!("  {step}")));
+        })?;
+        return Ok(Exit::Done);
     }
     let report = backup::run(&context, &options)?;
     run.results();
-    if run.cli.json {
-        output::json(&document(&report))?;
-    } else if report.outcome != Outcome::Failed {
-        show(&report);
+    if run.out.is_json() {
+        // The report says which version of the format it is, and names what it failed with.
+        run.out.json(&report)?;
+        return Ok(report.exit());
     }
-    match (report.outcome, report.missing_copies.is_empty()) {
-        (Outcome::Complete, true) => Ok(0),
-        (Outcome::Failed, _) => {
-            let error = report
-                .failure
-                .clone()
-                .unwrap_or_else(|| Error::new(Code::SourceFailed, "nothing was captured"));
-            if run.cli.json {
-                return Ok(error.code.exit_code());
-            }
-            Err(error)
+    match report.refusal() {
+        Some(error) => Err(error),
+        None => {
+            show(run.out, &report);
+            Ok(report.exit())
         }
-        _ => Ok(3),
     }
 }
 
-/// The report, and the error that nothing was committed for.
-fn document(report: &Report) -> serde_json::Value {
-    let mut value = serde_json::to_value(report).unwrap_or_default();
-    if let (serde_json::Value::Object(map), Some(error)) = (&mut value, &report.failure) {
-        map.insert("error".into(), output::error_value(error));
-    }
-    value
-}
-
-fn show(report: &Report) {
+fn show(out: &Printer, report: &Report) {
     let stored: u64 = report
         .artifacts
         .iter()
@@ -72,7 +48,7 @@ fn show(report: &Report) {
         .map(|s| s.bytes)
         .sum();
     let bytes: u64 = report.artifacts.iter().map(|a| a.bytes).sum();
-    line(format!(
+    out.line(format!(
         "{} {}: {} captured, {} stored, {}",
         report.point,
         report.outcome.as_str(),
@@ -94,10 +70,7 @@ fn show(report: &Report) {
             stores.join(", "),
         ]
     });
-    line(output::table(
-        &["source", "artifact", "bytes", "stored", "stores"],
-        rows,
-    ));
+    out.table(&["source", "artifact", "bytes", "stored", "stores"], rows);
     // Each was told as a warning when it happened, and a store's is told below.
     let failed = report
         .errors
@@ -107,13 +80,13 @@ fn show(report: &Report) {
         .filter(|failed| !failed.starts_with("store "))
         .collect();
     for failed in failed {
-        line(format!("not done: {failed}; a warning above says why"));
+        out.line(format!("not done: {failed}; a warning above says why"));
     }
     for store in &report.missing_copies {
-        line(format!(
+        out.line(format!(
             "missing copy: store {store} does not hold this point; heal it with: lifeboat copy {} --to {store}",
             report.point
         ));
     }
-    line(format!("next: lifeboat drill --point {}", report.point));
+    out.line(format!("next: lifeboat drill --point {}", report.point));
 }

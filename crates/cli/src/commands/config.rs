@@ -1,38 +1,39 @@
 //! `lifeboat config check|show|schema`.
 
-use super::Run;
+use super::{Run, doctor};
 use crate::args::ConfigCommand;
-use crate::output::{self, line};
-use lifeboat_core::Result;
 use lifeboat_core::config;
-use lifeboat_core::finding::Severity;
+use lifeboat_core::finding::{Findings, Severity};
+use lifeboat_core::{Exit, Result};
 
-pub fn run(run: &Run<'_>, command: ConfigCommand) -> Result<u8> {
+pub fn run(run: &Run<'_>, command: ConfigCommand) -> Result<Exit> {
     match command {
         ConfigCommand::Schema => {
             run.results();
-            output::json(&config::schema())?;
-            Ok(0)
+            run.out.json(&config::schema())?;
+            Ok(Exit::Done)
         }
         ConfigCommand::Show => {
             let config = run.config()?;
             run.results();
-            if run.cli.json {
-                output::json(&config)?;
-            } else {
-                line(config.masked_toml().trim_end());
+            match run.out.is_json() {
+                // As the file has it: `version` says which version of the format it is.
+                true => run.out.json(&config)?,
+                false => run.out.line(config.masked_toml().trim_end()),
             }
-            Ok(0)
+            Ok(Exit::Done)
         }
         ConfigCommand::Check => {
             let config = run.config()?;
-            let findings = config.check();
-            run.results();
-            let code = super::doctor::show(run, &findings)?;
-            if code == 0 && !run.cli.json && !findings.iter().any(|f| f.severity > Severity::Ok) {
-                line(format!("{} is valid", config.origin.display()));
-            }
-            Ok(if code == 0 { 0 } else { 2 })
+            let findings = Findings::new(config.check());
+            run.answer(&findings, |out| {
+                doctor::show(out, &findings);
+                let wrong = findings.count(Severity::Error) + findings.count(Severity::Warning);
+                if wrong == 0 {
+                    out.line(format!("{} is valid", config.origin.display()));
+                }
+            })?;
+            Ok(findings.exit(Exit::Usage))
         }
     }
 }

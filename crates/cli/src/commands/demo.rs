@@ -5,7 +5,7 @@
 
 use super::Run;
 use crate::args;
-use crate::output::{self, line};
+use crate::output::{self, Printer};
 use lifeboat_core::archive::Identities;
 use lifeboat_core::place;
 use lifeboat_core::scratch;
@@ -14,7 +14,7 @@ use lifeboat_core::source::postgres;
 use lifeboat_core::source::postgres::ScratchPostgres;
 use lifeboat_core::staging;
 use lifeboat_core::transport::{Command, Transport};
-use lifeboat_core::{Code, Error, Result};
+use lifeboat_core::{Code, Error, Exit, Result};
 use rusqlite::Connection;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,9 +22,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-pub fn run(run: &Run<'_>, args: &args::Demo) -> Result<u8> {
+pub fn run(run: &Run<'_>, args: &args::Demo) -> Result<Exit> {
     run.results();
-    if run.cli.json {
+    if run.out.is_json() {
         return Err(
             Error::new(Code::Usage, "the demonstration has no JSON form")
                 .hint("run it without --json"),
@@ -35,21 +35,23 @@ pub fn run(run: &Run<'_>, args: &args::Demo) -> Result<u8> {
     if args.keep {
         let root = temporary.join(format!("lifeboat-demo-{}", std::process::id()));
         staging::create_directory(&root)?;
-        Demo::build(&root)?.show()?;
-        line(format!("\neverything is kept in {}", root.display()));
+        Demo::build(run.out, &root)?.show()?;
+        run.out
+            .line(format!("\neverything is kept in {}", root.display()));
     } else {
         let base = scratch::Directory::create(&temporary, "demo")?;
-        Demo::build(base.path())?.show()?;
+        Demo::build(run.out, base.path())?.show()?;
     }
-    line(format!(
+    run.out.line(format!(
         "\nthe whole demonstration took {}",
         output::seconds(begun.elapsed().as_secs_f64())
     ));
-    Ok(0)
+    Ok(Exit::Done)
 }
 
 /// The application under demonstration.
-struct Demo {
+struct Demo<'a> {
+    out: &'a Printer,
     root: PathBuf,
     app: PathBuf,
     config: PathBuf,
@@ -98,8 +100,8 @@ impl Writer {
     }
 }
 
-impl Demo {
-    fn build(root: &Path) -> Result<Self> {
+impl<'a> Demo<'a> {
+    fn build(out: &'a Printer, root: &Path) -> Result<Self> {
         let app = root.join("shop");
         let identity = Identities::generate();
         write(&root.join("keys/identity.txt"), &identity.secret)?;
@@ -127,6 +129,7 @@ impl Demo {
         }
         let writer = Some(Writer::start(app.join("data/shop.db"))?);
         Ok(Demo {
+            out,
             root: root.to_owned(),
             app,
             config,
@@ -137,27 +140,28 @@ impl Demo {
     }
 
     fn show(&mut self) -> Result<()> {
-        line(format!("A shop was set up in {}:", self.app.display()));
-        line(
+        self.out
+            .line(format!("A shop was set up in {}:", self.app.display()));
+        self.out.line(
             "  a SQLite database that orders are being written to, right now; uploaded pictures; secrets.",
         );
         match &self.postgres {
-            Some(server) => line(format!(
+            Some(server) => self.out.line(format!(
                 "  and a PostgreSQL {} database with its customers.",
                 server.major()
             )),
-            None => line(
+            None => self.out.line(
                 "  (no PostgreSQL server was found; with `apt-get install postgresql` it would have one, too.)",
             ),
         }
         self.title("Protect it: one restore point over everything, compressed, encrypted, signed");
-        self.lifeboat(&["backup", "--reason", "before the accident"], 0)?;
-        self.lifeboat(&["points"], 0)?;
+        self.lifeboat(&["backup", "--reason", "before the accident"], Exit::Done)?;
+        self.lifeboat(&["points"], Exit::Done)?;
         self.title("Prove it: restore into throwaway targets and compare with what was captured");
-        self.lifeboat(&["drill"], 0)?;
+        self.lifeboat(&["drill"], Exit::Done)?;
         let captured = self.destroy()?;
         self.title("Bring it back: what would be done, then do it");
-        self.lifeboat(&["restore", "latest"], 7)?;
+        self.lifeboat(&["restore", "latest"], Exit::NeedsConfirmation)?;
         let reason = "the demonstration destroyed it";
         self.lifeboat(
             &[
@@ -169,26 +173,27 @@ impl Demo {
                 "--reason",
                 reason,
             ],
-            0,
+            Exit::Done,
         )?;
         self.prove(captured)?;
         self.title("And a drill that must fail: one byte of the stored copy is flipped");
         self.damage()?;
-        self.lifeboat(&["verify"], 4)?;
-        self.lifeboat(&["drill"], 4)?;
+        self.lifeboat(&["verify"], Exit::NotProved)?;
+        self.lifeboat(&["drill"], Exit::NotProved)?;
         self.title("The evidence: signed, chained, checked offline");
-        self.lifeboat(&["evidence", "list"], 0)?;
-        self.lifeboat(&["evidence", "verify"], 0)?;
+        self.lifeboat(&["evidence", "list"], Exit::Done)?;
+        self.lifeboat(&["evidence", "verify"], Exit::Done)?;
         self.next()
     }
 
     fn title(&mut self, text: &str) {
         self.steps += 1;
-        line(format!("\n\x1b[1m{}. {text}\x1b[0m", self.steps));
+        self.out
+            .line(format!("\n\x1b[1m{}. {text}\x1b[0m", self.steps));
     }
 
     /// Runs this program as a user would, shows what it says, and requires the exit code.
-    fn lifeboat(&self, arguments: &[&str], expected: i32) -> Result<()> {
+    fn lifeboat(&self, arguments: &[&str], expected: Exit) -> Result<()> {
         let words: Vec<_> = arguments
             .iter()
             .map(|a| {
@@ -199,7 +204,7 @@ impl Demo {
                 }
             })
             .collect();
-        line(format!("\n$ lifeboat {}", words.join(" ")));
+        self.out.line(format!("\n$ lifeboat {}", words.join(" ")));
         let program = std::env::current_exe()
             .map_err(|e| Error::io("this program cannot find itself", &e))?;
         let command = Command::new(program)
@@ -207,19 +212,21 @@ impl Demo {
             .arg(&self.config)
             .args(arguments);
         let output = Transport::Local.output(&command)?;
-        line(String::from_utf8_lossy(&output.stdout).trim_end());
+        self.out
+            .line(String::from_utf8_lossy(&output.stdout).trim_end());
         if !output.stderr.is_empty() {
-            line(&output.stderr);
+            self.out.line(&output.stderr);
         }
-        if output.status.code() == Some(expected) {
+        if output.status.code() == Some(expected.code().into()) {
             return Ok(());
         }
         Err(Error::new(
             Code::NotProved,
             format!(
-                "lifeboat {} ended with {}, {expected} was expected",
+                "lifeboat {} ended with {}, {} was expected",
                 words.join(" "),
-                output.status
+                output.status,
+                expected.code()
             ),
         ))
     }
@@ -230,14 +237,15 @@ impl Demo {
         let counts = self.counts()?;
         if let Some(writer) = self.writer.take() {
             let orders = writer.stop()?;
-            line(format!("the shop took {orders} orders until now"));
+            self.out
+                .line(format!("the shop took {orders} orders until now"));
         }
         std::fs::remove_dir_all(&self.app)
             .map_err(|e| Error::io("the application cannot be removed", &e))?;
-        line(format!("removed {}", self.app.display()));
+        self.out.line(format!("removed {}", self.app.display()));
         if let Some(server) = &self.postgres {
             postgres::drop_database(&server.connection("postgres"), "crm", &Scrubber::default())?;
-            line("dropped the PostgreSQL database crm");
+            self.out.line("dropped the PostgreSQL database crm");
         }
         Ok(counts)
     }
@@ -259,11 +267,11 @@ impl Demo {
     fn prove(&mut self, before: Counts) -> Result<()> {
         self.title("Is it really back? Ask the application, not Lifeboat");
         let after = self.counts()?;
-        line(format!(
+        self.out.line(format!(
             "products: {} before, {} now",
             before.products, after.products
         ));
-        line(format!(
+        self.out.line(format!(
             "orders: {} now; the capture saw the first of the {} there were",
             after.orders, before.orders
         ));
@@ -271,7 +279,7 @@ impl Demo {
             .map_err(|e| Error::io("an upload did not come back", &e))?;
         let secret = std::fs::read_to_string(self.app.join("secrets/.env"))
             .map_err(|e| Error::io("the secrets did not come back", &e))?;
-        line(format!(
+        self.out.line(format!(
             "uploads/2026/café menu.png: {} bytes; secrets/.env: {} lines",
             picture.len(),
             secret.lines().count()
@@ -286,7 +294,8 @@ impl Demo {
                 "SELECT count(*) FROM customers",
                 &Scrubber::default(),
             )?;
-            line(format!("customers in PostgreSQL: {customers}"));
+            self.out
+                .line(format!("customers in PostgreSQL: {customers}"));
             sound &= customers == CUSTOMERS.to_string();
         }
         if sound {
@@ -310,7 +319,7 @@ impl Demo {
             *byte ^= 1;
         }
         place::replace_file(&mut bytes.as_slice(), &file, 0o600)?;
-        line(format!(
+        self.out.line(format!(
             "flipped a bit of byte {middle} of {}",
             file.display()
         ));
@@ -321,12 +330,15 @@ impl Demo {
         self.title("What to try next");
         let shown = std::fs::read_to_string(&self.config)
             .map_err(|e| Error::io("the configuration is gone", &e))?;
-        line("the configuration of this demonstration:\n");
-        shown.lines().for_each(|l| line(format!("    {l}")));
-        line(
+        self.out.line("the configuration of this demonstration:\n");
+        shown
+            .lines()
+            .for_each(|l| self.out.line(format!("    {l}")));
+        self.out.line(
             "\nlifeboat demo --keep      keeps it all; for a day without Lifeboat, see\n                          backups/lifeboat/restore/shop/demo.md",
         );
-        line("lifeboat doctor           on a configuration of your own (see README.md)");
+        self.out
+            .line("lifeboat doctor           on a configuration of your own (see README.md)");
         Ok(())
     }
 }

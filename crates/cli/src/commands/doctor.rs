@@ -1,40 +1,31 @@
 //! `lifeboat doctor`, and how findings are shown.
 
 use super::Run;
-use crate::output::{self, line};
-use lifeboat_core::Result;
+use crate::output::{self, Printer};
 use lifeboat_core::doctor;
-use lifeboat_core::finding::{Finding, Severity};
+use lifeboat_core::finding::{Finding, Findings, Severity};
+use lifeboat_core::{Exit, Result};
 
-pub fn run(run: &Run<'_>) -> Result<u8> {
+pub fn run(run: &Run<'_>) -> Result<Exit> {
     let config = run.config()?;
-    let unsound = config.check().iter().any(|f| f.severity == Severity::Error);
+    // Where the configuration itself cannot hold, the rest follows from that.
+    let unsound = Findings::new(config.check());
     let context = run.context_of(config)?;
-    let findings = doctor::examine(&context);
-    run.results();
-    let code = show(run, &findings)?;
-    if !run.cli.json {
-        line(summary(&findings));
-    }
-    Ok(match (code, unsound) {
-        (0, _) => 0,
-        (_, true) => 2,
-        (_, false) => 1,
-    })
+    let findings = Findings::new(doctor::examine(&context));
+    run.answer(&findings, |out| {
+        show(out, &findings);
+        out.line(summary(&findings));
+    })?;
+    let error = match unsound.exit(Exit::Usage) {
+        Exit::Done => Exit::Failed,
+        unsound => unsound,
+    };
+    Ok(findings.exit(error))
 }
 
-/// Shows findings; 1 when one is an error.
-pub fn show(run: &Run<'_>, findings: &[Finding]) -> Result<u8> {
-    let failed = findings.iter().any(|f| f.severity == Severity::Error);
-    if run.cli.json {
-        let outcome = if failed { "error" } else { "ok" };
-        output::json(
-            &serde_json::json!({ "schema": 1, "outcome": outcome, "findings": findings }),
-        )?;
-        return Ok(u8::from(failed));
-    }
-    // What is wrong stands last, where it is seen.
-    let mut gravest_last: Vec<&Finding> = findings.iter().collect();
+/// Prints findings: what is wrong stands last, where it is seen.
+pub fn show(out: &Printer, findings: &Findings) {
+    let mut gravest_last: Vec<&Finding> = findings.all().iter().collect();
     gravest_last.sort_by_key(|finding| finding.severity);
     for finding in gravest_last {
         let mark = match finding.severity {
@@ -42,22 +33,20 @@ pub fn show(run: &Run<'_>, findings: &[Finding]) -> Result<u8> {
             Severity::Warning => "\x1b[33mwarning\x1b[0m",
             Severity::Error => "\x1b[31merror\x1b[0m  ",
         };
-        line(format!(
+        out.line(format!(
             "{mark} {}: {}",
             finding.subject,
             output::joined(&finding.message)
         ));
         if let Some(hint) = &finding.hint {
-            line(format!("        hint: {hint}"));
+            out.line(format!("        hint: {hint}"));
         }
     }
-    Ok(u8::from(failed))
 }
 
 /// How much is wrong, in a line.
-fn summary(findings: &[Finding]) -> String {
-    let of = |severity| findings.iter().filter(|f| f.severity == severity).count();
-    let count = |severity, what| match of(severity) {
+fn summary(findings: &Findings) -> String {
+    let count = |severity, what| match findings.count(severity) {
         0 => None,
         number => Some(output::count(number, what)),
     };
@@ -66,7 +55,7 @@ fn summary(findings: &[Finding]) -> String {
         count(Severity::Warning, "warning"),
     ];
     let wrong: Vec<String> = wrong.into_iter().flatten().collect();
-    let fine = match of(Severity::Ok) {
+    let fine = match findings.count(Severity::Ok) {
         1 => "1 thing is as it should be".to_owned(),
         fine => format!("{fine} things are as they should be"),
     };
@@ -84,7 +73,7 @@ mod tests {
     fn the_summary_counts_what_is_wrong() {
         let of = |severities: &[Severity]| {
             let findings = severities.iter().map(|s| Finding::new("x", *s, "y", None));
-            summary(&findings.collect::<Vec<_>>())
+            summary(&Findings::new(findings.collect()))
         };
         use Severity::{Error, Ok, Warning};
         assert_eq!(of(&[Ok, Ok]), "2 things are as they should be");

@@ -2,15 +2,14 @@
 
 use super::Run;
 use crate::args::Init;
-use crate::output::{self, line};
-use lifeboat_core::discover::{self, Found, Proposal};
+use crate::output::Printer;
+use lifeboat_core::discover::{self, Document, Found, Proposal};
 use lifeboat_core::host::host;
 use lifeboat_core::place;
-use lifeboat_core::{Code, Error, Result};
-use serde_json::json;
+use lifeboat_core::{Code, Error, Exit, Result};
 use std::path::Path;
 
-pub fn run(run: &Run<'_>, args: &Init) -> Result<u8> {
+pub fn run(run: &Run<'_>, args: &Init) -> Result<Exit> {
     let root = args.root.canonicalize().map_err(|error| {
         let message = format!("{} cannot be looked at", args.root.display());
         Error::new(Code::Usage, message)
@@ -36,58 +35,51 @@ pub fn run(run: &Run<'_>, args: &Init) -> Result<u8> {
             false => place::write_file(&mut text, &args.output, 0o600)?,
         };
     }
-    run.results();
-    if run.cli.json {
-        let file = (!to_stdout).then_some(&args.output);
-        let configuration = to_stdout.then_some(&proposal.text);
-        output::json(&json!({
-            "schema": 1, "file": file, "configuration": configuration, "found": found, "missing": proposal.missing,
-        }))?;
-    } else if to_stdout {
-        line(proposal.text.trim_end());
-    } else {
-        show(args, &found, &proposal);
-    }
-    Ok(0)
+    let file = (!to_stdout).then_some(args.output.as_path());
+    run.answer(&Document::new(file, &found, &proposal), |out| match file {
+        None => out.line(proposal.text.trim_end()),
+        Some(file) => show(out, file, &found, &proposal),
+    })?;
+    Ok(Exit::Done)
 }
 
-fn show(args: &Init, found: &Found, proposal: &Proposal) {
+fn show(out: &Printer, file: &Path, found: &Found, proposal: &Proposal) {
     for application in &found.applications {
         let (path, framework) = (application.path.display(), &application.framework);
-        line(format!("application  {path} ({framework})"));
+        out.line(format!("application  {path} ({framework})"));
     }
     for database in &found.databases {
         let (name, kind, seen) = (&database.name, database.kind.name(), &database.seen);
-        line(format!("database     {name} ({kind}), through {seen}"));
+        out.line(format!("database     {name} ({kind}), through {seen}"));
     }
     for server in &found.servers {
-        line(format!(
+        out.line(format!(
             "server       {}: {}",
             server.kind.name(),
             server.seen
         ));
     }
     for secret in &found.secrets {
-        line(format!("secrets      {}", secret.display()));
+        out.line(format!("secrets      {}", secret.display()));
     }
     for path in &found.certificates {
-        line(format!("certificates {}", path.display()));
+        out.line(format!("certificates {}", path.display()));
     }
     for unit in &found.units {
-        line(format!("unit         {}", unit.name));
+        out.line(format!("unit         {}", unit.name));
     }
     for path in &found.system {
-        line(format!("system       {}", path.display()));
+        out.line(format!("system       {}", path.display()));
     }
     for unread in &found.unread {
-        line(format!("not seen     {unread}"));
+        out.line(format!("not seen     {unread}"));
     }
-    line(format!(
+    out.line(format!(
         "\n{} is written. Read it, then fill in:",
-        args.output.display()
+        file.display()
     ));
     for missing in &proposal.missing {
-        line(format!("  {}: {}", missing.reference, missing.now));
+        out.line(format!("  {}: {}", missing.reference, missing.now));
     }
-    line("Then run lifeboat doctor.");
+    out.line("Then run lifeboat doctor.");
 }

@@ -2,19 +2,19 @@
 
 use super::Run;
 use crate::args::{KitCommand, KitExport, KitFile, KitUnpack};
-use crate::output::{self, line};
+use crate::output::Printer;
 use lifeboat_core::archive::{Identities, Recipients};
 use lifeboat_core::kit::{self, KitEntry, KitKey, KitOpener};
 use lifeboat_core::observe::Observer;
 use lifeboat_core::place;
+use lifeboat_core::recovery::{self, Exported, Unpacked};
 use lifeboat_core::secret::{Reference, Secret};
 use lifeboat_core::shell::quote;
 use lifeboat_core::transport::resolve;
-use lifeboat_core::{Code, Error, Result, recovery, scratch};
-use serde_json::json;
+use lifeboat_core::{Code, Error, Exit, Result, scratch};
 use std::sync::Arc;
 
-pub fn run(run: &Run<'_>, command: &KitCommand) -> Result<u8> {
+pub fn run(run: &Run<'_>, command: &KitCommand) -> Result<Exit> {
     match command {
         KitCommand::Export(args) => export(run, args),
         KitCommand::Test(args) => test(run, args),
@@ -30,7 +30,7 @@ fn secret(text: &str) -> Result<Secret> {
     resolve(&reference)
 }
 
-fn export(run: &Run<'_>, args: &KitExport) -> Result<u8> {
+fn export(run: &Run<'_>, args: &KitExport) -> Result<Exit> {
     let context = run.context()?;
     let key = match &args.passphrase {
         Some(reference) => KitKey::Passphrase(secret(reference)?),
@@ -42,38 +42,40 @@ fn export(run: &Run<'_>, args: &KitExport) -> Result<u8> {
     let contents = recovery::contents(&context)?;
     let sealed = kit::pack(&contents.entries, &key)?;
     place::write_file(&mut sealed.as_slice(), &args.output, 0o600)?;
-    run.results();
-    let names: Vec<_> = contents
-        .entries
-        .iter()
-        .map(|(name, _)| name.as_str())
-        .collect();
-    if run.cli.json {
-        output::json(&json!({
-            "schema": 1, "file": args.output, "bytes": sealed.len(), "entries": names, "warnings": contents.warnings,
-        }))?;
-    } else {
-        line(format!(
-            "{} holds: {}",
-            args.output.display(),
-            names.join(", ")
-        ));
-        let file = std::path::absolute(&args.output).unwrap_or_else(|_| args.output.clone());
-        let opened = match &args.passphrase {
-            Some(reference) => format!("--passphrase {}", quote(reference)),
-            None => "--identity file:PATH, the private key".to_owned(),
-        };
-        line("keep it in two places, none of them this host; try it with:");
-        line(format!(
-            "  lifeboat kit test {} {opened}",
-            quote(&file.to_string_lossy())
-        ));
-        contents
-            .warnings
-            .iter()
-            .for_each(|warning| run.progress.warn(warning));
+    let exported = Exported {
+        file: &args.output,
+        bytes: sealed.len(),
+        entries: names(&contents.entries),
+        warnings: &contents.warnings,
+    };
+    run.answer(&exported, |out| tell_exported(out, args, &exported))?;
+    if !run.out.is_json() {
+        let warnings = contents.warnings.iter();
+        warnings.for_each(|warning| run.warn(warning));
     }
-    Ok(0)
+    Ok(Exit::Done)
+}
+
+fn names(entries: &[KitEntry]) -> Vec<&str> {
+    entries.iter().map(|(name, _)| name.as_str()).collect()
+}
+
+fn tell_exported(out: &Printer, args: &KitExport, exported: &Exported<'_>) {
+    out.line(format!(
+        "{} holds: {}",
+        args.output.display(),
+        exported.entries.join(", ")
+    ));
+    let file = std::path::absolute(&args.output).unwrap_or_else(|_| args.output.clone());
+    let opened = match &args.passphrase {
+        Some(reference) => format!("--passphrase {}", quote(reference)),
+        None => "--identity file:PATH, the private key".to_owned(),
+    };
+    out.line("keep it in two places, none of them this host; try it with:");
+    out.line(format!(
+        "  lifeboat kit test {} {opened}",
+        quote(&file.to_string_lossy())
+    ));
 }
 
 /// What a kit holds.
@@ -102,53 +104,43 @@ fn open(args: &KitFile) -> Result<Vec<KitEntry>> {
     kit::unpack(&sealed, &opener)
 }
 
-fn test(run: &Run<'_>, args: &KitFile) -> Result<u8> {
+fn test(run: &Run<'_>, args: &KitFile) -> Result<Exit> {
     let entries = open(args)?;
     let directory = scratch::Directory::create(&std::env::temp_dir(), "kit")?;
     let observer = Arc::clone(run.progress) as Arc<dyn Observer>;
-    let tried = recovery::try_kit(&entries, &directory.subdirectory("kit")?, &observer)?;
-    run.results();
-    let enough = tried.iter().any(|t| t.result.is_ok());
-    if run.cli.json {
-        let stores: Vec<_> = tried.iter().map(|t| match &t.result {
-            Ok(point) => json!({ "store": t.store, "outcome": "readable", "point": point }),
-            Err(error) => json!({ "store": t.store, "outcome": "unreadable", "error": output::error_value(error) }),
-        }).collect();
-        output::json(
-            &json!({ "schema": 1, "outcome": if enough { "enough" } else { "not-enough" }, "stores": stores }),
-        )?;
-    } else {
-        for store in &tried {
-            match &store.result {
-                Ok(point) => line(format!(
-                    "store {}: the newest point {point} was read and decrypted whole with the kit alone",
-                    store.store
-                )),
-                Err(error) => line(format!("store {}: {error}", store.store)),
-            }
+    let trial = recovery::try_kit(&entries, &directory.subdirectory("kit")?, &observer)?;
+    run.answer(&trial, |out| {
+        for tried in trial.stores() {
+            let store = &tried.store;
+            out.line(match &tried.result {
+                Ok(point) => format!(
+                    "store {store}: the newest point {point} was read and decrypted whole with the kit alone"
+                ),
+                Err(error) => format!("store {store}: {error}"),
+            });
         }
-    }
-    Ok(if enough { 0 } else { 4 })
+    })?;
+    Ok(trial.exit())
 }
 
-fn unpack(run: &Run<'_>, args: &KitUnpack) -> Result<u8> {
+fn unpack(run: &Run<'_>, args: &KitUnpack) -> Result<Exit> {
     let entries = open(&args.kit)?;
     let config = recovery::unpack_kit(&entries, &args.to)?;
-    run.results();
-    if run.cli.json {
-        let names: Vec<_> = entries.iter().map(|(name, _)| name).collect();
-        output::json(&json!({ "schema": 1, "config": config, "entries": names }))?;
-        return Ok(0);
-    }
-    let config = quote(&config.to_string_lossy());
-    line(format!(
-        "{} holds the kit, in clear: remove it when all is well again",
-        args.to.display()
-    ));
-    line("next, look what is there, and restore into a directory:");
-    line(format!("  lifeboat --config {config} points"));
-    line(format!(
-        "  lifeboat --config {config} restore latest --to DIRECTORY"
-    ));
-    Ok(0)
+    let unpacked = Unpacked {
+        config: &config,
+        entries: names(&entries),
+    };
+    run.answer(&unpacked, |out| {
+        let config = quote(&config.to_string_lossy());
+        out.line(format!(
+            "{} holds the kit, in clear: remove it when all is well again",
+            args.to.display()
+        ));
+        out.line("next, look what is there, and restore into a directory:");
+        out.line(format!("  lifeboat --config {config} points"));
+        out.line(format!(
+            "  lifeboat --config {config} restore latest --to DIRECTORY"
+        ));
+    })?;
+    Ok(Exit::Done)
 }

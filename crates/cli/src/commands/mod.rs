@@ -9,22 +9,25 @@ mod drill;
 mod evidence;
 mod init;
 mod kit;
+mod man;
 mod points;
 mod repo;
 mod restore;
 mod verify;
 
 use crate::args::{self, Cli, Command};
+use crate::output::Printer;
 use crate::progress::Progress;
-use clap::CommandFactory;
 use lifeboat_core::clock::Clock;
 use lifeboat_core::cold::{self, Want};
 use lifeboat_core::config::Config;
 use lifeboat_core::context::Context;
 use lifeboat_core::given::Given;
+use lifeboat_core::observe::Observer;
 use lifeboat_core::secret::Reference;
 use lifeboat_core::shell::quote;
-use lifeboat_core::{Code, Error, Result};
+use lifeboat_core::{Code, Error, Exit, Result};
+use serde::Serialize;
 use std::sync::Arc;
 
 /// What every verb is given.
@@ -33,6 +36,8 @@ pub struct Run<'a> {
     pub cli: &'a Cli,
     /// Who hears of progress.
     pub progress: &'a Arc<Progress>,
+    /// Where results go.
+    pub out: &'a Printer,
 }
 
 impl Run<'_> {
@@ -73,13 +78,13 @@ impl Run<'_> {
             trust: self.cli.command.trust().to_vec(),
             again: typed.collect::<Vec<_>>().join(" "),
         };
-        let observer = Arc::clone(self.progress) as Arc<dyn lifeboat_core::observe::Observer>;
+        let observer = Arc::clone(self.progress) as Arc<dyn Observer>;
         cold::open(&given, want, Clock::System, observer)
     }
 
     /// Opens the state of a configuration.
     pub fn context_of(&self, config: Config) -> Result<Context> {
-        let observer = Arc::clone(self.progress) as Arc<dyn lifeboat_core::observe::Observer>;
+        let observer = Arc::clone(self.progress) as Arc<dyn Observer>;
         Context::open(config, Clock::System, observer, self.cli.command.trust())
     }
 
@@ -87,20 +92,36 @@ impl Run<'_> {
     pub fn results(&self) {
         self.progress.finish();
     }
+
+    /// Prints what a verb came to: as one JSON document, or as `tell` puts it for people.
+    pub fn answer<T: Serialize>(&self, document: &T, tell: impl FnOnce(&Printer)) -> Result<()> {
+        self.results();
+        match self.out.is_json() {
+            true => self.out.document(document),
+            false => {
+                tell(self.out);
+                Ok(())
+            }
+        }
+    }
+
+    /// Tells the operator of something that is no result.
+    pub fn warn(&self, message: &str) {
+        self.progress.warn(message);
+    }
 }
 
-/// Runs the verb; the exit code.
-pub fn run(cli: &Cli, progress: &Arc<Progress>) -> Result<u8> {
-    let run = Run { cli, progress };
+/// Runs the verb; how it ends the program.
+pub fn run(cli: &Cli, progress: &Arc<Progress>, out: &Printer) -> Result<Exit> {
+    let run = Run { cli, progress, out };
     match cli.command.is_cold() {
         true => carry_out(&run).map_err(cold::explain),
         false => carry_out(&run),
     }
 }
 
-fn carry_out(run: &Run<'_>) -> Result<u8> {
-    let Run { cli, progress } = run;
-    match &cli.command {
+fn carry_out(run: &Run<'_>) -> Result<Exit> {
+    match &run.cli.command {
         Command::Init(args) => init::run(run, args),
         Command::Doctor => doctor::run(run),
         Command::Config { command } => config::run(run, *command),
@@ -115,13 +136,14 @@ fn carry_out(run: &Run<'_>) -> Result<u8> {
         Command::Kit { command } => kit::run(run, command),
         Command::Repo(args) => repo::run(run, args),
         Command::Completions { shell } => {
-            progress.finish();
+            run.results();
             // It panics when it cannot write, as when its reader has gone.
             let mut script = Vec::new();
-            clap_complete::generate(*shell, &mut Cli::command(), "lifeboat", &mut script);
-            crate::output::line(String::from_utf8_lossy(&script).trim_end());
-            Ok(0)
+            clap_complete::generate(*shell, &mut args::command(), "lifeboat", &mut script);
+            run.out.line(String::from_utf8_lossy(&script).trim_end());
+            Ok(Exit::Done)
         }
+        Command::Man(args) => man::run(run, args),
         Command::Demo(args) => demo::run(run, args),
     }
 }

@@ -2,14 +2,13 @@
 
 use super::Run;
 use crate::args;
-use crate::output::{self, line};
+use crate::output::Printer;
 use lifeboat_core::cold::Want;
 use lifeboat_core::point::Selector;
-use lifeboat_core::verify::{self, Soundness, Verified, VerifiedObject, VerifiedPoint, Which};
-use lifeboat_core::{Code, Error, Result};
-use serde_json::{Value, json};
+use lifeboat_core::verify::{self, Soundness, VerifiedObject, VerifiedPoint, Which};
+use lifeboat_core::{Code, Error, Exit, Result};
 
-pub fn run(run: &Run<'_>, args: &args::Verify) -> Result<u8> {
+pub fn run(run: &Run<'_>, args: &args::Verify) -> Result<Exit> {
     let which = match (&args.point, args.all, &args.sample) {
         (Some(point), _, _) => Which::One(Selector::parse(point)?),
         (None, true, _) => Which::All,
@@ -21,21 +20,13 @@ pub fn run(run: &Run<'_>, args: &args::Verify) -> Result<u8> {
         _ => Selector::Latest,
     });
     let context = run.context_for(&args.cold, &want)?;
-    let verified = verify::run(&context, &which, args.store.as_deref())?;
-    run.results();
-    let worst = verified.worst();
-    if run.cli.json {
-        output::json(&document(&verified, worst))?;
-    } else {
-        verified.points.iter().for_each(show);
+    let verified = verify::run(&context, &which, args.within.store.as_deref())?;
+    run.answer(&verified.document(), |out| {
+        verified.points.iter().for_each(|point| show(out, point));
         let others = verified.instructions.iter().chain(&verified.unread);
-        others.for_each(show_unsound);
-    }
-    Ok(match worst {
-        Soundness::Intact => 0,
-        Soundness::Unread => 1,
-        Soundness::Missing | Soundness::Damaged => 4,
-    })
+        others.for_each(|object| show_unsound(out, object));
+    })?;
+    Ok(verified.exit())
 }
 
 fn percent(text: &str) -> Result<u8> {
@@ -50,30 +41,13 @@ fn percent(text: &str) -> Result<u8> {
     })
 }
 
-/// One document for one point; the points of several under `points`.
-fn document(verified: &Verified, worst: Soundness) -> Value {
-    let Verified {
-        instructions,
-        unread,
-        ..
-    } = verified;
-    match verified.points.as_slice() {
-        [only] => {
-            json!({ "schema": 1, "point": only.point, "outcome": worst, "objects": only.objects, "instructions": instructions, "unread": unread })
-        }
-        points => {
-            json!({ "schema": 1, "outcome": worst, "points": points, "instructions": instructions, "unread": unread })
-        }
-    }
-}
-
 /// Shows an object, unless it is intact.
-fn show_unsound(object: &VerifiedObject) {
+fn show_unsound(out: &Printer, object: &VerifiedObject) {
     if object.outcome == Soundness::Intact {
         return;
     }
     let detail = object.detail.as_deref().unwrap_or_default();
-    line(format!(
+    out.line(format!(
         "  {} {}: {}: {detail}",
         object.store,
         object.key,
@@ -81,15 +55,18 @@ fn show_unsound(object: &VerifiedObject) {
     ));
 }
 
-fn show(verified: &VerifiedPoint) {
-    line(format!("{} {}", verified.point, verified.outcome.as_str()));
-    verified.objects.iter().for_each(show_unsound);
+fn show(out: &Printer, verified: &VerifiedPoint) {
+    out.line(format!("{} {}", verified.point, verified.outcome.as_str()));
+    verified
+        .objects
+        .iter()
+        .for_each(|one| show_unsound(out, one));
     let intact = verified
         .objects
         .iter()
         .filter(|o| o.outcome == Soundness::Intact)
         .count();
-    line(format!(
+    out.line(format!(
         "  {intact} of {} objects intact",
         verified.objects.len()
     ));

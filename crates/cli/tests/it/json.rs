@@ -356,6 +356,7 @@ fn completions_and_help_come_from_the_same_definitions() {
         &["kit", "export"],
         &["kit", "test"],
         &["completions"],
+        &["man"],
         &["demo"],
     ] {
         assert!(help.contains(verb[0]), "--help does not list {verb:?}");
@@ -366,6 +367,8 @@ fn completions_and_help_come_from_the_same_definitions() {
             own.stdout.contains("Usage: lifeboat") && own.stderr.is_empty(),
             "{own}"
         );
+        let leads_on = own.stdout.contains("\nCommands:\n");
+        assert_eq!(own.stdout.contains("\nExit codes:\n"), !leads_on, "{own}");
     }
     assert!(app.ok(&["--version"]).stdout.starts_with("lifeboat "));
     app.exits(2, &["completions", "tcsh"]);
@@ -380,6 +383,7 @@ fn a_reader_that_goes_away_is_no_error() {
         &["--json", "show", "latest"],
         &["config", "schema"],
         &["completions", "bash"],
+        &["man"],
         &["--help"],
         &["config", "show"],
     ] {

@@ -42,6 +42,7 @@ mod layout;
 mod layout_faults;
 mod left_behind;
 mod live;
+mod man;
 mod manifest;
 mod mariadb_capture;
 mod mariadb_faults;

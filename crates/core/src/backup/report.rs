@@ -1,6 +1,7 @@
 //! What a backup is asked, what it would do, and what it did.
 
-use crate::error::Error;
+use crate::error::{Code, Error};
+use crate::exit::Exit;
 use crate::fingerprint::Fingerprint;
 use crate::name::Name;
 use crate::point::{Outcome, PointId};
@@ -20,7 +21,7 @@ pub struct Options {
     pub slot: Option<Timestamp>,
 }
 
-/// What a backup will do; printing it is the dry run.
+/// What a backup will do; printing it is the dry run, and the document of that.
 #[derive(Debug, Clone, Serialize)]
 pub struct Planned {
     /// The plan's name.
@@ -29,7 +30,7 @@ pub struct Planned {
     pub steps: Vec<String>,
 }
 
-/// What a backup did.
+/// What a backup did: the document of `backup`.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
     /// Version of this format: 1.
@@ -61,8 +62,25 @@ pub struct Report {
     /// What failed.
     pub errors: Vec<String>,
     /// The first error, when nothing was committed.
-    #[serde(skip)]
+    #[serde(rename = "error", skip_serializing_if = "Option::is_none")]
     pub failure: Option<Error>,
+}
+
+impl Report {
+    /// Why nothing was committed, if nothing was.
+    pub fn refusal(&self) -> Option<Error> {
+        let nothing = || Error::new(Code::SourceFailed, "nothing was captured");
+        (self.outcome == Outcome::Failed).then(|| self.failure.clone().unwrap_or_else(nothing))
+    }
+
+    /// How the backup ends the program.
+    pub fn exit(&self) -> Exit {
+        match (self.refusal(), self.outcome, self.missing_copies.is_empty()) {
+            (Some(error), _, _) => error.code.exit(),
+            (None, Outcome::Complete, true) => Exit::Done,
+            (None, _, _) => Exit::Partial,
+        }
+    }
 }
 
 /// One captured artifact.
@@ -97,3 +115,6 @@ pub struct ReportStored {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<String>,
 }
+
+#[cfg(test)]
+mod tests;

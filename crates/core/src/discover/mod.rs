@@ -7,6 +7,7 @@
 
 mod compose;
 mod database;
+mod document;
 mod environment;
 mod host;
 mod render;
@@ -15,7 +16,8 @@ mod tests;
 mod walk;
 
 pub use database::{Database, Kind, Where};
-pub use render::{Proposal, render};
+pub use document::Document;
+pub use render::{Missing, Proposal, render};
 
 use lifeboat_repository::mounts::{Mounts, PATIENCE};
 use serde::Serialize;

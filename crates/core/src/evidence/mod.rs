@@ -12,11 +12,15 @@ mod gather;
 mod place;
 mod proof;
 mod record;
+mod shown;
 mod verify;
 
-pub use proof::{Proof, proofs};
+pub use proof::{PointProof, Proof, Tried, proofs};
+#[cfg(test)]
+pub(crate) use record::sample;
 pub use record::{Activity, DetailRef, Facts, Phase, ProvedPoint, Record, Verdict};
-pub use verify::{ChainReport, verify};
+pub use shown::{Records, Shown, ShownCheck, ShownDifference, records, show};
+pub use verify::{ChainDocument, ChainOutcome, ChainReport, verify};
 
 use crate::catalog::StoredRecord;
 use crate::context::Context;

@@ -3,6 +3,7 @@
 use super::record::{Record, Verdict};
 use crate::point::PointId;
 use jiff::Timestamp;
+use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 
 /// How a point was proved.
@@ -12,6 +13,50 @@ pub struct Proof {
     pub decided: Option<(Verdict, Timestamp)>,
     /// The newest record, where it is a later one that decides nothing: unverifiable or interrupted.
     pub tried: Option<(Verdict, Timestamp)>,
+}
+
+/// How a point was proved, as a document says it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct PointProof {
+    /// What was decided; `none` where nothing was.
+    #[serde(serialize_with = "or_none")]
+    pub proof: Option<Verdict>,
+    /// When it was decided.
+    pub proved_at: Option<Timestamp>,
+    /// A later try that decided nothing.
+    pub proof_tried: Option<Tried>,
+}
+
+/// A drill or restore that decided nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Tried {
+    /// What it came to.
+    pub outcome: Verdict,
+    /// When it ended.
+    pub at: Timestamp,
+}
+
+impl PointProof {
+    /// The name of what was decided, in JSON and tables.
+    pub fn as_str(&self) -> &'static str {
+        self.proof.map_or("none", Verdict::as_str)
+    }
+}
+
+impl From<Option<&Proof>> for PointProof {
+    fn from(proof: Option<&Proof>) -> Self {
+        let decided = proof.and_then(|proof| proof.decided);
+        let tried = proof.and_then(|proof| proof.tried);
+        PointProof {
+            proof: decided.map(|(verdict, _)| verdict),
+            proved_at: decided.map(|(_, at)| at),
+            proof_tried: tried.map(|(outcome, at)| Tried { outcome, at }),
+        }
+    }
+}
+
+fn or_none<S: Serializer>(proof: &Option<Verdict>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(proof.map_or("none", Verdict::as_str))
 }
 
 /// What a record says of a point, when, and its number, since several may end in one second.

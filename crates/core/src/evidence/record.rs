@@ -4,6 +4,8 @@
 //! observed is in memory only, and cannot be serialised here: it goes into the sealed detail, of which
 //! the record carries the hash (see [`super::detail`]).
 
+use crate::error::Code;
+use crate::exit::Exit;
 use crate::name::Name;
 use crate::objective;
 use crate::point::PointId;
@@ -68,6 +70,25 @@ impl Verdict {
         }
     }
 
+    /// How a drill that came to this ends the program.
+    pub fn exit_of_drill(self) -> Exit {
+        match self {
+            Verdict::Verified => Exit::Done,
+            Verdict::Interrupted => Code::Interrupted.exit(),
+            Verdict::Restored | Verdict::Unverifiable | Verdict::Failed => Exit::NotProved,
+        }
+    }
+
+    /// How a restore that came to this ends the program: `partial` where the point held no more.
+    pub fn exit_of_restore(self, partial: bool) -> Exit {
+        match self {
+            Verdict::Verified | Verdict::Restored if partial => Exit::Partial,
+            Verdict::Verified | Verdict::Restored => Exit::Done,
+            Verdict::Unverifiable | Verdict::Failed => Exit::NotProved,
+            Verdict::Interrupted => Code::Interrupted.exit(),
+        }
+    }
+
     /// The name in JSON and tables.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -76,6 +97,16 @@ impl Verdict {
             Verdict::Unverifiable => "unverifiable",
             Verdict::Interrupted => "interrupted",
             Verdict::Failed => "failed",
+        }
+    }
+}
+
+impl Activity {
+    /// The name in JSON and tables.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Activity::Drill => "drill",
+            Activity::Restore => "restore",
         }
     }
 }
@@ -230,9 +261,83 @@ fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>
     })
 }
 
+/// A record of a restore that was verified, for tests of documents.
+#[cfg(test)]
+pub(crate) fn sample() -> Record {
+    let name = |text: &str| Name::parse(text).unwrap();
+    let at = |text: &str| -> Timestamp { text.parse().unwrap() };
+    Record {
+        schema: 1,
+        id: PointId::parse("20261120T070000Z-0001").unwrap(),
+        sequence: 1,
+        previous: Vec::new(),
+        signer: "SHA256:abc".to_owned(),
+        activity: Activity::Restore,
+        app: name("crm"),
+        environment: name("production"),
+        owner: None,
+        author: "ops".to_owned(),
+        host: "web1".to_owned(),
+        lifeboat: "0.1.0".to_owned(),
+        drill: None,
+        reason: None,
+        target: Some("out".to_owned()),
+        points: vec![ProvedPoint {
+            point: PointId::parse("20261120T060000Z-7f3a").unwrap(),
+            plan: Some(name("hourly")),
+            store: Some(name("disk")),
+            manifest_sha256: None,
+            sources: vec![name("db")],
+            left_out: Vec::new(),
+        }],
+        started: at("2026-11-20T07:00:00Z"),
+        finished: at("2026-11-20T07:00:03Z"),
+        outcome: Verdict::Verified,
+        unproven: false,
+        checks: vec![CheckResult::new(
+            crate::probe::Subject::of("sql", "db"),
+            "> 0",
+            "3",
+            crate::probe::CheckOutcome::Passed,
+        )],
+        limits: vec!["ownership".into()],
+        limits_count: 1,
+        detail: None,
+        phases: vec![Phase {
+            name: "fetch".to_owned(),
+            seconds: 1.0,
+        }],
+        rto_seconds: 2.5,
+        rpo_seconds: 3600.0,
+        rto_target_seconds: None,
+        rpo_target_seconds: None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_was_proved_ends_well() {
+        let [drill, whole, part]: [Vec<Exit>; 3] = [
+            ALL.map(Verdict::exit_of_drill).to_vec(),
+            ALL.map(|verdict| verdict.exit_of_restore(false)).to_vec(),
+            ALL.map(|verdict| verdict.exit_of_restore(true)).to_vec(),
+        ];
+        use Exit::{Done, Failed, NotProved, Partial};
+        assert_eq!(drill, [Done, NotProved, NotProved, Failed, NotProved]);
+        assert_eq!(whole, [Done, Done, NotProved, Failed, NotProved]);
+        assert_eq!(part, [Partial, Partial, NotProved, Failed, NotProved]);
+    }
+
+    const ALL: [Verdict; 5] = [
+        Verdict::Verified,
+        Verdict::Restored,
+        Verdict::Unverifiable,
+        Verdict::Interrupted,
+        Verdict::Failed,
+    ];
 
     #[test]
     fn a_verdict_says_no_more_than_was_shown() {

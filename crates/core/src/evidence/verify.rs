@@ -11,6 +11,7 @@ use super::{detail, record::Record};
 use crate::context::Context;
 use crate::copies;
 use crate::error::{Code, Error, Result};
+use crate::exit::Exit;
 use crate::point::{Head, PointId};
 use crate::sign::TrustedSigners;
 use crate::state::State;
@@ -30,6 +31,56 @@ pub struct ChainReport {
     /// What is worth knowing, and is no damage: a chain that forked, a store that lacks a record that it
     /// never had.
     pub notes: Vec<String>,
+}
+
+/// What became of the chains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ChainOutcome {
+    /// Everything holds.
+    Intact,
+    /// Nothing is known to be wrong, but not all of it could be read.
+    Unread,
+    /// Something is wrong.
+    Damaged,
+}
+
+impl ChainOutcome {
+    /// How the check ends the program.
+    pub fn exit(self) -> Exit {
+        match self {
+            ChainOutcome::Intact => Exit::Done,
+            ChainOutcome::Unread => Exit::Failed,
+            ChainOutcome::Damaged => Exit::NotProved,
+        }
+    }
+}
+
+/// The document of `evidence verify`.
+#[derive(Debug, Clone, Serialize)]
+pub struct ChainDocument<'a> {
+    outcome: ChainOutcome,
+    #[serde(flatten)]
+    report: &'a ChainReport,
+}
+
+impl ChainReport {
+    /// The worst of it.
+    pub fn outcome(&self) -> ChainOutcome {
+        match (self.problems.is_empty(), self.unread.is_empty()) {
+            (false, _) => ChainOutcome::Damaged,
+            (true, false) => ChainOutcome::Unread,
+            (true, true) => ChainOutcome::Intact,
+        }
+    }
+
+    /// The document.
+    pub fn document(&self) -> ChainDocument<'_> {
+        ChainDocument {
+            outcome: self.outcome(),
+            report: self,
+        }
+    }
 }
 
 /// Checks the evidence in every store.

@@ -366,6 +366,7 @@ mod tests {
     use super::super::{NAME, config};
     use super::*;
     use crate::config::Config;
+    use crate::exit::Exit;
     use std::path::Path;
 
     fn parsed(url: &str) -> Result<Config> {
@@ -416,7 +417,7 @@ mod tests {
             ("file:///a%2", "hex digits"),
         ] {
             let error = parsed(url).unwrap_err();
-            assert_eq!(error.code.exit_code(), 2, "{url}: {error}");
+            assert_eq!(error.code.exit(), Exit::Usage, "{url}: {error}");
             let told = format!("{error} {}", error.hint.clone().unwrap_or_default());
             assert!(told.contains(says), "{url}: {told}");
         }

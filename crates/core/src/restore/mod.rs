@@ -7,6 +7,7 @@
 
 mod carry_out;
 pub mod checks;
+mod document;
 mod half_filled;
 pub mod half_way;
 pub mod left_aside;
@@ -24,6 +25,7 @@ use crate::kind::Kind;
 use crate::name::Name;
 use crate::point::{DetailsArtifact, ManifestArtifact, ManifestSource, Outcome};
 use crate::source::{self, Arrived, Incoming, Limit, Placed, Target};
+pub use document::{PlaceDocument, PlannedDocument, ReportDocument, Undone, UndoneOutcome};
 use std::path::Path;
 use std::time::Instant;
 

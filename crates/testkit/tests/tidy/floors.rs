@@ -9,9 +9,9 @@ pub const FLOORS: &[(&str, &[&str])] = &[
     (
         "words",
         &[
-            "error", "cancel", "thread", "amount", "clock", "compress", "digest", "document",
-            "expect", "host", "explain", "finding", "name", "observe", "percent", "plain", "pool",
-            "process", "shell", "span", "schedule", "kind",
+            "exit", "error", "cancel", "thread", "amount", "clock", "compress", "digest",
+            "document", "expect", "host", "explain", "finding", "name", "observe", "percent",
+            "plain", "pool", "process", "shell", "span", "schedule", "kind",
         ],
     ),
     (
@@ -59,8 +59,8 @@ pub const FLOORS: &[(&str, &[&str])] = &[
     (
         "verbs",
         &[
-            "kit", "repo", "backup", "verify", "copy", "restore", "drill", "cold", "recovery",
-            "doctor",
+            "kit", "repo", "backup", "points", "verify", "copy", "restore", "drill", "cold",
+            "recovery", "doctor",
         ],
     ),
 ];

@@ -57,6 +57,14 @@ pub fn printing(source: &Source) -> Vec<Finding> {
     )
 }
 
+pub fn handwritten_json(source: &Source) -> Vec<Finding> {
+    words(
+        source,
+        &["json!("],
+        "answer with a type that serialises, in core beside what it describes",
+    )
+}
+
 pub fn durable_writes(source: &Source) -> Vec<Finding> {
     let writes = [
         "fs::rename",
@@ -369,6 +377,16 @@ mod tests {
             "fn f() {\n println!(\"x\");\n let s = \"println!(\";\n std::process::exit(1);\n}";
         assert_eq!(lines(printing, text), [2, 4]);
         assert_eq!(lines(printing, "// eprintln!(x)\nmy_print!(x);"), [0; 0]);
+    }
+
+    #[test]
+    fn json_written_by_hand_is_seen() {
+        let text = "fn f() {\n out(&json!({}));\n out(&serde_json::json!([1]));\n}";
+        assert_eq!(lines(handwritten_json, text), [2, 3]);
+        assert_eq!(
+            lines(handwritten_json, "// json!({})\nto_json!(x);"),
+            [0; 0]
+        );
     }
 
     #[test]

@@ -2,12 +2,13 @@
 
 use super::{Open, find, lines};
 use crate::args::repo::{Backup, Exclude, ExcludePatterns};
-use crate::output::{self, line};
+use crate::output::{self, Printer};
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use lifeboat_core::explain::explain;
-use lifeboat_core::{Code, Error, Result};
+use lifeboat_core::repo::document::Saved;
+use lifeboat_core::{Code, Error, Exit, Result};
 use lifeboat_repository::Id;
 use lifeboat_repository::aside;
 use lifeboat_repository::backup::{self, Excludes, How, Options, Outcome, Report, Skipped};
@@ -16,13 +17,12 @@ use lifeboat_repository::mounts::{Mounts, PATIENCE};
 use lifeboat_repository::pattern::{BadPattern, Patterns, expand};
 use lifeboat_repository::snapshot::{Filter, GroupBy, Snapshot};
 use lifeboat_repository::time::Time;
-use serde_json::{Value, json};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub fn run(open: &Open<'_>, args: &Backup) -> Result<u8> {
+pub fn run(open: &Open<'_>, args: &Backup) -> Result<Exit> {
     let named = match args.stdin {
         true => vec![Path::new("/").join(&args.stdin_filename)],
         false => named(open, args)?,
@@ -110,57 +110,26 @@ pub fn run(open: &Open<'_>, args: &Backup) -> Result<u8> {
     for path in &report.set_aside {
         open.warn(&format!("left out {}: {}", path.display(), aside::REASON));
     }
-    open.run.results();
-    match open.json() {
-        true => output::json(&value(&report, &options, begun.elapsed()))?,
-        false => tell(&report, begun.elapsed()),
-    }
-    Ok(if report.skipped.is_empty() { 0 } else { 3 })
+    let took = begun.elapsed();
+    let saved = Saved::new(&report, &options, took);
+    open.run.answer(&saved, |out| tell(out, &report, took))?;
+    Ok(saved.exit())
 }
 
-fn value(report: &Report, options: &Options, took: Duration) -> Value {
-    let added = &report.added;
-    json!({
-        "schema": 1,
-        "dry_run": options.how.dry_run,
-        "unchanged": report.outcome == Outcome::Unchanged,
-        "snapshot": (report.outcome != Outcome::Tried).then_some(report.snapshot),
-        "parent": report.parent,
-        "tree": report.tree,
-        "files": report.files,
-        "files_unmodified": report.files_unmodified,
-        "directories": report.directories,
-        "bytes": report.bytes,
-        "added": {
-            "data_blobs": added.data_blobs,
-            "tree_blobs": added.tree_blobs,
-            "bytes": added.bytes,
-            "stored_bytes": added.stored_bytes,
-        },
-        "summary": report.summary,
-        "seconds": took.as_secs_f64(),
-        "skipped": report.skipped.iter().map(|skipped| json!({
-            "path": skipped.path.to_string_lossy(),
-            "error": skipped.error.to_string(),
-        })).collect::<Vec<_>>(),
-        "set_aside": report.set_aside.iter().map(|path| path.to_string_lossy()).collect::<Vec<_>>(),
-    })
-}
-
-fn tell(report: &Report, took: Duration) {
+fn tell(out: &Printer, report: &Report, took: Duration) {
     let id = report.snapshot.short();
     let (what, stored) = match report.outcome {
         Outcome::Stored => (format!("snapshot {id}"), "stored in"),
         Outcome::Unchanged => (format!("as in snapshot {id}, no new one"), "stored in"),
         Outcome::Tried => ("a dry run, nothing is stored".into(), "to be stored in"),
     };
-    line(format!(
+    out.line(format!(
         "{what}: {} in {}, {}",
         output::count(report.files, "file"),
         output::count(report.directories, "directory"),
         output::bytes(report.bytes)
     ));
-    line(format!(
+    out.line(format!(
         "  {} as before; {} new, {stored} {}; {}",
         output::count(report.files_unmodified, "file"),
         output::bytes(report.added.bytes),
@@ -168,7 +137,7 @@ fn tell(report: &Report, took: Duration) {
         output::seconds(took.as_secs_f64())
     ));
     if !report.skipped.is_empty() {
-        line(match report.skipped.len() {
+        out.line(match report.skipped.len() {
             1 => "  1 entry was left out".to_owned(),
             count => format!("  {count} entries were left out"),
         });

@@ -3,17 +3,17 @@
 use super::backup::{patterns, time};
 use super::{Open, meant};
 use crate::args::repo::{Deed as Given, RepairSnapshots, Rewrite};
-use crate::output::{self, line};
+use crate::output::Printer;
 use jiff::tz::TimeZone;
 use lifeboat_core::explain::explain;
-use lifeboat_core::{Code, Error, Result};
+use lifeboat_core::repo::document::{Repaired, Rewritten};
+use lifeboat_core::{Code, Error, Exit, Result};
 use lifeboat_repository::Id;
 use lifeboat_repository::index::Index;
 use lifeboat_repository::lock::{Lock, Mode};
 use lifeboat_repository::repair::snapshots::{self, Look};
 use lifeboat_repository::rewrite::{self, Became, Changes, Deed};
 use lifeboat_repository::snapshot::{Filter, Snapshot};
-use serde_json::{Value, json};
 
 impl From<Given> for Deed {
     fn from(given: Given) -> Self {
@@ -54,7 +54,7 @@ fn begin(open: &Open<'_>, deed: Given) -> Result<Begun> {
     })
 }
 
-pub fn repair(open: &Open<'_>, args: &RepairSnapshots) -> Result<u8> {
+pub fn repair(open: &Open<'_>, args: &RepairSnapshots) -> Result<Exit> {
     let look = match args.read_data {
         true => Look::Data,
         false => Look::Index,
@@ -71,31 +71,17 @@ pub fn repair(open: &Open<'_>, args: &RepairSnapshots) -> Result<u8> {
         let given_up = snapshots::give_up(&open.repository, &begun.unreadable, deed);
         report.snapshots.extend(given_up.map_err(explain)?);
     }
-    open.run.results();
-    if open.json() {
-        let mended = report.mended.iter().map(|mended| {
-            json!({
-                "path": mended.path.to_string_lossy(),
-                "what": mended.what.to_string(),
-            })
-        });
-        output::json(&json!({
-            "schema": 1,
-            "dry_run": deed.dry_run,
-            "snapshots": listed(&report.snapshots),
-            "mended": mended.collect::<Vec<_>>(),
-            "stored_bytes": report.added.stored_bytes,
-        }))?;
-        return Ok(0);
-    }
-    for mended in &report.mended {
-        line(format!("{}: {}", mended.path.display(), mended.what));
-    }
-    tell(&report.snapshots, deed);
-    Ok(0)
+    open.run
+        .answer(&Repaired::new(deed.dry_run, &report), |out| {
+            for mended in &report.mended {
+                out.line(format!("{}: {}", mended.path.display(), mended.what));
+            }
+            tell(out, &report.snapshots, deed);
+        })?;
+    Ok(Exit::Done)
 }
 
-pub fn rewrite(open: &Open<'_>, args: &Rewrite) -> Result<u8> {
+pub fn rewrite(open: &Open<'_>, args: &Rewrite) -> Result<Exit> {
     let (exclude, _) = patterns(&args.exclude)?;
     let time = |text: &String| time(text, "--new-time", &TimeZone::system());
     let changes = Changes {
@@ -116,32 +102,15 @@ pub fn rewrite(open: &Open<'_>, args: &Rewrite) -> Result<u8> {
     let snapshots = (begun.snapshots.as_slice(), wanted.as_slice());
     let report = rewrite::run(&open.repository, &begun.index, snapshots, &changes, deed);
     let report = report.map_err(explain)?;
-    open.run.results();
-    match open.json() {
-        true => output::json(&json!({
-            "schema": 1,
-            "dry_run": deed.dry_run,
-            "snapshots": listed(&report.snapshots),
-            "stored_bytes": report.added.stored_bytes,
-        }))?,
-        false => tell(&report.snapshots, deed),
-    }
-    Ok(0)
+    open.run
+        .answer(&Rewritten::new(deed.dry_run, &report), |out| {
+            tell(out, &report.snapshots, deed);
+        })?;
+    Ok(Exit::Done)
 }
 
-/// What became of each snapshot, as JSON.
-fn listed(became: &[(Id, Became)]) -> Vec<Value> {
-    let one = |(id, became): &(Id, Became)| match became {
-        Became::Same => json!({ "snapshot": id, "became": "same" }),
-        Became::New(new) => json!({ "snapshot": id, "became": "new", "new": new }),
-        Became::Earlier(new) => json!({ "snapshot": id, "became": "earlier", "new": new }),
-        Became::Nothing => json!({ "snapshot": id, "became": "nothing" }),
-    };
-    became.iter().map(one).collect()
-}
-
-/// The same, for people.
-fn tell(became: &[(Id, Became)], deed: Deed) {
+/// Says what became of each snapshot.
+fn tell(out: &Printer, became: &[(Id, Became)], deed: Deed) {
     let (is, was) = match deed.dry_run {
         true => ("would be", "would be"),
         false => ("is", "were"),
@@ -162,16 +131,16 @@ fn tell(became: &[(Id, Became)], deed: Deed) {
             Became::Nothing => format!("{old}: nothing of it is left"),
         };
         changed += 1;
-        line(match deed.forget {
+        out.line(match deed.forget {
             true => format!("{text}; the old one {is} removed"),
             false => text,
         });
     }
-    line(format!(
+    out.line(format!(
         "{changed} of {} snapshots {was} changed",
         became.len()
     ));
     if changed > 0 && !deed.forget && !deed.dry_run {
-        line("the old ones stay: remove them with `lifeboat repo forget ID`, or use --forget");
+        out.line("the old ones stay: remove them with `lifeboat repo forget ID`, or use --forget");
     }
 }

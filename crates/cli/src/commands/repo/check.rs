@@ -2,17 +2,17 @@
 
 use super::{Open, span};
 use crate::args::repo::Check;
-use crate::output::{self, line};
+use crate::output::{self, Printer};
 use jiff::{SignedDuration, Timestamp};
 use lifeboat_core::explain::explain;
+use lifeboat_core::repo::document::Checked;
 use lifeboat_core::repo::record::{self, Record};
-use lifeboat_core::{Code, Error, Result};
+use lifeboat_core::{Code, Error, Exit, Result};
 use lifeboat_repository::check::{self, Reading, Report, Subset};
 use lifeboat_repository::{FileKind, Id, crypto};
-use serde_json::json;
 use std::sync::Mutex;
 
-pub fn run(open: &Open<'_>, args: &Check) -> Result<u8> {
+pub fn run(open: &Open<'_>, args: &Check) -> Result<Exit> {
     let subset = subset(args)?;
     let _lock = open.read_lock()?;
     let noted = match &args.not_verified_since {
@@ -41,12 +41,10 @@ pub fn run(open: &Open<'_>, args: &Check) -> Result<u8> {
     if let Some(error) = noted.and_then(Noted::failure) {
         return Err(error);
     }
-    open.run.results();
-    match open.json() {
-        true => tell_json(&report, fresh)?,
-        false => tell(&report, subset.is_some(), fresh),
-    }
-    Ok(if report.errors.is_empty() { 0 } else { 4 })
+    let checked = Checked::new(&report, fresh);
+    open.run
+        .answer(&checked, |out| tell(out, &report, subset.is_some(), fresh))?;
+    Ok(checked.exit())
 }
 
 /// Which packs are to be read, if any.
@@ -114,24 +112,9 @@ impl Noted {
     }
 }
 
-fn tell_json(report: &Report, fresh: usize) -> Result<()> {
-    let errors: Vec<String> = report.errors.iter().map(ToString::to_string).collect();
-    output::json(&json!({
-        "schema": 1,
-        "snapshots": report.snapshots,
-        "trees": report.trees,
-        "packs": report.packs,
-        "packs_read": report.packs_read,
-        "packs_verified_before": fresh,
-        "bytes_read": report.bytes_read,
-        "unknown_packs": report.unknown_packs,
-        "errors": errors,
-    }))
-}
-
-fn tell(report: &Report, reads: bool, fresh: usize) {
+fn tell(out: &Printer, report: &Report, reads: bool, fresh: usize) {
     for error in &report.errors {
-        line(error.to_string());
+        out.line(error.to_string());
     }
     let bytes = output::bytes(report.bytes_read);
     let read = match report.packs_read == report.packs {
@@ -142,14 +125,14 @@ fn tell(report: &Report, reads: bool, fresh: usize) {
             count => format!(", of which {count} were read, {bytes}"),
         },
     };
-    line(format!(
+    out.line(format!(
         "{}, {}, {}{read}",
         output::count(report.snapshots, "snapshot"),
         output::count(report.trees, "tree"),
         output::count(report.packs, "pack"),
     ));
     if fresh > 0 {
-        line(match fresh {
+        out.line(match fresh {
             1 => "1 pack was found whole before, within that time".to_owned(),
             _ => format!("{fresh} packs were found whole before, within that time"),
         });
@@ -159,7 +142,7 @@ fn tell(report: &Report, reads: bool, fresh: usize) {
             1 => ("1 pack is".to_owned(), "it"),
             count => (format!("{count} packs are"), "them"),
         };
-        line(match report.errors.is_empty() {
+        out.line(match report.errors.is_empty() {
             true => format!("{are} in no index, of a backup that did not end; prune frees {them}"),
             false => {
                 format!("{are} in no index, of one that is lost or of a backup that did not end")
@@ -167,11 +150,11 @@ fn tell(report: &Report, reads: bool, fresh: usize) {
         });
     }
     match report.errors.len() {
-        0 => return line("no errors were found"),
-        1 => line("1 error was found"),
-        count => line(format!("{count} errors were found")),
+        0 => return out.line("no errors were found"),
+        1 => out.line("1 error was found"),
+        count => out.line(format!("{count} errors were found")),
     }
-    line(
+    out.line(
         "to mend it: lifeboat repo repair index --read-data, then back up what is still there; what `check` names after that is lost, and lifeboat repo repair snapshots makes snapshots without it",
     );
 }

@@ -1,12 +1,13 @@
 //! `lifeboat repo dump`.
 
 use super::Open;
-use super::browse::{text, tree};
+use super::browse::tree;
 use crate::args::repo::{Archive, Dump};
 use lifeboat_core::explain::explain;
 use lifeboat_core::place;
+use lifeboat_core::repo::document::text;
 use lifeboat_core::repo::dump;
-use lifeboat_core::{Code, Error, Result};
+use lifeboat_core::{Code, Error, Exit, Result};
 use lifeboat_repository::browse::{self, Found};
 use lifeboat_repository::index::Index;
 use lifeboat_repository::snapshot::Filter;
@@ -16,7 +17,7 @@ use std::io::{self, PipeReader, Read, Write};
 use std::path::Path;
 use std::thread::ScopedJoinHandle;
 
-pub fn run(open: &Open<'_>, args: &Dump) -> Result<u8> {
+pub fn run(open: &Open<'_>, args: &Dump) -> Result<Exit> {
     let _lock = open.read_lock()?;
     let index = open.index()?;
     let filter = Filter::from(&args.filter);
@@ -44,7 +45,7 @@ pub fn run(open: &Open<'_>, args: &Dump) -> Result<u8> {
             to_output(&what)?;
         }
     }
-    Ok(0)
+    Ok(Exit::Done)
 }
 
 /// What is written.

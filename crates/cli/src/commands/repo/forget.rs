@@ -1,20 +1,19 @@
 //! `lifeboat repo forget` and `prune`.
 
-use super::snapshots::{table, value};
+use super::snapshots::table;
 use super::{Open, local, meant, span, tag_lists, zone};
 use crate::args::repo::{Forget, Prune};
-use crate::output::{self, line};
-use jiff::tz::TimeZone;
+use crate::output::{self, Printer};
 use jiff::{SignedDuration, Timestamp};
 use lifeboat_core::explain::explain;
-use lifeboat_core::{Code, Error, Result};
+use lifeboat_core::repo::document::{Forgotten, Pruned};
+use lifeboat_core::repo::forget::{Judged, judge, name};
+use lifeboat_core::{Code, Error, Exit, Result};
 use lifeboat_repository::Id;
 use lifeboat_repository::forget::{self, Policy};
 use lifeboat_repository::lock::Mode;
 use lifeboat_repository::prune;
-use lifeboat_repository::snapshot::{Filter, Group, GroupBy, Snapshot};
-use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use lifeboat_repository::snapshot::{Filter, Group, GroupBy};
 
 fn usage(option: &str) -> impl Fn(String) -> Error {
     move |why| {
@@ -61,14 +60,7 @@ fn policy(args: &Forget) -> Result<Policy> {
     Ok(policy)
 }
 
-/// A group of snapshots, each with why it is kept.
-struct Judged<'s> {
-    group: Group,
-    kept: Vec<(&'s (Id, Snapshot), Vec<String>)>,
-    removed: Vec<&'s (Id, Snapshot)>,
-}
-
-pub fn forget(open: &Open<'_>, args: &Forget) -> Result<u8> {
+pub fn forget(open: &Open<'_>, args: &Forget) -> Result<Exit> {
     let policy = policy(args)?;
     if policy.is_empty() && args.snapshots.is_empty() {
         return Err(Error::new(Code::Usage, "no rule says what to keep")
@@ -82,7 +74,7 @@ pub fn forget(open: &Open<'_>, args: &Forget) -> Result<u8> {
     };
     let all = open.snapshots()?;
     let judged = match args.snapshots.as_slice() {
-        [] => judge(&all, &filter, by, &policy),
+        [] => judge(&all, &filter, by, &policy, Timestamp::now())?,
         named => vec![Judged {
             group: Group::default(),
             kept: Vec::new(),
@@ -93,15 +85,6 @@ pub fn forget(open: &Open<'_>, args: &Forget) -> Result<u8> {
         .iter()
         .flat_map(|g| g.removed.iter().map(|s| s.0))
         .collect();
-    if let Some(emptied) = judged.iter().find(|group| {
-        args.snapshots.is_empty() && group.kept.is_empty() && !group.removed.is_empty()
-    }) {
-        return Err(Error::new(
-            Code::Usage,
-            format!("the rules keep nothing of {}", name(&emptied.group)),
-        )
-        .hint("give rules that keep something, or name the snapshots to remove"));
-    }
     if !args.dry_run {
         forget::remove(&open.repository, &removed).map_err(explain)?;
     }
@@ -112,116 +95,49 @@ pub fn forget(open: &Open<'_>, args: &Forget) -> Result<u8> {
         true => Some(pruned(open, prune::Options::default())?),
         false => None,
     };
-    open.run.results();
-    if open.json() {
-        let groups: Vec<Value> = judged
-            .iter()
-            .map(|judged| {
-                let kept = judged.kept.iter().map(|((id, snapshot), reasons)| {
-                    json!({ "snapshot": value(id, snapshot), "reasons": reasons })
-                });
-                let removed = judged
-                    .removed
-                    .iter()
-                    .map(|(id, snapshot)| value(id, snapshot));
-                json!({
-                    "group": judged.group,
-                    "keep": kept.collect::<Vec<_>>(),
-                    "remove": removed.collect::<Vec<_>>(),
-                })
-            })
-            .collect();
-        let pruned = pruned.as_ref().map(report_value);
-        output::json(
-            &json!({ "schema": 1, "dry_run": args.dry_run, "groups": groups, "prune": pruned }),
-        )?;
-        return Ok(0);
-    }
-    for judged in &judged {
+    let forgotten = Forgotten::new(args.dry_run, &judged, pruned.as_ref());
+    open.run.answer(&forgotten, |out| {
+        tell(out, args, &judged);
+        let end = match (removed.len(), args.dry_run, &pruned) {
+            (0, _, _) => "nothing is to be removed".to_owned(),
+            (count, true, _) => format!("{} would be removed", output::count(count, "snapshot")),
+            (count, false, Some(_)) => format!("{} removed", output::count(count, "snapshot")),
+            (count, false, None) => format!(
+                "{} removed; `lifeboat repo prune` frees what only they needed",
+                output::count(count, "snapshot")
+            ),
+        };
+        out.line(end);
+        if let Some(report) = &pruned {
+            show(out, report, false);
+        }
+    })?;
+    Ok(Exit::Done)
+}
+
+fn tell(out: &Printer, args: &Forget, judged: &[Judged<'_>]) {
+    for group in judged {
         if args.snapshots.is_empty() {
-            line(format!("{}:", name(&judged.group)));
-            let rows = judged.kept.iter().map(|((id, snapshot), reasons)| {
+            out.line(format!("{}:", name(&group.group)));
+            let rows = group.kept.iter().map(|((id, snapshot), reasons)| {
                 vec![id.short(), local(&snapshot.time), reasons.join(", ")]
             });
-            line(output::table(&["kept", "time", "because"], rows));
+            out.table(&["kept", "time", "because"], rows);
         }
-        if !judged.removed.is_empty() {
-            line(if args.dry_run {
-                "would be removed:"
-            } else {
-                "removed:"
+        if !group.removed.is_empty() {
+            out.line(match args.dry_run {
+                true => "would be removed:",
+                false => "removed:",
             });
-            line(table(judged.removed.iter().copied()));
+            table(out, group.removed.iter().copied());
         }
     }
     if !judged.is_empty() {
-        line(format!("times in {}", zone()));
-    }
-    let count = output::count(removed.len(), "snapshot");
-    line(match (removed.len(), args.dry_run) {
-        (0, _) => "nothing is to be removed".to_owned(),
-        (_, true) => format!("{count} would be removed"),
-        (_, false) if pruned.is_some() => format!("{count} removed"),
-        (_, false) => {
-            format!("{count} removed; `lifeboat repo prune` frees what only they needed")
-        }
-    });
-    if let Some(report) = pruned {
-        show(&report, false);
-    }
-    Ok(0)
-}
-
-fn name(group: &Group) -> String {
-    let mut parts = Vec::new();
-    if let Some(host) = &group.host {
-        parts.push(format!("host {host}"));
-    }
-    if let Some(paths) = &group.paths {
-        parts.push(paths.join(", "));
-    }
-    if let Some(tags) = &group.tags {
-        parts.push(match tags.is_empty() {
-            true => "no tags".to_owned(),
-            false => format!("tags {}", tags.join(",")),
-        });
-    }
-    match parts.is_empty() {
-        true => "all snapshots".to_owned(),
-        false => parts.join("; "),
+        out.line(format!("times in {}", zone()));
     }
 }
 
-fn judge<'s>(
-    all: &'s [(Id, Snapshot)],
-    filter: &Filter,
-    by: GroupBy,
-    policy: &Policy,
-) -> Vec<Judged<'s>> {
-    let mut groups: BTreeMap<Group, Vec<&(Id, Snapshot)>> = BTreeMap::new();
-    for entry in all.iter().filter(|(_, s)| filter.matches(s)) {
-        groups.entry(by.group(&entry.1)).or_default().push(entry);
-    }
-    let (now, zone) = (Timestamp::now(), TimeZone::system());
-    let judge = |(group, entries): (Group, Vec<&'s (Id, Snapshot)>)| {
-        let snapshots: Vec<&Snapshot> = entries.iter().map(|(_, s)| s).collect();
-        let (mut kept, mut removed) = (Vec::new(), Vec::new());
-        for (entry, reasons) in entries.iter().zip(policy.apply(&snapshots, now, &zone)) {
-            match reasons.is_empty() {
-                true => removed.push(*entry),
-                false => kept.push((*entry, reasons.iter().map(ToString::to_string).collect())),
-            }
-        }
-        Judged {
-            group,
-            kept,
-            removed,
-        }
-    };
-    groups.into_iter().map(judge).collect()
-}
-
-pub fn prune(open: &Open<'_>, args: &Prune) -> Result<u8> {
+pub fn prune(open: &Open<'_>, args: &Prune) -> Result<Exit> {
     let percent = args
         .max_unused
         .strip_suffix('%')
@@ -247,17 +163,10 @@ pub fn prune(open: &Open<'_>, args: &Prune) -> Result<u8> {
     let report = pruned(open, options)?;
     open.run.results();
     match open.json() {
-        true => {
-            let mut value = report_value(&report);
-            if let Value::Object(map) = &mut value {
-                map.insert("schema".into(), json!(1));
-                map.insert("dry_run".into(), json!(args.dry_run));
-            }
-            output::json(&value)?;
-        }
-        false => show(&report, args.dry_run),
+        true => open.run.out.json(&Pruned::new(args.dry_run, &report))?,
+        false => show(open.run.out, &report, args.dry_run),
     }
-    Ok(0)
+    Ok(Exit::Done)
 }
 
 fn pruned(open: &Open<'_>, options: prune::Options) -> Result<prune::Report> {
@@ -270,28 +179,13 @@ fn pruned(open: &Open<'_>, options: prune::Options) -> Result<prune::Report> {
     prune::run(&open.repository, &options).map_err(explain)
 }
 
-fn report_value(report: &prune::Report) -> Value {
-    let packs = |packs: &prune::Packs| json!({ "packs": packs.count, "bytes": packs.bytes });
-    json!({
-        "snapshots": report.snapshots,
-        "kept": packs(&report.kept),
-        "unused_bytes": report.unused_bytes,
-        "repacked": packs(&report.repacked),
-        "marked": packs(&report.marked),
-        "recovered": packs(&report.recovered),
-        "waiting": packs(&report.waiting),
-        "deleted": packs(&report.deleted),
-        "missing": report.missing,
-    })
-}
-
-fn show(report: &prune::Report, dry_run: bool) {
+fn show(out: &Printer, report: &prune::Report, dry_run: bool) {
     let packs = |packs: &prune::Packs| {
         let count = output::count(packs.count, "pack");
         format!("{count}, {}", output::bytes(packs.bytes))
     };
     let would = if dry_run { "would be " } else { "" };
-    line(format!(
+    out.line(format!(
         "kept: {}, of which {} are not needed",
         packs(&report.kept),
         output::bytes(report.unused_bytes)
@@ -307,11 +201,11 @@ fn show(report: &prune::Report, dry_run: bool) {
         (format!("{would}deleted"), &report.deleted),
     ] {
         if some.count > 0 {
-            line(format!("{what}: {}", packs(some)));
+            out.line(format!("{what}: {}", packs(some)));
         }
     }
     if report.missing > 0 {
-        line(match report.missing {
+        out.line(match report.missing {
             1 => "1 pack that nothing needs is missing".to_owned(),
             count => format!("{count} packs that nothing needs are missing"),
         });

@@ -2,21 +2,20 @@
 
 use super::{Open, reference};
 use crate::args::repo::KeyCommand;
-use crate::output::{self, line};
 use lifeboat_core::explain::explain;
+use lifeboat_core::repo::document::{Key, KeyChanged, Keys};
 use lifeboat_core::transport::resolve;
-use lifeboat_core::{Code, Error, Result};
+use lifeboat_core::{Code, Error, Exit, Result};
 use lifeboat_repository::keyfile::Cost;
 use lifeboat_repository::lock::Mode;
 use lifeboat_repository::{FileKind, Id};
-use serde_json::{Value, json};
 
-pub fn run(open: &Open<'_>, command: &KeyCommand) -> Result<u8> {
+pub fn run(open: &Open<'_>, command: &KeyCommand) -> Result<Exit> {
     match command {
         KeyCommand::List => list(open),
         KeyCommand::Add { new_password } => {
             let id = add(open, new_password)?;
-            tell(open, "added", &id)
+            tell(open, KeyChanged::Added(id))
         }
         KeyCommand::Remove { key } => {
             let id = named(open, key)?;
@@ -31,7 +30,7 @@ pub fn run(open: &Open<'_>, command: &KeyCommand) -> Result<u8> {
                 .hint("use another password, or replace this one: lifeboat repo key passwd"));
             }
             remove(open, &id)?;
-            tell(open, "removed", &id)
+            tell(open, KeyChanged::Removed(id))
         }
         KeyCommand::Passwd { new_password } => {
             // The new one first: killed in between, both open it.
@@ -39,13 +38,13 @@ pub fn run(open: &Open<'_>, command: &KeyCommand) -> Result<u8> {
             if let Some(before) = open.repository.opened_by() {
                 remove(open, &before)?;
                 if !open.json() {
-                    line(format!(
+                    open.run.out.line(format!(
                         "removed key {}, which the old password opened",
                         before.short()
                     ));
                 }
             }
-            tell(open, "added", &id)
+            tell(open, KeyChanged::Added(id))
         }
     }
 }
@@ -55,33 +54,29 @@ fn ids(open: &Open<'_>) -> Result<Vec<Id>> {
     Ok(listed.into_iter().map(|(id, _)| id).collect())
 }
 
-fn list(open: &Open<'_>) -> Result<u8> {
-    let mut rows = Vec::new();
-    let mut values: Vec<Value> = Vec::new();
+fn list(open: &Open<'_>) -> Result<Exit> {
+    let mut keys = Vec::new();
     for id in ids(open)? {
         let current = open.repository.opened_by() == Some(id);
         match open.repository.key_file(&id) {
-            Ok(file) => {
-                values.push(json!({
-                    "id": id, "current": current, "user": file.username, "host": file.hostname, "created": file.created,
-                }));
-                let mark = if current { "*" } else { "" };
-                rows.push(vec![
-                    format!("{mark}{}", id.short()),
-                    file.username,
-                    file.hostname,
-                    file.created,
-                ]);
-            }
+            Ok(file) => keys.push(Key::new(id, current, file)),
             Err(error) => open.warn(&error.to_string()),
         }
     }
-    open.run.results();
-    match open.json() {
-        true => output::json(&json!({ "schema": 1, "keys": values }))?,
-        false => line(output::table(&["id", "user", "host", "created"], rows)),
-    }
-    Ok(0)
+    let listed = Keys { keys };
+    open.run.answer(&listed, |out| {
+        let rows = listed.keys.iter().map(|key| {
+            let mark = if key.current { "*" } else { "" };
+            vec![
+                format!("{mark}{}", key.id.short()),
+                key.user.clone(),
+                key.host.clone(),
+                key.created.clone(),
+            ]
+        });
+        out.table(&["id", "user", "host", "created"], rows);
+    })?;
+    Ok(Exit::Done)
 }
 
 fn named(open: &Open<'_>, text: &str) -> Result<Id> {
@@ -114,11 +109,12 @@ fn remove(open: &Open<'_>, id: &Id) -> Result<()> {
     open.repository.delete(FileKind::Key, id).map_err(explain)
 }
 
-fn tell(open: &Open<'_>, what: &str, id: &Id) -> Result<u8> {
-    open.run.results();
-    match open.json() {
-        true => output::json(&json!({ "schema": 1, what: id }))?,
-        false => line(format!("{what} key {}", id.short())),
-    }
-    Ok(0)
+fn tell(open: &Open<'_>, changed: KeyChanged) -> Result<Exit> {
+    open.run.answer(&changed, |out| {
+        out.line(match changed {
+            KeyChanged::Added(id) => format!("added key {}", id.short()),
+            KeyChanged::Removed(id) => format!("removed key {}", id.short()),
+        });
+    })?;
+    Ok(Exit::Done)
 }

@@ -14,20 +14,20 @@ mod upkeep;
 
 use super::Run;
 use crate::args::repo::{At, Filter, Mount, RepairCommand, Repo, RepoCommand};
-use crate::output::{self, line};
 use jiff::tz::TimeZone;
 use lifeboat_core::explain::{self, explain};
+use lifeboat_core::repo::document::{Made, Mounted, Unlocked};
+use lifeboat_core::repo::select::{find, meant, part};
 use lifeboat_core::repo::{self, Place};
 use lifeboat_core::secret::Reference;
 use lifeboat_core::span::Span;
-use lifeboat_core::{Code, Error, Result, cancel};
+use lifeboat_core::{Code, Error, Exit, Result, cancel};
 use lifeboat_repository as engine;
 use lifeboat_repository::index::Index;
 use lifeboat_repository::lock::{self, Lock, Mode};
 use lifeboat_repository::snapshot::{self, Snapshot};
 use lifeboat_repository::time::Time;
 use lifeboat_repository::{Author, Id, Named, Repository};
-use serde_json::json;
 use std::time::Duration;
 
 /// What every verb of a repository is given.
@@ -38,24 +38,18 @@ struct Open<'a> {
     author: Author,
 }
 
-pub fn run(run: &Run<'_>, args: &Repo) -> Result<u8> {
+pub fn run(run: &Run<'_>, args: &Repo) -> Result<Exit> {
     let author = explain::author();
     let place = place(&args.at)?;
     if let RepoCommand::Init = args.command {
         let repository = place.create(&author)?;
-        run.results();
-        let id = &repository.config().id;
-        return match run.cli.json {
-            true => {
-                output::json(&json!({ "schema": 1, "repository": repository.location(), "id": id }))
-            }
-            false => {
-                line(format!("made repository {id} at {}", repository.location()));
-                line("keep its password: nothing in it can be read without");
-                Ok(())
-            }
-        }
-        .map(|()| 0);
+        let made = Made::from(&repository);
+        run.answer(&made, |out| {
+            let Made { repository, id } = &made;
+            out.line(format!("made repository {id} at {repository}"));
+            out.line("keep its password: nothing in it can be read without");
+        })?;
+        return Ok(Exit::Done);
     }
     let open = Open {
         run,
@@ -64,7 +58,7 @@ pub fn run(run: &Run<'_>, args: &Repo) -> Result<u8> {
         author,
     };
     match &args.command {
-        RepoCommand::Init => Ok(0),
+        RepoCommand::Init => Ok(Exit::Done),
         RepoCommand::Backup(args) => backup::run(&open, args),
         RepoCommand::Snapshots(args) => snapshots::run(&open, args),
         RepoCommand::Ls(args) => browse::ls(&open, args),
@@ -206,7 +200,7 @@ impl Open<'_> {
     }
 
     fn json(&self) -> bool {
-        self.run.cli.json
+        self.run.out.is_json()
     }
 
     /// Every snapshot, oldest first. Those that cannot be read are warned of.
@@ -243,27 +237,26 @@ impl Open<'_> {
         Ok(index)
     }
 
-    fn unlock(&self, all: bool) -> Result<u8> {
+    fn unlock(&self, all: bool) -> Result<Exit> {
         let removed = lock::unlock(&self.repository, all).map_err(explain)?;
-        self.run.results();
-        if self.json() {
-            let removed: Vec<_> = removed.iter().map(|found| found.id).collect();
-            output::json(&json!({ "schema": 1, "removed": removed }))?;
-        } else if removed.is_empty() {
-            line("no lock was to be removed");
-        } else {
-            for found in removed {
-                let what = found
-                    .file
-                    .map_or_else(|e| e.to_string(), |lock| lock.to_string());
-                line(format!("removed lock {}: {what}", found.id.short()));
-            }
-        }
-        Ok(0)
+        self.run
+            .answer(&Unlocked::from(removed.as_slice()), |out| {
+                if removed.is_empty() {
+                    out.line("no lock was to be removed");
+                }
+                for found in &removed {
+                    let what = match &found.file {
+                        Ok(lock) => lock.to_string(),
+                        Err(error) => error.to_string(),
+                    };
+                    out.line(format!("removed lock {}: {what}", found.id.short()));
+                }
+            })?;
+        Ok(Exit::Done)
     }
 }
 
-fn mount(open: &Open<'_>, args: &Mount) -> Result<u8> {
+fn mount(open: &Open<'_>, args: &Mount) -> Result<Exit> {
     let _lock = open.read_lock()?;
     let mut snapshots = open.snapshots()?;
     let filter = snapshot::Filter::from(&args.filter);
@@ -277,71 +270,17 @@ fn mount(open: &Open<'_>, args: &Mount) -> Result<u8> {
                 1 => "1 snapshot is".to_owned(),
                 count => format!("{count} snapshots are"),
             };
-            line(format!("{shown} at {at}, until Ctrl-C or: umount {at}"));
+            open.run
+                .out
+                .line(format!("{shown} at {at}, until Ctrl-C or: umount {at}"));
         }
     };
     let shown = (open.repository.handle(), index);
     repo::mount::run(shown, &snapshots, &args.directory, args.allow_other, ready)?;
-    if open.json() {
-        output::json(&json!({ "schema": 1, "snapshots": snapshots.len() }))?;
-    }
-    Ok(0)
-}
-
-/// `SNAPSHOT:PATH` as its two parts.
-fn part(text: &str) -> (&str, &str) {
-    text.split_once(':').unwrap_or((text, ""))
-}
-
-/// Those that are named, each once, or all that fit.
-fn meant<'s>(
-    snapshots: &'s [(Id, Snapshot)],
-    filter: &snapshot::Filter,
-    named: &[String],
-) -> Result<Vec<&'s (Id, Snapshot)>> {
-    match named {
-        [] => Ok(snapshots
-            .iter()
-            .filter(|(_, s)| filter.matches(s))
-            .collect()),
-        named => {
-            let mut found: Vec<&(Id, Snapshot)> = Vec::with_capacity(named.len());
-            for text in named {
-                let one = find(snapshots, filter, text)?;
-                if !found.iter().any(|(id, _)| *id == one.0) {
-                    found.push(one);
-                }
-            }
-            Ok(found)
-        }
-    }
-}
-
-/// The snapshot that `text` names: an id, its beginning, or `latest` of those that `filter` means.
-fn find<'s>(
-    snapshots: &'s [(Id, Snapshot)],
-    filter: &snapshot::Filter,
-    text: &str,
-) -> Result<&'s (Id, Snapshot)> {
-    let unknown = |message: String| {
-        Error::new(Code::PointUnknown, message).hint("see what there is: lifeboat repo snapshots")
+    let shown = Mounted {
+        snapshots: snapshots.len(),
     };
-    if text == "latest" {
-        let mut meant = snapshots.iter().filter(|(_, s)| filter.matches(s));
-        return meant
-            .next_back()
-            .ok_or_else(|| unknown("there is no such snapshot yet".into()));
-    }
-    let named = |(id, _): &&(Id, Snapshot)| id.to_string().starts_with(text);
-    let mut found = snapshots.iter().filter(named);
-    match (found.next(), found.next()) {
-        _ if text.is_empty() => Err(unknown("an empty id names no snapshot".into())),
-        (Some(one), None) => Ok(one),
-        (None, _) => Err(unknown(format!("no snapshot begins with {text}"))),
-        (Some(_), Some(_)) => Err(Error::new(
-            Code::PointAmbiguous,
-            format!("{text} begins several snapshots"),
-        )
-        .hint("give more of the id")),
-    }
+    // What people are told, they were told before.
+    open.run.answer(&shown, |_| ())?;
+    Ok(Exit::Done)
 }

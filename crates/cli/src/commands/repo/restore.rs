@@ -3,15 +3,16 @@
 use super::backup::bad_pattern;
 use super::{Open, find, part};
 use crate::args::repo::{Overwrite as Choice, Restore};
-use crate::output::{self, line};
-use lifeboat_core::Result;
+use crate::output::{self, Printer};
 use lifeboat_core::explain::explain;
+use lifeboat_core::repo::document::Restored;
+use lifeboat_core::{Exit, Result};
 use lifeboat_repository::pattern::Patterns;
-use lifeboat_repository::restore::{self, Options, Overwrite, Source};
+use lifeboat_repository::restore::{self, Options, Overwrite, Report, Source};
 use lifeboat_repository::snapshot::Filter;
-use serde_json::json;
+use std::time::Duration;
 
-pub fn run(open: &Open<'_>, args: &Restore) -> Result<u8> {
+pub fn run(open: &Open<'_>, args: &Restore) -> Result<Exit> {
     let begun = std::time::Instant::now();
     let patterns =
         |sensitive, insensitive| Patterns::new(sensitive, insensitive).map_err(bad_pattern);
@@ -47,67 +48,44 @@ pub fn run(open: &Open<'_>, args: &Restore) -> Result<u8> {
             unset.error
         ));
     }
-    open.run.results();
-    let failed = report.failed.iter();
-    if open.json() {
-        output::json(&json!({
-            "schema": 1,
-            "snapshot": id,
-            "target": args.target.to_string_lossy(),
-            "dry_run": args.dry_run,
-            "files": report.files,
-            "bytes": report.bytes,
-            "bytes_reused": report.bytes_reused,
-            "unchanged": report.unchanged,
-            "skipped": report.skipped,
-            "directories": report.directories,
-            "specials": report.specials,
-            "hard_links": report.hard_links,
-            "deleted": report.deleted,
-            "verified": report.verified,
-            "owners_unset": report.owners_unset,
-            "failed": failed.map(|failed| json!({
-                "path": failed.path.to_string_lossy(),
-                "error": failed.cause.to_string(),
-                "partial": failed.partial.as_ref().map(|name| name.to_string_lossy()),
-                "missing_bytes": failed.missing_bytes,
-            })).collect::<Vec<_>>(),
-        }))?;
-    } else {
-        for failed in failed {
-            line(format!(
-                "failed: {}: {}",
-                failed.path.display(),
-                failed.cause
-            ));
-        }
-        let would = if args.dry_run { "would be " } else { "" };
-        line(format!(
-            "{} ({}) {would}restored to {} in {}; {} right already, {} left as they are, {} deleted",
-            output::count(report.files, "file"),
-            output::bytes(report.bytes),
-            args.target.display(),
-            output::seconds(begun.elapsed().as_secs_f64()),
-            report.unchanged,
-            report.skipped,
-            report.deleted,
+    let restored = Restored::new(*id, &args.target, args.dry_run, &report);
+    let took = begun.elapsed();
+    open.run
+        .answer(&restored, |out| tell(out, args, &report, took))?;
+    Ok(restored.exit())
+}
+
+fn tell(out: &Printer, args: &Restore, report: &Report, took: Duration) {
+    for failed in &report.failed {
+        out.line(format!(
+            "failed: {}: {}",
+            failed.path.display(),
+            failed.cause
         ));
-        if args.verify {
-            let read = output::count(report.verified, "file");
-            line(format!("{read} read again and right"));
-        }
-        if report.owners_unset > 0 {
-            line(match report.owners_unset {
-                1 => "1 entry has another owner: only root may set it".to_owned(),
-                count => format!("{count} entries have another owner: only root may set it"),
-            });
-        }
-        if !report.failed.is_empty() {
-            line(format!(
-                "{} failed",
-                output::count(report.failed.len(), "entry")
-            ));
-        }
     }
-    Ok(if report.failed.is_empty() { 0 } else { 3 })
+    let would = if args.dry_run { "would be " } else { "" };
+    out.line(format!(
+        "{} ({}) {would}restored to {} in {}; {} right already, {} left as they are, {} deleted",
+        output::count(report.files, "file"),
+        output::bytes(report.bytes),
+        args.target.display(),
+        output::seconds(took.as_secs_f64()),
+        report.unchanged,
+        report.skipped,
+        report.deleted,
+    ));
+    if args.verify {
+        let read = output::count(report.verified, "file");
+        out.line(format!("{read} read again and right"));
+    }
+    if report.owners_unset > 0 {
+        out.line(match report.owners_unset {
+            1 => "1 entry has another owner: only root may set it".to_owned(),
+            count => format!("{count} entries have another owner: only root may set it"),
+        });
+    }
+    if !report.failed.is_empty() {
+        let count = output::count(report.failed.len(), "entry");
+        out.line(format!("{count} failed"));
+    }
 }

@@ -1,61 +1,38 @@
 //! `lifeboat repo snapshots`.
 
 use super::{Open, local, meant, zone};
-use crate::args::repo::Snapshots;
-use crate::output::{self, line};
-use lifeboat_core::Result;
+use crate::args::repo;
+use crate::output::{self, Printer};
+use lifeboat_core::repo::document::Snapshots;
+use lifeboat_core::repo::select;
+use lifeboat_core::{Exit, Result};
 use lifeboat_repository::Id;
-use lifeboat_repository::snapshot::{Filter, GroupBy, Snapshot};
-use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use lifeboat_repository::snapshot::{Filter, Snapshot};
 
-pub fn run(open: &Open<'_>, args: &Snapshots) -> Result<u8> {
+pub fn run(open: &Open<'_>, args: &repo::Snapshots) -> Result<Exit> {
     let _lock = open.read_lock()?;
     let all = open.snapshots()?;
     let filter = Filter::from(&args.filter);
     let mut meant = meant(&all, &filter, &args.snapshots)?;
     if let Some(latest) = args.latest {
-        let mut counts = BTreeMap::new();
-        meant.reverse();
-        meant.retain(|(_, snapshot)| {
-            let count = counts
-                .entry(GroupBy::default().group(snapshot))
-                .or_insert(0);
-            *count += 1;
-            *count <= latest
+        meant = select::newest(meant, latest);
+    }
+    let listed: Snapshots = meant.iter().copied().collect();
+    open.run.answer(&listed, |out| {
+        if !meant.is_empty() {
+            table(out, meant.iter().copied());
+        }
+        let count = output::count(meant.len(), "snapshot");
+        out.line(match meant.is_empty() {
+            true => count,
+            false => format!("{count}; times in {}", zone()),
         });
-        meant.reverse();
-    }
-    open.run.results();
-    if open.json() {
-        let listed: Vec<Value> = meant.iter().map(|(id, s)| value(id, s)).collect();
-        output::json(&json!({ "schema": 1, "snapshots": listed }))?;
-        return Ok(0);
-    }
-    if !meant.is_empty() {
-        line(table(meant.iter().copied()));
-    }
-    let count = output::count(meant.len(), "snapshot");
-    line(match meant.is_empty() {
-        true => count,
-        false => format!("{count}; times in {}", zone()),
-    });
-    Ok(0)
+    })?;
+    Ok(Exit::Done)
 }
 
-/// A snapshot as JSON: as it is stored, with its id.
-pub fn value(id: &Id, snapshot: &Snapshot) -> Value {
-    let mut value = json!({ "id": id, "short_id": id.short() });
-    if let (Value::Object(map), Ok(Value::Object(stored))) =
-        (&mut value, serde_json::to_value(snapshot))
-    {
-        map.extend(stored);
-    }
-    value
-}
-
-/// Snapshots as a table.
-pub fn table<'s>(snapshots: impl Iterator<Item = &'s (Id, Snapshot)>) -> String {
+/// Prints snapshots as a table.
+pub fn table<'s>(out: &Printer, snapshots: impl Iterator<Item = &'s (Id, Snapshot)>) {
     let rows = snapshots.map(|(id, snapshot)| {
         vec![
             id.short(),
@@ -69,5 +46,5 @@ pub fn table<'s>(snapshots: impl Iterator<Item = &'s (Id, Snapshot)>) -> String 
                 .unwrap_or_default(),
         ]
     });
-    output::table(&["id", "time", "host", "tags", "paths", "size"], rows)
+    out.table(&["id", "time", "host", "tags", "paths", "size"], rows);
 }

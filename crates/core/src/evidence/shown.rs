@@ -1,0 +1,147 @@
+//! Records as the operator is shown them: with what was observed, as far as it is open here.
+//!
+//! These documents may hold people's data. They are for whoever asks on this host, and nothing here is
+//! ever written to a store; what goes there is a [`Record`] itself.
+
+use super::{Listed, Record, list, open_detail};
+use crate::context::Context;
+use crate::error::{Code, Error, Result};
+use crate::fingerprint::Difference;
+use crate::probe::{CheckOutcome, CheckResult};
+use serde::ser::Error as _;
+use serde::{Serialize, Serializer};
+use serde_json::Value;
+
+/// A check and its answer.
+#[derive(Debug, Clone, Serialize)]
+pub struct ShownCheck<'a> {
+    name: String,
+    expected: &'a str,
+    observed: &'a str,
+    outcome: CheckOutcome,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    differences: Option<u64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    listed: Vec<ShownDifference<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unlisted: Option<u64>,
+}
+
+/// One difference that a check found.
+#[derive(Debug, Clone, Serialize)]
+pub struct ShownDifference<'a> {
+    subject: &'a str,
+    expected: &'a str,
+    observed: &'a str,
+}
+
+impl<'a> From<&'a Difference> for ShownDifference<'a> {
+    fn from(difference: &'a Difference) -> Self {
+        ShownDifference {
+            subject: &difference.subject,
+            expected: &difference.expected,
+            observed: &difference.observed,
+        }
+    }
+}
+
+impl<'a> From<&'a CheckResult> for ShownCheck<'a> {
+    fn from(check: &'a CheckResult) -> Self {
+        ShownCheck {
+            name: check.question(),
+            expected: check.expected(),
+            observed: check.observed(),
+            outcome: check.outcome,
+            code: check.code.as_deref(),
+            differences: check.differences,
+            listed: check.listed.iter().map(Into::into).collect(),
+            unlisted: Some(check.unlisted()).filter(|more| *more > 0),
+        }
+    }
+}
+
+impl Record {
+    /// The checks, for the operator.
+    pub fn shown_checks(&self) -> Vec<ShownCheck<'_>> {
+        self.checks.iter().map(Into::into).collect()
+    }
+}
+
+/// A record in the documents of `evidence list` and `evidence show`: as it is stored, but with the
+/// checks and limits as they were observed, where it is, and whether it is believed.
+impl Serialize for Listed {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        fn value(of: impl Serialize) -> std::result::Result<Value, serde_json::Error> {
+            serde_json::to_value(of)
+        }
+        let fields = || {
+            let mut record = value(&self.record)?;
+            if let Value::Object(fields) = &mut record {
+                // In its place: what is stored of the checks has no answers.
+                fields.insert("checks".into(), value(self.record.shown_checks())?);
+                fields.insert("limits".into(), value(self.record.limits())?);
+                fields.insert("key".into(), value(&self.key)?);
+                fields.insert("trusted".into(), self.distrust.is_none().into());
+            }
+            Ok(record)
+        };
+        fields()
+            .map_err(|error: serde_json::Error| S::Error::custom(error))?
+            .serialize(serializer)
+    }
+}
+
+/// The document of `evidence list`.
+#[derive(Debug, Clone, Serialize)]
+pub struct Records {
+    /// Every record that can be read, by time.
+    pub evidence: Vec<Listed>,
+    /// What could not be read.
+    pub errors: Vec<Error>,
+}
+
+/// The document of `evidence show`.
+#[derive(Debug, Clone, Serialize)]
+pub struct Shown {
+    /// The record, which says which version of the format it is.
+    #[serde(flatten)]
+    pub record: Listed,
+    /// Why what was observed cannot be opened here, if it cannot.
+    pub sealed: Option<Error>,
+}
+
+/// Every record of this application.
+pub fn records(context: &Context) -> Result<Records> {
+    let (evidence, errors) = list(context)?;
+    Ok(Records { evidence, errors })
+}
+
+/// The record whose id begins with `id`, with what was observed where that can be opened here.
+pub fn show(context: &Context, id: &str) -> Result<Shown> {
+    let (listed, _) = list(context)?;
+    let mut record = one(listed, id)?;
+    let sealed = open_detail(context, &mut record.record).err();
+    Ok(Shown { record, sealed })
+}
+
+fn one(listed: Vec<Listed>, id: &str) -> Result<Listed> {
+    let mut fitting = listed
+        .into_iter()
+        .filter(|l| l.record.id.as_str().starts_with(id));
+    match (fitting.next(), fitting.next()) {
+        (Some(one), None) => Ok(one),
+        (None, _) => {
+            let message = format!("no evidence begins with {id}");
+            Err(Error::new(Code::PointUnknown, message).hint("run `lifeboat evidence list`"))
+        }
+        (Some(_), Some(_)) => {
+            let message = format!("{id} begins several records");
+            Err(Error::new(Code::PointAmbiguous, message).hint("give more of the id"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

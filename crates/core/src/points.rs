@@ -1,0 +1,489 @@
+//! Lists restore points, shows one, and forgets those that may be gone.
+//!
+//! What is listed is what the stores hold, as far as they answer, and what was in them once. Nothing is
+//! decrypted for a list; what was captured is known only where the catalog noted it.
+
+use crate::backup;
+use crate::catalog::memory::Forgotten;
+use crate::context::Context;
+use crate::copies::PointCopy;
+use crate::error::{Error, Result};
+use crate::evidence::{self, PointProof, Proof};
+use crate::exit::Exit;
+use crate::fetch::{self, Fetched};
+use crate::fingerprint::Fingerprint;
+use crate::name::Name;
+use crate::point::{
+    Details, DetailsArtifact, Manifest, OnlyPartial, Outcome, PointId, Selector, Skipped,
+};
+use crate::runbook;
+use crate::survey::{self, Survey, survey};
+use jiff::Timestamp;
+use serde::{Serialize, Serializer};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Which points are listed.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Only those of this plan.
+    pub plan: Option<String>,
+    /// Only those of which this store holds a copy, or held one.
+    pub store: Option<String>,
+    /// Whether every store is read anew, and the instructions there are checked.
+    pub rescan: bool,
+}
+
+impl Options {
+    fn is_of_plan(&self, plan: &Name) -> bool {
+        self.plan.as_ref().is_none_or(|wanted| plan == wanted)
+    }
+
+    fn is_in_store(&self, store: &Name) -> bool {
+        self.store.as_ref().is_none_or(|wanted| store == wanted)
+    }
+}
+
+/// The document of `points`.
+#[derive(Debug, Clone, Serialize)]
+pub struct Listing {
+    /// Those that a store holds, by id, and then those that none holds any more.
+    pub points: Vec<ListedPoint>,
+    /// Plans whose newest complete point is older than the objective.
+    pub overdue: Vec<OverduePlan>,
+    /// What went wrong on the way.
+    pub errors: Vec<Problem>,
+}
+
+/// What went wrong while points were listed.
+#[derive(Debug, Clone, Serialize)]
+#[serde(untagged)]
+pub enum Problem {
+    /// A store or a manifest could not be read, so there may be more points.
+    Unread(Error),
+    /// The instructions of a store cannot be followed.
+    Instructions(Error),
+}
+
+/// A plan whose newest complete point is too old.
+#[derive(Debug, Clone, Serialize)]
+pub struct OverduePlan {
+    /// The plan.
+    pub plan: Name,
+    /// What is said of it.
+    pub why: String,
+}
+
+/// How much of a point there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Standing {
+    /// Everything that its plan names.
+    Complete,
+    /// A part of it.
+    Partial,
+    /// Nothing that could be restored.
+    Failed,
+    /// It was in a store once, and no store holds it any more.
+    Missing,
+}
+
+impl Standing {
+    /// The name in JSON and tables.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Standing::Complete => Outcome::Complete.as_str(),
+            Standing::Partial => Outcome::Partial.as_str(),
+            Standing::Failed => Outcome::Failed.as_str(),
+            Standing::Missing => "missing",
+        }
+    }
+}
+
+impl From<Outcome> for Standing {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Complete => Standing::Complete,
+            Outcome::Partial => Standing::Partial,
+            Outcome::Failed => Standing::Failed,
+        }
+    }
+}
+
+/// One point of a list.
+#[derive(Debug, Clone, Serialize)]
+pub struct ListedPoint {
+    /// Its id.
+    pub point: PointId,
+    /// Its application.
+    pub app: Name,
+    /// The environment of that.
+    pub environment: Name,
+    /// Who signed it, as the manifest says.
+    pub signer: String,
+    /// Its plan.
+    pub plan: Name,
+    /// When its capture began.
+    pub started: Timestamp,
+    /// How much of it there is.
+    pub outcome: Standing,
+    /// Why it was taken, where someone said so.
+    pub reason: Option<String>,
+    /// Whether it was taken before a live restore, of what was to be replaced.
+    pub safety: bool,
+    /// Bytes that were captured; absent where that is not known here.
+    pub bytes: Option<u64>,
+    /// Bytes that one copy takes; absent where there is none.
+    pub stored_bytes: Option<u64>,
+    /// The stores that hold a copy.
+    pub stores: Vec<Name>,
+    /// The stores that should hold a copy and do not.
+    pub missing_copies: Vec<Name>,
+    /// Whether every copy is signed by someone who is believed here.
+    pub trusted: bool,
+    /// How it was proved.
+    #[serde(flatten)]
+    pub proof: PointProof,
+    /// The stores that held a copy once, and lost it.
+    pub missing: Vec<Name>,
+    /// Whether it is dated in the future, and so set aside.
+    pub ahead: bool,
+    /// Whether it was disowned.
+    pub disowned: bool,
+    /// The signers of copies that are not believed.
+    #[serde(skip)]
+    pub distrusted: BTreeSet<String>,
+    /// What happened to each copy that was lost, and what can be done.
+    #[serde(skip)]
+    pub losses: Vec<String>,
+}
+
+impl Listing {
+    /// How the list ends the program: a copy that was lost, or instructions that mislead, weigh more
+    /// than a store that did not answer.
+    pub fn exit(&self) -> Exit {
+        let lost = self.points.iter().any(|point| !point.losses.is_empty());
+        let misleads = |problem: &Problem| matches!(problem, Problem::Instructions(_));
+        match (
+            lost || self.errors.iter().any(misleads),
+            self.errors.is_empty(),
+        ) {
+            (true, _) => Exit::NotProved,
+            (false, false) => Exit::Partial,
+            (false, true) => Exit::Done,
+        }
+    }
+
+    /// Whether some store or manifest could not be read.
+    pub fn is_cut_short(&self) -> bool {
+        let unread = |problem: &Problem| matches!(problem, Problem::Unread(_));
+        self.errors.iter().any(unread)
+    }
+}
+
+type Proofs = BTreeMap<PointId, Proof>;
+
+/// What the records that can be believed say of each point.
+fn proofs(context: &Context) -> Proofs {
+    let Ok((listed, _)) = evidence::list(context) else {
+        return Proofs::new();
+    };
+    let believed = listed.iter().filter(|l| l.distrust.is_none());
+    evidence::proofs(believed.map(|l| &l.record))
+}
+
+/// Lists the points of the stores.
+pub fn list(context: &Context, options: &Options) -> Result<Listing> {
+    if let Some(store) = &options.store {
+        context.stores.open(store)?;
+    }
+    let survey = survey(context, options.rescan)?;
+    if let Some(plan) = &options.plan
+        && !survey.copies.iter().any(|(_, c)| c.manifest.plan == *plan)
+        && lost(&survey, options).is_empty()
+    {
+        // A plan that was renamed may still have points; one without must be configured.
+        backup::choose_plan(&context.config, Some(plan))?;
+    }
+    let held = held(&survey, options);
+    let pages = match options.rescan {
+        true => runbook::check_all(context, held.values().flatten().copied()),
+        false => Vec::new(),
+    };
+    let unread = survey.unread.iter().map(|unread| unread.error.clone());
+    let unread = unread.map(Problem::Unread);
+    Ok(Listing {
+        points: listed(context, &survey, options, held),
+        overdue: overdue(context, &survey, options),
+        errors: unread
+            .chain(pages.into_iter().map(Problem::Instructions))
+            .collect(),
+    })
+}
+
+/// The plans that are overdue; of a store alone, or without a configuration, nobody can say.
+fn overdue(context: &Context, survey: &Survey, options: &Options) -> Vec<OverduePlan> {
+    if context.is_cold() || options.store.is_some() {
+        return Vec::new();
+    }
+    let overdue = survey.overdue(context).into_iter();
+    overdue
+        .filter(|(plan, _)| options.is_of_plan(plan))
+        .map(|(plan, why)| OverduePlan { plan, why })
+        .collect()
+}
+
+type Held<'s> = BTreeMap<PointId, Vec<&'s (Name, PointCopy)>>;
+
+/// The copies of each point that is wanted.
+fn held<'s>(survey: &'s Survey, options: &Options) -> Held<'s> {
+    let mut held = Held::new();
+    for entry in &survey.copies {
+        let manifest = &entry.1.manifest;
+        if options.is_of_plan(&manifest.plan) {
+            held.entry(manifest.point.clone()).or_default().push(entry);
+        }
+    }
+    held.retain(|_, copies| copies.iter().any(|(store, _)| options.is_in_store(store)));
+    held
+}
+
+/// A copy that was lost.
+struct Loss<'s> {
+    store: &'s Name,
+    manifest: &'s Manifest,
+    text: String,
+}
+
+/// The copies that were lost among what is listed.
+fn lost<'s>(survey: &'s Survey, options: &Options) -> BTreeMap<PointId, Vec<Loss<'s>>> {
+    let mut lost: BTreeMap<PointId, Vec<Loss<'s>>> = BTreeMap::new();
+    for one in &survey.missing {
+        let (store, manifest) = (&one.store, &one.copy.manifest);
+        if options.is_of_plan(&manifest.plan) && options.is_in_store(store) {
+            let hint = survey.missing_hint(store, &manifest.point);
+            lost.entry(manifest.point.clone()).or_default().push(Loss {
+                store,
+                manifest,
+                text: format!("{}; {hint}", one.text()),
+            });
+        }
+    }
+    lost
+}
+
+/// Every point that is wanted, with what is known of it.
+fn listed(
+    context: &Context,
+    survey: &Survey,
+    options: &Options,
+    held: Held<'_>,
+) -> Vec<ListedPoint> {
+    let proofs = proofs(context);
+    let ahead = survey.ahead(context);
+    let mut absent = survey::missing_copies(&survey.copies);
+    let mut lost = lost(survey, options);
+    let mut points = Vec::new();
+    for (id, copies) in held {
+        let Some((_, first)) = copies.first() else {
+            continue;
+        };
+        let distrusted = copies
+            .iter()
+            .filter(|(_, copy)| copy.check_trust(&context.trusted).is_err())
+            .map(|(_, copy)| copy.manifest.signer.clone());
+        let distrusted: BTreeSet<String> = distrusted.collect();
+        let details = context.state.catalog.outline(&id).ok().flatten();
+        let losses = lost.remove(&id).unwrap_or_default();
+        points.push(ListedPoint {
+            outcome: first.manifest.outcome.into(),
+            bytes: details.map(|d| d.artifacts.iter().map(|a| a.bytes).sum()),
+            stored_bytes: Some(first.manifest.stored_bytes()),
+            stores: copies.iter().map(|(store, _)| store.clone()).collect(),
+            missing_copies: absent.remove(&id).unwrap_or_default(),
+            trusted: distrusted.is_empty(),
+            ahead: ahead.contains(&id),
+            disowned: survey.disowned.contains(&id),
+            distrusted,
+            ..missing(&first.manifest, losses, proofs.get(&id))
+        });
+    }
+    let nowhere = lost.into_values().filter_map(|losses| {
+        let manifest = losses.first()?.manifest;
+        Some(missing(manifest, losses, proofs.get(&manifest.point)))
+    });
+    points.extend(nowhere);
+    points
+}
+
+/// A point of which no copy is left, as the manifest said that was lost.
+fn missing(manifest: &Manifest, losses: Vec<Loss<'_>>, proof: Option<&Proof>) -> ListedPoint {
+    let stores: Vec<Name> = losses.iter().map(|loss| loss.store.clone()).collect();
+    ListedPoint {
+        point: manifest.point.clone(),
+        app: manifest.app.clone(),
+        environment: manifest.environment.clone(),
+        signer: manifest.signer.clone(),
+        plan: manifest.plan.clone(),
+        started: manifest.started,
+        outcome: Standing::Missing,
+        reason: manifest.reason.clone(),
+        safety: manifest.safety,
+        bytes: None,
+        stored_bytes: None,
+        stores: Vec::new(),
+        missing_copies: stores.clone(),
+        trusted: true,
+        proof: proof.into(),
+        missing: stores,
+        ahead: false,
+        disowned: false,
+        distrusted: BTreeSet::new(),
+        losses: losses.into_iter().map(|loss| loss.text).collect(),
+    }
+}
+
+/// The document of `points --forget`.
+#[derive(Debug, Clone, Serialize)]
+pub struct Forgot {
+    /// Each point that was forgotten.
+    pub forgotten: Vec<ForgottenPoint>,
+}
+
+/// A point that was forgotten.
+#[derive(Debug, Clone, Serialize)]
+pub struct ForgottenPoint {
+    /// Its id.
+    pub point: PointId,
+    /// What it was before.
+    pub was: Forgotten,
+}
+
+/// Says of points that they may be gone, or are not to be chosen; as [`survey::forget`].
+pub fn forget(context: &Context, ids: &[String], reason: &str) -> Result<Forgot> {
+    let forgotten = survey::forget(context, ids, reason)?.into_iter();
+    let forgotten = forgotten.map(|(point, was)| ForgottenPoint { point, was });
+    Ok(Forgot {
+        forgotten: forgotten.collect(),
+    })
+}
+
+/// The document of `show`: the manifest, and what is known of the point.
+#[derive(Debug, Clone, Serialize)]
+pub struct Shown {
+    /// The manifest of the copy that was read.
+    #[serde(flatten)]
+    pub manifest: Manifest,
+    /// How it was proved.
+    #[serde(flatten)]
+    pub proof: PointProof,
+    /// The stores that hold a copy.
+    pub copies: Vec<Name>,
+    /// The stores that should hold a copy and do not; absent where none is known to hold one.
+    pub missing_copies: Option<Vec<Name>>,
+    /// What was captured; absent where it cannot be decrypted.
+    #[serde(rename = "contents", serialize_with = "without_inventories")]
+    pub details: Option<Details>,
+    /// Who signed inside the objects, and how many; by OpenPGP key.
+    #[serde(skip)]
+    pub signed_inside: BTreeMap<String, usize>,
+    /// How many objects are not signed inside, although the store asks for it now.
+    #[serde(skip)]
+    pub unsigned_inside: usize,
+}
+
+/// What was captured, without the inventories, which may name every file.
+#[derive(Serialize)]
+struct Contents<'a> {
+    artifacts: Vec<ContentsArtifact<'a>>,
+    warnings: &'a [String],
+    errors: &'a [String],
+}
+
+/// What was in one artifact.
+#[derive(Serialize)]
+struct ContentsArtifact<'a> {
+    source: &'a Name,
+    name: &'a Name,
+    bytes: u64,
+    sha256: &'a str,
+    fingerprint: &'a Fingerprint,
+    skipped: &'a [Skipped],
+    tools: &'a BTreeMap<String, String>,
+    answers: &'a BTreeMap<String, String>,
+}
+
+impl<'a> From<&'a DetailsArtifact> for ContentsArtifact<'a> {
+    fn from(artifact: &'a DetailsArtifact) -> Self {
+        ContentsArtifact {
+            source: &artifact.source,
+            name: &artifact.name,
+            bytes: artifact.bytes,
+            sha256: &artifact.sha256,
+            fingerprint: &artifact.proof.fingerprint,
+            skipped: &artifact.skipped,
+            tools: &artifact.tools,
+            answers: &artifact.answers,
+        }
+    }
+}
+
+fn without_inventories<S: Serializer>(
+    details: &Option<Details>,
+    serializer: S,
+) -> std::result::Result<S::Ok, S::Error> {
+    let contents = details.as_ref().map(|details| Contents {
+        artifacts: details.artifacts.iter().map(Into::into).collect(),
+        warnings: &details.warnings,
+        errors: &details.errors,
+    });
+    contents.serialize(serializer)
+}
+
+/// Shows one point, read from `store` or from any. A store that does not tell what was captured is
+/// warned of.
+pub fn show(context: &Context, selector: &Selector, store: Option<&str>) -> Result<Shown> {
+    let point = fetch::choose(context, selector, &[], store, OnlyPartial::Take)?;
+    let found = survey(context, false)?.copies;
+    let held = found.iter().filter(|(_, c)| c.manifest.point == point);
+    let held: Vec<Name> = held.map(|(store, _)| store.clone()).collect();
+    let fetched = fetch::fetch(context, &point, store)?;
+    let (signed_inside, unsigned_inside) = signers_inside(&fetched);
+    let details = match fetched.details {
+        Ok(details) => Some(details),
+        Err(error) => {
+            let store = &fetched.store.name;
+            context.observer.warn(&format!(
+                "what was captured is not known, since store {store} did not tell: {error}"
+            ));
+            context.state.catalog.outline(&point)?
+        }
+    };
+    Ok(Shown {
+        manifest: fetched.copy.manifest,
+        proof: proofs(context).get(&point).into(),
+        copies: held,
+        missing_copies: survey::missing_copies(&found).remove(&point),
+        details,
+        signed_inside,
+        unsigned_inside,
+    })
+}
+
+/// Who signed inside the objects, and how many are not signed although their store asks for it.
+fn signers_inside(fetched: &Fetched) -> (BTreeMap<String, usize>, usize) {
+    let mut signers: BTreeMap<String, usize> = BTreeMap::new();
+    let mut unsigned = 0;
+    let artifacts = fetched.copy.manifest.artifacts.iter();
+    for artifact in artifacts.filter(|a| a.encrypt.as_deref() == Some("openpgp")) {
+        match &artifact.openpgp_signer {
+            Some(signer) => *signers.entry(signer.clone()).or_default() += 1,
+            None => unsigned += 1,
+        }
+    }
+    let encrypt = fetched.store.config.encrypt.as_ref();
+    let asked = encrypt.is_some_and(|encrypt| encrypt.sign.is_some());
+    (signers, if asked { unsigned } else { 0 })
+}
+
+#[cfg(test)]
+mod tests;
