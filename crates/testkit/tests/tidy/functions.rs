@@ -52,18 +52,6 @@ pub const LONG: &[(&str, usize)] = &[
         124,
     ),
     (
-        "crates/core/src/config/tests.rs one_problem_is_told_with_its_place_and_the_way_out",
-        271,
-    ),
-    (
-        "crates/core/src/config/tests.rs a_literal_secret_is_refused_and_never_shown",
-        91,
-    ),
-    (
-        "crates/core/src/config/validate/tests.rs contradictions_are_refused",
-        214,
-    ),
-    (
         "crates/core/src/fingerprint/objects.rs what_is_no_difference_is_told_from_what_is",
         107,
     ),
@@ -71,22 +59,10 @@ pub const LONG: &[(&str, usize)] = &[
         "crates/core/src/ownership.rs what_others_can_change_is_a_fault",
         82,
     ),
-    (
-        "crates/core/src/source/files/tests/mod.rs every_change_to_a_restored_tree_shows",
-        90,
-    ),
-    (
-        "crates/core/src/source/files/tests/mod.rs without_privilege_what_cannot_be_read_is_partial_and_owners_are_a_limit",
-        85,
-    ),
     ("crates/repository/examples/pieces.rs main", 86),
     (
         "crates/repository/tests/damage.rs who_is_not_root_gets_everything_but_owners_and_devices",
         103,
-    ),
-    (
-        "crates/repository/tests/restore.rs patterns_mean_what_they_mean_to_restic",
-        106,
     ),
     ("crates/testkit/src/tree.rs hostile", 170),
 ];
