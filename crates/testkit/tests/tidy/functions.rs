@@ -40,31 +40,14 @@ pub const LONG: &[(&str, usize)] = &[
         124,
     ),
     (
-        "crates/core/src/archive/openpgp/tests.rs keys_that_cannot_be_encrypted_to_are_refused_by_name_and_reason",
-        126,
-    ),
-    (
-        "crates/core/src/archive/openpgp/tests.rs the_users_gpg_decrypts",
-        90,
-    ),
-    (
-        "crates/core/src/archive/openpgp/tests/signing.rs keys_that_cannot_sign_are_refused_by_name_and_reason",
-        124,
-    ),
-    (
         "crates/core/src/fingerprint/objects.rs what_is_no_difference_is_told_from_what_is",
-        107,
+        85,
     ),
     (
         "crates/core/src/ownership.rs what_others_can_change_is_a_fault",
         82,
     ),
     ("crates/repository/examples/pieces.rs main", 86),
-    (
-        "crates/repository/tests/damage.rs who_is_not_root_gets_everything_but_owners_and_devices",
-        103,
-    ),
-    ("crates/testkit/src/tree.rs hostile", 170),
 ];
 
 /// A function with a body, and its lines from `fn` to the closing brace.
