@@ -2,8 +2,8 @@
 //!
 //! The store is asked as anybody could ask it, without credentials: for its listing, and for one
 //! object of each sort that a point puts there (data, details, manifest). It does not see what is
-//! shown to some strangers only, nor other objects that are public by a setting of their own. What is sensitive must not go to such a store,
-//! sealed or not; for the rest it is a warning.
+//! shown to some strangers only, nor other objects that are public by a setting of their own. What
+//! is sensitive must not go to such a store, sealed or not; for the rest it is a warning.
 
 use crate::config::Config;
 use crate::context::Context;

@@ -1,8 +1,8 @@
 //! The recovery kit: what is needed on a day when this host is gone, in one sealed file.
 //!
 //! Guarantees: a tar inside an age file or an OpenPGP message, so that `age -d KIT | tar x` or
-//! `gpg -d KIT | tar x` opens it without Lifeboat; nothing of it is on disk in clear, and memory that held it is wiped. It does not know what
-//! belongs in a kit.
+//! `gpg -d KIT | tar x` opens it without Lifeboat; nothing of it is on disk in clear, and memory
+//! that held it is wiped. It does not know what belongs in a kit.
 
 use crate::archive::{self, Identities, Recipients, Sealer, Sealing, decryption_error};
 use crate::compress::Compress;

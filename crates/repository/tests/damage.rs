@@ -544,16 +544,8 @@ fn as_user<T: Send>(uid: u32, work: impl FnOnce() -> T + Send) -> T {
     })
 }
 
-#[test]
-fn who_is_not_root_gets_everything_but_owners_and_devices() {
-    if needs_root("become another user") {
-        return;
-    }
-    const USER: u32 = 54_321;
-    let directory = tempfile::tempdir().unwrap();
-    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    let at = |name: &str| directory.path().join(name);
-    let tree = at("tree");
+/// A tree of one user, who may not read or write some of it, with a device of root's.
+fn shut_tree(tree: &Path, user: u32) {
     for name in ["closed/in/file", "plain", "set-user-id", "secret", "acl"] {
         fs::create_dir_all(tree.join(name).parent().unwrap()).unwrap();
         fs::write(tree.join(name), name).unwrap();
@@ -582,7 +574,7 @@ fn who_is_not_root_gets_everything_but_owners_and_devices() {
         "closed/in/file",
         "link",
     ] {
-        give(&tree.join(name), USER, USER);
+        give(&tree.join(name), user, user);
     }
     rustix::fs::mknodat(
         rustix::fs::CWD,
@@ -592,6 +584,19 @@ fn who_is_not_root_gets_everything_but_owners_and_devices() {
         rustix::fs::makedev(1, 5),
     )
     .unwrap();
+}
+
+#[test]
+fn who_is_not_root_gets_everything_but_owners_and_devices() {
+    if needs_root("become another user") {
+        return;
+    }
+    const USER: u32 = 54_321;
+    let directory = tempfile::tempdir().unwrap();
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let tree = at("tree");
+    shut_tree(&tree, USER);
     let repository = create(&at("r"));
     let snapshot = back_up(&repository, &tree, None).snapshot;
     let opened = Command::new("chmod")

@@ -421,40 +421,64 @@ pub fn archive(members: &[Vec<u8>]) -> Vec<u8> {
 /// must stay as it is.
 pub fn hostile(outside: &Path) -> Vec<(&'static str, Vec<u8>)> {
     let outside = outside.as_os_str().as_bytes();
+    let cases = [
+        hostile_names(outside),
+        hostile_links(outside),
+        hostile_kinds_and_headers(),
+        hostile_maps(),
+    ];
+    let archived = |(what, members): Case| (what, archive(&members));
+    cases.into_iter().flatten().map(archived).collect()
+}
+
+/// What is wrong with an archive, and its members.
+type Case = (&'static str, Vec<Vec<u8>>);
+
+/// A member with something in it.
+fn evil(name: &[u8]) -> Vec<u8> {
+    member(b'0', name, b"", b"evil")
+}
+
+fn hostile_names(outside: &[u8]) -> Vec<Case> {
     let in_outside = |name: &str| [outside, b"/", name.as_bytes()].concat();
-    let file = |name: &[u8]| member(b'0', name, b"", b"evil");
-    let mut cases = vec![
-        ("an absolute name", vec![file(&in_outside("absolute"))]),
+    vec![
+        ("an absolute name", vec![evil(&in_outside("absolute"))]),
         (
             "an absolute name in PAX",
-            vec![pax(&[("path", &in_outside("pax"))]), file(b"x")],
+            vec![pax(&[("path", &in_outside("pax"))]), evil(b"x")],
         ),
         (
             "an absolute long name",
             vec![
                 member(b'L', b"././@LongLink", b"", &in_outside("long")),
-                file(b"x"),
+                evil(b"x"),
             ],
         ),
-        ("a name that climbs", vec![file(b"../climbed")]),
+        ("a name that climbs", vec![evil(b"../climbed")]),
         (
             "a name that climbs later",
-            vec![file(b"a/b/../../../climbed")],
+            vec![evil(b"a/b/../../../climbed")],
         ),
         ("a name that is `..`", vec![member(b'5', b"..", b"", b"")]),
-        ("no name", vec![file(b"")]),
-        ("a name that is `.`", vec![file(b".")]),
+        ("no name", vec![evil(b"")]),
+        ("a name that is `.`", vec![evil(b".")]),
         (
             "a NUL in a name",
-            vec![pax(&[("path", b"a\0b")]), file(b"x")],
+            vec![pax(&[("path", b"a\0b")]), evil(b"x")],
         ),
+    ]
+}
+
+fn hostile_links(outside: &[u8]) -> Vec<Case> {
+    let victim = [outside, b"/victim"].concat();
+    vec![
         (
             "a write through a link",
-            vec![member(b'2', b"link", outside, b""), file(b"link/through")],
+            vec![member(b'2', b"link", outside, b""), evil(b"link/through")],
         ),
         (
             "a write through a relative link",
-            vec![member(b'2', b"link", b"..", b""), file(b"link/through")],
+            vec![member(b'2', b"link", b"..", b""), evil(b"link/through")],
         ),
         (
             "a directory through a link",
@@ -465,10 +489,7 @@ pub fn hostile(outside: &Path) -> Vec<(&'static str, Vec<u8>)> {
         ),
         (
             "a file over a link",
-            vec![
-                member(b'2', b"link", &in_outside("victim"), b""),
-                file(b"link"),
-            ],
+            vec![member(b'2', b"link", &victim, b""), evil(b"link")],
         ),
         (
             "a directory over a link",
@@ -486,7 +507,7 @@ pub fn hostile(outside: &Path) -> Vec<(&'static str, Vec<u8>)> {
         ),
         (
             "a hard link to the outside",
-            vec![member(b'1', b"x", &in_outside("victim"), b"")],
+            vec![member(b'1', b"x", &victim, b"")],
         ),
         (
             "a hard link that climbs",
@@ -495,7 +516,7 @@ pub fn hostile(outside: &Path) -> Vec<(&'static str, Vec<u8>)> {
         (
             "a hard link to a link",
             vec![
-                member(b'2', b"l", &in_outside("victim"), b""),
+                member(b'2', b"l", &victim, b""),
                 member(b'1', b"x", b"l", b""),
             ],
         ),
@@ -514,26 +535,31 @@ pub fn hostile(outside: &Path) -> Vec<(&'static str, Vec<u8>)> {
             "a hard link to a directory",
             vec![member(b'5', b"d", b"", b""), member(b'1', b"x", b"d", b"")],
         ),
+    ]
+}
+
+fn hostile_kinds_and_headers() -> Vec<Case> {
+    vec![
         ("a character device", vec![member(b'3', b"null", b"", b"")]),
         ("a block device", vec![member(b'4', b"disk", b"", b"")]),
         ("an unknown kind", vec![member(b'Z', b"z", b"", b"")]),
-        ("the same file twice", vec![file(b"x"), file(b"x")]),
+        ("the same file twice", vec![evil(b"x"), evil(b"x")]),
         (
             "the same link twice",
             vec![member(b'2', b"x", b"a", b""), member(b'2', b"x", b"b", b"")],
         ),
-        ("a file below a file", vec![file(b"x"), file(b"x/y")]),
+        ("a file below a file", vec![evil(b"x"), evil(b"x/y")]),
         (
             "an absurd size",
             vec![member_of_size(b'0', b"x", u64::MAX / 4, b"little")],
         ),
         (
             "an absurd size in PAX",
-            vec![pax(&[("size", b"9223372036854775807")]), file(b"x")],
+            vec![pax(&[("size", b"9223372036854775807")]), evil(b"x")],
         ),
         (
             "a negative size in PAX",
-            vec![pax(&[("size", b"-1")]), file(b"x")],
+            vec![pax(&[("size", b"-1")]), evil(b"x")],
         ),
         (
             "a PAX bomb",
@@ -546,17 +572,21 @@ pub fn hostile(outside: &Path) -> Vec<(&'static str, Vec<u8>)> {
         ("endless PAX headers", vec![pax(&[("path", b"x")]); 100]),
         (
             "a PAX record that overruns",
-            vec![member(b'x', b"p", b"", b"999 path=x\n"), file(b"x")],
+            vec![member(b'x', b"p", b"", b"999 path=x\n"), evil(b"x")],
         ),
         (
             "a PAX record of no length",
-            vec![member(b'x', b"p", b"", b"0 path=x\n"), file(b"x")],
+            vec![member(b'x', b"p", b"", b"0 path=x\n"), evil(b"x")],
         ),
         (
             "an invalid owner",
-            vec![pax(&[("uid", b"4294967295")]), file(b"x")],
+            vec![pax(&[("uid", b"4294967295")]), evil(b"x")],
         ),
-    ];
+    ]
+}
+
+/// Maps of the data in a sparse file.
+fn hostile_maps() -> Vec<Case> {
     let sparse: [(&str, &[u8], &[u8]); 6] = [
         (
             "an absurd sparse size",
@@ -573,7 +603,7 @@ pub fn hostile(outside: &Path) -> Vec<(&'static str, Vec<u8>)> {
         ("a sparse map of too many pieces", b"100", b"99999999999\n"),
         ("a sparse map of letters", b"100", b"x\n"),
     ];
-    for (what, size, map) in sparse {
+    let cases = sparse.map(|(what, size, map)| {
         let mut body = map.to_vec();
         body.resize(512, 0);
         body.extend_from_slice(b"data");
@@ -582,10 +612,7 @@ pub fn hostile(outside: &Path) -> Vec<(&'static str, Vec<u8>)> {
             ("GNU.sparse.minor", b"0"),
             ("GNU.sparse.realsize", size),
         ];
-        cases.push((what, vec![pax(&records), member(b'0', b"x", b"", &body)]));
-    }
-    cases
-        .into_iter()
-        .map(|(what, members)| (what, archive(&members)))
-        .collect()
+        (what, vec![pax(&records), member(b'0', b"x", b"", &body)])
+    });
+    cases.to_vec()
 }

@@ -27,6 +27,7 @@ mod docs;
 mod drill_controls;
 mod drill_mariadb;
 mod drill_postgres;
+mod drill_verified;
 mod evidence_chain;
 mod evidence_race;
 mod evidence_sealed;

@@ -106,8 +106,9 @@ impl fmt::Debug for AgeRecipients {
 }
 
 impl AgeRecipients {
-    /// Parses `age1…` keys, those of plugins too, `ssh-ed25519 …` and `ssh-rsa …` keys, and absolute paths of files that
-    /// hold such keys one a line, with blank lines and `#` comments. Errors name the entry.
+    /// Parses `age1…` keys, those of plugins too, `ssh-ed25519 …` and `ssh-rsa …` keys, and absolute
+    /// paths of files that hold such keys one a line, with blank lines and `#` comments. Errors name
+    /// the entry.
     pub fn parse(entries: &[String]) -> Result<Self> {
         let mut keys = Vec::new();
         for entry in entries.iter().map(|entry| entry.trim()) {

@@ -1,8 +1,9 @@
 //! What was in a store once, and what a person said about it.
 //!
 //! A copy that was seen in a store, and is not there any more or cannot be believed any more, is
-//! missing, until a person says that it may be gone. A point can also be disowned: it is there, and is passed over wherever nobody
-//! names it by its id. Both are known on this host alone, and gone with the catalog.
+//! missing, until a person says that it may be gone. A point can also be disowned: it is there, and
+//! is passed over wherever nobody names it by its id. Both are known on this host alone, and gone
+//! with the catalog.
 
 use super::{Catalog, Synced, says_lost};
 use crate::copies::{self, PointCopy};

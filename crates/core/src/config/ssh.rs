@@ -35,6 +35,7 @@ impl SshConfig {
             passphrase: self.passphrase.clone(),
             known_hosts: self.known_hosts.clone(),
             config: self.config.clone(),
+            ask_after_seconds: None,
         }
     }
 }

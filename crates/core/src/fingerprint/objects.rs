@@ -384,6 +384,11 @@ mod tests {
             assert_eq!(&judge(kind, "x", both, false), same_release, "{both:?}");
             assert_eq!(&judge(kind, "x", both, true), other_release, "{both:?}");
         }
+    }
+
+    #[test]
+    fn what_older_captures_do_not_name_is_no_difference() {
+        use Verdict::{Different, Same};
         let comment = [Some(&String::from("feeds")), None];
         assert_eq!(judge("comment", "subscription s", comment, false), Same);
         // Older captures have none of these.

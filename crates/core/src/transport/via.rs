@@ -43,6 +43,9 @@ pub struct Login {
     pub known_hosts: Option<PathBuf>,
     /// Absolute path of an `ssh_config` file, instead of the user's own.
     pub config: Option<PathBuf>,
+    /// Seconds of silence after which the other host is asked whether it is still there; after three
+    /// questions without an answer the connection is given up. 15 where it is not said.
+    pub ask_after_seconds: Option<u32>,
 }
 
 /// How `via` is written.

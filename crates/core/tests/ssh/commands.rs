@@ -1,9 +1,9 @@
 //! What is handed over, and how it ends.
 
-use super::{transport, until};
+use super::{through, transport, until};
 use lifeboat_core::secret::Secret;
 use lifeboat_core::transport::ssh::Sessions;
-use lifeboat_core::transport::{Command, Transport};
+use lifeboat_core::transport::{Command, Login, Transport};
 use lifeboat_core::{Code, Error};
 use lifeboat_testkit::ssh::SshServer;
 use std::ffi::OsStr;
@@ -208,12 +208,19 @@ fn a_cut_connection_is_an_error_ends_the_command_and_the_next_connects_again() {
 fn a_connection_that_falls_silent_is_given_up() {
     let server = SshServer::start();
     let _sessions = Sessions::hold();
-    let (running, pids) = begun(&transport(&server));
+    let impatient = Login {
+        config: Some(server.config_path()),
+        ask_after_seconds: Some(1),
+        ..Login::default()
+    };
+    let (running, pids) = begun(&through(&server, impatient));
     server.freeze_connections();
     let begun = std::time::Instant::now();
     let error: Error = running.wait().unwrap_err();
     assert_eq!(error.code, Code::SourceFailed, "{error:?}");
-    assert!(begun.elapsed().as_secs() < 75, "{:?}", begun.elapsed());
+    // Three questions, and not at once.
+    assert!(begun.elapsed().as_secs() >= 2, "{:?}", begun.elapsed());
+    assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
     server.thaw_connections();
     until("the commands end", || gone(&pids));
 }

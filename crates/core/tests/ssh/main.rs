@@ -15,8 +15,7 @@ mod commands;
 mod logins;
 
 use lifeboat_core::config::SshConfig;
-use lifeboat_core::transport::Transport;
-use lifeboat_core::transport::Via;
+use lifeboat_core::transport::{Login, Transport, Via};
 use lifeboat_testkit::ssh::SshServer;
 use std::time::{Duration, Instant};
 
@@ -30,8 +29,12 @@ fn transport(server: &SshServer) -> Transport {
 }
 
 fn with(server: &SshServer, config: &SshConfig) -> Transport {
+    through(server, config.login())
+}
+
+fn through(server: &SshServer, login: Login) -> Transport {
     let via: Via = format!("ssh:{}", server.address()).parse().unwrap();
-    Transport::open(Some(&via), Some(config.login()))
+    Transport::open(Some(&via), Some(login))
 }
 
 /// Waits for something that another process does.

@@ -170,11 +170,11 @@ impl Inner {
             _ => return Err(fail),
         }
         let delay = RECONNECT_DELAY_MIN.saturating_mul(1 << (*attempt).min(16));
+        // So that the last pause is not the longest part of the whole.
+        let delay_max = RECONNECT_DELAY_MAX.min(self.options.stall / 4);
         *attempt += 1;
-        self.options
-            .ending
-            .work()
-            .sleep(jittered(delay.min(RECONNECT_DELAY_MAX)));
+        let pause = delay.min(delay_max.max(RECONNECT_DELAY_MIN));
+        self.options.ending.work().sleep(jittered(pause));
         Ok(())
     }
 

@@ -31,6 +31,16 @@ fn net() -> Net {
     }
 }
 
+impl Net {
+    /// Through the proxy, with shorter pauses between attempts: for a network that does not recover.
+    fn impatient(&self) -> S3Store {
+        s3s(&self.server, "bkt", |o| {
+            o.endpoint = Some(self.proxy.endpoint());
+            o.stall = Duration::from_secs(2);
+        })
+    }
+}
+
 fn put(store: &dyn Store, bytes: u64, if_absent: bool) -> Result<u64, StoreError> {
     let options = PutOptions {
         if_absent,
@@ -66,7 +76,7 @@ fn a_download_that_is_cut_is_taken_up_where_it_broke() {
 fn a_download_that_stays_cut_is_an_error_and_not_an_end() {
     let net = net();
     put(&net.direct, 40 * MIB, false).unwrap();
-    let mut reader = net.store.open("k", 0).unwrap();
+    let mut reader = net.impatient().open("k", 0).unwrap();
     net.proxy.set(Fault::Cut(Way::Down, 0), i64::MAX);
     let mut out = Vec::new();
     let error = reader.read_to_end(&mut out).unwrap_err();
@@ -111,7 +121,7 @@ fn an_upload_that_is_cut_is_sent_again() {
 fn an_upload_that_stays_cut_is_an_error_and_leaves_nothing() {
     let net = net();
     net.proxy.set(Fault::Cut(Way::Up, MIB), i64::MAX);
-    let error = put(&net.store, 40 * MIB, false).unwrap_err();
+    let error = put(&net.impatient(), 40 * MIB, false).unwrap_err();
     assert!(matches!(error, StoreError::Unreachable { .. }), "{error:?}");
     assert_eq!(keys(&net.direct, ""), [""; 0]);
     assert_eq!(parts(&net.server), [""; 0]);
@@ -194,7 +204,7 @@ fn a_server_that_is_busy_is_asked_again() {
     assert_eq!(net.proxy.done(), 8);
     answer(&net, "PUT /bkt/other", 503, "SlowDown", i64::MAX);
     let body = &mut Noise::new(1, 10);
-    let error = net.store.put("other", body, &PutOptions::default());
+    let error = net.impatient().put("other", body, &PutOptions::default());
     assert!(
         matches!(error, Err(StoreError::Unreachable { .. })),
         "{error:?}"

@@ -48,6 +48,13 @@ fn net() -> Net {
     }
 }
 
+impl Net {
+    /// Through the proxy, with shorter pauses between attempts: for a network that does not recover.
+    fn impatient(&self) -> SftpStore {
+        store(&self.ssh, &self.root, |o| o.stall = Duration::from_secs(2))
+    }
+}
+
 fn put_noise(store: &dyn Store, bytes: u64, if_absent: bool) -> Result<u64, StoreError> {
     let options = PutOptions {
         if_absent,
@@ -118,9 +125,10 @@ fn a_server_that_is_killed_half_way_costs_only_time() {
 #[test]
 fn an_upload_that_stays_cut_is_an_error_and_leaves_nothing_to_see() {
     let net = net();
-    put(&net.store, "first", b"x").unwrap();
+    let store = net.impatient();
+    put(&store, "first", b"x").unwrap();
     net.proxy.set(Fault::Cut(Way::Up, 0), i64::MAX);
-    let error = put_noise(&net.store, 40 * MIB, false).unwrap_err();
+    let error = put_noise(&store, 40 * MIB, false).unwrap_err();
     assert!(matches!(error, StoreError::Link { .. }), "{error:?}");
     assert_eq!(keys(&net.direct, ""), ["first"]);
 }
@@ -184,7 +192,7 @@ fn a_download_that_is_cut_is_taken_up_where_it_broke() {
 fn a_download_that_stays_cut_is_an_error_and_not_an_end() {
     let net = net();
     put_noise(&net.direct, 40 * MIB, false).unwrap();
-    let mut reader = net.store.open("d/k", 0).unwrap();
+    let mut reader = net.impatient().open("d/k", 0).unwrap();
     net.proxy.set(Fault::Cut(Way::Down, 0), i64::MAX);
     let mut out = Vec::new();
     let error = reader.read_to_end(&mut out).unwrap_err();

@@ -205,17 +205,18 @@ pub fn introduction(source: &Source) -> Vec<Finding> {
     vec![Finding { line: 1, message }]
 }
 
-pub fn length(source: &Source, lines_max: usize) -> Vec<Finding> {
-    let lines = source.code.iter().filter(|line| !line.is_empty()).count();
-    if lines <= lines_max {
-        return vec![];
-    }
-    let message =
-        format!("{lines} lines, {lines_max} at most: make a folder of it, one idea a file");
-    vec![Finding {
-        line: lines_max,
-        message,
-    }]
+/// Lines of comment that run on where an editor has no room.
+pub fn wide_comments(text: &str, columns_max: usize) -> Vec<Finding> {
+    let lines = text.lines().enumerate();
+    let comments = lines.filter(|(_, line)| line.trim_start().starts_with("//"));
+    let wide = comments.filter_map(|(index, line)| {
+        let columns = line.chars().count();
+        (columns > columns_max).then(|| Finding {
+            line: index + 1,
+            message: format!("a comment of {columns} columns, {columns_max} at most: break it"),
+        })
+    });
+    wide.collect()
 }
 
 /// Spelled in pieces, so that this file passes.
@@ -461,10 +462,10 @@ mod tests {
     }
 
     #[test]
-    fn long_files_are_seen() {
-        let source = Source::parse("a\nb\nc\n#[cfg(test)]\nmod tests {\n}\n");
-        assert_eq!(length(&source, 2).len(), 1);
-        assert_eq!(length(&source, 3).len(), 0);
+    fn wide_comments_are_seen() {
+        let text = "// 3456789\n    /// 9012\n//! 5678901\nlet x = 890123; // x\n";
+        let lines: Vec<_> = wide_comments(text, 10).iter().map(|f| f.line).collect();
+        assert_eq!(lines, [2, 3]);
     }
 
     #[test]

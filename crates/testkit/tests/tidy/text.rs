@@ -7,16 +7,20 @@ pub struct Source {
     pub text: String,
     /// Its lines, each blank where the file has a comment or a literal, or a test.
     pub code: Vec<String>,
+    /// The same with the tests.
+    pub all_code: Vec<String>,
 }
 
 impl Source {
     pub fn parse(text: &str) -> Source {
         let blanked = blank(text);
-        let mut code: Vec<String> = blanked.lines().map(str::to_owned).collect();
+        let all_code: Vec<String> = blanked.lines().map(str::to_owned).collect();
+        let mut code = all_code.clone();
         blank_tests(&mut code);
         Source {
             text: text.to_owned(),
             code,
+            all_code,
         }
     }
 }
@@ -130,4 +134,6 @@ fn comments_literals_and_tests_are_not_code() {
         assert!(code.contains(kept), "no {kept} in\n{code}");
     }
     assert_eq!(source.code.len(), source.text.lines().count());
+    let all = source.all_code.join("\n");
+    assert!(all.contains("test_only") && !all.contains("print"), "{all}");
 }

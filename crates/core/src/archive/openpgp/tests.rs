@@ -281,12 +281,18 @@ fn keys_that_cannot_be_encrypted_to_are_refused_by_name_and_reason() {
         }
     }
 
+    // One bad key among good ones is refused: a backup that not everybody can open is not asked for.
+    home.key("good@example.org", "ed25519", "cv25519", "");
+    let both = home.export("both.gpg", &["good@example.org", "expired@example.org"]);
+    assert!(refusal(&both).message.contains("expired on"));
+}
+
+#[test]
+fn files_that_hold_no_whole_public_key_are_refused() {
+    let home = GpgHome::new();
     home.key("good@example.org", "ed25519", "cv25519", "");
     let good = home.export("good.asc", &["good@example.org"]);
     read(&[&good], Timestamp::now()).usable().unwrap();
-    // One bad key among good ones is refused: a backup that not everybody can open is not asked for.
-    let both = home.export("both.gpg", &["good@example.org", "expired@example.org"]);
-    assert!(refusal(&both).message.contains("expired on"));
     let armor = std::fs::read_to_string(&good).unwrap();
     let file = |name: &str, bytes: &[u8]| {
         let path = home.path().join(name);
@@ -512,28 +518,6 @@ fn the_users_gpg_decrypts() {
         error.message.contains("cannot use the secret key"),
         "{error}"
     );
-    // What goes wrong below comes out as it was.
-    struct Broken(Vec<u8>, usize);
-    impl Read for Broken {
-        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-            let count = (&self.0[self.1..]).read(buffer)?;
-            self.1 += count;
-            match count {
-                0 => Err(io::Error::new(
-                    io::ErrorKind::ConnectionReset,
-                    "the network",
-                )),
-                count => Ok(count),
-            }
-        }
-    }
-    let in_memory = keys(&home.export_secret("--armor", users[1].0, ""), "").unwrap();
-    for identities in [&good, &in_memory] {
-        let input = Broken(sealed[..200_000].to_vec(), 0);
-        let mut opened = open(input, "none", Some("openpgp"), Some(identities)).unwrap();
-        let error = io::copy(&mut opened, &mut io::sink()).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "{error}");
-    }
     let empty = GpgHome::new();
     let error = Gpg::new(empty.path()).unwrap().examine().unwrap_err();
     assert!(
@@ -546,6 +530,38 @@ fn the_users_gpg_decrypts() {
             .message
             .contains("/nowhere/gnupg")
     );
+}
+
+/// An input that breaks at its end: its bytes, and how many were read.
+struct Broken(Vec<u8>, usize);
+impl Read for Broken {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = (&self.0[self.1..]).read(buffer)?;
+        self.1 += count;
+        match count {
+            0 => Err(io::Error::new(
+                io::ErrorKind::ConnectionReset,
+                "the network",
+            )),
+            count => Ok(count),
+        }
+    }
+}
+
+/// Whoever decrypts, what goes wrong below comes out as it was.
+#[test]
+fn an_input_that_breaks_is_told_as_such() {
+    let (home, users) = three_keys();
+    let certificates = read(&[&home.export("b.gpg", &[users[1].0])], Timestamp::now());
+    let sealed = seal(&sample(300_000), &certificates);
+    let gpg = Identities::default().with_gpg(Gpg::new(home.path()).unwrap());
+    let in_memory = keys(&home.export_secret("--armor", users[1].0, ""), "").unwrap();
+    for identities in [&gpg, &in_memory] {
+        let input = Broken(sealed[..200_000].to_vec(), 0);
+        let mut opened = open(input, "none", Some("openpgp"), Some(identities)).unwrap();
+        let error = io::copy(&mut opened, &mut io::sink()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "{error}");
+    }
 }
 
 #[test]

@@ -4,7 +4,8 @@
 //! puts a client into its sandbox, which older ones choke on; dates such as February 30th, which
 //! stay what they were; the database that a trigger's statement names, and, where it is the dump's
 //! own, that a default value or a view names before a sequence or a function, which would reach into
-//! another database than the one that is restored; and whether events run. It holds no more than the head of one statement.
+//! another database than the one that is restored; and whether events run. It holds no more than the
+//! head of one statement.
 
 mod statement;
 

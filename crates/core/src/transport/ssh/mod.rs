@@ -28,7 +28,6 @@ const OPTIONS: &[&str] = &[
     // Nobody is there to answer, and nobody waits for ever.
     "BatchMode=yes",
     "ConnectTimeout=15",
-    "ServerAliveInterval=15",
     "ServerAliveCountMax=3",
     // A pipe and nothing else.
     "RequestTTY=no",
@@ -40,6 +39,9 @@ const OPTIONS: &[&str] = &[
     "EscapeChar=none",
     "ControlPersist=no",
 ];
+
+/// Gives a dead connection up within a minute: it is asked three times.
+const ASK_AFTER_SECONDS: u32 = 15;
 
 /// A host, and how to log in there.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -100,6 +102,8 @@ impl Host {
     /// The options of every connection.
     fn words(&self) -> Vec<OsString> {
         let mut words = options(OPTIONS);
+        let silent = self.config.ask_after_seconds.unwrap_or(ASK_AFTER_SECONDS);
+        words.extend(options(&[&format!("ServerAliveInterval={silent}")]));
         if let Some(config) = &self.config.config {
             words.extend(["-F".into(), config.clone().into_os_string()]);
         }

@@ -21,6 +21,9 @@ fn nothing_of_a_configuration_comes_before_what_is_always_set() {
     let words = host(config).words();
     let at = |word: &str| words.iter().position(|w| w == word).unwrap();
     assert!(at("StrictHostKeyChecking=yes") < at("-F"));
+    // A dead connection is given up after a minute: 15 seconds of silence, and three questions.
+    assert!(at("ServerAliveInterval=15") < at("-F"));
+    assert!(at("ServerAliveCountMax=3") < at("-F"));
 }
 
 #[test]

@@ -277,28 +277,40 @@ fn primary_of(home: &GpgHome, user: &str) -> String {
     line.trim_matches(':').to_owned()
 }
 
+/// Why a signer cannot sign, and what helps, without the passphrase.
+fn refused_by(home: &GpgHome, by: &MessageSigner) -> String {
+    let error = by.usable().unwrap_err();
+    assert!(!format!("{error:?}").contains("horse"), "{error:?}");
+    let file = home.export("ops.asc", &["ops@example.org"]);
+    let to = read(&[&file], Timestamp::now());
+    // Nothing is sealed unsigned instead.
+    assert!(Sealer::new(&signing(&to, by), Vec::new()).is_err());
+    assert!(by.fingerprint().is_none());
+    let hint = error.hint.clone().unwrap();
+    format!("{} / {hint}", error.message)
+}
+
+/// Checks that a secret key is refused, and that each of these is said of it.
+fn check_refused(home: &GpgHome, key: &[u8], passphrase: &str, parts: &[&str]) {
+    let said = refused_by(home, &signer(key, passphrase, Timestamp::now()));
+    for part in parts {
+        assert!(said.contains(part), "{part:?}: {said}");
+    }
+}
+
+/// A home with the key of a recipient.
+fn home_of_ops() -> GpgHome {
+    let home = GpgHome::new();
+    home.key("ops@example.org", "ed25519", "cv25519", "");
+    home
+}
+
 #[test]
 fn keys_that_cannot_sign_are_refused_by_name_and_reason() {
-    let home = GpgHome::new();
-    let said = |by: &MessageSigner| {
-        let error = by.usable().unwrap_err();
-        assert!(!format!("{error:?}").contains("horse"), "{error:?}");
-        let to = read(
-            &[&home.export("ops.asc", &["ops@example.org"])],
-            Timestamp::now(),
-        );
-        // Nothing is sealed unsigned instead.
-        assert!(Sealer::new(&signing(&to, by), Vec::new()).is_err());
-        assert!(by.fingerprint().is_none());
-        let hint = error.hint.clone().unwrap();
-        format!("{} / {hint}", error.message)
-    };
-    home.key("ops@example.org", "ed25519", "cv25519", "");
-    let check = |bytes: &[u8], passphrase: &str, parts: &[&str]| {
-        let said = said(&signer(bytes, passphrase, Timestamp::now()));
-        for part in parts {
-            assert!(said.contains(part), "{part:?}: {said}");
-        }
+    let home = home_of_ops();
+    let said = |by: &MessageSigner| refused_by(&home, by);
+    let check = |key: &[u8], passphrase: &str, parts: &[&str]| {
+        check_refused(&home, key, passphrase, parts);
     };
     let export = |user: &str| home.export_secret("--armor", user, PASSPHRASE);
     let early = "20200101T000000";
@@ -336,7 +348,16 @@ fn keys_that_cannot_sign_are_refused_by_name_and_reason() {
         &["was revoked", "replaces it"],
     );
     assert!(said(&by_agent(&home, &revoked)).contains("was revoked"));
+}
 
+#[test]
+fn files_that_hold_no_usable_secret_key_are_refused() {
+    let home = home_of_ops();
+    let check = |key: &[u8], passphrase: &str, parts: &[&str]| {
+        check_refused(&home, key, passphrase, parts);
+    };
+    let export = |user: &str| home.export_secret("--armor", user, PASSPHRASE);
+    home.primary("cert@example.org", "ed25519 cert", "never", "", "");
     let user = "locked@example.org";
     let locked = home.key(user, "ed25519", "cv25519", PASSPHRASE);
     let armored = export(user);
@@ -373,6 +394,15 @@ fn keys_that_cannot_sign_are_refused_by_name_and_reason() {
         b"",
     );
     check(&offline, PASSPHRASE, &["left out of the export", &locked]);
+}
+
+#[test]
+fn an_agent_that_cannot_sign_is_refused_by_name_and_reason() {
+    let home = home_of_ops();
+    let said = |by: &MessageSigner| refused_by(&home, by);
+    let user = "locked@example.org";
+    let locked = home.key(user, "ed25519", "cv25519", PASSPHRASE);
+    let public = std::fs::read(home.export("public.asc", &[user])).unwrap();
     // An agent that does not know the passphrase, and nobody to ask.
     std::fs::write(
         home.path().join("gpg-agent.conf"),
@@ -394,10 +424,18 @@ fn keys_that_cannot_sign_are_refused_by_name_and_reason() {
     let other = GpgHome::new();
     other.ok(&["--import"], &public);
     assert!(said(&by_agent(&other, &locked)).contains("gpg has no secret key"));
-    // Expiry is told before it comes.
+}
+
+#[test]
+fn the_end_of_a_signing_key_is_told_before_it_comes() {
+    let home = GpgHome::new();
     let soon = home.primary("soon@example.org", "ed25519", "20d", "", "");
     let now = Timestamp::now();
-    let by = signer(&export("soon@example.org"), "", now);
+    let by = signer(
+        &home.export_secret("--armor", "soon@example.org", PASSPHRASE),
+        "",
+        now,
+    );
     let hours = |hours| by.expiring(now, jiff::SignedDuration::from_hours(hours));
     assert_eq!(hours(30 * 24).unwrap().fingerprint, soon);
     assert!(hours(24).is_none());

@@ -1,0 +1,382 @@
+//! Configurations that contradict themselves: each is refused with its place and the way out.
+
+use super::{HEAD, base, parse, refused};
+
+/// The hint where there is nothing special to say; an empty one in the tables stands for it.
+const GENERAL: &str = "correct it there; `lifeboat config schema` describes every key";
+
+/// What comes after [`base`], and the message and hint with which it is refused.
+type Case = (&'static str, &'static str, &'static str);
+
+fn each_is_refused(cases: &[Case]) {
+    for (fragment, message, hint) in cases {
+        let told = refused(&format!("{}{fragment}\n", base()));
+        let hint = if hint.is_empty() { GENERAL } else { hint };
+        assert_eq!(told, ((*message).into(), hint.into()), "{fragment}");
+    }
+}
+
+const PLANS_AND_DRILLS: &[Case] = &[
+    (
+        "[plan.q]\nsources = [\"bd\"]\nstores = [\"disk\"]",
+        "plan.q.sources[0]: there is no source \"bd\"",
+        "did you mean \"db\"?",
+    ),
+    (
+        "[plan.q]\nsources = [\"db\"]\nstores = [\"disk\", \"tape\"]",
+        "plan.q.stores[1]: there is no store \"tape\"",
+        "known here: disk, safe",
+    ),
+    (
+        "[plan.q]\nsources = []\nstores = [\"disk\"]",
+        "plan.q.sources: the list is empty",
+        "name at least one source: sources = [\"db\"]",
+    ),
+    (
+        "[plan.q]\nsources = [\"db\", \"db\"]\nstores = [\"disk\"]",
+        "plan.q.sources[1]: \"db\" is there twice",
+        "",
+    ),
+    (
+        "[plan.q]\nsources = [\"db\"]\nstores = [\"disk\"]\nbefore = [[\"x\"], []]",
+        "plan.q.before[1]: it names no program",
+        "",
+    ),
+    (
+        "[plan.q]\nsources = [\"db\"]\nstores = [\"disk\"]\nkeep = { daily = 0, of_period = \"first\" }",
+        "plan.q.keep: it keeps nothing at all",
+        "add daily = 30 or another rule, or write keep = \"forever\"",
+    ),
+    (
+        "[drill.d]\nplans = [\"q\"]",
+        "drill.d.plans[0]: there is no plan \"q\"",
+        "did you mean \"p\"?",
+    ),
+    (
+        "[drill.d]\nplans = [\"p\"]\nstore = \"safe\"",
+        "drill.d.store: plan \"p\" does not write to store \"safe\"",
+        "drill a store of the plan, or add it to the plan's stores",
+    ),
+    (
+        "[drill.d]\nplans = [\"p\"]\nstore = \"dsk\"",
+        "drill.d.store: there is no store \"dsk\"",
+        "did you mean \"disk\"?",
+    ),
+];
+
+#[test]
+fn plans_and_drills_that_cannot_be_meant_are_refused() {
+    each_is_refused(PLANS_AND_DRILLS);
+}
+
+const SOURCES: &[Case] = &[
+    (
+        "[source.x]\nkind = \"files\"",
+        "source.x.paths: it names nothing to back up",
+        "add paths = [\"/…\"]",
+    ),
+    (
+        "[source.x]\nkind = \"postgres\"\nurl = \"env:U\"\nhost = \"h\"",
+        "source.x.host: it is given beside url",
+        "give the url, or its parts, not both",
+    ),
+    (
+        "[source.x]\nkind = \"postgres\"\nhost = \"h\"",
+        "source.x: it names no database",
+        "add url = \"env:DATABASE_URL\", or database and where its server is",
+    ),
+    (
+        "[source.x]\nkind = \"postgres\"\ndatabase = \"d\"\nhost = \"h\"\nsocket = \"/run\"",
+        "source.x.socket: it is given beside host",
+        "give one of host and socket",
+    ),
+    (
+        "[source.x]\nkind = \"mariadb\"\nurl = \"env:U\"\nuser = \"u\"",
+        "source.x.user: it is given beside url",
+        "give the url, or its parts, not both",
+    ),
+    (
+        "[source.x]\nkind = \"mysql\"\nuser = \"u\"",
+        "source.x: it names no database",
+        "add url = \"env:DATABASE_URL\", or database and where its server is",
+    ),
+    (
+        "[source.x]\nkind = \"mariadb\"\ndatabase = \"\"",
+        "source.x.database: it is empty",
+        "write the database's name, or remove the key",
+    ),
+    (
+        "[source.x]\nkind = \"mysql\"\ndatabase = \"d\"\nhost = \"h\"\nsocket = \"/run/s\"",
+        "source.x.socket: it is given beside host",
+        "give one of host and socket",
+    ),
+    (
+        "[source.x]\nkind = \"command\"\ncommand = []",
+        "source.x.command: it names no program",
+        "write it as command = [\"PROGRAM\", \"ARGUMENT\"]",
+    ),
+    (
+        "[source.x]\nkind = \"postgres\"\ndatabase = \"d\"\nuser = \"u:hunter2\"",
+        "source.x.user: it is no user",
+        "write it alone; port and password have keys of their own",
+    ),
+    (
+        "[source.x]\nkind = \"postgres\"\ndatabase = \"d\"\nhost = \"u:hunter2@h\"",
+        "source.x.host: it is no host",
+        "write it alone; port and password have keys of their own",
+    ),
+    (
+        "[source.x]\nkind = \"mariadb\"\ndatabase = \"d\"\nhost = \"u:hunter2@h\"",
+        "source.x.host: it is no host",
+        "write it alone; port and password have keys of their own",
+    ),
+];
+
+#[test]
+fn sources_that_cannot_be_meant_are_refused() {
+    each_is_refused(SOURCES);
+}
+
+const STORES: &[Case] = &[
+    (
+        "[store.x]\nkind = \"local\"\npath = \"/var/./backups/\"",
+        "store.x: it is the same place as store \"disk\"",
+        "give each store its own path, bucket or prefix",
+    ),
+    (
+        "[store.x]\nkind = \"local\"\npath = \"/srv/app/backups\"",
+        "source.files: it contains /srv/app/backups, which is store \"x\": each backup would back up those before it",
+        "add \"/srv/app/backups\" to exclude, or move the store",
+    ),
+    (
+        "[store.x]\nkind = \"sftp\"\nhost = \"backup:hunter2@h\"\npath = \"/x\"",
+        "store.x.host: it is no host",
+        "write its name or address alone; user, port and path have keys of their own",
+    ),
+    (
+        "[store.x]\nkind = \"sftp\"\nhost = \"h\"\nuser = \"u:hunter2\"\npath = \"/x\"",
+        "store.x.user: it is no user",
+        "write the name alone",
+    ),
+    (
+        "[store.x]\nkind = \"s3\"\nbucket = \"AKID:hunter2@b/c\"\naccess_key = \"env:A\"\nsecret_key = \"env:B\"",
+        "store.x.bucket: it is no bucket",
+        "write its name alone; a path within it is its prefix",
+    ),
+    (
+        "[store.x]\nkind = \"s3\"\nbucket = \"b/c\"\naccess_key = \"env:A\"\nsecret_key = \"env:B\"",
+        "store.x.bucket: \"b/c\" is no bucket",
+        "write its name alone; a path within it is its prefix",
+    ),
+];
+
+#[test]
+fn stores_that_cannot_be_meant_are_refused() {
+    each_is_refused(STORES);
+}
+
+const ENCRYPTION: &[Case] = &[
+    (
+        "[store.x]\nkind = \"local\"\npath = \"/x\"\nencrypt = {}",
+        "store.x.encrypt: it names no recipient",
+        "add age = [\"age1…\"], or remove encrypt to store in clear",
+    ),
+    (
+        "[store.x]\nkind = \"local\"\npath = \"/x\"\ndecrypt = {}",
+        "store.x.decrypt: it names no key",
+        "add age = \"file:PATH\", or remove decrypt",
+    ),
+    (
+        "[store.x]\nkind = \"local\"\npath = \"/x\"\nencrypt = { age = [\"/a\"], openpgp = [\"/b\"] }",
+        "store.x.encrypt.openpgp: it is given beside age, and an object has one format",
+        "give one of age and openpgp; a second store can have the other",
+    ),
+    (
+        "[store.x]\nkind = \"local\"\npath = \"/x\"\nencrypt = { age = [\"/a\"], sign = { openpgp = \"file:/k\" } }",
+        "store.x.encrypt.sign: only OpenPGP messages can be signed inside",
+        "remove it: every manifest is signed anyway, and names the hash of each object",
+    ),
+    (
+        "[store.x]\nkind = \"local\"\npath = \"/x\"\nencrypt = { openpgp = [\"/a\"], sign = {} }",
+        "store.x.encrypt.sign: it names no key",
+        "add openpgp = \"file:PATH\", or remove sign",
+    ),
+    (
+        "[store.x]\nkind = \"local\"\npath = \"/x\"\nencrypt = { openpgp = [\"/a\"], sign = { openpgp = \"file:/k\", gpg = \"/g\" } }",
+        "store.x.encrypt.sign.gpg: it is given beside openpgp",
+        "give the secret key, or the home of the gpg that has it, not both",
+    ),
+    (
+        "[store.x]\nkind = \"local\"\npath = \"/x\"\nencrypt = { openpgp = [\"/a\"], sign = { gpg = \"/g\" } }",
+        "store.x.encrypt.sign.key: it does not say which key of gpg is to sign",
+        "give the 40 digits that `gpg --list-secret-keys` shows",
+    ),
+    (
+        "[store.x]\nkind = \"local\"\npath = \"/x\"\nencrypt = { openpgp = [\"/a\"], sign = { gpg = \"/g\", key = \"ops@example.org\" } }",
+        "store.x.encrypt.sign.key: \"ops@example.org\" is no fingerprint",
+        "give the 40 digits that `gpg --list-secret-keys` shows",
+    ),
+    (
+        "[store.x]\nkind = \"local\"\npath = \"/x\"\nencrypt = { openpgp = [\"/a\"], sign = { openpgp = \"file:/k\", key = \"AB\" } }",
+        "store.x.encrypt.sign.key: nothing uses it",
+        "remove it: the file that openpgp refers to holds the one key that signs",
+    ),
+    (
+        "[store.x]\nkind = \"local\"\npath = \"/x\"\nencrypt = { openpgp = [\"/a\"], sign = { gpg = \"/g\", key = \"0123 4567 89AB CDEF 0123  4567 89ab cdef 0123 4567\", passphrase = \"file:/p\" } }",
+        "store.x.encrypt.sign.passphrase: nothing uses it",
+        "remove it: gpg asks its agent",
+    ),
+    (
+        "[store.x]\nkind = \"local\"\npath = \"/x\"\ndecrypt = { openpgp = \"file:/k\", gpg = \"/root/.gnupg\" }",
+        "store.x.decrypt.gpg: it is given beside openpgp",
+        "give the secret key, or the home of the gpg that has it, not both",
+    ),
+    (
+        "[store.x]\nkind = \"local\"\npath = \"/x\"\ndecrypt = { gpg = \"/root/.gnupg\", passphrase = \"file:/p\" }",
+        "store.x.decrypt.passphrase: nothing uses it",
+        "remove it: gpg asks its agent",
+    ),
+    (
+        "[store.x]\nkind = \"local\"\npath = \"/x\"\nencrypt = { age = [\"age1yubikey1q2w7u3vp\"] }",
+        "store.x.encrypt.age[0]: \"age1yubikey1q2w7u3vp\" is no age recipient: an age1… key ends in a checksum, and this one does not fit",
+        "copy the public key again, whole: `age-keygen -y KEYFILE` prints it",
+    ),
+    (
+        "[store.x]\nkind = \"s3\"\nbucket = \"b\"\naccess_key = \"env:A\"\nsecret_key = \"env:B\"\nkms_key_id = \"k\"",
+        "store.x.kms_key_id: nothing uses it",
+        "add server_side_encryption = \"aws:kms\"",
+    ),
+];
+
+#[test]
+fn encryption_that_cannot_be_meant_is_refused() {
+    each_is_refused(ENCRYPTION);
+}
+
+#[test]
+fn a_contradiction_is_told_where_it_stands() {
+    let text = format!(
+        "{HEAD}[source.db]\nkind = \"sqlite\"\npath = \"/d\"\n[store.\"a.b\"]\nkind = \"local\"\npath = \"/b\"\nencrypt = {{}}\n[plan.p]\nsources = [\"db\", \"bd\"]\nstores = [\"a.b\"]\n"
+    );
+    let error = parse(&text).unwrap_err();
+    assert_eq!(
+        error.message,
+        "/etc/lifeboat/lifeboat.toml:10:1: store.\"a.b\".encrypt: it names no recipient"
+    );
+    assert_eq!(
+        error.cause.unwrap(),
+        "/etc/lifeboat/lifeboat.toml:12:18: plan.p.sources[1]: there is no source \"bd\" (did you mean \"db\"?)"
+    );
+}
+
+#[test]
+fn a_check_is_one_thing_and_asks_what_can_answer() {
+    let table = [
+        ("{}", "a check needs one of sql, file, command and live"),
+        (
+            "{ sql = \"db\", file = \"files\" }",
+            "a check is only one of sql and file",
+        ),
+        ("{ sql = \"db\" }", "a sql check needs a query"),
+        (
+            "{ sql = \"db\", query = \"q\" }",
+            "a sql check needs expect",
+        ),
+        (
+            "{ sql = \"db\", query = \"q\", expect = \"same\", path = \"x\" }",
+            "path belongs to a file check, not to a sql check",
+        ),
+        (
+            "{ sql = \"files\", query = \"q\", expect = \"same\" }",
+            "source \"files\" is of kind \"files\", not a database",
+        ),
+        (
+            "{ sql = \"dd\", query = \"q\", expect = \"same\" }",
+            "there is no source \"dd\"",
+        ),
+        ("{ file = \"files\" }", "a file check needs a path"),
+        (
+            "{ file = \"files\", path = \"a/../b\" }",
+            "the path \"a/../b\" goes up with ..",
+        ),
+        (
+            "{ file = \"db\", path = \"a\" }",
+            "source \"db\" is of kind \"sqlite\", not a files source",
+        ),
+        ("{ command = [] }", "a command check needs a program"),
+        (
+            "{ live = \"files\" }",
+            "source \"files\" is of kind \"files\", not a database",
+        ),
+        (
+            "{ live = \"db\", expect = \"> 0\" }",
+            "expect belongs to a sql check, not to a live check",
+        ),
+    ];
+    for (check, message) in table {
+        let (told, _) = refused(&format!(
+            "{}[drill.d]\nplans = [\"p\"]\nchecks = [{check}]\n",
+            base()
+        ));
+        assert_eq!(told, format!("drill.d.checks[0]: {message}"), "{check}");
+    }
+    let (told, hint) = refused(&format!(
+        "{}[restore]\nchecks = [{{ live = \"db\" }}]\n",
+        base()
+    ));
+    assert_eq!(
+        told,
+        "restore.checks[0]: a live check after a live restore compares a database with itself"
+    );
+    assert_eq!(hint, "put it into a drill");
+    // The grammars of expect and tolerance are told where they stand.
+    let check = "{ sql = \"db\", query = \"q\", expect = \"lots\" }";
+    let (told, _) = refused(&format!(
+        "{}[drill.d]\nplans = [\"p\"]\nchecks = [{check}]\n",
+        base()
+    ));
+    assert_eq!(
+        told,
+        "drill.d.checks[0].expect: \"lots\" is no expectation; write > N, >= N, < N, <= N, = TEXT, != TEXT or same"
+    );
+    let (told, _) = refused(&format!(
+        "{}[drill.d]\nplans = [\"p\"]\nchecks = [{{ live = \"db\", tolerance = \"5\" }}]\n",
+        base()
+    ));
+    assert_eq!(
+        told,
+        "drill.d.checks[0].tolerance: \"5\" is no tolerance; write one from 0% to 100%, as in 5%"
+    );
+}
+
+#[test]
+fn a_store_that_is_excluded_does_not_back_itself_up() {
+    let with = |exclude: &str, path: &str| {
+        format!(
+            "{HEAD}[source.f]\nkind = \"files\"\npaths = [\"/srv\"]\nexclude = [{exclude}]\n[store.d]\nkind = \"local\"\npath = \"{path}\"\n"
+        )
+    };
+    for (exclude, path, refused) in [
+        ("", "/srv/backups", true),
+        ("", "/srv", true),
+        ("", "/srv2", false),
+        ("", "/srv/x/../../mnt", false),
+        ("\"backups\"", "/srv/backups", false),
+        ("\"backups\"", "/srv/backups/deep", false),
+        ("\"back*\"", "/srv/backups", false),
+        ("\"/srv/backups\"", "/srv/backups", false),
+        ("\"/srv/*\"", "/srv/a/b", false),
+        ("\"/srv/other\"", "/srv/backups", true),
+        ("\"other\"", "/srv/backups", true),
+        ("\"backups/\"", "/srv/backups", false),
+        ("\"srv/backups\"", "/srv/backups", false),
+        ("\"rv/backups\"", "/srv/backups", true),
+        ("\"/backups\"", "/srv/backups", true),
+    ] {
+        assert_eq!(
+            parse(&with(exclude, path)).is_err(),
+            refused,
+            "{exclude} {path}"
+        );
+    }
+}
