@@ -10,6 +10,7 @@ use args::{Cli, LogFormat};
 use clap::FromArgMatches;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use lifeboat_core::cancel::Cancel;
+use lifeboat_core::observe::Reporter;
 use lifeboat_core::{Code, Error, Exit};
 use output::Printer;
 use progress::{Detail, Progress};
@@ -41,7 +42,9 @@ fn run() -> Exit {
         return error.code.exit();
     }
     let progress = Arc::new(Progress::new(detail, cli.log_format == LogFormat::Json));
-    let result = cancel.run(|| commands::run(&cli, &progress, &out));
+    let reporter = Reporter::new(progress.clone());
+    let result = cancel.run(|| commands::run(&cli, &progress, &reporter, &out));
+    drop(reporter);
     progress.finish();
     out.finish(result.as_ref().ok().copied());
     result.unwrap_or_else(|error| {

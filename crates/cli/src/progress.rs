@@ -1,12 +1,13 @@
-//! Progress: a bar on a terminal, a line every ten seconds elsewhere; both on standard error.
+//! Progress: a bar for each task on a terminal, a line every ten seconds elsewhere; both on standard
+//! error.
 
 use crate::output;
-use indicatif::{ProgressBar, ProgressStyle};
-use lifeboat_core::observe::Observer;
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use lifeboat_core::observe::{Observer, Task, TaskId, Unit};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 const LINE_EVERY: Duration = Duration::from_secs(10);
@@ -26,9 +27,9 @@ pub enum Detail {
 pub struct Progress {
     detail: Detail,
     as_json: bool,
-    bar: Option<ProgressBar>,
-    bytes: AtomicU64,
-    line: Mutex<Line>,
+    bars: Option<MultiProgress>,
+    /// What is under way.
+    tasks: Mutex<BTreeMap<TaskId, Shown>>,
 }
 
 /// A message as one JSON object.
@@ -38,43 +39,38 @@ struct Message<'a> {
     message: &'a str,
 }
 
-struct Line {
-    what: String,
+/// A task that is under way.
+struct Shown {
+    name: String,
+    total: Option<u64>,
+    unit: Unit,
+    done: u64,
     begun: Instant,
     told: Instant,
-    total: Option<u64>,
+    bar: Option<ProgressBar>,
 }
 
 impl Progress {
     /// Progress of a run. With `as_json`, messages are JSON objects, a line each.
     pub fn new(detail: Detail, as_json: bool) -> Self {
         let terminal = std::io::stderr().is_terminal() && !as_json && detail != Detail::Quiet;
-        let bar = terminal.then(|| {
-            let bar = ProgressBar::new_spinner();
-            bar.enable_steady_tick(Duration::from_millis(120));
-            bar
-        });
-        let now = Instant::now();
-        let line = Line {
-            what: String::new(),
-            begun: now,
-            told: now,
-            total: None,
-        };
         Progress {
             detail,
             as_json,
-            bar,
-            bytes: AtomicU64::new(0),
-            line: Mutex::new(line),
+            bars: terminal.then(MultiProgress::new),
+            tasks: Mutex::default(),
         }
     }
 
-    /// Removes the bar; results may be printed from here on.
+    /// Removes the bars; results may be printed from here on.
     pub fn finish(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
+        for task in self.tasks().values() {
+            task.bar.iter().for_each(ProgressBar::finish_and_clear);
         }
+    }
+
+    fn tasks(&self) -> MutexGuard<'_, BTreeMap<TaskId, Shown>> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn say(&self, level: &str, message: &str) {
@@ -89,10 +85,23 @@ impl Progress {
         let write = || {
             let _ = writeln!(anstream::stderr(), "{text}");
         };
-        match &self.bar {
-            Some(bar) => bar.suspend(write),
+        match &self.bars {
+            Some(bars) => bars.suspend(write),
             None => write(),
         }
+    }
+}
+
+/// How a bar looks, by whether its total is known and anything was counted yet.
+fn template(unit: Unit, total: Option<u64>, any: bool) -> &'static str {
+    match (unit, total, any) {
+        (Unit::Bytes, Some(_), _) => {
+            "{spinner} {wide_msg} {bar:20} {bytes}/{total_bytes} {bytes_per_sec} {eta}"
+        }
+        (Unit::Objects, Some(_), _) => "{spinner} {wide_msg} {bar:20} {pos}/{len} {eta}",
+        (_, None, false) => "{spinner} {wide_msg} {elapsed}",
+        (Unit::Bytes, None, true) => "{spinner} {wide_msg} {bytes} {bytes_per_sec} {elapsed}",
+        (Unit::Objects, None, true) => "{spinner} {wide_msg} {pos} {elapsed}",
     }
 }
 
@@ -102,75 +111,85 @@ fn style(bar: &ProgressBar, template: &str) {
     }
 }
 
+impl Shown {
+    /// How far it is, in a line.
+    fn line(&self) -> String {
+        let seconds = self.begun.elapsed().as_secs_f64();
+        let amount = |count: u64| match self.unit {
+            Unit::Bytes => output::bytes(count),
+            Unit::Objects => count.to_string(),
+        };
+        let of = self.total.map(|total| format!(" of {}", amount(total)));
+        let of = of.unwrap_or_default();
+        let rate = self.done as f64 / seconds;
+        let rate = match self.unit {
+            Unit::Bytes => format!("{:.1} MiB/s", rate / f64::from(1 << 20)),
+            Unit::Objects => format!("{rate:.0}/s"),
+        };
+        format!("{}: {}{of}, {rate}", self.name, amount(self.done))
+    }
+}
+
 impl Observer for Progress {
-    fn step(&self, what: &str, total_bytes: Option<u64>) {
-        self.bytes.store(0, Ordering::Relaxed);
-        if let Ok(mut line) = self.line.lock() {
-            let now = Instant::now();
-            *line = Line {
-                what: what.to_owned(),
-                begun: now,
-                told: now,
-                total: total_bytes,
-            };
-        }
+    fn began(&self, task: Task<'_>) {
         if self.detail == Detail::Verbose {
-            self.say("info", what);
+            self.say("info", task.name);
         }
-        let Some(bar) = &self.bar else { return };
-        bar.reset();
-        bar.unset_length();
-        let template = match total_bytes {
-            Some(total) => {
-                bar.set_length(total);
-                "{spinner} {wide_msg} {bar:20} {bytes}/{total_bytes} {bytes_per_sec} {eta}"
-            }
-            // Bytes are shown when some flow.
-            None => "{spinner} {wide_msg} {elapsed}",
+        let bar = self.bars.as_ref().map(|bars| {
+            let bar = bars.add(match task.total {
+                Some(total) => ProgressBar::new(total),
+                None => ProgressBar::new_spinner(),
+            });
+            style(&bar, template(task.unit, task.total, false));
+            bar.set_message(task.name.to_owned());
+            bar.enable_steady_tick(Duration::from_millis(120));
+            bar
+        });
+        let now = Instant::now();
+        let shown = Shown {
+            name: task.name.to_owned(),
+            total: task.total,
+            unit: task.unit,
+            done: 0,
+            begun: now,
+            told: now,
+            bar,
         };
-        style(bar, template);
-        bar.set_message(what.to_owned());
+        self.tasks().insert(task.id, shown);
     }
 
-    fn advance(&self, bytes: u64) {
-        let so_far = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        if let Some(bar) = &self.bar {
-            if so_far == bytes && bytes > 0 && bar.length().is_none() {
-                style(
-                    bar,
-                    "{spinner} {wide_msg} {bytes} {bytes_per_sec} {elapsed}",
-                );
-            }
-            bar.inc(bytes);
-            return;
-        }
-        if self.detail == Detail::Quiet {
-            return;
-        }
-        // Another thread is telling: this one need not.
-        let Ok(mut line) = self.line.try_lock() else {
+    fn advanced(&self, task: TaskId, amount: u64) {
+        let mut tasks = self.tasks();
+        let Some(shown) = tasks.get_mut(&task) else {
             return;
         };
-        if line.told.elapsed() < LINE_EVERY {
+        let first = shown.done == 0 && amount > 0;
+        shown.done += amount;
+        if let Some(bar) = &shown.bar {
+            if first && shown.total.is_none() {
+                style(bar, template(shown.unit, None, true));
+            }
+            bar.inc(amount);
             return;
         }
-        line.told = Instant::now();
-        let rate = so_far as f64 / line.begun.elapsed().as_secs_f64();
-        let of = line
-            .total
-            .map(|t| format!(" of {}", output::bytes(t)))
-            .unwrap_or_default();
-        let text = format!(
-            "{}: {}{of}, {:.1} MiB/s",
-            line.what,
-            output::bytes(so_far),
-            rate / f64::from(1 << 20)
-        );
-        drop(line);
-        self.say("info", &text);
+        if self.detail == Detail::Quiet || shown.told.elapsed() < LINE_EVERY {
+            return;
+        }
+        shown.told = Instant::now();
+        let line = shown.line();
+        drop(tasks);
+        self.say("info", &line);
     }
 
-    fn warn(&self, message: &str) {
+    fn ended(&self, task: TaskId) {
+        let shown = self.tasks().remove(&task);
+        if let (Some(bars), Some(bar)) = (&self.bars, shown.and_then(|shown| shown.bar)) {
+            bar.finish_and_clear();
+            bars.remove(&bar);
+        }
+    }
+
+    fn warned(&self, message: &str) {
         self.say("warning", message);
     }
 }

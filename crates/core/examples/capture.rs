@@ -4,7 +4,7 @@
 //! `capture KIND FILE`, where KIND is `postgres`, `mariadb` or `mysql`, and FILE holds the URL.
 
 use lifeboat_core::config::SourceKind;
-use lifeboat_core::observe::Silent;
+use lifeboat_core::observe::Reporter;
 use lifeboat_core::secret::Scrubber;
 use lifeboat_core::source::{self, CaptureContext};
 use std::error::Error;
@@ -22,7 +22,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let context = CaptureContext {
         scratch: &scratch,
         scrubber: &Scrubber::default(),
-        observer: &Silent,
+        reporter: &Reporter::silent(),
         queries: &[],
     };
     source.capture("dump", &mut std::io::sink(), &context)?;

@@ -11,14 +11,13 @@ use crate::error::{Code, Error, Fact, Result};
 use crate::fetch;
 use crate::given::{Given, NAME, config};
 use crate::name::Name;
-use crate::observe::Observer;
+use crate::observe::Reporter;
 use crate::point::{OnlyPartial, PointId, Selector};
 use crate::scratch;
 use crate::sign;
 use crate::stores::Stores;
 use crate::survey::{self, Survey};
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 /// What is wanted of it.
 #[derive(Debug, Clone)]
@@ -30,21 +29,16 @@ pub enum Want {
 }
 
 /// Opens the store for reading, with a private state that goes with the value.
-pub fn open(
-    given: &Given,
-    want: &Want,
-    clock: Clock,
-    observer: Arc<dyn Observer>,
-) -> Result<Context> {
+pub fn open(given: &Given, want: &Want, clock: Clock, reporter: Reporter) -> Result<Context> {
     let temporary = std::env::temp_dir();
     for stays in scratch::sweep(&temporary).stays {
-        observer.warn(&format!(
+        reporter.warn(&format!(
             "what a run that was killed had restored is there in clear: {stays}"
         ));
     }
     let home = scratch::Directory::create(&temporary, "cold")?;
     let config = config(given, home.path())?;
-    let mut context = Context::cold(config, home, clock, observer, &given.trust)?;
+    let mut context = Context::cold(config, home, clock, reporter, &given.trust)?;
     let survey = survey::survey(&context, false)?;
     if survey.copies.is_empty() {
         return Err(nothing_there(&context.stores, survey));

@@ -5,7 +5,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::{Code, Error, Result};
 use crate::name::Name;
-use crate::observe::Observer;
+use crate::observe::Reporter;
 use crate::ownership;
 use crate::removal::Stays;
 use crate::scratch::Directory;
@@ -23,8 +23,8 @@ pub struct Context {
     pub config: Config,
     /// Where time and randomness come from.
     pub clock: Clock,
-    /// Who hears of progress.
-    pub observer: Arc<dyn Observer>,
+    /// Tells of progress.
+    pub reporter: Reporter,
     /// Removes known secrets from what tools say.
     pub scrubber: Scrubber,
     /// Whose manifests and evidence are believed: our own, and those configured.
@@ -50,14 +50,14 @@ impl Context {
     pub fn open(
         config: Config,
         clock: Clock,
-        observer: Arc<dyn Observer>,
+        reporter: Reporter,
         trust: &[String],
     ) -> Result<Self> {
         config.check_state()?;
         let scrubber = Scrubber::default();
         learn_environment(&config, &scrubber);
         let state = State::open(&config.app, &scrubber)?;
-        Self::with_state(config, Arc::new(state), clock, observer, scrubber, trust)
+        Self::with_state(config, Arc::new(state), clock, reporter, scrubber, trust)
     }
 
     /// A run with a state that is open, which other runs may share.
@@ -65,7 +65,7 @@ impl Context {
         config: Config,
         state: Arc<State>,
         clock: Clock,
-        observer: Arc<dyn Observer>,
+        reporter: Reporter,
         scrubber: Scrubber,
         trust: &[String],
     ) -> Result<Self> {
@@ -76,7 +76,7 @@ impl Context {
             stores: Stores::new(&config, Access::Write, clock.clone(), scrubber.clone()),
             config,
             clock,
-            observer,
+            reporter,
             scrubber,
             trusted,
             state,
@@ -91,7 +91,7 @@ impl Context {
         config: Config,
         home: Directory,
         clock: Clock,
-        observer: Arc<dyn Observer>,
+        reporter: Reporter,
         trust: &[String],
     ) -> Result<Self> {
         let scrubber = Scrubber::default();
@@ -102,7 +102,7 @@ impl Context {
             stores: Stores::new(&config, Access::Read, clock.clone(), scrubber.clone()),
             config,
             clock,
-            observer,
+            reporter,
             scrubber,
             cold: Some(Cold { settled: false }),
             _sessions: Sessions::hold(),
@@ -133,7 +133,7 @@ impl Context {
     pub fn sweep(&self) -> Vec<Stays> {
         let stays = self.state.sweep();
         for stays in &stays {
-            self.observer.warn(&format!(
+            self.reporter.warn(&format!(
                 "what a run that was killed had restored is there in clear: {stays}"
             ));
         }

@@ -94,7 +94,7 @@ pub fn run(
     };
     let looked = exposure::look(context, &target);
     if let Some(text) = looked.warning().filter(|_| !points.is_empty()) {
-        context.observer.warn(&text);
+        context.reporter.warn(&text);
     }
     let mut copied = Vec::new();
     for point in points {
@@ -208,7 +208,7 @@ fn copy_point(context: &Context, fetched: &Fetched, target: &OpenStore) -> Resul
         }
         let target = &target;
         let what = format!("copy {} to {}", artifact.key, target.name);
-        context.observer.step(&what, artifact.stored_bytes());
+        context.reporter.step(&what, artifact.stored_bytes());
         if let Some(deposit) = &deposit {
             let slot = slot(manifest, artifact);
             let key = StoredKey::made(slot.path())?;
@@ -419,7 +419,7 @@ struct Counted<'a, R> {
 impl<R: Read> Read for Counted<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.inner.read(buffer)?;
-        self.context.observer.advance(count as u64);
+        self.context.reporter.advance(count as u64);
         Ok(count)
     }
 }

@@ -184,13 +184,13 @@ fn sources(context: &Context) -> Vec<Finding> {
     let capture_context = CaptureContext {
         scratch: scratch.path(),
         scrubber: &context.scrubber,
-        observer: context.observer.as_ref(),
+        reporter: &context.reporter,
         queries: &[],
     };
     let told = left_aside::left(context);
     for (name, config) in &context.config.source {
         let subject = format!("source.{name}");
-        context.observer.step(&subject, None);
+        context.reporter.step(&subject, None);
         if let SourceKind::Bucket(bucket) = &config.kind {
             findings.extend(shared_key(context, &subject, bucket));
         }
@@ -305,7 +305,7 @@ fn stores(context: &Context) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (name, config) in &context.config.store {
         let subject = format!("store.{name}");
-        context.observer.step(&subject, None);
+        context.reporter.step(&subject, None);
         let store = match context.stores.open(name) {
             Ok(store) => store,
             Err(error) => {

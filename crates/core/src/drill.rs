@@ -302,7 +302,7 @@ impl Rehearsal<'_> {
                 .checks
                 .iter()
                 .map(|check: &CheckConfig| {
-                    context.observer.step(&name_of(check), None);
+                    context.reporter.step(&name_of(check), None);
                     checks::run(&checked, check)
                 })
                 .collect::<Vec<_>>()
@@ -418,8 +418,8 @@ impl Rehearsal<'_> {
         let lacking = result.outcome == CheckOutcome::Unknown;
         let remedy = remedy.filter(|_| lacking || refused);
         let remedy = remedy.map_or_else(String::new, |hint| format!("; {hint}"));
-        let observer = &self.context.observer;
-        observer.warn(&format!("{}: {error}{remedy}", result.name));
+        let reporter = &self.context.reporter;
+        reporter.warn(&format!("{}: {error}{remedy}", result.name));
         self.checks.push(result);
     }
 

@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::copies::{self, PointCopy};
 use crate::error::{Code, Error, Result};
 use crate::name::Name;
-use crate::observe::Observer;
+use crate::observe::Reporter;
 use crate::point::{Candidate, Details, ManifestArtifact, OnlyPartial, PointId, Selector};
 use crate::posture;
 use crate::stores::OpenStore;
@@ -85,7 +85,7 @@ pub fn choose_in(
         for candidate in ahead {
             let text = posture::ahead(&candidate.point, now);
             context
-                .observer
+                .reporter
                 .warn(&format!("{text}; {}", posture::AHEAD_HINT));
         }
     }
@@ -112,7 +112,7 @@ pub fn choose_in(
                 return Err(error.cause(lost.text()));
             }
             // Whoever reads it says what is wrong with it, and a drill puts that on record.
-            context.observer.warn(&lost.text());
+            context.reporter.warn(&lost.text());
             return Ok(lost.copy.manifest.point.clone());
         }
         Err(match store {
@@ -147,7 +147,7 @@ fn tell_of_lost(
         if of_plans && &manifest.point > chosen && !is_held(&manifest.point) {
             let text = lost.text();
             context
-                .observer
+                .reporter
                 .warn(&format!("{text}; it is newer than {chosen}"));
         }
     }
@@ -156,9 +156,9 @@ fn tell_of_lost(
         match &unread.point {
             Some(point) if point <= chosen || is_held(point) => {}
             Some(_) => context
-                .observer
+                .reporter
                 .warn(&format!("{error}; it is newer than {chosen}")),
-            None => context.observer.warn(&format!(
+            None => context.reporter.warn(&format!(
                 "{error}; it may hold points that are newer than {chosen}"
             )),
         }
@@ -183,7 +183,7 @@ fn tell_of_partial(
     };
     let copy = fitting.iter().find(|c| c.manifest.point == newest.point);
     let lacks = copy.and_then(|c| c.manifest.lacks()).unwrap_or_default();
-    context.observer.warn(&format!(
+    context.reporter.warn(&format!(
         "point {}, newer than {chosen}, is PARTIAL and is passed over: it lacks {lacks}",
         newest.point
     ));
@@ -209,7 +209,7 @@ pub fn fetch(context: &Context, point: &PointId, store: Option<&str>) -> Result<
         match fetch_from(context, point, name) {
             Ok(fetched) if fetched.details.is_err() => drop(unproved.get_or_insert(fetched)),
             Ok(fetched) => {
-                tell_of_another(context.observer.as_ref(), unproved.as_ref(), &fetched);
+                tell_of_another(&context.reporter, unproved.as_ref(), &fetched);
                 return Ok(fetched);
             }
             Err(error) => {
@@ -226,10 +226,10 @@ pub fn fetch(context: &Context, point: &PointId, store: Option<&str>) -> Result<
 }
 
 /// Says why another store's copy is read than the first.
-fn tell_of_another(observer: &dyn Observer, passed_over: Option<&Fetched>, chosen: &Fetched) {
+fn tell_of_another(reporter: &Reporter, passed_over: Option<&Fetched>, chosen: &Fetched) {
     let error = passed_over.and_then(|p| Some((&p.store.name, p.details.as_ref().err()?)));
     if let Some((name, error)) = error {
-        observer.warn(&format!(
+        reporter.warn(&format!(
             "store {name} does not tell what was captured, and the copy in store {} is used: {error}",
             chosen.store.name
         ));

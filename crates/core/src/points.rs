@@ -452,7 +452,7 @@ pub fn show(context: &Context, selector: &Selector, store: Option<&str>) -> Resu
         Ok(details) => Some(details),
         Err(error) => {
             let store = &fetched.store.name;
-            context.observer.warn(&format!(
+            context.reporter.warn(&format!(
                 "what was captured is not known, since store {store} did not tell: {error}"
             ));
             context.state.catalog.outline(&point)?

@@ -13,7 +13,7 @@ use crate::fetch;
 use crate::given;
 use crate::kit::KitEntry;
 use crate::name::Name;
-use crate::observe::Observer;
+use crate::observe::Reporter;
 use crate::place;
 use crate::point::{OnlyPartial, PointId, Selector};
 use crate::secret::Reference;
@@ -24,7 +24,6 @@ use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use zeroize::Zeroizing;
 
 /// What a kit will hold, and what it lacks.
@@ -380,13 +379,9 @@ pub fn unpack_kit(entries: &[KitEntry], directory: &Path) -> Result<PathBuf> {
 
 /// Opens a kit in `directory`, which must be private and empty, and reads the newest point of each
 /// store with what is in the kit alone.
-pub fn try_kit(
-    entries: &[KitEntry],
-    directory: &Path,
-    observer: &Arc<dyn Observer>,
-) -> Result<Trial> {
+pub fn try_kit(entries: &[KitEntry], directory: &Path, reporter: &Reporter) -> Result<Trial> {
     let config = unpack(entries, directory)?;
-    let context = Context::open(config, Clock::System, Arc::clone(observer), &[])?;
+    let context = Context::open(config, Clock::System, reporter.clone(), &[])?;
     let names: Vec<_> = context.config.store.keys().cloned().collect();
     let tried = names.into_iter().map(|store| Tried {
         result: read_newest(&context, &store),
@@ -514,7 +509,7 @@ fn read_newest(context: &Context, store: &str) -> Result<PointId> {
     }
     let mut buffer = vec![0; 256 << 10];
     for artifact in &fetched.copy.manifest.artifacts {
-        context.observer.step(
+        context.reporter.step(
             &format!("read {} from {store}", artifact.key),
             artifact.stored_bytes(),
         );

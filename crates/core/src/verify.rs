@@ -11,7 +11,7 @@ use crate::error::{Code, Error, Result};
 use crate::exit::Exit;
 use crate::fetch;
 use crate::name::Name;
-use crate::observe::Observer;
+use crate::observe::Reporter;
 use crate::point::{ManifestArtifact, OnlyPartial, POINTS_PREFIX, PointId, Selector, manifest_key};
 use crate::runbook;
 use crate::snapshot::{self, Blobs};
@@ -433,7 +433,7 @@ pub(crate) fn verify_copy(
             verify_in_snapshot(context, &store, &details.sha256, &details.key, None, blobs)
         }
         _ => verify_object(
-            context.observer.as_ref(),
+            &context.reporter,
             &store,
             &details.key,
             details.bytes,
@@ -442,7 +442,7 @@ pub(crate) fn verify_copy(
     };
     objects.push(object(&details.key, outcome, detail));
     for artifact in &current.manifest.artifacts {
-        context.observer.step(
+        context.reporter.step(
             &format!("verify {name}: {}", artifact.key),
             artifact.stored_bytes(),
         );
@@ -465,7 +465,7 @@ pub(crate) fn verify_artifact(
     match &artifact.snapshot {
         Some(snapshot) => verify_in_snapshot(context, store, snapshot, key, Some(artifact), blobs),
         None => verify_object(
-            context.observer.as_ref(),
+            &context.reporter,
             store,
             key,
             artifact.bytes,
@@ -483,9 +483,9 @@ fn verify_in_snapshot(
     artifact: Option<&ManifestArtifact>,
     blobs: &mut Blobs,
 ) -> (Soundness, Option<String>) {
-    let observer = &context.observer;
+    let reporter = &context.reporter;
     let examined = store.snapshots().and_then(|snapshots| {
-        let passed = |bytes| observer.advance(bytes);
+        let passed = |bytes| reporter.advance(bytes);
         snapshots.examine(snapshot, artifact, path, blobs, &passed)
     });
     match examined {
@@ -512,7 +512,7 @@ fn told(error: &Error) -> (Soundness, Option<String>) {
 
 /// Reads an object to its end and compares its size and hash.
 pub(crate) fn verify_object(
-    observer: &dyn Observer,
+    reporter: &Reporter,
     store: &OpenStore,
     key: &str,
     bytes: u64,
@@ -530,7 +530,7 @@ pub(crate) fn verify_object(
     loop {
         match reader.read(&mut buffer) {
             Ok(0) => break,
-            Ok(count) => observer.advance(count as u64),
+            Ok(count) => reporter.advance(count as u64),
             Err(error) => {
                 return told(&Error::from_io(Code::Store, "it cannot be read", error));
             }

@@ -5,14 +5,12 @@ use crate::args::{KitCommand, KitExport, KitFile, KitUnpack};
 use crate::output::Printer;
 use lifeboat_core::archive::{Identities, Recipients};
 use lifeboat_core::kit::{self, KitEntry, KitKey, KitOpener};
-use lifeboat_core::observe::Observer;
 use lifeboat_core::place;
 use lifeboat_core::recovery::{self, Exported, Unpacked};
 use lifeboat_core::secret::{Reference, Secret};
 use lifeboat_core::shell::quote;
 use lifeboat_core::transport::resolve;
 use lifeboat_core::{Code, Error, Exit, Result, scratch};
-use std::sync::Arc;
 
 pub fn run(run: &Run<'_>, command: &KitCommand) -> Result<Exit> {
     match command {
@@ -107,8 +105,7 @@ fn open(args: &KitFile) -> Result<Vec<KitEntry>> {
 fn test(run: &Run<'_>, args: &KitFile) -> Result<Exit> {
     let entries = open(args)?;
     let directory = scratch::Directory::create(&std::env::temp_dir(), "kit")?;
-    let observer = Arc::clone(run.progress) as Arc<dyn Observer>;
-    let trial = recovery::try_kit(&entries, &directory.subdirectory("kit")?, &observer)?;
+    let trial = recovery::try_kit(&entries, &directory.subdirectory("kit")?, run.reporter)?;
     run.answer(&trial, |out| {
         for tried in trial.stores() {
             let store = &tried.store;

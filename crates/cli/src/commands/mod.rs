@@ -23,19 +23,20 @@ use lifeboat_core::cold::{self, Want};
 use lifeboat_core::config::Config;
 use lifeboat_core::context::Context;
 use lifeboat_core::given::Given;
-use lifeboat_core::observe::Observer;
+use lifeboat_core::observe::Reporter;
 use lifeboat_core::secret::Reference;
 use lifeboat_core::shell::quote;
 use lifeboat_core::{Code, Error, Exit, Result};
 use serde::Serialize;
-use std::sync::Arc;
 
 /// What every verb is given.
 pub struct Run<'a> {
     /// The command line.
     pub cli: &'a Cli,
     /// Who hears of progress.
-    pub progress: &'a Arc<Progress>,
+    pub progress: &'a Progress,
+    /// Tells of it.
+    pub reporter: &'a Reporter,
     /// Where results go.
     pub out: &'a Printer,
 }
@@ -78,14 +79,14 @@ impl Run<'_> {
             trust: self.cli.command.trust().to_vec(),
             again: typed.collect::<Vec<_>>().join(" "),
         };
-        let observer = Arc::clone(self.progress) as Arc<dyn Observer>;
-        cold::open(&given, want, Clock::System, observer)
+        let reporter = self.reporter.clone();
+        cold::open(&given, want, Clock::System, reporter)
     }
 
     /// Opens the state of a configuration.
     pub fn context_of(&self, config: Config) -> Result<Context> {
-        let observer = Arc::clone(self.progress) as Arc<dyn Observer>;
-        Context::open(config, Clock::System, observer, self.cli.command.trust())
+        let reporter = self.reporter.clone();
+        Context::open(config, Clock::System, reporter, self.cli.command.trust())
     }
 
     /// Removes the bar, so that results can be printed.
@@ -107,13 +108,18 @@ impl Run<'_> {
 
     /// Tells the operator of something that is no result.
     pub fn warn(&self, message: &str) {
-        self.progress.warn(message);
+        self.reporter.warn(message);
     }
 }
 
 /// Runs the verb; how it ends the program.
-pub fn run(cli: &Cli, progress: &Arc<Progress>, out: &Printer) -> Result<Exit> {
-    let run = Run { cli, progress, out };
+pub fn run(cli: &Cli, progress: &Progress, reporter: &Reporter, out: &Printer) -> Result<Exit> {
+    let run = Run {
+        cli,
+        progress,
+        reporter,
+        out,
+    };
     match cli.command.is_cold() {
         true => carry_out(&run).map_err(cold::explain),
         false => carry_out(&run),

@@ -11,17 +11,16 @@ use lifeboat_core::config::Config;
 use lifeboat_core::context::Context;
 use lifeboat_core::copies::{self, PointCopy};
 use lifeboat_core::name::StoredKey;
-use lifeboat_core::observe::Silent;
+use lifeboat_core::observe::Reporter;
 use lifeboat_core::point::{Details, PointId, manifest_key};
 use lifeboat_core::stores::OpenStore;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 /// The application, opened in this process.
 pub fn open(app: &App) -> Context {
     let config = Config::load(Some(&app.path("lifeboat.toml"))).unwrap();
-    Context::open(config, Clock::System, Arc::new(Silent), &[]).unwrap()
+    Context::open(config, Clock::System, Reporter::silent(), &[]).unwrap()
 }
 
 /// One point as one store holds it.

@@ -39,7 +39,7 @@ impl Run<'_> {
             }
         }
         if outcome != Outcome::Failed {
-            self.context.observer.step("commit", None);
+            self.context.reporter.step("commit", None);
             committed = self.commit_stores(outcome, finished);
             if committed.len() == self.open_stores().len() {
                 self.mirrored.iter().for_each(mirror::Mirrored::settle);
@@ -174,7 +174,7 @@ impl Run<'_> {
                 }
                 Err(error) => {
                     if let Some(receiving) = self.stores.get_mut(index) {
-                        let error = receiving.give_up(self.context.observer.as_ref(), error);
+                        let error = receiving.give_up(&self.context.reporter, error);
                         self.details.errors.push(error.to_string());
                     }
                 }
@@ -209,10 +209,10 @@ pub(crate) fn commit_copy(
         .note(&store.store.location(), &copy)
         .and_then(|()| context.state.catalog.note_details(details));
     if let Err(error) = noted {
-        context.observer.warn(&error.to_string());
+        context.reporter.warn(&error.to_string());
     }
     if let Err(error) = runbook::put(context, store, &manifest) {
-        context.observer.warn(&format!(
+        context.reporter.warn(&format!(
             "store {} has point {}, but {} could not be written for it: {error}",
             store.name,
             manifest.point,

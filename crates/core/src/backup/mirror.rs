@@ -32,7 +32,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 /// A pack is about this large, or a thousandth of what is to be fetched when that is more.
 const PACK_BYTES: u64 = 64 << 20;
@@ -129,7 +128,7 @@ impl Run<'_> {
         }
         for text in texts {
             let text = format!("source {name}: {text}");
-            self.context.observer.warn(&text);
+            self.context.reporter.warn(&text);
             self.details.warnings.push(text);
         }
     }
@@ -137,13 +136,13 @@ impl Run<'_> {
 
 impl Mirror<'_, '_> {
     fn capture(mut self) -> Result<Captured> {
-        let observer = Arc::clone(&self.run.context.observer);
-        observer.step(&format!("{}: list", self.name), None);
+        let reporter = self.run.context.reporter.clone();
+        reporter.step(&format!("{}: list", self.name), None);
         let listing = self.list()?;
-        observer.step(&format!("{}: compare", self.name), None);
+        reporter.step(&format!("{}: compare", self.name), None);
         let (path, counts) = self.compare(listing)?;
         let results = self.fetch(&path, &counts)?;
-        observer.step(&format!("{}: {INDEX}", self.name), None);
+        reporter.step(&format!("{}: {INDEX}", self.name), None);
         let index = self.spool.path().join("index");
         let (sum, named) = self.write_index(&path, results, &index)?;
         self.put_index(&index, &sum, &named)?;
@@ -270,8 +269,8 @@ impl Mirror<'_, '_> {
             return results.finish();
         }
         let what = format!("{}: {} objects", self.name, counts.fetch);
-        let observer = Arc::clone(&self.run.context.observer);
-        observer.step(&what, Some(counts.fetch_bytes));
+        let reporter = self.run.context.reporter.clone();
+        reporter.step(&what, Some(counts.fetch_bytes));
         let mut journal = Journal::open(&self.state)?;
         let mut work = Work::Steps(path.to_owned());
         for attempt in 1..=ATTEMPTS_MAX {
@@ -378,8 +377,8 @@ impl Mirror<'_, '_> {
         for destination in &mut destinations {
             destination.options.bytes_hint = Some(expected);
         }
-        let observer = Arc::clone(&self.run.context.observer);
-        let passed = move |bytes| observer.advance(bytes);
+        let reporter = self.run.context.reporter.clone();
+        let passed = move |bytes| reporter.advance(bytes);
         let (packed, delivered) = send(destinations, |output| {
             feed.write(&name, full, output, &passed)
         });

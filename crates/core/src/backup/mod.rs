@@ -189,7 +189,7 @@ fn run_commands(context: &Context, hook: Hook, commands: &[Vec<String>]) -> Resu
             continue;
         };
         context
-            .observer
+            .reporter
             .step(&format!("{when}: {}", words.join(" ")), None);
         let command = Command::new(program)
             .args(arguments)
@@ -363,7 +363,7 @@ impl<'a> Run<'a> {
 
     /// Notes something that failed; the first one is what a failed run ends with.
     fn fail(&mut self, error: Error) {
-        self.context.observer.warn(&error.to_string());
+        self.context.reporter.warn(&error.to_string());
         self.details.errors.push(error.to_string());
         self.failure.get_or_insert(error);
     }
@@ -469,13 +469,13 @@ impl<'a> Run<'a> {
         let capture_context = CaptureContext {
             scratch: spool.path(),
             scrubber: &context.scrubber,
-            observer: context.observer.as_ref(),
+            reporter: &context.reporter,
             queries: &queries,
         };
         let mut attempt = 1;
         let (captured, delivered) = loop {
             context
-                .observer
+                .reporter
                 .step(&format!("{name}: {}", artifact.name), None);
             let destinations = self.destinations(name, config, artifact, None)?;
             let (captured, delivered) = send(destinations, |output| {
@@ -485,7 +485,7 @@ impl<'a> Run<'a> {
                 // What was sent is given up by every store, and everything begins anew.
                 Err(error) if error.code == Code::SourceChanged && attempt < ATTEMPTS_MAX => {
                     context
-                        .observer
+                        .reporter
                         .warn(&format!("{name}: {}; it is captured again", error.message));
                     attempt += 1;
                 }
@@ -501,7 +501,7 @@ impl<'a> Run<'a> {
         self.receive(name, artifact, &delivered);
         let (captured, tally) = captured?;
         for warning in &captured.warnings {
-            context.observer.warn(&format!("{name}: {warning}"));
+            context.reporter.warn(&format!("{name}: {warning}"));
             self.details
                 .warnings
                 .push(format!("source {name}: {warning}"));
@@ -511,7 +511,7 @@ impl<'a> Run<'a> {
                 "source {name}: {} was left out: {}",
                 skipped.name, skipped.reason
             );
-            context.observer.warn(&text);
+            context.reporter.warn(&text);
             self.details.warnings.push(text);
         }
         // Where nothing is known of the stream but its bytes, their hash is the proof.
@@ -553,7 +553,7 @@ impl<'a> Run<'a> {
         });
         if let Some(text) = objective::emptied(proof, before.as_ref()) {
             let text = format!("source {name}: {text}");
-            self.context.observer.warn(&text);
+            self.context.reporter.warn(&text);
             self.details.warnings.push(text);
         }
     }
@@ -647,7 +647,7 @@ impl<'a> Run<'a> {
                         deposit: None,
                     });
                 }
-                Err(error) => drop(receiving.give_up(self.context.observer.as_ref(), error)),
+                Err(error) => drop(receiving.give_up(&self.context.reporter, error)),
             }
         }
         if destinations.is_empty() {
@@ -682,9 +682,7 @@ impl<'a> Run<'a> {
                     proof_mac: None,
                     version: version.clone(),
                 }),
-                Err(error) => {
-                    drop(receiving.give_up(self.context.observer.as_ref(), error.clone()))
-                }
+                Err(error) => drop(receiving.give_up(&self.context.reporter, error.clone())),
             }
         }
     }

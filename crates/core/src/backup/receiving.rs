@@ -7,7 +7,7 @@ use crate::copies;
 use crate::error::{Error, Result};
 use crate::exposure;
 use crate::name::{Name, StoredKey};
-use crate::observe::Observer;
+use crate::observe::Reporter;
 use crate::point::{ManifestArtifact, POINTS_PREFIX, PointId};
 use crate::posture;
 use crate::sign::TrustedSigners;
@@ -31,10 +31,10 @@ pub(super) struct Receiving {
 
 impl Receiving {
     /// Leaves the store out of this point from here on. Returns the error with the store's name.
-    pub fn give_up(&mut self, observer: &dyn Observer, error: Error) -> Error {
+    pub fn give_up(&mut self, reporter: &Reporter, error: Error) -> Error {
         let message = format!("store {}: {}", self.store.name, error.message);
         let error = Error { message, ..error };
-        observer.warn(&format!("no copy of this point there: {error}"));
+        reporter.warn(&format!("no copy of this point there: {error}"));
         self.failed.get_or_insert(error).clone()
     }
 
@@ -56,7 +56,7 @@ pub(super) fn open_repositories(context: &Context, stores: &mut [Receiving]) {
     for receiving in stores.iter_mut().filter(|s| s.failed.is_none()) {
         match receiving.store.deposit(HashSet::new()) {
             Ok(deposit) => receiving.deposit = deposit,
-            Err(error) => drop(receiving.give_up(context.observer.as_ref(), error)),
+            Err(error) => drop(receiving.give_up(&context.reporter, error)),
         }
     }
 }
@@ -89,7 +89,7 @@ pub(super) fn look_before(context: &Context, stores: &mut [Receiving]) -> Before
                 before.ahead.extend(believed);
             }
             Err(StoreError::Denied { .. }) => {}
-            Err(error) => drop(receiving.give_up(context.observer.as_ref(), error.into())),
+            Err(error) => drop(receiving.give_up(&context.reporter, error.into())),
         }
     }
     before
@@ -109,7 +109,7 @@ pub(super) fn exposed(
         warnings.extend(looked.warning());
     }
     for text in &warnings {
-        context.observer.warn(text);
+        context.reporter.warn(text);
     }
     Ok(warnings)
 }
@@ -120,7 +120,7 @@ pub(super) fn set_aside(context: &Context, ahead: BTreeSet<PointId>) -> Result<V
     let now = context.clock.now();
     let tell = |point: &PointId| format!("{}; {}", posture::ahead(point, now), posture::AHEAD_HINT);
     let warnings: Vec<String> = ahead.difference(&disowned).map(tell).collect();
-    warnings.iter().for_each(|text| context.observer.warn(text));
+    warnings.iter().for_each(|text| context.reporter.warn(text));
     Ok(warnings)
 }
 

@@ -240,6 +240,6 @@ pub(super) fn note(
         .note_record(record)
         .and_then(|()| context.state.catalog.note_held(location, key, &held));
     if let Err(error) = noted {
-        context.observer.warn(&error.to_string());
+        context.reporter.warn(&error.to_string());
     }
 }

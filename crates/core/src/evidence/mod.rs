@@ -81,7 +81,7 @@ pub fn append(context: &Context, mut draft: Record) -> Result<Appended> {
     let kept =
         detail::keep(context, &plain).and_then(|()| context.state.catalog.note_record(&new.stored));
     if let Err(error) = kept {
-        context.observer.warn(&error.to_string());
+        context.reporter.warn(&error.to_string());
     }
     let mut key = gather::key(&signer, new.record.sequence, None);
     let mut reached = Vec::new();

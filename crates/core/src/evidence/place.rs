@@ -166,7 +166,7 @@ pub(super) fn heal(
             };
             gather::note(context, &location, &key, String::new(), &record.stored);
             if lost {
-                context.observer.warn(&format!(
+                context.reporter.warn(&format!(
                     "store {} had lost evidence record {}: it was put there again",
                     store.name, record.record.sequence
                 ));

@@ -8,7 +8,7 @@
 use super::Within;
 use super::tape::{Member, TapeReader};
 use crate::error::{Code, Error, Result};
-use crate::observe::Observer;
+use crate::observe::Reporter;
 use crate::point::Skipped;
 use crate::pool::{Pool, workers};
 use crate::tree::{acl, escape};
@@ -62,15 +62,11 @@ pub struct Extracted {
 /// A truncated or damaged archive is an error, and so is one that no honest backup makes: names
 /// that are absolute or climb out, hard links to anything but a file of the same archive's kind,
 /// devices, or an entry in the place of another. What was made before the error stays.
-pub fn extract(
-    input: &mut dyn Read,
-    directory: &Within,
-    observer: &dyn Observer,
-) -> Result<Extracted> {
+pub fn extract(input: &mut dyn Read, directory: &Within, reporter: &Reporter) -> Result<Extracted> {
     let root = Arc::new(directory.try_clone()?);
     let others = Arc::clone(&root);
     let mut extraction = Extraction {
-        observer,
+        reporter,
         maker: Maker::new(root),
         directories: BTreeMap::new(),
         skipped: Vec::new(),
@@ -136,7 +132,7 @@ struct Batch {
 /// An extraction under way: it reads the archive and makes directories, large files and hard links, while
 /// other threads make the rest.
 struct Extraction<'a> {
-    observer: &'a dyn Observer,
+    reporter: &'a Reporter,
     maker: Maker,
     /// Their modes, owners and times are set last, deepest first.
     directories: BTreeMap<Vec<u8>, Member>,
@@ -310,7 +306,7 @@ impl Extraction<'_> {
             count?;
             return Err(hostile(&member.path, "has less data than it says"));
         }
-        self.observer.advance(length as u64);
+        self.reporter.advance(length as u64);
         self.push(member, length)
     }
 
@@ -343,7 +339,7 @@ impl Extraction<'_> {
                     return Err(hostile(&member.path, "has less data than it says"));
                 }
                 write_at(file, buffer.get(..count).unwrap_or_default(), at, member)?;
-                self.observer.advance(count as u64);
+                self.reporter.advance(count as u64);
                 at += count as u64;
             }
         }

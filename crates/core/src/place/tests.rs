@@ -1,13 +1,13 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use super::*;
-use crate::observe::Silent;
+use crate::observe::Reporter;
 use lifeboat_testkit::tree::{archive, hostile, member, pax};
 use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 
-fn extract(input: &mut dyn Read, directory: &Path, observer: &Silent) -> Result<Extracted> {
-    super::extract(input, &Within::open(directory)?, observer)
+fn extract(input: &mut dyn Read, directory: &Path, reporter: &Reporter) -> Result<Extracted> {
+    super::extract(input, &Within::open(directory)?, reporter)
 }
 
 /// Everything below a directory: paths, kinds, contents.
@@ -40,7 +40,7 @@ fn hostile_archives_are_errors_that_touch_nothing_outside() {
     for (what, bytes) in hostile(&outside) {
         let target = top.path().join("target");
         fs::create_dir(&target).unwrap();
-        let error = match extract(&mut &bytes[..], &target, &Silent) {
+        let error = match extract(&mut &bytes[..], &target, &Reporter::silent()) {
             Err(error) => error,
             Ok(extracted) => panic!("{what} was extracted: {extracted:?}"),
         };
@@ -80,7 +80,7 @@ fn what_exists_in_the_target_is_never_followed() {
             member(b'1', b"d/x", b"y", b""),
         ]),
     ] {
-        let error = extract(&mut &bytes[..], &target, &Silent).unwrap_err();
+        let error = extract(&mut &bytes[..], &target, &Reporter::silent()).unwrap_err();
         assert_eq!(error.code, Code::ObjectDamaged);
         assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
         let _ = fs::remove_file(target.join("y"));
@@ -107,7 +107,7 @@ fn honest_oddities_are_content() {
         ]),
         member(b'0', b"short", b"", b"pax"),
     ]);
-    let extracted = extract(&mut &bytes[..], target.path(), &Silent).unwrap();
+    let extracted = extract(&mut &bytes[..], target.path(), &Reporter::silent()).unwrap();
     assert_eq!(
         (extracted.files, extracted.directories, extracted.links),
         (4, 1, 2)
@@ -136,7 +136,7 @@ fn a_cut_or_damaged_archive_is_an_error_wherever_it_is_cut() {
     ]);
     for length in 0..whole.len() {
         let target = tempfile::tempdir().unwrap();
-        let error = extract(&mut &whole[..length], target.path(), &Silent).unwrap_err();
+        let error = extract(&mut &whole[..length], target.path(), &Reporter::silent()).unwrap_err();
         assert_eq!(error.code, Code::ObjectDamaged, "cut at {length}");
     }
     for place in (0..512).step_by(3) {
@@ -144,7 +144,7 @@ fn a_cut_or_damaged_archive_is_an_error_wherever_it_is_cut() {
         let mut bytes = whole.clone();
         bytes[place] ^= 0x10;
         assert!(
-            extract(&mut &bytes[..], target.path(), &Silent).is_err(),
+            extract(&mut &bytes[..], target.path(), &Reporter::silent()).is_err(),
             "flipped at {place}"
         );
     }
@@ -152,7 +152,7 @@ fn a_cut_or_damaged_archive_is_an_error_wherever_it_is_cut() {
     let mut bytes = whole.clone();
     bytes.push(1);
     assert_eq!(
-        extract(&mut &bytes[..], target.path(), &Silent)
+        extract(&mut &bytes[..], target.path(), &Reporter::silent())
             .unwrap_err()
             .code,
         Code::ObjectDamaged
@@ -160,7 +160,7 @@ fn a_cut_or_damaged_archive_is_an_error_wherever_it_is_cut() {
     let mut bytes = whole;
     bytes.resize(10_240, 0);
     let target = tempfile::tempdir().unwrap();
-    extract(&mut &bytes[..], target.path(), &Silent).unwrap();
+    extract(&mut &bytes[..], target.path(), &Reporter::silent()).unwrap();
 }
 
 /// The members of a tree that many threads make: 40 directories of 50 files, one in ten larger than one
@@ -195,7 +195,12 @@ fn many() -> Vec<Vec<u8>> {
 #[test]
 fn a_large_tree_is_made_whole_by_several_threads() {
     let target = tempfile::tempdir().unwrap();
-    let extracted = extract(&mut &archive(&many())[..], target.path(), &Silent).unwrap();
+    let extracted = extract(
+        &mut &archive(&many())[..],
+        target.path(),
+        &Reporter::silent(),
+    )
+    .unwrap();
     assert_eq!(
         (extracted.files, extracted.directories, extracted.links),
         (40 * 50 + 5, 40, 40)
@@ -223,13 +228,13 @@ fn of_several_errors_the_first_in_the_archive_is_told_and_what_precedes_it_is_ma
     let mut bytes = archive(&members);
     bytes.truncate(bytes.len() - 100_000);
     let target = tempfile::tempdir().unwrap();
-    let error = extract(&mut &bytes[..], target.path(), &Silent).unwrap_err();
+    let error = extract(&mut &bytes[..], target.path(), &Reporter::silent()).unwrap_err();
     assert!(error.message.contains("d03/f01"), "{error}");
     members.remove(1000);
     let mut bytes = archive(&members);
     bytes.truncate(bytes.len() - 100_000);
     let target = tempfile::tempdir().unwrap();
-    let error = extract(&mut &bytes[..], target.path(), &Silent).unwrap_err();
+    let error = extract(&mut &bytes[..], target.path(), &Reporter::silent()).unwrap_err();
     assert!(error.message.contains("d04/device"), "{error}");
     // The entry before it.
     assert!(target.path().join("d33/f48").exists());
@@ -251,7 +256,12 @@ impl Read for FailsAtTheEnd<'_> {
 fn the_input_is_read_to_its_own_end() {
     let bytes = archive(&[member(b'0', b"x", b"", b"x")]);
     let target = tempfile::tempdir().unwrap();
-    let error = extract(&mut FailsAtTheEnd(&bytes), target.path(), &Silent).unwrap_err();
+    let error = extract(
+        &mut FailsAtTheEnd(&bytes),
+        target.path(),
+        &Reporter::silent(),
+    )
+    .unwrap_err();
     assert_eq!(
         (error.code, error.message.as_str()),
         (Code::Decryption, "the last block is forged")

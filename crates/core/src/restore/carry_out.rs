@@ -549,7 +549,7 @@ impl<'a> Restoring<'a> {
             let Some((program, arguments)) = words.split_first() else {
                 continue;
             };
-            self.context.observer.step(&words.join(" "), None);
+            self.context.reporter.step(&words.join(" "), None);
             // An interrupted restore must still start what it stopped.
             let command = Command::new(program)
                 .args(arguments)
@@ -610,7 +610,7 @@ impl<'a> Restoring<'a> {
             if let Err(error) = swapped.undo(&self.context.scrubber) {
                 whole = false;
                 self.context
-                    .observer
+                    .reporter
                     .warn(&format!("undoing the swap failed: {error}"));
                 let (name, expected) = (Subject::word("undo"), "what was live is live again");
                 self.checks

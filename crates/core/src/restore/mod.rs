@@ -117,7 +117,7 @@ pub fn bring_back(
     }
     let kind = source.kind.known(name)?;
     context
-        .observer
+        .reporter
         .step(&format!("restore {name}"), stored_bytes(fetched, name));
     let scratch = context.state.scratch();
     let incoming = Incoming {
@@ -127,7 +127,7 @@ pub fn bring_back(
         open: &|artifact| open_artifact(fetched, artifact),
         scratch: &scratch,
         scrubber: &context.scrubber,
-        observer: &context.observer,
+        reporter: &context.reporter,
     };
     let arrived = watch.time(format!("restore {name}"), || {
         source::descriptor(kind).place(&incoming, directory, target)
@@ -164,7 +164,7 @@ fn prove(
     let Some(captured) = details.and_then(|d| d.artifact(&name, descriptor.main_artifact())) else {
         return Ok(restored);
     };
-    context.observer.step(&format!("compare {name}"), None);
+    context.reporter.step(&format!("compare {name}"), None);
     let scope = Scope {
         ownership: !restored.limits.contains(&Limit::Ownership),
         event_states: !restored.limits.contains(&Limit::EventsAsleep),
@@ -174,7 +174,7 @@ fn prove(
             &restored.placed,
             captured,
             &context.scrubber,
-            &context.observer,
+            &context.reporter,
         )
     })?;
     restored.differences = Some(match named.is_empty() {

@@ -74,7 +74,7 @@ pub fn check(context: &Context, store: &OpenStore, app: &Name, environment: &Nam
         verified != Some(true)
     });
     if strange {
-        context.observer.warn(&format!(
+        context.reporter.warn(&format!(
             "{INDEX} in store {} is not signed by anyone who is trusted here, as where another application wrote it; it only lists the pages, and {} does not need it",
             store.name, page.key
         ));

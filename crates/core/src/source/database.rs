@@ -7,7 +7,7 @@ use super::{Onto, RestoreOptions, RestoreRights, postgres};
 use crate::error::{Code, Error, Result};
 use crate::fingerprint::Proof;
 use crate::kind::Kind;
-use crate::observe::Observer;
+use crate::observe::Reporter;
 use crate::secret::{Scrubber, Secret};
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -311,14 +311,14 @@ impl Database {
         &self,
         captured: &Proof,
         scrubber: &Scrubber,
-        observer: &dyn Observer,
+        reporter: &Reporter,
     ) -> Result<Proof> {
         match self {
             Database::Postgres(connection) => {
-                postgres::observe(connection, captured, scrubber, observer)
+                postgres::observe(connection, captured, scrubber, reporter)
             }
             Database::Mariadb(connection) => {
-                mariadb::observe(connection, captured, scrubber, observer)
+                mariadb::observe(connection, captured, scrubber, reporter)
             }
         }
     }

@@ -5,13 +5,12 @@ use crate::error::{Code, Error, Result};
 use crate::fingerprint::{Difference, EVENT_STATE, Proof};
 use crate::kind::Kind;
 use crate::name::Name;
-use crate::observe::Observer;
+use crate::observe::Reporter;
 use crate::point::{Details, DetailsArtifact, ManifestArtifact};
 use crate::secret::Scrubber;
 use crate::staging;
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
 
 /// What differs by kind of source when it comes back.
 pub trait Descriptor: Sync {
@@ -44,7 +43,7 @@ pub trait Descriptor: Sync {
         placed: &Placed,
         captured: &DetailsArtifact,
         scrubber: &Scrubber,
-        observer: &Arc<dyn Observer>,
+        reporter: &Reporter,
     ) -> Result<(Proof, Vec<Difference>)>;
 
     /// Whether it can be read back from there and compared.
@@ -155,11 +154,11 @@ pub(crate) fn observe_database(
     placed: &Placed,
     captured: &DetailsArtifact,
     scrubber: &Scrubber,
-    observer: &Arc<dyn Observer>,
+    reporter: &Reporter,
 ) -> Result<(Proof, Vec<Difference>)> {
     match placed {
         Placed::Database(database) => database
-            .observe(&captured.proof, scrubber, observer.as_ref())
+            .observe(&captured.proof, scrubber, reporter)
             .map(|proof| (proof, vec![])),
         _ => Err(placed.is_no_place_of(kind)),
     }

@@ -2,13 +2,12 @@
 
 use crate::error::{Code, Error, Result};
 use crate::name::Name;
-use crate::observe::Observer;
+use crate::observe::Reporter;
 use crate::place::Within;
 use crate::point::{Details, DetailsArtifact, ManifestArtifact};
 use crate::secret::Scrubber;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 /// Opens an artifact for reading: decrypted, decompressed, and checked to its last byte.
 pub type OpenArtifact<'a> = &'a dyn Fn(&ManifestArtifact) -> Result<Box<dyn Read + Send>>;
@@ -27,8 +26,8 @@ pub struct Incoming<'a> {
     pub scratch: &'a Path,
     /// Removes known secrets from what tools say.
     pub scrubber: &'a Scrubber,
-    /// Hears of progress.
-    pub observer: &'a Arc<dyn Observer>,
+    /// Tells of progress.
+    pub reporter: &'a Reporter,
 }
 
 impl<'a> Incoming<'a> {

@@ -29,7 +29,7 @@ use crate::finding::Finding;
 use crate::fingerprint::Proof;
 use crate::kind::Kind;
 use crate::name::{Extension, Name};
-use crate::observe::Observer;
+use crate::observe::Reporter;
 use crate::point::{Consistency, FileAttributes, Skipped};
 use crate::secret::Scrubber;
 use std::collections::BTreeMap;
@@ -51,8 +51,8 @@ pub struct CaptureContext<'a> {
     pub scratch: &'a Path,
     /// Removes known secrets from what tools say.
     pub scrubber: &'a Scrubber,
-    /// Hears of progress.
-    pub observer: &'a dyn Observer,
+    /// Tells of progress.
+    pub reporter: &'a Reporter,
     /// SQL whose answer is to be kept with the capture, taken at its consistency point
     /// (drill checks that `expect = "same"`).
     pub queries: &'a [String],

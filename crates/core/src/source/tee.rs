@@ -4,7 +4,7 @@
 //! ends it and shows as itself. That the program ended well is for the caller to ask.
 
 use crate::error::{Code, Error, Result};
-use crate::observe::Observer;
+use crate::observe::Reporter;
 use crate::thread;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::io::{self, BufRead, Read, Write};
@@ -55,13 +55,13 @@ pub fn tee<T: Send>(
     first: Vec<u8>,
     pipe: &mut ChildStdout,
     output: &mut dyn Write,
-    observer: &dyn Observer,
+    reporter: &Reporter,
     reader: impl FnOnce(Pieces) -> Result<T> + Send,
 ) -> Result<Teed<T>> {
     let (send, receive) = bounded::<Arc<Piece>>(PIECES_MAX);
     let (read, whole) = std::thread::scope(|scope| -> Result<_> {
         let reader = thread::start_in(scope, move || reader(Pieces::new(receive)))?;
-        let whole = pump(first, pipe, output, &send, observer);
+        let whole = pump(first, pipe, output, &send, reporter);
         drop(send);
         Ok((reader.join(), whole))
     })?;
@@ -82,7 +82,7 @@ fn pump(
     pipe: &mut ChildStdout,
     output: &mut dyn Write,
     reader: &Sender<Arc<Piece>>,
-    observer: &dyn Observer,
+    reporter: &Reporter,
 ) -> Result<bool> {
     let filled = first.len();
     let mut piece = Arc::new(Piece {
@@ -94,7 +94,7 @@ fn pump(
         output
             .write_all(piece.bytes())
             .map_err(|error| Error::from_io(Code::Io, "the dump cannot be written", error))?;
-        observer.advance(piece.filled as u64);
+        reporter.advance(piece.filled as u64);
         if reader.send(Arc::clone(&piece)).is_err() {
             return Ok(false);
         }

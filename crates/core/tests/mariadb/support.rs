@@ -6,7 +6,7 @@ use lifeboat_core::finding::Finding;
 use lifeboat_core::fingerprint::{
     Difference, Fingerprint, Inventory, Proof, Scope, TablesFingerprint, compare,
 };
-use lifeboat_core::observe::Silent;
+use lifeboat_core::observe::Reporter;
 use lifeboat_core::secret::{Reference, Scrubber};
 use lifeboat_core::source::mariadb::{
     Connection, Flavor, MariadbSource, defaults, observe, restore_dump,
@@ -40,7 +40,7 @@ pub fn capture_into(
     let context = CaptureContext {
         scratch: scratch.path(),
         scrubber: &Scrubber::default(),
-        observer: &Silent,
+        reporter: &Reporter::silent(),
         queries: &queries,
     };
     source.capture("dump", output, &context)
@@ -51,7 +51,7 @@ pub fn examine(source: &MariadbSource) -> Vec<Finding> {
     let context = CaptureContext {
         scratch: scratch.path(),
         scrubber: &Scrubber::default(),
-        observer: &Silent,
+        reporter: &Reporter::silent(),
         queries: &[],
     };
     source.examine("source.db", &context)
@@ -130,7 +130,13 @@ pub fn proof(captured: &Captured) -> &Proof {
 
 pub fn observed(server: &Server, database: &str, captured: &Captured) -> Proof {
     let connection = server.connection(database);
-    observe(&connection, proof(captured), &Scrubber::default(), &Silent).unwrap()
+    observe(
+        &connection,
+        proof(captured),
+        &Scrubber::default(),
+        &Reporter::silent(),
+    )
+    .unwrap()
 }
 
 pub fn tables(proof: &Proof) -> &TablesFingerprint {

@@ -2,7 +2,7 @@
 
 use crate::support::*;
 use lifeboat_core::fingerprint::{Difference, Proof, Scope, compare, unproven};
-use lifeboat_core::observe::Silent;
+use lifeboat_core::observe::Reporter;
 use lifeboat_core::secret::Scrubber;
 use lifeboat_core::source::Captured;
 use lifeboat_core::source::postgres::{observe, query, restore_dump};
@@ -171,7 +171,7 @@ fn patch_releases_restore_each_other() {
         };
         let scrubber = Scrubber::default();
         restore_dump(&mut &dump[..], &target, &options, &scrubber).unwrap();
-        let restored = observe(&target, proof, &scrubber, &Silent).unwrap();
+        let restored = observe(&target, proof, &scrubber, &Reporter::silent()).unwrap();
         assert_eq!(compared(&captured, &restored), []);
         assert_eq!(unproven(proof, &restored), Vec::<String>::new());
     }

@@ -4,7 +4,7 @@ use lifeboat_core::config::PostgresConfig;
 use lifeboat_core::fingerprint::{
     DatabaseInventory, Fingerprint, Inventory, Proof, TablesFingerprint,
 };
-use lifeboat_core::observe::Silent;
+use lifeboat_core::observe::Reporter;
 use lifeboat_core::secret::{Reference, Scrubber, Secret};
 use lifeboat_core::source::postgres::ScratchPostgres;
 use lifeboat_core::source::postgres::{
@@ -51,7 +51,7 @@ pub fn capture_into(
     let context = CaptureContext {
         scratch: scratch.path(),
         scrubber: &Scrubber::default(),
-        observer: &Silent,
+        reporter: &Reporter::silent(),
         queries,
     };
     source.capture(artifact, output, &context)
@@ -96,7 +96,7 @@ pub fn observed(restored: &Restored, captured: &Captured) -> Proof {
         &restored.connection,
         captured.proof.as_ref().unwrap(),
         &Scrubber::default(),
-        &Silent,
+        &Reporter::silent(),
     )
     .unwrap()
 }

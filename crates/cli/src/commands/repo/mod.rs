@@ -222,11 +222,11 @@ impl Open<'_> {
     }
 
     fn warn(&self, message: &str) {
-        lifeboat_core::observe::Observer::warn(&**self.run.progress, message);
+        self.run.reporter.warn(message);
     }
 
     fn step(&self, what: &str) {
-        lifeboat_core::observe::Observer::step(&**self.run.progress, what, None);
+        self.run.reporter.step(what, None);
     }
 
     fn index(&self) -> Result<Index> {

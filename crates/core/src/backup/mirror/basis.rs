@@ -9,7 +9,7 @@ use crate::error::{Code, Error, Result};
 use crate::fetch::{self, Fetched};
 use crate::kind::Kind;
 use crate::name::Name;
-use crate::observe::Observer;
+use crate::observe::Reporter;
 use crate::point::{Details, DetailsArtifact, ManifestArtifact, Outcome, PointId};
 use crate::source::bucket::{INDEX, is_pack, sort};
 use crate::stores::OpenStore;
@@ -122,7 +122,7 @@ fn read(
         return Err(unread.unwrap_or_else(|| Error::new(Code::ObjectMissing, "it has no details")));
     };
     let index = index(
-        context.observer.as_ref(),
+        &context.reporter,
         stores,
         copies,
         &details,
@@ -133,7 +133,7 @@ fn read(
     let packs = packs(stores, copies, &details, source);
     let whole = in_all(&packs, stores)?;
     if whole.len() < packs.len() {
-        context.observer.warn(&format!(
+        context.reporter.warn(&format!(
             "source {source}: {} packs of {point} are missing in a store ({}); their objects are copied again",
             packs.len() - whole.len(),
             store.name
@@ -226,7 +226,7 @@ fn holds(store: &OpenStore, artifact: &ManifestArtifact) -> Result<bool> {
 
 /// The index of a point, in clear, as a file: as this host kept it, or from a store.
 fn index(
-    observer: &dyn Observer,
+    reporter: &Reporter,
     stores: &[OpenStore],
     copies: &[&PointCopy],
     details: &Details,
@@ -252,7 +252,7 @@ fn index(
         match fetch_index(&fetched, source, &path) {
             Ok(()) => return Ok(path),
             Err(error) => {
-                observer.warn(&error.to_string());
+                reporter.warn(&error.to_string());
                 let _ = std::fs::remove_file(&path);
                 failed.get_or_insert(error);
             }

@@ -3,7 +3,7 @@
 use super::{INDEX, is_pack, objects, put};
 use crate::error::Result;
 use crate::fingerprint::{Difference, Proof};
-use crate::observe::Observer;
+use crate::observe::Reporter;
 use crate::place::Within;
 use crate::point::DetailsArtifact;
 use crate::secret::Scrubber;
@@ -11,7 +11,6 @@ use crate::shell::quote;
 use crate::source::{Arrived, Descriptor, Incoming, Placed, StockSource, Target};
 use std::fmt::Write;
 use std::path::Path;
-use std::sync::Arc;
 
 /// What differs for buckets.
 pub struct OfBucket;
@@ -46,13 +45,11 @@ impl Descriptor for OfBucket {
         placed: &Placed,
         _: &DetailsArtifact,
         _: &Scrubber,
-        observer: &Arc<dyn Observer>,
+        reporter: &Reporter,
     ) -> Result<(Proof, Vec<Difference>)> {
         match placed {
-            Placed::Bucket(place) => put::observe_bucket(place, observer.as_ref()),
-            Placed::Tree(path) | Placed::File(path) => {
-                objects::observe_directory(path, observer.as_ref())
-            }
+            Placed::Bucket(place) => put::observe_bucket(place, reporter),
+            Placed::Tree(path) | Placed::File(path) => objects::observe_directory(path, reporter),
             Placed::Database(_) => Err(placed.is_no_place_of("bucket")),
         }
     }

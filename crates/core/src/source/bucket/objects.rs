@@ -10,7 +10,7 @@ use super::sort::{Sorted, Sorter};
 use crate::digest::hex;
 use crate::error::{Code, Error, Result};
 use crate::fingerprint::{Difference, Fingerprint, Inventory, Proof};
-use crate::observe::Observer;
+use crate::observe::Reporter;
 use crate::place::{self, Within};
 use crate::scratch;
 use crate::source::Incoming;
@@ -255,7 +255,7 @@ fn write(own: &Within, place: &Path, reader: &mut dyn Read) -> Result<()> {
 /// The proof of what lies in a directory, and how it differs from the index there, by name.
 pub(super) fn observe_directory(
     own: &Path,
-    observer: &dyn Observer,
+    reporter: &Reporter,
 ) -> Result<(Proof, Vec<Difference>)> {
     let within = Within::open(own)?;
     let mut places = Places::default();
@@ -267,7 +267,7 @@ pub(super) fn observe_directory(
         }
         crate::cancel::check()?;
         let path = places.next(&entry.key);
-        match hash(&within, &path, observer) {
+        match hash(&within, &path, reporter) {
             Ok(Some((bytes, sha256))) => {
                 let observed = Entry {
                     bytes,
@@ -298,7 +298,7 @@ pub(super) fn proof(sum: &Sum) -> Proof {
     }
 }
 
-fn hash(own: &Within, place: &Path, observer: &dyn Observer) -> io::Result<Option<(u64, String)>> {
+fn hash(own: &Within, place: &Path, reporter: &Reporter) -> io::Result<Option<(u64, String)>> {
     let mut file = match own.file(place) {
         Ok(file) => file,
         Err(Errno::NOENT) => return Ok(None),
@@ -314,7 +314,7 @@ fn hash(own: &Within, place: &Path, observer: &dyn Observer) -> io::Result<Optio
         hash.update(buffer.get(..count).unwrap_or_default());
         bytes += count as u64;
     }
-    observer.advance(bytes);
+    reporter.advance(bytes);
     let digest = hash.finalize();
     Ok(Some((bytes, hex(&digest))))
 }

@@ -12,7 +12,7 @@ use super::sort::{self, Sorter};
 use crate::digest::hex;
 use crate::error::{Code, Error, Result};
 use crate::fingerprint::{Difference, Proof};
-use crate::observe::Observer;
+use crate::observe::Reporter;
 use crate::place::Within;
 use crate::scratch;
 use crate::source::Incoming;
@@ -177,7 +177,7 @@ fn putting<T>(bucket: &Bucket, work: impl FnOnce(&Putter<'_>) -> Result<T>) -> R
 /// The proof of what is in a bucket now, read from there, and how it differs from the index.
 pub(super) fn observe_bucket(
     at: &BucketPlace,
-    observer: &dyn Observer,
+    reporter: &Reporter,
 ) -> Result<(Proof, Vec<Difference>)> {
     let listed = |entry: &Entry| Listed {
         key: ObjectKey::new(at.key(&entry.key)),
@@ -209,7 +209,7 @@ pub(super) fn observe_bucket(
             match pieces.next().ok_or_else(ended)? {
                 Got::Piece(piece) => {
                     hash.update(&piece.bytes);
-                    observer.advance(piece.bytes.len() as u64);
+                    reporter.advance(piece.bytes.len() as u64);
                     if number == 0 {
                         observed.bytes = piece.head.bytes;
                         observed.headers = piece.head.attributes.headers;

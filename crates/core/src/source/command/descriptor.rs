@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::fingerprint::{Difference, Proof};
-use crate::observe::Observer;
+use crate::observe::Reporter;
 use crate::point::DetailsArtifact;
 use crate::secret::Scrubber;
 use crate::shell::quote;
@@ -10,7 +10,6 @@ use crate::source::descriptor::observe_file;
 use crate::source::{Arrived, Descriptor, Incoming, Placed, StockArtifact, StockSource, Target};
 use std::fmt::Write;
 use std::path::Path;
-use std::sync::Arc;
 
 /// What differs for the output of commands.
 pub struct OfCommand;
@@ -35,7 +34,7 @@ impl Descriptor for OfCommand {
         placed: &Placed,
         _: &DetailsArtifact,
         _: &Scrubber,
-        _: &Arc<dyn Observer>,
+        _: &Reporter,
     ) -> Result<(Proof, Vec<Difference>)> {
         observe_file("command", placed)
     }

@@ -98,7 +98,7 @@ impl CommandSource {
                     Error::from_io(Code::Io, doing, error)
                 })?;
             bytes += count as u64;
-            context.observer.advance(count as u64);
+            context.reporter.advance(count as u64);
         }
         Ok(bytes)
     }
@@ -259,7 +259,7 @@ fn find_program(program: &str) -> Option<PathBuf> {
 mod tests {
     use super::*;
     use crate::name::Extension;
-    use crate::observe::Silent;
+    use crate::observe::Reporter;
     use crate::secret::{Reference, Scrubber};
 
     fn source(script: &str) -> CommandSource {
@@ -284,7 +284,7 @@ mod tests {
             &CaptureContext {
                 scratch: Path::new("/"),
                 scrubber: &Scrubber::default(),
-                observer: &Silent,
+                reporter: &Reporter::silent(),
                 queries: &[],
             },
         )
@@ -389,7 +389,7 @@ mod tests {
         let context = CaptureContext {
             scratch: Path::new("/"),
             scrubber: &Scrubber::default(),
-            observer: &Silent,
+            reporter: &Reporter::silent(),
             queries: &[],
         };
         let severities = |source: &CommandSource| -> Vec<Severity> {

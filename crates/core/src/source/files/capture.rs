@@ -410,7 +410,7 @@ impl<'a> Capture<'a> {
             .and_then(|()| self.tape.data(content))
             .and_then(|()| self.tape.end())
             .map_err(not_written)?;
-        self.context.observer.advance(length as u64);
+        self.context.reporter.advance(length as u64);
         let (bytes, hash) = hash.finish();
         self.sums
             .add(&meta(path, &stat, attributes), &What::File { bytes, hash });
@@ -454,7 +454,7 @@ impl<'a> Capture<'a> {
                 let bytes = buffer.get(..count).unwrap_or_default();
                 hash.data(bytes);
                 self.tape.data(bytes).map_err(not_written)?;
-                self.context.observer.advance(count as u64);
+                self.context.reporter.advance(count as u64);
                 at += count as u64;
                 if count < want {
                     broken = Some(Fate::Changed);

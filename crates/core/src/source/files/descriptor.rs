@@ -4,7 +4,7 @@ use super::observe;
 use crate::archive;
 use crate::error::{Error, Result};
 use crate::fingerprint::{Difference, Proof};
-use crate::observe::Observer;
+use crate::observe::Reporter;
 use crate::place;
 use crate::point::DetailsArtifact;
 use crate::secret::Scrubber;
@@ -12,7 +12,6 @@ use crate::shell::quote;
 use crate::source::{Arrived, Descriptor, Incoming, Limit, Placed, StockSource, Target};
 use std::fmt::Write;
 use std::path::Path;
-use std::sync::Arc;
 
 /// What differs for files and directories.
 pub struct OfFiles;
@@ -37,7 +36,7 @@ impl Descriptor for OfFiles {
         let extracted = place::extract(
             &mut archive::ahead(incoming.open(super::ARTIFACT)?).map_err(unread)?,
             &own,
-            incoming.observer.as_ref(),
+            incoming.reporter,
         )?;
         let limits = match extracted.owners_restored {
             true => vec![],
@@ -55,10 +54,10 @@ impl Descriptor for OfFiles {
         placed: &Placed,
         _: &DetailsArtifact,
         _: &Scrubber,
-        observer: &Arc<dyn Observer>,
+        reporter: &Reporter,
     ) -> Result<(Proof, Vec<Difference>)> {
         match placed {
-            Placed::Tree(path) => observe(path, observer).map(|proof| (proof, vec![])),
+            Placed::Tree(path) => observe(path, reporter).map(|proof| (proof, vec![])),
             _ => Err(placed.is_no_place_of("files")),
         }
     }

@@ -185,7 +185,7 @@ impl Source for FilesSource {
         crate::sqlite::assert_library()?;
         let mounts = Mounts::of_this_process(self.patience);
         let (roots, mut warnings) = self.roots(&mounts)?;
-        context.observer.step("reading files", None);
+        context.reporter.step("reading files", None);
         let selection = Selection {
             roots: Some(roots),
             excludes: Excludes::new(&self.exclude)?,

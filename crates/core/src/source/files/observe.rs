@@ -6,7 +6,7 @@ use super::extent::data_extents;
 use super::walk::{Eased, Entry, Selection, Visitor, walk};
 use crate::error::{Code, Error, Result};
 use crate::fingerprint::Proof;
-use crate::observe::Observer;
+use crate::observe::Reporter;
 use crate::pool::{Pool, workers};
 use crate::sqlite;
 use crate::tree::sums::{Attributes, ContentHash, FilesSums, What, escape};
@@ -32,7 +32,7 @@ const BATCH_DIRECTORIES: usize = 16;
 ///
 /// A file or directory that its owner may not read is made readable while it is read, since a
 /// restore by an ordinary user makes such files and must be provable by that user.
-pub fn observe(directory: &Path, observer: &Arc<dyn Observer>) -> Result<Proof> {
+pub fn observe(directory: &Path, reporter: &Reporter) -> Result<Proof> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let start = rustix::fs::open(directory, flags, Mode::empty()).map_err(|error| {
         Error::new(
@@ -41,16 +41,16 @@ pub fn observe(directory: &Path, observer: &Arc<dyn Observer>) -> Result<Proof> 
         )
         .cause(error)
     })?;
-    let reading = Arc::clone(observer);
+    let reading = reporter.clone();
     let mut observation = Observation {
         directory,
         sums: FilesSums::new(),
         first_names: HashMap::new(),
         batch: Batch::default(),
         parent: None,
-        reader: Reader::new(Arc::clone(observer)),
+        reader: Reader::new(reporter.clone()),
         pool: Pool::new(workers(), move || {
-            let mut reader = Reader::new(Arc::clone(&reading));
+            let mut reader = Reader::new(reading.clone());
             Box::new(move |batch: &mut Batch| reader.read(batch))
         }),
         alone: false,
@@ -251,15 +251,15 @@ impl Visitor for Observation<'_> {
 
 /// Reads what files and links hold.
 struct Reader {
-    observer: Arc<dyn Observer>,
+    reporter: Reporter,
     buffer: Vec<u8>,
     attributes: Vec<u8>,
 }
 
 impl Reader {
-    fn new(observer: Arc<dyn Observer>) -> Self {
+    fn new(reporter: Reporter) -> Self {
         Reader {
-            observer,
+            reporter,
             buffer: Vec::new(),
             attributes: Vec::new(),
         }
@@ -321,7 +321,7 @@ impl Reader {
                     return Ok(hash.finish());
                 }
                 hash.data(buffer.get(..count).unwrap_or_default());
-                self.observer.advance(count as u64);
+                self.reporter.advance(count as u64);
                 at += count as u64;
             }
         }

@@ -92,7 +92,7 @@ impl Capture<'_> {
         };
         let apart_before = apart();
         let (mut second, mut apart_after) = (None, BTreeMap::new());
-        let dumped = dumping.run(output, &orders, self.context.observer, &mut || {
+        let dumped = dumping.run(output, &orders, self.context.reporter, &mut || {
             second = Some(self.answers());
             apart_after = apart();
         })?;

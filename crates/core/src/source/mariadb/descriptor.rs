@@ -4,7 +4,7 @@
 use super::{Connection, DUMP, Flavor, create_database, defaults, flavor_of, skew};
 use crate::error::Result;
 use crate::fingerprint::{Difference, Proof};
-use crate::observe::Observer;
+use crate::observe::Reporter;
 use crate::point::DetailsArtifact;
 use crate::secret::Scrubber;
 use crate::shell::quote;
@@ -17,7 +17,6 @@ use crate::source::{
 };
 use std::fmt::Write;
 use std::path::Path;
-use std::sync::Arc;
 
 /// What differs for databases of either flavor.
 pub struct OfMariadb(pub Flavor);
@@ -55,9 +54,9 @@ impl Descriptor for OfMariadb {
         placed: &Placed,
         captured: &DetailsArtifact,
         scrubber: &Scrubber,
-        observer: &Arc<dyn Observer>,
+        reporter: &Reporter,
     ) -> Result<(Proof, Vec<Difference>)> {
-        observe_database(self.0.name(), placed, captured, scrubber, observer)
+        observe_database(self.0.name(), placed, captured, scrubber, reporter)
     }
 
     fn packages(&self) -> &'static [&'static str] {

@@ -9,7 +9,7 @@ use super::programs::Tool;
 use super::stream::{Dumping, dumps_history};
 use crate::error::{Code, Error, Result};
 use crate::fingerprint::{Fingerprint, Proof, TableFingerprint};
-use crate::observe::Observer;
+use crate::observe::Reporter;
 use crate::secret::Scrubber;
 use std::collections::BTreeMap;
 use std::io::sink;
@@ -23,16 +23,16 @@ pub fn observe(
     connection: &Connection,
     captured: &Proof,
     scrubber: &Scrubber,
-    observer: &dyn Observer,
+    reporter: &Reporter,
 ) -> Result<Proof> {
-    look(connection, captured, scrubber, observer).map_err(of_target)
+    look(connection, captured, scrubber, reporter).map_err(of_target)
 }
 
 fn look(
     connection: &Connection,
     captured: &Proof,
     scrubber: &Scrubber,
-    observer: &dyn Observer,
+    reporter: &Reporter,
 ) -> Result<Proof> {
     let server = Server::ask(connection, scrubber)?;
     let program = connection.program(Tool::Dump)?;
@@ -59,7 +59,7 @@ fn look(
         lock_timeout_seconds: LOCK_SECONDS,
         scrubber,
     };
-    let dumped = dumping.run(&mut sink(), &orders, observer, &mut || ())?;
+    let dumped = dumping.run(&mut sink(), &orders, reporter, &mut || ())?;
     Ok(proof(dumped.contents, catalog.inventory, limits))
 }
 

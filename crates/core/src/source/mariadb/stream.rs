@@ -9,7 +9,7 @@ use super::connection::{Connection, Flavor};
 use super::dump::{ColumnOrders, Contents, Reader};
 use super::programs::{Program, Tool};
 use crate::error::{Code, Error, Result};
-use crate::observe::Observer;
+use crate::observe::Reporter;
 use crate::secret::Scrubber;
 use crate::source::tee::{self, Pieces, Teed};
 use crate::thread;
@@ -134,15 +134,15 @@ impl Dumping<'_> {
         &self,
         output: &mut dyn Write,
         orders: &ColumnOrders,
-        observer: &dyn Observer,
+        reporter: &Reporter,
         begun: &mut dyn FnMut(),
     ) -> Result<Dumped> {
         if !self.history || self.by_transaction.is_empty() {
-            return self.run_part(DumpPart::Whole, output, orders, observer, begun);
+            return self.run_part(DumpPart::Whole, output, orders, reporter, begun);
         }
         // Views of the rest may be of these tables: they come first.
-        let apart = self.run_part(DumpPart::Apart, output, orders, observer, &mut || ())?;
-        let mut all = self.run_part(DumpPart::Rest, output, orders, observer, begun)?;
+        let apart = self.run_part(DumpPart::Apart, output, orders, reporter, &mut || ())?;
+        let mut all = self.run_part(DumpPart::Rest, output, orders, reporter, begun)?;
         all.contents.add(apart.contents);
         all.said = apart.said + &all.said;
         Ok(all)
@@ -153,7 +153,7 @@ impl Dumping<'_> {
         part: DumpPart,
         output: &mut dyn Write,
         orders: &ColumnOrders,
-        observer: &dyn Observer,
+        reporter: &Reporter,
         begun: &mut dyn FnMut(),
     ) -> Result<Dumped> {
         let program = self.connection.program(Tool::Dump)?;
@@ -190,7 +190,7 @@ impl Dumping<'_> {
                 bytes: 0,
                 begun: Some(begun),
             };
-            tee::tee(first, &mut pipe, &mut output, observer, move |pieces| {
+            tee::tee(first, &mut pipe, &mut output, reporter, move |pieces| {
                 read(pieces, orders)
             })
         });

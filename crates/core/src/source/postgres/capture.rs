@@ -127,7 +127,7 @@ impl Capture<'_> {
             identity,
             position,
         } = begun;
-        let contents = dump.stream(output, &ColumnOrders::new(), self.context.observer)?;
+        let contents = dump.stream(output, &ColumnOrders::new(), self.context.reporter)?;
         self.compare_with_catalog(&tables, &contents)?;
         self.schemas_kept_their_names(&tables)?;
         let client_major = super::tools::major_of(&contents.client).unwrap_or(self.tools.major);

@@ -5,7 +5,7 @@ use super::{DUMP, GLOBALS, create_database, createdb_options, restore_globals};
 use crate::error::Result;
 use crate::fingerprint::{Difference, Proof};
 use crate::kind::Kind;
-use crate::observe::Observer;
+use crate::observe::Reporter;
 use crate::point::DetailsArtifact;
 use crate::secret::Scrubber;
 use crate::shell::quote;
@@ -17,7 +17,6 @@ use crate::source::{
 };
 use std::fmt::Write;
 use std::path::Path;
-use std::sync::Arc;
 
 /// What differs for PostgreSQL databases.
 pub struct OfPostgres;
@@ -54,9 +53,9 @@ impl Descriptor for OfPostgres {
         placed: &Placed,
         captured: &DetailsArtifact,
         scrubber: &Scrubber,
-        observer: &Arc<dyn Observer>,
+        reporter: &Reporter,
     ) -> Result<(Proof, Vec<Difference>)> {
-        observe_database("postgres", placed, captured, scrubber, observer)
+        observe_database("postgres", placed, captured, scrubber, reporter)
     }
 
     fn packages(&self) -> &'static [&'static str] {

@@ -83,7 +83,7 @@ impl PostgresSource {
         output
             .write_all(&text)
             .map_err(|error| Error::from_io(Code::Io, "the roles cannot be written", error))?;
-        context.observer.advance(text.len() as u64);
+        context.reporter.advance(text.len() as u64);
         let skipped = warning.iter().map(|reason| Skipped {
             name: "role settings and tablespaces".into(),
             reason: reason.clone(),

@@ -20,7 +20,7 @@ use super::stream::Dump;
 use super::tools::Tools;
 use crate::error::{Code, Error, Result};
 use crate::fingerprint::{DatabaseInventory, Fingerprint, Inventory, Proof};
-use crate::observe::Observer;
+use crate::observe::Reporter;
 use crate::secret::Scrubber;
 use crate::source::{Onto, RestoreOptions};
 use std::collections::{BTreeMap, BTreeSet};
@@ -239,7 +239,7 @@ pub fn observe(
     connection: &Connection,
     captured: &Proof,
     scrubber: &Scrubber,
-    observer: &dyn Observer,
+    reporter: &Reporter,
 ) -> Result<Proof> {
     let server = Server::ask(connection, scrubber).map_err(of_target)?;
     let tools = Tools::for_server(server.major, connection.transport())?;
@@ -251,7 +251,7 @@ pub fn observe(
     };
     let begun = Dump::begin(connection, &server, &tools, None, LOCK_SECONDS, scrubber)?;
     let dump = begun.map_err(|not| of_target(not.error))?;
-    let contents = dump.stream(&mut sink(), &column_orders(captured), observer)?;
+    let contents = dump.stream(&mut sink(), &column_orders(captured), reporter)?;
     Ok(proof(contents, inventory, limits))
 }
 

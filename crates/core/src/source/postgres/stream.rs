@@ -8,7 +8,7 @@ use super::connection::Connection;
 use super::session::{Server, refused};
 use super::tools::Tools;
 use crate::error::{Code, Error, Result};
-use crate::observe::Observer;
+use crate::observe::Reporter;
 use crate::secret::Scrubber;
 use crate::source::tee;
 use crate::transport::Running;
@@ -75,13 +75,13 @@ impl Dump {
         mut self,
         output: &mut dyn Write,
         orders: &ColumnOrders,
-        observer: &dyn Observer,
+        reporter: &Reporter,
     ) -> Result<Contents> {
         let Some(mut pipe) = self.running.stdout.take() else {
             return Err(Error::new(Code::Io, "pg_dump was started without a pipe"));
         };
         let first = std::mem::take(&mut self.first);
-        let teed = tee::tee(first, &mut pipe, output, observer, move |pieces| {
+        let teed = tee::tee(first, &mut pipe, output, reporter, move |pieces| {
             archive::read(pieces, orders)
         })?;
         if !teed.whole {

@@ -2,14 +2,13 @@
 
 use crate::error::Result;
 use crate::fingerprint::{Difference, Proof};
-use crate::observe::Observer;
+use crate::observe::Reporter;
 use crate::point::DetailsArtifact;
 use crate::secret::Scrubber;
 use crate::shell::quote;
 use crate::source::{Arrived, Descriptor, Incoming, Placed, StockSource, Target};
 use std::fmt::Write;
 use std::path::Path;
-use std::sync::Arc;
 
 /// What differs for SQLite databases.
 pub struct OfSqlite;
@@ -39,7 +38,7 @@ impl Descriptor for OfSqlite {
         placed: &Placed,
         _: &DetailsArtifact,
         _: &Scrubber,
-        _: &Arc<dyn Observer>,
+        _: &Reporter,
     ) -> Result<(Proof, Vec<Difference>)> {
         match placed {
             Placed::File(path) => crate::sqlite::observe(path).map(|proof| (proof, vec![])),

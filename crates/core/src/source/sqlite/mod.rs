@@ -16,7 +16,7 @@ use crate::config::SqliteConfig;
 use crate::error::{Code, Error, Result};
 use crate::finding::{Finding, Severity};
 use crate::name::{Extension, Name};
-use crate::observe::Observer;
+use crate::observe::Reporter;
 use crate::point::{Consistency, FileAttributes};
 use crate::sqlite as database;
 use crate::sqlite::{Spool, ask, assert_library, backup, check, damaged_hint, open_still};
@@ -82,7 +82,7 @@ impl SqliteSource {
     ) -> Result<Captured> {
         let live_bytes = self.check()?.len();
         context
-            .observer
+            .reporter
             .step("copying the database", Some(live_bytes));
         let mut warnings = backup(&self.path, spool)?;
         let failed = |error: rusqlite::Error| database::explain(&self.path, &error);
@@ -107,7 +107,7 @@ impl SqliteSource {
             }
         }
         drop(database);
-        stream(spool, output, context.observer)?;
+        stream(spool, output, context.reporter)?;
         if live_bytes == 0 {
             let path = self.path.display();
             warnings.push(format!("the database {path} is empty: it holds no table"));
@@ -184,7 +184,7 @@ impl Source for SqliteSource {
 }
 
 /// Copies the spool to `output`.
-fn stream(spool: &Path, output: &mut dyn Write, observer: &dyn Observer) -> Result<()> {
+fn stream(spool: &Path, output: &mut dyn Write, reporter: &Reporter) -> Result<()> {
     let unreadable = |error| Error::io(format!("{} cannot be read", spool.display()), &error);
     let mut file = std::fs::File::open(spool).map_err(unreadable)?;
     let mut buffer = vec![0; 256 << 10];
@@ -196,7 +196,7 @@ fn stream(spool: &Path, output: &mut dyn Write, observer: &dyn Observer) -> Resu
         output
             .write_all(buffer.get(..count).unwrap_or_default())
             .map_err(|error| Error::from_io(Code::Io, "the copy cannot be handed on", error))?;
-        observer.advance(count as u64);
+        reporter.advance(count as u64);
     }
     output
         .flush()

@@ -3,7 +3,7 @@
 use super::*;
 use crate::fingerprint::Proof;
 use crate::fingerprint::{Fingerprint, Inventory, TablesFingerprint};
-use crate::observe::Silent;
+use crate::observe::Reporter;
 use crate::place;
 use crate::secret::Scrubber;
 use crate::sqlite::{self, COMPANIONS, check_whole, companion, observe, query};
@@ -18,7 +18,7 @@ fn capture_asking(path: &Path, queries: &[String]) -> Result<(Vec<u8>, Captured)
     let context = CaptureContext {
         scratch: scratch.path(),
         scrubber: &Scrubber::default(),
-        observer: &Silent,
+        reporter: &Reporter::silent(),
         queries,
     };
     let source = SqliteSource::new(SqliteConfig {
@@ -427,7 +427,7 @@ fn a_database_that_may_not_be_read_is_denied() {
     let context = CaptureContext {
         scratch: Path::new("/"),
         scrubber: &Scrubber::default(),
-        observer: &Silent,
+        reporter: &Reporter::silent(),
         queries: &[],
     };
     let findings = source.examine("source.db", &context);

@@ -146,7 +146,7 @@ fn a_mount_that_does_not_answer_is_named_and_an_excluded_one_not_touched() {
     let context = CaptureContext {
         scratch: place.path(),
         scrubber: &Scrubber::default(),
-        observer: &Silent,
+        reporter: &Reporter::silent(),
         queries: &[],
     };
     let taken = |config: FilesConfig, patience| {

@@ -76,7 +76,12 @@ fn gnu_tar_archives_of_every_format_extract_alike() {
         );
         let directory = target.path().join("out");
         fs::create_dir(&directory).unwrap();
-        let extracted = extract(&mut fs::File::open(&file).unwrap(), &directory, &Silent).unwrap();
+        let extracted = extract(
+            &mut fs::File::open(&file).unwrap(),
+            &directory,
+            &Reporter::silent(),
+        )
+        .unwrap();
         assert_eq!(extracted.warnings, Vec::<String>::new());
         let mut observed = observe(&directory).unwrap();
         // GNU tar keeps its own idea of which name of a hard-linked file is the first, which the

@@ -22,7 +22,7 @@ fn a_large_tree_is_observed_by_several_threads_as_it_was_captured() {
     }
     let (archive, captured) = take(source.path());
     let target = tempfile::tempdir().unwrap();
-    extract(&mut &archive[..], target.path(), &Silent).unwrap();
+    extract(&mut &archive[..], target.path(), &Reporter::silent()).unwrap();
     let observed = observe(target.path()).unwrap();
     let captured = captured.proof.unwrap();
     assert_eq!(captured.fingerprint, observed.fingerprint);

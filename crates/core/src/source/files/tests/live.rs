@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use super::*;
+use crate::observe::{Observer, TaskId};
 
 #[test]
 fn a_database_in_use_is_taken_through_sqlite() {
@@ -100,31 +101,34 @@ fn what_only_looks_like_a_database_is_taken_as_it_is_and_partial() {
 }
 
 /// Changes a file when the capture has read so much of it.
-struct Meddle<'a> {
-    act: std::sync::Mutex<Option<Box<dyn FnOnce() + Send + 'a>>>,
+struct Meddle {
+    act: std::sync::Mutex<Option<Box<dyn FnOnce() + Send>>>,
 }
 
-impl crate::observe::Observer for Meddle<'_> {
-    fn advance(&self, _bytes: u64) {
+impl Observer for Meddle {
+    fn advanced(&self, _task: TaskId, _bytes: u64) {
         if let Some(act) = self.act.lock().unwrap().take() {
             act();
         }
     }
 }
 
-fn take_while(path: &Path, act: impl FnOnce() + Send) -> (Vec<u8>, Captured) {
+/// Takes a directory while `act` does something with the file `large` in it.
+fn take_while(directory: &Path, act: impl FnOnce(&Path) + Send + 'static) -> (Vec<u8>, Captured) {
+    let large = directory.join("large");
     let scratch = tempfile::tempdir().unwrap();
-    let observer = Meddle {
-        act: std::sync::Mutex::new(Some(Box::new(act))),
-    };
+    let reporter = Reporter::new(Arc::new(Meddle {
+        act: std::sync::Mutex::new(Some(Box::new(move || act(&large)))),
+    }));
+    reporter.step("capture", None);
     let context = CaptureContext {
         scratch: scratch.path(),
         scrubber: &Scrubber::default(),
-        observer: &observer,
+        reporter: &reporter,
         queries: &[],
     };
     let mut bytes = Vec::new();
-    let source = FilesSource::new(config(&[path])).unwrap();
+    let source = FilesSource::new(config(&[directory])).unwrap();
     let captured = source.capture("files", &mut bytes, &context).unwrap();
     (bytes, captured)
 }
@@ -134,10 +138,12 @@ fn a_file_that_changes_while_it_is_read_is_told_and_the_archive_holds() {
     let source = tempfile::tempdir().unwrap();
     let path = source.path().join("large");
     let fresh = || fs::write(&path, vec![b'x'; 5 << 20]).unwrap();
-    let open = || fs::File::options().append(true).open(&path).unwrap();
+    let open = |path: &Path| fs::File::options().append(true).open(path).unwrap();
 
     fresh();
-    let (archive, captured) = take_while(source.path(), || open().set_len(1 << 20).unwrap());
+    let (archive, captured) = take_while(source.path(), move |path| {
+        open(path).set_len(1 << 20).unwrap()
+    });
     assert!(
         captured
             .skipped
@@ -151,8 +157,8 @@ fn a_file_that_changes_while_it_is_read_is_told_and_the_archive_holds() {
     assert!(back[..1 << 20].iter().all(|b| *b == b'x') && back[2 << 20..].iter().all(|b| *b == 0));
 
     fresh();
-    let (archive, captured) = take_while(source.path(), || {
-        open().write_all(&[b'y'; 3 << 20]).unwrap()
+    let (archive, captured) = take_while(source.path(), move |path| {
+        open(path).write_all(&[b'y'; 3 << 20]).unwrap()
     });
     assert!(captured.skipped.is_empty());
     assert!(captured.warnings.iter().any(|w| w.contains("grew")));
@@ -163,11 +169,11 @@ fn a_file_that_changes_while_it_is_read_is_told_and_the_archive_holds() {
     );
 
     fresh();
-    let (_, captured) = take_while(source.path(), || {
+    let (_, captured) = take_while(source.path(), |path| {
         std::thread::sleep(std::time::Duration::from_millis(20));
         fs::File::options()
             .write(true)
-            .open(&path)
+            .open(path)
             .unwrap()
             .write_all_at(b"y", 4 << 20)
             .unwrap();
@@ -180,7 +186,7 @@ fn a_file_that_changes_while_it_is_read_is_told_and_the_archive_holds() {
     );
 
     fresh();
-    let (archive, captured) = take_while(source.path(), || fs::remove_file(&path).unwrap());
+    let (archive, captured) = take_while(source.path(), |path| fs::remove_file(path).unwrap());
     assert!(captured.skipped.is_empty(), "{:?}", captured.skipped);
     assert_same(captured.proof.as_ref().unwrap(), &restored(&archive).1);
 }

@@ -9,7 +9,7 @@ mod proof;
 
 use super::*;
 use crate::fingerprint::{FileEntry, FileKind, FilesFingerprint, Fingerprint, Inventory, Proof};
-use crate::observe::{Observer, Silent};
+use crate::observe::Reporter;
 use crate::place::{self, Extracted, Within};
 use crate::secret::Scrubber;
 use lifeboat_testkit::privilege::needs_root;
@@ -23,14 +23,14 @@ use std::time::Instant;
 fn extract(
     input: &mut dyn std::io::Read,
     directory: &Path,
-    observer: &Silent,
+    reporter: &Reporter,
 ) -> Result<Extracted> {
-    place::extract(input, &Within::open(directory)?, observer)
+    place::extract(input, &Within::open(directory)?, reporter)
 }
 
 fn observe(directory: &Path) -> Result<Proof> {
-    let observer: Arc<dyn Observer> = Arc::new(Silent);
-    super::observe(directory, &observer)
+    let reporter: Reporter = Reporter::silent();
+    super::observe(directory, &reporter)
 }
 
 fn capture(config: FilesConfig, output: &mut dyn Write) -> Result<Captured> {
@@ -38,7 +38,7 @@ fn capture(config: FilesConfig, output: &mut dyn Write) -> Result<Captured> {
     let context = CaptureContext {
         scratch: scratch.path(),
         scrubber: &Scrubber::default(),
-        observer: &Silent,
+        reporter: &Reporter::silent(),
         queries: &[],
     };
     let captured = FilesSource::new(config)?.capture("files", output, &context);
@@ -65,7 +65,7 @@ fn take(path: &Path) -> (Vec<u8>, Captured) {
 
 fn restored(archive: &[u8]) -> (tempfile::TempDir, Proof) {
     let target = tempfile::tempdir().unwrap();
-    let extracted = extract(&mut &archive[..], target.path(), &Silent).unwrap();
+    let extracted = extract(&mut &archive[..], target.path(), &Reporter::silent()).unwrap();
     assert_eq!(extracted.warnings, Vec::<String>::new());
     let proof = observe(target.path()).unwrap();
     (target, proof)

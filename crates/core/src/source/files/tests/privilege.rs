@@ -75,7 +75,7 @@ fn without_privilege_what_cannot_be_read_is_partial_and_owners_are_a_limit() {
         assert!(found.partial && found.reason.contains(reason), "{found:?}");
     }
     let target = tempfile::tempdir().unwrap();
-    let extracted = extract(&mut &archive[..], target.path(), &Silent).unwrap();
+    let extracted = extract(&mut &archive[..], target.path(), &Reporter::silent()).unwrap();
     assert!(!extracted.owners_restored);
     let proof = observe(target.path()).unwrap();
     assert_eq!(
@@ -87,7 +87,7 @@ fn without_privilege_what_cannot_be_read_is_partial_and_owners_are_a_limit() {
     let captured: Proof =
         serde_json::from_slice(&fs::read(directory.join("by-root.json")).unwrap()).unwrap();
     let target = tempfile::tempdir().unwrap();
-    let extracted = extract(&mut &archive[..], target.path(), &Silent).unwrap();
+    let extracted = extract(&mut &archive[..], target.path(), &Reporter::silent()).unwrap();
     assert!(!extracted.owners_restored);
     assert!(
         extracted
@@ -118,7 +118,7 @@ fn examination_names_what_cannot_be_read() {
     let context = CaptureContext {
         scratch: scratch.path(),
         scrubber: &Scrubber::default(),
-        observer: &Silent,
+        reporter: &Reporter::silent(),
         queries: &[],
     };
     let config = FilesConfig {
