@@ -1,7 +1,36 @@
 //! The checks of drills and restores, understood.
 
-use super::CheckConfig;
+use super::text;
 use crate::expect::{Expect, Percent};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// One check of a restored application: exactly one of `sql`, `file`, `command`, `live` is given.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct CheckConfig {
+    /// Name of a database source: ask it `query`.
+    pub sql: Option<String>,
+    /// One statement that returns one value.
+    pub query: Option<String>,
+    /// `> 0`, `>= N`, `= TEXT`, `!= TEXT`, `< N`, `<= N`, or `same`: as at capture.
+    #[schemars(with = "Option<text::Expectation>")]
+    pub expect: Option<String>,
+    /// Name of a files source: look at `path` in it.
+    pub file: Option<String>,
+    /// Path in it: absolute as on the host, or relative to the parent of one of its `paths`.
+    pub path: Option<String>,
+    /// Text that the file must contain; without it, the file must be there.
+    pub contains: Option<String>,
+    /// A command that must exit 0. `LIFEBOAT_RESTORED` names the directory that holds a directory
+    /// per files or sqlite source; `LIFEBOAT_URL_<SOURCE>` is the URL of each restored database.
+    pub command: Option<Vec<String>>,
+    /// Name of a database source: compare with the live one.
+    pub live: Option<String>,
+    /// How far row counts may be apart, as a share of the larger one; `5%` when absent.
+    #[schemars(with = "Option<text::Tolerance>")]
+    pub tolerance: Option<String>,
+}
 
 /// How far row counts may be apart where no tolerance is given.
 const TOLERANCE_DEFAULT: &str = "5%";

@@ -1,7 +1,7 @@
 //! What the tests share.
 
 pub use crate::server::Server;
-use lifeboat_core::config::MariadbConfig;
+use lifeboat_core::config::{PlaceConfig, ServerConfig};
 use lifeboat_core::finding::Finding;
 use lifeboat_core::fingerprint::{
     Difference, Fingerprint, Inventory, Proof, Scope, TablesFingerprint, compare,
@@ -20,7 +20,7 @@ pub fn source_with(url: &str, lock_timeout_seconds: u64) -> MariadbSource {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("url");
     std::fs::write(&file, url).unwrap();
-    let config = MariadbConfig {
+    let config = ServerConfig {
         url: Some(Reference::File(file.display().to_string())),
         lock_timeout: Span {
             seconds: lock_timeout_seconds,
@@ -72,7 +72,7 @@ pub fn capture_of(
     queries: &[&str],
 ) -> (Captured, Vec<u8>) {
     let mut bytes = Vec::new();
-    let config = MariadbConfig {
+    let config = ServerConfig {
         socket: Some(server.socket()),
         user: Some("root".into()),
         database: connection.database().map(str::to_owned),
@@ -83,8 +83,8 @@ pub fn capture_of(
     (captured, bytes)
 }
 
-fn config() -> MariadbConfig {
-    MariadbConfig {
+fn config() -> ServerConfig {
+    ServerConfig {
         url: None,
         host: None,
         port: None,
@@ -93,8 +93,7 @@ fn config() -> MariadbConfig {
         password: None,
         database: None,
         lock_timeout: Span { seconds: 60 },
-        via: None,
-        ssh: None,
+        place: PlaceConfig::default(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the tests share.
 
-use lifeboat_core::config::PostgresConfig;
+use lifeboat_core::config::{PlaceConfig, PostgresConfig, ServerConfig};
 use lifeboat_core::fingerprint::{
     DatabaseInventory, Fingerprint, Inventory, Proof, TablesFingerprint,
 };
@@ -24,19 +24,20 @@ pub fn source_with(url: &str, lock_timeout_seconds: u64) -> PostgresSource {
     let file = directory.path().join("url");
     std::fs::write(&file, url).unwrap();
     PostgresSource::new(PostgresConfig {
-        url: Some(Reference::File(file.display().to_string())),
-        host: None,
-        port: None,
-        socket: None,
-        user: None,
-        password: None,
-        database: None,
-        globals: true,
-        lock_timeout: Span {
-            seconds: lock_timeout_seconds,
+        server: ServerConfig {
+            url: Some(Reference::File(file.display().to_string())),
+            host: None,
+            port: None,
+            socket: None,
+            user: None,
+            password: None,
+            database: None,
+            lock_timeout: Span {
+                seconds: lock_timeout_seconds,
+            },
+            place: PlaceConfig::default(),
         },
-        via: None,
-        ssh: None,
+        globals: true,
     })
     .unwrap()
 }

@@ -1,5 +1,7 @@
 use super::*;
+use crate::compress::Compress;
 use crate::error::{Code, Error};
+use crate::secret::Reference;
 use std::path::Path;
 
 mod problems;

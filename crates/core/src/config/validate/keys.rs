@@ -2,7 +2,7 @@
 
 use super::apart::routes;
 use super::{Entry, Gravity, Issue, covers};
-use crate::config::{Config, SourceKind, SshConfig, StoreKind};
+use crate::config::{Config, PostgresConfig, SourceKind, SshConfig, StoreKind};
 use crate::ownership;
 use crate::secret::Reference;
 use std::collections::BTreeMap;
@@ -89,24 +89,16 @@ fn secrets(config: &Config) -> Vec<(String, &str, Option<&Reference>, Use<'_>)> 
     for (name, source) in &config.source {
         let subject = format!("source.{name}");
         match &source.kind {
-            SourceKind::Postgres(postgres) => {
-                all.push((subject.clone(), "url", postgres.url.as_ref(), Use::Reaches));
-                all.push((
-                    subject.clone(),
-                    "password",
-                    postgres.password.as_ref(),
-                    Use::Reaches,
-                ));
-                all.extend(of_ssh(&subject, postgres.ssh.as_ref()));
-            }
-            SourceKind::Mariadb(config) | SourceKind::Mysql(config) => {
-                all.push((subject.clone(), "url", config.url.as_ref(), Use::Reaches));
-                let password = config.password.as_ref();
+            SourceKind::Postgres(PostgresConfig { server, .. })
+            | SourceKind::Mariadb(server)
+            | SourceKind::Mysql(server) => {
+                all.push((subject.clone(), "url", server.url.as_ref(), Use::Reaches));
+                let password = server.password.as_ref();
                 all.push((subject.clone(), "password", password, Use::Reaches));
-                all.extend(of_ssh(&subject, config.ssh.as_ref()));
+                all.extend(of_ssh(&subject, server.place.ssh.as_ref()));
             }
             SourceKind::Command(command) => {
-                all.extend(of_ssh(&subject, command.ssh.as_ref()));
+                all.extend(of_ssh(&subject, command.place.ssh.as_ref()));
                 for reference in command.env.values() {
                     all.push((subject.clone(), "env", Some(reference), Use::Reaches));
                 }

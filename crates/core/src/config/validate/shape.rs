@@ -6,8 +6,8 @@ use crate::compress::Compress;
 use crate::config::places::did_you_mean;
 use crate::config::{
     BucketConfig, Check, CheckConfig, CommandConfig, Config, DecryptConfig, EncryptConfig,
-    FilesConfig, KEY_DEFAULT, Keep, KeepRules, MariadbConfig, PostgresConfig, S3Config, SftpConfig,
-    SignConfig, SourceKind, SshConfig, StoreConfig, StoreKind,
+    FilesConfig, KEY_DEFAULT, Keep, KeepRules, PlaceConfig, S3Config, ServerConfig, SftpConfig,
+    SignConfig, SourceKind, StoreConfig, StoreKind,
 };
 use crate::name::Name;
 use crate::transport::Via;
@@ -19,22 +19,14 @@ pub(super) fn sources(config: &Config, issues: &mut Vec<Issue>) {
         let subject = format!("source.{name}");
         match &source.kind {
             SourceKind::Files(files) => files_source(&subject, files, issues),
-            SourceKind::Postgres(postgres) => {
-                postgres_source(&subject, postgres, issues);
-                remote(
-                    &subject,
-                    postgres.via.as_ref(),
-                    postgres.ssh.as_ref(),
-                    issues,
-                );
-            }
-            SourceKind::Mariadb(config) | SourceKind::Mysql(config) => {
-                mariadb_source(&subject, config, issues);
-                remote(&subject, config.via.as_ref(), config.ssh.as_ref(), issues);
+            SourceKind::Postgres(postgres) => server_source(&subject, &postgres.server, issues),
+            SourceKind::Mariadb(server) | SourceKind::Mysql(server) => {
+                server_source(&subject, server, issues);
+                named_database(&subject, server, issues);
             }
             SourceKind::Command(command) => {
                 command_source(&subject, command, issues);
-                remote(&subject, command.via.as_ref(), command.ssh.as_ref(), issues);
+                remote(&subject, &command.place, issues);
             }
             SourceKind::Bucket(bucket) => bucket_source(&subject, bucket, issues),
             SourceKind::Sqlite(_) => {}
@@ -69,43 +61,29 @@ fn files_source(subject: &str, files: &FilesConfig, issues: &mut Vec<Issue>) {
     }
 }
 
-fn postgres_source(subject: &str, postgres: &PostgresConfig, issues: &mut Vec<Issue>) {
+fn server_source(subject: &str, server: &ServerConfig, issues: &mut Vec<Issue>) {
     let parts = [
-        ("host", postgres.host.is_some()),
-        ("port", postgres.port.is_some()),
-        ("socket", postgres.socket.is_some()),
-        ("user", postgres.user.is_some()),
-        ("password", postgres.password.is_some()),
-        ("database", postgres.database.is_some()),
+        ("host", server.host.is_some()),
+        ("port", server.port.is_some()),
+        ("socket", server.socket.is_some()),
+        ("user", server.user.is_some()),
+        ("password", server.password.is_some()),
+        ("database", server.database.is_some()),
     ];
-    let hosts = postgres.host.is_some() && postgres.socket.is_some();
-    database_source(subject, postgres.url.is_some(), &parts, hosts, issues);
+    let hosts = server.host.is_some() && server.socket.is_some();
+    database_source(subject, server.url.is_some(), &parts, hosts, issues);
     let parts = [
-        ("host", postgres.host.as_ref()),
-        ("user", postgres.user.as_ref()),
-        ("database", postgres.database.as_ref()),
+        ("host", server.host.as_ref()),
+        ("user", server.user.as_ref()),
+        ("database", server.database.as_ref()),
     ];
     server_parts(subject, parts, issues);
+    remote(subject, &server.place, issues);
 }
 
-fn mariadb_source(subject: &str, config: &MariadbConfig, issues: &mut Vec<Issue>) {
-    let parts = [
-        ("host", config.host.is_some()),
-        ("port", config.port.is_some()),
-        ("socket", config.socket.is_some()),
-        ("user", config.user.is_some()),
-        ("password", config.password.is_some()),
-        ("database", config.database.is_some()),
-    ];
-    let hosts = config.host.is_some() && config.socket.is_some();
-    database_source(subject, config.url.is_some(), &parts, hosts, issues);
-    let parts = [
-        ("host", config.host.as_ref()),
-        ("user", config.user.as_ref()),
-        ("database", config.database.as_ref()),
-    ];
-    server_parts(subject, parts, issues);
-    if config.database.as_ref().is_some_and(String::is_empty) {
+/// PostgreSQL takes an empty name for that of the role.
+fn named_database(subject: &str, server: &ServerConfig, issues: &mut Vec<Issue>) {
+    if server.database.as_ref().is_some_and(String::is_empty) {
         let issue = Issue::refused(subject, "database", "it is empty");
         issues.push(issue.hint("write the database's name, or remove the key"));
     }
@@ -144,11 +122,11 @@ fn command_source(subject: &str, command: &CommandConfig, issues: &mut Vec<Issue
 }
 
 /// An `ssh` table is for `via = "ssh:…"`.
-fn remote(subject: &str, via: Option<&Via>, ssh: Option<&SshConfig>, issues: &mut Vec<Issue>) {
-    let Some(ssh) = ssh else {
+fn remote(subject: &str, place: &PlaceConfig, issues: &mut Vec<Issue>) {
+    let Some(ssh) = &place.ssh else {
         return;
     };
-    if !matches!(via, Some(Via::Ssh { .. })) {
+    if !matches!(&place.via, Some(Via::Ssh { .. })) {
         let issue = Issue::refused(subject, "ssh", "nothing uses it");
         issues.push(issue.hint("add via = \"ssh:USER@HOST\", or remove it"));
     }

@@ -10,7 +10,6 @@ pub use descriptor::OfCommand;
 
 use super::{ArtifactSpec, CaptureContext, Captured, Live, Source};
 use crate::config::CommandConfig;
-use crate::config::SshConfig;
 use crate::error::{Code, Error, Result};
 use crate::finding::{Finding, Severity};
 use crate::name::Name;
@@ -48,10 +47,7 @@ impl CommandSource {
                     .hint("write it as a list: command = [\"program\", \"argument\"]"),
             );
         };
-        let transport = Transport::open(
-            config.via.as_ref(),
-            config.ssh.as_ref().map(SshConfig::login),
-        );
+        let transport = config.place.transport();
         Ok(CommandSource {
             config,
             program,
@@ -272,8 +268,7 @@ mod tests {
             extension: Extension::own("json"),
             env: BTreeMap::new(),
             min_bytes: 1,
-            via: None,
-            ssh: None,
+            place: crate::config::PlaceConfig::default(),
         }
     }
 

@@ -6,8 +6,7 @@
 
 use super::programs::{Program, Programs, Tool};
 use super::url::{decode, malformed, some};
-use crate::config::MariadbConfig;
-use crate::config::SshConfig;
+use crate::config::ServerConfig;
 use crate::error::Result;
 use crate::kind::Kind;
 use crate::percent;
@@ -104,7 +103,7 @@ pub struct Connection {
 
 impl Connection {
     /// From the configuration, with its references resolved. Parts given beside a URL win over it.
-    pub fn from_config(config: &MariadbConfig, flavor: Flavor) -> Result<Self> {
+    pub fn from_config(config: &ServerConfig, flavor: Flavor) -> Result<Self> {
         let mut connection = match &config.url {
             Some(url) => Connection::from_url(&resolve(url)?, flavor)?,
             None => Connection {
@@ -132,11 +131,7 @@ impl Connection {
         if let Some(password) = &config.password {
             connection.password = Some(resolve(password)?);
         }
-        let transport = Transport::open(
-            config.via.as_ref(),
-            config.ssh.as_ref().map(SshConfig::login),
-        );
-        Ok(connection.through(transport))
+        Ok(connection.through(config.place.transport()))
     }
 
     /// Whether a text is a URL that [`Connection::from_url`] reads.

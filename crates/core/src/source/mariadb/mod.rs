@@ -44,7 +44,7 @@ pub use rights::restore_rights;
 pub use scratch::ScratchMariadb;
 pub use swap::{Recovered, Swap, is_half_way, recover, swap_databases, withdraw_database};
 
-use crate::config::MariadbConfig;
+use crate::config::ServerConfig;
 use crate::error::{Code, Error, Result};
 use crate::finding::Finding;
 use crate::name::{Extension, Name};
@@ -63,7 +63,7 @@ pub struct MariadbSource {
 
 impl MariadbSource {
     /// Resolves the references of the configuration; reaches nothing yet.
-    pub fn new(config: &MariadbConfig, flavor: Flavor) -> Result<Self> {
+    pub fn new(config: &ServerConfig, flavor: Flavor) -> Result<Self> {
         let connection = Connection::from_config(config, flavor)?;
         if connection.database().is_none() {
             return Err(Error::new(

@@ -4,8 +4,7 @@
 //! never in [`Connection::display`]; `PG*` variables of this process are ignored, so that a stray
 //! `PGHOST` cannot turn a restore upon another server. `~/.pgpass` and `~/.postgresql` are honoured.
 
-use crate::config::PostgresConfig;
-use crate::config::SshConfig;
+use crate::config::ServerConfig;
 use crate::error::{Code, Error, Result};
 use crate::percent;
 use crate::secret::{Scrubber, Secret};
@@ -64,7 +63,7 @@ pub struct Connection {
 
 impl Connection {
     /// From the configuration, with its references resolved. Parts given beside a URL win over it.
-    pub fn from_config(config: &PostgresConfig) -> Result<Self> {
+    pub fn from_config(config: &ServerConfig) -> Result<Self> {
         let mut connection = match &config.url {
             Some(url) => Connection::from_url(&resolve(url)?)?,
             None => Connection::default(),
@@ -87,10 +86,7 @@ impl Connection {
         if let Some(password) = &config.password {
             connection.password = Some(resolve(password)?);
         }
-        connection.transport = Transport::open(
-            config.via.as_ref(),
-            config.ssh.as_ref().map(SshConfig::login),
-        );
+        connection.transport = config.place.transport();
         Ok(connection)
     }
 

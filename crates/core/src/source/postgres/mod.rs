@@ -61,9 +61,9 @@ impl PostgresSource {
     /// Resolves the references of the configuration; reaches nothing yet.
     pub fn new(config: PostgresConfig) -> Result<Self> {
         Ok(PostgresSource {
-            connection: Connection::from_config(&config)?,
+            connection: Connection::from_config(&config.server)?,
             globals: config.globals,
-            lock_timeout_seconds: config.lock_timeout.seconds,
+            lock_timeout_seconds: config.server.lock_timeout.seconds,
         })
     }
 

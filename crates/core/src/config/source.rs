@@ -1,0 +1,296 @@
+//! The tables `[source.NAME]`.
+
+use super::store::default_region;
+use super::{SshConfig, text};
+use crate::error::{Code, Error, Result};
+use crate::kind::Kind;
+use crate::name::Extension;
+use crate::secret::Reference;
+use crate::span::Span;
+use crate::transport::{Transport, Via};
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// What every source has, and what its kind adds.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct SourceConfig {
+    /// Refused by a store that does not encrypt.
+    #[serde(default)]
+    pub sensitive: bool,
+    /// Refused by a store whose bucket or disk also receives other data.
+    #[serde(default)]
+    pub separate: bool,
+    /// Key template of its artifacts; the store has the default.
+    #[serde(default)]
+    pub key: Option<String>,
+    /// What it is.
+    #[serde(flatten)]
+    pub kind: SourceKind,
+}
+
+/// The kinds of source.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum SourceKind {
+    /// Files and directories.
+    Files(FilesConfig),
+    /// One SQLite database.
+    Sqlite(SqliteConfig),
+    /// One PostgreSQL database, and the roles of its server.
+    Postgres(PostgresConfig),
+    /// One MariaDB database.
+    Mariadb(ServerConfig),
+    /// One MySQL database.
+    Mysql(ServerConfig),
+    /// An S3 bucket.
+    Bucket(BucketConfig),
+    /// The standard output of a command.
+    Command(CommandConfig),
+}
+
+impl SourceKind {
+    /// Which kind it is.
+    pub fn kind(&self) -> Kind {
+        match self {
+            SourceKind::Files(_) => Kind::Files,
+            SourceKind::Sqlite(_) => Kind::Sqlite,
+            SourceKind::Postgres(_) => Kind::Postgres,
+            SourceKind::Mariadb(_) => Kind::Mariadb,
+            SourceKind::Mysql(_) => Kind::Mysql,
+            SourceKind::Bucket(_) => Kind::Bucket,
+            SourceKind::Command(_) => Kind::Command,
+        }
+    }
+
+    /// The name in the configuration and in manifests.
+    pub fn name(&self) -> &'static str {
+        self.kind().as_str()
+    }
+
+    /// The absolute paths that it takes files from.
+    pub fn roots(&self) -> Vec<&Path> {
+        match self {
+            SourceKind::Files(files) => {
+                let paths = files.paths.iter().chain(&files.optional);
+                paths.map(PathBuf::as_path).collect()
+            }
+            SourceKind::Sqlite(sqlite) => vec![&sqlite.path],
+            SourceKind::Postgres(_)
+            | SourceKind::Mariadb(_)
+            | SourceKind::Mysql(_)
+            | SourceKind::Bucket(_)
+            | SourceKind::Command(_) => vec![],
+        }
+    }
+}
+
+/// Files and directories.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+pub struct FilesConfig {
+    /// Absolute paths that must be there.
+    #[serde(default)]
+    #[schemars(with = "Vec<text::AbsolutePath>")]
+    pub paths: Vec<PathBuf>,
+    /// Absolute paths whose absence is a warning.
+    #[serde(default)]
+    #[schemars(with = "Vec<text::AbsolutePath>")]
+    pub optional: Vec<PathBuf>,
+    /// Glob patterns as in `.gitignore` without negation: one without a slash matches a name at any
+    /// depth, one with a slash the whole path.
+    #[serde(default)]
+    #[schemars(with = "Vec<text::Pattern>")]
+    pub exclude: Vec<String>,
+    /// Do not cross into other file systems.
+    #[serde(default)]
+    pub one_file_system: bool,
+}
+
+/// One SQLite database.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct SqliteConfig {
+    /// Absolute path of the database file.
+    #[schemars(with = "text::AbsolutePath")]
+    pub path: PathBuf,
+}
+
+/// One PostgreSQL database.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct PostgresConfig {
+    /// Where it is.
+    #[serde(flatten)]
+    pub server: ServerConfig,
+    /// Also capture roles, memberships and tablespaces (never passwords).
+    #[serde(default = "yes")]
+    pub globals: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// One database of a server: a URL, or its parts.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct ServerConfig {
+    /// `postgres://user:password@host:port/database?sslmode=…`, `mariadb://…` or `mysql://…`.
+    #[serde(default)]
+    pub url: Option<Reference>,
+    /// Host name or address.
+    #[serde(default)]
+    pub host: Option<String>,
+    /// TCP port; of PostgreSQL also the number in the name of the socket.
+    #[serde(default)]
+    pub port: Option<u16>,
+    /// The server's unix socket, instead of `host`; of PostgreSQL the directory it is in.
+    #[serde(default)]
+    #[schemars(with = "Option<text::AbsolutePath>")]
+    pub socket: Option<PathBuf>,
+    /// Role or account to connect as.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// Its password.
+    #[serde(default)]
+    pub password: Option<Reference>,
+    /// Database.
+    #[serde(default)]
+    pub database: Option<String>,
+    /// How long to wait for the lock of a table, or of its definition, before the dump is tried
+    /// again.
+    #[serde(default = "default_lock_timeout")]
+    pub lock_timeout: Span,
+    /// Where its client programs run.
+    #[serde(flatten)]
+    pub place: PlaceConfig,
+}
+
+fn default_lock_timeout() -> Span {
+    Span { seconds: 60 }
+}
+
+/// Where programs run.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+pub struct PlaceConfig {
+    /// Where it runs: `ssh:USER@HOST[:PORT]`, `docker:CONTAINER` or
+    /// `kubectl:NAMESPACE/POD[/CONTAINER]`; on this host when absent.
+    #[serde(default)]
+    pub via: Option<Via>,
+    /// How to log in, for `via = "ssh:…"`.
+    #[serde(default)]
+    pub ssh: Option<SshConfig>,
+}
+
+impl PlaceConfig {
+    /// The way there. Nothing is reached yet.
+    pub fn transport(&self) -> Transport {
+        let login = self.ssh.as_ref().map(SshConfig::login);
+        Transport::open(self.via.as_ref(), login)
+    }
+}
+
+/// An S3 bucket, mirrored incrementally.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct BucketConfig {
+    /// Name of the bucket.
+    pub bucket: String,
+    /// Only keys that begin with this.
+    #[serde(default)]
+    pub prefix: Option<String>,
+    /// Region.
+    #[serde(default = "default_region")]
+    pub region: String,
+    /// URL of a server that is not Amazon's.
+    #[serde(default)]
+    #[schemars(with = "Option<text::Url>")]
+    pub endpoint: Option<String>,
+    /// Access key id; better not the one of a store.
+    pub access_key: Reference,
+    /// Secret access key.
+    pub secret_key: Reference,
+    /// Session token of temporary credentials.
+    #[serde(default)]
+    pub session_token: Option<Reference>,
+    /// Address the bucket as `https://bucket.host/` rather than `https://host/bucket/`.
+    #[serde(default)]
+    pub virtual_host_style: bool,
+    /// Glob patterns of whole keys that are left out: `tmp/**`, `**/*.log`.
+    #[serde(default)]
+    pub exclude: Vec<String>,
+    /// How many requests are under way at a time, 1 to 64.
+    #[serde(default = "default_parallel")]
+    pub parallel: u8,
+    /// For how long objects that were deleted or replaced stay in the index, and so in the store.
+    #[serde(default = "default_keep_deleted")]
+    pub keep_deleted: Span,
+    /// Compress objects as the store says; most objects are compressed already.
+    #[serde(default)]
+    pub compress: bool,
+}
+
+impl BucketConfig {
+    /// The keys that are left out.
+    pub fn excludes(&self) -> Result<GlobSet> {
+        let mut set = GlobSetBuilder::new();
+        for pattern in &self.exclude {
+            let glob = GlobBuilder::new(pattern)
+                .literal_separator(true)
+                .build()
+                .map_err(|e| {
+                    Error::new(
+                        Code::Configuration,
+                        format!("the pattern {pattern:?} cannot be used"),
+                    )
+                    .cause(e)
+                    .hint("write a glob over whole keys: tmp/**, **/*.log")
+                })?;
+            set.add(glob);
+        }
+        set.build().map_err(|e| {
+            Error::new(
+                Code::Configuration,
+                "the patterns of exclude cannot be used",
+            )
+            .cause(e)
+        })
+    }
+}
+
+fn default_parallel() -> u8 {
+    16
+}
+
+fn default_keep_deleted() -> Span {
+    Span {
+        seconds: 30 * 24 * 3600,
+    }
+}
+
+/// The standard output of a command.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct CommandConfig {
+    /// Program and arguments; no shell.
+    pub command: Vec<String>,
+    /// File name extension of what it prints.
+    #[serde(default = "bin")]
+    #[schemars(with = "text::Extension")]
+    pub extension: Extension,
+    /// Environment variables of the command, each a reference.
+    #[serde(default)]
+    #[schemars(extend("propertyNames" = text::variables()))]
+    pub env: BTreeMap<String, Reference>,
+    /// Fail when it prints fewer bytes than this.
+    #[serde(default = "one")]
+    pub min_bytes: u64,
+    /// Where it runs.
+    #[serde(flatten)]
+    pub place: PlaceConfig,
+}
+
+fn bin() -> Extension {
+    Extension::own("bin")
+}
+
+fn one() -> u64 {
+    1
+}

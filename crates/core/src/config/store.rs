@@ -1,0 +1,174 @@
+//! The tables `[store.NAME]`.
+
+use super::{DecryptConfig, EncryptConfig, SshConfig, text};
+use crate::compress::Compress;
+use crate::secret::Reference;
+use crate::span::Span;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// What every store has, and what its kind adds.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct StoreConfig {
+    /// `archive`: one object per artifact; `repository`: one snapshot per point in a repository that
+    /// restic reads.
+    #[serde(default)]
+    pub layout: Layout,
+    /// Key template; an extension is added from what was done.
+    #[serde(default = "default_key")]
+    pub key: String,
+    /// `gzip`, `zstd` or `none`, with an optional level: `zstd:9`.
+    #[serde(default)]
+    pub compress: Compress,
+    /// Password of the repository, for `layout = "repository"`.
+    #[serde(default)]
+    pub password: Option<Reference>,
+    /// Public keys to encrypt to.
+    #[serde(default)]
+    pub encrypt: Option<EncryptConfig>,
+    /// Private keys, only where drills and restores run.
+    #[serde(default)]
+    pub decrypt: Option<DecryptConfig>,
+    /// Given up for this run when it accepts no byte for so long.
+    #[serde(default = "default_stall")]
+    pub stall_timeout: Span,
+    /// What it is.
+    #[serde(flatten)]
+    pub kind: StoreKind,
+}
+
+fn default_stall() -> Span {
+    Span { seconds: 300 }
+}
+
+/// The template used where none is given.
+pub const KEY_DEFAULT: &str = "{app}/{source}/{artifact}/{date}/{hour}";
+
+fn default_key() -> String {
+    KEY_DEFAULT.into()
+}
+
+/// How objects are laid out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Layout {
+    /// One object per artifact.
+    #[default]
+    Archive,
+    /// One snapshot per point, in a repository of the restic format.
+    Repository,
+}
+
+/// The kinds of store.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum StoreKind {
+    /// A directory of this host.
+    Local(LocalConfig),
+    /// An S3 bucket.
+    S3(S3Config),
+    /// A directory of another host, over SSH.
+    Sftp(SftpConfig),
+}
+
+impl StoreKind {
+    /// The name in the configuration.
+    pub fn name(&self) -> &'static str {
+        match self {
+            StoreKind::Local(_) => "local",
+            StoreKind::S3(_) => "s3",
+            StoreKind::Sftp(_) => "sftp",
+        }
+    }
+}
+
+/// A directory of this host.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct LocalConfig {
+    /// Absolute path; made when missing, its parent must be there.
+    #[schemars(with = "text::AbsolutePath")]
+    pub path: PathBuf,
+}
+
+/// A directory of another host, over SSH.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct SftpConfig {
+    /// Host name, address or alias of the `ssh` configuration.
+    pub host: String,
+    /// Whom to log in as; `ssh` decides when absent.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// TCP port; `ssh` decides when absent.
+    #[serde(default)]
+    pub port: Option<u16>,
+    /// Absolute path there; made when missing, its parent must be there.
+    #[schemars(with = "text::AbsolutePath")]
+    pub path: PathBuf,
+    /// How to log in.
+    #[serde(default)]
+    pub ssh: Option<SshConfig>,
+}
+
+impl SftpConfig {
+    /// `sftp://user@host:port/path`, for people.
+    pub fn location(&self) -> String {
+        let user = self.user.as_ref().map(|user| format!("{user}@"));
+        let port = self.port.map(|port| format!(":{port}"));
+        format!(
+            "sftp://{}{}{}{}",
+            user.unwrap_or_default(),
+            self.bracketed(),
+            port.unwrap_or_default(),
+            self.path.display()
+        )
+    }
+
+    /// The host, as it stands before a colon.
+    pub fn bracketed(&self) -> String {
+        match self.host.contains(':') {
+            true => format!("[{}]", self.host),
+            false => self.host.clone(),
+        }
+    }
+}
+
+/// An S3 bucket.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct S3Config {
+    /// Name of the bucket.
+    pub bucket: String,
+    /// Everything goes under this prefix.
+    #[serde(default)]
+    pub prefix: Option<String>,
+    /// Region.
+    #[serde(default = "default_region")]
+    pub region: String,
+    /// URL of a server that is not Amazon's.
+    #[serde(default)]
+    #[schemars(with = "Option<text::Url>")]
+    pub endpoint: Option<String>,
+    /// Access key id.
+    pub access_key: Reference,
+    /// Secret access key.
+    pub secret_key: Reference,
+    /// Session token of temporary credentials.
+    #[serde(default)]
+    pub session_token: Option<Reference>,
+    /// As in S3: `STANDARD_IA`, `GLACIER_IR`, …
+    #[serde(default)]
+    pub storage_class: Option<String>,
+    /// `AES256` or `aws:kms`.
+    #[serde(default)]
+    pub server_side_encryption: Option<String>,
+    /// KMS key id or ARN for `aws:kms`.
+    #[serde(default)]
+    pub kms_key_id: Option<String>,
+    /// Address the bucket as `https://bucket.host/` rather than `https://host/bucket/`.
+    #[serde(default)]
+    pub virtual_host_style: bool,
+}
+
+pub(super) fn default_region() -> String {
+    "us-east-1".into()
+}
