@@ -16,7 +16,7 @@ use rayon::Scope;
 use std::collections::{HashMap, VecDeque};
 use std::io::Read;
 
-/// So many entries may wait for the content of one before them.
+/// The most entries that may wait for the content of one before them.
 const STEPS_MAX: usize = 16_384;
 
 /// What is told of the entries.

@@ -12,7 +12,7 @@ use crate::tree::Node;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
-/// So many blobs are read at a time.
+/// Blobs that are read at a time.
 const WINDOW_BLOBS: usize = 65_536;
 
 /// What was found.

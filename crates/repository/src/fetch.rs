@@ -22,9 +22,9 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-/// What lies between two wanted blobs is read over, up to so much.
+/// The longest gap between two wanted blobs that is read with them.
 const GAP_BYTES: u64 = 256 << 10;
-/// A job is about so long, so that threads end at about the same time.
+/// Bytes of a job, about: small, so that threads end at about the same time.
 const JOB_BYTES: u64 = 4 << 20;
 /// So much of blobs is in memory at a time, sealed and plain.
 const BUDGET_BYTES: usize = 48 << 20;

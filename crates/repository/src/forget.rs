@@ -21,7 +21,7 @@ pub enum Count {
     /// None for this reason.
     #[default]
     None,
-    /// So many.
+    /// This many.
     Some(u32),
     /// All.
     Unlimited,

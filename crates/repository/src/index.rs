@@ -40,7 +40,7 @@ pub struct IndexPack {
     /// What is in it.
     #[serde(default, deserialize_with = "or_default")]
     pub blobs: Vec<IndexBlob>,
-    /// Of a pack to delete: since when it is one.
+    /// When a pack to delete was marked as one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time: Option<Time>,
 }

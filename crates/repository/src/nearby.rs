@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex};
 
 /// Packs are read in stretches of this length. Longer trees are read alone.
 const STRETCH_BYTES: u64 = 1 << 20;
-/// So many are kept: those that were wanted last.
+/// The most stretches that are kept; the one wanted longest ago goes first.
 const STRETCHES: usize = 8;
 
 /// What was read of a stretch; who comes first reads it while others who want it wait.

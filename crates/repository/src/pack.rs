@@ -9,7 +9,7 @@ use crate::hash::{Hashing, update_both};
 use crate::id::Id;
 use serde::{Deserialize, Serialize};
 
-/// What a blob is.
+/// The two kinds of blobs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BlobKind {

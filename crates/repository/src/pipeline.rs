@@ -40,7 +40,7 @@ pub(crate) struct Pipeline<'a> {
 struct Ids {
     taken: usize,
     ids: VecDeque<Option<Id>>,
-    /// So many of them are there without a gap.
+    /// How many of them, from the first on, are there without a gap.
     known: usize,
 }
 
@@ -150,7 +150,7 @@ impl<'a> Pipeline<'a> {
         }
     }
 
-    /// So many chunks of zeros come next.
+    /// Adds `count` chunks of zeros, which come next.
     fn add_zeros(&self, count: u64, cut: &mut Cut) {
         if count == 0 {
             return;

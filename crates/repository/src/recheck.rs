@@ -15,7 +15,7 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 /// Longer blobs than any chunk are unpacked piece by piece.
 const LONG_BYTES: usize = CHUNK_BYTES_MAX;
 
-/// Of a plaintext.
+/// A checksum of a plaintext.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Sum(u64);
 

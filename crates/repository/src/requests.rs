@@ -9,10 +9,10 @@ use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::sync::OnceLock;
 
-/// So many are under way at a time: it is the store that they wait for, not the processor.
+/// Requests under way at a time: they wait for the store, not for the processor.
 const REQUESTS: usize = 16;
 
-/// So many threads read packs from a store over a network, however few processors there are: each
+/// Threads that read packs from a store over a network, however few processors there are: each
 /// waits for an answer most of the time, and holds a blob or two meanwhile.
 const REMOTE_READERS: usize = 8;
 

@@ -159,11 +159,11 @@ impl Snapshot {
 /// Which snapshots are meant. Empty lists mean any.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// Of one of these hosts.
+    /// Hosts; a snapshot is of one of them.
     pub hosts: Vec<String>,
     /// With all tags of one of these lists.
     pub tags: Vec<Vec<String>>,
-    /// Of all these paths.
+    /// Paths, all of which a snapshot backed up.
     pub paths: Vec<String>,
 }
 

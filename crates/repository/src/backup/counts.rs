@@ -44,7 +44,7 @@ pub(super) struct Counts {
     unread: AtomicU64,
     skipped: Mutex<Vec<Skipped>>,
     set_aside: Mutex<Vec<PathBuf>>,
-    /// Of the parent snapshot.
+    /// What of the parent snapshot could not be read.
     unreadable: Mutex<Option<Unread>>,
 }
 

@@ -1,7 +1,7 @@
 //! Directories: their entries beside those that the parent snapshot has, and their trees.
 //!
-//! Of a directory with very many entries some are worked on at a time, so that memory does not grow
-//! with their number but for their names and the compressed tree.
+//! Entries are worked on in batches, so that in a directory with very many of them only their names
+//! and the compressed tree take memory that grows with their number.
 
 use super::Backup;
 use crate::aside;
@@ -17,7 +17,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// So many entries of a directory are worked on at a time.
+/// Entries of a directory that are worked on at a time.
 const WINDOW_ENTRIES: usize = if cfg!(test) { 50 } else { 8 << 10 };
 
 /// A directory as the parent snapshot has it.

@@ -46,7 +46,7 @@ pub use targets::absolute;
 /// What to back up, and how to describe it.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// What is backed up. A relative path lies in the snapshot as it is named, as in restic.
+    /// Paths to back up. A relative one lies in the snapshot as it is named, as in restic.
     pub paths: Vec<PathBuf>,
     /// The absolute path that relative ones are from.
     pub directory: PathBuf,
@@ -70,7 +70,7 @@ pub struct Options {
     pub program: String,
     /// How long a file system that depends on others may take for an answer.
     pub patience: Duration,
-    /// What else is done otherwise than usually.
+    /// Departures from the usual way.
     pub how: How,
 }
 
@@ -105,7 +105,8 @@ pub struct Excludes {
     pub patterns: Patterns,
     /// The same as text, for the snapshot.
     pub texts: Vec<String>,
-    /// Of a directory that has a file of this name, and which begins so, everything but that file.
+    /// A name and a beginning: a directory with a file of that name that begins so is left out, but
+    /// for that file.
     pub if_present: Vec<(OsString, Vec<u8>)>,
     /// Files longer than this.
     pub larger_than: Option<u64>,
@@ -192,7 +193,7 @@ pub struct Report {
     pub summary: Summary,
     /// Files in the snapshot.
     pub files: u64,
-    /// Of these, those that were as in the parent and so were not read.
+    /// Those of them that were as in the parent and so were not read.
     pub files_unmodified: u64,
     /// Directories in the snapshot.
     pub directories: u64,

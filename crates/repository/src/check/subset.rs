@@ -8,17 +8,16 @@ use std::str::FromStr;
 pub enum Subset {
     /// All of them.
     All,
-    /// Of `of` parts the one with this number, from 1 on, by the first byte of each id: the parts
-    /// together are everything.
+    /// One of `of` parts, chosen by the first byte of each id: the parts together are everything.
     Part {
-        /// Which.
+        /// Number of the part, from 1 on.
         number: u16,
-        /// Of how many; at most 256.
+        /// How many parts there are; at most 256.
         of: u16,
     },
-    /// So much of a hundred, of the packs, chosen at random; one at least.
+    /// A percentage of the packs, chosen at random; one pack at least.
     Percent(f64),
-    /// So many bytes, or one pack more, chosen at random.
+    /// Packs chosen at random until they have this many bytes.
     Bytes(u64),
 }
 

@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex};
 /// A handle that may be closed at any time and is then opened again.
 pub(super) type Slot = Arc<Mutex<Option<Arc<OwnedFd>>>>;
 
-/// So many handles are kept open.
+/// Handles that are kept open.
 const HANDLES: usize = 256;
 
 /// The handles that are open, the oldest first.
@@ -62,11 +62,11 @@ pub(super) enum State {
 pub(super) struct Directory {
     pub(super) parent: Option<Arc<Directory>>,
     pub(super) name: Box<[u8]>,
-    /// Of all but the target itself.
+    /// Metadata to set; `None` for the target itself.
     meta: Option<Meta>,
     state: Mutex<State>,
     slot: Slot,
-    /// What must be done before this is: its own visit, and its entries.
+    /// How much is still to be done before it is finished: its own visit, and its entries.
     pending: AtomicUsize,
     /// What is there and not in the snapshot.
     pub(super) surplus: Mutex<Vec<Box<[u8]>>>,

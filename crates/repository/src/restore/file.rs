@@ -39,11 +39,11 @@ pub(super) struct Planned {
     name: Box<[u8]>,
     meta: Meta,
     content: Box<[Id]>,
-    /// Of the parts.
+    /// Bytes of each part.
     lengths: Box<[u32]>,
-    /// What the snapshot says.
+    /// Bytes of the file as the snapshot has it.
     size: u64,
-    /// What the parts make.
+    /// Bytes of all parts together.
     bytes: u64,
     there: Option<Existing>,
     first: Option<Arc<First>>,
@@ -51,9 +51,9 @@ pub(super) struct Planned {
     fresh: bool,
     /// Which of several possible names the partial file has.
     number: u8,
-    /// What is right already, of what is there or of the partial file.
+    /// Which parts are right already, in the file that is there or in the partial one.
     right: Box<[bool]>,
-    /// It is the partial file that has them.
+    /// Whether those parts are in the partial file.
     resumed: bool,
     slot: Slot,
     left: AtomicU32,

@@ -153,7 +153,7 @@ struct Found {
     files: Vec<Planned>,
     links: Vec<Link>,
     visits: Vec<Visit>,
-    /// Of the files.
+    /// Blobs of the files.
     blobs: usize,
 }
 

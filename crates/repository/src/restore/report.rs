@@ -16,7 +16,7 @@ pub struct Report {
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Of these, bytes that were taken from the file that was there before.
+    /// Those of them that were taken from the file that was there before.
     pub bytes_reused: u64,
     /// Sealed bytes that were read from the store, for trees too.
     pub bytes_read: u64,

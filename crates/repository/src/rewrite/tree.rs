@@ -17,7 +17,7 @@ use std::sync::Mutex;
 
 /// Deeper than directories are nested anywhere, and not too deep for [`STACK_BYTES`].
 const DEPTH_MAX: usize = 8_000;
-/// Of each thread, since directories are nested.
+/// Stack of each thread, which needs more the deeper directories are nested.
 const STACK_BYTES: usize = 64 << 20;
 
 /// What becomes of an entry.

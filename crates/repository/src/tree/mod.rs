@@ -153,7 +153,7 @@ pub struct Node {
     pub xattrs: Vec<(String, Vec<u8>)>,
     /// What other systems keep; not looked at, kept as it is.
     pub generic: BTreeMap<String, String>,
-    /// Of a device: its number.
+    /// The number of a device; 0 for anything else.
     pub device: u64,
     /// The blobs of a file; `None` of anything else.
     pub content: Option<Vec<Id>>,

@@ -11,7 +11,7 @@ use std::ops::Range;
 
 /// How much is read at a time.
 const READ_BYTES: usize = 128 << 10;
-/// What may stand after the entries is at most so long.
+/// The most bytes that may follow the entries.
 const TAIL_BYTES_MAX: usize = 1 << 20;
 /// What JSON takes for white space.
 const SPACE: &[u8] = b" \t\n\r";

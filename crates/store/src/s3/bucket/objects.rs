@@ -54,7 +54,7 @@ pub struct Wanted {
 /// A piece of an object.
 #[derive(Debug, Clone)]
 pub struct Piece {
-    /// Of what.
+    /// The object that it is a piece of.
     pub head: Head,
     /// Its tags, asked for with the first piece only.
     pub tags: BTreeMap<String, String>,
