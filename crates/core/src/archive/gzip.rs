@@ -218,7 +218,7 @@ fn decompressing() -> Worker<Member> {
 }
 
 fn damaged(message: &str) -> Error {
-    Error::new(Code::ObjectDamaged, message).hint(super::open::DAMAGED_HINT)
+    Error::new(Code::ObjectDamaged, message).hint(super::damage::DAMAGED_HINT)
 }
 
 fn truncated() -> Error {
@@ -315,7 +315,7 @@ impl<R: Read> Reader<R> {
 fn read_whole(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<()> {
     input.read_exact(buffer).map_err(|error| {
         // `get_ref` is empty for the error that `read_exact` makes itself.
-        if error.kind() == io::ErrorKind::UnexpectedEof && !super::open::is_of_input(&error) {
+        if error.kind() == io::ErrorKind::UnexpectedEof && !super::damage::is_of_input(&error) {
             truncated().into()
         } else {
             error

@@ -5,6 +5,7 @@
 //! bytes go, and it does not replace the hashes of a manifest: a damaged object whose content is
 //! unharmed (a changed padding bit, say) is for the caller's [`Tally`] to find.
 
+mod damage;
 mod gzip;
 mod keys;
 mod open;

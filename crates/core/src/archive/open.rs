@@ -1,5 +1,6 @@
 //! The way back: decrypt, then decompress, and refuse what is not whole.
 
+use super::damage::{DAMAGED_HINT, Input, InputFailed};
 use super::gzip;
 use super::keys::{Identities, OpenPgpIdentity};
 use super::openpgp;
@@ -9,12 +10,7 @@ use crate::error::{Code, Error, Result};
 use crate::thread;
 use age::DecryptError;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
-use std::fmt;
 use std::io::{self, BufRead, BufReader, Read, Write};
-
-/// What to do about a damaged object.
-pub(super) const DAMAGED_HINT: &str = "run `lifeboat verify` to see which copies are whole, then restore from another store, or \
-     heal this copy with `lifeboat copy`";
 
 /// Buffer between the stages, in bytes.
 const BUFFER_BYTES: usize = 256 << 10;
@@ -169,36 +165,6 @@ fn zstd_reader<'a>(
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
     Ok(Box::new(zstd::Decoder::with_buffer(input)?))
-}
-
-/// Marks errors of the input, so that they are told from errors of its content.
-struct Input<R>(R);
-
-#[derive(Debug)]
-struct InputFailed(io::Error);
-
-impl fmt::Display for InputFailed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl std::error::Error for InputFailed {}
-
-/// Whether the error came from below, not from what was read.
-pub(super) fn is_of_input(error: &io::Error) -> bool {
-    error
-        .get_ref()
-        .is_some_and(|inner| inner.is::<InputFailed>())
-}
-
-impl<R: Read> Read for Input<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.read(buffer).map_err(|error| match error.kind() {
-            io::ErrorKind::Interrupted => error,
-            kind => io::Error::new(kind, InputFailed(error)),
-        })
-    }
 }
 
 /// The error itself, when it came from below or is one of ours already; else what it means.

@@ -1,7 +1,7 @@
 //! Finds and reads the configuration file.
 
 use super::document::walk;
-use super::places::{Places, Problem, error, join};
+use super::places::{Places, Problem, error};
 use super::validate::Gravity;
 use super::{Config, schema};
 use crate::error::{Code, Error, Result};
@@ -217,18 +217,4 @@ fn read(path: &Path) -> Result<String> {
             .cause(format!("byte {at} does not fit"))
             .hint("save it as UTF-8")
     })
-}
-
-/// The path of a table and something in it.
-pub(super) fn path_of(subject: &str, at: &str) -> String {
-    let (table, name) = subject.split_once('.').unwrap_or((subject, ""));
-    let subject = match name {
-        "" => table.to_owned(),
-        name => join(table, name),
-    };
-    match at {
-        "" => subject,
-        at if at.starts_with('[') => format!("{subject}{at}"),
-        at => format!("{subject}.{at}"),
-    }
 }

@@ -127,3 +127,17 @@ pub(super) fn did_you_mean<'a>(
     known.sort_unstable();
     (!known.is_empty()).then(|| format!("known here: {}", known.join(", ")))
 }
+
+/// The path of a table and something in it.
+pub(super) fn path_of(subject: &str, at: &str) -> String {
+    let (table, name) = subject.split_once('.').unwrap_or((subject, ""));
+    let subject = match name {
+        "" => table.to_owned(),
+        name => join(table, name),
+    };
+    match at {
+        "" => subject,
+        at if at.starts_with('[') => format!("{subject}{at}"),
+        at => format!("{subject}.{at}"),
+    }
+}

@@ -6,7 +6,7 @@
 //! points themselves in clear. The state directory keeps what was made here. A chain is whole without
 //! any detail; that one is gone is told all the same.
 
-use super::gather::{Object, PREFIX};
+use super::gather::{DETAILS, Object, PREFIX, hash_of, is_hash};
 use super::record::{DetailRef, ProvedPoint, Record};
 use crate::archive::{self, Identities, Recipients, Sealer, Sealing};
 use crate::clock::Clock;
@@ -29,8 +29,6 @@ use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::path::PathBuf;
 
-/// The directory of a signer that holds details, and that of the state.
-const DIRECTORY: &str = "details";
 const KEPT: &str = "evidence";
 
 /// Everything of a record that may hold data.
@@ -136,19 +134,6 @@ pub(super) fn take(record: &mut Record, clock: &Clock) -> Result<Plain> {
     Ok(Plain { sha256, bytes })
 }
 
-/// The hash of the detail that an object is, if it is one.
-pub(super) fn hash_of(file: &str) -> Option<&str> {
-    let (hash, _) = file
-        .strip_prefix(DIRECTORY)?
-        .strip_prefix('/')?
-        .split_once(".json")?;
-    is_hash(hash).then_some(hash)
-}
-
-fn is_hash(text: &str) -> bool {
-    text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-}
-
 /// How the detail of a record is sealed for a store; `None` when it must not be put there.
 fn sealing(context: &Context, store: &OpenStore, record: &Record) -> Result<Option<Sealing>> {
     let sealed_to = |recipients: Recipients| Sealing {
@@ -196,7 +181,7 @@ pub(super) fn put(
     sealer.write_all(&plain.bytes).map_err(failed)?;
     let bytes = sealer.finish().map_err(failed)?;
     let key = format!(
-        "{PREFIX}{signer}/{DIRECTORY}/{}.json{}",
+        "{PREFIX}{signer}/{DETAILS}/{}.json{}",
         plain.sha256,
         sealing.suffix()
     );

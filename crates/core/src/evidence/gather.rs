@@ -18,6 +18,8 @@ use crate::stores::OpenStore;
 use lifeboat_store::ObjectInfo;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// The directory of a signer that holds details, and that of the state.
+pub(super) const DETAILS: &str = "details";
 /// Where evidence is in a store.
 pub(super) const PREFIX: &str = "lifeboat/evidence/";
 
@@ -142,10 +144,24 @@ pub(super) fn read(store: &OpenStore, key: &str) -> Result<Option<StoredRecord>>
     }))
 }
 
+/// The hash of the detail that an object is, if it is one.
+pub(super) fn hash_of(file: &str) -> Option<&str> {
+    let (hash, _) = file
+        .strip_prefix(DETAILS)?
+        .strip_prefix('/')?
+        .split_once(".json")?;
+    is_hash(hash).then_some(hash)
+}
+
+/// Whether it is a SHA-256 in hex.
+pub(super) fn is_hash(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+}
+
 /// The hash that an object of this key has the detail of, and the object, if it is a detail.
 pub(super) fn detail(store: &OpenStore, key: &str) -> Option<(String, Object)> {
     let (_, file) = split(key)?;
-    let hash = super::detail::hash_of(file)?.to_owned();
+    let hash = hash_of(file)?.to_owned();
     let object = Object {
         store: store.clone(),
         file: file.to_owned(),

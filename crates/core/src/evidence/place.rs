@@ -186,7 +186,7 @@ fn heal_details(
     let ours = gather::directory(context.state.signer.id().as_str());
     let has = |sha256: &str| {
         let mut there = gathered.details.iter();
-        there.any(|o| o.store.name == store.name && super::detail::hash_of(&o.file) == Some(sha256))
+        there.any(|o| o.store.name == store.name && super::gather::hash_of(&o.file) == Some(sha256))
     };
     for record in believed.iter().filter(|b| b.stored.signer == ours) {
         let Some(detail) = &record.record.detail else {

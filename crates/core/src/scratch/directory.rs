@@ -6,6 +6,7 @@
 //! gone. One is renamed before it is cleared, and its mark goes last, so that a removal that is
 //! killed is taken up by the next sweep; what cannot be removed is named.
 
+use super::PREFIX;
 use super::elsewhere;
 use crate::digest::hex;
 use crate::error::{Code, Error, Result};
@@ -24,7 +25,6 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-pub(super) const PREFIX: &str = "lifeboat-scratch-";
 /// How a name goes on once its directory is being removed.
 const REMOVING: &str = "being-removed-";
 const MARK: &CStr = c".lifeboat-owner";

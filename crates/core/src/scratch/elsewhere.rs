@@ -4,7 +4,7 @@
 //! A note beside the base keeps each such place, because the next run may be given another
 //! temporary directory. Losing the note means that what a killed run left there is not found.
 
-use super::directory::PREFIX;
+use super::PREFIX;
 use crate::error::{Code, Error, Result};
 use std::collections::BTreeSet;
 use std::fs::OpenOptions;

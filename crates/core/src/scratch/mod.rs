@@ -7,3 +7,5 @@ mod directory;
 pub(crate) mod elsewhere;
 
 pub use directory::{Directory, Swept, sweep};
+
+const PREFIX: &str = "lifeboat-scratch-";

@@ -5,8 +5,7 @@
 //! something missing (the order and number of entries of an index, constraints, generated columns)
 //! is not judged, and named in the limits.
 
-use super::open_still;
-use super::proof::quoted;
+use super::{open_still, quoted};
 use rusqlite::functions::FunctionFlags;
 use rusqlite::types::Null;
 use rusqlite::{Connection, Row};

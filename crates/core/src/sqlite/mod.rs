@@ -171,3 +171,8 @@ pub(crate) fn ask(database: &Connection, sql: &str) -> Result<String, String> {
         None => Ok(answer),
     }
 }
+
+/// A name in SQL.
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}

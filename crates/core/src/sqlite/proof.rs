@@ -6,7 +6,7 @@
 //! numbers count only where they are a column (`INTEGER PRIMARY KEY`), because VACUUM renumbers.
 
 use super::check::stand_in_for_collations;
-use super::open_still;
+use super::{open_still, quoted};
 use crate::digest::hex;
 use crate::fingerprint::{
     DatabaseInventory, Fingerprint, Inventory, Proof, RowSum, TableFingerprint, TablesFingerprint,
@@ -105,11 +105,6 @@ fn foreign_key_violations(database: &Connection) -> rusqlite::Result<u64> {
         count += 1;
     }
     Ok(count)
-}
-
-/// A name in SQL.
-pub(crate) fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// The columns of a table that can be asked, generated ones among them.

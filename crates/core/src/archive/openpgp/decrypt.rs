@@ -2,7 +2,7 @@
 
 use super::secret::SecretKeys;
 use super::signatures::MessageSigners;
-use crate::archive::open::DAMAGED_HINT;
+use crate::archive::damage::DAMAGED_HINT;
 use crate::error::{Code, Error, Result};
 use pgp::composed::{DecryptionOptions, Esk, Message, TheRing};
 use pgp::types::{KeyId, Seipdv1ReadMode};

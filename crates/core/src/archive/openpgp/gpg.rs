@@ -5,7 +5,7 @@
 
 use super::signatures::{MessageSigners, bad};
 use super::{hex, packets};
-use crate::archive::open::DAMAGED_HINT;
+use crate::archive::damage::DAMAGED_HINT;
 use crate::error::{Code, Error, Result};
 use crate::transport::{Command, Running, Transport};
 use pgp::composed::{PublicOrSecret, SignedPublicKey};

@@ -13,7 +13,7 @@ mod objectives;
 mod public;
 mod shape;
 
-use super::load::path_of;
+use super::places::path_of;
 use super::{Config, FilesConfig, PlanConfig, SourceKind};
 use crate::error::{Code, Error, Result};
 use crate::finding::{Finding, Severity};

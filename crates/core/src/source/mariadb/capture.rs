@@ -10,9 +10,11 @@
 //! backup must not stop an application. Where it cannot be shown that nobody wrote to one
 //! meanwhile, it is named in the limits and the warnings.
 
-use super::client::{Server, identifier, query, release_of};
-use super::connection::{Connection, Flavor};
+use super::client::{Server, identifier, query};
+use super::connection::Connection;
 use super::dump::{ColumnOrders, Contents};
+use super::flavor::Flavor;
+use super::flavor::release_of;
 use super::grants::{self, Grants};
 use super::inventory::{self, Catalog, Dictionary, SpecialKind, Table};
 use super::programs::{Program, Tool};

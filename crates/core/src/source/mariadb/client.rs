@@ -5,7 +5,8 @@
 //! through the client's standard input in its binary mode, in which it obeys no command of its own
 //! but `DELIMITER`.
 
-use super::connection::{Connection, Flavor};
+use super::connection::Connection;
+use super::flavor::{Flavor, release_of};
 use super::programs::Tool;
 use crate::digest::hex;
 use crate::error::{Code, Error, Result};
@@ -56,12 +57,6 @@ impl Server {
             release,
         })
     }
-}
-
-/// `10.11.6-MariaDB` → `[10, 11]`.
-pub fn release_of(version: &str) -> Option<[u32; 2]> {
-    let mut numbers = version.split(|c: char| !c.is_ascii_digit());
-    Some([numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?])
 }
 
 /// The client, reading statements from its standard input and printing bare rows.

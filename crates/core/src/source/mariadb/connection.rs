@@ -4,11 +4,11 @@
 //! never in [`Connection::display`]; option files and `MYSQL_*` variables of the user are ignored,
 //! so that a stray one cannot turn a restore upon another server.
 
+use super::flavor::Flavor;
 use super::programs::{Program, Programs, Tool};
 use super::url::{decode, malformed, some};
 use crate::config::ServerConfig;
 use crate::error::Result;
-use crate::kind::Kind;
 use crate::percent;
 use crate::secret::{Scrubber, Secret};
 use crate::transport::resolve;
@@ -18,51 +18,6 @@ use std::sync::Arc;
 
 /// How long a client may take to connect, in seconds.
 const CONNECT_SECONDS: &str = "15";
-
-/// Whose server and tools: they differ in more than their names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub enum Flavor {
-    /// MariaDB.
-    #[default]
-    Mariadb,
-    /// MySQL.
-    Mysql,
-}
-
-impl Flavor {
-    /// The name in the configuration, in manifests and in URLs.
-    pub fn name(self) -> &'static str {
-        match self {
-            Flavor::Mariadb => "mariadb",
-            Flavor::Mysql => "mysql",
-        }
-    }
-
-    /// The name for people.
-    pub fn title(self) -> &'static str {
-        match self {
-            Flavor::Mariadb => "MariaDB",
-            Flavor::Mysql => "MySQL",
-        }
-    }
-
-    /// The flavor of a kind of source, when it is one of these.
-    pub fn of_kind(kind: Kind) -> Option<Self> {
-        match kind {
-            Kind::Mariadb => Some(Flavor::Mariadb),
-            Kind::Mysql => Some(Flavor::Mysql),
-            Kind::Files | Kind::Sqlite | Kind::Postgres | Kind::Bucket | Kind::Command => None,
-        }
-    }
-
-    /// The kind of source.
-    pub fn kind(self) -> Kind {
-        match self {
-            Flavor::Mariadb => Kind::Mariadb,
-            Flavor::Mysql => Kind::Mysql,
-        }
-    }
-}
 
 /// How far the connection to a server is to be encrypted and checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

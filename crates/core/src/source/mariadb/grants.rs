@@ -5,7 +5,8 @@
 //! a dump lacks them and ends well.
 
 use super::client::{Server, identifier, query, rows};
-use super::connection::{Connection, Flavor};
+use super::connection::Connection;
+use super::flavor::Flavor;
 use crate::error::{Code, Error, Result};
 use crate::secret::Scrubber;
 use std::collections::{BTreeMap, BTreeSet};

@@ -6,9 +6,10 @@
 //! sequences. A fact that this version of the server does not have is left out. Accounts and
 //! privileges are not in it, but for the accounts that definitions name.
 
-use super::client::{identifier, literal, release_of, rows};
-use super::connection::{Connection, Flavor};
-use super::restore::flavor_of;
+use super::client::{identifier, literal, rows};
+use super::connection::Connection;
+use super::flavor::Flavor;
+use super::flavor::{flavor_of, release_of};
 use super::unqualify::unqualify;
 use crate::error::{Code, Error, Result};
 use crate::fingerprint::{

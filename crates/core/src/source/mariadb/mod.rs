@@ -12,6 +12,7 @@ mod connection;
 mod descriptor;
 mod dump;
 mod examine;
+mod flavor;
 mod grants;
 mod inventory;
 mod observe;
@@ -31,15 +32,15 @@ pub use admin::{
     NAME_CHARACTERS_MAX, create_database, database_exists, drop_database, empty_again, is_empty,
 };
 pub use client::{
-    Server, command, error_number, execute, identifier, literal, query, refused, release_of,
-    row_counts, rows,
+    Server, command, error_number, execute, identifier, literal, query, refused, row_counts, rows,
 };
-pub use connection::{Connection, Flavor};
+pub use connection::Connection;
 pub use descriptor::OfMariadb;
+pub use flavor::{Flavor, flavor_of, release_of};
 pub use inventory::{Defaults, defaults};
 pub use observe::observe;
 pub use programs::{Program, Tool, ask as ask_program};
-pub use restore::{flavor_of, restore_dump, skew};
+pub use restore::{restore_dump, skew};
 pub use rights::restore_rights;
 pub use scratch::ScratchMariadb;
 pub use swap::{Recovered, Swap, is_half_way, recover, swap_databases, withdraw_database};

@@ -2,8 +2,7 @@
 //!
 //! `mysql` may be MySQL's or another name of MariaDB's, so each program is asked.
 
-use super::client::release_of;
-use super::connection::Flavor;
+use super::flavor::{Flavor, release_of};
 use crate::error::{Code, Error, Result};
 use crate::transport::{Command, Transport};
 use std::collections::BTreeMap;

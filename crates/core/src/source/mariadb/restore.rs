@@ -7,8 +7,9 @@
 //! restores into a database that it can drop or empty.
 
 use super::admin::adopt_defaults;
-use super::client::{self, Server, command, error_number, execute, literal, query, release_of};
-use super::connection::{Connection, Flavor};
+use super::client::{self, Server, command, error_number, execute, literal, query};
+use super::connection::Connection;
+use super::flavor::{Flavor, release_of};
 use super::rewrite::{Account, Events, Heads, Rewriter, SLEEPS, is_insert};
 use crate::error::{Code, Error, Result};
 use crate::fingerprint::{Inventory, Proof};
@@ -231,18 +232,6 @@ fn of_target(mut error: Error) -> Error {
     error
 }
 
-/// Whose server tells this version of itself: `otherwise` when the version does not say.
-pub fn flavor_of(version: &str, otherwise: Flavor) -> Flavor {
-    match (version.contains("MariaDB"), otherwise) {
-        (true, _) => Flavor::Mariadb,
-        // MariaDB always says so.
-        (false, Flavor::Mariadb) if release_of(version).is_some_and(|r| r < [10, 0]) => {
-            Flavor::Mysql
-        }
-        (false, otherwise) => otherwise,
-    }
-}
-
 /// What a drill on another version does not prove.
 pub fn skew(captured: &str, here: &str) -> Option<String> {
     let (was, is) = (release_of(captured)?, release_of(here)?);
@@ -258,6 +247,7 @@ pub fn skew(captured: &str, here: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::mariadb::flavor_of;
 
     #[test]
     fn errors_show_no_rows() {

@@ -1,7 +1,8 @@
 //! What an account may do besides reading: make databases and put one in the place of the live one.
 
 use super::client::{Server, identifier, query, rows};
-use super::connection::{Connection, Flavor};
+use super::connection::Connection;
+use super::flavor::Flavor;
 use super::grants::{Grants, escaped};
 use crate::error::Result;
 use crate::secret::Scrubber;

@@ -4,9 +4,11 @@
 //! flight are bounded; a failing output ends the dump and shows as itself. A dump that waits for a
 //! lock longer than it may is ended, by asking the server to end what it waits with.
 
-use super::client::{Server, literal, query, refused, release_of, rows};
-use super::connection::{Connection, Flavor};
+use super::client::{Server, literal, query, refused, rows};
+use super::connection::Connection;
 use super::dump::{ColumnOrders, Contents, Reader};
+use super::flavor::Flavor;
+use super::flavor::release_of;
 use super::programs::{Program, Tool};
 use crate::error::{Code, Error, Result};
 use crate::observe::Reporter;

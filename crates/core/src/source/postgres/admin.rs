@@ -4,11 +4,10 @@
 //! unless the server itself goes away in the middle, and then says under which name each one is.
 
 use super::connection::Connection;
-use super::restore::captured_inventory;
 use super::session::{Session, identifier, literal};
 use crate::cancel;
 use crate::error::{Code, Error, Result};
-use crate::fingerprint::Proof;
+use crate::fingerprint::{DatabaseInventory, Inventory, Proof};
 use crate::secret::Scrubber;
 use serde::Deserialize;
 use std::time::Duration;
@@ -44,6 +43,14 @@ pub fn creation(name: &str, locale: &str) -> Option<(String, String)> {
         _ => {}
     }
     Some((sql, locale.collate))
+}
+
+/// The database inventory of a proof, when it has one.
+pub fn captured_inventory(proof: Option<&Proof>) -> Option<&DatabaseInventory> {
+    match proof.map(|proof| &proof.inventory) {
+        Some(Inventory::Database(inventory)) => Some(inventory),
+        _ => None,
+    }
 }
 
 /// What makes `createdb` take the encoding and locale of the captured database.

@@ -9,7 +9,7 @@
 //! [`unknown_options`], and not compared.
 
 use super::properties;
-use super::session::{Server, Session};
+use super::session::{Server, Session, listed};
 use crate::error::{Code, Error, Result};
 use crate::fingerprint::{DATABASE_PROPERTY, DatabaseInventory, are_objects, settled};
 use std::collections::BTreeMap;
@@ -65,18 +65,6 @@ pub fn counts(inventory: &DatabaseInventory) -> BTreeMap<String, u64> {
         .filter(|(kind, _)| are_objects(kind))
         .map(|(kind, objects)| (kind.clone(), objects.len() as u64))
         .collect()
-}
-
-/// Rows of (name, definition). A row without a name is of a thing that is gone.
-pub fn listed(session: &mut Session, sql: &str) -> Result<Vec<(String, String)>> {
-    let wrapped = format!(
-        "SELECT coalesce(json_agg(json_build_array(q.name, coalesce(q.definition, ''))), '[]') \
-         FROM ({sql}) AS q(name, definition) WHERE q.name IS NOT NULL"
-    );
-    let answer = session.run(&wrapped)?;
-    serde_json::from_str(&answer).map_err(|error| {
-        Error::new(Code::SourceFailed, "the catalog's answer is not understood").cause(error)
-    })
 }
 
 fn shorten(definition: String) -> String {

@@ -5,8 +5,7 @@
 //! of the restore, and no difference.
 
 use super::connection::Connection;
-use super::inventory;
-use super::session::{Session, identifier, literal};
+use super::session::{Session, identifier, listed, literal};
 use crate::error::{Error, Result};
 use crate::fingerprint::{DATABASE_PROPERTY, DatabaseInventory};
 use crate::secret::Scrubber;
@@ -74,7 +73,7 @@ pub fn apply(
     let mut warnings = Vec::new();
     // The owner first: the default privileges are the owner's.
     for statements in [with_owner, with_privileges, with_rest] {
-        let here = inventory::listed(&mut session, &question())?;
+        let here = listed(&mut session, &question())?;
         let here = here.into_iter().collect();
         for (what, statement) in statements(&database, &here, wanted) {
             if let Err(error) = session.run(&statement) {

@@ -6,7 +6,7 @@
 //! the same way the capture read the source. It does not clean up after itself: the caller restores
 //! into a database it can drop.
 
-use super::admin::creation;
+use super::admin::{captured_inventory, creation};
 use super::archive::ColumnOrders;
 use super::capture::proof;
 use super::connection::Connection;
@@ -15,11 +15,11 @@ use super::inventory::{self, own_relations};
 use super::name::qualified;
 use super::properties;
 use super::refusal::not_restored;
-use super::session::{Server, Session, identifier};
+use super::session::{Server, Session, identifier, listed};
 use super::stream::Dump;
 use super::tools::Tools;
 use crate::error::{Code, Error, Result};
-use crate::fingerprint::{DatabaseInventory, Fingerprint, Inventory, Proof};
+use crate::fingerprint::{DatabaseInventory, Fingerprint, Proof};
 use crate::observe::Reporter;
 use crate::secret::Scrubber;
 use crate::source::{Onto, RestoreOptions};
@@ -127,7 +127,7 @@ fn other_locale(
 ) -> Result<Option<String>> {
     let mut session = Session::open(target, scrubber).map_err(of_target)?;
     let server = Server::ask(target, scrubber).map_err(of_target)?;
-    let here = inventory::listed(&mut session, &inventory::database(server.major))?;
+    let here = listed(&mut session, &inventory::database(server.major))?;
     let here = here.into_iter().next().map(|(_, text)| text);
     let captured = captured
         .objects
@@ -192,14 +192,6 @@ fn superusers(inventory: &DatabaseInventory) -> BTreeSet<String> {
         .filter(|(name, _)| privileged(name))
         .map(|(_, owner)| owner.clone())
         .collect()
-}
-
-/// The database inventory of a proof, when it has one.
-pub fn captured_inventory(proof: Option<&Proof>) -> Option<&DatabaseInventory> {
-    match proof.map(|proof| &proof.inventory) {
-        Some(Inventory::Database(inventory)) => Some(inventory),
-        _ => None,
-    }
 }
 
 /// An error of a server that is a target, not a source.

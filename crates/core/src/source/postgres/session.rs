@@ -305,3 +305,15 @@ fn of_table(said: &str) -> String {
         .map(|table| format!(": table {}", table.trim()))
         .unwrap_or_default()
 }
+
+/// Rows of (name, definition). A row without a name is of a thing that is gone.
+pub fn listed(session: &mut Session, sql: &str) -> Result<Vec<(String, String)>> {
+    let wrapped = format!(
+        "SELECT coalesce(json_agg(json_build_array(q.name, coalesce(q.definition, ''))), '[]') \
+         FROM ({sql}) AS q(name, definition) WHERE q.name IS NOT NULL"
+    );
+    let answer = session.run(&wrapped)?;
+    serde_json::from_str(&answer).map_err(|error| {
+        Error::new(Code::SourceFailed, "the catalog's answer is not understood").cause(error)
+    })
+}
