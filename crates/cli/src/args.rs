@@ -102,7 +102,7 @@ pub enum Command {
 }
 
 impl Command {
-    /// Whether a store is given instead of a configuration.
+    /// Says if a store is given instead of a configuration.
     pub fn is_cold(&self) -> bool {
         let cold = match self {
             Command::Points(a) => &a.cold,
@@ -117,7 +117,7 @@ impl Command {
         cold.store_url.is_some()
     }
 
-    /// Whether it is run for what it does, and not for what it says: then `--quiet` says nothing
+    /// Says if it is run for what it does, and not for what it says: then `--quiet` says nothing
     /// unless something failed.
     pub fn acts(&self) -> bool {
         match self {

@@ -23,7 +23,7 @@ pub struct Printer {
     paper: Mutex<Paper>,
 }
 
-/// Where lines go.
+/// The place that lines go to.
 struct Paper {
     to: AutoStream<Box<dyn Write + Send>>,
     /// Lines that are held back until it is known whether anything failed.
@@ -63,7 +63,7 @@ impl Printer {
         self.paper.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the result is to be one JSON document.
+    /// Says if the result is to be one JSON document.
     pub fn is_json(&self) -> bool {
         self.json
     }

@@ -37,7 +37,7 @@ pub struct Copied {
     pub bytes: u64,
 }
 
-/// What was copied, and what was not looked at: the document of `copy`.
+/// The document of `copy`: points that were copied, and stores that could not be read.
 #[derive(Debug, Serialize)]
 pub struct Copies {
     /// The store that received them.
@@ -51,7 +51,7 @@ pub struct Copies {
 }
 
 impl Copies {
-    /// How the copying ends the program.
+    /// Returns the exit code of the copying.
     pub fn exit(&self) -> Exit {
         match self.unread.is_empty() {
             true => Exit::Done,

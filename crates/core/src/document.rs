@@ -1,4 +1,4 @@
-//! How documents are written: manifests, details and records of evidence, and what every verb answers.
+//! Writes documents: manifests, details and records of evidence, and the answers of verbs.
 //!
 //! A verb's answer is a type that serialises, beside what it describes. [`Document`] says which
 //! version of the format it is; the command line and a dashboard read the same document.

@@ -99,7 +99,7 @@ impl Report {
         Document::from(&self.evidence)
     }
 
-    /// How the drill ends the program.
+    /// Returns the exit code of the drill.
     pub fn exit(&self) -> Exit {
         self.evidence.record.outcome.exit_of_drill()
     }

@@ -96,7 +96,7 @@ impl Code {
         }
     }
 
-    /// How the program ends with this error.
+    /// Returns the exit code of a program that ends with this error.
     pub fn exit(self) -> Exit {
         match self {
             Code::Usage | Code::Configuration | Code::Secret => Exit::Usage,

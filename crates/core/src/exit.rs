@@ -1,16 +1,16 @@
-//! How the program ends, as whoever started it reads it from the exit code.
+//! Exit codes: how the program ends, as whoever started it reads it.
 //!
 //! Every report says how it ends the program, and every error does by its code, so that no caller
 //! judges a second time.
 
 use serde::Serialize;
 
-/// How the program ends. The numbers are part of the interface.
+/// An exit code of the program. The numbers are part of the interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[repr(u8)]
 pub enum Exit {
-    /// What was asked for is done.
+    /// All that was asked for is done.
     Done = 0,
     /// It failed.
     Failed = 1,

@@ -52,7 +52,7 @@ pub struct Findings {
     findings: Vec<Finding>,
 }
 
-/// Whether anything that was found is an error.
+/// The judgement on all findings together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Judgement {
@@ -73,18 +73,18 @@ impl Findings {
         Findings { outcome, findings }
     }
 
-    /// What was found.
+    /// The findings.
     pub fn all(&self) -> &[Finding] {
         &self.findings
     }
 
-    /// How many findings are of this severity.
+    /// Counts the findings of this severity.
     pub fn count(&self, severity: Severity) -> usize {
         let findings = self.findings.iter();
         findings.filter(|f| f.severity == severity).count()
     }
 
-    /// How this ends the program, where an error ends it so.
+    /// Returns the exit code: `error` when one was found.
     pub fn exit(&self, error: Exit) -> Exit {
         match self.outcome {
             Judgement::Ok => Exit::Done,

@@ -1,6 +1,6 @@
 //! Lists restore points, shows one, and forgets those that may be gone.
 //!
-//! What is listed is what the stores hold, as far as they answer, and what was in them once. Nothing is
+//! A list has the points that the stores hold, as far as they answer, and those that were in them once. Nothing is
 //! decrypted for a list; what was captured is known only where the catalog noted it.
 
 use crate::backup;
@@ -22,14 +22,14 @@ use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Which points are listed.
+/// The choice of points that are listed.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// Only those of this plan.
+    /// The plan that they must be of.
     pub plan: Option<String>,
-    /// Only those of which this store holds a copy, or held one.
+    /// The store that must hold a copy, or have held one.
     pub store: Option<String>,
-    /// Whether every store is read anew, and the instructions there are checked.
+    /// Reads every store anew, and checks the instructions there.
     pub rescan: bool,
 }
 
@@ -46,15 +46,15 @@ impl Options {
 /// The document of `points`.
 #[derive(Debug, Clone, Serialize)]
 pub struct Listing {
-    /// Those that a store holds, by id, and then those that none holds any more.
+    /// Points that a store holds, by id, and then points that none holds any more.
     pub points: Vec<ListedPoint>,
     /// Plans whose newest complete point is older than the objective.
     pub overdue: Vec<OverduePlan>,
-    /// What went wrong on the way.
+    /// Problems that came up on the way.
     pub errors: Vec<Problem>,
 }
 
-/// What went wrong while points were listed.
+/// A problem that came up while points were listed.
 #[derive(Debug, Clone, Serialize)]
 #[serde(untagged)]
 pub enum Problem {
@@ -69,11 +69,11 @@ pub enum Problem {
 pub struct OverduePlan {
     /// The plan.
     pub plan: Name,
-    /// What is said of it.
+    /// The sentence that tells it.
     pub why: String,
 }
 
-/// How much of a point there is.
+/// The outcome of a point, or that it is missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Standing {
@@ -118,17 +118,17 @@ pub struct ListedPoint {
     pub app: Name,
     /// The environment of that.
     pub environment: Name,
-    /// Who signed it, as the manifest says.
+    /// Its signer, as the manifest says.
     pub signer: String,
     /// Its plan.
     pub plan: Name,
-    /// When its capture began.
+    /// The beginning of its capture.
     pub started: Timestamp,
     /// How much of it there is.
     pub outcome: Standing,
-    /// Why it was taken, where someone said so.
+    /// The reason it was taken for, where someone gave one.
     pub reason: Option<String>,
-    /// Whether it was taken before a live restore, of what was to be replaced.
+    /// Set on a point that was taken before a live restore, of what was to be replaced.
     pub safety: bool,
     /// Bytes that were captured; absent where that is not known here.
     pub bytes: Option<u64>,
@@ -138,27 +138,27 @@ pub struct ListedPoint {
     pub stores: Vec<Name>,
     /// The stores that should hold a copy and do not.
     pub missing_copies: Vec<Name>,
-    /// Whether every copy is signed by someone who is believed here.
+    /// Set when every copy is signed by someone who is believed here.
     pub trusted: bool,
-    /// How it was proved.
+    /// Its proof.
     #[serde(flatten)]
     pub proof: PointProof,
     /// The stores that held a copy once, and lost it.
     pub missing: Vec<Name>,
-    /// Whether it is dated in the future, and so set aside.
+    /// Set on a point that is dated in the future, and so set aside.
     pub ahead: bool,
-    /// Whether it was disowned.
+    /// Set on a point that was disowned.
     pub disowned: bool,
     /// The signers of copies that are not believed.
     #[serde(skip)]
     pub distrusted: BTreeSet<String>,
-    /// What happened to each copy that was lost, and what can be done.
+    /// The fate of each copy that was lost, and the way to heal it.
     #[serde(skip)]
     pub losses: Vec<String>,
 }
 
 impl Listing {
-    /// How the list ends the program: a copy that was lost, or instructions that mislead, weigh more
+    /// Returns the exit code of the list: a copy that was lost, or instructions that mislead, weigh more
     /// than a store that did not answer.
     pub fn exit(&self) -> Exit {
         let lost = self.points.iter().any(|point| !point.losses.is_empty());
@@ -173,7 +173,7 @@ impl Listing {
         }
     }
 
-    /// Whether some store or manifest could not be read.
+    /// Says if a store or a manifest could not be read.
     pub fn is_cut_short(&self) -> bool {
         let unread = |problem: &Problem| matches!(problem, Problem::Unread(_));
         self.errors.iter().any(unread)
@@ -182,7 +182,7 @@ impl Listing {
 
 type Proofs = BTreeMap<PointId, Proof>;
 
-/// What the records that can be believed say of each point.
+/// Reads the proof of each point from the records that can be believed.
 fn proofs(context: &Context) -> Proofs {
     let Ok((listed, _)) = evidence::list(context) else {
         return Proofs::new();
@@ -354,7 +354,7 @@ pub struct Forgot {
 pub struct ForgottenPoint {
     /// Its id.
     pub point: PointId,
-    /// What it was before.
+    /// The state it was in before.
     pub was: Forgotten,
 }
 
@@ -373,25 +373,25 @@ pub struct Shown {
     /// The manifest of the copy that was read.
     #[serde(flatten)]
     pub manifest: Manifest,
-    /// How it was proved.
+    /// Its proof.
     #[serde(flatten)]
     pub proof: PointProof,
     /// The stores that hold a copy.
     pub copies: Vec<Name>,
     /// The stores that should hold a copy and do not; absent where none is known to hold one.
     pub missing_copies: Option<Vec<Name>>,
-    /// What was captured; absent where it cannot be decrypted.
+    /// The captured content; absent where it cannot be decrypted.
     #[serde(rename = "contents", serialize_with = "without_inventories")]
     pub details: Option<Details>,
-    /// Who signed inside the objects, and how many; by OpenPGP key.
+    /// Objects that are signed inside, counted by OpenPGP key.
     #[serde(skip)]
     pub signed_inside: BTreeMap<String, usize>,
-    /// How many objects are not signed inside, although the store asks for it now.
+    /// Objects that are not signed inside, although the store asks for it now.
     #[serde(skip)]
     pub unsigned_inside: usize,
 }
 
-/// What was captured, without the inventories, which may name every file.
+/// The captured content, without the inventories, which may name every file.
 #[derive(Serialize)]
 struct Contents<'a> {
     artifacts: Vec<ContentsArtifact<'a>>,
@@ -399,7 +399,7 @@ struct Contents<'a> {
     errors: &'a [String],
 }
 
-/// What was in one artifact.
+/// The content of one artifact.
 #[derive(Serialize)]
 struct ContentsArtifact<'a> {
     source: &'a Name,
@@ -469,7 +469,7 @@ pub fn show(context: &Context, selector: &Selector, store: Option<&str>) -> Resu
     })
 }
 
-/// Who signed inside the objects, and how many are not signed although their store asks for it.
+/// Counts who signed inside the objects, and those that are not signed although their store asks for it.
 fn signers_inside(fetched: &Fetched) -> (BTreeMap<String, usize>, usize) {
     let mut signers: BTreeMap<String, usize> = BTreeMap::new();
     let mut unsigned = 0;

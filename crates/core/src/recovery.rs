@@ -282,7 +282,7 @@ pub struct Exported<'a> {
     pub file: &'a Path,
     /// Its bytes.
     pub bytes: usize,
-    /// What is in it.
+    /// Names of its files.
     pub entries: Vec<&'a str>,
     /// What an operator should know before relying on it.
     pub warnings: &'a [String],
@@ -295,7 +295,7 @@ pub struct Trial {
     stores: Vec<Tried>,
 }
 
-/// Whether a kit is enough.
+/// The judgement on a kit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TrialOutcome {
@@ -314,12 +314,12 @@ impl Trial {
         Trial { outcome, stores }
     }
 
-    /// What trying it showed of each store.
+    /// Returns what the trial showed of each store.
     pub fn stores(&self) -> &[Tried] {
         &self.stores
     }
 
-    /// How the trial ends the program.
+    /// Returns the exit code of the trial.
     pub fn exit(&self) -> Exit {
         match self.outcome {
             TrialOutcome::Enough => Exit::Done,
@@ -360,7 +360,7 @@ impl Serialize for Tried {
 pub struct Unpacked<'a> {
     /// The path of the `lifeboat.toml` that works from there.
     pub config: &'a Path,
-    /// What was in the kit.
+    /// Names of the files in the kit.
     pub entries: Vec<&'a str>,
 }
 

@@ -159,7 +159,7 @@ impl Verified {
         }
     }
 
-    /// How the verification ends the program.
+    /// Returns the exit code of the verification.
     pub fn exit(&self) -> Exit {
         match self.worst() {
             Soundness::Intact => Exit::Done,

@@ -3,10 +3,10 @@
 
 use lifeboat_core::Exit;
 
-/// What an exit code of a command means there.
+/// An exit code of a command, and its meaning there.
 pub type Meaning = (Exit, &'static str);
 
-/// What every command can end with. A command's own words go before these.
+/// Exit codes of every command. A command's own words go before these.
 const ALWAYS: [Meaning; 3] = [
     (Exit::Done, "done"),
     (Exit::Failed, "failed, or ended by a signal"),
@@ -26,7 +26,7 @@ const UNTRUSTED: Meaning = (
 );
 const LOCKED: Meaning = (Exit::Busy, "somebody else's lock is in the way");
 
-/// What a command of a repository can end with, beside what it has of its own.
+/// Exit codes of every command of a repository, beside its own.
 const OF_REPOSITORY: &[Meaning] = &[UNSOUND, LOCKED];
 
 /// Each command by its words, with what it can end with beside [`ALWAYS`].
@@ -179,7 +179,7 @@ const TABLE: &[(&str, &[Meaning])] = &[
     ),
 ];
 
-/// What the program can end with, whatever the command.
+/// Exit codes of the program, whatever the command.
 const OF_PROGRAM: [Meaning; 5] = [
     (Exit::Partial, "done in part: something was skipped"),
     (

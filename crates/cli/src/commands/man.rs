@@ -84,7 +84,7 @@ fn all(command: &Command, path: String) -> Vec<(&Command, String)> {
     std::iter::once((command, path)).chain(below).collect()
 }
 
-/// What the generator writes before each section, and a page needs once: how an apostrophe is set.
+/// Lines that the generator writes before each section and a page needs once: how an apostrophe is set.
 const PREAMBLE: &str = ".ie \\n(.g .ds Aq \\(aq\n.el .ds Aq '\n";
 
 /// The page of a command: as clap's generator writes it, with the exit codes in a section of their own.

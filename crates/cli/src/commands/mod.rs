@@ -37,7 +37,7 @@ pub struct Run<'a> {
     pub progress: &'a Progress,
     /// Tells of it.
     pub reporter: &'a Reporter,
-    /// Where results go.
+    /// Prints the results.
     pub out: &'a Printer,
 }
 

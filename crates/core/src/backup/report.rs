@@ -21,7 +21,7 @@ pub struct Options {
     pub slot: Option<Timestamp>,
 }
 
-/// What a backup will do; printing it is the dry run, and the document of that.
+/// The steps of a backup; the document of a dry run.
 #[derive(Debug, Clone, Serialize)]
 pub struct Planned {
     /// The plan's name.
@@ -30,7 +30,7 @@ pub struct Planned {
     pub steps: Vec<String>,
 }
 
-/// What a backup did: the document of `backup`.
+/// The document of `backup`.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
     /// Version of this format: 1.
@@ -67,13 +67,13 @@ pub struct Report {
 }
 
 impl Report {
-    /// Why nothing was committed, if nothing was.
+    /// Returns the error that nothing was committed for, if nothing was.
     pub fn refusal(&self) -> Option<Error> {
         let nothing = || Error::new(Code::SourceFailed, "nothing was captured");
         (self.outcome == Outcome::Failed).then(|| self.failure.clone().unwrap_or_else(nothing))
     }
 
-    /// How the backup ends the program.
+    /// Returns the exit code of the backup.
     pub fn exit(&self) -> Exit {
         match (self.refusal(), self.outcome, self.missing_copies.is_empty()) {
             (Some(error), _, _) => error.code.exit(),

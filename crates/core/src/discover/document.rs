@@ -1,4 +1,4 @@
-//! What `init` found and proposes, as a document.
+//! The document of what `init` found and proposes.
 
 use super::{Found, Missing, Proposal};
 use serde::Serialize;

@@ -15,13 +15,13 @@ pub struct Proof {
     pub tried: Option<(Verdict, Timestamp)>,
 }
 
-/// How a point was proved, as a document says it.
+/// The proof of a point, as a document says it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct PointProof {
-    /// What was decided; `none` where nothing was.
+    /// The verdict that was decided; `none` where none was.
     #[serde(serialize_with = "or_none")]
     pub proof: Option<Verdict>,
-    /// When it was decided.
+    /// The time of that decision.
     pub proved_at: Option<Timestamp>,
     /// A later try that decided nothing.
     pub proof_tried: Option<Tried>,

@@ -70,7 +70,7 @@ impl Verdict {
         }
     }
 
-    /// How a drill that came to this ends the program.
+    /// Returns the exit code of a drill with this verdict.
     pub fn exit_of_drill(self) -> Exit {
         match self {
             Verdict::Verified => Exit::Done,
@@ -79,7 +79,7 @@ impl Verdict {
         }
     }
 
-    /// How a restore that came to this ends the program: `partial` where the point held no more.
+    /// Returns the exit code of a restore with this verdict; `partial` where the point held no more.
     pub fn exit_of_restore(self, partial: bool) -> Exit {
         match self {
             Verdict::Verified | Verdict::Restored if partial => Exit::Partial,

@@ -98,7 +98,7 @@ impl Serialize for Listed {
 pub struct Records {
     /// Every record that can be read, by time.
     pub evidence: Vec<Listed>,
-    /// What could not be read.
+    /// Errors of what could not be read.
     pub errors: Vec<Error>,
 }
 
@@ -108,7 +108,7 @@ pub struct Shown {
     /// The record, which says which version of the format it is.
     #[serde(flatten)]
     pub record: Listed,
-    /// Why what was observed cannot be opened here, if it cannot.
+    /// The reason that what was observed cannot be opened here, if it cannot.
     pub sealed: Option<Error>,
 }
 

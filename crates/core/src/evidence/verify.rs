@@ -33,7 +33,7 @@ pub struct ChainReport {
     pub notes: Vec<String>,
 }
 
-/// What became of the chains.
+/// The outcome of a check of the chains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ChainOutcome {
@@ -46,7 +46,7 @@ pub enum ChainOutcome {
 }
 
 impl ChainOutcome {
-    /// How the check ends the program.
+    /// Returns the exit code of the check.
     pub fn exit(self) -> Exit {
         match self {
             ChainOutcome::Intact => Exit::Done,

@@ -1,4 +1,4 @@
-//! Which snapshots the rules keep, group by group. Pure: nothing is removed here.
+//! Judges which snapshots the rules keep, group by group. Pure: nothing is removed here.
 
 use crate::error::{Code, Error, Result};
 use jiff::Timestamp;
@@ -10,11 +10,11 @@ use std::collections::BTreeMap;
 
 /// A group of snapshots, each with why it is kept.
 pub struct Judged<'s> {
-    /// What they have in common.
+    /// The host, paths and tags that they have in common.
     pub group: Group,
-    /// Those that are kept, and the rules that keep each.
+    /// Snapshots that are kept, and the rules that keep each.
     pub kept: Vec<(&'s Named, Vec<String>)>,
-    /// Those that no rule keeps.
+    /// Snapshots that no rule keeps.
     pub removed: Vec<&'s Named>,
 }
 
@@ -57,7 +57,7 @@ pub fn judge<'s>(
     Ok(judged)
 }
 
-/// What the snapshots of a group have in common, for people.
+/// Names a group for people, by what its snapshots have in common.
 pub fn name(group: &Group) -> String {
     let mut parts = Vec::new();
     if let Some(host) = &group.host {

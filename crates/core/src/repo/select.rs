@@ -1,4 +1,4 @@
-//! Which snapshots an operator means. Pure.
+//! Finds the snapshots that an operator means. Pure.
 
 use crate::error::{Code, Error, Result};
 use lifeboat_repository::Named;
@@ -57,7 +57,7 @@ pub fn find<'s>(snapshots: &'s [Named], filter: &Filter, text: &str) -> Result<&
     }
 }
 
-/// Of each group of host and paths the newest `count`, in the order they had.
+/// Keeps the newest `count` of each group of host and paths, in their order.
 pub fn newest(mut snapshots: Vec<&Named>, count: usize) -> Vec<&Named> {
     let mut seen = BTreeMap::new();
     snapshots.reverse();

@@ -43,14 +43,6 @@ pub const LONG: &[(&str, usize)] = &[
         "crates/core/src/ownership.rs what_others_can_change_is_a_fault",
         82,
     ),
-    (
-        "crates/core/src/repo/document/tests.rs the_document_of_a_saved_snapshot",
-        87,
-    ),
-    (
-        "crates/core/src/repo/document/tests.rs the_documents_of_what_was_made_of_snapshots",
-        82,
-    ),
     ("crates/repository/examples/pieces.rs main", 86),
 ];
 

@@ -1,4 +1,4 @@
-//! What is in snapshots.
+//! Documents of the entries of snapshots.
 
 use lifeboat_repository::Id;
 use lifeboat_repository::browse::Change;

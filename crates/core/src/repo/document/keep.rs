@@ -1,4 +1,4 @@
-//! What is kept, what is removed, and what is freed.
+//! Documents of snapshots that are kept or removed, and of space that is freed.
 
 use super::StoredSnapshot;
 use crate::document::Schema;
@@ -32,7 +32,7 @@ pub struct Kept {
 }
 
 impl Forgotten {
-    /// What was judged, and what was freed of it if something was.
+    /// Makes the document of a judgement, and of the space that was freed if some was.
     pub fn new(dry_run: bool, judged: &[Judged<'_>], pruned: Option<&prune::Report>) -> Self {
         Forgotten {
             dry_run,
@@ -67,7 +67,7 @@ pub struct Pruned {
 }
 
 impl Pruned {
-    /// What was freed, or would be.
+    /// Makes the document of a prune, done or tried.
     pub fn new(dry_run: bool, report: &prune::Report) -> Self {
         Pruned {
             freed: report.into(),
@@ -77,7 +77,7 @@ impl Pruned {
     }
 }
 
-/// What became of packs.
+/// Counts of packs, by what became of them.
 #[derive(Debug, Clone, Serialize)]
 struct Freed {
     snapshots: u64,
@@ -91,7 +91,7 @@ struct Freed {
     missing: u64,
 }
 
-/// Some packs.
+/// A number of packs, and their bytes.
 #[derive(Debug, Clone, Copy, Serialize)]
 struct Packs {
     packs: u64,

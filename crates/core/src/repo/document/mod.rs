@@ -1,4 +1,4 @@
-//! What the commands of a repository answer, as documents.
+//! Documents that the commands of a repository answer with.
 //!
 //! They are made of what the engine returns. Paths, which may hold any bytes, are text in them.
 
@@ -22,7 +22,7 @@ use serde::Serialize;
 /// The document of `init`.
 #[derive(Debug, Clone, Serialize)]
 pub struct Made {
-    /// Where it is.
+    /// Its place.
     pub repository: String,
     /// Its id.
     pub id: String,
@@ -49,7 +49,7 @@ pub struct Keys {
 pub struct Key {
     /// Its id.
     pub id: Id,
-    /// Whether it is the one that opened the repository now.
+    /// Set on the key that opened the repository now.
     pub current: bool,
     /// Who made it.
     pub user: String,
@@ -98,6 +98,6 @@ impl From<&[FoundLock]> for Unlocked {
 /// The document of `mount`, at its end.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Mounted {
-    /// How many snapshots were shown.
+    /// The number of snapshots that were shown.
     pub snapshots: usize,
 }

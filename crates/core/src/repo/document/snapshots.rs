@@ -1,4 +1,4 @@
-//! Snapshots, and what new ones were made of.
+//! Documents of snapshots, and of those that new ones were made of.
 
 use lifeboat_repository::repair::snapshots as mend;
 use lifeboat_repository::rewrite::{self, Became};
@@ -87,7 +87,7 @@ impl From<&[(Id, Id)]> for Tagged {
     }
 }
 
-/// What became of a snapshot.
+/// A snapshot, and its outcome.
 #[derive(Debug, Clone, Copy, Serialize)]
 struct Fate {
     snapshot: Id,
@@ -95,7 +95,7 @@ struct Fate {
     became: Fated,
 }
 
-/// As [`Became`].
+/// The outcomes of [`Became`], as the document names them.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(tag = "became", rename_all = "kebab-case")]
 enum Fated {
@@ -126,7 +126,7 @@ pub struct Rewritten {
 }
 
 impl Rewritten {
-    /// What was rewritten, or would be.
+    /// Makes the document of a rewrite, done or tried.
     pub fn new(dry_run: bool, report: &rewrite::Report) -> Self {
         Rewritten {
             dry_run,
@@ -153,7 +153,7 @@ struct Mended {
 }
 
 impl Repaired {
-    /// What was mended, or would be.
+    /// Makes the document of a repair, done or tried.
     pub fn new(dry_run: bool, report: &mend::Report) -> Self {
         let mended = report.mended.iter().map(|mended| Mended {
             path: mended.path.to_string_lossy().into_owned(),

@@ -162,17 +162,17 @@ fn the_document_of_totals() {
     assert_document(totals, expected);
 }
 
-#[test]
-fn the_document_of_a_saved_snapshot() {
-    let at = "2026-11-20T06:00:00Z";
-    let report = backup::Report {
-        outcome: Outcome::Stored,
+const AT: &str = "2026-11-20T06:00:00Z";
+
+fn engine_report(outcome: Outcome) -> backup::Report {
+    backup::Report {
+        outcome,
         snapshot: id('1'),
         tree: id('2'),
         added: Default::default(),
         summary: Summary {
-            backup_start: at.parse().unwrap(),
-            backup_end: at.parse().unwrap(),
+            backup_start: AT.parse().unwrap(),
+            backup_end: AT.parse().unwrap(),
             ..Summary::default()
         },
         files: 1,
@@ -186,12 +186,15 @@ fn the_document_of_a_saved_snapshot() {
         set_aside: vec![PathBuf::from("/srv/.lifeboat-aside")],
         parent: None,
         unread: None,
-    };
-    let options = |dry_run| Options {
+    }
+}
+
+fn options(dry_run: bool) -> Options {
+    Options {
         paths: Vec::new(),
         directory: PathBuf::from("/"),
         parent: None,
-        time: at.parse().unwrap(),
+        time: AT.parse().unwrap(),
         zone: jiff::tz::TimeZone::UTC,
         hostname: "web1".to_owned(),
         username: "ops".to_owned(),
@@ -204,7 +207,12 @@ fn the_document_of_a_saved_snapshot() {
             dry_run,
             ..How::default()
         },
-    };
+    }
+}
+
+#[test]
+fn the_document_of_a_saved_snapshot() {
+    let report = engine_report(Outcome::Stored);
     let saved = Saved::new(&report, &options(false), Duration::from_millis(1500));
     assert_eq!(saved.exit(), Exit::Partial);
     let text = serde_json::to_string_pretty(&saved).unwrap();
@@ -240,10 +248,7 @@ fn the_document_of_a_saved_snapshot() {
   ]
 }"#;
     assert_short(saved, &expected.replace("SUMMARY", &within(&summary, 2)));
-    let tried = backup::Report {
-        outcome: Outcome::Tried,
-        ..report
-    };
+    let tried = engine_report(Outcome::Tried);
     let tried = serde_json::to_value(Saved::new(&tried, &options(true), Duration::ZERO)).unwrap();
     assert!(
         tried["snapshot"].is_null() && tried["dry_run"] == true,
@@ -368,7 +373,7 @@ fn the_document_of_what_is_kept_and_freed() {
 }
 
 #[test]
-fn the_documents_of_what_was_made_of_snapshots() {
+fn the_documents_of_snapshots_that_were_copied_or_tagged() {
     let copied = copy::Report {
         copied: vec![(id('1'), id('2'))],
         there: vec![id('3')],
@@ -400,7 +405,10 @@ fn the_documents_of_what_was_made_of_snapshots() {
   ]
 }"#;
     assert_short(tagged, expected);
+}
 
+#[test]
+fn the_documents_of_snapshots_that_new_ones_were_made_of() {
     let report = rewrite::Report {
         snapshots: vec![
             (id('1'), Became::Same),
