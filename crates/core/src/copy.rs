@@ -4,10 +4,10 @@
 //! anew, which needs the decryption key of the store they come from.
 
 use crate::archive::{KeyFields, KeyTemplate, TapReader};
-use crate::backup::{Stored, commit_copy, free_key};
 use crate::compress::Compress;
 use crate::context::Context;
 use crate::copies::PointCopy;
+use crate::deliver::{Destination, Stored, commit_copy, free_key, send};
 use crate::error::{Code, Error, Result};
 use crate::exit::Exit;
 use crate::exposure;
@@ -16,7 +16,7 @@ use crate::kind::StoredKind;
 use crate::name::{Name, StoredKey};
 use crate::point::{Manifest, ManifestArtifact, OnlyPartial, PointId, Selector};
 use crate::sign::TrustedSigners;
-use crate::snapshot::{Blobs, Deposit, Slot};
+use crate::snapshot::{About, Blobs, Deposit, Slot};
 use crate::source::{self, bucket};
 use crate::stores::OpenStore;
 use crate::survey;
@@ -263,12 +263,31 @@ fn copy_point(context: &Context, fetched: &Fetched, target: &OpenStore) -> Resul
             ..artifact.clone()
         });
     }
-    let mut copy = manifest.clone();
-    copy.store = target.name.clone();
-    copy.artifacts = artifacts;
-    copy.signer = context.state.signer.id().to_string();
-    copy.evidence = crate::evidence::heads(context, std::slice::from_ref(target));
-    let copy = commit_copy(context, target, deposit.as_deref(), copy, &details)?;
+    let heads = crate::evidence::heads(context, std::slice::from_ref(target));
+    let draft = |artifacts, details| Manifest {
+        store: target.name.clone(),
+        artifacts,
+        details,
+        signer: context.state.signer.id().to_string(),
+        evidence: heads.clone(),
+        ..manifest.clone()
+    };
+    let about = About {
+        point: &manifest.point,
+        plan: &manifest.plan,
+        time: manifest.started,
+        host: &manifest.host,
+        author: &manifest.author,
+    };
+    let copy = commit_copy(
+        context,
+        target,
+        deposit.as_deref(),
+        artifacts,
+        &details,
+        &draft,
+        &about,
+    )?;
     Ok(Some(match deposit {
         Some(_) => copy.manifest.stored_bytes(),
         None => bytes,
@@ -392,7 +411,7 @@ fn reseal(
     let details = fetched.details.as_ref().ok();
     let bare = details.and_then(|d| d.artifact(&artifact.source, &artifact.name));
     let bare = bare.map(|known| known.bytes);
-    let destination = crate::backup::Destination {
+    let destination = Destination {
         store: target.clone(),
         key: key.clone(),
         options: PutOptions {
@@ -401,7 +420,7 @@ fn reseal(
         },
         deposit,
     };
-    let (sent, delivered) = crate::backup::send(vec![destination], |output| {
+    let (sent, delivered) = send(vec![destination], |output| {
         io::copy(&mut plain, output)
             .map_err(|e| Error::from_io(Code::Store, format!("{key} cannot be copied"), e))
     });

@@ -15,6 +15,7 @@ pub mod config;
 pub mod context;
 pub mod copies;
 pub mod copy;
+pub mod deliver;
 pub mod digest;
 pub mod discover;
 pub mod doctor;

@@ -31,11 +31,6 @@ macro_rules! checked_text {
                 fits(text).then(|| $name(text.to_owned().into()))
             }
 
-            /// A word that stands in this program and keeps the rules.
-            pub(crate) const fn own(text: &'static str) -> Self {
-                $name(Cow::Borrowed(text))
-            }
-
             /// The text.
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -202,6 +197,20 @@ pub(crate) mod or_empty {
                 .map(Some)
                 .map_err(serde::de::Error::custom),
         }
+    }
+}
+
+impl Name {
+    /// A word that stands in this program and keeps the rules.
+    pub(crate) const fn own(text: &'static str) -> Self {
+        Name(Cow::Borrowed(text))
+    }
+}
+
+impl Extension {
+    /// A word that stands in this program and keeps the rules.
+    pub(crate) const fn own(text: &'static str) -> Self {
+        Extension(Cow::Borrowed(text))
     }
 }
 

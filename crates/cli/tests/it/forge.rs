@@ -5,11 +5,11 @@
 //! back is not what the proof says. That is what a drill is there to notice.
 
 use crate::support::App;
-use lifeboat_core::backup;
 use lifeboat_core::clock::Clock;
 use lifeboat_core::config::Config;
 use lifeboat_core::context::Context;
 use lifeboat_core::copies::{self, PointCopy};
+use lifeboat_core::deliver;
 use lifeboat_core::name::StoredKey;
 use lifeboat_core::observe::Reporter;
 use lifeboat_core::point::{Details, PointId, manifest_key};
@@ -64,7 +64,7 @@ impl Held {
 
     /// Signs it as it is now, and puts it where it was.
     pub fn commit(mut self) {
-        self.copy.manifest.details = backup::put_details(&self.store, &self.details).unwrap();
+        self.copy.manifest.details = deliver::put_details(&self.store, &self.details).unwrap();
         copies::commit(&self.context.state.signer, &self.store, &self.copy.manifest).unwrap();
     }
 }

@@ -1,22 +1,15 @@
 //! The end of a backup: the manifest of each store's copy, and what became of the run.
 
-use super::{Destination, Report, Run, Stored, mirror, send};
+use super::{Report, Run, mirror};
 use crate::cancel;
-use crate::compress::Compress;
-use crate::context::Context;
-use crate::copies::{self, PointCopy};
-use crate::document;
-use crate::error::{Code, Error, Result};
+use crate::deliver::commit_copy;
 use crate::evidence;
 use crate::host::{author, host, machine};
-use crate::name::{Name, StoredKey};
-use crate::point::{Details, Manifest, Outcome, StoredDetails, Targets, details_key};
-use crate::runbook;
-use crate::sign::Signer;
-use crate::snapshot::Deposit;
-use crate::stores::OpenStore;
+use crate::name::Name;
+use crate::point::{Head, Manifest, ManifestArtifact, Outcome, StoredDetails, Targets};
+use crate::snapshot::About;
 use jiff::Timestamp;
-use lifeboat_store::PutOptions;
+use std::collections::BTreeMap;
 
 impl Run<'_> {
     /// Commits the point in every store that received all of it, and says what became of it.
@@ -119,6 +112,45 @@ impl Run<'_> {
         }
     }
 
+    /// The manifest of a store's copy.
+    fn manifest(
+        &self,
+        store: &Name,
+        outcome: Outcome,
+        finished: Timestamp,
+        heads: &BTreeMap<Name, Head>,
+        artifacts: Vec<ManifestArtifact>,
+        details: StoredDetails,
+    ) -> Manifest {
+        let app = &self.context.config.app;
+        Manifest {
+            schema: 1,
+            point: self.point.clone(),
+            app: app.name.clone(),
+            environment: app.environment.clone(),
+            plan: self.plan_name.clone(),
+            host: host(),
+            author: author(),
+            reason: self.reason.clone(),
+            trigger: Some(self.trigger),
+            targets: Some(self.targets()),
+            machine: machine(),
+            previous: None,
+            safety: self.safety,
+            lifeboat: env!("CARGO_PKG_VERSION").to_owned(),
+            outcome,
+            started: self.point.time(),
+            finished,
+            store: store.clone(),
+            stores: self.plan.stores.clone(),
+            sources: self.sources.clone(),
+            artifacts,
+            details,
+            evidence: heads.clone(),
+            signer: self.context.state.signer.id().to_string(),
+        }
+    }
+
     fn commit_stores(&mut self, outcome: Outcome, finished: Timestamp) -> Vec<Name> {
         let open = self.open_stores();
         let heads = evidence::heads(self.context, &open);
@@ -127,46 +159,26 @@ impl Run<'_> {
             let Some(receiving) = self.stores.get(index).filter(|s| s.failed.is_none()) else {
                 continue;
             };
-            let draft = Manifest {
-                safety: self.safety,
-                schema: 1,
-                point: self.point.clone(),
-                app: self.context.config.app.name.clone(),
-                environment: self.context.config.app.environment.clone(),
-                plan: self.plan_name.clone(),
-                host: host(),
-                author: author(),
-                reason: self.reason.clone(),
-                trigger: Some(self.trigger),
-                targets: Some(self.targets()),
-                machine: machine(),
-                previous: None,
-                lifeboat: env!("CARGO_PKG_VERSION").to_owned(),
-                outcome,
-                started: self.point.time(),
-                finished,
-                store: receiving.store.name.clone(),
-                stores: self.plan.stores.clone(),
-                sources: self.sources.clone(),
-                artifacts: receiving.artifacts.clone(),
-                details: StoredDetails {
-                    key: StoredKey::own("details"),
-                    bytes: 0,
-                    sha256: String::new(),
-                    encrypt: None,
-                    openpgp_signer: None,
-                    version: None,
-                },
-                evidence: heads.clone(),
-                signer: self.context.state.signer.id().to_string(),
-            };
             let (store, deposit) = (receiving.store.clone(), receiving.deposit.clone());
+            let (name, artifacts) = (store.name.clone(), receiving.artifacts.clone());
+            let draft = |artifacts, details| {
+                self.manifest(&name, outcome, finished, &heads, artifacts, details)
+            };
+            let about = About {
+                point: &self.point,
+                plan: self.plan_name,
+                time: self.point.time(),
+                host: &host(),
+                author: &author(),
+            };
             match commit_copy(
                 self.context,
                 &store,
                 deposit.as_deref(),
-                draft,
+                artifacts,
                 &self.details,
+                &draft,
+                &about,
             ) {
                 Ok(copy) => {
                     self.note_snapshot(&store.name, &copy.manifest);
@@ -182,83 +194,4 @@ impl Run<'_> {
         }
         committed
     }
-}
-
-/// Puts the details and the manifest of one store's copy, which commits it, and then the
-/// instructions: until then those of older points stand, which are true. Where there is a deposit,
-/// the details and all that it holds become a snapshot first.
-pub(crate) fn commit_copy(
-    context: &Context,
-    store: &OpenStore,
-    deposit: Option<&Deposit>,
-    mut manifest: Manifest,
-    details: &Details,
-) -> Result<PointCopy> {
-    let (catalog, location) = (&context.state.catalog, store.store.location());
-    manifest.previous = catalog.previous_of_plan(&location, &manifest);
-    note_proofs(&context.state.signer, &mut manifest, details);
-    match deposit {
-        Some(deposit) => deposit.commit_point(&mut manifest, details)?,
-        None => manifest.details = put_details(store, details)?,
-    }
-    let copy = copies::commit(&context.state.signer, store, &manifest)?;
-    // The copy is committed, whatever becomes of the index of it, and of its instructions.
-    let noted = context
-        .state
-        .catalog
-        .note(&store.store.location(), &copy)
-        .and_then(|()| context.state.catalog.note_details(details));
-    if let Err(error) = noted {
-        context.reporter.warn(&error.to_string());
-    }
-    if let Err(error) = runbook::put(context, store, &manifest) {
-        context.reporter.warn(&format!(
-            "store {} has point {}, but {} could not be written for it: {error}",
-            store.name,
-            manifest.point,
-            runbook::page_key(&manifest.app, &manifest.environment)
-        ));
-    }
-    Ok(copy)
-}
-
-/// Names the content of each artifact under the key of the signer.
-fn note_proofs(signer: &Signer, manifest: &mut Manifest, details: &Details) {
-    for artifact in &mut manifest.artifacts {
-        let captured = details.artifact(&artifact.source, &artifact.name);
-        artifact.proof_mac = captured.and_then(|d| signer.proof_mac(&d.proof.content()));
-    }
-}
-
-/// Seals the details to a store's recipients and puts them, as they are written; returns what its
-/// manifest says of them.
-pub fn put_details(store: &OpenStore, details: &Details) -> Result<StoredDetails> {
-    let mut store = store.clone();
-    store.sealing.compress = Compress::None;
-    let sealing = store.sealing.clone();
-    let key = format!("{}{}", details_key(&details.point), sealing.suffix());
-    let key = StoredKey::made(key)?;
-    let destination = Destination {
-        store,
-        key: key.clone(),
-        options: PutOptions::default(),
-        deposit: None,
-    };
-    let (sent, delivered) = send(vec![destination], |output| {
-        document::write_json(output, details)
-    });
-    // What the store says explains why it could not be sent.
-    let delivered = delivered.into_iter().next();
-    let stored = delivered.map(|delivered| delivered.result).transpose()?;
-    let (_, _) = sent?;
-    let none = || Error::new(Code::Store, format!("{key} was not stored"));
-    let Stored { tally, version } = stored.ok_or_else(none)?;
-    Ok(StoredDetails {
-        key,
-        bytes: tally.bytes,
-        sha256: tally.sha256,
-        encrypt: sealing.encrypt_name().map(str::to_owned),
-        openpgp_signer: sealing.signed_by(),
-        version,
-    })
 }

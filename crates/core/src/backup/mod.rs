@@ -3,19 +3,18 @@
 //!
 //! Guarantees: a store's manifest is its last object, so a run that dies leaves no visible point;
 //! a source or store that fails does not stop the others; a key that a manifest names is never
-//! overwritten; `after` commands run whatever happened.
+//! overwritten; `finally` commands run whatever happened.
 
 mod commit;
-mod keys;
 mod mirror;
 mod receiving;
 mod report;
-mod stream;
 
 use crate::compress::Compress;
 use crate::config::Config;
 use crate::config::{PlanConfig, SourceConfig, SourceKind};
 use crate::context::Context;
+use crate::deliver::{ATTEMPTS_MAX, Delivered, Destination, Stored, send, stem};
 use crate::error::{Code, Error, Result};
 use crate::fingerprint::{BytesFingerprint, Fingerprint, Inventory, Proof};
 use crate::kind::StoredKind;
@@ -32,17 +31,11 @@ use crate::snapshot::Slot;
 use crate::source::{self, ArtifactSpec, CaptureContext, Captured, Shape, Source};
 use crate::stores::OpenStore;
 use crate::transport::{Command, Transport};
-pub(crate) use commit::commit_copy;
-pub use commit::put_details;
-pub(crate) use keys::free_key;
-use keys::stem;
 use lifeboat_store::PutOptions;
 use receiving::{Receiving, exposed, look_before, open_repositories, set_aside, unanimous};
 pub use report::{Options, Planned, Report, ReportArtifact, ReportStored};
 use std::path::Path;
 use std::sync::Arc;
-use stream::{ATTEMPTS_MAX, Delivered};
-pub(crate) use stream::{Destination, Stored, send};
 
 /// The plan of that name, or the only one.
 pub fn choose_plan<'a>(

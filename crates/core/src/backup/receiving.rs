@@ -1,9 +1,9 @@
 //! A store during a backup: what it received, or why it is given up.
 
-use super::keys;
 use crate::clock::is_ahead;
 use crate::context::Context;
 use crate::copies;
+use crate::deliver;
 use crate::error::{Error, Result};
 use crate::exposure;
 use crate::name::{Name, StoredKey};
@@ -46,7 +46,7 @@ impl Receiving {
         point: &PointId,
     ) -> Result<(StoredKey, bool)> {
         let named = &mut self.named;
-        keys::free_key(&self.store, named, &self.artifacts, stem, suffix, point)
+        deliver::free_key(&self.store, named, &self.artifacts, stem, suffix, point)
     }
 }
 

@@ -10,7 +10,7 @@ use crate::document;
 use crate::error::{Code, Error, Result};
 use crate::explain;
 use crate::name::StoredKey;
-use crate::point::{Details, Manifest, StoredDetails};
+use crate::point::{Details, ManifestArtifact, PointId, StoredDetails};
 use crate::thread;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use jiff::Timestamp;
@@ -116,6 +116,20 @@ impl Drop for Deposit {
     }
 }
 
+/// What a snapshot says of the point that it is.
+pub(crate) struct About<'a> {
+    /// Which point.
+    pub point: &'a PointId,
+    /// By which plan.
+    pub plan: &'a str,
+    /// When the capture began.
+    pub time: Timestamp,
+    /// On which host.
+    pub host: &'a str,
+    /// By whom.
+    pub author: &'a str,
+}
+
 impl Deposit {
     /// Opens the repository, or makes one, and locks it. What is among `bad`, and what is in no pack that
     /// is there, is stored again although the index has it.
@@ -147,9 +161,14 @@ impl Deposit {
     }
 
     /// Makes a snapshot of the artifacts of a manifest, and of the details, once everything is
-    /// durable; says in the manifest where they are.
-    pub fn commit_point(&self, manifest: &mut Manifest, details: &Details) -> Result<()> {
-        let wanted = manifest.artifacts.iter().map(|artifact| {
+    /// durable; says of the artifacts where they are, and returns where the details are.
+    pub(crate) fn commit_point(
+        &self,
+        about: &About<'_>,
+        artifacts: &mut [ManifestArtifact],
+        details: &Details,
+    ) -> Result<StoredDetails> {
+        let wanted = artifacts.iter().map(|artifact| {
             let before = artifact.snapshot.clone();
             Wanted {
                 name: (artifact.source.to_string(), artifact.name.to_string()),
@@ -159,10 +178,10 @@ impl Deposit {
         let failed = |error| Error::io("a pipe cannot be made", &error);
         let (reader, writer) = pipe().map_err(failed)?;
         let description = Description {
-            time: manifest.started,
-            host: manifest.host.clone(),
-            user: manifest.author.clone(),
-            tags: vec![manifest.point.to_string(), manifest.plan.to_string()],
+            time: about.time,
+            host: about.host.to_owned(),
+            user: about.author.to_owned(),
+            tags: vec![about.point.to_string(), about.plan.to_owned()],
             details: reader,
         };
         let (reply, answer) = bounded(1);
@@ -179,22 +198,21 @@ impl Deposit {
         drop(writer);
         let Committed { snapshot, added } = self.hear(&answer)?;
         written?;
-        for artifact in &mut manifest.artifacts {
+        for artifact in artifacts {
             let name = (artifact.source.to_string(), artifact.name.to_string());
             artifact.bytes = added.get(&name).copied().unwrap_or(artifact.bytes);
             artifact.sha256.clone_from(&snapshot);
             artifact.snapshot = Some(snapshot.clone());
             artifact.encrypt = Some(ENCRYPTION.to_owned());
         }
-        manifest.details = StoredDetails {
+        Ok(StoredDetails {
             key: StoredKey::made(format!("/{OWN}/{DETAILS}"))?,
             bytes,
             sha256: snapshot,
             encrypt: Some(ENCRYPTION.to_owned()),
             openpgp_signer: None,
             version: None,
-        };
-        Ok(())
+        })
     }
 
     fn ask<T>(&self, request: Request, answer: &Receiver<Result<T>>) -> Result<T> {

@@ -12,7 +12,7 @@ mod read;
 mod tape;
 mod unnamed;
 
-pub(crate) use deposit::{Deposit, Slot};
+pub(crate) use deposit::{About, Deposit, Slot};
 pub(crate) use read::Blobs;
 
 use crate::cancel::Cancel;

@@ -53,7 +53,7 @@ pub const FLOORS: &[(&str, &[&str])] = &[
     (
         "records",
         &[
-            "evidence", "exposure", "lease", "runbook", "survey", "fetch",
+            "evidence", "exposure", "lease", "runbook", "survey", "fetch", "deliver",
         ],
     ),
     (

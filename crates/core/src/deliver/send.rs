@@ -28,7 +28,7 @@ const CHUNK_BYTES: usize = 512 << 10;
 const CHUNKS_WAITING: usize = 4;
 
 /// How often an artifact is begun whose source changes under it.
-pub(super) const ATTEMPTS_MAX: u32 = 4;
+pub(crate) const ATTEMPTS_MAX: u32 = 4;
 
 /// What travels between threads. A sender that is dropped without `End` was cut off.
 enum Message {

@@ -14,7 +14,7 @@ use crate::stores::OpenStore;
 use std::collections::BTreeSet;
 
 /// The key, without extension, of an artifact of a point that this run takes.
-pub(super) fn stem(
+pub(crate) fn stem(
     config: &Config,
     template: &str,
     plan: &str,
