@@ -9,12 +9,13 @@ use crate::context::Context;
 use crate::copies::PointCopy;
 use crate::deliver::{Destination, Stored, commit_copy, free_key, send};
 use crate::error::{Code, Error, Result};
+use crate::evidence;
 use crate::exit::Exit;
 use crate::exposure;
 use crate::fetch::{self, Fetched};
 use crate::kind::StoredKind;
 use crate::name::{Name, StoredKey};
-use crate::point::{Manifest, ManifestArtifact, OnlyPartial, PointId, Selector};
+use crate::point::{Details, Manifest, ManifestArtifact, OnlyPartial, PointId, Selector};
 use crate::sign::TrustedSigners;
 use crate::snapshot::{About, Blobs, Deposit, Slot};
 use crate::source::{self, bucket};
@@ -191,40 +192,82 @@ fn copy_point(context: &Context, fetched: &Fetched, target: &OpenStore) -> Resul
         let message = format!("store {}: {}", target.name, error.message);
         Error { message, ..error }
     })?;
-    let mut named = None;
-    let (mut artifacts, mut bytes) = (Vec::new(), 0);
+    let mut copying = Copying {
+        context,
+        fetched,
+        target,
+        deposit,
+        named: None,
+        artifacts: vec![],
+    };
     let held = held_packs(context, target)?;
+    let mut bytes = 0;
     for artifact in &manifest.artifacts {
         let known = held.get(&(artifact.source.clone(), artifact.name.clone()));
         let mut known = known.into_iter().flatten();
-        if let Some(pack) = known.find(|pack| can_be_kept(context, target, pack)) {
-            artifacts.push(pack.clone());
-            continue;
+        match known.find(|pack| can_be_kept(context, target, pack)) {
+            Some(pack) => copying.artifacts.push(pack.clone()),
+            None => bytes += copying.copy(artifact)?,
         }
+    }
+    copying.commit(&details, bytes).map(Some)
+}
+
+/// A point on its way into another store.
+struct Copying<'a> {
+    context: &'a Context,
+    fetched: &'a Fetched,
+    target: &'a OpenStore,
+    /// The snapshot in the making, where points go into a repository.
+    deposit: Option<Arc<Deposit>>,
+    /// Keys that manifests of the target name, once that was asked.
+    named: Option<BTreeSet<String>>,
+    /// What is there so far.
+    artifacts: Vec<ManifestArtifact>,
+}
+
+impl Copying<'_> {
+    /// Copies an artifact. Returns how many bytes were stored for it as an object.
+    fn copy(&mut self, artifact: &ManifestArtifact) -> Result<u64> {
+        let what = format!("copy {} to {}", artifact.key, self.target.name);
+        let reporter = &self.context.reporter;
+        reporter.step(&what, artifact.stored_bytes());
         // A pack of a bucket is compressed, or not, as its source says.
-        let mut target = target.clone();
+        let mut target = self.target.clone();
         if bucket::is_pack(&artifact.name) && artifact.compress == "none" {
             target.sealing.compress = Compress::None;
         }
-        let target = &target;
-        let what = format!("copy {} to {}", artifact.key, target.name);
-        context.reporter.step(&what, artifact.stored_bytes());
-        if let Some(deposit) = &deposit {
-            let slot = slot(manifest, artifact);
-            let key = StoredKey::made(slot.path())?;
-            let into = Some((Arc::clone(deposit), slot));
-            let Stored { tally, .. } = reseal(context, fetched, artifact, target, &key, into)?;
-            artifacts.push(ManifestArtifact {
-                key,
-                bytes: tally.bytes,
-                compress: "none".to_owned(),
-                openpgp_signer: None,
-                snapshot: None,
-                version: None,
-                ..artifact.clone()
-            });
-            continue;
+        match self.deposit.clone() {
+            Some(deposit) => self.deposit(artifact, &target, deposit).map(|()| 0),
+            None => self.put(artifact, &target),
         }
+    }
+
+    fn deposit(
+        &mut self,
+        artifact: &ManifestArtifact,
+        target: &OpenStore,
+        deposit: Arc<Deposit>,
+    ) -> Result<()> {
+        let slot = slot(&self.fetched.copy.manifest, artifact);
+        let key = StoredKey::made(slot.path())?;
+        let into = Some((deposit, slot));
+        let Stored { tally, .. } =
+            reseal(self.context, self.fetched, artifact, target, &key, into)?;
+        self.artifacts.push(ManifestArtifact {
+            key,
+            bytes: tally.bytes,
+            compress: "none".to_owned(),
+            openpgp_signer: None,
+            snapshot: None,
+            version: None,
+            ..artifact.clone()
+        });
+        Ok(())
+    }
+
+    fn put(&mut self, artifact: &ManifestArtifact, target: &OpenStore) -> Result<u64> {
+        let (context, manifest) = (self.context, &self.fetched.copy.manifest);
         let fields = KeyFields {
             app: &manifest.app,
             environment: &manifest.environment,
@@ -243,17 +286,18 @@ fn copy_point(context: &Context, fetched: &Fetched, target: &OpenStore) -> Resul
         let suffix = format!(".{}{}", artifact.extension, target.sealing.suffix());
         let (key, _) = free_key(
             target,
-            &mut named,
-            &artifacts,
+            &mut self.named,
+            &self.artifacts,
             &stem,
             &suffix,
             &manifest.point,
         )?;
-        let Stored { tally, version } = copy_artifact(context, fetched, artifact, target, &key)?;
-        bytes += tally.bytes;
-        artifacts.push(ManifestArtifact {
+        let Stored { tally, version } =
+            copy_artifact(context, self.fetched, artifact, target, &key)?;
+        let bytes = tally.bytes;
+        self.artifacts.push(ManifestArtifact {
             key,
-            bytes: tally.bytes,
+            bytes,
             sha256: tally.sha256,
             compress: target.sealing.compress_name().to_owned(),
             encrypt: target.sealing.encrypt_name().map(str::to_owned),
@@ -262,36 +306,43 @@ fn copy_point(context: &Context, fetched: &Fetched, target: &OpenStore) -> Resul
             version,
             ..artifact.clone()
         });
+        Ok(bytes)
     }
-    let heads = crate::evidence::heads(context, std::slice::from_ref(target));
-    let draft = |artifacts, details| Manifest {
-        store: target.name.clone(),
-        artifacts,
-        details,
-        signer: context.state.signer.id().to_string(),
-        evidence: heads.clone(),
-        ..manifest.clone()
-    };
-    let about = About {
-        point: &manifest.point,
-        plan: &manifest.plan,
-        time: manifest.started,
-        host: &manifest.host,
-        author: &manifest.author,
-    };
-    let copy = commit_copy(
-        context,
-        target,
-        deposit.as_deref(),
-        artifacts,
-        &details,
-        &draft,
-        &about,
-    )?;
-    Ok(Some(match deposit {
-        Some(_) => copy.manifest.stored_bytes(),
-        None => bytes,
-    }))
+
+    /// Commits the copy. Returns how many bytes were stored for it, of which `bytes` as objects.
+    fn commit(self, details: &Details, bytes: u64) -> Result<u64> {
+        let (context, target) = (self.context, self.target);
+        let manifest = &self.fetched.copy.manifest;
+        let heads = evidence::heads(context, std::slice::from_ref(target));
+        let draft = |artifacts, details| Manifest {
+            store: target.name.clone(),
+            artifacts,
+            details,
+            signer: context.state.signer.id().to_string(),
+            evidence: heads.clone(),
+            ..manifest.clone()
+        };
+        let about = About {
+            point: &manifest.point,
+            plan: &manifest.plan,
+            time: manifest.started,
+            host: &manifest.host,
+            author: &manifest.author,
+        };
+        let copy = commit_copy(
+            context,
+            target,
+            self.deposit.as_deref(),
+            self.artifacts,
+            details,
+            &draft,
+            &about,
+        )?;
+        Ok(match self.deposit {
+            Some(_) => copy.manifest.stored_bytes(),
+            None => bytes,
+        })
+    }
 }
 
 /// By source and name.
