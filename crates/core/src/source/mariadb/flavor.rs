@@ -31,11 +31,9 @@ impl Flavor {
 
     /// The flavor of a kind of source, when it is one of these.
     pub fn of_kind(kind: Kind) -> Option<Self> {
-        match kind {
-            Kind::Mariadb => Some(Flavor::Mariadb),
-            Kind::Mysql => Some(Flavor::Mysql),
-            Kind::Files | Kind::Sqlite | Kind::Postgres | Kind::Bucket | Kind::Command => None,
-        }
+        [Flavor::Mariadb, Flavor::Mysql]
+            .into_iter()
+            .find(|flavor| flavor.kind() == kind)
     }
 
     /// The kind of source.
