@@ -1,7 +1,7 @@
-//! Gives a store the copies of points that it lacks.
+//! Copies restore points to a store that lacks them.
 //!
-//! Objects travel as they are when both stores seal alike; otherwise they are opened and sealed
-//! anew, which needs the decryption key of the store they come from.
+//! Stored objects are copied unchanged when both stores seal alike; otherwise they are opened and
+//! sealed anew, which needs the decryption key of the store they come from.
 
 use crate::archive::{KeyFields, KeyTemplate, TapReader};
 use crate::backup::{Stored, commit_copy, free_key};
@@ -31,27 +31,26 @@ use std::sync::Arc;
 /// One point that was copied.
 #[derive(Debug, Clone, Serialize)]
 pub struct Copied {
-    /// Which.
+    /// Its id.
     pub point: PointId,
     /// Bytes put into the receiving store.
     pub bytes: u64,
 }
 
-/// What was copied, and what was not looked at: the document of `copy`.
+/// Result of copying, and what could not be examined: the document of `copy`.
 #[derive(Debug, Serialize)]
 pub struct Copies {
     /// The store that received them.
     pub to: Name,
     /// The points that were copied.
     pub copied: Vec<Copied>,
-    /// Why another store, or a manifest, could not be read: there may be points that nothing is
-    /// known of.
+    /// Errors of other stores and manifests that could not be read, and may hold further points.
     #[serde(rename = "errors")]
     pub unread: Vec<Error>,
 }
 
 impl Copies {
-    /// How the copying ends the program.
+    /// Exit status of the program after copying.
     pub fn exit(&self) -> Exit {
         match self.unread.is_empty() {
             true => Exit::Done,
@@ -60,9 +59,9 @@ impl Copies {
     }
 }
 
-/// Copies one point, or every one that `to` should have and lacks: those that were taken for it, and
-/// those of a plan that stores there now. A point that `to` already holds whole is left alone; one
-/// whose objects there are missing or damaged is copied again.
+/// Copies one point, or every one that `to` should have and lacks: points that were taken for it,
+/// and points of a plan that now stores there. Skips a point that `to` already holds whole; copies
+/// it again if objects of it are missing or damaged there.
 pub fn run(
     context: &Context,
     selector: Option<&Selector>,
@@ -113,7 +112,7 @@ pub fn run(
             copied.push(Copied { point, bytes });
         }
     }
-    // A named point was found; of the others, nothing was said.
+    // A point named by the operator was found, so that unread stores do not matter.
     let unread = survey.unread.into_iter().filter(|_| selector.is_none());
     Ok(Copies {
         to: target.name.clone(),
@@ -122,7 +121,7 @@ pub fn run(
     })
 }
 
-/// The points that `to` should have and lacks, by manifests that can be believed.
+/// Points that `to` should have and lacks, according to trusted manifests.
 fn lacked(
     context: &Context,
     found: &[(Name, PointCopy)],
@@ -168,7 +167,8 @@ fn other_holder(
     })
 }
 
-/// Copies every object, then commits. `None` when the target already holds the point whole.
+/// Copies every object, then commits. Returns the bytes stored, or `None` when the target already
+/// holds the point whole.
 fn copy_point(context: &Context, fetched: &Fetched, target: &OpenStore) -> Result<Option<u64>> {
     let manifest = &fetched.copy.manifest;
     let details = match &fetched.details {
@@ -201,7 +201,7 @@ fn copy_point(context: &Context, fetched: &Fetched, target: &OpenStore) -> Resul
             artifacts.push(pack.clone());
             continue;
         }
-        // A pack of a bucket is compressed, or not, as its source says.
+        // A bucket's packs are compressed only if its source says so.
         let mut target = target.clone();
         if bucket::is_pack(&artifact.name) && artifact.compress == "none" {
             target.sealing.compress = Compress::None;
@@ -275,10 +275,10 @@ fn copy_point(context: &Context, fetched: &Fetched, target: &OpenStore) -> Resul
     }))
 }
 
-/// By source and name.
+/// Packs by source and name of the artifact.
 type Packs = BTreeMap<(Name, Name), BTreeSet<ManifestArtifact>>;
 
-/// Packs of buckets that points in `target` name already: one pack is one object, however many
+/// Packs of buckets that points in `target` already refer to: a pack is stored once, however many
 /// points need it.
 fn held_packs(context: &Context, target: &OpenStore) -> Result<Packs> {
     let (copies, _) = context.state.catalog.sync(target)?;
@@ -296,17 +296,17 @@ fn held_packs(context: &Context, target: &OpenStore) -> Result<Packs> {
     Ok(packs)
 }
 
-/// Whether a pack that is there is intact, and in the layout that the store has now.
+/// Returns whether a stored pack is intact and in the store's current layout.
 fn can_be_kept(context: &Context, target: &OpenStore, artifact: &ManifestArtifact) -> bool {
     let blobs = &mut Blobs::default();
     artifact.snapshot.is_some() == target.config.is_repository()
         && verify::verify_artifact(context, target, artifact, blobs).0 == Soundness::Intact
 }
 
-/// What `target` has of a point.
+/// How much of a point `target` holds.
 enum Held {
     Whole,
-    /// Not all of it. The blobs of its repository that cannot be read, as far as the point needs them.
+    /// Part of it, or nothing, with the unreadable blobs of its repository that the point needs.
     Not(HashSet<Id>),
 }
 
@@ -326,7 +326,7 @@ fn held(context: &Context, target: &OpenStore, point: &PointId) -> Held {
     }
 }
 
-/// Where an artifact goes in a snapshot.
+/// Place of an artifact in a snapshot.
 fn slot(manifest: &Manifest, artifact: &ManifestArtifact) -> Slot {
     let mut sources = manifest.sources.iter();
     Slot {
@@ -340,7 +340,7 @@ fn slot(manifest: &Manifest, artifact: &ManifestArtifact) -> Slot {
 fn is_tree(kind: &StoredKind) -> bool {
     match kind {
         StoredKind::Known(kind) => source::descriptor(*kind).is_tree(),
-        // Its artifacts are copied as they are, byte for byte.
+        // Artifacts of an unknown kind are copied unchanged.
         StoredKind::Unknown(_) => false,
     }
 }
@@ -375,8 +375,8 @@ fn copy_artifact(
     reseal(context, fetched, artifact, target, key, None)
 }
 
-/// Seals the bare stream of an artifact for `target` and puts it, or puts it into a snapshot. The
-/// upload runs on a thread of its own.
+/// Seals the bare stream of an artifact for `target` and stores it as an object or in a snapshot.
+/// The upload runs on its own thread.
 fn reseal(
     context: &Context,
     fetched: &Fetched,
@@ -410,7 +410,7 @@ fn reseal(
     delivered.into_iter().next().ok_or_else(none)?.result
 }
 
-/// Tells of progress as bytes pass.
+/// Reports progress as bytes pass.
 struct Counted<'a, R> {
     inner: TapReader<R>,
     context: &'a Context,

@@ -1,35 +1,35 @@
-//! How the program ends, as whoever started it reads it from the exit code.
+//! Exit codes of the program.
 //!
-//! Every report says how it ends the program, and every error does by its code, so that no caller
-//! judges a second time.
+//! Every report and every error code determines its exit code, so that callers need not judge
+//! again.
 
 use serde::Serialize;
 
-/// How the program ends. The numbers are part of the interface.
+/// Exit status of the program. The numbers are part of the interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[repr(u8)]
 pub enum Exit {
-    /// What was asked for is done.
+    /// Everything asked for was done.
     Done = 0,
-    /// It failed.
+    /// The run failed.
     Failed = 1,
-    /// The command line or the configuration asks for something that cannot be.
+    /// The command line or the configuration asks for something impossible.
     Usage = 2,
-    /// It is done in part: something was skipped, or could not be read.
+    /// Part was done: something was skipped or could not be read.
     Partial = 3,
-    /// Something is damaged, missing or not to be trusted, or was not proved.
+    /// Something is damaged, missing, untrusted or unproved.
     NotProved = 4,
-    /// A target of the configuration has passed.
+    /// An objective of the configuration was missed.
     Overdue = 5,
-    /// Another run holds it.
+    /// Another run holds the lock.
     Busy = 6,
-    /// Nothing was done, for want of a confirmation.
+    /// Nothing was done because confirmation is missing.
     NeedsConfirmation = 7,
 }
 
 impl Exit {
-    /// Every one, by its number.
+    /// Every status in the order of its number.
     pub const ALL: [Exit; 8] = [
         Exit::Done,
         Exit::Failed,

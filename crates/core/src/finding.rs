@@ -1,9 +1,9 @@
-//! What a judgement found of one thing, and how grave that is.
+//! Findings of a check, and their severity.
 
 use crate::exit::Exit;
 use serde::Serialize;
 
-/// How grave a finding is.
+/// Severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Severity {
@@ -15,16 +15,16 @@ pub enum Severity {
     Error,
 }
 
-/// What the doctor found about one thing.
+/// One finding about one thing.
 #[derive(Debug, Clone, Serialize)]
 pub struct Finding {
-    /// What it is about: `source.db`, `store.offsite`.
+    /// Its subject: `source.db`, `store.offsite`.
     pub subject: String,
-    /// How grave.
+    /// Its severity.
     pub severity: Severity,
-    /// One sentence.
+    /// What was found, in one sentence.
     pub message: String,
-    /// What to do.
+    /// What to do about it.
     pub hint: Option<String>,
 }
 
@@ -52,18 +52,18 @@ pub struct Findings {
     findings: Vec<Finding>,
 }
 
-/// Whether anything that was found is an error.
+/// Overall result of several findings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Judgement {
-    /// Nothing is.
+    /// No finding is an error.
     Ok,
-    /// Something is.
+    /// At least one finding is an error.
     Error,
 }
 
 impl Findings {
-    /// The judgement on what was found.
+    /// Judges these findings.
     pub fn new(findings: Vec<Finding>) -> Self {
         let failed = findings.iter().any(|f| f.severity == Severity::Error);
         let outcome = match failed {
@@ -73,18 +73,18 @@ impl Findings {
         Findings { outcome, findings }
     }
 
-    /// What was found.
+    /// All findings.
     pub fn all(&self) -> &[Finding] {
         &self.findings
     }
 
-    /// How many findings are of this severity.
+    /// Number of findings of this severity.
     pub fn count(&self, severity: Severity) -> usize {
         let findings = self.findings.iter();
         findings.filter(|f| f.severity == severity).count()
     }
 
-    /// How this ends the program, where an error ends it so.
+    /// Exit status of the program; `error` is the one for an error.
     pub fn exit(&self, error: Exit) -> Exit {
         match self.outcome {
             Judgement::Ok => Exit::Done,
