@@ -1,4 +1,4 @@
-//! The end of a backup: the manifest of each store's copy, and what became of the run.
+//! The end of a backup: writes the manifest of each store's copy, and reports on the run.
 
 use super::{Destination, Report, Run, Stored, mirror, send};
 use crate::cancel;
@@ -19,7 +19,7 @@ use jiff::Timestamp;
 use lifeboat_store::PutOptions;
 
 impl Run<'_> {
-    /// Commits the point in every store that received all of it, and says what became of it.
+    /// Commits the point in every store that received all of it, and returns the report.
     pub(super) fn commit(mut self) -> Report {
         let interrupted = cancel::check().err();
         let any = !self.details.artifacts.is_empty();
@@ -45,7 +45,7 @@ impl Run<'_> {
                 self.mirrored.iter().for_each(mirror::Mirrored::settle);
             }
         }
-        // Without its snapshot, what was put into a repository is nothing that could be found.
+        // Without its snapshot, data in a repository cannot be found.
         let lost = |store: &str| {
             let mut stores = self.stores.iter();
             stores.any(|s| s.store.name == store && s.deposit.is_some() && s.failed.is_some())
@@ -87,7 +87,7 @@ impl Run<'_> {
         }
     }
 
-    /// Tells in the report what became of a store's artifacts.
+    /// Enters the snapshots and stored bytes of a store's artifacts in the report.
     fn note_snapshot(&mut self, store: &str, manifest: &Manifest) {
         let in_report = self.artifacts.iter_mut();
         for artifact in in_report {
@@ -103,7 +103,7 @@ impl Run<'_> {
         }
     }
 
-    /// What is promised of recovery now.
+    /// Current recovery objectives.
     fn targets(&self) -> Targets {
         let config = &self.context.config;
         let of_plan = config.drill.iter().filter(|(_, drill)| {
@@ -184,9 +184,9 @@ impl Run<'_> {
     }
 }
 
-/// Puts the details and the manifest of one store's copy, which commits it, and then the
-/// instructions: until then those of older points stand, which are true. Where there is a deposit,
-/// the details and all that it holds become a snapshot first.
+/// Stores the details and the manifest of one store's copy, which commits it, and then the recovery
+/// instructions; until then, those of older points remain, and are true. With a deposit, the
+/// details and everything in it first become a snapshot.
 pub(crate) fn commit_copy(
     context: &Context,
     store: &OpenStore,
@@ -202,7 +202,7 @@ pub(crate) fn commit_copy(
         None => manifest.details = put_details(store, details)?,
     }
     let copy = copies::commit(&context.state.signer, store, &manifest)?;
-    // The copy is committed, whatever becomes of the index of it, and of its instructions.
+    // The copy is committed, even if the index or the instructions cannot be updated.
     let noted = context
         .state
         .catalog
@@ -222,7 +222,7 @@ pub(crate) fn commit_copy(
     Ok(copy)
 }
 
-/// Names the content of each artifact under the key of the signer.
+/// Adds a keyed hash of each artifact's content, made with the key of the signer.
 fn note_proofs(signer: &Signer, manifest: &mut Manifest, details: &Details) {
     for artifact in &mut manifest.artifacts {
         let captured = details.artifact(&artifact.source, &artifact.name);
@@ -230,8 +230,8 @@ fn note_proofs(signer: &Signer, manifest: &mut Manifest, details: &Details) {
     }
 }
 
-/// Seals the details to a store's recipients and puts them, as they are written; returns what its
-/// manifest says of them.
+/// Seals the details to a store's recipients and stores them as they are written. Returns the entry
+/// for its manifest.
 pub fn put_details(store: &OpenStore, details: &Details) -> Result<StoredDetails> {
     let mut store = store.clone();
     store.sealing.compress = Compress::None;
@@ -247,7 +247,7 @@ pub fn put_details(store: &OpenStore, details: &Details) -> Result<StoredDetails
     let (sent, delivered) = send(vec![destination], |output| {
         document::write_json(output, details)
     });
-    // What the store says explains why it could not be sent.
+    // The store's error explains why the details could not be sent.
     let delivered = delivered.into_iter().next();
     let stored = delivered.map(|delivered| delivered.result).transpose()?;
     let (_, _) = sent?;
