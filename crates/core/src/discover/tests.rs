@@ -29,7 +29,7 @@ impl Root {
     }
 }
 
-/// kind, database, host, port, user, key of the password.
+/// Kind, database, host, port, user, and key of the password of each database.
 fn shown(databases: &[Database]) -> Vec<String> {
     let text = |o: &Option<String>| o.clone().unwrap_or_default();
     let one = |d: &Database| {
@@ -169,7 +169,7 @@ fn a_host_with_everything() {
             ("empty", "directory")
         ]
     );
-    // The server that is here is MariaDB, whatever the framework calls it.
+    // The server on this host is MariaDB, whatever the framework calls it.
     let kinds: Vec<_> = found
         .databases
         .iter()

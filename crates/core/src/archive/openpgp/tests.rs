@@ -227,7 +227,7 @@ fn keys_that_cannot_be_encrypted_to_are_refused_by_name_and_reason() {
         assert!(error.message.contains(part), "{error}");
     }
     assert!(error.hint.unwrap().contains("gpg --quick-set-expire"));
-    // Before that day, and after an extension, it can encrypt.
+    // Before that day, and after an extension, it is refused because it cannot encrypt at all.
     let before = read(&[&file], at("2020-06-01T00:00:00Z"))
         .usable()
         .unwrap_err();
