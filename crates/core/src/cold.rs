@@ -19,7 +19,7 @@ use crate::stores::Stores;
 use crate::survey::{self, Survey};
 use std::collections::BTreeSet;
 
-/// What the store is opened for.
+/// Purpose for which the store is opened.
 #[derive(Debug, Clone)]
 pub enum Want {
     /// Listing what the store holds, which needs no trust.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// How artifacts are compressed.
+/// Compression of artifacts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compress {
     /// No compression.

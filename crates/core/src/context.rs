@@ -21,7 +21,7 @@ use std::sync::Arc;
 pub struct Context {
     /// The configuration, as it was when the run began.
     pub config: Config,
-    /// Where time and randomness come from.
+    /// Source of time and randomness.
     pub clock: Clock,
     /// Reports progress.
     pub reporter: Reporter,

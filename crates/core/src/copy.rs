@@ -303,7 +303,7 @@ fn can_be_kept(context: &Context, target: &OpenStore, artifact: &ManifestArtifac
         && verify::verify_artifact(context, target, artifact, blobs).0 == Soundness::Intact
 }
 
-/// How much of a point `target` holds.
+/// State of a point in `target`.
 enum Held {
     Whole,
     /// Part of it, or nothing, with the unreadable blobs of its repository that the point needs.

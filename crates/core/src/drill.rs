@@ -255,7 +255,7 @@ struct Rehearsal<'a> {
     limits: Vec<String>,
     warnings: Vec<String>,
     proved: Vec<ProvedPoint>,
-    /// Whether some content was restored that could not be compared.
+    /// True when some content was restored that could not be compared.
     uncompared: bool,
 }
 

@@ -8,7 +8,7 @@ use lifeboat_store::StoreError;
 use serde::{Serialize, Serializer};
 use std::fmt;
 
-/// What kind of error this is; stable, and part of the JSON interface.
+/// Kind of an error; stable, and part of the JSON interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Code {
@@ -129,7 +129,7 @@ pub struct Error {
     pub message: String,
     /// Underlying reason, in the words of the program that reported it.
     pub cause: Option<String>,
-    /// What to do next.
+    /// Next step for the operator.
     pub hint: Option<String>,
     /// Machine-readable subject, where code depends on it; not part of a document.
     #[serde(skip)]

@@ -7,7 +7,7 @@ use serde::Serialize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Severity {
-    /// As it should be.
+    /// Everything is as it should be.
     Ok,
     /// Works, with a risk.
     Warning,
@@ -22,9 +22,9 @@ pub struct Finding {
     pub subject: String,
     /// Its severity.
     pub severity: Severity,
-    /// What was found, in one sentence.
+    /// One sentence that says what was found.
     pub message: String,
-    /// What to do about it.
+    /// Remedy, if there is one.
     pub hint: Option<String>,
 }
 

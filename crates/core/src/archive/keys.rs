@@ -46,9 +46,9 @@ impl fmt::Display for RecipientKey {
 /// The public keys an archive is encrypted to; at least one. One archive has one format.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Recipients {
-    /// For `age`.
+    /// Keys for `age`.
     Age(AgeRecipients),
-    /// For `gpg`.
+    /// Keys for `gpg`.
     OpenPgp(Certificates),
 }
 

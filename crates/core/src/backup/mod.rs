@@ -239,7 +239,7 @@ fn source_config<'a>(config: &'a Config, name: &str) -> Result<&'a SourceConfig>
     })
 }
 
-/// What a source reported about its location.
+/// Location of its data, as a source reported it.
 #[derive(Default)]
 struct Told {
     identity: Option<String>,

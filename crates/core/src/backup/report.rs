@@ -15,7 +15,7 @@ pub struct Options {
     pub plan: Option<String>,
     /// Reason for the backup.
     pub reason: Option<String>,
-    /// Whether a live restore takes it, of the data to be replaced.
+    /// True when a live restore takes it, of the data to be replaced.
     pub safety: bool,
     /// Scheduled time of the plan that it is taken for.
     pub slot: Option<Timestamp>,
@@ -41,15 +41,15 @@ pub struct Report {
     pub app: String,
     /// Name of the plan.
     pub plan: String,
-    /// How much succeeded.
+    /// Extent to which it succeeded.
     pub outcome: Outcome,
     /// Reason for the backup.
     pub reason: Option<String>,
-    /// When it began.
+    /// Start of the backup.
     pub started: Timestamp,
-    /// When it ended.
+    /// End of the backup.
     pub finished: Timestamp,
-    /// How long it took.
+    /// Duration in seconds.
     pub seconds: f64,
     /// The captured artifacts.
     pub artifacts: Vec<ReportArtifact>,

@@ -58,7 +58,7 @@ pub(crate) struct Destination {
     pub store: OpenStore,
     pub key: StoredKey,
     pub options: PutOptions,
-    /// For a repository, the snapshot in preparation and the artifact's place in it.
+    /// The snapshot in preparation and the artifact's place in it, for a repository.
     pub deposit: Option<(Arc<Deposit>, Slot)>,
 }
 
@@ -120,7 +120,8 @@ pub(crate) fn send<T>(
     (captured, delivered)
 }
 
-/// If the capture failed because no store accepts data, returns the store's error.
+/// Returns the stores' error if the capture failed because no store accepts data, otherwise
+/// `error`.
 fn blame_stores(error: Error, delivered: &[Delivered]) -> Error {
     if error.code != Code::Store {
         return error;

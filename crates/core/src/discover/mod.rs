@@ -80,7 +80,7 @@ pub struct Unit {
     pub name: String,
     /// Its file.
     pub path: PathBuf,
-    /// Whether it runs a program in an application directory.
+    /// True when it runs a program in an application directory.
     pub of_application: bool,
 }
 

@@ -24,7 +24,7 @@ pub struct Proposal {
 pub struct Missing {
     /// Reference in the configuration: `env:CRM_DB_PASSWORD`.
     pub reference: String,
-    /// Where its value is now, or how to make it.
+    /// Present place of its value, or a way to make it.
     pub now: String,
 }
 
@@ -45,8 +45,8 @@ pub fn render(found: &Found, host: &str) -> Result<Proposal> {
     Ok(Proposal { text, missing })
 }
 
-/// Below the root: public keys that the proposed stores encrypt to, and the private keys to
-/// decrypt.
+/// Files below the root: public keys that the proposed stores encrypt to, and the private keys to
+/// decrypt with.
 const RECIPIENTS: &str = "etc/lifeboat/recipients.txt";
 const IDENTITY: &str = "etc/lifeboat/identity.txt";
 

@@ -162,13 +162,13 @@ pub struct Record {
     pub target: Option<String>,
     /// The restored points.
     pub points: Vec<ProvedPoint>,
-    /// When it began.
+    /// Start of the run.
     pub started: Timestamp,
-    /// When it ended.
+    /// End of the run.
     pub finished: Timestamp,
     /// The verdict.
     pub outcome: Verdict,
-    /// Whether a live restore was requested without proof.
+    /// True for a live restore that was requested without proof.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unproven: bool,
     /// The checks and their answers.

@@ -26,7 +26,7 @@ pub struct ChainReport {
     pub records: u64,
     /// Problems, each in a sentence; empty when everything is intact.
     pub problems: Vec<String>,
-    /// What could not be read, and is therefore unknown.
+    /// Sentences about what could not be read, and is therefore unknown.
     pub unread: Vec<String>,
     /// Remarks that are no damage: a chain that forked, a store that lacks a record that it never
     /// had.
@@ -132,9 +132,9 @@ struct Seen {
     signer: String,
     sequence: u64,
     detail: Option<String>,
-    /// Whether it is trusted.
+    /// True when a trusted signer signed it.
     is_believed: bool,
-    /// Whether the store should hold its detail.
+    /// True when the store should hold its detail.
     has_detail: bool,
 }
 
@@ -146,7 +146,7 @@ struct Chains {
     records: BTreeMap<String, Seen>,
     /// Objects whose names say that they are a detail, by its hash.
     details: BTreeMap<String, Vec<Object>>,
-    /// Whether every object could be read.
+    /// True when every object could be read.
     is_whole: bool,
 }
 

@@ -1,8 +1,8 @@
 //! Rewrites the tables of a view's definition as MariaDB writes them after a restore.
 //!
-//! Where a part of a comma-separated table list is a query, the server writes a bare chain of
-//! joins. When it reads that back, it nests the chain. Guarantees: a text that the server would
-//! write again unchanged is returned unchanged. Quoted names and strings are not touched.
+//! The server writes a bare chain of joins where a part of a comma-separated table list is a query.
+//! When it reads that back, it nests the chain. Guarantees: a text that the server would write
+//! again unchanged is returned unchanged. Quoted names and strings are not touched.
 
 /// The tables of one `from` during reading.
 #[derive(Debug, Default)]
@@ -11,7 +11,7 @@ struct Tables {
     start: usize,
     /// Starts of the joins that are not in parentheses.
     joins: Vec<usize>,
-    /// Whether it contains something that a bare chain does not have.
+    /// True when it contains something that a bare chain does not have.
     other: bool,
 }
 

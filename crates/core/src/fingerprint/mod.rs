@@ -79,7 +79,7 @@ pub enum Fingerprint {
 /// Fingerprint of a set of tables.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct TablesFingerprint {
-    /// How rows are hashed: `xxh3-128-sum` (see [`RowSum`]) over the row text the name continues
+    /// Hash of the rows: `xxh3-128-sum` (see [`RowSum`]) over the row text that the name continues
     /// with, as in `xxh3-128-sum/pg-copy-text`.
     pub algorithm: String,
     /// Fingerprints by `schema.table`.

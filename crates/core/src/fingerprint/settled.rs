@@ -34,9 +34,9 @@ struct Open {
     first: Option<Group>,
 }
 
-/// Writes `((a AND b) AND c)` as `(a AND b AND c)`, likewise with `OR`, and `ON TRUE` as `ON
-/// (true)`. The nested form comes from `a BETWEEN x AND y AND c`, from comparisons of rows and from
-/// `IS DISTINCT FROM`; the server flattens it only at the start of a group.
+/// Writes `((a AND b) AND c)` as `(a AND b AND c)`, likewise with `OR`, and the text `ON TRUE` as
+/// `ON (true)`. The nested form comes from `a BETWEEN x AND y AND c`, from comparisons of rows and
+/// from `IS DISTINCT FROM`; the server flattens it only at the start of a group.
 fn with_flat_chains(text: &str) -> String {
     let mut open: Vec<Open> = Vec::new();
     // Byte ranges to replace, with the replacements.

@@ -1,5 +1,5 @@
-//! What the stores already hold of a bucket: the newest point that all receiving stores have, its
-//! index, and its packs that are still there.
+//! The part of a bucket that the stores hold already: the newest point that all receiving stores
+//! have, its index, and its packs that are still there.
 
 use crate::config::Config;
 use crate::context::Context;

@@ -1,15 +1,15 @@
-//! What is told of a configuration that is not as the schema says: the place, the problem, the way
-//! out.
+//! Reports about a configuration that does not fit the schema: the position, the problem, and the
+//! remedy.
 
 use super::{APP, only_problem, parse};
 
-/// The hint where there is nothing special to say; an empty one in the tables stands for it.
+/// The general hint; an empty hint in the tables stands for it.
 const GENERAL: &str = "correct it there; `lifeboat config schema` describes every key";
 
-/// A fragment with one problem, and the place, message and hint that it is told with.
+/// A fragment with one problem, and the expected position, message and hint.
 type Case = (&'static str, &'static str, &'static str, &'static str);
 
-/// Checks each fragment after [`APP`], which takes three lines.
+/// Checks each fragment, placed after [`APP`], which takes three lines.
 fn each_is_told(cases: &[Case]) {
     for (fragment, place, message, hint) in cases {
         let told = only_problem(&format!("{APP}{fragment}\n"));
@@ -382,8 +382,8 @@ fn all_problems_are_told_at_once() {
     );
 }
 
-/// The example of the documentation names things this version does not have: each is called that,
-/// and nothing is called unknown.
+/// The example of the documentation names keys that this version lacks: each is reported as such,
+/// and nothing is reported as unknown.
 #[test]
 fn what_comes_later_is_not_called_unknown() {
     let text = r#"

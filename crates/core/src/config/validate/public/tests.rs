@@ -15,7 +15,7 @@ fn config(public: &str, store: &Path, state: &Path) -> Config {
     Config::parse(&text, Path::new("/etc/lifeboat/lifeboat.toml")).unwrap()
 }
 
-/// Where and what is misplaced.
+/// Place and message of each misplaced directory.
 fn told(config: &Config) -> Vec<(String, String)> {
     let mut issues = Vec::new();
     misplaced(config, &mut issues);
