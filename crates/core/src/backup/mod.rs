@@ -303,8 +303,7 @@ impl<'a> Run<'a> {
         if let Some(failed) = unanimous(&stores) {
             return Err(failed);
         }
-        // Start after any point of this second, also in other stores, so that lists show the order
-        // taken.
+        // Choose an id after all points of this second in any store, so that lists keep the order.
         let noted = context.state.catalog.newest_beside(&point);
         let point = before
             .newest
