@@ -174,7 +174,7 @@ mod tests {
     use crossbeam_channel::bounded;
 
     #[test]
-    fn two_jobs_beside_each_other_end_independently() {
+    fn two_jobs_in_one_process_end_independently() {
         let (one, other) = (Cancel::default(), Cancel::default());
         let (say, said) = bounded(2);
         let jobs: Vec<_> = [("one", one.clone()), ("other", other.clone())]
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn work_that_panics_leaves_the_job_of_before() {
+    fn a_panic_restores_the_previous_job() {
         let (outer, inner) = (Cancel::default(), Cancel::default());
         inner.request();
         outer.run(|| {

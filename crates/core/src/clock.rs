@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_clock_of_a_test_is_moved_on_by_waiting() {
+    fn waiting_advances_a_fixed_clock() {
         let now: Timestamp = "2026-11-20T06:00:00Z".parse().unwrap();
         let clock = Clock::fixed(now);
         clock.wait(Duration::from_secs(86_400 * 365)).unwrap();
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_later_than_clocks_differ_is_ahead() {
+    fn a_time_is_ahead_only_beyond_the_allowed_difference() {
         let now: Timestamp = "2026-11-20T06:00:00Z".parse().unwrap();
         for (time, expected) in [
             ("2026-11-20T05:00:00Z", false),

@@ -410,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_outside_a_point_does_not_speak_against_it() {
+    fn failures_outside_a_point_do_not_blame_its_content() {
         let error = |code| Error::new(code, "x");
         for code in [Code::ObjectDamaged, Code::Untrusted, Code::SourceFailed] {
             assert!(error(code).blames_content(false), "{code:?}");

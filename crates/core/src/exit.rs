@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_numbers_are_those_of_the_interface() {
+    fn exit_codes_match_the_interface() {
         for (place, exit) in Exit::ALL.into_iter().enumerate() {
             assert_eq!(usize::from(exit.code()), place, "{exit:?}");
         }

@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn same_is_the_text_at_capture_and_nothing_without_one() {
+    fn same_matches_only_the_text_at_capture() {
         let same = Expect::parse(" same ").unwrap();
         assert!(same.matches("7f3a", Some("7f3a")));
         assert!(!same.matches("7f3a", Some("7f3b")));
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_expectation_is_refused() {
+    fn invalid_expectations_are_refused() {
         assert_eq!(
             Expect::parse("more than 5").unwrap_err(),
             "\"more than 5\" is no expectation; write > N, >= N, < N, <= N, = TEXT, != TEXT or same"
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tolerance_is_a_share_of_the_larger_count() {
+    fn a_tolerance_is_a_percentage_of_the_larger_count() {
         let five: Percent = "5%".parse().unwrap();
         assert!(five.allows(95, 100) && five.allows(100, 95));
         assert!(!five.allows(94, 100) && !five.allows(100, 94));
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tolerance_reads_and_prints() {
+    fn a_tolerance_prints_as_it_parses() {
         for (text, printed) in [
             ("5%", "5%"),
             ("0.50%", "0.5%"),

@@ -141,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_kind_survives_a_manifest_also_when_it_is_not_known() {
+    fn a_manifest_keeps_a_kind_that_is_not_known() {
         for kind in Kind::ALL {
             let text = serde_json::to_string(&StoredKind::Known(kind)).unwrap();
             assert_eq!(text, format!("\"{kind}\""));

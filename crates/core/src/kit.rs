@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn names_stay_inside() {
+    fn a_name_that_leads_outside_the_kit_is_refused() {
         for name in ["/etc/passwd", "../x", "", "a//b"] {
             let entry = (name.to_owned(), Zeroizing::new(Vec::new()));
             let key = KitKey::Passphrase(passphrase("correct horse"));

@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_living_fresh_lease_keeps_others_out() {
+    fn only_a_fresh_lease_of_a_running_process_excludes_others() {
         let this = ProcessName::this().unwrap();
         let new = note("2026-11-20T06:00:00Z", this.clone());
         let held = note("2026-11-20T05:58:00Z", this.clone());

@@ -160,7 +160,7 @@ fn stock_tools_read_it() {
 }
 
 #[test]
-fn what_stock_tools_made_is_read() {
+fn output_of_stock_tools_is_read() {
     let data = sample(2 * MIB + 5);
     let one = tool("gzip", &["-c"], &data).unwrap();
     let gzip = sealing(Compress::Gzip(2), None);
@@ -464,7 +464,7 @@ impl Write for Full {
 }
 
 #[test]
-fn errors_of_the_output_come_out_as_themselves() {
+fn errors_of_the_output_are_passed_on_unchanged() {
     let (recipients, _, _file) = age_key();
     let data = sample(4 * MIB);
     for compress in ALL {
@@ -506,7 +506,7 @@ impl Read for Broken<'_> {
 }
 
 #[test]
-fn errors_of_the_input_come_out_as_themselves() {
+fn errors_of_the_input_are_passed_on_unchanged() {
     let (recipients, identities, _file) = age_key();
     let data = sample(3 * MIB);
     for compress in ALL {
@@ -530,7 +530,7 @@ fn errors_of_the_input_come_out_as_themselves() {
 }
 
 #[test]
-fn a_sealer_that_is_dropped_leaves_what_nobody_reads() {
+fn a_dropped_sealer_leaves_a_stream_that_nobody_reads() {
     /// A writer that shares what was written with the test.
     struct Shared<'a>(&'a std::sync::Mutex<Vec<u8>>);
     impl Write for Shared<'_> {

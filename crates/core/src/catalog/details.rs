@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn what_points_share_is_kept_once_and_goes_with_the_last() {
+    fn shared_blocks_are_kept_once_and_dropped_with_the_last_point() {
         let directory = tempfile::tempdir().unwrap();
         let catalog = open(directory.path());
         catalog.note_details(&details(&point(0), FILES)).unwrap();
@@ -395,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_damaged_is_not_there() {
+    fn damaged_details_read_as_missing() {
         let directory = tempfile::tempdir().unwrap();
         let catalog = open(directory.path());
         catalog.note_details(&details(&point(0), 1)).unwrap();
@@ -408,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn what_older_versions_noted_is_taken_over() {
+    fn notes_of_older_versions_are_converted() {
         let directory = tempfile::tempdir().unwrap();
         let catalog = open(directory.path());
         let old = "CREATE TABLE details (point TEXT PRIMARY KEY, json BLOB NOT NULL)";

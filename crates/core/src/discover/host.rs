@@ -287,7 +287,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn servers_that_listen_on_odd_sockets() {
+    fn servers_on_unusual_sockets_are_found() {
         let table = "Num       RefCount Protocol Flags    Type St Inode Path
 0000000000000001: 00000002 00000000 00010000 0001 01 11 /tmp/my servers/.s.PGSQL.5433
 0000000000000002: 00000003 00000000 00000000 0001 03 12 /tmp/my servers/.s.PGSQL.5433

@@ -222,7 +222,7 @@ fn awkward_names_make_a_valid_configuration() {
 }
 
 #[test]
-fn a_mount_that_does_not_answer_is_named_and_the_rest_is_found() {
+fn a_silent_mount_is_reported_and_the_rest_is_found() {
     let root = Root::new();
     root.write("srv/app/index.html", "");
     root.write("srv/app/data/app.db", "SQLite format 3\0");

@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn too_little_is_a_warning() {
+    fn too_little_free_space_is_a_warning() {
         let judge = |free| judge("store.disk", free, 2 << 20, "it took", "free some");
         assert_eq!(judge(3 << 20).severity, Severity::Ok);
         let finding = judge(2 << 20);

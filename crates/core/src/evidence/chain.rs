@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fork_is_told_and_is_no_damage() {
+    fn a_fork_is_reported_and_is_no_damage() {
         let mut links = vec![link("a", 1, &[]), link("b", 2, &["a"])];
         assert_eq!(check(&links), Findings::default());
         links.push(link("c", 2, &["a"]));
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_or_out_of_place_is_damage() {
+    fn a_missing_or_misplaced_record_is_damage() {
         let table: [(&[Link], &str); 7] = [
             (&[link("b", 2, &["a"])], "record 1 of this chain is missing"),
             (&[link("b", 2, &[])], "record 1 of this chain is missing"),

@@ -320,7 +320,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_was_proved_ends_well() {
+    fn only_a_proof_exits_with_success() {
         let [drill, whole, part]: [Vec<Exit>; 3] = [
             ALL.map(Verdict::exit_of_drill).to_vec(),
             ALL.map(|verdict| verdict.exit_of_restore(false)).to_vec(),
@@ -341,7 +341,7 @@ mod tests {
     ];
 
     #[test]
-    fn a_verdict_says_no_more_than_was_shown() {
+    fn a_verdict_claims_no_more_than_the_facts_show() {
         for (failed, lacking, uncompared, interrupted, verdict) in [
             (false, false, false, false, Verdict::Verified),
             (false, false, false, true, Verdict::Verified),

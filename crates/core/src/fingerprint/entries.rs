@@ -408,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_in_comes_out() {
+    fn entries_survive_packing() {
         let mut odd = vec![
             entry("a", 0),
             FileEntry {
@@ -445,7 +445,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_that_are_alike_share_their_blocks() {
+    fn similar_lists_share_their_blocks() {
         let packed: Entries = many(None).into_iter().collect();
         let bytes: usize = packed.blocks().iter().map(|b| b.len()).sum();
         assert!(bytes < 40 * packed.len(), "{bytes}");
@@ -467,7 +467,7 @@ mod tests {
     }
 
     #[test]
-    fn a_block_that_is_damaged_is_none() {
+    fn a_damaged_block_cannot_be_unpacked() {
         let packed: Entries = many(None).into_iter().collect();
         let block = packed.blocks()[1].clone();
         for length in [0, 1, block.len() - 1] {

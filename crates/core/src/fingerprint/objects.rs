@@ -387,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn what_older_captures_do_not_name_is_no_difference() {
+    fn entries_that_older_captures_lack_are_no_difference() {
         use Verdict::{Different, Same};
         let comment = [Some(&String::from("feeds")), None];
         assert_eq!(judge("comment", "subscription s", comment, false), Same);
@@ -414,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn what_mariadb_says_in_two_ways_is_no_difference() {
+    fn two_descriptions_of_one_thing_by_mariadb_are_no_difference() {
         let inventory = |release: &str, kind: &str, text: &str| DatabaseInventory {
             objects: BTreeMap::from([(
                 kind.to_owned(),
@@ -520,7 +520,7 @@ mod tests {
     }
 
     #[test]
-    fn other_words_are_a_limit_only_where_both_releases_are_known() {
+    fn different_wording_is_a_limit_only_if_both_releases_are_known() {
         let captured = proof(Some("PostgreSQL 15"), "select t.a");
         let limits = unproven(&captured, &proof(Some("PostgreSQL 18"), "select a"));
         assert_eq!(

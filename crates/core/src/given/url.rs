@@ -404,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_url_cannot_say_is_refused() {
+    fn urls_that_cannot_name_a_store_are_refused() {
         for (url, says) in [
             ("ftp://host/path", "is no kind of store"),
             ("file://host/path", "three slashes"),

@@ -550,7 +550,7 @@ impl Read for Broken {
 
 /// Errors of the input are passed on unchanged by every way to decrypt.
 #[test]
-fn an_input_that_breaks_is_told_as_such() {
+fn an_error_of_the_input_is_reported_as_such() {
     let (home, users) = three_keys();
     let certificates = read(&[&home.export("b.gpg", &[users[1].0])], Timestamp::now());
     let sealed = seal(&sample(300_000), &certificates);
@@ -565,7 +565,7 @@ fn an_input_that_breaks_is_told_as_such() {
 }
 
 #[test]
-fn errors_of_the_output_come_out_and_nothing_is_taken_for_whole() {
+fn errors_of_the_output_are_passed_on_and_leave_no_whole_message() {
     struct Narrow {
         taken: Vec<u8>,
         most: usize,

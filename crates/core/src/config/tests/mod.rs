@@ -183,7 +183,7 @@ fn a_byte_order_mark_and_carriage_returns_do_no_harm() {
 }
 
 #[test]
-fn what_is_shown_loads_as_the_same() {
+fn the_printed_configuration_loads_as_the_same() {
     let config = parse(WHOLE).unwrap();
     let shown = config.masked_toml();
     let again = parse(&shown).unwrap_or_else(|error| panic!("{error:?}\n{shown}"));

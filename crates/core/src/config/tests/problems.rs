@@ -345,7 +345,7 @@ fn the_head_of_the_file_is_held_to_the_format() {
 }
 
 #[test]
-fn what_is_not_toml_is_told_with_its_place() {
+fn invalid_toml_is_reported_with_its_place() {
     let text = format!("{APP}owner = \"ops\n");
     let (place, message, hint) = only_problem(&text);
     assert_eq!(place, "4:13");
@@ -367,7 +367,7 @@ fn columns_count_characters() {
 }
 
 #[test]
-fn all_problems_are_told_at_once() {
+fn all_problems_are_reported_at_once() {
     let error =
         parse("version = 1\n[app]\nname = \"a\"\nrpo = 5\nrtoo = \"1h\"\n[plan.p]\n").unwrap_err();
     assert_eq!(
@@ -385,7 +385,7 @@ fn all_problems_are_told_at_once() {
 /// The example of the documentation names keys that this version lacks: each is reported as such,
 /// and nothing is reported as unknown.
 #[test]
-fn what_comes_later_is_not_called_unknown() {
+fn keys_of_later_versions_are_not_reported_as_unknown() {
     let text = r#"
 version = 1
 [app]

@@ -6,7 +6,7 @@ use super::{WHOLE, parse};
 /// Replaces every value of a whole configuration by values of every type: either it loads or it is
 /// refused with its position. A value that only the types refuse would have no position.
 #[test]
-fn what_the_schema_lets_pass_the_types_accept() {
+fn the_types_accept_what_the_schema_accepts() {
     let whole: toml::Table = WHOLE.parse().unwrap();
     let replacements: [toml::Value; 9] = [
         toml::Value::String("text".into()),

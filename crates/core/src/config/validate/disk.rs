@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn the_mount_of_a_path_is_the_longest_and_the_last() {
+    fn the_mount_of_a_path_has_the_longest_path_and_comes_last() {
         let mounts = "1 0 8:1 / / rw - ext4 /dev/sda1 rw\n\
                       2 1 0:30 /sub /mnt/with\\040space rw shared:1 - btrfs /dev/sdb1 rw\n\
                       3 1 0:31 / /mnt rw - tmpfs tmpfs rw\n\
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn one_directory_shares_its_disk_with_itself_and_what_will_be_in_it() {
+    fn a_directory_shares_its_disk_with_itself_and_its_future_content() {
         let directory = tempfile::tempdir().unwrap();
         assert!(shared(directory.path(), &directory.path().join("not/yet")));
         assert!(!shared(directory.path(), Path::new("/proc")));

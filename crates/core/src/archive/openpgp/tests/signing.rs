@@ -111,7 +111,7 @@ fn gpg_says_who_signed() {
 }
 
 #[test]
-fn a_signature_that_does_not_hold_or_is_missing_is_refused() {
+fn an_invalid_or_missing_signature_is_refused() {
     let home = GpgHome::new();
     let user = "ops@example.org";
     let fingerprint = home.key(user, "ed25519", "cv25519", "");
@@ -427,7 +427,7 @@ fn an_agent_that_cannot_sign_is_refused_by_name_and_reason() {
 }
 
 #[test]
-fn the_end_of_a_signing_key_is_told_before_it_comes() {
+fn the_expiry_of_a_signing_key_is_reported_in_advance() {
     let home = GpgHome::new();
     let soon = home.primary("soon@example.org", "ed25519", "20d", "", "");
     let now = Timestamp::now();

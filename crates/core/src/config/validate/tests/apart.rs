@@ -136,7 +136,7 @@ fn a_separate_source_on_the_same_disk_is_an_error() {
 
 /// An error of `config check` also stops the plan that it is about, and no other.
 #[test]
-fn a_plan_that_would_lay_secrets_beside_data_is_not_run() {
+fn a_plan_that_would_put_secrets_beside_data_is_not_run() {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path().canonicalize().unwrap();
     std::fs::create_dir(root.join("a")).unwrap();

@@ -254,7 +254,7 @@ fn encryption_that_cannot_be_meant_is_refused() {
 }
 
 #[test]
-fn a_contradiction_is_told_where_it_stands() {
+fn a_contradiction_is_reported_at_its_place() {
     let text = format!(
         "{HEAD}[source.db]\nkind = \"sqlite\"\npath = \"/d\"\n[store.\"a.b\"]\nkind = \"local\"\npath = \"/b\"\nencrypt = {{}}\n[plan.p]\nsources = [\"db\", \"bd\"]\nstores = [\"a.b\"]\n"
     );

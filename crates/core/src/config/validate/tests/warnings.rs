@@ -196,7 +196,7 @@ fn the_state_directory_inside_a_source_is_a_warning() {
 
 /// Covers checks on disk: links that lead further than names show, and modes.
 #[test]
-fn this_hosts_links_and_modes_are_seen() {
+fn links_and_modes_of_this_host_are_examined() {
     use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path().canonicalize().unwrap();
