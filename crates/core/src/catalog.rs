@@ -207,7 +207,7 @@ impl Catalog {
             match copies::read(store, point) {
                 Ok(copy) => self.index(&location, &copy)?,
                 Err(error) => {
-                    if says_lost(&error) {
+                    if shows_loss(&error) {
                         self.drop_note(&location, point)?;
                     }
                     errors.insert(point.clone(), error);
@@ -238,7 +238,7 @@ pub(crate) struct Synced {
 
 /// Returns whether an error shows that a document is gone or changed, rather than that the store
 /// could not be read.
-fn says_lost(error: &Error) -> bool {
+fn shows_loss(error: &Error) -> bool {
     matches!(
         error.code,
         Code::ObjectMissing | Code::ObjectDamaged | Code::Untrusted

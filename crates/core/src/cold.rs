@@ -41,7 +41,7 @@ pub fn open(given: &Given, want: &Want, clock: Clock, reporter: Reporter) -> Res
     let mut context = Context::cold(config, home, clock, reporter, &given.trust)?;
     let survey = survey::survey(&context, false)?;
     if survey.copies.is_empty() {
-        return Err(nothing_there(&context.stores, survey));
+        return Err(no_points(&context.stores, survey));
     }
     let apps: BTreeSet<(Name, Name)> = survey
         .copies
@@ -65,14 +65,14 @@ pub fn open(given: &Given, want: &Want, clock: Clock, reporter: Reporter) -> Res
         (Some((app, environment)), _) => context.settle(&app, &environment),
         // A list can show all applications.
         (None, Want::List) if given.app.is_none() => {}
-        (None, _) => return Err(several(given, &apps)),
+        (None, _) => return Err(several_apps(given, &apps)),
     }
     if let Want::Point(selector) = want
         && given.trust.is_empty()
         && given.trusted_signers.is_none()
     {
         let point = fetch::choose(&context, selector, &[], None, OnlyPartial::Take)?;
-        return Err(nobody_to_trust(given, &context, &point));
+        return Err(no_trusted_signer(given, &context, &point));
     }
     Ok(context)
 }
@@ -85,7 +85,7 @@ fn fits(wanted: Option<&str>, app: &str, environment: &str) -> bool {
     }
 }
 
-fn nothing_there(stores: &Stores, survey: Survey) -> Error {
+fn no_points(stores: &Stores, survey: Survey) -> Error {
     if let Some(unread) = survey.unread.into_iter().next() {
         return unread.error;
     }
@@ -112,7 +112,7 @@ fn no_such_app(given: &Given, copies: &[(Name, crate::copies::PointCopy)]) -> Er
     .hint(format!("it holds points of: {}", listed(all)))
 }
 
-fn several(given: &Given, apps: &BTreeSet<(Name, Name)>) -> Error {
+fn several_apps(given: &Given, apps: &BTreeSet<(Name, Name)>) -> Error {
     let all = apps.iter().map(|(app, within)| format!("{app}/{within}"));
     let first = all.clone().next().unwrap_or_default();
     Error::new(
@@ -131,7 +131,7 @@ fn listed(all: impl IntoIterator<Item = String>) -> String {
 }
 
 /// The error that names who signed the point, or what is wrong with its signature.
-fn nobody_to_trust(given: &Given, context: &Context, point: &PointId) -> Error {
+fn no_trusted_signer(given: &Given, context: &Context, point: &PointId) -> Error {
     let copy = context
         .stores
         .open(NAME)

@@ -27,7 +27,7 @@ pub struct Context {
     pub reporter: Reporter,
     /// Removes known secrets from the output of tools.
     pub scrubber: Scrubber,
-    /// Signers whose manifests and evidence are believed: this host, and those configured.
+    /// Signers whose manifests and evidence are trusted: this host, and those configured.
     pub trusted: TrustedSigners,
     /// State that this host keeps between runs.
     pub state: Arc<State>,
@@ -88,7 +88,7 @@ impl Context {
 
     /// Context for reading a store by URL, without a configuration; all its state is in `home`. Its
     /// signing key is temporary and goes with the context. Only the signers named in `trust` are
-    /// believed.
+    /// trusted.
     pub(crate) fn cold(
         config: Config,
         home: Directory,

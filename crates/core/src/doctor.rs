@@ -325,7 +325,7 @@ fn stores(context: &Context) -> Vec<Finding> {
             Err(error) => findings.push(failed(&subject, &error.into())),
         }
         findings.extend(recipients(&subject, &store, context.clock.now()));
-        match store.identities().and_then(tried) {
+        match store.identities().and_then(check_gpg) {
             Ok(_) if config.is_repository() => {
                 findings.push(repository(&subject, &store));
                 findings.extend(orphans(context, &subject, &store));
@@ -502,7 +502,7 @@ fn expires(subject: &str, expiry: &Expiry) -> Finding {
 }
 
 /// Checks that the user's `gpg` has a key at all; other keys were checked when they were read.
-fn tried(identities: Option<Identities>) -> Result<Option<Identities>> {
+fn check_gpg(identities: Option<Identities>) -> Result<Option<Identities>> {
     if let Some(gpg) = identities.as_ref().and_then(Identities::gpg) {
         gpg.examine()?;
     }

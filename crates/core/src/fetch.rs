@@ -93,9 +93,9 @@ pub fn choose_in(
     if let Ok(chosen) = &chosen
         && !matches!(selector, Selector::Prefix(_))
     {
-        tell_of_lost(context, chosen, plans, store, survey);
+        warn_of_lost(context, chosen, plans, store, survey);
         if matches!(selector, Selector::Latest | Selector::LatestOf(_)) {
-            tell_of_partial(context, chosen, &candidates, &fitting);
+            warn_of_partial(context, chosen, &candidates, &fitting);
         }
     }
     chosen.or_else(|error| {
@@ -129,7 +129,7 @@ pub fn choose_in(
 
 /// Warns of points that may be newer than the chosen one: lost or unreadable points, and stores
 /// that could not be read.
-fn tell_of_lost(
+fn warn_of_lost(
     context: &Context,
     chosen: &PointId,
     plans: &[Name],
@@ -166,7 +166,7 @@ fn tell_of_lost(
 }
 
 /// Warns that newer points of the plan are passed over because they are partial.
-fn tell_of_partial(
+fn warn_of_partial(
     context: &Context,
     chosen: &PointId,
     candidates: &[Candidate],
@@ -209,7 +209,7 @@ pub fn fetch(context: &Context, point: &PointId, store: Option<&str>) -> Result<
         match fetch_from(context, point, name) {
             Ok(fetched) if fetched.details.is_err() => drop(unproved.get_or_insert(fetched)),
             Ok(fetched) => {
-                tell_of_another(&context.reporter, unproved.as_ref(), &fetched);
+                warn_of_another_copy(&context.reporter, unproved.as_ref(), &fetched);
                 return Ok(fetched);
             }
             Err(error) => {
@@ -226,7 +226,7 @@ pub fn fetch(context: &Context, point: &PointId, store: Option<&str>) -> Result<
 }
 
 /// Says why the copy of another store is read instead of the first.
-fn tell_of_another(reporter: &Reporter, passed_over: Option<&Fetched>, chosen: &Fetched) {
+fn warn_of_another_copy(reporter: &Reporter, passed_over: Option<&Fetched>, chosen: &Fetched) {
     let error = passed_over.and_then(|p| Some((&p.store.name, p.details.as_ref().err()?)));
     if let Some((name, error)) = error {
         reporter.warn(&format!(

@@ -109,13 +109,13 @@ impl KeyFields<'_> {
     fn value(&self, field: KeyField) -> String {
         let at = self.at.to_zoned(TimeZone::UTC);
         match field {
-            KeyField::App => tame(self.app),
-            KeyField::Environment => tame(self.environment),
-            KeyField::Plan => tame(self.plan),
-            KeyField::Source => tame(self.source),
-            KeyField::Artifact => tame(self.artifact),
-            KeyField::Host => tame(self.host),
-            KeyField::Point => tame(self.point),
+            KeyField::App => sanitized(self.app),
+            KeyField::Environment => sanitized(self.environment),
+            KeyField::Plan => sanitized(self.plan),
+            KeyField::Source => sanitized(self.source),
+            KeyField::Artifact => sanitized(self.artifact),
+            KeyField::Host => sanitized(self.host),
+            KeyField::Point => sanitized(self.point),
             KeyField::Date => at.strftime("%Y-%m-%d").to_string(),
             KeyField::Year => at.strftime("%Y").to_string(),
             KeyField::Month => at.strftime("%m").to_string(),
@@ -134,7 +134,7 @@ const VALUE_BYTES_MAX: usize = 64;
 const KEY_BYTES_MAX: usize = 900;
 
 /// Makes a value fit into a key: no separator, no control character, not too long.
-fn tame(value: &str) -> String {
+fn sanitized(value: &str) -> String {
     let mut tamed = String::with_capacity(value.len().min(VALUE_BYTES_MAX));
     for c in value.chars() {
         if tamed.len() + c.len_utf8() > VALUE_BYTES_MAX {

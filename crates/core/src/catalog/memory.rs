@@ -4,7 +4,7 @@
 //! operator forgets it. A point can also be disowned: it exists, but is used only when it is named
 //! by its id. Both are known on this host alone, and are lost with the catalog.
 
-use super::{Catalog, Synced, says_lost};
+use super::{Catalog, Synced, shows_loss};
 use crate::copies::{self, PointCopy};
 use crate::error::{Code, Error, Result};
 use crate::host::author;
@@ -158,7 +158,7 @@ impl Catalog {
             };
             let found = match (loss(trusted, &seen, now), synced.errors.get(&point)) {
                 (None, _) => continue,
-                (_, Some(error)) if !says_lost(error) => continue,
+                (_, Some(error)) if !shows_loss(error) => continue,
                 (_, Some(error)) if error.code != Code::ObjectMissing => Some(error.clone()),
                 (Some(found), _) => found,
             };

@@ -36,7 +36,7 @@ pub struct App {
     /// directory when absent.
     #[serde(default)]
     pub signing_key: Option<Reference>,
-    /// An `allowed_signers` file: signers whose manifests and evidence are believed beside our own.
+    /// An `allowed_signers` file: signers whose manifests and evidence are trusted beside our own.
     #[serde(default)]
     #[schemars(with = "Option<text::AbsolutePath>")]
     pub trusted_signers: Option<PathBuf>,

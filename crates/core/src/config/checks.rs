@@ -100,7 +100,7 @@ impl CheckConfig {
                 false => format!("a check is only one of {}", given.join(" and ")),
             });
         };
-        self.refuse_strangers(kind)?;
+        self.refuse_keys_of_others(kind)?;
         if let Some(source) = &self.sql {
             let query = self.query.clone().filter(|query| !query.trim().is_empty());
             return Ok(Check::Sql {
@@ -135,7 +135,7 @@ impl CheckConfig {
     }
 
     /// Refuses keys of other checks: `contains` beside `sql` makes no sense.
-    fn refuse_strangers(&self, kind: &str) -> Result<(), String> {
+    fn refuse_keys_of_others(&self, kind: &str) -> Result<(), String> {
         let keys = [
             ("query", "sql", self.query.is_some()),
             ("expect", "sql", self.expect.is_some()),

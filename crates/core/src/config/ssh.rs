@@ -17,7 +17,7 @@ pub struct SshConfig {
     /// Passphrase of the private key.
     #[serde(default)]
     pub passphrase: Option<Reference>,
-    /// Absolute path of a `known_hosts` file; only host keys in it are believed.
+    /// Absolute path of a `known_hosts` file; only host keys in it are trusted.
     #[serde(default)]
     #[schemars(with = "Option<text::AbsolutePath>")]
     pub known_hosts: Option<PathBuf>,

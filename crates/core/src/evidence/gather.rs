@@ -1,7 +1,7 @@
 //! Evidence in the stores and in the catalog's memory of them.
 //!
 //! Each record in a store is read once, and kept by its hash. Only records that a trusted signer
-//! signed, in the directory of that signer, are believed: anybody who can write to a store can put
+//! signed, in the directory of that signer, are trusted: anybody who can write to a store can put
 //! others there, which have no effect.
 
 use super::chain::Link;

@@ -57,7 +57,7 @@ pub(super) fn judge_each(
         for name in union(a, b) {
             let both = [a.get(name), b.get(name)];
             let verdict = match judge(kind, name, both, other_release) {
-                Verdict::Different if said_in_two_ways(left, right, kind, both) => Verdict::Same,
+                Verdict::Different if is_same_in_mariadb(left, right, kind, both) => Verdict::Same,
                 Verdict::Different => ended(left, right, kind, name).unwrap_or(Verdict::Different),
                 verdict => verdict,
             };
@@ -73,7 +73,7 @@ fn union<'a, T>(a: &'a BTreeMap<String, T>, b: &'a BTreeMap<String, T>) -> BTree
 /// Returns whether two different definitions mean the same in MariaDB, whose catalog describes two
 /// things in two ways: a column of a table that was made from a query of the catalog, or of a
 /// counter declared `NULL`; and a view over a list of tables, in older captures.
-fn said_in_two_ways(
+fn is_same_in_mariadb(
     left: &DatabaseInventory,
     right: &DatabaseInventory,
     kind: &str,
@@ -197,7 +197,9 @@ fn judge(kind: &str, name: &str, both: [Option<&String>; 2], other_release: bool
         ));
     }
     match other_release {
-        true if in_common_words(kind, &a) == in_common_words(kind, &b) => Verdict::Same,
+        true if without_release_wording(kind, &a) == without_release_wording(kind, &b) => {
+            Verdict::Same
+        }
         true if WRITTEN_BY_SERVER.contains(&kind) => Verdict::OtherWords,
         _ => Verdict::Different,
     }
@@ -245,7 +247,7 @@ fn without_bookkeeping(text: &str) -> String {
 }
 
 /// Removes differences in wording between releases that do not differ in meaning.
-fn in_common_words(kind: &str, text: &str) -> String {
+fn without_release_wording(kind: &str, text: &str) -> String {
     if kind == "grant" || kind == "default privilege" {
         // PostgreSQL 17 made a privilege of something that only owners could do before.
         return text

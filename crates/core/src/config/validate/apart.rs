@@ -35,10 +35,10 @@ pub(super) fn separate(config: &Config, on_disk: bool, issues: &mut Vec<Issue>) 
             else {
                 continue;
             };
-            let (gravity, place) = match together(one, two, on_disk) {
+            let (gravity, place) = match shared_place(one, two, on_disk) {
                 Some(place) => (Gravity::Refused, place),
                 None if on_disk && one_disk(one, two) => (Gravity::Error, "disk"),
-                None if perhaps_together(one, two) => {
+                None if may_share_bucket(one, two) => {
                     issues.push(same_name(plan, source, store, other_store));
                     continue;
                 }
@@ -76,7 +76,7 @@ pub(super) fn routes(config: &Config) -> impl Iterator<Item = (&str, &str, &str)
 
 /// Common ground of two stores, if any: a bucket under whatever prefixes, or directories one of
 /// which contains the other.
-fn together(one: &StoreConfig, two: &StoreConfig, on_disk: bool) -> Option<&'static str> {
+fn shared_place(one: &StoreConfig, two: &StoreConfig, on_disk: bool) -> Option<&'static str> {
     match (&one.kind, &two.kind) {
         (StoreKind::S3(one), StoreKind::S3(two)) => {
             (bucket(one) == bucket(two)).then_some("bucket")
@@ -94,7 +94,7 @@ fn together(one: &StoreConfig, two: &StoreConfig, on_disk: bool) -> Option<&'sta
 
 /// Returns whether two stores use buckets of one name at two endpoints, which may be names of one
 /// server.
-fn perhaps_together(one: &StoreConfig, two: &StoreConfig) -> bool {
+fn may_share_bucket(one: &StoreConfig, two: &StoreConfig) -> bool {
     match (&one.kind, &two.kind) {
         (StoreKind::S3(one), StoreKind::S3(two)) => one.bucket == two.bucket,
         _ => false,

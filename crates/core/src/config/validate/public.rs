@@ -74,7 +74,7 @@ enum How {
 
 impl Exposed {
     /// Says so, as the rest of a sentence that begins with the path.
-    fn tells(&self) -> String {
+    fn sentence_end(&self) -> String {
         let Published { directory, known } = &self.published;
         let directory = directory.display();
         match self.how {
@@ -102,7 +102,7 @@ pub(super) fn misplaced(config: &Config, issues: &mut Vec<Issue>) {
     let state = ("app".to_owned(), "state", config.app.state.as_path());
     for (subject, at, path) in places.chain([state]) {
         if let Some(exposed) = exposure(path, &published) {
-            let message = format!("{} {}", path.display(), exposed.tells());
+            let message = format!("{} {}", path.display(), exposed.sentence_end());
             let issue = Issue::new(Gravity::Error, subject, at, message);
             issues.push(issue.hint(HINT));
         }
@@ -128,7 +128,7 @@ impl Config {
             let message = format!(
                 "source {sensitive} is not restored to {}: that {}",
                 directory.display(),
-                exposed.tells()
+                exposed.sentence_end()
             );
             let message = match self.source.contains_key(sensitive) {
                 true => message,
@@ -149,7 +149,7 @@ impl Config {
             let message = format!(
                 "the state directory {} {}",
                 state.display(),
-                exposed.tells()
+                exposed.sentence_end()
             );
             Err(Error::new(Code::Configuration, message)
                 .hint("set app.state to a directory that no web server publishes, such as /var/lib/lifeboat"))

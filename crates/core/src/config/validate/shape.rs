@@ -214,7 +214,7 @@ fn repository(subject: &str, store: &StoreConfig, issues: &mut Vec<Issue>) {
 }
 
 /// Says that a text is invalid, and quotes it unless it may hold a password.
-fn no(text: &str, what: &str) -> String {
+fn invalid(text: &str, what: &str) -> String {
     match text.contains([':', '@', '?']) {
         true => format!("it is no {what}"),
         false => format!("{text:?} is no {what}"),
@@ -231,7 +231,7 @@ fn server_parts(subject: &str, parts: [(&str, Option<&String>); 3], issues: &mut
             _ => text.contains("://"),
         };
         if holds_more {
-            let issue = Issue::refused(subject, key, no(text, key));
+            let issue = Issue::refused(subject, key, invalid(text, key));
             issues.push(issue.hint("write it alone; port and password have keys of their own"));
         }
     }
@@ -243,7 +243,7 @@ fn sftp_store(subject: &str, sftp: &SftpConfig, issues: &mut Vec<Issue>) {
     };
     // A leading `-` would be an option for `ssh`.
     if !is_name(&sftp.host, ".-_:%") {
-        let message = no(&sftp.host, "host");
+        let message = invalid(&sftp.host, "host");
         refused(
             "host",
             message,
@@ -252,7 +252,7 @@ fn sftp_store(subject: &str, sftp: &SftpConfig, issues: &mut Vec<Issue>) {
     }
     let user = sftp.user.as_deref();
     if let Some(user) = user.filter(|user| !is_name(user, "_.-\\@+$")) {
-        refused("user", no(user, "user"), "write the name alone");
+        refused("user", invalid(user, "user"), "write the name alone");
     }
     let ssh = sftp.ssh.as_ref();
     if ssh.is_some_and(|ssh| ssh.passphrase.is_some() && ssh.key.is_none()) {
@@ -367,7 +367,7 @@ fn decryption(subject: &str, decrypt: &DecryptConfig, issues: &mut Vec<Issue>) {
 
 fn s3_store(subject: &str, s3: &S3Config, issues: &mut Vec<Issue>) {
     if s3.bucket.is_empty() || s3.bucket.contains('/') {
-        let issue = Issue::refused(subject, "bucket", no(&s3.bucket, "bucket"));
+        let issue = Issue::refused(subject, "bucket", invalid(&s3.bucket, "bucket"));
         issues.push(issue.hint("write its name alone; a path within it is its prefix"));
     }
     let encryption = s3.server_side_encryption.as_deref();
