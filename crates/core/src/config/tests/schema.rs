@@ -95,7 +95,7 @@ fn the_schema_closes_every_table() {
     assert_eq!(kinds[0]["properties"]["sensitive"]["type"], "boolean");
     assert_eq!(
         schema["$defs"]["PlanConfig"]["properties"]["schedule"]["description"],
-        "Cron, five fields, UTC."
+        "Schedule in cron form, five fields, UTC."
     );
     let text = schema.to_string();
     assert!(!text.contains("null"), "{text}");
