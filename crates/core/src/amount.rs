@@ -1,6 +1,6 @@
-//! Amounts, for people.
+//! Amounts as people read them.
 
-/// Bytes: `1.2 MiB`.
+/// Formats a number of bytes with its unit: `1.2 MiB`.
 pub fn bytes(count: u64) -> String {
     const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
     if count < 1024 {

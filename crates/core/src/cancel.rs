@@ -1,11 +1,12 @@
-//! Ending a job early because someone asked: Ctrl-C, a service manager's `SIGTERM`, or a command.
+//! Ending a job early on request: Ctrl-C, a service manager's `SIGTERM`, or a command.
 //!
-//! A [`Cancel`] belongs to one job, and nothing here is of the process: two jobs beside each other end
-//! independently. A job runs within [`Cancel::run`]; the threads it starts ([`crate::thread`]) belong
-//! to it, and so do the processes, connections and stores that they open. When the end is asked for,
-//! children that are not marked as clean-up are told to end, no new ones start, and streams fail at
-//! their next chunk; whoever waits for a store may do so for [`GRACE`] more, and not a second longer.
-//! The job then takes its ordinary way out, so that `finally` commands run and throwaway targets go.
+//! A [`Cancel`] belongs to one job, and nothing here is shared by the whole process: two jobs in
+//! one process end independently. A job runs within [`Cancel::run`]. The threads it starts
+//! ([`crate::thread`]) belong to it, and so do the processes, connections and stores that they
+//! open. When the end is requested, child processes that are not marked as clean-up are terminated,
+//! no new ones start, and streams fail at their next chunk. Waits for a store's answer may last
+//! [`GRACE`] longer, and no more. The job then takes its ordinary way out, so that `finally`
+//! commands run and throwaway targets are removed.
 
 use crate::error::{Code, Error, Result};
 use lifeboat_store::Ending;
@@ -14,10 +15,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long an answer of a store is still awaited once the end was asked for.
+/// Time for which an answer of a store is still awaited after the end was requested.
 pub const GRACE: Duration = Duration::from_secs(2);
 
-/// How often a wait looks whether it should go on.
+/// Interval at which a wait checks whether the end was requested.
 const LOOK: Duration = Duration::from_millis(50);
 
 thread_local! {
@@ -25,7 +26,7 @@ thread_local! {
     static CURRENT: RefCell<Cancel> = RefCell::default();
 }
 
-/// Whether a job is to end early. Clones are of the same job.
+/// A request to end a job early. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct Cancel(Arc<Inner>);
 
@@ -38,14 +39,15 @@ struct Inner {
 }
 
 impl Cancel {
-    /// The one of the job that this thread works for; one that nobody asks where there is none.
+    /// The request of the job that this thread works for; where there is no job, one that is never
+    /// made.
     pub fn current() -> Self {
         CURRENT.with_borrow(Cancel::clone)
     }
 
-    /// Does work that belongs to this job. What it starts, it starts for it.
+    /// Runs `work` as part of this job, with all that it starts.
     pub fn run<T>(&self, work: impl FnOnce() -> T) -> T {
-        /// Puts back the one of before, also when the work panics.
+        /// Restores the previous job, also when the work panics.
         struct Back(Option<Cancel>);
         impl Drop for Back {
             fn drop(&mut self) {
@@ -66,12 +68,12 @@ impl Cancel {
         children.iter().for_each(|child| terminate(*child));
     }
 
-    /// Whether the end was asked for.
+    /// Returns whether the end was requested.
     pub fn requested(&self) -> bool {
         self.0.requested.load(Ordering::SeqCst)
     }
 
-    /// An error once the end was asked for.
+    /// Fails with [`Code::Interrupted`] once the end was requested.
     pub fn check(&self) -> Result<()> {
         if !self.requested() {
             return Ok(());
@@ -80,7 +82,7 @@ impl Cancel {
             .hint("nothing of it is visible as a restore point; run it again"))
     }
 
-    /// Waits; an error as soon as the end is asked for.
+    /// Waits for `duration`. Fails as soon as the end is requested.
     pub fn wait(&self, duration: Duration) -> Result<()> {
         let until = Instant::now() + duration;
         loop {
@@ -93,14 +95,14 @@ impl Cancel {
         }
     }
 
-    /// Ends the waits of stores that are opened for the job.
+    /// Handle that ends the waits of stores that are opened for the job.
     pub fn ending(&self) -> Ending {
         self.0.ending.clone()
     }
 
-    /// Registers a child that was started. One that was started while the end was being asked for
-    /// is told here: either [`Cancel::request`] finds it in the list, or it is put there after the
-    /// request is visible.
+    /// Registers a child process that was started. One that was started while the end was being
+    /// requested is terminated here: either [`Cancel::request`] finds it in the list, or it is
+    /// added after the request became visible.
     pub(crate) fn register(&self, child: u32) -> Registered {
         let mut children = self.children();
         children.push(child);
@@ -127,23 +129,23 @@ fn terminate(child: u32) {
     }
 }
 
-/// Whether the end of this thread's job was asked for.
+/// Returns whether the end of this thread's job was requested.
 pub fn requested() -> bool {
     CURRENT.with_borrow(Cancel::requested)
 }
 
-/// An error once the end of this thread's job was asked for.
+/// Fails with [`Code::Interrupted`] once the end of this thread's job was requested.
 pub fn check() -> Result<()> {
     CURRENT.with_borrow(Cancel::check)
 }
 
-/// Waits; an error as soon as the end of this thread's job is asked for.
+/// Waits for `duration`. Fails as soon as the end of this thread's job is requested.
 pub fn wait(duration: Duration) -> Result<()> {
     Cancel::current().wait(duration)
 }
 
-/// What an error comes from: once the end was asked for, a child that was told to end fails in words
-/// of its own, and so does what it was reading or writing.
+/// Replaces an error by the interruption that caused it, if there was one: a terminated child fails
+/// with an error of its own, and so does whatever it was reading or writing.
 pub fn explain(error: Error) -> Error {
     match check() {
         Err(interrupted) if error.code != Code::Interrupted => interrupted.cause(error),
@@ -151,7 +153,7 @@ pub fn explain(error: Error) -> Error {
     }
 }
 
-/// A child that will be told to end. It is forgotten when this is dropped.
+/// A child process that a request terminates. It is forgotten when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Registered {
     child: u32,
@@ -172,7 +174,7 @@ mod tests {
     use crossbeam_channel::bounded;
 
     #[test]
-    fn two_jobs_beside_each_other_end_independently() {
+    fn two_jobs_in_one_process_end_independently() {
         let (one, other) = (Cancel::default(), Cancel::default());
         let (say, said) = bounded(2);
         let jobs: Vec<_> = [("one", one.clone()), ("other", other.clone())]
@@ -180,7 +182,7 @@ mod tests {
             .map(|(name, cancel)| {
                 let say = say.clone();
                 cancel.run(|| {
-                    // Threads of the job's threads are the job's.
+                    // Threads that the job's threads start belong to the job, too.
                     thread::start(move || {
                         thread::start(move || {
                             let sleep = Command::new("sleep").arg("60");
@@ -204,7 +206,7 @@ mod tests {
         let (name, ended, checked) = said.recv().unwrap();
         assert_eq!((name, ended.unwrap()), ("one", false));
         assert_eq!(checked.unwrap_err().code, Code::Interrupted);
-        // No new child starts for it, and for the other one does.
+        // No new child starts for the ended job; for the other one it does.
         let echo = Command::new("true");
         let refused = one.run(|| Transport::Local.output(&echo));
         assert_eq!(refused.unwrap_err().code, Code::Interrupted);
@@ -226,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn work_that_panics_leaves_the_job_of_before() {
+    fn a_panic_restores_the_previous_job() {
         let (outer, inner) = (Cancel::default(), Cancel::default());
         inner.request();
         outer.run(|| {

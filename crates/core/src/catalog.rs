@@ -1,9 +1,9 @@
-//! The index of what the stores hold: a cache in SQLite that can be deleted at any time, at the
-//! price of its memory: which points were there once (see [`memory`]). What points have in common
-//! is kept once (see [`details`]).
+//! The index of what the stores hold: a cache in SQLite. Deleting it loses only its memory of
+//! points that were once there (see [`memory`]). Data that points share is kept once (see
+//! [`details`]).
 //!
-//! Rows are keyed by a store's location, so that a configuration that gives a name to another
-//! place does not show the old one's points. A catalog that cannot be read is made anew.
+//! Rows are keyed by a store's location, so that a store name that is given another place does not
+//! show the points of the old one. A catalog that cannot be read is replaced.
 
 mod details;
 pub mod memory;
@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
-/// How many points are looked through for the one before of a plan.
+/// Largest number of points searched for the previous point of a plan.
 const PREVIOUS_MAX: usize = 200;
 
 const SCHEMA: &str = "
@@ -39,7 +39,7 @@ pub struct Catalog {
 }
 
 impl Catalog {
-    /// Opens the catalog, or makes it; one that is damaged is replaced by an empty one.
+    /// Opens the catalog or creates it; replaces a damaged one by an empty one.
     pub fn open(path: &Path) -> Result<Self> {
         let connection = match connect(path) {
             Ok(connection) => connection,
@@ -61,7 +61,7 @@ impl Catalog {
 
     fn connection(&self) -> Result<MutexGuard<'_, Connection>> {
         // A poisoned lock means that another thread panicked between two statements: the cache is
-        // whole all the same.
+        // consistent all the same.
         Ok(self
             .connection
             .lock()
@@ -72,7 +72,7 @@ impl Catalog {
         work(&mut *self.connection()?).map_err(|error| failed(&self.path, &error))
     }
 
-    /// Notes a copy of a point that was committed here.
+    /// Notes a copy of a point that this host committed.
     pub fn note(&self, location: &str, copy: &PointCopy) -> Result<()> {
         self.remember(location, copy)?;
         self.index(location, copy)
@@ -93,7 +93,7 @@ impl Catalog {
         Ok(())
     }
 
-    /// The copies noted of a store, by ascending point.
+    /// Noted copies of a store, by ascending point.
     pub fn copies(&self, location: &str) -> Result<Vec<PointCopy>> {
         let rows: Vec<(String, Vec<u8>, Option<String>)> = self.run(|c| {
             c.prepare(
@@ -110,8 +110,8 @@ impl Catalog {
             .collect())
     }
 
-    /// SHA-256, hex, of the manifest of the point of the same plan before this one, as far as the
-    /// store's points are known here.
+    /// SHA-256, hex, of the manifest of the plan's previous point, as far as the store's points are
+    /// noted here.
     pub fn previous_of_plan(&self, location: &str, manifest: &Manifest) -> Option<String> {
         let rows: Vec<Vec<u8>> = self
             .run(|c| {
@@ -136,8 +136,8 @@ impl Catalog {
         Some(hex(&Sha256::digest(&previous)))
     }
 
-    /// The newest point of the same second as `point` that is or was in any store, also one that is
-    /// forgotten: what it left must not be met again.
+    /// The newest point of the same second as `point` that any store holds or held, including
+    /// forgotten ones: a new point must not reuse the id.
     pub fn newest_beside(&self, point: &PointId) -> Option<PointId> {
         let newest: Option<String> = self
             .run(|c| {
@@ -152,8 +152,8 @@ impl Catalog {
         PointId::parse(&newest?)
     }
 
-    /// Stored bytes of this artifact in one of the newest points noted of a store: what the next one
-    /// will be about as large as.
+    /// Stored bytes of this artifact in one of the newest noted points of a store, as an estimate
+    /// for the next one.
     pub fn previous_bytes(&self, location: &str, source: &str, artifact: &str) -> Option<u64> {
         let rows: Vec<Vec<u8>> = self
             .run(|c| {
@@ -173,8 +173,8 @@ impl Catalog {
         })
     }
 
-    /// Brings the notes of a store up to date: one list call, and a read for each manifest that is
-    /// new or has another size. Returns its copies, and errors of manifests that could not be read.
+    /// Updates the notes of a store: one list call, and a read of each manifest that is new or has
+    /// another size. Returns its copies, and the errors of manifests that could not be read.
     pub fn sync(&self, store: &OpenStore) -> Result<(Vec<PointCopy>, Vec<Error>)> {
         let Synced { copies, errors } = self.sync_points(store, false)?;
         Ok((
@@ -183,14 +183,15 @@ impl Catalog {
         ))
     }
 
-    /// The same, by point; with `rescan`, every manifest is read.
+    /// Updates as [`Catalog::sync`] does and returns the copies by point; `rescan` reads every
+    /// manifest.
     pub(crate) fn sync_points(&self, store: &OpenStore, rescan: bool) -> Result<Synced> {
         let location = store.store.location();
         let listed = copies::list(store)?;
         let noted = self.copies(&location)?.into_iter();
         let noted: BTreeMap<PointId, PointCopy> =
             noted.map(|c| (c.manifest.point.clone(), c)).collect();
-        // What is gone stays in the memory.
+        // A copy that is gone stays in the memory.
         let gone = noted.keys().filter(|point| !listed.contains_key(point));
         for point in gone.clone() {
             self.drop_note(&location, point)?;
@@ -206,7 +207,7 @@ impl Catalog {
             match copies::read(store, point) {
                 Ok(copy) => self.index(&location, &copy)?,
                 Err(error) => {
-                    if says_lost(&error) {
+                    if shows_loss(&error) {
                         self.drop_note(&location, point)?;
                     }
                     errors.insert(point.clone(), error);
@@ -227,17 +228,17 @@ impl Catalog {
     }
 }
 
-/// What a store that answered has.
+/// Content of a store that could be listed.
 pub(crate) struct Synced {
     pub(crate) copies: BTreeMap<PointId, PointCopy>,
-    /// Why a manifest that is there could not be read. A copy of its point is one that was noted
-    /// before.
+    /// Errors of manifests that exist and could not be read. The copy of such a point is the one
+    /// noted before.
     pub(crate) errors: BTreeMap<PointId, Error>,
 }
 
-/// Whether an error says that a document is not there or not what it was, and not only that the
-/// store could not be asked for it.
-fn says_lost(error: &Error) -> bool {
+/// Returns whether an error shows that a document is gone or changed, rather than that the store
+/// could not be read.
+fn shows_loss(error: &Error) -> bool {
     matches!(
         error.code,
         Code::ObjectMissing | Code::ObjectDamaged | Code::Untrusted

@@ -1,4 +1,4 @@
-//! Time and randomness are passed in, so that tests own them.
+//! Time and randomness, passed in so that tests control them.
 
 use crate::cancel;
 use crate::error::Result;
@@ -7,21 +7,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-/// How far clocks of hosts that share a store may differ, in seconds.
+/// Largest difference, in seconds, between clocks of hosts that share a store.
 pub const AHEAD_SECONDS_MAX: i64 = 600;
 
-/// Whether a time is in the future, by more than clocks differ.
+/// Returns whether a time lies in the future by more than [`AHEAD_SECONDS_MAX`].
 pub fn is_ahead(time: Timestamp, now: Timestamp) -> bool {
     time.as_second().saturating_sub(now.as_second()) > AHEAD_SECONDS_MAX
 }
 
-/// Where "now" and random numbers come from.
+/// Source of the current time and of random numbers.
 #[derive(Debug, Clone, Default)]
 pub enum Clock {
     /// The host's clock and the kernel's randomness.
     #[default]
     System,
-    /// Seconds since 1970, set by a test; randomness counts up from it.
+    /// Seconds since 1970, set by a test; random numbers are derived from it.
     Fixed(Arc<AtomicI64>),
 }
 
@@ -31,7 +31,7 @@ impl Clock {
         Clock::Fixed(Arc::new(AtomicI64::new(now.as_second())))
     }
 
-    /// Now, to the second, UTC.
+    /// The current time in UTC, to the second.
     pub fn now(&self) -> Timestamp {
         let second = match self {
             Clock::System => Timestamp::now().as_second(),
@@ -40,8 +40,8 @@ impl Clock {
         Timestamp::from_second(second).unwrap_or(Timestamp::UNIX_EPOCH)
     }
 
-    /// Waits. The host's clock waits until the time has passed, or returns an error as soon as the
-    /// end of the job is asked for; a test's is moved on by as much, at once.
+    /// Waits. The host's clock waits until the time has passed, and fails as soon as the end of the
+    /// job is requested; a test's clock advances by `duration` at once.
     pub fn wait(&self, duration: Duration) -> Result<()> {
         match self {
             Clock::System => cancel::wait(duration),
@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_clock_of_a_test_is_moved_on_by_waiting() {
+    fn waiting_advances_a_fixed_clock() {
         let now: Timestamp = "2026-11-20T06:00:00Z".parse().unwrap();
         let clock = Clock::fixed(now);
         clock.wait(Duration::from_secs(86_400 * 365)).unwrap();
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_later_than_clocks_differ_is_ahead() {
+    fn a_time_is_ahead_only_beyond_the_allowed_difference() {
         let now: Timestamp = "2026-11-20T06:00:00Z".parse().unwrap();
         for (time, expected) in [
             ("2026-11-20T05:00:00Z", false),

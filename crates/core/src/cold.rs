@@ -1,9 +1,9 @@
-//! Reading a store that no configuration names: on a machine that has nothing but its address, its
+//! Reading a store without a configuration, on a machine that has only the store's address, its
 //! credentials and the decryption key.
 //!
-//! Guarantees: nothing is written to the store, and nothing is left on this machine but what was
-//! restored; nobody's signature is believed because it is there. Whose key signed is for the
-//! operator to say, who is told which one did. It makes no signing key, and so no evidence.
+//! Guarantees: nothing is written to the store, and nothing but what was restored stays on this
+//! machine. No signature is trusted merely because it is there: the operator is told which key
+//! signed, and decides whether to trust it. No signing key is made, and so no evidence.
 
 use crate::clock::Clock;
 use crate::context::Context;
@@ -19,16 +19,16 @@ use crate::stores::Stores;
 use crate::survey::{self, Survey};
 use std::collections::BTreeSet;
 
-/// What is wanted of it.
+/// Purpose for which the store is opened.
 #[derive(Debug, Clone)]
 pub enum Want {
-    /// To see what is there, which needs no trust.
+    /// Listing what the store holds, which needs no trust.
     List,
-    /// A point that can be believed.
+    /// Reading a point, which must be signed by a trusted signer.
     Point(Selector),
 }
 
-/// Opens the store for reading, with a private state that goes with the value.
+/// Opens the store for reading, with a temporary state directory that is removed with the context.
 pub fn open(given: &Given, want: &Want, clock: Clock, reporter: Reporter) -> Result<Context> {
     let temporary = std::env::temp_dir();
     for stays in scratch::sweep(&temporary).stays {
@@ -41,7 +41,7 @@ pub fn open(given: &Given, want: &Want, clock: Clock, reporter: Reporter) -> Res
     let mut context = Context::cold(config, home, clock, reporter, &given.trust)?;
     let survey = survey::survey(&context, false)?;
     if survey.copies.is_empty() {
-        return Err(nothing_there(&context.stores, survey));
+        return Err(no_points(&context.stores, survey));
     }
     let apps: BTreeSet<(Name, Name)> = survey
         .copies
@@ -63,16 +63,16 @@ pub fn open(given: &Given, want: &Want, clock: Clock, reporter: Reporter) -> Res
     };
     match (one, want) {
         (Some((app, environment)), _) => context.settle(&app, &environment),
-        // A list can show them all.
+        // A list can show all applications.
         (None, Want::List) if given.app.is_none() => {}
-        (None, _) => return Err(several(given, &apps)),
+        (None, _) => return Err(several_apps(given, &apps)),
     }
     if let Want::Point(selector) = want
         && given.trust.is_empty()
         && given.trusted_signers.is_none()
     {
         let point = fetch::choose(&context, selector, &[], None, OnlyPartial::Take)?;
-        return Err(nobody_to_trust(given, &context, &point));
+        return Err(no_trusted_signer(given, &context, &point));
     }
     Ok(context)
 }
@@ -85,7 +85,7 @@ fn fits(wanted: Option<&str>, app: &str, environment: &str) -> bool {
     }
 }
 
-fn nothing_there(stores: &Stores, survey: Survey) -> Error {
+fn no_points(stores: &Stores, survey: Survey) -> Error {
     if let Some(unread) = survey.unread.into_iter().next() {
         return unread.error;
     }
@@ -112,7 +112,7 @@ fn no_such_app(given: &Given, copies: &[(Name, crate::copies::PointCopy)]) -> Er
     .hint(format!("it holds points of: {}", listed(all)))
 }
 
-fn several(given: &Given, apps: &BTreeSet<(Name, Name)>) -> Error {
+fn several_apps(given: &Given, apps: &BTreeSet<(Name, Name)>) -> Error {
     let all = apps.iter().map(|(app, within)| format!("{app}/{within}"));
     let first = all.clone().next().unwrap_or_default();
     Error::new(
@@ -130,8 +130,8 @@ fn listed(all: impl IntoIterator<Item = String>) -> String {
     all.into_iter().collect::<Vec<_>>().join(", ")
 }
 
-/// Who signed the point; what is wrong with its signature, if nobody did.
-fn nobody_to_trust(given: &Given, context: &Context, point: &PointId) -> Error {
+/// The error that names who signed the point, or what is wrong with its signature.
+fn no_trusted_signer(given: &Given, context: &Context, point: &PointId) -> Error {
     let copy = context
         .stores
         .open(NAME)
@@ -145,7 +145,7 @@ fn nobody_to_trust(given: &Given, context: &Context, point: &PointId) -> Error {
         .as_ref()
         .and_then(|signature| sign::signer_of(&copy.bytes, signature).ok());
     let Some(signer) = signer else {
-        // No signature, or none of these bytes: that is another matter.
+        // There is no signature, or it does not fit these bytes: trusting a key would not help.
         return match copy.check_trust(&context.trusted) {
             Err(error) => error,
             Ok(()) => Error::new(Code::Untrusted, format!("{point} has no signature")),
@@ -166,7 +166,7 @@ fn nobody_to_trust(given: &Given, context: &Context, point: &PointId) -> Error {
     ))
 }
 
-/// The same errors, with hints that fit a machine without a configuration.
+/// Replaces hints by ones that fit a machine without a configuration.
 pub fn explain(error: Error) -> Error {
     let hint = match error.code {
         Code::Decryption if error.fact == Some(Fact::RepositoryPassword) => {

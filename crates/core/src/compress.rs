@@ -1,11 +1,11 @@
-//! How streams are compressed, as it is written in a configuration.
+//! Compression of streams, as the configuration names it.
 
 use std::fmt;
 
-/// How artifacts are compressed.
+/// Compression of artifacts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compress {
-    /// Not at all.
+    /// No compression.
     None,
     /// gzip, level 1 to 12.
     Gzip(u8),

@@ -1,5 +1,5 @@
-//! What a run has: a snapshot of the configuration, the state of this host, the stores, and who hears
-//! of progress.
+//! Everything that a run works with: a snapshot of the configuration, the state of this host, the
+//! stores, and the observer of its progress.
 
 use crate::clock::Clock;
 use crate::config::Config;
@@ -17,36 +17,37 @@ use crate::transport::resolve;
 use crate::transport::ssh::Sessions;
 use std::sync::Arc;
 
-/// What a run has. A process may do several, each with its own.
+/// Everything that a run works with. Several runs in one process each have their own.
 pub struct Context {
     /// The configuration, as it was when the run began.
     pub config: Config,
-    /// Where time and randomness come from.
+    /// Source of time and randomness.
     pub clock: Clock,
-    /// Tells of progress.
+    /// Reports progress.
     pub reporter: Reporter,
-    /// Removes known secrets from what tools say.
+    /// Removes known secrets from the output of tools.
     pub scrubber: Scrubber,
-    /// Whose manifests and evidence are believed: our own, and those configured.
+    /// Signers whose manifests and evidence are trusted: this host, and those configured.
     pub trusted: TrustedSigners,
-    /// What this host keeps beyond the run.
+    /// State that this host keeps between runs.
     pub state: Arc<State>,
     /// The stores of the configuration.
     pub stores: Stores,
-    /// Only a given store is read: what is believed, shown and written differs.
+    /// Set when a store is read without a configuration.
     cold: Option<Cold>,
-    /// Connections to other hosts last as long as this.
+    /// Keeps connections to other hosts open for the run.
     _sessions: Sessions,
 }
 
-/// A run without a configuration.
+/// State for reading a store without a configuration.
 struct Cold {
-    /// The application is chosen; otherwise those of all are shown.
+    /// One application was chosen; until then, points of all are shown.
     settled: bool,
 }
 
 impl Context {
-    /// Opens the state. `trust` are further ids (`SHA256:…`) of signers to believe in this run.
+    /// Opens the state and starts a run. `trust` lists ids (`SHA256:…`) of further signers to
+    /// believe in this run.
     pub fn open(
         config: Config,
         clock: Clock,
@@ -60,7 +61,7 @@ impl Context {
         Self::with_state(config, Arc::new(state), clock, reporter, scrubber, trust)
     }
 
-    /// A run with a state that is open, which other runs may share.
+    /// Starts a run on an open state, which other runs may share.
     fn with_state(
         config: Config,
         state: Arc<State>,
@@ -85,8 +86,9 @@ impl Context {
         })
     }
 
-    /// For a given store alone, with everything in `home`. The signing key is nobody's and is
-    /// gone with the value; nobody is trusted but who is named.
+    /// Context for reading a store by URL, without a configuration; all its state is in `home`. Its
+    /// signing key is temporary and goes with the context. Only the signers named in `trust` are
+    /// trusted.
     pub(crate) fn cold(
         config: Config,
         home: Directory,
@@ -109,7 +111,7 @@ impl Context {
         })
     }
 
-    /// Chooses the application of a given store.
+    /// Chooses the application whose points are read.
     pub(crate) fn settle(&mut self, app: &Name, environment: &Name) {
         self.config.app.name = app.clone();
         self.config.app.environment = environment.clone();
@@ -118,18 +120,18 @@ impl Context {
         }
     }
 
-    /// Whether there is no configuration, only a given store that is read.
+    /// Returns whether a store is read without a configuration.
     pub fn is_cold(&self) -> bool {
         self.cold.is_some()
     }
 
-    /// Whether points of every application are shown.
+    /// Returns whether points of every application are shown.
     pub fn shows_every_app(&self) -> bool {
         self.cold.as_ref().is_some_and(|cold| !cold.settled)
     }
 
-    /// Removes what runs that were killed left in scratch directories. What cannot be removed is
-    /// told as a warning, and returned.
+    /// Removes what killed runs left in scratch directories. Warns of what cannot be removed, and
+    /// returns it.
     pub fn sweep(&self) -> Vec<Stays> {
         let stays = self.state.sweep();
         for stays in &stays {
@@ -141,7 +143,8 @@ impl Context {
     }
 }
 
-/// Every child inherits our environment and may print it, also before we resolve what is in it.
+/// Registers secrets in the environment, before any reference is resolved: every child process
+/// inherits the environment and may print it.
 fn learn_environment(config: &Config, scrubber: &Scrubber) {
     for reference in config.references() {
         if let Reference::Env(_) = reference

@@ -1,7 +1,7 @@
 //! Reading and committing a store's copy of a restore point.
 //!
-//! Reading checks the signature and the hash of the details, and returns trust as data, so that a
-//! copy that cannot be believed can still be listed as such.
+//! Reading checks the signature and the hash of the details. Trust is returned as data, so that an
+//! untrusted copy can still be listed as such.
 
 use crate::archive::{self, TapReader};
 use crate::digest::sha256_hex;
@@ -16,26 +16,26 @@ use lifeboat_store::{ObjectInfo, PutOptions, StoreError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufReader, Read};
 
-/// Manifests and evidence are small; more than this is not one.
+/// Largest manifest or evidence record that is read, in bytes.
 pub const DOCUMENT_BYTES_MAX: u64 = 16 << 20;
-/// Details hold an inventory of every file.
+/// Largest details that are read, in bytes; they hold an inventory of every file.
 const DETAILS_BYTES_MAX: u64 = 2 << 30;
-/// Reads and writes of JSON.
+/// Size of the buffers for reading and writing JSON.
 const BUFFER_BYTES: usize = 64 << 10;
 
-/// One store's copy of a point, as its manifest tells.
+/// One store's copy of a point, as its manifest describes it.
 #[derive(Debug, Clone)]
 pub struct PointCopy {
     /// The manifest.
     pub manifest: Manifest,
-    /// Its exact bytes, which the signature covers.
+    /// The manifest's exact bytes, which the signature covers.
     pub bytes: Vec<u8>,
     /// The signature beside it, if there was one.
     pub signature: Option<String>,
 }
 
 impl PointCopy {
-    /// `Ok` when a trusted signer signed exactly these bytes.
+    /// Fails unless a trusted signer signed exactly these bytes.
     pub fn check_trust(&self, trusted: &TrustedSigners) -> Result<()> {
         let point = &self.manifest.point;
         let about = |error: Error| Error {
@@ -57,7 +57,7 @@ impl PointCopy {
     }
 }
 
-/// Reads an object whole; more than `bytes_max` is an error.
+/// Reads a whole object; fails if it has more than `bytes_max` bytes.
 pub fn read_object(store: &OpenStore, key: &str, bytes_max: u64) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let reader = store.store.open(key, 0)?;
@@ -83,7 +83,7 @@ pub fn read_object(store: &OpenStore, key: &str, bytes_max: u64) -> Result<Vec<u
     Ok(bytes)
 }
 
-/// Reads a small object; `None` when it is not there.
+/// Reads a small object; `None` when it does not exist.
 pub fn read_optional(store: &OpenStore, key: &str) -> Result<Option<Vec<u8>>> {
     match read_object(store, key, DOCUMENT_BYTES_MAX) {
         Ok(bytes) => Ok(Some(bytes)),
@@ -92,7 +92,7 @@ pub fn read_optional(store: &OpenStore, key: &str) -> Result<Option<Vec<u8>>> {
     }
 }
 
-/// How large a listing says that a manifest and its signature are, in bytes.
+/// Sizes of a manifest and its signature in a listing, in bytes.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Sizes {
     manifest: u64,
@@ -100,14 +100,14 @@ pub struct Sizes {
 }
 
 impl Sizes {
-    /// Whether a copy is as large: if not, the store has another one.
+    /// Returns whether a copy has these sizes; if not, the store now holds a different one.
     pub fn fit(&self, copy: &PointCopy) -> bool {
         let signature = copy.signature.as_ref().map(|text| text.len() as u64);
         self.manifest == copy.bytes.len() as u64 && self.signature == signature
     }
 }
 
-/// All points a store holds a manifest of, of whatever application.
+/// Lists all points that a store holds a manifest of, of every application.
 pub fn list(store: &OpenStore) -> Result<BTreeMap<PointId, Sizes>> {
     let objects = store.store.list(POINTS_PREFIX)?;
     let mut found: BTreeMap<PointId, Sizes> = BTreeMap::new();
@@ -126,7 +126,7 @@ pub fn list(store: &OpenStore) -> Result<BTreeMap<PointId, Sizes>> {
     Ok(found)
 }
 
-/// The ids of the points whose manifests are among these objects, in their order.
+/// Ids of the points whose manifests are among these objects, in the same order.
 pub fn ids(objects: &[ObjectInfo]) -> Vec<PointId> {
     objects
         .iter()
@@ -144,7 +144,7 @@ pub fn read(store: &OpenStore, point: &PointId) -> Result<PointCopy> {
     parse(&store.name, point, bytes, signature)
 }
 
-/// Makes a copy of its bytes.
+/// Parses the bytes of a manifest and checks that it is the one of `point`.
 pub fn parse(
     store: &str,
     point: &PointId,
@@ -184,7 +184,8 @@ pub fn parse(
     })
 }
 
-/// A path of a snapshot that is given as the key of an object, which no store has.
+/// Finds a key that is the path in a snapshot although the object is in none; no store has such a
+/// key.
 fn outside_a_snapshot(manifest: &Manifest) -> Option<&StoredKey> {
     let details = &manifest.details;
     let details =
@@ -195,7 +196,8 @@ fn outside_a_snapshot(manifest: &Manifest) -> Option<&StoredKey> {
     keys.find(|key| key.starts_with('/'))
 }
 
-/// A source or an artifact that would be brought back over another one of its name.
+/// Finds a source or artifact whose name occurs twice: restoring would overwrite one with the
+/// other.
 fn named_twice(manifest: &Manifest) -> Option<String> {
     let mut sources = BTreeSet::new();
     let mut artifacts = BTreeSet::new();
@@ -211,8 +213,8 @@ fn named_twice(manifest: &Manifest) -> Option<String> {
     }
 }
 
-/// Reads the details that a manifest names, checks their hash, and opens them. They are parsed as
-/// they come: an inventory of a million files is never held as text.
+/// Reads the details that a manifest names, checks their hash, and opens them. They are parsed as a
+/// stream: an inventory of a million files is never held as text.
 pub fn read_details(store: &OpenStore, manifest: &Manifest) -> Result<Details> {
     let stored = &manifest.details;
     if stored.encrypt.as_deref() == Some(snapshot::ENCRYPTION) {
@@ -226,7 +228,7 @@ pub fn read_details(store: &OpenStore, manifest: &Manifest) -> Result<Details> {
         failed: None,
     };
     let details = open_details(store, manifest, &mut object);
-    // Whatever was made of them: if they are not those of the manifest, that is why.
+    // Reads to the end for the hash: if the bytes are not those of the manifest, that is the cause.
     let _ = io::copy(&mut object, &mut io::sink());
     if let Some(error) = object.failed {
         let message = format!("{} in store {} cannot be read", stored.key, store.name);
@@ -247,7 +249,7 @@ pub fn read_details(store: &OpenStore, manifest: &Manifest) -> Result<Details> {
     details
 }
 
-/// A reader that keeps its first error, for who would only hear that something cannot be parsed.
+/// A reader that keeps its first error, which a parser would replace by its own.
 struct Watched<R> {
     inner: TapReader<R>,
     failed: Option<io::Error>,
@@ -269,7 +271,7 @@ impl<R: Read> Read for Watched<R> {
     }
 }
 
-/// Opens and parses details as they are stored.
+/// Decrypts and parses stored details.
 fn open_details(
     store: &OpenStore,
     manifest: &Manifest,
@@ -292,7 +294,7 @@ fn damaged_details(store: &OpenStore, manifest: &Manifest, cause: String) -> Err
         .hint("use another copy (--store), and heal this one with `lifeboat copy`")
 }
 
-/// Parses the JSON of details; `unread` is said when it cannot be read to its end.
+/// Parses the JSON of details; `unread` is the message when reading fails.
 fn parse_details(
     store: &OpenStore,
     manifest: &Manifest,
@@ -311,7 +313,7 @@ fn parse_details(
     Ok(details)
 }
 
-/// Signs a manifest and puts it: signature first, manifest last. This is the commit.
+/// Signs and stores a manifest: the signature first, the manifest last. This is the commit.
 pub fn commit(signer: &Signer, store: &OpenStore, manifest: &Manifest) -> Result<PointCopy> {
     let bytes = to_json(manifest)?;
     let signature = signer.sign(&bytes)?;
@@ -325,7 +327,7 @@ pub fn commit(signer: &Signer, store: &OpenStore, manifest: &Manifest) -> Result
     })
 }
 
-/// Puts a small object.
+/// Stores a small object.
 pub fn put_bytes(
     store: &OpenStore,
     key: &str,
@@ -340,7 +342,7 @@ pub fn put_bytes(
     store.store.put(key, &mut body, &options).map(|_| ())
 }
 
-/// SHA-256 of a manifest's bytes, as evidence names it.
+/// SHA-256 of a manifest's bytes, hex, as evidence records name it.
 pub fn manifest_sha256(copy: &PointCopy) -> String {
     sha256_hex(&copy.bytes)
 }

@@ -1,7 +1,7 @@
-//! Gives a store the copies of points that it lacks.
+//! Copies restore points to a store that lacks them.
 //!
-//! Objects travel as they are when both stores seal alike; otherwise they are opened and sealed
-//! anew, which needs the decryption key of the store they come from.
+//! Stored objects are copied unchanged when both stores seal alike; otherwise they are opened and
+//! sealed anew, which needs the decryption key of the store they come from.
 
 use crate::archive::{KeyFields, KeyTemplate, TapReader};
 use crate::compress::Compress;
@@ -32,7 +32,7 @@ use std::sync::Arc;
 /// One point that was copied.
 #[derive(Debug, Clone, Serialize)]
 pub struct Copied {
-    /// Which.
+    /// Its id.
     pub point: PointId,
     /// Bytes put into the receiving store.
     pub bytes: u64,
@@ -45,8 +45,7 @@ pub struct Copies {
     pub to: Name,
     /// The points that were copied.
     pub copied: Vec<Copied>,
-    /// Why another store, or a manifest, could not be read: there may be points that nothing is
-    /// known of.
+    /// Errors of other stores and manifests that could not be read, and may hold further points.
     #[serde(rename = "errors")]
     pub unread: Vec<Error>,
 }
@@ -61,9 +60,9 @@ impl Copies {
     }
 }
 
-/// Copies one point, or every one that `to` should have and lacks: those that were taken for it, and
-/// those of a plan that stores there now. A point that `to` already holds whole is left alone; one
-/// whose objects there are missing or damaged is copied again.
+/// Copies one point, or every one that `to` should have and lacks: points that were taken for it,
+/// and points of a plan that now stores there. Skips a point that `to` already holds whole; copies
+/// it again if objects of it are missing or damaged there.
 pub fn run(
     context: &Context,
     selector: Option<&Selector>,
@@ -114,7 +113,7 @@ pub fn run(
             copied.push(Copied { point, bytes });
         }
     }
-    // A named point was found; of the others, nothing was said.
+    // A point named by the operator was found, so that unread stores do not matter.
     let unread = survey.unread.into_iter().filter(|_| selector.is_none());
     Ok(Copies {
         to: target.name.clone(),
@@ -123,7 +122,7 @@ pub fn run(
     })
 }
 
-/// The points that `to` should have and lacks, by manifests that can be believed.
+/// Points that `to` should have and lacks, according to trusted manifests.
 fn lacked(
     context: &Context,
     found: &[(Name, PointCopy)],
@@ -169,7 +168,8 @@ fn other_holder(
     })
 }
 
-/// Copies every object, then commits. `None` when the target already holds the point whole.
+/// Copies every object, then commits. Returns the bytes stored, or `None` when the target already
+/// holds the point whole.
 fn copy_point(context: &Context, fetched: &Fetched, target: &OpenStore) -> Result<Option<u64>> {
     let manifest = &fetched.copy.manifest;
     let details = match &fetched.details {
@@ -345,10 +345,10 @@ impl Copying<'_> {
     }
 }
 
-/// By source and name.
+/// Packs by source and name of the artifact.
 type Packs = BTreeMap<(Name, Name), BTreeSet<ManifestArtifact>>;
 
-/// Packs of buckets that points in `target` name already: one pack is one object, however many
+/// Packs of buckets that points in `target` already refer to: a pack is stored once, however many
 /// points need it.
 fn held_packs(context: &Context, target: &OpenStore) -> Result<Packs> {
     let (copies, _) = context.state.catalog.sync(target)?;
@@ -366,17 +366,17 @@ fn held_packs(context: &Context, target: &OpenStore) -> Result<Packs> {
     Ok(packs)
 }
 
-/// Whether a pack that is there is intact, and in the layout that the store has now.
+/// Returns whether a stored pack is intact and in the store's current layout.
 fn can_be_kept(context: &Context, target: &OpenStore, artifact: &ManifestArtifact) -> bool {
     let blobs = &mut Blobs::default();
     artifact.snapshot.is_some() == target.config.is_repository()
         && verify::verify_artifact(context, target, artifact, blobs).0 == Soundness::Intact
 }
 
-/// What `target` has of a point.
+/// State of a point in `target`.
 enum Held {
     Whole,
-    /// Not all of it. The blobs of its repository that cannot be read, as far as the point needs them.
+    /// Part of it, or nothing, with the unreadable blobs of its repository that the point needs.
     Not(HashSet<Id>),
 }
 
@@ -396,7 +396,7 @@ fn held(context: &Context, target: &OpenStore, point: &PointId) -> Held {
     }
 }
 
-/// Where an artifact goes in a snapshot.
+/// Place of an artifact in a snapshot.
 fn slot(manifest: &Manifest, artifact: &ManifestArtifact) -> Slot {
     let mut sources = manifest.sources.iter();
     Slot {
@@ -410,7 +410,7 @@ fn slot(manifest: &Manifest, artifact: &ManifestArtifact) -> Slot {
 fn is_tree(kind: &StoredKind) -> bool {
     match kind {
         StoredKind::Known(kind) => source::descriptor(*kind).is_tree(),
-        // Its artifacts are copied as they are, byte for byte.
+        // Artifacts of an unknown kind are copied unchanged.
         StoredKind::Unknown(_) => false,
     }
 }
@@ -445,8 +445,8 @@ fn copy_artifact(
     reseal(context, fetched, artifact, target, key, None)
 }
 
-/// Seals the bare stream of an artifact for `target` and puts it, or puts it into a snapshot. The
-/// upload runs on a thread of its own.
+/// Seals the bare stream of an artifact for `target` and stores it as an object or in a snapshot.
+/// The upload runs on its own thread.
 fn reseal(
     context: &Context,
     fetched: &Fetched,
@@ -480,7 +480,7 @@ fn reseal(
     delivered.into_iter().next().ok_or_else(none)?.result
 }
 
-/// Tells of progress as bytes pass.
+/// Reports progress as bytes pass.
 struct Counted<'a, R> {
     inner: TapReader<R>,
     context: &'a Context,

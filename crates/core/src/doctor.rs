@@ -1,4 +1,4 @@
-//! Reaches every source, store, key and tool, and says what is unsafe and how to mend it.
+//! Checks every source, store, key and tool, and says what is unsafe and how to fix it.
 
 mod space;
 
@@ -26,7 +26,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
-/// Everything that was found, good and bad.
+/// Returns all findings, good and bad.
 pub fn examine(context: &Context) -> Vec<Finding> {
     let mut findings = context.config.check();
     findings.extend(state(context));
@@ -71,8 +71,7 @@ fn failed(subject: &str, error: &Error) -> Finding {
     )
 }
 
-/// Points that were in a store and are lost, and manifests that cannot be read. Whether a store can
-/// be asked at all is told elsewhere.
+/// Reports lost points and unreadable manifests. Stores that cannot be read are reported elsewhere.
 fn missing(survey: &Survey) -> Vec<Finding> {
     let gone = survey.missing.iter().map(|lost| Finding {
         hint: Some(survey.missing_hint(&lost.store, &lost.copy.manifest.point)),
@@ -87,8 +86,8 @@ fn missing(survey: &Survey) -> Vec<Finding> {
     gone.chain(unread).collect()
 }
 
-/// What other users can do with the configuration and read of the state, and what is in clear on
-/// this host and should not be.
+/// Reports what other users can do with the configuration and read in the state directory, and what
+/// is unencrypted on this host and should not be.
 fn state(context: &Context) -> Vec<Finding> {
     let hinted = |subject: &str, severity, message: String, hint| Finding {
         hint: Some(hint),
@@ -210,7 +209,7 @@ fn sources(context: &Context) -> Vec<Finding> {
     findings
 }
 
-/// Whether a live restore of a database would stop at its rights.
+/// Reports rights that a live restore of a database would lack.
 fn restore_rights(scrubber: &Scrubber, subject: &str, kind: &SourceKind) -> Option<Finding> {
     let database = source::live_database(kind)?;
     let rights = database.and_then(|database| database.restore_rights(scrubber));
@@ -233,7 +232,7 @@ fn restore_rights(scrubber: &Scrubber, subject: &str, kind: &SourceKind) -> Opti
     })
 }
 
-/// What other users of this host can do with a local store.
+/// Reports what other users of this host can do with a local store.
 fn open_to_others(subject: &str, config: &StoreConfig) -> Option<Finding> {
     let StoreKind::Local(local) = &config.kind else {
         return None;
@@ -258,8 +257,8 @@ fn open_to_others(subject: &str, config: &StoreConfig) -> Option<Finding> {
     })
 }
 
-/// What restores set aside beside the paths of a source, and is still there, but for what is told
-/// of elsewhere.
+/// Reports what restores set aside beside the paths of a source and is still there, except what
+/// `told` already names.
 fn set_aside(subject: &str, kind: &SourceKind, told: &[LeftAside]) -> Vec<Finding> {
     let left: BTreeSet<PathBuf> = kind.roots().into_iter().flat_map(aside::left).collect();
     let is_told = |path: &PathBuf| told.iter().any(|left| left.path() == Some(path));
@@ -278,7 +277,7 @@ fn set_aside(subject: &str, kind: &SourceKind, told: &[LeftAside]) -> Vec<Findin
     findings.collect()
 }
 
-/// A bucket and a store that are reached with one key, whatever it is called in the configuration.
+/// Reports a bucket and a store that use the same credentials under whatever names.
 fn shared_key(context: &Context, subject: &str, bucket: &BucketConfig) -> Option<Finding> {
     let own = resolve(&bucket.access_key).ok()?;
     let mut stores = context.config.store.iter();
@@ -326,10 +325,10 @@ fn stores(context: &Context) -> Vec<Finding> {
             Err(error) => findings.push(failed(&subject, &error.into())),
         }
         findings.extend(recipients(&subject, &store, context.clock.now()));
-        match store.identities().and_then(tried) {
+        match store.identities().and_then(check_gpg) {
             Ok(_) if config.is_repository() => {
                 findings.push(repository(&subject, &store));
-                findings.extend(unnamed(context, &subject, &store));
+                findings.extend(orphans(context, &subject, &store));
             }
             Ok(Some(identities)) => findings.extend(key_fits(&subject, &store, &identities)),
             Ok(None) if config.encrypt.is_none() => findings.push(Finding {
@@ -350,8 +349,8 @@ fn stores(context: &Context) -> Vec<Finding> {
     findings
 }
 
-/// Whether the private key of a store opens what is encrypted for it. That the public one cannot be
-/// used is told elsewhere.
+/// Reports whether the private key of a store opens what is encrypted for it. An unusable public
+/// key is reported elsewhere.
 fn key_fits(subject: &str, store: &OpenStore, identities: &Identities) -> Option<Finding> {
     let sealing = &store.sealing;
     if sealing.recipients.is_none() {
@@ -379,7 +378,7 @@ fn key_fits(subject: &str, store: &OpenStore, identities: &Identities) -> Option
     })
 }
 
-/// Whether the repository of a store opens.
+/// Reports whether the repository of a store opens.
 fn repository(subject: &str, store: &OpenStore) -> Finding {
     match store
         .snapshots()
@@ -399,11 +398,11 @@ fn repository(subject: &str, store: &OpenStore) -> Finding {
     }
 }
 
-/// Snapshots of points that were never committed: they take space, and nothing ever asks for them.
-fn unnamed(context: &Context, subject: &str, store: &OpenStore) -> Option<Finding> {
+/// Reports orphans: snapshots of points that were never committed, which only take space.
+fn orphans(context: &Context, subject: &str, store: &OpenStore) -> Option<Finding> {
     let named = || -> Result<HashSet<String>> {
         let (copies, errors) = context.state.catalog.sync(store)?;
-        // A manifest that cannot be read may name any.
+        // An unreadable manifest may name any snapshot.
         errors.into_iter().next().map_or(Ok(()), Err)?;
         let artifacts = copies.iter().flat_map(|c| &c.manifest.artifacts);
         let mut named: HashSet<String> = artifacts.filter_map(|a| a.snapshot.clone()).collect();
@@ -437,7 +436,7 @@ fn unnamed(context: &Context, subject: &str, store: &OpenStore) -> Option<Findin
     })
 }
 
-/// The options that name the repository of a store to `lifeboat repo`.
+/// Options of `lifeboat repo` that name the repository of a store.
 fn place(config: &StoreConfig) -> String {
     let name = snapshot::PREFIX.trim_end_matches('/');
     let url = match &config.kind {
@@ -458,10 +457,10 @@ fn place(config: &StoreConfig) -> String {
     format!("--repo {}{password}", quote(&url))
 }
 
-/// How long before its end a key is warned of.
+/// Time before the expiry of a key at which the doctor warns.
 const EXPIRY_NOTICE: jiff::SignedDuration = jiff::SignedDuration::from_hours(30 * 24);
 
-/// OpenPGP keys that cannot be encrypted to or signed with, or not for long.
+/// Reports OpenPGP keys that cannot encrypt or sign, or soon will not.
 fn recipients(subject: &str, store: &OpenStore, now: jiff::Timestamp) -> Vec<Finding> {
     if let Err(error) = store.sealing.usable() {
         return vec![failed(subject, &error)];
@@ -502,8 +501,8 @@ fn expires(subject: &str, expiry: &Expiry) -> Finding {
     }
 }
 
-/// Looks whether the user's `gpg` has a key at all; other keys were tried when they were read.
-fn tried(identities: Option<Identities>) -> Result<Option<Identities>> {
+/// Checks that the user's `gpg` has a key at all; other keys were checked when they were read.
+fn check_gpg(identities: Option<Identities>) -> Result<Option<Identities>> {
     if let Some(gpg) = identities.as_ref().and_then(Identities::gpg) {
         gpg.examine()?;
     }

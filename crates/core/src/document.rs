@@ -1,16 +1,17 @@
 //! Writes documents: manifests, details and records of evidence, and the answers of verbs.
 //!
-//! A verb's answer is a type that serialises, beside what it describes. [`Document`] says which
-//! version of the format it is; the command line and a dashboard read the same document.
+//! A command's answer is a type that serialises and is defined beside what it describes.
+//! [`Document`] adds the version of the format. The command line and a dashboard read the same
+//! document.
 
 use crate::error::{Code, Error, Result};
 use serde::{Serialize, Serializer};
 use std::io::{self, BufWriter, Write};
 
-/// So much is collected before it is written.
+/// Bytes collected before they are written.
 const BUFFER_BYTES: usize = 64 << 10;
 
-/// The version of the format of every document: 1.
+/// Version of the format of every document: 1.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Schema;
 
@@ -20,7 +21,7 @@ impl Serialize for Schema {
     }
 }
 
-/// A document: the version of its format, and then the fields of `T`.
+/// A document: the version of its format, followed by the fields of `T`.
 #[derive(Debug, Clone, Serialize)]
 pub struct Document<T> {
     schema: Schema,
@@ -29,22 +30,22 @@ pub struct Document<T> {
 }
 
 impl<T: Serialize> Document<T> {
-    /// The document that says this.
+    /// Makes a document of `body`.
     pub const fn new(body: T) -> Self {
         let schema = Schema;
         Document { schema, body }
     }
 }
 
-/// The document of an error that ended the run.
+/// Document of an error that ended the run.
 #[derive(Debug, Clone, Serialize)]
 pub struct Failure<'a> {
     /// The error.
     pub error: &'a Error,
 }
 
-/// Writes JSON with a final newline. Other documents in a store are indented; this is for one that may list
-/// a million files.
+/// Writes compact JSON with a final newline, for documents that may list a million files. Other
+/// documents in a store are indented ([`to_json`]).
 pub fn write_json(output: &mut dyn Write, value: &impl serde::Serialize) -> Result<()> {
     let mut output = BufWriter::with_capacity(BUFFER_BYTES, output);
     serde_json::to_writer(&mut output, value)
@@ -54,7 +55,7 @@ pub fn write_json(output: &mut dyn Write, value: &impl serde::Serialize) -> Resu
         .map_err(|error| Error::from_io(Code::Store, "a document cannot be written", error))
 }
 
-/// Indented JSON with a final newline, as every document in a store is but for details.
+/// Indented JSON with a final newline, the form of every document in a store except details.
 pub fn to_json(value: &impl serde::Serialize) -> Result<Vec<u8>> {
     let mut bytes = serde_json::to_vec_pretty(value)
         .map_err(|e| Error::new(Code::Io, "a document cannot be written as JSON").cause(e))?;
@@ -62,7 +63,7 @@ pub fn to_json(value: &impl serde::Serialize) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Compares the document that says `body` with what it should be, to the letter.
+/// Asserts that the document of `body` is exactly this text.
 #[cfg(test)]
 #[track_caller]
 pub(crate) fn assert_document(body: impl Serialize, expected: &str) {

@@ -1,7 +1,8 @@
-//! Rehearses a restore: brings points back into throwaway targets by the same path as a real
-//! restore, compares, asks the configured checks, and adds a signed record to the evidence.
+//! Rehearsal of a restore: restores points into throwaway targets by the same code as a real
+//! restore, compares them, runs the configured checks, and adds a signed record to the evidence.
 //!
-//! It contains no restoring and no comparing code of its own. The throwaway targets are gone
+//! It has no restore or comparison code of its own. The throwaway targets are always removed
+//! afterwards; the next drill removes those of a run that was killed.
 //! afterwards, whatever happened; those of a run that was killed go with the next one.
 
 use crate::cancel;
@@ -31,23 +32,23 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-/// What a drill is asked.
+/// Options of a drill.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// Which drill of the configuration; the only one when absent.
+    /// Name of the drill in the configuration; the only drill when absent.
     pub drill: Option<String>,
-    /// Another point than the configured one.
+    /// Point to use instead of the configured one.
     pub point: Option<String>,
-    /// Another store than the configured one.
+    /// Store to use instead of the configured one.
     pub store: Option<String>,
 }
 
-/// What a drill found.
+/// Result of a drill.
 #[derive(Debug)]
 pub struct Report {
-    /// The signed record, and where it is.
+    /// The signed record and where it is stored.
     pub evidence: Appended,
-    /// What an operator should know.
+    /// Warnings for the operator.
     pub warnings: Vec<String>,
 }
 
@@ -94,7 +95,7 @@ impl<'a> From<&'a Appended> for Document<'a> {
 }
 
 impl Report {
-    /// The document.
+    /// Makes the document.
     pub fn document(&self) -> Document<'_> {
         Document::from(&self.evidence)
     }
@@ -105,7 +106,7 @@ impl Report {
     }
 }
 
-/// The drill of that name, or the only one; without any, one that proves the only plan.
+/// The drill of that name, or the only one; if none is configured, a drill of the only plan.
 pub fn choose_drill(config: &Config, name: Option<&str>) -> Result<(Name, DrillConfig)> {
     let drills = &config.drill;
     let known = || {
@@ -147,7 +148,7 @@ pub fn choose_drill(config: &Config, name: Option<&str>) -> Result<(Name, DrillC
     }
 }
 
-/// Runs a drill. An `Err` means that it could not begin; everything later is in the record.
+/// Runs a drill. Fails only if it could not begin; later failures are in the record.
 pub fn run(context: &Context, options: &Options) -> Result<Report> {
     let (name, mut config) = choose_drill(&context.config, options.drill.as_deref())?;
     if let Some(point) = &options.point {
@@ -214,15 +215,15 @@ pub fn run(context: &Context, options: &Options) -> Result<Report> {
     })
 }
 
-/// The point of each plan, and the store whose copy is proved.
+/// Chooses the point of each plan, and the store whose copy is proved.
 fn choose_points(context: &Context, config: &DrillConfig) -> Result<Vec<(PointId, Option<Name>)>> {
     let selector = Selector::parse(&config.point)?;
     let survey = survey::survey(context, false)?;
     let mut points = Vec::new();
-    // Where nothing is complete, what there is is looked at: a source that it lacks fails, and a file is
-    // a limit.
+    // Without a complete point, a partial one is drilled: a source that it lacks fails, and a
+    // missing file is a limit.
     let partial = OnlyPartial::Take;
-    // A point that is named is one point of one plan; anything else is looked for in each plan.
+    // A named point belongs to one plan; other selectors choose a point of each plan.
     if matches!(selector, Selector::Prefix(_) | Selector::LatestOf(_)) {
         let store = config.store.as_deref();
         let point = fetch::choose_in(context, &survey, &selector, &config.plans, store, partial)?;
@@ -246,7 +247,7 @@ fn choose_points(context: &Context, config: &DrillConfig) -> Result<Vec<(PointId
     Ok(points)
 }
 
-/// A drill under way.
+/// A drill in progress.
 struct Rehearsal<'a> {
     context: &'a Context,
     watch: Stopwatch,
@@ -254,7 +255,7 @@ struct Rehearsal<'a> {
     limits: Vec<String>,
     warnings: Vec<String>,
     proved: Vec<ProvedPoint>,
-    /// Something came back whose content could not be compared.
+    /// True when some content was restored that could not be compared.
     uncompared: bool,
 }
 
@@ -336,7 +337,7 @@ impl Rehearsal<'_> {
             }
         }
         for source in &manifest.sources {
-            // One application has one of each: that of the newest of its points.
+            // An application has one source of each name: that of the newest of its points.
             let owner = owners.get(&source.name);
             if let Some(owner) = owner.filter(|owner| **owner != manifest.point) {
                 let text = format!(
@@ -390,7 +391,7 @@ impl Rehearsal<'_> {
         all
     }
 
-    /// A point of which no copy can be believed: the evidence still names it.
+    /// Records a point without any trusted copy: the evidence must name it.
     fn unfetched(&mut self, point: &PointId, store: Option<&str>, error: &Error) {
         self.failed(Subject::of("point", point), "a whole, signed copy", error);
         let noted = survey::survey(self.context, false).map_or_else(|_| vec![], |s| s.copies);
@@ -409,7 +410,8 @@ impl Rehearsal<'_> {
     fn failed(&mut self, name: Subject, expected: &str, error: &Error) {
         let error = cancel::explain(error.clone());
         let mut result = CheckResult::from_error(name, expected, &error, true);
-        // What is lacking here can be mended here, and what a server refuses where it came from.
+        // A lack on this host can be fixed here; what a server refuses must be fixed where it came
+        // from.
         let refused = error.code == Code::Target;
         let remedy = error.hint.as_ref();
         if let Some(hint) = remedy.filter(|_| refused) {

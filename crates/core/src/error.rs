@@ -8,11 +8,11 @@ use lifeboat_store::StoreError;
 use serde::{Serialize, Serializer};
 use std::fmt;
 
-/// What kind of error this is; stable, and part of the JSON interface.
+/// Kind of an error; stable, and part of the JSON interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Code {
-    /// The command line asks for something that cannot be.
+    /// The command line asks for something impossible.
     Usage,
     /// The configuration is missing, malformed or contradictory.
     Configuration,
@@ -24,33 +24,33 @@ pub enum Code {
     SourceDenied,
     /// A path, table or object that must be there is missing in a source.
     SourceMissing,
-    /// A source failed while it was read, or ended early.
+    /// A source failed while it was read, or its stream ended early.
     SourceFailed,
-    /// A source changed while it was read in a way that spoils what was read; again may succeed.
+    /// A source changed while it was read, which spoils what was read; another try may succeed.
     SourceChanged,
-    /// A client program is not installed, or too old.
+    /// A client program is not installed or too old.
     ToolMissing,
-    /// A store failed, in a way its message names.
+    /// A store failed, as the message says.
     Store,
     /// A stored object is missing.
     ObjectMissing,
     /// A stored object is not what the manifest says.
     ObjectDamaged,
-    /// A signature is wrong, or by a signer who is not trusted.
+    /// A signature is wrong, or its signer is not trusted.
     Untrusted,
     /// A decryption key is missing or does not fit.
     Decryption,
-    /// No restore point fits what was asked.
+    /// No restore point matches.
     PointUnknown,
-    /// More than one restore point fits the prefix.
+    /// More than one restore point matches the prefix.
     PointAmbiguous,
-    /// The restore target cannot be used as it is.
+    /// The restore target cannot be used in its present state.
     Target,
     /// A drill or restore did not prove what it should.
     NotProved,
     /// The state directory cannot be used.
     State,
-    /// Another run holds the plan.
+    /// Another run holds the plan's lock.
     Busy,
     /// A live restore was not confirmed.
     NeedsConfirmation,
@@ -58,9 +58,9 @@ pub enum Code {
     Clock,
     /// A point holds something that this version of the program does not know.
     Unsupported,
-    /// Someone asked this run to end early.
+    /// The run was asked to end early.
     Interrupted,
-    /// An input or output error that fits nothing above.
+    /// An input or output error that no other code covers.
     Io,
 }
 
@@ -111,7 +111,7 @@ impl Code {
     }
 }
 
-/// The hint of an error of a store for which there is none of its own.
+/// Hint for store errors that have no hint of their own.
 pub(crate) const ASK_DOCTOR: &str = "run `lifeboat doctor` to check this store";
 
 impl Serialize for Code {
@@ -120,33 +120,33 @@ impl Serialize for Code {
     }
 }
 
-/// One error, as an operator reads it, and as it stands in every document.
+/// An error as an operator reads it, and as every document holds it.
 #[derive(Debug, Clone, Serialize)]
 pub struct Error {
-    /// What kind.
+    /// Its kind.
     pub code: Code,
-    /// One lower-case sentence that names the thing.
+    /// One lower-case sentence that names the object concerned.
     pub message: String,
-    /// What lies beneath, in the words of whoever said it.
+    /// Underlying reason, in the words of the program that reported it.
     pub cause: Option<String>,
-    /// What to do next.
+    /// Next step for the operator.
     pub hint: Option<String>,
-    /// What it is about, where something is decided by that; no part of a document.
+    /// Machine-readable subject, where code depends on it; not part of a document.
     #[serde(skip)]
     pub fact: Option<Fact>,
 }
 
-/// What an error is about, beside its code. What is decided by an error is decided by these, never by
-/// its words.
+/// Subject of an error, beside its code. Code decides by these facts, never by the wording of an
+/// error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fact {
-    /// The host key of another host is not the one that is believed, or none is.
+    /// The host key of another host is unknown, or not the trusted one.
     HostKey,
     /// An environment variable of this name is not set.
     Variable(String),
     /// A store refused the credentials.
     Credentials,
-    /// The place of a store does not exist.
+    /// The location of a store does not exist.
     Place,
     /// The password of a repository is missing or does not fit.
     RepositoryPassword,
@@ -154,11 +154,11 @@ pub enum Fact {
     Stored,
 }
 
-/// What most functions of this crate return.
+/// Result type of most functions of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    /// An error with a message alone.
+    /// Makes an error that has only a message.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
         Error {
             code,
@@ -169,7 +169,7 @@ impl Error {
         }
     }
 
-    /// Says what it is about.
+    /// Sets the fact.
     pub fn about(mut self, fact: Fact) -> Self {
         self.fact = Some(fact);
         self
@@ -189,22 +189,22 @@ impl Error {
         self
     }
 
-    /// An input or output error, with what was being done.
+    /// Makes an input or output error; `doing` says what failed.
     pub fn io(doing: impl Into<String>, error: &std::io::Error) -> Self {
         Error::new(Code::Io, doing).cause(error)
     }
 }
 
 impl Error {
-    /// Whether it shows something of what was stored: that it is gone, damaged or forged, or does not
-    /// come back as it was captured. Any other error says only that it could not be looked at, here
-    /// and now. `ours` says whether a target that fails is our own throwaway one, in which whatever
-    /// was captured should be restorable.
+    /// Returns whether the error shows that stored content is gone, damaged or forged, or does not
+    /// restore as it was captured. Any other error only means that the content could not be
+    /// examined here and now. `ours` says that a failing target is a throwaway one of Lifeboat's
+    /// own, into which everything captured should restore.
     pub fn blames_content(&self, ours: bool) -> bool {
         let said = self.cause.as_deref().unwrap_or_default();
         let of_this_host = || OF_THIS_HOST.iter().any(|reason| said.contains(reason));
         match self.code {
-            // Their causes are of the content, which may say anything.
+            // Here the content is at fault, whatever the cause says.
             Code::ObjectMissing | Code::Untrusted | Code::NotProved => true,
             Code::ObjectDamaged | Code::SourceMissing | Code::SourceFailed => !of_this_host(),
             Code::Target => ours && !of_this_host(),
@@ -213,7 +213,8 @@ impl Error {
     }
 }
 
-/// What the operating system, and servers in its words, say when something is lacking on this host.
+/// Messages of the operating system, and of servers that quote it, for a lack of resources on this
+/// host.
 const OF_THIS_HOST: [&str; 9] = [
     "No space left on device",
     "Disk quota exceeded",
@@ -238,7 +239,8 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// An error that travels through `std::io` (a `Write` given to a source, say) and comes out whole.
+/// Wraps an error so that it can travel through `std::io` (a `Write` given to a source, say)
+/// unchanged.
 impl From<Error> for std::io::Error {
     fn from(error: Error) -> Self {
         std::io::Error::other(error)
@@ -246,8 +248,8 @@ impl From<Error> for std::io::Error {
 }
 
 impl Error {
-    /// The [`Error`] inside an `io::Error` that was made of one, or a new one that says what was
-    /// being done.
+    /// Takes out the [`Error`] wrapped in an `io::Error`, or makes a new one with the message
+    /// `doing`.
     pub fn from_io(code: Code, doing: impl Into<String>, error: std::io::Error) -> Self {
         let error = match error.downcast::<Error>() {
             Ok(inner) => return inner,
@@ -343,7 +345,7 @@ impl From<StoreError> for Error {
     }
 }
 
-/// The sentence, and what the store or the operating system said.
+/// The message, and the words of the store or the operating system.
 fn said(error: &StoreError) -> (String, String) {
     let (message, detail) = match error {
         StoreError::ReadOnly { location, detail } => (format!("{location} is read-only"), detail),
@@ -408,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_outside_a_point_does_not_speak_against_it() {
+    fn failures_outside_a_point_do_not_blame_its_content() {
         let error = |code| Error::new(code, "x");
         for code in [Code::ObjectDamaged, Code::Untrusted, Code::SourceFailed] {
             assert!(error(code).blames_content(false), "{code:?}");

@@ -1,7 +1,7 @@
 //! Exit codes: how the program ends, as whoever started it reads it.
 //!
-//! Every report says how it ends the program, and every error does by its code, so that no caller
-//! judges a second time.
+//! Every report and every error code determines its exit code, so that callers need not judge
+//! again.
 
 use serde::Serialize;
 
@@ -12,24 +12,24 @@ use serde::Serialize;
 pub enum Exit {
     /// All that was asked for is done.
     Done = 0,
-    /// It failed.
+    /// The run failed.
     Failed = 1,
-    /// The command line or the configuration asks for something that cannot be.
+    /// The command line or the configuration asks for something impossible.
     Usage = 2,
-    /// It is done in part: something was skipped, or could not be read.
+    /// Part was done: something was skipped or could not be read.
     Partial = 3,
-    /// Something is damaged, missing or not to be trusted, or was not proved.
+    /// Something is damaged, missing, untrusted or unproved.
     NotProved = 4,
-    /// A target of the configuration has passed.
+    /// An objective of the configuration was missed.
     Overdue = 5,
-    /// Another run holds it.
+    /// Another run holds the lock.
     Busy = 6,
-    /// Nothing was done, for want of a confirmation.
+    /// Nothing was done because confirmation is missing.
     NeedsConfirmation = 7,
 }
 
 impl Exit {
-    /// Every one, by its number.
+    /// Every status in the order of its number.
     pub const ALL: [Exit; 8] = [
         Exit::Done,
         Exit::Failed,
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_numbers_are_those_of_the_interface() {
+    fn exit_codes_match_the_interface() {
         for (place, exit) in Exit::ALL.into_iter().enumerate() {
             assert_eq!(usize::from(exit.code()), place, "{exit:?}");
         }

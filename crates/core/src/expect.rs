@@ -1,24 +1,24 @@
-//! What an answer should be, and how far counts may be apart: small grammars of the configuration.
+//! Expected answers and tolerances: small grammars of the configuration.
 
 use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
-/// What the answer to a query should be.
+/// The expected answer to a query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Expect {
     /// The same text as at capture.
     Same,
-    /// Compared with a value.
+    /// A comparison with a value.
     Compared {
-        /// How.
+        /// The operator.
         by: Comparison,
-        /// With what.
+        /// The value to compare with.
         value: String,
     },
 }
 
-/// How an answer is compared.
+/// Operator that compares an answer with a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Comparison {
     /// `=`
@@ -35,7 +35,7 @@ pub enum Comparison {
     GreaterOrEqual,
 }
 
-/// Longer operators first: `>=` begins with `>`.
+/// Operators, longer ones first, because `>=` begins with `>`.
 const OPERATORS: [(&str, Comparison); 6] = [
     (">=", Comparison::GreaterOrEqual),
     ("<=", Comparison::LessOrEqual),
@@ -46,8 +46,8 @@ const OPERATORS: [(&str, Comparison); 6] = [
 ];
 
 impl Expect {
-    /// Parses `> N`, `>= N`, `< N`, `<= N`, `= TEXT`, `!= TEXT` or `same`. The error says what is
-    /// wrong, as the rest of a sentence.
+    /// Parses `> N`, `>= N`, `< N`, `<= N`, `= TEXT`, `!= TEXT` or `same`. The error completes a
+    /// sentence that names the key.
     pub fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim();
         if text == "same" {
@@ -74,9 +74,9 @@ impl Expect {
         })
     }
 
-    /// Whether `observed` is as expected. Two numbers are compared as numbers; anything else only
-    /// for equality, as text. `captured` is the answer at capture, for [`Expect::Same`]; without
-    /// it, nothing is the same.
+    /// Returns whether `observed` is as expected. Two numbers are compared as numbers; other texts
+    /// only for equality. [`Expect::Same`] compares with `captured`, the answer at capture, and
+    /// never matches without it.
     pub fn matches(&self, observed: &str, captured: Option<&str>) -> bool {
         let (by, value) = match self {
             Expect::Same => return captured == Some(observed),
@@ -109,7 +109,7 @@ impl fmt::Display for Expect {
 }
 
 /// A decimal number of any length, compared digit by digit: a sum of money or a 64-bit id must not
-/// pass through a float. No exponents: `12e4` is a revision, not a number.
+/// pass through a float. Exponents are refused: `12e4` may be a revision.
 #[derive(PartialEq, Eq)]
 struct Number<'a> {
     negative: bool,
@@ -156,14 +156,14 @@ impl<'a> Number<'a> {
     }
 }
 
-/// A share of a hundred: `5%`, `0.5%`; kept in thousandths of a percent.
+/// A percentage such as `5%` or `0.5%`, in thousandths of a percent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Percent {
     thousandths: u32,
 }
 
 impl Percent {
-    /// Whether two counts are no further apart than this share of the larger one.
+    /// Returns whether two counts differ by at most this percentage of the larger one.
     pub fn allows(self, one: u64, other: u64) -> bool {
         let apart = u128::from(one.abs_diff(other)) * 100_000;
         apart <= u128::from(one.max(other)) * u128::from(self.thousandths)
@@ -236,11 +236,11 @@ mod tests {
             ("!= open", "closed", true),
             ("!= 5", "5.00", false),
             ("!= 5", "", true),
-            // Beyond what a float can tell apart.
+            // More digits than a float can hold.
             ("> 9007199254740992", "9007199254740993", true),
             ("= 18446744073709551616", "18446744073709551617", false),
             ("= 0.1", "0.10000000000000000001", false),
-            // Revisions are text: as floats, these two would be equal.
+            // Revisions are texts; as floats these two would be equal.
             ("= 1e3", "1000", false),
         ];
         for (expect, observed, matches) in table {
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn same_is_the_text_at_capture_and_nothing_without_one() {
+    fn same_matches_only_the_text_at_capture() {
         let same = Expect::parse(" same ").unwrap();
         assert!(same.matches("7f3a", Some("7f3a")));
         assert!(!same.matches("7f3a", Some("7f3b")));
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_expectation_is_refused() {
+    fn invalid_expectations_are_refused() {
         assert_eq!(
             Expect::parse("more than 5").unwrap_err(),
             "\"more than 5\" is no expectation; write > N, >= N, < N, <= N, = TEXT, != TEXT or same"
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tolerance_is_a_share_of_the_larger_count() {
+    fn a_tolerance_is_a_percentage_of_the_larger_count() {
         let five: Percent = "5%".parse().unwrap();
         assert!(five.allows(95, 100) && five.allows(100, 95));
         assert!(!five.allows(94, 100) && !five.allows(100, 94));
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tolerance_reads_and_prints() {
+    fn a_tolerance_prints_as_it_parses() {
         for (text, printed) in [
             ("5%", "5%"),
             ("0.50%", "0.5%"),

@@ -1,4 +1,4 @@
-//! The repository engine for an operator: what its errors mean, and who uses it.
+//! Error messages and author of the repository engine, as Lifeboat presents them.
 
 use crate::error::{self, Code, Error, Fact};
 use jiff::Timestamp;
@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 use lifeboat_repository::time::Time;
 use lifeboat_repository::{self as engine, Author};
 
-/// Who uses a repository from here.
+/// The user and host that Lifeboat names to a repository.
 pub fn author() -> Author {
     Author {
         user: crate::host::author(),
@@ -15,7 +15,7 @@ pub fn author() -> Author {
     }
 }
 
-/// An error of a store, whose hint is for who has a configuration.
+/// Rewrites the hint of a store error for an operator who has no configuration.
 pub(crate) fn without_configuration(error: Error) -> Error {
     let Some(hint) = &error.hint else {
         return error;
@@ -40,7 +40,7 @@ pub(crate) fn without_configuration(error: Error) -> Error {
     error.hint(hint)
 }
 
-/// An error of the engine, as an operator reads it.
+/// Translates an error of the engine into one for an operator.
 pub fn explain(error: engine::Error) -> Error {
     use engine::Error as E;
     let message = error.to_string();

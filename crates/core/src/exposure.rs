@@ -1,9 +1,10 @@
-//! Whether strangers see what a store holds: a bucket may be public, whatever a configuration says.
+//! Public access to a store: a bucket may be public, whatever a configuration says.
 //!
-//! The store is asked as anybody could ask it, without credentials: for its listing, and for one
-//! object of each sort that a point puts there (data, details, manifest). It does not see what is
-//! shown to some strangers only, nor other objects that are public by a setting of their own. What
-//! is sensitive must not go to such a store, sealed or not; for the rest it is a warning.
+//! The store is asked without credentials, as anybody could ask it, for its listing and for one
+//! object of each kind that a point puts there (data, details, manifest). This does not reveal
+//! access that only some strangers have, nor other objects that were made public one by one.
+//! Sensitive sources must not go to a public store, sealed or not; for other sources, public access
+//! is a warning.
 
 use crate::config::Config;
 use crate::context::Context;
@@ -17,12 +18,12 @@ use crate::stores::OpenStore;
 use lifeboat_repository::FileKind;
 use lifeboat_store::Exposure;
 
-/// What to do about it.
+/// Hint about a public store.
 const HINT: &str = "block public access to the bucket (on Amazon: Block Public Access; elsewhere its policy and access control lists), and think of what was in it as known to others";
 
 const UNTOLD: &str = "whether it is public cannot be told";
 
-/// What strangers see, in words; `None` when it is nothing.
+/// Says what strangers can list and read; `None` when they can do neither.
 fn seen(context: &Context, store: &OpenStore) -> Result<Option<String>> {
     let keys = objects(context, store);
     let Exposure { is_listed, is_read } = store.store.exposure(&keys)?;
@@ -38,8 +39,8 @@ fn seen(context: &Context, store: &OpenStore) -> Result<Option<String>> {
     )))
 }
 
-/// Objects to try: those of the newest point. One that the catalog remembers may be gone from the
-/// store, so that its manifest is looked up there.
+/// Keys of objects to request without credentials: those of the newest point. A point that the
+/// catalog remembers may have left the store, so the store is asked which manifests it holds.
 fn objects(context: &Context, store: &OpenStore) -> Vec<String> {
     let listed = store.store.list(POINTS_PREFIX).unwrap_or_default();
     let noted = context.state.catalog.copies(&store.store.location());
@@ -52,8 +53,8 @@ fn objects(context: &Context, store: &OpenStore) -> Vec<String> {
     }
 }
 
-/// One object of each sort that a copy of a point consists of. What is in a repository has paths in
-/// a snapshot, which are no keys of objects.
+/// Keys of one object of each kind that a copy of a point consists of. In a repository, the keys
+/// that a manifest names are paths in a snapshot, and not keys of objects.
 fn objects_of(manifest: &Manifest) -> Vec<String> {
     let artifact = manifest.artifacts.last().map(|a| match &a.snapshot {
         Some(id) => format!(
@@ -70,20 +71,20 @@ fn objects_of(manifest: &Manifest) -> Vec<String> {
     keys.chain([manifest_key(&manifest.point)]).collect()
 }
 
-/// What a look at a store came to.
+/// Result of examining a store for public access.
 pub(crate) struct Looked<'a> {
     store: &'a OpenStore,
     seen: Result<Option<String>>,
 }
 
-/// Looks once, before something is put there.
+/// Examines a store before something is put there.
 pub(crate) fn look<'a>(context: &Context, store: &'a OpenStore) -> Looked<'a> {
     let seen = seen(context, store);
     Looked { store, seen }
 }
 
 impl Looked<'_> {
-    /// Refuses to put something sensitive into a store that is public.
+    /// Fails if one of these sources is sensitive and the store is public.
     pub(crate) fn refuse(&self, config: &Config, sources: &[Name]) -> Result<()> {
         match (&self.seen, sensitive(config, sources)) {
             (Ok(Some(seen)), Some(source)) => Err(Error::new(
@@ -99,7 +100,8 @@ impl Looked<'_> {
         }
     }
 
-    /// What to tell all the same. That it cannot be told is no reason to go without a backup.
+    /// Warning for the operator. Not knowing whether a store is public is no reason to skip a
+    /// backup.
     pub(crate) fn warning(&self) -> Option<String> {
         let name = &self.store.name;
         match &self.seen {
@@ -112,13 +114,13 @@ impl Looked<'_> {
     }
 }
 
-/// One of these sources that is sensitive.
+/// Finds one of these sources that is sensitive.
 fn sensitive<'a>(config: &Config, sources: &'a [Name]) -> Option<&'a str> {
     let is_sensitive = |name: &&Name| config.source.get(*name).is_some_and(|s| s.sensitive);
     sources.iter().find(is_sensitive).map(Name::as_str)
 }
 
-/// The same for the doctor, who says nothing where all is well.
+/// Finding for the doctor; `None` when the store is not public.
 pub(crate) fn examine(context: &Context, subject: &str, store: &OpenStore) -> Option<Finding> {
     let plans = context.config.plan.values();
     let here = plans.filter(|plan| plan.stores.contains(&store.name));

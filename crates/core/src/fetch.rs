@@ -1,4 +1,4 @@
-//! Finding a restore point, and reading its artifacts back: decrypted, decompressed, and checked
+//! Choosing a restore point and reading back its artifacts: decrypted, decompressed, and checked
 //! against the manifest to the last byte.
 
 use crate::archive::{self, TapReader};
@@ -14,18 +14,18 @@ use crate::stores::OpenStore;
 use crate::survey::{self, Survey};
 use std::io::{self, Read};
 
-/// A copy of a point that can be believed, in a store that is open.
+/// A trusted copy of a point, in an open store.
 pub struct Fetched {
     /// The store it is read from.
     pub store: OpenStore,
-    /// Its manifest, signed by someone we trust.
+    /// Its manifest, signed by a trusted signer.
     pub copy: PointCopy,
-    /// What was in it, or why that cannot be read.
+    /// The details of what was captured, or the error that prevents reading them.
     pub details: Result<Details>,
 }
 
 /// Chooses a point of the given plans (any plan when empty) among those that `store` holds, or any
-/// store. What a newer point lacks that is passed over is told.
+/// store when absent. Warns of newer points that it passes over.
 pub fn choose(
     context: &Context,
     selector: &Selector,
@@ -37,7 +37,7 @@ pub fn choose(
     choose_in(context, &survey, selector, plans, store, partial)
 }
 
-/// The same, among what a look at the stores found.
+/// Chooses as [`choose`] does, from a survey of the stores.
 pub fn choose_in(
     context: &Context,
     survey: &Survey,
@@ -69,8 +69,8 @@ pub fn choose_in(
     let fitting: Vec<&PointCopy> = fitting.into_iter().map(|(_, copy)| copy).collect();
     let mut candidates: Vec<Candidate> = fitting.iter().copied().map(candidate).collect();
     if !matches!(selector, Selector::Prefix(_)) {
-        // Nobody named it: what cannot be trusted must not take the place of what can. When
-        // nothing can, choosing all the same lets the reason be told.
+        // The operator named no point: untrusted points must not displace trusted ones. If no point
+        // is trusted, one is chosen all the same, so that the reason is reported.
         let trusted = fitting
             .iter()
             .filter(|c| c.check_trust(&context.trusted).is_ok());
@@ -93,9 +93,9 @@ pub fn choose_in(
     if let Ok(chosen) = &chosen
         && !matches!(selector, Selector::Prefix(_))
     {
-        tell_of_lost(context, chosen, plans, store, survey);
+        warn_of_lost(context, chosen, plans, store, survey);
         if matches!(selector, Selector::Latest | Selector::LatestOf(_)) {
-            tell_of_partial(context, chosen, &candidates, &fitting);
+            warn_of_partial(context, chosen, &candidates, &fitting);
         }
     }
     chosen.or_else(|error| {
@@ -111,7 +111,7 @@ pub fn choose_in(
             if lost.found.is_none() {
                 return Err(error.cause(lost.text()));
             }
-            // Whoever reads it says what is wrong with it, and a drill puts that on record.
+            // Reading the point reports what is wrong with it, and a drill records that.
             context.reporter.warn(&lost.text());
             return Ok(lost.copy.manifest.point.clone());
         }
@@ -121,15 +121,15 @@ pub fn choose_in(
             {
                 only_elsewhere(name)
             }
-            // No point may only mean that a store could not be asked.
+            // The point may exist in a store that could not be read.
             _ => survey.as_far_as_read(error, None),
         })
     })
 }
 
-/// Names what may be newer than the point that was chosen: points that are lost or cannot be read,
-/// and stores that cannot be asked.
-fn tell_of_lost(
+/// Warns of points that may be newer than the chosen one: lost or unreadable points, and stores
+/// that could not be read.
+fn warn_of_lost(
     context: &Context,
     chosen: &PointId,
     plans: &[Name],
@@ -165,8 +165,8 @@ fn tell_of_lost(
     }
 }
 
-/// Says that newer points of the plan are passed over because they are partial.
-fn tell_of_partial(
+/// Warns that newer points of the plan are passed over because they are partial.
+fn warn_of_partial(
     context: &Context,
     chosen: &PointId,
     candidates: &[Candidate],
@@ -196,8 +196,8 @@ fn only_elsewhere(store: &str) -> Error {
     ))
 }
 
-/// Reads the copy of a point in `store`, or in the first of its stores that has a sound one, if
-/// possible one whose details can be read. The signature must be by a trusted signer.
+/// Reads the copy of a point in `store`; without it, the first sound copy in any of its stores, if
+/// possible one whose details can be read. A trusted signer must have signed it.
 pub fn fetch(context: &Context, point: &PointId, store: Option<&str>) -> Result<Fetched> {
     let names: Vec<&str> = match store {
         Some(name) => vec![name],
@@ -209,11 +209,11 @@ pub fn fetch(context: &Context, point: &PointId, store: Option<&str>) -> Result<
         match fetch_from(context, point, name) {
             Ok(fetched) if fetched.details.is_err() => drop(unproved.get_or_insert(fetched)),
             Ok(fetched) => {
-                tell_of_another(&context.reporter, unproved.as_ref(), &fetched);
+                warn_of_another_copy(&context.reporter, unproved.as_ref(), &fetched);
                 return Ok(fetched);
             }
             Err(error) => {
-                // An error that says more than "not here" is the one to show.
+                // Show an error that says more than "not here".
                 let weak = first.as_ref().is_none_or(|f| f.code == Code::ObjectMissing);
                 if weak {
                     first = Some(error);
@@ -225,8 +225,8 @@ pub fn fetch(context: &Context, point: &PointId, store: Option<&str>) -> Result<
     unproved.ok_or_else(|| first.unwrap_or_else(none))
 }
 
-/// Says why another store's copy is read than the first.
-fn tell_of_another(reporter: &Reporter, passed_over: Option<&Fetched>, chosen: &Fetched) {
+/// Says why the copy of another store is read instead of the first.
+fn warn_of_another_copy(reporter: &Reporter, passed_over: Option<&Fetched>, chosen: &Fetched) {
     let error = passed_over.and_then(|p| Some((&p.store.name, p.details.as_ref().err()?)));
     if let Some((name, error)) = error {
         reporter.warn(&format!(
@@ -264,8 +264,8 @@ fn fetch_from(context: &Context, point: &PointId, name: &str) -> Result<Fetched>
     })
 }
 
-/// Opens the stored bytes of an artifact as they are. The reader ends in an error when they are not
-/// those of the manifest.
+/// Opens the stored bytes of an artifact unchanged. Reading fails at the end if they are not those
+/// of the manifest.
 pub fn open_stored(
     fetched: &Fetched,
     artifact: &ManifestArtifact,
@@ -280,9 +280,9 @@ pub fn open_stored(
     ))
 }
 
-/// Opens an artifact for reading: decrypted and decompressed. The reader ends in an error, never
-/// in a silent end, when the stored bytes are not those of the manifest, or the bare stream is not
-/// the one that was captured.
+/// Opens an artifact for reading: decrypted and decompressed. If the stored bytes are not those of
+/// the manifest, or the bare stream is not the one that was captured, reading fails and never
+/// simply ends.
 pub fn open_artifact(
     fetched: &Fetched,
     artifact: &ManifestArtifact,
@@ -308,7 +308,7 @@ pub fn open_artifact(
     )
 }
 
-/// Opens an artifact that is an object: decrypted and decompressed.
+/// Opens an artifact that is stored as an object: decrypted and decompressed.
 fn open_object(fetched: &Fetched, artifact: &ManifestArtifact) -> Result<Box<dyn Read + Send>> {
     let stored = open_stored(fetched, artifact)?;
     let identities = match artifact.encrypt {
@@ -324,13 +324,13 @@ fn open_object(fetched: &Fetched, artifact: &ManifestArtifact) -> Result<Box<dyn
         identities.as_ref(),
     );
     opened.map_err(|error| match (error.code, &identities) {
-        // A damaged header looks like one that is for another key.
+        // A damaged header looks like one sealed for another key.
         (Code::Decryption, Some(_)) => damage(fetched, artifact).unwrap_or(error),
         _ => error,
     })
 }
 
-/// That the stored bytes of an artifact are not those of the manifest, if so it is.
+/// Reads the stored bytes of an artifact and returns the error that they are damaged, if they are.
 fn damage(fetched: &Fetched, artifact: &ManifestArtifact) -> Option<Error> {
     let mut stored = open_stored(fetched, artifact).ok()?;
     let read = io::copy(&mut stored, &mut io::sink());
@@ -338,7 +338,7 @@ fn damage(fetched: &Fetched, artifact: &ManifestArtifact) -> Option<Error> {
     (error.code == Code::ObjectDamaged).then_some(error)
 }
 
-/// An error of reading an object, with the object's name.
+/// Adds the object's name to an error.
 fn named(object: &str, error: Error) -> Error {
     if error.message.contains(object) {
         return error;
@@ -368,7 +368,7 @@ impl<R: Read> Read for Named<R> {
     }
 }
 
-/// A reader that compares what went through it with what was expected, at its end.
+/// A reader that at its end compares the bytes that passed with the expected size and hash.
 struct Checked<R> {
     inner: Option<TapReader<R>>,
     bytes: u64,

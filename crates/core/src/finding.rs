@@ -1,13 +1,13 @@
-//! What a judgement found of one thing, and how grave that is.
+//! Findings of a check, and their severity.
 
 use crate::exit::Exit;
 use serde::Serialize;
 
-/// How grave a finding is.
+/// Severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Severity {
-    /// As it should be.
+    /// Everything is as it should be.
     Ok,
     /// Works, with a risk.
     Warning,
@@ -15,16 +15,16 @@ pub enum Severity {
     Error,
 }
 
-/// What the doctor found about one thing.
+/// One finding about one thing.
 #[derive(Debug, Clone, Serialize)]
 pub struct Finding {
-    /// What it is about: `source.db`, `store.offsite`.
+    /// Its subject: `source.db`, `store.offsite`.
     pub subject: String,
-    /// How grave.
+    /// Its severity.
     pub severity: Severity,
-    /// One sentence.
+    /// One sentence that says what was found.
     pub message: String,
-    /// What to do.
+    /// Remedy, if there is one.
     pub hint: Option<String>,
 }
 
@@ -56,14 +56,14 @@ pub struct Findings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Judgement {
-    /// Nothing is.
+    /// No finding is an error.
     Ok,
-    /// Something is.
+    /// At least one finding is an error.
     Error,
 }
 
 impl Findings {
-    /// The judgement on what was found.
+    /// Judges these findings.
     pub fn new(findings: Vec<Finding>) -> Self {
         let failed = findings.iter().any(|f| f.severity == Severity::Error);
         let outcome = match failed {

@@ -1,4 +1,4 @@
-//! A store that is given on the command line by a URL, as the configuration that it amounts to.
+//! Configuration of a store that the command line gives by URL.
 
 mod url;
 
@@ -13,35 +13,35 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use url::{insert, store, usage};
 
-/// What such a store is called here.
+/// Name of such a store.
 pub const NAME: &str = "given";
 
-/// What is known of the store, and how to open it.
+/// The URL of a store, and what is needed to open it.
 #[derive(Debug, Clone, Default)]
 pub struct Given {
     /// `file:///path` or a path, `s3://bucket/prefix?region=…`, `sftp://user@host:port/path?…`.
     pub url: String,
     /// The age or OpenPGP secret key.
     pub identity: Option<Reference>,
-    /// Its passphrase.
+    /// Passphrase of the secret key.
     pub passphrase: Option<Reference>,
-    /// The password of its repository.
+    /// Password of the repository.
     pub password: Option<Reference>,
     /// S3 access key; `AWS_ACCESS_KEY_ID` when absent.
     pub access_key: Option<Reference>,
     /// S3 secret key; `AWS_SECRET_ACCESS_KEY` when absent.
     pub secret_key: Option<Reference>,
-    /// `APP` or `APP/ENVIRONMENT`, where a store holds several.
+    /// `APP` or `APP/ENVIRONMENT`, when a store holds several.
     pub app: Option<String>,
-    /// An `allowed_signers` file.
+    /// Path of an `allowed_signers` file.
     pub trusted_signers: Option<PathBuf>,
-    /// Ids of signers to believe.
+    /// Ids of further trusted signers.
     pub trust: Vec<String>,
-    /// The command as it was typed, to show how to go on.
+    /// The command as it was typed, for hints that repeat it.
     pub again: String,
 }
 
-/// A configuration of this one store.
+/// Makes a configuration that has only this store.
 pub(crate) fn config(given: &Given, state: &Path) -> Result<Config> {
     let mut store = store(given)?;
     if let Some(identity) = &given.identity {
@@ -68,11 +68,11 @@ pub(crate) fn config(given: &Given, state: &Path) -> Result<Config> {
     })
 }
 
-/// Which kind of key it is shows in its text.
+/// The `decrypt` table for a key, whose text shows its format.
 fn decrypt(given: &Given, identity: &Reference) -> Result<Value> {
     let secret = resolve(identity)?;
     let text = secret.expose();
-    // Binary packets of OpenPGP have their first bit set.
+    // The first bit of a binary OpenPGP packet is set.
     let openpgp = text.starts_with(b"-----BEGIN PGP") || text.first().is_some_and(|b| *b >= 0x80);
     let mut table = json!({});
     let key = if openpgp { "openpgp" } else { "age" };
@@ -88,7 +88,7 @@ fn decrypt(given: &Given, identity: &Reference) -> Result<Value> {
     Ok(table)
 }
 
-/// The configuration of the store that a URL names, with `state` for its directory.
+/// Makes the configuration of the store that a URL names, with `state` as its base directory.
 pub(crate) fn store_config(given: &Given, state: &Path) -> Result<StoreConfig> {
     let mut config = config(given, state)?;
     let store = config.store.remove(NAME);

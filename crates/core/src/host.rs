@@ -1,9 +1,9 @@
-//! What this host and its user are called.
+//! Names of this host and its user.
 
 use crate::digest::hex;
 use sha2::{Digest, Sha256};
 
-/// The name of this host, as in keys and manifests.
+/// Name of this host, as in keys and manifests.
 pub fn host() -> String {
     rustix::system::uname()
         .nodename()
@@ -11,8 +11,8 @@ pub fn host() -> String {
         .into_owned()
 }
 
-/// An id of this machine that stays the same over its restarts and is no secret: a hash of
-/// `/etc/machine-id`, which is one. Absent where there is no such file.
+/// Id of this machine that survives restarts and is not secret: a hash of `/etc/machine-id`, which
+/// is secret. `None` where there is no such file.
 pub fn machine() -> Option<String> {
     let id = std::fs::read_to_string("/etc/machine-id").ok()?;
     let id = id.trim();
@@ -23,12 +23,12 @@ pub fn machine() -> Option<String> {
     (!id.is_empty()).then(|| text.chars().take(32).collect())
 }
 
-/// Who runs this: the login that used sudo, if any, and the user.
+/// The user who runs the program: the login that used sudo, if any, and the user.
 pub fn author() -> String {
     let env = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
     let user = env("USER")
         .or_else(|| env("LOGNAME"))
-        // As under cron and systemd.
+        // Used when cron or systemd sets no such variable.
         .unwrap_or_else(|| user_name(rustix::process::getuid().as_raw()));
     match env("SUDO_USER") {
         Some(login) if login != user => format!("{login} as {user}"),
@@ -36,7 +36,7 @@ pub fn author() -> String {
     }
 }
 
-/// The name that the file of users has for this number; the number where it has none.
+/// User name of a user id; the id as text if there is none.
 pub fn user_name(uid: u32) -> String {
     let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     let named = users.lines().find_map(|line| {

@@ -1,7 +1,7 @@
-//! The kinds of source, and a kind as a manifest names it.
+//! Kinds of source, and the kind that a manifest names.
 //!
-//! A manifest may have been written by a newer version: a kind that this one does not know is kept
-//! by its name, and refused wherever something would be done with it.
+//! A manifest may come from a newer version. A kind that this version does not know is kept as a
+//! name, and refused wherever it would have to be used.
 
 use crate::error::{Code, Error, Result};
 use crate::name::Name;
@@ -52,8 +52,8 @@ impl Kind {
         }
     }
 
-    /// Whether what was captured as this kind can be live where a source of the other kind is.
-    /// MariaDB and MySQL are often taken for one another.
+    /// Returns whether something captured as this kind can be restored over a source of the other
+    /// kind. MariaDB and MySQL are often configured as one another.
     pub fn lives_where(self, other: Kind) -> bool {
         let server = |kind| matches!(kind, Kind::Mariadb | Kind::Mysql);
         self == other || server(self) && server(other)
@@ -77,7 +77,8 @@ pub enum StoredKind {
 }
 
 impl StoredKind {
-    /// The kind. [`Code::Unsupported`] when this version does not know it; `source` is named then.
+    /// The kind. Fails with [`Code::Unsupported`], naming `source`, when this version does not know
+    /// it.
     pub fn known(&self, source: &str) -> Result<Kind> {
         match self {
             StoredKind::Known(kind) => Ok(*kind),
@@ -91,7 +92,7 @@ impl StoredKind {
         }
     }
 
-    /// Whether it is this kind.
+    /// Returns whether it is this kind.
     pub fn is(&self, kind: Kind) -> bool {
         *self == StoredKind::Known(kind)
     }
@@ -140,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_kind_survives_a_manifest_also_when_it_is_not_known() {
+    fn a_manifest_keeps_a_kind_that_is_not_known() {
         for kind in Kind::ALL {
             let text = serde_json::to_string(&StoredKind::Known(kind)).unwrap();
             assert_eq!(text, format!("\"{kind}\""));

@@ -1,8 +1,8 @@
-//! The recovery kit: what is needed on a day when this host is gone, in one sealed file.
+//! The recovery kit: everything needed to restore without this host, in one sealed file.
 //!
-//! Guarantees: a tar inside an age file or an OpenPGP message, so that `age -d KIT | tar x` or
-//! `gpg -d KIT | tar x` opens it without Lifeboat; nothing of it is on disk in clear, and memory
-//! that held it is wiped. It does not know what belongs in a kit.
+//! Guarantees: a kit is a tar archive inside an age file or an OpenPGP message, so that either of
+//! `age -d KIT | tar x` and `gpg -d KIT | tar x` opens it without Lifeboat. None of it is written
+//! to disk unencrypted, and memory that held it is wiped. Other code decides what belongs in a kit.
 
 use crate::archive::{self, Identities, Recipients, Sealer, Sealing, decryption_error};
 use crate::compress::Compress;
@@ -12,10 +12,10 @@ use age::secrecy::SecretString;
 use std::io::{self, Read, Write};
 use zeroize::Zeroizing;
 
-/// A file of the kit: its relative path, and its bytes.
+/// A file of the kit: its relative path and its bytes.
 pub type KitEntry = (String, Zeroizing<Vec<u8>>);
 
-/// What a kit is sealed to.
+/// Key that a kit is sealed with.
 #[derive(Debug, Clone)]
 pub enum KitKey {
     /// A passphrase.
@@ -24,7 +24,7 @@ pub enum KitKey {
     Recipients(Recipients),
 }
 
-/// What a kit is opened with.
+/// Key that a kit is opened with.
 #[derive(Debug, Clone)]
 pub enum KitOpener {
     /// The passphrase.
@@ -33,12 +33,12 @@ pub enum KitOpener {
     Identities(Identities),
 }
 
-/// scrypt work of a passphrase, as the age command does: 2^18, 256 MiB and about a second.
+/// scrypt work factor of a passphrase, as of the age command: 2^18, 256 MiB and about a second.
 const WORK_FACTOR: u8 = 18;
-/// The most that is accepted. Fixed rather than measured: a kit must open on the slow host that is
-/// left over.
+/// Largest accepted work factor. It is fixed rather than measured, because a kit must open on any
+/// slow host that is left.
 const WORK_FACTOR_MAX: u8 = 20;
-/// The most a kit may hold: it lives in memory.
+/// Largest size of a kit in bytes: it is held in memory.
 const KIT_BYTES_MAX: u64 = 64 << 20;
 
 /// Seals files to `key`.
@@ -73,8 +73,8 @@ pub fn pack(entries: &[KitEntry], key: &KitKey) -> Result<Vec<u8>> {
     Ok(sealed)
 }
 
-/// Opens a kit. A wrong key or passphrase is [`Code::Decryption`], damage
-/// [`Code::ObjectDamaged`].
+/// Opens a kit. Fails with [`Code::Decryption`] for a wrong key or passphrase, and with
+/// [`Code::ObjectDamaged`] for damage.
 pub fn unpack(sealed: &[u8], opener: &KitOpener) -> Result<Vec<KitEntry>> {
     let wrong_key = |error| {
         let error = decryption_error(error);
@@ -119,7 +119,7 @@ fn passphrase_of(passphrase: &Secret) -> Result<SecretString> {
 }
 
 fn tar_of(entries: &[KitEntry]) -> Result<Zeroizing<Vec<u8>>> {
-    // Whole from the start: a vector that grows leaves copies behind that are not wiped.
+    // Allocate all of it at once: a vector that grows leaves copies behind that are not wiped.
     let room: usize = entries
         .iter()
         .map(|(name, bytes)| bytes.len() + name.len() + 4 * 512)
@@ -245,7 +245,7 @@ mod tests {
             let file = options.create_new(true).write(true).open(path(name));
             file.unwrap().write_all(bytes).unwrap();
         }
-        // age asks on the terminal; `script` is one.
+        // age asks on a terminal, which `script` provides.
         let script = format!(
             "cd {} && age -d -i key kit | tar xO lifeboat.toml && \
              (sleep 1; echo 'correct horse') | script -qec 'age -d -o clear locked' /dev/null >&2 && \
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn names_stay_inside() {
+    fn a_name_that_leads_outside_the_kit_is_refused() {
         for name in ["/etc/passwd", "../x", "", "a//b"] {
             let entry = (name.to_owned(), Zeroizing::new(Vec::new()));
             let key = KitKey::Passphrase(passphrase("correct horse"));

@@ -1,12 +1,11 @@
-//! Holds a plan across hosts: a small object in a store that says who is running it.
+//! Reserves a plan across hosts with a small object in a store that names the run.
 //!
 //! A lock file of this host (see [`Context::lock`]) does not reach a second runner, nor one whose
-//! state directory is thrown away. The lease does: it is made only where there is none, kept fresh
-//! while the run goes on, and marked as released at its end (never deleted, so that a store which
-//! forbids deletion is no obstacle). One whose process on this host is gone, or which was not
-//! refreshed for [`EXPIRES_SECONDS`], is taken over; so is one that is dated that far in the future,
-//! by a clock that was wrong. It is advice, not a fence: what protects a
-//! point is that keys are never overwritten.
+//! state directory is thrown away. The lease does. It is created only where there is none,
+//! refreshed during the run, and marked as released at the end (never deleted, so that a store that
+//! forbids deletion works, too). A lease is taken over when its process on this host is gone, when
+//! it was not refreshed for [`EXPIRES_SECONDS`], or when a wrong clock dated it that far in the
+//! future. A lease is advisory: points are protected because keys are never overwritten.
 
 use crate::context::Context;
 use crate::copies::{put_bytes, read_optional};
@@ -21,11 +20,11 @@ use serde::{Deserialize, Serialize};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// A lease that was not refreshed for so long belongs to nobody.
+/// Time after its last refresh at which a lease expires.
 pub const EXPIRES_SECONDS: i64 = 300;
 const REFRESH_EVERY: Duration = Duration::from_secs(60);
 
-/// What the object says.
+/// Content of the lease object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Note {
     schema: u32,
@@ -36,13 +35,13 @@ struct Note {
     released: bool,
 }
 
-/// A lease that is held. Dropping it releases it.
+/// A lease that this run holds. Dropping it releases it.
 pub struct Lease {
     stop: Option<Sender<()>>,
     keeper: Option<JoinHandle<()>>,
 }
 
-/// Takes the lease of a plan in `store`. [`Code::Busy`] when another run holds it.
+/// Takes the lease of a plan in `store`. Fails with [`Code::Busy`] when another run holds it.
 pub fn take(context: &Context, store: &OpenStore, plan: &str) -> Result<Lease> {
     let app = &context.config.app;
     let key = format!(
@@ -73,7 +72,7 @@ pub fn take(context: &Context, store: &OpenStore, plan: &str) -> Result<Lease> {
     let (stop, stopped) = bounded(0);
     let (store, clock) = (store.clone(), context.clock.clone());
     let keeper = crate::thread::start(move || {
-        // Failing to refresh is no reason to end a run: at worst another one takes over.
+        // A failed refresh is no reason to end a run: at worst, another run takes the lease over.
         while let Err(crossbeam_channel::RecvTimeoutError::Timeout) =
             stopped.recv_timeout(REFRESH_EVERY)
         {
@@ -97,7 +96,7 @@ fn busy(plan: &str, store: &str, held: &Note) -> Error {
 }
 
 impl Note {
-    /// Whether this one still keeps `other` out.
+    /// Returns whether this lease still excludes `other`.
     fn holds(&self, other: &Note) -> bool {
         let apart = other.refreshed.as_second() - self.refreshed.as_second();
         let fresh = apart.abs() < EXPIRES_SECONDS;
@@ -132,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_living_fresh_lease_keeps_others_out() {
+    fn only_a_fresh_lease_of_a_running_process_excludes_others() {
         let this = ProcessName::this().unwrap();
         let new = note("2026-11-20T06:00:00Z", this.clone());
         let held = note("2026-11-20T05:58:00Z", this.clone());

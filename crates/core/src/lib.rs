@@ -1,6 +1,6 @@
-//! What a backup means: sources, archives, restore points, drills, restores and evidence.
+//! The meaning of a backup: sources, archives, restore points, drills, restores and evidence.
 //!
-//! This crate never prints and never exits the process: it returns values, and tells of progress
+//! This crate never prints and never exits the process: it returns values, and reports progress
 //! through an [`observe::Observer`].
 
 pub mod amount;

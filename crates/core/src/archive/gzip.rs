@@ -1,10 +1,10 @@
-//! gzip on several cores: a stream of independent members, each of one block of input.
+//! gzip on several cores: a stream of independent members, each holding one block of input.
 //!
-//! Any gzip reader reads it (RFC 1952 allows many members). Each member carries its own size in an
-//! extra field, so that ours can hand members to threads, and a mark on the last, so that a stream
-//! cut exactly between two members is known to be cut. Other tools ignore the field. The writer
-//! holds the end of a member back until the next is ready, so that no prefix of an unfinished
-//! stream is a whole gzip file to anyone.
+//! Every gzip reader reads it (RFC 1952 allows many members). Each member carries its own size in
+//! an extra field, so that this reader can hand members to threads, and the last member carries a
+//! mark, so that a stream cut exactly between two members is recognised as cut. Other tools ignore
+//! the field. The writer holds the end of a member back until the next is ready, so that no prefix
+//! of an unfinished stream is a valid gzip file.
 //!
 //! Extra field (RFC 1952, 2.3.1.1): id `LB`, 5 bytes: u32 little-endian, bytes of the whole
 //! member; u8, 1 in the last member, else 0. The last member is empty.
@@ -14,10 +14,10 @@ use crate::pool::{Pool, Worker, workers};
 use libdeflater::{CompressionLvl, Compressor, Decompressor};
 use std::io::{self, Read, Write};
 
-/// Input bytes of one member: four times as much makes SQL text 0.2 % smaller, and a quarter of it
-/// 0.8 % larger.
+/// Input bytes of one member. A block four times as large makes SQL text 0.2 % smaller, one a
+/// quarter as large 0.8 % larger.
 const BLOCK_BYTES: usize = 1 << 20;
-/// The largest member and block that are believed when reading.
+/// Largest member and block that are accepted when reading, in bytes.
 const MEMBER_BYTES_MAX: usize = 4 << 20;
 
 const HEADER_BYTES: usize = 21;
@@ -42,7 +42,7 @@ fn header(member_bytes: usize, last: bool) -> io::Result<[u8; HEADER_BYTES]> {
     Ok(header)
 }
 
-/// The member that ends every stream: a header, an empty final deflate block, no data.
+/// Makes the member that ends every stream: a header, an empty final deflate block, no data.
 fn end_member() -> io::Result<Vec<u8>> {
     let mut member = header(HEADER_BYTES + 2 + TRAILER_BYTES, true)?.to_vec();
     member.extend([3, 0]);
@@ -54,9 +54,9 @@ fn end_member() -> io::Result<Vec<u8>> {
 #[derive(Default)]
 struct Block {
     input: Vec<u8>,
-    /// Room for the member; kept at its length, so that it is zeroed once.
+    /// Buffer for the member, kept at its length so that it is zeroed only once.
     member: Vec<u8>,
-    /// How much of it the member takes.
+    /// Bytes of the buffer that the member takes.
     bytes: usize,
     failed: Option<io::Error>,
 }
@@ -91,12 +91,12 @@ fn compressing(level: u8) -> Worker<Block> {
     Box::new(move |block| block.failed = block.compress(&mut compressor).err())
 }
 
-/// Compresses what is written; see the module.
+/// Compresses what is written, as the module describes.
 pub(super) struct Writer<W> {
     output: W,
     pool: Pool<Block>,
     filling: Block,
-    /// Blocks whose buffers are used again.
+    /// Blocks whose buffers can be reused.
     free: Vec<Block>,
     /// The end of the last member, not yet written.
     held: Vec<u8>,
@@ -132,7 +132,7 @@ impl<W: Write> Writer<W> {
         self.pool.submit(std::mem::replace(&mut self.filling, next))
     }
 
-    /// Waits for the oldest block and writes it, but for its end; false when there is none.
+    /// Waits for the oldest block and writes it, except its end; returns false when there is none.
     fn write_oldest(&mut self) -> io::Result<bool> {
         let Some(mut block) = self.pool.next()? else {
             return Ok(false);
@@ -225,18 +225,18 @@ fn truncated() -> Error {
     damaged("the gzip stream is truncated")
 }
 
-/// Decompresses a stream of ours; see the module.
+/// Decompresses a stream made by [`Writer`].
 struct Reader<R> {
     input: R,
     pool: Pool<Member>,
     current: Member,
     position: usize,
     free: Vec<Member>,
-    /// Why no more members are read, once that is so; an error waits for its turn.
+    /// Result with which reading ends, once it is known; an error is reported in its turn.
     end: Option<io::Result<()>>,
 }
 
-/// Opens any gzip stream: ours on several threads, others' on this one.
+/// Opens any gzip stream: one made by [`Writer`] on several threads, others on the calling thread.
 pub(super) fn reader<'a, R: Read + Send + 'a>(
     mut input: R,
 ) -> io::Result<Box<dyn Read + Send + 'a>> {
@@ -252,7 +252,7 @@ pub(super) fn reader<'a, R: Read + Send + 'a>(
     let extra = start.get(3).is_some_and(|flags| flags & FLAG_EXTRA != 0);
     let whole = io::Cursor::new(start).chain(input);
     if extra {
-        // A damaged header of ours must not pass as somebody else's.
+        // A damaged header of Lifeboat's must not pass as another program's.
         return Ok(Box::new(Reader::new(whole)));
     }
     Ok(Box::new(flate2::bufread::MultiGzDecoder::new(
@@ -272,7 +272,7 @@ impl<R: Read> Reader<R> {
         }
     }
 
-    /// Reads one member; false when the last has been read and nothing follows it.
+    /// Reads one member; returns false when the last has been read and nothing follows it.
     fn read_member(&mut self) -> io::Result<bool> {
         let mut header = [0; HEADER_BYTES];
         read_whole(&mut self.input, &mut header)?;

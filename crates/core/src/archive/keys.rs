@@ -1,7 +1,7 @@
-//! To whom an archive is sealed, and with what it is opened: age keys, or OpenPGP keys.
+//! Keys that archives are sealed to and opened with: age keys or OpenPGP keys.
 //!
-//! Recipients are public and compare equal when they are the same keys in any order. Identities
-//! are private and show nothing of themselves.
+//! Recipients are public and compare equal when they are the same keys in any order. Identities are
+//! private and never printed.
 
 use super::openpgp::{Certificates, Gpg, MessageSigner, MessageSigners, SecretKeys, is_openpgp};
 use super::plugins::{self, Unattended};
@@ -23,7 +23,7 @@ enum RecipientKey {
 }
 
 impl RecipientKey {
-    /// As `age` encrypts to it; `None` for one of a plugin.
+    /// The key as `age` uses it; `None` for a plugin's key.
     fn as_age(&self) -> Option<&dyn age::Recipient> {
         Some(match self {
             RecipientKey::X25519(key) => key,
@@ -46,20 +46,20 @@ impl fmt::Display for RecipientKey {
 /// The public keys an archive is encrypted to; at least one. One archive has one format.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Recipients {
-    /// For `age`.
+    /// Keys for `age`.
     Age(AgeRecipients),
-    /// For `gpg`.
+    /// Keys for `gpg`.
     OpenPgp(Certificates),
 }
 
 impl Recipients {
-    /// Parses age and SSH keys, as [`AgeRecipients::parse`].
+    /// Parses age and SSH keys as [`AgeRecipients::parse`] does.
     pub fn parse(entries: &[String]) -> Result<Self> {
         AgeRecipients::parse(entries).map(Recipients::Age)
     }
 
-    /// Parses keys of either format: [`AgeRecipients::parse`], unless the first entry is the path
-    /// of an OpenPGP key file; then each must be.
+    /// Parses keys of either format: OpenPGP key files if the first entry is the path of one;
+    /// otherwise as [`AgeRecipients::parse`].
     pub fn parse_any(entries: &[String], now: jiff::Timestamp) -> Result<Self> {
         let is_file_of_openpgp = |entry: &String| {
             let looked_at = crate::plain::read(entry.trim());
@@ -86,7 +86,7 @@ impl Recipients {
 /// The public keys an archive is encrypted to for `age`; at least one.
 #[derive(Clone)]
 pub struct AgeRecipients {
-    /// The keys as text, sorted and without repeats: what two of these are compared by.
+    /// The keys as text, sorted and without duplicates, by which two of these are compared.
     names: Arc<[String]>,
     keys: Arc<[RecipientKey]>,
 }
@@ -106,9 +106,9 @@ impl fmt::Debug for AgeRecipients {
 }
 
 impl AgeRecipients {
-    /// Parses `age1…` keys, those of plugins too, `ssh-ed25519 …` and `ssh-rsa …` keys, and absolute
-    /// paths of files that hold such keys one a line, with blank lines and `#` comments. Errors name
-    /// the entry.
+    /// Parses `age1…` keys, including those of plugins, `ssh-ed25519 …` and `ssh-rsa …` keys, and
+    /// absolute paths of files that hold one such key a line, with blank lines and `#` comments.
+    /// Errors name the entry.
     pub fn parse(entries: &[String]) -> Result<Self> {
         let mut keys = Vec::new();
         for entry in entries.iter().map(|entry| entry.trim()) {
@@ -150,7 +150,7 @@ impl AgeRecipients {
         })
     }
 
-    /// Whether the programs that some of the keys need are installed.
+    /// Fails unless the programs that the keys need are installed.
     pub(super) fn usable(&self) -> Result<()> {
         self.plugins().map(drop)
     }
@@ -194,7 +194,7 @@ fn parse_file(path: &Path, keys: &mut Vec<RecipientKey>) -> Result<()> {
     Ok(())
 }
 
-/// Why a public key of SSH is none for age.
+/// Says why age cannot use an SSH public key.
 pub fn unsupported(entry: &str) -> Option<&'static str> {
     match entry {
         _ if entry.starts_with("ecdsa-") => Some("age cannot encrypt to ECDSA keys"),
@@ -203,9 +203,9 @@ pub fn unsupported(entry: &str) -> Option<&'static str> {
     }
 }
 
-/// An `age1…` key of any kind; or why it is none.
+/// Parses an `age1…` key of any kind; the error says why it is not one.
 fn parse_age(entry: &str) -> std::result::Result<RecipientKey, &'static str> {
-    // A plugin's name ends with a 1, which an age key of one's own has nowhere else.
+    // The name of a plugin ends with a 1, which an ordinary age key has nowhere else.
     match entry
         .strip_prefix("age1")
         .is_some_and(|rest| rest.contains('1'))
@@ -215,7 +215,7 @@ fn parse_age(entry: &str) -> std::result::Result<RecipientKey, &'static str> {
     }
 }
 
-/// Whether this is an `age1…` or SSH public key that can be encrypted to.
+/// Returns whether this is an `age1…` or SSH public key that can be encrypted to.
 pub fn is_recipient(entry: &str) -> bool {
     match entry.starts_with("ssh-") {
         true => entry.parse::<age::ssh::Recipient>().is_ok(),
@@ -224,7 +224,7 @@ pub fn is_recipient(entry: &str) -> bool {
 }
 
 fn parse_recipient(entry: &str, place: &str) -> Result<RecipientKey> {
-    // A private key pasted here by mistake must not reach a log.
+    // A private key pasted by mistake must not reach a log.
     if entry.to_ascii_uppercase().contains("SECRET-KEY") || entry.contains("PRIVATE KEY") {
         return Err(Error::new(
             Code::Configuration,
@@ -262,8 +262,8 @@ enum IdentityKey {
     Plugin(Arc<age::plugin::IdentityPluginV1<Unattended>>),
 }
 
-/// The private keys an archive is decrypted with. A store may have been encrypted in another
-/// format before, so that there can be keys of either.
+/// The private keys an archive is decrypted with. A store may have used another format before, so
+/// both kinds of key may be needed.
 #[derive(Clone, Default)]
 pub struct Identities {
     age: Arc<[IdentityKey]>,
@@ -271,7 +271,7 @@ pub struct Identities {
     signers: MessageSigners,
 }
 
-/// How OpenPGP messages are decrypted.
+/// Means of decrypting OpenPGP messages.
 #[derive(Debug, Clone)]
 pub(super) enum OpenPgpIdentity {
     Keys(SecretKeys),
@@ -313,9 +313,9 @@ impl Identities {
         }
     }
 
-    /// Parses `AGE-SECRET-KEY-1…`, `AGE-SECRET-KEY-PQ-1…` and `AGE-PLUGIN-…` lines, with blank lines
-    /// and `#` comments, which `age -p` may have encrypted, or one OpenSSH private key (Ed25519 or
-    /// RSA). The passphrase opens what has one. Errors name the line, never its text.
+    /// Parses `AGE-SECRET-KEY-1…`, `AGE-SECRET-KEY-PQ-1…` and `AGE-PLUGIN-…` lines, with blank
+    /// lines and `#` comments, possibly encrypted by `age -p`, or one OpenSSH private key (Ed25519
+    /// or RSA). The passphrase opens a protected key. Errors name the line, never its text.
     pub fn parse(secret: &Secret, passphrase: Option<&Secret>) -> Result<Self> {
         let opened = match is_age_file(secret.expose()) {
             true => Some(open_identity_file(secret.expose(), passphrase)?),
@@ -345,8 +345,8 @@ impl Identities {
         self
     }
 
-    /// Also checks signatures inside OpenPGP messages by these keys: who encrypts to a key often
-    /// signs with it too.
+    /// Also checks signatures inside OpenPGP messages by these keys: the owner of an encryption key
+    /// often signs with it too.
     pub fn believing(mut self, keys: Option<&Recipients>, signer: Option<&MessageSigner>) -> Self {
         let mut known = match keys {
             Some(Recipients::OpenPgp(keys)) => keys.all().to_vec(),
@@ -357,7 +357,7 @@ impl Identities {
         self
     }
 
-    /// The same, for an object that must be signed inside by the key of this fingerprint, if any.
+    /// Requires objects to be signed inside by the key of this fingerprint, if one is given.
     pub fn expecting(mut self, fingerprint: Option<&str>) -> Self {
         self.signers = self.signers.expecting(fingerprint);
         self
@@ -380,7 +380,7 @@ impl Identities {
         self.openpgp.is_some()
     }
 
-    /// The user's `gpg`, when it is what decrypts.
+    /// The user's `gpg`, if it decrypts.
     pub fn gpg(&self) -> Option<&Gpg> {
         match &self.openpgp {
             Some(OpenPgpIdentity::Gpg(gpg)) => Some(gpg),
@@ -405,15 +405,15 @@ impl Identities {
 const IDENTITY_HINT: &str =
     "give an age identity (AGE-SECRET-KEY-1…, as age-keygen makes), or an OpenSSH private key";
 
-/// What says how hard a passphrase is to try is read from the file: more than `age` takes is refused.
+/// Largest accepted work factor. The file sets it, and `age` refuses more as well.
 const WORK_FACTOR_MAX: u8 = 22;
 
-/// Whether this is what `age` encrypts, in binary or armored.
+/// Returns whether this is an age file, binary or armored.
 fn is_age_file(bytes: &[u8]) -> bool {
     bytes.starts_with(AGE_FILE) || bytes.starts_with(b"-----BEGIN AGE ENCRYPTED FILE-----")
 }
 
-/// The identities that `age -p` encrypted.
+/// Decrypts identities that `age -p` encrypted.
 fn open_identity_file(bytes: &[u8], passphrase: Option<&Secret>) -> Result<Secret> {
     let wrong = |what: &str| {
         Error::new(
@@ -481,7 +481,7 @@ fn parse_age_identities(text: &str, passphrase: Option<&Secret>) -> Result<Vec<I
 }
 
 fn parse_ssh_identity(text: &str, passphrase: Option<&Secret>) -> Result<IdentityKey> {
-    // The parser wants the final newline that resolving a reference takes away.
+    // The parser needs the final newline that resolving a reference removes.
     let mut text = format!("{}\n", text.trim());
     let parsed = age::ssh::Identity::from_buffer(text.as_bytes(), None);
     text.zeroize();

@@ -1,9 +1,9 @@
-//! From an artifact stream to stored bytes and back: compress, encrypt, name.
+//! Conversion between an artifact stream and stored bytes: compression, encryption, names.
 //!
-//! Guarantees: one pass, bounded memory, nothing on disk; what comes out is read by `gunzip`,
-//! `zstd`, `age` and `gpg`, and what is not whole is refused on the way back. It does not know where
+//! Guarantees: one pass, bounded memory, nothing on disk. `gunzip`, `zstd`, `age` and `gpg` read
+//! the result, and reading refuses anything that is not whole. This module does not know where
 //! bytes go, and it does not replace the hashes of a manifest: a damaged object whose content is
-//! unharmed (a changed padding bit, say) is for the caller's [`Tally`] to find.
+//! unharmed (a changed padding bit, say) is detected only by the caller's [`Tally`].
 
 mod damage;
 mod gzip;

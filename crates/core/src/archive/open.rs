@@ -1,4 +1,4 @@
-//! The way back: decrypt, then decompress, and refuse what is not whole.
+//! Reading of stored bytes: decrypts, then decompresses, and refuses what is not whole.
 
 use super::damage::{DAMAGED_HINT, Input, InputFailed};
 use super::gzip;
@@ -15,12 +15,12 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 /// Buffer between the stages, in bytes.
 const BUFFER_BYTES: usize = 256 << 10;
 
-/// Opens what [`super::Sealer`] made: `compress` and `encrypt` as the manifest names them.
+/// Opens what [`super::Sealer`] made, with `compress` and `encrypt` as the manifest names them.
 ///
-/// Reading fails with [`Code::ObjectDamaged`] when the object is cut, followed by anything, or
-/// changed; opening fails with [`Code::Decryption`] when no key fits. Errors of `input` come out
-/// as they were. What was read before an error must not be used: read to the end first, or write
-/// to where nobody looks.
+/// Reading fails with [`Code::ObjectDamaged`] when the object is cut, changed or followed by
+/// anything; opening fails with [`Code::Decryption`] when no key fits. Errors of `input` are passed
+/// on unchanged. Data read before an error must not be used: read to the end first, or write to a
+/// temporary place.
 pub fn open<'a>(
     input: impl Read + Send + 'a,
     compress: &str,
@@ -52,8 +52,8 @@ pub fn open<'a>(
     }))
 }
 
-/// Whether these keys open what is sealed like this: seals a few bytes, unsigned, and opens them. An
-/// error with [`Code::Decryption`] when they do not.
+/// Checks that these keys open what is sealed like this: seals a few bytes, unsigned, and opens
+/// them. Fails with [`Code::Decryption`] when they do not.
 pub fn rehearse(sealing: &Sealing, identities: &Identities) -> Result<()> {
     const CLEAR: &[u8] = b"lifeboat";
     let sealing = Sealing {
@@ -128,7 +128,7 @@ fn decrypt_openpgp<'a>(
     }
 }
 
-/// What an error of age means to an operator.
+/// Translates an error of age into one for an operator.
 pub(crate) fn decryption_error(error: DecryptError) -> Error {
     let cause = error.to_string();
     let (code, message, hint) = match error {
@@ -157,7 +157,7 @@ pub(crate) fn decryption_error(error: DecryptError) -> Error {
     Error::new(code, message).cause(cause).hint(hint)
 }
 
-/// One zstd frame or more; an empty object is not even one.
+/// Reads one zstd frame or more; refuses an empty object, which has none.
 fn zstd_reader<'a>(
     mut input: Box<dyn BufRead + Send + 'a>,
 ) -> io::Result<Box<dyn Read + Send + 'a>> {
@@ -191,7 +191,7 @@ pub(super) fn explain(error: io::Error) -> Error {
     Error::from_io(Code::Io, "the stored object cannot be read", own(error))
 }
 
-/// Explains errors, and stays failed: a caller that reads on must not take the end for the end.
+/// Explains errors, and keeps failing after one: a caller that reads on must not see an end.
 struct Opened<R> {
     inner: R,
     failed: bool,
@@ -217,7 +217,7 @@ impl<R: Read> Read for Opened<R> {
 /// Buffers that may wait in [`Ahead`].
 const AHEAD_BUFFERS: usize = 8;
 
-/// A reader that is read on its own thread, at most 2 MiB ahead; see [`ahead`].
+/// A reader that runs on its own thread, at most 2 MiB ahead; see [`ahead`].
 #[derive(Debug)]
 pub struct Ahead {
     filled: Receiver<io::Result<Vec<u8>>>,
@@ -227,10 +227,10 @@ pub struct Ahead {
     ended: bool,
 }
 
-/// Reads `reader` on a thread of its own, so that it works while its data are used.
+/// Reads `reader` on its own thread, so that it works while its data are used.
 ///
-/// Its end and its errors come out in their place. When the result is dropped early, the thread
-/// ends at its next block; it is not waited for, because `reader` may be stuck on a network.
+/// The end and errors appear at their place in the data. When the result is dropped early, the
+/// thread ends at its next block; it is not waited for, because `reader` may be stuck on a network.
 pub fn ahead(reader: impl Read + Send + 'static) -> io::Result<Ahead> {
     let (filled, from_thread) = bounded(AHEAD_BUFFERS);
     let (emptied, to_thread) = unbounded();
@@ -246,7 +246,7 @@ pub fn ahead(reader: impl Read + Send + 'static) -> io::Result<Ahead> {
     })
 }
 
-/// Sends what it reads; an empty buffer is the end.
+/// Sends what it reads; an empty buffer marks the end.
 fn read_ahead(
     mut reader: impl Read,
     filled: &Sender<io::Result<Vec<u8>>>,

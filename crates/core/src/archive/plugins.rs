@@ -1,6 +1,6 @@
-//! Keys that a program of their own speaks for: `age-plugin-NAME`, found in `PATH`.
+//! age keys that belong to a plugin program, `age-plugin-NAME`, found in `PATH`.
 //!
-//! Nobody is there to be asked: what a plugin wants confirmed or typed is refused, but for the
+//! Nobody can be asked: whatever a plugin wants confirmed or typed is refused, except the
 //! passphrase that is configured beside the key.
 
 use crate::error::{Code, Error, Result};
@@ -9,7 +9,7 @@ use age::secrecy::SecretString;
 use bech32::{Bech32, Hrp};
 use std::collections::BTreeSet;
 
-/// Who answers a plugin.
+/// Answers the questions of a plugin.
 #[derive(Clone, Default)]
 pub(super) struct Unattended {
     passphrase: Option<SecretString>,
@@ -33,7 +33,7 @@ impl age::Callbacks for Unattended {
     }
 }
 
-/// The plugins of these keys. An error when one is not installed.
+/// Starts the plugins of these keys. Fails when one is not installed.
 pub(super) fn of_recipients(keys: &[Recipient]) -> Result<Vec<RecipientPluginV1<Unattended>>> {
     let names: BTreeSet<&str> = keys.iter().map(Recipient::plugin).collect();
     let plugin = |name: &str| {
@@ -43,7 +43,7 @@ pub(super) fn of_recipients(keys: &[Recipient]) -> Result<Vec<RecipientPluginV1<
     names.into_iter().map(plugin).collect()
 }
 
-/// The same, for private keys.
+/// Starts the plugins of these private keys. Fails when one is not installed.
 pub(super) fn of_identities(
     keys: &[Identity],
     passphrase: Option<&str>,
@@ -71,9 +71,9 @@ fn missing(code: Code, name: &str) -> Error {
     .hint(hint)
 }
 
-/// A post-quantum identity as age 1.3 writes it (`AGE-SECRET-KEY-PQ-1…`), as its plugin takes it:
-/// the same bytes under another name, as `age-plugin-pq -identity` converts them. `None` for any
-/// other text.
+/// Converts a post-quantum identity as age 1.3 writes it (`AGE-SECRET-KEY-PQ-1…`) to the form that
+/// its plugin takes: the same bytes under another name, as `age-plugin-pq -identity` does. `None`
+/// for any other text.
 pub(super) fn post_quantum(line: &str) -> Option<Identity> {
     let (name, bytes) = bech32::decode(line).ok()?;
     if name.as_str() != "AGE-SECRET-KEY-PQ-" && name.as_str() != "age-secret-key-pq-" {

@@ -1,4 +1,4 @@
-//! The way out: compress, then encrypt, streaming into any writer.
+//! Writing of stored bytes: compresses, then encrypts, streaming into any writer.
 
 use super::gzip;
 use super::keys::{AgeRecipients, Recipients};
@@ -10,19 +10,19 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// What is done to an artifact before it is stored. Stores with equal sealings share one stream.
+/// Processing of an artifact before it is stored. Stores with equal sealings share one stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sealing {
-    /// How it is compressed.
+    /// Compression.
     pub compress: Compress,
-    /// To whom it is encrypted, if at all.
+    /// Keys to encrypt to, if any.
     pub recipients: Option<Recipients>,
-    /// Who signs inside, if anybody does; only what is encrypted for `gpg` is signed.
+    /// Signer inside the message, if any; only messages for `gpg` are signed.
     pub signer: Option<MessageSigner>,
 }
 
 impl Sealing {
-    /// What the key ends in because of this: `.gz.age`, `.zst`, or nothing.
+    /// Suffix that this adds to a key: `.gz.age`, `.zst`, or nothing.
     pub fn suffix(&self) -> String {
         let compress = match self.compress {
             Compress::None => "",
@@ -54,8 +54,8 @@ impl Sealing {
         })
     }
 
-    /// Why nothing can be sealed like this now, if so: an OpenPGP key has expired, say. What was
-    /// sealed before is opened all the same.
+    /// Fails with the reason if nothing can be sealed like this now, because an OpenPGP key has
+    /// expired, say. Objects sealed before can still be opened.
     pub fn usable(&self) -> Result<()> {
         match (&self.recipients, &self.signer) {
             (Some(Recipients::OpenPgp(certificates)), None) => certificates.usable(),
@@ -68,7 +68,7 @@ impl Sealing {
         }
     }
 
-    /// Fingerprint of the OpenPGP key that signs inside, if any does.
+    /// Fingerprint of the OpenPGP key that signs inside, if any.
     pub fn signed_by(&self) -> Option<String> {
         match &self.recipients {
             Some(Recipients::OpenPgp(_)) => self.signer.as_ref()?.fingerprint(),
@@ -77,11 +77,11 @@ impl Sealing {
     }
 }
 
-/// Compresses and encrypts what is written, on its way to another writer.
+/// Compresses and encrypts what is written, and passes it to another writer.
 ///
-/// Errors of that writer come out of `write` and [`Sealer::finish`] as they were; after one, every
-/// further call fails. Dropped without [`Sealer::finish`], the stream lacks its end, and every
-/// reader (`gunzip`, `zstd`, `age`, `gpg` and [`super::open`]) says so.
+/// Errors of that writer come out of `write` and [`Sealer::finish`] unchanged; after one, every
+/// further call fails. Without a call of [`Sealer::finish`], the stream lacks its end, and every
+/// reader (`gunzip`, `zstd`, `age`, `gpg` and [`super::open`]) reports that.
 pub struct Sealer<W: Write + Send> {
     stage: Stage<Envelope<W>>,
     failed: bool,
@@ -93,15 +93,15 @@ enum Stage<W: Write> {
     Zstd(zstd::Encoder<'static, W>),
 }
 
-/// Around the compressed stream.
+/// Encryption around the compressed stream.
 enum Envelope<W: Write> {
     Clear(W),
     Age(age::stream::StreamWriter<HeaderLater<W>>),
     OpenPgp(openpgp::Encrypting<W>),
 }
 
-/// Keeps the header of an age file until the stream begins. The `age` crate cannot write it to a
-/// writer that takes less than it is offered, and loses the writer's error.
+/// Holds back the header of an age file until the stream begins. The `age` crate cannot write it to
+/// a writer that takes less than it is offered, and loses the writer's error.
 struct HeaderLater<W> {
     output: W,
     header: Vec<u8>,
@@ -173,7 +173,7 @@ impl<W: Write + Send> Sealer<W> {
         })
     }
 
-    /// Ends the stream and returns the writer, not flushed. The error is the writer's own.
+    /// Ends the stream and returns the writer, not flushed. Fails only with an error of the writer.
     pub fn finish(self) -> io::Result<W> {
         if self.failed {
             return Err(failed_before());
@@ -195,12 +195,12 @@ fn failed_before() -> io::Error {
     io::Error::other("the stream failed before and cannot go on")
 }
 
-/// Bytes each zstd worker takes at a time. Smaller than the library's choice at high levels, so
-/// that memory stays bounded.
+/// Bytes each zstd worker takes at a time: less than the library's choice at high levels, so that
+/// memory stays bounded.
 const ZSTD_JOB_BYTES: u32 = 4 << 20;
 
-/// How many threads zstd may use. Measured, each adds 6 MB at level 3, 15 MB at 9 and 90 MB at 19
-/// to about 20 MB: six keep the default under 60 MB, two the highest level near 200 MB.
+/// Number of threads that zstd may use. Measured, each adds 6 MB at level 3, 15 MB at 9 and 90 MB
+/// at 19 to about 20 MB: six keep the default under 60 MB, two the highest level near 200 MB.
 fn zstd_workers(level: u8, workers: usize) -> u32 {
     let most = if level < 10 { 6 } else { 2 };
     u32::try_from(workers).map_or(most, |workers| workers.min(most))

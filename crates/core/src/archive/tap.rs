@@ -4,17 +4,17 @@ use crate::digest::hex;
 use sha2::{Digest, Sha256};
 use std::io::{self, Read, Write};
 
-/// What went through a tap.
+/// Size and hash of the bytes that passed a tap.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tally {
-    /// How many bytes.
+    /// Number of bytes.
     pub bytes: u64,
     /// Their SHA-256, 64 hex digits.
     pub sha256: String,
 }
 
 impl Tally {
-    /// The tally of bytes at hand.
+    /// Tallies bytes in memory.
     pub fn of(bytes: &[u8]) -> Self {
         let mut meter = Meter::default();
         meter.add(bytes);
@@ -43,7 +43,7 @@ impl Meter {
     }
 }
 
-/// Passes what is written on to another writer, and tallies what that one took.
+/// Passes what is written on to another writer, and tallies what that writer accepts.
 #[derive(Debug)]
 pub struct Tap<W> {
     inner: W,
@@ -51,7 +51,7 @@ pub struct Tap<W> {
 }
 
 impl<W: Write> Tap<W> {
-    /// Begins at nothing.
+    /// Starts with an empty tally.
     pub fn new(inner: W) -> Self {
         Tap {
             inner,
@@ -59,12 +59,12 @@ impl<W: Write> Tap<W> {
         }
     }
 
-    /// Bytes so far.
+    /// Bytes that passed so far.
     pub fn bytes(&self) -> u64 {
         self.meter.bytes
     }
 
-    /// The writer, and what it took. Nothing is flushed.
+    /// Returns the writer, not flushed, and the tally of what it accepted.
     pub fn finish(self) -> (W, Tally) {
         (self.inner, self.meter.finish())
     }
@@ -90,7 +90,7 @@ pub struct TapReader<R> {
 }
 
 impl<R: Read> TapReader<R> {
-    /// Begins at nothing.
+    /// Starts with an empty tally.
     pub fn new(inner: R) -> Self {
         TapReader {
             inner,
@@ -98,12 +98,12 @@ impl<R: Read> TapReader<R> {
         }
     }
 
-    /// Bytes so far.
+    /// Bytes that passed so far.
     pub fn bytes(&self) -> u64 {
         self.meter.bytes
     }
 
-    /// The reader, and what was read from it so far; read it to its end first.
+    /// Returns the reader and the tally of what was read so far; read it to its end first.
     pub fn finish(self) -> (R, Tally) {
         (self.inner, self.meter.finish())
     }

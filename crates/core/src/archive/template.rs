@@ -1,8 +1,8 @@
-//! Names of stored objects: a template with fields, rendered to a key that every store takes.
+//! Keys of stored objects: a template with fields, rendered to a key that every store accepts.
 //!
 //! Guarantees: whatever the values, the result is a valid key, and never one under which Lifeboat
-//! keeps its own objects. It does not guarantee that two points get two keys: that depends on the
-//! fields used, and the caller settles conflicts.
+//! keeps its own objects. Two points may get the same key: that depends on the fields used, and the
+//! caller resolves conflicts.
 
 use crate::error::{Code, Error, Result};
 use jiff::Timestamp;
@@ -90,7 +90,7 @@ impl KeyField {
     }
 }
 
-/// What the fields of a template stand for, for one artifact of one point.
+/// Values of the fields of a template, for one artifact of one point.
 #[derive(Debug, Clone)]
 #[expect(missing_docs, reason = "each is the field of that name")]
 pub struct KeyFields<'a> {
@@ -101,7 +101,7 @@ pub struct KeyFields<'a> {
     pub artifact: &'a str,
     pub host: &'a str,
     pub point: &'a str,
-    /// What date and time fields are made of, in UTC.
+    /// Source of the date and time fields, in UTC.
     pub at: Timestamp,
 }
 
@@ -109,13 +109,13 @@ impl KeyFields<'_> {
     fn value(&self, field: KeyField) -> String {
         let at = self.at.to_zoned(TimeZone::UTC);
         match field {
-            KeyField::App => tame(self.app),
-            KeyField::Environment => tame(self.environment),
-            KeyField::Plan => tame(self.plan),
-            KeyField::Source => tame(self.source),
-            KeyField::Artifact => tame(self.artifact),
-            KeyField::Host => tame(self.host),
-            KeyField::Point => tame(self.point),
+            KeyField::App => sanitized(self.app),
+            KeyField::Environment => sanitized(self.environment),
+            KeyField::Plan => sanitized(self.plan),
+            KeyField::Source => sanitized(self.source),
+            KeyField::Artifact => sanitized(self.artifact),
+            KeyField::Host => sanitized(self.host),
+            KeyField::Point => sanitized(self.point),
             KeyField::Date => at.strftime("%Y-%m-%d").to_string(),
             KeyField::Year => at.strftime("%Y").to_string(),
             KeyField::Month => at.strftime("%m").to_string(),
@@ -127,14 +127,14 @@ impl KeyFields<'_> {
     }
 }
 
-/// The most bytes one value adds to a key.
+/// Largest number of bytes that one value adds to a key.
 const VALUE_BYTES_MAX: usize = 64;
-/// The most bytes a template may render to: stores take 1024, and an extension and `-<point>` are
-/// added.
+/// Largest number of bytes a template may render to: stores accept 1024, and an extension and
+/// `-<point>` are added.
 const KEY_BYTES_MAX: usize = 900;
 
-/// A value as part of a key: no separator, no control character, not too long.
-fn tame(value: &str) -> String {
+/// Makes a value fit into a key: no separator, no control character, not too long.
+fn sanitized(value: &str) -> String {
     let mut tamed = String::with_capacity(value.len().min(VALUE_BYTES_MAX));
     for c in value.chars() {
         if tamed.len() + c.len_utf8() > VALUE_BYTES_MAX {
@@ -163,7 +163,7 @@ pub struct KeyTemplate {
 }
 
 impl KeyTemplate {
-    /// Parses; an error shows the template and, for an unknown field, the nearest known one.
+    /// Parses a template; an error shows it and, for an unknown field, the nearest known one.
     pub fn parse(template: &str) -> Result<Self> {
         let parts = parse_parts(template)?;
         let bytes: usize = parts
@@ -194,7 +194,7 @@ impl KeyTemplate {
         Ok(parsed)
     }
 
-    /// The fields it uses, in order, each once.
+    /// The fields that the template uses, in order, each once.
     pub fn fields(&self) -> Vec<KeyField> {
         let mut fields = Vec::new();
         for part in &self.parts {
@@ -207,8 +207,8 @@ impl KeyTemplate {
         fields
     }
 
-    /// The key for these values; always one that [`lifeboat_store::check_key`] takes. An empty
-    /// component becomes `-`, dots alone become dashes, and a key that would fall under
+    /// Renders the key for these values, which [`lifeboat_store::check_key`] always accepts. An
+    /// empty component becomes `-`, dots alone become dashes, and a key that would fall under
     /// `lifeboat/` or `repository/`, where a store keeps its own objects, goes under `archive/`.
     pub fn render(&self, fields: &KeyFields<'_>) -> String {
         let key = self.join(|field| fields.value(field));
@@ -355,8 +355,8 @@ mod tests {
         }
     }
 
-    /// Values from an alphabet of what breaks keys, in every field of a template that joins them
-    /// in awkward ways.
+    /// Puts strings that tend to break keys into every field of a template that joins them in
+    /// awkward ways.
     #[test]
     fn no_value_makes_an_invalid_or_reserved_key() {
         let template = KeyTemplate::parse("{app}/{plan}{source}/.{artifact}/{host}").unwrap();

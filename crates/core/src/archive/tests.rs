@@ -1,4 +1,4 @@
-//! What was sealed is read by stock tools and by us; what is not whole is read by nobody.
+//! Sealed data are read by stock tools and by Lifeboat; incomplete data by neither.
 
 use super::*;
 use crate::compress::Compress;
@@ -7,7 +7,7 @@ use crate::secret::Secret;
 use crate::transport::{Command, Transport};
 use std::io::{self, Read, Write};
 
-/// Text that compresses about as SQL does, then some that does not compress at all.
+/// Text that compresses about as well as SQL, followed by data that do not compress.
 fn sample(bytes: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15u64;
     let mut data = Vec::with_capacity(bytes + 64);
@@ -61,7 +61,7 @@ fn unseal(
     Ok(data)
 }
 
-/// Runs a tool over a file that holds `input`; its output when it succeeded.
+/// Runs a tool on a file that holds `input`; returns its output if it succeeded.
 fn tool(program: &str, args: &[&str], input: &[u8]) -> Result<Vec<u8>, String> {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(input).unwrap();
@@ -160,7 +160,7 @@ fn stock_tools_read_it() {
 }
 
 #[test]
-fn what_stock_tools_made_is_read() {
+fn output_of_stock_tools_is_read() {
     let data = sample(2 * MIB + 5);
     let one = tool("gzip", &["-c"], &data).unwrap();
     let gzip = sealing(Compress::Gzip(2), None);
@@ -228,7 +228,7 @@ fn identity_files_that_age_encrypted_open_with_their_passphrase() {
     let sealing = sealing(Compress::None, Some(&recipients));
     let stored = seal(b"data", &sealing);
     let passphrase = |text: &str| Secret::new(text.as_bytes().to_vec());
-    // As `age -p` does it.
+    // Encrypts as `age -p` does.
     let mut scrypt = age::scrypt::Recipient::new("a pass".to_owned().into());
     scrypt.set_work_factor(10);
     for armored in [false, true] {
@@ -262,7 +262,7 @@ fn recipients_of_other_kinds_are_refused_by_name() {
         let error = Recipients::parse(&[key.to_owned()]).unwrap_err();
         assert!(error.cause.unwrap().contains(why), "{key}");
     }
-    // Of a plugin that no machine of tests has.
+    // A key of a plugin that no test machine has.
     let key = "age1yubikey1q2w7u3vpya839jxxuq8g0sedh3d740d4xvn639sqhr95ejj8vu3hyfumptt";
     let sealing = Sealing {
         compress: Compress::None,
@@ -322,7 +322,7 @@ fn recipients_compare_as_sets_and_name_what_is_wrong() {
     assert!(!format!("{error:?}").contains("hunter2"), "{error}");
 }
 
-/// Reading failed because the object is damaged or does not decrypt, and the error says what to do.
+/// Asserts that reading failed because the object is damaged or does not decrypt, with a hint.
 fn damaged(result: io::Result<Vec<u8>>) {
     let error = match result {
         Ok(data) => panic!("{} bytes came out of a damaged object", data.len()),
@@ -335,7 +335,7 @@ fn damaged(result: io::Result<Vec<u8>>) {
     assert!(error.hint.is_some(), "{error:?}");
 }
 
-/// Places to cut or flip: all near both ends, and some between.
+/// Positions to cut or flip: all near both ends, and some between.
 fn places(length: usize) -> Vec<usize> {
     let ends = (0..length.min(250)).chain(length.saturating_sub(80)..length);
     ends.chain((1..40).map(|n| n * length / 40)).collect()
@@ -390,7 +390,7 @@ fn bytes_that_follow_are_found() {
             }
             let stored = seal(&data, &sealing);
             for garbage in [&b"\0"[..], b"x", b"\x1f\x8b", &stored] {
-                // A second zstd frame is part of the stream by the format: the manifest's hash tells.
+                // A second zstd frame is valid by the format; only the manifest's hash shows it.
                 if sealing.suffix() != ".zst" || garbage.len() < 10 {
                     let longer = [&stored, garbage].concat();
                     damaged(unseal(&longer, &sealing, Some(&identities)));
@@ -414,7 +414,7 @@ fn a_flipped_byte_anywhere_is_found() {
             for place in places(stored.len()) {
                 stored[place] ^= 0xff;
                 match unseal(&stored, &sealing, Some(&identities)) {
-                    // Bits that mean nothing (padding) may change without harm to the content.
+                    // Bits without meaning (padding) may change without harm to the content.
                     Ok(back) => assert!(recipients.is_none() && back == data, "{place}"),
                     error => damaged(error),
                 }
@@ -443,7 +443,7 @@ fn missing_and_wrong_keys_are_told_apart() {
     assert!(open(&stored[..], "gzip", Some("rot13"), None).is_err());
 }
 
-/// Fails with an error of ours once `left` bytes were taken.
+/// A writer that fails with an [`Error`] after `left` bytes.
 struct Full {
     left: usize,
 }
@@ -464,13 +464,13 @@ impl Write for Full {
 }
 
 #[test]
-fn errors_of_the_output_come_out_as_themselves() {
+fn errors_of_the_output_are_passed_on_unchanged() {
     let (recipients, _, _file) = age_key();
     let data = sample(4 * MIB);
     for compress in ALL {
         for recipients in [None, Some(&recipients)] {
             let sealing = sealing(compress, recipients);
-            // An age header has some hundred bytes at random, so its end is not known so well.
+            // An age header has about a hundred random bytes, so its length varies.
             let margin = if recipients.is_some() { 1000 } else { 0 };
             let whole = seal(&data, &sealing).len() - margin;
             for left in [0, 1, 100, 250, whole / 3, whole / 2, whole - 9, whole - 1] {
@@ -493,7 +493,7 @@ fn errors_of_the_output_come_out_as_themselves() {
     }
 }
 
-/// Fails with an error of ours after some bytes.
+/// A reader that fails with an [`Error`] after some bytes.
 struct Broken<'a>(&'a [u8]);
 
 impl Read for Broken<'_> {
@@ -506,7 +506,7 @@ impl Read for Broken<'_> {
 }
 
 #[test]
-fn errors_of_the_input_come_out_as_themselves() {
+fn errors_of_the_input_are_passed_on_unchanged() {
     let (recipients, identities, _file) = age_key();
     let data = sample(3 * MIB);
     for compress in ALL {
@@ -530,8 +530,8 @@ fn errors_of_the_input_come_out_as_themselves() {
 }
 
 #[test]
-fn a_sealer_that_is_dropped_leaves_what_nobody_reads() {
-    /// Shares what was written with the test.
+fn a_dropped_sealer_leaves_a_stream_that_nobody_reads() {
+    /// A writer that shares what was written with the test.
     struct Shared<'a>(&'a std::sync::Mutex<Vec<u8>>);
     impl Write for Shared<'_> {
         fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
@@ -591,7 +591,7 @@ fn reading_ahead_changes_nothing() {
     let mut back = Vec::new();
     let error = reader.read_to_end(&mut back).unwrap_err();
     assert_eq!(Error::from_io(Code::Io, "lost", error).code, Code::Store);
-    // Dropped early, with a thread that is still at work: no hang.
+    // Dropped while the thread is still working: this must not hang.
     let mut endless = ahead(io::repeat(7)).unwrap();
     endless.read_exact(&mut [0; 100]).unwrap();
     drop(endless);

@@ -1,4 +1,4 @@
-//! The end of a backup: the manifest of each store's copy, and what became of the run.
+//! The end of a backup: writes the manifest of each store's copy, and reports on the run.
 
 use super::{Report, Run, mirror};
 use crate::cancel;
@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use std::collections::BTreeMap;
 
 impl Run<'_> {
-    /// Commits the point in every store that received all of it, and says what became of it.
+    /// Commits the point in every store that received all of it, and returns the report.
     pub(super) fn commit(mut self) -> Report {
         let interrupted = cancel::check().err();
         let any = !self.details.artifacts.is_empty();
@@ -38,7 +38,7 @@ impl Run<'_> {
                 self.mirrored.iter().for_each(mirror::Mirrored::settle);
             }
         }
-        // Without its snapshot, what was put into a repository is nothing that could be found.
+        // Without its snapshot, data in a repository cannot be found.
         let lost = |store: &str| {
             let mut stores = self.stores.iter();
             stores.any(|s| s.store.name == store && s.deposit.is_some() && s.failed.is_some())
@@ -80,7 +80,7 @@ impl Run<'_> {
         }
     }
 
-    /// Tells in the report what became of a store's artifacts.
+    /// Enters the snapshots and stored bytes of a store's artifacts in the report.
     fn note_snapshot(&mut self, store: &str, manifest: &Manifest) {
         let in_report = self.artifacts.iter_mut();
         for artifact in in_report {
@@ -96,7 +96,7 @@ impl Run<'_> {
         }
     }
 
-    /// What is promised of recovery now.
+    /// Current recovery objectives.
     fn targets(&self) -> Targets {
         let config = &self.context.config;
         let of_plan = config.drill.iter().filter(|(_, drill)| {

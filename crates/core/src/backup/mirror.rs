@@ -1,8 +1,8 @@
-//! Captures a bucket: as packs of what is new, and an index of all.
+//! Captures a bucket as packs of new objects and an index of all objects.
 //!
-//! Guarantees: the index names only packs that every receiving store confirmed to hold; objects
-//! whose bytes are stored already are not fetched again, also after a run that was killed; what
-//! could not be copied is named, and its version before stays in the point.
+//! Guarantees: the index names only packs that every receiving store confirmed to hold. Objects
+//! whose bytes are stored already are not fetched again, even after a run that was killed. An
+//! object that could not be copied is reported, and its previous version stays in the point.
 
 mod basis;
 mod journal;
@@ -33,16 +33,16 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-/// A pack is about this large, or a thousandth of what is to be fetched when that is more.
+/// Target size of a pack in bytes; a thousandth of the bytes to fetch when that is more.
 const PACK_BYTES: u64 = 64 << 20;
-/// The largest a pack of several objects becomes.
+/// Largest size of a pack of several objects, in bytes.
 const PACK_BYTES_MAX: u64 = 4 << 30;
-/// How often an object that changes while it is copied is tried.
+/// Attempts to copy an object that changes meanwhile.
 const ATTEMPTS_MAX: usize = 3;
-/// How many objects that were left out a run tells of; the details have all of them.
+/// Objects left out that a run names; the details name all of them.
 const TOLD_MAX: usize = 50;
 
-/// What became of an object that was to be fetched.
+/// Outcome for an object that was to be fetched.
 #[derive(Debug, Serialize, Deserialize)]
 enum Outcome {
     Stored(Box<Entry>),
@@ -50,14 +50,14 @@ enum Outcome {
     LeftOut,
 }
 
-/// What is done once the point is committed.
+/// Files to tidy up once the point is committed.
 pub(super) struct Mirrored {
     directory: PathBuf,
     index: PathBuf,
 }
 
 impl Mirrored {
-    /// What an interrupted run would have needed is not needed any more, nor is an older index.
+    /// Removes the journal, which only an interrupted run would need, and older indexes.
     pub(super) fn settle(&self) {
         for entry in std::fs::read_dir(&self.directory)
             .into_iter()
@@ -65,14 +65,14 @@ impl Mirrored {
             .flatten()
         {
             if entry.path() != self.index {
-                // It is a cache: what cannot be removed is removed next time.
+                // It is a cache: a file that cannot be removed is removed next time.
                 let _ = std::fs::remove_file(entry.path());
             }
         }
     }
 }
 
-/// One bucket being mirrored.
+/// A bucket that is being mirrored.
 struct Mirror<'r, 'a> {
     run: &'r mut Run<'a>,
     name: &'r Name,
@@ -89,7 +89,7 @@ struct Mirror<'r, 'a> {
 }
 
 impl Run<'_> {
-    /// Mirrors a bucket into every store that is left.
+    /// Mirrors a bucket into every store that has not failed.
     pub(super) fn capture_bucket(
         &mut self,
         name: &Name,
@@ -173,7 +173,7 @@ impl Mirror<'_, '_> {
         })
     }
 
-    /// Everything in the bucket but what is excluded, in the order of the keys.
+    /// Lists everything in the bucket that is not excluded, in the order of the keys.
     fn list(&self) -> Result<Sorted> {
         let excludes = self.bucket_config.excludes()?;
         let prefix = self.bucket_config.prefix.clone().unwrap_or_default();
@@ -199,7 +199,7 @@ impl Mirror<'_, '_> {
         sorter.finish()
     }
 
-    /// The steps of this run, in a file.
+    /// Writes the steps of this run to a file.
     fn compare(&mut self, listing: Sorted) -> Result<(PathBuf, Counts)> {
         let stores: Vec<_> = self.run.open_stores();
         let found = basis::find(
@@ -250,7 +250,7 @@ impl Mirror<'_, '_> {
         Ok((again, counts))
     }
 
-    /// A pack that is stored already becomes one of this point too.
+    /// Makes a pack that is stored already part of this point.
     fn reuse(&mut self, pack: &basis::Pack) {
         self.sizes
             .insert(pack.details.name.to_string(), pack.details.bytes);
@@ -262,7 +262,7 @@ impl Mirror<'_, '_> {
         }
     }
 
-    /// Fetches all that is to be fetched into packs; what became of each object, by key.
+    /// Fetches all that the steps say into packs; returns the outcome of each object, by key.
     fn fetch(&mut self, path: &Path, counts: &Counts) -> Result<Sorted> {
         let mut results = Sorter::new(self.spool.path(), "results");
         if counts.fetch == 0 {
@@ -315,7 +315,7 @@ impl Mirror<'_, '_> {
         Ok(())
     }
 
-    /// Decides what becomes of objects that could not be stored as listed; those to try again.
+    /// Decides about objects that could not be stored as listed; returns those to try again.
     fn judge(
         &mut self,
         missed: Vec<Missed>,
@@ -355,7 +355,7 @@ impl Mirror<'_, '_> {
                 }
             };
             let partial = matches!(outcome, Outcome::LeftOut);
-            // What was only to move stays where it is, and nothing is missing.
+            // An object that was only to be repacked stays where it is, and nothing is missing.
             if !(partial && listed.is_stored) {
                 self.left_out.push(listed.key.to_string(), why, partial);
             }
@@ -437,7 +437,7 @@ impl Mirror<'_, '_> {
         }
     }
 
-    /// Writes the index of this point to a file: its fingerprint, and the packs it names.
+    /// Writes the index of this point to a file: its fingerprint and the packs it names.
     fn write_index(
         &self,
         path: &Path,
@@ -470,7 +470,7 @@ impl Mirror<'_, '_> {
         Ok((sum, named))
     }
 
-    /// Puts the index, and leaves of the packs only those it names.
+    /// Stores the index, and drops packs that it does not name.
     fn put_index(&mut self, index: &Path, sum: &Sum, named: &BTreeSet<String>) -> Result<()> {
         let spec = ArtifactSpec {
             name: Name::own(INDEX),
@@ -503,7 +503,7 @@ impl Mirror<'_, '_> {
     }
 }
 
-/// The entries of the next index that a step makes.
+/// Entries of the next index that follow from a step.
 fn entries(
     step: Step,
     results: &mut std::iter::Peekable<Sorted>,
@@ -514,7 +514,7 @@ fn entries(
         Step::Fetch(listed, before) => (listed, before.map(|b| *b)),
     };
     let mut outcome = None;
-    // An object that was tried again has one outcome for the last time only.
+    // An object that was tried again has only the outcome of its last attempt.
     while let Some(record) = results.next_if(|r| match r {
         Ok((key, _)) => key.as_slice() <= listed.key.bytes(),
         Err(_) => true,
@@ -526,7 +526,8 @@ fn entries(
     }
     Ok(match outcome {
         Some(Outcome::Stored(entry)) => {
-            // Written anew, it is the same version as before, and none to keep.
+            // An object that was stored again unchanged is the same version: there is no older one
+            // to keep.
             let same = before.as_ref().is_some_and(|b| {
                 b.sha256 == entry.sha256 && b.etag == entry.etag && b.modified == entry.modified
             });
@@ -548,7 +549,7 @@ fn parse<T: for<'de> Deserialize<'de>>(line: &[u8]) -> Result<T> {
     })
 }
 
-/// Sorted lines as what they say.
+/// Parses the lines of a sorted file.
 fn parsed<T: for<'de> Deserialize<'de>>(sorted: Sorted) -> impl Iterator<Item = Result<T>> {
     sorted.map(|record| parse(&record?.1))
 }
@@ -557,7 +558,7 @@ fn full_bytes(counts: &Counts) -> u64 {
     (counts.fetch_bytes / 1000).clamp(PACK_BYTES, PACK_BYTES_MAX)
 }
 
-/// An error while objects are read is one of the source, whatever it was beneath.
+/// Makes any error while objects are read an error of the source.
 fn as_source(error: Error) -> Error {
     match error.code {
         Code::Store | Code::ObjectMissing => Error {

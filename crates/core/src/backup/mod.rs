@@ -37,7 +37,7 @@ pub use report::{Options, Planned, Report, ReportArtifact, ReportStored};
 use std::path::Path;
 use std::sync::Arc;
 
-/// The plan of that name, or the only one.
+/// Returns the plan of that name, or the only one.
 pub fn choose_plan<'a>(
     config: &'a Config,
     name: Option<&str>,
@@ -71,7 +71,7 @@ pub fn choose_plan<'a>(
     }
 }
 
-/// What a backup would do. Nothing is reached and nothing is changed.
+/// Says what a backup would do. Nothing is connected to and nothing is changed.
 pub fn plan(context: &Context, options: &Options) -> Result<Planned> {
     let (name, plan) = choose_plan(&context.config, options.plan.as_deref())?;
     context.config.check_plan(name)?;
@@ -125,8 +125,7 @@ pub fn plan(context: &Context, options: &Options) -> Result<Planned> {
     })
 }
 
-/// Takes a restore point. An `Err` means that nothing was begun; what failed later is in the
-/// report.
+/// Takes a restore point. Fails only if nothing was begun; later failures are in the report.
 pub fn run(context: &Context, options: &Options) -> Result<Report> {
     let (name, plan) = choose_plan(&context.config, options.plan.as_deref())?;
     context.config.check_plan(name)?;
@@ -154,13 +153,13 @@ pub fn run(context: &Context, options: &Options) -> Result<Report> {
     Ok(run.commit())
 }
 
-/// When commands around a plan run.
+/// Stage at which commands around a plan run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Hook {
-    /// Before the first source; the first that fails ends the row.
+    /// Before the first source; the first command that fails ends the stage.
     Before,
-    /// After the last, also when the run was interrupted: every one runs, and the first error is
-    /// returned.
+    /// After the last source, also when the run was interrupted: every command runs, and the first
+    /// error is returned.
     Finally,
 }
 
@@ -213,7 +212,7 @@ fn run_commands(context: &Context, hook: Hook, commands: &[Vec<String>]) -> Resu
     first.map_or(Ok(()), Err)
 }
 
-/// Where an artifact of a source of this kind goes in a snapshot.
+/// Place of an artifact of a source in a snapshot.
 fn slot(source: &str, artifact: &ArtifactSpec, kind: &SourceKind) -> Slot {
     Slot {
         source: source.to_owned(),
@@ -233,14 +232,14 @@ fn source_config<'a>(config: &'a Config, name: &str) -> Result<&'a SourceConfig>
     })
 }
 
-/// What a source told of where it is.
+/// Location of its data, as a source reported it.
 #[derive(Default)]
 struct Told {
     identity: Option<String>,
     position: Option<String>,
 }
 
-/// One backup under way.
+/// A backup in progress.
 struct Run<'a> {
     context: &'a Context,
     plan_name: &'a Name,
@@ -256,7 +255,7 @@ struct Run<'a> {
     artifacts: Vec<ReportArtifact>,
     failure: Option<Error>,
     skipped: bool,
-    /// Buckets that were mirrored, whose notes are tidied up after the commit.
+    /// Mirrored buckets, whose files are tidied up after the commit.
     mirrored: Vec<mirror::Mirrored>,
 }
 
@@ -297,7 +296,7 @@ impl<'a> Run<'a> {
         if let Some(failed) = unanimous(&stores) {
             return Err(failed);
         }
-        // Also after one that went to other stores, so that lists show them as they were taken.
+        // Choose an id after all points of this second in any store, so that lists keep the order.
         let noted = context.state.catalog.newest_beside(&point);
         let point = before
             .newest
@@ -341,8 +340,8 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// Keeps other hosts out, by a lease in the first store that takes one. A store that does not
-    /// will show why when it is to take an artifact.
+    /// Excludes other hosts by a lease in the first store that takes one. A store that takes none
+    /// reports its error when it is to receive an artifact.
     fn lease(&self) -> Result<Option<Lease>> {
         for receiving in self.stores.iter().filter(|s| s.failed.is_none()) {
             match lease::take(self.context, &receiving.store, self.plan_name) {
@@ -354,7 +353,7 @@ impl<'a> Run<'a> {
         Ok(None)
     }
 
-    /// Notes something that failed; the first one is what a failed run ends with.
+    /// Notes a failure; the first one becomes the error of a failed run.
     fn fail(&mut self, error: Error) {
         self.context.reporter.warn(&error.to_string());
         self.details.errors.push(error.to_string());
@@ -364,7 +363,7 @@ impl<'a> Run<'a> {
     fn capture_all(&mut self) {
         for name in &self.plan.sources {
             if unanimous(&self.stores).is_some() {
-                // There is nowhere to put anything: a dump would be work for nothing.
+                // No store is left, so that a dump would be wasted.
                 return;
             }
             let started = self.context.clock.now();
@@ -430,7 +429,7 @@ impl<'a> Run<'a> {
             Ok(()) => (outcome, consistency),
             Err(error) => {
                 self.drop_source(name);
-                // When every store failed, that is what went wrong, and was noted of each.
+                // When every store failed, that is the error, and it was noted for each store.
                 if error.code != Code::Store || unanimous(&self.stores).is_none() {
                     let message = format!("source {name}: {}", error.message);
                     self.fail(Error { message, ..error });
@@ -440,7 +439,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// A source of which one artifact failed is not in the point at all.
+    /// Removes a source from the point because one of its artifacts failed.
     fn drop_source(&mut self, name: &str) {
         self.details.artifacts.retain(|a| a.source != name);
         self.artifacts.retain(|a| a.source != name);
@@ -475,7 +474,7 @@ impl<'a> Run<'a> {
                 source.capture(&artifact.name, output, &capture_context)
             });
             match &captured {
-                // What was sent is given up by every store, and everything begins anew.
+                // Every store discards what was sent, and the artifact is begun anew.
                 Err(error) if error.code == Code::SourceChanged && attempt < ATTEMPTS_MAX => {
                     context
                         .reporter
@@ -488,7 +487,7 @@ impl<'a> Run<'a> {
         if let Err(error) = &captured
             && error.code != Code::Store
         {
-            // The source failed: what the uploads say is only its echo.
+            // The source failed: the uploads only fail because of it.
             return Err(error.clone());
         }
         self.receive(name, artifact, &delivered);
@@ -507,7 +506,7 @@ impl<'a> Run<'a> {
             context.reporter.warn(&text);
             self.details.warnings.push(text);
         }
-        // Where nothing is known of the stream but its bytes, their hash is the proof.
+        // If only the bytes of a stream are known, their hash is the proof.
         let proof = captured.proof.clone().unwrap_or_else(|| Proof {
             fingerprint: Fingerprint::Bytes(BytesFingerprint {
                 length: tally.bytes,
@@ -534,7 +533,7 @@ impl<'a> Run<'a> {
         Ok(captured)
     }
 
-    /// A capture of nothing is whole, and hardly what anybody wants.
+    /// Warns of an empty capture, which is valid and hardly intended.
     fn warn_if_empty(&mut self, name: &Name, artifact: &ArtifactSpec, proof: &Proof) {
         if objective::emptied(proof, None).is_none() {
             return;
@@ -551,7 +550,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Tells of a new artifact in the report.
+    /// Adds an artifact to the report.
     fn note_artifact(&mut self, details: &DetailsArtifact, delivered: &[Delivered]) {
         let stored = delivered.iter().filter_map(|d| {
             let tally = &d.result.as_ref().ok()?.tally;
@@ -573,13 +572,13 @@ impl<'a> Run<'a> {
         });
     }
 
-    /// The stores that are still to receive the point.
+    /// The stores that have not failed.
     fn open_stores(&self) -> Vec<OpenStore> {
         let open = self.stores.iter().filter(|s| s.failed.is_none());
         open.map(|s| s.store.clone()).collect()
     }
 
-    /// The queries whose answers drills will want to compare.
+    /// The queries whose answers drills compare.
     fn queries(&self, source: &str) -> Vec<String> {
         let checks = self.context.config.drill.values().flat_map(|d| &d.checks);
         let mut queries: Vec<_> = checks
@@ -627,7 +626,7 @@ impl<'a> Run<'a> {
                     let location = receiving.store.store.location();
                     let catalog = &self.context.state.catalog;
                     let previous = catalog.previous_bytes(&location, source, &artifact.name);
-                    // Room to grow by half.
+                    // Allow growth by half.
                     let bytes_hint = previous.map(|bytes| bytes.saturating_add(bytes / 2));
                     let options = PutOptions {
                         if_absent,
@@ -650,7 +649,7 @@ impl<'a> Run<'a> {
         Ok(destinations)
     }
 
-    /// Notes which stores hold the artifact; one that does not gets no copy of this point.
+    /// Notes which stores hold the artifact; the others get no copy of this point.
     fn receive(&mut self, source: &Name, artifact: &ArtifactSpec, delivered: &[Delivered]) {
         for delivery in delivered {
             let Some(receiving) = self

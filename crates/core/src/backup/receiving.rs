@@ -1,4 +1,4 @@
-//! A store during a backup: what it received, or why it is given up.
+//! A store during a backup: what it received, or why it failed.
 
 use crate::clock::is_ahead;
 use crate::context::Context;
@@ -23,14 +23,14 @@ pub(super) struct Receiving {
     /// Keys that manifests of this store name; read when a key turns out to be taken.
     pub named: Option<BTreeSet<String>>,
     pub artifacts: Vec<ManifestArtifact>,
-    /// The snapshot in the making, where the store's points are in a repository.
+    /// The snapshot in preparation, when the store has a repository.
     pub deposit: Option<Arc<Deposit>>,
-    /// Why this store will hold no copy of this point.
+    /// Error because of which this store gets no copy of this point.
     pub failed: Option<Error>,
 }
 
 impl Receiving {
-    /// Leaves the store out of this point from here on. Returns the error with the store's name.
+    /// Excludes the store from this point. Returns the error with the store's name.
     pub fn give_up(&mut self, reporter: &Reporter, error: Error) -> Error {
         let message = format!("store {}: {}", self.store.name, error.message);
         let error = Error { message, ..error };
@@ -38,7 +38,7 @@ impl Receiving {
         self.failed.get_or_insert(error).clone()
     }
 
-    /// A key that no manifest names, and whether the object must be new.
+    /// Finds a key that no manifest names, and says whether the object must be new.
     pub fn free_key(
         &mut self,
         stem: &str,
@@ -50,7 +50,7 @@ impl Receiving {
     }
 }
 
-/// Opens the repositories, so that one that cannot be used shows before anything is stopped or dumped
+/// Opens the repositories, so that an unusable one is noticed before anything is stopped or dumped
 /// for it.
 pub(super) fn open_repositories(context: &Context, stores: &mut [Receiving]) {
     for receiving in stores.iter_mut().filter(|s| s.failed.is_none()) {
@@ -61,17 +61,17 @@ pub(super) fn open_repositories(context: &Context, stores: &mut [Receiving]) {
     }
 }
 
-/// What these stores hold already.
+/// Points that these stores hold already.
 #[derive(Default)]
 pub(super) struct Before {
     /// The newest point that is not dated in the future.
     pub newest: Option<PointId>,
-    /// Points that are, and that someone we trust signed.
+    /// Points that are dated in the future and signed by a trusted signer.
     pub ahead: BTreeSet<PointId>,
 }
 
-/// Asks each store for its points. One that does not answer gets no copy, and is known not to before
-/// anything is stopped or dumped for it; one that only may not list is not given up.
+/// Asks each store for its points. A store that does not answer is excluded before anything is
+/// stopped or dumped for it; a store that only forbids listing is not.
 pub(super) fn look_before(context: &Context, stores: &mut [Receiving]) -> Before {
     let now = context.clock.now();
     let mut before = Before::default();
@@ -95,8 +95,8 @@ pub(super) fn look_before(context: &Context, stores: &mut [Receiving]) -> Before
     before
 }
 
-/// What is to be said of stores that strangers can look into; an error when something of these sources
-/// must not go there.
+/// Returns warnings about stores that are open to strangers. Fails if a sensitive one of these
+/// sources would go there.
 pub(super) fn exposed(
     context: &Context,
     stores: &[Receiving],
@@ -114,7 +114,7 @@ pub(super) fn exposed(
     Ok(warnings)
 }
 
-/// What is to be said of points that are dated in the future, unless they were disowned.
+/// Returns warnings about points that are dated in the future and were not disowned.
 pub(super) fn set_aside(context: &Context, ahead: BTreeSet<PointId>) -> Result<Vec<String>> {
     let disowned = context.state.catalog.disowned()?;
     let now = context.clock.now();
@@ -124,12 +124,12 @@ pub(super) fn set_aside(context: &Context, ahead: BTreeSet<PointId>) -> Result<V
     Ok(warnings)
 }
 
-/// Whether a point is signed by someone we trust: others can make an id of any time.
+/// Returns whether a trusted signer signed a point: anybody can make an id with any time.
 fn is_signed(trusted: &TrustedSigners, store: &OpenStore, point: &PointId) -> bool {
     copies::read(store, point).is_ok_and(|copy| copy.check_trust(trusted).is_ok())
 }
 
-/// The first error, when every store failed.
+/// Returns the first error if every store failed.
 pub(super) fn unanimous(stores: &[Receiving]) -> Option<Error> {
     let failed = stores.iter().map(|s| s.failed.clone());
     failed.collect::<Option<Vec<_>>>()?.into_iter().next()

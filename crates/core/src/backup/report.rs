@@ -1,4 +1,4 @@
-//! What a backup is asked, what it would do, and what it did.
+//! Options, dry run and report of a backup.
 
 use crate::error::{Code, Error};
 use crate::exit::Exit;
@@ -8,16 +8,16 @@ use crate::point::{Outcome, PointId};
 use jiff::Timestamp;
 use serde::Serialize;
 
-/// What a backup is asked.
+/// Options of a backup.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// Which plan; the only one when absent.
+    /// Plan to run; the only one when absent.
     pub plan: Option<String>,
-    /// Why it is taken.
+    /// Reason for the backup.
     pub reason: Option<String>,
-    /// Whether it is taken before a live restore, of what is to be replaced.
+    /// True when a live restore takes it, of the data to be replaced.
     pub safety: bool,
-    /// The time of the plan's schedule that it is taken for.
+    /// Scheduled time of the plan that it is taken for.
     pub slot: Option<Timestamp>,
 }
 
@@ -26,7 +26,7 @@ pub struct Options {
 pub struct Planned {
     /// The plan's name.
     pub plan: String,
-    /// What will be done, in order, a line each.
+    /// Steps in order, a line each.
     pub steps: Vec<String>,
 }
 
@@ -35,31 +35,31 @@ pub struct Planned {
 pub struct Report {
     /// Version of this format: 1.
     pub schema: u32,
-    /// The point, which is only there when the outcome is not `failed`.
+    /// The point, which exists unless the outcome is `failed`.
     pub point: PointId,
-    /// Of which application.
+    /// Name of the application.
     pub app: String,
-    /// By which plan.
+    /// Name of the plan.
     pub plan: String,
-    /// How much of it succeeded.
+    /// Extent to which it succeeded.
     pub outcome: Outcome,
-    /// Why it was taken.
+    /// Reason for the backup.
     pub reason: Option<String>,
-    /// When it began.
+    /// Start of the backup.
     pub started: Timestamp,
-    /// When it ended.
+    /// End of the backup.
     pub finished: Timestamp,
-    /// How long it took.
+    /// Duration in seconds.
     pub seconds: f64,
-    /// What was captured.
+    /// The captured artifacts.
     pub artifacts: Vec<ReportArtifact>,
     /// Stores that hold a whole copy.
     pub stores: Vec<Name>,
-    /// Stores that should and do not.
+    /// Stores that should hold a copy and do not.
     pub missing_copies: Vec<Name>,
-    /// What an operator should know.
+    /// Warnings for the operator.
     pub warnings: Vec<String>,
-    /// What failed.
+    /// Failures.
     pub errors: Vec<String>,
     /// The first error, when nothing was committed.
     #[serde(rename = "error", skip_serializing_if = "Option::is_none")]
@@ -86,32 +86,32 @@ impl Report {
 /// One captured artifact.
 #[derive(Debug, Clone, Serialize)]
 pub struct ReportArtifact {
-    /// Of which source.
+    /// Name of the source.
     pub source: String,
-    /// Its name.
+    /// Name of the artifact.
     pub name: String,
     /// Bytes of the bare stream.
     pub bytes: u64,
     /// SHA-256 of the bare stream.
     pub sha256: String,
-    /// Where it is.
+    /// Stored copies.
     pub stored: Vec<ReportStored>,
-    /// What was in it.
+    /// Fingerprint of the content.
     pub fingerprint: Fingerprint,
 }
 
 /// One stored object.
 #[derive(Debug, Clone, Serialize)]
 pub struct ReportStored {
-    /// In which store.
+    /// Name of the store.
     pub store: String,
-    /// Under which key; at which path where it is in a snapshot.
+    /// Key of the object, or path in the snapshot.
     pub key: String,
-    /// Stored bytes; those that were added where it is in a snapshot.
+    /// Stored bytes, or bytes added to the repository.
     pub bytes: u64,
-    /// SHA-256 of the stored bytes; the snapshot's id where it is in one.
+    /// SHA-256 of the stored bytes, or id of the snapshot.
     pub sha256: String,
-    /// The snapshot that it is in, if it is in one.
+    /// Id of the snapshot that holds it, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<String>,
 }

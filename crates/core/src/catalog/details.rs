@@ -1,8 +1,8 @@
-//! What was captured, of points that some store holds.
+//! Details of points that some store holds.
 //!
-//! Details name every file, and those of the next point name nearly the same ones. So they are
-//! kept in pieces: an outline for each point, without the names, and inventories in blocks, each of
-//! which is kept once, however many points have it.
+//! Details name every file, and those of the next point name nearly the same files. They are
+//! therefore kept in pieces: an outline for each point, without the names, and inventories in
+//! blocks, each stored once however many points share it.
 
 use super::Catalog;
 use crate::error::{Code, Error, Result};
@@ -24,13 +24,13 @@ const HASH_BYTES: usize = 32;
 /// zstd's default.
 const LEVEL: i32 = 3;
 
-/// Takes over what older versions noted: the whole details of every point.
+/// Converts the notes of older versions, which held the whole details of every point.
 pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
     if !has_old_table(connection)? {
         return Ok(());
     }
     loop {
-        // Another process may be at it as well.
+        // Another process may be converting as well.
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         if !has_old_table(&transaction)? {
             return Ok(());
@@ -50,7 +50,7 @@ pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
         transaction.execute("DELETE FROM details WHERE point = ?1", [point])?;
         transaction.commit()?;
     }
-    // Gives back what they took. Whatever prevents that does no harm.
+    // Frees the space of the old notes. A failure does no harm.
     let _ = connection.execute("VACUUM", []);
     Ok(())
 }
@@ -61,12 +61,12 @@ fn has_old_table(connection: &Connection) -> rusqlite::Result<bool> {
     Ok(tables > 0)
 }
 
-/// Details, taken apart.
+/// Details, split into an outline and inventories.
 struct Pieces {
     point: String,
     /// The JSON of the details without inventories, compressed.
     outline: Vec<u8>,
-    /// The blocks of each artifact that has any, by its place among the artifacts.
+    /// Blocks of each artifact that has an inventory, by its index among the artifacts.
     inventories: Vec<(u32, Vec<Arc<[u8]>>)>,
 }
 
@@ -137,7 +137,7 @@ impl Catalog {
         })
     }
 
-    /// The details of a point without inventories, if they were noted here.
+    /// Reads the details of a point without inventories, if they were noted here.
     pub fn outline(&self, point: &PointId) -> Result<Option<Details>> {
         let select = "SELECT json FROM outline WHERE point = ?1";
         let outline: Option<Vec<u8>> = self.run(|c| {
@@ -147,7 +147,7 @@ impl Catalog {
         Ok(outline.and_then(|outline| parse(&outline)))
     }
 
-    /// The details of a point, if they were noted here whole.
+    /// Reads the whole details of a point, if they were noted here.
     pub fn details(&self, point: &PointId) -> Result<Option<Details>> {
         let Some(mut details) = self.outline(point)? else {
             return Ok(None);
@@ -185,7 +185,7 @@ impl Catalog {
         Ok(Some(details))
     }
 
-    /// Blocks by their hashes, one after the other; `None` when one is not what it was.
+    /// Reads blocks by their hashes, in order; `None` when one is missing or damaged.
     fn blocks(&self, hashes: &[u8]) -> Result<Option<Vec<Arc<[u8]>>>> {
         let blocks: Option<Vec<Vec<u8>>> = self.run(|c| {
             let mut select = c.prepare("SELECT bytes FROM block WHERE sha256 = ?1")?;
@@ -202,8 +202,8 @@ impl Catalog {
         Ok(blocks.map(|blocks| blocks.into_iter().map(Arc::from).collect()))
     }
 
-    /// What was captured of this artifact in one of the newest points noted of a store, if that was
-    /// noted here; without its inventory.
+    /// Proof of this artifact in one of the newest noted points of a store, without its inventory,
+    /// if it was noted here.
     pub fn previous_proof(&self, location: &str, source: &str, artifact: &str) -> Option<Proof> {
         let rows: Vec<Vec<u8>> = self
             .run(|c| {
@@ -219,7 +219,7 @@ impl Catalog {
             .find_map(|outline| Some(parse(outline)?.artifact(source, artifact)?.proof.clone()))
     }
 
-    /// Drops the details of points that no store holds any more, and what nothing needs then.
+    /// Drops the details of points that no store holds any more, and the blocks that become unused.
     pub(super) fn drop_details(&self) -> Result<()> {
         self.run(|c| {
             let transaction = c.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn what_points_share_is_kept_once_and_goes_with_the_last() {
+    fn shared_blocks_are_kept_once_and_dropped_with_the_last_point() {
         let directory = tempfile::tempdir().unwrap();
         let catalog = open(directory.path());
         catalog.note_details(&details(&point(0), FILES)).unwrap();
@@ -395,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_damaged_is_not_there() {
+    fn damaged_details_read_as_missing() {
         let directory = tempfile::tempdir().unwrap();
         let catalog = open(directory.path());
         catalog.note_details(&details(&point(0), 1)).unwrap();
@@ -408,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn what_older_versions_noted_is_taken_over() {
+    fn notes_of_older_versions_are_converted() {
         let directory = tempfile::tempdir().unwrap();
         let catalog = open(directory.path());
         let old = "CREATE TABLE details (point TEXT PRIMARY KEY, json BLOB NOT NULL)";

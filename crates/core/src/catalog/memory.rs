@@ -1,11 +1,10 @@
-//! What was in a store once, and what a person said about it.
+//! Memory of the copies that were once in a store, and of what the operator said about them.
 //!
-//! A copy that was seen in a store, and is not there any more or cannot be believed any more, is
-//! missing, until a person says that it may be gone. A point can also be disowned: it is there, and
-//! is passed over wherever nobody names it by its id. Both are known on this host alone, and gone
-//! with the catalog.
+//! A copy that was seen in a store, and is now gone or no longer trusted, is missing until the
+//! operator forgets it. A point can also be disowned: it exists, but is used only when it is named
+//! by its id. Both are known on this host alone, and are lost with the catalog.
 
-use super::{Catalog, Synced, says_lost};
+use super::{Catalog, Synced, shows_loss};
 use crate::copies::{self, PointCopy};
 use crate::error::{Code, Error, Result};
 use crate::host::author;
@@ -25,10 +24,10 @@ const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS forgotten (
         point TEXT NOT NULL, what TEXT NOT NULL, reason TEXT NOT NULL, author TEXT NOT NULL,
         at TEXT NOT NULL);";
-/// The version of a catalog with a memory.
+/// First version of the catalog with a memory.
 const VERSION: i64 = 2;
 
-/// Makes the tables. A catalog that an older version wrote to remembers what that one noted.
+/// Creates the tables. In a catalog of an older version, the noted copies become the memory.
 pub(super) fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch(SCHEMA)?;
     let version: i64 = connection.pragma_query_value(None, "user_version", |r| r.get(0))?;
@@ -39,7 +38,7 @@ pub(super) fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// What is said of a point when it is forgotten.
+/// Reason for which a point is forgotten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Forgotten {
@@ -59,18 +58,18 @@ impl Forgotten {
     }
 }
 
-/// A copy that was in a store once, and is lost.
+/// A copy that was once in a store, and is lost.
 pub struct Lost {
-    /// In which store it was.
+    /// Store that held it.
     pub store: Name,
-    /// What was there.
+    /// The copy as it was.
     pub copy: PointCopy,
-    /// Why what is there now is not it; `None` when nothing is there.
+    /// Error of what is there now instead; `None` when nothing is there.
     pub found: Option<Error>,
 }
 
 impl Lost {
-    /// Says so.
+    /// Describes the loss in a sentence.
     pub fn text(&self) -> String {
         let (point, store) = (&self.copy.manifest.point, &self.store);
         match &self.found {
@@ -82,8 +81,8 @@ impl Lost {
     }
 }
 
-/// Whether a copy that could be believed is lost, seen what is there `now`; and if something is, why
-/// it is not the copy.
+/// Decides whether a copy that was trusted is lost, given what the store holds `now`. The inner
+/// value is the error of what is there instead, if anything is.
 fn loss(
     trusted: &TrustedSigners,
     seen: &PointCopy,
@@ -104,13 +103,13 @@ fn loss(
 }
 
 impl Catalog {
-    /// Remembers a copy that was committed by this host.
+    /// Remembers a copy that this host committed.
     pub(super) fn remember(&self, location: &str, copy: &PointCopy) -> Result<()> {
         self.see("REPLACE", location, copy)
     }
 
-    /// Remembers a copy that was found in a store, unless it is known: what the store says later
-    /// does not take the place of what it said first.
+    /// Remembers a copy that was found in a store, unless one is remembered: what the store holds
+    /// later does not replace what it held first.
     pub(super) fn remember_first(&self, location: &str, copy: &PointCopy) -> Result<()> {
         self.see("IGNORE", location, copy)
     }
@@ -124,8 +123,8 @@ impl Catalog {
         })
     }
 
-    /// Copies of a store that were seen there, could be believed, and are lost. What is there in
-    /// the place of one is taken out of `synced`. Whatever else is there is remembered.
+    /// Finds copies that were seen in a store, were trusted, and are lost. Removes what replaced
+    /// them from `synced`, and remembers everything else that is there.
     pub(crate) fn lost(
         &self,
         trusted: &TrustedSigners,
@@ -151,7 +150,7 @@ impl Catalog {
             }
             let seen = copies::parse(&store.name, &point, bytes, signature);
             let Some(seen) = seen.ok().filter(is_believed) else {
-                // What can be believed now takes the place of what never could.
+                // A copy that is trusted now replaces one that never was.
                 if let Some(now) = now.filter(|now| is_believed(now)) {
                     self.remember(&location, now)?;
                 }
@@ -159,7 +158,7 @@ impl Catalog {
             };
             let found = match (loss(trusted, &seen, now), synced.errors.get(&point)) {
                 (None, _) => continue,
-                (_, Some(error)) if !says_lost(error) => continue,
+                (_, Some(error)) if !shows_loss(error) => continue,
                 (_, Some(error)) if error.code != Code::ObjectMissing => Some(error.clone()),
                 (Some(found), _) => found,
             };
@@ -178,7 +177,7 @@ impl Catalog {
         Ok(lost)
     }
 
-    /// Points that were disowned.
+    /// The points that were disowned.
     pub(crate) fn disowned(&self) -> Result<BTreeSet<PointId>> {
         let points: Vec<String> = self.run(|c| {
             c.prepare("SELECT point FROM forgotten WHERE what = ?1")?
@@ -188,7 +187,7 @@ impl Catalog {
         Ok(points.iter().filter_map(|id| PointId::parse(id)).collect())
     }
 
-    /// Writes down that a point is forgotten; of one that is missing, the memory goes.
+    /// Notes that a point is forgotten. A missing point is also dropped from the memory.
     pub(crate) fn forget(
         &self,
         what: Forgotten,
@@ -204,7 +203,7 @@ impl Catalog {
                 params![point.as_str(), what.as_str(), reason, by, at.to_string()],
             )?;
             if what == Forgotten::Missing {
-                // Copies that are still there are remembered again by the next look.
+                // The next survey remembers copies that are still there again.
                 transaction.execute("DELETE FROM seen WHERE point = ?1", [point.as_str()])?;
             }
             transaction.commit()

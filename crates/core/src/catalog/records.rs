@@ -1,8 +1,8 @@
-//! Evidence records that the stores have shown: their bytes, and which store held which of them when
-//! it was last looked at.
+//! Evidence records that the stores have shown: their bytes, and which store held which records
+//! when it was last read.
 //!
-//! A store that held a record and does not show it any more has lost it: this is the memory of that.
-//! It knows nothing of whether a record can be believed.
+//! This memory shows that a store lost a record: it held the record once and no longer does. It
+//! does not judge whether a record is trusted.
 
 use super::Catalog;
 use crate::digest::sha256_hex;
@@ -21,7 +21,7 @@ pub(super) const SCHEMA: &str = "
 /// One stored evidence record, as bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredRecord {
-    /// Directory name of its signer in a store.
+    /// Name of its signer's directory in a store.
     pub signer: String,
     /// Its number in the chain, from 1.
     pub sequence: u64,
@@ -29,25 +29,25 @@ pub struct StoredRecord {
     pub sha256: String,
     /// Its exact bytes.
     pub bytes: Vec<u8>,
-    /// The signature beside it.
+    /// Its signature.
     pub signature: String,
 }
 
-/// What a key of a store held when it was last looked at.
+/// Record under one key of a store when the store was last read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeldRecord {
-    /// Size and time of the object then: one that has others is read again.
+    /// Size and time of the object then; an object with others is read again.
     pub stamp: String,
-    /// The record.
+    /// SHA-256 of the record, hex.
     pub sha256: String,
 }
 
-/// Takes over what older versions noted, by signer and number.
+/// Converts the notes of older versions, which were kept by signer and number.
 pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
     if !has_old_table(connection)? {
         return Ok(());
     }
-    // Another process may be at it as well.
+    // Another process may be converting as well.
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     if !has_old_table(&transaction)? {
         return Ok(());
@@ -101,7 +101,7 @@ impl Catalog {
         Ok(())
     }
 
-    /// What a store held when it was last looked at, by key.
+    /// Records that a store held when it was last read, by key.
     pub fn held(&self, location: &str) -> Result<BTreeMap<String, HeldRecord>> {
         self.run(|c| {
             c.prepare("SELECT key, stamp, sha256 FROM record_held WHERE location = ?1")?
@@ -116,7 +116,7 @@ impl Catalog {
         })
     }
 
-    /// Every record noted, by signer and number.
+    /// Reads every noted record, by signer and number.
     pub fn records(&self) -> Result<Vec<StoredRecord>> {
         self.run(|c| {
             c.prepare(

@@ -19,7 +19,7 @@ pub struct App {
     #[serde(default = "production")]
     #[schemars(with = "text::Name")]
     pub environment: Name,
-    /// Who answers for it.
+    /// Person or team that answers for it.
     #[serde(default)]
     pub owner: Option<String>,
     /// Recovery point objective: how much time of work may be lost.
@@ -36,7 +36,7 @@ pub struct App {
     /// directory when absent.
     #[serde(default)]
     pub signing_key: Option<Reference>,
-    /// An `allowed_signers` file: whose manifests and evidence are believed beside our own.
+    /// An `allowed_signers` file: signers whose manifests and evidence are trusted beside our own.
     #[serde(default)]
     #[schemars(with = "Option<text::AbsolutePath>")]
     pub trusted_signers: Option<PathBuf>,

@@ -1,22 +1,22 @@
-//! The checks of drills and restores, understood.
+//! The checks of drills and restores.
 
 use super::text;
 use crate::expect::{Expect, Percent};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// One check of a restored application: exactly one of `sql`, `file`, `command`, `live` is given.
+/// One check of a restored application: give exactly one of `sql`, `file`, `command`, `live`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct CheckConfig {
-    /// Name of a database source: ask it `query`.
+    /// Name of a database source, which is asked `query`.
     pub sql: Option<String>,
     /// One statement that returns one value.
     pub query: Option<String>,
     /// `> 0`, `>= N`, `= TEXT`, `!= TEXT`, `< N`, `<= N`, or `same`: as at capture.
     #[schemars(with = "Option<text::Expectation>")]
     pub expect: Option<String>,
-    /// Name of a files source: look at `path` in it.
+    /// Name of a files source in which `path` is examined.
     pub file: Option<String>,
     /// Path in it: absolute as on the host, or relative to the parent of one of its `paths`.
     pub path: Option<String>,
@@ -25,29 +25,29 @@ pub struct CheckConfig {
     /// A command that must exit 0. `LIFEBOAT_RESTORED` names the directory that holds a directory
     /// per files or sqlite source; `LIFEBOAT_URL_<SOURCE>` is the URL of each restored database.
     pub command: Option<Vec<String>>,
-    /// Name of a database source: compare with the live one.
+    /// Name of a database source, whose restored copy is compared with the live one.
     pub live: Option<String>,
-    /// How far row counts may be apart, as a share of the larger one; `5%` when absent.
+    /// Largest difference of row counts, as a percentage of the larger one; `5%` when absent.
     #[schemars(with = "Option<text::Tolerance>")]
     pub tolerance: Option<String>,
 }
 
-/// How far row counts may be apart where no tolerance is given.
+/// Largest difference of row counts where no tolerance is given.
 const TOLERANCE_DEFAULT: &str = "5%";
 
-/// One check, with its parts.
+/// One check, parsed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Check {
-    /// Ask a database one question.
+    /// A query to a database.
     Sql {
         /// Name of the source.
         source: String,
         /// One statement that returns one value.
         query: String,
-        /// What it should return.
+        /// The expected value.
         expect: Expect,
     },
-    /// Look at one file.
+    /// A look at one file.
     File {
         /// Name of the source.
         source: String,
@@ -56,19 +56,19 @@ pub enum Check {
         /// Text it must contain.
         contains: Option<String>,
     },
-    /// Run a command that must exit 0.
+    /// A command that must exit 0.
     Command(Vec<String>),
-    /// Compare with the live database.
+    /// A comparison with the live database.
     Live {
         /// Name of the source.
         source: String,
-        /// How far row counts may be apart.
+        /// Largest difference of row counts.
         tolerance: Percent,
     },
 }
 
 impl Check {
-    /// The source it asks of.
+    /// Name of the source that is checked.
     pub fn source(&self) -> Option<&str> {
         match self {
             Check::Sql { source, .. } | Check::File { source, .. } | Check::Live { source, .. } => {
@@ -80,8 +80,8 @@ impl Check {
 }
 
 impl CheckConfig {
-    /// The check that is meant. The error says what is wrong, as the rest of a sentence that began
-    /// with where the check stands; it never occurs in a configuration that was loaded.
+    /// Parses the check. The error completes a sentence that names the place of the check; it never
+    /// occurs in a configuration that was loaded.
     pub fn parsed(&self) -> Result<Check, String> {
         let kinds = [
             ("sql", self.sql.is_some()),
@@ -100,7 +100,7 @@ impl CheckConfig {
                 false => format!("a check is only one of {}", given.join(" and ")),
             });
         };
-        self.refuse_strangers(kind)?;
+        self.refuse_keys_of_others(kind)?;
         if let Some(source) = &self.sql {
             let query = self.query.clone().filter(|query| !query.trim().is_empty());
             return Ok(Check::Sql {
@@ -134,8 +134,8 @@ impl CheckConfig {
         })
     }
 
-    /// Refuses keys of other checks: `contains` beside `sql` asks for something nobody would do.
-    fn refuse_strangers(&self, kind: &str) -> Result<(), String> {
+    /// Refuses keys of other checks: `contains` beside `sql` makes no sense.
+    fn refuse_keys_of_others(&self, kind: &str) -> Result<(), String> {
         let keys = [
             ("query", "sql", self.query.is_some()),
             ("expect", "sql", self.expect.is_some()),

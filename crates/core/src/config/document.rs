@@ -1,7 +1,7 @@
-//! Holds a TOML document against the schema, and tells of everything in it that does not fit.
+//! Validates a TOML document against the schema, and reports everything in it that does not fit.
 //!
-//! Deserialisation alone would stop at the first problem, lose positions behind the kinds, and
-//! quote values, which may be secrets. What passes here deserialises.
+//! Deserialisation alone would stop at the first problem, lose positions inside kinds, and quote
+//! values, which may be secrets. Whatever passes here deserialises.
 
 use super::later;
 use super::places::{Places, Problem, did_you_mean, join, nearest};
@@ -13,7 +13,7 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// What walking the document found.
+/// Result of walking a document.
 pub(super) struct Walked {
     pub(super) problems: Vec<Problem>,
     pub(super) places: Places,
@@ -45,7 +45,7 @@ pub(super) fn walk(schema: &Value, document: &DeTable<'_>, base: &Path) -> Walke
 struct Walk<'a> {
     definitions: &'a Map<String, Value>,
     base: &'a Path,
-    /// The keys that lead to where the walk is.
+    /// The keys that lead to the current position.
     keys: Vec<String>,
     problems: Vec<Problem>,
     places: Places,
@@ -61,7 +61,7 @@ impl<'a> Walk<'a> {
         });
     }
 
-    /// A problem that is told without the value, whatever that is.
+    /// Reports a problem without the value.
     fn discreet_problem(&mut self, offset: usize, message: String, hint: Option<String>) {
         self.problem(offset, message, hint);
         if let Some(problem) = self.problems.last_mut() {
@@ -69,7 +69,8 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// The name of a definition and what it says; or no name, for a schema that stands for itself.
+    /// The name and content of the definition that a schema refers to; without a reference, no name
+    /// and the schema itself.
     fn resolve<'s>(&self, schema: &'s Value) -> (&'s str, &'s Value)
     where
         'a: 's,
@@ -134,7 +135,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// One of several shapes, told apart by whether a table stands there.
+    /// Chooses one of several shapes by whether the value is a table.
     fn either(&mut self, choices: &[Value], value: &Spanned<DeValue<'_>>, path: &str) {
         let is_table = value.get_ref().is_table();
         let choice = choices.iter().find(|choice| {
@@ -178,7 +179,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// The table of a known kind. A key that only other kinds have is told as such.
+    /// Checks the table of a known kind. Reports a key that only other kinds have as such.
     fn kind_table(
         &mut self,
         name: &str,
@@ -399,7 +400,7 @@ impl<'a> Walk<'a> {
                 if self.problems.iter().any(told) {
                     return;
                 }
-                // What was said of it may quote it.
+                // An earlier message may quote the secret.
                 self.problems.retain(|problem| problem.offset != offset);
                 let hint = "move it to a file or an environment variable and refer to that, as in \
                             \"file:PATH\" or \"env:NAME\"; a command can read it from its environment";
@@ -411,7 +412,7 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// How to write a retention rule that stands where another shape is expected: `keep = "30d"`,
+/// Hint for writing a retention rule in the place of one with another shape: `keep = "30d"`,
 /// `keep = 7`, `daily = "30d"`.
 fn retention_hint(name: &str, path: &str, value: &DeValue<'_>) -> Option<String> {
     let (table, key) = path.rsplit_once('.')?;

@@ -10,24 +10,24 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DrillConfig {
-    /// Cron, five fields, UTC.
+    /// Schedule in cron form, five fields, UTC.
     #[serde(default)]
     #[schemars(with = "Option<text::Cron>")]
     pub schedule: Option<String>,
     /// The plans whose points are drilled as one application.
     #[schemars(with = "Vec<text::Name>")]
     pub plans: Vec<Name>,
-    /// Which copy is proved; the plan's first store when absent.
+    /// Store whose copy is proved; the plan's first store when absent.
     #[serde(default)]
     #[schemars(with = "Option<text::Name>")]
     pub store: Option<Name>,
-    /// Which point: any POINT expression.
+    /// Point to restore: any POINT expression.
     #[serde(default = "latest")]
     pub point: String,
-    /// Overdue after this.
+    /// Age of the last drill after which the next one is overdue.
     #[serde(default)]
     pub max_age: Option<Span>,
-    /// What is asked of the restored application.
+    /// Checks of the restored application.
     #[serde(default)]
     pub checks: Vec<CheckConfig>,
 }

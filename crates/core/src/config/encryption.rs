@@ -1,4 +1,4 @@
-//! To whom a store encrypts, who signs inside, and with what it is decrypted.
+//! Encryption of a store: recipients, the signer inside messages, and decryption keys.
 
 use super::text;
 use crate::secret::Reference;
@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-/// Whom to encrypt to.
+/// Public keys to encrypt to.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EncryptConfig {
@@ -18,12 +18,12 @@ pub struct EncryptConfig {
     #[serde(default)]
     #[schemars(with = "Vec<text::AbsolutePath>")]
     pub openpgp: Vec<PathBuf>,
-    /// Who signs inside what is encrypted with `openpgp`, as `gpg --sign --encrypt` does.
+    /// Key that signs inside messages encrypted with `openpgp`, as `gpg --sign --encrypt` does.
     #[serde(default)]
     pub sign: Option<SignConfig>,
 }
 
-/// With what to sign inside OpenPGP messages.
+/// Key that signs inside OpenPGP messages.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SignConfig {
@@ -37,7 +37,7 @@ pub struct SignConfig {
     #[serde(default)]
     #[schemars(with = "Option<text::AbsolutePath>")]
     pub gpg: Option<PathBuf>,
-    /// Which key of `gpg` signs: its fingerprint, 40 hexadecimal digits.
+    /// Key of `gpg` that signs: its fingerprint, 40 hexadecimal digits.
     #[serde(default)]
     pub key: Option<String>,
 }
@@ -46,14 +46,14 @@ pub struct SignConfig {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EvidenceConfig {
-    /// Public keys that what was observed is sealed to, for stores that have none: `age1…` or
+    /// Public keys that observations are sealed to, for stores that have none: `age1…` or
     /// `ssh-ed25519 …`, absolute paths of files that hold them, or of OpenPGP key files.
     #[serde(default)]
     pub recipients: Vec<String>,
 }
 
 impl EncryptConfig {
-    /// The key of this table that is used.
+    /// Name of the key of this table that is set.
     pub fn format(&self) -> &'static str {
         if self.openpgp.is_empty() {
             "age"
@@ -63,7 +63,7 @@ impl EncryptConfig {
     }
 }
 
-/// With what to decrypt.
+/// Keys to decrypt with.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DecryptConfig {
@@ -83,7 +83,7 @@ pub struct DecryptConfig {
 }
 
 impl DecryptConfig {
-    /// Whether what is encrypted in this format (`age`, `openpgp`) can be decrypted.
+    /// Returns whether messages in this format (`age`, `openpgp`) can be decrypted.
     pub fn opens(&self, format: &str) -> bool {
         match format {
             "openpgp" => self.openpgp.is_some() || self.gpg.is_some(),

@@ -1,8 +1,8 @@
-//! What the documentation names and this version does not have, or does not have there: said so,
-//! rather than called unknown.
+//! Keys and values that the documentation names and this version lacks, in general or in one place:
+//! they are reported as such rather than as unknown.
 
-/// A key that a later version knows in this table, by the table's name in the schema; what to do
-/// instead.
+/// Advice about a key that only a later version knows in this table; the table is given by its name
+/// in the schema.
 pub(super) fn key(table: &str, key: &str) -> Option<&'static str> {
     Some(match (table, key) {
         ("Config", "notify") => {
@@ -18,7 +18,7 @@ pub(super) fn key(table: &str, key: &str) -> Option<&'static str> {
     })
 }
 
-/// The name of a key that was given another one, by the table's name in the schema.
+/// New name of a key that was renamed; the table is given by its name in the schema.
 pub(super) fn renamed(table: &str, key: &str) -> Option<&'static str> {
     match (table, key) {
         ("PlanConfig", "after") => Some("finally"),
@@ -26,8 +26,8 @@ pub(super) fn renamed(table: &str, key: &str) -> Option<&'static str> {
     }
 }
 
-/// A word that a later version knows as this value, by the value's name in the schema; what to do
-/// instead.
+/// Advice about a word that only a later version knows as this value; the value is given by its
+/// name in the schema.
 pub(super) fn word(value: &str, word: &str) -> Option<&'static str> {
     Some(match (value, word) {
         ("SourceConfig", "lightsail" | "machine") => {

@@ -10,11 +10,11 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
 
-/// The variable that names the configuration file.
+/// Environment variable that names the configuration file.
 const VARIABLE: &str = "LIFEBOAT_CONFIG";
-/// Where it is looked for when nobody names it.
+/// Places where the file is looked for when it is not named.
 const PLACES: [&str; 2] = ["./lifeboat.toml", "/etc/lifeboat/lifeboat.toml"];
-/// More than any configuration needs, in bytes.
+/// Largest configuration file in bytes.
 const FILE_BYTES_MAX: u64 = 4 << 20;
 
 impl Config {
@@ -32,10 +32,10 @@ impl Config {
         Config::parse(&read(&path)?, &path)
     }
 
-    /// Reads a configuration from its text. `origin` is the file it stands in.
+    /// Parses a configuration. `origin` is the file that holds the text.
     ///
-    /// An error tells of every problem of its kind, each with `FILE:LINE:COLUMN`: first the
-    /// syntax, then keys and values, then what contradicts itself.
+    /// An error reports every problem of one stage, each with `FILE:LINE:COLUMN`: first of the
+    /// syntax, then of keys and values, then contradictions.
     pub fn parse(text: &str, origin: &Path) -> Result<Config> {
         let fail = |problems| Err(error(origin, text, problems));
         let (document, errors) = DeTable::parse_recoverable(text);
@@ -64,8 +64,8 @@ impl Config {
     }
 }
 
-/// Its message says what the grammar expected and never quotes the text; its source line, which
-/// may hold a secret, is not shown.
+/// A syntax error. Its message says what the grammar expected and never quotes the text; the source
+/// line, which may hold a secret, is not shown.
 fn syntax(error: &toml::de::Error) -> Problem {
     Problem {
         offset: error.span().map_or(0, |span| span.start),
@@ -95,8 +95,8 @@ fn other_version(document: &DeTable<'_>) -> Option<Problem> {
     })
 }
 
-/// What the schema let pass and the types did not. The words of serde may quote a value, so that
-/// only the place is told.
+/// The error of a value that the schema accepts and the types refuse. The message of serde may
+/// quote the value, so only the place is reported.
 fn unforeseen(origin: &Path, error: &toml::de::Error) -> Error {
     let at = error.span().map_or(0, |span| span.start);
     Error::new(
@@ -107,7 +107,7 @@ fn unforeseen(origin: &Path, error: &toml::de::Error) -> Error {
 }
 
 impl Config {
-    /// A configuration that no file holds. Its paths are absolute.
+    /// Makes a configuration without a file. Its paths are absolute.
     pub(crate) fn of_value(value: serde_json::Value) -> Result<Config> {
         let unfit =
             |error| Error::new(Code::Usage, "it has a value that does not fit").cause(error);
@@ -143,7 +143,7 @@ fn contradictions(config: &Config, places: &Places) -> Vec<Problem> {
         .collect()
 }
 
-/// The file to read.
+/// Finds the file to read.
 pub(super) fn find(
     named: Option<&Path>,
     variable: Option<&Path>,
@@ -167,9 +167,9 @@ pub(super) fn find(
         .hint("write one (`lifeboat demo --keep` leaves one to start from), or name one with --config FILE"))
 }
 
-/// Refuses a file that may be a stranger's, because it names commands that this user then runs: one
-/// that everybody can write to, and one that nobody named and that others can write to. That others
-/// may change a file that was named is told by the doctor.
+/// Refuses a file that a stranger may have written, because this user runs the commands that it
+/// names: a file that everybody can write to, or an unnamed one that others can write to. The
+/// doctor reports a named file that others can change.
 fn refuse_planted(path: &Path, named: bool) -> Result<()> {
     match ownership::exposed(path) {
         Some(fault) if !named || fault.is_everybody() => Err(Error::new(

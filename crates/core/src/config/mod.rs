@@ -1,9 +1,9 @@
 //! The configuration: one TOML file, typed, with unknown keys refused.
 //!
-//! Each table has a file that holds its shape; [`Config::load`] reads them, and returns a value only when every key is
-//! known, every value fits and no two of them contradict each other. Every secret is a
-//! [`Reference`]; nothing here is resolved, so a configuration can be printed, and checked on a
-//! host that has none of the secrets. Whether what it names can be reached is not known here.
+//! Each table has a file that defines its shape. [`Config::load`] reads a file and returns a
+//! configuration only when every key is known, every value fits and no two of them contradict each
+//! other. Every secret is a [`Reference`] and is not resolved here, so that a configuration can be
+//! printed, and checked on a host that has none of the secrets. Nothing is connected to.
 
 use crate::name::Name;
 use schemars::JsonSchema;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// The whole file.
+/// The whole configuration file.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
@@ -19,15 +19,15 @@ pub struct Config {
     pub version: u32,
     /// The application that is protected.
     pub app: App,
-    /// What is backed up, by name.
+    /// Sources to back up, by name.
     #[serde(default)]
     #[schemars(extend("propertyNames" = text::names()))]
     pub source: BTreeMap<Name, SourceConfig>,
-    /// Where it goes, by name.
+    /// Stores that receive backups, by name.
     #[serde(default)]
     #[schemars(extend("propertyNames" = text::names()))]
     pub store: BTreeMap<Name, StoreConfig>,
-    /// Which sources go where, and when, by name.
+    /// Plans that say which sources go to which stores, and when, by name.
     #[serde(default)]
     #[schemars(extend("propertyNames" = text::names()))]
     pub plan: BTreeMap<Name, PlanConfig>,
@@ -35,7 +35,7 @@ pub struct Config {
     #[serde(default)]
     #[schemars(extend("propertyNames" = text::names()))]
     pub drill: BTreeMap<Name, DrillConfig>,
-    /// What surrounds a live restore.
+    /// Commands and checks around a live restore.
     #[serde(default)]
     pub restore: RestoreConfig,
     /// The record of drills and restores.
@@ -44,7 +44,7 @@ pub struct Config {
     /// The file it was read from, absolute.
     #[serde(skip)]
     pub origin: PathBuf,
-    /// The text of that file; it holds no secret.
+    /// The text of that file, without secrets.
     #[serde(skip)]
     pub text: String,
 }

@@ -1,26 +1,26 @@
-//! Where things stand in a configuration file, and what is wrong there.
+//! Positions in a configuration file, and the problems there.
 
 use crate::error::{Code, Error};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// How many problems one error tells of.
+/// Largest number of problems in one error.
 const PROBLEMS_MAX: usize = 50;
 
-/// Something that keeps a configuration from being used.
+/// A problem that prevents a configuration from being used.
 #[derive(Debug)]
 pub(super) struct Problem {
     /// Byte offset into the text.
     pub(super) offset: usize,
-    /// One sentence; never a value that may be a secret.
+    /// One sentence, without any value that may be a secret.
     pub(super) message: String,
-    /// What to do.
+    /// Remedy.
     pub(super) hint: Option<String>,
-    /// The message is known not to quote the value that stands there.
+    /// True when the message is known not to quote the value.
     pub(super) discreet: bool,
 }
 
-/// Where each key and list item stands: its path (`plan.hourly.sources[1]`) and byte offset.
+/// Byte offset of each key and list item, by its path (`plan.hourly.sources[1]`).
 #[derive(Debug, Default)]
 pub(super) struct Places(BTreeMap<String, usize>);
 
@@ -29,7 +29,7 @@ impl Places {
         self.0.insert(path.to_owned(), offset);
     }
 
-    /// Where `path` stands, or what encloses it.
+    /// Offset of `path`, or of the nearest table or list around it.
     pub(super) fn find(&self, path: &str) -> usize {
         let mut path = path;
         loop {
@@ -44,7 +44,7 @@ impl Places {
     }
 }
 
-/// The path of `key` in the table at `path`, quoted where TOML wants it quoted.
+/// Path of `key` in the table at `path`, quoted if TOML requires it.
 pub(super) fn join(path: &str, key: &str) -> String {
     let bare = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     let key = match !key.is_empty() && key.chars().all(bare) {
@@ -57,7 +57,7 @@ pub(super) fn join(path: &str, key: &str) -> String {
     }
 }
 
-/// `LINE:COLUMN` of a byte offset, both from 1; columns count characters.
+/// Converts a byte offset to `LINE:COLUMN`, both from 1; columns count characters.
 fn line_and_column(text: &str, offset: usize) -> String {
     let before = text.get(..offset).unwrap_or(text);
     let line = before.matches('\n').count() + 1;
@@ -66,7 +66,7 @@ fn line_and_column(text: &str, offset: usize) -> String {
     format!("{line}:{column}")
 }
 
-/// One error of all problems: the first is the message, the others the cause, a line each.
+/// Combines all problems in one error: the first is the message, the others the cause, a line each.
 pub(super) fn error(origin: &Path, text: &str, mut problems: Vec<Problem>) -> Error {
     problems.sort_by_key(|problem| problem.offset);
     let told = |problem: &Problem| {
@@ -97,7 +97,7 @@ pub(super) fn error(origin: &Path, text: &str, mut problems: Vec<Problem>) -> Er
     }
 }
 
-/// The candidate a mistyped word most likely means.
+/// Finds the candidate that a mistyped word most likely means.
 pub(super) fn nearest<'a>(
     word: &str,
     candidates: impl IntoIterator<Item = &'a str>,
@@ -115,7 +115,7 @@ pub(super) fn nearest<'a>(
         .map(|(_, candidate)| candidate)
 }
 
-/// The hint for a word that is not among `known`.
+/// Makes the hint for a word that is not among `known`.
 pub(super) fn did_you_mean<'a>(
     word: &str,
     known: impl IntoIterator<Item = &'a str> + Clone,

@@ -6,11 +6,11 @@ use crate::span::Span;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Which sources go where, and when.
+/// Sources to capture, stores to receive them, and when.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PlanConfig {
-    /// Cron, five fields, UTC.
+    /// Schedule in cron form, five fields, UTC.
     #[serde(default)]
     #[schemars(with = "Option<text::Cron>")]
     pub schedule: Option<String>,
@@ -20,10 +20,10 @@ pub struct PlanConfig {
     /// Names of stores.
     #[schemars(with = "Vec<text::Name>")]
     pub stores: Vec<Name>,
-    /// Which points are kept.
+    /// Points that are kept.
     #[serde(default)]
     pub keep: Option<Keep>,
-    /// Commands before the first source; one that fails fails the backup.
+    /// Commands before the first source; if one fails, the backup fails.
     #[serde(default)]
     pub before: Vec<Vec<String>>,
     /// Commands after the last source, whatever happened.
@@ -31,17 +31,17 @@ pub struct PlanConfig {
     pub finally: Vec<Vec<String>>,
 }
 
-/// Which points are kept.
+/// Retention: the points that are kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Keep {
     /// `"forever"`.
     Word(KeepWord),
-    /// By rules.
+    /// Retention rules.
     Rules(KeepRules),
 }
 
-/// The one word `keep` may be.
+/// The word that `keep` may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum KeepWord {
@@ -53,25 +53,25 @@ pub enum KeepWord {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct KeepRules {
-    /// The last so many.
+    /// Number of newest points.
     pub last: Option<u32>,
-    /// One for each of so many hours.
+    /// Number of hours for each of which one point is kept.
     pub hourly: Option<u32>,
-    /// Days.
+    /// Number of days for each of which one point is kept.
     pub daily: Option<u32>,
-    /// Weeks.
+    /// Number of weeks for each of which one point is kept.
     pub weekly: Option<u32>,
-    /// Months.
+    /// Number of months for each of which one point is kept.
     pub monthly: Option<u32>,
-    /// Years.
+    /// Number of years for each of which one point is kept.
     pub yearly: Option<u32>,
-    /// Everything younger.
+    /// Age up to which every point is kept.
     pub within: Option<Span>,
-    /// Which point of a period is kept.
+    /// Point of a period that is kept.
     pub of_period: OfPeriod,
 }
 
-/// Which point of a period is kept.
+/// Point of a period that is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OfPeriod {

@@ -1,5 +1,5 @@
-//! The JSON Schema of the configuration: what editors complete from, and what loading holds the
-//! document against. It is made from the types, so that it cannot say anything else than they do.
+//! The JSON Schema of the configuration, for completion in editors and for validation when loading.
+//! It is derived from the types, so that the two cannot disagree.
 
 use super::Config;
 use serde_json::{Map, Value, json};
@@ -12,8 +12,8 @@ pub fn schema() -> Value {
     schema
 }
 
-/// Makes it TOML's: there is no null, and integer formats become bounds. Doc comments lose their
-/// line breaks.
+/// Adapts the schema to TOML: there is no null, and integer formats become bounds. Line breaks in
+/// doc comments are removed.
 fn tidy(value: &mut Value) {
     match value {
         Value::Array(items) => items.iter_mut().for_each(tidy),
@@ -60,8 +60,8 @@ fn drop_null(object: &mut Map<String, Value>) {
     }
 }
 
-/// Turns "what all have, and one of what the kinds add" into one closed table per kind, so that
-/// each can refuse the keys of the others.
+/// Turns "common fields, and one of several kinds" into one closed table per kind, so that each can
+/// refuse the keys of the others.
 fn merge_kinds(schema: &mut Value) {
     let Some(Value::Object(definitions)) = schema.get_mut("$defs") else {
         return;
@@ -93,7 +93,7 @@ fn merge_kinds(schema: &mut Value) {
     }
 }
 
-/// The closed table of one kind, and the name of the definition that it replaces.
+/// Makes the closed table of one kind, and the name of the definition that it replaces.
 fn merge(common: &Value, variant: &Value, all: &Map<String, Value>) -> Option<(Value, String)> {
     let name = definition_name(variant)?;
     let own = all.get(name)?;

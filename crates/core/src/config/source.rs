@@ -14,19 +14,20 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// What every source has, and what its kind adds.
+/// Fields of every source, and those of its kind.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct SourceConfig {
-    /// Refused by a store that does not encrypt.
+    /// True for sensitive data; refused by a store that does not encrypt.
     #[serde(default)]
     pub sensitive: bool,
-    /// Refused by a store whose bucket or disk also receives other data.
+    /// True for data that must be kept separate; refused by a store whose bucket or disk also
+    /// receives other data.
     #[serde(default)]
     pub separate: bool,
-    /// Key template of its artifacts; the store has the default.
+    /// Key template of its artifacts; the store's template when absent.
     #[serde(default)]
     pub key: Option<String>,
-    /// What it is.
+    /// Kind of the source, with its own fields.
     #[serde(flatten)]
     pub kind: SourceKind,
 }
@@ -52,7 +53,7 @@ pub enum SourceKind {
 }
 
 impl SourceKind {
-    /// Which kind it is.
+    /// Its kind.
     pub fn kind(&self) -> Kind {
         match self {
             SourceKind::Files(_) => Kind::Files,
@@ -65,12 +66,12 @@ impl SourceKind {
         }
     }
 
-    /// The name in the configuration and in manifests.
+    /// Name of the kind in the configuration and in manifests.
     pub fn name(&self) -> &'static str {
         self.kind().as_str()
     }
 
-    /// The absolute paths that it takes files from.
+    /// Absolute paths that it takes files from.
     pub fn roots(&self) -> Vec<&Path> {
         match self {
             SourceKind::Files(files) => {
@@ -119,7 +120,7 @@ pub struct SqliteConfig {
 /// One PostgreSQL database.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct PostgresConfig {
-    /// Where it is.
+    /// Server and database.
     #[serde(flatten)]
     pub server: ServerConfig,
     /// Also capture roles, memberships and tablespaces (never passwords).
@@ -140,10 +141,10 @@ pub struct ServerConfig {
     /// Host name or address.
     #[serde(default)]
     pub host: Option<String>,
-    /// TCP port; of PostgreSQL also the number in the name of the socket.
+    /// TCP port; for PostgreSQL also the number in the name of the socket.
     #[serde(default)]
     pub port: Option<u16>,
-    /// The server's unix socket, instead of `host`; of PostgreSQL the directory it is in.
+    /// The server's unix socket, instead of `host`; for PostgreSQL its directory.
     #[serde(default)]
     #[schemars(with = "Option<text::AbsolutePath>")]
     pub socket: Option<PathBuf>,
@@ -156,11 +157,10 @@ pub struct ServerConfig {
     /// Database.
     #[serde(default)]
     pub database: Option<String>,
-    /// How long to wait for the lock of a table, or of its definition, before the dump is tried
-    /// again.
+    /// Longest wait for the lock of a table, or of its definition, before the dump is tried again.
     #[serde(default = "default_lock_timeout")]
     pub lock_timeout: Span,
-    /// Where its client programs run.
+    /// Place where its client programs run.
     #[serde(flatten)]
     pub place: PlaceConfig,
 }
@@ -169,20 +169,20 @@ fn default_lock_timeout() -> Span {
     Span { seconds: 60 }
 }
 
-/// Where programs run.
+/// Place where programs run.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 pub struct PlaceConfig {
-    /// Where it runs: `ssh:USER@HOST[:PORT]`, `docker:CONTAINER` or
-    /// `kubectl:NAMESPACE/POD[/CONTAINER]`; on this host when absent.
+    /// Place where it runs: `ssh:USER@HOST[:PORT]`, `docker:CONTAINER` or
+    /// `kubectl:NAMESPACE/POD[/CONTAINER]`; this host when absent.
     #[serde(default)]
     pub via: Option<Via>,
-    /// How to log in, for `via = "ssh:…"`.
+    /// Login settings for `via = "ssh:…"`.
     #[serde(default)]
     pub ssh: Option<SshConfig>,
 }
 
 impl PlaceConfig {
-    /// The way there. Nothing is reached yet.
+    /// The transport to that place. It does not connect yet.
     pub fn transport(&self) -> Transport {
         let login = self.ssh.as_ref().map(SshConfig::login);
         Transport::open(self.via.as_ref(), login)
@@ -194,7 +194,7 @@ impl PlaceConfig {
 pub struct BucketConfig {
     /// Name of the bucket.
     pub bucket: String,
-    /// Only keys that begin with this.
+    /// Only keys that begin with this prefix.
     #[serde(default)]
     pub prefix: Option<String>,
     /// Region.
@@ -204,7 +204,7 @@ pub struct BucketConfig {
     #[serde(default)]
     #[schemars(with = "Option<text::Url>")]
     pub endpoint: Option<String>,
-    /// Access key id; better not the one of a store.
+    /// Access key id; preferably another one than a store uses.
     pub access_key: Reference,
     /// Secret access key.
     pub secret_key: Reference,
@@ -217,10 +217,10 @@ pub struct BucketConfig {
     /// Glob patterns of whole keys that are left out: `tmp/**`, `**/*.log`.
     #[serde(default)]
     pub exclude: Vec<String>,
-    /// How many requests are under way at a time, 1 to 64.
+    /// Largest number of requests at a time, 1 to 64.
     #[serde(default = "default_parallel")]
     pub parallel: u8,
-    /// For how long objects that were deleted or replaced stay in the index, and so in the store.
+    /// Time for which deleted or replaced objects stay in the index, and so in the store.
     #[serde(default = "default_keep_deleted")]
     pub keep_deleted: Span,
     /// Compress objects as the store says; most objects are compressed already.
@@ -229,7 +229,7 @@ pub struct BucketConfig {
 }
 
 impl BucketConfig {
-    /// The keys that are left out.
+    /// Patterns of the keys that are left out.
     pub fn excludes(&self) -> Result<GlobSet> {
         let mut set = GlobSetBuilder::new();
         for pattern in &self.exclude {
@@ -271,7 +271,7 @@ fn default_keep_deleted() -> Span {
 pub struct CommandConfig {
     /// Program and arguments; no shell.
     pub command: Vec<String>,
-    /// File name extension of what it prints.
+    /// File name extension of its output.
     #[serde(default = "bin")]
     #[schemars(with = "text::Extension")]
     pub extension: Extension,
@@ -279,10 +279,10 @@ pub struct CommandConfig {
     #[serde(default)]
     #[schemars(extend("propertyNames" = text::variables()))]
     pub env: BTreeMap<String, Reference>,
-    /// Fail when it prints fewer bytes than this.
+    /// Smallest valid output in bytes; a shorter one fails.
     #[serde(default = "one")]
     pub min_bytes: u64,
-    /// Where it runs.
+    /// Place where it runs.
     #[serde(flatten)]
     pub place: PlaceConfig,
 }

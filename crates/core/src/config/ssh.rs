@@ -7,17 +7,17 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-/// How to log in over SSH; what is absent is the business of the user's own `ssh` configuration.
+/// Login over SSH; the user's own `ssh` configuration supplies what is absent.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SshConfig {
-    /// Private key in OpenSSH or PEM format; handed to an agent of Lifeboat's own, never to a file.
+    /// Private key in OpenSSH or PEM format; passed to a private agent, never written to a file.
     #[serde(default)]
     pub key: Option<Reference>,
     /// Passphrase of the private key.
     #[serde(default)]
     pub passphrase: Option<Reference>,
-    /// Absolute path of a `known_hosts` file that alone says which host keys are believed.
+    /// Absolute path of a `known_hosts` file; only host keys in it are trusted.
     #[serde(default)]
     #[schemars(with = "Option<text::AbsolutePath>")]
     pub known_hosts: Option<PathBuf>,
@@ -28,7 +28,7 @@ pub struct SshConfig {
 }
 
 impl SshConfig {
-    /// The same for who logs in.
+    /// Converts these settings for the transport.
     pub fn login(&self) -> Login {
         Login {
             key: self.key.clone(),

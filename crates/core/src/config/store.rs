@@ -8,14 +8,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-/// What every store has, and what its kind adds.
+/// Fields of every store, and those of its kind.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct StoreConfig {
     /// `archive`: one object per artifact; `repository`: one snapshot per point in a repository that
     /// restic reads.
     #[serde(default)]
     pub layout: Layout,
-    /// Key template; an extension is added from what was done.
+    /// Key template; an extension for compression and encryption is added.
     #[serde(default = "default_key")]
     pub key: String,
     /// `gzip`, `zstd` or `none`, with an optional level: `zstd:9`.
@@ -27,13 +27,13 @@ pub struct StoreConfig {
     /// Public keys to encrypt to.
     #[serde(default)]
     pub encrypt: Option<EncryptConfig>,
-    /// Private keys, only where drills and restores run.
+    /// Private keys; set them only where drills and restores run.
     #[serde(default)]
     pub decrypt: Option<DecryptConfig>,
-    /// Given up for this run when it accepts no byte for so long.
+    /// Time without progress after which the store is given up for the run.
     #[serde(default = "default_stall")]
     pub stall_timeout: Span,
-    /// What it is.
+    /// Kind of the store, with its own fields.
     #[serde(flatten)]
     pub kind: StoreKind,
 }
@@ -42,14 +42,14 @@ fn default_stall() -> Span {
     Span { seconds: 300 }
 }
 
-/// The template used where none is given.
+/// Key template used when none is given.
 pub const KEY_DEFAULT: &str = "{app}/{source}/{artifact}/{date}/{hour}";
 
 fn default_key() -> String {
     KEY_DEFAULT.into()
 }
 
-/// How objects are laid out.
+/// Layout of stored objects.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Layout {
@@ -73,7 +73,7 @@ pub enum StoreKind {
 }
 
 impl StoreKind {
-    /// The name in the configuration.
+    /// Name of the kind in the configuration.
     pub fn name(&self) -> &'static str {
         match self {
             StoreKind::Local(_) => "local",
@@ -86,7 +86,7 @@ impl StoreKind {
 /// A directory of this host.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct LocalConfig {
-    /// Absolute path; made when missing, its parent must be there.
+    /// Absolute path; the directory is created if missing, but its parent must exist.
     #[schemars(with = "text::AbsolutePath")]
     pub path: PathBuf,
 }
@@ -94,24 +94,24 @@ pub struct LocalConfig {
 /// A directory of another host, over SSH.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct SftpConfig {
-    /// Host name, address or alias of the `ssh` configuration.
+    /// Host name, address or alias in the `ssh` configuration.
     pub host: String,
-    /// Whom to log in as; `ssh` decides when absent.
+    /// User to log in as; `ssh` decides when absent.
     #[serde(default)]
     pub user: Option<String>,
     /// TCP port; `ssh` decides when absent.
     #[serde(default)]
     pub port: Option<u16>,
-    /// Absolute path there; made when missing, its parent must be there.
+    /// Absolute path on that host; the directory is created if missing, but its parent must exist.
     #[schemars(with = "text::AbsolutePath")]
     pub path: PathBuf,
-    /// How to log in.
+    /// Login settings.
     #[serde(default)]
     pub ssh: Option<SshConfig>,
 }
 
 impl SftpConfig {
-    /// `sftp://user@host:port/path`, for people.
+    /// Location as messages show it: `sftp://user@host:port/path`.
     pub fn location(&self) -> String {
         let user = self.user.as_ref().map(|user| format!("{user}@"));
         let port = self.port.map(|port| format!(":{port}"));
@@ -124,7 +124,7 @@ impl SftpConfig {
         )
     }
 
-    /// The host, as it stands before a colon.
+    /// The host in the form required before a colon: IPv6 addresses in brackets.
     pub fn bracketed(&self) -> String {
         match self.host.contains(':') {
             true => format!("[{}]", self.host),
@@ -138,7 +138,7 @@ impl SftpConfig {
 pub struct S3Config {
     /// Name of the bucket.
     pub bucket: String,
-    /// Everything goes under this prefix.
+    /// Prefix of all keys.
     #[serde(default)]
     pub prefix: Option<String>,
     /// Region.
@@ -155,7 +155,7 @@ pub struct S3Config {
     /// Session token of temporary credentials.
     #[serde(default)]
     pub session_token: Option<Reference>,
-    /// As in S3: `STANDARD_IA`, `GLACIER_IR`, …
+    /// Storage class of S3: `STANDARD_IA`, `GLACIER_IR`, …
     #[serde(default)]
     pub storage_class: Option<String>,
     /// `AES256` or `aws:kms`.

@@ -1,5 +1,5 @@
-//! Texts of the configuration that have a grammar: what each is called in the schema, the pattern
-//! an editor can hold it against, and the exact check that loading makes.
+//! Texts of the configuration that have a grammar: the name of each in the schema, the pattern for
+//! editors, and the exact check when loading.
 //!
 //! The markers are never values. A field names one with `#[schemars(with = "…")]`, so that its
 //! schema refers to it by name and [`check`] finds the grammar.
@@ -62,7 +62,7 @@ pub(super) fn variables() -> Value {
     json!({ "title": "VariableName", "pattern": "^[A-Za-z_][A-Za-z0-9_]*$" })
 }
 
-/// Why a text does not fit: the rest of a sentence that began with where it stands, and a hint.
+/// The reason why a text does not fit, which completes a sentence that names its place, and a hint.
 /// Neither shows a text that may be a secret.
 pub(super) struct Unfit {
     pub(super) message: String,
@@ -89,7 +89,7 @@ impl From<String> for Unfit {
     }
 }
 
-/// Where a text stands.
+/// Position of a text.
 pub(super) struct Place<'a> {
     /// The names that lead to it: `["store", "offsite", "secret_key"]`.
     pub(super) keys: &'a [String],
@@ -97,7 +97,8 @@ pub(super) struct Place<'a> {
     pub(super) base: &'a Path,
 }
 
-/// Holds `text` against the grammar that the schema calls `name`; one without a grammar fits.
+/// Checks `text` against the grammar that the schema calls `name`; without a grammar, every text
+/// fits.
 pub(super) fn check(name: &str, text: &str, place: &Place<'_>) -> Result<(), Unfit> {
     match name {
         "SecretReference" => reference(text, place),
@@ -121,7 +122,7 @@ pub(super) fn check(name: &str, text: &str, place: &Place<'_>) -> Result<(), Unf
     }
 }
 
-/// Whether [`check`] says what is wrong with such a text without quoting it.
+/// Returns whether the message of [`check`] for such a text does not quote it.
 pub(super) fn is_discreet(name: &str, text: &str) -> bool {
     match name {
         "SecretReference" => Reference::parse(text).is_err(),
@@ -131,7 +132,7 @@ pub(super) fn is_discreet(name: &str, text: &str) -> bool {
     }
 }
 
-/// What a value of this grammar is called where something else was found.
+/// Description of a value of this grammar, for a message about another value.
 pub(super) fn described(name: &str) -> &'static str {
     match name {
         "SecretReference" => "a reference to a secret, as in \"env:NAME\"",
@@ -161,7 +162,7 @@ fn reference(text: &str, place: &Place<'_>) -> Result<(), Unfit> {
     }
 }
 
-/// The line that refers to a secret instead of holding it.
+/// Suggests a line that refers to a secret instead of holding it.
 fn suggested_reference(place: &Place<'_>) -> String {
     let key = place.keys.last().map_or("password", String::as_str);
     let owner = place.keys.get(1).map_or("", String::as_str);
@@ -184,7 +185,7 @@ fn suggested_reference(place: &Place<'_>) -> String {
     }
 }
 
-/// `path` is what must be absolute, within the whole `text`.
+/// Checks that `path`, which is a part of `text`, is absolute.
 fn absolute(path: &str, text: &str, place: &Place<'_>) -> Result<(), Unfit> {
     if path.starts_with('/') {
         return Ok(());
@@ -208,7 +209,8 @@ fn recipient(text: &str, place: &Place<'_>) -> Result<(), Unfit> {
     if archive::is_recipient(text) {
         return Ok(());
     }
-    // Only what looks like a public key or a path is shown: anything else may be a private one.
+    // Only something that looks like a public key or a path is shown: anything else may be a
+    // private key.
     if let Some(why) = archive::unsupported(text) {
         return Err(Unfit::new(format!("{why}: {text:?}"))
             .hint("use an age1… key of age-keygen, or an ssh-ed25519 or ssh-rsa public key"));
@@ -285,7 +287,7 @@ fn extension(text: &str) -> Result<(), Unfit> {
 
 fn url(text: &str) -> Result<(), Unfit> {
     let hint = "write it without them; access_key and secret_key refer to them";
-    // A user name may be a key id, and a query anything, so that a URL with one is not shown.
+    // A URL with a user name or a query is not shown: either may contain a key.
     if text.contains('@') {
         return Err(Unfit::new("the URL holds credentials").hint(hint));
     }
@@ -303,7 +305,7 @@ fn url(text: &str) -> Result<(), Unfit> {
     }
 }
 
-/// Whether a text that is no reference holds a secret all the same: a private key, or a URL with a
+/// Returns whether a text that is no reference holds a secret: a private key, or a URL with a
 /// password.
 pub(super) fn holds_secret(text: &str) -> bool {
     let upper = text.to_ascii_uppercase();
@@ -320,7 +322,7 @@ pub(super) fn holds_secret(text: &str) -> bool {
             .unwrap_or_default();
         let user = authority.rsplit_once('@').map(|(user, _)| user);
         let password = user.and_then(|user| Some(user.split_once(':')?.1));
-        // `$PASSWORD` and `{password}` are places for one.
+        // `$PASSWORD` and `{password}` are placeholders.
         password.is_some_and(|p| !p.is_empty() && !p.starts_with('$') && !p.starts_with('{'))
     })
 }

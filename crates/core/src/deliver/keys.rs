@@ -1,6 +1,6 @@
-//! Under which key an artifact goes into a store.
+//! Keys of artifacts in a store.
 //!
-//! A key that some manifest names is never overwritten; a leftover that none names is replaced.
+//! A key that a manifest names is never overwritten; an object that no manifest names is replaced.
 
 use crate::archive::{KeyFields, KeyTemplate};
 use crate::config::Config;
@@ -36,8 +36,9 @@ pub(crate) fn stem(
     }))
 }
 
-/// A key that no manifest names, and whether the object must be new: `stem` + `suffix`, or with
-/// `-<point>` between them when that is taken. A leftover that no manifest names is replaced.
+/// Finds a key that no manifest names, and says whether the object must be new: `stem` + `suffix`,
+/// or with `-<point>` between them when that is taken. An object that no manifest names is
+/// replaced.
 pub(crate) fn free_key(
     store: &OpenStore,
     named: &mut Option<BTreeSet<String>>,
@@ -67,8 +68,8 @@ pub(crate) fn free_key(
     Ok((StoredKey::made(candidate)?, true))
 }
 
-/// Every key that some manifest of this store names, read from the store itself. `None` when one
-/// of them is damaged: it may name any key, and must not stop what is to come.
+/// Reads every key that a manifest of this store names from the store itself. `None` when a
+/// manifest is damaged: it may name any key, and must not prevent new points.
 fn named_keys(store: &OpenStore) -> Result<Option<BTreeSet<String>>> {
     let mut keys = BTreeSet::new();
     for point in copies::list(store)?.keys() {

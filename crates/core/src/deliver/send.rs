@@ -1,12 +1,12 @@
-//! One artifact on its way: from the source, once, to every store that takes it.
+//! The path of one artifact: from the source, once, to every store that takes it.
 //!
 //! ```text
 //! capture ─► tally ─► group of stores with equal sealing ─► seal ─► tally ─► store, store, …
 //!                 └─► another group …
 //! ```
 //! Every arrow is a bounded channel. A store that fails or stalls is dropped and the others go on;
-//! a source that fails ends every upload, so that nothing of it becomes visible. Nothing touches
-//! the disk on the way, and no stage holds more than a few chunks.
+//! a source that fails ends every upload, so that nothing of it becomes visible. Nothing is written
+//! to disk on the way, and no stage holds more than a few chunks.
 
 use crate::archive::{Sealer, Sealing, Tally, Tap};
 use crate::cancel;
@@ -24,20 +24,20 @@ use std::time::{Duration, Instant};
 
 /// Bytes of one message between threads.
 const CHUNK_BYTES: usize = 512 << 10;
-/// Messages that may wait in one channel: with 512 KiB each, 2 MiB.
+/// Messages that may wait in one channel: 2 MiB of 512 KiB each.
 const CHUNKS_WAITING: usize = 4;
 
 /// How often an artifact is begun whose source changes under it.
 pub(crate) const ATTEMPTS_MAX: u32 = 4;
 
-/// What travels between threads. A sender that is dropped without `End` was cut off.
+/// A message between threads. A sender that is dropped without `End` was cut off.
 enum Message {
     Chunk(Arc<Chunk>),
     End,
 }
 
-/// Bytes whose room goes back to who filled it, once the last who reads them is done: fresh memory
-/// for every chunk costs a page fault for every page.
+/// Bytes whose buffer returns to the sender once the last reader is done: fresh memory for every
+/// chunk costs a page fault for every page.
 #[derive(Default)]
 struct Chunk {
     bytes: Vec<u8>,
@@ -47,41 +47,41 @@ struct Chunk {
 impl Drop for Chunk {
     fn drop(&mut self) {
         if let Some(home) = &self.home {
-            // A full or closed home needs no more room.
+            // If the channel is full or closed, the buffer is freed.
             let _ = home.try_send(std::mem::take(&mut self.bytes));
         }
     }
 }
 
-/// Where one artifact goes in one store.
+/// Place of one artifact in one store.
 pub(crate) struct Destination {
     pub store: OpenStore,
     pub key: StoredKey,
     pub options: PutOptions,
-    /// Where the point goes into a repository: the snapshot in the making, and which artifact it is.
+    /// The snapshot in preparation and the artifact's place in it, for a repository.
     pub deposit: Option<(Arc<Deposit>, Slot)>,
 }
 
-/// What one store made of an artifact.
+/// Result of sending an artifact to one store.
 pub(crate) struct Delivered {
     pub store: String,
     pub key: StoredKey,
     pub sealing: Sealing,
-    /// What is stored, confirmed by the store; or why nothing is.
+    /// The object as the store confirmed it, or the error.
     pub result: Result<Stored>,
 }
 
 /// An object as a store confirmed it.
 #[derive(Debug, Clone)]
 pub(crate) struct Stored {
-    /// Its bytes, and their hash.
+    /// Size and hash of its bytes.
     pub tally: Tally,
-    /// The id that a versioned store gave it.
+    /// Version id that a versioned store gave it.
     pub version: Option<String>,
 }
 
-/// Sends what `capture` writes to every destination. Returns what the capture returned, the tally
-/// of the bare stream, and what became of each destination.
+/// Sends what `capture` writes to every destination. Returns the result of the capture, the tally
+/// of the bare stream, and the result of each destination.
 pub(crate) fn send<T>(
     destinations: Vec<Destination>,
     capture: impl FnOnce(&mut dyn Write) -> Result<T>,
@@ -108,7 +108,7 @@ pub(crate) fn send<T>(
         Ok(value)
     });
     let (splitter, tally) = tap.finish();
-    // Only a whole capture is ended; otherwise the senders are dropped, and every upload aborts.
+    // Only a whole capture is ended properly; otherwise dropped senders abort every upload.
     let captured = captured.and_then(|value| {
         splitter
             .end()
@@ -120,7 +120,8 @@ pub(crate) fn send<T>(
     (captured, delivered)
 }
 
-/// When the capture ended because no store would take it, the store's words are the error.
+/// Returns the stores' error if the capture failed because no store accepts data, otherwise
+/// `error`.
 fn blame_stores(error: Error, delivered: &[Delivered]) -> Error {
     if error.code != Code::Store {
         return error;
@@ -137,13 +138,13 @@ fn blame_stores(error: Error, delivered: &[Delivered]) -> Error {
     }
 }
 
-/// Cuts a stream into chunks and sends each to several receivers. A receiver that is gone is left
-/// out; when none is left, writing fails.
+/// Cuts a stream into chunks and sends each to several receivers. Skips a receiver that is gone;
+/// writing fails when none is left.
 struct Splitter {
     buffer: Vec<u8>,
     senders: Vec<Option<Sender<Message>>>,
     send_timeout: Option<Duration>,
-    /// Where the room of chunks that were read comes back.
+    /// Channel that returns the buffers of chunks that were read.
     rooms: (Sender<Vec<u8>>, Receiver<Vec<u8>>),
 }
 
@@ -198,7 +199,7 @@ impl Splitter {
         }
     }
 
-    /// Ends the stream: what was written is whole.
+    /// Ends the stream and marks it as whole.
     fn end(mut self) -> io::Result<()> {
         self.send_buffer()?;
         self.broadcast(|| Message::End)
@@ -223,7 +224,7 @@ impl Write for Splitter {
     }
 }
 
-/// Stores that want the same bytes.
+/// Stores that receive the same bytes.
 struct Group {
     sealing: Sealing,
     uploads: Vec<Upload>,
@@ -231,7 +232,7 @@ struct Group {
 
 struct RunningGroup {
     sender: Sender<Message>,
-    /// What became of its uploads when there was no thread for it.
+    /// Results of its uploads if no thread could be started.
     thread: std::result::Result<JoinHandle<Vec<Delivered>>, Vec<Delivered>>,
 }
 
@@ -253,7 +254,7 @@ impl Group {
         RunningGroup { sender, thread }
     }
 
-    /// Seals what arrives and hands it to the uploads, then waits for each of them.
+    /// Seals what arrives and passes it to the uploads, then waits for each of them.
     fn run(self, receiver: &Receiver<Message>) -> Vec<Delivered> {
         let stall = self
             .uploads
@@ -272,7 +273,7 @@ impl Group {
     }
 }
 
-/// Seals a stream of messages into `output`; the tally of the sealed bytes.
+/// Seals a stream of messages into `output`; returns the tally of the sealed bytes.
 fn seal(sealing: &Sealing, receiver: &Receiver<Message>, output: Splitter) -> Result<Tally> {
     let given_up = |e| Error::from_io(Code::Store, "the stream was given up", e);
     let mut sealer = Sealer::new(sealing, Tap::new(output))?;
@@ -291,7 +292,7 @@ fn seal(sealing: &Sealing, receiver: &Receiver<Message>, output: Splitter) -> Re
 impl RunningGroup {
     fn join(self) -> Vec<Delivered> {
         drop(self.sender);
-        // A panic there is a bug; its stores then count as not reached.
+        // A panic there is a bug; its stores count as not reached.
         match self.thread {
             Ok(thread) => thread.join().unwrap_or_default(),
             Err(lost) => lost,
@@ -299,13 +300,13 @@ impl RunningGroup {
     }
 }
 
-/// One object on its way into one store.
+/// The upload of one object to one store.
 struct Upload {
     store: String,
     key: StoredKey,
     stall: Duration,
     sender: Sender<Message>,
-    /// The bytes that the store confirms, and the version it gave them.
+    /// Bytes that the store confirms, and the version it gave them.
     outcome: Receiver<Result<(u64, Option<String>)>>,
 }
 
@@ -327,7 +328,7 @@ impl Upload {
             outcome,
         };
         let told = report.clone();
-        // Detached on purpose: a store that hangs for ever must not hold the run.
+        // Detached on purpose: a store that hangs for ever must not block the run.
         let started = thread::start(move || {
             let mut body = Box::new(ChannelReader {
                 receiver,
@@ -351,7 +352,7 @@ impl Upload {
         upload
     }
 
-    /// Waits until the store confirmed the object, or gave up, or stalled.
+    /// Waits until the store has confirmed the object, failed, or stalled.
     fn join(self, sealing: &Sealing, sealed: &Result<Tally>) -> Delivered {
         let Upload {
             store,
@@ -364,7 +365,7 @@ impl Upload {
         let begun = Instant::now();
         let answer = match sealed {
             Ok(_) => outcome.recv_timeout(stall),
-            // The upload is being aborted: its own error, if it has one, comes soon.
+            // The upload is being aborted; its own error, if any, comes soon.
             Err(_) => outcome.recv_timeout(stall.min(Duration::from_secs(30))),
         };
         let result = match (answer, sealed) {
@@ -396,7 +397,7 @@ impl Upload {
     }
 }
 
-/// The receiving end as a reader: an error unless the stream was ended properly.
+/// Reads the messages of a channel; fails unless the stream was ended properly.
 struct ChannelReader {
     receiver: Receiver<Message>,
     chunk: Arc<Chunk>,

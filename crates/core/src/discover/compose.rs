@@ -1,11 +1,11 @@
-//! Databases in compose files. Read by lines and indentation, as these files are written; what is
-//! written in another way is not seen.
+//! Databases in compose files. Files are read by lines and indentation, in their usual form;
+//! services in another form are not found.
 
 use super::database::{Database, Where, of_image};
 use super::environment::text_of;
 use std::path::Path;
 
-/// The services of a compose file that are databases.
+/// Finds the services of a compose file that are databases.
 pub(super) fn databases(path: &Path) -> Vec<Database> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     if !super::walk::is_compose(&name) {

@@ -1,4 +1,4 @@
-//! Databases, from what refers to them.
+//! Databases, found by the files and containers that refer to them.
 
 use super::environment::Environment;
 use super::{Found, name_of};
@@ -6,7 +6,7 @@ use serde::Serialize;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// What kind of database.
+/// Kind of database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
@@ -21,7 +21,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// As in the configuration.
+    /// The name in the configuration.
     pub fn name(self) -> &'static str {
         match self {
             Kind::Postgres => "postgres",
@@ -32,10 +32,10 @@ impl Kind {
     }
 }
 
-/// Where something was learnt, or where a secret is now.
+/// Place where something was found, or where a secret is now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Where {
-    /// The variable, when it is one.
+    /// The variable, if it is one.
     pub key: Option<String>,
     /// The file, container or directory.
     pub place: String,
@@ -71,7 +71,7 @@ impl std::fmt::Display for Where {
 pub struct Database {
     /// A name for its source.
     pub name: String,
-    /// What kind.
+    /// Its kind.
     pub kind: Kind,
     /// Its name on its server.
     pub database: Option<String>,
@@ -79,15 +79,15 @@ pub struct Database {
     pub host: Option<String>,
     /// Port of its server.
     pub port: Option<u16>,
-    /// Who connects.
+    /// User to connect as.
     pub user: Option<String>,
     /// Its file (SQLite), or its server's socket.
     pub path: Option<PathBuf>,
-    /// Where the password is now.
+    /// Place of the password.
     pub password: Option<Where>,
-    /// The container it is in.
+    /// The container that it runs in.
     pub container: Option<String>,
-    /// What refers to it.
+    /// The place that refers to it.
     pub seen: Where,
 }
 
@@ -120,7 +120,7 @@ impl Database {
     }
 }
 
-/// The kind that an image of this name holds.
+/// Kind of database in an image of this name.
 pub(super) fn of_image(image: &str) -> Option<Kind> {
     let name = image.rsplit('/').next()?.split([':', '@']).next()?;
     Some(match name {
@@ -143,7 +143,7 @@ fn of_word(word: &str) -> Option<Kind> {
     })
 }
 
-/// The databases that the variables of a file name.
+/// Finds the databases that the variables of a file name.
 pub(super) fn of_environment(environment: &Environment, root: &Path) -> Vec<Database> {
     let mut found: Vec<Database> = environment
         .iter()
@@ -169,7 +169,7 @@ fn file_of(path: &str, environment: &Environment, root: &Path) -> Option<PathBuf
     absolute.is_file().then_some(absolute)
 }
 
-/// `scheme://user:password@host:port/database`; the password is not kept.
+/// Reads `scheme://user:password@host:port/database`; the password is not kept.
 fn of_url(environment: &Environment, key: &str, url: &str, root: &Path) -> Option<Database> {
     let (scheme, rest) = url.split_once("://")?;
     let kind = of_word(scheme)?;
@@ -203,7 +203,7 @@ fn of_url(environment: &Environment, key: &str, url: &str, root: &Path) -> Optio
     Some(database)
 }
 
-/// `DB_HOST`, `DB_DATABASE` and what else frameworks and images call them.
+/// Reads `DB_HOST`, `DB_DATABASE` and the names that other frameworks and images use for them.
 fn of_parts(environment: &Environment, root: &Path) -> Option<Database> {
     let word = environment.first(&[
         "DB_CONNECTION",
@@ -275,8 +275,8 @@ fn of_parts(environment: &Environment, root: &Path) -> Option<Database> {
     Some(database)
 }
 
-/// Names each, and leaves out what was found twice. MySQL's protocol is also MariaDB's: which of the
-/// two it is, the server that is here tells.
+/// Names each database and drops duplicates. MariaDB uses the protocol of MySQL: which of the two a
+/// database is, is decided by the server found on this host.
 pub(super) fn settle(found: &mut Found) {
     let has = |kind: Kind| found.servers.iter().any(|server| server.kind == kind);
     let mariadb_alone = has(Kind::Mariadb) && !has(Kind::Mysql);

@@ -14,7 +14,8 @@ pub struct Document<'a> {
 }
 
 impl<'a> Document<'a> {
-    /// A proposal that was written to `file`; without one, the document has its text.
+    /// Makes the document of a proposal that was written to `file`; without a file, it contains the
+    /// proposed text.
     pub fn new(file: Option<&'a Path>, found: &'a Found, proposal: &'a Proposal) -> Self {
         Document {
             file,

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
-/// Bytes that are looked at.
+/// Largest file that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 256 << 10;
 
 /// The variables of one file.
@@ -35,7 +35,7 @@ impl Environment {
         Some(value.as_str()).filter(|value| !value.is_empty())
     }
 
-    /// The first of these keys that is set, and its value.
+    /// Finds the first of these keys that is set, and its value.
     pub(super) fn first<'a>(&self, keys: &[&'a str]) -> Option<(&'a str, &str)> {
         keys.iter().find_map(|key| Some((*key, self.get(key)?)))
     }
@@ -46,7 +46,7 @@ impl Environment {
     }
 }
 
-/// The text of a small file.
+/// Reads the text of a small file.
 pub(super) fn text_of(path: &Path) -> Option<Zeroizing<String>> {
     let metadata = path.symlink_metadata().ok()?;
     if !metadata.is_file() || metadata.len() > FILE_BYTES_MAX {
@@ -57,7 +57,7 @@ pub(super) fn text_of(path: &Path) -> Option<Zeroizing<String>> {
 
 type Variables = Vec<(String, Zeroizing<String>)>;
 
-/// `KEY=value`, `export KEY='value'`, with comments.
+/// Parses `KEY=value` and `export KEY='value'`, with comments.
 fn of_shell(text: &str) -> Variables {
     let mut found = Vec::new();
     for line in text.lines() {
@@ -79,7 +79,7 @@ fn of_shell(text: &str) -> Variables {
     found
 }
 
-/// What stands in quotes, or up to a comment.
+/// The text in quotes, or up to a comment.
 fn unquoted(value: &str) -> &str {
     for quote in ['"', '\''] {
         if let Some(rest) = value.strip_prefix(quote) {
@@ -89,7 +89,7 @@ fn unquoted(value: &str) -> &str {
     value.split(" #").next().unwrap_or_default().trim_end()
 }
 
-/// `define('DB_NAME', 'value');`
+/// Parses `define('DB_NAME', 'value');`.
 fn of_php(text: &str) -> Variables {
     let mut found = Vec::new();
     for line in text.lines() {
@@ -106,7 +106,7 @@ fn of_php(text: &str) -> Variables {
     found
 }
 
-/// The section `production` of a Rails `database.yml`, as `DB_…`; what is computed is left out.
+/// Reads the section `production` of a Rails `database.yml` as `DB_…`; skips computed values.
 fn of_yaml(text: &str) -> Variables {
     let mut found = Vec::new();
     let mut inside = false;

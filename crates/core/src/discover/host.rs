@@ -1,4 +1,4 @@
-//! What belongs to the host: units, sites, certificates, servers.
+//! Units, sites, certificates and database servers of the host.
 
 use super::database::Kind;
 use super::environment::{Environment, text_of};
@@ -16,10 +16,11 @@ fn files(directory: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Units that somebody made here, with the environment files of those that run an application.
+/// Finds units that somebody made on this host, and the environment files of units that run an
+/// application.
 pub(super) fn units(found: &mut Found, environments: &mut Vec<Environment>) {
     for path in files(&found.root.join("etc/systemd/system")) {
-        // A link is a unit of a package, enabled.
+        // A link is an enabled unit of a package.
         if path.is_symlink() {
             continue;
         }
@@ -58,7 +59,7 @@ pub(super) fn units(found: &mut Found, environments: &mut Vec<Environment>) {
     }
 }
 
-/// Configurations of nginx and Apache, and cron tables.
+/// Finds configurations of nginx and Apache, and cron tables.
 pub(super) fn web_sites(found: &mut Found) {
     for directory in [
         "etc/nginx/sites-available",
@@ -158,7 +159,7 @@ pub(super) fn servers(found: &mut Found) {
     }
 }
 
-/// Adds a server, unless it is known: by its socket, or, where that is not seen, by its kind.
+/// Adds a server unless its socket is known already or, if no socket was seen, its kind.
 fn add(found: &mut Found, server: Server) {
     let place = |server: &Server| {
         let socket = server.socket.as_ref()?;
@@ -177,7 +178,7 @@ fn add(found: &mut Found, server: Server) {
     }
 }
 
-/// The server of a socket with the name that PostgreSQL gives: `.s.PGSQL.5432`.
+/// The server of a socket that has PostgreSQL's form of name: `.s.PGSQL.5432`.
 fn postgres_at(socket: &Path) -> Option<Server> {
     let name = socket.file_name()?.to_str()?;
     let port: u16 = name.strip_prefix(".s.PGSQL.")?.parse().ok()?;
@@ -198,16 +199,16 @@ fn mysql_at(kind: Kind, socket: &Path) -> Server {
     }
 }
 
-/// The database servers among those that listen on a socket, by the table of `/proc/net/unix` and
-/// what process owns which socket.
+/// Finds database servers that listen on a socket, by the table of `/proc/net/unix` and the
+/// processes that own the sockets.
 fn listening(table: &str, owners: &BTreeMap<u64, Kind>) -> Vec<Server> {
-    /// `SO_ACCEPTCON`: it listens.
+    /// `SO_ACCEPTCON`: the socket listens.
     const ACCEPTS: &str = "00010000";
     let mut servers = Vec::new();
     for line in table.lines() {
         let mut fields = line.split_ascii_whitespace().skip(3);
         let (flags, inode) = (fields.next(), fields.nth(2));
-        // A path may have spaces, and none follows it.
+        // A path may contain spaces, and is the last field.
         let path = inode.and_then(|inode| line.split_once(&format!(" {inode} ")));
         let (Some(ACCEPTS), Some(inode), Some((_, path))) = (flags, inode, path) else {
             continue;
@@ -216,7 +217,7 @@ fn listening(table: &str, owners: &BTreeMap<u64, Kind>) -> Vec<Server> {
         let owner = inode.parse().ok().and_then(|inode: u64| owners.get(&inode));
         servers.extend(match (postgres_at(path), owner) {
             (Some(server), _) => Some(server),
-            // The X protocol is none that a dump program speaks.
+            // Dump programs do not speak the X protocol.
             (None, Some(kind @ (Kind::Mariadb | Kind::Mysql)))
                 if path.is_absolute() && !path.ends_with("mysqlx.sock") =>
             {
@@ -229,7 +230,7 @@ fn listening(table: &str, owners: &BTreeMap<u64, Kind>) -> Vec<Server> {
     servers
 }
 
-/// The sockets of database servers, by inode, as far as this user may look.
+/// Finds the sockets of database servers, by inode, as far as this user may look.
 fn owners() -> BTreeMap<u64, Kind> {
     let mut owners = BTreeMap::new();
     for (kind, process) in processes() {
@@ -252,7 +253,7 @@ fn owners() -> BTreeMap<u64, Kind> {
     owners
 }
 
-/// Database servers among the processes, with their directories below `/proc`.
+/// Finds the processes that are database servers, with their directories below `/proc`.
 fn processes() -> Vec<(Kind, PathBuf)> {
     let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let kind = |process: PathBuf| {
@@ -268,7 +269,7 @@ fn processes() -> Vec<(Kind, PathBuf)> {
     processes.filter_map(|entry| kind(entry.path())).collect()
 }
 
-/// Which of them run, once each.
+/// Returns the kinds of database server that run, once each.
 fn running() -> BTreeMap<Kind, &'static str> {
     let name = |kind| match kind {
         Kind::Mariadb => "mariadbd",
@@ -286,7 +287,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn servers_that_listen_on_odd_sockets() {
+    fn servers_on_unusual_sockets_are_found() {
         let table = "Num       RefCount Protocol Flags    Type St Inode Path
 0000000000000001: 00000002 00000000 00010000 0001 01 11 /tmp/my servers/.s.PGSQL.5433
 0000000000000002: 00000003 00000000 00000000 0001 03 12 /tmp/my servers/.s.PGSQL.5433

@@ -1,9 +1,9 @@
-//! What is on this host that should be protected: applications, their databases, files, secrets,
-//! units, sites, certificates and containers.
+//! Discovery of what on this host should be protected: applications, their databases, files,
+//! secrets, units, sites, certificates and containers.
 //!
-//! Guarantees: reads only, follows no link, opens no database, and bounds what it looks at. What it
-//! returns holds no secret: of each it knows where it is. It is a proposal, found by the names and
-//! contents of files; what lies elsewhere it does not see.
+//! Guarantees: only reads, follows no link, opens no database, and bounds the search. The result
+//! holds no secret, only the places of secrets. It is a proposal based on the names and contents of
+//! files; anything elsewhere is not found.
 
 mod compose;
 mod database;
@@ -43,33 +43,33 @@ pub struct Found {
     pub system: Vec<PathBuf>,
     /// Directories of certificates and their private keys.
     pub certificates: Vec<PathBuf>,
-    /// What could not be looked at.
+    /// Paths that could not be read.
     pub unread: Vec<String>,
 }
 
 /// An application directory.
 #[derive(Debug, Clone, Serialize)]
 pub struct Application {
-    /// A name made of the directory's.
+    /// A name derived from that of the directory.
     pub name: String,
     /// The directory.
     pub path: PathBuf,
     /// `laravel`, `wordpress`, `django`, `rails`, `node`, `php`, or `directory`.
     pub framework: String,
-    /// A file by which a restore can be recognised.
+    /// A file by which a restored application can be recognised.
     pub landmark: Option<PathBuf>,
 }
 
 /// A database server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Server {
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
-    /// What shows that it is there: a socket, a process, a configuration.
+    /// Evidence for it: a socket, a process, a configuration.
     pub seen: String,
-    /// Its socket's directory (PostgreSQL) or its socket (MariaDB, MySQL).
+    /// Directory of its socket (PostgreSQL) or the socket itself (MariaDB, MySQL).
     pub socket: Option<PathBuf>,
-    /// The number in its socket's name (PostgreSQL), where that is not the usual one.
+    /// Number in the name of its socket (PostgreSQL), unless it is the usual one.
     pub port: Option<u16>,
 }
 
@@ -80,12 +80,12 @@ pub struct Unit {
     pub name: String,
     /// Its file.
     pub path: PathBuf,
-    /// Whether it runs something in an application directory.
+    /// True when it runs a program in an application directory.
     pub of_application: bool,
 }
 
-/// Looks at the host whose file system begins at `root`. `containers` are the running ones, as
-/// [`containers`] asks.
+/// Searches the host whose file system begins at `root`. `containers` are the running ones, as
+/// [`containers`] returns them.
 pub fn discover(root: &Path, containers: &[Container]) -> Found {
     let mut found = Found {
         root: root.to_owned(),
@@ -136,7 +136,8 @@ impl Container {
     }
 }
 
-/// The running containers, if the `docker` client works for this user; none otherwise.
+/// Lists the running containers, if the `docker` client works for this user; otherwise returns
+/// none.
 pub fn containers() -> Vec<Container> {
     let command =
         crate::transport::Command::new("docker").args(["ps", "--format", "{{.Names}}\t{{.Image}}"]);
@@ -154,7 +155,7 @@ pub fn containers() -> Vec<Container> {
         .collect()
 }
 
-/// A name for sources and applications, which no other in `taken` has.
+/// Makes a name for a source or application that is not in `taken`.
 fn name_of(text: &str, taken: &mut BTreeSet<String>) -> String {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
     let mut name: String = text

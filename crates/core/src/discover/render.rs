@@ -1,4 +1,4 @@
-//! The proposal: a commented configuration over what was found, without any secret.
+//! The proposed configuration: commented, made from what was found, and without any secret.
 
 use super::database::{Database, Kind};
 use super::{Found, name_of};
@@ -9,26 +9,26 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::Path;
 
-/// A configuration that is valid as it stands, and what is to be filled in before it can work.
+/// A valid configuration, and the secrets that must be supplied before it works.
 #[derive(Debug, Clone, Serialize)]
 pub struct Proposal {
     /// The text of the file.
     #[serde(skip)]
     pub text: String,
-    /// Secrets that it refers to and nobody has put there yet.
+    /// Secrets that it refers to and that do not exist yet.
     pub missing: Vec<Missing>,
 }
 
-/// A secret to be filled in.
+/// A secret to be supplied.
 #[derive(Debug, Clone, Serialize)]
 pub struct Missing {
-    /// As in the configuration: `env:CRM_DB_PASSWORD`.
+    /// Reference in the configuration: `env:CRM_DB_PASSWORD`.
     pub reference: String,
-    /// Where its value is now, or how it is made.
+    /// Present place of its value, or a way to make it.
     pub now: String,
 }
 
-/// Writes the configuration that suits what was found. It has been parsed before it is returned.
+/// Writes a configuration that suits what was found, and parses it to check that it is valid.
 pub fn render(found: &Found, host: &str) -> Result<Proposal> {
     let mut writer = Writer::new(found, host);
     // Writing to a string does not fail.
@@ -45,7 +45,8 @@ pub fn render(found: &Found, host: &str) -> Result<Proposal> {
     Ok(Proposal { text, missing })
 }
 
-/// Below the root: whom the proposed stores are sealed to, and with what they are opened.
+/// Files below the root: public keys that the proposed stores encrypt to, and the private keys to
+/// decrypt with.
 const RECIPIENTS: &str = "etc/lifeboat/recipients.txt";
 const IDENTITY: &str = "etc/lifeboat/identity.txt";
 
@@ -54,14 +55,14 @@ struct Writer<'a> {
     host: &'a str,
     out: String,
     missing: Vec<Missing>,
-    /// Sources that any store may hold, in the order they are captured.
+    /// Sources that need no encryption, in the order in which they are captured.
     sources: Vec<String>,
     /// Databases among them.
     databases: Vec<String>,
     kinds: Kinds,
 }
 
-/// What this version can protect.
+/// Kinds of source that this version can protect.
 struct Kinds(serde_json::Value);
 
 impl Kinds {
@@ -72,7 +73,7 @@ impl Kinds {
             .find(|c| c.get("title").and_then(|title| title.as_str()) == Some(kind))
     }
 
-    /// Whether there is this kind, with a way into containers when one is needed.
+    /// Returns whether this kind is supported, and inside a container if it runs in one.
     fn has(&self, database: &Database) -> bool {
         let choice = self.choice(database.kind.name());
         choice
@@ -294,7 +295,7 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// A server that nothing refers to holds something all the same.
+    /// Adds servers that nothing refers to: they hold data all the same.
     fn servers(&mut self) -> std::fmt::Result {
         for server in &self.found.servers {
             if self.found.databases.iter().any(|d| d.kind == server.kind) {
@@ -529,7 +530,7 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// Patterns for what is made again.
+/// Patterns for files that the framework can make again.
 fn excluded(framework: &str) -> &'static [&'static str] {
     match framework {
         "laravel" => &[
@@ -554,7 +555,7 @@ fn excluded(framework: &str) -> &'static [&'static str] {
     }
 }
 
-/// A path as a pattern that means itself.
+/// Writes a path as a pattern that matches only itself.
 fn glob(path: &Path) -> String {
     let text = path.to_string_lossy();
     let mut pattern = String::with_capacity(text.len());

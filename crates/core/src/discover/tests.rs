@@ -29,7 +29,7 @@ impl Root {
     }
 }
 
-/// kind, database, host, port, user, key of the password.
+/// Kind, database, host, port, user, and key of the password of each database.
 fn shown(databases: &[Database]) -> Vec<String> {
     let text = |o: &Option<String>| o.clone().unwrap_or_default();
     let one = |d: &Database| {
@@ -169,7 +169,7 @@ fn a_host_with_everything() {
             ("empty", "directory")
         ]
     );
-    // The server that is here is MariaDB, whatever the framework calls it.
+    // The server on this host is MariaDB, whatever the framework calls it.
     let kinds: Vec<_> = found
         .databases
         .iter()
@@ -222,7 +222,7 @@ fn awkward_names_make_a_valid_configuration() {
 }
 
 #[test]
-fn a_mount_that_does_not_answer_is_named_and_the_rest_is_found() {
+fn a_silent_mount_is_reported_and_the_rest_is_found() {
     let root = Root::new();
     root.write("srv/app/index.html", "");
     root.write("srv/app/data/app.db", "SQLite format 3\0");

@@ -1,4 +1,4 @@
-//! Application directories, and what lies in them.
+//! Application directories and the databases and secrets in them.
 
 use super::database::{Database, Kind, Where};
 use super::environment::Environment;
@@ -11,11 +11,11 @@ use std::path::{Path, PathBuf};
 
 /// Directories whose subdirectories are applications.
 const PARENTS: [&str; 4] = ["var/www", "srv", "opt", "home"];
-/// Entries looked at in one application.
+/// Largest number of entries read in one application.
 const ENTRIES_MAX: usize = 100_000;
 const DEPTH_MAX: usize = 6;
 
-/// What is made again from something else, and what is none of ours.
+/// Directories that can be made again, or do not belong to the application.
 const SKIPPED: [&str; 12] = [
     "node_modules",
     "vendor",
@@ -31,7 +31,7 @@ const SKIPPED: [&str; 12] = [
     "logs",
 ];
 
-/// A mount that does not answer is named among what could not be read.
+/// Finds applications. Reports a mount that does not answer as unread.
 pub(super) fn applications(
     found: &mut Found,
     environments: &mut Vec<Environment>,
@@ -42,7 +42,7 @@ pub(super) fn applications(
         let directory = found.root.join(parent);
         for path in directories(&directory, mounts, &mut found.unread) {
             if parent == "home" {
-                // A home is an application only where something of one lies in it.
+                // A home directory is an application only if it contains files of one.
                 for path in directories(&path, mounts, &mut found.unread) {
                     if framework(&path, mounts).is_some() {
                         application(found, environments, mounts, &mut taken, &path);
@@ -59,7 +59,7 @@ pub(super) fn applications(
     }
 }
 
-/// Directories below `/opt` and `/srv` that packages make.
+/// Returns whether a package made this directory below `/opt` or `/srv`.
 fn is_of_a_package(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     matches!(
@@ -91,7 +91,7 @@ fn entries(directory: &Path, mounts: &Mounts, unread: &mut Vec<String>) -> Vec<D
     }
 }
 
-/// What an application is made with, and the file that shows it.
+/// The framework of an application, and the file that shows it.
 fn framework(path: &Path, mounts: &Mounts) -> Option<(&'static str, PathBuf)> {
     let marks = [
         ("laravel", "artisan"),
@@ -156,7 +156,7 @@ fn application(
             break;
         }
     }
-    // A directory that is empty needs no backup.
+    // An empty directory needs no backup.
     if any {
         let base = path.file_name().unwrap_or_default().to_string_lossy();
         found.applications.push(Application {
@@ -212,7 +212,7 @@ fn is_secret(name: &str, path: &Path) -> bool {
         || path.ends_with("config/master.key")
 }
 
-/// By its name and its first bytes; it is not opened as a database.
+/// Recognises a database by its name and its first bytes, without opening it.
 fn is_sqlite(name: &str, path: &Path) -> bool {
     let ends = [".db", ".sqlite", ".sqlite3", ".db3"];
     if !ends.iter().any(|end| name.ends_with(end)) {

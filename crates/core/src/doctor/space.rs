@@ -1,4 +1,4 @@
-//! Whether there is room: in the stores for the next point, and here for a drill.
+//! Free space: in the stores for the next point, and on this host for a drill.
 
 use super::finding;
 use crate::amount::bytes;
@@ -9,8 +9,8 @@ use crate::point::{Manifest, Outcome};
 use crate::survey::Survey;
 use std::collections::BTreeMap;
 
-/// Free space of the stores that know it, and of the state directory, beside what the newest points
-/// take there.
+/// Compares the free space of the stores that report it, and of the state directory, with the size
+/// of the newest points.
 pub(super) fn examine(context: &Context, survey: &Survey) -> Vec<Finding> {
     let mut findings = Vec::new();
     for name in context.config.store.keys() {
@@ -58,7 +58,7 @@ pub(super) fn examine(context: &Context, survey: &Survey) -> Vec<Finding> {
     findings
 }
 
-/// The newest complete point of each plan that no restore took.
+/// The newest complete point of each plan, except those taken before a restore.
 fn newest<'a>(manifests: impl Iterator<Item = &'a Manifest>) -> BTreeMap<&'a Name, &'a Manifest> {
     let mut newest: BTreeMap<&Name, &Manifest> = BTreeMap::new();
     for manifest in manifests.filter(|m| m.outcome == Outcome::Complete && !m.safety) {
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn too_little_is_a_warning() {
+    fn too_little_free_space_is_a_warning() {
         let judge = |free| judge("store.disk", free, 2 << 20, "it took", "free some");
         assert_eq!(judge(3 << 20).severity, Severity::Ok);
         let finding = judge(2 << 20);

@@ -1,44 +1,44 @@
-//! The chain of one signer, as pure data: what a new record follows, and whether what is there hangs
-//! together.
+//! The chain of one signer's records, as pure data: the place of a new record, and the check of
+//! existing ones.
 //!
-//! Two runs that sign with one key may both follow the same record: the chain forks. The next record
-//! names the end of each branch, and so joins them. A fork is told, and is no damage; a record that is
-//! named and not there is.
+//! Two runs that sign with one key may both follow the same record: the chain forks. The next
+//! record names the end of each branch, and so joins them. A fork is reported, but is no damage; a
+//! record that is named and missing is.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// One record, as far as the chain is concerned.
+/// One record, as the chain sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Link {
-    /// How it is called in what is told.
+    /// Its name in messages.
     pub name: String,
     /// SHA-256 of its bytes.
     pub hash: String,
     /// Its number.
     pub sequence: u64,
-    /// The hashes that it names.
+    /// The hashes of the records that it follows.
     pub previous: Vec<String>,
 }
 
-/// What a new record says of its place.
+/// Place of a new record in the chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Next {
     /// Its number.
     pub sequence: u64,
-    /// What it follows.
+    /// Hashes of the records that it follows.
     pub previous: Vec<String>,
 }
 
-/// What is wrong with a chain, and what is worth knowing of it.
+/// Problems of a chain, and other remarks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Findings {
-    /// By the name of the record.
+    /// Problems, by the name of the record.
     pub problems: Vec<(String, String)>,
-    /// Each fork, in a sentence.
+    /// A sentence for each fork.
     pub forks: Vec<String>,
 }
 
-/// The ends of a chain: records that no other one names; the newest first.
+/// The ends of a chain: records that no other record follows, the newest first.
 pub fn ends(links: &[Link]) -> Vec<&Link> {
     let named: BTreeSet<&String> = links.iter().flat_map(|l| &l.previous).collect();
     let mut ends: Vec<&Link> = links.iter().filter(|l| !named.contains(&l.hash)).collect();
@@ -47,7 +47,7 @@ pub fn ends(links: &[Link]) -> Vec<&Link> {
     ends
 }
 
-/// The place of the record after these.
+/// Place of the record that follows these.
 pub fn next(links: &[Link]) -> Next {
     let newest = links.iter().map(|l| l.sequence).max();
     Next {
@@ -56,7 +56,7 @@ pub fn next(links: &[Link]) -> Next {
     }
 }
 
-/// Checks that each record follows others that are there, and finds forks.
+/// Checks that each record follows existing ones, and finds forks.
 pub fn check(links: &[Link]) -> Findings {
     let mut links: Vec<&Link> = links.iter().collect();
     links.sort_by_key(|l| (l.sequence, &l.hash));
@@ -100,7 +100,7 @@ pub fn check(links: &[Link]) -> Findings {
     findings
 }
 
-/// Why a record does not follow what is there, if so.
+/// Explains why a record does not follow existing ones; `None` when it does.
 fn wrong(link: &Link, numbers: &BTreeMap<&str, u64>) -> Option<String> {
     let before = link.sequence.saturating_sub(1);
     let missing = |n: u64| format!("record {n} of this chain is missing");
@@ -152,7 +152,7 @@ mod tests {
         assert_eq!(next(&line), place(3, &["b"]));
         let fork = [line[0].clone(), line[1].clone(), link("c", 2, &["a"])];
         assert_eq!(next(&fork), place(3, &["b", "c"]));
-        // A branch that an older version left behind.
+        // A branch that an older version did not join.
         let long = [&fork[..], &[link("d", 3, &["b"])]].concat();
         assert_eq!(next(&long), place(4, &["d", "c"]));
         let joined = [&long[..], &[link("e", 4, &["d", "c"])]].concat();
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fork_is_told_and_is_no_damage() {
+    fn a_fork_is_reported_and_is_no_damage() {
         let mut links = vec![link("a", 1, &[]), link("b", 2, &["a"])];
         assert_eq!(check(&links), Findings::default());
         links.push(link("c", 2, &["a"]));
@@ -172,10 +172,10 @@ mod tests {
         let joined = check(&links);
         assert_eq!((joined.problems.len(), joined.forks.len()), (0, 1));
         assert!(joined.forks[0].contains("a later record joins"));
-        // Two first ones.
+        // Two records that both begin a chain.
         let first = check(&[link("a", 1, &[]), link("b", 1, &[])]);
         assert_eq!((first.problems.len(), first.forks.len()), (0, 1));
-        // One record under two names is one record.
+        // One record with two names is one record.
         links.push(Link {
             name: "again".into(),
             ..links[0].clone()
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_or_out_of_place_is_damage() {
+    fn a_missing_or_misplaced_record_is_damage() {
         let table: [(&[Link], &str); 7] = [
             (&[link("b", 2, &["a"])], "record 1 of this chain is missing"),
             (&[link("b", 2, &[])], "record 1 of this chain is missing"),

@@ -1,10 +1,10 @@
-//! The sealed detail of a record: whatever was observed and may hold data.
+//! The sealed detail of a record: observations, which may contain data.
 //!
 //! It lies beside the records, named by the SHA-256 of its plain form, which the record carries. A
-//! random salt in it keeps that hash from confirming a guess. It is sealed to the store's recipients, or
-//! else to those of `[evidence]`. In clear it is put only into a store that holds the data of the
-//! points themselves in clear. The state directory keeps what was made here. A chain is whole without
-//! any detail; that one is gone is told all the same.
+//! random salt in it prevents confirming a guess by that hash. It is sealed to the store's
+//! recipients, or else to those of `[evidence]`. It is stored unencrypted only in a store that
+//! holds the data of the points themselves unencrypted. The state directory keeps the details made
+//! on this host. A chain is intact without any detail, but a missing detail is reported.
 
 use super::gather::{DETAILS, Object, PREFIX, hash_of, is_hash};
 use super::record::{DetailRef, ProvedPoint, Record};
@@ -31,18 +31,18 @@ use std::path::PathBuf;
 
 const KEPT: &str = "evidence";
 
-/// Everything of a record that may hold data.
+/// Everything in a record that may contain data.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Detail {
     /// Version of this format: 1.
     schema: u32,
-    /// Of which record.
+    /// Id of the record.
     id: PointId,
     /// 32 random bytes, hex.
     salt: String,
-    /// For each check of the record, in its order.
+    /// Details of each check of the record, in its order.
     checks: Vec<CheckDetail>,
-    /// The limits by name.
+    /// The limits as text.
     limits: Vec<String>,
 }
 
@@ -51,7 +51,7 @@ struct CheckDetail {
     name: String,
     expected: String,
     observed: String,
-    /// What differs, one by one; details of older versions say it in `observed` alone.
+    /// Differences, one by one; details of older versions have them only in `observed`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     differences: Vec<DifferenceDetail>,
 }
@@ -84,7 +84,7 @@ impl From<DifferenceDetail> for Difference {
 }
 
 impl Detail {
-    /// What was observed for a record.
+    /// Collects the observations of a record.
     fn new(record: &Record, clock: &Clock) -> Self {
         let salt: Vec<u8> = (0..4).flat_map(|_| clock.random().to_le_bytes()).collect();
         Detail {
@@ -105,7 +105,7 @@ impl Detail {
         }
     }
 
-    /// Puts what was observed back into the record.
+    /// Puts the observations back into the record.
     fn reveal(self, record: &mut Record) {
         for (check, detail) in record.checks.iter_mut().zip(self.checks) {
             check.asked = Some(detail.name.into());
@@ -117,13 +117,13 @@ impl Detail {
     }
 }
 
-/// A detail in its plain form.
+/// A detail in its plain, unencrypted form.
 pub(super) struct Plain {
     pub sha256: String,
     pub bytes: Vec<u8>,
 }
 
-/// Takes what was observed out of a record that is to be signed, which then carries its hash.
+/// Moves the observations out of a record that is to be signed; the record then carries their hash.
 pub(super) fn take(record: &mut Record, clock: &Clock) -> Result<Plain> {
     let bytes = to_json(&Detail::new(record, clock))?;
     let sha256 = sha256_hex(&bytes);
@@ -165,7 +165,7 @@ fn sealing(context: &Context, store: &OpenStore, record: &Record) -> Result<Opti
     }))
 }
 
-/// Puts a detail into a store, sealed, where it may be.
+/// Seals a detail and puts it into a store that may hold it.
 pub(super) fn put(
     context: &Context,
     store: &OpenStore,
@@ -207,7 +207,7 @@ fn kept_path(state: &State, sha256: &str) -> Result<PathBuf> {
     Ok(directory.join(format!("{sha256}.json")))
 }
 
-/// The detail with this hash, when the state directory has it whole.
+/// The detail with this hash, if the state directory has it undamaged.
 pub(super) fn kept(context: &Context, sha256: &str) -> Option<Plain> {
     let path = is_hash(sha256).then(|| kept_path(&context.state, sha256).ok())??;
     let bytes = std::fs::read(path).ok()?;
@@ -217,7 +217,7 @@ pub(super) fn kept(context: &Context, sha256: &str) -> Option<Plain> {
     })
 }
 
-/// The hash of each detail that the state directory has.
+/// Hashes of all details in the state directory.
 pub(super) fn all_kept(state: &State) -> BTreeSet<String> {
     let entries = state.private_directory(&[KEPT]).map(std::fs::read_dir);
     let Ok(Ok(entries)) = entries else {
@@ -232,7 +232,7 @@ pub(super) fn all_kept(state: &State) -> BTreeSet<String> {
         .collect()
 }
 
-/// Opens the detail of a record from the state directory alone.
+/// Opens the detail of a record from the state directory only.
 pub(super) fn open_kept(context: &Context, record: &mut Record) {
     let hash = record.detail.as_ref().map(|d| d.sha256.clone());
     let plain = hash.and_then(|hash| kept(context, &hash));
@@ -242,7 +242,7 @@ pub(super) fn open_kept(context: &Context, record: &mut Record) {
 }
 
 /// Opens the detail of a record from the state directory, or from a store that has it and whose key
-/// is here. An error says why it stays sealed.
+/// is on this host. The error says why it stays sealed.
 pub(super) fn open(context: &Context, objects: &[Object], record: &mut Record) -> Result<()> {
     open_kept(context, record);
     let Some(wanted) = record.detail.clone() else {
@@ -271,7 +271,7 @@ pub(super) fn open(context: &Context, objects: &[Object], record: &mut Record) -
     Err(why)
 }
 
-/// Whether what was observed is in the record.
+/// Returns whether the record holds its observations.
 fn is_open(record: &Record) -> bool {
     let all = record.checks.iter().all(|check| check.observed.is_some());
     all && record.limits.len() as u64 == record.limits_count
@@ -288,7 +288,8 @@ fn damaged(object: &Object, what: &str) -> Error {
 }
 
 /// Reads a stored detail, opens it with a key of this host, and compares it with the hash that its
-/// record carries. One that no key here opens is an error of another code than `ObjectDamaged`.
+/// record carries. When no key of this host opens it, the error has another code than
+/// `ObjectDamaged`.
 pub(super) fn read_plain(context: &Context, object: &Object, sha256: &str) -> Result<Vec<u8>> {
     let (store, key) = (&object.store, &object.key);
     let bytes = read_optional(store, key)?.ok_or_else(|| damaged(object, "is gone"))?;
@@ -304,7 +305,7 @@ pub(super) fn read_plain(context: &Context, object: &Object, sha256: &str) -> Re
     for identities in keys(context, store)? {
         let mut plain = Vec::new();
         let opened = archive::open(bytes.as_slice(), "none", encrypt, identities.as_ref());
-        // A key that fits an `age` header fits all that follows.
+        // A key that opens an `age` header opens the rest, too.
         let code = match (opened.is_ok(), encrypt) {
             (true, Some("age")) => Code::ObjectDamaged,
             _ => Code::Decryption,
@@ -326,7 +327,7 @@ pub(super) fn read_plain(context: &Context, object: &Object, sha256: &str) -> Re
     Err(why.unwrap_or_else(|| damaged(object, "cannot be opened")))
 }
 
-/// Whether bytes begin as such a message does.
+/// Returns whether bytes begin as a message of this encryption does.
 fn could_be(encrypt: Option<&str>, bytes: &[u8]) -> bool {
     match encrypt {
         Some("age") => bytes.starts_with(b"age-encryption.org/v1\n"),
@@ -336,14 +337,14 @@ fn could_be(encrypt: Option<&str>, bytes: &[u8]) -> bool {
     }
 }
 
-/// Whether a store that has a record has its detail, too, unless it lost it or has not received it.
+/// Returns whether a store that holds a record should also hold its detail.
 pub(super) fn belongs(store: &OpenStore, record: &Record) -> bool {
     let is_of_here = |p: &ProvedPoint| p.store.as_ref() == Some(&store.name);
     let holds_all = !record.points.is_empty() && record.points.iter().all(is_of_here);
     store.sealing.recipients.is_some() || holds_all && !store.config.is_repository()
 }
 
-/// The keys that may open what is in a store: its own first.
+/// Keys that may open objects of a store, its own first.
 fn keys(context: &Context, store: &OpenStore) -> Result<Vec<Option<Identities>>> {
     let mut keys = vec![store.identities()?];
     for (name, config) in &context.config.store {

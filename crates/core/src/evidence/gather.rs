@@ -1,8 +1,8 @@
-//! What there is of evidence: in the stores, and in the catalog's memory of them.
+//! Evidence in the stores and in the catalog's memory of them.
 //!
-//! A record that stands in a store is read once; what is read is kept by its hash. Only records that a
-//! trusted signer signed, under the name of that signer, are believed: anybody who can write to a store
-//! can put others there, and they decide nothing.
+//! Each record in a store is read once, and kept by its hash. Only records that a trusted signer
+//! signed, in the directory of that signer, are trusted: anybody who can write to a store can put
+//! others there, which have no effect.
 
 use super::chain::Link;
 use super::record::Record;
@@ -23,7 +23,7 @@ pub(super) const DETAILS: &str = "details";
 /// Where evidence is in a store.
 pub(super) const PREFIX: &str = "lifeboat/evidence/";
 
-/// A record that can be believed.
+/// A trusted record.
 #[derive(Debug, Clone)]
 pub(super) struct Believed {
     pub record: Record,
@@ -45,28 +45,28 @@ impl Believed {
 pub(super) struct Object {
     pub store: OpenStore,
     pub key: String,
-    /// What comes after the signer's directory.
+    /// Path below the signer's directory.
     pub file: String,
 }
 
-/// What there is.
+/// All evidence that was found.
 #[derive(Default)]
 pub(super) struct Gathered {
-    /// Every record that was seen or is remembered, by hash, with a signature that fits where one
-    /// was seen.
+    /// Every record that was seen or is remembered, by hash, with a signature that fits if one was
+    /// seen.
     pub known: BTreeMap<String, StoredRecord>,
-    /// The hashes of the records that each store shows.
+    /// Hashes of the records in each store.
     pub held: BTreeMap<Name, BTreeSet<String>>,
     /// Details in stores.
     pub details: Vec<Object>,
-    /// Stores that could not be listed, and why.
+    /// Stores that could not be listed, with the errors.
     pub unlisted: Vec<(Name, Error)>,
-    /// Objects that could not be read.
+    /// Errors of objects that could not be read.
     pub unread: Vec<Error>,
 }
 
 impl Gathered {
-    /// The records that can be believed.
+    /// The trusted records.
     pub fn believed(&self, context: &Context) -> Vec<Believed> {
         let believed = |stored: &StoredRecord| believe(&context.trusted, stored).ok();
         self.known.values().filter_map(believed).collect()
@@ -80,7 +80,7 @@ impl Gathered {
     }
 }
 
-/// A record as what it says, when a trusted signer signed it; otherwise why not.
+/// Parses a record that a trusted signer signed; fails for any other.
 pub(super) fn believe(trusted: &TrustedSigners, stored: &StoredRecord) -> Result<Believed> {
     let untrusted = |why: String| Error::new(crate::error::Code::Untrusted, why);
     let record: Record =
@@ -97,12 +97,12 @@ pub(super) fn believe(trusted: &TrustedSigners, stored: &StoredRecord) -> Result
     })
 }
 
-/// The directory of a signer: the first 32 hex digits of the SHA-256 of its id.
+/// Name of a signer's directory: the first 32 hex digits of the SHA-256 of its id.
 pub(super) fn directory(id: &str) -> String {
     sha256_hex(id.as_bytes()).chars().take(32).collect()
 }
 
-/// The key of a record; with `id`, the one where the number is taken by another.
+/// Key of a record; with `id`, the key beside another record of the same number.
 pub(super) fn key(signer: &str, sequence: u64, id: Option<&PointId>) -> String {
     match id {
         None => format!("{PREFIX}{signer}/{sequence:06}.json"),
@@ -110,14 +110,14 @@ pub(super) fn key(signer: &str, sequence: u64, id: Option<&PointId>) -> String {
     }
 }
 
-/// The signer's directory and what comes after it.
+/// Splits a key into the signer's directory and the path below it.
 pub(super) fn split(key: &str) -> Option<(&str, &str)> {
     let (signer, file) = key.strip_prefix(PREFIX)?.split_once('/')?;
     let hex = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
     (signer.len() == 32 && signer.bytes().all(hex)).then_some((signer, file))
 }
 
-/// The number in the name of a record: `000003.json`, or `000003-<id>.json`.
+/// Number in the name of a record: `000003.json` or `000003-<id>.json`.
 pub(super) fn number(file: &str) -> Option<u64> {
     let stem = file.strip_suffix(".json")?;
     let digits = match stem.split_once('-') {
@@ -170,7 +170,7 @@ pub(super) fn detail(store: &OpenStore, key: &str) -> Option<(String, Object)> {
     Some((hash, object))
 }
 
-/// Opens every store of the configuration; and those that cannot be.
+/// Opens every store of the configuration; also returns the errors of those that cannot be opened.
 pub(super) fn open_stores(context: &Context) -> (Vec<OpenStore>, Vec<(Name, Error)>) {
     let (mut stores, mut errors) = (Vec::new(), Vec::new());
     for name in context.config.store.keys() {
@@ -182,7 +182,7 @@ pub(super) fn open_stores(context: &Context) -> (Vec<OpenStore>, Vec<(Name, Erro
     (stores, errors)
 }
 
-/// Looks through the catalog and these stores.
+/// Reads the catalog and these stores.
 pub(super) fn gather(context: &Context, stores: &[OpenStore]) -> Gathered {
     let mut gathered = Gathered::default();
     for record in context.state.catalog.records().unwrap_or_default() {
@@ -238,7 +238,7 @@ fn gather_store(
     gathered.held.insert(store.name.clone(), held);
 }
 
-/// Notes that a store holds a record. That the index cannot be written is told by whoever needs it.
+/// Notes that a store holds a record. An unwritable index is reported when it is needed.
 pub(super) fn note(
     context: &Context,
     location: &str,

@@ -1,10 +1,12 @@
-//! The record of drills and restores: append-only, signed, chained by signer, in every store.
+//! The evidence of drills and restores: records that are append-only, signed, chained by signer,
+//! and in every store.
 //!
-//! Each record carries the SHA-256 of the ones before it by the same signer. Manifests carry the
-//! chain's newest number and hash, so that a cut tail shows. Nothing here is ever changed or deleted; a
-//! store that lacks records receives them with the next one. What was observed lies beside a record,
-//! sealed ([`detail`]). Two runs with one key do not take one number where a store can prevent it
-//! ([`place`]); where none can, the chain forks, and the next record joins the branches.
+//! Each record carries the SHA-256 of the records before it by the same signer. Manifests carry the
+//! newest number and hash of the chain, so that a cut tail is noticed. Nothing here is ever changed
+//! or deleted; a store that lacks records receives them with the next one. Observations lie beside
+//! a record, sealed ([`detail`]). Two runs with one key do not take the same number where a store
+//! can prevent it ([`place`]); where none can, the chain forks, and the next record joins the
+//! branches.
 
 mod chain;
 mod detail;
@@ -36,24 +38,24 @@ use place::{How, Made};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// How often another writer may take our number before the record is put beside it.
+/// Attempts at a free number before the record is put beside another one.
 const ATTEMPTS_MAX: u32 = 64;
-/// How long a run that claimed a number may take to put its record.
+/// Time within which a run that claimed a number should store its record.
 const CLAIM_WAIT: Duration = Duration::from_secs(10);
 
-/// What became of a new record.
+/// Result of adding a record.
 #[derive(Debug)]
 pub struct Appended {
-    /// The record as signed, with what was observed.
+    /// The signed record, with its observations.
     pub record: Record,
-    /// Its key in its home; `None` when nobody here could sign it, and no store received it.
+    /// Its key in its home store; `None` when it could not be signed here and no store received it.
     pub key: Option<String>,
-    /// Stores that did not receive it, and why. They receive it with the next record.
+    /// Stores that did not receive it, with the errors. They receive it with the next record.
     pub missing: Vec<(Name, Error)>,
 }
 
-/// Signs a record and adds it to our chain in every store. `draft` needs no sequence, previous, signer
-/// or detail; they are set here.
+/// Signs a record and adds it to this host's chain in every store. Sets the sequence, previous,
+/// signer and detail of `draft`.
 pub fn append(context: &Context, mut draft: Record) -> Result<Appended> {
     if context.is_cold() {
         return Ok(Appended {
@@ -111,7 +113,7 @@ pub fn append(context: &Context, mut draft: Record) -> Result<Appended> {
     })
 }
 
-/// A record on its way into its home.
+/// A record that is being added.
 struct Entry<'a> {
     context: &'a Context,
     stores: &'a [OpenStore],
@@ -119,8 +121,9 @@ struct Entry<'a> {
 }
 
 impl<'a> Entry<'a> {
-    /// Signs the draft as the next of our chain and makes it in its home; the record, and the name of
-    /// that store. Without a home it has its number all the same, and is known here alone.
+    /// Signs the draft as the next record of the chain and stores it in its home; returns the
+    /// record and the name of that store. Without a home, it is numbered all the same, and known on
+    /// this host only.
     fn enter(&mut self, mut draft: Record) -> Result<(Believed, Option<&'a Name>)> {
         let begun = Instant::now();
         let mut refused = None;
@@ -135,7 +138,7 @@ impl<'a> Entry<'a> {
             match made {
                 None => return Ok((new, None)),
                 Some((store, Made::Ours)) => return Ok((new, Some(&store.name))),
-                // What holds the number is nothing that could be followed.
+                // The object with that number is no record that could be followed.
                 Some((_, Made::Taken)) if refused == Some(number) => return Ok((new, None)),
                 Some((_, Made::Taken)) => refused = Some(number),
                 Some((_, Made::Claimed | Made::Weak)) => {
@@ -144,11 +147,11 @@ impl<'a> Entry<'a> {
                 }
             }
         }
-        // Better beside another record than nowhere: the next one joins the branches.
+        // A record beside another one is better than none: the next one joins the branches.
         Ok((self.sign(&mut draft)?, None))
     }
 
-    /// The draft as the record after all that can be believed of our chain.
+    /// Signs the draft as the record after all trusted ones of this chain.
     fn sign(&mut self, draft: &mut Record) -> Result<Believed> {
         let context = self.context;
         let gathered = gather(context, self.stores);
@@ -183,8 +186,8 @@ impl<'a> Entry<'a> {
         self.missing.iter().any(|(name, _)| name == store)
     }
 
-    /// Tries the stores in their order: first those that can make an object only once, then the others.
-    /// `None` when none could be written to.
+    /// Tries the stores in order: first those that can create an object only once, then the others.
+    /// `None` when no store could be written to.
     fn make_somewhere(&mut self, record: &StoredRecord, how: How) -> Option<(&'a OpenStore, Made)> {
         for weak_too in [false, true] {
             for store in self.stores {
@@ -202,8 +205,8 @@ impl<'a> Entry<'a> {
     }
 }
 
-/// The newest record of each chain we believe, for a manifest; a store that lacks records receives
-/// them first.
+/// The newest record of each trusted chain, for a manifest; a store that lacks records first
+/// receives them.
 pub fn heads(context: &Context, stores: &[OpenStore]) -> BTreeMap<Name, Head> {
     let gathered = gather(context, stores);
     let believed = gathered.believed(context);
@@ -233,18 +236,18 @@ pub fn heads(context: &Context, stores: &[OpenStore]) -> BTreeMap<Name, Head> {
         .collect()
 }
 
-/// One record as it is listed.
+/// One record in a list.
 #[derive(Debug, Clone)]
 pub struct Listed {
-    /// What it says, and what was observed as far as this host keeps it.
+    /// The record, with its observations if this host keeps them.
     pub record: Record,
     /// Its key in the stores.
     pub key: String,
-    /// Why it is not to be believed, if it is not.
+    /// The error because of which it is not trusted, if any.
     pub distrust: Option<Error>,
 }
 
-/// Every record of this application that can be read, by time; and the stores that failed.
+/// Reads every record of this application, by time; also returns the errors of stores that failed.
 pub fn list(context: &Context) -> Result<(Vec<Listed>, Vec<Error>)> {
     let (gathered, errors) = reachable(context);
     let mut listed: Vec<Listed> = gathered
@@ -263,7 +266,7 @@ pub fn list(context: &Context) -> Result<(Vec<Listed>, Vec<Error>)> {
             })
         })
         .collect();
-    // Ids of one second are in no order; numbers of one chain are.
+    // Ids of the same second are in no order; numbers of one chain are.
     listed.sort_by_key(|l| (l.record.finished, l.record.sequence));
     Ok((listed, errors))
 }
@@ -277,8 +280,8 @@ fn reachable(context: &Context) -> (Gathered, Vec<Error>) {
     (gathered, errors)
 }
 
-/// Opens what was observed of a record, from this host's state or from a store whose key is here. An
-/// error says why it stays sealed.
+/// Opens the observations of a record, from this host's state or from a store whose key is on this
+/// host. The error says why they stay sealed.
 pub fn open_detail(context: &Context, record: &mut Record) -> Result<()> {
     let (gathered, errors) = reachable(context);
     detail::open(context, &gathered.details, record).map_err(|error| match errors.first() {

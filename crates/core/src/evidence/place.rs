@@ -1,11 +1,11 @@
-//! Puts records into stores: a new one first into one home, where its number is taken once, and then
-//! into the others.
+//! Puts records into stores: a new record first into its home store, where its number can be taken
+//! only once, and then into the others.
 //!
-//! The home of a record is the first store, in the order of the configuration, that can make an object
-//! only where there is none and that answers. There, two runs with one key cannot both have a number:
-//! the second one sees the first and follows it. When the home is away, the next store is the home; what
-//! forks by that is joined by a later record. Nothing is ever overwritten or lost: a record whose
-//! number is taken by another one stands beside it, under its id.
+//! The home of a record is the first store, in the order of the configuration, that can create an
+//! object only once and that answers. There, two runs with one key cannot both take a number: the
+//! second sees the first and follows it. When that store is unreachable, the next one is the home;
+//! a later record joins the branches that may result. Nothing is ever overwritten or lost: a record
+//! whose number is taken is stored beside the other record, under its id.
 
 use super::gather::{self, Believed, key};
 use crate::catalog::StoredRecord;
@@ -15,29 +15,29 @@ use crate::error::{Code, Error, Result};
 use crate::stores::OpenStore;
 use lifeboat_store::StoreError;
 
-/// What became of a record that was to be made in a store.
+/// Result of creating a record in a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Made {
-    /// It is there.
+    /// The record was created.
     Ours,
-    /// The number belongs to another record.
+    /// Another record has the number.
     Taken,
-    /// Another run is about to put a record with this number, or died before it did.
+    /// Another run is about to store a record with this number, or died before it did.
     Claimed,
-    /// The store cannot make an object only where there is none.
+    /// The store cannot create an object only once.
     Weak,
 }
 
-/// How a record is to be made.
+/// Options for creating a record.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct How {
-    /// Also in a store that looks first and then writes; what it holds is read back.
+    /// Also uses a store that checks and then writes; the object is then read back.
     pub weak_too: bool,
-    /// The claim of another run is old: take it over.
+    /// Takes over an old claim of another run.
     pub take_over: bool,
 }
 
-/// Makes a record under its number, unless another has it.
+/// Creates a record under its number, unless another record has it.
 pub(super) fn make(store: &OpenStore, record: &StoredRecord, how: How) -> Result<Made> {
     let key = key(&record.signer, record.sequence, None);
     let signature_key = format!("{key}.sig");
@@ -47,7 +47,8 @@ pub(super) fn make(store: &OpenStore, record: &StoredRecord, how: How) -> Result
             false => Made::Taken,
         });
     }
-    // The signature comes first, so that no record is ever seen without one; it claims the number.
+    // The signature is stored first, so that no record is ever seen without one; it claims the
+    // number.
     let before = claim(store, record, &signature_key)?;
     if before.is_some() {
         if !how.take_over {
@@ -61,7 +62,7 @@ pub(super) fn make(store: &OpenStore, record: &StoredRecord, how: How) -> Result
     match put_bytes(store, &key, &record.bytes, true) {
         Ok(()) => {}
         Err(StoreError::AlreadyExists { .. }) => {
-            // Whoever was first keeps its signature.
+            // The signature that came first stays.
             if let Some(before) = before {
                 put_bytes(store, &signature_key, &before, false)?;
             }
@@ -72,8 +73,8 @@ pub(super) fn make(store: &OpenStore, record: &StoredRecord, how: How) -> Result
     settle(store, record, &key)
 }
 
-/// Puts the signature of a record where there is none yet; otherwise returns the one that is there, if
-/// it is another.
+/// Stores the signature of a record where there is none yet; otherwise returns the existing
+/// signature if it differs.
 fn claim(store: &OpenStore, record: &StoredRecord, key: &str) -> Result<Option<Vec<u8>>> {
     match put_bytes(store, key, record.signature.as_bytes(), true) {
         Ok(()) => Ok(None),
@@ -85,8 +86,8 @@ fn claim(store: &OpenStore, record: &StoredRecord, key: &str) -> Result<Option<V
     }
 }
 
-/// Reads back what is under a key that was just made: a server that ignores conditions lets two
-/// runs make one object.
+/// Reads back the object that was just created: a server that ignores conditions lets two runs
+/// create one object.
 fn settle(store: &OpenStore, record: &StoredRecord, key: &str) -> Result<Made> {
     if read_optional(store, key)?.as_deref() != Some(record.bytes.as_slice()) {
         return Ok(Made::Taken);
@@ -95,7 +96,7 @@ fn settle(store: &OpenStore, record: &StoredRecord, key: &str) -> Result<Made> {
     Ok(Made::Ours)
 }
 
-/// Puts the signature of a record that is there, unless it is there.
+/// Stores the signature of an existing record, unless it is there.
 fn sign(store: &OpenStore, record: &StoredRecord, key: &str) -> Result<()> {
     let signature_key = format!("{key}.sig");
     let there = read_optional(store, &signature_key)?;
@@ -105,8 +106,8 @@ fn sign(store: &OpenStore, record: &StoredRecord, key: &str) -> Result<()> {
     Ok(())
 }
 
-/// Gives a store a record that it lacks: under its number, or beside another one that has it. Returns
-/// its key there.
+/// Gives a store a record that it lacks, under its number or beside another record of that number.
+/// Returns its key there.
 pub(super) fn deliver(store: &OpenStore, believed: &Believed) -> Result<String> {
     let record = &believed.stored;
     for id in [None, Some(&believed.record.id)] {
@@ -143,8 +144,8 @@ pub(super) fn deliver(store: &OpenStore, believed: &Believed) -> Result<String> 
         .hint("look at them with `lifeboat evidence verify`, and remove what is nobody's"))
 }
 
-/// Gives each store the records that it lacks, and says what a store had lost. What fails is tried
-/// again with the next record.
+/// Gives each store the records that it lacks, and reports records that a store had lost. Failures
+/// are retried with the next record.
 pub(super) fn heal(
     context: &Context,
     stores: &[&OpenStore],
@@ -176,7 +177,7 @@ pub(super) fn heal(
     }
 }
 
-/// Gives a store the details that were made here and that it lacks.
+/// Gives a store the details that were made on this host and that it lacks.
 fn heal_details(
     context: &Context,
     store: &OpenStore,
@@ -196,7 +197,7 @@ fn heal_details(
             continue;
         }
         if let Some(plain) = super::detail::kept(context, &detail.sha256) {
-            // It is whole in the state directory, and tried again next time.
+            // The state directory keeps it, and the next run tries again.
             let _ = super::detail::put(context, store, &ours, &record.record, &plain);
         }
     }

@@ -1,4 +1,4 @@
-//! What the records say of each point.
+//! The proof of each point, according to the records.
 
 use super::record::{Record, Verdict};
 use crate::point::PointId;
@@ -6,12 +6,12 @@ use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 
-/// How a point was proved.
+/// Proof of a point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Proof {
-    /// What the newest record says that decides something: verified, restored or failed.
+    /// The newest verdict that decides: verified, restored or failed.
     pub decided: Option<(Verdict, Timestamp)>,
-    /// The newest record, where it is a later one that decides nothing: unverifiable or interrupted.
+    /// A later verdict that decides nothing: unverifiable or interrupted.
     pub tried: Option<(Verdict, Timestamp)>,
 }
 
@@ -23,21 +23,21 @@ pub struct PointProof {
     pub proof: Option<Verdict>,
     /// The time of that decision.
     pub proved_at: Option<Timestamp>,
-    /// A later try that decided nothing.
+    /// A later attempt that decided nothing.
     pub proof_tried: Option<Tried>,
 }
 
-/// A drill or restore that decided nothing.
+/// A drill or restore without a deciding verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Tried {
-    /// What it came to.
+    /// Its verdict.
     pub outcome: Verdict,
-    /// When it ended.
+    /// Time of its end.
     pub at: Timestamp,
 }
 
 impl PointProof {
-    /// The name of what was decided, in JSON and tables.
+    /// Name of the deciding verdict in JSON and tables.
     pub fn as_str(&self) -> &'static str {
         self.proof.map_or("none", Verdict::as_str)
     }
@@ -59,18 +59,18 @@ fn or_none<S: Serializer>(proof: &Option<Verdict>, serializer: S) -> Result<S::O
     serializer.serialize_str(proof.map_or("none", Verdict::as_str))
 }
 
-/// What a record says of a point, when, and its number, since several may end in one second.
+/// Time, number and verdict of a record; the number orders records that ended in one second.
 type Said = (Timestamp, u64, Verdict);
 
-/// The proof of each point that `records`, in any order, speak of. What failed for a reason outside a
-/// point takes nothing from what was proved before.
+/// The proof of each point in `records`, which may be in any order. A failure for a reason outside
+/// a point does not cancel an earlier proof.
 pub fn proofs<'a>(records: impl IntoIterator<Item = &'a Record>) -> BTreeMap<PointId, Proof> {
     let mut said: BTreeMap<PointId, [Option<Said>; 2]> = BTreeMap::new();
     for record in records {
         for point in &record.points {
             let [decided, tried] = said.entry(point.point.clone()).or_default();
             let place = match record.outcome {
-                // That a part came back says nothing of the whole.
+                // A part that was restored proves nothing about the whole.
                 Verdict::Verified | Verdict::Restored if !point.left_out.is_empty() => continue,
                 Verdict::Verified | Verdict::Restored | Verdict::Failed => decided,
                 Verdict::Unverifiable | Verdict::Interrupted => tried,

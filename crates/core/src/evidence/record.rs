@@ -1,8 +1,8 @@
-//! What a record says.
+//! The content of an evidence record.
 //!
-//! Serialised it holds verdicts, counts, durations, codes and names of the configuration. What was
-//! observed is in memory only, and cannot be serialised here: it goes into the sealed detail, of which
-//! the record carries the hash (see [`super::detail`]).
+//! A serialised record holds verdicts, counts, durations, codes and names of the configuration.
+//! Observations are kept in memory only and cannot be serialised here: they go into the sealed
+//! detail, whose hash the record carries (see [`super::detail`]).
 
 use crate::error::Code;
 use crate::exit::Exit;
@@ -13,47 +13,48 @@ use crate::probe::{CheckResult, Observed, SEALED};
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
 
-/// What was done.
+/// The activity that was recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Activity {
     /// A rehearsed restore.
     Drill,
-    /// A real one.
+    /// A real restore.
     Restore,
 }
 
-/// What it proved.
+/// Verdict on a drill or restore.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
-    /// What came back equals what was captured, apart from the named limits, and every check passed.
+    /// The restored content equals the captured content, apart from the named limits, and every
+    /// check passed.
     Verified,
-    /// It came back, but its content could not be compared.
+    /// It was restored, but its content could not be compared.
     Restored,
     /// It could not be proved here and now: something that it needs was missing or failed.
     Unverifiable,
-    /// Someone ended the run before it was proved.
+    /// The run was ended early.
     Interrupted,
-    /// It did not come back, or differs, or a check failed.
+    /// It was not restored, or differs, or a check failed.
     Failed,
 }
 
-/// What a drill or restore came to.
+/// Facts about a drill or restore that decide the verdict.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Facts {
-    /// What was stored is damaged, differs or does not come back, or a check got another answer.
+    /// Stored content is damaged, differs or cannot be restored, or a check got another answer.
     pub failed: bool,
-    /// Something did not come back, or was not asked, for a reason that does not lie in the point.
+    /// Something was not restored or not checked, for a reason outside the point.
     pub lacking: bool,
-    /// Something came back that could not be compared.
+    /// Something was restored that could not be compared.
     pub uncompared: bool,
-    /// Someone asked the run to end.
+    /// The run was asked to end early.
     pub interrupted: bool,
 }
 
 impl Verdict {
-    /// The verdict on these facts. An interruption that nothing suffered from is none.
+    /// Derives the verdict. An interruption that affected nothing does not count.
     pub fn of(facts: Facts) -> Self {
         match facts {
             Facts { failed: true, .. } => Verdict::Failed,
@@ -111,7 +112,7 @@ impl Activity {
     }
 }
 
-/// How long one phase took.
+/// Duration of one phase.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Phase {
     /// `fetch`, `restore db`, `compare db`, `checks`.
@@ -129,112 +130,112 @@ pub struct Record {
     pub id: PointId,
     /// Its number in the signer's chain, from 1.
     pub sequence: u64,
-    /// SHA-256 of the record before by the same signer, and of each other one that nothing follows yet:
-    /// so a fork is joined. None for the first.
+    /// SHA-256 of the signer's previous record, and of every other record that nothing follows yet,
+    /// which joins forks. Empty for the first record.
     #[serde(default, deserialize_with = "one_or_many")]
     pub previous: Vec<String>,
-    /// Id of the key that signs it.
+    /// Id of the signing key.
     pub signer: String,
-    /// What was done.
+    /// The activity.
     pub activity: Activity,
-    /// Of which application.
+    /// Name of the application.
     pub app: Name,
-    /// In which environment.
+    /// Name of the environment.
     pub environment: Name,
-    /// Who answers for it.
+    /// Owner of the application.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
-    /// Who ran it.
+    /// User who ran it.
     pub author: String,
-    /// On which host.
+    /// Host that ran it.
     pub host: String,
     /// Version of the program.
     pub lifeboat: String,
-    /// The drill of the configuration, when it was one.
+    /// Name of the drill in the configuration, for a drill.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drill: Option<Name>,
-    /// Why, where someone said so.
+    /// Reason, if one was given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// What was restored where, for a restore.
+    /// Source and target, for a restore.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
-    /// What was brought back.
+    /// The restored points.
     pub points: Vec<ProvedPoint>,
-    /// When it began.
+    /// Start of the run.
     pub started: Timestamp,
-    /// When it ended.
+    /// End of the run.
     pub finished: Timestamp,
-    /// What it proved.
+    /// The verdict.
     pub outcome: Verdict,
-    /// A live restore that was asked for without proof.
+    /// True for a live restore that was requested without proof.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unproven: bool,
-    /// Each thing that was asked, and the answer.
+    /// The checks and their answers.
     pub checks: Vec<CheckResult>,
-    /// What this cannot prove, by name; empty when it is sealed.
+    /// Limits of the proof, by name; empty when they are sealed.
     #[serde(default, skip_serializing)]
     pub limits: Vec<Observed>,
-    /// How many limits there are; records of older versions do not say it.
+    /// Number of limits; absent in records of older versions.
     #[serde(default)]
     pub limits_count: u64,
-    /// Where what was observed is; records of older versions hold it themselves.
+    /// Reference to the sealed observations; records of older versions hold them directly.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<DetailRef>,
-    /// How long each phase took.
+    /// Durations of the phases.
     pub phases: Vec<Phase>,
-    /// Seconds from the start until everything was back and checked.
+    /// Seconds from the start until everything was restored and checked.
     pub rto_seconds: f64,
-    /// Seconds between the capture and the start: what would have been lost.
+    /// Seconds between the capture and the start: the data that would have been lost.
     pub rpo_seconds: f64,
-    /// The targets at the time.
+    /// The recovery time objective in seconds at that time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rto_target_seconds: Option<u64>,
-    /// The targets at the time.
+    /// The recovery point objective in seconds at that time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rpo_target_seconds: Option<u64>,
 }
 
-/// A point that was brought back.
+/// A restored point.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProvedPoint {
     /// Its id.
     pub point: PointId,
-    /// Its plan, where that is known.
+    /// Its plan, if known.
     #[serde(with = "crate::name::or_empty")]
     pub plan: Option<Name>,
-    /// The store its copy was read from; absent when none had one that can be believed.
+    /// The store its copy was read from; absent when no copy was trusted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store: Option<Name>,
-    /// SHA-256 of that copy's manifest; absent when it cannot be believed.
+    /// SHA-256 of that copy's manifest; absent when no copy was trusted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifest_sha256: Option<String>,
-    /// The sources that were brought back.
+    /// The restored sources.
     pub sources: Vec<Name>,
-    /// The sources of the point that were not, nor taken from another of these points.
+    /// Sources of the point that were restored neither from it nor from another of these points.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<Name>,
 }
 
-/// The detail of a record.
+/// Reference to the detail of a record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DetailRef {
-    /// SHA-256 of the plain detail, hex; it holds a salt, so that it cannot be guessed.
+    /// SHA-256 of the plain detail, hex; a salt in it prevents guessing.
     pub sha256: String,
 }
 
 impl Record {
-    /// Whether it took longer than the objective.
+    /// Returns whether it took longer than the recovery time objective.
     pub fn missed_rto(&self) -> bool {
         objective::missed(self.rto_seconds, self.rto_target_seconds)
     }
 
-    /// Whether more would have been lost than the objective allows.
+    /// Returns whether more would have been lost than the recovery point objective allows.
     pub fn missed_rpo(&self) -> bool {
         objective::missed(self.rpo_seconds, self.rpo_target_seconds)
     }
 
-    /// What this cannot prove, for the operator; [`SEALED`] for each that cannot be opened here.
+    /// Limits of the proof, for the operator; [`SEALED`] for each that cannot be opened here.
     pub fn limits(&self) -> Vec<&str> {
         if self.limits.is_empty() {
             let count = usize::try_from(self.limits_count).unwrap_or(usize::MAX);
@@ -244,10 +245,10 @@ impl Record {
     }
 }
 
-/// More limits than this are no record of ours.
+/// Largest number of limits in a record that is accepted.
 const LIMITS_MAX: usize = 10_000;
 
-/// A list, or what older versions wrote: one, or null.
+/// Parses a list, or the single value or null that older versions wrote.
 fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
@@ -319,7 +320,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_was_proved_ends_well() {
+    fn only_a_proof_exits_with_success() {
         let [drill, whole, part]: [Vec<Exit>; 3] = [
             ALL.map(Verdict::exit_of_drill).to_vec(),
             ALL.map(|verdict| verdict.exit_of_restore(false)).to_vec(),
@@ -340,7 +341,7 @@ mod tests {
     ];
 
     #[test]
-    fn a_verdict_says_no_more_than_was_shown() {
+    fn a_verdict_claims_no_more_than_the_facts_show() {
         for (failed, lacking, uncompared, interrupted, verdict) in [
             (false, false, false, false, Verdict::Verified),
             (false, false, false, true, Verdict::Verified),

@@ -1,7 +1,7 @@
-//! Records as the operator is shown them: with what was observed, as far as it is open here.
+//! Records as an operator sees them: with their observations, if they can be opened here.
 //!
-//! These documents may hold people's data. They are for whoever asks on this host, and nothing here is
-//! ever written to a store; what goes there is a [`Record`] itself.
+//! These documents may contain personal data. They are for users of this host, and are never
+//! written to a store; a store receives the [`Record`] itself.
 
 use super::{Listed, Record, list, open_detail};
 use crate::context::Context;
@@ -63,14 +63,14 @@ impl<'a> From<&'a CheckResult> for ShownCheck<'a> {
 }
 
 impl Record {
-    /// The checks, for the operator.
+    /// The checks with their observations.
     pub fn shown_checks(&self) -> Vec<ShownCheck<'_>> {
         self.checks.iter().map(Into::into).collect()
     }
 }
 
-/// A record in the documents of `evidence list` and `evidence show`: as it is stored, but with the
-/// checks and limits as they were observed, where it is, and whether it is believed.
+/// A record in the documents of `evidence list` and `evidence show`: as stored, but with the
+/// observed answers of checks and limits, its key, and whether it is trusted.
 impl Serialize for Listed {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         fn value(of: impl Serialize) -> std::result::Result<Value, serde_json::Error> {
@@ -79,7 +79,7 @@ impl Serialize for Listed {
         let fields = || {
             let mut record = value(&self.record)?;
             if let Value::Object(fields) = &mut record {
-                // In its place: what is stored of the checks has no answers.
+                // The stored form of the checks has no answers: replace it.
                 fields.insert("checks".into(), value(self.record.shown_checks())?);
                 fields.insert("limits".into(), value(self.record.limits())?);
                 fields.insert("key".into(), value(&self.key)?);
@@ -96,7 +96,7 @@ impl Serialize for Listed {
 /// The document of `evidence list`.
 #[derive(Debug, Clone, Serialize)]
 pub struct Records {
-    /// Every record that can be read, by time.
+    /// Every readable record, by time.
     pub evidence: Vec<Listed>,
     /// Errors of what could not be read.
     pub errors: Vec<Error>,
@@ -105,20 +105,20 @@ pub struct Records {
 /// The document of `evidence show`.
 #[derive(Debug, Clone, Serialize)]
 pub struct Shown {
-    /// The record, which says which version of the format it is.
+    /// The record, which contains the version of the format.
     #[serde(flatten)]
     pub record: Listed,
     /// The reason that what was observed cannot be opened here, if it cannot.
     pub sealed: Option<Error>,
 }
 
-/// Every record of this application.
+/// Reads every record of this application.
 pub fn records(context: &Context) -> Result<Records> {
     let (evidence, errors) = list(context)?;
     Ok(Records { evidence, errors })
 }
 
-/// The record whose id begins with `id`, with what was observed where that can be opened here.
+/// Reads the record whose id begins with `id`, with its observations if they can be opened here.
 pub fn show(context: &Context, id: &str) -> Result<Shown> {
     let (listed, _) = list(context)?;
     let mut record = one(listed, id)?;

@@ -1,9 +1,9 @@
-//! Checks every chain as each store holds it: signatures, numbers, hashes; that no tail that a manifest
-//! knows of was cut; and that nothing is gone that this host has seen there.
+//! Checks every chain in each store: signatures, numbers and hashes; that no tail that a manifest
+//! names was cut; and that no record that this host has seen there is missing.
 //!
-//! What a store holds is read from the store alone. This host's memory (the catalog, and the details
-//! that its state directory keeps) only adds what is missing. Without it, a tail that no manifest knows
-//! of can be cut unseen.
+//! Each store is judged by its own content alone. This host's memory (the catalog, and the details
+//! in its state directory) only reveals what is missing. Without it, a tail that no manifest names
+//! can be cut unnoticed.
 
 use super::chain::{self, Link};
 use super::gather::{self, Object, PREFIX};
@@ -19,17 +19,17 @@ use crate::stores::OpenStore;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What `evidence verify` found.
+/// Result of `evidence verify`.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct ChainReport {
-    /// Records that were checked.
+    /// Number of records that were checked.
     pub records: u64,
-    /// What is wrong, each in one sentence; empty when everything holds.
+    /// Problems, each in a sentence; empty when everything is intact.
     pub problems: Vec<String>,
-    /// What could not be read, so that nothing is known of it.
+    /// Sentences about what could not be read, and is therefore unknown.
     pub unread: Vec<String>,
-    /// What is worth knowing, and is no damage: a chain that forked, a store that lacks a record that it
-    /// never had.
+    /// Remarks that are no damage: a chain that forked, a store that lacks a record that it never
+    /// had.
     pub notes: Vec<String>,
 }
 
@@ -37,11 +37,11 @@ pub struct ChainReport {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ChainOutcome {
-    /// Everything holds.
+    /// Everything is intact.
     Intact,
-    /// Nothing is known to be wrong, but not all of it could be read.
+    /// No problem is known, but something could not be read.
     Unread,
-    /// Something is wrong.
+    /// There are problems.
     Damaged,
 }
 
@@ -65,7 +65,7 @@ pub struct ChainDocument<'a> {
 }
 
 impl ChainReport {
-    /// The worst of it.
+    /// The worst result.
     pub fn outcome(&self) -> ChainOutcome {
         match (self.problems.is_empty(), self.unread.is_empty()) {
             (false, _) => ChainOutcome::Damaged,
@@ -74,7 +74,7 @@ impl ChainReport {
         }
     }
 
-    /// The document.
+    /// Makes the document.
     pub fn document(&self) -> ChainDocument<'_> {
         ChainDocument {
             outcome: self.outcome(),
@@ -119,34 +119,34 @@ pub fn verify(context: &Context) -> Result<ChainReport> {
     Ok(report)
 }
 
-/// The hashes of the records that this host has seen in a store.
+/// Hashes of the records that this host has seen in a store.
 fn remembered(state: &State, store: &OpenStore) -> BTreeSet<String> {
     let held = state.catalog.held(&store.store.location());
     let held = held.unwrap_or_default().into_values();
     held.map(|held| held.sha256).collect()
 }
 
-/// A record as a store shows it.
+/// A record as a store holds it.
 #[derive(Clone)]
 struct Seen {
     signer: String,
     sequence: u64,
     detail: Option<String>,
-    /// Whether a trusted signer signed it.
+    /// True when a trusted signer signed it.
     is_believed: bool,
-    /// Whether its detail belongs in that store.
+    /// True when the store should hold its detail.
     has_detail: bool,
 }
 
-/// What one store holds.
+/// Chains in one store.
 struct Chains {
-    /// By signer.
+    /// Records in the chain of each signer.
     links: BTreeMap<String, Vec<Link>>,
-    /// By hash.
+    /// Records by hash.
     records: BTreeMap<String, Seen>,
-    /// Objects that say that they are a detail, by its hash.
+    /// Objects whose names say that they are a detail, by its hash.
     details: BTreeMap<String, Vec<Object>>,
-    /// Whether every object could be read.
+    /// True when every object could be read.
     is_whole: bool,
 }
 
@@ -214,7 +214,7 @@ impl Chains {
         Ok(chains)
     }
 
-    /// Whether each record follows others that are there.
+    /// Checks that each record follows existing ones.
     fn check(&self, store: &OpenStore, report: &mut ChainReport) {
         for (signer, links) in &self.links {
             let findings = chain::check(links);
@@ -222,7 +222,7 @@ impl Chains {
             let problems = findings.problems.into_iter();
             let problems = problems.map(|(name, what)| format!("{place}{name}: {what}"));
             report.problems.extend(problems);
-            // The branches are the same in each store.
+            // The branches are the same in every store.
             let forks = findings.forks.into_iter();
             for fork in forks.map(|fork| format!("the chain of {signer} {fork}")) {
                 if !report.notes.contains(&fork) {
@@ -232,8 +232,8 @@ impl Chains {
         }
     }
 
-    /// Details that are gone, or are not what their records say. `anywhere` are those that some store
-    /// has.
+    /// Reports details that are missing or do not match their records. `anywhere` holds the hashes
+    /// of those that some store has.
     fn check_details(
         &self,
         context: &Context,
@@ -289,7 +289,7 @@ impl Chains {
         }
     }
 
-    /// Heads that the newest manifest that can be believed knows of, and the store does not have.
+    /// Reports chain heads that the newest trusted manifest names and the store lacks.
     fn check_heads(
         &self,
         trusted: &TrustedSigners,
@@ -329,7 +329,7 @@ impl Chains {
         Ok(())
     }
 
-    /// Records that this host has seen in the store, and that are gone from it.
+    /// Reports records that this host has seen in the store, and that are gone.
     fn check_memory(
         &self,
         context: &Context,
@@ -358,7 +358,7 @@ fn is_damage(error: &Error) -> bool {
     matches!(error.code, Code::ObjectMissing | Code::ObjectDamaged)
 }
 
-/// Details that this host keeps, of records that are nowhere: not even in the catalog.
+/// Reports details on this host whose records are nowhere, not even in the catalog.
 fn check_kept(context: &Context, seen: &BTreeMap<String, Seen>, report: &mut ChainReport) {
     if context.is_cold() || !report.unread.is_empty() {
         return;
@@ -377,7 +377,7 @@ fn check_kept(context: &Context, seen: &BTreeMap<String, Seen>, report: &mut Cha
     }
 }
 
-/// Records that a store does not have and never had, as far as is known here.
+/// Reports records that a store lacks and, as far as is known here, never had.
 fn lacking(
     verified: &[(&OpenStore, Chains, BTreeSet<String>)],
     seen: &BTreeMap<String, Seen>,

@@ -1,6 +1,6 @@
-//! The one comparison of what was captured with what was restored.
+//! The one comparison of captured and restored content.
 //!
-//! It names every difference it finds: by table, object or path. It claims nothing about what the
+//! It reports every difference it finds, by table, object or path. It says nothing about what the
 //! fingerprint's `limits` name.
 
 use super::entries::path_order;
@@ -12,14 +12,14 @@ use super::{
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
-/// One way in which two proofs differ.
+/// One difference between two proofs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
-    /// What differs: `table public.users`, `file opt/bot/config/app.toml`.
+    /// Its subject: `table public.users`, `file opt/bot/config/app.toml`.
     pub subject: String,
-    /// As captured.
+    /// Value as captured.
     pub expected: String,
-    /// As restored.
+    /// Value as restored.
     pub observed: String,
 }
 
@@ -44,24 +44,24 @@ impl std::fmt::Display for Difference {
     }
 }
 
-/// What to compare.
+/// Extent of a comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Scope {
-    /// Owners and groups of files; a restore without privilege cannot set them.
+    /// Compares owners and groups of files, which an unprivileged restore cannot set.
     pub ownership: bool,
-    /// Whether events of a database run; they are put to sleep in a copy.
+    /// Compares whether events of a database are enabled; a restored copy disables them.
     pub event_states: bool,
 }
 
 impl Scope {
-    /// Everything.
+    /// Compares everything.
     pub const ALL: Scope = Scope {
         ownership: true,
         event_states: true,
     };
 }
 
-/// Every difference between what was captured and what was restored; none means equal.
+/// Returns every difference between captured and restored content; none means equal.
 pub fn compare(captured: &Proof, restored: &Proof, scope: Scope) -> Vec<Difference> {
     match scope.event_states {
         true => compare_all(captured, restored, scope),
@@ -73,7 +73,7 @@ pub fn compare(captured: &Proof, restored: &Proof, scope: Scope) -> Vec<Differen
     }
 }
 
-/// The same proof, without whether events run.
+/// A proof without the state of events.
 fn without_event_states(proof: &Proof) -> Proof {
     let mut proof = proof.clone();
     if let Inventory::Database(inventory) = &mut proof.inventory {
@@ -167,7 +167,7 @@ fn tables(left: &TablesFingerprint, right: &TablesFingerprint, found: &mut Vec<D
     }
 }
 
-/// Numbers of objects that differ by more than the objects that are listed. Those are compared by
+/// Reports counts of objects that differ by more than the listed objects do. Those are compared by
 /// name.
 fn object_counts(
     counted: [&TablesFingerprint; 2],
@@ -218,7 +218,8 @@ fn databases(left: &DatabaseInventory, right: &DatabaseInventory, found: &mut Ve
         let text =
             |v: Option<&i64>| v.map_or_else(|| "no such sequence".into(), |v| format!("value {v}"));
         let (a, b) = (left.sequences.get(name), right.sequences.get(name));
-        // A sequence ignores snapshots: ahead of the captured value is right, behind it is not.
+        // Sequences ignore snapshots, so a restored value may be ahead of the captured one, but not
+        // behind.
         if !matches!((a, b), (Some(a), Some(b)) if b >= a) {
             found.push(Difference::new(
                 format!("sequence {name}"),
@@ -229,7 +230,7 @@ fn databases(left: &DatabaseInventory, right: &DatabaseInventory, found: &mut Ve
     }
 }
 
-/// A definition as one line.
+/// Writes a definition on one line.
 fn one_line(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     match line.is_empty() {
@@ -238,7 +239,7 @@ fn one_line(text: &str) -> String {
     }
 }
 
-/// Two texts, cut to what fits in a message, around the first place where they differ.
+/// Cuts two texts to the length of a message, around the first place where they differ.
 fn shortened(both: [&str; 2]) -> [String; 2] {
     const CHARS_MAX: usize = 160;
     const CHARS_BEFORE: usize = 40;
@@ -249,7 +250,7 @@ fn shortened(both: [&str; 2]) -> [String; 2] {
         if count <= CHARS_MAX {
             return text.to_owned();
         }
-        // Never so far that less is shown than could be.
+        // Start early enough to show the full length.
         let from = same.saturating_sub(CHARS_BEFORE).min(count - CHARS_MAX);
         let shown = text.chars().skip(from).take(CHARS_MAX);
         let mark = |cut: bool| cut.then_some('…');
@@ -262,9 +263,9 @@ fn shortened(both: [&str; 2]) -> [String; 2] {
     })
 }
 
-/// Goes through both lists side by side, so that neither is held whole.
+/// Compares both lists entry by entry, so that neither is held whole.
 fn entries(left: &Entries, right: &Entries, scope: Scope, found: &mut Vec<Difference>) {
-    // As nearly always: then nothing need be unpacked.
+    // Usually the blocks are equal, and none need be unpacked.
     if left.blocks() == right.blocks() {
         return;
     }
@@ -309,7 +310,7 @@ fn entry(x: &FileEntry, y: &FileEntry, scope: Scope, found: &mut Vec<Difference>
             found.push(Difference::new(format!("{what} of {}", subject(x)), a, b));
         }
     };
-    // Which of two names of one file comes first is not content; that they are one file is.
+    // The order of two names of one file is not content; that they are one file is.
     differ(
         "type",
         format!("{:?}", x.kind).to_lowercase(),
@@ -343,7 +344,8 @@ fn entry(x: &FileEntry, y: &FileEntry, scope: Scope, found: &mut Vec<Difference>
     }
 }
 
-/// The totals; they differ without a difference above only if an inventory was tampered with.
+/// Compares the totals, which differ without a difference of entries only if an inventory was
+/// tampered with.
 fn files(
     left: &FilesFingerprint,
     right: &FilesFingerprint,
@@ -380,7 +382,7 @@ fn files(
     }
 }
 
-/// The totals of a bucket.
+/// Compares the totals of a bucket.
 fn objects(left: &ObjectsFingerprint, right: &ObjectsFingerprint, found: &mut Vec<Difference>) {
     let mut differ = |what: &str, a: String, b: String| {
         if a != b {
@@ -539,7 +541,7 @@ mod tests {
         assert_eq!(compare(&tree(|_| ()), &tree(|f| f.uid = 9), no_owners), []);
     }
 
-    /// Also where a list is not in the order of a walk, and where a path is in it twice.
+    /// Holds also when a list is not in the order of a walk, or holds a path twice.
     #[test]
     fn entries_that_are_on_one_side_only_are_named() {
         let tree = |paths: &[&str]| {

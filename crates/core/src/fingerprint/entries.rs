@@ -1,9 +1,9 @@
-//! The list of a tree's entries, held in little memory.
+//! The entries of a directory tree in little memory.
 //!
 //! Entries are kept in compressed blocks, about 30 bytes an entry, and are unpacked one block at a
-//! time. Where a block ends depends on the paths in it alone: two lists that share a stretch of
-//! entries share its blocks, byte for byte. The form of a block is no format: nothing but a cache
-//! of this host keeps it.
+//! time. Where a block ends depends only on the paths in it: two lists that share a stretch of
+//! entries share its blocks, byte for byte. The form of a block is not a stored format: only a
+//! cache of this host keeps it.
 
 use super::{FileEntry, FileKind};
 use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
@@ -12,9 +12,9 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// One path in so many begins a block.
+/// Average number of entries in a block.
 const BLOCK_ENTRIES: u64 = 512;
-/// A block that is as long, before it is compressed, ends.
+/// Size at which a block ends, in bytes before compression.
 const BLOCK_BYTES: usize = 256 << 10;
 /// zstd's default.
 const LEVEL: i32 = 3;
@@ -28,42 +28,42 @@ pub struct Entries {
 }
 
 impl Entries {
-    /// How many there are.
+    /// Number of entries.
     pub fn len(&self) -> usize {
         self.count
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no entries.
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
 
     /// The entries.
     pub fn iter(&self) -> impl Iterator<Item = FileEntry> {
-        // Blocks were made here or were all unpacked once: none fails to.
+        // Blocks were either made here or checked when they were read, so that all can be unpacked.
         let blocks = self.blocks.iter().map_while(|block| unpack(block));
         blocks.flatten()
     }
 
-    /// The entries, each path once, in the order of [`path_order`]: as they are added by a walk.
+    /// The entries in the order of [`path_order`], in which a walk adds them, each path once.
     pub(super) fn in_order(&self) -> Box<dyn Iterator<Item = FileEntry> + '_> {
         if !self.unordered {
             return Box::new(self.iter());
         }
         let mut sorted: Vec<FileEntry> = self.iter().collect();
         sorted.sort_by(|a, b| path_order(&a.path, &b.path));
-        // The later of two of one path counts.
+        // Of two entries with one path, the later one counts.
         sorted.reverse();
         sorted.dedup_by(|a, b| a.path == b.path);
         Box::new(sorted.into_iter().rev())
     }
 
-    /// What it is kept in, for a cache.
+    /// The blocks, for a cache.
     pub(crate) fn blocks(&self) -> &[Arc<[u8]>] {
         &self.blocks
     }
 
-    /// A list from its blocks; `None` when one cannot be unpacked.
+    /// Makes a list from its blocks; `None` when one cannot be unpacked.
     pub(crate) fn from_blocks(blocks: Vec<Arc<[u8]>>) -> Option<Self> {
         let mut entries = Entries {
             blocks,
@@ -135,7 +135,7 @@ pub(crate) struct Packer {
     done: Entries,
     /// The open block, not compressed.
     open: Vec<u8>,
-    /// The path that was added last.
+    /// The path of the previous entry.
     last: String,
     compressor: Option<zstd::bulk::Compressor<'static>>,
 }
@@ -164,7 +164,7 @@ impl Packer {
         }
         let compressor = self.compressor.as_mut();
         let packed = compressor.and_then(|zstd| zstd.compress(&self.open).ok());
-        // Without memory for zstd, it is kept as it is.
+        // If zstd lacks memory, the block is kept uncompressed.
         let (form, bytes) = match &packed {
             Some(packed) => (ZSTD, packed),
             None => (PLAIN, &self.open),
@@ -182,7 +182,7 @@ impl Packer {
     }
 }
 
-/// First bytes of blocks.
+/// First byte of a block, which names its form.
 const PLAIN: u8 = 0;
 const ZSTD: u8 = 1;
 
@@ -207,7 +207,7 @@ fn unpack(block: &[u8]) -> Option<Vec<FileEntry>> {
     Some(entries)
 }
 
-/// Appends an entry: its path as the length of what it shares with `before` and the rest.
+/// Appends an entry; its path is written as the length shared with `before`, and the rest.
 fn put_entry(to: &mut Vec<u8>, before: &str, entry: &FileEntry) {
     let (path, before) = (entry.path.as_bytes(), before.as_bytes());
     let shared = path.iter().zip(before).take_while(|(a, b)| a == b).count();
@@ -229,7 +229,7 @@ fn put_entry(to: &mut Vec<u8>, before: &str, entry: &FileEntry) {
     put_hash(to, entry.xattrs.as_deref());
 }
 
-/// Seven bits a byte, the lowest first.
+/// Writes seven bits a byte, the lowest first.
 fn put_number(to: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         to.push(0x80 | number.to_le_bytes()[0]);
@@ -267,7 +267,7 @@ fn put_hash(to: &mut Vec<u8>, hash: Option<&str>) {
     }
 }
 
-/// What is still to be read of a block. `None` means that it ends too early or makes no sense.
+/// The unread part of a block. Its methods return `None` when the block ends early or is invalid.
 struct Rest<'a>(&'a [u8]);
 
 impl<'a> Rest<'a> {
@@ -349,13 +349,13 @@ fn follows(last: &str, next: &str) -> bool {
     path_order(last, next) == Ordering::Less
 }
 
-/// The order in which a walk meets two paths: by the bytes of their names, component by component,
-/// and what is in a directory right after it.
+/// Compares paths in the order of a walk: component by component by the bytes of the names, with
+/// the content of a directory right after it.
 pub(super) fn path_order(a: &str, b: &str) -> Ordering {
     order_bytes(a).cmp(order_bytes(b))
 }
 
-/// The bytes that a path stands for, with 0, which no name holds, between its components.
+/// The bytes of a path, with 0 between its components, which no name contains.
 fn order_bytes(path: &str) -> impl Iterator<Item = u8> {
     let digit = |byte: u8| char::from(byte).to_digit(16);
     let mut rest = path.bytes();
@@ -365,7 +365,7 @@ fn order_bytes(path: &str) -> impl Iterator<Item = u8> {
             return Some(0);
         }
         let mut ahead = rest.clone();
-        // `\xNN`, as paths are escaped.
+        // An escaped byte: `\xNN`.
         if byte == b'\\'
             && ahead.next() == Some(b'x')
             && let Some(high) = ahead.next().and_then(digit)
@@ -408,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_in_comes_out() {
+    fn entries_survive_packing() {
         let mut odd = vec![
             entry("a", 0),
             FileEntry {
@@ -445,7 +445,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_that_are_alike_share_their_blocks() {
+    fn similar_lists_share_their_blocks() {
         let packed: Entries = many(None).into_iter().collect();
         let bytes: usize = packed.blocks().iter().map(|b| b.len()).sum();
         assert!(bytes < 40 * packed.len(), "{bytes}");
@@ -467,7 +467,7 @@ mod tests {
     }
 
     #[test]
-    fn a_block_that_is_damaged_is_none() {
+    fn a_damaged_block_cannot_be_unpacked() {
         let packed: Entries = many(None).into_iter().collect();
         let block = packed.blocks()[1].clone();
         for length in [0, 1, block.len() - 1] {

@@ -1,17 +1,17 @@
 //! Rewrites the tables of a view's definition as MariaDB writes them after a restore.
 //!
-//! A list with commas is written as a bare chain of joins where a part of it is a query; when the
-//! server reads that back, it nests the chain. Guarantees: a text that the server would write again
-//! unchanged comes out unchanged. Names and strings in quotes are not touched.
+//! The server writes a bare chain of joins where a part of a comma-separated table list is a query.
+//! When it reads that back, it nests the chain. Guarantees: a text that the server would write
+//! again unchanged is returned unchanged. Quoted names and strings are not touched.
 
-/// The tables of one `from`, while they are read.
+/// The tables of one `from` during reading.
 #[derive(Debug, Default)]
 struct Tables {
-    /// Where they begin.
+    /// Start of the first table.
     start: usize,
-    /// Where the joins between them begin that no parentheses hold.
+    /// Starts of the joins that are not in parentheses.
     joins: Vec<usize>,
-    /// Something stands there that a bare chain does not have.
+    /// True when it contains something that a bare chain does not have.
     other: bool,
 }
 
@@ -29,12 +29,12 @@ const ENDS: &[&str] = &[
     "procedure",
 ];
 
-/// Words before `join` that only stand within parentheses.
+/// Words before `join` that occur only in parentheses.
 const QUALIFIERS: &[&str] = &["left", "right", "inner", "cross", "natural", "full"];
 
 /// Writes `from a join b join c` as `from ((a join b) join c)`, in each query of a definition.
 pub fn nested_joins(text: &str) -> String {
-    // For each parenthesis that is open, and for the text itself.
+    // One item for each open parenthesis, and one for the whole text.
     let mut open: Vec<Option<Tables>> = vec![None];
     let mut inserts: Vec<(usize, String)> = Vec::new();
     let (mut at, mut word_before) = (0, "");
@@ -98,8 +98,8 @@ fn nest(text: &str, tables: Option<Tables>, end: usize, inserts: &mut Vec<(usize
     inserts.extend(ends.map(|at| (before(*at), ")".to_owned())));
 }
 
-/// The bytes of the first token of a text that is not empty: a word, something in quotes, or a
-/// single character.
+/// Length in bytes of the first token of a text that is not empty: a word, something in quotes, or
+/// a single character.
 fn token_bytes(text: &str) -> usize {
     let mut characters = text.char_indices();
     let Some((_, first)) = characters.next() else {
@@ -113,7 +113,7 @@ fn token_bytes(text: &str) -> usize {
         ends
     };
     let end = match first {
-        // A doubled quote ends one token and begins the next: as good as one.
+        // A doubled quote ends one token and begins the next, which has the same effect.
         '\'' | '"' | '`' => characters.find(|(_, c)| ends(*c)).map(|(at, _)| at + 1),
         first if is_word(first) => characters.find(|(_, c)| !is_word(*c)).map(|(at, _)| at),
         first => Some(first.len_utf8()),

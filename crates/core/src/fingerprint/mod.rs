@@ -1,8 +1,8 @@
 //! Content hashes that survive a dump and a restore, and the one comparison of two of them.
 //!
-//! A [`Proof`] says what was in an artifact: a [`Fingerprint`] (numbers and hashes) and an
-//! [`Inventory`] (names), so that a difference can be named. The captured side is made from the
-//! stream as it passes; the restored side from the restored thing itself. Hashes guard against
+//! A [`Proof`] describes the content of an artifact: a [`Fingerprint`] (numbers and hashes) and an
+//! [`Inventory`] (names), by which a difference is located. The captured side is made from the
+//! stream as it passes; the restored side from the restored data themselves. Hashes guard against
 //! accidents; the manifest's signature guards against people.
 
 mod compare;
@@ -25,32 +25,32 @@ pub use settled::settled;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// What was in an artifact.
+/// Description of the content of an artifact.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Proof {
     /// Numbers and hashes.
     pub fingerprint: Fingerprint,
-    /// Names, to tell where a difference is.
+    /// Names, to locate a difference.
     pub inventory: Inventory,
 }
 
 impl Proof {
-    /// What it says of the content, as bytes that are equal when the content is: without the moment
-    /// at which a catalog was asked.
+    /// The content as bytes that are equal when the content is equal. The time at which a catalog
+    /// was read is left out.
     pub fn content(&self) -> Vec<u8> {
         let named = match &self.inventory {
             Inventory::Database(inventory) => Some(DatabaseInventory {
                 asked: None,
                 ..inventory.clone()
             }),
-            // The sums of the fingerprint cover every entry.
+            // Sums in the fingerprint cover every entry.
             Inventory::Files { .. } | Inventory::None => None,
         };
-        // Texts, numbers and maps with texts as keys are always JSON.
+        // Texts, numbers and maps with text keys can always be written as JSON.
         serde_json::to_vec(&(&self.fingerprint, &named)).unwrap_or_default()
     }
 
-    /// Whether it is of a database that has objects of this kind.
+    /// Returns whether it describes a database that has objects of this kind.
     pub fn has_objects(&self, kind: &str) -> bool {
         match &self.inventory {
             Inventory::Database(inventory) => inventory
@@ -66,27 +66,27 @@ impl Proof {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Fingerprint {
-    /// Of a database.
+    /// Fingerprint of a database.
     Tables(TablesFingerprint),
-    /// Of a directory tree.
+    /// Fingerprint of a directory tree.
     Files(FilesFingerprint),
-    /// Of a bucket.
+    /// Fingerprint of a bucket.
     Objects(ObjectsFingerprint),
-    /// Of a stream that is not understood further.
+    /// Fingerprint of a stream whose content is not interpreted.
     Bytes(BytesFingerprint),
 }
 
 /// Fingerprint of a set of tables.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct TablesFingerprint {
-    /// How rows are hashed: `xxh3-128-sum` (see [`RowSum`]) over the row text the name continues
+    /// Hash of the rows: `xxh3-128-sum` (see [`RowSum`]) over the row text that the name continues
     /// with, as in `xxh3-128-sum/pg-copy-text`.
     pub algorithm: String,
-    /// By `schema.table`.
+    /// Fingerprints by `schema.table`.
     pub tables: BTreeMap<String, TableFingerprint>,
-    /// How many objects of each kind: `index`, `trigger`, `view`, …
+    /// Number of objects of each kind: `index`, `trigger`, `view`, …
     pub objects: BTreeMap<String, u64>,
-    /// What this cannot prove, by table and column.
+    /// Content that this does not prove, by table and column.
     pub limits: Vec<String>,
 }
 
@@ -114,27 +114,27 @@ pub struct FilesFingerprint {
     pub links: u64,
     /// Bytes of file content.
     pub bytes: u64,
-    /// Over path, type and content (or link target).
+    /// Hash over path, type and content (or link target).
     pub content: String,
-    /// Over path, mode, modification time in whole seconds (not of links and directories) and
+    /// Hash over path, mode, modification time in whole seconds (not of links and directories) and
     /// extended attributes.
     pub metadata: String,
-    /// Over path, owner, group and the attributes only a privileged user can set (`security.*`,
-    /// `trusted.*`).
+    /// Hash over path, owner, group and the attributes only a privileged user can set
+    /// (`security.*`, `trusted.*`).
     pub ownership: String,
 }
 
 /// Fingerprint of a bucket. Hashes are sums over objects as in [`RowSum`], 32 hex digits. The names
-/// that go with it are in the index of the point, which may be too long to be held.
+/// are in the index of the point, which may be too long to be held in memory.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ObjectsFingerprint {
-    /// Objects.
+    /// Number of objects.
     pub objects: u64,
-    /// Their bytes.
+    /// Bytes of all objects.
     pub bytes: u64,
-    /// Over key, size and SHA-256 of the content.
+    /// Hash over key, size and SHA-256 of the content.
     pub content: String,
-    /// Over key, content type and the like, user metadata and tags.
+    /// Hash over key, headers such as the content type, user metadata and tags.
     pub carried: String,
 }
 
@@ -147,24 +147,24 @@ pub struct BytesFingerprint {
     pub sha256: String,
 }
 
-/// Names of what was in an artifact.
+/// Names of the content of an artifact.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", try_from = "AnyInventory")]
 pub enum Inventory {
     /// Nothing beyond the fingerprint.
     #[default]
     None,
-    /// Of a database.
+    /// Objects of a database.
     Database(DatabaseInventory),
-    /// Of a directory tree.
+    /// Entries of a directory tree.
     Files {
-        /// In the order of the walk.
+        /// Entries in the order of the walk.
         entries: Entries,
     },
 }
 
-/// Every kind of [`Inventory`] at once. An enum that names its kind beside the rest would be read
-/// into memory whole, before the kind is looked at.
+/// Fields of every kind of [`Inventory`] at once. An enum that names its kind among the fields
+/// would be read into memory whole before the kind is known.
 #[derive(Deserialize)]
 struct AnyInventory {
     kind: InventoryKind,
@@ -209,10 +209,11 @@ pub struct DatabaseInventory {
     /// qualified name → definition, or a hash of it where it is long. Both sides make the same text.
     pub objects: BTreeMap<String, BTreeMap<String, String>>,
     /// The server that wrote the definitions, with the part of its version that may change their
-    /// words: `PostgreSQL 15`, `MariaDB 10.11`. Older proofs lack it.
+    /// wording: `PostgreSQL 15`, `MariaDB 10.11`. Older proofs lack it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<String>,
-    /// When the catalog was asked, by the server's clock, in seconds since 1970; where that matters.
+    /// Time at which the catalog was read, by the server's clock, in seconds since 1970, where it
+    /// matters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked: Option<i64>,
     /// Sequences: qualified name → last value. They ignore snapshots, so a restored one may be
@@ -226,7 +227,7 @@ pub struct FileEntry {
     /// Path as in the archive, `/`-separated, relative; bytes that are not UTF-8, control
     /// characters and backslashes as `\xNN`.
     pub path: String,
-    /// What it is.
+    /// Its type.
     #[serde(rename = "type")]
     pub kind: FileKind,
     /// Permission bits, with set-user-id, set-group-id and sticky.
@@ -239,7 +240,7 @@ pub struct FileEntry {
     pub mtime: i64,
     /// Bytes of content; 0 for anything but a file.
     pub bytes: u64,
-    /// Of the content, hex, by the definition of [`crate::source::files`] (in which zeros cost
+    /// Hash of the content, hex, by the definition of [`crate::source::files`] (in which zeros cost
     /// nothing); xxh3-128 of the target's bytes for a symbolic link; empty for a directory and for
     /// a further name of a hard-linked file.
     pub hash: String,
@@ -248,12 +249,12 @@ pub struct FileEntry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link: Option<String>,
     /// xxh3-128 over the sorted extended attributes that need no privilege (`user.*`, ACLs), hex;
-    /// absent when none.
+    /// absent without any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub xattrs: Option<String>,
 }
 
-/// What an entry is.
+/// Type of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FileKind {
@@ -263,6 +264,6 @@ pub enum FileKind {
     Directory,
     /// A symbolic link.
     Symlink,
-    /// A further name of a file that came before.
+    /// A further name of a file that precedes it.
     Hardlink,
 }

@@ -1,42 +1,42 @@
 //! Compares the definitions of two inventories.
 //!
-//! Guarantees: an object that is on one side only is a difference; so is one whose definition is
-//! another, where both servers write definitions in the same words. What a dump does not carry is
-//! no difference, and neither are the words of another release: both are named by [`unproven`].
+//! Guarantees: an object that is on one side only is a difference; so is a different definition if
+//! both servers use the same wording. What a dump does not carry is no difference, and neither is
+//! the wording of another release: [`unproven`] names both.
 
 use super::{DatabaseInventory, Inventory, Proof, nested_joins, settled};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The kind of what a database has beside its content: its owner and privileges. Older captures lack
-/// it.
+/// Kind under which an inventory lists the owner and privileges of the database itself. Older
+/// captures lack it.
 pub const DATABASE_PROPERTY: &str = "database property";
 
-/// The kind under which an inventory has whether events run.
+/// Kind under which an inventory lists whether events are enabled.
 pub const EVENT_STATE: &str = "event state";
 
-/// The kind under which an inventory has when events end, as `1764415208 NOT PRESERVE`: seconds since
-/// 1970, and whether the server keeps one that ended. It is no object; older captures lack it.
+/// Kind under which an inventory lists when events end, as `1764415208 NOT PRESERVE`: seconds since
+/// 1970, and whether the server keeps an event that ended. It is no object; older captures lack it.
 pub const EVENT_END: &str = "event end";
 
-/// How the second says that an event is dropped when it ends.
+/// Second part of such a value when the event is dropped at its end.
 pub const NOT_PRESERVED: &str = "NOT PRESERVE";
 
-/// Whether what an inventory has under a kind are objects in the database, which are counted.
+/// Returns whether the entries of a kind are objects in the database, which are counted.
 pub fn are_objects(kind: &str) -> bool {
     kind != DATABASE_PROPERTY && kind != EVENT_END
 }
 
-/// What two definitions of one object say about each other.
+/// Result of comparing two definitions of one object.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// They are the same, or nothing that a dump carries.
+    /// They are equal, or differ in nothing that matters.
     Same,
-    /// They are not.
+    /// They differ.
     Different,
-    /// A dump does not carry in what they differ, as this says.
+    /// They differ in something that a dump does not carry, as this text says.
     NotCarried(String),
-    /// Two releases wrote them, each in its own words.
+    /// Two releases wrote them with different wording.
     OtherWords,
 }
 
@@ -57,7 +57,7 @@ pub(super) fn judge_each(
         for name in union(a, b) {
             let both = [a.get(name), b.get(name)];
             let verdict = match judge(kind, name, both, other_release) {
-                Verdict::Different if said_in_two_ways(left, right, kind, both) => Verdict::Same,
+                Verdict::Different if is_same_in_mariadb(left, right, kind, both) => Verdict::Same,
                 Verdict::Different => ended(left, right, kind, name).unwrap_or(Verdict::Different),
                 verdict => verdict,
             };
@@ -70,10 +70,10 @@ fn union<'a, T>(a: &'a BTreeMap<String, T>, b: &'a BTreeMap<String, T>) -> BTree
     a.keys().chain(b.keys()).collect()
 }
 
-/// Whether two definitions of MariaDB are one, which its catalog says in two ways: of a column, in a
-/// table that was made from a query of the catalog and of a counter that was declared `NULL`; and of
-/// a view over a list of tables, in older captures.
-fn said_in_two_ways(
+/// Returns whether two different definitions mean the same in MariaDB, whose catalog describes two
+/// things in two ways: a column of a table that was made from a query of the catalog, or of a
+/// counter declared `NULL`; and a view over a list of tables, in older captures.
+fn is_same_in_mariadb(
     left: &DatabaseInventory,
     right: &DatabaseInventory,
     kind: &str,
@@ -94,7 +94,7 @@ fn said_in_two_ways(
     same && is_mariadb(left) && is_mariadb(right)
 }
 
-/// The query of a view is the first of its facts.
+/// Nests the joins in the query of a view, which its definition begins with.
 fn nested_view(text: &str) -> String {
     const NEXT: &str = ", check_option: ";
     let (query, rest) = text.split_at(text.rfind(NEXT).unwrap_or(text.len()));
@@ -113,8 +113,8 @@ fn plain_column(text: &str) -> String {
     }
 }
 
-/// The verdict on an event that ended between the capture and the restore: a server drops or disables
-/// one as it is made.
+/// The verdict on an event that ended between capture and restore: a server drops or disables such
+/// an event when it is created.
 fn ended(
     left: &DatabaseInventory,
     right: &DatabaseInventory,
@@ -138,7 +138,7 @@ fn ended(
     let when = Timestamp::from_second(seconds).ok()?;
     let what = match (kind, kept == NOT_PRESERVED, is_there("event")) {
         ("event", true, false) => "a server keeps none that ended, so it did not come back",
-        // Said of the event.
+        // The entry of the event itself reports it.
         (EVENT_STATE, true, false) => return Some(Verdict::Same),
         (EVENT_STATE, _, true) => "a server disables one that ended",
         _ => return None,
@@ -152,11 +152,11 @@ fn judge(kind: &str, name: &str, both: [Option<&String>; 2], other_release: bool
     if both[0] == both[1] {
         return Verdict::Same;
     }
-    // Older captures list it; drills leave subscriptions out.
+    // Older captures list such comments; drills leave subscriptions out.
     if kind == "comment" && name.starts_with("subscription ") {
         return Verdict::Same;
     }
-    // PostgreSQL gives a database its locale once and for all: one that was there keeps its own.
+    // PostgreSQL fixes the locale when a database is created: an existing one keeps its own.
     if kind == DATABASE_PROPERTY || kind == "database" && name == "locale" {
         let of_database = kind == DATABASE_PROPERTY || both.iter().all(Option::is_some);
         return match (both[0], of_database) {
@@ -171,7 +171,7 @@ fn judge(kind: &str, name: &str, both: [Option<&String>; 2], other_release: bool
         };
     }
     let (Some(a), Some(b)) = (both[0], both[1]) else {
-        // PostgreSQL 18 keeps them as constraints, which the table's definition says, too.
+        // PostgreSQL 18 also keeps them as constraints; the table's definition contains them, too.
         let not_null = |text: &String| text.starts_with("NOT NULL");
         let said_twice = kind == "constraint" && both.into_iter().flatten().all(not_null);
         return match other_release && said_twice {
@@ -197,13 +197,15 @@ fn judge(kind: &str, name: &str, both: [Option<&String>; 2], other_release: bool
         ));
     }
     match other_release {
-        true if in_common_words(kind, &a) == in_common_words(kind, &b) => Verdict::Same,
+        true if without_release_wording(kind, &a) == without_release_wording(kind, &b) => {
+            Verdict::Same
+        }
         true if WRITTEN_BY_SERVER.contains(&kind) => Verdict::OtherWords,
         _ => Verdict::Different,
     }
 }
 
-/// Kinds whose definitions a server writes out of what it keeps.
+/// Kinds whose definitions a server writes from its internal form.
 const WRITTEN_BY_SERVER: &[&str] = &[
     "aggregate",
     "column",
@@ -222,8 +224,8 @@ const WRITTEN_BY_SERVER: &[&str] = &[
     "view",
 ];
 
-/// Without the numbers that PostgreSQL keeps among the options of columns since 15.20: older
-/// captures hold them.
+/// Removes the numbers that PostgreSQL has kept among the options of columns since 15.20, which
+/// older captures contain.
 fn without_bookkeeping(text: &str) -> String {
     const KEY: &str = "pg_attver=";
     let mut out = String::with_capacity(text.len());
@@ -244,17 +246,17 @@ fn without_bookkeeping(text: &str) -> String {
     out
 }
 
-/// What differs between releases by what they can say, and not by what is so.
-fn in_common_words(kind: &str, text: &str) -> String {
+/// Removes differences in wording between releases that do not differ in meaning.
+fn without_release_wording(kind: &str, text: &str) -> String {
     if kind == "grant" || kind == "default privilege" {
-        // PostgreSQL 17 made a privilege out of what only owners could do.
+        // PostgreSQL 17 made a privilege of something that only owners could do before.
         return text
             .replace(",MAINTAIN*", "")
             .replace(",MAINTAIN", "")
             .replace("=MAINTAIN*,", "=")
             .replace("=MAINTAIN,", "=");
     }
-    // What an older MariaDB or MySQL does not say is so there; its utf8 is now called utf8mb3.
+    // What older MariaDB and MySQL leave unsaid still holds; their utf8 is now called utf8mb3.
     text.replace("utf8mb3", "utf8")
         .replace(", ignored: NO", "")
         .replace(", is_visible: YES", "")
@@ -262,7 +264,7 @@ fn in_common_words(kind: &str, text: &str) -> String {
         .replace(", enforced: YES", "")
 }
 
-/// What a comparison of these two cannot prove, for reasons that only both together show.
+/// Limits of comparing two proofs that show only when both are known.
 pub fn unproven(captured: &Proof, restored: &Proof) -> Vec<String> {
     let (Inventory::Database(left), Inventory::Database(right)) =
         (&captured.inventory, &restored.inventory)
@@ -387,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn what_older_captures_do_not_name_is_no_difference() {
+    fn entries_that_older_captures_lack_are_no_difference() {
         use Verdict::{Different, Same};
         let comment = [Some(&String::from("feeds")), None];
         assert_eq!(judge("comment", "subscription s", comment, false), Same);
@@ -414,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn what_mariadb_says_in_two_ways_is_no_difference() {
+    fn two_descriptions_of_one_thing_by_mariadb_are_no_difference() {
         let inventory = |release: &str, kind: &str, text: &str| DatabaseInventory {
             objects: BTreeMap::from([(
                 kind.to_owned(),
@@ -480,7 +482,8 @@ mod tests {
         let off = (EVENT_STATE, "status: DISABLED");
         let (dropped, kept) = ((EVENT_END, "100 NOT PRESERVE"), (EVENT_END, "100 PRESERVE"));
         let cases: [(&[_], &[_], i64, [usize; 2]); 7] = [
-            // Captured, restored, and when; how many differences, and how many limits.
+            // Captured and restored objects, the time, and the numbers of differences and of
+            // limits.
             (&[event, on, dropped], &[], 100, [0, 1]),
             (&[event, on, dropped], &[], 99, [2, 0]),
             (&[event, on, kept], &[event, off, kept], 100, [0, 1]),
@@ -519,7 +522,7 @@ mod tests {
     }
 
     #[test]
-    fn other_words_are_a_limit_only_where_both_releases_are_known() {
+    fn different_wording_is_a_limit_only_if_both_releases_are_known() {
         let captured = proof(Some("PostgreSQL 15"), "select t.a");
         let limits = unproven(&captured, &proof(Some("PostgreSQL 18"), "select a"));
         assert_eq!(

@@ -2,23 +2,23 @@
 
 use xxhash_rust::xxh3::{Xxh3, xxh3_64, xxh3_128_with_seed};
 
-/// Seeded xxh3-128 of each row, added modulo 2^128.
+/// A sum of seeded xxh3-128 hashes of rows, modulo 2^128.
 ///
-/// Addition makes the sum independent of order and splittable over threads; it is never XOR, in
-/// which a duplicated row would cancel. The seed is made of the table's name, so that rows moved
-/// from one table to another do not balance.
+/// Addition makes the sum independent of order and allows parts to be summed in threads. It is
+/// never XOR, by which a duplicated row would cancel out. The seed is derived from the table's
+/// name, so that rows moved from one table to another do not balance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RowSum {
     seed: u64,
     /// Rows added.
     pub rows: u64,
-    /// Their bytes.
+    /// Bytes of these rows.
     pub bytes: u64,
     sum: u128,
 }
 
 impl RowSum {
-    /// An empty sum for the table (or tree) of this name.
+    /// Makes an empty sum for the table (or tree) of this name.
     pub fn new(name: &str) -> Self {
         RowSum {
             seed: xxh3_64(name.as_bytes()),
@@ -35,7 +35,7 @@ impl RowSum {
         self.sum = self.sum.wrapping_add(xxh3_128_with_seed(row, self.seed));
     }
 
-    /// A hasher for a row that comes in pieces; give it to [`RowSum::add_hashed`].
+    /// Makes a hasher for a row that comes in pieces; give it to [`RowSum::add_hashed`].
     pub fn hasher(&self) -> Xxh3 {
         Xxh3::with_seed(self.seed)
     }
@@ -54,7 +54,7 @@ impl RowSum {
         self.sum = self.sum.wrapping_add(other.sum);
     }
 
-    /// The sum, 32 hex digits.
+    /// The sum as 32 hex digits.
     pub fn hex(&self) -> String {
         format!("{:032x}", self.sum)
     }

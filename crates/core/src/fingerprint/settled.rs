@@ -1,11 +1,11 @@
 //! Rewrites the expressions in a PostgreSQL definition as the server writes them after a restore.
 //!
-//! The server keeps an expression as it was parsed. When it reads back what it wrote itself, it
-//! parses some of that in another way, with the same meaning; only the second text survives any
-//! number of restores. Guarantees: a text that the server would write again unchanged comes out
-//! unchanged. Names and strings in quotes are not touched.
+//! The server keeps an expression as it was parsed. When it reads back its own text, it parses some
+//! expressions in another way with the same meaning; only the second text survives any number of
+//! restores. Guarantees: a text that the server would write again unchanged is returned unchanged.
+//! Quoted names and strings are not touched.
 
-/// The definition as the server writes it after it was dumped and restored once.
+/// Writes a definition as the server does after one dump and restore.
 pub fn settled(text: &str) -> String {
     with_flat_chains(&with_cast_elements(text))
 }
@@ -17,7 +17,7 @@ enum Connective {
     Or,
 }
 
-/// A group in parentheses, by the bytes of its parentheses, and what connects its operands.
+/// A group in parentheses: the positions of its parentheses, and the connective of its operands.
 #[derive(Debug, Clone, Copy)]
 struct Group {
     open: usize,
@@ -25,21 +25,21 @@ struct Group {
     connective: Option<Connective>,
 }
 
-/// A group whose end has not come yet.
+/// A group that is still open.
 #[derive(Debug)]
 struct Open {
     at: usize,
     connective: Option<Connective>,
-    /// The group that its content begins with.
+    /// The group that it begins with.
     first: Option<Group>,
 }
 
-/// Writes `((a AND b) AND c)` as `(a AND b AND c)`, the same with `OR`, and `ON TRUE` as
+/// Writes `((a AND b) AND c)` as `(a AND b AND c)`, likewise with `OR`, and the text `ON TRUE` as
 /// `ON (true)`. The nested form comes from `a BETWEEN x AND y AND c`, from comparisons of rows and
-/// from `IS DISTINCT FROM`; the server takes it apart where it comes first, and only there.
+/// from `IS DISTINCT FROM`; the server flattens it only at the start of a group.
 fn with_flat_chains(text: &str) -> String {
     let mut open: Vec<Open> = Vec::new();
-    // Byte ranges to replace, and by what.
+    // Byte ranges to replace, with the replacements.
     let mut edits: Vec<(usize, usize, &str)> = Vec::new();
     let mut word_before = "";
     let mut at = 0;
@@ -99,8 +99,8 @@ fn with_flat_chains(text: &str) -> String {
     out
 }
 
-/// The bytes of the first token of a text that is not empty: a word, something in quotes, or a
-/// single character.
+/// Length in bytes of the first token of a text that is not empty: a word, something in quotes, or
+/// a single character.
 fn token_bytes(text: &str) -> usize {
     let mut characters = text.char_indices();
     let Some((_, first)) = characters.next() else {
@@ -108,7 +108,7 @@ fn token_bytes(text: &str) -> usize {
     };
     let is_word = |c: char| c.is_alphanumeric() || c == '_';
     match first {
-        // A doubled quote ends one token and begins the next: as good as one.
+        // A doubled quote ends one token and begins the next, which has the same effect.
         '\'' | '"' => {
             let closing = characters.find(|(_, c)| *c == first);
             closing.map_or(text.len(), |(at, _)| at + 1)
@@ -131,8 +131,8 @@ fn dollar_quoted_bytes(text: &str) -> Option<usize> {
     Some(end + 2 * mark.len())
 }
 
-/// Writes `(ARRAY[a, b])::text[]` as `ARRAY[(a)::text, (b)::text]`: the server makes the second of
-/// the first when it reads its own definition back, so only the second survives a restore.
+/// Writes `(ARRAY[a, b])::text[]` as `ARRAY[(a)::text, (b)::text]`: the server turns the first into
+/// the second when it reads back its own definition, so only the second survives a restore.
 fn with_cast_elements(text: &str) -> String {
     const OPEN: &str = "(ARRAY[";
     let mut out = String::with_capacity(text.len());
@@ -158,7 +158,7 @@ fn with_cast_elements(text: &str) -> String {
     out
 }
 
-/// From what follows `(ARRAY[`: the elements, the element type of the cast, and what follows it.
+/// Splits the text after `(ARRAY[` into the elements, the element type of the cast, and the rest.
 fn array_cast(text: &str) -> Option<(Vec<&str>, &str, &str)> {
     let (mut depth, mut quote, mut start) = (0_usize, None, 0);
     let mut elements = Vec::new();
@@ -230,7 +230,7 @@ mod tests {
             assert_eq!(settled(restored), restored);
         }
         for same in [
-            // Only what comes first is taken apart.
+            // Only a group at the start is flattened.
             "(c AND (a AND b))",
             "((a AND b) OR c)",
             "((a AND b)::text AND c)",

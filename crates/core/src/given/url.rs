@@ -1,6 +1,6 @@
-//! URLs that say where a store or a bucket is, where no configuration does.
+//! URLs that name a store or a bucket without a configuration.
 //!
-//! They hold no secret: a credential is a reference, in the URL or else to the variables that
+//! They hold no secret: credentials are references, either in the URL or to the variables that
 //! other tools use.
 
 use super::Given;
@@ -22,7 +22,7 @@ pub(super) fn usage(message: impl Into<String>) -> Error {
     )
 }
 
-/// The table of the store in a configuration.
+/// Makes the table of the store, as in a configuration.
 pub(super) fn store(given: &Given) -> Result<Map<String, Value>> {
     let url = &given.url;
     let Some((scheme, rest)) = url.split_once("://") else {
@@ -89,7 +89,7 @@ pub(super) fn store(given: &Given) -> Result<Map<String, Value>> {
     }
 }
 
-/// Region and endpoint, where other tools expect them.
+/// Region and endpoint from the variables that other tools use.
 fn server_of_environment() -> impl Iterator<Item = (&'static str, String)> {
     let known = [
         ("region", ["AWS_REGION", "AWS_DEFAULT_REGION"]),
@@ -131,17 +131,17 @@ fn session_token() -> Option<Reference> {
     is_set.then(|| from_environment(name))
 }
 
-/// A place in a bucket that objects are to be put into.
+/// A bucket, and a prefix to put objects under.
 #[derive(Debug, Clone)]
 pub struct BucketUrl {
     bucket: String,
-    /// What every key is to begin with; may be empty.
+    /// Prefix of every key; may be empty.
     pub prefix: String,
     query: Vec<(String, String)>,
 }
 
 impl BucketUrl {
-    /// Reads `s3://BUCKET/PREFIX?region=…`; `None` when it is another kind of text.
+    /// Parses `s3://BUCKET/PREFIX?region=…`; `None` for any other text.
     pub fn parse(text: &str) -> Option<Result<Self>> {
         Some(Self::read(text.strip_prefix("s3://")?))
     }
@@ -178,7 +178,7 @@ impl BucketUrl {
         Ok(url)
     }
 
-    /// Whether it says on which server, or with which keys.
+    /// Returns whether the URL names a server or keys.
     pub fn says_where(&self) -> bool {
         !self.query.is_empty()
     }
@@ -193,7 +193,7 @@ impl BucketUrl {
         parsed.map_err(|why| wrong_target(format!("{key} of --to: {why}")))
     }
 
-    /// How to reach it: as it says; for the rest as `like`, or else as the environment says.
+    /// Settings for reaching it: those of the URL, then those of `like` or else of the environment.
     pub fn config(&self, like: Option<&BucketConfig>) -> Result<BucketConfig> {
         let mut config = match like {
             Some(like) => like.clone(),
@@ -242,7 +242,7 @@ fn wrong_target(message: impl Into<String>) -> Error {
     )
 }
 
-/// The table with what the query of the URL says.
+/// Adds the query of the URL to the table.
 fn table(
     mut store: Value,
     query: Vec<(String, String)>,
@@ -309,7 +309,7 @@ fn parameters(query: &str) -> Result<Vec<(String, String)>> {
         .collect()
 }
 
-/// `%20` and the like are what they stand for.
+/// Decodes `%20` and the like.
 fn decoded(text: &str) -> Result<String> {
     let wrong = || {
         usage(format!(
@@ -404,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_url_cannot_say_is_refused() {
+    fn urls_that_cannot_name_a_store_are_refused() {
         for (url, says) in [
             ("ftp://host/path", "is no kind of store"),
             ("file://host/path", "three slashes"),

@@ -1,7 +1,7 @@
 //! Signatures by GnuPG's agent, which has the secret key or knows the card that has it.
 //!
-//! Only a hash goes there and only a signature comes back, as when `gpg` itself signs. The agent
-//! asks for the passphrase, or knows it.
+//! As with `gpg` itself, the agent receives only a hash and returns only a signature. The agent
+//! asks for the passphrase or knows it already.
 
 use super::certificate::Part;
 use super::gpg::Gpg;
@@ -18,7 +18,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// A key that the agent has.
+/// A key for which the agent signs.
 #[derive(Debug, Clone)]
 pub(super) struct AgentKey {
     home: PathBuf,
@@ -37,7 +37,7 @@ impl AgentKey {
         }
     }
 
-    /// Why the last signature was not made, if the agent made none.
+    /// Error of the agent, if it did not make the last signature.
     pub(super) fn failure(&self) -> Option<Error> {
         let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
         failed.clone()
@@ -145,7 +145,7 @@ impl KeyDetails for AgentKey {
     }
 }
 
-/// A line of data as it was before a percent sign and two digits stood for some bytes.
+/// Decodes a line of data in which a percent sign and two hex digits stand for a byte.
 fn unescaped(line: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(line.len());
     let mut rest = line;
@@ -166,7 +166,7 @@ fn unescaped(line: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// The numbers of a signature, `r` and `s` or `s` alone, out of an expression such as
+/// Extracts the numbers of a signature, `r` and `s` or `s` alone, from an expression such as
 /// `(7:sig-val(5:eddsa(1:r32:…)(1:s32:…)))`.
 fn numbers(expression: &[u8]) -> Option<Vec<Vec<u8>>> {
     let mut atoms: Vec<&[u8]> = Vec::new();

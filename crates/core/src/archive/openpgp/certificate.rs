@@ -1,9 +1,9 @@
-//! Public keys, and which part of each is encrypted to, or signed with.
+//! Public keys, and the part of each that is used for encryption or for signing.
 //!
-//! The choice is that of `gpg`: among the subkeys that are bound to the primary key by a valid
-//! signature, meant for the purpose, neither expired nor revoked, the one made last; the primary key
-//! itself when there is no such subkey and it is meant for it. Revocations by somebody else than the
-//! key itself (designated revokers) are not known.
+//! The choice follows `gpg`: the newest subkey that is bound to the primary key by a valid
+//! signature, meant for the purpose, and neither expired nor revoked; without such a subkey, the
+//! primary key if it is meant for the purpose. Revocations by other keys (designated revokers) are
+//! not supported.
 
 use super::hex;
 use super::packets;
@@ -18,13 +18,13 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// OpenPGP public keys to encrypt to. Two of these are equal when they encrypt to the same keys.
+/// OpenPGP public keys to encrypt to. Two values are equal when they encrypt to the same keys.
 ///
-/// A key that cannot be encrypted to is known by its reason: a store whose key has expired must
-/// still be read.
+/// A key that cannot be used for encryption is kept with the reason, because a store whose key has
+/// expired must remain readable.
 #[derive(Clone)]
 pub struct Certificates {
-    /// Fingerprints of what is encrypted to, sorted and without repeats.
+    /// Fingerprints of the parts that are encrypted to, sorted and without duplicates.
     names: Arc<[String]>,
     chosen: Arc<Result<Vec<Chosen>>>,
     /// Every key that could be read.
@@ -45,14 +45,14 @@ impl fmt::Debug for Certificates {
     }
 }
 
-/// What a part of a key is wanted for.
+/// Purpose of a part of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
     Encryption,
     Signing,
 }
 
-/// What is encrypted to, or signed with: a primary key, or a subkey of one.
+/// Part of a key that encrypts or signs: the primary key or a subkey.
 #[derive(Debug, Clone)]
 pub(super) enum Part {
     Primary(PublicKey),
@@ -68,19 +68,20 @@ pub(super) struct Chosen {
     pub(super) expiry: Option<Expiry>,
 }
 
-/// When a key is of no more use.
+/// Expiry of a key.
 #[derive(Debug, Clone)]
 pub struct Expiry {
-    /// The key and where it is, for messages.
+    /// Name and location of the key, for messages.
     pub key: String,
     /// Fingerprint of the primary key.
     pub fingerprint: String,
-    /// When.
+    /// Time of expiry.
     pub at: Timestamp,
 }
 
 impl Certificates {
-    /// Reads every key of these files, armored or binary, and chooses what to encrypt to at `now`.
+    /// Reads every key of these files, armored or binary, and chooses the parts to encrypt to at
+    /// `now`.
     pub fn read(paths: &[PathBuf], now: Timestamp) -> Self {
         let mut all = Vec::new();
         let chosen = choose_all(paths, now, &mut all);
@@ -97,12 +98,13 @@ impl Certificates {
         }
     }
 
-    /// The fingerprints of what is encrypted to, sorted; the files, when they are of no use.
+    /// The fingerprints that are encrypted to, sorted; the paths of the files if they cannot be
+    /// used.
     pub fn names(&self) -> &[String] {
         &self.names
     }
 
-    /// Why nothing can be encrypted to these, if so.
+    /// Fails with the reason if these keys cannot be encrypted to.
     pub fn usable(&self) -> Result<()> {
         match self.chosen.as_ref() {
             Ok(_) => Ok(()),
@@ -119,7 +121,7 @@ impl Certificates {
             .collect()
     }
 
-    /// Every key that could be read, whether or not it can be encrypted to.
+    /// Every key that could be read, including those that cannot be encrypted to.
     pub(in crate::archive) fn all(&self) -> &[SignedPublicKey] {
         &self.all
     }
@@ -193,7 +195,7 @@ fn read_file(path: &Path) -> Result<Vec<SignedPublicKey>> {
     keys.into_iter()
         .map(|key| match key {
             PublicOrSecret::Public(key) => Ok(key),
-            // A private key put here by mistake lies open to whoever may read public ones.
+            // A private key put here by mistake can be read by whoever may read public ones.
             PublicOrSecret::Secret(_) => Err(Error::new(
                 Code::Configuration,
                 format!("{shown} holds a private key, where public keys are listed"),
@@ -205,7 +207,7 @@ fn read_file(path: &Path) -> Result<Vec<SignedPublicKey>> {
         .collect()
 }
 
-/// Why a key cannot be encrypted to, or signed with.
+/// Reason why a key cannot encrypt or sign.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Unfit {
     Expired {
@@ -220,14 +222,15 @@ pub(super) enum Unfit {
         subkey: Option<String>,
         at: Timestamp,
     },
-    /// No part is meant for it.
+    /// No part is meant for the purpose.
     NotMeant,
     Unsupported(String),
     Unbound,
 }
 
 impl Unfit {
-    /// `place` is where the key was found, as it follows its name: ` in FILE`, or nothing.
+    /// Makes the error. `place` says where the key was found, and follows its name: ` in FILE`, or
+    /// nothing.
     pub(super) fn error(self, key: &SignedPublicKey, purpose: Purpose, place: &str) -> Error {
         let name = format!("{}{place}", describe(key));
         let fingerprint = hex(key.fingerprint().as_bytes());
@@ -318,7 +321,8 @@ impl Purpose {
         }
     }
 
-    /// Whether a part with these flags is meant for it; without flags, whatever its algorithm can.
+    /// Returns whether a part with these flags is meant for the purpose; without flags, its
+    /// algorithm decides.
     fn fits(self, flags: Option<&KeyFlags>, algorithm: PublicKeyAlgorithm) -> bool {
         use PublicKeyAlgorithm as A;
         let able = match self {
@@ -366,7 +370,7 @@ impl Purpose {
     }
 }
 
-/// Refuses a curve that is not computed with here.
+/// Fails for a curve that this program does not support.
 fn unknown_curve(part: &impl KeyDetails) -> Result<(), Unfit> {
     let (curve, known) = match part.public_params() {
         PublicParams::ECDSA(params) => (params.curve(), params.is_supported()),
@@ -391,7 +395,7 @@ fn day(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d").to_string()
 }
 
-/// The key as messages name it: its id and the first user id.
+/// Name of the key in messages: its id and the first user id.
 pub(super) fn describe(key: &SignedPublicKey) -> String {
     let id = hex(key.legacy_key_id().as_ref());
     let owner = key.details.users.first().map(|user| {
@@ -411,7 +415,7 @@ impl Chosen {
     }
 }
 
-/// The part of a key for a purpose, among those that `at_hand` knows by their fingerprints.
+/// Chooses the part of a key for a purpose, among those whose fingerprint `at_hand` accepts.
 pub(super) fn choose(
     key: &SignedPublicKey,
     purpose: Purpose,
@@ -432,7 +436,7 @@ pub(super) fn choose(
                 best = Some((subkey, expires));
             }
             Ok(_) => {}
-            // The reason of the last one made says most.
+            // The reason why the newest part is unfit says most.
             Err(Unfit::NotMeant | Unfit::Unbound) => {}
             Err(unfit) => refused = Some(unfit),
         }
@@ -510,11 +514,11 @@ impl Primary {
             })
             .collect();
         if direct.is_empty() && users.is_empty() {
-            // Its signatures cannot be checked then.
+            // The signatures of such a key cannot be checked.
             unknown_curve(own)?;
             return Err(Unfit::Unbound);
         }
-        // A signature over the key alone says what one over a user id leaves open.
+        // A signature over the key alone supplies what one over a user id omits.
         let of = |has: &dyn Fn(&Signature) -> bool| {
             let signed = direct.iter().copied().filter(|s| has(s));
             newest(signed).or_else(|| newest(users.iter().copied()))
@@ -532,7 +536,7 @@ impl Primary {
     }
 }
 
-/// Until when a subkey can be used, if there is an end, or why it cannot.
+/// Checks a subkey; returns when it expires, if ever, or why it cannot be used.
 fn examine_subkey(
     key: &SignedPublicKey,
     subkey: &SignedPublicSubKey,
@@ -556,7 +560,7 @@ fn examine_subkey(
     if purpose == Purpose::Signing && !agrees(key, subkey, binding) {
         return Err(Unfit::Unbound);
     }
-    // As for gpg, a revoked subkey stays revoked, whatever was signed later.
+    // As in gpg, a revoked subkey stays revoked, whatever was signed later.
     if let Some(revocation) = valid(SignatureType::SubkeyRevocation).next() {
         return Err(Unfit::Revoked {
             subkey: id(),
@@ -578,7 +582,7 @@ fn examine_subkey(
     Ok(expires)
 }
 
-/// A signature made before `now` that has not expired by itself.
+/// Returns whether a signature was made before `now` and has not expired itself.
 fn holds(signature: &Signature, now: Timestamp) -> bool {
     let Some(created) = signature.created().map(timestamp) else {
         return false;
@@ -598,7 +602,7 @@ fn timestamp(at: pgp::types::Timestamp) -> Timestamp {
     Timestamp::from_second(i64::from(at.as_secs())).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
-/// Zero means never.
+/// Time at which the key of a signature expires; zero in it means never.
 fn expires(created: Timestamp, signature: &Signature) -> Option<Timestamp> {
     let seconds = signature.key_expiration_time()?.as_secs();
     (seconds > 0).then(|| created + SignedDuration::from_secs(i64::from(seconds)))
@@ -612,8 +616,8 @@ fn flags(signature: &Signature) -> Option<&KeyFlags> {
     })
 }
 
-/// Whether a subkey that signs has itself signed that it belongs to the primary key; without that,
-/// anybody could claim its signatures, and no reader believes them.
+/// Checks that a subkey that signs has itself signed that it belongs to the primary key. Otherwise
+/// anybody could claim its signatures, and no reader accepts them.
 fn agrees(key: &SignedPublicKey, subkey: &SignedPublicSubKey, binding: &Signature) -> bool {
     binding.embedded_signature().is_some_and(|back| {
         back.verify_primary_key_binding(&subkey.key, &key.primary_key)

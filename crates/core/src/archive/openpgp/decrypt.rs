@@ -1,4 +1,4 @@
-//! The way back, in memory, with secret keys that were given.
+//! Decryption in memory, with secret keys that are given.
 
 use super::secret::SecretKeys;
 use super::signatures::MessageSigners;
@@ -10,11 +10,11 @@ use std::fmt;
 use std::io::{self, BufRead, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Compression and signatures that may lie around the content. `gpg` makes two.
+/// Largest number of layers of compression and signatures around the content. `gpg` makes two.
 const LAYERS_MAX: usize = 8;
 
-/// The content of a message, as it is decrypted. Its end is told once the integrity code was right,
-/// nothing follows, and the signatures inside are as they must be.
+/// The decrypted content of a message. It ends without an error only if the integrity code is
+/// right, nothing follows, and the signatures inside are as required.
 pub(in crate::archive) struct Decrypting<'a> {
     message: Message<'a>,
     signers: MessageSigners,
@@ -113,7 +113,7 @@ impl Read for Decrypting<'_> {
     }
 }
 
-/// The first error of the input, which the library would fold into its own.
+/// The first error of the input, which the library would hide in its own.
 #[derive(Debug, Clone, Default)]
 struct Failed(Arc<Mutex<Option<io::Error>>>);
 
@@ -142,7 +142,7 @@ impl Failed {
     }
 }
 
-/// The stored bytes, with a note of what went wrong below.
+/// The stored bytes, with a record of the first error of their reader.
 struct Input<R> {
     inner: R,
     failed: Failed,

@@ -1,7 +1,8 @@
-//! The way out: a version 1 integrity protected message with AES-256, which every `gpg` reads.
+//! Encryption as a version 1 integrity protected message with AES-256, which every `gpg` reads.
 //!
-//! The library pulls what it encrypts, and the stages around push: so it works on a thread of its
-//! own between two bounded queues, which also takes cipher and hash off the thread that compresses.
+//! The library pulls what it encrypts, and the stages around it push. It therefore works on its own
+//! thread between two bounded queues, which also takes cipher and hash off the thread that
+//! compresses.
 
 use super::certificate::{Certificates, Part};
 use super::signer::{Hand, MessageSigner};
@@ -15,25 +16,25 @@ use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-/// Bytes that pass through a queue at a time.
+/// Bytes of a block in a queue.
 const BLOCK_BYTES: usize = 256 << 10;
-/// Blocks that wait in a queue.
+/// Largest number of blocks that wait in a queue.
 const BLOCKS_MAX: usize = 4;
 /// Length of the partial packets, a power of two.
 const CHUNK_BYTES: u32 = 512 << 10;
 
 type Outcome = std::result::Result<(), pgp::errors::Error>;
 
-/// Encrypts what is written on its way to another writer. Dropped without
+/// Encrypts what is written, and passes it to another writer. Without a call of
 /// [`Encrypting::finish`], the message lacks its end and its integrity code.
 pub(in crate::archive) struct Encrypting<W> {
     output: W,
     block: Vec<u8>,
-    /// `None` once the end was told.
+    /// `None` after the end was sent.
     plain: Option<Sender<Vec<u8>>>,
     sealed: Receiver<Vec<u8>>,
     worker: Option<JoinHandle<Outcome>>,
-    /// Who signs inside, if anybody does.
+    /// The key that signs inside, if any.
     hand: Option<Arc<Hand>>,
 }
 
@@ -78,7 +79,7 @@ impl<W: Write> Encrypting<W> {
         })
     }
 
-    /// Ends the message and returns the writer. The error is the writer's own.
+    /// Ends the message and returns the writer. Fails only with an error of the writer.
     pub(in crate::archive) fn finish(mut self) -> io::Result<W> {
         self.hand_over()?;
         drop(self.plain.take());
@@ -89,7 +90,7 @@ impl<W: Write> Encrypting<W> {
         Ok(self.output)
     }
 
-    /// Gives the block to the thread, and takes what is ready from it meanwhile.
+    /// Passes the block to the thread, and meanwhile writes what the thread has ready.
     fn hand_over(&mut self) -> io::Result<()> {
         if self.block.is_empty() {
             return Ok(());
@@ -180,7 +181,7 @@ fn encrypt(
     Ok(writer.hand_over()?)
 }
 
-/// What was written, as the library reads it. Ends when the sender is gone.
+/// Reader of the written bytes, for the library. It ends when the sender is dropped.
 struct Plain {
     blocks: Receiver<Vec<u8>>,
     current: Vec<u8>,
@@ -202,7 +203,7 @@ impl Read for Plain {
     }
 }
 
-/// What the library writes, in blocks.
+/// Writer of the library's output, in blocks.
 struct Sealed {
     blocks: Sender<Vec<u8>>,
     current: Vec<u8>,

@@ -1,7 +1,7 @@
-//! The way back through the user's `gpg`, whose agent or card has the secret key.
+//! Decryption by the user's `gpg`, whose agent or card has the secret key.
 //!
-//! What `gpg` prints is believed once it has said that the integrity code was right, ended well, and
-//! taken every byte; until then it is read as any content that may turn out to be damaged.
+//! Output of `gpg` is trusted once it has reported a valid integrity code, ended well, and taken
+//! every byte; until then, it is treated like any content that may turn out to be damaged.
 
 use super::signatures::{MessageSigners, bad};
 use super::{hex, packets};
@@ -26,7 +26,7 @@ pub struct Gpg {
 }
 
 impl Gpg {
-    /// GnuPG with this home directory.
+    /// Makes GnuPG with this home directory.
     pub fn new(home: &Path) -> Result<Self> {
         if !home.is_dir() {
             return Err(Error::new(
@@ -40,7 +40,7 @@ impl Gpg {
         })
     }
 
-    /// Whether it can be started and has a secret key at all.
+    /// Fails unless it can be started and has a secret key.
     pub fn examine(&self) -> Result<()> {
         let command = self.command().args(["--list-secret-keys", "--with-colons"]);
         let output = Transport::Local.output(&command)?;
@@ -81,7 +81,7 @@ impl Gpg {
         found.ok_or_else(|| self.no_key(fingerprint).cause(plain(&output.stderr)))
     }
 
-    /// What the agent calls the parts of a key whose secrets it has or can reach, by their
+    /// Keygrips of the parts of a key whose secrets the agent has or can reach, by their
     /// fingerprints.
     pub(super) fn keygrips(&self, fingerprint: &str) -> Result<BTreeMap<String, String>> {
         let command = self.command().args([
@@ -97,7 +97,7 @@ impl Gpg {
             let fields: Vec<&str> = line.split(':').collect();
             let field = |number: usize| fields.get(number - 1).copied().unwrap_or_default();
             match field(1) {
-                // A hash sign stands for a secret that is elsewhere.
+                // A hash sign marks a secret that is elsewhere.
                 "sec" | "ssb" => here = field(15) != "#",
                 "fpr" => part = field(10).to_owned(),
                 "grp" if here => drop(grips.insert(part.clone(), field(10).to_owned())),
@@ -128,7 +128,7 @@ impl Gpg {
             .env("LC_ALL", "C.UTF-8")
     }
 
-    /// Begins to decrypt `input`; fails here when `gpg` has nothing to decrypt it with.
+    /// Starts to decrypt `input`; fails when `gpg` has no key for it.
     pub(in crate::archive) fn decrypt<R: Read>(
         &self,
         input: R,
@@ -161,16 +161,16 @@ impl Gpg {
     }
 }
 
-/// What `gpg` decrypts, as it does.
+/// Reader of the content that `gpg` decrypts.
 pub(in crate::archive) struct Decrypting<R> {
     input: R,
     input_ended: bool,
     block: Vec<u8>,
     position: usize,
-    /// `None` once it has ended.
+    /// `None` after it has ended.
     running: Option<Running>,
     signers: MessageSigners,
-    /// Read when it was begun.
+    /// Output that was read at the start.
     first: Vec<u8>,
     ended: bool,
 }
@@ -200,7 +200,7 @@ impl<R: Read> Read for Decrypting<R> {
 }
 
 impl<R: Read> Decrypting<R> {
-    /// Gives `gpg` what it takes, until it has printed something or ended.
+    /// Feeds `gpg` until it has printed something or ended.
     fn feed_until_readable(&mut self) -> io::Result<()> {
         loop {
             self.fill()?;
@@ -217,7 +217,7 @@ impl<R: Read> Decrypting<R> {
                     Ok(count) => self.position += count,
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    // Why it takes no more, its status tells.
+                    // Its exit status tells why it takes no more.
                     Err(_) => drop(running.stdin.take()),
                 }
             }
@@ -227,7 +227,7 @@ impl<R: Read> Decrypting<R> {
         }
     }
 
-    /// The next block, when the last one is used up.
+    /// Reads the next block when the last one is used up.
     fn fill(&mut self) -> io::Result<()> {
         while !self.input_ended && self.position >= self.block.len() {
             self.block.resize(BLOCK_BYTES, 0);
@@ -257,8 +257,8 @@ impl<R: Read> Decrypting<R> {
         let said = Said(&said);
         let whole = said.has("GOODMDC") && !said.has("BADMDC");
         if let Some(signer) = said.ids("BADSIG").first() {
-            // It then ends before it has looked at the integrity code. At the end of the input the
-            // stored bytes are compared with the manifest, which says whether they are damaged.
+            // It then ends before it has checked the integrity code. At the end of the input, the
+            // stored bytes are compared with the manifest, which shows whether they are damaged.
             io::copy(&mut self.input, &mut io::sink())?;
             return Err(bad(signer).cause(plain(said.0)).into());
         }
@@ -266,7 +266,7 @@ impl<R: Read> Decrypting<R> {
             return Err(said.failure(&status.to_string()).into());
         }
         self.signers.complete(&said.signers())?;
-        // The end of the input is where the stored bytes are compared with the manifest.
+        // At the end of the input, the stored bytes are compared with the manifest.
         let left = self.position < self.block.len();
         if left || io::copy(&mut self.input, &mut io::sink())? > 0 {
             return Err(
@@ -279,7 +279,7 @@ impl<R: Read> Decrypting<R> {
     }
 }
 
-/// Waits until `gpg` has printed something, or takes something; whether it does either.
+/// Waits until `gpg` has printed something or takes input; returns which of the two hold.
 fn ready(running: &Running) -> io::Result<(bool, bool)> {
     let mut fds = Vec::with_capacity(2);
     if let Some(stdout) = &running.stdout {
@@ -297,7 +297,7 @@ fn ready(running: &Running) -> io::Result<(bool, bool)> {
     Ok((readable, ready.next().unwrap_or(false)))
 }
 
-/// What `gpg` said: status lines among messages.
+/// Output of `gpg` on its standard error: status lines among messages.
 struct Said<'a>(&'a str);
 
 impl<'a> Said<'a> {
@@ -309,7 +309,7 @@ impl<'a> Said<'a> {
         })
     }
 
-    /// Who signed: fingerprints, and key ids where `gpg` names no more.
+    /// Signers: fingerprints, or key ids where `gpg` reports no more.
     fn signers(&self) -> Vec<String> {
         let valid = self.ids("VALIDSIG").into_iter();
         let unknown = self.statuses("ERRSIG");
@@ -318,7 +318,7 @@ impl<'a> Said<'a> {
         ids.map(str::to_owned).collect()
     }
 
-    /// Whether all that went wrong is that there is no public key for a signature inside.
+    /// Returns whether the only problem is that the public key of a signature inside is unknown.
     fn only_signer_unknown(&self) -> bool {
         let mut errors = self.statuses("ERRSIG").peekable();
         let unknown = |rest: &str| rest.split(' ').nth(5) == Some("9");
@@ -329,7 +329,8 @@ impl<'a> Said<'a> {
         self.statuses(word).next().is_some()
     }
 
-    /// Once the session key is known, only the object can be at fault.
+    /// The error of a failed decryption. Once the session key is known, only the object can be at
+    /// fault.
     fn failure(&self, status: &str) -> Error {
         let recipients: Vec<_> = self.ids("ENC_TO");
         let missing = self.ids("NO_SECKEY");
@@ -372,7 +373,7 @@ impl<'a> Said<'a> {
     }
 }
 
-/// The messages for people.
+/// The messages without the status lines.
 fn plain(said: &str) -> String {
     let lines = said.lines().filter(|line| !line.starts_with("[GNUPG:]"));
     lines.collect::<Vec<_>>().join("; ")

@@ -1,9 +1,9 @@
-//! OpenPGP: messages that any `gpg` decrypts, and reading what `gpg` made.
+//! OpenPGP: messages that any `gpg` decrypts, and reading of messages that `gpg` made.
 //!
 //! Guarantees: one pass and bounded memory; a message that was cut or changed ends in an error,
-//! never in an early end, because its end is only told after its integrity code (MDC) was right.
-//! What was read before that must not be used. A key that is expired, revoked or not meant for
-//! encryption is never encrypted to; what was encrypted to it once is still decrypted.
+//! never in an early end, because the end is only reported after the integrity code (MDC) was
+//! right. Data read before that must not be used. A key that is expired, revoked or not meant for
+//! encryption is never encrypted to; what was encrypted to it before is still decrypted.
 
 mod agent;
 mod certificate;

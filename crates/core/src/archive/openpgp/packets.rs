@@ -1,4 +1,4 @@
-//! Keys in files: armored or binary, one or several, in one block or several.
+//! OpenPGP key files: armored or binary, one key or several, in one block or several.
 
 use memchr::memmem;
 use pgp::composed::PublicOrSecret;
@@ -7,17 +7,18 @@ use std::io::Cursor;
 const BEGIN: &[u8] = b"-----BEGIN PGP ";
 const END: &[u8] = b"-----END PGP ";
 
-/// Whether this looks like OpenPGP, armored or binary, rather than like a text file of other keys.
+/// Returns whether this looks like OpenPGP, armored or binary, rather than like a text file of
+/// other keys.
 pub(in crate::archive) fn is_openpgp(bytes: &[u8]) -> bool {
     is_binary(bytes) || memmem::find(bytes, BEGIN).is_some()
 }
 
-/// The first bit of every packet is set, that of text is not.
+/// Returns whether the first bit is set, as in every packet and in no text.
 fn is_binary(bytes: &[u8]) -> bool {
     bytes.first().is_some_and(|byte| byte & 0x80 != 0)
 }
 
-/// Every key in `bytes`; empty when there is none. The error is the parser's and shows no key.
+/// Parses every key in `bytes`; empty when there is none. The parser's error shows no key.
 pub(super) fn keys(bytes: &[u8]) -> Result<Vec<PublicOrSecret>, pgp::errors::Error> {
     if is_binary(bytes) {
         return PublicOrSecret::from_bytes_many(Cursor::new(bytes))?.collect();
@@ -32,8 +33,8 @@ pub(super) fn keys(bytes: &[u8]) -> Result<Vec<PublicOrSecret>, pgp::errors::Err
     Ok(keys)
 }
 
-/// The armored blocks of a text. One without an end goes to the end of the text, so that the parser
-/// says what is wrong with it.
+/// The armored blocks of a text. A block without an end reaches to the end of the text, so that the
+/// parser reports what is wrong with it.
 fn blocks(mut text: &[u8]) -> Vec<&[u8]> {
     let mut blocks = Vec::new();
     while let Some(begin) = memmem::find(text, BEGIN) {

@@ -1,4 +1,4 @@
-//! Secret keys to decrypt with, unlocked in memory that is wiped.
+//! Secret keys for decryption, unlocked in memory that is wiped.
 
 use super::{hex, packets};
 use crate::error::{Code, Error, Result};
@@ -10,7 +10,7 @@ use std::fmt;
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
-/// OpenPGP secret keys, of which at least one can decrypt.
+/// OpenPGP secret keys, at least one of which can decrypt.
 #[derive(Clone)]
 pub struct SecretKeys(Arc<Keys>);
 
@@ -18,7 +18,7 @@ struct Keys {
     keys: Vec<SignedSecretKey>,
     /// Ids of the parts that decrypt, unlocked.
     usable: Vec<KeyId>,
-    /// Ids of the parts that would, did the passphrase fit.
+    /// Ids of the parts that would decrypt with the right passphrase.
     locked: Vec<KeyId>,
 }
 
@@ -28,18 +28,19 @@ impl fmt::Debug for SecretKeys {
     }
 }
 
-/// What a part of a key is good for.
+/// Use of a part of a key.
 enum Part {
     Usable,
     Locked,
-    /// Its secret is on a card, or was left out of the export.
+    /// Its secret is on a card or was left out of the export.
     Absent,
     /// It only signs.
     Other,
 }
 
 impl SecretKeys {
-    /// Reads every secret key in an exported file, armored or binary, and unlocks what decrypts.
+    /// Reads every secret key in an exported file, armored or binary, and unlocks the parts that
+    /// decrypt.
     pub fn parse(secret: &Secret, passphrase: Option<&Secret>) -> Result<Self> {
         let refused = |message: &str, hint: &str| Error::new(Code::Decryption, message).hint(hint);
         let mut secrets =
@@ -83,7 +84,7 @@ impl SecretKeys {
         &self.0.keys
     }
 
-    /// Why no key here opens a message to these recipients.
+    /// The error that no key here opens a message to these recipients.
     pub(super) fn no_match(&self, recipients: &[KeyId]) -> Error {
         let fits = |known: &[KeyId]| recipients.iter().any(|r| known.contains(r));
         if fits(&self.0.locked) && !fits(&self.0.usable) {
@@ -163,7 +164,7 @@ fn sort(
     }
 }
 
-/// The secret keys in a file, at least one, or why there is none.
+/// Reads the secret keys in a file, at least one; the error says why there is none.
 pub(super) fn read_secrets(bytes: &[u8]) -> Result<Vec<SignedSecretKey>, &'static str> {
     let keys = read(bytes).ok_or("it cannot be read as an OpenPGP secret key")?;
     let nothing = keys.is_empty();
@@ -179,9 +180,9 @@ pub(super) fn read_secrets(bytes: &[u8]) -> Result<Vec<SignedSecretKey>, &'stati
     }
 }
 
-/// Resolving a reference takes a final newline away, which may have been the last byte of a key in
-/// binary form: so it is tried with one too. What the parser says may quote what it read, and that
-/// is secret: so it is not told.
+/// Parses keys. Resolving a reference removes a final newline, which may have been the last byte of
+/// a binary key, so the bytes are also tried with one. The parser's error is dropped because it may
+/// quote the secret.
 fn read(bytes: &[u8]) -> Option<Vec<PublicOrSecret>> {
     if let Ok(keys) = packets::keys(bytes) {
         return Some(keys);
@@ -243,7 +244,7 @@ fn unlock(key: &mut impl Lockable, password: Option<&Password>) -> Part {
     }
 }
 
-/// Unlocks a part, unless it lacks a lock; whether it is open now.
+/// Unlocks a part if it is locked; returns whether it is open.
 pub(super) fn open(key: &mut impl Lockable, password: Option<&Password>) -> bool {
     match key.params() {
         SecretParams::Plain(_) => true,
@@ -251,7 +252,7 @@ pub(super) fn open(key: &mut impl Lockable, password: Option<&Password>) -> bool
     }
 }
 
-/// Whether there is only GnuPG's mark for a secret that is elsewhere.
+/// Returns whether this is only GnuPG's mark for a secret that is elsewhere.
 pub(super) fn is_elsewhere(key: &impl Lockable) -> bool {
     let SecretParams::Encrypted(params) = key.params() else {
         return false;

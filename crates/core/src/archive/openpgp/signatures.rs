@@ -1,8 +1,8 @@
 //! Signatures found inside messages.
 //!
-//! A signature by a key that is known here must hold, and where a manifest says that an object is
-//! signed, it must be. One by a key that is not known proves nothing and is passed over: whether an
-//! object is the one that was stored, its manifest tells.
+//! A signature by a known key must be valid, and where a manifest says that an object is signed,
+//! there must be one. A signature by an unknown key proves nothing and is ignored: the manifest
+//! decides whether an object is the one that was stored.
 
 use super::hex;
 use crate::error::{Code, Error, Result};
@@ -14,7 +14,7 @@ use std::sync::Arc;
 const HINT: &str =
     "do not use this copy: restore from another store, and find out who wrote this one";
 
-/// The keys whose signatures are checked, and the one that must have signed.
+/// The keys whose signatures are checked, and the key that must have signed.
 #[derive(Clone, Default)]
 pub struct MessageSigners {
     known: Arc<[SignedPublicKey]>,
@@ -29,7 +29,7 @@ impl MessageSigners {
         }
     }
 
-    /// The same keys, and what must be signed by the key of this fingerprint, if any.
+    /// Returns the same keys, with the fingerprint of the key that must have signed, if any.
     pub(in crate::archive) fn expecting(&self, fingerprint: Option<&str>) -> Self {
         MessageSigners {
             known: Arc::clone(&self.known),
@@ -37,7 +37,7 @@ impl MessageSigners {
         }
     }
 
-    /// Judges a message that was read to its end.
+    /// Checks the signatures of a message that was read to its end.
     pub(super) fn judge(&self, message: &Message<'_>) -> Result<()> {
         let mut signers = Vec::new();
         if let Message::Signed { reader, .. } = message {
@@ -63,7 +63,7 @@ impl MessageSigners {
         }
     }
 
-    /// Whether who must have signed is among these: fingerprints and key ids.
+    /// Fails unless the required signer is among these fingerprints and key ids.
     pub(super) fn complete(&self, signers: &[String]) -> Result<()> {
         let Some(expected) = &self.expected else {
             return Ok(());
@@ -87,7 +87,7 @@ impl MessageSigners {
     }
 }
 
-/// A signature by a known key that does not hold.
+/// The error of an invalid signature by a known key.
 pub(super) fn bad(signer: &str) -> Error {
     Error::new(
         Code::Untrusted,
@@ -96,7 +96,7 @@ pub(super) fn bad(signer: &str) -> Error {
     .hint(HINT)
 }
 
-/// Fingerprints that a signature names as its maker's, or else key ids.
+/// Fingerprints of the signer that a signature names, or else key ids.
 fn issuers(signature: &Signature) -> Vec<String> {
     let fingerprints = signature.issuer_fingerprint().into_iter();
     let named: Vec<String> = fingerprints
@@ -109,7 +109,7 @@ fn issuers(signature: &Signature) -> Vec<String> {
     ids.map(|id| hex(id.as_ref())).collect()
 }
 
-/// The part of a key that one of these names means.
+/// Finds the part of a key that has one of these fingerprints or key ids.
 fn part<'a>(key: &'a SignedPublicKey, names: &[String]) -> Option<&'a dyn VerifyingKey> {
     let means = |part: &dyn KeyDetails| {
         let fingerprint = hex(part.fingerprint().as_bytes());

@@ -1,9 +1,9 @@
 //! Signing inside messages, as `gpg --sign --encrypt` does.
 //!
-//! The signature tells whoever decrypts with `gpg` who made a message. Lifeboat itself believes the
+//! The signature tells whoever decrypts with `gpg` who made a message. Lifeboat itself trusts the
 //! signed manifest, which holds the hash of every stored object. A key that is expired, revoked or
-//! not meant for signing signs nothing; one that cannot sign is known by its reason, because a store
-//! whose key has expired must still be read.
+//! not meant for signing signs nothing. A key that cannot sign is kept with the reason, because a
+//! store whose key has expired must remain readable.
 
 use super::agent::AgentKey;
 use super::certificate::{Chosen, Expiry, Part, Purpose, Unfit, choose, describe};
@@ -20,8 +20,8 @@ use sha2::{Digest as _, Sha512};
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-/// Signs inside messages. What it signs with is only read when it is needed; two of these are equal
-/// when they are configured alike.
+/// Signs inside messages. The key is read only when it is needed; two signers are equal when they
+/// are configured alike.
 #[derive(Clone)]
 pub struct MessageSigner {
     name: Arc<str>,
@@ -44,7 +44,8 @@ impl fmt::Debug for MessageSigner {
 }
 
 impl MessageSigner {
-    /// One that calls `read` when it is first needed; `name` says where the key comes from.
+    /// Makes a signer that calls `read` when it is first needed; `name` says where the key comes
+    /// from.
     pub fn new(name: &str, read: impl Fn() -> MessageKey + Send + Sync + 'static) -> Self {
         MessageSigner {
             name: name.into(),
@@ -57,23 +58,23 @@ impl MessageSigner {
         self.opened.get_or_init(|| (self.read)())
     }
 
-    /// Why nothing can be signed, if so.
+    /// Fails with the reason if nothing can be signed.
     pub fn usable(&self) -> Result<()> {
         self.hand().map(drop)
     }
 
-    /// Fingerprint of the key or subkey that signs, when there is one.
+    /// Fingerprint of the key or subkey that signs, if it can.
     pub fn fingerprint(&self) -> Option<String> {
         self.hand().ok().map(|hand| hand.fingerprint.clone())
     }
 
-    /// When it expires, if that is within `span` of `now`.
+    /// Its expiry, if that is within `span` of `now`.
     pub fn expiring(&self, now: Timestamp, span: SignedDuration) -> Option<Expiry> {
         let expiry = self.hand().ok()?.expiry.clone()?;
         (expiry.at.duration_since(now) <= span).then_some(expiry)
     }
 
-    /// The public key, when it could be read, whether or not it can sign now.
+    /// The public key if it could be read, even if it cannot sign now.
     pub(in crate::archive) fn certificate(&self) -> Option<&SignedPublicKey> {
         self.opened().certificate.as_ref()
     }
@@ -86,14 +87,14 @@ impl MessageSigner {
     }
 }
 
-/// A key that signs inside messages, or why it cannot.
+/// A key that signs inside messages, or the reason why it cannot.
 pub struct MessageKey {
     certificate: Option<SignedPublicKey>,
     hand: Result<Arc<Hand>>,
 }
 
 impl MessageKey {
-    /// No key, for this reason.
+    /// Makes a key that cannot sign, for this reason.
     pub fn failed(error: Error) -> Self {
         MessageKey {
             certificate: None,
@@ -115,7 +116,7 @@ impl MessageKey {
         }
     }
 
-    /// Asks the user's GnuPG for its key of this fingerprint, which its agent or card has.
+    /// Uses a key of the user's GnuPG, whose agent or card has it, by its fingerprint.
     pub fn of_gpg(gpg: &Gpg, fingerprint: &str, now: Timestamp) -> Self {
         let certificate = match gpg.certificate(fingerprint) {
             Ok(certificate) => certificate,
@@ -129,7 +130,7 @@ impl MessageKey {
     }
 }
 
-/// What signs.
+/// The part of a key that signs, and the means to sign with it.
 pub(super) struct Hand {
     key: Box<dyn SigningKey + Send + Sync>,
     part: Part,
@@ -143,7 +144,7 @@ impl Hand {
         self.key.as_ref()
     }
 
-    /// Why the last signature was not made, in our own words, if it was the agent's fault.
+    /// Error of the agent, if it did not make the last signature.
     pub(super) fn failure(&self) -> Option<Error> {
         self.agent.as_ref().and_then(AgentKey::failure)
     }
@@ -214,7 +215,7 @@ fn of_agent(gpg: &Gpg, certificate: &SignedPublicKey, now: Timestamp) -> Result<
     })
 }
 
-/// The part that signs, among those whose secret is `here`.
+/// Chooses the part that signs, among those whose secret is `here`.
 fn chosen(
     certificate: &SignedPublicKey,
     here: &[String],
@@ -225,7 +226,7 @@ fn chosen(
     let at_hand = |fingerprint: &str| here.iter().any(|f| f == fingerprint);
     match choose(certificate, Purpose::Signing, at_hand, now) {
         Ok(chosen) => Ok(chosen),
-        // Perhaps only because the part that would sign is not here.
+        // The part that would sign may be absent here.
         Err(Unfit::NotMeant) => match choose(certificate, Purpose::Signing, |_| true, now) {
             Ok(absent) => Err(Error::new(
                 Code::Secret,
@@ -260,8 +261,8 @@ fn unlocked<K: Lockable>(mut key: K, password: Option<&Password>) -> Result<K> {
     })
 }
 
-/// Signs something and checks it, so that a key that cannot is found before a backup rather than at
-/// the end of its first message.
+/// Signs something and checks it, so that a key that cannot sign is noticed before a backup rather
+/// than at the end of its first message.
 fn proved(hand: Hand) -> Result<Arc<Hand>> {
     let digest = Sha512::digest(b"whether this key signs");
     let hash = HashAlgorithm::Sha512;

@@ -48,7 +48,7 @@ fn seal(data: &[u8], certificates: &Certificates) -> Vec<u8> {
 }
 
 fn secret(bytes: &[u8]) -> Secret {
-    // As resolving a reference does.
+    // Removes a final newline, as resolving a reference does.
     Secret::new(bytes.strip_suffix(b"\n").unwrap_or(bytes).to_vec())
 }
 
@@ -63,7 +63,7 @@ fn unseal(stored: &[u8], identities: &Identities) -> io::Result<Vec<u8>> {
     Ok(data)
 }
 
-/// The error of reading to the end, which must be one of ours.
+/// The error of reading to the end.
 fn refused(stored: &[u8], identities: &Identities) -> Error {
     let error = unseal(stored, identities).unwrap_err();
     error.downcast::<Error>().unwrap()
@@ -102,7 +102,7 @@ fn gpg_reads_ours_and_we_read_it_with_every_kind_of_key() {
         }
         assert!(home.ok(&["--decrypt"], &sealed) == data, "{size}");
     }
-    // Each alone, with a keyring that has nothing else.
+    // Each key alone, in a keyring without any other.
     for (user, pass) in users {
         let data = sample(100_000);
         let one = read(&[&home.export("one.gpg", &[user])], now);
@@ -148,7 +148,7 @@ fn what_gpg_made_is_read() {
     }
 }
 
-/// The key id that `gpg` encrypts to.
+/// Id of the key that `gpg` encrypts to.
 fn choice_of_gpg(home: &GpgHome, user: &str) -> Option<String> {
     let made = home.run(["--encrypt", "--recipient", user], b"x");
     let listed = home.run(["--list-packets", "--list-only"], &made.stdout);
@@ -204,7 +204,7 @@ fn the_same_subkey_is_chosen_as_by_gpg() {
     assert_eq!(check("nothing of a revoked key"), None);
 }
 
-/// What is said of keys that cannot be encrypted to.
+/// The error for keys that cannot be encrypted to.
 fn refusal(path: &Path) -> Error {
     let error = read(&[path], Timestamp::now()).usable().unwrap_err();
     assert_eq!(error.code, Code::Configuration, "{error}");
@@ -227,7 +227,7 @@ fn keys_that_cannot_be_encrypted_to_are_refused_by_name_and_reason() {
         assert!(error.message.contains(part), "{error}");
     }
     assert!(error.hint.unwrap().contains("gpg --quick-set-expire"));
-    // Before that day it is one that cannot encrypt, and after an extension too.
+    // Before that day, and after an extension, it is refused because it cannot encrypt at all.
     let before = read(&[&file], at("2020-06-01T00:00:00Z"))
         .usable()
         .unwrap_err();
@@ -281,7 +281,7 @@ fn keys_that_cannot_be_encrypted_to_are_refused_by_name_and_reason() {
         }
     }
 
-    // One bad key among good ones is refused: a backup that not everybody can open is not asked for.
+    // One bad key among good ones is refused: otherwise not everybody could open the backup.
     home.key("good@example.org", "ed25519", "cv25519", "");
     let both = home.export("both.gpg", &["good@example.org", "expired@example.org"]);
     assert!(refusal(&both).message.contains("expired on"));
@@ -338,7 +338,7 @@ fn files_that_hold_no_whole_public_key_are_refused() {
             .unwrap()
             .contains("No such file")
     );
-    // A bit of a signature flipped: nothing holds the key together any more.
+    // With a flipped bit in its signature, the key is no longer bound together.
     let mut binary = std::fs::read(home.export("good.gpg", &["good@example.org"])).unwrap();
     let last = binary.len() - 1;
     binary[last] ^= 1;
@@ -410,7 +410,7 @@ fn secret_keys_that_do_not_help_say_why() {
     assert!(said(keys(&public, "")).contains("a public key, and no secret key"));
     let broken = &armored[..armored.len() / 2];
     assert!(said(keys(broken, pass)).contains("cannot be read as an OpenPGP secret key"));
-    // The primary key may be offline; the subkey may be.
+    // The primary key may be offline, and so may the subkey.
     let offline = home.ok(&["--export-secret-subkeys", users[1].0], b"");
     let offline = keys(&offline, "").unwrap();
     let fingerprint = home.primary("sign@example.org", "ed25519", "never", "", "");
@@ -440,7 +440,7 @@ fn secret_keys_that_do_not_help_say_why() {
             .message
             .contains("to a passphrase")
     );
-    // Without any key, and with one for age only.
+    // No key at all, and one for age only.
     let age = Identities::generate();
     let age = Identities::parse(&Secret::new(age.secret.to_vec()), None).unwrap();
     for identities in [None, Some(&age)] {
@@ -457,7 +457,7 @@ fn a_binary_secret_key_whose_last_byte_was_taken_for_a_newline_is_read() {
     let home = GpgHome::new();
     home.key("a@example.org", "ed25519", "cv25519", "");
     let mut bytes = home.export_secret("--no-armor", "a@example.org", "");
-    // A packet of private use, whose content ends in what resolving a reference takes away.
+    // A packet of private use that ends in the newline that resolving a reference removes.
     bytes.extend(b"\xff\x04abc\n");
     keys(&bytes, "").unwrap();
 }
@@ -506,7 +506,7 @@ fn the_users_gpg_decrypts() {
             damaged.len()
         );
     }
-    // An agent that does not know the passphrase, and nobody to ask.
+    // The agent does not know the passphrase, and nobody can be asked.
     home.ok(&["--encrypt", "-r", users[2].0], b"x");
     let locked = home.ok(&["--encrypt", "-r", users[2].0], b"x");
     let pinentry = home.path().join("gpg-agent.conf");
@@ -532,7 +532,7 @@ fn the_users_gpg_decrypts() {
     );
 }
 
-/// An input that breaks at its end: its bytes, and how many were read.
+/// A reader that fails at its end: its bytes, and how many were read.
 struct Broken(Vec<u8>, usize);
 impl Read for Broken {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -548,9 +548,9 @@ impl Read for Broken {
     }
 }
 
-/// Whoever decrypts, what goes wrong below comes out as it was.
+/// Errors of the input are passed on unchanged by every way to decrypt.
 #[test]
-fn an_input_that_breaks_is_told_as_such() {
+fn an_error_of_the_input_is_reported_as_such() {
     let (home, users) = three_keys();
     let certificates = read(&[&home.export("b.gpg", &[users[1].0])], Timestamp::now());
     let sealed = seal(&sample(300_000), &certificates);
@@ -565,7 +565,7 @@ fn an_input_that_breaks_is_told_as_such() {
 }
 
 #[test]
-fn errors_of_the_output_come_out_and_nothing_is_taken_for_whole() {
+fn errors_of_the_output_are_passed_on_and_leave_no_whole_message() {
     struct Narrow {
         taken: Vec<u8>,
         most: usize,

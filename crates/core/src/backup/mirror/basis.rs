@@ -1,5 +1,5 @@
-//! What is stored of a bucket already: the newest point that all receiving stores hold, its index,
-//! and its packs, as far as they are still there.
+//! The part of a bucket that the stores hold already: the newest point that all receiving stores
+//! have, its index, and its packs that are still there.
 
 use crate::config::Config;
 use crate::context::Context;
@@ -20,28 +20,28 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-/// How many points are tried, newest first.
+/// Largest number of points tried, newest first.
 const POINTS_MAX: usize = 3;
-/// Questions asked of a store at once.
+/// Parallel requests to a store.
 const PARALLEL: usize = 8;
 
-/// A pack, and what each store has of it.
+/// A pack, and its artifact in each store.
 #[derive(Debug, Clone)]
 pub(super) struct Pack {
     pub details: DetailsArtifact,
-    /// By the name of the store.
+    /// Its artifacts by the name of the store.
     pub stored: BTreeMap<Name, ManifestArtifact>,
 }
 
-/// What can be built upon.
+/// Stored data that the next point can build on.
 #[derive(Debug, Default)]
 pub(super) struct Basis {
-    /// The index, in clear.
+    /// The index, decrypted.
     pub index: Option<PathBuf>,
     pub packs: Vec<Pack>,
 }
 
-/// Finds it; the inner error is why what there is cannot be read here.
+/// Finds the basis. The inner error says why existing points cannot be used.
 pub(super) fn find(
     context: &Context,
     stores: &[OpenStore],
@@ -53,7 +53,7 @@ pub(super) fn find(
     for store in stores {
         let found = match context.state.catalog.sync(store) {
             Ok((copies, _)) => copies,
-            // A store that may not be listed: what this host put there is known.
+            // The store may not be listed: use the copies that this host put there.
             Err(_) => context.state.catalog.copies(&store.store.location())?,
         };
         let ours = found
@@ -168,7 +168,7 @@ fn packs(
         .collect()
 }
 
-/// Those of the packs that every store confirms to hold, by name and size.
+/// Returns the packs that every store confirms to hold, by name and size.
 pub(super) fn in_all(packs: &[Pack], stores: &[OpenStore]) -> Result<Vec<Pack>> {
     let is_held = |pack: &Pack| -> Result<bool> {
         for store in stores {
@@ -210,7 +210,7 @@ pub(super) fn in_all(packs: &[Pack], stores: &[OpenStore]) -> Result<Vec<Pack>> 
     Ok(held)
 }
 
-/// Whether a store confirms to hold a pack: in the layout that new points have there.
+/// Returns whether a store confirms to hold a pack in the layout that new points have there.
 fn holds(store: &OpenStore, artifact: &ManifestArtifact) -> Result<bool> {
     match (&store.snapshots, &artifact.snapshot) {
         (Some(snapshots), Some(snapshot)) if store.config.is_repository() => {
@@ -224,7 +224,7 @@ fn holds(store: &OpenStore, artifact: &ManifestArtifact) -> Result<bool> {
     }
 }
 
-/// The index of a point, in clear, as a file: as this host kept it, or from a store.
+/// The decrypted index of a point as a file: the one that this host kept, or one read from a store.
 fn index(
     reporter: &Reporter,
     stores: &[OpenStore],

@@ -1,8 +1,8 @@
-//! What a run has stored of a bucket so far, noted on this host, so that a run that is killed need
-//! not be repeated from its beginning.
+//! The journal of what a run has stored of a bucket so far, kept on this host, so that a killed run
+//! need not be repeated from its beginning.
 //!
-//! It is believed only as far as the stores confirm it: a pack that is not there, or has another
-//! size, is forgotten. Without it everything is copied again.
+//! It is trusted only as far as the stores confirm it: a pack that is missing or has another size
+//! is ignored. Without a journal, everything is copied again.
 
 use super::basis::{self, Pack};
 use crate::error::{Code, Error, Result};
@@ -21,21 +21,21 @@ use std::path::{Path, PathBuf};
 
 const NAME: &str = "journal";
 
-/// A line: the entries of a pack come first, and what makes them count comes last.
+/// A line. The entries of a pack come first, and the line that makes them valid comes last.
 #[derive(Serialize, Deserialize)]
 enum Note {
     Entry(Box<Entry>),
     Pack(Box<DetailsArtifact>, BTreeMap<Name, ManifestArtifact>),
 }
 
-/// Notes packs as they are confirmed.
+/// Records packs as they are confirmed.
 pub(super) struct Journal {
     path: PathBuf,
     file: File,
 }
 
 impl Journal {
-    /// Opens the journal of a source, to add to it.
+    /// Opens the journal of a source for appending.
     pub(super) fn open(state: &Path) -> Result<Self> {
         let path = state.join(NAME);
         let file = OpenOptions::new()
@@ -45,7 +45,7 @@ impl Journal {
             .open(&path)
             .map_err(|e| unusable(&path, &e))?;
         let mut journal = Journal { path, file };
-        // What a killed run left unfinished must not run into what comes now.
+        // End a line that a killed run left unfinished.
         journal.write(b"\n")?;
         Ok(journal)
     }
@@ -56,7 +56,7 @@ impl Journal {
             .map_err(|e| unusable(&self.path, &e))
     }
 
-    /// Notes a pack that the stores hold.
+    /// Records a pack that the stores hold.
     pub(super) fn note(&mut self, packed: &Packed, pack: &Pack) -> Result<()> {
         let mut bytes = Vec::new();
         for entry in &packed.entries {
@@ -67,7 +67,7 @@ impl Journal {
         self.write(&bytes)
     }
 
-    /// Reads what a run that did not commit has stored, as far as all of these stores hold it.
+    /// Reads what an uncommitted run has stored, as far as all of these stores hold it.
     pub(super) fn load(state: &Path, stores: &[OpenStore], spool: &Path) -> Result<Loaded> {
         let mut loaded = Loaded {
             entries: Sorter::new(spool, "resumed"),
@@ -88,7 +88,7 @@ impl Journal {
                         loaded.take(entries, pack)?;
                     }
                 }
-                // A line that was cut, or the empty one after it.
+                // An unfinished line, or the empty one after it.
                 Err(error) if error.code == Code::ObjectDamaged => waiting.clear(),
                 Err(error) => return Err(error),
             }
@@ -97,7 +97,7 @@ impl Journal {
     }
 }
 
-/// What an interrupted run stored.
+/// Objects and packs that an interrupted run stored.
 pub(super) struct Loaded {
     entries: Sorter,
     packs: Vec<Pack>,
@@ -120,7 +120,7 @@ impl Loaded {
         Ok(())
     }
 
-    /// The objects in the order of their keys, and the packs they are in.
+    /// Returns the objects in the order of their keys, and the packs that hold them.
     pub(super) fn finish(self) -> Result<(Sorted, Vec<Pack>)> {
         Ok((self.entries.finish()?, self.packs))
     }

@@ -8,7 +8,7 @@ mod problems;
 mod schema;
 mod secrets;
 
-/// A configuration with everything this version has.
+/// A configuration that uses everything in this version.
 const WHOLE: &str = r#"
 version = 1
 
@@ -127,7 +127,7 @@ fn parse(text: &str) -> Result<Config, Error> {
     Config::parse(text, Path::new("/etc/lifeboat/lifeboat.toml"))
 }
 
-/// Place (line and column), message and hint of the only problem that a configuration has.
+/// Position (line and column), message and hint of the only problem in a configuration.
 fn only_problem(text: &str) -> (String, String, String) {
     let error = parse(text).unwrap_err();
     assert_eq!(error.code, Code::Configuration);
@@ -170,7 +170,7 @@ fn everything_this_version_has_is_read() {
     assert!(checks.iter().all(Result::is_ok));
 }
 
-/// As editors on other systems save it.
+/// Such a file is written by some editors on other systems.
 #[test]
 fn a_byte_order_mark_and_carriage_returns_do_no_harm() {
     let text = format!("\u{feff}{}", WHOLE.replace('\n', "\r\n"));
@@ -183,7 +183,7 @@ fn a_byte_order_mark_and_carriage_returns_do_no_harm() {
 }
 
 #[test]
-fn what_is_shown_loads_as_the_same() {
+fn the_printed_configuration_loads_as_the_same() {
     let config = parse(WHOLE).unwrap();
     let shown = config.masked_toml();
     let again = parse(&shown).unwrap_or_else(|error| panic!("{error:?}\n{shown}"));
@@ -192,7 +192,7 @@ fn what_is_shown_loads_as_the_same() {
         serde_json::to_value(&config).unwrap()
     );
     assert_eq!(again.masked_toml(), shown);
-    // Defaults are filled in, references stay references.
+    // Defaults are added, references stay references.
     assert!(shown.contains("secret_key = \"env:BACKUP_S3_SECRET_KEY\""));
     let small =
         parse("version = 1\n[app]\nname = \"a\"\n[store.d]\nkind = \"local\"\npath = \"/b\"\n");
@@ -230,7 +230,7 @@ fn the_file_is_looked_for_where_the_manual_says() {
         .open(&here)
         .unwrap();
     assert_eq!(load::find(None, None, &places).unwrap(), here);
-    // What is named wins, there or not.
+    // A named file is used, whether it exists or not.
     assert_eq!(load::find(None, Some(&missing), &places).unwrap(), missing);
     assert_eq!(
         load::find(Some(&here), Some(&missing), &places).unwrap(),

@@ -1,15 +1,15 @@
-//! What is told of a configuration that is not as the schema says: the place, the problem, the way
-//! out.
+//! Reports about a configuration that does not fit the schema: the position, the problem, and the
+//! remedy.
 
 use super::{APP, only_problem, parse};
 
-/// The hint where there is nothing special to say; an empty one in the tables stands for it.
+/// The general hint; an empty hint in the tables stands for it.
 const GENERAL: &str = "correct it there; `lifeboat config schema` describes every key";
 
-/// A fragment with one problem, and the place, message and hint that it is told with.
+/// A fragment with one problem, and the expected position, message and hint.
 type Case = (&'static str, &'static str, &'static str, &'static str);
 
-/// Checks each fragment after [`APP`], which takes three lines.
+/// Checks each fragment, placed after [`APP`], which takes three lines.
 fn each_is_told(cases: &[Case]) {
     for (fragment, place, message, hint) in cases {
         let told = only_problem(&format!("{APP}{fragment}\n"));
@@ -345,7 +345,7 @@ fn the_head_of_the_file_is_held_to_the_format() {
 }
 
 #[test]
-fn what_is_not_toml_is_told_with_its_place() {
+fn invalid_toml_is_reported_with_its_place() {
     let text = format!("{APP}owner = \"ops\n");
     let (place, message, hint) = only_problem(&text);
     assert_eq!(place, "4:13");
@@ -367,7 +367,7 @@ fn columns_count_characters() {
 }
 
 #[test]
-fn all_problems_are_told_at_once() {
+fn all_problems_are_reported_at_once() {
     let error =
         parse("version = 1\n[app]\nname = \"a\"\nrpo = 5\nrtoo = \"1h\"\n[plan.p]\n").unwrap_err();
     assert_eq!(
@@ -382,10 +382,10 @@ fn all_problems_are_told_at_once() {
     );
 }
 
-/// The example of the documentation names things this version does not have: each is called that,
-/// and nothing is called unknown.
+/// The example of the documentation names keys that this version lacks: each is reported as such,
+/// and nothing is reported as unknown.
 #[test]
-fn what_comes_later_is_not_called_unknown() {
+fn keys_of_later_versions_are_not_reported_as_unknown() {
     let text = r#"
 version = 1
 [app]

@@ -1,12 +1,12 @@
-//! The schema: it closes every table, and what it lets pass loads.
+//! The schema closes every table, and whatever it accepts can be loaded.
 
 use super::super::*;
 use super::{WHOLE, parse};
 
-/// Every value of a whole configuration, replaced by values of every type: either it loads or it is
-/// refused with its place. That types refuse what the schema let pass would be told without one.
+/// Replaces every value of a whole configuration by values of every type: either it loads or it is
+/// refused with its position. A value that only the types refuse would have no position.
 #[test]
-fn what_the_schema_lets_pass_the_types_accept() {
+fn the_types_accept_what_the_schema_accepts() {
     let whole: toml::Table = WHOLE.parse().unwrap();
     let replacements: [toml::Value; 9] = [
         toml::Value::String("text".into()),
@@ -95,13 +95,14 @@ fn the_schema_closes_every_table() {
     assert_eq!(kinds[0]["properties"]["sensitive"]["type"], "boolean");
     assert_eq!(
         schema["$defs"]["PlanConfig"]["properties"]["schedule"]["description"],
-        "Cron, five fields, UTC."
+        "Schedule in cron form, five fields, UTC."
     );
     let text = schema.to_string();
     assert!(!text.contains("null"), "{text}");
 }
 
-/// Every table with properties refuses others, and every reference in the schema leads somewhere.
+/// Asserts that every table with properties refuses others, and that every reference in the schema
+/// resolves.
 fn closed(schema: &serde_json::Value, tables: &mut usize) {
     let Some(object) = schema.as_object() else {
         return;

@@ -1,8 +1,8 @@
-//! Secrets that stand in a configuration themselves, where a reference to one belongs.
+//! Literal secrets in a configuration, where references belong.
 
 use super::{APP, only_problem, parse};
 
-/// Secrets in every place where somebody may put one: each is told with what to write instead.
+/// Puts secrets wherever somebody may write one: each report says what to write instead.
 #[test]
 fn a_literal_secret_is_refused() {
     let elsewhere = "move it to a file or an environment variable and refer to that, as in \
@@ -73,7 +73,7 @@ fn a_literal_secret_is_refused() {
     }
 }
 
-/// Whatever else is wrong with the place where it stands.
+/// Holds whatever else is wrong at that position.
 #[test]
 fn no_problem_shows_a_literal_secret() {
     for fragment in [

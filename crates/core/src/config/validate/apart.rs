@@ -1,5 +1,5 @@
-//! What must not lie together: secrets and stores in clear, secrets and data, a store and what it
-//! backs up.
+//! Things that must not lie together: secrets and unencrypted stores, secrets and data, a store and
+//! what it backs up.
 
 use super::{Entry, Gravity, Issue, covers, disk, settled};
 use crate::config::{Config, LocalConfig, S3Config, SourceKind, StoreConfig, StoreKind};
@@ -35,10 +35,10 @@ pub(super) fn separate(config: &Config, on_disk: bool, issues: &mut Vec<Issue>) 
             else {
                 continue;
             };
-            let (gravity, place) = match together(one, two, on_disk) {
+            let (gravity, place) = match shared_place(one, two, on_disk) {
                 Some(place) => (Gravity::Refused, place),
                 None if on_disk && one_disk(one, two) => (Gravity::Error, "disk"),
-                None if perhaps_together(one, two) => {
+                None if may_share_bucket(one, two) => {
                     issues.push(same_name(plan, source, store, other_store));
                     continue;
                 }
@@ -64,7 +64,7 @@ fn same_name(plan: &str, source: &str, store: &str, other: &str) -> Issue {
         .hint("make sure that they are two servers, or give one bucket another name")
 }
 
-/// Every way a source takes to a store: plan, source, store.
+/// Every route of a source to a store: plan, source, store.
 pub(super) fn routes(config: &Config) -> impl Iterator<Item = (&str, &str, &str)> {
     config.plan.iter().flat_map(|(name, plan)| {
         plan.sources.iter().flat_map(move |source| {
@@ -74,9 +74,9 @@ pub(super) fn routes(config: &Config) -> impl Iterator<Item = (&str, &str, &str)
     })
 }
 
-/// What two stores share, if anything: a bucket whatever the prefix, or directories one in the
-/// other.
-fn together(one: &StoreConfig, two: &StoreConfig, on_disk: bool) -> Option<&'static str> {
+/// Common ground of two stores, if any: a bucket under whatever prefixes, or directories one of
+/// which contains the other.
+fn shared_place(one: &StoreConfig, two: &StoreConfig, on_disk: bool) -> Option<&'static str> {
     match (&one.kind, &two.kind) {
         (StoreKind::S3(one), StoreKind::S3(two)) => {
             (bucket(one) == bucket(two)).then_some("bucket")
@@ -92,8 +92,9 @@ fn together(one: &StoreConfig, two: &StoreConfig, on_disk: bool) -> Option<&'sta
     }
 }
 
-/// Buckets of one name at two endpoints, which may be two names of one server.
-fn perhaps_together(one: &StoreConfig, two: &StoreConfig) -> bool {
+/// Returns whether two stores use buckets of one name at two endpoints, which may be names of one
+/// server.
+fn may_share_bucket(one: &StoreConfig, two: &StoreConfig) -> bool {
     match (&one.kind, &two.kind) {
         (StoreKind::S3(one), StoreKind::S3(two)) => one.bucket == two.bucket,
         _ => false,
@@ -105,9 +106,8 @@ fn bucket(s3: &S3Config) -> (String, &str) {
     (server(s3.endpoint.as_deref()), &s3.bucket)
 }
 
-/// The host of an endpoint, in one form for those that are known to be one: scheme and port are
-/// doors of the same house, Amazon's regions share their buckets' names, and this host has several
-/// names of its own.
+/// The host of an endpoint, in one form for all known names of one server: scheme and port do not
+/// matter, Amazon's regions share their bucket names, and this host has several names.
 fn server(endpoint: Option<&str>) -> String {
     let Some(endpoint) = endpoint else {
         return AMAZON.to_owned();
@@ -146,7 +146,7 @@ fn one_disk(one: &StoreConfig, two: &StoreConfig) -> bool {
     }
 }
 
-/// Two stores in one place would overwrite each other's points.
+/// Reports stores in the same place, which would overwrite each other's points.
 pub(super) fn same_place(config: &Config, issues: &mut Vec<Issue>) {
     let place = |store: &StoreConfig| match &store.kind {
         StoreKind::Local(local) => directory(local).display().to_string(),
@@ -157,7 +157,8 @@ pub(super) fn same_place(config: &Config, issues: &mut Vec<Issue>) {
         }
         StoreKind::S3(s3) => {
             let prefix = s3.prefix.as_deref().unwrap_or_default();
-            // Two ports of a host are two servers here: better not to refuse what may work.
+            // Two ports of a host count as two servers here, so that nothing that may work is
+            // refused.
             let endpoint = s3.endpoint.as_deref().unwrap_or_default();
             format!(
                 "s3 {} {} {}",
@@ -180,7 +181,8 @@ pub(super) fn same_place(config: &Config, issues: &mut Vec<Issue>) {
     }
 }
 
-/// A bucket that is mirrored into itself, or with the keys that its copies are kept by.
+/// Reports a bucket that is mirrored into itself, or with the keys of a store that keeps its
+/// copies.
 pub(super) fn mirrors_into_itself(config: &Config, issues: &mut Vec<Issue>) {
     for (plan, source, store) in routes(config) {
         let (Some(from), Some(to)) = (config.source.get(source), config.store.get(store)) else {
@@ -190,7 +192,7 @@ pub(super) fn mirrors_into_itself(config: &Config, issues: &mut Vec<Issue>) {
             continue;
         };
         let subject = format!("plan.{plan}");
-        // Two ports of a host are two servers here: better not to refuse what may work.
+        // Two ports of a host count as two servers here, so that nothing that may work is refused.
         let endpoint = |endpoint: &Option<String>| {
             let endpoint = endpoint.as_deref().unwrap_or_default();
             endpoint.trim_end_matches('/').to_owned()
@@ -215,7 +217,7 @@ pub(super) fn mirrors_into_itself(config: &Config, issues: &mut Vec<Issue>) {
     }
 }
 
-/// A store, or the state directory, that a files source captures.
+/// Reports a store or the state directory inside a files source.
 pub(super) fn backs_itself_up(config: &Config, on_disk: bool, issues: &mut Vec<Issue>) {
     for (name, files) in config.files_sources() {
         for (store, local) in config.store.iter().filter_map(local) {

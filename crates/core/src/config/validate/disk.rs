@@ -1,7 +1,7 @@
-//! Whether two paths lie on one disk, as far as the kernel says: two partitions, volumes or file
-//! systems of a disk fail together.
+//! Paths on the same disk, as far as the kernel reports it: two partitions, volumes or file systems
+//! of a disk fail together.
 //!
-//! Two disks of one shelf, and two exports of one file server, are taken for two.
+//! Two disks in one enclosure, and two exports of one file server, count as separate.
 
 use super::settled;
 use lifeboat_repository::mounts::Mounts;
@@ -9,10 +9,10 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// How deep volumes may be built on volumes.
+/// Largest number of volumes built on one another.
 const LEVELS_MAX: u32 = 8;
 
-/// Whether two paths, or the directories that they will be made in, share a disk.
+/// Returns whether two paths, or the directories where they will be created, share a disk.
 pub(super) fn shared(one: &Path, two: &Path) -> bool {
     let disks = |path: &Path| {
         let device = device(path)?;
@@ -24,7 +24,7 @@ pub(super) fn shared(one: &Path, two: &Path) -> bool {
     }
 }
 
-/// The device number of the file system that a path is on.
+/// Device number of the file system that holds a path.
 fn device(path: &Path) -> Option<u64> {
     let path = settled(path, true);
     let reach = Mounts::of_this_process(super::PATIENCE_AT_NAMES);
@@ -34,14 +34,14 @@ fn device(path: &Path) -> Option<u64> {
     });
     let (there, metadata) = looked_at?;
     let own = metadata.dev();
-    // Some file systems number each of their subvolumes; what they are mounted from is one.
+    // Some file systems number each of their subvolumes, but all are mounted from one device.
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let from = mounted_from(&mounts, there).filter(|from| from.starts_with("/dev/"));
     let block = from.and_then(|from| from.metadata().ok()).map(|m| m.rdev());
     Some(block.filter(|device| *device != 0).unwrap_or(own))
 }
 
-/// What the mount that holds `path` was made from. A later mount hides an earlier one.
+/// Device that the mount of `path` was made from. A later mount hides an earlier one.
 fn mounted_from(mounts: &str, path: &Path) -> Option<PathBuf> {
     let mut best: Option<(usize, PathBuf)> = None;
     for line in mounts.lines() {
@@ -62,14 +62,14 @@ fn mounted_from(mounts: &str, path: &Path) -> Option<PathBuf> {
     best.map(|(_, from)| from)
 }
 
-/// `\040` stands for a space in the kernel's table.
+/// Decodes the kernel's mount table, in which `\040` stands for a space.
 fn unescaped(text: &str) -> String {
     text.replace("\\040", " ")
         .replace("\\011", "\t")
         .replace("\\134", "\\")
 }
 
-/// The names of the disks that a block device lies on; its own number where there are none.
+/// Names of the disks under a block device; its own number if there are none.
 fn beneath(blocks: &Path, device: u64) -> BTreeSet<String> {
     let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
     let number = format!("{major}:{minor}");
@@ -82,7 +82,7 @@ fn beneath(blocks: &Path, device: u64) -> BTreeSet<String> {
 }
 
 fn descend(device: &Path, levels: u32, found: &mut BTreeSet<String>) {
-    // Read before it is followed: a partition's directory lies in its disk's.
+    // Read this before following the link: a partition's directory lies in that of its disk.
     let whole = match device.join("partition").exists() {
         true => device.parent().unwrap_or(device),
         false => device,
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn the_mount_of_a_path_is_the_longest_and_the_last() {
+    fn the_mount_of_a_path_has_the_longest_path_and_comes_last() {
         let mounts = "1 0 8:1 / / rw - ext4 /dev/sda1 rw\n\
                       2 1 0:30 /sub /mnt/with\\040space rw shared:1 - btrfs /dev/sdb1 rw\n\
                       3 1 0:31 / /mnt rw - tmpfs tmpfs rw\n\
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn one_directory_shares_its_disk_with_itself_and_what_will_be_in_it() {
+    fn a_directory_shares_its_disk_with_itself_and_its_future_content() {
         let directory = tempfile::tempdir().unwrap();
         assert!(shared(directory.path(), &directory.path().join("not/yet")));
         assert!(!shared(directory.path(), Path::new("/proc")));

@@ -1,4 +1,4 @@
-//! Where keys and secrets lie on this host: not inside what they protect, and not open to others.
+//! Keys and secrets on this host: not inside the data they protect, and not readable by others.
 
 use super::apart::routes;
 use super::{Entry, Gravity, Issue, covers};
@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-/// What a secret is for.
+/// Use of a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Use<'a> {
     /// Decrypts what this store holds.
@@ -31,8 +31,8 @@ impl Config {
     }
 }
 
-/// Every place for a secret in the configuration: its subject, its key, what it refers to, and
-/// what it is for.
+/// Every key of the configuration that may refer to a secret: its subject, its name, the reference,
+/// and its use.
 fn secrets(config: &Config) -> Vec<(String, &str, Option<&Reference>, Use<'_>)> {
     let mut all: Vec<(String, &str, Option<&Reference>, Use<'_>)> = Vec::new();
     all.push((
@@ -132,7 +132,7 @@ fn of_ssh<'a>(
     ]
 }
 
-/// The secrets that are files of this host.
+/// The secrets that are files on this host.
 fn secret_files(config: &Config) -> Vec<(String, &str, &Path, Use<'_>)> {
     secrets(config)
         .into_iter()
@@ -146,8 +146,8 @@ fn secret_files(config: &Config) -> Vec<(String, &str, &Path, Use<'_>)> {
         .collect()
 }
 
-/// A key inside the backup that it opens is lost with the host; one in a backup in clear is given
-/// to everybody who reads it.
+/// Reports secrets inside sources. A key inside the backup that it opens is lost with the host; one
+/// in an unencrypted backup is disclosed to everybody who reads it.
 pub(super) fn inside_sources(config: &Config, on_disk: bool, issues: &mut Vec<Issue>) {
     for (subject, key, path, used) in secret_files(config) {
         let sources = config.files_sources();
@@ -196,7 +196,7 @@ pub(super) fn inside_sources(config: &Config, on_disk: bool, issues: &mut Vec<Is
     }
 }
 
-/// The stores that receive a source, and whether each encrypts.
+/// The stores that receive a source, each with whether it encrypts.
 fn stores_of<'a>(config: &'a Config, source: &str) -> BTreeMap<&'a str, bool> {
     routes(config)
         .filter(|(_, routed, _)| *routed == source)
@@ -208,10 +208,10 @@ fn stores_of<'a>(config: &'a Config, source: &str) -> BTreeMap<&'a str, bool> {
         .collect()
 }
 
-/// Secret files that others on this host can read.
+/// Reports secret files that others on this host can read.
 pub(super) fn readable_by_others(config: &Config, issues: &mut Vec<Issue>) {
     for (subject, key, path, _) in secret_files(config) {
-        // One that cannot be looked at shows when it is resolved.
+        // An unreadable file is reported when it is resolved.
         let Ok(metadata) = path.metadata() else {
             continue;
         };

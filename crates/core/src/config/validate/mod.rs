@@ -1,10 +1,10 @@
-//! Whether a configuration that is well formed also makes sense, and is safe.
+//! Validation of a well-formed configuration: whether it makes sense and is safe.
 //!
-//! What contradicts itself is refused when the file is read ([`Gravity::Refused`]); what works and
-//! is unwise, or cannot meet its own objectives, is a finding. What would put a secret or a backup
-//! where it must never be also refuses the run ([`Config::check_plan`]). Loading a configuration looks
-//! at no file of this host; the checks look at names and modes, and at what web servers are
-//! configured to publish.
+//! Contradictions are refused when the file is read ([`Gravity::Refused`]). Whatever works but is
+//! unwise, or cannot meet its own objectives, is a finding. Whatever would put a secret or a backup
+//! where it must never be also refuses the run ([`Config::check_plan`]). Loading a configuration
+//! reads no other file of this host; the checks read names and modes, and the directories that web
+//! servers are configured to publish.
 
 mod apart;
 mod disk;
@@ -22,21 +22,21 @@ use lifeboat_repository::mounts::Mounts;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
-/// How long a file system may take to tell where a path leads. Who backs it up waits longer.
+/// Time in which a file system must resolve a path. A backup of it waits longer.
 const PATIENCE_AT_NAMES: Duration = Duration::from_secs(2);
 
-/// How grave an issue is.
+/// Severity of an issue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Gravity {
-    /// It contradicts itself: the file is not loaded.
+    /// A contradiction: the file is not loaded.
     Refused,
-    /// It cannot do what it is for.
+    /// It cannot fulfil its purpose.
     Error,
     /// It works, with a risk.
     Warning,
 }
 
-/// Something about the configuration.
+/// One issue of the configuration.
 #[derive(Debug, Clone)]
 pub(super) struct Issue {
     /// `plan.hourly`, `app`.
@@ -77,15 +77,15 @@ impl Issue {
         self
     }
 
-    /// Where it stands in the file.
+    /// Its path in the file.
     pub(super) fn path(&self) -> String {
         path_of(&self.subject, &self.at)
     }
 }
 
 impl Config {
-    /// What is wrong or unsafe about this configuration, as far as this host's file system tells.
-    /// Nothing is reached and no secret is resolved.
+    /// Returns what is wrong or unsafe about this configuration, as far as this host's file system
+    /// shows. Nothing is connected to and no secret is resolved.
     pub fn check(&self) -> Vec<Finding> {
         let issues = self.issues(true).into_iter();
         issues
@@ -104,8 +104,9 @@ impl Config {
             .collect()
     }
 
-    /// Refuses a plan that would put something where it must never be: a sensitive source into a
-    /// store in clear, a separate one beside other data, anything where a web server publishes it.
+    /// Refuses a plan that would put something where it must never be: a sensitive source into an
+    /// unencrypted store, a separate one beside other data, anything where a web server publishes
+    /// it.
     pub fn check_plan(&self, plan: &str) -> Result<()> {
         let mut issues = Vec::new();
         apart::sensitive(self, &mut issues);
@@ -132,8 +133,8 @@ impl Config {
         })
     }
 
-    /// Refuses to copy what a plan captured into a store where [`Config::check_plan`] would refuse
-    /// it, if the plan named that store.
+    /// Refuses to copy what a plan captured into a store if [`Config::check_plan`] would refuse
+    /// that store in the plan.
     pub fn check_copy(&self, plan: &Name, sources: &[Name], store: &Name) -> Result<()> {
         let mut copying = self.clone();
         let known = |name: &&Name| self.source.contains_key(*name);
@@ -149,7 +150,7 @@ impl Config {
         copying.check_plan(plan)
     }
 
-    /// Everything there is to say. `on_disk` also looks at this host's links and modes.
+    /// Returns every issue. `on_disk` also examines this host's links and modes.
     pub(super) fn issues(&self, on_disk: bool) -> Vec<Issue> {
         let mut issues = Vec::new();
         shape::sources(self, &mut issues);
@@ -185,14 +186,15 @@ impl Config {
     }
 }
 
-/// What stands at a path that a files source may cover.
+/// Type of the entry at a path that a files source may cover.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Entry {
     File,
     Directory,
 }
 
-/// Whether a files source captures `path`: it lies in one of its paths and no pattern excludes it.
+/// Returns whether a files source captures `path`: it lies in one of its paths and no pattern
+/// excludes it.
 fn covers(files: &FilesConfig, path: &Path, entry: Entry, on_disk: bool) -> bool {
     let path = settled(path, on_disk);
     let mut roots = files.paths.iter().chain(&files.optional);
@@ -202,7 +204,7 @@ fn covers(files: &FilesConfig, path: &Path, entry: Entry, on_disk: bool) -> bool
     })
 }
 
-/// Whether a pattern excludes `inner` beneath `root`, or a directory on the way to it.
+/// Returns whether a pattern excludes `inner` beneath `root`, or a directory on the way to it.
 fn is_excluded(patterns: &[String], root: &Path, inner: &Path, entry: Entry) -> bool {
     let mut here = root.to_owned();
     let mut steps = inner.components().peekable();
@@ -219,8 +221,8 @@ fn is_excluded(patterns: &[String], root: &Path, inner: &Path, entry: Entry) -> 
     false
 }
 
-/// Patterns as files sources read them: one without a slash matches a name, one that begins with a
-/// slash the whole path, another its end; one that ends in a slash matches directories only.
+/// Matches a pattern as files sources do: one without a slash matches a name, one that begins with
+/// a slash the whole path, any other its end; one that ends in a slash matches directories only.
 fn excludes(pattern: &str, path: &Path, is_directory: bool) -> bool {
     let bare = pattern.trim_end_matches('/');
     if bare.len() < pattern.len() && !is_directory {
@@ -240,7 +242,7 @@ fn excludes(pattern: &str, path: &Path, is_directory: bool) -> bool {
     }
 }
 
-/// A path without `.` and `..`; on disk also without links, as far as it is there.
+/// Removes `.` and `..` from a path; with `on_disk`, also resolves links as far as the path exists.
 fn settled(path: &Path, on_disk: bool) -> PathBuf {
     let mut settled = PathBuf::new();
     for component in path.components() {
@@ -255,12 +257,12 @@ fn settled(path: &Path, on_disk: bool) -> PathBuf {
     if !on_disk {
         return settled;
     }
-    // A path of a source may lie where nobody answers.
+    // A path of a source may be on a mount that does not answer.
     let mounts = Mounts::of_this_process(PATIENCE_AT_NAMES);
     for ancestor in settled.ancestors() {
         let real = mounts.ask_anyway(ancestor, |path| path.canonicalize());
         if let (Ok(real), Ok(rest)) = (real, settled.strip_prefix(ancestor)) {
-            // Joining nothing would add a slash that a file cannot have.
+            // Joining an empty path would add a slash that a file cannot have.
             return match rest.as_os_str().is_empty() {
                 true => real,
                 false => real.join(rest),

@@ -1,4 +1,4 @@
-//! Whether schedules can meet what the configuration promises, and whether anything is left out.
+//! Objectives: whether schedules can meet them, and whether anything is left out.
 
 use super::{Gravity, Issue};
 use crate::config::Config;
@@ -7,8 +7,8 @@ use crate::schedule::{Schedule, suggestion};
 use crate::span::Span;
 use std::collections::BTreeMap;
 
-/// Every source must be captured often enough for `app.rpo` by at least one plan: a weekly plan
-/// beside an hourly one of the same sources is no problem.
+/// Reports sources that no plan captures often enough for `app.rpo`: a weekly plan beside an hourly
+/// one of the same sources is no problem.
 pub(super) fn recovery_point(config: &Config, issues: &mut Vec<Issue>) {
     let Some(rpo) = config.app.rpo else {
         return;
@@ -25,7 +25,7 @@ pub(super) fn recovery_point(config: &Config, issues: &mut Vec<Issue>) {
             "run at least every {rpo}{example}, or raise app.rpo to {gap}"
         )));
     }
-    // A plan that is started by hand, beside one that runs by itself, keeps more than is asked.
+    // A plan that is started by hand, beside a scheduled one, keeps more than is required.
     let by_itself = |source: &Name| {
         let mut plans = config.plan.values();
         plans.any(|plan| plan.schedule.is_some() && plan.sources.contains(source))
@@ -41,8 +41,8 @@ pub(super) fn recovery_point(config: &Config, issues: &mut Vec<Issue>) {
     }
 }
 
-/// The sources that no plan captures within `rpo`, by the plan that comes closest, with its gap.
-/// A source of plans without a schedule alone is left to what starts them.
+/// The sources that no scheduled plan captures within `rpo`, by the plan that comes closest, with
+/// its gap. Sources that have only plans without a schedule are left out.
 fn late_sources(config: &Config, rpo: Span) -> BTreeMap<&str, (Span, Vec<&str>)> {
     let gaps: BTreeMap<_, _> = config
         .plan
@@ -68,7 +68,7 @@ fn late_sources(config: &Config, rpo: Span) -> BTreeMap<&str, (Span, Vec<&str>)>
     late
 }
 
-/// What is configured and never backed up, or never proved.
+/// Reports sources that are never backed up, and plans that are never proved.
 pub(super) fn unused(config: &Config, issues: &mut Vec<Issue>) {
     let warning = |subject: String, message: &str, hint: &str| {
         Issue::new(Gravity::Warning, subject, "", message).hint(hint)
@@ -89,7 +89,7 @@ pub(super) fn unused(config: &Config, issues: &mut Vec<Issue>) {
             .any(|drill| drill.plans.contains(name))
     };
     for (name, plan) in &config.plan {
-        // One started by hand is proved by the drills of a plan that takes the same.
+        // A plan that is started by hand is proved by the drills of plans with the same sources.
         let same_is_drilled = plan.schedule.is_none()
             && plan.sources.iter().all(|source| {
                 let mut plans = config.plan.iter();
@@ -112,7 +112,7 @@ pub(super) fn unused(config: &Config, issues: &mut Vec<Issue>) {
     }
 }
 
-/// Drills that cannot run, or are overdue before they run again.
+/// Reports drills that cannot run, or are overdue before they run again.
 pub(super) fn drills(config: &Config, issues: &mut Vec<Issue>) {
     for (name, drill) in &config.drill {
         let subject = format!("drill.{name}");

@@ -1,9 +1,9 @@
-//! What must never lie where a web server publishes it: a store, the state directory, and what a
-//! sensitive source is restored to.
+//! Directories that web servers publish, where no store, state directory or restored sensitive
+//! source may lie.
 //!
-//! Known by name, by `app.public_dirs`, and by what the web servers of this host are configured to
-//! publish. It does not see what a server outside this host publishes, nor what an `include`
-//! from outside the usual directories adds.
+//! They are known by name, by `app.public_dirs`, and by the configuration of this host's web
+//! servers. Directories that a server on another host publishes are not known, nor those that an
+//! `include` from outside the usual directories adds.
 
 use super::{Gravity, Issue, settled};
 use crate::config::{Config, StoreKind};
@@ -12,7 +12,7 @@ use crate::name::Name;
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 
-/// Directories that web servers publish as they are installed.
+/// Directories that web servers publish by default.
 const ROOTS: [&str; 8] = [
     "/var/www",
     "/srv/www",
@@ -23,9 +23,9 @@ const ROOTS: [&str; 8] = [
     "/opt/lampp/htdocs",
     "/usr/share/caddy",
 ];
-/// A directory of this name is published wherever it is.
+/// Name of a directory that is published wherever it is.
 const PERSONAL: &str = "public_html";
-/// Where web servers are configured, and how directories to publish are named there.
+/// Configuration of web servers, and its syntax for directories to publish.
 const SERVERS: [(&str, Syntax); 5] = [
     ("etc/nginx", Syntax::Nginx),
     ("etc/apache2", Syntax::Apache),
@@ -33,13 +33,14 @@ const SERVERS: [(&str, Syntax); 5] = [
     ("etc/caddy", Syntax::Caddy),
     ("etc/lighttpd", Syntax::Lighttpd),
 ];
-/// Sites that are there and not switched on.
+/// Directories of sites that exist and are not enabled.
 const SWITCHED_OFF: [&str; 3] = ["sites-available", "conf-available", "mods-available"];
-/// Files of configuration, and levels of directories, that are looked at; and bytes of each.
+/// Largest numbers of configuration files, of directory levels, and of bytes of each file that are
+/// read.
 const FILES_MAX: usize = 500;
 const LEVELS_MAX: usize = 4;
 const FILE_BYTES_MAX: u64 = 1 << 20;
-/// Entries of a published directory that are looked at for links.
+/// Largest number of entries of a published directory that are checked for links.
 const ENTRIES_MAX: usize = 2000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,15 +51,15 @@ enum Syntax {
     Lighttpd,
 }
 
-/// A directory that is published.
+/// A published directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Published {
     directory: PathBuf,
-    /// How that is known: `listed in app.public_dirs`.
+    /// Reason why it is known: `listed in app.public_dirs`.
     known: String,
 }
 
-/// How a path and a published directory lie to each other.
+/// Relation of a path to a published directory.
 struct Exposed {
     published: Published,
     how: How,
@@ -72,8 +73,8 @@ enum How {
 }
 
 impl Exposed {
-    /// The end of a sentence that began with the path.
-    fn tells(&self) -> String {
+    /// Says so, as the rest of a sentence that begins with the path.
+    fn sentence_end(&self) -> String {
         let Published { directory, known } = &self.published;
         let directory = directory.display();
         match self.how {
@@ -86,7 +87,7 @@ impl Exposed {
     }
 }
 
-/// A store or the state directory where it would be published.
+/// Reports a store or the state directory where it would be published.
 pub(super) fn misplaced(config: &Config, issues: &mut Vec<Issue>) {
     let published = published(config, Path::new("/"));
     let places = config
@@ -101,7 +102,7 @@ pub(super) fn misplaced(config: &Config, issues: &mut Vec<Issue>) {
     let state = ("app".to_owned(), "state", config.app.state.as_path());
     for (subject, at, path) in places.chain([state]) {
         if let Some(exposed) = exposure(path, &published) {
-            let message = format!("{} {}", path.display(), exposed.tells());
+            let message = format!("{} {}", path.display(), exposed.sentence_end());
             let issue = Issue::new(Gravity::Error, subject, at, message);
             issues.push(issue.hint(HINT));
         }
@@ -111,8 +112,8 @@ pub(super) fn misplaced(config: &Config, issues: &mut Vec<Issue>) {
 const HINT: &str = "choose a directory that no web server publishes, such as one below /var/backups or /var/lib, and move what is there";
 
 impl Config {
-    /// Refuses a directory to restore `sources` to where a web server would publish one that is
-    /// sensitive. A source that the configuration does not have may be sensitive.
+    /// Refuses to restore a sensitive one of `sources` to a directory that a web server would
+    /// publish. A source that the configuration does not have may be sensitive.
     pub fn check_target(&self, directory: &Path, sources: &[Name]) -> Result<()> {
         let may_be = |name: &&Name| self.source.get(*name).is_none_or(|s| s.sensitive);
         let Some(sensitive) = sources.iter().find(may_be) else {
@@ -120,13 +121,14 @@ impl Config {
         };
         let directory = std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned());
         let published = published(self, Path::new("/"));
-        // Around is no harm here: what is restored gets directories of its own.
+        // A directory that contains a published one is harmless: restored sources get directories
+        // of their own.
         let exposed = exposure(&directory, &published).filter(|e| e.how != How::Around);
         exposed.map_or(Ok(()), |exposed| {
             let message = format!(
                 "source {sensitive} is not restored to {}: that {}",
                 directory.display(),
-                exposed.tells()
+                exposed.sentence_end()
             );
             let message = match self.source.contains_key(sensitive) {
                 true => message,
@@ -138,8 +140,8 @@ impl Config {
         })
     }
 
-    /// Refuses a state directory where a web server would publish it: keys, spools and what
-    /// drills restore lie there.
+    /// Refuses a state directory that a web server would publish: it holds keys, spools and
+    /// restored data of drills.
     pub fn check_state(&self) -> Result<()> {
         let state = &self.app.state;
         let exposed = exposure(state, &published(self, Path::new("/")));
@@ -147,7 +149,7 @@ impl Config {
             let message = format!(
                 "the state directory {} {}",
                 state.display(),
-                exposed.tells()
+                exposed.sentence_end()
             );
             Err(Error::new(Code::Configuration, message)
                 .hint("set app.state to a directory that no web server publishes, such as /var/lib/lifeboat"))
@@ -155,14 +157,14 @@ impl Config {
     }
 }
 
-/// How `path` is exposed, if it is.
+/// Returns how `path` is exposed, if it is.
 fn exposure(path: &Path, published: &[Published]) -> Option<Exposed> {
     let (named, real) = (settled(path, false), settled(path, true));
     let exposed = |published: &Published, how| {
         let published = published.clone();
         Some(Exposed { published, how })
     };
-    // By its name as well: a server that follows links publishes what they lead to.
+    // Check the name as well: a server that follows links publishes their targets.
     for path in [&named, &real] {
         if let Some(published) = by_name(path) {
             return exposed(&published, How::Inside);
@@ -186,7 +188,7 @@ fn exposure(path: &Path, published: &[Published]) -> Option<Exposed> {
     None
 }
 
-/// The directory around `path` that is published by its name alone.
+/// Finds a directory around `path` that is published by its name alone.
 fn by_name(path: &Path) -> Option<Published> {
     let known = |directory: &Path| Published {
         directory: directory.to_owned(),
@@ -200,7 +202,7 @@ fn by_name(path: &Path) -> Option<Published> {
     })
 }
 
-/// `/var/lib/tomcat10/webapps`.
+/// Matches `/var/lib/tomcat10/webapps`.
 fn is_tomcat(directory: &Path) -> bool {
     let inner = directory.strip_prefix("/var/lib").ok();
     let mut steps = inner.into_iter().flat_map(Path::components);
@@ -211,7 +213,7 @@ fn is_tomcat(directory: &Path) -> bool {
         && third.is_none()
 }
 
-/// Whether a link right in a published directory leads to `path` or above it.
+/// Returns whether a link directly in a published directory leads to `path` or above it.
 fn is_linked(directory: &Path, path: &Path) -> bool {
     let Ok(entries) = std::fs::read_dir(directory) else {
         return false;
@@ -223,8 +225,8 @@ fn is_linked(directory: &Path, path: &Path) -> bool {
         .any(|target| path.starts_with(target))
 }
 
-/// What is listed, what this host's servers are configured to publish, and the usual places that
-/// are there. `host` is the root of the host, `/` but in tests.
+/// Lists published directories: configured ones, those of this host's servers, and the usual ones
+/// that exist. `host` is the root of the host, `/` except in tests.
 fn published(config: &Config, host: &Path) -> Vec<Published> {
     let listed = config.app.public_dirs.iter().map(|directory| Published {
         directory: settled(directory, false),
@@ -237,7 +239,7 @@ fn published(config: &Config, host: &Path) -> Vec<Published> {
     found
 }
 
-/// What the web servers of this host are configured to publish.
+/// Finds the directories that the web servers of this host are configured to publish.
 fn configured(host: &Path) -> Vec<Published> {
     let mut found = Vec::new();
     for (place, syntax) in SERVERS {
@@ -253,7 +255,7 @@ fn configured(host: &Path) -> Vec<Published> {
     found
 }
 
-/// The files below a directory of configuration, links followed, in order.
+/// Lists the files below a configuration directory in order, following links.
 fn files(directory: &Path) -> BTreeSet<PathBuf> {
     let mut found = BTreeSet::new();
     let mut waiting = vec![(directory.to_owned(), 0)];
@@ -282,12 +284,12 @@ fn read(path: &Path) -> Option<String> {
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// The directories that a server's configuration publishes.
+/// Finds the directories that a server's configuration publishes.
 fn directories(text: &str, syntax: Syntax) -> BTreeSet<PathBuf> {
     let mut found = BTreeSet::new();
     for line in text.lines() {
         let line = line.split_once('#').map_or(line, |(before, _)| before);
-        // Several directives may stand in one line: `location / { root /srv/site; }`.
+        // A line may contain several directives: `location / { root /srv/site; }`.
         for directive in line.split([';', '{', '}']) {
             let words: Vec<&str> = directive.split_whitespace().collect();
             found.extend(argument(&words, syntax).and_then(directory));
@@ -296,7 +298,7 @@ fn directories(text: &str, syntax: Syntax) -> BTreeSet<PathBuf> {
     found
 }
 
-/// The word of a directive that names a directory to publish.
+/// Finds the word of a directive that names a directory to publish.
 fn argument<'a>(words: &[&'a str], syntax: Syntax) -> Option<&'a str> {
     let (first, rest) = words.split_first()?;
     let is = |name: &str| first.eq_ignore_ascii_case(name);
@@ -311,8 +313,8 @@ fn argument<'a>(words: &[&'a str], syntax: Syntax) -> Option<&'a str> {
     }
 }
 
-/// An absolute directory; where a variable stands in it, what is above. The root directory says
-/// nothing.
+/// Returns an absolute directory; if the path contains a variable, the directory above it. The root
+/// directory is ignored.
 fn directory(word: &str) -> Option<PathBuf> {
     let word = word.trim_matches(['"', '\'']);
     let path = Path::new(word);

@@ -1,4 +1,5 @@
-//! Names that must exist, lists that must not be empty, parts that exclude each other.
+//! Checks of shape: names that must exist, lists that must not be empty, keys that exclude each
+//! other.
 
 use super::Issue;
 use crate::archive::AgeRecipients;
@@ -81,7 +82,7 @@ fn server_source(subject: &str, server: &ServerConfig, issues: &mut Vec<Issue>) 
     remote(subject, &server.place, issues);
 }
 
-/// PostgreSQL takes an empty name for that of the role.
+/// Requires the name of a database: PostgreSQL takes an empty name for that of the role.
 fn named_database(subject: &str, server: &ServerConfig, issues: &mut Vec<Issue>) {
     if server.database.as_ref().is_some_and(String::is_empty) {
         let issue = Issue::refused(subject, "database", "it is empty");
@@ -89,7 +90,7 @@ fn named_database(subject: &str, server: &ServerConfig, issues: &mut Vec<Issue>)
     }
 }
 
-/// A server is named by a URL or by parts, of which the database is one, and by one of two places.
+/// Requires either a URL or parts that include the database, and not both `host` and `socket`.
 fn database_source(
     subject: &str,
     url: bool,
@@ -121,7 +122,7 @@ fn command_source(subject: &str, command: &CommandConfig, issues: &mut Vec<Issue
     }
 }
 
-/// An `ssh` table is for `via = "ssh:…"`.
+/// Allows an `ssh` table only for `via = "ssh:…"`.
 fn remote(subject: &str, place: &PlaceConfig, issues: &mut Vec<Issue>) {
     let Some(ssh) = &place.ssh else {
         return;
@@ -149,8 +150,8 @@ fn commands(subject: &str, at: &str, lines: &[Vec<String>], issues: &mut Vec<Iss
     }
 }
 
-/// A private key or a typing error among the keys that evidence is sealed to. Files are looked at
-/// when something is sealed.
+/// Reports a private key or a typing error among the keys that evidence is sealed to. Files are
+/// read only when something is sealed.
 pub(super) fn evidence(config: &Config, issues: &mut Vec<Issue>) {
     for (index, entry) in config.evidence.recipients.iter().enumerate() {
         if entry.trim().starts_with('/') {
@@ -184,7 +185,7 @@ pub(super) fn stores(config: &Config, issues: &mut Vec<Issue>) {
     }
 }
 
-/// What a repository does by itself, and what it needs.
+/// Checks the keys of a repository, which encrypts by itself and needs a password.
 fn repository(subject: &str, store: &StoreConfig, issues: &mut Vec<Issue>) {
     let mut refused = |at: &str, message: &str, hint: &str| {
         issues.push(Issue::refused(subject, at, message).hint(hint));
@@ -212,15 +213,15 @@ fn repository(subject: &str, store: &StoreConfig, issues: &mut Vec<Issue>) {
     }
 }
 
-/// Says that a text is no such thing, and quotes it unless it may hold a password.
-fn no(text: &str, what: &str) -> String {
+/// Says that a text is invalid, and quotes it unless it may hold a password.
+fn invalid(text: &str, what: &str) -> String {
     match text.contains([':', '@', '?']) {
         true => format!("it is no {what}"),
         false => format!("{text:?} is no {what}"),
     }
 }
 
-/// The host, user and database of a server, where no password has a place.
+/// Checks the host, user and database of a server, which must not contain a password.
 fn server_parts(subject: &str, parts: [(&str, Option<&String>); 3], issues: &mut Vec<Issue>) {
     for (key, text) in parts {
         let text = text.map(String::as_str).unwrap_or_default();
@@ -230,7 +231,7 @@ fn server_parts(subject: &str, parts: [(&str, Option<&String>); 3], issues: &mut
             _ => text.contains("://"),
         };
         if holds_more {
-            let issue = Issue::refused(subject, key, no(text, key));
+            let issue = Issue::refused(subject, key, invalid(text, key));
             issues.push(issue.hint("write it alone; port and password have keys of their own"));
         }
     }
@@ -242,7 +243,7 @@ fn sftp_store(subject: &str, sftp: &SftpConfig, issues: &mut Vec<Issue>) {
     };
     // A leading `-` would be an option for `ssh`.
     if !is_name(&sftp.host, ".-_:%") {
-        let message = no(&sftp.host, "host");
+        let message = invalid(&sftp.host, "host");
         refused(
             "host",
             message,
@@ -251,7 +252,7 @@ fn sftp_store(subject: &str, sftp: &SftpConfig, issues: &mut Vec<Issue>) {
     }
     let user = sftp.user.as_deref();
     if let Some(user) = user.filter(|user| !is_name(user, "_.-\\@+$")) {
-        refused("user", no(user, "user"), "write the name alone");
+        refused("user", invalid(user, "user"), "write the name alone");
     }
     let ssh = sftp.ssh.as_ref();
     if ssh.is_some_and(|ssh| ssh.passphrase.is_some() && ssh.key.is_none()) {
@@ -337,13 +338,15 @@ fn signing(subject: &str, encrypt: &EncryptConfig, sign: &SignConfig, issues: &m
     }
 }
 
-/// Of a key of version 4, with or without the spaces that `gpg --fingerprint` shows.
+/// Returns whether this is the fingerprint of a version 4 key, with or without the spaces that
+/// `gpg --fingerprint` shows.
 fn is_fingerprint(text: &str) -> bool {
     let digits = text.chars().filter(|c| *c != ' ');
     digits.clone().count() == 40 && digits.clone().all(|c| c.is_ascii_hexdigit())
 }
 
-/// Keys of both formats are fine: what was stored before the format was changed is still read.
+/// Checks the decryption keys. Both formats are allowed: data stored before a change of format are
+/// still read.
 fn decryption(subject: &str, decrypt: &DecryptConfig, issues: &mut Vec<Issue>) {
     if decrypt.age.is_none() && decrypt.openpgp.is_none() && decrypt.gpg.is_none() {
         let issue = Issue::refused(subject, "decrypt", "it names no key");
@@ -364,7 +367,7 @@ fn decryption(subject: &str, decrypt: &DecryptConfig, issues: &mut Vec<Issue>) {
 
 fn s3_store(subject: &str, s3: &S3Config, issues: &mut Vec<Issue>) {
     if s3.bucket.is_empty() || s3.bucket.contains('/') {
-        let issue = Issue::refused(subject, "bucket", no(&s3.bucket, "bucket"));
+        let issue = Issue::refused(subject, "bucket", invalid(&s3.bucket, "bucket"));
         issues.push(issue.hint("write its name alone; a path within it is its prefix"));
     }
     let encryption = s3.server_side_encryption.as_deref();
@@ -425,7 +428,7 @@ fn keeps_nothing(rules: &KeepRules) -> bool {
         && rules.within.is_none_or(|within| within.seconds == 0)
 }
 
-/// A list of names: not empty, each known, none twice.
+/// Checks a list of names: not empty, each known, none twice.
 fn names<T>(
     subject: &str,
     key: &str,
@@ -523,7 +526,7 @@ pub(super) fn restore(config: &Config, issues: &mut Vec<Issue>) {
     }
 }
 
-/// Each check is one thing, and asks a source of the right kind that is in `scope`.
+/// Requires each check to be of one kind, about a source of the right kind that is in `scope`.
 fn checks(
     subject: &str,
     checks: &[CheckConfig],

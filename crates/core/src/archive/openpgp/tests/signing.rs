@@ -1,4 +1,4 @@
-//! Signatures inside messages: what `gpg` says of ours, which key signs, and what is refused.
+//! Signatures inside messages: their check by `gpg`, the key that signs, and refusals.
 
 use super::*;
 use crate::archive::{MessageKey, MessageSigner};
@@ -37,7 +37,7 @@ fn seal_signed(data: &[u8], certificates: &Certificates, signer: &MessageSigner)
     sealer.finish().unwrap()
 }
 
-/// What `gpg` decrypts, and its status lines.
+/// The data that `gpg` decrypts, and its status lines.
 fn decrypted(home: &GpgHome, message: &[u8], passphrase: &str) -> (Vec<u8>, String) {
     let args = ["--passphrase", passphrase, "--status-fd", "2", "--decrypt"];
     let output = home.run(args, message);
@@ -45,7 +45,7 @@ fn decrypted(home: &GpgHome, message: &[u8], passphrase: &str) -> (Vec<u8>, Stri
     (output.stdout, said)
 }
 
-/// The key that `gpg` says has signed well.
+/// The key whose signature `gpg` reports as good.
 fn good(said: &str) -> &str {
     assert!(said.contains("[GNUPG:] GOODSIG "), "{said}");
     let valid = said
@@ -54,7 +54,7 @@ fn good(said: &str) -> &str {
     valid.unwrap().split(' ').next().unwrap()
 }
 
-/// Which of its keys `gpg` itself signs with.
+/// The key that `gpg` itself signs with.
 fn choice_of_gpg(home: &GpgHome, user: &str) -> String {
     let signed = home.ok(&["--local-user", user, "--sign"], b"x");
     let (_, said) = decrypted(home, &signed, "");
@@ -70,7 +70,7 @@ fn believed(identities: &Identities, signer: &MessageSigner) -> Identities {
 #[test]
 fn gpg_says_who_signed() {
     let home = GpgHome::new();
-    // Somebody who decrypts and has never heard of who signs.
+    // A recipient who does not know the signer.
     let stranger = GpgHome::new();
     home.key("ops@example.org", "ed25519", "cv25519", "");
     let ops = home.export_secret("--armor", "ops@example.org", "");
@@ -86,7 +86,7 @@ fn gpg_says_who_signed() {
     ] {
         let fingerprint = home.primary(user, algorithm, "never", PASSPHRASE, "");
         let armored = home.export_secret("--armor", user, PASSPHRASE);
-        // The agent hears the passphrase.
+        // Gives the agent the passphrase.
         home.ok(&["--passphrase", PASSPHRASE, "-u", user, "--sign"], b"x");
         let file = signer(&armored, PASSPHRASE, Timestamp::now());
         for (by, size) in [
@@ -111,7 +111,7 @@ fn gpg_says_who_signed() {
 }
 
 #[test]
-fn a_signature_that_does_not_hold_or_is_missing_is_refused() {
+fn an_invalid_or_missing_signature_is_refused() {
     let home = GpgHome::new();
     let user = "ops@example.org";
     let fingerprint = home.key(user, "ed25519", "cv25519", "");
@@ -139,7 +139,7 @@ fn a_signature_that_does_not_hold_or_is_missing_is_refused() {
         builder.to_vec(rand::rngs::OsRng).unwrap()
     };
     assert!(decrypted(&home, &forged, "").1.contains("BADSIG"));
-    // Nobody here knows who claims to have signed.
+    // Here nobody knows the claimed signer.
     assert!(unseal(&forged, &in_memory).unwrap() == data);
     let known = in_memory.clone().believing(None, Some(&by));
     let recipients = Recipients::OpenPgp(to.clone());
@@ -151,7 +151,7 @@ fn a_signature_that_does_not_hold_or_is_missing_is_refused() {
         assert!(error.message.contains(&fingerprint[24..]), "{error}");
         assert!(error.hint.is_some());
     }
-    // What the manifest says is signed, and is not, or is by somebody else.
+    // The manifest says that an object is signed, but it is unsigned or signed by another key.
     let unsigned = seal(&data, &to);
     let by_other = seal_signed(
         &data,
@@ -172,14 +172,14 @@ fn a_signature_that_does_not_hold_or_is_missing_is_refused() {
             assert!(error.cause.unwrap().contains(cause));
         }
     }
-    // Damage is damage, whoever signed.
+    // Damage is reported as damage, whoever signed.
     let sealed = seal_signed(&data, &to, &by);
     for identities in [&believed(&in_memory, &by), &believed(&through_gpg, &by)] {
         for position in [sealed.len() / 2, sealed.len() - 1, sealed.len() - 60] {
             let mut flipped = sealed.clone();
             flipped[position] ^= 1;
             let code = refused(&flipped, identities).code;
-            // gpg does not look at the integrity code when a signature is bad.
+            // gpg does not check the integrity code when a signature is bad.
             let by_gpg = identities.gpg().is_some() && code == Code::Untrusted;
             assert!(code == Code::ObjectDamaged || by_gpg, "{code:?}");
         }
@@ -188,7 +188,7 @@ fn a_signature_that_does_not_hold_or_is_missing_is_refused() {
     }
 }
 
-/// Signs something else than it was asked to.
+/// Signs other data than it was asked to.
 #[derive(Debug)]
 struct Forger<'a>(&'a dyn SigningKey);
 
@@ -264,7 +264,7 @@ fn the_part_that_signs_is_the_one_gpg_would_take() {
     check("not one for something else", &second);
     home.revoke_subkey(&primary, 3, "");
     check("not a revoked one", &first);
-    // The primary key stays elsewhere; then the subkeys do.
+    // First the secret of the primary key is absent, then those of the subkeys.
     let subkeys = home.ok(&["--export-secret-subkeys", user], b"");
     let by = signer(&subkeys, "", Timestamp::now());
     assert_eq!(by.fingerprint(), Some(first));
@@ -277,7 +277,7 @@ fn primary_of(home: &GpgHome, user: &str) -> String {
     line.trim_matches(':').to_owned()
 }
 
-/// Why a signer cannot sign, and what helps, without the passphrase.
+/// The error of a signer that cannot sign, with its hint and without the passphrase.
 fn refused_by(home: &GpgHome, by: &MessageSigner) -> String {
     let error = by.usable().unwrap_err();
     assert!(!format!("{error:?}").contains("horse"), "{error:?}");
@@ -290,7 +290,7 @@ fn refused_by(home: &GpgHome, by: &MessageSigner) -> String {
     format!("{} / {hint}", error.message)
 }
 
-/// Checks that a secret key is refused, and that each of these is said of it.
+/// Asserts that a secret key is refused with a message that contains each of `parts`.
 fn check_refused(home: &GpgHome, key: &[u8], passphrase: &str, parts: &[&str]) {
     let said = refused_by(home, &signer(key, passphrase, Timestamp::now()));
     for part in parts {
@@ -298,7 +298,7 @@ fn check_refused(home: &GpgHome, key: &[u8], passphrase: &str, parts: &[&str]) {
     }
 }
 
-/// A home with the key of a recipient.
+/// A GnuPG home with the key of a recipient.
 fn home_of_ops() -> GpgHome {
     let home = GpgHome::new();
     home.key("ops@example.org", "ed25519", "cv25519", "");
@@ -325,7 +325,7 @@ fn keys_that_cannot_sign_are_refused_by_name_and_reason() {
     check(&export("expired@example.org"), "", &parts);
     let by = by_agent(&home, &expired);
     assert!(said(&by).contains("expired on 2020-12-31"));
-    // Its subkey alone has expired, and the primary key only certifies.
+    // Only its subkey has expired, and the primary key only certifies.
     let primary = home.primary("sub@example.org", "ed25519 cert", "never", "", early);
     home.subkey(&primary, "ed25519 sign", "1y", "", early);
     check(
@@ -403,7 +403,7 @@ fn an_agent_that_cannot_sign_is_refused_by_name_and_reason() {
     let user = "locked@example.org";
     let locked = home.key(user, "ed25519", "cv25519", PASSPHRASE);
     let public = std::fs::read(home.export("public.asc", &[user])).unwrap();
-    // An agent that does not know the passphrase, and nobody to ask.
+    // The agent does not know the passphrase, and nobody can be asked.
     std::fs::write(
         home.path().join("gpg-agent.conf"),
         "pinentry-program /bin/false\n",
@@ -427,7 +427,7 @@ fn an_agent_that_cannot_sign_is_refused_by_name_and_reason() {
 }
 
 #[test]
-fn the_end_of_a_signing_key_is_told_before_it_comes() {
+fn the_expiry_of_a_signing_key_is_reported_in_advance() {
     let home = GpgHome::new();
     let soon = home.primary("soon@example.org", "ed25519", "20d", "", "");
     let now = Timestamp::now();

@@ -15,7 +15,7 @@ fn config(public: &str, store: &Path, state: &Path) -> Config {
     Config::parse(&text, Path::new("/etc/lifeboat/lifeboat.toml")).unwrap()
 }
 
-/// Where and what is misplaced.
+/// Place and message of each misplaced directory.
 fn told(config: &Config) -> Vec<(String, String)> {
     let mut issues = Vec::new();
     misplaced(config, &mut issues);
@@ -63,7 +63,7 @@ fn usual_places_are_known_by_name() {
 }
 
 #[test]
-fn listed_directories_links_and_what_is_around_them_are_seen() {
+fn listed_directories_and_links_and_their_parents_are_recognised() {
     use std::os::unix::fs::symlink;
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path().canonicalize().unwrap();
@@ -150,7 +150,7 @@ fn servers_say_what_they_publish() {
 }
 
 #[test]
-fn a_host_is_asked_through_what_is_switched_on() {
+fn only_enabled_sites_of_a_host_are_read() {
     use std::os::unix::fs::symlink;
     let host = tempfile::tempdir().unwrap();
     let nginx = host.path().join("etc/nginx");

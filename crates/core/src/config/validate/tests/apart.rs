@@ -58,7 +58,7 @@ fn a_separate_source_shares_no_bucket_and_no_directory() {
         told.contains("the directory of store \"below\" also receives \"db\""),
         "{told}"
     );
-    // The same store through one plan.
+    // Both sources go to the same store through one plan.
     let (told, _) = refused(&with("", "disk", "disk"));
     assert!(
         told.contains("the directory of store \"disk\" also receives"),
@@ -66,7 +66,7 @@ fn a_separate_source_shares_no_bucket_and_no_directory() {
     );
 }
 
-/// A bucket has one name and a server many.
+/// A bucket is the same under all names of its server.
 #[test]
 fn a_separate_source_shares_no_bucket_under_another_name_of_its_server() {
     let s3 = |name: &str, bucket: &str, endpoint: &str| {
@@ -134,9 +134,9 @@ fn a_separate_source_on_the_same_disk_is_an_error() {
     );
 }
 
-/// What `config check` calls an error also stops the plan that it is about, and no other.
+/// An error of `config check` also stops the plan that it is about, and no other.
 #[test]
-fn a_plan_that_would_lay_secrets_beside_data_is_not_run() {
+fn a_plan_that_would_put_secrets_beside_data_is_not_run() {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path().canonicalize().unwrap();
     std::fs::create_dir(root.join("a")).unwrap();
@@ -159,14 +159,14 @@ fn a_plan_that_would_lay_secrets_beside_data_is_not_run() {
             .starts_with("plan.k.stores: source \"keys\" must be kept separate, and the disk"),
         "{error:?}"
     );
-    // By a link, two directories are one.
+    // Through a link, two directories are one.
     let linked = parse(&text(&root.join("link").display().to_string(), "/nowhere")).unwrap();
     let error = linked.check_plan("k").unwrap_err();
     assert!(
         error.message.contains("the directory of store \"b\""),
         "{error:?}"
     );
-    // Another disk is well, until somebody copies.
+    // Another disk is allowed, until somebody copies.
     let apart = parse(&text("/proc/keys", "/nowhere")).unwrap();
     apart.check_plan("k").unwrap();
     let copied = |sources: &[&str], store: &str| {
@@ -184,7 +184,7 @@ fn a_plan_that_would_lay_secrets_beside_data_is_not_run() {
     );
     let error = copied(&["keys", "db"], "b").unwrap_err();
     assert!(error.contains("also receives \"db\""), "{error}");
-    // A store that is published stops the plans that write to it.
+    // A published store stops the plans that write to it.
     let site = root.display().to_string();
     let published = parse(&text("/proc/keys", &site)).unwrap();
     published.check_plan("k").unwrap();

@@ -1,11 +1,11 @@
-//! Configurations that contradict themselves: each is refused with its place and the way out.
+//! Configurations that contradict themselves: each is refused with its position and a remedy.
 
 use super::{HEAD, base, parse, refused};
 
-/// The hint where there is nothing special to say; an empty one in the tables stands for it.
+/// The general hint; an empty hint in the tables stands for it.
 const GENERAL: &str = "correct it there; `lifeboat config schema` describes every key";
 
-/// What comes after [`base`], and the message and hint with which it is refused.
+/// Text that is added to [`base`], and the expected message and hint.
 type Case = (&'static str, &'static str, &'static str);
 
 fn each_is_refused(cases: &[Case]) {
@@ -254,7 +254,7 @@ fn encryption_that_cannot_be_meant_is_refused() {
 }
 
 #[test]
-fn a_contradiction_is_told_where_it_stands() {
+fn a_contradiction_is_reported_at_its_place() {
     let text = format!(
         "{HEAD}[source.db]\nkind = \"sqlite\"\npath = \"/d\"\n[store.\"a.b\"]\nkind = \"local\"\npath = \"/b\"\nencrypt = {{}}\n[plan.p]\nsources = [\"db\", \"bd\"]\nstores = [\"a.b\"]\n"
     );
@@ -329,7 +329,7 @@ fn a_check_is_one_thing_and_asks_what_can_answer() {
         "restore.checks[0]: a live check after a live restore compares a database with itself"
     );
     assert_eq!(hint, "put it into a drill");
-    // The grammars of expect and tolerance are told where they stand.
+    // The grammars of expect and tolerance are checked at their own position.
     let check = "{ sql = \"db\", query = \"q\", expect = \"lots\" }";
     let (told, _) = refused(&format!(
         "{}[drill.d]\nplans = [\"p\"]\nchecks = [{check}]\n",

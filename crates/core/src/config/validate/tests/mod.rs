@@ -8,7 +8,7 @@ mod warnings;
 const HEAD: &str = "version = 1\n[app]\nname = \"crm\"\n";
 const AGE: &str = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
 
-/// Two sources, two stores, one plan; what a case adds comes after it.
+/// Two sources, two stores, one plan; a case is added after it.
 fn base() -> String {
     format!(
         "{HEAD}\
@@ -24,7 +24,7 @@ fn parse(text: &str) -> crate::Result<Config> {
     Config::parse(text, Path::new("/etc/lifeboat/lifeboat.toml"))
 }
 
-/// Message, without its place, and hint of the one thing that is refused about a configuration.
+/// Message, without its position, and hint of the only refusal of a configuration.
 fn refused(text: &str) -> (String, String) {
     let error = parse(text).unwrap_err();
     assert_eq!(error.code, Code::Configuration);
@@ -33,7 +33,7 @@ fn refused(text: &str) -> (String, String) {
     (message.to_owned(), error.hint.unwrap_or_default())
 }
 
-/// Subject, severity, message and hint of each finding but those of [`base`] itself.
+/// Subject, severity, message and hint of each finding that [`base`] itself does not have.
 fn findings(text: &str) -> Vec<(String, Severity, String, String)> {
     let config = parse(text).unwrap();
     let all = config.check().into_iter();

@@ -1,4 +1,4 @@
-//! Configurations that load, and about which `config check` has something to say.
+//! Configurations that load with findings of `config check`.
 
 use super::super::*;
 use super::{AGE, base, findings, parse};
@@ -69,7 +69,7 @@ fn a_schedule_is_held_against_the_objective() {
         told[0].2.contains("1d of work in files can be lost"),
         "{told:?}"
     );
-    // A plan that something else starts.
+    // A plan that is started by another program.
     let unscheduled = base().replace("name = \"crm\"", "name = \"crm\"\nrpo = \"1h\"");
     assert_eq!(
         findings(&unscheduled),
@@ -115,7 +115,7 @@ fn a_key_inside_the_backup_it_decrypts_is_an_error() {
         )]
     );
     assert_eq!(findings(&with("\"safe\"", "\"keys\"")), []);
-    // Directories only: the key is a file.
+    // The pattern matches only directories, and the key is a file.
     assert_eq!(findings(&with("\"safe\"", "\"age.key/\"")).len(), 1);
 }
 
@@ -134,7 +134,7 @@ fn other_secrets_inside_a_backup_are_warnings() {
             "add \"/srv/app/sign\" to exclude of [source.files], or encrypt what [store.disk] receives".into(),
         )]
     );
-    // Where it is encrypted, a signing key is no finding; the credentials of the only store are.
+    // In an encrypted store, a signing key is no finding; the credentials of the only store are.
     assert_eq!(
         findings(&signing.replace("stores = [\"disk\"]", "stores = [\"safe\"]")),
         []
@@ -194,9 +194,9 @@ fn the_state_directory_inside_a_source_is_a_warning() {
     assert_eq!(findings(&excluded), []);
 }
 
-/// On this host, links lead further than names say, and modes are looked at.
+/// Covers checks on disk: links that lead further than names show, and modes.
 #[test]
-fn this_hosts_links_and_modes_are_seen() {
+fn links_and_modes_of_this_host_are_examined() {
     use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path().canonicalize().unwrap();
@@ -238,7 +238,7 @@ fn this_hosts_links_and_modes_are_seen() {
         told[1].3,
         format!("run `chmod 600 {}/age.key`", link.display())
     );
-    // A store behind a link is not seen by name, and is seen here.
+    // A store behind a link cannot be seen by name, but is seen on disk.
     let store = text.replace(
         "path = \"/mnt/safe\"",
         &format!("path = \"{}/backups\"", link.display()),
