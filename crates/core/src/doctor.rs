@@ -12,7 +12,7 @@ use crate::given;
 use crate::ownership;
 use crate::place::aside;
 use crate::posture;
-use crate::restore::left_aside::{self, LeftAside};
+use crate::restore::leftovers::{self, Leftover};
 use crate::runbook;
 use crate::scratch;
 use crate::secret::Scrubber;
@@ -127,7 +127,7 @@ fn state(context: &Context) -> Vec<Finding> {
             ),
         )
     }));
-    findings.extend(left_aside::left(context).iter().map(|left| {
+    findings.extend(leftovers::find(context).iter().map(|left| {
         hinted(
             &format!("source.{}", left.source),
             Severity::Warning,
@@ -187,7 +187,7 @@ fn sources(context: &Context) -> Vec<Finding> {
         reporter: &context.reporter,
         queries: &[],
     };
-    let told = left_aside::left(context);
+    let told = leftovers::find(context);
     for (name, config) in &context.config.source {
         let subject = format!("source.{name}");
         context.reporter.step(&subject, None);
@@ -260,7 +260,7 @@ fn open_to_others(subject: &str, config: &StoreConfig) -> Option<Finding> {
 
 /// What restores set aside beside the paths of a source, and is still there, but for what is told
 /// of elsewhere.
-fn set_aside(subject: &str, kind: &SourceKind, told: &[LeftAside]) -> Vec<Finding> {
+fn set_aside(subject: &str, kind: &SourceKind, told: &[Leftover]) -> Vec<Finding> {
     let left: BTreeSet<PathBuf> = kind.roots().into_iter().flat_map(aside::left).collect();
     let is_told = |path: &PathBuf| told.iter().any(|left| left.path() == Some(path));
     let untold = left.into_iter().filter(|path| !is_told(path));
@@ -329,7 +329,7 @@ fn stores(context: &Context) -> Vec<Finding> {
         match store.identities().and_then(tried) {
             Ok(_) if config.is_repository() => {
                 findings.push(repository(&subject, &store));
-                findings.extend(unnamed(context, &subject, &store));
+                findings.extend(orphans(context, &subject, &store));
             }
             Ok(Some(identities)) => findings.extend(key_fits(&subject, &store, &identities)),
             Ok(None) if config.encrypt.is_none() => findings.push(Finding {
@@ -400,7 +400,7 @@ fn repository(subject: &str, store: &OpenStore) -> Finding {
 }
 
 /// Snapshots of points that were never committed: they take space, and nothing ever asks for them.
-fn unnamed(context: &Context, subject: &str, store: &OpenStore) -> Option<Finding> {
+fn orphans(context: &Context, subject: &str, store: &OpenStore) -> Option<Finding> {
     let named = || -> Result<HashSet<String>> {
         let (copies, errors) = context.state.catalog.sync(store)?;
         // A manifest that cannot be read may name any.
@@ -414,7 +414,7 @@ fn unnamed(context: &Context, subject: &str, store: &OpenStore) -> Option<Findin
     let now = context.clock.now();
     let found = store
         .snapshots()
-        .and_then(|snapshots| snapshots.unnamed(|plan| plans.contains_key(plan), named, now))
+        .and_then(|snapshots| snapshots.orphans(|plan| plans.contains_key(plan), named, now))
         .ok()
         .filter(|found| !found.is_empty())?;
     let points: BTreeSet<&str> = found.iter().map(|u| u.point.as_str()).collect();

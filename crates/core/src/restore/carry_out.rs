@@ -7,10 +7,11 @@ mod prepare;
 mod report;
 
 use super::checks::{self, Checked};
+use super::resume::Resumable;
 use super::swap::{PreparedSwap, Swapped};
-use super::under_way::UnderWay;
 use super::{
-    Restored, Stopwatch, bring_back, half_filled, half_way, left_aside, prove_again, together,
+    Restored, Stopwatch, application, bring_back, interrupted, leftovers, partly_filled,
+    prove_again,
 };
 use crate::backup;
 use crate::cancel;
@@ -133,21 +134,21 @@ impl<'a> Restoring<'a> {
             self.warnings.push(format!("{text}: {fault}"));
         }
         let points = self.points.iter().map(|p| p.copy.manifest.point.clone());
-        let mut under_way = UnderWay::begin(directory, points.collect(), &self.source_names())?;
+        let mut resumable = Resumable::begin(directory, points.collect(), &self.source_names())?;
         let directory = directory
             .canonicalize()
             .map_err(|e| Error::io("the target cannot be found", &e))?;
         let mut failed = Vec::new();
         for wanted in self.wanted.clone() {
-            if let Err(error) = self.bring_once(&wanted, &directory, &mut under_way) {
+            if let Err(error) = self.bring_once(&wanted, &directory, &mut resumable) {
                 self.warn_of(staging::remove(&directory.join(wanted.name().as_str())));
                 failed.push((wanted.source.name, error));
             }
         }
         if self.restored.is_empty() {
-            match under_way.is_new {
+            match resumable.is_new {
                 true => self.warn_of(staging::remove(&directory)),
-                false => under_way.finish()?,
+                false => resumable.finish()?,
             }
             let error = failed.into_iter().next().map(|(_, error)| error);
             return error.map_or(Ok(()), Err);
@@ -163,7 +164,7 @@ impl<'a> Restoring<'a> {
         }
         place::sync_tree(&directory)?;
         match whole {
-            true => under_way.finish(),
+            true => resumable.finish(),
             false => Ok(()),
         }
     }
@@ -200,11 +201,11 @@ impl<'a> Restoring<'a> {
         &mut self,
         wanted: &Wanted<'_>,
         directory: &Path,
-        under_way: &mut UnderWay,
+        resumable: &mut Resumable,
     ) -> Result<()> {
         let source = &wanted.source;
         if let StoredKind::Known(kind) = source.kind
-            && let Some(placed) = under_way.placed(&source.name, kind)
+            && let Some(placed) = resumable.placed(&source.name, kind)
         {
             let (context, fetched) = (self.context, wanted.fetched);
             let proved = prove_again(context, fetched, placed, &mut self.watch);
@@ -216,7 +217,7 @@ impl<'a> Restoring<'a> {
                 return Ok(());
             }
         }
-        if under_way.resumed {
+        if resumable.resumed {
             let own = directory.join(source.name.as_str());
             if let Some(stays) = staging::remove(&own).first() {
                 let message = format!(
@@ -231,7 +232,7 @@ impl<'a> Restoring<'a> {
         self.bring(wanted, directory, &mut Target::Files)?;
         match self.restored.last() {
             Some(restored) if restored.is_equal() => {
-                under_way.note(restored, restored.limits_of_placing())
+                resumable.note(restored, restored.limits_of_placing())
             }
             _ => Ok(()),
         }
@@ -277,14 +278,14 @@ impl<'a> Restoring<'a> {
         let details = wanted.fetched.details.as_ref().ok();
         let captured = details.and_then(|d| d.artifact(&name, "dump"));
         let captured = captured.map(|d| &d.proof);
-        let begun = half_filled::begin(self.context, &database, wanted.point(), &name, captured)?;
+        let begun = partly_filled::begin(self.context, &database, wanted.point(), &name, captured)?;
         self.warnings.extend(begun);
         let brought = self.bring(
             &wanted,
             &self.context.state.scratch(),
             &mut Target::Given(database.clone()),
         );
-        let noted = half_filled::end(self.context, &database, brought.is_ok());
+        let noted = partly_filled::end(self.context, &database, brought.is_ok());
         brought.and(noted)
     }
 
@@ -331,8 +332,8 @@ impl<'a> Restoring<'a> {
     pub fn recover(&mut self) -> Result<()> {
         let sources = self.wanted.iter().map(|wanted| wanted.name().as_str());
         self.warnings
-            .extend(half_way::recover(self.context, sources)?);
-        self.warnings.extend(left_aside::tidy(self.context)?);
+            .extend(interrupted::recover(self.context, sources)?);
+        self.warnings.extend(leftovers::clean_up(self.context)?);
         Ok(())
     }
 
@@ -355,7 +356,7 @@ impl<'a> Restoring<'a> {
         let prepared = self.prepare_all(&mut swaps);
         let done = prepared.and_then(|()| {
             self.take_safety_points(reason);
-            left_aside::swapping(self.context)?;
+            leftovers::note_swap(self.context)?;
             self.swap_all(&swaps)
         });
         if self.undone == Some(false) {
@@ -370,7 +371,7 @@ impl<'a> Restoring<'a> {
         if nothing_changed {
             staging::remove_empty(&self.made);
         }
-        if let Err(error) = left_aside::strike_out(self.context) {
+        if let Err(error) = leftovers::strike_out(self.context) {
             self.warnings.push(error.to_string());
         }
         done
@@ -541,7 +542,7 @@ impl<'a> Restoring<'a> {
 
     /// The points that are restored, for a message.
     fn named_points(&self) -> String {
-        together::named(self.points.iter().map(|p| &p.copy.manifest.point))
+        application::join_ids(self.points.iter().map(|p| &p.copy.manifest.point))
     }
 
     fn run_all(&mut self, commands: &[Vec<String>]) -> Result<()> {

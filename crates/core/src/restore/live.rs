@@ -6,7 +6,7 @@
 //! When the swap or a check afterwards fails, it is swapped back.
 
 use super::carry_out::{Restoring, Wanted};
-use super::{checks, half_way, left_aside, together};
+use super::{application, checks, interrupted, leftovers};
 use crate::cancel;
 use crate::config::Config;
 use crate::context::Context;
@@ -209,8 +209,8 @@ fn choose(context: &Context, options: &Options) -> Result<Chosen> {
         (_, Some(plan)) => one(&[plan])?,
         (Selector::Prefix(_) | Selector::LatestOf(_), None) => one(&[])?,
         (selector, None) => {
-            let (plans, refuse) = (together::plans(context, &survey), OnlyPartial::Refuse);
-            let found = together::choose(context, &survey, selector, &plans, store, refuse)?;
+            let (plans, refuse) = (application::plans(context, &survey), OnlyPartial::Refuse);
+            let found = application::choose(context, &survey, selector, &plans, store, refuse)?;
             (found.points, found.left_out)
         }
     };
@@ -297,7 +297,7 @@ fn choose_sources<'a>(points: &'a [Fetched], wanted: &[String]) -> Result<Vec<Wa
                     known.push(source);
                 }
             }
-            let ids = together::named(points.iter().map(|p| &p.copy.manifest.point));
+            let ids = application::join_ids(points.iter().map(|p| &p.copy.manifest.point));
             let message = format!("point {ids} has no source named {name}");
             return Err(
                 Error::new(Code::Usage, message).hint(format!("it has: {}", known.join(", ")))
@@ -364,14 +364,14 @@ fn plan(
     };
     let restore = &context.config.restore;
     let command = |words: &Vec<String>| format!("run {}", words.join(" "));
-    let mut steps = half_way::pending(context, wanted.iter().map(|w| w.name().as_str()));
+    let mut steps = interrupted::pending(context, wanted.iter().map(|w| w.name().as_str()));
     for error in points.iter().filter_map(|p| p.details.as_ref().err()) {
         steps.push(format!(
             "refuse, unless --unproven is given: what was captured cannot be read, so nothing can be proved ({error})"
         ));
     }
     steps.extend(
-        left_aside::left(context)
+        leftovers::find(context)
             .iter()
             .map(|left| format!("see to what lies aside of source {}: {left}", left.source)),
     );

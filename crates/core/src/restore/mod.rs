@@ -5,16 +5,16 @@
 //! directory or another database gives it those; a live restore ([`live`]) gives it places beside
 //! the live ones, and swaps them in only when everything came back whole.
 
+pub mod application;
 mod carry_out;
 pub mod checks;
 mod document;
-mod half_filled;
-pub mod half_way;
-pub mod left_aside;
+pub mod interrupted;
+pub mod leftovers;
 pub mod live;
+mod partly_filled;
+mod resume;
 mod swap;
-pub mod together;
-mod under_way;
 
 use crate::context::Context;
 use crate::error::{Code, Error, Result};

@@ -8,9 +8,9 @@
 //! it.
 
 mod deposit;
+mod orphans;
 mod read;
 mod tape;
-mod unnamed;
 
 pub(crate) use deposit::{Deposit, Slot};
 pub(crate) use read::Blobs;

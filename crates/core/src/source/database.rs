@@ -260,10 +260,10 @@ impl Database {
 
     /// Whether a swap with the database of this name was begun and not ended. That of PostgreSQL
     /// leaves each database whole, under one of the names.
-    pub fn is_half_way(&self, live: &str, scrubber: &Scrubber) -> Result<bool> {
+    pub fn is_interrupted(&self, live: &str, scrubber: &Scrubber) -> Result<bool> {
         match self {
             Database::Postgres(_) => Ok(false),
-            Database::Mariadb(admin) => mariadb::is_half_way(admin, live, scrubber),
+            Database::Mariadb(admin) => mariadb::is_interrupted(admin, live, scrubber),
         }
     }
 

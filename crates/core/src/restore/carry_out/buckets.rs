@@ -1,6 +1,6 @@
 //! A bucket in a restore: another one to restore to, or the live one.
 
-use super::super::left_aside::{self, Place};
+use super::super::leftovers::{self, Place};
 use super::super::swap::{PreparedSwap, What};
 use super::{Restoring, Wanted};
 use crate::config::{BucketConfig, SourceKind};
@@ -67,7 +67,7 @@ impl Restoring<'_> {
         let state = self.context.state.private_directory(&["restores"])?;
         let aside = place::aside::within(&state)?;
         let name = format!("{point}-{}", source.name);
-        left_aside::note(
+        leftovers::note(
             self.context,
             &source.name,
             point,

@@ -5,7 +5,7 @@ use crate::error::{Code, Error, Result};
 use crate::ownership;
 use crate::place::{self, Within};
 use crate::point::{FileAttributes, ManifestSource, PointId};
-use crate::restore::left_aside::{self, Place};
+use crate::restore::leftovers::{self, Place};
 use crate::restore::swap::{PreparedSwap, What, one_file_system};
 use crate::source::{self, Database, Live, Placed, Target};
 use crate::staging;
@@ -93,7 +93,7 @@ impl Restoring<'_> {
                 aside.path().join(name("")).display()
             ));
         }
-        left_aside::note(
+        leftovers::note(
             self.context,
             &source.name,
             point,
@@ -244,7 +244,7 @@ impl Restoring<'_> {
             .as_ref()
             .ok()
             .and_then(|d| d.artifact(&source.name, "dump"));
-        left_aside::note(
+        leftovers::note(
             self.context,
             &source.name,
             point,

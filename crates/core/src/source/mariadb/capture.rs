@@ -17,7 +17,7 @@ use super::grants::{self, Grants};
 use super::inventory::{self, Catalog, Dictionary, SpecialKind, Table};
 use super::programs::{Program, Tool};
 use super::stream::{Dumping, dumps_history};
-use super::swap::{JOURNAL, half_way};
+use super::swap::{JOURNAL, interrupted};
 use crate::error::{Code, Error, Result};
 use crate::fingerprint::DatabaseInventory;
 use crate::fingerprint::{Fingerprint, Inventory, Proof, TablesFingerprint};
@@ -63,7 +63,7 @@ impl Capture<'_> {
         let dictionary = Dictionary::ask(self.connection, scrubber)?;
         let grants = Grants::ask(self.connection, self.server, scrubber)?;
         let before = Catalog::take(self.connection, &dictionary, scrubber)?;
-        refuse_half_way(self.connection, &before)?;
+        refuse_interrupted(self.connection, &before)?;
         grants::refuse(
             self.connection,
             &missing(&grants, self.server, self.connection, &before),
@@ -554,9 +554,9 @@ fn unsteady(before: &Catalog, after: &Catalog) -> Vec<(String, String)> {
 }
 
 /// A database that is swapped lacks views, triggers, routines and events: a point of it would too.
-pub fn refuse_half_way(connection: &Connection, catalog: &Catalog) -> Result<()> {
+pub fn refuse_interrupted(connection: &Connection, catalog: &Catalog) -> Result<()> {
     match catalog.tables.contains_key(JOURNAL) {
-        true => Err(half_way(&connection.display())),
+        true => Err(interrupted(&connection.display())),
         false => Ok(()),
     }
 }

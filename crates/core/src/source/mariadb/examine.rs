@@ -1,8 +1,8 @@
 //! Reaches a database without taking anything, and says what would stand in the way of a capture.
 
 use super::capture::{
-    binlog, checked_views, dumpable_history, limits, missing, refuse_half_way, refuse_hidden, skew,
-    tables_without_transactions,
+    binlog, checked_views, dumpable_history, limits, missing, refuse_hidden, refuse_interrupted,
+    skew, tables_without_transactions,
 };
 use super::client::{Server, query, rows};
 use super::connection::Connection;
@@ -105,7 +105,7 @@ fn look(
     for refusal in [
         grants::refuse(connection, &missing(&grants, &server, connection, &catalog)),
         refuse_hidden(connection, &catalog),
-        refuse_half_way(connection, &catalog),
+        refuse_interrupted(connection, &catalog),
     ] {
         findings.extend(refusal.err().map(|error| wrong(subject, error)));
     }

@@ -42,7 +42,7 @@ pub use programs::{Program, Tool, ask as ask_program};
 pub use restore::{flavor_of, restore_dump, skew};
 pub use rights::restore_rights;
 pub use scratch::ScratchMariadb;
-pub use swap::{Recovered, Swap, is_half_way, recover, swap_databases, withdraw_database};
+pub use swap::{Recovered, Swap, is_interrupted, recover, swap_databases, withdraw_database};
 
 use crate::config::ServerConfig;
 use crate::error::{Code, Error, Result};

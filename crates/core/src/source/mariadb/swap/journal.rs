@@ -64,7 +64,7 @@ impl Journal {
 }
 
 /// Whether a swap with this database was begun and not ended.
-pub fn is_half_way(admin: &Connection, live: &str, scrubber: &Scrubber) -> Result<bool> {
+pub fn is_interrupted(admin: &Connection, live: &str, scrubber: &Scrubber) -> Result<bool> {
     let sql = format!(
         "SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA = {} AND TABLE_NAME = {}",
         literal(live),
@@ -74,7 +74,7 @@ pub fn is_half_way(admin: &Connection, live: &str, scrubber: &Scrubber) -> Resul
 }
 
 /// What is said of such a database by whoever does not mend it.
-pub fn half_way(place: &str) -> Error {
+pub fn interrupted(place: &str) -> Error {
     Error::new(
         Code::SourceFailed,
         format!("{place} is half-way in a swap: a live restore is under way, or was ended"),

@@ -25,7 +25,7 @@ use journal::Journal;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
-pub use journal::{JOURNAL, half_way, is_half_way};
+pub use journal::{JOURNAL, interrupted, is_interrupted};
 pub use recover::{Recovered, recover};
 
 /// The table beside what was live that holds the statements of views that did not work there: they

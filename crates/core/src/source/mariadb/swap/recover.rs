@@ -2,7 +2,7 @@
 //!
 //! What was live before the restore is live again, but where nothing was left to do but to tidy up.
 
-use super::{JOURNAL, Moving, PATIENCE_SECONDS, is_half_way};
+use super::{JOURNAL, Moving, PATIENCE_SECONDS, is_interrupted};
 use crate::error::{Code, Error, Result};
 use crate::host::host;
 use crate::secret::Scrubber;
@@ -27,7 +27,7 @@ pub enum Recovered {
 
 /// Looks for a swap with this database that was ended half-way, and makes it whole.
 pub fn recover(admin: &Connection, live: &str, scrubber: &Scrubber) -> Result<Option<Recovered>> {
-    if !is_half_way(admin, live, scrubber).map_err(on(live))? {
+    if !is_interrupted(admin, live, scrubber).map_err(on(live))? {
         return Ok(None);
     }
     let moving = Moving::new(admin, live, scrubber)?;

@@ -4,7 +4,7 @@
 //! the same ones goes on there, and only where nothing but they is in it. The mark goes last. What
 //! it lists as placed is a claim: whoever goes on compares it with what was captured.
 
-use super::{Restored, together};
+use super::{Restored, application};
 use crate::error::{Code, Error, Result};
 use crate::kind::Kind;
 use crate::name::Name;
@@ -49,7 +49,7 @@ struct Note {
 
 /// A restore to a directory that is under way. Nobody else restores there at the same time.
 #[derive(Debug)]
-pub(super) struct UnderWay {
+pub(super) struct Resumable {
     directory: PathBuf,
     mark: Mark,
     /// Whether an earlier run for the same began it.
@@ -60,7 +60,7 @@ pub(super) struct UnderWay {
     _lock: File,
 }
 
-impl UnderWay {
+impl Resumable {
     /// Begins, or goes on with what a run for the same points and sources left. The directory is new,
     /// empty, or bears the mark of that run.
     pub fn begin(directory: &Path, points: Vec<PointId>, sources: &[Name]) -> Result<Self> {
@@ -89,15 +89,15 @@ impl UnderWay {
                 found
             }
         };
-        let under_way = UnderWay {
+        let resumable = Resumable {
             directory: directory.to_owned(),
             mark,
             resumed,
             is_new,
             _lock: lock,
         };
-        under_way.write()?;
-        Ok(under_way)
+        resumable.write()?;
+        Ok(resumable)
     }
 
     /// What an earlier run says it placed of a source, still to be compared.
@@ -221,7 +221,7 @@ fn fits(directory: &Path, found: &Mark, asked: &Mark) -> Result<()> {
             "the target {} holds a part of another restore, which was ended: of {} of point {}",
             directory.display(),
             found.sources.join(", "),
-            together::named(&found.points)
+            application::join_ids(&found.points)
         ),
     )
     .hint("run that one again with the same --to; or remove the directory, or name another one"))
@@ -270,7 +270,7 @@ mod tests {
         let clock = Clock::fixed("2026-11-20T06:00:00Z".parse().unwrap());
         let point = PointId::new(&clock);
         let sources = names(&["db", "files"]);
-        let begin = |sources: &[Name]| UnderWay::begin(&target, vec![point.clone()], sources);
+        let begin = |sources: &[Name]| Resumable::begin(&target, vec![point.clone()], sources);
         let first = begin(&sources).unwrap();
         assert!(!first.resumed);
         assert_eq!(begin(&sources).unwrap_err().code, Code::Busy);

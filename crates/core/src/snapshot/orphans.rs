@@ -14,7 +14,7 @@ const GRACE: SignedDuration = SignedDuration::from_hours(24);
 
 /// A snapshot that was made of a point, and that no manifest names.
 #[derive(Debug)]
-pub(crate) struct Unnamed {
+pub(crate) struct Orphan {
     pub snapshot: Id,
     pub point: PointId,
 }
@@ -22,12 +22,12 @@ pub(crate) struct Unnamed {
 impl Snapshots {
     /// Those of points of these plans that are older than a day. `named` tells, once the snapshots
     /// are listed, which of them manifests name.
-    pub(crate) fn unnamed(
+    pub(crate) fn orphans(
         &self,
         is_plan: impl Fn(&str) -> bool,
         named: impl FnOnce() -> Result<HashSet<String>>,
         now: Timestamp,
-    ) -> Result<Vec<Unnamed>> {
+    ) -> Result<Vec<Orphan>> {
         let repository = self.repository()?;
         let prefix = format!("{PREFIX}{}/", FileKind::Snapshot.directory());
         let listed = self.store.list(&prefix)?;
@@ -52,7 +52,7 @@ impl Snapshots {
                 Err(error) => return Err(self.about(error)),
             };
             let point = point_of(&snapshot, &is_plan).filter(|_| old(snapshot.time.at));
-            found.extend(point.map(|point| Unnamed {
+            found.extend(point.map(|point| Orphan {
                 snapshot: id,
                 point,
             }));

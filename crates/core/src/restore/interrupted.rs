@@ -61,11 +61,11 @@ pub(super) fn pending<'a>(
     sources: impl Iterator<Item = &'a str>,
 ) -> Vec<String> {
     let live = live(context, sources).filter_map(Result::ok);
-    let half_way = live.filter(|live| {
-        let asked = live.admin.is_half_way(&live.name, &context.scrubber);
+    let interrupted = live.filter(|live| {
+        let asked = live.admin.is_interrupted(&live.name, &context.scrubber);
         asked.unwrap_or(false)
     });
-    half_way
+    interrupted
         .map(|live| {
             format!(
                 "make whole database {} of source {}, which a restore that was ended left half-way in a swap",

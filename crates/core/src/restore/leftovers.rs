@@ -30,7 +30,7 @@ pub(super) enum Place {
 
 /// Something that lies aside.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LeftAside {
+pub struct Leftover {
     /// Of which source.
     pub source: Name,
     point: PointId,
@@ -39,9 +39,9 @@ pub struct LeftAside {
     swapping: bool,
 }
 
-impl fmt::Display for LeftAside {
+impl fmt::Display for Leftover {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let LeftAside { point, .. } = self;
+        let Leftover { point, .. } = self;
         match &self.place {
             Place::Path(path) => write!(f, "{} was", path.display())?,
             Place::Database(name) => write!(f, "database {name} was")?,
@@ -59,7 +59,7 @@ impl fmt::Display for LeftAside {
     }
 }
 
-impl LeftAside {
+impl Leftover {
     /// What to do about it.
     pub fn hint(&self) -> &'static str {
         match self.swapping {
@@ -111,7 +111,7 @@ fn path(state: &State) -> Result<PathBuf> {
 }
 
 /// Notes that cannot be read are none.
-fn read(context: &Context) -> Vec<LeftAside> {
+fn read(context: &Context) -> Vec<Leftover> {
     let text = path(&context.state)
         .ok()
         .and_then(|path| std::fs::read(path).ok());
@@ -119,7 +119,7 @@ fn read(context: &Context) -> Vec<LeftAside> {
         .unwrap_or_default()
 }
 
-fn write(context: &Context, notes: &[LeftAside]) -> Result<()> {
+fn write(context: &Context, notes: &[Leftover]) -> Result<()> {
     let text = serde_json::to_vec(notes).unwrap_or_default();
     place::replace_file(&mut text.as_slice(), &path(&context.state)?, 0o600).map(drop)
 }
@@ -128,7 +128,7 @@ fn write(context: &Context, notes: &[LeftAside]) -> Result<()> {
 pub(super) fn note(context: &Context, source: &Name, point: &PointId, place: Place) -> Result<()> {
     let mut notes = read(context);
     notes.retain(|note| note.place != place);
-    notes.push(LeftAside {
+    notes.push(Leftover {
         source: source.clone(),
         point: point.clone(),
         place,
@@ -138,7 +138,7 @@ pub(super) fn note(context: &Context, source: &Name, point: &PointId, place: Pla
 }
 
 /// Notes that the swap begins.
-pub(super) fn swapping(context: &Context) -> Result<()> {
+pub(super) fn note_swap(context: &Context) -> Result<()> {
     let mut notes = read(context);
     notes.iter_mut().for_each(|note| note.swapping = true);
     write(context, &notes)
@@ -155,7 +155,7 @@ pub(super) fn strike_out(context: &Context) -> Result<()> {
 }
 
 /// What live restores that were ended left; nothing while one is running.
-pub fn left(context: &Context) -> Vec<LeftAside> {
+pub fn find(context: &Context) -> Vec<Leftover> {
     match context.state.lock("restore") {
         Ok(Some(_lock)) => {
             let notes = read(context).into_iter();
@@ -167,7 +167,7 @@ pub fn left(context: &Context) -> Vec<LeftAside> {
 
 /// Removes what is only a copy of what ended live restores left, and names the rest; a line each.
 /// The caller holds the lock of restores.
-pub(super) fn tidy(context: &Context) -> Result<Vec<String>> {
+pub(super) fn clean_up(context: &Context) -> Result<Vec<String>> {
     let mut told = Vec::new();
     for note in read(context).iter().filter(|note| note.is_there(context)) {
         let line = match note.swapping {
