@@ -1,7 +1,7 @@
 //! Lists restore points, shows one, and forgets those that may be gone.
 //!
-//! What is listed is what the stores hold, as far as they answer, and what was in them once. Nothing is
-//! decrypted for a list; what was captured is known only where the catalog noted it.
+//! A list has the points that the stores hold, as far as they answer, and those that were in them
+//! once. Listing decrypts nothing: what was captured is known only where the catalog noted it.
 
 use crate::backup;
 use crate::catalog::memory::Forgotten;
@@ -22,14 +22,14 @@ use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Which points are listed.
+/// Options of a list.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     /// Only those of this plan.
     pub plan: Option<String>,
-    /// Only those of which this store holds a copy, or held one.
+    /// Only points of which this store holds a copy, or held one.
     pub store: Option<String>,
-    /// Whether every store is read anew, and the instructions there are checked.
+    /// Read every store anew, and check the instructions there.
     pub rescan: bool,
 }
 
@@ -46,15 +46,15 @@ impl Options {
 /// The document of `points`.
 #[derive(Debug, Clone, Serialize)]
 pub struct Listing {
-    /// Those that a store holds, by id, and then those that none holds any more.
+    /// Points that some store holds, in order of id, then points that none holds any more.
     pub points: Vec<ListedPoint>,
     /// Plans whose newest complete point is older than the objective.
     pub overdue: Vec<OverduePlan>,
-    /// What went wrong on the way.
+    /// Problems met while listing.
     pub errors: Vec<Problem>,
 }
 
-/// What went wrong while points were listed.
+/// A problem met while points were listed.
 #[derive(Debug, Clone, Serialize)]
 #[serde(untagged)]
 pub enum Problem {
@@ -69,19 +69,19 @@ pub enum Problem {
 pub struct OverduePlan {
     /// The plan.
     pub plan: Name,
-    /// What is said of it.
+    /// The message about it.
     pub why: String,
 }
 
-/// How much of a point there is.
+/// How complete a point is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Standing {
-    /// Everything that its plan names.
+    /// Everything that its plan names was captured.
     Complete,
-    /// A part of it.
+    /// Only a part of it was captured.
     Partial,
-    /// Nothing that could be restored.
+    /// Nothing was captured that could be restored.
     Failed,
     /// It was in a store once, and no store holds it any more.
     Missing,
@@ -116,40 +116,40 @@ pub struct ListedPoint {
     pub point: PointId,
     /// Its application.
     pub app: Name,
-    /// The environment of that.
+    /// The environment of that application.
     pub environment: Name,
-    /// Who signed it, as the manifest says.
+    /// The signer named in the manifest.
     pub signer: String,
     /// Its plan.
     pub plan: Name,
     /// When its capture began.
     pub started: Timestamp,
-    /// How much of it there is.
+    /// How complete it is.
     pub outcome: Standing,
-    /// Why it was taken, where someone said so.
+    /// The reason for taking it, if one was given.
     pub reason: Option<String>,
-    /// Whether it was taken before a live restore, of what was to be replaced.
+    /// True if it was taken before a live restore, of what was to be replaced.
     pub safety: bool,
-    /// Bytes that were captured; absent where that is not known here.
+    /// Size of what was captured, in bytes; absent if it is not known here.
     pub bytes: Option<u64>,
-    /// Bytes that one copy takes; absent where there is none.
+    /// Size of one copy, in bytes; absent if there is none.
     pub stored_bytes: Option<u64>,
     /// The stores that hold a copy.
     pub stores: Vec<Name>,
     /// The stores that should hold a copy and do not.
     pub missing_copies: Vec<Name>,
-    /// Whether every copy is signed by someone who is believed here.
+    /// True if every copy is signed by a signer who is trusted here.
     pub trusted: bool,
-    /// How it was proved.
+    /// The proof that it can be restored.
     #[serde(flatten)]
     pub proof: PointProof,
     /// The stores that held a copy once, and lost it.
     pub missing: Vec<Name>,
-    /// Whether it is dated in the future, and so set aside.
+    /// True if it is dated in the future, and so set aside.
     pub ahead: bool,
-    /// Whether it was disowned.
+    /// True if it was disowned.
     pub disowned: bool,
-    /// The signers of copies that are not believed.
+    /// The signers of copies who are not trusted.
     #[serde(skip)]
     pub distrusted: BTreeSet<String>,
     /// What happened to each copy that was lost, and what can be done.
@@ -158,8 +158,8 @@ pub struct ListedPoint {
 }
 
 impl Listing {
-    /// How the list ends the program: a copy that was lost, or instructions that mislead, weigh more
-    /// than a store that did not answer.
+    /// The exit status of the list. A lost copy or misleading instructions outweigh a store that
+    /// did not answer.
     pub fn exit(&self) -> Exit {
         let lost = self.points.iter().any(|point| !point.losses.is_empty());
         let misleads = |problem: &Problem| matches!(problem, Problem::Instructions(_));
@@ -173,7 +173,7 @@ impl Listing {
         }
     }
 
-    /// Whether some store or manifest could not be read.
+    /// Returns true if some store or manifest could not be read.
     pub fn is_cut_short(&self) -> bool {
         let unread = |problem: &Problem| matches!(problem, Problem::Unread(_));
         self.errors.iter().any(unread)
@@ -182,7 +182,7 @@ impl Listing {
 
 type Proofs = BTreeMap<PointId, Proof>;
 
-/// What the records that can be believed say of each point.
+/// The proofs of each point, from the records that can be trusted.
 fn proofs(context: &Context) -> Proofs {
     let Ok((listed, _)) = evidence::list(context) else {
         return Proofs::new();
@@ -201,7 +201,7 @@ pub fn list(context: &Context, options: &Options) -> Result<Listing> {
         && !survey.copies.iter().any(|(_, c)| c.manifest.plan == *plan)
         && lost(&survey, options).is_empty()
     {
-        // A plan that was renamed may still have points; one without must be configured.
+        // A renamed plan may still have points; a plan without points must be configured.
         backup::choose_plan(&context.config, Some(plan))?;
     }
     let held = held(&survey, options);
@@ -220,7 +220,8 @@ pub fn list(context: &Context, options: &Options) -> Result<Listing> {
     })
 }
 
-/// The plans that are overdue; of a store alone, or without a configuration, nobody can say.
+/// The overdue plans. Empty for a list of one store, and without a configuration: nothing is known
+/// then.
 fn overdue(context: &Context, survey: &Survey, options: &Options) -> Vec<OverduePlan> {
     if context.is_cold() || options.store.is_some() {
         return Vec::new();
@@ -234,7 +235,7 @@ fn overdue(context: &Context, survey: &Survey, options: &Options) -> Vec<Overdue
 
 type Held<'s> = BTreeMap<PointId, Vec<&'s (Name, PointCopy)>>;
 
-/// The copies of each point that is wanted.
+/// The copies of each point that the options select.
 fn held<'s>(survey: &'s Survey, options: &Options) -> Held<'s> {
     let mut held = Held::new();
     for entry in &survey.copies {
@@ -254,7 +255,7 @@ struct Loss<'s> {
     text: String,
 }
 
-/// The copies that were lost among what is listed.
+/// The lost copies of each point that the options select.
 fn lost<'s>(survey: &'s Survey, options: &Options) -> BTreeMap<PointId, Vec<Loss<'s>>> {
     let mut lost: BTreeMap<PointId, Vec<Loss<'s>>> = BTreeMap::new();
     for one in &survey.missing {
@@ -271,7 +272,7 @@ fn lost<'s>(survey: &'s Survey, options: &Options) -> BTreeMap<PointId, Vec<Loss
     lost
 }
 
-/// Every point that is wanted, with what is known of it.
+/// Every point that the options select, with all that is known of it.
 fn listed(
     context: &Context,
     survey: &Survey,
@@ -315,7 +316,7 @@ fn listed(
     points
 }
 
-/// A point of which no copy is left, as the manifest said that was lost.
+/// A point of which no copy is left, as the manifest of a lost copy described it.
 fn missing(manifest: &Manifest, losses: Vec<Loss<'_>>, proof: Option<&Proof>) -> ListedPoint {
     let stores: Vec<Name> = losses.iter().map(|loss| loss.store.clone()).collect();
     ListedPoint {
@@ -345,7 +346,7 @@ fn missing(manifest: &Manifest, losses: Vec<Loss<'_>>, proof: Option<&Proof>) ->
 /// The document of `points --forget`.
 #[derive(Debug, Clone, Serialize)]
 pub struct Forgot {
-    /// Each point that was forgotten.
+    /// Each forgotten point.
     pub forgotten: Vec<ForgottenPoint>,
 }
 
@@ -354,11 +355,11 @@ pub struct Forgot {
 pub struct ForgottenPoint {
     /// Its id.
     pub point: PointId,
-    /// What it was before.
+    /// Its state before it was forgotten.
     pub was: Forgotten,
 }
 
-/// Says of points that they may be gone, or are not to be chosen; as [`survey::forget`].
+/// Records that points may be gone, or are not to be chosen; see [`survey::forget`].
 pub fn forget(context: &Context, ids: &[String], reason: &str) -> Result<Forgot> {
     let forgotten = survey::forget(context, ids, reason)?.into_iter();
     let forgotten = forgotten.map(|(point, was)| ForgottenPoint { point, was });
@@ -373,25 +374,25 @@ pub struct Shown {
     /// The manifest of the copy that was read.
     #[serde(flatten)]
     pub manifest: Manifest,
-    /// How it was proved.
+    /// The proof that it can be restored.
     #[serde(flatten)]
     pub proof: PointProof,
     /// The stores that hold a copy.
     pub copies: Vec<Name>,
-    /// The stores that should hold a copy and do not; absent where none is known to hold one.
+    /// The stores that should hold a copy and do not; absent if no store is known to hold one.
     pub missing_copies: Option<Vec<Name>>,
-    /// What was captured; absent where it cannot be decrypted.
+    /// The details; absent if they cannot be decrypted.
     #[serde(rename = "contents", serialize_with = "without_inventories")]
     pub details: Option<Details>,
-    /// Who signed inside the objects, and how many; by OpenPGP key.
+    /// Number of objects that each OpenPGP key signed inside, by key.
     #[serde(skip)]
     pub signed_inside: BTreeMap<String, usize>,
-    /// How many objects are not signed inside, although the store asks for it now.
+    /// Number of objects that are not signed inside, although the store asks for it now.
     #[serde(skip)]
     pub unsigned_inside: usize,
 }
 
-/// What was captured, without the inventories, which may name every file.
+/// The details without the inventories, which may name every file.
 #[derive(Serialize)]
 struct Contents<'a> {
     artifacts: Vec<ContentsArtifact<'a>>,
@@ -399,7 +400,7 @@ struct Contents<'a> {
     errors: &'a [String],
 }
 
-/// What was in one artifact.
+/// The details of one artifact.
 #[derive(Serialize)]
 struct ContentsArtifact<'a> {
     source: &'a Name,
@@ -439,8 +440,8 @@ fn without_inventories<S: Serializer>(
     contents.serialize(serializer)
 }
 
-/// Shows one point, read from `store` or from any. A store that does not tell what was captured is
-/// warned of.
+/// Shows one point, read from `store` or from any store. Warns of a store whose details cannot be
+/// decrypted.
 pub fn show(context: &Context, selector: &Selector, store: Option<&str>) -> Result<Shown> {
     let point = fetch::choose(context, selector, &[], store, OnlyPartial::Take)?;
     let found = survey(context, false)?.copies;
@@ -469,7 +470,8 @@ pub fn show(context: &Context, selector: &Selector, store: Option<&str>) -> Resu
     })
 }
 
-/// Who signed inside the objects, and how many are not signed although their store asks for it.
+/// Number of objects signed inside, by signer, and number of those that are not although their
+/// store asks for it.
 fn signers_inside(fetched: &Fetched) -> (BTreeMap<String, usize>, usize) {
     let mut signers: BTreeMap<String, usize> = BTreeMap::new();
     let mut unsigned = 0;

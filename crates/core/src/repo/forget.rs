@@ -1,4 +1,4 @@
-//! Which snapshots the rules keep, group by group. Pure: nothing is removed here.
+//! Decides which snapshots the rules keep, group by group. Pure: nothing is removed here.
 
 use crate::error::{Code, Error, Result};
 use jiff::Timestamp;
@@ -8,18 +8,18 @@ use lifeboat_repository::forget::Policy;
 use lifeboat_repository::snapshot::{Filter, Group, GroupBy, Snapshot};
 use std::collections::BTreeMap;
 
-/// A group of snapshots, each with why it is kept.
+/// A group of snapshots, sorted into kept and removed.
 pub struct Judged<'s> {
     /// What they have in common.
     pub group: Group,
-    /// Those that are kept, and the rules that keep each.
+    /// Snapshots that are kept, and the rules that keep each.
     pub kept: Vec<(&'s Named, Vec<String>)>,
-    /// Those that no rule keeps.
+    /// Snapshots that no rule keeps.
     pub removed: Vec<&'s Named>,
 }
 
-/// Judges the snapshots that `filter` means, as of `now`. An error when the rules keep nothing of a
-/// group: whoever wants that must name the snapshots.
+/// Judges the snapshots that `filter` selects, as of `now`. Fails if the rules keep nothing of a
+/// group: to remove a whole group, an operator must name its snapshots.
 pub fn judge<'s>(
     all: &'s [Named],
     filter: &Filter,

@@ -1,4 +1,4 @@
-//! What a restore answers, as documents: the plan, what was done, and what was undone.
+//! Documents of a restore: the plan, what was done, and what was undone.
 
 use super::live::{Planned, Report};
 use crate::evidence::{ProvedPoint, ShownCheck, Verdict};
@@ -17,7 +17,7 @@ pub struct PlannedDocument<'a> {
     steps: &'a [String],
 }
 
-/// What becomes of a restore that is not carried out.
+/// The outcome of a restore that is not carried out.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "kebab-case")]
 enum NotDone {
@@ -58,7 +58,7 @@ pub struct ReportDocument<'a> {
     evidence: Option<&'a str>,
 }
 
-/// Where a source is now.
+/// The place of a source now.
 #[derive(Debug, Clone, Serialize)]
 pub struct PlaceDocument<'a> {
     source: &'a str,
@@ -91,7 +91,7 @@ impl Report {
         }
     }
 
-    /// How the restore ends the program.
+    /// The exit status of the restore.
     pub fn exit(&self) -> Exit {
         let outcome = self.evidence.record.outcome;
         outcome.exit_of_restore(self.partial.is_some())
@@ -101,19 +101,19 @@ impl Report {
 /// The document of `restore --undo`.
 #[derive(Debug, Clone, Serialize)]
 pub struct Undone {
-    /// Whether there was anything.
+    /// Tells if there was anything to undo.
     pub outcome: UndoneOutcome,
     /// What was done, in order, a line each.
     pub steps: Vec<String>,
 }
 
-/// Whether anything was half-way.
+/// Tells if a swap had been interrupted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum UndoneOutcome {
-    /// Nothing was.
+    /// No swap was.
     Nothing,
-    /// Something was, and is as it was before.
+    /// A swap was, and what was live before it is live again.
     Undone,
 }
 

@@ -1,5 +1,5 @@
-//! Snapshots of points that were never committed: a backup was killed after its snapshot and before
-//! the manifest that names it.
+//! Orphans: snapshots that no manifest names, because a backup was killed after it made the
+//! snapshot and before it wrote the manifest.
 
 use super::{PREFIX, Snapshots};
 use crate::error::Result;
@@ -9,10 +9,10 @@ use lifeboat_repository as engine;
 use lifeboat_repository::{FileKind, Id, Snapshot};
 use std::collections::HashSet;
 
-/// A younger one may be about to be named.
+/// Minimum age of an orphan: the manifest of a younger snapshot may be about to be written.
 const GRACE: SignedDuration = SignedDuration::from_hours(24);
 
-/// A snapshot that was made of a point, and that no manifest names.
+/// A snapshot made for a point that no manifest names.
 #[derive(Debug)]
 pub(crate) struct Orphan {
     pub snapshot: Id,
@@ -20,8 +20,8 @@ pub(crate) struct Orphan {
 }
 
 impl Snapshots {
-    /// Those of points of these plans that are older than a day. `named` tells, once the snapshots
-    /// are listed, which of them manifests name.
+    /// Finds orphans of these plans that are older than a day. `named` is called once the snapshots
+    /// are listed, and returns the ids of those that manifests name.
     pub(crate) fn orphans(
         &self,
         is_plan: impl Fn(&str) -> bool,
@@ -47,7 +47,7 @@ impl Snapshots {
             }
             let snapshot = match repository.snapshot(&id) {
                 Ok(snapshot) => snapshot,
-                // Forgotten meanwhile, or not to be read by anybody.
+                // Forgotten meanwhile, or unreadable for everybody.
                 Err(engine::Error::Missing { .. } | engine::Error::Damaged { .. }) => continue,
                 Err(error) => return Err(self.about(error)),
             };
@@ -62,7 +62,7 @@ impl Snapshots {
     }
 }
 
-/// The point that a snapshot was made of, if it is tagged as those of these plans are.
+/// The point that a snapshot was made for, if its tags are those of a point of these plans.
 fn point_of(snapshot: &Snapshot, is_plan: impl Fn(&str) -> bool) -> Option<PointId> {
     match snapshot.tags.as_deref() {
         Some([point, plan]) if is_plan(plan) => PointId::parse(point),

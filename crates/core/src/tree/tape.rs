@@ -1,11 +1,11 @@
-//! Writing a tar archive that GNU tar restores in full.
+//! Writes a tar archive that GNU tar restores in full.
 //!
 //! POSIX headers. Long names and link targets go into GNU `L` and `K` entries, because they hold
-//! bytes as they are, where PAX `path` records are recoded by readers in other locales. PAX records
-//! carry what headers cannot: `mtime` below the second, `SCHILY.xattr.*`, `SCHILY.acl.*`, and the
-//! GNU sparse format 1.0, whose map precedes the data. How many names a file has, which tar cannot
-//! say, is in a comment of its first name, which every reader passes over. The `tar` crate's builder offers neither
-//! sparse files nor padding for a file that shrank, so only its headers are used.
+//! bytes as they are, while readers in other locales recode PAX `path` records. PAX records carry
+//! what headers cannot: `mtime` below the second, `SCHILY.xattr.*`, `SCHILY.acl.*`, and the GNU
+//! sparse format 1.0, whose map precedes the data. The number of names of a file, which tar cannot
+//! express, is in a comment of its first name, which every reader skips. The `tar` crate's builder
+//! offers neither sparse files nor padding for a file that shrank, so only its headers are used.
 
 use super::LINKS_COMMENT;
 use super::acl;
@@ -14,9 +14,9 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 use tar::{EntryType, Header};
 
-/// What a header says.
+/// The fields of a header.
 pub(crate) struct Head<'a> {
-    /// Without a trailing slash.
+    /// The path, without a trailing slash.
     pub(crate) path: &'a [u8],
     pub(crate) kind: EntryType,
     /// Target of a symbolic link, or first name of a hard-linked file.
@@ -29,13 +29,13 @@ pub(crate) struct Head<'a> {
     /// Major and minor number of a device.
     pub(crate) device: (u32, u32),
     pub(crate) attributes: &'a Attributes,
-    /// How many names the file has.
+    /// Number of names of the file.
     pub(crate) links: u64,
 }
 
 /// The data of a file, as the archive holds it.
 pub(crate) enum Body<'a> {
-    /// So many bytes follow.
+    /// This many bytes follow.
     Plain(u64),
     /// These pieces of a file of that size follow, one after the other.
     Sparse {

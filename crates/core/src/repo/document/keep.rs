@@ -1,4 +1,4 @@
-//! What is kept, what is removed, and what is freed.
+//! Results of `forget` and `prune`, as documents.
 
 use super::StoredSnapshot;
 use crate::document::Schema;
@@ -24,7 +24,7 @@ pub struct KeptGroup {
     remove: Vec<StoredSnapshot>,
 }
 
-/// A snapshot that is kept, and why.
+/// A kept snapshot, and the rules that keep it.
 #[derive(Debug, Clone, Serialize)]
 pub struct Kept {
     snapshot: StoredSnapshot,
@@ -32,7 +32,7 @@ pub struct Kept {
 }
 
 impl Forgotten {
-    /// What was judged, and what was freed of it if something was.
+    /// The result of judging snapshots, and of pruning if that was done.
     pub fn new(dry_run: bool, judged: &[Judged<'_>], pruned: Option<&prune::Report>) -> Self {
         Forgotten {
             dry_run,
@@ -57,7 +57,7 @@ impl From<&Judged<'_>> for KeptGroup {
     }
 }
 
-/// The document of `prune`, which has had its version at its end from the beginning.
+/// The document of `prune`. Its version has been its last field from the beginning.
 #[derive(Debug, Clone, Serialize)]
 pub struct Pruned {
     #[serde(flatten)]
@@ -67,7 +67,7 @@ pub struct Pruned {
 }
 
 impl Pruned {
-    /// What was freed, or would be.
+    /// What was freed or, in a dry run, would be.
     pub fn new(dry_run: bool, report: &prune::Report) -> Self {
         Pruned {
             freed: report.into(),
@@ -77,7 +77,7 @@ impl Pruned {
     }
 }
 
-/// What became of packs.
+/// Counts of packs, by what happened to them.
 #[derive(Debug, Clone, Serialize)]
 struct Freed {
     snapshots: u64,

@@ -1,4 +1,4 @@
-//! What was saved, restored, checked and mended.
+//! Results of `backup`, `restore`, `check` and `repair index`, as documents.
 
 use crate::exit::Exit;
 use lifeboat_repository::backup::{self, Options, Outcome};
@@ -31,7 +31,7 @@ pub struct Saved {
     set_aside: Vec<String>,
 }
 
-/// What was new.
+/// What was added.
 #[derive(Debug, Clone, Copy, Serialize)]
 struct Added {
     data_blobs: u64,
@@ -40,7 +40,7 @@ struct Added {
     stored_bytes: u64,
 }
 
-/// What was left out.
+/// An entry that was left out.
 #[derive(Debug, Clone, Serialize)]
 struct Skipped {
     path: String,
@@ -48,7 +48,7 @@ struct Skipped {
 }
 
 impl Saved {
-    /// What a backup with these options did, and how long it took.
+    /// The result of a backup with these options, and how long it took.
     pub fn new(report: &backup::Report, options: &Options, took: Duration) -> Self {
         let added = &report.added;
         let skipped = report.skipped.iter().map(|skipped| Skipped {
@@ -78,13 +78,13 @@ impl Saved {
         }
     }
 
-    /// How the backup ends the program.
+    /// The exit status of the backup.
     pub fn exit(&self) -> Exit {
         in_part(self.skipped.is_empty())
     }
 }
 
-/// How something ends the program of which all was done, or a part.
+/// The exit status of a command: success if everything was done, else partial.
 fn in_part(all: bool) -> Exit {
     match all {
         true => Exit::Done,
@@ -112,7 +112,7 @@ pub struct Restored {
     failed: Vec<Failed>,
 }
 
-/// What was not restored.
+/// An entry that was not restored.
 #[derive(Debug, Clone, Serialize)]
 struct Failed {
     path: String,
@@ -122,7 +122,7 @@ struct Failed {
 }
 
 impl Restored {
-    /// What a restore of `snapshot` into `target` did.
+    /// The result of a restore of `snapshot` into `target`.
     pub fn new(snapshot: Id, target: &Path, dry_run: bool, report: &restore::Report) -> Self {
         let failed = report.failed.iter().map(|failed| Failed {
             path: lossy(&failed.path),
@@ -149,7 +149,7 @@ impl Restored {
         }
     }
 
-    /// How the restore ends the program.
+    /// The exit status of the restore.
     pub fn exit(&self) -> Exit {
         in_part(self.failed.is_empty())
     }
@@ -169,7 +169,8 @@ pub struct Checked {
 }
 
 impl Checked {
-    /// What a check found; `packs_verified_before` were found whole within the time that is asked.
+    /// The result of a check. `packs_verified_before` is the number of packs that earlier checks
+    /// found whole recently enough.
     pub fn new(report: &check::Report, packs_verified_before: usize) -> Self {
         Checked {
             snapshots: report.snapshots,
@@ -183,7 +184,7 @@ impl Checked {
         }
     }
 
-    /// How the check ends the program.
+    /// The exit status of the check.
     pub fn exit(&self) -> Exit {
         match self.errors.is_empty() {
             true => Exit::Done,
@@ -201,7 +202,7 @@ pub struct IndexRepaired {
     pub replaced: u64,
     /// Blobs of damaged packs that were whole and are in other packs now.
     pub saved_blobs: u64,
-    /// What is wrong with packs.
+    /// The faults of damaged packs.
     pub damaged: Vec<String>,
 }
 
@@ -217,7 +218,7 @@ impl From<&repair::Report> for IndexRepaired {
 }
 
 impl IndexRepaired {
-    /// How the repair ends the program.
+    /// The exit status of the repair.
     pub fn exit(&self) -> Exit {
         in_part(self.damaged.is_empty())
     }

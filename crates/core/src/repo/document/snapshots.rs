@@ -1,4 +1,4 @@
-//! Snapshots, and what new ones were made of.
+//! Snapshots, and results of commands that make new ones, as documents.
 
 use lifeboat_repository::repair::snapshots as mend;
 use lifeboat_repository::rewrite::{self, Became};
@@ -32,7 +32,8 @@ pub struct StoredSnapshot {
 impl From<&Named> for StoredSnapshot {
     fn from((id, snapshot): &Named) -> Self {
         let mut snapshot = snapshot.clone();
-        // What another program wrote under these names is not what the snapshot is called.
+        // Other programs may have written fields with these names; they are not part of the
+        // snapshot.
         snapshot
             .others
             .retain(|name, _| !matches!(name.as_str(), "id" | "short_id"));
@@ -44,7 +45,7 @@ impl From<&Named> for StoredSnapshot {
     }
 }
 
-/// A snapshot, and what it is called now or elsewhere.
+/// A snapshot, with its new id or its id elsewhere.
 #[derive(Debug, Clone, Copy, Serialize)]
 struct Renamed {
     from: Id,
@@ -87,7 +88,7 @@ impl From<&[(Id, Id)]> for Tagged {
     }
 }
 
-/// What became of a snapshot.
+/// What happened to a snapshot.
 #[derive(Debug, Clone, Copy, Serialize)]
 struct Fate {
     snapshot: Id,
@@ -95,7 +96,7 @@ struct Fate {
     became: Fated,
 }
 
-/// As [`Became`].
+/// Mirrors [`Became`].
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(tag = "became", rename_all = "kebab-case")]
 enum Fated {
@@ -126,7 +127,7 @@ pub struct Rewritten {
 }
 
 impl Rewritten {
-    /// What was rewritten, or would be.
+    /// What was rewritten or, in a dry run, would be.
     pub fn new(dry_run: bool, report: &rewrite::Report) -> Self {
         Rewritten {
             dry_run,
@@ -145,7 +146,7 @@ pub struct Repaired {
     stored_bytes: u64,
 }
 
-/// A file or directory that was mended.
+/// A file or directory that was repaired.
 #[derive(Debug, Clone, Serialize)]
 struct Mended {
     path: String,
@@ -153,7 +154,7 @@ struct Mended {
 }
 
 impl Repaired {
-    /// What was mended, or would be.
+    /// What was repaired or, in a dry run, would be.
     pub fn new(dry_run: bool, report: &mend::Report) -> Self {
         let mended = report.mended.iter().map(|mended| Mended {
             path: mended.path.to_string_lossy().into_owned(),
