@@ -1,4 +1,4 @@
-//! Who may log in where: keys, passphrases and host keys.
+//! Logins: keys, passphrases and host keys.
 
 use super::{processes_with, transport, until, with};
 use lifeboat_core::config::SshConfig;
@@ -18,7 +18,7 @@ fn refused(transport: &Transport) -> Error {
     transport.output(&Command::new("true")).unwrap_err()
 }
 
-/// Only the key of the test may log in: no configuration, agent or default key of the user.
+/// Allows only the key of the test to log in: no configuration, agent or default key of the user.
 fn with_key(server: &SshServer, key: &Path, passphrase: Option<&Path>) -> SshConfig {
     let empty = server.sftp_root().join("empty");
     std::fs::write(&empty, "").unwrap();
@@ -174,7 +174,7 @@ fn host_keys_are_checked_whatever_a_configuration_says() {
     );
 }
 
-/// The remedy that an error prints mends it.
+/// The remedy that an error prints works.
 #[test]
 fn the_remedy_for_an_unknown_host_key_works() {
     let server = SshServer::start();

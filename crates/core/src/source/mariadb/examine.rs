@@ -1,4 +1,4 @@
-//! Reaches a database without taking anything, and says what would stand in the way of a capture.
+//! Examines a database without capturing anything, and reports obstacles to a capture.
 
 use super::capture::{
     binlog, checked_views, dumpable_history, limits, missing, refuse_hidden, refuse_interrupted,
@@ -16,7 +16,7 @@ use crate::secret::Scrubber;
 use crate::source::CaptureContext;
 use std::collections::BTreeSet;
 
-/// What the doctor should know of this database.
+/// Findings for the doctor about this database.
 pub fn examine(
     connection: &Connection,
     subject: &str,
@@ -122,7 +122,7 @@ fn look(
     Ok(())
 }
 
-/// Accounts that definitions name and the server does not have, where this account may know.
+/// Accounts that definitions name and the server does not have, if this account may see that.
 fn missing_definers(
     connection: &Connection,
     catalog: &Catalog,

@@ -100,7 +100,7 @@ fn what_only_looks_like_a_database_is_taken_as_it_is_and_partial() {
     assert!(!back.join("fake.db-shm").exists());
 }
 
-/// Changes a file when the capture has read so much of it.
+/// A writer that changes a file once the capture has read a given number of bytes.
 struct Meddle {
     act: std::sync::Mutex<Option<Box<dyn FnOnce() + Send>>>,
 }
@@ -113,7 +113,7 @@ impl Observer for Meddle {
     }
 }
 
-/// Takes a directory while `act` does something with the file `large` in it.
+/// Captures a directory while `act` does something with the file `large` in it.
 fn take_while(directory: &Path, act: impl FnOnce(&Path) + Send + 'static) -> (Vec<u8>, Captured) {
     let large = directory.join("large");
     let scratch = tempfile::tempdir().unwrap();
