@@ -210,7 +210,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_could_lead_out_of_a_directory_is_no_name() {
+    fn a_name_cannot_lead_out_of_a_directory() {
         for bad in [
             "",
             ".",

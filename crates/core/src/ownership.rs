@@ -436,7 +436,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_leads_astray_that_leads_to_what_its_owner_does_not_own() {
+    fn a_link_to_what_its_owner_does_not_own_is_refused() {
         use FileType::{Directory, Symlink};
         let step = |kind, uid| Facts {
             path: format!("/{uid}").into(),
@@ -498,7 +498,7 @@ mod tests {
     }
 
     #[test]
-    fn each_step_is_looked_at_also_behind_links() {
+    fn each_step_is_examined_even_behind_links() {
         let home = tempfile::tempdir().unwrap();
         let (open, link) = (home.path().join("open"), home.path().join("link"));
         std::fs::create_dir_all(open.join("state")).unwrap();
@@ -518,7 +518,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_in_a_directory_is_looked_at() {
+    fn entries_of_a_directory_are_examined() {
         let home = tempfile::tempdir().unwrap();
         std::fs::create_dir(home.path().join("locks")).unwrap();
         let lock = home.path().join("locks/restore.lock");

@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_and_back() {
+    fn encoding_and_decoding_round_trip() {
         let text = "a/b ü%+~";
         assert_eq!(encode(text), "a%2Fb%20%C3%BC%25%2B~");
         assert_eq!(encode_path(text), "a/b%20%C3%BC%25%2B~");

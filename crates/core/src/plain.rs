@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_given_open_may_be_a_pipe() {
+    fn an_inherited_file_may_be_a_pipe() {
         let (from, to) = io::pipe().unwrap();
         let writing = std::thread::spawn(move || io::Write::write_all(&mut { to }, b"secret"));
         let path = format!("/dev/fd/{}", from.as_raw_fd());

@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn where_no_thread_can_be_started_jobs_are_done_all_the_same() {
+    fn jobs_are_done_even_if_no_thread_can_be_started() {
         let mut pool = Pool::new(4, || Box::new(|job: &mut u64| *job *= 2));
         pool.hire_no_more();
         let mut results = Vec::new();
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_in_a_worker_is_an_error_and_no_hang() {
+    fn a_panic_in_a_worker_is_an_error_and_not_a_hang() {
         let mut pool = Pool::new(1, || Box::new(|job: &mut u32| assert!(*job != 1)));
         pool.submit(0).unwrap();
         pool.submit(1).unwrap();

@@ -385,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn directories_that_their_mode_locks_are_opened() {
+    fn directories_locked_by_their_mode_are_removed() {
         let (_home, tree) = tree();
         touch(&tree.join("a/b/file"));
         for (path, mode) in [("a/b", 0), ("a", 0o500)] {

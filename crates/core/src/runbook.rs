@@ -510,7 +510,7 @@ mod tests {
     use super::quote;
 
     #[test]
-    fn words_survive_a_shell() {
+    fn quoted_words_survive_a_shell() {
         assert_eq!(quote("a/b-1.gz"), "a/b-1.gz");
         assert_eq!(quote("it's"), r"'it'\''s'");
         assert_eq!(quote(""), "''");

@@ -200,7 +200,7 @@ mod tests {
 
     /// The shortcut over days finds what walking every run finds.
     #[test]
-    fn the_gap_is_that_of_walking_every_run() {
+    fn the_shortcut_finds_the_gap_that_walking_every_run_finds() {
         for text in [
             "13 */5 * * 2,6",
             "5 4 */9 * *",
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_schedule_says_why() {
+    fn an_invalid_schedule_says_why() {
         let table = [
             ("", "expected 5 fields, found 0"),
             ("@daily", "expected 5 fields, found 1"),

@@ -124,7 +124,7 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     #[test]
-    fn it_is_made_private_with_its_mark_and_goes_when_nothing_is_left_in_it() {
+    fn the_directory_is_private_and_marked_and_removed_when_empty() {
         let base = tempfile::tempdir().unwrap();
         let live = base.path().join("live");
         let aside = beside(&live).unwrap();

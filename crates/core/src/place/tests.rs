@@ -128,7 +128,7 @@ fn honest_oddities_are_content() {
 }
 
 #[test]
-fn a_cut_or_damaged_archive_is_an_error_wherever_it_is_cut() {
+fn an_archive_truncated_or_damaged_anywhere_is_an_error() {
     let whole = archive(&[
         member(b'0', b"one", b"", &[b'1'; 700]),
         pax(&[("path", b"two")]),
@@ -193,7 +193,7 @@ fn many() -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn a_large_tree_is_made_whole_by_several_threads() {
+fn several_threads_extract_a_large_tree() {
     let target = tempfile::tempdir().unwrap();
     let extracted = extract(
         &mut &archive(&many())[..],
@@ -220,7 +220,7 @@ fn a_large_tree_is_made_whole_by_several_threads() {
 }
 
 #[test]
-fn of_several_errors_the_first_in_the_archive_is_told_and_what_precedes_it_is_made() {
+fn the_first_of_several_errors_is_reported_and_what_precedes_it_is_made() {
     let mut members = many();
     // A name that is taken in the middle, a device later, and then the archive is cut.
     members.insert(1000, member(b'0', b"d03/f01", b"", b"again"));
@@ -394,7 +394,7 @@ fn companion_of(path: &Path) -> PathBuf {
 }
 
 #[test]
-fn the_log_of_a_database_goes_and_comes_with_it() {
+fn the_log_of_a_database_is_swapped_with_it() {
     let p = place();
     let old = rusqlite::Connection::open(&p.live).unwrap();
     old.pragma_update(None, "journal_mode", "wal").unwrap();

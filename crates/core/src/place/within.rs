@@ -357,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_there_is_never_taken_over() {
+    fn existing_entries_are_never_taken_over() {
         let (_base, target) = place();
         let within = Within::open(&target).unwrap();
         assert_eq!(within.new_directory("in").unwrap_err().code, Code::Target);

@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_in_one_second_the_later_sorts_last() {
+    fn the_later_of_two_ids_in_one_second_sorts_last() {
         let id = |text: &str| PointId::parse(text).unwrap();
         let newest = id("20261120T060000Z-8fff");
         for (made, random, expected) in [
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_id_is_refused() {
+    fn an_invalid_id_is_refused() {
         for text in [
             "",
             "20261120T060000Z",

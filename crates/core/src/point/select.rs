@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_behind_every_point_is_named_and_an_id_chooses_all_the_same() {
+    fn a_clock_behind_every_point_is_reported_and_an_id_still_chooses() {
         let now = "1999-12-31T23:59:58Z".parse().unwrap();
         let choose = |text: &str| {
             let selector = Selector::parse(text).unwrap();
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_partial_point_is_chosen_by_its_id_or_where_nothing_else_can_be() {
+    fn a_partial_point_is_chosen_by_its_id_or_as_a_last_resort() {
         let now = "2026-11-20T00:00:00Z".parse().unwrap();
         let choose = |partial: &[&str], text: &str, only: OnlyPartial| {
             let mut all = candidates();
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fits_nothing_or_too_much_is_an_error_that_says_so() {
+    fn a_selector_that_fits_nothing_or_too_much_says_so() {
         for (text, code) in [
             ("2026", Code::PointAmbiguous),
             ("2027", Code::PointUnknown),

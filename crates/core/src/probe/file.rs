@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn files_are_looked_up_as_the_tree_were_the_host() {
+    fn files_are_looked_up_as_if_the_tree_were_the_host() {
         use CheckOutcome::{Failed, Passed, Unknown};
         let (_directory, root) = tree();
         let configured = ["/opt/bot/config".into(), "/opt/bot/data".into()];

@@ -39,7 +39,7 @@ fn a_command_passes_by_its_exit_alone() {
 }
 
 #[test]
-fn a_command_hears_secrets_and_cannot_repeat_them() {
+fn a_command_receives_secrets_and_its_output_is_scrubbed() {
     let script = "test \"$LIFEBOAT_URL_DB\" = postgres://u:hunter2@h/d || exit 9\n\
                   echo \"cannot reach $LIFEBOAT_URL_DB\"; exit 1";
     let result = run(

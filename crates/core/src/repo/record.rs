@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_word_on_a_pack_counts() {
+    fn the_last_line_of_a_pack_counts() {
         let directory = tempfile::tempdir().unwrap();
         let packs = [Id::of(b"a"), Id::of(b"b"), Id::of(b"c")];
         let open = |packs: &[Id]| Record::open(directory.path(), "ab12", packs).unwrap();
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_was_cut_off_is_none() {
+    fn a_truncated_line_is_ignored() {
         let directory = tempfile::tempdir().unwrap();
         let packs = [Id::of(b"a"), Id::of(b"b")];
         let record = Record::open(directory.path(), "ab12", &packs).unwrap();
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_record_is_written_anew() {
+    fn a_long_record_is_rewritten() {
         let directory = tempfile::tempdir().unwrap();
         let pack = [Id::of(b"a")];
         let record = Record::open(directory.path(), "ab12", &pack).unwrap();

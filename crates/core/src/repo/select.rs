@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_are_of_each_group() {
+    fn the_newest_of_each_group_are_chosen() {
         let all = all();
         let newest = newest(all.iter().collect(), 1);
         assert_eq!(ids(&newest), ["ac", "bb"]);

@@ -69,7 +69,7 @@ pub(super) fn pending<'a>(
     interrupted
         .map(|live| {
             format!(
-                "make whole database {} of source {}, which a restore that was ended left half-way in a swap",
+                "recover database {} of source {}, whose swap by an earlier restore was interrupted",
                 live.name, live.source
             )
         })

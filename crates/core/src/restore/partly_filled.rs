@@ -98,12 +98,12 @@ fn begin_again(
     let counts = database.row_counts(scrubber)?;
     let part = same && captured.is_some_and(|captured| is_part(&counts, captured));
     let told = format!(
-        "a restore of source {} of {} that was ended left it half filled",
+        "an interrupted restore of source {} of {} left it partly filled",
         earlier.source, earlier.point
     );
     if part && database.empty_again(scrubber)? {
         return Ok(Some(format!(
-            "{}: {told}; it was begun again",
+            "{}: {told}; it was emptied, and the restore began again",
             filling.database
         )));
     }

@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_same_restore_goes_on() {
+    fn only_the_same_restore_resumes() {
         let home = tempfile::tempdir().unwrap();
         let target = home.path().join("out");
         let clock = Clock::fixed("2026-11-20T06:00:00Z".parse().unwrap());

@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn instructions_are_of_every_point_they_name() {
+    fn instructions_cover_every_point_they_name() {
         let text = "`crm`\n- plan a: `20261121T060000Z-7f3a`, begun\n  - from `20261120T060000Z-7f3a`\n\n```\nrestore 20261119T060000Z-7f3a\n```";
         let points: Vec<_> = named_points(text).iter().map(ToString::to_string).collect();
         assert_eq!(points, ["20261120T060000Z-7f3a", "20261121T060000Z-7f3a"]);

@@ -499,7 +499,7 @@ mod tests {
     }
 
     #[test]
-    fn a_removal_that_was_killed_is_taken_up() {
+    fn a_killed_removal_is_resumed() {
         let base = tempfile::tempdir().unwrap();
         let begun = base.path().join(format!("{PREFIX}{REMOVING}t-1"));
         std::fs::create_dir(&begun).unwrap();
@@ -509,7 +509,7 @@ mod tests {
     }
 
     #[test]
-    fn one_whose_process_cannot_be_seen_from_here_is_known_by_its_lock() {
+    fn a_directory_of_an_invisible_process_is_recognised_by_its_lock() {
         let base = tempfile::tempdir().unwrap();
         let path = left(base.path());
         let elsewhere = File::open(path.join(MARK.to_str().unwrap())).unwrap();
@@ -531,7 +531,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_being_made_is_left_alone() {
+    fn a_directory_that_is_being_made_is_left_alone() {
         let base = tempfile::tempdir().unwrap();
         let handle = open_base(base.path()).unwrap();
         let held = Held::shared(&handle).unwrap();
@@ -545,7 +545,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_swept_away_before_its_mark_is_made_is_made_again() {
+    fn a_directory_that_is_swept_away_before_its_mark_is_made_again() {
         let base = tempfile::tempdir().unwrap();
         std::thread::scope(|scope| {
             let sweeping = scope.spawn(|| {

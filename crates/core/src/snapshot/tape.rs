@@ -341,7 +341,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_taken_out_of_an_archive_comes_back_at_its_place() {
+    fn a_split_archive_is_joined_byte_for_byte() {
         let mut archive = tar::Builder::new(Vec::new());
         let mut header = tar::Header::new_ustar();
         for (name, length) in [("a", 0), ("b", 1000), ("c", 512)] {

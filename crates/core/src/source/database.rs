@@ -276,13 +276,13 @@ impl Database {
         let recovered = mariadb::recover(admin, live, scrubber)?;
         Ok(recovered.map(|recovered| match recovered {
             Recovered::Before => {
-                format!("a swap of database {live} had been ended half-way: what was live before is live again")
+                format!("a swap of database {live} was interrupted: what was live before is live again")
             }
             Recovered::Restored { kept: None } => {
-                format!("a swap of database {live} had been ended at its end: what was restored is live")
+                format!("a swap of database {live} was interrupted when only cleaning up was left: what was restored is live")
             }
             Recovered::Restored { kept: Some(kept) } => format!(
-                "a swap of database {live} had been ended at its end: what was restored is live, what was live before is kept as database {kept}"
+                "a swap of database {live} was interrupted when only cleaning up was left: what was restored is live, what was live before is kept as database {kept}"
             ),
         }))
     }

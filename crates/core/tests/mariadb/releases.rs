@@ -126,7 +126,7 @@ fn events_that_ended_since_the_capture_are_a_limit() {
 }
 
 #[test]
-fn values_of_the_moment_are_a_limit_and_names_may_have_line_breaks() {
+fn momentary_values_are_a_limit_and_names_may_have_line_breaks() {
     let server = Server::start();
     server.sql(
         "",

@@ -170,7 +170,7 @@ fn an_empty_database_comes_back_and_transactions_alone_are_a_snapshot() {
 }
 
 #[test]
-fn huge_rows_and_whatever_the_servers_modes_are() {
+fn huge_rows_come_back_whatever_the_servers_modes() {
     let server = Server::start_with(&[
         "--sql-mode=NO_BACKSLASH_ESCAPES,ANSI_QUOTES,STRICT_ALL_TABLES,NO_ZERO_DATE",
         "--default-time-zone=+05:45",
@@ -278,7 +278,7 @@ fn a_history_by_transactions_costs_no_other_table_its_own() {
 }
 
 #[test]
-fn a_table_written_to_before_the_others_are_dumped_is_told() {
+fn a_table_written_to_before_the_others_are_dumped_is_reported() {
     let server = Server::start();
     server.sql("", BY_TIME_AND_BY_TRANSACTION);
     let mut output = After {
@@ -315,7 +315,7 @@ fn a_history_by_transactions_that_needs_a_sequence_is_dumped_with_the_others() {
 }
 
 #[test]
-fn dates_of_no_calendar_come_back() {
+fn invalid_dates_come_back() {
     let server = Server::start();
     server.sql(
         "",

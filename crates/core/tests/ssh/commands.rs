@@ -96,7 +96,7 @@ fn the_environment_and_the_directory_are_what_was_asked() {
 }
 
 #[test]
-fn an_end_is_told_as_it_was() {
+fn an_exit_status_arrives_as_it_was() {
     servers().iter().for_each(ends_are_told);
 }
 
@@ -123,7 +123,7 @@ fn ends_are_told(server: &SshServer) {
 }
 
 #[test]
-fn an_input_goes_there_and_comes_back() {
+fn an_input_is_passed_on_and_comes_back() {
     let server = SshServer::start();
     let _sessions = Sessions::hold();
     let ssh = transport(&server);
@@ -178,7 +178,7 @@ fn gone(pids: &[String]) -> bool {
 }
 
 #[test]
-fn a_command_that_is_let_go_ends_there_with_what_it_started() {
+fn a_dropped_command_ends_there_with_what_it_started() {
     for server in servers() {
         let _sessions = Sessions::hold();
         let (running, pids) = begun(&transport(&server));
@@ -242,7 +242,7 @@ fn an_output_that_ends_with_the_connection_is_not_whole() {
 }
 
 #[test]
-fn more_at_once_than_a_connection_carries_goes_by_another() {
+fn more_commands_than_a_connection_carries_use_another() {
     let server = SshServer::start_with(&["MaxSessions 1"]);
     let _sessions = Sessions::hold();
     let ssh = transport(&server);
@@ -251,7 +251,7 @@ fn more_at_once_than_a_connection_carries_goes_by_another() {
 }
 
 #[test]
-fn a_connection_ends_with_the_last_that_holds_it() {
+fn a_connection_ends_with_its_last_holder() {
     let server = SshServer::start();
     let outer = Sessions::hold();
     drop(Sessions::hold());

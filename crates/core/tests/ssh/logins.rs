@@ -58,7 +58,7 @@ fn a_key_by_reference_logs_in_and_its_agent_goes() {
 }
 
 #[test]
-fn an_older_form_of_key_without_a_passphrase_does_and_with_one_is_explained() {
+fn an_older_key_works_without_a_passphrase_and_is_explained_with_one() {
     let server = SshServer::start();
     let _sessions = Sessions::hold();
     let key = server.user_key("old", "rsa", "");
@@ -197,7 +197,7 @@ fn the_remedy_for_an_unknown_host_key_works() {
 }
 
 #[test]
-fn who_does_not_answer_is_told_apart() {
+fn hosts_that_do_not_answer_are_distinguished() {
     let mut server = SshServer::start();
     let config = SshConfig {
         config: Some(server.config_path()),

@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_read_first_goes_first() {
+    fn the_cache_drops_what_was_read_longest_ago() {
         let mut kept = Kept::new(10);
         let ids = [b"a", b"b", b"c"].map(|name| Id::of(name));
         for id in ids {

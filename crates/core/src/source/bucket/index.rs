@@ -171,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cut_line_is_an_error_and_a_whole_one_comes_back() {
+    fn a_truncated_line_is_an_error_and_a_whole_one_round_trips() {
         let entry = Entry {
             key: ObjectKey::new(b"a\xff".to_vec()),
             gone: Some(Timestamp::UNIX_EPOCH),
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sum_sees_content_and_what_is_carried_apart() {
+    fn the_sum_separates_content_from_metadata() {
         let of = |change: fn(&mut Entry)| {
             let mut entry = Entry::default();
             change(&mut entry);

@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_changed_is_fetched_and_what_went_is_kept_for_a_while() {
+    fn only_changes_are_fetched_and_deleted_objects_are_kept_for_a_while() {
         let (found, counts) = steps(
             vec![
                 listed("a", "1"),
@@ -428,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn packs_of_the_dead_and_many_small_ones_are_written_anew() {
+    fn wasteful_packs_and_many_small_ones_are_rewritten() {
         let mib = 1 << 20;
         let mut used = BTreeMap::new();
         let mut sizes = BTreeMap::new();

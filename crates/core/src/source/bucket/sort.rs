@@ -186,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn more_than_memory_comes_back_in_order() {
+    fn more_records_than_fit_in_memory_are_sorted() {
         let directory = tempfile::tempdir().unwrap();
         let mut sorter = Sorter::new(directory.path(), "t");
         let mut expected = Vec::new();

@@ -376,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_program_and_an_empty_command_are_told() {
+    fn a_missing_program_and_an_empty_command_are_reported() {
         let missing = CommandSource::new(config(&["no-such-program-here"])).unwrap();
         assert_eq!(
             capture(&missing, &mut Vec::new()).unwrap_err().code,

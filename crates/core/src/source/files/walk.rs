@@ -329,8 +329,8 @@ impl Walk<'_> {
         done
     }
 
-    /// Asks about the current place of the walk, through its directory. The wait is bounded if a
-    /// file system may not answer, or with `anyway`.
+    /// Asks the file system about the current place of the walk, through its directory. On a mount
+    /// that may not answer, and with `anyway` on every mount, the wait is bounded.
     fn ask<T: Send + 'static>(
         &self,
         directory: BorrowedFd<'_>,

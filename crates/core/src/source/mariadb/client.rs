@@ -280,7 +280,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_number_of_an_error() {
+    fn error_numbers_are_found() {
         let cases = [
             ("ERROR 1045 (28000): Access denied for user", Some(1045)),
             (
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_becomes_a_code() {
+    fn messages_become_codes() {
         let connection = Connection::default();
         let cases = [
             ("ERROR 1045 (28000): Access denied", Code::SourceDenied),

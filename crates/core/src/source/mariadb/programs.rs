@@ -155,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whose_a_program_is() {
+    fn the_flavor_of_a_program_is_recognised() {
         let cases = [
             (
                 "mysql  Ver 15.1 Distrib 10.11.6-MariaDB, for debian-linux-gnu (x86_64) using  EditLine wrapper",
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dump_is_of_its_database_alone() {
+    fn a_dump_holds_its_database_alone() {
         let count = |flavor, version: &str| {
             let (name, version) = ("x".to_owned(), version.to_owned());
             let program = Program {

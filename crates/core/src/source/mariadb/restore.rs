@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn another_version_is_told() {
+    fn another_version_is_a_limit() {
         assert_eq!(skew("10.11.6-MariaDB", "10.11.19"), None);
         assert!(
             skew("10.6.6-MariaDB", "10.11.19")

@@ -395,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn dates_of_no_calendar_stay() {
+    fn invalid_dates_stay() {
         let dump = "/*!40101 SET @OLD_SQL_MODE=@@SQL_MODE, SQL_MODE='NO_AUTO_VALUE_ON_ZERO' */;\nINSERT INTO `t` VALUES\n('/*!40101 SET @OLD_SQL_MODE=@@SQL_MODE, SQL_MODE=\'NO_AUTO_VALUE_ON_ZERO\'');\n";
         let expected = dump.replacen("_ZERO'", "_ZERO,ALLOW_INVALID_DATES'", 1);
         assert_eq!(rewritten(dump, Events::AsTheyAre).0, expected);

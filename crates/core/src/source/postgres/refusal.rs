@@ -184,7 +184,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     #[test]
-    fn a_function_without_a_search_path_is_told_with_its_remedy() {
+    fn a_function_without_a_search_path_is_reported_with_its_remedy() {
         let objects = |names: &[&str]| -> BTreeMap<String, String> {
             let owned = names.iter().map(|name| ((*name).to_owned(), String::new()));
             owned.collect()

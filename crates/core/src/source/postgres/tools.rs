@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn installations_elsewhere_are_told_in_lines() {
+    fn installations_elsewhere_are_read_from_lines() {
         let text = "debian /usr/lib/postgresql/15/bin\ndebian /usr/lib/postgresql/*/bin\n\
             path /usr/local/bin\npsql (PostgreSQL) 16.2\npath /opt/bin\npsql (PostgreSQL) 15.1\n";
         let found = parse(text, &Transport::Local);

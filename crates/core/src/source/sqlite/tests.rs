@@ -190,7 +190,7 @@ fn every_copy_of_a_database_in_use_is_whole() {
 }
 
 #[test]
-fn what_is_no_database_fails_with_a_hint_and_makes_none() {
+fn a_path_that_is_no_database_fails_with_a_hint_and_creates_none() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("app.db");
     let fail = |code, word: &str| {

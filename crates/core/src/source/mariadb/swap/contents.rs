@@ -213,7 +213,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_others_are_of_comes_first() {
+    fn views_that_others_use_come_first() {
         let definitions = [
             ("a", "select `c`.`x` from `c`"),
             ("b", "1"),

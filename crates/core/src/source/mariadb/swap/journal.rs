@@ -78,7 +78,7 @@ pub fn is_interrupted(admin: &Connection, live: &str, scrubber: &Scrubber) -> Re
 pub fn interrupted(place: &str) -> Error {
     Error::new(
         Code::SourceFailed,
-        format!("{place} is half-way in a swap: a live restore is under way, or was ended"),
+        format!("{place} is in an unfinished swap: a live restore is running, or was interrupted"),
     )
     .hint("if none is under way: lifeboat restore --undo puts back what was live before, and a live restore does so before it begins")
 }

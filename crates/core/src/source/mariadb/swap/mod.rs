@@ -289,7 +289,7 @@ impl<'a> Moving<'a> {
     fn stuck(&self, error: &Error, undo: &Error) -> Error {
         Error::new(
             Code::Target,
-            format!("a swap with database {} stopped half-way", self.live),
+            format!("the swap of database {} could neither be finished nor undone", self.live),
         )
         .cause(format!("{error}; then {undo}"))
         .hint(format!(
