@@ -224,7 +224,7 @@ fn absent_copy(survey: &Survey, store: &Name, point: &PointId) -> VerifiedObject
     let unread =
         unread.find(|u| &u.store == store && u.point.as_ref().is_none_or(|unread| unread == point));
     let (outcome, detail) = match (lost, unread) {
-        (None, Some(unread)) => told(&unread.error),
+        (None, Some(unread)) => verdict(&unread.error),
         (lost, _) => {
             let outcome = match lost.is_some_and(|lost| lost.found.is_some()) {
                 true => Soundness::Damaged,
@@ -257,7 +257,7 @@ fn unread_object(unread: &Unread, points: &[VerifiedPoint]) -> Option<VerifiedOb
     {
         return None;
     }
-    let (outcome, detail) = told(&unread.error);
+    let (outcome, detail) = verdict(&unread.error);
     Some(VerifiedObject {
         store: unread.store.clone(),
         key: key.unwrap_or_else(|| POINTS_PREFIX.to_owned()),
@@ -284,7 +284,7 @@ fn verify_instructions(
             .and_then(|s| runbook::check(context, &s, &app, &environment));
         let (outcome, detail) = match checked {
             Ok(()) => (Soundness::Intact, None),
-            Err(error) => told(&error),
+            Err(error) => verdict(&error),
         };
         VerifiedObject {
             store: name,
@@ -403,7 +403,7 @@ pub(crate) fn verify_copy(
     let store = match context.stores.open(name) {
         Ok(store) => store,
         Err(error) => {
-            let (outcome, detail) = told(&error);
+            let (outcome, detail) = verdict(&error);
             return vec![object(&manifest_key(&manifest.point), outcome, detail)];
         }
     };
@@ -418,7 +418,7 @@ pub(crate) fn verify_copy(
             current
         }
         Err(error) => {
-            let (outcome, detail) = told(&error);
+            let (outcome, detail) = verdict(&error);
             objects.push(object(&key, outcome, detail));
             if outcome == Soundness::Unread {
                 // Every other object would fail the same way, and perhaps slowly.
@@ -493,13 +493,13 @@ fn verify_in_snapshot(
     match examined {
         Ok(None) => (Soundness::Intact, None),
         Ok(Some(what)) => (Soundness::Damaged, Some(what)),
-        Err(error) => told(&error),
+        Err(error) => verdict(&error),
     }
 }
 
 /// The verdict that an error gives on an object: missing or damaged, or unread if the error is of
 /// the store.
-fn told(error: &Error) -> (Soundness, Option<String>) {
+fn verdict(error: &Error) -> (Soundness, Option<String>) {
     let outcome = match error.code {
         Code::ObjectMissing => Soundness::Missing,
         Code::ObjectDamaged | Code::Untrusted => Soundness::Damaged,
@@ -525,7 +525,7 @@ pub(crate) fn verify_object(
         Err(lifeboat_store::StoreError::NotFound { .. }) => {
             return (Soundness::Missing, Some("the object is not there".into()));
         }
-        Err(error) => return told(&error.into()),
+        Err(error) => return verdict(&error.into()),
     };
     let mut reader = TapReader::new(reader);
     let mut buffer = vec![0; 256 << 10];
@@ -534,7 +534,7 @@ pub(crate) fn verify_object(
             Ok(0) => break,
             Ok(count) => reporter.advance(count as u64),
             Err(error) => {
-                return told(&Error::from_io(Code::Store, "it cannot be read", error));
+                return verdict(&Error::from_io(Code::Store, "it cannot be read", error));
             }
         }
     }

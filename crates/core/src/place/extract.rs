@@ -245,22 +245,22 @@ impl Extraction<'_> {
         self.batch.members.push((member, length));
         let batch = &self.batch;
         match batch.members.len() >= BATCH_ENTRIES || batch.data.len() >= BATCH_BYTES {
-            true => self.give(),
+            true => self.hand_over(),
             false => Ok(()),
         }
     }
 
     /// Hands over the open batch.
-    fn give(&mut self) -> Result<()> {
+    fn hand_over(&mut self) -> Result<()> {
         let batch = std::mem::take(&mut self.batch);
         while self.pool.full() {
-            self.take()?;
+            self.collect()?;
         }
         self.pool.submit(batch).map_err(|error| lost(&error))
     }
 
     /// Waits for the oldest batch that was handed over. Returns false if there is none.
-    fn take(&mut self) -> Result<bool> {
+    fn collect(&mut self) -> Result<bool> {
         let Some(batch) = self.pool.next().map_err(|error| lost(&error))? else {
             return Ok(false);
         };
@@ -272,9 +272,9 @@ impl Extraction<'_> {
     /// Waits until everything read so far is made.
     fn make_all(&mut self) -> Result<()> {
         if !self.batch.members.is_empty() {
-            self.give()?;
+            self.hand_over()?;
         }
-        while self.take()? {}
+        while self.collect()? {}
         Ok(())
     }
 

@@ -101,19 +101,19 @@ impl Report {
 /// The document of `restore --undo`.
 #[derive(Debug, Clone, Serialize)]
 pub struct Undone {
-    /// Tells if there was anything to undo.
+    /// The outcome.
     pub outcome: UndoneOutcome,
     /// What was done, in order, a line each.
     pub steps: Vec<String>,
 }
 
-/// Tells if a swap had been interrupted.
+/// The outcome of `restore --undo`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum UndoneOutcome {
-    /// No swap was.
+    /// No swap was interrupted.
     Nothing,
-    /// A swap was, and what was live before it is live again.
+    /// An interrupted swap was undone: what was live before it is live again.
     Undone,
 }
 

@@ -1,4 +1,4 @@
-//! Live restores whose swap was interrupted: finds and undoes them.
+//! Live restores whose swap was interrupted: finds them, and undoes or finishes the swap.
 //!
 //! Paths, SQLite files and databases of PostgreSQL are swapped by renaming: whenever a restore is
 //! killed, each is whole under one of its names. The swap of a MariaDB or MySQL database takes
@@ -43,7 +43,7 @@ fn live<'a>(
     })
 }
 
-/// Undoes the interrupted swaps of these sources. Returns a line for each thing done.
+/// Undoes or finishes the interrupted swaps of these sources. Returns a line for each thing done.
 pub(super) fn recover<'a>(
     context: &'a Context,
     sources: impl Iterator<Item = &'a str>,
@@ -77,8 +77,8 @@ pub(super) fn pending<'a>(
 }
 
 /// Undoes every swap that a killed live restore left interrupted: what was live before is live
-/// again. Returns a line for each thing done. Fails without `confirm`, which is `APP/ENVIRONMENT`,
-/// if anything is interrupted.
+/// again, unless only cleaning up was left to do. Returns a line for each thing done. Fails without
+/// `confirm`, which is `APP/ENVIRONMENT`, if anything is interrupted.
 pub fn undo(context: &Context, confirm: Option<&str>) -> Result<Vec<String>> {
     let app = &context.config.app;
     let expected = format!("{}/{}", app.name, app.environment);

@@ -376,7 +376,7 @@ fn plan(
     steps.extend(
         leftovers::find(context)
             .iter()
-            .map(|left| format!("see to what lies aside of source {}: {left}", left.source)),
+            .map(|left| format!("deal with a leftover of source {}: {left}", left.source)),
     );
     steps.extend(
         wanted

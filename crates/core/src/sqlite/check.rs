@@ -33,7 +33,7 @@ pub(crate) fn check(path: &Path, pragma: &str) -> rusqlite::Result<Checked> {
     stand_in_for_collations(&database)?;
     let mut missing = BTreeSet::new();
     let said = loop {
-        match said(&database, pragma, "1") {
+        match findings(&database, pragma, "1") {
             Err(error) => match unknown_function(&error) {
                 Some(name) if missing.insert(format!("{name}()")) => {
                     stand_in_for_function(&database, &name)?;
@@ -63,7 +63,7 @@ fn check_each(
     let mut checked = Checked::default();
     for name in tables(database)? {
         let needs = needed(database, &name, missing)?;
-        let said = said(database, pragma, &quoted(&name))?;
+        let said = findings(database, pragma, &quoted(&name))?;
         let counts = |line: &String| needs.is_empty() || line.starts_with(OF_PAGES);
         checked.problem = checked.problem.or_else(|| said.into_iter().find(counts));
         if !needs.is_empty() {
@@ -115,7 +115,7 @@ fn collations(database: &Connection) -> rusqlite::Result<BTreeSet<String>> {
 }
 
 /// The findings of a check; empty if it finds nothing.
-fn said(database: &Connection, pragma: &str, of: &str) -> rusqlite::Result<Vec<String>> {
+fn findings(database: &Connection, pragma: &str, of: &str) -> rusqlite::Result<Vec<String>> {
     let mut lines = texts(database, &format!("pragma {pragma}({of})"), &[], 0)?;
     lines.retain(|line| line != "ok");
     Ok(lines)

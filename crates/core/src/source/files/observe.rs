@@ -56,7 +56,7 @@ pub fn observe(directory: &Path, reporter: &Reporter) -> Result<Proof> {
         alone: false,
     };
     walk(start, &Selection::everything(), &mut observation)?;
-    observation.give()?;
+    observation.hand_over()?;
     observation.take_all()?;
     Ok(observation.sums.finish())
 }
@@ -133,13 +133,13 @@ impl Observation<'_> {
             || batch.bytes >= BATCH_BYTES
             || batch.directories >= BATCH_DIRECTORIES;
         match is_full || self.alone {
-            true => self.give(),
+            true => self.hand_over(),
             false => Ok(()),
         }
     }
 
     /// Hands over the open batch to be read.
-    fn give(&mut self) -> Result<()> {
+    fn hand_over(&mut self) -> Result<()> {
         let mut batch = std::mem::take(&mut self.batch);
         self.parent = None;
         if self.alone {
@@ -148,14 +148,14 @@ impl Observation<'_> {
             return self.sum(&batch);
         }
         while self.pool.full() {
-            self.take()?;
+            self.collect()?;
         }
         let lost = |error| Error::io("the restored files cannot be read", &error);
         self.pool.submit(batch).map_err(lost)
     }
 
     /// Adds up the oldest batch that was handed over. Returns false if there is none.
-    fn take(&mut self) -> Result<bool> {
+    fn collect(&mut self) -> Result<bool> {
         let lost = |error| Error::io("the restored files cannot be read", &error);
         match self.pool.next().map_err(lost)? {
             Some(batch) => self.sum(&batch).map(|()| true),
@@ -164,7 +164,7 @@ impl Observation<'_> {
     }
 
     fn take_all(&mut self) -> Result<()> {
-        while self.take()? {}
+        while self.collect()? {}
         Ok(())
     }
 

@@ -201,7 +201,7 @@ impl<'a> Moving<'a> {
                 let _ = self.drop_if_empty(&self.live);
             }
         })?;
-        let Err(error) = self.go_on(&journal) else {
+        let Err(error) = self.resume(&journal) else {
             return Ok(());
         };
         match self.undo(&journal) {
@@ -211,7 +211,7 @@ impl<'a> Moving<'a> {
     }
 
     /// Carries out the remaining moves.
-    fn go_on(&self, journal: &Journal) -> Result<()> {
+    fn resume(&self, journal: &Journal) -> Result<()> {
         for (step, held) in journal.steps() {
             if !database_exists(&self.admin, &step.to, self.scrubber)? {
                 self.make_database(&step.to)?;

@@ -56,7 +56,7 @@ impl Moving<'_> {
         }
         match (journal.finished, journal.back) {
             (true, _) => self.end(&journal)?,
-            (false, true) => self.go_on(&journal)?,
+            (false, true) => self.resume(&journal)?,
             (false, false) => self.undo(&journal)?,
         }
         if journal.finished && !journal.back {
