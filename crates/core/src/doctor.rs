@@ -12,7 +12,7 @@ use crate::given;
 use crate::ownership;
 use crate::place::aside;
 use crate::posture;
-use crate::restore::left_aside::{self, LeftAside};
+use crate::restore::leftovers::{self, Leftover};
 use crate::runbook;
 use crate::scratch;
 use crate::secret::Scrubber;
@@ -126,7 +126,7 @@ fn state(context: &Context) -> Vec<Finding> {
             ),
         )
     }));
-    findings.extend(left_aside::left(context).iter().map(|left| {
+    findings.extend(leftovers::find(context).iter().map(|left| {
         hinted(
             &format!("source.{}", left.source),
             Severity::Warning,
@@ -186,7 +186,7 @@ fn sources(context: &Context) -> Vec<Finding> {
         reporter: &context.reporter,
         queries: &[],
     };
-    let told = left_aside::left(context);
+    let told = leftovers::find(context);
     for (name, config) in &context.config.source {
         let subject = format!("source.{name}");
         context.reporter.step(&subject, None);
@@ -413,7 +413,7 @@ fn orphans(context: &Context, subject: &str, store: &OpenStore) -> Option<Findin
     let now = context.clock.now();
     let found = store
         .snapshots()
-        .and_then(|snapshots| snapshots.unnamed(|plan| plans.contains_key(plan), named, now))
+        .and_then(|snapshots| snapshots.orphans(|plan| plans.contains_key(plan), named, now))
         .ok()
         .filter(|found| !found.is_empty())?;
     let points: BTreeSet<&str> = found.iter().map(|u| u.point.as_str()).collect();

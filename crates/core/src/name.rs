@@ -1,8 +1,8 @@
-//! Names that are safe to use as a component of a path or of an object's key.
+//! Names that are safe to use as a component of a path or of an object key.
 //!
-//! The configuration and every document read from a store are parsed into these types, so that a
-//! text which could lead out of a directory is refused where it is read, and a text that nobody
-//! looked at cannot be used as a name. They say nothing of whether a thing of that name exists.
+//! The configuration and every document read from a store are parsed into these types. A text that
+//! could lead out of a directory is therefore refused where it is read, and a text that was never
+//! checked cannot be used as a name. A name does not mean that a thing of that name exists.
 
 use crate::error::{Code, Error};
 use lifeboat_store::check_key;
@@ -13,10 +13,10 @@ use std::fmt;
 use std::ops::Deref;
 use std::path::Path;
 
-/// Why a text is no name, as the rest of a sentence that began with the text.
+/// The reason why a text is not a valid name: the rest of a sentence that begins with the text.
 type Refusal = &'static str;
 
-/// A text with rules: parsed on the way in, an ordinary text on the way out.
+/// A text with rules: it is checked when it is parsed, and written as an ordinary string.
 macro_rules! checked_text {
     ($(#[$documentation:meta])* $name:ident, $what:literal, $fits:expr) => {
         $(#[$documentation])*
@@ -25,7 +25,7 @@ macro_rules! checked_text {
         pub struct $name(Cow<'static, str>);
 
         impl $name {
-            /// The text, if it keeps the rules.
+            /// Parses a text; `None` if it breaks the rules.
             pub fn parse(text: &str) -> Option<Self> {
                 let fits: fn(&str) -> bool = $fits;
                 fits(text).then(|| $name(text.to_owned().into()))
@@ -147,14 +147,14 @@ checked_text! {
 }
 
 impl Name {
-    /// One that was put together here.
+    /// A key that this program put together. Fails if it breaks the rules.
     pub(crate) fn made(text: String) -> crate::error::Result<Self> {
         Name::try_from(text).map_err(|error| Error::new(Code::Configuration, error))
     }
 }
 
 impl StoredKey {
-    /// One that was put together here, as a template says.
+    /// A name that this program put together from a template. Fails if it breaks the rules.
     pub(crate) fn made(text: String) -> crate::error::Result<Self> {
         StoredKey::try_from(text).map_err(|error| Error::new(Code::Configuration, error))
     }
@@ -169,14 +169,14 @@ impl JsonSchema for Name {
         "String".into()
     }
 
-    // Where a name is defined, the configuration adds its grammar; where one is used, it must be
+    // Where a name is defined, the configuration adds its grammar. Where a name is used, it must be
     // one that is defined.
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({ "type": "string" })
     }
 }
 
-/// A name that older records leave empty where it is not known.
+/// Serialises a name that older records leave empty where it is not known.
 pub(crate) mod or_empty {
     use super::{Deserialize, Deserializer, Name, Serialize, Serializer};
 
@@ -219,7 +219,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_could_lead_out_of_a_directory_is_no_name() {
+    fn a_name_cannot_lead_out_of_a_directory() {
         for bad in [
             "",
             ".",

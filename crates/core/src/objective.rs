@@ -1,5 +1,5 @@
-//! What is wanted of recovery, and what makes a point unlikely to be what is wanted. Pure: the
-//! caller brings the time and what is known.
+//! Recovery objectives, and signs that a point is not what its operator wants. Pure: the caller
+//! supplies the time and the facts.
 
 use crate::fingerprint::{Fingerprint, Proof};
 use crate::name::Name;
@@ -8,13 +8,13 @@ use crate::span::Span;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 
-/// Whether a measured time misses an objective; both in seconds.
+/// Returns true if a measured time is longer than the objective. Both are in seconds.
 pub fn missed(measured: f64, objective: Option<u64>) -> bool {
     objective.is_some_and(|objective| measured > objective as f64)
 }
 
-/// Says of each plan whose newest complete point is older than `rpo` that it is. `newest` has that
-/// point of every plan; where none has one, there is nothing to say yet.
+/// Returns a message for each plan whose newest complete point is older than `rpo`. `newest` holds
+/// that point for every plan. While no plan has one, there is nothing to report.
 pub fn overdue(
     newest: &BTreeMap<Name, Option<PointId>>,
     rpo: Option<Span>,
@@ -53,8 +53,8 @@ fn whole(seconds: u64) -> Span {
     }
 }
 
-/// What is strange about a capture that holds nothing: a backup of the wrong place, or one taken after
-/// the loss. `before` is what the point before held.
+/// Returns what is suspicious about a capture that holds nothing: it is a backup of the wrong
+/// place, or was taken after the loss. `before` is the proof of the previous point.
 pub fn emptied(proof: &Proof, before: Option<&Proof>) -> Option<String> {
     let (held, what) = held(&proof.fingerprint);
     if held > 0 {
@@ -71,7 +71,7 @@ pub fn emptied(proof: &Proof, before: Option<&Proof>) -> Option<String> {
     })
 }
 
-/// How much there is, and of what.
+/// Amount of content in a fingerprint, and the noun it is counted in.
 fn held(fingerprint: &Fingerprint) -> (u64, &'static str) {
     match fingerprint {
         Fingerprint::Tables(tables) => (tables.tables.values().map(|t| t.rows).sum(), "rows"),

@@ -1,17 +1,17 @@
-//! How the core tells of progress without printing.
+//! Reports progress without printing.
 //!
-//! Work is told as *tasks*, each with an identity, a name, and where it is known a total in some
-//! unit; several may be under way at once. Whoever works has a [`Reporter`]; whoever shows is an
-//! [`Observer`].
+//! Work is reported as *tasks*. Each has an identity, a name and, where it is known, a total in
+//! some unit; several may run at once. Code that works has a [`Reporter`]; code that shows progress
+//! is an [`Observer`].
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Which task, among those of one observer.
+/// Identity of a task among those of one observer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TaskId(pub u64);
 
-/// What is counted.
+/// The unit a task is counted in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
     /// Bytes.
@@ -23,35 +23,35 @@ pub enum Unit {
 /// A task that begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Task<'a> {
-    /// Its identity, which no later task of the same observer has.
+    /// Its identity. No later task of the same observer has it.
     pub id: TaskId,
-    /// For people: `restore db`.
+    /// Its name for people: `restore db`.
     pub name: &'a str,
-    /// How much there is to do, where that is known.
+    /// The amount of work, where it is known.
     pub total: Option<u64>,
-    /// Of what.
+    /// The unit of `total`.
     pub unit: Unit,
 }
 
-/// Hears of progress. Methods are called from several threads.
+/// Receives progress. Methods are called from several threads.
 pub trait Observer: Send + Sync {
     /// A task begins.
     fn began(&self, _task: Task<'_>) {}
-    /// So much more of it is done.
+    /// A task has advanced by this amount.
     fn advanced(&self, _task: TaskId, _amount: u64) {}
-    /// It is over, whether done or given up.
+    /// A task is over: done or given up.
     fn ended(&self, _task: TaskId) {}
-    /// Something an operator should see now; it is also in the result.
+    /// A warning that an operator should see now. It is also in the result.
     fn warned(&self, _message: &str) {}
 }
 
-/// Hears nothing.
+/// An observer that ignores everything.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Silent;
 
 impl Observer for Silent {}
 
-/// Tells an observer of one row of tasks, of which one is under way at a time. Clones tell of the
+/// Reports a row of tasks to an observer; one task of the row runs at a time. Clones report to the
 /// same row; [`Reporter::beside`] begins another.
 #[derive(Clone)]
 pub struct Reporter {
@@ -59,26 +59,26 @@ pub struct Reporter {
     row: Arc<Row>,
 }
 
-/// What all rows share.
+/// State that all rows share.
 struct Shared {
     observer: Arc<dyn Observer>,
     next: AtomicU64,
 }
 
-/// One row of tasks; the last of them is over when nobody tells of it any more.
+/// A row of tasks. Its last task ends when the last reporter of the row is dropped.
 struct Row {
     shared: Arc<Shared>,
     current: Mutex<Option<TaskId>>,
 }
 
 impl Reporter {
-    /// Tells this observer.
+    /// A reporter for this observer.
     pub fn new(observer: Arc<dyn Observer>) -> Self {
         let next = AtomicU64::new(1);
         Self::of(Arc::new(Shared { observer, next }))
     }
 
-    /// Tells nobody.
+    /// A reporter that reports to nobody.
     pub fn silent() -> Self {
         Self::new(Arc::new(Silent))
     }
@@ -94,17 +94,17 @@ impl Reporter {
         }
     }
 
-    /// A row of its own, for work that goes on at the same time.
+    /// A reporter with a row of its own, for work that runs at the same time.
     pub fn beside(&self) -> Self {
         Self::of(Arc::clone(&self.shared))
     }
 
-    /// The next task begins, and the one before is over. `total_bytes` when it is known.
+    /// Ends the current task and begins the next. `total_bytes` is given when it is known.
     pub fn step(&self, name: &str, total_bytes: Option<u64>) {
         self.step_in(Unit::Bytes, name, total_bytes);
     }
 
-    /// The same for a task that is counted in this unit.
+    /// Does what [`Self::step`] does, for a task that is counted in another unit.
     pub fn step_in(&self, unit: Unit, name: &str, total: Option<u64>) {
         let id = TaskId(self.shared.next.fetch_add(1, Ordering::Relaxed));
         let before = self.row.current().replace(id);
@@ -118,7 +118,7 @@ impl Reporter {
         });
     }
 
-    /// So much more of the current task is done.
+    /// Reports that the current task has advanced by this amount.
     pub fn advance(&self, amount: u64) {
         let current = *self.row.current();
         if let Some(task) = current {
@@ -126,7 +126,7 @@ impl Reporter {
         }
     }
 
-    /// Something an operator should see now; it is also in the result.
+    /// Reports a warning that an operator should see now. It is also in the result.
     pub fn warn(&self, message: &str) {
         self.shared.observer.warned(message);
     }

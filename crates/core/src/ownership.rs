@@ -1,10 +1,10 @@
-//! Whether other users of this host can replace or change what a path leads to.
+//! Finds out whether other users of this host can replace or change what a path leads to.
 //!
-//! Guarantees: every directory and link on the way, from the root on, is looked at without following
-//! it, as `sshd` and `sudo` do. Believed are root, this user, and who owns the root directory (which
-//! is how root looks in a user namespace that does not have it). A directory that everybody may
-//! write to is accepted on the way if it is sticky, as `/tmp` is. It does not see who may become
-//! another user, nor what a file server lets its clients do.
+//! Guarantees: every directory and link of the path is examined from the root on, without following
+//! it, as `sshd` and `sudo` do. Trusted are root, this user, and the owner of the root directory
+//! (which is how root appears in a user namespace that does not map it). A directory that everybody
+//! may write to is accepted within a path if it is sticky, as `/tmp` is. Not examined: who may
+//! become another user, and what a file server lets its clients do.
 
 use crate::error::{Code, Error, Result};
 use crate::host::user_name;
@@ -17,12 +17,12 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
-/// How many links a path may lead through.
+/// The largest number of links that a path may lead through.
 const LINKS_MAX: usize = 40;
-/// Where a file system keeps who else may do what with a file.
+/// The extended attribute that holds an access control list.
 const ACL: &str = "system.posix_acl_access";
 
-/// What is at one step of a path.
+/// Ownership and rights at one step of a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Facts {
     path: PathBuf,
@@ -30,25 +30,26 @@ struct Facts {
     uid: u32,
     gid: u32,
     mode: u32,
-    /// An access control list may give the rights of the group to others.
+    /// True if the file has an access control list, which may give the rights of the group to
+    /// others.
     has_acl: bool,
 }
 
-/// Who looks.
+/// The user whose trust is being judged.
 #[derive(Debug, Clone, Copy)]
 struct Viewer {
     uid: u32,
     gid: u32,
-    /// Who owns the root directory.
+    /// The owner of the root directory.
     system: u32,
-    /// Another user who is believed: who owns the configuration decides what runs anyway.
+    /// Another trusted user: the owner of the configuration decides what runs anyway.
     also: Option<u32>,
 }
 
-/// What others can do.
+/// A step of a path that others can change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// Where.
+    /// The file or directory.
     pub path: PathBuf,
     kind: FaultKind,
     viewer_uid: u32,
@@ -62,22 +63,22 @@ enum FaultKind {
     Everybody,
 }
 
-/// How the last step of a path is judged.
+/// The rule for the last step of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Last {
     /// Nobody else may write to it.
     Private,
-    /// It may be a sticky directory, as those on the way.
+    /// It may be a sticky directory, as the steps before it may.
     Shared,
 }
 
 impl Fault {
-    /// Whether it is open to every user of this host.
+    /// Returns true if every user of this host can change it.
     pub fn is_everybody(&self) -> bool {
         self.kind == FaultKind::Everybody
     }
 
-    /// The command that mends it.
+    /// The command that repairs it.
     pub fn mend(&self) -> String {
         let path = quote(&self.path.to_string_lossy());
         match self.kind {
@@ -113,7 +114,7 @@ fn describe(uid: u32) -> String {
     }
 }
 
-/// What others can do with one step of a path.
+/// Returns what others can do with one step of a path, if anything.
 fn fault(facts: &Facts, viewer: Viewer, shared: bool) -> Option<FaultKind> {
     let believed =
         [0, viewer.uid, viewer.system].contains(&facts.uid) || viewer.also == Some(facts.uid);
@@ -158,7 +159,7 @@ fn look(path: &Path) -> io::Result<Facts> {
     })
 }
 
-/// Every step to a path, as far as it is there.
+/// The steps of a path, as far as it exists.
 fn steps(path: &Path) -> io::Result<Vec<Facts>> {
     let path = std::path::absolute(path)?;
     let mut ahead: VecDeque<OsString> = names(&path);
@@ -173,7 +174,8 @@ fn steps(path: &Path) -> io::Result<Vec<Facts>> {
         let next = at.join(&name);
         let facts = match look(&next) {
             Ok(facts) => facts,
-            // What is not there will be made by us; what cannot be reached fails when it is used.
+            // A missing part will be made by us; a part that cannot be reached fails when it is
+            // used.
             Err(_) => break,
         };
         let is_link = facts.kind == FileType::Symlink;
@@ -207,11 +209,11 @@ fn names(path: &Path) -> VecDeque<OsString> {
         .collect()
 }
 
-/// The first thing on the way to a path, or there, that others can change.
+/// The first step of a path that others can change, its end included.
 fn first_fault(path: &Path, last: Last, viewer: Viewer) -> Option<Fault> {
     // A path that cannot be followed fails when it is used.
     let steps = steps(path).ok()?;
-    // Where the path is not there yet, the last step found is on the way.
+    // If the path does not exist yet, the last step found is on the way to it.
     let there = std::fs::metadata(path).is_ok();
     let count = steps.len();
     steps.into_iter().enumerate().find_map(|(index, facts)| {
@@ -225,14 +227,14 @@ fn first_fault(path: &Path, last: Last, viewer: Viewer) -> Option<Fault> {
     })
 }
 
-/// What lets others change the file or directory at a path, or put another in its place.
+/// Returns the first fault that lets others change the file or directory at a path, or replace it.
 pub fn exposed(path: &Path) -> Option<Fault> {
     first_fault(path, Last::Private, viewer())
 }
 
-/// Refuses a file that the configuration names and that decides who is believed or who can read, when
-/// others can change it, or put another in its place. Whoever owns the configuration may. The message
-/// lacks its subject.
+/// Refuses a file that the configuration names and that decides who is trusted or who can read
+/// backups, if others can change or replace it. The owner of the configuration may. The error
+/// message has no subject; the caller adds it.
 pub fn named_file(path: &Path, configuration: &Path) -> Result<()> {
     let viewer = Viewer {
         also: std::fs::metadata(configuration).ok().map(|m| m.uid()),
@@ -248,8 +250,9 @@ pub fn named_file(path: &Path, configuration: &Path) -> Result<()> {
     })
 }
 
-/// Refuses a place that is reached through a link of another user, unless that user owns what it leads
-/// to: whoever writes there for them would give them what is not theirs. The message lacks its subject.
+/// Refuses a place that is reached through a link of another user, unless that user owns the place:
+/// writing there would hand them data that is not theirs. The error message has no subject; the
+/// caller adds it.
 pub fn led_astray(path: &Path) -> Result<()> {
     // A path that cannot be followed fails when it is used.
     let Ok(steps) = steps(path) else {
@@ -269,7 +272,7 @@ pub fn led_astray(path: &Path) -> Result<()> {
     }
 }
 
-/// The first link of another user that leads to what that user does not own.
+/// The first link of another user that leads to something that user does not own.
 fn astray(steps: &[Facts], viewer: Viewer) -> Option<&Facts> {
     let last = steps.iter().rev().find(|f| f.kind != FileType::Symlink)?;
     let others =
@@ -285,15 +288,15 @@ fn refused(fault: &Fault) -> Error {
         .hint(format!("run `{}`", fault.mend()))
 }
 
-/// Refuses a directory to make private things in that others can put something else in the place
-/// of. The message lacks its subject.
+/// Refuses a directory for private things if others can replace what is made in it. The error
+/// message has no subject; the caller adds it.
 pub fn shared_directory(path: &Path) -> Result<()> {
     let fault = first_fault(path, Last::Shared, viewer());
     fault.map_or(Ok(()), |fault| Err(refused(&fault)))
 }
 
-/// Refuses a directory for what this host keeps: others can change it, or what is in it. What is in
-/// its directories `within` is looked at too.
+/// Refuses a directory for this host's state if others can change it or its entries. The entries of
+/// its subdirectories `within` are examined too.
 pub fn private_directory(path: &Path, within: &[&str]) -> Result<()> {
     let fault = exposed(path).or_else(|| {
         let below = within.iter().map(|name| path.join(name));
@@ -310,7 +313,7 @@ pub fn private_directory(path: &Path, within: &[&str]) -> Result<()> {
     Err(error.hint(hint))
 }
 
-/// What of the entries of a directory others can change.
+/// The first entry of a directory that others can change.
 fn exposed_within(directory: &Path) -> Option<Fault> {
     let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
@@ -433,7 +436,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_leads_astray_that_leads_to_what_its_owner_does_not_own() {
+    fn a_link_to_what_its_owner_does_not_own_is_refused() {
         use FileType::{Directory, Symlink};
         let step = |kind, uid| Facts {
             path: format!("/{uid}").into(),
@@ -495,7 +498,7 @@ mod tests {
     }
 
     #[test]
-    fn each_step_is_looked_at_also_behind_links() {
+    fn each_step_is_examined_even_behind_links() {
         let home = tempfile::tempdir().unwrap();
         let (open, link) = (home.path().join("open"), home.path().join("link"));
         std::fs::create_dir_all(open.join("state")).unwrap();
@@ -515,7 +518,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_in_a_directory_is_looked_at() {
+    fn entries_of_a_directory_are_examined() {
         let home = tempfile::tempdir().unwrap();
         std::fs::create_dir(home.path().join("locks")).unwrap();
         let lock = home.path().join("locks/restore.lock");

@@ -1,8 +1,8 @@
-//! Percent-encoding, as URLs have it.
+//! Percent-encoding in URLs.
 //!
-//! It knows no URL: which parts are encoded, and what to say of a wrong one, is the caller's.
+//! Nothing here knows the parts of a URL: the caller chooses what to encode and words the errors.
 
-/// What a part of a URL stands for. The error says what is wrong, never the part itself.
+/// Decodes a part of a URL. The error says what is wrong and never quotes the part.
 pub(crate) fn decode(text: &str) -> Result<String, &'static str> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
@@ -22,12 +22,12 @@ pub(crate) fn decode(text: &str) -> Result<String, &'static str> {
     String::from_utf8(bytes).map_err(|_| "a part of it is not UTF-8")
 }
 
-/// `text` with everything encoded that means something in a URL.
+/// Encodes every character of `text` that has a meaning in a URL.
 pub(crate) fn encode(text: &str) -> String {
     encode_but(text, b"")
 }
 
-/// The same for a path, whose slashes stay.
+/// Encodes a path as [`encode`] does, but keeps its slashes.
 pub(crate) fn encode_path(text: &str) -> String {
     encode_but(text, b"/")
 }
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_and_back() {
+    fn encoding_and_decoding_round_trip() {
         let text = "a/b ü%+~";
         assert_eq!(encode(text), "a%2Fb%20%C3%BC%25%2B~");
         assert_eq!(encode_path(text), "a/b%20%C3%BC%25%2B~");

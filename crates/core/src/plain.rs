@@ -1,8 +1,8 @@
-//! Opens files that somebody named: regular files, without waiting.
+//! Opens files that an operator named: regular files only, and without blocking.
 //!
-//! Where others may write, a named pipe in the place of a file would hold whoever opens it for
-//! good; it is refused instead. What this process was given open, such as `/dev/stdin` and the
-//! `/dev/fd/63` that a shell writes for `<(…)`, may be anything, and is waited for.
+//! In a directory that others may write to, a named pipe in place of a file would block its reader
+//! for ever; it is refused instead. A file that this process inherited open, such as `/dev/stdin`
+//! or the `/dev/fd/63` that a shell writes for `<(…)`, may be of any kind and is waited for.
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -31,14 +31,14 @@ pub fn open(path: impl AsRef<Path>) -> io::Result<File> {
     Ok(file)
 }
 
-/// All of a file.
+/// Reads a whole file.
 pub fn read(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     open(path)?.read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
-/// All of a file that is UTF-8.
+/// Reads a whole file of UTF-8 text.
 pub fn read_to_string(path: impl AsRef<Path>) -> io::Result<String> {
     let mut text = String::new();
     open(path)?.read_to_string(&mut text)?;
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_given_open_may_be_a_pipe() {
+    fn an_inherited_file_may_be_a_pipe() {
         let (from, to) = io::pipe().unwrap();
         let writing = std::thread::spawn(move || io::Write::write_all(&mut { to }, b"secret"));
         let path = format!("/dev/fd/{}", from.as_raw_fd());

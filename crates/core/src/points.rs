@@ -77,11 +77,11 @@ pub struct OverduePlan {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Standing {
-    /// Everything that its plan names.
+    /// Everything that its plan names was captured.
     Complete,
-    /// A part of it.
+    /// Only a part of it was captured.
     Partial,
-    /// Nothing that could be restored.
+    /// Nothing was captured that could be restored.
     Failed,
     /// It was in a store once, and no store holds it any more.
     Missing,
@@ -116,7 +116,7 @@ pub struct ListedPoint {
     pub point: PointId,
     /// Its application.
     pub app: Name,
-    /// The environment of that.
+    /// The environment of that application.
     pub environment: Name,
     /// Its signer, as the manifest says.
     pub signer: String,
@@ -124,15 +124,15 @@ pub struct ListedPoint {
     pub plan: Name,
     /// The beginning of its capture.
     pub started: Timestamp,
-    /// How much of it there is.
+    /// How complete it is.
     pub outcome: Standing,
     /// The reason it was taken for, where someone gave one.
     pub reason: Option<String>,
     /// Set on a point that was taken before a live restore, of what was to be replaced.
     pub safety: bool,
-    /// Bytes that were captured; absent where that is not known here.
+    /// Size of what was captured, in bytes; absent if it is not known here.
     pub bytes: Option<u64>,
-    /// Bytes that one copy takes; absent where there is none.
+    /// Size of one copy, in bytes; absent if there is none.
     pub stored_bytes: Option<u64>,
     /// The stores that hold a copy.
     pub stores: Vec<Name>,
@@ -149,7 +149,7 @@ pub struct ListedPoint {
     pub ahead: bool,
     /// Set on a point that was disowned.
     pub disowned: bool,
-    /// The signers of copies that are not believed.
+    /// The signers of copies who are not trusted.
     #[serde(skip)]
     pub distrusted: BTreeSet<String>,
     /// The fate of each copy that was lost, and the way to heal it.
@@ -201,7 +201,7 @@ pub fn list(context: &Context, options: &Options) -> Result<Listing> {
         && !survey.copies.iter().any(|(_, c)| c.manifest.plan == *plan)
         && lost(&survey, options).is_empty()
     {
-        // A plan that was renamed may still have points; one without must be configured.
+        // A renamed plan may still have points; a plan without points must be configured.
         backup::choose_plan(&context.config, Some(plan))?;
     }
     let held = held(&survey, options);
@@ -220,7 +220,8 @@ pub fn list(context: &Context, options: &Options) -> Result<Listing> {
     })
 }
 
-/// The plans that are overdue; of a store alone, or without a configuration, nobody can say.
+/// The overdue plans. Empty for a list of one store, and without a configuration: nothing is known
+/// then.
 fn overdue(context: &Context, survey: &Survey, options: &Options) -> Vec<OverduePlan> {
     if context.is_cold() || options.store.is_some() {
         return Vec::new();
@@ -234,7 +235,7 @@ fn overdue(context: &Context, survey: &Survey, options: &Options) -> Vec<Overdue
 
 type Held<'s> = BTreeMap<PointId, Vec<&'s (Name, PointCopy)>>;
 
-/// The copies of each point that is wanted.
+/// The copies of each point that the options select.
 fn held<'s>(survey: &'s Survey, options: &Options) -> Held<'s> {
     let mut held = Held::new();
     for entry in &survey.copies {
@@ -254,7 +255,7 @@ struct Loss<'s> {
     text: String,
 }
 
-/// The copies that were lost among what is listed.
+/// The lost copies of each point that the options select.
 fn lost<'s>(survey: &'s Survey, options: &Options) -> BTreeMap<PointId, Vec<Loss<'s>>> {
     let mut lost: BTreeMap<PointId, Vec<Loss<'s>>> = BTreeMap::new();
     for one in &survey.missing {
@@ -271,7 +272,7 @@ fn lost<'s>(survey: &'s Survey, options: &Options) -> BTreeMap<PointId, Vec<Loss
     lost
 }
 
-/// Every point that is wanted, with what is known of it.
+/// Every point that the options select, with all that is known of it.
 fn listed(
     context: &Context,
     survey: &Survey,
@@ -315,7 +316,7 @@ fn listed(
     points
 }
 
-/// A point of which no copy is left, as the manifest said that was lost.
+/// A point of which no copy is left, as the manifest of a lost copy described it.
 fn missing(manifest: &Manifest, losses: Vec<Loss<'_>>, proof: Option<&Proof>) -> ListedPoint {
     let stores: Vec<Name> = losses.iter().map(|loss| loss.store.clone()).collect();
     ListedPoint {
@@ -345,7 +346,7 @@ fn missing(manifest: &Manifest, losses: Vec<Loss<'_>>, proof: Option<&Proof>) ->
 /// The document of `points --forget`.
 #[derive(Debug, Clone, Serialize)]
 pub struct Forgot {
-    /// Each point that was forgotten.
+    /// Each forgotten point.
     pub forgotten: Vec<ForgottenPoint>,
 }
 
@@ -358,7 +359,7 @@ pub struct ForgottenPoint {
     pub was: Forgotten,
 }
 
-/// Says of points that they may be gone, or are not to be chosen; as [`survey::forget`].
+/// Records that points may be gone, or are not to be chosen; see [`survey::forget`].
 pub fn forget(context: &Context, ids: &[String], reason: &str) -> Result<Forgot> {
     let forgotten = survey::forget(context, ids, reason)?.into_iter();
     let forgotten = forgotten.map(|(point, was)| ForgottenPoint { point, was });
@@ -378,7 +379,7 @@ pub struct Shown {
     pub proof: PointProof,
     /// The stores that hold a copy.
     pub copies: Vec<Name>,
-    /// The stores that should hold a copy and do not; absent where none is known to hold one.
+    /// The stores that should hold a copy and do not; absent if no store is known to hold one.
     pub missing_copies: Option<Vec<Name>>,
     /// The captured content; absent where it cannot be decrypted.
     #[serde(rename = "contents", serialize_with = "without_inventories")]
@@ -439,8 +440,8 @@ fn without_inventories<S: Serializer>(
     contents.serialize(serializer)
 }
 
-/// Shows one point, read from `store` or from any. A store that does not tell what was captured is
-/// warned of.
+/// Shows one point, read from `store` or from any store. Warns of a store whose details cannot be
+/// decrypted.
 pub fn show(context: &Context, selector: &Selector, store: Option<&str>) -> Result<Shown> {
     let point = fetch::choose(context, selector, &[], store, OnlyPartial::Take)?;
     let found = survey(context, false)?.copies;

@@ -1,8 +1,8 @@
-//! Jobs done on a few threads and handed back in the order they were given.
+//! Runs jobs on a few threads and returns them in the order they were submitted.
 //!
-//! Guarantees: a bounded number of jobs in flight, threads only as they are needed, and no thread
-//! left when the pool is dropped. A job whose thread panicked comes back as an error. Where no thread
-//! can be started, jobs are done where they are given.
+//! Guarantees: the number of jobs in flight is bounded, threads start only as they are needed, and
+//! none is left when the pool is dropped. A job whose thread panicked comes back as an error. Where
+//! no thread can be started, the submitting thread does the job.
 
 use crate::thread;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
@@ -13,10 +13,11 @@ use std::thread::JoinHandle;
 /// A worker: does one job in place.
 pub(crate) type Worker<J> = Box<dyn FnMut(&mut J) + Send>;
 
-/// Threads at most, however many cores there are: past this the stages around are slower.
+/// Upper limit of threads, however many cores there are: with more, the stages around the pool are
+/// slower.
 const WORKERS_MAX: usize = 8;
 
-/// How many workers suit this host.
+/// Number of workers that suits this host.
 pub(crate) fn workers() -> usize {
     std::thread::available_parallelism().map_or(1, |n| n.get().min(WORKERS_MAX))
 }
@@ -27,7 +28,7 @@ pub(crate) struct Pool<J: Send + 'static> {
     make_worker: Box<dyn Fn() -> Worker<J> + Send>,
     workers_max: usize,
     workers: Vec<JoinHandle<()>>,
-    /// Does the jobs where no thread can be started.
+    /// Does the jobs if no thread can be started.
     instead: Option<Worker<J>>,
     /// `None` only while dropping.
     tasks: Option<Sender<Task<J>>>,
@@ -52,13 +53,14 @@ impl<J: Send + 'static> Pool<J> {
         }
     }
 
-    /// Whether [`Pool::next`] must be called before another job is given: one job for each worker
-    /// and two waiting, so that none is idle while the caller writes a result.
+    /// Returns true if [`Pool::next`] must be called before another job is submitted. The limit is
+    /// one job for each worker and two waiting, so that no worker is idle while the caller writes a
+    /// result.
     pub(crate) fn full(&self) -> bool {
         self.pending.len() >= self.workers_max + 2
     }
 
-    /// Gives a job. The queue has no bound of its own; [`Pool::full`] is the bound.
+    /// Submits a job. The queue itself is unbounded; [`Pool::full`] is the bound.
     pub(crate) fn submit(&mut self, mut job: J) -> io::Result<()> {
         if self.workers.len() < self.workers_max && self.workers.len() <= self.pending.len() {
             self.hire();
@@ -76,7 +78,7 @@ impl<J: Send + 'static> Pool<J> {
         }
     }
 
-    /// Waits for the oldest job; `None` when none is pending.
+    /// Waits for the oldest job and returns it; `None` if none is pending.
     pub(crate) fn next(&mut self) -> io::Result<Option<J>> {
         let Some(result) = self.pending.pop_front() else {
             return Ok(None);
@@ -101,7 +103,7 @@ impl<J: Send + 'static> Pool<J> {
         }
     }
 
-    /// Does with the threads that there are, or with none.
+    /// Stops starting threads: goes on with those that run, or with none.
     fn hire_no_more(&mut self) {
         self.workers_max = self.workers.len();
         if self.workers.is_empty() {
@@ -117,7 +119,7 @@ fn worker_lost() -> io::Error {
 impl<J: Send + 'static> Drop for Pool<J> {
     fn drop(&mut self) {
         drop(self.tasks.take());
-        // What no worker has begun is not begun.
+        // Jobs that no worker has begun are dropped.
         while self.queue.try_recv().is_ok() {}
         for worker in self.workers.drain(..) {
             let _ = worker.join();
@@ -169,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn where_no_thread_can_be_started_jobs_are_done_all_the_same() {
+    fn jobs_are_done_even_if_no_thread_can_be_started() {
         let mut pool = Pool::new(4, || Box::new(|job: &mut u64| *job *= 2));
         pool.hire_no_more();
         let mut results = Vec::new();
@@ -187,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_in_a_worker_is_an_error_and_no_hang() {
+    fn a_panic_in_a_worker_is_an_error_and_not_a_hang() {
         let mut pool = Pool::new(1, || Box::new(|job: &mut u32| assert!(*job != 1)));
         pool.submit(0).unwrap();
         pool.submit(1).unwrap();

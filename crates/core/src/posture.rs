@@ -1,7 +1,7 @@
-//! Whether this is set up safely, as far as that follows from facts already at hand.
+//! Checks for a safe setup that need only facts already at hand.
 //!
-//! Pure: the caller brings the time and what it found. What follows from the configuration alone
-//! is [`crate::config::Config::check`]; reaching sources, stores and tools is theirs to do.
+//! Pure: the caller supplies the time and its findings. Checks of the configuration alone are in
+//! [`crate::config::Config::check`]; sources, stores and tools are reached by their own modules.
 
 use crate::error::{Code, Error, Result};
 use crate::finding::{Finding, Severity};
@@ -9,7 +9,7 @@ use crate::point::PointId;
 use jiff::{Timestamp, Unit};
 use std::collections::BTreeSet;
 
-/// No host had this program before; a clock that says so has lost its time.
+/// Lifeboat did not exist before; a clock that shows an earlier time has lost it.
 const YEAR_FIRST: &str = "2025-01-01T00:00:00Z";
 
 /// Refuses a clock that cannot be right: a point dated by it would sort wrongly for ever, and
@@ -26,7 +26,7 @@ pub fn check_clock(now: Timestamp) -> Result<()> {
 /// What to do about points that are dated in the future.
 pub const AHEAD_HINT: &str = "if the clock of this host is wrong, set it; if it is right, the point was taken while one was wrong: lifeboat points --forget POINT --reason TEXT";
 
-/// Says that a point is dated in the future, which is the fault of one clock or another.
+/// The message about a point that is dated in the future, because one clock or another is wrong.
 pub fn ahead(point: &PointId, now: Timestamp) -> String {
     let far = match now.until((Unit::Hour, point.time())) {
         Ok(span) => format!("{span:#}"),
@@ -37,7 +37,8 @@ pub fn ahead(point: &PointId, now: Timestamp) -> String {
     )
 }
 
-/// What the clock is held against, for the doctor: the calendar, and points that are `ahead` of it.
+/// Findings about the clock, for the doctor: it is compared with the calendar and with the points
+/// that are `ahead` of it.
 pub fn clock_findings(now: Timestamp, points_ahead: &BTreeSet<PointId>) -> Vec<Finding> {
     let finding = |severity, message: String, hint| Finding::new("clock", severity, message, hint);
     if let Err(error) = check_clock(now) {

@@ -1,5 +1,5 @@
-//! A process, named for good: its id, its start and the boot it runs in. A process id alone passes
-//! to somebody else.
+//! A permanent name for a process: its id, its start and the boot it runs in. A process id alone is
+//! reused.
 
 use crate::error::{Code, Error, Result};
 use serde::{Deserialize, Serialize};
@@ -27,12 +27,12 @@ impl ProcessName {
         })
     }
 
-    /// Whether it is still running on this host.
+    /// Returns true if it is still running on this host.
     pub fn is_alive(&self) -> bool {
         boot().is_none_or(|boot| boot == self.boot) && started(self.pid) == Some(self.started)
     }
 
-    /// Whether both run (or ran) since the same start of the same machine.
+    /// Returns true if both belong to the same boot of the same machine.
     pub fn same_boot(&self, other: &ProcessName) -> bool {
         self.boot == other.boot
     }

@@ -1,8 +1,8 @@
-//! What belongs in a recovery kit, and whether a kit is enough.
+//! Recovery kits: what goes into one, and a test whether it is enough.
 //!
-//! A kit holds what a restore needs on a day when this host is gone: the configuration, the keys
-//! that decrypt and sign, the credentials of the stores, whom to trust, and instructions. It is
-//! tried with what is in it alone.
+//! A kit holds what a restore needs when this host is gone: the configuration, the keys that
+//! decrypt and sign, the credentials of the stores, the trusted signers, and instructions. The test
+//! uses nothing but the kit.
 
 use crate::clock::Clock;
 use crate::config::{Config, StoreConfig, StoreKind};
@@ -26,7 +26,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
-/// What a kit will hold, and what it lacks.
+/// The files for a kit, and warnings about what it lacks.
 pub struct Contents {
     /// Its files.
     pub entries: Vec<KitEntry>,
@@ -34,7 +34,7 @@ pub struct Contents {
     pub warnings: Vec<String>,
 }
 
-/// Gathers what belongs in the kit of this configuration.
+/// Gathers the files for a kit of this configuration.
 pub fn contents(context: &Context) -> Result<Contents> {
     let config = &context.config;
     let mut entries: Vec<KitEntry> = vec![
@@ -88,7 +88,7 @@ pub fn contents(context: &Context) -> Result<Contents> {
                 }
             }
         }
-        // A store is opened with its public keys, also to read from it.
+        // A store is opened with its public keys, even to read from it.
         for (number, path) in recipient_files(store).iter().enumerate() {
             let bytes = crate::plain::read(path).map_err(|error| {
                 Error::new(
@@ -169,7 +169,7 @@ fn recipient_files(store: &StoreConfig) -> Vec<&Path> {
     age.chain(openpgp.map(PathBuf::as_path)).collect()
 }
 
-/// What one of them is called in the kit.
+/// The name of such a file in the kit.
 fn recipient_entry(store: &str, number: usize) -> String {
     format!("stores/{store}/recipients.{}.txt", number + 1)
 }
@@ -299,9 +299,9 @@ pub struct Trial {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TrialOutcome {
-    /// Some store could be read with it.
+    /// It opens at least one store.
     Enough,
-    /// None could.
+    /// It opens none.
     NotEnough,
 }
 
@@ -328,12 +328,12 @@ impl Trial {
     }
 }
 
-/// What trying a kit showed of one store.
+/// The result of a kit for one store.
 #[derive(Debug)]
 pub struct Tried {
     /// The store.
     pub store: Name,
-    /// The newest point there, of which every byte was read and decrypted; or why not.
+    /// The newest point there, of which every byte was read and decrypted; or the error.
     pub result: Result<PointId>,
 }
 
@@ -365,8 +365,8 @@ pub struct Unpacked<'a> {
 }
 
 /// Writes the files of a kit into `directory`, which must be new or empty, and a `lifeboat.toml`
-/// there that refers to them instead of the files of the host that is gone; returns its path. What
-/// it refers to beyond the stores (passwords of databases) is as it was.
+/// that refers to them instead of the files of the lost host. Returns the path of the latter.
+/// References that are not about stores (passwords of databases) stay as they were.
 pub fn unpack_kit(entries: &[KitEntry], directory: &Path) -> Result<PathBuf> {
     let directory = std::path::absolute(directory)
         .map_err(|error| Error::new(Code::Usage, "the current directory is gone").cause(error))?;
@@ -377,8 +377,8 @@ pub fn unpack_kit(entries: &[KitEntry], directory: &Path) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Opens a kit in `directory`, which must be private and empty, and reads the newest point of each
-/// store with what is in the kit alone.
+/// Unpacks a kit into `directory`, which must be private and empty, and reads the newest point of
+/// each store with nothing but the kit.
 pub fn try_kit(entries: &[KitEntry], directory: &Path, reporter: &Reporter) -> Result<Trial> {
     let config = unpack(entries, directory)?;
     let context = Context::open(config, Clock::System, reporter.clone(), &[])?;
@@ -415,7 +415,7 @@ fn unpack(entries: &[KitEntry], directory: &Path) -> Result<Config> {
     Ok(config)
 }
 
-/// Lets every reference point into the kit.
+/// Redirects every reference into the kit.
 fn rebase(config: &mut Config, directory: &Path) {
     let file = |name: String| Reference::File(directory.join(name).to_string_lossy().into_owned());
     config.app.state = directory.join("state");

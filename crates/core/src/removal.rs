@@ -1,8 +1,8 @@
 //! Removes a tree that nobody needs any more, such as restored data in clear.
 //!
-//! Guarantees: no link is followed and no mount point is crossed, so that nothing outside the tree
-//! is touched; a directory that its mode locks and an entry that is marked immutable are opened
-//! first, where this user may. What stays nevertheless is returned with the reason.
+//! Guarantees: no link is followed and no mount point is crossed, so nothing outside the tree is
+//! touched. A directory locked by its mode and an entry marked immutable are unlocked first, where
+//! this user may. Whatever remains is returned with the reason.
 
 use crate::thread;
 use rustix::fs::{
@@ -16,11 +16,11 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// A directory that lies deeper than this is moved up before it is removed.
+/// Depth limit: a directory that lies deeper is moved up before it is removed.
 const DEPTH_MAX: usize = 64;
-/// How often a directory is read again while entries of it can be removed.
+/// How often a directory is read again while some of its entries can be removed.
 const PASSES_MAX: usize = 10_000;
-/// How much of what stays is named.
+/// The largest number of remaining entries that are named.
 const STAYS_MAX: usize = 20;
 
 /// Something that could not be removed.
@@ -43,8 +43,8 @@ impl fmt::Display for Stays {
     }
 }
 
-/// Removes a file, a link, or a directory with all that is in it. Returns what stays; one that is
-/// not there is no error.
+/// Removes a file, a link, or a directory with everything in it. Returns what remains. A path that
+/// does not exist is no error.
 pub fn remove_tree(path: &Path) -> Vec<Stays> {
     let Some(name) = path.file_name().map(c_name) else {
         return vec![stays(path, "it has no name")];
@@ -61,7 +61,7 @@ pub fn remove_tree(path: &Path) -> Vec<Stays> {
     }
 }
 
-/// Does so for an entry of an open directory; `path` is for the report.
+/// Removes an entry of an open directory, like [`remove_tree`]; `path` is for the report.
 pub fn remove_at(parent: &OwnedFd, name: &CStr, path: &Path) -> Vec<Stays> {
     ahead(|half| half.entry(parent, name, 0));
     let mut removal = Removal::default();
@@ -69,8 +69,8 @@ pub fn remove_at(parent: &OwnedFd, name: &CStr, path: &Path) -> Vec<Stays> {
     removal.stays
 }
 
-/// Nearly all of the time goes into unlinking files, which two can do side by side. Whatever they
-/// leave, the whole removal takes.
+/// Runs `work` in two threads, one for each half. Nearly all of the time goes into unlinking files,
+/// which two threads can do side by side. The removal proper takes whatever they leave.
 fn ahead(work: impl Fn(Half) + Copy + Send) {
     std::thread::scope(|scope| {
         for half in 0..2 {
@@ -79,7 +79,7 @@ fn ahead(work: impl Fn(Half) + Copy + Send) {
     });
 }
 
-/// Removes files and links of every other directory, and tells of nothing.
+/// Removes files and links of every other directory, and ignores errors.
 #[derive(Clone, Copy)]
 struct Half(u64);
 
@@ -98,7 +98,7 @@ impl Half {
         }
     }
 
-    /// Does so in what lies below an open directory, but not right in it.
+    /// Removes them below an open directory, but not directly in it.
     fn below(self, directory: &OwnedFd) {
         let Ok(entries) = Dir::read_from(directory) else {
             return;
@@ -121,7 +121,7 @@ impl Half {
             }
             match entry.file_type() {
                 FileType::Directory => self.entry(directory, name, depth + 1),
-                // Of a kind that is not told, it may be a directory, which is not unlinked.
+                // An entry of unknown kind may be a directory, which this call does not unlink.
                 _ if is_mine => drop(unlinkat(directory, name, AtFlags::empty())),
                 _ => {}
             }
@@ -130,25 +130,25 @@ impl Half {
     }
 }
 
-/// Empties an open directory, but for the entry `keep`. Returns what stays beside it.
+/// Empties an open directory except for the entry `keep`. Returns what else remains.
 pub fn empty(directory: &OwnedFd, path: &Path, keep: &CStr) -> Vec<Stays> {
     let mut removal = Removal {
         keep: Some(keep.to_owned()),
         ..Removal::default()
     };
     unlock_directory(directory);
-    // What is kept lies right in it.
+    // The entry to keep lies directly in the directory.
     ahead(|half| half.below(directory));
     removal.clear(directory, path, 0);
     removal.stays
 }
 
-/// Opens a directory of `parent`, which may neither be a link nor the root of another file system.
+/// Opens a directory in `parent`. Fails for a link and for the root of another file system.
 pub fn open_directory(parent: &OwnedFd, name: &CStr) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let resolve = ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH;
     match openat2(parent, name, flags, Mode::empty(), resolve) {
-        // A kernel that does not have the call, or a container that refuses it.
+        // The kernel lacks the call, or a container refuses it.
         Err(Errno::NOSYS | Errno::PERM) => {
             let directory = openat(parent, name, flags, Mode::empty())?;
             match fstat(&directory)?.st_dev == fstat(parent)?.st_dev {
@@ -160,13 +160,13 @@ pub fn open_directory(parent: &OwnedFd, name: &CStr) -> Result<OwnedFd, Errno> {
     }
 }
 
-/// Gives an entry of a directory another name in it.
+/// Renames an entry within a directory.
 pub fn rename_at(parent: &OwnedFd, from: &CStr, to: &str) -> Result<(), Errno> {
     renameat(parent, from, parent, to)
 }
 
 fn c_name(name: &OsStr) -> CString {
-    // A name that came from the system has no zero in it.
+    // A name from the system contains no zero byte.
     CString::new(name.as_bytes()).unwrap_or_default()
 }
 
@@ -193,8 +193,8 @@ impl Removal {
         }
     }
 
-    /// Removes all entries of a directory that can be. An entry may appear while others are
-    /// removed, and a reader may pass over one: it is read until nothing more can be removed.
+    /// Removes all removable entries of a directory. Entries may appear meanwhile, and a reader may
+    /// skip one: the directory is read until a pass removes nothing.
     fn clear(&mut self, directory: &OwnedFd, path: &Path, depth: usize) {
         let before = self.stays.len();
         for _ in 0..PASSES_MAX {
@@ -205,7 +205,7 @@ impl Removal {
         }
     }
 
-    /// Removes what can be of a directory; whether that was anything.
+    /// Makes one pass over a directory. Returns true if it removed anything.
     fn pass(&mut self, directory: &OwnedFd, path: &Path, depth: usize) -> bool {
         let entries = match Dir::read_from(directory) {
             Ok(entries) => entries,
@@ -234,7 +234,7 @@ impl Removal {
         removed
     }
 
-    /// Removes an entry of a directory; whether something is gone from there.
+    /// Removes an entry of a directory. Returns true if anything is gone from there.
     fn entry(&mut self, parent: &OwnedFd, name: &CStr, path: &Path, depth: usize) -> bool {
         let stat = match statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => stat,
@@ -259,7 +259,7 @@ impl Removal {
         match unlinked {
             Ok(()) => return true,
             Err(Errno::NOENT) => {}
-            // What is in it stays, and was named.
+            // Its remaining content was named already.
             Err(Errno::NOTEMPTY | Errno::EXIST) if !self.stays.is_empty() => {}
             Err(Errno::BUSY) => self.note(path, "something is mounted there"),
             Err(error) => self.note(path, error),
@@ -295,7 +295,7 @@ impl Removal {
         self.unlink(parent, name, path, AtFlags::REMOVEDIR)
     }
 
-    /// Moves a directory that lies too deep for one open file a level to where it does not.
+    /// Moves a directory that lies too deep for one open file a level up to a shallower place.
     fn move_up(&mut self, parent: &OwnedFd, name: &CStr, path: &Path, depth: usize) -> bool {
         let up = "../".repeat(depth.saturating_sub(1));
         self.moved += 1;
@@ -310,7 +310,7 @@ impl Removal {
     }
 }
 
-/// Lets this user list and change a directory of its own that is open.
+/// Lets this user list and change an open directory that it owns.
 fn unlock_directory(directory: &OwnedFd) {
     let mode = fstat(directory).map_or(0, |stat| stat.st_mode);
     if mode & 0o700 != 0o700 {
@@ -318,17 +318,17 @@ fn unlock_directory(directory: &OwnedFd) {
     }
 }
 
-/// The same for one that cannot be opened as it is.
+/// Unlocks a directory that its mode keeps from being opened.
 fn unlock_closed(parent: &OwnedFd, name: &CStr) {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     if let Ok(directory) = openat(parent, name, flags, Mode::empty()) {
-        // The handle is of the directory itself, whatever has its name by now.
+        // The handle stays that of this directory, whatever else takes its name.
         let path = format!("/proc/self/fd/{}", directory.as_raw_fd());
         let _ = rustix::fs::chmod(path.as_str(), Mode::RWXU);
     }
 }
 
-/// Takes the marks that forbid a change from a file or directory, and from the directory it is in.
+/// Clears the immutable marks of a file or directory and of the directory it is in.
 fn make_mutable(parent: &OwnedFd, name: &CStr) {
     let fixed = IFlags::IMMUTABLE | IFlags::APPEND;
     let free = |file: &OwnedFd| {
@@ -341,7 +341,7 @@ fn make_mutable(parent: &OwnedFd, name: &CStr) {
     free(parent);
     let kind = statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)
         .map(|stat| FileType::from_raw_mode(stat.st_mode));
-    // Opening anything else may wait for ever, or do something.
+    // Opening any other kind may block for ever, or have an effect.
     if matches!(kind, Ok(FileType::RegularFile | FileType::Directory)) {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         if let Ok(file) = openat(parent, name, flags, Mode::empty()) {
@@ -385,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn directories_that_their_mode_locks_are_opened() {
+    fn directories_locked_by_their_mode_are_removed() {
         let (_home, tree) = tree();
         touch(&tree.join("a/b/file"));
         for (path, mode) in [("a/b", 0), ("a", 0o500)] {

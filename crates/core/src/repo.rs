@@ -1,5 +1,5 @@
-//! Repositories of the restic format: where they are, and what opens them. What a repository is, is
-//! in `lifeboat-repository`; what its errors mean to an operator, in `explain`.
+//! Repositories of the restic format: where they are, and what opens them. The format is in
+//! `lifeboat-repository`; `explain` tells an operator what its errors mean.
 
 pub mod document;
 pub mod dump;
@@ -36,7 +36,7 @@ pub struct Place {
 }
 
 impl Place {
-    /// The place itself. With `create`, a directory that is not there is made.
+    /// Opens the place itself. With `create`, makes a missing directory.
     fn store(&self, create: bool) -> Result<Arc<dyn Store>> {
         let given = Given {
             url: of_restic(&self.url)?,
@@ -48,7 +48,7 @@ impl Place {
         open_store(&config, create, &Scrubber::default()).map_err(without_configuration)
     }
 
-    /// The password, from where it is said to be or where restic looks for it.
+    /// The password, from its reference or from where restic looks for it.
     fn password(&self) -> Result<Secret> {
         let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let reference = match &self.password {
@@ -71,7 +71,7 @@ impl Place {
         resolve_as_restic(&reference)
     }
 
-    /// Opens it.
+    /// Opens the repository.
     pub fn open(&self) -> Result<Repository> {
         let store = self.store(false)?;
         let repository = Repository::open(store, "", self.password()?.expose()).map_err(explain)?;
@@ -80,16 +80,17 @@ impl Place {
         Ok(repository)
     }
 
-    /// Makes one.
+    /// Creates a repository.
     pub fn create(&self, author: &Author) -> Result<Repository> {
-        // Before anything is made.
+        // First of all, so that nothing is made without a password.
         let password = self.password()?;
         let store = self.store(true)?;
         Repository::create(store, "", password.expose(), author).map_err(explain)
     }
 }
 
-/// A place written restic's way as a path or URL of ours; ours stay as they are.
+/// Converts a place in restic's notation into a path or URL of ours. One of ours is returned
+/// unchanged.
 fn of_restic(text: &str) -> Result<String> {
     let other = ["rest:", "b2:", "azure:", "gs:", "swift:", "rclone:"];
     let wrong = |message: String| {

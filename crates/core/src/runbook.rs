@@ -1,7 +1,8 @@
-//! How to restore an application from a store with stock tools alone: a page for each application
-//! and environment, over the newest complete points of all its plans; and `RESTORE.md`, which lists the pages.
+//! Writes how to restore an application from a store with stock tools alone: a page for each
+//! application and environment, from the newest complete points of all its plans; and `RESTORE.md`,
+//! which lists the pages.
 //!
-//! A page is written anew with every point, so that the keys, hashes and commands in it are true. Its
+//! A page is rewritten with every point, so that its keys, hashes and commands are current. Its
 //! commands are a shell script from top to bottom; the tests run them as they stand.
 
 mod check;
@@ -28,21 +29,21 @@ use cover::Part;
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-/// Where the list of pages is in a store. Older versions kept the instructions for one point there.
+/// Key of the list of pages in a store. Older versions kept the instructions for one point there.
 pub const INDEX: &str = "lifeboat/RESTORE.md";
 
-/// What stands around the name of the store in instructions.
+/// The text around the name of the store in instructions.
 const NAME: [&str; 2] = [" (`", "` in the configuration)"];
 
-/// Where the pages are.
+/// Prefix of the keys of all pages.
 const PAGES_PREFIX: &str = "lifeboat/restore/";
 
-/// Where the page of an application is in a store.
+/// Key of an application's page in a store.
 pub fn page_key(app: &Name, environment: &Name) -> String {
     format!("{PAGES_PREFIX}{app}/{environment}.md")
 }
 
-/// A path that `scp` takes as it stands.
+/// Quotes a path so that `scp` takes it literally.
 fn unglobbed(path: &str) -> String {
     let escape = |c: char| match c {
         '*' | '?' | '[' | ']' | '\\' => format!("\\{c}"),
@@ -51,13 +52,13 @@ fn unglobbed(path: &str) -> String {
     path.chars().map(escape).collect()
 }
 
-/// A part, and the details of its point where this host has or can open them.
+/// A part, and the details of its point if this host has them or can decrypt them.
 type Detailed<'a> = (Option<Details>, Part<'a>);
 
 fn render(context: &Context, store: &OpenStore, parts: &[Detailed<'_>]) -> String {
     let mut text = String::new();
     if let Some((_, newest)) = parts.first() {
-        // Needs are those of all that is taken.
+        // The requirements are those of all artifacts taken together.
         let mut all = newest.manifest.clone();
         let taken = parts.iter().flat_map(|(_, part)| &part.taken);
         all.sources = taken.map(|source| (*source).clone()).collect();
@@ -79,7 +80,7 @@ fn artifacts<'a>(part: &Part<'a>) -> Vec<&'a ManifestArtifact> {
     artifacts.filter(|a| names.contains(&a.source)).collect()
 }
 
-/// Says which points the page is of, and which sources are taken from each.
+/// Writes which points the page covers, and which sources are taken from each.
 fn write_points(
     out: &mut String,
     state: &State,
@@ -228,7 +229,7 @@ fn write_all(
     )
 }
 
-/// Fetches what is taken from one point, and compares it with its signed manifest.
+/// Writes how to fetch what is taken from one point and compare it with its signed manifest.
 fn write_fetch(out: &mut String, store: &OpenStore, part: &Part<'_>) -> std::fmt::Result {
     let artifacts = artifacts(part);
     let snapshots: BTreeSet<_> = artifacts.iter().flat_map(|a| &a.snapshot).collect();
@@ -290,7 +291,7 @@ fn stock_artifact(artifact: &ManifestArtifact) -> StockArtifact<'_> {
     }
 }
 
-/// The block that says where the keys are, where any is needed.
+/// Writes where the keys are, if any are needed.
 fn write_keys(out: &mut String, store: &OpenStore, manifest: &Manifest) -> std::fmt::Result {
     let mut lines = String::new();
     if snapshot(manifest).is_some() {
@@ -301,7 +302,7 @@ fn write_keys(out: &mut String, store: &OpenStore, manifest: &Manifest) -> std::
         lines += "IDENTITY=\"${IDENTITY:-$HOME/identity.txt}\"   # the decryption key\n";
     }
     for signer in message_signers(manifest) {
-        // Without the key, gpg ends in an error although it has decrypted everything.
+        // Without the key, gpg reports an error although it has decrypted everything.
         writeln!(
             lines,
             "gpg ${{GPG_OPTIONS:-}} --list-keys {signer} > /dev/null 2>&1 || GPG_OPTIONS=\"${{GPG_OPTIONS:-}} --skip-verify\""
@@ -313,7 +314,7 @@ fn write_keys(out: &mut String, store: &OpenStore, manifest: &Manifest) -> std::
     }
 }
 
-/// The snapshot that holds the point, where one does.
+/// The id of the snapshot that holds the point, if it is in a repository.
 fn snapshot(manifest: &Manifest) -> Option<&str> {
     let mut artifacts = manifest.artifacts.iter();
     artifacts.find_map(|a| a.snapshot.as_deref())
@@ -465,7 +466,7 @@ fn local_name(artifact: &ManifestArtifact) -> String {
     )
 }
 
-/// The commands that turn a fetched object into the bare stream on standard output.
+/// The commands that turn a fetched object into the plain stream on standard output.
 fn open(artifact: &ManifestArtifact) -> String {
     if let Some(snapshot) = &artifact.snapshot {
         return repository::dump(snapshot, &artifact.key);
@@ -489,7 +490,7 @@ fn open(artifact: &ManifestArtifact) -> String {
     }
 }
 
-/// The command that restores a point of a store on a machine without a configuration.
+/// The command that restores a point of a store on a machine that has no configuration.
 fn command(kind: &StoreKind, manifest: &Manifest, signer: &str) -> String {
     let point = &manifest.point;
     let mut encrypt = manifest.artifacts.iter().map(|a| a.encrypt.as_deref());
@@ -509,7 +510,7 @@ mod tests {
     use super::quote;
 
     #[test]
-    fn words_survive_a_shell() {
+    fn quoted_words_survive_a_shell() {
         assert_eq!(quote("a/b-1.gz"), "a/b-1.gz");
         assert_eq!(quote("it's"), r"'it'\''s'");
         assert_eq!(quote(""), "''");

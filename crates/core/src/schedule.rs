@@ -1,8 +1,8 @@
-//! When things are due: cron expressions of five fields, in UTC.
+//! Cron expressions of five fields, in UTC.
 //!
-//! Pure: the time comes from the caller. A schedule that parses runs some day; how far two of its
-//! runs can be apart is known ([`Schedule::gap_max`]), so that a recovery point objective can be
-//! held against it. It does not know what runs, nor whether it ran.
+//! Pure: the time comes from the caller. A schedule that parses runs some day, and the longest gap
+//! between two of its runs is known ([`Schedule::gap_max`]), so it can be compared with a recovery
+//! point objective. It does not know what runs, nor whether it ran.
 
 use crate::error::{Code, Error, Result};
 use crate::span::Span;
@@ -13,8 +13,8 @@ use jiff::civil::{Date, DateTime, Time, date};
 use jiff::tz::TimeZone;
 use std::fmt;
 
-/// The days over which the longest gap is looked for: ten years with two leap days, so that
-/// `29 2` shows its four years.
+/// First of the days in which the longest gap is sought: ten years with two leap days, so that `29
+/// 2` shows its four years.
 const GAP_FROM: Date = date(2026, 1, 1);
 const GAP_UNTIL: Date = date(2036, 1, 1);
 
@@ -26,8 +26,8 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// Parses five fields. Names of days and months, lists, ranges and steps are known; when both
-    /// day fields are restricted, either one fits, as in every cron.
+    /// Parses five fields. Names of days and months, lists, ranges and steps are allowed. If both
+    /// day fields are restricted, a day that fits either one runs, as in every cron.
     pub fn parse(text: &str) -> Result<Self> {
         let wrong = |cause: &str| {
             Error::new(Code::Configuration, format!("{text:?} is no schedule"))
@@ -65,10 +65,10 @@ impl Schedule {
         Some(next.to_zoned(TimeZone::UTC).ok()?.timestamp())
     }
 
-    /// The longest time between two runs that follow each other.
+    /// The longest time between two consecutive runs.
     ///
-    /// Every day that has a run has the same ones (UTC has no summer time), so that one day is
-    /// walked run by run and the others only from first run to first run.
+    /// Every day that has a run has the same ones (UTC has no summer time). One day is therefore
+    /// walked run by run, and the others only from first run to first run.
     pub fn gap_max(&self) -> Span {
         let mut longest = 0;
         let Some(mut day_first) = self.next_civil(GAP_FROM.at(0, 0, 0, 0), true) else {
@@ -114,7 +114,7 @@ fn seconds_between(from: DateTime, to: DateTime) -> u64 {
     u64::try_from(seconds).unwrap_or(0)
 }
 
-/// A schedule that runs at least every `seconds`, as a suggestion. `None` for under a minute.
+/// Suggests a schedule that runs at least every `seconds`. `None` for less than a minute.
 pub fn suggestion(seconds: u64) -> Option<String> {
     // Only steps that divide the hour or the day leave no longer gap at its end.
     const MINUTES: [u64; 10] = [30, 20, 15, 12, 10, 6, 5, 4, 3, 2];
@@ -200,7 +200,7 @@ mod tests {
 
     /// The shortcut over days finds what walking every run finds.
     #[test]
-    fn the_gap_is_that_of_walking_every_run() {
+    fn the_shortcut_finds_the_gap_that_walking_every_run_finds() {
         for text in [
             "13 */5 * * 2,6",
             "5 4 */9 * *",
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_schedule_says_why() {
+    fn an_invalid_schedule_says_why() {
         let table = [
             ("", "expected 5 fields, found 0"),
             ("@daily", "expected 5 fields, found 1"),

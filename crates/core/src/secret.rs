@@ -1,8 +1,8 @@
-//! Secrets are references until the moment of use, and then values that cannot be printed.
+//! Secrets: references until the moment of use, and then values that cannot be printed.
 //!
-//! A [`Reference`] names where a secret is. A [`Secret`] holds it: no `Display`, no `Serialize`,
-//! `Debug` shows nothing, and memory is wiped on drop. A [`Scrubber`] removes known secrets from
-//! text that came from elsewhere (a child's standard error).
+//! A [`Reference`] names where a secret is. A [`Secret`] holds it: it has no `Display` and no
+//! `Serialize`, `Debug` shows nothing, and its memory is wiped on drop. A [`Scrubber`] removes
+//! known secrets from text that came from elsewhere, such as a child's standard error.
 
 use crate::error::{Code, Error, Fact, Result};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -12,7 +12,7 @@ use std::fmt;
 use std::sync::{Arc, RwLock};
 use zeroize::Zeroizing;
 
-/// How a binary file that `age` encrypted begins.
+/// The first bytes of a binary file that `age` encrypted.
 pub(crate) const AGE_FILE: &[u8] = b"age-encryption.org/";
 
 /// A resolved secret. It can be read with [`Secret::expose`] and by no other means.
@@ -30,7 +30,7 @@ impl Secret {
         &self.0
     }
 
-    /// The secret as text; an error that does not show it when it is not UTF-8.
+    /// The secret as text. Fails, without showing it, if it is not UTF-8.
     pub fn expose_str(&self) -> Result<&str> {
         std::str::from_utf8(&self.0)
             .map_err(|_| Error::new(Code::Secret, "a secret that must be text is not UTF-8"))
@@ -60,7 +60,7 @@ pub enum Reference {
 /// Runs the command line of a `cmd:` reference, and returns what it printed.
 pub type Run<'a> = &'a dyn Fn(&str) -> Result<Vec<u8>>;
 
-/// Why a text is no reference. It never carries the text, which may be a secret.
+/// The error for a text that is not a reference. It never carries the text, which may be a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NotAReference;
 
@@ -93,7 +93,7 @@ impl Reference {
     /// Fetches the secret. Errors name the reference, never the value. An empty value is an error.
     pub fn resolve(&self, run: Run<'_>) -> Result<Secret> {
         let bytes = self.fetch(run)?;
-        // The last byte of what age encrypted is a part of it.
+        // The last byte of a file from age belongs to it.
         let binary = bytes.starts_with(AGE_FILE);
         let trimmed = bytes
             .strip_suffix(b"\n")
@@ -102,8 +102,9 @@ impl Reference {
         self.unless_empty(trimmed.strip_suffix(b"\r").unwrap_or(trimmed))
     }
 
-    /// Fetches the password of a repository as restic reads it: from a file or a command in the text
-    /// that a byte order mark says, without white space around it. Otherwise as [`Self::resolve`].
+    /// Fetches the password of a repository as restic reads it. A file or the output of a command
+    /// may begin with a byte order mark that sets its encoding, and white space around it is
+    /// dropped. Anything else is fetched as by [`Self::resolve`].
     pub fn resolve_as_restic(&self, run: Run<'_>) -> Result<Secret> {
         if let Reference::Env(_) = self {
             return self.resolve(run);
@@ -159,7 +160,7 @@ impl Reference {
     }
 }
 
-/// What is written in UTF-8, or in UTF-16 after a byte order mark.
+/// Decodes UTF-8, or UTF-16 after a byte order mark. `None` if it is neither.
 fn password_text(bytes: &[u8]) -> Option<Zeroizing<String>> {
     let utf16 = |rest: &[u8], unit: fn([u8; 2]) -> u16| {
         let (units, rest) = rest.as_chunks::<2>();
@@ -222,7 +223,7 @@ impl JsonSchema for Reference {
     }
 }
 
-/// A line of a key that is shorter is too common to be masked by itself.
+/// Minimum length of a line of a key that is masked by itself: shorter ones are too common.
 const KEY_LINE_BYTES_MIN: usize = 16;
 
 /// Removes every secret it has been told of from text that will be kept or shown.
@@ -230,9 +231,9 @@ const KEY_LINE_BYTES_MIN: usize = 16;
 pub struct Scrubber(Arc<RwLock<Vec<Secret>>>);
 
 impl Scrubber {
-    /// From now on this secret is removed, and each line of it when it is a key of several lines.
-    /// Secrets under four bytes are left: masking them would garble every message without hiding
-    /// anything.
+    /// Adds a secret. From now on it is removed from text and, if it is a key of several lines, so
+    /// is each of its lines. Secrets under four bytes are ignored: masking them would garble every
+    /// message without hiding anything.
     pub fn learn(&self, secret: &Secret) {
         let Ok(mut known) = self.0.write() else {
             return;
@@ -246,20 +247,20 @@ impl Scrubber {
         for line in
             lines.filter(|line| line.len() >= KEY_LINE_BYTES_MIN && line.len() < whole.len())
         {
-            // Comments and headings of a key file are no secret.
+            // Comments and headings of a key file are not secret.
             if !line.starts_with(b"#") && !line.starts_with(b"-----") && !is_known(&known, line) {
                 known.push(Secret::new(line.to_vec()));
             }
         }
     }
 
-    /// Another one that knows the same; what either learns from now on, the other does not.
+    /// A second scrubber that knows the same secrets. The two learn separately from then on.
     pub fn fork(&self) -> Self {
         let known = self.0.read().map(|known| known.clone());
         Scrubber(Arc::new(RwLock::new(known.unwrap_or_default())))
     }
 
-    /// The text with every known secret replaced by `***`.
+    /// Returns the text with every known secret replaced by `***`.
     pub fn scrub(&self, text: &str) -> String {
         let mut text = text.to_owned();
         let Ok(known) = self.0.read() else {

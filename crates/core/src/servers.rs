@@ -1,5 +1,5 @@
-//! What every throwaway database server needs: a user to run as, a private place, and a thread that
-//! keeps it.
+//! Parts that every throwaway database server needs: a user to run as, a private place, and a
+//! thread that keeps it running.
 //!
 //! Guarantees: a server is gone when its value is dropped; after `kill -9` the kernel kills it.
 
@@ -12,12 +12,12 @@ use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// How long a server may take to accept connections.
+/// The longest time a server may take to accept connections.
 const START: Duration = Duration::from_secs(60);
 /// A socket's path may have 107 bytes; the name of the socket in it takes 15.
 const SOCKET_DIRECTORY_BYTES_MAX: usize = 90;
 
-/// A server under way. Dropping it ends it.
+/// A running server. Dropping it ends it.
 #[derive(Debug)]
 pub struct Server {
     ended: Receiver<Ended>,
@@ -25,13 +25,13 @@ pub struct Server {
     keeper: Option<JoinHandle<()>>,
 }
 
-/// How a server ended by itself: what it said, or why it was never there.
+/// The end of a server that ended by itself: its output, or the error that kept it from starting.
 struct Ended(Result<String>);
 
 impl Server {
-    /// Starts the server from a thread of its own, which lives as long as the server shall: the
-    /// kernel kills a child when the *thread* that started it ends, and the caller's may be a
-    /// short-lived one. `end` ends it; nothing in it is worth an orderly shutdown.
+    /// Starts the server from a thread of its own that lives as long as the server: the kernel
+    /// kills a child when the *thread* that started it ends, and the caller's thread may be
+    /// short-lived. `end` ends the server; none of its data is worth an orderly shutdown.
     pub fn start(command: Command, end: fn(Running) -> String) -> Result<Self> {
         let (tell, ended) = bounded(1);
         let (stop, stopped) = bounded::<()>(0);
@@ -61,13 +61,14 @@ impl Server {
         })
     }
 
-    /// Asks until it answers, or has ended, or took too long. `name` is for the error.
+    /// Asks until the server answers. Fails if it has ended or takes too long; `name` is for the
+    /// error.
     pub fn wait_until_ready(&self, name: &str, ask: impl Fn() -> Result<()>) -> Result<()> {
         let deadline = Instant::now() + START;
         loop {
             let Err(error) = ask() else { return Ok(()) };
             let ended = self.ended.try_recv().ok();
-            // A client that is not there will not appear by waiting.
+            // Waiting does not make a missing client appear.
             let hopeless = error.code == Code::ToolMissing;
             if ended.is_none() && !hopeless && Instant::now() < deadline {
                 std::thread::sleep(Duration::from_millis(20));
@@ -95,7 +96,7 @@ impl Drop for Server {
     }
 }
 
-/// The user to run as when this is root, which database servers refuse to run as.
+/// The user to run as if this process is root, which database servers refuse to run as.
 pub fn unprivileged(server: &str, user: &str) -> Result<Option<(u32, u32)>> {
     if !rustix::process::geteuid().is_root() {
         return Ok(None);
@@ -121,7 +122,7 @@ pub fn unprivileged(server: &str, user: &str) -> Result<Option<(u32, u32)>> {
         })
 }
 
-/// `base`, or the system's temporary directory where that user cannot reach it.
+/// Returns `base`, or the system's temporary directory if that user cannot reach `base`.
 pub fn workplace(base: &Path, user: Option<(u32, u32)>) -> Result<PathBuf> {
     match user {
         Some(user) if !reachable(base, user) => {
@@ -133,8 +134,8 @@ pub fn workplace(base: &Path, user: Option<(u32, u32)>) -> Result<PathBuf> {
     }
 }
 
-/// A private directory for the socket: this one, or a shorter one that is to be kept as long as the
-/// server. Both are given to that user.
+/// A private directory for the socket: the given one or, if its path is too long, a shorter one
+/// that must be kept as long as the server. Both are given to that user.
 pub fn socket_directory(
     directory: &Directory,
     user: Option<(u32, u32)>,
@@ -148,7 +149,7 @@ pub fn socket_directory(
     Ok((short.path().to_owned(), Some(short)))
 }
 
-/// Whether this user can pass through every directory down to and with `path`.
+/// Returns true if this user can pass through every directory of `path`, the last one included.
 fn reachable(path: &Path, (uid, gid): (u32, u32)) -> bool {
     let Ok(path) = std::fs::canonicalize(path) else {
         return false;
@@ -165,7 +166,7 @@ fn reachable(path: &Path, (uid, gid): (u32, u32)) -> bool {
     })
 }
 
-/// Makes a file or directory that user's, when there is one.
+/// Gives a file or directory to that user, if there is one.
 pub fn give(path: &Path, user: Option<(u32, u32)>) -> Result<()> {
     let Some((uid, gid)) = user else {
         return Ok(());
@@ -174,7 +175,7 @@ pub fn give(path: &Path, user: Option<(u32, u32)>) -> Result<()> {
         .map_err(|error| Error::io(format!("{} cannot be given away", path.display()), &error))
 }
 
-/// The command as that user, when there is one.
+/// Makes the command run as that user, if there is one.
 pub fn as_user(command: Command, user: Option<(u32, u32)>) -> Command {
     match user {
         Some((uid, gid)) => command.user(uid, gid),
@@ -186,7 +187,7 @@ pub fn as_user(command: Command, user: Option<(u32, u32)>) -> Command {
 pub(crate) mod tests {
     use std::path::Path;
 
-    /// How many processes work in a directory or below it.
+    /// Number of processes whose working directory is `directory` or lies below it.
     pub fn processes_in(directory: &Path) -> usize {
         let entries = std::fs::read_dir("/proc").unwrap().flatten();
         entries

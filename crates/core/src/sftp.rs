@@ -1,6 +1,6 @@
-//! Opens connections for SFTP stores: an `ssh` of the transport, through the connection that is
-//! shared with everything else that runs on that host, asks for the server's SFTP subsystem. The
-//! store speaks the protocol; hosts, keys and processes are the business of this side.
+//! Opens connections for SFTP stores. An `ssh` of the transport asks for the server's SFTP
+//! subsystem through the connection that everything on that host shares. The store speaks the
+//! protocol; this side handles hosts, keys and processes.
 
 use crate::config::{SftpConfig, SshConfig};
 use crate::error::{Code, Error, Fact};
@@ -13,17 +13,17 @@ use std::process::{ChildStdin, ChildStdout};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long an `ssh` whose output has ended may take to end itself.
+/// How long an `ssh` whose output has ended may take to exit.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
-/// How often it is looked at in that time.
+/// Interval at which it is polled in that time.
 const LOOK: Duration = Duration::from_millis(20);
 
 /// Logs in to the host of a store.
 pub(crate) struct Logins {
     host: Host,
     scrubber: Scrubber,
-    /// The connection beneath stays open between two uses.
+    /// Keeps the underlying connection open between two uses.
     _sessions: Sessions,
 }
 
@@ -50,15 +50,15 @@ impl Logins {
             .env("SSH_ASKPASS", "/bin/false")
             .env("SSH_ASKPASS_REQUIRE", "force")
             .stdin_piped()
-            // An interrupt from the terminal is for us, and we end it in order: what is unfinished
-            // over there is removed first.
+            // An interrupt from the terminal is meant for us. We end `ssh` in order, after removing
+            // what is unfinished on the server.
             .own_group()
             .cleanup()
             .scrub_with(&self.scrubber);
         let (tell, told) = bounded(1);
         let (order, orders) = bounded(2);
         let (say, said) = bounded(1);
-        // A thread of its own: the kernel ends a child with the thread that started it.
+        // A thread of its own: the kernel kills a child when the thread that started it ends.
         crate::thread::start(move || match Transport::Local.spawn(&command) {
             Err(error) => drop(tell.send(Err(error))),
             Ok(mut running) => {
@@ -75,15 +75,15 @@ impl Logins {
 
 type Login = (ChildStdin, ChildStdout, Sender<Order>, Receiver<String>);
 
-/// What becomes of an `ssh`.
+/// An order about an `ssh` process.
 enum Order {
-    /// It ends now.
+    /// End it now.
     Cut,
-    /// Its output has ended, so it will, too.
+    /// Wait for it: its output has ended, so it exits soon.
     Await,
 }
 
-/// Until it is told what to do, or nobody is left who could.
+/// Keeps an `ssh` until an order comes, or until nobody is left who could give one.
 fn keep(mut running: Running, orders: &Receiver<Order>, say: &Sender<String>) {
     if let Ok(Order::Await) = orders.recv() {
         let deadline = Instant::now() + LAST_WORDS;
@@ -111,7 +111,7 @@ impl Connect for Logins {
     }
 }
 
-/// An `ssh` that runs. It ends when this is dropped, because nobody can give it orders then.
+/// A running `ssh`. It ends when this value is dropped, because nobody can give it orders then.
 struct Ssh {
     host: Host,
     order: Sender<Order>,
@@ -120,7 +120,7 @@ struct Ssh {
 
 impl Link for Ssh {
     fn cut(&self) {
-        // One that has had its orders is ending.
+        // One that already has an order is ending.
         let _ = self.order.try_send(Order::Cut);
     }
 
@@ -142,7 +142,7 @@ impl Link for Ssh {
     }
 }
 
-/// The error as a store hands it on; what may pass is a host that cannot be reached now.
+/// Converts an error for the store. A host that cannot be reached now counts as transient.
 fn link_error(error: Error) -> LinkError {
     let may_pass = error.code == Code::SourceUnreachable && error.fact != Some(Fact::HostKey);
     let code = match error.code {

@@ -1,8 +1,8 @@
 //! Signatures of manifests and evidence: Ed25519, in OpenSSH's format, namespace `lifeboat`.
 //!
 //! Guarantees: `ssh-keygen -Y verify -n lifeboat` accepts what is signed here and the other way
-//! round, and a signature is believed only from a key that the operator listed. It says nothing of
-//! when something was signed: a signer can write any time into what it signs.
+//! round, and a signature is trusted only if the operator listed its key. A signature does not
+//! prove when it was made: a signer can write any time into what it signs.
 
 mod trusted;
 
@@ -19,21 +19,21 @@ use ssh_key::{Algorithm, HashAlg, LineEnding, PrivateKey, SshSig};
 use std::fmt;
 use zeroize::Zeroizing;
 
-/// The namespace of every signature, so that one made for another purpose is worth nothing here.
+/// The namespace of every signature: a signature made for another purpose is refused.
 pub const NAMESPACE: &str = "lifeboat";
 
-/// Who signed: the fingerprint of a public key as OpenSSH shows it, `SHA256:…`.
+/// The signer: the fingerprint of a public key as OpenSSH shows it, `SHA256:…`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SignerId(String);
 
 impl SignerId {
-    /// As OpenSSH shows it.
+    /// The id as OpenSSH shows it.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The same as one component of a key: no separator in it, and different ids stay different.
+    /// The id as one component of a key: it has no separator, and different ids stay different.
     pub fn key_component(&self) -> String {
         self.0
             .chars()
@@ -52,12 +52,12 @@ impl fmt::Display for SignerId {
     }
 }
 
-/// A public key that signatures are checked with.
+/// A public key that checks signatures.
 #[derive(Debug, Clone)]
 pub struct PublicKey(ssh_key::PublicKey);
 
 impl PartialEq for PublicKey {
-    /// Whatever the comments.
+    /// Compares keys without their comments.
     fn eq(&self, other: &Self) -> bool {
         self.0.key_data() == other.0.key_data()
     }
@@ -88,7 +88,7 @@ impl PublicKey {
     /// `ssh-ed25519 AAAA…`, without a comment.
     pub fn to_openssh(&self) -> String {
         let bare = ssh_key::PublicKey::from(self.0.key_data().clone());
-        // The text form of a key that was parsed from text (or made here) always exists.
+        // A key that was parsed from text, or made here, always has a text form.
         bare.to_openssh().unwrap_or_default()
     }
 
@@ -117,7 +117,7 @@ impl Signer {
             Error::new(Code::Secret, message)
                 .hint("make one with: ssh-keygen -t ed25519 -N '' -f signing.key")
         };
-        // The final newline that resolving a reference takes away is part of the format.
+        // Resolving a reference drops the final newline, but the format requires it.
         let text = Zeroizing::new(format!("{}\n", secret.expose_str()?.trim()));
         let key = PrivateKey::from_openssh(text.as_bytes())
             .map_err(|error| wrong("the signing key is no OpenSSH private key").cause(error))?;
@@ -134,12 +134,12 @@ impl Signer {
         Ok(Signer(key))
     }
 
-    /// The key that 32 random bytes make. They are the key: take them from the kernel.
+    /// Makes a key from 32 random bytes. They are the private key: take them from the kernel.
     pub fn from_random(random: &Zeroizing<[u8; 32]>) -> Self {
         Signer(PrivateKey::from(Ed25519Keypair::from_seed(random)))
     }
 
-    /// A new key from the kernel's randomness.
+    /// Generates a key from the kernel's randomness.
     pub fn generate() -> Result<Self> {
         let mut random = Zeroizing::new([0; 32]);
         let mut filled = 0;
@@ -172,10 +172,12 @@ impl Signer {
         self.public().to_openssh()
     }
 
-    /// The HMAC-SHA-256 of a proof of content, hex, under a key that only who has this one knows. A
-    /// hash of a small secret could be guessed; this cannot. `None` where the key cannot sign.
+    /// The HMAC-SHA-256 of a proof of content, in hex, under a key that only the owner of this one
+    /// knows. A plain hash of a small secret could be guessed; this cannot. `None` if the key
+    /// cannot sign.
     ///
-    /// The key is the SHA-256 of our Ed25519 signature of a constant, which is always the same.
+    /// The HMAC key is the SHA-256 of our Ed25519 signature of a constant, which is always the
+    /// same.
     pub fn proof_mac(&self, content: &[u8]) -> Option<String> {
         let signature = self
             .0
@@ -186,7 +188,7 @@ impl Signer {
         Some(hex(&mac.finalize().into_bytes()))
     }
 
-    /// Signs; the result is the text of a `.sig` file.
+    /// Signs a message and returns the text of a `.sig` file.
     pub fn sign(&self, message: &[u8]) -> Result<String> {
         self.0
             .sign(NAMESPACE, HashAlg::Sha512, message)
@@ -199,8 +201,8 @@ fn untrusted(message: impl Into<String>) -> Error {
     Error::new(Code::Untrusted, message)
 }
 
-/// Parses a `.sig` file, and refuses every text but the one way of writing what it says: the
-/// library takes other versions and lengths for right, and they are not among the signed bytes.
+/// Parses a `.sig` file. Refuses every text but the canonical one: the library accepts other
+/// versions and lengths, and they are not among the signed bytes.
 fn parse_signature(text: &str) -> Result<SshSig, String> {
     let text = format!("{}\n", text.trim());
     let signature = SshSig::from_pem(text.as_bytes()).map_err(|error| error.to_string())?;
@@ -212,14 +214,14 @@ fn parse_signature(text: &str) -> Result<SshSig, String> {
     Ok(signature)
 }
 
-/// Who made `signature` of exactly these bytes, for us. Whether that signer is trusted is another
-/// question.
+/// The signer who made `signature` of exactly these bytes in our namespace. Trust in that signer is
+/// checked elsewhere.
 pub fn signer_of(message: &[u8], signature: &str) -> Result<SignerId> {
     signed_by(message, signature).map(|key| key.id())
 }
 
-/// Checks that `signature` is one of `message`, made for us, and returns the key that made it.
-/// Whether that key is trusted is another question.
+/// Checks that `signature` was made of `message` in our namespace, and returns the key that made
+/// it. Trust in that key is checked elsewhere.
 fn signed_by(message: &[u8], signature: &str) -> Result<PublicKey> {
     let signature = parse_signature(signature).map_err(|cause| {
         untrusted("the signature is malformed")

@@ -1,4 +1,4 @@
-//! Lengths of time, as they are written in a configuration.
+//! Lengths of time as a configuration writes them.
 
 use std::fmt;
 

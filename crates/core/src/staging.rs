@@ -1,4 +1,5 @@
-//! The private places beside live things where a restore is put before it is swapped in.
+//! Staging directories: private places beside live things where restored data waits to be swapped
+//! in.
 
 use crate::archive::Tally;
 use crate::error::{Code, Error, Result};
@@ -11,7 +12,7 @@ use std::io::Read;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
-/// Makes the directories above these paths that are missing, for this user alone; returns them,
+/// Makes the missing directories above these paths, for this user alone. Returns those it made,
 /// outermost first.
 pub fn make_above(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let mut made = Vec::new();
@@ -27,20 +28,20 @@ pub fn make_above(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
     Ok(made)
 }
 
-/// Removes those of these directories that are empty, innermost first.
+/// Removes the empty ones of these directories, innermost first.
 pub fn remove_empty(directories: &[PathBuf]) {
     for directory in directories.iter().rev() {
         let _ = std::fs::remove_dir(directory);
     }
 }
 
-/// Removes a staging directory with what is left in it. Returns what cannot be removed, which is
-/// private and named after the point.
+/// Removes a staging directory with its contents. Returns what cannot be removed, which stays
+/// private and is named after the point.
 pub fn remove(staging: &Path) -> Vec<Stays> {
     remove_tree(staging)
 }
 
-/// Mode, owner and group of a file, to give them to what is restored in its place.
+/// Mode, owner and group of a file, to be given to the restored file that replaces it.
 pub fn attributes(path: &Path) -> Option<FileAttributes> {
     let metadata = std::fs::metadata(path).ok()?;
     Some(FileAttributes {
@@ -50,8 +51,8 @@ pub fn attributes(path: &Path) -> Option<FileAttributes> {
     })
 }
 
-/// Gives a restored file the attributes the captured one had. Owners need root; without it the
-/// file stays ours, and a warning says so.
+/// Gives a restored file the attributes of the captured one. Changing the owner needs root; without
+/// it the file stays ours, and the returned warning says so.
 pub fn apply_attributes(path: &Path, attributes: FileAttributes) -> Result<Option<String>> {
     let failed = |error: std::io::Error| {
         Error::new(
@@ -65,7 +66,7 @@ pub fn apply_attributes(path: &Path, attributes: FileAttributes) -> Result<Optio
     Ok(owner.map(|error| format!("{} keeps our owner: {error}", path.display())))
 }
 
-/// The proof of a plain file, read from where it is.
+/// The proof of a plain file, read in place.
 pub fn observe_file(path: &Path) -> Result<Proof> {
     let failed =
         |error: std::io::Error| Error::io(format!("{} cannot be read", path.display()), &error);

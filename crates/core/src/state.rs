@@ -1,8 +1,7 @@
-//! What a host keeps beyond a run: the state directory, with the signing key, the index of the
-//! stores, locks and scratch space.
+//! State that a host keeps between runs: the state directory with the signing key, the catalog of
+//! the stores, locks and scratch space.
 //!
-//! Everything in it but the signing key can be made again from the stores. Runs beside each other may
-//! share one.
+//! All of it but the signing key can be rebuilt from the stores. Concurrent runs may share one.
 
 use crate::catalog::Catalog;
 use crate::config::App;
@@ -19,14 +18,14 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// What this host keeps of an application.
+/// The state of an application on this host.
 pub struct State {
     /// Signs manifests and evidence.
     pub signer: Signer,
-    /// The index of the stores.
+    /// The catalog of the stores.
     pub catalog: Catalog,
     directory: PathBuf,
-    /// Where everything goes with the value: the directory, removed at the end.
+    /// Set if the state is temporary: the directory, removed when the value is dropped.
     _passing: Option<Directory>,
 }
 
@@ -44,7 +43,7 @@ impl State {
         })
     }
 
-    /// A state that is gone with the value, in `home`. Its signing key is nobody's.
+    /// A temporary state in `home`, removed when it is dropped. Nobody trusts its signing key.
     pub(crate) fn passing(home: Directory) -> Result<Self> {
         let directory = home.path().to_owned();
         for part in PARTS {
@@ -63,13 +62,12 @@ impl State {
         self.directory.join("scratch")
     }
 
-    /// Removes what runs that were killed left in scratch directories. Returns what cannot be
-    /// removed.
+    /// Removes what killed runs left in scratch directories. Returns what cannot be removed.
     pub fn sweep(&self) -> Vec<crate::removal::Stays> {
         scratch::sweep(&self.scratch()).stays
     }
 
-    /// A directory for what is worth keeping on this host, 0700; made when missing.
+    /// A directory for data worth keeping on this host, with mode 0700. It is made if missing.
     pub fn private_directory(&self, parts: &[&str]) -> Result<PathBuf> {
         let mut path = self.directory.clone();
         for part in parts {
@@ -79,12 +77,12 @@ impl State {
         Ok(path)
     }
 
-    /// The file that lists whom we trust, for `ssh-keygen -Y verify`.
+    /// The file that lists the trusted signers, for `ssh-keygen -Y verify`.
     pub fn allowed_signers(&self) -> PathBuf {
         self.directory.join("allowed_signers")
     }
 
-    /// Keeps the list of trusted signers as a file, so that stock tools can check what we signed.
+    /// Writes the list of trusted signers to a file, so that stock tools can check our signatures.
     pub(crate) fn keep_allowed_signers(&self, trusted: &TrustedSigners, app: &str) -> Result<()> {
         let lines = trusted.lines_for(app).into_iter();
         let text: String = lines.map(|line| line + "\n").collect();
@@ -100,8 +98,8 @@ impl State {
             })
     }
 
-    /// Takes a lock of this host, held until the value is dropped or the process ends, however it
-    /// ends. `None` when another run holds it.
+    /// Takes a lock of this host. It is held until the value is dropped or the process ends,
+    /// however it ends. `None` if another run holds it.
     pub fn lock(&self, name: &str) -> Result<Option<File>> {
         let path = self.directory.join("locks").join(format!("{name}.lock"));
         let file = OpenOptions::new()
@@ -119,7 +117,7 @@ impl State {
     }
 }
 
-/// The directories in it that are always there.
+/// The directories that every state directory has.
 const PARTS: [&str; 2] = ["locks", "scratch"];
 
 fn state_error(path: &Path, error: &std::io::Error) -> Error {
@@ -131,8 +129,8 @@ fn state_error(path: &Path, error: &std::io::Error) -> Error {
     .hint("make it writable for the user that runs lifeboat, or set app.state to another directory")
 }
 
-/// Makes the state directory unless it is there. One that others can write to, or put another in the
-/// place of, is refused: who writes there signs, and decides what is believed.
+/// Makes the state directory unless it exists. Refuses one that others can write to or replace:
+/// whoever writes there can sign, and decides what is trusted.
 fn open_state(state: &Path) -> Result<()> {
     let safe = || {
         ownership::private_directory(state, &["locks"]).map_err(|error| Error {
@@ -145,11 +143,11 @@ fn open_state(state: &Path) -> Result<()> {
     for part in PARTS {
         make_private(&state.join(part))?;
     }
-    // Others may have made it in the meantime.
+    // Another run may have made it meanwhile.
     safe()
 }
 
-/// Makes a directory for this user alone, unless it is there.
+/// Makes a directory for this user alone, unless it exists.
 fn make_private(path: &Path) -> Result<()> {
     DirBuilder::new()
         .recursive(true)

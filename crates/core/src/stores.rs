@@ -1,7 +1,7 @@
-//! Stores, open: with how artifacts are sealed for them, and what opens them.
+//! Open stores, each with its encryption settings and the keys that decrypt it.
 //!
-//! Each is opened once for a run: what was learnt of it, its connections, and the secrets that were
-//! fetched for it serve to the end.
+//! A store is opened once in a run: its facts, its connections and the secrets fetched for it are
+//! reused to the end.
 
 use crate::archive::{
     Certificates, Gpg, Identities, MessageKey, MessageSigner, Recipients, Sealing, SecretKeys,
@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-/// A store, open.
+/// An open store.
 #[derive(Clone)]
 pub struct OpenStore {
     /// Its name in the configuration.
@@ -35,17 +35,17 @@ pub struct OpenStore {
     pub config: StoreConfig,
     /// The store itself.
     pub store: Arc<dyn Store>,
-    /// How artifacts are sealed for it.
+    /// Compression and encryption of the artifacts that go into it.
     pub sealing: Sealing,
-    /// Its repository, where it has a password for one.
+    /// Its repository, if it has a password for one.
     pub snapshots: Option<Arc<Snapshots>>,
     scrubber: Scrubber,
     opened: Arc<OnceLock<Option<Identities>>>,
 }
 
 impl OpenStore {
-    /// The keys that decrypt what is here; `None` when none are configured. A secret key with a
-    /// passphrase takes a while to unlock, so that they are kept.
+    /// The keys that decrypt its objects; `None` if none are configured. They are kept, because
+    /// unlocking a secret key with a passphrase takes a while.
     pub fn identities(&self) -> Result<Option<Identities>> {
         if let Some(known) = self.opened.get() {
             return Ok(known.clone());
@@ -61,7 +61,7 @@ impl OpenStore {
         Ok(self.opened.get_or_init(|| identities).clone())
     }
 
-    /// Its repository; an error where it has no password for one.
+    /// Its repository. Fails if it has no password for one.
     pub(crate) fn snapshots(&self) -> Result<&Arc<Snapshots>> {
         self.snapshots.as_ref().ok_or_else(|| {
             let name = &self.name;
@@ -76,7 +76,8 @@ impl OpenStore {
         })
     }
 
-    /// Begins a snapshot, where points go into a repository. Blobs among `bad` are stored again.
+    /// Begins a snapshot, if the points of this store go into a repository. Blobs among `bad` are
+    /// stored again.
     pub(crate) fn deposit(&self, bad: HashSet<Id>) -> Result<Option<Arc<Deposit>>> {
         let repository = self.config.is_repository();
         let snapshots = self.snapshots.as_ref().filter(|_| repository);
@@ -117,7 +118,7 @@ impl OpenStore {
 /// The stores of a run.
 pub struct Stores {
     config: BTreeMap<Name, StoreConfig>,
-    /// The file of the configuration, for what it says of the files that it names.
+    /// The path of the configuration, for judging the files that it names.
     origin: PathBuf,
     access: Access,
     clock: Clock,
@@ -125,17 +126,17 @@ pub struct Stores {
     open: Mutex<BTreeMap<String, OpenStore>>,
 }
 
-/// What is done with stores.
+/// The way stores are used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
     /// They are read and written.
     Write,
-    /// They are read alone: nothing is made or locked there.
+    /// They are only read: nothing is made or locked there.
     Read,
 }
 
 impl Stores {
-    /// Nothing is opened yet.
+    /// Stores of a configuration, none of them opened yet.
     pub fn new(config: &Config, access: Access, clock: Clock, scrubber: Scrubber) -> Self {
         Stores {
             config: config.store.clone(),
@@ -147,7 +148,7 @@ impl Stores {
         }
     }
 
-    /// A store by name, opened at its first use.
+    /// Returns a store by name. It is opened at its first use.
     pub fn open(&self, name: &str) -> Result<OpenStore> {
         let mut known = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(store) = known.get(name) {
@@ -165,7 +166,7 @@ impl Stores {
         Ok(store)
     }
 
-    /// A store that is to receive something, which needs keys that can be encrypted to now.
+    /// Opens a store that is to receive something. Fails if its keys cannot encrypt now.
     pub fn receiving(&self, name: &str) -> Result<OpenStore> {
         let store = self.open(name)?;
         let usable = store.sealing.usable();
@@ -211,8 +212,8 @@ impl Stores {
         Ok(Recipients::OpenPgp(keys))
     }
 
-    /// Refuses files of recipients, among `entries`, that others can change: they would read every
-    /// backup from then on.
+    /// Refuses files of recipients, among `entries`, that others can change: they could make
+    /// themselves readers of every later backup.
     pub(crate) fn check_recipients(&self, entries: &[String]) -> Result<()> {
         let files = entries.iter().map(|entry| Path::new(entry.trim()));
         for path in files.filter(|path| path.is_absolute()) {
@@ -245,7 +246,7 @@ fn about(name: &str, error: Error) -> Error {
     }
 }
 
-/// The key that signs inside messages. Its errors say what it was for.
+/// The key that signs inside messages. Its errors say what the key is for.
 fn message_key(sign: &SignConfig, now: jiff::Timestamp, scrubber: &Scrubber) -> Result<MessageKey> {
     let resolve = |reference: &Reference| -> Result<Secret> {
         let secret = resolve(reference)?;
@@ -274,7 +275,7 @@ fn message_key(sign: &SignConfig, now: jiff::Timestamp, scrubber: &Scrubber) -> 
     Ok(key)
 }
 
-/// Opens the place of a store; with `create`, a directory that is not there is made.
+/// Opens the place of a store. With `create`, makes a missing directory.
 pub(crate) fn open_store(
     config: &StoreConfig,
     create: bool,

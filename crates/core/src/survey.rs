@@ -1,4 +1,4 @@
-//! What the stores hold, as far as they answer.
+//! A survey: what the stores hold, as far as they answer.
 
 use crate::catalog::Lost;
 use crate::catalog::memory::Forgotten;
@@ -12,38 +12,38 @@ use crate::point::{Manifest, PointId};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What the stores hold, as far as they answer.
+/// The contents of the stores, as far as they answer.
 pub struct Survey {
     /// Every copy of this application's points, with the name of its store.
     pub copies: Vec<(Name, PointCopy)>,
-    /// Copies of this application's points that were in a store once, are lost, and were not
-    /// acknowledged as gone; of stores that answered.
+    /// Lost copies of this application's points: they were in a store that answered, are gone from
+    /// it, and were not acknowledged as gone.
     pub missing: Vec<Lost>,
     /// Points that were disowned.
     pub disowned: BTreeSet<PointId>,
-    /// What could not be read.
+    /// Stores and manifests that could not be read.
     pub unread: Vec<Unread>,
 }
 
 /// A store or a manifest that could not be read.
 pub struct Unread {
-    /// In which store.
+    /// The store.
     pub store: Name,
-    /// The point whose manifest could not be read; the whole store if there is none.
+    /// The point whose manifest could not be read; `None` for the whole store.
     pub point: Option<PointId>,
-    /// Why.
+    /// The error.
     pub error: Error,
 }
 
 impl Survey {
-    /// Why a store could not be asked, if it could not.
+    /// The error of a store that could not be asked; `None` if it answered.
     pub fn unasked(&self, store: &str) -> Option<&Error> {
         let mut unasked = self.unread.iter().filter(|u| u.point.is_none());
         unasked.find(|u| u.store == store).map(|u| &u.error)
     }
 
-    /// Adds to an error which says that there is no point that the stores were not all read, if so
-    /// it is.
+    /// Completes an error that says that there is no such point: adds that some stores were not
+    /// read, if that is so.
     pub fn as_far_as_read(&self, error: Error, store: Option<&str>) -> Error {
         let mut unread = self.unread.iter();
         let first = unread.find(|u| store.is_none_or(|s| u.store == s));
@@ -59,7 +59,7 @@ impl Survey {
         .cause(first)
     }
 
-    /// Points that someone we trust signed, that are dated in the future, and that were not
+    /// Points that a trusted signer signed, that are dated in the future, and that were not
     /// disowned.
     pub fn ahead(&self, context: &Context) -> BTreeSet<PointId> {
         let now = context.clock.now();
@@ -72,8 +72,8 @@ impl Survey {
         ahead.map(|(_, c)| c.manifest.point.clone()).collect()
     }
 
-    /// The plans of the configuration whose newest complete point is older than the objective, and
-    /// what is said of each.
+    /// The plans of the configuration whose newest complete point is older than the objective, each
+    /// with a message.
     pub fn overdue(&self, context: &Context) -> Vec<(Name, String)> {
         let now = context.clock.now();
         let plans = context.config.plan.keys();
@@ -93,7 +93,7 @@ impl Survey {
         objective::overdue(&newest, context.config.app.rpo, now)
     }
 
-    /// What can be done about a copy that is missing in a store.
+    /// The hint for a copy that is missing in a store.
     pub fn missing_hint(&self, store: &str, point: &PointId) -> String {
         match self.copies.iter().any(|(_, c)| &c.manifest.point == point) {
             true => format!("heal it: lifeboat copy {point} --to {store}"),
@@ -104,8 +104,8 @@ impl Survey {
     }
 }
 
-/// Asks every store for its points. One that cannot be reached contributes what was noted of it
-/// before, and says so in `unread`. With `rescan`, every manifest is read again.
+/// Asks every store for its points. A store that cannot be reached contributes what the catalog
+/// noted before, and is listed in `unread`. With `rescan`, every manifest is read again.
 pub fn survey(context: &Context, rescan: bool) -> Result<Survey> {
     let mut survey = Survey {
         copies: Vec::new(),
@@ -150,7 +150,7 @@ pub fn survey(context: &Context, rescan: bool) -> Result<Survey> {
             .extend(copies.into_iter().map(|copy| (name.clone(), copy)));
     }
     if context.is_cold() {
-        // Of the others that should have a copy, nothing is known here.
+        // Nothing is known here of the other stores that should have a copy.
         for (name, copy) in &mut survey.copies {
             copy.manifest.stores = vec![name.clone()];
         }
@@ -165,7 +165,7 @@ pub fn survey(context: &Context, rescan: bool) -> Result<Survey> {
     Ok(survey)
 }
 
-/// The stores of a point that should hold a copy and do not, by the manifests that are known.
+/// The stores that should hold a copy of a point and do not, according to the known manifests.
 pub fn missing_copies(found: &[(Name, PointCopy)]) -> BTreeMap<PointId, Vec<Name>> {
     let mut held: BTreeMap<PointId, (BTreeSet<Name>, BTreeSet<Name>)> = BTreeMap::new();
     for (store, copy) in found {
@@ -178,8 +178,8 @@ pub fn missing_copies(found: &[(Name, PointCopy)]) -> BTreeMap<PointId, Vec<Name
         .collect()
 }
 
-/// Acknowledges that missing points are gone, and disowns those that are dated in the future. A point
-/// that is where it should be is not forgotten, and then none is.
+/// Acknowledges that missing points are gone, and disowns those dated in the future. If any of the
+/// points is where it should be, fails and forgets none.
 pub fn forget(
     context: &Context,
     ids: &[String],
@@ -199,7 +199,7 @@ pub fn forget(
     Ok(named)
 }
 
-/// The point that an id, or the beginning of one, names, and what forgetting it means.
+/// The point that an id or its prefix names, and the effect of forgetting it.
 fn named(survey: &Survey, id: &str, now: Timestamp) -> Result<(PointId, Forgotten)> {
     let lost = survey.missing.iter().map(|lost| &lost.copy);
     let known = survey.copies.iter().map(|(_, copy)| copy).chain(lost);

@@ -1,6 +1,6 @@
-//! Starts threads, which may not be possible where processes or memory are limited.
+//! Starts threads, which may fail where processes or memory are limited.
 //!
-//! A thread belongs to the job of the one that starts it: it ends early when that job does.
+//! A thread belongs to the job of the thread that starts it: it is cancelled with that job.
 
 use crate::cancel::Cancel;
 use crate::error::{Error, Result};

@@ -1,6 +1,5 @@
-//! Re-reads what is stored and compares it with the manifests. No object is decrypted: a host that
-//! can only write can still verify. What is in a repository is opened, for which its password is
-//! enough.
+//! Re-reads stored objects and compares them with the manifests. No object is decrypted, so a host
+//! that can only write can still verify. A repository is opened, for which its password is enough.
 
 use crate::archive::TapReader;
 use crate::clock::Clock;
@@ -22,30 +21,30 @@ use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::Read;
 
-/// Which points are verified.
+/// The points to verify.
 #[derive(Debug, Clone)]
 pub enum Which {
-    /// One.
+    /// One point.
     One(Selector),
-    /// The newest of each plan.
+    /// The newest point of each plan.
     Newest,
-    /// Every one.
+    /// Every point.
     All,
-    /// So many percent of them, at random, at least one.
+    /// A random percentage of the points, at least one.
     Sample(u8),
 }
 
-/// What became of an object.
+/// The verdict on an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Soundness {
-    /// As the manifest says.
+    /// It is as the manifest says.
     Intact,
-    /// The store, or what opens it, failed: nothing is known of it.
+    /// The store, or the key to it, failed: nothing is known of the object.
     Unread,
-    /// Not there.
+    /// It is not there.
     Missing,
-    /// There, and not what the manifest says.
+    /// It is there, but is not what the manifest says.
     Damaged,
 }
 
@@ -64,20 +63,20 @@ impl Soundness {
 /// One object that was read again.
 #[derive(Debug, Clone, Serialize)]
 pub struct VerifiedObject {
-    /// In which store.
+    /// Its store.
     pub store: Name,
-    /// Under which key.
+    /// Its key.
     pub key: String,
-    /// What became of it.
+    /// The verdict.
     pub outcome: Soundness,
-    /// What is wrong, if something is.
+    /// The fault, if there is one.
     pub detail: Option<String>,
 }
 
 /// One point that was verified.
 #[derive(Debug, Clone, Serialize)]
 pub struct VerifiedPoint {
-    /// Which.
+    /// Its id.
     pub point: PointId,
     /// The worst of its objects.
     pub outcome: Soundness,
@@ -85,13 +84,13 @@ pub struct VerifiedPoint {
     pub objects: Vec<VerifiedObject>,
 }
 
-/// The document of `verify`: of one point its objects, of several each with its own.
+/// The document of `verify`: for one point its objects, for several points each with its own.
 #[derive(Debug, Clone, Serialize)]
 #[serde(untagged)]
 pub enum Document<'a> {
     /// One point.
     One {
-        /// Which.
+        /// Its id.
         point: &'a PointId,
         /// The worst of everything.
         outcome: Soundness,
@@ -122,8 +121,8 @@ pub struct Verified {
     pub points: Vec<VerifiedPoint>,
     /// The instructions in each store that holds one of them.
     pub instructions: Vec<VerifiedObject>,
-    /// Stores that could not be asked for their points, and manifests that could not be read: which
-    /// points there are is not known.
+    /// Stores that could not be asked for their points, and manifests that could not be read. Other
+    /// points may exist there.
     pub unread: Vec<VerifiedObject>,
 }
 
@@ -169,8 +168,9 @@ impl Verified {
     }
 }
 
-/// Verifies every copy of the chosen points, in `store` or in all, and the instructions there.
-/// Unless one point is asked for, a copy that was there once is missing.
+/// Verifies every copy of the chosen points, in `store` or in all stores, and the instructions
+/// there. Unless one point is asked for, a copy that was there before and is gone counts as
+/// missing.
 pub fn run(context: &Context, which: &Which, store: Option<&str>) -> Result<Verified> {
     if let Some(name) = store {
         context.stores.open(name)?;
@@ -224,7 +224,7 @@ fn absent_copy(survey: &Survey, store: &Name, point: &PointId) -> VerifiedObject
     let unread =
         unread.find(|u| &u.store == store && u.point.as_ref().is_none_or(|unread| unread == point));
     let (outcome, detail) = match (lost, unread) {
-        (None, Some(unread)) => told(&unread.error),
+        (None, Some(unread)) => verdict(&unread.error),
         (lost, _) => {
             let outcome = match lost.is_some_and(|lost| lost.found.is_some()) {
                 true => Soundness::Damaged,
@@ -244,7 +244,7 @@ fn absent_copy(survey: &Survey, store: &Name, point: &PointId) -> VerifiedObject
     }
 }
 
-/// A store or a manifest that could not be read, unless the points tell it already.
+/// A store or a manifest that could not be read; `None` if the points show it already.
 fn unread_object(unread: &Unread, points: &[VerifiedPoint]) -> Option<VerifiedObject> {
     let mut told_before = points.iter().flat_map(|point| &point.objects);
     let key = unread.point.as_ref().map(manifest_key);
@@ -257,7 +257,7 @@ fn unread_object(unread: &Unread, points: &[VerifiedPoint]) -> Option<VerifiedOb
     {
         return None;
     }
-    let (outcome, detail) = told(&unread.error);
+    let (outcome, detail) = verdict(&unread.error);
     Some(VerifiedObject {
         store: unread.store.clone(),
         key: key.unwrap_or_else(|| POINTS_PREFIX.to_owned()),
@@ -284,7 +284,7 @@ fn verify_instructions(
             .and_then(|s| runbook::check(context, &s, &app, &environment));
         let (outcome, detail) = match checked {
             Ok(()) => (Soundness::Intact, None),
-            Err(error) => told(&error),
+            Err(error) => verdict(&error),
         };
         VerifiedObject {
             store: name,
@@ -352,7 +352,7 @@ fn choose(
         .collect())
 }
 
-/// The newest point of each plan; one that is dated in the future only where there is no other.
+/// The newest point of each plan. One dated in the future is taken only if the plan has no other.
 fn newest(clock: &Clock, survey: &Survey) -> BTreeSet<PointId> {
     let now = clock.now();
     let mut newest: BTreeMap<&str, (bool, &PointId)> = BTreeMap::new();
@@ -368,7 +368,8 @@ fn newest(clock: &Clock, survey: &Survey) -> BTreeSet<PointId> {
         .collect()
 }
 
-/// What was read already, by store, key, size and hash: many points may name one pack of a bucket.
+/// Objects that were read already, by store, key, size and hash: many points may name one pack of a
+/// bucket.
 #[derive(Default)]
 pub(crate) struct ReadBefore {
     objects: BTreeMap<(String, ManifestArtifact), (Soundness, Option<String>)>,
@@ -377,7 +378,7 @@ pub(crate) struct ReadBefore {
 }
 
 impl ReadBefore {
-    /// Blobs that cannot be read, or are not what they should be.
+    /// Blobs that cannot be read, or whose content is wrong.
     pub(crate) fn bad_blobs(self) -> HashSet<Id> {
         self.blobs
             .into_values()
@@ -402,7 +403,7 @@ pub(crate) fn verify_copy(
     let store = match context.stores.open(name) {
         Ok(store) => store,
         Err(error) => {
-            let (outcome, detail) = told(&error);
+            let (outcome, detail) = verdict(&error);
             return vec![object(&manifest_key(&manifest.point), outcome, detail)];
         }
     };
@@ -417,10 +418,10 @@ pub(crate) fn verify_copy(
             current
         }
         Err(error) => {
-            let (outcome, detail) = told(&error);
+            let (outcome, detail) = verdict(&error);
             objects.push(object(&key, outcome, detail));
             if outcome == Soundness::Unread {
-                // Every other object would be asked for in vain, and perhaps for long.
+                // Every other object would fail the same way, and perhaps slowly.
                 return objects;
             }
             copy.clone()
@@ -454,7 +455,8 @@ pub(crate) fn verify_copy(
     objects
 }
 
-/// Reads what is stored of an artifact. `blobs` are those of the store's repository that are right.
+/// Reads the stored objects of an artifact. `blobs` are the blobs of the store's repository that
+/// were found whole.
 pub(crate) fn verify_artifact(
     context: &Context,
     store: &OpenStore,
@@ -474,7 +476,7 @@ pub(crate) fn verify_artifact(
     }
 }
 
-/// Reads all that a path of a snapshot needs.
+/// Reads everything that a path of a snapshot needs.
 fn verify_in_snapshot(
     context: &Context,
     store: &OpenStore,
@@ -491,13 +493,13 @@ fn verify_in_snapshot(
     match examined {
         Ok(None) => (Soundness::Intact, None),
         Ok(Some(what)) => (Soundness::Damaged, Some(what)),
-        Err(error) => told(&error),
+        Err(error) => verdict(&error),
     }
 }
 
-/// What an error says of an object: that it is not there, that it is not what it should be, or, when
-/// it is of the store, nothing.
-fn told(error: &Error) -> (Soundness, Option<String>) {
+/// The verdict that an error gives on an object: missing or damaged, or unread if the error is of
+/// the store.
+fn verdict(error: &Error) -> (Soundness, Option<String>) {
     let outcome = match error.code {
         Code::ObjectMissing => Soundness::Missing,
         Code::ObjectDamaged | Code::Untrusted => Soundness::Damaged,
@@ -523,7 +525,7 @@ pub(crate) fn verify_object(
         Err(lifeboat_store::StoreError::NotFound { .. }) => {
             return (Soundness::Missing, Some("the object is not there".into()));
         }
-        Err(error) => return told(&error.into()),
+        Err(error) => return verdict(&error.into()),
     };
     let mut reader = TapReader::new(reader);
     let mut buffer = vec![0; 256 << 10];
@@ -532,7 +534,7 @@ pub(crate) fn verify_object(
             Ok(0) => break,
             Ok(count) => reporter.advance(count as u64),
             Err(error) => {
-                return told(&Error::from_io(Code::Store, "it cannot be read", error));
+                return verdict(&Error::from_io(Code::Store, "it cannot be read", error));
             }
         }
     }

@@ -8,7 +8,7 @@ use lifeboat_core::cold::Want;
 use lifeboat_core::name::Name;
 use lifeboat_core::point::Selector;
 use lifeboat_core::restore::live::{self, Answer, Options, Planned, Report, Target};
-use lifeboat_core::restore::{Undone, UndoneOutcome, half_way, together};
+use lifeboat_core::restore::{Undone, UndoneOutcome, application, interrupted};
 use lifeboat_core::{Code, Error, Exit, Result};
 
 pub fn run(run: &Run<'_>, args: &args::Restore) -> Result<Exit> {
@@ -63,7 +63,7 @@ pub fn run(run: &Run<'_>, args: &args::Restore) -> Result<Exit> {
 
 fn undo(run: &Run<'_>, args: &args::Restore) -> Result<Exit> {
     let context = run.context()?;
-    let undone = Undone::from(half_way::undo(&context, args.confirm.as_deref())?);
+    let undone = Undone::from(interrupted::undo(&context, args.confirm.as_deref())?);
     run.answer(&undone, |out| {
         if undone.outcome == UndoneOutcome::Nothing {
             return out.line("nothing is half-way");
@@ -87,7 +87,7 @@ fn show_plan(out: &Printer, planned: &Planned, app: &str, given: &str) {
     };
     out.line(format!(
         "restoring {} from store {} onto {app} would:",
-        together::named(&planned.points),
+        application::join_ids(&planned.points),
         planned.store
     ));
     let steps = planned.steps.iter().enumerate();

@@ -203,12 +203,12 @@ fn a_database_that_is_half_way_is_told_by_every_command() {
     let app = &swapping.app;
     swapping.killed(&stop("RENAME TABLE", "2", true));
     app.refuses(1, "source-failed", &["backup"])
-        .names(&["crm is half-way in a swap"])
+        .names(&["crm is in an unfinished swap"])
         .advises(&["lifeboat restore --undo"]);
     app.exits(1, &["doctor"])
-        .says(&["crm is half-way in a swap", "lifeboat restore --undo"]);
+        .says(&["crm is in an unfinished swap", "lifeboat restore --undo"]);
     app.exits(7, &["restore", "latest"])
-        .says(&["1. make whole database crm of source crm"]);
+        .says(&["1. recover database crm of source crm"]);
     app.refuses(7, "needs-confirmation", &["restore", "--undo"])
         .because(&["database crm of source crm"])
         .advises(&["lifeboat restore --undo --confirm crm/test"]);

@@ -1,9 +1,9 @@
-//! The one directory beside a live thing in which everything lies that a restore sets aside: what is
-//! placed before it is swapped in, and what was live before.
+//! The one directory beside a live file, directory or database that holds everything a restore sets
+//! aside: restored data before it is swapped in, and what was live before.
 //!
-//! Guarantees: it is this user's alone (0700), it carries the mark by which backups leave it out, and
-//! a directory of somebody else that has its name is never used. It is on the file system of what it
-//! lies beside, so that renaming works.
+//! Guarantees: it is this user's alone (0700), it carries the mark by which backups leave it out,
+//! and a directory of another owner with the same name is never used. It is on the file system of
+//! what it lies beside, so that renaming works.
 
 use super::{Within, parent, sync_directory};
 use crate::error::{Code, Error, Result};
@@ -16,12 +16,12 @@ use std::path::{Path, PathBuf};
 
 const TEXT: &str = "Here lies what a restore of Lifeboat set aside. No backup takes it.\n";
 
-/// Opens the directory beside `live`, made when it is missing.
+/// Opens the directory beside `live`, and makes it if it is missing.
 pub fn beside(live: &Path) -> Result<Within> {
     within(parent(live))
 }
 
-/// Opens the directory for what is set aside in `directory`, made when it is missing.
+/// Opens the directory for what is set aside within `directory`, and makes it if it is missing.
 pub fn within(directory: &Path) -> Result<Within> {
     let path = directory.join(DIRECTORY);
     let failed = |doing: &str, error: Errno| {
@@ -62,12 +62,12 @@ pub fn within(directory: &Path) -> Result<Within> {
     Ok(Within::opened(handle, path))
 }
 
-/// Removes the directory beside `live` when nothing is in it but its mark.
+/// Removes the directory beside `live` if it holds nothing but its mark.
 pub fn forget_empty(live: &Path) {
     forget_empty_in(parent(live));
 }
 
-/// Removes the directory for what is set aside in `directory` when nothing is in it but its mark.
+/// Removes the directory for what is set aside within `directory` if it holds nothing but its mark.
 pub fn forget_empty_in(directory: &Path) {
     let path = directory.join(DIRECTORY);
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -81,7 +81,7 @@ pub fn forget_empty_in(directory: &Path) {
     }
 }
 
-/// What lies set aside beside `live`; nothing where there is no such directory of ours.
+/// The entries that are set aside beside `live`; empty if there is no such directory of ours.
 pub fn left(live: &Path) -> Vec<PathBuf> {
     let path = parent(live).join(DIRECTORY);
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -124,7 +124,7 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     #[test]
-    fn it_is_made_private_with_its_mark_and_goes_when_nothing_is_left_in_it() {
+    fn the_directory_is_private_and_marked_and_removed_when_empty() {
         let base = tempfile::tempdir().unwrap();
         let live = base.path().join("live");
         let aside = beside(&live).unwrap();

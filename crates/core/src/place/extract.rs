@@ -1,9 +1,9 @@
-//! Extracting a tar archive below one directory and nowhere else.
+//! Extracts a tar archive below one directory and nowhere else.
 //!
 //! Every name is walked from the target directory by descriptors that follow no link, and every
-//! file, link and hard link is made anew: what exists is never opened, followed or replaced. So a
-//! link in the archive can point anywhere, being content, and nothing can be written through it.
-//! Nothing is synced: see [`super::sync_tree`].
+//! file, link and hard link is made anew: what exists is never opened, followed or replaced. A link
+//! in the archive may therefore point anywhere, being content, and nothing can be written through
+//! it. Nothing is synced: see [`super::sync_tree`].
 
 use super::Within;
 use super::tape::{Member, TapeReader};
@@ -27,21 +27,21 @@ use std::path::Path;
 use std::sync::Arc;
 use tar::EntryType;
 
-/// So many attributes that could not be set are named one by one.
+/// Number of attributes that could not be set and are named one by one.
 const NAMED_MAX: usize = 20;
-/// Files up to this size are read whole and made by other threads,
+/// Files up to this size are read whole and made by other threads.
 const SMALL_BYTES: usize = 64 << 10;
-/// so many entries at a time
+/// Entries in a batch, at most.
 const BATCH_ENTRIES: usize = 128;
-/// or so much data.
+/// Bytes of data in a batch, at most.
 const BATCH_BYTES: usize = 1 << 20;
-/// Of larger files, so much is read and written at a time.
+/// Bytes read and written at a time for larger files.
 const BUFFER_BYTES: usize = 256 << 10;
 
-/// What an extraction made.
+/// Totals of an extraction.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Extracted {
-    /// Regular files, further names of hard-linked ones among them.
+    /// Regular files, including further names of hard-linked ones.
     pub files: u64,
     /// Directories.
     pub directories: u64,
@@ -49,19 +49,20 @@ pub struct Extracted {
     pub links: u64,
     /// Bytes of file content, holes included.
     pub bytes: u64,
-    /// Whether every entry has its owner and group; without privilege, only one's own have.
+    /// True if every entry has its owner and group. Without privilege, only this user's own entries
+    /// do.
     pub owners_restored: bool,
-    /// What is in the archive and was not made: named pipes.
+    /// Entries of the archive that were not made: named pipes.
     pub skipped: Vec<Skipped>,
-    /// What an operator should know, such as attributes that could not be set.
+    /// Warnings for an operator, such as attributes that could not be set.
     pub warnings: Vec<String>,
 }
 
 /// Extracts a tar archive into an open directory, and reads `input` to its end.
 ///
-/// A truncated or damaged archive is an error, and so is one that no honest backup makes: names
-/// that are absolute or climb out, hard links to anything but a file of the same archive's kind,
-/// devices, or an entry in the place of another. What was made before the error stays.
+/// Fails for a truncated or damaged archive, and for one that no honest backup makes: names that
+/// are absolute or climb out, hard links to anything but a file of the same archive, devices, or an
+/// entry in the place of another. Entries made before the error stay.
 pub fn extract(input: &mut dyn Read, directory: &Within, reporter: &Reporter) -> Result<Extracted> {
     let root = Arc::new(directory.try_clone()?);
     let others = Arc::clone(&root);
@@ -80,22 +81,23 @@ pub fn extract(input: &mut dyn Read, directory: &Within, reporter: &Reporter) ->
     };
     let read = extraction.members(&mut TapeReader::new(input));
     if !extraction.failed {
-        // What comes before an error in the archive is made, and an error of that is the first.
+        // What precedes an error in the archive is made first. An error of making it comes before
+        // that one.
         extraction.make_all()?;
     }
     read?;
     extraction.finish()
 }
 
-/// What was made.
+/// Entries that were made.
 #[derive(Default)]
 struct Made {
     files: u64,
     links: u64,
     bytes: u64,
-    /// Whether an entry has another owner or group than in the archive.
+    /// True if some entry has another owner or group than in the archive.
     lacks_owners: bool,
-    /// What could not be set, and why → on what.
+    /// Attributes that could not be set, with the reason → the entries they belong to.
     not_set: BTreeMap<String, BTreeSet<String>>,
 }
 
@@ -119,27 +121,27 @@ impl Made {
     }
 }
 
-/// Small files and symbolic links, for one thread to make, and what came of it.
+/// Small files and symbolic links for one thread to make, and the result.
 #[derive(Default)]
 struct Batch {
-    /// Each with the length of its data.
+    /// Each member with the length of its data.
     members: Vec<(Member, usize)>,
     data: Vec<u8>,
     made: Made,
     failed: Option<Error>,
 }
 
-/// An extraction under way: it reads the archive and makes directories, large files and hard links, while
-/// other threads make the rest.
+/// A running extraction: it reads the archive and makes directories, large files and hard links,
+/// while other threads make the rest.
 struct Extraction<'a> {
     reporter: &'a Reporter,
     maker: Maker,
-    /// Their modes, owners and times are set last, deepest first.
+    /// Directories whose modes, owners and times are set last, deepest first.
     directories: BTreeMap<Vec<u8>, Member>,
     skipped: Vec<Skipped>,
     batch: Batch,
     pool: Pool<Batch>,
-    /// Whether an entry could not be made by another thread.
+    /// True if another thread could not make an entry.
     failed: bool,
     buffer: Vec<u8>,
 }
@@ -161,7 +163,7 @@ fn not_made(path: &[u8], error: Errno) -> Error {
         .hint("check the room and the permissions of the target")
 }
 
-/// The components of a name, without `.`; an error for a name that could leave the target.
+/// The components of a name, without `.`. Fails for a name that could leave the target.
 fn components(path: &[u8]) -> Result<Vec<&[u8]>> {
     if path.first() == Some(&b'/') {
         return Err(hostile(path, "has an absolute name"));
@@ -179,7 +181,7 @@ fn components(path: &[u8]) -> Result<Vec<&[u8]>> {
     }
 }
 
-/// The last component of a name, and what is above it, in the form of [`components`].
+/// The last component of a name, and its parent in the form of [`components`].
 fn split(path: &[u8]) -> Result<(&OsStr, Vec<u8>)> {
     let parts = components(path)?;
     let (name, above) = parts
@@ -219,7 +221,7 @@ impl Extraction<'_> {
                 }
             }
             b'1' => {
-                // What it is a name of may not be made yet.
+                // The file it names may not be made yet.
                 self.make_all()?;
                 self.maker.hard_link(&member)
             }
@@ -237,27 +239,28 @@ impl Extraction<'_> {
         }
     }
 
-    /// Adds an entry to the open batch, its data being there already, and gives that away when it is full.
+    /// Adds an entry, whose data is in the open batch already, and hands the batch over when it is
+    /// full.
     fn push(&mut self, member: Member, length: usize) -> Result<()> {
         self.batch.members.push((member, length));
         let batch = &self.batch;
         match batch.members.len() >= BATCH_ENTRIES || batch.data.len() >= BATCH_BYTES {
-            true => self.give(),
+            true => self.hand_over(),
             false => Ok(()),
         }
     }
 
-    /// Has the open batch made.
-    fn give(&mut self) -> Result<()> {
+    /// Hands over the open batch.
+    fn hand_over(&mut self) -> Result<()> {
         let batch = std::mem::take(&mut self.batch);
         while self.pool.full() {
-            self.take()?;
+            self.collect()?;
         }
         self.pool.submit(batch).map_err(|error| lost(&error))
     }
 
-    /// Waits for the oldest batch that is being made; whether there was one.
-    fn take(&mut self) -> Result<bool> {
+    /// Waits for the oldest batch that was handed over. Returns false if there is none.
+    fn collect(&mut self) -> Result<bool> {
         let Some(batch) = self.pool.next().map_err(|error| lost(&error))? else {
             return Ok(false);
         };
@@ -266,12 +269,12 @@ impl Extraction<'_> {
         batch.failed.map_or(Ok(true), Err)
     }
 
-    /// Waits until all that was read is made.
+    /// Waits until everything read so far is made.
     fn make_all(&mut self) -> Result<()> {
         if !self.batch.members.is_empty() {
-            self.give()?;
+            self.hand_over()?;
         }
-        while self.take()? {}
+        while self.collect()? {}
         Ok(())
     }
 
@@ -301,7 +304,7 @@ impl Extraction<'_> {
         let data = self.batch.data.get_mut(start..).unwrap_or_default();
         let count = tape.data(data);
         if !count.as_ref().is_ok_and(|count| *count == length) {
-            // Of a file that is cut, nothing is made.
+            // A truncated file is not made at all.
             self.batch.data.truncate(start);
             count?;
             return Err(hostile(&member.path, "has less data than it says"));
@@ -346,7 +349,7 @@ impl Extraction<'_> {
         Ok(())
     }
 
-    /// Gives the directories what they have, then tells what was made.
+    /// Sets the attributes of the directories, then returns the totals.
     fn finish(mut self) -> Result<Extracted> {
         // Backwards by name is deepest first: a parent may lose its owner's right to enter it.
         for (path, member) in self.directories.iter().rev() {
@@ -384,7 +387,8 @@ fn lost(error: &std::io::Error) -> Error {
     Error::io("the files cannot be restored", error)
 }
 
-/// Whether a directory is meant. A name that ends in a slash was one before there was a type.
+/// Returns true if the entry is a directory. Before types existed, a name that ends in a slash was
+/// one.
 fn is_directory(member: &Member) -> bool {
     match member.kind.as_byte() {
         b'5' | b'D' => true,
@@ -406,7 +410,7 @@ fn write_at(file: &File, bytes: &[u8], at: u64, member: &Member) -> Result<()> {
 /// Makes entries below the target, and counts them.
 struct Maker {
     root: Arc<Within>,
-    /// The directory of the last entry: the next one is mostly in it as well.
+    /// The directory of the last entry: the next entry is usually in it as well.
     parent: Option<(Vec<u8>, OwnedFd)>,
     made: Made,
 }
@@ -420,7 +424,7 @@ impl Maker {
         }
     }
 
-    /// Makes a whole batch, or what comes before an error.
+    /// Makes a whole batch, or its entries up to an error.
     fn batch(&mut self, batch: &mut Batch) {
         let mut data = batch.data.as_slice();
         for (member, length) in &batch.members {
@@ -438,14 +442,14 @@ impl Maker {
         batch.made = std::mem::take(&mut self.made);
     }
 
-    /// Opens the directory of this name below the target, making what is missing.
+    /// Opens the directory of this name below the target. With `make`, makes what is missing.
     fn open(&self, path: &[u8], make: bool, access: OFlags) -> Result<OwnedFd, Errno> {
         let made = make.then(|| Mode::from_raw_mode(0o755));
         let path = Path::new(OsStr::from_bytes(path));
         self.root.descend(path, access, made)
     }
 
-    /// The directory an entry is to be made in, and its name there.
+    /// The directory in which to make an entry, and the name of the entry there.
     fn place<'m>(&mut self, member: &'m Member) -> Result<(&OwnedFd, &'m OsStr)> {
         let (name, above) = split(&member.path)?;
         let known = self.parent.take().filter(|(path, _)| *path == above);
@@ -454,7 +458,7 @@ impl Maker {
             None => {
                 let opened = self.open(&above, true, OFlags::PATH);
                 let opened = opened.map_err(|error| match error {
-                    // What stands there is a file or a link.
+                    // A file or a link stands there.
                     Errno::NOTDIR | Errno::LOOP => {
                         hostile(&member.path, "lies below an entry that is no directory")
                     }
@@ -486,8 +490,8 @@ impl Maker {
     fn new_file(&mut self, member: &Member) -> Result<File> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
         let (parent, name) = self.place(member)?;
-        // The mode that it is to have need not be set later; but without the right to write, an
-        // ordinary user cannot set attributes.
+        // The final mode saves setting it later. But without the right to write, an ordinary user
+        // could not set attributes.
         let mode = match member.xattrs.is_empty() {
             true => Mode::from_raw_mode(member.mode & 0o777),
             false => Mode::RUSR | Mode::WUSR,
@@ -497,7 +501,7 @@ impl Maker {
             .map_err(|error| not_made(&member.path, error))
     }
 
-    /// Sets what a file has beside its content.
+    /// Sets the attributes of a file.
     fn finish_file(&mut self, file: &File, member: &Member) -> Result<()> {
         self.attributes(file, member)?;
         self.made.files += 1;
@@ -552,7 +556,8 @@ impl Maker {
         let (uid, gid) = owner(member)?;
         let nofollow = AtFlags::SYMLINK_NOFOLLOW;
         let owned = rustix::fs::chownat(parent, name, uid, gid, nofollow);
-        // A file system that keeps no times of links is no reason to fail; nor is it proved.
+        // A file system that keeps no times of links is no reason to fail; such times are not
+        // proved either.
         let _ = rustix::fs::utimensat(parent, name, &times(member), nofollow);
         self.note_owner(owned, &member.path)?;
         self.made.links += 1;
@@ -562,7 +567,7 @@ impl Maker {
     fn note_owner(&mut self, owned: Result<(), Errno>, path: &[u8]) -> Result<()> {
         match owned {
             Ok(()) => Ok(()),
-            // Without privilege, or in a user namespace that does not have this owner.
+            // Without privilege, or in a user namespace that does not map this owner.
             Err(Errno::PERM | Errno::INVAL) => {
                 self.made.lacks_owners = true;
                 Ok(())
@@ -571,12 +576,12 @@ impl Maker {
         }
     }
 
-    /// Sets all that a file or directory has beside its content.
+    /// Sets all attributes of a file or directory.
     fn attributes(&mut self, file: impl AsFd, member: &Member) -> Result<()> {
         let file = file.as_fd();
-        // Looking is quicker than setting what is so already.
+        // Checking is quicker than setting what is right already.
         let stat = rustix::fs::fstat(file).map_err(|error| not_made(&member.path, error))?;
-        // The owner first: changing it clears set-user-id bits and capabilities.
+        // The owner comes first: changing it clears set-user-id bits and capabilities.
         let (uid, gid) = owner(member)?;
         let mut mode_stays = stat.st_mode & 0o7777 == member.mode;
         if (stat.st_uid, stat.st_gid) != (member.uid, member.gid) {
@@ -599,7 +604,7 @@ impl Maker {
             rustix::fs::fchmod(file, Mode::from_raw_mode(member.mode))
                 .map_err(|error| not_made(&member.path, error))?;
         }
-        // The list after the mode: the mode of the group is the mask of the list.
+        // The list comes after the mode: the mode of the group is the mask of the list.
         let lists = [
             (acl::ACCESS, &member.acl_access),
             (acl::DEFAULT, &member.acl_default),
@@ -620,7 +625,7 @@ impl Maker {
     }
 }
 
-/// Owner and group; the two numbers that mean "nobody in particular" to the kernel are refused.
+/// Owner and group of a member. Refuses the two numbers that mean "unchanged" to the kernel.
 fn owner(member: &Member) -> Result<(Option<Uid>, Option<Gid>)> {
     if member.uid == u32::MAX || member.gid == u32::MAX {
         return Err(hostile(&member.path, "has no valid owner"));

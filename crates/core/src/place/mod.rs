@@ -1,8 +1,9 @@
-//! The only place that writes restored things.
+//! The only place that writes restored data.
 //!
-//! Guarantees: nothing outside the named target is touched, whatever an archive says; a file shows
-//! under its name only whole and durable; what was live is kept until it is undone or removed by
-//! the caller. It does not know where bytes come from, nor whether they are the right ones.
+//! Guarantees: nothing outside the named target is touched, whatever an archive says; a file
+//! appears under its name only whole and durable; what was live is kept until the caller undoes the
+//! swap or removes it. Nothing here knows where bytes come from, nor whether they are the right
+//! ones.
 
 pub mod aside;
 mod extract;
@@ -28,7 +29,7 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 /// Writes all of `input` to a new file at `path` with these permission bits, durably. Returns its
-/// length. A file that is there already is refused; see [`replace_file`].
+/// length. Fails if the file exists; see [`replace_file`].
 pub fn write_file(input: &mut dyn Read, path: &Path, mode: u32) -> Result<u64> {
     let aside = Aside::new(path)?;
     aside.refuse_existing()?;
@@ -37,7 +38,7 @@ pub fn write_file(input: &mut dyn Read, path: &Path, mode: u32) -> Result<u64> {
     Ok(bytes)
 }
 
-/// As [`write_file`], but replaces in one step a file that is there already.
+/// Does what [`write_file`] does, but replaces an existing file in one step.
 pub fn replace_file(input: &mut dyn Read, path: &Path, mode: u32) -> Result<u64> {
     let aside = Aside::new(path)?;
     let bytes = aside.fill(input, mode)?;
@@ -45,14 +46,14 @@ pub fn replace_file(input: &mut dyn Read, path: &Path, mode: u32) -> Result<u64>
     Ok(bytes)
 }
 
-/// Writes a SQLite database to a new file at `path` (0600), durably. It shows under its name only
-/// after it passed `integrity_check`, and after what an earlier database left beside that name
-/// (`-wal`, `-shm`, `-journal`) is gone: SQLite would apply it to the new one.
+/// Writes a SQLite database to a new file at `path` (0600), durably. The file appears under its
+/// name only after it passed `integrity_check`, and after the companions of an earlier database of
+/// that name (`-wal`, `-shm`, `-journal`) are gone: SQLite would apply them to the new one.
 pub fn sqlite(input: &mut dyn Read, path: &Path) -> Result<()> {
     Aside::new(path)?.sqlite(input)
 }
 
-/// Makes a directory for this user alone, with its parents, unless it is there.
+/// Makes a directory for this user alone, with its parents, unless it exists.
 pub fn create_directory(path: &Path) -> Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     std::fs::DirBuilder::new()
@@ -69,8 +70,7 @@ pub fn create_directory(path: &Path) -> Result<()> {
         })
 }
 
-/// Makes the directory (0700, with its parents) unless it is there; refuses one that holds
-/// something.
+/// Makes the directory (0700, with its parents) unless it exists. Fails if it is not empty.
 pub fn ensure_empty_or_new(directory: &Path) -> Result<()> {
     let refused = |what: &str| {
         Error::new(
@@ -113,8 +113,8 @@ fn beside(path: &Path, tag: &str) -> PathBuf {
     parent(path).join(name)
 }
 
-/// Makes an extracted tree durable, and all else on its file system: [`extract`] syncs nothing,
-/// because a drill needs no durability.
+/// Makes an extracted tree durable, and everything else on its file system. [`extract`] syncs
+/// nothing, because a drill needs no durability.
 pub fn sync_tree(directory: &Path) -> Result<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     rustix::fs::open(directory, flags, Mode::empty())
@@ -148,16 +148,17 @@ fn not_synced(directory: &Path, error: Errno) -> Error {
     .cause(error)
 }
 
-/// A file under construction beside its target; gone when this is dropped unless it was shown.
+/// A file under construction beside its target. It is removed when this is dropped, unless it was
+/// shown.
 struct Aside {
-    /// The directory of both.
+    /// The directory of the target and of this file.
     directory: OwnedFd,
     target: PathBuf,
     name: OsString,
 }
 
 impl Aside {
-    /// A file for `target`, whose directory must be there.
+    /// A file for `target`, whose directory must exist.
     fn new(target: &Path) -> Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = rustix::fs::open(parent(target), flags, Mode::empty());
@@ -167,7 +168,7 @@ impl Aside {
         )
     }
 
-    /// A file for `target`, whose directory is open.
+    /// A file for `target` in an open directory.
     fn within(directory: OwnedFd, target: &Path) -> Result<Self> {
         if target.file_name().is_none() {
             let what = format!("{} names no file", target.display());
@@ -259,7 +260,7 @@ impl Aside {
         self.show(RenameFlags::NOREPLACE)
     }
 
-    /// Gives the file its name.
+    /// Renames the file to its final name.
     fn show(self, flags: RenameFlags) -> Result<()> {
         let at = &self.directory;
         rename_at(at, &self.name, at, self.shown(), flags).map_err(|error| {
@@ -293,7 +294,7 @@ fn unreachable(path: &Path, error: Errno) -> Error {
 
 impl Drop for Aside {
     fn drop(&mut self) {
-        // After a rename there is nothing left of that name.
+        // After a rename the name is gone already.
         let _ = rustix::fs::unlinkat(&self.directory, &self.name, AtFlags::empty());
     }
 }
@@ -303,7 +304,8 @@ fn rename(from: &Path, to: &Path, flags: RenameFlags) -> Result<(), Errno> {
     rename_at(CWD, from.as_os_str(), CWD, to.as_os_str(), flags)
 }
 
-/// `rename`, with flags where the file system knows them. Without: for `NOREPLACE`, a look before.
+/// `rename` with flags, if the file system supports them. If not, `NOREPLACE` is replaced by a
+/// check before the rename.
 fn rename_at(
     from_directory: impl AsFd,
     from: &OsStr,

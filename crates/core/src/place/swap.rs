@@ -1,8 +1,8 @@
-//! Putting something restored in the place of something live, and back.
+//! Swaps restored data with what is live, and back.
 //!
-//! Guarantees: at every instant the live path is the old content or the new one, where the file
+//! Guarantees: at every instant the live path holds the old content or the new one, if the file
 //! system can exchange two names (otherwise it is missing between two renames); the old content is
-//! kept whole. It moves, and never copies: everything must be on one file system.
+//! kept whole. Data is moved and never copied: everything must be on one file system.
 
 use super::{parent, rename, sync_directory, sync_tree};
 use crate::error::{Code, Error, Result};
@@ -11,7 +11,7 @@ use rustix::fs::{CWD, FileType, RenameFlags, Stat};
 use rustix::io::Errno;
 use std::path::{Path, PathBuf};
 
-/// A swap that was made, and can be undone.
+/// A completed swap that can be undone.
 #[derive(Debug)]
 #[must_use = "the old content is kept until the swap is undone or its keep path removed"]
 pub struct Swap {
@@ -19,18 +19,18 @@ pub struct Swap {
     live: PathBuf,
     keep: PathBuf,
     existed: bool,
-    /// Whether a file is swapped, which may be a database.
+    /// True if a file is swapped; it may be a database.
     file: bool,
     /// Companions of a database that were moved with it: (live, kept).
     companions: Vec<(PathBuf, PathBuf)>,
 }
 
-/// Puts `aside` in the place of `live`, whose content is then at `keep` (which must not exist).
-/// Works when there is nothing at `live`.
+/// Puts `aside` in the place of `live`, whose content moves to `keep` (which must not exist). Works
+/// if there is nothing at `live`.
 ///
-/// When `live` is a file, what SQLite may have beside it (`-wal`, `-shm`, `-journal`) is kept with
-/// it, before the new file comes: SQLite would apply it to the new one. Whatever uses `live` must
-/// be stopped. All that was written to the file system of `aside` is synced first.
+/// If `live` is a file, its SQLite companions (`-wal`, `-shm`, `-journal`) move with it before the
+/// new file comes: SQLite would apply them to the new one. Whatever uses `live` must be stopped.
+/// All that was written to the file system of `aside` is synced first.
 pub fn swap_in(aside: &Path, live: &Path, keep: &Path) -> Result<Swap> {
     sync_tree(parent(aside))?;
     let stat = look(live)?;
@@ -50,7 +50,7 @@ pub fn swap_in(aside: &Path, live: &Path, keep: &Path) -> Result<Swap> {
         );
     }
     let is_directory = |stat: Stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
-    // Without a live file its companions are stale as well.
+    // Without a live file, its companions are stale as well.
     swap.file = !stat.is_some_and(is_directory) && !look(aside)?.is_some_and(is_directory);
     if swap.file {
         swap.move_companions()?;
@@ -76,12 +76,12 @@ fn look(path: &Path) -> Result<Option<Stat>> {
 }
 
 impl Swap {
-    /// Where the old content is; nothing is there when nothing was live.
+    /// The path of the old content. Nothing is there if nothing was live.
     pub fn keep(&self) -> &Path {
         &self.keep
     }
 
-    /// Whether there was something live.
+    /// Returns true if something was live.
     pub fn existed(&self) -> bool {
         self.existed
     }
@@ -118,7 +118,7 @@ impl Swap {
                     Err(_) => error.hint(format!("the old content is at {}", aside.display())),
                 })
             }
-            // The file system cannot exchange.
+            // The file system cannot exchange names.
             Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
                 rename(live, keep, none).map_err(|error| refused(live, keep, error))?;
                 let Err(error) = rename(aside, live, none) else {
@@ -134,7 +134,7 @@ impl Swap {
         }
     }
 
-    /// Puts the companions back after a swap that failed.
+    /// Puts the companions back after a failed swap.
     fn back_out(&mut self, error: Error) -> Error {
         for (live, kept) in self.companions.drain(..).rev() {
             if rename(&kept, &live, RenameFlags::NOREPLACE).is_err() {
@@ -145,11 +145,11 @@ impl Swap {
         error
     }
 
-    /// Puts the old content back. What had been swapped in is then where it was before.
+    /// Puts the old content back. The new content returns to where it was before.
     pub fn undo(mut self) -> Result<()> {
         let (aside, live, keep) = (&self.aside, &self.live, &self.keep);
         let none = RenameFlags::NOREPLACE;
-        // What the new database left beside itself must not meet the old one.
+        // Companions of the new database must not meet the old one.
         let endings = if self.file { &COMPANIONS[..] } else { &[] };
         for ending in endings {
             let (from, to) = (companion(live, ending), companion(aside, ending));

@@ -1,11 +1,11 @@
-//! Reading a tar archive, member by member, trusting nothing in it.
+//! Reads a tar archive, member by member, trusting nothing in it.
 //!
 //! Understands ustar, PAX (`path`, `linkpath`, `size`, `uid`, `gid`, `mtime`, `SCHILY.xattr.*`,
-//! `SCHILY.acl.*`, GNU sparse 1.0) and GNU (`L`, `K`, `S`) archives. Every extension is bounded in
-//! size before it is held. An archive must end with its two blocks of zeros; everything after them
-//! is read, so that whatever decompresses or decrypts it comes to its own check at the end. The
-//! `tar` crate's reader holds PAX records of any size and knows no PAX sparse files, so only its
-//! headers are used.
+//! `SCHILY.acl.*`, GNU sparse 1.0) and GNU (`L`, `K`, `S`) archives. The size of every extension is
+//! bounded before it is held. An archive must end with its two blocks of zeros; everything after
+//! them is read, so that a decompressor or decryptor reaches its own final check. The `tar` crate's
+//! reader holds PAX records of any size and knows no PAX sparse files, so only its headers are
+//! used.
 
 use crate::error::{Code, Error, Result};
 use crate::tree::{LINKS_COMMENT, escape};
@@ -13,19 +13,19 @@ use std::io::Read;
 use tar::{EntryType, GnuExtSparseHeader, GnuSparseHeader, Header};
 
 const BLOCK: usize = 512;
-/// A PAX header or long name beyond this is refused.
+/// A longer PAX header or long name is refused.
 const EXTENSION_BYTES_MAX: u64 = 8 << 20;
-/// A name beyond this is refused; Linux takes 4096 at a time.
+/// A longer name is refused; Linux takes 4096 bytes at a time.
 const NAME_BYTES_MAX: usize = 1 << 20;
-/// A sparse map of more pieces than this is refused.
+/// A sparse map of more pieces is refused.
 const PIECES_MAX: u64 = 1 << 20;
-/// So many extension headers may precede one member.
+/// Number of extension headers that may precede one member.
 const EXTENSIONS_MAX: u32 = 8;
 
 /// One member of an archive.
 #[derive(Debug)]
 pub(crate) struct Member {
-    /// As in the archive.
+    /// Its name as in the archive.
     pub(crate) path: Vec<u8>,
     pub(crate) kind: EntryType,
     pub(crate) link: Vec<u8>,
@@ -35,16 +35,16 @@ pub(crate) struct Member {
     pub(crate) mtime: (i64, u32),
     /// Size of the file, holes included.
     pub(crate) size: u64,
-    /// Where the data belongs (offset, length); `None`: all of it, from the start.
+    /// Where the data belongs (offset, length); `None` if it is the whole file.
     pub(crate) pieces: Option<Vec<(u64, u64)>>,
     pub(crate) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
     pub(crate) acl_access: Option<String>,
     pub(crate) acl_default: Option<String>,
-    /// How many names a file has, where its archive is of ours and says so; 1 otherwise.
+    /// Number of names of the file, if the archive is one of ours and says so; otherwise 1.
     pub(crate) links: u64,
 }
 
-/// What PAX records said of the next member.
+/// PAX records for the next member.
 #[derive(Default)]
 struct Records {
     path: Option<Vec<u8>>,
@@ -64,7 +64,7 @@ struct Records {
 
 pub(crate) struct TapeReader<R> {
     input: R,
-    /// Bytes of the current member that were not read yet.
+    /// Unread bytes of the current member.
     remaining: u64,
     padding: u64,
 }
@@ -83,17 +83,17 @@ impl<R: Read> TapeReader<R> {
         }
     }
 
-    /// Where it reads from.
+    /// The underlying input.
     pub(crate) fn input_mut(&mut self) -> &mut R {
         &mut self.input
     }
 
-    /// The data of the current member does not follow in this input.
+    /// Declares that the data of the current member does not follow in this input.
     pub(crate) fn data_is_elsewhere(&mut self) {
         self.remaining = 0;
     }
 
-    /// Fills as much of `buffer` as the input has.
+    /// Fills as much of `buffer` as the input has bytes for.
     fn fill(&mut self, buffer: &mut [u8]) -> Result<usize> {
         let mut filled = 0;
         while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
@@ -127,7 +127,7 @@ impl<R: Read> TapeReader<R> {
         Ok(())
     }
 
-    /// Data of the current member, in order; 0 at its end.
+    /// Reads data of the current member, in order; 0 at its end.
     pub(crate) fn data(&mut self, buffer: &mut [u8]) -> Result<usize> {
         let want = usize::try_from(self.remaining).map_or(buffer.len(), |n| n.min(buffer.len()));
         self.exactly(buffer.get_mut(..want).unwrap_or_default())?;
@@ -140,7 +140,8 @@ impl<R: Read> TapeReader<R> {
         self.padding = (BLOCK as u64 - size % BLOCK as u64) % BLOCK as u64;
     }
 
-    /// The next member; what is left of the last one is passed over. `None` after the last.
+    /// Returns the next member, and skips what is left of the last one. `None` after the last
+    /// member.
     pub(crate) fn next(&mut self) -> Result<Option<Member>> {
         let mut records = Records::default();
         let (mut long_name, mut long_link) = (None, None);
@@ -235,7 +236,7 @@ impl<R: Read> TapeReader<R> {
             return Err(damaged("the archive has a name of more than 1 MiB"));
         }
         let stored = match records.size {
-            // As in GNU tar: a hard link may tell the size of its file, and has no data.
+            // As in GNU tar: a hard link may state the size of its file, and has no data.
             _ if header.entry_type() == EntryType::Link => 0,
             Some(size) => size,
             None => field(header, header.entry_size(), "size")?,
@@ -348,7 +349,7 @@ impl<R: Read> TapeReader<R> {
                         .and_then(|shifted| shifted.checked_add(u64::from(byte - b'0'))),
                     _ => return Err(wrong()),
                 };
-                // Too large a number.
+                // The number is too large.
                 number.ok_or_else(wrong)?;
             }
         };
@@ -380,7 +381,7 @@ fn take_pieces(found: &[GnuSparseHeader], pieces: &mut Vec<(u64, u64)>) -> Resul
             |error| damaged("the archive has a sparse map that cannot be read").cause(error);
         let offset = piece.offset().map_err(wrong)?;
         let length = piece.length().map_err(wrong)?;
-        // An empty piece at the end tells the size only.
+        // An empty piece at the end only marks the size.
         if length > 0 {
             pieces.push((offset, length));
         }
@@ -462,7 +463,7 @@ fn number<N: std::str::FromStr>(bytes: &[u8]) -> Option<N> {
 }
 
 impl Records {
-    /// `None` for a value that is not understood; unknown keys are passed over.
+    /// Takes a record. `None` if its value is not understood; unknown keys are skipped.
     fn take(&mut self, key: &[u8], value: &[u8]) -> Option<()> {
         let whole_text = || String::from_utf8(value.to_vec()).ok();
         match key {

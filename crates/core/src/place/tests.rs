@@ -44,7 +44,7 @@ fn hostile_archives_are_errors_that_touch_nothing_outside() {
             Err(error) => error,
             Ok(extracted) => panic!("{what} was extracted: {extracted:?}"),
         };
-        // A size the file system refuses is its error, not a sign of damage.
+        // A size that the file system refuses is an error of the file system, not a sign of damage.
         let code = if what == "an absurd sparse size" {
             Code::Target
         } else {
@@ -128,7 +128,7 @@ fn honest_oddities_are_content() {
 }
 
 #[test]
-fn a_cut_or_damaged_archive_is_an_error_wherever_it_is_cut() {
+fn an_archive_truncated_or_damaged_anywhere_is_an_error() {
     let whole = archive(&[
         member(b'0', b"one", b"", &[b'1'; 700]),
         pax(&[("path", b"two")]),
@@ -163,8 +163,8 @@ fn a_cut_or_damaged_archive_is_an_error_wherever_it_is_cut() {
     extract(&mut &bytes[..], target.path(), &Reporter::silent()).unwrap();
 }
 
-/// The members of a tree that many threads make: 40 directories of 50 files, one in ten larger than one
-/// thread is given.
+/// The members of a tree that many threads make: 40 directories of 50 files, one in ten larger than
+/// one thread is given.
 fn many() -> Vec<Vec<u8>> {
     let mut members = Vec::new();
     for directory in 0..40 {
@@ -176,7 +176,7 @@ fn many() -> Vec<Vec<u8>> {
             let content = vec![b'a' + u8::try_from(directory % 26).unwrap(); length];
             members.push(member(b'0', path.as_bytes(), b"", &content));
         }
-        // For a hard link, everything before it is waited for.
+        // A hard link waits for everything before it.
         if directory % 8 == 0 {
             let first = format!("{above}/f49");
             let link = format!("{above}/hard");
@@ -193,7 +193,7 @@ fn many() -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn a_large_tree_is_made_whole_by_several_threads() {
+fn several_threads_extract_a_large_tree() {
     let target = tempfile::tempdir().unwrap();
     let extracted = extract(
         &mut &archive(&many())[..],
@@ -220,7 +220,7 @@ fn a_large_tree_is_made_whole_by_several_threads() {
 }
 
 #[test]
-fn of_several_errors_the_first_in_the_archive_is_told_and_what_precedes_it_is_made() {
+fn the_first_of_several_errors_is_reported_and_what_precedes_it_is_made() {
     let mut members = many();
     // A name that is taken in the middle, a device later, and then the archive is cut.
     members.insert(1000, member(b'0', b"d03/f01", b"", b"again"));
@@ -236,11 +236,11 @@ fn of_several_errors_the_first_in_the_archive_is_told_and_what_precedes_it_is_ma
     let target = tempfile::tempdir().unwrap();
     let error = extract(&mut &bytes[..], target.path(), &Reporter::silent()).unwrap_err();
     assert!(error.message.contains("d04/device"), "{error}");
-    // The entry before it.
+    // The entry before the error.
     assert!(target.path().join("d33/f48").exists());
 }
 
-/// Fails at the end, as a decompressor does whose checksum is wrong.
+/// A reader that fails at its end, like a decompressor whose checksum is wrong.
 struct FailsAtTheEnd<'a>(&'a [u8]);
 
 impl Read for FailsAtTheEnd<'_> {
@@ -394,13 +394,13 @@ fn companion_of(path: &Path) -> PathBuf {
 }
 
 #[test]
-fn the_log_of_a_database_goes_and_comes_with_it() {
+fn the_log_of_a_database_is_swapped_with_it() {
     let p = place();
     let old = rusqlite::Connection::open(&p.live).unwrap();
     old.pragma_update(None, "journal_mode", "wal").unwrap();
     old.execute_batch("create table t (x); insert into t values ('in the log')")
         .unwrap();
-    // As a process leaves it that is killed.
+    // As a killed process leaves it.
     let crashed = place();
     fs::copy(&p.live, &crashed.live).unwrap();
     fs::copy(companion_of(&p.live), companion_of(&crashed.live)).unwrap();

@@ -1,9 +1,9 @@
-//! A directory that cannot be left.
+//! A directory that nothing can escape from.
 //!
-//! Guarantees: whatever is opened, made or removed through [`Within`] lies below its directory, by
-//! a walk that the kernel holds to it (`openat2` with `RESOLVE_BENEATH`) and that follows no link.
-//! On kernels without that call, or where a sandbox denies it, each component is opened by itself,
-//! and one that is `..`, absolute or a link is refused: the same answer, more slowly. The path of the
+//! Guarantees: whatever is opened, made or removed through [`Within`] lies below its directory. The
+//! kernel confines the walk (`openat2` with `RESOLVE_BENEATH`), and no link is followed. On kernels
+//! without that call, or where a sandbox denies it, each component is opened by itself, and one
+//! that is `..`, absolute or a link is refused: the same answer, more slowly. The path of the
 //! directory itself is the operator's, and may lead through links.
 
 use super::Aside;
@@ -17,11 +17,10 @@ use std::io::Read;
 use std::os::fd::AsRawFd;
 use std::path::{Component, Path, PathBuf};
 
-/// How often a walk is tried again that the kernel could not hold to its directory while something
-/// was renamed.
+/// How often a walk is retried if a rename kept the kernel from confining it.
 const TRIES: usize = 64;
 
-/// A directory that is open, and what lies below it.
+/// An open directory that confines access to what lies below it.
 #[derive(Debug)]
 pub struct Within {
     handle: OwnedFd,
@@ -29,7 +28,7 @@ pub struct Within {
 }
 
 impl Within {
-    /// Opens a directory, which must be there.
+    /// Opens an existing directory.
     pub fn open(path: &Path) -> Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let handle = rustix::fs::open(path, flags, Mode::empty()).map_err(|error| {
@@ -46,23 +45,23 @@ impl Within {
         })
     }
 
-    /// One that is open already.
+    /// Wraps a directory that is open already.
     pub(super) fn opened(handle: OwnedFd, path: PathBuf) -> Self {
         Within { handle, path }
     }
 
-    /// The same directory by another handle.
+    /// A second handle of the same directory.
     pub(super) fn try_clone(&self) -> Result<Self> {
         let handle = self.clone_handle()?;
         Ok(Within::opened(handle, self.path.clone()))
     }
 
-    /// Where it is, for messages and for tools that need a path.
+    /// Its path, for messages and for tools that need a path.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Makes a directory below it for this user alone, which must not be there yet, and opens it.
+    /// Makes a directory below it for this user alone, and opens it. Fails if the name exists.
     pub fn new_directory(&self, name: &str) -> Result<Within> {
         let (parent, last) = self.parent(Path::new(name), false)?;
         rustix::fs::mkdirat(&parent, last, Mode::RWXU)
@@ -76,8 +75,8 @@ impl Within {
         })
     }
 
-    /// Whether something of this name is below it, be it a link that leads nowhere. A name that
-    /// leads through a link or out of it is an error.
+    /// Attributes of what has this name below it; a link counts even if it leads nowhere. `None` if
+    /// there is nothing. Fails for a name that leads through a link or out of the directory.
     pub fn look(&self, relative: &Path) -> Result<Option<Stat>> {
         let failed = |error| self.failed(relative, "looked at", error);
         let (above, last) = split(relative).ok_or_else(|| failed(Errno::XDEV))?;
@@ -106,8 +105,8 @@ impl Within {
         }
     }
 
-    /// Makes a file below it (0600), and the directories above it (0700). One that is there is an
-    /// error.
+    /// Makes a file below it (0600), and the directories above the file (0700). Fails if the file
+    /// exists.
     pub fn new_file(&self, relative: &Path) -> Result<File> {
         let (parent, last) = self.parent(relative, true)?;
         let flags =
@@ -117,7 +116,7 @@ impl Within {
             .map_err(|error| self.failed(relative, "written", error))
     }
 
-    /// Writes all of `input` to a new file right in it, durably: see [`super::write_file`].
+    /// Writes all of `input` to a new file directly in it, durably: see [`super::write_file`].
     pub fn write_file(&self, input: &mut dyn Read, name: &OsStr, mode: u32) -> Result<u64> {
         let path = self.checked(name)?;
         let aside = Aside::within(self.clone_handle()?, &path)?;
@@ -127,15 +126,15 @@ impl Within {
         Ok(bytes)
     }
 
-    /// Writes a SQLite database to a new file right in it, durably: see [`super::sqlite`].
+    /// Writes a SQLite database to a new file directly in it, durably: see [`super::sqlite`].
     pub fn sqlite(&self, input: &mut dyn Read, name: &OsStr) -> Result<PathBuf> {
         let path = self.checked(name)?;
         Aside::within(self.clone_handle()?, &path)?.sqlite(input)?;
         Ok(path)
     }
 
-    /// Removes what is below it under this name, with all that is in it and without following a
-    /// link. What is not there is gone already; what cannot be removed is left.
+    /// Removes what has this name below it, with everything in it and without following a link. A
+    /// missing name is no error; what cannot be removed stays.
     pub fn remove(&self, relative: &Path) {
         let Ok((parent, last)) = self.parent(relative, false) else {
             return;
@@ -143,14 +142,14 @@ impl Within {
         if rustix::fs::unlinkat(&parent, last, AtFlags::empty()).is_ok() {
             return;
         }
-        // A path that begins at the open directory, and whose last component is no link now: the
-        // standard library goes on by handles.
+        // The path begins at the open directory, and its last component is not a link now. From
+        // there on the standard library works with handles.
         let held = Path::new("/proc/self/fd").join(parent.as_raw_fd().to_string());
         let _ = std::fs::remove_dir_all(held.join(last));
     }
 
-    /// Opens the directory of this name below it. With `make`, what is missing is made with this
-    /// mode.
+    /// Opens the directory of this name below it. With `make`, missing directories are made with
+    /// this mode.
     pub(super) fn descend(
         &self,
         relative: &Path,
@@ -175,7 +174,7 @@ impl Within {
         self.step_by_step(relative, flags, make)
     }
 
-    /// As [`Within::descend`], where the kernel does not do it.
+    /// Does what [`Within::descend`] does, without the kernel's help.
     fn step_by_step(
         &self,
         relative: &Path,
@@ -205,7 +204,7 @@ impl Within {
         Ok(at)
     }
 
-    /// The directory that something is in, and its name there.
+    /// The directory that holds an entry, and the name of the entry there.
     fn parent<'a>(&self, relative: &'a Path, make: bool) -> Result<(OwnedFd, &'a OsStr)> {
         let (above, last) =
             split(relative).ok_or_else(|| self.failed(relative, "reached", Errno::XDEV))?;
@@ -215,7 +214,7 @@ impl Within {
         Ok((parent, last))
     }
 
-    /// The path of a name right in it.
+    /// The path of a name directly in it. Fails if it is not a plain name.
     fn checked(&self, name: &OsStr) -> Result<PathBuf> {
         match split(Path::new(name)) {
             Some((above, last)) if above.as_os_str().is_empty() && last == name => {
@@ -257,7 +256,7 @@ impl Within {
     }
 }
 
-/// What is above the last component, and that; `None` for a path that names nothing below.
+/// The parent and the last component; `None` for a path that names nothing below.
 fn split(relative: &Path) -> Option<(&Path, &OsStr)> {
     let below = relative
         .components()
@@ -274,7 +273,7 @@ mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
 
-    /// A directory with a way out of it, and what lies outside.
+    /// A directory with a link that leads out of it, and what lies outside.
     fn place() -> (tempfile::TempDir, PathBuf) {
         let base = tempfile::tempdir().unwrap();
         let target = base.path().join("target");
@@ -347,7 +346,7 @@ mod tests {
                 within.remove(Path::new(path));
             }
         }
-        // A link is removed itself, never what it leads to.
+        // The link itself is removed, never its target.
         within.remove(Path::new("link"));
         assert!(target.join("link").symlink_metadata().is_err());
         let outside: Vec<_> = std::fs::read_dir(base.path().join("outside"))
@@ -358,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_there_is_never_taken_over() {
+    fn existing_entries_are_never_taken_over() {
         let (_base, target) = place();
         let within = Within::open(&target).unwrap();
         assert_eq!(within.new_directory("in").unwrap_err().code, Code::Target);

@@ -1,4 +1,4 @@
-//! The id of a restore point: UTC time, then four random hex digits; it sorts by time.
+//! Ids of restore points: UTC time, then four random hex digits. They sort by time.
 
 use crate::clock::Clock;
 use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
@@ -11,7 +11,7 @@ use std::fmt;
 pub struct PointId(String);
 
 impl PointId {
-    /// A new id of this moment.
+    /// A new id for the current time.
     pub fn new(clock: &Clock) -> Self {
         let at = clock
             .now()
@@ -21,9 +21,10 @@ impl PointId {
         PointId(format!("{at}-{:04x}", clock.random() & 0xffff))
     }
 
-    /// This id, or, where `newest` is of the same second and would sort after it, one a little after
-    /// `newest`: the newest point is the last one also when two are taken within a second. `random`
-    /// is any number; it keeps apart what was killed in this second and what comes now.
+    /// Returns this id or, if `newest` is of the same second and would sort after it, an id a
+    /// little after `newest`. The newest point is therefore the last one taken, even if two are
+    /// taken within a second. `random` is any number; it separates the remains of a killed run from
+    /// a new point of the same second.
     pub fn following(self, newest: &PointId, random: u64) -> Self {
         if self.second() != newest.second() || &self > newest {
             return self;
@@ -37,12 +38,12 @@ impl PointId {
         PointId(format!("{}-{next:04x}", self.second()))
     }
 
-    /// The first part, which ids of one second share.
+    /// The part that ids of one second share.
     pub(crate) fn second(&self) -> &str {
         self.0.split_once('-').map_or(&self.0, |(time, _)| time)
     }
 
-    /// The text, if it is an id.
+    /// Parses an id; `None` if the text is not one.
     pub fn parse(text: &str) -> Option<Self> {
         let (time, random) = text.split_once('-')?;
         let hex = random.len() == 4
@@ -59,7 +60,7 @@ impl PointId {
         Some(civil.to_zoned(TimeZone::UTC).ok()?.timestamp())
     }
 
-    /// When the point was begun, to the second.
+    /// The time when the point was begun, to the second.
     pub fn time(&self) -> Timestamp {
         // `parse` and `new` make only ids whose time parses.
         self.parse_time().unwrap_or(Timestamp::UNIX_EPOCH)
@@ -105,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_in_one_second_the_later_sorts_last() {
+    fn the_later_of_two_ids_in_one_second_sorts_last() {
         let id = |text: &str| PointId::parse(text).unwrap();
         let newest = id("20261120T060000Z-8fff");
         for (made, random, expected) in [
@@ -124,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_id_is_refused() {
+    fn an_invalid_id_is_refused() {
         for text in [
             "",
             "20261120T060000Z",

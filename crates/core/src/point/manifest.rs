@@ -1,4 +1,4 @@
-//! What a manifest and its details say.
+//! The contents of a manifest and of its details.
 
 use super::PointId;
 use crate::fingerprint::Proof;
@@ -8,13 +8,13 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// How much of what a plan names a point holds.
+/// How much of its plan a point holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
     /// Everything.
     Complete,
-    /// Something was skipped, and is named.
+    /// Something was skipped, and is listed.
     Partial,
     /// Nothing that could be restored.
     Failed,
@@ -39,59 +39,60 @@ pub enum Consistency {
     Snapshot,
     /// Each file by itself; the tree over a span of time.
     PerFile,
-    /// Whatever the command guarantees.
+    /// Unknown: whatever the command guarantees.
     Unknown,
 }
 
-/// Something a capture left out, as data.
+/// Something that a capture left out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Skipped {
     /// The path or name, with bytes that are not UTF-8 as `\xNN`.
     pub name: String,
-    /// Why, in a few words.
+    /// The reason, in a few words.
     pub reason: String,
-    /// Whether this makes the point partial. A socket does not; a file that could not be read does.
+    /// True if this makes the point partial. A socket does not; a file that could not be read does.
     pub partial: bool,
 }
 
-/// Commits one store's copy of a restore point.
+/// A manifest: it commits one store's copy of a restore point.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
     /// Version of this format: 1.
     pub schema: u32,
-    /// Which point.
+    /// Id of the point.
     pub point: PointId,
-    /// Of which application.
+    /// Its application.
     pub app: Name,
-    /// In which environment.
+    /// The environment of that application.
     pub environment: Name,
-    /// By which plan.
+    /// The plan that took it.
     pub plan: Name,
-    /// On which host.
+    /// The host it was taken on.
     pub host: String,
-    /// Who ran it: the user, and who became it with sudo.
+    /// The user who ran the backup, and who became that user with sudo.
     pub author: String,
-    /// Why, where someone said so.
+    /// The reason, if one was given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// What made it be taken. Older manifests lack it, and so all that is optional below.
+    /// What triggered it. Older manifests lack it, and lack every optional field below.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trigger: Option<Trigger>,
-    /// What was promised of recovery when it was taken.
+    /// The recovery objectives when it was taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub targets: Option<Targets>,
-    /// Which machine took it, as [`crate::host::machine`] says.
+    /// The machine that took it: see [`crate::host::machine`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub machine: Option<String>,
-    /// SHA-256 of the manifest of the plan's point before it in this store, hex. Absent in the first.
+    /// SHA-256 of the manifest of the plan's previous point in this store, hex. Absent in the
+    /// first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<String>,
-    /// Taken before a live restore, of what was to be replaced: perhaps of something broken.
+    /// True if it was taken before a live restore, of what was to be replaced; that may be broken.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub safety: bool,
     /// Version of the program.
     pub lifeboat: String,
-    /// How much of what the plan names it holds.
+    /// How much of its plan it holds.
     pub outcome: Outcome,
     /// When the capture began.
     pub started: Timestamp,
@@ -103,18 +104,18 @@ pub struct Manifest {
     pub stores: Vec<Name>,
     /// The sources, in the order they were captured.
     pub sources: Vec<ManifestSource>,
-    /// What is stored here.
+    /// The artifacts stored here.
     pub artifacts: Vec<ManifestArtifact>,
-    /// Where the details are, and their hash.
+    /// Key, size and hash of the details.
     pub details: StoredDetails,
-    /// The newest record of each evidence chain, so that a cut tail shows.
+    /// The newest record of each evidence chain, so that a truncated chain shows.
     pub evidence: BTreeMap<Name, Head>,
-    /// Id of the key that signs this.
+    /// Id of the key that signs the manifest.
     pub signer: String,
 }
 
 impl Manifest {
-    /// What a partial point lacks: `bot, part of files`; `None` of a complete one.
+    /// Lists what a partial point lacks: `bot, part of files`. `None` for a complete point.
     pub fn lacks(&self) -> Option<String> {
         let lacking = lacking(self.sources.iter());
         match (self.outcome, lacking) {
@@ -124,7 +125,7 @@ impl Manifest {
         }
     }
 
-    /// The same of some of its sources.
+    /// Lists what it lacks of these sources, in the same form.
     pub fn lacks_of(&self, sources: &[String]) -> Option<String> {
         let wanted = |s: &&ManifestSource| sources.iter().any(|name| *name == s.name);
         lacking(self.sources.iter().filter(wanted))
@@ -146,23 +147,23 @@ fn lacking<'a>(sources: impl Iterator<Item = &'a ManifestSource>) -> Option<Stri
 pub struct ManifestSource {
     /// Its name in the configuration.
     pub name: Name,
-    /// What kind of source it is.
+    /// Its kind.
     pub kind: StoredKind,
-    /// How much of it is here.
+    /// How much of it was captured.
     pub outcome: Outcome,
-    /// How consistent it is in itself; absent when it failed.
+    /// Its consistency; absent if it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub consistency: Option<Consistency>,
     /// When its capture began.
     pub started: Timestamp,
     /// When it ended.
     pub finished: Timestamp,
-    /// Which server it was taken from, where servers tell: PostgreSQL's system identifier, MySQL's
-    /// `server_uuid`, MariaDB's `server_uid`.
+    /// The server it was taken from, if servers identify themselves: PostgreSQL's system
+    /// identifier, MySQL's `server_uuid`, MariaDB's `server_uid`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<String>,
-    /// Where in the source's log it was taken: PostgreSQL's log sequence number; file and offset of
-    /// the binary log, or its GTID, of MariaDB and MySQL.
+    /// The position in the source's log at which it was taken: PostgreSQL's log sequence number;
+    /// for MariaDB and MySQL, file and offset of the binary log, or its GTID.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub position: Option<String>,
 }
@@ -170,20 +171,20 @@ pub struct ManifestSource {
 /// One stored artifact.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ManifestArtifact {
-    /// Of which source.
+    /// Its source.
     pub source: Name,
     /// Its name within the source.
     pub name: Name,
-    /// File name extension of the bare stream.
+    /// File name extension of the plain stream.
     pub extension: Extension,
-    /// Key in this store; its path where it is in a snapshot.
+    /// Its key in this store, or its path if it is in a snapshot.
     pub key: StoredKey,
-    /// Stored bytes; those that were added for it where it is in a snapshot.
+    /// Stored bytes; if it is in a snapshot, the bytes that were added for it.
     pub bytes: u64,
-    /// SHA-256 of the stored bytes, hex; where it is in a snapshot, of that, which names by hashes all
-    /// that is in it, and whose id it is.
+    /// SHA-256 of the stored bytes, hex. If it is in a snapshot, the SHA-256 of the snapshot, which
+    /// is also its id and covers, through hashes, everything in it.
     pub sha256: String,
-    /// The id of the snapshot that it is in, if it is in one.
+    /// Id of the snapshot that holds it, if it is in one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<String>,
     /// `gzip`, `zstd` or `none`.
@@ -191,30 +192,30 @@ pub struct ManifestArtifact {
     /// `age`, `openpgp` or `repository`, or absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encrypt: Option<String>,
-    /// Fingerprint of the OpenPGP key that signed inside, where one did.
+    /// Fingerprint of the OpenPGP key that signed inside, if one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub openpgp_signer: Option<String>,
-    /// The proof of its content under a key that is derived from the signing key, hex: equal content
-    /// of two points shows, also where what was captured cannot be decrypted. See
+    /// HMAC of its proof of content under a key derived from the signing key, hex. It shows that
+    /// two points have equal content even if their details cannot be decrypted. See
     /// [`crate::sign::Signer::proof_mac`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proof_mac: Option<String>,
-    /// The id that a versioned store gave the object.
+    /// The version id that the store gave the object, if it keeps versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
 }
 
-/// What made a point be taken.
+/// The trigger of a point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trigger {
-    /// Who, or what.
+    /// Who or what triggered it.
     pub by: TriggeredBy,
-    /// The time of the schedule that it was taken for.
+    /// The time in the schedule for which it was taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slot: Option<Timestamp>,
 }
 
-/// Who or what made a point be taken.
+/// Kinds of triggers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TriggeredBy {
@@ -226,7 +227,7 @@ pub enum TriggeredBy {
     Restore,
 }
 
-/// What is promised of recovery.
+/// Recovery objectives.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Targets {
     /// The recovery point objective, in seconds.
@@ -238,27 +239,28 @@ pub struct Targets {
     /// The schedule of the plan: cron, five fields, UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<String>,
-    /// The drills of the plan that may not be older than so many seconds.
+    /// Maximum age in seconds of each drill of the plan.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub drill_max_age_seconds: BTreeMap<Name, u64>,
 }
 
-/// Where the details of a point are.
+/// Where the details of a point are stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredDetails {
-    /// Key in this store; their path where they are in a snapshot.
+    /// Their key in this store, or their path if they are in a snapshot.
     pub key: StoredKey,
     /// Stored bytes.
     pub bytes: u64,
-    /// SHA-256 of the stored bytes, hex; where they are in a snapshot, its id, which is one.
+    /// SHA-256 of the stored bytes, hex. If they are in a snapshot, the id of the snapshot, which
+    /// is a SHA-256 too.
     pub sha256: String,
     /// `age`, `openpgp` or `repository`, or absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encrypt: Option<String>,
-    /// Fingerprint of the OpenPGP key that signed inside, where one did.
+    /// Fingerprint of the OpenPGP key that signed inside, if one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub openpgp_signer: Option<String>,
-    /// The id that a versioned store gave the object.
+    /// The version id that the store gave the object, if it keeps versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
 }
@@ -270,48 +272,49 @@ pub struct Head {
     pub sequence: u64,
     /// SHA-256 of its bytes, hex.
     pub sha256: String,
-    /// The same of the ends of other branches, where the chain forked and nothing joins them yet.
+    /// Hashes of the ends of other branches, if the chain forked and nothing joins them yet.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub beside: Vec<String>,
 }
 
-/// What could tell of the content; sealed to the store's recipients.
+/// Details of a point: everything that could reveal its content, encrypted to the store's
+/// recipients.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Details {
     /// Version of this format: 1.
     pub schema: u32,
-    /// Which point.
+    /// Id of the point.
     pub point: PointId,
     /// One for each artifact of the manifest.
     pub artifacts: Vec<DetailsArtifact>,
-    /// What an operator should know.
+    /// Warnings for an operator.
     pub warnings: Vec<String>,
-    /// What failed.
+    /// Messages about what failed.
     pub errors: Vec<String>,
 }
 
-/// What was in one artifact.
+/// Details of one artifact.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DetailsArtifact {
-    /// Of which source.
+    /// Its source.
     pub source: Name,
     /// Its name within the source.
     pub name: Name,
-    /// Bytes of the bare stream.
+    /// Size of the plain stream, in bytes.
     pub bytes: u64,
-    /// SHA-256 of the bare stream, hex.
+    /// SHA-256 of the plain stream, hex.
     pub sha256: String,
-    /// What was in it.
+    /// The proof of its content.
     pub proof: Proof,
-    /// What was left out.
+    /// What was left out of it.
     pub skipped: Vec<Skipped>,
-    /// Client and server versions.
+    /// Versions of clients and servers.
     pub tools: BTreeMap<String, String>,
-    /// Answers to the queries of drill checks, taken at the consistency point.
+    /// Answers to the queries of drill checks, as of the instant of the capture.
     pub answers: BTreeMap<String, String>,
-    /// Absolute paths a `files` source was told to take, or that of a `sqlite` database.
+    /// Absolute paths that a `files` source was told to take, or the path of a `sqlite` database.
     pub roots: Vec<String>,
-    /// Mode, owner and group of a `sqlite` database file; a tar carries its own.
+    /// Mode, owner and group of a `sqlite` database file; a tar archive carries its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attributes: Option<FileAttributes>,
 }
@@ -328,21 +331,22 @@ pub struct FileAttributes {
 }
 
 impl ManifestArtifact {
-    /// How many bytes are read of it; not known of what is in a snapshot.
+    /// Number of stored bytes that are read for it; `None` if it is in a snapshot, where this is
+    /// unknown.
     pub fn stored_bytes(&self) -> Option<u64> {
         self.snapshot.is_none().then_some(self.bytes)
     }
 }
 
 impl Manifest {
-    /// Bytes stored here for this point's artifacts.
+    /// Number of bytes stored here for this point's artifacts.
     pub fn stored_bytes(&self) -> u64 {
         self.artifacts.iter().map(|a| a.bytes).sum()
     }
 }
 
 impl Details {
-    /// What was in one artifact.
+    /// The details of one artifact.
     pub fn artifact(&self, source: &str, name: &str) -> Option<&DetailsArtifact> {
         self.artifacts
             .iter()

@@ -1,9 +1,9 @@
-//! A restore point: its id, the manifest that commits it in a store, and how one is chosen.
+//! Restore points: ids, the manifest that commits a point in a store, and choosing a point.
 //!
-//! A store's manifest is written last there; an artifact that no manifest names does not exist.
-//! The manifest is clear text (ids, times, stored sizes and hashes); what could tell of the
-//! content (source hashes, table names, inventories) is in the details, sealed to the store's
-//! recipients.
+//! A manifest is the last object of a point that is written to a store; an artifact that no
+//! manifest names does not exist. A manifest is clear text (ids, times, stored sizes and hashes).
+//! What could reveal the content (source hashes, table names, inventories) is in the details,
+//! encrypted to the store's recipients.
 
 mod id;
 mod manifest;
@@ -19,15 +19,15 @@ pub use owners::owners;
 pub(crate) use select::age_limit;
 pub use select::{Candidate, OnlyPartial, Selector};
 
-/// Where manifests are in a store.
+/// Prefix of the keys of all manifests in a store.
 pub const POINTS_PREFIX: &str = "lifeboat/points/";
 
-/// The manifest's key in a store.
+/// Key of a point's manifest in a store.
 pub fn manifest_key(point: &PointId) -> String {
     format!("{POINTS_PREFIX}{point}.json")
 }
 
-/// The key of its details in a store, before the suffix of an encryption.
+/// Key of a point's details in a store, before the suffix of an encryption.
 pub fn details_key(point: &PointId) -> String {
     format!("{POINTS_PREFIX}{point}.details.json")
 }

@@ -1,4 +1,4 @@
-//! Which of several points each source of an application is taken from. Pure.
+//! Decides from which of several points each source of an application is taken. Pure.
 
 use super::{Manifest, ManifestSource, Outcome, PointId};
 use crate::name::Name;

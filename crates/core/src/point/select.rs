@@ -1,4 +1,4 @@
-//! How a POINT on the command line, or in a drill, names a restore point. Pure.
+//! Parses and resolves a POINT, as given on the command line or in a drill. Pure.
 
 use super::PointId;
 use crate::clock::is_ahead;
@@ -10,38 +10,38 @@ use jiff::Timestamp;
 /// A parsed POINT.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Selector {
-    /// An id, or the beginning of one.
+    /// A point by its id, or by the beginning of its id.
     Prefix(String),
-    /// The newest.
+    /// The newest point.
     Latest,
-    /// The newest of a plan.
+    /// The newest point of a plan.
     LatestOf(String),
-    /// The newest begun before a time.
+    /// The newest point begun before a time.
     Before(Timestamp),
-    /// Any, aged between two spans.
+    /// Any point whose age lies between two spans.
     Random(Span, Span),
 }
 
-/// What is known of a point when one is chosen.
+/// Facts about a point that may be chosen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
     /// Its id.
     pub point: PointId,
     /// Its plan.
     pub plan: Name,
-    /// Taken before a live restore, or disowned: chosen only by its id, as is one that is dated in
-    /// the future.
+    /// True if it was taken before a live restore, or disowned. It is then chosen only by its id,
+    /// like one dated in the future.
     pub by_id_only: bool,
-    /// Something is missing in it, or part of something.
+    /// True if something is missing in it, wholly or in part.
     pub partial: bool,
 }
 
-/// What is done where only partial points fit a POINT that is no id.
+/// What to do if a POINT that is not an id fits only partial points.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnlyPartial {
-    /// None is chosen: a part must be asked for by its id.
+    /// Choose none: a partial point must be asked for by its id.
     Refuse,
-    /// The newest is chosen, which is better than to look at nothing.
+    /// Choose the newest, which is better than none.
     Take,
 }
 
@@ -86,8 +86,8 @@ impl Selector {
         }
     }
 
-    /// Chooses among `candidates` (of any order). `random` is any number. Unless it is named by its
-    /// id, a partial point is chosen only where no complete one fits, if at all.
+    /// Chooses among `candidates` (in any order). `random` is any number. Unless it is named by its
+    /// id, a partial point is chosen only if no complete one fits, and only if `partial` allows it.
     pub fn choose(
         &self,
         candidates: &[Candidate],
@@ -96,8 +96,8 @@ impl Selector {
         partial: OnlyPartial,
     ) -> Result<PointId> {
         let by_id = matches!(self, Selector::Prefix(_));
-        // A safety point may be of something broken, and the date of one from the future is wrong:
-        // neither is what someone means by `latest`.
+        // A safety point may be of something broken, and the date of a point from the future is
+        // wrong. Nobody who says `latest` means either.
         let counts = |c: &&Candidate| by_id || !c.by_id_only && !is_ahead(c.point.time(), now);
         let mut points: Vec<&Candidate> = candidates.iter().filter(counts).collect();
         points.sort_by(|a, b| a.point.cmp(&b.point));
@@ -197,7 +197,8 @@ fn parse_time(text: &str) -> std::result::Result<Timestamp, String> {
         .map_err(|e| e.to_string())
 }
 
-/// What cannot be told of the age of a point that is dated in the future.
+/// The limit on what is known of the age of a point that is dated in the future; `None` for any
+/// other.
 pub(crate) fn age_limit(point: &PointId, now: Timestamp) -> Option<String> {
     let ahead = is_ahead(point.time(), now);
     ahead.then(|| format!("the age of {point} cannot be told: it is dated in the future"))
@@ -234,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_behind_every_point_is_named_and_an_id_chooses_all_the_same() {
+    fn a_clock_behind_every_point_is_reported_and_an_id_still_chooses() {
         let now = "1999-12-31T23:59:58Z".parse().unwrap();
         let choose = |text: &str| {
             let selector = Selector::parse(text).unwrap();
@@ -273,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_partial_point_is_chosen_by_its_id_or_where_nothing_else_can_be() {
+    fn a_partial_point_is_chosen_by_its_id_or_as_a_last_resort() {
         let now = "2026-11-20T00:00:00Z".parse().unwrap();
         let choose = |partial: &[&str], text: &str, only: OnlyPartial| {
             let mut all = candidates();
@@ -306,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fits_nothing_or_too_much_is_an_error_that_says_so() {
+    fn a_selector_that_fits_nothing_or_too_much_says_so() {
         for (text, code) in [
             ("2026", Code::PointAmbiguous),
             ("2027", Code::PointUnknown),

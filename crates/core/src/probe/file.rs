@@ -1,8 +1,8 @@
-//! Looks at one file of a restored tree, never outside of it.
+//! Examines one file of a restored tree, and never anything outside the tree.
 //!
 //! A restored tree holds links that point to absolute paths of the host it came from. They are
-//! resolved as if the tree were `/`, so that a check neither reads this host's own file by
-//! accident nor is led out by a link someone placed.
+//! resolved as if the tree were `/`. A check therefore neither reads this host's own file by
+//! accident nor is led out by a planted link.
 
 use super::{CheckOutcome, CheckResult, Subject};
 use std::collections::VecDeque;
@@ -12,10 +12,10 @@ use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Component, Path, PathBuf};
 
-/// As many links as Linux follows.
+/// The number of links that Linux follows.
 const LINKS_MAX: u32 = 40;
 
-/// Checks that `path` is there, and, with `contains`, that it is a file that holds this text.
+/// Checks that `path` exists and, with `contains`, that it is a file that holds this text.
 ///
 /// `root` is where the source was restored, with the whole path of every entry beneath it;
 /// `configured` are the `paths` (and `optional`) of the source. An absolute `path` is one of the
@@ -71,7 +71,7 @@ fn open(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-/// Where `path` is in the restored tree, free of links; `None` when it is not there.
+/// The place of `path` in the restored tree, free of links; `None` if it does not exist.
 fn locate(root: &Path, configured: &[PathBuf], path: &Path) -> io::Result<Option<PathBuf>> {
     let mut candidates = vec![path.to_owned()];
     if path.is_relative() {
@@ -122,7 +122,7 @@ fn resolve(root: &Path, path: &Path) -> io::Result<Option<PathBuf>> {
     Ok(Some(below(root, &walked)))
 }
 
-/// Puts the steps of `path` before those that are still ahead.
+/// Puts the steps of `path` before those that are still to be walked.
 fn queue(ahead: &mut VecDeque<OsString>, path: &Path) {
     for component in path.components().rev() {
         match component {
@@ -147,13 +147,13 @@ fn is_absence(error: &io::Error) -> bool {
     )
 }
 
-/// Whether the stream holds `text`, in bounded memory.
+/// Returns true if the stream holds `text`. Memory is bounded.
 fn holds(mut input: impl Read, text: &[u8]) -> io::Result<bool> {
     if text.is_empty() {
         return Ok(true);
     }
-    // What is kept from one read to the next is one byte short of the text, so that a text that
-    // lies across two reads is seen.
+    // One byte less than the text is kept from one read to the next, so that a text that spans two
+    // reads is found.
     let (mut window, mut buffer) = (Vec::new(), vec![0; 64 << 10]);
     loop {
         let count = match input.read(&mut buffer) {
@@ -178,7 +178,7 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
 
-    /// Hands out one byte a read, so that every text lies across reads.
+    /// A reader that returns one byte a read, so that every text spans reads.
     struct Drops<'a>(&'a [u8]);
 
     impl Read for Drops<'_> {
@@ -212,7 +212,7 @@ mod tests {
         }
     }
 
-    /// A restored tree of `/opt/bot/config` and `/opt/bot/data`, beside a file that is not of it.
+    /// A restored tree of `/opt/bot/config` and `/opt/bot/data`, beside a file outside of it.
     fn tree() -> (tempfile::TempDir, PathBuf) {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path().join("restored");
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn files_are_looked_up_as_the_tree_were_the_host() {
+    fn files_are_looked_up_as_if_the_tree_were_the_host() {
         use CheckOutcome::{Failed, Passed, Unknown};
         let (_directory, root) = tree();
         let configured = ["/opt/bot/config".into(), "/opt/bot/data".into()];

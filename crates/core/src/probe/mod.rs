@@ -1,8 +1,9 @@
-//! Questions asked of a restored thing: a value, a file, a command, row counts.
+//! Probes of a restored source: a value, a file, a command, row counts.
 //!
-//! Every probe ends in a [`CheckResult`] that says what was expected and what was seen. What could
-//! not be asked is `unknown`, never `passed`. Nothing here restores, compares with a manifest or
-//! knows what a drill is; SQL is asked by whoever holds the connection and judged by [`Expect`].
+//! Every probe ends in a [`CheckResult`] that says what was expected and what was observed. A probe
+//! that could not be made is `unknown`, never `passed`. Nothing here restores, compares with a
+//! manifest or knows what a drill is. Whoever holds the connection asks SQL; [`Expect`] judges the
+//! answer.
 
 mod file;
 mod result;
@@ -22,7 +23,7 @@ use std::process::ExitStatus;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-/// What a configured check is about, without anything that may be data.
+/// The subject of a configured check, without anything that may be data.
 pub fn subject_of(check: &CheckConfig) -> Subject {
     let source = |kind, name: &Option<String>| name.as_ref().map(|name| Subject::of(kind, name));
     source("sql", &check.sql)
@@ -60,7 +61,7 @@ pub fn name_of(check: &CheckConfig) -> String {
     }
 }
 
-/// Judges the answer to a query. `captured` is the answer that was kept at capture.
+/// Judges the answer to a query. `captured` is the answer kept from the capture.
 pub fn judge_answer(
     name: Subject,
     expect: &Expect,
@@ -86,17 +87,18 @@ pub fn judge_answer(
     CheckResult::new(name, expected, observed, outcome)
 }
 
-/// How much of what a check command prints is kept, in bytes.
+/// Number of bytes that are kept of a check command's output.
 const OUTPUT_BYTES_MAX: usize = 2048;
-/// How long the output of a command that has ended may stay open, held by what it started.
+/// How long the output of a finished command may stay open, held by processes that it started.
 const CLOSE_WAIT: Duration = Duration::from_secs(5);
-/// How often a running command is looked at.
+/// Interval at which a running command is polled.
 const POLL: Duration = Duration::from_millis(10);
 
-/// Runs a command that must exit 0 within `timeout`; it and all it started are killed after that.
+/// Runs a command that must exit 0 within `timeout`; after that it and everything it started are
+/// killed.
 ///
-/// `env` holds what the command is told, secrets among it; they are scrubbed from what it prints.
-/// The last lines of its output are what was observed when it fails.
+/// `env` is passed to the command; secrets in it are scrubbed from its output. If the command
+/// fails, the last lines of its output are what was observed.
 pub fn check_command(
     command: &[String],
     env: &BTreeMap<String, Secret>,
@@ -170,7 +172,7 @@ fn run_command(
     CheckResult::new(name, "exit 0", observed, CheckOutcome::Failed)
 }
 
-/// Waits for the end of what `running` printed, no longer than [`CLOSE_WAIT`].
+/// Waits for the end of the output of `running`, no longer than [`CLOSE_WAIT`].
 fn finish(running: Running, kill: bool) -> crate::error::Result<Option<(ExitStatus, String)>> {
     let (sender, receiver) = mpsc::channel();
     thread::start(move || {
@@ -181,7 +183,7 @@ fn finish(running: Running, kill: bool) -> crate::error::Result<Option<(ExitStat
             }
             false => running.wait().ok(),
         };
-        // Nobody listens any more when this took too long.
+        // Nobody receives this any more if it took too long.
         let _ = sender.send(ended);
     })?;
     Ok(receiver.recv_timeout(CLOSE_WAIT).ok().flatten())
@@ -207,10 +209,10 @@ fn last_lines(text: &str) -> &str {
     text.get(start..).unwrap_or_default().trim()
 }
 
-/// Compares the row counts of a restored database with those of the live one: the same tables, and
-/// counts no further apart than `tolerance` of the larger one.
+/// Compares the row counts of a restored database with those of the live one: the tables must be
+/// the same, and counts may differ by `tolerance` of the larger one.
 ///
-/// A backup of the wrong database restores perfectly; only this tells.
+/// A backup of the wrong database restores perfectly; only this check notices.
 pub fn compare_counts(
     name: Subject,
     restored: &BTreeMap<String, u64>,

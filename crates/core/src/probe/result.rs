@@ -1,23 +1,23 @@
-//! The answer to a probe: what may be told to anybody, and what was observed.
+//! The result of a probe, split into what anybody may read and what was observed.
 //!
-//! What was observed may hold people's data: a row in the words of a database, a file's name, the
+//! Observed text may hold people's data: a row in the words of a database, a file's name, the
 //! answer to a query. [`Observed`] can be shown to the operator and cannot be serialised, so that
-//! none of it reaches a document in clear by accident. A [`Subject`] is made of words of this program
-//! and names of the configuration alone.
+//! none of it reaches a document in clear by accident. A [`Subject`] is made only of words of this
+//! program and names of the configuration.
 
 use crate::error::Error;
 use crate::fingerprint::Difference;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Text that was observed, and may hold data. It is read back from records that older versions
-/// wrote in clear; it goes out only by [`Observed::reveal`].
+/// Observed text that may hold data. It can be read from records that older versions wrote in
+/// clear, and leaves only through [`Observed::reveal`].
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct Observed(String);
 
 impl Observed {
-    /// The text: for the operator, and for what is sealed.
+    /// The text, for the operator and for what is encrypted.
     pub fn reveal(&self) -> &str {
         &self.0
     }
@@ -35,7 +35,7 @@ impl From<&str> for Observed {
     }
 }
 
-/// What a check is about, without anything that may be data.
+/// The subject of a check, without anything that may be data.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Subject(String);
@@ -64,59 +64,59 @@ impl fmt::Display for Subject {
     }
 }
 
-/// What became of a check.
+/// The outcome of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CheckOutcome {
-    /// What was expected was seen.
+    /// The observation is as expected.
     Passed,
-    /// Something else was seen.
+    /// The observation is not as expected.
     Failed,
-    /// It could not be asked.
+    /// The check could not be made.
     Unknown,
 }
 
-/// How many differences the text of a result shows.
+/// Number of differences that the text of a result shows.
 pub const DIFFERENCES_SHOWN: usize = 20;
 
-/// How many differences a result holds, and how many bytes they may have, so that a record's detail
-/// can be read again.
+/// Limits on the differences that a result holds: their number and their bytes, so that a record's
+/// detail can be read again.
 const DIFFERENCES_MAX: usize = 10_000;
 const DIFFERENCES_BYTES_MAX: usize = 8 << 20;
 
-/// What is shown in place of text that cannot be opened here.
+/// Placeholder for text that cannot be decrypted here.
 pub const SEALED: &str = "sealed";
 
-/// One check and its answer. Serialised, it holds only what anybody may read; the rest goes into the
-/// sealed detail of a record.
+/// One check and its result. Serialised, it holds only what anybody may read; the rest goes into
+/// the encrypted detail of a record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckResult {
-    /// What was asked, without data: `sql db`. Records of older versions have the whole question.
+    /// Its subject, without data: `sql db`. Records of older versions have the whole question here.
     pub name: Subject,
     /// The whole question: `sql db: select count(*) from clients`.
     #[serde(default, skip_serializing)]
     pub asked: Option<Observed>,
-    /// What should be seen; absent when it is sealed.
+    /// What was expected; absent if it is sealed.
     #[serde(default, skip_serializing)]
     pub expected: Option<Observed>,
-    /// What was seen; absent when it is sealed.
+    /// What was observed; absent if it is sealed.
     #[serde(default, skip_serializing)]
     pub observed: Option<Observed>,
-    /// What became of it.
+    /// The outcome.
     pub outcome: CheckOutcome,
-    /// The code of the error that it failed with, where it was one.
+    /// The code of the error that it failed with, if it failed with one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
-    /// How many things differed, where they were counted.
+    /// Number of differences, if they were counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub differences: Option<u64>,
-    /// The differences one by one, up to a bound; empty when they are sealed or were not counted.
+    /// The differences one by one, up to a bound; empty if they are sealed or were not counted.
     #[serde(skip)]
     pub listed: Vec<Difference>,
 }
 
 impl CheckResult {
-    /// A check and its answer.
+    /// A check with its result.
     pub fn new(
         name: Subject,
         expected: impl Into<Observed>,
@@ -135,7 +135,7 @@ impl CheckResult {
         }
     }
 
-    /// A comparison that found differences. `line` is how one of them is shown.
+    /// A comparison that found differences. `line` renders one of them.
     pub fn differing(
         name: Subject,
         expected: impl Into<Observed>,
@@ -168,7 +168,7 @@ impl CheckResult {
         }
     }
 
-    /// How many differences there are beside those that are listed; 0 when none is listed.
+    /// Number of differences that are not listed; 0 if none is listed.
     pub fn unlisted(&self) -> u64 {
         let listed = self.listed.len() as u64;
         let all = self.differences.unwrap_or_default();
@@ -186,13 +186,13 @@ impl CheckResult {
         }
     }
 
-    /// A check that could not be asked, and why.
+    /// A check that could not be made, and the reason.
     pub fn unknown(name: Subject, expected: impl Into<Observed>, why: impl Into<Observed>) -> Self {
         CheckResult::new(name, expected, why, CheckOutcome::Unknown)
     }
 
-    /// A check that ended in an error. It failed if the error shows something of what was restored;
-    /// otherwise it could not be asked. `ours` is as in [`Error::blames_content`].
+    /// A check that ended in an error. It failed if the error concerns what was restored; otherwise
+    /// it could not be made. `ours` is the argument of [`Error::blames_content`].
     pub fn from_error(name: Subject, expected: &str, error: &Error, ours: bool) -> Self {
         let result = CheckResult::failed(name, expected, error);
         match error.blames_content(ours) {
@@ -212,12 +212,12 @@ impl CheckResult {
         }
     }
 
-    /// What should be seen, for the operator; [`SEALED`] where that cannot be opened here.
+    /// What was expected, for the operator; [`SEALED`] if it cannot be decrypted here.
     pub fn expected(&self) -> &str {
         self.expected.as_ref().map_or(SEALED, Observed::reveal)
     }
 
-    /// What was seen, for the operator; [`SEALED`] where that cannot be opened here.
+    /// What was observed, for the operator; [`SEALED`] if it cannot be decrypted here.
     pub fn observed(&self) -> &str {
         self.observed.as_ref().map_or(SEALED, Observed::reveal)
     }

@@ -39,7 +39,7 @@ fn a_command_passes_by_its_exit_alone() {
 }
 
 #[test]
-fn a_command_hears_secrets_and_cannot_repeat_them() {
+fn a_command_receives_secrets_and_its_output_is_scrubbed() {
     let script = "test \"$LIFEBOAT_URL_DB\" = postgres://u:hunter2@h/d || exit 9\n\
                   echo \"cannot reach $LIFEBOAT_URL_DB\"; exit 1";
     let result = run(
@@ -64,7 +64,8 @@ fn a_command_that_does_not_end_is_killed_with_all_it_started() {
     assert!(started.elapsed() < LONG);
     let child = std::fs::read_to_string(file).unwrap();
     let status = format!("/proc/{}/status", child.trim());
-    // Gone, or dead and waiting for init to notice; the kernel takes a moment to get there.
+    // The process is gone, or dead and waiting for init to reap it, which takes the kernel a
+    // moment.
     let state = || std::fs::read_to_string(&status).unwrap_or_default();
     let is_alive = |state: String| !state.is_empty() && !state.contains("State:\tZ");
     while is_alive(state()) {
@@ -160,7 +161,7 @@ fn all_differences_are_listed_and_twenty_are_shown() {
     );
     assert_eq!(some.listed[23], difference(23, 1));
     assert!(result(20, 1).observed().ends_with("table t19"));
-    // So many that they are bounded by their number, and so long that they are by their bytes.
+    // Once bounded by their number, once by their bytes.
     let many = result(10_007, 1);
     assert_eq!((many.listed.len(), many.unlisted()), (10_000, 7));
     let long = result(9, 1 << 20);

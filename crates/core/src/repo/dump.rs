@@ -1,7 +1,8 @@
-//! A directory of a snapshot as a tar archive, which `tar` unpacks to what a restore would have made.
+//! Writes a directory of a snapshot as a tar archive. `tar` unpacks it to what a restore would have
+//! made.
 //!
-//! What is damaged ends the archive with an error: nothing wrong is in it, and without its end it is
-//! not taken for whole. Sockets and entries of no known type have no form in an archive.
+//! Damage ends the archive with an error: it contains nothing wrong, and without its end nobody
+//! takes it for whole. Sockets and entries of unknown types cannot be stored in a tar archive.
 
 use crate::tree::sums::Attributes;
 use crate::tree::tape::{Body, Head, TapeWriter};
@@ -15,8 +16,8 @@ use std::collections::HashMap;
 use std::io::{self, Write};
 use tar::EntryType;
 
-/// Writes a tree, whose path is `at`. Entries have their paths in the snapshot, without the slash in
-/// front. Returns the paths that were left out.
+/// Writes a tree whose path is `at`. Entries have their paths in the snapshot, without the leading
+/// slash. Returns the paths that were left out.
 pub fn tar(
     (repository, index): (&Repository, &Index),
     (tree, at): (&Id, &[u8]),
@@ -35,7 +36,7 @@ pub fn tar(
     Ok(archive.left_out)
 }
 
-/// What is one file under several names.
+/// Identity of a file that has several names.
 #[derive(PartialEq, Eq, Hash)]
 struct Inode {
     device: u64,
@@ -58,7 +59,7 @@ impl Archive<'_> {
         let xattrs = node.xattrs.iter();
         let xattrs = xattrs.map(|(name, value)| (name.as_bytes().to_vec(), value.clone()));
         let attributes = Attributes(xattrs.collect());
-        // As the system has it: seconds before, and nanoseconds after them.
+        // As the system keeps it: whole seconds rounded down, and nanoseconds after them.
         let since_1970 = node.mtime.at.as_nanosecond();
         let seconds = since_1970.div_euclid(1_000_000_000);
         let nanoseconds = since_1970.rem_euclid(1_000_000_000);

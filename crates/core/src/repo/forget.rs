@@ -8,7 +8,7 @@ use lifeboat_repository::forget::Policy;
 use lifeboat_repository::snapshot::{Filter, Group, GroupBy, Snapshot};
 use std::collections::BTreeMap;
 
-/// A group of snapshots, each with why it is kept.
+/// A group of snapshots, sorted into kept and removed.
 pub struct Judged<'s> {
     /// The host, paths and tags that they have in common.
     pub group: Group,
@@ -18,8 +18,8 @@ pub struct Judged<'s> {
     pub removed: Vec<&'s Named>,
 }
 
-/// Judges the snapshots that `filter` means, as of `now`. An error when the rules keep nothing of a
-/// group: whoever wants that must name the snapshots.
+/// Judges the snapshots that `filter` selects, as of `now`. Fails if the rules keep nothing of a
+/// group: to remove a whole group, an operator must name its snapshots.
 pub fn judge<'s>(
     all: &'s [Named],
     filter: &Filter,

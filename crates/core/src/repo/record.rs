@@ -1,9 +1,9 @@
-//! Notes on this host which packs of a repository were found whole, and when: so that a check that is
-//! done in parts, or was cut off, need not begin anew.
+//! A record on this host of packs that were found whole, and when. A check that is done in parts,
+//! or was interrupted, goes on from there.
 //!
-//! One file for each repository, a line for each pack: its id and a time, or `damaged`. What counts
-//! is a pack's last line. A line is written as soon as its pack was read; one that was cut off is
-//! none. Losing the file costs no more than reading everything again.
+//! There is one file for each repository, with a line for each pack: its id and a time, or
+//! `damaged`. The last line of a pack counts. A line is written as soon as its pack was read; a
+//! truncated line is ignored. Losing the file costs no more than reading everything again.
 
 use crate::error::{Code, Error, Result};
 use crate::ownership;
@@ -16,10 +16,10 @@ use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// What stands for the time of a pack that was not whole.
+/// Written instead of a time for a damaged pack.
 const DAMAGED: &str = "damaged";
 
-/// When packs were found whole.
+/// The record of one repository.
 #[derive(Debug)]
 pub struct Record {
     path: PathBuf,
@@ -27,8 +27,8 @@ pub struct Record {
     whole: BTreeMap<Id, Timestamp>,
 }
 
-/// Where this host keeps such things: `$XDG_STATE_HOME/lifeboat`, else `/var/lib/lifeboat` for root and
-/// `~/.local/state/lifeboat` for others.
+/// The directory of this host's records: `$XDG_STATE_HOME/lifeboat`, else `/var/lib/lifeboat` for
+/// root and `~/.local/state/lifeboat` for others.
 pub fn directory() -> Result<PathBuf> {
     let set = |name: &str| std::env::var_os(name).map(PathBuf::from);
     let absolute = |path: &PathBuf| path.is_absolute();
@@ -49,8 +49,8 @@ pub fn directory() -> Result<PathBuf> {
 }
 
 impl Record {
-    /// Opens the record of the repository with this id, with what is noted of the packs that are
-    /// there.
+    /// Opens the record of the repository with this id, and reads what it says of `packs`, the
+    /// packs that exist.
     pub fn open(state: &Path, repository: &str, packs: &[Id]) -> Result<Self> {
         let directory = state.join("checked");
         let failed = |error: std::io::Error| {
@@ -59,7 +59,7 @@ impl Record {
                 .cause(error)
                 .hint("make it writable, or set XDG_STATE_HOME to another directory")
         };
-        // Whoever writes there says which packs need not be read.
+        // Whoever can write there decides which packs are not read.
         ownership::private_directory(&directory, &[]).map_err(|error| Error {
             message: format!("the record of checks {}", error.message),
             ..error
@@ -98,19 +98,20 @@ impl Record {
         Ok(Record { path, file, whole })
     }
 
-    /// Whether a pack was found whole at `since` or later. A time that is yet to come says nothing.
+    /// Returns true if a pack was found whole at `since` or later. A time in the future does not
+    /// count.
     pub fn is_fresh(&self, pack: &Id, since: Timestamp, now: Timestamp) -> bool {
         let at = self.whole.get(pack);
         at.is_some_and(|at| (since..=now).contains(at))
     }
 
-    /// Notes whether a pack was found whole. Threads may note at once.
+    /// Records whether a pack is whole. Several threads may do so at once.
     pub fn note(&self, pack: &Id, is_whole: bool, now: Timestamp) -> Result<()> {
         let line = match is_whole {
             true => format!("{pack} {now}\n"),
             false => format!("{pack} {DAMAGED}\n"),
         };
-        // In one piece, so that lines do not mix.
+        // Written in one piece, so that lines do not mix.
         (&self.file).write_all(line.as_bytes()).map_err(|error| {
             let message = format!("{} cannot be written to", self.path.display());
             Error::new(Code::State, message)
@@ -120,7 +121,7 @@ impl Record {
     }
 }
 
-/// The last word on each pack that is there, and the number of lines.
+/// The last entry of each pack that exists, and the number of lines.
 fn parse(text: &str, there: &HashSet<&Id>) -> (BTreeMap<Id, Timestamp>, usize) {
     let (mut whole, mut count) = (BTreeMap::new(), 0);
     for line in text.split_inclusive('\n') {
@@ -148,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_word_on_a_pack_counts() {
+    fn the_last_line_of_a_pack_counts() {
         let directory = tempfile::tempdir().unwrap();
         let packs = [Id::of(b"a"), Id::of(b"b"), Id::of(b"c")];
         let open = |packs: &[Id]| Record::open(directory.path(), "ab12", packs).unwrap();
@@ -170,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_was_cut_off_is_none() {
+    fn a_truncated_line_is_ignored() {
         let directory = tempfile::tempdir().unwrap();
         let packs = [Id::of(b"a"), Id::of(b"b")];
         let record = Record::open(directory.path(), "ab12", &packs).unwrap();
@@ -185,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_record_is_written_anew() {
+    fn a_long_record_is_rewritten() {
         let directory = tempfile::tempdir().unwrap();
         let pack = [Id::of(b"a")];
         let record = Record::open(directory.path(), "ab12", &pack).unwrap();

@@ -5,12 +5,13 @@ use lifeboat_repository::Named;
 use lifeboat_repository::snapshot::{Filter, GroupBy};
 use std::collections::BTreeMap;
 
-/// `SNAPSHOT:PATH` as its two parts.
+/// Splits `SNAPSHOT:PATH` into its two parts.
 pub fn part(text: &str) -> (&str, &str) {
     text.split_once(':').unwrap_or((text, ""))
 }
 
-/// The snapshots that are named, each once, or all that `filter` means. `snapshots` are by time.
+/// The snapshots that are named, each once; if none are named, all that `filter` selects.
+/// `snapshots` are sorted by time.
 pub fn meant<'s>(
     snapshots: &'s [Named],
     filter: &Filter,
@@ -32,7 +33,8 @@ pub fn meant<'s>(
     Ok(found)
 }
 
-/// The snapshot that `text` names: an id, its beginning, or `latest` of those that `filter` means.
+/// The snapshot that `text` names: an id, the beginning of one, or `latest` of those that `filter`
+/// selects.
 pub fn find<'s>(snapshots: &'s [Named], filter: &Filter, text: &str) -> Result<&'s Named> {
     let unknown = |message: String| {
         Error::new(Code::PointUnknown, message).hint("see what there is: lifeboat repo snapshots")
@@ -125,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_are_of_each_group() {
+    fn the_newest_of_each_group_are_chosen() {
         let all = all();
         let newest = newest(all.iter().collect(), 1);
         assert_eq!(ids(&newest), ["ac", "bb"]);

@@ -1,4 +1,4 @@
-//! Counts what snapshots hold, and how much of it is stored.
+//! Counts the contents of snapshots, and how much of them is stored.
 
 use crate::error::Result;
 use crate::explain::explain;
@@ -16,17 +16,17 @@ pub struct Totals {
     pub snapshots: usize,
     /// Files in all of them.
     pub files: u64,
-    /// Bytes of these files.
+    /// Size of these files, in bytes.
     pub restored_bytes: u64,
-    /// Different blobs that they need.
+    /// Number of different blobs that they need.
     pub blobs: usize,
-    /// Bytes of these blobs.
+    /// Size of these blobs, in bytes.
     pub blob_bytes: u64,
-    /// Bytes that are stored of them.
+    /// Stored size of these blobs, in bytes.
     pub stored_bytes: u64,
 }
 
-/// Counts these snapshots. What several of them need is stored once, and counted so.
+/// Counts the contents of these snapshots. Blobs that several of them share are counted once.
 pub fn count(repository: &Repository, index: &Index, snapshots: &[&Named]) -> Result<Totals> {
     let mut totals = Totals {
         snapshots: snapshots.len(),

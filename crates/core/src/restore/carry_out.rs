@@ -1,16 +1,17 @@
-//! A restore under way: places, compares, swaps, undoes, and reports.
+//! A running restore: places, compares, swaps, undoes, and reports.
 //!
-//! Nothing live is touched before everything lies ready beside it and equals what was captured.
+//! Nothing live is touched before everything is staged beside it and equals what was captured.
 
 mod buckets;
 mod prepare;
 mod report;
 
 use super::checks::{self, Checked};
+use super::resume::Resumable;
 use super::swap::{PreparedSwap, Swapped};
-use super::under_way::UnderWay;
 use super::{
-    Restored, Stopwatch, bring_back, half_filled, half_way, left_aside, prove_again, together,
+    Restored, Stopwatch, application, bring_back, interrupted, leftovers, partly_filled,
+    prove_again,
 };
 use crate::backup;
 use crate::cancel;
@@ -33,7 +34,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// A source that is to come back, and the point that it comes from.
+/// A source to restore, and the point that it comes from.
 #[derive(Clone)]
 pub(super) struct Wanted<'a> {
     pub source: ManifestSource,
@@ -50,7 +51,7 @@ impl Wanted<'_> {
     }
 }
 
-/// Whether a source can be restored into the database of this URL.
+/// Returns true if a source of this kind can be restored into the database of this URL.
 fn takes_url(kind: &StoredKind, url: &str) -> bool {
     match kind {
         StoredKind::Known(kind) => source::descriptor(*kind).takes_url(url),
@@ -58,7 +59,7 @@ fn takes_url(kind: &StoredKind, url: &str) -> bool {
     }
 }
 
-/// A restore under way.
+/// A running restore.
 pub(super) struct Restoring<'a> {
     context: &'a Context,
     points: &'a [Fetched],
@@ -69,22 +70,22 @@ pub(super) struct Restoring<'a> {
     restored: Vec<Restored>,
     pub checks: Vec<CheckResult>,
     places: Vec<(String, String)>,
-    /// What is kept of what was live before, while it is.
+    /// Places where what was live before is kept, while it is.
     kept: Vec<String>,
     warnings: Vec<String>,
     limits: Vec<String>,
     swapped: Vec<Swapped>,
     /// Directories above live places that were missing and were made.
     made: Vec<PathBuf>,
-    /// Whether what was swapped in was swapped back, once that was tried.
+    /// True if everything was swapped back, false if not; `None` if that was not tried.
     undone: Option<bool>,
-    /// Points of what was live before.
+    /// Points taken of what was live before.
     safety_points: Vec<PointId>,
-    /// Sources that stay out of a live restore, for they have no live place.
+    /// Sources that a live restore leaves out because they have no live place.
     left: Vec<Name>,
-    /// Something did not come back, for a reason that does not lie in the point.
+    /// True if something was not restored, for a reason that does not lie in the point.
     lacking: bool,
-    /// Whether it was asked for without proof.
+    /// True if the operator asked for a restore without proof.
     unproven: bool,
 }
 
@@ -113,16 +114,16 @@ impl<'a> Restoring<'a> {
         }
     }
 
-    /// The names of the sources that are to come back.
+    /// The names of the sources to restore.
     pub fn source_names(&self) -> Vec<Name> {
         self.wanted.iter().map(|w| w.name().clone()).collect()
     }
 
-    /// Brings each source into a directory of its own. One that fails leaves nothing there and does
-    /// not stop the others; an error means that none came back.
+    /// Restores each source into a directory of its own. A source that fails leaves nothing there
+    /// and does not stop the others; an error means that none was restored.
     ///
-    /// A run that was killed is gone on with: what it had placed and is equal to what was captured
-    /// is kept, all else is brought again.
+    /// A run that was killed is resumed: what it placed is kept if it equals what was captured, and
+    /// everything else is restored again.
     pub fn restore_to_directory(&mut self, directory: &Path) -> Result<()> {
         ownership::led_astray(directory).map_err(|error| Error {
             message: format!("the target {} {}", directory.display(), error.message),
@@ -133,26 +134,26 @@ impl<'a> Restoring<'a> {
             self.warnings.push(format!("{text}: {fault}"));
         }
         let points = self.points.iter().map(|p| p.copy.manifest.point.clone());
-        let mut under_way = UnderWay::begin(directory, points.collect(), &self.source_names())?;
+        let mut resumable = Resumable::begin(directory, points.collect(), &self.source_names())?;
         let directory = directory
             .canonicalize()
             .map_err(|e| Error::io("the target cannot be found", &e))?;
         let mut failed = Vec::new();
         for wanted in self.wanted.clone() {
-            if let Err(error) = self.bring_once(&wanted, &directory, &mut under_way) {
+            if let Err(error) = self.bring_once(&wanted, &directory, &mut resumable) {
                 self.warn_of(staging::remove(&directory.join(wanted.name().as_str())));
                 failed.push((wanted.source.name, error));
             }
         }
         if self.restored.is_empty() {
-            match under_way.is_new {
+            match resumable.is_new {
                 true => self.warn_of(staging::remove(&directory)),
-                false => under_way.finish()?,
+                false => resumable.finish()?,
             }
             let error = failed.into_iter().next().map(|(_, error)| error);
             return error.map_or(Ok(()), Err);
         }
-        // Run again, it brings what failed.
+        // When it is run again, it restores what failed.
         let whole = failed.is_empty();
         for (source, error) in failed {
             let hint = error.hint.iter();
@@ -163,12 +164,12 @@ impl<'a> Restoring<'a> {
         }
         place::sync_tree(&directory)?;
         match whole {
-            true => under_way.finish(),
+            true => resumable.finish(),
             false => Ok(()),
         }
     }
 
-    /// Names what of the application is in none of the points.
+    /// Records what of the application is in none of the points.
     pub fn leave_out(&mut self, left_out: Vec<String>) {
         let owners = point::owners(self.points.iter().map(|p| &p.copy.manifest));
         for fetched in self.points {
@@ -187,24 +188,24 @@ impl<'a> Restoring<'a> {
         self.limits.extend(left_out);
     }
 
-    /// Notes that something did not come back. The target is the operator's: that it refuses says
-    /// nothing of the point.
+    /// Records that something was not restored. The target is the operator's: its refusal does not
+    /// count against the point.
     pub fn failed(&mut self, name: Subject, expected: &str, error: &Error) {
         let result = CheckResult::from_error(name, expected, error, false);
         self.lacking |= result.outcome == CheckOutcome::Unknown;
         self.checks.push(result);
     }
 
-    /// Brings a source into a directory unless it is there whole.
+    /// Restores a source into a directory unless it is there whole.
     fn bring_once(
         &mut self,
         wanted: &Wanted<'_>,
         directory: &Path,
-        under_way: &mut UnderWay,
+        resumable: &mut Resumable,
     ) -> Result<()> {
         let source = &wanted.source;
         if let StoredKind::Known(kind) = source.kind
-            && let Some(placed) = under_way.placed(&source.name, kind)
+            && let Some(placed) = resumable.placed(&source.name, kind)
         {
             let (context, fetched) = (self.context, wanted.fetched);
             let proved = prove_again(context, fetched, placed, &mut self.watch);
@@ -216,7 +217,7 @@ impl<'a> Restoring<'a> {
                 return Ok(());
             }
         }
-        if under_way.resumed {
+        if resumable.resumed {
             let own = directory.join(source.name.as_str());
             if let Some(stays) = staging::remove(&own).first() {
                 let message = format!(
@@ -231,13 +232,13 @@ impl<'a> Restoring<'a> {
         self.bring(wanted, directory, &mut Target::Files)?;
         match self.restored.last() {
             Some(restored) if restored.is_equal() => {
-                under_way.note(restored, restored.limits_of_placing())
+                resumable.note(restored, restored.limits_of_placing())
             }
             _ => Ok(()),
         }
     }
 
-    /// What of something restored stays although it is not wanted.
+    /// Warns of restored data that could not be removed.
     fn warn_of(&mut self, stays: Vec<Stays>) {
         let text = |stays: &Stays| format!("what was restored is there in clear: {stays}");
         self.warnings.extend(stays.iter().map(text));
@@ -277,18 +278,18 @@ impl<'a> Restoring<'a> {
         let details = wanted.fetched.details.as_ref().ok();
         let captured = details.and_then(|d| d.artifact(&name, "dump"));
         let captured = captured.map(|d| &d.proof);
-        let begun = half_filled::begin(self.context, &database, wanted.point(), &name, captured)?;
+        let begun = partly_filled::begin(self.context, &database, wanted.point(), &name, captured)?;
         self.warnings.extend(begun);
         let brought = self.bring(
             &wanted,
             &self.context.state.scratch(),
             &mut Target::Given(database.clone()),
         );
-        let noted = half_filled::end(self.context, &database, brought.is_ok());
+        let noted = partly_filled::end(self.context, &database, brought.is_ok());
         brought.and(noted)
     }
 
-    /// Places one source and notes how it compares. An error here is one of the restore.
+    /// Places one source and records how it compares. An error here is an error of the restore.
     fn bring(
         &mut self,
         wanted: &Wanted<'_>,
@@ -307,7 +308,7 @@ impl<'a> Restoring<'a> {
         Ok(())
     }
 
-    /// Notes a source that is there, and how it compares.
+    /// Records a source that is placed, and how it compares.
     fn keep(&mut self, restored: Restored) {
         self.places
             .push((restored.source.to_string(), restored.placed.describe()));
@@ -327,17 +328,17 @@ impl<'a> Restoring<'a> {
         self.restored.push(restored);
     }
 
-    /// Makes whole what an earlier live restore that was ended left half-way.
+    /// Undoes the swaps that an earlier live restore left interrupted.
     pub fn recover(&mut self) -> Result<()> {
         let sources = self.wanted.iter().map(|wanted| wanted.name().as_str());
         self.warnings
-            .extend(half_way::recover(self.context, sources)?);
-        self.warnings.extend(left_aside::tidy(self.context)?);
+            .extend(interrupted::recover(self.context, sources)?);
+        self.warnings.extend(leftovers::clean_up(self.context)?);
         Ok(())
     }
 
-    /// Everything is placed aside and compared while the application still runs; then it is
-    /// stopped, swapped, started and asked.
+    /// Stages and compares everything while the application still runs; then stops, swaps and
+    /// starts the application and runs the checks.
     pub fn onto_live(&mut self, reason: Option<String>, unproven: bool) -> Result<()> {
         if unproven {
             self.unproven = true;
@@ -355,11 +356,11 @@ impl<'a> Restoring<'a> {
         let prepared = self.prepare_all(&mut swaps);
         let done = prepared.and_then(|()| {
             self.take_safety_points(reason);
-            left_aside::swapping(self.context)?;
+            leftovers::note_swap(self.context)?;
             self.swap_all(&swaps)
         });
         if self.undone == Some(false) {
-            // Only a person can tell now which of what lies there is still needed.
+            // Only a person can now tell which of these leftovers is still needed.
             return done;
         }
         let nothing_changed = done.is_err() || self.undone == Some(true);
@@ -370,7 +371,7 @@ impl<'a> Restoring<'a> {
         if nothing_changed {
             staging::remove_empty(&self.made);
         }
-        if let Err(error) = left_aside::strike_out(self.context) {
+        if let Err(error) = leftovers::strike_out(self.context) {
             self.warnings.push(error.to_string());
         }
         done
@@ -401,7 +402,8 @@ impl<'a> Restoring<'a> {
         }
     }
 
-    /// What is not proved is swapped in only when that was asked for.
+    /// Fails for a source that is not proved, unless the operator asked for a restore without
+    /// proof.
     fn may_be_unproven(&self, why: &str) -> Result<()> {
         if self.unproven {
             return Ok(());
@@ -470,8 +472,8 @@ impl<'a> Restoring<'a> {
             .map(|check| checks::run(&checked, check))
             .collect();
         self.restored.truncate(own);
-        // What is live must answer: a check that could not be asked counts as well, unless it is of
-        // a source that was not to come back.
+        // What is live must answer. A check that could not be made counts as well, unless it is of
+        // a source that was not to be restored.
         let unanswered = |c: &CheckResult| c.outcome == CheckOutcome::Unknown && c.code.is_some();
         let unanswered = results.iter().any(unanswered);
         self.checks.extend(results);
@@ -484,8 +486,9 @@ impl<'a> Restoring<'a> {
         Ok(())
     }
 
-    /// Points of what is live now, by the plans that what comes back is of. That it fails must not
-    /// stop a restore of something broken: what is live is also kept beside what is swapped in.
+    /// Takes safety points of what is live now, by the plans of the restored sources. A failure
+    /// must not stop a restore of something broken: what is live is also kept beside what is
+    /// swapped in.
     fn take_safety_points(&mut self, reason: Option<String>) {
         let of = format!(
             "before the restore of {}: {}",
@@ -525,23 +528,23 @@ impl<'a> Restoring<'a> {
         }
     }
 
-    /// Whether there is anything that a backup by this plan could take.
+    /// Returns true if there is anything live that a backup by this plan could take.
     fn is_any_live(&self, plan: &Name) -> bool {
         let config = &self.context.config;
         let plan = config.plan.get(plan);
         let mut sources = plan.into_iter().flat_map(|p| &p.sources);
         sources.any(|name| {
             let roots = config.source.get(name).map(|s| s.kind.roots());
-            // What has no path here is asked for by the backup.
+            // A source without a path here is left for the backup to ask.
             roots.is_some_and(|roots| {
                 roots.is_empty() || roots.iter().any(|r| std::fs::symlink_metadata(r).is_ok())
             })
         })
     }
 
-    /// The points that are restored, for a message.
+    /// The ids of the restored points, for a message.
     fn named_points(&self) -> String {
-        together::named(self.points.iter().map(|p| &p.copy.manifest.point))
+        application::join_ids(self.points.iter().map(|p| &p.copy.manifest.point))
     }
 
     fn run_all(&mut self, commands: &[Vec<String>]) -> Result<()> {
@@ -555,7 +558,7 @@ impl<'a> Restoring<'a> {
                 .args(arguments)
                 .scrub_with(&self.context.scrubber)
                 .cleanup();
-            // Arguments may hold data, and phases stand in clear in the evidence.
+            // Arguments may hold data, and phases appear in clear in the evidence.
             let output = self.watch.time(format!("command {program}"), || {
                 Transport::Local.output(&command)
             })?;
@@ -570,7 +573,7 @@ impl<'a> Restoring<'a> {
         Ok(())
     }
 
-    /// After the swap, checks ask what is live.
+    /// Makes checks ask what is live, after the swap.
     fn move_to_live(&mut self, swaps: &[PreparedSwap]) {
         for restored in &mut self.restored {
             let kind = self
@@ -602,8 +605,8 @@ impl<'a> Restoring<'a> {
         }
     }
 
-    /// Swaps everything back; whether all of it could be. What could not is a failed check, so
-    /// that it reaches the evidence, and is told at once.
+    /// Swaps everything back. Returns false if some of it could not be. Each failure becomes a
+    /// failed check, so that it reaches the evidence, and is reported at once.
     fn undo(&mut self) -> bool {
         let mut whole = true;
         while let Some(swapped) = self.swapped.pop() {
@@ -619,7 +622,7 @@ impl<'a> Restoring<'a> {
         }
         self.undone = Some(whole);
         if whole {
-            // They were swapped back: there is nothing there.
+            // They were swapped back: nothing is there.
             self.places.clear();
             self.kept.clear();
         }

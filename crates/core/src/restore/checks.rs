@@ -1,4 +1,4 @@
-//! Asks a restored application the configured checks.
+//! Runs the configured checks on a restored application.
 
 use super::Restored;
 use crate::cancel;
@@ -24,9 +24,9 @@ use std::time::Duration;
 /// How long a check's command may take.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// A restored application that can be asked.
+/// A restored application on which checks can run.
 pub struct Checked<'a> {
-    /// What every verb needs.
+    /// The context of the command.
     pub context: &'a Context,
     /// Its sources.
     pub restored: &'a [Restored],
@@ -45,8 +45,8 @@ pub fn content(source: &str, summary: &str, differences: &[Difference]) -> Check
     CheckResult::differing(name, summary, differences, ToString::to_string)
 }
 
-/// Asks one check. What cannot be asked is unknown, and says why; where that is because a source was
-/// not brought back it has no code, since why it was not is a result of its own.
+/// Runs one check. A check that could not be made is unknown, and says why. If the reason is that a
+/// source was not restored, the result has no code, because that failure is a result of its own.
 pub fn run(checked: &Checked<'_>, check: &CheckConfig) -> CheckResult {
     let (name, asked) = (subject_of(check), Some(name_of(check).into()));
     let wrong = |text| Error::new(Code::Configuration, text);
@@ -75,7 +75,7 @@ pub fn run(checked: &Checked<'_>, check: &CheckConfig) -> CheckResult {
         CheckResult::from_error(name.clone(), "an answer", &error, true)
     };
     let result = match answer.unwrap_or_else(unasked) {
-        // A command that was told to end did not answer.
+        // A command that was told to end gave no answer.
         result if result.outcome == CheckOutcome::Failed => match cancel::check() {
             Err(interrupted) => unasked(interrupted),
             Ok(()) => result,
@@ -89,7 +89,7 @@ pub fn run(checked: &Checked<'_>, check: &CheckConfig) -> CheckResult {
     }
 }
 
-/// What is live of the sources that a live restore leaves alone: checks ask it as it is.
+/// The live places of the sources that a live restore leaves alone: checks ask them as they are.
 pub fn untouched(config: &Config, restored: &[Restored]) -> Vec<Restored> {
     let sources = config.source.iter();
     let others = sources.filter(|(name, _)| !restored.iter().any(|r| r.source == **name));
@@ -107,7 +107,7 @@ pub fn untouched(config: &Config, restored: &[Restored]) -> Vec<Restored> {
     live.collect()
 }
 
-/// Where a source is live, as checks ask it; `None` of one that has no such place.
+/// The live place of a source, as checks ask it; `None` if it has none.
 pub(super) fn placed_live(kind: &SourceKind) -> Option<Placed> {
     match source::live(kind).ok()? {
         Live::Tree { .. } => Some(Placed::Tree("/".into())),
@@ -118,7 +118,7 @@ pub(super) fn placed_live(kind: &SourceKind) -> Option<Placed> {
 }
 
 /// Refuses, before anything is done, checks that compare a source with its capture although that
-/// source is not to come back: what is live of it has gone on.
+/// source is not to be restored: its live state has moved on.
 pub fn can_be_asked(checks: &[CheckConfig], wanted: &[Name]) -> Result<()> {
     for check in checks {
         let compared = match check.parsed() {
@@ -144,7 +144,7 @@ pub fn can_be_asked(checks: &[CheckConfig], wanted: &[Name]) -> Result<()> {
 }
 
 impl<'a> Checked<'a> {
-    /// What a check needs and is not here, for a reason that is a result of its own.
+    /// What a check needs and does not have, for a reason that is a result of its own.
     fn lacks(&self, check: &CheckConfig) -> Option<String> {
         if let Some(source) = check.sql.as_ref().or(check.file.as_ref()) {
             let missing = self.source(source).is_err();
@@ -168,7 +168,7 @@ impl<'a> Checked<'a> {
             })
     }
 
-    /// What was captured of a source.
+    /// The details of a source as captured.
     fn captured(&self, source: &str, kind: Kind) -> Option<&'a DetailsArtifact> {
         let artifact = source::descriptor(kind).main_artifact();
         self.points
@@ -251,7 +251,7 @@ impl<'a> Checked<'a> {
             };
             env.insert(name, value);
         }
-        // A scrubber of its own: what the command is told here is no secret worth hiding later.
+        // A scrubber of its own: what is passed to the command is no secret worth hiding later.
         probe::check_command(
             command,
             &env,
@@ -261,7 +261,7 @@ impl<'a> Checked<'a> {
     }
 
     /// Compares what was captured with the live source: a backup of the wrong database must not
-    /// verify for ever.
+    /// pass for ever.
     fn live(&self, name: Subject, source: &str, tolerance: Percent) -> Result<CheckResult> {
         let config = self.context.config.source.get(source).ok_or_else(|| {
             Error::new(
@@ -297,7 +297,7 @@ fn counts(proof: &Proof) -> BTreeMap<String, u64> {
     let Fingerprint::Tables(tables) = &proof.fingerprint else {
         return BTreeMap::new();
     };
-    // Large objects are counted in the fingerprint beside the tables, and are none.
+    // Large objects are counted in the fingerprint beside the tables, but are not tables.
     let tables = tables
         .tables
         .iter()

@@ -111,9 +111,9 @@ pub struct Undone {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum UndoneOutcome {
-    /// Nothing was.
+    /// No swap was interrupted.
     Nothing,
-    /// Something was, and is as it was before.
+    /// An interrupted swap was undone: what was live before it is live again.
     Undone,
 }
 

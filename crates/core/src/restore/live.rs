@@ -1,12 +1,12 @@
-//! A real restore: to a directory, to another database, or onto the live application.
+//! Restores for real: to a directory, to another database, or onto the live application.
 //!
-//! Every verb here first makes a plan; without a target it is all that happens. Onto the live
-//! application: everything is placed aside and compared, a safety point is taken, what writes is
-//! stopped, and only then is it swapped in, source by source. What was there is kept beside it.
-//! When the swap or a check afterwards fails, it is swapped back.
+//! Every restore begins with a plan; without a target it ends there. A live restore stages and
+//! compares everything, takes a safety point, stops what writes, and only then swaps the sources
+//! in, one by one. What was there is kept beside it. If the swap or a check afterwards fails,
+//! everything is swapped back.
 
 use super::carry_out::{Restoring, Wanted};
-use super::{checks, half_way, left_aside, together};
+use super::{application, checks, interrupted, leftovers};
 use crate::cancel;
 use crate::config::Config;
 use crate::context::Context;
@@ -25,16 +25,16 @@ use serde::Serialize;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-/// Where to restore to.
+/// The target of a restore.
 #[derive(Debug, Clone)]
 pub enum Target {
-    /// Into a directory that is new or empty.
+    /// A directory that is new or empty.
     Directory(PathBuf),
-    /// Into another database: the one source of the kind that fits.
+    /// Another database, for the one source of the kind that fits.
     Database(Secret),
-    /// Into a bucket, under a prefix: the one source that is a bucket.
+    /// A prefix of a bucket, for the one source that is a bucket.
     Bucket(BucketUrl),
-    /// Onto the configured application.
+    /// The configured application.
     Live,
 }
 
@@ -82,65 +82,66 @@ impl Target {
     }
 }
 
-/// What a restore is asked.
+/// Options of a restore.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Which point; of each plan of the application, unless it names one.
+    /// The point; it is chosen for each plan of the application, unless the selector names one.
     pub point: Selector,
-    /// Only of this plan.
+    /// The only plan to restore.
     pub plan: Option<String>,
-    /// Which sources; all when empty.
+    /// The sources to restore; all if empty.
     pub sources: Vec<String>,
-    /// Also what there is of a point that lacks something, where it is named by its id.
+    /// Restore what a partial point holds, if the point is named by its id.
     pub allow_partial: bool,
-    /// From which store; the first with a sound copy when absent.
+    /// The store to read from; the first with a sound copy if absent.
     pub store: Option<String>,
-    /// Where to; without it, only the plan is made.
+    /// The target; without it, only the plan is made.
     pub target: Option<Target>,
     /// `APP/ENVIRONMENT`, for a live restore.
     pub confirm: Option<String>,
-    /// Why, for a live restore.
+    /// The reason, for a live restore.
     pub reason: Option<String>,
-    /// Also onto the live application what cannot be proved to be what was captured.
+    /// Restore onto the live application even what cannot be proved to equal what was captured.
     pub unproven: bool,
 }
 
-/// What a restore will do.
+/// The plan of a restore.
 #[derive(Debug, Clone, Serialize)]
 pub struct Planned {
     /// The newest of the points.
     pub point: PointId,
-    /// From which store.
+    /// The store to read from.
     pub store: String,
-    /// All of them, the newest first.
+    /// All the points, newest first.
     pub points: Vec<PointId>,
-    /// What will be done, in order, a line each.
+    /// The steps, in order, a line each.
     pub steps: Vec<String>,
 }
 
-/// What a restore did.
+/// The result of a restore.
 #[derive(Debug)]
 pub struct Report {
-    /// The signed record, and where it is.
+    /// The signed record, and where it is stored.
     pub evidence: Appended,
-    /// Taken before a live restore, one by each plan.
+    /// The points taken before a live restore, one by each plan.
     pub safety_points: Vec<PointId>,
-    /// Whether what was swapped in was swapped back whole, once that was tried.
+    /// True if everything was swapped back, false if not; `None` if that was not tried.
     pub undone: Option<bool>,
-    /// That only a part was restored because the point holds no more; the words for it.
+    /// The message that only a part was restored because the point holds no more; `None` if all
+    /// was.
     pub partial: Option<String>,
-    /// Where each source is now.
+    /// The place of each source now.
     pub places: Vec<(String, String)>,
-    /// What an operator should know.
+    /// Warnings for an operator.
     pub warnings: Vec<String>,
 }
 
-/// What [`run`] came to.
+/// The result of [`run`].
 #[derive(Debug)]
 pub enum Answer {
-    /// No target was given: this is what would be done onto the live application.
+    /// No target was given: these steps would be taken on the live application.
     Planned(Planned),
-    /// It was carried out; whether it succeeded is in the record.
+    /// It was carried out. The record says whether it succeeded.
     Done(Box<Report>),
 }
 
@@ -187,12 +188,12 @@ pub fn run(context: &Context, options: &Options) -> Result<Answer> {
     report.map(|r| Answer::Done(Box::new(Report { partial, ..r })))
 }
 
-/// The points that are to be restored, the newest first.
+/// The points to restore, newest first.
 struct Chosen {
     points: Vec<Fetched>,
-    /// The plans that no point is of, and why.
+    /// Messages about the plans that have no point.
     left_out: Vec<String>,
-    /// The words for it where that is only a part, for the points hold no more.
+    /// The message that this is only a part because the points hold no more; `None` if it is all.
     partial: Option<String>,
 }
 
@@ -209,8 +210,8 @@ fn choose(context: &Context, options: &Options) -> Result<Chosen> {
         (_, Some(plan)) => one(&[plan])?,
         (Selector::Prefix(_) | Selector::LatestOf(_), None) => one(&[])?,
         (selector, None) => {
-            let (plans, refuse) = (together::plans(context, &survey), OnlyPartial::Refuse);
-            let found = together::choose(context, &survey, selector, &plans, store, refuse)?;
+            let (plans, refuse) = (application::plans(context, &survey), OnlyPartial::Refuse);
+            let found = application::choose(context, &survey, selector, &plans, store, refuse)?;
             (found.points, found.left_out)
         }
     };
@@ -219,7 +220,7 @@ fn choose(context: &Context, options: &Options) -> Result<Chosen> {
         of_plan.any(|m| m.plan == *plan && !m.safety)
     };
     let text = |(plan, error): &(Name, Error)| format!("plan {plan} is left out: {error}");
-    // A plan that never took a point takes nothing from the whole.
+    // A plan that never took a point does not make the application partial.
     let lacking = left_out.iter().find(|(plan, _)| held(plan));
     let lacking = lacking.filter(|_| options.sources.is_empty());
     let mut chosen = Chosen {
@@ -238,8 +239,9 @@ fn choose(context: &Context, options: &Options) -> Result<Chosen> {
     Ok(chosen)
 }
 
-/// The points, the newest first, that anything is taken from: not those of which everything is in
-/// newer ones, or was not asked for. All of them when none has what was asked for.
+/// The points from which anything is taken, newest first. A point is left out if newer ones hold
+/// everything in it, or if nothing in it was asked for. All points if none holds what was asked
+/// for.
 fn needed<'a>(survey: &Survey, ids: &'a [PointId], sources: &[String]) -> Vec<&'a PointId> {
     let manifest = |id: &PointId| {
         let mut copies = survey.copies.iter().map(|(_, c)| &c.manifest);
@@ -257,7 +259,8 @@ fn needed<'a>(survey: &Survey, ids: &'a [PointId], sources: &[String]) -> Vec<&'
     needed
 }
 
-/// The words for what a point lacks that was named by its id. Without leave, it is refused.
+/// The message about what a point that was named by its id lacks. Fails if partial points are not
+/// allowed.
 fn lacks(
     context: &Context,
     survey: &Survey,
@@ -285,7 +288,7 @@ fn lacks(
     }
 }
 
-/// What comes back, each source from the newest of the points that hold it.
+/// The sources to restore, each from the newest of the points that hold it.
 fn choose_sources<'a>(points: &'a [Fetched], wanted: &[String]) -> Result<Vec<Wanted<'a>>> {
     let owners = point::owners(points.iter().map(|p| &p.copy.manifest));
     for name in wanted {
@@ -297,7 +300,7 @@ fn choose_sources<'a>(points: &'a [Fetched], wanted: &[String]) -> Result<Vec<Wa
                     known.push(source);
                 }
             }
-            let ids = together::named(points.iter().map(|p| &p.copy.manifest.point));
+            let ids = application::join_ids(points.iter().map(|p| &p.copy.manifest.point));
             let message = format!("point {ids} has no source named {name}");
             return Err(
                 Error::new(Code::Usage, message).hint(format!("it has: {}", known.join(", ")))
@@ -349,7 +352,7 @@ fn confirm(config: &Config, options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// What a live restore would do, in the order in which it does it. Nothing is changed.
+/// The steps of a live restore, in order. Nothing is changed.
 fn plan(
     context: &Context,
     points: &[Fetched],
@@ -364,16 +367,16 @@ fn plan(
     };
     let restore = &context.config.restore;
     let command = |words: &Vec<String>| format!("run {}", words.join(" "));
-    let mut steps = half_way::pending(context, wanted.iter().map(|w| w.name().as_str()));
+    let mut steps = interrupted::pending(context, wanted.iter().map(|w| w.name().as_str()));
     for error in points.iter().filter_map(|p| p.details.as_ref().err()) {
         steps.push(format!(
             "refuse, unless --unproven is given: what was captured cannot be read, so nothing can be proved ({error})"
         ));
     }
     steps.extend(
-        left_aside::left(context)
+        leftovers::find(context)
             .iter()
-            .map(|left| format!("see to what lies aside of source {}: {left}", left.source)),
+            .map(|left| format!("deal with a leftover of source {}: {left}", left.source)),
     );
     steps.extend(
         wanted
@@ -425,10 +428,10 @@ fn plan(
     })
 }
 
-/// What the account of a database lacks for this.
+/// The rights that the account of a database lacks for this.
 fn lacks_rights(context: &Context, name: &Name) -> Option<String> {
     let kind = &context.config.source.get(name)?.kind;
-    // One that cannot be asked is told where it is needed.
+    // A database that does not answer is reported where it is needed.
     let rights = source::live_database(kind)?
         .ok()?
         .restore_rights(&context.scrubber)
@@ -440,7 +443,7 @@ fn lacks_rights(context: &Context, name: &Name) -> Option<String> {
     ))
 }
 
-/// Where a source would be swapped in.
+/// The step that swaps a source in.
 fn plan_swap(config: &Config, source: &ManifestSource) -> String {
     let name = &source.name;
     let Some(config) = config.source.get(name) else {

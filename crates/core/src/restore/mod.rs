@@ -1,20 +1,20 @@
-//! Brings a restore point back: the one path that drills and real restores share.
+//! Restores a point: the one path that drills and real restores share.
 //!
 //! [`bring_back`] places one source somewhere that is not live, reads it back from there, and
-//! compares it with what was captured. A drill gives it throwaway targets; a restore to a
-//! directory or another database gives it those; a live restore ([`live`]) gives it places beside
-//! the live ones, and swaps them in only when everything came back whole.
+//! compares it with what was captured. A drill gives it throwaway targets; a restore to a directory
+//! or another database gives it those; a live restore ([`live`]) gives it places beside the live
+//! ones, and swaps them in only if everything was restored whole.
 
+pub mod application;
 mod carry_out;
 pub mod checks;
 mod document;
-mod half_filled;
-pub mod half_way;
-pub mod left_aside;
+pub mod interrupted;
+pub mod leftovers;
 pub mod live;
+mod partly_filled;
+mod resume;
 mod swap;
-pub mod together;
-mod under_way;
 
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
@@ -29,31 +29,31 @@ pub use document::{PlaceDocument, PlannedDocument, ReportDocument, Undone, Undon
 use std::path::Path;
 use std::time::Instant;
 
-/// A source that was brought back.
+/// A restored source.
 pub struct Restored {
     /// Its name.
     pub source: Name,
     /// Its kind.
     pub kind: Kind,
-    /// Where it is now.
+    /// Its place now.
     pub placed: Placed,
-    /// How it differs from what was captured; `None` when it could not be compared.
+    /// Differences from what was captured; `None` if it could not be compared.
     pub differences: Option<Vec<Difference>>,
-    /// What the comparison cannot prove.
+    /// Limits: what the comparison cannot prove.
     pub limits: Vec<Limit>,
-    /// What an operator should know.
+    /// Warnings for an operator.
     pub warnings: Vec<String>,
-    /// In one line, what came back.
+    /// A summary of what was restored, in one line.
     pub summary: String,
 }
 
 impl Restored {
-    /// Whether it was compared, and is equal to what was captured.
+    /// Returns true if it was compared, and equals what was captured.
     fn is_equal(&self) -> bool {
         self.differences.as_ref().is_some_and(Vec::is_empty)
     }
 
-    /// A source that lies at a place, not compared.
+    /// A source at a place, not yet compared.
     fn at(source: Name, kind: Kind, arrived: Arrived) -> Self {
         Restored {
             source,
@@ -66,7 +66,7 @@ impl Restored {
         }
     }
 
-    /// The limits that come from placing it, and not from what was captured.
+    /// The limits that come from placing it rather than from the capture.
     fn limits_of_placing(&self) -> Vec<Limit> {
         let of_placing = |limit: &&Limit| match limit {
             Limit::Ownership | Limit::EventsAsleep => true,
@@ -84,7 +84,7 @@ pub struct Stopwatch {
 }
 
 impl Stopwatch {
-    /// Runs a phase and notes how long it took, also when it fails.
+    /// Runs a phase and records how long it took, even if it fails.
     pub fn time<T>(&mut self, name: impl Into<String>, phase: impl FnOnce() -> T) -> T {
         let begun = Instant::now();
         let value = phase();
@@ -97,8 +97,8 @@ impl Stopwatch {
     }
 }
 
-/// Places one source under `directory` (a directory of its own there) or in `target`, and compares
-/// what is there now with what was captured.
+/// Places one source under `directory` (in a directory of its own) or in `target`, and compares it
+/// with what was captured.
 pub fn bring_back(
     context: &Context,
     fetched: &Fetched,
@@ -136,8 +136,8 @@ pub fn bring_back(
     prove(context, fetched, restored, watch)
 }
 
-/// Compares a source that an earlier run placed with what was captured; `None` when it is not the
-/// same, or cannot be compared.
+/// Compares a source that an earlier run placed with what was captured. `None` if it differs or
+/// cannot be compared.
 fn prove_again(
     context: &Context,
     fetched: &Fetched,
@@ -189,7 +189,7 @@ fn prove(
     Ok(restored)
 }
 
-/// The artifacts of a source of a point.
+/// The artifacts of one source of a point.
 fn artifacts<'a>(
     fetched: &'a Fetched,
     source: &'a str,
@@ -212,7 +212,7 @@ fn limits(captured: &DetailsArtifact) -> Vec<String> {
     limits
 }
 
-/// In one line, what an artifact holds.
+/// Summarizes in one line what an artifact holds.
 pub fn summarize(proof: &Proof) -> String {
     use crate::fingerprint::{Fingerprint, are_objects};
     let count = |count: u64, one: &str, many: &str| match count {

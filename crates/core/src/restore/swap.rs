@@ -1,4 +1,4 @@
-//! Something that lies ready beside a live thing, swapped in, and swapped back.
+//! Swaps in data that is staged beside something live, and swaps it back.
 
 use crate::error::{Code, Error, Result};
 use crate::name::Name;
@@ -10,13 +10,13 @@ use crate::source::bucket::put;
 use crate::staging;
 use std::path::{Path, PathBuf};
 
-/// Something that lies ready beside the live thing.
+/// Data that is staged beside what is live.
 pub(super) struct PreparedSwap {
-    /// Of which source.
+    /// Its source.
     pub source: Name,
-    /// The private directory it lies in.
+    /// The private directory it is staged in.
     pub staging: Option<PathBuf>,
-    /// What goes where.
+    /// What is swapped, and where to.
     pub what: What,
 }
 
@@ -61,7 +61,7 @@ impl PreparedSwap {
         }
     }
 
-    /// The live path that it goes to, if it goes to one.
+    /// The live path that it replaces, if it replaces a path.
     pub fn live_path(&self) -> Option<&Path> {
         match &self.what {
             What::Path { live, .. } => Some(live),
@@ -69,8 +69,8 @@ impl PreparedSwap {
         }
     }
 
-    /// Removes what is left aside: nothing of value once the swap is done, and all of it when it
-    /// failed. Returns what of it stays.
+    /// Removes what is left of the staging: nothing of value after a swap, and everything after a
+    /// failure. Returns what could not be removed.
     pub fn clean(&self, failed: bool, scrubber: &Scrubber) -> Vec<Stays> {
         let stays = self.staging.as_deref().map(staging::remove);
         if let Some(aside) = self.staging.as_deref().and_then(Path::parent) {
@@ -86,21 +86,21 @@ impl PreparedSwap {
     }
 }
 
-/// Something that was swapped in, and can be swapped back.
+/// Data that was swapped in, and can be swapped back.
 pub(super) enum Swapped {
     Path(place::Swap),
     Database {
         admin: Database,
         live: String,
         aside: String,
-        /// What was live before; `None` when there was nothing.
+        /// The place of what was live before; `None` if there was nothing.
         keep: Option<String>,
     },
     Bucket(put::Swapped),
 }
 
 impl Swapped {
-    /// Where what was live before is now, if there was anything.
+    /// The place of what was live before, if there was anything.
     pub fn kept(&self) -> Option<String> {
         match self {
             Swapped::Path(swap) => swap.existed().then(|| swap.keep().display().to_string()),
@@ -109,7 +109,7 @@ impl Swapped {
         }
     }
 
-    /// Makes live again what was live before.
+    /// Makes what was live before live again.
     pub fn undo(self, scrubber: &Scrubber) -> Result<()> {
         match self {
             Swapped::Path(swap) => swap.undo(),
@@ -124,7 +124,7 @@ impl Swapped {
     }
 }
 
-/// Swapping is a rename, which stays within one file system.
+/// Fails if these paths lie on several file systems: swapping is a rename, which stays within one.
 pub(super) fn one_file_system(source: &str, roots: &[PathBuf]) -> Result<()> {
     let device = |path: &PathBuf| {
         let parent = path

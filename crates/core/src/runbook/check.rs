@@ -1,8 +1,8 @@
-//! Whether the instructions in a store can be followed: they are there, someone we trust signed
-//! them, and what they fetch is what a point of that store says.
+//! Checks the instructions in a store: they exist, a trusted signer signed them, and what they
+//! fetch is what a point of that store says.
 //!
-//! Old instructions that were put back are as true as on their first day, and are not told from
-//! the newest.
+//! Old instructions that someone put back are as true as on their first day, and cannot be told
+//! from the newest.
 
 use super::cover::cover;
 use super::put::split_signature;
@@ -16,14 +16,14 @@ use crate::sign::TrustedSigners;
 use crate::stores::OpenStore;
 use std::collections::BTreeSet;
 
-/// What mends every fault of them.
+/// The remedy for every fault of instructions.
 const HINT: &str = "do not follow them; the next backup to this store writes them again";
 
-/// A store, and an application and its environment, whose instructions should be there.
+/// A store, an application and its environment, which should have instructions.
 pub type Subject = (Name, Name, Name);
 
-/// The instructions that should be there: of every application that has points in a store which are
-/// signed by someone we trust. Where nobody is trusted, nobody would follow them.
+/// The instructions that should exist: those of every application that has points in a store signed
+/// by a trusted signer. If nobody is trusted, nobody would follow them.
 pub fn subjects<'a>(
     trusted: &TrustedSigners,
     copies: impl Iterator<Item = &'a (Name, PointCopy)>,
@@ -37,7 +37,7 @@ pub fn subjects<'a>(
     believed.map(subject).collect()
 }
 
-/// Checks the instructions that should be there for these copies.
+/// Checks the instructions that should exist for these copies.
 pub fn check_all<'a>(
     context: &Context,
     copies: impl Iterator<Item = &'a (Name, PointCopy)>,
@@ -49,8 +49,8 @@ pub fn check_all<'a>(
     subjects.iter().filter_map(wrong).collect()
 }
 
-/// Checks the page of an application in a store that holds points of it. The error says what is wrong
-/// with it. The index proves nothing and is not needed, so a strange one is only told of.
+/// Checks the page of an application in a store that holds points of it. The error says what is
+/// wrong with it. The index proves nothing and is not needed, so a faulty one is only a warning.
 pub fn check(context: &Context, store: &OpenStore, app: &Name, environment: &Name) -> Result<()> {
     let key = page_key(app, environment);
     let Some(bytes) = read_optional(store, &key)? else {
@@ -58,7 +58,7 @@ pub fn check(context: &Context, store: &OpenStore, app: &Name, environment: &Nam
     };
     let index = read_optional(store, INDEX)?;
     let page = Page::read(store, key, bytes)?;
-    // The signature beside it counts where it ends in none.
+    // If the text does not end in a signature, the one beside it counts.
     let beside = (page.text.as_str(), page.beside.as_str());
     let signed = split_signature(&page.text).unwrap_or(beside);
     let newest = page.check(context, app, environment, signed)?;
@@ -82,7 +82,8 @@ pub fn check(context: &Context, store: &OpenStore, app: &Name, environment: &Nam
     Ok(())
 }
 
-/// Checks instructions that a version before the pages wrote: of one point, signed only beside them.
+/// Checks instructions of a version before the pages: for one point, with the signature only beside
+/// them.
 fn check_older(context: &Context, store: &OpenStore, app: &Name, environment: &Name) -> Result<()> {
     let older = read_optional(store, INDEX)?;
     let of_a_point = |bytes: &Vec<u8>| !named_points(&String::from_utf8_lossy(bytes)).is_empty();
@@ -102,7 +103,8 @@ struct Page<'a> {
     store: &'a OpenStore,
     key: String,
     text: String,
-    /// The signature beside them, which is of another text for a moment while both are replaced.
+    /// The signature beside the page. While both are replaced, it belongs to another text for a
+    /// moment.
     beside: String,
 }
 
@@ -131,8 +133,8 @@ impl<'a> Page<'a> {
         Error::new(code, message).hint(HINT)
     }
 
-    /// Checks that someone trusted made this signature of this text, and that it fetches what the
-    /// manifests of its points say. Returns the newest of these.
+    /// Checks that a trusted signer made this signature of this text, and that the text fetches
+    /// what the manifests of its points say. Returns the newest of these manifests.
     fn check(
         &self,
         context: &Context,
@@ -197,19 +199,19 @@ impl<'a> Page<'a> {
     }
 }
 
-/// The store that instructions are of; older ones do not name it.
+/// The store that the instructions name; older ones name none.
 fn named_store(text: &str) -> Option<&str> {
     let (_, rest) = text.split_once(NAME[0])?;
     rest.split_once(NAME[1]).map(|(name, _)| name)
 }
 
-/// The points that instructions are of: all that they name in backquotes.
+/// The points that the instructions cover: all that they name in backquotes.
 fn named_points(text: &str) -> BTreeSet<PointId> {
     text.split('`').filter_map(PointId::parse).collect()
 }
 
-/// Whether each hash in the text is one of the manifests, and the hash of each object that is to be
-/// fetched is in the text.
+/// Returns true if each hash in the text is in the manifests, and the hash of each object to fetch
+/// is in the text.
 fn fetches_what_is_there(text: &str, manifests: &[Manifest]) -> bool {
     let all = manifests.iter().flat_map(|m| &m.artifacts);
     let known: BTreeSet<&str> = all
@@ -238,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn instructions_are_of_every_point_they_name() {
+    fn instructions_cover_every_point_they_name() {
         let text = "`crm`\n- plan a: `20261121T060000Z-7f3a`, begun\n  - from `20261120T060000Z-7f3a`\n\n```\nrestore 20261119T060000Z-7f3a\n```";
         let points: Vec<_> = named_points(text).iter().map(ToString::to_string).collect();
         assert_eq!(points, ["20261120T060000Z-7f3a", "20261121T060000Z-7f3a"]);

@@ -1,22 +1,23 @@
-//! Which points the instructions of an application cover, and which source is taken from which. Pure.
+//! Decides which points the instructions of an application cover, and from which point each source
+//! is taken. Pure.
 
 use crate::name::Name;
 use crate::point::{Manifest, ManifestSource, Outcome, PointId, owners};
 use std::collections::BTreeMap;
 
-/// One point, and what the instructions take from it.
+/// A point, and what the instructions take from it.
 #[derive(Debug, PartialEq)]
 pub(super) struct Part<'a> {
     /// The manifest of the point.
     pub manifest: &'a Manifest,
-    /// The sources that are taken from it.
+    /// The sources taken from it.
     pub taken: Vec<&'a ManifestSource>,
-    /// The sources that are taken from another point, and from which.
+    /// The sources taken from another point, with that point.
     pub elsewhere: Vec<(&'a Name, PointId)>,
 }
 
 impl Part<'_> {
-    /// The sources that the point was to hold and does not hold whole.
+    /// The sources that the point should hold and does not hold whole.
     pub fn lacks(&self) -> Vec<&str> {
         let sources = self.manifest.sources.iter();
         let lacking = sources.filter(|s| s.outcome != Outcome::Complete);
@@ -24,8 +25,9 @@ impl Part<'_> {
     }
 }
 
-/// Chooses the newest complete point of each plan, or the newest partial one where a plan has no
-/// other, newest first. A source that several of them hold is taken from the newest that holds it whole.
+/// Chooses the newest complete point of each plan, or its newest partial one if it has no other.
+/// Returns them newest first. A source that several of them hold is taken from the newest that
+/// holds it whole.
 pub(super) fn cover<'a>(manifests: impl Iterator<Item = &'a Manifest>) -> Vec<Part<'a>> {
     let rank = |m: &Manifest| (m.outcome == Outcome::Complete, m.point.clone());
     let mut chosen: Vec<&Manifest> = Vec::new();
@@ -66,7 +68,8 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    /// A point of November 2026: day, plan, and its sources, where `!` is failed and `?` is partial.
+    /// A point of November 2026 from its day, plan and sources; `!` marks a failed source, `?` a
+    /// partial one.
     fn manifest(day: u32, plan: &str, sources: &str) -> Manifest {
         let time = format!("2026-11-{day:02}T00:00:00Z");
         let sources: Vec<_> = sources
@@ -99,7 +102,7 @@ mod tests {
                 vec![(1, "a", "db files"), (2, "b", "uploads")],
                 "2: uploads; 1: db files",
             ),
-            // A source that two plans have is of the newer point.
+            // A source of two plans is taken from the newer point.
             (
                 vec![(1, "a", "db files"), (2, "b", "files")],
                 "2: files; 1: db (files of 2)",
@@ -108,7 +111,7 @@ mod tests {
                 vec![(1, "a", "files"), (2, "b", "files")],
                 "2: files; 1:  (files of 2)",
             ),
-            // A partial point gives way to a complete one, however old.
+            // A complete point goes before a partial one, however old it is.
             (
                 vec![(1, "a", "db files"), (2, "a", "db files!")],
                 "1: db files",
@@ -117,7 +120,7 @@ mod tests {
                 vec![(1, "a", "db files!"), (2, "a", "db! files?")],
                 "2: files? lacks db files",
             ),
-            // What is whole goes before what is newer.
+            // A whole source goes before a newer part of one.
             (
                 vec![(1, "a", "files"), (2, "b", "db files?")],
                 "2: db (files of 1) lacks files; 1: files",

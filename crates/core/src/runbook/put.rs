@@ -1,7 +1,7 @@
-//! Writing the instructions: a page for each application, and an index of the pages of a store.
+//! Writes the instructions: a page for each application, and an index of the pages of a store.
 //!
-//! Each carries its own signature at its end, so that one write replaces both, and a kill leaves
-//! either the old text or the new one, signed. The `.sig` beside it is of the whole file.
+//! Each file carries its own signature at its end, so that one write replaces both: a kill leaves
+//! either the old text or the new one, signed. The `.sig` beside it signs the whole file.
 
 use super::cover::cover;
 use super::{INDEX, PAGES_PREFIX, page_key, render};
@@ -16,8 +16,8 @@ use crate::stores::OpenStore;
 /// The first line of an SSH signature.
 const SIGNATURE: &str = "-----BEGIN SSH SIGNATURE-----\n";
 
-/// Writes the page of an application anew after `manifest` was committed, unless the page does not
-/// cover that point; and the index.
+/// Rewrites the page of an application after `manifest` was committed, unless the page does not
+/// cover that point; then rewrites the index.
 pub fn put(context: &Context, store: &OpenStore, manifest: &Manifest) -> Result<()> {
     let copies = match context.state.catalog.sync(store) {
         Ok((copies, _)) => copies,
@@ -76,7 +76,8 @@ fn index<'a>(pages: impl Iterator<Item = &'a str>) -> String {
     text + "\n"
 }
 
-/// Puts a text that ends in its signature. The old text stands, with its own, until the new one does.
+/// Stores a text that ends in its signature. The old text stays, with its signature, until the new
+/// one is stored.
 fn put_signed(state: &State, store: &OpenStore, key: &str, text: &str) -> Result<()> {
     let signature = state.signer.sign(text.as_bytes())?;
     let whole = format!("{text}{signature}");
@@ -86,7 +87,7 @@ fn put_signed(state: &State, store: &OpenStore, key: &str, text: &str) -> Result
     Ok(())
 }
 
-/// A text and the signature that it ends in, if it ends in one.
+/// Splits a text into its body and the signature at its end; `None` if it does not end in one.
 pub(super) fn split_signature(whole: &str) -> Option<(&str, &str)> {
     let at = whole.find(&format!("\n{SIGNATURE}"))? + 1;
     whole.split_at_checked(at)

@@ -1,11 +1,11 @@
-//! The commands of a page for points that are snapshots of a repository.
+//! Commands of a page for points that are snapshots of a repository.
 
 use crate::config::StoreKind;
 use crate::point::PointId;
 use crate::shell::quote;
 use crate::snapshot;
 
-/// What is needed.
+/// The requirement that the page names.
 pub(super) const PASSWORD: &str = "The password of the repository, as a file that `RESTIC_PASSWORD_FILE` names. `RESTIC_OPTIONS` may hold further options of `restic`: `--no-lock` for a store that cannot be written to.";
 
 /// Sets the variables that the other lines use.
@@ -54,7 +54,8 @@ pub(super) fn locate(kind: &StoreKind) -> String {
     )
 }
 
-/// The signed manifest must name the snapshot, whose id is the hash of what names all that is in it.
+/// Checks that the signed manifest names the snapshot, whose id is the hash that covers everything
+/// in it.
 pub(super) fn check(snapshot: &str, point: &PointId) -> String {
     format!(
         "grep -q '\"snapshot\": \"{snapshot}\"' restored/{point}.json   # restic checks every hash below it as it reads\n\

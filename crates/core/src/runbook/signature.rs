@@ -1,5 +1,5 @@
-//! The commands of a page that check signatures: its own before anything else, and those of the
-//! manifests. Without a list of signers they show only that nothing was changed by accident.
+//! Commands of a page that check signatures: first its own, then those of the manifests. Without a
+//! list of signers they show only that nothing was changed by accident.
 
 use super::{fetch, locate, page_key};
 use crate::point::{Manifest, manifest_key};
@@ -7,7 +7,7 @@ use crate::shell::quote;
 use crate::stores::OpenStore;
 use std::fmt::Write;
 
-/// Before anything else: whether these instructions are as they were signed.
+/// Writes the check that these instructions are as they were signed; it comes first.
 pub(super) fn write_own(
     out: &mut String,
     store: &OpenStore,
@@ -25,7 +25,7 @@ pub(super) fn write_own(
     writeln!(out, "mkdir -p restored && chmod 700 restored")?;
     let page = page_key(&manifest.app, &manifest.environment);
     writeln!(out, "{}", fetch(store, &page, "restored/fetched.md"))?;
-    // The page ends in its signature, so that no moment parts the two.
+    // The page ends in its signature, so that the two are never apart.
     writeln!(
         out,
         "sed '/^-----BEGIN SSH SIGNATURE-----$/,$d' restored/fetched.md > restored/RESTORE.md\n\
@@ -49,7 +49,7 @@ fn write_check(out: &mut String, file: &str, app: &str) -> std::fmt::Result {
     )
 }
 
-/// Whether the manifests are as they were signed.
+/// Writes the check that the manifests are as they were signed.
 pub(super) fn write_of_manifests(
     out: &mut String,
     store: &OpenStore,

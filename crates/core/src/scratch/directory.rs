@@ -1,10 +1,10 @@
 //! Private directories that know their owner.
 //!
 //! A directory is marked with the process that made it: its id, its start time and the boot it runs
-//! in, which together name a process for good. While that process lives it also holds a lock on the
-//! mark, which another container of this host sees. [`sweep`] removes directories whose process is
-//! gone. One is renamed before it is cleared, and its mark goes last, so that a removal that is
-//! killed is taken up by the next sweep; what cannot be removed is named.
+//! in, which together are a permanent name. While that process lives it also holds a lock on the
+//! mark, which other containers of this host can see. [`sweep`] removes directories whose process
+//! is gone. A directory is renamed before it is cleared, and its mark is removed last, so that the
+//! next sweep resumes a removal that was killed. What cannot be removed is reported.
 
 use super::PREFIX;
 use super::elsewhere;
@@ -28,26 +28,26 @@ use std::time::{Duration, Instant, SystemTime};
 /// How a name goes on once its directory is being removed.
 const REMOVING: &str = "being-removed-";
 const MARK: &CStr = c".lifeboat-owner";
-/// How often another directory is taken when one was swept away before it had its mark.
+/// How often another directory is made when one was swept away before it had its mark.
 const TRIES: u32 = 100;
 /// How long a leftover server may take to die.
 const DEATH: Duration = Duration::from_secs(10);
-/// A directory that is as old as this and has no mark was left by a removal that was killed.
+/// Minimum age at which a directory without a mark counts as the remains of a killed removal.
 const UNMARKED_AGE: Duration = Duration::from_secs(5 * 60);
-/// More than a mark needs, in bytes.
+/// Upper limit of a mark's size, in bytes.
 const MARK_BYTES_MAX: u64 = 4096;
 
-/// A private directory (0700), removed with all that is in it when dropped.
+/// A private directory (0700), removed with everything in it when dropped.
 #[derive(Debug)]
 pub struct Directory {
     path: PathBuf,
-    /// Holds the lock that says that this process lives.
+    /// Holds the lock that shows that this process lives.
     mark: Option<File>,
 }
 
 impl Directory {
-    /// Makes `base/lifeboat-scratch-<label>-<random>`. `base` must be there, and nobody else may
-    /// be able to replace it.
+    /// Makes `base/lifeboat-scratch-<label>-<random>`. `base` must exist, and nobody else may be
+    /// able to replace it.
     pub fn create(base: &Path, label: &str) -> Result<Self> {
         ownership::shared_directory(base).map_err(|error| Error {
             message: format!("the scratch directory {}", error.message),
@@ -64,10 +64,10 @@ impl Directory {
         let owner = serde_json::to_vec(&ProcessName::this()?).unwrap_or_default();
         let handle = open_base(base).ok();
         for attempt in 0..TRIES {
-            // Not in step with somebody who sweeps again and again.
+            // Keeps out of step with a process that sweeps again and again.
             std::thread::sleep(Duration::from_micros(50) * attempt);
-            // As long as this is held, nobody takes the directory for one that was left; without it
-            // another is made where one was swept away.
+            // While this is held, nobody takes the directory for a leftover. Without it, a
+            // directory that was swept away is made again.
             let _held = handle.as_ref().and_then(Held::shared);
             let path = base.join(format!("{PREFIX}{label}-{}", random()?));
             std::fs::DirBuilder::new()
@@ -90,7 +90,7 @@ impl Directory {
         Err(failed(std::io::ErrorKind::NotFound.into()))
     }
 
-    /// Where it is.
+    /// Its path.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -105,7 +105,7 @@ impl Directory {
         Ok(path)
     }
 
-    /// Removes it with all that is in it. Returns what stays.
+    /// Removes it with everything in it. Returns what could not be removed.
     pub fn remove(mut self) -> Vec<Stays> {
         self.clear()
     }
@@ -121,18 +121,18 @@ impl Directory {
     }
 }
 
-/// A lock on a base, if it could be had; given back when dropped.
+/// A lock on a base, if one could be taken; released when dropped.
 struct Held<'a>(&'a OwnedFd);
 
 impl<'a> Held<'a> {
-    /// For who makes a directory there.
+    /// Takes a shared lock, for making a directory there.
     fn shared(base: &'a OwnedFd) -> Option<Self> {
         let locked = flock(base, FlockOperation::NonBlockingLockShared);
         locked.is_ok().then_some(Held(base))
     }
 
-    /// For who removes one without a mark. `Err` while somebody makes one; a file system without
-    /// locks does not say.
+    /// Takes an exclusive lock, for removing a directory without a mark. Fails while somebody makes
+    /// one; on a file system without locks it succeeds.
     fn alone(base: &'a OwnedFd) -> Result<Self, Errno> {
         match flock(base, FlockOperation::NonBlockingLockExclusive) {
             Err(Errno::WOULDBLOCK) => Err(Errno::WOULDBLOCK),
@@ -154,13 +154,12 @@ fn random() -> Result<String> {
     Ok(hex(&bytes))
 }
 
-/// Makes the mark of a directory, locked. It appears with all that it says, where the file system
-/// can.
+/// Makes the locked mark of a directory. If the file system allows it, the mark appears complete.
 fn mark(directory: &Path, owner: &[u8]) -> std::io::Result<File> {
     let mode = Mode::from_raw_mode(0o600);
     let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
     let path = directory.join(OsStr::from_bytes(MARK.to_bytes()));
-    // A file system without locks leaves the name of the process, which is enough.
+    // Without locks, the name of the process remains, which is enough.
     let lock = |file: &File| {
         let _ = flock(file, FlockOperation::NonBlockingLockExclusive);
     };
@@ -193,8 +192,8 @@ impl Drop for Directory {
     }
 }
 
-/// Renames a directory, clears it, and removes its mark and itself. Returns what stays, which the
-/// next sweep tries again.
+/// Renames a directory, clears it, and removes its mark and itself. Returns what could not be
+/// removed, which the next sweep tries again.
 fn dispose(path: &Path) -> Vec<Stays> {
     let failed = |error: Errno| {
         let (path, why) = (path.to_owned(), error.to_string());
@@ -221,9 +220,9 @@ fn open_base(base: &Path) -> Result<OwnedFd, Errno> {
     openat(CWD, base, flags, Mode::empty())
 }
 
-/// Does so through handles.
+/// Does the work of [`dispose`] through handles.
 fn take_away(base: &OwnedFd, directory: &OwnedFd, name: &CStr, path: &Path) -> Vec<Stays> {
-    // The user of a scratch server, to whom it was given, has no business in it any more.
+    // The user of a scratch server, to whom it was given, must not use it any more.
     let me = (rustix::process::geteuid(), rustix::process::getegid());
     let _ = rustix::fs::fchown(directory, Some(me.0), Some(me.1));
     let text = name.to_string_lossy();
@@ -245,18 +244,17 @@ fn take_away(base: &OwnedFd, directory: &OwnedFd, name: &CStr, path: &Path) -> V
     removal::remove_at(base, &name, &path)
 }
 
-/// What a sweep did.
+/// The result of a sweep.
 #[derive(Debug, Default)]
 pub struct Swept {
     /// The directories that were removed.
     pub removed: Vec<String>,
-    /// What stays of others although its process is gone.
+    /// What could not be removed of directories whose process is gone.
     pub stays: Vec<Stays>,
 }
 
-/// Removes the directories of processes that are gone, in `base`, in the system's temporary
-/// directories, and wherever else a run with this base made some; ends servers that still run in
-/// them.
+/// Removes the directories of dead processes in `base`, in the system's temporary directories, and
+/// wherever else a run with this base made some. Ends servers that still run in them.
 pub fn sweep(base: &Path) -> Swept {
     let mut swept = Swept::default();
     sweep_in(base, &mut swept);
@@ -270,7 +268,7 @@ fn sweep_in(base: &Path, swept: &mut Swept) {
     let Ok(handle) = open_base(base) else {
         return;
     };
-    // Whatever lies in a private directory of ours is ours.
+    // Everything in a private directory of ours is ours.
     let private = rustix::fs::fstat(&handle).is_ok_and(|stat| {
         stat.st_uid == rustix::process::geteuid().as_raw() && stat.st_mode & 0o022 == 0
     });
@@ -312,17 +310,16 @@ fn sweep_in(base: &Path, swept: &mut Swept) {
     }
 }
 
-/// What is known of a directory that bears our name.
+/// Facts about a directory whose name is one of ours.
 #[derive(Debug, Clone, Copy)]
 struct Facts {
-    /// It is this user's, or lies where only this user makes anything.
+    /// True if it is this user's, or lies where only this user makes anything.
     mine: bool,
-    /// Whether the process of its mark lives; `None` without a mark of this user's that can be
-    /// read.
+    /// True if the process of its mark lives; `None` if it has no readable mark of this user's.
     owner_lives: Option<bool>,
-    /// Its removal was begun.
+    /// True if its removal was begun.
     removing: bool,
-    /// The time since something was last made or removed in it.
+    /// Time since an entry of it was last made or removed.
     age: Duration,
 }
 
@@ -348,7 +345,7 @@ impl Facts {
     }
 }
 
-/// Whether nobody needs the directory any more.
+/// Returns true if nobody needs the directory any more.
 fn is_abandoned(facts: &Facts) -> bool {
     match facts.owner_lives {
         Some(lives) => !lives,
@@ -356,7 +353,8 @@ fn is_abandoned(facts: &Facts) -> bool {
     }
 }
 
-/// Whether the process that the mark names lives; the mark must be this user's own.
+/// Returns true if the process that the mark names lives. `None` if there is no mark of this user's
+/// own.
 fn owner_lives(directory: &OwnedFd) -> Option<bool> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = File::from(openat(directory, MARK, flags, Mode::empty()).ok()?);
@@ -427,7 +425,7 @@ mod tests {
         std::fs::write(path, text).unwrap();
     }
 
-    /// A directory with a restored file in it whose process is gone.
+    /// A directory of a dead process, with a restored file in it.
     fn left(base: &Path) -> PathBuf {
         let mut directory = Directory::create(base, "t").unwrap();
         let mut owner = ProcessName::this().unwrap();
@@ -463,7 +461,7 @@ mod tests {
             // mine, owner lives, removing, age, abandoned
             (true, Some(true), true, old, false),
             (true, Some(false), false, young, true),
-            // Given to the user of a server.
+            // It was given to the user of a server.
             (false, Some(false), false, young, true),
             (true, None, false, young, false),
             (true, None, false, old, true),
@@ -501,7 +499,7 @@ mod tests {
     }
 
     #[test]
-    fn a_removal_that_was_killed_is_taken_up() {
+    fn a_killed_removal_is_resumed() {
         let base = tempfile::tempdir().unwrap();
         let begun = base.path().join(format!("{PREFIX}{REMOVING}t-1"));
         std::fs::create_dir(&begun).unwrap();
@@ -511,7 +509,7 @@ mod tests {
     }
 
     #[test]
-    fn one_whose_process_cannot_be_seen_from_here_is_known_by_its_lock() {
+    fn a_directory_of_an_invisible_process_is_recognised_by_its_lock() {
         let base = tempfile::tempdir().unwrap();
         let path = left(base.path());
         let elsewhere = File::open(path.join(MARK.to_str().unwrap())).unwrap();
@@ -533,7 +531,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_being_made_is_left_alone() {
+    fn a_directory_that_is_being_made_is_left_alone() {
         let base = tempfile::tempdir().unwrap();
         let handle = open_base(base.path()).unwrap();
         let held = Held::shared(&handle).unwrap();
@@ -547,7 +545,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_swept_away_before_its_mark_is_made_is_made_again() {
+    fn a_directory_that_is_swept_away_before_its_mark_is_made_again() {
         let base = tempfile::tempdir().unwrap();
         std::thread::scope(|scope| {
             let sweeping = scope.spawn(|| {

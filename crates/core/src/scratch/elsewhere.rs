@@ -1,8 +1,8 @@
-//! Where scratch directories were made outside their base, such as in a temporary directory that the
-//! user of a scratch server can reach.
+//! Places outside their base where scratch directories were made, such as a temporary directory
+//! that the user of a scratch server can reach.
 //!
-//! A note beside the base keeps each such place, because the next run may be given another
-//! temporary directory. Losing the note means that what a killed run left there is not found.
+//! A note beside the base records each such place, because the next run may be given another
+//! temporary directory. If the note is lost, the remains of a killed run there are not found.
 
 use super::PREFIX;
 use crate::error::{Code, Error, Result};
@@ -13,15 +13,15 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-/// What lies beside the base, a path to a line.
+/// The name of the note beside the base, which holds a path in each line.
 const NOTE: &str = "scratch-elsewhere";
-/// What short-lived sockets always use.
+/// Short-lived sockets always use this directory.
 const TEMPORARY: &str = "/tmp";
-/// More places than a host has, in bytes.
+/// Upper limit of the note's size, in bytes: more places than a host has.
 const NOTE_BYTES_MAX: usize = 64 << 10;
 
-/// Notes a place, before something is made there. Where `base` is itself a scratch directory, the
-/// note lies beside the base that it was made in, which is the one that is swept.
+/// Notes a place before something is made there. If `base` is itself a scratch directory, the note
+/// lies beside the base that it was made in, which is the one that is swept.
 pub fn note(base: &Path, place: &Path) -> Result<()> {
     let base = swept(base);
     if place == base || noted(base).contains(place) {
@@ -47,7 +47,7 @@ pub fn note(base: &Path, place: &Path) -> Result<()> {
         })
 }
 
-/// The base of the scratch directories that `base` is one of, or `base` itself.
+/// The base in which the scratch directory `base` was made, or `base` itself if it is not one.
 fn swept(base: &Path) -> &Path {
     let mut ancestors = base.ancestors();
     ancestors.find(|at| !is_scratch(at)).unwrap_or(base)
@@ -58,7 +58,7 @@ fn is_scratch(path: &Path) -> bool {
     name.as_bytes().starts_with(PREFIX.as_bytes())
 }
 
-/// Every place beside `base` where something may have been made.
+/// Every place outside `base` where something may have been made.
 pub fn places(base: &Path) -> BTreeSet<PathBuf> {
     let always = [std::env::temp_dir(), TEMPORARY.into()];
     let mut places = noted(base);
@@ -67,7 +67,8 @@ pub fn places(base: &Path) -> BTreeSet<PathBuf> {
     places
 }
 
-/// What was noted; also in the base, where older versions noted the places of scratch servers.
+/// The noted places, including those in the base itself, where older versions noted the places of
+/// scratch servers.
 fn noted(base: &Path) -> BTreeSet<PathBuf> {
     let mut places = BTreeSet::new();
     for path in [base.with_file_name(NOTE), base.join(NOTE)] {
@@ -104,7 +105,7 @@ mod tests {
         std::fs::create_dir(&base).unwrap();
         let drill = base.join("lifeboat-scratch-drill-0123456789ab");
         note(&drill, Path::new("/large")).unwrap();
-        // The usual place of this run is another one in the next.
+        // The usual place of this run differs from that of the next.
         note(&drill, &std::env::temp_dir()).unwrap();
         let text = std::fs::read_to_string(state.path().join(NOTE)).unwrap();
         assert_eq!(

@@ -1,7 +1,7 @@
 //! Throwaway directories.
 //!
-//! Guarantees: what is made here is readable by nobody else, and gone when dropped. After `kill -9`
-//! [`sweep`] removes what lies about; what it cannot remove it names.
+//! Guarantees: only this user can read what is made here, and it is removed when dropped. After
+//! `kill -9`, [`sweep`] removes what is left and reports what it cannot remove.
 
 mod directory;
 pub(crate) mod elsewhere;

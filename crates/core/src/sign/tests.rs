@@ -1,4 +1,4 @@
-//! Cross-checks with the real `ssh-keygen`, and the ways a signature is refused.
+//! Cross-checks with the real `ssh-keygen`, and every way in which a signature is refused.
 
 use super::*;
 use crate::transport::{Command, Transport};
@@ -29,9 +29,9 @@ fn refused(trusted: &TrustedSigners, message: &[u8], signature: &str) -> Error {
     error
 }
 
-/// `ssh-keygen` with the message on its standard input: success, and what it said.
+/// Runs `ssh-keygen` with the message on its standard input. Returns its success and its output.
 fn keygen(args: &[&str], message: &[u8]) -> (bool, String) {
-    // Its standard output goes where the other is read to the end.
+    // Standard output goes to standard error, which is read to its end.
     let command = Command::new("sh")
         .args(["-c", "exec ssh-keygen \"$@\" >&2", "sh"])
         .args(args)
@@ -41,7 +41,7 @@ fn keygen(args: &[&str], message: &[u8]) -> (bool, String) {
     (status.success(), said)
 }
 
-/// Makes a key with `ssh-keygen`; the path of its private half.
+/// Makes a key with `ssh-keygen`. Returns the path of its private half.
 fn make_key(directory: &Path, kind: &str, passphrase: &str) -> String {
     let path = directory.join(kind).to_str().unwrap().to_owned();
     let (made, said) = keygen(&["-q", "-t", kind, "-N", passphrase, "-f", &path], b"");

@@ -1,4 +1,4 @@
-//! Whose signatures are believed: an OpenSSH `allowed_signers` file.
+//! Trusted signers: an OpenSSH `allowed_signers` file.
 //!
 //! Guarantees: a line means here what it means to `ssh-keygen -Y verify` (see ALLOWED SIGNERS in
 //! ssh-keygen(1)), and a line that is not understood refuses the whole file rather than trusting
@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
-/// One line: a key, and what it is believed in.
+/// A line: a key, and what it is trusted for.
 #[derive(Debug, Clone)]
 struct Entry {
     /// Patterns of principals, comma-separated.
@@ -22,11 +22,11 @@ struct Entry {
     key: PublicKey,
 }
 
-/// The keys whose signatures are believed.
+/// The keys whose signatures are trusted.
 #[derive(Debug, Clone, Default)]
 pub struct TrustedSigners {
     entries: Vec<Entry>,
-    /// Ids that someone vouches for in this run.
+    /// Ids that the operator vouched for in this run.
     vouched: Vec<String>,
 }
 
@@ -53,7 +53,7 @@ impl TrustedSigners {
         })
     }
 
-    /// Also believes this key, whatever principal it signs as: our own.
+    /// Adds our own key, trusted whatever principal it signs as.
     pub fn add(&mut self, key: &PublicKey) {
         self.entries.push(Entry {
             principals: "*".into(),
@@ -64,7 +64,7 @@ impl TrustedSigners {
         });
     }
 
-    /// Also believes the key with this id (`SHA256:…`), which someone vouches for in this run.
+    /// Adds the key with this id (`SHA256:…`), which the operator vouched for in this run.
     pub fn add_id(&mut self, id: &str) -> Result<()> {
         let digest = id.strip_prefix("SHA256:").unwrap_or_default();
         if digest.len() != 43 {
@@ -91,11 +91,11 @@ impl TrustedSigners {
             .collect()
     }
 
-    /// Checks that a trusted key signed `message` as `principal`, and returns who that is.
+    /// Checks that a trusted key signed `message` as `principal`, and returns its signer.
     ///
-    /// Every failure is [`Code::Untrusted`] and says which: the signature is malformed, was made
-    /// for another purpose, does not match the bytes, or is by a key that is unknown or not (or no
-    /// longer) trusted at the time `at`.
+    /// Every failure is [`Code::Untrusted`] and says which it is: the signature is malformed, was
+    /// made for another purpose, does not match the bytes, or is by a key that is unknown or not
+    /// (or no longer) trusted at the time `at`.
     pub fn verify(
         &self,
         principal: &str,
@@ -136,7 +136,7 @@ impl Entry {
                 .is_none_or(|list| matches_list(list, NAMESPACE))
     }
 
-    /// Why this line does not make the key believed, if it does not.
+    /// The reason why this line does not make the key trusted; `None` if it does.
     fn refuses(&self, principal: &str, at: Timestamp) -> Option<String> {
         if !matches_list(&self.principals, principal) {
             return Some(format!(
@@ -165,7 +165,7 @@ impl Entry {
     }
 }
 
-/// Parses `principals [options] key`; what is wrong with it otherwise.
+/// Parses `principals [options] key`. The error says what is wrong.
 fn parse_line(line: &str) -> Result<Entry, String> {
     let (principals, rest) = line.split_at(word_bytes(line)?);
     let principals = unquote(principals).unwrap_or(principals);
@@ -231,7 +231,7 @@ fn set<T>(slot: &mut Option<T>, value: T, name: &str) -> Result<(), String> {
     }
 }
 
-/// How long the word at the start is: to the first white space outside double quotes.
+/// Length of the first word: up to the first white space outside double quotes.
 fn word_bytes(text: &str) -> Result<usize, String> {
     let mut quoted = false;
     for (at, c) in text.char_indices() {
@@ -285,7 +285,8 @@ fn parse_time(text: &str) -> Result<Timestamp, String> {
         .map_err(|_| wrong())
 }
 
-/// OpenSSH's pattern lists: comma-separated, `*` and `?`, and `!` before one that must not match.
+/// Matches OpenSSH's pattern lists: comma-separated, `*` and `?`, and `!` before a pattern that
+/// must not match.
 fn matches_list(patterns: &str, text: &str) -> bool {
     let mut found = false;
     for pattern in patterns.split(',') {
@@ -298,7 +299,8 @@ fn matches_list(patterns: &str, text: &str) -> bool {
     found
 }
 
-/// Iterative, so that a pattern of many stars costs no more than pattern × text.
+/// Matches one pattern. Iterative, so that a pattern of many stars costs no more than pattern ×
+/// text.
 fn matches_pattern(pattern: &[u8], text: &[u8]) -> bool {
     let (mut p, mut t) = (0, 0);
     let mut star: Option<(usize, usize)> = None;

@@ -1,7 +1,7 @@
-//! A point on its way into a repository: its artifacts, one after the other, then one snapshot of all.
+//! Stores a point in a repository: its artifacts, one after the other, then one snapshot of all.
 //!
-//! Everything is done by one thread, which has the repository open and locked while the point is
-//! taken. What was stored for a point that is given up is used by the next one, or pruned.
+//! One thread does everything. It has the repository open and locked while the point is taken. What
+//! was stored for a point that is given up is used by the next one, or pruned.
 
 use super::tape::{self, Register};
 use super::{ENCRYPTION, Snapshots, WAIT};
@@ -29,18 +29,18 @@ use std::io::{PipeReader, Read, pipe};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Where the details and skeletons are.
+/// The directory of the details and skeletons in a snapshot.
 const OWN: &str = ".lifeboat";
-/// The name of the details in it.
+/// The name of the details in that directory.
 const DETAILS: &str = "details.json";
 
-/// Which artifact it is.
+/// An artifact's place in a point.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Slot {
     pub source: String,
     pub artifact: String,
     pub extension: String,
-    /// Its stream is an archive of files, which are to be seen one by one.
+    /// True if its stream is an archive of files, which become visible one by one.
     pub is_tree: bool,
 }
 
@@ -54,22 +54,22 @@ impl Slot {
     }
 }
 
-/// The path of what an archive says beside its files.
+/// The path in the snapshot of an archive's skeleton.
 pub(super) fn skeleton_path(source: &str, artifact: &str) -> String {
     format!("/{OWN}/{source}/{artifact}.skeleton")
 }
 
-/// What is said of the snapshot.
+/// The description of the snapshot.
 struct Description {
     time: Timestamp,
     host: String,
     user: String,
     tags: Vec<String>,
-    /// The details, as text: more than is held at once.
+    /// The details, as text: they may be too long to be held at once.
     details: PipeReader,
 }
 
-/// An artifact of a point, and where it is in an older snapshot if it was not put.
+/// An artifact of a point, and its place in an older snapshot if it was not put.
 struct Wanted {
     name: Name,
     before: Option<(String, String)>,
@@ -82,7 +82,7 @@ type Name = (String, String);
 struct Committed {
     /// The id of its snapshot.
     snapshot: String,
-    /// What was added for each artifact that was put, in bytes as stored.
+    /// Stored bytes that were added for each artifact that was put.
     added: BTreeMap<Name, u64>,
 }
 
@@ -99,11 +99,11 @@ enum Request {
     },
 }
 
-/// See the module. A deposit that is dropped leaves no snapshot.
+/// A point on its way into a repository: see the module. One that is dropped leaves no snapshot.
 pub(crate) struct Deposit {
     name: String,
     requests: Option<Sender<Request>>,
-    /// Is closed when the thread has ended.
+    /// Closed when the thread has ended.
     ended: Receiver<()>,
     stall: Duration,
 }
@@ -111,7 +111,7 @@ pub(crate) struct Deposit {
 impl Drop for Deposit {
     fn drop(&mut self) {
         self.requests = None;
-        // So that no lock is left; but a store that hangs must not hold up everything.
+        // Waits so that no lock is left; but a store that hangs must not hold up everything.
         let _ = self.ended.recv_timeout(self.stall);
     }
 }
@@ -131,8 +131,8 @@ pub(crate) struct About<'a> {
 }
 
 impl Deposit {
-    /// Opens the repository, or makes one, and locks it. What is among `bad`, and what is in no pack that
-    /// is there, is stored again although the index has it.
+    /// Opens or makes the repository, and locks it. Blobs among `bad`, and blobs whose pack is
+    /// missing, are stored again although the index lists them.
     pub fn begin(snapshots: &Arc<Snapshots>, bad: HashSet<Id>) -> Result<Arc<Self>> {
         let (requests, incoming) = bounded(0);
         let (ready, begun) = bounded(1);
@@ -152,8 +152,8 @@ impl Deposit {
         }))
     }
 
-    /// Stores an artifact; it replaces one of the same name. Returns the length of `body`, in bytes,
-    /// when all of it was taken.
+    /// Stores an artifact; it replaces one of the same name. Returns the length of `body`, in
+    /// bytes, if all of it was taken.
     pub fn put(&self, slot: Slot, body: Box<dyn Read + Send>) -> Result<u64> {
         let (reply, answer) = bounded(1);
         let request = Request::Put { slot, body, reply };
@@ -191,7 +191,7 @@ impl Deposit {
             reply,
         };
         self.send(request)?;
-        // Ends early when the other side does, which then says why.
+        // Ends early if the other side does, which then reports the reason.
         let mut writer = Tap::new(writer);
         let written = document::write_json(&mut writer, details);
         let bytes = writer.bytes();
@@ -235,7 +235,7 @@ fn gone(name: &str) -> Error {
     Error::new(Code::Store, message)
 }
 
-/// Who hears of what made the work end.
+/// The request that waits for the error which ended the work.
 enum Waiting {
     Put(Sender<Result<u64>>),
     Commit(Sender<Result<Committed>>),
@@ -279,7 +279,7 @@ fn run(
         None => Ok(None),
     });
     snapshots.forget_index();
-    // Before anybody is told: what comes next finds no lock of ours.
+    // Before anybody is answered: whatever comes next must not meet our lock.
     drop(lock);
     match (waiting, committed) {
         (Some(Waiting::Commit(reply)), Ok(Some(committed))) => drop(reply.send(Ok(committed))),
@@ -291,7 +291,7 @@ fn run(
     }
 }
 
-/// An artifact that was taken.
+/// An artifact that was stored.
 struct Kept {
     slot: Slot,
     assembled: Assembled,
@@ -400,7 +400,7 @@ impl Work<'_> {
         let mut added = BTreeMap::new();
         for Wanted { name, before } in wanted {
             let Some(kept) = self.kept.remove(&name) else {
-                // What is in no snapshot either cannot be named by the manifest.
+                // The manifest cannot name an artifact that is in no snapshot.
                 let (snapshot, path) = before.ok_or_else(|| {
                     let path = format!("/{}/{}", name.0, name.1).into();
                     engine::Error::NotInSnapshot { path }
@@ -458,7 +458,7 @@ impl Work<'_> {
         Ok(Commit { snapshot, added })
     }
 
-    /// A file of an older snapshot, which becomes one of this, too.
+    /// A file of an older snapshot that becomes one of this snapshot too.
     fn carried(&self, snapshot: &str, path: &str) -> engine::Result<Node> {
         let absent = || engine::Error::NotInSnapshot { path: path.into() };
         let id = snapshot.parse().map_err(|_| absent())?;
@@ -476,7 +476,7 @@ impl Work<'_> {
     }
 }
 
-/// A file of ours.
+/// A node for a file that this program writes.
 fn file(name: &str, time: Time) -> Node {
     let mut node = own_node(name, NodeKind::File, 0o600);
     node.links = 1;

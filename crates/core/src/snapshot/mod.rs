@@ -1,16 +1,15 @@
 //! Restore points in a repository of the restic format: `layout = "repository"`.
 //!
 //! Each point is one snapshot, tagged with its id. In it, `/<source>` holds the files of a `files`
-//! source as they were, and the dumps of anything else as files; `/.lifeboat` holds the details, and
-//! what an archive says beside its files, so that every artifact is read back byte for byte as it was
-//! captured, and verified, drilled, restored and copied by the code for archives. The manifest names
-//! the snapshot by its id, which is the hash of what is stored and names, by hashes, all that is in
-//! it.
+//! source as they were, and the dumps of anything else as files. `/.lifeboat` holds the details and
+//! the skeletons of archives, so that every artifact is read back byte for byte as it was captured;
+//! the code for archives verifies, drills, restores and copies it. The manifest names the snapshot
+//! by its id, a hash that covers, through further hashes, everything in it.
 
 mod deposit;
+mod orphans;
 mod read;
 mod tape;
-mod unnamed;
 
 pub(crate) use deposit::{About, Deposit, Slot};
 pub(crate) use read::Blobs;
@@ -29,23 +28,23 @@ use lifeboat_store::Store;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// What the keys of the repository in a store begin with.
+/// Prefix of the keys of a repository in a store.
 pub const PREFIX: &str = "repository/";
-/// What the manifest says encrypts what is in a snapshot.
+/// The encryption that a manifest names for what is in a snapshot.
 pub const ENCRYPTION: &str = "repository";
-/// How long to wait for somebody else who has the repository to himself.
+/// How long to wait for another process that holds an exclusive lock on the repository.
 const WAIT: Duration = Duration::from_secs(60);
 
 /// The repository of a store, opened when first used.
 pub struct Snapshots {
-    /// Of the store, for messages.
+    /// Name of the store, for messages.
     name: String,
     store: Arc<dyn Store>,
     password: Reference,
     scrubber: Scrubber,
-    /// Whether readers write locks.
+    /// True if readers write locks.
     locks: bool,
-    /// How long the store may take for anything.
+    /// How long the store may take for any operation.
     stall: Duration,
     opened: Mutex<Opened>,
 }
@@ -58,8 +57,8 @@ struct Opened {
 }
 
 impl Snapshots {
-    /// Of a store that has a password for one. `locks`: whether readers keep `prune` out, for which
-    /// they write to the store.
+    /// The repository of a store that has a password for one. With `locks`, readers keep `prune`
+    /// out, for which they write to the store.
     pub(crate) fn new(
         name: &str,
         config: &StoreConfig,
@@ -82,7 +81,7 @@ impl Snapshots {
         self.opened.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The repository, which must be there.
+    /// The repository. Fails if there is none.
     pub fn repository(&self) -> Result<Arc<Repository>> {
         let mut opened = self.opened();
         if let Some(known) = &opened.repository {
@@ -99,7 +98,7 @@ impl Snapshots {
         Ok(repository)
     }
 
-    /// The repository; one is made where there is none and nothing says that there was one.
+    /// The repository. It is made if there is none and nothing shows that there was one.
     fn repository_or_new(&self) -> Result<Arc<Repository>> {
         match self.repository() {
             Err(error) if error.code == Code::ObjectMissing => {}
@@ -120,7 +119,7 @@ impl Snapshots {
             &explain::author(),
         );
         match made {
-            // Somebody else made it at this moment.
+            // Another process has just made it.
             Ok(_) | Err(engine::Error::Exists { .. }) => self.repository(),
             Err(error) => Err(self.about(error)),
         }
@@ -139,7 +138,7 @@ impl Snapshots {
                 Err(error @ (engine::Error::Locked { .. } | engine::Error::Stopped)) => {
                     return Err(self.about(error));
                 }
-                // Whoever may only read cannot lock.
+                // A user who may only read cannot lock.
                 Err(_) => {}
             }
         }
@@ -150,20 +149,20 @@ impl Snapshots {
 
     fn load_index(&self, repository: &Repository) -> Result<Index> {
         let (index, damaged) = repository.load_index().map_err(|error| self.about(error))?;
-        // What only a damaged index knows shows when it is wanted.
+        // What only a damaged index lists shows when it is wanted.
         drop(damaged);
         Ok(index)
     }
 
-    /// What was added is looked for anew.
+    /// Forgets the index, so that new blobs are looked for.
     fn forget_index(&self) {
         self.opened().index = None;
     }
 
-    /// An error of the engine. Whoever tells it says of which store.
+    /// Converts an error of the engine. Whoever reports it adds the name of the store.
     fn about(&self, error: engine::Error) -> Error {
         let explained = match error {
-            // The body of an upload, or what an archive is made of.
+            // The body of an upload, or the source of an archive.
             engine::Error::Read { source, key } => {
                 Error::from_io(Code::Store, format!("{key} cannot be read"), source)
             }
@@ -197,7 +196,7 @@ impl Snapshots {
         }
     }
 
-    /// The id that a manifest names.
+    /// Parses the id that a manifest names.
     fn snapshot_id(&self, text: &str) -> Result<Id> {
         text.parse().map_err(|_| {
             let message = format!(
@@ -210,7 +209,7 @@ impl Snapshots {
 }
 
 impl StoreConfig {
-    /// Whether points go into a repository there.
+    /// Returns true if points go into a repository there.
     pub fn is_repository(&self) -> bool {
         self.layout == Layout::Repository
     }

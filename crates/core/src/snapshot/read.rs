@@ -1,4 +1,4 @@
-//! Reading artifacts of a snapshot back, and looking whether they are whole.
+//! Reads artifacts of a snapshot, and checks that they are whole.
 
 use super::Snapshots;
 use super::deposit::skeleton_path;
@@ -18,16 +18,16 @@ use std::collections::HashSet;
 use std::io::{self, Read};
 use std::sync::Arc;
 
-/// Blobs that were read.
+/// Blobs that were read, good and bad.
 #[derive(Debug, Default)]
 pub(crate) struct Blobs {
     pub good: HashSet<Id>,
-    /// Those that cannot be read, or are not what they should be.
+    /// Blobs that cannot be read, or whose content is wrong.
     pub bad: HashSet<Id>,
 }
 
 impl Snapshots {
-    /// The bare stream of an artifact, as it was captured. Errors of reading are [`Error`]s.
+    /// The plain stream of an artifact, as it was captured. Reading fails with [`Error`]s.
     pub(crate) fn open_artifact(
         self: &Arc<Self>,
         snapshot: &str,
@@ -47,7 +47,7 @@ impl Snapshots {
         Ok(Box::new(Joined::new(skeleton, content)))
     }
 
-    /// A file of a snapshot; one of more than `bytes_max` is an error.
+    /// Opens a file of a snapshot. Fails if it has more than `bytes_max` bytes.
     pub(crate) fn open_file(
         self: &Arc<Self>,
         snapshot: &str,
@@ -63,7 +63,7 @@ impl Snapshots {
         self.content(&at, vec![node])
     }
 
-    /// Whether a file of a snapshot is there, with all that the index should have of it.
+    /// Returns true if a file of a snapshot exists, and the index has all of its blobs.
     pub(crate) fn has(&self, snapshot: &str, path: &str) -> Result<bool> {
         let found = self.at(snapshot).and_then(|at| {
             let node = self.node(&at, path)?;
@@ -78,8 +78,9 @@ impl Snapshots {
         }
     }
 
-    /// Reads everything that a path needs, but the blobs in `blobs.good`. What cannot be restored, in
-    /// a few words; nothing when all can. `passed` hears of bytes.
+    /// Reads everything that a path needs, except blobs in `blobs.good`. Returns in a few words
+    /// what cannot be restored; empty if everything can. `passed` is called with the number of
+    /// bytes read.
     pub(crate) fn examine(
         &self,
         snapshot: &str,
@@ -141,7 +142,7 @@ impl Snapshots {
     }
 }
 
-/// A snapshot that is open.
+/// An open snapshot.
 struct At {
     repository: Arc<Repository>,
     index: Arc<Index>,
@@ -158,7 +159,7 @@ impl At {
     }
 }
 
-/// A reader whose errors are ours.
+/// A reader that converts errors of the engine into ours.
 struct Explained {
     inner: BlobReader,
     snapshots: Arc<Snapshots>,

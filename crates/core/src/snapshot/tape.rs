@@ -1,9 +1,9 @@
-//! An archive of a `files` source taken apart into a tree and what else it says, and put together
-//! again, byte for byte.
+//! Splits an archive of a `files` source into a tree and a skeleton, and joins them again, byte for
+//! byte.
 //!
-//! The archive without the content of its files is its skeleton: headers, maps of sparse files, and
-//! what fills the blocks. With the tree it says all that the archive said, so that what was proved of
-//! the archive holds for what is put together from the two.
+//! The skeleton is the archive without the content of its files: headers, maps of sparse files, and
+//! padding of blocks. Together with the tree it holds all that the archive held, so that the proof
+//! of the archive is also valid for the two joined.
 
 use crate::error::{Code, Error, Result};
 use crate::place::{Member, TapeReader};
@@ -17,12 +17,12 @@ use std::collections::HashMap;
 use std::io::{self, Read};
 use tar::EntryType;
 
-/// Keeps what is read, unless that is content of files.
+/// A reader that keeps what is read, except the content of files.
 struct Recorder<R> {
     inner: R,
     is_content: bool,
     raw: Vec<u8>,
-    /// What was read in all.
+    /// Total number of bytes read.
     bytes: u64,
 }
 
@@ -49,7 +49,7 @@ impl<R: Read> Read for Recorder<R> {
     }
 }
 
-/// Where entries get their numbers and names from.
+/// The source of inode numbers and names for entries.
 pub(super) struct Register {
     names: Names,
     /// The last number given to a file with several names.
@@ -70,7 +70,7 @@ fn unknown(path: &[u8], what: &str) -> Error {
     Error::new(Code::Io, message)
 }
 
-/// An error of an archive, on its way through the engine.
+/// Wraps an error of an archive for its way through the engine.
 fn through(error: Error) -> engine::Error {
     engine::Error::Read {
         key: "the archive".into(),
@@ -78,8 +78,8 @@ fn through(error: Error) -> engine::Error {
     }
 }
 
-/// Takes an archive apart: its entries go into the assembly, its skeleton into the stream beside
-/// them. Returns the lengths of the archive and of the skeleton, in bytes.
+/// Splits an archive: its entries go into the assembly, its skeleton into the stream beside them.
+/// Returns the lengths of the archive and of the skeleton, in bytes.
 pub(super) fn split(
     input: &mut dyn Read,
     assembly: &mut Assembly<'_, '_>,
@@ -88,7 +88,7 @@ pub(super) fn split(
     let mut tape = Recorder::new(input);
     let mut skeleton = 0;
     let mut open: Vec<Vec<u8>> = Vec::new();
-    // Numbers of files that may come again under other names.
+    // Numbers of files that may occur again under other names.
     let mut linked: HashMap<Vec<u8>, (u64, u64)> = HashMap::new();
     loop {
         let member = tape.next().map_err(through)?;
@@ -203,7 +203,7 @@ fn describe(member: &Member, names: &Names) -> Result<Node> {
     Ok(node)
 }
 
-/// The content of a file, with zeros where the archive has none.
+/// The content of a file, with zeros where the archive has holes.
 struct Content<'a, R> {
     tape: &'a mut TapeReader<R>,
     pieces: Vec<(u64, u64)>,
@@ -237,21 +237,21 @@ fn at_most(buffer: &mut [u8], bytes: u64) -> &mut [u8] {
     buffer.get_mut(..count).unwrap_or_default()
 }
 
-/// An archive that is put together from its skeleton and the content of its files, in its order.
+/// An archive joined from its skeleton and the content of its files, in its order.
 pub(super) struct Joined<S, D> {
     tape: TapeReader<Recorder<S>>,
     content: D,
-    /// What is to be handed out next, from `at` on.
+    /// What is to be returned next, from `at` on.
     ready: Vec<u8>,
     at: usize,
     file: Option<File>,
     ended: bool,
 }
 
-/// The file that is being handed out.
+/// The file whose content is being returned.
 struct File {
     pieces: Vec<(u64, u64)>,
-    /// How much of its content is behind us.
+    /// The position in its content.
     at: u64,
     size: u64,
 }
@@ -268,7 +268,7 @@ impl<S: Read, D: Read> Joined<S, D> {
         }
     }
 
-    /// Passes over content that the archive does not hold.
+    /// Skips content that the archive does not hold.
     fn skip(&mut self, bytes: u64) -> io::Result<()> {
         match io::copy(&mut self.content.by_ref().take(bytes), &mut io::sink())? {
             skipped if skipped == bytes => Ok(()),
@@ -276,7 +276,7 @@ impl<S: Read, D: Read> Joined<S, D> {
         }
     }
 
-    /// Bytes of the file that is being handed out; none at its end.
+    /// Reads bytes of the current file; none at its end.
     fn file(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let Some(mut file) = self.file.take() else {
             return Ok(0);
@@ -341,7 +341,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_taken_out_of_an_archive_comes_back_at_its_place() {
+    fn a_split_archive_is_joined_byte_for_byte() {
         let mut archive = tar::Builder::new(Vec::new());
         let mut header = tar::Header::new_ustar();
         for (name, length) in [("a", 0), ("b", 1000), ("c", 512)] {

@@ -1,6 +1,6 @@
-//! A database of a server, whatever its kind: what a restore does with one, by name.
+//! A database of a server, of any kind: what a restore does with one, by name.
 //!
-//! Each kind keeps its own promises in its own module; this only chooses between them.
+//! Each kind makes its guarantees in its own module; this only chooses between them.
 
 use super::mariadb::{self, Flavor, Recovered};
 use super::{Onto, RestoreOptions, RestoreRights, postgres};
@@ -15,13 +15,13 @@ use std::io::Read;
 /// A database, and the credentials for it.
 #[derive(Debug, Clone)]
 pub enum Database {
-    /// Of PostgreSQL.
+    /// A PostgreSQL database.
     Postgres(Box<postgres::Connection>),
-    /// Of MariaDB or MySQL.
+    /// A MariaDB or MySQL database.
     Mariadb(Box<mariadb::Connection>),
 }
 
-/// Whether a URL names a database of a server.
+/// Returns true if a URL names a database of a server.
 pub fn is_server_url(url: &str) -> bool {
     postgres::Connection::is_url(url) || mariadb::Connection::is_url(url)
 }
@@ -39,7 +39,7 @@ impl From<mariadb::Connection> for Database {
 }
 
 impl Database {
-    /// The database of a URL, for a source of this kind.
+    /// The database that a URL names, for a source of this kind.
     pub fn from_url(url: &Secret, kind: Kind) -> Result<Self> {
         match Flavor::of_kind(kind) {
             Some(flavor) => mariadb::Connection::from_url(url, flavor).map(Database::from),
@@ -47,7 +47,7 @@ impl Database {
         }
     }
 
-    /// The same server, no database of a user's.
+    /// A connection to the same server, but to none of the users' databases.
     pub fn administrative(&self) -> Self {
         match self {
             Database::Postgres(connection) => connection.with_database("postgres").into(),
@@ -55,7 +55,7 @@ impl Database {
         }
     }
 
-    /// The same server, another database.
+    /// A connection to another database of the same server.
     pub fn with_database(&self, name: &str) -> Self {
         match self {
             Database::Postgres(connection) => connection.with_database(name).into(),
@@ -77,8 +77,8 @@ impl Database {
         }
     }
 
-    /// A name for a database beside it: its own with something added, cut where the server allows
-    /// no more.
+    /// A name for a database beside it: its own name with a suffix, shortened to the length the
+    /// server allows.
     pub fn name_beside(&self, suffix: &str) -> Result<String> {
         let name = self.name()?;
         let characters_max = match self {
@@ -89,7 +89,7 @@ impl Database {
         Ok(name.chars().take(room).collect::<String>() + suffix)
     }
 
-    /// For people, never with a password.
+    /// Its description for people, without the password.
     pub fn display(&self) -> String {
         match self {
             Database::Postgres(connection) => connection.display(),
@@ -105,12 +105,12 @@ impl Database {
         }
     }
 
-    /// What its account lacks for a live restore. Nothing is tried.
+    /// The rights that its account lacks for a live restore. Nothing is tried.
     pub fn restore_rights(&self, scrubber: &Scrubber) -> Result<RestoreRights> {
         match self {
             Database::Postgres(connection) => postgres::restore_rights(connection, scrubber),
             Database::Mariadb(connection) => {
-                // As the names are that a restore gives, which may cut this one.
+                // The same suffixes as a restore uses; a long one may shorten the name.
                 let suffixes = [
                     "_restored_20261120t060000z_7f3a",
                     "_before_20261120t060000z_7f3a",
@@ -124,7 +124,7 @@ impl Database {
         }
     }
 
-    /// The one value that a statement returns.
+    /// Runs a statement and returns its single value.
     pub fn query(&self, sql: &str, scrubber: &Scrubber) -> Result<String> {
         match self {
             Database::Postgres(connection) => postgres::query(connection, sql, scrubber),
@@ -140,7 +140,7 @@ impl Database {
         }
     }
 
-    /// Whether it holds nothing of a user's.
+    /// Returns true if it holds nothing that a user made.
     pub fn is_empty(&self, scrubber: &Scrubber) -> Result<bool> {
         match self {
             Database::Postgres(connection) => postgres::is_empty(connection, scrubber),
@@ -148,7 +148,7 @@ impl Database {
         }
     }
 
-    /// Makes a database of this name on the server, as the captured one was.
+    /// Creates a database of this name on the server, with the properties of the captured one.
     pub fn create(&self, name: &str, captured: Option<&Proof>, scrubber: &Scrubber) -> Result<()> {
         match self {
             Database::Postgres(admin) => postgres::create_database(admin, name, captured, scrubber),
@@ -156,7 +156,7 @@ impl Database {
         }
     }
 
-    /// Drops the database of this name; one that is not there is no error.
+    /// Drops the database of this name. A missing one is no error.
     pub fn drop(&self, name: &str, scrubber: &Scrubber) -> Result<()> {
         match self {
             Database::Postgres(admin) => postgres::drop_database(admin, name, scrubber),
@@ -164,7 +164,7 @@ impl Database {
         }
     }
 
-    /// Whether the server has a database of this name.
+    /// Returns true if the server has a database of this name.
     pub fn exists(&self, name: &str, scrubber: &Scrubber) -> Result<bool> {
         match self {
             Database::Postgres(admin) => postgres::database_exists(admin, name, scrubber),
@@ -172,8 +172,7 @@ impl Database {
         }
     }
 
-    /// Puts what is `aside` under the name `live`, and what was there, if anything, under the name
-    /// `keep`.
+    /// Renames the database `aside` to `live`, and an existing `live` to `keep`.
     pub fn swap(&self, live: &str, aside: &str, keep: &str, scrubber: &Scrubber) -> Result<()> {
         match self {
             Database::Postgres(admin) => {
@@ -191,7 +190,7 @@ impl Database {
         }
     }
 
-    /// Undoes [`Database::swap`]: `keep` is where what was live is; `None` when nothing was.
+    /// Undoes [`Database::swap`]. `keep` is the name of what was live; `None` if nothing was.
     pub fn swap_back(
         &self,
         live: &str,
@@ -223,7 +222,8 @@ impl Database {
         }
     }
 
-    /// Empties it, where that can be done without losing who owns it and may use it; whether it was.
+    /// Empties it, if that can be done without losing its owner and privileges. Returns true if it
+    /// was emptied.
     pub fn empty_again(&self, scrubber: &Scrubber) -> Result<bool> {
         match self {
             Database::Postgres(_) => Ok(false),
@@ -233,10 +233,10 @@ impl Database {
         }
     }
 
-    /// Leaves nothing of a restore that failed in a database that was empty before, or says with the
-    /// error that a part is left.
+    /// Cleans up after a failed restore into a database that was empty before. If a part is left,
+    /// the returned error says so.
     pub fn after_failure(&self, error: Error, scrubber: &Scrubber) -> Error {
-        // What cannot be asked was never reached, and is told by the error.
+        // A database that cannot be asked was never reached; the error says so.
         if !matches!(self.is_empty(scrubber), Ok(false)) {
             return error;
         }
@@ -258,17 +258,17 @@ impl Database {
         error.hint(hint)
     }
 
-    /// Whether a swap with the database of this name was begun and not ended. That of PostgreSQL
-    /// leaves each database whole, under one of the names.
-    pub fn is_half_way(&self, live: &str, scrubber: &Scrubber) -> Result<bool> {
+    /// Returns true if a swap of the database of this name was interrupted. An interrupted swap of
+    /// PostgreSQL leaves each database whole, under one of its names.
+    pub fn is_interrupted(&self, live: &str, scrubber: &Scrubber) -> Result<bool> {
         match self {
             Database::Postgres(_) => Ok(false),
-            Database::Mariadb(admin) => mariadb::is_half_way(admin, live, scrubber),
+            Database::Mariadb(admin) => mariadb::is_interrupted(admin, live, scrubber),
         }
     }
 
-    /// Makes a swap whole that was ended half-way: what is live now, for people; `None` when there
-    /// was no such swap.
+    /// Undoes or finishes an interrupted swap. Returns a message for people about what is live now;
+    /// `None` if there was no such swap.
     pub fn recover(&self, live: &str, scrubber: &Scrubber) -> Result<Option<String>> {
         let Database::Mariadb(admin) = self else {
             return Ok(None);
@@ -276,18 +276,18 @@ impl Database {
         let recovered = mariadb::recover(admin, live, scrubber)?;
         Ok(recovered.map(|recovered| match recovered {
             Recovered::Before => {
-                format!("a swap of database {live} had been ended half-way: what was live before is live again")
+                format!("a swap of database {live} was interrupted: what was live before is live again")
             }
             Recovered::Restored { kept: None } => {
-                format!("a swap of database {live} had been ended at its end: what was restored is live")
+                format!("a swap of database {live} was interrupted when only cleaning up was left: what was restored is live")
             }
             Recovered::Restored { kept: Some(kept) } => format!(
-                "a swap of database {live} had been ended at its end: what was restored is live, what was live before is kept as database {kept}"
+                "a swap of database {live} was interrupted when only cleaning up was left: what was restored is live, what was live before is kept as database {kept}"
             ),
         }))
     }
 
-    /// Restores a dump into it, which is empty. Returns warnings.
+    /// Restores a dump into the database, which must be empty. Returns warnings.
     pub fn restore_dump(
         &self,
         input: &mut dyn Read,
@@ -306,7 +306,7 @@ impl Database {
         }
     }
 
-    /// The proof of what is in it now.
+    /// The proof of its current content.
     pub fn observe(
         &self,
         captured: &Proof,

@@ -1,4 +1,5 @@
-//! How sources come back: what a restore, a drill and a page of stock commands ask of each kind.
+//! Descriptors: what a restore, a drill and a page of stock commands need to know about each kind
+//! of source.
 
 use super::{Arrived, Database, Incoming, Limit, Onto, Placed, Target};
 use crate::error::{Code, Error, Result};
@@ -12,18 +13,18 @@ use crate::staging;
 use std::fmt;
 use std::path::Path;
 
-/// What differs by kind of source when it comes back.
+/// Restoring a source, as far as kinds differ.
 pub trait Descriptor: Sync {
     /// The artifact whose content is compared.
     fn main_artifact(&self) -> &'static str;
 
-    /// Whether its artifact is the archive of a directory tree, which a repository stores file by
-    /// file.
+    /// Returns true if its artifact is the archive of a directory tree, which a repository stores
+    /// file by file.
     fn is_tree(&self) -> bool {
         false
     }
 
-    /// Whether it can be restored into the database that this URL names.
+    /// Returns true if it can be restored into the database that this URL names.
     fn takes_url(&self, _url: &str) -> bool {
         false
     }
@@ -36,8 +37,8 @@ pub trait Descriptor: Sync {
         target: &mut Target<'_>,
     ) -> Result<Arrived>;
 
-    /// The proof of what is there now, read from there; and the differences that it could name
-    /// itself, where the proof has no names.
+    /// The proof of the placed data, read back, and the differences that this kind can name if its
+    /// proof has no names.
     fn observe(
         &self,
         placed: &Placed,
@@ -46,7 +47,7 @@ pub trait Descriptor: Sync {
         reporter: &Reporter,
     ) -> Result<(Proof, Vec<Difference>)>;
 
-    /// Whether it can be read back from there and compared.
+    /// Returns true if the placed data can be read back and compared.
     fn is_read_back(&self, _placed: &Placed) -> bool {
         true
     }
@@ -56,7 +57,7 @@ pub trait Descriptor: Sync {
         &[]
     }
 
-    /// Writes the stock commands that bring it back into `restored/SOURCE`, or into a new database.
+    /// Writes the stock commands that restore it into `restored/SOURCE`, or into a new database.
     fn stock(&self, out: &mut String, stock: &StockSource<'_>) -> fmt::Result;
 }
 
@@ -66,17 +67,17 @@ pub struct StockSource<'a> {
     pub source: &'a Name,
     /// Its artifacts.
     pub artifacts: Vec<StockArtifact<'a>>,
-    /// What was captured of the point, where that can be read.
+    /// The details of the point, if they can be decrypted.
     pub details: Option<&'a Details>,
 }
 
 /// An artifact in a page of stock commands.
 pub struct StockArtifact<'a> {
-    /// What the manifest says.
+    /// Its entry in the manifest.
     pub artifact: &'a ManifestArtifact,
-    /// The commands that write the bare stream to standard output.
+    /// The commands that write the plain stream to standard output.
     pub open: String,
-    /// The command that restores its tree into `restored`, where it is in a snapshot.
+    /// The command that restores its tree into `restored`, if it is in a snapshot.
     pub restore_tree: Option<String>,
 }
 
@@ -88,7 +89,7 @@ pub(crate) fn observe_file(kind: &str, placed: &Placed) -> Result<(Proof, Vec<Di
     }
 }
 
-/// ` (a, b)`, or nothing.
+/// Formats ` (a, b)`; empty if there are no texts.
 pub(crate) fn in_parentheses(texts: &[String]) -> String {
     match texts.is_empty() {
         true => String::new(),
@@ -96,8 +97,8 @@ pub(crate) fn in_parentheses(texts: &[String]) -> String {
     }
 }
 
-/// Restores the dump of a source into a database. One that is not of a throwaway server must be
-/// empty, and is left so when that fails, as far as its kind allows.
+/// Restores the dump of a source into a database. A database that is not on a throwaway server must
+/// be empty. If the restore fails, it is emptied again as far as its kind allows.
 pub(crate) fn receive(database: &Database, incoming: &Incoming<'_>, onto: Onto) -> Result<Arrived> {
     if onto != Onto::Scratch && !database.is_empty(incoming.scrubber)? {
         let message = format!("the database {} is not empty", database.display());
@@ -133,7 +134,7 @@ fn restore_dump(database: &Database, incoming: &Incoming<'_>, onto: Onto) -> Res
     })
 }
 
-/// Writes the dump of a database as files, which is no restored database.
+/// Writes the dump of a database as files; this does not restore the database.
 pub(crate) fn dump_as_files(
     incoming: &Incoming<'_>,
     directory: &Path,
@@ -148,7 +149,7 @@ pub(crate) fn dump_as_files(
     })
 }
 
-/// The proof of what is in a database now.
+/// The proof of a database's current content.
 pub(crate) fn observe_database(
     kind: &str,
     placed: &Placed,

@@ -1,4 +1,4 @@
-//! A source of a point on its way back: what was captured of it, and its artifacts, to be opened.
+//! A source of a point that is being restored: its details, and its artifacts, to be opened.
 
 use crate::error::{Code, Error, Result};
 use crate::name::Name;
@@ -18,15 +18,15 @@ pub struct Incoming<'a> {
     pub source: &'a Name,
     /// Its artifacts.
     pub artifacts: Vec<&'a ManifestArtifact>,
-    /// What was captured of the point, where that can be read.
+    /// The details of the point, if they can be decrypted.
     pub details: Option<&'a Details>,
     /// Opens one of the artifacts.
     pub open: OpenArtifact<'a>,
     /// A private directory for spools.
     pub scratch: &'a Path,
-    /// Removes known secrets from what tools say.
+    /// Removes known secrets from the output of tools.
     pub scrubber: &'a Scrubber,
-    /// Tells of progress.
+    /// Reports progress.
     pub reporter: &'a Reporter,
 }
 
@@ -40,7 +40,7 @@ impl<'a> Incoming<'a> {
         })
     }
 
-    /// What was captured in an artifact, where that can be read.
+    /// The details of an artifact, if they can be decrypted.
     pub fn captured(&self, name: &str) -> Option<&'a DetailsArtifact> {
         self.details?.artifact(self.source, name)
     }
@@ -50,13 +50,14 @@ impl<'a> Incoming<'a> {
         (self.open)(self.artifact(name)?)
     }
 
-    /// Makes the directory of this source, which must be new: what is there is somebody else's.
+    /// Makes the directory of this source. Fails if it exists: what is there belongs to somebody
+    /// else.
     pub fn own(&self, directory: &Path) -> Result<Within> {
         Within::open(directory)?.new_directory(self.source)
     }
 
-    /// Writes every artifact as a plain file, as a command's output and an unrestored dump are.
-    /// Returns the file of the one named `main`.
+    /// Writes every artifact as a plain file, for the output of a command and for a dump that is
+    /// not restored. Returns the file of the artifact named `main`.
     pub fn as_files(&self, directory: &Path, main: &str) -> Result<PathBuf> {
         let own = self.own(directory)?;
         let mut found = None;

@@ -1,8 +1,8 @@
-//! A source is something that is backed up: a database, a directory tree, a command's output.
+//! Sources: databases, directory trees, buckets and outputs of commands that are backed up.
 //!
-//! A capture writes one artifact as a stream, once, and returns the proof of what was in it. It
-//! returns `Ok` only when the stream is known to be whole; anything else is an error, and what was
-//! written so far is thrown away by the caller.
+//! A capture writes one artifact as a stream, once, and returns the proof of its content. It
+//! returns `Ok` only if the stream is known to be whole. Anything else is an error, and the caller
+//! discards what was written so far.
 
 pub mod bucket;
 pub mod command;
@@ -36,12 +36,12 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 
-/// One stream that a source makes.
+/// A stream that a source makes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ArtifactSpec {
     /// Its name within the source: `dump`, `globals`, `files`, `database`, `output`.
     pub name: Name,
-    /// The file name extension of the bare stream, without a dot: `dump`, `sql`, `tar`, `sqlite`.
+    /// The file name extension of the plain stream, without a dot: `dump`, `sql`, `tar`, `sqlite`.
     pub extension: Extension,
 }
 
@@ -49,64 +49,65 @@ pub struct ArtifactSpec {
 pub struct CaptureContext<'a> {
     /// A private directory (0700) for spools; empty again after the capture.
     pub scratch: &'a Path,
-    /// Removes known secrets from what tools say.
+    /// Removes known secrets from the output of tools.
     pub scrubber: &'a Scrubber,
-    /// Tells of progress.
+    /// Reports progress.
     pub reporter: &'a Reporter,
-    /// SQL whose answer is to be kept with the capture, taken at its consistency point
-    /// (drill checks that `expect = "same"`).
+    /// Queries whose answers are kept with the capture, as of its instant (for drill checks with
+    /// `expect = "same"`).
     pub queries: &'a [String],
 }
 
-/// What one capture yields beside its stream.
+/// The result of a capture besides its stream.
 #[derive(Debug, Clone)]
 pub struct Captured {
-    /// What was there: compared with what a restore brings back. `None` where nothing is known of
-    /// the stream but its bytes, which whoever takes it hashes anyway.
+    /// The proof of the content, to be compared with a restore. `None` if nothing is known of the
+    /// stream but its bytes, which the receiver hashes anyway.
     pub proof: Option<Proof>,
-    /// How consistent it is in itself.
+    /// The consistency of the artifact in itself.
     pub consistency: Consistency,
-    /// What was left out.
+    /// Entries that were left out.
     pub skipped: Vec<Skipped>,
-    /// What an operator should know.
+    /// Warnings for an operator.
     pub warnings: Vec<String>,
     /// Client and server versions: `pg_dump` → `15.18`.
     pub tools: BTreeMap<String, String>,
     /// Answers to [`CaptureContext::queries`]; only the queries that could be asked.
     pub answers: BTreeMap<String, String>,
-    /// Which server it is, where servers tell.
+    /// The identity of the server, if servers have one.
     pub identity: Option<String>,
-    /// Where in its log it was captured, where that shows.
+    /// The position in its log at which it was captured, if it is known.
     pub position: Option<String>,
 }
 
 /// The artifact that holds a database of a server.
 pub(crate) const DUMP: &str = "dump";
 
-/// What kind of database a dump is restored into.
+/// The kind of database a dump is restored into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Onto {
-    /// One of a throwaway server, on which what the dump needs (roles, accounts) is made.
+    /// A database on a throwaway server, on which the roles and accounts that the dump needs are
+    /// created.
     Scratch,
-    /// One that was made for this restore beside live ones: it becomes in everything what the
-    /// captured one was.
+    /// A database created for this restore beside live ones. It takes over all properties of the
+    /// captured one.
     Made,
-    /// An empty one that somebody made, who chose its owner and privileges.
+    /// An empty database that somebody created, choosing its owner and privileges.
     Given,
 }
 
-/// How a dump is restored.
+/// Options for restoring a dump.
 #[derive(Debug, Clone, Copy)]
 pub struct RestoreOptions<'a> {
-    /// What kind of database it is restored into. On a throwaway server, roles and accounts that
-    /// the dump needs are made; anywhere else they must be there, and events of MariaDB and MySQL
-    /// are put to sleep, for a copy must not do a live database's work.
+    /// The kind of the target database. On a throwaway server, roles and accounts that the dump
+    /// needs are created. Elsewhere they must exist, and events of MariaDB and MySQL are put to
+    /// sleep, because a copy must not do a live database's work.
     pub onto: Onto,
-    /// What was captured.
+    /// The proof from the capture.
     pub captured: Option<&'a Proof>,
 }
 
-/// How a source is captured.
+/// The way a source is captured.
 pub enum Shape<'a> {
     /// Each of its artifacts as a stream.
     Streams,
@@ -114,19 +115,19 @@ pub enum Shape<'a> {
     Packs(&'a BucketConfig),
 }
 
-/// What an account lacks for a live restore of its database.
+/// The rights that an account lacks for a live restore of its database.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RestoreRights {
     /// The account, as SQL names it.
     pub account: String,
-    /// Statements that an administrator would run to give it what it lacks, without semicolons.
+    /// Statements, without semicolons, with which an administrator grants what it lacks.
     pub grants: Vec<String>,
-    /// What only an administrator can do, in words; with it, no grants are enough.
+    /// What only an administrator can do, in words. If there is any, grants are not enough.
     pub limits: Vec<String>,
 }
 
 impl RestoreRights {
-    /// What would stop a live restore, in a sentence; `None` when nothing would.
+    /// A sentence about what would stop a live restore; `None` if nothing would.
     pub fn lack(&self) -> Option<String> {
         let account = &self.account;
         match (self.grants.is_empty(), self.limits.is_empty()) {
@@ -139,7 +140,7 @@ impl RestoreRights {
         }
     }
 
-    /// What to do about it before a live restore.
+    /// The remedy, to be applied before a live restore.
     pub fn remedy(&self) -> String {
         let how = match self.limits.is_empty() {
             true => format!(
@@ -154,26 +155,27 @@ impl RestoreRights {
 
 /// Something that is backed up.
 pub trait Source: Send + Sync {
-    /// The streams it makes, in the order to capture them.
+    /// The streams it makes, in the order of their capture.
     fn artifacts(&self) -> Vec<ArtifactSpec>;
 
-    /// How it is captured.
+    /// The way it is captured.
     fn shape(&self) -> Shape<'_> {
         Shape::Streams
     }
 
-    /// Where it is live.
+    /// Its live place.
     fn live(&self) -> Live;
 
-    /// Mode, owner and group of the live file, where it is one whose artifact does not carry them.
+    /// Mode, owner and group of the live file, if the source is a file whose artifact does not
+    /// carry them.
     fn attributes(&self) -> Option<FileAttributes> {
         None
     }
 
-    /// Writes one of them to `output` and returns the proof of what was in it.
+    /// Writes an artifact to `output` and returns the proof of its content.
     ///
-    /// Errors of `output` are returned through [`crate::Error::from_io`], so that a failing store
-    /// shows as itself.
+    /// Errors of `output` are returned through [`crate::Error::from_io`], so that an error of a
+    /// store is returned as it is.
     fn capture(
         &self,
         artifact: &str,
@@ -181,11 +183,11 @@ pub trait Source: Send + Sync {
         context: &CaptureContext<'_>,
     ) -> Result<Captured>;
 
-    /// Reaches it without taking anything. `subject` is `source.NAME`.
+    /// Contacts it without capturing anything. `subject` is `source.NAME`.
     fn examine(&self, subject: &str, context: &CaptureContext<'_>) -> Vec<Finding>;
 }
 
-/// Opens a source of the configuration. Nothing is reached yet.
+/// Opens a source of the configuration. Nothing is contacted yet.
 pub fn open(kind: &SourceKind) -> Result<Box<dyn Source>> {
     Ok(match kind {
         SourceKind::Files(config) => Box::new(files::FilesSource::new(config.clone())?),
@@ -203,12 +205,12 @@ pub fn open(kind: &SourceKind) -> Result<Box<dyn Source>> {
     })
 }
 
-/// Where a source of the configuration is live.
+/// The live place of a source of the configuration.
 pub fn live(kind: &SourceKind) -> Result<Live> {
     open(kind).map(|source| source.live())
 }
 
-/// The live database of a source; `None` when it is no database of a server. References to its
+/// The live database of a source; `None` if it is not a database of a server. References to its
 /// credentials are resolved.
 pub fn live_database(kind: &SourceKind) -> Option<Result<Database>> {
     match live(kind) {
@@ -218,7 +220,7 @@ pub fn live_database(kind: &SourceKind) -> Option<Result<Database>> {
     }
 }
 
-/// What differs for a kind of source.
+/// The descriptor of a kind of source.
 pub fn descriptor(kind: Kind) -> &'static dyn Descriptor {
     match kind {
         Kind::Files => &files::OfFiles,

@@ -1,4 +1,4 @@
-//! The places a source can be in: where it was restored, where it is to go, and where it is live.
+//! Places of a source: where it was restored, where it is to go, and where it is live.
 
 use super::bucket::BucketPlace;
 use super::{Database, ScratchServers};
@@ -8,21 +8,21 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::PathBuf;
 
-/// Where what does not go into a directory is to go.
+/// The target of a source that does not go into a directory.
 pub enum Target<'a> {
-    /// A throwaway server that this holds, started at the first need.
+    /// A throwaway server among these, started at the first need.
     Scratch(&'a mut ScratchServers),
     /// This database, which must be empty.
     Given(Database),
-    /// This database, which was made for the restore.
+    /// This database, which was created for the restore.
     Made(Database),
-    /// This place for the objects of a bucket, where nothing is yet.
+    /// This place for the objects of a bucket, which is empty.
     Bucket(BucketPlace),
-    /// Nowhere: dumps are written as files.
+    /// None: dumps are written as files.
     Files,
 }
 
-/// Where a source was placed.
+/// The place of a restored source.
 #[derive(Clone)]
 pub enum Placed {
     /// A directory that holds its tree.
@@ -36,7 +36,7 @@ pub enum Placed {
 }
 
 impl Placed {
-    /// For people.
+    /// Its description for people.
     pub fn describe(&self) -> String {
         match self {
             Placed::Tree(path) | Placed::File(path) => path.display().to_string(),
@@ -45,14 +45,14 @@ impl Placed {
         }
     }
 
-    /// The error of a kind of source that cannot be where this says.
+    /// The error for a kind of source that cannot be in this place.
     pub(crate) fn is_no_place_of(&self, kind: &str) -> Error {
         let message = format!("a {kind} source cannot be read from {}", self.describe());
         Error::new(Code::Target, message)
     }
 }
 
-/// What a proof of something restored does not show because of where it was placed.
+/// What a proof of restored data does not cover because of its place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Limit {
@@ -84,12 +84,12 @@ pub struct Arrived {
     pub placed: Placed,
     /// What cannot be proved there.
     pub limits: Vec<Limit>,
-    /// What an operator should know.
+    /// Warnings for an operator.
     pub warnings: Vec<String>,
 }
 
 impl Arrived {
-    /// A source that was placed whole, with nothing to say about it.
+    /// A source that was placed whole, without limits or warnings.
     pub fn at(placed: Placed) -> Self {
         Arrived {
             placed,
@@ -99,13 +99,13 @@ impl Arrived {
     }
 }
 
-/// Where a source is live.
+/// The live place of a source.
 pub enum Live {
     /// These paths of a tree.
     Tree {
-        /// What is swapped in.
+        /// The paths that are swapped in.
         roots: Vec<PathBuf>,
-        /// Whether a backup leaves something out of them.
+        /// True if a backup leaves something out of them.
         excludes: bool,
     },
     /// This file.
@@ -114,6 +114,6 @@ pub enum Live {
     Database(Database),
     /// This bucket.
     Bucket(Box<BucketConfig>),
-    /// It has no live place; why, as what follows the name of the source.
+    /// None, with the reason: the rest of a sentence that begins with the name of the source.
     Nowhere(&'static str),
 }

@@ -1,7 +1,7 @@
-//! Hands what a program prints to where it goes, and to whoever reads along on a second thread.
+//! Passes a program's output on, and to a reader on a second thread.
 //!
-//! Guarantees: both get the same bytes, in order; buffers in flight are bounded; a failing output
-//! ends it and shows as itself. That the program ended well is for the caller to ask.
+//! Guarantees: both get the same bytes, in order. Buffers in flight are bounded. An error of the
+//! output ends it and is returned as it is. The caller must check that the program succeeded.
 
 use crate::error::{Code, Error, Result};
 use crate::observe::Reporter;
@@ -11,24 +11,24 @@ use std::io::{self, BufRead, Read, Write};
 use std::process::ChildStdout;
 use std::sync::Arc;
 
-/// A buffer between the program and its readers.
+/// Size of a buffer between the program and its readers.
 const PIECE_BYTES: usize = 256 << 10;
-/// How many pieces may wait for who reads along.
+/// Number of pieces that may wait for the reader.
 const PIECES_MAX: usize = 16;
-/// What a pipe should hold, so that neither side waits for the other at every turn.
+/// Pipe size that keeps the two sides from waiting for each other at every turn.
 const PIPE_BYTES: usize = 1 << 20;
 
-/// What became of a stream.
+/// The result of passing a stream on.
 pub struct Teed<T> {
-    /// What the reader made of it.
+    /// The reader's result.
     pub read: Result<T>,
-    /// Whether it went to its end; otherwise the reader wanted no more.
+    /// True if the stream went to its end; false if the reader wanted no more.
     pub whole: bool,
 }
 
-/// The first bytes of a program, as many as one read gives; none when it printed nothing.
+/// The first bytes of a program's output, as many as one read gives; empty if it printed nothing.
 pub fn first(pipe: &mut ChildStdout) -> Result<Vec<u8>> {
-    // A smaller pipe does as well.
+    // A smaller pipe works as well.
     let _ = rustix::pipe::fcntl_setpipe_size(&*pipe, PIPE_BYTES);
     let mut piece = vec![0; PIECE_BYTES];
     let count = read_some(pipe, &mut piece)?;
@@ -36,8 +36,8 @@ pub fn first(pipe: &mut ChildStdout) -> Result<Vec<u8>> {
     Ok(piece)
 }
 
-/// A buffer, and how much of it is filled. It is never cut: what is cut would have to be cleared
-/// when it is filled again.
+/// A buffer, and how much of it is filled. It is never truncated: it would have to be cleared when
+/// it is filled again.
 #[derive(Default)]
 struct Piece {
     room: Vec<u8>,
@@ -50,7 +50,7 @@ impl Piece {
     }
 }
 
-/// Hands `first` and everything that `pipe` still gives to `output` and to `reader`.
+/// Passes `first` and everything that `pipe` still gives to `output` and to `reader`.
 pub fn tee<T: Send>(
     first: Vec<u8>,
     pipe: &mut ChildStdout,
@@ -111,7 +111,7 @@ fn pump(
     }
 }
 
-/// A buffer that the reader has done with, or a new one.
+/// A buffer that the reader has finished with, or a new one.
 fn take_free(spare: &mut Vec<Arc<Piece>>) -> Piece {
     let free = spare.iter().position(|piece| Arc::strong_count(piece) == 1);
     let free = free.map(|at| spare.swap_remove(at));
@@ -119,7 +119,7 @@ fn take_free(spare: &mut Vec<Arc<Piece>>) -> Piece {
         .unwrap_or_default()
 }
 
-/// As far as one read fills the buffer; 0 at the end.
+/// Fills the buffer by one read; 0 at the end.
 fn read_some(pipe: &mut impl Read, buffer: &mut [u8]) -> Result<usize> {
     loop {
         match pipe.read(buffer) {
@@ -130,7 +130,7 @@ fn read_some(pipe: &mut impl Read, buffer: &mut [u8]) -> Result<usize> {
     }
 }
 
-/// The pieces that come through a channel, as something to read.
+/// A reader of the pieces that come through a channel.
 pub struct Pieces {
     receive: Receiver<Arc<Piece>>,
     current: Arc<Piece>,
@@ -150,7 +150,7 @@ impl Pieces {
 impl BufRead for Pieces {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         if self.at >= self.current.filled {
-            // Give the finished piece back before waiting for the next.
+            // Return the finished piece before waiting for the next.
             self.current = Arc::default();
             self.at = 0;
             if let Ok(next) = self.receive.recv() {

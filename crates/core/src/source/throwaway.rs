@@ -14,7 +14,7 @@ pub struct ScratchServers {
 }
 
 impl ScratchServers {
-    /// None is started yet; they will live under `base`.
+    /// No server is started yet; all will live under `base`.
     pub fn new(base: &Path) -> Self {
         ScratchServers {
             base: base.to_owned(),

@@ -1,9 +1,9 @@
-//! Whether a database is whole, also where only its application can say how some of it is ordered
-//! or computed: collations and functions that a program defines are not in the file.
+//! Checks that a database is whole, even if only its application knows how some of it is ordered or
+//! computed: collations and functions that a program defines are not in the file.
 //!
-//! Guarantees: pages, trees and rows are checked of every table. What depends on a stand-in for
-//! something missing (the order and number of entries of an index, constraints, generated columns)
-//! is not judged, and named in the limits.
+//! Guarantees: pages, trees and rows of every table are checked. What depends on something missing
+//! (the order and number of entries of an index, constraints, generated columns) is not judged, and
+//! is named in the limits.
 
 use super::{open_still, quoted};
 use rusqlite::functions::FunctionFlags;
@@ -12,19 +12,19 @@ use rusqlite::{Connection, Row};
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// How `integrity_check` begins what it says of pages and trees, which no collation changes.
+/// Prefix of what `integrity_check` says of pages and trees, which no collation affects.
 const OF_PAGES: &str = "*** in database";
 
-/// What a check found.
+/// The result of a check.
 #[derive(Debug, Default)]
 pub(crate) struct Checked {
-    /// The first thing that is wrong.
+    /// The first fault.
     pub problem: Option<String>,
-    /// What could not be checked here, and why.
+    /// What could not be checked here, and the reason.
     pub limits: Vec<String>,
 }
 
-/// Checks the database at `path`, to which nobody may be writing, with `integrity_check` or
+/// Checks the database at `path`, which nobody may be writing, with `integrity_check` or
 /// `quick_check`.
 pub(crate) fn check(path: &Path, pragma: &str) -> rusqlite::Result<Checked> {
     let database = open_still(path)?;
@@ -32,7 +32,7 @@ pub(crate) fn check(path: &Path, pragma: &str) -> rusqlite::Result<Checked> {
     stand_in_for_collations(&database)?;
     let mut missing = BTreeSet::new();
     let said = loop {
-        match said(&database, pragma, "1") {
+        match findings(&database, pragma, "1") {
             Err(error) => match unknown_function(&error) {
                 Some(name) if missing.insert(format!("{name}()")) => {
                     stand_in_for_function(&database, &name)?;
@@ -52,7 +52,8 @@ pub(crate) fn check(path: &Path, pragma: &str) -> rusqlite::Result<Checked> {
     check_each(&database, pragma, &missing)
 }
 
-/// Checks table by table: those that need nothing that is missing wholly, the others as far as that goes.
+/// Checks table by table: wholly those that need nothing missing, and the others as far as
+/// possible.
 fn check_each(
     database: &Connection,
     pragma: &str,
@@ -61,7 +62,7 @@ fn check_each(
     let mut checked = Checked::default();
     for name in tables(database)? {
         let needs = needed(database, &name, missing)?;
-        let said = said(database, pragma, &quoted(&name))?;
+        let said = findings(database, pragma, &quoted(&name))?;
         let counts = |line: &String| needs.is_empty() || line.starts_with(OF_PAGES);
         checked.problem = checked.problem.or_else(|| said.into_iter().find(counts));
         if !needs.is_empty() {
@@ -74,12 +75,12 @@ fn check_each(
     Ok(checked)
 }
 
-/// The order of bytes stands in for every collation that is asked for and missing.
+/// Makes the order of bytes stand in for every missing collation.
 pub(crate) fn stand_in_for_collations(database: &Connection) -> rusqlite::Result<()> {
     database.collation_needed(|database, name| database.create_collation(name, Ord::cmp))
 }
 
-/// A function that gives NULL, which violates no constraint.
+/// Makes a function that returns NULL, which violates no constraint, stand in for a missing one.
 fn stand_in_for_function(database: &Connection, name: &str) -> rusqlite::Result<()> {
     let flags = FunctionFlags::SQLITE_UTF8
         | FunctionFlags::SQLITE_DETERMINISTIC
@@ -112,8 +113,8 @@ fn collations(database: &Connection) -> rusqlite::Result<BTreeSet<String>> {
     Ok(names.into_iter().collect())
 }
 
-/// What a check says, unless it finds nothing.
-fn said(database: &Connection, pragma: &str, of: &str) -> rusqlite::Result<Vec<String>> {
+/// The findings of a check; empty if it finds nothing.
+fn findings(database: &Connection, pragma: &str, of: &str) -> rusqlite::Result<Vec<String>> {
     let mut lines = texts(database, &format!("pragma {pragma}({of})"), &[], 0)?;
     lines.retain(|line| line != "ok");
     Ok(lines)
@@ -125,8 +126,8 @@ fn tables(database: &Connection) -> rusqlite::Result<Vec<String>> {
     texts(database, sql, &[], 0)
 }
 
-/// What is missing and named in the definition of a table or of one of its indexes. A check of a
-/// table that is called by a number would be of everything: it needs whatever is missing.
+/// The missing collations and functions named in the definition of a table or its indexes. A table
+/// whose name is a number cannot be checked alone: it needs everything that is missing.
 fn needed(
     database: &Connection,
     table: &str,

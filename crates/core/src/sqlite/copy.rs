@@ -1,12 +1,12 @@
-//! A consistent copy of a live SQLite database, by SQLite's own backup interface.
+//! Copies a live SQLite database consistently, with SQLite's own backup interface.
 //!
 //! Guarantees: the copy is one instant of the database, whatever writes to it; the database is
-//! opened read-only, never created and never written to. Writers of a database in rollback mode wait while it is
-//! copied; those of one in WAL mode do not.
+//! opened read-only, never created and never written to. Writers of a database in rollback mode
+//! wait while it is copied; those of one in WAL mode do not.
 //!
-//! POSIX locks belong to a process and fall when *any* descriptor of the file is closed. So in this
-//! process nothing may open a database file by itself while SQLite has it open: [`read_header`] and
-//! [`Claim`] keep count.
+//! POSIX locks belong to a process and are released when *any* descriptor of the file is closed. In
+//! this process, therefore, nothing may open a database file by itself while SQLite has it open:
+//! [`read_header`] and [`Claim`] keep count.
 
 use crate::cancel;
 use crate::error::{Code, Error, Result};
@@ -23,13 +23,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long a database that others hold locked is waited for.
+/// How long to wait for a database that others hold locked.
 const BUSY_SECONDS_MAX: u64 = 60;
 
-/// How a database file begins.
+/// The first bytes of a database file.
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
-/// What a database leaves beside itself.
+/// Endings of the files that SQLite keeps beside a database.
 pub(crate) const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
 
 /// `path` with a companion's ending.
@@ -47,8 +47,8 @@ fn open_databases() -> MutexGuard<'static, BTreeMap<(u64, u64), usize>> {
     OPEN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Holds a database file as open through SQLite in this process: made before it is opened, dropped
-/// after it is closed. Whoever else opens a database that a files source may meet makes one too.
+/// Marks a database file as open through SQLite in this process: made before it is opened, dropped
+/// after it is closed. All code that opens a database which a files source may meet makes one.
 pub(crate) struct Claim((u64, u64));
 
 impl Claim {
@@ -73,11 +73,11 @@ impl Drop for Claim {
     }
 }
 
-/// What a regular file turned out to be.
+/// The kind of a regular file.
 pub(crate) enum Opened {
-    /// A database: not held open here.
+    /// A database; it is not held open here.
     Database,
-    /// Something else, open for reading at its start.
+    /// Any other file, open for reading at its start.
     Plain(OwnedFd),
 }
 
@@ -100,8 +100,8 @@ pub(crate) fn open_unless_database(
     Ok(Opened::Plain(file))
 }
 
-/// Opens a file for reading without following a link or waiting, and without touching its access
-/// time where that is allowed.
+/// Opens a file for reading without following a link or blocking, and without changing its access
+/// time if that is allowed.
 pub(crate) fn open_plain(directory: impl AsFd, name: &OsStr) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let directory = directory.as_fd();
@@ -123,7 +123,7 @@ fn has_magic(file: &OwnedFd) -> Result<bool, Errno> {
     Ok(&head == MAGIC)
 }
 
-/// Copies the database at `path` into the new file `spool` (0600). The result is warnings.
+/// Copies the database at `path` into the new file `spool` (0600). Returns warnings.
 pub(crate) fn backup(path: &Path, spool: &Path) -> Result<Vec<String>> {
     let _claim = Claim::new(path).map_err(|error| match error {
         Errno::NOENT => missing(path),
@@ -149,7 +149,7 @@ pub(crate) fn backup(path: &Path, spool: &Path) -> Result<Vec<String>> {
     }
 }
 
-/// Refuses a database that is no file, or has beside it what is none: SQLite opens them all, and
+/// Fails if a database or something beside it is not a regular file: SQLite opens any kind, and
 /// would wait for a pipe.
 fn are_files(path: &Path) -> Result<()> {
     let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
@@ -165,9 +165,9 @@ fn are_files(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Copies a database with a hot journal. Someone crashed in a transaction; SQLite would roll it
-/// back in the live file for the next reader that may write, but nothing is ever written there from
-/// here. So the file and its journal are copied, which is safe while neither changes, and the
+/// Copies a database with a hot journal. A program crashed in a transaction, which SQLite would
+/// roll back in the live file for the next reader that may write; but nothing here ever writes
+/// there. Instead the file and its journal are copied, which is safe while neither changes, and the
 /// transaction is rolled back in the copy.
 fn roll_back_copy(path: &Path, spool: &Path) -> Result<()> {
     let journal = companion(path, "-journal");
@@ -182,7 +182,8 @@ fn roll_back_copy(path: &Path, spool: &Path) -> Result<()> {
     };
     let before = look().map_err(|error| unsteady(&error))?;
     {
-        // While this guard is held no connection can be opened here; only ours is counted.
+        // While this guard is held, no connection can be opened in this process; only ours is
+        // counted.
         let open = open_databases();
         if open.values().sum::<usize>() > 1 {
             return Err(unsteady(&"another backup has a database open"));
@@ -218,7 +219,7 @@ fn backup_pages(path: &Path, spool: &Path) -> rusqlite::Result<()> {
         true,
     )?;
     let mut target = Connection::open_with_flags(spool, OpenFlags::SQLITE_OPEN_READ_WRITE | flags)?;
-    // A spool that is not finished is thrown away.
+    // An unfinished spool is thrown away.
     target.pragma_update(None, "journal_mode", "OFF")?;
     target.pragma_update(None, "synchronous", "OFF")?;
     let deadline = Instant::now() + Duration::from_secs(BUSY_SECONDS_MAX);
@@ -293,7 +294,7 @@ fn failed(path: &Path) -> Error {
     )
 }
 
-/// The error for what SQLite said of a live database.
+/// Converts an error of SQLite about a live database.
 pub(crate) fn explain(path: &Path, error: &rusqlite::Error) -> Error {
     let directory = path.parent().unwrap_or(Path::new("/"));
     match error.sqlite_error_code() {
@@ -330,7 +331,7 @@ pub(crate) fn explain(path: &Path, error: &rusqlite::Error) -> Error {
     }
 }
 
-/// What to do about a damaged database.
+/// The remedy for a damaged database.
 pub(crate) fn damaged_hint(path: &Path) -> String {
     format!(
         "restore an older point, or salvage what is left: sqlite3 {:?} .recover",

@@ -21,7 +21,7 @@ use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// The oldest library that is trusted: those before can lose the reset of a write-ahead log.
+/// The oldest trusted library: earlier ones can lose the reset of a write-ahead log.
 const LIBRARY_MIN: i32 = 3_051_003;
 
 /// Fails unless the SQLite library in this program is new enough not to corrupt WAL databases.
@@ -39,11 +39,11 @@ pub fn assert_library() -> Result<()> {
     .hint("build with SQLite 3.51.3 or newer"))
 }
 
-/// A file in the scratch directory that is gone, with its companions, when this is dropped.
+/// A file in the scratch directory that is removed, with its companions, when this is dropped.
 pub(crate) struct Spool(PathBuf);
 
 impl Spool {
-    /// A name nothing else uses; the file is not made.
+    /// Chooses a name that nothing else uses; the file is not made.
     pub(crate) fn new(scratch: &Path) -> Self {
         use std::sync::atomic::{AtomicU64, Ordering};
         static NUMBER: AtomicU64 = AtomicU64::new(0);
@@ -67,8 +67,8 @@ impl Drop for Spool {
     }
 }
 
-/// Opens a database that nobody writes, leaving no file beside it. With a log or journal beside it
-/// that holds something, it is opened in the ordinary way, which may leave a `-shm` file.
+/// Opens a database that nobody writes, leaving no file beside it. If a log or journal beside it is
+/// not empty, it is opened in the ordinary way, which may leave a `-shm` file.
 pub(crate) fn open_still(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let busy = ["-wal", "-journal"]
@@ -110,8 +110,9 @@ pub(crate) fn check_whole(path: &Path) -> Result<Vec<String>> {
     }
 }
 
-/// The proof of the restored database at `path`, which must pass `integrity_check`. Foreign keys
-/// that are violated are counted in the proof: they may have been violated in the source as well.
+/// The proof of the restored database at `path`, which must pass `integrity_check`. Violated
+/// foreign keys are counted in the proof, because they may have been violated in the source as
+/// well.
 pub fn observe(path: &Path) -> Result<Proof> {
     assert_library()?;
     must_exist(path)?;
@@ -136,7 +137,7 @@ fn must_exist(path: &Path) -> Result<()> {
     })
 }
 
-/// The one value that one reading statement returns, as text; NULL as the empty text.
+/// Runs one reading statement and returns its single value as text; NULL becomes the empty text.
 pub fn query(path: &Path, sql: &str) -> Result<String> {
     must_exist(path)?;
     let refused = |cause: &dyn std::fmt::Display| {

@@ -1,9 +1,9 @@
-//! What a SQLite database holds, through SQL.
+//! Proves the content of a SQLite database through SQL.
 //!
-//! Every ordinary table is hashed row by row, shadow tables of virtual ones among them. A virtual
-//! table itself is not asked, since its module may be missing here: that is a limit, named. Where a
-//! collation is missing, another stands in: how rows are ordered does not change their sum. Row
-//! numbers count only where they are a column (`INTEGER PRIMARY KEY`), because VACUUM renumbers.
+//! Every ordinary table is hashed row by row, including shadow tables of virtual ones. A virtual
+//! table itself is not read, since its module may be missing here; a limit names it. Another
+//! collation stands in for a missing one: the order of rows does not change their sum. Row numbers
+//! count only if they are a column (`INTEGER PRIMARY KEY`), because VACUUM renumbers rows.
 
 use super::check::stand_in_for_collations;
 use super::{open_still, quoted};
@@ -21,7 +21,7 @@ use std::path::Path;
 /// NULL), then the bytes of the text or blob.
 const ALGORITHM: &str = "xxh3-128-sum/sqlite-value";
 
-/// The proof of the database at `path`, to which nobody may be writing; `limits` are those of its
+/// The proof of the database at `path`, which nobody may be writing; `limits` are those of its
 /// check.
 pub(crate) fn proof(path: &Path, limits: Vec<String>) -> rusqlite::Result<Proof> {
     let database = &open_still(path)?;
@@ -96,7 +96,7 @@ fn objects(database: &Connection) -> rusqlite::Result<BTreeMap<String, BTreeMap<
     Ok(objects)
 }
 
-/// How many rows point to a row that is not there.
+/// Number of rows that refer to a missing row.
 fn foreign_key_violations(database: &Connection) -> rusqlite::Result<u64> {
     let mut check = database.prepare("pragma foreign_key_check")?;
     let mut rows = check.query([])?;
@@ -188,7 +188,7 @@ fn encode(row: &Row<'_>, columns: usize, canonical: &mut Vec<u8>) -> rusqlite::R
     Ok(())
 }
 
-/// A value as text: NULL as nothing, a blob in hex.
+/// A value as text: NULL is empty, a blob is in hex.
 pub(crate) fn text(value: ValueRef<'_>) -> String {
     match value {
         ValueRef::Null => String::new(),

@@ -1,7 +1,7 @@
 //! Containers, reached with their own clients: `docker exec` and `kubectl exec`.
 //!
-//! Nothing is known of the container but that it has `sh`. What the clients say when they do not
-//! come through is told apart by their English words.
+//! A container is only required to have `sh`. Errors of the clients are recognised by their English
+//! words.
 
 use crate::error::{Code, Error};
 use std::ffi::OsString;
@@ -9,12 +9,12 @@ use std::ffi::OsString;
 /// A running container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Container {
-    /// Of this host's Docker.
+    /// A container of this host's Docker.
     Docker {
         /// Name or id.
         name: String,
     },
-    /// Of a cluster.
+    /// A pod of a cluster.
     Pod {
         namespace: String,
         pod: String,
@@ -31,7 +31,7 @@ impl Container {
         }
     }
 
-    /// The client's arguments up to the program that it runs there.
+    /// The client's arguments before the program to run.
     pub(super) fn words(&self) -> Vec<OsString> {
         let words: Vec<&str> = match self {
             Container::Docker { name } => vec!["exec", "-i", name],
@@ -51,7 +51,7 @@ impl Container {
         words.into_iter().map(OsString::from).collect()
     }
 
-    /// For messages.
+    /// Its place, for messages.
     pub(super) fn place(&self) -> String {
         match self {
             Container::Docker { name } => format!("container {name}"),
@@ -59,7 +59,7 @@ impl Container {
         }
     }
 
-    /// Why the client did not come through, when it says so.
+    /// The error for a client that could not connect, if its output shows one.
     pub(super) fn refused(&self, said: &str) -> Option<Error> {
         let place = self.place();
         let has = |needles: &[&str]| needles.iter().any(|needle| said.contains(needle));

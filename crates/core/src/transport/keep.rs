@@ -1,5 +1,5 @@
-//! A process that is kept beside the others: it says one line when it is ready, and ends when its
-//! value is dropped, and with this process.
+//! Keeps a helper process running. It prints one line when it is ready, and ends when its value is
+//! dropped or when this process ends.
 
 use super::{Command, Running, Transport};
 use crate::cancel;
@@ -11,10 +11,10 @@ use std::process::ChildStdout;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// How often it is looked at.
+/// Interval at which it is polled.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// A process that is kept.
+/// A helper process that is kept running.
 #[derive(Debug)]
 pub(super) struct Kept {
     stop: Option<Sender<()>>,
@@ -23,8 +23,8 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    /// Starts it and waits until it has printed `ready`. The error within tells what it said when it ended
-    /// before, or `None` when it did neither in time.
+    /// Starts it and waits until it has printed `ready`. The inner error is its output if it ended
+    /// before that, or `None` if it did neither in time.
     pub(super) fn start(
         command: Command,
         ready: &str,
@@ -33,7 +33,7 @@ impl Kept {
         let (tell, told) = bounded(1);
         let (end, ended) = bounded(1);
         let (stop, stopped) = bounded::<()>(0);
-        // A thread of its own: the kernel ends a child with the thread that started it.
+        // A thread of its own: the kernel kills a child when the thread that started it ends.
         let keeper = thread::start(move || match Transport::Local.spawn(&command) {
             Err(error) => drop(tell.send(Err(error))),
             Ok(mut running) => {
@@ -59,13 +59,14 @@ impl Kept {
         }
     }
 
-    /// Whether it still runs.
+    /// Returns true if it still runs.
     pub(super) fn is_alive(&self) -> bool {
         self.ended.is_empty() && self.keeper.as_ref().is_some_and(|k| !k.is_finished())
     }
 }
 
-/// Whether a line that contains `ready` comes before the end. What comes after it is read, too.
+/// Reports if a line that contains `ready` comes before the end of the output. The rest of the
+/// output is read and dropped.
 fn says(stdout: ChildStdout, ready: &str) -> Result<Receiver<bool>> {
     let (tell, told) = bounded(1);
     let ready = ready.to_owned();
@@ -79,7 +80,7 @@ fn says(stdout: ChildStdout, ready: &str) -> Result<Receiver<bool>> {
     Ok(told)
 }
 
-/// Until it ends, or until the sender is dropped.
+/// Keeps the process until it ends, or until the sender is dropped.
 fn keep(mut running: Running, stopped: &Receiver<()>, end: &Sender<String>) {
     while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(LOOK) {
         if running.ended() {
@@ -88,7 +89,7 @@ fn keep(mut running: Running, stopped: &Receiver<()>, end: &Sender<String>) {
             return;
         }
     }
-    // Whoever has an input takes its end as the word to go.
+    // A process that has an input takes its end as the order to exit.
     if running.stdin.is_some() {
         let _ = running.wait();
     } else {

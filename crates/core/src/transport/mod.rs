@@ -1,11 +1,10 @@
-//! Runs commands, here, on another host or in a container; the only place of this crate that starts
-//! a process.
+//! Runs commands on this host, on another host or in a container; the only part of this crate that
+//! starts a process.
 //!
-//! Guarantees: arguments never carry a secret (there is no way to put a [`Secret`] among them);
-//! standard error is read to its end, bounded, and scrubbed; a child never outlives the thread
-//! that started it by accident (it is killed on drop, and by the kernel should this process die);
-//! a command elsewhere ends when its connection does, and one whose end did not come through is an
-//! error.
+//! Guarantees: arguments never carry a secret (there is no way to put a [`Secret`] among them).
+//! Standard error is read to its end, bounded, and scrubbed. A child never outlives the thread that
+//! started it by accident: it is killed on drop, and by the kernel if this process dies. A command
+//! elsewhere ends when its connection does, and it is an error if its exit status did not arrive.
 
 mod container;
 mod keep;
@@ -34,7 +33,8 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 
-/// How much of a child's standard error is kept, in bytes: its first and its last half.
+/// Number of bytes that are kept of a child's standard error: one half from its start and one from
+/// its end.
 const STDERR_BYTES_MAX: usize = 16 << 10;
 
 /// Where a command runs.
@@ -43,11 +43,11 @@ pub enum Transport {
     /// On this host.
     #[default]
     Local,
-    /// Elsewhere; opened with [`Transport::open`].
+    /// Elsewhere: see [`Transport::open`].
     Remote(Reach),
 }
 
-/// How another place is reached.
+/// The way another place is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reach(Kind);
 
@@ -58,7 +58,7 @@ enum Kind {
 }
 
 impl Reach {
-    /// For messages: `user@host`, `container web`, `pod shop/db-0`.
+    /// The place, for messages: `user@host`, `container web`, `pod shop/db-0`.
     pub fn place(&self) -> String {
         match &self.0 {
             Kind::Ssh(host) => host.display(),
@@ -66,7 +66,7 @@ impl Reach {
         }
     }
 
-    /// The client that starts a shell there and hands it our input.
+    /// The client that starts a shell there and passes our input to it.
     fn client(&self) -> Result<Command> {
         Ok(match &self.0 {
             Kind::Ssh(host) => Command::new("ssh")
@@ -80,7 +80,7 @@ impl Reach {
         })
     }
 
-    /// Why a command has no end.
+    /// The error for a command whose exit status did not arrive.
     fn broken(&self, program: &str, status: ExitStatus, said: &str) -> Error {
         let refused = match &self.0 {
             Kind::Ssh(host) => host.refused(said),
@@ -114,7 +114,7 @@ pub struct Command {
 }
 
 impl Command {
-    /// Runs `program`, looked up in `PATH` unless it has a slash.
+    /// A command that runs `program`, looked up in `PATH` unless it has a slash.
     pub fn new(program: impl AsRef<OsStr>) -> Self {
         Command {
             program: program.as_ref().to_owned(),
@@ -151,14 +151,14 @@ impl Command {
         self
     }
 
-    /// Hands the child a secret in an environment variable, and scrubs it from what it says.
+    /// Passes the child a secret in an environment variable, and scrubs it from the child's output.
     pub fn secret_env(mut self, name: impl AsRef<OsStr>, value: &Secret) -> Self {
         self.scrubber.learn(value);
         self.secrets.push((name.as_ref().to_owned(), value.clone()));
         self
     }
 
-    /// Gives the child nothing of this process's environment but `PATH`.
+    /// Passes the child nothing of this process's environment but `PATH`.
     pub fn clean_env(mut self) -> Self {
         self.clean_env = true;
         self
@@ -176,26 +176,26 @@ impl Command {
         self
     }
 
-    /// Marks a command that puts things back in order: it is started, and goes on, also when the
-    /// run was interrupted.
+    /// Marks a command that cleans up: it is started, and continues, even if the run was
+    /// interrupted.
     pub fn cleanup(mut self) -> Self {
         self.cleanup = true;
         self
     }
 
-    /// Opens a pipe to its standard input; otherwise it reads nothing.
+    /// Opens a pipe to its standard input; otherwise its input is empty.
     pub fn stdin_piped(mut self) -> Self {
         self.stdin = true;
         self
     }
 
-    /// Puts it into a process group of its own, so that killing it kills what it started too.
+    /// Puts it into a process group of its own, so that killing it also kills what it started.
     pub fn own_group(mut self) -> Self {
         self.group = true;
         self
     }
 
-    /// Also scrubs what this scrubber knows.
+    /// Also scrubs the secrets that this scrubber knows.
     pub fn scrub_with(mut self, scrubber: &Scrubber) -> Self {
         for (_, secret) in &self.secrets {
             scrubber.learn(secret);
@@ -210,10 +210,10 @@ impl Command {
     }
 }
 
-/// What a finished command left.
+/// The result of a finished command.
 #[derive(Debug)]
 pub struct Output {
-    /// How it ended.
+    /// Its exit status.
     pub status: ExitStatus,
     /// Its standard output, whole.
     pub stdout: Vec<u8>,
@@ -222,7 +222,7 @@ pub struct Output {
 }
 
 impl Transport {
-    /// Where `via` leads, or here. Nothing is reached yet.
+    /// The transport to where `via` leads, or to this host. Nothing is contacted yet.
     pub fn open(via: Option<&Via>, ssh: Option<Login>) -> Self {
         let kind = match via {
             None => return Transport::Local,
@@ -245,7 +245,7 @@ impl Transport {
         Transport::Remote(Reach(kind))
     }
 
-    /// Where it leads, for messages; `None` on this host.
+    /// The place where it leads, for messages; `None` on this host.
     pub fn place(&self) -> Option<String> {
         match self {
             Transport::Local => None,
@@ -261,17 +261,18 @@ impl Transport {
         }
     }
 
-    /// Runs the command to its end and returns all it printed.
+    /// Runs the command to its end and returns its whole output.
     pub fn output(&self, command: &Command) -> Result<Output> {
         self.output_of(command, Vec::new())
     }
 
-    /// The same, with `input` written to its standard input, which must be piped.
+    /// Does what [`Self::output`] does, and writes `input` to its standard input, which must be
+    /// piped.
     pub fn output_of(&self, command: &Command, input: Vec<u8>) -> Result<Output> {
         let mut running = self.spawn(command)?;
         if let Some(mut stdin) = running.stdin.take() {
-            // On a thread of its own: the child may print before it has read everything. A pipe
-            // that it closed early is left to its exit status to tell.
+            // On a thread of its own: the child may print before it has read everything. If it
+            // closed the pipe early, its exit status tells.
             thread::start(move || stdin.write_all(&input))?;
         }
         let stdout = running
@@ -299,13 +300,13 @@ fn spawn_there(reach: &Reach, command: &Command) -> Result<Running> {
     }
     let far = Far::new(reach.clone(), command)?;
     let prologue = zeroize::Zeroizing::new(far.prologue(command)?);
-    // A group of its own: an interrupt from the terminal is for us, and we end it in order.
+    // A group of its own: an interrupt from the terminal is meant for us, and we end it in order.
     let mut client = reach.client()?.stdin_piped().own_group();
     client.cleanup = command.cleanup;
     client.scrubber = command.scrubber.clone();
     let mut running = spawn_here(&client)?;
     if let Some(stdin) = &mut running.stdin {
-        // A client that is gone tells why at its end.
+        // A client that is gone reports the reason at its end.
         let _ = stdin.write_all(&prologue);
     }
     if let Some(stdout) = &mut running.stdout {

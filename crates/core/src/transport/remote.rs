@@ -1,10 +1,10 @@
-//! How a command reaches a shell on the other side of a connection, and how its end comes back.
+//! Passes a command to a shell on the other side of a connection, and reports its exit status.
 //!
-//! Guarantees: arguments, variables and secrets go through the connection's standard input and
-//! stand in no argument vector, here or there, but the command's own; nothing is written there; a
-//! command that was not given an input ends when the connection does. The end of a command is
-//! believed only as the other side tells it in so many words, with a number that nobody can guess:
-//! a connection that breaks never looks like a command that ended well.
+//! Guarantees: arguments, variables and secrets go through the connection's standard input. They
+//! appear in no argument vector, here or there, except the command's own, and nothing is written
+//! there. A command that was not given an input ends when the connection does. An exit status
+//! counts only if the other side states it together with a number that nobody can guess: a broken
+//! connection never looks like a command that succeeded.
 
 use super::{Command, Reach, debian_package};
 use crate::cancel;
@@ -14,25 +14,25 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
-/// What the other side is asked to run: `sh -c` of this. It has no quote, backslash or exclamation
-/// mark, so that any login shell leaves it as it is between single quotes.
+/// The argument of `sh -c` on the other side. It has no quote, backslash or exclamation mark, so
+/// that any login shell leaves it unchanged between single quotes.
 pub(super) const READ: &str = "IFS= read -r lifeboat && eval \"$lifeboat\"";
 
-/// A second shell with next to nothing in its environment, which reads the next line.
+/// Starts a second shell with almost nothing in its environment, which reads the next line.
 const CLEAN: &str = "exec env -i ${PATH+\"PATH=$PATH\"} ${HOME+\"HOME=$HOME\"} \
     sh -c 'IFS= read -r lifeboat && eval \"$lifeboat\"'\n";
 
-/// Ends the command, and whatever it started where it has a session of its own (as it has under
-/// `sshd` and in a container), when the connection ends.
+/// Ends the command when the connection ends, together with what it started if it has a session of
+/// its own (as under `sshd` and in a container).
 const WATCH: &str = "( trap : TERM; exec >/dev/null 2>&1; IFS= read -r x <&3; exec 3<&-; \
     IFS=' ' read -r p n t f g s r </proc/$$/stat; \
     if test -n \"$g\" && test \"$g\" = \"$s\"; then kill -s TERM -- \"-$g\"; sleep 5; kill -s KILL -- \"-$g\"; \
     else kill -s TERM \"$c\"; sleep 5; kill -s KILL \"$c\"; fi ) & w=$!; ";
 
-/// How much of a greeting is held at a time.
+/// Number of bytes of a greeting that are held at a time.
 const GREETING_BYTES: usize = 4096;
 
-/// The other side of a command under way.
+/// The other side of a running command.
 #[derive(Debug)]
 pub(super) struct Far {
     reach: Reach,
@@ -52,7 +52,7 @@ impl Far {
         })
     }
 
-    /// What is written to the other side before anything else.
+    /// The input that is written to the other side first.
     pub(super) fn prologue(&self, command: &Command) -> Result<Vec<u8>> {
         let mut line = Vec::new();
         if command.clean_env {
@@ -101,14 +101,14 @@ impl Far {
         Ok(line)
     }
 
-    /// What stands on a line of its own, on both outputs, before what the command says. A login shell
-    /// may have said something before.
+    /// A marker on a line of its own, on both outputs, before the command's output. A login shell
+    /// may have printed something before.
     fn begin(&self) -> String {
         format!("{}begin", self.marker)
     }
 
-    /// Reads up to the beginning of what the command says, and no further. At the end of the output
-    /// there is nothing to do: how the command ended tells why.
+    /// Reads up to the beginning of the command's output, and no further. At the end of the output
+    /// it does nothing: the command's exit status tells why.
     pub(super) fn skip_greeting(&self, output: &mut dyn Read) {
         let begin = format!("{}\n", self.begin());
         let (mut seen, mut byte) = (Vec::new(), [0]);
@@ -124,19 +124,20 @@ impl Far {
         }
     }
 
-    /// What the command said, without what was said before it began.
+    /// The command's own output, without what came before it.
     fn own<'a>(&self, said: &'a str) -> &'a str {
         let own = said.split_once(&self.begin());
         own.map_or(said, |(_, own)| own.trim_start_matches('\n').trim_end())
     }
 
-    /// Tells the end and exits.
+    /// Reports the exit status and exits.
     fn ends(&self, line: &mut Vec<u8>, how: &str, status: &str) {
         let text = format!("{{ echo \"{}{how}\" >&2; exit {status}; }}; ", self.marker);
         line.extend_from_slice(text.as_bytes());
     }
 
-    /// How the command ended and what it said, from how its client here ended and all that was said.
+    /// The exit status of the command and its output, from the exit status of the client here and
+    /// all of its output.
     pub(super) fn conclude(&self, status: ExitStatus, said: &str) -> Result<(ExitStatus, String)> {
         let told = said
             .rsplit_once(&self.marker)
@@ -158,7 +159,7 @@ impl Far {
         }
     }
 
-    /// All that was said, without our own lines.
+    /// All of the output, without our own lines.
     pub(super) fn spoken(&self, said: &str) -> String {
         let lines = said.lines().filter(|line| !line.contains(&self.marker));
         lines.collect::<Vec<_>>().join("\n")
@@ -177,7 +178,8 @@ impl Far {
     }
 }
 
-/// `'…'` for a shell that reads a line: a quote and a line break are put together from pieces.
+/// Quotes bytes as `'…'` for a shell that reads a line; quotes and line breaks are put together
+/// from pieces.
 fn quote(line: &mut Vec<u8>, bytes: &[u8]) -> Result<()> {
     line.push(b'\'');
     for byte in bytes {

@@ -1,4 +1,4 @@
-//! Fetches secrets on this host, `cmd:` references by running their command.
+//! Fetches secrets on this host; runs the commands of `cmd:` references.
 
 use super::{Command, Transport};
 use crate::error::{Code, Error, Result};
@@ -22,7 +22,7 @@ fn run(line: &str) -> Result<Vec<u8>> {
         .ok_or_else(|| Error::new(Code::Secret, "cmd: names no program"))?;
     let output = Transport::Local.output(&Command::new(program).args(arguments))?;
     if !output.status.success() {
-        // Its output may hold the secret: only the status is told.
+        // Its output may hold the secret: only the status is reported.
         return Err(Error::new(
             Code::Secret,
             format!("cmd:{program} ended with {}", output.status),
@@ -34,7 +34,7 @@ fn run(line: &str) -> Result<Vec<u8>> {
     Ok(output.stdout)
 }
 
-/// Splits on white space; `'…'` and `"…"` hold words together. `None` when a quote stays open.
+/// Splits on white space; `'…'` and `"…"` keep words together. `None` if a quote stays open.
 fn split_words(line: &str) -> Option<Vec<String>> {
     let (mut words, mut word, mut quote, mut open) = (Vec::new(), String::new(), None, false);
     for c in line.chars() {

@@ -1,4 +1,4 @@
-//! A command under way: its pipes, its end, and what it said.
+//! A running command: its pipes, its exit status and its output.
 
 use super::remote::Far;
 use super::{Command, STDERR_BYTES_MAX};
@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// How long a pipe may stay open after the child has ended: a daemon that the child started may
-/// hold it for good.
+/// hold it for ever.
 const PIPE_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Reads a pipe on a thread, keeping its first and its last bytes.
@@ -23,7 +23,7 @@ pub(super) struct Drain {
 }
 
 impl Drain {
-    /// Keeps `half` bytes of either end.
+    /// Starts reading, and keeps `half` bytes of either end.
     pub(super) fn start(mut pipe: impl Read + Send + 'static, half: usize) -> Result<Self> {
         let kept = Arc::new(Mutex::new((Vec::new(), Vec::new())));
         let shared = Arc::clone(&kept);
@@ -39,7 +39,7 @@ impl Drain {
         Ok(Drain { kept, ended })
     }
 
-    /// What was read; waits for the pipe's end, within bounds.
+    /// Returns what was read; waits for the pipe's end, within bounds.
     pub(super) fn take(self) -> Vec<u8> {
         let _ = self.ended.recv_timeout(PIPE_PATIENCE);
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
@@ -59,11 +59,11 @@ pub(super) fn keep((head, tail): &mut (Vec<u8>, Vec<u8>), bytes: &[u8], half: us
     }
 }
 
-/// A command under way. Dropping it kills it.
+/// A running command. Dropping it kills it.
 #[derive(Debug)]
 pub struct Running {
     program: String,
-    /// Its standard input, when it was asked to be piped. Take and drop it to end the input.
+    /// Its standard input, if a pipe was asked for. Take and drop it to end the input.
     pub stdin: Option<ChildStdin>,
     /// Its standard output.
     pub stdout: Option<ChildStdout>,
@@ -72,7 +72,7 @@ pub struct Running {
     _registered: Option<cancel::Registered>,
     group: bool,
     scrubber: Scrubber,
-    /// The input of a command elsewhere that has none of its own: its end ends the command.
+    /// The held input of a command elsewhere that has none of its own: closing it ends the command.
     held: Option<ChildStdin>,
     far: Option<Far>,
 }
@@ -93,18 +93,18 @@ impl Running {
         }
     }
 
-    /// Reads its standard error from here on.
+    /// Begins to read its standard error.
     pub(super) fn drain(&mut self, stderr: ChildStderr) -> Result<()> {
         self.stderr = Some(Drain::start(stderr, STDERR_BYTES_MAX / 2)?);
         Ok(())
     }
 
-    /// Keeps the input open until the end, and to itself.
+    /// Holds the input open until the command ends.
     pub(super) fn hold_input(&mut self) {
         self.held = self.stdin.take();
     }
 
-    /// What it runs is on the other side of this.
+    /// Declares that the command runs on the other side of a connection.
     pub(super) fn is_far(&mut self, far: Far) {
         self.far = Some(far);
     }
@@ -114,13 +114,14 @@ impl Running {
         self.child.id()
     }
 
-    /// Whether it has ended, without waiting.
+    /// Returns true if it has ended. Does not wait.
     pub fn ended(&mut self) -> bool {
         !matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Closes its input, waits for its end, and returns the status and its standard error. An error
-    /// when the end of a command elsewhere did not come through, or it is not there.
+    /// Closes its input, waits for its end, and returns the exit status and its standard error.
+    /// Fails if the exit status of a command elsewhere did not arrive, or if there is no such
+    /// program.
     pub fn wait(mut self) -> Result<(ExitStatus, String)> {
         drop(self.stdin.take());
         drop(self.stdout.take());
@@ -143,8 +144,8 @@ impl Running {
         self.stderr_text()
     }
 
-    /// Kills its process group when it has one of its own. Called before the child is waited for,
-    /// so that the group's number cannot have passed to somebody else.
+    /// Kills its process group if it has one of its own. This comes before waiting for the child,
+    /// so that the group's number cannot have been reused.
     fn kill_group(&self) {
         if self.group
             && let Ok(raw) = i32::try_from(self.child.id())
@@ -188,8 +189,8 @@ impl Running {
             .scrub(String::from_utf8_lossy(&bytes).trim_end())
     }
 
-    /// Feeds `input` to its standard input, on this thread, then waits. An error of `input` kills
-    /// the child and is returned; a pipe that the child closed is left to its exit status to tell.
+    /// Writes `input` to its standard input, on this thread, then waits. An error of `input` kills
+    /// the child and is returned. If the child closed the pipe early, its exit status tells.
     pub fn feed(mut self, input: &mut dyn Read) -> Result<(ExitStatus, String)> {
         let Some(mut stdin) = self.stdin.take() else {
             return self.wait();

@@ -1,19 +1,19 @@
-//! How a source on another host, or in a container, is reached.
+//! The way to a source on another host, or in a container.
 
 use crate::secret::Reference;
 use std::fmt;
 use std::path::PathBuf;
 
-/// What a source is reached through.
+/// The way to a source that is not on this host.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Via {
     /// Another host, with the system's `ssh`.
     Ssh {
-        /// Whom to log in as; `ssh` decides when absent.
+        /// The user to log in as; `ssh` decides if absent.
         user: Option<String>,
         /// Host name, address or alias of the `ssh` configuration.
         host: String,
-        /// TCP port; `ssh` decides when absent.
+        /// TCP port; `ssh` decides if absent.
         port: Option<u16>,
     },
     /// A running container, with `docker exec`.
@@ -27,33 +27,33 @@ pub enum Via {
         namespace: String,
         /// Its name.
         pod: String,
-        /// One of its containers; `kubectl` decides when absent.
+        /// One of its containers; `kubectl` decides if absent.
         container: Option<String>,
     },
 }
 
-/// How to log in over SSH; what is absent is the business of the user's own `ssh` configuration.
+/// Settings of an SSH login; the user's own `ssh` configuration supplies those that are absent.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Login {
     /// Private key in OpenSSH or PEM format; handed to an agent of Lifeboat's own, never to a file.
     pub key: Option<Reference>,
     /// Passphrase of the private key.
     pub passphrase: Option<Reference>,
-    /// Absolute path of a `known_hosts` file that alone says which host keys are believed.
+    /// Absolute path of a `known_hosts` file that alone lists the trusted host keys.
     pub known_hosts: Option<PathBuf>,
     /// Absolute path of an `ssh_config` file, instead of the user's own.
     pub config: Option<PathBuf>,
-    /// Seconds of silence after which the other host is asked whether it is still there; after three
-    /// questions without an answer the connection is given up. 15 where it is not said.
+    /// Seconds of silence after which the other host is asked if it is still there; after three
+    /// questions without an answer the connection is given up. The default is 15.
     pub ask_after_seconds: Option<u32>,
 }
 
-/// How `via` is written.
+/// The forms of `via`, for errors.
 const FORMS: &str =
     "write ssh:USER@HOST, ssh:USER@HOST:PORT, docker:CONTAINER or kubectl:NAMESPACE/POD";
 
-/// Letters, digits and what names of hosts, users, containers and pods have beside them; never a
-/// leading `-`, which a client would take for an option.
+/// Returns true if a text has only letters, digits and characters of `beside`, and no leading `-`,
+/// which a client would take for an option.
 pub(crate) fn is_name(text: &str, beside: &str) -> bool {
     let fits = |c: char| c.is_ascii_alphanumeric() || beside.contains(c);
     !text.is_empty() && !text.starts_with('-') && text.chars().all(fits)
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_way_or_could_be_an_option_is_refused() {
+    fn an_invalid_via_or_one_that_could_be_an_option_is_refused() {
         for text in [
             "",
             "db.example.org",

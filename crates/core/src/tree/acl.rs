@@ -1,12 +1,12 @@
-//! POSIX access control lists between the kernel's bytes and the text that tar archives carry.
+//! Converts POSIX access control lists between the kernel's bytes and the text in tar archives.
 //!
-//! GNU tar restores lists only from `SCHILY.acl.*` text, so that is what archives hold; the kernel
-//! takes and gives the bytes of `system.posix_acl_*`. Both sides of a proof hash a canonical form,
-//! as the kernel keeps whatever order it was given.
+//! GNU tar restores lists only from `SCHILY.acl.*` text, so archives hold that; the kernel uses the
+//! bytes of `system.posix_acl_*`. Both sides of a proof hash a canonical form, because the kernel
+//! keeps entries in whatever order they came.
 
-/// Attribute that holds the list of an entry itself.
+/// Attribute that holds an entry's own list.
 pub const ACCESS: &[u8] = b"system.posix_acl_access";
-/// Attribute that holds the list a directory gives to what is made in it.
+/// Attribute that holds the list a directory gives to new entries in it.
 pub const DEFAULT: &[u8] = b"system.posix_acl_default";
 
 /// Version and layout: linux/posix_acl_xattr.h.
@@ -22,7 +22,7 @@ const NO_ID: u32 = u32::MAX;
 /// One entry: tag, user or group id, permission bits. Ordered as libacl orders them.
 type Entry = (u16, u32, u16);
 
-/// Whether an extended attribute is an access control list.
+/// Returns true if an extended attribute is an access control list.
 pub fn is_acl(name: &[u8]) -> bool {
     name == ACCESS || name == DEFAULT
 }
@@ -60,9 +60,9 @@ fn render(mut entries: Vec<Entry>) -> Vec<u8> {
     bytes
 }
 
-/// What is hashed of a list: entries sorted, without the rights of the owner, which the mode says
-/// and which an observer may have to change while it looks. The bytes as they were when they are of
-/// no version known here.
+/// The form of a list that is hashed: entries sorted, without the rights of the owner, which the
+/// mode holds and which an observer may have to change while it reads. Bytes of an unknown version
+/// are returned unchanged.
 pub fn canonical(bytes: &[u8]) -> Vec<u8> {
     let Some(mut entries) = parse(bytes) else {
         return bytes.to_vec();
@@ -75,7 +75,8 @@ pub fn canonical(bytes: &[u8]) -> Vec<u8> {
     render(entries)
 }
 
-/// `user::rw-,user:1001:r--,…` with numeric ids; `None` for bytes of no version known here.
+/// Converts a list to text: `user::rw-,user:1001:r--,…` with numeric ids. `None` for bytes of an
+/// unknown version.
 pub fn to_text(bytes: &[u8]) -> Option<String> {
     let mut lines = Vec::new();
     for (tag, id, perm) in parse(bytes)? {
@@ -96,9 +97,9 @@ pub fn to_text(bytes: &[u8]) -> Option<String> {
     Some(lines.join(","))
 }
 
-/// The kernel's bytes for such a text. Names are looked up in `/etc/passwd` and `/etc/group`,
-/// unless the entry also carries its number, as archives of `star` do. The error is the entry
-/// that is not understood.
+/// Converts such a text to the kernel's bytes. Names are looked up in `/etc/passwd` and
+/// `/etc/group`, unless the entry also carries its number, as archives of `star` do. The error is
+/// the entry that is not understood.
 pub fn from_text(text: &str) -> Result<Vec<u8>, String> {
     let mut entries = Vec::new();
     for line in text.split([',', '\n']) {

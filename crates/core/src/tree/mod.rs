@@ -1,5 +1,5 @@
-//! A directory tree as an archive and as a proof: what a capture writes, what a restore reads back,
-//! and the sums that both sides make of it.
+//! Directory trees as archives and as proofs: what a capture writes, what a restore reads back, and
+//! the sums that both sides compute.
 
 pub(crate) mod acl;
 pub(crate) mod sums;
@@ -7,5 +7,5 @@ pub(crate) mod tape;
 
 pub use sums::escape;
 
-/// What the comment of a file with several names begins with; their number follows.
+/// Prefix of the comment of a file with several names; their number follows.
 pub(crate) const LINKS_COMMENT: &str = "links=";

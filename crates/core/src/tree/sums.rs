@@ -1,9 +1,9 @@
 //! The proof of a directory tree: what is hashed, and how.
 //!
-//! Used by the capture (over bytes on their way into the archive) and by the observer (over a
-//! restored tree), so that both sides cannot differ in definition. What it does not cover: access
-//! and change times, modification times of directories and links, attributes of links, inode
-//! numbers, and where the holes of a sparse file lie.
+//! The capture (over bytes on their way into the archive) and the observer (over a restored tree)
+//! both use it, so that they cannot differ in definition. It does not cover access and change
+//! times, modification times of directories and links, attributes of links, inode numbers, and
+//! where the holes of a sparse file lie.
 //!
 //! **Content hash of a file**: xxh3-128 over, for each 4 KiB-aligned block that is not all zeros
 //! (the last one may be short), the block's index as 8 bytes little-endian and then its bytes; and
@@ -22,14 +22,14 @@ use crate::fingerprint::{
 use std::fmt::Write as _;
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
-/// Blocks of zeros of this size are skipped by the hash.
+/// Block size of the hash: blocks of zeros are skipped.
 const BLOCK: usize = 4096;
 static ZEROS: [u8; BLOCK] = [0; BLOCK];
 
 /// The content hash of a file, fed in order.
 pub(crate) struct ContentHash {
     hasher: Xxh3,
-    /// The block being filled; never as long as a whole one between calls.
+    /// The block being filled; always shorter than a whole one between calls.
     partial: Vec<u8>,
     index: u64,
     length: u64,
@@ -79,7 +79,7 @@ impl ContentHash {
         self.partial.extend_from_slice(blocks.remainder());
     }
 
-    /// So many zero bytes, at the cost of two blocks at most.
+    /// Adds `count` zero bytes, at the cost of two blocks at most.
     pub(crate) fn zeros(&mut self, count: u64) {
         let block = BLOCK as u64;
         let head = if self.partial.is_empty() {
@@ -94,7 +94,7 @@ impl ContentHash {
         self.data(part_of_zeros((count - head) % block));
     }
 
-    /// Length and hash.
+    /// Returns length and hash.
     pub(crate) fn finish(mut self) -> (u64, u128) {
         if !self.partial.is_empty() {
             self.end_partial();
@@ -115,12 +115,12 @@ fn part_of_zeros(count: u64) -> &'static [u8] {
 pub(crate) struct Attributes(pub(crate) Vec<(Vec<u8>, Vec<u8>)>);
 
 impl Attributes {
-    /// Whether only a privileged user can set this attribute.
+    /// Returns true if only a privileged user can set this attribute.
     pub(crate) fn privileged(name: &[u8]) -> bool {
         name.starts_with(b"security.") || name.starts_with(b"trusted.")
     }
 
-    /// Hash of the privileged or of the other ones; `None` when there are none.
+    /// Hash of the privileged attributes, or of the others; `None` if there are none.
     fn hash(&self, privileged: bool) -> Option<u128> {
         let mut row = Vec::new();
         for (name, value) in &self.0 {
@@ -144,7 +144,7 @@ fn put(row: &mut Vec<u8>, bytes: &[u8]) {
     row.extend_from_slice(bytes);
 }
 
-/// What an entry is, with what is hashed of it.
+/// The kind of an entry, with what is hashed of it.
 pub(crate) enum What<'a> {
     Directory,
     File {
@@ -160,9 +160,9 @@ pub(crate) enum What<'a> {
     },
 }
 
-/// What every entry has.
+/// Metadata that every entry has.
 pub(crate) struct Meta<'a> {
-    /// As in the archive, without a trailing slash.
+    /// Its path as in the archive, without a trailing slash.
     pub(crate) path: &'a [u8],
     pub(crate) mode: u32,
     pub(crate) uid: u32,
@@ -271,7 +271,7 @@ impl FilesSums {
     }
 }
 
-/// Text for bytes: what is not UTF-8, control characters and backslashes as `\xNN`.
+/// Bytes as text: invalid UTF-8, control characters and backslashes become `\xNN`.
 pub fn escape(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {

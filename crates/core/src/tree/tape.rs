@@ -1,11 +1,11 @@
-//! Writing a tar archive that GNU tar restores in full.
+//! Writes a tar archive that GNU tar restores in full.
 //!
 //! POSIX headers. Long names and link targets go into GNU `L` and `K` entries, because they hold
-//! bytes as they are, where PAX `path` records are recoded by readers in other locales. PAX records
-//! carry what headers cannot: `mtime` below the second, `SCHILY.xattr.*`, `SCHILY.acl.*`, and the
-//! GNU sparse format 1.0, whose map precedes the data. How many names a file has, which tar cannot
-//! say, is in a comment of its first name, which every reader passes over. The `tar` crate's builder offers neither
-//! sparse files nor padding for a file that shrank, so only its headers are used.
+//! bytes as they are, while readers in other locales recode PAX `path` records. PAX records carry
+//! what headers cannot: `mtime` below the second, `SCHILY.xattr.*`, `SCHILY.acl.*`, and the GNU
+//! sparse format 1.0, whose map precedes the data. The number of names of a file, which tar cannot
+//! express, is in a comment of its first name, which every reader skips. The `tar` crate's builder
+//! offers neither sparse files nor padding for a file that shrank, so only its headers are used.
 
 use super::LINKS_COMMENT;
 use super::acl;
@@ -14,9 +14,9 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 use tar::{EntryType, Header};
 
-/// What a header says.
+/// The fields of a header.
 pub(crate) struct Head<'a> {
-    /// Without a trailing slash.
+    /// The path, without a trailing slash.
     pub(crate) path: &'a [u8],
     pub(crate) kind: EntryType,
     /// Target of a symbolic link, or first name of a hard-linked file.
@@ -29,13 +29,13 @@ pub(crate) struct Head<'a> {
     /// Major and minor number of a device.
     pub(crate) device: (u32, u32),
     pub(crate) attributes: &'a Attributes,
-    /// How many names the file has.
+    /// Number of names of the file.
     pub(crate) links: u64,
 }
 
 /// The data of a file, as the archive holds it.
 pub(crate) enum Body<'a> {
-    /// So many bytes follow.
+    /// This many bytes follow.
     Plain(u64),
     /// These pieces of a file of that size follow, one after the other.
     Sparse {
@@ -54,7 +54,7 @@ pub(crate) struct TapeWriter<'a> {
 const BLOCK: usize = 512;
 static ZEROS: [u8; BLOCK] = [0; BLOCK];
 
-/// Zeros needed after so many bytes to fill a block.
+/// Number of zeros needed after this many bytes to fill a block.
 fn padding(bytes: u64) -> usize {
     let over = usize::try_from(bytes % BLOCK as u64).unwrap_or(0);
     (BLOCK - over) % BLOCK
@@ -119,7 +119,7 @@ impl<'a> TapeWriter<'a> {
         Ok(())
     }
 
-    /// Data of the current entry, cut at what was promised.
+    /// Writes data of the current entry, and drops what exceeds the promise.
     pub(crate) fn data(&mut self, bytes: &[u8]) -> io::Result<()> {
         let fits = usize::try_from(self.remaining).map_or(bytes.len(), |n| n.min(bytes.len()));
         self.output
@@ -128,7 +128,7 @@ impl<'a> TapeWriter<'a> {
         Ok(())
     }
 
-    /// Ends the entry. What was promised and did not come is written as zeros.
+    /// Ends the entry. Promised bytes that did not come are written as zeros.
     pub(crate) fn end(&mut self) -> io::Result<()> {
         while self.remaining > 0 {
             let zeros = [0; 8192];
@@ -146,7 +146,7 @@ impl<'a> TapeWriter<'a> {
     }
 
     fn extension(&mut self, kind: EntryType, name: &[u8], bytes: &[u8]) -> io::Result<()> {
-        // GNU tar knows its own kinds by its own magic only.
+        // GNU tar recognises its own kinds only by its own magic.
         let mut header = match kind {
             EntryType::XHeader => Header::new_ustar(),
             _ => Header::new_gnu(),
@@ -166,7 +166,7 @@ impl<'a> TapeWriter<'a> {
             .write_all(ZEROS.get(..padding).unwrap_or_default())
     }
 
-    /// Writes the end of the archive and hands everything on.
+    /// Writes the end of the archive and flushes everything.
     pub(crate) fn finish(mut self) -> io::Result<()> {
         self.output.write_all(&ZEROS)?;
         self.output.write_all(&ZEROS)?;
@@ -174,7 +174,7 @@ impl<'a> TapeWriter<'a> {
     }
 }
 
-/// As much of `bytes` as the field holds.
+/// Copies as much of `bytes` as the field holds.
 fn fill(field: &mut [u8; 100], bytes: &[u8]) {
     for (place, byte) in field.iter_mut().zip(bytes) {
         *place = *byte;
@@ -182,7 +182,7 @@ fn fill(field: &mut [u8; 100], bytes: &[u8]) {
 }
 
 /// The map of the GNU sparse format 1.0: decimal numbers, one a line, padded to a block. After a
-/// hole at the end comes an empty piece, from which GNU tar knows the length of the file.
+/// hole at the end comes an empty piece, from which GNU tar learns the length of the file.
 fn sparse_map(extents: &[(u64, u64)], size: u64) -> Vec<u8> {
     let end = extents.last().map_or(0, |(offset, length)| offset + length);
     let last = (end < size).then_some((size, 0));
@@ -201,7 +201,7 @@ fn records(head: &Head<'_>, body: &Body<'_>, stored: u64) -> Vec<u8> {
     if head.mtime_nanoseconds != 0 || head.mtime < 0 {
         record(&mut records, b"mtime", decimal_time(head).as_bytes());
     }
-    // Beyond the octal field GNU tar reads binary numbers, others this record.
+    // Beyond the octal field, GNU tar reads binary numbers; other readers need this record.
     if stored > 0o777_7777_7777 {
         record(&mut records, b"size", stored.to_string().as_bytes());
     }
@@ -233,7 +233,8 @@ fn records(head: &Head<'_>, body: &Body<'_>, stored: u64) -> Vec<u8> {
         let mut key = b"SCHILY.xattr.".to_vec();
         for byte in name {
             match byte {
-                // A record's key ends at the first `=`; GNU tar writes and reads these two so.
+                // A record's key ends at the first `=`; GNU tar escapes these two characters like
+                // this.
                 b'=' => key.extend_from_slice(b"%3D"),
                 b'%' => key.extend_from_slice(b"%25"),
                 _ => key.push(*byte),

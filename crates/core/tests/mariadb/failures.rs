@@ -1,4 +1,4 @@
-//! What goes wrong is told apart, and nothing that is not whole is called whole.
+//! Failures are distinguished, and nothing incomplete counts as whole.
 
 use crate::support::*;
 use lifeboat_core::finding::Severity;
@@ -28,7 +28,8 @@ fn refusals_are_told_apart() {
     assert!(broken.message.contains("broken"), "{broken:?}");
 }
 
-/// Without one of its privileges, an account is shown less than there is: that is no smaller dump.
+/// Without one of its privileges, an account sees less than there is; that must not make a smaller
+/// dump.
 #[test]
 fn an_account_that_does_not_see_everything_is_refused() {
     let server = Server::start();
@@ -83,7 +84,7 @@ fn an_account_that_does_not_see_everything_is_refused() {
     server.sql("my_d", "DROP PROCEDURE pr");
     capture_into(&source_with(&url, 5), &mut Vec::new(), &[]).unwrap();
 
-    // By a role.
+    // Through a role.
     server.sql("", "DROP USER u@localhost; CREATE USER u@localhost IDENTIFIED BY 'pw'; CREATE ROLE keeper;
         GRANT SELECT, SHOW VIEW, TRIGGER, EVENT ON *.* TO keeper; GRANT keeper TO u@localhost; SET DEFAULT ROLE keeper FOR u@localhost");
     capture_into(&source_with(&url, 5), &mut Vec::new(), &[]).unwrap();

@@ -1,4 +1,4 @@
-//! MariaDB and MySQL with real servers: what is captured comes back, and what does not is noticed.
+//! MariaDB and MySQL with real servers: what is captured is restored, and what is lost is noticed.
 
 #![allow(
     clippy::disallowed_methods,

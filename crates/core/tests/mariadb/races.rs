@@ -1,11 +1,11 @@
-//! The schema changes while a dump runs: never another table's rows called the table's.
+//! Schema changes while a dump runs: one table's rows never count as another's.
 
 use crate::support::*;
 use lifeboat_core::Code;
 use lifeboat_core::source::Captured;
 use std::time::Duration;
 
-/// Captures `d`, and changes something when the dump is in the midst of its first table.
+/// Captures `d`, and changes something while the dump is in the middle of its first table.
 fn capture_while(server: &Server, change: &str) -> lifeboat_core::Result<Captured> {
     let mut output = After {
         left: 1 << 20,
@@ -39,8 +39,8 @@ fn a_change_of_the_schema_while_the_dump_runs_spoils_it() {
             "trigger z_last.tr",
         ),
         ("CREATE OR REPLACE VIEW v AS SELECT a FROM z_last", "v.a"),
-        // Of one that was dumped before, too: which of the two it was is not known. It is named as
-        // a table, or by what is defined of it where the change fell into one second.
+        // A table that was dumped before counts too: it is not known which of the two it was. It is
+        // named as a table or, if the change fell into one second, by its definition.
         ("ALTER TABLE a COMMENT 'x'", " a"),
     ] {
         let error = capture_while(&server, change).unwrap_err();
@@ -57,7 +57,7 @@ fn a_change_of_the_schema_while_the_dump_runs_spoils_it() {
 fn writing_while_the_dump_runs_spoils_nothing() {
     let server = Server::start();
     server.sql("", LONG);
-    // So that its last write is surely not of the second in which the dump begins.
+    // Its last write is then certainly not in the second in which the dump begins.
     std::thread::sleep(Duration::from_millis(1100));
     let captured = capture_while(
         &server,

@@ -1,4 +1,4 @@
-//! What one release captured comes back on another.
+//! What one release captured is restored on another.
 
 use crate::support::*;
 use lifeboat_core::fingerprint::unproven;
@@ -54,7 +54,7 @@ fn the_format_of_columns_on_disk_is_no_difference() {
     assert_ne!(differences(proof(&captured), &restored), []);
 }
 
-/// What the catalog says in one way as it was made first, and in another as it comes back.
+/// The catalog describes some objects differently when they are first created and after a restore.
 #[test]
 fn what_the_catalog_says_in_two_ways_is_no_difference() {
     let server = Server::start();
@@ -89,8 +89,8 @@ fn what_the_catalog_says_in_two_ways_is_no_difference() {
     );
 }
 
-/// What a server does not make any more when it is restored, or makes in another state. The events are
-/// made at a time that is over, as far as the session knows; nothing runs them.
+/// Objects that a server no longer creates at a restore, or creates in another state. The events
+/// are created at a time in the past, as far as the session knows; nothing runs them.
 #[test]
 fn events_that_ended_since_the_capture_are_a_limit() {
     let server = Server::start();
@@ -126,7 +126,7 @@ fn events_that_ended_since_the_capture_are_a_limit() {
 }
 
 #[test]
-fn values_of_the_moment_are_a_limit_and_names_may_have_line_breaks() {
+fn momentary_values_are_a_limit_and_names_may_have_line_breaks() {
     let server = Server::start();
     server.sql(
         "",

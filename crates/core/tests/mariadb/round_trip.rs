@@ -1,9 +1,9 @@
-//! What is captured comes back: hard cases, and each kind of loss noticed.
+//! What is captured is restored: hard cases, and each kind of loss noticed.
 
 use crate::support::*;
 use lifeboat_core::point::Consistency;
 
-/// One of everything that a database can hold, and a few that it should not.
+/// One of everything that a database can hold, and a few things that it should not.
 const ZOO: &str = include_str!("zoo.sql");
 
 fn zoo() -> Server {
@@ -16,7 +16,8 @@ fn zoo() -> Server {
     server
 }
 
-/// Changes of the restored database, each with what must name it. Every list is made at once.
+/// Changes to the restored database, each with the text that must report it. All changes of a list
+/// are made at once.
 const LOSSES: &[&[(&str, &str)]] = &[
     &[
         (
@@ -103,8 +104,8 @@ fn everything_comes_back_and_every_loss_is_named() {
     assert!(captured.tools.contains_key("gtid") && captured.tools.contains_key("mariadb-dump"));
     limits_and_warnings(&captured);
 
-    // Under another name, the server leaves one thing as it was: a default value from a sequence
-    // is still from the sequence of that name in the database that was captured.
+    // Under another name, the server leaves one thing unchanged: a default value from a sequence
+    // still refers to the sequence of that name in the captured database.
     restore(&server, "restored", &captured, &dump);
     let restored = observed(&server, "restored", &captured);
     let found = differences(proof(&captured), &restored);
@@ -133,11 +134,11 @@ fn everything_comes_back_and_every_loss_is_named() {
     }
 }
 
-/// What the text loses, and what was not of one instant, is said by table and column.
+/// What the text loses, and what was not of one instant, is reported by table and column.
 fn limits_and_warnings(captured: &lifeboat_core::source::Captured) {
     let limits = &tables(proof(captured)).limits;
     let begins = limits.iter().filter_map(|l| l.split(':').next());
-    // Whether somebody wrote to the MyISAM table within the last second is a matter of luck here.
+    // It is a matter of chance here if somebody wrote to the MyISAM table within the last second.
     let begins: Vec<&str> = begins.filter(|name| *name != "isam").collect();
     let expected = ["aria", "memory", "merged", "types.f2", "types.f"];
     assert_eq!(begins, expected, "{limits:#?}");
@@ -169,7 +170,7 @@ fn an_empty_database_comes_back_and_transactions_alone_are_a_snapshot() {
 }
 
 #[test]
-fn huge_rows_and_whatever_the_servers_modes_are() {
+fn huge_rows_come_back_whatever_the_servers_modes() {
     let server = Server::start_with(&[
         "--sql-mode=NO_BACKSLASH_ESCAPES,ANSI_QUOTES,STRICT_ALL_TABLES,NO_ZERO_DATE",
         "--default-time-zone=+05:45",
@@ -201,7 +202,7 @@ fn huge_rows_and_whatever_the_servers_modes_are() {
         "table huge"
     );
 
-    // Where such a row could not be restored, that is said.
+    // If such a row could not be restored, that is reported.
     server.sql("", "SET GLOBAL max_allowed_packet = 16777216");
     let (captured, _) = capture(&server, "big");
     let warning = captured.warnings.join("\n");
@@ -245,8 +246,8 @@ const BY_TIME_AND_BY_TRANSACTION: &str = "CREATE DATABASE d; USE d; CREATE SEQUE
        e BIGINT UNSIGNED GENERATED ALWAYS AS ROW END, PERIOD FOR SYSTEM_TIME (s, e)) WITH SYSTEM VERSIONING;
      INSERT INTO `by transaction` (x) VALUES (1); UPDATE `by transaction` SET x = 2";
 
-/// The dump program takes no history at all when that of one table is by transactions: such a table
-/// is dumped apart.
+/// The dump program writes no history at all if that of one table is by transactions: such a table
+/// is dumped separately.
 #[test]
 fn a_history_by_transactions_costs_no_other_table_its_own() {
     let server = Server::start();
@@ -271,13 +272,13 @@ fn a_history_by_transactions_costs_no_other_table_its_own() {
     );
     assert_eq!(captured.consistency, Consistency::Snapshot);
     comes_back(&server, &captured, &dump);
-    // Half of it is not the whole, though a line says that a dump is complete.
+    // Half of it is not the whole, although a line says that a dump is complete.
     let half = dump.get(..dump.len() - 100).unwrap();
     assert!(bring_back(&server, "half", half).is_err());
 }
 
 #[test]
-fn a_table_written_to_before_the_others_are_dumped_is_told() {
+fn a_table_written_to_before_the_others_are_dumped_is_reported() {
     let server = Server::start();
     server.sql("", BY_TIME_AND_BY_TRANSACTION);
     let mut output = After {
@@ -314,7 +315,7 @@ fn a_history_by_transactions_that_needs_a_sequence_is_dumped_with_the_others() {
 }
 
 #[test]
-fn dates_of_no_calendar_come_back() {
+fn invalid_dates_come_back() {
     let server = Server::start();
     server.sql(
         "",

@@ -45,7 +45,7 @@ impl Server {
             assert!(owner.unwrap().success());
         }
         let data = format!("--datadir={}/data", directory.path().display());
-        // Two servers of one temporary directory take each other's files away.
+        // Two servers with one temporary directory remove each other's files.
         let temporary = format!("--tmpdir={}", directory.path().display());
         let made = unprivileged("mariadb-install-db")
             .arg("--no-defaults")

@@ -1,4 +1,4 @@
-//! What the tests share.
+//! Helpers that the tests share.
 
 pub use crate::server::Server;
 use lifeboat_core::config::{PlaceConfig, ServerConfig};
@@ -65,7 +65,7 @@ pub fn capture(server: &Server, database: &str) -> (Captured, Vec<u8>) {
     capture_of(server, &server.connection(database), &[])
 }
 
-/// Whatever the database's name is: in a URL, it would have to be encoded.
+/// Captures a database of any name; in a URL, the name would have to be encoded.
 pub fn capture_of(
     server: &Server,
     connection: &Connection,
@@ -116,7 +116,8 @@ pub fn bring_back(server: &Server, database: &str, dump: &[u8]) -> lifeboat_core
     restore_dump(&mut &dump[..], &target, &options, &Scrubber::default()).map(drop)
 }
 
-/// Restores a dump into a database `restored` as the program does, and finds all that was captured.
+/// Restores a dump into a database `restored` as the program does, and asserts that it equals the
+/// capture.
 pub fn comes_back(server: &Server, captured: &Captured, dump: &[u8]) {
     bring_back(server, "restored", dump).unwrap();
     let restored = observed(server, "restored", captured);
@@ -156,7 +157,7 @@ pub fn differences(captured: &Proof, restored: &Proof) -> Vec<Difference> {
     compare(captured, restored, Scope::ALL)
 }
 
-/// Does something once so many bytes went through.
+/// A writer that does something once a given number of bytes went through.
 pub struct After<F: FnMut()> {
     pub left: usize,
     pub act: Option<F>,

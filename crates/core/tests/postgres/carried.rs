@@ -1,4 +1,4 @@
-//! What `pg_dump` leaves out is no difference.
+//! What `pg_dump` leaves out is not a difference.
 
 use crate::support::*;
 use lifeboat_core::fingerprint::{Difference, Proof, Scope, compare, unproven};
@@ -15,7 +15,7 @@ fn compared(captured: &Captured, restored: &Proof) -> Vec<Difference> {
     compare(captured, restored, Scope::ALL)
 }
 
-/// Options of columns, tables and views; comments and operators that outlived what they were of.
+/// Options of columns, tables and views; comments and operators that outlived their objects.
 const LEFT_OVER: &str = "
     CREATE TABLE client (id integer PRIMARY KEY, name text NOT NULL) WITH (fillfactor = 70);
     INSERT INTO client SELECT i, 'client ' || i FROM generate_series(1, 40) i;
@@ -45,8 +45,8 @@ const LEFT_OVER: &str = "
     CREATE INDEX halved ON ONLY half (a);
     UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'broken'::regclass;";
 
-/// Expressions that the server parses in another way when it reads back what it wrote: in every place
-/// that may hold one. Each adds its own to the differences when it is not understood.
+/// Expressions that the server parses differently when it reads back what it wrote, in every place
+/// that may hold one. Each one that is not handled adds a difference.
 const READ_BACK: &str = "
     CREATE TABLE booking (day integer, room integer, note text, busy boolean,
       PRIMARY KEY (day), CONSTRAINT checked CHECK (day BETWEEN 1 AND 31 AND room > 0),
@@ -79,7 +79,7 @@ fn what_the_server_keeps_for_itself_is_no_difference() {
     server.psql("d", LEFT_OVER);
     server.psql("d", READ_BACK);
     let (captured, dump) = capture(&server.url("d"));
-    // What is no part of the proof is named.
+    // What is not part of the proof is named.
     let limits = &tables(captured.proof.as_ref().unwrap()).limits;
     for named in [
         "public.kept: a materialized view; its rows are computed anew by a restore, not compared",

@@ -1,4 +1,4 @@
-//! What goes wrong is told apart, and nothing that is not whole is called whole.
+//! Failures are distinguished, and nothing incomplete counts as whole.
 
 use crate::support::*;
 use lifeboat_core::source::postgres::archive;
@@ -43,7 +43,7 @@ fn refusals_are_told_apart() {
     assert!(hidden.message.contains("public.rows_hidden"), "{hidden:?}");
     assert!(hidden.hint.unwrap().contains("BYPASSRLS"));
 
-    // What it may see, an ordinary role can back up, roles included.
+    // An ordinary role can back up what it may see, including roles.
     server.psql("d", "DROP TABLE rows_hidden");
     let url = server.url_as("weak", "weakpass", "d");
     let (captured, _) = capture(&url);
@@ -57,7 +57,7 @@ fn refusals_are_told_apart() {
     );
 }
 
-/// Does something once so many bytes went through.
+/// A writer that does something once a given number of bytes went through.
 struct After<F: FnMut()> {
     left: usize,
     act: Option<F>,
@@ -93,7 +93,7 @@ fn a_pg_dump_that_is_killed_is_no_dump() {
     let mut output = After {
         left: 5 << 20,
         act: Some(|| {
-            // The pg_dump of this very server: found by its environment.
+            // The pg_dump of this very server, found by its environment.
             let mut killed = 0;
             for entry in std::fs::read_dir("/proc").unwrap().flatten() {
                 let path = entry.path();
@@ -178,7 +178,7 @@ fn damaged_archives_are_refused() {
         &tables(captured.proof.as_ref().unwrap()).tables
     );
     assert_eq!(whole.bytes, dump.len() as u64);
-    // Cut anywhere, it is not whole.
+    // Truncated anywhere, it is not whole.
     let step = dump.len() / 400 + 1;
     for at in (0..dump.len())
         .step_by(step)
@@ -190,7 +190,7 @@ fn damaged_archives_are_refused() {
     let mut longer = dump.clone();
     longer.push(1);
     assert!(archive::read(&longer[..], &orders).is_err());
-    // Bytes flipped anywhere neither panic nor take memory without end.
+    // Flipped bytes anywhere cause neither a panic nor unbounded memory.
     let mut seed = 1_u64;
     for _ in 0..300 {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);

@@ -1,4 +1,4 @@
-//! PostgreSQL with real servers: what is captured comes back, and what does not is noticed.
+//! PostgreSQL with real servers: what is captured is restored, and what is lost is noticed.
 
 #![allow(
     clippy::disallowed_methods,

@@ -1,4 +1,4 @@
-//! Schema changes while a dump begins: never an empty table called complete.
+//! Schema changes while a dump begins: an empty table never counts as complete.
 
 use crate::support::*;
 use lifeboat_core::Code;
@@ -15,7 +15,7 @@ impl Drop for Stop<'_> {
     }
 }
 
-/// Captures while `change` runs again and again; every capture is whole or an error that names the
+/// Captures while `change` runs again and again. Every capture is whole, or an error that names the
 /// table. Returns how many were whole.
 fn captures_under(change: &str, pause: Duration, lock_timeout_seconds: u64, times: u32) -> u32 {
     let server = PostgresServer::start();

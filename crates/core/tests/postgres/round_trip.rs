@@ -1,4 +1,4 @@
-//! What is captured comes back.
+//! What is captured is restored.
 
 use crate::support::*;
 use lifeboat_testkit::postgres::PostgresServer;

@@ -1,4 +1,4 @@
-//! What the tests share.
+//! Helpers that the tests share.
 
 use lifeboat_core::config::{PlaceConfig, PostgresConfig, ServerConfig};
 use lifeboat_core::fingerprint::{
@@ -116,7 +116,7 @@ pub fn inventory(proof: &Proof) -> &DatabaseInventory {
     }
 }
 
-/// Everything in which two proofs differ, sequences by ≥.
+/// All differences of two proofs; sequences are compared by ≥.
 pub fn differences(captured: &Proof, restored: &Proof) -> Vec<String> {
     let mut found = Vec::new();
     let (a, b) = (tables(captured), tables(restored));

@@ -1,4 +1,4 @@
-//! Restoring beside and onto a live server.
+//! Restores beside and onto a live server.
 
 use crate::support::*;
 use lifeboat_core::Code;
@@ -45,7 +45,7 @@ fn a_database_is_restored_aside_and_swapped_in() {
     assert_eq!(properties("aside"), before);
     assert!(!is_empty(&aside, &scrubber).unwrap());
 
-    // Somebody is connected to the live one.
+    // A session is connected to the live database.
     std::thread::scope(|scope| {
         scope.spawn(|| server.try_psql("live", "SELECT pg_sleep(30)"));
         while server.psql(

@@ -1,4 +1,4 @@
-//! What is handed over, and how it ends.
+//! What commands receive on another host, and how they end.
 
 use super::{through, transport, until};
 use lifeboat_core::secret::Secret;
@@ -20,9 +20,9 @@ fn output(transport: &Transport, command: &Command) -> (i32, String, String) {
     (output.status.code().unwrap(), stdout, output.stderr)
 }
 
-/// A server where `sh` is Debian's `dash`, and one where it is `bash`, as elsewhere.
+/// Two servers: in one, `sh` is Debian's `dash`; in the other it is `bash`, as elsewhere.
 fn servers() -> [SshServer; 2] {
-    // Its directory for files is made before anybody logs in, so that the link can stand there.
+    // Its directory for files is made before anybody logs in, so that the link can be placed there.
     let with_bash = SshServer::start_with(&["SetEnv PATH=%D/files:/usr/bin:/bin"]);
     std::os::unix::fs::symlink("/bin/bash", with_bash.sftp_root().join("sh")).unwrap();
     [SshServer::start(), with_bash]
@@ -96,7 +96,7 @@ fn the_environment_and_the_directory_are_what_was_asked() {
 }
 
 #[test]
-fn an_end_is_told_as_it_was() {
+fn an_exit_status_arrives_as_it_was() {
     servers().iter().for_each(ends_are_told);
 }
 
@@ -123,7 +123,7 @@ fn ends_are_told(server: &SshServer) {
 }
 
 #[test]
-fn an_input_goes_there_and_comes_back() {
+fn an_input_is_passed_on_and_comes_back() {
     let server = SshServer::start();
     let _sessions = Sessions::hold();
     let ssh = transport(&server);
@@ -139,7 +139,7 @@ fn an_input_goes_there_and_comes_back() {
     assert_eq!(reader.join().unwrap().unwrap(), bytes);
 }
 
-/// What a login shell says by itself is not part of what the command says.
+/// Output of the login shell itself is not part of the command's output.
 #[test]
 fn a_talkative_login_shell_is_not_heard() {
     let greet =
@@ -153,7 +153,7 @@ fn a_talkative_login_shell_is_not_heard() {
     assert_eq!(output(&ssh, &command.clean_env()), told);
 }
 
-/// A command that tells the process ids of itself and of a child, and then says nothing more.
+/// A command that prints the process ids of itself and of a child, and then nothing more.
 const SILENT: &str = "sleep 300 & echo $$ $!; wait";
 
 fn begun(transport: &Transport) -> (lifeboat_core::transport::Running, Vec<String>) {
@@ -178,7 +178,7 @@ fn gone(pids: &[String]) -> bool {
 }
 
 #[test]
-fn a_command_that_is_let_go_ends_there_with_what_it_started() {
+fn a_dropped_command_ends_there_with_what_it_started() {
     for server in servers() {
         let _sessions = Sessions::hold();
         let (running, pids) = begun(&transport(&server));
@@ -199,11 +199,11 @@ fn a_cut_connection_is_an_error_ends_the_command_and_the_next_connects_again() {
     assert_eq!(error.code, Code::SourceFailed, "{error:?}");
     assert!(error.message.contains("ended before"), "{error:?}");
     until("the commands end", || gone(&pids));
-    // A second that begins at once, whether or not the loss has been noticed.
+    // A second command that begins at once, even if the loss was not noticed yet.
     assert_eq!(output(&ssh, &sh("echo again")).1, "again\n");
 }
 
-/// Packets that are lost look like this: nobody says that the connection is gone.
+/// Lost packets look like this: nothing reports that the connection is gone.
 #[test]
 fn a_connection_that_falls_silent_is_given_up() {
     let server = SshServer::start();
@@ -218,14 +218,14 @@ fn a_connection_that_falls_silent_is_given_up() {
     let begun = std::time::Instant::now();
     let error: Error = running.wait().unwrap_err();
     assert_eq!(error.code, Code::SourceFailed, "{error:?}");
-    // Three questions, and not at once.
+    // Three questions, with pauses.
     assert!(begun.elapsed().as_secs() >= 2, "{:?}", begun.elapsed());
     assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
     server.thaw_connections();
     until("the commands end", || gone(&pids));
 }
 
-/// What has the end of its output but not of itself is not whole.
+/// An output that ended is not whole if the command's exit status did not arrive.
 #[test]
 fn an_output_that_ends_with_the_connection_is_not_whole() {
     let server = SshServer::start();
@@ -242,7 +242,7 @@ fn an_output_that_ends_with_the_connection_is_not_whole() {
 }
 
 #[test]
-fn more_at_once_than_a_connection_carries_goes_by_another() {
+fn more_commands_than_a_connection_carries_use_another() {
     let server = SshServer::start_with(&["MaxSessions 1"]);
     let _sessions = Sessions::hold();
     let ssh = transport(&server);
@@ -251,7 +251,7 @@ fn more_at_once_than_a_connection_carries_goes_by_another() {
 }
 
 #[test]
-fn a_connection_ends_with_the_last_that_holds_it() {
+fn a_connection_ends_with_its_last_holder() {
     let server = SshServer::start();
     let outer = Sessions::hold();
     drop(Sessions::hold());

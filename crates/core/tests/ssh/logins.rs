@@ -1,4 +1,4 @@
-//! Who may log in where: keys, passphrases and host keys.
+//! Logins: keys, passphrases and host keys.
 
 use super::{processes_with, transport, until, with};
 use lifeboat_core::config::SshConfig;
@@ -18,7 +18,7 @@ fn refused(transport: &Transport) -> Error {
     transport.output(&Command::new("true")).unwrap_err()
 }
 
-/// Only the key of the test may log in: no configuration, agent or default key of the user.
+/// Allows only the key of the test to log in: no configuration, agent or default key of the user.
 fn with_key(server: &SshServer, key: &Path, passphrase: Option<&Path>) -> SshConfig {
     let empty = server.sftp_root().join("empty");
     std::fs::write(&empty, "").unwrap();
@@ -58,7 +58,7 @@ fn a_key_by_reference_logs_in_and_its_agent_goes() {
 }
 
 #[test]
-fn an_older_form_of_key_without_a_passphrase_does_and_with_one_is_explained() {
+fn an_older_key_works_without_a_passphrase_and_is_explained_with_one() {
     let server = SshServer::start();
     let _sessions = Sessions::hold();
     let key = server.user_key("old", "rsa", "");
@@ -174,7 +174,7 @@ fn host_keys_are_checked_whatever_a_configuration_says() {
     );
 }
 
-/// The remedy that an error prints mends it.
+/// The remedy that an error prints works.
 #[test]
 fn the_remedy_for_an_unknown_host_key_works() {
     let server = SshServer::start();
@@ -197,7 +197,7 @@ fn the_remedy_for_an_unknown_host_key_works() {
 }
 
 #[test]
-fn who_does_not_answer_is_told_apart() {
+fn hosts_that_do_not_answer_are_distinguished() {
     let mut server = SshServer::start();
     let config = SshConfig {
         config: Some(server.config_path()),

@@ -1,5 +1,5 @@
-//! Commands on another host, with a real OpenSSH server: what is handed over arrives, what ends
-//! there is told here, and what breaks on the way is an error.
+//! Commands on another host, with a real OpenSSH server: input arrives there, the end of a command
+//! is reported here, and a broken connection is an error.
 
 #![allow(
     clippy::disallowed_methods,
@@ -19,7 +19,7 @@ use lifeboat_core::transport::{Login, Transport, Via};
 use lifeboat_testkit::ssh::SshServer;
 use std::time::{Duration, Instant};
 
-/// The server, with the client configuration it comes with.
+/// A transport to the server, with the client configuration it comes with.
 fn transport(server: &SshServer) -> Transport {
     let config = SshConfig {
         config: Some(server.config_path()),
@@ -46,7 +46,7 @@ fn until(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-/// The processes whose arguments contain this.
+/// The processes whose arguments contain this text.
 fn processes_with(text: &str) -> Vec<String> {
     let entries = std::fs::read_dir("/proc").unwrap().flatten();
     let lines = entries.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());

@@ -5,7 +5,7 @@ use lifeboat_repository::browse::Change;
 use lifeboat_repository::tree::{Node, NodeKind, mode};
 use serde::Serialize;
 
-/// A path as text: what would spoil a line is escaped.
+/// A path as text, with characters escaped that would break a line.
 pub fn text(path: &[u8]) -> String {
     let mut out = String::new();
     for chunk in path.utf8_chunks() {
@@ -69,7 +69,7 @@ pub struct Found {
     pub found: Vec<FoundEntry>,
 }
 
-/// An entry, and which snapshot it is in.
+/// An entry, and the snapshot that holds it.
 #[derive(Debug, Clone, Serialize)]
 pub struct FoundEntry {
     /// The entry.
@@ -85,7 +85,7 @@ pub struct Changes {
     changes: Vec<Changed>,
 }
 
-/// An entry that is not the same in both.
+/// An entry that differs between the two snapshots.
 #[derive(Debug, Clone, Serialize)]
 struct Changed {
     path: String,

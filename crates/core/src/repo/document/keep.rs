@@ -24,7 +24,7 @@ pub struct KeptGroup {
     remove: Vec<StoredSnapshot>,
 }
 
-/// A snapshot that is kept, and why.
+/// A kept snapshot, and the rules that keep it.
 #[derive(Debug, Clone, Serialize)]
 pub struct Kept {
     snapshot: StoredSnapshot,
@@ -57,7 +57,7 @@ impl From<&Judged<'_>> for KeptGroup {
     }
 }
 
-/// The document of `prune`, which has had its version at its end from the beginning.
+/// The document of `prune`. Its version has been its last field from the beginning.
 #[derive(Debug, Clone, Serialize)]
 pub struct Pruned {
     #[serde(flatten)]

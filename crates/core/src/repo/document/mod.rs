@@ -1,6 +1,6 @@
 //! Documents that the commands of a repository answer with.
 //!
-//! They are made of what the engine returns. Paths, which may hold any bytes, are text in them.
+//! They are made from results of the engine. Paths, which may hold any bytes, appear as text.
 
 mod entries;
 mod keep;
@@ -44,23 +44,23 @@ pub struct Keys {
     pub keys: Vec<Key>,
 }
 
-/// A key of a repository: what a password opens it with.
+/// A key of a repository, which a password opens.
 #[derive(Debug, Clone, Serialize)]
 pub struct Key {
     /// Its id.
     pub id: Id,
     /// Set on the key that opened the repository now.
     pub current: bool,
-    /// Who made it.
+    /// The user who made it.
     pub user: String,
-    /// On which host.
+    /// The host it was made on.
     pub host: String,
-    /// When.
+    /// The time it was made.
     pub created: String,
 }
 
 impl Key {
-    /// A key file as it is listed.
+    /// The listed form of a key file.
     pub fn new(id: Id, current: bool, file: KeyFile) -> Self {
         Key {
             id,

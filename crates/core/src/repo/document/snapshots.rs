@@ -32,7 +32,8 @@ pub struct StoredSnapshot {
 impl From<&Named> for StoredSnapshot {
     fn from((id, snapshot): &Named) -> Self {
         let mut snapshot = snapshot.clone();
-        // What another program wrote under these names is not what the snapshot is called.
+        // Other programs may have written fields with these names; they are not part of the
+        // snapshot.
         snapshot
             .others
             .retain(|name, _| !matches!(name.as_str(), "id" | "short_id"));
@@ -44,7 +45,7 @@ impl From<&Named> for StoredSnapshot {
     }
 }
 
-/// A snapshot, and what it is called now or elsewhere.
+/// A snapshot, with its new id or its id elsewhere.
 #[derive(Debug, Clone, Copy, Serialize)]
 struct Renamed {
     from: Id,
@@ -145,7 +146,7 @@ pub struct Repaired {
     stored_bytes: u64,
 }
 
-/// A file or directory that was mended.
+/// A file or directory that was repaired.
 #[derive(Debug, Clone, Serialize)]
 struct Mended {
     path: String,

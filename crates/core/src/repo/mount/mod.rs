@@ -1,8 +1,7 @@
-//! Snapshots as a file system, for looking and copying with any program; nothing in it can be
-//! changed.
+//! Mounts snapshots as a read-only file system, for looking and copying with any program.
 //!
-//! It shows the snapshots that there were when it was mounted. What is damaged is an input/output
-//! error of the file or directory that needs it.
+//! It shows the snapshots that existed when it was mounted. Reading a damaged file or directory is
+//! an input/output error.
 
 mod view;
 
@@ -26,13 +25,13 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 use view::{Content, Item, View, lock};
 
-/// Nothing changes, so the kernel may rely on what it was told.
+/// How long the kernel may cache answers: nothing changes.
 const VALID: Duration = Duration::from_secs(3600);
-/// How often it is looked whether the end was asked for.
+/// Interval at which a request to end is looked for.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Mounts snapshots at a directory, calls `ready`, and returns when somebody has unmounted it or the
-/// end was asked for. With `everybody`, other users may look, too.
+/// Mounts snapshots at a directory, calls `ready`, and returns when somebody has unmounted it or
+/// the end was requested. With `everybody`, other users may read it, too.
 pub fn run(
     (repository, index): (Repository, Index),
     snapshots: &[(Id, Snapshot)],
@@ -90,7 +89,7 @@ fn end(session: BackgroundSession, at: &Path) -> Result<()> {
     })
 }
 
-/// Something that the kernel knows, and how often it was told.
+/// An inode that the kernel knows, and how often it was told of it.
 struct Known {
     item: Item,
     times: u64,
@@ -98,14 +97,14 @@ struct Known {
 
 struct Mounted {
     view: View,
-    /// By inode. The root is always known.
+    /// Known inodes by number. The root is always known.
     known: Mutex<HashMap<u64, Known>>,
     open: Mutex<HashMap<u64, Open>>,
     next: AtomicU64,
     root: (u32, u32),
 }
 
-/// A file or directory that somebody has open.
+/// An open file or directory.
 #[derive(Clone)]
 enum Open {
     File(Arc<Content>),
@@ -186,7 +185,7 @@ impl Mounted {
                 attributes.blocks = attributes.size.div_ceil(512);
                 (attributes.uid, attributes.gid) = (node.uid, node.gid);
                 attributes.nlink = u32::try_from(node.links.max(1)).unwrap_or(u32::MAX);
-                // More than 32 bits of it no kernel has.
+                // No kernel has more than 32 bits of it.
                 attributes.rdev = u32::try_from(node.device).unwrap_or(0);
                 attributes.mtime = time(&node.mtime);
                 attributes.atime = time(&node.atime);
@@ -255,11 +254,11 @@ impl Mounted {
     }
 }
 
-/// The inode of what a name in a directory is, always the same.
+/// The inode number of a name in a directory; it is always the same.
 fn inode(parent: INodeNo, name: &[u8]) -> INodeNo {
     let hash = Id::of(&[&parent.0.to_le_bytes(), name].concat());
     let first = hash.bytes().first_chunk().copied().unwrap_or_default();
-    // 0 is none, and 1 is the root.
+    // 0 means none, and 1 is the root.
     INodeNo(u64::from_le_bytes(first).max(2))
 }
 
@@ -287,7 +286,7 @@ fn damaged(_: lifeboat_repository::Error) -> Errno {
     Errno::EIO
 }
 
-/// Answers with what an extended attribute or the list of them is, or how long that is.
+/// Answers with the value or list of extended attributes, or with its length.
 fn tell(reply: ReplyXattr, answer: Answer<Vec<u8>>, room: u32) {
     match answer {
         Err(error) => reply.error(error),

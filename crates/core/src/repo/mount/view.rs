@@ -1,8 +1,8 @@
-//! Snapshots as directories: which names there are, and what is behind each.
+//! Shows snapshots as directories of names.
 //!
-//! Below the root are `ids`, `snapshots`, `hosts` and `tags`, as restic has them; in them snapshots by
-//! short id, time, host and time, tag and time, with a link `latest` beside times. What is in a
-//! snapshot is read when it is looked at, and little of it is kept.
+//! Below the root are `ids`, `snapshots`, `hosts` and `tags`, as in restic. They hold snapshots by
+//! short id, by time, by host and time, and by tag and time, with a link `latest` beside the times.
+//! The contents of a snapshot are read on demand, and little of them is cached.
 
 use lifeboat_repository::index::Index;
 use lifeboat_repository::pack::BlobKind;
@@ -12,23 +12,23 @@ use lifeboat_repository::{Error, Id, Named, Repository, Result};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Something that has a name.
+/// What a name stands for.
 #[derive(Debug, Clone)]
 pub(super) enum Item {
-    /// A directory that is in no snapshot.
+    /// A directory outside any snapshot.
     Names(Arc<Names>),
-    /// The link to the newest.
+    /// A link to the newest snapshot.
     Latest(Vec<u8>),
     /// A snapshot.
     Root(Id, Time),
-    /// An entry of one.
+    /// An entry of a snapshot.
     Node(Arc<Node>),
 }
 
-/// What is in a directory that is in no snapshot.
+/// The contents of a directory outside any snapshot.
 pub(super) type Names = BTreeMap<Vec<u8>, Item>;
 
-/// What is in any directory, in order.
+/// The contents of any directory, in order.
 pub(super) type Entries = Vec<(Vec<u8>, Item)>;
 
 /// The directories above the snapshots.
@@ -106,12 +106,12 @@ fn name(text: &str) -> Vec<u8> {
     }
 }
 
-/// Entries of trees that are kept.
+/// Limit on cached entries of trees.
 const TREE_ENTRIES_MAX: usize = 100_000;
-/// Bytes of content that are kept.
+/// Limit on cached bytes of content.
 const CONTENT_BYTES_MAX: usize = 64 << 20;
 
-/// See the module.
+/// The view of all snapshots: see the module.
 pub(super) struct View {
     repository: Repository,
     index: Index,
@@ -143,7 +143,7 @@ impl View {
         Ok(nodes)
     }
 
-    /// What is in a directory; `None` when it is none.
+    /// The contents of a directory; `None` if the item is not one.
     pub(super) fn list(&self, item: &Item) -> Result<Option<Entries>> {
         let tree = match item {
             Item::Names(names) => {
@@ -164,7 +164,7 @@ impl View {
         Ok(Some(nodes.iter().map(named).collect()))
     }
 
-    /// What is behind a name in a directory.
+    /// The item behind a name in a directory.
     pub(super) fn find(&self, item: &Item, name: &[u8]) -> Result<Option<Item>> {
         let tree = match item {
             Item::Names(names) => return Ok(names.get(name).cloned()),
@@ -192,7 +192,7 @@ impl View {
         Ok(Content { parts })
     }
 
-    /// Bytes of a file from an offset on: as many as are wanted, or up to its end.
+    /// Reads a file from an offset on: as many bytes as are wanted, or up to its end.
     pub(super) fn read(&self, content: &Content, offset: u64, wanted: usize) -> Result<Vec<u8>> {
         let mut out = Vec::with_capacity(wanted);
         let first = content.parts.partition_point(|(end, _)| *end <= offset);
@@ -228,13 +228,13 @@ impl View {
     }
 }
 
-/// The content of a file: where each part ends, and what it is.
+/// The content of an open file: the blob of each part, and where the part ends.
 #[derive(Debug)]
 pub(super) struct Content {
     parts: Vec<(u64, Id)>,
 }
 
-/// What was read last, up to a size.
+/// A cache of what was read last, limited by size.
 struct Kept<T> {
     size_max: usize,
     size: usize,
@@ -256,7 +256,7 @@ impl<T> Kept<T> {
         self.by_id.get(id).map(Arc::clone)
     }
 
-    /// Keeps something instead of what was read before all else.
+    /// Adds an item, and drops those read longest ago.
     fn put(&mut self, id: Id, value: &Arc<T>, size: usize) {
         if self.by_id.insert(id, Arc::clone(value)).is_some() {
             return;
@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_read_first_goes_first() {
+    fn the_cache_drops_what_was_read_longest_ago() {
         let mut kept = Kept::new(10);
         let ids = [b"a", b"b", b"c"].map(|name| Id::of(name));
         for id in ids {

@@ -1,6 +1,6 @@
-//! A bucket in a restore: another one to restore to, or the live one.
+//! Restores a bucket: to another bucket, or onto the live one.
 
-use super::super::left_aside::{self, Place};
+use super::super::leftovers::{self, Place};
 use super::super::swap::{PreparedSwap, What};
 use super::{Restoring, Wanted};
 use crate::config::{BucketConfig, SourceKind};
@@ -14,8 +14,8 @@ use crate::staging;
 use std::path::Path;
 
 impl Restoring<'_> {
-    /// Into a place of the same server, with the same credentials, as the source's bucket, unless
-    /// the URL says otherwise.
+    /// Restores into another bucket: on the same server and with the same credentials as the
+    /// source's bucket, unless the URL says otherwise.
     pub fn restore_to_bucket(&mut self, url: &BucketUrl) -> Result<()> {
         let buckets: Vec<_> = self
             .wanted
@@ -57,7 +57,7 @@ impl Restoring<'_> {
         )
     }
 
-    /// Objects lie aside in the state directory: a bucket has no place beside it to swap with.
+    /// Stages objects in the state directory: a bucket has no place beside it to swap with.
     pub(super) fn prepare_bucket(
         &mut self,
         wanted: &Wanted<'_>,
@@ -67,13 +67,13 @@ impl Restoring<'_> {
         let state = self.context.state.private_directory(&["restores"])?;
         let aside = place::aside::within(&state)?;
         let name = format!("{point}-{}", source.name);
-        left_aside::note(
+        leftovers::note(
             self.context,
             &source.name,
             point,
             Place::Path(aside.path().join(&name)),
         )?;
-        // What a killed run left there.
+        // The remains of a killed run.
         aside.remove(Path::new(&name));
         let staging = aside.new_directory(&name)?.path().to_owned();
         if let Err(error) = self.bring(wanted, &staging, &mut Target::Files) {

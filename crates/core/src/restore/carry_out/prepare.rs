@@ -1,17 +1,17 @@
-//! Places a source beside what is live, as it will be swapped in. Nothing live is changed.
+//! Stages a source beside what is live, ready to be swapped in. Nothing live is changed.
 
 use super::{Restoring, Wanted};
 use crate::error::{Code, Error, Result};
 use crate::ownership;
 use crate::place::{self, Within};
 use crate::point::{FileAttributes, ManifestSource, PointId};
-use crate::restore::left_aside::{self, Place};
+use crate::restore::leftovers::{self, Place};
 use crate::restore::swap::{PreparedSwap, What, one_file_system};
 use crate::source::{self, Database, Live, Placed, Target};
 use crate::staging;
 use std::path::{Path, PathBuf};
 
-/// How many restores of one point may keep what was live before them.
+/// Limit on restores of one point that each keep what was live before them.
 const NAMES_MAX: u32 = 1000;
 
 impl Restoring<'_> {
@@ -86,14 +86,15 @@ impl Restoring<'_> {
             Ok(aside.look(Path::new(&name))?.is_none().then_some(name))
         })?;
         if staging != name("") {
-            // Ended between the two names of an exchange, it left there what was live.
+            // A restore that was killed between the two renames of an exchange left there what was
+            // live.
             self.warnings.push(format!(
                 "source {}: {} was left by a restore that was ended: look whether it holds what was live before, then remove it",
                 source.name,
                 aside.path().join(name("")).display()
             ));
         }
-        left_aside::note(
+        leftovers::note(
             self.context,
             &source.name,
             point,
@@ -134,8 +135,8 @@ impl Restoring<'_> {
         Ok(swaps)
     }
 
-    /// Removes the directories that were made above paths which the point does not hold, as one
-    /// that was optional and not there; what is left was needed.
+    /// Removes directories that were made above paths that the point turned out not to hold, such
+    /// as optional ones that did not exist. Directories that are not empty are needed and stay.
     fn forget_needless(
         &mut self,
         source: &ManifestSource,
@@ -165,8 +166,8 @@ impl Restoring<'_> {
         made
     }
 
-    /// Directories above a live place that were gone get the attributes they had at capture. A
-    /// database tells nothing of them: they become its owner's.
+    /// Gives directories above a live place that were missing the attributes they had at capture. A
+    /// database has no record of them: there they get the database's owner.
     fn adopt_directories(
         &mut self,
         wanted: &Wanted<'_>,
@@ -198,7 +199,7 @@ impl Restoring<'_> {
         Ok(())
     }
 
-    /// A database file gets the mode and owner it had at capture, before it is swapped in.
+    /// Gives a database file the mode and owner it had at capture, before it is swapped in.
     fn adopt_attributes(&mut self, wanted: &Wanted<'_>, aside: &Path) -> Result<()> {
         let source = &wanted.source;
         let details = wanted.fetched.details.as_ref().ok();
@@ -244,7 +245,7 @@ impl Restoring<'_> {
             .as_ref()
             .ok()
             .and_then(|d| d.artifact(&source.name, "dump"));
-        left_aside::note(
+        leftovers::note(
             self.context,
             &source.name,
             point,
@@ -269,7 +270,7 @@ impl Restoring<'_> {
     }
 }
 
-/// Where what was live is kept: set aside, named after it and the point that replaced it.
+/// The path that keeps what was live: set aside, and named after it and the point that replaced it.
 fn keep_path(live: &Path, point: &PointId) -> Result<PathBuf> {
     let aside = place::aside::beside(live)?;
     free_name(|addition| {
@@ -280,8 +281,8 @@ fn keep_path(live: &Path, point: &PointId) -> Result<PathBuf> {
     })
 }
 
-/// The first name that is free: what an earlier restore of the same point kept is not touched.
-/// `attempt` is given what is added to the name, and returns it when it is free.
+/// The first free name: what an earlier restore of the same point kept is not touched. `attempt` is
+/// given a suffix, and returns a value if the name with it is free.
 fn free_name<T>(attempt: impl Fn(&str) -> Result<Option<T>>) -> Result<T> {
     let additions = (1..=NAMES_MAX).map(|number| match number {
         1 => String::new(),
@@ -301,8 +302,8 @@ fn free_name<T>(attempt: impl Fn(&str) -> Result<Option<T>>) -> Result<T> {
     ))
 }
 
-/// Where a live path lies in a tree that was placed aside, if it is there. An archive in which a
-/// link leads to it is refused: what the link points to is no part of the tree.
+/// The place of a live path in a staged tree, if it is there. Fails for an archive in which a link
+/// leads to it: the target of the link is not part of the tree.
 fn place_in(tree: &Path, live: &Path) -> Result<Option<PathBuf>> {
     let relative = live.strip_prefix("/").unwrap_or(live);
     let found = Within::open(tree)?.look(relative)?;
@@ -324,7 +325,7 @@ mod tests {
         std::os::unix::fs::symlink("/nowhere", tree.join("srv/link")).unwrap();
         let place = |live: &str| place_in(&tree, Path::new(live));
         assert_eq!(place("/srv/crm").unwrap(), Some(tree.join("srv/crm")));
-        // What was captured may be a link itself.
+        // What was captured may itself be a link.
         assert_eq!(place("/srv/link").unwrap(), Some(tree.join("srv/link")));
         assert_eq!(place("/srv/gone/deeper").unwrap(), None);
         assert_eq!(place("/opt/crm").unwrap_err().code, Code::ObjectDamaged);

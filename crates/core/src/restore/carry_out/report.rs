@@ -1,4 +1,4 @@
-//! The end of a restore: what came back of each point, the verdict, and the signed record.
+//! The end of a restore: what was restored from each point, the verdict, and the signed record.
 
 use super::Restoring;
 use crate::cancel;
@@ -14,7 +14,7 @@ use crate::probe::{CheckOutcome, CheckResult, Subject};
 use crate::restore::live::{Report, Target};
 
 impl Restoring<'_> {
-    /// What comes back of a point, and what of it does not.
+    /// What was restored from a point, and what was not.
     fn proved(&self, fetched: &Fetched) -> ProvedPoint {
         let manifest = &fetched.copy.manifest;
         let own = self.wanted.iter().filter(|w| *w.point() == manifest.point);
@@ -38,7 +38,7 @@ impl Restoring<'_> {
         for fetched in self.points {
             let point = &fetched.copy.manifest.point;
             self.limits.extend(age_limit(point, self.started));
-            // A live restore asked for proof, or was told to do without.
+            // A live restore required proof, or was told to do without.
             if let (Err(error), false) = (&fetched.details, matches!(target, Target::Live))
                 && matches!(error.code, Code::ObjectDamaged | Code::ObjectMissing)
             {
@@ -50,7 +50,7 @@ impl Restoring<'_> {
         let any = |outcome| self.checks.iter().any(|c| c.outcome == outcome);
         let outcome = Verdict::of(Facts {
             failed: any(CheckOutcome::Failed),
-            // What was swapped back is not there.
+            // What was swapped back is no longer there.
             lacking: self.lacking || self.undone.is_some(),
             uncompared: any(CheckOutcome::Unknown) || self.unproven,
             interrupted: cancel::requested(),

@@ -1,4 +1,4 @@
-//! How a bucket comes back: its objects into a directory or another bucket.
+//! How a bucket is restored: its objects go into a directory or another bucket.
 
 use super::{INDEX, is_pack, objects, put};
 use crate::error::Result;
@@ -12,7 +12,7 @@ use crate::source::{Arrived, Descriptor, Incoming, Placed, StockSource, Target};
 use std::fmt::Write;
 use std::path::Path;
 
-/// What differs for buckets.
+/// The descriptor of buckets.
 pub struct OfBucket;
 
 impl Descriptor for OfBucket {
@@ -58,7 +58,8 @@ impl Descriptor for OfBucket {
         &["tar", "jq"]
     }
 
-    /// The index names, for each object, the tar that holds it and what it is called there.
+    /// Writes commands that read the index: for each object it names the tar that holds it, and the
+    /// object's name there.
     fn stock(&self, out: &mut String, stock: &StockSource<'_>) -> std::fmt::Result {
         let source = stock.source;
         let directory = quote(&format!("restored/{source}"));

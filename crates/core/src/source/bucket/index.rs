@@ -1,7 +1,7 @@
 //! The index of a mirrored bucket: a line of JSON for each object, in the order of the keys.
 //!
-//! It names everything that a restore as of its point needs: what each object was, and in which
-//! pack, at which place, its bytes are. It is read and written as a stream and never held whole.
+//! It names everything that a restore of its point needs: what each object was, and the pack and
+//! offset of its bytes. It is read and written as a stream and never held whole.
 
 use super::key::ObjectKey;
 use crate::error::{Code, Error, Result};
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
 
-/// The longest line that is read: keys, metadata and tags are bounded by S3 far below.
+/// The longest line that is read. S3's own limits on keys, metadata and tags are far lower.
 const LINE_BYTES_MAX: u64 = 1 << 20;
 
 /// One version of one object.
@@ -23,11 +23,11 @@ pub struct Entry {
     pub bytes: u64,
     /// SHA-256 of its content, hex.
     pub sha256: String,
-    /// As the bucket says, without quotes.
+    /// Its ETag as the bucket gives it, without quotes.
     pub etag: String,
-    /// When it was last modified, in seconds since 1970.
+    /// The time it was last modified, in seconds since 1970.
     pub modified: i64,
-    /// Its version in a bucket that keeps them.
+    /// Its version, in a bucket that keeps versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
     /// `content-type` and the like.
@@ -41,29 +41,29 @@ pub struct Entry {
     pub tags: BTreeMap<String, String>,
     /// The artifact that holds its bytes.
     pub pack: String,
-    /// What it is called in that tar.
+    /// Its name in that tar.
     pub member: String,
-    /// Where its bytes begin in the bare tar.
+    /// Offset of its bytes in the plain tar.
     pub offset: u64,
-    /// When it was seen to be deleted or replaced; it is then kept for a while, and no part of
-    /// the point.
+    /// The time when it was found to be deleted or replaced. It is then kept for a while, but is
+    /// not part of the point.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gone: Option<Timestamp>,
 }
 
 impl Entry {
-    /// Whether the point has it: it was there when the point was taken.
+    /// Returns true if it is part of the point: it was there when the point was taken.
     pub fn is_live(&self) -> bool {
         self.gone.is_none()
     }
 
-    /// The line of it, with its end.
+    /// The entry as a line of JSON, with its newline.
     pub fn line(&self) -> Result<Vec<u8>> {
         to_line(self)
     }
 }
 
-/// A line of JSON, with its end.
+/// Formats a value as a line of JSON, with its newline.
 pub fn to_line(value: &impl Serialize) -> Result<Vec<u8>> {
     let mut line = serde_json::to_vec(value)
         .map_err(|e| Error::new(Code::Io, "an entry cannot be written as JSON").cause(e))?;
@@ -71,7 +71,7 @@ pub fn to_line(value: &impl Serialize) -> Result<Vec<u8>> {
     Ok(line)
 }
 
-/// Reads lines of JSON. A line that is none is an error, and so is an unfinished one at the end.
+/// Reads lines of JSON. Fails for a line that is not JSON, and for an unfinished line at the end.
 pub struct Lines<R, T> {
     reader: BufReader<R>,
     what: String,
@@ -81,7 +81,7 @@ pub struct Lines<R, T> {
 }
 
 impl<R: Read, T: for<'de> Deserialize<'de>> Lines<R, T> {
-    /// `what` names the file in errors.
+    /// Reads lines from `reader`; `what` names the file in errors.
     pub fn new(reader: R, what: impl Into<String>) -> Self {
         Lines {
             reader: BufReader::with_capacity(128 << 10, reader),
@@ -144,7 +144,7 @@ impl Default for Sum {
 }
 
 impl Sum {
-    /// Adds an object: its key and content, and what it carries.
+    /// Adds an object: its key and content, and its headers, metadata and tags.
     pub fn add(&mut self, entry: &Entry) -> Result<()> {
         self.objects += 1;
         self.bytes += entry.bytes;
@@ -171,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cut_line_is_an_error_and_a_whole_one_comes_back() {
+    fn a_truncated_line_is_an_error_and_a_whole_one_round_trips() {
         let entry = Entry {
             key: ObjectKey::new(b"a\xff".to_vec()),
             gone: Some(Timestamp::UNIX_EPOCH),
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sum_sees_content_and_what_is_carried_apart() {
+    fn the_sum_separates_content_from_metadata() {
         let of = |change: fn(&mut Entry)| {
             let mut entry = Entry::default();
             change(&mut entry);

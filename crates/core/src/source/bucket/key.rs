@@ -1,4 +1,4 @@
-//! Keys of objects: any bytes, and what they are called where a key cannot stand as it is.
+//! Keys of objects: any bytes, with replacement names for where a key cannot be used as it is.
 
 use crate::digest::sha256_hex;
 use crate::tree::escape;
@@ -11,7 +11,7 @@ const MEMBER_BYTES_MAX: usize = 96;
 /// The longest file name of common file systems.
 const NAME_BYTES_MAX: usize = 255;
 
-/// A key: bytes, nearly always UTF-8. In JSON a string, or `{"hex": …}` when it is not UTF-8.
+/// A key: bytes, nearly always UTF-8. In JSON it is a string, or `{"hex": …}` if it is not UTF-8.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectKey(Vec<u8>);
 
@@ -33,9 +33,9 @@ impl ObjectKey {
         &self.0
     }
 
-    /// What the object is called in a tar: the key in one component, percent-encoded but for
-    /// letters, digits, `-`, `_` and inner dots; where that is too long, its beginning, a `~` and
-    /// the SHA-256 of the key. No two keys have one name.
+    /// The object's name in a tar: the key as one component, percent-encoded except for letters,
+    /// digits, `-`, `_` and inner dots. If that is too long, it is the beginning, a `~` and the
+    /// SHA-256 of the key. No two keys have the same name.
     pub fn member(&self) -> String {
         let mut name = String::with_capacity(self.0.len());
         for (index, byte) in self.0.iter().enumerate() {
@@ -55,7 +55,7 @@ impl ObjectKey {
         name
     }
 
-    /// Whether it can be a relative path of a file as it stands.
+    /// Returns true if the key can be the relative path of a file as it is.
     fn is_path(&self) -> bool {
         self.0.split(|b| *b == b'/').all(|part| {
             !matches!(part, b"" | b"." | b"..")
@@ -102,12 +102,12 @@ impl<'de> Deserialize<'de> for ObjectKey {
     }
 }
 
-/// Chooses where each object of a bucket lies in a directory, so that all can lie there at once:
-/// `objects/KEY` where the key can be a path, `odd/` and its name in a tar where it cannot, or
-/// where another object's key is a directory of its path. Keys must come in order.
+/// Chooses a place in a directory for each object of a bucket, so that all objects fit there at
+/// once: `objects/KEY` if the key can be a path; `odd/` and its name in a tar if it cannot, or if
+/// another object's key is a directory of its path. Keys must come in order.
 #[derive(Debug, Default)]
 pub struct Places {
-    /// Keys that the last one begins with, outermost first.
+    /// Earlier keys that are a prefix of the last one, outermost first.
     above: Vec<Vec<u8>>,
 }
 

@@ -1,6 +1,6 @@
-//! What is to be done about each object: the listing held against what is stored already.
+//! Decides what to do about each object, by comparing the listing with what is stored already.
 //!
-//! An object is the same while its ETag, size and time of modification are. Everything here goes
+//! An object is unchanged while its ETag, size and time of modification are. Everything passes
 //! through in the order of the keys, as streams: memory does not grow with the bucket.
 
 use super::index::{Entry, to_line};
@@ -14,7 +14,7 @@ use std::io::Write;
 use std::iter::Peekable;
 use std::path::Path;
 
-/// An object as the listing tells of it.
+/// An object as listed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listed {
     /// Its key.
@@ -23,15 +23,15 @@ pub struct Listed {
     pub bytes: u64,
     /// Its ETag, without quotes.
     pub etag: String,
-    /// When it was modified, in seconds since 1970.
+    /// The time it was modified, in seconds since 1970.
     pub modified: i64,
-    /// It is stored as it is, and only to move into another pack.
+    /// True if it is stored unchanged, and only moves into another pack.
     #[serde(default)]
     pub is_stored: bool,
 }
 
 impl Listed {
-    /// Whether what is stored of it is what is there now.
+    /// Returns true if the stored entry is the object that is there now.
     pub fn is(&self, entry: &Entry) -> bool {
         // Some servers list no ETags.
         let etag = self.etag.is_empty() || self.etag == entry.etag;
@@ -39,14 +39,14 @@ impl Listed {
     }
 }
 
-/// What becomes of one version of an object in the next index.
+/// The step for one version of an object in the next index.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Step {
-    /// It is stored, and there as it was.
+    /// It is stored and unchanged.
     Keep(Entry),
-    /// It is to be fetched; what was stored of it before.
+    /// It is to be fetched; with its stored entry, if it has one.
     Fetch(Listed, Option<Box<Entry>>),
-    /// It is deleted or replaced, and kept for a while.
+    /// It was deleted or replaced, and is kept for a while.
     Gone(Entry),
 }
 
@@ -59,23 +59,23 @@ impl Step {
     }
 }
 
-/// What is in a pack, as far as the next index names it.
+/// The use of a pack by the next index.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PackUse {
-    /// Bytes of the tar that hold objects which are there as they were.
+    /// Bytes of the tar that hold current objects.
     pub live_bytes: u64,
-    /// Bytes of the tar that hold versions which are deleted or replaced, and kept for a while.
+    /// Bytes of the tar that hold deleted or replaced versions, which are kept for a while.
     pub gone_bytes: u64,
 }
 
-/// What a merge counted.
+/// The counts of a merge.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Objects in the listing.
     pub listed: u64,
-    /// Objects to fetch, and their bytes.
+    /// Objects to fetch.
     pub fetch: u64,
-    /// See `fetch`.
+    /// Size of the objects to fetch, in bytes.
     pub fetch_bytes: u64,
     /// Packs that are named.
     pub packs: BTreeMap<String, PackUse>,
@@ -83,11 +83,11 @@ pub struct Counts {
 
 /// Rules for a merge.
 pub struct Rules<'a> {
-    /// Now.
+    /// The current time.
     pub now: Timestamp,
-    /// For how long deleted and replaced versions are kept, in seconds.
+    /// How long deleted and replaced versions are kept, in seconds.
     pub keep_seconds: u64,
-    /// Packs whose bytes are in every store; what lies elsewhere is fetched again.
+    /// Packs whose bytes are in every store. What lies in other packs is fetched again.
     pub packs: &'a BTreeSet<String>,
 }
 
@@ -101,7 +101,7 @@ impl Rules<'_> {
         self.packs.contains(&entry.pack)
     }
 
-    /// The entry as one that is gone from now on, if it is kept at all.
+    /// Marks the entry as gone from now on; `None` if it is not kept at all.
     pub fn retire(&self, entry: Entry) -> Option<Entry> {
         (self.keep_seconds > 0 && self.holds(&entry)).then_some(Entry {
             gone: Some(self.now),
@@ -110,8 +110,8 @@ impl Rules<'_> {
     }
 }
 
-/// Holds a listing against an index and what an interrupted run stored; writes the steps to
-/// `steps`, in order. All three come in the order of their keys.
+/// Compares a listing with an index and with what an interrupted run stored, and writes the steps
+/// to `steps`, in order. All three must come in the order of their keys.
 pub fn merge(
     listed: impl Iterator<Item = Result<Listed>>,
     index: impl Iterator<Item = Result<Entry>>,
@@ -138,7 +138,8 @@ pub fn merge(
         let live = known.iter().position(Entry::is_live);
         let live = live.map(|at| known.remove(at));
         counts.listed += u64::from(!now.is_empty());
-        // A key that is listed twice is listed while it changed; the last is what is there.
+        // A key that is listed twice changed while it was listed; the last entry is what is there
+        // now.
         let decided = decide(now.into_iter().next_back(), live, again, rules);
         let kept = known
             .into_iter()
@@ -154,7 +155,7 @@ pub fn merge(
     Ok(counts)
 }
 
-/// The steps for one key but for the versions that were gone before.
+/// The steps for one key, except for versions that were gone before.
 fn decide(
     now: Option<Listed>,
     live: Option<Entry>,
@@ -203,8 +204,7 @@ fn footprint(bytes: u64) -> u64 {
     512 + bytes.next_multiple_of(512)
 }
 
-/// Turns what is kept in one of these packs into what is fetched again, so that the packs are no
-/// longer needed.
+/// Fetches again what is kept in these packs, so that the packs are no longer needed.
 pub fn rewrite(
     steps: impl Iterator<Item = Result<Step>>,
     packs: &BTreeSet<String>,
@@ -239,17 +239,18 @@ pub fn rewrite(
     Ok(counts)
 }
 
-/// Packs smaller than this share of a full one are merged when there are many of them.
+/// Share of a full pack below which a pack is small. Small packs are merged once there are many of
+/// them.
 const SMALL_SHARE: u64 = 8;
-/// Smaller packs are not worth a thought of their own.
+/// Waste below which a pack is left alone.
 const WASTE_BYTES: u64 = 1 << 20;
-/// How many small packs are left alone.
+/// Number of small packs that are left alone.
 const SMALL_MAX: usize = 32;
 
-/// Which packs are better written anew: those that are mostly of versions that are needed no more,
-/// and small ones once there are many. One that holds versions which are kept for a while stays
-/// until they have had their time; but what is live in it moves out, or a pack from which an object
-/// goes now and then would stay for ever.
+/// Packs that are better rewritten: those mostly made of versions that are no longer needed, and
+/// small ones once there are many. A pack that holds versions kept for a while stays until their
+/// time is over. What is live in it moves out, because otherwise a pack from which an object goes
+/// now and then would stay for ever.
 pub fn wasteful(
     used: &BTreeMap<String, PackUse>,
     sizes: &BTreeMap<String, u64>,
@@ -357,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_changed_is_fetched_and_what_went_is_kept_for_a_while() {
+    fn only_changes_are_fetched_and_deleted_objects_are_kept_for_a_while() {
         let (found, counts) = steps(
             vec![
                 listed("a", "1"),
@@ -427,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn packs_of_the_dead_and_many_small_ones_are_written_anew() {
+    fn wasteful_packs_and_many_small_ones_are_rewritten() {
         let mib = 1 << 20;
         let mut used = BTreeMap::new();
         let mut sizes = BTreeMap::new();

@@ -1,20 +1,21 @@
 //! An S3 bucket as a source: mirrored incrementally.
 //!
-//! Each run lists the bucket, and fetches what is new or changed by ETag, size and time. What was
-//! fetched lies in *packs*: tars of about 64 MiB that are written once and never changed, and
-//! that every later point which needs them names again. The *index* of a point names each object:
-//! what it was and carried, and the pack and place of its bytes. Nothing is ever overwritten, so
-//! no versioned destination is needed, nor the right to delete there, and a run that dies at any
-//! instruction leaves only packs that nothing names; the next one finds them and does not fetch
-//! their objects again.
+//! Each run lists the bucket, and fetches what is new or changed by ETag, size and time. Fetched
+//! objects lie in *packs*: tars of about 64 MiB that are written once and never changed; every
+//! later point that needs a pack names it again. The *index* of a point names each object: what it
+//! was, its headers, metadata and tags, and the pack and offset of its bytes. Nothing is ever
+//! overwritten, so neither a versioned destination nor the right to delete there is needed. A run
+//! that is killed at any instruction leaves only packs that no manifest names; the next run finds
+//! them and does not fetch their objects again.
 //!
-//! Packs rather than an object for each object: they hold keys that no directory can, two keys of
-//! which one is a directory of the other, and keys that say more than a stranger may read;
-//! twenty thousand small objects are a few uploads; and a manifest can name all of them, with
-//! their sizes and hashes, so that whatever verifies, copies and restores artifacts does so here.
+//! Packs have advantages over one stored object for each object. They hold keys that no directory
+//! can, two keys of which one is a directory of the other, and keys that reveal more than a
+//! stranger may read. Twenty thousand small objects are a few uploads. And a manifest can name all
+//! packs, with their sizes and hashes, so that the code that verifies, copies and restores
+//! artifacts works here too.
 //!
-//! It does not see a change of tags alone, which a listing does not tell, and it follows no
-//! object back in time: of a bucket's own versions, the newest is taken.
+//! A change of tags alone is not noticed, because a listing does not show it. Older versions that a
+//! bucket keeps are not followed: only the newest is taken.
 
 mod descriptor;
 pub mod index;
@@ -42,10 +43,10 @@ use std::io::Write;
 
 /// The artifact that names all objects.
 pub const INDEX: &str = "index";
-/// What the names of packs begin with.
+/// Prefix of the names of packs.
 pub const PACK_PREFIX: &str = "objects-";
 
-/// Whether an artifact of a bucket source is a pack.
+/// Returns true if an artifact of a bucket source is a pack.
 pub fn is_pack(artifact: &str) -> bool {
     artifact.starts_with(PACK_PREFIX)
 }
@@ -72,7 +73,7 @@ pub fn connect(config: &BucketConfig, scrubber: &Scrubber) -> Result<Bucket> {
     Bucket::open(&options).map_err(source_error)
 }
 
-/// What an error of the bucket means for a source.
+/// Converts an error of the bucket into an error of a source.
 pub fn source_error(error: StoreError) -> Error {
     let (code, hint) = match &error {
         expired if expired.is_expired_session() => (
@@ -121,7 +122,7 @@ pub struct BucketSource {
 }
 
 impl BucketSource {
-    /// Checks the configuration; nothing is reached or resolved.
+    /// Checks the configuration; nothing is contacted or resolved.
     pub fn new(config: BucketConfig) -> Result<Self> {
         config.excludes()?;
         Ok(BucketSource { config })
@@ -146,7 +147,8 @@ impl Source for BucketSource {
     }
 
     fn capture(&self, _: &str, _: &mut dyn Write, _: &CaptureContext<'_>) -> Result<Captured> {
-        // How many streams it makes shows only on the way: `backup` writes them one by one.
+        // Its number of streams becomes known only during the capture: `backup` writes them one by
+        // one.
         Err(Error::new(
             Code::SourceFailed,
             "a bucket is captured in packs, not as one stream",

@@ -1,7 +1,7 @@
-//! Brings the objects of a bucket back: into a directory, each checked by its own hash.
+//! Restores the objects of a bucket into a directory, each checked by its own hash.
 //!
-//! Packs are read one after the other, and of each what the index names; nothing is held but one
-//! entry. A pack that is damaged costs only those of its objects that are.
+//! Packs are read one after the other, and from each only what the index names; no more than one
+//! entry is held. A damaged pack costs only those of its objects that are damaged.
 
 use super::INDEX;
 use super::index::{Entry, Lines, Sum, to_line};
@@ -24,15 +24,15 @@ use std::iter::Peekable;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-/// The index, beside the objects.
+/// Name of the index, beside the objects.
 pub(crate) const INDEX_NAME: &str = "index.ndjson";
-/// How many differences are named one by one.
+/// Number of differences that are named one by one.
 const NAMED_MAX: usize = 10_000;
 
-/// An object on its way to its place.
+/// An object on its way into a directory.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Wanted {
-    /// What it is.
+    /// Its entry in the index.
     pub entry: Entry,
     /// Its path in a directory.
     place: ObjectKey,
@@ -44,12 +44,12 @@ impl Wanted {
     }
 }
 
-/// What takes objects: called with each, and a reader of its bytes that checks them. What it
-/// returns an error for has no place there.
+/// A consumer of objects: called with each object and a reader that checks its bytes. If it fails,
+/// the object could not be placed.
 pub(super) type Take<'a> = &'a mut dyn FnMut(&Wanted, &mut (dyn Read + Send)) -> Result<()>;
 
-/// Writes the index and every live object of a source below `own`. Warnings name what is damaged;
-/// an error means that nothing came back.
+/// Writes the index and every live object of a source below `own`. Returns warnings that name what
+/// is damaged; an error means that nothing was restored.
 pub(super) fn to_directory(incoming: &Incoming<'_>, own: &Within) -> Result<Vec<String>> {
     let index = own.path().join(INDEX_NAME);
     fetch_index(incoming, &index)?;
@@ -58,7 +58,7 @@ pub(super) fn to_directory(incoming: &Incoming<'_>, own: &Within) -> Result<Vec<
     })
 }
 
-/// Fetches the index of a source, checked to its end, to a new file.
+/// Fetches the index of a source to a new file, and checks it to its end.
 pub(super) fn fetch_index(incoming: &Incoming<'_>, to: &Path) -> Result<()> {
     place::write_file(&mut incoming.open(INDEX)?, to, 0o600)?;
     Ok(())
@@ -71,7 +71,7 @@ pub(crate) fn entries(index: &Path) -> Result<Lines<File, Entry>> {
     Ok(Lines::new(file, index.display().to_string()))
 }
 
-/// Hands every live object that `wants` says yes to over to `take`, pack after pack.
+/// Passes every live object that `wants` accepts to `take`, pack after pack.
 pub(super) fn deliver(
     incoming: &Incoming<'_>,
     index: &Path,
@@ -92,7 +92,7 @@ pub(super) fn deliver(
             Err(error) => {
                 warnings.push(error.to_string());
                 first.get_or_insert(error);
-                // What is left of that pack cannot be had.
+                // The rest of that pack cannot be read.
                 while next_pack(&mut wanted)?.as_ref() == Some(&pack) {
                     wanted.next();
                 }
@@ -105,7 +105,7 @@ pub(super) fn deliver(
     }
 }
 
-/// The live objects by pack, and in a pack by place.
+/// The live objects sorted by pack, and within a pack by offset.
 fn by_pack(index: &Path, spool: &Path, wants: &dyn Fn(&Entry) -> Result<bool>) -> Result<Sorted> {
     let mut sorter = Sorter::new(spool, "wanted");
     let mut places = Places::default();
@@ -145,8 +145,8 @@ fn next_pack(wanted: &mut Peekable<Sorted>) -> Result<Option<String>> {
     }
 }
 
-/// Hands over the wanted objects of one pack. An error tells of the pack, or of objects in it that
-/// are not what the index says.
+/// Passes on the wanted objects of one pack. Fails if the pack cannot be read, or if objects in it
+/// differ from the index.
 fn unpack(
     incoming: &Incoming<'_>,
     pack: &str,
@@ -163,7 +163,7 @@ fn unpack(
     while next_pack(wanted)?.as_deref() == Some(pack) {
         let Some(record) = wanted.next() else { break };
         let one = parse(&record?.1)?;
-        // The index says where its bytes are; the tar around them is for stock tools.
+        // The index gives the offset of its bytes; the tar around them is for stock tools.
         let before = one.entry.offset.saturating_sub(at);
         let skipped = io::copy(&mut Read::take(&mut reader, before), &mut io::sink());
         if skipped.map_err(unread)? < before || one.entry.offset < at {
@@ -186,12 +186,12 @@ fn unpack(
         }
         at = one.entry.offset + checked.bytes;
     }
-    // To its end, where the reader compares the whole with the manifest.
+    // The reader compares the whole with the manifest at its end.
     io::copy(&mut reader, &mut io::sink()).map_err(unread)?;
     damaged.map_or(Ok(()), Err)
 }
 
-/// Ends in an error when an object is not what the index says.
+/// A reader that ends in an error if an object differs from the index.
 struct Checked<'a, R> {
     inner: R,
     hash: Sha256,
@@ -221,7 +221,7 @@ impl<R: Read> Read for Checked<'_, R> {
     }
 }
 
-/// Writes a new file. It is not synced: whoever calls does that for all at once, or needs it not.
+/// Writes a new file. It is not synced: the caller syncs everything at once, or does not need it.
 fn write(own: &Within, place: &Path, reader: &mut dyn Read) -> Result<()> {
     let failed = |e: &io::Error| {
         Error::new(
@@ -238,7 +238,7 @@ fn write(own: &Within, place: &Path, reader: &mut dyn Read) -> Result<()> {
             Ok(0) => return Ok(()),
             Ok(count) => count,
             Err(error) => {
-                // What is damaged must not lie there as if it were whole.
+                // A damaged object must not look whole.
                 own.remove(place);
                 return Err(Error::from_io(
                     Code::ObjectDamaged,
@@ -252,7 +252,7 @@ fn write(own: &Within, place: &Path, reader: &mut dyn Read) -> Result<()> {
     }
 }
 
-/// The proof of what lies in a directory, and how it differs from the index there, by name.
+/// The proof of a directory's objects, and their differences from the index there, by name.
 pub(super) fn observe_directory(
     own: &Path,
     reporter: &Reporter,
@@ -290,7 +290,7 @@ pub(super) fn observe_directory(
     Ok((proof(&sum), named.finish()))
 }
 
-/// The proof that a sum makes.
+/// The proof made of a sum.
 pub(super) fn proof(sum: &Sum) -> Proof {
     Proof {
         fingerprint: Fingerprint::Objects(sum.finish()),
@@ -319,7 +319,7 @@ fn hash(own: &Within, place: &Path, reporter: &Reporter) -> io::Result<Option<(u
     Ok(Some((bytes, hex(&digest))))
 }
 
-/// Differences by name, up to a bound.
+/// Differences by name, up to a limit.
 #[derive(Debug, Default)]
 pub(super) struct Named {
     found: Vec<Difference>,
@@ -339,7 +339,7 @@ impl Named {
         });
     }
 
-    /// An object that is not there.
+    /// Adds an object that is missing.
     pub(super) fn missing(&mut self, entry: &Entry) {
         self.push(
             format!("object {}", entry.key),
@@ -348,7 +348,7 @@ impl Named {
         );
     }
 
-    /// An object that is there, perhaps as another one.
+    /// Compares an object that exists with the one that is expected.
     pub(super) fn compare(&mut self, expected: &Entry, observed: &Entry) {
         let mut differ = |what: &str, a: String, b: String| {
             if a != b {
@@ -370,7 +370,7 @@ impl Named {
         }
     }
 
-    /// All of them.
+    /// Returns all differences.
     pub(super) fn finish(mut self) -> Vec<Difference> {
         if self.more > 0 {
             let more = format!("{} more objects", self.more);

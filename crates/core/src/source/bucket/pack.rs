@@ -1,8 +1,8 @@
-//! Writes objects into packs: a tar each, of objects that are fetched as they are needed.
+//! Writes objects into packs: tars of objects that are fetched as they are needed.
 //!
-//! Several requests are under way at a time, and no more of their answers is in memory than one
-//! piece for each. An object that turns out to be another one while it is written ends the pack:
-//! nothing torn is ever stored, and the pack is written again without it.
+//! Several requests run at a time, and of their answers no more than one piece each is in memory.
+//! An object that changes while it is written breaks off the pack: nothing torn is ever stored, and
+//! the pack is written again without it.
 
 use super::index::{Entry, Lines};
 use super::merge::{Listed, Step};
@@ -16,20 +16,20 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Larger objects come in pieces of this many bytes, so that memory is bounded.
+/// Size of a piece. Larger objects come in several pieces, so that memory is bounded.
 pub const PIECE_BYTES: u64 = 1 << 20;
-/// Objects of one pack: their entries are in memory while it is written.
+/// Limit on the objects of one pack: their entries are in memory while it is written.
 const OBJECTS_MAX: usize = 10_000;
-/// A block of a tar.
+/// Size of a block of a tar.
 const BLOCK: usize = 512;
 const BLOCK_BYTES: u64 = BLOCK as u64;
 
 /// Objects to fetch: those of the steps, or a few that are tried again.
 #[derive(Clone)]
 pub enum Work {
-    /// The fetches among the steps in this file.
+    /// The objects to fetch among the steps in this file.
     Steps(PathBuf),
-    /// These.
+    /// These objects.
     Again(Arc<[Listed]>),
 }
 
@@ -61,12 +61,12 @@ pub fn steps(path: &Path) -> Result<Lines<File, Step>> {
     Ok(Lines::new(file, path.display().to_string()))
 }
 
-/// How many pieces an object comes in.
+/// Number of pieces of an object.
 fn pieces_of(bytes: u64) -> u64 {
     bytes.div_ceil(PIECE_BYTES).max(1)
 }
 
-/// The pieces that an object is asked for in.
+/// The requests for the pieces of an object.
 pub fn wanted(listed: &Listed) -> impl Iterator<Item = Wanted> + Send + use<> {
     let count = pieces_of(listed.bytes);
     let listed = listed.clone();
@@ -76,7 +76,7 @@ pub fn wanted(listed: &Listed) -> impl Iterator<Item = Wanted> + Send + use<> {
         let length = (listed.bytes - first).min(PIECE_BYTES);
         Wanted {
             key: listed.key.bytes().to_vec(),
-            // One request is answered with one version, whichever it is by now.
+            // A single request is answered with a single version, whichever it is by now.
             etag: (!one && !listed.etag.is_empty()).then(|| listed.etag.clone()),
             range: (!one).then_some((first, length)),
             bytes_max: PIECE_BYTES,
@@ -84,39 +84,39 @@ pub fn wanted(listed: &Listed) -> impl Iterator<Item = Wanted> + Send + use<> {
     })
 }
 
-/// What became of an object that could not be stored as it was listed.
+/// The reason why an object could not be stored as it was listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Missed {
-    /// It is gone.
+    /// It no longer exists.
     Gone(Listed),
-    /// It cannot be had, in these words.
+    /// It cannot be read, for the given reason.
     Refused(Listed, String),
-    /// It is another one now: to be tried again.
+    /// It has changed: try again.
     Changed(Listed),
 }
 
-/// Objects on their way, in order.
+/// A queue of objects being fetched, in order.
 pub struct Feed {
     bucket: Bucket,
     parallel: usize,
     work: Work,
     objects: Box<dyn Iterator<Item = Result<Listed>> + Send>,
     pieces: Pieces,
-    /// Objects taken from the work so far.
+    /// Number of objects taken from the work so far.
     taken: u64,
-    /// The next object that can be had, with its first piece.
+    /// The next readable object, with its first piece.
     ready: Option<(Listed, Piece)>,
-    /// What could not be stored.
+    /// Objects that could not be stored.
     pub missed: Vec<Missed>,
-    /// Where in the work the pack that is being written begins.
+    /// The position in the work where the current pack begins.
     begun: (u64, usize),
-    /// Keys that changed while a pack was written: left out when it is written again.
+    /// Objects that changed while the pack was written: left out when it is written again.
     torn: Vec<Listed>,
-    /// Why nothing more can be fetched; told once the pack that is being written is stored.
+    /// The error that stopped fetching; returned once the current pack is stored.
     broken: Option<Error>,
 }
 
-/// What a pack holds.
+/// The contents of a pack.
 #[derive(Debug, Default)]
 pub struct Packed {
     /// Its objects, in order.
@@ -124,7 +124,7 @@ pub struct Packed {
 }
 
 impl Feed {
-    /// Begins to fetch.
+    /// Begins fetching.
     pub fn start(bucket: &Bucket, parallel: usize, work: Work) -> Result<Self> {
         let (objects, pieces) = open(bucket, parallel, &work, 0)?;
         Ok(Feed {
@@ -142,7 +142,7 @@ impl Feed {
         })
     }
 
-    /// Goes on to the next object that can be had; false when there is none.
+    /// Goes on to the next readable object. Returns false if there is none.
     fn prepare(&mut self) -> Result<bool> {
         while self.ready.is_none() {
             crate::cancel::check()?;
@@ -183,7 +183,7 @@ impl Feed {
         })
     }
 
-    /// Prepares the next pack; false when nothing is left.
+    /// Prepares the next pack. Returns false if nothing is left.
     pub fn begin(&mut self) -> Result<bool> {
         if let Some(error) = self.broken.take() {
             return Err(error);
@@ -193,8 +193,8 @@ impl Feed {
         self.prepare()
     }
 
-    /// After a pack broke off: true when that was for an object that changed, and the pack can be
-    /// begun again without it.
+    /// Rewinds after a pack broke off. Returns true if the reason was a changed object, so that the
+    /// pack can be written again without it.
     pub fn rewind(&mut self, torn_before: usize) -> Result<bool> {
         if self.torn.len() == torn_before {
             return Ok(false);
@@ -208,12 +208,12 @@ impl Feed {
         Ok(true)
     }
 
-    /// The size of the object that the next pack begins with.
+    /// Size of the first object of the next pack.
     pub fn next_bytes(&self) -> u64 {
         self.ready.as_ref().map_or(0, |(_, piece)| piece.head.bytes)
     }
 
-    /// How many objects broke a pack so far.
+    /// Number of objects that broke off a pack so far.
     pub fn torn(&self) -> usize {
         self.torn.len()
     }
@@ -232,7 +232,7 @@ impl Feed {
             match self.prepare() {
                 Ok(true) => {}
                 Ok(false) => break,
-                // What came before it is whole, and need not be fetched again.
+                // The objects before it are whole, and need not be fetched again.
                 Err(error) if at > 0 => {
                     self.broken = Some(error);
                     break;
@@ -318,7 +318,7 @@ type Opened = (Box<dyn Iterator<Item = Result<Listed>> + Send>, Pieces);
 
 fn open(bucket: &Bucket, parallel: usize, work: &Work, done: u64) -> Result<Opened> {
     let asked = work.objects(done)?;
-    // An error there is met again by the iterator beside it, and told.
+    // The iterator beside this one meets the same error, and returns it.
     let wanted = asked.map_while(Result::ok).flat_map(|l| wanted(&l));
     Ok((work.objects(done)?, bucket.fetch(wanted, parallel)?))
 }
@@ -344,10 +344,10 @@ fn header(member: &str, bytes: u64, modified: i64) -> Result<[u8; BLOCK]> {
     Ok(*header.as_bytes())
 }
 
-/// How many objects are named that could not be copied; of the rest, only the number.
+/// Number of objects left out that are named; the others are only counted.
 const NAMED_MAX: usize = 1000;
 
-/// What is left out, as data: each by name, up to a bound.
+/// A list of what was left out: each by name, up to a limit.
 #[derive(Debug, Default)]
 pub struct LeftOut {
     named: Vec<Skipped>,
@@ -355,7 +355,7 @@ pub struct LeftOut {
 }
 
 impl LeftOut {
-    /// Notes one.
+    /// Adds an object.
     pub fn push(&mut self, name: String, reason: String, partial: bool) {
         if self.named.len() < NAMED_MAX {
             self.named.push(Skipped {
@@ -368,7 +368,7 @@ impl LeftOut {
         }
     }
 
-    /// All of it.
+    /// Returns the list.
     pub fn finish(mut self) -> Vec<Skipped> {
         if self.more > 0 {
             self.named.push(Skipped {

@@ -1,7 +1,7 @@
-//! Puts objects into a bucket: a new one, or the live one, where what they replace is kept.
+//! Puts objects into a bucket: a new one, or the live one, where the objects they replace are kept.
 //!
-//! Everything is put with the headers, metadata and tags it had. Small objects go several at a
-//! time; memory is bounded by those, and by a part of a large one.
+//! Every object is put with the headers, metadata and tags it had. Several small objects are put at
+//! a time; memory is bounded by those and by one part of a large object.
 
 use super::index::{Entry, Lines, Sum, to_line};
 use super::key::{ObjectKey, Places};
@@ -29,23 +29,23 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Objects up to this size are put several at a time, from memory.
+/// Largest size of an object that is put from memory, several at a time.
 const SMALL_BYTES: u64 = 1 << 20;
-/// How many of them at a time.
+/// Number of small objects put at a time.
 const PARALLEL: usize = 8;
 
 /// A bucket, or a part of one, that a source is restored to.
 #[derive(Clone)]
 pub struct BucketPlace {
     bucket: Bucket,
-    /// What every key begins with there.
+    /// Prefix of every key there.
     prefix: Vec<u8>,
     index: PathBuf,
     _scratch: Arc<scratch::Directory>,
 }
 
 impl BucketPlace {
-    /// A place in a bucket, which must hold nothing below the prefix. A spool lies below `scratch`.
+    /// A place in a bucket, which must hold nothing below the prefix. A spool goes below `scratch`.
     pub fn new(scratch: &Path, bucket: Bucket, prefix: &str) -> Result<Self> {
         let mut prefix = prefix.trim_matches('/').to_owned();
         if !prefix.is_empty() {
@@ -66,7 +66,7 @@ impl BucketPlace {
         })
     }
 
-    /// For people.
+    /// Its description for people.
     pub fn describe(&self) -> String {
         let prefix = String::from_utf8_lossy(&self.prefix);
         match prefix.is_empty() {
@@ -80,7 +80,7 @@ impl BucketPlace {
     }
 }
 
-/// What an error of a bucket means that is written to.
+/// Converts an error of a bucket that is written to.
 fn target_error(error: StoreError) -> Error {
     let error = Error::from(error);
     if error.code == Code::ObjectDamaged {
@@ -143,7 +143,7 @@ impl Putter<'_> {
     }
 }
 
-/// Lends a [`Putter`] to some work; an error of a put is an error of the work.
+/// Runs `work` with a [`Putter`]. An error of a put is an error of the work.
 fn putting<T>(bucket: &Bucket, work: impl FnOnce(&Putter<'_>) -> Result<T>) -> Result<T> {
     let failed = Mutex::new(None);
     let done = std::thread::scope(|scope| {
@@ -174,7 +174,7 @@ fn putting<T>(bucket: &Bucket, work: impl FnOnce(&Putter<'_>) -> Result<T>) -> R
     }
 }
 
-/// The proof of what is in a bucket now, read from there, and how it differs from the index.
+/// The proof of what is in a bucket now, read from there, and its differences from the index.
 pub(super) fn observe_bucket(
     at: &BucketPlace,
     reporter: &Reporter,
@@ -233,26 +233,26 @@ pub(super) fn observe_bucket(
     Ok((proof(&sum), named.finish()))
 }
 
-/// What was done to one object of the live bucket.
+/// A change to one object of the live bucket.
 #[derive(Serialize, Deserialize)]
 enum Done {
-    /// It was replaced; what was there lies at this path.
+    /// It was replaced; what was there is kept at this path.
     Replaced(Box<Entry>, PathBuf),
     /// It was not there.
     Made(ObjectKey),
 }
 
-/// Objects that lie aside in a directory, to be put into the live bucket.
+/// Objects staged in a directory, to be put into the live bucket.
 pub struct Aside {
     /// The live bucket.
     pub bucket: Bucket,
-    /// Only keys that begin with this are the source's.
+    /// Prefix of the keys that belong to the source.
     pub prefix: String,
-    /// Where the objects lie, with their index.
+    /// The directory of the objects and their index.
     pub own: PathBuf,
-    /// Where what they replace is kept.
+    /// The directory that keeps the objects they replace.
     pub keep: PathBuf,
-    /// Where there is room for spools.
+    /// A directory for spools.
     pub scratch: PathBuf,
 }
 
@@ -260,14 +260,14 @@ pub struct Aside {
 pub struct Swapped {
     bucket: Bucket,
     keep: PathBuf,
-    /// How many objects were put.
+    /// Number of objects that were put.
     pub put: u64,
 }
 
 impl Aside {
-    /// Puts back what is not in the live bucket as it was captured. What is there is fetched and
-    /// kept first; what is there and not in the point is left alone. When that fails half-way, it
-    /// is undone.
+    /// Puts every object that differs in the live bucket from what was captured. What is there is
+    /// fetched and kept first; objects that are there and not in the point are left alone. If this
+    /// fails, everything is undone.
     pub fn carry_out(&self) -> Result<Swapped> {
         staging::create_directory(&self.keep)?;
         let mut swapped = Swapped {
@@ -345,7 +345,7 @@ impl Aside {
                 Some(listed) => self.keep_object(listed, swapped.put)?,
                 None => Done::Made(entry.key.clone()),
             };
-            // Noted before it is done: undoing what was not done does no harm.
+            // Noted before it is done: undoing a change that was not made does no harm.
             notes
                 .write_all(&to_line(&done)?)
                 .map_err(|e| sort::unusable(&self.keep, &e))?;
@@ -359,7 +359,7 @@ impl Aside {
         Ok(())
     }
 
-    /// Fetches what is in the live bucket now.
+    /// Fetches and keeps what is in the live bucket now.
     fn keep_object(&self, listed: &Listed, number: u64) -> Result<Done> {
         let path = self.keep.join(format!("{number:08}"));
         let pieces = self.bucket.fetch(wanted(listed), 4).map_err(target_error)?;
@@ -421,12 +421,12 @@ fn open_notes(keep: &Path) -> Result<File> {
 }
 
 impl Swapped {
-    /// Where what was replaced is kept, if anything was.
+    /// The place that keeps the replaced objects, if any were replaced.
     pub fn kept(&self) -> Option<String> {
         (self.put > 0).then(|| self.keep.display().to_string())
     }
 
-    /// Puts back what was there, and removes what was not.
+    /// Puts back what was replaced, and removes what was new.
     pub fn undo(&self) -> Result<()> {
         let file = File::open(self.keep.join(NOTES)).map_err(|e| sort::unusable(&self.keep, &e))?;
         for done in Lines::<_, Done>::new(file, "the notes of what was replaced") {

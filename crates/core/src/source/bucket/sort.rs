@@ -1,4 +1,4 @@
-//! Sorts more records than memory holds: by runs in a scratch directory, which are then merged.
+//! Sorts more records than fit in memory: by runs in a scratch directory, which are then merged.
 
 use crate::error::{Code, Error, Result};
 use std::cmp::Reverse;
@@ -8,15 +8,15 @@ use std::io::{BufReader, BufWriter, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-/// Bytes of records in memory.
+/// Bytes of records held in memory.
 const RUN_BYTES: usize = 8 << 20;
-/// Runs that are merged at once.
+/// Number of runs merged at once.
 const RUNS_MAX: usize = 64;
 
-/// A record: what it is sorted by, and the rest.
+/// A record: its sort key, and the rest.
 pub type Record = (Vec<u8>, Vec<u8>);
 
-/// Takes records in any order.
+/// A sorter that takes records in any order.
 pub struct Sorter {
     directory: PathBuf,
     name: String,
@@ -26,15 +26,14 @@ pub struct Sorter {
     count: usize,
 }
 
-/// Records in order; those with the same key in the order they were put in, as far as they were in
-/// one run.
+/// Records in order. Those with the same key keep their original order if they were in one run.
 pub struct Sorted {
     heap: BinaryHeap<Reverse<(Record, usize)>>,
     runs: Vec<BufReader<File>>,
 }
 
 impl Sorter {
-    /// Runs are files `NAME.N` in the directory.
+    /// A sorter whose runs are files `NAME.N` in the directory.
     pub fn new(directory: &Path, name: &str) -> Self {
         Sorter {
             directory: directory.to_owned(),
@@ -46,7 +45,7 @@ impl Sorter {
         }
     }
 
-    /// Takes a record.
+    /// Adds a record.
     pub fn push(&mut self, key: &[u8], value: Vec<u8>) -> Result<()> {
         self.held_bytes += key.len() + value.len() + 64;
         self.held.push((key.to_vec(), value));
@@ -66,7 +65,7 @@ impl Sorter {
             let merged = Sorted::open(&runs)?;
             self.write_run(merged)?;
             for run in runs {
-                // The scratch directory goes anyway.
+                // The scratch directory is removed anyway.
                 let _ = std::fs::remove_file(run);
             }
         }
@@ -91,7 +90,7 @@ impl Sorter {
         Ok(())
     }
 
-    /// All records in the order of their keys.
+    /// Returns all records in the order of their keys.
     pub fn finish(mut self) -> Result<Sorted> {
         self.spill()?;
         Sorted::open(&self.runs)
@@ -172,7 +171,7 @@ pub fn create(path: &Path) -> Result<BufWriter<File>> {
         .map_err(|e| unusable(path, &e))
 }
 
-/// What is wrong with a spool.
+/// The error for an unusable spool.
 pub fn unusable(path: &Path, error: &std::io::Error) -> Error {
     Error::new(
         Code::State,
@@ -187,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn more_than_memory_comes_back_in_order() {
+    fn more_records_than_fit_in_memory_are_sorted() {
         let directory = tempfile::tempdir().unwrap();
         let mut sorter = Sorter::new(directory.path(), "t");
         let mut expected = Vec::new();

@@ -1,4 +1,4 @@
-//! How a command's output comes back: as a file. What it is for, its operator knows.
+//! How a command's output is restored: as a file. Only its operator knows its use.
 
 use crate::error::Result;
 use crate::fingerprint::{Difference, Proof};
@@ -11,7 +11,7 @@ use crate::source::{Arrived, Descriptor, Incoming, Placed, StockArtifact, StockS
 use std::fmt::Write;
 use std::path::Path;
 
-/// What differs for the output of commands.
+/// The descriptor of command output.
 pub struct OfCommand;
 
 impl Descriptor for OfCommand {

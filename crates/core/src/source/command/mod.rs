@@ -1,8 +1,8 @@
-//! The standard output of a command as a source: for whatever has its own export program.
+//! The standard output of a command as a source, for anything that has its own export program.
 //!
-//! Guarantees: the whole output of a command that ended well, hashed as it passed; no shell; its
-//! secrets go by environment and are scrubbed from what it says. It knows nothing of what the bytes
-//! mean, so their consistency is whatever the command makes of it.
+//! Guarantees: the whole output of a command that succeeded, hashed as it passes. No shell is used.
+//! Secrets are passed in the environment and are scrubbed from the command's messages. The meaning
+//! of the bytes is unknown, so their consistency is whatever the command guarantees.
 
 mod descriptor;
 
@@ -24,9 +24,10 @@ use std::process::{ChildStdout, ExitStatus};
 
 /// The one artifact of a command.
 const ARTIFACT: &str = "output";
-/// Read at a time.
+/// Bytes read at a time.
 const BUFFER_BYTES: usize = 256 << 10;
-/// Asked of the kernel, so that the command rarely waits for us; what an unprivileged user may have.
+/// Pipe size asked of the kernel, so that the command rarely waits for us; the most that an
+/// unprivileged user may have.
 const PIPE_BYTES: usize = 1 << 20;
 
 /// A command whose standard output is backed up.
@@ -69,7 +70,7 @@ impl CommandSource {
             .hint("run the command by hand as the user that runs lifeboat")
     }
 
-    /// Passes all that the command prints on to `output`; how many bytes it was.
+    /// Passes all output of the command to `output`. Returns its length in bytes.
     fn stream(
         &self,
         mut stdout: ChildStdout,
@@ -99,7 +100,7 @@ impl CommandSource {
         Ok(bytes)
     }
 
-    /// Waits for the end of the command, and refuses all but success with enough bytes.
+    /// Waits for the end of the command. Fails unless it succeeded and printed enough bytes.
     fn conclude(&self, running: Running, bytes: u64) -> Result<()> {
         let (status, stderr) = running.wait()?;
         if !status.success() {
@@ -142,7 +143,7 @@ impl CommandSource {
         }
     }
 
-    /// Whether the other side answers and has the program.
+    /// Checks that the other side answers and has the program.
     fn examine_there(&self, subject: &str) -> Finding {
         let place = self.transport.place().unwrap_or_default();
         let look = Command::new("sh").args(["-c", "command -v \"$1\"", "look", &self.program]);
@@ -166,7 +167,7 @@ impl CommandSource {
     }
 }
 
-/// How a command that did not succeed ended.
+/// Describes how a failed command ended.
 fn ended(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("ended with exit status {code}"),
@@ -237,7 +238,7 @@ impl Source for CommandSource {
     }
 }
 
-/// Where the program is: itself when it has a slash, else the first in `PATH` that may be run.
+/// The path of the program: itself if it has a slash, else the first executable in `PATH`.
 fn find_program(program: &str) -> Option<PathBuf> {
     let runs = |path: &Path| {
         path.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok()
@@ -375,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_program_and_an_empty_command_are_told() {
+    fn a_missing_program_and_an_empty_command_are_reported() {
         let missing = CommandSource::new(config(&["no-such-program-here"])).unwrap();
         assert_eq!(
             capture(&missing, &mut Vec::new()).unwrap_err().code,

@@ -1,4 +1,4 @@
-//! Reading the extended attributes of a file or directory.
+//! Reads the extended attributes of a file or directory.
 
 use crate::tree::sums::Attributes;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -6,11 +6,12 @@ use rustix::fs::{Mode, OFlags, fgetxattr, flistxattr, getxattr, listxattr, opena
 use rustix::io::Errno;
 use std::ffi::{CStr, CString, OsStr};
 
-/// Linux allows lists and values of so many bytes.
+/// Linux's limit on lists and values.
 const VALUE_BYTES_MAX: usize = 64 << 10;
 
-/// All attributes of an open file, sorted by name, access control lists among them. A file system
-/// without attributes has none; one that vanishes between listing and reading is left out.
+/// All attributes of an open file, sorted by name, including access control lists. On a file system
+/// without attributes there are none. An attribute that vanishes between listing and reading is
+/// left out.
 pub(super) fn read(file: impl AsFd, buffer: &mut Vec<u8>) -> Result<Attributes, Errno> {
     collect(
         buffer,
@@ -19,7 +20,8 @@ pub(super) fn read(file: impl AsFd, buffer: &mut Vec<u8>) -> Result<Attributes, 
     )
 }
 
-/// The same without opening the file for reading: the database that it is stays locked.
+/// Reads attributes without opening the file for reading: locks on it, if it is a database, are
+/// kept.
 pub(super) fn read_unopened(
     directory: BorrowedFd<'_>,
     name: &OsStr,

@@ -1,4 +1,4 @@
-//! One walk that writes the archive and its proof together.
+//! Captures a tree: one walk writes the archive and its proof together.
 
 use super::attributes;
 use super::extent::{data_extents, may_have_holes};
@@ -21,14 +21,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use tar::EntryType;
 
-/// Reads are of this size; files up to it are read whole before their header is written.
+/// Bytes read at a time. Files up to this size are read whole before their header is written.
 const READ_BYTES: usize = 1 << 20;
-/// How often a small file that changes is read anew.
+/// How often a small file that changes is read.
 const ATTEMPTS_MAX: u32 = 3;
-/// Attributes of one entry beyond this are refused, as the reader refuses them.
+/// Limit on the attributes of one entry. More are refused, as the reader refuses them.
 const ATTRIBUTE_BYTES_MAX: usize = 4 << 20;
 
-/// Walks and writes.
+/// A running capture: it walks and writes.
 pub(super) struct Capture<'a> {
     tape: TapeWriter<'a>,
     sums: FilesSums,
@@ -37,20 +37,20 @@ pub(super) struct Capture<'a> {
     pub(super) warnings: Vec<String>,
     /// First names of files that have several: (device, inode) → path.
     first_names: HashMap<(u64, u64), Vec<u8>>,
-    /// Databases that the backup interface refused: their companions are taken as they are.
+    /// Databases that the backup interface refused. Their companions are captured as plain files.
     plain_databases: BTreeSet<Vec<u8>>,
     is_root: &'a dyn Fn(&[u8]) -> bool,
     buffer: Vec<u8>,
     attribute_buffer: Vec<u8>,
 }
 
-/// What became of a file while it was read.
+/// What happened to a file while it was read.
 #[derive(Clone, Copy, PartialEq)]
 enum Fate {
     Same,
-    /// It grew at its end, as logs do; what was there first was taken.
+    /// It grew at its end, as logs do; its original length was captured.
     Grew,
-    /// It was written to or cut: what was taken may never have been its content.
+    /// It was written to or truncated: what was captured may never have been its content.
     Changed,
     /// Reading failed; the rest is zeros.
     Unreadable(Errno),
@@ -127,7 +127,7 @@ impl<'a> Capture<'a> {
         self.warnings.push(format!("/{} {what}", escape(path)));
     }
 
-    /// Attributes that can be stored; others are reported.
+    /// Returns attributes that can be stored, and reports the others.
     fn accept(&mut self, path: &[u8], found: Result<Attributes, Errno>) -> Attributes {
         let attributes = match found {
             Ok(attributes) => attributes,
@@ -205,7 +205,7 @@ impl<'a> Capture<'a> {
             .filter(|_| entry.stat.st_nlink > 1)
         {
             let first = first.clone();
-            // The attributes are those of the first name; the proof has them for both.
+            // The attributes are stored with the first name; the proof has them for both names.
             let found =
                 attributes::read_unopened(entry.directory, entry.name, &mut self.attribute_buffer);
             let attributes = self.accept(entry.path, found);
@@ -235,7 +235,8 @@ impl<'a> Capture<'a> {
         Ok(())
     }
 
-    /// Whether this is the log, index or journal of a database that is taken through SQLite.
+    /// Returns true if this is the log, index or journal of a database that is captured through
+    /// SQLite.
     fn is_companion(&self, entry: &Entry<'_>) -> bool {
         let name = entry.name.as_bytes();
         let base = |ending: &&str| name.strip_suffix(ending.as_bytes());
@@ -248,7 +249,7 @@ impl<'a> Capture<'a> {
             .get(..entry.path.len() - ending)
             .unwrap_or_default();
         if self.plain_databases.contains(path) {
-            // Without an index SQLite makes a new one; with an old one it may be misled.
+            // Without an index SQLite makes a new one; an old one may mislead it.
             return name.ends_with(b"-shm");
         }
         let base = OsStr::from_bytes(base);
@@ -262,7 +263,8 @@ impl<'a> Capture<'a> {
         })
     }
 
-    /// Takes a live database through SQLite's backup interface. Whether anything was taken.
+    /// Captures a live database through SQLite's backup interface. Returns true if anything was
+    /// captured.
     fn database(&mut self, entry: &Entry<'_>) -> Result<bool> {
         let mut path = b"/".to_vec();
         path.extend_from_slice(entry.path);
@@ -321,11 +323,11 @@ impl<'a> Capture<'a> {
         Ok(true)
     }
 
-    /// Takes a file as it is. Whether anything was taken.
+    /// Captures a file as it is. Returns true if anything was captured.
     fn plain(&mut self, path: &[u8], file: &OwnedFd) -> Result<bool> {
         let stat = match fstat(file) {
             Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile => stat,
-            // Another kind of thing took its name after the walk saw it.
+            // Something of another kind took the name after the walk saw it.
             Ok(_) => {
                 self.trouble(path, "became something else while it was looked at")?;
                 return Ok(false);
@@ -367,8 +369,8 @@ impl<'a> Capture<'a> {
         Ok(true)
     }
 
-    /// Takes a file that fits the buffer: read until it stands still, then written. `None` when it
-    /// cannot be read at all.
+    /// Captures a file that fits the buffer: it is read until it stops changing, then written.
+    /// `None` if it cannot be read at all.
     fn small(
         &mut self,
         path: &[u8],
@@ -389,7 +391,7 @@ impl<'a> Capture<'a> {
                 }
             };
             let mut fate = fate(&stat, &after);
-            // Bytes that came while it was read.
+            // Bytes were added while it was read.
             if fate == Fate::Same && length as u64 != size_of(&after) {
                 fate = Fate::Changed;
             }
@@ -417,7 +419,7 @@ impl<'a> Capture<'a> {
         Ok(Some(fate))
     }
 
-    /// Takes a file of any size, piece by piece, holes as holes, at the size first seen.
+    /// Captures a file of any size, piece by piece, with holes as holes, at the size first seen.
     fn stream(
         &mut self,
         head: &Head<'_>,
@@ -426,7 +428,7 @@ impl<'a> Capture<'a> {
         stat: &Stat,
     ) -> Result<Fate> {
         let size = size_of(stat);
-        // A file system that cannot tell its holes is read through.
+        // If the file system does not report holes, the whole file is read.
         let extents = data_extents(file, stat, size).ok().flatten();
         let whole = [(0, size)];
         let (body, extents) = match &extents {
@@ -464,7 +466,7 @@ impl<'a> Capture<'a> {
                 break;
             }
         }
-        // What the file no longer gave is zeros, in the archive as in the proof.
+        // Missing bytes are zeros, in the archive as in the proof.
         hash.zeros(size - at);
         self.tape.end().map_err(not_written)?;
         let (bytes, hash) = hash.finish();

@@ -1,4 +1,4 @@
-//! How a tree comes back: unpacked into a directory.
+//! How a tree is restored: unpacked into a directory.
 
 use super::observe;
 use crate::archive;
@@ -13,7 +13,7 @@ use crate::source::{Arrived, Descriptor, Incoming, Limit, Placed, StockSource, T
 use std::fmt::Write;
 use std::path::Path;
 
-/// What differs for files and directories.
+/// The descriptor of files and directories.
 pub struct OfFiles;
 
 impl Descriptor for OfFiles {

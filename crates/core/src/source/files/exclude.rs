@@ -1,4 +1,4 @@
-//! What is left out of a directory tree by pattern.
+//! Patterns that leave parts of a directory tree out.
 //!
 //! Patterns are those of `.gitignore` without negation. One without a slash matches a name at any
 //! depth; one that begins with a slash matches a whole absolute path; one with a slash further in
@@ -52,7 +52,7 @@ impl Excludes {
         })
     }
 
-    /// Whether the entry at `path` (relative to `/`) is left out.
+    /// Returns true if the entry at `path` (relative to `/`) is left out.
     pub(super) fn matches(&self, path: &[u8], is_directory: bool) -> bool {
         if self.names.is_empty()
             && self.paths.is_empty()

@@ -1,21 +1,21 @@
-//! Where the data of a sparse file lies.
+//! Finds where the data of a sparse file lies.
 
 use rustix::fd::AsFd;
 use rustix::fs::{SeekFrom, Stat, seek};
 use rustix::io::Errno;
 
-/// More extents than this are joined across their smallest holes, so that the map of a file that
-/// is all holes stays small.
+/// Limit on extents. If there are more, they are joined across the smallest holes, so that the map
+/// of a very sparse file stays small.
 const EXTENTS_MAX: usize = 16_384;
 
-/// Whether fewer blocks are allocated than the content of `size` bytes needs.
+/// Returns true if fewer blocks are allocated than content of `size` bytes needs.
 pub(super) fn may_have_holes(stat: &Stat, size: u64) -> bool {
     let blocks = u64::try_from(stat.st_blocks).unwrap_or(0);
     size > 0 && blocks.saturating_mul(512) < size
 }
 
 /// Pieces of data (offset, length) in order, none empty, none touching; everything else below
-/// `size` is a hole. `None` for a file without holes, or where the file system does not tell.
+/// `size` is a hole. `None` for a file without holes, or if the file system does not report them.
 pub(super) fn data_extents(
     file: impl AsFd,
     stat: &Stat,
@@ -44,7 +44,7 @@ fn extents(
         };
         let end = match seek(&file, SeekFrom::Hole(start)) {
             Ok(end) => end.min(size),
-            // The file was cut after the first call.
+            // The file was truncated after the first call.
             Err(Errno::NXIO) => break,
             Err(error) => return Err(error),
         };
@@ -63,7 +63,8 @@ fn extents(
     Ok((!whole).then_some(extents))
 }
 
-/// Appends an extent, or joins it to the last one when the hole between is not larger than `gap`.
+/// Appends an extent, or joins it to the last one if the hole between them is not larger than
+/// `gap`.
 fn push(extents: &mut Vec<(u64, u64)>, (start, length): (u64, u64), gap: u64) {
     if let Some((last_start, last_length)) = extents.last_mut()
         && start.saturating_sub(*last_start + *last_length) <= gap

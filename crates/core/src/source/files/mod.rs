@@ -1,13 +1,13 @@
 //! Files and directories as a source: one tar archive that GNU tar restores, and its proof.
 //!
-//! Guarantees: whatever could not be taken as it was is named in the result; no link is followed;
-//! holes stay holes; a SQLite database met on the way is taken through SQLite's backup interface.
-//! Each file is consistent in itself at best, the tree as a whole is not a snapshot.
+//! Guarantees: whatever could not be captured as it was is named in the result; no link is
+//! followed; holes stay holes; a SQLite database met on the way is captured through SQLite's backup
+//! interface. Each file is consistent in itself at best; the tree as a whole is not a snapshot.
 //!
-//! A file that changes under the reader: up to 1 MiB it is read again, up to three times, until it
-//! stands still. A larger one, or one that never does: if it only grew, as logs do, it is cut at
-//! the size first seen, with a warning; otherwise its content may be torn, and the point is partial.
-//! Access times, attributes of symbolic links and inode flags are not taken.
+//! A file that changes while it is read: up to 1 MiB it is read again, up to three times, until it
+//! stops changing. For a larger one, or one that never stops: if it only grew, as logs do, it is
+//! cut at the size first seen, with a warning; otherwise its content may be torn, and the point is
+//! partial. Access times, attributes of symbolic links and inode flags are not captured.
 //!
 //! An entry's name is its absolute path without the leading slash; the directories above a
 //! configured path are entries too.
@@ -46,7 +46,7 @@ use walk::{Selection, walk};
 /// The one artifact of a tree.
 const ARTIFACT: &str = "files";
 
-/// Files and directories.
+/// Files and directories as a source.
 #[derive(Debug)]
 pub struct FilesSource {
     paths: Vec<PathBuf>,
@@ -85,7 +85,8 @@ impl FilesSource {
         })
     }
 
-    /// The paths that are there, relative to `/`, with warnings of optional ones that are not.
+    /// The configured paths that exist, relative to `/`, with warnings of optional ones that do
+    /// not.
     fn roots(&self, mounts: &Mounts) -> Result<(BTreeSet<PathBuf>, Vec<String>)> {
         let mut roots = BTreeSet::new();
         let mut warnings = Vec::new();
@@ -93,7 +94,7 @@ impl FilesSource {
         for path in &self.paths {
             match look(mounts, path) {
                 Ok(_) => {}
-                // The walk names it, and the rest is taken.
+                // The walk reports it, and captures the rest.
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                     silent.get_or_insert(unreachable(path, &error));
                     roots.insert(relative(path));
@@ -122,7 +123,7 @@ impl FilesSource {
     }
 }
 
-/// What is at a path, a link not followed.
+/// Attributes of what is at a path. A link is not followed.
 fn look(mounts: &Mounts, path: &Path) -> io::Result<Stat> {
     mounts.ask_anyway(path, |path| Ok(rustix::fs::lstat(path)?))
 }
@@ -252,7 +253,7 @@ impl Source for FilesSource {
     }
 }
 
-/// Whether a configured path is there and can be read; what lies below it may still be closed.
+/// Fails unless a configured path exists and can be read; entries below it may still be unreadable.
 fn reachable(mounts: &Mounts, path: &Path) -> Result<()> {
     let stat = look(mounts, path).map_err(|error| unreachable(path, &error))?;
     if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {

@@ -20,18 +20,18 @@ use std::path::Path;
 use std::sync::Arc;
 
 const READ_BYTES: usize = 1 << 20;
-/// One thread at a time looks at so many entries at most,
+/// Entries in a batch for one thread, at most.
 const BATCH_ENTRIES: usize = 128;
-/// with so much to read,
+/// Bytes to read in a batch, at most.
 const BATCH_BYTES: u64 = 4 << 20;
-/// in so many directories, which are held open: a process has 1024 descriptors.
+/// Directories in a batch, at most. They are held open, and a process has 1024 descriptors.
 const BATCH_DIRECTORIES: usize = 16;
 
 /// The proof of everything below `directory`, which is itself not part of it. Sockets, pipes and
-/// devices are passed over. What cannot be read is an error.
+/// devices are skipped. Fails if anything cannot be read.
 ///
-/// A file or directory that its owner may not read is made readable while it is read, since a
-/// restore by an ordinary user makes such files and must be provable by that user.
+/// A file or directory that its owner may not read is made readable while it is read: a restore by
+/// an ordinary user makes such files, and that user must be able to prove them.
 pub fn observe(directory: &Path, reporter: &Reporter) -> Result<Proof> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let start = rustix::fs::open(directory, flags, Mode::empty()).map_err(|error| {
@@ -56,7 +56,7 @@ pub fn observe(directory: &Path, reporter: &Reporter) -> Result<Proof> {
         alone: false,
     };
     walk(start, &Selection::everything(), &mut observation)?;
-    observation.give()?;
+    observation.hand_over()?;
     observation.take_all()?;
     Ok(observation.sums.finish())
 }
@@ -68,9 +68,10 @@ struct Seen {
     content: Content,
 }
 
-/// What is known of what an entry holds.
+/// What is known of an entry's content.
 enum Content {
-    /// Nothing yet. It lies in this directory; a file may be a further name of an earlier one.
+    /// Not read yet. The entry lies in this directory; a file may be a further name of an earlier
+    /// one.
     Unread {
         directory: Arc<OwnedFd>,
         first: Option<Vec<u8>>,
@@ -90,7 +91,7 @@ struct Batch {
     directories: usize,
 }
 
-/// The walk. It goes ahead while other threads read what it found, and sums up what they have read in its
+/// The walk. It runs ahead while other threads read what it found, and adds up their results in its
 /// own order.
 struct Observation<'a> {
     directory: &'a Path,
@@ -101,8 +102,8 @@ struct Observation<'a> {
     parent: Option<(Vec<u8>, Arc<OwnedFd>)>,
     pool: Pool<Batch>,
     reader: Reader,
-    /// Whether entries are read as they are met: a directory that had to be made readable is so only
-    /// until the walk has left it.
+    /// True if entries are read as they are met: a directory that had to be made readable is so
+    /// only until the walk leaves it.
     alone: bool,
 }
 
@@ -120,7 +121,7 @@ impl Observation<'_> {
         .hint("run as the user who restored it, or as root")
     }
 
-    /// Adds an entry to the open batch, and gives that away when it is full.
+    /// Adds an entry to the open batch, and hands the batch over when it is full.
     fn push(&mut self, entry: Seen) -> Result<()> {
         if FileType::from_raw_mode(entry.stat.st_mode) == FileType::RegularFile {
             let size = u64::try_from(entry.stat.st_size).unwrap_or(0);
@@ -132,13 +133,13 @@ impl Observation<'_> {
             || batch.bytes >= BATCH_BYTES
             || batch.directories >= BATCH_DIRECTORIES;
         match is_full || self.alone {
-            true => self.give(),
+            true => self.hand_over(),
             false => Ok(()),
         }
     }
 
-    /// Has the open batch read.
-    fn give(&mut self) -> Result<()> {
+    /// Hands over the open batch to be read.
+    fn hand_over(&mut self) -> Result<()> {
         let mut batch = std::mem::take(&mut self.batch);
         self.parent = None;
         if self.alone {
@@ -147,14 +148,14 @@ impl Observation<'_> {
             return self.sum(&batch);
         }
         while self.pool.full() {
-            self.take()?;
+            self.collect()?;
         }
         let lost = |error| Error::io("the restored files cannot be read", &error);
         self.pool.submit(batch).map_err(lost)
     }
 
-    /// Sums up the oldest batch that is being read; whether there was one.
-    fn take(&mut self) -> Result<bool> {
+    /// Adds up the oldest batch that was handed over. Returns false if there is none.
+    fn collect(&mut self) -> Result<bool> {
         let lost = |error| Error::io("the restored files cannot be read", &error);
         match self.pool.next().map_err(lost)? {
             Some(batch) => self.sum(&batch).map(|()| true),
@@ -163,7 +164,7 @@ impl Observation<'_> {
     }
 
     fn take_all(&mut self) -> Result<()> {
-        while self.take()? {}
+        while self.collect()? {}
         Ok(())
     }
 
@@ -176,7 +177,7 @@ impl Observation<'_> {
         } in &batch.entries
         {
             let (attributes, what) = match content {
-                // What was not read is not proved.
+                // An entry that was not read is not proved.
                 Content::Unread { .. } => return Err(self.unreadable(path, Errno::IO)),
                 Content::Directory(attributes) => (attributes, What::Directory),
                 Content::File(attributes, (bytes, hash)) => {
@@ -249,7 +250,7 @@ impl Visitor for Observation<'_> {
     }
 }
 
-/// Reads what files and links hold.
+/// Reads the content of files and links.
 struct Reader {
     reporter: Reporter,
     buffer: Vec<u8>,
@@ -317,7 +318,7 @@ impl Reader {
                 let buffer = self.buffer.get_mut(..want).unwrap_or_default();
                 let count = read_at(file, buffer, at)?;
                 if count == 0 {
-                    // Someone cut it: the length says so.
+                    // It was truncated: the length shows it.
                     return Ok(hash.finish());
                 }
                 hash.data(buffer.get(..count).unwrap_or_default());

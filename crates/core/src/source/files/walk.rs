@@ -1,7 +1,7 @@
-//! The one walk over a directory tree: in path order, by directory descriptors, following no link.
+//! The walk over a directory tree: in path order, by directory descriptors, following no link.
 //!
 //! Capture and observation use the same walk, so that hard links get the same first name on both
-//! sides. An entry that vanishes between listing and looking is simply not there. Names of one
+//! sides. An entry that vanishes between listing and reading counts as missing. The names of one
 //! directory at a time are held, and one descriptor for each level.
 
 use super::exclude::Excludes;
@@ -17,10 +17,11 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// Deeper directories are refused: every level holds a descriptor, and a process has 1024.
+/// Depth limit. Deeper directories are refused: every level holds a descriptor, and a process has
+/// 1024.
 const DEPTH_MAX: usize = 512;
 
-/// One entry, as met on the walk.
+/// An entry met on the walk.
 pub(super) struct Entry<'a> {
     /// The directory it is in.
     pub(super) directory: BorrowedFd<'a>,
@@ -37,32 +38,33 @@ impl Entry<'_> {
     }
 }
 
-/// What a walk is for.
+/// A consumer of the entries of a walk.
 pub(super) trait Visitor {
     /// A directory was entered; its entries follow.
     fn directory(&mut self, entry: &Entry<'_>, opened: &OwnedFd) -> Result<()>;
     /// Anything but a directory.
     fn other(&mut self, entry: &Entry<'_>) -> Result<()>;
-    /// An entry that could not be looked at or, being a directory, entered.
+    /// An entry that could not be examined or, if it is a directory, entered.
     fn trouble(&mut self, path: &[u8], reason: &str) -> Result<()>;
     /// Something that a restore set aside, which the walk leaves out.
     fn set_aside(&mut self, _path: &[u8]) -> Result<()> {
         Ok(())
     }
-    /// Before a directory is opened: what is returned is held until the walk has left it.
+    /// Called before a directory is opened. The returned value is held until the walk has left the
+    /// directory.
     fn before(&mut self, _entry: &Entry<'_>) -> Option<Eased> {
         None
     }
 }
 
-/// A file or directory whose owner was given the right to read it, until this is dropped.
+/// A file or directory that its owner was given the right to read, until this is dropped.
 pub(super) struct Eased {
     place: OwnedFd,
     mode: Mode,
 }
 
 impl Eased {
-    /// Lets the owner, when that is this user, read (and enter) the entry. `None` when that is not
+    /// Lets the owner, if that is this user, read (and enter) the entry. `None` if that is not
     /// needed or not possible.
     pub(super) fn new(entry: &Entry<'_>) -> Option<Self> {
         let user = rustix::process::geteuid();
@@ -90,30 +92,31 @@ impl Eased {
 
 impl Drop for Eased {
     fn drop(&mut self) {
-        // It was possible a moment ago; if not now, the tree is observed anew and says so.
+        // It was possible a moment ago. If it fails now, another observation of the tree reports
+        // it.
         let _ = self.set(self.mode);
     }
 }
 
-/// What of a tree is walked.
+/// The part of a tree to walk.
 pub(super) struct Selection {
-    /// Paths relative to the start, none below another unless an exclusion lies between. `None`:
+    /// Paths relative to the start, none below another unless an exclusion lies between. `None` for
     /// everything.
     pub(super) roots: Option<BTreeSet<PathBuf>>,
     pub(super) excludes: Excludes,
     pub(super) one_file_system: bool,
-    /// What may keep silent below `/`, where the walk begins; `None` where it begins elsewhere.
+    /// Mounts that may not answer, if the walk begins at `/`; `None` if it begins elsewhere.
     pub(super) mounts: Option<Mounts>,
-    /// Leave out what restores set aside, but for roots.
+    /// True to leave out what restores set aside, except for roots.
     pub(super) leaves_set_aside: bool,
 }
 
-/// How much of a directory is wanted.
+/// The part of a directory that is wanted.
 #[derive(Clone, Copy, PartialEq)]
 enum Extent {
     /// Only what leads to a root.
     Lead,
-    /// Everything not excluded; for `one_file_system`, the device.
+    /// Everything that is not excluded; the device is for `one_file_system`.
     Full(u64),
 }
 
@@ -133,7 +136,7 @@ impl Selection {
         self.roots.as_ref().is_some_and(|r| r.contains(path))
     }
 
-    /// The names right below `path` that lead to a root.
+    /// The names directly below `path` that lead to a root.
     fn leads(&self, path: &[u8]) -> BTreeSet<OsString> {
         let path = Path::new(OsStr::from_bytes(path));
         let below = self.roots.iter().flat_map(|r| r.range(path.to_owned()..));
@@ -150,8 +153,8 @@ impl Selection {
         below.next().is_some_and(|root| root.starts_with(path))
     }
 
-    /// Whether an entry is left out whatever it is, as far as its name and the kind that its
-    /// directory tells say: then nothing is asked of it.
+    /// Returns true if an entry can be left out by its name and its kind in the directory alone.
+    /// The entry itself is then not touched.
     fn leaves_out(&self, within: Extent, path: &[u8], kind: FileType) -> bool {
         let Extent::Full(device) = within else {
             return false;
@@ -162,7 +165,8 @@ impl Selection {
             && !self.leads_to_root(path)
     }
 
-    /// What is wanted of an entry in a directory that is wanted to this extent.
+    /// The part of an entry that is wanted, given the part of its directory that is wanted; `None`
+    /// for nothing.
     fn extent(&self, within: Extent, path: &[u8], stat: &Stat) -> Option<Extent> {
         if self.is_root(path) {
             return Some(Extent::Full(stat.st_dev));
@@ -252,7 +256,7 @@ impl Walk<'_> {
         {
             return self.visitor.set_aside(&self.path);
         }
-        // A parent of a configured path may be a link: the path was meant through it.
+        // A parent of a configured path may be a link: the path leads through it.
         let through = within == Extent::Lead && !self.selection.is_root(&self.path);
         let follow = if through {
             AtFlags::empty()
@@ -280,7 +284,7 @@ impl Walk<'_> {
             stat,
         };
         if entry.kind() != FileType::Directory {
-            // What leads to a root but is no directory was excluded itself.
+            // An entry that leads to a root but is not a directory was excluded itself.
             let wanted = extent != Extent::Lead;
             return if wanted {
                 self.visitor.other(&entry)
@@ -299,7 +303,7 @@ impl Walk<'_> {
         let own = name.to_owned();
         let open = move |directory: BorrowedFd<'_>| {
             let opened = match openat(directory, &own, flags, Mode::empty()) {
-                // Its entries may be reachable by name all the same.
+                // Its entries may still be reachable by name.
                 Err(Errno::ACCESS) if is_lead => {
                     openat(directory, &own, flags | OFlags::PATH, Mode::empty())?
                 }
@@ -325,8 +329,8 @@ impl Walk<'_> {
         done
     }
 
-    /// Asks about where the walk is, through the directory it is in: with a bound where a file system may
-    /// keep silent, or `anyway`.
+    /// Asks the file system about the current place of the walk, through its directory. On a mount
+    /// that may not answer, and with `anyway` on every mount, the wait is bounded.
     fn ask<T: Send + 'static>(
         &self,
         directory: BorrowedFd<'_>,
@@ -348,17 +352,17 @@ fn absolute(path: &[u8]) -> PathBuf {
     Path::new("/").join(OsStr::from_bytes(path))
 }
 
-/// Names of one directory and their kinds. There may be a million, so that they are kept together.
+/// The names in one directory and their kinds, in one buffer: there may be a million.
 #[derive(Default)]
 struct Names {
     bytes: Vec<u8>,
-    /// Where each begins, and its length.
+    /// The start of each name, its length and its kind.
     places: Vec<(usize, u16, FileType)>,
 }
 
 impl Names {
     fn push(&mut self, name: &[u8], kind: FileType) {
-        // Longer than any file system has them, and then not found under the shorter one.
+        // No file system has longer names, and a shortened one is not found.
         let length = u16::try_from(name.len()).unwrap_or(u16::MAX);
         self.places.push((self.bytes.len(), length, kind));
         self.bytes.extend_from_slice(name);
@@ -382,8 +386,8 @@ fn at<'a>(bytes: &'a [u8], (start, length, _): &(usize, u16, FileType)) -> &'a [
     bytes.get(*start..end).unwrap_or_default()
 }
 
-/// The names in a directory, sorted by bytes, without `.` and `..`, and their kinds, where it
-/// tells them.
+/// The names in a directory, sorted by bytes, without `.` and `..`, and their kinds as far as the
+/// directory gives them.
 fn list(directory: BorrowedFd<'_>) -> Result<Names, Errno> {
     let mut names = Names::default();
     for entry in Dir::read_from(directory)? {

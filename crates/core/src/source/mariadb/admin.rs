@@ -1,4 +1,4 @@
-//! Makes and drops whole databases, and looks whether they are there.
+//! Creates and drops whole databases, and checks if they exist.
 
 use super::client::{execute, identifier, literal, query};
 use super::connection::Connection;
@@ -7,11 +7,11 @@ use crate::error::{Code, Error, Result};
 use crate::fingerprint::Proof;
 use crate::secret::Scrubber;
 
-/// How long the name of a database may be, in characters.
+/// Maximum length of a database name, in characters.
 pub const NAME_CHARACTERS_MAX: usize = 64;
 
-/// Makes a database with the character set and collation of the captured one (or the server's own
-/// when nothing is known).
+/// Creates a database with the character set and collation of the captured one (or of the server,
+/// if they are unknown).
 pub fn create_database(
     admin: &Connection,
     name: &str,
@@ -27,7 +27,7 @@ pub fn create_database(
         let cause = error.cause.clone().unwrap_or_default();
         let unknown = ["Unknown collation", "Unknown character set"];
         match unknown.iter().any(|text| cause.contains(text)) {
-            // This server is older than the one that was captured, or of the other kind.
+            // This server is older than the captured one, or of the other flavor.
             true => Error::new(
                 Code::ToolMissing,
                 format!("this server does not have the character set of database {name}"),
@@ -39,16 +39,16 @@ pub fn create_database(
     })
 }
 
-/// A database that got the character set and collation of a captured one.
+/// A database that was given the character set and collation of a captured one.
 pub struct Adopted {
-    /// What it had, as the end of `ALTER DATABASE`.
+    /// Its earlier ones, as the end of `ALTER DATABASE`.
     before: String,
-    /// What was done, or could not be, for people.
+    /// A message for people about what was done, or could not be.
     pub warning: String,
 }
 
-/// Gives an empty database the character set and collation of the captured one: what is made in it
-/// takes them. Nothing when it has them.
+/// Gives an empty database the character set and collation of the captured one, which new objects
+/// in it take over. `None` if it has them already.
 pub fn adopt_defaults(
     target: &Connection,
     captured: Option<&Proof>,
@@ -82,7 +82,7 @@ pub fn adopt_defaults(
 }
 
 impl Adopted {
-    /// Gives the database back what it had.
+    /// Restores the database's earlier ones.
     pub fn undo(&self, target: &Connection, scrubber: &Scrubber) {
         let name = identifier(target.database().unwrap_or_default());
         let sql = format!("ALTER DATABASE {name}{}", self.before);
@@ -92,7 +92,7 @@ impl Adopted {
     }
 }
 
-/// `utf8mb4 COLLATE utf8mb4_general_ci`, of the database that is connected to.
+/// `utf8mb4 COLLATE utf8mb4_general_ci`, of the connected database.
 fn default_set(connection: &Connection, scrubber: &Scrubber) -> Result<String> {
     let name = connection.database().unwrap_or_default();
     let sql = format!(
@@ -103,14 +103,14 @@ fn default_set(connection: &Connection, scrubber: &Scrubber) -> Result<String> {
     query(&connection.with_database(""), &sql, scrubber).map_err(on(name))
 }
 
-/// Drops a database with all that is in it. One that is not there is no error.
+/// Drops a database with everything in it. A missing one is no error.
 pub fn drop_database(admin: &Connection, name: &str, scrubber: &Scrubber) -> Result<()> {
     let sql = format!("DROP DATABASE IF EXISTS {}", identifier(name));
     execute(&admin.with_database(""), &sql, scrubber).map_err(on(name))
 }
 
-/// Takes everything out of a database that was empty before, by making it anew with the character
-/// set and collation that it has. Privileges on it are kept by the server.
+/// Empties a database that was empty before, by recreating it with the character set and collation
+/// that it has. The server keeps privileges on it.
 pub fn empty_again(connection: &Connection, scrubber: &Scrubber) -> Result<()> {
     let name = connection.database().unwrap_or_default();
     let none = connection.with_database("");
@@ -122,7 +122,7 @@ pub fn empty_again(connection: &Connection, scrubber: &Scrubber) -> Result<()> {
     execute(&none, &sql, scrubber).map_err(on(name))
 }
 
-/// Whether the server has a database of this name.
+/// Returns true if the server has a database of this name.
 pub fn database_exists(admin: &Connection, name: &str, scrubber: &Scrubber) -> Result<bool> {
     let sql = format!(
         "SELECT COUNT(*) FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = {}",
@@ -132,7 +132,7 @@ pub fn database_exists(admin: &Connection, name: &str, scrubber: &Scrubber) -> R
     Ok(answer == "1")
 }
 
-/// Whether a database holds nothing of a user's.
+/// Returns true if a database holds nothing that a user made.
 pub fn is_empty(connection: &Connection, scrubber: &Scrubber) -> Result<bool> {
     let sql = "SELECT (SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE()) \
         + (SELECT COUNT(*) FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = DATABASE()) \
@@ -141,7 +141,7 @@ pub fn is_empty(connection: &Connection, scrubber: &Scrubber) -> Result<bool> {
     Ok(query(connection, sql, scrubber).map_err(on(name))? == "0")
 }
 
-/// An error of the database `name` on the target server.
+/// Makes an error name the database `name` on the target server.
 pub fn on(name: &str) -> impl Fn(Error) -> Error + '_ {
     move |error| {
         let code = match error.code {

@@ -1,14 +1,15 @@
-//! Captures a database: rows of one snapshot, and the catalog as it was all the while.
+//! Captures a database: rows of one snapshot, and a catalog that did not change meanwhile.
 //!
-//! Guarantees: no table is silently empty, another's, or missing. The dump's snapshot covers rows and
-//! not definitions: a table that is renamed, altered or made while the dump runs may be dumped with
-//! other rows than it had, without an error. No lock is taken against that, since whoever waits for
-//! such a lock stops everybody else at that table. Instead the catalog is taken before and after;
-//! when the two differ, the capture is [`Code::SourceChanged`], and whoever asked for it begins again.
+//! Guarantees: no table is silently empty, another's, or missing. The dump's snapshot covers rows
+//! and not definitions: a table that is renamed, altered or created while the dump runs may be
+//! dumped with other rows than it had, without an error. No lock is taken against that, since
+//! whoever waits for such a lock stops everybody else at that table. Instead the catalog is read
+//! before and after. If the two differ, the capture is [`Code::SourceChanged`], and the caller
+//! begins again.
 //!
 //! Tables of engines without transactions are read as they are at their turn, and not locked: a
-//! backup must not stop an application. Where it cannot be shown that nobody wrote to one
-//! meanwhile, it is named in the limits and the warnings.
+//! backup must not stop an application. Unless it can be shown that nobody wrote to one meanwhile,
+//! the limits and the warnings name it.
 
 use super::client::{Server, identifier, query};
 use super::connection::Connection;
@@ -19,7 +20,7 @@ use super::grants::{self, Grants};
 use super::inventory::{self, Catalog, Dictionary, SpecialKind, Table};
 use super::programs::{Program, Tool};
 use super::stream::{Dumping, dumps_history};
-use super::swap::{JOURNAL, half_way};
+use super::swap::{JOURNAL, interrupted};
 use crate::error::{Code, Error, Result};
 use crate::fingerprint::DatabaseInventory;
 use crate::fingerprint::{Fingerprint, Inventory, Proof, TablesFingerprint};
@@ -28,10 +29,10 @@ use crate::source::{CaptureContext, Captured};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 
-/// How rows are hashed.
+/// The name of the row hash.
 pub const ALGORITHM: &str = "xxh3-128-sum/mariadb-dump-values";
 
-/// Engines of which the dump programs take the definition alone.
+/// Engines for which the dump programs write only the definition.
 const ELSEWHERE: &[&str] = &[
     "FEDERATED",
     "MRG_MYISAM",
@@ -42,18 +43,18 @@ const ELSEWHERE: &[&str] = &[
     "VP",
 ];
 
-/// Begins the limit of a table whose earlier rows are not dumped.
+/// Prefix of the limit for a table whose earlier rows are not dumped.
 const NO_HISTORY: &str = "system-versioned";
 
-/// The dump of one database.
+/// The capture of one database.
 pub struct Capture<'a> {
-    /// What is dumped.
+    /// The database.
     pub connection: &'a Connection,
-    /// What the server is.
+    /// Facts about the server.
     pub server: &'a Server,
-    /// How long to wait for locks.
+    /// How long to wait for locks, in seconds.
     pub lock_timeout_seconds: u64,
-    /// What every capture has.
+    /// The context of the capture.
     pub context: &'a CaptureContext<'a>,
 }
 
@@ -65,7 +66,7 @@ impl Capture<'_> {
         let dictionary = Dictionary::ask(self.connection, scrubber)?;
         let grants = Grants::ask(self.connection, self.server, scrubber)?;
         let before = Catalog::take(self.connection, &dictionary, scrubber)?;
-        refuse_half_way(self.connection, &before)?;
+        refuse_interrupted(self.connection, &before)?;
         grants::refuse(
             self.connection,
             &missing(&grants, self.server, self.connection, &before),
@@ -152,8 +153,9 @@ impl Capture<'_> {
         })
     }
 
-    /// Snapshots cannot be shared between sessions. So questions are asked before the dump's
-    /// snapshot and again after it; an answer that is the same is the snapshot's.
+    /// Answers to the queries. Snapshots cannot be shared between sessions, so queries run before
+    /// the dump's snapshot and again after it. If both answers are equal, the answer is that of the
+    /// snapshot.
     fn answers(&self) -> BTreeMap<String, Result<String>> {
         let ask = |sql: &String| {
             let script = format!("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY;\n{sql}");
@@ -165,7 +167,7 @@ impl Capture<'_> {
         self.context.queries.iter().map(ask).collect()
     }
 
-    /// For each table whose history is by transactions, the sum of all transactions that wrote to
+    /// For each table with a history by transactions, a checksum of all transactions that wrote to
     /// it: such tables are dumped before the others, in a snapshot of their own.
     fn transactions_of(&self, catalog: &Catalog) -> BTreeMap<String, Option<String>> {
         let ask = |name: &String| {
@@ -191,7 +193,7 @@ impl Capture<'_> {
         let mut versions = BTreeMap::from([
             (program.name.clone(), program.version.clone()),
             ("server".to_owned(), self.server.version.clone()),
-            // Definitions may name it: a drill restores under the same name.
+            // Definitions may contain the name: a drill restores under the same one.
             (
                 "database".to_owned(),
                 self.connection.database().unwrap_or_default().to_owned(),
@@ -203,7 +205,7 @@ impl Capture<'_> {
         versions
     }
 
-    /// Which server it is; older ones of MariaDB do not tell.
+    /// The identity of the server; older releases of MariaDB have none.
     fn identity(&self) -> Option<String> {
         let sql = match self.server.flavor {
             Flavor::Mysql => "SELECT @@GLOBAL.server_uuid",
@@ -219,7 +221,8 @@ impl Capture<'_> {
         skew(program, self.server)
     }
 
-    /// A statement longer than a server takes cannot be restored there.
+    /// The limit for a statement that is longer than a server accepts, so that it cannot be
+    /// restored there.
     fn long_statement(&self, contents: &Contents) -> Option<String> {
         let (table, bytes) = contents.longest.as_ref()?;
         let sql = "SELECT @@GLOBAL.max_allowed_packet";
@@ -233,7 +236,7 @@ impl Capture<'_> {
     }
 }
 
-/// What does not fit between the dump program and the server.
+/// The mismatch between the dump program and the server, if there is one.
 pub fn skew(program: &Program, server: &Server) -> Option<String> {
     if program.flavor != server.flavor {
         return Some(format!(
@@ -252,7 +255,7 @@ pub fn skew(program: &Program, server: &Server) -> Option<String> {
     })
 }
 
-/// What this account lacks to see everything.
+/// The privileges that this account lacks to see everything.
 pub fn missing(
     grants: &Grants,
     server: &Server,
@@ -263,8 +266,8 @@ pub fn missing(
     grants.missing(server, connection.database().unwrap_or_default(), views)
 }
 
-/// Whether the position of the binary log can be had; the error says why it cannot, though there
-/// is one.
+/// Returns true if the position of the binary log can be read. If there is a position but it cannot
+/// be read, fails with the reason.
 pub fn binlog(
     connection: &Connection,
     server: &Server,
@@ -284,7 +287,8 @@ pub fn binlog(
     }
 }
 
-/// Routines without bodies, and views that cannot be used, would end the dump half-way.
+/// Fails for routines without bodies and for views that cannot be used: they would break off the
+/// dump.
 pub fn refuse_hidden(connection: &Connection, catalog: &Catalog) -> Result<()> {
     let place = connection.display();
     if !catalog.unreadable.is_empty() {
@@ -315,7 +319,7 @@ fn broken_views(catalog: &Catalog) -> Vec<String> {
     views.map(|(name, _)| name.clone()).collect()
 }
 
-/// What the dump programs write in an order that a server refuses.
+/// The views that the dump programs write in an order that a server refuses.
 pub fn checked_views(catalog: &Catalog) -> impl Iterator<Item = String> {
     catalog.checked_views.iter().map(|(name, other)| {
         format!(
@@ -324,15 +328,15 @@ pub fn checked_views(catalog: &Catalog) -> impl Iterator<Item = String> {
     })
 }
 
-/// Whether there is a table whose history can be dumped. The dump program takes that of none when
-/// there is a table whose history is by transactions: such tables are dumped apart, before the
-/// others. That does not do where they need a sequence, which would come after them.
+/// Returns true if there is a table whose history can be dumped. The dump program writes no history
+/// at all if there is a table whose history is by transactions. Such tables are dumped separately,
+/// before the others, unless they need a sequence, which would come after them.
 pub fn dumpable_history(catalog: &Catalog) -> bool {
     let columns = catalog.inventory.objects.get("column");
     let needs_sequence = |table: &String| {
         let own = format!("{table}.");
         let mut columns = columns.into_iter().flatten();
-        // A long definition is kept as a hash, and could.
+        // A long definition is kept as a hash, so it may.
         let may = |text: &str| text.contains("nextval(") || text.starts_with(inventory::SHORTENED);
         columns.any(|(name, definition)| name.starts_with(&own) && may(definition))
     };
@@ -347,8 +351,8 @@ fn histories_by_time(catalog: &Catalog) -> impl Iterator<Item = &String> {
     names.filter(|name| !catalog.by_transaction.contains(*name))
 }
 
-/// What changed between two looks at the catalog, so that the rows dumped meanwhile cannot be
-/// trusted.
+/// The error for a catalog that changed between two readings, so that the rows dumped meanwhile
+/// cannot be trusted.
 fn changed(connection: &Connection, before: &Catalog, after: &Catalog) -> Option<Error> {
     let mut names = Vec::new();
     let identity = |table: &Table| {
@@ -402,7 +406,7 @@ fn changed(connection: &Connection, before: &Catalog, after: &Catalog) -> Option
     )
 }
 
-/// Tables, views and sequences that the catalog lists and the dump lacks.
+/// Fails if the dump lacks tables, views or sequences that the catalog lists.
 fn lacks_nothing(catalog: &Catalog, contents: &Contents) -> Result<()> {
     let lacking: Vec<&str> = catalog
         .tables
@@ -426,7 +430,7 @@ fn lacks_nothing(catalog: &Catalog, contents: &Contents) -> Result<()> {
     .hint("run again; if it happens twice, report the versions of the dump program and the server"))
 }
 
-/// Answers that did not change while the dump's snapshot was taken.
+/// The answers that did not change while the dump's snapshot was taken.
 fn agreed(
     first: BTreeMap<String, Result<String>>,
     mut second: BTreeMap<String, Result<String>>,
@@ -450,7 +454,7 @@ fn agreed(
     answers
 }
 
-/// What the proof of these tables cannot say.
+/// The limits of a proof of these tables.
 pub fn limits(catalog: &Catalog, program: &Program, history: bool) -> Vec<String> {
     let mut limits = Vec::new();
     for special in &catalog.specials {
@@ -487,8 +491,8 @@ pub fn limits(catalog: &Catalog, program: &Program, history: bool) -> Vec<String
     limits
 }
 
-/// Columns that are not hashed, by table: a restore without history dates rows anew, and some values
-/// are others at each reading.
+/// Columns that are not hashed, by table: a restore without history dates rows anew, and some
+/// values differ at each reading.
 fn omitted(catalog: &Catalog, history: bool) -> BTreeMap<String, BTreeSet<String>> {
     let mut omitted = catalog.period_columns.clone();
     omitted.retain(|table, _| !history || catalog.by_transaction.contains(table));
@@ -500,12 +504,13 @@ fn omitted(catalog: &Catalog, history: bool) -> BTreeMap<String, BTreeSet<String
     omitted
 }
 
-/// Whether a limit is that a table's history was not dumped.
+/// Returns true if a limit says that a table's history was not dumped.
 fn is_without_history(limit: &str) -> bool {
     limit.contains(&format!(": {NO_HISTORY};"))
 }
 
-/// Whether a proof with these limits was made without the history of tables that have one by time.
+/// Returns true if a proof with these limits was made without the history of tables that have a
+/// history by time.
 pub fn was_without_history(catalog: &Catalog, limits: &[String]) -> bool {
     let named = |name: &String| {
         let begins = format!("{name}: {NO_HISTORY};");
@@ -514,8 +519,8 @@ pub fn was_without_history(catalog: &Catalog, limits: &[String]) -> bool {
     histories_by_time(catalog).any(named)
 }
 
-/// Tables dumped apart that were, or may have been, written to between the two snapshots; and why
-/// that matters.
+/// Tables dumped separately that were, or may have been, written to between the two snapshots, with
+/// the reason why that matters.
 fn moved(
     before: &BTreeMap<String, Option<String>>,
     after: &BTreeMap<String, Option<String>>,
@@ -529,7 +534,8 @@ fn moved(
         .collect()
 }
 
-/// Tables without transactions, but for those to which surely nobody wrote during the dump; and why.
+/// Tables without transactions, except those that certainly nobody wrote to during the dump, with
+/// the reason.
 fn unsteady(before: &Catalog, after: &Catalog) -> Vec<(String, String)> {
     let mut unsteady = Vec::new();
     for (name, table) in tables_without_transactions(before) {
@@ -539,7 +545,7 @@ fn unsteady(before: &Catalog, after: &Catalog) -> Vec<(String, String)> {
             .and_then(|table| table.written.as_deref());
         let seconds = |time: &str| time.get(..19).unwrap_or(time).to_owned();
         let why = match (table.engine.as_str(), written) {
-            // It writes through to its file, whose time this is, to the second.
+            // The engine writes through to its file; this is the file's time, to the second.
             ("MyISAM", Some(written)) if seconds(written) < seconds(&before.now) => continue,
             ("MyISAM", Some(_)) => "and it was written to meanwhile",
             _ => "and it does not tell when it was written",
@@ -555,10 +561,11 @@ fn unsteady(before: &Catalog, after: &Catalog) -> Vec<(String, String)> {
     unsteady
 }
 
-/// A database that is swapped lacks views, triggers, routines and events: a point of it would too.
-pub fn refuse_half_way(connection: &Connection, catalog: &Catalog) -> Result<()> {
+/// Fails if the database is in an interrupted swap: it lacks views, triggers, routines and events,
+/// and a point of it would too.
+pub fn refuse_interrupted(connection: &Connection, catalog: &Catalog) -> Result<()> {
     match catalog.tables.contains_key(JOURNAL) {
-        true => Err(half_way(&connection.display())),
+        true => Err(interrupted(&connection.display())),
         false => Ok(()),
     }
 }
@@ -574,7 +581,7 @@ pub fn tables_without_transactions(catalog: &Catalog) -> impl Iterator<Item = (&
     })
 }
 
-/// Counters at their lower value: they go on while the dump runs.
+/// Takes counters at their lower value: they go on while the dump runs.
 fn lower(mut before: DatabaseInventory, after: &DatabaseInventory) -> DatabaseInventory {
     for (name, value) in &mut before.sequences {
         if let Some(later) = after.sequences.get(name) {
@@ -584,7 +591,7 @@ fn lower(mut before: DatabaseInventory, after: &DatabaseInventory) -> DatabaseIn
     before
 }
 
-/// The proof of what was in a dump and its catalog.
+/// The proof of a dump and its catalog.
 pub fn proof(contents: Contents, inventory: DatabaseInventory, limits: Vec<String>) -> Proof {
     Proof {
         fingerprint: Fingerprint::Tables(TablesFingerprint {

@@ -1,9 +1,9 @@
-//! Asks a server through the client program.
+//! Queries a server through the client program.
 //!
-//! Guarantees: a statement that fails is an [`Error`] in the server's words, with a code that tells
-//! refused credentials, an unreachable server, a missing thing and a failure apart. Statements go
-//! through the client's standard input in its binary mode, in which it obeys no command of its own
-//! but `DELIMITER`.
+//! Guarantees: a failing statement is an [`Error`] in the server's words, with a code that
+//! distinguishes refused credentials, an unreachable server, a missing object and other failures.
+//! Statements go through the client's standard input in its binary mode, in which it obeys no
+//! command of its own but `DELIMITER`.
 
 use super::connection::Connection;
 use super::flavor::{Flavor, release_of};
@@ -14,22 +14,22 @@ use crate::secret::Scrubber;
 use crate::transport::Command;
 use std::collections::BTreeMap;
 
-/// Settings of every session of ours.
+/// Settings of every session.
 const SETTINGS: &str = "SET time_zone='+00:00', lock_wait_timeout=60";
 
-/// What a server is.
+/// Facts about a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Server {
-    /// As it says: `10.11.6-MariaDB-0+deb12u1`, `9.1.0`.
+    /// Its version in its own words: `10.11.6-MariaDB-0+deb12u1`, `9.1.0`.
     pub version: String,
-    /// Whose it is, whatever the configuration calls it.
+    /// Its flavor, whatever the configuration calls it.
     pub flavor: Flavor,
-    /// `[10, 11]` of `10.11.6`: within it, formats do not change.
+    /// `[10, 11]` of `10.11.6`: formats do not change within a release.
     pub release: [u32; 2],
 }
 
 impl Server {
-    /// Asks it.
+    /// Asks the server.
     pub fn ask(connection: &Connection, scrubber: &Scrubber) -> Result<Self> {
         let rows = rows(connection, "SELECT VERSION(), @@version_comment", scrubber)?;
         let row = rows.into_iter().next().unwrap_or_default();
@@ -64,7 +64,7 @@ pub fn command(connection: &Connection, scrubber: &Scrubber) -> Result<Command> 
     Ok(connection
         .client_command(Tool::Client, scrubber)?
         .arg(format!("--init-command={SETTINGS}"))
-        // Comments are a part of routines, and what looks like a delimiter in one is none.
+        // Comments are part of routines, and text in one may look like a delimiter.
         .args([
             "--batch",
             "--skip-column-names",
@@ -74,12 +74,12 @@ pub fn command(connection: &Connection, scrubber: &Scrubber) -> Result<Command> 
         .stdin_piped())
 }
 
-/// Runs statements and returns the rows that they print together. `NULL` reads as the text `NULL`:
-/// ask for something else where that matters.
+/// Runs statements and returns all rows that they print. `NULL` reads as the text `NULL`: where
+/// that matters, ask for something else.
 pub fn rows(connection: &Connection, sql: &str, scrubber: &Scrubber) -> Result<Vec<Vec<String>>> {
     let text = run(connection, sql, scrubber)?;
     let lines = text.split(|byte| *byte == b'\n');
-    // What follows the last newline is no row.
+    // Nothing after the last newline is a row.
     let rows: Vec<&[u8]> = lines.collect();
     let rows = rows.split_last().map_or(&[][..], |(_, rows)| rows);
     Ok(rows
@@ -88,7 +88,7 @@ pub fn rows(connection: &Connection, sql: &str, scrubber: &Scrubber) -> Result<V
         .collect())
 }
 
-/// The one value that a statement returns, as text; nothing for a statement that returns none.
+/// Runs a statement and returns its single value as text; empty if it returns none.
 pub fn query(connection: &Connection, sql: &str, scrubber: &Scrubber) -> Result<String> {
     let mut rows = rows(connection, sql, scrubber)?.into_iter();
     let mut row = rows.next().unwrap_or_default().into_iter();
@@ -107,7 +107,7 @@ pub fn execute(connection: &Connection, sql: &str, scrubber: &Scrubber) -> Resul
     run(connection, sql, scrubber).map(drop)
 }
 
-/// Runs statements and returns what they print, escaped as the client does in batch mode.
+/// Runs statements and returns their output, escaped as the client does in batch mode.
 fn run(connection: &Connection, sql: &str, scrubber: &Scrubber) -> Result<Vec<u8>> {
     let command = command(connection, scrubber)?;
     let input = sql.as_bytes().to_vec();
@@ -167,7 +167,7 @@ pub fn row_counts(connection: &Connection, scrubber: &Scrubber) -> Result<BTreeM
         .collect()
 }
 
-/// `'text'` for SQL, whatever `sql_mode` says of backslashes.
+/// Quotes `'text'` for SQL, whatever `sql_mode` says of backslashes.
 pub fn literal(text: &str) -> String {
     if text.contains('\\') {
         let hex = hex(text.as_bytes());
@@ -176,12 +176,12 @@ pub fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
-/// `` `name` `` for SQL.
+/// Quotes `` `name` `` for SQL.
 pub fn identifier(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))
 }
 
-/// The number of the first error of the server that a program reports: `ERROR 1045 (28000): …`,
+/// The number of the first server error that a program reports: `ERROR 1045 (28000): …`,
 /// `mysqldump: Got error: 1045: "…" when …`, `mysqldump: Error: 1412: …`, `mysqldump: Couldn't
 /// execute '…': … (1146)`.
 pub fn error_number(said: &str) -> Option<u32> {
@@ -211,8 +211,8 @@ fn numbered(said: &str) -> Option<u32> {
     }
 }
 
-/// What the server said, without the statement that the client may print before it, which may be
-/// full of rows.
+/// The server's own words, without the statement that the client may print before them, which may
+/// be full of rows.
 pub fn words(said: &str) -> &str {
     match said.rfind("\nERROR ") {
         Some(at) => said.get(at + 1..).unwrap_or(said),
@@ -220,7 +220,7 @@ pub fn words(said: &str) -> &str {
     }
 }
 
-/// What a client program said, as an error with the fitting code.
+/// Converts the output of a client program into an error with the fitting code.
 pub fn refused(connection: &Connection, said: &str) -> Error {
     let said = words(said);
     let place = connection.display();
@@ -275,7 +275,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_number_of_an_error() {
+    fn error_numbers_are_found() {
         let cases = [
             ("ERROR 1045 (28000): Access denied for user", Some(1045)),
             (
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_becomes_a_code() {
+    fn messages_become_codes() {
         let connection = Connection::default();
         let cases = [
             ("ERROR 1045 (28000): Access denied", Code::SourceDenied),

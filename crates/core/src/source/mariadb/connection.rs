@@ -1,8 +1,8 @@
-//! Where a MariaDB or MySQL database is, and how a client program is told so.
+//! The address of a MariaDB or MySQL database, and how a client program receives it.
 //!
-//! Guarantees: the password travels in the child's environment only, never in an argument and
-//! never in [`Connection::display`]; option files and `MYSQL_*` variables of the user are ignored,
-//! so that a stray one cannot turn a restore upon another server.
+//! Guarantees: the password is passed in the child's environment only, never in an argument and
+//! never in [`Connection::display`]. The user's option files and `MYSQL_*` variables are ignored,
+//! so that a stray one cannot direct a restore at another server.
 
 use super::flavor::Flavor;
 use super::programs::{Program, Programs, Tool};
@@ -22,14 +22,14 @@ const CONNECT_SECONDS: &str = "15";
 /// How far the connection to a server is to be encrypted and checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Encryption {
-    /// As the client does by itself.
+    /// The client's default.
     #[default]
     Preferred,
     Disabled,
     Required,
-    /// The certificate must be of a known authority.
+    /// The certificate must be from a known authority.
     VerifyAuthority,
-    /// And of this host.
+    /// The certificate must also be for this host.
     VerifyIdentity,
 }
 
@@ -57,7 +57,8 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// From the configuration, with its references resolved. Parts given beside a URL win over it.
+    /// A connection from the configuration, with its references resolved. Parts given beside a URL
+    /// override it.
     pub fn from_config(config: &ServerConfig, flavor: Flavor) -> Result<Self> {
         let mut connection = match &config.url {
             Some(url) => Connection::from_url(&resolve(url)?, flavor)?,
@@ -89,14 +90,14 @@ impl Connection {
         Ok(connection.through(config.place.transport()))
     }
 
-    /// Whether a text is a URL that [`Connection::from_url`] reads.
+    /// Returns true if a text is a URL that [`Connection::from_url`] reads.
     pub fn is_url(text: &str) -> bool {
         scheme(text).is_some()
     }
 
-    /// From `mysql://user:password@host:port/database?name=value` (or `mariadb://`, or with a
-    /// driver's name as in `mysql+pymysql://`): percent encoding, `[IPv6]`. What only a driver
-    /// needs is ignored. Errors never show the URL.
+    /// Parses `mysql://user:password@host:port/database?name=value` (or `mariadb://`, or with a
+    /// driver's name as in `mysql+pymysql://`): percent encoding, `[IPv6]`. Parameters that only a
+    /// driver needs are ignored. Errors never show the URL.
     pub fn from_url(url: &Secret, flavor: Flavor) -> Result<Self> {
         let text = url.expose_str()?;
         let rest = scheme(text)
@@ -166,7 +167,7 @@ impl Connection {
             "sslca" => self.tls.authority = some(value),
             "sslcert" => self.tls.certificate = some(value),
             "sslkey" => self.tls.key = some(value),
-            // What frameworks put there for their drivers; Lifeboat chooses these itself.
+            // Frameworks put these there for their drivers; Lifeboat chooses them itself.
             "charset" | "collation" | "serverversion" | "connectionlimit" | "pool"
             | "pooltimeout" | "timezone" | "parsetime" | "encoding" => {}
             _ => {
@@ -188,7 +189,8 @@ impl Connection {
         }
     }
 
-    /// The same server and account, another database; none when `name` is empty.
+    /// A connection to another database with the same server and account; to none if `name` is
+    /// empty.
     pub fn with_database(&self, name: &str) -> Self {
         Connection {
             database: some(name.to_owned()),
@@ -196,37 +198,38 @@ impl Connection {
         }
     }
 
-    /// The same, with its tools run elsewhere.
+    /// The same connection with its tools run elsewhere.
     pub fn through(self, transport: Transport) -> Self {
         Connection {
             transport,
-            // What is installed there is another question.
+            // Other programs may be installed there.
             programs: Arc::default(),
             ..self
         }
     }
 
-    /// Whose server it is said to be.
+    /// The flavor that the configuration says.
     pub fn flavor(&self) -> Flavor {
         self.flavor
     }
 
-    /// Where its tools run.
+    /// The place where its tools run.
     pub fn transport(&self) -> &Transport {
         &self.transport
     }
 
-    /// The database, when one is named.
+    /// The database, if one is named.
     pub fn database(&self) -> Option<&str> {
         self.database.as_deref()
     }
 
-    /// The account, when one is named; the client takes the user's name otherwise.
+    /// The account, if one is named; otherwise the client takes the user's name.
     pub fn user(&self) -> Option<&str> {
         self.user.as_deref()
     }
 
-    /// For people: `mariadb://user@host:port/database`, and through what, never the password.
+    /// Its description for people: `mariadb://user@host:port/database`, and the way it is reached,
+    /// but never the password.
     pub fn display(&self) -> String {
         let mut text = format!("{}://", self.flavor.name());
         if let Some(user) = &self.user {
@@ -249,8 +252,8 @@ impl Connection {
         text
     }
 
-    /// A URL without the password, that most drivers read: for checks against a scratch server,
-    /// which needs none.
+    /// A URL without the password that most drivers read. It is for checks against a scratch
+    /// server, which needs no password.
     pub fn url_without_password(&self) -> String {
         let mut url = String::from("mysql://");
         if let Some(user) = &self.user {
@@ -276,14 +279,14 @@ impl Connection {
         url
     }
 
-    /// The program that does this job for this flavor where the transport runs: the flavor's own
-    /// when it is there, else the other's.
+    /// The program for this job where the transport runs: the flavor's own if it is there, else the
+    /// other flavor's.
     pub fn program(&self, tool: Tool) -> Result<Program> {
         self.programs.find(&self.transport, self.flavor, tool)
     }
 
-    /// The client or the dump program told where to connect, in UTF-8, with nothing read from
-    /// option files. The client is told the database too; a dump program takes it as an argument
+    /// A command of the client or the dump program with the connection set, in UTF-8, and with no
+    /// option files. The client also receives the database; a dump program takes it as an argument
     /// that the caller adds.
     pub fn client_command(&self, tool: Tool, scrubber: &Scrubber) -> Result<Command> {
         let program = self.program(tool)?;
@@ -291,7 +294,7 @@ impl Connection {
             .clean_env()
             .env("LC_ALL", "C")
             .env("TZ", "UTC")
-            // It has to be the first.
+            // It must come first.
             .arg("--no-defaults")
             .arg("--default-character-set=utf8mb4");
         match (&self.socket, &self.host) {
@@ -300,7 +303,7 @@ impl Connection {
                 option.push(socket);
                 command = command.arg("--protocol=socket").arg(option);
             }
-            // By custom, a bare `localhost` is the socket that the client knows.
+            // By custom, a bare `localhost` means the client's default socket.
             (None, Some(host)) if host == "localhost" && self.port.is_none() => {}
             (None, Some(host)) => {
                 command = command.arg("--protocol=tcp").arg(format!("--host={host}"));
@@ -329,7 +332,7 @@ impl Connection {
 }
 
 impl Tls {
-    /// The two clients say the same thing in different words.
+    /// Options of the connection. The two clients spell them differently.
     fn options(&self, program: &Program) -> Vec<String> {
         let mut options = Vec::new();
         match program.flavor {
@@ -347,7 +350,7 @@ impl Tls {
                     options.push("--get-server-public-key".into());
                 }
             }
-            // MariaDB's knows no check of the authority alone.
+            // MariaDB's client has no check of the authority alone.
             Flavor::Mariadb => match self.encryption {
                 Encryption::Preferred => {}
                 Encryption::Disabled => options.push("--skip-ssl".into()),
@@ -386,7 +389,7 @@ fn encryption(value: &str) -> Result<Encryption> {
     })
 }
 
-/// What follows `mariadb://`, `mysql://` or `mysql+driver://`.
+/// The part of a URL after `mariadb://`, `mysql://` or `mysql+driver://`.
 fn scheme(text: &str) -> Option<&str> {
     let (scheme, rest) = text.split_once("://")?;
     let known = |name: &str| {

@@ -1,4 +1,4 @@
-//! How a MariaDB or MySQL database comes back: into a throwaway server, into an empty database, or
+//! How a MariaDB or MySQL database is restored: into a throwaway server, into an empty database, or
 //! as the file of its dump.
 
 use super::{Connection, DUMP, Flavor, create_database, defaults, flavor_of, skew};
@@ -18,7 +18,7 @@ use crate::source::{
 use std::fmt::Write;
 use std::path::Path;
 
-/// What differs for databases of either flavor.
+/// The descriptor of databases of either flavor.
 pub struct OfMariadb(pub Flavor);
 
 impl Descriptor for OfMariadb {
@@ -26,7 +26,7 @@ impl Descriptor for OfMariadb {
         DUMP
     }
 
-    /// `mysql://` is what most drivers call either of them.
+    /// Accepts `mysql://` too, which most drivers use for both flavors.
     fn takes_url(&self, url: &str) -> bool {
         Connection::is_url(url)
     }
@@ -74,8 +74,8 @@ impl Descriptor for OfMariadb {
     }
 }
 
-/// A server of its own for each source: its database gets the name that it had, which definitions
-/// may use.
+/// Restores into a throwaway server for this source alone: its database keeps its name, which
+/// definitions may contain.
 fn to_scratch(
     flavor: Flavor,
     incoming: &Incoming<'_>,
@@ -83,7 +83,7 @@ fn to_scratch(
 ) -> Result<Arrived> {
     let captured = incoming.captured(DUMP);
     let version = captured.and_then(|d| d.tools.get("server"));
-    // Whose server it was is not always what the configuration calls it.
+    // The configuration does not always give the server's true flavor.
     let flavor = version.map_or(flavor, |version| flavor_of(version, flavor));
     let server = servers.mariadb(flavor, incoming.source)?;
     let skew = version.and_then(|version| skew(version, server.version()));
@@ -109,13 +109,13 @@ fn write_database(
     let versions: Vec<_> = captured
         .into_iter()
         .flat_map(|d| &d.tools)
-        // The name of the database is for those who can open the details.
+        // The name of the database is only for those who can decrypt the details.
         .filter(|(what, _)| *what != "database")
         .map(|(k, v)| format!("{k} {v}"))
         .collect();
     let defaults = captured
         .and_then(|d| defaults(&d.proof))
-        // Its comment is for those who can open the details.
+        // Its comment is only for those who can decrypt the details.
         .map(|defaults| defaults.character_set());
     let create = quote(&format!(
         "CREATE DATABASE {database}{}",
@@ -139,8 +139,8 @@ fn write_database(
     }
     writeln!(out, "```sh\nSQL_CLIENT=\"${{SQL_CLIENT:-{client}}}\"")?;
     writeln!(out, "$SQL_CLIENT -e {create}")?;
-    // Clients of the other kind, and older ones, choke on the first of these lines; without the
-    // second, dates that are in no calendar become zeros.
+    // Older clients and those of the other flavor fail on the first of these lines. Without the
+    // second, invalid dates become zeros.
     writeln!(
         out,
         "{open} | sed -e '/^\\/\\*M*!999999.- enable the sandbox mode/d' -e '/^\\/\\*!40101 SET @OLD_SQL_MODE=/s/NO_AUTO_VALUE_ON_ZERO/&,ALLOW_INVALID_DATES/' | $SQL_CLIENT --comments --binary-mode --max-allowed-packet=1G --default-character-set=utf8mb4 {database}\n```\n"

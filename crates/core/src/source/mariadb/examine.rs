@@ -1,8 +1,8 @@
-//! Reaches a database without taking anything, and says what would stand in the way of a capture.
+//! Examines a database without capturing anything, and reports obstacles to a capture.
 
 use super::capture::{
-    binlog, checked_views, dumpable_history, limits, missing, refuse_half_way, refuse_hidden, skew,
-    tables_without_transactions,
+    binlog, checked_views, dumpable_history, limits, missing, refuse_hidden, refuse_interrupted,
+    skew, tables_without_transactions,
 };
 use super::client::{Server, query, rows};
 use super::connection::Connection;
@@ -16,7 +16,7 @@ use crate::secret::Scrubber;
 use crate::source::CaptureContext;
 use std::collections::BTreeSet;
 
-/// What the doctor should know of this database.
+/// Findings for the doctor about this database.
 pub fn examine(
     connection: &Connection,
     subject: &str,
@@ -105,7 +105,7 @@ fn look(
     for refusal in [
         grants::refuse(connection, &missing(&grants, &server, connection, &catalog)),
         refuse_hidden(connection, &catalog),
-        refuse_half_way(connection, &catalog),
+        refuse_interrupted(connection, &catalog),
     ] {
         findings.extend(refusal.err().map(|error| wrong(subject, error)));
     }
@@ -122,7 +122,7 @@ fn look(
     Ok(())
 }
 
-/// Accounts that definitions name and the server does not have, where this account may know.
+/// Accounts that definitions name and the server does not have, if this account may see that.
 fn missing_definers(
     connection: &Connection,
     catalog: &Catalog,

@@ -1,8 +1,8 @@
-//! Which privileges an account has, and which it lacks to see everything of a database.
+//! Privileges of an account, and those it lacks to see everything in a database.
 //!
-//! Guarantees: an account that could be shown less than there is, without an error, is found out.
-//! Tables, triggers, events and routines that an account may not see are not listed for it, so that
-//! a dump lacks them and ends well.
+//! Guarantees: an account that would see less than there is, without an error, is detected. Tables,
+//! triggers, events and routines that an account may not see are not listed for it, so a dump lacks
+//! them and still succeeds.
 
 use super::client::{Server, identifier, query, rows};
 use super::connection::Connection;
@@ -11,14 +11,14 @@ use crate::error::{Code, Error, Result};
 use crate::secret::Scrubber;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What an account may do with one database and with the server.
+/// Privileges of an account on one database and on the server.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Grants {
     /// On everything.
     global: BTreeSet<String>,
     /// On all of the database.
     database: BTreeSet<String>,
-    /// Whether it may read `mysql.proc`.
+    /// True if it may read `mysql.proc`.
     reads_proc: bool,
 }
 
@@ -30,7 +30,7 @@ impl Grants {
         Ok(Grants::parse(lines.iter().map(String::as_str), database))
     }
 
-    /// What the server says that the account has, as [`Grants::parse`] reads it.
+    /// The account's grants in the server's words, as [`Grants::parse`] reads them.
     pub fn lines(
         connection: &Connection,
         server: &Server,
@@ -46,18 +46,19 @@ impl Grants {
         }
         lines.extend(rows(connection, &sql, scrubber)?.into_iter().flatten());
         if server.flavor == Flavor::Mariadb && server.release >= [10, 11] {
-            // What everybody has; who has nothing of it may not ask.
+            // Grants to everybody. An account that has none of them may not ask.
             let public = rows(connection, "SHOW GRANTS FOR PUBLIC", scrubber).unwrap_or_default();
             lines.extend(public.into_iter().flatten());
         }
         Ok(lines)
     }
 
-    /// From the lines of `SHOW GRANTS`, for a database of this name, which need not be there.
+    /// Parses the lines of `SHOW GRANTS` for a database of this name, which need not exist.
     pub fn parse<'a>(lines: impl Iterator<Item = &'a str>, database: &str) -> Self {
         let mut grants = Grants::default();
         let mut revoked = BTreeSet::new();
-        // Of what an account or role has for this database, the server takes only the closest.
+        // If an account or role has several grants that match this database, the server uses only
+        // the closest.
         let mut closest: BTreeMap<&str, (usize, BTreeSet<String>)> = BTreeMap::new();
         for line in lines {
             let (take, rest) = match (line.strip_prefix("GRANT "), line.strip_prefix("REVOKE ")) {
@@ -100,7 +101,7 @@ impl Grants {
         grants
             .database
             .extend(closest.into_values().flat_map(|(_, held)| held));
-        // MySQL's partial revokes take from what is granted on everything, for one database.
+        // MySQL's partial revokes take privileges on one database away from global grants.
         if !revoked.is_empty() {
             let rest = grants.global.clone();
             grants
@@ -113,7 +114,7 @@ impl Grants {
         grants
     }
 
-    /// The pattern, escaped as it stands, of a grant in these lines that is of this database alone.
+    /// The escaped pattern, as written, of a grant in these lines that is for this database alone.
     pub fn spelling<'a>(
         mut lines: impl Iterator<Item = &'a str>,
         database: &str,
@@ -124,20 +125,20 @@ impl Grants {
         })
     }
 
-    /// On the server.
+    /// Returns true if it has the privilege on the server.
     pub fn has_global(&self, privilege: &str) -> bool {
         self.global.contains(ALL) || self.global.contains(privilege)
     }
 
-    /// On all of the database.
+    /// Returns true if it has the privilege on all of the database.
     pub fn has(&self, privilege: &str) -> bool {
         self.has_global(privilege)
             || self.database.contains(ALL)
             || self.database.contains(privilege)
     }
 
-    /// Whether every routine is listed for this account. (Whether their bodies are shown is seen
-    /// when they are listed.)
+    /// Returns true if every routine is listed for this account. (If bodies are hidden, listing
+    /// them shows it.)
     fn lists_routines(&self) -> bool {
         self.reads_proc
             || self.has_global("SELECT")
@@ -152,7 +153,7 @@ impl Grants {
             .any(|privilege| self.has(privilege))
     }
 
-    /// What it lacks to be shown everything, as the statements that grant it.
+    /// The privileges it lacks to see everything, as the statements that grant them.
     pub fn missing(&self, server: &Server, database: &str, views: bool) -> Vec<String> {
         let mut needed = vec!["SELECT", "TRIGGER", "EVENT"];
         if views {
@@ -176,7 +177,7 @@ impl Grants {
         statements
     }
 
-    /// Whether the dump program may ask for the position of the binary log at its snapshot.
+    /// Returns true if the dump program may read the position of the binary log at its snapshot.
     pub fn may_see_binlog(&self, server: &Server) -> bool {
         let position = ["BINLOG MONITOR", "REPLICATION CLIENT", "SUPER"];
         let position = position.iter().any(|privilege| self.has_global(privilege));
@@ -191,7 +192,7 @@ impl Grants {
 
 const ALL: &str = "ALL PRIVILEGES";
 
-/// Privileges that a partial revoke can take.
+/// Privileges that a partial revoke can take away.
 const DATABASE_WIDE: &[&str] = &[
     "SELECT",
     "TRIGGER",
@@ -202,7 +203,7 @@ const DATABASE_WIDE: &[&str] = &[
     "CREATE ROUTINE",
 ];
 
-/// What stands in the way of a capture, as an error that says what to grant.
+/// Fails if privileges are missing, with an error that says what to grant.
 pub fn refuse(connection: &Connection, missing: &[String]) -> Result<()> {
     if missing.is_empty() {
         return Ok(());
@@ -223,20 +224,20 @@ pub fn refuse(connection: &Connection, missing: &[String]) -> Result<()> {
     .hint("grant it (with the account's host: user@host), or back up with another account"))
 }
 
-/// Whether the object of a grant, `` `pattern`.* TO … ``, is all of the database.
+/// Returns true if the object of a grant, `` `pattern`.* TO … ``, is all of the database.
 fn covers(object: &str, database: &str) -> bool {
     pattern(object).is_some_and(|pattern| like(&pattern, database))
 }
 
-/// The pattern of the databases that a grant is for; `None` where it is for less than all of one.
+/// The pattern of databases that a grant is for; `None` if it is for less than a whole database.
 fn pattern(object: &str) -> Option<String> {
     let rest = object.strip_prefix('`')?;
     let (pattern, _) = rest.split_once("`.* ").or_else(|| rest.split_once("`.*"))?;
     (!pattern.contains("`.`")).then(|| pattern.replace("``", "`"))
 }
 
-/// How close a pattern is to a database: all of it when it is its name, escaped or not, otherwise
-/// as far as the first wildcard.
+/// Closeness of a pattern to a database: its whole length if it is the database's name, escaped or
+/// not; otherwise up to the first wildcard.
 fn closeness(pattern: &str, database: &str) -> usize {
     if pattern == database || pattern == escaped(database) {
         return usize::MAX;
@@ -253,12 +254,12 @@ fn closeness(pattern: &str, database: &str) -> usize {
     before
 }
 
-/// A name as a pattern of grants that fits nothing else.
+/// Escapes a name as a pattern of grants that matches nothing else.
 pub fn escaped(name: &str) -> String {
     name.replace('_', "\\_").replace('%', "\\%")
 }
 
-/// `LIKE`, as grants use it: `%` and `_`, escaped by a backslash.
+/// Matches `LIKE` patterns as grants use them: `%` and `_`, escaped by a backslash.
 fn like(pattern: &str, text: &str) -> bool {
     let mut pattern = pattern.chars();
     match pattern.next() {

@@ -1,10 +1,11 @@
-//! What is in a database beside rows, from its catalog, and what state its tables are in.
+//! The inventory of a database: everything in its catalog besides rows, and the state of its
+//! tables.
 //!
-//! Guarantees: the same text from a database and from a faithful restore of it under another name:
-//! the database's own name is taken out of definitions that the server writes itself, facts are
+//! Guarantees: a database and a faithful restore of it under another name have the same text. The
+//! database's own name is removed from definitions that the server writes itself, facts are
 //! labelled, lists are in the server's order, and counters that only grow are kept apart as
 //! sequences. A fact that this version of the server does not have is left out. Accounts and
-//! privileges are not in it, but for the accounts that definitions name.
+//! privileges are not in it, except for the accounts that definitions name.
 
 use super::client::{identifier, literal, rows};
 use super::connection::Connection;
@@ -21,42 +22,42 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use xxhash_rust::xxh3::xxh3_128;
 
-/// Definitions longer than this are kept as a hash.
+/// Longest definition that is kept as text; a longer one is kept as a hash.
 const DEFINITION_BYTES_MAX: usize = 600;
 
-/// How such a hash begins.
+/// Prefix of such a hash.
 pub const SHORTENED: &str = "xxh3:";
 
-/// MySQL keeps numbers of tables for a day unless told not to.
+/// Makes MySQL return current numbers of tables, which it otherwise keeps for a day.
 const FRESH: &str = "/*!80000 SET SESSION information_schema_stats_expiry = 0 */;\n";
 
-/// What is known of one table; equal twice when nobody changed it in between.
+/// The state of one table; two states are equal if nobody changed the table in between.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Table {
     /// `BASE TABLE`, `SYSTEM VERSIONED`, `SEQUENCE`, `VIEW`.
     pub kind: String,
     /// `InnoDB`.
     pub engine: String,
-    /// When it was made, and its number where the account may know it.
+    /// Its creation time, and its number if the account may see that.
     pub identity: String,
-    /// When it was last written, as far as the engine knows.
+    /// The time it was last written, as far as the engine knows.
     pub written: Option<String>,
-    /// What the server says of it; of a view that cannot be used, why.
+    /// The server's comment on it; for a view that cannot be used, the reason.
     pub comment: String,
 }
 
-/// A column of which a dump does not carry everything.
+/// A column that a dump does not carry completely.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Special {
     /// Its table.
     pub table: String,
     /// Its name.
     pub column: String,
-    /// What makes it so.
+    /// The reason.
     pub kind: SpecialKind,
 }
 
-/// Why a dump does not carry everything of a column.
+/// The reasons why a dump does not carry a column completely.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SpecialKind {
     /// It is written with six digits.
@@ -65,29 +66,29 @@ pub enum SpecialKind {
     Generated,
     /// It is computed at each reading, from the clock or from who asks.
     Momentary,
-    /// MySQL shows its values by a policy of the server.
+    /// MySQL masks its values by a policy of the server.
     Masked,
 }
 
-/// What a catalog says.
+/// The contents of a catalog.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Catalog {
     /// Names and definitions.
     pub inventory: DatabaseInventory,
     /// Tables, views and sequences, by name.
     pub tables: BTreeMap<String, Table>,
-    /// Columns of which a dump does not carry everything.
+    /// Columns that a dump does not carry completely.
     pub specials: Vec<Special>,
     /// Routines whose bodies this account may not read.
     pub unreadable: Vec<String>,
-    /// Views that check what goes through other views, and those others where a dump defines them
-    /// only after them.
+    /// Views that check rows written through other views, each with those other views that a dump
+    /// defines only after it.
     pub checked_views: Vec<(String, String)>,
-    /// Of tables with a history, the columns that say from when to when a row was so.
+    /// For tables with a history, the columns that hold the period of a row's validity.
     pub period_columns: BTreeMap<String, BTreeSet<String>>,
     /// Tables whose history is by transactions and not by time.
     pub by_transaction: BTreeSet<String>,
-    /// When this was asked, by the server's clock.
+    /// The time of the query, by the server's clock.
     pub now: String,
     /// Engines that have transactions.
     pub transactional: BTreeSet<String>,
@@ -102,7 +103,7 @@ struct Question {
     condition: &'static str,
     /// The columns that name the object.
     name: &'static [&'static str],
-    /// The columns that define it. Rows of one name are put together.
+    /// The columns that define it. Rows of one name are combined.
     facts: &'static [&'static str],
 }
 
@@ -159,7 +160,7 @@ const QUESTIONS: &[Question] = &[
         facts: &["EVENT_TYPE", "EXECUTE_AT", "INTERVAL_VALUE", "INTERVAL_FIELD", "STARTS", "ENDS", "TIME_ZONE",
             "ON_COMPLETION", "EVENT_DEFINITION", "SQL_MODE", "EVENT_COMMENT", "DEFINER",
             "CHARACTER_SET_CLIENT", "COLLATION_CONNECTION", "DATABASE_COLLATION"] },
-    // By itself: a copy beside a live database does not run.
+    // Separate: a copy beside a live database does not run.
     Question { kind: EVENT_STATE, from: "EVENTS", schema: "EVENT_SCHEMA", condition: "1", name: &["EVENT_NAME"],
         facts: &["STATUS"] },
 ];
@@ -175,15 +176,15 @@ const QUALIFIED: &[&str] = &[
     "SUBPARTITION_EXPRESSION",
 ];
 
-/// Facts of which the order of the rows of an object is made.
+/// Facts that determine the order of the rows of an object.
 const ORDINALS: &[&str] = &["SEQ_IN_INDEX", "ORDINAL_POSITION"];
 
-/// What this kind of server's catalog can be asked: its tables and columns, in capitals.
+/// The tables and columns of this server's catalog, in capitals.
 #[derive(Debug, Clone, Default)]
 pub struct Dictionary(BTreeSet<(String, String)>);
 
 impl Dictionary {
-    /// Asks it.
+    /// Asks the server.
     pub fn ask(connection: &Connection, scrubber: &Scrubber) -> Result<Self> {
         let sql = "SELECT TABLE_NAME, COLUMN_NAME FROM information_schema.COLUMNS \
             WHERE TABLE_SCHEMA = 'information_schema'";
@@ -200,7 +201,7 @@ impl Dictionary {
         self.0.contains(&(table.to_owned(), column.to_owned()))
     }
 
-    /// Those of `columns` that the table has.
+    /// The `columns` that the table has.
     fn known(&self, table: &str, columns: &[&'static str]) -> Vec<&'static str> {
         let known = columns.iter().copied();
         known.filter(|column| self.has(table, column)).collect()
@@ -208,7 +209,8 @@ impl Dictionary {
 }
 
 impl Catalog {
-    /// Takes it. It is of no single instant: take it twice to know that nothing changed meanwhile.
+    /// Reads the catalog. The result is not of a single instant: read it twice to know that nothing
+    /// changed meanwhile.
     pub fn take(
         connection: &Connection,
         dictionary: &Dictionary,
@@ -244,7 +246,7 @@ impl Catalog {
                     Some("PRESERVE") => "PRESERVE",
                     _ => NOT_PRESERVED,
                 };
-                // Without tables of time zones a server does not know it.
+                // A server without tables of time zones does not know it.
                 if let Some(seconds) = at(2) {
                     let end = format!("{seconds} {kept}");
                     self.objects(EVENT_END)
@@ -330,7 +332,7 @@ impl Catalog {
                 definers.insert(value.clone(), String::new());
             }
             let value = match *fact {
-                // Aria says its default once it was told, as by its own SHOW CREATE TABLE.
+                // Aria reports its default once it was set, as by its own SHOW CREATE TABLE.
                 "CREATE_OPTIONS" => without_word(value, "page_checksum=1"),
                 "COLUMN_TYPE" => without_storage_format(value),
                 "VIEW_DEFINITION" if is_mariadb => nested_joins(&unqualify(value, database)),
@@ -360,8 +362,8 @@ impl Catalog {
         self.inventory.objects.entry(kind.to_owned()).or_default()
     }
 
-    /// The numbers that InnoDB gives its tables, where this account may know them: they tell a
-    /// table from another that took its name.
+    /// Reads the numbers that InnoDB gives its tables, if this account may see them. They
+    /// distinguish a table from another that took its name.
     fn take_numbers(&mut self, connection: &Connection, scrubber: &Scrubber) {
         for (table, name) in [
             ("INNODB_SYS_TABLES", "innodb_sys_tables"),
@@ -395,7 +397,7 @@ impl Catalog {
         }
     }
 
-    /// Sequences are asked themselves, each.
+    /// Reads the value of each sequence from the sequence itself.
     fn take_sequences(&mut self, connection: &Connection, scrubber: &Scrubber) -> Result<()> {
         let names = self
             .tables
@@ -419,7 +421,8 @@ impl Catalog {
             let row = parse(&answer)?;
             let field = |at: usize| row.get(at).and_then(text).unwrap_or_default();
             let number = |at: usize| field(at).parse::<i64>().unwrap_or_default();
-            // Of one that descends, the negated value: what is compared is how far it has come.
+            // For a descending sequence, the negated value: the comparison is of how far it has
+            // come.
             let value = match number(2) < 0 {
                 true => number(1).saturating_neg(),
                 false => number(1),
@@ -430,7 +433,7 @@ impl Catalog {
         Ok(())
     }
 
-    /// Turns the definitions of views with a check into the views that they are of and that come
+    /// Replaces the definitions of views with a check by the views that they use and that come
     /// after them by name.
     fn find_checked_views(&mut self) {
         let views = self.tables.iter().filter(|(_, table)| table.kind == "VIEW");
@@ -446,7 +449,7 @@ impl Catalog {
 
     fn shorten(&mut self) {
         let objects = self.inventory.objects.iter_mut();
-        // What the database itself is, is taken from here by a restore, and must be whole.
+        // A restore takes the database's own properties from here, so they must be whole.
         let shortened = objects.filter(|(kind, _)| *kind != "database");
         for definition in shortened.flat_map(|(_, objects)| objects.values_mut()) {
             if definition.len() > DEFINITION_BYTES_MAX {
@@ -456,12 +459,12 @@ impl Catalog {
     }
 }
 
-/// What a database has beside its content, which its dump does not carry.
+/// Properties of a database besides its content, which its dump does not carry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Defaults {
-    /// The character set of what is made in it without one.
+    /// The default character set of new objects.
     pub set: String,
-    /// The collation.
+    /// The default collation.
     pub collation: String,
     /// Its comment, which MariaDB has since 10.5; empty without one.
     pub comment: String,
@@ -487,7 +490,7 @@ impl Defaults {
     }
 }
 
-/// What a captured database has beside its content; nothing when it is not known.
+/// Properties of a captured database; `None` if they are not known.
 pub fn defaults(captured: &Proof) -> Option<Defaults> {
     let Inventory::Database(inventory) = &captured.inventory else {
         return None;
@@ -503,7 +506,7 @@ pub fn defaults(captured: &Proof) -> Option<Defaults> {
     })
 }
 
-/// How many objects of each kind. When an event ends is no object.
+/// Number of objects of each kind. The end of an event is not an object.
 pub fn counts(inventory: &DatabaseInventory) -> BTreeMap<String, u64> {
     let count = |(kind, objects): (&String, &BTreeMap<_, _>)| (kind.clone(), objects.len() as u64);
     let objects = inventory.objects.iter();
@@ -511,15 +514,15 @@ pub fn counts(inventory: &DatabaseInventory) -> BTreeMap<String, u64> {
     objects.map(count).collect()
 }
 
-/// `MariaDB 10.11`, from what a server says of its version.
+/// `MariaDB 10.11`, from the version that a server reports.
 fn release(version: &str) -> Option<String> {
     let flavor = flavor_of(version, Flavor::Mysql).title();
     let [major, minor] = release_of(version)?;
     Some(format!("{flavor} {major}.{minor}"))
 }
 
-/// Columns that an old release made keep its format on disk, which the server says in a comment. A
-/// restore makes them in the current one.
+/// Removes the comment that marks columns which an old release made and which keep its format on
+/// disk. A restore makes them in the current format.
 fn without_storage_format(column_type: &str) -> String {
     [" /* mariadb-5.3 */", " /* 5.5 binary format */"]
         .into_iter()
@@ -533,13 +536,14 @@ fn without_word(text: &str, word: &str) -> String {
     words.join(" ")
 }
 
-/// What in an expression has another value at another time or for another session, as servers write
-/// it.
+/// Functions in an expression whose value depends on the time or the session, as servers write
+/// them.
 const MOMENTARY: &str = "(current_timestamp|curdate|curtime|sysdate|now|utc_date|utc_time|utc_timestamp|\
     unix_timestamp|rand|uuid|uuid_short|user|current_user|session_user|system_user|current_role|\
     connection_id|database|schema|last_insert_id|version|found_rows|row_count) ?[(]|@@";
 
-/// Everything in one go; each row is one JSON array that begins with whose it is.
+/// One script for all questions. Each row is a JSON array that begins with the name of its
+/// question.
 fn script(dictionary: &Dictionary) -> String {
     let mut sql = String::from(FRESH);
     sql.push_str("SELECT JSON_ARRAY('now', NOW(), VERSION(), UNIX_TIMESTAMP());\n");
@@ -582,7 +586,7 @@ fn script(dictionary: &Dictionary) -> String {
         let fields: Vec<String> = names
             .iter()
             .chain(&facts)
-            // MySQL's JSON would hold what is binary in base64.
+            // MySQL's JSON would encode binary text in base64.
             .map(|column| format!("CONVERT(`{column}` USING utf8mb4)"))
             .collect();
         let mut order = names.clone();
@@ -608,7 +612,7 @@ fn parse(answer: &str) -> Result<Vec<Value>> {
     })
 }
 
-/// A value of an answer as text; nothing for `null`.
+/// A value of an answer as text; `None` for `null`.
 fn text(value: &Value) -> Option<String> {
     match value {
         Value::Null => None,

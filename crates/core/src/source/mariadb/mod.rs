@@ -1,9 +1,10 @@
-//! One MariaDB or MySQL database, taken with its own dump program and restored with its own client.
+//! One MariaDB or MySQL database, captured with its own dump program and restored with its own
+//! client.
 //!
-//! Guarantees: a capture is whole, of one instant where the tables' engines have transactions, and
-//! fingerprinted as it passes; a restored server is fingerprinted in the same way, so the two proofs
-//! can be compared. It does not capture accounts and their privileges, or other databases of the
-//! server. What the dump programs lose is named in the limits of the proof.
+//! Guarantees: a capture is whole, of one instant if the tables' engines have transactions, and
+//! fingerprinted as it passes. A restored server is fingerprinted in the same way, so the two
+//! proofs can be compared. Accounts and their privileges, and other databases of the server, are
+//! not captured. The limits of the proof name what the dump programs lose.
 
 mod admin;
 mod capture;
@@ -43,7 +44,7 @@ pub use programs::{Program, Tool, ask as ask_program};
 pub use restore::{restore_dump, skew};
 pub use rights::restore_rights;
 pub use scratch::ScratchMariadb;
-pub use swap::{Recovered, Swap, is_half_way, recover, swap_databases, withdraw_database};
+pub use swap::{Recovered, Swap, is_interrupted, recover, swap_databases, withdraw_database};
 
 use crate::config::ServerConfig;
 use crate::error::{Code, Error, Result};
@@ -63,7 +64,7 @@ pub struct MariadbSource {
 }
 
 impl MariadbSource {
-    /// Resolves the references of the configuration; reaches nothing yet.
+    /// Resolves the references of the configuration; nothing is contacted yet.
     pub fn new(config: &ServerConfig, flavor: Flavor) -> Result<Self> {
         let connection = Connection::from_config(config, flavor)?;
         if connection.database().is_none() {
@@ -79,7 +80,7 @@ impl MariadbSource {
         })
     }
 
-    /// Where it is.
+    /// The connection to it.
     pub fn connection(&self) -> &Connection {
         &self.connection
     }

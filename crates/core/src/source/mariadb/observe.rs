@@ -1,4 +1,4 @@
-//! Looks at a restored database as the capture looked at the source.
+//! Observes a restored database as the capture observed the source.
 
 use super::capture::{dumpable_history, proof, was_without_history};
 use super::client::Server;
@@ -63,7 +63,7 @@ fn look(
     Ok(proof(dumped.contents, catalog.inventory, limits))
 }
 
-/// An error of a server that is a target, not a source.
+/// Converts an error of a server that is a target, not a source.
 fn of_target(mut error: Error) -> Error {
     if matches!(
         error.code,

@@ -1,4 +1,4 @@
-//! Finds the MariaDB and MySQL programs, and tells whose they are.
+//! Finds the MariaDB and MySQL programs and their flavors.
 //!
 //! `mysql` may be MySQL's or another name of MariaDB's, so each program is asked.
 
@@ -8,7 +8,7 @@ use crate::transport::{Command, Transport};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-/// What a program is for.
+/// The purpose of a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Tool {
     /// Dumps a database.
@@ -17,27 +17,26 @@ pub enum Tool {
     Client,
 }
 
-/// A program that is there.
+/// An installed program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Program {
-    /// What it is called, looked up in `PATH`.
+    /// Its name, looked up in `PATH`.
     pub name: String,
-    /// Whose it is.
+    /// Its flavor.
     pub flavor: Flavor,
-    /// As it says: `10.11.6`, `9.1.0`.
+    /// Its version in its own words: `10.11.6`, `9.1.0`.
     pub version: String,
 }
 
 impl Program {
-    /// Options with which a dump program writes nothing of the server as a whole: a restore touches
-    /// its own database alone.
+    /// Options that keep a dump program from writing anything about the server as a whole: a
+    /// restore touches only its own database.
     pub fn database_alone(&self) -> &'static [&'static str] {
         if self.flavor == Flavor::Mariadb {
             return &[];
         }
         match release_of(&self.version).unwrap_or_default() {
-            // Else it drops the masking policies of the server that it is restored on, and makes
-            // its own.
+            // Otherwise it would drop the masking policies of the target server and create its own.
             release if release >= [9, 7] => &[
                 "--set-gtid-purged=OFF",
                 "--column-statistics=0",
@@ -50,14 +49,14 @@ impl Program {
     }
 }
 
-/// The programs that were found so far.
+/// The programs found so far.
 #[derive(Debug, Default)]
 pub struct Programs {
     found: Mutex<BTreeMap<(Flavor, Tool), Program>>,
 }
 
 impl Programs {
-    /// The flavor's own program when it is there, else the other flavor's.
+    /// The flavor's own program if it is installed, else the other flavor's.
     pub fn find(&self, transport: &Transport, flavor: Flavor, tool: Tool) -> Result<Program> {
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(program) = found.get(&(flavor, tool)) {
@@ -88,7 +87,7 @@ fn look(transport: &Transport, flavor: Flavor, tool: Tool) -> Result<Program> {
         }
     }
     other.ok_or_else(|| match (transport, first_error) {
-        // It says where the program is missing.
+        // The error names the place where the program is missing.
         (Transport::Remote(_), Some(error)) => error,
         (_, first_error) => missing(flavor, ordered[0], first_error),
     })
@@ -96,7 +95,7 @@ fn look(transport: &Transport, flavor: Flavor, tool: Tool) -> Result<Program> {
 
 fn missing(flavor: Flavor, name: &str, error: Option<Error>) -> Error {
     match error {
-        // Not the program is missing but the way to it.
+        // The program may be there; the way to it failed.
         Some(error) if error.code != Code::ToolMissing => error,
         _ => Error::new(Code::ToolMissing, format!("{name} is not installed")).hint(match flavor {
             Flavor::Mariadb => "install it: apt-get install mariadb-client",
@@ -105,7 +104,7 @@ fn missing(flavor: Flavor, name: &str, error: Option<Error>) -> Error {
     }
 }
 
-/// Asks a program whose it is.
+/// Asks a program for its flavor and version.
 pub fn ask(transport: &Transport, name: &str) -> Result<Program> {
     let command = Command::new(name)
         .clean_env()
@@ -124,8 +123,8 @@ pub fn ask(transport: &Transport, name: &str) -> Result<Program> {
     })
 }
 
-/// `mariadb  Ver 15.1 Distrib 10.11.6-MariaDB, for …`, `mariadb from 11.8.2-MariaDB, client 15.2
-/// for …`, `mysql  Ver 9.1.0 for Linux …`, `mysqldump  Ver 10.13 Distrib 5.7.44, for …`.
+/// Parses `mariadb  Ver 15.1 Distrib 10.11.6-MariaDB, for …`, `mariadb from 11.8.2-MariaDB, client
+/// 15.2 for …`, `mysql  Ver 9.1.0 for Linux …`, `mysqldump  Ver 10.13 Distrib 5.7.44, for …`.
 fn parse(name: &str, text: &str) -> Option<Program> {
     let after = |mark: &str| {
         let (_, rest) = text.split_once(mark)?;
@@ -155,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whose_a_program_is() {
+    fn the_flavor_of_a_program_is_recognised() {
         let cases = [
             (
                 "mysql  Ver 15.1 Distrib 10.11.6-MariaDB, for debian-linux-gnu (x86_64) using  EditLine wrapper",
@@ -199,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dump_is_of_its_database_alone() {
+    fn a_dump_holds_its_database_alone() {
         let count = |flavor, version: &str| {
             let (name, version) = ("x".to_owned(), version.to_owned());
             let program = Program {

@@ -1,10 +1,10 @@
-//! Brings a captured database back through the client.
+//! Restores a captured database through the client.
 //!
-//! Guarantees: a dump that the client did not take to its end, or that is not whole, is an error,
-//! which names the statement and shows no row; what this server cannot have is
-//! [`Code::ToolMissing`], so that a drill calls itself unverifiable rather than failed. A restore
-//! touches the database it is given and no other. It does not clean up after itself: the caller
-//! restores into a database that it can drop or empty.
+//! Guarantees: a dump that the client did not read to its end, or that is not whole, is an error,
+//! which names the statement and shows no row. What this server cannot have is
+//! [`Code::ToolMissing`], so that a drill is unverifiable rather than failed. A restore touches
+//! only the database it is given. It does not clean up after itself: the caller restores into a
+//! database that it can drop or empty.
 
 use super::admin::adopt_defaults;
 use super::client::{self, Server, command, error_number, execute, literal, query};
@@ -18,11 +18,11 @@ use crate::source::{Onto, RestoreOptions};
 use std::collections::BTreeSet;
 use std::io::Read;
 
-/// A warning for a database that is to stay what it is; the swap of one that goes live wakes them.
+/// The warning for a copy whose events sleep; the swap of a database that goes live wakes them.
 const EVENTS_SLEEP: &str =
     "its events are disabled there; where they shall run: ALTER EVENT NAME ENABLE";
 
-/// Restores a dump into an empty database that is there. Returns warnings.
+/// Restores a dump into an existing empty database. Returns warnings.
 pub fn restore_dump(
     input: &mut dyn Read,
     target: &Connection,
@@ -65,7 +65,7 @@ pub fn restore_dump(
     Ok(warnings)
 }
 
-/// How this server writes that an event sleeps.
+/// The server's notation for a sleeping event.
 pub fn sleep(server: &Server) -> &'static str {
     match server.flavor {
         Flavor::Mysql if server.release >= [8, 2] => SLEEPS[1],
@@ -73,7 +73,7 @@ pub fn sleep(server: &Server) -> &'static str {
     }
 }
 
-/// Feeds a dump, or definitions out of one, to the client. With `whole`, it must end as a dump does.
+/// Feeds a dump, or definitions from one, to the client. With `whole`, it must end as a dump does.
 pub fn feed<'a>(
     input: &'a mut dyn Read,
     target: &Connection,
@@ -100,7 +100,7 @@ pub fn feed<'a>(
     Ok(())
 }
 
-/// Makes an account that definitions name. Nobody can log in as it.
+/// Creates an account that definitions name. Nobody can log in as it.
 fn make_account(target: &Connection, account: &Account, scrubber: &Scrubber) -> Result<()> {
     let user = literal(&account.user);
     let Some(host) = &account.host else {
@@ -108,7 +108,7 @@ fn make_account(target: &Connection, account: &Account, scrubber: &Scrubber) -> 
         return execute(target, &sql, scrubber).map_err(of_target);
     };
     let name = format!("{user}@{}", literal(host));
-    // An account that was there before, as the administrator's, stays as it is.
+    // An existing account, such as the administrator's, stays as it is.
     let count = format!(
         "SELECT COUNT(*) FROM mysql.user WHERE User = {user} AND Host = {}",
         literal(host)
@@ -120,8 +120,8 @@ fn make_account(target: &Connection, account: &Account, scrubber: &Scrubber) -> 
     execute(target, &sql, scrubber).map_err(of_target)
 }
 
-/// Accounts that definitions run as must be there: without them, views, triggers and routines can
-/// be made and not used.
+/// Fails if accounts that definitions run as are missing: without them, views, triggers and
+/// routines can be created but not used.
 fn refuse_missing(
     target: &Connection,
     captured: Option<&Proof>,
@@ -131,7 +131,7 @@ fn refuse_missing(
         return Ok(());
     };
     let needed = inventory.objects.get("definer").into_iter().flatten();
-    // Whoever may not ask is told by the server, statement by statement.
+    // If this account may not ask, the server reports it statement by statement.
     let list = "SELECT CONCAT(User, '@', Host) FROM mysql.user";
     let Ok(present) = client::rows(target, list, scrubber) else {
         return Ok(());
@@ -167,7 +167,7 @@ fn refuse_missing(
         create.collect::<Vec<_>>().join("; ")
     )))
 }
-/// What the server's words mean for a restore.
+/// Converts the server's error into an error of a restore.
 fn not_restored(target: &Connection, said: &str, heads: &Heads) -> Error {
     let said = client::words(said);
     let line = said
@@ -183,8 +183,8 @@ fn not_restored(target: &Connection, said: &str, heads: &Heads) -> Error {
         None => format!("the dump could not be restored into {}", target.display()),
     };
     match error_number(&said) {
-        // An unknown character set, collation, engine, plugin or data type: this server is another
-        // than the one that was captured.
+        // An unknown character set, collation, engine, plugin or data type: this server differs
+        // from the captured one.
         Some(1115 | 1273 | 1286 | 1524 | 4161) => {
             Error::new(Code::ToolMissing, what)
                 .cause(said)
@@ -203,14 +203,14 @@ fn not_restored(target: &Connection, said: &str, heads: &Heads) -> Error {
     }
 }
 
-/// What the server says of a row, without what is in it.
+/// The server's message about a row, without the row's values.
 fn without_values(said: &str) -> String {
     let mut text = said.to_owned();
     for before in ["entry '", "value: '", "near '"] {
         let Some((head, rest)) = text.split_once(before) else {
             continue;
         };
-        // To the last quote that can end it: a value may hold quotes.
+        // Up to the last quote that can end it: a value may contain quotes.
         let ends = ["' for ", "' at line", "'\n", "'"];
         let after = ends.iter().find_map(|end| {
             let at = rest.rfind(end)?;
@@ -221,7 +221,7 @@ fn without_values(said: &str) -> String {
     text
 }
 
-/// An error of a server that is a target, not a source.
+/// Converts an error of a server that is a target, not a source.
 fn of_target(mut error: Error) -> Error {
     if matches!(
         error.code,
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn another_version_is_told() {
+    fn another_version_is_a_limit() {
         assert_eq!(skew("10.11.6-MariaDB", "10.11.19"), None);
         assert!(
             skew("10.6.6-MariaDB", "10.11.19")

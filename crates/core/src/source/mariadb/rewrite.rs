@@ -1,11 +1,11 @@
-//! Passes a dump on its way to the client, and changes what must not reach it as it is.
+//! Passes a dump on to the client, and changes what must not reach it unchanged.
 //!
-//! Guarantees: rows pass untouched, and so does the number of lines. What changes: the line that
-//! puts a client into its sandbox, which older ones choke on; dates such as February 30th, which
-//! stay what they were; the database that a trigger's statement names, and, where it is the dump's
-//! own, that a default value or a view names before a sequence or a function, which would reach into
-//! another database than the one that is restored; and whether events run. It holds no more than the
-//! head of one statement.
+//! Guarantees: rows and the number of lines stay unchanged. The changes are: the line that puts a
+//! client into its sandbox, on which older ones fail, is removed; invalid dates such as February
+//! 30th are kept as they were; the database that a trigger's statement names is removed, and so is
+//! the dump's own database before a sequence or a function in a default value or a view, which
+//! would reach into another database than the restored one; events are put to sleep or woken. No
+//! more than the head of one statement is held.
 
 mod statement;
 
@@ -21,34 +21,34 @@ use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// How much of a line is looked at at once, in bytes.
+/// Number of bytes of a line that are examined at once.
 const PIECE_BYTES: usize = 64 << 10;
-/// How long the head of a trigger's statement may be, in bytes.
+/// Longest head of a trigger's statement, in bytes.
 const HEADER_BYTES_MAX: usize = 1 << 20;
-/// How many beginnings of statements are remembered: the client lags behind what it was fed.
+/// Number of statement beginnings that are remembered: the client lags behind its input.
 const HEADS_MAX: usize = 4096;
-/// How long the line of a view may be, in bytes.
+/// Longest line of a view, in bytes.
 const VIEW_BYTES_MAX: usize = 64 << 20;
-/// How the line begins that says what a view is.
+/// The beginning of the line that defines a view.
 const VIEW: &[u8] = b"/*!50001 VIEW ";
 
-/// What becomes of the events in a dump.
+/// What happens to the events in a dump.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Events {
     /// They stay as they are.
     AsTheyAre,
-    /// Those that run are put to sleep: a copy must not do a live database's work. The text is how
-    /// the server writes it.
+    /// Running ones are put to sleep: a copy must not do a live database's work. The text is the
+    /// server's notation.
     Asleep(&'static str),
-    /// Those that were put to sleep run again.
+    /// Sleeping ones run again.
     Awake,
 }
 
-/// How a server writes that an event sleeps here and runs elsewhere; what we put to sleep is
-/// marked so, to be told from what its owner disabled.
+/// The servers' notation for an event that sleeps here and runs elsewhere. Events that we put to
+/// sleep are marked so, to distinguish them from those that their owner disabled.
 pub const SLEEPS: [&str; 2] = ["DISABLE ON SLAVE", "DISABLE ON REPLICA"];
 
-/// Where each statement begins, by line.
+/// The beginning of each statement, by line.
 #[derive(Debug, Clone, Default)]
 pub struct Heads(Arc<Mutex<VecDeque<(u64, String)>>>);
 
@@ -69,10 +69,10 @@ impl Heads {
     }
 }
 
-/// What to do with the account that something runs as, once for each place that names one.
+/// A callback for each account that something runs as, called once for each place that names one.
 pub type OnDefiner<'a> = dyn FnMut(&Account) -> Result<()> + 'a;
 
-/// A dump on its way.
+/// A dump on its way to the client.
 pub struct Rewriter<'a> {
     input: BufReader<&'a mut dyn Read>,
     events: Events,
@@ -82,12 +82,12 @@ pub struct Rewriter<'a> {
     taken: usize,
     line: u64,
     delimiter: Vec<u8>,
-    /// The database that was dumped, once the dump has said it.
+    /// The dumped database, once the dump has named it.
     database: Option<Vec<u8>>,
-    /// The next piece begins a line; a statement.
+    /// True if the next piece begins a line; a statement.
     line_begins: bool,
     statement_begins: bool,
-    /// The line is one of a `CREATE TABLE`.
+    /// True if the line is part of a `CREATE TABLE`.
     in_table: bool,
     /// The last bytes of the line so far.
     tail: Vec<u8>,
@@ -115,17 +115,17 @@ impl<'a> Rewriter<'a> {
         }
     }
 
-    /// Where each statement begins; filled while it is read.
+    /// The beginnings of statements; filled while it is read.
     pub fn heads(&self) -> Heads {
         self.heads.clone()
     }
 
-    /// Whether the line that ends a whole dump was seen.
+    /// Returns true if the line that ends a whole dump was read.
     pub fn completed(&self) -> bool {
         self.completed
     }
 
-    /// Appends the next piece of a line to `out`; whether there was one.
+    /// Appends the next piece of a line to `out`. Returns false if there is none.
     fn next_piece(&mut self) -> io::Result<bool> {
         let buffer = loop {
             match self.input.fill_buf() {
@@ -142,7 +142,7 @@ impl<'a> Rewriter<'a> {
         Ok(end > 0)
     }
 
-    /// Appends to `out` until it ends a line, `enough` of it was seen, or the dump ends.
+    /// Appends to `out` until it ends a line, holds `enough` bytes, or the dump ends.
     fn fill_line(&mut self, enough: usize) -> io::Result<()> {
         while !self.out.ends_with(b"\n") && self.out.len() < enough {
             if !self.next_piece()? {
@@ -171,7 +171,7 @@ impl<'a> Rewriter<'a> {
         Ok(())
     }
 
-    /// Looks at the beginning of a line, which is in `out`.
+    /// Examines the beginning of a line, which is in `out`.
     fn look(&mut self) -> io::Result<()> {
         if self.statement_begins && is_sandbox(&self.out) {
             self.out.clear();
@@ -232,8 +232,8 @@ impl<'a> Rewriter<'a> {
         }
     }
 
-    /// Takes the database's name out of `TRIGGER db.name … ON db.table`, which may go on over
-    /// several lines.
+    /// Removes the database's name from `TRIGGER db.name … ON db.table`, which may span several
+    /// lines.
     fn unqualify_trigger(&mut self, at: usize) -> io::Result<()> {
         loop {
             let (before, header) = self.out.split_at(at.min(self.out.len()));
@@ -269,7 +269,7 @@ impl<'a> Rewriter<'a> {
         }
     }
 
-    /// Notes how the line in `out` ends, if it does.
+    /// Notes the end of the line in `out`, if it has ended.
     fn note_end(&mut self) {
         let keep = self.out.len().saturating_sub(8);
         self.tail
@@ -377,7 +377,7 @@ mod tests {
         let dump = "-- Host: a  Database: x    Database: li`ve\nCREATE TABLE `t` (\n  `nextval(``a``.` int DEFAULT nextval(`li``ve`.`sq`) COMMENT 'it''s \\' nextval(`a`.`b`)',\n  `b` int DEFAULT (lastval(`x`.`s`) + nextval(`own`) + setval(`li``ve`.`sq`, 1))\n);\nINSERT INTO `t` VALUES (1,'nextval(`a`.`b`)');\n";
         let expected = dump.replace("`li``ve`.", "");
         assert_eq!(rewritten(dump, Events::AsTheyAre).0, expected);
-        // Where the dump does not say which database it is of.
+        // A dump that does not name its database.
         let (_, dump) = dump.split_once('\n').unwrap();
         let expected = dump.replace("`li``ve`.", "").replace("`x`.", "");
         assert_eq!(rewritten(dump, Events::AsTheyAre).0, expected);
@@ -395,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn dates_of_no_calendar_stay() {
+    fn invalid_dates_stay() {
         let dump = "/*!40101 SET @OLD_SQL_MODE=@@SQL_MODE, SQL_MODE='NO_AUTO_VALUE_ON_ZERO' */;\nINSERT INTO `t` VALUES\n('/*!40101 SET @OLD_SQL_MODE=@@SQL_MODE, SQL_MODE=\'NO_AUTO_VALUE_ON_ZERO\'');\n";
         let expected = dump.replacen("_ZERO'", "_ZERO,ALLOW_INVALID_DATES'", 1);
         assert_eq!(rewritten(dump, Events::AsTheyAre).0, expected);

@@ -1,4 +1,5 @@
-//! What an account may do besides reading: make databases and put one in the place of the live one.
+//! Rights of an account besides reading: to create databases and to put one in the place of the
+//! live one.
 
 use super::client::{Server, identifier, query, rows};
 use super::connection::Connection;
@@ -8,7 +9,7 @@ use crate::error::Result;
 use crate::secret::Scrubber;
 use crate::source::RestoreRights;
 
-/// What filling a database and moving it takes, on all of it.
+/// Privileges on all of a database that filling and moving it needs.
 const NEEDED: &[&str] = &[
     "SELECT",
     "INSERT",
@@ -28,15 +29,16 @@ const NEEDED: &[&str] = &[
     "EVENT",
 ];
 
-/// Accounts that something in the database runs as.
+/// Accounts that anything in the database runs as.
 const DEFINERS: &str = "SELECT DISTINCT DEFINER FROM ( \
     SELECT DEFINER FROM information_schema.VIEWS WHERE TABLE_SCHEMA = DATABASE() \
     UNION SELECT DEFINER FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = DATABASE() \
     UNION SELECT DEFINER FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = DATABASE() \
     UNION SELECT DEFINER FROM information_schema.EVENTS WHERE EVENT_SCHEMA = DATABASE()) AS d";
 
-/// Asks what a live restore needs that this account lacks. `beside` are the names of the databases
-/// that it makes beside the live one, whose names all begin with `prefix` and `_`. Nothing is tried.
+/// The rights that a live restore needs and this account lacks. `beside` are the names of the
+/// databases that it creates beside the live one, all beginning with `prefix` and `_`. Nothing is
+/// tried.
 pub fn restore_rights(
     connection: &Connection,
     prefix: &str,
@@ -61,7 +63,7 @@ pub fn restore_rights(
     let mut grants = Vec::new();
     let all = |pattern: &str| format!("GRANT ALL ON {}.* TO {shown}", identifier(pattern));
     if lacks(live) {
-        // Where two grants spell one name differently, the server takes only one of them.
+        // If two grants spell one name differently, the server uses only one of them.
         let spelling = Grants::spelling(lines(), live);
         grants.push(all(&spelling.unwrap_or_else(|| escaped(live))));
     }
@@ -87,7 +89,7 @@ pub fn restore_rights(
     })
 }
 
-/// What it takes to make what runs as these accounts.
+/// The privileges needed to create objects that run as these accounts.
 fn definer_privileges(server: &Server, definers: &[String]) -> Vec<&'static str> {
     let mut needed = vec![match (server.flavor, server.release) {
         (Flavor::Mariadb, release) if release >= [10, 5] => "SET USER",
@@ -95,7 +97,7 @@ fn definer_privileges(server: &Server, definers: &[String]) -> Vec<&'static str>
         (Flavor::Mysql, release) if release >= [8, 0] => "SET_USER_ID",
         _ => "SUPER",
     }];
-    // An account with SYSTEM_USER, as root has it, is set only by another one.
+    // An account with SYSTEM_USER, such as root, can be set only by another one.
     let of_root = definers.iter().any(|definer| definer.starts_with("root@"));
     if of_root && server.flavor == Flavor::Mysql && server.release >= [8, 0] {
         needed.push("SYSTEM_USER");

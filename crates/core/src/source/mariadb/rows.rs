@@ -1,38 +1,38 @@
 //! Sums the hashes of a table's rows, as a dump writes them.
 //!
 //! A row is the text between its parentheses. Guarantees: pieces, batches and the order of rows do
-//! not matter; a row in the dump's own column order is never held whole beyond [`CARRY_BYTES_MAX`],
-//! one that must be put into another order is.
+//! not matter. A row in the dump's own column order is never held beyond [`CARRY_BYTES_MAX`]; one
+//! that must be reordered is held whole.
 
 use crate::error::{Code, Error, Result};
 use crate::fingerprint::{RowSum, TableFingerprint};
 use memchr::memchr2;
 use xxhash_rust::xxh3::Xxh3;
 
-/// How much of a row that is not yet whole is kept before it is hashed piece by piece.
+/// How much of an unfinished row is kept before it is hashed piece by piece.
 const CARRY_BYTES_MAX: usize = 64 << 10;
-/// Longest row that is held to be reordered; a server cannot be sent a longer one.
+/// Longest row that is held to be reordered; a server accepts no longer one.
 const ROW_BYTES_MAX: usize = 2 << 30;
-/// The last bytes of what came so far that may prove to be no part of the row.
+/// Number of last bytes that may turn out not to belong to the row.
 const HELD_BYTES: usize = 2;
 
 /// The rows of one table so far.
 pub struct Rows {
     sum: RowSum,
     columns: Vec<String>,
-    /// For each value to hash, its place in the row; `None` when rows are hashed as they are.
+    /// The place in the row of each value to hash; `None` if rows are hashed as they are.
     order: Option<Vec<usize>>,
-    /// How many values a row has.
+    /// Number of values in a row.
     values: usize,
-    /// The beginning of a row whose end has not come yet.
+    /// The beginning of a row whose end was not read yet.
     carry: Vec<u8>,
-    /// Its hash so far, and how many bytes went into it, when it is long.
+    /// The hash of a long row so far, and the number of bytes in it.
     hashing: Option<(Box<Xxh3>, u64)>,
     reordered: Vec<u8>,
 }
 
 impl Rows {
-    /// Of a table of which nothing but the name is known.
+    /// Rows of a table of which only the name is known.
     pub fn new(table: &str) -> Self {
         Rows {
             sum: RowSum::new(table),
@@ -45,8 +45,8 @@ impl Rows {
         }
     }
 
-    /// Says which columns the next rows have, and which of them are to be hashed in which order, if
-    /// they are all there.
+    /// Sets the columns of the next rows and, if all of them are there, the columns to hash in
+    /// order.
     pub fn set_columns(&mut self, columns: Vec<String>, order: Option<&[String]>) {
         let places = order
             .filter(|order| *order != columns && !order.is_empty())
@@ -84,8 +84,8 @@ impl Rows {
         Ok(())
     }
 
-    /// Takes the last piece of a row, of which the last `surplus` bytes (at most two) are no part.
-    /// Returns whether those are `expected`.
+    /// Takes the last piece of a row. Its last `surplus` bytes (at most two) do not belong to the
+    /// row. Returns true if those are `expected`.
     pub fn end(
         &mut self,
         tail: &[u8],
@@ -136,7 +136,7 @@ impl Rows {
         Ok(expected.iter().position(|text| *text == end))
     }
 
-    /// The fingerprint of what came.
+    /// Returns the fingerprint.
     pub fn finish(self) -> TableFingerprint {
         TableFingerprint {
             rows: self.sum.rows,
@@ -147,7 +147,7 @@ impl Rows {
     }
 }
 
-/// The values of a row: what is between its commas, but for commas in quotes.
+/// Splits a row into values at its commas, except commas in quotes.
 fn values(row: &[u8]) -> Vec<&[u8]> {
     let mut values = Vec::new();
     let (mut begin, mut at) = (0, 0);
@@ -165,7 +165,7 @@ fn values(row: &[u8]) -> Vec<&[u8]> {
     values
 }
 
-/// Where what follows a quoted text begins, which has begun before `at`.
+/// The offset after a quoted text that began before `at`.
 fn after_quoted(row: &[u8], mut at: usize) -> usize {
     while let Some(found) = memchr2(b'\'', b'\\', row.get(at..).unwrap_or_default()) {
         at += found;
@@ -243,7 +243,7 @@ mod tests {
             Some("a b c d"),
         );
         assert_ne!(captured, wrong);
-        // A part of the columns.
+        // Some of the columns.
         let part = sum(&[br"9,1,'x'"], "c a b", Some("a b"));
         assert_eq!(part, sum(&[br"1,'x'"], "a b", None));
         let mut rows = Rows::new("t");

@@ -1,9 +1,9 @@
 //! A throwaway MariaDB or MySQL server on a private socket.
 //!
 //! Guarantees: it listens on no network, nobody but this user (and the one it runs as) reaches its
-//! socket, and it ends with this process, by whatever means that ends. It is fast because it may
-//! lose everything, and because a new server is a copy of a template: making one anew takes
-//! seconds. A template that was not finished is never used.
+//! socket, and it ends with this process, however that ends. It is fast because it may lose
+//! everything, and because a new server is a copy of a template: initialising one takes seconds. An
+//! unfinished template is never used.
 
 use crate::error::{Code, Error, Result};
 use crate::scratch::Directory;
@@ -18,10 +18,10 @@ use std::path::{Path, PathBuf};
 
 /// The administrator of every scratch server; it has no password.
 pub const SCRATCH_ADMIN: &str = "root";
-/// The file that says that a template is whole.
+/// The file that marks a template as complete.
 const COMPLETE: &str = "complete";
 
-/// Settings for speed, and to take any dump. Losing everything in a crash is fine here, and only
+/// Settings for speed, and to accept any dump. Losing everything in a crash is fine here, and only
 /// here.
 const SETTINGS: &[&str] = &[
     "--skip-networking",
@@ -30,10 +30,10 @@ const SETTINGS: &[&str] = &[
     "--innodb-flush-log-at-trx-commit=0",
     "--innodb-doublewrite=OFF",
     "--innodb-buffer-pool-size=256M",
-    // A table that was made when this was off must be made again.
+    // A table created while this was off must be created again.
     "--innodb-strict-mode=OFF",
     "--max-allowed-packet=1G",
-    // Dates of zeros and all else that the source once took.
+    // Allows zero dates and whatever else the source once accepted.
     "--sql-mode=",
     "--local-infile=OFF",
     "--skip-name-resolve",
@@ -41,9 +41,9 @@ const SETTINGS: &[&str] = &[
     "--max-connections=50",
     "--lock-wait-timeout=60",
 ];
-/// Those that only MariaDB has.
+/// Settings that only MariaDB has.
 const MARIADB_SETTINGS: &[&str] = &["--innodb-log-file-size=256M", "--skip-slave-start"];
-/// Those that only MySQL has.
+/// Settings that only MySQL has.
 const MYSQL_SETTINGS: &[&str] = &[
     "--innodb-redo-log-capacity=256M",
     "--mysqlx=OFF",
@@ -67,9 +67,9 @@ pub struct ScratchMariadb {
 }
 
 impl ScratchMariadb {
-    /// Makes and starts a server of this flavor in `base`, or in the system's temporary directory
-    /// where the unprivileged user it runs as cannot reach `base`. Templates are kept in
-    /// `templates`, which is made when missing.
+    /// Creates and starts a server of this flavor in `base`, or in the system's temporary directory
+    /// if the unprivileged user it runs as cannot reach `base`. Templates are kept in `templates`,
+    /// which is made if missing.
     pub fn start(base: &Path, templates: &Path, flavor: Flavor) -> Result<Self> {
         let program = find(flavor)?;
         let user = unprivileged(flavor.title(), "mysql")?;
@@ -95,7 +95,7 @@ impl ScratchMariadb {
         let connection = server.connection("");
         let name = format!("the scratch {} {} server", flavor.title(), program.version);
         server.server.wait_until_ready(&name, || {
-            // No client before it can be of use.
+            // Before that, a client is of no use.
             match server.socket.exists() {
                 true => query(&connection, "SELECT 1", &Scrubber::default()).map(drop),
                 false => Err(Error::new(Code::State, "there is no socket")),
@@ -120,14 +120,14 @@ impl ScratchMariadb {
     }
 }
 
-/// The server program of this flavor. The other flavor's restores some dumps and changes others:
-/// it proves nothing.
+/// The server program of this flavor. The other flavor's server restores some dumps and changes
+/// others: it proves nothing.
 fn find(flavor: Flavor) -> Result<Program> {
     let names = match flavor {
         Flavor::Mariadb => ["mariadbd", "mysqld"],
         Flavor::Mysql => ["mysqld", "/usr/sbin/mysqld"],
     };
-    // Where a user's PATH may lack it.
+    // A user's PATH may lack these.
     let places = names
         .into_iter()
         .chain(["/usr/sbin/mariadbd", "/usr/libexec/mysqld"]);
@@ -156,7 +156,7 @@ fn find(flavor: Flavor) -> Result<Program> {
     }))
 }
 
-/// `--name=path`, also of a path that is not UTF-8.
+/// `--name=path`, even if the path is not UTF-8.
 fn option(name: &str, path: &Path) -> std::ffi::OsString {
     let mut option = std::ffi::OsString::from(name);
     option.push(path);
@@ -182,7 +182,7 @@ fn server_command(program: &Program, data: &Path, socket: &Path) -> Command {
         .directory(data)
 }
 
-/// The data directory of a new server of one version, made once and then copied.
+/// The data directory of a new server of one version, created once and then copied.
 struct Template<'a> {
     program: &'a Program,
     user: Option<(u32, u32)>,
@@ -190,7 +190,7 @@ struct Template<'a> {
 }
 
 impl Template<'_> {
-    /// Copies it to `data`, after making it when it is not there or not whole. `work` is a private
+    /// Copies it to `data`; creates it first if it is missing or incomplete. `work` is a private
     /// directory of the user that the server runs as.
     fn copy_to(&self, work: &Directory, data: &Path) -> Result<()> {
         let lock = self.lock()?;
@@ -201,7 +201,7 @@ impl Template<'_> {
         held(FlockOperation::LockShared, "the lock")?;
         if !self.is_whole() {
             held(FlockOperation::LockExclusive, "the lock")?;
-            // Another run may have made it while this one waited.
+            // Another run may have created it while this one waited.
             if !self.is_whole() {
                 self.make(work)?;
             }
@@ -214,7 +214,7 @@ impl Template<'_> {
         self.directory.join(COMPLETE).exists()
     }
 
-    /// A file beside it; whoever holds it shared may read, exclusively may write.
+    /// The lock file beside it: a shared lock allows reading, an exclusive one writing.
     fn lock(&self) -> Result<File> {
         let parent = self.directory.parent().unwrap_or(&self.directory);
         let failed = |error: std::io::Error| {
@@ -247,7 +247,7 @@ impl Template<'_> {
     fn make(&self, work: &Directory) -> Result<()> {
         let made = work.subdirectory("template")?;
         give(&made, self.user)?;
-        // Not the host's: two that are made at once there remove each other's tables.
+        // Not the host's: two servers created there at once remove each other's tables.
         let temporary = work.subdirectory("temporary")?;
         give(&temporary, self.user)?;
         let command = self.install_command(&made, &temporary);
@@ -275,7 +275,7 @@ impl Template<'_> {
                 &error,
             )
         };
-        // What is there was not finished.
+        // An existing one is unfinished.
         if self.directory.exists() {
             std::fs::remove_dir_all(&self.directory).map_err(failed)?;
         }
@@ -322,7 +322,7 @@ impl Template<'_> {
             .directory(data)
     }
 
-    /// Makes everything in `data` the server's.
+    /// Gives everything in `data` to the server's user.
     fn give_all(&self, data: &Path) -> Result<()> {
         let Some((uid, gid)) = self.user else {
             return Ok(());
@@ -333,7 +333,7 @@ impl Template<'_> {
     }
 }
 
-/// Copies a directory with all that is in it, keeping holes.
+/// Copies a directory with everything in it, keeping holes.
 fn copy(from: &Path, to: &Path) -> Result<()> {
     run(Command::new("cp")
         .args(["-R", "--sparse=always", "--"])

@@ -1,8 +1,9 @@
-//! Runs the dump program, hands its output on, and fingerprints it on a second thread as it passes.
+//! Runs the dump program, passes its output on, and fingerprints it on a second thread as it
+//! passes.
 //!
-//! Guarantees: `Ok` only when the program ended well *and* the dump it printed is whole. Buffers in
-//! flight are bounded; a failing output ends the dump and shows as itself. A dump that waits for a
-//! lock longer than it may is ended, by asking the server to end what it waits with.
+//! Guarantees: `Ok` only if the program succeeded *and* the dump it printed is whole. Buffers in
+//! flight are bounded. An error of the output ends the dump and is returned as it is. A dump that
+//! waits for a lock longer than it may is ended, by asking the server to kill its query.
 
 use super::client::{Server, literal, query, refused, rows};
 use super::connection::Connection;
@@ -23,55 +24,56 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The longest row or statement that the programs are to take, as much as the protocol allows.
+/// The longest row or statement that the programs accept: as much as the protocol allows.
 const PACKET: &str = "--max-allowed-packet=1073741824";
 
-/// What the server says when a table is not what it was, or is gone, or stays locked:
-/// `ER_TABLE_DEF_CHANGED`, `ER_NO_SUCH_TABLE`, `ER_BAD_TABLE_ERROR`, `ER_LOCK_DEADLOCK`,
-/// `ER_LOCK_WAIT_TIMEOUT`, `ER_NEED_REPREPARE`.
+/// Server errors for a table that has changed, is gone, or stays locked: `ER_TABLE_DEF_CHANGED`,
+/// `ER_NO_SUCH_TABLE`, `ER_BAD_TABLE_ERROR`, `ER_LOCK_DEADLOCK`, `ER_LOCK_WAIT_TIMEOUT`,
+/// `ER_NEED_REPREPARE`.
 const CHANGED: &[u32] = &[1412, 1146, 1051, 1213, 1205, 1615];
-/// And when a view is of something that is gone: `ER_VIEW_INVALID`.
+/// Server errors for a view that uses something gone: `ER_VIEW_INVALID`.
 const BROKEN: &[u32] = &[1356];
 
-/// How a database is dumped.
+/// A dump to be made of a database.
 #[derive(Debug, Clone)]
 pub struct Dumping<'a> {
-    /// Which database of which server.
+    /// The database.
     pub connection: &'a Connection,
-    /// What the server is.
+    /// Facts about the server.
     pub server: &'a Server,
-    /// Note the position of the binary log.
+    /// True to record the position of the binary log.
     pub binlog: bool,
-    /// Also dump what was in system-versioned tables before.
+    /// True to dump earlier rows of system-versioned tables too.
     pub history: bool,
-    /// Tables that the program cannot dump when it dumps the history of others.
+    /// Tables that the program cannot dump together with the history of others.
     pub by_transaction: &'a BTreeSet<String>,
-    /// How long it may wait for a lock.
+    /// How long it may wait for a lock, in seconds.
     pub lock_timeout_seconds: u64,
-    /// Removes known secrets from what tools say.
+    /// Removes known secrets from the output of tools.
     pub scrubber: &'a Scrubber,
 }
 
-/// What one run of the dump program dumps.
+/// The part that one run of the dump program writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum DumpPart {
     /// Everything.
     Whole,
-    /// The tables whose history is by transactions, with their rows of now.
+    /// The tables whose history is by transactions, with their current rows.
     Apart,
     /// Everything else.
     Rest,
 }
 
-/// A whole dump.
+/// A completed dump.
 pub struct Dumped {
-    /// What was in it.
+    /// Its contents.
     pub contents: Contents,
-    /// What the program said, though it ended well.
+    /// Messages of the program, although it succeeded.
     pub said: String,
 }
 
-/// Whether this dump program can dump the history of system-versioned tables of this server.
+/// Returns true if this dump program can dump the history of system-versioned tables of this
+/// server.
 pub fn dumps_history(program: &Program, server: &Server) -> bool {
     let since = |release: Option<[u32; 2]>| release.is_some_and(|release| release >= [10, 11]);
     program.flavor == Flavor::Mariadb
@@ -90,7 +92,7 @@ impl Dumping<'_> {
             "--tz-utc",
             "--complete-insert",
             "--no-tablespaces",
-            // With a table locked, a default value from a sequence cannot be restored.
+            // While a table is locked, a default value from a sequence cannot be restored.
             "--skip-add-locks",
             PACKET,
         ]
@@ -129,9 +131,9 @@ impl Dumping<'_> {
         options
     }
 
-    /// Dumps to `output`, which may take two dumps one after the other. Rows of tables that `orders`
-    /// names are hashed in that order. `begun` is called once when rows are about to come: every
-    /// snapshot is taken by then.
+    /// Dumps to `output`, which may receive two dumps one after the other. Rows of tables that
+    /// `orders` names are hashed in that order. `begun` is called once, when rows are about to
+    /// come: every snapshot is taken by then.
     pub fn run(
         &self,
         output: &mut dyn Write,
@@ -142,7 +144,7 @@ impl Dumping<'_> {
         if !self.history || self.by_transaction.is_empty() {
             return self.run_part(DumpPart::Whole, output, orders, reporter, begun);
         }
-        // Views of the rest may be of these tables: they come first.
+        // Views of the rest may use these tables: they come first.
         let apart = self.run_part(DumpPart::Apart, output, orders, reporter, &mut || ())?;
         let mut all = self.run_part(DumpPart::Rest, output, orders, reporter, begun)?;
         all.contents.add(apart.contents);
@@ -180,7 +182,7 @@ impl Dumping<'_> {
             let _stop = stop;
             let first = tee::first(&mut pipe)?;
             if first.is_empty() {
-                // Its exit status says why.
+                // Its exit status tells why.
                 return Ok(Teed {
                     read: read_nothing(),
                     whole: true,
@@ -205,7 +207,7 @@ impl Dumping<'_> {
             }
         };
         if !teed.whole {
-            // The reader gave up before the end: what it says is the reason.
+            // The reader gave up before the end: its error is the reason.
             let said = running.kill();
             return teed
                 .read
@@ -307,7 +309,7 @@ impl Dumping<'_> {
         )
     }
 
-    /// Looks, when nothing has come for long, whether the dump waits for a lock.
+    /// Checks, if no output has come for long, if the dump waits for a lock.
     fn watch(&self, watch: &Watch, stopped: &Receiver<()>) {
         let patience = Duration::from_secs(self.lock_timeout_seconds.max(1));
         let (mut seen, mut since) = (0, Instant::now());
@@ -336,7 +338,7 @@ impl Dumping<'_> {
         }
     }
 
-    /// A statement of a dump of this database that waits for a lock: its thread, and what it is.
+    /// A statement of a dump of this database that waits for a lock: its thread, and the statement.
     fn waiting(&self) -> Option<(u64, String)> {
         let sql = format!(
             "SELECT ID, CONCAT(STATE, ': ', INFO) FROM information_schema.PROCESSLIST \
@@ -360,7 +362,7 @@ fn unknown_charset(said: &str) -> Option<String> {
     rest.split('\'').next().map(str::to_owned)
 }
 
-/// What is made of no dump at all.
+/// The contents of an empty dump.
 fn read_nothing() -> Result<Contents> {
     Reader::new(&ColumnOrders::default()).finish()
 }
@@ -380,11 +382,11 @@ fn read(mut pieces: Pieces, orders: &ColumnOrders) -> Result<Contents> {
     }
 }
 
-/// What is known of a dump under way.
+/// The state of a running dump.
 #[derive(Debug, Default)]
 struct Watch {
     passed: AtomicU64,
-    /// It waits for whoever takes it, not for the server.
+    /// True if it waits for the output, not for the server.
     writing: AtomicBool,
     ended: Mutex<Option<String>>,
 }
@@ -406,7 +408,7 @@ struct Watched<'a> {
     begun: Option<&'a mut dyn FnMut()>,
 }
 
-/// What the programs write before they take their snapshot is shorter.
+/// Upper limit of what the programs write before they take their snapshot.
 const PREAMBLE_BYTES: u64 = 2048;
 
 impl Write for Watched<'_> {

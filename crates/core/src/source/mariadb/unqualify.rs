@@ -1,13 +1,13 @@
-//! Takes a database's own name out of what the server writes.
+//! Removes a database's own name from text that the server writes.
 
-/// Drops the database before its tables, sequences and functions from a definition, but for what is
-/// in quoted text: a restore may have another name. An alias or a table may be named as the
-/// database is, and stays: `` `shop`.`id` `` is a column, unless the place is one of a table's.
+/// Removes the database before its tables, sequences and functions from a definition, except in
+/// quoted text: a restore may have another name. An alias or a table may have the name of the
+/// database, and stays: `` `shop`.`id` `` is a column, unless it stands in the place of a table.
 pub fn unqualify(text: &str, database: &str) -> String {
     let own = format!("`{}`", database.replace('`', "``"));
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
-    // The word before, past parentheses and blanks.
+    // The word before, skipping parentheses and blanks.
     let mut word = String::new();
     while let Some(next) = rest.chars().next() {
         let length = match next {
@@ -39,7 +39,7 @@ pub fn unqualify(text: &str, database: &str) -> String {
     out
 }
 
-/// Names joined by dots, without the first where it is the database.
+/// Names joined by dots, without the first if it is the database.
 fn without_database<'a>(chain: &'a str, own: &str, word: &str, after: &str) -> &'a str {
     let (first, others) = chain.split_at(name_length(chain));
     let Some(others) = others.strip_prefix('.').filter(|_| first == own) else {
@@ -54,7 +54,7 @@ fn without_database<'a>(chain: &'a str, own: &str, word: &str, after: &str) -> &
     }
 }
 
-/// How long the names in backticks are that begin here, joined by dots.
+/// Length of the names in backticks, joined by dots, that begin here.
 fn chain_length(text: &str) -> usize {
     let mut length = name_length(text);
     while let Some(rest) = text.get(length..)
@@ -65,7 +65,7 @@ fn chain_length(text: &str) -> usize {
     length
 }
 
-/// How long the name in backticks is that begins here.
+/// Length of the name in backticks that begins here.
 fn name_length(text: &str) -> usize {
     let mut inside = text.char_indices().skip(1).peekable();
     while let Some((at, next)) = inside.next() {
@@ -76,7 +76,7 @@ fn name_length(text: &str) -> usize {
     text.len()
 }
 
-/// How long the text in quotes is that begins here.
+/// Length of the quoted text that begins here.
 fn quoted_length(text: &str) -> usize {
     let mut inside = text.char_indices().skip(1).peekable();
     while let Some((at, next)) = inside.next() {
@@ -107,7 +107,7 @@ mod tests {
                 "'it''s `zoo`.`t` \\' `zoo`.' , `zoo`.`x`.`y`",
                 "'it''s `zoo`.`t` \\' `zoo`.' , `x`.`y`",
             ),
-            // A table and an alias that are named as the database is.
+            // A table and an alias with the name of the database.
             (
                 "select `zoo`.`zoo`.`id` AS `id` from ((`zoo`.`zoo` left join `zoo`.`t` `a` on(`a`.`id` = `zoo`.`zoo`.`id`)) straight_join `zoo`.`b`)",
                 "select `zoo`.`id` AS `id` from ((`zoo` left join `t` `a` on(`a`.`id` = `zoo`.`id`)) straight_join `b`)",

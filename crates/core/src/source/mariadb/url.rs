@@ -1,14 +1,14 @@
-//! The parts of a `mariadb://` URL, and what is wrong with one.
+//! Parts of a `mariadb://` URL, and errors about them.
 
 use crate::error::{Code, Error, Result};
 use crate::percent;
 
-/// An empty part is none.
+/// Returns `None` for an empty part.
 pub fn some(text: String) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-/// Says what is wrong with a URL, never the URL.
+/// The error for a malformed URL. It never shows the URL.
 pub fn malformed(why: &str) -> Error {
     Error::new(
         Code::Configuration,
@@ -17,7 +17,7 @@ pub fn malformed(why: &str) -> Error {
     .hint("write it as mysql://user:password@host:3306/database?ssl-mode=required, with special characters percent-encoded")
 }
 
-/// What a percent-encoded part stands for.
+/// Decodes a percent-encoded part.
 pub fn decode(text: &str) -> Result<String> {
     percent::decode(text).map_err(malformed)
 }

@@ -1,7 +1,8 @@
-//! Makes, swaps and drops whole databases, for restores beside and onto a live one.
+//! Creates, swaps and drops whole databases, for restores beside and onto a live one.
 //!
-//! Guarantees: a swap ends either done or undone; it never leaves the live name without a database
-//! unless the server itself goes away in the middle, and then says under which name each one is.
+//! Guarantees: a swap ends either done or undone. The live name is never left without a database
+//! unless the server itself goes away in the middle; the error then gives the name of each
+//! database.
 
 use super::connection::Connection;
 use super::session::{Session, identifier, literal};
@@ -25,8 +26,8 @@ struct Locale {
     locale: Option<String>,
 }
 
-/// The statement that makes a database with an encoding and locale as the inventory has them, and
-/// the locale's name; nothing when that cannot be read.
+/// The statement that creates a database with the encoding and locale of the inventory, and the
+/// locale's name; `None` if they cannot be read.
 pub fn creation(name: &str, locale: &str) -> Option<(String, String)> {
     let locale: Locale = serde_json::from_str(locale).ok()?;
     let mut sql = format!(
@@ -81,8 +82,8 @@ pub fn createdb_options(captured: &Proof) -> Vec<String> {
     options
 }
 
-/// Makes a database with the encoding and collation of the captured one (or of the server's
-/// template when nothing is known). `admin` is connected to another database of the server.
+/// Creates a database with the encoding and collation of the captured one (or of the server's
+/// template, if they are unknown). `admin` is connected to another database of the server.
 pub fn create_database(
     admin: &Connection,
     name: &str,
@@ -114,14 +115,14 @@ pub fn create_database(
     })
 }
 
-/// Drops a database, and ends whoever is connected to it. One that is not there is no error.
+/// Drops a database, and ends every session in it. A missing one is no error.
 pub fn drop_database(admin: &Connection, name: &str, scrubber: &Scrubber) -> Result<()> {
     let mut session = Session::open(admin, scrubber).map_err(on(name))?;
     let sql = format!("DROP DATABASE IF EXISTS {}", identifier(name));
     patiently(&mut session, &[name], &sql).map_err(on(name))
 }
 
-/// Whether the server has a database of this name.
+/// Returns true if the server has a database of this name.
 pub fn database_exists(admin: &Connection, name: &str, scrubber: &Scrubber) -> Result<bool> {
     let mut session = Session::open(admin, scrubber).map_err(on(name))?;
     exists(&mut session, name)
@@ -135,8 +136,8 @@ fn exists(session: &mut Session, name: &str) -> Result<bool> {
     Ok(session.run(&sql)? == "1")
 }
 
-/// Puts the database `aside` under the name `live`, and what was there under the name `keep`. Ends
-/// the sessions of all three. Undone when the second rename fails.
+/// Renames the database `aside` to `live`, and an existing `live` to `keep`. Ends the sessions of
+/// all three. Undone if the second rename fails.
 pub fn swap_databases(
     admin: &Connection,
     live: &str,
@@ -183,7 +184,8 @@ pub fn swap_databases(
     Err(on(live)(error))
 }
 
-/// Runs a statement that wants a database to itself, ending its sessions as often as they return.
+/// Runs a statement that needs a database without sessions, ending its sessions as often as they
+/// return.
 fn patiently(session: &mut Session, databases: &[&str], sql: &str) -> Result<()> {
     let list: Vec<String> = databases.iter().map(|name| literal(name)).collect();
     let end = format!(
@@ -203,7 +205,8 @@ fn patiently(session: &mut Session, databases: &[&str], sql: &str) -> Result<()>
                     .as_deref()
                     .is_some_and(|c| c.contains("being accessed by other users"));
                 if !used || attempt >= RENAMES_MAX {
-                    // Why the sessions could not be ended says more than that they are there.
+                    // The reason why sessions could not be ended says more than the fact that they
+                    // are there.
                     return Err(ended.err().unwrap_or(error));
                 }
             }
@@ -212,7 +215,7 @@ fn patiently(session: &mut Session, databases: &[&str], sql: &str) -> Result<()>
     }
 }
 
-/// An error of the database `name` on the target server.
+/// Makes an error name the database `name` on the target server.
 fn on(name: &str) -> impl Fn(Error) -> Error + '_ {
     move |error| {
         Error::new(

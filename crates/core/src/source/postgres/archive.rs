@@ -1,14 +1,15 @@
 //! Reads `pg_dump`'s custom format as it passes, and fingerprints the rows in it.
 //!
 //! Guarantees: `Ok` means that the archive has a header, a table of contents, a data block for
-//! every entry that has data and nothing after them; each row of each table is in its sum once,
+//! every entry that has data, and nothing after them. Each row of each table is in its sum once,
 //! however rows and chunks overlap. Lengths in the stream are never trusted: memory grows only with
-//! bytes that came. It does not decompress: the dump is made with `--compress=0`.
+//! bytes that came. Nothing is decompressed: the dump is made with `--compress=0`.
 //!
 //! The format is that of `pg_backup_archiver.c` and `pg_backup_custom.c`, versions 1.12 to 1.16
 //! (`pg_dump` 10 to 18): a header; the table of contents; then for each entry with data a type
-//! byte, the entry's id, and chunks of a length and so many bytes, the last of length 0. Integers
-//! are a sign byte and `int_bytes` bytes, little-endian; a string is its length (−1: null) and bytes.
+//! byte, the entry's id, and chunks of a length and that many bytes, the last of length 0. Integers
+//! are a sign byte and `int_bytes` bytes, little-endian; a string is its length (−1: null) and
+//! bytes.
 
 use super::name::qualified;
 use super::rows::Rows;
@@ -17,28 +18,28 @@ use crate::fingerprint::TableFingerprint;
 use std::collections::BTreeMap;
 use std::io::{BufRead, Read};
 
-/// Longest string of the table of contents that is believed: a function body may be long.
+/// Longest string of a table of contents that is accepted: a function body may be long.
 const STRING_BYTES_MAX: u64 = 256 << 20;
-/// Most entries of a table of contents that are believed.
+/// Most entries of a table of contents that are accepted.
 const ENTRIES_MAX: i64 = 100 << 20;
 const BLOCK_DATA: u8 = 1;
 const BLOCK_BLOBS: u8 = 3;
-/// The name that large objects have among the tables.
+/// The name of large objects among the tables.
 pub const LARGE_OBJECTS: &str = "pg_largeobject";
 
-/// The columns of each table in the order to hash them; empty where the dump's own order counts.
+/// The columns of each table in the order to hash them; empty for the dump's own order.
 pub type ColumnOrders = BTreeMap<String, Vec<String>>;
 
-/// What was in an archive.
+/// The contents of an archive.
 #[derive(Debug, Default)]
 pub struct Contents {
-    /// By `schema.table`; large objects as [`LARGE_OBJECTS`], when there are any.
+    /// Tables by `schema.table`; large objects as [`LARGE_OBJECTS`], if there are any.
     pub tables: BTreeMap<String, TableFingerprint>,
-    /// The version of the server that was dumped, and of `pg_dump`.
+    /// The version of the server that was dumped.
     pub server: String,
     /// The version of `pg_dump`.
     pub client: String,
-    /// All bytes of the archive.
+    /// Size of the archive, in bytes.
     pub bytes: u64,
 }
 
@@ -237,7 +238,7 @@ impl<R: BufRead> Reader<R> {
         }
     }
 
-    /// Hands on the bytes of a block's chunks, in whatever pieces the input has them.
+    /// Passes on the bytes of a block's chunks, in whatever pieces they come.
     fn chunks(&mut self, mut take: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
         loop {
             let length = self.integer()?;
@@ -357,7 +358,7 @@ fn copied_columns(statement: &str) -> Option<Vec<String>> {
     }
 }
 
-/// One SQL identifier at the start, unquoted, and what follows it.
+/// One SQL identifier at the start, unquoted, and the text after it.
 fn take_identifier(text: &str) -> Option<(String, &str)> {
     let Some(mut rest) = text.strip_prefix('"') else {
         let end = text

@@ -3,12 +3,12 @@
 //! Guarantees: rows are of one instant, and no table is silently empty or another's. `TRUNCATE`,
 //! rewriting `ALTER`, and dropping or renaming ignore snapshots, so a dump can read 0 rows of a
 //! table without an error. Therefore the state of every table (its number, name, columns and file)
-//! is taken in the snapshot, and again once `pg_dump` holds its locks and nobody can change it any
-//! more; when the two differ, not a byte has been handed on, and everything begins again.
+//! is read in the snapshot, and again once `pg_dump` holds its locks and nobody can change the
+//! tables any more. If the two differ, not a byte was passed on, and everything begins again.
 //!
-//! (Locking the tables first, in the session that exports the snapshot, looks simpler and deadlocks:
-//! an `ALTER` that comes then waits for our lock, `pg_dump` waits behind the `ALTER`, and we wait for
-//! `pg_dump`. The server cannot see that circle.)
+//! (Locking the tables first, in the session that exports the snapshot, looks simpler and
+//! deadlocks: an `ALTER` that comes then waits for our lock, `pg_dump` waits behind the `ALTER`,
+//! and we wait for `pg_dump`. The server cannot detect that cycle.)
 
 use super::archive::{ColumnOrders, Contents};
 use super::connection::Connection;
@@ -27,13 +27,13 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-/// How rows are hashed.
+/// The name of the row hash.
 pub const ALGORITHM: &str = "xxh3-128-sum/pg-copy-text";
-/// A dump is begun at least so often, and at most so often, before it is given up.
+/// Minimum and maximum number of attempts at a dump.
 const ATTEMPTS_MIN: u32 = 3;
 const ATTEMPTS_MAX: u32 = 40;
 
-/// What is known of one table; equal twice when nobody touched it in between.
+/// The state of one table; two states are equal if nobody touched the table in between.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 struct Table {
     oid: u32,
@@ -54,8 +54,8 @@ impl Table {
     }
 }
 
-/// Tables, and the names of their schemas, as a session sees them. Privileges of a table that is gone
-/// by now are unknown; that it is gone is noticed by comparing.
+/// Tables, and the names of their schemas, as a session sees them. Privileges of a table that is
+/// gone by now are unknown; the comparison notices that it is gone.
 fn tables(session: &mut Session, server: &Server) -> Result<BTreeMap<u32, Table>> {
     let generated = if server.major >= 12 {
         "a.attgenerated <> ''"
@@ -82,24 +82,24 @@ fn tables(session: &mut Session, server: &Server) -> Result<BTreeMap<u32, Table>
     Ok(list.into_iter().map(|table| (table.oid, table)).collect())
 }
 
-/// Why an attempt came to nothing though another may not.
+/// The error of an attempt that may succeed if it is repeated.
 struct Again(Error);
 
-/// The dump of one database.
+/// The capture of one database.
 pub struct Capture<'a> {
-    /// What is dumped.
+    /// The database.
     pub connection: &'a Connection,
-    /// What the server is.
+    /// Facts about the server.
     pub server: &'a Server,
-    /// With what.
+    /// The client programs.
     pub tools: &'a Tools,
-    /// How long to wait for locks, and to try again.
+    /// How long to wait for locks, and to try again, in seconds.
     pub lock_timeout_seconds: u64,
-    /// What every capture has.
+    /// The context of the capture.
     pub context: &'a CaptureContext<'a>,
 }
 
-/// A dump that holds its locks, and what was learnt meanwhile.
+/// A dump that holds its locks, and what was read meanwhile.
 struct Begun {
     dump: Dump,
     tables: BTreeMap<u32, Table>,
@@ -169,7 +169,7 @@ impl Capture<'_> {
                 Err(Again(error)) if last => return Err(error),
                 Err(Again(error)) => {
                     tracing::debug!(%error, attempt, "the dump begins again");
-                    // Longer each time and never in step with whoever changes the tables.
+                    // The pause grows, and never falls into step with whoever changes the tables.
                     let jitter = u64::from(started.elapsed().subsec_nanos() % 97);
                     let pause = u64::from(attempt.min(10)) * 20 + jitter;
                     cancel::wait(Duration::from_millis(pause))?;
@@ -180,7 +180,7 @@ impl Capture<'_> {
 
     fn attempt(&self, last: bool) -> Result<Result<Begun, Again>> {
         let scrubber = self.context.scrubber;
-        // An inventory from before, to notice changes that ignore the snapshot.
+        // An earlier inventory, to notice changes that ignore the snapshot.
         let mut fresh = Session::open(self.connection, scrubber)?;
         let before = match inventory::take(&mut fresh, self.server) {
             Ok(before) => before,
@@ -189,8 +189,8 @@ impl Capture<'_> {
                 return self.again(error, &said, &mut fresh);
             }
         };
-        // A server that does not tell keeps no backup from being made. On connections of their own:
-        // what is refused would end a transaction.
+        // A server that does not answer this does not prevent a backup. Own connections are used: a
+        // refusal would end a transaction.
         let told = |sql: &str| {
             let answer = query(self.connection, sql, scrubber).ok();
             answer.filter(|text| !text.is_empty())
@@ -257,7 +257,8 @@ impl Capture<'_> {
         tables(fresh, self.server)
     }
 
-    /// Locks that were not had in time, and things that went away meanwhile, are worth another try.
+    /// Decides if another attempt is worth it: it is for locks that were not granted in time, and
+    /// for objects that went away meanwhile.
     fn again(&self, error: Error, said: &str, fresh: &mut Session) -> Result<Result<Begun, Again>> {
         if said.contains("statement timeout") || said.contains("lock timeout") {
             let holders = fresh.run(LOCKED)?;
@@ -312,7 +313,8 @@ impl Capture<'_> {
         .hint("run again; if it happens twice, report the versions of pg_dump and the server"))
     }
 
-    /// Renaming a schema takes no lock on its tables, and `pg_dump` reads tables by name.
+    /// Fails if a schema was renamed. That takes no lock on its tables, and `pg_dump` reads tables
+    /// by name.
     fn schemas_kept_their_names(&self, tables: &BTreeMap<u32, Table>) -> Result<()> {
         let mut session = Session::open(self.connection, self.context.scrubber)?;
         let now = self.tables_now(&mut session)?;
@@ -331,20 +333,20 @@ impl Capture<'_> {
     }
 }
 
-/// Which cluster it is: the same after a restart, and on its standbys.
+/// The identity of the cluster: the same after a restart, and on its standbys.
 const IDENTITY: &str = "SELECT system_identifier::text FROM pg_control_system()";
 
-/// Where in the log the server is, shortly before the snapshot.
+/// The server's position in its log, shortly before the snapshot.
 const POSITION: &str = "SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() \
     ELSE pg_current_wal_lsn() END::text";
 
-/// Tables of others' exclusive locks.
+/// Tables on which others hold exclusive locks.
 const LOCKED: &str = "SELECT coalesce(string_agg(DISTINCT l.relation::regclass::text, ', '), '') \
     FROM pg_locks l JOIN pg_class c ON c.oid = l.relation AND c.relkind IN ('r', 'p') \
     WHERE l.mode = 'AccessExclusiveLock' AND l.granted \
     AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())";
 
-/// What the server says when a thing went away between two looks at the catalog.
+/// Messages of a server about an object that went away between two readings of the catalog.
 const GONE: &[&str] = &[
     "does not exist",
     "cache lookup failed",
@@ -362,13 +364,13 @@ fn schema_changed() -> Error {
     .hint("run again when no migration is under way")
 }
 
-/// What a capture of this database would refuse to go past.
+/// The error with which a capture of this database would refuse its tables, if any.
 pub fn refused_tables(session: &mut Session, server: &Server) -> Result<Option<Error>> {
     let tables = tables(session, server)?;
     Ok(refuse_hidden(&tables).err())
 }
 
-/// Refuses to dump as somebody who does not see everything.
+/// Refuses to dump with a role that does not see everything.
 fn refuse_hidden(tables: &BTreeMap<u32, Table>) -> Result<()> {
     let named = |test: fn(&&Table) -> bool| {
         let names: Vec<String> = tables.values().filter(test).map(Table::key).collect();
@@ -393,7 +395,7 @@ fn refuse_hidden(tables: &BTreeMap<u32, Table>) -> Result<()> {
     Ok(())
 }
 
-/// A table that is no longer what it was in the snapshot.
+/// The error for a table that has changed since the snapshot.
 fn changed(snapshot: &BTreeMap<u32, Table>, now: &BTreeMap<u32, Table>) -> Option<Error> {
     let differs = |table: &&Table| {
         table.kind != "f"
@@ -415,7 +417,7 @@ fn changed(snapshot: &BTreeMap<u32, Table>, now: &BTreeMap<u32, Table>) -> Optio
     )
 }
 
-/// What the proof of these tables cannot say.
+/// The limits of a proof of these tables.
 fn limits(
     tables: &BTreeMap<u32, Table>,
     inventory: &DatabaseInventory,
@@ -456,7 +458,7 @@ fn limits(
     limits
 }
 
-/// The proof of what was in a dump and its catalog.
+/// The proof of a dump and its catalog.
 pub fn proof(contents: Contents, inventory: DatabaseInventory, limits: Vec<String>) -> Proof {
     Proof {
         fingerprint: Fingerprint::Tables(TablesFingerprint {

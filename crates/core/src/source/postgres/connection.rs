@@ -1,8 +1,9 @@
-//! Where a PostgreSQL database is, and how a client program is told so.
+//! The address of a PostgreSQL database, and how a client program receives it.
 //!
-//! Guarantees: the password travels in the child's environment only, never in an argument and
-//! never in [`Connection::display`]; `PG*` variables of this process are ignored, so that a stray
-//! `PGHOST` cannot turn a restore upon another server. `~/.pgpass` and `~/.postgresql` are honoured.
+//! Guarantees: the password is passed in the child's environment only, never in an argument and
+//! never in [`Connection::display`]. `PG*` variables of this process are ignored, so that a stray
+//! `PGHOST` cannot direct a restore at another server. `~/.pgpass` and `~/.postgresql` are
+//! honoured.
 
 use crate::config::ServerConfig;
 use crate::error::{Code, Error, Result};
@@ -57,12 +58,13 @@ pub struct Connection {
     password: Option<Secret>,
     /// Environment variable → value.
     parameters: BTreeMap<&'static str, String>,
-    /// Where the client programs run.
+    /// The place where the client programs run.
     transport: Transport,
 }
 
 impl Connection {
-    /// From the configuration, with its references resolved. Parts given beside a URL win over it.
+    /// A connection from the configuration, with its references resolved. Parts given beside a URL
+    /// override it.
     pub fn from_config(config: &ServerConfig) -> Result<Self> {
         let mut connection = match &config.url {
             Some(url) => Connection::from_url(&resolve(url)?)?,
@@ -90,12 +92,12 @@ impl Connection {
         Ok(connection)
     }
 
-    /// Whether a text is a URL that [`Connection::from_url`] reads.
+    /// Returns true if a text is a URL that [`Connection::from_url`] reads.
     pub fn is_url(text: &str) -> bool {
         text.starts_with("postgres://") || text.starts_with("postgresql://")
     }
 
-    /// From `postgres://user:password@host:port/database?name=value`, as libpq reads it: percent
+    /// Parses `postgres://user:password@host:port/database?name=value`, as libpq does: percent
     /// encoding, `[IPv6]`, several hosts, `postgresql://`. Errors never show the URL.
     pub fn from_url(url: &Secret) -> Result<Self> {
         let text = url.expose_str()?;
@@ -184,7 +186,7 @@ impl Connection {
         }
     }
 
-    /// The same server and role, another database.
+    /// A connection to another database with the same server and role.
     pub fn with_database(&self, name: &str) -> Self {
         Connection {
             database: Some(name.to_owned()),
@@ -192,22 +194,23 @@ impl Connection {
         }
     }
 
-    /// The database, when one is named; libpq takes the role's name otherwise.
+    /// The database, if one is named; otherwise libpq takes the role's name.
     pub fn database(&self) -> Option<&str> {
         self.database.as_deref().or(self.user.as_deref())
     }
 
-    /// Where its client programs run.
+    /// The place where its client programs run.
     pub fn transport(&self) -> &Transport {
         &self.transport
     }
 
-    /// The role, when one is named; libpq takes the user's name otherwise.
+    /// The role, if one is named; otherwise libpq takes the user's name.
     pub fn user(&self) -> Option<&str> {
         self.user.as_deref()
     }
 
-    /// For people: `postgres://user@host:port/database`, and through what, never the password.
+    /// Its description for people: `postgres://user@host:port/database`, and the way it is reached,
+    /// but never the password.
     pub fn display(&self) -> String {
         let mut text = String::from("postgres://");
         if let Some(user) = &self.user {
@@ -228,8 +231,8 @@ impl Connection {
         text
     }
 
-    /// A URL without the password, that libpq and most drivers read: for checks against a scratch
-    /// server, which needs none.
+    /// A URL without the password that libpq and most drivers read. It is for checks against a
+    /// scratch server, which needs no password.
     pub fn url_without_password(&self) -> String {
         let mut url = String::from("postgresql:///");
         url.push_str(&percent::encode(
@@ -253,8 +256,8 @@ impl Connection {
         url
     }
 
-    /// A client program told where to connect, with everything pinned that changes how values are
-    /// written: time zone, encoding, the form of `bytea`. (`pg_dump` pins dates, intervals and
+    /// A client program with the connection set, and with everything fixed that changes how values
+    /// are written: time zone, encoding, the form of `bytea`. (`pg_dump` fixes dates, intervals and
     /// floating point itself.)
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>, scrubber: &Scrubber) -> Command {
         let mut command = Command::new(program)
@@ -265,7 +268,7 @@ impl Connection {
             .env("PGTZ", "UTC")
             .env("PGDATESTYLE", "ISO")
             .env("PGCLIENTENCODING", "UTF8");
-        // Elsewhere the home directory is the one there.
+        // Elsewhere, the home directory there counts.
         if self.transport == Transport::Local
             && let Some(home) = std::env::var_os("HOME")
         {

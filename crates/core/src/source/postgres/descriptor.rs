@@ -1,5 +1,5 @@
-//! How a PostgreSQL database comes back: into a throwaway server, into an empty database, or as the
-//! files of its dump.
+//! How a PostgreSQL database is restored: into a throwaway server, into an empty database, or as
+//! the files of its dump.
 
 use super::{DUMP, GLOBALS, create_database, createdb_options, restore_globals};
 use crate::error::Result;
@@ -18,7 +18,7 @@ use crate::source::{
 use std::fmt::Write;
 use std::path::Path;
 
-/// What differs for PostgreSQL databases.
+/// The descriptor of PostgreSQL databases.
 pub struct OfPostgres;
 
 impl Descriptor for OfPostgres {

@@ -1,4 +1,4 @@
-//! Reaches a database without taking anything, and says what would stand in the way of a capture.
+//! Examines a database without capturing anything, and reports obstacles to a capture.
 
 use super::capture::refused_tables;
 use super::connection::Connection;
@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::finding::{Finding, Severity};
 use crate::source::CaptureContext;
 
-/// What the doctor should know of this database.
+/// Findings for the doctor about this database.
 pub fn examine(
     connection: &Connection,
     subject: &str,

@@ -1,8 +1,8 @@
 //! Roles, memberships and tablespaces of a server: captured without passwords, restored with care.
 //!
-//! Guarantees: a password is neither captured nor set; on a server that is not a throwaway one,
-//! only roles that are missing there are made, and nothing of those that exist is changed.
-//! Tablespaces are captured and never made: their directories are the server's own business.
+//! Guarantees: a password is neither captured nor set. On a server that is not a throwaway one,
+//! only missing roles are created, and existing ones are not changed. Tablespaces are captured and
+//! never created: their directories are the server's own business.
 
 use super::connection::Connection;
 use super::session::{Session, identifier, literal, query, refused};
@@ -12,10 +12,10 @@ use crate::secret::Scrubber;
 use std::collections::BTreeSet;
 use std::io::Read;
 
-/// Longest text of roles that is believed.
+/// Longest text of roles that is accepted.
 const GLOBALS_BYTES_MAX: u64 = 256 << 20;
 
-/// The statements that make the roles, and a warning when they had to be had in another way.
+/// The statements that create the roles, and a warning if they had to be read in another way.
 pub fn capture(
     connection: &Connection,
     tools: &Tools,
@@ -35,7 +35,7 @@ pub fn capture(
     if error.code == Code::SourceUnreachable || error.code == Code::SourceMissing {
         return Err(error);
     }
-    // A managed service keeps parts of this to itself: take what everybody may see.
+    // A managed service hides parts of this: read what everybody may see.
     let roles = query(connection, VISIBLE_ROLES, scrubber)?;
     let warning = format!(
         "pg_dumpall may not read everything here; roles and memberships were taken, role settings and tablespaces were not: {}",
@@ -60,8 +60,8 @@ const VISIBLE_ROLES: &str = "SELECT coalesce(string_agg(s, E'\\n' ORDER BY place
     FROM pg_auth_members a JOIN pg_roles r ON r.oid = a.roleid JOIN pg_roles m ON m.oid = a.member \
     WHERE m.rolname !~ '^pg_') AS all_roles(place, s)";
 
-/// Makes the roles. On a scratch server everything is done; elsewhere only missing roles are made.
-/// What could not be done is returned as warnings.
+/// Creates the roles. On a scratch server everything is done; elsewhere only missing roles are
+/// created. Returns warnings about what could not be done.
 pub fn restore_globals(
     input: &mut dyn Read,
     target: &Connection,
@@ -104,8 +104,8 @@ pub fn restore_globals(
     Ok(warnings)
 }
 
-/// Makes the roles of `names` that are missing, without any right but for those of `superusers`: for
-/// a scratch server whose dump names roles that no globals brought.
+/// Creates the missing roles of `names`, without any rights except for `superusers`: for a scratch
+/// server whose dump names roles that no globals created.
 pub fn make_missing_roles(
     names: impl IntoIterator<Item = String>,
     superusers: &BTreeSet<String>,
@@ -142,7 +142,7 @@ fn first_line(statement: &str) -> &str {
     statement.lines().next().unwrap_or_default()
 }
 
-/// What a statement is about.
+/// The subject of a statement.
 #[derive(Debug, PartialEq, Eq)]
 enum Subject {
     /// `CREATE ROLE name`.
@@ -151,7 +151,7 @@ enum Subject {
     Role(String),
     /// A tablespace.
     Tablespace,
-    /// `SET …`: of `pg_dumpall`'s own session.
+    /// `SET …`, for `pg_dumpall`'s own session.
     Setting,
     /// Anything else.
     Other,
@@ -205,7 +205,7 @@ fn unquote(text: &str) -> String {
 }
 
 /// Splits `pg_dumpall`'s text into statements. `\restrict`, `\unrestrict` and `\connect` lines are
-/// dropped; any other command of `psql` between statements is refused, since it could run programs.
+/// dropped. Fails for any other command of `psql` between statements, since it could run programs.
 fn statements(text: &str) -> Result<Vec<String>> {
     let (mut found, mut current, mut quote) = (Vec::new(), String::new(), None);
     for line in text.split_inclusive('\n') {
@@ -271,7 +271,8 @@ pub fn setting_statement(database: &str, name: &str, value: &str) -> String {
     )
 }
 
-/// Some parameters are lists: quoted as one, a list would be one odd name.
+/// Quotes the value of a parameter. Some parameters are lists: quoted as one value, a list would be
+/// one odd name.
 fn setting_value(parameter: &str, value: &str) -> String {
     const LISTS: &[&str] = &[
         "search_path",

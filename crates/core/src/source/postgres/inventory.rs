@@ -1,12 +1,12 @@
-//! What is in a database beside rows, from its catalog.
+//! The inventory of a database: everything in its catalog besides rows.
 //!
-//! Guarantees: the same text from a database and from a faithful restore of it: names are qualified,
+//! Guarantees: a database and a faithful restore of it have the same text. Names are qualified,
 //! object ids do not appear, lists are in byte order, default privileges are spelled out, and
-//! expressions are written as after a restore (see [`settled`]). Objects of the system
-//! and of extensions are left out; extensions are listed themselves, with their versions. What
-//! `pg_dump` leaves out is left out here: the server's own bookkeeping, shell operators, comments on
-//! what is no longer there. Options that this code does not know are named by
-//! [`unknown_options`], and not compared.
+//! expressions are written as after a restore (see [`settled`]). Objects of the system and of
+//! extensions are left out; extensions themselves are listed, with their versions. What `pg_dump`
+//! leaves out is left out here: the server's own bookkeeping, shell operators, comments on objects
+//! that are gone. [`unknown_options`] names options that this code does not know; they are not
+//! compared.
 
 use super::properties;
 use super::session::{Server, Session, listed};
@@ -15,10 +15,10 @@ use crate::fingerprint::{DATABASE_PROPERTY, DatabaseInventory, are_objects, sett
 use std::collections::BTreeMap;
 use xxhash_rust::xxh3::xxh3_128;
 
-/// Definitions longer than this are kept as a hash.
+/// Longest definition that is kept as text; a longer one is kept as a hash.
 const DEFINITION_BYTES_MAX: usize = 600;
 
-/// The inventory as the session sees it.
+/// Reads the inventory as the session sees it.
 pub fn take(session: &mut Session, server: &Server) -> Result<DatabaseInventory> {
     let mut inventory = DatabaseInventory {
         release: Some(format!("PostgreSQL {}", server.major)),
@@ -54,11 +54,11 @@ pub fn take(session: &mut Session, server: &Server) -> Result<DatabaseInventory>
     Ok(inventory)
 }
 
-/// Kinds that a dump does not carry: a restore takes them out of the inventory, where they must be
+/// Kinds that a dump does not carry. A restore takes them from the inventory, where they must be
 /// whole.
 const RESTORED_FROM_HERE: &[&str] = &["database", "setting", DATABASE_PROPERTY];
 
-/// How many objects of each kind. What the database itself has is no object in it.
+/// Number of objects of each kind. Properties of the database itself are not objects in it.
 pub fn counts(inventory: &DatabaseInventory) -> BTreeMap<String, u64> {
     let objects = inventory.objects.iter();
     objects
@@ -74,7 +74,7 @@ fn shorten(definition: String) -> String {
     format!("xxh3:{:032x}", xxh3_128(definition.as_bytes()))
 }
 
-/// Whether an object is the user's own: not an extension's. `class` is its catalog.
+/// Condition that an object is the user's own, and not an extension's. `class` is its catalog.
 fn own(class: &str, oid: &str) -> String {
     format!(
         "NOT EXISTS (SELECT FROM pg_depend x WHERE x.classid = '{class}'::regclass \
@@ -82,10 +82,10 @@ fn own(class: &str, oid: &str) -> String {
     )
 }
 
-/// Whether a schema, under the alias `n`, is the user's own.
+/// Condition that a schema, under the alias `n`, is the user's own.
 pub const OWN_SCHEMA: &str = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'";
 
-/// The relation, under the alias `c`, with its schema; the user's own.
+/// The user's own relations, under the alias `c`, with their schemas.
 pub fn own_relations() -> String {
     format!(
         "(pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
@@ -94,8 +94,8 @@ pub fn own_relations() -> String {
     )
 }
 
-/// Values already handed out, so that a restored sequence is never below the captured. Of a
-/// sequence that descends, the negated value.
+/// Values already handed out, so that a restored sequence is never below the captured one. For a
+/// descending sequence, the negated value.
 const SEQUENCE_VALUES: &str = "SELECT format('%I.%I', n.nspname, c.relname), \
     CASE WHEN has_sequence_privilege(c.oid, 'SELECT') THEN \
       (CASE WHEN s.seqincrement < 0 THEN - pg_sequence_last_value(c.oid)::numeric \
@@ -173,7 +173,7 @@ const PLAIN: &[(&str, &str)] = &[
     ("transform", "pg_transform"),
 ];
 
-/// One row of a JSON object that [`super::admin::create_database`] reads back.
+/// The query for one row with a JSON object, which [`super::admin::create_database`] reads back.
 pub fn database(major: u32) -> String {
     let (provider, locale) = match major {
         ..=14 => ("'c'", "NULL"),
@@ -187,7 +187,8 @@ pub fn database(major: u32) -> String {
     )
 }
 
-/// `ALTER DATABASE … SET` and `ALTER ROLE … IN DATABASE … SET`: not in a dump.
+/// The query for `ALTER DATABASE … SET` and `ALTER ROLE … IN DATABASE … SET`, which are not in a
+/// dump.
 fn settings() -> String {
     "SELECT CASE s.setrole WHEN 0 THEN '' ELSE quote_ident(pg_get_userbyid(s.setrole)) || ' ' END \
      || split_part(v, '=', 1), substr(v, strpos(v, '=') + 1) \
@@ -196,7 +197,8 @@ fn settings() -> String {
         .into()
 }
 
-/// Columns are listed by name: a dump and a restore may give an inherited child another order.
+/// The query for tables. Columns are listed by name: a dump and a restore may give an inherited
+/// child another order.
 fn tables(major: u32) -> String {
     let generated = if major >= 12 { "a.attgenerated" } else { "''" };
     format!(
@@ -238,19 +240,21 @@ fn tables(major: u32) -> String {
 /// The kind of views that hold rows of their own.
 pub const MATERIALIZED_VIEW: &str = "materialized view";
 
-/// Options that an operator sets and `pg_dump` prints, as patterns of `name=value`. Anything else in
-/// the catalog's lists may be the server's own, as `pg_attver` is, and another after a restore.
+/// Options that an operator sets and `pg_dump` prints, as patterns of `name=value`. Anything else
+/// in the catalog's lists may be the server's own, such as `pg_attver`, and may differ after a
+/// restore.
 const COLUMN_OPTIONS: &str = "^n_distinct(_inherited)?=";
 const TABLE_OPTIONS: &str = "^(autovacuum_[a-z_]+|fillfactor|log_autovacuum_min_duration|oids|\
     parallel_workers|toast_tuple_target|user_catalog_table|vacuum_index_cleanup|\
     vacuum_max_eager_freeze_failure_rate|vacuum_truncate)=";
 const VIEW_OPTIONS: &str = "^(check_option|security_barrier|security_invoker)=";
 
-/// What is known to be the server's own, and of no interest to anybody else.
+/// Options known to be the server's own, and of no interest to anybody else.
 const BOOKKEEPING: &str = "^pg_attver=";
 
-/// Those of a list of options that match a pattern, as the server writes lists; null when there are
-/// none. `pg_dump` writes the check of a view behind the view, so it is last after a restore.
+/// Selects the options in a list that match a pattern, in the server's notation for lists; null if
+/// there are none. `pg_dump` writes the check of a view after the view, so it is last after a
+/// restore.
 fn options(list: &str, known: &str) -> String {
     format!(
         "nullif(ARRAY(SELECT v FROM unnest({list}) WITH ORDINALITY u(v, at) WHERE v ~ '{known}' \
@@ -258,8 +262,8 @@ fn options(list: &str, known: &str) -> String {
     )
 }
 
-/// Options of tables, views and columns that the inventory does not compare since it does not know
-/// them, by name: where they were seen.
+/// Options of tables, views and columns that the inventory does not compare because it does not
+/// know them: by name, with the places where they were seen.
 pub fn unknown_options(session: &mut Session) -> Result<BTreeMap<String, Vec<String>>> {
     let sql = format!(
         "SELECT format('%I.%I', n.nspname, c.relname), split_part(v, '=', 1) \
@@ -279,8 +283,8 @@ pub fn unknown_options(session: &mut Session) -> Result<BTreeMap<String, Vec<Str
     Ok(found)
 }
 
-/// What `pg_dump` leaves out though somebody may have put it there: rows of tables that belong to an
-/// extension which does not ask for them, and what is in a schema of the server's. As limits.
+/// Limits for what `pg_dump` leaves out although somebody may have put it there: rows of tables
+/// that belong to an extension which does not ask for them, and objects in a schema of the server.
 pub fn left_out(session: &mut Session) -> Result<Vec<String>> {
     let mut limits = Vec::new();
     for (table, extension) in listed(session, TABLES_OF_EXTENSIONS)? {
@@ -299,7 +303,7 @@ pub fn left_out(session: &mut Session) -> Result<Vec<String>> {
     Ok(limits)
 }
 
-/// Those whose rows are not dumped, as far as this role may read them.
+/// Tables whose rows are not dumped, as far as this role may read them.
 const TABLES_OF_EXTENSIONS: &str = "SELECT format('%I.%I', n.nspname, c.relname), quote_ident(e.extname) \
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_depend d \
       ON d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e' \
@@ -307,8 +311,8 @@ const TABLES_OF_EXTENSIONS: &str = "SELECT format('%I.%I', n.nspname, c.relname)
     WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND c.oid <> ALL (coalesce(e.extconfig, '{}')) \
     AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')";
 
-/// Tables and routines, but for those of the standard's schema: a patch release may have made them
-/// anew.
+/// Tables and routines, except those of the standard's schema: a patch release may have created
+/// them anew.
 const IN_SCHEMAS_OF_THE_SERVER: &str = "SELECT format('%I.%I', n.nspname, c.relname), 'table' \
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
     WHERE n.nspname IN ('pg_catalog', 'information_schema') AND c.oid >= 16384 AND c.relkind IN ('r', 'p') \
@@ -338,9 +342,9 @@ fn views(kind: &str) -> String {
     )
 }
 
-/// Invalid indexes are left out: `pg_dump` does not dump them. The capture warns of them. That of a
-/// partitioned table is not valid while a partition lacks its part. The catalog's own mark for that
-/// may be older than what it is about: a partition that is gone leaves it behind.
+/// The query for indexes. Invalid ones are left out: `pg_dump` does not dump them, and the capture
+/// warns of them. The index of a partitioned table is not valid while a partition lacks its part.
+/// The catalog's own mark for that may be out of date: it remains after a partition is gone.
 fn indexes() -> String {
     format!(
         "SELECT format('%I.%I', n.nspname, c.relname), concat_ws(' ', pg_get_indexdef(i.indexrelid), \
@@ -356,7 +360,7 @@ fn indexes() -> String {
     )
 }
 
-/// The names of invalid indexes.
+/// The query for the names of invalid indexes.
 pub fn invalid_indexes() -> String {
     format!(
         "SELECT coalesce(string_agg(format('%I.%I', n.nspname, c.relname), ', '), '') \
@@ -365,7 +369,8 @@ pub fn invalid_indexes() -> String {
     )
 }
 
-/// Of foreign keys, those of partitions are left out: the server names them itself.
+/// The query for constraints. Foreign keys of partitions are left out: the server names them
+/// itself.
 fn constraints(major: u32) -> String {
     let parent = if major >= 11 { "k.conparentid" } else { "0" };
     format!(
@@ -523,8 +528,8 @@ fn default_privileges() -> String {
     )
 }
 
-/// Comments on what is dumped. Subscriptions are not compared, and the comment on one outlives it;
-/// invalid indexes are left out.
+/// The query for comments on what is dumped. Subscriptions are not compared, and a comment can
+/// outlive one; invalid indexes are left out.
 fn comments() -> String {
     "SELECT i.type || ' ' || i.identity, d.description \
          FROM pg_description d, pg_identify_object(d.classoid, d.objoid, d.objsubid) i \
@@ -536,7 +541,8 @@ fn comments() -> String {
         .into()
 }
 
-/// Everything that has an owner and privileges; an absent list of privileges is its default.
+/// The query for everything that has an owner and privileges. An absent list of privileges means
+/// its default.
 fn objects() -> String {
     format!(
         "WITH objects(kind, name, owner, acl) AS ( \
@@ -573,7 +579,7 @@ fn objects() -> String {
     )
 }
 
-/// Who may do what, in byte order, without who granted it.
+/// The grants of a list of privileges in byte order, without their grantors.
 fn acl_text(acl: &str) -> String {
     format!(
         "(SELECT string_agg(g.entry, ', ' ORDER BY g.entry COLLATE \"C\") FROM ( \
@@ -583,7 +589,7 @@ fn acl_text(acl: &str) -> String {
     )
 }
 
-/// The roles that owners, privileges and policies name: a restore needs them.
+/// The query for the roles that owners, privileges and policies name: a restore needs them.
 fn roles() -> String {
     format!(
         "{} SELECT DISTINCT pg_get_userbyid(r.oid)::text, '' FROM ( \

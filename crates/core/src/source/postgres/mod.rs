@@ -1,8 +1,9 @@
-//! One PostgreSQL database, taken with `pg_dump` and proved by its rows and its catalog.
+//! One PostgreSQL database, captured with `pg_dump` and proved by its rows and its catalog.
 //!
-//! Guarantees: a capture is of one instant, whole, and fingerprinted as it passes; a restored server
-//! is fingerprinted in the same way, so the two proofs can be compared. It does not capture other
-//! databases of the server, passwords of roles, rows of foreign tables, or the files of tablespaces.
+//! Guarantees: a capture is of one instant, whole, and fingerprinted as it passes. A restored
+//! server is fingerprinted in the same way, so the two proofs can be compared. Other databases of
+//! the server, passwords of roles, rows of foreign tables, and the files of tablespaces are not
+//! captured.
 
 pub mod admin;
 pub mod archive;
@@ -58,7 +59,7 @@ pub struct PostgresSource {
 }
 
 impl PostgresSource {
-    /// Resolves the references of the configuration; reaches nothing yet.
+    /// Resolves the references of the configuration; nothing is contacted yet.
     pub fn new(config: PostgresConfig) -> Result<Self> {
         Ok(PostgresSource {
             connection: Connection::from_config(&config.server)?,
@@ -67,7 +68,7 @@ impl PostgresSource {
         })
     }
 
-    /// Where it is.
+    /// The connection to it.
     pub fn connection(&self) -> &Connection {
         &self.connection
     }

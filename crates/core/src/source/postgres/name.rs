@@ -1,6 +1,6 @@
-//! Names of tables, the same from an archive and from the catalog.
+//! Names of tables, equal in an archive and in the catalog.
 
-/// `schema.table`, each part quoted as an SQL identifier where it needs it to be unambiguous.
+/// `schema.table`, with each part quoted as an SQL identifier if it would be ambiguous otherwise.
 pub fn qualified(schema: Option<&str>, name: &str) -> String {
     match schema {
         Some(schema) if !schema.is_empty() => format!("{}.{}", part(schema), part(name)),

@@ -1,8 +1,9 @@
-//! What a database has beside its content: its owner, privileges, connection limit and comment.
+//! Properties of a database besides its content: its owner, privileges, connection limit and
+//! comment.
 //!
-//! A dump carries none of that into a database that is there. [`apply`] gives it to a database that
-//! was made for a restore. One that somebody else made keeps its own: in what it differs is a limit
-//! of the restore, and no difference.
+//! A dump carries none of them into an existing database. [`apply`] gives them to a database that
+//! was created for a restore. A database that somebody else created keeps its own: deviations are a
+//! limit of the restore, and not a difference.
 
 use super::connection::Connection;
 use super::session::{Session, identifier, listed, literal};
@@ -11,15 +12,16 @@ use crate::fingerprint::{DATABASE_PROPERTY, DatabaseInventory};
 use crate::secret::Scrubber;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// By name, as the inventory has them.
+/// Properties by name, as in the inventory.
 type Properties = BTreeMap<String, String>;
 
-/// What one role may do with the database; no role means everybody.
+/// What one role may do with the database. No role means everybody.
 type Grant = (Option<String>, Vec<String>);
 
 const GRANT_OPTION: &str = " WITH GRANT OPTION";
 
-/// The query that lists them: rows of (name, value). An absent list of privileges is its default.
+/// The query that lists them as rows of (name, value). An absent list of privileges means its
+/// default.
 pub fn question() -> String {
     format!(
         "SELECT 'owner', pg_get_userbyid(d.datdba)::text FROM {OWN} \
@@ -58,8 +60,8 @@ pub fn roles(captured: &DatabaseInventory) -> BTreeSet<String> {
         .collect()
 }
 
-/// Gives the database that `target` is connected to what the captured one had. What cannot be given
-/// is returned as warnings.
+/// Gives the database that `target` is connected to the properties of the captured one. Returns
+/// warnings about those that could not be set.
 pub fn apply(
     captured: &DatabaseInventory,
     target: &Connection,
@@ -71,7 +73,7 @@ pub fn apply(
     let mut session = Session::open(target, scrubber)?;
     let database = identifier(&session.run("SELECT current_database()")?);
     let mut warnings = Vec::new();
-    // The owner first: the default privileges are the owner's.
+    // The owner comes first: the default privileges are the owner's.
     for statements in [with_owner, with_privileges, with_rest] {
         let here = listed(&mut session, &question())?;
         let here = here.into_iter().collect();
@@ -88,7 +90,7 @@ pub fn apply(
     Ok(warnings)
 }
 
-/// What a statement is for, and the statement.
+/// The purpose of a statement, and the statement.
 type Statement = (&'static str, String);
 
 fn with_owner(database: &str, here: &Properties, wanted: &Properties) -> Vec<Statement> {

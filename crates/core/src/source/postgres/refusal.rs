@@ -1,7 +1,7 @@
-//! What a server refuses in a restore, and what to do about it.
+//! Explains what a server refuses in a restore, and what to do about it.
 //!
-//! It reads the words of `pg_restore` and of the server, in English as they are asked to speak. What
-//! it does not know keeps its words, with a hint to read them.
+//! It reads the messages of `pg_restore` and of the server, which are asked to use English. Unknown
+//! messages are passed on unchanged, with a hint to read them.
 
 use super::connection::Connection;
 use super::session::{Server, identifier};
@@ -9,8 +9,8 @@ use crate::error::{Code, Error};
 use crate::fingerprint::DatabaseInventory;
 use std::collections::BTreeSet;
 
-/// The error of a restore that `pg_restore` did not finish. `captured` tells where the names are that
-/// a function lacks.
+/// The error of a restore that `pg_restore` did not finish. `captured` tells in which schemas the
+/// names are that a function does not find.
 pub fn not_restored(
     target: &Connection,
     server: &Server,
@@ -58,7 +58,7 @@ pub fn not_restored(
     }
 }
 
-/// The extension (or library) that the server says it lacks.
+/// The extension (or library) that the server reports missing.
 fn missing_extension(said: &str) -> Option<String> {
     let quoted = |before: &str| {
         let (_, rest) = said.split_once(before)?;
@@ -83,14 +83,14 @@ fn missing_extension(said: &str) -> Option<String> {
 /// A function that works only with a search path that a restore does not have.
 #[derive(Debug, PartialEq, Eq)]
 struct Unqualified {
-    /// As `ALTER FUNCTION` takes it.
+    /// The function, as `ALTER FUNCTION` takes it.
     function: String,
-    /// What its search path should be.
+    /// The search path that it needs.
     path: String,
 }
 
-/// The function that names something without its schema, if that is what ended a restore: it runs
-/// while an index, a generated column, a check or a materialized view is made or filled.
+/// The function that uses a name without its schema, if that ended a restore: it runs while an
+/// index, a generated column, a check or a materialized view is created or filled.
 fn unqualified(said: &str, captured: Option<&DatabaseInventory>) -> Option<Unqualified> {
     let (what, _) = said.split_once(" does not exist")?;
     let (_, error) = what.rsplit_once("ERROR:  ")?;
@@ -114,7 +114,8 @@ fn unqualified(said: &str, captured: Option<&DatabaseInventory>) -> Option<Unqua
     let bare = |signature: &str| signature.split('(').next().unwrap_or_default().to_owned();
     let is_it = |name: &&String| last_name(&bare(name)) == last_name(&bare(&function));
     let mut known = routines.filter(is_it);
-    // A function of SQL is named alone: its signature is known where it is the only one of the name.
+    // An SQL function appears by name only: its signature is known if no other function has the
+    // name.
     let signature = match (known.next(), known.next()) {
         (Some(one), None) => one.clone(),
         _ => function,
@@ -138,7 +139,7 @@ fn unqualified(said: &str, captured: Option<&DatabaseInventory>) -> Option<Unqua
     })
 }
 
-/// How the server calls what it does not find by a name in quotes.
+/// Messages for an object that was not found by a quoted name.
 const NAMED_WITHOUT_SCHEMA: &[&str] = &[
     "relation ",
     "type ",
@@ -146,7 +147,7 @@ const NAMED_WITHOUT_SCHEMA: &[&str] = &[
     "text search dictionary ",
 ];
 
-/// Kinds of what a function may name without a schema.
+/// Kinds of objects that a function may name without a schema.
 const HAVE_SCHEMAS: &[&str] = &[
     "aggregate",
     "materialized view",
@@ -183,7 +184,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     #[test]
-    fn a_function_without_a_search_path_is_told_with_its_remedy() {
+    fn a_function_without_a_search_path_is_reported_with_its_remedy() {
         let objects = |names: &[&str]| -> BTreeMap<String, String> {
             let owned = names.iter().map(|name| ((*name).to_owned(), String::new()));
             owned.collect()
@@ -220,7 +221,7 @@ mod tests {
                  CONTEXT:  SQL function \"rated\" statement 1",
                 Some(("app.rated(a integer)", "…")),
             ),
-            // Not of a function, or qualified and gone.
+            // Not in a function, or qualified and gone.
             (
                 "ERROR:  relation \"rate\" does not exist\nCommand was: CREATE VIEW v;",
                 None,

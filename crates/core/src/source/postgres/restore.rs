@@ -1,10 +1,10 @@
-//! Brings a captured database back, and looks at what came back.
+//! Restores a captured database, and observes the result.
 //!
-//! Guarantees: a restore that `pg_restore` did not finish is an error; what this server cannot have
-//! (an extension, a major version, a locale) is [`Code::ToolMissing`] and names it, so that a drill
-//! calls itself unverifiable rather than failed. [`observe`] reads the restored, running server in
-//! the same way the capture read the source. It does not clean up after itself: the caller restores
-//! into a database it can drop.
+//! Guarantees: a restore that `pg_restore` did not finish is an error. What this server cannot have
+//! (an extension, a major version, a locale) is [`Code::ToolMissing`] and is named, so that a drill
+//! is unverifiable rather than failed. [`observe`] reads the restored, running server in the same
+//! way as the capture read the source. Nothing is cleaned up: the caller restores into a database
+//! it can drop.
 
 use super::admin::{captured_inventory, creation};
 use super::archive::ColumnOrders;
@@ -29,10 +29,10 @@ use std::io::{Read, sink};
 /// How long [`observe`] waits for a lock, in seconds.
 const LOCK_SECONDS: u64 = 60;
 
-/// Restores an archive into an empty database that is there. Returns warnings. On a throwaway
-/// server, roles that are missing are made without rights, and subscriptions are left out, so that it
-/// does not reach for a publisher. A database that was made for the restore becomes in everything
-/// what the captured one was; one that was there keeps its owner and privileges.
+/// Restores an archive into an existing empty database. Returns warnings. On a throwaway server,
+/// missing roles are created without rights, and subscriptions are left out, so that it does not
+/// contact a publisher. A database created for the restore takes over all properties of the
+/// captured one; any other keeps its owner and privileges.
 pub fn restore_dump(
     input: &mut dyn Read,
     target: &Connection,
@@ -85,7 +85,8 @@ pub fn restore_dump(
     Ok(warnings)
 }
 
-/// Owners and privileges can be restored only where the roles are and may be taken.
+/// The reasons to leave owners and privileges out: they can be restored only if the roles exist and
+/// may be assumed.
 fn left_out(
     roles: Option<BTreeSet<String>>,
     target: &Connection,
@@ -119,7 +120,8 @@ fn left_out(
     })
 }
 
-/// How a database should have been made that was there with another encoding or locale.
+/// The limit for an existing database that has another encoding or locale, with how it should have
+/// been created.
 fn other_locale(
     captured: &DatabaseInventory,
     target: &Connection,
@@ -182,7 +184,7 @@ fn names(inventory: &DatabaseInventory, kind: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// Owners of what only a superuser may own.
+/// Owners of objects that only a superuser may own.
 fn superusers(inventory: &DatabaseInventory) -> BTreeSet<String> {
     let owners = inventory.objects.get("owner").into_iter().flatten();
     let privileged = |name: &str| {
@@ -205,7 +207,7 @@ fn of_target(mut error: Error) -> Error {
     error
 }
 
-/// Whether a database holds nothing of a user's.
+/// Returns true if a database holds nothing that a user made.
 pub fn is_empty(connection: &Connection, scrubber: &Scrubber) -> Result<bool> {
     let mut session = Session::open(connection, scrubber).map_err(of_target)?;
     let sql = format!(
@@ -259,8 +261,8 @@ fn column_orders(captured: &Proof) -> ColumnOrders {
     }
 }
 
-/// The exact number of rows of every table (not of what inherits from it), in one snapshot. Named
-/// as in a [`crate::fingerprint::TablesFingerprint`].
+/// The exact number of rows of every table (without those that inherit from it), in one snapshot.
+/// Named as in a [`crate::fingerprint::TablesFingerprint`].
 pub fn row_counts(connection: &Connection, scrubber: &Scrubber) -> Result<BTreeMap<String, u64>> {
     let mut session = Session::open(connection, scrubber)?;
     session.run("SET lock_timeout = '60s'")?;

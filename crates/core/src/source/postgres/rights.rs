@@ -1,4 +1,4 @@
-//! What a role may do besides reading: make a database and put it in the place of the live one.
+//! Rights of a role besides reading: to create a database and put it in the place of the live one.
 
 use super::connection::Connection;
 use super::session::{Server, query};
@@ -7,7 +7,7 @@ use crate::secret::Scrubber;
 use crate::source::RestoreRights;
 use serde::Deserialize;
 
-/// Names are quoted as identifiers.
+/// Facts about a role. Names are quoted as identifiers.
 #[derive(Debug, Deserialize)]
 struct Role {
     role: String,
@@ -19,10 +19,10 @@ struct Role {
     untrusted: Vec<String>,
 }
 
-/// Asks what a live restore needs that this role lacks. Nothing is tried.
+/// The rights that a live restore needs and this role lacks. Nothing is tried.
 pub fn restore_rights(connection: &Connection, scrubber: &Scrubber) -> Result<RestoreRights> {
     let server = Server::ask(connection, scrubber)?;
-    // Who owns a database may make a trusted extension in it.
+    // The owner of a database may create a trusted extension in it.
     let untrusted = match server.major {
         13.. => "v.superuser AND NOT v.trusted",
         _ => "v.superuser",

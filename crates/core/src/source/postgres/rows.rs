@@ -1,23 +1,23 @@
 //! Splits COPY text into rows and sums their hashes.
 //!
-//! Guarantees: rows are found whatever the pieces they come in; data without the `\.` that ends it,
-//! or with anything but blank lines after it, is an error. A row that is hashed in the dump's own
-//! column order is never held whole beyond [`CARRY_BYTES_MAX`]; one that must be reordered is.
+//! Guarantees: rows are found whatever the pieces they come in. Data without the final `\.`, or
+//! with anything but blank lines after it, is an error. A row that is hashed in the dump's own
+//! column order is never held beyond [`CARRY_BYTES_MAX`]; one that must be reordered is held whole.
 
 use crate::error::{Code, Error, Result};
 use crate::fingerprint::{RowSum, TableFingerprint};
 use xxhash_rust::xxh3::Xxh3;
 
-/// How much of a row that is not yet whole is kept before it is hashed piece by piece.
+/// How much of an unfinished row is kept before it is hashed piece by piece.
 const CARRY_BYTES_MAX: usize = 64 << 10;
 /// Longest row that is held to be reordered; PostgreSQL cannot send a longer one.
 const ROW_BYTES_MAX: usize = 2 << 30;
 
-/// The beginning of a row whose end has not come yet.
+/// The beginning of a row whose end was not read yet.
 enum Carry {
     /// Its bytes.
     Bytes(Vec<u8>),
-    /// Its hash so far, and how many bytes went into it.
+    /// Its hash so far, and the number of bytes in it.
     Hash(Box<Xxh3>, u64),
 }
 
@@ -25,7 +25,7 @@ enum Carry {
 pub struct Rows {
     sum: RowSum,
     columns: Vec<String>,
-    /// For each field to hash, its place in the row; `None` when rows are hashed as they are.
+    /// The place in the row of each field to hash; `None` if rows are hashed as they are.
     order: Option<Vec<usize>>,
     carry: Carry,
     ended: bool,
@@ -33,7 +33,7 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// For a table whose rows have `columns`, hashed in `order` where that names the same columns.
+    /// Rows of a table with `columns`, hashed in `order` if that names the same columns.
     pub fn new(table: &str, columns: &[String], order: Option<&[String]>) -> Self {
         let places = order
             .filter(|order| *order != columns && order.len() == columns.len())
@@ -149,7 +149,7 @@ impl Rows {
         Ok(())
     }
 
-    /// The fingerprint, once the end mark was seen.
+    /// Returns the fingerprint. Fails unless the end mark was read.
     pub fn finish(self, table: &str) -> Result<TableFingerprint> {
         let whole = self.ended && matches!(&self.carry, Carry::Bytes(kept) if kept.is_empty());
         if !whole {
@@ -162,7 +162,7 @@ impl Rows {
         Ok(self.into_fingerprint())
     }
 
-    /// The fingerprint of what came so far.
+    /// Returns the fingerprint of the rows so far.
     pub fn into_fingerprint(self) -> TableFingerprint {
         TableFingerprint {
             rows: self.sum.rows,
@@ -172,7 +172,7 @@ impl Rows {
         }
     }
 
-    /// Begins a large object, which is a row of its number and its content.
+    /// Begins a large object, which counts as a row of its number and its content.
     pub fn begin_object(&mut self, oid: i64) {
         let mut hasher = Box::new(self.sum.hasher());
         hasher.update(&oid.to_le_bytes());

@@ -1,8 +1,8 @@
 //! A throwaway PostgreSQL server on a private socket.
 //!
 //! Guarantees: it listens on no network, nobody but this user (and the one it runs as) reaches its
-//! socket, and it ends with this process, by whatever means that ends. It is fast because it may
-//! lose everything: nothing is synced.
+//! socket, and it ends with this process, however that ends. It is fast because it may lose
+//! everything: nothing is synced.
 
 use crate::error::{Code, Error, Result};
 use crate::scratch::Directory;
@@ -48,8 +48,8 @@ pub struct ScratchPostgres {
 }
 
 impl ScratchPostgres {
-    /// Makes and starts a server of this major version (or the newest installed) in `base`, or in the
-    /// system's temporary directory where the unprivileged user it runs as cannot reach `base`.
+    /// Creates and starts a server of this major version (or the newest installed) in `base`, or in
+    /// the system's temporary directory if the unprivileged user it runs as cannot reach `base`.
     pub fn start(base: &Path, major: Option<u32>) -> Result<Self> {
         let tools = Tools::server(major)?;
         let user = unprivileged("PostgreSQL", "postgres")?;
@@ -74,7 +74,7 @@ impl ScratchPostgres {
         Ok(server)
     }
 
-    /// A superuser's connection to one of its databases; `postgres` is there from the start.
+    /// A superuser's connection to one of its databases; `postgres` exists from the start.
     pub fn connection(&self, database: &str) -> Connection {
         Connection::on_socket(&self.socket, SCRATCH_USER, database)
     }
@@ -157,7 +157,7 @@ mod tests {
         let base = tempfile::tempdir_in("/var/tmp").unwrap();
         let long = base.path().join("x".repeat(120));
         std::fs::create_dir(&long).unwrap();
-        // The server's user must pass through.
+        // The server's user must be able to pass through.
         for path in [base.path(), &long] {
             let mode = std::os::unix::fs::PermissionsExt::from_mode(0o711);
             std::fs::set_permissions(path, mode).unwrap();

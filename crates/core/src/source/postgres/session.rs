@@ -1,8 +1,9 @@
-//! Asks a server through `psql`: one question at a time, or several in one session.
+//! Queries a server through `psql`: one query at a time, or several in one session.
 //!
-//! Guarantees: a statement that fails is an [`Error`] in the server's words, with a code that tells
-//! refused credentials, an unreachable server, a missing thing and a failure apart. The telling
-//! apart reads English messages; a server that speaks another language gives coarser codes.
+//! Guarantees: a failing statement is an [`Error`] in the server's words, with a code that
+//! distinguishes refused credentials, an unreachable server, a missing object and other failures.
+//! Codes are recognised by English messages; a server that speaks another language gets coarser
+//! codes.
 
 use super::connection::Connection;
 use super::tools::{Tools, major_of};
@@ -12,9 +13,9 @@ use crate::transport::{Command, Running};
 use std::io::{BufRead, BufReader, Write};
 use std::process::{ChildStdin, ChildStdout};
 
-/// Settings of every session of ours: no timeouts that would end a long dump, qualified names in
-/// definitions, and the shortest exact form of floating point. A lock that is not to be had is an
-/// error soon: while a dump is held back, whoever has it may be waiting for that dump.
+/// Settings of every session: no timeouts that would end a long dump, qualified names in
+/// definitions, and the shortest exact form of floating point. Waiting for a lock soon fails: while
+/// a dump is held back, the holder of the lock may be waiting for that dump.
 const SETTINGS: &str = "SET statement_timeout = 0; SET lock_timeout = '3s'; \
     SET idle_in_transaction_session_timeout = 0; SET search_path = ''; \
     SET DateStyle = ISO; SET IntervalStyle = postgres; SET TimeZone = 'UTC'; \
@@ -24,19 +25,19 @@ const SETTINGS: &str = "SET statement_timeout = 0; SET lock_timeout = '3s'; \
 const FIELD: char = '\u{1f}';
 const ROW: char = '\u{1e}';
 
-/// What a server is.
+/// Facts about a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Server {
-    /// As it says: `15.18 (Debian …)`.
+    /// Its version in its own words: `15.18 (Debian …)`.
     pub version: String,
-    /// 15.
+    /// Its major version: 15.
     pub major: u32,
     /// Encoding of the connected database: `UTF8`.
     pub encoding: String,
 }
 
 impl Server {
-    /// Asks it.
+    /// Asks the server.
     pub fn ask(connection: &Connection, scrubber: &Scrubber) -> Result<Self> {
         let sql = "SELECT current_setting('server_version') || E'\\t' || current_setting('server_encoding')";
         let answer = query(connection, sql, scrubber)?;
@@ -63,12 +64,12 @@ fn psql(connection: &Connection, scrubber: &Scrubber) -> Result<Command> {
         .args(["-X", "-A", "-t", "-q", "-w"]))
 }
 
-/// The one value that a statement returns, as text; nothing for a statement that returns none.
+/// Runs a statement and returns its single value as text; empty if it returns none.
 pub fn query(connection: &Connection, sql: &str, scrubber: &Scrubber) -> Result<String> {
     one_shot(connection, &[sql], scrubber)
 }
 
-/// The same, read-only, as of a snapshot that another session exported.
+/// Does what [`query`] does, read-only and as of a snapshot that another session exported.
 pub fn query_in_snapshot(
     connection: &Connection,
     snapshot: &str,
@@ -80,8 +81,8 @@ pub fn query_in_snapshot(
     one_shot(connection, &[begin, &import, sql], scrubber)
 }
 
-/// Statements go to the server as they are, by `-c`: `psql` does not look for its own commands or
-/// variables in them. (A first character `\` would be one, hence the space.)
+/// Runs statements with `-c`, which sends them to the server unchanged: `psql` does not look for
+/// its own commands or variables in them. (A first character `\` would be one, hence the space.)
 fn one_shot(connection: &Connection, statements: &[&str], scrubber: &Scrubber) -> Result<String> {
     let mut command = psql(connection, scrubber)?.args(["-v", "ON_ERROR_STOP=1"]);
     command = command.arg(format!("-F{FIELD}")).arg(format!("-R{ROW}"));
@@ -133,8 +134,8 @@ impl Session {
         Ok(session)
     }
 
-    /// Runs statements of our own (their text goes through `psql`, so a backslash or a colon
-    /// outside quotes means something there) and returns what they printed.
+    /// Runs statements of our own and returns their output. (Their text goes through `psql`, in
+    /// which a backslash or a colon outside quotes has a meaning.)
     pub fn run(&mut self, sql: &str) -> Result<String> {
         let marker = self.marker.clone();
         let script = format!(
@@ -190,7 +191,7 @@ fn marker() -> Result<String> {
     Ok(format!("lifeboat-{:032x}", u128::from_ne_bytes(bytes)))
 }
 
-/// `'text'` for SQL.
+/// Quotes `'text'` for SQL.
 pub fn literal(text: &str) -> String {
     if text.contains('\\') {
         format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
@@ -199,12 +200,12 @@ pub fn literal(text: &str) -> String {
     }
 }
 
-/// `"name"` for SQL.
+/// Quotes `"name"` for SQL.
 pub fn identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// What a client program said, as an error with the fitting code.
+/// Converts the output of a client program into an error with the fitting code.
 pub fn refused(connection: &Connection, said: &str) -> Error {
     let place = connection.display();
     let has = |needles: &[&str]| needles.iter().any(|needle| said.contains(needle));
@@ -258,7 +259,7 @@ pub fn refused(connection: &Connection, said: &str) -> Error {
     )
 }
 
-/// What libpq and the server say when they refuse somebody.
+/// Messages of libpq and the server for a refused login.
 const REFUSALS: &[&str] = &[
     "authentication failed",
     "no password supplied",
@@ -272,7 +273,7 @@ const REFUSALS: &[&str] = &[
     "server does not support SSL",
 ];
 
-/// What they say when nobody answers, or the answer ends.
+/// Messages for a server that does not answer, or for a lost connection.
 const UNREACHABLE: &[&str] = &[
     "Connection refused",
     "could not connect",

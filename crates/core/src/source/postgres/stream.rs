@@ -1,7 +1,7 @@
-//! Runs `pg_dump`, hands its output on, and fingerprints it on a second thread as it passes.
+//! Runs `pg_dump`, passes its output on, and fingerprints it on a second thread as it passes.
 //!
-//! Guarantees: `Ok` only when `pg_dump` ended well *and* the archive it printed is whole. Buffers in
-//! flight are bounded; a failing output ends the dump and shows as itself.
+//! Guarantees: `Ok` only if `pg_dump` succeeded *and* the archive it printed is whole. Buffers in
+//! flight are bounded. An error of the output ends the dump and is returned as it is.
 
 use super::archive::{self, ColumnOrders, Contents};
 use super::connection::Connection;
@@ -22,11 +22,11 @@ pub struct Dump {
     connection: Connection,
 }
 
-/// How a dump did not begin.
+/// The failure of a dump that did not begin.
 pub struct NotBegun {
-    /// What `pg_dump` said.
+    /// The output of `pg_dump`.
     pub said: String,
-    /// The same as an error.
+    /// The failure as an error.
     pub error: Error,
 }
 
@@ -50,7 +50,7 @@ impl Dump {
             command = command.arg(format!("--snapshot={snapshot}"));
         }
         if server.encoding == "SQL_ASCII" {
-            // Bytes of no known encoding: they pass as they are.
+            // Bytes of no known encoding: they pass unchanged.
             command = command.env("PGCLIENTENCODING", "SQL_ASCII");
         }
         let mut running = connection.transport().spawn(&command)?;
@@ -70,7 +70,7 @@ impl Dump {
         }))
     }
 
-    /// Hands everything to `output` and returns what was in it.
+    /// Passes everything to `output` and returns the contents.
     pub fn stream(
         mut self,
         output: &mut dyn Write,
@@ -85,7 +85,7 @@ impl Dump {
             archive::read(pieces, orders)
         })?;
         if !teed.whole {
-            // The parser gave up before the end: what it says is the reason.
+            // The parser gave up before the end: its error is the reason.
             drop(pipe);
             let said = self.running.kill();
             return teed.read.map_err(|error| match error.cause {

@@ -1,15 +1,16 @@
 //! Finds the PostgreSQL programs where they run, and chooses those that fit a server.
 //!
 //! `pg_dump` refuses a server newer than itself, and an archive is best restored by the tools that
-//! made it: the ones of the server's own major version are chosen, else the lowest newer.
+//! made it. The programs of the server's own major version are chosen, else those of the lowest
+//! newer one.
 
 use crate::error::{Code, Error, Result};
 use crate::transport::{Command, Transport};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-/// Where Debian and its kin put each major version. `/usr/bin` there holds wrappers that choose a
-/// version by rules of their own, so these come first.
+/// The directory in which Debian and its derivatives install each major version. `/usr/bin` there
+/// holds wrappers that choose a version by rules of their own, so these come first.
 const DEBIAN: &str = "/usr/lib/postgresql";
 
 /// The programs of one major version.
@@ -27,7 +28,7 @@ impl Tools {
         self.directory.join(name)
     }
 
-    /// What `program --version` says: `15.18`.
+    /// The version that `program --version` prints: `15.18`.
     pub fn version(&self, program: &str) -> Result<String> {
         version(&self.program(program), &self.transport)
     }
@@ -56,7 +57,7 @@ impl Tools {
         })
     }
 
-    /// The newest client programs, to ask a server its version with.
+    /// The newest client programs, for asking a server its version.
     pub fn newest(transport: &Transport) -> Result<Self> {
         let found = installed_at(transport, "psql")?
             .into_iter()
@@ -94,7 +95,7 @@ fn absent(program: &str, transport: &Transport) -> Error {
     ))
 }
 
-/// ` on user@host`, and nothing for this host.
+/// ` on user@host`; empty for this host.
 fn on(transport: &Transport) -> String {
     let place = transport.place();
     place
@@ -109,11 +110,12 @@ fn choose(found: &[Tools], server_major: u32) -> Option<&Tools> {
         .min_by_key(|tools| tools.major)
 }
 
-/// What was found elsewhere, by place and program: every question asks for it, and the answer stays.
+/// Installations found elsewhere, by place and program: every query needs them, and they do not
+/// change.
 static ELSEWHERE: Mutex<Vec<(Transport, String, Vec<Tools>)>> = Mutex::new(Vec::new());
 
-/// Tells of every installation that has the program `$1`: `debian DIRECTORY`, or
-/// `path DIRECTORY` and a line of what the program says of its version.
+/// A script that prints every installation that has the program `$1`: `debian DIRECTORY`, or `path
+/// DIRECTORY` followed by the program's version line.
 const LOOK: &str = "for p in /usr/lib/postgresql/*/bin/\"$1\"; do \
     test -x \"$p\" && printf 'debian %s\\n' \"${p%/*}\"; done; \
     IFS=:; for d in $PATH; do p=$d/$1; test -x \"$p\" || continue; \
@@ -205,12 +207,13 @@ fn installed(program: &str) -> Vec<Tools> {
     found
 }
 
-/// Debian's `/usr/bin/pg_dump` is a script that picks a version by what clusters there are.
+/// Returns true for Debian's `/usr/bin/pg_dump`, a script that picks a version by the existing
+/// clusters.
 fn is_wrapper(program: &Path) -> bool {
     std::fs::canonicalize(program).is_ok_and(|path| path.ends_with("pg_wrapper"))
 }
 
-/// The last word but what a packager adds: `pg_dump (PostgreSQL) 15.18 (Debian …)` → `15.18`.
+/// The version without a packager's additions: `pg_dump (PostgreSQL) 15.18 (Debian …)` → `15.18`.
 fn version(program: &Path, transport: &Transport) -> Result<String> {
     let output = transport.output(&Command::new(program).arg("--version"))?;
     number(&String::from_utf8_lossy(&output.stdout)).ok_or_else(|| {
@@ -254,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn installations_elsewhere_are_told_in_lines() {
+    fn installations_elsewhere_are_read_from_lines() {
         let text = "debian /usr/lib/postgresql/15/bin\ndebian /usr/lib/postgresql/*/bin\n\
             path /usr/local/bin\npsql (PostgreSQL) 16.2\npath /opt/bin\npsql (PostgreSQL) 15.1\n";
         let found = parse(text, &Transport::Local);

@@ -1,4 +1,4 @@
-//! How a SQLite database comes back: as a file of its own.
+//! How a SQLite database is restored: as a file.
 
 use crate::error::Result;
 use crate::fingerprint::{Difference, Proof};
@@ -10,7 +10,7 @@ use crate::source::{Arrived, Descriptor, Incoming, Placed, StockSource, Target};
 use std::fmt::Write;
 use std::path::Path;
 
-/// What differs for SQLite databases.
+/// The descriptor of SQLite databases.
 pub struct OfSqlite;
 
 impl Descriptor for OfSqlite {

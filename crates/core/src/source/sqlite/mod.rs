@@ -1,9 +1,9 @@
 //! A SQLite database as a source, and the proof of a restored one.
 //!
 //! Guarantees: the captured artifact is the database at one instant, opens by itself, and passed
-//! `quick_check`; a missing file is an error, never an empty database. It does not prove virtual
-//! tables beyond their shadow tables, nor what is ordered or computed by what only an application
-//! defines.
+//! `quick_check`. A missing file is an error, never an empty database. Virtual tables are proved
+//! only through their shadow tables, and what only an application can order or compute is not
+//! proved.
 
 mod descriptor;
 #[cfg(test)]
@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 /// The one artifact of a database.
 const ARTIFACT: &str = "database";
 
-/// One SQLite database.
+/// A SQLite database as a source.
 #[derive(Debug)]
 pub struct SqliteSource {
     path: PathBuf,
@@ -50,7 +50,7 @@ impl SqliteSource {
         Ok(SqliteSource { path: config.path })
     }
 
-    /// Refuses what cannot be a database before a spool is made for it.
+    /// Refuses a path that cannot be a database before a spool is made for it.
     fn check(&self) -> Result<std::fs::Metadata> {
         let path = self.path.display();
         match std::fs::metadata(&self.path) {

@@ -38,7 +38,7 @@ fn capture(path: &Path) -> Result<(Vec<u8>, Captured)> {
     capture_asking(path, &[])
 }
 
-/// A database of awkward tables, and the directory it is in.
+/// A database of awkward tables, and its directory.
 fn awkward() -> (tempfile::TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("odd % name?#.db");
@@ -161,7 +161,7 @@ fn every_change_to_a_restored_database_shows() {
             .unwrap();
         assert_ne!(Some(observe(&back).unwrap()), captured.proof, "{change}");
     }
-    // Row numbers that are no column, and where pages lie, are not content.
+    // Row numbers that are no column, and the places of pages, are not content.
     let (_target, back) = restored(&bytes);
     Connection::open(&back)
         .unwrap()
@@ -182,7 +182,7 @@ fn every_copy_of_a_database_in_use_is_whole() {
             assert_eq!(Some(observe(&back).unwrap()), captured.proof, "{journal}");
             LiveDatabase::check(&back).unwrap();
         }
-        // The copies took no lock away from the writers.
+        // The copies released no lock of the writers.
         let path = live.path.clone();
         drop(live);
         LiveDatabase::check(&path).unwrap();
@@ -190,7 +190,7 @@ fn every_copy_of_a_database_in_use_is_whole() {
 }
 
 #[test]
-fn what_is_no_database_fails_with_a_hint_and_makes_none() {
+fn a_path_that_is_no_database_fails_with_a_hint_and_creates_none() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("app.db");
     let fail = |code, word: &str| {
@@ -273,7 +273,7 @@ fn a_hot_journal_is_rolled_back_in_the_copy_only() {
     database
         .execute_batch("create table t (x); insert into t values ('committed');")
         .unwrap();
-    // A transaction that has reached the file when its process dies.
+    // A transaction has reached the file when its process dies.
     database
         .execute_batch(
             "pragma cache_size = 1; pragma cache_spill = 1; begin;
@@ -413,7 +413,7 @@ fn a_database_that_may_not_be_read_is_denied() {
     if needs_root("keep a database from another user") {
         return;
     }
-    // Root may read anything: what SQLite says to others is explained from its error codes.
+    // Root may read anything; the error codes of SQLite explain what others see.
     let (_directory, path) = awkward();
     let error = sqlite::explain(
         &path,
@@ -508,7 +508,7 @@ fn what_only_the_application_defines_costs_a_limit_and_no_backup() {
     assert_eq!(proved.tables["main.books"].rows, 3000);
     assert_eq!(proved.tables["main.books"].columns, ["id", "title", "sort"]);
     assert_eq!(proved.tables["main.kept"].columns, ["k", "v"]);
-    // One row that is another is noticed.
+    // A changed row is noticed.
     let database = Connection::open(&back).unwrap();
     database.create_collation("unicase", Ord::cmp).unwrap();
     database
@@ -538,7 +538,7 @@ fn damage_beside_what_only_the_application_defines_is_noticed() {
         let error = capture(&damaged).unwrap_err();
         assert_eq!(error.code, Code::SourceFailed, "{name}: {error}");
     }
-    // An index that lacks a row, where nothing is missing here to tell.
+    // An index lacks a row; nothing missing here could hide it.
     let database = Connection::open(&path).unwrap();
     database
         .execute_batch("pragma writable_schema = on; delete from sqlite_schema where name = 'plain_b'; pragma writable_schema = reset;")

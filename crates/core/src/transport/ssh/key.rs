@@ -1,16 +1,16 @@
-//! A private key that was given as a reference, made ready for an agent.
+//! Prepares a private key that was given as a reference for an agent.
 //!
-//! A passphrase is taken off in memory; the key is never in a file.
+//! A passphrase is removed in memory; the key is never written to a file.
 
 use super::Host;
 use crate::error::{Code, Error, Result};
 use crate::secret::{Reference, Secret};
 use ssh_key::{LineEnding, PrivateKey};
 
-/// What `ssh-keygen` does to an older form of key.
+/// The hint for a key in an older format.
 const CONVERT: &str = "convert it into OpenSSH's own format: ssh-keygen -p -f KEYFILE";
 
-/// The key without a passphrase, as `ssh-add` reads it.
+/// Returns the key without a passphrase, as `ssh-add` reads it.
 pub(super) fn opened(
     key: &Secret,
     passphrase: Option<&Secret>,
@@ -38,7 +38,7 @@ pub(super) fn opened(
         Err(_) => text.contains("ENCRYPTED"),
     };
     if !encrypted {
-        // `ssh-add` wants the line end that resolving a reference takes off.
+        // `ssh-add` needs the final newline that resolving a reference removes.
         return Ok(Secret::new([key.expose(), b"\n"].concat()));
     }
     let Some(passphrase) = passphrase else {
@@ -68,7 +68,7 @@ pub(super) fn opened(
     }
 }
 
-/// The agent did not take the key.
+/// The error for a key that the agent refused.
 pub(super) fn unusable(host: &Host, said: &str) -> Error {
     Error::new(
         Code::Secret,

@@ -2,8 +2,8 @@
 //! user's own configuration work.
 //!
 //! Guarantees: a host key is always checked, whatever the configuration says, and none is ever
-//! added; nothing is asked; a dead connection ends in an error within a minute; one connection is
-//! shared by all that runs on a host, and ends with this process, by whatever means that ends; a
+//! added. Nobody is asked anything. A dead connection ends in an error within a minute. One
+//! connection is shared by everything on a host, and ends with this process, however that ends. A
 //! key that was given as a reference is held by an agent of our own and never by a file.
 
 mod key;
@@ -18,14 +18,14 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// What is set on every connection, above what any configuration says: the first word wins.
+/// Options that are set on every connection and override any configuration: the first value wins.
 const OPTIONS: &[&str] = &[
-    // Host keys: known or refused, and never noted down.
+    // Host keys are known or refused, and never recorded.
     "StrictHostKeyChecking=yes",
     "NoHostAuthenticationForLocalhost=no",
     "VerifyHostKeyDNS=no",
     "UpdateHostKeys=no",
-    // Nobody is there to answer, and nobody waits for ever.
+    // Nobody is there to answer, and nothing waits for ever.
     "BatchMode=yes",
     "ConnectTimeout=15",
     "ServerAliveCountMax=3",
@@ -40,7 +40,7 @@ const OPTIONS: &[&str] = &[
     "ControlPersist=no",
 ];
 
-/// Gives a dead connection up within a minute: it is asked three times.
+/// Ends a dead connection within a minute: the host is asked three times.
 const ASK_AFTER_SECONDS: u32 = 15;
 
 /// A host, and how to log in there.
@@ -53,7 +53,7 @@ pub struct Host {
 }
 
 impl Host {
-    /// Nothing is reached yet. Neither name may begin with `-`.
+    /// A host; nothing is contacted yet. Neither name may begin with `-`.
     pub fn new(user: Option<&str>, name: &str, port: Option<u16>, config: Option<Login>) -> Self {
         Host {
             user: user.map(str::to_owned),
@@ -63,7 +63,7 @@ impl Host {
         }
     }
 
-    /// For messages: `user@host:port`.
+    /// The host, for messages: `user@host:port`.
     pub fn display(&self) -> String {
         let user = self.user.as_ref().map(|user| format!("{user}@"));
         let port = self.port.map(|port| format!(":{port}"));
@@ -75,8 +75,8 @@ impl Host {
         )
     }
 
-    /// Connects, unless there is a connection. Returns the arguments of an `ssh` that goes through
-    /// it, up to and with the host; what follows is a command for the shell there.
+    /// Connects, unless there is a connection. Returns the arguments for an `ssh` that uses it, up
+    /// to and including the host; a command for the shell there may follow.
     pub fn connect(&self) -> Result<Vec<OsString>> {
         let slot = slot(self);
         let mut session = slot.lock().unwrap_or_else(PoisonError::into_inner);
@@ -94,7 +94,7 @@ impl Host {
         Ok(words)
     }
 
-    /// Why a command there has no end: the connection broke, or was never made.
+    /// The reason why a command there has no exit status: the connection broke, or was never made.
     pub(crate) fn refused(&self, said: &str) -> Option<Error> {
         refusal::refused(self, said)
     }
@@ -136,7 +136,7 @@ fn options(list: &[&str]) -> Vec<OsString> {
     each.map(OsString::from).collect()
 }
 
-/// `NAME="path"`, as a line of `ssh_config` has it: white space is kept, and `%` stands for itself.
+/// Formats `NAME="path"` as a line of `ssh_config`: white space is kept, and `%` stands for itself.
 fn path_option(name: &str, path: &Path) -> OsString {
     let mut option = OsString::from(format!("{name}=\""));
     let text = path.to_string_lossy();
@@ -147,9 +147,9 @@ fn path_option(name: &str, path: &Path) -> OsString {
 
 type Slot = Arc<Mutex<Option<Session>>>;
 
-/// Each host that was connected to, and its session; connecting to one does not hold up the others.
+/// The session of each host that was connected to. Connecting to one does not hold up the others.
 static SESSIONS: Mutex<Vec<(Host, Slot)>> = Mutex::new(Vec::new());
-/// How many [`Sessions`] there are.
+/// Number of [`Sessions`] values that exist.
 static HOLDERS: AtomicUsize = AtomicUsize::new(0);
 
 fn slot(host: &Host) -> Slot {
@@ -162,13 +162,12 @@ fn slot(host: &Host) -> Slot {
     slot
 }
 
-/// While one of these is there connections stay open for the next command; with the last one they
-/// are closed.
+/// Keeps connections open for the next command while it exists. Dropping the last one closes them.
 #[derive(Debug)]
 pub struct Sessions(());
 
 impl Sessions {
-    /// Connections are kept from now on.
+    /// Keeps connections from now on.
     pub fn hold() -> Self {
         HOLDERS.fetch_add(1, Ordering::SeqCst);
         Sessions(())

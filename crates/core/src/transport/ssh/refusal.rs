@@ -1,12 +1,12 @@
-//! What `ssh` says when it does not come through, as errors that say what to do.
+//! Errors of `ssh`, converted into errors that say what to do.
 //!
-//! Told apart by OpenSSH's English words; what is not known is passed on as it was said.
+//! They are recognised by OpenSSH's English words; unknown output is passed on unchanged.
 
 use super::Host;
 use crate::error::{Code, Error, Fact};
 use ssh_key::{HashAlg, PublicKey};
 
-/// Why there is no connection.
+/// The error for a connection that was not made.
 pub(super) fn not_connected(host: &Host, said: &str) -> Error {
     refused(host, said).unwrap_or_else(|| {
         Error::new(
@@ -18,7 +18,7 @@ pub(super) fn not_connected(host: &Host, said: &str) -> Error {
     })
 }
 
-/// Why there is no connection, when the words tell.
+/// The error for a connection that was refused, if the output shows it.
 pub(super) fn refused(host: &Host, said: &str) -> Option<Error> {
     let place = host.display();
     let has = |needles: &[&str]| needles.iter().any(|needle| said.contains(needle));
@@ -104,7 +104,7 @@ fn error(code: Code, message: String, said: &str, hint: String) -> Error {
     Error::new(code, message).cause(spoken(said)).hint(hint)
 }
 
-/// Without what `ssh` tells of its work, the frame of its warnings, and the end of its lines.
+/// The output without progress messages, frames of warnings, and line ends.
 fn spoken(said: &str) -> String {
     let work = |line: &&str| {
         !line.starts_with("debug")
@@ -140,7 +140,7 @@ fn shown(said: &str) -> Option<(&str, &str)> {
     between(said, "Server host key: ", "\n")?.split_once(' ')
 }
 
-/// The file where host keys that are believed are noted.
+/// The file of trusted host keys.
 fn known_hosts(host: &Host) -> String {
     match &host.config.known_hosts {
         Some(file) => file.display().to_string(),
@@ -148,7 +148,8 @@ fn known_hosts(host: &Host) -> String {
     }
 }
 
-/// Where the server really is, when a configuration gave it an alias: name or address, and port.
+/// The real address of the server, if the configuration gave it an alias: name or address, and
+/// port.
 fn address(host: &Host, said: &str) -> (String, String) {
     let told = between(said, "Connecting to ", ".\n").and_then(|text| {
         let (name, rest) = text.split_once(" [")?;

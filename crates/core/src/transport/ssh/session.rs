@@ -1,4 +1,5 @@
-//! One connection to a host, shared by all that runs there, and the agent that holds its key.
+//! One connection to a host, shared by everything that runs there, and the agent that holds its
+//! key.
 
 use super::{Host, key, options, path_option, refusal};
 use crate::cancel;
@@ -12,18 +13,20 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How long a login may take, with jump hosts and slow name services; what `ssh` bounds itself is
-/// shorter.
+/// How long a login may take, with jump hosts and slow name services; the limits of `ssh` itself
+/// are shorter.
 const LOGIN: Duration = Duration::from_secs(60);
-/// How long the agent may take to listen.
+/// How long the agent may take until it listens.
 const AGENT: Duration = Duration::from_secs(20);
-/// The path of a control socket may have 107 bytes, and while it is made it has 17 more.
+/// Limit for the directory of a control socket: its path may have 107 bytes, and while it is made
+/// it has 17 more.
 const DIRECTORY_BYTES_MAX: usize = 80;
-/// What the connection prints, here, when it is there.
+/// The line that the connection prints here once it is made.
 const READY: &str = "lifeboat-connected";
 
-/// The agent forgets its parents (it is installed with a group of its own, and the kernel then drops
-/// the wish to die with them), so a shell that sees the end of its input ends it.
+/// Starts an agent that ends with us. The agent is installed with a group of its own, for which the
+/// kernel drops the request to kill it with its parent; so a shell that sees the end of its input
+/// ends it.
 const AGENT_SCRIPT: &str = "exec 3<&0; ssh-agent -D -a \"$1\" </dev/null 3<&- & p=$!; \
     (IFS= read -r x <&3; kill \"$p\") >/dev/null 2>&1 & exec 3<&-; wait \"$p\"";
 
@@ -37,7 +40,7 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Connects.
+    /// Connects to a host.
     pub(super) fn open(host: &Host) -> Result<Self> {
         cancel::check()?;
         let mut base = std::env::temp_dir();
@@ -81,13 +84,13 @@ impl Session {
         self.master.is_alive()
     }
 
-    /// The options that lead another `ssh` through this connection.
+    /// The options that make another `ssh` use this connection.
     pub(super) fn words(&self) -> Vec<OsString> {
         shared(self.directory.path(), self.agent.is_some())
     }
 }
 
-/// Keeps `ssh` and its helpers from asking anybody, also those that it starts for jump hosts.
+/// Keeps `ssh` and its helpers from asking anybody, including those that it starts for jump hosts.
 fn unattended(command: Command) -> Command {
     let command = command.env("SSH_ASKPASS", "/bin/false");
     command.env("SSH_ASKPASS_REQUIRE", "force").cleanup()
@@ -107,7 +110,7 @@ fn agent_socket(directory: &Path) -> PathBuf {
     directory.join("a")
 }
 
-/// An agent of our own that holds this key and no other.
+/// Starts an agent of our own that holds this key and no other.
 fn start_agent(directory: &Directory, key: &Secret, host: &Host) -> Result<Kept> {
     let socket = agent_socket(directory.path());
     let command = Command::new("sh")

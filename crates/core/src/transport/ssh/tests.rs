@@ -1,4 +1,4 @@
-//! Against a real server: see `crates/core/tests/ssh`. Here: what is decided without one.
+//! Tests that need no server. For those against a real one, see `crates/core/tests/ssh`.
 
 use super::*;
 
@@ -21,7 +21,7 @@ fn nothing_of_a_configuration_comes_before_what_is_always_set() {
     let words = host(config).words();
     let at = |word: &str| words.iter().position(|w| w == word).unwrap();
     assert!(at("StrictHostKeyChecking=yes") < at("-F"));
-    // A dead connection is given up after a minute: 15 seconds of silence, and three questions.
+    // A dead connection ends after a minute: 15 seconds of silence, and three questions.
     assert!(at("ServerAliveInterval=15") < at("-F"));
     assert!(at("ServerAliveCountMax=3") < at("-F"));
 }

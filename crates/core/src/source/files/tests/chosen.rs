@@ -1,4 +1,5 @@
-//! Which paths are taken: those that are named, without what is excluded, of file systems that answer.
+//! Which paths are captured: those that are named, without what is excluded, on file systems that
+//! answer.
 
 use super::*;
 
@@ -139,7 +140,7 @@ fn a_mount_that_does_not_answer_is_named_and_an_excluded_one_not_touched() {
     let (tree, mount) = (place.path().join("d"), place.path().join("d/m"));
     fs::create_dir_all(&mount).unwrap();
     fs::write(tree.join("z"), "z").unwrap();
-    // Without /dev/fuse, or the right to mount, there is nothing to test.
+    // Without /dev/fuse, or without the right to mount, there is nothing to test.
     let Some(_silent) = lifeboat_testkit::silent::Silent::mount(&mount) else {
         return;
     };

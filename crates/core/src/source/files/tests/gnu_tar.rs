@@ -1,4 +1,4 @@
-//! GNU tar reads our archives, and we read its own.
+//! GNU tar reads our archives, and we read those of GNU tar.
 
 use super::*;
 
@@ -40,7 +40,7 @@ fn gnu_tar_archives_of_every_format_extract_alike() {
     let top = source.path().join("top");
     tree::awkward(&top);
     fs::remove_dir_all(top.join("special")).unwrap();
-    // GNU tar gives up on names and numbers that its older format cannot hold.
+    // GNU tar rejects names and numbers that its older format cannot hold.
     let proof = observe(source.path()).unwrap();
     for arguments in [
         [
@@ -84,8 +84,8 @@ fn gnu_tar_archives_of_every_format_extract_alike() {
         .unwrap();
         assert_eq!(extracted.warnings, Vec::<String>::new());
         let mut observed = observe(&directory).unwrap();
-        // GNU tar keeps its own idea of which name of a hard-linked file is the first, which the
-        // proof does not see: it looks at the restored tree.
+        // GNU tar chooses the first name of a hard-linked file in its own way. The proof looks at
+        // the restored tree and does not see the choice.
         let mut expected = proof.clone();
         if arguments[0] == "--format=gnu" {
             assert_eq!(totals(&expected).content, totals(&observed).content);

@@ -1,4 +1,4 @@
-//! A tree of more entries than one thread is given at a time.
+//! A tree with more entries than fit in one batch.
 
 use super::*;
 
@@ -33,7 +33,7 @@ fn a_large_tree_is_observed_by_several_threads_as_it_was_captured() {
     assert_ne!(totals(&captured).content, totals(&observed).content);
 }
 
-/// A file of this name somewhere below a directory.
+/// The path of a file of this name somewhere below a directory.
 fn find(directory: &Path, name: &str) -> PathBuf {
     let mut entries = fs::read_dir(directory)
         .unwrap()

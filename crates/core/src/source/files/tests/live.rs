@@ -81,7 +81,7 @@ fn the_owner_mode_and_time_of_a_database_are_the_live_ones() {
 }
 
 #[test]
-fn what_only_looks_like_a_database_is_taken_as_it_is_and_partial() {
+fn a_file_that_only_looks_like_a_database_is_captured_as_it_is_and_partial() {
     let source = tempfile::tempdir().unwrap();
     let mut fake = b"SQLite format 3\0".to_vec();
     fake.resize(5000, 0x5a);
@@ -100,7 +100,7 @@ fn what_only_looks_like_a_database_is_taken_as_it_is_and_partial() {
     assert!(!back.join("fake.db-shm").exists());
 }
 
-/// Changes a file when the capture has read so much of it.
+/// A writer that changes a file once the capture has read a given number of bytes.
 struct Meddle {
     act: std::sync::Mutex<Option<Box<dyn FnOnce() + Send>>>,
 }
@@ -113,7 +113,7 @@ impl Observer for Meddle {
     }
 }
 
-/// Takes a directory while `act` does something with the file `large` in it.
+/// Captures a directory while `act` does something with the file `large` in it.
 fn take_while(directory: &Path, act: impl FnOnce(&Path) + Send + 'static) -> (Vec<u8>, Captured) {
     let large = directory.join("large");
     let scratch = tempfile::tempdir().unwrap();
@@ -134,7 +134,7 @@ fn take_while(directory: &Path, act: impl FnOnce(&Path) + Send + 'static) -> (Ve
 }
 
 #[test]
-fn a_file_that_changes_while_it_is_read_is_told_and_the_archive_holds() {
+fn a_file_that_changes_while_it_is_read_is_reported_and_the_archive_is_valid() {
     let source = tempfile::tempdir().unwrap();
     let path = source.path().join("large");
     let fresh = || fs::write(&path, vec![b'x'; 5 << 20]).unwrap();

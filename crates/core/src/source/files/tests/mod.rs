@@ -85,8 +85,8 @@ fn entries(proof: &Proof) -> Vec<FileEntry> {
     }
 }
 
-/// The totals of what this user can restore: only root can set owners, and those of the directories
-/// above a source are root's.
+/// The totals that this user can restore: only root can set owners, and the directories above a
+/// source belong to root.
 fn settable(proof: &Proof) -> FilesFingerprint {
     let mut totals = totals(proof).clone();
     if !tree::privileged() {
@@ -95,9 +95,9 @@ fn settable(proof: &Proof) -> FilesFingerprint {
     totals
 }
 
-/// Fails with the entries that differ rather than with two thousand lines.
+/// Fails with the entries that differ, rather than with two thousand lines.
 fn assert_same(captured: &Proof, restored: &Proof) {
-    // Times of directories and links are outside the proof.
+    // Times of directories and links are not part of the proof.
     let comparable = |entry: &FileEntry| {
         let timed = matches!(entry.kind, FileKind::File | FileKind::Hardlink);
         let owned = tree::privileged();

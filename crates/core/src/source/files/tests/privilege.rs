@@ -1,9 +1,9 @@
-//! What a user who is not root captures and restores, and what an examination says of it.
+//! Captures and restores by a user who is not root, and what an examination reports to that user.
 
 use super::*;
 use std::os::unix::fs::PermissionsExt;
 
-/// Runs the rest of a test as nobody, in a child of its own.
+/// Runs the rest of a test as nobody, in a child process.
 fn as_nobody(test: &str, directory: &Path) {
     let program = std::env::current_exe().unwrap();
     let copy = directory.join("test-program");
@@ -28,8 +28,8 @@ fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// Makes what the test looks at as nobody: `tree`, parts of which only root can read, what root
-/// captured of it, and `work`, where anybody can write.
+/// Prepares what the test examines as nobody: `tree`, parts of which only root can read, the
+/// archive that root captured of it, and `work`, where anybody can write.
 fn lay_out_as_root(outer: &Path) {
     let top = outer.join("tree");
     tree::awkward(&top);
@@ -38,7 +38,7 @@ fn lay_out_as_root(outer: &Path) {
     for (path, mode) in [("closed", 0o000), ("first", 0o600)] {
         set_mode(&top.join(path), mode);
     }
-    // What root takes, nobody restores.
+    // Nobody restores what root captured.
     let (archive, captured) = take(&top);
     fs::write(outer.join("by-root.tar"), archive).unwrap();
     fs::write(

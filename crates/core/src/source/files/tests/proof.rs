@@ -1,11 +1,11 @@
-//! The proof of a tree: what it sees of a change.
+//! The proof of a tree shows every change.
 
 use super::*;
 
 /// A change to the tree of [`tree::awkward`].
 type Change = fn(&Path);
 
-/// Changes, each with the part of the proof that it must show in.
+/// Changes, each with the part of the proof in which it must show.
 const CHANGES: &[(&str, &str, Change)] = &[
     ("content", "content", |top| {
         let path = top.join("first");

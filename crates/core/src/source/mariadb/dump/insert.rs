@@ -1,8 +1,8 @@
 //! Reads one `INSERT` statement: its table, its columns, its rows.
 //!
-//! Newer programs write one row a line, and a newline in a value as `\n`: rows are then found by
-//! newlines, at the speed of memory. Older ones, and MySQL's, write rows one after another: quotes
-//! are followed. Which of them it is shows after the first row.
+//! Newer programs write one row a line, and a newline in a value as `\n`; rows are then found by
+//! newlines, at the speed of memory. Older ones, and MySQL's, write rows one after another; quotes
+//! are then followed. The layout shows after the first row.
 
 use super::super::rows::Rows;
 use super::{ColumnOrders, HELD_BYTES_MAX, identifier, not_understood};
@@ -10,21 +10,21 @@ use crate::error::{Error, Result};
 use memchr::{memchr, memchr2};
 use std::collections::BTreeMap;
 
-/// How rows are told apart.
+/// The layout of the rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Layout {
     /// Not known before the second row.
     Unknown,
-    /// One a line.
+    /// One row a line.
     Lines,
-    /// One after another.
+    /// Rows one after another.
     Packed,
 }
 
-/// What comes next.
+/// What the reader expects next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Next {
-    /// More of what comes before the first row.
+    /// More of the text before the first row.
     Head,
     /// The parenthesis that opens a row.
     Open,
@@ -32,9 +32,9 @@ enum Next {
     Row,
     /// More of a row, in quotes.
     Quoted,
-    /// In quotes, what a backslash escapes.
+    /// In quotes, the character after a backslash.
     Escaped,
-    /// What follows a row: `,` or `;`.
+    /// The separator after a row: `,` or `;`.
     Separator,
     /// What follows a comma: a newline or a row.
     Comma,
@@ -42,7 +42,7 @@ enum Next {
     Nothing,
 }
 
-/// An `INSERT` so far; what comes after `INSERT INTO `.
+/// An `INSERT` read so far, from what follows `INSERT INTO `.
 #[derive(Debug)]
 pub struct Insert {
     next: Next,
@@ -67,17 +67,17 @@ impl Default for Insert {
 }
 
 impl Insert {
-    /// Whether its `;` has come.
+    /// Returns true once its `;` was read.
     pub fn ended(&self) -> bool {
         self.next == Next::Nothing
     }
 
-    /// Its table, and its length.
+    /// Returns its table and its length in bytes.
     pub fn table_and_bytes(self) -> (String, u64) {
         (self.table, self.bytes)
     }
 
-    /// Takes the next piece, and returns what follows the statement.
+    /// Takes the next piece, and returns the part after the statement.
     pub fn feed<'p>(
         &mut self,
         piece: &'p [u8],
@@ -107,7 +107,7 @@ impl Insert {
         Ok(rest)
     }
 
-    /// Collects up to the parenthesis of the first row.
+    /// Collects text up to the parenthesis of the first row.
     fn head<'p>(&mut self, piece: &'p [u8]) -> Result<&'p [u8]> {
         for (at, byte) in piece.iter().enumerate() {
             if *byte == b'`' {
@@ -128,8 +128,8 @@ impl Insert {
         }
     }
 
-    /// MySQL's program, for one, writes rows that no server reads of a table that has nothing but
-    /// computed columns.
+    /// The error for a head that is not understood. MySQL's program, for one, writes rows that no
+    /// server reads for a table with only computed columns.
     fn unknown_head(&self) -> Error {
         let head = String::from_utf8_lossy(&self.head);
         let begin: String = head.chars().take(120).collect();
@@ -152,7 +152,7 @@ impl Insert {
         Ok(())
     }
 
-    /// Rows of which each is a line without its first parenthesis: up to `),` or `);`.
+    /// Reads rows in lines, each without its first parenthesis: up to `),` or `);`.
     fn lines<'p>(&mut self, mut piece: &'p [u8], rows: &mut Rows) -> Result<&'p [u8]> {
         loop {
             let Some(end) = memchr(b'\n', piece) else {
@@ -162,7 +162,7 @@ impl Insert {
             let (row, rest) = piece.split_at(end);
             match rows.end(row, 2, &[b"),", b");"])? {
                 Some(0) => {}
-                // The newline belongs to nothing any more.
+                // The newline is not part of a row.
                 Some(_) => {
                     self.next = Next::Nothing;
                     return Ok(rest);
@@ -183,7 +183,7 @@ impl Insert {
         }
     }
 
-    /// A row up to its closing parenthesis, past whatever is in quotes.
+    /// Reads a row up to its closing parenthesis, and past whatever is in quotes.
     fn packed<'p>(&mut self, piece: &'p [u8], rows: &mut Rows) -> Result<&'p [u8]> {
         let mut at = 0;
         while let Some(left) = piece.get(at..).filter(|left| !left.is_empty()) {
@@ -212,7 +212,7 @@ impl Insert {
         Ok(&[])
     }
 
-    /// One byte between two rows.
+    /// Reads one byte between two rows.
     fn between<'p>(&mut self, piece: &'p [u8]) -> Result<&'p [u8]> {
         let Some((byte, rest)) = piece.split_first() else {
             return Ok(piece);
@@ -229,8 +229,8 @@ impl Insert {
     }
 }
 
-/// `` `table` (`column`, …) VALUES `` into the table and its columns; none are listed when the
-/// program was not asked to.
+/// Parses `` `table` (`column`, …) VALUES `` into the table and its columns; there are none if the
+/// program was not asked to list them.
 fn parse_head(head: &[u8]) -> Option<(String, Vec<String>)> {
     let (table, rest) = identifier(head)?;
     let mut columns = Vec::new();

@@ -1,20 +1,20 @@
-//! One line, of which the beginning is kept, and of its end enough to see whether a statement ends.
+//! A line of a dump: its beginning, and enough of its end to see if a statement ends there.
 
 use super::HELD_BYTES_MAX;
 
-/// Last bytes that are kept.
+/// Number of last bytes that are kept.
 const TAIL_BYTES: usize = 8;
 
-/// A line so far.
+/// A line read so far.
 #[derive(Debug, Default)]
 pub struct Line {
     head: Vec<u8>,
-    /// Its last bytes, once it is longer than what is kept.
+    /// Its last bytes, once it is longer than the part that is kept.
     tail: Vec<u8>,
 }
 
 impl Line {
-    /// Takes more of it.
+    /// Adds more of it.
     pub fn push(&mut self, piece: &[u8]) {
         let room = HELD_BYTES_MAX
             .saturating_sub(self.head.len())
@@ -30,17 +30,17 @@ impl Line {
         }
     }
 
-    /// Its beginning; all of it unless it is very long.
+    /// Its beginning: all of it unless it is very long.
     pub fn text(&self) -> &[u8] {
         &self.head
     }
 
-    /// How much of it is kept.
+    /// Length of the part that is kept.
     pub fn len(&self) -> usize {
         self.head.len()
     }
 
-    /// Whether it ends so (with at most a few bytes), but for blanks.
+    /// Returns true if it ends with `end` (at most a few bytes), apart from blanks.
     pub fn ends_with(&self, end: &[u8]) -> bool {
         match self.tail.is_empty() {
             true => self.head.trim_ascii_end().ends_with(end),
@@ -48,12 +48,12 @@ impl Line {
         }
     }
 
-    /// Whether there is nothing in it.
+    /// Returns true if it is empty or blank.
     pub fn is_blank(&self) -> bool {
         self.tail.is_empty() && self.head.trim_ascii().is_empty()
     }
 
-    /// Begins the next.
+    /// Begins the next line.
     pub fn clear(&mut self) {
         self.head.clear();
         self.tail.clear();

@@ -1,7 +1,7 @@
-//! Reads a dump as `mariadb-dump` and `mysqldump` write it, as it passes, in pieces of any size.
+//! Reads a dump by `mariadb-dump` or `mysqldump` as it passes, in pieces of any size.
 //!
 //! Guarantees: every row of every `INSERT` goes into its table's sum, and text of routines, views
-//! and comments into none; a stream that does not end with `-- Dump completed` is an error, and so
+//! and comments into none. A stream that does not end with `-- Dump completed` is an error, and so
 //! is one that is not understood. It relies on what both programs do whatever the server's
 //! `sql_mode`: they write strings with backslash escapes and every newline in them as `\n`, and
 //! quote names with backticks. A part of a statement that is not a row is held up to
@@ -17,30 +17,31 @@ use insert::Insert;
 use line::Line;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What is held of a line or of a statement's head.
+/// Limit on what is held of a line or of a statement's head.
 const HELD_BYTES_MAX: usize = 1 << 20;
 
-/// How an `INSERT` begins.
+/// The beginning of an `INSERT`.
 const INSERT: &[u8] = b"INSERT INTO ";
 
-/// How views (first as what stands in for them) and sequences begin.
+/// The beginnings of views (first as their placeholders) and sequences.
 const OTHERS: &[&[u8]] = &[
     b"/*!50001 CREATE VIEW ",
     b"/*!50001 CREATE TABLE ",
     b"CREATE SEQUENCE ",
 ];
 
-/// Which columns are hashed, and in which order, where that is not as a dump has them.
+/// The columns to hash, and their order, where they differ from the dump's.
 #[derive(Debug, Clone, Default)]
 pub struct ColumnOrders {
-    /// By table, all columns that are to be hashed.
+    /// All columns to hash, by table.
     pub orders: BTreeMap<String, Vec<String>>,
-    /// By table, columns that are not, of those that have no order.
+    /// Columns not to hash, by table, for tables without an order.
     pub omitted: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl ColumnOrders {
-    /// The columns to hash of a table that has `columns`; nothing where that is all of them.
+    /// The columns to hash of a table that has `columns`; `None` if it is all of them in the dump's
+    /// order.
     fn of(&self, table: &str, columns: &[String]) -> Option<Vec<String>> {
         if let Some(order) = self.orders.get(table) {
             return Some(order.clone());
@@ -51,10 +52,10 @@ impl ColumnOrders {
     }
 }
 
-/// What was in a dump.
+/// The contents of a dump.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Contents {
-    /// Every table, also the empty ones, by name.
+    /// Every table by name, including empty ones.
     pub tables: BTreeMap<String, TableFingerprint>,
     /// Views and sequences, by name.
     pub others: BTreeSet<String>,
@@ -62,12 +63,12 @@ pub struct Contents {
     pub binlog: Option<String>,
     /// The global transaction ids at the dump's instant, as MariaDB writes them.
     pub gtid: Option<String>,
-    /// The longest statement that inserts, in bytes, and its table.
+    /// The longest inserting statement, in bytes, and its table.
     pub longest: Option<(String, u64)>,
 }
 
 impl Contents {
-    /// Adds what was in another dump; positions stay those of this one.
+    /// Adds the contents of another dump; positions remain those of this one.
     pub fn add(&mut self, other: Contents) {
         self.tables.extend(other.tables);
         self.others.extend(other.others);
@@ -76,31 +77,31 @@ impl Contents {
     }
 }
 
-/// Where in the text the reader is.
+/// The position of the reader in the text.
 #[derive(Debug)]
 enum State {
     /// In the first bytes of a line that may be an `INSERT`.
     Begin,
-    /// In a line that is none.
+    /// In any other line.
     Line,
     /// In an `INSERT`.
     Insert(Box<Insert>),
 }
 
-/// What a line is part of.
+/// The part of the dump that a line belongs to.
 #[derive(Debug, PartialEq)]
 enum Part {
-    /// Nothing yet: a statement or a comment may begin.
+    /// None yet: a statement or a comment may begin.
     Outside,
-    /// A statement whose `;` has not come.
+    /// A statement whose `;` was not read yet.
     Statement,
-    /// What is created, with a name that has not ended.
+    /// A created object whose name has not ended.
     Name(Created, Vec<u8>),
-    /// Between `DELIMITER ;;` and `DELIMITER ;`; whether the last statement in it has ended.
+    /// Text between `DELIMITER ;;` and `DELIMITER ;`. True if the last statement in it has ended.
     Block(bool),
 }
 
-/// What a statement creates.
+/// The kind of object that a statement creates.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Created {
     /// A table.
@@ -109,7 +110,7 @@ enum Created {
     Other,
 }
 
-/// Reads a dump.
+/// A reader of a dump.
 pub struct Reader<'a> {
     orders: &'a ColumnOrders,
     state: State,
@@ -121,7 +122,7 @@ pub struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// Reads from the beginning; rows of tables that `orders` names are hashed in that order.
+    /// Begins reading. Rows of tables that `orders` names are hashed in that order.
     pub fn new(orders: &'a ColumnOrders) -> Self {
         Reader {
             orders,
@@ -152,7 +153,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Looks whether the line is an `INSERT`, as soon as enough of it is here.
+    /// Recognises an `INSERT` as soon as enough of the line was read.
     fn begin<'p>(&mut self, piece: &'p [u8]) -> Result<&'p [u8]> {
         if self.part != Part::Outside {
             self.state = State::Line;
@@ -261,7 +262,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Notes what is created from `` `name` ( ``; the name may go on in the next line.
+    /// Notes a created object from `` `name` ( ``. The name may continue in the next line.
     fn create(&mut self, created: Created, text: Vec<u8>) -> Result<()> {
         let parsed = text
             .strip_prefix(b"IF NOT EXISTS ")
@@ -307,7 +308,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// What was in it, if it was whole.
+    /// Returns the contents. Fails unless the dump was whole.
     pub fn finish(mut self) -> Result<Contents> {
         if matches!(self.state, State::Line | State::Begin) && self.line.len() > 0 {
             self.end_line()?;
@@ -328,14 +329,14 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// A dump that this does not know to read.
+/// The error for a dump that is not understood.
 fn not_understood(why: &str) -> Error {
     Error::new(Code::SourceFailed, "the dump is not understood")
         .cause(why)
         .hint("report the versions of the dump program and the server; until then, take it with kind = \"command\"")
 }
 
-/// A name at the beginning of `text`, in backticks or bare, and what follows it.
+/// A name at the beginning of `text`, in backticks or bare, and the text after it.
 fn identifier(text: &[u8]) -> Option<(String, &[u8])> {
     let Some(mut rest) = text.strip_prefix(b"`") else {
         let bare = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$');

@@ -15,14 +15,14 @@ fn read(text: &str) -> Result<Contents> {
     read_in(&[text.as_bytes()])
 }
 
-/// The same sum as of a table with these rows.
+/// The sum of a table with these rows.
 fn rows_of(table: &str, rows: &[&str]) -> String {
     let mut sum = crate::fingerprint::RowSum::new(table);
     rows.iter().for_each(|row| sum.add(row.as_bytes()));
     sum.hex()
 }
 
-/// As MariaDB 10.11 writes: rows a line each, binlog position, sandbox line, sequences, versions.
+/// MariaDB 10.11's layout: rows a line each, binlog position, sandbox line, sequences, versions.
 const LINES: &str = r#"/*M!999999\- enable the sandbox mode */ 
 -- MariaDB dump 10.19  Distrib 10.11.19-MariaDB, for debian-linux-gnu (x86_64)
 --
@@ -66,7 +66,8 @@ INSERT INTO `ver` (`x`, row_start, row_end) VALUES (2,'2026-11-21 11:31:51.68301
 -- SET GLOBAL gtid_slave_pos='0-1-33';
 "#;
 
-/// As MySQL and older programs write: rows one after another, without a list of columns or with.
+/// The layout of MySQL and older programs: rows one after another, with or without a list of
+/// columns.
 const PACKED: &str = r#"-- MySQL dump 10.13  Distrib 9.1.0, for Linux (x86_64)
 -- CHANGE REPLICATION SOURCE TO SOURCE_LOG_FILE='binlog.000002', SOURCE_LOG_POS=157;
 SET @MYSQLDUMP_TEMP_LOG_BIN = @@SESSION.SQL_LOG_BIN;
@@ -179,7 +180,7 @@ fn a_dump_without_its_end_is_refused() {
 fn what_is_not_understood_is_refused() {
     for text in [
         "INSERT INTO `t` SELECT 1;\n",
-        // As MySQL 9.7 writes rows of a table that has nothing but computed columns.
+        // MySQL 9.7 writes such rows for a table with only computed columns.
         "INSERT INTO `c` () VALUES ),)),)));\n",
         "INSERT INTO `t` VALUES (1) ON DUPLICATE KEY UPDATE x=1;\n",
         "INSERT INTO `t` VALUES (1),\n(2\n),(3);\n",

@@ -1,8 +1,8 @@
-//! What a statement of a dump says, and the same statement with something else in it. Pure.
+//! Parses statements of a dump, and changes parts of them. Pure.
 
 use memchr::memchr;
 
-/// How much of a statement's beginning is remembered, in bytes.
+/// Number of bytes of a statement's beginning that are remembered.
 const HEAD_BYTES: usize = 100;
 
 /// `` `user`@`host` ``, or a role, which has no host.
@@ -10,11 +10,11 @@ const HEAD_BYTES: usize = 100;
 pub struct Account {
     /// The user or role.
     pub user: String,
-    /// Where from.
+    /// The host it may connect from.
     pub host: Option<String>,
 }
 
-/// `/*M!999999\- enable the sandbox mode */`, also with a plain `!`.
+/// Recognises `/*M!999999\- enable the sandbox mode */`, also with a plain `!`.
 pub(super) fn is_sandbox(line: &[u8]) -> bool {
     line.starts_with(br"/*M!999999\-") || line.starts_with(br"/*!999999\-")
 }
@@ -30,7 +30,7 @@ pub(super) fn without_rows(statement: &[u8]) -> String {
     }
 }
 
-/// Whether a statement carries rows.
+/// Returns true if a statement carries rows.
 pub fn is_insert(statement: &str) -> bool {
     ["INSERT", "REPLACE"]
         .iter()
@@ -41,7 +41,7 @@ pub fn is_insert(statement: &str) -> bool {
 pub(super) fn definer(statement: &[u8]) -> Option<Account> {
     const DEFINER: &[u8] = b"DEFINER=";
     let head = statement.get(..2048).unwrap_or(statement);
-    // Past what a dump writes before it, a body begins.
+    // After the text that a dump writes before it, a body begins.
     let created = head.starts_with(b"CREATE") || head.starts_with(b"/*!50");
     let at = head
         .windows(DEFINER.len())
@@ -56,7 +56,7 @@ pub(super) fn definer(statement: &[u8]) -> Option<Account> {
     Some(Account { user, host })
 }
 
-/// A name in backticks, and what follows it.
+/// A name in backticks, and the text after it.
 fn quoted(text: &[u8]) -> Option<(String, &[u8])> {
     let mut name = Vec::new();
     let mut rest = text.strip_prefix(b"`")?;
@@ -74,16 +74,16 @@ fn quoted(text: &[u8]) -> Option<(String, &[u8])> {
     }
 }
 
-/// What a statement makes.
+/// An object that a statement creates.
 pub(super) enum Created {
-    /// A trigger, and where the word after `TRIGGER` begins.
+    /// A trigger, with the offset of the word after `TRIGGER`.
     Trigger(usize),
     Event,
 }
 
-/// What a statement makes, as far as it matters here. The dump programs write
-/// `` /*!50003 CREATE*/ /*!50017 DEFINER=`u`@`h`*/ /*!50003 TRIGGER … `` and the like; the word
-/// `TRIGGER` itself is as it was typed.
+/// The object that a statement creates, if it matters here. The dump programs write `` /*!50003
+/// CREATE*/ /*!50017 DEFINER=`u`@`h`*/ /*!50003 TRIGGER … `` and the like; the word `TRIGGER`
+/// itself is as it was typed.
 pub(super) fn created(statement: &[u8]) -> Option<Created> {
     if !statement.starts_with(b"/*!50003 CREATE*/")
         && !statement.starts_with(b"/*!50106 CREATE*/")
@@ -118,7 +118,7 @@ pub(super) fn created(statement: &[u8]) -> Option<Created> {
 }
 
 /// The head of a trigger's statement after the word `TRIGGER`, without the databases it names;
-/// `None` while it goes on.
+/// `None` while it is incomplete.
 pub(super) fn unqualified(header: &[u8]) -> Option<Vec<u8>> {
     let mut lexer = Lexer {
         text: header,
@@ -150,8 +150,8 @@ pub(super) fn unqualified(header: &[u8]) -> Option<Vec<u8>> {
     Some(text)
 }
 
-/// Where `db.` stands, when `first` is `db` and a dot and a name follow. `Some(None)` when `first`
-/// is the whole name; `None` while the text goes on.
+/// The range of `db.`, if `first` is `db` and a dot and a name follow. `Some(None)` if `first` is
+/// the whole name; `None` while the text is incomplete.
 #[allow(clippy::option_option, reason = "not known yet, none, some")]
 fn qualifier(lexer: &mut Lexer<'_>, first: &Token<'_>) -> Option<Option<(usize, usize)>> {
     // An unquoted `db.name` is one word.
@@ -197,7 +197,7 @@ impl Token<'_> {
     }
 }
 
-/// Splits SQL into names, words and signs; a token is one only when something follows it.
+/// Splits SQL into names, words and signs. A token is complete only if something follows it.
 struct Lexer<'a> {
     text: &'a [u8],
     at: usize,
@@ -228,7 +228,7 @@ impl<'a> Lexer<'a> {
         })
     }
 
-    /// Passes white space, comments, and the marks of conditional comments.
+    /// Skips white space, comments, and the marks of conditional comments.
     fn skip_blank(&mut self) -> Option<()> {
         loop {
             let rest = self.text.get(self.at..)?;
@@ -261,13 +261,13 @@ fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$' | b'.') || byte >= 0x80
 }
 
-/// A line of a table or a view without the database before sequences and functions, where it is
-/// `own`; any database, where that is not known. `None` when it names none.
+/// Removes the database `own` before sequences and functions from a line of a table or a view; any
+/// database, if `own` is not known. `None` if the line names none.
 pub(super) fn unqualified_calls(line: &[u8], own: Option<&[u8]>) -> Option<Vec<u8>> {
     let mut text = Vec::new();
     let mut from = 0;
     let mut at = 0;
-    // Whether what follows is the name of a sequence, and whether of another name's part.
+    // Whether a sequence's name follows, and whether it is part of a longer name.
     let (mut sequence, mut part) = (false, false);
     while let Some(rest) = line.get(at..).filter(|rest| !rest.is_empty()) {
         let call = SEQUENCE_CALLS
@@ -295,8 +295,8 @@ pub(super) fn unqualified_calls(line: &[u8], own: Option<&[u8]>) -> Option<Vec<u
     (from > 0).then_some(text)
 }
 
-/// Whether a database's name is followed by that of a sequence that is called for a number, or of
-/// a function.
+/// Returns true if a database's name is followed by a sequence in a call for a number, or by a
+/// function.
 fn names_call(after: &[u8], sequence: bool) -> bool {
     let Some((_, rest)) = after.strip_prefix(b".").and_then(quoted) else {
         return false;
@@ -313,8 +313,8 @@ pub(super) fn dumped_database(line: &[u8]) -> Option<&[u8]> {
     Some(name.strip_suffix(b"\n").unwrap_or(name))
 }
 
-/// The statement that sets the mode in which rows are restored, with dates allowed that are in no
-/// calendar: a server may hold them, and would make zeros of them.
+/// Changes the statement that sets the mode for restoring rows so that it allows invalid dates: a
+/// server may hold them, and would turn them into zeros.
 pub(super) fn allowing_invalid_dates(line: &[u8]) -> Option<Vec<u8>> {
     const MODE: &[u8] = b"SET @OLD_SQL_MODE=@@SQL_MODE, SQL_MODE='NO_AUTO_VALUE_ON_ZERO";
     if !line.starts_with(b"/*!40101 SET @OLD_SQL_MODE=") {
@@ -325,10 +325,10 @@ pub(super) fn allowing_invalid_dates(line: &[u8]) -> Option<Vec<u8>> {
     Some([head, b",ALLOW_INVALID_DATES", rest].concat())
 }
 
-/// How a number is taken from a sequence, as the server writes it.
+/// Calls that take a number from a sequence, as the server writes them.
 const SEQUENCE_CALLS: [&str; 3] = ["nextval(", "lastval(", "setval("];
 
-/// How long the text in quotes is that begins here.
+/// Length of the quoted text that begins here.
 fn text_length(text: &[u8]) -> usize {
     let mut at = 1;
     loop {
@@ -341,8 +341,9 @@ fn text_length(text: &[u8]) -> usize {
     }
 }
 
-/// An event's statement with another state than one of `from`; `None` when it has none of them.
-/// The server itself writes `ON COMPLETION … PRESERVE STATE`, so the first one is it.
+/// Replaces the state of an event's statement, if it is one of `from`; `None` if it has none of
+/// them. The server itself writes `ON COMPLETION … PRESERVE STATE`, so the first match is the
+/// state.
 pub(super) fn replaced(statement: &[u8], from: &[&str], to: &str) -> Option<Vec<u8>> {
     const BEFORE: &[u8] = b" PRESERVE ";
     let at = statement.windows(BEFORE.len()).position(|w| w == BEFORE)? + BEFORE.len();

@@ -1,4 +1,5 @@
-//! What is in a database that is to be moved, and the statements that make again what cannot be.
+//! The contents of a database that is to be moved, and the statements that recreate what cannot be
+//! moved.
 
 use super::Moving;
 use crate::error::{Code, Error, Result};
@@ -7,24 +8,24 @@ use crate::source::mariadb::programs::Tool;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// What is in a database.
+/// The contents of a database.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Contents {
     /// Tables and sequences.
     pub tables: Vec<String>,
     pub views: Vec<String>,
-    /// Views that do not work, and the statements that made them.
+    /// Views that do not work, and the statements that created them.
     pub broken: Vec<(String, String)>,
     pub triggers: Vec<String>,
-    /// `PROCEDURE`, `FUNCTION`, `PACKAGE`, …, and the name.
+    /// `PROCEDURE`, `FUNCTION`, `PACKAGE`, …, with the name.
     pub routines: Vec<(String, String)>,
     pub events: Vec<String>,
     /// Columns whose default value names a sequence with its database: table, column, value.
     pub defaults: Vec<(String, String, String)>,
     /// Its character set and collation, as in `ALTER DATABASE`.
     pub character_set: String,
-    /// Statements that make views, triggers, routines and events again. In the journal they have a
-    /// column of their own.
+    /// Statements that recreate views, triggers, routines and events. The journal has a column for
+    /// them.
     #[serde(skip)]
     pub definitions: String,
 }
@@ -63,7 +64,7 @@ impl Moving<'_> {
         })
     }
 
-    /// Default values from sequences keep the database's name when a table moves.
+    /// Default values from sequences; they keep the database's name when a table moves.
     fn sequence_defaults(&self, database: &str) -> Result<Vec<(String, String, String)>> {
         let sql = format!(
             "SELECT TABLE_NAME, COLUMN_NAME, COLUMN_DEFAULT FROM information_schema.COLUMNS \
@@ -81,7 +82,7 @@ impl Moving<'_> {
             .collect())
     }
 
-    /// What made these views, as the server tells it also of those that do not work.
+    /// The statements that created these views; the server shows them for broken views too.
     fn statements(&self, database: &str, views: Vec<String>) -> Result<Vec<(String, String)>> {
         let database = identifier(database);
         views
@@ -95,8 +96,8 @@ impl Moving<'_> {
             .collect()
     }
 
-    /// The views of a database: those that work, and those that do not. The comment of one that
-    /// does not is the reason, where the server looks into it, as it does to count rows.
+    /// The views of a database: those that work, and those that do not. The comment of a broken
+    /// view is the reason, if the server looks into it, as it does to count rows.
     fn views(&self, database: &str) -> Result<(Vec<String>, Vec<String>)> {
         let sql = format!(
             "SELECT TABLE_NAME, TABLE_COMMENT, TABLE_ROWS FROM information_schema.TABLES \
@@ -114,7 +115,7 @@ impl Moving<'_> {
         Ok((self.dependent_last(database, working)?, broken))
     }
 
-    /// Views after those that they are of: one with a `CHECK OPTION` cannot be made over the
+    /// Sorts views after those that they use: one with a `CHECK OPTION` cannot be created over the
     /// placeholder of another. `database` is a literal.
     fn dependent_last(&self, database: &str, views: Vec<String>) -> Result<Vec<String>> {
         let sql = format!(
@@ -130,8 +131,8 @@ impl Moving<'_> {
         Ok(ordered(views, &definitions))
     }
 
-    /// As the dump program writes them: with the character set, the mode and the time zone that
-    /// each was made in.
+    /// The definitions as the dump program writes them: with the character set, mode and time zone
+    /// in which each was created.
     fn definitions(&self, database: &str, views: &[String], broken: &[String]) -> Result<String> {
         let from = self.admin.with_database(database);
         let mut text = String::new();
@@ -147,7 +148,7 @@ impl Moving<'_> {
                 .args(["--no-data", "--skip-lock-tables", "--no-tablespaces"])
                 .args(program.database_alone())
                 .args(options);
-            // It describes every view it meets, also where it writes none.
+            // The program describes every view it meets, even if it writes none.
             for view in broken {
                 command = command.arg(format!("--ignore-table={database}.{view}"));
             }
@@ -180,7 +181,7 @@ impl Moving<'_> {
     }
 }
 
-/// Names in such an order that a definition names earlier ones only, as far as that can be.
+/// Sorts names so that a definition names only earlier ones, as far as possible.
 fn ordered(mut names: Vec<String>, definitions: &BTreeMap<String, String>) -> Vec<String> {
     names.sort();
     let mut ordered = Vec::with_capacity(names.len());
@@ -193,7 +194,7 @@ fn ordered(mut names: Vec<String>, definitions: &BTreeMap<String, String>) -> Ve
             .iter()
             .cloned()
             .partition(|name| names.iter().any(|other| needs(name, other)));
-        // A column may be called as a view is: then no order is better than another.
+        // A column may have the name of a view: then no order is better than another.
         let stuck = free.is_empty();
         ordered.extend(free);
         names = match stuck {
@@ -212,7 +213,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_others_are_of_comes_first() {
+    fn views_that_others_use_come_first() {
         let definitions = [
             ("a", "select `c`.`x` from `c`"),
             ("b", "1"),

@@ -1,7 +1,7 @@
-//! What a swap is about to do, in a table of the live database until it is done.
+//! The journal of a swap: its plan, kept in a table of the live database until the swap is done.
 //!
-//! With it, a swap that was ended half-way can be finished or undone by whoever comes next. It is
-//! written whole before anything is dropped or moved.
+//! With it, the next command can finish or undo an interrupted swap. It is written completely
+//! before anything is dropped or moved.
 
 use super::{Contents, Move, Moving};
 use crate::digest::hex;
@@ -12,40 +12,41 @@ use crate::source::mariadb::connection::Connection;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
-/// The table in the live database while a swap is under way.
+/// The table in the live database while a swap runs.
 pub const JOURNAL: &str = "lifeboat_swap_under_way";
 
-/// What a swap does.
+/// The plan of a swap.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Journal {
     pub moves: Vec<Move>,
-    /// What was in each database that is moved.
+    /// The contents of each database that is moved.
     pub contents: Vec<Contents>,
-    /// Databases that are made for it.
+    /// Databases that are created for it.
     pub made: Vec<String>,
-    /// The name that what was restored has when everything is as before the restore.
+    /// The name that the restored data has if everything is as before the restore.
     pub restored: String,
-    /// The host that does it.
+    /// The host that runs it.
     pub host: String,
-    /// Whether it makes everything as before the restore.
+    /// True if it brings back the state before the restore.
     pub back: bool,
-    /// Whether everything is at its place.
+    /// True if everything is at its place.
     #[serde(skip)]
     pub finished: bool,
 }
 
 impl Journal {
-    /// Each move with what it moves.
+    /// Each move with its contents.
     pub fn steps(&self) -> impl Iterator<Item = (&Move, &Contents)> {
         self.moves.iter().zip(&self.contents)
     }
 
-    /// Whether something is moved into this database.
+    /// Returns true if something is moved into this database.
     pub fn receives(&self, database: &str) -> bool {
         self.moves.iter().any(|step| step.to == database)
     }
 
-    /// The tables of a step that are where it moves them. `tables` are those of a database now.
+    /// The tables of a step that are at their destination. `tables` returns the current tables of a
+    /// database.
     pub fn moved(
         &self,
         step: &Move,
@@ -55,7 +56,7 @@ impl Journal {
         let mut moved = tables(&step.to)?;
         moved.retain(|table| held.tables.contains(table));
         for (other, theirs) in self.steps().filter(|(other, _)| other.from == step.to) {
-            // While the other's table is there, one of that name is the other's.
+            // While the other's table is there, a table of that name belongs to the other.
             let gone = tables(&other.to)?;
             moved.retain(|table| !theirs.tables.contains(table) || gone.contains(table));
         }
@@ -63,8 +64,8 @@ impl Journal {
     }
 }
 
-/// Whether a swap with this database was begun and not ended.
-pub fn is_half_way(admin: &Connection, live: &str, scrubber: &Scrubber) -> Result<bool> {
+/// Returns true if a swap of this database was interrupted.
+pub fn is_interrupted(admin: &Connection, live: &str, scrubber: &Scrubber) -> Result<bool> {
     let sql = format!(
         "SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA = {} AND TABLE_NAME = {}",
         literal(live),
@@ -73,16 +74,16 @@ pub fn is_half_way(admin: &Connection, live: &str, scrubber: &Scrubber) -> Resul
     Ok(query(&admin.with_database(""), &sql, scrubber)? == "1")
 }
 
-/// What is said of such a database by whoever does not mend it.
-pub fn half_way(place: &str) -> Error {
+/// The error of commands that do not repair such a database.
+pub fn interrupted(place: &str) -> Error {
     Error::new(
         Code::SourceFailed,
-        format!("{place} is half-way in a swap: a live restore is under way, or was ended"),
+        format!("{place} is in an unfinished swap: a live restore is running, or was interrupted"),
     )
     .hint("if none is under way: lifeboat restore --undo puts back what was live before, and a live restore does so before it begins")
 }
 
-/// Text as a literal, whatever is in it.
+/// Formats any text as a literal.
 fn text(value: &str) -> String {
     let hex = hex(value.as_bytes());
     format!("CONVERT(X'{hex}' USING utf8mb4)")
@@ -117,7 +118,7 @@ impl Moving<'_> {
         })
     }
 
-    /// The journal of the live database; `None` when it was not written to its end, so that nothing
+    /// The journal of the live database; `None` if it was not written to its end, so that nothing
     /// was done.
     pub(super) fn read(&self) -> Result<Option<Journal>> {
         let sql = format!(
@@ -148,7 +149,7 @@ impl Moving<'_> {
         Ok(journal)
     }
 
-    /// How long ago it was begun, by the server's clock.
+    /// Seconds since it was begun, by the server's clock.
     pub(super) fn age_seconds(&self) -> Result<u64> {
         let sql = format!(
             "SELECT COALESCE(MAX(TIMESTAMPDIFF(SECOND, begun, NOW())), 0) FROM {}",

@@ -1,12 +1,12 @@
 //! Puts one database in the place of another. A server has no statement for that.
 //!
 //! Tables and sequences move with one `RENAME TABLE`, which does all of it or nothing, and keeps
-//! their rows where they are. Views, triggers, routines and events cannot be moved: they are taken
-//! as definitions, dropped, and made again at the other place. Guarantees: nothing is dropped before
-//! its definition lies in the journal, a table [`JOURNAL`] in the live database; a step that fails
-//! is undone; a swap that was ended half-way, by whatever means, is found by its journal, and
-//! [`recover`] makes it whole; events sleep wherever they are not live. Not guaranteed: that nobody
-//! who writes meanwhile misses a trigger; stop the application first, as `restore.stop` does.
+//! their rows where they are. Views, triggers, routines and events cannot be moved: their
+//! definitions are read, dropped, and created again at the destination. Guarantees: nothing is
+//! dropped before its definition lies in the journal, a table [`JOURNAL`] in the live database; a
+//! step that fails is undone; a swap that was interrupted in any way is found by its journal, and
+//! [`recover`] undoes or finishes it; events sleep wherever they are not live. Not guaranteed: that
+//! triggers fire for those who write meanwhile. Stop the application first, as `restore.stop` does.
 
 mod contents;
 mod journal;
@@ -25,32 +25,32 @@ use journal::Journal;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
-pub use journal::{JOURNAL, half_way, is_half_way};
+pub use journal::{JOURNAL, interrupted, is_interrupted};
 pub use recover::{Recovered, recover};
 
-/// The table beside what was live that holds the statements of views that did not work there: they
-/// refer to what is gone, so that they can be made nowhere.
+/// The table, beside what was live, that holds the statements of its broken views: they refer to
+/// what is gone, so they cannot be created anywhere.
 pub const BROKEN_VIEWS: &str = "lifeboat_broken_views";
 
-/// How long to wait for whoever uses a table, in seconds.
+/// How long to wait for other users of a table, in seconds.
 const PATIENCE_SECONDS: u32 = 60;
 
-/// Which databases are swapped, and where to.
+/// The databases to swap.
 #[derive(Debug, Clone, Copy)]
 pub struct Swap<'a> {
-    /// The name that is live.
+    /// The live name.
     pub live: &'a str,
-    /// What is put there.
+    /// The database that goes there.
     pub new: &'a str,
-    /// The name that what was live gets.
+    /// The new name of what was live.
     pub old: &'a str,
-    /// Which of both names holds what was restored, and nothing of value, when all is as it was
-    /// before the restore.
+    /// The one of these names that holds restored data, and nothing of value, once all is as before
+    /// the restore.
     pub restored: &'a str,
 }
 
 /// Puts one database under the name of the live one, and what was there, if anything, under another
-/// name, where its events sleep. Undone when a step fails.
+/// name, where its events sleep. Undone if a step fails.
 pub fn swap_databases(admin: &Connection, swap: Swap<'_>, scrubber: &Scrubber) -> Result<()> {
     let Swap {
         live,
@@ -99,12 +99,12 @@ fn refuse_taken(admin: &Connection, name: &str, scrubber: &Scrubber) -> Result<(
     )
 }
 
-/// Everything of one database goes to another.
+/// A move of everything from one database to another.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Move {
     from: String,
     to: String,
-    /// Whether events run there.
+    /// True if events run there.
     awake: bool,
 }
 
@@ -138,8 +138,9 @@ impl<'a> Moving<'a> {
         })
     }
 
-    /// What every session of a swap begins with. It holds a lock of that name until the server has
-    /// done its last statement, also when whoever sent it is gone: see [`recover`].
+    /// The statements that open every session of a swap. They take a lock of that name, which is
+    /// held until the server has done its last statement, even if the sender is gone: see
+    /// [`recover`].
     fn opening(&self) -> String {
         format!(
             "SET lock_wait_timeout = {PATIENCE_SECONDS}, foreign_key_checks = 0;\nDO GET_LOCK({}, {PATIENCE_SECONDS});\n",
@@ -169,7 +170,7 @@ impl<'a> Moving<'a> {
             .collect())
     }
 
-    /// Carries out the moves; undoes them when a step fails.
+    /// Carries out the moves. Undoes them if a step fails.
     fn begin(&self, moves: Vec<Move>, restored: &str, back: bool) -> Result<()> {
         let contents = moves
             .iter()
@@ -200,7 +201,7 @@ impl<'a> Moving<'a> {
                 let _ = self.drop_if_empty(&self.live);
             }
         })?;
-        let Err(error) = self.go_on(&journal) else {
+        let Err(error) = self.resume(&journal) else {
             return Ok(());
         };
         match self.undo(&journal) {
@@ -209,8 +210,8 @@ impl<'a> Moving<'a> {
         }
     }
 
-    /// Carries out what is left of the moves, whatever of them was done.
-    fn go_on(&self, journal: &Journal) -> Result<()> {
+    /// Carries out the remaining moves.
+    fn resume(&self, journal: &Journal) -> Result<()> {
         for (step, held) in journal.steps() {
             if !database_exists(&self.admin, &step.to, self.scrubber)? {
                 self.make_database(&step.to)?;
@@ -240,7 +241,7 @@ impl<'a> Moving<'a> {
         self.end(journal)
     }
 
-    /// What is left to do when everything is at its place.
+    /// Finishes a swap whose objects are all at their places.
     fn end(&self, journal: &Journal) -> Result<()> {
         self.set_aside_broken(journal)?;
         self.forget()?;
@@ -250,7 +251,7 @@ impl<'a> Moving<'a> {
         }
     }
 
-    /// Puts everything back, whatever of the moves was done.
+    /// Puts everything back, however many moves were done.
     fn undo(&self, journal: &Journal) -> Result<()> {
         self.mark_finished(false)?;
         for (step, held) in journal.steps() {
@@ -284,11 +285,11 @@ impl<'a> Moving<'a> {
         }
     }
 
-    /// A swap that could neither be finished nor undone.
+    /// The error for a swap that could neither be finished nor undone.
     fn stuck(&self, error: &Error, undo: &Error) -> Error {
         Error::new(
             Code::Target,
-            format!("a swap with database {} stopped half-way", self.live),
+            format!("the swap of database {} could neither be finished nor undone", self.live),
         )
         .cause(format!("{error}; then {undo}"))
         .hint(format!(
@@ -297,8 +298,7 @@ impl<'a> Moving<'a> {
         ))
     }
 
-    /// Makes the default values of the tables that came from `from` name the sequences in
-    /// `database`.
+    /// Makes default values of the tables that came from `from` name the sequences in `database`.
     fn set_defaults(&self, database: &str, from: &str, held: &Contents) -> Result<()> {
         let name = |database: &str| format!("val({}.", identifier(database));
         for (table, column, value) in &held.defaults {
@@ -313,8 +313,8 @@ impl<'a> Moving<'a> {
         Ok(())
     }
 
-    /// Keeps the statements of views that did not work beside what was live, and drops such views
-    /// where something else is live now and has not replaced them.
+    /// Keeps the statements of broken views beside what was live. Drops such views if something
+    /// else is live now and has not replaced them.
     fn set_aside_broken(&self, journal: &Journal) -> Result<()> {
         for (step, held) in journal.steps() {
             if held.broken.is_empty() {
@@ -342,7 +342,8 @@ impl<'a> Moving<'a> {
         Ok(())
     }
 
-    /// A foreign key of another database would follow the table under its new name.
+    /// Fails if another database has foreign keys to these tables: a key would follow the table to
+    /// its new name.
     fn refuse_references(&self, database: &str) -> Result<()> {
         let own = literal(database);
         let others = self.names(&format!(
@@ -366,13 +367,13 @@ impl<'a> Moving<'a> {
         create_database(&self.admin, name, None, self.scrubber)
     }
 
-    /// Gives a database the character set of the one that this was held in.
+    /// Gives a database the character set of the one that its new contents came from.
     fn set_character_set(&self, database: &str, held: &Contents) -> Result<()> {
         let (name, set) = (identifier(database), &held.character_set);
         self.execute(&format!("ALTER DATABASE {name} {set}"))
     }
 
-    /// Drops what cannot be moved, where it is there.
+    /// Drops what cannot be moved, if it exists.
     fn drop_definitions(&self, database: &str, held: &Contents) -> Result<()> {
         let name = |name: &String| format!("{}.{}", identifier(database), identifier(name));
         let mut sql = String::new();
@@ -384,7 +385,7 @@ impl<'a> Moving<'a> {
         }
         for (kind, routine) in &held.routines {
             let drop = format!("DROP {kind} IF EXISTS {};\n", name(routine));
-            // Packages are known in that mode only.
+            // Packages are known only in that mode.
             match kind.starts_with("PACKAGE") {
                 true => sql.push_str(&format!(
                     "SET sql_mode = 'ORACLE';\n{drop}SET sql_mode = DEFAULT;\n"
@@ -410,7 +411,7 @@ impl<'a> Moving<'a> {
         Ok(self.names(&sql)?.into_iter().collect())
     }
 
-    /// Moves in one statement the tables that have not been moved, or moves `back` those that have.
+    /// Moves in one statement the tables that were not moved yet, or moves `back` those that were.
     fn rename(&self, journal: &Journal, back: bool) -> Result<()> {
         let mut pairs = Vec::new();
         for (step, held) in journal.steps() {
@@ -451,7 +452,7 @@ impl<'a> Moving<'a> {
         )
     }
 
-    /// Drops a database from which everything moved away; one that still has a table stays.
+    /// Drops a database from which everything has moved away. One that still has a table stays.
     fn drop_if_empty(&self, database: &str) -> Result<()> {
         match self.tables(database)?.is_empty() {
             true => drop_database(&self.admin, database, self.scrubber),

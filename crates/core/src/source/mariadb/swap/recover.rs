@@ -1,8 +1,8 @@
-//! Makes a swap whole that was ended half-way.
+//! Undoes or finishes an interrupted swap.
 //!
-//! What was live before the restore is live again, but where nothing was left to do but to tidy up.
+//! What was live before the restore becomes live again, unless only cleaning up was left to do.
 
-use super::{JOURNAL, Moving, PATIENCE_SECONDS, is_half_way};
+use super::{JOURNAL, Moving, PATIENCE_SECONDS, is_interrupted};
 use crate::error::{Code, Error, Result};
 use crate::host::host;
 use crate::secret::Scrubber;
@@ -10,24 +10,24 @@ use crate::source::mariadb::admin::{drop_database, on};
 use crate::source::mariadb::client::query;
 use crate::source::mariadb::connection::Connection;
 
-/// How long a swap of another host is believed to be under way.
+/// How long a swap of another host counts as running.
 const ELSEWHERE_SECONDS: u64 = 300;
 
-/// What is live after a swap was made whole.
+/// What is live after an interrupted swap was recovered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Recovered {
     /// What was live before the restore.
     Before,
-    /// What was restored; the swap had come to its end.
+    /// The restored data: the swap had reached its end.
     Restored {
         /// The database that keeps what was live before, if anything was.
         kept: Option<String>,
     },
 }
 
-/// Looks for a swap with this database that was ended half-way, and makes it whole.
+/// Looks for an interrupted swap of this database, and undoes or finishes it.
 pub fn recover(admin: &Connection, live: &str, scrubber: &Scrubber) -> Result<Option<Recovered>> {
-    if !is_half_way(admin, live, scrubber).map_err(on(live))? {
+    if !is_interrupted(admin, live, scrubber).map_err(on(live))? {
         return Ok(None);
     }
     let moving = Moving::new(admin, live, scrubber)?;
@@ -56,7 +56,7 @@ impl Moving<'_> {
         }
         match (journal.finished, journal.back) {
             (true, _) => self.end(&journal)?,
-            (false, true) => self.go_on(&journal)?,
+            (false, true) => self.resume(&journal)?,
             (false, false) => self.undo(&journal)?,
         }
         if journal.finished && !journal.back {
@@ -69,7 +69,8 @@ impl Moving<'_> {
         Ok(Recovered::Before)
     }
 
-    /// The server goes on with a statement whose sender is gone, and may be waiting for a table.
+    /// Waits for the last statement. The server goes on with a statement whose sender is gone,
+    /// which may be waiting for a table.
     fn wait_for_the_last(&self) -> Result<()> {
         let patience = PATIENCE_SECONDS + 10;
         let sql = format!("SELECT COALESCE(GET_LOCK({}, {patience}), 0)", self.lock());

@@ -1,6 +1,6 @@
-//! An application whose sources are spread over several plans: which points are it together.
+//! The points that make up one application whose sources are spread over several plans.
 //!
-//! It does not see whether what they hold was captured at times that fit each other.
+//! Nothing here checks that those points were captured at times that fit each other.
 
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
@@ -10,17 +10,17 @@ use crate::point::{OnlyPartial, PointId, Selector};
 use crate::survey::Survey;
 use std::collections::BTreeSet;
 
-/// The points that are an application together.
+/// The points chosen for an application.
 #[derive(Debug)]
-pub struct Together {
-    /// One of each plan that has one.
+pub struct ApplicationPoints {
+    /// One point for each plan that has any.
     pub points: Vec<PointId>,
-    /// The plans that have none, and why.
+    /// The plans that have no point, each with the error that says why.
     pub left_out: Vec<(Name, Error)>,
 }
 
-/// Chooses a point of each plan, as the selector says. Only a plan that has no point at all is left
-/// out; where none has any, the error is of the first.
+/// Chooses a point of each plan by the selector. A plan is left out only if it has no point that
+/// fits. If no plan has one, returns the error of the first plan.
 pub fn choose(
     context: &Context,
     survey: &Survey,
@@ -28,17 +28,17 @@ pub fn choose(
     plans: &[Name],
     store: Option<&str>,
     partial: OnlyPartial,
-) -> Result<Together> {
-    let mut together = Together {
+) -> Result<ApplicationPoints> {
+    let mut chosen = ApplicationPoints {
         points: vec![],
         left_out: vec![],
     };
     for plan in plans {
         let only = std::slice::from_ref(plan);
         match fetch::choose_in(context, survey, selector, only, store, partial) {
-            Ok(point) => together.points.push(point),
+            Ok(point) => chosen.points.push(point),
             Err(error) if error.code == Code::PointUnknown => {
-                together.left_out.push((plan.clone(), error));
+                chosen.left_out.push((plan.clone(), error));
             }
             Err(error) => {
                 return Err(Error {
@@ -48,13 +48,14 @@ pub fn choose(
             }
         }
     }
-    match (together.points.is_empty(), together.left_out.first()) {
+    match (chosen.points.is_empty(), chosen.left_out.first()) {
         (true, Some((_, error))) => Err(error.clone()),
-        _ => Ok(together),
+        _ => Ok(chosen),
     }
 }
 
-/// The plans of the application: those of the configuration; without one, those that points are of.
+/// The plans of the application: those of the configuration, or, without a configuration, those
+/// that the surveyed points belong to.
 pub fn plans(context: &Context, survey: &Survey) -> Vec<Name> {
     if !context.is_cold() {
         return context.config.plan.keys().cloned().collect();
@@ -67,8 +68,8 @@ pub fn plans(context: &Context, survey: &Survey) -> Vec<Name> {
     plans.into_iter().cloned().collect()
 }
 
-/// Points, for a message.
-pub fn named<'a>(points: impl IntoIterator<Item = &'a PointId>) -> String {
+/// Ids of points in one line, for a message.
+pub fn join_ids<'a>(points: impl IntoIterator<Item = &'a PointId>) -> String {
     let points = points.into_iter().map(PointId::as_str);
     points.collect::<Vec<_>>().join(" with ")
 }

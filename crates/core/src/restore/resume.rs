@@ -1,10 +1,11 @@
-//! A restore to a directory that is under way, so that one that was killed can be run again.
+//! Resumes a restore to a directory that was killed.
 //!
-//! Guarantees: while it lasts, a mark in the target names the point and the sources; only a run for
-//! the same ones goes on there, and only where nothing but they is in it. The mark goes last. What
-//! it lists as placed is a claim: whoever goes on compares it with what was captured.
+//! Guarantees: while a restore runs, a mark in its target names the point and the sources. Only a
+//! run for the same ones resumes there, and only if the target holds nothing else. The mark is
+//! removed last. Its list of placed sources is a claim: a resuming run compares each with what was
+//! captured.
 
-use super::{Restored, together};
+use super::{Restored, application};
 use crate::error::{Code, Error, Result};
 use crate::kind::Kind;
 use crate::name::Name;
@@ -20,16 +21,17 @@ use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// The mark; no source can have this name.
+/// The name of the mark; no source can have it.
 const MARK: &str = ".lifeboat-restore.json";
-/// The form of a mark. One in another form is of another version of the program.
+/// Version of the mark's format. A mark of another format was made by another version of the
+/// program.
 const SCHEMA: u32 = 3;
-/// How a mark begins that is being written.
+/// Prefix of a mark that is still being written.
 const MARK_ASIDE: &str = "..lifeboat-restore.json.";
-/// More than a mark needs, in bytes.
+/// Upper limit of a mark's size, in bytes.
 const MARK_BYTES_MAX: u64 = 16 << 20;
 
-/// What the mark says.
+/// The contents of the mark.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Mark {
     schema: u32,
@@ -38,7 +40,7 @@ struct Mark {
     placed: BTreeMap<Name, Note>,
 }
 
-/// A source that came back whole.
+/// A source that was restored whole.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Note {
     /// The name of its file; `None` for a tree.
@@ -47,22 +49,23 @@ struct Note {
     warnings: Vec<String>,
 }
 
-/// A restore to a directory that is under way. Nobody else restores there at the same time.
+/// A restore to a directory that can be resumed if it is killed. Nobody else restores there at the
+/// same time.
 #[derive(Debug)]
-pub(super) struct UnderWay {
+pub(super) struct Resumable {
     directory: PathBuf,
     mark: Mark,
-    /// Whether an earlier run for the same began it.
+    /// True if an earlier run for the same points and sources began it.
     pub resumed: bool,
-    /// Whether this run made the directory.
+    /// True if this run made the directory.
     pub is_new: bool,
     /// The lock on the directory.
     _lock: File,
 }
 
-impl UnderWay {
-    /// Begins, or goes on with what a run for the same points and sources left. The directory is new,
-    /// empty, or bears the mark of that run.
+impl Resumable {
+    /// Begins a restore, or resumes one of the same points and sources. Fails unless the directory
+    /// is new, empty, or bears the mark of that restore.
     pub fn begin(directory: &Path, points: Vec<PointId>, sources: &[Name]) -> Result<Self> {
         let there = std::fs::symlink_metadata(directory.join(MARK)).is_ok();
         let is_new = !directory.exists();
@@ -89,18 +92,18 @@ impl UnderWay {
                 found
             }
         };
-        let under_way = UnderWay {
+        let resumable = Resumable {
             directory: directory.to_owned(),
             mark,
             resumed,
             is_new,
             _lock: lock,
         };
-        under_way.write()?;
-        Ok(under_way)
+        resumable.write()?;
+        Ok(resumable)
     }
 
-    /// What an earlier run says it placed of a source, still to be compared.
+    /// A source that an earlier run claims to have placed. The caller must still compare it.
     pub fn placed(&self, source: &Name, kind: Kind) -> Option<Restored> {
         let note = self.mark.placed.get(source)?;
         let own = self.directory.join(source.as_str());
@@ -122,8 +125,8 @@ impl UnderWay {
         })
     }
 
-    /// Notes a source that was placed, and is equal to what was captured. `limits` are those of
-    /// placing it.
+    /// Notes a source that was placed and equals what was captured. `limits` are those of placing
+    /// it.
     pub fn note(&mut self, restored: &Restored, limits: Vec<Limit>) -> Result<()> {
         let file = match &restored.placed {
             Placed::Tree(_) => None,
@@ -142,7 +145,7 @@ impl UnderWay {
         self.write()
     }
 
-    /// Takes the mark away: the target holds what it shall.
+    /// Removes the mark: the restore is complete.
     pub fn finish(self) -> Result<()> {
         let path = self.directory.join(MARK);
         std::fs::remove_file(&path).map_err(|error| {
@@ -189,7 +192,7 @@ fn lock(directory: &Path) -> Result<File> {
     }
 }
 
-/// The mark in a directory. One that is not this user's own is none.
+/// The mark in a directory. One that this user does not own is ignored.
 fn read(directory: &Path) -> Result<Option<Mark>> {
     let path = directory.join(MARK);
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -210,7 +213,7 @@ fn read(directory: &Path) -> Result<Option<Mark>> {
     Ok(serde_json::from_slice(&text).ok())
 }
 
-/// Refuses to go on with another restore than the one that was begun.
+/// Fails if another restore was begun there.
 fn fits(directory: &Path, found: &Mark, asked: &Mark) -> Result<()> {
     if (&found.points, &found.sources) == (&asked.points, &asked.sources) {
         return Ok(());
@@ -221,14 +224,14 @@ fn fits(directory: &Path, found: &Mark, asked: &Mark) -> Result<()> {
             "the target {} holds a part of another restore, which was ended: of {} of point {}",
             directory.display(),
             found.sources.join(", "),
-            together::named(&found.points)
+            application::join_ids(&found.points)
         ),
     )
     .hint("run that one again with the same --to; or remove the directory, or name another one"))
 }
 
-/// Refuses a directory in which something else was put meanwhile: nothing of anybody's is lost, and
-/// nothing of it is taken for a part of the point.
+/// Fails if anything else was put into the directory meanwhile. Nobody's data is lost, and none of
+/// it is taken for a part of the point.
 fn only_ours(directory: &Path, mark: &Mark) -> Result<()> {
     let entries = std::fs::read_dir(directory).map_err(|e| unusable(directory, e))?;
     for entry in entries {
@@ -264,13 +267,13 @@ mod tests {
     }
 
     #[test]
-    fn only_the_same_restore_goes_on() {
+    fn only_the_same_restore_resumes() {
         let home = tempfile::tempdir().unwrap();
         let target = home.path().join("out");
         let clock = Clock::fixed("2026-11-20T06:00:00Z".parse().unwrap());
         let point = PointId::new(&clock);
         let sources = names(&["db", "files"]);
-        let begin = |sources: &[Name]| UnderWay::begin(&target, vec![point.clone()], sources);
+        let begin = |sources: &[Name]| Resumable::begin(&target, vec![point.clone()], sources);
         let first = begin(&sources).unwrap();
         assert!(!first.resumed);
         assert_eq!(begin(&sources).unwrap_err().code, Code::Busy);

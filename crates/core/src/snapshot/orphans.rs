@@ -1,5 +1,5 @@
-//! Snapshots of points that were never committed: a backup was killed after its snapshot and before
-//! the manifest that names it.
+//! Orphans: snapshots that no manifest names, because a backup was killed after it made the
+//! snapshot and before it wrote the manifest.
 
 use super::{PREFIX, Snapshots};
 use crate::error::Result;
@@ -9,25 +9,25 @@ use lifeboat_repository as engine;
 use lifeboat_repository::{FileKind, Id, Snapshot};
 use std::collections::HashSet;
 
-/// A younger one may be about to be named.
+/// Minimum age of an orphan: the manifest of a younger snapshot may be about to be written.
 const GRACE: SignedDuration = SignedDuration::from_hours(24);
 
-/// A snapshot that was made of a point, and that no manifest names.
+/// A snapshot made for a point that no manifest names.
 #[derive(Debug)]
-pub(crate) struct Unnamed {
+pub(crate) struct Orphan {
     pub snapshot: Id,
     pub point: PointId,
 }
 
 impl Snapshots {
-    /// Those of points of these plans that are older than a day. `named` tells, once the snapshots
-    /// are listed, which of them manifests name.
-    pub(crate) fn unnamed(
+    /// Finds orphans of these plans that are older than a day. `named` is called once the snapshots
+    /// are listed, and returns the ids of those that manifests name.
+    pub(crate) fn orphans(
         &self,
         is_plan: impl Fn(&str) -> bool,
         named: impl FnOnce() -> Result<HashSet<String>>,
         now: Timestamp,
-    ) -> Result<Vec<Unnamed>> {
+    ) -> Result<Vec<Orphan>> {
         let repository = self.repository()?;
         let prefix = format!("{PREFIX}{}/", FileKind::Snapshot.directory());
         let listed = self.store.list(&prefix)?;
@@ -47,12 +47,12 @@ impl Snapshots {
             }
             let snapshot = match repository.snapshot(&id) {
                 Ok(snapshot) => snapshot,
-                // Forgotten meanwhile, or not to be read by anybody.
+                // Forgotten meanwhile, or unreadable for everybody.
                 Err(engine::Error::Missing { .. } | engine::Error::Damaged { .. }) => continue,
                 Err(error) => return Err(self.about(error)),
             };
             let point = point_of(&snapshot, &is_plan).filter(|_| old(snapshot.time.at));
-            found.extend(point.map(|point| Unnamed {
+            found.extend(point.map(|point| Orphan {
                 snapshot: id,
                 point,
             }));
@@ -62,7 +62,7 @@ impl Snapshots {
     }
 }
 
-/// The point that a snapshot was made of, if it is tagged as those of these plans are.
+/// The point that a snapshot was made for, if its tags are those of a point of these plans.
 fn point_of(snapshot: &Snapshot, is_plan: impl Fn(&str) -> bool) -> Option<PointId> {
     match snapshot.tags.as_deref() {
         Some([point, plan]) if is_plan(plan) => PointId::parse(point),

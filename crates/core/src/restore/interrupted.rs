@@ -1,8 +1,9 @@
-//! Live restores that were ended half-way: found, told, and made whole.
+//! Live restores whose swap was interrupted: finds them, and undoes or finishes the swap.
 //!
-//! Paths, SQLite files and databases of PostgreSQL are swapped by renaming: each is whole under one
-//! of its names, whenever a restore is ended. A database of MariaDB or MySQL may be between both;
-//! see `source::mariadb`. What is done here is undone no further: it may be repeated.
+//! Paths, SQLite files and databases of PostgreSQL are swapped by renaming: whenever a restore is
+//! killed, each is whole under one of its names. The swap of a MariaDB or MySQL database takes
+//! several steps and may be interrupted between them; see `source::mariadb`. Recovery may itself be
+//! interrupted and repeated.
 
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
@@ -24,7 +25,7 @@ impl Live<'_> {
     }
 }
 
-/// The live databases of these sources, and why those that cannot be named cannot.
+/// The live databases of these sources; an error for each that has no valid name.
 fn live<'a>(
     context: &'a Context,
     sources: impl Iterator<Item = &'a str>,
@@ -42,7 +43,7 @@ fn live<'a>(
     })
 }
 
-/// Makes whole what of these sources is half-way; what was done, a line each.
+/// Undoes or finishes the interrupted swaps of these sources. Returns a line for each thing done.
 pub(super) fn recover<'a>(
     context: &'a Context,
     sources: impl Iterator<Item = &'a str>,
@@ -54,29 +55,30 @@ pub(super) fn recover<'a>(
     Ok(told)
 }
 
-/// What of these sources is half-way, for a plan: a database that does not answer is told by
-/// whatever comes next.
+/// Interrupted swaps of these sources, as steps of a plan. A database that does not answer is
+/// skipped: the next step reports it.
 pub(super) fn pending<'a>(
     context: &'a Context,
     sources: impl Iterator<Item = &'a str>,
 ) -> Vec<String> {
     let live = live(context, sources).filter_map(Result::ok);
-    let half_way = live.filter(|live| {
-        let asked = live.admin.is_half_way(&live.name, &context.scrubber);
+    let interrupted = live.filter(|live| {
+        let asked = live.admin.is_interrupted(&live.name, &context.scrubber);
         asked.unwrap_or(false)
     });
-    half_way
+    interrupted
         .map(|live| {
             format!(
-                "make whole database {} of source {}, which a restore that was ended left half-way in a swap",
+                "recover database {} of source {}, whose swap by an earlier restore was interrupted",
                 live.name, live.source
             )
         })
         .collect()
 }
 
-/// Makes whole all that a live restore left half-way when it was ended: what was live before is live
-/// again. Returns what was done, a line each. `confirm` is `APP/ENVIRONMENT`.
+/// Undoes every swap that a killed live restore left interrupted: what was live before is live
+/// again, unless only cleaning up was left to do. Returns a line for each thing done. Fails without
+/// `confirm`, which is `APP/ENVIRONMENT`, if anything is interrupted.
 pub fn undo(context: &Context, confirm: Option<&str>) -> Result<Vec<String>> {
     let app = &context.config.app;
     let expected = format!("{}/{}", app.name, app.environment);

@@ -1,9 +1,9 @@
-//! Notes of what a live restore places aside, so that what one that was killed leaves is found again.
+//! Leftovers of killed live restores: notes of what a restore sets aside, by which it is found
+//! again.
 //!
 //! A place is noted in the state directory before anything is put there, and struck out once it is
-//! gone. While nothing was swapped, what lies there is only a copy, and the next live restore
-//! removes it; later it may be what was live before, and is only named. Losing the notes means that
-//! nothing is found.
+//! gone. Before the swap it holds only a copy, and the next live restore removes it. After that it
+//! may hold what was live before, and is only reported. If the notes are lost, nothing is found.
 
 use crate::context::Context;
 use crate::error::Result;
@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 const DIRECTORY: &str = "restores";
 const NOTES: &str = "aside.json";
 
-/// Where something lies aside.
+/// A place where something is set aside.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Place {
@@ -28,20 +28,20 @@ pub(super) enum Place {
     Database(String),
 }
 
-/// Something that lies aside.
+/// Something that a restore set aside.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LeftAside {
-    /// Of which source.
+pub struct Leftover {
+    /// Its source.
     pub source: Name,
     point: PointId,
     place: Place,
-    /// The swap was begun.
+    /// True once the swap was begun.
     swapping: bool,
 }
 
-impl fmt::Display for LeftAside {
+impl fmt::Display for Leftover {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let LeftAside { point, .. } = self;
+        let Leftover { point, .. } = self;
         match &self.place {
             Place::Path(path) => write!(f, "{} was", path.display())?,
             Place::Database(name) => write!(f, "database {name} was")?,
@@ -59,8 +59,8 @@ impl fmt::Display for LeftAside {
     }
 }
 
-impl LeftAside {
-    /// What to do about it.
+impl Leftover {
+    /// Advice on what to do about it.
     pub fn hint(&self) -> &'static str {
         match self.swapping {
             false => {
@@ -70,7 +70,7 @@ impl LeftAside {
         }
     }
 
-    /// Where it lies, if it is a file or a directory.
+    /// Its path, if it is a file or a directory.
     pub fn path(&self) -> Option<&Path> {
         match &self.place {
             Place::Path(path) => Some(path),
@@ -94,7 +94,7 @@ impl LeftAside {
         Some(database.administrative())
     }
 
-    /// Removes it; why not, where it cannot be.
+    /// Removes it. Returns the reason if that fails.
     fn remove(&self, context: &Context) -> Option<String> {
         match &self.place {
             Place::Path(path) => remove_tree(path).first().map(ToString::to_string),
@@ -110,8 +110,8 @@ fn path(state: &State) -> Result<PathBuf> {
     Ok(state.private_directory(&[DIRECTORY])?.join(NOTES))
 }
 
-/// Notes that cannot be read are none.
-fn read(context: &Context) -> Vec<LeftAside> {
+/// Reads the notes. Unreadable notes count as none.
+fn read(context: &Context) -> Vec<Leftover> {
     let text = path(&context.state)
         .ok()
         .and_then(|path| std::fs::read(path).ok());
@@ -119,7 +119,7 @@ fn read(context: &Context) -> Vec<LeftAside> {
         .unwrap_or_default()
 }
 
-fn write(context: &Context, notes: &[LeftAside]) -> Result<()> {
+fn write(context: &Context, notes: &[Leftover]) -> Result<()> {
     let text = serde_json::to_vec(notes).unwrap_or_default();
     place::replace_file(&mut text.as_slice(), &path(&context.state)?, 0o600).map(drop)
 }
@@ -128,7 +128,7 @@ fn write(context: &Context, notes: &[LeftAside]) -> Result<()> {
 pub(super) fn note(context: &Context, source: &Name, point: &PointId, place: Place) -> Result<()> {
     let mut notes = read(context);
     notes.retain(|note| note.place != place);
-    notes.push(LeftAside {
+    notes.push(Leftover {
         source: source.clone(),
         point: point.clone(),
         place,
@@ -137,14 +137,14 @@ pub(super) fn note(context: &Context, source: &Name, point: &PointId, place: Pla
     write(context, &notes)
 }
 
-/// Notes that the swap begins.
-pub(super) fn swapping(context: &Context) -> Result<()> {
+/// Records that the swap begins.
+pub(super) fn note_swap(context: &Context) -> Result<()> {
     let mut notes = read(context);
     notes.iter_mut().for_each(|note| note.swapping = true);
     write(context, &notes)
 }
 
-/// Strikes out what is not there any more.
+/// Strikes out notes of what is no longer there.
 pub(super) fn strike_out(context: &Context) -> Result<()> {
     let notes = read(context);
     if notes.is_empty() {
@@ -154,8 +154,8 @@ pub(super) fn strike_out(context: &Context) -> Result<()> {
     write(context, &still)
 }
 
-/// What live restores that were ended left; nothing while one is running.
-pub fn left(context: &Context) -> Vec<LeftAside> {
+/// The leftovers of killed live restores; empty while a restore is running.
+pub fn find(context: &Context) -> Vec<Leftover> {
     match context.state.lock("restore") {
         Ok(Some(_lock)) => {
             let notes = read(context).into_iter();
@@ -165,9 +165,9 @@ pub fn left(context: &Context) -> Vec<LeftAside> {
     }
 }
 
-/// Removes what is only a copy of what ended live restores left, and names the rest; a line each.
-/// The caller holds the lock of restores.
-pub(super) fn tidy(context: &Context) -> Result<Vec<String>> {
+/// Removes leftovers that are only copies, and reports the others; a line for each. The caller
+/// holds the restore lock.
+pub(super) fn clean_up(context: &Context) -> Result<Vec<String>> {
     let mut told = Vec::new();
     for note in read(context).iter().filter(|note| note.is_there(context)) {
         let line = match note.swapping {

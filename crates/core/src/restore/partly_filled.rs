@@ -1,8 +1,8 @@
-//! Notes of databases that a restore fills, so that one that was killed is recognised.
+//! Databases that a restore began to fill: notes by which a killed restore is recognised.
 //!
-//! The state directory keeps them, so that only the host that began a restore knows of it. A
-//! database is emptied only where this host began to fill it from the same point, and it holds
-//! nothing but a part of that: each of its tables is one of the point's, with no more rows.
+//! The notes are in the state directory, so only the host that began a restore knows of it. A
+//! database is emptied only if this host began to fill it from the same point, and if it holds no
+//! more than a part of that: each of its tables is one of the point's, with no more rows.
 
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
@@ -32,7 +32,7 @@ fn path(state: &State) -> Result<PathBuf> {
     Ok(state.private_directory(&["restores"])?.join(NOTES))
 }
 
-/// Notes that cannot be read are none.
+/// Reads the notes. Unreadable notes count as none.
 fn read(context: &Context) -> Vec<Filling> {
     let text = path(&context.state)
         .ok()
@@ -46,8 +46,8 @@ fn write(context: &Context, notes: &[Filling]) -> Result<()> {
     place::replace_file(&mut text.as_slice(), &path(&context.state)?, 0o600).map(drop)
 }
 
-/// Notes that a database is about to be filled. One that a killed restore of the same left half
-/// filled is emptied, where that can be done without losing anything else; returns what was done.
+/// Notes that a database is about to be filled. If a killed restore of the same source and point
+/// left it partly filled, empties it, provided that nothing else is lost; returns what was done.
 pub(super) fn begin(
     context: &Context,
     database: &Database,
@@ -69,7 +69,7 @@ pub(super) fn begin(
     };
     notes.retain(|note| note.database != filling.database);
     if !database.is_empty(&context.scrubber)? {
-        // Somebody else's: it is refused by who fills it.
+        // It holds someone else's data: whoever fills it refuses it.
         return Ok(done);
     }
     notes.push(filling);
@@ -98,12 +98,12 @@ fn begin_again(
     let counts = database.row_counts(scrubber)?;
     let part = same && captured.is_some_and(|captured| is_part(&counts, captured));
     let told = format!(
-        "a restore of source {} of {} that was ended left it half filled",
+        "an interrupted restore of source {} of {} left it partly filled",
         earlier.source, earlier.point
     );
     if part && database.empty_again(scrubber)? {
         return Ok(Some(format!(
-            "{}: {told}; it was begun again",
+            "{}: {told}; it was emptied, and the restore began again",
             filling.database
         )));
     }
@@ -114,8 +114,8 @@ fn begin_again(
     .hint("look whether anything else is in it; then drop it, make it anew, and run this again"))
 }
 
-/// Whether tables with so many rows hold no more than was captured, and not all of it: what is
-/// whole may be in use.
+/// Returns true if tables with these row counts hold only a part of what was captured. A database
+/// that is whole may be in use.
 fn is_part(counts: &BTreeMap<String, u64>, captured: &Proof) -> bool {
     let Fingerprint::Tables(tables) = &captured.fingerprint else {
         return false;
@@ -131,7 +131,7 @@ fn is_part(counts: &BTreeMap<String, u64>, captured: &Proof) -> bool {
     within && !whole
 }
 
-/// Strikes a database out unless a part of the dump is still in it.
+/// Removes the note of a database, unless a part of the dump is still in it.
 pub(super) fn end(context: &Context, database: &Database, whole: bool) -> Result<()> {
     if !whole && !matches!(database.is_empty(&context.scrubber), Ok(true)) {
         return Ok(());
