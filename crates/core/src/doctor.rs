@@ -259,7 +259,7 @@ fn open_to_others(subject: &str, config: &StoreConfig) -> Option<Finding> {
 
 /// Reports what restores set aside beside the paths of a source and is still there, except what
 /// `told` already names.
-fn set_aside(subject: &str, kind: &SourceKind, told: &[LeftAside]) -> Vec<Finding> {
+fn set_aside(subject: &str, kind: &SourceKind, told: &[Leftover]) -> Vec<Finding> {
     let left: BTreeSet<PathBuf> = kind.roots().into_iter().flat_map(aside::left).collect();
     let is_told = |path: &PathBuf| told.iter().any(|left| left.path() == Some(path));
     let untold = left.into_iter().filter(|path| !is_told(path));
