@@ -1,9 +1,9 @@
 //! The restic repository format, versions 1 and 2: chunks, seals, packs, indexes, trees and
 //! snapshots, byte for byte what `restic` reads and writes.
 //!
-//! Opens and makes repositories in any [`lifeboat_store::Store`], backs up directories into them,
-//! looks into them, checks, restores, copies, prunes and repairs them, and takes and honours locks.
-//! It knows nothing of configuration, and prints nothing.
+//! Opens and creates repositories in any [`lifeboat_store::Store`]; backs up directories into them;
+//! browses, checks, restores, copies, prunes and repairs them; takes and honours locks. It knows
+//! nothing of configuration, and prints nothing.
 
 pub mod aside;
 pub mod assemble;

@@ -1,9 +1,9 @@
-//! Reads trees many at a time. The trees of a backup lie together in packs, in about the order in which
-//! they are wanted again: around each that is read, what lies near it comes in the same request and
-//! is kept for the next ones. So a store that takes its time to answer is asked once for a megabyte
-//! of trees, not once for each directory, and a disk opens one file and not thousands.
+//! Reads trees many at a time. The trees of a backup lie together in packs, in about the order in
+//! which they are needed again. So each read of a tree also fetches what lies near it, which is
+//! kept for the next reads. A slow store is asked once for a megabyte of trees, not once for each
+//! directory, and a disk opens one file and not thousands.
 //!
-//! What lies near a tree never keeps it from being read: where a stretch cannot be read, as on a disk
+//! What lies near a tree never keeps it from being read: if a stretch cannot be read, as on a disk
 //! with a bad sector, the tree is read alone.
 
 use crate::error::{Error, Result};
@@ -13,23 +13,23 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
-/// Packs are read in stretches of this length. Longer trees are read alone.
+/// The length of the stretches in which packs are read. Longer trees are read alone.
 const STRETCH_BYTES: u64 = 1 << 20;
-/// The most stretches that are kept; the one wanted longest ago goes first.
+/// The most stretches that are kept. The least recently used is dropped first.
 const STRETCHES: usize = 8;
 
-/// What was read of a stretch; who comes first reads it while others who want it wait.
+/// The bytes of a stretch. The first thread to want it reads it while the others wait.
 type Stretch = Arc<Mutex<Option<Arc<[u8]>>>>;
 
-/// See the module.
+/// Reads and keeps stretches of packs; see the module.
 #[derive(Default)]
 pub(crate) struct Nearby {
-    /// By pack and number, the one that was wanted last at the end.
+    /// Stretches by pack and number; the most recently used is last.
     kept: Mutex<VecDeque<((Id, u64), Stretch)>>,
 }
 
 impl Nearby {
-    /// These bytes of a pack, or as many as there are. `fetch` reads some of the pack.
+    /// Returns these bytes of a pack, or as many as there are. `fetch` reads a range of the pack.
     pub(crate) fn read(
         &self,
         pack: &Id,

@@ -1,4 +1,5 @@
-//! Directories that are worked on in several windows, with long trees; both are short in tests.
+//! Tests of directories that need several batches, and of long trees. Both limits are small in
+//! tests.
 
 use super::{Excludes, Options, Report, run};
 use crate::browse::{self, Change};
@@ -56,7 +57,7 @@ fn fill(directory: &Path) {
         let content = format!("{}", number / 2);
         fs::write(directory.join(format!("n{number:04}")), content).unwrap();
     }
-    // Comes after what is restored first, and has the name of a partial file.
+    // This sorts after what is restored first, and has the name of a partial file.
     fs::write(directory.join("n0099.lifeboat-partial"), "mine").unwrap();
 }
 
@@ -119,7 +120,7 @@ fn a_huge_directory_with_a_parent_makes_the_same_tree_as_without() {
     let tree = place.path().join("d");
     fill(&tree);
     let repository = repository();
-    // Those around it are others' too, and change meanwhile.
+    // The directories above belong to others too, and may change meanwhile.
     let inner = |report: &Report| innermost(&repository, report.tree, &tree);
     let mut parent = back_up(&repository, &tree, None);
     let same = back_up(&repository, &tree, Some(parent.snapshot));
@@ -222,7 +223,7 @@ fn a_mount_that_does_not_answer_is_named_and_the_rest_is_taken() {
     fs::create_dir_all(&mount).unwrap();
     fs::write(tree.join("a"), "a").unwrap();
     fs::write(tree.join("z"), "z").unwrap();
-    // Without /dev/fuse, or the right to mount, there is nothing to test.
+    // Without /dev/fuse, or the permission to mount, there is nothing to test.
     let Some(_silent) = Silent::mount(&mount) else {
         return;
     };
@@ -240,7 +241,7 @@ fn a_mount_that_does_not_answer_is_named_and_the_rest_is_taken() {
     options.paths = vec![mount.clone()];
     let error = run(&repository, &index, &options).unwrap_err();
     assert!(matches!(error, Error::NothingTaken { .. }), "{error}");
-    // What is left out is not asked anything.
+    // What is left out is not accessed at all.
     options.paths = vec![tree];
     options.patience = Duration::from_secs(3600);
     let pattern = mount.display().to_string();

@@ -1,4 +1,4 @@
-//! Which packs are read when not all are.
+//! Chooses the packs to read when not all of them are read.
 
 use crate::id::Id;
 use std::str::FromStr;
@@ -8,21 +8,22 @@ use std::str::FromStr;
 pub enum Subset {
     /// All of them.
     All,
-    /// One of `of` parts, chosen by the first byte of each id: the parts together are everything.
+    /// One of `of` parts, chosen by the first byte of each id. Together the parts cover all packs.
     Part {
-        /// Number of the part, from 1 on.
+        /// The number of the part, counted from 1.
         number: u16,
-        /// How many parts there are; at most 256.
+        /// The number of parts; at most 256.
         of: u16,
     },
-    /// A percentage of the packs, chosen at random; one pack at least.
+    /// A random percentage of the packs, at least one pack.
     Percent(f64),
-    /// Packs chosen at random until they have this many bytes.
+    /// Random packs, until together they have at least this many bytes.
     Bytes(u64),
 }
 
 impl Subset {
-    /// Chooses among packs and their bytes. `seed` is the chance.
+    /// Chooses among packs, given with their sizes in bytes. The random choice depends on `seed`
+    /// alone.
     pub fn choose(self, packs: &[(Id, u64)], seed: &[u8]) -> Vec<(Id, u64)> {
         let by_chance = || {
             let mut mixed = packs.to_vec();
@@ -37,7 +38,7 @@ impl Subset {
             }
             Subset::Percent(percent) => {
                 let mut chosen = by_chance();
-                // Rounded up, so that there is one.
+                // Rounded up, so that at least one is chosen.
                 let keep = |place: usize| (place as f64) * 100.0 < percent * packs.len() as f64;
                 let count = (0..packs.len()).take_while(|place| keep(*place)).count();
                 chosen.truncate(count);
@@ -59,7 +60,7 @@ impl Subset {
 impl FromStr for Subset {
     type Err = String;
 
-    /// `2/5`, `2.5%`, or a size: `500M`, `10G`, `1T`.
+    /// Parses `2/5`, `2.5%`, or a size: `500M`, `10G`, `1T`.
     fn from_str(text: &str) -> Result<Self, String> {
         if let Some((number, of)) = text.split_once('/') {
             return match (number.parse(), of.parse()) {

@@ -1,4 +1,4 @@
-//! Restores in many rounds, which are short in tests.
+//! Tests of restores that need several rounds. Rounds are short in tests.
 
 use super::{Options, Source, run};
 use crate::backup::tests::back_up;
@@ -18,7 +18,7 @@ fn what_does_not_fit_one_round_is_restored_in_several() {
         let at = tree.join(format!("{number}/deeper/{number}"));
         fs::create_dir_all(&at).unwrap();
         for file in 0..70 {
-            // One in three has what another one has.
+            // One file in three shares its content with another.
             let content = format!("{}", file * 2 / 3);
             fs::write(at.join(file.to_string()), content).unwrap();
         }
