@@ -81,8 +81,8 @@ impl std::fmt::Debug for Repository {
 }
 
 impl Repository {
-    /// Makes a repository of format 2 below `prefix`, which is empty or ends in `/`. The key file
-    /// is written before `config`, so that a repository that was half made has none.
+    /// Creates a repository of format 2 below `prefix`, which is empty or ends in `/`. The key file
+    /// is written before `config`, so a repository that is incomplete has no `config`.
     pub fn create(
         store: Arc<dyn Store>,
         prefix: &str,
