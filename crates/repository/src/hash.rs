@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_at_a_time_are_each_as_alone_in_whatever_pieces_they_come() {
+    fn hashing_two_at_once_gives_the_hash_of_each_alone() {
         let lengths = [0, 1, 7, 63, 64, 65, 128, 200, 1000];
         let (mut a, mut b) = (Hashing::default(), Hashing::default());
         let (mut all_x, mut all_y) = (Vec::new(), Vec::new());

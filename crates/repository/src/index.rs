@@ -630,7 +630,7 @@ mod tests {
     }
 
     #[test]
-    fn files_of_old_and_of_others_are_read() {
+    fn index_files_of_old_versions_and_other_programs_are_read() {
         let id = Id::of(b"x");
         let packs = format!(
             r#"[{{"id":"{id}","blobs":[{{"id":"{id}","type":"data","offset":0,"length":38,"new":1}}]}}]"#

@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_need_not_say_who_made_it() {
+    fn a_key_file_may_omit_who_made_it() {
         let (master, file) = made();
         let mut value = serde_json::to_value(&file).unwrap();
         let fields = value.as_object_mut().unwrap();

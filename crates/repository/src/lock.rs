@@ -466,7 +466,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_of_no_process_is_not_of_a_dead_one() {
+    fn a_lock_without_a_valid_process_id_is_not_dead() {
         let mut file = own(Mode::Shared, &author());
         let node = rustix::system::uname();
         file.hostname = node.nodename().to_str().unwrap().to_owned();
@@ -479,7 +479,7 @@ mod tests {
     }
 
     #[test]
-    fn many_may_add_and_one_may_take_away() {
+    fn many_may_add_and_only_one_may_remove() {
         let repository = repository();
         let first = take(&repository, Mode::Shared).unwrap();
         let second = take(&repository, Mode::Shared).unwrap();
@@ -499,7 +499,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_gets_it_when_it_is_free() {
+    fn waiting_gets_the_lock_once_it_is_free() {
         let repository = repository();
         let first = take(&repository, Mode::Exclusive).unwrap();
         std::thread::scope(|scope| {
@@ -517,7 +517,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stale_lock_is_in_nobodys_way_and_removed() {
+    fn a_stale_lock_blocks_nobody_and_is_removed() {
         let repository = repository();
         write(&repository, &aged(31)).unwrap();
         drop(take(&repository, Mode::Exclusive).unwrap());
@@ -557,7 +557,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_told_to_stop_neither_reads_nor_writes_and_leaves_no_lock() {
+    fn stopped_work_neither_reads_nor_writes_and_leaves_no_lock() {
         let repository = repository();
         let id = repository.write_document(FileKind::Index, b"{}").unwrap();
         let lock = take(&repository, Mode::Shared).unwrap();
@@ -571,7 +571,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_told_to_stop_does_not_wait_for_a_lock() {
+    fn stopped_work_does_not_wait_for_a_lock() {
         let store = Arc::new(MemoryStore::new());
         let repository = Repository::create(store.clone(), "", b"x", &author()).unwrap();
         let held = take(&repository, Mode::Exclusive).unwrap();

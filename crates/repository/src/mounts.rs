@@ -336,7 +336,7 @@ broken
 ";
 
     #[test]
-    fn a_network_or_another_process_is_far() {
+    fn network_and_fuse_file_systems_are_recognised() {
         let mounts = mounts(TABLE, PATIENCE);
         for (path, expected) in [
             ("/", false),
@@ -357,7 +357,7 @@ broken
     }
 
     #[test]
-    fn what_does_not_answer_is_asked_once() {
+    fn a_silent_file_system_is_asked_once() {
         let mounts = mounts(TABLE, Duration::from_millis(100));
         let (far, near) = (Path::new("/usb/x"), Path::new("/run/x"));
         assert_eq!(mounts.ask(far, |_| Ok(1)).unwrap(), 1);

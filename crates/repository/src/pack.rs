@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_put_in_is_listed() {
+    fn every_added_blob_is_listed() {
         let key = Key::random().unwrap();
         let Pack {
             id,

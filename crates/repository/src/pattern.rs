@@ -447,7 +447,7 @@ mod tests {
     }
 
     #[test]
-    fn a_later_pattern_takes_back() {
+    fn a_later_pattern_reverts_an_earlier_one() {
         let patterns = Patterns::new(&["*.txt", "!keep.txt", "/x/keep.txt"], &[]).unwrap();
         assert!(patterns.matches(b"/a.txt"));
         assert!(!patterns.matches(b"/keep.txt"));
@@ -464,7 +464,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_refused() {
+    fn a_malformed_pattern_is_refused() {
         for bad in [
             "[", "[a", "[]", "[a-]", "[-a]", "a\\", "x/[", "[a\\", "![z", "[^]",
         ] {

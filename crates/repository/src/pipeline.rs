@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_waits_hears_of_a_failure() {
+    fn a_waiting_thread_learns_of_a_failure() {
         let failed = fed(1, |_, pipeline, scope| {
             let place = pipeline.places(1);
             scope.spawn(move |_| pipeline.put(place, 1, Err(Error::Stopped)));

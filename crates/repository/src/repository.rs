@@ -2,19 +2,19 @@
 
 use crate::chunker::{Chunker, Polynomial};
 use crate::crypto::{Key, random};
+use crate::document;
 use crate::error::{Damage, Error, FileKind, Result};
 use crate::id::Id;
 use crate::index::{Index, IndexBuilder, IndexFile, Location};
 use crate::keyfile::{Cost, KeyFile};
 use crate::lock::Hold;
-use crate::nearby::Nearby;
 use crate::pack::{self, BlobKind, PackedBlob};
+use crate::read_ahead::ReadAhead;
 use crate::requests;
 use crate::snapshot::Snapshot;
 use crate::sync::{into_inner, lock};
 use crate::time::Time;
 use crate::tree::{self, Node, Nodes, Text};
-use crate::unpacked;
 use bytes::Bytes;
 use jiff::Timestamp;
 use lifeboat_store::{ObjectInfo, PutOptions, Store, StoreError};
@@ -69,7 +69,7 @@ pub struct Repository {
     config: Config,
     chunker: OnceLock<Chunker>,
     hold: Arc<Hold>,
-    nearby: Nearby,
+    read_ahead: ReadAhead,
     /// The key file that the password opened.
     opened_by: Option<Id>,
 }
@@ -100,7 +100,7 @@ impl Repository {
             },
             chunker: OnceLock::new(),
             hold: Arc::default(),
-            nearby: Nearby::default(),
+            read_ahead: ReadAhead::default(),
             opened_by: None,
             store,
         };
@@ -114,7 +114,7 @@ impl Repository {
         repository.config.id = Id::new(id).to_string();
         repository.opened_by = Some(repository.add_key(password, Cost::default(), author)?);
         let json = json(&repository.config)?;
-        let sealed = unpacked::seal(&repository.key, &json, false)?;
+        let sealed = document::seal(&repository.key, &json, false)?;
         match repository.put(CONFIG, sealed) {
             Err(Error::Store(StoreError::AlreadyExists { .. })) => Err(Error::Exists {
                 location: repository.location(),
@@ -133,7 +133,7 @@ impl Repository {
             config,
             chunker: OnceLock::new(),
             hold: Arc::default(),
-            nearby: Nearby::default(),
+            read_ahead: ReadAhead::default(),
             opened_by: Some(opened_by),
         };
         let location = || format!("{}/{prefix}", store.location());
@@ -191,7 +191,7 @@ impl Repository {
             config: self.config.clone(),
             chunker: OnceLock::new(),
             hold: Arc::clone(&self.hold),
-            nearby: Nearby::default(),
+            read_ahead: ReadAhead::default(),
             opened_by: self.opened_by,
         }
     }
@@ -288,12 +288,12 @@ impl Repository {
     /// seal.
     pub fn read_document(&self, kind: FileKind, id: &Id) -> Result<Vec<u8>> {
         let bytes = self.read_file(kind, id)?;
-        unpacked::open(&self.key, bytes).map_err(|damage| damaged(kind, id, damage))
+        document::open(&self.key, bytes).map_err(|damage| damaged(kind, id, damage))
     }
 
     /// Seals and stores a document, and returns its id.
     pub fn write_document(&self, kind: FileKind, document: &[u8]) -> Result<Id> {
-        let sealed = unpacked::seal(&self.key, document, self.config.version >= 2)?;
+        let sealed = document::seal(&self.key, document, self.config.version >= 2)?;
         let id = Id::of(&sealed);
         self.put(&kind.key(&id), sealed)?;
         Ok(id)
@@ -419,7 +419,7 @@ impl Repository {
         let range = start..start + u64::from(at.length);
         if at.kind == BlobKind::Tree {
             let fetch = |range| self.read_pack_part(&at.pack, range);
-            let sealed = self.nearby.read(&at.pack, range, fetch)?;
+            let sealed = self.read_ahead.read(&at.pack, range, fetch)?;
             return match sealed.len() == at.length as usize {
                 true => Ok(sealed),
                 false => Err(cut_off(&at.pack)),
@@ -563,7 +563,7 @@ pub fn open_blob(key: &Key, id: &Id, sealed: Vec<u8>, compressed: bool) -> Resul
     let about = |damage| Error::Blob { id: *id, damage };
     let mut plain = key.open(sealed).map_err(about)?;
     if compressed {
-        plain = unpacked::decompress(&plain, BLOB_BYTES_MAX).map_err(about)?;
+        plain = document::decompress(&plain, BLOB_BYTES_MAX).map_err(about)?;
     }
     match Id::of(&plain) {
         found if found == *id => Ok(plain),
@@ -572,7 +572,7 @@ pub fn open_blob(key: &Key, id: &Id, sealed: Vec<u8>, compressed: bool) -> Resul
 }
 
 fn parse_config(key: &Key, sealed: Vec<u8>) -> Result<Config> {
-    let config: Config = unpacked::parse(key, sealed).map_err(Error::Config)?;
+    let config: Config = document::parse(key, sealed).map_err(Error::Config)?;
     match config.version {
         1 | 2 => Ok(config),
         version => Err(Error::Version { version }),

@@ -10,9 +10,9 @@
 //! filled in a fixed number of buffers, and a thread that opens the next pack waits until one was
 //! stored.
 
-mod long;
+mod tree_writer;
 
-pub(crate) use long::TreeWriter;
+pub(crate) use tree_writer::TreeWriter;
 
 use crate::buffer::room_for;
 use crate::chunker::ZEROS;

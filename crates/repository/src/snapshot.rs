@@ -267,7 +267,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn read_and_written_with_what_is_unknown() {
+    fn unknown_fields_survive_reading_and_writing() {
         let text = concat!(
             r#"{"time":"2026-11-21T11:42:35.145398447+01:00","tree":"9ade7fe930c42c3d9d20bd01e4511fec7ca054874eadc9eb9f237b7d7b3a7eb5","paths":["/srv"],"#,
             r#""hostname":"h","username":"root","tags":["a","b"],"program_version":"restic 0.19.1","summary":{"files_new":1,"backup_start":"2026-11-21T11:42:35Z"}}"#
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_nobody_knows_do_not_change_from_one_writing_to_the_next() {
+    fn unknown_numbers_are_written_unchanged() {
         let text = concat!(
             r#"{"time":"2026-11-21T11:42:35Z","tree":"9ade7fe930c42c3d9d20bd01e4511fec7ca054874eadc9eb9f237b7d7b3a7eb5","#,
             r#""more":14611111111111111111111111111111111111111111111111111111111116}"#
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn a_summary_is_said_beside_what_others_say() {
+    fn a_summary_keeps_the_fields_of_other_programs() {
         let text = concat!(
             r#"{"time":"2026-11-21T11:42:35Z","tree":"9ade7fe930c42c3d9d20bd01e4511fec7ca054874eadc9eb9f237b7d7b3a7eb5","#,
             r#""summary":{"files_new":1,"files_seen_twice":7}}"#

@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_that_cannot_be_written_becomes_the_nearest() {
+    fn a_time_that_cannot_be_written_becomes_the_nearest_that_can() {
         let east = TimeZone::fixed(Offset::from_hours(14).unwrap());
         let west = TimeZone::fixed(Offset::from_hours(-12).unwrap());
         for (seconds, expected) in [

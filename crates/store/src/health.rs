@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_little_of_an_answer_is_no_progress() {
+    fn a_little_of_an_answer_does_not_count_as_progress() {
         let begin = Instant::now();
         let mut health = Health::new(patience(4));
         assert!(health.failed(begin));

@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn each_fault_shows_and_no_probe_is_left() {
+    fn every_fault_is_found_and_no_probe_is_left() {
         assert!(matches!(probed("none"), (Ok(()), 0)));
         assert!(matches!(probed("put"), (Err(StoreError::Denied { .. }), 0)));
         assert!(matches!(
@@ -194,12 +194,12 @@ mod tests {
     }
 
     #[test]
-    fn a_store_that_forbids_deletion_is_good() {
+    fn a_store_that_forbids_deletion_passes() {
         assert!(matches!(probed("delete"), (Ok(()), 1)));
     }
 
     #[test]
-    fn where_nothing_is_deleted_the_same_object_is_replaced() {
+    fn without_deletion_the_same_probe_object_is_replaced() {
         let store = Faulty {
             inner: MemoryStore::new(),
             fault: "delete",

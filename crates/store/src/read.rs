@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn filling_stops_at_the_limit_and_at_the_end() {
+    fn filling_stops_at_the_limit_or_the_end() {
         let data: Vec<u8> = (0..5_000_000_u32).map(|i| (i % 251) as u8).collect();
         let mut body = &data[..];
         let mut buffer = Vec::new();

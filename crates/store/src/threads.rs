@@ -28,7 +28,7 @@ pub fn available(wanted: usize) -> usize {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn what_can_be_had_is_counted() {
+    fn available_threads_are_counted() {
         assert_eq!(super::available(0), 0);
         assert_eq!(super::available(3), 3);
     }

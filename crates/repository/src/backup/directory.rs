@@ -177,7 +177,7 @@ impl Backup<'_> {
         was: Option<&Node>,
         device: u64,
     ) -> Result<Option<Node>> {
-        if self.options.excludes.chooses(&path) {
+        if self.options.excludes.excludes_path(&path) {
             return Ok(None);
         }
         if aside::is_set_aside(CWD, &path, name) {
@@ -185,7 +185,7 @@ impl Backup<'_> {
             return Ok(None);
         }
         match self.mounts.ask(&path, |path| path.symlink_metadata()) {
-            Ok(metadata) if self.options.excludes.chooses_of_size(&metadata) => Ok(None),
+            Ok(metadata) if self.options.excludes.excludes_by_size(&metadata) => Ok(None),
             Ok(metadata) => self.entry(path, name, &metadata, was, device),
             Err(error) => {
                 self.skip(path, error);
@@ -222,7 +222,9 @@ impl Backup<'_> {
     pub(super) fn wanted_in(&self, path: &Path) -> io::Result<Vec<OsString>> {
         let mut names = self.mounts.names(path)?;
         names.sort_unstable();
-        self.options.excludes.mark(&self.mounts, path, &mut names);
+        self.options
+            .excludes
+            .keep_only_marker(&self.mounts, path, &mut names);
         Ok(names)
     }
 }

@@ -133,17 +133,17 @@ impl Excludes {
 
     /// Returns whether a path is left out by its name alone, so that nothing needs to be asked of
     /// the file system.
-    fn chooses(&self, path: &Path) -> bool {
+    fn excludes_path(&self, path: &Path) -> bool {
         !self.patterns.is_empty() && self.patterns.matches(path.as_os_str().as_bytes())
     }
 
-    fn chooses_of_size(&self, metadata: &Metadata) -> bool {
+    fn excludes_by_size(&self, metadata: &Metadata) -> bool {
         let too_long = |limit| metadata.is_file() && metadata.len() > limit;
         self.larger_than.is_some_and(too_long)
     }
 
     /// Keeps only the marker file among the names in a directory, if there is one.
-    fn mark(&self, mounts: &Mounts, path: &Path, names: &mut Vec<OsString>) {
+    fn keep_only_marker(&self, mounts: &Mounts, path: &Path, names: &mut Vec<OsString>) {
         let begins = |name: &OsString, with: &[u8]| {
             let with = with.to_vec();
             with.is_empty()

@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_in_another_is_there_once() {
+    fn a_path_inside_another_occurs_once() {
         for (paths, expected) in [
             (&["/a/b", "/a/b/c"][..], "a/{b[/a/b]}"),
             (&["/a/b/c", "/a/b"], "a/{b[/a/b]}"),
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_relative_path_lies_as_it_is_named() {
+    fn a_relative_path_keeps_its_own_components() {
         for (paths, expected) in [
             (&["data"][..], "data[/srv/web/data]"),
             (&["a/b", "a/c"], "a/{b[/srv/web/a/b] c[/srv/web/a/c]}"),
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_is_taken_whole_and_beside_another_of_its_name() {
+    fn an_entry_is_whole_and_numbered_beside_a_namesake() {
         let (mut targets, _) = Targets::new(&["etc/a".into()], Path::new("/srv"));
         targets.add_entry(Path::new("/"), 7, "etc".into());
         targets.add_entry(Path::new("/srv"), 8, "etc".into());

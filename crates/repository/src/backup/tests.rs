@@ -102,7 +102,7 @@ fn a_long_tree_is_the_same_as_one_written_whole() {
 }
 
 #[test]
-fn a_long_tree_that_is_not_what_it_says_is_damage() {
+fn a_long_tree_that_does_not_match_its_id_is_damage() {
     let json = [b"{\"nodes\":[".as_slice(), &[b' '; 5000], b"]}\n"].concat();
     let packed = zstd::bulk::compress(&json, 3).unwrap();
     let id = Id::of(&json);
@@ -115,7 +115,7 @@ fn a_long_tree_that_is_not_what_it_says_is_damage() {
 
 #[test]
 #[allow(clippy::disallowed_methods, reason = "a test writes as it likes")]
-fn a_huge_directory_with_a_parent_makes_the_same_tree_as_without() {
+fn a_huge_directory_makes_the_same_tree_with_or_without_a_parent() {
     let place = tempfile::tempdir().unwrap();
     let tree = place.path().join("d");
     fill(&tree);
@@ -217,7 +217,7 @@ fn a_huge_directory_is_restored_in_several_rounds_and_pruned() {
 
 #[test]
 #[allow(clippy::disallowed_methods, reason = "a test writes as it likes")]
-fn a_mount_that_does_not_answer_is_named_and_the_rest_is_taken() {
+fn a_silent_mount_is_reported_and_the_rest_is_backed_up() {
     let place = tempfile::tempdir().unwrap();
     let (tree, mount) = (place.path().join("d"), place.path().join("d/m"));
     fs::create_dir_all(&mount).unwrap();
@@ -252,7 +252,7 @@ fn a_mount_that_does_not_answer_is_named_and_the_rest_is_taken() {
 
 #[test]
 #[allow(clippy::disallowed_methods, reason = "a test writes as it likes")]
-fn a_pipe_is_no_tag_with_a_header_and_is_not_waited_for() {
+fn a_pipe_named_like_a_marker_file_is_not_read() {
     let place = tempfile::tempdir().unwrap();
     let tree = place.path().join("d");
     fs::create_dir_all(&tree).unwrap();

@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn the_parts_are_everything_once() {
+    fn the_parts_cover_every_pack_once() {
         let packs = packs(1000);
         for of in [1, 2, 7, 256] {
             let part = |number| Subset::Part { number, of }.choose(&packs, b"");
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn chance_chooses_as_many_as_were_wanted_and_others_each_time() {
+    fn a_random_choice_has_the_wanted_size_and_varies_with_the_seed() {
         let packs = packs(200);
         let count = |subset: Subset| subset.choose(&packs, b"seed").len();
         assert_eq!(count(Subset::Percent(10.0)), 20);
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_say_which() {
+    fn subsets_are_parsed() {
         for (text, expected) in [
             ("1/1", Subset::Part { number: 1, of: 1 }),
             ("3/256", Subset::Part { number: 3, of: 256 }),

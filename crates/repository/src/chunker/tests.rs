@@ -117,7 +117,7 @@ fn lengths_stay_within_their_limits() {
 }
 
 #[test]
-fn short_reads_change_nothing_and_errors_are_told() {
+fn short_reads_change_nothing_and_errors_are_returned() {
     struct Dribble<'a>(&'a [u8], usize);
     impl std::io::Read for Dribble<'_> {
         fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {

@@ -59,7 +59,7 @@ mod tests {
 
     #[test]
     #[expect(clippy::disallowed_methods, reason = "files that are looked for")]
-    fn a_pattern_stands_for_what_is_there() {
+    fn a_pattern_expands_to_existing_paths() {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path();
         for name in ["a/x.log", "a/y.txt", "b/x.log", "b/.hidden", "c*"] {

@@ -147,7 +147,7 @@ pub fn run(repository: &Repository, options: &Options) -> Result<Report> {
 /// in the index before them.
 fn look(repository: &Repository) -> Result<(State, Index)> {
     let (snapshots, errors) = repository.snapshots()?;
-    none(errors)?;
+    require_undamaged(errors)?;
     // Packs are listed before the index is read, so that a pack stored meanwhile is not taken for
     // missing.
     let listed = repository.list(FileKind::Index)?;
@@ -164,7 +164,7 @@ fn look(repository: &Repository) -> Result<(State, Index)> {
         builder.add_file(file);
         files.insert(id, content);
     })?;
-    none(errors)?;
+    require_undamaged(errors)?;
     let (builder, files) = into_inner(read);
     let state = State {
         files,
@@ -176,7 +176,7 @@ fn look(repository: &Repository) -> Result<(State, Index)> {
 }
 
 /// Fails if there are errors: a damaged repository is not pruned.
-fn none(errors: Vec<Error>) -> Result<()> {
+fn require_undamaged(errors: Vec<Error>) -> Result<()> {
     errors.into_iter().next().map_or(Ok(()), Err)
 }
 

@@ -2,7 +2,7 @@
 //! no longer needs.
 
 use super::plan::Plan;
-use super::{Options, Report, State, none};
+use super::{Options, Report, State, require_undamaged};
 use crate::error::{Error, FileKind, Result};
 use crate::id::Id;
 use crate::index::{IndexFile, IndexPack};
@@ -27,7 +27,7 @@ pub(super) fn run(
     if state.files.keys().any(|id| !now.contains(id)) {
         return Err(Error::Changed);
     }
-    spare_what_came_meanwhile(repository, state, &listed, &mut plan)?;
+    keep_packs_needed_meanwhile(repository, state, &listed, &mut plan)?;
     // A pack that stays in the index must be marked for deletion in no index file.
     let mut stay: BTreeSet<Id> = BTreeSet::new();
     for content in state.files.values() {
@@ -50,7 +50,7 @@ pub(super) fn run(
         plan: &plan,
     };
     let failed = Mutex::new(None);
-    none(repository.each_index_file(&outdated, |_, file| {
+    require_undamaged(repository.each_index_file(&outdated, |_, file| {
         if let Err(error) = switch.file(file) {
             lock(&failed).get_or_insert(error);
         }
@@ -130,7 +130,7 @@ impl Switch<'_> {
 }
 
 /// Keeps packs that were rubbish at the first look but may be needed by backups that ended since.
-fn spare_what_came_meanwhile(
+fn keep_packs_needed_meanwhile(
     repository: &Repository,
     state: &State,
     listed: &[(Id, u64)],
@@ -148,7 +148,7 @@ fn spare_what_came_meanwhile(
         .filter(|(id, _)| !state.files.contains_key(id));
     let new: Vec<(Id, u64)> = new.copied().collect();
     let indexed: Mutex<BTreeSet<Id>> = Mutex::default();
-    none(repository.each_index_file(&new, |_, file| {
+    require_undamaged(repository.each_index_file(&new, |_, file| {
         lock(&indexed).extend(file.packs.iter().map(|pack| pack.id));
     })?)?;
     let indexed = into_inner(indexed);
@@ -158,7 +158,7 @@ fn spare_what_came_meanwhile(
         return Ok(());
     }
     let (index, errors) = repository.load_index()?;
-    none(errors)?;
+    require_undamaged(errors)?;
     let used = Used::new(&index);
     used.add(repository, &roots)?;
     for group in index.groups().filter(|group| used.contains(group.number)) {

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 
 #[test]
 #[allow(clippy::disallowed_methods, reason = "a test writes as it likes")]
-fn what_does_not_fit_one_round_is_restored_in_several() {
+fn a_large_restore_takes_several_rounds() {
     let directory = tempfile::tempdir().unwrap();
     let (tree, back) = (directory.path().join("tree"), directory.path().join("back"));
     for number in 0..9 {

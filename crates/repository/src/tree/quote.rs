@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_quoted_is_itself() {
+    fn unquoted_text_stays_as_it_is() {
         for text in [r"\q", r"a\", r"\x1", r"\ud800", "é\\x€€"] {
             assert_eq!(unquote(text), text.as_bytes());
         }

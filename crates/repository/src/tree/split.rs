@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_are_told_apart_however_they_come() {
+    fn entries_are_split_whatever_the_read_size() {
         let entries = [
             r#"{"name":"a"}"#,
             r#"{"name":"b\"}]","x":{"y":[{},"\\"]}}"#,
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_tree_is_an_error() {
+    fn bytes_that_are_not_a_tree_are_an_error() {
         for json in [
             "",
             "{\"nodes\":[",

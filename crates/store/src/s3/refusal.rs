@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn every_refusal_means_something() {
+    fn every_refusal_has_a_meaning() {
         use StoreError as E;
         let is = |status, code, expected: fn(&StoreError) -> bool| {
             let error = of(status, code);
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_may_pass_is_tried_again() {
+    fn only_temporary_failures_are_retried() {
         let temporary = |status, text| Refusal::new(status, text, None).into_error().is_temporary();
         assert!(temporary(503, "<html>busy</html>"));
         assert!(temporary(400, "<Code>RequestTimeout</Code>"));

@@ -160,7 +160,7 @@ mod tests {
 
     /// The example "GET Object" of the Amazon S3 API reference, "Authenticating Requests".
     #[test]
-    fn the_example_of_the_reference_comes_out() {
+    fn the_reference_example_is_signed_correctly() {
         let signer = Signer {
             region: "us-east-1".into(),
             access_key: "AKIAIOSFODNN7EXAMPLE".into(),

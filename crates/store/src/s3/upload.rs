@@ -376,7 +376,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_grow_with_the_object_and_memory_does_not() {
+    fn parts_grow_with_the_object_but_memory_does_not() {
         let small = Plan::new(None);
         assert_eq!(small.part_bytes, PART_BYTES);
         assert_eq!(small.in_flight, 2);

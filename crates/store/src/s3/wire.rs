@@ -183,7 +183,7 @@ mod tests {
     use std::io::Write;
 
     #[test]
-    fn what_is_read_is_acknowledged_at_once() {
+    fn received_data_is_acknowledged_at_once() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let at_once = runtime::run(crate::Ending::default().work(), "here", async move {

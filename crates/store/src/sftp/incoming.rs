@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_writers_that_are_gone_are_left_over() {
+    fn only_files_of_dead_writers_are_leftovers() {
         let mine = name("x").unwrap();
         assert!(!is_left_over(&mine, 0));
         assert!(is_left_over(&mine, AGE_MAX + 1));

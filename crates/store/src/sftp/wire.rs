@@ -317,7 +317,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn packets_are_what_the_protocol_says() {
+    fn packets_follow_the_protocol() {
         let packet = Builder::new(kind::OPEN)
             .u32(7)
             .string("a")
@@ -374,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_short_or_claims_too_much_is_malformed() {
+    fn truncated_or_overlong_packets_are_malformed() {
         let whole = Builder::new(kind::NAME)
             .u32(1)
             .u32(1)
