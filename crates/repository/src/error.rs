@@ -94,7 +94,7 @@ pub enum Error {
         /// The error of the store.
         source: std::io::Error,
     },
-    /// There is no `config`, so this is no repository.
+    /// There is no `config`, so this is not a repository.
     #[error("there is no repository at {location}")]
     NoRepository {
         /// The location that was searched.
@@ -127,7 +127,7 @@ pub enum Error {
     /// A file cannot be used.
     #[error("{kind} {id} is damaged: {damage}")]
     Damaged {
-        /// What it is.
+        /// The kind of file.
         kind: FileKind,
         /// The name of the file.
         id: Id,
@@ -137,7 +137,7 @@ pub enum Error {
     /// A file that something refers to is missing.
     #[error("{kind} {id} is missing")]
     Missing {
-        /// What it is.
+        /// The kind of file.
         kind: FileKind,
         /// Its name.
         id: Id,
@@ -152,7 +152,7 @@ pub enum Error {
     },
     /// A sealed blob, opened again, differs from what was read.
     #[error(
-        "what was sealed of blob {id} is not what was read: the memory or the processor of this host errs"
+        "blob {id} was corrupted while it was sealed: the memory or the processor of this host is faulty"
     )]
     Spoilt {
         /// Its id.
@@ -189,7 +189,7 @@ pub enum Error {
     #[error("the work was ended early")]
     Stopped,
     /// Somebody else has rewritten the index.
-    #[error("the index was written anew by somebody else meanwhile")]
+    #[error("another process has rewritten the index meanwhile")]
     Changed,
     /// A path is not in the snapshot.
     #[error("{path:?} is not in the snapshot")]
@@ -208,7 +208,7 @@ pub enum Error {
     /// Deletion of everything that is not in the snapshot was requested for `/`.
     #[error("everything that is not in the snapshot would be deleted from /")]
     DeletesAll,
-    /// What was read could not be written to the output.
+    /// Data could not be written to the output.
     #[error("the output failed: {0}")]
     Output(std::io::Error),
     /// None of the paths could be backed up.

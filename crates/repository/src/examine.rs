@@ -86,7 +86,7 @@ pub fn lost(repository: &Repository, index: &Index) -> Result<HashSet<Id>> {
     Ok(lost.map(|group| group.id()).collect())
 }
 
-/// Blobs that are to be read.
+/// Blobs to read, collected until there are enough.
 #[derive(Default)]
 struct Window {
     wants: Vec<Want<Id>>,

@@ -63,7 +63,7 @@ impl FromStr for Within {
     fn from_str(text: &str) -> std::result::Result<Self, String> {
         let wrong = || {
             format!(
-                "{text:?} is no length of time; write it as 1y5m7d2h, of which any part may be left out"
+                "{text:?} is no length of time; write it as 1y5m7d2h, or only some of these parts"
             )
         };
         let mut within = Within::default();

@@ -238,7 +238,8 @@ pub struct IndexBuilder {
 /// The least bytes that an index file has for each blob: those of its id, which cannot be
 /// compressed.
 const FILE_BYTES_A_BLOB: u64 = Id::BYTES as u64;
-/// The same for an index file that is not compressed: the id in hexadecimal, and the field names.
+/// The least bytes for each blob in an index file that is not compressed: the id in hexadecimal, and
+/// the field names.
 const PLAIN_FILE_BYTES_A_BLOB: u64 = 100;
 
 impl IndexBuilder {
@@ -255,7 +256,7 @@ impl IndexBuilder {
         let mut builder = IndexBuilder::default();
         builder.index.shards.resize_with(SHARDS, || {
             let mut entries = Vec::new();
-            // If there is no such room, that shows when it is needed.
+            // If memory is short, that shows when it is needed.
             let _ = entries.try_reserve_exact(each);
             Shard { entries, before: 0 }
         });

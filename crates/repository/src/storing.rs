@@ -36,7 +36,7 @@ pub(crate) struct Storing<'r> {
     failed: Mutex<Option<Error>>,
 }
 
-/// The bytes of a pack while somebody reads them. After that their buffer may be reused for another
+/// The bytes of a pack while they are read. After that their buffer may be reused for another
 /// pack.
 struct Lent {
     bytes: Vec<u8>,

@@ -186,7 +186,7 @@ fn assert_clear(error: &lifeboat_repository::Error) {
         "faulty is full: no room",
         "cannot be read: broken off",
         "the repository is locked",
-        "the index was written anew by somebody else meanwhile",
+        "another process has rewritten the index meanwhile",
     ];
     let missing = text.starts_with("snapshot ") && text.ends_with(" is missing");
     assert!(

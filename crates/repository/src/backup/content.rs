@@ -96,8 +96,8 @@ impl Backup<'_> {
     }
 }
 
-/// Reads a file of the expected length; if it is longer, only enough to show that it is no small
-/// file. A short read is repeated only if it ends before the expected length.
+/// Reads a file of the expected length; if it is longer, only enough to show that it is not a
+/// small one. A short read is repeated only if it ends before the expected length.
 fn read_small(file: &mut File, expected: u64, into: &mut Vec<u8>) -> io::Result<usize> {
     let room = usize::try_from(expected).unwrap_or(0) + 1;
     into.resize(room, 0);

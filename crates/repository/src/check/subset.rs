@@ -67,14 +67,16 @@ impl FromStr for Subset {
                 (Ok(number), Ok(of)) if 1 <= number && number <= of && of <= 256 => {
                     Ok(Subset::Part { number, of })
                 }
-                _ => Err(format!("{text:?} is no part: 1/1 to 256/256 are")),
+                _ => Err(format!(
+                    "{text:?} is not a part; write one from 1/1 to 256/256"
+                )),
             };
         }
         if let Some(percent) = text.strip_suffix('%') {
             return match percent.parse() {
                 Ok(percent) if 0.0 < percent && percent <= 100.0 => Ok(Subset::Percent(percent)),
                 _ => Err(format!(
-                    "{text:?} is no share: more than 0% and at most 100% is"
+                    "{text:?} is not a share; write more than 0% and at most 100%"
                 )),
             };
         }
@@ -90,7 +92,7 @@ impl FromStr for Subset {
             .and_then(|number| number.checked_mul(1 << shift));
         match bytes {
             Some(bytes) if bytes > 0 => Ok(Subset::Bytes(bytes)),
-            _ => Err(format!("{text:?} is no part, share or size")),
+            _ => Err(format!("{text:?} is not a part, a share or a size")),
         }
     }
 }

@@ -241,7 +241,7 @@ impl Restore<'_> {
             Some(there) => {
                 let mtime = directory.meta.as_ref().map(|meta| meta.mtime);
                 if !mtime.is_some_and(|mtime| there.yields(self.options.overwrite, mtime)) {
-                    let text = "what is there is no directory, and is not to be overwritten";
+                    let text = "an entry that is not a directory is in its place, and must not be overwritten";
                     return Err(Cause::Refused(text.to_owned()));
                 }
                 if !dry_run {

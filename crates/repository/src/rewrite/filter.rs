@@ -30,7 +30,7 @@ impl Rule for Filter<'_> {
             })),
             // The tree has an unknown field, or its entries are not in order.
             false => Err(broken(Damage::Format(
-                "it says something that would be lost when it is written anew".into(),
+                "it has content that would be lost if it were rewritten".into(),
             ))),
         }
     }

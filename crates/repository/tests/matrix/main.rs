@@ -144,8 +144,7 @@ impl<'a> Cell<'a> {
         named
     }
 
-    /// Asserts that no operation loses what could be read, and that prune refuses exactly if
-    /// `refuses`.
+    /// Asserts that no operation loses what could be read; with `refuses`, also that prune refuses.
     fn assert_no_more_is_lost(&self, refuses: bool) {
         let base = self.base;
         let before = readable(base, &self.open());

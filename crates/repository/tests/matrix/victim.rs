@@ -25,11 +25,11 @@ pub enum Hit {
     Missing,
     /// The file is copied under another name.
     Duplicate,
-    /// The same content is sealed again under another name.
+    /// The same content is stored again, sealed anew.
     Twice,
     /// The file is replaced by one that is validly sealed but has another name.
     WrongHash,
-    /// The file is replaced by random bytes of the same length.
+    /// The file is replaced by meaningless bytes of the same length.
     Garbage,
 }
 
@@ -199,7 +199,7 @@ impl Base {
     }
 }
 
-/// The file to damage, and its path.
+/// The file to damage.
 pub struct Victim {
     pub kind: FileKind,
     pub id: Id,

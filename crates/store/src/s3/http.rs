@@ -341,7 +341,7 @@ where
     }
 }
 
-/// Returns whether the ETag of a response is no MD5, although it may look like one.
+/// Returns whether the ETag of a response is not an MD5, although it may look like one.
 fn opaque_etag(headers: &header::HeaderMap) -> bool {
     let kms = headers
         .get("x-amz-server-side-encryption")

@@ -456,7 +456,9 @@ fn address(options: &S3Options, location: &str) -> Result<Address, StoreError> {
         .ok_or_else(|| other(format!("the endpoint {endpoint:?} is no URL")))?;
     let host = rest.trim_end_matches('/');
     if host.is_empty() || host.contains(['/', '@', '?', '#']) {
-        return Err(other("the endpoint is no plain URL of a server".into()));
+        return Err(other(
+            "the endpoint is not the plain URL of a server".into(),
+        ));
     }
     // The default port is not in the header that is signed.
     let default_port = if scheme == "https" { ":443" } else { ":80" };
