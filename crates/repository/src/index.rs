@@ -66,7 +66,10 @@ pub struct IndexBlob {
     pub uncompressed_length: u32,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde requires this signature"
+)]
 fn is_zero(value: &u32) -> bool {
     *value == 0
 }

@@ -48,7 +48,10 @@ pub struct LockFile {
     pub gid: u32,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde requires this signature"
+)]
 fn is_zero(value: &u32) -> bool {
     *value == 0
 }

@@ -83,7 +83,10 @@ pub struct Summary {
 /// The field of a snapshot that holds its summary.
 const SUMMARY: &str = "summary";
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde requires this signature"
+)]
 fn is_zero(value: &u32) -> bool {
     *value == 0
 }

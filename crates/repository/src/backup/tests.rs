@@ -50,7 +50,7 @@ fn options(tree: &Path, parent: Option<Id>) -> Options {
     }
 }
 
-#[allow(clippy::disallowed_methods, reason = "a test writes as it likes")]
+#[allow(clippy::disallowed_methods, reason = "a test may write files directly")]
 fn fill(directory: &Path) {
     fs::create_dir_all(directory.join("n0123 is a directory")).unwrap();
     for number in 0..FILES {
@@ -114,7 +114,7 @@ fn a_long_tree_that_does_not_match_its_id_is_damage() {
 }
 
 #[test]
-#[allow(clippy::disallowed_methods, reason = "a test writes as it likes")]
+#[allow(clippy::disallowed_methods, reason = "a test may write files directly")]
 fn a_huge_directory_makes_the_same_tree_with_or_without_a_parent() {
     let place = tempfile::tempdir().unwrap();
     let tree = place.path().join("d");
@@ -157,7 +157,7 @@ fn a_huge_directory_makes_the_same_tree_with_or_without_a_parent() {
 }
 
 #[test]
-#[allow(clippy::disallowed_methods, reason = "a test writes as it likes")]
+#[allow(clippy::disallowed_methods, reason = "a test may write files directly")]
 fn a_huge_directory_is_restored_in_several_rounds_and_pruned() {
     let place = tempfile::tempdir().unwrap();
     let (tree, back) = (place.path().join("d"), place.path().join("back"));
@@ -216,7 +216,7 @@ fn a_huge_directory_is_restored_in_several_rounds_and_pruned() {
 }
 
 #[test]
-#[allow(clippy::disallowed_methods, reason = "a test writes as it likes")]
+#[allow(clippy::disallowed_methods, reason = "a test may write files directly")]
 fn a_silent_mount_is_reported_and_the_rest_is_backed_up() {
     let place = tempfile::tempdir().unwrap();
     let (tree, mount) = (place.path().join("d"), place.path().join("d/m"));
@@ -251,7 +251,7 @@ fn a_silent_mount_is_reported_and_the_rest_is_backed_up() {
 }
 
 #[test]
-#[allow(clippy::disallowed_methods, reason = "a test writes as it likes")]
+#[allow(clippy::disallowed_methods, reason = "a test may write files directly")]
 fn a_pipe_named_like_a_marker_file_is_not_read() {
     let place = tempfile::tempdir().unwrap();
     let tree = place.path().join("d");

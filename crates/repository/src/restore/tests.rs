@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 #[test]
-#[allow(clippy::disallowed_methods, reason = "a test writes as it likes")]
+#[allow(clippy::disallowed_methods, reason = "a test may write files directly")]
 fn a_large_restore_takes_several_rounds() {
     let directory = tempfile::tempdir().unwrap();
     let (tree, back) = (directory.path().join("tree"), directory.path().join("back"));
