@@ -1,8 +1,9 @@
-//! What this program sets aside beside the things that it restores, and how a backup knows it again.
+//! Recognises what Lifeboat sets aside beside the things it restores, so that backups leave it out.
 //!
-//! It may hold secrets under names that no exclusion of an operator foresees, so that no backup takes
-//! it; each one names what it left out. A directory counts only with the mark that this program puts
-//! into it: one of somebody else that happens to have the name is backed up like any other.
+//! What is set aside may hold secrets under names that no exclusion of the operator foresees. So no
+//! backup takes it, and each backup reports what it left out. A directory counts only if it holds
+//! the mark that Lifeboat puts into it: a directory of somebody else that has the same name is
+//! backed up like any other.
 
 use rustix::fd::AsFd;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
@@ -10,30 +11,31 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// The directory in which restores set things aside, beside what they replace.
+/// The directory into which a restore moves what it replaces. It lies beside what was replaced.
 pub const DIRECTORY: &str = ".lifeboat-aside";
-/// The file in it that says who made it.
+/// The file in [`DIRECTORY`] that marks it as made by Lifeboat.
 pub const MARK: &str = ".made-by-lifeboat";
-/// What the names of throwaway directories begin with.
+/// The prefix of the names of scratch directories.
 pub const SCRATCH: &str = "lifeboat-scratch-";
-/// The file in them that names their process.
+/// The file in a scratch directory that names the process that owns it.
 pub const SCRATCH_MARK: &str = ".lifeboat-owner";
-/// Why it is left out, for people.
+/// The reason shown to people when a backup leaves such an entry out.
 pub const REASON: &str = "was set aside by a restore, and no backup takes it";
 
-/// What a name says.
+/// The conclusion that can be drawn from a name alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verdict {
-    /// Somebody else's.
+    /// Not made by Lifeboat.
     Other,
-    /// Ours if it is a directory with this file in it.
+    /// Made by Lifeboat if it is a directory that holds this file.
     IfMarked(&'static str),
-    /// Ours: versions that set things aside right beside what they replaced named it so.
+    /// Made by Lifeboat: older versions set things aside under such names, right beside what they
+    /// replaced.
     Ours,
 }
 
-/// Whether the entry `name` of a directory, which is at `place` seen from `at`, was set aside by this
-/// program. Only what has the name is looked at.
+/// Returns whether Lifeboat set aside the directory entry `name`, whose path relative to `at` is
+/// `place`. The file system is asked only if the name matches.
 pub fn is_set_aside(at: impl AsFd, place: &Path, name: &OsStr) -> bool {
     let mark = match verdict(name.as_bytes()) {
         Verdict::Other => return false,
@@ -59,7 +61,8 @@ fn verdict(name: &[u8]) -> Verdict {
     }
 }
 
-/// `NAME.before-POINT`, `NAME.before-POINT-2`, and what SQLite has beside a database.
+/// Matches `NAME.before-POINT`, `NAME.before-POINT-2`, and the side files that SQLite keeps beside
+/// a database of such a name.
 fn was_kept(name: &[u8]) -> bool {
     let Some((kept, rest)) = after_last(name, b".before-") else {
         return false;
@@ -76,7 +79,8 @@ fn was_kept(name: &[u8]) -> bool {
     !kept.is_empty() && (number.is_empty() || number.strip_prefix(b"-").is_some_and(numbered))
 }
 
-/// `.NAME.lifeboat-POINT-SOURCE`, and `.NAME.lifeboat-` with 16 digits of a file under construction.
+/// Matches `.NAME.lifeboat-POINT-SOURCE`, and `.NAME.lifeboat-` with 16 hex digits, the name of a
+/// file under construction.
 fn was_placed(name: &[u8]) -> bool {
     let Some(hidden) = name.strip_prefix(b".") else {
         return false;
@@ -89,7 +93,7 @@ fn was_placed(name: &[u8]) -> bool {
     !of.is_empty() && (random || staged)
 }
 
-/// What is before the last `marker` and after it.
+/// Splits a name at its last `marker`, which is in neither part.
 fn after_last<'a>(name: &'a [u8], marker: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
     let at = name
         .windows(marker.len())
@@ -97,7 +101,7 @@ fn after_last<'a>(name: &'a [u8], marker: &[u8]) -> Option<(&'a [u8], &'a [u8])>
     Some((name.get(..at)?, name.get(at + marker.len()..)?))
 }
 
-/// What follows the id of a restore point, as in `20261120T060000Z-7f3a`.
+/// Returns what follows the id of a restore point such as `20261120T060000Z-7f3a`.
 fn point_at_start(text: &[u8]) -> Option<&[u8]> {
     let (id, rest) = text.split_at_checked(21)?;
     let fits = id.iter().enumerate().all(|(index, byte)| match index {

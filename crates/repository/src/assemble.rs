@@ -1,8 +1,8 @@
-//! Builds trees out of streams: entries that come one after the other, depth first, as in an archive.
+//! Builds trees from streams of entries that arrive depth first, as in an archive.
 //!
-//! The thread that brings the streams cuts them into chunks, which are stored on all threads, and makes
-//! the tree of each directory once all that is in it is stored. So what is in memory is the chunks
-//! on their way and the entries of the directories that are open.
+//! The thread that brings the streams cuts them into chunks. All threads store the chunks. The tree
+//! of a directory is made once everything in it is stored. So memory holds only the chunks under
+//! way and the entries of the open directories.
 
 use crate::chunker::{CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, Chunks, Input};
 use crate::error::{Damage, Error, Result};
@@ -16,24 +16,24 @@ use rayon::Scope;
 use std::collections::{HashMap, VecDeque};
 use std::io::Read;
 
-/// The most entries that may wait for the content of one before them.
+/// The most entries that may wait for the content of an earlier entry.
 const STEPS_MAX: usize = 16_384;
 
-/// What is told of the entries.
+/// An entry, or the beginning or end of a directory, as the caller reported it.
 enum Step {
     Enter(Node),
     Leave,
     /// An entry without content.
     Add(Node),
-    /// A file whose content is the next so many chunks.
+    /// A file whose content is the next chunks; the number says how many.
     File(Node, usize),
-    /// Another name of the file that has the same inode.
+    /// A further name of the file with the same inode.
     Link(Node),
-    /// The second stream has so many of its chunks.
+    /// The file made from the second stream, and its number of chunks.
     Aside(Node, usize),
 }
 
-/// Takes the entries; see [`assemble`].
+/// Receives the entries; see [`assemble`].
 pub struct Assembly<'s, 'scope> {
     repository: &'s Repository,
     scope: &'s Scope<'scope>,
@@ -42,7 +42,7 @@ pub struct Assembly<'s, 'scope> {
     keeper: Keeper<'scope>,
     buffer: Vec<u8>,
     small: Vec<u8>,
-    /// What of the second stream is not cut yet.
+    /// Bytes of the second stream that are not cut into chunks yet.
     aside: Vec<u8>,
     aside_chunks: usize,
 }
@@ -53,16 +53,17 @@ impl std::fmt::Debug for Assembly<'_, '_> {
     }
 }
 
-/// What was assembled.
+/// The result of an assembly.
 #[derive(Debug, Default)]
 pub struct Assembled {
-    /// The entries that are in no directory, in the order in which they came.
+    /// The entries that lie in no directory, in the order in which they arrived.
     pub nodes: Vec<Node>,
-    /// The file that [`Assembly::finish_aside`] made, if it did.
+    /// The file that [`Assembly::finish_aside`] made, if it was called.
     pub aside: Option<Node>,
 }
 
-/// Stores what `feed` tells. Not to be called on a thread of rayon's, since `feed` may wait.
+/// Stores the entries that `feed` reports. `feed` may wait, so this must not be called on a rayon
+/// thread.
 pub fn assemble(
     repository: &Repository,
     saver: &Saver<'_>,
@@ -85,14 +86,14 @@ pub fn assemble(
         (fed, assembly.keeper)
     });
     let assembled = fed.and_then(|()| keeper.finish());
-    // What could not be stored explains why the feed could not go on.
+    // A failure to store explains why the feed could not go on.
     content.finish()?;
     beside.finish()?;
     assembled
 }
 
 impl Assembly<'_, '_> {
-    /// Begins a directory: what follows is in it.
+    /// Begins a directory: the entries that follow lie in it.
     pub fn enter(&mut self, node: Node) -> Result<()> {
         self.keeper.step(Step::Enter(node))
     }
@@ -107,13 +108,14 @@ impl Assembly<'_, '_> {
         self.keeper.step(Step::Add(node))
     }
 
-    /// Adds another name of the file with the same `inode`, which came before and has several.
+    /// Adds a further name of the file with the same `inode`, which was added before with several
+    /// links.
     pub fn link(&mut self, node: Node) -> Result<()> {
         self.keeper.step(Step::Link(node))
     }
 
-    /// Adds a file, with all that `stream` gives. Its size is set here. An error of the stream is
-    /// [`Error::Read`] of this `name`.
+    /// Adds a file with everything that `stream` yields, and sets its size. Returns that size. An
+    /// error of the stream becomes [`Error::Read`] with this `name`.
     pub fn file(&mut self, mut node: Node, stream: &mut dyn Read, name: &str) -> Result<u64> {
         let failed = |source| Error::Read {
             key: name.to_owned(),
@@ -144,7 +146,7 @@ impl Assembly<'_, '_> {
         Ok(size)
     }
 
-    /// Adds to a second stream, which comes bit by bit beside the entries.
+    /// Appends to a second stream, which arrives bit by bit beside the entries.
     pub fn aside(&mut self, bytes: &[u8]) -> Result<()> {
         self.aside.extend_from_slice(bytes);
         if self.aside.len() >= CHUNK_BYTES_MAX {
@@ -153,7 +155,7 @@ impl Assembly<'_, '_> {
         Ok(())
     }
 
-    /// Makes a file of the second stream, which [`Assembled::aside`] holds.
+    /// Makes the second stream a file, which is returned in [`Assembled::aside`].
     pub fn finish_aside(&mut self, mut node: Node, size: u64) -> Result<()> {
         self.cut_aside(true)?;
         node.size = size;
@@ -161,7 +163,7 @@ impl Assembly<'_, '_> {
         self.keeper.step(Step::Aside(node, count))
     }
 
-    /// Cuts off what is certain to be chunks; where a chunk ends, only what is before it says.
+    /// Cuts off the chunks whose ends are certain: an end depends only on the bytes before it.
     fn cut_aside(&mut self, ended: bool) -> Result<()> {
         let mut stream = self.aside.as_slice();
         let mut buffer = std::mem::take(&mut self.buffer);
@@ -186,18 +188,18 @@ impl Assembly<'_, '_> {
     }
 }
 
-/// A directory that is not through.
+/// A directory that is still open.
 struct Open {
     node: Node,
     entries: Vec<Node>,
 }
 
-/// Makes trees of the entries, each once its content is stored.
+/// Makes the trees of the entries, each once its content is stored.
 struct Keeper<'a> {
     saver: &'a Saver<'a>,
     content: &'a Pipeline<'a>,
     beside: &'a Pipeline<'a>,
-    /// What could not be done yet.
+    /// Steps that wait for content.
     steps: VecDeque<Step>,
     open: Vec<Open>,
     /// Size and content of files with several names, by inode.
@@ -228,7 +230,8 @@ impl<'a> Keeper<'a> {
         self.proceed()
     }
 
-    /// What the first step waits for, if it needs chunks: so many, and where they come from.
+    /// The number of chunks that the first step waits for, and the pipeline that stores them;
+    /// `None` if it waits for nothing.
     fn wanted(&self) -> Option<(&'a Pipeline<'a>, usize)> {
         match self.steps.front()? {
             Step::File(_, count) => Some((self.content, *count)),
@@ -237,7 +240,7 @@ impl<'a> Keeper<'a> {
         }
     }
 
-    /// Does the steps whose content is stored.
+    /// Carries out the steps whose content is stored.
     fn proceed(&mut self) -> Result<()> {
         if self.content.has_failed() || self.beside.has_failed() {
             return Err(Error::Stopped);
@@ -255,7 +258,7 @@ impl<'a> Keeper<'a> {
         Ok(())
     }
 
-    /// The same when everything is stored.
+    /// Carries out the remaining steps, once everything is stored.
     fn finish(mut self) -> Result<Assembled> {
         self.proceed()?;
         Ok(self.assembled)
@@ -308,7 +311,8 @@ impl<'a> Keeper<'a> {
     }
 }
 
-/// Stores a tree of these entries, in whatever order; of two of one name the first stays.
+/// Stores a tree of these entries, in whatever order. Of two entries with one name the first is
+/// kept.
 pub fn save_tree(saver: &Saver<'_>, mut nodes: Vec<Node>) -> Result<Id> {
     nodes.sort_by(|a, b| a.name.cmp(&b.name));
     let mut builder = TreeBuilder::default();

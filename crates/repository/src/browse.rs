@@ -1,5 +1,5 @@
-//! Looks into snapshots: entries by path, walks over all of them, the content of a file, and what is
-//! different in two.
+//! Looks into snapshots: finds entries by path, walks trees, writes out the content of a file, and
+//! compares two trees.
 
 use crate::error::{Damage, Error, Result};
 use crate::id::Id;
@@ -11,27 +11,27 @@ use rayon::prelude::*;
 use std::cmp::Ordering;
 use std::io::Write;
 
-/// How a walk goes on after an entry.
+/// The next step of a walk after an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Then {
-    /// Into it, if it is a directory.
+    /// Descend into the entry, if it is a directory.
     Enter,
-    /// Past it.
+    /// Skip what is in the entry.
     Skip,
-    /// Not at all.
+    /// End the walk.
     Stop,
 }
 
-/// What a path in a snapshot is.
+/// The thing that a path in a snapshot names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
     /// The root, which has no entry of its own.
     Root(Id),
-    /// Anything else.
+    /// Any other entry.
     Entry(Box<Node>),
 }
 
-/// The entry at a path; a leading slash and doubled ones mean nothing.
+/// Finds the entry at a path. Leading and doubled slashes are ignored.
 pub fn find(repository: &Repository, index: &Index, root: &Id, path: &[u8]) -> Result<Found> {
     use std::os::unix::ffi::OsStringExt;
     let absent = || Error::NotInSnapshot {
@@ -55,8 +55,8 @@ pub fn find(repository: &Repository, index: &Index, root: &Id, path: &[u8]) -> R
     Ok(found)
 }
 
-/// Goes through a tree and all below it, parents before what is in them, in order of name. `visit`
-/// hears of each entry with its path, which begins with `at`.
+/// Walks a tree and everything below it, parents before their entries, in order of name. `visit`
+/// receives each entry with its path, which begins with `at`.
 pub fn walk(
     repository: &Repository,
     index: &Index,
@@ -89,10 +89,10 @@ pub fn walk(
     Ok(())
 }
 
-/// Blobs of a file that are read at a time.
+/// Blobs of a file that are read ahead at a time.
 const AHEAD: usize = 4;
 
-/// Writes the content of a file. What is damaged ends it with an error: nothing wrong is written.
+/// Writes the content of a file. Damage ends it with an error; no wrong byte is written.
 pub fn dump(repository: &Repository, index: &Index, file: &Node, to: &mut dyn Write) -> Result<()> {
     for ids in file.content.as_deref().unwrap_or_default().chunks(AHEAD) {
         let blobs: Result<Vec<Vec<u8>>> = ids
@@ -106,26 +106,27 @@ pub fn dump(repository: &Repository, index: &Index, file: &Node, to: &mut dyn Wr
     Ok(())
 }
 
-/// How an entry differs between two snapshots.
+/// The way in which an entry differs between two snapshots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
-    /// Only the second has it.
+    /// Only the second snapshot has it.
     Added,
-    /// Only the first has it.
+    /// Only the first snapshot has it.
     Removed,
-    /// A file with other content.
+    /// A file whose content differs.
     Modified,
-    /// The same content with other metadata.
+    /// The content is the same; the metadata differs.
     Metadata,
-    /// Something else now: a file that was a directory.
+    /// The type differs, as when a file has replaced a directory.
     Kind,
 }
 
-/// Hears of a difference: the path, what it is, and the entry as it is now, or was last.
+/// Receives a difference: the path, its kind, and the entry as it is now or, if it was removed, as
+/// it was.
 pub type Tell<'a> = dyn FnMut(&[u8], Change, &Node) -> Result<()> + 'a;
 
-/// Tells every difference of two trees, in order of path. What is in an added or removed directory
-/// is told, too. With `metadata` those of metadata alone are told.
+/// Reports every difference of two trees, in order of path, including everything in an added or
+/// removed directory. With `metadata`, entries that differ only in metadata are reported too.
 pub fn diff(
     repository: &Repository,
     index: &Index,
@@ -142,7 +143,7 @@ pub fn diff(
     differ.trees(&mut Vec::new(), Some(first), Some(second))
 }
 
-/// A directory of one of the two, entry by entry in order of name.
+/// A directory of one of the two trees, read entry by entry in order of name.
 struct Side {
     tree: Id,
     nodes: Option<Nodes>,
@@ -161,7 +162,7 @@ impl Side {
         Ok(side)
     }
 
-    /// Goes on to the next entry, and returns the last.
+    /// Advances to the next entry, and returns the one before it.
     fn step(&mut self) -> Result<Option<Node>> {
         let about = |damage| Error::Blob {
             id: self.tree,
@@ -192,7 +193,7 @@ impl Differ<'_> {
         if first == second {
             return Ok(());
         }
-        // Deeper than any path that the kernel takes: a tree that holds itself.
+        // Deeper than any path that the kernel takes: a tree that contains itself.
         if path.len() > (1 << 20) {
             let damage = Damage::Format("its directories never end".into());
             return Err(Error::Blob {
@@ -250,7 +251,7 @@ impl Differ<'_> {
     }
 }
 
-/// Whether anything but the content is different.
+/// Returns whether anything but the content differs.
 fn different(was: &Node, is: &Node) -> bool {
     let plain = |node: &Node| Node {
         content: None,

@@ -1,7 +1,7 @@
-//! Says whether everything that the snapshots need is there, and with [`Depth::Data`] whether every
-//! byte of it is what it was.
+//! Checks that everything the snapshots need is present, and with [`Depth::Data`] also that every
+//! stored byte is intact.
 //!
-//! Nothing is changed. What is damaged is named, once for each thing, and does not end the check.
+//! Nothing is changed. Each damaged thing is reported once and does not end the check.
 
 mod subset;
 
@@ -22,43 +22,43 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 pub use subset::Subset;
 
-/// How much is read.
+/// The amount of data that a check reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Depth {
-    /// Config, index, snapshots and trees; of packs that they are there, and how long they are.
+    /// Config, index, snapshots and trees. Of packs, only presence and length are checked.
     Structure,
-    /// Every byte of every pack, too.
+    /// In addition, every byte of every pack.
     Data,
 }
 
-/// What a check found.
+/// The result of a check.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// Snapshots looked at.
+    /// Snapshots that were checked.
     pub snapshots: u64,
-    /// Different trees among them.
+    /// Distinct trees among them.
     pub trees: u64,
-    /// Packs.
+    /// Packs in the index.
     pub packs: u64,
     /// Packs that were read.
     pub packs_read: u64,
     /// Bytes of packs that were read.
     pub bytes_read: u64,
-    /// What is wrong.
+    /// The errors that were found.
     pub errors: Vec<Error>,
-    /// Packs that no index knows: rubbish of a backup that did not end, which `prune` collects.
+    /// Packs that no index lists: left by a backup that did not finish. `prune` collects them.
     pub unknown_packs: Vec<Id>,
 }
 
-/// Packs and their bytes.
+/// Packs and their sizes in bytes.
 pub type Packs = Vec<(Id, u64)>;
 
-/// Which packs are read, and who hears of it.
+/// The choice of packs to read, and the receiver of the results.
 pub struct Reading<'a> {
-    /// Chooses among all packs.
+    /// Chooses the packs to read from all packs.
     pub choose: &'a dyn Fn(Packs) -> Packs,
-    /// Hears of each pack whether it is whole, from several threads. Of one that could not be read
-    /// because the store failed, nothing is heard.
+    /// Receives each pack and whether it is intact, from several threads. It is not called for a
+    /// pack that could not be read because the store failed.
     pub told: &'a (dyn Fn(&Id, bool) + Sync),
 }
 
@@ -80,7 +80,7 @@ pub fn run(repository: &Repository, depth: Depth) -> Result<Report> {
     }
 }
 
-/// The same, reading only some packs.
+/// Checks a repository, reading only the packs that `reading` chooses.
 pub fn run_reading(repository: &Repository, reading: Option<&Reading<'_>>) -> Result<Report> {
     let mut report = Report::default();
     report.errors.extend(keys_and_locks(repository)?);
@@ -128,7 +128,7 @@ pub fn run_reading(repository: &Repository, reading: Option<&Reading<'_>>) -> Re
     report.trees = seen.len() as u64;
     report.errors.extend(into_inner(trees.errors));
     if let Some(reading) = reading {
-        // What is in no index is rubbish, whatever it holds.
+        // A pack in no index is rubbish, whatever it holds.
         let packs = stored.iter().filter(|(id, _)| known(id));
         let packs = packs.map(|(id, bytes)| (*id, *bytes)).collect();
         read(repository, &readers, packs, reading, &mut report);
@@ -136,11 +136,11 @@ pub fn run_reading(repository: &Repository, reading: Option<&Reading<'_>>) -> Re
     Ok(report)
 }
 
-/// Keys and locks that cannot be read.
+/// The errors of keys and locks that cannot be read.
 fn keys_and_locks(repository: &Repository) -> Result<Vec<Error>> {
     let mut errors = Vec::new();
     let mut note = |error| match error {
-        // Removed since it was listed.
+        // It was removed since it was listed.
         Error::Missing { .. } => Ok(()),
         Error::Damaged { .. } => {
             errors.push(error);
@@ -185,13 +185,13 @@ fn read(
     report.errors.extend(errors.into_iter().flatten());
 }
 
-/// How long a pack is, as the index has it.
+/// The length of a pack according to the index.
 #[derive(Default)]
 pub(crate) struct Length {
     /// The end of its last blob.
     end: u64,
-    /// Bytes of its blobs, and of the entries of its header; of a pack that is in several index
-    /// files as often.
+    /// Bytes of its blobs, and of their entries in its header. A pack that is in several index
+    /// files is counted several times.
     blobs: u64,
     entries: u64,
 }
@@ -209,7 +209,7 @@ impl Length {
     }
 }
 
-/// How long the packs are that have blobs in the places that are wanted.
+/// The lengths of the packs that hold blobs at the places for which `wanted` returns true.
 pub(crate) fn by_pack(index: &Index, wanted: impl Fn(&Location) -> bool) -> BTreeMap<Id, Length> {
     let mut packs: BTreeMap<Id, Length> = BTreeMap::new();
     for (_, at) in index.blobs().filter(|(_, at)| wanted(at)) {
@@ -241,7 +241,7 @@ struct Trees<'a> {
 }
 
 impl Trees<'_> {
-    /// The trees in a tree, after looking whether the content of its files is known.
+    /// The subtrees of a tree. Checks on the way that the content of its files is in the index.
     fn inner(&self, id: &Id) -> Vec<Id> {
         let (below, errors) = self
             .read(id)
@@ -250,7 +250,7 @@ impl Trees<'_> {
         below
     }
 
-    /// The trees in a tree, and what is wrong with what it names. An error when it is not a tree.
+    /// The subtrees of a tree, and the errors in what it refers to. Fails if it is not a tree.
     fn read(&self, id: &Id) -> Result<(Vec<Id>, Vec<Error>)> {
         let about = |damage| Error::Blob { id: *id, damage };
         let text = self.repository.tree_text(self.index, id)?;
@@ -276,7 +276,7 @@ impl Trees<'_> {
         refused.map_or(Ok((below, errors)), |damage| Err(about(damage)))
     }
 
-    /// What is wrong when a blob is in no pack that stays.
+    /// The error for a blob that is in no pack that stays; `None` if it is in one.
     fn unknown(&self, kind: BlobKind, id: &Id) -> Option<Error> {
         match self.index.locations(kind, id).next() {
             None => Some(Error::UnknownBlob { id: *id }),
@@ -289,8 +289,8 @@ impl Trees<'_> {
     }
 }
 
-/// Reads a pack to the end: its header, each blob in it, and its name. One blob is in memory at a
-/// time, and is hashed for the pack and opened while it is in the cache.
+/// Reads a whole pack and checks its header, each blob in it, and its name. Only one blob is in
+/// memory at a time; it is hashed for the pack and opened while it is in the processor's cache.
 pub(crate) fn pack(
     repository: &Repository,
     id: &Id,
@@ -300,7 +300,7 @@ pub(crate) fn pack(
     let mut errors = Vec::new();
     let blobs = match repository.pack_header(id, bytes) {
         Ok(blobs) => blobs,
-        // What cannot be listed can still be hashed.
+        // A pack whose blobs cannot be listed can still be hashed.
         Err(error @ Error::Damaged { .. }) => {
             errors.push(error);
             Vec::new()
@@ -319,7 +319,7 @@ pub(crate) fn pack(
     errors
 }
 
-/// Opens each of the blobs that a pack begins with, and returns the hash of the whole pack.
+/// Opens each blob at the beginning of a pack, and returns the hash of the whole pack.
 fn check_content(
     repository: &Repository,
     (id, bytes): (&Id, u64),

@@ -1,7 +1,7 @@
-//! Copies snapshots with all they need into another repository.
+//! Copies snapshots with everything they need into another repository.
 //!
-//! Every tree is read, whatever the other repository has: a copy that was cut off may have left a
-//! tree there without all that is in it.
+//! Every tree is read, whatever the other repository has: a copy that was interrupted may have left
+//! a tree there without everything in it.
 
 use crate::error::{Error, Result};
 use crate::id::Id;
@@ -15,18 +15,18 @@ use crate::tree;
 use rayon::prelude::*;
 use std::collections::HashSet;
 
-/// What was copied.
+/// The result of a copy.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// Each snapshot, and what it is called where it was copied to.
+    /// The id of each copied snapshot, and its id in the target repository.
     pub copied: Vec<(Id, Id)>,
-    /// Snapshots that were there already.
+    /// Snapshots that the target repository had already.
     pub there: Vec<Id>,
-    /// What was new there.
+    /// The blobs that were new in the target repository.
     pub added: Added,
 }
 
-/// Copies snapshots, oldest first. A snapshot is written when everything it needs is there.
+/// Copies snapshots, oldest first. A snapshot is written once everything it needs is there.
 pub fn run(
     from: (&Repository, &Index),
     to: &Repository,
@@ -95,7 +95,7 @@ fn trees(
     Ok(())
 }
 
-/// Copies a tree and the content of its files; the trees in it.
+/// Copies a tree and the content of its files, and returns its subtrees.
 fn one((from, index): (&Repository, &Index), saver: &Saver<'_>, id: &Id) -> Result<Vec<Id>> {
     let json = from.load_blob(index, BlobKind::Tree, id)?;
     let nodes = tree::parse(&json).map_err(|damage| Error::Blob { id: *id, damage })?;

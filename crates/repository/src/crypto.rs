@@ -1,4 +1,4 @@
-//! Seals bytes so that nobody reads or changes them unnoticed: AES-256 in counter mode, and
+//! Seals bytes so that nobody can read them, or change them unnoticed: AES-256 in counter mode, and
 //! Poly1305-AES over the ciphertext, laid out as `IV ‖ ciphertext ‖ tag`.
 //!
 //! The ciphers are those of the RustCrypto project. A key is wiped when dropped.
@@ -10,19 +10,19 @@ use poly1305::universal_hash::KeyInit as _;
 use std::fmt;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-/// Bytes before the ciphertext.
+/// Length of the IV, before the ciphertext.
 pub const IV_BYTES: usize = 16;
-/// Bytes after the ciphertext.
+/// Length of the tag, after the ciphertext.
 pub const TAG_BYTES: usize = 16;
-/// By how much sealing makes bytes longer.
+/// The bytes that sealing adds.
 pub const OVERHEAD_BYTES: usize = IV_BYTES + TAG_BYTES;
 
-/// So much is worked on at a time, since it stays in the cache.
+/// The bytes processed at a time, few enough to stay in the cache.
 const PIECE_BYTES: usize = 8 << 10;
 
 type Counter = ctr::Ctr128BE<aes::Aes256>;
 
-/// The keys of a repository, or those a password is stretched to.
+/// The keys of a repository, or the keys derived from a password.
 #[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
 pub struct Key {
     pub(crate) encrypt: [u8; 32],
@@ -37,7 +37,7 @@ impl fmt::Debug for Key {
 }
 
 impl Key {
-    /// A key from 64 bytes: 32 for AES, 16 and 16 for the tag.
+    /// Makes a key from 64 bytes: 32 for AES, and twice 16 for the tag.
     pub fn from_bytes(bytes: &[u8; 64]) -> Self {
         let mut key = Key {
             encrypt: [0; 32],
@@ -53,7 +53,7 @@ impl Key {
         key
     }
 
-    /// A new key.
+    /// Makes a new random key.
     pub fn random() -> Result<Self> {
         let mut bytes = [0; 64];
         random(&mut bytes)?;
@@ -80,7 +80,7 @@ impl Key {
         Ok(())
     }
 
-    /// Seals in place what `buffer` holds from `start` on: room for the IV, then the plaintext.
+    /// Seals what `buffer` holds from `start` on, in place: space for the IV, then the plaintext.
     pub fn seal_tail(&self, buffer: &mut Vec<u8>, start: usize) -> Result<()> {
         let tail = buffer.get_mut(start..).unwrap_or_default();
         let Some((iv, text)) = tail.split_first_chunk_mut::<IV_BYTES>() else {
@@ -93,7 +93,7 @@ impl Key {
         Ok(())
     }
 
-    /// Opens sealed bytes in place and returns the plaintext among them.
+    /// Opens sealed bytes in place and returns the plaintext, which is a part of them.
     pub fn open_in_place<'a>(
         &self,
         sealed: &'a mut [u8],
@@ -103,13 +103,13 @@ impl Key {
             let (text, _) = rest.split_last_chunk_mut::<TAG_BYTES>()?;
             Some((iv, text))
         });
-        // It was long enough for a tag.
+        // The check above has shown that there are enough bytes for a tag.
         let (iv, text) = parts.ok_or(Damage::Tag)?;
         self.stream(iv).apply_keystream(text);
         Ok(text)
     }
 
-    /// Whether sealed bytes are as they were sealed.
+    /// Checks the tag of sealed bytes without decrypting them.
     pub(crate) fn check(&self, sealed: &[u8]) -> std::result::Result<(), Damage> {
         let parts = sealed.split_first_chunk().and_then(|(iv, rest)| {
             let (text, tag) = rest.split_last_chunk()?;
@@ -124,8 +124,9 @@ impl Key {
         }
     }
 
-    /// What sealed bytes decrypt to, whatever their tag is: of what was just sealed or checked here.
-    /// Given in pieces that stay in the cache, each after what it was decrypted from.
+    /// Decrypts sealed bytes without checking the tag, for bytes that were just sealed or checked
+    /// here. `take` receives pieces that fit in the cache: first the ciphertext, then its
+    /// plaintext.
     pub(crate) fn reveal(&self, sealed: &[u8], mut take: impl FnMut(&[u8], &[u8])) {
         let Some((iv, rest)) = sealed.split_first_chunk::<IV_BYTES>() else {
             return;
@@ -140,7 +141,7 @@ impl Key {
         }
     }
 
-    /// Opens sealed bytes.
+    /// Opens sealed bytes and returns the plaintext.
     pub fn open(&self, mut sealed: Vec<u8>) -> std::result::Result<Vec<u8>, Damage> {
         let length = self.open_in_place(&mut sealed)?.len();
         sealed.copy_within(IV_BYTES..IV_BYTES + length, 0);
@@ -165,24 +166,24 @@ impl Key {
     }
 }
 
-/// Or decrypts. Both are of one length.
+/// Encrypts or decrypts, which are the same in counter mode. Both slices have one length.
 fn encrypt(stream: &mut Counter, from: &[u8], into: &mut [u8]) {
-    // It fails when the lengths differ, and otherwise not before 2^128 blocks.
+    // This fails if the lengths differ; otherwise only after 2^128 blocks.
     let _ = stream.apply_keystream_b2b(from, into);
 }
 
-/// In the same time wherever they differ.
+/// Compares in constant time.
 fn equal(a: &[u8; TAG_BYTES], b: &[u8; TAG_BYTES]) -> bool {
     u128::from_ne_bytes(*a) ^ u128::from_ne_bytes(*b) == 0
 }
 
-/// Clears the bits of r that Poly1305 wants clear.
+/// Clears the bits of r that Poly1305 requires to be clear.
 fn mask(r: &mut [u8; 16]) {
     let clear = 0x0fff_fffc_0fff_fffc_0fff_fffc_0fff_ffff_u128;
     *r = (u128::from_le_bytes(*r) & clear).to_le_bytes();
 }
 
-/// Fills `bytes` with random ones.
+/// Fills `bytes` with random bytes.
 pub fn random(bytes: &mut [u8]) -> Result<()> {
     let mut filled = 0;
     while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {

@@ -1,8 +1,8 @@
-//! Bytes as Go's JSON has them: base64 in the standard alphabet, with padding.
+//! Bytes as Go's JSON encodes them: base64 in the standard alphabet, with padding.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// Bytes that are base64 in JSON.
+/// Bytes that are base64 text in JSON.
 #[derive(Clone, PartialEq, Eq, Default, zeroize::Zeroize, zeroize::ZeroizeOnDrop)]
 pub struct Base64(pub Vec<u8>);
 
@@ -37,7 +37,7 @@ fn decode(text: &str) -> Option<Vec<u8>> {
     Standard::decode_vec(text).ok()
 }
 
-/// A value whose place may hold `null`, which Go writes for empty lists and rustic for no number.
+/// Deserializes a value or `null`, which Go writes for empty lists and rustic for a missing number.
 pub(crate) fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,

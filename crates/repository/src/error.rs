@@ -1,4 +1,4 @@
-//! What may go wrong in a repository, as facts; whoever uses it makes sentences for people.
+//! The errors of a repository, as facts; callers turn them into sentences for people.
 
 use crate::Id;
 use crate::lock::LockFile;
@@ -8,13 +8,13 @@ use std::fmt;
 /// The kinds of file in a repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FileKind {
-    /// `keys/`: what opens the repository with a password.
+    /// `keys/`: key files, each opened by a password.
     Key,
-    /// `locks/`: who is at work.
+    /// `locks/`: locks, which say who is at work.
     Lock,
-    /// `snapshots/`.
+    /// `snapshots/`: snapshots.
     Snapshot,
-    /// `index/`: which blob is where.
+    /// `index/`: index files, which say where each blob is.
     Index,
     /// `data/`: packs.
     Pack,
@@ -56,7 +56,7 @@ impl fmt::Display for FileKind {
     }
 }
 
-/// What is wrong with stored bytes.
+/// The damage found in stored bytes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Damage {
     /// Shorter than the format allows.
@@ -65,13 +65,14 @@ pub enum Damage {
         /// Its length.
         bytes: u64,
     },
-    /// The authentication tag does not fit: changed, or of another repository.
+    /// The authentication tag does not match: the bytes were changed, or belong to another
+    /// repository.
     #[error("it was changed since it was written")]
     Tag,
-    /// The content is not what its name says.
+    /// The content does not match its name.
     #[error("its content has the hash {found}")]
     Hash {
-        /// The SHA-256 of what is there.
+        /// The SHA-256 of the content.
         found: Id,
     },
     /// It does not follow the format.
@@ -85,39 +86,39 @@ pub enum Error {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A file ended, or its connection, while it was read.
+    /// A file or its connection ended while it was read.
     #[error("{key} cannot be read: {source}")]
     Read {
         /// Its key in the store.
         key: String,
-        /// What the store said.
+        /// The error of the store.
         source: std::io::Error,
     },
-    /// There is no `config`: not a repository.
+    /// There is no `config`, so this is not a repository.
     #[error("there is no repository at {location}")]
     NoRepository {
-        /// Where it was looked for.
+        /// The location that was searched.
         location: String,
     },
     /// There is a `config` already.
     #[error("there is a repository at {location} already")]
     Exists {
-        /// Where.
+        /// The location of the existing repository.
         location: String,
     },
-    /// No key of the repository fits the password.
+    /// The password opens no key of the repository.
     #[error("the password does not open {}", match keys {
         1 => "its only key".to_owned(),
         keys => format!("any of its {keys} keys"),
     })]
     Password {
-        /// How many were tried.
+        /// The number of keys that were tried.
         keys: usize,
     },
     /// `config` cannot be used.
     #[error("the repository's config is damaged: {0}")]
     Config(Damage),
-    /// A format this does not know.
+    /// The format of the repository is not supported.
     #[error("the repository has format {version}; 1 and 2 are known")]
     Version {
         /// Its version.
@@ -126,17 +127,17 @@ pub enum Error {
     /// A file cannot be used.
     #[error("{kind} {id} is damaged: {damage}")]
     Damaged {
-        /// What it is.
+        /// The kind of file.
         kind: FileKind,
-        /// Its name.
+        /// The name of the file.
         id: Id,
-        /// What is wrong.
+        /// The damage that was found.
         damage: Damage,
     },
-    /// A file that is referred to is not there.
+    /// A file that something refers to is missing.
     #[error("{kind} {id} is missing")]
     Missing {
-        /// What it is.
+        /// The kind of file.
         kind: FileKind,
         /// Its name.
         id: Id,
@@ -146,51 +147,51 @@ pub enum Error {
     Blob {
         /// Its id.
         id: Id,
-        /// What is wrong.
+        /// The damage that was found.
         damage: Damage,
     },
-    /// What was sealed of a blob is not the blob.
+    /// A sealed blob, opened again, differs from what was read.
     #[error(
-        "what was sealed of blob {id} is not what was read: the memory or the processor of this host errs"
+        "blob {id} was corrupted while it was sealed: the memory or the processor of this host is faulty"
     )]
     Spoilt {
         /// Its id.
         id: Id,
     },
-    /// No index knows a blob.
+    /// A blob is in no index.
     #[error("blob {id} is in no index")]
     UnknownBlob {
         /// Its id.
         id: Id,
     },
-    /// A blob that is needed is only in a pack that is to be deleted.
+    /// A blob is needed, but is only in a pack that is to be deleted.
     #[error(
         "blob {id} is needed and only in pack {pack}, which is to be deleted: prune puts it back"
     )]
     ToDelete {
         /// Its id.
         id: Id,
-        /// Its pack.
+        /// The pack.
         pack: Id,
     },
-    /// Somebody else is at work.
+    /// Somebody else holds a lock.
     #[error("the repository is locked {lock}")]
     Locked {
-        /// The lock's name.
+        /// The id of the lock.
         id: Id,
-        /// What it says.
+        /// The content of the lock.
         lock: Box<LockFile>,
     },
-    /// Our own lock could not be refreshed, so that others may take it for abandoned.
+    /// Our own lock could not be refreshed, so others may consider it stale.
     #[error("the lock could not be refreshed for so long that others may work here now")]
     LockLost,
     /// Somebody asked for an early end.
     #[error("the work was ended early")]
     Stopped,
     /// Somebody else has rewritten the index.
-    #[error("the index was written anew by somebody else meanwhile")]
+    #[error("another process has rewritten the index meanwhile")]
     Changed,
-    /// A path that is not in a snapshot.
+    /// A path is not in the snapshot.
     #[error("{path:?} is not in the snapshot")]
     NotInSnapshot {
         /// The path.
@@ -201,41 +202,41 @@ pub enum Error {
     Target {
         /// The directory.
         path: std::path::PathBuf,
-        /// What the system says.
+        /// The error of the system.
         source: std::io::Error,
     },
-    /// Deleting what is not in the snapshot was asked for all of `/`.
+    /// Deletion of everything that is not in the snapshot was requested for `/`.
     #[error("everything that is not in the snapshot would be deleted from /")]
     DeletesAll,
-    /// What was read could not be handed on.
+    /// Data could not be written to the output.
     #[error("the output failed: {0}")]
     Output(std::io::Error),
-    /// Nothing of what was to be backed up could be.
+    /// None of the paths could be backed up.
     #[error("nothing could be backed up{}", match skipped.first() {
         Some(first) => format!(": {}: {}", first.path.display(), first.error),
         None => String::new(),
     })]
     NothingTaken {
-        /// What was left out, and why.
+        /// The paths that were left out, and why.
         skipped: Vec<crate::backup::Skipped>,
     },
-    /// No threads.
+    /// Threads could not be started.
     #[error("threads cannot be started: {0}")]
     Threads(std::io::Error),
-    /// No memory.
+    /// Memory could not be allocated.
     #[error("there is no room for {bytes} bytes in memory")]
     Memory {
-        /// What was asked for.
+        /// The number of bytes that were requested.
         bytes: usize,
     },
-    /// No random numbers.
+    /// The system did not supply random numbers.
     #[error("the system gives no random bytes: {0}")]
     Random(std::io::Error),
 }
 
 impl Error {
-    /// Whether it says what is wrong with what is stored; anything else is of the store or of this
-    /// host, and may be right the next time.
+    /// Returns whether the error is damage in stored data. Any other error comes from the store or
+    /// this host, and may not occur the next time.
     pub fn is_damage(&self) -> bool {
         matches!(
             self,
@@ -247,5 +248,5 @@ impl Error {
     }
 }
 
-/// The result of most calls here.
+/// The result of most calls in this crate.
 pub type Result<T> = std::result::Result<T, Error>;

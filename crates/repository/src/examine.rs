@@ -1,4 +1,5 @@
-//! Checks what some entries of a snapshot need: every tree below them, and every blob of their files.
+//! Checks everything that some entries of a snapshot need: every tree below them, and every blob of
+//! their files.
 
 use crate::error::{Error, FileKind, Result};
 use crate::fetch::{Fetcher, Sink, Want};
@@ -15,20 +16,20 @@ use std::sync::{Arc, Mutex};
 /// Blobs that are read at a time.
 const WINDOW_BLOBS: usize = 65_536;
 
-/// What was found.
+/// The result of an examination.
 #[derive(Debug, Default)]
 pub struct Found {
-    /// Files looked at.
+    /// Files that were examined.
     pub files: u64,
-    /// What cannot be restored as it was, by path, and why.
+    /// The entries that cannot be restored as they were, by path, and the reason for each.
     pub damaged: BTreeMap<Vec<u8>, String>,
-    /// The blobs that are why.
+    /// The blobs that cannot be read.
     pub bad: HashSet<Id>,
 }
 
-/// Reads all that the entries need, apart from the blobs in `good`, which grows by what is right: so
-/// what several snapshots share is read once. `passed` hears of plaintext that was read, in bytes.
-/// An error means that the check could not be done.
+/// Reads everything that the entries need, except the blobs in `good`. Blobs found intact are added
+/// to `good`, so what several snapshots share is read once. `passed` receives the bytes of
+/// plaintext that were read. An error means that the check could not be done.
 pub fn run(
     repository: &Repository,
     index: &Index,
@@ -72,7 +73,7 @@ pub fn run(
     Ok(examination.found)
 }
 
-/// The blobs that the index knows and that are in no pack that is there and long enough.
+/// The blobs in the index for which there is no pack that is present and long enough.
 pub fn lost(repository: &Repository, index: &Index) -> Result<HashSet<Id>> {
     let stored: HashMap<Id, u64> = repository.list(FileKind::Pack)?.into_iter().collect();
     let is_there = |place: &Location| {
@@ -85,12 +86,12 @@ pub fn lost(repository: &Repository, index: &Index) -> Result<HashSet<Id>> {
     Ok(lost.map(|group| group.id()).collect())
 }
 
-/// Blobs that are to be read.
+/// Blobs to read, collected until there are enough.
 #[derive(Default)]
 struct Window {
     wants: Vec<Want<Id>>,
     waiting: HashSet<Id>,
-    /// Which file has which of them.
+    /// The files, each with its blobs.
     files: Vec<(Vec<u8>, Vec<Id>)>,
 }
 
@@ -170,10 +171,10 @@ impl Examination<'_> {
     }
 }
 
-/// Notes which blobs are wrong.
+/// Records the blobs that cannot be read.
 struct Reading<'a> {
     bad: Mutex<BTreeMap<Id, String>>,
-    /// What is no damage, and ends the check.
+    /// The error that ends the check, since it is no damage.
     failed: Mutex<Option<Arc<Error>>>,
     passed: &'a (dyn Fn(u64) + Sync),
 }

@@ -1,9 +1,9 @@
-//! Reads many blobs: those of a pack that lie near each other in one go, several packs at a time, and
-//! each blob once however often it is wanted.
+//! Reads many blobs: neighbouring blobs of a pack in one request, several packs at a time, and each
+//! blob once however often it is wanted.
 //!
-//! A blob is handed out only when its tag and its SHA-256 are right. One that is damaged is looked
-//! for in every other pack that the index names for it; only then is it an error, of that blob
-//! alone. Memory is bounded by a budget of bytes, beside which one blob alone may be larger.
+//! A blob is handed out only if its tag and its SHA-256 are right. A damaged blob is read from any
+//! other pack that the index names for it; only if all fail is there an error, for that blob alone.
+//! Memory is bounded by a budget of bytes; a blob larger than the budget is read alone.
 
 use crate::chunker::CHUNK_BYTES_MAX;
 use crate::crypto::{IV_BYTES, Key, TAG_BYTES};
@@ -22,34 +22,35 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-/// The longest gap between two wanted blobs that is read with them.
+/// The longest gap between two wanted blobs that is read along with them.
 const GAP_BYTES: u64 = 256 << 10;
-/// Bytes of a job, about: small, so that threads end at about the same time.
+/// The approximate bytes of a job: few, so that threads end at about the same time.
 const JOB_BYTES: u64 = 4 << 20;
-/// So much of blobs is in memory at a time, sealed and plain.
+/// The bytes of blobs, sealed and plain, that are in memory at a time.
 const BUDGET_BYTES: usize = 48 << 20;
-/// Buffers above this size are not kept from blob to blob.
+/// Buffers above this size are not reused for the next blob.
 const KEPT_BYTES: usize = 4 << 20;
-/// When so many jobs in a row find the store itself failing, it is given up.
+/// After this many jobs in a row at which the store itself failed, reading is given up.
 const FAILURES_MAX: usize = 64;
 
-/// A blob that is wanted, at the place where it is looked for first.
+/// A wanted blob, with the place where it is read first.
 pub(crate) struct Want<T> {
     pub(crate) id: Id,
     pub(crate) at: Location,
-    /// What it is wanted for.
+    /// The purpose of the blob, handed to the [`Sink`].
     pub(crate) to: T,
 }
 
-/// Takes blobs, from several threads.
+/// Receives blobs, from several threads.
 pub(crate) trait Sink<T>: Sync {
-    /// Whether a blob is wanted still.
+    /// Returns whether the blob is still wanted.
     fn wanted(&self, to: &T) -> bool;
-    /// Takes a blob, or hears why there is none. Called once for each that was wanted still.
+    /// Receives a blob, or the error that kept it from being read. It is called once for each blob
+    /// that was still wanted.
     fn take(&self, to: &T, blob: std::result::Result<&[u8], &Arc<Error>>);
 }
 
-/// See the module.
+/// Reads the wanted blobs; see the module.
 pub(crate) struct Fetcher<'a> {
     pub(crate) repository: &'a Repository,
     pub(crate) index: &'a Index,
@@ -71,14 +72,14 @@ impl<'a> Fetcher<'a> {
         }
     }
 
-    /// Sealed bytes that were read so far.
+    /// The sealed bytes that have been read so far.
     pub(crate) fn read_bytes(&self) -> u64 {
         self.read_bytes.load(Ordering::Relaxed)
     }
 
     /// Hands every wanted blob to the sink. Packs are read in the order in which they are first
-    /// wanted, by each thread from another place in that order on, so that two seldom write to the
-    /// same file, which only one can at a time.
+    /// wanted. Each thread starts at another place in that order, so that two threads seldom write
+    /// to the same file, which only one can do at a time.
     pub(crate) fn run<T: Sync>(&self, wants: &[Want<T>], sink: &impl Sink<T>) {
         let order = order(wants);
         let jobs = jobs(wants, &order);
@@ -131,7 +132,7 @@ impl<'a> Fetcher<'a> {
         }
     }
 
-    /// The blob where it is wanted from.
+    /// Reads the blob at its first place.
     fn blob<'o, T>(
         &self,
         want: &Want<T>,
@@ -143,7 +144,7 @@ impl<'a> Fetcher<'a> {
         }
         let read = stream.read(self.repository, &want.at, &mut opener.sealed);
         if let Err(error) = read {
-            // Once for each job, since all of it is in one pack.
+            // Counted once for each job, since all of it is in one pack.
             if failed(&error) && !std::mem::replace(&mut stream.failed, true) {
                 self.failures.fetch_add(1, Ordering::Relaxed);
             }
@@ -157,7 +158,8 @@ impl<'a> Fetcher<'a> {
         opener.open_at(self.repository.key(), &want.id, &want.at)
     }
 
-    /// The blob in any other pack, and after a failure of the store also where it was wanted from.
+    /// Reads the blob from any other pack; after a failure of the store also from its first place
+    /// again.
     fn elsewhere<'o, T>(
         &self,
         want: &Want<T>,
@@ -183,7 +185,7 @@ impl<'a> Fetcher<'a> {
     }
 }
 
-/// Whether it is the store that failed, not what it holds that is wrong.
+/// Returns whether the store itself failed, as opposed to damage in what it holds.
 fn failed(error: &Error) -> bool {
     match error {
         Error::Store(error) => !matches!(error, StoreError::NotFound { .. }),
@@ -203,7 +205,7 @@ fn get<T>(wants: &[Want<T>], place: u32) -> Option<&Want<T>> {
     wants.get(usize::try_from(place).ok()?)
 }
 
-/// Places in `wants`, by pack in order of first use, then by offset.
+/// Indices into `wants`, sorted by pack in order of first use, then by offset.
 fn order<T>(wants: &[Want<T>]) -> Vec<u32> {
     let mut packs: HashMap<Id, u32> = HashMap::new();
     let mut keyed: Vec<(u32, u32, u32)> = Vec::with_capacity(wants.len());
@@ -216,7 +218,7 @@ fn order<T>(wants: &[Want<T>]) -> Vec<u32> {
     keyed.into_iter().map(|(_, _, place)| place).collect()
 }
 
-/// Cuts the order into jobs: each in one pack, without long gaps, and not too long itself.
+/// Cuts the order into jobs: each within one pack, without long gaps, and of limited length.
 fn jobs<T>(wants: &[Want<T>], order: &[u32]) -> Vec<Range<usize>> {
     let mut jobs: Vec<Range<usize>> = Vec::new();
     let mut current: Option<(Id, u64, u64)> = None;
@@ -249,11 +251,11 @@ fn jobs<T>(wants: &[Want<T>], order: &[u32]) -> Vec<Range<usize>> {
 struct Stream {
     reader: Option<Box<dyn Read + Send>>,
     position: u64,
-    /// Nothing is wanted from here on.
+    /// The end of the stretch that is wanted.
     end: u64,
-    /// The pack is not there.
+    /// True if the pack is missing.
     missing: bool,
-    /// The store failed to read it.
+    /// True if the store failed to read it.
     failed: bool,
 }
 
@@ -309,27 +311,27 @@ fn resize(buffer: &mut Vec<u8>, bytes: usize) -> std::result::Result<(), Damage>
     Ok(())
 }
 
-/// Opens blobs in buffers that are kept from one to the next.
+/// Opens blobs in buffers that are reused from one to the next.
 #[derive(Default)]
 pub(crate) struct Opener {
     unpacker: Unpacker,
     sealed: Vec<u8>,
-    /// What the sealed bytes decrypt to, where they are wanted still.
+    /// The decrypted bytes while they are still compressed.
     packed: Vec<u8>,
     unpacked: Vec<u8>,
-    /// Where the plaintext is.
+    /// The range of the plaintext in its buffer.
     at: Range<usize>,
     compressed: bool,
 }
 
 impl Opener {
-    /// Room for so many sealed bytes, to be read into and then opened.
+    /// Returns a buffer for this many sealed bytes, to be read into and then opened.
     pub(crate) fn room(&mut self, bytes: usize) -> std::result::Result<&mut [u8], Damage> {
         resize(&mut self.sealed, bytes)?;
         Ok(&mut self.sealed)
     }
 
-    /// Opens the sealed bytes, and checks that they are what the id says.
+    /// Opens the sealed bytes, and checks the plaintext against the id.
     pub(crate) fn open(
         &mut self,
         key: &Key,
@@ -353,8 +355,8 @@ impl Opener {
         }
     }
 
-    /// Checks the sealed bytes of a blob, and adds them to the hash of its pack: in one go with the
-    /// blob's own, while both are in the cache.
+    /// Checks the sealed bytes of a blob, and adds them to the hash of its pack. Both hashes are
+    /// computed together, while the bytes are in the cache.
     pub(crate) fn check(&mut self, key: &Key, blob: &PackedBlob, pack: &mut Hashing) -> Result<()> {
         let id = blob.id;
         let about = |damage| Error::Blob { id, damage };
@@ -382,8 +384,8 @@ impl Opener {
         }
     }
 
-    /// Checks the tag of the sealed bytes, and unpacks what is packed. What is longer than any chunk
-    /// is unpacked piece by piece, and its id is checked here.
+    /// Checks the tag of the sealed bytes and decompresses them if they are compressed. A blob
+    /// longer than any chunk is decompressed piece by piece, and its id is checked here.
     fn prepare(
         &mut self,
         key: &Key,
@@ -418,7 +420,7 @@ impl Opener {
         }
     }
 
-    /// Gives back what is unusually large.
+    /// Frees buffers that are unusually large.
     pub(crate) fn trim(&mut self) {
         for buffer in [&mut self.sealed, &mut self.packed, &mut self.unpacked] {
             if buffer.capacity() > KEPT_BYTES {
@@ -428,12 +430,12 @@ impl Opener {
     }
 }
 
-/// A context that is made when it is wanted first.
+/// A decompression context that is made when it is first needed.
 #[derive(Default)]
 struct Unpacker(Option<zstd::bulk::Decompressor<'static>>);
 
 impl Unpacker {
-    /// Unpacks at most `bytes`, which is what the index says of it.
+    /// Decompresses at most `bytes`, the length that the index gives.
     fn unpack(
         &mut self,
         packed: &[u8],
@@ -453,21 +455,22 @@ impl Unpacker {
     }
 }
 
-/// Bytes that may be in memory.
+/// Counts the bytes that are in memory.
 #[derive(Default)]
 struct Budget {
     taken: Mutex<usize>,
     given_back: Condvar,
 }
 
-/// A part of the budget, until dropped.
+/// A part of the budget, returned when dropped.
 struct Room<'b> {
     budget: &'b Budget,
     bytes: usize,
 }
 
 impl Budget {
-    /// Waits until there is room; more than all of it is given to one at a time.
+    /// Waits until there is room. A request above the whole budget is granted to one caller at a
+    /// time.
     fn take(&self, bytes: usize) -> Room<'_> {
         let mut taken = self.lock();
         while *taken > 0 && taken.saturating_add(bytes) > BUDGET_BYTES {

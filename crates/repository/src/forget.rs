@@ -1,7 +1,8 @@
-//! Which snapshots a policy keeps: exactly those that `restic forget` keeps by the same rules.
+//! Chooses the snapshots that a policy keeps: exactly those that `restic forget` keeps by the same
+//! rules.
 //!
-//! Pure: deciding is here, removing is [`remove`]. Periods (an hour, a day, an ISO week, a month, a
-//! year) are those of each snapshot's own time zone.
+//! The choice is pure; only [`remove`] changes the repository. Periods (an hour, a day, an ISO
+//! week, a month, a year) are in each snapshot's own time zone.
 
 use crate::error::{FileKind, Result};
 use crate::id::Id;
@@ -15,22 +16,22 @@ use std::cmp::Reverse;
 use std::fmt;
 use std::str::FromStr;
 
-/// How many snapshots of a kind to keep.
+/// The number of snapshots that a rule keeps.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Count {
-    /// None for this reason.
+    /// The rule keeps none.
     #[default]
     None,
-    /// This many.
+    /// The rule keeps this many.
     Some(u32),
-    /// All.
+    /// The rule keeps all.
     Unlimited,
 }
 
 impl FromStr for Count {
     type Err = String;
 
-    /// A number, or `unlimited`; -1 means that, too.
+    /// Parses a number or `unlimited`; -1 means `unlimited` too.
     fn from_str(text: &str) -> std::result::Result<Self, String> {
         match text {
             "unlimited" | "-1" => Ok(Count::Unlimited),
@@ -43,7 +44,7 @@ impl FromStr for Count {
     }
 }
 
-/// A length of time by the calendar, as `1y5m7d2h`.
+/// A length of time by the calendar, such as `1y5m7d2h`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Within {
     /// Years.
@@ -62,7 +63,7 @@ impl FromStr for Within {
     fn from_str(text: &str) -> std::result::Result<Self, String> {
         let wrong = || {
             format!(
-                "{text:?} is no length of time; write it as 1y5m7d2h, of which any part may be left out"
+                "{text:?} is no length of time; write it as 1y5m7d2h, or only some of these parts"
             )
         };
         let mut within = Within::default();
@@ -90,7 +91,7 @@ impl Within {
         *self == Within::default()
     }
 
-    /// So long before `at`. Months and days beyond the end of a month run on into the next.
+    /// The time this long before `at`. Days beyond the end of a month run on into the next month.
     fn before(&self, at: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
         let local = zone.to_datetime(at);
         let months = i32::from(local.year()) * 12 + i32::from(local.month())
@@ -111,22 +112,24 @@ impl Within {
     }
 }
 
-/// What to keep. A snapshot is kept when any rule keeps it.
+/// A retention policy. A snapshot is kept if any rule keeps it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Policy {
-    /// The newest.
+    /// Keep the newest snapshots.
     pub last: Count,
-    /// The newest of each of the newest periods, by [`Period`].
+    /// Keep the newest snapshot of each of the newest periods, by [`Period`].
     pub each: [Count; 5],
-    /// Everything that is at most so much older than the newest.
+    /// Keep every snapshot that is at most this much older than the newest.
     pub within: Within,
-    /// The newest of each period, of what is at most so much older than the newest.
+    /// Keep the newest snapshot of each period, among those at most this much older than the
+    /// newest.
     pub within_each: [Within; 5],
-    /// Those that have all tags of one of these lists. A list of one empty tag means no tag.
+    /// Keep the snapshots that have all tags of one of these lists. A list of one empty tag means
+    /// no tag.
     pub tags: Vec<Vec<String>>,
 }
 
-/// Parts of the calendar; their numbers are places in [`Policy`].
+/// The periods of the calendar. Their numbers are positions in [`Policy`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Period {
     /// An hour.
@@ -151,7 +154,7 @@ impl Period {
         Period::Year,
     ];
 
-    /// The adjective: `hourly`.
+    /// The period as an adjective, such as `hourly`.
     pub const fn name(self) -> &'static str {
         match self {
             Period::Hour => "hourly",
@@ -162,7 +165,7 @@ impl Period {
         }
     }
 
-    /// A number that is the same for all times in the same period.
+    /// A number that is the same for all times in one period.
     fn of(self, at: DateTime) -> i64 {
         let (year, month) = (i64::from(at.year()), i64::from(at.month()));
         let (day, hour) = (i64::from(at.day()), i64::from(at.hour()));
@@ -179,24 +182,24 @@ impl Period {
     }
 }
 
-/// Why a snapshot is kept.
+/// The reason why a snapshot is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
     /// The policy has no rule at all.
     NoRule,
-    /// It has the tags.
+    /// It has the tags of a list.
     Tags,
     /// It is young enough.
     Within,
-    /// One of the newest.
+    /// It is one of the newest.
     Last,
-    /// The newest of its period.
+    /// It is the newest of its period.
     Newest(Period),
-    /// The oldest of all, while the rule would keep more.
+    /// It is the oldest of all, while the rule would keep more.
     Oldest(Period),
-    /// The newest of its period, and young enough.
+    /// It is the newest of its period, and young enough.
     NewestWithin(Period),
-    /// The oldest of all, and young enough.
+    /// It is the oldest of all, and young enough.
     OldestWithin(Period),
 }
 
@@ -216,14 +219,14 @@ impl fmt::Display for Reason {
 }
 
 impl Policy {
-    /// Whether it has no rule, and so keeps everything.
+    /// Returns whether the policy has no rule, and so keeps everything.
     pub fn is_empty(&self) -> bool {
         *self == Policy::default()
     }
 
-    /// Why each snapshot of a group is kept, in the order given; no reason means that it is not.
-    /// `now` is to tell what is from the future: it does not count as the newest. `zone` is the
-    /// host's.
+    /// Returns the reasons why each snapshot of a group is kept, in the order given; a snapshot
+    /// without reasons is not kept. `now` tells which snapshots lie in the future: none of them
+    /// counts as the newest. `zone` is the host's time zone.
     pub fn apply(
         &self,
         snapshots: &[&Snapshot],
@@ -232,7 +235,8 @@ impl Policy {
     ) -> Vec<Vec<Reason>> {
         let mut reasons = vec![Vec::new(); snapshots.len()];
         let mut newest_first: Vec<usize> = (0..snapshots.len()).collect();
-        // Of two of one instant, the later one in the list is the newer, as for `latest`.
+        // Of two snapshots of the same instant, the later one in the list is the newer, as for
+        // `latest`.
         newest_first.sort_by_key(|&i| Reverse(snapshots.get(i).map(|s| (s.time.at, i))));
         let limits = Limits::of(self, snapshots, now, zone);
         let mut rules = Rules::of(self);
@@ -247,7 +251,7 @@ impl Policy {
     }
 }
 
-/// From when on a snapshot is young enough.
+/// The earliest times at which a snapshot is young enough.
 struct Limits {
     within: Option<Timestamp>,
     within_each: [Option<Timestamp>; 5],
@@ -257,8 +261,9 @@ impl Limits {
     fn of(policy: &Policy, snapshots: &[&Snapshot], now: Timestamp, zone: &TimeZone) -> Self {
         let past = snapshots.iter().map(|s| s.time).filter(|t| t.at < now);
         let newest = past.max_by_key(|time| time.at).unwrap_or_default();
-        // The host's zone, with its summer, where its offset is that of the time. But what is written
-        // as of UTC is of no place whose winter has the same time.
+        // Use the host's time zone, with its daylight saving, if its offset matches that of the
+        // time. But a time written in UTC tells nothing of the place, even where winter time equals
+        // UTC.
         let is_local = zone.to_offset(newest.at) == newest.offset && newest.offset != Offset::UTC;
         let zone = match is_local {
             true => zone.clone(),
@@ -275,7 +280,7 @@ impl Limits {
     }
 }
 
-/// What the rules have left, and the period each has kept last.
+/// The number that each rule may still keep, and the period of the snapshot it kept last.
 struct Rules {
     last: Count,
     each: [(Count, Option<i64>); 5],
@@ -340,7 +345,7 @@ impl Rules {
     }
 }
 
-/// Whether a count had one left, which it has not now.
+/// Takes one from a count. Returns false if none was left.
 fn take_one(count: &mut Count) -> bool {
     match count {
         Count::None => false,
@@ -355,7 +360,7 @@ fn take_one(count: &mut Count) -> bool {
     }
 }
 
-/// Removes snapshots. What only they need stays until the next prune.
+/// Removes snapshots. Data that only they need stays until the next prune.
 pub fn remove(repository: &Repository, snapshots: &[Id]) -> Result<()> {
     requests::each(snapshots, |id| repository.delete(FileKind::Snapshot, id)).map(drop)
 }

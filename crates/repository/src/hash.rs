@@ -1,17 +1,18 @@
-//! SHA-256 of two things at a time: a processor's instructions for it wait for each other within
-//! one, so that two in turn, block by block, take a quarter less than one after the other.
+//! SHA-256 of two inputs at a time. The processor's instructions for it wait for each other within
+//! one hash, so two hashes that alternate block by block take a quarter less time than one after
+//! the other.
 
 use crate::id::Id;
 use sha2::{Digest, Sha256};
 
-/// What SHA-256 takes at a time.
+/// The bytes that SHA-256 takes at a time.
 const BLOCK_BYTES: usize = 64;
 
-/// A hash that is being taken.
+/// A hash that is being computed.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Hashing {
     state: Sha256,
-    /// Bytes of a block that is not full.
+    /// The number of bytes in a block that is not full.
     begun: usize,
 }
 
@@ -25,7 +26,7 @@ impl Hashing {
         Id::new(self.state.finalize().into())
     }
 
-    /// Fills the block that is begun, and returns what is left.
+    /// Fills the block that is not full, and returns the rest of `bytes`.
     fn fill_block<'b>(&mut self, bytes: &'b [u8]) -> &'b [u8] {
         let missing = (BLOCK_BYTES - self.begun) % BLOCK_BYTES;
         let (head, rest) = bytes.split_at_checked(missing).unwrap_or((bytes, &[]));
@@ -34,7 +35,7 @@ impl Hashing {
     }
 }
 
-/// Adds `x` to `a`, and `y` to `b`.
+/// Adds `x` to `a`, and `y` to `b`, at the same time.
 pub(crate) fn update_both(a: &mut Hashing, x: &[u8], b: &mut Hashing, y: &[u8]) {
     let (x, y) = (a.fill_block(x), b.fill_block(y));
     let common = x.len().min(y.len()) / BLOCK_BYTES * BLOCK_BYTES;
@@ -54,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_at_a_time_are_each_as_alone_in_whatever_pieces_they_come() {
+    fn hashing_two_at_once_gives_the_hash_of_each_alone() {
         let lengths = [0, 1, 7, 63, 64, 65, 128, 200, 1000];
         let (mut a, mut b) = (Hashing::default(), Hashing::default());
         let (mut all_x, mut all_y) = (Vec::new(), Vec::new());

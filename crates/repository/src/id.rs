@@ -1,34 +1,34 @@
-//! The name of a thing in a repository: the SHA-256 of what it holds.
+//! Names of things in a repository: the SHA-256 of their content.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::{Digest, Sha256};
 use std::fmt;
 use std::str::FromStr;
 
-/// SHA-256 of a blob's plaintext, or of a file's stored bytes. 64 hex digits as text.
+/// SHA-256 of a blob's plaintext, or of a file's stored bytes. As text it is 64 hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Id([u8; Id::BYTES]);
 
 impl Id {
-    /// Its length in bytes.
+    /// The length in bytes.
     pub const BYTES: usize = 32;
 
-    /// The id with these bytes.
+    /// The id made of these bytes.
     pub const fn new(bytes: [u8; Id::BYTES]) -> Self {
         Id(bytes)
     }
 
-    /// The id of `content`.
+    /// Computes the id of `content`.
     pub fn of(content: &[u8]) -> Self {
         Id(Sha256::digest(content).into())
     }
 
-    /// Its bytes.
+    /// The bytes.
     pub const fn bytes(&self) -> &[u8; Id::BYTES] {
         &self.0
     }
 
-    /// Its first byte and the rest.
+    /// The first byte and the rest.
     pub(crate) fn split(&self) -> (u8, [u8; Id::BYTES - 1]) {
         let mut rest = [0; Id::BYTES - 1];
         let [first, tail @ ..] = &self.0;
@@ -36,7 +36,7 @@ impl Id {
         (*first, rest)
     }
 
-    /// The id with this first byte and this rest.
+    /// The id made of a first byte and a rest.
     pub(crate) fn join(first: u8, rest: [u8; Id::BYTES - 1]) -> Self {
         let mut bytes = [first; Id::BYTES];
         let [_, tail @ ..] = &mut bytes;
@@ -44,7 +44,7 @@ impl Id {
         Id(bytes)
     }
 
-    /// The first eight digits, for people.
+    /// The first eight hex digits, for people.
     pub fn short(&self) -> String {
         let mut text = self.to_string();
         text.truncate(8);
@@ -52,12 +52,12 @@ impl Id {
     }
 }
 
-/// Not 64 lower-case or upper-case hex digits.
+/// A text is not 64 hex digits, in lower or upper case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("an id is 64 hex digits")]
 pub struct NotAnId;
 
-/// What a hex digit stands for, or [`NO_DIGIT`].
+/// The value of a hex digit; [`NO_DIGIT`] for any other byte.
 fn value(digit: u8) -> u8 {
     match digit {
         b'0'..=b'9' => digit - b'0',

@@ -1,7 +1,7 @@
-//! Which blob is where: index files, and all of them together in memory.
+//! Tells where each blob is: index files, and all of them together in memory.
 //!
-//! In memory a blob takes 45 bytes, sorted by id. A blob may be in several packs, and a pack in
-//! several index files; nothing is lost by either.
+//! In memory a blob takes 45 bytes; blobs are sorted by id. A blob may be in several packs, and a
+//! pack in several index files; all places are kept.
 
 use crate::encoding::or_default;
 use crate::error::Damage;
@@ -16,13 +16,13 @@ use std::collections::HashMap;
 /// An index file as it is stored.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct IndexFile {
-    /// Index files that this one replaces, as old versions of restic wrote them.
+    /// Index files that this one replaces. Old versions of restic wrote the list.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub supersedes: Option<Vec<Id>>,
-    /// Packs, and what is in them.
+    /// Packs, and the blobs in them.
     #[serde(default, deserialize_with = "or_default")]
     pub packs: Vec<IndexPack>,
-    /// Packs that nothing needed when they were taken out of `packs`, as rustic writes them: they
+    /// Packs that nothing needed when they were removed from `packs`, recorded as rustic does. They
     /// are deleted some time later, unless a snapshot turns out to need them.
     #[serde(
         default,
@@ -37,10 +37,10 @@ pub struct IndexFile {
 pub struct IndexPack {
     /// The pack.
     pub id: Id,
-    /// What is in it.
+    /// The blobs in it.
     #[serde(default, deserialize_with = "or_default")]
     pub blobs: Vec<IndexBlob>,
-    /// When a pack to delete was marked as one.
+    /// The time at which the pack was marked for deletion, if it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time: Option<Time>,
 }
@@ -48,16 +48,16 @@ pub struct IndexPack {
 /// A blob in an index file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IndexBlob {
-    /// SHA-256 of its plaintext.
+    /// SHA-256 of the plaintext.
     pub id: Id,
-    /// What it is.
+    /// The kind of blob.
     #[serde(rename = "type")]
     pub kind: BlobKind,
-    /// Where its sealed bytes begin in the pack.
+    /// The offset of its sealed bytes in the pack.
     pub offset: u32,
-    /// How many there are.
+    /// The number of sealed bytes.
     pub length: u32,
-    /// Bytes of the plaintext when it is compressed.
+    /// The length of the plaintext if the blob is compressed, else 0.
     #[serde(
         default,
         deserialize_with = "or_default",
@@ -66,13 +66,16 @@ pub struct IndexBlob {
     pub uncompressed_length: u32,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde requires this signature"
+)]
 fn is_zero(value: &u32) -> bool {
     *value == 0
 }
 
 impl IndexPack {
-    /// A pack with these blobs.
+    /// A pack that holds these blobs.
     pub(crate) fn new(id: Id, blobs: &[PackedBlob]) -> Self {
         IndexPack {
             id,
@@ -107,9 +110,9 @@ impl From<&PackedBlob> for IndexBlob {
 }
 
 impl IndexFile {
-    /// Reads one.
+    /// Parses the JSON of an index file.
     pub fn parse(json: &[u8]) -> Result<Self, Damage> {
-        // The oldest repositories have a bare list of packs.
+        // The oldest repositories store a bare list of packs.
         let parsed = match json.first() {
             Some(b'[') => serde_json::from_slice(json).map(|packs| IndexFile {
                 supersedes: None,
@@ -122,16 +125,16 @@ impl IndexFile {
     }
 }
 
-/// A blob in memory. Its id begins with the number of the shard that it is in.
+/// A blob in memory. The number of its shard is the first byte of its id.
 #[derive(Clone, Copy)]
 struct Entry {
     rest_of_id: [u8; Id::BYTES - 1],
-    /// Number of the pack, and the flag.
+    /// The number of the pack, and a flag.
     pack: [u8; 4],
     offset: [u8; 4],
-    /// Sealed bytes, or [`LONG`].
+    /// The number of sealed bytes, or [`LONG`].
     length: [u8; 3],
-    /// Bytes of the plaintext when it is compressed, else 0.
+    /// The length of the plaintext if the blob is compressed, else 0.
     uncompressed: [u8; 3],
 }
 
@@ -146,11 +149,12 @@ impl Entry {
 }
 
 const TREE: u32 = 1 << 31;
-/// By how much sealing makes a blob longer.
+/// The bytes that sealing adds to a blob.
 const SEAL_BYTES: u32 = 32;
-/// Ids with the same first byte are together.
+/// The number of shards: ids with the same first byte share one.
 const SHARDS: usize = 256;
-/// A length of three bytes that stands for one that is longer, or is this: it is noted elsewhere.
+/// Stands for lengths that are this or more, which do not fit in three bytes. They are kept in
+/// [`Index::long`].
 const LONG: u32 = 0xff_ffff;
 
 fn three(value: u32) -> [u8; 3] {
@@ -163,33 +167,33 @@ fn number(three: [u8; 3]) -> u32 {
     u32::from_le_bytes([a, b, c, 0])
 }
 
-/// Where a blob is.
+/// A place of a blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Location {
-    /// Its pack.
+    /// The pack.
     pub pack: Id,
-    /// What it is.
+    /// The kind of blob.
     pub kind: BlobKind,
-    /// Where its sealed bytes begin.
+    /// The offset of the sealed bytes in the pack.
     pub offset: u32,
-    /// How many there are.
+    /// The number of sealed bytes.
     pub length: u32,
-    /// Whether it is compressed.
+    /// True if the blob is compressed.
     pub compressed: bool,
-    /// Whether the pack is to be deleted: to be read where there is no other, and to be relied on by
-    /// nothing new.
+    /// True if the pack is to be deleted. Such a place is read only if there is no other, and
+    /// nothing new may rely on it.
     pub to_delete: bool,
-    /// Bytes of its plaintext, as the index has it.
+    /// The length of the plaintext according to the index.
     pub plain_bytes: u32,
 }
 
 impl Location {
-    /// Where its sealed bytes end.
+    /// The offset at which the sealed bytes end.
     pub(crate) fn end(&self) -> u64 {
         u64::from(self.offset) + u64::from(self.length)
     }
 
-    /// The blob of this id as its pack's header has it.
+    /// The entry for the blob `id` in the header of its pack.
     pub(crate) fn blob(&self, id: Id) -> PackedBlob {
         PackedBlob {
             id,
@@ -205,19 +209,19 @@ impl Location {
 #[derive(Default)]
 pub struct Index {
     packs: Vec<Id>,
-    /// Packs from this number on are to be deleted.
+    /// The number of the first pack that is to be deleted. All later ones are, too.
     to_delete: usize,
-    /// By the first byte of the id, each in order of the rest.
+    /// The shards, by the first byte of the id. Each is sorted by the rest of the id.
     shards: Vec<Shard>,
-    /// Both lengths of blobs that are longer than most, by pack and offset.
+    /// Both lengths of blobs that are too long for an entry, by pack and offset.
     long: HashMap<(u32, u32), (u32, u32)>,
 }
 
-/// Some of the blobs.
+/// The blobs whose ids begin with one byte.
 #[derive(Default)]
 struct Shard {
     entries: Vec<Entry>,
-    /// How many there are in the shards before.
+    /// The number of blobs in earlier shards.
     before: usize,
 }
 
@@ -234,34 +238,36 @@ pub struct IndexBuilder {
     to_delete: Vec<IndexPack>,
 }
 
-/// An index file has at least so many bytes for each blob: those of its id, which no compression
-/// makes less.
+/// The least bytes that an index file has for each blob: those of its id, which cannot be
+/// compressed.
 const FILE_BYTES_A_BLOB: u64 = Id::BYTES as u64;
-/// And where it is not compressed, those of its id in hexadecimal, and of the names of its fields.
+/// The least bytes for each blob in an index file that is not compressed: the id in hexadecimal, and
+/// the field names.
 const PLAIN_FILE_BYTES_A_BLOB: u64 = 100;
 
 impl IndexBuilder {
-    /// A builder with room for all that index files of so many bytes may tell, since growing by copies
-    /// would leave gaps in memory. Room that nothing is put into takes up none.
+    /// A builder with capacity for everything that index files of this many bytes can hold: growing
+    /// by copies would leave gaps in memory. Capacity that stays unused takes up no memory.
     pub fn for_files(bytes: u64, compressed: bool) -> Self {
         let a_blob = match compressed {
             true => FILE_BYTES_A_BLOB,
             false => PLAIN_FILE_BYTES_A_BLOB,
         };
         let each = usize::try_from(bytes / a_blob).unwrap_or(0) / SHARDS;
-        // Shards are not all the same.
+        // Some shards are larger than others.
         let each = each + 4 * each.isqrt();
         let mut builder = IndexBuilder::default();
         builder.index.shards.resize_with(SHARDS, || {
             let mut entries = Vec::new();
-            // Where there is no such room, it is found out when it is needed.
+            // If memory is short, that shows when it is needed.
             let _ = entries.try_reserve_exact(each);
             Shard { entries, before: 0 }
         });
         builder
     }
 
-    /// Adds what a file says of a pack. Blobs that no pack could hold are left out.
+    /// Adds a pack of an index file and its blobs. A pack beyond the highest possible number is left
+    /// out.
     pub fn add(&mut self, pack: &IndexPack) {
         let Some(number) = u32::try_from(self.index.packs.len())
             .ok()
@@ -299,13 +305,13 @@ impl IndexBuilder {
         }
     }
 
-    /// Adds all that a file says.
+    /// Adds everything in an index file.
     pub fn add_file(&mut self, file: IndexFile) {
         file.packs.iter().for_each(|pack| self.add(pack));
         self.to_delete.extend(file.packs_to_delete);
     }
 
-    /// Sorts everything.
+    /// Sorts all entries, and returns the index.
     pub fn finish(mut self) -> Index {
         self.index.to_delete = self.index.packs.len();
         for pack in std::mem::take(&mut self.to_delete) {
@@ -328,25 +334,25 @@ impl IndexBuilder {
 }
 
 impl Index {
-    /// How many blobs it knows; one in two packs counts twice.
+    /// The number of blobs; a blob in two packs counts twice.
     pub fn len(&self) -> usize {
         let last = self.shards.last();
         last.map_or(0, |shard| shard.before + shard.entries.len())
     }
 
-    /// Whether it knows none.
+    /// Returns whether the index has no blob.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Every place of a blob of this kind; in packs that are to be deleted last.
+    /// All places of a blob of this kind. Packs that are to be deleted come last.
     pub fn locations(&self, kind: BlobKind, id: &Id) -> impl Iterator<Item = Location> {
         let stay = self.places(kind, id).filter(|(_, place)| !place.to_delete);
         let go = self.places(kind, id).filter(|(_, place)| place.to_delete);
         stay.chain(go).map(|(_, place)| place)
     }
 
-    /// Every place of a blob of this kind, with its number among all entries.
+    /// All places of a blob of this kind, each with its number among all entries.
     fn places(&self, kind: BlobKind, id: &Id) -> impl Iterator<Item = (usize, Location)> {
         let (first, rest) = id.split();
         let shard = self.shards.get(usize::from(first));
@@ -363,18 +369,18 @@ impl Index {
             .filter(move |(_, location)| location.kind == kind)
     }
 
-    /// Whether it knows a blob of this kind, in a pack that stays.
+    /// Returns whether a blob of this kind is in a pack that is not to be deleted.
     pub fn has(&self, kind: BlobKind, id: &Id) -> bool {
         self.places(kind, id).any(|(_, place)| !place.to_delete)
     }
 
-    /// The number of the first entry of a blob of this kind; below [`Index::len`], and the same for
-    /// all its places.
+    /// The number of the first entry of a blob of this kind. It is below [`Index::len`], and the
+    /// same for all places of the blob.
     pub fn number(&self, kind: BlobKind, id: &Id) -> Option<usize> {
         self.places(kind, id).next().map(|(number, _)| number)
     }
 
-    /// Every blob, in order of id; those of one number are together.
+    /// Every blob, in order of id. Entries of the same blob are adjacent.
     pub fn blobs(&self) -> impl Iterator<Item = (Id, Location)> {
         let shards = self.shards.iter().zip(0..=u8::MAX);
         shards
@@ -384,7 +390,7 @@ impl Index {
             })
     }
 
-    /// The blobs one after the other, each with all its places and the number of the first.
+    /// The distinct blobs, each with all its places and the number of the first.
     pub(crate) fn groups(&self) -> impl Iterator<Item = Group<'_>> {
         let kind = |entry: &Entry| entry.pack() & TREE;
         let shards = self.shards.iter().zip(0..=u8::MAX);
@@ -433,20 +439,20 @@ impl Index {
 /// A blob with all its places.
 pub(crate) struct Group<'a> {
     index: &'a Index,
-    /// The number of the first place, as [`Index::number`] tells it.
+    /// The number of the first place, as [`Index::number`] returns it.
     pub(crate) number: usize,
     first: u8,
     entries: &'a [Entry],
 }
 
 impl Group<'_> {
-    /// The blob's id.
+    /// The id of the blob.
     pub(crate) fn id(&self) -> Id {
         let rest = self.entries.first().map(|entry| entry.rest_of_id);
         Id::join(self.first, rest.unwrap_or_default())
     }
 
-    /// Its places. A pack that is in several index files is there as often.
+    /// The places of the blob. A pack that is in several index files occurs several times.
     pub(crate) fn places(&self) -> impl Iterator<Item = Location> {
         let places = self.entries.iter();
         places.filter_map(|entry| self.index.location(entry))
@@ -454,8 +460,8 @@ impl Group<'_> {
 }
 
 impl Shard {
-    /// The first entry that is not below `id`. Ids are evenly spread, so that two or three guesses
-    /// by proportion come near; halves make sure of the end.
+    /// The first entry that is not below `id`. Ids are evenly spread, so two or three guesses by
+    /// proportion come near; a binary search finishes.
     fn lower_bound(&self, id: &[u8; Id::BYTES - 1]) -> usize {
         let (mut low, mut high) = (0, self.entries.len());
         let target = lead(id);
@@ -481,7 +487,7 @@ impl Shard {
     }
 }
 
-/// The order of ids; the first eight bytes nearly always tell.
+/// Compares two ids; the first eight bytes nearly always decide.
 fn compare(a: &[u8; Id::BYTES - 1], b: &[u8; Id::BYTES - 1]) -> Ordering {
     lead(a).cmp(&lead(b)).then_with(|| a.cmp(b))
 }
@@ -628,7 +634,7 @@ mod tests {
     }
 
     #[test]
-    fn files_of_old_and_of_others_are_read() {
+    fn index_files_of_old_versions_and_other_programs_are_read() {
         let id = Id::of(b"x");
         let packs = format!(
             r#"[{{"id":"{id}","blobs":[{{"id":"{id}","type":"data","offset":0,"length":38,"new":1}}]}}]"#
@@ -639,7 +645,7 @@ mod tests {
         assert_eq!(bare.packs, full.packs);
         assert_eq!(full.supersedes, Some(vec![id]));
         assert!(IndexFile::parse(b"{\"packs\":3}").is_err());
-        // As rustic has blobs that are not compressed, and Go lists that are empty.
+        // rustic writes null for blobs that are not compressed, and Go for empty lists.
         let nulls = format!(
             r#"{{"packs":[{{"id":"{id}","blobs":[{{"id":"{id}","type":"data","offset":0,"length":38,"uncompressed_length":null}}]}},{{"id":"{id}","blobs":null}}],"packs_to_delete":null}}"#
         );

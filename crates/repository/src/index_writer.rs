@@ -1,11 +1,12 @@
-//! Writes index files of a good size. Threads may add packs at once: who fills a file writes it.
+//! Writes index files of a good size. Several threads may add packs; the one that fills a file
+//! writes it.
 //!
-//! Packs must be durable when they are added. In which file and order they come is not said, and a
-//! file that could not be written is not tried again.
+//! Packs must be durable when they are added. The order of packs, and the file each one ends up in,
+//! are not defined. A file that could not be written is not tried again.
 //!
-//! A writer made by [`IndexWriter::keeping_up`] also writes a file whenever a killed run would
-//! otherwise lose much: then the next run finds the packs that were stored. Such a file is as good
-//! as any other; what no snapshot needs, the next prune takes away.
+//! A writer made by [`IndexWriter::keeping_up`] also writes a file whenever an interrupted run
+//! would otherwise lose much, so that the next run finds the packs that were stored. Such a file is
+//! a normal index file. What no snapshot needs is removed by the next prune.
 
 use crate::error::Result;
 use crate::index::{IndexFile, IndexPack};
@@ -14,30 +15,31 @@ use crate::sync::{into_inner, lock};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-/// An index file is written when it names so many blobs.
+/// An index file is written when it lists this many blobs.
 const BLOBS: usize = 40_000;
-/// A run that is killed may lose so many packs and so much time, ...
+/// An interrupted run may lose this many packs, and this much time, ...
 const LOST_PACKS: u64 = 2;
 const LOST_TIME: Duration = Duration::from_secs(30);
-/// ... or this part of what it did, which keeps the number of index files low in a long run.
+/// ... or this fraction of its work, which limits the number of index files in a long run.
 const LOST_PART: u32 = 16;
 
-/// See the module. Nothing is sure to be written before [`IndexWriter::finish`].
+/// Collects packs for index files; see the module. Nothing is certain to be written before
+/// [`IndexWriter::finish`].
 pub(crate) struct IndexWriter<'r> {
     repository: &'r Repository,
     open: Mutex<Open>,
-    /// Where a killed run must not lose much.
+    /// The progress of the run, if an interrupted run must not lose much.
     progress: Option<Mutex<Progress>>,
 }
 
-/// What is in no file yet.
+/// The packs that are in no file yet.
 #[derive(Default)]
 struct Open {
     file: IndexFile,
     blobs: usize,
 }
 
-/// How far a run is, and how far it was when a file was written last.
+/// The progress of a run, now and when a file was last written.
 struct Progress {
     begun: Instant,
     written: Instant,
@@ -56,7 +58,7 @@ impl Progress {
         }
     }
 
-    /// Notes one more pack. Whether a file should be written now.
+    /// Counts one more pack. Returns whether a file should be written now.
     fn pack(&mut self) -> bool {
         let now = Instant::now();
         self.packs += 1;
@@ -71,7 +73,8 @@ impl Progress {
     }
 }
 
-/// Whether too much would be lost now: of packs and of time, what is in no file yet and all.
+/// Returns whether an interruption would lose too much now. Each pair holds what is in no file yet,
+/// and the total.
 fn is_due([packs, all_packs]: [u64; 2], [time, all_time]: [Duration; 2]) -> bool {
     packs >= LOST_PACKS.max(all_packs / u64::from(LOST_PART))
         || time >= LOST_TIME.max(all_time / LOST_PART)
@@ -86,7 +89,7 @@ impl<'r> IndexWriter<'r> {
         }
     }
 
-    /// The same, but what was added is named soon by a file that is written.
+    /// Makes a writer that also writes files early, so that added packs are soon listed in one.
     pub(crate) fn keeping_up(repository: &'r Repository) -> Self {
         IndexWriter {
             progress: Some(Mutex::new(Progress::new())),
@@ -99,7 +102,7 @@ impl<'r> IndexWriter<'r> {
         self.put(pack, |file| &mut file.packs)
     }
 
-    /// Notes a pack that is to be deleted.
+    /// Records a pack that is to be deleted.
     pub(crate) fn note(&self, pack: IndexPack) -> Result<()> {
         self.put(pack, |file| &mut file.packs_to_delete)
     }
@@ -134,7 +137,7 @@ impl<'r> IndexWriter<'r> {
 mod tests {
     use super::*;
 
-    /// Files that a run of so many packs writes, and the largest part of it that is ever lost.
+    /// The number of files that a run of this many packs writes, and the largest loss at any time.
     fn files(packs: u64, seconds: impl Fn(u64) -> f64) -> (u64, u64, f64) {
         let time = |pack: u64| Duration::from_secs_f64(seconds(pack));
         let (mut files, mut written, mut lost, mut waited) = (0, 0, 0, 0.0_f64);
@@ -152,12 +155,12 @@ mod tests {
 
     #[test]
     fn little_is_lost_and_few_files_are_written() {
-        // A short run on a disk: a file for every two packs.
+        // A short run to a disk: a file for every two packs.
         assert_eq!(files(36, |pack| pack as f64 * 0.05), (18, 1, 0.05));
-        // A terabyte on a disk.
+        // A terabyte to a disk.
         let (many, lost, _) = files(65_536, |pack| pack as f64 * 0.05);
         assert!(many < 200 && lost <= 65_536 / 16, "{many} {lost}");
-        // And over a slow line: a pack in 16 seconds.
+        // A terabyte over a slow line: one pack every 16 seconds.
         let (many, _, waited) = files(65_536, |pack| pack as f64 * 16.0);
         assert!(many < 300 && waited <= 65_536.0, "{many} {waited}");
         let (many, lost, waited) = files(20, |pack| pack as f64 * 16.0);

@@ -1,5 +1,5 @@
-//! Key files: the repository's key, sealed with a key that scrypt makes of a password. Plain JSON;
-//! a repository may have several, one for each password.
+//! Key files: the repository's key, sealed with a key that scrypt derives from a password. They are
+//! plain JSON. A repository may have several, one for each password.
 
 use crate::Id;
 use crate::crypto::{Key, random};
@@ -11,13 +11,13 @@ use zeroize::{Zeroize, Zeroizing};
 /// A key file as it is stored.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct KeyFile {
-    /// When it was made.
+    /// The time at which it was made.
     #[serde(default, deserialize_with = "or_default")]
     pub created: String,
-    /// Who made it.
+    /// The user who made it.
     #[serde(default, deserialize_with = "or_default")]
     pub username: String,
-    /// Where.
+    /// The host on which it was made.
     #[serde(default, deserialize_with = "or_default")]
     pub hostname: String,
     kdf: String,
@@ -41,14 +41,14 @@ struct MacKey {
     r: Base64,
 }
 
-/// How hard a password is to try: memory is `128 · N · r` bytes.
+/// The cost of trying a password. The memory is `128 · N · r` bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cost {
     /// log2 of scrypt's N.
     pub log_n: u8,
-    /// Block size.
+    /// scrypt's block size r.
     pub r: u32,
-    /// Parallelism.
+    /// scrypt's parallelism p.
     pub p: u32,
 }
 
@@ -63,9 +63,9 @@ impl Default for Cost {
     }
 }
 
-/// No key file asks for more memory than this: 1 GiB.
+/// The most memory that a key file may require: 1 GiB.
 const SCRYPT_BYTES_MAX: u64 = 1 << 30;
-/// Nor for more than this to be computed, at about 300 MB a second.
+/// The most work that a key file may require, at about 300 MB a second.
 const SCRYPT_WORK_BYTES_MAX: u64 = 4 << 30;
 
 impl KeyFile {
@@ -109,7 +109,7 @@ impl KeyFile {
         })
     }
 
-    /// Reads a key file named `id`.
+    /// Parses the key file named `id`, whose hash must be `id`.
     pub fn parse(id: Id, bytes: &[u8]) -> std::result::Result<Self, Damage> {
         let found = Id::of(bytes);
         if found != id {
@@ -118,12 +118,12 @@ impl KeyFile {
         KeyFile::read(bytes)
     }
 
-    /// Reads a key file whatever its name: what matters in it is sealed.
+    /// Parses a key file without checking its name: everything that matters in it is sealed.
     pub(crate) fn read(bytes: &[u8]) -> std::result::Result<Self, Damage> {
         serde_json::from_slice(bytes).map_err(|error| Damage::Format(error.to_string()))
     }
 
-    /// The repository's key; `None` when the password is another.
+    /// Returns the repository's key; `None` if the password does not fit.
     pub fn open(&self, password: &[u8]) -> std::result::Result<Option<Key>, Damage> {
         let user = self.stretch(password)?;
         let plain = match user.open(self.data.0.clone()) {
@@ -143,10 +143,11 @@ impl KeyFile {
         Ok(Some(Key::from_bytes(bytes)))
     }
 
-    /// Whether there is memory for what scrypt will take, which ends the process where there is not.
+    /// Fails if the memory that scrypt needs cannot be allocated. Without this check, scrypt would
+    /// end the process.
     pub(crate) fn check_room(&self) -> Result<()> {
         let wanted = (128 * u64::from(self.n)).saturating_mul(self.r.into());
-        // More than this is refused by itself.
+        // `stretch` refuses more than this.
         let bytes = usize::try_from(wanted.min(SCRYPT_BYTES_MAX)).unwrap_or(usize::MAX);
         let reserved = Vec::<u8>::new().try_reserve_exact(bytes);
         reserved.map_err(|_| Error::Memory { bytes })
@@ -163,7 +164,7 @@ impl KeyFile {
         if !self.n.is_power_of_two() || self.n < 2 {
             return Err(wrong("N is no power of two"));
         }
-        // Whoever can write to the store can write a key file.
+        // Anybody who can write to the store can write a key file, so its parameters are bounded.
         let room = (128 * u64::from(self.n)).saturating_mul(self.r.into());
         if room > SCRYPT_BYTES_MAX {
             return Err(wrong("it asks for more than a GiB of memory"));
@@ -187,7 +188,7 @@ impl KeyFile {
 mod tests {
     use super::*;
 
-    /// A master key, and a key file of it whose password is `x`.
+    /// A master key, and a key file that holds it and has the password `x`.
     fn made() -> (Key, KeyFile) {
         let master = Key::random().unwrap();
         let cost = Cost {
@@ -200,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_need_not_say_who_made_it() {
+    fn a_key_file_may_omit_who_made_it() {
         let (master, file) = made();
         let mut value = serde_json::to_value(&file).unwrap();
         let fields = value.as_object_mut().unwrap();
@@ -222,7 +223,7 @@ mod tests {
             (16, 0, 1),
             (16, 8, 0),
             (1 << 31, 8, 1),
-            // Whose product is 0 in 64 bits.
+            // The product of these is 0 in 64 bits.
             (1 << 31, 1 << 26, 1),
             (1 << 31, u32::MAX, u32::MAX),
             (1 << 20, 8, 64),

@@ -1,9 +1,9 @@
 //! The restic repository format, versions 1 and 2: chunks, seals, packs, indexes, trees and
 //! snapshots, byte for byte what `restic` reads and writes.
 //!
-//! Opens and makes repositories in any [`lifeboat_store::Store`], backs up directories into them,
-//! looks into them, checks, restores, copies, prunes and repairs them, and takes and honours locks.
-//! It knows nothing of configuration, and prints nothing.
+//! Opens and creates repositories in any [`lifeboat_store::Store`]; backs up directories into them;
+//! browses, checks, restores, copies, prunes and repairs them; takes and honours locks. It knows
+//! nothing of configuration, and prints nothing.
 
 pub mod aside;
 pub mod assemble;
@@ -14,6 +14,7 @@ pub mod check;
 pub mod chunker;
 pub mod copy;
 pub mod crypto;
+mod document;
 mod encoding;
 mod error;
 pub mod examine;
@@ -26,11 +27,11 @@ mod index_writer;
 pub mod keyfile;
 pub mod lock;
 pub mod mounts;
-mod nearby;
 pub mod pack;
 pub mod pattern;
 mod pipeline;
 pub mod prune;
+mod read_ahead;
 mod recheck;
 pub mod repair;
 mod repository;
@@ -44,7 +45,6 @@ pub mod stream;
 mod sync;
 pub mod time;
 pub mod tree;
-mod unpacked;
 mod used;
 
 pub use error::{Damage, Error, FileKind, Result};

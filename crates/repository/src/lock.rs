@@ -1,11 +1,12 @@
-//! Locks: files that say who is at work, as restic writes and honours them.
+//! Locks: files that say who is at work, written and honoured as in restic.
 //!
-//! Any number may add to a repository at once; whoever takes something away is alone. A lock is
-//! written anew every few minutes; one that was not is stale, and so is at once one of a process of
-//! this host that is gone. A clock that is wrong must not make a live lock look stale, so that a
-//! lock's age is also looked at by the store's own clock: against our own lock, just written.
+//! Any number of processes may add to a repository at once; whoever removes something must hold an
+//! exclusive lock. A lock is written anew every few minutes. A lock that was not refreshed is
+//! stale, and so is a lock whose process ran on this host and is gone. A wrong clock must not make
+//! a live lock look stale. So a lock's age is also measured by the store's own clock, against our
+//! own lock, which was just written.
 //!
-//! A store that refuses to delete keeps the locks; they become stale.
+//! In a store that refuses to delete, locks stay and become stale.
 
 use crate::encoding::or_default;
 use crate::error::{Error, FileKind, Result};
@@ -25,29 +26,32 @@ use std::time::{Duration, Instant};
 /// A lock as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LockFile {
-    /// When it was taken, or last refreshed.
+    /// The time at which it was taken or last refreshed.
     pub time: Time,
-    /// Whether its holder must be alone.
+    /// True if the lock is exclusive.
     #[serde(default)]
     pub exclusive: bool,
-    /// Where its holder runs.
+    /// The host of its holder.
     #[serde(default, deserialize_with = "or_default")]
     pub hostname: String,
-    /// As whom.
+    /// The user name of its holder.
     #[serde(default, deserialize_with = "or_default")]
     pub username: String,
-    /// The process.
+    /// The process id of its holder.
     #[serde(default)]
     pub pid: i32,
-    /// The user, as a number.
+    /// The user id of its holder.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub uid: u32,
-    /// And group.
+    /// The group id of its holder.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub gid: u32,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde requires this signature"
+)]
 fn is_zero(value: &u32) -> bool {
     *value == 0
 }
@@ -66,32 +70,32 @@ impl fmt::Display for LockFile {
     }
 }
 
-/// A lock that was not refreshed for so long is stale.
+/// The age at which a lock that was not refreshed is stale.
 const STALE: SignedDuration = SignedDuration::from_mins(30);
-/// How often a lock is refreshed.
+/// The time between two refreshes of a lock.
 const REFRESH: Duration = Duration::from_mins(5);
-/// After a refresh that failed, the next try.
+/// The time until the next try after a refresh that failed.
 const REFRESH_AGAIN: Duration = Duration::from_secs(30);
-/// Work stops so long after the last refresh: well before others call the lock stale.
+/// The time after the last refresh at which work stops: well before others consider the lock stale.
 const HOLDS: Duration = Duration::from_mins(22);
-/// Between writing a lock and looking again who else has one, where a listing may not show at once
-/// what was stored: longer than a store takes to list it.
+/// The pause between writing a lock and looking for other locks again, in a store whose listings
+/// may lag behind: longer than a store takes to list a new file.
 const SETTLE: Duration = Duration::from_millis(200);
-/// How often who waits looks whether the work is to end early.
+/// The time between two checks, while waiting, whether to end early.
 const LOOK: Duration = Duration::from_millis(100);
-/// Pauses between looks at a repository that somebody else has locked: doubled from the first on.
+/// The pauses while somebody else holds a lock: the first, doubled each time, and the longest.
 const PAUSES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(20)];
 
-/// What a lock is for.
+/// The kinds of lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// To read or add; beside others who do.
+    /// For reading or adding, beside others who do the same.
     Shared,
-    /// To take away; alone.
+    /// For removing, while nobody else holds a lock.
     Exclusive,
 }
 
-/// Says whether the work is to end.
+/// A function that returns true when the work is to end.
 struct Stop(Box<dyn Fn() -> bool + Send + Sync>);
 
 impl std::fmt::Debug for Stop {
@@ -100,12 +104,13 @@ impl std::fmt::Debug for Stop {
     }
 }
 
-/// How long what is being done to a repository may go on.
+/// The conditions under which work on a repository may go on.
 #[derive(Debug)]
 pub(crate) struct Hold {
-    /// Until when a lock holds, in milliseconds of a clock that goes on while the machine sleeps.
+    /// The time at which the lock expires, in milliseconds of a clock that runs on while the
+    /// machine sleeps.
     until: AtomicU64,
-    /// Says whether somebody asked to end early.
+    /// Returns true once somebody asked to end early.
     stop: OnceLock<Stop>,
 }
 
@@ -119,7 +124,7 @@ impl Default for Hold {
 }
 
 impl Hold {
-    /// Fails when a lock was held that is perhaps no more, or when the work is to end early.
+    /// Fails if a lock has perhaps expired, or if the work is to end early.
     pub(crate) fn check(&self) -> Result<()> {
         if milliseconds() > self.until.load(Ordering::Relaxed) {
             return Err(Error::LockLost);
@@ -127,7 +132,7 @@ impl Hold {
         self.check_stop()
     }
 
-    /// Fails when the work is to end early.
+    /// Fails if the work is to end early.
     pub(crate) fn check_stop(&self) -> Result<()> {
         match self.stop.get().is_some_and(|stop| (stop.0)()) {
             true => Err(Error::Stopped),
@@ -135,7 +140,7 @@ impl Hold {
         }
     }
 
-    /// Waits, but not for who is told to stop, which fails.
+    /// Waits for this long, but fails as soon as the work is to end early.
     fn pause(&self, length: Duration) -> Result<()> {
         let end = Instant::now() + length;
         loop {
@@ -148,13 +153,13 @@ impl Hold {
         }
     }
 
-    /// From now on the work ends when `stop` says so.
+    /// Makes the work end as soon as `stop` returns true.
     pub(crate) fn stop_when(&self, stop: impl Fn() -> bool + Send + Sync + 'static) {
-        // The first one stays.
+        // Only the first call has an effect.
         let _ = self.stop.set(Stop(Box::new(stop)));
     }
 
-    /// A lock was written at this time.
+    /// Records that a lock was written at this time.
     fn renew(&self, written: u64) {
         let holds = u64::try_from(HOLDS.as_millis()).unwrap_or(u64::MAX);
         self.until.store(written + holds, Ordering::Relaxed);
@@ -171,7 +176,7 @@ fn milliseconds() -> u64 {
     u64::try_from(seconds).unwrap_or(0) * 1000 + u64::try_from(nanoseconds).unwrap_or(0) / 1_000_000
 }
 
-/// A lock that is held, and refreshed by a thread. Dropping it removes it.
+/// A lock that is held, and refreshed by a thread. It is removed when dropped.
 pub struct Lock {
     shared: Arc<Shared>,
     refreshing: Option<JoinHandle<()>>,
@@ -179,7 +184,7 @@ pub struct Lock {
 
 struct Shared {
     repository: Repository,
-    /// What is in the repository now.
+    /// The lock file that is in the repository now.
     state: Mutex<State>,
     ended: Condvar,
 }
@@ -201,7 +206,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes the lock anew until it is told to end.
+    /// Refreshes the lock until told to end.
     fn refresh(&self) {
         let mut pause = REFRESH;
         let mut state = self.state();
@@ -218,11 +223,12 @@ impl Shared {
                     self.repository.hold().renew(written);
                     let before = std::mem::replace(&mut state.id, id);
                     state.file = file;
-                    // If it stays, it becomes stale.
+                    // If the old file stays, it becomes stale.
                     let _ = self.repository.delete(FileKind::Lock, &before);
                     REFRESH
                 }
-                // Others may be at work already: to come back would be to be two.
+                // Others may be at work already: writing the lock again would allow two exclusive
+                // holders.
                 Err(Error::LockLost) => return,
                 Err(_) => REFRESH_AGAIN,
             };
@@ -231,8 +237,8 @@ impl Shared {
 }
 
 impl Lock {
-    /// Takes a lock. While others have one that is in the way, tries again for as long as `wait`,
-    /// then fails with [`Error::Locked`].
+    /// Takes a lock. While a conflicting lock is held, tries again for up to `wait`, then fails
+    /// with [`Error::Locked`].
     pub fn take(repository: &Repository, mode: Mode, wait: Duration, by: &Author) -> Result<Self> {
         let begun = Instant::now();
         let mut pause = PAUSES[0];
@@ -252,7 +258,7 @@ impl Lock {
     }
 
     fn try_take(repository: &Repository, mode: Mode, by: &Author) -> Result<Self> {
-        // Before ours is written, so that a repository that is locked is not written to.
+        // Checked before our lock is written, so that a locked repository is not written to.
         conflict(repository, mode, None)?;
         let (written, file) = (milliseconds(), own(mode, by));
         let id = write(repository, &file)?;
@@ -288,7 +294,7 @@ impl Lock {
 }
 
 impl Lock {
-    /// Removes the lock, or says why it cannot be.
+    /// Removes the lock. Fails if it cannot be removed.
     pub fn release(mut self) -> Result<()> {
         self.end()
     }
@@ -310,7 +316,7 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // What cannot be removed becomes stale.
+        // A lock that cannot be removed becomes stale.
         let _ = self.end();
     }
 }
@@ -335,18 +341,18 @@ fn write(repository: &Repository, file: &LockFile) -> Result<Id> {
     repository.save(FileKind::Lock, file)
 }
 
-/// A lock that is in a repository.
+/// A lock found in a repository.
 #[derive(Debug)]
 pub struct Found {
     /// Its name.
     pub id: Id,
-    /// What it says; an error of one that cannot be read.
+    /// Its content, or the error if it cannot be read.
     pub file: Result<LockFile>,
-    /// Whether nobody holds it any more.
+    /// True if the lock is stale.
     pub stale: bool,
 }
 
-/// The locks of a repository. `own` is the one that this process has just written, if any.
+/// Lists the locks of a repository. `own` is the lock that this process has just written, if any.
 pub fn find(repository: &Repository, own: Option<&Id>) -> Result<Vec<Found>> {
     let listed = repository.list_times(FileKind::Lock)?;
     let stored_now = listed.iter().find(|(id, _)| Some(id) == own);
@@ -358,7 +364,7 @@ pub fn find(repository: &Repository, own: Option<&Id>) -> Result<Vec<Found>> {
             continue;
         }
         let file = match read(repository, &id) {
-            // Released since it was listed.
+            // It was released since it was listed.
             Err(Error::Missing { .. }) => continue,
             Err(error @ Error::Damaged { .. }) => Err(error),
             Err(error) => return Err(error),
@@ -375,7 +381,8 @@ fn read(repository: &Repository, id: &Id) -> Result<LockFile> {
     repository.parse_document(FileKind::Lock, id)
 }
 
-/// `stored_age` is by the store's clock. A lock that cannot be read has only that.
+/// Returns whether a lock is stale. `stored_age` is measured by the store's clock, and is all there
+/// is for a lock that cannot be read.
 fn is_stale(file: Option<&LockFile>, now: Timestamp, stored_age: Option<SignedDuration>) -> bool {
     let old_there = stored_age.is_none_or(|age| age > STALE);
     match file {
@@ -387,11 +394,11 @@ fn is_stale(file: Option<&LockFile>, now: Timestamp, stored_age: Option<SignedDu
     }
 }
 
-/// Whether it is of this host and its process is gone.
+/// Returns whether the lock's process ran on this host and is gone.
 fn is_dead(file: &LockFile) -> bool {
     let node = rustix::system::uname();
     let here = node.nodename().to_str().is_ok_and(|n| n == file.hostname);
-    // Whatever somebody wrote there: below 1 is no process.
+    // The file may say anything; numbers below 1 are no processes.
     let pid = (here && file.pid > 0).then(|| Pid::from_raw(file.pid));
     let Some(pid) = pid.flatten() else {
         return false;
@@ -399,7 +406,7 @@ fn is_dead(file: &LockFile) -> bool {
     rustix::process::test_kill_process(pid) == Err(Errno::SRCH)
 }
 
-/// Fails when somebody's lock is in the way. Stale ones are removed on the way.
+/// Fails if a conflicting lock is held. Removes stale locks on the way.
 fn conflict(repository: &Repository, mode: Mode, own: Option<&Id>) -> Result<()> {
     for found in find(repository, own)? {
         if found.stale {
@@ -417,7 +424,7 @@ fn conflict(repository: &Repository, mode: Mode, own: Option<&Id>) -> Result<()>
     Ok(())
 }
 
-/// Removes locks that are stale, or all of them, and returns what was removed.
+/// Removes the stale locks, or all of them, and returns the removed ones.
 pub fn unlock(repository: &Repository, all: bool) -> Result<Vec<Found>> {
     let mut removed = Vec::new();
     for found in find(repository, None)? {
@@ -462,7 +469,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_of_no_process_is_not_of_a_dead_one() {
+    fn a_lock_without_a_valid_process_id_is_not_dead() {
         let mut file = own(Mode::Shared, &author());
         let node = rustix::system::uname();
         file.hostname = node.nodename().to_str().unwrap().to_owned();
@@ -475,7 +482,7 @@ mod tests {
     }
 
     #[test]
-    fn many_may_add_and_one_may_take_away() {
+    fn many_may_add_and_only_one_may_remove() {
         let repository = repository();
         let first = take(&repository, Mode::Shared).unwrap();
         let second = take(&repository, Mode::Shared).unwrap();
@@ -495,7 +502,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_gets_it_when_it_is_free() {
+    fn waiting_gets_the_lock_once_it_is_free() {
         let repository = repository();
         let first = take(&repository, Mode::Exclusive).unwrap();
         std::thread::scope(|scope| {
@@ -513,7 +520,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stale_lock_is_in_nobodys_way_and_removed() {
+    fn a_stale_lock_blocks_nobody_and_is_removed() {
         let repository = repository();
         write(&repository, &aged(31)).unwrap();
         drop(take(&repository, Mode::Exclusive).unwrap());
@@ -530,7 +537,7 @@ mod tests {
         let mut file = aged(0);
         file.hostname = node.nodename().to_str().unwrap().to_owned();
         assert!(!is_dead(&file));
-        // Above what the kernel gives.
+        // A number above any that the kernel assigns.
         file.pid = 1 << 23;
         assert!(is_dead(&file));
         file.hostname.push('x');
@@ -543,17 +550,17 @@ mod tests {
         let minutes = |minutes| Some(SignedDuration::from_mins(minutes));
         assert!(is_stale(Some(&aged(40)), now, None));
         assert!(is_stale(Some(&aged(40)), now, minutes(35)));
-        // It was stored five minutes ago, whatever the clocks of its holder and ours say.
+        // It was stored five minutes ago, whatever the clocks of its holder and this host say.
         assert!(!is_stale(Some(&aged(40)), now, minutes(5)));
         assert!(!is_stale(Some(&aged(-40)), now, minutes(45)));
-        // One that cannot be read.
+        // A lock that cannot be read.
         assert!(is_stale(None, now, minutes(31)));
         assert!(!is_stale(None, now, minutes(29)));
         assert!(!is_stale(None, now, None));
     }
 
     #[test]
-    fn who_is_told_to_stop_neither_reads_nor_writes_and_leaves_no_lock() {
+    fn stopped_work_neither_reads_nor_writes_and_leaves_no_lock() {
         let repository = repository();
         let id = repository.write_document(FileKind::Index, b"{}").unwrap();
         let lock = take(&repository, Mode::Shared).unwrap();
@@ -567,7 +574,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_told_to_stop_does_not_wait_for_a_lock() {
+    fn stopped_work_does_not_wait_for_a_lock() {
         let store = Arc::new(MemoryStore::new());
         let repository = Repository::create(store.clone(), "", b"x", &author()).unwrap();
         let held = take(&repository, Mode::Exclusive).unwrap();

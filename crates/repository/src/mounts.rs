@@ -1,10 +1,10 @@
-//! File systems that depend on somebody else: on a server, or on another process.
+//! File systems that depend on a server or on another process.
 //!
-//! Whatever is asked of a path on one of them is asked on a thread of its own. When no answer comes
-//! in time, the thread is given up, the file system counts as silent, and nothing more is asked of
-//! it, so that a whole run waits for it about once. Questions about any other path are answered on
-//! the calling thread, without a bound. A path that leads to such a file system through a symbolic
-//! link in its middle is not recognised.
+//! Every question about a path on such a file system is asked on a thread of its own. If no answer
+//! comes in time, the thread is given up and the file system counts as silent. Nothing more is
+//! asked of it, so a whole run waits for it about once. Questions about any other path are answered
+//! on the calling thread, without a time limit. A path that leads to such a file system through a
+//! symbolic link in its middle is not recognised.
 
 use crate::sync::lock;
 use crossbeam_channel::{Sender, bounded};
@@ -17,10 +17,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// How long an answer may usually take. A server that is started anew is back within it.
+/// The usual time limit for an answer. A server that restarts is back within it.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// File systems in the memory or on the disks of this host.
+/// The types of file systems in the memory or on the disks of this host.
 const NEAR: [&[u8]; 32] = [
     b"bcachefs",
     b"binfmt_misc",
@@ -56,14 +56,14 @@ const NEAR: [&[u8]; 32] = [
     b"zfs",
 ];
 
-/// A directory is listed in steps of so many names.
+/// The number of names per step of listing a directory.
 const NAMES: usize = 4096;
-/// Bytes that are asked for at a time.
+/// The bytes that are read at a time.
 const READ_BYTES: usize = 1 << 20;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// The mount points of this process as they were when this was made.
+/// The mount points of this process at the time this was made.
 #[derive(Debug)]
 pub struct Mounts {
     far: Vec<Far>,
@@ -80,7 +80,7 @@ struct Far {
 }
 
 impl Mounts {
-    /// Reads the mount points. Where there is no `/proc`, there are none.
+    /// Reads the mount points. Without `/proc` there are none.
     pub fn of_this_process(patience: Duration) -> Self {
         let table = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
         Mounts {
@@ -94,20 +94,20 @@ impl Mounts {
         self.far.iter().find(|far| path.starts_with(&far.at))
     }
 
-    /// Whether an absolute path lies on a file system that may keep silent.
+    /// Returns whether an absolute path lies on a file system that may stop answering.
     pub fn is_far(&self, path: &Path) -> bool {
         self.of(path).is_some()
     }
 
-    /// Whether such a file system, and another one than this device, is mounted right at this path.
-    /// Nothing is asked of it.
+    /// Returns whether such a file system, other than the one on `device`, is mounted exactly at
+    /// this path. The file system is not accessed.
     pub fn is_another(&self, path: &Path, device: u64) -> bool {
         let mut here = self.far.iter().filter(|far| far.at == path);
         here.next_back().is_some_and(|far| far.device != device)
     }
 
-    /// Asks about an absolute path. An error of the kind `TimedOut` when there is no answer in time,
-    /// or was none before.
+    /// Asks about an absolute path. Fails with the kind `TimedOut` if no answer comes in time, or
+    /// if the file system counts as silent already.
     pub fn ask<T: Send + 'static>(
         &self,
         path: &Path,
@@ -119,7 +119,7 @@ impl Mounts {
         }
     }
 
-    /// The same, but with a bound whatever the path, which may be a link to anywhere.
+    /// Asks with a time limit whatever the path is: it may be a link to anywhere.
     pub fn ask_anyway<T: Send + 'static>(
         &self,
         path: &Path,
@@ -127,14 +127,15 @@ impl Mounts {
     ) -> io::Result<T> {
         let far = self.of(path);
         if far.is_some_and(|far| far.silent.load(Ordering::Relaxed)) {
-            // What the question holds may be a file, whose end would be waited for, too.
+            // The question may own a file, and closing it could block, too.
             std::mem::forget(question);
             return Err(silent());
         }
         let thread = match (self.thread(), far) {
             (Ok(thread), _) => thread,
             (Err(error), Some(_)) => return Err(error),
-            // Where no thread can be had, what hardly ever hangs is asked without a bound.
+            // If no thread can be started, file systems that hardly ever hang are asked without a
+            // time limit.
             (Err(_), None) => return question(path),
         };
         let own = path.to_owned();
@@ -147,7 +148,7 @@ impl Mounts {
         answer
     }
 
-    /// One that waits, or a new one.
+    /// Returns an idle thread, or a new one.
     fn thread(&self) -> io::Result<Sender<Job>> {
         let idle = lock(&self.idle).pop();
         idle.map_or_else(start, Ok)
@@ -172,7 +173,7 @@ impl Mounts {
         }
     }
 
-    /// The names in a directory, in no order.
+    /// The names in a directory, in no particular order.
     pub fn names(&self, directory: &Path) -> io::Result<Vec<OsString>> {
         let mut names = Vec::new();
         let mut listing = self.ask(directory, |path| std::fs::read_dir(path))?;
@@ -195,7 +196,7 @@ impl Mounts {
         }
     }
 
-    /// The content of an open file that lies at this path.
+    /// Reads an open file that lies at this path.
     pub fn reader(&self, path: &Path, file: File) -> Reader<'_> {
         Reader {
             mounts: self,
@@ -206,7 +207,7 @@ impl Mounts {
     }
 }
 
-/// A thread that answers one question after the other, and ends when nobody has more.
+/// Starts a thread that answers one question after another, until its sender is dropped.
 fn start() -> io::Result<Sender<Job>> {
     let (ask, asked) = bounded::<Job>(1);
     let started = std::thread::Builder::new()
@@ -227,12 +228,12 @@ fn silent() -> io::Error {
     )
 }
 
-/// Reads a file with a bound for each piece.
+/// Reads a file with a time limit for each piece.
 #[derive(Debug)]
 pub struct Reader<'a> {
     mounts: &'a Mounts,
     path: PathBuf,
-    /// Until the end.
+    /// The file; `None` after its end.
     file: Option<Arc<File>>,
     buffer: Vec<u8>,
 }
@@ -258,7 +259,7 @@ impl Read for Reader<'_> {
 
 impl Drop for Reader<'_> {
     fn drop(&mut self) {
-        // A file system in another process is told of the end, and its answer awaited.
+        // Closing tells a file system in another process and waits for its answer.
         if let Some(file) = self.file.take() {
             let _ = self.mounts.ask(&self.path, move |_| {
                 drop(file);
@@ -268,13 +269,13 @@ impl Drop for Reader<'_> {
     }
 }
 
-/// Those mount points whose file systems are not of this host alone.
+/// The mount points of file systems that depend on others.
 fn far(table: &[u8]) -> Vec<Far> {
     let lines = table.split(|byte| *byte == b'\n');
     lines.filter_map(mount).collect()
 }
 
-/// A line of `/proc/self/mountinfo`: proc_pid_mountinfo(5).
+/// Parses a line of `/proc/self/mountinfo`; see proc_pid_mountinfo(5).
 fn mount(line: &[u8]) -> Option<Far> {
     let mut fields = line.split(|byte| *byte == b' ');
     let device = std::str::from_utf8(fields.nth(2)?).ok()?;
@@ -291,7 +292,7 @@ fn mount(line: &[u8]) -> Option<Far> {
     })
 }
 
-/// A path whose spaces, tabs, line ends and backslashes are written as `\040`.
+/// Decodes a path in which spaces, tabs, line ends and backslashes are written like `\040`.
 fn unescaped(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text;
@@ -335,7 +336,7 @@ broken
 ";
 
     #[test]
-    fn a_network_or_another_process_is_far() {
+    fn network_and_fuse_file_systems_are_recognised() {
         let mounts = mounts(TABLE, PATIENCE);
         for (path, expected) in [
             ("/", false),
@@ -356,7 +357,7 @@ broken
     }
 
     #[test]
-    fn what_does_not_answer_is_asked_once() {
+    fn a_silent_file_system_is_asked_once() {
         let mounts = mounts(TABLE, Duration::from_millis(100));
         let (far, near) = (Path::new("/usb/x"), Path::new("/run/x"));
         assert_eq!(mounts.ask(far, |_| Ok(1)).unwrap(), 1);
@@ -367,7 +368,7 @@ broken
         assert!(begun.elapsed() >= Duration::from_millis(100));
         let again: io::Result<()> = mounts.ask(far, |_| panic!("asked again"));
         assert_eq!(again.unwrap_err().kind(), io::ErrorKind::TimedOut);
-        // The others are not concerned.
+        // The other file systems are not affected.
         assert_eq!(mounts.ask(Path::new("/mnt/a share"), |_| Ok(2)).unwrap(), 2);
         assert_eq!(mounts.ask(near, |_| Ok(3)).unwrap(), 3);
         drop(hold);

@@ -1,7 +1,8 @@
-//! Packs: sealed blobs one after the other, then a sealed header that lists them, then its length.
+//! Packs: sealed blobs one after the other, then a sealed header that lists them, then the header's
+//! length.
 //!
-//! A header's entries are in the order of the blobs and imply their offsets. Format 2 keeps trees
-//! and data in packs of their own; reading does not rely on it.
+//! The entries of a header are in the order of the blobs and imply their offsets. In format 2 a
+//! pack holds only trees or only data; reading does not rely on that.
 
 use crate::crypto::{IV_BYTES, Key, OVERHEAD_BYTES};
 use crate::error::{Damage, Result};
@@ -19,53 +20,53 @@ pub enum BlobKind {
     Tree,
 }
 
-/// Where a blob is in its pack.
+/// The place of a blob in its pack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PackedBlob {
-    /// SHA-256 of its plaintext.
+    /// SHA-256 of the plaintext.
     pub id: Id,
-    /// What it is.
+    /// The kind of blob.
     pub kind: BlobKind,
-    /// Where its sealed bytes begin.
+    /// The offset of its sealed bytes.
     pub offset: u32,
-    /// How many sealed bytes there are.
+    /// The number of sealed bytes.
     pub length: u32,
-    /// Bytes of the plaintext when it is compressed.
+    /// The length of the plaintext if the blob is compressed.
     pub uncompressed: Option<u32>,
 }
 
 impl PackedBlob {
-    /// Where in its pack it ends.
+    /// The offset in the pack at which the blob ends.
     pub(crate) fn end(&self) -> u64 {
         u64::from(self.offset) + u64::from(self.length)
     }
 
-    /// Bytes of the plaintext.
+    /// The length of the plaintext.
     pub fn plain_bytes(&self) -> u64 {
         let stored = (self.length as usize).saturating_sub(OVERHEAD_BYTES);
         self.uncompressed.map_or(stored as u64, u64::from)
     }
 }
 
-/// A pack is closed when it is this long.
+/// The length at which a pack is closed.
 pub(crate) const PACK_BYTES: usize = 16 << 20;
-/// A pack that is shorter is closed only when nothing more comes.
+/// A pack below this length is closed only when nothing more comes.
 pub(crate) const PACK_BYTES_MIN: usize = PACK_BYTES / 2;
-/// A header is never longer, in bytes.
+/// The longest header, in bytes.
 pub const HEADER_BYTES_MAX: usize = 16 << 20;
-/// Bytes of the header's length at the end of a pack.
+/// Bytes of the field at the end of a pack that holds the header's length.
 const LENGTH_BYTES: usize = 4;
 const PLAIN_ENTRY_BYTES: usize = 1 + 4 + Id::BYTES;
 const COMPRESSED_ENTRY_BYTES: usize = PLAIN_ENTRY_BYTES + 4;
 
-/// A pack being filled, in memory.
+/// A pack that is being filled in memory.
 #[derive(Debug)]
 pub struct PackBuilder {
     bytes: Vec<u8>,
     blobs: Vec<PackedBlob>,
 }
 
-/// A pack to which nothing more comes, while its name is found out.
+/// A pack that is complete except for its name, whose hash is still being computed.
 #[derive(Debug)]
 pub(crate) struct ClosedPack {
     bytes: Vec<u8>,
@@ -74,14 +75,14 @@ pub(crate) struct ClosedPack {
     hashed: usize,
 }
 
-/// A pack that is whole.
+/// A complete pack.
 #[derive(Debug)]
 pub struct Pack {
-    /// Its name: the hash of its bytes.
+    /// The name: the hash of the bytes.
     pub id: Id,
-    /// What is to be stored.
+    /// The bytes to store.
     pub bytes: Vec<u8>,
-    /// What is in it.
+    /// The blobs in the pack.
     pub blobs: Vec<PackedBlob>,
 }
 
@@ -92,7 +93,7 @@ impl Default for PackBuilder {
 }
 
 impl PackBuilder {
-    /// An empty pack in `room`, whose content is thrown away.
+    /// An empty pack in the buffer `room`, whose content is discarded.
     pub fn new(mut room: Vec<u8>) -> Self {
         room.clear();
         PackBuilder {
@@ -101,18 +102,18 @@ impl PackBuilder {
         }
     }
 
-    /// How long it is so far, without the header.
+    /// The length so far, without the header.
     pub fn len(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Whether it has no blob.
+    /// Returns whether the pack has no blob.
     pub fn is_empty(&self) -> bool {
         self.blobs.is_empty()
     }
 
-    /// Whether another blob of `bytes` sealed bytes is to go to another pack: one that is long enough
-    /// is closed rather than made longer than it should be.
+    /// Returns whether a blob of `bytes` sealed bytes should go to another pack: a pack that is
+    /// long enough is closed rather than made too long.
     pub fn is_full(&self, bytes: usize) -> bool {
         let header = (self.blobs.len() + 1) * COMPRESSED_ENTRY_BYTES;
         let long = self.bytes.len() + bytes;
@@ -121,8 +122,8 @@ impl PackBuilder {
             || u32::try_from(long).is_err()
     }
 
-    /// Adds a blob: `content` is its plaintext, or when `uncompressed` says how long that is, its
-    /// compressed form.
+    /// Adds a blob. `content` is its plaintext; or, if `uncompressed` gives the plaintext's length,
+    /// its compressed form.
     pub fn add(
         &mut self,
         key: &Key,
@@ -136,7 +137,7 @@ impl PackBuilder {
         self.note(id, kind, start, uncompressed)
     }
 
-    /// Adds a blob that is sealed already. Where it is in `blob` does not matter.
+    /// Adds a blob that is already sealed. The offset in `blob` is ignored.
     pub fn add_sealed(&mut self, blob: &PackedBlob, sealed: &[u8]) -> Result<()> {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(sealed);
@@ -164,12 +165,12 @@ impl PackBuilder {
         Ok(())
     }
 
-    /// The whole pack.
+    /// Finishes the pack: adds the header and computes the name.
     pub fn finish(self, key: &Key) -> Result<Pack> {
         Ok(self.close(key)?.finish())
     }
 
-    /// The whole pack, but for its name.
+    /// Adds the header, but leaves the name to be computed.
     pub(crate) fn close(mut self, key: &Key) -> Result<ClosedPack> {
         let start = self.bytes.len();
         self.bytes.resize(start + IV_BYTES, 0);
@@ -200,7 +201,7 @@ impl PackBuilder {
 }
 
 impl ClosedPack {
-    /// The id of a blob, hashed together with as much of the pack.
+    /// Computes the id of a blob, and at the same time hashes as many bytes of the pack.
     pub(crate) fn hash_beside(&mut self, blob: &[u8]) -> Id {
         let rest = self.bytes.get(self.hashed..).unwrap_or_default();
         let now = rest.get(..blob.len()).unwrap_or(rest);
@@ -210,12 +211,12 @@ impl ClosedPack {
         id.finish()
     }
 
-    /// Whether nothing is left to be hashed.
+    /// Returns whether the whole pack is hashed.
     pub(crate) fn is_hashed(&self) -> bool {
         self.hashed == self.bytes.len()
     }
 
-    /// Hashes what is left.
+    /// Hashes the rest of the pack.
     pub(crate) fn finish(mut self) -> Pack {
         let rest = self.bytes.get(self.hashed..);
         self.hash.update(rest.unwrap_or_default());
@@ -227,8 +228,8 @@ impl ClosedPack {
     }
 }
 
-/// How many bytes at the end of a pack of `pack_bytes` hold its header, the length included;
-/// `tail` is the pack's end, at least four bytes.
+/// The number of bytes at the end of a pack of `pack_bytes` that hold the header and its length.
+/// `tail` is the end of the pack, at least four bytes.
 pub fn header_bytes(tail: &[u8], pack_bytes: u64) -> std::result::Result<usize, Damage> {
     let Some(length) = tail.last_chunk::<LENGTH_BYTES>() else {
         return Err(Damage::Short { bytes: pack_bytes });
@@ -246,8 +247,8 @@ pub fn header_bytes(tail: &[u8], pack_bytes: u64) -> std::result::Result<usize, 
     Ok(length + LENGTH_BYTES)
 }
 
-/// What the header lists that `tail` ends with: the end of a pack of `pack_bytes`, at least as long as
-/// [`header_bytes`] says.
+/// The blobs listed in the header at the end of `tail`. `tail` is the end of a pack of
+/// `pack_bytes`, at least as long as [`header_bytes`] returns.
 pub fn parse_tail(
     key: &Key,
     tail: &[u8],
@@ -262,8 +263,8 @@ pub fn parse_tail(
     parse_header(key, sealed.ok_or(short)?, pack_bytes)
 }
 
-/// What a header lists. `sealed` is the header without the length after it; the blobs must fill
-/// the rest of the pack.
+/// The blobs listed in a header. `sealed` is the header without the length after it; the blobs must
+/// fill the rest of the pack.
 pub fn parse_header(
     key: &Key,
     sealed: &[u8],
@@ -317,10 +318,10 @@ pub fn parse_header(
     }
 }
 
-/// What a header has beside its entries: its seal, and its length.
+/// The bytes of a header besides its entries: its seal and its length field.
 pub(crate) const HEADER_FRAME_BYTES: u64 = (OVERHEAD_BYTES + LENGTH_BYTES) as u64;
 
-/// What a blob takes in a header.
+/// The bytes of a blob's entry in a header.
 pub(crate) const fn entry_bytes(compressed: bool) -> u64 {
     match compressed {
         true => COMPRESSED_ENTRY_BYTES as u64,
@@ -352,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_put_in_is_listed() {
+    fn every_added_blob_is_listed() {
         let key = Key::random().unwrap();
         let Pack {
             id,

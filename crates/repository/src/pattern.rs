@@ -1,35 +1,36 @@
-//! Patterns that choose paths, with restic's meaning: `*`, `?` and `[…]` within a component, `**` for any
-//! number of components, `!` in front to take back what an earlier pattern chose.
+//! Patterns that select paths, with the meaning they have in restic: `*`, `?` and `[…]` match
+//! within a component, `**` matches any number of components, and a leading `!` reverts what an
+//! earlier pattern selected.
 //!
-//! A pattern that begins with `/` is matched from the root on, any other one at every depth. What a
-//! pattern matches it matches with all that is below. Names are bytes; a byte that is not UTF-8 is
-//! one character that no letter equals.
+//! A pattern that begins with `/` matches from the root on, any other pattern at every depth.
+//! Whatever a pattern matches is selected with everything below it. Names are bytes; a byte that is
+//! not UTF-8 is one character that equals no letter.
 
 mod expand;
 
 pub use expand::expand;
 
-/// A pattern that cannot be read.
+/// The error for a pattern that cannot be parsed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the pattern {pattern:?} is wrong: {reason}")]
 pub struct BadPattern {
     /// The pattern.
     pub pattern: String,
-    /// What is wrong.
+    /// The reason.
     pub reason: &'static str,
 }
 
-/// What patterns say of a path.
+/// The verdict of patterns on a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Outlook {
-    /// The path itself is chosen.
+    /// The path itself is selected.
     pub here: bool,
-    /// Something below it may be.
+    /// Something below the path may be selected.
     pub below: bool,
 }
 
-/// Two lists of patterns: those that tell upper from lower case, and those that do not. A path is
-/// chosen when either list chooses it.
+/// Two lists of patterns, one case-sensitive and one not. A path is selected if either list selects
+/// it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Patterns {
     sensitive: Vec<Pattern>,
@@ -39,7 +40,7 @@ pub struct Patterns {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Pattern {
     negated: bool,
-    /// Begins at the root.
+    /// True if the pattern begins at the root.
     rooted: bool,
     parts: Vec<Part>,
 }
@@ -67,7 +68,7 @@ enum Token {
 }
 
 impl Patterns {
-    /// Reads two lists. Empty patterns are left out.
+    /// Parses two lists. Empty patterns are left out.
     pub fn new<T: AsRef<[u8]>>(sensitive: &[T], insensitive: &[T]) -> Result<Self, BadPattern> {
         let read = |patterns: &[T], insensitive: bool| {
             let patterns = patterns.iter().map(AsRef::as_ref);
@@ -85,17 +86,17 @@ impl Patterns {
         })
     }
 
-    /// Whether there are none, which choose nothing.
+    /// Returns whether there are no patterns, which select nothing.
     pub fn is_empty(&self) -> bool {
         self.sensitive.is_empty() && self.insensitive.is_empty()
     }
 
-    /// Whether an absolute path is chosen.
+    /// Returns whether an absolute path is selected.
     pub fn matches(&self, path: &[u8]) -> bool {
         self.outlook(path).here
     }
 
-    /// Whether an absolute path is chosen, and whether something below it may be.
+    /// Tells whether an absolute path is selected, and whether something below it may be.
     pub fn outlook(&self, path: &[u8]) -> Outlook {
         let sensitive = outlook(&self.sensitive, path);
         if self.insensitive.is_empty() {
@@ -159,7 +160,7 @@ impl Pattern {
         let mut parts = Vec::with_capacity(names.len());
         for name in names {
             let part = Part::parse(name).map_err(bad)?;
-            // Twice in a row says no more than once.
+            // Two in a row mean the same as one.
             if part != Part::Components || parts.last() != Some(&Part::Components) {
                 parts.push(part);
             }
@@ -171,7 +172,7 @@ impl Pattern {
         })
     }
 
-    /// Whether it matches the path or a directory above it.
+    /// Returns whether the pattern matches the path or a directory above it.
     fn matches(&self, names: &[&[u8]]) -> bool {
         if self.rooted {
             return begins(&self.parts, names);
@@ -192,7 +193,7 @@ impl Pattern {
     }
 }
 
-/// Whether the parts match the first of these names.
+/// Returns whether the parts match some first names of the path.
 fn begins(parts: &[Part], names: &[&[u8]]) -> bool {
     let Some((first, rest)) = parts.split_first() else {
         return true;
@@ -219,7 +220,7 @@ impl Part {
         while let Some((&byte, after)) = rest.split_first() {
             rest = after;
             let token = match byte {
-                // Two in a row say no more than one.
+                // Two in a row mean the same as one.
                 b'*' if tokens.last() == Some(&Token::Bytes) => continue,
                 b'*' => Token::Bytes,
                 b'?' => Token::Character,
@@ -245,7 +246,7 @@ impl Part {
     }
 }
 
-/// What stands between `[` and `]`.
+/// Parses what stands between `[` and `]`.
 fn class(rest: &mut &[u8]) -> Result<Token, &'static str> {
     let mut negated = false;
     if let Some(after) = rest.strip_prefix(b"^") {
@@ -287,7 +288,7 @@ fn class_character(rest: &mut &[u8]) -> Result<char, &'static str> {
     }
 }
 
-/// The first character and its length in bytes; no character, where it is not UTF-8.
+/// The first character and its length in bytes; the character is `None` if it is not UTF-8.
 fn first_character(text: &[u8]) -> Option<(Option<char>, usize)> {
     text.first()?;
     let head = text.get(..4).unwrap_or(text);
@@ -298,8 +299,8 @@ fn first_character(text: &[u8]) -> Option<(Option<char>, usize)> {
     })
 }
 
-/// Whether the tokens match the whole name. Where a later `*` is reached, none before it needs to
-/// be tried again.
+/// Returns whether the tokens match the whole name. Once a later `*` is reached, no earlier one
+/// needs to be tried again.
 fn glob(tokens: &[Token], name: &[u8]) -> bool {
     let (mut tokens, mut name) = (tokens, name);
     let mut again: Option<(&[Token], &[u8])> = None;
@@ -326,7 +327,7 @@ fn glob(tokens: &[Token], name: &[u8]) -> bool {
 }
 
 impl Token {
-    /// What is left of a name when this took its part.
+    /// Matches this token at the start of a name, and returns the rest of the name.
     fn eat<'n>(&self, name: &'n [u8]) -> Option<&'n [u8]> {
         let (character, length) = first_character(name)?;
         let taken = match self {
@@ -353,7 +354,7 @@ impl Token {
     }
 }
 
-/// Each character as its lower case, if that is one character.
+/// Converts each character to lower case, if that is one character.
 fn lower(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     for chunk in text.utf8_chunks() {
@@ -446,7 +447,7 @@ mod tests {
     }
 
     #[test]
-    fn a_later_pattern_takes_back() {
+    fn a_later_pattern_reverts_an_earlier_one() {
         let patterns = Patterns::new(&["*.txt", "!keep.txt", "/x/keep.txt"], &[]).unwrap();
         assert!(patterns.matches(b"/a.txt"));
         assert!(!patterns.matches(b"/keep.txt"));
@@ -463,7 +464,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_refused() {
+    fn a_malformed_pattern_is_refused() {
         for bad in [
             "[", "[a", "[]", "[a-]", "[-a]", "a\\", "x/[", "[a\\", "![z", "[^]",
         ] {

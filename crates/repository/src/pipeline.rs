@@ -1,8 +1,10 @@
-//! Stores the chunks of streams on all threads of the pool: one cuts, the others store, and when they do
-//! not keep up the first stores one itself. The ids come back in the order of the chunks.
+//! Stores the chunks of streams on all threads of the pool. One thread cuts, the others store; when
+//! they do not keep up, the first stores a chunk itself. The ids come back in the order of the
+//! chunks.
 //!
-//! Memory is bounded by what may wait, but for the ids. After the first failure cutting ends, and
-//! [`Pipeline::finish`] returns that failure. Nothing is durable before the [`Saver`] is through.
+//! Memory is bounded by the bytes that may wait, apart from the ids. Cutting ends after the first
+//! failure, which [`Pipeline::finish`] returns. Nothing is durable before the [`Saver`] has
+//! finished.
 
 use crate::chunker::{CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, Chunks, Input, ZEROS};
 use crate::error::{Error, Result};
@@ -16,21 +18,22 @@ use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 
-/// So much is kept of a buffer that was longer: most chunks are shorter, and there are several.
+/// The most bytes of a buffer that are kept: most chunks are shorter, and there are several
+/// buffers.
 const KEPT_BYTES: usize = 3 << 20;
-/// For each thread, so much may wait to be stored or be on its way; in all at least one chunk.
+/// The bytes per thread that may wait or be on their way to the store; at least one chunk in total.
 const WAITING_BYTES: usize = 4 << 20;
 
-/// See the module.
+/// Stores chunks on several threads; see the module.
 pub(crate) struct Pipeline<'a> {
     saver: &'a Saver<'a>,
     limit: usize,
     /// Bytes of chunks that are not stored yet.
     waiting: AtomicUsize,
-    /// Buffers that are free again.
+    /// Buffers that are free for reuse.
     rooms: Mutex<Vec<Vec<u8>>>,
     ids: Mutex<Ids>,
-    /// Hears of every id, and of a failure.
+    /// Notified of every id, and of a failure.
     changed: Condvar,
     failed: Mutex<Option<Error>>,
 }
@@ -40,11 +43,11 @@ pub(crate) struct Pipeline<'a> {
 struct Ids {
     taken: usize,
     ids: VecDeque<Option<Id>>,
-    /// How many of them, from the first on, are there without a gap.
+    /// The number of leading ids that are known without a gap.
     known: usize,
 }
 
-/// What was cut.
+/// The totals of what was cut.
 #[derive(Default)]
 pub(crate) struct Cut {
     pub(crate) chunks: usize,
@@ -52,7 +55,7 @@ pub(crate) struct Cut {
 }
 
 impl<'a> Pipeline<'a> {
-    /// On all threads of the pool.
+    /// A pipeline that stores on all threads of the pool.
     pub(crate) fn new(saver: &'a Saver<'a>) -> Self {
         let all = rayon::current_num_threads() * WAITING_BYTES;
         Pipeline {
@@ -61,7 +64,7 @@ impl<'a> Pipeline<'a> {
         }
     }
 
-    /// On the thread that cuts, alone.
+    /// A pipeline that stores on the thread that cuts.
     pub(crate) fn alone(saver: &'a Saver<'a>) -> Self {
         Pipeline {
             saver,
@@ -74,7 +77,7 @@ impl<'a> Pipeline<'a> {
         }
     }
 
-    /// Cuts up to the end, or until a chunk cannot be stored.
+    /// Cuts the stream until its end, or until a chunk cannot be stored.
     pub(crate) fn cut<'s>(
         &'s self,
         scope: &Scope<'s>,
@@ -118,17 +121,17 @@ impl<'a> Pipeline<'a> {
         }
     }
 
-    /// Takes the ids of so many chunks, unless one of them is not stored yet.
+    /// Takes the ids of the next `count` chunks; `None` if one of them is not stored yet.
     pub(crate) fn take(&self, count: usize) -> Option<Vec<Id>> {
         let mut ids = lock(&self.ids);
-        // Then there are so many, since those that are known are among them.
+        // Then there are at least `count` ids, since the known ones are among them.
         ids.known = ids.known.checked_sub(count)?;
         ids.taken += count;
         Some(ids.ids.drain(..count).flatten().collect())
     }
 
-    /// Waits until the next ids can be taken, or one will never be. Not for a thread of the pool, which
-    /// would be missed.
+    /// Waits until the next ids can be taken, or a failure means they never will be. Must not run
+    /// on a thread of the pool, which would be missing there.
     pub(crate) fn wait(&self, count: usize) {
         let mut ids = lock(&self.ids);
         while ids.known < count && !self.has_failed() {
@@ -137,12 +140,12 @@ impl<'a> Pipeline<'a> {
         }
     }
 
-    /// Whether there was a failure, after which not all ids will come.
+    /// Returns whether something failed, after which not all ids will come.
     pub(crate) fn has_failed(&self) -> bool {
         lock(&self.failed).is_some()
     }
 
-    /// The ids that nobody took, or the first failure. To be called when the scope has ended.
+    /// The ids that nobody took, or the first failure. Call it when the scope has ended.
     pub(crate) fn finish(self) -> Result<Vec<Id>> {
         match into_inner(self.failed) {
             Some(error) => Err(error),
@@ -150,7 +153,7 @@ impl<'a> Pipeline<'a> {
         }
     }
 
-    /// Adds `count` chunks of zeros, which come next.
+    /// Adds the next `count` chunks, all of them zeros.
     fn add_zeros(&self, count: u64, cut: &mut Cut) {
         if count == 0 {
             return;
@@ -161,7 +164,7 @@ impl<'a> Pipeline<'a> {
         cut.bytes += count * ZEROS.len() as u64;
     }
 
-    /// Makes places for the next ids, and returns the first.
+    /// Reserves places for the next ids, and returns the first place.
     fn places(&self, count: usize) -> usize {
         let mut ids = lock(&self.ids);
         let length = ids.ids.len();
@@ -169,21 +172,21 @@ impl<'a> Pipeline<'a> {
         ids.taken + length
     }
 
-    /// Room of its own for a chunk; none when so much waits that it is to be stored at once.
+    /// A buffer for a chunk; `None` if so much waits that the chunk must be stored at once.
     fn room(&self, bytes: usize) -> Option<Vec<u8>> {
         let waiting = self.waiting.fetch_add(bytes, Ordering::Relaxed);
         let fits = waiting + bytes <= self.limit;
         fits.then(|| lock(&self.rooms).pop().unwrap_or_default())
     }
 
-    /// Stores what a buffer begins with, on another thread.
+    /// Stores the first `bytes` of a buffer on another thread.
     fn spawn<'s>(&'s self, scope: &Scope<'s>, place: usize, mut own: Vec<u8>, bytes: usize) {
         scope.spawn(move |_| {
             self.store(place, own.get(..bytes).unwrap_or_default());
             own.truncate(KEPT_BYTES);
             own.shrink_to(KEPT_BYTES);
             let mut rooms = lock(&self.rooms);
-            // As many as long files want; short ones may need more at a time.
+            // As many as long files need. Short files may need more at a time.
             if rooms.len() < self.limit / CHUNK_BYTES_MIN {
                 rooms.push(own);
             }
@@ -202,7 +205,7 @@ impl<'a> Pipeline<'a> {
             Ok(id) => lock(&self.ids).fill(place, times, id),
             Err(error) => {
                 lock(&self.failed).get_or_insert(error);
-                // Whoever is about to wait sees the failure, or hears of it.
+                // A thread that is about to wait now either sees the failure or is notified.
                 drop(lock(&self.ids));
             }
         }
@@ -229,7 +232,7 @@ mod tests {
     use lifeboat_store::MemoryStore;
     use std::sync::Arc;
 
-    /// What `feed` returns, and the ids that it did not take. It runs on a thread that is not of the
+    /// The result of `feed`, and the ids that it did not take. `feed` runs on a thread outside the
     /// pool.
     fn fed<T: Send>(
         threads: usize,
@@ -297,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_waits_hears_of_a_failure() {
+    fn a_waiting_thread_learns_of_a_failure() {
         let failed = fed(1, |_, pipeline, scope| {
             let place = pipeline.places(1);
             scope.spawn(move |_| pipeline.put(place, 1, Err(Error::Stopped)));

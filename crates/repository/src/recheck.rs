@@ -1,8 +1,8 @@
-//! Opens again what was just sealed, before it goes anywhere: a blob that bad memory or a processor
-//! that errs has spoilt must end the backup, not be found when it is needed.
+//! Opens again what was just sealed, before it is stored. A blob that was corrupted by bad memory
+//! or a faulty processor must end the backup, and not be found when it is needed.
 //!
-//! What is compared is a checksum that was taken before the blob's id was: so that the id is right for
-//! it, too. It is no proof against anybody who wants to deceive.
+//! It compares a checksum that was taken before the blob's id was computed, so a match also shows
+//! that the id is right. The checksum does not protect against deliberate forgery.
 
 use crate::buffer::room_for;
 use crate::chunker::CHUNK_BYTES_MAX;
@@ -12,7 +12,7 @@ use crate::id::Id;
 use std::io::{self, Write};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
-/// Longer blobs than any chunk are unpacked piece by piece.
+/// Blobs longer than any chunk are decompressed piece by piece.
 const LONG_BYTES: usize = CHUNK_BYTES_MAX;
 
 /// A checksum of a plaintext.
@@ -25,7 +25,7 @@ impl Sum {
     }
 }
 
-/// The same of a plaintext that comes in pieces.
+/// The checksum of a plaintext that arrives in pieces.
 #[derive(Default)]
 pub(crate) struct RunningSum(Xxh3);
 
@@ -50,7 +50,7 @@ impl Write for RunningSum {
     }
 }
 
-/// Room to open in, kept from blob to blob.
+/// The buffers in which blobs are opened, reused from blob to blob.
 #[derive(Default)]
 pub(crate) struct Recheck {
     context: zstd::bulk::Decompressor<'static>,
@@ -59,7 +59,7 @@ pub(crate) struct Recheck {
 }
 
 impl Recheck {
-    /// Whether the sealed bytes are those of the blob.
+    /// Returns whether the sealed bytes open to the blob with this checksum.
     pub(crate) fn check(
         &mut self,
         key: &Key,
@@ -96,7 +96,7 @@ impl Recheck {
     }
 }
 
-/// The sum of a long blob, which is never unpacked whole.
+/// The checksum of a long blob, which is never decompressed whole.
 fn in_pieces(key: &Key, sealed: &[u8]) -> io::Result<Sum> {
     let mut unpacked = zstd::stream::write::Decoder::new(RunningSum::default())?;
     let mut written = Ok(());
@@ -125,12 +125,12 @@ mod tests {
             let mut sealed = Vec::new();
             key.seal_into(content, &mut sealed).unwrap();
             recheck.check(&key, id, &sealed, uncompressed, sum).unwrap();
-            // In what was sealed, but for its tag.
+            // Flip a bit in what was sealed, except for its tag.
             for bit in 0..(sealed.len() - crate::crypto::TAG_BYTES) * 8 {
                 let mut flipped = sealed.clone();
                 flipped[bit / 8] ^= 1 << (bit % 8);
                 let checked = recheck.check(&key, id, &flipped, uncompressed, sum);
-                // A frame of zstd has a bit or two that mean nothing.
+                // A zstd frame has a bit or two without meaning.
                 let harmless = || {
                     let mut opened = Vec::new();
                     key.reveal(&flipped, |_, piece| opened.extend_from_slice(piece));
@@ -139,7 +139,7 @@ mod tests {
                 assert!(checked.is_err() || harmless(), "bit {bit}");
             }
         }
-        // In what was read, after its checksum was taken and before it was sealed.
+        // Flip a bit in what was read, after its checksum was taken and before it was sealed.
         let mut flipped = plain.clone();
         flipped[7] ^= 4;
         let mut sealed = Vec::new();

@@ -2,19 +2,19 @@
 
 use crate::chunker::{Chunker, Polynomial};
 use crate::crypto::{Key, random};
+use crate::document;
 use crate::error::{Damage, Error, FileKind, Result};
 use crate::id::Id;
 use crate::index::{Index, IndexBuilder, IndexFile, Location};
 use crate::keyfile::{Cost, KeyFile};
 use crate::lock::Hold;
-use crate::nearby::Nearby;
 use crate::pack::{self, BlobKind, PackedBlob};
+use crate::read_ahead::ReadAhead;
 use crate::requests;
 use crate::snapshot::Snapshot;
 use crate::sync::{into_inner, lock};
 use crate::time::Time;
 use crate::tree::{self, Node, Nodes, Text};
-use crate::unpacked;
 use bytes::Bytes;
 use jiff::Timestamp;
 use lifeboat_store::{ObjectInfo, PutOptions, Store, StoreError};
@@ -25,35 +25,36 @@ use std::io::Read;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, OnceLock};
 
-/// `config`: what all programs that use a repository must agree on.
+/// The `config` file: settings on which all programs that use a repository must agree.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Config {
     /// The format: 1, or 2 with compression.
     pub version: u32,
     /// The repository's id.
     pub id: String,
-    /// Where streams are cut.
+    /// The polynomial that determines where streams are cut.
     pub chunker_polynomial: Polynomial,
 }
 
 const CONFIG: &str = "config";
-/// Config, keys, locks and snapshots are small; an index may be long.
+/// The longest file read here: config, keys, locks and snapshots are small, but an index may be
+/// long.
 const FILE_BYTES_MAX: u64 = 1 << 30;
-/// Index files that are no longer than this on average are read many at a time over a network.
+/// Index files of at most this size on average are read many at a time over a network.
 const SHORT_INDEX_BYTES: u64 = 256 << 10;
-/// Offsets in a pack are 32 bits.
+/// The longest pack: offsets in a pack are 32 bits.
 const PACK_BYTES_MAX: u64 = 1 << 32;
-/// A blob in a pack, sealed.
+/// The longest blob in a pack, sealed.
 const BLOB_BYTES_MAX: usize = u32::MAX as usize;
 
-/// Who makes a key or a snapshot, for people.
+/// The maker of a key or a snapshot, for people.
 #[derive(Debug, Clone, Default)]
 pub struct Author {
-    /// User.
+    /// The user.
     pub user: String,
-    /// Host.
+    /// The host.
     pub host: String,
-    /// Now.
+    /// The current time.
     pub now: Time,
 }
 
@@ -68,7 +69,7 @@ pub struct Repository {
     config: Config,
     chunker: OnceLock<Chunker>,
     hold: Arc<Hold>,
-    nearby: Nearby,
+    read_ahead: ReadAhead,
     /// The key file that the password opened.
     opened_by: Option<Id>,
 }
@@ -80,8 +81,8 @@ impl std::fmt::Debug for Repository {
 }
 
 impl Repository {
-    /// Makes a repository of format 2 below `prefix`, which is empty or ends in `/`. The key file
-    /// is written before `config`, so that a repository that was half made has none.
+    /// Creates a repository of format 2 below `prefix`, which is empty or ends in `/`. The key file
+    /// is written before `config`, so a repository that is incomplete has no `config`.
     pub fn create(
         store: Arc<dyn Store>,
         prefix: &str,
@@ -99,7 +100,7 @@ impl Repository {
             },
             chunker: OnceLock::new(),
             hold: Arc::default(),
-            nearby: Nearby::default(),
+            read_ahead: ReadAhead::default(),
             opened_by: None,
             store,
         };
@@ -113,7 +114,7 @@ impl Repository {
         repository.config.id = Id::new(id).to_string();
         repository.opened_by = Some(repository.add_key(password, Cost::default(), author)?);
         let json = json(&repository.config)?;
-        let sealed = unpacked::seal(&repository.key, &json, false)?;
+        let sealed = document::seal(&repository.key, &json, false)?;
         match repository.put(CONFIG, sealed) {
             Err(Error::Store(StoreError::AlreadyExists { .. })) => Err(Error::Exists {
                 location: repository.location(),
@@ -132,7 +133,7 @@ impl Repository {
             config,
             chunker: OnceLock::new(),
             hold: Arc::default(),
-            nearby: Nearby::default(),
+            read_ahead: ReadAhead::default(),
             opened_by: Some(opened_by),
         };
         let location = || format!("{}/{prefix}", store.location());
@@ -156,32 +157,32 @@ impl Repository {
                     return Ok(unlocked(key, config, id));
                 }
                 Ok(None) => {}
-                // Another may do.
+                // Another key may fit.
                 Err(error) => unusable = Some(error),
             }
         }
         Err(unusable.unwrap_or(Error::Password { keys }))
     }
 
-    /// Where it is, for people.
+    /// The location, for people.
     pub fn location(&self) -> String {
         format!("{}/{}", self.store.location(), self.prefix)
             .trim_end_matches('/')
             .to_owned()
     }
 
-    /// Its config.
+    /// The config.
     pub fn config(&self) -> &Config {
         &self.config
     }
 
-    /// Its chunker; the tables are made once.
+    /// The chunker; its tables are computed once.
     pub fn chunker(&self) -> &Chunker {
         self.chunker
             .get_or_init(|| Chunker::new(self.config.chunker_polynomial))
     }
 
-    /// Another handle of the same repository, under the same lock.
+    /// Returns another handle of the same repository, under the same lock.
     pub fn handle(&self) -> Repository {
         Repository {
             store: Arc::clone(&self.store),
@@ -190,23 +191,23 @@ impl Repository {
             config: self.config.clone(),
             chunker: OnceLock::new(),
             hold: Arc::clone(&self.hold),
-            nearby: Nearby::default(),
+            read_ahead: ReadAhead::default(),
             opened_by: self.opened_by,
         }
     }
 
-    /// Makes everything that reads or writes here end with [`Error::Stopped`] as soon as `stop` says
-    /// so.
+    /// Makes every read or write of this repository fail with [`Error::Stopped`] as soon as `stop`
+    /// returns true.
     pub fn stop_when(&self, stop: impl Fn() -> bool + Send + Sync + 'static) {
         self.hold.stop_when(stop);
     }
 
-    /// How long what is written here may go on.
+    /// The conditions under which writing may go on.
     pub(crate) fn hold(&self) -> &Hold {
         &self.hold
     }
 
-    /// The files of a kind, and when the store says that they were stored.
+    /// Lists the files of a kind, each with the time at which the store says it was stored.
     pub(crate) fn list_times(&self, kind: FileKind) -> Result<Vec<(Id, Option<Timestamp>)>> {
         let infos = self
             .store
@@ -215,22 +216,22 @@ impl Repository {
         Ok(infos.into_iter().filter_map(known).collect())
     }
 
-    /// Whether every request waits for a network.
+    /// Returns whether every request goes over a network.
     pub(crate) fn is_remote(&self) -> bool {
         self.store.is_remote()
     }
 
-    /// Whether a listing of the store shows all that anybody stored before.
+    /// Returns whether a listing of the store shows everything that was stored before.
     pub(crate) fn lists_at_once(&self) -> bool {
         self.store.lists_at_once()
     }
 
-    /// Its key.
+    /// The key.
     pub fn key(&self) -> &Key {
         &self.key
     }
 
-    /// Lets another password open it.
+    /// Adds a key file, so that another password opens the repository too.
     pub fn add_key(&self, password: &[u8], cost: Cost, author: &Author) -> Result<Id> {
         let Author { user, host, now } = author.clone();
         let file = KeyFile::create(&self.key, password, cost, (now.to_string(), user, host))?;
@@ -240,12 +241,12 @@ impl Repository {
         Ok(id)
     }
 
-    /// The key file that the password opened.
+    /// The key file that the password opened, if any.
     pub fn opened_by(&self) -> Option<Id> {
         self.opened_by
     }
 
-    /// What a key file says of itself.
+    /// Reads a key file without opening it.
     pub fn key_file(&self, id: &Id) -> Result<KeyFile> {
         let key = self.path(&FileKind::Key.key(id));
         let bytes = read_whole(self.store.as_ref(), &key).map_err(|error| match error {
@@ -255,7 +256,8 @@ impl Repository {
         KeyFile::parse(*id, &bytes).map_err(|damage| damaged(FileKind::Key, id, damage))
     }
 
-    /// Every snapshot, oldest first, and errors of those that cannot be read.
+    /// Reads every snapshot, oldest first. Returns the errors of those that cannot be read beside
+    /// them.
     pub fn snapshots(&self) -> Result<(Vec<Named>, Vec<Error>)> {
         let (mut found, mut errors) = (Vec::new(), Vec::new());
         let listed = self.list(FileKind::Snapshot)?;
@@ -263,7 +265,7 @@ impl Repository {
         for (id, snapshot) in read {
             match snapshot {
                 Ok(snapshot) => found.push((id, snapshot)),
-                // Forgotten since it was listed.
+                // It was forgotten since it was listed.
                 Err(Error::Missing { .. }) => {}
                 Err(error @ Error::Damaged { .. }) => errors.push(error),
                 Err(error) => return Err(error),
@@ -273,7 +275,7 @@ impl Repository {
         Ok((found, errors))
     }
 
-    /// The files of a kind: id and size. Names that are no ids are not among them.
+    /// Lists the files of a kind with their sizes. Files whose names are not ids are left out.
     pub fn list(&self, kind: FileKind) -> Result<Vec<(Id, u64)>> {
         let infos = self
             .store
@@ -282,37 +284,38 @@ impl Repository {
         Ok(infos.into_iter().filter_map(known).collect())
     }
 
-    /// The JSON text of an index, a snapshot or a lock, after checking its hash and its seal.
+    /// Reads the JSON text of an index file, a snapshot or a lock, and checks its hash and its
+    /// seal.
     pub fn read_document(&self, kind: FileKind, id: &Id) -> Result<Vec<u8>> {
         let bytes = self.read_file(kind, id)?;
-        unpacked::open(&self.key, bytes).map_err(|damage| damaged(kind, id, damage))
+        document::open(&self.key, bytes).map_err(|damage| damaged(kind, id, damage))
     }
 
-    /// Seals and stores a document, and returns its name.
+    /// Seals and stores a document, and returns its id.
     pub fn write_document(&self, kind: FileKind, document: &[u8]) -> Result<Id> {
-        let sealed = unpacked::seal(&self.key, document, self.config.version >= 2)?;
+        let sealed = document::seal(&self.key, document, self.config.version >= 2)?;
         let id = Id::of(&sealed);
         self.put(&kind.key(&id), sealed)?;
         Ok(id)
     }
 
-    /// Removes a file.
+    /// Deletes a file. Fails if the work is to end early.
     pub fn delete(&self, kind: FileKind, id: &Id) -> Result<()> {
         self.hold.check()?;
         self.delete_regardless(kind, id)
     }
 
-    /// The same, also when the work is to end: to leave nothing behind.
+    /// Deletes a file even if the work is to end early, so that nothing is left behind.
     pub(crate) fn delete_regardless(&self, kind: FileKind, id: &Id) -> Result<()> {
         Ok(self.store.delete(&self.path(&kind.key(id)))?)
     }
 
-    /// A snapshot.
+    /// Reads a snapshot.
     pub fn snapshot(&self, id: &Id) -> Result<Snapshot> {
         self.parse_document(FileKind::Snapshot, id)
     }
 
-    /// A document, parsed.
+    /// Reads and parses a document.
     pub(crate) fn parse_document<T: DeserializeOwned>(&self, kind: FileKind, id: &Id) -> Result<T> {
         let document = self.read_document(kind, id)?;
         serde_json::from_slice(&document).map_err(|error| {
@@ -321,7 +324,7 @@ impl Repository {
         })
     }
 
-    /// Stores a document.
+    /// Serializes and stores a document, and returns its id.
     pub(crate) fn save(&self, kind: FileKind, value: &impl Serialize) -> Result<Id> {
         self.write_document(kind, &json(value)?)
     }
@@ -331,7 +334,7 @@ impl Repository {
         self.save(FileKind::Snapshot, snapshot)
     }
 
-    /// Reads all index files. What is damaged is returned beside the rest.
+    /// Reads all index files. Returns the errors of damaged files beside the index.
     pub fn load_index(&self) -> Result<(Index, Vec<Error>)> {
         let listed = self.list(FileKind::Index)?;
         let builder = Mutex::new(self.index_builder(&listed));
@@ -339,13 +342,13 @@ impl Repository {
         Ok((into_inner(builder).finish(), errors))
     }
 
-    /// Takes what these index files tell.
+    /// A builder with capacity for the content of these index files.
     pub(crate) fn index_builder(&self, listed: &[(Id, u64)]) -> IndexBuilder {
         let bytes = listed.iter().map(|(_, bytes)| bytes).sum();
         IndexBuilder::for_files(bytes, self.config.version >= 2)
     }
 
-    /// Reads index files on all cores, in any order. Returns errors of those that are damaged.
+    /// Reads index files on all cores, in any order. Returns the errors of damaged files.
     pub(crate) fn each_index_file(
         &self,
         listed: &[(Id, u64)],
@@ -368,13 +371,13 @@ impl Repository {
         Ok(damaged.into_iter().flatten().collect())
     }
 
-    /// One index file.
+    /// Reads one index file.
     pub fn index_file(&self, id: &Id) -> Result<IndexFile> {
         let document = self.read_document(FileKind::Index, id)?;
         IndexFile::parse(&document).map_err(|damage| damaged(FileKind::Index, id, damage))
     }
 
-    /// What a pack's own header says is in it.
+    /// Reads a pack's header, and returns the blobs it lists.
     pub fn pack_header(&self, id: &Id, pack_bytes: u64) -> Result<Vec<PackedBlob>> {
         let key = self.path(&FileKind::Pack.key(id));
         let about = |damage| damaged(FileKind::Pack, id, damage);
@@ -386,7 +389,7 @@ impl Repository {
                 Err(error) => Err(self.cut(&key, error)),
             }
         };
-        // Most headers fit; a longer one is read again whole.
+        // Most headers fit in this; a longer one is read again whole.
         let mut end = tail(pack_bytes.min(64 << 10))?;
         let header = pack::header_bytes(&end, pack_bytes).map_err(about)?;
         if end.len() < header {
@@ -395,12 +398,12 @@ impl Repository {
         pack::parse_tail(&self.key, &end, pack_bytes).map_err(about)
     }
 
-    /// The plaintext of a blob at a place, after checking that it is what its id says.
+    /// Reads the blob at a place, checks it against its id, and returns its plaintext.
     pub fn read_blob(&self, id: &Id, at: &Location) -> Result<Vec<u8>> {
         open_blob(&self.key, id, self.read_sealed(at)?, at.compressed)
     }
 
-    /// The same of a tree. A long one stays compressed.
+    /// Reads the tree at a place and checks it against its id. A long tree stays compressed.
     fn read_tree(&self, id: &Id, at: &Location) -> Result<Text> {
         if !at.compressed || (at.plain_bytes as usize) < tree::LONG_BYTES {
             return self.read_blob(id, at).map(Text::Plain);
@@ -410,13 +413,13 @@ impl Repository {
         Text::packed(id, packed, at.plain_bytes.into()).map_err(about)
     }
 
-    /// The sealed bytes at a place.
+    /// Reads the sealed bytes at a place.
     fn read_sealed(&self, at: &Location) -> Result<Vec<u8>> {
         let start = u64::from(at.offset);
         let range = start..start + u64::from(at.length);
         if at.kind == BlobKind::Tree {
             let fetch = |range| self.read_pack_part(&at.pack, range);
-            let sealed = self.nearby.read(&at.pack, range, fetch)?;
+            let sealed = self.read_ahead.read(&at.pack, range, fetch)?;
             return match sealed.len() == at.length as usize {
                 true => Ok(sealed),
                 false => Err(cut_off(&at.pack)),
@@ -433,7 +436,7 @@ impl Repository {
         Ok(sealed)
     }
 
-    /// Some stored bytes of a pack, or as many as there are.
+    /// Opens a range of a pack for reading; it ends early where the pack does.
     pub(crate) fn open_pack(&self, id: &Id, range: Range<u64>) -> Result<Box<dyn Read + Send>> {
         self.hold.check_stop()?;
         let key = self.path(&FileKind::Pack.key(id));
@@ -441,7 +444,7 @@ impl Repository {
         self.store
             .open_part(&key, range.start, bytes)
             .map_err(|error| {
-                // A pack that was cut is damaged; it is not the store that fails.
+                // A pack that is cut short is damaged; the store has not failed.
                 match self.store.stat(&key) {
                     Ok(Some(info)) if info.bytes < range.start => cut_off(id),
                     _ => missing(FileKind::Pack, id, error),
@@ -449,23 +452,23 @@ impl Repository {
             })
     }
 
-    /// A blob wherever it is whole.
+    /// Reads a blob from the first place where it is intact.
     pub fn load_blob(&self, index: &Index, kind: BlobKind, id: &Id) -> Result<Vec<u8>> {
         wherever(index, kind, id, |at| self.read_blob(id, at))
     }
 
-    /// The JSON of a tree, wherever it is whole.
+    /// Reads the JSON of a tree from the first place where it is intact.
     pub(crate) fn tree_text(&self, index: &Index, id: &Id) -> Result<Text> {
         wherever(index, BlobKind::Tree, id, |at| self.read_tree(id, at))
     }
 
-    /// The entries of a tree one after the other, in their order.
+    /// Reads a tree, and returns an iterator over its entries in their order.
     pub(crate) fn tree_nodes(&self, index: &Index, id: &Id) -> Result<Nodes> {
         let nodes = self.tree_text(index, id)?.nodes();
         nodes.map_err(|damage| Error::Blob { id: *id, damage })
     }
 
-    /// The entries of a tree, in order of name.
+    /// Reads the entries of a tree, in order of name.
     pub fn tree(&self, index: &Index, id: &Id) -> Result<Vec<Node>> {
         let nodes: std::result::Result<_, Damage> = self.tree_nodes(index, id)?.collect();
         nodes.map_err(|damage| Error::Blob { id: *id, damage })
@@ -481,7 +484,7 @@ impl Repository {
         self.save(FileKind::Index, file)
     }
 
-    /// Some of a pack's bytes.
+    /// Reads a range of a pack's bytes.
     pub(crate) fn read_pack_part(&self, id: &Id, range: Range<u64>) -> Result<Vec<u8>> {
         let key = self.path(&FileKind::Pack.key(id));
         let mut bytes = Vec::new();
@@ -491,7 +494,7 @@ impl Repository {
         Ok(bytes)
     }
 
-    /// A pack as it is stored, whatever it holds.
+    /// Reads a whole pack as it is stored, without checking it.
     pub fn read_pack(&self, id: &Id) -> Result<Vec<u8>> {
         let key = self.path(&FileKind::Pack.key(id));
         let mut bytes = Vec::new();
@@ -538,7 +541,7 @@ impl Repository {
     }
 }
 
-/// What is read of a blob at the first of its places where that succeeds.
+/// Calls `read` with one place of a blob after another, until it succeeds.
 fn wherever<T>(
     index: &Index,
     kind: BlobKind,
@@ -555,12 +558,12 @@ fn wherever<T>(
     Err(error)
 }
 
-/// The plaintext of a sealed blob, after checking that it is what its id says.
+/// Opens a sealed blob, checks it against its id, and returns its plaintext.
 pub fn open_blob(key: &Key, id: &Id, sealed: Vec<u8>, compressed: bool) -> Result<Vec<u8>> {
     let about = |damage| Error::Blob { id: *id, damage };
     let mut plain = key.open(sealed).map_err(about)?;
     if compressed {
-        plain = unpacked::decompress(&plain, BLOB_BYTES_MAX).map_err(about)?;
+        plain = document::decompress(&plain, BLOB_BYTES_MAX).map_err(about)?;
     }
     match Id::of(&plain) {
         found if found == *id => Ok(plain),
@@ -569,7 +572,7 @@ pub fn open_blob(key: &Key, id: &Id, sealed: Vec<u8>, compressed: bool) -> Resul
 }
 
 fn parse_config(key: &Key, sealed: Vec<u8>) -> Result<Config> {
-    let config: Config = unpacked::parse(key, sealed).map_err(Error::Config)?;
+    let config: Config = document::parse(key, sealed).map_err(Error::Config)?;
     match config.version {
         1 | 2 => Ok(config),
         version => Err(Error::Version { version }),
@@ -582,7 +585,7 @@ fn random_polynomial() -> Result<Polynomial> {
         let mut bytes = [0; 8];
         if let Err(error) = random(&mut bytes) {
             failed = Some(error);
-            // Irreducible, so that the search ends.
+            // A known irreducible polynomial, so that the search ends.
             return 0x39_b70b_b1e0_09e5;
         }
         u64::from_le_bytes(bytes)
@@ -614,11 +617,11 @@ fn missing(kind: FileKind, id: &Id, error: StoreError) -> Error {
     }
 }
 
-/// What a key file makes of a password; nothing when it is of another, or gone. One that is damaged
-/// where it does not matter opens the repository all the same: its content is sealed.
+/// Opens a key file with a password. Returns `None` if the password does not fit or the file is
+/// gone. Damage outside the sealed key does not matter.
 fn try_key(store: &dyn Store, key: &str, id: Id, password: &[u8]) -> Result<Option<Key>> {
     let bytes = match read_whole(store, key) {
-        // Removed since it was listed.
+        // It was removed since it was listed.
         Err(Error::Store(StoreError::NotFound { .. })) => return Ok(None),
         other => other?,
     };
@@ -631,7 +634,7 @@ fn try_key(store: &dyn Store, key: &str, id: Id, password: &[u8]) -> Result<Opti
     }
 }
 
-/// The id that a key's last component is.
+/// The id in the last component of a store key; `None` if it is not an id.
 fn name_of(key: &str) -> Option<Id> {
     key.rsplit('/').next()?.parse().ok()
 }

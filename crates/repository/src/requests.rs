@@ -1,6 +1,6 @@
-//! Many requests to a store at a time: for small files, and the threads that read packs.
+//! Runs many requests to a store at a time: for small files, and on the threads that read packs.
 //!
-//! Results come in the order of what was asked for. After an error no further requests are begun.
+//! Results come in the order of the inputs. After an error no further requests begin.
 
 use crate::error::{Error, Result};
 use crate::repository::Repository;
@@ -9,14 +9,14 @@ use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::sync::OnceLock;
 
-/// Requests under way at a time: they wait for the store, not for the processor.
+/// The number of concurrent requests: they wait for the store, not for the processor.
 const REQUESTS: usize = 16;
 
-/// Threads that read packs from a store over a network, however few processors there are: each
-/// waits for an answer most of the time, and holds a blob or two meanwhile.
+/// The threads that read packs over a network, whatever the number of processors: each waits for an
+/// answer most of the time, and holds a blob or two meanwhile.
 const REMOTE_READERS: usize = 8;
 
-/// How many threads are to read packs where there are so many processors.
+/// The number of threads to read packs with, on a host with this many processors.
 pub(crate) fn reader_threads(repository: &Repository, processors: usize) -> usize {
     match repository.is_remote() {
         true => processors.max(REMOTE_READERS),
@@ -24,13 +24,13 @@ pub(crate) fn reader_threads(repository: &Repository, processors: usize) -> usiz
     }
 }
 
-/// A pool whose threads read packs.
+/// Starts a pool of threads that read packs.
 pub(crate) fn reader_pool(repository: &Repository) -> Result<ThreadPool> {
     let threads = reader_threads(repository, rayon::current_num_threads());
     pool(threads, None)
 }
 
-/// Where packs are read on all threads: those that there are anyway, or over a network more.
+/// The threads that read packs: the shared pool, or over a network a larger one of their own.
 pub(crate) struct Readers(Option<ThreadPool>);
 
 impl Readers {
@@ -47,8 +47,8 @@ impl Readers {
     }
 }
 
-/// A pool of so many threads, or of as many as there can be; 0 is one for each processor. Another
-/// stack than usual is for work that goes deep.
+/// Starts a pool of this many threads, or of as many as the system allows; 0 means one for each
+/// processor. Work that recurses deeply needs a larger stack than the default.
 pub(crate) fn pool(mut threads: usize, stack_bytes: Option<usize>) -> Result<ThreadPool> {
     loop {
         let mut builder = ThreadPoolBuilder::new().num_threads(threads);
@@ -68,8 +68,8 @@ fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-/// Starts the threads that all work outside of a pool is shared by, once. Begun by itself, rayon
-/// would panic where there cannot be as many as it wants.
+/// Starts, once, the threads shared by all work outside a pool. If rayon started them itself, it
+/// would panic when the system allows fewer than it wants.
 pub(crate) fn share_threads() -> Result<()> {
     static SHARED: OnceLock<bool> = OnceLock::new();
     let can_work = *SHARED.get_or_init(|| {
@@ -79,7 +79,7 @@ pub(crate) fn share_threads() -> Result<()> {
             some if some < wanted => ThreadPoolBuilder::new().num_threads(some.div_ceil(2)),
             _ => ThreadPoolBuilder::new(),
         };
-        // Somebody else may have started them.
+        // Other code may have started them.
         let _ = builder.build_global();
         true
     });
@@ -89,7 +89,7 @@ pub(crate) fn share_threads() -> Result<()> {
     }
 }
 
-/// Does something with each of many small files, and ends at the first error.
+/// Applies a function to each of many small files, and ends at the first error.
 pub(crate) fn each<T: Sync, R: Send>(
     files: &[T],
     request: impl Fn(&T) -> Result<R> + Sync + Send,

@@ -1,16 +1,18 @@
 //! Takes blobs from many threads and stores those that the repository lacks.
 //!
-//! A blob is reserved before it is compressed, so that it is never sealed twice. It is compressed,
-//! sealed and opened again by the thread that brings it, in room of its own, and then joins the one
-//! pack that is open for its kind. Full packs go to [`Storing`], several at a time; the last of them
-//! stays until it is hashed, beside the next blobs that get their ids, or until another is full.
+//! A blob is reserved before it is compressed, so it is never sealed twice. The thread that brings
+//! it compresses it, seals it and opens it again, in buffers of its own. Then the blob joins the
+//! one open pack of its kind. Full packs go to [`Storing`], several at a time. The last full pack
+//! waits here: it is hashed while the next blobs get their ids, or at the latest when another pack
+//! is full.
 //!
-//! Memory does not grow with the number of threads but for that room: packs of data are filled in
-//! a fixed number of buffers, and whoever opens the next pack waits for one that was stored.
+//! Apart from those buffers, memory does not grow with the number of threads: packs of data are
+//! filled in a fixed number of buffers, and a thread that opens the next pack waits until one was
+//! stored.
 
-mod long;
+mod tree_writer;
 
-pub(crate) use long::TreeWriter;
+pub(crate) use tree_writer::TreeWriter;
 
 use crate::buffer::room_for;
 use crate::chunker::ZEROS;
@@ -29,52 +31,52 @@ use std::io::Cursor;
 use std::sync::{Mutex, OnceLock};
 use zstd::zstd_safe::CParameter;
 
-/// Blobs known to be new are spread over so many sets, so that threads seldom wait.
+/// The number of sets over which new blobs are spread, so that threads seldom wait.
 const SHARDS: usize = 16;
-/// restic's default level.
+/// The compression level, restic's default.
 const LEVEL: i32 = 3;
 
-/// From so many bytes on, zstd's tables for this level are twice to four times as large as its cache
-/// likes.
+/// From this size on, zstd's tables for this level are two to four times as large as fits well in
+/// the cache.
 const LONG_BYTES: usize = 256 << 10;
-/// What is set for long blobs instead: a tenth faster on SQL text and on source code, and less than
-/// 1.3 % longer.
+/// The parameters for long blobs instead: a tenth faster on SQL text and on source code, and at
+/// most 1.3 % longer.
 const LONG: [CParameter; 3] = [
     CParameter::HashLog(16),
     CParameter::ChainLog(15),
     CParameter::MinMatch(6),
 ];
-/// As the level says.
+/// The parameters of the level itself.
 const SHORT: [CParameter; 3] = [
     CParameter::HashLog(0),
     CParameter::ChainLog(0),
     CParameter::MinMatch(0),
 ];
 
-/// What a backup has added.
+/// The blobs that a run added.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Added {
     /// New blobs of data.
     pub data_blobs: u64,
     /// New trees.
     pub tree_blobs: u64,
-    /// Their plaintext, in bytes.
+    /// Bytes of their plaintext.
     pub bytes: u64,
-    /// What was stored for them, in bytes.
+    /// Bytes that were stored for them.
     pub stored_bytes: u64,
 }
 
-/// See the module.
+/// Stores blobs; see the module.
 pub struct Saver<'r> {
     repository: &'r Repository,
     index: &'r Index,
-    /// Blobs that the index knows and that cannot be read.
+    /// Blobs that are in the index but cannot be read.
     lost: &'r HashSet<Id>,
     reserved: [Mutex<HashSet<Id>>; SHARDS],
     open_data: Mutex<Option<PackBuilder>>,
     open_trees: Mutex<Option<PackBuilder>>,
     sealers: Mutex<Vec<Sealer>>,
-    /// A full pack, which is hashed beside the next blobs.
+    /// A full pack that is hashed while the next blobs get their ids.
     hashing: Mutex<Option<ClosedPack>>,
     /// The chunk that zeros are cut into, once it was stored.
     zeros: OnceLock<Id>,
@@ -89,9 +91,9 @@ impl std::fmt::Debug for Saver<'_> {
     }
 }
 
-/// Runs `work` with a saver, then stores what is still open and the index. Returns what `work`
-/// returned, and what was added. When it fails, the index names what was stored until then, so that
-/// the next run need not store it again.
+/// Runs `work` with a saver, then stores the open packs and the index. Returns the result of `work`
+/// and what was added. If it fails, the index names what was stored until then, so that the next
+/// run need not store it again.
 pub fn with_saver<T: Send>(
     repository: &Repository,
     index: &Index,
@@ -100,8 +102,8 @@ pub fn with_saver<T: Send>(
     with_saver_beside(repository, index, &HashSet::new(), work)
 }
 
-/// The same, but stores again what is among `lost`: blobs that cannot be read where the index has
-/// them.
+/// Works like [`with_saver`], but stores the blobs in `lost` again: blobs that cannot be read where
+/// the index has them.
 pub fn with_saver_beside<T: Send>(
     repository: &Repository,
     index: &Index,
@@ -111,7 +113,7 @@ pub fn with_saver_beside<T: Send>(
     saving((repository, index, lost), Storing::new(repository), work)
 }
 
-/// The same, but nothing is stored: only what would be added is found out.
+/// Works like [`with_saver`], but stores nothing: it only finds out what would be added.
 pub(crate) fn with_pretence<T: Send>(
     repository: &Repository,
     index: &Index,
@@ -145,14 +147,14 @@ fn saving<T: Send>(
         };
         work(&saver).and_then(|value| Ok((value, saver.close()?)))
     });
-    // What the store said explains why the work could not go on.
+    // An error of the store explains why the work could not go on.
     storing.finish().and(worked)
 }
 
 impl Saver<'_> {
     /// Stores a blob unless the repository has it, and returns its id.
     pub fn save(&self, kind: BlobKind, plain: &[u8]) -> Result<Id> {
-        // Before the id: whatever changes the bytes between the two is found, too.
+        // Computed before the id, so that any change to the bytes between the two is found.
         let sum = Sum::of(plain);
         let id = self.id_of(plain)?;
         if self.has(kind, &id) {
@@ -161,13 +163,13 @@ impl Saver<'_> {
         self.save_as(kind, id, sum, plain)
     }
 
-    /// Stores a blob whatever the index says, since what is stored of it cannot be read.
+    /// Stores a blob even if the index has it, since the stored one cannot be read.
     pub(crate) fn save_anew(&self, kind: BlobKind, plain: &[u8]) -> Result<Id> {
         let sum = Sum::of(plain);
         self.save_as(kind, self.id_of(plain)?, sum, plain)
     }
 
-    /// Stores the chunk that zeros are cut into, which is hashed once, however often it is wanted.
+    /// Stores the chunk that zeros are cut into. It is hashed once, however often it is needed.
     pub(crate) fn save_zeros(&self) -> Result<Id> {
         if let Some(id) = self.zeros.get() {
             return Ok(*id);
@@ -204,7 +206,7 @@ impl Saver<'_> {
         free.map_or_else(Sealer::new, Ok)
     }
 
-    /// Adds what was sealed, after opening it again.
+    /// Opens again what was sealed, and adds it to a pack.
     fn take(
         &self,
         mut sealer: Sealer,
@@ -227,7 +229,7 @@ impl Saver<'_> {
         Ok(())
     }
 
-    /// Stores a blob as it is sealed in another pack, unless it was brought already.
+    /// Stores a blob that is sealed in another pack already, unless it was brought before.
     pub fn copy(&self, blob: &PackedBlob, sealed: &[u8]) -> Result<()> {
         match self.reserve(blob.id) {
             true => self.add(blob, sealed),
@@ -235,24 +237,24 @@ impl Saver<'_> {
         }
     }
 
-    /// Whether the repository has a blob, or will.
+    /// Returns whether the repository has a blob, or will have it.
     pub fn has(&self, kind: BlobKind, id: &Id) -> bool {
         self.index.has(kind, id) && !self.lost.contains(id)
     }
 
-    /// What was added so far.
+    /// The totals of what was added so far.
     pub fn added(&self) -> Added {
         *lock(&self.added)
     }
 
-    /// Whether this is the first to bring it.
+    /// Reserves an id. Returns whether this is the first caller to do so.
     fn reserve(&self, id: Id) -> bool {
         let shard = usize::from(id.bytes()[0]) % SHARDS;
         let shard = self.reserved.get(shard);
         shard.is_none_or(|shard| lock(shard).insert(id))
     }
 
-    /// Puts a blob into the open pack.
+    /// Adds a blob to the open pack, and passes on packs that are full.
     fn add(&self, blob: &PackedBlob, sealed: &[u8]) -> Result<()> {
         for pack in self.join(blob, sealed)?.into_iter().flatten() {
             let pack = pack.close(self.repository.key())?;
@@ -270,13 +272,13 @@ impl Saver<'_> {
         Ok(())
     }
 
-    /// The same; returns packs that are full before or after it.
+    /// Adds a blob to the open pack. Returns the packs that are full before or after that.
     fn join(&self, blob: &PackedBlob, sealed: &[u8]) -> Result<[Option<PackBuilder>; 2]> {
         let open = match blob.kind {
             BlobKind::Data => &self.open_data,
             BlobKind::Tree => &self.open_trees,
         };
-        // Held while waiting for room, too: nobody else could go on either.
+        // Held even while waiting for a buffer: nobody else could go on either.
         let mut open = lock(open);
         let before = open.take_if(|pack| pack.is_full(sealed.len()));
         let pack = match &mut *open {
@@ -288,7 +290,7 @@ impl Saver<'_> {
         Ok([before, after])
     }
 
-    /// Room for a pack. Those of trees are few, and most are short.
+    /// A buffer for a pack. Packs of trees are few and mostly short, so they get a new one.
     fn room(&self, kind: BlobKind) -> Result<Vec<u8>> {
         match kind {
             BlobKind::Data => self.rooms.recv().map_err(|_| gone()),
@@ -296,7 +298,7 @@ impl Saver<'_> {
         }
     }
 
-    /// The id of a blob.
+    /// Computes the id of a blob, and hashes a waiting pack beside it.
     fn id_of(&self, plain: &[u8]) -> Result<Id> {
         let Some(mut pack) = lock(&self.hashing).take() else {
             return Ok(Id::of(plain));
@@ -310,7 +312,7 @@ impl Saver<'_> {
         Ok(id)
     }
 
-    /// Leaves a pack to be hashed beside the next blobs, and returns one that was left before.
+    /// Leaves a pack to be hashed beside the next blobs, and returns the one that was left before.
     fn hash_later(&self, pack: ClosedPack) -> Option<ClosedPack> {
         lock(&self.hashing).replace(pack)
     }
@@ -332,10 +334,11 @@ impl Saver<'_> {
     }
 }
 
-/// A zstd context, and room for a blob that is sealed and opened again; kept from blob to blob.
+/// A zstd context, and buffers in which a blob is sealed and opened again. It is reused from blob
+/// to blob.
 struct Sealer {
     context: zstd::bulk::Compressor<'static>,
-    /// It is set for long blobs.
+    /// True if the parameters for long blobs are set.
     long: bool,
     sealed: Vec<u8>,
     recheck: Recheck,
@@ -351,13 +354,14 @@ impl Sealer {
         })
     }
 
-    /// Leaves the sealed form of some content in `sealed`.
+    /// Seals some content, and leaves the result in `sealed`.
     fn seal(&mut self, key: &Key, content: &[u8]) -> Result<()> {
         self.clear(content.len());
         key.seal_into(content, &mut self.sealed)
     }
 
-    /// Leaves room for the IV and the compressed blob in `sealed`. Whether that is shorter.
+    /// Compresses a blob, and leaves space for the IV and the result in `sealed`. Returns whether
+    /// that is shorter.
     fn compress(&mut self, plain: &[u8]) -> Result<bool> {
         let long = plain.len() >= LONG_BYTES;
         if long != self.long {
@@ -374,7 +378,7 @@ impl Sealer {
         Ok(packed.map_err(zstd_failed)? < plain.len())
     }
 
-    /// Makes room for so many bytes and their seal.
+    /// Empties `sealed`, and reserves space for this many bytes and their seal.
     fn clear(&mut self, bytes: usize) {
         room_for(&mut self.sealed, bytes + OVERHEAD_BYTES);
     }
@@ -391,15 +395,15 @@ fn length(id: Id, bytes: usize) -> Result<u32> {
     })
 }
 
-/// How many bytes of a blob a sample is, by which it is told whether the blob may shrink.
+/// The size of a sample from which it is judged whether a blob is compressible.
 const SAMPLE_BYTES: usize = 4096;
-/// A short blob is sampled so often, in bytes from one sample to the next, and a long one so often.
+/// The distance from one sample to the next, for a short blob and for a long one.
 const APART_BYTES: [usize; 2] = [8 << 10, 256 << 10];
-/// Below this many bits a byte, compressing is worth a try.
+/// The entropy in bits per byte below which compression is tried.
 const ENTROPY_MAX: f64 = 7.8;
 
-/// Whether compressing `plain` may be worth it: looks at the entropy of a few samples of anything
-/// that is not very short.
+/// Returns whether compressing `plain` may be worth it, judging by the entropy of a few samples.
+/// Very short blobs are always tried.
 fn may_shrink(plain: &[u8]) -> bool {
     let [short, long] = APART_BYTES;
     let apart = (plain.len() / 4).clamp(short, long);
@@ -410,7 +414,7 @@ fn may_shrink(plain: &[u8]) -> bool {
     samples.peek().is_none() || samples.any(|sample| entropy(sample) < ENTROPY_MAX)
 }
 
-/// Bits a byte, by how often each byte occurs.
+/// The entropy in bits per byte.
 fn entropy(sample: &[u8]) -> f64 {
     let mut counts = [0_u32; 256];
     for byte in sample {
@@ -441,7 +445,7 @@ mod tests {
         assert!(!may_shrink(&random));
         assert!(may_shrink(&b"the quick brown fox ".repeat(50_000)));
         assert!(may_shrink(&vec![0; 1 << 20]));
-        // Text in the second half alone.
+        // Only the second half is text.
         random.splice(600_000.., b"a line of a log\n".repeat(30_000));
         assert!(may_shrink(&random));
         assert!(!may_shrink(&random[..5000]));

@@ -1,4 +1,4 @@
-//! Snapshots: which tree was backed up when, from where.
+//! Snapshots: each records a tree, when it was backed up, and from where.
 
 use crate::encoding::or_default;
 use crate::id::Id;
@@ -7,95 +7,98 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::str::FromStr;
 
-/// A snapshot as it is stored. What other programs add is kept.
+/// A snapshot as it is stored. Fields of other programs are kept.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
-    /// When the backup began.
+    /// The time when the backup began.
     pub time: Time,
-    /// The snapshot it was compared with.
+    /// The snapshot with which it was compared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<Id>,
-    /// The root directory.
+    /// The tree of the root directory.
     pub tree: Id,
-    /// What was backed up.
+    /// The paths that were backed up.
     #[serde(default, deserialize_with = "or_default")]
     pub paths: Vec<String>,
-    /// On which host.
+    /// The host.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub hostname: String,
-    /// By whom.
+    /// The name of the user who made it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub username: String,
-    /// By whom, as a number.
+    /// The id of that user.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub uid: u32,
-    /// And group.
+    /// The id of that user's group.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub gid: u32,
-    /// Patterns that were left out.
+    /// The patterns that were excluded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub excludes: Option<Vec<String>>,
     /// Tags.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tags: Option<Vec<String>>,
-    /// The snapshot that this was made from by changing it.
+    /// The snapshot from which this one was made by changing it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub original: Option<Id>,
-    /// Everything else, as it was read.
+    /// All other fields, as they were read.
     #[serde(flatten)]
     pub others: Map<String, Value>,
 }
 
-/// What the backup that made a snapshot found and did, as restic 0.17 and later keep it.
+/// The statistics of the backup that made a snapshot, as restic 0.17 and later keep them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Summary {
-    /// When the backup began.
+    /// The time when the backup began.
     pub backup_start: Time,
-    /// When all but the snapshot was stored.
+    /// The time when everything but the snapshot was stored.
     pub backup_end: Time,
-    /// Files that the parent has nothing in place of; all, without a parent.
+    /// Files at paths where the parent has nothing; without a parent, all files.
     pub files_new: u64,
-    /// Files that are not in all as in the parent.
+    /// Files that differ from the parent in any way.
     pub files_changed: u64,
-    /// Files that are.
+    /// Files that are the same as in the parent.
     pub files_unmodified: u64,
-    /// Directories that the parent has nothing in place of.
+    /// Directories at paths where the parent has nothing.
     pub dirs_new: u64,
-    /// Directories that are not in all as in the parent, or in which something is not.
+    /// Directories that differ from the parent, or in which something differs.
     pub dirs_changed: u64,
-    /// Directories that are.
+    /// Directories that are the same as in the parent.
     pub dirs_unmodified: u64,
     /// Blobs of data that were stored.
     pub data_blobs: u64,
     /// Trees that were stored.
     pub tree_blobs: u64,
-    /// Their plaintext, in bytes.
+    /// Bytes of their plaintext.
     pub data_added: u64,
-    /// What they take in packs, in bytes.
+    /// Bytes that they take in packs.
     pub data_added_packed: u64,
     /// Files in the snapshot.
     pub total_files_processed: u64,
-    /// Their bytes.
+    /// Total size of these files.
     pub total_bytes_processed: u64,
 }
 
-/// The field of a snapshot that has it.
+/// The field of a snapshot that holds its summary.
 const SUMMARY: &str = "summary";
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde requires this signature"
+)]
 fn is_zero(value: &u32) -> bool {
     *value == 0
 }
 
 impl Snapshot {
-    /// What the backup that made it found, if it says so.
+    /// The summary, if the snapshot has one.
     pub fn summary(&self) -> Option<Summary> {
         let summary = self.others.get(SUMMARY)?;
         serde_json::from_value(summary.clone()).ok()
     }
 
-    /// Says what the backup that made it found. What else a summary that is there says stays.
+    /// Sets the summary. Unknown fields of an existing summary are kept.
     pub fn set_summary(&mut self, summary: &Summary) {
         let kept = self
             .others
@@ -107,32 +110,33 @@ impl Snapshot {
         }
     }
 
-    /// Whether it has all of `tags`. An empty tag stands for having none.
+    /// Returns whether the snapshot has all of `tags`. An empty tag stands for having none.
     pub fn has_tags(&self, tags: &[String]) -> bool {
         let own = self.tags.as_deref().unwrap_or_default();
         tags.iter().all(|tag| own.contains(tag))
             || tags.iter().any(String::is_empty) && own.is_empty()
     }
 
-    /// Whether all of `paths` were backed up.
+    /// Returns whether all of `paths` were backed up.
     pub fn has_paths(&self, paths: &[String]) -> bool {
         paths.iter().all(|path| self.paths.contains(path))
     }
 }
 
-/// How the tags of a snapshot are changed.
+/// A change to the tags of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TagChange {
-    /// These and no others.
+    /// Replace all tags with these.
     Set(Vec<String>),
-    /// These, too.
+    /// Add these tags.
     Add(Vec<String>),
-    /// Not these.
+    /// Remove these tags.
     Remove(Vec<String>),
 }
 
 impl Snapshot {
-    /// The snapshot named `id` with other tags; nothing when it has just these.
+    /// Returns the snapshot named `id` with its tags changed; `None` if the change makes no
+    /// difference.
     pub fn retagged(&self, id: &Id, change: &TagChange) -> Option<Snapshot> {
         let before = self.tags.clone().unwrap_or_default();
         let mut tags = before.clone();
@@ -156,19 +160,19 @@ impl Snapshot {
     }
 }
 
-/// Which snapshots are meant. Empty lists mean any.
+/// A selection of snapshots. An empty list selects any.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// Hosts; a snapshot is of one of them.
+    /// Hosts: a snapshot must be from one of them.
     pub hosts: Vec<String>,
-    /// With all tags of one of these lists.
+    /// Lists of tags: a snapshot must have all tags of one of them.
     pub tags: Vec<Vec<String>>,
-    /// Paths, all of which a snapshot backed up.
+    /// Paths: a snapshot must have backed up all of them.
     pub paths: Vec<String>,
 }
 
 impl Filter {
-    /// Whether a snapshot is meant.
+    /// Returns whether the filter selects a snapshot.
     pub fn matches(&self, snapshot: &Snapshot) -> bool {
         let any = |list: &[String], one: &String| list.is_empty() || list.contains(one);
         any(&self.hosts, &snapshot.hostname)
@@ -177,19 +181,19 @@ impl Filter {
     }
 }
 
-/// By what snapshots are put together, when each group is to be looked at for itself.
+/// The properties by which snapshots are grouped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GroupBy {
     /// The host.
     pub host: bool,
-    /// What was backed up, in any order.
+    /// The paths that were backed up, in any order.
     pub paths: bool,
     /// The tags, in any order.
     pub tags: bool,
 }
 
 impl Default for GroupBy {
-    /// By host and paths.
+    /// Groups by host and paths.
     fn default() -> Self {
         GroupBy {
             host: true,
@@ -202,7 +206,7 @@ impl Default for GroupBy {
 impl FromStr for GroupBy {
     type Err = String;
 
-    /// `host`, `paths`, `tags`, several with commas, or nothing.
+    /// Parses `host`, `paths` and `tags`, separated by commas; may be empty.
     fn from_str(text: &str) -> Result<Self, String> {
         let mut by = GroupBy {
             host: false,
@@ -225,16 +229,16 @@ impl FromStr for GroupBy {
     }
 }
 
-/// What the snapshots of a group have in common.
+/// The properties that the snapshots of a group share.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Group {
-    /// The host, if it counts.
+    /// The host, if snapshots are grouped by it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
-    /// The paths, sorted, if they count.
+    /// The paths, sorted, if snapshots are grouped by them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub paths: Option<Vec<String>>,
-    /// The tags, sorted, if they count.
+    /// The tags, sorted, if snapshots are grouped by them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tags: Option<Vec<String>>,
 }
@@ -246,7 +250,7 @@ impl GroupBy {
         self.group_of(&snapshot.hostname, &snapshot.paths, tags)
     }
 
-    /// The group of what is about to be a snapshot.
+    /// The group of a snapshot that is about to be made.
     pub fn group_of(&self, host: &str, paths: &[String], tags: &[String]) -> Group {
         let sorted = |list: &[String]| {
             let mut list = list.to_vec();
@@ -266,7 +270,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn read_and_written_with_what_is_unknown() {
+    fn unknown_fields_survive_reading_and_writing() {
         let text = concat!(
             r#"{"time":"2026-11-21T11:42:35.145398447+01:00","tree":"9ade7fe930c42c3d9d20bd01e4511fec7ca054874eadc9eb9f237b7d7b3a7eb5","paths":["/srv"],"#,
             r#""hostname":"h","username":"root","tags":["a","b"],"program_version":"restic 0.19.1","summary":{"files_new":1,"backup_start":"2026-11-21T11:42:35Z"}}"#
@@ -282,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_nobody_knows_do_not_change_from_one_writing_to_the_next() {
+    fn unknown_numbers_are_written_unchanged() {
         let text = concat!(
             r#"{"time":"2026-11-21T11:42:35Z","tree":"9ade7fe930c42c3d9d20bd01e4511fec7ca054874eadc9eb9f237b7d7b3a7eb5","#,
             r#""more":14611111111111111111111111111111111111111111111111111111111116}"#
@@ -294,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_summary_is_said_beside_what_others_say() {
+    fn a_summary_keeps_the_fields_of_other_programs() {
         let text = concat!(
             r#"{"time":"2026-11-21T11:42:35Z","tree":"9ade7fe930c42c3d9d20bd01e4511fec7ca054874eadc9eb9f237b7d7b3a7eb5","#,
             r#""summary":{"files_new":1,"files_seen_twice":7}}"#

@@ -1,9 +1,9 @@
 //! Stores full packs, several at a time, and the index files that name them.
 //!
-//! A pack is named by an index file only once it is durable, and [`Storing::finish`] returns only
-//! when all of them are named. Most are named long before, so that little is stored again after a run
-//! that was killed. After the first failure nothing more is stored; what was until then is
-//! named all the same where that is still possible, so that the next run need not store it again.
+//! An index file names a pack only once the pack is durable, and [`Storing::finish`] returns only
+//! when all packs are named. Most are named long before, so that little is stored again after a run
+//! that was killed. After the first failure nothing more is stored. What was stored until then is
+//! still named if possible, so that the next run need not store it again.
 
 use crate::error::{Damage, Error, Result};
 use crate::index::IndexPack;
@@ -16,26 +16,28 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use std::sync::Mutex;
 use std::thread::{Builder, Scope};
 
-/// Packs that are stored at a time on a disk: one is hashed and written while the other is synced.
+/// The packs that are stored at a time on a disk: one is hashed and written while the other is
+/// synced.
 const LOCAL: usize = 2;
-/// And over a network, where most of the time is waited.
+/// The packs that are stored at a time over a network, which is mostly waiting.
 const REMOTE: usize = 3;
-// Who waits for room may hold a full pack meanwhile, and another is held to be hashed: there must be a
-// third that is stored and gives its room back.
+// A thread that waits for a buffer may hold a full pack, and another pack is held to be hashed. So
+// there must be a third that is stored and gives its buffer back.
 const _: () = assert!(LOCAL >= 2 && REMOTE >= 2);
-/// A pack of chunks and its header, which is short.
+/// The size of a buffer: a pack of chunks and its header, which is short.
 const ROOM_BYTES: usize = PACK_BYTES + (1 << 20);
 
-/// See the module.
+/// Stores packs; see the module.
 pub(crate) struct Storing<'r> {
     repository: &'r Repository,
-    /// Nothing is stored.
+    /// True if nothing is really stored.
     pretended: bool,
     index: IndexWriter<'r>,
     failed: Mutex<Option<Error>>,
 }
 
-/// The bytes of a pack while somebody reads them; after that their room may be free for another.
+/// The bytes of a pack while they are read. After that their buffer may be reused for another
+/// pack.
 struct Lent {
     bytes: Vec<u8>,
     rooms: Option<Sender<Vec<u8>>>,
@@ -50,7 +52,7 @@ impl AsRef<[u8]> for Lent {
 impl Drop for Lent {
     fn drop(&mut self) {
         if let Some(rooms) = &self.rooms {
-            // Unless nobody opens packs any more.
+            // It fails if nobody opens packs any more.
             let _ = rooms.try_send(std::mem::take(&mut self.bytes));
         }
     }
@@ -70,7 +72,7 @@ impl<'r> Storing<'r> {
         }
     }
 
-    /// The same, but throws away what it is given.
+    /// Makes one that discards the packs it is given.
     pub(crate) fn pretended(repository: &'r Repository) -> Self {
         Storing {
             pretended: true,
@@ -78,8 +80,9 @@ impl<'r> Storing<'r> {
         }
     }
 
-    /// Takes packs until there are no more, on threads of its own. Returns where room for packs of
-    /// data comes from: for each that is stored at a time, and for one that is being filled.
+    /// Stores the packs that arrive until there are no more, on threads of its own. Returns the
+    /// source of buffers for packs of data: one for each pack that is stored at a time, and one
+    /// that is being filled.
     pub(crate) fn start<'s>(
         &'s self,
         scope: &'s Scope<'s, '_>,
@@ -91,18 +94,18 @@ impl<'r> Storing<'r> {
         };
         let (room, rooms) = bounded(threads + 1);
         for _ in 0..=threads {
-            // As long as it gets: what is not filled takes no memory.
+            // Reserved in full at once: what is not filled takes no memory.
             let mut bytes = Vec::new();
             let reserved = bytes.try_reserve_exact(ROOM_BYTES);
             reserved.map_err(|_| Error::Memory { bytes: ROOM_BYTES })?;
-            // Cannot fail, since it fits.
+            // This cannot fail, since it fits.
             let _ = room.try_send(bytes);
         }
         for number in 0..threads {
             let (incoming, room) = (incoming.clone(), room.clone());
             let work = move || self.run(&incoming, &room);
             match Builder::new().spawn_scoped(scope, work) {
-                // One is slower, not wrong.
+                // A single thread is slower, but still works.
                 Err(error) if number == 0 => return Err(Error::Threads(error)),
                 _ => {}
             }
@@ -138,8 +141,8 @@ impl<'r> Storing<'r> {
         })
     }
 
-    /// Stores the last index file. Returns the first error of all. To be called when all threads
-    /// have ended.
+    /// Stores the last index file. Returns the first error of all. Call it when all threads have
+    /// ended.
     pub(crate) fn finish(self) -> Result<()> {
         let named = self.index.finish();
         into_inner(self.failed).map_or(named, Err)

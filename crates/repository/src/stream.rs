@@ -1,5 +1,5 @@
-//! Reads the content of files as one stream, with what comes next fetched in the background, by pack
-//! and on all cores.
+//! Reads the content of files as one stream. What comes next is fetched in the background, pack by
+//! pack and on all cores.
 
 use crate::error::{Error, Result};
 use crate::fetch::{Fetcher, Sink, Want};
@@ -16,17 +16,17 @@ use std::io::{self, Read};
 use std::sync::{Arc, Mutex};
 use std::vec::IntoIter;
 
-/// So much is fetched at a time; up to three times as much is in memory.
+/// The bytes that are fetched at a time; up to three times as much is in memory.
 const WINDOW_BYTES: u64 = 16 << 20;
-/// And so many blobs, however small.
+/// The most blobs that are fetched at a time, however small.
 const WINDOW_BLOBS: usize = 16_384;
 
-/// The blobs of the files in a tree, depth first in order of name: of a file with several names only
-/// for the first.
+/// The blobs of the files in a tree, depth first in order of name. A file with several names occurs
+/// once, at its first name.
 pub struct Contents {
     repository: Arc<Repository>,
     index: Arc<Index>,
-    /// What is in it of each directory on the way, with its tree.
+    /// The open directories on the way: the tree of each, and its remaining entries.
     open: Vec<(Id, Nodes)>,
     content: IntoIter<Id>,
     linked: HashSet<(u64, u64)>,
@@ -39,7 +39,7 @@ impl std::fmt::Debug for Contents {
 }
 
 impl Contents {
-    /// Those of these entries, which may be directories.
+    /// The blobs of these entries, which may be directories.
     pub fn new(repository: &Arc<Repository>, index: &Arc<Index>, nodes: Vec<Node>) -> Self {
         Contents {
             repository: Arc::clone(repository),
@@ -88,7 +88,7 @@ impl Iterator for Contents {
     }
 }
 
-/// One blob after the other, as a stream. An error of the engine is what the error of reading holds.
+/// Reads one blob after another, as a stream. An I/O error wraps the error of the repository.
 #[derive(Debug)]
 pub struct BlobReader {
     windows: Receiver<Result<Vec<Vec<u8>>>>,
@@ -98,7 +98,8 @@ pub struct BlobReader {
 }
 
 impl BlobReader {
-    /// Reads these blobs of data, each checked against its id. `ids` is asked on a thread of its own.
+    /// Reads these blobs of data, each checked against its id. `ids` is iterated on a thread of its
+    /// own.
     pub fn new(
         repository: &Arc<Repository>,
         index: &Arc<Index>,
@@ -146,7 +147,7 @@ impl Read for BlobReader {
                 return Ok(0);
             }
             match self.windows.recv() {
-                // An empty window is the last: one that is missing was cut off.
+                // An empty window is the last. If it never came, the stream was cut off.
                 Ok(Ok(window)) if window.is_empty() => self.ended = true,
                 Ok(Ok(window)) => self.blobs = window.into(),
                 Ok(Err(error)) => return Err(io::Error::other(error)),
@@ -187,10 +188,10 @@ fn fetch(
     }
 }
 
-/// The blobs of a window in their order.
+/// The blobs of a window, in order.
 struct Slots(Vec<Mutex<Slot>>);
 
-/// What came of a blob.
+/// The result of a blob.
 type Slot = Option<std::result::Result<Vec<u8>, Arc<Error>>>;
 
 impl Slots {
@@ -200,7 +201,7 @@ impl Slots {
             match into_inner(slot) {
                 Some(Ok(blob)) => blobs.push(blob),
                 Some(Err(error)) if failed.is_none() => failed = Some(error),
-                // Let go, so that the first is held by nobody else.
+                // Dropped, so that nobody else holds the first error.
                 Some(Err(_)) | None => {}
             }
         }

@@ -1,5 +1,5 @@
-//! Times as Go's JSON has them: RFC 3339 with nanoseconds, trailing zeros trimmed, and the offset
-//! of the zone they were taken in, which is kept because a tree's id depends on it.
+//! Times as Go's JSON encodes them: RFC 3339 with nanoseconds, without trailing zeros, and with the
+//! offset of their time zone. The offset is kept because a tree's id depends on it.
 
 use jiff::tz::{Offset, TimeZone};
 use jiff::{Timestamp, Zoned};
@@ -7,20 +7,20 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::fmt;
 use std::str::FromStr;
 
-/// An instant, and an offset to write it with.
+/// An instant, and the offset from UTC with which it is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Time {
-    /// When.
+    /// The instant.
     pub at: Timestamp,
-    /// East of UTC, in whole minutes.
+    /// The offset east of UTC, in whole minutes.
     pub offset: Offset,
 }
 
-/// What Go writes for no time.
+/// The text that Go writes for no time.
 const ZERO: &str = "0001-01-01T00:00:00Z";
 
 impl Time {
-    /// An instant as `zone` has it.
+    /// An instant with the offset that it has in `zone`.
     pub fn new(at: Timestamp, zone: &TimeZone) -> Self {
         Time {
             at,
@@ -36,21 +36,21 @@ impl Time {
         }
     }
 
-    /// For people: to the second, by the clock of where it was taken, with how far that is from UTC.
+    /// Text for people: to the second, in the time's own offset, which is shown too.
     pub fn to_the_second(&self) -> String {
         let there = self.at.to_zoned(TimeZone::fixed(self.offset));
         there.strftime("%Y-%m-%d %H:%M:%S%:z").to_string()
     }
 
-    /// For people: to the second, as `zone` has it.
+    /// Text for people: to the second, in `zone`.
     pub fn in_zone(&self, zone: &TimeZone) -> String {
         let local = zone.to_datetime(self.at);
         local.strftime("%Y-%m-%d %H:%M:%S").to_string()
     }
 }
 
-/// The instant, in seconds and nanoseconds since 1970; where its year has not four digits, which is all
-/// that can be written, the nearest that has in every zone.
+/// The instant, in seconds and nanoseconds since 1970. Only years of four digits can be written;
+/// for any other, the nearest instant whose year has four digits in every zone.
 pub fn nearest(seconds: i64, nanoseconds: i32) -> Timestamp {
     /// 0000-01-02T00:00:00Z.
     const FIRST: i64 = -62_167_132_800;
@@ -61,8 +61,8 @@ pub fn nearest(seconds: i64, nanoseconds: i32) -> Timestamp {
     }
 }
 
-/// Only whole minutes can be written. Before there were time zones, each town had its own offset; what
-/// is written with another one is the same instant.
+/// Rounds to whole minutes, since no others can be written. Before there were time zones, each town
+/// had its own offset; an instant stays the same with another offset.
 fn whole(offset: Offset) -> Offset {
     Offset::from_seconds(offset.seconds() / 60 * 60).unwrap_or(offset)
 }
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_that_cannot_be_written_becomes_the_nearest() {
+    fn a_time_that_cannot_be_written_becomes_the_nearest_that_can() {
         let east = TimeZone::fixed(Offset::from_hours(14).unwrap());
         let west = TimeZone::fixed(Offset::from_hours(-12).unwrap());
         for (seconds, expected) in [

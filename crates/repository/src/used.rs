@@ -1,4 +1,4 @@
-//! Which blobs snapshots need.
+//! Finds the blobs that snapshots need.
 
 use crate::error::{Error, Result};
 use crate::id::Id;
@@ -10,7 +10,7 @@ use crate::tree::Needs;
 use rayon::prelude::*;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A set of blobs of an index, one bit each. Threads may add to it at once.
+/// A set of blobs of an index, one bit each. Several threads may add to it.
 pub(crate) struct Used<'a> {
     index: &'a Index,
     bits: Vec<AtomicU64>,
@@ -25,13 +25,13 @@ impl<'a> Used<'a> {
         }
     }
 
-    /// Whether the blob whose first entry has this number is needed.
+    /// Returns whether the blob whose first entry has this number is in the set.
     pub(crate) fn contains(&self, number: usize) -> bool {
         let word = self.bits.get(number / 64);
         word.is_some_and(|word| word.load(Ordering::Relaxed) >> (number % 64) & 1 == 1)
     }
 
-    /// Adds a blob; whether it was not there before.
+    /// Adds a blob. Returns whether it is new to the set.
     fn insert(&self, kind: BlobKind, id: &Id) -> Result<bool> {
         let number = self.index.number(kind, id);
         let number = number.ok_or(Error::UnknownBlob { id: *id })?;
@@ -40,8 +40,8 @@ impl<'a> Used<'a> {
         Ok(word.is_some_and(|word| word.fetch_or(bit, Ordering::Relaxed) & bit == 0))
     }
 
-    /// Adds these trees and all they need. Fails at the first that cannot be read, or that needs
-    /// something no index knows.
+    /// Adds these trees and everything they need. Fails at the first tree that cannot be read, or
+    /// that needs a blob no index lists.
     pub(crate) fn add(&self, repository: &Repository, roots: &[Id]) -> Result<()> {
         let readers = Readers::new(repository)?;
         let mut level = Vec::new();
@@ -58,7 +58,7 @@ impl<'a> Used<'a> {
         Ok(())
     }
 
-    /// Adds what a tree names, and returns the trees that are new.
+    /// Adds what a tree refers to, and returns the trees that are new.
     fn add_tree(&self, repository: &Repository, id: &Id) -> Result<Vec<Id>> {
         let broken = |damage| Error::Blob { id: *id, damage };
         let text = repository.tree_text(self.index, id)?;

@@ -1,5 +1,5 @@
-//! Restores when something is wrong: the repository is damaged or hostile, the target refuses. What is
-//! hit is named, everything else is delivered, and no file looks whole that is not.
+//! Restores from damaged or hostile repositories, and to targets that refuse. What is damaged is
+//! named, everything else is restored, and no incomplete file looks complete.
 
 #![allow(
     clippy::disallowed_methods,
@@ -29,7 +29,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A tree whose files are spread over several packs.
+/// Makes a tree whose files are spread over several packs.
 fn tree(root: &Path) {
     for number in 0..24_u64 {
         let directory = root.join(format!("d{}", number / 8));
@@ -37,7 +37,7 @@ fn tree(root: &Path) {
         let file = directory.join(format!("f{number}"));
         fs::write(file, noise(100_000, number)).unwrap();
     }
-    // Longer than a chunk can be.
+    // Longer than the longest chunk.
     fs::write(root.join("large"), noise(8_800_000, 100)).unwrap();
     fs::hard_link(root.join("large"), root.join("large again")).unwrap();
     fs::write(root.join("small"), "small").unwrap();
@@ -64,7 +64,7 @@ fn is_partial(path: &Path) -> bool {
     path.to_string_lossy().contains(".lifeboat-partial")
 }
 
-/// Whatever was restored is as it was, and whatever was not is named.
+/// Asserts that everything restored is as it was, and that everything else is named in the report.
 fn assert_delivered(tree: &Path, back: &Path, report: &Report) {
     let (wanted, there) = (listing(tree), listing(back));
     for (path, text) in &wanted {
@@ -74,7 +74,7 @@ fn assert_delivered(tree: &Path, back: &Path, report: &Report) {
             .iter()
             .any(|failed| location.starts_with(&failed.path));
         match there.get(path) {
-            // The other name of a file with two is one of its links.
+            // The other name of a file with two names is one of its links.
             Some(found) if found == text => {
                 assert!(!failed || text.starts_with("mode 4"), "{path:?}")
             }
@@ -96,7 +96,7 @@ fn assert_delivered(tree: &Path, back: &Path, report: &Report) {
     assert_eq!(partial, named.count());
 }
 
-/// The tree, and a repository that has it.
+/// Makes the tree, and a repository with a snapshot of it.
 fn backed_up(directory: &Path) -> (Repository, Id) {
     tree(&directory.join("tree"));
     let repository = create(&directory.join("r"));
@@ -105,7 +105,7 @@ fn backed_up(directory: &Path) -> (Repository, Id) {
 }
 
 #[test]
-fn a_damaged_pack_costs_only_what_is_in_it() {
+fn a_damaged_pack_affects_only_what_is_in_it() {
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name);
     let (repository, snapshot) = backed_up(directory.path());
@@ -133,14 +133,14 @@ fn a_damaged_pack_costs_only_what_is_in_it() {
             if let Some(damaged) = damaged {
                 fs::write(&path, damaged).unwrap();
             }
-            // The root's own tree may be what is hit; then nothing can be done.
+            // The damage may be in the root tree; then nothing can be restored.
             let restored = restore::run(&repository, &index, &options);
             match (restored, kind) {
                 (Ok(report), _) => {
                     assert!(!report.failed.is_empty(), "{name} {kind:?}");
                     assert_delivered(&at("tree"), &at("back"), &report);
                     if name == "flipped" && kind == BlobKind::Data {
-                        // One blob, of one file, which may have two names.
+                        // One blob of one file, which may have two names.
                         assert!(report.failed.len() <= 2, "{:?}", report.failed);
                     }
                 }
@@ -162,14 +162,14 @@ fn a_damaged_pack_costs_only_what_is_in_it() {
 }
 
 #[test]
-fn what_could_be_read_of_a_file_stays_aside_until_the_rest_is_there() {
+fn a_damaged_file_stays_partial_until_the_rest_can_be_read() {
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name);
     let (repository, snapshot) = backed_up(directory.path());
     let mut options = Options::new(Source::Snapshot(snapshot), &at("back"));
     options.within = at("tree");
     options.delete = true;
-    // An older state of the file is there.
+    // The target has an older version of the file.
     fs::create_dir(at("back")).unwrap();
     fs::write(at("back/large"), "older").unwrap();
     fs::write(at("back/stray"), "x").unwrap();
@@ -229,7 +229,7 @@ fn what_could_be_read_of_a_file_stays_aside_until_the_rest_is_there() {
 }
 
 #[test]
-fn another_copy_of_a_damaged_blob_is_taken() {
+fn another_copy_of_a_damaged_blob_is_used() {
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name);
     let (repository, snapshot) = backed_up(directory.path());
@@ -248,7 +248,7 @@ fn another_copy_of_a_damaged_blob_is_taken() {
     .unwrap();
     let (both, _) = repository.load_index().unwrap();
     assert_eq!(both.len(), 2 * index.len());
-    // Those in which each blob is looked for first.
+    // The packs from which each blob is read first.
     let first = |(id, kind, _): &(Id, BlobKind, Vec<u8>)| both.locations(*kind, id).next();
     let mut packs: Vec<Id> = all.iter().filter_map(first).map(|at| at.pack).collect();
     packs.sort();
@@ -270,7 +270,7 @@ fn another_copy_of_a_damaged_blob_is_taken() {
     assert_delivered(&at("tree"), &at("back"), &report);
 }
 
-/// Stores trees, the last of which is returned.
+/// Stores hostile trees and content, and returns the id of the last tree.
 fn hostile(repository: &Repository, json: &[u8], content: &[&[u8]]) -> Id {
     let (index, _) = repository.load_index().unwrap();
     let (id, _) = with_saver(repository, &index, |saver| {
@@ -292,7 +292,7 @@ fn file(name: &[u8], content: &[&[u8]]) -> Node {
 }
 
 #[test]
-fn a_hostile_tree_writes_nowhere_else() {
+fn a_hostile_tree_writes_nothing_outside_the_target() {
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name);
     let repository = create(&at("r"));
@@ -343,7 +343,7 @@ fn a_hostile_tree_writes_nowhere_else() {
         }
     }
 
-    // A link, and then a directory or a file of the same name behind it.
+    // A link, then a directory or a file of the same name.
     let link = format!(
         "{{\"name\":\"n\",\"type\":\"symlink\",\"linktarget\":{:?}}}",
         outside.to_str().unwrap()
@@ -361,7 +361,7 @@ fn a_hostile_tree_writes_nowhere_else() {
             let report = run(&repository, &Options::new(Source::Tree(tree), &at("back")));
             assert_eq!(paths(&report), [Path::new("/n")]);
             assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
-            // A directory without a mode is closed to whoever is not root.
+            // A directory without a mode is inaccessible to users other than root.
             let _ = fs::set_permissions(at("back/n"), fs::Permissions::from_mode(0o700));
             fs::remove_dir_all(at("back")).unwrap();
         }
@@ -369,7 +369,7 @@ fn a_hostile_tree_writes_nowhere_else() {
 }
 
 #[test]
-fn nonsense_is_refused_by_name_and_the_rest_delivered() {
+fn invalid_entries_are_named_and_the_rest_is_restored() {
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name);
     let repository = create(&at("r"));
@@ -470,11 +470,11 @@ fn a_tree_deeper_than_any_path_is_restored() {
     assert_eq!(report.deleted, depth + 1);
 }
 
-/// A small file system, until dropped.
+/// A small file system, mounted until dropped.
 struct Mount(PathBuf);
 
 impl Mount {
-    /// `None` where nothing may be mounted.
+    /// Mounts it; `None` if mounting is not possible.
     fn new(path: &Path, options: &str) -> Option<Mount> {
         fs::create_dir(path).unwrap();
         let mounted = Command::new("mount")
@@ -498,7 +498,7 @@ fn a_full_disk_is_an_error_with_the_names_of_files() {
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name);
     let (repository, snapshot) = backed_up(directory.path());
-    // Room for some of the small files, and not for the large one.
+    // Enough space for some of the small files, but not for the large one.
     let Some(mount) = Mount::new(&at("back"), "size=1500k") else {
         assert!(needs_root("mount a small file system"), "root may mount");
         return;
@@ -529,7 +529,7 @@ fn a_full_disk_is_an_error_with_the_names_of_files() {
     }
 }
 
-/// Runs something as another user, for which this thread alone becomes that user.
+/// Runs `work` as another user. Only this thread changes its user.
 fn as_user<T: Send>(uid: u32, work: impl FnOnce() -> T + Send) -> T {
     use rustix::fs::{Gid, Uid};
     std::thread::scope(|scope| {
@@ -544,7 +544,7 @@ fn as_user<T: Send>(uid: u32, work: impl FnOnce() -> T + Send) -> T {
     })
 }
 
-/// A tree of one user, who may not read or write some of it, with a device of root's.
+/// Makes a tree of one user, who may not read or write some of it, with a device that root owns.
 fn shut_tree(tree: &Path, user: u32) {
     for name in ["closed/in/file", "plain", "set-user-id", "secret", "acl"] {
         fs::create_dir_all(tree.join(name).parent().unwrap()).unwrap();
@@ -587,7 +587,7 @@ fn shut_tree(tree: &Path, user: u32) {
 }
 
 #[test]
-fn who_is_not_root_gets_everything_but_owners_and_devices() {
+fn a_user_restores_everything_but_owners_and_devices() {
     if needs_root("become another user") {
         return;
     }
@@ -611,7 +611,8 @@ fn who_is_not_root_gets_everything_but_owners_and_devices() {
     let (index, _) = repository.load_index().unwrap();
     let restore =
         |options: &Options| as_user(USER, || restore::run(&repository, &index, options).unwrap());
-    // Twice: the second time, directories and files are in its way that it may not write.
+    // Twice: the second time there are directories and files in the way that the user may not
+    // write.
     for round in 0..2 {
         let report = restore(&options);
         assert_eq!(paths(&report), [Path::new("/zero")], "{report:#?}");
@@ -629,7 +630,7 @@ fn who_is_not_root_gets_everything_but_owners_and_devices() {
         assert_eq!((given.mode() & 0o7777, given.uid()), (0o755, USER));
     }
 
-    // A directory that is not ours and may not be written.
+    // A directory that belongs to another user and is not writable.
     let shut = at("shut");
     fs::create_dir_all(shut.join("closed")).unwrap();
     give(&shut, USER, USER);
@@ -655,7 +656,7 @@ fn who_is_not_root_gets_everything_but_owners_and_devices() {
 }
 
 #[test]
-fn lists_of_the_target_are_not_inherited() {
+fn access_control_lists_of_the_target_are_not_inherited() {
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name);
     fs::create_dir_all(at("tree/inner")).unwrap();

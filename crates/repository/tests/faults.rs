@@ -1,6 +1,6 @@
-//! Two backups and a prune at once through a store that at random fails, stalls, gives little at a
-//! time, breaks off, or is full: nothing that was committed is lost, every error says what failed,
-//! and all of them end.
+//! Two concurrent backups and a prune through a store that at random fails, stalls, returns little
+//! at a time, breaks off, or is full. Nothing that was committed is lost, every error says what
+//! failed, and all of them end.
 
 #![allow(
     clippy::disallowed_methods,
@@ -31,13 +31,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
-/// One in so many calls fails.
+/// One in this many calls fails.
 const FAILS: u64 = 60;
-/// So much fits while it is full at times.
+/// The free space while the store is full at times.
 const ROOM_BYTES: u64 = 600_000;
-/// Runs at a time, each with a store of its own; most of the time they wait.
+/// The number of concurrent runs, each with its own store; most of the time they wait.
 const RUNS: u64 = 10;
-/// None takes longer, by far.
+/// Far longer than any run takes.
 const ENDS_WITHIN: Duration = Duration::from_secs(150);
 
 struct Faulty {
@@ -87,7 +87,7 @@ impl Faulty {
         if !self.faulty.load(Ordering::Relaxed) || stored <= ROOM_BYTES {
             return Ok(());
         }
-        // Somebody makes room after a while.
+        // Somebody frees space after a while.
         if self.random().is_multiple_of(3) {
             self.stored_bytes.store(0, Ordering::Relaxed);
         }
@@ -98,7 +98,7 @@ impl Faulty {
     }
 }
 
-/// Gives a few bytes at a time, and may break off.
+/// A reader that returns a few bytes at a time, and may break off.
 struct Slow {
     inner: Box<dyn Read + Send>,
     left: Option<u64>,
@@ -119,7 +119,7 @@ impl Read for Slow {
 }
 
 impl Watch for Faulty {
-    /// Stalls at times, fails at others.
+    /// Stalls at some times, fails at others.
     fn before(&self, call: Call, key: &str) -> Verdict {
         if self.happens(20) {
             std::thread::sleep(Duration::from_millis(self.random() % 40));
@@ -131,7 +131,7 @@ impl Watch for Faulty {
         }
     }
 
-    /// Done, and nobody hears of it.
+    /// Fails after the call was carried out.
     fn after(&self, call: Call, key: &str) -> Verdict {
         match call {
             Call::Put(_) | Call::Delete => self.may_fail(key),
@@ -153,7 +153,7 @@ impl Watch for Faulty {
     }
 }
 
-/// Files, of which some change from round to round.
+/// Writes files, some of which change from round to round.
 fn write(tree: &Path, seed: u64) {
     fs::create_dir_all(tree).unwrap();
     for number in 0..12_u64 {
@@ -177,7 +177,7 @@ fn try_forget(repository: &Repository, snapshot: Id) -> Result<()> {
     forget::remove(repository, &[snapshot])
 }
 
-/// Says what failed, and nothing that is not so: nothing here is damaged.
+/// Asserts that an error says what failed, and claims no damage, since nothing here is damaged.
 fn assert_clear(error: &lifeboat_repository::Error) {
     let text = error.to_string();
     let known = [
@@ -186,7 +186,7 @@ fn assert_clear(error: &lifeboat_repository::Error) {
         "faulty is full: no room",
         "cannot be read: broken off",
         "the repository is locked",
-        "the index was written anew by somebody else meanwhile",
+        "another process has rewritten the index meanwhile",
     ];
     let missing = text.starts_with("snapshot ") && text.ends_with(" is missing");
     assert!(
@@ -195,7 +195,7 @@ fn assert_clear(error: &lifeboat_repository::Error) {
     );
 }
 
-/// Backs up again and again; forgets every other snapshot. What it does not forget stays.
+/// Backs up repeatedly, and forgets every other snapshot. The snapshots that it keeps must stay.
 fn backups(repository: &Repository, tree: &Path, which: u64, committed: &Mutex<Vec<Id>>) {
     let mut parent = None;
     for round in 0..4 {
@@ -258,7 +258,7 @@ fn run(seed: u64) {
         }
         scope.spawn(|| prunes(&repository));
     });
-    // A restore through it names what it did not get, and gets the rest.
+    // A restore through the faulty store names what it could not read, and restores the rest.
     let snapshot = committed.lock().unwrap()[0];
     let back = directory.path().join("back");
     let mut options = Options::new(Source::Snapshot(snapshot), &back);
@@ -307,7 +307,7 @@ fn whole(repository: &Repository, committed: &[Id]) {
 }
 
 #[test]
-fn whatever_a_store_does_nothing_committed_is_lost_and_everything_ends() {
+fn a_faulty_store_loses_nothing_committed_and_everything_ends() {
     let (ended, ends) = mpsc::channel();
     for seed in 0..RUNS {
         let ended = ended.clone();

@@ -1,4 +1,4 @@
-//! Repositories of restic, and ours in restic's hands.
+//! Reads restic's repositories, and has restic read ours.
 
 #![allow(
     clippy::disallowed_methods,
@@ -21,7 +21,7 @@ use lifeboat_store::LocalStore;
 use std::sync::Arc;
 
 #[test]
-fn what_restic_made_is_read_to_the_last_byte() {
+fn everything_restic_stored_is_read() {
     for version in ["1", "2"] {
         let directory = tempfile::tempdir().unwrap();
         let (tree, path) = (directory.path().join("t"), directory.path().join("r"));
@@ -48,7 +48,7 @@ fn what_restic_made_is_read_to_the_last_byte() {
             nodes.iter().for_each(|node| again.add(node).unwrap());
             let (again, json) = (again.finish(), json);
             let same = String::from_utf8(again).unwrap() == String::from_utf8(json).unwrap();
-            // restic 0.14 loses what is not UTF-8 in a link's target.
+            // restic 0.14 loses bytes that are not UTF-8 in a link's target.
             assert!(same || at.ends_with("odd"), "{at:?}");
             for node in nodes {
                 use std::os::unix::ffi::OsStrExt;
@@ -62,7 +62,7 @@ fn what_restic_made_is_read_to_the_last_byte() {
                             content.extend_from_slice(&blob);
                         }
                         assert!(std::fs::read(&here).unwrap() == content, "{here:?}");
-                        // We would have cut it in the same places.
+                        // Our chunker cuts it at the same places.
                         assert_eq!(content.len() as u64, node.size);
                         files += 1;
                     }
@@ -86,7 +86,7 @@ fn streams_are_cut_where_restic_cuts_them() {
     let directory = tempfile::tempdir().unwrap();
     let tree = directory.path().join("t");
     example(&tree);
-    // Each repository cuts elsewhere, so that one alone may cut this file nowhere.
+    // Each repository has its own polynomial, so a single one may cut this file nowhere.
     let mut total = 0;
     for name in ["one", "two", "three"] {
         let path = directory.path().join(name);
@@ -111,7 +111,7 @@ fn streams_are_cut_where_restic_cuts_them() {
 }
 
 #[test]
-fn what_we_make_is_opened_by_restic() {
+fn restic_opens_our_repositories() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("r");
     let (tree, back) = (directory.path().join("t"), directory.path().join("back"));
@@ -143,7 +143,7 @@ fn what_we_make_is_opened_by_restic() {
 }
 
 #[test]
-fn what_we_back_up_restic_checks_and_restores() {
+fn restic_checks_and_restores_our_backups() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("r");
     let (tree, back) = (directory.path().join("t"), directory.path().join("back"));
@@ -160,11 +160,11 @@ fn what_we_back_up_restic_checks_and_restores() {
         &["restore", "latest", "--target", back.to_str().unwrap()],
     );
     let restored = back.join(tree.strip_prefix("/").unwrap());
-    // restic 0.14 cannot restore a link's target that is not UTF-8.
+    // restic 0.14 cannot restore a link target that is not UTF-8.
     for root in [&tree, &restored] {
         std::fs::remove_dir_all(root.join("odd")).unwrap();
     }
-    // The roots themselves changed when `odd` was removed.
+    // Removing `odd` changed the root directories themselves.
     assert_eq!(difference(&tree, &restored), [] as [String; 0]);
 
     let again = back_up(&repository, &tree, Some(report.snapshot));

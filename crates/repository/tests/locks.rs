@@ -1,4 +1,4 @@
-//! Locks of ours and of restic's, in each other's way.
+//! Our locks and restic's locks exclude each other.
 
 #![allow(
     clippy::unwrap_used,
@@ -32,7 +32,7 @@ fn locks_are_honoured_both_ways() {
         };
         let take = |mode| Lock::take(&repository, mode, Duration::ZERO, &author);
 
-        // restic adds: it waits for the rest of its input.
+        // restic is adding: it waits for the rest of its input.
         let mut command = restic.command(&path, "x");
         command.args(["backup", "--stdin"]);
         let piped = command.stdin(Stdio::piped()).stdout(Stdio::null());

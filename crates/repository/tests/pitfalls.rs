@@ -1,5 +1,5 @@
-//! What has gone wrong in backup programs before: one test for each, beside those of damage, of full
-//! disks and of hostile trees in `damage.rs` and `matrix`.
+//! Mistakes that backup programs have made before, one test for each. Tests of damage, full disks
+//! and hostile trees are in `damage.rs` and `matrix`.
 
 #![allow(
     clippy::disallowed_methods,
@@ -36,7 +36,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// A directory that is gone with the test.
+/// A directory that is removed with the test.
 struct Place(tempfile::TempDir);
 
 impl Place {
@@ -49,7 +49,7 @@ impl Place {
     }
 }
 
-/// The entry of a path in a snapshot.
+/// The entry at a path in a snapshot.
 fn entry(repository: &Repository, snapshot: &Id, path: &Path) -> Node {
     let (index, _) = repository.load_index().unwrap();
     let tree = repository.snapshot(snapshot).unwrap().tree;
@@ -74,7 +74,7 @@ fn failed(report: &restore::Report) -> Vec<&Path> {
     failed.map(|failed| failed.path.as_path()).collect()
 }
 
-/// Stores a tree as it is, and content.
+/// Stores the JSON of a tree as it is, and content.
 fn store(repository: &Repository, json: &[u8], content: &[&[u8]]) -> Id {
     let stored = with_saver(repository, &Index::default(), |saver| {
         for content in content {
@@ -93,7 +93,7 @@ fn file(name: &[u8], content: &[u8]) -> Node {
     node
 }
 
-/// Backs up what is mostly not there to be written.
+/// Backs up paths that are mostly not writable.
 fn back_up_paths(repository: &Repository, paths: &[&Path]) -> Report {
     let (index, _) = repository.load_index().unwrap();
     let mut options = common::options(Path::new("/"), None);
@@ -102,7 +102,7 @@ fn back_up_paths(repository: &Repository, paths: &[&Path]) -> Report {
 }
 
 #[test]
-fn names_twice_and_out_of_order_are_restored_or_named() {
+fn duplicate_and_unsorted_names_are_restored_or_reported() {
     let place = Place::new();
     let repository = create(&place.at("r"));
     let entry = |name: &str, content: &str| {
@@ -145,7 +145,7 @@ fn a_huge_directory_is_one_tree_like_any_other() {
     options.dry_run = true;
     let report = restore::run(&repository, &index, &options).unwrap();
     assert_eq!((report.files, report.failed.len()), (FILES, 0));
-    // One in a hundred of them.
+    // One in a hundred of the files.
     (options.dry_run, options.include) = (false, Patterns::new(&["*00"], &[]).unwrap());
     let report = restore::run(&repository, &index, &options).unwrap();
     assert_eq!((report.files, report.failed.len()), (FILES / 100, 0));
@@ -170,14 +170,14 @@ fn devices_are_noted_only_where_hard_links_need_them() {
 }
 
 #[test]
-fn attributes_that_cannot_be_read_cost_no_file() {
+fn unreadable_attributes_lose_no_file() {
     let place = Place::new();
     let tree = place.at("tree");
     fs::create_dir(&tree).unwrap();
     fs::write(tree.join("with"), "x").unwrap();
     set_attribute(&tree.join("with"), "user.note", b"kept");
     let repository = create(&place.at("r"));
-    // A file system that has none, and files that are shorter or longer than they say.
+    // A file system without attributes, and files that are shorter or longer than they claim.
     let odd = [Path::new("/proc/version"), Path::new("/proc/self/stat")];
     let made = back_up_paths(&repository, &[odd[0], odd[1], &tree]);
     assert!(made.skipped.is_empty(), "{:?}", made.skipped);
@@ -190,14 +190,14 @@ fn attributes_that_cannot_be_read_cost_no_file() {
 }
 
 #[test]
-fn what_fails_while_it_is_read_is_left_out_by_name() {
+fn a_file_that_fails_while_it_is_read_is_left_out_and_reported() {
     let place = Place::new();
     let tree = place.at("tree");
     fs::create_dir(&tree).unwrap();
     fs::write(tree.join("good"), "x").unwrap();
     let repository = create(&place.at("r"));
     let gone = place.at("gone");
-    // Opened like any file, and not readable at its beginning.
+    // It opens like any file, but cannot be read at its beginning.
     let made = back_up_paths(&repository, &[Path::new("/proc/self/mem"), &gone, &tree]);
     let mut skipped: Vec<&Path> = made.skipped.iter().map(|s| s.path.as_path()).collect();
     skipped.sort();
@@ -208,7 +208,7 @@ fn what_fails_while_it_is_read_is_left_out_by_name() {
     entry(&repository, &made.snapshot, &tree.join("good"));
 }
 
-/// Grows, cuts, replaces and removes files until told to stop.
+/// Grows, truncates, replaces and removes files until told to stop.
 fn disturb(tree: &Path, stop: &AtomicBool) {
     let mut round = 0_usize;
     while !stop.load(Ordering::Relaxed) {
@@ -233,7 +233,7 @@ fn disturb(tree: &Path, stop: &AtomicBool) {
 }
 
 #[test]
-fn files_that_change_shrink_and_vanish_meanwhile_make_a_snapshot_that_is_whole() {
+fn files_that_change_or_vanish_meanwhile_make_a_whole_snapshot() {
     let place = Place::new();
     let tree = place.at("tree");
     fs::create_dir(&tree).unwrap();
@@ -256,7 +256,7 @@ fn files_that_change_shrink_and_vanish_meanwhile_make_a_snapshot_that_is_whole()
     assert!(check.errors.is_empty(), "{:?}", check.errors);
     let (index, _) = repository.load_index().unwrap();
     for report in reports {
-        // Whatever is left out is named.
+        // Everything that was left out is named.
         assert!(
             report
                 .skipped
@@ -267,7 +267,7 @@ fn files_that_change_shrink_and_vanish_meanwhile_make_a_snapshot_that_is_whole()
         let mut options = Options::new(Source::Snapshot(report.snapshot), &back);
         options.within = tree.clone();
         let restored = restore::run(&repository, &index, &options).unwrap();
-        // No size is another than that of the content.
+        // No size differs from that of the content.
         assert!(
             restored.failed.is_empty() && restored.unset.is_empty(),
             "{restored:?}"
@@ -278,7 +278,7 @@ fn files_that_change_shrink_and_vanish_meanwhile_make_a_snapshot_that_is_whole()
 }
 
 #[test]
-fn names_that_the_target_takes_for_one_are_told_apart() {
+fn names_that_differ_only_in_case_do_not_overwrite_each_other() {
     if needs_root("give a directory two names") {
         return;
     }
@@ -289,7 +289,7 @@ fn names_that_the_target_takes_for_one_are_told_apart() {
         builder.add(&file(name, content)).unwrap();
     }
     let tree = store(&repository, &builder.finish(), &[b"one", b"two"]);
-    // As on a file system that does not tell case: either name is the same directory.
+    // As if the file system ignored case: either name is the same directory.
     for name in ["back", "BACK"] {
         fs::create_dir(place.at(name)).unwrap();
     }
@@ -309,7 +309,7 @@ fn names_that_the_target_takes_for_one_are_told_apart() {
 }
 
 #[test]
-fn content_under_a_wrong_id_is_not_restored_however_well_it_is_sealed() {
+fn validly_sealed_content_under_a_wrong_id_is_not_restored() {
     let place = Place::new();
     let repository = create(&place.at("r"));
     let mut pack = PackBuilder::default();
@@ -343,7 +343,7 @@ fn content_under_a_wrong_id_is_not_restored_however_well_it_is_sealed() {
     );
 }
 
-/// The same snapshot, but for one entry.
+/// Makes a copy of a snapshot with one entry replaced.
 fn with_entry(repository: &Repository, snapshot: &Id, path: &Path, node: Node) -> Id {
     let (index, _) = repository.load_index().unwrap();
     let mut changed = node;
@@ -384,7 +384,7 @@ fn with_entry(repository: &Repository, snapshot: &Id, path: &Path, node: Node) -
 }
 
 #[test]
-fn a_file_is_read_again_when_anything_says_that_it_is_another() {
+fn a_file_is_read_again_when_any_of_its_metadata_differs() {
     let place = Place::new();
     let tree = place.at("tree");
     fs::create_dir(&tree).unwrap();
@@ -393,7 +393,7 @@ fn a_file_is_read_again_when_anything_says_that_it_is_another() {
     let repository = create(&place.at("r"));
     let made = back_up(&repository, &tree, None).snapshot;
     let known = entry(&repository, &made, &path);
-    // A parent that has other content for the same file shows whether the file was read.
+    // The parent has other content for the same file, which shows whether the file was read.
     let lie = Id::of(b"what was there");
     store(&repository, b"{\"nodes\":[]}\n", &[b"what was there"]);
     type Case = (&'static str, fn(&mut Node));
@@ -426,7 +426,7 @@ fn a_file_is_read_again_when_anything_says_that_it_is_another() {
             "{what}"
         );
     }
-    // Content that is in no pack any more is read again, too.
+    // If the content is in no pack any more, the file is read again, too.
     let mut lost = known;
     lost.content = Some(vec![Id::of(b"in no pack")]);
     let parent = with_entry(&repository, &made, &path, lost);
@@ -461,14 +461,14 @@ fn snapshots_with_forged_times_do_not_push_out_real_ones() {
     let repository = create(&place.at("r"));
     let made = back_up(&repository, &place.at("tree"), None).snapshot;
     let real = repository.snapshot(&made).unwrap();
-    // Noon, so that what is an hour old is of the same day.
+    // Noon, so that a snapshot an hour old is of the same day.
     let now: jiff::Timestamp = "2026-03-04T12:00:00Z".parse().unwrap();
     let at = |hours: i64| Snapshot {
         time: Time::utc(now + jiff::SignedDuration::from_hours(hours)),
         ..real.clone()
     };
-    // Ten days of real ones, and what somebody added who may add and not delete: one for each day of
-    // years to come, and many of today.
+    // Ten days of real snapshots, and some of an attacker who may add but not delete: one for each
+    // day of years to come, and many of today.
     let mut all: Vec<Snapshot> = (1..=10).map(|day| at(-24 * day)).collect();
     all.extend((1..2000).map(|day| at(24 * day)));
     all.extend((0..50).map(|_| at(-1)));
@@ -488,7 +488,7 @@ fn snapshots_with_forged_times_do_not_push_out_real_ones() {
     within.within = Default::default();
     within.within_each[Period::Day as usize] = "30d".parse().unwrap();
     assert_eq!(keeps(&within), 10);
-    // Which is why counting is not for a store that others may add to.
+    // This is why counting is not for a store that others may add to.
     let last = Policy {
         last: Count::Some(30),
         ..Policy::default()
@@ -512,7 +512,7 @@ fn a_backup_does_not_need_its_parent() {
     );
     assert!(second.unread.is_none());
 
-    // Forgotten by somebody else after it was chosen.
+    // Somebody else forgot it after it was chosen.
     repository
         .delete(FileKind::Snapshot, &first.snapshot)
         .unwrap();
@@ -523,7 +523,7 @@ fn a_backup_does_not_need_its_parent() {
     let unread = third.unread.unwrap();
     assert!(matches!(unread.error, Error::Missing { .. }), "{unread:?}");
 
-    // A directory of it cannot be read: what is in the others is known all the same.
+    // One of its directories cannot be read, but the others are still used.
     let dir = entry(&repository, &third.snapshot, &place.at("tree/dir"));
     let lost = Id::of(b"no tree");
     let node = Node {

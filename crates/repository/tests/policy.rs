@@ -1,4 +1,4 @@
-//! What policies keep, beside what restic keeps by the same rules.
+//! Compares what our policies keep with what restic keeps by the same rules.
 
 #![allow(
     clippy::unwrap_used,
@@ -20,7 +20,7 @@ use lifeboat_testkit::restic::Restic;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// Numbers that look random and are the same in every run.
+/// Pseudo-random numbers, the same in every run.
 struct Numbers(u64);
 
 impl Numbers {
@@ -36,8 +36,9 @@ impl Numbers {
     }
 }
 
-/// When the newest snapshots were taken: where a month, a day, a year and the summer of many places end.
-/// Not now, which is another day at another hour. And where forgetting is done.
+/// The times of the newest snapshots: at the end of a month, a day, a year, and of daylight saving
+/// time in many places. Fixed times, since the current time differs from run to run. Beside each is
+/// the zone in which snapshots are forgotten.
 const NEWEST: [(&str, &str); 3] = [
     ("2024-03-31T00:20:00Z", "UTC"),
     ("2023-12-31T23:50:00Z", "Europe/London"),
@@ -57,7 +58,7 @@ fn snapshots(
         let ago = i64::try_from(numbers.below(scale)).unwrap();
         let at = match number {
             0 => Timestamp::now() + SignedDuration::from_hours(30),
-            // No two at once: their order would be chance.
+            // No two at the same instant: their order would be undefined.
             _ => newest - SignedDuration::new(ago, i32::try_from(number).unwrap()),
         };
         let hours = numbers.pick(&[0, 0, 2, -8, 13]);
@@ -74,16 +75,16 @@ fn snapshots(
     made
 }
 
-/// One that nothing is known of but its time. No tree is looked at.
+/// A snapshot with only a time. Its tree is never read.
 fn snapshot(at: Timestamp, hours: i8) -> Snapshot {
     let offset = Offset::constant(hours);
     common::snapshot(Time { at, offset }, Id::of(b"tree"))
 }
 
-/// Ids that restic keeps and removes, by what it says it would do.
+/// The ids that restic says it would keep and remove.
 fn restic_keeps(path: &Path, args: &[&str], zone: &str) -> (BTreeSet<Id>, BTreeSet<Id>) {
     let fixed = ["forget", "--dry-run", "--json", "--no-lock"];
-    // 0.14 does not keep the oldest yet where a rule would keep more.
+    // restic 0.14 does not yet keep the oldest snapshot when a rule would keep more.
     let mut restic = Restic::current().command(path, "x");
     let output = restic.env("TZ", zone).args(fixed).args(args).output();
     let output = output.unwrap();
@@ -128,7 +129,7 @@ fn we_keep(
 }
 
 #[test]
-fn policies_keep_what_they_keep_in_restic() {
+fn policies_keep_the_same_snapshots_as_in_restic() {
     let directory = tempfile::tempdir().unwrap();
     let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15);
     let mut sizes = BTreeSet::new();
@@ -141,7 +142,7 @@ fn policies_keep_what_they_keep_in_restic() {
     assert!(sizes.len() > 20, "{sizes:?}");
 }
 
-/// Tries policies, and notes how many snapshots each keeps and removes.
+/// Tries policies, and counts how many snapshots each keeps and removes.
 fn try_policies(
     all: &[(Id, Snapshot)],
     path: &Path,
@@ -219,9 +220,9 @@ fn try_policies(
     }
 }
 
-/// A time that is written in UTC is no time of a place whose winter is at UTC.
+/// A time written in UTC does not belong to a place whose winter time equals UTC.
 #[test]
-fn a_winter_at_utc_has_no_summer() {
+fn a_time_in_utc_has_no_daylight_saving() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("r");
     let repository = common::create(&path);
@@ -240,9 +241,9 @@ fn a_winter_at_utc_has_no_summer() {
     assert_eq!(ours, theirs);
 }
 
-/// restic lists them in any order: here it is the one that `latest` means.
+/// restic lists snapshots in any order; here the order is the one that `latest` uses.
 #[test]
-fn of_two_of_one_instant_the_later_in_the_list_is_the_newer() {
+fn at_one_instant_the_later_in_the_list_is_the_newer() {
     let at = "2024-01-15T12:00:00Z".parse().unwrap();
     let both = [snapshot(at, 0), snapshot(at, 2)];
     let policy = Policy {

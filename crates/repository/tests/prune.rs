@@ -1,5 +1,5 @@
-//! What forgetting and pruning leave: everything needed, after being cut off anywhere, too, and less
-//! of the rest.
+//! Tests what forgetting and pruning leave: everything needed, even after an interruption at any
+//! point, and less of the rest.
 
 #![allow(
     clippy::unwrap_used,
@@ -39,7 +39,7 @@ fn back_up(repository: &Repository, tree: &Path) -> Id {
     report.unwrap().snapshot
 }
 
-/// A directory that changes: each state has files that no other has, and one that all have.
+/// Writes one state of a directory: files that no other state has, and one that all have.
 fn state(tree: &Path, number: u64) {
     let _ = std::fs::remove_dir_all(tree);
     std::fs::create_dir_all(tree.join("dir")).unwrap();
@@ -76,7 +76,7 @@ fn whole(repository: &Repository) {
 }
 
 #[test]
-fn what_no_snapshot_needs_goes_and_the_rest_stays() {
+fn only_what_no_snapshot_needs_is_deleted() {
     let directory = tempfile::tempdir().unwrap();
     let (tree, path) = (directory.path().join("t"), directory.path().join("r"));
     let repository = create(Arc::new(LocalStore::create(&path).unwrap()));
@@ -86,7 +86,7 @@ fn what_no_snapshot_needs_goes_and_the_rest_stays() {
             back_up(&repository, &tree)
         })
         .collect();
-    // Nothing is rubbish yet, and small packs are too few to be put together.
+    // Nothing is rubbish yet, and the small packs are too few to be combined.
     let report = prune::run(&repository, &options()).unwrap();
     let all = repository.list(FileKind::Pack).unwrap().len() as u64;
     assert_eq!((report.kept.count, report.marked.count), (all, 0));
@@ -102,7 +102,7 @@ fn what_no_snapshot_needs_goes_and_the_rest_stays() {
     assert_eq!(repository.list(FileKind::Index).unwrap(), files);
     let report = prune::run(&repository, &options()).unwrap();
     assert_eq!(report, planned);
-    // A first pack has the file that all have; of it that is kept.
+    // The first pack has the file that all states share; that file is kept.
     let marked = report.marked.count;
     assert!(
         report.repacked.count == 1 && marked >= 4 && marked < all,
@@ -128,7 +128,7 @@ fn what_no_snapshot_needs_goes_and_the_rest_stays() {
     whole(&repository);
     for restic in Restic::all() {
         restic.ok(&path, "x", &["check", "--read-data"]);
-        // And it finds nothing that we left.
+        // restic finds nothing that we left.
         let said = restic.ok(&path, "x", &["prune", "--max-unused=0", "--dry-run"]);
         let total = said.lines().find(|line| line.starts_with("total prune:"));
         assert!(total.unwrap().contains(" 0 blobs / 0 B"), "{said}");
@@ -144,7 +144,7 @@ fn what_no_snapshot_needs_goes_and_the_rest_stays() {
 }
 
 #[test]
-fn small_packs_are_put_together_once() {
+fn small_packs_are_combined_once() {
     let directory = tempfile::tempdir().unwrap();
     let tree = directory.path().join("t");
     let repository = create(Arc::new(MemoryStore::new()));
@@ -159,14 +159,14 @@ fn small_packs_are_put_together_once() {
         pool.install(|| prune::run(&repository, &options()))
             .unwrap()
     };
-    // However many threads copy, they leave one small pack at most, so that this ends.
+    // However many threads copy, at most one small pack is left, so this ends.
     assert!(prune_on(64).repacked.count >= 4);
     assert_eq!(prune_on(64).repacked.count, 0);
     whole(&repository);
 }
 
 #[test]
-fn what_restic_forgot_we_prune_and_what_we_forgot_restic_does() {
+fn we_and_restic_prune_what_the_other_forgot() {
     for restic in Restic::all() {
         let directory = tempfile::tempdir().unwrap();
         let (tree, path) = (directory.path().join("t"), directory.path().join("r"));
@@ -186,7 +186,7 @@ fn what_restic_forgot_we_prune_and_what_we_forgot_restic_does() {
         assert!(report.deleted.count >= 4, "{report:?}");
         restic.ok(&path, "x", &["check", "--read-data"]);
 
-        // The other way about, with packs that are to be deleted in the index.
+        // The other way round, with packs to be deleted in the index.
         state(&tree, 7);
         let ours = back_up(&repository, &tree);
         restic.ok(&path, "x", &["forget", "--group-by=", "--keep-last", "1"]);
@@ -214,7 +214,7 @@ fn a_pack_that_a_snapshot_turns_out_to_need_comes_back() {
     forget::remove(&repository, &[first]).unwrap();
     let report = prune::run(&repository, &options()).unwrap();
     assert!(report.marked.count >= 2, "{report:?}");
-    // A backup that took no lock, and ended after all.
+    // A backup that took no lock finishes after all.
     repository.save_snapshot(&snapshot).unwrap();
     let errors = check::run(&repository, check::Depth::Structure)
         .unwrap()
@@ -229,7 +229,7 @@ fn a_pack_that_a_snapshot_turns_out_to_need_comes_back() {
 }
 
 #[test]
-fn packs_of_a_backup_that_was_cut_off_go() {
+fn packs_of_an_interrupted_backup_are_deleted() {
     let directory = tempfile::tempdir().unwrap();
     let tree = directory.path().join("t");
     let store = Arc::new(MemoryStore::new());
@@ -254,7 +254,8 @@ fn packs_of_a_backup_that_was_cut_off_go() {
     whole(&repository);
 }
 
-/// A backup that takes no lock stored its packs before a prune looked, and ends before that deletes.
+/// A backup without a lock stores its packs before a prune looks, and ends before the prune
+/// deletes.
 #[test]
 fn packs_of_a_backup_that_ends_meanwhile_stay() {
     let directory = tempfile::tempdir().unwrap();
@@ -326,7 +327,7 @@ fn a_damaged_repository_is_not_pruned() {
     assert!(ids(&repository, FileKind::Lock).is_empty());
 }
 
-/// Stores every blob once more, as two backups at once do.
+/// Stores every blob a second time, as two concurrent backups do.
 fn store_again(repository: &Repository) {
     let (index, _) = repository.load_index().unwrap();
     let all: Vec<_> = index
@@ -357,11 +358,11 @@ fn spoil(repository: &Repository, store: &MemoryStore, packs: &BTreeSet<Id>, gon
 }
 
 #[test]
-fn of_two_packs_with_one_blob_the_whole_one_stays() {
+fn if_two_packs_share_a_blob_the_intact_one_stays() {
     let directory = tempfile::tempdir().unwrap();
     let tree = directory.path().join("t");
     state(&tree, 0);
-    // Which of both is spoilt, and whether another prune has taken one out of the index before.
+    // Which of the two is damaged, and whether an earlier prune removed one from the index.
     for (first, gone, pruned) in [
         (true, false, false),
         (false, false, false),
@@ -393,7 +394,7 @@ fn of_two_packs_with_one_blob_the_whole_one_stays() {
     }
 }
 
-/// Ends a store, as a process that is killed does, after so many changes.
+/// Stops a store after this many changes, like a process that is killed.
 struct Mortal {
     left: AtomicI64,
 }
@@ -412,7 +413,7 @@ impl Watch for Mortal {
     }
 }
 
-/// A copy of a repository, in a store that can be made to end.
+/// Copies a repository into a store that can be stopped.
 fn copy(base: &MemoryStore) -> (Arc<Watched<Mortal>>, Repository) {
     let store = Arc::new(Watched {
         inner: common::stored(&objects(base)),
@@ -425,7 +426,7 @@ fn copy(base: &MemoryStore) -> (Arc<Watched<Mortal>>, Repository) {
 }
 
 #[test]
-fn killed_at_any_step_it_loses_nothing_and_the_next_run_ends_the_work() {
+fn a_killed_prune_loses_nothing_and_the_next_run_finishes_it() {
     let directory = tempfile::tempdir().unwrap();
     let tree = directory.path().join("t");
     let base = Arc::new(MemoryStore::new());
@@ -437,7 +438,7 @@ fn killed_at_any_step_it_loses_nothing_and_the_next_run_ends_the_work() {
         })
         .collect();
     forget::remove(&repository, &[snapshots[0], snapshots[2]]).unwrap();
-    // Once killed while it marks, once while it deletes; and its second run, too.
+    // Killed once while it marks, once while it deletes, and in its second run, too.
     let (marked, repository) = copy(&base);
     prune::run(&repository, &options()).unwrap();
     let (_, repository) = copy(&marked.inner);
@@ -455,7 +456,7 @@ fn killed_at_any_step_it_loses_nothing_and_the_next_run_ends_the_work() {
                     let (store, repository) = copy(base);
                     store.watch.left.store(number, Ordering::Relaxed);
                     let ended = prune::run(&repository, &later(hours));
-                    // It may end well when only its lock could not be removed.
+                    // It may succeed if only its lock could not be removed.
                     assert!(
                         ended.is_err() || number + 2 > changes,
                         "{number}: {ended:?}"
@@ -464,7 +465,8 @@ fn killed_at_any_step_it_loses_nothing_and_the_next_run_ends_the_work() {
                     // The process that held them is gone.
                     lock::unlock(&repository, true).unwrap();
                     whole(&repository);
-                    // What was copied just before the end may be there twice until it is pruned.
+                    // What was copied just before the interruption may exist twice until it is
+                    // pruned.
                     for hours in [hours, hours + 24, hours + 48] {
                         prune::run(&repository, &later(hours)).unwrap();
                     }
@@ -491,7 +493,7 @@ fn backups_and_a_prune_at_once() {
             scope.spawn(move || {
                 let mut before = None;
                 for number in 0..5 {
-                    // Every other state comes again, after it was forgotten.
+                    // Every other state occurs again, after it was forgotten.
                     state(tree, which * 100 + number % 2);
                     let lock = lock();
                     let made = back_up(repository, tree);
@@ -506,7 +508,7 @@ fn backups_and_a_prune_at_once() {
             for _ in 0..4 {
                 let waiting = Options { wait, ..options() };
                 match prune::run(&repository, &waiting) {
-                    // A snapshot was forgotten while it was looked at, or the index written anew.
+                    // A snapshot was forgotten while it was read, or the index was rewritten.
                     Ok(_) | Err(Error::Changed | Error::Missing { .. }) => {}
                     Err(error) => panic!("{error}"),
                 }

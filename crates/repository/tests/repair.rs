@@ -1,4 +1,4 @@
-//! Snapshots that need what is lost, made whole: restic's own check and restore are content then.
+//! Repairs snapshots that need what is lost. Afterwards restic's own check and restore succeed.
 
 #![allow(
     clippy::disallowed_methods,
@@ -55,7 +55,7 @@ fn repair_index(repository: &Repository) {
     .unwrap();
 }
 
-/// The packs that hold blobs of a kind.
+/// The packs that hold blobs of one kind.
 fn packs(repository: &Repository, kind: BlobKind) -> BTreeSet<Id> {
     let (index, _) = repository.load_index().unwrap();
     let of_kind = index.blobs().filter(|(_, place)| place.kind == kind);
@@ -74,7 +74,8 @@ fn told(report: &Report) -> Vec<(String, String)> {
     report.mended.iter().map(one).collect()
 }
 
-/// What both programs say of it after a repair, and what restic restores of its newest snapshot.
+/// Asserts that both programs find the repository whole after a repair, and restores its newest
+/// snapshot with restic.
 fn is_whole(path: &Path, repository: &Repository, back: &Path) {
     let checked = check::run(repository, Depth::Structure).unwrap();
     assert!(checked.errors.is_empty(), "{:?}", checked.errors);
@@ -85,7 +86,7 @@ fn is_whole(path: &Path, repository: &Repository, back: &Path) {
 }
 
 #[test]
-fn a_directory_that_is_lost_is_empty_and_the_rest_stays() {
+fn a_lost_directory_becomes_empty_and_the_rest_stays() {
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name);
     let repository = create(&at("r"));
@@ -153,7 +154,7 @@ fn a_directory_that_is_lost_is_empty_and_the_rest_stays() {
     let back = at("back").join(at("tree").strip_prefix("/").unwrap());
     fs::remove_dir_all(at("tree/lost/deep")).unwrap();
     let different = difference(&at("tree"), &back);
-    // Its time alone, since something was removed from it here.
+    // Only its time differs, since something in it was removed here.
     assert!(
         different.iter().all(|line| line.starts_with("\"lost\":")),
         "{different:?}"
@@ -162,13 +163,13 @@ fn a_directory_that_is_lost_is_empty_and_the_rest_stays() {
 }
 
 #[test]
-fn a_file_keeps_the_parts_that_are_there() {
+fn a_file_keeps_the_parts_that_are_left() {
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name);
     let repository = create(&at("r"));
     fs::create_dir(at("tree")).unwrap();
     fs::write(at("tree/whole"), b"whole").unwrap();
-    // Longer than any chunk, so that there are several, and later new ones.
+    // Longer than any chunk, so that there are several chunks, and later new ones.
     fs::write(at("tree/grown"), noise(9 << 20, 2)).unwrap();
     fs::write(at("tree/gone"), noise(1 << 20, 3)).unwrap();
     back_up(&repository, &at("tree"), None);
@@ -213,7 +214,7 @@ fn a_file_keeps_the_parts_that_are_there() {
 }
 
 #[test]
-fn what_is_damaged_is_found_by_reading_alone() {
+fn damaged_content_is_found_only_by_reading_it() {
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name);
     let repository = create(&at("r"));
@@ -258,7 +259,7 @@ fn what_is_damaged_is_found_by_reading_alone() {
 }
 
 #[test]
-fn what_is_damaged_and_made_again_is_stored_again() {
+fn a_damaged_tree_that_is_made_again_is_stored_again() {
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name);
     let repository = create(&at("r"));
@@ -273,7 +274,7 @@ fn what_is_damaged_and_made_again_is_stored_again() {
         fs::write(&path, vec![7; bytes]).unwrap();
     }
     let report = mend(&repository, Look::Index, FORGET).unwrap();
-    // The empty directory was lost, and is what a lost directory becomes.
+    // The empty directory was lost, and a lost directory becomes empty.
     assert_eq!(report.snapshots[1], (second, Became::Same));
     assert_eq!(report.snapshots[0].1, Became::Nothing);
     let checked = check::run(&repository, Depth::Structure).unwrap();
@@ -302,7 +303,7 @@ fn file(name: &[u8], content: &[u8], size: u64) -> Node {
 }
 
 #[test]
-fn entries_that_cannot_be_used_are_left_out_and_put_in_order() {
+fn unusable_entries_are_left_out_and_the_rest_is_sorted() {
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name);
     let repository = create(&at("r"));
@@ -376,7 +377,7 @@ fn entries_that_cannot_be_used_are_left_out_and_put_in_order() {
 }
 
 #[test]
-fn a_store_that_fails_is_no_loss() {
+fn a_failing_store_does_not_count_as_loss() {
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name);
     create(&at("r"));
@@ -386,7 +387,7 @@ fn a_store_that_fails_is_no_loss() {
     let failing = Arc::clone(&fails);
     let store = Watched {
         inner: LocalStore::open(&at("r")).unwrap(),
-        // It reads no pack while it is told so.
+        // It fails to read packs while told to.
         watch: move |call, key: &str| match call == Call::Open && key.starts_with("data/") {
             true if failing.load(Ordering::Relaxed) => Err(unreachable("made to fail")),
             _ => Ok(()),

@@ -1,4 +1,4 @@
-//! What grows with a repository: many snapshots, and files and directories without measure.
+//! Tests with what grows in a repository: many snapshots, and very large files and directories.
 
 #![allow(
     clippy::disallowed_methods,
@@ -25,9 +25,9 @@ use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-/// Lets requests for snapshots go on only when so many wait at once.
+/// The number of requests for snapshots that must wait at once before any goes on.
 const TOGETHER: usize = 8;
-/// By far longer than they take to come together.
+/// Far longer than it takes until that many wait.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Default)]
@@ -43,7 +43,7 @@ impl Meeting {
 }
 
 impl Watch for Meeting {
-    /// Waits for the others; fails when they do not come.
+    /// Waits for the other requests; fails if they do not come.
     fn before(&self, call: Call, key: &str) -> Verdict {
         if !matches!(call, Call::Open | Call::Delete) || !key.starts_with("snapshots/") {
             return Ok(());
@@ -60,7 +60,7 @@ impl Watch for Meeting {
     }
 }
 
-/// A store that is far away answers each request late, and many at once.
+/// A remote store answers each request late, and many at once.
 #[test]
 fn many_snapshots_are_read_and_removed_at_once() {
     let store = Arc::new(Watched::<Meeting>::default());
@@ -77,7 +77,7 @@ fn many_snapshots_are_read_and_removed_at_once() {
     assert!(repository.list(FileKind::Snapshot).unwrap().is_empty());
 }
 
-/// What is in the files of a tree, in order of name.
+/// The size and content of the files in a tree, in order of name.
 fn contents(repository: &Repository, tree: &Id) -> Vec<(u64, Vec<Id>)> {
     let (index, _) = repository.load_index().unwrap();
     let mut contents = Vec::new();
@@ -90,7 +90,7 @@ fn contents(repository: &Repository, tree: &Id) -> Vec<(u64, Vec<Id>)> {
     contents
 }
 
-/// As restic cuts it, reading all of it.
+/// restic reads the whole file and cuts it in the same places.
 #[test]
 fn a_sparse_file_makes_the_same_tree_as_with_restic() {
     let directory = tempfile::tempdir().unwrap();

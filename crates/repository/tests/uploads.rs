@@ -1,5 +1,5 @@
-//! A store over a network, where every request takes its time: several packs are under way at once,
-//! an index names none that is not stored, and trees are not asked for one by one.
+//! A store over a network, where every request takes time. Several packs are under way at once, an
+//! index names only packs that are stored, and trees are not requested one by one.
 
 #![allow(
     clippy::disallowed_methods,
@@ -25,24 +25,24 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-/// By far longer than it takes until the next pack is full.
+/// Far longer than it takes until the next pack is full.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What happens to packs that are put.
+/// The fate of packs that are put.
 #[derive(Default, Clone, Copy, PartialEq, Eq)]
 enum Fate {
     #[default]
     Stored,
-    /// Each waits until so many are under way; fails when they do not come.
+    /// Each waits until this many are under way; it fails if they do not come.
     StoredTogether(usize),
-    /// So many are under way; then the one that came first fails, and the others are stored after it.
+    /// When this many are under way, the first of them fails; the others are stored after that.
     FirstFails(usize),
 }
 
 #[derive(Default)]
 struct State {
     fate: Fate,
-    /// Packs that were begun, in order.
+    /// Packs whose upload began, in order.
     begun: Vec<String>,
     failed: bool,
     stored: HashSet<String>,
@@ -72,7 +72,7 @@ impl Network {
         !waited.unwrap().1.timed_out()
     }
 
-    /// What the fate of a pack is; waits for it.
+    /// Applies the fate of a pack, which may mean to wait.
     fn meet(&self, key: &str) -> Verdict {
         let fate = {
             let mut state = self.state.lock().unwrap();
@@ -134,7 +134,7 @@ fn create() -> (Arc<Watched<Network>>, Repository) {
     (store, repository)
 }
 
-/// One file that does not compress.
+/// Writes one file that does not compress.
 fn write(tree: &Path, bytes: usize) {
     fs::create_dir_all(tree).unwrap();
     fs::write(tree.join("noise"), noise(bytes, 1)).unwrap();
@@ -151,10 +151,10 @@ fn named(repository: &Repository) -> HashSet<String> {
 }
 
 #[test]
-fn packs_are_stored_several_at_a_time_and_named_after_that() {
+fn several_packs_are_stored_at_a_time_and_named_afterwards() {
     let directory = tempfile::tempdir().unwrap();
     let tree = directory.path().join("t");
-    // Three packs and more, of 16 MiB at most.
+    // More than three packs of at most 16 MiB.
     write(&tree, 40 << 20);
     let (store, repository) = create();
     store.watch.set(Fate::StoredTogether(3));
@@ -163,7 +163,7 @@ fn packs_are_stored_several_at_a_time_and_named_after_that() {
     let packs = named(&repository);
     assert!(packs.len() >= 4, "{packs:?}");
     let before = store.watch.state.lock().unwrap().before_index.clone();
-    // Some are named early, for a run that is killed; the last file of the index comes after all.
+    // Some are named early, in case the run is killed; the last index file comes after all packs.
     assert!(before.len() < packs.len(), "{before:?}");
     assert!(before.iter().all(|stored| !stored.is_empty()), "{before:?}");
     assert_eq!(before.last(), Some(&packs));
@@ -174,7 +174,7 @@ fn packs_are_stored_several_at_a_time_and_named_after_that() {
 }
 
 #[test]
-fn of_packs_under_way_one_that_fails_is_named_by_no_index() {
+fn a_pack_that_fails_is_named_by_no_index() {
     let directory = tempfile::tempdir().unwrap();
     let tree = directory.path().join("t");
     write(&tree, 40 << 20);
@@ -186,12 +186,12 @@ fn of_packs_under_way_one_that_fails_is_named_by_no_index() {
     }
     let stored = store.watch.state.lock().unwrap().stored.clone();
     let begun = store.watch.state.lock().unwrap().begun.clone();
-    // What was under way beside it is not lost.
+    // The packs under way beside it are not lost.
     assert!(stored.len() >= 2, "{stored:?}");
     assert!(!stored.contains(&begun[0]));
     assert_eq!(named(&repository), stored);
     assert_eq!(repository.list(FileKind::Snapshot).unwrap(), []);
-    // The next run uses it.
+    // The next run uses them.
     store.watch.set(Fate::Stored);
     let report = try_back_up(&repository, &tree, None).unwrap();
     assert!(report.added.bytes < 40 << 20, "{:?}", report.added);

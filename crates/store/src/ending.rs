@@ -1,10 +1,10 @@
-//! The end of every wait for a store, once its job was asked to end.
+//! Ends every wait for a store once its job was asked to end.
 //!
-//! Guarantees: after [`Ending::end_waits`], what waits for a store that was opened with it goes on for
-//! the grace period, so that an answer that is on its way is still heard; then it fails with
-//! [`crate::StoreError::Interrupted`], and so does whatever is asked of that store later. Removing
-//! what is unfinished may take a moment longer. It does not end a system call that hangs, as those on
-//! a dead network mount do.
+//! Guarantees: after [`Ending::end_waits`], waits for the stores that were opened with it go on for
+//! the grace period, so that an answer on its way still arrives. Then they fail with
+//! [`crate::StoreError::Interrupted`], and so does every later call to such a store. Removing
+//! unfinished objects may take a moment longer. It does not end a system call that hangs, as on a
+//! dead network mount.
 
 use crate::StoreError;
 use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender};
@@ -12,13 +12,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
-/// How much longer than other work the removal of what is unfinished may take.
+/// The extra time for removing unfinished objects.
 const CLEAN_UP: Duration = Duration::from_millis(600);
 
-/// How often a thread that waits looks whether it should go on.
+/// The time after which a waiting thread checks again whether to go on.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Ends the waits of the stores that were opened with it or a clone of it. By default nothing does.
+/// Ends the waits of all stores that were opened with it or a clone of it. By default nothing ends
+/// them.
 #[derive(Debug, Clone)]
 pub struct Ending(Arc<watch::Sender<Option<Instant>>>);
 
@@ -29,7 +30,7 @@ impl Default for Ending {
 }
 
 impl Ending {
-    /// Ends every wait after `grace`, and all later ones at once. The first call counts.
+    /// Ends current waits after `grace`, and later ones at once. Only the first call has an effect.
     pub fn end_waits(&self, grace: Duration) {
         self.0.send_if_modified(|end| {
             let is_first = end.is_none();
@@ -38,7 +39,7 @@ impl Ending {
         });
     }
 
-    /// A wait for anything that a caller asked for.
+    /// A wait for anything that a caller requested.
     pub(crate) fn work(&self) -> Wait {
         Wait {
             ending: self.clone(),
@@ -46,7 +47,7 @@ impl Ending {
         }
     }
 
-    /// A wait for the removal of what is unfinished.
+    /// A wait for the removal of unfinished objects.
     pub(crate) fn clean_up(&self) -> Wait {
         Wait {
             ending: self.clone(),
@@ -55,11 +56,11 @@ impl Ending {
     }
 }
 
-/// What is waited for.
+/// A wait that an [`Ending`] can end.
 #[derive(Debug, Clone)]
 pub(crate) struct Wait {
     ending: Ending,
-    /// How much longer than other work.
+    /// The time by which it outlasts other work.
     longer: Duration,
 }
 
@@ -68,12 +69,12 @@ impl Wait {
         self.ending.0.borrow().map(|end| end + self.longer)
     }
 
-    /// Whether there is no more waiting.
+    /// Returns whether waiting has ended.
     pub(crate) fn is_over(&self) -> bool {
         self.end().is_some_and(|end| Instant::now() >= end)
     }
 
-    /// Comes when there is no more waiting.
+    /// Completes when waiting has ended.
     pub(crate) async fn over(self) {
         let mut changes = self.ending.0.subscribe();
         loop {
@@ -86,7 +87,7 @@ impl Wait {
         }
     }
 
-    /// Sleeps, unless there is no more waiting.
+    /// Sleeps for this long, or until waiting has ended.
     pub(crate) fn sleep(&self, delay: Duration) {
         let until = Instant::now() + delay;
         while !self.is_over() {
@@ -97,7 +98,7 @@ impl Wait {
         }
     }
 
-    /// Waits for a message for so long at most.
+    /// Waits for a message, for at most this long.
     pub(crate) fn receive<T>(
         &self,
         receiver: &Receiver<T>,
@@ -120,7 +121,7 @@ impl Wait {
 }
 
 impl Wait {
-    /// Waits until a message is taken, for so long at most.
+    /// Waits until a message is accepted, for at most this long.
     pub(crate) fn send<T>(
         &self,
         sender: &Sender<T>,
@@ -145,18 +146,18 @@ impl Wait {
     }
 }
 
-/// Why no message came.
+/// The reason why no message came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NothingCame {
     /// It took too long.
     TimedOut,
-    /// Nobody is left who could send one.
+    /// Nobody is left to send one.
     Closed,
-    /// There is no more waiting.
+    /// Waiting has ended.
     Over,
 }
 
-/// The error of a wait that is over.
+/// The error of a wait that was ended.
 pub(crate) fn interrupted(location: &str) -> StoreError {
     StoreError::Interrupted {
         location: location.to_owned(),
@@ -188,7 +189,7 @@ mod tests {
         assert_eq!(waiting.join().unwrap(), Err(NothingCame::Over));
         assert!(begun.elapsed() >= Duration::from_millis(100));
         assert!(ending.work().is_over());
-        // That of another job goes on.
+        // A wait of another job goes on.
         assert!(!other.work().is_over());
         ending.work().sleep(long);
         futures::executor::block_on(async {
@@ -202,7 +203,7 @@ mod tests {
         });
         assert!(begun.elapsed() >= CLEAN_UP);
         assert!(begun.elapsed() < long);
-        // What came is still heard.
+        // A message that has arrived is still received.
         sender.send(()).unwrap();
         assert_eq!(ending.work().receive(&receiver, long), Ok(()));
     }

@@ -1,12 +1,12 @@
-//! What can go wrong with a store, as facts; the caller makes sentences of them.
+//! The errors of a store, as facts; the caller turns them into sentences.
 
 use std::io;
 use std::sync::Arc;
 
-/// Why a store did not do what was asked.
+/// The reason why a store did not do what was requested.
 ///
-/// In every variant `location` is [`crate::Store::location`], `key` the object's key, and
-/// `detail` what the store or the operating system said.
+/// In every variant `location` is [`crate::Store::location`], `key` is the object's key, and
+/// `detail` is the text from the store or the operating system.
 #[expect(missing_docs, reason = "the fields are described above, once")]
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -14,7 +14,7 @@ pub enum StoreError {
     /// There is no such object.
     #[error("no object {key:?} in {location}")]
     NotFound { location: String, key: String },
-    /// The object is there already and `if_absent` was asked.
+    /// The object exists already, and `if_absent` was set.
     #[error("object {key:?} is already in {location}")]
     AlreadyExists { location: String, key: String },
     /// The key is empty, absolute, or has empty, `.` or `..` components.
@@ -23,39 +23,40 @@ pub enum StoreError {
     /// The store refuses writes (a read-only file system, or a policy).
     #[error("{location} is read-only: {detail}")]
     ReadOnly { location: String, detail: String },
-    /// No space, or a quota.
+    /// No space is left, or a quota is exhausted.
     #[error("{location} is full: {detail}")]
     Full { location: String, detail: String },
     /// The directory or bucket itself does not exist.
     #[error("{location} does not exist: {detail}")]
     Missing { location: String, detail: String },
-    /// The store does not know these credentials, or refuses them.
+    /// The store does not know the credentials, or refuses them.
     #[error("{location} refused the credentials: {detail}")]
     Credentials { location: String, detail: String },
-    /// The store knows us, and does not let us do this.
+    /// The store accepts the credentials, but does not permit this request.
     #[error("{location} denied access to {key:?}: {detail}")]
     Denied {
         location: String,
         key: String,
         detail: String,
     },
-    /// The object is there, in an archive storage class: it must be asked for, and comes after hours.
+    /// The object is in an archive storage class: it must be restored there first, which takes
+    /// hours.
     #[error("{location} keeps {key:?} in an archive storage class: {detail}")]
     Archived {
         location: String,
         key: String,
         detail: String,
     },
-    /// No answer, or none in time.
+    /// The store did not answer, or not in time.
     #[error("{location} cannot be reached: {detail}")]
     Unreachable { location: String, detail: String },
-    /// There is no connection to it, for a reason that whoever opens connections gave.
+    /// There is no connection, for a reason given by the code that opens connections.
     #[error("{location} cannot be reached: {reason}")]
     Link {
         location: String,
         reason: Arc<dyn std::error::Error + Send + Sync>,
     },
-    /// After the upload, the store's word of the object differs from what was sent.
+    /// After the upload, the store reports another size or checksum than was sent.
     #[error("{location} holds {key:?} with {observed}, but {expected} was sent")]
     Unconfirmed {
         location: String,
@@ -63,7 +64,7 @@ pub enum StoreError {
         expected: String,
         observed: String,
     },
-    /// The body that was to be stored ended in an error; nothing was stored.
+    /// The body to store ended in an error; nothing was stored.
     #[error("the data for {key:?} ended in an error: {source}")]
     Body { key: String, source: io::Error },
     /// The job was asked to end while it waited; see [`crate::Ending`].
@@ -74,11 +75,11 @@ pub enum StoreError {
     Other { location: String, detail: String },
 }
 
-/// How the detail of [`StoreError::Credentials`] begins for those that were good for a while.
+/// The beginning of `detail` in [`StoreError::Credentials`] if the credentials were valid before.
 pub(crate) const EXPIRED: &str = "the session token has expired";
 
 impl StoreError {
-    /// Whether the credentials were those of a session that is over.
+    /// Returns whether the credentials belonged to a session that has expired.
     pub fn is_expired_session(&self) -> bool {
         matches!(self, StoreError::Credentials { detail, .. } if detail.starts_with(EXPIRED))
     }

@@ -1,37 +1,38 @@
-//! Whether a server is still worth asking. Pure decisions over instants that are passed in.
+//! Decides whether a server is still worth a request. The decisions are pure: the time is passed
+//! in.
 //!
-//! Guarantees: what a server fails to do is tried again for as long as a store may stall and no
-//! longer, however many requests fail; one that was silent for so long is not asked at all for a
-//! while, so that a thousand objects cost no more time than one. A whole answer ends the trouble.
+//! Guarantees: a request that fails is repeated for as long as a store may stall and no longer,
+//! however many requests fail. A server that was silent for that long is not asked for a while, so
+//! a thousand objects cost no more time than one. A complete answer ends the trouble.
 
 use std::time::{Duration, Instant};
 
-/// How long nothing may move on a connection at most, before it counts as dead.
+/// The longest silence on a connection before it counts as dead.
 const IDLE: Duration = Duration::from_secs(60);
-/// The same until the first answer of all; a wrong endpoint must not cost minutes.
+/// The longest silence until the first answer of all: a wrong endpoint must not cost minutes.
 const FIRST_IDLE: Duration = Duration::from_secs(12);
-/// How long a connection may take to be made.
+/// The time limit for opening a connection.
 const CONNECT: Duration = Duration::from_secs(5);
-/// How long a server that was silent is not asked.
+/// The time for which a silent server is not asked.
 const REST: Duration = Duration::from_secs(60);
-/// An answer that brought so much is progress, although it broke.
+/// The bytes after which a broken answer still counts as progress.
 const PROGRESS_BYTES: u64 = 1 << 20;
 
-/// How long to wait for what.
+/// The time limits for a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Patience {
-    /// For anything, all attempts together.
+    /// For one request, all attempts together.
     pub(crate) stall: Duration,
 }
 
 impl Patience {
-    /// For a connection.
+    /// For opening a connection.
     pub(crate) fn connect(self) -> Duration {
         self.stall.min(CONNECT)
     }
 
-    /// For the next sign of life on one connection: dead ones are common, so that where there is time
-    /// for three attempts, there are.
+    /// For the next sign of life on one connection. Dead connections are common, so this leaves
+    /// time for three attempts if possible.
     pub(crate) fn idle(self) -> Duration {
         self.stall.min(IDLE).max(self.stall / 3)
     }
@@ -42,17 +43,17 @@ impl Patience {
     }
 }
 
-/// What has gone wrong since the last whole answer.
+/// The failures since the last complete answer.
 #[derive(Debug, Clone, Copy)]
 struct Trouble {
     since: Instant,
     last: Instant,
     last_silence: Option<Instant>,
-    /// Bytes that came since the last failure.
+    /// Bytes received since the last failure.
     received: u64,
 }
 
-/// A server, as it did lately.
+/// The recent behaviour of a server.
 #[derive(Debug)]
 pub(crate) struct Health {
     stall: Duration,
@@ -67,12 +68,12 @@ impl Health {
         }
     }
 
-    /// An answer came to its end.
+    /// Records a complete answer.
     pub(crate) fn answered(&mut self) {
         self.trouble = None;
     }
 
-    /// A piece of an answer came.
+    /// Records a piece of an answer.
     pub(crate) fn received(&mut self, bytes: u64) {
         if let Some(trouble) = &mut self.trouble {
             trouble.received += bytes;
@@ -82,12 +83,12 @@ impl Health {
         }
     }
 
-    /// It failed, in a way that may pass. Whether there is time to ask again.
+    /// Records a failure that may be temporary. Returns whether there is time for another attempt.
     pub(crate) fn failed(&mut self, now: Instant) -> bool {
         self.note(now, now)
     }
 
-    /// It was silent for `waited`. Whether there is time to ask again.
+    /// Records a silence of `waited`. Returns whether there is time for another attempt.
     pub(crate) fn was_silent(&mut self, now: Instant, waited: Duration) -> bool {
         let again = self.note(now.checked_sub(waited).unwrap_or(now), now);
         if let Some(trouble) = &mut self.trouble {
@@ -96,7 +97,8 @@ impl Health {
         again
     }
 
-    /// Whether it is not to be asked, because it was silent for too long just now.
+    /// Returns whether the server must not be asked now, because it was silent for too long just
+    /// before.
     pub(crate) fn is_given_up(&self, now: Instant) -> bool {
         self.trouble.is_some_and(|trouble| {
             trouble.last_silence.is_some_and(|silence| {
@@ -106,7 +108,7 @@ impl Health {
         })
     }
 
-    /// How long to wait when the server asks for `wanted`: never longer than there is time.
+    /// The time to wait when the server asks for `wanted`: never longer than the time that is left.
     pub(crate) fn pause(&self, now: Instant, wanted: Duration) -> Duration {
         let spent = self.trouble.map_or(Duration::ZERO, |trouble| {
             now.saturating_duration_since(trouble.since)
@@ -115,7 +117,7 @@ impl Health {
     }
 
     fn note(&mut self, began: Instant, now: Instant) -> bool {
-        // What was long ago is another trouble.
+        // Failures long ago are unrelated.
         let forgotten = self.stall.max(REST);
         let earlier = self
             .trouble
@@ -158,7 +160,7 @@ mod tests {
         assert!(health.failed(begin));
         assert!(health.failed(begin + 3 * SECOND));
         assert!(!health.failed(begin + 4 * SECOND));
-        // Refusals come at once, so that it may be asked again; only not repeatedly.
+        // Refusals come at once, so the server may be asked again, but without repeats.
         assert!(!health.is_given_up(begin + 4 * SECOND));
         health.answered();
         assert!(health.failed(begin + 5 * SECOND));
@@ -175,12 +177,12 @@ mod tests {
         assert!(health.is_given_up(end));
         assert!(health.is_given_up(end + 59 * SECOND));
         assert!(!health.is_given_up(end + 60 * SECOND));
-        // Much later it is another trouble.
+        // Much later it is a new trouble.
         assert!(health.was_silent(end + 200 * SECOND, 3 * SECOND));
     }
 
     #[test]
-    fn a_little_of_an_answer_is_no_progress() {
+    fn a_little_of_an_answer_does_not_count_as_progress() {
         let begin = Instant::now();
         let mut health = Health::new(patience(4));
         assert!(health.failed(begin));

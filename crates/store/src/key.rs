@@ -1,4 +1,4 @@
-//! What a key may look like.
+//! The rules for keys.
 
 use crate::StoreError;
 
@@ -26,12 +26,12 @@ pub fn check_key(key: &str) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Where a store of files keeps unfinished objects, below its root.
+/// The directory below the root in which a store of files keeps unfinished objects.
 pub(crate) const INCOMING: &str = ".incoming";
-/// No file may be called longer, in bytes.
+/// The longest name of a file, in bytes.
 const NAME_BYTES_MAX: usize = 255;
 
-/// The rules for every key, and those of a store whose objects are files.
+/// Checks the rules for every key, and those of a store whose objects are files.
 pub(crate) fn check_file_key(key: &str) -> Result<(), StoreError> {
     check_key(key)?;
     let refuse = |reason| {

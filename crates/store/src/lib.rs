@@ -1,9 +1,9 @@
-//! A store is a place that holds objects under keys: a local disk, a directory of another host, an
+//! A store is a place that holds objects under keys: a local disk, a directory on another host, an
 //! S3 bucket, or memory.
 //!
-//! Guarantees: an object is visible under its key only whole, and only after the store has
-//! confirmed that it is durable; a body that ends in an error leaves nothing behind. It knows
-//! nothing of restore points, plans, encryption or formats.
+//! Guarantees: an object is visible under its key only when complete, and only after the store has
+//! confirmed that it is durable. A body that ends in an error leaves nothing behind. This crate
+//! knows nothing of restore points, plans, encryption or formats.
 
 mod ending;
 mod error;
@@ -30,11 +30,11 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use std::io::Read;
 
-/// A place that holds objects. Keys are relative, `/`-separated, checked by [`check_key`].
+/// A place that holds objects. Keys are relative, `/`-separated, and checked by [`check_key`].
 ///
-/// Every call may be made from several threads at once.
+/// Every method may be called from several threads at once.
 pub trait Store: Send + Sync {
-    /// Where this is, for people: a path or a URL without credentials.
+    /// The location, for people: a path or a URL without credentials.
     fn location(&self) -> String;
 
     /// Reads `body` to its end and stores it under `key`, replacing what was there unless
@@ -48,8 +48,8 @@ pub trait Store: Send + Sync {
         options: &PutOptions,
     ) -> Result<Receipt, StoreError>;
 
-    /// Stores bytes that are in memory as [`Store::put`] does, without a further copy of them where
-    /// that can be had.
+    /// Stores bytes that are in memory, as [`Store::put`] does, without a further copy of them if
+    /// possible.
     fn put_whole(
         &self,
         key: &str,
@@ -59,15 +59,15 @@ pub trait Store: Send + Sync {
         self.put(key, &mut body.as_ref(), options)
     }
 
-    /// Opens an object for reading, from byte `offset` to its end; an offset beyond the end is an
-    /// error. [`StoreError::NotFound`] when there is none. The reader yields every byte the
-    /// object had when it was opened, or ends in an error: a cut connection or a file truncated
-    /// meanwhile is never an early end.
+    /// Opens an object for reading, from byte `offset` to its end. Fails with
+    /// [`StoreError::NotFound`] if there is no such object, and if the offset is beyond the end.
+    /// The reader yields every byte that the object had when it was opened, or ends in an error: a
+    /// broken connection or a truncated file is never an early end.
     fn open(&self, key: &str, offset: u64) -> Result<Box<dyn Read + Send>, StoreError>;
 
-    /// Opens a part of an object for reading: as [`Store::open`], but the reader ends after `bytes`,
-    /// or where the object does. Over a network, what comes after it is not sent, and the object
-    /// must not be replaced meanwhile.
+    /// Opens a part of an object for reading. It works like [`Store::open`], but the reader ends
+    /// after `bytes`, or where the object ends. Over a network, what comes after the part is not
+    /// sent, and the object must not be replaced meanwhile.
     fn open_part(
         &self,
         key: &str,
@@ -77,69 +77,68 @@ pub trait Store: Send + Sync {
         Ok(Box::new(self.open(key, offset)?.take(bytes)))
     }
 
-    /// What the store says of an object; `None` when there is none.
+    /// Returns what the store reports about an object; `None` if there is no such object.
     fn stat(&self, key: &str) -> Result<Option<ObjectInfo>, StoreError>;
 
-    /// Every object whose key starts with `prefix` (any string, not only whole components),
+    /// Lists every object whose key starts with `prefix` (any string, not only whole components),
     /// in ascending byte order of keys.
     fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, StoreError>;
 
-    /// Removes an object; removing one that is not there is no error.
+    /// Removes an object. It is no error if there is none.
     fn delete(&self, key: &str) -> Result<(), StoreError>;
 
     /// Proves that objects can be written, read back and listed here: puts a small object under
-    /// `lifeboat/probe`, reads it, finds it in a listing, and removes it where deletion is
-    /// allowed.
+    /// `lifeboat/probe`, reads it, finds it in a listing, and removes it if deletion is allowed.
     fn probe(&self) -> Result<(), StoreError>;
 
-    /// Whether every request waits for a network, so that whoever has many should have several under
-    /// way at a time.
+    /// Returns whether every request goes over a network, so that a caller with many requests
+    /// should run several at a time.
     fn is_remote(&self) -> bool {
         false
     }
 
-    /// Whether a listing shows everything that was put before it began, whoever put it. Only where
-    /// that is certain: not where somebody in between may keep an older one.
+    /// Returns whether a listing is certain to show everything that was put before it began, by
+    /// anybody. It is not certain if something in between may serve an older listing.
     fn lists_at_once(&self) -> bool {
         false
     }
 
-    /// Whether [`PutOptions::if_absent`] holds against writers that race, as far as is known: not where
-    /// the server said that it knows no conditions.
+    /// Returns whether [`PutOptions::if_absent`] holds against racing writers, as far as is known.
+    /// It is false once the server has said that it does not support conditional requests.
     fn makes_once(&self) -> bool {
         true
     }
 
-    /// How many bytes can still be put here, as far as its file system says; nothing for a store that
-    /// has no such limit, or does not say.
+    /// The free bytes that the file system of the store reports; `None` if the store has no such
+    /// limit, or does not report one.
     fn free_bytes(&self) -> Option<u64> {
         None
     }
 
-    /// What anybody sees here over the network without credentials: asked of the store, which tries
-    /// whether it lists its objects and gives away those under `keys`, as far as they are there.
-    /// Where only those get in who log in, that is nothing.
+    /// Tests what anybody can see here over the network without credentials: whether the store
+    /// lists its objects, and whether it returns those of `keys` that exist. A store that requires
+    /// a login exposes nothing.
     fn exposure(&self, keys: &[String]) -> Result<Exposure, StoreError> {
         let _ = keys;
         Ok(Exposure::default())
     }
 }
 
-/// What a store shows to strangers.
+/// The things that a store reveals without credentials.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Exposure {
-    /// The names and sizes of its objects.
+    /// True if the names and sizes of objects are visible.
     pub is_listed: bool,
-    /// One of the objects that were tried.
+    /// True if the content of any tried object is readable.
     pub is_read: bool,
 }
 
-/// How an object is to be put.
+/// The options of [`Store::put`].
 #[derive(Debug, Clone, Default)]
 pub struct PutOptions {
     /// Fail with [`StoreError::AlreadyExists`] rather than replace an object.
     pub if_absent: bool,
-    /// About how many bytes to expect, to choose the size of upload parts. May be wrong.
+    /// The approximate size, used to choose the size of upload parts. It may be wrong.
     pub bytes_hint: Option<u64>,
 }
 
@@ -148,17 +147,17 @@ pub struct PutOptions {
 pub struct Receipt {
     /// Size of the stored object in bytes.
     pub bytes: u64,
-    /// The id of this version of it, where the store keeps several.
+    /// The id of this version of the object, if the store keeps versions.
     pub version: Option<String>,
 }
 
-/// What a store says of an object.
+/// The facts that a store reports about an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObjectInfo {
-    /// Its key.
+    /// The key.
     pub key: String,
-    /// Its size in bytes.
+    /// The size in bytes.
     pub bytes: u64,
-    /// When it was stored, by the store's own clock, where that is known.
+    /// The time when it was stored, by the store's own clock, if known.
     pub modified: Option<Timestamp>,
 }

@@ -1,12 +1,11 @@
-//! How long a listing may become before it is given up: one is held in memory, and a server decides
-//! how long it is.
+//! Limits the length of a listing: it is held in memory, but the server decides how long it is.
 
 use crate::StoreError;
 
-/// Ten times what the largest stores hold; a listing of so many takes about 3 GB.
+/// The most objects in a listing: ten times what the largest stores hold, about 3 GB of memory.
 pub(crate) const LISTED_MAX: usize = 20_000_000;
 
-/// Refuses a listing that already has more objects.
+/// Fails if a listing already has more objects than [`LISTED_MAX`].
 pub(crate) fn check_listed(
     count: usize,
     location: impl FnOnce() -> String,

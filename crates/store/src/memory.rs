@@ -1,5 +1,5 @@
-//! A store in memory, for tests and for trying things out. It keeps every promise of [`Store`]
-//! but durability: what it holds is gone with it.
+//! A store in memory, for tests and experiments. It keeps every promise of [`Store`] except
+//! durability: its content is lost when it is dropped.
 
 use crate::probe::probe;
 use crate::{ObjectInfo, PutOptions, Receipt, Store, StoreError, check_key};
@@ -9,19 +9,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 type Objects = BTreeMap<String, Arc<[u8]>>;
 
-/// Objects in a map.
+/// A store of objects in a map.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     objects: Mutex<Objects>,
 }
 
 impl MemoryStore {
-    /// A store with nothing in it.
+    /// An empty store.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The map is whole whenever the lock is free, even if a holder of it panicked.
+    /// The map is consistent whenever the lock is free, even if a holder of the lock panicked.
     fn objects(&self) -> MutexGuard<'_, Objects> {
         self.objects.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -120,7 +120,7 @@ impl Store for MemoryStore {
     }
 }
 
-/// The error of an offset that lies beyond an object.
+/// The error for an offset beyond the end of an object.
 pub(crate) fn beyond(location: &str, key: &str, offset: u64, bytes: u64) -> StoreError {
     StoreError::Other {
         location: location.to_owned(),

@@ -1,6 +1,7 @@
-//! The proof that a store can be used, written once for every store. It shows that an object can
-//! be put, read back and listed now; it cannot show that a large one fits. The object has one key and
-//! is replaced each time, so that a store that keeps what it has does not fill with them.
+//! The probe that proves a store usable, shared by all stores. It shows that an object can be put,
+//! read back and listed now; it cannot show that a large object fits. The object always has the
+//! same key and is replaced each time, so that a store that never deletes does not fill with
+//! probes.
 
 use crate::{PutOptions, Store, StoreError};
 use std::io::Read;
@@ -9,10 +10,10 @@ use std::time::Duration;
 /// The object's key.
 const KEY: &str = "lifeboat/probe";
 
-/// How often it is tried when it may be that another process probes at the same time.
+/// The number of attempts if another process may be probing at the same time.
 const ATTEMPTS: usize = 5;
 
-/// See [`Store::probe`].
+/// Implements [`Store::probe`].
 pub(crate) fn probe(store: &dyn Store) -> Result<(), StoreError> {
     let mut proved = attempt(store);
     for _ in 1..ATTEMPTS {
@@ -23,15 +24,15 @@ pub(crate) fn probe(store: &dyn Store) -> Result<(), StoreError> {
     }
     let proved = proved.and_then(|differs| differs.map_or(Ok(()), Err));
     match store.delete(KEY) {
-        // A store that keeps what it has is a good store for backups.
+        // A store that refuses deletion is a good store for backups.
         Err(StoreError::Denied { .. } | StoreError::ReadOnly { .. }) => proved,
         Err(error) => proved.and(Err(error)),
         Ok(()) => proved,
     }
 }
 
-/// One attempt. What may be the doing of another process that replaced or removed the probe is not
-/// the error, but the value.
+/// Makes one attempt. An outcome that another process may have caused, by replacing or removing the
+/// probe, is returned as a value and not as an error.
 fn attempt(store: &dyn Store) -> Result<Option<StoreError>, StoreError> {
     let location = store.location();
     let failed = |detail: String| StoreError::Other {
@@ -64,7 +65,7 @@ fn attempt(store: &dyn Store) -> Result<Option<StoreError>, StoreError> {
     Ok((!is_listed).then(|| failed(format!("the probe {KEY:?} is not in a listing"))))
 }
 
-/// Sixteen random hexadecimal digits.
+/// Returns sixteen random hex digits.
 pub(crate) fn random_name(location: &str) -> Result<String, StoreError> {
     let mut bytes = [0_u8; 8];
     let filled = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
@@ -79,7 +80,7 @@ pub(crate) fn random_name(location: &str) -> Result<String, StoreError> {
     })
 }
 
-/// A delay, up to half of it shorter, so that many do not come back at once.
+/// Shortens a delay by up to half, at random, so that many clients do not return at once.
 pub(crate) fn jittered(delay: Duration) -> Duration {
     let share = random_name("").ok().and_then(|name| {
         let byte = u8::from_str_radix(name.get(..2)?, 16).ok()?;
@@ -177,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn each_fault_shows_and_no_probe_is_left() {
+    fn every_fault_is_found_and_no_probe_is_left() {
         assert!(matches!(probed("none"), (Ok(()), 0)));
         assert!(matches!(probed("put"), (Err(StoreError::Denied { .. }), 0)));
         assert!(matches!(
@@ -193,12 +194,12 @@ mod tests {
     }
 
     #[test]
-    fn a_store_that_forbids_deletion_is_good() {
+    fn a_store_that_forbids_deletion_passes() {
         assert!(matches!(probed("delete"), (Ok(()), 1)));
     }
 
     #[test]
-    fn where_nothing_is_deleted_the_same_object_is_replaced() {
+    fn without_deletion_the_same_probe_object_is_replaced() {
         let store = Faulty {
             inner: MemoryStore::new(),
             fault: "delete",

@@ -1,5 +1,5 @@
-//! Readers that know how much must come. Fewer bytes than the store promised is an error, never
-//! an end; what the bytes are is for the caller to check.
+//! Readers that know how many bytes must come. Fewer bytes than the store promised are an error,
+//! never an end. The content is for the caller to check.
 
 use std::io::{self, Read};
 
@@ -47,9 +47,9 @@ impl<R: Read> Read for Exact<R> {
     }
 }
 
-/// Reads until `buffer` holds `most` bytes or the body ends; the latter when fewer came.
+/// Reads until `buffer` holds `most` bytes or the body ends. The body has ended if there are fewer.
 ///
-/// `Vec` and `Read::take` would do the same, and would also grow the vector past `most`.
+/// `Vec` and `Read::take` would do the same, but would let the vector grow past `most`.
 pub(crate) fn fill(
     body: &mut (dyn Read + Send),
     buffer: &mut Vec<u8>,
@@ -60,7 +60,7 @@ pub(crate) fn fill(
         let room = most - buffer.len();
         let step = room.min(STEP);
         if buffer.capacity() - buffer.len() < step {
-            // Doubling, so that a small object costs little and a large one few copies.
+            // Doubling keeps small objects cheap and needs few copies for large ones.
             let more = buffer.capacity().max(step).min(room);
             buffer.reserve_exact(more);
         }
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn filling_stops_at_the_limit_and_at_the_end() {
+    fn filling_stops_at_the_limit_or_the_end() {
         let data: Vec<u8> = (0..5_000_000_u32).map(|i| (i % 251) as u8).collect();
         let mut body = &data[..];
         let mut buffer = Vec::new();

@@ -1,12 +1,12 @@
-//! How many threads there can be, where processes or memory are limited.
+//! Finds out how many threads can be started, where processes or memory are limited.
 //!
-//! Libraries that start threads of their own panic when one cannot be had. So it is tried out
-//! before; others may take what was there a moment later.
+//! Libraries that start their own threads panic if they cannot. So this is tried before. Other
+//! processes may use up what was available a moment later.
 
 use crossbeam_channel::bounded;
 use std::thread::Builder;
 
-/// As many threads as can be had at this moment, up to `wanted`.
+/// The number of threads that can be started at this moment, up to `wanted`.
 pub fn available(wanted: usize) -> usize {
     let (hold, held) = bounded::<()>(0);
     let threads: Vec<_> = (0..wanted)
@@ -19,7 +19,7 @@ pub fn available(wanted: usize) -> usize {
     let count = threads.len();
     drop(hold);
     for thread in threads {
-        // It only waited.
+        // The thread only waited.
         let _ = thread.join();
     }
     count
@@ -28,7 +28,7 @@ pub fn available(wanted: usize) -> usize {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn what_can_be_had_is_counted() {
+    fn available_threads_are_counted() {
         assert_eq!(super::available(0), 0);
         assert_eq!(super::available(3), 3);
     }

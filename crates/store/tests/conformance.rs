@@ -1,5 +1,5 @@
-//! What every store must do, asked of each of them, and what only some can be asked. The servers
-//! are real: `s3s-fs`, `moto` and OpenSSH.
+//! Tests that every store must pass, run against each of them, and tests for particular stores. The
+//! servers are real: `s3s-fs`, `moto` and OpenSSH.
 
 #![allow(
     clippy::disallowed_methods,
@@ -59,7 +59,7 @@ fn s3_on_s3s_fs_conforms() {
             server.create_bucket(&bucket);
             Box::new(s3s(&server, &bucket, |_| {}))
         },
-        // It keeps objects as files, and answers 500 when asked for a directory.
+        // It keeps objects as files, and answers 500 if a directory is requested.
         &["has no directories"],
     );
 }
@@ -107,7 +107,7 @@ fn moto(server: &MotoServer, bucket: &str, change: impl FnOnce(&mut S3Options)) 
     S3Store::open(options).unwrap()
 }
 
-/// Bytes that look like nothing else, made as they are read, in pieces of odd sizes.
+/// Pseudo-random bytes, generated as they are read, in pieces of odd sizes.
 struct Noise {
     state: u64,
     left: u64,
@@ -143,7 +143,7 @@ impl Read for Noise {
     }
 }
 
-/// Some bytes, then an error.
+/// A body that ends in an error after its bytes.
 struct Breaks<R>(R);
 
 impl<R: Read> Read for Breaks<R> {
@@ -155,7 +155,7 @@ impl<R: Read> Read for Breaks<R> {
     }
 }
 
-/// The whole object, from an offset.
+/// The rest of an object from an offset.
 fn get(store: &dyn Store, key: &str, offset: u64) -> Vec<u8> {
     let mut out = Vec::new();
     store

@@ -1,4 +1,4 @@
-//! A GnuPG home of its own, with keys made by the real `gpg`.
+//! A separate GnuPG home, with keys made by the real `gpg`.
 
 use std::ffi::OsStr;
 use std::io::Write;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
 
-/// A new GnuPG home; its agent ends, and its files go, with the value.
+/// A new GnuPG home. When it is dropped, its agent ends and its files are removed.
 pub struct GpgHome {
     directory: TempDir,
 }
@@ -18,9 +18,9 @@ impl Default for GpgHome {
 }
 
 impl GpgHome {
-    /// An empty home.
+    /// Makes an empty home.
     pub fn new() -> Self {
-        // Short: the agent's socket lies in it, and its path must fit into 107 bytes.
+        // A short path: the agent's socket lies in it, and its path must fit in 107 bytes.
         let directory = tempfile::Builder::new()
             .prefix("gpg")
             .tempdir_in("/tmp")
@@ -35,7 +35,7 @@ impl GpgHome {
         self.directory.path()
     }
 
-    /// `gpg` with this home, not started. It asks nothing.
+    /// A `gpg` command with this home, not yet started. It never prompts.
     pub fn command(&self) -> Command {
         let mut command = Command::new("gpg");
         command
@@ -47,7 +47,7 @@ impl GpgHome {
         command
     }
 
-    /// Runs `gpg` on `input`.
+    /// Runs `gpg` with this input.
     pub fn run(&self, args: impl IntoIterator<Item = impl AsRef<OsStr>>, input: &[u8]) -> Output {
         let mut child = self
             .command()
@@ -66,7 +66,7 @@ impl GpgHome {
         output
     }
 
-    /// Runs `gpg`, which must succeed; what it printed.
+    /// Runs `gpg` and returns what it printed. Panics if it fails.
     pub fn ok(&self, args: &[&str], input: &[u8]) -> Vec<u8> {
         let output = self.run(args, input);
         let said = String::from_utf8_lossy(&output.stderr);
@@ -74,8 +74,8 @@ impl GpgHome {
         output.stdout
     }
 
-    /// Makes a primary key of this algorithm and usage, `never` expiring or after `2y`; its
-    /// fingerprint. `at` is the time it is made at, as in `20200131T120000`.
+    /// Makes a primary key of this algorithm and usage, and returns its fingerprint. `expires` may
+    /// be `never` or `2y`. `at` is the creation time, as in `20200131T120000`.
     pub fn primary(
         &self,
         user: &str,
@@ -100,7 +100,7 @@ impl GpgHome {
         fingerprints(&listed).remove(0)
     }
 
-    /// Adds a subkey; its fingerprint.
+    /// Adds a subkey, and returns its fingerprint.
     pub fn subkey(
         &self,
         primary: &str,
@@ -125,15 +125,15 @@ impl GpgHome {
         fingerprints(&listed).pop().unwrap()
     }
 
-    /// Makes a key that signs with one algorithm and a subkey that encrypts with another; its
-    /// fingerprint.
+    /// Makes a key that signs with one algorithm, with a subkey that encrypts with another, and
+    /// returns its fingerprint.
     pub fn key(&self, user: &str, primary: &str, subkey: &str, passphrase: &str) -> String {
         let fingerprint = self.primary(user, primary, "never", passphrase, "");
         self.subkey(&fingerprint, subkey, "never", passphrase, "");
         fingerprint
     }
 
-    /// Writes the public keys of these users into a file beside the home's own.
+    /// Writes the public keys of these users to a file in the home.
     pub fn export(&self, file: &str, users: &[&str]) -> PathBuf {
         let path = self.path().join(file);
         let armor = if file.ends_with(".asc") {
@@ -147,7 +147,7 @@ impl GpgHome {
         path
     }
 
-    /// The secret keys of a user.
+    /// Exports the secret keys of a user.
     pub fn export_secret(&self, armor: &str, user: &str, passphrase: &str) -> Vec<u8> {
         self.ok(
             &[
@@ -161,7 +161,7 @@ impl GpgHome {
         )
     }
 
-    /// Revokes a whole key by the certificate that was made with it.
+    /// Revokes a whole key with the certificate that was made with it.
     pub fn revoke(&self, fingerprint: &str) {
         let path = self
             .path()
@@ -170,7 +170,7 @@ impl GpgHome {
         self.ok(&["--import"], text.replace("\n:---", "\n---").as_bytes());
     }
 
-    /// Revokes the subkey of this number, counted from one.
+    /// Revokes the subkey with this number, counted from one.
     pub fn revoke_subkey(&self, fingerprint: &str, number: usize, passphrase: &str) {
         let said = format!("key {number}\nrevkey\ny\n0\nreplaced\n\ny\nsave\n");
         let mut command = Command::new("gpg");
@@ -210,7 +210,7 @@ impl GpgHome {
     }
 }
 
-/// Lets the agent forget what it knows, and read its configuration again.
+/// Makes the agent forget its passphrases and read its configuration again.
 pub fn reload(home: &GpgHome) {
     let gpgconf = |args: &[&str]| {
         let mut command = Command::new("gpgconf");
@@ -220,7 +220,7 @@ pub fn reload(home: &GpgHome) {
         String::from_utf8(output.stdout).unwrap()
     };
     gpgconf(&["--kill", "gpg-agent"]);
-    // It answers before it has gone, and who asks it then gets nothing.
+    // gpgconf returns before the agent has ended, and requests until then get no answer.
     let socket = gpgconf(&["--list-dirs", "agent-socket"]);
     let socket = Path::new(socket.trim_end());
     let begun = std::time::Instant::now();

@@ -9,7 +9,7 @@
     clippy::indexing_slicing,
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    reason = "what tests are made of fails by panicking"
+    reason = "test code fails by panicking"
 )]
 
 pub mod gpg;

@@ -1,4 +1,4 @@
-//! A real MariaDB or MySQL server for tests: thrown away, reached with a password over TCP.
+//! A real, temporary MariaDB or MySQL server for tests, reached with a password over TCP.
 
 use std::fs::File;
 use std::net::TcpListener;
@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-/// One of everything that a MariaDB database can hold, in an empty database.
+/// SQL that makes one of everything that a MariaDB database can hold, in an empty database.
 pub const EVERYTHING: &str = include_str!("../../core/tests/mariadb/zoo.sql");
-/// The account that [`MariadbServer::url`] connects as; it may do everything.
+/// The account of [`MariadbServer::url`], which has all privileges.
 pub const USER: &str = "keeper";
-/// Its password; it needs percent-encoding in a URL.
+/// The password of [`USER`]; it needs percent-encoding in a URL.
 pub const PASSWORD: &str = "pass/word @1";
 
-/// A running server. Dropping it stops it and removes it.
+/// A running server. Dropping it stops it and removes its files.
 pub struct MariadbServer {
     directory: tempfile::TempDir,
     client: PathBuf,
@@ -21,22 +21,22 @@ pub struct MariadbServer {
     child: Child,
 }
 
-/// Starts real MySQL servers, which come with `scripts/tools`.
+/// Starts real MySQL servers, which `scripts/tools` provides.
 pub struct MysqlServer;
 
 impl MysqlServer {
-    /// Makes and starts one.
+    /// Makes and starts a server.
     pub fn start() -> MariadbServer {
         MariadbServer::start_from(&Programs::mysql())
     }
 }
 
-/// Where `scripts/tools` unpacks the servers that Debian's stable release does not have.
+/// The directory where `scripts/tools` unpacks servers that Debian's stable release does not have.
 pub fn sid() -> PathBuf {
     unpacked("sid")
 }
 
-/// Where `scripts/tools` unpacks an older patch release of MariaDB and PostgreSQL.
+/// The directory where `scripts/tools` unpacks older patch releases of MariaDB and PostgreSQL.
 fn older() -> PathBuf {
     unpacked("older")
 }
@@ -57,7 +57,7 @@ pub fn mysql_path() -> String {
     format!("{0}/usr/bin:{0}/usr/sbin:{path}", sid.display())
 }
 
-/// The current `age` and its plugins.
+/// The path of a program of the current `age`, or of one of its plugins.
 pub fn current_age(program: &str) -> PathBuf {
     sid().join("usr/bin").join(program)
 }
@@ -127,7 +127,7 @@ impl Programs {
     }
 }
 
-/// The command as a user that servers run as, killed when the thread that starts it ends.
+/// A command that runs as the user of the servers, killed when the thread that starts it ends.
 fn unprivileged(program: &Path) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL"]);
@@ -145,7 +145,7 @@ fn succeed(command: &mut Command) {
     assert!(output.status.success(), "{command:?}: {said}");
 }
 
-/// Gives a directory to the user that servers run as.
+/// Makes the user of the servers the owner of a directory.
 fn give(directory: &Path) {
     if rustix::process::geteuid().is_root() {
         succeed(
@@ -156,7 +156,7 @@ fn give(directory: &Path) {
     }
 }
 
-/// A data directory that is made once and copied; whoever makes it holds the lock.
+/// A data directory that is made once and then copied. A lock keeps two processes from making it.
 fn template(programs: &Programs) -> PathBuf {
     let user = rustix::process::geteuid().as_raw();
     let base = std::env::temp_dir().join(format!("lifeboat-test-servers-{user}"));
@@ -174,7 +174,7 @@ fn template(programs: &Programs) -> PathBuf {
         let _ = std::fs::remove_dir_all(&template);
         std::fs::create_dir(&template).unwrap();
         give(&template);
-        // Root alone may pass, once it is made.
+        // The servers run as another user, which must be able to enter it.
         succeed(Command::new("chmod").arg("755").arg(&base));
         let mut install = unprivileged(&programs.install);
         install
@@ -262,12 +262,12 @@ impl MariadbServer {
         }
     }
 
-    /// The administrator's URL of a database, with the password, over TCP.
+    /// The URL of a database for [`USER`], with the password, over TCP.
     pub fn url(&self, database: &str) -> String {
         self.url_as(USER, "pass%2Fword%20%401", database)
     }
 
-    /// A URL of a database; user and password percent-encoded by the caller.
+    /// The URL of a database for another user. The caller percent-encodes user and password.
     pub fn url_as(&self, user: &str, password: &str, database: &str) -> String {
         format!(
             "mysql://{user}:{password}@127.0.0.1:{}/{database}",
@@ -275,22 +275,22 @@ impl MariadbServer {
         )
     }
 
-    /// Its TCP port on 127.0.0.1.
+    /// The TCP port on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Its unix socket, where `root` needs no password.
+    /// The unix socket, on which `root` needs no password.
     pub fn socket(&self) -> PathBuf {
         self.directory.path().join("socket")
     }
 
-    /// Its process.
+    /// The process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Runs statements as `root` and returns what they printed; panics when they fail.
+    /// Runs statements as `root` and returns what they printed. Panics if they fail.
     pub fn sql(&self, database: &str, sql: &str) -> String {
         let output = self.try_sql(database, sql);
         let said = String::from_utf8_lossy(&output.stderr);
@@ -300,7 +300,7 @@ impl MariadbServer {
             .to_owned()
     }
 
-    /// The same, whatever comes of it.
+    /// Runs statements as `root` and returns the result, even a failure.
     pub fn try_sql(&self, database: &str, sql: &str) -> Output {
         use std::io::Write as _;
         let mut command = Command::new(&self.client);
@@ -326,7 +326,7 @@ impl MariadbServer {
         output
     }
 
-    /// Stops it now, cutting every connection.
+    /// Stops the server at once, cutting every connection.
     pub fn stop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

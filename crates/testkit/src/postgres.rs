@@ -1,4 +1,4 @@
-//! A real PostgreSQL server for tests: thrown away, reached with a password over TCP.
+//! A real, temporary PostgreSQL server for tests, reached with a password over TCP.
 
 #![allow(
     clippy::disallowed_types,
@@ -16,14 +16,14 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// One of everything; for `PostgresServer::psql` by a superuser, in an empty database.
+/// SQL that makes one of everything, for a superuser's `PostgresServer::psql` in an empty database.
 pub const EVERYTHING: &str = include_str!("postgres/everything.sql");
-/// The superuser that [`PostgresServer::url`] connects as.
+/// The superuser of [`PostgresServer::url`].
 pub const USER: &str = "keeper";
-/// Its password; it needs percent-encoding in a URL.
+/// The password of [`USER`]; it needs percent-encoding in a URL.
 pub const PASSWORD: &str = "pass/word @1";
 
-/// A running server. Dropping it stops it and removes it.
+/// A running server. Dropping it stops it and removes its files.
 pub struct PostgresServer {
     directory: tempfile::TempDir,
     bin: PathBuf,
@@ -50,7 +50,7 @@ fn succeed(command: &mut Command) -> String {
         .to_owned()
 }
 
-/// The newest installed server's programs.
+/// The directory of the newest installed server's programs.
 pub fn newest_bin() -> PathBuf {
     let mut found: Vec<(u32, PathBuf)> = std::fs::read_dir("/usr/lib/postgresql")
         .into_iter()
@@ -71,7 +71,7 @@ pub fn newest_bin() -> PathBuf {
         .1
 }
 
-/// The command as a user that PostgreSQL runs as, killed when the thread that starts it ends.
+/// A command that runs as the user of PostgreSQL, killed when the thread that starts it ends.
 fn unprivileged(program: &Path) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL"]);
@@ -95,7 +95,7 @@ impl PostgresServer {
         Self::start_from(&newest_bin())
     }
 
-    /// Makes and starts a server from the programs in this directory.
+    /// Makes and starts a server with the programs in this directory.
     pub fn start_from(bin: &Path) -> Self {
         let directory = tempfile::Builder::new()
             .prefix("lbpg")
@@ -157,12 +157,12 @@ impl PostgresServer {
         }
     }
 
-    /// The superuser's URL of a database, with the password, over TCP.
+    /// The URL of a database for the superuser, with the password, over TCP.
     pub fn url(&self, database: &str) -> String {
         self.url_as(USER, "pass%2Fword%20%401", database)
     }
 
-    /// A URL of a database; user and password percent-encoded by the caller.
+    /// The URL of a database for another user. The caller percent-encodes user and password.
     pub fn url_as(&self, user: &str, password: &str, database: &str) -> String {
         format!(
             "postgres://{user}:{password}@127.0.0.1:{}/{database}",
@@ -170,22 +170,22 @@ impl PostgresServer {
         )
     }
 
-    /// Its TCP port on 127.0.0.1.
+    /// The TCP port on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// The directory of its unix socket, where everybody is trusted.
+    /// The directory of the unix socket, on which every user is trusted.
     pub fn socket(&self) -> &Path {
         self.directory.path()
     }
 
-    /// Its main process.
+    /// The process id of the main process.
     pub fn pid(&self) -> u32 {
         self.pid
     }
 
-    /// A `psql` by the superuser, reading standard input.
+    /// A `psql` command for the superuser that reads standard input.
     pub fn psql_command(&self, database: &str) -> Command {
         let mut command = Command::new(self.bin.join("psql"));
         command
@@ -207,7 +207,7 @@ impl PostgresServer {
         command
     }
 
-    /// Runs a script as the superuser and returns what it printed; panics when it fails.
+    /// Runs a script as the superuser and returns what it printed. Panics if it fails.
     pub fn psql(&self, database: &str, script: &str) -> String {
         let output = self.try_psql(database, script);
         assert!(
@@ -220,7 +220,7 @@ impl PostgresServer {
             .to_owned()
     }
 
-    /// The same, whatever comes of it.
+    /// Runs a script as the superuser and returns the result, even a failure.
     pub fn try_psql(&self, database: &str, script: &str) -> Output {
         use std::io::Write as _;
         let mut command = self.psql_command(database);
@@ -245,7 +245,7 @@ impl PostgresServer {
         );
     }
 
-    /// Stops it now, cutting every connection.
+    /// Stops the server at once, cutting every connection.
     pub fn stop(&mut self) {
         drop(self.stop.take());
         if let Some(keeper) = self.keeper.take() {
@@ -254,7 +254,7 @@ impl PostgresServer {
     }
 }
 
-/// Starts the server from a thread that lives as long as the server shall.
+/// Starts the server from a thread that lives as long as the server should.
 fn keep(bin: &Path, directory: &Path, port: u16) -> (u32, Sender<()>, JoinHandle<()>) {
     let mut command = unprivileged(&bin.join("postgres"));
     command

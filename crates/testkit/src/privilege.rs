@@ -1,12 +1,13 @@
-//! What a test may do on this machine. Root does everything; a test that another user cannot run
-//! is left out through [`needs_root`] or [`needs_mounts`], which say so on standard error.
+//! The privileges that a test has on this machine. Root may do everything. A test that another user
+//! cannot run is skipped through [`needs_root`] or [`needs_mounts`], which report it on standard
+//! error.
 
 #![allow(clippy::print_stderr, reason = "a test says what it leaves out")]
 
 use crate::tree::privileged;
 use std::process::{Command, Stdio};
 
-/// Returns `true`, and says so, when a test must be left out because only root can do `what`.
+/// Returns `true`, and reports it, if a test must be skipped because only root can do `what`.
 pub fn needs_root(what: &str) -> bool {
     let left_out = !privileged();
     if left_out {
@@ -15,8 +16,8 @@ pub fn needs_root(what: &str) -> bool {
     left_out
 }
 
-/// Returns `true`, and says so, when a test must be left out because this user may not mount
-/// anything, not even in namespaces of its own.
+/// Returns `true`, and reports it, if a test must be skipped because this user may not mount
+/// anything, not even in its own namespaces.
 pub fn needs_mounts() -> bool {
     let mut probe = Command::new("unshare");
     probe.args(mount_namespace()).arg("true");
@@ -28,7 +29,7 @@ pub fn needs_mounts() -> bool {
     left_out
 }
 
-/// The arguments of `unshare` for a namespace in which whoever runs the test may mount.
+/// The arguments of `unshare` for a namespace in which the user of the test may mount.
 pub fn mount_namespace() -> &'static [&'static str] {
     match privileged() {
         true => &["--mount"],

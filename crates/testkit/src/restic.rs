@@ -1,4 +1,4 @@
-//! Real restic programs: that of this release of Debian, and the current one.
+//! Real restic programs: the one of this release of Debian, and the current one.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,34 +7,34 @@ use std::process::Command;
 #[derive(Debug, Clone)]
 pub struct Restic(PathBuf);
 
-/// What a run ended with.
+/// The result of a run.
 #[derive(Debug)]
 pub struct Ended {
-    /// Its exit code.
+    /// The exit code.
     pub code: i32,
-    /// What it printed.
+    /// The standard output.
     pub stdout: String,
-    /// What it complained of.
+    /// The standard error.
     pub stderr: String,
 }
 
 impl Restic {
-    /// The one that is installed: 0.14.
+    /// The installed restic: 0.14.
     pub fn installed() -> Self {
         Restic("restic".into())
     }
 
-    /// The current one, which `scripts/tools` unpacks: 0.19.
+    /// The current restic, which `scripts/tools` unpacks: 0.19.
     pub fn current() -> Self {
         Restic(crate::mariadb::sid().join("usr/bin/restic"))
     }
 
-    /// Both.
+    /// Both restics.
     pub fn all() -> [Self; 2] {
         [Restic::installed(), Restic::current()]
     }
 
-    /// The command, without cache, for a repository with this password.
+    /// The command for a repository with this password, without a cache.
     pub fn command(&self, repository: &Path, password: &str) -> Command {
         let mut command = Command::new(&self.0);
         command
@@ -44,7 +44,7 @@ impl Restic {
         command
     }
 
-    /// Runs it.
+    /// Runs restic.
     pub fn run(&self, repository: &Path, password: &str, args: &[&str]) -> Ended {
         let output = self.command(repository, password).args(args).output();
         let output = output.expect("scripts/tools installs restic");
@@ -56,7 +56,7 @@ impl Restic {
         }
     }
 
-    /// Runs it; it must end well. What it printed.
+    /// Runs restic and returns what it printed. Panics if it fails.
     pub fn ok(&self, repository: &Path, password: &str, args: &[&str]) -> String {
         let ended = self.run(repository, password, args);
         assert_eq!(ended.code, 0, "{:?} {args:?}: {ended:?}", self.0);

@@ -1,8 +1,8 @@
 //! Real S3 servers for tests, and a proxy that breaks connections to them.
 //!
-//! A server lives as long as its value, and no longer than the test process even if that is
-//! killed: each runs under a shell that waits for the end of a pipe. `moto` keeps objects in
-//! memory and knows storage classes, encryption and accounts; `s3s-fs` keeps files and is fast.
+//! A server lives as long as its value, and no longer than the test process even if that is killed:
+//! each runs under a shell that waits for the end of a pipe. `moto` keeps objects in memory and
+//! supports storage classes, encryption and accounts; `s3s-fs` keeps files and is fast.
 
 #![allow(clippy::disallowed_types, clippy::unwrap_used, clippy::panic)]
 
@@ -14,10 +14,10 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// The path of an installed tool: below `LIFEBOAT_TOOLS`, or else `.tools` in the workspace.
+/// Returns the path of an installed tool, below `LIFEBOAT_TOOLS` or else `.tools` in the workspace.
 ///
 /// # Panics
-/// When it is not there; the message says what to do.
+/// Panics if the tool is missing; the message says what to do.
 pub fn tool(relative: &str) -> PathBuf {
     let tools = std::env::var_os("LIFEBOAT_TOOLS").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.tools"),
@@ -32,14 +32,15 @@ pub fn tool(relative: &str) -> PathBuf {
     path
 }
 
-/// A child that is killed when this value is dropped, and when this process ends in any way.
+/// A child process that is killed when this value is dropped, and when this process ends in any
+/// way.
 struct Server {
     child: Child,
 }
 
 impl Server {
     fn start(program: &Path, arguments: &[&str], directory: &Path) -> Server {
-        // `read` returns when the pipe closes, which the kernel sees to.
+        // `read` returns when the pipe closes, which the kernel guarantees.
         let script = "\"$@\" </dev/null & pid=$!; read -r _; kill -9 $pid; wait $pid";
         let log = std::fs::OpenOptions::new()
             .create(true)
@@ -67,7 +68,7 @@ impl Drop for Server {
     }
 }
 
-/// A port that nobody has now.
+/// Returns a port that is free now.
 fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()
@@ -85,12 +86,13 @@ fn wait_until_it_answers(what: &str, address: SocketAddr, directory: &Path) {
     panic!("{what} does not answer at {address}:\n{log}");
 }
 
-/// `moto_server`: everything in memory, no credentials asked until [`MotoServer::enforce`].
+/// A `moto_server`: keeps everything in memory, and checks no credentials until
+/// [`MotoServer::enforce`].
 pub struct MotoServer {
     address: SocketAddr,
-    /// A key for clients; any other does as well until credentials are enforced.
+    /// An access key for clients. Any other works too, until credentials are enforced.
     pub access_key: String,
-    /// Goes with it.
+    /// The secret key that belongs to it.
     pub secret_key: String,
     _server: Server,
     _directory: tempfile::TempDir,
@@ -120,19 +122,19 @@ impl MotoServer {
         }
     }
 
-    /// Its URL.
+    /// The URL.
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Where it listens.
+    /// The address on which it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Makes a bucket, in us-east-1.
+    /// Makes a bucket in us-east-1.
     pub fn create_bucket(&self, name: &str) {
-        // While it loads its parts, it fails now and then.
+        // While moto is still loading, it sometimes fails.
         let mut attempts = 0;
         let answer = loop {
             let answer = self.request("PUT", &format!("/{name}"), &[], b"");
@@ -145,7 +147,7 @@ impl MotoServer {
         assert_eq!(answer.status, 200, "{}", answer.text());
     }
 
-    /// Lets anybody do these things with a bucket and what is in it: `s3:GetObject`,
+    /// Allows anybody these actions on a bucket and its objects, such as `s3:GetObject` or
     /// `s3:ListBucket`.
     pub fn publish(&self, bucket: &str, actions: &[&str]) {
         let actions: Vec<String> = actions.iter().map(|a| format!("\"{a}\"")).collect();
@@ -158,15 +160,15 @@ impl MotoServer {
         assert_eq!(answer.status, 200, "{}", answer.text());
     }
 
-    /// Has a bucket keep every version of its objects from now on.
+    /// Makes a bucket keep every version of its objects from now on.
     pub fn version(&self, bucket: &str) {
         let body = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
         let answer = self.request("PUT", &format!("/{bucket}?versioning"), &[], body);
         assert_eq!(answer.status, 200, "{}", answer.text());
     }
 
-    /// A request with a signature that only looks like one, which is enough until credentials are
-    /// enforced: to see or to set what a client cannot.
+    /// Sends a request with a dummy signature, which is enough until credentials are enforced. It
+    /// sees and sets what a client cannot.
     pub fn request(
         &self,
         method: &str,
@@ -181,7 +183,7 @@ impl MotoServer {
         try_request(self.address, method, path, &headers, body).unwrap()
     }
 
-    /// Makes a user with this policy (a JSON document), and from now on believes only known keys.
+    /// Makes a user with this policy (a JSON document), and accepts only known keys from now on.
     /// Returns the user's access key and secret key.
     pub fn enforce(&self, policy: &str) -> (String, String) {
         let iam = |form: String| {
@@ -215,16 +217,16 @@ impl MotoServer {
 const S3_SCOPE: &str = "AWS4-HMAC-SHA256 Credential=mock/20260101/us-east-1/s3/aws4_request, \
                         SignedHeaders=host, Signature=0";
 
-/// Tells moto, which looks at nothing else of it, that a request is for IAM.
+/// A credential scope that tells moto that a request is for IAM. moto checks nothing else in it.
 const IAM_SCOPE: &str = "AWS4-HMAC-SHA256 Credential=mock/20260101/us-east-1/iam/aws4_request, \
                          SignedHeaders=host, Signature=0";
 
-/// `s3s-fs`: buckets are directories, objects files, and signatures are checked.
+/// An `s3s-fs`: buckets are directories, objects are files, and signatures are checked.
 pub struct S3sServer {
     address: SocketAddr,
-    /// The key it knows.
+    /// The access key it accepts.
     pub access_key: String,
-    /// Goes with it.
+    /// The secret key that belongs to it.
     pub secret_key: String,
     _server: Server,
     directory: tempfile::TempDir,
@@ -236,7 +238,7 @@ impl S3sServer {
         Self::start_in(&std::env::temp_dir())
     }
 
-    /// The same, keeping its files beneath `parent`.
+    /// Starts a server that keeps its files below `parent`.
     pub fn start_in(parent: &Path) -> S3sServer {
         let directory = tempfile::tempdir_in(parent).unwrap();
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
@@ -265,12 +267,12 @@ impl S3sServer {
         }
     }
 
-    /// Its URL.
+    /// The URL.
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Where it listens.
+    /// The address on which it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -280,25 +282,25 @@ impl S3sServer {
         std::fs::create_dir(self.data().join(name)).unwrap();
     }
 
-    /// Where it keeps its files, parts of unfinished uploads among them.
+    /// The directory of its files, which include parts of unfinished uploads.
     pub fn data(&self) -> PathBuf {
         self.directory.path().join("data")
     }
 }
 
-/// An answer to a plain request.
+/// The answer to a plain request.
 #[derive(Debug, Clone)]
 pub struct Answer {
     /// The HTTP status.
     pub status: u16,
-    /// Names in lower case.
+    /// The headers; names are in lower case.
     pub headers: Vec<(String, String)>,
-    /// What followed.
+    /// The body.
     pub body: Vec<u8>,
 }
 
 impl Answer {
-    /// A header, by its name in lower case.
+    /// The value of a header, by its name in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
         let found = self.headers.iter().find(|(n, _)| n == name);
         found.map(|(_, value)| value.as_str())
@@ -310,7 +312,7 @@ impl Answer {
     }
 }
 
-/// One request on a connection of its own, read to its end.
+/// Sends one request on its own connection, and reads the answer to its end.
 fn try_request(
     address: SocketAddr,
     method: &str,
@@ -361,13 +363,13 @@ fn percent_encode(text: &str) -> String {
     text.bytes().map(encode).collect()
 }
 
-/// A TCP proxy that does damage on demand.
+/// A TCP proxy that damages connections on demand.
 pub struct FaultyProxy {
     address: SocketAddr,
     shared: Arc<Faults>,
 }
 
-/// Which way bytes go.
+/// The direction in which bytes go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
     /// From the server to the client.
@@ -376,18 +378,20 @@ pub enum Way {
     Up,
 }
 
-/// What to do to a connection.
+/// A fault to inject into a connection.
 #[derive(Debug, Clone)]
 pub enum Fault {
-    /// Cuts it once more than this many bytes went this way on it.
+    /// Cuts the connection after more than this many bytes in this direction.
     Cut(Way, u64),
-    /// Lets nothing more through once more than this many bytes went this way on it, and keeps it open.
+    /// Stops passing bytes after more than this many in this direction, and keeps the connection
+    /// open.
     Stall(Way, u64),
-    /// Flips one bit of the byte at this place of what goes this way on it.
+    /// Flips one bit of the byte at this offset in this direction.
     Flip(Way, u64),
-    /// Lets a request that contains this text through, and cuts before its answer.
+    /// Passes on a request that contains this text, and cuts the connection before its answer.
     LoseAnswerTo(String),
-    /// Answers a request that contains the first text with a status and a body, and cuts.
+    /// Answers a request that contains the first text with this status and body, then cuts the
+    /// connection.
     Answer(String, u16, String),
 }
 
@@ -400,7 +404,7 @@ struct Faults {
 }
 
 impl FaultyProxy {
-    /// Forwards a free local port to `target`, faithfully until [`FaultyProxy::set`].
+    /// Forwards a free local port to `target`, without faults until [`FaultyProxy::set`].
     pub fn start(target: SocketAddr) -> FaultyProxy {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -421,23 +425,23 @@ impl FaultyProxy {
         FaultyProxy { address, shared }
     }
 
-    /// Its URL.
+    /// The URL of the proxy.
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// From now on does this to connections, so many times.
+    /// Injects this fault from now on, this many times.
     pub fn set(&self, fault: Fault, times: i64) {
         *self.shared.fault.lock().unwrap() = Some(fault);
         self.shared.left.store(times, Ordering::SeqCst);
     }
 
-    /// The first lines of the requests since the last call, in the order they came.
+    /// Returns the first lines of the requests since the last call, in the order of arrival.
     pub fn requests(&self) -> Vec<String> {
         std::mem::take(&mut self.shared.requests.lock().unwrap())
     }
 
-    /// How often damage was done.
+    /// The number of faults that were injected.
     pub fn done(&self) -> u64 {
         self.shared.done.load(Ordering::SeqCst)
     }
@@ -469,7 +473,8 @@ impl Faults {
             if let Some(answer) = self.own_answer(way, chunk) {
                 let _ = from.write_all(answer.as_bytes());
                 let _ = from.shutdown(Shutdown::Write);
-                // Closing with something unread would reset the connection, and the answer with it.
+                // Closing with unread data would reset the connection, and the answer would be
+                // lost.
                 let _ = from.set_read_timeout(Some(Duration::from_secs(5)));
                 while matches!(from.read(&mut buffer), Ok(1..)) {}
                 break;
@@ -483,7 +488,7 @@ impl Faults {
         let _ = from.shutdown(Shutdown::Both);
     }
 
-    /// Notes the first line of a request, where a chunk begins with one.
+    /// Records the first line of a request, if a chunk begins with one.
     fn note(&self, chunk: &[u8]) {
         let line = chunk.split(|b| *b == b'\r').next().unwrap_or_default();
         if line.ends_with(b" HTTP/1.1") {
@@ -492,7 +497,7 @@ impl Faults {
         }
     }
 
-    /// Does the damage that is due; false when the connection must end here.
+    /// Injects the fault that is due. Returns false if the connection must end here.
     fn lets_pass(&self, way: Way, passed: u64, chunk: &mut [u8], lose_answer: &AtomicBool) -> bool {
         let end = passed + chunk.len() as u64;
         if way == Way::Down && lose_answer.load(Ordering::SeqCst) {
@@ -501,7 +506,7 @@ impl Faults {
         let fault = self.fault.lock().unwrap().clone();
         match fault {
             Some(Fault::Stall(w, after)) if w == way && end > after && self.take() => {
-                // Both ends stay open as long as this thread is there.
+                // Both ends stay open for as long as this thread runs.
                 loop {
                     std::thread::park();
                 }
@@ -523,7 +528,7 @@ impl Faults {
         }
     }
 
-    /// What to answer in place of the server.
+    /// The answer to give in place of the server, if any.
     fn own_answer(&self, way: Way, chunk: &[u8]) -> Option<String> {
         match self.fault.lock().unwrap().clone() {
             Some(Fault::Answer(text, status, body))
@@ -538,7 +543,7 @@ impl Faults {
         }
     }
 
-    /// Whether damage is still to be done, which is then counted.
+    /// Takes one of the faults still to be injected. Returns whether there was one.
     fn take(&self) -> bool {
         let due = self.left.fetch_sub(1, Ordering::SeqCst) > 0;
         if due {

@@ -1,18 +1,18 @@
-//! A file system that never answers, as one of a server that is gone.
+//! A file system that never answers, like one whose server is gone.
 
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// It is mounted until this is dropped; then whoever waits for it gets an error.
+/// A silent mount. When it is dropped, all waiting calls fail.
 pub struct Silent {
     at: PathBuf,
-    /// Nobody reads the questions from it.
+    /// Nobody reads requests from it.
     _device: File,
 }
 
 impl Silent {
-    /// Mounts it; `None` where there is no `/dev/fuse`, or no right to mount.
+    /// Mounts it; `None` if there is no `/dev/fuse`, or mounting is not permitted.
     pub fn mount(at: &Path) -> Option<Silent> {
         let device = OpenOptions::new().read(true).write(true).open("/dev/fuse");
         let device = device.ok()?;

@@ -1,7 +1,7 @@
-//! A real OpenSSH server for tests: on a free port of this host, with host keys, users' keys and a
-//! configuration of its own, all below one directory that goes with it.
+//! A real OpenSSH server for tests, on a free port of this host. Its host keys, users' keys and
+//! configuration are in one directory that is removed with it.
 //!
-//! It takes logins of the user that runs the test, by public key alone. It lives as long as its
+//! It accepts logins of the user that runs the test, by public key only. It lives as long as its
 //! value, and no longer than the test process even if that is killed.
 
 #![allow(clippy::disallowed_types, clippy::unwrap_used, clippy::panic)]
@@ -13,10 +13,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// How long anything of the server may take.
+/// The time limit for any action of the server.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A running `sshd`. Dropping it ends it, with its connections, and removes everything.
+/// A running `sshd`. Dropping it ends the server and its connections, and removes its files.
 pub struct SshServer {
     directory: tempfile::TempDir,
     port: u16,
@@ -25,12 +25,12 @@ pub struct SshServer {
     server: Option<Child>,
 }
 
-/// A user's key pair that the server knows.
+/// The key pair of a user.
 #[derive(Debug, Clone)]
 pub struct UserKey {
-    /// The private key's file, 0600; its public half is beside it, with `.pub`.
+    /// The path of the private key, mode 0600. The public key is beside it, with `.pub` appended.
     pub path: PathBuf,
-    /// The private key, as in the file.
+    /// The private key, as in its file.
     pub private: String,
     /// The public key, as a line of `authorized_keys`.
     pub public: String,
@@ -70,16 +70,17 @@ impl SshServer {
         Self::start_with(&[])
     }
 
-    /// Starts a server with these lines before the others of its `sshd_config`, which win over
-    /// them: `SetEnv PATH=…`, `MaxSessions 1`; `%D` in them is the server's directory, in which
-    /// `files` is [`SshServer::sftp_root`].
+    /// Starts a server with these lines before the others of its `sshd_config`, so that they take
+    /// precedence: for example `SetEnv PATH=…` or `MaxSessions 1`. `%D` in a line is the server's
+    /// directory, in which `files` is [`SshServer::sftp_root`].
     pub fn start_with(lines: &[&str]) -> Self {
         let directory = tempfile::Builder::new()
             .prefix("lbssh")
             .tempdir_in("/tmp")
             .unwrap();
         if rustix::process::geteuid().is_root() {
-            // Where Debian's sshd leaves its privileges; the init script makes it elsewhere.
+            // The directory that Debian's sshd needs for privilege separation; elsewhere its init
+            // script makes it.
             std::fs::create_dir_all("/run/sshd").unwrap();
         }
         generate(&directory.path().join("host"), "ed25519", "");
@@ -132,7 +133,7 @@ impl SshServer {
              UseDNS no\nLogLevel VERBOSE\nMaxStartups 100\nSubsystem sftp internal-sftp\n",
         );
         self.write("sshd_config", &config);
-        // Later versions shut a client out that failed often, and ours fail on purpose.
+        // Newer versions block clients that fail often, and these tests fail on purpose.
         let stricter = format!("{config}PerSourcePenalties no\n");
         self.write("sshd_config.new", &stricter);
         let knows = Command::new(sshd())
@@ -144,7 +145,7 @@ impl SshServer {
             self.write("sshd_config", &stricter);
         }
         let _ = std::fs::remove_file(self.path("pid"));
-        // `read` returns when the pipe closes, which the kernel sees to.
+        // `read` returns when the pipe closes, which the kernel guarantees.
         let script = "\"$@\" </dev/null & pid=$!; read -r _; kill -9 $pid; wait $pid";
         let child = Command::new("/bin/sh")
             .args(["-c", script, "server"])
@@ -179,12 +180,12 @@ impl SshServer {
                 .is_ok_and(|()| &banner == b"SSH-")
     }
 
-    /// Its address: 127.0.0.1.
+    /// The address: 127.0.0.1.
     pub fn host(&self) -> &'static str {
         "127.0.0.1"
     }
 
-    /// Its TCP port.
+    /// The TCP port.
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -194,12 +195,13 @@ impl SshServer {
         &self.user
     }
 
-    /// `user@127.0.0.1:port`.
+    /// The address as `user@127.0.0.1:port`.
     pub fn address(&self) -> String {
         format!("{}@127.0.0.1:{}", self.user, self.port)
     }
 
-    /// Makes a key pair (`ed25519`, `ecdsa` or `rsa`) that may log in; no passphrase when empty.
+    /// Makes a key pair (`ed25519`, `ecdsa` or `rsa`) that may log in. An empty passphrase means
+    /// none.
     pub fn user_key(&self, name: &str, kind: &str, passphrase: &str) -> UserKey {
         let key = self.stranger_key(name, kind, passphrase);
         let mut authorized = std::fs::read_to_string(self.path("authorized_keys")).unwrap();
@@ -219,49 +221,50 @@ impl SshServer {
         }
     }
 
-    /// The private key that [`SshServer::config_path`] names.
+    /// The private key named in [`SshServer::config_path`].
     pub fn identity_path(&self) -> PathBuf {
         self.path("id")
     }
 
-    /// A client configuration that logs in and knows the host key: for `ssh -F`.
+    /// A client configuration for `ssh -F` that logs in and knows the host key.
     pub fn config_path(&self) -> PathBuf {
         self.path("ssh_config")
     }
 
-    /// A `known_hosts` file with the first host key; [`SshServer::rotate_host_key`] leaves it.
+    /// A `known_hosts` file with the first host key. [`SshServer::rotate_host_key`] does not change
+    /// it.
     pub fn known_hosts_path(&self) -> PathBuf {
         self.path("known_hosts")
     }
 
-    /// The line of a `known_hosts` file for the host key of now.
+    /// The line of a `known_hosts` file for the current host key.
     pub fn known_hosts(&self) -> String {
         let public = std::fs::read_to_string(self.path("host.pub")).unwrap();
         format!("[127.0.0.1]:{} {public}", self.port)
     }
 
-    /// The fingerprint of the host key of now: `SHA256:…`.
+    /// The fingerprint of the current host key: `SHA256:…`.
     pub fn host_fingerprint(&self) -> String {
         let shown = run(Command::new("ssh-keygen").arg("-lf").arg(self.path("host")));
         shown.split(' ').nth(1).unwrap().to_owned()
     }
 
-    /// An empty directory for whoever logs in; `internal-sftp` serves it by its absolute path.
+    /// An empty directory for users that log in. `internal-sftp` serves it by its absolute path.
     pub fn sftp_root(&self) -> PathBuf {
         self.path("files")
     }
 
-    /// Everything the server logged.
+    /// The whole log of the server.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.path("log")).unwrap_or_default()
     }
 
-    /// How many logins there were.
+    /// The number of logins so far.
     pub fn logins(&self) -> usize {
         self.log().matches("Accepted publickey for").count()
     }
 
-    /// Makes another host key and restarts.
+    /// Makes a new host key and restarts the server.
     pub fn rotate_host_key(&mut self) {
         for name in ["host", "host.pub"] {
             std::fs::remove_file(self.path(name)).unwrap();
@@ -270,13 +273,13 @@ impl SshServer {
         self.restart();
     }
 
-    /// Stops it and starts it again on the same port; connections are cut.
+    /// Restarts the server on the same port; connections are cut.
     pub fn restart(&mut self) {
         self.stop();
         self.launch();
     }
 
-    /// Ends it, with its connections.
+    /// Stops the server and its connections.
     pub fn stop(&mut self) {
         self.kill_connections();
         if let Some(mut server) = self.server.take() {
@@ -285,7 +288,7 @@ impl SshServer {
         }
     }
 
-    /// The processes that serve connections of now (not what they started).
+    /// The processes that serve the current connections, without the commands they started.
     pub fn connections(&self) -> Vec<u32> {
         let pid = std::fs::read_to_string(self.path("pid")).unwrap_or_default();
         let Ok(listener) = pid.trim().parse() else {
@@ -304,18 +307,18 @@ impl SshServer {
         found
     }
 
-    /// Cuts every connection at once, as when the way to the server breaks; what runs for them is
-    /// not told in any other way.
+    /// Cuts every connection at once, as when the network to the server fails. The commands that
+    /// run for them get no other notice.
     pub fn kill_connections(&self) {
         self.signal(Signal::KILL);
     }
 
-    /// Stops every connection from being served without closing it, as when packets are lost.
+    /// Suspends every connection without closing it, as when packets are lost.
     pub fn freeze_connections(&self) {
         self.signal(Signal::STOP);
     }
 
-    /// Takes [`SshServer::freeze_connections`] back.
+    /// Resumes what [`SshServer::freeze_connections`] suspended.
     pub fn thaw_connections(&self) {
         self.signal(Signal::CONT);
     }

@@ -1,4 +1,4 @@
-//! Awkward directory trees, databases that are written to all the time, and hostile archives.
+//! Awkward directory trees, databases under constant writes, and hostile archives.
 
 #![allow(
     clippy::disallowed_methods,
@@ -25,7 +25,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tar::{EntryType, Header};
 
-/// Whether this process may give files away.
+/// Returns whether this process may change the owners of files.
 pub fn privileged() -> bool {
     rustix::process::geteuid().is_root()
 }
@@ -34,7 +34,7 @@ fn mode(path: &Path, mode: u32) {
     rustix::fs::chmod(path, Mode::from_raw_mode(mode)).unwrap();
 }
 
-/// Sets a modification time, of a link itself.
+/// Sets a modification time; of a link, its own.
 pub fn set_mtime(path: &Path, seconds: i64, nanoseconds: u32) {
     let times = Timestamps {
         last_access: Timespec {
@@ -55,12 +55,12 @@ pub fn set_attribute(path: &Path, name: &str, value: &[u8]) {
     rustix::fs::setxattr(path, name, value, XattrFlags::empty()).unwrap();
 }
 
-/// `user::rw-,user:1234:rw-,group::r--,mask::rw-,other::r--` for the kernel, in an order that is
-/// not canonical.
+/// The list `user::rw-,user:1234:rw-,group::r--,mask::rw-,other::r--` in the kernel's format, in an
+/// order that is not canonical.
 pub const ACL: &[u8] = b"\x02\0\0\0\x01\0\x06\0\xff\xff\xff\xff\x02\0\x06\0\xd2\x04\0\0\x04\0\x04\0\xff\xff\xff\xff\x10\0\x06\0\xff\xff\xff\xff\x20\0\x04\0\xff\xff\xff\xff";
 
-/// [`ACL`] for a directory: whoever is not root must be able to enter what it owns, so for others
-/// the owner may do everything.
+/// [`ACL`] for a directory. A user other than root must be able to enter its own directory, so then
+/// the owner gets all permissions.
 pub fn directory_acl() -> Vec<u8> {
     let mut list = ACL.to_vec();
     if !privileged() {
@@ -69,11 +69,11 @@ pub fn directory_acl() -> Vec<u8> {
     list
 }
 
-/// Makes a tree of all that a files backup must carry below `top`, which is made.
+/// Makes the directory `top` with everything that a files backup must preserve.
 ///
-/// Names with spaces, quotes, newlines and bytes that are not UTF-8; long names and paths; links
-/// (dangling, absolute, long); hard links; sparse files; every kind of mode bit; old, future and
-/// fractional times; attributes and access control lists; and with privilege: foreign owners,
+/// It has names with spaces, quotes, newlines and bytes that are not UTF-8; long names and paths;
+/// links (dangling, absolute, long); hard links; sparse files; every kind of mode bit; old, future
+/// and fractional times; attributes and access control lists; and for root also foreign owners and
 /// capabilities. Sockets and pipes, which no archive holds, are beside them in `top/special`.
 pub fn awkward(top: &Path) {
     fs::create_dir_all(top).unwrap();
@@ -133,7 +133,7 @@ fn modes_and_times(top: &Path) {
     let modes = top.join("modes");
     fs::create_dir(&modes).unwrap();
     for bits in [0o4755, 0o2755, 0o0000, 0o0444, 0o7777, 0o1644, 0o0600] {
-        // Nobody but root reads a file that its owner may not.
+        // Only root can read a file whose owner has no permission.
         let bits = if bits == 0 && !privileged() {
             0o0400
         } else {
@@ -231,19 +231,19 @@ fn owners(top: &Path) {
     mode(&path, 0o6755);
 }
 
-/// Gives a file or link to another owner.
+/// Changes the owner of a file or link.
 pub fn give(path: &Path, uid: u32, gid: u32) {
     let nofollow = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
     let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
     rustix::fs::chownat(CWD, path, uid, gid, nofollow).unwrap();
 }
 
-/// A SQLite database that two other processes write to until it is dropped.
+/// A SQLite database to which two other processes write until it is dropped.
 ///
-/// Every transaction moves money between two accounts and appends to a journal table, so that in
-/// every consistent copy the balances sum to [`LiveDatabase::TOTAL`] and the journal has no gaps.
+/// Every transaction moves money between two accounts and appends to a journal table. So in every
+/// consistent copy the balances sum to [`LiveDatabase::TOTAL`] and the journal has no gaps.
 pub struct LiveDatabase {
-    /// Where it is.
+    /// The path of the database.
     pub path: PathBuf,
     stop: Arc<AtomicBool>,
     commits: Arc<AtomicU64>,
@@ -251,11 +251,11 @@ pub struct LiveDatabase {
 }
 
 impl LiveDatabase {
-    /// What all balances sum to.
+    /// The sum of all balances.
     pub const TOTAL: i64 = 1000 * 100;
 
-    /// Makes a database of this journal mode (`wal`, `delete`, `truncate`, `persist`) and has it
-    /// written to.
+    /// Makes a database with this journal mode (`wal`, `delete`, `truncate`, `persist`) and starts
+    /// the writers.
     pub fn start(path: &Path, journal: &str) -> Self {
         let database = Connection::open(path).unwrap();
         database
@@ -288,12 +288,12 @@ impl LiveDatabase {
         }
     }
 
-    /// Transactions committed so far.
+    /// The number of transactions committed so far.
     pub fn commits(&self) -> u64 {
         self.commits.load(Ordering::Relaxed)
     }
 
-    /// Waits until so many more transactions were committed.
+    /// Waits until this many more transactions are committed.
     pub fn await_commits(&self, count: u64) {
         let target = self.commits() + count;
         while self.commits() < target {
@@ -301,7 +301,7 @@ impl LiveDatabase {
         }
     }
 
-    /// What must hold in every copy: an error names what does not.
+    /// Checks the invariants of a copy. The error names the one that does not hold.
     pub fn check(copy: &Path) -> Result<(), String> {
         let say = |error: rusqlite::Error| error.to_string();
         let database = Connection::open(copy).map_err(say)?;
@@ -322,8 +322,8 @@ impl LiveDatabase {
     }
 }
 
-/// Feeds transactions to a `sqlite3` process: writers in this process would lose their locks to
-/// whatever opens and closes the file here, as no other program's do.
+/// Feeds transactions to a `sqlite3` process. A writer in this process would lose its locks
+/// whenever something else in it opens and closes the file.
 fn write_until(path: &Path, stop: &AtomicBool, commits: &AtomicU64) {
     let mut process = Command::new("sqlite3")
         .arg(path)
@@ -341,7 +341,7 @@ fn write_until(path: &Path, stop: &AtomicBool, commits: &AtomicU64) {
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1);
         let (from, to) = ((number >> 40) % 1000 + 1, (number >> 20) % 1000 + 1);
-        // Each statement keeps the invariants by itself, should a transaction not begin.
+        // Each statement keeps the invariants by itself, in case a transaction does not begin.
         writeln!(
             input,
             "begin immediate;
@@ -368,7 +368,7 @@ impl Drop for LiveDatabase {
     }
 }
 
-/// A member of a hand-made archive: whatever is asked for, honest or not.
+/// A member of a hand-made archive, with any fields, valid or not.
 pub fn member(kind: u8, name: &[u8], link: &[u8], data: &[u8]) -> Vec<u8> {
     let mut header = Header::new_ustar();
     header.set_entry_type(EntryType::new(kind));
@@ -386,7 +386,7 @@ pub fn member(kind: u8, name: &[u8], link: &[u8], data: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// As [`member`], but saying another size than its data has.
+/// A member whose header states another size than its data has.
 pub fn member_of_size(kind: u8, name: &[u8], size: u64, data: &[u8]) -> Vec<u8> {
     let mut bytes = member(kind, name, b"", data);
     let mut header = Header::new_old();
@@ -397,7 +397,7 @@ pub fn member_of_size(kind: u8, name: &[u8], size: u64, data: &[u8]) -> Vec<u8> 
     bytes
 }
 
-/// A PAX header of these records.
+/// A PAX header with these records.
 pub fn pax(records: &[(&str, &[u8])]) -> Vec<u8> {
     let mut body = Vec::new();
     for (key, value) in records {
@@ -410,15 +410,15 @@ pub fn pax(records: &[(&str, &[u8])]) -> Vec<u8> {
     member(b'x', b"PaxHeaders/x", b"", &body)
 }
 
-/// An archive of these members, with its end.
+/// An archive of these members, with its end marker.
 pub fn archive(members: &[Vec<u8>]) -> Vec<u8> {
     let mut bytes = members.concat();
     bytes.resize(bytes.len() + 1024, 0);
     bytes
 }
 
-/// Archives that no honest backup makes, by what is wrong with them. `outside` is a directory that
-/// must stay as it is.
+/// Archives that no honest backup makes, each with the name of its fault. `outside` is a directory
+/// that must stay unchanged.
 pub fn hostile(outside: &Path) -> Vec<(&'static str, Vec<u8>)> {
     let outside = outside.as_os_str().as_bytes();
     let cases = [
@@ -431,10 +431,10 @@ pub fn hostile(outside: &Path) -> Vec<(&'static str, Vec<u8>)> {
     cases.into_iter().flatten().map(archived).collect()
 }
 
-/// What is wrong with an archive, and its members.
+/// The name of a fault, and the members of its archive.
 type Case = (&'static str, Vec<Vec<u8>>);
 
-/// A member with something in it.
+/// A member with some content.
 fn evil(name: &[u8]) -> Vec<u8> {
     member(b'0', name, b"", b"evil")
 }

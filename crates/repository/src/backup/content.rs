@@ -1,4 +1,4 @@
-//! The content of files: read, cut, and stored.
+//! Reads the content of files, cuts it into chunks, and stores them.
 
 use super::Backup;
 use crate::chunker::{CHUNK_BYTES_MIN, Chunks, Input};
@@ -24,16 +24,16 @@ thread_local! {
 
 /// A file below this size is one chunk.
 const SMALL_BYTES: u64 = CHUNK_BYTES_MIN as u64;
-/// A file from this size on is huge: one of them at a time is worked on by all threads. Any other
-/// is worked on by one thread, which keeps memory bounded, since a thread that waits for others
-/// takes up further files.
+/// A file of at least this size is huge: all threads work on it together, on one such file at a
+/// time. One thread works on any smaller file. That bounds memory, since a thread that waits for
+/// others takes up further files.
 const HUGE_BYTES: u64 = 32 << 20;
 
-/// The blobs of a file, and its bytes. The inner error leaves it out.
+/// The blobs of a file, and its size in bytes. With an inner error the file is left out.
 pub(super) type Content = io::Result<(Vec<Id>, u64)>;
 
 impl Backup<'_> {
-    /// Stores what is in the file at this path, which should be this long.
+    /// Stores the content of the file at this path, which is expected to have this many bytes.
     pub(super) fn content(&self, path: &Path, file: File, expected: u64) -> Result<Content> {
         // Taken, not borrowed: while this thread waits it may take up another file.
         let mut buffers = BUFFERS.take();
@@ -53,7 +53,7 @@ impl Backup<'_> {
         stored
     }
 
-    /// One chunk, unless the file has grown.
+    /// Stores the file as one chunk, unless it has grown.
     fn small(&self, mut file: File, expected: u64, buffers: &mut Buffers) -> Result<Content> {
         buffers.small.clear();
         let read = read_small(&mut file, expected, &mut buffers.small);
@@ -82,7 +82,7 @@ impl Backup<'_> {
         stored
     }
 
-    /// Cuts a stream and stores the chunks. `buffer` is room to work in.
+    /// Cuts a stream and stores its chunks. `buffer` is working space.
     pub(super) fn stream(
         &self,
         pipeline: Pipeline<'_>,
@@ -96,8 +96,8 @@ impl Backup<'_> {
     }
 }
 
-/// Reads a file that should be this long, and of a longer one as much as shows that it is no small
-/// one. A read that ends early is asked again only where it ends too early.
+/// Reads a file of the expected length; if it is longer, only enough to show that it is not a
+/// small one. A short read is repeated only if it ends before the expected length.
 fn read_small(file: &mut File, expected: u64, into: &mut Vec<u8>) -> io::Result<usize> {
     let room = usize::try_from(expected).unwrap_or(0) + 1;
     into.resize(room, 0);

@@ -1,4 +1,4 @@
-//! What a backup has seen so far, counted as restic counts it.
+//! Counts what a backup has seen so far, the way restic does.
 
 use super::{Skipped, Unread};
 use crate::error::Error;
@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Entries of a kind, beside those of the parent snapshot.
+/// Counts of one kind of entry, compared with the parent snapshot.
 #[derive(Default)]
 struct Kinds {
     new: AtomicU64,
@@ -40,11 +40,11 @@ pub(super) struct Counts {
     files: Kinds,
     directories: Kinds,
     bytes: AtomicU64,
-    /// Files that were not read.
+    /// Files that were not read, because they are unchanged.
     unread: AtomicU64,
     skipped: Mutex<Vec<Skipped>>,
     set_aside: Mutex<Vec<PathBuf>>,
-    /// What of the parent snapshot could not be read.
+    /// The parts of the parent snapshot that could not be read.
     unreadable: Mutex<Option<Unread>>,
 }
 
@@ -57,7 +57,7 @@ fn get(counter: &AtomicU64) -> u64 {
 }
 
 impl Counts {
-    /// Nothing yet.
+    /// Counters that all begin at zero.
     pub(super) fn begin() -> Self {
         Counts {
             begun: Timestamp::now(),
@@ -71,7 +71,7 @@ impl Counts {
         }
     }
 
-    /// Counts an entry that is in the snapshot now, by what the parent snapshot has in its place.
+    /// Counts an entry of the new snapshot. `was` is the parent snapshot's entry of that name.
     pub(super) fn note(&self, was: Option<&Node>, is: &Node) {
         match is.kind {
             NodeKind::File => {
@@ -83,12 +83,12 @@ impl Counts {
         }
     }
 
-    /// Counts a file that is as it was, and so is not read.
+    /// Counts an unchanged file, which is not read.
     pub(super) fn unread(&self) {
         count(&self.unread);
     }
 
-    /// Notes that something of the parent snapshot cannot be read.
+    /// Notes that a part of the parent snapshot cannot be read.
     pub(super) fn unreadable(&self, error: Error) {
         let mut noted = lock(&self.unreadable);
         noted.get_or_insert(Unread { count: 0, error }).count += 1;
@@ -102,7 +102,7 @@ impl Counts {
         lock(&self.set_aside).push(path);
     }
 
-    /// In the order of their paths.
+    /// Takes the paths that a restore had set aside, sorted.
     pub(super) fn take_set_aside(&self) -> Vec<PathBuf> {
         let mut paths = std::mem::take(&mut *lock(&self.set_aside));
         paths.sort_unstable();
@@ -125,7 +125,7 @@ impl Counts {
         std::mem::take(&mut *lock(&self.skipped))
     }
 
-    /// All of it, at the end of a backup.
+    /// The summary, at the end of a backup.
     pub(super) fn summary(&self, zone: &TimeZone, added: Added) -> Summary {
         Summary {
             backup_start: Time::new(self.begun, zone),

@@ -1,7 +1,8 @@
-//! Directories: their entries beside those that the parent snapshot has, and their trees.
+//! Backs up directories: compares their entries with those in the parent snapshot, and stores their
+//! trees.
 //!
-//! Entries are worked on in batches, so that in a directory with very many of them only their names
-//! and the compressed tree take memory that grows with their number.
+//! Entries are processed in batches. So for a very large directory, only its names and its
+//! compressed tree take memory that grows with the number of entries.
 
 use super::Backup;
 use crate::aside;
@@ -17,20 +18,20 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// Entries of a directory that are worked on at a time.
+/// Entries of a directory in one batch.
 const WINDOW_ENTRIES: usize = if cfg!(test) { 50 } else { 8 << 10 };
 
-/// A directory as the parent snapshot has it.
+/// A directory in the parent snapshot, read beside the one on disk.
 #[derive(Default)]
 pub(super) struct Before {
-    /// Its tree, as long as that is in order and every entry was asked for.
+    /// Its tree, as long as the tree is in order and every entry in it was taken.
     tree: Option<Id>,
     rest: Option<Nodes>,
-    /// What a long one can be read from again.
+    /// The text of a long tree, from which its entries can be read again.
     long: Option<Text>,
     /// The next entry.
     next: Option<Node>,
-    /// Why the rest cannot be read.
+    /// The reason why the rest cannot be read.
     damage: Option<Damage>,
 }
 
@@ -47,7 +48,7 @@ impl Before {
         Ok(before)
     }
 
-    /// Goes on to the next entry, and returns the last.
+    /// Advances to the next entry, and returns the one before it.
     fn step(&mut self) -> Option<Node> {
         let next = match self.rest.as_mut().and_then(Nodes::next) {
             Some(Ok(node)) => Some(node),
@@ -66,8 +67,8 @@ impl Before {
         last
     }
 
-    /// The entry of this name. Names are asked for in their order: what comes before it is passed
-    /// over.
+    /// Takes the entry of this name. Callers ask for names in order: entries with earlier names are
+    /// skipped.
     pub(super) fn take(&mut self, name: &[u8]) -> Option<Node> {
         while self
             .next
@@ -83,7 +84,7 @@ impl Before {
         }
     }
 
-    /// Writes the first entries again.
+    /// Writes the first `count` entries to `tree` again.
     fn repeat(&self, count: usize, tree: &mut TreeWriter<'_>) -> Result<()> {
         let Some(text) = self.long.as_ref().filter(|_| count > 0) else {
             return Ok(());
@@ -94,14 +95,14 @@ impl Before {
         Ok(())
     }
 
-    /// The tree, if it is in order and has nothing that was not asked for.
+    /// The id of the tree, if the tree is in order and every entry in it was taken.
     fn tree(&self) -> Option<Id> {
         self.tree.filter(|_| self.next.is_none())
     }
 }
 
 impl Backup<'_> {
-    /// Stores a directory and all below it. The inner error leaves it out.
+    /// Stores a directory and everything below it. With an inner error the directory is left out.
     pub(super) fn directory(
         &self,
         path: &Path,
@@ -115,8 +116,8 @@ impl Backup<'_> {
         let mut before = self.before(parent);
         let mut names = names.into_iter().peekable();
         let mut tree = TreeWriter::new(self.saver);
-        // Of a long tree as many entries as are as they were, and so are not written yet; and those
-        // of the last window.
+        // For a long tree: `repeated` counts the leading entries that are unchanged, and so are not
+        // written yet. `nodes` are those of the last batch.
         let (mut same, mut repeated, mut nodes) = (true, 0, Vec::new());
         loop {
             let some = names.by_ref().take(WINDOW_ENTRIES);
@@ -168,7 +169,7 @@ impl Backup<'_> {
         self.entry_at(path.join(name), name, was, device)
     }
 
-    /// An entry of a directory, unless it is left out.
+    /// Backs up an entry of a directory; `None` if it is left out.
     pub(super) fn entry_at(
         &self,
         path: PathBuf,
@@ -176,7 +177,7 @@ impl Backup<'_> {
         was: Option<&Node>,
         device: u64,
     ) -> Result<Option<Node>> {
-        if self.options.excludes.chooses(&path) {
+        if self.options.excludes.excludes_path(&path) {
             return Ok(None);
         }
         if aside::is_set_aside(CWD, &path, name) {
@@ -184,7 +185,7 @@ impl Backup<'_> {
             return Ok(None);
         }
         match self.mounts.ask(&path, |path| path.symlink_metadata()) {
-            Ok(metadata) if self.options.excludes.chooses_of_size(&metadata) => Ok(None),
+            Ok(metadata) if self.options.excludes.excludes_by_size(&metadata) => Ok(None),
             Ok(metadata) => self.entry(path, name, &metadata, was, device),
             Err(error) => {
                 self.skip(path, error);
@@ -201,7 +202,7 @@ impl Backup<'_> {
         tree.finish()
     }
 
-    /// The entries that the parent snapshot has; none where it cannot be read.
+    /// The parent snapshot's entries of a directory; none if they cannot be read.
     pub(super) fn before(&self, tree: Option<Id>) -> Before {
         let Some(id) = tree else {
             return Before::default();
@@ -216,11 +217,14 @@ impl Backup<'_> {
         })
     }
 
-    /// The names in a directory, sorted, without what a file in it says is left out.
+    /// The names in a directory, sorted. If a marker file excludes the directory, only the marker
+    /// is returned.
     pub(super) fn wanted_in(&self, path: &Path) -> io::Result<Vec<OsString>> {
         let mut names = self.mounts.names(path)?;
         names.sort_unstable();
-        self.options.excludes.mark(&self.mounts, path, &mut names);
+        self.options
+            .excludes
+            .keep_only_marker(&self.mounts, path, &mut names);
         Ok(names)
     }
 }

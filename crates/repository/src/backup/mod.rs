@@ -1,8 +1,8 @@
 //! Backs up directories: walks them on all cores, stores what is new, and commits a snapshot.
 //!
-//! The tree of a directory is made when all its entries are stored, so that trees come from the
-//! leaves up. A file whose metadata is as in the parent snapshot is not read again. What cannot be
-//! read is left out and returned; it never ends the backup.
+//! The tree of a directory is made when all its entries are stored, so trees are made from the
+//! leaves up. A file whose metadata matches the parent snapshot is not read again. What cannot be
+//! read is left out and reported; it never ends the backup.
 
 mod content;
 mod counts;
@@ -43,34 +43,35 @@ use targets::{Target, Targets};
 
 pub use targets::absolute;
 
-/// What to back up, and how to describe it.
+/// The paths to back up, and the description of the snapshot.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Paths to back up. A relative one lies in the snapshot as it is named, as in restic.
+    /// Paths to back up. A relative path keeps its own components in the snapshot, as in restic.
     pub paths: Vec<PathBuf>,
-    /// The absolute path that relative ones are from.
+    /// The absolute directory from which relative paths start.
     pub directory: PathBuf,
     /// The snapshot to compare with: unchanged files are not read.
     pub parent: Option<Id>,
     /// When the backup began.
     pub time: Time,
-    /// The zone that times of files are written in, as restic does.
+    /// The time zone in which the times of files are written, as restic does.
     pub zone: TimeZone,
-    /// The host.
+    /// The host named in the snapshot.
     pub hostname: String,
-    /// The user.
+    /// The user named in the snapshot.
     pub username: String,
     /// Tags of the snapshot.
     pub tags: Vec<String>,
     /// Do not cross into other file systems.
     pub one_file_system: bool,
-    /// What is left out.
+    /// The files and directories to leave out.
     pub excludes: Excludes,
-    /// What makes the snapshot, and its version.
+    /// The name and version of the program that makes the snapshot.
     pub program: String,
-    /// How long a file system that depends on others may take for an answer.
+    /// The longest wait for an answer from a file system that depends on a server or another
+    /// process.
     pub patience: Duration,
-    /// Departures from the usual way.
+    /// Departures from the usual procedure.
     pub how: How,
 }
 
@@ -79,36 +80,36 @@ pub struct Options {
 pub struct How {
     /// Find out what would be added, and store nothing.
     pub dry_run: bool,
-    /// Make no snapshot that has the tree of its parent.
+    /// Make no snapshot if the tree equals that of the parent.
     pub skip_if_unchanged: bool,
-    /// A file may be unchanged whatever its time of change.
+    /// Ignore ctime when deciding whether a file is unchanged.
     pub ignore_ctime: bool,
-    /// A file may be unchanged whatever its inode.
+    /// Ignore the inode number when deciding whether a file is unchanged.
     pub ignore_inode: bool,
 }
 
-/// What a backup came to.
+/// The outcome of a backup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// A new snapshot.
     Stored,
-    /// Nothing changed since the parent, and no other snapshot was wanted.
+    /// Nothing changed since the parent, and [`How::skip_if_unchanged`] was set.
     Unchanged,
-    /// It was a dry run.
+    /// The backup was a dry run.
     Tried,
 }
 
-/// What a backup leaves out without a word.
+/// The files and directories that a backup leaves out without reporting them.
 #[derive(Debug, Clone, Default)]
 pub struct Excludes {
-    /// Paths, and all below them.
+    /// Patterns; a path that matches is left out with everything below it.
     pub patterns: Patterns,
-    /// The same as text, for the snapshot.
+    /// The patterns as text, recorded in the snapshot.
     pub texts: Vec<String>,
-    /// A name and a beginning: a directory with a file of that name that begins so is left out, but
-    /// for that file.
+    /// Marker files, each a name and the bytes its content must begin with. Of a directory that
+    /// holds one, only the marker file is backed up.
     pub if_present: Vec<(OsString, Vec<u8>)>,
-    /// Files longer than this.
+    /// The size limit in bytes: longer files are left out.
     pub larger_than: Option<u64>,
 }
 
@@ -124,24 +125,25 @@ impl Options {
 }
 
 impl Excludes {
-    /// The name of the file that marks a cache, and how it begins: <https://bford.info/cachedir>.
+    /// The marker file of a cache directory and its first bytes: <https://bford.info/cachedir>.
     pub const CACHE: (&'static str, &'static [u8]) = (
         "CACHEDIR.TAG",
         b"Signature: 8a477f597d28d172789f06886806bc55",
     );
 
-    /// Whether a path is left out whatever is there: nothing needs to be asked of it.
-    fn chooses(&self, path: &Path) -> bool {
+    /// Returns whether a path is left out by its name alone, so that nothing needs to be asked of
+    /// the file system.
+    fn excludes_path(&self, path: &Path) -> bool {
         !self.patterns.is_empty() && self.patterns.matches(path.as_os_str().as_bytes())
     }
 
-    fn chooses_of_size(&self, metadata: &Metadata) -> bool {
+    fn excludes_by_size(&self, metadata: &Metadata) -> bool {
         let too_long = |limit| metadata.is_file() && metadata.len() > limit;
         self.larger_than.is_some_and(too_long)
     }
 
-    /// Leaves of the names in a directory only that which says that the rest does not matter.
-    fn mark(&self, mounts: &Mounts, path: &Path, names: &mut Vec<OsString>) {
+    /// Keeps only the marker file among the names in a directory, if there is one.
+    fn keep_only_marker(&self, mounts: &Mounts, path: &Path, names: &mut Vec<OsString>) {
         let begins = |name: &OsString, with: &[u8]| {
             let with = with.to_vec();
             with.is_empty()
@@ -160,7 +162,7 @@ impl Excludes {
     }
 }
 
-/// Whether a regular file begins so.
+/// Returns whether the content of a regular file begins with these bytes.
 fn begins(path: &Path, with: &[u8]) -> io::Result<bool> {
     let (mut file, _) = open(path)?;
     let mut start = vec![0; with.len()];
@@ -168,63 +170,65 @@ fn begins(path: &Path, with: &[u8]) -> io::Result<bool> {
     Ok(start == with)
 }
 
-/// Something that was left out.
+/// A path that was left out.
 #[derive(Debug)]
 pub struct Skipped {
-    /// What.
+    /// The path.
     pub path: PathBuf,
-    /// Why.
+    /// The reason.
     pub error: io::Error,
 }
 
-/// What a backup did.
+/// The result of a backup.
 #[derive(Debug)]
 pub struct Report {
-    /// What it came to.
+    /// The outcome.
     pub outcome: Outcome,
-    /// The snapshot that has it: the new one; the parent when it is unchanged; none, which is an id
-    /// of zeros, after a dry run.
+    /// The snapshot that holds the data: the new one; the parent if nothing changed; after a dry
+    /// run none, which is an id of zeros.
     pub snapshot: Id,
-    /// Its root.
+    /// Its root tree.
     pub tree: Id,
-    /// What was new.
+    /// The blobs that were new.
     pub added: Added,
-    /// What the snapshot says of it.
+    /// The summary recorded in the snapshot.
     pub summary: Summary,
     /// Files in the snapshot.
     pub files: u64,
-    /// Those of them that were as in the parent and so were not read.
+    /// Files in the snapshot that are unchanged since the parent, and so were not read.
     pub files_unmodified: u64,
     /// Directories in the snapshot.
     pub directories: u64,
-    /// Bytes of the files.
+    /// Bytes of all files in the snapshot.
     pub bytes: u64,
-    /// What was left out.
+    /// Paths that were left out because they could not be read.
     pub skipped: Vec<Skipped>,
-    /// What was left out because a restore had set it aside: see [`crate::aside`].
+    /// Paths that were left out because a restore had set them aside: see [`crate::aside`].
     pub set_aside: Vec<PathBuf>,
-    /// What it was compared with.
+    /// The snapshot it was compared with.
     pub parent: Option<Id>,
-    /// What of the parent could not be read, if anything, so that files were read instead.
+    /// The parts of the parent that could not be read, if any. Files in them were read instead.
     pub unread: Option<Unread>,
 }
 
-/// What could not be read of the parent snapshot: it itself, or directories of it.
+/// The parts of the parent snapshot that could not be read: the snapshot itself, or directories in
+/// it.
 #[derive(Debug)]
 pub struct Unread {
-    /// How many.
+    /// The number of such parts.
     pub count: u64,
-    /// What was wrong with the first.
+    /// The first error.
     pub error: Error,
 }
 
-/// Backs up. An error means that there is no snapshot.
+/// Backs up the paths of `options`. An error means that no snapshot was made.
 pub fn run(repository: &Repository, index: &Index, options: &Options) -> Result<Report> {
     let counts = Counts::begin();
     let parent = match options.parent.map(|id| (id, repository.snapshot(&id))) {
         None => None,
         Some((id, Ok(parent))) => Some((id, parent)),
-        // Forgotten since it was chosen, or damaged: it is not needed, only useful.
+        // The parent was forgotten since it was chosen, or is damaged. It only saves work, so go on
+        // without it.
         Some((_, Err(error))) if error.is_damage() => {
             counts.unreadable(error);
             None
@@ -256,8 +260,8 @@ pub fn run(repository: &Repository, index: &Index, options: &Options) -> Result<
     commit(repository, options, parent, (tree, added), &counts)
 }
 
-/// Backs up a stream as a file of this name in the root directory. An error, also of the stream,
-/// means that there is no snapshot.
+/// Backs up a stream as a file of this name in the root directory. After an error, which may come
+/// from the stream, there is no snapshot.
 pub fn run_stream(
     repository: &Repository,
     index: &Index,
@@ -350,17 +354,17 @@ struct Backup<'a> {
     options: &'a Options,
     names: Names,
     counts: &'a Counts,
-    /// Whether the parent snapshot was made by this version of this program as this user, so that
-    /// it saw just the attributes that can be seen now.
+    /// True if this version of this program made the parent snapshot as this user, and so saw
+    /// exactly the attributes that are visible now.
     alike: bool,
-    /// Whether all threads are on one file.
+    /// True while all threads work on one file.
     together: AtomicBool,
     mounts: Mounts,
-    /// Whether anything that was named is in the snapshot.
+    /// True once any of the given paths is in the snapshot.
     taken: AtomicBool,
 }
 
-/// Directories may be nested so deep that a thread's usual stack would not do.
+/// The stack of each thread. Directories may be nested too deep for the usual size.
 const STACK_BYTES: usize = 64 << 20;
 
 impl<'a> Backup<'a> {
@@ -423,7 +427,7 @@ impl<'a> Backup<'a> {
                 nodes.extend(node);
                 continue;
             }
-            // A link on the way to what is wanted stands for the directory that it leads to.
+            // A symbolic link on the way to a target is replaced by the directory it leads to.
             let entry = match inner {
                 None => self.mounts.ask_anyway(path, |path| path.symlink_metadata()),
                 Some(_) => self.mounts.ask_anyway(path, |path| match path.metadata()? {
@@ -454,7 +458,7 @@ impl<'a> Backup<'a> {
         Ok(nodes)
     }
 
-    /// One entry with all that is in it; `None` when it is left out.
+    /// Backs up one entry and everything in it; `None` if it is left out.
     fn entry(
         &self,
         path: PathBuf,
@@ -465,7 +469,7 @@ impl<'a> Backup<'a> {
     ) -> Result<Option<Node>> {
         let kind = node::kind_of(metadata);
         let outcome = match kind {
-            // Nothing could be restored of it.
+            // A socket cannot be restored.
             NodeKind::Socket => return Ok(None),
             NodeKind::Directory => {
                 let elsewhere = self.options.one_file_system && metadata.dev() != device;
@@ -502,7 +506,7 @@ impl<'a> Backup<'a> {
         }
     }
 
-    /// Stores a file. The inner error leaves it out.
+    /// Stores a file. With an inner error the file is left out.
     fn file(
         &self,
         path: &Path,
@@ -532,7 +536,8 @@ impl<'a> Backup<'a> {
         Ok(Ok(node))
     }
 
-    /// The content of the parent's entry, if the file is as it was and the content still there.
+    /// The content recorded in the parent's entry, if the file is unchanged and its content is
+    /// still stored.
     fn unmodified(&self, now: &Metadata, was: &Node) -> Option<Vec<Id>> {
         let how = self.options.how;
         let ctime = || node::time(now.ctime(), now.ctime_nsec());
@@ -546,8 +551,8 @@ impl<'a> Backup<'a> {
         there.then(|| content.clone())
     }
 
-    /// All but content, subtree and link target. Extended attributes are not read again where the
-    /// time of change is that of the parent's entry, since it is set when they are.
+    /// The metadata of an entry, without content, subtree or link target. Extended attributes are
+    /// read again only if ctime differs from the parent's entry: changing them sets ctime.
     fn describe(&self, path: &Path, name: &OsStr, metadata: &Metadata, was: Option<&Node>) -> Node {
         let mut node = node::describe(name.as_bytes(), metadata, &self.names, &self.options.zone);
         let same =
@@ -567,8 +572,8 @@ impl<'a> Backup<'a> {
     }
 }
 
-/// Opens a regular file for reading: no link is followed, nothing is waited for, and where it is
-/// allowed no time of access is changed.
+/// Opens a regular file for reading, without following links or waiting. Where permitted, its
+/// access time stays unchanged.
 fn open(path: &Path) -> io::Result<(File, Metadata)> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let opened = match rustix::fs::open(path, flags | OFlags::NOATIME, Mode::empty()) {

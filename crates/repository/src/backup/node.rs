@@ -1,4 +1,4 @@
-//! Describes what a path is, as restic does.
+//! Describes the entry at a path, as restic does.
 
 use crate::time::Time;
 use crate::tree::{Node, NodeKind, mode};
@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
-/// The names of users and groups.
+/// The names of users and groups, by number.
 #[derive(Debug, Default)]
 pub struct Names {
     users: HashMap<u32, String>,
@@ -18,7 +18,7 @@ pub struct Names {
 }
 
 impl Names {
-    /// As `/etc/passwd` and `/etc/group` have them.
+    /// Reads `/etc/passwd` and `/etc/group`.
     pub fn of_this_host() -> Self {
         let read = |path| table(&std::fs::read(path).unwrap_or_default());
         Names {
@@ -38,7 +38,7 @@ impl Names {
     }
 }
 
-/// `name:x:number:…` lines.
+/// Parses lines of the form `name:x:number:…`.
 fn table(text: &[u8]) -> HashMap<u32, String> {
     let text = String::from_utf8_lossy(text);
     let entry = |line: &str| {
@@ -46,7 +46,7 @@ fn table(text: &[u8]) -> HashMap<u32, String> {
         let (name, number) = (fields.next()?, fields.nth(1)?);
         Some((number.parse().ok()?, name.to_owned()))
     };
-    // The first entry of a number counts.
+    // If a number occurs twice, the first entry counts.
     text.lines().rev().filter_map(entry).collect()
 }
 
@@ -64,12 +64,12 @@ pub(super) fn kind_of(metadata: &Metadata) -> NodeKind {
     }
 }
 
-/// A time as the system has it.
+/// Converts a time reported by the system.
 pub(super) fn time(seconds: i64, nanoseconds: i64) -> Timestamp {
     crate::time::nearest(seconds, i32::try_from(nanoseconds).unwrap_or(0))
 }
 
-/// All but content, subtree, link target and extended attributes.
+/// The metadata of an entry, without content, subtree, link target and extended attributes.
 pub(super) fn describe(name: &[u8], metadata: &Metadata, names: &Names, zone: &TimeZone) -> Node {
     let kind = kind_of(metadata);
     let time = |seconds, nanoseconds| Time::new(time(seconds, nanoseconds), zone);
@@ -95,14 +95,15 @@ pub(super) fn describe(name: &[u8], metadata: &Metadata, names: &Names, zone: &T
         }
         _ => {}
     }
-    // Devices are numbered anew at each boot; only hard links need to tell them apart.
+    // Device numbers change at each boot; only hard links need them.
     if kind != NodeKind::Directory && metadata.nlink() > 1 {
         node.device_id = metadata.dev();
     }
     node
 }
 
-/// Extended attributes. What cannot be read is left out: on many file systems, all of them.
+/// The extended attributes of an entry. Those that cannot be read are left out; on many file
+/// systems that is all of them.
 pub(super) fn xattrs(path: &Path) -> Vec<(String, Vec<u8>)> {
     let Ok(names) = xattr::list(path) else {
         return Vec::new();

@@ -1,32 +1,33 @@
-//! The paths to back up as a tree, so that a directory above several of them is there once.
+//! Arranges the paths to back up as a tree, so that a directory above several of them occurs once.
 //!
-//! Where they lie in a snapshot is restic's way: an absolute path from the root, a relative one as it
-//! is named, without what leads out of the directory it is from. Of a path without a name of its own
-//! (`/`, `.`, `..`) the entries lie at the top.
+//! Their places in the snapshot follow restic. An absolute path starts at the root. A relative path
+//! keeps its own components, without those that lead out of its starting directory. A path without
+//! a name of its own (`/`, `.`, `..`) puts its entries at the top.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 
-/// What is wanted of a directory, by name.
+/// The wanted entries of a directory, by name.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Targets {
     pub(super) children: BTreeMap<OsString, Target>,
 }
 
-/// What is wanted, and where it is.
+/// A wanted entry, or a directory that holds some.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Target {
-    /// Its absolute path.
+    /// Its absolute path on this host.
     pub(super) path: PathBuf,
-    /// Some of what is in it; `None` is all of it.
+    /// The wanted entries in it; `None` if all of it is wanted.
     pub(super) inner: Option<Targets>,
-    /// The device of the directory of which it is an entry, where that was named and not it itself.
+    /// The device of its directory, if the operator named that directory and not this entry.
     pub(super) device: Option<u64>,
 }
 
 impl Targets {
-    /// The paths, those that are relative from `directory`; and the directories without a name.
+    /// Returns the targets, and separately the directories without a name of their own. Relative
+    /// paths start at `directory`.
     pub(super) fn new(paths: &[PathBuf], directory: &Path) -> (Self, Vec<PathBuf>) {
         let (mut targets, mut whole) = (Targets::default(), Vec::new());
         for path in paths {
@@ -40,11 +41,11 @@ impl Targets {
         (targets, whole)
     }
 
-    /// Adds an entry of a directory without a name.
+    /// Adds an entry of a directory that has no name of its own.
     pub(super) fn add_entry(&mut self, directory: &Path, device: u64, name: OsString) {
         let path = directory.join(&name);
         let name = self.free(&name, &path);
-        // What is wanted of it besides lies within.
+        // Anything else that is wanted of it lies within.
         let whole = Target {
             path,
             inner: None,
@@ -53,7 +54,8 @@ impl Targets {
         self.children.insert(name, whole);
     }
 
-    /// Adds what lies at `names` in the snapshot; the last names of its absolute path are these.
+    /// Adds a path whose place in the snapshot is `names`. The absolute path ends in the same
+    /// names.
     fn add(&mut self, names: &[OsString], absolute: &Path) {
         let Some((first, rest)) = names.split_first() else {
             return;
@@ -75,7 +77,8 @@ impl Targets {
         }
     }
 
-    /// The name, or the first with a number that does not stand for another path.
+    /// Returns the name; if it stands for another path already, the name with the first free number
+    /// appended.
     fn free(&self, name: &OsString, path: &Path) -> OsString {
         let numbered = |number: u32| {
             let mut numbered = name.clone();
@@ -88,8 +91,8 @@ impl Targets {
     }
 }
 
-/// A path that is relative from `directory`, without `.` and `..`: by name, not by where a link
-/// leads.
+/// The absolute form of a path, without `.` and `..`; a relative path starts at `directory`. Works
+/// on names alone and does not follow links.
 pub fn absolute(directory: &Path, path: &Path) -> PathBuf {
     let names = names(&directory.join(path));
     Path::new("/").join(names.iter().collect::<PathBuf>())
@@ -113,7 +116,7 @@ fn names(path: &Path) -> Vec<OsString> {
 mod tests {
     use super::*;
 
-    /// The paths as a text: names in the snapshot, and in brackets where what is wanted is.
+    /// Formats the targets: their names in the snapshot, and in brackets their paths on this host.
     fn shown(paths: &[&str]) -> String {
         fn show(targets: &Targets) -> String {
             let one = |(name, target): (&OsString, &Target)| match &target.inner {
@@ -130,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_in_another_is_there_once() {
+    fn a_path_inside_another_occurs_once() {
         for (paths, expected) in [
             (&["/a/b", "/a/b/c"][..], "a/{b[/a/b]}"),
             (&["/a/b/c", "/a/b"], "a/{b[/a/b]}"),
@@ -142,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_relative_path_lies_as_it_is_named() {
+    fn a_relative_path_keeps_its_own_components() {
         for (paths, expected) in [
             (&["data"][..], "data[/srv/web/data]"),
             (&["a/b", "a/c"], "a/{b[/srv/web/a/b] c[/srv/web/a/c]}"),
@@ -163,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_is_taken_whole_and_beside_another_of_its_name() {
+    fn an_entry_is_whole_and_numbered_beside_a_namesake() {
         let (mut targets, _) = Targets::new(&["etc/a".into()], Path::new("/srv"));
         targets.add_entry(Path::new("/"), 7, "etc".into());
         targets.add_entry(Path::new("/srv"), 8, "etc".into());

@@ -1,4 +1,5 @@
-//! Directories that are worked on in several windows, with long trees; both are short in tests.
+//! Tests of directories that need several batches, and of long trees. Both limits are small in
+//! tests.
 
 use super::{Excludes, Options, Report, run};
 use crate::browse::{self, Change};
@@ -49,14 +50,14 @@ fn options(tree: &Path, parent: Option<Id>) -> Options {
     }
 }
 
-#[allow(clippy::disallowed_methods, reason = "a test writes as it likes")]
+#[allow(clippy::disallowed_methods, reason = "a test may write files directly")]
 fn fill(directory: &Path) {
     fs::create_dir_all(directory.join("n0123 is a directory")).unwrap();
     for number in 0..FILES {
         let content = format!("{}", number / 2);
         fs::write(directory.join(format!("n{number:04}")), content).unwrap();
     }
-    // Comes after what is restored first, and has the name of a partial file.
+    // This sorts after what is restored first, and has the name of a partial file.
     fs::write(directory.join("n0099.lifeboat-partial"), "mine").unwrap();
 }
 
@@ -101,7 +102,7 @@ fn a_long_tree_is_the_same_as_one_written_whole() {
 }
 
 #[test]
-fn a_long_tree_that_is_not_what_it_says_is_damage() {
+fn a_long_tree_that_does_not_match_its_id_is_damage() {
     let json = [b"{\"nodes\":[".as_slice(), &[b' '; 5000], b"]}\n"].concat();
     let packed = zstd::bulk::compress(&json, 3).unwrap();
     let id = Id::of(&json);
@@ -113,13 +114,13 @@ fn a_long_tree_that_is_not_what_it_says_is_damage() {
 }
 
 #[test]
-#[allow(clippy::disallowed_methods, reason = "a test writes as it likes")]
-fn a_huge_directory_with_a_parent_makes_the_same_tree_as_without() {
+#[allow(clippy::disallowed_methods, reason = "a test may write files directly")]
+fn a_huge_directory_makes_the_same_tree_with_or_without_a_parent() {
     let place = tempfile::tempdir().unwrap();
     let tree = place.path().join("d");
     fill(&tree);
     let repository = repository();
-    // Those around it are others' too, and change meanwhile.
+    // The directories above belong to others too, and may change meanwhile.
     let inner = |report: &Report| innermost(&repository, report.tree, &tree);
     let mut parent = back_up(&repository, &tree, None);
     let same = back_up(&repository, &tree, Some(parent.snapshot));
@@ -156,7 +157,7 @@ fn a_huge_directory_with_a_parent_makes_the_same_tree_as_without() {
 }
 
 #[test]
-#[allow(clippy::disallowed_methods, reason = "a test writes as it likes")]
+#[allow(clippy::disallowed_methods, reason = "a test may write files directly")]
 fn a_huge_directory_is_restored_in_several_rounds_and_pruned() {
     let place = tempfile::tempdir().unwrap();
     let (tree, back) = (place.path().join("d"), place.path().join("back"));
@@ -215,14 +216,14 @@ fn a_huge_directory_is_restored_in_several_rounds_and_pruned() {
 }
 
 #[test]
-#[allow(clippy::disallowed_methods, reason = "a test writes as it likes")]
-fn a_mount_that_does_not_answer_is_named_and_the_rest_is_taken() {
+#[allow(clippy::disallowed_methods, reason = "a test may write files directly")]
+fn a_silent_mount_is_reported_and_the_rest_is_backed_up() {
     let place = tempfile::tempdir().unwrap();
     let (tree, mount) = (place.path().join("d"), place.path().join("d/m"));
     fs::create_dir_all(&mount).unwrap();
     fs::write(tree.join("a"), "a").unwrap();
     fs::write(tree.join("z"), "z").unwrap();
-    // Without /dev/fuse, or the right to mount, there is nothing to test.
+    // Without /dev/fuse, or the permission to mount, there is nothing to test.
     let Some(_silent) = Silent::mount(&mount) else {
         return;
     };
@@ -240,7 +241,7 @@ fn a_mount_that_does_not_answer_is_named_and_the_rest_is_taken() {
     options.paths = vec![mount.clone()];
     let error = run(&repository, &index, &options).unwrap_err();
     assert!(matches!(error, Error::NothingTaken { .. }), "{error}");
-    // What is left out is not asked anything.
+    // What is left out is not accessed at all.
     options.paths = vec![tree];
     options.patience = Duration::from_secs(3600);
     let pattern = mount.display().to_string();
@@ -250,8 +251,8 @@ fn a_mount_that_does_not_answer_is_named_and_the_rest_is_taken() {
 }
 
 #[test]
-#[allow(clippy::disallowed_methods, reason = "a test writes as it likes")]
-fn a_pipe_is_no_tag_with_a_header_and_is_not_waited_for() {
+#[allow(clippy::disallowed_methods, reason = "a test may write files directly")]
+fn a_pipe_named_like_a_marker_file_is_not_read() {
     let place = tempfile::tempdir().unwrap();
     let tree = place.path().join("d");
     fs::create_dir_all(&tree).unwrap();

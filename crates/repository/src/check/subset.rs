@@ -1,4 +1,4 @@
-//! Which packs are read when not all are.
+//! Chooses the packs to read when not all of them are read.
 
 use crate::id::Id;
 use std::str::FromStr;
@@ -8,21 +8,22 @@ use std::str::FromStr;
 pub enum Subset {
     /// All of them.
     All,
-    /// One of `of` parts, chosen by the first byte of each id: the parts together are everything.
+    /// One of `of` parts, chosen by the first byte of each id. Together the parts cover all packs.
     Part {
-        /// Number of the part, from 1 on.
+        /// The number of the part, counted from 1.
         number: u16,
-        /// How many parts there are; at most 256.
+        /// The number of parts; at most 256.
         of: u16,
     },
-    /// A percentage of the packs, chosen at random; one pack at least.
+    /// A random percentage of the packs, at least one pack.
     Percent(f64),
-    /// Packs chosen at random until they have this many bytes.
+    /// Random packs, until together they have at least this many bytes.
     Bytes(u64),
 }
 
 impl Subset {
-    /// Chooses among packs and their bytes. `seed` is the chance.
+    /// Chooses among packs, given with their sizes in bytes. The random choice depends on `seed`
+    /// alone.
     pub fn choose(self, packs: &[(Id, u64)], seed: &[u8]) -> Vec<(Id, u64)> {
         let by_chance = || {
             let mut mixed = packs.to_vec();
@@ -37,7 +38,7 @@ impl Subset {
             }
             Subset::Percent(percent) => {
                 let mut chosen = by_chance();
-                // Rounded up, so that there is one.
+                // Rounded up, so that at least one is chosen.
                 let keep = |place: usize| (place as f64) * 100.0 < percent * packs.len() as f64;
                 let count = (0..packs.len()).take_while(|place| keep(*place)).count();
                 chosen.truncate(count);
@@ -59,21 +60,23 @@ impl Subset {
 impl FromStr for Subset {
     type Err = String;
 
-    /// `2/5`, `2.5%`, or a size: `500M`, `10G`, `1T`.
+    /// Parses `2/5`, `2.5%`, or a size: `500M`, `10G`, `1T`.
     fn from_str(text: &str) -> Result<Self, String> {
         if let Some((number, of)) = text.split_once('/') {
             return match (number.parse(), of.parse()) {
                 (Ok(number), Ok(of)) if 1 <= number && number <= of && of <= 256 => {
                     Ok(Subset::Part { number, of })
                 }
-                _ => Err(format!("{text:?} is no part: 1/1 to 256/256 are")),
+                _ => Err(format!(
+                    "{text:?} is not a part; write one from 1/1 to 256/256"
+                )),
             };
         }
         if let Some(percent) = text.strip_suffix('%') {
             return match percent.parse() {
                 Ok(percent) if 0.0 < percent && percent <= 100.0 => Ok(Subset::Percent(percent)),
                 _ => Err(format!(
-                    "{text:?} is no share: more than 0% and at most 100% is"
+                    "{text:?} is not a share; write more than 0% and at most 100%"
                 )),
             };
         }
@@ -89,7 +92,7 @@ impl FromStr for Subset {
             .and_then(|number| number.checked_mul(1 << shift));
         match bytes {
             Some(bytes) if bytes > 0 => Ok(Subset::Bytes(bytes)),
-            _ => Err(format!("{text:?} is no part, share or size")),
+            _ => Err(format!("{text:?} is not a part, a share or a size")),
         }
     }
 }
@@ -104,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn the_parts_are_everything_once() {
+    fn the_parts_cover_every_pack_once() {
         let packs = packs(1000);
         for of in [1, 2, 7, 256] {
             let part = |number| Subset::Part { number, of }.choose(&packs, b"");
@@ -117,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn chance_chooses_as_many_as_were_wanted_and_others_each_time() {
+    fn a_random_choice_has_the_wanted_size_and_varies_with_the_seed() {
         let packs = packs(200);
         let count = |subset: Subset| subset.choose(&packs, b"seed").len();
         assert_eq!(count(Subset::Percent(10.0)), 20);
@@ -133,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_say_which() {
+    fn subsets_are_parsed() {
         for (text, expected) in [
             ("1/1", Subset::Part { number: 1, of: 1 }),
             ("3/256", Subset::Part { number: 3, of: 256 }),

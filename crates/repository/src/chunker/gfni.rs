@@ -1,4 +1,4 @@
-//! The fingerprint in 64 lanes at once, on processors with AVX-512 and GFNI.
+//! Computes the fingerprint in 64 lanes at once, on processors with AVX-512 and GFNI.
 //!
 //! Sliding the window is linear over GF(2): `H' = x⁸·H + entering + x⁵¹²·leaving` modulo the
 //! polynomial. With `D = x³·H`, the 53 bits of the fingerprint end at the top of the seventh byte,
@@ -14,7 +14,7 @@ use std::arch::x86_64::{
     _mm512_unpackhi_epi8, _mm512_unpacklo_epi8, _mm512_xor_si512,
 };
 
-/// Lanes, and bytes of each lane that are turned into planes at a time.
+/// The number of lanes, and the bytes of each lane that are turned into planes at a time.
 const LANES: usize = 64;
 /// Bytes of a lane's state.
 const PLANES: usize = 7;
@@ -25,18 +25,18 @@ const OR: i32 = 0xfe;
 /// The matrices of a polynomial.
 #[derive(Debug)]
 pub(super) struct Lanes {
-    /// What the top plane contributes to each plane.
+    /// The contribution of the top plane to each plane.
     top: [i64; PLANES],
-    /// What the leaving byte contributes to each plane.
+    /// The contribution of the leaving byte to each plane.
     leave: [i64; PLANES],
-    /// What the entering byte contributes to the lowest two.
+    /// The contribution of the entering byte to the lowest two planes.
     enter: [i64; 2],
-    /// Which bits of the third plane are among those that must be zero.
+    /// The bits of the third plane that must be zero at a cut.
     third: i8,
 }
 
 impl Lanes {
-    /// `None` when this processor lacks an instruction.
+    /// Prepares the matrices; `None` if this processor lacks an instruction.
     pub(super) fn new(polynomial: Polynomial) -> Option<Self> {
         let capable = std::arch::is_x86_feature_detected!("avx512f")
             && std::arch::is_x86_feature_detected!("avx512bw")
@@ -57,8 +57,8 @@ impl Lanes {
         })
     }
 
-    /// As [`super::Chunker::candidates`], for as much of `from..=to` as the lanes divide evenly;
-    /// returns the first place that was not looked at.
+    /// Works like [`super::Chunker::candidates`] on the part of `from..=to` that the lanes divide
+    /// evenly. Returns the first place that was not examined.
     pub(super) fn candidates(
         &self,
         data: &[u8],
@@ -66,7 +66,7 @@ impl Lanes {
         to: usize,
         found: &mut Vec<usize>,
     ) -> usize {
-        // Not one more: a block is loaded whole, also the byte after a lane's last place.
+        // Rounded down: a block is loaded whole, also the byte after a lane's last place.
         let stretch = (to - from) / LANES / LANES * LANES;
         if stretch == 0 {
             return from;
@@ -86,8 +86,8 @@ impl Lanes {
         from + LANES * stretch
     }
 
-    /// Lane `l` looks at the places from `from + l * stretch` on, `stretch` of them, which is a
-    /// multiple of 64.
+    /// Searches `stretch` places in each lane; lane `l` starts at `from + l * stretch`. `stretch`
+    /// is a multiple of 64.
     #[target_feature(enable = "avx512f,avx512bw,gfni")]
     fn scan(&self, data: &[u8], from: usize, stretch: usize, found: &mut Vec<usize>) {
         let top = self.top.map(|matrix| _mm512_set1_epi64(matrix));
@@ -99,7 +99,7 @@ impl Lanes {
         let mut leaving = [zero; LANES];
         let mut entering = [zero; LANES];
 
-        // The first window of each lane, which nothing leaves.
+        // The first window of each lane: no byte leaves it yet.
         planes(data, from - WINDOW_BYTES, stretch, &mut leaving);
         for &byte in &leaving {
             step(&mut state, byte, zero, &top, &enter, &leave);
@@ -131,7 +131,7 @@ impl Lanes {
     }
 }
 
-/// One byte further in every lane.
+/// Advances every lane by one byte.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,gfni")]
 #[expect(clippy::indexing_slicing, reason = "constant indices into arrays")]
@@ -158,7 +158,7 @@ fn step(
     }
 }
 
-/// Notes the lanes whose fingerprint ends in zeros.
+/// Records the lanes whose fingerprint ends in zeros.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 fn note(
@@ -201,7 +201,7 @@ fn planes(data: &[u8], at: usize, stretch: usize, out: &mut [__m512i; LANES]) {
             let joined = _mm512_mask_broadcast_i32x4(joined, 0x0f00, load(i + 32));
             *row = _mm512_mask_broadcast_i32x4(joined, 0xf000, load(i + 48));
         }
-        // Interleaving rows i and i + 8 four times turns rows and columns around.
+        // Interleaving rows i and i + 8 four times transposes rows and columns.
         for _ in 0..4 {
             let before = rows;
             for i in 0..8 {
@@ -219,8 +219,8 @@ fn halves(bytes: [u8; 16]) -> [i64; 2] {
         .map(|half| i64::from_le_bytes(*half.to_le_bytes().first_chunk().unwrap_or(&[0; 8])))
 }
 
-/// A linear function of bits as the instruction wants it: bit `i` of the result is the parity of
-/// the value and row `i`, and row `i` is byte `7 - i`.
+/// Encodes a linear function of bits as the instruction expects it: bit `i` of the result is the
+/// parity of the value and row `i`, and row `i` is byte `7 - i`.
 fn matrix(function: impl Fn(u8) -> u8) -> i64 {
     let mut rows = [0_u8; 8];
     for (i, row) in rows.iter_mut().rev().enumerate() {

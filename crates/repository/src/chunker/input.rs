@@ -1,4 +1,4 @@
-//! What is cut into chunks: a file, whose holes are known without reading them, or any stream.
+//! The input of the chunker: a file whose holes are found without reading them, or any stream.
 
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
@@ -6,12 +6,12 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, MetadataExt};
 
-/// Blocks of a file, as it is told how many it has, are so long.
+/// The unit in which the system counts the blocks of a file.
 const BLOCK_BYTES: u64 = 512;
-/// A file that lacks less of its blocks is read like any other.
+/// A file with holes of fewer bytes in total is read like any other.
 const HOLES_BYTES_MIN: u64 = 4 << 20;
 
-/// See the module.
+/// An input; see the module.
 pub struct Input<'s>(Kind<'s>);
 
 enum Kind<'s> {
@@ -27,13 +27,13 @@ impl std::fmt::Debug for Input<'_> {
 }
 
 impl<'s> Input<'s> {
-    /// A stream of which nothing is known.
+    /// An input from a stream of unknown content.
     pub fn stream(stream: &'s mut dyn Read) -> Self {
         Input(Kind::Stream(stream))
     }
 
-    /// A file, from its start. Only one that has fewer blocks than its length wants is asked for its
-    /// holes.
+    /// An input from a file, read from its start. Its holes are looked up only if it has fewer
+    /// blocks than its length needs.
     pub fn file(file: File) -> io::Result<Self> {
         let metadata = file.metadata()?;
         let stored = metadata.blocks().saturating_mul(BLOCK_BYTES);
@@ -48,7 +48,7 @@ impl<'s> Input<'s> {
         })))
     }
 
-    /// How many bytes of a hole come next: zero where there is none, or none is known.
+    /// Returns the bytes of the hole that comes next; zero if none comes next or none is known.
     pub(super) fn hole(&mut self) -> io::Result<u64> {
         match &mut self.0 {
             Kind::Sparse(sparse) => sparse.hole(),
@@ -56,7 +56,7 @@ impl<'s> Input<'s> {
         }
     }
 
-    /// Passes over bytes of the hole that comes next.
+    /// Skips these bytes of the hole that comes next.
     pub(super) fn skip(&mut self, bytes: u64) {
         if let Kind::Sparse(sparse) = &mut self.0 {
             sparse.at += bytes;
@@ -74,24 +74,24 @@ impl Read for Input<'_> {
     }
 }
 
-/// A file with holes, read by place.
+/// A file with holes, read at explicit offsets.
 struct Sparse {
     file: File,
     at: u64,
-    /// What `at` is in, a hole or data, ends here.
+    /// The end of the hole or stretch of data that `at` lies in.
     until: u64,
     hole: bool,
 }
 
 impl Sparse {
-    /// Finds out what `at` is in.
+    /// Finds out whether `at` lies in a hole or in data.
     fn look(&mut self) -> io::Result<()> {
         if self.at < self.until {
             return Ok(());
         }
         let data = match rustix::fs::seek(&self.file, SeekFrom::Data(self.at)) {
             Ok(data) => data,
-            // No data any more, up to the end.
+            // Only a hole is left, up to the end of the file.
             Err(Errno::NXIO) => self.file.metadata()?.len(),
             // Not every file system can tell.
             Err(_) => self.at,
@@ -99,7 +99,7 @@ impl Sparse {
         self.hole = data > self.at;
         self.until = match self.hole {
             true => data,
-            // At the end of the file, or where nothing can be told, the next read tells.
+            // At the end of the file, or if the file system cannot tell, the next read decides.
             false => rustix::fs::seek(&self.file, SeekFrom::Hole(self.at)).unwrap_or(u64::MAX),
         };
         Ok(())

@@ -1,11 +1,11 @@
-//! Cuts a stream into chunks where its content says so, exactly as restic does: a Rabin
-//! fingerprint over the last 64 bytes, a cut where its low 20 bits are zero, chunks of 512 KiB to
-//! 8 MiB.
+//! Cuts a stream into chunks at places that its content determines, exactly as restic does: a Rabin
+//! fingerprint over the last 64 bytes, a cut where its low 20 bits are zero, chunks of 512 KiB to 8
+//! MiB.
 //!
-//! The fingerprint at a place depends on the 64 bytes before it alone, so places are found in any
+//! The fingerprint at a place depends only on the 64 bytes before it. So places can be found in any
 //! order and in many lanes at once ([`Chunker::candidates`]), and the limits on a chunk's length
-//! are applied afterwards. Every way of finding them gives the same places; a test holds them to
-//! the plain one.
+//! are applied afterwards. Every implementation finds the same places; a test compares each with
+//! the plain definition.
 
 #[cfg(target_arch = "x86_64")]
 mod gfni;
@@ -20,16 +20,16 @@ pub use stream::Chunks;
 
 use scalar::Tables;
 
-/// No chunk but a stream's last is shorter, in bytes.
+/// The shortest chunk in bytes; only the last of a stream may be shorter.
 pub const CHUNK_BYTES_MIN: usize = 512 << 10;
-/// No chunk is longer, in bytes.
+/// The longest chunk in bytes.
 pub const CHUNK_BYTES_MAX: usize = 8 << 20;
-/// The fingerprint is over so many bytes.
+/// The bytes that the fingerprint covers.
 pub const WINDOW_BYTES: usize = 64;
-/// A cut is where these bits of the fingerprint are zero: every 1 MiB on average.
+/// The bits of the fingerprint that are zero at a cut: every 1 MiB on average.
 const MASK: u64 = (1 << 20) - 1;
 
-/// Finds the places where a stream may be cut. Made once for a repository; it may be shared.
+/// Finds the places where a stream may be cut. It is made once for a repository and may be shared.
 #[derive(Debug)]
 pub struct Chunker {
     tables: Box<Tables>,
@@ -38,7 +38,7 @@ pub struct Chunker {
 }
 
 impl Chunker {
-    /// A chunker that uses what this processor has.
+    /// Makes a chunker that uses the fastest instructions of this processor.
     pub fn new(polynomial: Polynomial) -> Self {
         Chunker {
             tables: Box::new(Tables::new(polynomial)),
@@ -47,8 +47,8 @@ impl Chunker {
         }
     }
 
-    /// Appends to `found`, in ascending order, every place `p` with `from <= p <= to` at which the
-    /// 64 bytes before it, `data[p - 64..p]`, say that a chunk may end. Places before 64 have no
+    /// Appends to `found`, in ascending order, every place `p` with `from <= p <= to` where a chunk
+    /// may end according to the 64 bytes before it, `data[p - 64..p]`. Places before 64 have no
     /// window and are left out.
     pub fn candidates(&self, data: &[u8], from: usize, to: usize, found: &mut Vec<usize>) {
         let from = from.max(WINDOW_BYTES);
@@ -68,10 +68,11 @@ impl Chunker {
     }
 }
 
-/// What zeros are cut into: their fingerprint is zero, so that the first place where a cut may be is one.
+/// The chunk that zeros are cut into: their fingerprint is zero, so they are cut at the shortest
+/// length.
 pub(crate) static ZEROS: [u8; CHUNK_BYTES_MIN] = [0; CHUNK_BYTES_MIN];
 
-/// Whether there are only zeros.
+/// Returns whether all bytes are zero.
 pub(crate) fn is_zero(bytes: &[u8]) -> bool {
     let (words, rest) = bytes.as_chunks::<64>();
     let clear = |word: &[u8; 64]| word.iter().fold(0, |all, byte| all | byte) == 0;

@@ -1,4 +1,4 @@
-//! Polynomials over GF(2), as far as the chunker needs them: a bit is a coefficient.
+//! Polynomials over GF(2), as far as the chunker needs them: each bit is a coefficient.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::fmt;
@@ -6,20 +6,21 @@ use std::fmt;
 /// The degree of every chunker polynomial.
 pub const DEGREE: u32 = 53;
 
-/// An irreducible polynomial of degree [`DEGREE`]; every repository has its own, so that cut
-/// points tell nobody what a file is.
+/// An irreducible polynomial of degree [`DEGREE`]. Every repository has its own, so cut points do
+/// not reveal which file was stored.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Polynomial(u64);
 
 impl Polynomial {
-    /// The polynomial with these coefficients; `None` when it is not irreducible of the degree.
+    /// The polynomial with these coefficients; `None` if it is not irreducible or not of degree
+    /// [`DEGREE`].
     pub fn new(bits: u64) -> Option<Self> {
         (degree(bits) == Some(DEGREE) && is_irreducible(bits)).then_some(Polynomial(bits))
     }
 
-    /// One chosen with numbers from `random`.
+    /// A random polynomial. `random` returns random numbers.
     pub fn random(mut random: impl FnMut() -> u64) -> Self {
-        // About one in 53/2 of those with a constant term is irreducible, so this ends.
+        // About 2 in 53 of the polynomials with a constant term are irreducible, so this ends.
         loop {
             let bits = random() & ((1 << (DEGREE + 1)) - 1) | 1 << DEGREE | 1;
             if is_irreducible(bits) {
@@ -33,12 +34,12 @@ impl Polynomial {
         self.0
     }
 
-    /// `value` modulo this.
+    /// `value` modulo this polynomial.
     pub fn reduce(self, value: u64) -> u64 {
         reduce(value, self.0)
     }
 
-    /// `value · x^power` modulo this, for a reduced `value`.
+    /// `value · x^power` modulo this polynomial, for a reduced `value`.
     pub fn shift(self, mut value: u64, power: u32) -> u64 {
         for _ in 0..power {
             value <<= 1;
@@ -113,7 +114,8 @@ fn common_divisor(mut a: u64, mut b: u64) -> u64 {
     a
 }
 
-/// Ben-Or's test: for every i up to half the degree, x^(2^i) − x has no factor in common with it.
+/// Ben-Or's test: for every i up to half the degree, x^(2^i) − x has no factor in common with the
+/// polynomial.
 fn is_irreducible(bits: u64) -> bool {
     let mut power = 2;
     for _ in 0..degree(bits).unwrap_or(0) / 2 {
@@ -131,10 +133,10 @@ mod tests {
 
     #[test]
     fn irreducible_or_not() {
-        // Of degree 2 there is one: x² + x + 1.
+        // There is one of degree 2: x² + x + 1.
         let found: Vec<u64> = (4..8).filter(|&p| is_irreducible(p)).collect();
         assert_eq!(found, [0b111]);
-        // Of degree 4 there are three.
+        // There are three of degree 4.
         let found: Vec<u64> = (16..32).filter(|&p| is_irreducible(p)).collect();
         assert_eq!(found, [0b10011, 0b11001, 0b11111]);
         assert!(Polynomial::new(0x39_b70b_b1e0_09e5).is_some());

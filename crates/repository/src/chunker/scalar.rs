@@ -1,14 +1,14 @@
-//! The fingerprint by table, one or four places at a time.
+//! Computes the fingerprint by table, at one or four places at a time.
 
 use super::{DEGREE, MASK, Polynomial, WINDOW_BYTES};
 
-/// What a byte does to the fingerprint when it enters and when it leaves.
+/// The effects of a byte on the fingerprint when it enters and when it leaves.
 #[derive(Debug)]
 pub(super) struct Tables {
-    /// By the byte that is shifted out at the top: what brings the fingerprint back below the
-    /// degree, the shifted byte itself included.
+    /// The correction for each byte shifted out at the top: it brings the fingerprint back below
+    /// the degree and removes the shifted byte itself.
     reduce: [u64; 256],
-    /// By the byte that leaves the window: its share in the fingerprint after the next byte came.
+    /// The contribution of each leaving byte to the fingerprint after the next byte has entered.
     leave: [u64; 256],
 }
 
@@ -50,7 +50,7 @@ impl Tables {
             .fold(0, |print, &byte| self.enter(print, byte))
     }
 
-    /// Places from `from` to `to`, both included; `64 <= from <= to <= data.len()`.
+    /// Searches the places from `from` to `to`, both included; `64 <= from <= to <= data.len()`.
     pub(super) fn one_lane(&self, data: &[u8], from: usize, to: usize, found: &mut Vec<usize>) {
         let mut print = self.window(&data[from - WINDOW_BYTES..from]);
         if print & MASK == 0 {
@@ -66,8 +66,8 @@ impl Tables {
         }
     }
 
-    /// The same, with four stretches at once: each step waits for the one before it, so four of
-    /// them cost little more than one.
+    /// Searches the same places in four stretches at once: each step waits for the one before it,
+    /// so four together cost little more than one.
     pub(super) fn four_lanes(&self, data: &[u8], from: usize, to: usize, found: &mut Vec<usize>) {
         const LANES: usize = 4;
         let stretch = (to - from + 1) / LANES;

@@ -1,31 +1,31 @@
-//! A reader, cut into chunks.
+//! Cuts what a reader yields into chunks.
 
 use super::{CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, Chunker, Input, WINDOW_BYTES, is_zero};
 use std::io::{self, Read};
 
-/// How much is read, and looked at while it is still in the cache, at a time.
+/// The bytes that are read at a time, and searched while they are still in the processor's cache.
 const READ_BYTES: usize = 1 << 20;
 
-/// Yields the chunks of a stream, one after the other, from one buffer.
+/// Yields the chunks of a stream in order, all from one buffer.
 #[derive(Debug)]
 pub struct Chunks<'a, R> {
     chunker: &'a Chunker,
     reader: R,
     buffer: &'a mut Vec<u8>,
-    /// Where the chunk that was handed out last ends in `buffer`.
+    /// The end in `buffer` of the chunk that was returned last.
     consumed: usize,
-    /// How much of `buffer` has been filled.
+    /// The bytes of `buffer` that have been filled.
     filled: usize,
-    /// Places up to here have been looked at.
+    /// The place up to which `buffer` has been searched.
     scanned: usize,
-    /// Places found that no chunk has passed yet.
+    /// Possible cuts that lie after the last chunk.
     found: Vec<usize>,
     ended: bool,
 }
 
 impl<'a, R: Read> Chunks<'a, R> {
-    /// Cuts `reader`. `buffer` is room to work in, worth keeping for the next stream; it grows to
-    /// 9 MiB when chunks are long.
+    /// Cuts what `reader` yields. `buffer` is working space, worth keeping for the next stream; it
+    /// grows to 9 MiB when chunks are long.
     pub fn new(chunker: &'a Chunker, reader: R, buffer: &'a mut Vec<u8>) -> Self {
         Chunks {
             chunker,
@@ -59,8 +59,8 @@ impl<'a, R: Read> Chunks<'a, R> {
         Ok(self.buffer.get(..length).filter(|chunk| !chunk.is_empty()))
     }
 
-    /// Gives away the buffer that begins with the chunk that was handed out last, without copying that,
-    /// and goes on in `room`, whatever that holds.
+    /// Hands over the buffer, which begins with the chunk that was returned last, without copying
+    /// that chunk. Reading goes on in `room`, whose content does not matter.
     pub fn give_away(&mut self, mut room: Vec<u8>) -> Vec<u8> {
         let rest = self.buffer.get(self.consumed..self.filled);
         let rest = rest.unwrap_or_default();
@@ -99,17 +99,18 @@ impl<'a, R: Read> Chunks<'a, R> {
             });
     }
 
-    /// The length of the chunk at the start of the buffer, as soon as it is certain.
+    /// The length of the chunk at the start of the buffer, once it is certain.
     fn cut(&mut self) -> Option<usize> {
         if self.filled < CHUNK_BYTES_MIN {
             return None;
         }
-        // Zeros have the fingerprint zero: the first place where a cut may be is one.
+        // Zeros have the fingerprint zero, so they are cut at the shortest length.
         let window = CHUNK_BYTES_MIN - WINDOW_BYTES..CHUNK_BYTES_MIN;
         if self.buffer.get(window).is_some_and(is_zero) {
             return Some(CHUNK_BYTES_MIN);
         }
-        // The first place of a chunk has a window that lies in it: 64 is less than the minimum.
+        // The first possible cut of a chunk has its whole window within the chunk: 64 is less than
+        // the minimum.
         let from = self.scanned.max(CHUNK_BYTES_MIN);
         let to = self.filled.min(CHUNK_BYTES_MAX);
         if from <= to {
@@ -131,7 +132,8 @@ impl<'a, R: Read> Chunks<'a, R> {
     fn fill(&mut self) -> io::Result<()> {
         let until = self.filled + READ_BYTES;
         if self.buffer.len() < until {
-            // At once for the longest chunk: what is not filled takes no memory.
+            // Enough at once for the longest chunk: reserved space takes no memory until it is
+            // filled.
             let most = until.max(CHUNK_BYTES_MAX + READ_BYTES);
             self.buffer.reserve_exact(most - self.buffer.len());
             self.buffer.resize(until, 0);
@@ -153,8 +155,8 @@ impl<'a, R: Read> Chunks<'a, R> {
 }
 
 impl Chunks<'_, Input<'_>> {
-    /// Passes over a hole that comes next, as far as whole chunks go, and returns how many there are:
-    /// each is of [`CHUNK_BYTES_MIN`] zeros, since zeros are cut at the first place where a cut may be.
+    /// Skips as many whole chunks as fit in the hole that comes next, and returns their number.
+    /// Each is [`CHUNK_BYTES_MIN`] zeros, since zeros are cut at the shortest length.
     pub fn skip_zeros(&mut self) -> io::Result<u64> {
         self.drop_consumed();
         let ahead = self.buffer.get(..self.filled).unwrap_or_default();

@@ -6,7 +6,7 @@ fn polynomial() -> Polynomial {
     Polynomial::new(POLYNOMIAL).unwrap()
 }
 
-/// Bytes that repeat in some places, are zero in some, and random in most.
+/// Bytes that are repetitive in some places, zero in some, and random in most.
 fn mixed(len: usize, mut seed: u64) -> Vec<u8> {
     let mut data = Vec::with_capacity(len + 4096);
     while data.len() < len {
@@ -28,8 +28,8 @@ fn mixed(len: usize, mut seed: u64) -> Vec<u8> {
     data
 }
 
-/// By the definition: a window that starts with one byte of value 1, one byte at a time, each
-/// fingerprint computed by division.
+/// Chunk lengths by the definition: a window that starts with one byte of value 1, one byte at a
+/// time, each fingerprint computed by division.
 fn by_definition(data: &[u8]) -> Vec<usize> {
     let polynomial = polynomial();
     let mut lengths = Vec::new();
@@ -102,13 +102,13 @@ fn lengths_stay_within_their_limits() {
     let chunker = Chunker::new(polynomial());
     assert!(lengths(&chunker, b"").is_empty());
     assert_eq!(lengths(&chunker, b"x"), [1]);
-    // Zeros have the fingerprint zero: a cut at the first place where one may be.
+    // Zeros have the fingerprint zero: they are cut at the shortest length.
     let zeros = vec![0; 3 * CHUNK_BYTES_MIN + 5];
     assert_eq!(
         lengths(&chunker, &zeros),
         [CHUNK_BYTES_MIN, CHUNK_BYTES_MIN, CHUNK_BYTES_MIN, 5]
     );
-    // A byte that repeats has the same fingerprint everywhere, and no cut.
+    // A repeated byte has the same fingerprint everywhere, and no cut.
     let ones = vec![1; CHUNK_BYTES_MAX + CHUNK_BYTES_MIN];
     assert_eq!(lengths(&chunker, &ones), [CHUNK_BYTES_MAX, CHUNK_BYTES_MIN]);
     for len in [CHUNK_BYTES_MIN - 1, CHUNK_BYTES_MIN, CHUNK_BYTES_MIN + 1] {
@@ -117,7 +117,7 @@ fn lengths_stay_within_their_limits() {
 }
 
 #[test]
-fn short_reads_change_nothing_and_errors_are_told() {
+fn short_reads_change_nothing_and_errors_are_returned() {
     struct Dribble<'a>(&'a [u8], usize);
     impl std::io::Read for Dribble<'_> {
         fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
@@ -164,7 +164,7 @@ fn buffers_are_given_away_without_changing_what_follows() {
         let bytes = chunk.len();
         match count % 3 {
             0 => whole.extend_from_slice(chunk),
-            // Whatever the next buffer holds, and however long it is.
+            // The next buffer may have any content and any length.
             number => {
                 let room = vec![0xaa; number << 20];
                 whole.extend_from_slice(&chunks.give_away(room)[..bytes]);
@@ -176,7 +176,7 @@ fn buffers_are_given_away_without_changing_what_follows() {
     assert_eq!(count, lengths(&chunker, &data).len());
 }
 
-/// By every place that the plain chunker finds, which knows nothing of zeros.
+/// Chunk lengths from all places that the plain chunker finds, which knows nothing of zeros.
 fn by_places(data: &[u8]) -> Vec<usize> {
     let mut places = Vec::new();
     Tables::new(polynomial()).one_lane(data, WINDOW_BYTES, data.len(), &mut places);
@@ -191,8 +191,8 @@ fn by_places(data: &[u8]) -> Vec<usize> {
     lengths
 }
 
-/// The lengths of the chunks of a file, and how many bytes of them were read. What is known of the file
-/// must be in them.
+/// The lengths of the chunks of a file, and the number of bytes that were read. `known` is the
+/// content that the chunks must have.
 fn lengths_of_file(chunker: &Chunker, file: std::fs::File, known: &[u8]) -> (Vec<usize>, u64) {
     let mut buffer = Vec::new();
     let mut chunks = Chunks::new(chunker, Input::file(file).unwrap(), &mut buffer);
@@ -249,7 +249,7 @@ fn a_file_with_holes_is_cut_like_its_bytes() {
         let island = |(at, length): (u64, usize)| (at, mixed(length, seed));
         (islands.into_iter().map(island).collect(), bytes)
     });
-    // No cut until the zeros, much of which is looked at before they are passed over.
+    // No cut before the zeros, many of which are searched before they are skipped.
     let late = (
         vec![
             (0, vec![1; (1 << 20) + 100]),

@@ -1,4 +1,4 @@
-//! Finds the paths that a pattern stands for, as a shell does.
+//! Finds the existing paths that match a pattern, as a shell does.
 
 use super::{BadPattern, Part};
 use crate::mounts::Mounts;
@@ -6,9 +6,9 @@ use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-/// The paths that are there and that a pattern matches as a whole, in order: `*`, `?` and `[…]` within
-/// a component. A directory that cannot be read has nothing in it. What lies on a file system that
-/// does not answer may be there.
+/// Returns the existing paths that a pattern matches as a whole, in order. `*`, `?` and `[…]` match
+/// within a component. A directory that cannot be read counts as empty. A path on a file system
+/// that does not answer counts as existing.
 pub fn expand(pattern: &[u8], mounts: &Mounts) -> Result<Vec<PathBuf>, BadPattern> {
     let mut found = match pattern.first() {
         Some(b'/') => vec![PathBuf::from("/")],
@@ -16,7 +16,7 @@ pub fn expand(pattern: &[u8], mounts: &Mounts) -> Result<Vec<PathBuf>, BadPatter
     };
     for name in super::components(pattern) {
         let part = match name {
-            // Here no more than one component.
+            // Here `**` matches no more than one component.
             b"**" => Part::parse(b"*"),
             name => Part::parse(name),
         };
@@ -36,7 +36,7 @@ pub fn expand(pattern: &[u8], mounts: &Mounts) -> Result<Vec<PathBuf>, BadPatter
     Ok(found)
 }
 
-/// What is in a directory and matches.
+/// The entries of a directory that match.
 fn inside(at: &Path, part: &Part, mounts: &Mounts) -> Vec<PathBuf> {
     if let Part::Literal(name) = part {
         return vec![at.join(OsString::from_vec(name.clone()))];
@@ -59,7 +59,7 @@ mod tests {
 
     #[test]
     #[expect(clippy::disallowed_methods, reason = "files that are looked for")]
-    fn a_pattern_stands_for_what_is_there() {
+    fn a_pattern_expands_to_existing_paths() {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path();
         for name in ["a/x.log", "a/y.txt", "b/x.log", "b/.hidden", "c*"] {

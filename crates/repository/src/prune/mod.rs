@@ -1,17 +1,17 @@
-//! Frees what no snapshot needs, in two steps that lie some time apart.
+//! Frees what no snapshot needs, in two steps some time apart.
 //!
-//! The first copies what is needed out of packs that are mostly rubbish, then takes packs that
-//! nothing needs out of the index and notes there, as rustic does, since when they are to be
-//! deleted. The second, in a later run, deletes those that have been so for longer than the grace
-//! period and are still not needed. So a backup that relied on such a pack while it ran, by a program
-//! that takes no locks, loses nothing: the next run finds its snapshot and puts the pack back.
+//! The first step copies what is needed out of packs that are mostly rubbish. Then it removes packs
+//! that nothing needs from the index, and records there, as rustic does, since when they are to be
+//! deleted. The second step, in a later run, deletes the packs whose grace period is over and which
+//! are still not needed. So a backup that relied on such a pack while it ran, by a program that
+//! takes no locks, loses nothing: the next run finds its snapshot and puts the pack back.
 //!
-//! Copying goes on beside backups. Only changing the index wants the repository for itself, for as
-//! long as it takes to write it.
+//! Copying runs beside backups. Only changing the index needs an exclusive lock, for as long as it
+//! takes to write the index.
 //!
-//! Killed anywhere, it leaves a repository in which everything needed is in the index: packs are
-//! stored before the index that names them, a new index before the old one goes, and that before
-//! any pack.
+//! A prune that is killed at any point leaves a repository whose index has everything that is
+//! needed: packs are stored before the index that names them, the new index before the old one is
+//! removed, and the old one is removed before any pack.
 
 mod plan;
 mod switch;
@@ -32,22 +32,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::time::Duration;
 
-/// How to prune.
+/// The options of a prune.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// How long a pack that nothing needs stays, after it was taken out of the index: longer than
-    /// any backup takes. Zero deletes at once.
+    /// The grace period: how long a pack stays after it was removed from the index. It should be
+    /// longer than any backup. Zero deletes at once.
     pub grace: SignedDuration,
-    /// How much rubbish may stay in packs that are partly needed, as a share of what is needed: 0.05
-    /// is 5 %.
+    /// The rubbish that may stay in packs that are partly needed, as a share of what is needed:
+    /// 0.05 is 5 %.
     pub max_unused: f64,
-    /// Say what would be done, and do nothing.
+    /// Report what would be done, and do nothing.
     pub dry_run: bool,
-    /// How long to wait for others who are at work.
+    /// The time to wait for conflicting locks.
     pub wait: Duration,
-    /// Who does it.
+    /// The holder named in the locks.
     pub author: Author,
-    /// The time.
+    /// The current time.
     pub now: Timestamp,
 }
 
@@ -64,12 +64,12 @@ impl Default for Options {
     }
 }
 
-/// Some packs.
+/// A number of packs and their total size.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Packs {
-    /// How many.
+    /// The number of packs.
     pub count: u64,
-    /// Their bytes.
+    /// Their total size in bytes.
     pub bytes: u64,
 }
 
@@ -80,47 +80,47 @@ impl Packs {
     }
 }
 
-/// What was done, or with [`Options::dry_run`] would be.
+/// The result of a prune, or with [`Options::dry_run`] what it would be.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
-    /// Snapshots looked at.
+    /// Snapshots that were read.
     pub snapshots: u64,
     /// Packs that stay as they are.
     pub kept: Packs,
     /// Rubbish in them, in bytes.
     pub unused_bytes: u64,
-    /// Packs of which only what is needed was kept, in other packs.
+    /// Packs that were replaced by new packs with only the blobs that are needed.
     pub repacked: Packs,
-    /// Packs that nothing needed, or that were repacked, or that no index knew: to be deleted.
+    /// Packs to be deleted: nothing needed them, or they were repacked, or no index listed them.
     pub marked: Packs,
-    /// Packs that were to be deleted, and are needed after all.
+    /// Packs that were to be deleted, but are needed after all.
     pub recovered: Packs,
-    /// Packs whose time has not come.
+    /// Packs to be deleted whose grace period is not over.
     pub waiting: Packs,
     /// Packs that were deleted.
     pub deleted: Packs,
-    /// Packs of the index that are not there, and that nothing needs.
+    /// Packs of the index that are missing, and that nothing needs.
     pub missing: u64,
 }
 
-/// The index files, the snapshots and the packs at a time.
+/// The index files, the snapshots and the packs at one time.
 struct State {
-    /// Each index file with its packs, and those to be deleted since when.
+    /// The packs of each index file, and those to be deleted, with the time of the mark.
     files: BTreeMap<Id, IndexContent>,
     snapshots: BTreeSet<Id>,
     roots: Vec<Id>,
-    /// Bytes of each pack in the store.
+    /// The size of each pack in the store.
     stored: BTreeMap<Id, u64>,
 }
 
-/// What an index file is about.
+/// The packs that an index file names.
 struct IndexContent {
     packs: Vec<Id>,
     to_delete: Vec<(Id, Option<Timestamp>)>,
     blobs: usize,
 }
 
-/// Prunes. Takes its own locks; the caller must hold none.
+/// Prunes a repository. Takes its own locks; the caller must hold none.
 pub fn run(repository: &Repository, options: &Options) -> Result<Report> {
     let shared = Lock::take(repository, Mode::Shared, options.wait, &options.author)?;
     let (state, index) = look(repository)?;
@@ -131,7 +131,7 @@ pub fn run(repository: &Repository, options: &Options) -> Result<Report> {
     if options.dry_run || nothing {
         return Ok(plan.report);
     }
-    // Where nothing may be deleted, nothing must be added for it either.
+    // If the store refuses to delete, nothing must be added for a prune either.
     repository.delete(FileKind::Lock, &Id::default())?;
     repack(repository, &index, &mut plan)?;
     shared.release()?;
@@ -143,11 +143,13 @@ pub fn run(repository: &Repository, options: &Options) -> Result<Report> {
     Ok(report)
 }
 
-/// What there is. Snapshots are read before the index: whatever they need was in it before them.
+/// Reads the state of the repository. Snapshots are read before the index: whatever they need was
+/// in the index before them.
 fn look(repository: &Repository) -> Result<(State, Index)> {
     let (snapshots, errors) = repository.snapshots()?;
-    none(errors)?;
-    // Packs before the index is read, so that one stored meanwhile is not taken for missing.
+    require_undamaged(errors)?;
+    // Packs are listed before the index is read, so that a pack stored meanwhile is not taken for
+    // missing.
     let listed = repository.list(FileKind::Index)?;
     let stored = repository.list(FileKind::Pack)?.into_iter().collect();
     let read = Mutex::new((repository.index_builder(&listed), BTreeMap::new()));
@@ -162,7 +164,7 @@ fn look(repository: &Repository) -> Result<(State, Index)> {
         builder.add_file(file);
         files.insert(id, content);
     })?;
-    none(errors)?;
+    require_undamaged(errors)?;
     let (builder, files) = into_inner(read);
     let state = State {
         files,
@@ -173,20 +175,20 @@ fn look(repository: &Repository) -> Result<(State, Index)> {
     Ok((state, builder.finish()))
 }
 
-/// What is damaged is not pruned.
-fn none(errors: Vec<Error>) -> Result<()> {
+/// Fails if there are errors: a damaged repository is not pruned.
+fn require_undamaged(errors: Vec<Error>) -> Result<()> {
     errors.into_iter().next().map_or(Ok(()), Err)
 }
 
-/// Copies what is needed out of packs that go. Each blob is opened on the way: what is copied is
-/// whole.
+/// Copies what is needed out of packs that go. Each blob is opened on the way, so every copy is
+/// intact.
 fn repack(repository: &Repository, index: &Index, plan: &mut Plan) -> Result<()> {
     let wanted = std::mem::take(&mut plan.wanted);
     let packs: Vec<(Id, Vec<PackedBlob>)> = wanted.into_iter().collect();
     if packs.is_empty() {
         return Ok(());
     }
-    // Nothing is in the new packs yet, whatever the index has.
+    // The new packs are empty so far, whatever the index lists.
     with_saver(repository, &Index::default(), |saver| {
         packs
             .par_iter()
@@ -216,7 +218,7 @@ fn copy(
         };
         match sealed.filter(is_whole) {
             Some(sealed) => saver.copy(blob, sealed)?,
-            // Perhaps it is in another pack, too.
+            // The blob may also be in another pack.
             None => {
                 let plain = repository.load_blob(index, blob.kind, &blob.id)?;
                 saver.save(blob.kind, &plain)?;

@@ -1,4 +1,5 @@
-//! Decides what becomes of each pack. Pure, but for reading headers of packs that no index knows.
+//! Decides the fate of each pack. It is pure, except that it reads headers of packs that no index
+//! lists.
 
 use super::{IndexContent, Options, Packs, Report, State};
 use crate::check;
@@ -12,28 +13,28 @@ use crate::used::Used;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What becomes of the packs.
+/// The decisions about packs.
 #[derive(Default)]
 pub(super) struct Plan {
-    /// Packs that leave the index and are to be deleted: nothing needs them, or all that is needed
-    /// of them is copied.
+    /// Packs that leave the index and are to be deleted: nothing needs them, or everything needed
+    /// in them is copied.
     pub(super) leave: BTreeSet<Id>,
-    /// What to copy of them, by pack.
+    /// The blobs to copy out of them, by pack.
     pub(super) wanted: BTreeMap<Id, Vec<PackedBlob>>,
-    /// Packs that come back into the index.
+    /// Packs that return to the index.
     pub(super) recover: BTreeSet<Id>,
-    /// Packs that are to be deleted and whose time has come, or that are gone already.
+    /// Packs whose grace period is over, or that are gone already.
     pub(super) delete: BTreeSet<Id>,
-    /// Packs of the index that are not there.
+    /// Packs of the index that are missing from the store.
     pub(super) missing: BTreeSet<Id>,
-    /// Packs that are in the store, in no index.
+    /// Packs in the store that are in no index.
     pub(super) unknown: Vec<IndexPack>,
     pub(super) report: Report,
 }
 
 impl Plan {
-    /// The index files that are to be written anew: those that say what is no longer so, and when
-    /// there are many small ones, these.
+    /// The index files to rewrite: those whose content no longer holds, and small ones if there are
+    /// many.
     pub(super) fn rewrite(&self, state: &State) -> BTreeSet<Id> {
         let packs = state.files.values().flat_map(|file| &file.packs);
         let in_index: BTreeSet<&Id> = packs.filter(|id| !self.missing.contains(id)).collect();
@@ -54,7 +55,7 @@ impl Plan {
     }
 }
 
-/// How much of a pack is needed.
+/// The part of a pack that is needed.
 #[derive(Debug, Clone, Copy, Default)]
 struct Stats {
     used: u64,
@@ -63,17 +64,17 @@ struct Stats {
     tree: bool,
 }
 
-/// Packs smaller than this are put together, once there are enough to fill one. Only the last one is
-/// again so small.
+/// Packs smaller than this are combined once there are enough to fill one. At most the last new
+/// pack is again this small.
 const SMALL_PACK_BYTES: u64 = PACK_BYTES_MIN as u64;
-/// Index files that name fewer blobs are put together, once there are more than [`SMALL_FILES`].
+/// Index files that list fewer blobs are combined once there are more than [`SMALL_FILES`].
 const SMALL_FILE_BLOBS: usize = 10_000;
 const SMALL_FILES: usize = 8;
 
-/// Each needed blob in one place, and how much of each pack that makes.
+/// The pack chosen for each needed blob, and how much of each pack that makes needed.
 struct Choice {
     stats: BTreeMap<Id, Stats>,
-    /// The pack in which a blob that is in several is taken to be, by number.
+    /// The pack chosen for each blob that is in several, by the blob's number.
     chosen: BTreeMap<usize, Id>,
     recover: BTreeSet<Id>,
 }
@@ -130,8 +131,8 @@ pub(super) fn make(
     Ok(plan)
 }
 
-/// The packs that are just as long as the index has them, among those that share a blob with another.
-/// Any other lost a part, and may have lost more.
+/// The packs whose length is exactly the one in the index, among those that share a blob with
+/// another pack. Any other has lost a part, and may have lost more.
 fn whole(state: &State, index: &Index) -> BTreeSet<Id> {
     let groups = index
         .groups()
@@ -155,8 +156,8 @@ fn whole(state: &State, index: &Index) -> BTreeSet<Id> {
     whole
 }
 
-/// Takes each needed blob to be in one pack: one that is whole if any is, else one that is there;
-/// and of several such the one of which most is needed anyway.
+/// Chooses one pack for each needed blob: an intact one if there is any, else one that is present.
+/// Among several such, it chooses the one of which most is needed anyway.
 fn choose(state: &State, index: &Index, used: &Used<'_>) -> Result<Choice> {
     let whole = whole(state, index);
     let sound = |place: &Location| whole.contains(&place.pack);
@@ -211,7 +212,7 @@ fn choose(state: &State, index: &Index, used: &Used<'_>) -> Result<Choice> {
     Ok(choice)
 }
 
-/// Why a needed blob is in no pack.
+/// The error for a needed blob that is in no pack.
 fn lost(state: &State, blob: &Group<'_>) -> Error {
     let pack = blob.places().next().map(|place| place.pack);
     let pack = pack.unwrap_or_default();
@@ -240,7 +241,7 @@ impl Choice {
     }
 }
 
-/// Decides on each pack of the index; returns those to be repacked.
+/// Decides on each pack of the index. Returns the packs to repack.
 fn sort_out(
     state: &State,
     stats: &BTreeMap<Id, Stats>,
@@ -309,7 +310,7 @@ fn sort_out(
 }
 
 impl Plan {
-    /// Notes what is needed of the packs that are to be repacked.
+    /// Records what is needed of the packs to repack.
     fn collect(
         &mut self,
         index: &Index,

@@ -1,7 +1,8 @@
-//! The second half of a prune, alone in the repository: the new index, then what it lets go.
+//! The second half of a prune, under an exclusive lock: writes the new index, then deletes what it
+//! no longer needs.
 
 use super::plan::Plan;
-use super::{Options, Report, State, none};
+use super::{Options, Report, State, require_undamaged};
 use crate::error::{Error, FileKind, Result};
 use crate::id::Id;
 use crate::index::{IndexFile, IndexPack};
@@ -22,12 +23,12 @@ pub(super) fn run(
 ) -> Result<Report> {
     let listed = repository.list(FileKind::Index)?;
     let now: BTreeSet<Id> = listed.iter().map(|(id, _)| *id).collect();
-    // Another prune came in between our two locks.
+    // Another prune ran between our two locks.
     if state.files.keys().any(|id| !now.contains(id)) {
         return Err(Error::Changed);
     }
-    spare_what_came_meanwhile(repository, state, &listed, &mut plan)?;
-    // Packs that stay in the index are to be deleted in none.
+    keep_packs_needed_meanwhile(repository, state, &listed, &mut plan)?;
+    // A pack that stays in the index must be marked for deletion in no index file.
     let mut stay: BTreeSet<Id> = BTreeSet::new();
     for content in state.files.values() {
         let packs = content.packs.iter();
@@ -49,7 +50,7 @@ pub(super) fn run(
         plan: &plan,
     };
     let failed = Mutex::new(None);
-    none(repository.each_index_file(&outdated, |_, file| {
+    require_undamaged(repository.each_index_file(&outdated, |_, file| {
         if let Err(error) = switch.file(file) {
             lock(&failed).get_or_insert(error);
         }
@@ -70,18 +71,18 @@ pub(super) fn run(
     Ok(plan.report)
 }
 
-/// Writes anew what index files say. Threads may bring files at once.
+/// Rewrites index files. Several threads may bring files at once.
 struct Switch<'a> {
     plan: &'a Plan,
     writer: IndexWriter<'a>,
     /// Packs that stay in the index.
     stay: BTreeSet<Id>,
     since: Time,
-    /// Packs that go are deleted in this run.
+    /// True if the packs that go are deleted in this run.
     at_once: bool,
-    /// Packs that were noted to be deleted.
+    /// Packs that were marked for deletion.
     noted: Mutex<BTreeSet<Id>>,
-    /// Packs that are to be deleted now.
+    /// Packs to delete now.
     delete: Mutex<BTreeSet<Id>>,
 }
 
@@ -97,7 +98,7 @@ impl Switch<'_> {
             }
         }
         for mut pack in file.packs_to_delete {
-            // One that leaves the index now waits from now on.
+            // A pack that leaves the index now waits from now on.
             let stays_or_waits = self.stay.contains(&pack.id) || self.plan.leave.contains(&pack.id);
             if stays_or_waits || lock(&self.delete).contains(&pack.id) {
             } else if self.plan.recover.contains(&pack.id) {
@@ -111,7 +112,7 @@ impl Switch<'_> {
         Ok(())
     }
 
-    /// A pack that goes: now, or later.
+    /// Handles a pack that goes: deletes it now, or marks it for later.
     fn go(&self, pack: IndexPack) -> Result<()> {
         if self.at_once {
             lock(&self.delete).insert(pack.id);
@@ -128,8 +129,8 @@ impl Switch<'_> {
     }
 }
 
-/// Backups that ended since the first look may need what was rubbish then: such packs stay.
-fn spare_what_came_meanwhile(
+/// Keeps packs that were rubbish at the first look but may be needed by backups that ended since.
+fn keep_packs_needed_meanwhile(
     repository: &Repository,
     state: &State,
     listed: &[(Id, u64)],
@@ -141,13 +142,13 @@ fn spare_what_came_meanwhile(
             roots.push(repository.snapshot(&id)?.tree);
         }
     }
-    // What was unknown may have been stored by a backup that is through now.
+    // A pack that was unknown may have been stored by a backup that has finished now.
     let new = listed
         .iter()
         .filter(|(id, _)| !state.files.contains_key(id));
     let new: Vec<(Id, u64)> = new.copied().collect();
     let indexed: Mutex<BTreeSet<Id>> = Mutex::default();
-    none(repository.each_index_file(&new, |_, file| {
+    require_undamaged(repository.each_index_file(&new, |_, file| {
         lock(&indexed).extend(file.packs.iter().map(|pack| pack.id));
     })?)?;
     let indexed = into_inner(indexed);
@@ -157,7 +158,7 @@ fn spare_what_came_meanwhile(
         return Ok(());
     }
     let (index, errors) = repository.load_index()?;
-    none(errors)?;
+    require_undamaged(errors)?;
     let used = Used::new(&index);
     used.add(repository, &roots)?;
     for group in index.groups().filter(|group| used.contains(group.number)) {

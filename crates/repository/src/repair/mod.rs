@@ -1,4 +1,4 @@
-//! Mends what can be mended from what is left.
+//! Repairs what can be repaired from what is left.
 
 pub mod snapshots;
 
@@ -18,23 +18,23 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Mutex;
 use std::time::Duration;
 
-/// What a repair of the index found.
+/// The result of a repair of the index.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// Packs that are in the new index.
+    /// Packs in the new index.
     pub packs: u64,
-    /// What is wrong with packs: their headers, and with [`Depth::Data`] anything in them.
+    /// The damage found in packs: in their headers, and with [`Depth::Data`] anywhere in them.
     pub damaged: Vec<Error>,
-    /// Blobs of damaged packs that were whole and are in other packs now.
+    /// Intact blobs of damaged packs that were copied to other packs.
     pub saved_blobs: u64,
     /// Index files that were replaced.
     pub replaced: u64,
 }
 
-/// Makes a new index of what the packs' own headers say, and removes the old one. Of a pack whose
-/// header cannot be read, what the old index says stays. With [`Depth::Data`] every pack is read,
-/// and of those that are damaged what is whole is copied into others; they are in the new index no
-/// more, so that the next backup stores again what was hit, and prune removes them.
+/// Builds a new index from the packs' own headers, and removes the old one. For a pack whose header
+/// cannot be read, the entries of the old index stay. With [`Depth::Data`] every pack is read, and
+/// the intact blobs of damaged packs are copied to other packs. Damaged packs are not in the new
+/// index, so the next backup stores again what was lost, and prune removes them.
 ///
 /// Takes its own lock; the caller must hold none.
 pub fn index(
@@ -70,7 +70,7 @@ pub fn index(
     }
     report.packs = whole.len() as u64;
     write(repository, whole)?;
-    // Only now: killed before, both are there, and agree.
+    // Only now: if the process is killed before, both are there, and agree.
     for (id, _) in before {
         repository.delete(FileKind::Index, &id)?;
         report.replaced += 1;
@@ -79,13 +79,14 @@ pub fn index(
     Ok(report)
 }
 
-/// What is in a pack, and what is wrong with it.
+/// The blobs in a pack, and its damage.
 struct Looked {
     blobs: Vec<PackedBlob>,
     errors: Vec<Error>,
 }
 
-/// An error is of the store, not of the pack: an index without it would hide what is there.
+/// Reads the header of a pack. An error comes from the store, not from the pack: an index without
+/// the pack would hide what is there.
 fn look(repository: &Repository, id: &Id, bytes: u64, depth: Depth) -> Result<Looked> {
     let mut errors = match depth {
         Depth::Structure => Vec::new(),
@@ -106,7 +107,8 @@ fn look(repository: &Repository, id: &Id, bytes: u64, depth: Depth) -> Result<Lo
     }
 }
 
-/// Adds what the old index says of packs whose headers cannot be read, as far as they go.
+/// Adds the old index entries of packs whose headers cannot be read, up to the pack's present
+/// length.
 fn old_entries(
     repository: &Repository,
     before: &[(Id, u64)],
@@ -122,7 +124,7 @@ fn old_entries(
         return Ok(());
     }
     let found: Mutex<BTreeMap<Id, HashSet<PackedBlob>>> = Mutex::default();
-    // Index files that are damaged say nothing.
+    // Damaged index files contribute nothing.
     repository.each_index_file(before, |_, file| {
         for pack in file.packs.into_iter().chain(file.packs_to_delete) {
             let bytes = packs.get(&pack.id).filter(|_| wanted.contains(&pack.id));
@@ -141,7 +143,7 @@ fn old_entries(
     Ok(())
 }
 
-/// Copies what is whole out of damaged packs.
+/// Copies the intact blobs out of damaged packs.
 fn save(repository: &Repository, bad: &BTreeMap<Id, Vec<PackedBlob>>) -> Result<u64> {
     if bad.is_empty() {
         return Ok(0);

@@ -1,7 +1,7 @@
-//! Makes snapshots whole that need something that is lost: new ones without it.
+//! Repairs snapshots that need something that is lost, by making new ones without it.
 //!
-//! A directory that cannot be read becomes an empty one, a file loses the parts that are lost, and an
-//! entry that cannot be used is left out. Only what is lost for certain counts: when the store fails,
+//! A directory that cannot be read becomes empty, a file loses the parts that are lost, and an
+//! entry that cannot be used is left out. Only what is certainly lost counts: when the store fails,
 //! so does the repair.
 
 use crate::error::{Damage, Error, FileKind, Result};
@@ -20,55 +20,55 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
-/// The tag of snapshots that were made so, as restic has it.
+/// The tag of repaired snapshots, the same as restic's.
 const TAG: &str = "repaired";
 
-/// How much of content is looked at.
+/// The depth to which content is examined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Look {
-    /// Whether it is where the index says.
+    /// Check that it is where the index says.
     Index,
-    /// Whether it can be read and is whole: every byte that the snapshots need is read.
+    /// Read every byte that the snapshots need, and check that it is intact.
     Data,
 }
 
-/// What was mended, or would be.
+/// A repair that was made, or would be.
 #[derive(Debug)]
 pub struct Mended {
-    /// Where.
+    /// The path in the snapshot.
     pub path: PathBuf,
-    /// What.
+    /// The damage, and the repair.
     pub what: What,
 }
 
-/// What was wrong, and what became of it.
+/// The damage that was found, and the repair.
 #[derive(Debug)]
 pub enum What {
     /// A directory could not be read, and is empty now.
     Emptied(Error),
-    /// The root could not be read: nothing is left.
+    /// The root could not be read: nothing is left of the snapshot.
     Root(Error),
     /// Parts of a file were lost.
     Shortened {
-        /// How many.
+        /// The number of lost parts.
         parts: usize,
-        /// How long it was, in bytes.
+        /// The former length in bytes.
         was: u64,
-        /// How long it is now.
+        /// The present length in bytes.
         is: u64,
     },
-    /// A file's size was not that of its content.
+    /// The size of a file differed from the size of its content.
     Size {
-        /// The size it had.
+        /// The size that was recorded.
         was: u64,
-        /// That of its content.
+        /// The size of its content.
         is: u64,
     },
     /// An entry of a directory could not be used.
     Entry(Damage),
     /// An entry was of no known type.
     Irregular,
-    /// A directory had two entries of this name; the first stays.
+    /// A directory had two entries of this name; the first is kept.
     Twice,
     /// The entries of a directory were out of order.
     Order,
@@ -94,19 +94,19 @@ impl fmt::Display for What {
     }
 }
 
-/// What a repair of snapshots did, or would do.
+/// The result of a repair of snapshots, or what it would be.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// What became of each snapshot.
+    /// The fate of each snapshot.
     pub snapshots: Vec<(Id, Became)>,
-    /// What was mended, by path; once for all snapshots that have it there.
+    /// The repairs by path, each listed once for all snapshots that have it there.
     pub mended: Vec<Mended>,
-    /// What was stored.
+    /// The blobs that were stored.
     pub added: Added,
 }
 
-/// Repairs these snapshots, of `all` that there are. Whoever lets them be forgotten must hold the
-/// repository alone.
+/// Repairs these snapshots. `all` are all snapshots of the repository. If `deed.forget` is set, the
+/// caller must hold an exclusive lock.
 pub fn run(
     repository: &Repository,
     index: &Index,
@@ -138,8 +138,8 @@ pub fn run(
     })
 }
 
-/// Gives up snapshots that cannot be read: nothing is left of them. They are removed only when they
-/// still cannot be read then.
+/// Gives up snapshots that cannot be read, of which nothing is left. Before one is removed, it is
+/// read again, and kept if that succeeds.
 pub fn give_up(repository: &Repository, ids: &[Id], deed: Deed) -> Result<Vec<(Id, Became)>> {
     let mut given_up = Vec::new();
     for id in ids {
@@ -159,10 +159,10 @@ pub fn give_up(repository: &Repository, ids: &[Id], deed: Deed) -> Result<Vec<(I
 struct Mend<'a> {
     repository: &'a Repository,
     index: &'a Index,
-    /// The packs, and how long they are.
+    /// The packs and their sizes.
     stored: HashMap<Id, u64>,
     look: Look,
-    /// Bytes of the parts that were read; none when they are lost.
+    /// The length of each part that was read; `None` if it is lost.
     parts: Mutex<HashMap<Id, Option<u64>>>,
     mended: Mutex<Vec<Mended>>,
 }
@@ -176,7 +176,7 @@ impl Mend<'_> {
         lock(&self.mended).push(Mended { path, what });
     }
 
-    /// A blob; the inner error says that it is lost.
+    /// Reads a blob. The inner error says that it is lost.
     fn load(&self, kind: BlobKind, id: &Id) -> Result<std::result::Result<Vec<u8>, Error>> {
         let (mut lost, mut failed) = (Error::UnknownBlob { id: *id }, None);
         for place in self.index.locations(kind, id) {
@@ -189,7 +189,7 @@ impl Mend<'_> {
         failed.map_or(Ok(Err(lost)), Err)
     }
 
-    /// Bytes of a part of a file; none when it is lost.
+    /// The length of a part of a file; `None` if it is lost.
     fn part(&self, id: &Id) -> Result<Option<u64>> {
         let mut places = self.index.locations(BlobKind::Data, id);
         let there = places.find(|place| {

@@ -1,5 +1,5 @@
-//! Directories of the target: made when something in them is restored, held open while they are used,
-//! and given their metadata when everything in them is done.
+//! Directories of the target. A directory is made when something in it is restored, is held open
+//! while in use, and gets its metadata when everything in it is done.
 
 use super::existing::Existing;
 use super::metadata::{self, Applied, Meta, On};
@@ -16,20 +16,20 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-/// A handle that may be closed at any time and is then opened again.
+/// A handle that may be closed at any time; it is opened again when needed.
 pub(super) type Slot = Arc<Mutex<Option<Arc<OwnedFd>>>>;
 
-/// Handles that are kept open.
+/// The most handles that are kept open.
 const HANDLES: usize = 256;
 
-/// The handles that are open, the oldest first.
+/// The open handles, oldest first.
 #[derive(Default)]
 pub(super) struct Handles {
     open: Mutex<VecDeque<Slot>>,
 }
 
 impl Handles {
-    /// Counts a slot that was just filled, and closes the oldest one when there are too many.
+    /// Records a slot that was just filled. Closes the oldest handle if there are too many.
     pub(super) fn note(&self, slot: &Slot) {
         let oldest = {
             let mut open = lock(&self.open);
@@ -45,20 +45,20 @@ impl Handles {
     }
 }
 
-/// How a directory stands.
+/// The state of a directory in the target.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
-    /// Nothing in it was restored yet.
+    /// Nothing in it has been restored yet.
     Unmade,
-    /// It was made here, and is empty but for what is restored.
+    /// This restore made it; it holds only what is restored.
     Fresh,
-    /// It was there.
+    /// It existed before.
     Existing,
-    /// It could not be made, which was told.
+    /// It could not be made, which has been reported.
     Failed,
 }
 
-/// A directory that is restored or has something in it that is.
+/// A directory that is restored, or has something in it that is.
 pub(super) struct Directory {
     pub(super) parent: Option<Arc<Directory>>,
     pub(super) name: Box<[u8]>,
@@ -66,11 +66,11 @@ pub(super) struct Directory {
     meta: Option<Meta>,
     state: Mutex<State>,
     slot: Slot,
-    /// How much is still to be done before it is finished: its own visit, and its entries.
+    /// The number of things to do before it is finished: its own visit, and its entries.
     pending: AtomicUsize,
-    /// What is there and not in the snapshot.
+    /// Entries in the target that are not in the snapshot.
     pub(super) surplus: Mutex<Vec<Box<[u8]>>>,
-    /// Partial files that stay.
+    /// Names of partial files that stay.
     pub(super) partial: Mutex<Vec<Box<[u8]>>>,
 }
 
@@ -79,7 +79,7 @@ const OPEN: OFlags = OFlags::RDONLY
     .union(OFlags::CLOEXEC);
 
 impl Directory {
-    /// The target, made when it is missing.
+    /// The target directory, which is made if it is missing.
     pub(super) fn target(target: &Path, dry_run: bool) -> Result<Arc<Directory>> {
         let failed = |source: io::Error| Error::Target {
             path: target.to_owned(),
@@ -91,7 +91,8 @@ impl Directory {
             Err(Errno::NOENT) => {
                 std::fs::create_dir_all(target).map_err(failed)?;
                 let opened = rustix::fs::openat(CWD, target, OPEN, Mode::empty());
-                // A list that is inherited from the directory around must not reach what is in it.
+                // An access control list inherited from the parent directory must not reach what is
+                // in this one.
                 (
                     Some(opened.map_err(|error| failed(error.into()))?),
                     State::Existing,
@@ -105,7 +106,7 @@ impl Directory {
         Ok(Arc::new(directory))
     }
 
-    /// An entry of `parent`, which is then not done before this is.
+    /// A directory in `parent`, which is not finished before this one is.
     pub(super) fn within(parent: &Arc<Directory>, name: &[u8], meta: Meta) -> Arc<Directory> {
         parent.hold();
         let parent = Some(Arc::clone(parent));
@@ -130,7 +131,7 @@ impl Directory {
         }
     }
 
-    /// One more thing must be done before this is.
+    /// Adds one thing to do before this directory is finished.
     pub(super) fn hold(&self) {
         self.pending.fetch_add(1, Ordering::Relaxed);
     }
@@ -139,7 +140,7 @@ impl Directory {
         *lock(&self.state)
     }
 
-    /// The path, where the target is empty and all else begins with `/`.
+    /// The path below the target: empty for the target itself, otherwise it begins with `/`.
     pub(super) fn location(&self) -> Vec<u8> {
         let mut names = Vec::new();
         let mut at = self;
@@ -155,7 +156,7 @@ impl Directory {
         location
     }
 
-    /// The path of an entry.
+    /// The path of an entry of this directory, below the target.
     pub(super) fn location_of(&self, name: &[u8]) -> Vec<u8> {
         let mut location = self.location();
         location.push(b'/');
@@ -165,7 +166,7 @@ impl Directory {
 }
 
 impl Restore<'_> {
-    /// An open handle of a directory that was made. No link is followed, at any step.
+    /// An open handle of a directory that was made. Links are followed at no step.
     pub(super) fn handle(&self, directory: &Directory) -> io::Result<Arc<OwnedFd>> {
         let mut steps = Vec::new();
         let mut at = directory;
@@ -189,7 +190,7 @@ impl Restore<'_> {
         Ok(handle)
     }
 
-    /// Makes a directory, and those around it, unless that was done. Tells when it cannot.
+    /// Makes a directory and its parents, unless that was done. Reports it if that fails.
     pub(super) fn ensure(&self, directory: &Directory) -> State {
         let mut state = lock(&directory.state);
         if *state == State::Unmade {
@@ -240,7 +241,7 @@ impl Restore<'_> {
             Some(there) => {
                 let mtime = directory.meta.as_ref().map(|meta| meta.mtime);
                 if !mtime.is_some_and(|mtime| there.yields(self.options.overwrite, mtime)) {
-                    let text = "what is there is no directory, and is not to be overwritten";
+                    let text = "an entry that is not a directory is in its place, and must not be overwritten";
                     return Err(Cause::Refused(text.to_owned()));
                 }
                 if !dry_run {
@@ -265,8 +266,8 @@ impl Restore<'_> {
         Ok(State::Fresh)
     }
 
-    /// One thing less to be done before a directory is; the last one ends it, and may end those
-    /// around it.
+    /// Marks one thing as done. After the last one the directory is finished, which may finish its
+    /// parents.
     pub(super) fn release(&self, directory: &Arc<Directory>) {
         let mut at = Some(directory);
         while let Some(directory) = at {
@@ -304,7 +305,7 @@ impl Restore<'_> {
         }
     }
 
-    /// Tells what metadata could not be set.
+    /// Reports the metadata that could not be set.
     pub(super) fn applied(&self, applied: Applied, location: impl Fn() -> Vec<u8>) {
         if applied.owner_refused {
             count(&self.tally.owners_unset, 1);
@@ -344,8 +345,8 @@ impl Restore<'_> {
         }
     }
 
-    /// Whether names that differ only in case mean the same in a directory that was there, going by
-    /// its own name.
+    /// Returns whether the file system ignores case in an existing directory, judging by the
+    /// directory's own name.
     pub(super) fn folds_case(&self, directory: &Directory) -> bool {
         let Some(parent) = &directory.parent else {
             return self.target_folds_case();
@@ -384,7 +385,7 @@ fn swap_case(name: &[u8]) -> Vec<u8> {
     name.iter().map(swap).collect()
 }
 
-/// A name that is new in a new directory and is there all the same.
+/// The error for a name that must be new, in a new directory, but exists all the same.
 pub(super) fn collision() -> Cause {
     let text = "another entry has taken its name: the file system does not tell their names apart, \
                 or something else writes there";

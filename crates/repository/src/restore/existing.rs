@@ -1,4 +1,4 @@
-//! What is in the target already: how it stands, and which parts of a file are right.
+//! Examines what the target holds already, and which parts of a file are right.
 
 use super::options::Overwrite;
 use crate::id::Id;
@@ -11,7 +11,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 
-/// Something that has the name of an entry.
+/// An existing entry that has the name of one to restore.
 #[derive(Clone, Copy)]
 pub(super) struct Existing {
     pub(super) kind: FileType,
@@ -20,7 +20,7 @@ pub(super) struct Existing {
     pub(super) mtime: Timespec,
     pub(super) links: u64,
     pub(super) uid: u32,
-    /// Device and inode.
+    /// The device and inode.
     pub(super) node: (u64, u64),
 }
 
@@ -44,7 +44,7 @@ impl Existing {
         }
     }
 
-    /// What has a name, itself if it is a link.
+    /// Looks up the entry of a name without following a link; `None` if there is none.
     pub(super) fn look(directory: impl AsFd, name: &[u8]) -> io::Result<Option<Self>> {
         match rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(Existing::of(&stat))),
@@ -61,7 +61,7 @@ impl Existing {
         self.kind == FileType::RegularFile
     }
 
-    /// Whether it may be replaced by something that was modified then.
+    /// Returns whether it may be replaced by an entry with this modification time.
     pub(super) fn yields(&self, overwrite: Overwrite, mtime: Timespec) -> bool {
         let time = |time: Timespec| (time.tv_sec, time.tv_nsec);
         match overwrite {
@@ -71,23 +71,23 @@ impl Existing {
         }
     }
 
-    /// Whether it is as long and as old as the snapshot has it.
+    /// Returns whether it has this size and this modification time.
     pub(super) fn resembles(&self, bytes: u64, mtime: Timespec) -> bool {
         self.bytes == bytes
             && (self.mtime.tv_sec, self.mtime.tv_nsec) == (mtime.tv_sec, mtime.tv_nsec)
     }
 }
 
-/// Opens a file that is there: no link is followed, nothing waited for.
+/// Opens an existing file without following a link or waiting.
 pub(super) fn open(directory: impl AsFd, name: &[u8], access: OFlags) -> io::Result<File> {
     let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     Ok(rustix::fs::openat(directory, name, flags, Mode::empty())?.into())
 }
 
-/// From this size on a file is compared by all threads.
+/// The size from which all threads compare a file together.
 const TOGETHER_BYTES: u64 = 8 << 20;
 
-/// For each part of a file whether it holds what it should.
+/// Returns, for each part of a file, whether it holds the right content.
 pub(super) fn compare(file: &File, content: &[Id], lengths: &[u32]) -> Vec<bool> {
     let mut offset = 0;
     let mut parts = Vec::with_capacity(content.len());

@@ -1,4 +1,5 @@
-//! A file that is to be restored: whether it is right already, its parts as they come, and its end.
+//! Restores a file: checks whether it is right already, writes its parts as they arrive, and
+//! finishes it.
 
 use super::directory::{Directory, Slot, collision};
 use super::existing::{self, Existing};
@@ -23,37 +24,37 @@ use std::os::unix::ffi::OsStringExt;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
-/// Longer names are not possible on most file systems.
+/// The longest name on most file systems.
 const NAME_BYTES_MAX: usize = 255;
 
-/// The part of a file that a blob is.
+/// The place of a blob: a part of a file.
 pub(super) struct To {
     pub(super) file: usize,
     part: usize,
     offset: u64,
 }
 
-/// See the module.
+/// A file to restore; see the module.
 pub(super) struct Planned {
     directory: Arc<Directory>,
     name: Box<[u8]>,
     meta: Meta,
     content: Box<[Id]>,
-    /// Bytes of each part.
+    /// The length of each part.
     lengths: Box<[u32]>,
-    /// Bytes of the file as the snapshot has it.
+    /// The size of the file in the snapshot.
     size: u64,
-    /// Bytes of all parts together.
+    /// The total length of all parts.
     bytes: u64,
     there: Option<Existing>,
     first: Option<Arc<First>>,
-    /// Its directory was made here.
+    /// True if this restore made its directory.
     fresh: bool,
-    /// Which of several possible names the partial file has.
+    /// The number of the partial file's name among several possible names.
     number: u8,
-    /// Which parts are right already, in the file that is there or in the partial one.
+    /// For each part, whether it is right already, in the existing file or in the partial file.
     right: Box<[bool]>,
-    /// Whether those parts are in the partial file.
+    /// True if those parts are in the partial file.
     resumed: bool,
     slot: Slot,
     left: AtomicU32,
@@ -63,7 +64,7 @@ pub(super) struct Planned {
 #[derive(Default)]
 struct Going {
     done: bool,
-    /// The partial file, once it is made.
+    /// The name of the partial file, once it is made.
     partial: Option<Box<[u8]>>,
     written: u64,
     missing: u64,
@@ -103,12 +104,12 @@ impl Planned {
         self.content.len()
     }
 
-    /// Whether anything can still come of it.
+    /// Returns whether the file may still be restored.
     pub(super) fn is_going(&self) -> bool {
         !lock(&self.going).done
     }
 
-    /// Makes sure that no entry beside it has the name of the partial file.
+    /// Chooses a name for the partial file that no entry beside it has.
     pub(super) fn avoid(&mut self, taken: impl Fn(&[u8]) -> bool) {
         while taken(&self.partial_name()) && self.number < u8::MAX {
             self.number += 1;
@@ -131,7 +132,7 @@ impl Planned {
         self.directory.location_of(&self.name)
     }
 
-    /// Finds out what must be fetched. A file that needs nothing is finished here.
+    /// Finds out which parts must be fetched. A file that needs none is finished here.
     pub(super) fn prepare(
         &mut self,
         restore: &Restore<'_>,
@@ -176,8 +177,8 @@ impl Planned {
         }
     }
 
-    /// Where the parts are, and how long. Where one is in no index, its length follows from the
-    /// file's; where several are, nothing can be said.
+    /// Looks up the place and length of each part. If one part is in no index, its length follows
+    /// from the file's size; if several are, nothing can be restored.
     fn locate(
         &mut self,
         restore: &Restore<'_>,
@@ -221,12 +222,12 @@ impl Planned {
         Some(places)
     }
 
-    /// Whether what is there has the right content; then it gets its metadata.
+    /// Returns whether the existing file has the right content; if so, sets its metadata.
     fn is_right(&mut self, restore: &Restore<'_>) -> bool {
         let Some(there) = self.there.filter(Existing::is_file) else {
             return false;
         };
-        // What has other names, too, is left to them.
+        // A file with other names, too, is not changed: they would change with it.
         let own = there.links == 1 || self.first.is_some();
         let trusted = restore.options.overwrite == Overwrite::IfChanged
             && there.resembles(self.bytes, self.meta.mtime);
@@ -259,7 +260,7 @@ impl Planned {
         true
     }
 
-    /// Looks for a partial file that an earlier restore has left.
+    /// Looks for a partial file that an earlier restore left.
     fn resume(&mut self, restore: &Restore<'_>) {
         let name = self.partial_name();
         let Ok(handle) = restore.handle(&self.directory) else {
@@ -268,7 +269,7 @@ impl Planned {
         let Ok(Some(there)) = Existing::look(&*handle, &name) else {
             return;
         };
-        // Anything else under this name is not ours, and stays.
+        // Anything else of this name is not ours, and stays.
         if !there.is_file() || there.links != 1 || there.uid != restore.uid {
             self.number = u8::MAX;
             return;
@@ -286,7 +287,7 @@ impl Planned {
         lock(&self.going).partial = Some(name);
     }
 
-    /// Takes a part, or hears why there is none.
+    /// Receives a part, or the error that kept it from being read.
     pub(super) fn part(&self, restore: &Restore<'_>, to: &To, blob: Result<&[u8], &Arc<Error>>) {
         let length = self.lengths.get(to.part).copied().unwrap_or(0);
         match blob {
@@ -319,14 +320,14 @@ impl Planned {
         }
     }
 
-    /// A part is missing for good.
+    /// Records that a part is missing for good.
     fn spoil(&self, cause: Cause, bytes: u64) {
         let mut going = lock(&self.going);
         going.missing += bytes;
         going.cause.get_or_insert(cause);
     }
 
-    /// Writes a file of one part.
+    /// Writes a file that has one part.
     fn write_whole(&self, restore: &Restore<'_>, plain: &[u8]) -> Result<(), Cause> {
         if self.there.is_some() {
             self.write_part(restore, plain, 0)?;
@@ -346,7 +347,7 @@ impl Planned {
             .map_err(Cause::system("written"))
             .and_then(|()| self.describe(restore, &file));
         if written.is_err() {
-            // Not to be taken for the whole.
+            // A partly written file must not be taken for the whole.
             let _ = rustix::fs::unlinkat(&*handle, &*self.name, AtFlags::empty());
         }
         written
@@ -354,12 +355,13 @@ impl Planned {
 
     fn write_part(&self, restore: &Restore<'_>, plain: &[u8], offset: u64) -> Result<(), Cause> {
         let file = self.partial(restore)?;
-        // What a partial file of an earlier restore has where zeros belong is overwritten.
+        // Zeros are written too if an earlier restore left a partial file: it may have other bytes
+        // there.
         let sparse = restore.options.sparse && !self.resumed;
         write(&file, plain, offset, sparse).map_err(Cause::system("written"))
     }
 
-    /// The partial file, made when it is not there.
+    /// The partial file, which is made if it does not exist.
     fn partial(&self, restore: &Restore<'_>) -> Result<Arc<OwnedFd>, Cause> {
         let mut slot = lock(&self.slot);
         if let Some(file) = &*slot {
@@ -401,7 +403,7 @@ impl Planned {
         Ok(file)
     }
 
-    /// Gives a new partial file its length, and what is right in the file that is there.
+    /// Gives a new partial file its size, and the right parts of the existing file.
     fn lay_out(
         &self,
         restore: &Restore<'_>,
@@ -420,9 +422,9 @@ impl Planned {
             .as_ref()
             .is_some_and(|old| rustix::fs::ioctl_ficlone(file, old).is_ok());
         if !(restore.options.sparse || cloned) {
-            // What does not fit is found before anything is fetched.
+            // A lack of space is found before anything is fetched.
             let allocated = rustix::fs::fallocate(file, FallocateFlags::empty(), 0, self.bytes);
-            // Not every file system can.
+            // Not every file system can allocate in advance.
             if let Err(error @ (Errno::NOSPC | Errno::FBIG | Errno::DQUOT | Errno::IO)) = allocated
             {
                 return Err(failed(error));
@@ -447,7 +449,7 @@ impl Planned {
         Ok(())
     }
 
-    /// All parts have come, or will not.
+    /// Finishes the file when every part has arrived, or failed.
     fn finish(&self, restore: &Restore<'_>) {
         let cause = {
             let mut going = lock(&self.going);
@@ -464,7 +466,7 @@ impl Planned {
         self.end(restore, outcome.map(|()| Action::Restored));
     }
 
-    /// Gives the partial file its metadata and its name.
+    /// Gives the partial file its metadata and its final name.
     fn place(&self, restore: &Restore<'_>) -> Result<(), Cause> {
         let file = self.partial(restore)?;
         self.describe(restore, &file)?;
@@ -483,7 +485,7 @@ impl Planned {
         Ok(())
     }
 
-    /// Reads a written file again if that is wanted, and gives it its metadata.
+    /// Reads a written file again if that is requested, and sets its metadata.
     fn describe(&self, restore: &Restore<'_>, file: &OwnedFd) -> Result<(), Cause> {
         if restore.options.verify {
             let again = file.try_clone().map_err(Cause::system("read again"))?;
@@ -500,7 +502,7 @@ impl Planned {
         Ok(())
     }
 
-    /// Tells how it ended, once.
+    /// Reports the outcome, once.
     fn end(&self, restore: &Restore<'_>, outcome: Result<Action, Cause>) {
         let (partial, missing, written) = {
             // No partial file is made after this.
@@ -543,7 +545,7 @@ impl Planned {
         restore.tell(action, || self.location());
     }
 
-    /// Keeps a partial file in which something could be read, and removes any other.
+    /// Keeps a partial file if any of it could be read, and removes it otherwise.
     fn keep(
         &self,
         restore: &Restore<'_>,

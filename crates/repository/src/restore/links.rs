@@ -1,5 +1,5 @@
-//! Files with several names: the first one that the walk finds is restored, the others are linked
-//! to it.
+//! Files with several names: the first name that the walk finds is restored, and the others are
+//! linked to it.
 
 use super::directory::Directory;
 use super::existing::Existing;
@@ -18,27 +18,28 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub(super) struct First {
     directory: Arc<Directory>,
     name: Box<[u8]>,
-    /// What makes sure that the others are the same file, not one that took its number.
+    /// A hash of the content. It shows that other names are the same file, and not a file that
+    /// reused its inode number.
     content: Id,
     there: AtomicBool,
 }
 
 impl First {
-    /// It is restored, so that it can be linked to.
+    /// Marks the first name as restored, so that others can be linked to it.
     pub(super) fn is_there(&self) {
         self.there.store(true, Ordering::Release);
     }
 }
 
-/// What a name of a file with several names is.
+/// The role of one name of a file with several names.
 pub(super) enum Claim {
     First(Arc<First>),
     Further(Arc<First>),
-    /// The content differs, so that it is a file of its own.
+    /// The content differs, so it is a file of its own.
     Another,
 }
 
-/// Device and inode of what has several names.
+/// The device and inode of an entry with several names; `None` for any other entry.
 pub(super) fn key(node: &Node) -> Option<(u64, u64)> {
     let several = node.links > 1 && (node.device_id, node.inode) != (0, 0);
     several.then_some((node.device_id, node.inode))
@@ -75,7 +76,7 @@ impl Restore<'_> {
     }
 }
 
-/// A further name.
+/// A further name of a file.
 pub(super) struct Link {
     directory: Arc<Directory>,
     name: Box<[u8]>,
@@ -98,7 +99,7 @@ impl Link {
         }
     }
 
-    /// Makes it. The first name must have been dealt with.
+    /// Makes the link. The first name must be finished.
     pub(super) fn make(&self, restore: &Restore<'_>) {
         let location = || self.directory.location_of(&self.name);
         match self.link(restore) {

@@ -1,8 +1,8 @@
 //! Gives a restored entry its owner, mode, attributes and times, never through a symbolic link.
 //!
-//! The order matters: changing the owner clears set-user-id and capabilities, so that it comes
-//! first; an access control list gives the group's bits of the mode a new meaning, so that it comes
-//! after the mode; times come last.
+//! The order matters. Changing the owner clears set-user-id and capabilities, so it comes first. An
+//! access control list gives the group bits of the mode a new meaning, so it comes after the mode.
+//! Times come last.
 
 use crate::time::Time;
 use crate::tree::{Node, mode};
@@ -17,7 +17,7 @@ use std::os::unix::ffi::OsStrExt;
 /// Extended attributes by name.
 type Xattrs = [(String, Vec<u8>)];
 
-/// What a node says beside its content.
+/// The metadata of a node, without its content.
 pub(super) struct Meta {
     mode: u32,
     uid: u32,
@@ -27,12 +27,12 @@ pub(super) struct Meta {
     xattrs: Option<Box<Xattrs>>,
 }
 
-/// What metadata is given to.
+/// The entry that metadata is set on.
 #[derive(Clone, Copy)]
 pub(super) enum On<'a> {
     /// An open file or directory.
     Open(BorrowedFd<'a>),
-    /// What is better not opened: a pipe, a device, a symbolic link.
+    /// An entry that is better not opened: a pipe, a device, a symbolic link.
     Named {
         directory: BorrowedFd<'a>,
         name: &'a [u8],
@@ -40,16 +40,16 @@ pub(super) enum On<'a> {
     },
 }
 
-/// Something that could not be set.
+/// Metadata that could not be set.
 pub(super) struct Missed {
     pub(super) what: String,
     pub(super) error: io::Error,
 }
 
-/// What became of it.
+/// The result of setting metadata.
 #[derive(Default)]
 pub(super) struct Applied {
-    /// The system lets nobody but root give files away.
+    /// True if the system refused to change the owner, which only root may do.
     pub(super) owner_refused: bool,
     pub(super) missed: Vec<Missed>,
 }
@@ -84,11 +84,11 @@ impl Meta {
         }
     }
 
-    /// Sets everything. With `inherited` there may be attributes that do not belong to it.
+    /// Sets all metadata. With `inherited`, there may be attributes to remove.
     pub(super) fn apply(&self, on: On<'_>, privileged: bool, inherited: bool) -> Applied {
         let mut applied = Applied::default();
         let owned = self.own(on, privileged, &mut applied);
-        // By a path that leads to just this inode, whatever its name means by now.
+        // A path that leads to exactly this inode, even if the name means something else by now.
         let pinned = match on {
             On::Named { link: false, .. } => match pin(on) {
                 Ok(file) => Some(file),
@@ -135,9 +135,9 @@ impl Meta {
         self.xattrs.as_deref().unwrap_or_default()
     }
 
-    /// Whether the owner is the right one now.
+    /// Sets the owner. Returns whether it is the right one now.
     fn own(&self, on: On<'_>, privileged: bool, applied: &mut Applied) -> bool {
-        // All ones would mean: leave it as it is.
+        // The value of all ones would mean: leave it as it is.
         let uid = (self.uid != u32::MAX).then(|| Uid::from_raw(self.uid));
         let gid = (self.gid != u32::MAX).then(|| Gid::from_raw(self.gid));
         let chown = |uid, gid| match on {
@@ -149,7 +149,7 @@ impl Meta {
         let Err(error) = chown(uid, gid) else {
             return true;
         };
-        // One of several groups of ours may be given all the same.
+        // The group may be allowed all the same, if we belong to it.
         let _ = chown(None, gid);
         match privileged {
             true => applied.miss("owner", error.into()),
@@ -161,7 +161,7 @@ impl Meta {
     fn permit(&self, on: On<'_>, at: &Attributes<'_>, owned: bool) -> io::Result<()> {
         let bits = match owned {
             true => mode::permissions(self.mode),
-            // Not to run as somebody whom nobody asked.
+            // Without the owner, set-user-id and set-group-id would run as the wrong user.
             false => mode::permissions(self.mode) & 0o1777,
         };
         let bits = Mode::from_raw_mode(bits);
@@ -170,7 +170,7 @@ impl Meta {
             (On::Named { link: false, .. }, Some(path)) => {
                 rustix::fs::chmod(OsStr::from_bytes(path), bits)?;
             }
-            // Links have none.
+            // Links have no mode.
             _ => {}
         }
         Ok(())
@@ -208,7 +208,7 @@ impl Applied {
     }
 }
 
-/// Holds on to what a name means, without opening it.
+/// Opens a handle to what a name means, without opening the file itself.
 fn pin(on: On<'_>) -> io::Result<File> {
     let On::Named {
         directory, name, ..
@@ -220,7 +220,7 @@ fn pin(on: On<'_>) -> io::Result<File> {
     Ok(rustix::fs::openat(directory, name, flags, Mode::empty())?.into())
 }
 
-/// Makes a directory that is ours usable for us.
+/// Gives us access to a directory that we own.
 pub(super) fn admit(directory: BorrowedFd<'_>, name: &[u8], st_mode: u32) -> io::Result<()> {
     let link = false;
     let pinned = pin(On::Named {
@@ -233,10 +233,10 @@ pub(super) fn admit(directory: BorrowedFd<'_>, name: &[u8], st_mode: u32) -> io:
     Ok(rustix::fs::chmod(path, bits)?)
 }
 
-/// Takes away the access control lists that a new directory got from the one around it.
+/// Removes the access control lists that a new directory inherited from its parent.
 pub(super) fn disinherit(directory: impl AsFd) {
     for name in ["system.posix_acl_default", "system.posix_acl_access"] {
-        // Most have none, and some file systems know none.
+        // Most directories have none, and some file systems support none.
         let _ = rustix::fs::fremovexattr(directory.as_fd(), name);
     }
 }
@@ -244,7 +244,7 @@ pub(super) fn disinherit(directory: impl AsFd) {
 /// The extended attributes of an entry.
 struct Attributes<'a> {
     on: On<'a>,
-    /// A path to it that may be followed, for what is not open.
+    /// A path for an entry that is not open. It is safe to follow.
     path: Option<Vec<u8>>,
 }
 
@@ -264,7 +264,7 @@ impl Attributes<'_> {
         Ok(())
     }
 
-    /// Removes what is not wanted, as far as it can be; labels that the system itself gives stay.
+    /// Removes unwanted attributes as far as possible. Labels that the system itself sets stay.
     fn strip(&self, wanted: &Xattrs) {
         let On::Open(fd) = self.on else {
             return;

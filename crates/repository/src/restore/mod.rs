@@ -1,11 +1,11 @@
 //! Restores a snapshot, or a part of one, into a directory.
 //!
-//! A file takes its name only when all of it is there and right: until then it is beside it as
-//! `NAME.lifeboat-partial`, from which the next restore goes on, and what had the name before is
-//! whole. Damage in the repository costs only the files that it hits; of these the partial file
-//! stays, with holes where the damage is. Nothing is ever written through a symbolic link in the
-//! target, nor outside it. What could not be done is returned; only when nothing can be done is
-//! it an error. The restored files are not forced to the disk.
+//! A file gets its name only when all of it is present and right. Until then it is beside it as
+//! `NAME.lifeboat-partial`, from which the next restore continues, and what had the name before
+//! stays intact. Damage in the repository affects only the files it hits: their partial files stay,
+//! with holes where the damage is. Nothing is ever written through a symbolic link in the target,
+//! nor outside it. Failures are returned in the report; only if nothing can be restored is there an
+//! error. The restored files are not synced to disk.
 
 mod directory;
 mod existing;
@@ -42,16 +42,16 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path};
 use std::sync::{Arc, Mutex};
 
-/// Directories may be nested so deep that a thread's usual stack would not do.
+/// The stack of each thread. Directories may be nested too deep for the usual size.
 const STACK_BYTES: usize = 64 << 20;
-/// Trees that are read at a time.
+/// The number of trees that are read at a time.
 const TREES: usize = if cfg!(test) { 2 } else { 512 };
-/// When the walk has found so many files, they are restored before it goes on.
+/// The number of files after which the walk pauses and they are restored.
 const WINDOW_FILES: usize = if cfg!(test) { 100 } else { 32 << 10 };
-/// And when they have so many blobs.
+/// The number of their blobs after which it pauses, too.
 const WINDOW_BLOBS: usize = 128 << 10;
 
-/// Restores. An error means that nothing was, or that it cannot be said what was.
+/// Restores a snapshot. An error means that nothing was restored, or that it is unknown what was.
 pub fn run(repository: &Repository, index: &Index, options: &Options) -> Result<Report> {
     let everything = options.include.is_empty() && options.exclude.is_empty();
     if options.delete && everything && is_root(&options.target) {
@@ -81,19 +81,19 @@ pub fn run(repository: &Repository, index: &Index, options: &Options) -> Result<
     Ok(restore.tally.report(read_bytes))
 }
 
-/// Whether a path means the root directory.
+/// Returns whether a path means the root directory.
 fn is_root(path: &Path) -> bool {
     std::fs::canonicalize(path).is_ok_and(|path| path == Path::new("/"))
 }
 
-/// What a restore begins with.
+/// The starting point of a restore.
 enum Start {
     Tree(Id),
-    /// A single entry that is no directory.
+    /// A single entry that is not a directory.
     Entry(Box<Node>),
 }
 
-/// Follows the path within the snapshot.
+/// Follows the path within the snapshot to the starting point.
 fn start(repository: &Repository, index: &Index, options: &Options) -> Result<Start> {
     let mut tree = match options.source {
         Source::Snapshot(id) => repository.snapshot(&id)?.tree,
@@ -130,13 +130,13 @@ fn start(repository: &Repository, index: &Index, options: &Options) -> Result<St
     Ok(Start::Tree(tree))
 }
 
-/// What all threads share.
+/// The state that all threads share.
 struct Restore<'a> {
     options: &'a Options,
     fetcher: Fetcher<'a>,
     handles: Handles,
     tally: Tally,
-    /// The first of the names of each file that has several.
+    /// The first name of each file that has several.
     firsts: Mutex<HashMap<(u64, u64), Arc<First>>>,
     uid: u32,
 }
@@ -147,13 +147,13 @@ struct Visit {
     tree: Id,
 }
 
-/// What the walk has found and is not restored yet.
+/// What the walk has found but not yet restored.
 #[derive(Default)]
 struct Found {
     files: Vec<Planned>,
     links: Vec<Link>,
     visits: Vec<Visit>,
-    /// Blobs of the files.
+    /// The number of blobs of the files.
     blobs: usize,
 }
 
@@ -175,7 +175,8 @@ impl Restore<'_> {
         self.uid == 0
     }
 
-    /// Walks and restores by turns, so that memory does not grow with the number of files.
+    /// Alternates between walking and restoring, so that memory does not grow with the number of
+    /// files.
     fn all(&self, root: Arc<Directory>, start: Start) {
         let mut found = Found::default();
         match start {
@@ -227,20 +228,20 @@ impl Restore<'_> {
         };
         self.fetcher.run(&wants, &trees);
         let mut each: Vec<Found> = trees.found.into_iter().map(into_inner).collect();
-        // The last visit is the next one, so that the walk goes down before it goes on.
+        // The last visit comes next, so that the walk goes deeper before it goes on.
         for one in &mut each {
             found.visits.extend(one.visits.drain(..).rev());
         }
         each.into_iter().rev().for_each(|one| found.append(one));
     }
 
-    /// A directory whose tree cannot be read: what is in it is unknown.
+    /// Records a directory whose tree cannot be read: its content is unknown.
     fn unread(&self, directory: &Arc<Directory>, cause: Cause) {
         self.tally.fail(directory.location(), cause);
         self.release(directory);
     }
 
-    /// Restores what was found so far.
+    /// Restores what the walk has found so far.
     fn deliver(&self, found: &mut Found) {
         let mut files = std::mem::take(&mut found.files);
         let links = std::mem::take(&mut found.links);
@@ -267,7 +268,7 @@ impl Restore<'_> {
     }
 }
 
-/// Takes trees.
+/// Receives trees.
 struct Trees<'r, 'a> {
     restore: &'r Restore<'a>,
     visits: &'r [Visit],
@@ -293,7 +294,7 @@ impl Sink<usize> for Trees<'_, '_> {
     }
 }
 
-/// Takes the contents of files.
+/// Receives the contents of files.
 struct Contents<'r, 'a> {
     restore: &'r Restore<'a>,
     files: &'r [Planned],

@@ -1,4 +1,4 @@
-//! What is to be restored, and how; and what may be seen of it meanwhile.
+//! The options of a restore, and its progress as others may observe it.
 
 use crate::id::Id;
 use crate::pattern::Patterns;
@@ -6,41 +6,41 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What to restore, whereto, and what to do with what is there.
+/// The options of a restore: the source, the target, and the treatment of existing files.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// What is restored.
+    /// The snapshot or tree to restore.
     pub source: Source,
-    /// A path in it; only what is below it is restored, as if it were the root. Empty for all. Of
-    /// a path that is no directory, it alone is restored.
+    /// A path in the source. If it is a directory, only what is below it is restored, as if it were
+    /// the root; otherwise it alone is restored. Empty means everything.
     pub within: PathBuf,
-    /// The directory to restore to. It is made when it is missing, and may be reached through links.
+    /// The directory to restore to. It is made if it is missing, and may be reached through links.
     pub target: PathBuf,
-    /// Only what these choose, with all below it; everything when there are none. Paths begin with `/`,
-    /// which is what [`Options::within`] names.
+    /// Restore only what these patterns select, with everything below it; everything if there are
+    /// none. Paths begin with `/`, which stands for the path in [`Options::within`].
     pub include: Patterns,
-    /// Not what these choose, nor anything below it.
+    /// Leave out what these patterns select, with everything below it.
     pub exclude: Patterns,
-    /// Remove what is in the target and not in the snapshot, where it is included and not excluded.
+    /// Delete what is in the target but not in the snapshot, if it is included and not excluded.
     pub delete: bool,
-    /// What is done with files that are there.
+    /// The treatment of existing files.
     pub overwrite: Overwrite,
-    /// Leave holes where a file has zeros.
+    /// Leave holes where a file has long runs of zeros.
     pub sparse: bool,
     /// Read every written file again before it takes its name.
     pub verify: bool,
-    /// Change nothing, and tell what would be done.
+    /// Change nothing, and report what would be done.
     pub dry_run: bool,
-    /// How many threads read, check and write; 0 for one a core.
+    /// The number of threads that read, check and write; 0 means one for each core.
     pub threads: usize,
-    /// Hears of each entry.
+    /// Receives each entry as it is finished.
     pub observer: Observer,
     /// Counters that another thread may read.
     pub progress: Arc<Progress>,
 }
 
 impl Options {
-    /// All of a snapshot into a directory, replacing what is there.
+    /// Options that restore all of the source into a directory, replacing what is there.
     pub fn new(source: Source, target: &Path) -> Self {
         Options {
             source,
@@ -59,7 +59,7 @@ impl Options {
         }
     }
 
-    /// Whether a path is restored, and whether something below it may be.
+    /// Tells whether a path is restored, and whether something below it may be.
     pub(super) fn select(&self, location: impl Fn() -> Vec<u8>) -> (bool, bool) {
         if self.include.is_empty() && self.exclude.is_empty() {
             return (true, true);
@@ -78,7 +78,7 @@ impl Options {
     }
 }
 
-/// What is restored.
+/// The data to restore.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
     /// A snapshot.
@@ -87,37 +87,37 @@ pub enum Source {
     Tree(Id),
 }
 
-/// What is done with files that are there. Directories are always used as they are, and get the
-/// metadata of the snapshot.
+/// The treatment of existing files. Existing directories are always used, and get the metadata of
+/// the snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Overwrite {
-    /// They become what the snapshot has. Content that is right already is not fetched.
+    /// Make them what the snapshot has. Content that is right already is not fetched.
     Always,
-    /// The same, but a file of the same size and time of modification is taken to be right.
+    /// Do the same, but take a file of the same size and modification time to be right.
     IfChanged,
-    /// Only those that the snapshot has in a newer state.
+    /// Replace only those that are newer in the snapshot.
     IfNewer,
-    /// They stay.
+    /// Leave them as they are.
     Never,
 }
 
-/// What was done with an entry, or in a dry run would be.
+/// The action taken for an entry, or in a dry run the action that would be taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// A file, link, pipe or device was made, or its content replaced.
+    /// A file, link, pipe or device was made, or its content was replaced.
     Restored,
-    /// Its content was right; it got its metadata.
+    /// Its content was right; its metadata was set.
     Unchanged,
     /// It was left as it is.
     Skipped,
-    /// It is not in the snapshot and was removed.
+    /// It was not in the snapshot and was removed.
     Deleted,
 }
 
 type Hears = dyn Fn(&Path, Action) + Send + Sync;
 
-/// Hears of each entry that is not a directory, from several threads: its path below the target, and
-/// what was done.
+/// Receives each entry that is not a directory, from several threads: its path below the target,
+/// and the action.
 #[derive(Clone, Default)]
 pub struct Observer(pub Option<Arc<Hears>>);
 
@@ -127,16 +127,16 @@ impl std::fmt::Debug for Observer {
     }
 }
 
-/// How far a restore has come. What is to be done grows while the snapshot is walked.
+/// The progress of a restore. The totals grow while the snapshot is walked.
 #[derive(Debug, Default)]
 pub struct Progress {
-    /// Files that were found.
+    /// Files that were found so far.
     pub files: AtomicU64,
-    /// Their bytes.
+    /// Their total size.
     pub bytes: AtomicU64,
-    /// Files that are done with: restored, right already, skipped or failed.
+    /// Files that are finished: restored, right already, skipped or failed.
     pub files_done: AtomicU64,
-    /// Bytes that are in their places.
+    /// Bytes that are in place.
     pub bytes_done: AtomicU64,
 }
 

@@ -1,4 +1,4 @@
-//! Removes what is in the way, or not in the snapshot, without ever following a link.
+//! Removes entries that are in the way or not in the snapshot, never following a link.
 
 use rustix::fs::{AtFlags, Dir, Mode, OFlags};
 use rustix::io::Errno;
@@ -18,21 +18,21 @@ pub(super) fn names(directory: impl AsFd) -> io::Result<Vec<Box<[u8]>>> {
     Ok(names)
 }
 
-/// Removes an entry with all that is in it, and returns how many that were. One that is gone
-/// already is none.
+/// Removes an entry with everything in it, and returns how many entries were removed. An entry that
+/// is gone already counts as none.
 pub(super) fn all(directory: impl AsFd, name: &[u8]) -> io::Result<u64> {
     let directory = directory.as_fd();
     match rustix::fs::unlinkat(directory, name, AtFlags::empty()) {
         Ok(()) => return Ok(1),
         Err(Errno::NOENT) => return Ok(0),
-        // Some systems say the one, some the other.
+        // Systems differ in which error they return for a directory.
         Err(Errno::ISDIR | Errno::PERM) => {}
         Err(error) => return Err(error.into()),
     }
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let inner: OwnedFd = match rustix::fs::openat(directory, name, flags, Mode::empty()) {
         Ok(inner) => inner,
-        // It is no directory, so that what unlinking said holds.
+        // It is not a directory, so the error of unlinking stands.
         Err(Errno::NOTDIR | Errno::LOOP) => return Err(Errno::PERM.into()),
         Err(error) => return Err(error.into()),
     };

@@ -1,4 +1,4 @@
-//! What a restore did, and what it could not do.
+//! The result of a restore: what it did, and what it could not do.
 
 use super::{into_inner, lock};
 use crate::error::Error;
@@ -9,90 +9,90 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-/// What a restore did; in a dry run, what it would have done.
+/// The result of a restore; in a dry run, what it would have done.
 #[derive(Debug, Default)]
 pub struct Report {
     /// Files that were written.
     pub files: u64,
-    /// Their bytes.
+    /// Their total size.
     pub bytes: u64,
-    /// Those of them that were taken from the file that was there before.
+    /// Bytes of those files that were taken from the file that was there before.
     pub bytes_reused: u64,
-    /// Sealed bytes that were read from the store, for trees too.
+    /// Sealed bytes that were read from the store, including trees.
     pub bytes_read: u64,
     /// Files and links whose content was right already.
     pub unchanged: u64,
-    /// What is there and was to stay, because of [`super::Options::overwrite`].
+    /// Existing entries that were left alone because of [`super::Options::overwrite`].
     pub skipped: u64,
-    /// Directories that were made or brought up to date.
+    /// Directories that were made or updated.
     pub directories: u64,
     /// Symbolic links, pipes and devices.
     pub specials: u64,
     /// Further names of files.
     pub hard_links: u64,
-    /// Entries that were removed; what was in a removed directory counts too.
+    /// Entries that were removed, including those in removed directories.
     pub deleted: u64,
     /// Files that were read again after they were written.
     pub verified: u64,
-    /// Entries that only root can give to their owner.
+    /// Entries whose owner could not be set because that needs root.
     pub owners_unset: u64,
-    /// Metadata that could not be set. The content is restored.
+    /// Metadata that could not be set, on entries whose content is restored.
     pub unset: Vec<Unset>,
-    /// What could not be restored.
+    /// Entries that could not be restored.
     pub failed: Vec<Failed>,
 }
 
 /// Metadata that could not be set.
 #[derive(Debug)]
 pub struct Unset {
-    /// The path, where `/` is what is restored.
+    /// The path; `/` is the directory in the snapshot that is restored.
     pub path: PathBuf,
-    /// What: `owner`, `mode`, `times`, `attribute user.name`.
+    /// The kind of metadata: `owner`, `mode`, `times`, `attribute user.name`.
     pub what: String,
-    /// Why.
+    /// The error.
     pub error: io::Error,
 }
 
-/// Something that could not be restored, with all that is in it.
+/// An entry that could not be restored, nor anything in it.
 #[derive(Debug)]
 pub struct Failed {
-    /// The path, where `/` is what is restored.
+    /// The path; `/` is the directory in the snapshot that is restored.
     pub path: PathBuf,
-    /// Why.
+    /// The reason.
     pub cause: Cause,
-    /// The name beside it of a file that holds what could be read of it.
+    /// The name of the partial file beside it, which holds what could be read.
     pub partial: Option<OsString>,
-    /// Bytes of it that could not be read, and are a hole in the partial file.
+    /// Bytes that could not be read, and are holes in the partial file.
     pub missing_bytes: u64,
 }
 
-/// Why something was not restored.
+/// The reason why an entry was not restored.
 #[derive(Debug, thiserror::Error)]
 pub enum Cause {
-    /// What is stored cannot be used.
+    /// Data in the repository cannot be used.
     #[error(transparent)]
     Repository(Arc<Error>),
-    /// What the snapshot says cannot be.
+    /// The snapshot says something impossible.
     #[error("{0}")]
     Refused(String),
     /// The system refused.
     #[error("it cannot be {doing}: {error}")]
     System {
-        /// What was being done.
+        /// The operation that was refused.
         doing: &'static str,
-        /// What the system said.
+        /// The error of the system.
         error: io::Error,
     },
 }
 
 impl Cause {
-    /// The system refused to do something.
+    /// Returns a function that makes a cause of the system's refusal of an operation.
     pub(super) fn system(doing: &'static str) -> impl Fn(io::Error) -> Cause {
         move |error| Cause::System { doing, error }
     }
 }
 
-/// The report while it is made.
+/// The report in progress.
 #[derive(Default)]
 pub(super) struct Tally {
     pub(super) files: AtomicU64,

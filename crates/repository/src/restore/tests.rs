@@ -1,4 +1,4 @@
-//! Restores in many rounds, which are short in tests.
+//! Tests of restores that need several rounds. Rounds are short in tests.
 
 use super::{Options, Source, run};
 use crate::backup::tests::back_up;
@@ -10,15 +10,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 #[test]
-#[allow(clippy::disallowed_methods, reason = "a test writes as it likes")]
-fn what_does_not_fit_one_round_is_restored_in_several() {
+#[allow(clippy::disallowed_methods, reason = "a test may write files directly")]
+fn a_large_restore_takes_several_rounds() {
     let directory = tempfile::tempdir().unwrap();
     let (tree, back) = (directory.path().join("tree"), directory.path().join("back"));
     for number in 0..9 {
         let at = tree.join(format!("{number}/deeper/{number}"));
         fs::create_dir_all(&at).unwrap();
         for file in 0..70 {
-            // One in three has what another one has.
+            // One file in three shares its content with another.
             let content = format!("{}", file * 2 / 3);
             fs::write(at.join(file.to_string()), content).unwrap();
         }

@@ -1,4 +1,4 @@
-//! Goes through a tree: makes what has no content at once, and plans what has.
+//! Walks a tree: makes entries without content at once, and plans the files.
 
 use super::directory::{Directory, State};
 use super::existing::Existing;
@@ -18,7 +18,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 impl Restore<'_> {
-    /// Goes through the tree of a directory.
+    /// Walks the tree of a directory.
     pub(super) fn visit(&self, visit: &Visit, json: &[u8]) -> Found {
         let mut walked = Walked::new(self, &visit.directory);
         let read = tree::read(json, |node| walked.node(node));
@@ -30,8 +30,8 @@ impl Restore<'_> {
         found
     }
 
-    /// Goes through the tree of a directory with very many entries, and restores them as soon as there
-    /// are many.
+    /// Walks the tree of a very large directory, and restores its entries whenever enough are
+    /// found.
     pub(super) fn visit_long(&self, visit: &Visit, found: &mut Found) {
         let (repository, index) = (self.fetcher.repository, self.fetcher.index);
         let text = match repository.tree_text(index, &visit.tree) {
@@ -66,18 +66,18 @@ impl Restore<'_> {
     }
 }
 
-/// A directory while its tree is read.
+/// A directory whose tree is being read.
 pub(super) struct Walked<'r, 'a> {
     restore: &'r Restore<'a>,
     directory: &'r Arc<Directory>,
     found: Found,
     names: HashSet<Box<[u8]>>,
-    /// Names that come later and might be those of partial files.
+    /// Names of later entries that might also be names of partial files.
     later: HashSet<Box<[u8]>>,
-    /// Names in lower case, in a directory that was there.
+    /// Names in lower case, if the directory existed before.
     folded: HashSet<Vec<u8>>,
     folds: Option<bool>,
-    /// An entry could not be read, so that what is there may be it.
+    /// True if an entry could not be read, so that existing entries may belong to the snapshot.
     refused: bool,
 }
 
@@ -95,7 +95,7 @@ impl<'r, 'a> Walked<'r, 'a> {
         }
     }
 
-    /// Takes the next entry.
+    /// Handles the next entry.
     pub(super) fn node(&mut self, node: Result<Node, Damage>) {
         let restore = self.restore;
         let mut node = match node {
@@ -127,7 +127,7 @@ impl<'r, 'a> Walked<'r, 'a> {
         }
     }
 
-    /// What was found since this was last asked.
+    /// Takes what was found since the last call.
     fn take_found(&mut self) -> Found {
         for file in &mut self.found.files {
             file.avoid(|name| self.names.contains(name) || self.later.contains(name));
@@ -135,7 +135,7 @@ impl<'r, 'a> Walked<'r, 'a> {
         std::mem::take(&mut self.found)
     }
 
-    /// What was found, and what is there beside it.
+    /// Returns what was found, and records the surplus entries of the target.
     pub(super) fn finish(mut self) -> Found {
         let existing = self.directory.state() == State::Existing;
         if self.restore.options.delete && existing && !self.refused {
@@ -157,7 +157,7 @@ impl<'r, 'a> Walked<'r, 'a> {
         self.take_found()
     }
 
-    /// What comes after is unknown.
+    /// Records that the rest of the tree is unknown.
     fn broken(&mut self, visit: &Visit, damage: Damage) {
         self.refused = true;
         let id = visit.tree;
@@ -191,7 +191,7 @@ impl<'r, 'a> Walked<'r, 'a> {
         }
     }
 
-    /// Refuses a name that the file system takes for one that was before it.
+    /// Refuses a name that the file system cannot tell from an earlier one.
     fn tell_apart(&mut self, name: &[u8]) -> Result<(), Cause> {
         if self.directory.state() != State::Existing
             || self.folded.insert(name.to_ascii_lowercase())
@@ -212,7 +212,7 @@ impl<'r, 'a> Walked<'r, 'a> {
         }
     }
 
-    /// Anything but a directory.
+    /// Handles an entry that is not a directory.
     fn entry(&mut self, node: &mut Node) -> Result<(), Cause> {
         let restore = self.restore;
         let state = restore.ensure(self.directory);
@@ -267,7 +267,7 @@ impl<'r, 'a> Walked<'r, 'a> {
         Ok(())
     }
 
-    /// Removes a directory where something else is to be.
+    /// Removes a directory that stands where another entry belongs.
     fn make_way(&self, name: &[u8]) -> Result<(), Cause> {
         let options = self.restore.options;
         if options.dry_run {
@@ -286,7 +286,7 @@ impl<'r, 'a> Walked<'r, 'a> {
         Ok(())
     }
 
-    /// A link, pipe or device.
+    /// Handles a link, pipe or device.
     fn special(
         &self,
         node: &Node,
@@ -352,7 +352,7 @@ impl<'r, 'a> Walked<'r, 'a> {
     }
 }
 
-/// Whether what is there needs new metadata at most.
+/// Returns whether the existing entry needs at most new metadata.
 fn is_same(handle: BorrowedFd<'_>, node: &Node, there: &Existing) -> bool {
     match node.kind {
         NodeKind::Fifo => there.kind == FileType::Fifo,
@@ -364,7 +364,7 @@ fn is_same(handle: BorrowedFd<'_>, node: &Node, there: &Existing) -> bool {
     }
 }
 
-/// Makes what has no content; nothing must have the name.
+/// Makes an entry that has no content. Nothing may have its name yet.
 fn create(handle: BorrowedFd<'_>, name: &[u8], node: &Node) -> io::Result<()> {
     let device = |kind, number| {
         let mode = Mode::RUSR | Mode::WUSR;

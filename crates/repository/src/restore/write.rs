@@ -1,5 +1,5 @@
-//! Writes files: under names that nothing has, with holes where there are zeros, and into their places
-//! in one step.
+//! Writes files: creates them under unused names, leaves holes where there are zeros, and moves
+//! them into place in one step.
 
 use crate::chunker::is_zero;
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
@@ -10,20 +10,20 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What the name of a file ends in until it is whole.
+/// The suffix of a file's name until it is complete.
 pub(super) const SUFFIX: &[u8] = b".lifeboat-partial";
-/// Zeros are looked for in pieces of this size, which is that of most file systems' blocks.
+/// The unit in which zeros are looked for: the block size of most file systems.
 const BLOCK_BYTES: u64 = 4096;
-/// A run of zeros that is shorter is written like anything else.
+/// Runs of zeros shorter than this are written.
 const HOLE_BYTES: usize = 32 << 10;
 
-/// Makes a file that only we can read, where nothing has the name.
+/// Creates a file that only we can read. Fails if the name exists.
 pub(super) fn create(directory: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::openat(directory, name, flags, Mode::RUSR | Mode::WUSR)
 }
 
-/// A name that nothing has.
+/// A name that is not in use.
 pub(super) fn unique() -> Box<[u8]> {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -33,7 +33,7 @@ pub(super) fn unique() -> Box<[u8]> {
     name.into()
 }
 
-/// Makes something beside a name, finishes it, and gives it the name in one step.
+/// Makes something under another name, finishes it, and moves it to its name in one step.
 pub(super) fn aside(
     directory: BorrowedFd<'_>,
     name: &[u8],
@@ -50,14 +50,14 @@ pub(super) fn aside(
     Ok(renamed?)
 }
 
-/// Gives a file a name that nothing has.
+/// Renames a file. Fails if the new name exists.
 pub(super) fn rename_new(
     directory: BorrowedFd<'_>,
     from: &[u8],
     to: &[u8],
 ) -> rustix::io::Result<()> {
     match rustix::fs::renameat_with(directory, from, directory, to, RenameFlags::NOREPLACE) {
-        // Some file systems cannot.
+        // Some file systems do not support this.
         Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
             match rustix::fs::statat(directory, to, AtFlags::SYMLINK_NOFOLLOW) {
                 Err(Errno::NOENT) => rustix::fs::renameat(directory, from, directory, to),
@@ -69,12 +69,12 @@ pub(super) fn rename_new(
     }
 }
 
-/// Writes everything at an offset; with `sparse`, nothing where there are only zeros.
+/// Writes all bytes at an offset. With `sparse`, runs of zeros are skipped.
 pub(super) fn write(file: &OwnedFd, bytes: &[u8], offset: u64, sparse: bool) -> io::Result<()> {
     if !sparse {
         return write_at(file, bytes, offset);
     }
-    // To the next block of the file, then by blocks.
+    // First up to the next block boundary of the file, then block by block.
     let head = (offset.next_multiple_of(BLOCK_BYTES) - offset).min(bytes.len() as u64);
     let (first, rest) = bytes
         .split_at_checked(usize::try_from(head).unwrap_or(0))
@@ -130,7 +130,7 @@ fn write_at(file: &OwnedFd, mut bytes: &[u8], mut offset: u64) -> io::Result<()>
     Ok(())
 }
 
-/// Copies a stretch of one file to the same place in another.
+/// Copies a range of one file to the same range of another.
 pub(super) fn copy(from: &File, to: &OwnedFd, offset: u64, length: u64) -> io::Result<()> {
     let mut buffer = vec![0; 1 << 20];
     let end = offset + length;

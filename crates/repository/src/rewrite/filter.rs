@@ -28,9 +28,9 @@ impl Rule for Filter<'_> {
                 nodes,
                 changed: false,
             })),
-            // A field that nobody here knows, or an order that is none.
+            // The tree has an unknown field, or its entries are not in order.
             false => Err(broken(Damage::Format(
-                "it says something that would be lost when it is written anew".into(),
+                "it has content that would be lost if it were rewritten".into(),
             ))),
         }
     }

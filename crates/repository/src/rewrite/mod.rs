@@ -1,4 +1,4 @@
-//! Makes new snapshots of old ones: without some of their files, of another host, of another time.
+//! Makes new snapshots from old ones: without some of their files, or with another host or time.
 
 mod filter;
 mod tree;
@@ -14,53 +14,53 @@ use crate::time::Time;
 use filter::Filter;
 pub(crate) use tree::{Edit, Entries, Made, Rewriter, Rule};
 
-/// What became of a snapshot, or with a dry run would become.
+/// The fate of a snapshot; with a dry run, what it would be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Became {
-    /// Nothing of it changed.
+    /// The snapshot is unchanged.
     Same,
-    /// A new one; its id, unless nothing was to be done.
+    /// A new snapshot replaces it. The id is missing after a dry run.
     New(Option<Id>),
-    /// One that was made of it earlier.
+    /// A snapshot that was made from it earlier replaces it.
     Earlier(Id),
-    /// There is nothing left of it.
+    /// Nothing of the snapshot is left.
     Nothing,
 }
 
-/// What is done with snapshots.
+/// The treatment of the old snapshots.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Deed {
-    /// Remove those that new ones were made of.
+    /// Remove the snapshots that were replaced.
     pub forget: bool,
-    /// Say what would be done, and do nothing.
+    /// Report what would be done, and do nothing.
     pub dry_run: bool,
 }
 
-/// What is to be different.
+/// The changes to make.
 #[derive(Debug, Clone, Default)]
 pub struct Changes {
-    /// Paths that are left out, with all below them.
+    /// Paths to leave out, with everything below them.
     pub exclude: Patterns,
-    /// Another host.
+    /// The new host.
     pub host: Option<String>,
-    /// Another time.
+    /// The new time.
     pub time: Option<Time>,
 }
 
-/// What was made of snapshots, or would be.
+/// The result of a rewrite, or what it would be.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// What became of each.
+    /// The fate of each snapshot.
     pub snapshots: Vec<(Id, Became)>,
-    /// What was stored.
+    /// The blobs that were stored.
     pub added: Added,
 }
 
-/// The tag of snapshots that were made so, as restic has it.
+/// The tag of rewritten snapshots, the same as restic's.
 const TAG: &str = "rewrite";
 
-/// Changes these snapshots, of `all` that there are. What cannot be read ends it, and nothing is
-/// changed. Whoever lets them be forgotten must hold the repository alone.
+/// Changes these snapshots. `all` are all snapshots of the repository. If anything cannot be read,
+/// it fails and changes nothing. If `deed.forget` is set, the caller must hold an exclusive lock.
 pub fn run(
     repository: &Repository,
     index: &Index,
@@ -95,7 +95,7 @@ pub fn run(
     Ok(report)
 }
 
-/// What becomes by a rule of the trees of these snapshots.
+/// Applies a rule to the trees of these snapshots. Returns the new trees.
 pub(crate) fn remake(
     repository: &Repository,
     index: &Index,
@@ -111,7 +111,7 @@ pub(crate) fn remake(
     }
 }
 
-/// A snapshot with another tree, and what its summary says of it.
+/// Returns the snapshot with another tree, and with the totals in its summary corrected.
 pub(crate) fn with(mut snapshot: Snapshot, made: Made) -> Snapshot {
     if made.tree == snapshot.tree {
         return snapshot;
@@ -125,8 +125,8 @@ pub(crate) fn with(mut snapshot: Snapshot, made: Made) -> Snapshot {
     snapshot
 }
 
-/// Stores what snapshots are to become, and then, when they are to be forgotten, removes the old ones.
-/// `all` are those that there are. `None` becomes nothing.
+/// Stores the new snapshots and then, if requested, removes the old ones. `all` are all snapshots
+/// of the repository. A change to `None` means that nothing is left of the snapshot.
 pub(crate) fn replace(
     repository: &Repository,
     all: &[Named],
@@ -138,7 +138,7 @@ pub(crate) fn replace(
     for ((id, old), new) in changes {
         became.push((*id, one(repository, all, (id, old), new, tag, deed)?));
     }
-    // Only now: killed before, both are there.
+    // Only now: if the process is killed before, both are there.
     if deed.forget && !deed.dry_run {
         for (id, _) in became.iter().filter(|(_, now)| *now != Became::Same) {
             repository.delete(FileKind::Snapshot, id)?;

@@ -1,7 +1,7 @@
-//! Makes new trees of old ones, from the leaves up.
+//! Makes new trees from old ones, from the leaves up.
 //!
-//! A tree in which nothing changes keeps its id and is not stored again, unless what is stored of it
-//! cannot be read.
+//! A tree in which nothing changes keeps its id. It is stored again only if the stored one cannot
+//! be read.
 
 use crate::error::{Damage, Error, Result};
 use crate::id::Id;
@@ -15,12 +15,13 @@ use rayon::prelude::*;
 use std::collections::HashMap;
 use std::sync::Mutex;
 
-/// Deeper than directories are nested anywhere, and not too deep for [`STACK_BYTES`].
+/// The deepest nesting that is followed: deeper than real directories, and not too deep for
+/// [`STACK_BYTES`].
 const DEPTH_MAX: usize = 8_000;
-/// Stack of each thread, which needs more the deeper directories are nested.
+/// The stack of each thread; deeper nesting needs more.
 const STACK_BYTES: usize = 64 << 20;
 
-/// What becomes of an entry.
+/// The fate of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Edit {
     Keep,
@@ -28,23 +29,24 @@ pub(crate) enum Edit {
     Drop,
 }
 
-/// The entries of a tree, sorted and each once, and whether that is already another tree.
+/// The entries of a tree, sorted and without duplicates, and whether that already changes the tree.
 pub(crate) struct Entries {
     pub(crate) nodes: Vec<Node>,
     pub(crate) changed: bool,
 }
 
-/// What is changed in trees.
+/// A change to trees.
 pub(crate) trait Rule: Sync {
-    /// The entries of a tree; `None` when nothing of it can be read.
+    /// Reads the entries of a tree; `None` if nothing of it can be read.
     fn read(&self, path: &[u8], id: &Id) -> Result<Option<Entries>>;
     /// Changes an entry. A directory without a tree is an empty one.
     fn edit(&self, path: &[u8], node: &mut Node) -> Result<Edit>;
-    /// Whether the same tree is changed in another way elsewhere.
+    /// Returns whether the change depends on the path, so that one tree may change differently
+    /// elsewhere.
     fn looks_at_paths(&self) -> bool;
 }
 
-/// A tree as it is to be, with all that is in it.
+/// A new tree with everything in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Made {
     pub(crate) tree: Id,
@@ -52,13 +54,13 @@ pub(crate) struct Made {
     pub(crate) bytes: u64,
 }
 
-/// See the module.
+/// Applies a rule to trees; see the module.
 pub(crate) struct Rewriter<'a, R> {
     repository: &'a Repository,
     index: &'a Index,
     saver: &'a Saver<'a>,
     rule: &'a R,
-    /// What became of trees, by id and, where that matters, path.
+    /// The results by the tree's id and, where that matters, its path.
     made: Mutex<HashMap<Id, Option<Made>>>,
 }
 
@@ -78,7 +80,7 @@ impl<'a, R: Rule> Rewriter<'a, R> {
         }
     }
 
-    /// What becomes of each of these roots; `None` where nothing of one can be read.
+    /// Rewrites these roots; `None` where nothing of a root can be read.
     pub(crate) fn roots(&self, roots: &[Id]) -> Result<Vec<Option<Made>>> {
         let pool = crate::requests::pool(0, Some(STACK_BYTES))?;
         pool.install(|| roots.iter().map(|root| self.tree(b"", root, 0)).collect())
@@ -133,7 +135,8 @@ impl<'a, R: Rule> Rewriter<'a, R> {
         Ok(Some(made))
     }
 
-    /// An entry as it is to be, what was done to it, and how many files of how many bytes it holds.
+    /// Returns the changed entry, what was done to it, and the number and total size of the files
+    /// it holds.
     fn entry(&self, above: &[u8], mut node: Node, depth: usize) -> Result<(Edit, Node, u64, u64)> {
         let path = [above, b"/", &node.name].concat();
         let edit = self.rule.edit(&path, &mut node)?;
@@ -172,7 +175,7 @@ impl<'a, R: Rule> Rewriter<'a, R> {
         })
     }
 
-    /// Stores a tree unless one can be read that is the same.
+    /// Stores a tree, unless an equal one can be read.
     fn store(&self, json: &[u8]) -> Result<Id> {
         let id = Id::of(json);
         let kind = BlobKind::Tree;

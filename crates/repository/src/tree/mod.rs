@@ -1,5 +1,5 @@
-//! Trees: a directory's entries, as bytes that are exactly those restic would write, so that the
-//! same directory has the same id whoever stored it.
+//! Trees: the entries of a directory, encoded exactly as restic would write them, so that the same
+//! directory has the same id whoever stored it.
 
 mod quote;
 mod reader;
@@ -19,7 +19,7 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-/// What an entry is.
+/// The type of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum NodeKind {
     /// A regular file.
@@ -36,7 +36,7 @@ pub enum NodeKind {
     Fifo,
     /// A socket.
     Socket,
-    /// Something restic does not tell apart.
+    /// A type that restic does not distinguish.
     Irregular,
 }
 
@@ -52,7 +52,7 @@ impl NodeKind {
         (NodeKind::Irregular, "irregular"),
     ];
 
-    /// Its name in a tree.
+    /// The name of the type in a tree.
     pub fn name(self) -> &'static str {
         let mut names = NodeKind::NAMES.iter();
         names
@@ -68,7 +68,7 @@ impl NodeKind {
     }
 }
 
-/// The bits of a mode beside the nine permissions, as Go's `os.FileMode` has them.
+/// The bits of a mode besides the nine permission bits, as in Go's `os.FileMode`.
 pub mod mode {
     /// A directory.
     pub const DIRECTORY: u32 = 1 << 31;
@@ -91,7 +91,7 @@ pub mod mode {
     /// Anything else.
     pub const IRREGULAR: u32 = 1 << 19;
 
-    /// From `st_mode`.
+    /// Converts `st_mode`.
     pub fn from_unix(st_mode: u32) -> u32 {
         let kind = match st_mode & 0o170_000 {
             0o040_000 => DIRECTORY,
@@ -119,52 +119,52 @@ pub mod mode {
 /// One entry of a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
-    /// Its name: any bytes.
+    /// The name: any bytes.
     pub name: Vec<u8>,
-    /// What it is.
+    /// The type.
     pub kind: NodeKind,
-    /// As Go's `os.FileMode`; see [`mode`].
+    /// The mode as Go's `os.FileMode`; see [`mode`].
     pub mode: u32,
-    /// Modified.
+    /// The time of the last modification.
     pub mtime: Time,
-    /// Accessed; restic writes the time of modification unless told otherwise.
+    /// The time of the last access; restic writes the modification time unless told otherwise.
     pub atime: Time,
-    /// Changed.
+    /// The time of the last change, ctime.
     pub ctime: Time,
-    /// Owner.
+    /// The user id of the owner.
     pub uid: u32,
-    /// Group.
+    /// The id of the group.
     pub gid: u32,
-    /// The owner's name, if it has one.
+    /// The name of the owner, if known.
     pub user: String,
-    /// The group's name, if it has one.
+    /// The name of the group, if known.
     pub group: String,
-    /// Inode.
+    /// The inode number.
     pub inode: u64,
-    /// Device that the inode is on; only of files with several links.
+    /// The device of the inode, only for files with several links.
     pub device_id: u64,
-    /// Bytes of a file.
+    /// The size of a file in bytes.
     pub size: u64,
-    /// Number of names; of files and links.
+    /// The number of links, for files and symbolic links.
     pub links: u64,
-    /// Where a symbolic link leads.
+    /// The target of a symbolic link.
     pub link_target: Vec<u8>,
-    /// Extended attributes in order of name.
+    /// Extended attributes, in order of name.
     pub xattrs: Vec<(String, Vec<u8>)>,
-    /// What other systems keep; not looked at, kept as it is.
+    /// Attributes of other systems, kept but not interpreted.
     pub generic: BTreeMap<String, String>,
-    /// The number of a device; 0 for anything else.
+    /// The device number of a device; 0 for anything else.
     pub device: u64,
-    /// The blobs of a file; `None` of anything else.
+    /// The blobs of a file; `None` for anything else.
     pub content: Option<Vec<Id>>,
     /// The tree of a directory.
     pub subtree: Option<Id>,
-    /// What went wrong when it was stored.
+    /// The error that occurred when it was stored, if any.
     pub error: String,
 }
 
 impl Node {
-    /// The tree of a directory, which it must have; nothing of anything else.
+    /// The tree of a directory; `None` for anything else. A directory without a tree is damage.
     pub fn directory(&self) -> Result<Option<Id>, Damage> {
         let is_directory = self.kind == NodeKind::Directory;
         directory(
@@ -174,7 +174,7 @@ impl Node {
         )
     }
 
-    /// Whether it is the same in all, in whatever zones its times are written.
+    /// Returns whether two entries are equal, whatever zones their times are written in.
     pub fn is_same(&self, other: &Node) -> bool {
         let utc = |node: &Node| Node {
             mtime: Time::utc(node.mtime.at),
@@ -185,7 +185,7 @@ impl Node {
         self == other || utc(self) == utc(other)
     }
 
-    /// An entry of which nothing but name and kind is known.
+    /// An entry of which only the name and type are known.
     pub fn new(name: &[u8], kind: NodeKind) -> Self {
         Node {
             name: name.to_vec(),
@@ -230,11 +230,11 @@ pub struct TreeBuilder {
     last: Option<Vec<u8>>,
 }
 
-/// Two entries of one name, or names out of order: a tree is strictly sorted.
+/// The error for an entry that does not sort after the one before it: a tree is strictly sorted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{} does not come after the entry before it", String::from_utf8_lossy(.name))]
 pub struct NotSorted {
-    /// The name of the second.
+    /// The name of the later entry.
     pub name: Vec<u8>,
 }
 
@@ -248,7 +248,7 @@ impl Default for TreeBuilder {
 }
 
 impl TreeBuilder {
-    /// Adds an entry, whose name must come after the last one's in byte order.
+    /// Adds an entry. Its name must sort after the last one's in byte order.
     pub fn add(&mut self, node: &Node) -> Result<(), NotSorted> {
         if self.last.as_ref().is_some_and(|last| *last >= node.name) {
             return Err(NotSorted {
@@ -263,24 +263,24 @@ impl TreeBuilder {
         Ok(())
     }
 
-    /// What was written since [`TreeBuilder::forget_written`].
+    /// The bytes written since [`TreeBuilder::forget_written`].
     pub(crate) fn written(&self) -> &[u8] {
         &self.json
     }
 
-    /// Leaves out of [`TreeBuilder::finish`] what was written so far.
+    /// Discards the bytes written so far, so that [`TreeBuilder::finish`] does not return them.
     pub(crate) fn forget_written(&mut self) {
         self.json.clear();
     }
 
-    /// The tree's bytes.
+    /// Finishes the tree and returns its bytes.
     pub fn finish(mut self) -> Vec<u8> {
         self.json.extend_from_slice(b"]}\n");
         self.json
     }
 }
 
-/// Appends an entry in restic's order of fields.
+/// Appends an entry with its fields in restic's order.
 fn write_node(node: &Node, out: &mut Vec<u8>) {
     let string = |out: &mut Vec<u8>, field: &str, text: &[u8]| {
         out.extend_from_slice(field.as_bytes());
@@ -418,7 +418,7 @@ struct RawXattr {
     value: Option<encoding::Base64>,
 }
 
-/// The entries of a tree. What it says twice or out of order is returned as it is.
+/// Parses the entries of a tree. Duplicate or unsorted entries are returned as they are.
 pub fn parse(json: &[u8]) -> Result<Vec<Node>, Damage> {
     let (mut nodes, mut refused) = (Vec::new(), None);
     read(json, |node| match node {
@@ -428,16 +428,16 @@ pub fn parse(json: &[u8]) -> Result<Vec<Node>, Damage> {
     refused.map_or(Ok(nodes), Err)
 }
 
-/// Hands out the entries of a tree one by one, so that a large one is never held whole. An entry
-/// that cannot be used is damage of its own, and does not hide the others; what is no tree at all
-/// is an error, after which what was handed out before it is not to be relied on.
+/// Hands out the entries of a tree one by one, so that a large tree is never entirely in memory. An
+/// entry that cannot be used is passed on as damage, and does not hide the others. Bytes that are
+/// not a tree are an error; entries handed out before it are not to be relied on.
 pub fn read(json: &[u8], mut each: impl FnMut(Result<Node, Damage>)) -> Result<(), Damage> {
     entries(json, |raw: RawNode<'_>| {
         each(from_raw(raw).map_err(no_tree))
     })
 }
 
-/// What an entry needs of the repository.
+/// The parts of an entry that refer to blobs.
 #[derive(Deserialize)]
 pub(crate) struct Needs<'a> {
     #[serde(borrow)]
@@ -452,7 +452,7 @@ pub(crate) struct Needs<'a> {
 }
 
 impl Needs<'_> {
-    /// The tree of a directory, which it must have; nothing of anything else.
+    /// The tree of a directory; `None` for anything else. A directory without a tree is damage.
     pub(crate) fn directory(&self) -> Result<Option<Id>, Damage> {
         directory(
             self.kind == NodeKind::Directory.name(),
@@ -462,7 +462,7 @@ impl Needs<'_> {
     }
 }
 
-/// Hands out what the entries of a tree need, in less time than [`read`] takes for all of it.
+/// Hands out the references to blobs in a tree's entries, faster than [`read`] parses all of them.
 pub(crate) fn read_needs(json: &[u8], each: impl FnMut(Needs<'_>)) -> Result<(), Damage> {
     entries(json, each)
 }

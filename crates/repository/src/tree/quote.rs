@@ -1,7 +1,7 @@
-//! Text as Go writes it: `strconv.Quote`, and strings in JSON.
+//! Text as Go writes it: `strconv.Quote`, and JSON strings.
 
-/// What `strconv.Quote` puts between the quotes: bytes that are not UTF-8, control characters and
-/// whatever does not print are escaped.
+/// Returns what `strconv.Quote` puts between the quotes: bytes that are not UTF-8, control
+/// characters and unprintable characters are escaped.
 pub(super) fn quote(name: &[u8]) -> String {
     let mut out = String::with_capacity(name.len());
     for part in name.utf8_chunks() {
@@ -32,9 +32,9 @@ fn quote_char(c: char, out: &mut String) {
     out.push_str(short);
 }
 
-/// Whether a character is a letter, mark, number, punctuation, symbol or the ASCII space, which is
-/// what `unicode.IsPrint` says. The standard library has the same table behind `escape_debug`;
-/// behind another character, so that it does not treat a combining mark as a special case.
+/// Returns whether a character is a letter, mark, number, punctuation, symbol or the ASCII space,
+/// as `unicode.IsPrint` defines it. The standard library's `escape_debug` uses the same table, if
+/// another character comes first; otherwise it treats a combining mark specially.
 fn prints(c: char) -> bool {
     if c.is_ascii() {
         return (' '..='~').contains(&c);
@@ -47,7 +47,7 @@ fn prints(c: char) -> bool {
         .is_ok_and(|pair| pair.escape_debug().nth(1) == Some(c))
 }
 
-/// What [`quote`] was made from. A text that is not quoted so is taken as it is.
+/// Reverses [`quote`]. Text that is not quoted in this way is returned as it is.
 pub(super) fn unquote(text: &str) -> Vec<u8> {
     if !text.contains('\\') {
         return text.as_bytes().to_vec();
@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn names_as_strconv_quotes_them() {
-        // What restic stored for these names.
+        // The text that restic stored for these names.
         let cases: [(&[u8], &str); 9] = [
             (b"plain name", "plain name"),
             (b"n\xfe\n\"q\\<&>", r#"n\xfe\n\"q\\<&>"#),
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_quoted_is_itself() {
+    fn unquoted_text_stays_as_it_is() {
         for text in [r"\q", r"a\", r"\x1", r"\ud800", "é\\x€€"] {
             assert_eq!(unquote(text), text.as_bytes());
         }

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 
-/// The object around the list of entries, each of which is handed out as a `T`.
+/// The object around the list of entries. Each entry is handed out as a `T`.
 pub(super) struct Tree<T, F>(F, PhantomData<T>);
 
 impl<T, F: FnMut(T)> Tree<T, F> {

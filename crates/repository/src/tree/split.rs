@@ -9,13 +9,13 @@ use std::fmt;
 use std::io::Read;
 use std::ops::Range;
 
-/// How much is read at a time.
+/// The bytes that are read at a time.
 const READ_BYTES: usize = 128 << 10;
 /// The most bytes that may follow the entries.
 const TAIL_BYTES_MAX: usize = 1 << 20;
-/// What JSON takes for white space.
+/// The white space of JSON.
 const SPACE: &[u8] = b" \t\n\r";
-/// How a tree begins, whoever wrote it.
+/// The beginning of every tree, whoever wrote it.
 const HEAD: &[u8] = b"{\"nodes\":[";
 
 /// The entries of a tree, each as its JSON text.
@@ -23,7 +23,7 @@ const HEAD: &[u8] = b"{\"nodes\":[";
 pub(super) struct Split<R> {
     reader: R,
     buffer: Vec<u8>,
-    /// What was handed out ends here.
+    /// The end of what was handed out.
     at: usize,
     filled: usize,
     begun: bool,
@@ -42,7 +42,7 @@ impl<R: Read> Split<R> {
         }
     }
 
-    /// The next entry; nothing after the last.
+    /// Returns the next entry; `None` after the last.
     pub(super) fn next(&mut self) -> Result<Option<&[u8]>, Damage> {
         if self.ended {
             return Ok(None);
@@ -79,7 +79,7 @@ impl<R: Read> Split<R> {
         }
     }
 
-    /// The next byte that is no white space, which stays.
+    /// Returns the next byte that is not white space, without consuming it.
     fn token(&mut self) -> Result<u8, Damage> {
         loop {
             let rest = self.buffer.get(self.at..self.filled).unwrap_or_default();
@@ -93,7 +93,7 @@ impl<R: Read> Split<R> {
         }
     }
 
-    /// The object that comes next.
+    /// Finds the end of the object that comes next.
     fn entry(&mut self) -> Result<Range<usize>, Damage> {
         if self.token()? != b'{' {
             return Err(no_tree("an entry of it is no object".to_owned()));
@@ -122,7 +122,7 @@ impl<R: Read> Split<R> {
         }
     }
 
-    /// What stands after the entries is the end of the object that they are in.
+    /// Checks that only the end of the surrounding object follows the entries.
     fn tail(&mut self) -> Result<(), Damage> {
         while self.fill()? {
             if self.filled - self.at > TAIL_BYTES_MAX {
@@ -143,7 +143,7 @@ impl<R: Read> Split<R> {
         }
     }
 
-    /// Reads on; whether there was anything.
+    /// Reads on. Returns whether there was anything to read.
     fn fill(&mut self) -> Result<bool, Damage> {
         self.buffer.copy_within(self.at..self.filled, 0);
         self.filled -= self.at;
@@ -163,7 +163,7 @@ impl<R: Read> Split<R> {
     }
 }
 
-/// An object with `nodes` once, whatever else is in it.
+/// An object that has `nodes` exactly once, whatever else is in it.
 struct OnceNodes;
 
 impl<'de> Visitor<'de> for OnceNodes {
@@ -185,7 +185,7 @@ impl<'de> Visitor<'de> for OnceNodes {
     }
 }
 
-/// An entry's JSON as a `T`.
+/// Parses an entry's JSON as a `T`.
 pub(super) fn parse<'a, T: Deserialize<'a>>(entry: &'a [u8]) -> Result<T, Damage> {
     serde_json::from_slice(entry).map_err(|error| no_tree(error.to_string()))
 }
@@ -194,7 +194,7 @@ pub(super) fn parse<'a, T: Deserialize<'a>>(entry: &'a [u8]) -> Result<T, Damage
 mod tests {
     use super::*;
 
-    /// Gives so many bytes at a time.
+    /// Yields this many bytes at a time.
     struct Dribble<'a>(&'a [u8], usize);
 
     impl Read for Dribble<'_> {
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_are_told_apart_however_they_come() {
+    fn entries_are_split_whatever_the_read_size() {
         let entries = [
             r#"{"name":"a"}"#,
             r#"{"name":"b\"}]","x":{"y":[{},"\\"]}}"#,
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_tree_is_an_error() {
+    fn bytes_that_are_not_a_tree_are_an_error() {
         for json in [
             "",
             "{\"nodes\":[",

@@ -1,5 +1,5 @@
-//! The JSON of a tree. That of a long one, of a directory with very many entries, is kept compressed
-//! and unpacked as it is read, so that memory does not grow with its length as much.
+//! The JSON of a tree. The text of a long tree, from a very large directory, stays compressed and
+//! is decompressed while it is read, so that memory grows less with its length.
 
 use super::split::{self, Split};
 use super::{Needs, Node, RawNode, from_raw, no_tree};
@@ -9,10 +9,10 @@ use crate::id::Id;
 use std::io::{self, Read};
 use std::sync::Arc;
 
-/// A tree that is longer is kept compressed, in bytes.
+/// The length in bytes above which a tree stays compressed.
 pub(crate) const LONG_BYTES: usize = if cfg!(test) { 16 << 10 } else { 1 << 20 };
 
-/// See the module.
+/// The text of a tree; see the module.
 #[derive(Debug)]
 pub(crate) enum Text {
     Plain(Vec<u8>),
@@ -20,13 +20,14 @@ pub(crate) enum Text {
 }
 
 impl Text {
-    /// What `packed` holds, after checking that it is what its id says, and at most so long.
+    /// Keeps a compressed tree, after checking that it matches its id and has at most `bytes_max`
+    /// bytes.
     pub(crate) fn packed(id: &Id, packed: Vec<u8>, bytes_max: u64) -> Result<Text, Damage> {
         check_packed(id, &packed, bytes_max)?;
         Ok(Text::Packed(packed.into()))
     }
 
-    /// As [`super::read`].
+    /// Reads the entries as [`super::read`] does.
     pub(crate) fn read(&self, each: impl FnMut(Result<Node, Damage>)) -> Result<(), Damage> {
         match self {
             Text::Plain(json) => super::read(json, each),
@@ -34,7 +35,7 @@ impl Text {
         }
     }
 
-    /// As [`super::read_needs`].
+    /// Reads the references as [`super::read_needs`] does.
     pub(crate) fn read_needs(&self, mut each: impl FnMut(Needs<'_>)) -> Result<(), Damage> {
         match self {
             Text::Plain(json) => super::read_needs(json, each),
@@ -48,7 +49,7 @@ impl Text {
         }
     }
 
-    /// The entries, one after the other. The first that cannot be used ends them.
+    /// Iterates over the entries. The first one that cannot be used ends the iteration.
     pub(crate) fn nodes(&self) -> Result<Nodes, Damage> {
         Ok(match self {
             Text::Plain(json) => Nodes(Form::Parsed(super::parse(json)?.into_iter())),
@@ -60,8 +61,8 @@ impl Text {
     }
 }
 
-/// As [`super::read`], of JSON that need not be in memory. Only a tree that begins as restic writes it is
-/// read.
+/// Reads entries as [`super::read`] does, from JSON that need not be in memory. Only a tree that
+/// begins as restic writes it can be read.
 pub fn read_stream(
     json: impl Read,
     mut each: impl FnMut(Result<Node, Damage>),
@@ -73,7 +74,8 @@ pub fn read_stream(
     Ok(())
 }
 
-/// Whether a compressed blob is what its id says, and at most so long, without unpacking it whole.
+/// Checks that a compressed blob matches its id and has at most `bytes_max` bytes, without holding
+/// all of it.
 pub(crate) fn check_packed(id: &Id, packed: &[u8], bytes_max: u64) -> Result<(), Damage> {
     let mut hash = Hashing::default();
     let mut reader = unpack(packed)?.take(bytes_max.saturating_add(1));
@@ -101,7 +103,7 @@ pub(crate) fn check_packed(id: &Id, packed: &[u8], bytes_max: u64) -> Result<(),
     }
 }
 
-/// Entries of a tree in their order.
+/// An iterator over the entries of a tree, in their order.
 pub(crate) struct Nodes(Form);
 
 enum Form {
@@ -117,15 +119,15 @@ impl From<Vec<Node>> for Nodes {
 }
 
 impl Nodes {
-    /// The same in order of name, each name once, unless the tree is so long that it is read piece by
-    /// piece.
+    /// Sorts the entries by name and removes duplicate names, unless the tree is so long that it is
+    /// read piece by piece.
     pub(crate) fn sorted(self) -> Nodes {
         let Form::Parsed(nodes) = self.0 else {
             return self;
         };
         let mut nodes: Vec<Node> = nodes.collect();
         nodes.sort_by(|a, b| a.name.cmp(&b.name));
-        // The last of a name counts.
+        // Of several entries with one name the last counts.
         nodes.dedup_by(|later, first| {
             let same = later.name == first.name;
             if same {

@@ -1,4 +1,4 @@
-//! What several tests of repositories need.
+//! Helpers that several tests of repositories share.
 
 #![allow(
     dead_code,
@@ -44,7 +44,7 @@ pub fn open(path: &Path, password: &str) -> Result<Repository> {
     Repository::open(store, "", password.as_bytes())
 }
 
-/// Bytes that do not compress; the same of the same seed.
+/// Bytes that do not compress. The same seed gives the same bytes.
 pub fn noise(bytes: usize, seed: u64) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut out = Vec::with_capacity(bytes + 8);
@@ -59,7 +59,7 @@ pub fn noise(bytes: usize, seed: u64) -> Vec<u8> {
     out
 }
 
-/// A tree with what is easily got wrong in it.
+/// Makes a tree with entries that are easily handled wrongly.
 pub fn example(root: &Path) {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
@@ -82,7 +82,7 @@ pub fn example(root: &Path) {
     std::fs::set_permissions(root.join("big"), mode).unwrap();
 }
 
-/// A new repository whose password is `x`.
+/// Makes a new repository whose password is `x`.
 pub fn create(path: &Path) -> Repository {
     let store = Arc::new(LocalStore::create(path).unwrap());
     let repository = Repository::create(store, "", b"x", &Author::default()).unwrap();
@@ -90,7 +90,7 @@ pub fn create(path: &Path) -> Repository {
     repository
 }
 
-/// Gives a repository whose password is `x` a key that is opened quickly, since tests and restic
+/// Adds a key that is fast to open to a repository whose password is `x`, since tests and restic
 /// open it so often.
 pub fn cheaply(repository: &Repository) {
     let slow = repository.list(FileKind::Key).unwrap();
@@ -104,7 +104,7 @@ pub fn cheaply(repository: &Repository) {
     }
 }
 
-/// What is backed up, and as usually.
+/// The usual options to back up a tree.
 pub fn options(tree: &Path, parent: Option<Id>) -> backup::Options {
     let zone = jiff::tz::TimeZone::system();
     backup::Options {
@@ -124,13 +124,13 @@ pub fn options(tree: &Path, parent: Option<Id>) -> backup::Options {
     }
 }
 
-/// Backs a directory up, whatever of the index is damaged.
+/// Backs a directory up even if the index is damaged.
 pub fn back_up(repository: &Repository, tree: &Path, parent: Option<Id>) -> Report {
     let (index, _) = repository.load_index().unwrap();
     backup::run(repository, &index, &options(tree, parent)).unwrap()
 }
 
-/// Backs a directory up where that may fail, for one unless all of the index is whole.
+/// Backs a directory up. Fails, for example, if the index is damaged.
 pub fn try_back_up(repository: &Repository, tree: &Path, parent: Option<Id>) -> Result<Report> {
     let (index, errors) = repository.load_index()?;
     match errors.into_iter().next() {
@@ -153,14 +153,14 @@ pub fn read(store: &dyn Store, key: &str) -> Vec<u8> {
     bytes
 }
 
-/// All that is in a store.
+/// All objects in a store.
 pub fn objects(store: &dyn Store) -> Objects {
     let all = store.list("").unwrap().into_iter();
     all.map(|info| (info.key.clone(), read(store, &info.key)))
         .collect()
 }
 
-/// A store in memory with these objects.
+/// A store in memory that holds these objects.
 pub fn stored(objects: &Objects) -> MemoryStore {
     let store = MemoryStore::new();
     for (key, bytes) in objects {
@@ -169,7 +169,7 @@ pub fn stored(objects: &Objects) -> MemoryStore {
     store
 }
 
-/// Everything below a directory but sockets: all that a restore must bring back, as text by path.
+/// Everything below a directory that a restore must bring back (so no sockets), as text by path.
 pub fn listing(root: &Path) -> BTreeMap<PathBuf, String> {
     let mut listing = BTreeMap::new();
     let mut open = vec![root.to_owned()];
@@ -215,7 +215,7 @@ pub fn listing(root: &Path) -> BTreeMap<PathBuf, String> {
     listing
 }
 
-/// Every difference of what is in two directories.
+/// Every difference between the contents of two directories.
 pub fn difference(one: &Path, two: &Path) -> Vec<String> {
     let (one, two) = (listing(one), listing(two));
     let mut lines = Vec::new();
@@ -231,7 +231,7 @@ pub fn difference(one: &Path, two: &Path) -> Vec<String> {
     lines
 }
 
-/// A snapshot that says no more than its time and its tree.
+/// A snapshot that has only a time and a tree.
 pub fn snapshot(time: Time, tree: Id) -> Snapshot {
     Snapshot {
         time,

@@ -1,40 +1,40 @@
-//! A store whose calls are watched: counted, made to wait for each other, or made to fail.
+//! A store whose calls are observed: counted, made to wait for each other, or made to fail.
 
 use bytes::Bytes;
 use lifeboat_store::{Exposure, MemoryStore, ObjectInfo, PutOptions, Receipt, Store, StoreError};
 use std::io::Read;
 
-/// What is asked of a store.
+/// The kind of a call to a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Call {
-    /// With as many bytes as are known of.
+    /// With the number of bytes, as far as it is known.
     Put(u64),
     Open,
     Stat,
-    /// The key is a prefix.
+    /// Here the key is a prefix.
     List,
     Delete,
 }
 
-/// Nothing, or what the store is to answer instead.
+/// `Ok` to let a call proceed, or the error that the store returns instead.
 pub type Verdict = Result<(), StoreError>;
 
-/// Who watches. Of a store that is no more than made to fail, a closure for [`Watch::before`] does.
+/// An observer of calls. For a store that only fails, a closure for [`Watch::before`] will do.
 pub trait Watch: Send + Sync {
-    /// Before a call; the store never hears of one that is failed here.
+    /// Called before a call. If it fails, the store never sees the call.
     fn before(&self, call: Call, key: &str) -> Verdict;
 
-    /// After a call that the store has done well.
+    /// Called after a call that has succeeded.
     fn after(&self, _call: Call, _key: &str) -> Verdict {
         Ok(())
     }
 
-    /// What is given of an object that was opened.
+    /// Wraps the reader of an object that was opened.
     fn opened(&self, object: Box<dyn Read + Send>) -> Box<dyn Read + Send> {
         object
     }
 
-    /// Whether the store seems to lie behind a network, where a listing may be old, too.
+    /// Returns whether the store should seem remote, with listings that may be outdated.
     fn is_remote(&self) -> bool {
         false
     }
@@ -46,7 +46,7 @@ impl<F: Fn(Call, &str) -> Verdict + Send + Sync> Watch for F {
     }
 }
 
-/// See the module.
+/// A store with an observer; see the module.
 #[derive(Default)]
 pub struct Watched<W, S = MemoryStore> {
     pub inner: S,

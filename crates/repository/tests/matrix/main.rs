@@ -1,5 +1,5 @@
-//! Every kind of damage to every kind of file: what is hit is named, what is not is delivered, nothing
-//! more is lost by whatever runs on it, and what can be mended is.
+//! Every kind of damage to every kind of file. What is damaged is named, everything else is
+//! restored, no later operation loses more, and what can be repaired is repaired.
 
 #![allow(
     clippy::disallowed_methods,
@@ -29,7 +29,7 @@ use std::time::Duration;
 
 use victim::*;
 
-/// What the errors of a check name.
+/// The files and blobs that the errors of a check name.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Named {
     files: BTreeSet<(FileKind, Id)>,
@@ -57,14 +57,14 @@ fn readable(base: &Base, repository: &Repository) -> BTreeSet<(BlobKind, Id)> {
     base.blobs().into_iter().filter(read).collect()
 }
 
-/// Restores a directory that was backed up, and returns what failed.
+/// Restores a directory that was backed up, and returns the paths that failed.
 fn failed(base: &Base, repository: &Repository, tree: &Id) -> BTreeSet<PathBuf> {
     let (index, _) = repository.load_index().unwrap();
     let back = tempfile::tempdir().unwrap();
     let options = Options::new(Source::Tree(*tree), &back.path().join("back"));
     let report = restore::run(repository, &index, &options).unwrap();
     let failed: BTreeSet<PathBuf> = report.failed.iter().map(|f| f.path.clone()).collect();
-    // Whatever is not named is there, and right.
+    // Everything that is not named must be there, and right.
     let mut wanted = base.costs(tree, Path::new("/"), &BTreeSet::new());
     for (id, kind) in base.index.blobs().map(|(id, at)| (id, at.kind)) {
         if kind == BlobKind::Data {
@@ -90,7 +90,8 @@ fn do_prune(repository: &Repository) -> Result<prune::Report> {
     prune::run(repository, &options)
 }
 
-/// Runs `cell` for each damage, at once: most of the time they wait for locks to settle.
+/// Runs `cell` for each kind of damage, all at once: most of the time they wait for locks to
+/// settle.
 fn each(cell: impl Fn(&Base, Hit) + Sync) {
     let base = Base::new();
     std::thread::scope(|scope| {
@@ -102,17 +103,17 @@ fn each(cell: impl Fn(&Base, Hit) + Sync) {
     });
 }
 
-/// A repository that was hit, and how it was.
+/// A damaged repository, and the damage.
 struct Cell<'a> {
     base: &'a Base,
     hit: Hit,
     objects: Objects,
-    /// What was added.
+    /// The id of the file that was added.
     copy: Option<Id>,
 }
 
 impl<'a> Cell<'a> {
-    /// Without the lock, unless that is the victim.
+    /// Copies the repository without its lock, unless the lock is the victim.
     fn new(base: &'a Base, victim: &Victim, hit: Hit) -> Cell<'a> {
         let mut objects = base.objects.clone();
         let copy = self::hit(base, &mut objects, victim, hit);
@@ -131,7 +132,7 @@ impl<'a> Cell<'a> {
         Repository::open(Bounded::new(&self.objects), "", b"x").unwrap()
     }
 
-    /// What a check must name of the files: the victim, or what was added under a wrong name.
+    /// Asserts that a check names the right file: the victim, or the file added under a wrong name.
     fn assert_names(&self, victim: &Victim) -> Named {
         let named = named(&self.open());
         let mut files = BTreeSet::new();
@@ -143,7 +144,7 @@ impl<'a> Cell<'a> {
         named
     }
 
-    /// Nothing that runs on it loses what could be read, and `refuses` says whether prune does.
+    /// Asserts that no operation loses what could be read; with `refuses`, also that prune refuses.
     fn assert_no_more_is_lost(&self, refuses: bool) {
         let base = self.base;
         let before = readable(base, &self.open());
@@ -175,7 +176,8 @@ impl<'a> Cell<'a> {
         whole(&repository, "repair and prune");
     }
 
-    /// Mends it, and returns what a check names then. The new backup is whole.
+    /// Repairs the repository and makes a new backup, which must be whole. Returns what a check
+    /// then names.
     fn mend(&self) -> (Repository, Named) {
         let base = self.base;
         let before = readable(base, &self.open());
@@ -191,7 +193,7 @@ impl<'a> Cell<'a> {
     }
 }
 
-/// The blobs of a pack that are hit.
+/// The blobs of a pack that are lost.
 fn gone(base: &Base, victim: &Victim, blob: Id, hit: Hit) -> BTreeSet<Id> {
     let in_it = base.index.blobs().filter(|(_, at)| at.pack == victim.id);
     let middle = victim.at.unwrap();
@@ -210,7 +212,7 @@ fn assert_pack(base: &Base, hit: Hit, path: &str) -> Named {
     let gone = gone(base, &victim, blob, hit);
     let cell = Cell::new(base, &victim, hit);
     let mut named = named(&cell.open());
-    // The copy of a pack is in no index, and so is rubbish.
+    // The copy of a pack is in no index, so it is rubbish.
     let report = check::run(&cell.open(), Depth::Data).unwrap();
     assert_eq!(report.unknown_packs, Vec::from_iter(cell.copy));
     let hit_files = match hit.destroys() {
@@ -227,7 +229,7 @@ fn assert_pack(base: &Base, hit: Hit, path: &str) -> Named {
         let costs = base.costs(tree, Path::new("/"), &gone);
         assert_eq!(failed(base, &repository, tree), costs, "{hit:?}");
     }
-    // Whether a pack's content is right, prune sees only where it copies.
+    // Prune notices wrong content of a pack only if it copies from it.
     let is_tree = base.blob(path).1 == BlobKind::Tree;
     let refuses = hit.destroys() && is_tree || matches!(hit, Hit::Missing | Hit::Truncated);
     cell.assert_no_more_is_lost(refuses);
@@ -285,7 +287,7 @@ fn index_files() {
             assert_eq!(failed(base, &cell.open(), tree), costs, "{hit:?}");
         }
         cell.assert_no_more_is_lost(hit.destroys() || cell.copy.is_some());
-        // All of it, without any backup.
+        // Everything can be read again, without a new backup.
         let repository = cell.open();
         repair::index(
             &repository,
@@ -327,7 +329,7 @@ fn snapshots() {
             assert!(error.to_string().contains(&second.to_string()), "{error}");
             assert!(!back.path().join("back").exists());
         }
-        // Where it is gone without a trace, what it alone needed is rubbish.
+        // If it is gone without a trace, what only it needed is rubbish.
         if hit != Hit::Missing {
             cell.assert_no_more_is_lost(hit.destroys() || cell.copy.is_some());
         }
@@ -347,7 +349,7 @@ fn keys() {
         let [(id, _), (other, _)] = listed[..] else {
             panic!("{listed:?}");
         };
-        // In the middle is the salt or what is sealed.
+        // The middle of the file is the salt or the sealed key.
         let victim = Victim {
             kind: FileKind::Key,
             id,
@@ -357,7 +359,7 @@ fn keys() {
         assert_eq!(cell.assert_names(&victim).blobs, [].into());
         assert_eq!(failed(base, &cell.open(), &base.snapshots[1].1), [].into());
         cell.assert_no_more_is_lost(false);
-        // Without the other there is no way in, unless it is only its name that is wrong.
+        // Without the other key nothing opens the repository, unless only the name is wrong.
         cell.objects.remove(&FileKind::Key.key(&other));
         let opened = Repository::open(Bounded::new(&cell.objects), "", b"x");
         match (hit, opened) {
@@ -377,7 +379,7 @@ fn keys() {
 }
 
 #[test]
-fn a_key_that_is_hit_where_it_does_not_matter_opens() {
+fn a_key_file_with_harmless_damage_opens() {
     let base = Base::new();
     let mut objects = base.objects.clone();
     objects.remove(&FileKind::Lock.key(&base.lock));
@@ -419,7 +421,7 @@ fn locks() {
             match bad {
                 Some(bad) => {
                     let error = taken.map(drop).unwrap_err().to_string();
-                    // Of two locks either may be met first.
+                    // Either of the two locks may be read first.
                     let named = error.contains(&format!("lock {bad} is damaged"));
                     assert!(named || error.contains("is locked"), "{error}");
                 }
@@ -429,7 +431,7 @@ fn locks() {
                 }
             }
         }
-        // Who reads without a lock gets everything.
+        // A reader that takes no lock restores everything.
         assert_eq!(failed(base, &repository, &base.snapshots[1].1), [].into());
         assert_eq!(do_prune(&repository).is_err(), bad.is_some());
         let removed = lock::unlock(&repository, true).unwrap();

@@ -1,4 +1,4 @@
-//! A repository to damage, the ways to do it, and a store that notices who asks without end.
+//! A repository to damage, the kinds of damage, and a store that detects endless requests.
 
 use super::common::watched::{Call, Verdict, Watch, Watched};
 use super::common::{Objects, back_up, cheaply, objects, stored};
@@ -18,18 +18,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hit {
-    /// One bit in the middle.
+    /// One bit in the middle is flipped.
     Flipped,
-    /// The second half is gone.
+    /// The second half is missing.
     Truncated,
     Missing,
-    /// Copied under another name.
+    /// The file is copied under another name.
     Duplicate,
-    /// The same again, sealed anew.
+    /// The same content is stored again, sealed anew.
     Twice,
-    /// What is well sealed, and of another name.
+    /// The file is replaced by one that is validly sealed but has another name.
     WrongHash,
-    /// As many other bytes.
+    /// The file is replaced by meaningless bytes of the same length.
     Garbage,
 }
 
@@ -44,18 +44,18 @@ pub const HITS: [Hit; 7] = [
 ];
 
 impl Hit {
-    /// Whether what was there is there no more.
+    /// Returns whether the original content is lost.
     pub fn destroys(self) -> bool {
         !matches!(self, Hit::Duplicate | Hit::Twice)
     }
 
-    /// Whether the file is there, and bad.
+    /// Returns whether the damaged file is present.
     pub fn shows(self) -> bool {
         self.destroys() && self != Hit::Missing
     }
 }
 
-/// Counts what a store is asked, which is bounded: whatever loops is found out.
+/// Counts the calls to a store and bounds them, so that an endless loop is found.
 #[derive(Default)]
 pub struct Bounded {
     calls: AtomicUsize,
@@ -80,14 +80,14 @@ impl Watch for Bounded {
     }
 }
 
-/// A repository of two snapshots, the second of more than the first, with two keys and a lock; and
-/// what is in it while it is whole.
+/// A repository with two snapshots, the second of more files than the first, with two keys and a
+/// lock; and its content while it is intact.
 pub struct Base {
     pub directory: tempfile::TempDir,
     pub objects: Objects,
     pub repository: Repository,
     pub index: Index,
-    /// Each snapshot, and the tree of the directory that was backed up.
+    /// The id of each snapshot, and of the tree of the directory that was backed up.
     pub snapshots: [(Id, Id); 2],
     pub lock: Id,
 }
@@ -99,7 +99,7 @@ impl Base {
         let files = |name: &str| {
             fs::create_dir_all(tree.join(name)).unwrap();
             for number in 0..4 {
-                // Long enough to be several blobs' worth of bytes, and different everywhere.
+                // Long enough for several blobs, and different everywhere.
                 let text: String = (0..400).map(|n| format!("{name} {number} {n}\n")).collect();
                 fs::write(tree.join(name).join(number.to_string()), text).unwrap();
             }
@@ -150,7 +150,7 @@ impl Base {
         self.directory.path().join("tree")
     }
 
-    /// The blob of a file, or of a directory, of the second snapshot.
+    /// The blob of a file or directory in the second snapshot.
     pub fn blob(&self, path: &str) -> (Id, BlobKind) {
         match browse::find(
             &self.repository,
@@ -171,7 +171,7 @@ impl Base {
         self.index.blobs().map(|(id, at)| (at.kind, id)).collect()
     }
 
-    /// The index file that names a pack.
+    /// The index file that lists a pack.
     pub fn index_of(&self, pack: &Id) -> Id {
         let listed = self.repository.list(FileKind::Index).unwrap();
         let names = |id: &Id| {
@@ -181,7 +181,7 @@ impl Base {
         listed.into_iter().map(|(id, _)| id).find(names).unwrap()
     }
 
-    /// The paths that cannot be restored when these blobs are gone.
+    /// The paths that cannot be restored if these blobs are lost.
     pub fn costs(&self, tree: &Id, at: &Path, gone: &BTreeSet<Id>) -> BTreeSet<PathBuf> {
         if gone.contains(tree) {
             return [at.to_owned()].into();
@@ -199,16 +199,16 @@ impl Base {
     }
 }
 
-/// What is hit, and the bytes after it.
+/// The file to damage.
 pub struct Victim {
     pub kind: FileKind,
     pub id: Id,
-    /// Where it is hit, where that matters.
+    /// The offset of the damage, if it matters.
     pub at: Option<usize>,
 }
 
 impl Victim {
-    /// The pack of a blob, in the middle of that blob.
+    /// The pack of a blob, to be damaged in the middle of that blob.
     pub fn pack(base: &Base, path: &str) -> (Victim, Id) {
         let (blob, kind) = base.blob(path);
         let place = base.index.locations(kind, &blob).next().unwrap();
@@ -221,7 +221,7 @@ impl Victim {
     }
 }
 
-/// Hits a file, and returns the name of what was added.
+/// Damages a file, and returns the id of the file that was added.
 pub fn hit(base: &Base, objects: &mut Objects, victim: &Victim, hit: Hit) -> Option<Id> {
     let key = victim.kind.key(&victim.id);
     let directory = format!("{}/", victim.kind.directory());
@@ -270,7 +270,7 @@ pub fn hit(base: &Base, objects: &mut Objects, victim: &Victim, hit: Hit) -> Opt
             let another = objects
                 .iter()
                 .find(|(name, _)| name.starts_with(&directory) && **name != key);
-            // There is one lock only; any document is well sealed.
+            // There is only one lock; any document is validly sealed.
             let another = another.or_else(|| {
                 objects
                     .iter()

@@ -1,8 +1,8 @@
-//! Restores over what is there already: of an earlier restore, changed since, or in the way.
+//! Restores over existing entries: from an earlier restore, changed since, or in the way.
 
 use super::*;
 
-/// A tree that was backed up, and a target that differs from it in every way.
+/// Makes a backup of a tree, and a target that differs from it in every way.
 fn changed() -> (Place, Repository, Id) {
     let place = Place::new();
     let (tree, back) = (place.tree(), place.back());
@@ -59,7 +59,7 @@ const NAMES: [&str; 6] = [
 ];
 
 #[test]
-fn what_is_there_becomes_what_the_snapshot_has() {
+fn existing_entries_become_what_the_snapshot_has() {
     let (place, repository, snapshot) = changed();
     let mut options = place.options(snapshot);
     let told = Arc::new(Mutex::new(Vec::new()));
@@ -73,7 +73,7 @@ fn what_is_there_becomes_what_the_snapshot_has() {
     assert_eq!(contents(&place, &NAMES), ["new"; 6]);
     assert_eq!((report.unchanged, report.files, report.specials), (1, 8, 1));
     assert_eq!(same, inode("same"));
-    // A new file took the place of the other one, so that whoever reads it is not disturbed.
+    // A new file replaced the old one, so that a reader of the old one is not disturbed.
     assert_ne!(large, inode("large"));
     assert!(place.back().join("extra").exists());
     let told = told.lock().unwrap();
@@ -90,7 +90,7 @@ fn what_is_there_becomes_what_the_snapshot_has() {
 
 #[test]
 fn parts_that_are_right_are_not_fetched() {
-    // Where files are cut is chance: in one of these repositories it is in good places.
+    // The places of the cuts are random: in one of these repositories they suit the test.
     let most_is_reused = |_| {
         let (place, repository, snapshot) = changed();
         let report = run_well(&repository, &place.options(snapshot));
@@ -100,7 +100,7 @@ fn parts_that_are_right_are_not_fetched() {
 }
 
 #[test]
-fn each_way_to_overwrite_is_restics() {
+fn every_overwrite_mode_works_as_in_restic() {
     let (place, repository, snapshot) = changed();
     let mut options = place.options(snapshot);
     options.overwrite = Overwrite::Never;
@@ -128,7 +128,7 @@ fn each_way_to_overwrite_is_restics() {
     let expected = ["new", "new", "old", "new", "new", "new"];
     assert_eq!(contents(&place, &NAMES), expected);
     assert_eq!((report.files, report.unchanged), (7, 2));
-    // What was taken to be right has its metadata all the same.
+    // A file taken to be right has its metadata set all the same.
     assert!(
         xattr::get(place.back().join("same"), "user.stale")
             .unwrap()
@@ -137,7 +137,7 @@ fn each_way_to_overwrite_is_restics() {
 }
 
 #[test]
-fn a_dry_run_tells_and_changes_nothing() {
+fn a_dry_run_reports_and_changes_nothing() {
     let (place, repository, snapshot) = changed();
     let before = common::listing(&place.back());
     let mut options = place.options(snapshot);
@@ -178,7 +178,7 @@ fn deleting_is_bounded_by_the_patterns_and_never_all_of_root() {
 }
 
 #[test]
-fn what_is_in_the_way_gives_way_and_links_lead_nowhere() {
+fn entries_in_the_way_are_replaced_and_links_are_not_followed() {
     let place = Place::new();
     let (tree, back) = (place.tree(), place.back());
     fs::create_dir_all(tree.join("dir")).unwrap();
@@ -217,7 +217,7 @@ fn what_is_in_the_way_gives_way_and_links_lead_nowhere() {
 }
 
 #[test]
-fn a_file_that_others_link_to_is_replaced_and_they_keep_it() {
+fn a_replaced_file_stays_under_its_other_names() {
     let place = Place::new();
     let (tree, back) = (place.tree(), place.back());
     for root in [&tree, &back] {
@@ -234,7 +234,7 @@ fn a_file_that_others_link_to_is_replaced_and_they_keep_it() {
 }
 
 #[test]
-fn a_restore_that_was_broken_off_goes_on() {
+fn an_interrupted_restore_continues() {
     let place = Place::new();
     let (tree, back) = (place.tree(), place.back());
     fs::create_dir_all(&tree).unwrap();
@@ -249,7 +249,7 @@ fn a_restore_that_was_broken_off_goes_on() {
     let mut options = place.options(snapshot);
     options.sparse = true;
     let report = run_well(&repository, &options);
-    // Only what is not wholly in the part that was right is fetched.
+    // Only parts that are not entirely in the right section are fetched.
     let (mut right, mut buffer) = (0, Vec::new());
     let mut chunks = Chunks::new(repository.chunker(), content.as_slice(), &mut buffer);
     while let Some(chunk) = chunks.next().unwrap() {
@@ -262,7 +262,7 @@ fn a_restore_that_was_broken_off_goes_on() {
     assert!(report.bytes_read < rest + 200_000, "{}", report.bytes_read);
     assert_same(&tree, &back);
 
-    // Under that name may also be something else, which stays.
+    // Something else may have that name; it stays.
     for other in ["link", "linked"] {
         fs::remove_file(back.join("large")).unwrap();
         let partial = back.join("large.lifeboat-partial");

@@ -1,5 +1,5 @@
-//! Restores of what we and restic have backed up: everything comes back, over whatever is there, and
-//! whatever is damaged costs itself alone.
+//! Restores of our own and restic's backups: everything comes back, whatever the target holds, and
+//! damage affects only what it hits.
 
 #![allow(
     clippy::disallowed_methods,
@@ -28,7 +28,7 @@ use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-/// A repository and a few directories beside it.
+/// A repository, and a few directories beside it.
 struct Place {
     directory: tempfile::TempDir,
 }
@@ -44,7 +44,7 @@ impl Place {
         self.directory.path().join(name)
     }
 
-    /// The tree to back up.
+    /// The directory of the tree to back up.
     fn tree(&self) -> PathBuf {
         self.path("tree")
     }
@@ -53,7 +53,7 @@ impl Place {
         self.path("back")
     }
 
-    /// All of the tree, to `back`.
+    /// Options that restore all of the tree to `back`.
     fn options(&self, snapshot: Id) -> Options {
         let mut options = Options::new(Source::Snapshot(snapshot), &self.back());
         options.within = self.tree();
@@ -67,7 +67,7 @@ fn run(repository: &Repository, options: &Options) -> Report {
     restore::run(repository, &index, options).unwrap()
 }
 
-/// Restores everything, which must succeed to the last attribute.
+/// Restores everything, which must succeed for every attribute.
 fn run_well(repository: &Repository, options: &Options) -> Report {
     let report = run(repository, options);
     assert!(report.failed.is_empty(), "{:#?}", report.failed);
@@ -88,10 +88,10 @@ fn assert_same(one: &Path, two: &Path) {
     assert!(difference.is_empty(), "{}", difference.join("\n"));
 }
 
-/// Every kind of entry and much that is easily lost.
+/// Makes every kind of entry, and much that is easily lost.
 fn everything(tree: &Path) {
     awkward(tree);
-    // Larger than a backup of files should ever read.
+    // Larger than a backup should ever read.
     fs::remove_file(tree.join("sparse/terabyte")).unwrap();
     fs::remove_file(tree.join("sparse/all hole")).unwrap();
     fs::write(tree.join("large"), noise(9 << 20, 1)).unwrap();
@@ -135,7 +135,7 @@ fn everything_that_was_backed_up_comes_back() {
         |counter: &std::sync::atomic::AtomicU64| counter.load(std::sync::atomic::Ordering::Relaxed);
     assert_eq!(get(&progress.files), get(&progress.files_done));
 
-    // Once more over itself: nothing is fetched but trees, and nothing changes.
+    // Restored again over itself: only trees are fetched, and nothing changes.
     let before = fs::metadata(place.back().join("large")).unwrap().ino();
     let again = run_well(&repository, &options);
     assert_same(&place.tree(), &place.back());
@@ -148,7 +148,7 @@ fn everything_that_was_backed_up_comes_back() {
 }
 
 #[test]
-fn holes_are_left_where_they_are_wanted() {
+fn holes_are_left_if_requested() {
     let place = Place::new();
     everything(&place.tree());
     let repository = create(&place.path("r"));
@@ -172,7 +172,7 @@ fn holes_are_left_where_they_are_wanted() {
             metadata.blocks()
         );
     }
-    // A hole leaves nothing behind of what was there.
+    // Nothing of the old content is left in a hole.
     let over = place.back().join("sparse/many holes");
     fs::write(&over, vec![1; 5 << 20]).unwrap();
     run_well(&repository, &options);
@@ -180,11 +180,11 @@ fn holes_are_left_where_they_are_wanted() {
 }
 
 #[test]
-fn what_restic_backed_up_comes_back() {
+fn restics_backups_are_restored() {
     for version in ["1", "2"] {
         let place = Place::new();
         everything(&place.tree());
-        // restic 0.14 loses what is not UTF-8 in the target of a link.
+        // restic 0.14 loses bytes that are not UTF-8 in a link's target.
         fs::remove_file(place.tree().join("odd link")).unwrap();
         let path = place.path("r");
         restic(&path, "x", &["init", "--repository-version", version]);
@@ -197,11 +197,11 @@ fn what_restic_backed_up_comes_back() {
 }
 
 #[test]
-fn restic_restores_ours_as_we_do() {
+fn restic_restores_our_backups_as_we_do() {
     let place = Place::new();
     everything(&place.tree());
     fs::remove_file(place.tree().join("odd link")).unwrap();
-    // restic 0.14 wants an entry of the snapshot to lead to every one it restores.
+    // restic 0.14 needs an entry for every directory above what it restores.
     let repository = create(&place.path("r"));
     let backup = back_up(&repository, &place.tree(), None);
     let mut options = Options::new(Source::Tree(backup.tree), &place.back());
@@ -219,7 +219,7 @@ fn restic_restores_ours_as_we_do() {
     let target = theirs.to_str().unwrap();
     let args = [&["restore", "latest", "--target", target][..], &args].concat();
     restic(&place.path("r"), "x", &args);
-    // It sets attributes before the owner, which clears capabilities.
+    // restic sets attributes before the owner, which clears capabilities.
     let capable = |root: &Path| {
         root.join(place.tree().strip_prefix("/").unwrap())
             .join("capable")

@@ -1,10 +1,10 @@
-//! Which entries of a snapshot are restored: by their paths, and by patterns.
+//! Tests which entries of a snapshot are restored: by path, and by patterns.
 
 use super::*;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
-/// Files of a tree that patterns are tried on.
+/// The files of the tree on which patterns are tried.
 const PATHS: &[&str] = &[
     "a/b/c.txt",
     "a/b/d.TXT",
@@ -20,7 +20,7 @@ const PATHS: &[&str] = &[
     "a.b/c",
 ];
 
-/// Patterns of one command, without the path of the tree in them.
+/// The patterns of each command, without the path of the tree.
 const LISTS: &[&[&str]] = &[
     &["c.txt"],
     &["*.txt"],
@@ -106,12 +106,12 @@ fn only_what_is_included_and_not_excluded_is_restored() {
     there.sort();
     let expected = ["b", "b/c", "b/c/KEEP.TXT2", "b/c/keep.txt"];
     assert_eq!(there, expected.map(PathBuf::from));
-    // A directory that only leads to what was wanted has its metadata, too.
+    // A directory that only leads to a selected entry has its metadata, too.
     assert_eq!(fs::metadata(place.back().join("b")).unwrap().mtime(), 7);
 }
 
 #[test]
-fn patterns_mean_what_they_mean_to_restic() {
+fn patterns_mean_the_same_as_in_restic() {
     let place = Place::new();
     for path in PATHS {
         let path = place.tree().join(path);

@@ -1,5 +1,6 @@
 //! Objects that are being written. Each is a file in `<root>/.incoming` that its writer holds
-//! locked; one that nobody holds was left by a writer that died, and is swept when a store opens.
+//! locked. A file that nobody holds locked was left by a writer that died; it is swept when a store
+//! opens.
 
 use super::walk::Doing;
 use crate::StoreError;
@@ -12,10 +13,10 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-/// How often a name is chosen again; a sweep can take a new file before its writer locks it.
+/// The number of names to try: a sweep can take a new file before its writer locks it.
 const NAME_ATTEMPTS: usize = 16;
 
-/// A file without a key yet; removed when dropped.
+/// A file that has no key yet. It is removed when dropped.
 pub(super) struct Incoming {
     directory: OwnedFd,
     name: String,
@@ -24,7 +25,7 @@ pub(super) struct Incoming {
 }
 
 impl Incoming {
-    /// Makes an empty, private, locked file.
+    /// Creates an empty, private, locked file.
     pub(super) fn create(root: &OwnedFd, path: &Path) -> Result<Self, StoreError> {
         let doing = Doing::new(path, INCOMING);
         let directory = super::walk::make_directory(root, INCOMING).map_err(|e| doing.error(e))?;
@@ -68,12 +69,12 @@ impl Incoming {
         self.file.sync_all()
     }
 
-    /// Its size, as the file system has it.
+    /// The size according to the file system.
     pub(super) fn bytes(&self) -> rustix::io::Result<u64> {
         rustix::fs::fstat(&self.file).map(|stat| super::walk::size(&stat))
     }
 
-    /// Gives it its name in `directory`.
+    /// Moves the file to its name in `directory`.
     pub(super) fn place(
         &mut self,
         directory: &OwnedFd,
@@ -93,13 +94,13 @@ impl Incoming {
 impl Drop for Incoming {
     fn drop(&mut self) {
         if !self.placed {
-            // What cannot be removed now is swept when the store is next opened.
+            // A file that cannot be removed now is swept when the store is next opened.
             let _ = rustix::fs::unlinkat(&self.directory, &self.name, AtFlags::empty());
         }
     }
 }
 
-/// Locks a new file; false when a sweep was quicker.
+/// Locks a new file. Returns false if a sweep has taken it first.
 fn lock(fd: &OwnedFd) -> rustix::io::Result<bool> {
     match rustix::fs::flock(fd, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(rustix::fs::fstat(fd)?.st_nlink > 0),
@@ -108,7 +109,7 @@ fn lock(fd: &OwnedFd) -> rustix::io::Result<bool> {
     }
 }
 
-/// Removes files whose writer is gone. Where it may not, the store may still be read.
+/// Removes files whose writer is gone. If that is not permitted, the store can still be read.
 pub(super) fn sweep(root: &OwnedFd) {
     let Ok(directory) = super::walk::open_directory(root, INCOMING) else {
         return;
@@ -123,7 +124,7 @@ pub(super) fn sweep(root: &OwnedFd) {
             continue;
         };
         if rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive).is_ok() {
-            // Fails on `.` and `..`, which are directories.
+            // This fails on `.` and `..`, which are directories.
             let _ = rustix::fs::unlinkat(&directory, name, AtFlags::empty());
         }
     }

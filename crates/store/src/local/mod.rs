@@ -1,9 +1,9 @@
 //! A store in a directory of a local disk.
 //!
 //! Guarantees: an object appears under its key in one step, after its bytes are on the disk, and
-//! `put` returns only when the name is on the disk too. Directories are 0700 and files 0600
-//! whatever the umask. Symbolic links beneath the root are never followed. It does not guarantee
-//! that a deletion survives a power cut, and it cannot hold both `a` and `a/b`.
+//! `put` returns only when the name is on the disk too. Directories have mode 0700 and files 0600,
+//! whatever the umask. Symbolic links below the root are never followed. It does not guarantee that
+//! a deletion survives a power failure, and it cannot hold both `a` and `a/b`.
 
 mod incoming;
 mod walk;
@@ -23,16 +23,16 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use walk::{Chain, Doing};
 
-/// How much is read from a body at once.
+/// The bytes that are read from a body at a time.
 const BUFFER_BYTES: usize = 1 << 18;
 
-/// After how many bytes the disk is asked to begin writing, so that the end does not stall.
+/// The bytes after which the disk is told to begin writing, so that the end does not stall.
 const WRITEBACK_BYTES: u64 = 64 << 20;
 
-/// How often placing an object is tried again when a deletion just removed its directory.
+/// The number of attempts to place an object whose directory a deletion has just removed.
 const PLACE_ATTEMPTS: usize = 16;
 
-/// What `statfs` calls ext2 to ext4, XFS, Btrfs, tmpfs, overlayfs, F2FS, bcachefs and ZFS.
+/// The `statfs` types of ext2 to ext4, XFS, Btrfs, tmpfs, overlayfs, F2FS, bcachefs and ZFS.
 const OF_THIS_HOST: [u64; 8] = [
     0xef53,
     0x5846_5342,
@@ -44,7 +44,7 @@ const OF_THIS_HOST: [u64; 8] = [
     0x2fc1_2fc1,
 ];
 
-/// Objects as files beneath a directory.
+/// A store of objects as files below a directory.
 #[derive(Debug)]
 pub struct LocalStore {
     path: PathBuf,
@@ -52,8 +52,8 @@ pub struct LocalStore {
 }
 
 impl LocalStore {
-    /// Opens the store at `root`, making the directory when it is missing. Its parent must exist,
-    /// so that a disk that is not mounted is an error rather than a backup on the wrong disk.
+    /// Opens the store at `root`, and makes the directory if it is missing. Its parent must exist,
+    /// so that a disk that is not mounted is an error, and not a backup on the wrong disk.
     pub fn create(root: &Path) -> Result<Self, StoreError> {
         match rustix::fs::mkdirat(CWD, root, Mode::RWXU) {
             Ok(()) => {
@@ -75,7 +75,8 @@ impl LocalStore {
         Self::open(root)
     }
 
-    /// Opens the store at `root`, which must exist, and removes what killed writers left there.
+    /// Opens the store at `root`, which must exist, and removes what interrupted writers left
+    /// there.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(CWD, root, flags, Mode::empty()).map_err(|errno| {
@@ -103,7 +104,7 @@ impl LocalStore {
         Doing::new(&self.path, key)
     }
 
-    /// Stores an object whose file `write` fills, and returns how long it is.
+    /// Stores an object whose file `write` fills, and returns its size.
     fn put_as(
         &self,
         key: &str,
@@ -112,7 +113,7 @@ impl LocalStore {
     ) -> Result<Receipt, StoreError> {
         check_file_key(key)?;
         let doing = self.doing(key);
-        // Known before the body is read, and once more when the file takes its name.
+        // Checked before the body is read, and once more when the file takes its name.
         if options.if_absent && self.stat(key)?.is_some() {
             return Err(doing.already_exists());
         }
@@ -135,7 +136,7 @@ impl LocalStore {
         })
     }
 
-    /// Moves a finished file to its key; both the file and every directory above are then durable.
+    /// Moves a finished file to its key. Then the file and every directory above it are durable.
     fn place(&self, file: &mut Incoming, key: &str, if_absent: bool) -> Result<(), StoreError> {
         let doing = self.doing(key);
         let mut attempts = 0;
@@ -179,8 +180,8 @@ impl Store for LocalStore {
         options: &PutOptions,
     ) -> Result<Receipt, StoreError> {
         self.put_as(key, options, |file, doing| {
-            // Not at once: for long writes Linux looks for long stretches of free memory, which takes
-            // longer than the writing.
+            // In pieces: for a long write Linux looks for a long stretch of free memory, which
+            // takes longer than the write itself.
             for piece in body.chunks(BUFFER_BYTES) {
                 let written = file.writer().write_all(piece);
                 written.map_err(|e| doing.io(&e))?;
@@ -192,7 +193,7 @@ impl Store for LocalStore {
     fn open(&self, key: &str, offset: u64) -> Result<Box<dyn Read + Send>, StoreError> {
         check_file_key(key)?;
         let doing = self.doing(key);
-        // Not to hang on a pipe that somebody put here.
+        // NONBLOCK, so that a pipe that somebody put here does not block.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let opened = Chain::open(&self.root, key)
             .and_then(|c| rustix::fs::openat(c.directory(), c.name(), flags, Mode::empty()));
@@ -250,13 +251,14 @@ impl Store for LocalStore {
             Ok(())
         });
         match removed {
-            // EISDIR: a directory is no object, so there is nothing to delete.
+            // EISDIR: a directory is not an object, so there is nothing to delete.
             Ok(()) | Err(Errno::NOENT | Errno::NOTDIR | Errno::ISDIR) => Ok(()),
             Err(errno) => Err(self.doing(key).error(errno)),
         }
     }
 
-    /// On file systems of this host alone: one over the network may show others an older state.
+    /// True only for file systems of this host: a network file system may show others an older
+    /// state.
     fn lists_at_once(&self) -> bool {
         rustix::fs::fstatfs(&self.root).is_ok_and(|fs| {
             let kind = u64::try_from(fs.f_type).unwrap_or(0) & u64::from(u32::MAX);
@@ -269,7 +271,7 @@ impl Store for LocalStore {
     }
 }
 
-/// Copies the body to the file, and has the disk begin with it while more comes.
+/// Copies the body to the file, and starts writing to disk while more arrives.
 fn write_body(
     file: &mut Incoming,
     body: &mut (dyn Read + Send),
@@ -298,7 +300,7 @@ fn write_body(
     }
 }
 
-/// Makes the entry of a new root durable.
+/// Makes the directory entry of a new root durable.
 fn sync_parent(root: &Path) -> rustix::io::Result<()> {
     let parent = match root.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -309,7 +311,7 @@ fn sync_parent(root: &Path) -> rustix::io::Result<()> {
     rustix::fs::fsync(&fd)
 }
 
-/// Gives a file the name `to` without replacing anything.
+/// Renames a file to `to` without replacing anything.
 fn rename_absent(
     from: &OwnedFd,
     name: &str,
@@ -317,7 +319,7 @@ fn rename_absent(
     to_name: &str,
 ) -> rustix::io::Result<()> {
     match rustix::fs::renameat_with(from, name, to, to_name, RenameFlags::NOREPLACE) {
-        // Some file systems cannot; a hard link is the older way to the same end.
+        // Some file systems do not support this; a hard link has the same effect.
         Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
             rustix::fs::linkat(from, name, to, to_name, AtFlags::empty())?;
             rustix::fs::unlinkat(from, name, AtFlags::empty())

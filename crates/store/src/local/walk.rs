@@ -1,5 +1,5 @@
-//! Ways from the root to an object and back, one directory at a time, so that no symbolic link
-//! can lead out of the store; and what an error on the way means.
+//! Walks from the root to an object and back, one directory at a time, so that no symbolic link can
+//! lead out of the store. Also turns errors on the way into store errors.
 
 use crate::key::INCOMING;
 use crate::{ObjectInfo, StoreError};
@@ -10,14 +10,14 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-/// No key is longer, so nothing deeper can be an object.
+/// The longest key. Nothing deeper can be an object.
 const KEY_BYTES_MAX: usize = 1024;
 
 /// Opens a directory by name, never through a symbolic link.
 pub(super) fn open_directory(parent: &OwnedFd, name: &str) -> Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     match rustix::fs::openat(parent, name, flags, Mode::empty()) {
-        // Linux says ENOTDIR of a symbolic link here; that is another matter than a file.
+        // Linux returns ENOTDIR for a symbolic link here; a file must be told apart from it.
         Err(Errno::NOTDIR) if is_symlink(parent, name) => Err(Errno::LOOP),
         other => other,
     }
@@ -28,14 +28,14 @@ fn is_symlink(parent: &OwnedFd, name: &str) -> bool {
         .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink)
 }
 
-/// Opens a directory by name, making it 0700 when it is missing.
+/// Opens a directory by name, and makes it with mode 0700 if it is missing.
 pub(super) fn make_directory(parent: &OwnedFd, name: &str) -> Result<OwnedFd> {
     match open_directory(parent, name) {
         Err(Errno::NOENT) => {}
         other => return other,
     }
     match rustix::fs::mkdirat(parent, name, Mode::RWXU) {
-        // The umask may have taken bits away.
+        // The umask may have removed bits.
         Ok(()) => rustix::fs::chmodat(parent, name, Mode::RWXU, AtFlags::empty())?,
         Err(Errno::EXIST) => {}
         Err(errno) => return Err(errno),
@@ -51,12 +51,12 @@ pub(super) struct Chain<'a> {
 }
 
 impl<'a> Chain<'a> {
-    /// The way to `key` where every directory exists.
+    /// The chain to `key`; every directory must exist.
     pub(super) fn open(root: &'a OwnedFd, key: &'a str) -> Result<Self> {
         Self::walk(root, key, open_directory)
     }
 
-    /// The way to `key`, making the directories that are missing.
+    /// The chain to `key`; missing directories are made.
     pub(super) fn make(root: &'a OwnedFd, key: &'a str) -> Result<Self> {
         let mut attempts = 0;
         loop {
@@ -89,18 +89,18 @@ impl<'a> Chain<'a> {
         Ok(chain)
     }
 
-    /// The directory the object is in.
+    /// The directory that holds the object.
     pub(super) fn directory(&self) -> &OwnedFd {
         self.directories.last().map_or(self.root, |(_, fd)| fd)
     }
 
-    /// The name of the object's file there.
+    /// The name of the object's file in that directory.
     pub(super) fn name(&self) -> &str {
         self.name
     }
 
-    /// Makes every entry on the way durable. All of them, each time: one that was there already
-    /// may have been made a moment ago by a writer that has not come to its own sync.
+    /// Makes every entry of the chain durable. It syncs all of them, each time: an entry that
+    /// existed already may have been made a moment ago by a writer that has not synced it yet.
     pub(super) fn sync(&self) -> Result<()> {
         for (_, directory) in self.directories.iter().rev() {
             rustix::fs::fsync(directory)?;
@@ -108,11 +108,11 @@ impl<'a> Chain<'a> {
         rustix::fs::fsync(self.root)
     }
 
-    /// Removes the directories on the way that are empty now.
+    /// Removes the directories of the chain that are now empty.
     pub(super) fn prune(mut self) {
         while let Some((name, directory)) = self.directories.pop() {
             drop(directory);
-            // The first that is not empty ends it.
+            // The first directory that is not empty ends it.
             if rustix::fs::unlinkat(self.directory(), name, AtFlags::REMOVEDIR).is_err() {
                 return;
             }
@@ -120,7 +120,7 @@ impl<'a> Chain<'a> {
     }
 }
 
-/// Every object whose key starts with `prefix`, in no order.
+/// Lists every object whose key starts with `prefix`, in no particular order.
 pub(super) fn list(root: &OwnedFd, prefix: &str) -> Result<Vec<ObjectInfo>> {
     let (parents, _) = prefix.rsplit_once('/').unwrap_or_default();
     let mut found = Vec::new();
@@ -144,7 +144,7 @@ pub(super) fn list(root: &OwnedFd, prefix: &str) -> Result<Vec<ObjectInfo>> {
     Ok(found)
 }
 
-/// Adds the objects beneath a directory whose keys start with `base`. Recursion is bounded: a key
+/// Adds the objects below a directory whose keys start with `base`. The recursion is bounded: a key
 /// has at most 512 components.
 fn collect(
     directory: &OwnedFd,
@@ -154,7 +154,7 @@ fn collect(
 ) -> Result<()> {
     for entry in Dir::read_from(directory)? {
         let entry = entry?;
-        // A file whose name is not UTF-8 was not put here by us, and has no key.
+        // A file whose name is not UTF-8 was not put here by this store, and has no key.
         let Ok(name) = entry.file_name().to_str() else {
             continue;
         };
@@ -182,7 +182,7 @@ fn collect(
                 Err(Errno::NOENT) => {}
                 Err(errno) => return Err(errno),
             },
-            // Links and devices are no objects.
+            // Links and devices are not objects.
             _ => {}
         }
     }
@@ -198,7 +198,7 @@ pub(super) fn modified(stat: &Stat) -> Option<Timestamp> {
     Timestamp::new(stat.st_mtime, i32::try_from(stat.st_mtime_nsec).ok()?).ok()
 }
 
-/// What is being done, to name it in errors.
+/// The operation in progress, named in errors.
 #[derive(Clone, Copy)]
 pub(super) struct Doing<'a> {
     root: &'a Path,

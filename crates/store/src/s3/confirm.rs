@@ -1,16 +1,16 @@
-//! What an object's ETag must be, computed while it is sent, and the comparison of it and the
-//! size with what the server says afterwards. An ETag of unknown kind proves nothing and fails
-//! nothing.
+//! Computes the ETag that an object must have while it is sent, and compares it and the size with
+//! what the server reports afterwards. An ETag of unknown kind neither confirms nor refutes an
+//! upload.
 
 use super::http::OPAQUE_ETAG;
 use super::sign::hex;
 use md5::{Digest, Md5};
 use opendal::Metadata;
 
-/// The user metadata that says which `put` made an object.
+/// The user metadata that tells which `put` made an object.
 pub(super) const TICKET: &str = "lifeboat-put";
 
-/// What was sent.
+/// The size and hashes of what was sent.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Sent {
     pub(super) bytes: u64,
@@ -20,8 +20,8 @@ pub(super) struct Sent {
 }
 
 impl Sent {
-    /// Nothing yet. `opaque_etags` when the server's ETags are no MD5; the ticket is what goes
-    /// with the object as user metadata.
+    /// Starts with nothing sent. `opaque_etags` is true if the server's ETags are not MD5. The
+    /// ticket is sent with the object as user metadata.
     pub(super) fn new(opaque_etags: bool, ticket: Option<String>) -> Self {
         Sent {
             opaque_etags,
@@ -30,18 +30,19 @@ impl Sent {
         }
     }
 
-    /// Notes one part.
+    /// Adds one part.
     pub(super) fn part(&mut self, bytes: &[u8]) {
         self.bytes += bytes.len() as u64;
         self.parts.push(Md5::digest(bytes).into());
     }
 
-    /// Whether one request was enough.
+    /// Returns whether one request was enough.
     pub(super) fn is_single(&self) -> bool {
         self.parts.len() <= 1
     }
 
-    /// MD5 of a single request; of several parts, the MD5 of their MD5s and their number.
+    /// The MD5 of a single request; for several parts, the MD5 of their MD5s and the number of
+    /// parts.
     fn etag(&self) -> String {
         match self.parts.as_slice() {
             [] => hex(&Md5::digest([])),
@@ -53,7 +54,7 @@ impl Sent {
         }
     }
 
-    /// `Err` with what was expected and what was observed when the server's word differs.
+    /// Fails with the expected and the observed values if the server reports anything else.
     pub(super) fn confirm(&self, metadata: &Metadata) -> Result<(), (String, String)> {
         let observed = metadata.content_length();
         if observed != self.bytes {
@@ -67,7 +68,8 @@ impl Sent {
         }
     }
 
-    /// Whether the object is surely what this `put` sent: by its ticket, or else by its hash.
+    /// Returns whether this `put` certainly made the object, judging by its ticket or else by its
+    /// hash.
     pub(super) fn is_ours(&self, metadata: &Metadata) -> bool {
         let ours = match &self.ticket {
             Some(ticket) => user_metadata(metadata, TICKET) == Some(ticket.as_str()),
@@ -76,13 +78,13 @@ impl Sent {
         ours && self.confirm(metadata).is_ok()
     }
 
-    /// Whether the server's ETag is an MD5 and the right one.
+    /// Returns whether the server's ETag is an MD5, and the right one.
     pub(super) fn hash_agrees(&self, metadata: &Metadata) -> bool {
         self.md5_etag(metadata)
             .is_some_and(|etag| etag == self.etag())
     }
 
-    /// The ETag, if for all that is known it is an MD5 over the parts as they were sent.
+    /// The ETag, if as far as is known it is an MD5 over the parts as they were sent.
     fn md5_etag(&self, metadata: &Metadata) -> Option<String> {
         if self.opaque_etags || user_metadata(metadata, OPAQUE_ETAG).is_some() {
             return None;
@@ -93,7 +95,7 @@ impl Sent {
             None => (etag.as_str(), None),
         };
         let is_md5 = hash.len() == 32 && hash.bytes().all(|b| b.is_ascii_hexdigit());
-        // A server that joins the parts in its own way has an MD5 of something else.
+        // If the server joins the parts in its own way, its MD5 is that of something else.
         let sent_parts = (self.parts.len() > 1).then(|| self.parts.len().to_string());
         (is_md5 && parts == sent_parts.as_deref()).then_some(etag)
     }

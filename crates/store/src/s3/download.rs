@@ -1,6 +1,6 @@
-//! Receiving an object: a task fetches pieces ahead of the reader, a few at a time. A connection
-//! that breaks is taken up again where it broke, on the same version of the object; when that
-//! fails, the reader gets the error.
+//! Receives an object. A task fetches pieces ahead of the reader, a few at a time. After a broken
+//! connection it resumes at the same byte of the same version of the object; if that fails, the
+//! reader gets the error.
 
 use super::refusal::stopped;
 use super::runtime::within;
@@ -14,12 +14,12 @@ use std::io::{self, Read};
 use std::ops::Range;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
-/// Pieces fetched ahead; each is at most about 400 KiB.
+/// The pieces that are fetched ahead; each has at most about 400 KiB.
 const PIECES_AHEAD: usize = 8;
 
 type Piece = Result<Buffer, opendal::Error>;
 
-/// Starts to fetch a range, and returns when its first bytes are here.
+/// Starts to fetch a range, and returns when its first bytes have arrived.
 pub(super) fn start(
     store: &S3Store,
     key: &str,
@@ -34,7 +34,7 @@ pub(super) fn start(
         let fetching = fetch(&operator, &path, range, etag, &sender);
         let fetched = within(wait, fetching).await;
         if let Err(error) = fetched.unwrap_or_else(|| Err(stopped())) {
-            // If the reader is gone, nobody wants to know.
+            // If the reader is gone, the error no longer matters.
             let _ = sender.send(Err(error)).await;
         }
     })?;
@@ -48,7 +48,7 @@ pub(super) fn start(
     Ok(download)
 }
 
-/// Starts to fetch a part of an object that nobody replaces: without asking for its version first.
+/// Starts to fetch a part of an object that nobody replaces, without asking for its version first.
 pub(super) fn part(store: &S3Store, key: &str, range: Range<u64>) -> Result<Part, StoreError> {
     Ok(Part {
         at: range.start,
@@ -79,7 +79,7 @@ async fn fetch(
     Ok(())
 }
 
-/// The bytes of a range.
+/// A reader of a range.
 pub(super) struct Download {
     receiver: Receiver<Piece>,
     current: Buffer,
@@ -88,7 +88,7 @@ pub(super) struct Download {
 }
 
 impl Download {
-    /// Makes the next piece the current one; false at the end.
+    /// Makes the next piece current. Returns false at the end.
     fn next(&mut self) -> Result<bool, StoreError> {
         match futures::executor::block_on(self.receiver.recv()) {
             Some(Ok(piece)) => {
@@ -101,18 +101,18 @@ impl Download {
     }
 }
 
-/// The bytes of a range that may go beyond the end.
+/// A reader of a range that may go beyond the end of the object.
 pub(super) struct Part {
     download: Download,
     operator: Operator,
     ending: Ending,
-    /// Where in the object the next byte is.
+    /// The offset of the next byte in the object.
     at: u64,
     end: u64,
 }
 
 impl Part {
-    /// Whether the object has no more: else it is the connection that ended.
+    /// Returns whether the object has ended, as opposed to the connection.
     fn is_at_end(&self) -> bool {
         let (operator, path) = (self.operator.clone(), self.download.key.clone());
         let answer = runtime::run(self.ending.work(), &self.download.location, async move {
@@ -135,7 +135,7 @@ impl Read for Part {
             }
             Err(error) => Err(error),
         };
-        // Where the server sent all that there is, the connection did not fail.
+        // The server has sent everything there is, so the connection did not fail.
         if self.is_at_end() { Ok(0) } else { read }
     }
 }
@@ -161,8 +161,8 @@ impl Read for Download {
 mod tests {
     use super::*;
 
-    /// What a reader gets of an object of ten bytes, of which a range of twenty is asked for, when this
-    /// is what the connection brings.
+    /// The bytes that a reader gets if twenty bytes of an object of ten are requested, and the
+    /// connection delivers these pieces.
     fn read(pieces: Vec<Piece>) -> io::Result<Vec<u8>> {
         let operator = Operator::new(opendal::services::Memory::default()).unwrap();
         let ten = operator.clone();

@@ -1,6 +1,6 @@
-//! HTTP for the S3 client. Every wait is bounded: to connect, to send, for an answer, and for
-//! each piece of it; a refusal keeps the code the server gave. Redirections are not followed,
-//! because a signature holds for one host only.
+//! HTTP for the S3 client. Every wait is bounded: to connect, to send, for an answer, and for each
+//! piece of it. A refusal keeps the code that the server gave. Redirects are not followed, because
+//! a signature is valid for one host only.
 
 use super::refusal::{Broken, Refusal};
 use super::wire::{Unanswered, Wire, is_proxied};
@@ -18,31 +18,32 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-/// How long a connection is kept for the next request.
+/// The time for which an idle connection is kept.
 const POOL_TIMEOUT: Duration = Duration::from_secs(20);
-/// How often progress is looked at.
+/// The time between checks for progress.
 const TICK: Duration = Duration::from_millis(200);
-/// A server that never answered is given up after this many attempts to connect.
+/// The attempts to connect to a server that never answered.
 const FIRST_CONNECTS_MAX: u32 = 2;
-/// Pieces in which a body is sent; progress is seen piece by piece.
+/// The size of the pieces in which a body is sent; each one sent is progress.
 const PIECE_BYTES: usize = 128 << 10;
-/// The longest answer that is read to learn why a request was refused.
+/// The longest error document that is read.
 const REFUSAL_BYTES_MAX: usize = 64 << 10;
 
-/// The longest answer that is kept in memory: anything but an object. A page of a thousand objects
-/// is far below it.
+/// The longest answer that is kept in memory: anything but the content of an object. A page of a
+/// thousand objects is far below it.
 const ANSWER_BYTES_MAX: u64 = 16 << 20;
-/// The same where the request says how many objects it wants: fifty thousand with the longest keys.
+/// The longest such answer if the request names a page size: fifty thousand objects with the
+/// longest keys.
 const LARGE_PAGE_BYTES_MAX: u64 = 192 << 20;
 
-/// Says of an object, in its user metadata as this client sees it, that the server encrypted it
-/// so that its ETag is not an MD5. Made here from response headers; never sent or stored.
+/// Marks an object that the server encrypted so that its ETag is not an MD5. It is added to the
+/// user metadata from response headers; it is never sent or stored.
 pub(super) const OPAQUE_ETAG: &str = "lifeboat-opaque-etag";
 
-/// The transport under OpenDAL.
+/// The HTTP transport beneath OpenDAL.
 pub(super) struct Http {
     client: Client,
-    /// Whether this server has answered at all.
+    /// True once this server has answered.
     reached: Arc<AtomicBool>,
     failed_connects: AtomicU32,
     patience: Patience,
@@ -51,7 +52,7 @@ pub(super) struct Http {
 
 enum Client {
     Direct(Wire),
-    /// Where the environment names a proxy, which [`Wire`] does not know.
+    /// For environments that name a proxy, which [`Wire`] does not support.
     Proxied(reqwest::Client),
 }
 
@@ -59,7 +60,7 @@ impl Http {
     /// `stall` bounds every wait, all attempts together.
     pub(super) fn new(reached: Arc<AtomicBool>, stall: Duration) -> Result<Self, String> {
         let patience = Patience { stall };
-        // Another part of the program may have chosen one already, which is as good.
+        // Another part of the program may have installed one already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = match is_proxied() {
             true => Client::Proxied(proxied(patience)?),
@@ -74,13 +75,13 @@ impl Http {
         })
     }
 
-    /// Whether the path of a URL goes out as it is, also with steps in it.
+    /// Returns whether the path of a URL is sent unchanged, even with `..` in it.
     pub(super) fn keeps_paths(&self) -> bool {
         matches!(self.client, Client::Direct(_))
     }
 
-    /// A failure to get an answer. It is worth another attempt, unless the server looks absent or has
-    /// failed for too long.
+    /// The error of a request without an answer. It is temporary, unless the server seems absent or
+    /// has failed for too long.
     fn broken(&self, error: &Unanswered) -> Error {
         let again = lock(&self.health).failed(Instant::now());
         let absent = error.is_connect && !self.reached.load(Ordering::Relaxed) && {
@@ -98,7 +99,7 @@ impl Http {
         let mut sending = std::pin::pin!(request);
         let reached = self.reached.load(Ordering::Relaxed);
         let patience = match (reached, joins_parts) {
-            // Some servers join parts by copying them, and say nothing meanwhile.
+            // Some servers join parts by copying them, and are silent meanwhile.
             (_, true) => self.patience.stall,
             (true, false) => self.patience.idle(),
             (false, false) => self.patience.first(),
@@ -123,7 +124,7 @@ impl Http {
         }
     }
 
-    /// Reads why a request was refused, and waits as long as the server asks for, within bounds.
+    /// Reads the reason for a refusal, and waits as long as the server requests, within bounds.
     async fn refused(
         &self,
         status: StatusCode,
@@ -164,8 +165,8 @@ impl Http {
     }
 }
 
-/// How long a server that is busy wants to be left alone. A date is as good as nothing: clocks
-/// differ, and the usual delay follows anyway.
+/// The time that a busy server asks clients to wait. A date is ignored: clocks differ, and the
+/// usual delay follows anyway.
 fn retry_after(headers: &header::HeaderMap) -> Duration {
     let seconds = headers
         .get(header::RETRY_AFTER)
@@ -236,7 +237,7 @@ impl HttpTransport for Http {
             lock(&self.health).answered();
         }
         if wanted.is_some_and(|wanted| headers.get(header::ETAG).is_some_and(|e| *e != wanted)) {
-            // A server that does not know the condition would mix two objects into one.
+            // A server that does not support the condition would mix two objects into one.
             return Err(Refusal::changed().into_error());
         }
         let mut out = Response::builder().status(status);
@@ -263,7 +264,8 @@ impl HttpTransport for Http {
     }
 }
 
-/// How long an answer may be; `None` for an object, which is read piece by piece.
+/// The longest acceptable answer; `None` for the content of an object, which is read piece by
+/// piece.
 fn bytes_max(method: &Method, query: &str) -> Option<u64> {
     let is_object = query
         .split('&')
@@ -277,7 +279,7 @@ fn bytes_max(method: &Method, query: &str) -> Option<u64> {
     }
 }
 
-/// A client that knows the proxies of this user's environment.
+/// A client that uses the proxies of this user's environment.
 fn proxied(patience: Patience) -> Result<reqwest::Client, String> {
     reqwest::Client::builder()
         .connect_timeout(patience.connect())
@@ -293,7 +295,7 @@ struct Incoming<S> {
     response: Pin<Box<S>>,
     idle: Duration,
     health: Arc<Mutex<Health>>,
-    /// How many more bytes it may have, if it is bounded.
+    /// The bytes that may still come, if that is bounded.
     room: Option<u64>,
 }
 
@@ -301,7 +303,7 @@ impl<S> Incoming<S>
 where
     S: Stream<Item = Result<Bytes, reqwest::Error>> + Send + Sync + 'static,
 {
-    /// Its pieces, each awaited for a bounded time only.
+    /// Receives the pieces, waiting for each for a bounded time.
     fn receive(self) -> impl Stream<Item = Result<Buffer, Error>> + Send + Sync + Unpin + 'static {
         Box::pin(stream::unfold(Some(self), |incoming| async move {
             let mut incoming = incoming?;
@@ -339,7 +341,7 @@ where
     }
 }
 
-/// Whether the ETag of a response is no MD5 although it may look like one.
+/// Returns whether the ETag of a response is not an MD5, although it may look like one.
 fn opaque_etag(headers: &header::HeaderMap) -> bool {
     let kms = headers
         .get("x-amz-server-side-encryption")
@@ -355,7 +357,7 @@ fn broken(detail: String) -> Error {
     Error::new(ErrorKind::Unexpected, detail.clone()).set_source(Broken(detail))
 }
 
-/// An error and what lies beneath it, without the URL, which the location says already.
+/// The texts of an error and its sources, without the URL, which the location shows already.
 pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut words: Vec<String> = Vec::new();
     let mut next = error.source();
@@ -370,7 +372,7 @@ pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     }
 }
 
-/// A request body of known length that counts how much of it has gone.
+/// A request body of known length that counts how much of it was sent.
 struct Sending {
     current: Bytes,
     rest: Buffer,

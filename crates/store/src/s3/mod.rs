@@ -1,10 +1,10 @@
-//! A store in an S3 bucket, Amazon's or another's, through OpenDAL.
+//! A store in an S3 bucket, of Amazon or another provider, through OpenDAL.
 //!
-//! Guarantees: an object appears whole or not at all, and only after the server's own word of it
-//! (its size, and its ETag where that is an MD5) agrees with what was sent; memory stays bounded
-//! whatever an object's size; every wait and every retry is bounded. It does not guarantee
-//! `if_absent` against writers that race on servers without conditional requests, and an upload
-//! whose process is killed leaves parts behind that only the bucket's lifecycle rules remove.
+//! Guarantees: an object appears complete or not at all, and only after what the server reports
+//! about it (its size, and its ETag if that is an MD5) agrees with what was sent. Memory is bounded
+//! whatever an object's size. Every wait and every retry is bounded. It does not guarantee
+//! `if_absent` against racing writers on servers without conditional requests, and an upload whose
+//! process is killed leaves parts that only the bucket's lifecycle rules remove.
 
 pub mod bucket;
 mod confirm;
@@ -34,45 +34,45 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// How often a request is repeated when its failure may pass, and how long between.
+/// The most repeats of a request whose failure may be temporary, and the delays between them.
 const RETRIES_MAX: usize = 6;
 const RETRY_DELAY_MIN: Duration = Duration::from_millis(250);
 const RETRY_DELAY_MAX: Duration = Duration::from_secs(8);
 
-/// Where a bucket is and how to use it.
+/// The location of a bucket, and how to use it.
 #[derive(Clone)]
 pub struct S3Options {
-    /// Its name.
+    /// The name of the bucket.
     pub bucket: String,
-    /// What every key begins with, taken as a directory; none when empty.
+    /// The prefix of every key, used as a directory; empty for none.
     pub prefix: String,
-    /// The region to sign for. It may be left out where an endpoint is given.
+    /// The region to sign for. It may be omitted if an endpoint is given.
     pub region: Option<String>,
-    /// The server, as a URL; Amazon's for the region when left out.
+    /// The URL of the server; if omitted, Amazon's for the region.
     pub endpoint: Option<String>,
-    /// Without keys, they are taken from where the AWS tools find them; with keys, nothing in the
-    /// environment, no file and no metadata service is consulted.
+    /// The access key. Without keys, they are taken from where the AWS tools find them. With keys,
+    /// no environment variable, file or metadata service is consulted.
     pub access_key: Option<String>,
-    /// Goes with the access key.
+    /// The secret key that belongs to the access key.
     pub secret_key: Option<String>,
-    /// For temporary keys.
+    /// The session token of temporary keys.
     pub session_token: Option<String>,
-    /// `STANDARD_IA`, `GLACIER_IR`, …
+    /// The storage class, such as `STANDARD_IA` or `GLACIER_IR`.
     pub storage_class: Option<String>,
-    /// `AES256` or `aws:kms`.
+    /// The server-side encryption: `AES256` or `aws:kms`.
     pub server_side_encryption: Option<String>,
-    /// The key for `aws:kms`; the account's default key when left out.
+    /// The key for `aws:kms`; if omitted, the account's default key.
     pub kms_key_id: Option<String>,
-    /// `https://bucket.server/key` rather than `https://server/bucket/key`.
+    /// Use `https://bucket.server/key` rather than `https://server/bucket/key`.
     pub virtual_host_style: bool,
-    /// A server that says nothing for so long, or keeps failing for so long, is given up.
+    /// The time for which a server may be silent or keep failing before it is given up.
     pub stall: Duration,
-    /// Ends what waits for it.
+    /// Ends the waits for this store.
     pub ending: Ending,
 }
 
 impl Default for S3Options {
-    /// Nothing is set, and a server may stall for five minutes.
+    /// Sets nothing; a server may stall for five minutes.
     fn default() -> Self {
         S3Options {
             bucket: String::new(),
@@ -92,19 +92,19 @@ impl Default for S3Options {
     }
 }
 
-/// Objects in a bucket.
+/// A store of objects in a bucket.
 pub struct S3Store {
     operator: Operator,
     location: String,
-    /// Where it is, without keys.
+    /// The options, without keys.
     place: S3Options,
-    /// The server makes ETags that are no MD5, whatever they look like.
+    /// True if the server's ETags are not MD5, whatever they look like.
     opaque_etags: bool,
-    /// The server answered at least once.
+    /// True once the server has answered.
     reached: Arc<AtomicBool>,
-    /// The bucket was seen to exist, so that a missing object is just that.
+    /// True once the bucket was seen to exist, so that only the object can be missing.
     bucket_seen: Arc<AtomicBool>,
-    /// The server said that it does not know conditional requests.
+    /// True once the server said that it does not support conditional requests.
     unconditional: Arc<AtomicBool>,
 }
 
@@ -124,7 +124,7 @@ impl S3Store {
             .with_jitter()
             .with_factor(2.0)
             .with_min_delay(RETRY_DELAY_MIN)
-            // So that the last pause is not the longest part of the whole.
+            // Keeps the last pause from dominating the total.
             .with_max_delay(RETRY_DELAY_MAX.min(options.stall / 4).max(RETRY_DELAY_MIN))
             .with_max_times(RETRIES_MAX)
             .with_notify(|_: opendal::layers::RetryEvent<'_>| {});
@@ -135,7 +135,7 @@ impl S3Store {
         let kms = options.server_side_encryption.as_deref() == Some("aws:kms");
         Ok(S3Store {
             operator,
-            // Directory buckets have ETags of their own.
+            // Directory buckets have a different kind of ETag.
             opaque_etags: kms || options.bucket.ends_with("--x-s3"),
             location,
             place: S3Options {
@@ -154,7 +154,8 @@ impl S3Store {
         store_error(error, &self.location, key)
     }
 
-    /// Why a listing failed. What begins like `prefix` may be nothing, but it is never missing.
+    /// The error of a failed listing. Even if no key begins with `prefix`, a listing is never a
+    /// missing object.
     fn unlisted(&self, error: &opendal::Error, prefix: &str) -> StoreError {
         match self.error(error, prefix) {
             StoreError::NotFound { location, .. } => StoreError::Other {
@@ -165,7 +166,7 @@ impl S3Store {
         }
     }
 
-    /// What the server says of an object; `None` when there is none.
+    /// Returns what the server reports about an object; `None` if there is no such object.
     fn head(&self, key: &str) -> Result<Option<Metadata>, StoreError> {
         let (operator, path) = (self.operator.clone(), key.to_owned());
         let answer = runtime::run(self.place.ending.work(), &self.location, async move {
@@ -179,7 +180,7 @@ impl S3Store {
             Err(error) => match refusal(&error).map(|r| r.status) {
                 Some(404) if self.bucket_seen.load(Ordering::Relaxed) => Ok(None),
                 Some(404) => self.ask_for_bucket().map(|()| None),
-                // An answer to HEAD has no words; a listing is refused with some.
+                // An answer to HEAD has no text; the refusal of a listing has some.
                 Some(300..=403) => Err(self
                     .ask_for_bucket()
                     .err()
@@ -190,8 +191,8 @@ impl S3Store {
         }
     }
 
-    /// An error when the bucket is missing or the credentials are wrong. Not being allowed to
-    /// list says nothing of either.
+    /// Fails if the bucket is missing or the credentials are wrong. If listing is merely not
+    /// permitted, neither is known, and it succeeds.
     fn ask_for_bucket(&self) -> Result<(), StoreError> {
         let operator = self.operator.clone();
         let answer = runtime::run(self.place.ending.work(), &self.location, async move {
@@ -238,7 +239,7 @@ impl Store for S3Store {
         upload::put(self, key, body, options, ticket)
     }
 
-    /// In one request, unless it is very long.
+    /// Sends the bytes in one request, unless there are very many.
     fn put_whole(
         &self,
         key: &str,
@@ -286,7 +287,7 @@ impl Store for S3Store {
         }
         match download::part(self, key, offset..offset.saturating_add(bytes)) {
             Ok(part) => Ok(Box::new(part)),
-            // Perhaps it is not there, or not that long: this tells.
+            // Perhaps it is missing, or shorter than that: `open` finds out.
             Err(_) => Ok(Box::new(self.open(key, offset)?.take(bytes))),
         }
     }
@@ -301,8 +302,8 @@ impl Store for S3Store {
     }
 
     fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, StoreError> {
-        // OpenDAL tidies paths: blanks at either end and doubled slashes go. What it then finds is
-        // a superset, unless it changed the inside of the prefix; but no key has such an inside.
+        // OpenDAL tidies paths: it removes blanks at either end and doubled slashes. So it finds a
+        // superset, unless it changed the inside of the prefix; but no key has such an inside.
         if prefix.starts_with('/') || prefix.contains("//") {
             return Ok(Vec::new());
         }
@@ -315,7 +316,8 @@ impl Store for S3Store {
                 if found.len() > LISTED_MAX {
                     break;
                 }
-                // A key that ends in a slash is a folder of some console, and no object of ours.
+                // A key that ends in a slash is a folder made by a console, and not an object of
+                // ours.
                 if entry.path().starts_with(&wanted) && !entry.path().ends_with('/') {
                     found.push(ObjectInfo {
                         bytes: entry.metadata().content_length(),
@@ -406,7 +408,7 @@ fn location(options: &S3Options) -> String {
     location
 }
 
-/// A URL less the name and password it may carry before an `@`.
+/// A URL without the user name and password that may precede an `@`.
 fn without_user(endpoint: &str) -> &str {
     endpoint.rsplit('@').next().unwrap_or_default()
 }
@@ -424,7 +426,7 @@ fn endpoint_of(options: &S3Options, location: &str) -> Result<(String, String), 
             });
         }
     };
-    // Always given, so that none is taken from the environment.
+    // Always set, so that none is taken from the environment.
     let endpoint = match &options.endpoint {
         Some(endpoint) => endpoint.clone(),
         None if region.starts_with("cn-") => format!("https://s3.{region}.amazonaws.com.cn"),
@@ -433,13 +435,13 @@ fn endpoint_of(options: &S3Options, location: &str) -> Result<(String, String), 
     Ok((region, endpoint))
 }
 
-/// How requests address the bucket.
+/// The address of the bucket in requests.
 struct Address {
     region: String,
     scheme: String,
-    /// With the port, unless it goes without saying.
+    /// The host, with the port unless it is the default.
     host: String,
-    /// `/bucket`, or nothing where the host names the bucket.
+    /// The path of the bucket: `/bucket`, or empty if the host names the bucket.
     path: String,
 }
 
@@ -454,9 +456,11 @@ fn address(options: &S3Options, location: &str) -> Result<Address, StoreError> {
         .ok_or_else(|| other(format!("the endpoint {endpoint:?} is no URL")))?;
     let host = rest.trim_end_matches('/');
     if host.is_empty() || host.contains(['/', '@', '?', '#']) {
-        return Err(other("the endpoint is no plain URL of a server".into()));
+        return Err(other(
+            "the endpoint is not the plain URL of a server".into(),
+        ));
     }
-    // The port that goes without saying is not in the header that is signed.
+    // The default port is not in the header that is signed.
     let default_port = if scheme == "https" { ":443" } else { ":80" };
     let host = host.strip_suffix(default_port).unwrap_or(host);
     let (host, path) = match options.virtual_host_style {
@@ -500,7 +504,7 @@ fn service(options: &S3Options, location: &str) -> Result<services::S3, StoreErr
     }
     let kms = options.server_side_encryption.as_deref() == Some("aws:kms");
     if amazon || kms {
-        // Where it is known to work, the server checks each part as it arrives.
+        // Servers that are known to support it check each part as it arrives.
         service = service.checksum_algorithm("crc32c");
     }
     service = service
@@ -518,10 +522,10 @@ fn service(options: &S3Options, location: &str) -> Result<services::S3, StoreErr
     Ok(service)
 }
 
-/// The rules for every key, and one of OpenDAL.
+/// Checks the rules for every key, and one of OpenDAL.
 fn check_s3_key(key: &str) -> Result<(), StoreError> {
     check_key(key)?;
-    // OpenDAL would silently drop the blanks, and two keys would be one.
+    // OpenDAL would silently drop the blanks, and two keys would become one.
     if key.trim() != key {
         return Err(StoreError::InvalidKey {
             key: key.to_owned(),

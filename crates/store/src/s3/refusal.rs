@@ -1,5 +1,5 @@
-//! What an S3 server says when it refuses, and what that means to the caller. Codes are those of
-//! the S3 API and of the servers that speak it; an unknown code is judged by its HTTP status.
+//! Interprets the refusals of S3 servers for the caller. Codes are those of the S3 API and of
+//! servers that implement it; an unknown code is judged by its HTTP status.
 
 use crate::StoreError;
 use crate::error::EXPIRED;
@@ -11,26 +11,26 @@ use std::fmt;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Refusal {
     pub(super) status: u16,
-    /// Empty when there was none, as in every answer to HEAD.
+    /// The error code; empty if there was none, as in every answer to HEAD.
     pub(super) code: String,
     message: String,
 }
 
-/// No answer, or half of one.
+/// No answer came, or only half of one.
 #[derive(Debug)]
 pub(super) struct Broken(pub(super) String);
 
-/// Waiting ended before the answer.
+/// Waiting ended before the answer came.
 #[derive(Debug)]
 struct Stopped;
 
-/// The error of work that waiting for ended.
+/// The error of work whose wait was ended.
 pub(super) fn stopped() -> Error {
     Error::new(ErrorKind::Unexpected, "interrupted").set_source(Stopped)
 }
 
 impl Refusal {
-    /// Reads the server's XML, which is too small to need a parser and may be damaged or HTML.
+    /// Parses the server's XML, which is too small to need a parser and may be damaged or HTML.
     pub(super) fn new(status: u16, text: &str, region: Option<&str>) -> Self {
         let mut message = between(text, "Message");
         if let Some(region) = region.filter(|_| matches!(status, 301 | 307 | 400)) {
@@ -43,7 +43,7 @@ impl Refusal {
         }
     }
 
-    /// What a server says that knows conditions, of an object that is another now.
+    /// The answer that a server with conditional requests gives when the object has been replaced.
     pub(super) fn changed() -> Self {
         Refusal {
             status: 412,
@@ -76,14 +76,14 @@ impl Refusal {
                 | "ServiceUnavailable"
                 | "TooManyRequests"
                 | "OperationAborted"
-                // The body was cut or damaged on its way.
+                // The body was cut off or damaged on its way.
                 | "IncompleteBody"
                 | "BadDigest"
         );
         code || matches!(self.status, 408 | 429 | 499 | 500 | 502 | 503 | 504)
     }
 
-    /// The server does not know the conditions we put on a request.
+    /// Returns whether the server does not support the conditions of the request.
     pub(super) fn is_unimplemented(&self) -> bool {
         self.status == 501 || self.code == "NotImplemented"
     }
@@ -154,12 +154,12 @@ impl Refusal {
     }
 }
 
-/// The refusal inside an error, if that is what it is.
+/// The refusal inside an error, if there is one.
 pub(super) fn refusal(error: &Error) -> Option<&Refusal> {
     error.source()?.downcast_ref()
 }
 
-/// What an error of the client means.
+/// Converts an error of the client.
 pub(super) fn store_error(error: &Error, location: &str, key: &str) -> StoreError {
     let location = location.to_owned();
     if let Some(refusal) = refusal(error) {
@@ -223,7 +223,7 @@ impl fmt::Display for Stopped {
 
 impl std::error::Error for Stopped {}
 
-/// The text of the first element of this name, on one line.
+/// The text of the first element with this name, on one line.
 fn between(text: &str, name: &str) -> String {
     let (open, close) = (format!("<{name}>"), format!("</{name}>"));
     let content = text
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn every_refusal_means_something() {
+    fn every_refusal_has_a_meaning() {
         use StoreError as E;
         let is = |status, code, expected: fn(&StoreError) -> bool| {
             let error = of(status, code);
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_may_pass_is_tried_again() {
+    fn only_temporary_failures_are_retried() {
         let temporary = |status, text| Refusal::new(status, text, None).into_error().is_temporary();
         assert!(temporary(503, "<html>busy</html>"));
         assert!(temporary(400, "<Code>RequestTimeout</Code>"));

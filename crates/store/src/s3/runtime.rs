@@ -1,4 +1,4 @@
-//! The one small Tokio runtime in which all S3 clients of this process live, and the way to wait
+//! The one small Tokio runtime in which all S3 clients of this process run, and the means to wait
 //! for it from ordinary threads. Waiting parks the calling thread and nothing else, so it cannot
 //! panic wherever it is called from.
 
@@ -11,7 +11,7 @@ use tokio::runtime::{Builder, Runtime};
 
 const WORKERS: usize = 2;
 
-/// Runs `work` on the runtime and waits for what it returns, unless waiting ends before.
+/// Runs `work` on the runtime and returns its result, unless waiting ends before.
 pub(super) fn run<T, F>(wait: Wait, location: &str, work: F) -> Result<T, StoreError>
 where
     T: Send + 'static,
@@ -21,7 +21,7 @@ where
     run_beside(location, bounded, || ())?.ok_or_else(|| interrupted(location))
 }
 
-/// What `work` returns; `None` when waiting ends before, and the work with it.
+/// Awaits `work`; `None` if waiting ends first, which also drops the work.
 pub(super) async fn within<F: Future>(wait: Wait, work: F) -> Option<F::Output> {
     let (work, over) = (std::pin::pin!(work), std::pin::pin!(wait.over()));
     match select(work, over).await {
@@ -30,7 +30,7 @@ pub(super) async fn within<F: Future>(wait: Wait, work: F) -> Option<F::Output> 
     }
 }
 
-/// Runs work that ends by itself, with other work of the calling thread while it waits.
+/// Runs work that ends by itself. Meanwhile the calling thread does other work.
 pub(super) fn run_beside<T, F>(
     location: &str,
     work: F,
@@ -58,14 +58,14 @@ fn runtime(location: &str) -> Result<&'static Runtime, StoreError> {
     static RUNTIME: OnceLock<Result<Runtime, String>> = OnceLock::new();
     RUNTIME
         .get_or_init(|| {
-            // It would panic without the first of its threads, and wait for ever for a look-up
-            // without the last.
+            // Tokio would panic without the first of its threads, and without the last it would
+            // wait forever for a name lookup.
             if crate::threads::available(WORKERS + 1) <= WORKERS {
                 return Err("threads cannot be started".to_owned());
             }
             Builder::new_multi_thread()
                 .worker_threads(WORKERS)
-                // For name look-ups, which block.
+                // For name lookups, which block.
                 .max_blocking_threads(4)
                 .thread_name("lifeboat-s3")
                 .enable_all()

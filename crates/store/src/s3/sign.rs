@@ -1,5 +1,5 @@
-//! AWS Signature Version 4 in headers, over paths of any bytes: keys need not be text, and what
-//! is signed is the very path that is sent.
+//! AWS Signature Version 4 in headers, over paths of any bytes: keys need not be text, and the path
+//! that is signed is exactly the path that is sent.
 
 use hmac::{Hmac, KeyInit, Mac};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
 
-/// Whose requests these are.
+/// The credentials that sign requests.
 #[derive(Clone)]
 pub(super) struct Signer {
     pub(super) region: String,
@@ -17,19 +17,19 @@ pub(super) struct Signer {
     pub(super) session_token: Option<String>,
 }
 
-/// What is signed: the parts of a request, the path and the query percent-encoded already.
+/// The parts of a request that are signed. The path and the query are already percent-encoded.
 pub(super) struct Parts<'a> {
     pub(super) method: &'a Method,
     pub(super) host: &'a str,
     pub(super) path: &'a str,
-    /// Names and values in the order of the names.
+    /// Names and values in order of name.
     pub(super) query: &'a str,
-    /// SHA-256 of the body, hex.
+    /// The SHA-256 of the body, in hex.
     pub(super) payload: &'a str,
 }
 
 impl Signer {
-    /// Adds the headers that show who asks. All headers that are there already are signed.
+    /// Adds the headers of the signature. All headers that are set already are signed.
     pub(super) fn sign(&self, parts: &Parts<'_>, headers: &mut HeaderMap, now: Timestamp) {
         let at = now.to_zoned(TimeZone::UTC);
         let (date, time) = (
@@ -72,7 +72,7 @@ impl Signer {
     }
 }
 
-/// The names, and the names with their values, in order; the host is among them.
+/// The header names, and the names with their values, sorted; the host is among them.
 fn canonical_headers(host: &str, headers: &HeaderMap) -> (String, String) {
     let mut all: Vec<(&str, String)> = headers
         .iter()
@@ -94,7 +94,7 @@ fn canonical_headers(host: &str, headers: &HeaderMap) -> (String, String) {
 }
 
 fn hmac(key: &[u8], text: &str) -> Vec<u8> {
-    // A key of any length will do.
+    // HMAC accepts a key of any length.
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else {
         return Vec::new();
     };
@@ -102,7 +102,7 @@ fn hmac(key: &[u8], text: &str) -> Vec<u8> {
     mac.finalize().into_bytes().to_vec()
 }
 
-/// SHA-256 of a body, as it is signed.
+/// The SHA-256 of a body, as it is signed.
 pub(super) fn payload(body: &[u8]) -> String {
     hex(&Sha256::digest(body))
 }
@@ -112,7 +112,7 @@ pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
-/// Percent-encodes all but what never needs it; slashes stay where `slashes`.
+/// Percent-encodes everything but unreserved characters; slashes stay if `slashes` is set.
 pub(super) fn encode(bytes: &[u8], slashes: bool) -> String {
     let mut text = String::with_capacity(bytes.len() + 8);
     for byte in bytes {
@@ -129,7 +129,7 @@ pub(super) fn encode(bytes: &[u8], slashes: bool) -> String {
     text
 }
 
-/// The bytes that a percent-encoded text stands for.
+/// Decodes percent-encoded text to bytes.
 pub(super) fn decode(text: &str) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -160,7 +160,7 @@ mod tests {
 
     /// The example "GET Object" of the Amazon S3 API reference, "Authenticating Requests".
     #[test]
-    fn the_example_of_the_reference_comes_out() {
+    fn the_reference_example_is_signed_correctly() {
         let signer = Signer {
             region: "us-east-1".into(),
             access_key: "AKIAIOSFODNN7EXAMPLE".into(),

@@ -1,5 +1,5 @@
-//! What somebody sees of a bucket who has no credentials for it: asked by requests that nobody
-//! signed, as a browser would send them.
+//! Finds out what somebody without credentials sees of a bucket, with requests that are not signed,
+//! as a browser would send them.
 
 use super::bucket::persist;
 use super::http::Http;
@@ -12,12 +12,13 @@ use opendal::{Buffer, HttpTransport};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How a stranger would address the bucket.
+/// A client that addresses the bucket without credentials.
 #[derive(Clone)]
 pub(super) struct Stranger {
-    /// `https://host:port/bucket`, or without the bucket where the host names it.
+    /// The URL of the bucket: `https://host:port/bucket`, or without the path if the host names the
+    /// bucket.
     base: String,
-    /// As in every key, with a slash at its end; may be empty.
+    /// The prefix of every key, with a slash at its end; may be empty.
     prefix: String,
     location: String,
     stall: Duration,
@@ -40,7 +41,7 @@ impl Stranger {
         })
     }
 
-    /// `objects` are some that are there.
+    /// Tests the bucket, and `objects`, some that exist in it.
     pub(super) fn look(&self, objects: &[ObjectInfo]) -> Result<Exposure, StoreError> {
         let http = Http::new(Arc::default(), self.stall).map_err(|detail| StoreError::Other {
             location: self.location.clone(),
@@ -71,7 +72,7 @@ fn request(url: &str) -> http::request::Builder {
     Request::builder().method(Method::GET).uri(url)
 }
 
-/// Sends a request; `None` when it was refused.
+/// Sends a request; `None` if it was refused.
 async fn answered(
     http: &Http,
     request: http::request::Builder,
@@ -93,7 +94,7 @@ async fn listed(http: &Http, url: &str) -> Result<bool, opendal::Error> {
         return Ok(false);
     };
     let body = answer.body_mut().to_buffer().await?.to_bytes();
-    // A page that asks to log in is no listing.
+    // A page that asks to log in is not a listing.
     Ok(String::from_utf8_lossy(&body).contains("<ListBucketResult"))
 }
 
@@ -107,6 +108,6 @@ async fn is_read(http: &Http, url: &str, bytes: u64) -> Result<bool, opendal::Er
         Some(range) => range.rsplit('/').next(),
         None => text(header::CONTENT_LENGTH),
     };
-    // What has another size is some other page.
+    // A body of another size is some other page.
     Ok(whole.and_then(|w| w.parse().ok()) == Some(bytes))
 }

@@ -1,6 +1,6 @@
-//! Sending an object: one request when it is small, equal parts when it is not, each hashed on
-//! its way. Until the last request succeeds nothing is visible, and whatever goes wrong before it
-//! also removes the parts that were sent.
+//! Sends an object: in one request if it is small, otherwise in equal parts, each hashed on its
+//! way. Nothing is visible until the last request succeeds. Any earlier failure also removes the
+//! parts that were sent.
 
 use super::confirm::{Sent, TICKET};
 use super::refusal::refusal;
@@ -16,27 +16,27 @@ use std::mem;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The size of a part, unless the object would then need too many.
+/// The size of a part, unless the object would then need too many parts.
 const PART_BYTES: usize = 16 << 20;
-/// An object that is expected to be no larger than this goes in smaller parts, with less memory:
-/// packs of a bucket do, one after the other, while other things need memory too.
+/// Objects expected to be at most this large are sent in smaller parts, with less memory: packs
+/// are, one after another, while other work needs memory too.
 const MODEST_BYTES: u64 = 128 << 20;
-/// The size of those parts, and how many are in flight.
+/// The size of those parts, and the number in flight.
 const MODEST: Plan = Plan {
     part_bytes: 8 << 20,
     in_flight: 2,
 };
-/// The most parts an object may have; a limit of S3.
+/// The most parts that an object may have; a limit of S3.
 const PARTS_MAX: usize = 10_000;
-/// Parts for an object as large as the hint; the rest is for hints that are too small.
+/// The most parts planned for the hinted size; the rest is for hints that are too small.
 const PARTS_PLANNED: u64 = 8_000;
-/// Memory for parts: those in flight, one that OpenDAL holds back, and the one being filled.
+/// The memory for parts: those in flight, one that OpenDAL holds back, and the one being filled.
 const MEMORY_BYTES: usize = 64 << 20;
 
-/// What is in memory anyway goes in one request, up to so much.
+/// The most bytes sent in one request when they are in memory anyway.
 pub(super) const WHOLE_BYTES_MAX: usize = 64 << 20;
 
-/// How an object is cut.
+/// The way in which an object is divided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Plan {
     part_bytes: usize,
@@ -60,7 +60,7 @@ impl Plan {
     }
 }
 
-/// Sends `body` as the object `key` and has the server confirm it.
+/// Sends `body` as the object `key`, and has the server confirm it.
 pub(super) fn put(
     store: &S3Store,
     key: &str,
@@ -83,7 +83,8 @@ pub(super) fn put(
     }
     match sink.finish(&sent) {
         Err(_) if conditional && store.unconditional.load(Ordering::Relaxed) => {
-            // The server just said that it knows no conditions; the look before was all there is.
+            // The server has just said that it does not support conditions; the check before is all
+            // there is.
             let mut sink = Sink::open(store, key, plan, false, &sent)?;
             sink.write(first)?;
             sink.finish(&sent)
@@ -92,7 +93,7 @@ pub(super) fn put(
     }
 }
 
-/// The same in one request, of bytes that are in memory: they are hashed while they go.
+/// Sends bytes that are in memory in one request. They are hashed while they are sent.
 pub(super) fn put_whole(
     store: &S3Store,
     key: &str,
@@ -107,12 +108,12 @@ pub(super) fn put_whole(
             sent.part(&body);
         }
     })?;
-    // Its room is free before the server is asked what it has.
+    // Frees the memory before the server is asked what it has.
     drop(body);
     sink.settle(&sent, answer)
 }
 
-/// Sends every part after the first. Dropping the sink on the way out aborts the upload.
+/// Sends every part after the first. If it fails, dropping the sink aborts the upload.
 fn send_rest(
     sink: &mut Sink<'_>,
     key: &str,
@@ -149,7 +150,7 @@ fn send_rest(
     }
 }
 
-/// Reads and hashes a part; it is shorter than planned only at the end of the body.
+/// Reads and hashes a part. Only the last part of a body is shorter than planned.
 fn next_part(
     key: &str,
     body: &mut (dyn Read + Send),
@@ -168,10 +169,10 @@ fn next_part(
     Ok(Bytes::from_owner(part))
 }
 
-/// What the server says of a whole upload.
+/// The answer of the server to a complete upload.
 type Answer = Result<Metadata, opendal::Error>;
 
-/// An upload under way.
+/// An upload in progress.
 struct Sink<'a> {
     store: &'a S3Store,
     key: &'a str,
@@ -223,7 +224,7 @@ impl<'a> Sink<'a> {
         self.settle(sent, answer)
     }
 
-    /// Completes the upload, with other work meanwhile.
+    /// Completes the upload, while other work runs.
     fn close(&mut self, beside: impl FnOnce()) -> Result<Answer, StoreError> {
         let wait = self.store.place.ending.work();
         let close = |mut writer: Writer| async move {
@@ -233,7 +234,7 @@ impl<'a> Sink<'a> {
         self.with(close, beside)
     }
 
-    /// What is to be made of the answer to that.
+    /// Decides by the answer to [`Sink::close`] whether the object is stored.
     fn settle(mut self, sent: &Sent, answer: Answer) -> Result<Receipt, StoreError> {
         match answer {
             Ok(answered) => {
@@ -262,13 +263,14 @@ impl<'a> Sink<'a> {
                 Err((expected, observed)) => Err(differs(expected, observed)),
             },
             Ok(None) => Err(differs(format!("{} bytes", sent.bytes), "nothing".into())),
-            // Keys that may only write are a good idea; the hash in the answer says it all.
+            // Keys that may only write are a good idea, and the hash in the answer is proof enough.
             Err(StoreError::Denied { .. }) if sent.hash_agrees(answered) => Ok(receipt),
             Err(error) => Err(error),
         }
     }
 
-    /// The completing request failed; yet it may have been done, and only its answer lost.
+    /// Handles a completing request that failed: it may have been carried out, and only its answer
+    /// lost.
     fn judge(self, sent: &Sent, error: &opendal::Error) -> Result<Receipt, StoreError> {
         let status = refusal(error).map(|r| r.status);
         if self.conditional && refusal(error).is_some_and(|r| r.is_unimplemented()) {
@@ -276,11 +278,11 @@ impl<'a> Sink<'a> {
             return Err(self.store.error(error, self.key));
         }
         let exists = match status {
-            // Refused for a reason that leaves no doubt. Of several parts, the server took the
-            // others before; so a 403 may be about the upload, done and gone.
+            // Refused for an unambiguous reason. With several parts, the server accepted the others
+            // before; so a 403 may refer to the upload, which is complete and gone.
             Some(300..=402 | 405..=408 | 413..=499) => false,
             Some(403) if sent.is_single() => false,
-            // Nothing was ever heard from there, and asking again would only take time.
+            // The server never answered, and another request would only take time.
             _ if !self.store.reached.load(Ordering::Relaxed) => false,
             _ => match self.store.head(self.key) {
                 Ok(Some(metadata)) if sent.is_ours(&metadata) => {
@@ -300,7 +302,7 @@ impl<'a> Sink<'a> {
         }
     }
 
-    /// Lends the writer to some work on the runtime, with other work beside it.
+    /// Lends the writer to work on the runtime, while other work runs.
     fn with<T, F, W>(&mut self, work: W, beside: impl FnOnce()) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -319,8 +321,8 @@ impl<'a> Sink<'a> {
 }
 
 impl Drop for Sink<'_> {
-    /// Removes the parts of an upload that did not finish. Should this fail too, the bucket's
-    /// lifecycle rule for incomplete uploads is what is left.
+    /// Removes the parts of an upload that did not finish. If this fails too, only the bucket's
+    /// lifecycle rule for incomplete uploads removes them.
     fn drop(&mut self) {
         if let Some(mut writer) = self.writer.take() {
             let abort = async move { writer.abort().await };
@@ -333,11 +335,11 @@ impl Drop for Sink<'_> {
     }
 }
 
-/// Buffers for parts, used again and again, so that memory neither grows nor fragments.
+/// Buffers for parts, reused so that memory neither grows nor fragments.
 #[derive(Default, Clone)]
 struct Pool(Arc<Mutex<Vec<Vec<u8>>>>);
 
-/// A buffer that goes back to its pool when the last reader of it is done.
+/// A buffer that returns to its pool when its last reader is done.
 struct Part {
     bytes: Vec<u8>,
     pool: Pool,
@@ -374,7 +376,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_grow_with_the_object_and_memory_does_not() {
+    fn parts_grow_with_the_object_but_memory_does_not() {
         let small = Plan::new(None);
         assert_eq!(small.part_bytes, PART_BYTES);
         assert_eq!(small.in_flight, 2);

@@ -1,11 +1,11 @@
-//! Connections that acknowledge at once.
+//! Connections that acknowledge data at once.
 //!
-//! Some servers send the head of an answer and then its body without turning off Nagle's
-//! algorithm, and so wait for our acknowledgement between the two, which the kernel delays by
-//! 40 ms: each small answer takes that long, and with sixteen requests at a time there are never
-//! more than 400 objects a second. Here every acknowledgement is asked for at once. And a path goes
-//! out byte for byte, also with steps like `..` in it, which reqwest would follow. Proxies are not
-//! known here: see [`is_proxied`].
+//! Some servers send the head of an answer and then its body without turning off Nagle's algorithm.
+//! So they wait for our acknowledgement between the two, which the kernel delays by 40 ms: each
+//! small answer takes that long, and with sixteen requests at a time there are never more than 400
+//! objects a second. Here every acknowledgement is sent at once. Also, a path is sent byte for
+//! byte, even with steps like `..` in it, which reqwest would resolve. Proxies are not supported
+//! here: see [`is_proxied`].
 
 use http::{Request, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -22,19 +22,19 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// A client that acknowledges at once.
+/// An HTTP client that acknowledges at once.
 #[derive(Clone)]
 pub(super) struct Wire {
     client: Client<HttpsConnector<Connector>, reqwest::Body>,
 }
 
-/// What became of a request that was not answered.
+/// A request that was not answered.
 pub(super) struct Unanswered {
-    /// In words.
+    /// The reason, in words.
     pub(super) detail: String,
-    /// There was no connection.
+    /// True if no connection could be opened.
     pub(super) is_connect: bool,
-    /// Nothing would come of sending it again.
+    /// True if it is pointless to send the request again.
     pub(super) is_hopeless: bool,
 }
 
@@ -68,7 +68,7 @@ impl Wire {
     }
 }
 
-/// Whether this user's environment names a proxy: then connections are for reqwest to make.
+/// Returns whether this user's environment names a proxy. Then reqwest must make the connections.
 pub(super) fn is_proxied() -> bool {
     ["http_proxy", "https_proxy", "all_proxy"]
         .iter()
@@ -119,7 +119,7 @@ impl tower_service::Service<Uri> for Connector {
     }
 }
 
-/// A connection whose every piece is acknowledged at once.
+/// A connection that acknowledges every piece at once.
 struct Prompt(TcpStream);
 
 impl Connection for Prompt {
@@ -137,7 +137,7 @@ impl AsyncRead for Prompt {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.0).poll_read(context, buffer);
         if buffer.filled().len() > before {
-            // The kernel forgets it again and again. Without it all is slower, and nothing wrong.
+            // The kernel resets this option repeatedly. Without it everything works, only slower.
             let _ = rustix::net::sockopt::set_tcp_quickack(&self.0, true);
         }
         read
@@ -183,7 +183,7 @@ mod tests {
     use std::io::Write;
 
     #[test]
-    fn what_is_read_is_acknowledged_at_once() {
+    fn received_data_is_acknowledged_at_once() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let at_once = runtime::run(crate::Ending::default().work(), "here", async move {

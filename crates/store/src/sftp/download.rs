@@ -1,6 +1,6 @@
-//! Receiving an object: pieces are asked for ahead of the reader, many at a time. A connection
-//! that breaks is taken up again where the reader is, on the same file, as far as its size and
-//! time can tell; when that fails, the reader gets the error.
+//! Receives an object. Pieces are requested ahead of the reader, many at a time. After a broken
+//! connection it resumes where the reader is, on the same file as far as size and time can tell; if
+//! that fails, the reader gets the error.
 
 use super::session::{Fail, Handle, Session, Ticket};
 use super::wire::{Attributes, Reply, kind, length, open, status};
@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::sync::Arc;
 
-/// Begins to fetch the object from an offset to its end.
+/// Starts to fetch the object from an offset to its end.
 pub(super) fn start(
     inner: &Arc<Inner>,
     key: &str,
@@ -32,14 +32,14 @@ pub(super) fn start(
     })
 }
 
-/// A piece under way.
+/// A requested piece that has not arrived.
 struct Asked {
     offset: u64,
     bytes: usize,
     ticket: Ticket,
 }
 
-/// The bytes of an object.
+/// A reader of an object.
 pub(super) struct Download {
     inner: Arc<Inner>,
     key: String,
@@ -47,17 +47,17 @@ pub(super) struct Download {
     session: Arc<Session>,
     handle: Handle,
     asked: VecDeque<Asked>,
-    /// What is to be asked for next.
+    /// The offset to request next.
     next: u64,
-    /// The packet whose data is being read, and how far.
+    /// The packet whose data is being read, and the position in it.
     piece: Vec<u8>,
     at: usize,
-    /// Failures to go on since the last success.
+    /// Failed attempts to resume since the last success.
     attempt: u32,
 }
 
 impl Inner {
-    /// Opens the file of an object, which must be the one that was seen.
+    /// Opens the file of an object again, which must be the file that was seen before.
     fn repeat_open(
         &self,
         key: &str,
@@ -95,7 +95,7 @@ impl Download {
         self.expected.size()
     }
 
-    /// Asks for pieces until enough are under way.
+    /// Requests pieces until enough are under way.
     fn ask(&mut self) -> Result<(), Fail> {
         while self.asked.len() < IN_FLIGHT && self.next < self.end() {
             let left = usize::try_from(self.end() - self.next).unwrap_or(usize::MAX);
@@ -117,7 +117,7 @@ impl Download {
         })
     }
 
-    /// Makes the next piece the current one; false at the end of the file.
+    /// Makes the next piece current. Returns false at the end of the file.
     fn advance(&mut self) -> Result<bool, Fail> {
         self.ask()?;
         let Some(asked) = self.asked.front() else {
@@ -131,7 +131,7 @@ impl Download {
                     message: "it answered a request for data without any".to_owned(),
                 });
             }
-            // The file is shorter than it was said to be; the reader is told so.
+            // The file is shorter than the server reported; the reader is told so.
             Err(fail) if fail.is(status::EOF) => return Ok(false),
             Err(fail) => return Err(fail),
         };
@@ -142,7 +142,7 @@ impl Download {
                 message: format!("it sent {got} bytes when asked for {}", asked.bytes),
             });
         }
-        // A server may send less than was asked for, and the rest when it is asked again.
+        // A server may send less than requested, and the rest when asked again.
         let (offset, missing) = (asked.offset + got as u64, asked.bytes - got);
         let rest = match missing {
             0 => None,
@@ -162,7 +162,7 @@ impl Download {
         Ok(true)
     }
 
-    /// Takes it up again over a new connection, where the reader is.
+    /// Resumes over a new connection, where the reader is.
     fn resume(&mut self, fail: Fail) -> Result<(), StoreError> {
         let inner = Arc::clone(&self.inner);
         inner

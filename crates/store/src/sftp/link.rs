@@ -1,4 +1,4 @@
-//! What carries the protocol: two pipes that somebody else opened and watches, so that this crate
+//! The connection beneath the protocol: two pipes that the caller opens and watches. So this crate
 //! starts no process and knows nothing of hosts and keys.
 
 use std::error::Error;
@@ -12,30 +12,30 @@ pub trait Connect: Send + Sync {
     fn connect(&self) -> Result<Pipes, LinkError>;
 }
 
-/// An open connection.
+/// The pipes of an open connection.
 pub struct Pipes {
-    /// To the server.
+    /// The pipe to the server.
     pub to: Box<dyn Write + Send>,
-    /// From the server.
+    /// The pipe from the server.
     pub from: Box<dyn Read + Send>,
-    /// What is beneath.
+    /// The connection itself.
     pub link: Arc<dyn Link>,
 }
 
-/// What is beneath the pipes of a connection. Dropping it ends the connection.
+/// The connection beneath two pipes. Dropping it ends the connection.
 pub trait Link: Send + Sync {
-    /// Ends the connection now, whatever its state: both pipes close.
+    /// Ends the connection at once, whatever its state: both pipes close.
     fn cut(&self);
 
-    /// Why the connection ended, once the pipe from the server has closed. Called once at most,
-    /// and may wait a moment for the last words.
+    /// Returns why the connection ended, once the pipe from the server has closed. It is called at
+    /// most once, and may wait a moment for the last output.
     fn why(&self) -> LinkError;
 }
 
-/// Why there is no connection.
+/// The reason why there is no connection.
 #[derive(Clone)]
 pub struct LinkError {
-    /// Trying again may help.
+    /// True if another attempt may help.
     pub may_pass: bool,
     /// The reason, which the caller gets back in [`crate::StoreError::Link`].
     pub reason: Arc<dyn Error + Send + Sync>,
@@ -48,7 +48,7 @@ impl fmt::Debug for LinkError {
 }
 
 impl LinkError {
-    /// A reason in words.
+    /// An error whose reason is this text.
     pub(super) fn words(may_pass: bool, reason: &str) -> Self {
         LinkError {
             may_pass,

@@ -1,13 +1,13 @@
-//! A store in a directory of another host, over SFTP.
+//! A store in a directory on another host, over SFTP.
 //!
-//! Guarantees: an object appears under its key in one step and whole; where the server knows
-//! `fsync@openssh.com`, its bytes are on the server's disk before that, and its name is when `put`
-//! returns. A connection that breaks is opened again a few times, and an upload or a download goes
-//! on where the disk, or the reader, has everything before it. Every wait is bounded, and so is
+//! Guarantees: an object appears under its key in one step and complete. If the server supports
+//! `fsync@openssh.com`, the object's bytes are on the server's disk before that, and its name is
+//! when `put` returns. A broken connection is opened again a few times; an upload resumes after
+//! what is on the disk, and a download where the reader is. Every wait is bounded, and so is
 //! memory. It does not guarantee `if_absent` against racing writers on servers whose renaming is
-//! not exclusive (OpenSSH's is), nor that a replaced object is there at every moment on servers
-//! without `posix-rename@openssh.com`, and symbolic links on the server are its owner's business.
-//! It cannot hold both `a` and `a/b`.
+//! not exclusive (OpenSSH's is), nor that a replaced object exists at every moment on servers
+//! without `posix-rename@openssh.com`. Symbolic links on the server are its owner's business. It
+//! cannot hold both `a` and `a/b`.
 
 mod download;
 mod incoming;
@@ -34,44 +34,44 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use wire::{Attributes, FileKind, Parser, Reply, kind, status};
 
-/// How often a connection is opened again when it broke, and how long between.
+/// The most attempts to open a broken connection again, and the delays between them.
 const RECONNECTS_MAX: u32 = 6;
 const RECONNECT_DELAY_MIN: Duration = Duration::from_millis(250);
 const RECONNECT_DELAY_MAX: Duration = Duration::from_secs(8);
 
-/// Requests of one upload or download that are under way at once.
+/// The concurrent requests of one upload or download.
 const IN_FLIGHT: usize = 32;
 
-/// Where the directory is and how to use it.
+/// The location of the directory, and how to use it.
 #[derive(Debug, Clone)]
 pub struct SftpOptions {
-    /// For people: `sftp://user@host:port/path`.
+    /// The location for people: `sftp://user@host:port/path`.
     pub location: String,
-    /// Absolute path of the directory on the server.
+    /// The absolute path of the directory on the server.
     pub path: String,
-    /// Make the directory when it is missing; its parent must exist.
+    /// Make the directory if it is missing; its parent must exist.
     pub create: bool,
-    /// A server that says nothing for so long is given up.
+    /// The time for which a server may be silent before it is given up.
     pub stall: Duration,
-    /// Ends what waits for it.
+    /// Ends the waits for this store.
     pub ending: Ending,
 }
 
-/// Objects as files beneath a directory of another host.
+/// A store of objects as files below a directory on another host.
 pub struct SftpStore {
     inner: Arc<Inner>,
 }
 
-/// What uploads and downloads share.
+/// The state that uploads and downloads share.
 struct Inner {
     options: SftpOptions,
     connector: Box<dyn Connect>,
     session: Mutex<Option<Arc<Session>>>,
-    /// The server answered at least once.
+    /// True once the server has answered.
     reached: AtomicBool,
-    /// The directory was seen, or made.
+    /// True once the directory was seen or made.
     rooted: AtomicBool,
-    /// What killed writers left was removed.
+    /// True once the leftovers of interrupted writers were removed.
     swept: AtomicBool,
     health: Mutex<Health>,
 }
@@ -102,7 +102,7 @@ impl Inner {
         self.options.location.clone()
     }
 
-    /// The path of a key, or of the directory itself.
+    /// The path of a key; for an empty key, that of the directory itself.
     fn path(&self, key: &str) -> String {
         let root = self.options.path.trim_end_matches('/');
         match key {
@@ -120,7 +120,7 @@ impl Inner {
         self.session.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The open connection, or a new one.
+    /// Returns the open connection, or opens a new one.
     fn session(&self) -> Result<Arc<Session>, Fail> {
         let mut current = self.current();
         if let Some(session) = current.as_ref().filter(|session| session.is_open()) {
@@ -144,15 +144,15 @@ impl Inner {
         Ok(session)
     }
 
-    /// Notes that the server did what it was asked.
+    /// Records that the server carried out a request.
     fn did(&self) {
         self.health().answered();
     }
 
-    /// Waits before the next attempt, or gives the failure back when there should be none.
-    /// `attempt` counts those that came to nothing.
+    /// Waits before the next attempt, or returns the failure if there should be none. `attempt`
+    /// counts the failed attempts.
     fn before_retry(&self, fail: Fail, attempt: &mut u32) -> Result<(), Fail> {
-        // Of a server that was never reached, one more word is enough.
+        // A server that was never reached gets one more attempt.
         let most = match self.reached.load(Ordering::Relaxed) {
             true => RECONNECTS_MAX,
             false => 1,
@@ -170,7 +170,7 @@ impl Inner {
             _ => return Err(fail),
         }
         let delay = RECONNECT_DELAY_MIN.saturating_mul(1 << (*attempt).min(16));
-        // So that the last pause is not the longest part of the whole.
+        // Keeps the last pause from dominating the total.
         let delay_max = RECONNECT_DELAY_MAX.min(self.options.stall / 4);
         *attempt += 1;
         let pause = delay.min(delay_max.max(RECONNECT_DELAY_MIN));
@@ -178,7 +178,7 @@ impl Inner {
         Ok(())
     }
 
-    /// Does something that may be done twice, again when the connection breaks.
+    /// Does something that may be done twice, and repeats it when the connection breaks.
     fn repeat<T>(&self, mut work: impl FnMut(&Session) -> Result<T, Fail>) -> Result<T, Fail> {
         let mut attempt = 0;
         loop {
@@ -192,7 +192,7 @@ impl Inner {
         }
     }
 
-    /// The same, with the error that `key` deserves.
+    /// Does the same, and converts a failure to an error about `key`.
     fn with<T>(
         &self,
         key: &str,
@@ -201,7 +201,7 @@ impl Inner {
         self.repeat(work).map_err(|fail| self.error(key, fail))
     }
 
-    /// An error unless the directory is there; it is made when that was asked.
+    /// Fails unless the directory exists; it is made if the options say so.
     fn root(&self) -> Result<(), StoreError> {
         if self.rooted.load(Ordering::Relaxed) {
             return Ok(());
@@ -220,7 +220,7 @@ impl Inner {
                         "its parent directory does not exist there; is the disk mounted?",
                     ));
                 }
-                // Somebody may have been quicker.
+                // Another process may have made it first.
                 Err(fail) if !fail.is(status::FAILURE) => return Err(self.error("", fail)),
                 _ => {}
             }
@@ -237,13 +237,14 @@ impl Inner {
         }
     }
 
-    /// What the server says of an object's file, links not followed.
+    /// Returns what the server reports about an object's file, without following links.
     fn look(&self, key: &str) -> Result<Option<Attributes>, StoreError> {
         let path = self.path(key);
         self.with(key, |s| s.attributes(kind::LSTAT, &path))
     }
 
-    /// The same of an object: what is no ordinary file is none, but a link is an error.
+    /// Returns the same about an object. Anything but a regular file counts as missing, but a link
+    /// is an error.
     fn object(&self, key: &str) -> Result<Option<Attributes>, StoreError> {
         let found = self.look(key)?;
         match found.map(|found| found.kind()) {
@@ -301,8 +302,8 @@ impl Inner {
         }
     }
 
-    /// `Failure` is all that the protocol has for a full disk and a read-only one, so it is asked
-    /// what that could be.
+    /// Finds the likely cause of `Failure`, which is all that the protocol has for a full disk and
+    /// a read-only one.
     fn diagnose(&self, key: &str, message: String) -> StoreError {
         let location = self.location();
         match self.space() {
@@ -345,10 +346,10 @@ impl Inner {
     }
 }
 
-/// With less than this, in bytes, a write that failed failed for want of space.
+/// The free bytes below which a failed write is blamed on lack of space.
 const FREE_MIN: u64 = 1 << 20;
 
-/// What a file system has left.
+/// The free space of a file system.
 struct Space {
     free: u64,
     no_more_files: bool,
@@ -376,7 +377,7 @@ impl Store for SftpStore {
     ) -> Result<Receipt, StoreError> {
         check_file_key(key)?;
         self.inner.root()?;
-        // Known before the body is read, and once more when the file takes its name.
+        // Checked before the body is read, and once more when the file takes its name.
         if options.if_absent && self.inner.object(key)?.is_some() {
             return Err(self.inner.already_exists(key));
         }

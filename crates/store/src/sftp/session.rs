@@ -1,6 +1,6 @@
-//! One connection: requests go out in order, answers come back in any, and many are under way at
-//! once. Every wait is bounded: a server that says nothing for as long as a store may stall ends
-//! the connection, and so does one that says what the protocol does not have.
+//! One connection. Requests are sent in order, answers arrive in any order, and many requests are
+//! under way at once. Every wait is bounded: the connection ends when the server is silent for as
+//! long as a store may stall, and when it violates the protocol.
 
 use super::link::{Connect, Link, LinkError, Pipes};
 use super::wire::{self, Attributes, Builder, Extensions, Parser, Reply, kind, status};
@@ -14,26 +14,26 @@ use std::time::{Duration, Instant};
 /// The longest packet that a server may send. OpenSSH's are up to 256 KiB.
 const PACKET_BYTES_MAX: usize = 512 << 10;
 
-/// What a server takes and gives at once when it does not say so.
+/// The size of a read or write if the server states no limit.
 const CHUNK_BYTES_DEFAULT: usize = 32 << 10;
 
-/// More at once than this is no faster.
+/// The largest size of a read or write: more is no faster.
 const CHUNK_BYTES_MAX: usize = 128 << 10;
 
-/// Packets that may wait for the pipe.
+/// The packets that may wait for the pipe.
 const OUTBOX_PACKETS: usize = 8;
 
-/// How long the last words of a connection that ended may take.
+/// The time limit for the last output of a connection that ended.
 const LAST_WORDS: Duration = Duration::from_secs(10);
 
-/// Why a connection is of no more use.
+/// The reason why a connection can no longer be used.
 #[derive(Debug, Clone)]
 pub(super) enum Cut {
-    /// What is beneath ended.
+    /// The connection beneath ended.
     Link(LinkError),
-    /// It said nothing for so long.
+    /// The server was silent for this long.
     Stalled(Duration),
-    /// It said something else than the protocol has.
+    /// The server violated the protocol.
     Garbage(String),
     /// This process was asked to end, and waits no more.
     Over,
@@ -45,12 +45,12 @@ impl Cut {
     }
 }
 
-/// Why a request was not done.
+/// The reason why a request failed.
 #[derive(Debug, Clone)]
 pub(super) enum Fail {
-    /// There is no telling whether it was.
+    /// The connection ended, so it is unknown whether the request was carried out.
     Cut(Cut),
-    /// The server says so.
+    /// The server reported a failure.
     Status { code: u32, message: String },
 }
 
@@ -60,10 +60,10 @@ impl Fail {
     }
 }
 
-/// A file or directory that the server holds open.
+/// The handle of a file or directory that the server holds open.
 pub(super) type Handle = Vec<u8>;
 
-/// A chunk of an object that is being sent. It is kept until it is known to be safe.
+/// A chunk of an object that is being sent. It is kept until it is known to be on the disk.
 pub(super) type Chunk = Arc<Vec<u8>>;
 
 struct Outgoing {
@@ -88,10 +88,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    /// Notes why the connection ended, unless that is known, and wakes everybody who waits.
+    /// Records why the connection ended, unless that is known, and wakes all waiting threads.
     fn end(&self, why: impl FnOnce() -> Cut) {
         if lock(&self.state).ended.is_none() {
-            // It may take a moment, in which answers can no longer come anyway.
+            // It may take a moment, but answers can no longer come anyway.
             let why = why();
             let mut state = lock(&self.state);
             state.ended.get_or_insert(why);
@@ -100,7 +100,7 @@ impl Shared {
     }
 }
 
-/// A request under way.
+/// A request that was sent and may be waited for.
 pub(super) struct Ticket {
     reply: Receiver<Reply>,
     sent: Instant,
@@ -203,7 +203,7 @@ impl Session {
         };
         let mut parser = Parser::new(&bytes);
         if let (Ok(packet), Ok(read), Ok(write)) = (parser.u64(), parser.u64(), parser.u64()) {
-            // Zero is no limit; a packet holds a little more than its data.
+            // Zero means no limit. A packet holds a little more than its data.
             let within = |limit: u64| match (limit, packet.saturating_sub(1024)) {
                 (0, 0) => CHUNK_BYTES_MAX,
                 (0, most) | (most, 0) => clamp(most),
@@ -214,12 +214,12 @@ impl Session {
         Ok(())
     }
 
-    /// Whether it can still be used, as far as is known.
+    /// Returns whether the connection can still be used, as far as is known.
     pub(super) fn is_open(&self) -> bool {
         lock(&self.shared.state).ended.is_none()
     }
 
-    /// Sends a request and does not wait for the answer.
+    /// Sends a request without waiting for the answer.
     pub(super) fn start(
         &self,
         kind: u8,
@@ -228,7 +228,7 @@ impl Session {
         self.send(kind, build, None)
     }
 
-    /// Sends a piece of a file and does not wait for the answer.
+    /// Sends a piece of a file without waiting for the answer.
     pub(super) fn write(
         &self,
         handle: &Handle,
@@ -278,7 +278,7 @@ impl Session {
         sent.map_err(|why| self.gave_up(why))
     }
 
-    /// Why a wait came to nothing.
+    /// The reason for a wait that failed.
     fn gave_up(&self, why: NothingCame) -> Cut {
         match why {
             NothingCame::TimedOut => self.stalled(),
@@ -287,12 +287,12 @@ impl Session {
         }
     }
 
-    /// Waits for the answer, as long as the server says anything at all.
+    /// Waits for the answer for as long as the server sends anything at all.
     pub(super) fn wait(&self, ticket: &Ticket) -> Result<Reply, Fail> {
         self.wait_for(&self.ending.work(), ticket)
     }
 
-    /// The same for the removal of what is unfinished.
+    /// Waits in the same way during the removal of unfinished objects.
     pub(super) fn clean_up(&self, ticket: &Ticket) -> Result<Reply, Fail> {
         self.wait_for(&self.ending.clean_up(), ticket)
     }
@@ -309,7 +309,7 @@ impl Session {
                     return Err(Fail::Status { code, message });
                 }
                 Ok(reply) => return Ok(reply),
-                // Somebody else may have heard something meanwhile.
+                // Another thread may have received something meanwhile.
                 Err(NothingCame::TimedOut) => {}
                 Err(why) => return Err(Fail::Cut(self.gave_up(why))),
             }
@@ -322,14 +322,14 @@ impl Session {
         self.cause()
     }
 
-    /// Ends the connection because of what the server said.
+    /// Ends the connection because the server violated the protocol.
     fn garbage(&self, words: &str) -> Fail {
         self.shared.end(|| Cut::Garbage(words.to_owned()));
         self.link.cut();
         Fail::Cut(self.cause())
     }
 
-    /// Why it ended, which may have to be waited for.
+    /// The reason why the connection ended, which may take a moment to find.
     fn cause(&self) -> Cut {
         if let Some(cut) = &lock(&self.shared.state).ended {
             return cut.clone();
@@ -350,7 +350,7 @@ impl Session {
         self.wait(&self.start(kind, build)?)
     }
 
-    /// A request whose answer is that it was done.
+    /// Sends a request and waits until it is carried out.
     pub(super) fn order(
         &self,
         kind: u8,
@@ -360,7 +360,7 @@ impl Session {
         self.done(&ticket)
     }
 
-    /// Waits for the answer that it was done.
+    /// Waits for the answer that a request was carried out.
     pub(super) fn done(&self, ticket: &Ticket) -> Result<(), Fail> {
         match self.wait(ticket)? {
             Reply::Status { .. } => Ok(()),
@@ -382,13 +382,13 @@ impl Session {
         self.handle(&ticket)
     }
 
-    /// Closes a file, and does not wait for it.
+    /// Closes a file without waiting for the answer.
     pub(super) fn close(&self, handle: &Handle) {
-        // A connection that is gone has closed it.
+        // A connection that is gone has closed the file.
         let _ = self.start(kind::CLOSE, |b| b.string(handle));
     }
 
-    /// What the server says of a path or handle; `None` when there is nothing.
+    /// Returns what the server reports about a path or handle; `None` if it does not exist.
     pub(super) fn attributes(
         &self,
         kind: u8,
@@ -402,7 +402,7 @@ impl Session {
         }
     }
 
-    /// Asks for a file's bytes to be on the disk; `None` where the server cannot say so.
+    /// Asks the server to sync a file to its disk; `None` if it does not support that.
     pub(super) fn start_sync(&self, handle: &Handle) -> Result<Option<Ticket>, Fail> {
         if !self.can.sync {
             return Ok(None);
@@ -426,7 +426,7 @@ fn clamp(bytes: u64) -> usize {
     usize::try_from(bytes).map_or(CHUNK_BYTES_MAX, |bytes| bytes.clamp(1024, CHUNK_BYTES_MAX))
 }
 
-/// Sends what is handed over until nobody can hand over more, or the pipe closes.
+/// Sends packets until there is no sender left, or the pipe closes.
 fn write_all(mut to: Box<dyn Write + Send>, outgoing: &Receiver<Outgoing>) {
     while let Ok(Outgoing { header, chunk }) = outgoing.recv() {
         let chunk = chunk.as_ref().map_or(&[][..], |chunk| chunk.as_slice());
@@ -440,7 +440,7 @@ fn write_all(mut to: Box<dyn Write + Send>, outgoing: &Receiver<Outgoing>) {
     }
 }
 
-/// Hands out answers until the pipe closes. Returns what was wrong with them, if anything.
+/// Hands out answers until the pipe closes. Returns the error if an answer was wrong.
 fn read_all(
     mut from: Box<dyn Read + Send>,
     shared: &Shared,
@@ -462,14 +462,14 @@ fn read_all(
             return Some(Cut::Garbage("it sent a malformed packet".to_owned()));
         };
         match lock(&shared.state).waiting.remove(&id) {
-            // Nobody may be interested any more.
+            // Perhaps nobody waits for it any more.
             Some(waiting) => drop(waiting.try_send(reply)),
             None => return Some(Cut::Garbage("it answered what was not asked".to_owned())),
         }
     }
 }
 
-/// The next packet, `None` when the pipe closed, or what is wrong with it.
+/// Reads the next packet; `None` if the pipe closed. The error tells what is wrong with it.
 fn read_packet(from: &mut dyn Read) -> Result<Option<Vec<u8>>, String> {
     let mut length = [0; 4];
     if from.read_exact(&mut length).is_err() {

@@ -1,5 +1,5 @@
-//! The directories of the store: listing what is in them, making and removing them, and giving a
-//! finished file its name.
+//! The directories of the store: lists their entries, makes and removes them, and gives a finished
+//! file its name.
 
 use super::Inner;
 use super::incoming;
@@ -11,13 +11,13 @@ use crate::{ObjectInfo, StoreError};
 use std::sync::{Mutex, PoisonError};
 use std::thread::Builder;
 
-/// No key is longer, so nothing deeper can be an object.
+/// The longest key. Nothing deeper can be an object.
 const KEY_BYTES_MAX: usize = 1024;
 
-/// Directories that are read at once.
+/// The directories that are read at a time.
 const LISTERS: usize = 8;
 
-/// How often placing an object is tried again when a deletion just removed its directory.
+/// The number of attempts to place an object whose directory a deletion has just removed.
 const PLACE_ATTEMPTS: usize = 16;
 
 /// The keys of the directories above `key`, from the top.
@@ -25,7 +25,7 @@ fn parents(key: &str) -> impl Iterator<Item = &str> {
     key.match_indices('/').filter_map(|(at, _)| key.get(..at))
 }
 
-/// The entries of a directory; none when there is no such directory.
+/// The entries of a directory; none if it does not exist.
 fn read_directory(session: &Session, path: &str) -> Result<Vec<Entry>, Fail> {
     let handle = match session.start(kind::OPENDIR, |b| b.string(path)) {
         Ok(ticket) => match session.handle(&ticket) {
@@ -53,7 +53,7 @@ fn read_directory(session: &Session, path: &str) -> Result<Vec<Entry>, Fail> {
     ended
 }
 
-/// Every object whose key starts with `prefix`, in no order.
+/// Lists every object whose key starts with `prefix`, in no particular order.
 pub(super) fn list(inner: &Inner, prefix: &str) -> Result<Vec<ObjectInfo>, StoreError> {
     let base = prefix
         .rfind('/')
@@ -64,7 +64,7 @@ pub(super) fn list(inner: &Inner, prefix: &str) -> Result<Vec<ObjectInfo>, Store
     if no_key || base.split('/').next() == Some(INCOMING) {
         return Ok(Vec::new());
     }
-    // A file that stands where the prefix has a directory holds nothing.
+    // A file in place of the prefix's directory holds no objects.
     if !base.is_empty() && inner.look(base)?.map(|a| a.kind()) != Some(FileKind::Directory) {
         return Ok(Vec::new());
     }
@@ -78,7 +78,7 @@ pub(super) fn list(inner: &Inner, prefix: &str) -> Result<Vec<ObjectInfo>, Store
     Ok(found)
 }
 
-/// Reads the directories of one level, a few at a time, and returns those of the next.
+/// Reads the directories of one level, a few at a time, and returns those of the next level.
 fn list_level(
     inner: &Inner,
     prefix: &str,
@@ -130,7 +130,7 @@ fn sort_out(
     objects: &mut Vec<ObjectInfo>,
     directories: &mut Vec<String>,
 ) -> Result<(), StoreError> {
-    // A file whose name is not UTF-8, or that no file can have, was not put here by us.
+    // A file whose name is not UTF-8, or impossible, was not put here by this store.
     let Ok(name) = String::from_utf8(entry.name) else {
         return Ok(());
     };
@@ -160,7 +160,7 @@ fn sort_out(
             key,
         }),
         FileKind::Directory => directories.push(key),
-        // Links and devices are no objects.
+        // Links and devices are not objects.
         _ => {}
     }
     Ok(())
@@ -183,10 +183,10 @@ impl Inner {
         }
     }
 
-    /// Removes an object, and the directories on the way that are empty then.
+    /// Removes an object, and the directories above it that are then empty.
     pub(super) fn delete(&self, key: &str) -> Result<(), StoreError> {
         match self.look(key)?.map(|found| found.kind()) {
-            // A directory is no object, so there is nothing to delete.
+            // A directory is not an object, so there is nothing to delete.
             None | Some(FileKind::Directory) => return Ok(()),
             Some(_) => {}
         }
@@ -198,7 +198,7 @@ impl Inner {
         let above: Vec<_> = parents(key).collect();
         for directory in above.into_iter().rev() {
             let path = self.path(directory);
-            // The first that is not empty ends it.
+            // The first directory that is not empty ends it.
             let removed = self.repeat(|s| s.order(kind::RMDIR, |b| b.string(&path)));
             if removed.is_err() {
                 break;
@@ -207,7 +207,7 @@ impl Inner {
         Ok(())
     }
 
-    /// Makes the directories above `key` that are missing.
+    /// Makes the missing directories above `key`.
     pub(super) fn make_parents(&self, key: &str) -> Result<(), StoreError> {
         let made = self.with(key, |session| {
             let tickets: Vec<_> = parents(key)
@@ -225,13 +225,13 @@ impl Inner {
             }
             Ok(made)
         })?;
-        // Most are there already, which the protocol calls a failure like any other.
+        // Most exist already, which the protocol reports as a general failure.
         for (directory, made) in parents(key).zip(made) {
             let Err(fail) = made else { continue };
             match self.look(directory)?.map(|found| found.kind()) {
                 Some(FileKind::Directory | FileKind::Symlink) => {}
                 Some(_) => return Err(self.both(key)),
-                // A deletion took it away again; the caller tries once more.
+                // A deletion removed it again; the caller tries once more.
                 None if fail.is(status::NO_SUCH_FILE) => return Ok(()),
                 None => return Err(self.error(key, fail)),
             }
@@ -239,9 +239,9 @@ impl Inner {
         Ok(())
     }
 
-    /// Has the server put the names on the way to `key` on its disk, as far as it can. All of
-    /// them, each time: one that was there already may have been made a moment ago by a writer
-    /// that has not come to its own sync.
+    /// Asks the server to sync the directory entries above `key` to its disk, as far as it can. It
+    /// syncs all of them, each time: an entry that existed already may have been made a moment ago
+    /// by a writer that has not synced it yet.
     pub(super) fn sync_parents(&self, key: &str) {
         let sync = |session: &Session| -> Result<(), Fail> {
             if !session.can.sync {
@@ -249,7 +249,7 @@ impl Inner {
             }
             let mut paths = vec![self.path("")];
             match key {
-                // The directory itself is an entry of the one above.
+                // The store's directory is itself an entry of its parent.
                 "" => {
                     paths = paths
                         .iter()
@@ -266,7 +266,7 @@ impl Inner {
                     })
                 })
                 .collect::<Result<Vec<_>, _>>()?;
-            // Some servers open no directory; then there is no more that could be done.
+            // Some servers cannot open directories; then nothing more can be done.
             let handles: Vec<_> = opening
                 .iter()
                 .filter_map(|t| session.handle(t).ok())
@@ -286,7 +286,7 @@ impl Inner {
         let _ = self.repeat(sync);
     }
 
-    /// Gives the finished file at `from` the name of `key`; both are then on the disk.
+    /// Renames the finished file at `from` to `key`; then both are on the disk.
     pub(super) fn place(
         &self,
         from: &str,
@@ -310,7 +310,7 @@ impl Inner {
             if let Fail::Cut(_) = fail {
                 self.before_retry(fail, &mut attempt)
                     .map_err(|fail| self.error(key, fail))?;
-                // It may have been done, and only the answer lost.
+                // The rename may have been carried out, and only its answer lost.
                 let gone = self
                     .with(key, |s| s.attributes(kind::LSTAT, from))?
                     .is_none();
@@ -333,8 +333,8 @@ impl Inner {
         })
     }
 
-    /// Removes unfinished objects whose writers are gone; `now` is the time of the server. Where
-    /// that is not allowed, the store can be used all the same.
+    /// Removes unfinished objects whose writers are gone. `now` is the server's time. If that is
+    /// not permitted, the store can still be used.
     pub(super) fn sweep(&self, session: &Session, now: Option<u32>) {
         let directory = self.path(INCOMING);
         let Ok(entries) = read_directory(session, &directory) else {
@@ -359,7 +359,7 @@ impl Inner {
 fn rename(session: &Session, from: &str, to: &str, if_absent: bool) -> Result<(), Fail> {
     let plain = || session.order(kind::RENAME, |b| b.string(from).string(to));
     match (if_absent, session.can.posix_rename) {
-        // It fails when the name is taken.
+        // It fails if the name exists.
         (true, _) => plain(),
         (false, true) => session.order(kind::EXTENDED, |b| {
             b.string("posix-rename@openssh.com").string(from).string(to)

@@ -1,6 +1,6 @@
-//! Sending an object: into a file of `.incoming`, many pieces under way at once, then onto the
-//! disk, then to its name. What the server has not yet said is on its disk is kept here, so that a
-//! connection that breaks, and even a server that restarts, costs nothing but time.
+//! Sends an object: into a file of `.incoming`, with many pieces under way at once, then to the
+//! disk, then to its name. Bytes are kept here until the server has confirmed that they are on its
+//! disk. So a broken connection, and even a restart of the server, costs only time.
 
 use super::incoming;
 use super::session::{Chunk, Fail, Handle, Session, Ticket};
@@ -14,26 +14,26 @@ use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// After how many bytes the server is asked to put on its disk what it has.
+/// The bytes after which the server is asked to sync the file to its disk.
 const SYNC_BYTES: u64 = 16 << 20;
 
-/// How many bytes of one upload are kept at most.
+/// The most bytes of one upload that are kept.
 const KEPT_BYTES_MAX: u64 = 48 << 20;
 
-/// A piece of the object, and where it goes.
+/// A piece of the object, and its offset.
 struct Piece {
     offset: u64,
     chunk: Chunk,
 }
 
-/// A request under way; they are answered in order.
+/// A request under way. Requests are answered in order.
 enum Flight {
     Write(Piece, Ticket),
-    /// Everything before this offset goes to the disk.
+    /// Syncs everything before this offset to the disk.
     Sync(u64, Ticket),
 }
 
-/// See [`crate::Store::put`].
+/// Implements [`crate::Store::put`].
 pub(super) fn put(
     inner: &Inner,
     key: &str,
@@ -59,7 +59,7 @@ pub(super) fn put(
     upload.finish(if_absent)
 }
 
-/// An object without its name yet; its file is removed when this is dropped.
+/// An object that has no name yet. Its file is removed when this is dropped.
 struct Upload<'a> {
     inner: &'a Inner,
     key: &'a str,
@@ -67,15 +67,15 @@ struct Upload<'a> {
     session: Arc<Session>,
     handle: Handle,
     flying: VecDeque<Flight>,
-    /// Taken by the server, and not known to be on its disk.
+    /// Pieces that the server received but may not have on its disk.
     unsynced: VecDeque<Piece>,
     kept_bytes: u64,
-    /// How far the object was handed to the connection, and how far its disk was asked for.
+    /// The offsets up to which the object was sent, and up to which a sync was requested.
     sent: u64,
     asked: u64,
-    /// Failures to go on since the last success.
+    /// Failed attempts to resume since the last success.
     attempt: u32,
-    /// Room of pieces that are safe.
+    /// Buffers of pieces that are on the disk.
     rooms: Vec<Vec<u8>>,
     placed: bool,
 }
@@ -84,7 +84,8 @@ impl<'a> Upload<'a> {
     fn begin(inner: &'a Inner, key: &'a str) -> Result<Self, StoreError> {
         let mut attempt = 0;
         loop {
-            // A new name each time: of a name whose answer was lost, nobody knows whose it is.
+            // A new name each time: if the answer was lost, it is unknown who made a file of the
+            // old name.
             let name = format!("{INCOMING}/{}", incoming::name(&inner.location())?);
             let path = inner.path(&name);
             let opened = inner.session().and_then(|session| {
@@ -117,14 +118,14 @@ impl<'a> Upload<'a> {
         }
     }
 
-    /// Room for the next piece.
+    /// A buffer for the next piece.
     fn room(&mut self) -> Vec<u8> {
         let mut room = self.rooms.pop().unwrap_or_default();
         room.clear();
         room
     }
 
-    /// Takes the next bytes of the object.
+    /// Sends the next bytes of the object.
     fn send(&mut self, bytes: Vec<u8>) -> Result<(), StoreError> {
         while self.flying.len() >= IN_FLIGHT || self.kept_bytes >= KEPT_BYTES_MAX {
             self.settle()?;
@@ -150,7 +151,7 @@ impl<'a> Upload<'a> {
                 Ok(())
             }
             Err(fail) => {
-                // It is kept, so that resuming sends it.
+                // It is kept, so resuming sends it.
                 self.unsynced.push_back(piece);
                 self.resume(fail)
             }
@@ -172,7 +173,7 @@ impl<'a> Upload<'a> {
     /// Waits for the oldest request under way.
     fn settle(&mut self) -> Result<(), StoreError> {
         let Some(flight) = self.flying.pop_front() else {
-            // Everything was taken, and room is still wanted.
+            // Everything was received, but buffers are still needed.
             return self.ask_sync();
         };
         let (Flight::Write(_, ticket) | Flight::Sync(_, ticket)) = &flight;
@@ -194,7 +195,7 @@ impl<'a> Upload<'a> {
         Ok(())
     }
 
-    /// Lets go of pieces before `until`, which are safe.
+    /// Releases pieces before `until`, which are on the disk.
     fn forget(&mut self, until: u64) {
         while self.unsynced.front().is_some_and(|p| p.offset < until)
             && let Some(piece) = self.unsynced.pop_front()
@@ -206,8 +207,8 @@ impl<'a> Upload<'a> {
         }
     }
 
-    /// Goes on over a new connection, sending again whatever is not known to be safe; or gives the
-    /// failure back.
+    /// Resumes over a new connection and sends everything again that may not be on the disk; or
+    /// returns the failure.
     fn resume(&mut self, fail: Fail) -> Result<(), StoreError> {
         let mut fail = fail;
         loop {
@@ -229,7 +230,7 @@ impl<'a> Upload<'a> {
             Flight::Sync(..) => None,
         });
         self.unsynced.extend(writes);
-        // Settled last or launched last, a piece may stand out of order.
+        // The last piece settled or launched may be out of order.
         self.unsynced
             .make_contiguous()
             .sort_unstable_by_key(|piece| piece.offset);
@@ -248,7 +249,7 @@ impl<'a> Upload<'a> {
         Ok(())
     }
 
-    /// Everything is on the disk and has the right size; then it takes its name.
+    /// Waits until everything is on the disk, checks the size, and gives the file its name.
     fn finish(mut self, if_absent: bool) -> Result<Receipt, StoreError> {
         loop {
             while !self.flying.is_empty() {
@@ -280,7 +281,7 @@ impl<'a> Upload<'a> {
         })
     }
 
-    /// Has the server put the file on its disk and close it.
+    /// Has the server sync the file to its disk and close it.
     fn secure(&self) -> Result<(), Fail> {
         if let Some(ticket) = self.session.start_sync(&self.handle)? {
             self.session.done(&ticket)?;
@@ -294,8 +295,8 @@ impl Drop for Upload<'_> {
         if self.placed {
             return;
         }
-        // What cannot be removed now is swept later. A connection that is gone is not opened
-        // for it.
+        // A file that cannot be removed now is swept later. A broken connection is not opened again
+        // for that.
         if self.session.is_open() {
             self.session.close(&self.handle);
             let asked = self.session.start(kind::REMOVE, |b| b.string(&self.path));
@@ -304,7 +305,7 @@ impl Drop for Upload<'_> {
     }
 }
 
-/// Makes an empty file for this user alone.
+/// Creates an empty file that only this user can access.
 fn create(inner: &Inner, session: &Session, path: &str) -> Result<Handle, Fail> {
     let flags = open::WRITE | open::CREATE | open::EXCLUSIVE;
     match session.open_file(path, flags) {
@@ -312,7 +313,7 @@ fn create(inner: &Inner, session: &Session, path: &str) -> Result<Handle, Fail> 
             let directory = inner.path(INCOMING);
             let made = session.order(kind::MKDIR, |b| b.string(directory).mode(0o700));
             match made {
-                // Another writer may have been quicker.
+                // Another writer may have been first.
                 Err(fail) if !fail.is(status::FAILURE) => Err(fail),
                 _ => session.open_file(path, flags),
             }
@@ -321,7 +322,7 @@ fn create(inner: &Inner, session: &Session, path: &str) -> Result<Handle, Fail> 
     }
 }
 
-/// Removes what killed writers left, the first time that something is written.
+/// Removes the leftovers of interrupted writers, when something is first written.
 fn sweep_once(inner: &Inner, session: &Session, handle: &Handle) {
     if inner.swept.swap(true, Ordering::Relaxed) {
         return;

@@ -1,8 +1,8 @@
-//! The packets of SFTP version 3 (`draft-ietf-secsh-filexfer-02`), and OpenSSH's extensions to it.
-//! Building and reading them is all that happens here; a packet that is not well formed is an
-//! error, and nothing is believed of a length before the bytes are there.
+//! The packets of SFTP version 3 (`draft-ietf-secsh-filexfer-02`), and OpenSSH's extensions. This
+//! module only builds and parses them. A malformed packet is an error, and no length is trusted
+//! before the bytes are there.
 
-/// Types of packets.
+/// The types of packets.
 pub(super) mod kind {
     pub(crate) const INIT: u8 = 1;
     pub(crate) const VERSION: u8 = 2;
@@ -28,7 +28,7 @@ pub(super) mod kind {
     pub(crate) const EXTENDED_REPLY: u8 = 201;
 }
 
-/// How a file is opened.
+/// Flags for opening a file.
 pub(super) mod open {
     pub(crate) const READ: u32 = 1;
     pub(crate) const WRITE: u32 = 2;
@@ -36,7 +36,7 @@ pub(super) mod open {
     pub(crate) const EXCLUSIVE: u32 = 32;
 }
 
-/// What a server says of a request that it did not do.
+/// The status codes of a request that was not carried out.
 pub(super) mod status {
     pub(crate) const OK: u32 = 0;
     pub(crate) const EOF: u32 = 1;
@@ -47,7 +47,7 @@ pub(super) mod status {
     pub(crate) const OP_UNSUPPORTED: u32 = 8;
 }
 
-/// Which attributes follow.
+/// Flags that tell which attributes follow.
 mod attribute {
     pub(super) const SIZE: u32 = 1;
     pub(super) const OWNER: u32 = 2;
@@ -84,17 +84,17 @@ impl Builder {
         self
     }
 
-    /// Attributes that set permissions alone.
+    /// Appends attributes that set only the permissions.
     pub(super) fn mode(self, mode: u32) -> Self {
         self.u32(attribute::PERMISSIONS).u32(mode)
     }
 
-    /// Attributes that set nothing.
+    /// Appends attributes that set nothing.
     pub(super) fn no_attributes(self) -> Self {
         self.u32(0)
     }
 
-    /// The length, the packet, and room for `more` bytes that its sender appends.
+    /// Returns the length and the packet, with capacity for `more` bytes that its sender appends.
     pub(super) fn finish(self, more: usize) -> Vec<u8> {
         let mut packet = Vec::with_capacity(4 + self.0.len());
         packet.extend_from_slice(&length(self.0.len() + more).to_be_bytes());
@@ -103,12 +103,12 @@ impl Builder {
     }
 }
 
-/// Nothing that is sent is longer than a chunk and a key.
+/// Converts a length. Nothing that is sent is longer than a chunk and a key.
 pub(super) fn length(bytes: usize) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
-/// The packet is not what the protocol says.
+/// The packet violates the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Malformed;
 
@@ -181,17 +181,17 @@ impl<'a> Parser<'a> {
     }
 }
 
-/// What a server says of a file.
+/// The attributes that a server reports about a file.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Attributes {
     pub(super) bytes: Option<u64>,
-    /// Type and permissions, as in `st_mode`.
+    /// The type and permissions, as in `st_mode`.
     pub(super) mode: Option<u32>,
-    /// Seconds since 1970.
+    /// The modification time, in seconds since 1970.
     pub(super) modified: Option<u32>,
 }
 
-/// What a file is.
+/// The type of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FileKind {
     Regular,
@@ -201,12 +201,12 @@ pub(super) enum FileKind {
 }
 
 impl Attributes {
-    /// When it was last written to, by the server's clock.
+    /// The modification time, by the server's clock.
     pub(super) fn modified_at(&self) -> Option<jiff::Timestamp> {
         jiff::Timestamp::from_second(i64::from(self.modified?)).ok()
     }
 
-    /// A server that does not say it means an ordinary file.
+    /// The type; a server that does not report it means a regular file.
     pub(super) fn kind(&self) -> FileKind {
         match self.mode.map(|mode| mode & 0o170_000) {
             Some(0o040_000) => FileKind::Directory,
@@ -228,7 +228,7 @@ pub(super) struct Entry {
     pub(super) attributes: Attributes,
 }
 
-/// What a server answers.
+/// The answer of a server.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Reply {
     Status {
@@ -236,28 +236,28 @@ pub(super) enum Reply {
         message: String,
     },
     Handle(Vec<u8>),
-    /// The packet whole; the data begin at this offset.
+    /// The whole packet, and the offset at which the data begin.
     Data(Vec<u8>, usize),
     Names(Vec<Entry>),
     Attributes(Attributes),
-    /// What an extension answers.
+    /// The answer of an extension.
     Extended(Vec<u8>),
 }
 
-/// The request that a packet answers, and the answer.
+/// Parses a packet: the id of the request that it answers, and the answer.
 pub(super) fn reply(packet: Vec<u8>) -> Parsed<(u32, Reply)> {
     let mut parser = Parser::new(&packet);
     let (kind, id) = (parser.u8()?, parser.u32()?);
     let reply = match kind {
         kind::STATUS => Reply::Status {
             code: parser.u32()?,
-            // Some servers leave the words out.
+            // Some servers omit the message.
             message: parser.text().unwrap_or_default(),
         },
         kind::HANDLE => Reply::Handle(parser.string()?.to_vec()),
         kind::DATA => {
             let count = parser.string()?.len();
-            // One byte of type, and the two numbers.
+            // One byte of type, and two numbers.
             let begins = 1 + 4 + 4;
             let mut packet = packet;
             packet.truncate(begins + count);
@@ -282,7 +282,7 @@ pub(super) fn reply(packet: Vec<u8>) -> Parsed<(u32, Reply)> {
     Ok((id, reply))
 }
 
-/// What a server can do beyond the protocol.
+/// The extensions that a server supports.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Extensions {
     pub(super) posix_rename: bool,
@@ -291,7 +291,7 @@ pub(super) struct Extensions {
     pub(super) limits: bool,
 }
 
-/// The server's version and extensions, from its answer to `INIT`.
+/// Parses the answer to `INIT`: the server's version and extensions.
 pub(super) fn version(packet: &[u8]) -> Parsed<(u32, Extensions)> {
     let mut parser = Parser::new(packet);
     if parser.u8()? != kind::VERSION {
@@ -317,7 +317,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn packets_are_what_the_protocol_says() {
+    fn packets_follow_the_protocol() {
         let packet = Builder::new(kind::OPEN)
             .u32(7)
             .string("a")
@@ -374,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_short_or_claims_too_much_is_malformed() {
+    fn truncated_or_overlong_packets_are_malformed() {
         let whole = Builder::new(kind::NAME)
             .u32(1)
             .u32(1)

@@ -1,4 +1,5 @@
-//! Networks that cut, lose and damage. Whatever they do, data is whole or there is an error.
+//! Networks that cut connections, and lose or damage data. Whatever they do, data is complete or
+//! there is an error.
 
 use super::{Noise, get, keys, s3s};
 use lifeboat_store::{PutOptions, S3Store, Store, StoreError};
@@ -11,9 +12,9 @@ const MIB: u64 = 1 << 20;
 struct Net {
     server: S3sServer,
     proxy: FaultyProxy,
-    /// Through the proxy.
+    /// The store through the proxy.
     store: S3Store,
-    /// Past it.
+    /// The store without the proxy.
     direct: S3Store,
 }
 
@@ -32,7 +33,8 @@ fn net() -> Net {
 }
 
 impl Net {
-    /// Through the proxy, with shorter pauses between attempts: for a network that does not recover.
+    /// The store through the proxy, with shorter pauses between attempts: for a network that does
+    /// not recover.
     fn impatient(&self) -> S3Store {
         s3s(&self.server, "bkt", |o| {
             o.endpoint = Some(self.proxy.endpoint());
@@ -50,7 +52,7 @@ fn put(store: &dyn Store, bytes: u64, if_absent: bool) -> Result<u64, StoreError
     Ok(receipt.bytes)
 }
 
-/// Parts that an upload left in the server's directory.
+/// The parts of uploads that are left in the server's directory.
 fn parts(server: &S3sServer) -> Vec<String> {
     let entries = std::fs::read_dir(server.data()).unwrap();
     entries
@@ -60,7 +62,7 @@ fn parts(server: &S3sServer) -> Vec<String> {
 }
 
 #[test]
-fn a_download_that_is_cut_is_taken_up_where_it_broke() {
+fn a_broken_download_resumes_where_it_broke() {
     let net = net();
     put(&net.direct, 8 * MIB, false).unwrap();
     net.proxy.set(Fault::Cut(Way::Down, MIB), 4);
@@ -73,7 +75,7 @@ fn a_download_that_is_cut_is_taken_up_where_it_broke() {
 }
 
 #[test]
-fn a_download_that_stays_cut_is_an_error_and_not_an_end() {
+fn a_download_that_keeps_breaking_is_an_error_and_not_an_end() {
     let net = net();
     put(&net.direct, 40 * MIB, false).unwrap();
     let mut reader = net.impatient().open("k", 0).unwrap();
@@ -96,7 +98,7 @@ fn an_object_replaced_while_it_is_read_is_never_mixed() {
     let mut reader = net.store.open("k", 0).unwrap();
     let other = &mut Noise::new(99, 40 * MIB);
     net.direct.put("k", other, &PutOptions::default()).unwrap();
-    // The rest must come over a new connection, to the new object.
+    // The rest must come over a new connection, which finds the new object.
     net.proxy.set(Fault::Cut(Way::Down, 0), 1);
     let mut out = Vec::new();
     let error = reader.read_to_end(&mut out).unwrap_err();
@@ -106,7 +108,7 @@ fn an_object_replaced_while_it_is_read_is_never_mixed() {
 }
 
 #[test]
-fn an_upload_that_is_cut_is_sent_again() {
+fn a_broken_upload_is_sent_again() {
     for bytes in [8 * MIB, 40 * MIB] {
         let net = net();
         net.proxy.set(Fault::Cut(Way::Up, MIB), 4);
@@ -118,7 +120,7 @@ fn an_upload_that_is_cut_is_sent_again() {
 }
 
 #[test]
-fn an_upload_that_stays_cut_is_an_error_and_leaves_nothing() {
+fn an_upload_that_keeps_breaking_is_an_error_and_leaves_nothing() {
     let net = net();
     net.proxy.set(Fault::Cut(Way::Up, MIB), i64::MAX);
     let error = put(&net.impatient(), 40 * MIB, false).unwrap_err();
@@ -127,9 +129,9 @@ fn an_upload_that_stays_cut_is_an_error_and_leaves_nothing() {
     assert_eq!(parts(&net.server), [""; 0]);
 }
 
-/// The server did the work and its answer was lost; the repetition must not be taken for a rival.
+/// The server did the work but its answer was lost; the repeat must not be taken for a rival.
 #[test]
-fn an_answer_that_is_lost_is_not_mistaken() {
+fn a_lost_answer_is_not_taken_for_a_rival() {
     for if_absent in [false, true] {
         let net = net();
         let text = "PUT /bkt/k ".to_owned();
@@ -164,12 +166,12 @@ fn data_damaged_on_its_way_is_not_confirmed() {
         assert_eq!(net.proxy.done(), 1);
         assert!(matches!(error, StoreError::Unconfirmed { .. }), "{error:?}");
         assert!(error.to_string().contains("ETag"), "{error}");
-        // The next attempt goes through.
+        // The next attempt succeeds.
         put(&net.store, bytes, false).unwrap();
     }
 }
 
-/// The next requests that contain `text` are answered like this.
+/// Answers the next requests that contain `text` with this status and code.
 fn answer(net: &Net, text: &str, status: u16, code: &str, times: i64) {
     let body = match code {
         "" => String::new(),
@@ -212,12 +214,12 @@ fn a_server_that_is_busy_is_asked_again() {
 }
 
 #[test]
-fn a_server_without_conditions_is_served_all_the_same() {
+fn a_server_without_conditional_requests_can_be_used() {
     let net = net();
     answer(&net, "if-none-match: *", 501, "NotImplemented", 1);
     put(&net.store, MIB, true).unwrap();
     assert_eq!(net.proxy.done(), 1);
-    // It was understood: the next attempt puts no condition, but still looks first.
+    // The client has learnt it: the next attempt sets no condition, but still looks first.
     answer(&net, "if-none-match: *", 501, "NotImplemented", 1);
     let error = put(&net.store, MIB, true).unwrap_err();
     assert!(matches!(error, StoreError::AlreadyExists { .. }));
@@ -227,7 +229,7 @@ fn a_server_without_conditions_is_served_all_the_same() {
 }
 
 #[test]
-fn refusals_are_called_what_they_are() {
+fn every_refusal_becomes_the_right_error() {
     let net = net();
     put(&net.direct, 10, false).unwrap();
     let refused = |status, code| {
@@ -257,10 +259,10 @@ fn refusals_are_called_what_they_are() {
     assert_eq!(get(&net.direct, "k", 0).len(), 10);
 }
 
-/// What a store is asked.
+/// A call to a store.
 type Call = fn(&S3Store) -> Result<(), StoreError>;
 
-/// Stores what no other call reads: the server takes it, and only its answer stalls.
+/// Stores an object that no other call reads: the server takes it, and only its answer stalls.
 fn put_other(store: &S3Store, bytes: u64) -> Result<(), StoreError> {
     let options = PutOptions::default();
     let put = store.put("other", &mut Noise::new(1, bytes), &options);
@@ -292,7 +294,7 @@ const CALLS: [(&str, Call); 8] = [
     ("probe", |store| store.probe()),
 ];
 
-/// Whatever is asked, and wherever the answer stops: before it, in its head, in its body.
+/// Every call, with the answer stopped at every place: before it, in its head, in its body.
 #[test]
 fn every_call_to_a_server_that_stalls_ends_in_time() {
     let server = S3sServer::start();
@@ -314,7 +316,7 @@ fn every_call_to_a_server_that_stalls_ends_in_time() {
         assert!(matches!(error, StoreError::Unreachable { .. }), "{what}");
         assert!(took < 12 * stall, "{what}");
         proxy.requests();
-        // It is not asked again at once.
+        // The server is not asked again at once.
         let again = store.stat("k").unwrap_err();
         assert!(matches!(again, StoreError::Unreachable { .. }), "{what}");
         assert_eq!(proxy.requests(), [""; 0], "{what}");
@@ -366,7 +368,7 @@ fn a_server_that_only_fails_is_given_up_in_time() {
 }
 
 #[test]
-fn what_cannot_pass_is_asked_once() {
+fn a_permanent_failure_is_not_retried() {
     let net = net();
     put(&net.direct, 10, false).unwrap();
     for (status, code) in [(404, "NoSuchKey"), (403, "AccessDenied")] {
@@ -380,7 +382,7 @@ fn what_cannot_pass_is_asked_once() {
 }
 
 #[test]
-fn a_listing_is_never_missing() {
+fn a_failed_listing_is_never_not_found() {
     let net = net();
     put(&net.direct, 10, false).unwrap();
     answer(&net, "GET /bkt", 404, "NoSuchKey", i64::MAX);

@@ -1,4 +1,4 @@
-//! What only a local disk can be asked.
+//! Tests that apply only to a local disk.
 
 use super::{Breaks, Noise, get, keys};
 use lifeboat_store::{LocalStore, PutOptions, Store, StoreError};
@@ -24,7 +24,7 @@ fn leftovers(root: &Path) -> Vec<PathBuf> {
     entries.map(|e| e.unwrap().path()).collect()
 }
 
-/// Runs one of the `child_` tests below in a process of its own.
+/// Runs one of the `child_` tests below in a separate process.
 fn child(test: &str, root: &Path, umask: &str) -> Command {
     let mut command = Command::new("/bin/sh");
     command
@@ -35,7 +35,8 @@ fn child(test: &str, root: &Path, umask: &str) -> Command {
     command
 }
 
-/// The root given to a child; `None` in the test run itself, where such a test has nothing to do.
+/// The root given to a child process; `None` in the test run itself, where such a test does
+/// nothing.
 fn child_root() -> Option<PathBuf> {
     std::env::var_os("LIFEBOAT_TEST_ROOT").map(PathBuf::from)
 }
@@ -106,7 +107,7 @@ fn symbolic_links_do_not_lead_out() {
     assert_eq!(fs::read(outside.join("secret")).unwrap(), b"secret");
     assert_eq!(fs::read_dir(&outside).unwrap().count(), 1);
 
-    // The store's own root may be a link; that is its owner's choice.
+    // The root of the store may be a link; that is its owner's choice.
     let link = directory.path().join("link");
     symlink(&root, &link).unwrap();
     put(&LocalStore::open(&link).unwrap(), "k", b"x").unwrap();
@@ -127,7 +128,7 @@ fn a_link_in_place_of_an_object_is_replaced_and_not_followed() {
 }
 
 #[test]
-fn incoming_is_no_place_for_objects() {
+fn no_object_can_lie_in_the_incoming_directory() {
     let directory = tempfile::tempdir().unwrap();
     let store = LocalStore::create(&directory.path().join("s")).unwrap();
     let invalid = |e: StoreError| matches!(e, StoreError::InvalidKey { .. });
@@ -177,7 +178,7 @@ fn a_truncated_file_is_an_error_and_not_an_end() {
 }
 
 #[test]
-fn of_racing_writers_exactly_one_wins() {
+fn exactly_one_of_racing_writers_wins() {
     let directory = tempfile::tempdir().unwrap();
     let store = LocalStore::create(&directory.path().join("s")).unwrap();
     for round in 0..50 {
@@ -241,12 +242,12 @@ fn a_killed_writer_leaves_no_object_and_its_leftovers_are_swept() {
         .unwrap();
     let mut pipe = writer.stdin.take().unwrap();
     pipe.write_all(&Noise::all(5, 3 << 20)).unwrap();
-    // More than a pipe holds has been taken, so the writer is in the middle.
+    // It has taken more than a pipe holds, so the writer is in the middle of an object.
     let under_way = leftovers(&root);
     assert_eq!(under_way.len(), 1);
     assert_eq!(mode(&under_way[0]), 0o600);
 
-    // A living writer's file is not swept.
+    // The file of a living writer is not swept.
     LocalStore::open(&root).unwrap();
     assert_eq!(leftovers(&root), under_way);
 
@@ -282,7 +283,7 @@ fn a_body_that_fails_leaves_no_file() {
     assert_eq!(leftovers(&root), Vec::<PathBuf>::new());
 }
 
-/// A file system of its own for a test; `None`, said aloud, where none can be mounted.
+/// A file system of the test's own; `None`, with a message, if none can be mounted.
 struct Mount(PathBuf);
 
 impl Mount {
@@ -316,7 +317,7 @@ impl Drop for Mount {
 }
 
 #[test]
-fn a_full_disk_is_called_full_and_keeps_what_it_has() {
+fn a_full_disk_is_reported_as_full_and_keeps_its_objects() {
     let directory = tempfile::tempdir().unwrap();
     let Some(mount) = Mount::tmpfs(&directory.path().join("m"), "size=4m") else {
         return;
@@ -329,12 +330,12 @@ fn a_full_disk_is_called_full_and_keeps_what_it_has() {
     assert!(matches!(&error, StoreError::Full { .. }), "{error:?}");
     assert_eq!(leftovers(&root), Vec::<PathBuf>::new());
     assert_eq!(keys(&store, ""), ["old"]);
-    // The space is there again.
+    // There is space again.
     put(&store, "fits", &Noise::all(2, 2 << 20)).unwrap();
 }
 
 #[test]
-fn a_read_only_disk_can_be_read_and_says_so_when_written() {
+fn a_read_only_disk_can_be_read_and_refuses_writes() {
     let directory = tempfile::tempdir().unwrap();
     let Some(mount) = Mount::tmpfs(&directory.path().join("m"), "size=4m") else {
         return;
@@ -357,7 +358,7 @@ fn a_read_only_disk_can_be_read_and_says_so_when_written() {
 }
 
 #[test]
-fn a_directory_of_somebody_else_denies() {
+fn a_directory_of_another_user_denies_access() {
     let directory = tempfile::tempdir().unwrap();
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let root = directory.path().join("s");
@@ -367,7 +368,7 @@ fn a_directory_of_somebody_else_denies() {
     if fs::metadata(&root).unwrap().uid() != 0 {
         return denied(&root);
     }
-    // Root is denied nothing, so somebody else has to ask.
+    // Root is denied nothing, so another user has to try.
     let program = directory.path().join("program");
     fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
     let status = Command::new("setpriv")

@@ -1,5 +1,5 @@
-//! What only S3 can be asked: what its refusals mean, what is kept with an object, and what an
-//! upload that fails leaves behind.
+//! Tests that apply only to S3: the meaning of refusals, what is kept with an object, and what a
+//! failed upload leaves behind.
 
 use super::{Breaks, Noise, get, keys, moto, s3s};
 use lifeboat_store::{PutOptions, S3Options, S3Store, Store, StoreError};
@@ -30,10 +30,10 @@ fn every_error(store: &S3Store) -> Vec<StoreError> {
 }
 
 #[test]
-fn a_missing_bucket_is_called_missing() {
+fn a_missing_bucket_is_reported_as_missing() {
     let (files, memory) = (S3sServer::start(), MotoServer::start());
     let mut errors = every_error(&moto(&memory, "no-such-bucket", |_| {}));
-    // Here a put would make the bucket.
+    // With `s3s-fs`, a put would make the bucket.
     let store = s3s(&files, "no-such-bucket", |_| {});
     errors.push(store.stat("k").unwrap_err());
     errors.push(store.open("k", 0).err().unwrap());
@@ -45,7 +45,7 @@ fn a_missing_bucket_is_called_missing() {
 }
 
 #[test]
-fn wrong_keys_are_called_credentials() {
+fn wrong_keys_are_reported_as_credentials() {
     let (files, memory) = (S3sServer::start(), MotoServer::start());
     files.create_bucket("bkt");
     memory.create_bucket("bkt");
@@ -75,7 +75,7 @@ const ALL: &str =
     r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}"#;
 const READ: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow",
     "Action":["s3:GetObject","s3:ListBucket"],"Resource":"*"}]}"#;
-/// A store whose keys may do what the policy says, and one object that is there already.
+/// A store whose keys have the rights of the policy, with one object that exists already.
 fn allowed(server: &MotoServer, policy: &str) -> S3Store {
     server.create_bucket("bkt");
     put(&moto(server, "bkt", |_| {}), "old", 10).unwrap();
@@ -87,7 +87,7 @@ fn allowed(server: &MotoServer, policy: &str) -> S3Store {
 }
 
 #[test]
-fn a_store_that_may_only_be_read_denies_and_can_be_read() {
+fn a_read_only_key_reads_and_is_denied_writes() {
     let server = MotoServer::start();
     let store = allowed(&server, READ);
     assert_eq!(get(&store, "old", 0), Noise::all(1, 10));
@@ -103,8 +103,8 @@ fn a_store_that_may_only_be_read_denies_and_can_be_read() {
 }
 
 #[test]
-fn an_endpoint_that_cannot_be_reached_says_so_soon() {
-    // Nobody listens; the name does not exist; somebody listens and never answers.
+fn an_unreachable_endpoint_is_reported_soon() {
+    // Nobody listens; the name does not exist; a server listens and never answers.
     let closed = TcpListener::bind("127.0.0.1:0").unwrap();
     let refused = format!("http://{}", closed.local_addr().unwrap());
     drop(closed);
@@ -160,7 +160,7 @@ fn storage_class_and_encryption_are_kept_with_the_object() {
             assert!(get(&store, "k", 0) == Noise::all(1, bytes));
         }
     }
-    // Asked for nothing, nothing is sent: the bucket's own settings hold.
+    // Without these options nothing is sent, so the bucket's own settings apply.
     put(&moto(&server, "bkt", |_| {}), "plain", 10).unwrap();
     let head = server.request("HEAD", "/bkt/plain", &[], b"");
     assert_eq!(head.header("x-amz-storage-class"), None);
@@ -169,7 +169,7 @@ fn storage_class_and_encryption_are_kept_with_the_object() {
 }
 
 #[test]
-fn parts_are_equal_but_for_the_last() {
+fn all_parts_but_the_last_are_equal() {
     let server = MotoServer::start();
     server.create_bucket("bkt");
     let store = moto(&server, "bkt", |_| {});
@@ -203,7 +203,7 @@ fn an_upload_that_fails_leaves_no_parts() {
 }
 
 #[test]
-fn a_reader_that_is_dropped_early_is_no_burden() {
+fn a_reader_may_be_dropped_early() {
     let server = S3sServer::start();
     server.create_bucket("bkt");
     let store = s3s(&server, "bkt", |_| {});
@@ -250,7 +250,7 @@ fn child_in_a_misleading_environment() {
 }
 
 #[test]
-fn keys_show_nowhere() {
+fn keys_are_never_shown() {
     let options = S3Options {
         bucket: "bkt".to_owned(),
         endpoint: Some("https://user:endpoint-secret@s3.example.org/".to_owned()),
@@ -307,7 +307,7 @@ fn a_versioned_bucket_gives_each_object_its_version() {
     server.version("kept");
     let versioned = moto(&server, "kept", |_| {});
     let mut versions: Vec<String> = Vec::new();
-    // One request, and one in parts.
+    // One upload in one request, and one in parts.
     for bytes in [10, 10, 20 * MIB] {
         let receipt = stored(&versioned, "object", bytes);
         assert_eq!(receipt.bytes, bytes);

@@ -1,4 +1,4 @@
-//! SFTP against OpenSSH's servers: the one within `sshd`, and the program beside it with every
+//! SFTP with OpenSSH's servers: the one within `sshd`, and the separate program with every
 //! extension of the protocol switched off.
 
 use super::{Noise, get, keys, suite};
@@ -14,10 +14,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// Where Debian keeps OpenSSH's program.
+/// The path of OpenSSH's program on Debian.
 const SERVER: &str = "/usr/lib/openssh/sftp-server";
 
-/// Servers of several kinds, by the name of a subsystem.
+/// Starts servers of several kinds, each selected by the name of a subsystem.
 pub fn server() -> SshServer {
     let bare = format!(
         "Subsystem bare {SERVER} -P posix-rename,statvfs,fstatvfs,hardlink,fsync,lsetstat,limits,expand-path,copy-data,home-directory,users-groups-by-id"
@@ -29,7 +29,7 @@ pub fn server() -> SshServer {
     SshServer::start_with(&[&bare, &noisy, &nobody, mute])
 }
 
-/// Connections by the system's `ssh`.
+/// Connects with the system's `ssh`.
 #[derive(Clone)]
 pub struct Ssh {
     pub config: PathBuf,
@@ -37,7 +37,8 @@ pub struct Ssh {
     pub port: u16,
     pub subsystem: &'static str,
     pub opened: Arc<AtomicUsize>,
-    /// The answer to the next packet that contains this is lost, and the connection with it.
+    /// If set, the answer to the next packet that contains this text is lost, and the connection
+    /// with it.
     pub lose_answer_to: Arc<Mutex<Option<&'static str>>>,
 }
 
@@ -149,7 +150,7 @@ struct Receiving<R> {
 impl<R: Read> Read for Receiving<R> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let n = self.inner.read(buffer)?;
-        // What came was done; nobody will hear of it.
+        // The request was carried out, but its answer is lost.
         Ok(if self.lost.load(Ordering::SeqCst) {
             0
         } else {
@@ -176,7 +177,7 @@ pub fn put(store: &dyn Store, key: &str, bytes: &[u8]) -> Result<u64, StoreError
     Ok(receipt.bytes)
 }
 
-/// Unfinished objects in a store's directory.
+/// The unfinished objects in a store's directory.
 pub fn unfinished(root: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(root.join(".incoming")) else {
         return Vec::new();
@@ -212,7 +213,7 @@ fn sftp_without_extensions_conforms() {
 }
 
 #[test]
-fn what_sftp_writes_is_private_whole_and_nothing_else() {
+fn sftp_writes_private_complete_files_and_nothing_else() {
     let server = server();
     let root = server.sftp_root().join("s");
     let ssh = Ssh::to(&server);
@@ -224,7 +225,7 @@ fn what_sftp_writes_is_private_whole_and_nothing_else() {
     assert_eq!(mode(&root.join("a/b/c")), 0o600);
     assert_eq!(unfinished(&root), Vec::<PathBuf>::new());
     assert_eq!(ssh.opened.load(Ordering::SeqCst), 1);
-    // What others put there is no object, or has no key.
+    // What others put there is not an object, or has no key.
     fs::write(root.join(std::ffi::OsStr::new("plain")), "x").unwrap();
     use std::os::unix::ffi::OsStrExt;
     fs::write(root.join(std::ffi::OsStr::from_bytes(b"bad-\xff")), "x").unwrap();
@@ -233,7 +234,7 @@ fn what_sftp_writes_is_private_whole_and_nothing_else() {
     assert_eq!(keys(&store, ""), ["a/b/c", "plain"]);
     let error = store.open("link", 0).err().unwrap();
     assert!(matches!(error, StoreError::Denied { .. }), "{error:?}");
-    // The last deletion takes the directories with it.
+    // The last deletion removes the directories, too.
     store.delete("a/b/c").unwrap();
     assert!(!root.join("a").exists());
     for error in [
@@ -253,7 +254,7 @@ fn what_sftp_writes_is_private_whole_and_nothing_else() {
 }
 
 #[test]
-fn a_directory_that_cannot_be_is_missing() {
+fn an_impossible_directory_is_reported_as_missing() {
     let server = server();
     let ssh = Ssh::to(&server);
     let below = server.sftp_root().join("no/where");
@@ -299,7 +300,7 @@ fn a_login_that_may_not_write_is_denied() {
     }
 }
 
-/// A mounted file system, unmounted when dropped; `None` where one may not mount.
+/// A mounted file system, unmounted when dropped; `None` if mounting is not permitted.
 struct Mount(PathBuf);
 
 impl Mount {
@@ -321,7 +322,7 @@ impl Drop for Mount {
 }
 
 #[test]
-fn a_full_and_a_read_only_disk_are_called_so() {
+fn full_and_read_only_disks_are_reported_as_such() {
     let server = server();
     let Some(mount) = Mount::tmpfs(&server.sftp_root().join("m"), "size=6m") else {
         return;
@@ -335,7 +336,7 @@ fn a_full_and_a_read_only_disk_are_called_so() {
     assert!(matches!(&error, StoreError::Full { .. }), "{error:?}");
     assert_eq!(unfinished(&root), Vec::<PathBuf>::new());
     assert_eq!(keys(&store, ""), ["old"]);
-    // The space is there again.
+    // There is space again.
     put(&store, "fits", &Noise::all(2, 2 << 20)).unwrap();
     let status = Command::new("mount")
         .args(["-o", "remount,ro"])

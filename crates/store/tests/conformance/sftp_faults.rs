@@ -1,5 +1,5 @@
-//! Connections to an SFTP server that break, freeze and lie. Whatever they do, data is whole or
-//! there is an error, in bounded time.
+//! Connections to an SFTP server that break, freeze or send garbage. Whatever they do, data is
+//! complete or there is an error, in bounded time.
 
 use super::sftp::{Ssh, put, server, store, unfinished};
 use super::{Noise, get, keys};
@@ -20,9 +20,9 @@ struct Net {
     root: PathBuf,
     proxy: FaultyProxy,
     ssh: Ssh,
-    /// Through the proxy.
+    /// The store through the proxy.
     store: SftpStore,
-    /// Past it.
+    /// The store without the proxy.
     direct: SftpStore,
 }
 
@@ -49,7 +49,8 @@ fn net() -> Net {
 }
 
 impl Net {
-    /// Through the proxy, with shorter pauses between attempts: for a network that does not recover.
+    /// The store through the proxy, with shorter pauses between attempts: for a network that does
+    /// not recover.
     fn impatient(&self) -> SftpStore {
         store(&self.ssh, &self.root, |o| o.stall = Duration::from_secs(2))
     }
@@ -65,7 +66,7 @@ fn put_noise(store: &dyn Store, bytes: u64, if_absent: bool) -> Result<u64, Stor
 }
 
 #[test]
-fn an_upload_that_is_cut_goes_on() {
+fn a_broken_upload_resumes() {
     for subsystem in ["sftp", "bare"] {
         let net = net();
         let ssh = Ssh {
@@ -81,7 +82,7 @@ fn an_upload_that_is_cut_goes_on() {
     }
 }
 
-/// The bytes stop for a while, during which the connection goes away.
+/// A body that pauses for a while, during which the connection breaks.
 struct Pausing<'a> {
     data: Noise,
     at: u64,
@@ -102,7 +103,7 @@ impl Read for Pausing<'_> {
 }
 
 #[test]
-fn a_server_that_is_killed_half_way_costs_only_time() {
+fn a_server_killed_during_an_upload_costs_only_time() {
     let net = net();
     let cut = || {
         net.server.kill_connections();
@@ -123,7 +124,7 @@ fn a_server_that_is_killed_half_way_costs_only_time() {
 }
 
 #[test]
-fn an_upload_that_stays_cut_is_an_error_and_leaves_nothing_to_see() {
+fn an_upload_that_keeps_breaking_is_an_error_and_leaves_nothing_visible() {
     let net = net();
     let store = net.impatient();
     put(&store, "first", b"x").unwrap();
@@ -134,7 +135,7 @@ fn an_upload_that_stays_cut_is_an_error_and_leaves_nothing_to_see() {
 }
 
 #[test]
-fn what_writers_that_are_gone_left_is_swept() {
+fn leftovers_of_dead_writers_are_swept() {
     let net = net();
     put(&net.direct, "first", b"x").unwrap();
     let incoming = net.root.join(".incoming");
@@ -142,7 +143,7 @@ fn what_writers_that_are_gone_left_is_swept() {
         fs::write(incoming.join(name), "half").unwrap();
         incoming.join(name)
     };
-    // A live one shows what names look like here.
+    // A living writer shows what names look like here.
     struct Look<'a>(&'a PathBuf, Option<String>);
     impl Read for Look<'_> {
         fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
@@ -176,7 +177,7 @@ fn what_writers_that_are_gone_left_is_swept() {
 }
 
 #[test]
-fn a_download_that_is_cut_is_taken_up_where_it_broke() {
+fn a_broken_download_resumes_where_it_broke() {
     let net = net();
     put_noise(&net.direct, 40 * MIB, false).unwrap();
     net.proxy.set(Fault::Cut(Way::Down, 5 * MIB), 4);
@@ -189,7 +190,7 @@ fn a_download_that_is_cut_is_taken_up_where_it_broke() {
 }
 
 #[test]
-fn a_download_that_stays_cut_is_an_error_and_not_an_end() {
+fn a_download_that_keeps_breaking_is_an_error_and_not_an_end() {
     let net = net();
     put_noise(&net.direct, 40 * MIB, false).unwrap();
     let mut reader = net.impatient().open("d/k", 0).unwrap();
@@ -221,7 +222,7 @@ fn an_object_that_changes_while_it_is_read_is_never_mixed() {
     );
     assert!(error.to_string().contains("changed meanwhile"), "{error}");
 
-    // A file that is cut short while it is read is no shorter object.
+    // A file that is truncated while it is read is not a shorter object.
     let mut reader = net.direct.open("d/k", 0).unwrap();
     let file = fs::File::options()
         .write(true)
@@ -232,9 +233,9 @@ fn an_object_that_changes_while_it_is_read_is_never_mixed() {
     assert_eq!(error.kind(), std::io::ErrorKind::UnexpectedEof, "{error}");
 }
 
-/// The server did the work and its answer was lost; the repetition must not be taken for a rival.
+/// The server did the work but its answer was lost; the repeat must not be taken for a rival.
 #[test]
-fn an_answer_that_is_lost_is_not_mistaken() {
+fn a_lost_answer_is_not_taken_for_a_rival() {
     for if_absent in [false, true] {
         for text in ["s/d/k", "s/.incoming/", "fsync@openssh.com"] {
             let net = net();
@@ -269,8 +270,8 @@ fn a_server_that_freezes_is_given_up_in_time() {
         asking.elapsed()
     );
     net.server.thaw_connections();
-    // One that was given up is not asked again at once: a thousand objects would cost a thousand
-    // times as long.
+    // A server that was given up is not asked again at once: a thousand objects would take a
+    // thousand times as long.
     let asking = Instant::now();
     let again = uploading.stat("d/k").unwrap_err();
     assert!(matches!(again, StoreError::Unreachable { .. }), "{again:?}");
@@ -303,7 +304,7 @@ fn a_server_that_freezes_is_given_up_in_time() {
 }
 
 #[test]
-fn a_server_that_speaks_something_else_is_told_from_one_that_is_silent() {
+fn a_server_with_another_protocol_is_told_from_a_silent_one() {
     let net = net();
     let told = |subsystem| {
         let ssh = Ssh {
@@ -326,7 +327,7 @@ fn a_server_that_speaks_something_else_is_told_from_one_that_is_silent() {
 }
 
 #[test]
-fn many_cuts_in_one_life_are_survived() {
+fn one_store_survives_many_broken_connections() {
     let net = net();
     for n in 0..4 {
         put(&net.store, &format!("k{n}"), b"x").unwrap();

@@ -1,4 +1,4 @@
-//! What every store must do.
+//! The tests that every store must pass.
 
 use super::{Breaks, Noise, get, keys};
 use lifeboat_store::{PutOptions, Receipt, Store, StoreError};
@@ -42,8 +42,8 @@ const CASES: &[Case] = &[
     ("proves itself and leaves no trace", proves_itself),
 ];
 
-/// Asks everything of stores that `make` makes, each empty; but not what the server beneath is
-/// known not to do.
+/// Runs all tests on empty stores that `make` makes, except those that the server beneath is known
+/// to fail.
 pub fn run(make: &dyn Fn() -> Box<dyn Store>, except: &[&str]) {
     for name in except {
         assert!(CASES.iter().any(|(n, _)| n == name), "no case {name}");
@@ -90,7 +90,7 @@ fn puts_whole_and_gives_parts(store: Arc<dyn Store>) {
     assert!(part("p/whole", 0, 20 * MIB) == bytes);
     assert_eq!(part("p/whole", 5_000_000, 7), bytes[5_000_000..5_000_007]);
     assert_eq!(part("p/whole", 20 * MIB - 3, 3), bytes[bytes.len() - 3..]);
-    // As much as there is.
+    // Only as many bytes as there are.
     assert_eq!(part("p/whole", 20 * MIB - 3, 9), bytes[bytes.len() - 3..]);
     assert!(part("p/whole", MIB, u64::MAX) == bytes[1 << 20..]);
     assert!(part("p/whole", 20 * MIB, 9).is_empty());
@@ -114,10 +114,10 @@ fn puts_gets_and_replaces(store: Arc<dyn Store>) {
     let listed = store.list("").unwrap();
     assert_eq!(listed.len(), 1);
     assert_eq!((listed[0].key.as_str(), listed[0].bytes), ("a/b/c.txt", 7));
-    // A server may tell the fraction of a second in the one answer and not in the other.
+    // A server may report the fraction of a second in one answer and not in the other.
     let second = |at: Option<jiff::Timestamp>| at.map(|at| at.as_second());
     assert_eq!(second(listed[0].modified), second(found.modified));
-    // The servers of these tests go by the same clock.
+    // The servers of these tests use the same clock.
     let age = found
         .modified
         .map_or(0, |at| jiff::Timestamp::now().as_second() - at.as_second());
@@ -153,7 +153,7 @@ fn says_what_is_absent(store: Arc<dyn Store>) {
     }
 }
 
-/// Whatever lies beneath, `dir` is no object, and nothing is beneath an object.
+/// In every store, `dir` is not an object, and nothing lies below an object.
 fn has_no_directories(store: Arc<dyn Store>) {
     put(&*store, "dir/object", b"x").unwrap();
     for key in ["dir", "dir/object/below"] {
@@ -280,7 +280,7 @@ fn refuses_bad_keys(store: Arc<dyn Store>) {
     assert_eq!(keys(&*store, ""), [""; 0]);
 }
 
-/// Compares as it reads, so that a failure is not forty megabytes of text.
+/// Compares while reading, so that a failure does not print forty megabytes.
 fn assert_holds(store: &dyn Store, key: &str, mut expected: Noise, bytes: u64) {
     assert_eq!(store.stat(key).unwrap().unwrap().bytes, bytes);
     let mut reader = store.open(key, 0).unwrap();
@@ -363,7 +363,7 @@ fn if_absent_never_replaces(store: Arc<dyn Store>) {
     assert_eq!(get(&*store, "once", 0), b"new");
 }
 
-/// A body that says when it is first read, and goes on when it is told to.
+/// A body that reports when it is first read, and waits until told to go on.
 struct Held {
     begun: mpsc::Sender<()>,
     go: mpsc::Receiver<()>,
@@ -382,7 +382,7 @@ impl Read for Held {
     }
 }
 
-/// Two writers, both past the first look: the one that finishes first wins, the other is told.
+/// Two writers, both past the first check: the first to finish wins, and the other gets an error.
 fn first_finish_wins(store: Arc<dyn Store>) {
     for bytes in [1000, 20 * MIB] {
         let key = format!("race-{bytes}");

@@ -1,4 +1,4 @@
-//! Listing a bucket, page after page; the next page is on its way while one is used.
+//! Lists a bucket page by page. The next page is requested while one is used.
 
 use super::{Ask, Bucket, Inner, persist, status, xml};
 use crate::StoreError;
@@ -10,26 +10,26 @@ use jiff::Timestamp;
 use std::sync::Arc;
 use tokio::sync::mpsc::{Receiver, channel};
 
-/// Pages that may wait to be used.
+/// The pages that may wait to be used.
 const PAGES_AHEAD: usize = 1;
-/// How many objects are asked for at a time. Most servers give a thousand whatever is asked; for
-/// those that walk a directory for each page, more at a time is what makes a listing possible.
+/// The objects requested per page. Most servers return a thousand at most. For servers that walk a
+/// directory for each page, a listing is feasible only with large pages.
 const PAGE_OBJECTS: u32 = 50_000;
 
-/// What a listing says of an object.
+/// An object in a listing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Listed {
-    /// Its key.
+    /// The key.
     pub key: Vec<u8>,
-    /// Its size in bytes.
+    /// The size in bytes.
     pub bytes: u64,
-    /// Its ETag without quotes; empty where the server gives none.
+    /// The ETag without quotes; empty if the server gives none.
     pub etag: String,
-    /// When it was last modified, in seconds since 1970.
+    /// The time of the last modification, in seconds since 1970.
     pub modified: i64,
 }
 
-/// Pages of a listing, in the server's order (which is that of the keys' bytes on most).
+/// A listing, in the server's order (on most servers, the byte order of keys).
 pub struct Listing {
     pages: Receiver<Result<Vec<Listed>, StoreError>>,
     ended: bool,
@@ -54,14 +54,14 @@ impl Bucket {
                     .unwrap_or_else(|| Err(stopped()));
                 let page = match answer {
                     Ok(page) => page,
-                    // Perhaps a server that minds being asked for more than it gives.
+                    // Perhaps the server refuses requests for more objects than it returns.
                     Err(error) if most.is_some() && matches!(status(&error), Some(400 | 501)) => {
                         most = None;
                         continue;
                     }
                     Err(error) => {
                         let error = inner.error(&error, &prefix);
-                        // If nobody listens, nobody wants to know.
+                        // If the receiver is gone, the error no longer matters.
                         let _ = sender.send(Err(error)).await;
                         return;
                     }
@@ -72,7 +72,7 @@ impl Bucket {
                 }
                 match next {
                     None => {
-                        // An empty page is the end: a channel that only closes is not.
+                        // An empty page marks the end: a channel that merely closes does not.
                         let _ = sender.send(Ok(Vec::new())).await;
                         return;
                     }
@@ -86,7 +86,7 @@ impl Bucket {
         })
     }
 
-    /// Whether the bucket can be listed; its first objects.
+    /// Returns the first objects; fails if the bucket cannot be listed.
     pub fn peek(&self, prefix: &[u8]) -> Result<Vec<Listed>, StoreError> {
         let wanted = prefix.to_vec();
         self.wait(prefix, move |inner| {

@@ -1,9 +1,9 @@
-//! A bucket as it is: keys of any bytes, metadata, tags and versions, which a [`crate::Store`] has
-//! none of. For reading what others put there, and for putting it back.
+//! A bucket with everything that a [`crate::Store`] does not have: keys of any bytes, metadata,
+//! tags and versions. It serves to read what others put there, and to put it back.
 //!
-//! Guarantees: requests are signed over the very bytes of a key; every wait and every retry is
-//! bounded; a listing ends in an error, never early; a piece of an object is whole, and of the
-//! version that was asked for. It holds no more of an object than one piece.
+//! Guarantees: requests are signed over the exact bytes of a key. Every wait and every retry is
+//! bounded. A listing that is not complete ends in an error. A piece of an object is complete, and
+//! belongs to the version that was requested. No more of an object than one piece is in memory.
 
 mod list;
 mod objects;
@@ -37,21 +37,21 @@ pub struct Bucket {
 struct Inner {
     http: Http,
     signer: Signer,
-    /// `https://host:port`.
+    /// The URL of the server: `https://host:port`.
     base: String,
     host: String,
-    /// `/bucket`, or nothing where the host names the bucket.
+    /// The path of the bucket: `/bucket`, or empty if the host names the bucket.
     path: String,
     location: String,
     ending: Ending,
 }
 
-/// One request, before it is signed.
+/// A request that is not signed yet.
 #[derive(Clone, Default)]
 struct Ask {
     method: Method,
     key: Vec<u8>,
-    /// In the order of the names; values are not encoded yet.
+    /// Parameters in order of name; values are not encoded yet.
     query: Vec<(&'static str, Vec<u8>)>,
     headers: Vec<(String, String)>,
     body: Bytes,
@@ -66,8 +66,8 @@ impl fmt::Debug for Bucket {
 }
 
 impl Bucket {
-    /// Prepares a client; no request is sent. The options' prefix takes part in the location only:
-    /// keys here are whole. Both keys must be given.
+    /// Prepares a client; no request is sent. The options' prefix is used for the location only:
+    /// keys here are complete. Both keys must be given.
     pub fn open(options: &S3Options) -> Result<Self, StoreError> {
         let location = location(options);
         let other = |detail: String| StoreError::Other {
@@ -98,12 +98,12 @@ impl Bucket {
         })
     }
 
-    /// Where it is, for people.
+    /// The location, for people.
     pub fn location(&self) -> &str {
         &self.inner.location
     }
 
-    /// Waits for something asked of the server, tried again while its failure may pass.
+    /// Waits for a request to finish, and repeats it while its failure may be temporary.
     fn wait<T, F, W>(&self, key: &[u8], work: W) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -113,7 +113,7 @@ impl Bucket {
         self.wait_for(self.inner.ending.work(), key, work)
     }
 
-    /// The same for work of either kind.
+    /// Waits in the same way, with the kind of wait given.
     fn wait_for<T, F, W>(&self, wait: Wait, key: &[u8], work: W) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -129,7 +129,7 @@ impl Bucket {
 }
 
 impl Inner {
-    /// Signs and sends a request; an answer that is no success is an error.
+    /// Signs and sends a request. An answer that is not a success is an error.
     async fn send(&self, ask: &Ask) -> Result<Response<HttpBody>, opendal::Error> {
         let failed = |what: String| opendal::Error::new(opendal::ErrorKind::Unexpected, what);
         let mut path = self.path.clone();
@@ -173,7 +173,7 @@ impl Inner {
         self.http.fetch(request).await
     }
 
-    /// Sends a request and reads its answer whole; for small answers.
+    /// Sends a request and reads the whole answer into memory; for small answers.
     async fn ask(&self, ask: &Ask) -> Result<(HeaderMap, Bytes), opendal::Error> {
         let answer = self.send(ask).await?;
         let (parts, mut body) = answer.into_parts();
@@ -190,7 +190,7 @@ impl Inner {
     }
 }
 
-/// Tries again, a few times and ever later, what fails in a way that may pass.
+/// Repeats work whose failure may be temporary, a few times with growing delays.
 pub(super) async fn persist<T, F, W>(work: W) -> Result<T, opendal::Error>
 where
     F: Future<Output = Result<T, opendal::Error>>,
@@ -214,7 +214,8 @@ fn status(error: &opendal::Error) -> Option<u16> {
     refusal(error).map(|r| r.status)
 }
 
-/// Whether the way to the key survives a URL: a component of dots alone is taken for a step.
+/// Returns whether the key survives in the path of a URL: a component of dots alone would be
+/// resolved.
 fn has_no_steps(key: &[u8]) -> bool {
     !key.split(|b| *b == b'/')
         .any(|part| part == b"." || part == b"..")

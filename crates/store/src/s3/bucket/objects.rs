@@ -1,4 +1,4 @@
-//! Reading objects: piece by piece, several requests at a time, in the order they were asked for.
+//! Reads objects piece by piece, with several requests at a time, in the order of the requests.
 
 use super::{Ask, Bucket, Inner, persist, status, xml};
 use crate::StoreError;
@@ -11,73 +11,73 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::mpsc::{Receiver, channel};
 
-/// What an object carries beside its bytes and tags.
+/// The attributes of an object besides its bytes and tags.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Attributes {
-    /// `content-type`, `cache-control`, `content-encoding`, `content-disposition`,
-    /// `content-language`, `expires` and `x-amz-website-redirect-location`, those that are there.
+    /// Those of `content-type`, `cache-control`, `content-encoding`, `content-disposition`,
+    /// `content-language`, `expires` and `x-amz-website-redirect-location` that are set.
     pub headers: BTreeMap<String, String>,
-    /// What follows `x-amz-meta-`.
+    /// User metadata, by the part of the name after `x-amz-meta-`.
     pub metadata: BTreeMap<String, String>,
 }
 
-/// What a server says of an object when it is asked for it.
+/// The facts that a server reports about an object.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Head {
-    /// Size of the whole object.
+    /// The size of the whole object.
     pub bytes: u64,
-    /// Without quotes.
+    /// The ETag, without quotes.
     pub etag: String,
-    /// Seconds since 1970.
+    /// The modification time, in seconds since 1970.
     pub modified: i64,
-    /// Its version, in a bucket that keeps them.
+    /// The version, in a bucket that keeps versions.
     pub version: Option<String>,
-    /// What it carries.
+    /// The attributes.
     pub attributes: Attributes,
-    /// How many tags it has.
+    /// The number of tags.
     pub tags: u32,
 }
 
-/// A piece of an object that is asked for.
+/// A request for a piece of an object.
 #[derive(Debug, Clone)]
 pub struct Wanted {
-    /// Its key.
+    /// The key.
     pub key: Vec<u8>,
-    /// Only this version of it, by ETag.
+    /// The ETag of the only acceptable version.
     pub etag: Option<String>,
-    /// First byte and length; the whole object when absent.
+    /// The first byte and the length; `None` for the whole object.
     pub range: Option<(u64, u64)>,
-    /// An answer longer than this is refused as changed.
+    /// The longest acceptable answer. A longer one counts as changed.
     pub bytes_max: u64,
 }
 
 /// A piece of an object.
 #[derive(Debug, Clone)]
 pub struct Piece {
-    /// The object that it is a piece of.
+    /// The object to which it belongs.
     pub head: Head,
-    /// Its tags, asked for with the first piece only.
+    /// The tags, requested with the first piece only.
     pub tags: BTreeMap<String, String>,
     /// The bytes.
     pub bytes: Bytes,
 }
 
-/// What became of a piece that was asked for.
+/// The outcome of a request for a piece.
 #[derive(Debug)]
 pub enum Fetched {
-    /// It is here.
+    /// The piece.
     Piece(Piece),
-    /// The object is another one now.
+    /// The object has been replaced by another.
     Changed,
-    /// There is no such object any more.
+    /// The object no longer exists.
     Gone,
-    /// This one cannot be had, in these words; others may.
+    /// The server refused this object, with this text; others may be readable.
     Refused(String),
     /// The bucket cannot be read.
     Failed(StoreError),
 }
 
-/// Pieces in the order they were asked for.
+/// The requested pieces, in order.
 pub struct Pieces {
     receiver: Receiver<Fetched>,
 }
@@ -91,7 +91,7 @@ impl Iterator for Pieces {
 }
 
 impl Bucket {
-    /// Asks for pieces, `parallel` at a time, and hands them out in order. Memory is bounded by
+    /// Requests pieces, `parallel` at a time, and returns them in order. Memory is bounded by
     /// `parallel` times the longest piece.
     pub fn fetch(
         &self,
@@ -103,7 +103,7 @@ impl Bucket {
         runtime::start(&self.inner.location, async move {
             let asked = futures::stream::iter(wanted).map(|wanted| {
                 let inner = Arc::clone(&inner);
-                // A task of its own, so that two processors share the work.
+                // A separate task, so that two processors share the work.
                 let task = tokio::spawn(async move { inner.piece(&wanted).await });
                 async move {
                     task.await.unwrap_or_else(|e| {
@@ -124,7 +124,7 @@ impl Bucket {
         Ok(Pieces { receiver })
     }
 
-    /// What the server says of an object; `None` when there is none.
+    /// Returns what the server reports about an object; `None` if there is no such object.
     pub fn head(&self, key: &[u8]) -> Result<Option<Head>, StoreError> {
         self.check_key(key)?;
         let ask = Ask {
@@ -145,7 +145,7 @@ impl Bucket {
         Ok(found)
     }
 
-    /// The tags of an object.
+    /// Returns the tags of an object.
     pub fn tags(&self, key: &[u8]) -> Result<BTreeMap<String, String>, StoreError> {
         self.check_key(key)?;
         let own = key.to_vec();
@@ -166,7 +166,7 @@ impl Bucket {
     }
 }
 
-/// Why a key with such components cannot be asked for.
+/// The reason why a key with such components cannot be requested.
 pub(super) const DOTS: &str =
     "a component of its key is `.` or `..`, which is taken for a step in the path through a proxy";
 
@@ -194,7 +194,7 @@ impl Inner {
         }
     }
 
-    /// `None` when the answer is longer than was asked for.
+    /// Gets a piece; `None` if the answer is longer than requested.
     async fn get(&self, wanted: &Wanted) -> Result<Option<Piece>, opendal::Error> {
         let mut headers = Vec::new();
         if let Some(etag) = &wanted.etag {
@@ -262,7 +262,7 @@ impl Inner {
     }
 }
 
-/// Headers of an object that are kept as they are.
+/// The headers of an object that are kept as they are.
 const KEPT: [&str; 7] = [
     "content-type",
     "cache-control",
@@ -288,7 +288,7 @@ fn head(headers: &HeaderMap) -> Head {
             .get(name)
             .map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned())
     };
-    // `bytes 0-9/1234`: the size of the whole is behind the slash.
+    // The total size follows the slash, as in `bytes 0-9/1234`.
     let whole = text("content-range").and_then(|r| r.rsplit_once('/')?.1.parse().ok());
     let modified = text("last-modified")
         .and_then(|t| jiff::fmt::rfc2822::parse(&t).ok())

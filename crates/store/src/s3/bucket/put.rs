@@ -1,4 +1,4 @@
-//! Putting objects back: with what they carried, in one request or in parts.
+//! Puts objects back with their attributes, in one request or in parts.
 
 use super::objects::Attributes;
 use super::{Ask, Bucket, xml};
@@ -11,25 +11,25 @@ use http::Method;
 use std::collections::BTreeMap;
 use std::io::Read;
 
-/// The size of a part, unless the object would then need too many.
+/// The size of a part, unless the object would then need too many parts.
 const PART_BYTES: u64 = 8 << 20;
-/// Parts planned for at most; S3 takes 10,000.
+/// The most parts to plan for; S3 accepts 10,000.
 const PARTS_PLANNED: u64 = 9_000;
 
-/// What is put beside the bytes.
+/// An object to put, apart from its bytes.
 #[derive(Debug, Clone, Default)]
 pub struct Putting {
-    /// About how many bytes will come.
+    /// The approximate number of bytes.
     pub bytes: u64,
-    /// What the object is to carry.
+    /// The attributes of the object.
     pub attributes: Attributes,
-    /// Its tags.
+    /// The tags.
     pub tags: BTreeMap<String, String>,
 }
 
 impl Bucket {
-    /// Stores `body`, read to its end, as the object `key`, replacing what is there. Nothing is
-    /// visible before all of it arrived; an error of the body aborts it.
+    /// Stores `body`, read to its end, as the object `key`, and replaces an existing object.
+    /// Nothing is visible before all of it has arrived. An error of the body aborts it.
     pub fn put(
         &self,
         key: &[u8],
@@ -54,7 +54,7 @@ impl Bucket {
         let upload = self.begin(key, headers)?;
         let sent = self.send_parts(key, &upload, first, body, part_bytes);
         if sent.is_err() {
-            // Should this fail too, the bucket's lifecycle rules are what is left.
+            // If this fails too, only the bucket's lifecycle rules remove the parts.
             let abort = Ask {
                 method: Method::DELETE,
                 key: key.to_vec(),
@@ -66,7 +66,7 @@ impl Bucket {
         sent
     }
 
-    /// Removes an object; removing one that is not there is no error.
+    /// Removes an object. It is no error if there is none.
     pub fn delete(&self, key: &[u8]) -> Result<(), StoreError> {
         self.check_key(key)?;
         self.tell(Ask {
@@ -77,7 +77,7 @@ impl Bucket {
         .map(drop)
     }
 
-    /// Sends a request and returns the ETag and the body of the answer.
+    /// Sends a request, and returns the ETag and the body of the answer.
     fn tell(&self, ask: Ask) -> Result<(String, Bytes), StoreError> {
         self.tell_within(self.inner.ending.work(), ask)
     }
@@ -160,7 +160,7 @@ impl Bucket {
             body: Bytes::from(done),
             ..Ask::default()
         })?;
-        // The server may begin its answer before it has joined the parts, and fail within it.
+        // The server may begin its answer before it has joined the parts, and fail after that.
         let text = String::from_utf8_lossy(&answer);
         match text.contains("<Error>") {
             true => Err(self.other(&format!("the parts could not be joined: {text}"))),

@@ -1,10 +1,10 @@
-//! Reads the few documents that a server sends. What is not whole is an error.
+//! Reads the few XML documents that a server sends. An incomplete document is an error.
 
 use quick_xml::Reader;
 use quick_xml::events::Event;
 
-/// Calls `leaf` with the path of each element that holds text and that text, and with an empty
-/// text when an element ends that held others.
+/// Calls `leaf` for each element that holds text, with its path and the text. For an element that
+/// holds other elements, calls it with an empty text when that element ends.
 pub(super) fn read(
     text: &str,
     mut leaf: impl FnMut(&[String], Option<&str>),
@@ -55,7 +55,7 @@ fn entity(name: &quick_xml::events::BytesRef<'_>) -> Result<char, String> {
     }
 }
 
-/// Escapes text for an element.
+/// Escapes text for use in an element.
 pub(super) fn escape(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")

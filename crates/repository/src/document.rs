@@ -1,16 +1,16 @@
-//! Files that hold one JSON document: sealed, and in format 2 compressed before.
+//! Files that hold one JSON document, sealed; in format 2 it is compressed before.
 
 use crate::crypto::Key;
 use crate::error::{Damage, Result};
 use serde::de::DeserializeOwned;
 use std::cell::Cell;
 
-/// First plaintext byte of a compressed document.
+/// The first plaintext byte of a compressed document.
 const COMPRESSED: u8 = 2;
-/// A document may be this long once decompressed; an index of a full pack store is far below.
+/// The longest document, decompressed; the index of a very large repository is far below.
 const DOCUMENT_BYTES_MAX: usize = 1 << 30;
 
-/// Seals a document; with `compress` as format 2 has it.
+/// Seals a document; with `compress`, compressed as in format 2.
 pub(crate) fn seal(key: &Key, document: &[u8], compress: bool) -> Result<Vec<u8>> {
     let mut sealed = Vec::new();
     if compress {
@@ -25,7 +25,7 @@ pub(crate) fn seal(key: &Key, document: &[u8], compress: bool) -> Result<Vec<u8>
     Ok(sealed)
 }
 
-/// The JSON text of a sealed document.
+/// Opens a sealed document and returns its JSON text.
 pub(crate) fn open(key: &Key, sealed: Vec<u8>) -> std::result::Result<Vec<u8>, Damage> {
     let plain = key.open(sealed)?;
     match plain.split_first() {
@@ -36,7 +36,7 @@ pub(crate) fn open(key: &Key, sealed: Vec<u8>) -> std::result::Result<Vec<u8>, D
     }
 }
 
-/// A sealed document, parsed.
+/// Opens and parses a sealed document.
 pub(crate) fn parse<T: DeserializeOwned>(
     key: &Key,
     sealed: Vec<u8>,
@@ -45,23 +45,23 @@ pub(crate) fn parse<T: DeserializeOwned>(
     serde_json::from_slice(&document).map_err(|error| Damage::Format(error.to_string()))
 }
 
-/// A block of a zstd frame is at least so long, and holds at most so much.
+/// The shortest block of a zstd frame, and the most that a block can hold.
 const BLOCK_BYTES_MIN: usize = 4;
 const BLOCK_BYTES_MAX: usize = 128 << 10;
 
 thread_local! {
-    /// A new one for each small document would cost more than the document.
+    /// A new context for each small document would cost more than the document.
     static CONTEXT: Cell<Option<zstd::bulk::Decompressor<'static>>> = const { Cell::new(None) };
 }
 
-/// What a zstd frame holds, at most `limit` bytes of it.
+/// Decompresses a zstd frame, which may hold at most `limit` bytes.
 pub(crate) fn decompress(packed: &[u8], limit: usize) -> std::result::Result<Vec<u8>, Damage> {
     let format = |error: std::io::Error| Damage::Format(format!("zstd: {error}"));
     let declared = zstd::zstd_safe::get_frame_content_size(packed)
         .ok()
         .flatten();
     if let Some(length) = declared.and_then(|length| usize::try_from(length).ok()) {
-        // So that nobody makes room for what cannot come.
+        // A false length must not make us reserve memory for it.
         let possible = (packed.len() / BLOCK_BYTES_MIN).saturating_mul(BLOCK_BYTES_MAX);
         if length > limit.min(possible) {
             return Err(Damage::Format(format!(

@@ -1,5 +1,5 @@
-//! The tree of a directory, written entry by entry. A long one is hashed and compressed as it comes,
-//! so that its plaintext is never all in memory.
+//! The tree of a directory, written entry by entry. A long tree is hashed and compressed while it
+//! is written, so that its plaintext is never entirely in memory.
 
 use super::{LEVEL, Saver, length, zstd_failed};
 use crate::error::Result;
@@ -11,15 +11,15 @@ use crate::tree::{LONG_BYTES, Node, TreeBuilder};
 use std::io::Write;
 use zstd::stream::write::Encoder;
 
-/// See the module.
+/// Writes a tree; see the module.
 pub(crate) struct TreeWriter<'s> {
     saver: &'s Saver<'s>,
-    /// What is not in `long` yet.
+    /// The bytes that are not in `long` yet.
     builder: TreeBuilder,
     long: Option<Long>,
 }
 
-/// What was written of a long tree.
+/// The part of a long tree that was written.
 struct Long {
     sum: RunningSum,
     hash: Hashing,
@@ -38,7 +38,7 @@ impl Long {
     }
 
     fn write(&mut self, plain: &[u8]) -> Result<()> {
-        // Before the id, as of every blob.
+        // Before the id, as for every blob.
         self.sum.update(plain);
         self.hash.update(plain);
         self.bytes += plain.len() as u64;
@@ -55,8 +55,8 @@ impl<'s> TreeWriter<'s> {
         }
     }
 
-    /// Adds the next entry. One that does not come after the last is left out: network file systems
-    /// list a name twice, at times.
+    /// Adds the next entry. An entry that does not sort after the last is left out: network file
+    /// systems sometimes list a name twice.
     pub(crate) fn add(&mut self, node: &Node) -> Result<()> {
         let _ = self.builder.add(node);
         if self.builder.written().len() < LONG_BYTES || !self.saver.compresses() {

@@ -1,9 +1,9 @@
-//! Reads trees many at a time. The trees of a backup lie together in packs, in about the order in which
-//! they are wanted again: around each that is read, what lies near it comes in the same request and
-//! is kept for the next ones. So a store that takes its time to answer is asked once for a megabyte
-//! of trees, not once for each directory, and a disk opens one file and not thousands.
+//! Reads trees many at a time. The trees of a backup lie together in packs, in about the order in
+//! which they are needed again. So each read of a tree also fetches what lies near it, which is
+//! kept for the next reads. A slow store is asked once for a megabyte of trees, not once for each
+//! directory, and a disk opens one file and not thousands.
 //!
-//! What lies near a tree never keeps it from being read: where a stretch cannot be read, as on a disk
+//! What lies near a tree never keeps it from being read: if a stretch cannot be read, as on a disk
 //! with a bad sector, the tree is read alone.
 
 use crate::error::{Error, Result};
@@ -13,23 +13,23 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
-/// Packs are read in stretches of this length. Longer trees are read alone.
+/// The length of the stretches in which packs are read. Longer trees are read alone.
 const STRETCH_BYTES: u64 = 1 << 20;
-/// The most stretches that are kept; the one wanted longest ago goes first.
+/// The most stretches that are kept. The least recently used is dropped first.
 const STRETCHES: usize = 8;
 
-/// What was read of a stretch; who comes first reads it while others who want it wait.
+/// The bytes of a stretch. The first thread to want it reads it while the others wait.
 type Stretch = Arc<Mutex<Option<Arc<[u8]>>>>;
 
-/// See the module.
+/// Reads and keeps stretches of packs; see the module.
 #[derive(Default)]
-pub(crate) struct Nearby {
-    /// By pack and number, the one that was wanted last at the end.
+pub(crate) struct ReadAhead {
+    /// Stretches by pack and number; the most recently used is last.
     kept: Mutex<VecDeque<((Id, u64), Stretch)>>,
 }
 
-impl Nearby {
-    /// These bytes of a pack, or as many as there are. `fetch` reads some of the pack.
+impl ReadAhead {
+    /// Returns these bytes of a pack, or as many as there are. `fetch` reads a range of the pack.
     pub(crate) fn read(
         &self,
         pack: &Id,
@@ -88,13 +88,13 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     #[test]
-    fn what_lies_near_is_read_once_and_every_byte_is_right() {
+    fn a_stretch_is_read_once_and_every_byte_is_right() {
         let pack: Vec<u8> = (0..2_500_000_u32).flat_map(u32::to_le_bytes).collect();
-        let (nearby, reads) = (Nearby::default(), AtomicUsize::new(0));
+        let (read_ahead, reads) = (ReadAhead::default(), AtomicUsize::new(0));
         let place = |at: u64| usize::try_from(at).unwrap().min(pack.len());
         let part = |range: &Range<u64>| &pack[place(range.start)..place(range.end)];
         let check = |range: Range<u64>| {
-            let read = nearby.read(&Id::default(), range.clone(), |range| {
+            let read = read_ahead.read(&Id::default(), range.clone(), |range| {
                 reads.fetch_add(1, Ordering::Relaxed);
                 Ok(part(&range).to_vec())
             });
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn a_bad_sector_spoils_only_what_lies_on_it() {
-        let nearby = Nearby::default();
+        let read_ahead = ReadAhead::default();
         let disk = |range: Range<u64>| match range.contains(&7000) {
             true => Err(Error::Read {
                 key: "data/x".to_owned(),
@@ -120,17 +120,17 @@ mod tests {
             }),
             false => Ok(range.map(|at| at as u8).collect()),
         };
-        let read = |range| nearby.read(&Id::default(), range, disk);
+        let read = |range| read_ahead.read(&Id::default(), range, disk);
         assert_eq!(read(5..9).unwrap(), [5, 6, 7, 8]);
         assert_eq!(read(7001..7003).unwrap(), [89, 90]);
         assert!(read(6999..7001).is_err());
     }
 
     #[test]
-    fn what_failed_is_asked_for_again() {
-        let (nearby, id) = (Nearby::default(), Id::default());
-        assert!(nearby.read(&id, 5..9, |_| Err(Error::Stopped)).is_err());
-        let read = nearby.read(&id, 5..9, |_| Ok((0..100).collect()));
+    fn a_failed_stretch_is_read_again() {
+        let (read_ahead, id) = (ReadAhead::default(), Id::default());
+        assert!(read_ahead.read(&id, 5..9, |_| Err(Error::Stopped)).is_err());
+        let read = read_ahead.read(&id, 5..9, |_| Ok((0..100).collect()));
         assert_eq!(read.unwrap(), [5, 6, 7, 8]);
     }
 }
