@@ -138,11 +138,11 @@ fn the_finance_application_is_protected_as_its_page_says() {
         host.read("/fixture/asked.log").lines().collect::<Vec<_>>(),
         [
             "systemctl stop nginx finance-queue",
-            "systemctl start nginx finance-queue",
             "php /srv/finance/artisan config:clear",
             "php /srv/finance/artisan cache:clear",
             "php /srv/finance/artisan route:clear",
             "php /srv/finance/artisan view:clear",
+            "systemctl start nginx finance-queue",
             "php /srv/finance/artisan queue:restart",
         ]
     );

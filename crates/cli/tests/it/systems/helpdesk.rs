@@ -168,9 +168,9 @@ fn the_helpdesk_is_protected_as_its_page_says() {
         [
             "systemctl start apache2",
             "systemctl stop apache2",
-            "systemctl start apache2",
             "php artisan cache:clear",
             "php artisan config:cache",
+            "systemctl start apache2",
         ]
     );
     // Nothing was written on the instance beside its database, and no key became a file here.
