@@ -106,8 +106,14 @@ const TABLE: &[(&str, &[Meaning])] = &[
         "restore",
         &[
             (Exit::Partial, "restored, from a point that is partial"),
-            (Exit::NotProved, "what came back is not what was captured"),
-            (Exit::Busy, "another restore is running or half-way"),
+            (
+                Exit::NotProved,
+                "not verified: it differs, or could not be compared here",
+            ),
+            (
+                Exit::Busy,
+                "another restore is running, or was interrupted and not ended",
+            ),
             (
                 Exit::NeedsConfirmation,
                 "nothing was done: it was planned, or not confirmed",
