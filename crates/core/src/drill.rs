@@ -6,8 +6,7 @@
 //! afterwards, whatever happened; those of a run that was killed go with the next one.
 
 use crate::cancel;
-use crate::config::Config;
-use crate::config::{CheckConfig, DrillConfig};
+use crate::config::{CheckConfig, Config, DrillConfig};
 use crate::context::Context;
 use crate::copies::manifest_sha256;
 use crate::error::{Code, Error, Result};
@@ -18,8 +17,7 @@ use crate::exit::Exit;
 use crate::fetch::{self, Fetched};
 use crate::host::{author, host};
 use crate::name::Name;
-use crate::point::age_limit;
-use crate::point::{self, OnlyPartial, Outcome, PointId, Selector};
+use crate::point::{self, OnlyPartial, Outcome, PointId, Selector, age_limit};
 use crate::probe::{CheckOutcome, CheckResult, Subject, name_of};
 use crate::restore::checks::{self, Checked};
 use crate::restore::{Restored, Stopwatch, bring_back};

@@ -2,8 +2,7 @@
 //! that can only write can still verify. A repository is opened, for which its password is enough.
 
 use crate::archive::TapReader;
-use crate::clock::Clock;
-use crate::clock::is_ahead;
+use crate::clock::{Clock, is_ahead};
 use crate::context::Context;
 use crate::copies::PointCopy;
 use crate::error::{Code, Error, Result};

@@ -1,5 +1,5 @@
-//! Chooses the snapshots that a policy keeps: exactly those that `restic forget` keeps by the same
-//! rules.
+//! Chooses what a policy keeps: of snapshots exactly those that `restic forget` keeps by the same
+//! rules. Whatever else has a time and labels ([`Dated`]) is judged by the same code.
 //!
 //! The choice is pure; only [`remove`] changes the repository. Periods (an hour, a day, an ISO
 //! week, a month, a year) are in each snapshot's own time zone.
@@ -9,6 +9,7 @@ use crate::id::Id;
 use crate::repository::Repository;
 use crate::requests;
 use crate::snapshot::Snapshot;
+use crate::time::Time;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::{Offset, TimeZone};
 use jiff::{SignedDuration, Span, Timestamp};
@@ -109,6 +110,25 @@ impl Within {
         let hours = SignedDuration::from_hours(i64::from(self.hours));
         let at = zone.to_ambiguous_zoned(begun).compatible().ok()?;
         at.timestamp().checked_sub(hours).ok()
+    }
+}
+
+/// What a policy can be applied to.
+pub trait Dated {
+    /// When it was made, in its own time zone.
+    fn time(&self) -> Time;
+
+    /// Returns whether it has all of these tags. A single empty tag stands for no tag at all.
+    fn has_tags(&self, tags: &[String]) -> bool;
+}
+
+impl Dated for Snapshot {
+    fn time(&self) -> Time {
+        self.time
+    }
+
+    fn has_tags(&self, tags: &[String]) -> bool {
+        Snapshot::has_tags(self, tags)
     }
 }
 
@@ -227,9 +247,9 @@ impl Policy {
     /// Returns the reasons why each snapshot of a group is kept, in the order given; a snapshot
     /// without reasons is not kept. `now` tells which snapshots lie in the future: none of them
     /// counts as the newest. `zone` is the host's time zone.
-    pub fn apply(
+    pub fn apply<T: Dated>(
         &self,
-        snapshots: &[&Snapshot],
+        snapshots: &[&T],
         now: Timestamp,
         zone: &TimeZone,
     ) -> Vec<Vec<Reason>> {
@@ -237,14 +257,14 @@ impl Policy {
         let mut newest_first: Vec<usize> = (0..snapshots.len()).collect();
         // Of two snapshots of the same instant, the later one in the list is the newer, as for
         // `latest`.
-        newest_first.sort_by_key(|&i| Reverse(snapshots.get(i).map(|s| (s.time.at, i))));
+        newest_first.sort_by_key(|&i| Reverse(snapshots.get(i).map(|s| (s.time().at, i))));
         let limits = Limits::of(self, snapshots, now, zone);
         let mut rules = Rules::of(self);
         let oldest = snapshots.len().saturating_sub(1);
         for (number, index) in newest_first.into_iter().enumerate() {
             if let (Some(snapshot), Some(reasons)) = (snapshots.get(index), reasons.get_mut(index))
             {
-                rules.judge(self, &limits, snapshot, number == oldest, reasons);
+                rules.judge(self, &limits, *snapshot, number == oldest, reasons);
             }
         }
         reasons
@@ -258,8 +278,8 @@ struct Limits {
 }
 
 impl Limits {
-    fn of(policy: &Policy, snapshots: &[&Snapshot], now: Timestamp, zone: &TimeZone) -> Self {
-        let past = snapshots.iter().map(|s| s.time).filter(|t| t.at < now);
+    fn of<T: Dated>(policy: &Policy, snapshots: &[&T], now: Timestamp, zone: &TimeZone) -> Self {
+        let past = snapshots.iter().map(|s| s.time()).filter(|t| t.at < now);
         let newest = past.max_by_key(|time| time.at).unwrap_or_default();
         // Use the host's time zone, with its daylight saving, if its offset matches that of the
         // time. But a time written in UTC tells nothing of the place, even where winter time equals
@@ -296,11 +316,11 @@ impl Rules {
         }
     }
 
-    fn judge(
+    fn judge<T: Dated>(
         &mut self,
         policy: &Policy,
         limits: &Limits,
-        snapshot: &Snapshot,
+        snapshot: &T,
         oldest: bool,
         reasons: &mut Vec<Reason>,
     ) {
@@ -310,14 +330,14 @@ impl Rules {
         if policy.tags.iter().any(|tags| snapshot.has_tags(tags)) {
             reasons.push(Reason::Tags);
         }
-        let at = snapshot.time.at;
+        let Time { at, offset } = snapshot.time();
         if limits.within.is_some_and(|limit| at > limit) {
             reasons.push(Reason::Within);
         }
         if take_one(&mut self.last) {
             reasons.push(Reason::Last);
         }
-        let local = snapshot.time.offset.to_datetime(at);
+        let local = offset.to_datetime(at);
         for (period, (left, kept)) in Period::ALL.into_iter().zip(&mut self.each) {
             let this = Some(period.of(local));
             let newest = *kept != this;

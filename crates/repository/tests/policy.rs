@@ -12,7 +12,7 @@ mod common;
 
 use jiff::tz::{Offset, TimeZone};
 use jiff::{SignedDuration, Timestamp};
-use lifeboat_repository::forget::{Count, Policy};
+use lifeboat_repository::forget::{Count, Dated, Policy};
 use lifeboat_repository::snapshot::{Filter, Group, GroupBy, Snapshot};
 use lifeboat_repository::time::Time;
 use lifeboat_repository::{Id, Repository};
@@ -33,6 +33,34 @@ impl Numbers {
 
     fn pick<T: Copy>(&mut self, list: &[T]) -> T {
         list[usize::try_from(self.below(list.len() as u64)).unwrap()]
+    }
+}
+
+/// Something that is no snapshot, and has a time and labels.
+struct Other {
+    time: Time,
+    labels: BTreeSet<String>,
+}
+
+impl Other {
+    fn like(snapshot: &Snapshot) -> Self {
+        Other {
+            time: snapshot.time,
+            labels: snapshot.tags.iter().flatten().cloned().collect(),
+        }
+    }
+}
+
+impl Dated for Other {
+    fn time(&self) -> Time {
+        self.time
+    }
+
+    fn has_tags(&self, tags: &[String]) -> bool {
+        match tags.iter().any(String::is_empty) && self.labels.is_empty() {
+            true => true,
+            false => tags.iter().all(|tag| self.labels.contains(tag)),
+        }
     }
 }
 
@@ -117,7 +145,11 @@ fn we_keep(
     for group in groups.values() {
         let snapshots: Vec<&Snapshot> = group.iter().map(|(_, s)| s).collect();
         let zone = TimeZone::get(zone).unwrap();
-        let reasons = policy.apply(&snapshots, Timestamp::now(), &zone);
+        let now = Timestamp::now();
+        let reasons = policy.apply(&snapshots, now, &zone);
+        let others: Vec<Other> = snapshots.iter().map(|s| Other::like(s)).collect();
+        let others: Vec<&Other> = others.iter().collect();
+        assert_eq!(policy.apply(&others, now, &zone), reasons);
         for ((id, _), reasons) in group.iter().zip(reasons) {
             match reasons.is_empty() {
                 true => removed.insert(*id),

@@ -11,8 +11,7 @@ mod receiving;
 mod report;
 
 use crate::compress::Compress;
-use crate::config::Config;
-use crate::config::{PlanConfig, SourceConfig, SourceKind};
+use crate::config::{Config, PlanConfig, SourceConfig, SourceKind};
 use crate::context::Context;
 use crate::deliver::{ATTEMPTS_MAX, Delivered, Destination, Stored, send, stem};
 use crate::error::{Code, Error, Result};

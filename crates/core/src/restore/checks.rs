@@ -2,8 +2,7 @@
 
 use super::Restored;
 use crate::cancel;
-use crate::config::Config;
-use crate::config::{Check, CheckConfig, SourceKind};
+use crate::config::{Check, CheckConfig, Config, SourceKind};
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
 use crate::expect::{Expect, Percent};

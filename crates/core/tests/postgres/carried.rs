@@ -4,9 +4,8 @@ use crate::support::*;
 use lifeboat_core::fingerprint::{Difference, Proof, Scope, compare, unproven};
 use lifeboat_core::observe::Reporter;
 use lifeboat_core::secret::Scrubber;
-use lifeboat_core::source::Captured;
 use lifeboat_core::source::postgres::{observe, query, restore_dump};
-use lifeboat_core::source::{Onto, RestoreOptions};
+use lifeboat_core::source::{Captured, Onto, RestoreOptions};
 use lifeboat_testkit::mariadb::older_postgres;
 use lifeboat_testkit::postgres::PostgresServer;
 

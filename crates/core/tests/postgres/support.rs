@@ -6,9 +6,9 @@ use lifeboat_core::fingerprint::{
 };
 use lifeboat_core::observe::Reporter;
 use lifeboat_core::secret::{Reference, Scrubber, Secret};
-use lifeboat_core::source::postgres::ScratchPostgres;
 use lifeboat_core::source::postgres::{
-    Connection, PostgresSource, create_database, observe, restore_dump, restore_globals,
+    Connection, PostgresSource, ScratchPostgres, create_database, observe, restore_dump,
+    restore_globals,
 };
 use lifeboat_core::source::{CaptureContext, Captured, Onto, RestoreOptions, Source};
 use lifeboat_core::span::Span;

@@ -3,9 +3,8 @@
 use super::{processes_with, transport, until, with};
 use lifeboat_core::config::SshConfig;
 use lifeboat_core::secret::Reference;
-use lifeboat_core::transport::Via;
 use lifeboat_core::transport::ssh::Sessions;
-use lifeboat_core::transport::{Command, Transport};
+use lifeboat_core::transport::{Command, Transport, Via};
 use lifeboat_core::{Code, Error};
 use lifeboat_testkit::ssh::SshServer;
 use std::path::Path;

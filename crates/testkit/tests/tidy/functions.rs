@@ -14,7 +14,7 @@ pub const LONG: &[(&str, usize)] = &[
     ("crates/core/src/runbook.rs write_all", 94),
     ("crates/core/src/source/bucket/descriptor.rs stock", 82),
     ("crates/core/src/source/files/walk.rs entry", 86),
-    ("crates/core/src/source/mariadb/capture.rs run", 92),
+    ("crates/core/src/source/mariadb/capture.rs run", 89),
     ("crates/core/src/source/mariadb/examine.rs look", 83),
     ("crates/core/src/source/mariadb/stream.rs run_part", 87),
     ("crates/repository/src/tree/mod.rs write_node", 81),

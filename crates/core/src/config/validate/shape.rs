@@ -11,8 +11,7 @@ use crate::config::{
     SignConfig, SourceKind, StoreConfig, StoreKind,
 };
 use crate::name::Name;
-use crate::transport::Via;
-use crate::transport::is_name;
+use crate::transport::{Via, is_name};
 use std::collections::BTreeMap;
 
 pub(super) fn sources(config: &Config, issues: &mut Vec<Issue>) {

@@ -8,8 +8,7 @@ use crate::evidence::{self, Activity, Facts, ProvedPoint, Record, Verdict};
 use crate::fetch::Fetched;
 use crate::host::{author, host};
 use crate::name::Name;
-use crate::point::PointId;
-use crate::point::age_limit;
+use crate::point::{PointId, age_limit};
 use crate::probe::{CheckOutcome, CheckResult, Subject};
 use crate::restore::live::{Report, Target};
 

@@ -14,16 +14,14 @@
 use super::client::{Server, identifier, query};
 use super::connection::Connection;
 use super::dump::{ColumnOrders, Contents};
-use super::flavor::Flavor;
-use super::flavor::release_of;
+use super::flavor::{Flavor, release_of};
 use super::grants::{self, Grants};
 use super::inventory::{self, Catalog, Dictionary, SpecialKind, Table};
 use super::programs::{Program, Tool};
 use super::stream::{Dumping, dumps_history};
 use super::swap::{JOURNAL, interrupted};
 use crate::error::{Code, Error, Result};
-use crate::fingerprint::DatabaseInventory;
-use crate::fingerprint::{Fingerprint, Inventory, Proof, TablesFingerprint};
+use crate::fingerprint::{DatabaseInventory, Fingerprint, Inventory, Proof, TablesFingerprint};
 use crate::point::Consistency;
 use crate::source::{CaptureContext, Captured};
 use std::collections::{BTreeMap, BTreeSet};
@@ -106,13 +104,10 @@ impl Capture<'_> {
         }
         lacks_nothing(&before, &dumped.contents)?;
         let answers = agreed(first, second, &mut warnings);
-        let mut limits = limits(&before, &program, history);
-        warnings.extend(
-            limits
-                .iter()
-                .filter(|limit| is_without_history(limit))
-                .cloned(),
-        );
+        let limits = limits(&before, &program, history);
+        let of_history = limits.iter().filter(|l| l.about == LimitAbout::History);
+        warnings.extend(of_history.map(|limit| limit.text.clone()));
+        let mut limits: Vec<String> = limits.into_iter().map(|limit| limit.text).collect();
         let mut unsteady = unsteady(&before, &after);
         unsteady.extend(moved(&apart_before, &apart_after));
         warnings.extend(
@@ -454,38 +449,74 @@ fn agreed(
     answers
 }
 
-/// The limits of a proof of these tables.
-pub fn limits(catalog: &Catalog, program: &Program, history: bool) -> Vec<String> {
+/// A limit of a proof.
+pub struct Limit {
+    /// What it is about.
+    pub about: LimitAbout,
+    /// The limit in words: `table.column: …`.
+    pub text: String,
+}
+
+/// What a limit of a proof is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LimitAbout {
+    /// The history of a table is not in the dump.
+    History,
+    /// A restore computes a column anew.
+    Generated,
+    /// Anything else that the dump loses, or the proof does not compare.
+    Loss,
+}
+
+/// Returns the limits of a proof of these tables.
+pub fn limits(catalog: &Catalog, program: &Program, history: bool) -> Vec<Limit> {
     let mut limits = Vec::new();
+    let mut limit = |about, text| limits.push(Limit { about, text });
     for special in &catalog.specials {
         let column = format!("{}.{}", special.table, special.column);
         match special.kind {
-            SpecialKind::Float => limits.push(format!(
-                "{column}: FLOAT; the dump has six digits of it, what is beyond them is lost"
-            )),
-            SpecialKind::Masked => limits.push(format!(
-                "{column}: under a masking policy; the dump has what the policy shows this account, and not the policy, which belongs to the server"
-            )),
-            SpecialKind::Momentary => limits.push(format!(
-                "{column}: computed at each reading, from the clock or from who asks; not compared"
-            )),
-            SpecialKind::Generated if program.flavor == Flavor::Mysql => limits.push(format!(
-                "{column}: generated; computed anew by a restore, not compared"
-            )),
+            SpecialKind::Float => limit(
+                LimitAbout::Loss,
+                format!(
+                    "{column}: FLOAT; the dump has six digits of it, what is beyond them is lost"
+                ),
+            ),
+            SpecialKind::Masked => limit(
+                LimitAbout::Loss,
+                format!(
+                    "{column}: under a masking policy; the dump has what the policy shows this account, and not the policy, which belongs to the server"
+                ),
+            ),
+            SpecialKind::Momentary => limit(
+                LimitAbout::Loss,
+                format!(
+                    "{column}: computed at each reading, from the clock or from who asks; not compared"
+                ),
+            ),
+            SpecialKind::Generated if program.flavor == Flavor::Mysql => limit(
+                LimitAbout::Generated,
+                format!("{column}: generated; computed anew by a restore, not compared"),
+            ),
             SpecialKind::Generated => {}
         }
     }
     for (name, table) in &catalog.tables {
         if table.kind == "SYSTEM VERSIONED" && (!history || catalog.by_transaction.contains(name)) {
-            limits.push(format!(
-                "{name}: {NO_HISTORY}; the dump has its rows of now, not those of before, and a restore dates them anew"
-            ));
+            limit(
+                LimitAbout::History,
+                format!(
+                    "{name}: {NO_HISTORY}; the dump has its rows of now, not those of before, and a restore dates them anew"
+                ),
+            );
         }
         if ELSEWHERE.contains(&table.engine.to_uppercase().as_str()) {
-            limits.push(format!(
-                "{name}: a table of engine {}; its rows are elsewhere and not in the dump",
-                table.engine
-            ));
+            limit(
+                LimitAbout::Loss,
+                format!(
+                    "{name}: a table of engine {}; its rows are elsewhere and not in the dump",
+                    table.engine
+                ),
+            );
         }
     }
     limits
@@ -502,11 +533,6 @@ fn omitted(catalog: &Catalog, history: bool) -> BTreeMap<String, BTreeSet<String
         columns.insert(special.column.clone());
     }
     omitted
-}
-
-/// Returns true if a limit says that a table's history was not dumped.
-fn is_without_history(limit: &str) -> bool {
-    limit.contains(&format!(": {NO_HISTORY};"))
 }
 
 /// Returns true if a proof with these limits was made without the history of tables that have a

@@ -11,8 +11,7 @@ use crate::config::ServerConfig;
 use crate::error::Result;
 use crate::percent;
 use crate::secret::{Scrubber, Secret};
-use crate::transport::resolve;
-use crate::transport::{Command, Transport};
+use crate::transport::{Command, Transport, resolve};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

@@ -1,8 +1,8 @@
 //! Examines a database without capturing anything, and reports obstacles to a capture.
 
 use super::capture::{
-    binlog, checked_views, dumpable_history, limits, missing, refuse_hidden, refuse_interrupted,
-    skew, tables_without_transactions,
+    LimitAbout, binlog, checked_views, dumpable_history, limits, missing, refuse_hidden,
+    refuse_interrupted, skew, tables_without_transactions,
 };
 use super::client::{Server, query, rows};
 use super::connection::Connection;
@@ -61,9 +61,9 @@ fn look(
         let limits = limits(&catalog, program, history);
         for limit in limits
             .iter()
-            .filter(|limit| !limit.contains(": generated;"))
+            .filter(|limit| limit.about != LimitAbout::Generated)
         {
-            warn(format!("a proof cannot cover {limit}"), None);
+            warn(format!("a proof cannot cover {}", limit.text), None);
         }
     }
     for warning in checked_views(&catalog) {

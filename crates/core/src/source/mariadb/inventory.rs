@@ -9,8 +9,7 @@
 
 use super::client::{identifier, literal, rows};
 use super::connection::Connection;
-use super::flavor::Flavor;
-use super::flavor::{flavor_of, release_of};
+use super::flavor::{Flavor, flavor_of, release_of};
 use super::unqualify::unqualify;
 use crate::error::{Code, Error, Result};
 use crate::fingerprint::{

@@ -8,8 +8,7 @@
 use super::client::{Server, literal, query, refused, rows};
 use super::connection::Connection;
 use super::dump::{ColumnOrders, Contents, Reader};
-use super::flavor::Flavor;
-use super::flavor::release_of;
+use super::flavor::{Flavor, release_of};
 use super::programs::{Program, Tool};
 use crate::error::{Code, Error, Result};
 use crate::observe::Reporter;

@@ -9,8 +9,7 @@ use crate::config::ServerConfig;
 use crate::error::{Code, Error, Result};
 use crate::percent;
 use crate::secret::{Scrubber, Secret};
-use crate::transport::resolve;
-use crate::transport::{Command, Transport};
+use crate::transport::{Command, Transport, resolve};
 use std::collections::BTreeMap;
 use std::path::Path;
 

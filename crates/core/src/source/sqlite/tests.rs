@@ -1,8 +1,7 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use super::*;
-use crate::fingerprint::Proof;
-use crate::fingerprint::{Fingerprint, Inventory, TablesFingerprint};
+use crate::fingerprint::{Fingerprint, Inventory, Proof, TablesFingerprint};
 use crate::observe::Reporter;
 use crate::place;
 use crate::secret::Scrubber;
