@@ -282,8 +282,8 @@ pub struct Drill {
 pub struct Restore {
     #[arg(required_unless_present = "undo", help = POINT)]
     pub point: Option<String>,
-    /// Make whole what a live restore left half-way when it was ended: what was live before is
-    /// live again
+    /// Undo the swap of a database that a live restore was killed in: what was live before is live
+    /// again
     #[arg(long, conflicts_with_all = ["point", "plan", "sources", "allow_partial", "to", "live", "reason", "store", "store_url"])]
     pub undo: bool,
     /// Only what this plan captured; without it, POINT is looked for in each plan

@@ -14,7 +14,7 @@ pub fn home(word: &str, repo: bool) -> Option<&'static str> {
             "`lifeboat verify` re-reads what is stored, `lifeboat drill` proves that it comes back, and `lifeboat config check` looks at the configuration alone"
         }
         ("undo" | "rollback" | "abort" | "resume", false) => {
-            "`lifeboat restore --undo` makes whole what a live restore left half-way; what was live before a restore is a point of its own, in `lifeboat points`"
+            "`lifeboat restore --undo` undoes the swap that a live restore was killed in; what was live before a restore is a point of its own, in `lifeboat points`"
         }
         ("create" | "dump" | "save" | "run" | "start" | "archive" | "export", false) => {
             "`lifeboat backup` takes a restore point"

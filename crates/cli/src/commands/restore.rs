@@ -66,7 +66,7 @@ fn undo(run: &Run<'_>, args: &args::Restore) -> Result<Exit> {
     let undone = Undone::from(interrupted::undo(&context, args.confirm.as_deref())?);
     run.answer(&undone, |out| {
         if undone.outcome == UndoneOutcome::Nothing {
-            return out.line("nothing is half-way");
+            return out.line("no swap was interrupted: there is nothing to undo");
         }
         undone.steps.iter().for_each(|step| out.line(step));
         let start = &context.config.restore.start;

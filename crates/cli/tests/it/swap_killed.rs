@@ -162,7 +162,7 @@ END"#,
         let told = self.app.ok(UNDO);
         told.says(&[match at.journal {
             true => "what was live before is live again",
-            false => "nothing is half-way",
+            false => "there is nothing to undo",
         }]);
         assert_eq!(self.looks(), before, "{place}");
     }

@@ -228,7 +228,7 @@ fn a_live_restore_whose_connection_is_cut_leaves_what_was_live() {
     assert_eq!(server.sql("", trigger), "1");
     assert_eq!(databases(&server), ["crm"]);
     let undo = ["restore", "--undo", "--confirm", "crm/test"];
-    app.ok(&undo).says(&["nothing is half-way"]);
+    app.ok(&undo).says(&["there is nothing to undo"]);
     until("the connection ends", || ssh.connections().is_empty());
     assert_eq!(app.listing("tmp"), Vec::<String>::new());
 }

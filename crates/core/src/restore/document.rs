@@ -107,7 +107,7 @@ pub struct Undone {
     pub steps: Vec<String>,
 }
 
-/// Says if anything was half-way.
+/// Says if a swap was interrupted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum UndoneOutcome {
