@@ -55,7 +55,7 @@ pub fn write_json(output: &mut dyn Write, value: &impl serde::Serialize) -> Resu
         .map_err(|error| Error::from_io(Code::Store, "a document cannot be written", error))
 }
 
-/// Indented JSON with a final newline, the form of every document in a store except details.
+/// Indented JSON with a final newline, the form of every document in a store except the details of points.
 pub fn to_json(value: &impl serde::Serialize) -> Result<Vec<u8>> {
     let mut bytes = serde_json::to_vec_pretty(value)
         .map_err(|e| Error::new(Code::Io, "a document cannot be written as JSON").cause(e))?;

@@ -3,7 +3,6 @@
 //!
 //! It has no restore or comparison code of its own. The throwaway targets are always removed
 //! afterwards; the next drill removes those of a run that was killed.
-//! afterwards, whatever happened; those of a run that was killed go with the next one.
 
 use crate::cancel;
 use crate::config::{CheckConfig, Config, DrillConfig};

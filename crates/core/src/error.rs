@@ -50,7 +50,7 @@ pub enum Code {
     NotProved,
     /// The state directory cannot be used.
     State,
-    /// Another run holds the plan's lock.
+    /// Another process is at work on the plan, the restore or the repository, or was in between.
     Busy,
     /// A live restore was not confirmed.
     NeedsConfirmation,
@@ -136,8 +136,9 @@ pub struct Error {
     pub fact: Option<Fact>,
 }
 
-/// Subject of an error, beside its code. Code decides by these facts, never by the wording of an
-/// error.
+/// Subject of an error, beside its code. Code decides by these facts, not by the wording of an
+/// error; the one exception is [`Error::blames_content`], which looks for a lack of resources in the
+/// words of the operating system.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fact {
     /// The host key of another host is unknown, or not the trusted one.

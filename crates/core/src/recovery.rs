@@ -415,7 +415,8 @@ fn unpack(entries: &[KitEntry], directory: &Path) -> Result<Config> {
     Ok(config)
 }
 
-/// Redirects every reference into the kit.
+/// Redirects the references of stores and of the signing key, and the state, into the kit. Those of
+/// sources stay as they were.
 fn rebase(config: &mut Config, directory: &Path) {
     let file = |name: String| Reference::File(directory.join(name).to_string_lossy().into_owned());
     config.app.state = directory.join("state");

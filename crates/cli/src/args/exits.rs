@@ -24,7 +24,7 @@ const UNTRUSTED: Meaning = (
     Exit::NeedsConfirmation,
     "nothing says whether the signer is to be believed (--store-url)",
 );
-const LOCKED: Meaning = (Exit::Busy, "somebody else's lock is in the way");
+const LOCKED: Meaning = (Exit::Busy, "another process is at work there, or was in between");
 
 /// Exit codes of every command of a repository, beside its own.
 const OF_REPOSITORY: &[Meaning] = &[UNSOUND, LOCKED];
@@ -108,7 +108,7 @@ const TABLE: &[(&str, &[Meaning])] = &[
             (Exit::Partial, "restored, from a point that is partial"),
             (
                 Exit::NotProved,
-                "not verified: it differs, or could not be compared here",
+                "failed: it differs, is not all there, or was swapped back",
             ),
             (
                 Exit::Busy,
@@ -121,7 +121,7 @@ const TABLE: &[(&str, &[Meaning])] = &[
         ],
     ),
     ("evidence list", &[]),
-    ("evidence show", &[UNSOUND]),
+    ("evidence show", &[]),
     (
         "evidence verify",
         &[
@@ -138,7 +138,7 @@ const TABLE: &[(&str, &[Meaning])] = &[
         "kit test",
         &[(
             Exit::NotProved,
-            "no store could be read with what is in the kit",
+            "it is damaged, or no store could be read with what is in it",
         )],
     ),
     ("kit unpack", &[(Exit::NotProved, "the kit is damaged")]),
@@ -192,7 +192,7 @@ const OF_PROGRAM: [Meaning; 5] = [
         Exit::NotProved,
         "not proved: damaged, missing, not to be trusted, or not as it was",
     ),
-    (Exit::Overdue, "overdue"),
+    (Exit::Overdue, "overdue: of no command yet"),
     (Exit::Busy, "busy: another run holds it"),
     (
         Exit::NeedsConfirmation,
