@@ -153,6 +153,8 @@ pub enum Fact {
     RepositoryPassword,
     /// Something stored is missing or damaged, which other copies may heal.
     Stored,
+    /// A swap failed and could not be undone: what is live now is not what was live before.
+    HalfSwapped,
 }
 
 /// Result type of most functions of this crate.

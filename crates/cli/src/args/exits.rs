@@ -24,7 +24,10 @@ const UNTRUSTED: Meaning = (
     Exit::NeedsConfirmation,
     "nothing says whether the signer is to be believed (--store-url)",
 );
-const LOCKED: Meaning = (Exit::Busy, "another process is at work there, or was in between");
+const LOCKED: Meaning = (
+    Exit::Busy,
+    "another process is at work there, or was in between",
+);
 
 /// Exit codes of every command of a repository, beside its own.
 const OF_REPOSITORY: &[Meaning] = &[UNSOUND, LOCKED];

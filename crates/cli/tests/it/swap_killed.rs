@@ -92,11 +92,13 @@ impl Swapping {
 [ -e '{root}/stop' ] || exec '{client}' "$@"
 . '{root}/stop'
 input=$(cat)
+if [ -e '{root}/lost' ]; then case "$input" in *GET_LOCK*) echo lost >&2; exit 1;; esac; fi
 case "$input" in
   *GET_LOCK*$session*)
     count=$(printf '%s\n' "$input" | wc -l)
     case $lines in half) lines=$((count / 2));; all) lines=$count;; esac
     printf '%s\n' "$input" | head -n "$lines" | '{client}' "$@"
+    [ "${{then-}}" != fail ] || {{ touch '{root}/lost'; echo lost >&2; exit 1; }}
     exec cat '{root}/gate';;
 esac
 exec '{client}' "$@" <<END
@@ -166,6 +168,27 @@ END"#,
         }]);
         assert_eq!(self.looks(), before, "{place}");
     }
+}
+
+/// The server is lost within the swap: nothing is called as it was before until it is.
+#[test]
+fn a_swap_that_could_not_be_undone_is_not_called_undone() {
+    let (swapping, _) = Swapping::new("mariadb");
+    let before = swapping.looks();
+    let stop = "session='RENAME TABLE'\nlines=all\nthen=fail\n";
+    swapping.app.write("stop", stop.as_bytes());
+    let said = swapping.app.exits(1, LIVE);
+    said.says(&[
+        "failed, and not all of it could be swapped back",
+        "could neither be finished nor undone",
+        "lifeboat restore --undo",
+    ]);
+    assert!(!said.to_string().contains("as it was before"), "{said}");
+    assert_ne!(swapping.looks(), before, "it is half swapped");
+    std::fs::remove_file(swapping.app.path("stop")).unwrap();
+    let told = swapping.app.ok(UNDO);
+    told.says(&["what was live before is live again"]);
+    assert_eq!(swapping.looks(), before);
 }
 
 #[test]

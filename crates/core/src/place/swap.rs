@@ -5,7 +5,7 @@
 //! kept whole. Data is moved and never copied: everything must be on one file system.
 
 use super::{parent, rename, sync_directory, sync_tree};
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Fact, Result};
 use crate::sqlite::{COMPANIONS, companion};
 use rustix::fs::{CWD, FileType, RenameFlags, Stat};
 use rustix::io::Errno;
@@ -30,7 +30,8 @@ pub struct Swap {
 ///
 /// If `live` is a file, its SQLite companions (`-wal`, `-shm`, `-journal`) move with it before the
 /// new file comes: SQLite would apply them to the new one. Whatever uses `live` must be stopped.
-/// All that was written to the file system of `aside` is synced first.
+/// All that was written to the file system of `aside` is synced first. If it
+/// fails, everything is as it was, or the error is about [`Fact::HalfSwapped`].
 pub fn swap_in(aside: &Path, live: &Path, keep: &Path) -> Result<Swap> {
     sync_tree(parent(aside))?;
     let stat = look(live)?;
@@ -58,9 +59,14 @@ pub fn swap_in(aside: &Path, live: &Path, keep: &Path) -> Result<Swap> {
     if let Err(error) = swap.exchange() {
         return Err(swap.back_out(error));
     }
-    sync_directory(parent(live))?;
-    sync_directory(parent(keep))?;
-    Ok(swap)
+    let synced = sync_directory(parent(live)).and_then(|()| sync_directory(parent(keep)));
+    match synced {
+        Ok(()) => Ok(swap),
+        Err(error) => Err(match swap.undo() {
+            Ok(()) => error,
+            Err(_) => error.about(Fact::HalfSwapped),
+        }),
+    }
 }
 
 fn look(path: &Path) -> Result<Option<Stat>> {
@@ -115,7 +121,7 @@ impl Swap {
                 let error = refused(live, keep, error);
                 Err(match back {
                     Ok(()) => error,
-                    Err(_) => error.hint(format!("the old content is at {}", aside.display())),
+                    Err(_) => half(error, aside),
                 })
             }
             // The file system cannot exchange names.
@@ -127,7 +133,7 @@ impl Swap {
                 let error = refused(aside, live, error);
                 Err(match rename(keep, live, none) {
                     Ok(()) => error,
-                    Err(_) => error.hint(format!("the old content is at {}", keep.display())),
+                    Err(_) => half(error, keep),
                 })
             }
             Err(error) => Err(refused(aside, live, error)),
@@ -139,7 +145,7 @@ impl Swap {
         for (live, kept) in self.companions.drain(..).rev() {
             if rename(&kept, &live, RenameFlags::NOREPLACE).is_err() {
                 let hint = format!("move {} back to {}", kept.display(), live.display());
-                return error.hint(hint);
+                return error.hint(hint).about(Fact::HalfSwapped);
             }
         }
         error
@@ -176,6 +182,13 @@ impl Swap {
         sync_directory(parent(&self.live))?;
         sync_directory(parent(&self.keep))
     }
+}
+
+/// The error of a swap that failed and could not be undone.
+fn half(error: Error, old: &Path) -> Error {
+    error
+        .hint(format!("the old content is at {}", old.display()))
+        .about(Fact::HalfSwapped)
 }
 
 fn refused(from: &Path, to: &Path, error: Errno) -> Error {

@@ -17,7 +17,7 @@ use crate::backup;
 use crate::cancel;
 use crate::config::SourceKind;
 use crate::context::Context;
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Fact, Result};
 use crate::fetch::Fetched;
 use crate::kind::StoredKind;
 use crate::name::Name;
@@ -232,10 +232,13 @@ impl<'a> Restoring<'a> {
         self.bring(wanted, directory, &mut Target::Files)?;
         match self.restored.last() {
             Some(restored) if restored.is_equal() => {
-                resumable.note(restored, restored.limits_of_placing())
+                // Without the note, a later run restores it again.
+                let noted = resumable.note(restored, restored.limits_of_placing());
+                self.warnings.extend(noted.err().map(|e| e.to_string()));
             }
-            _ => Ok(()),
+            _ => {}
         }
+        Ok(())
     }
 
     /// Warns of restored data that could not be removed.
@@ -328,11 +331,12 @@ impl<'a> Restoring<'a> {
         self.restored.push(restored);
     }
 
-    /// Undoes the swaps that an earlier live restore left interrupted.
+    /// Undoes or finishes the swaps that an earlier live restore left interrupted, and removes the
+    /// copies that it left.
     pub fn recover(&mut self) -> Result<()> {
         let sources = self.wanted.iter().map(|wanted| wanted.name().as_str());
-        self.warnings
-            .extend(interrupted::recover(self.context, sources)?);
+        let ended = interrupted::recover(self.context, sources)?;
+        self.warnings.extend(ended.into_iter().map(|e| e.text));
         self.warnings.extend(leftovers::clean_up(self.context)?);
         Ok(())
     }
@@ -354,9 +358,10 @@ impl<'a> Restoring<'a> {
         }
         let mut swaps: Vec<PreparedSwap> = Vec::new();
         let prepared = self.prepare_all(&mut swaps);
+        let ids: Vec<&PointId> = self.points.iter().map(|p| &p.copy.manifest.point).collect();
         let done = prepared.and_then(|()| {
             self.take_safety_points(reason);
-            leftovers::note_swap(self.context)?;
+            leftovers::note_swap(self.context, &ids)?;
             self.swap_all(&swaps)
         });
         if self.undone == Some(false) {
@@ -427,10 +432,12 @@ impl<'a> Restoring<'a> {
             })
         });
         if let Err(error) = swapped {
-            let became = match (self.swapped.is_empty(), self.undo()) {
-                (true, _) => "nothing was swapped in, the application is as it was before",
-                (false, true) => "failed and swapped back, the application is as it was before",
-                (false, false) => "failed, and not all of it could be swapped back",
+            let untouched = self.swapped.is_empty();
+            let half = error.fact == Some(Fact::HalfSwapped);
+            let became = match (self.undo(half), untouched) {
+                (true, true) => "nothing was swapped in, the application is as it was before",
+                (true, false) => "failed and swapped back, the application is as it was before",
+                (false, _) => "failed, and not all of it could be swapped back",
             };
             let _ = self.run_all(&restore.start);
             return Err(Error {
@@ -480,7 +487,7 @@ impl<'a> Restoring<'a> {
         let failed = |c: &CheckResult| c.outcome == CheckOutcome::Failed;
         if unanswered || self.checks.iter().any(failed) {
             let _ = self.run_all(&restore.stop);
-            self.undo();
+            self.undo(false);
             let _ = self.run_all(&restore.start);
         }
         Ok(())
@@ -605,10 +612,11 @@ impl<'a> Restoring<'a> {
         }
     }
 
-    /// Swaps everything back. Returns false if some of it could not be. Each failure becomes a
-    /// failed check, so that it reaches the evidence, and is reported at once.
-    fn undo(&mut self) -> bool {
-        let mut whole = true;
+    /// Swaps everything back. Returns false if some of it could not be, or if one swap is `half`
+    /// done already. Each failure becomes a failed check, so that it reaches the evidence, and is
+    /// reported at once.
+    fn undo(&mut self, half: bool) -> bool {
+        let mut whole = !half;
         while let Some(swapped) = self.swapped.pop() {
             if let Err(error) = swapped.undo(&self.context.scrubber) {
                 whole = false;

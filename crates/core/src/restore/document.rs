@@ -5,6 +5,7 @@ use crate::evidence::{ProvedPoint, ShownCheck, Verdict};
 use crate::exit::Exit;
 use crate::name::Name;
 use crate::point::PointId;
+use crate::source::Ended;
 use serde::Serialize;
 
 /// The document of a restore without a target: what a live restore would do.
@@ -111,18 +112,22 @@ pub struct Undone {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum UndoneOutcome {
-    /// No swap was interrupted.
+    /// No swap of a MariaDB or MySQL database was interrupted.
     Nothing,
-    /// An interrupted swap was undone: what was live before it is live again.
+    /// At least one interrupted swap was undone: what was live before it is live again.
     Undone,
+    /// Only cleaning up was left: what was restored is live.
+    Finished,
 }
 
-impl From<Vec<String>> for Undone {
-    fn from(steps: Vec<String>) -> Self {
-        let outcome = match steps.is_empty() {
-            true => UndoneOutcome::Nothing,
-            false => UndoneOutcome::Undone,
+impl From<Vec<Ended>> for Undone {
+    fn from(ended: Vec<Ended>) -> Self {
+        let outcome = match ended.as_slice() {
+            [] => UndoneOutcome::Nothing,
+            ended if ended.iter().any(|ended| ended.undone) => UndoneOutcome::Undone,
+            _ => UndoneOutcome::Finished,
         };
+        let steps = ended.into_iter().map(|ended| ended.text).collect();
         Undone { outcome, steps }
     }
 }
@@ -228,7 +233,13 @@ mod tests {
   "steps": []
 }"#;
         assert_document(Undone::from(Vec::new()), nothing);
-        let undone = Undone::from(vec!["db".to_owned()]);
-        assert_eq!(undone.outcome, UndoneOutcome::Undone);
+        let ended = |undone| Ended {
+            undone,
+            text: "db".to_owned(),
+        };
+        let outcome = |ended: &[Ended]| Undone::from(ended.to_vec()).outcome;
+        assert_eq!(outcome(&[ended(true)]), UndoneOutcome::Undone);
+        assert_eq!(outcome(&[ended(false)]), UndoneOutcome::Finished);
+        assert_eq!(outcome(&[ended(false), ended(true)]), UndoneOutcome::Undone);
     }
 }

@@ -9,7 +9,7 @@ use crate::context::Context;
 use crate::error::{Code, Error, Result};
 use crate::name::Name;
 use crate::secret::Scrubber;
-use crate::source::{Database, live_database};
+use crate::source::{Database, Ended, live_database};
 
 /// A live database of a source.
 struct Live<'a> {
@@ -19,9 +19,23 @@ struct Live<'a> {
 }
 
 impl Live<'_> {
-    fn recover(&self, scrubber: &Scrubber) -> Result<Option<String>> {
-        let recovered = self.admin.recover(&self.name, scrubber)?;
-        Ok(recovered.map(|what| format!("source {}: {what}", self.source)))
+    fn recover(&self, scrubber: &Scrubber) -> Result<Option<Ended>> {
+        let ended = self.admin.recover(&self.name, scrubber)?;
+        Ok(ended.map(|ended| Ended {
+            text: format!("source {}: {}", self.source, ended.text),
+            ..ended
+        }))
+    }
+
+    /// Its interrupted swap as a step of a plan, if there is one.
+    fn pending(&self, scrubber: &Scrubber) -> Result<Option<String>> {
+        let interrupted = self.admin.is_interrupted(&self.name, scrubber)?;
+        Ok(interrupted.then(|| {
+            format!(
+                "recover database {} of source {}, whose swap by an earlier restore was interrupted",
+                self.name, self.source
+            )
+        }))
     }
 }
 
@@ -43,11 +57,11 @@ fn live<'a>(
     })
 }
 
-/// Undoes or finishes the interrupted swaps of these sources. Returns a line for each thing done.
+/// Undoes or finishes the interrupted swaps of these sources.
 pub(super) fn recover<'a>(
     context: &'a Context,
     sources: impl Iterator<Item = &'a str>,
-) -> Result<Vec<String>> {
+) -> Result<Vec<Ended>> {
     let mut told = Vec::new();
     for live in live(context, sources) {
         told.extend(live?.recover(&context.scrubber)?);
@@ -62,24 +76,14 @@ pub(super) fn pending<'a>(
     sources: impl Iterator<Item = &'a str>,
 ) -> Vec<String> {
     let live = live(context, sources).filter_map(Result::ok);
-    let interrupted = live.filter(|live| {
-        let asked = live.admin.is_interrupted(&live.name, &context.scrubber);
-        asked.unwrap_or(false)
-    });
-    interrupted
-        .map(|live| {
-            format!(
-                "recover database {} of source {}, whose swap by an earlier restore was interrupted",
-                live.name, live.source
-            )
-        })
-        .collect()
+    let pending = live.filter_map(|live| live.pending(&context.scrubber).ok());
+    pending.flatten().collect()
 }
 
-/// Undoes every swap that a killed live restore left interrupted: what was live before is live
-/// again, unless only cleaning up was left to do. Returns a line for each thing done. Fails without
+/// Undoes every swap of a MariaDB or MySQL database that a killed live restore left interrupted:
+/// what was live before is live again, unless only cleaning up was left to do. Fails without
 /// `confirm`, which is `APP/ENVIRONMENT`, if anything is interrupted.
-pub fn undo(context: &Context, confirm: Option<&str>) -> Result<Vec<String>> {
+pub fn undo(context: &Context, confirm: Option<&str>) -> Result<Vec<Ended>> {
     let app = &context.config.app;
     let expected = format!("{}/{}", app.name, app.environment);
     let _restore = context.state.lock("restore")?.ok_or_else(|| {
@@ -96,9 +100,12 @@ pub fn undo(context: &Context, confirm: Option<&str>) -> Result<Vec<String>> {
                 "--confirm says {given}, this configuration is of {expected}"
             )));
         }
-        let pending = pending(context, sources());
+        let mut pending = Vec::new();
+        for live in live(context, sources()) {
+            pending.extend(live?.pending(&context.scrubber)?);
+        }
         if pending.is_empty() {
-            return recover(context, sources());
+            return Ok(Vec::new());
         }
         return Err(needs("nothing was done without --confirm".into()).cause(pending.join("; ")));
     }

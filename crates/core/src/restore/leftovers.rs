@@ -82,16 +82,18 @@ impl Leftover {
         match &self.place {
             Place::Path(path) => path.symlink_metadata().is_ok(),
             // A server that does not answer may have it.
-            Place::Database(name) => self
-                .admin(context)
-                .is_some_and(|admin| admin.exists(name, &context.scrubber).unwrap_or(true)),
+            Place::Database(name) => self.admin(context).is_some_and(|admin| {
+                let there = admin.and_then(|admin| admin.exists(name, &context.scrubber));
+                there.unwrap_or(true)
+            }),
         }
     }
 
-    fn admin(&self, context: &Context) -> Option<Database> {
+    /// The server of its database; `None` if the configuration has that source no longer.
+    fn admin(&self, context: &Context) -> Option<Result<Database>> {
         let config = context.config.source.get(&self.source)?;
-        let database = live_database(&config.kind)?.ok()?;
-        Some(database.administrative())
+        let database = live_database(&config.kind)?;
+        Some(database.map(|database| database.administrative()))
     }
 
     /// Removes it. Returns the reason if that fails.
@@ -99,7 +101,8 @@ impl Leftover {
         match &self.place {
             Place::Path(path) => remove_tree(path).first().map(ToString::to_string),
             Place::Database(name) => {
-                let dropped = self.admin(context)?.drop(name, &context.scrubber);
+                let admin = self.admin(context)?;
+                let dropped = admin.and_then(|admin| admin.drop(name, &context.scrubber));
                 dropped.err().map(|error| error.to_string())
             }
         }
@@ -137,10 +140,14 @@ pub(super) fn note(context: &Context, source: &Name, point: &PointId, place: Pla
     write(context, &notes)
 }
 
-/// Records that the swap begins.
-pub(super) fn note_swap(context: &Context) -> Result<()> {
+/// Records that the swap of these points begins. Copies that other points left stay copies.
+pub(super) fn note_swap(context: &Context, points: &[&PointId]) -> Result<()> {
     let mut notes = read(context);
-    notes.iter_mut().for_each(|note| note.swapping = true);
+    let begins = |note: &&mut Leftover| points.contains(&&note.point);
+    notes
+        .iter_mut()
+        .filter(begins)
+        .for_each(|note| note.swapping = true);
     write(context, &notes)
 }
 

@@ -210,7 +210,8 @@ fn read(directory: &Path) -> Result<Option<Mark>> {
     file.take(MARK_BYTES_MAX)
         .read_to_end(&mut text)
         .map_err(|e| unusable(directory, e))?;
-    Ok(serde_json::from_slice(&text).ok())
+    let mark = serde_json::from_slice(&text).ok();
+    Ok(mark.filter(|mark: &Mark| mark.schema == SCHEMA))
 }
 
 /// Fails if another restore was begun there.

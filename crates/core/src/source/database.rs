@@ -38,6 +38,32 @@ impl From<mariadb::Connection> for Database {
     }
 }
 
+/// Makes an error name the database `name` on the target server.
+pub(super) fn on(name: &str) -> impl Fn(Error) -> Error + '_ {
+    move |error| {
+        let code = match error.code {
+            Code::ToolMissing | Code::Interrupted | Code::Busy => error.code,
+            _ => Code::Target,
+        };
+        Error {
+            code,
+            message: format!("database {name} on the target server: {}", error.message),
+            cause: Some(error.cause.unwrap_or_default()),
+            hint: Some(error.hint.unwrap_or_else(|| "read the cause".into())),
+            fact: error.fact,
+        }
+    }
+}
+
+/// An interrupted swap that was undone or finished.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// True if what was live before is live again; false if what was restored is live.
+    pub undone: bool,
+    /// What is live now, for people.
+    pub text: String,
+}
+
 impl Database {
     /// The database that a URL names, for a source of this kind.
     pub fn from_url(url: &Secret, kind: Kind) -> Result<Self> {
@@ -203,9 +229,7 @@ impl Database {
                 postgres::swap_databases(admin, live, keep, aside, scrubber)
             }
             (Database::Postgres(admin), None) => {
-                let name = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
-                let rename = format!("ALTER DATABASE {} RENAME TO {}", name(live), name(aside));
-                postgres::query(admin, &rename, scrubber).map(drop)
+                postgres::withdraw_database(admin, live, aside, scrubber)
             }
             (Database::Mariadb(admin), Some(keep)) => {
                 let swap = mariadb::Swap {
@@ -267,24 +291,31 @@ impl Database {
         }
     }
 
-    /// Undoes or finishes an interrupted swap. Returns a message for people about what is live now;
-    /// `None` if there was no such swap.
-    pub fn recover(&self, live: &str, scrubber: &Scrubber) -> Result<Option<String>> {
+    /// Undoes or finishes an interrupted swap; `None` if there was no such swap.
+    pub fn recover(&self, live: &str, scrubber: &Scrubber) -> Result<Option<Ended>> {
         let Database::Mariadb(admin) = self else {
             return Ok(None);
         };
-        let recovered = mariadb::recover(admin, live, scrubber)?;
-        Ok(recovered.map(|recovered| match recovered {
+        let Some(recovered) = mariadb::recover(admin, live, scrubber)? else {
+            return Ok(None);
+        };
+        let undone = recovered == Recovered::Before;
+        let text = match recovered {
             Recovered::Before => {
-                format!("a swap of database {live} was interrupted: what was live before is live again")
+                format!(
+                    "a swap of database {live} was interrupted: what was live before is live again"
+                )
             }
             Recovered::Restored { kept: None } => {
-                format!("a swap of database {live} was interrupted when only cleaning up was left: what was restored is live")
+                format!(
+                    "a swap of database {live} was interrupted when only cleaning up was left: what was restored is live"
+                )
             }
             Recovered::Restored { kept: Some(kept) } => format!(
                 "a swap of database {live} was interrupted when only cleaning up was left: what was restored is live, what was live before is kept as database {kept}"
             ),
-        }))
+        };
+        Ok(Some(Ended { undone, text }))
     }
 
     /// Restores a dump into the database, which must be empty. Returns warnings.

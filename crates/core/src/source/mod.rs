@@ -17,7 +17,7 @@ pub mod sqlite;
 mod tee;
 mod throwaway;
 
-pub use database::{Database, is_server_url};
+pub use database::{Database, Ended, is_server_url};
 pub use descriptor::{Descriptor, StockArtifact, StockSource};
 pub use incoming::{Incoming, OpenArtifact};
 pub use placed::{Arrived, Limit, Live, Placed, Target};
@@ -213,6 +213,13 @@ pub fn live(kind: &SourceKind) -> Result<Live> {
 /// The live database of a source; `None` if it is not a database of a server. References to its
 /// credentials are resolved.
 pub fn live_database(kind: &SourceKind) -> Option<Result<Database>> {
+    match kind {
+        SourceKind::Postgres(_) | SourceKind::Mariadb(_) | SourceKind::Mysql(_) => {}
+        SourceKind::Files(_)
+        | SourceKind::Sqlite(_)
+        | SourceKind::Bucket(_)
+        | SourceKind::Command(_) => return None,
+    }
     match live(kind) {
         Ok(Live::Database(database)) => Some(Ok(database)),
         Ok(Live::Tree { .. } | Live::File(_) | Live::Bucket(_) | Live::Nowhere(_)) => None,

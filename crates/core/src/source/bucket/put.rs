@@ -10,7 +10,7 @@ use super::objects::{self, Named, deliver, entries, fetch_index, proof};
 use super::pack::wanted;
 use super::sort::{self, Sorter};
 use crate::digest::hex;
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Fact, Result};
 use crate::fingerprint::{Difference, Proof};
 use crate::observe::Reporter;
 use crate::place::Within;
@@ -267,7 +267,7 @@ pub struct Swapped {
 impl Aside {
     /// Puts every object that differs in the live bucket from what was captured. What is there is
     /// fetched and kept first; objects that are there and not in the point are left alone. If this
-    /// fails, everything is undone.
+    /// fails, everything is undone, or the error is about [`Fact::HalfSwapped`].
     pub fn carry_out(&self) -> Result<Swapped> {
         staging::create_directory(&self.keep)?;
         let mut swapped = Swapped {
@@ -281,7 +281,9 @@ impl Aside {
                 Ok(()) => Err(error),
                 Err(worse) => {
                     let cause = error.cause.clone().unwrap_or_default();
-                    Err(error.cause(format!("{cause}; and it could not be undone: {worse}")))
+                    Err(error
+                        .cause(format!("{cause}; and it could not be undone: {worse}"))
+                        .about(Fact::HalfSwapped))
                 }
             },
         }

@@ -6,6 +6,7 @@ use super::inventory::defaults;
 use crate::error::{Code, Error, Result};
 use crate::fingerprint::Proof;
 use crate::secret::Scrubber;
+use crate::source::database::on;
 
 /// Maximum length of a database name, in characters.
 pub const NAME_CHARACTERS_MAX: usize = 64;
@@ -139,20 +140,4 @@ pub fn is_empty(connection: &Connection, scrubber: &Scrubber) -> Result<bool> {
         + (SELECT COUNT(*) FROM information_schema.EVENTS WHERE EVENT_SCHEMA = DATABASE())";
     let name = connection.database().unwrap_or_default();
     Ok(query(connection, sql, scrubber).map_err(on(name))? == "0")
-}
-
-/// Makes an error name the database `name` on the target server.
-pub fn on(name: &str) -> impl Fn(Error) -> Error + '_ {
-    move |error| {
-        let code = match error.code {
-            Code::ToolMissing | Code::Interrupted | Code::Busy => error.code,
-            _ => Code::Target,
-        };
-        Error::new(
-            code,
-            format!("database {name} on the target server: {}", error.message),
-        )
-        .cause(error.cause.unwrap_or_default())
-        .hint(error.hint.unwrap_or_else(|| "read the cause".into()))
-    }
 }

@@ -7,9 +7,10 @@
 use super::connection::Connection;
 use super::session::{Session, identifier, literal};
 use crate::cancel;
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Fact, Result};
 use crate::fingerprint::{DatabaseInventory, Inventory, Proof};
 use crate::secret::Scrubber;
+use crate::source::database::on;
 use serde::Deserialize;
 use std::time::Duration;
 
@@ -158,17 +159,15 @@ pub fn swap_databases(
                 .hint("drop it, when what it keeps is no longer needed"),
         );
     }
-    let rename = |from: &str, to: &str| {
-        format!(
-            "ALTER DATABASE {} RENAME TO {}",
-            identifier(from),
-            identifier(to)
-        )
-    };
     let all = [live, aside, keep];
     let had_live = exists(&mut session, live)?;
     if had_live {
-        patiently(&mut session, &all, &rename(live, keep)).map_err(on(live))?;
+        let renamed = patiently(&mut session, &all, &rename(live, keep));
+        renamed.map_err(|error| match exists(&mut session, live) {
+            Ok(true) => on(live)(error),
+            // The connection is gone: the server may have renamed it.
+            _ => on(live)(error).about(Fact::HalfSwapped),
+        })?;
     }
     let Err(error) = patiently(&mut session, &all, &rename(aside, live)) else {
         return Ok(());
@@ -179,9 +178,26 @@ pub fn swap_databases(
             format!("database {live} is now called {keep}, and could not be renamed back"),
         )
         .cause(format!("{error}; then {undo}"))
-        .hint(format!("as a superuser: {}", rename(keep, live))));
+        .hint(format!("as a superuser: {}", rename(keep, live)))
+        .about(Fact::HalfSwapped));
     }
     Err(on(live)(error))
+}
+
+/// Renames the database `live` to `aside`, so that none is live. Ends the sessions of both.
+pub fn withdraw_database(
+    admin: &Connection,
+    live: &str,
+    aside: &str,
+    scrubber: &Scrubber,
+) -> Result<()> {
+    let mut session = Session::open(admin, scrubber).map_err(on(live))?;
+    patiently(&mut session, &[live, aside], &rename(live, aside)).map_err(on(live))
+}
+
+fn rename(from: &str, to: &str) -> String {
+    let (from, to) = (identifier(from), identifier(to));
+    format!("ALTER DATABASE {from} RENAME TO {to}")
 }
 
 /// Runs a statement that needs a database without sessions, ending its sessions as often as they
@@ -212,17 +228,5 @@ fn patiently(session: &mut Session, databases: &[&str], sql: &str) -> Result<()>
             }
         }
         cancel::wait(Duration::from_millis(100))?;
-    }
-}
-
-/// Makes an error name the database `name` on the target server.
-fn on(name: &str) -> impl Fn(Error) -> Error + '_ {
-    move |error| {
-        Error::new(
-            Code::Target,
-            format!("database {name} on the target server: {}", error.message),
-        )
-        .cause(error.cause.unwrap_or_default())
-        .hint(error.hint.unwrap_or_else(|| "read the cause".into()))
     }
 }

@@ -26,6 +26,7 @@ mod tools;
 
 pub use admin::{
     create_database, createdb_options, database_exists, drop_database, swap_databases,
+    withdraw_database,
 };
 pub use connection::Connection;
 pub use descriptor::OfPostgres;

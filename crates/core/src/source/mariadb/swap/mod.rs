@@ -12,14 +12,15 @@ mod contents;
 mod journal;
 mod recover;
 
-use super::admin::{create_database, database_exists, drop_database, on};
+use super::admin::{create_database, database_exists, drop_database};
 use super::client::{Server, execute, identifier, literal, rows};
 use super::connection::Connection;
 use super::restore::{feed, sleep};
 use super::rewrite::{Account, Events};
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Fact, Result};
 use crate::host::host;
 use crate::secret::Scrubber;
+use crate::source::database::on;
 use contents::Contents;
 use journal::Journal;
 use serde::{Deserialize, Serialize};
@@ -296,6 +297,7 @@ impl<'a> Moving<'a> {
             "when the cause is mended: lifeboat restore --undo; views, triggers, routines and events lie as statements in {}.{JOURNAL}",
             self.live
         ))
+        .about(Fact::HalfSwapped)
     }
 
     /// Makes default values of the tables that came from `from` name the sequences in `database`.

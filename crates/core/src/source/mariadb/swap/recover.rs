@@ -6,7 +6,8 @@ use super::{JOURNAL, Moving, PATIENCE_SECONDS, is_interrupted};
 use crate::error::{Code, Error, Result};
 use crate::host::host;
 use crate::secret::Scrubber;
-use crate::source::mariadb::admin::{drop_database, on};
+use crate::source::database::on;
+use crate::source::mariadb::admin::drop_database;
 use crate::source::mariadb::client::query;
 use crate::source::mariadb::connection::Connection;
 
