@@ -279,11 +279,11 @@ fn set_aside(subject: &str, kind: &SourceKind, told: &[Leftover]) -> Vec<Finding
 
 /// Reports a bucket and a store that use the same credentials under whatever names.
 fn shared_key(context: &Context, subject: &str, bucket: &BucketConfig) -> Option<Finding> {
-    let own = resolve(&bucket.access_key).ok()?;
+    let own = resolve(&bucket.server.access_key).ok()?;
     let mut stores = context.config.store.iter();
     let (name, _) = stores.find(|(_, store)| match &store.kind {
         StoreKind::S3(s3) => {
-            let theirs = resolve(&s3.access_key);
+            let theirs = resolve(&s3.server.access_key);
             theirs.is_ok_and(|theirs| theirs.expose() == own.expose())
         }
         _ => false,

@@ -155,6 +155,8 @@ pub enum Fact {
     Stored,
     /// A swap failed and could not be undone: what is live now is not what was live before.
     HalfSwapped,
+    /// A program is not there. Any other failure to start one means that it is.
+    NotInstalled,
 }
 
 /// Result type of most functions of this crate.

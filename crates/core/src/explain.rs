@@ -28,7 +28,13 @@ pub(crate) fn without_configuration(error: Error) -> Error {
             "check the access key and the secret key (the environment, or --access-key and --secret-key), and the clock of this host".to_owned()
         }
         Some(Fact::Stored) => "see how much is hit: lifeboat repo check".to_owned(),
-        Some(Fact::RepositoryPassword | Fact::HostKey | Fact::Variable(_) | Fact::HalfSwapped) => hint.clone(),
+        Some(
+            Fact::RepositoryPassword
+            | Fact::HostKey
+            | Fact::Variable(_)
+            | Fact::HalfSwapped
+            | Fact::NotInstalled,
+        ) => hint.clone(),
         None if error.code == Code::Store && hint == error::ASK_DOCTOR => {
             "check the place, and run it again".to_owned()
         }

@@ -1,8 +1,9 @@
 //! The recovery kit: everything needed to restore without this host, in one sealed file.
 //!
 //! Guarantees: a kit is a tar archive inside an age file or an OpenPGP message, so that either of
-//! `age -d KIT | tar x` and `gpg -d KIT | tar x` opens it without Lifeboat. This
-//! module writes nothing to disk, and memory that held the plain content is wiped. Other code decides what belongs in a kit.
+//! `age -d KIT | tar x` and `gpg -d KIT | tar x` opens it without Lifeboat. This module writes
+//! nothing to disk, and memory that held the plain content is wiped. Other code decides what belongs
+//! in a kit.
 
 use crate::archive::{self, Identities, Recipients, Sealer, Sealing, decryption_error};
 use crate::compress::Compress;

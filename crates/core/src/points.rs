@@ -443,9 +443,13 @@ fn without_inventories<S: Serializer>(
 /// Shows one point, read from `store` or from any store. Warns of a store whose details cannot be
 /// decrypted.
 pub fn show(context: &Context, selector: &Selector, store: Option<&str>) -> Result<Shown> {
-    let point = fetch::choose(context, selector, &[], store, OnlyPartial::Take)?;
-    let found = survey(context, false)?.copies;
-    let held = found.iter().filter(|(_, c)| c.manifest.point == point);
+    let survey = survey(context, false)?;
+    let take = OnlyPartial::Take;
+    let point = fetch::choose_in(context, &survey, selector, &[], store, take)?;
+    let held = survey
+        .copies
+        .iter()
+        .filter(|(_, c)| c.manifest.point == point);
     let held: Vec<Name> = held.map(|(store, _)| store.clone()).collect();
     let fetched = fetch::fetch(context, &point, store)?;
     let (signed_inside, unsigned_inside) = signers_inside(&fetched);
@@ -463,7 +467,7 @@ pub fn show(context: &Context, selector: &Selector, store: Option<&str>) -> Resu
         manifest: fetched.copy.manifest,
         proof: proofs(context).get(&point).into(),
         copies: held,
-        missing_copies: survey::missing_copies(&found).remove(&point),
+        missing_copies: survey::missing_copies(&survey.copies).remove(&point),
         details,
         signed_inside,
         unsigned_inside,

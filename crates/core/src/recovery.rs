@@ -184,18 +184,7 @@ fn references(kind: &StoreKind) -> Vec<(&'static str, &Reference)> {
             let passphrase = ssh.and_then(|ssh| Some(("ssh_passphrase", ssh.passphrase.as_ref()?)));
             key.into_iter().chain(passphrase).collect()
         }
-        StoreKind::S3(s3) => {
-            let mut all = vec![
-                ("access_key", &s3.access_key),
-                ("secret_key", &s3.secret_key),
-            ];
-            all.extend(
-                s3.session_token
-                    .as_ref()
-                    .map(|token| ("session_token", token)),
-            );
-            all
-        }
+        StoreKind::S3(s3) => s3.server.credentials().collect(),
     }
 }
 
@@ -444,10 +433,11 @@ fn rebase(config: &mut Config, directory: &Path) {
             }
         }
         if let StoreKind::S3(s3) = &mut store.kind {
-            s3.access_key = file(format!("stores/{name}/access_key"));
-            s3.secret_key = file(format!("stores/{name}/secret_key"));
-            if s3.session_token.is_some() {
-                s3.session_token = Some(file(format!("stores/{name}/session_token")));
+            let server = &mut s3.server;
+            server.access_key = file(format!("stores/{name}/access_key"));
+            server.secret_key = file(format!("stores/{name}/secret_key"));
+            if server.session_token.is_some() {
+                server.session_token = Some(file(format!("stores/{name}/session_token")));
             }
         }
         if store.password.is_some() {

@@ -424,9 +424,9 @@ fn locate(store: &OpenStore) -> String {
             let mut lines = format!(
                 "STORE={}\nexport AWS_DEFAULT_REGION={}",
                 quote(&format!("s3://{}{prefix}", s3.bucket)),
-                quote(&s3.region)
+                quote(&s3.server.region)
             );
-            if let Some(endpoint) = &s3.endpoint {
+            if let Some(endpoint) = &s3.server.endpoint {
                 let _ = write!(lines, "\nexport AWS_ENDPOINT_URL={}", quote(endpoint));
             }
             lines

@@ -307,7 +307,7 @@ fn choose(
         .filter(|lost| store.is_none_or(|s| lost.store == s));
     let gone: BTreeSet<PointId> = of_store.map(|l| l.copy.manifest.point.clone()).collect();
     if let Which::One(selector) = which {
-        let chosen = fetch::choose(context, selector, &[], store, OnlyPartial::Take);
+        let chosen = fetch::choose_in(context, survey, selector, &[], store, OnlyPartial::Take);
         let Selector::Prefix(prefix) = selector else {
             return Ok(vec![chosen?]);
         };

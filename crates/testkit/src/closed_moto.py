@@ -1,10 +1,14 @@
-"""moto_server, which also refuses strangers the listing of a bucket that is not public.
+"""moto_server, with two promises of real servers that it does not keep by itself.
 
-moto asks policies and access control lists when someone without credentials wants an object, and
-lists every bucket to anybody, as no real server does.
+It refuses strangers the listing of a bucket that is not public: moto asks policies and access
+control lists when someone without credentials wants an object, and lists every bucket to anybody.
+
+Of two requests at once that may only create an object, one fails: moto looks whether it exists and
+writes it in two steps.
 """
 
 import sys
+import threading
 
 from moto import server
 from moto.core import DEFAULT_ACCOUNT_ID
@@ -20,6 +24,9 @@ def is_public(name):
     return allowed == PermissionResult.PERMITTED or bool(bucket.acl and bucket.acl.public_read)
 
 
+creating = threading.Lock()
+
+
 class Closed(server.DomainDispatcherApplication):
     def __call__(self, environ, start_response):
         path = environ["PATH_INFO"].strip("/")
@@ -27,6 +34,9 @@ class Closed(server.DomainDispatcherApplication):
         if path and "/" not in path and not is_signed and not is_public(path):
             start_response("403 Forbidden", [("Content-Type", "application/xml")])
             return [b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"]
+        if "HTTP_IF_NONE_MATCH" in environ:
+            with creating:
+                return super().__call__(environ, start_response)
         return super().__call__(environ, start_response)
 
 

@@ -166,8 +166,11 @@ mod tests {
         assert!(text.contains("lifeboat\\-repo\\-snapshots"), "{text}");
         assert!(text.contains("\\-\\-latest"), "{text}");
         assert!(text.contains("\\-\\-json"), "{text}");
+        assert!(text.contains("another process is at work there"), "{text}");
+        let (command, path) = find(&program, &["demo".to_owned()]).expect("a command");
+        let text = page(command, &path).expect("a page");
         assert!(
-            text.contains("somebody else\\*(Aqs lock is in the way"),
+            text.contains("the demonstration\\*(Aqs directory"),
             "{text}"
         );
         let unknown = find(&program, &["snapshot".to_owned()]);

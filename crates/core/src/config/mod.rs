@@ -50,6 +50,7 @@ pub struct Config {
 }
 
 mod app;
+mod bucket_server;
 mod checks;
 mod document;
 mod drill;
@@ -69,6 +70,7 @@ mod validate;
 mod value;
 
 pub use app::App;
+pub use bucket_server::BucketServer;
 pub use checks::{Check, CheckConfig};
 pub use drill::DrillConfig;
 pub use encryption::{DecryptConfig, EncryptConfig, EvidenceConfig, SignConfig};

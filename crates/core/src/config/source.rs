@@ -1,7 +1,6 @@
 //! The tables `[source.NAME]`.
 
-use super::store::default_region;
-use super::{SshConfig, text};
+use super::{BucketServer, SshConfig, text};
 use crate::error::{Code, Error, Result};
 use crate::kind::Kind;
 use crate::name::Extension;
@@ -197,23 +196,9 @@ pub struct BucketConfig {
     /// Only keys that begin with this prefix.
     #[serde(default)]
     pub prefix: Option<String>,
-    /// Region.
-    #[serde(default = "default_region")]
-    pub region: String,
-    /// URL of a server that is not Amazon's.
-    #[serde(default)]
-    #[schemars(with = "Option<text::Url>")]
-    pub endpoint: Option<String>,
-    /// Access key id; preferably another one than a store uses.
-    pub access_key: Reference,
-    /// Secret access key.
-    pub secret_key: Reference,
-    /// Session token of temporary credentials.
-    #[serde(default)]
-    pub session_token: Option<Reference>,
-    /// Address the bucket as `https://bucket.host/` rather than `https://host/bucket/`.
-    #[serde(default)]
-    pub virtual_host_style: bool,
+    /// Its server.
+    #[serde(flatten)]
+    pub server: BucketServer,
     /// Glob patterns of whole keys that are left out: `tmp/**`, `**/*.log`.
     #[serde(default)]
     pub exclude: Vec<String>,

@@ -1,6 +1,6 @@
 //! The tables `[store.NAME]`.
 
-use super::{DecryptConfig, EncryptConfig, SshConfig, text};
+use super::{BucketServer, DecryptConfig, EncryptConfig, SshConfig, text};
 use crate::compress::Compress;
 use crate::secret::Reference;
 use crate::span::Span;
@@ -141,20 +141,9 @@ pub struct S3Config {
     /// Prefix of all keys.
     #[serde(default)]
     pub prefix: Option<String>,
-    /// Region.
-    #[serde(default = "default_region")]
-    pub region: String,
-    /// URL of a server that is not Amazon's.
-    #[serde(default)]
-    #[schemars(with = "Option<text::Url>")]
-    pub endpoint: Option<String>,
-    /// Access key id.
-    pub access_key: Reference,
-    /// Secret access key.
-    pub secret_key: Reference,
-    /// Session token of temporary credentials.
-    #[serde(default)]
-    pub session_token: Option<Reference>,
+    /// Its server.
+    #[serde(flatten)]
+    pub server: BucketServer,
     /// Storage class of S3: `STANDARD_IA`, `GLACIER_IR`, …
     #[serde(default)]
     pub storage_class: Option<String>,
@@ -164,11 +153,4 @@ pub struct S3Config {
     /// KMS key id or ARN for `aws:kms`.
     #[serde(default)]
     pub kms_key_id: Option<String>,
-    /// Address the bucket as `https://bucket.host/` rather than `https://host/bucket/`.
-    #[serde(default)]
-    pub virtual_host_style: bool,
-}
-
-pub(super) fn default_region() -> String {
-    "us-east-1".into()
 }

@@ -53,34 +53,7 @@ struct CheckDetail {
     observed: String,
     /// Differences, one by one; details of older versions have them only in `observed`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    differences: Vec<DifferenceDetail>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct DifferenceDetail {
-    subject: String,
-    expected: String,
-    observed: String,
-}
-
-impl From<&Difference> for DifferenceDetail {
-    fn from(difference: &Difference) -> Self {
-        DifferenceDetail {
-            subject: difference.subject.clone(),
-            expected: difference.expected.clone(),
-            observed: difference.observed.clone(),
-        }
-    }
-}
-
-impl From<DifferenceDetail> for Difference {
-    fn from(detail: DifferenceDetail) -> Self {
-        Difference {
-            subject: detail.subject,
-            expected: detail.expected,
-            observed: detail.observed,
-        }
-    }
+    differences: Vec<Difference>,
 }
 
 impl Detail {
@@ -98,7 +71,7 @@ impl Detail {
                     name: check.question(),
                     expected: check.expected().to_owned(),
                     observed: check.observed().to_owned(),
-                    differences: check.listed.iter().map(DifferenceDetail::from).collect(),
+                    differences: check.listed.clone(),
                 })
                 .collect(),
             limits: record.limits().into_iter().map(str::to_owned).collect(),
@@ -111,7 +84,7 @@ impl Detail {
             check.asked = Some(detail.name.into());
             check.expected = Some(detail.expected.into());
             check.observed = Some(detail.observed.into());
-            check.listed = detail.differences.into_iter().map(Into::into).collect();
+            check.listed = detail.differences;
         }
         record.limits = self.limits.into_iter().map(Observed::from).collect();
     }

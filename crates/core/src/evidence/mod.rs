@@ -21,7 +21,7 @@ pub use proof::{PointProof, Proof, Tried, proofs};
 #[cfg(test)]
 pub(crate) use record::sample;
 pub use record::{Activity, DetailRef, Facts, Phase, ProvedPoint, Record, Verdict};
-pub use shown::{Records, Shown, ShownCheck, ShownDifference, records, show};
+pub use shown::{Records, Shown, ShownCheck, records, show};
 pub use verify::{ChainDocument, ChainOutcome, ChainReport, verify};
 
 use crate::catalog::StoredRecord;

@@ -23,28 +23,10 @@ pub struct ShownCheck<'a> {
     code: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     differences: Option<u64>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    listed: Vec<ShownDifference<'a>>,
+    #[serde(skip_serializing_if = "<[Difference]>::is_empty")]
+    listed: &'a [Difference],
     #[serde(skip_serializing_if = "Option::is_none")]
     unlisted: Option<u64>,
-}
-
-/// One difference that a check found.
-#[derive(Debug, Clone, Serialize)]
-pub struct ShownDifference<'a> {
-    subject: &'a str,
-    expected: &'a str,
-    observed: &'a str,
-}
-
-impl<'a> From<&'a Difference> for ShownDifference<'a> {
-    fn from(difference: &'a Difference) -> Self {
-        ShownDifference {
-            subject: &difference.subject,
-            expected: &difference.expected,
-            observed: &difference.observed,
-        }
-    }
 }
 
 impl<'a> From<&'a CheckResult> for ShownCheck<'a> {
@@ -56,7 +38,7 @@ impl<'a> From<&'a CheckResult> for ShownCheck<'a> {
             outcome: check.outcome,
             code: check.code.as_deref(),
             differences: check.differences,
-            listed: check.listed.iter().map(Into::into).collect(),
+            listed: &check.listed,
             unlisted: Some(check.unlisted()).filter(|more| *more > 0),
         }
     }
@@ -120,8 +102,12 @@ pub fn records(context: &Context) -> Result<Records> {
 
 /// Reads the record whose id begins with `id`, with its observations if they can be opened here.
 pub fn show(context: &Context, id: &str) -> Result<Shown> {
-    let (listed, _) = list(context)?;
-    let mut record = one(listed, id)?;
+    let (listed, errors) = list(context)?;
+    let mut record = one(listed, id).map_err(|error| match errors.first() {
+        // It may be in what could not be read.
+        Some(unread) => error.cause(unread),
+        None => error,
+    })?;
     let sealed = open_detail(context, &mut record.record).err();
     Ok(Shown { record, sealed })
 }

@@ -9,11 +9,12 @@ use super::{
     DatabaseInventory, Entries, FileEntry, FileKind, FilesFingerprint, Fingerprint, Inventory,
     ObjectsFingerprint, Proof, TablesFingerprint,
 };
+use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
 /// One difference between two proofs.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Difference {
     /// Its subject: `table public.users`, `file opt/bot/config/app.toml`.
     pub subject: String,

@@ -202,19 +202,19 @@ impl BucketUrl {
         config.bucket.clone_from(&self.bucket);
         config.prefix = None;
         if let Some(region) = self.value("region") {
-            region.clone_into(&mut config.region);
+            region.clone_into(&mut config.server.region);
         }
         if let Some(endpoint) = self.value("endpoint") {
-            config.endpoint = Some(endpoint.to_owned());
+            config.server.endpoint = Some(endpoint.to_owned());
         }
         if let Some(style) = self.value("virtual_host_style") {
-            config.virtual_host_style = style == "true";
+            config.server.virtual_host_style = style == "true";
         }
         if let (Some(access), Some(secret)) =
             (self.reference("access_key")?, self.reference("secret_key")?)
         {
-            (config.access_key, config.secret_key) = (access, secret);
-            config.session_token = None;
+            (config.server.access_key, config.server.secret_key) = (access, secret);
+            config.server.session_token = None;
         }
         Ok(config)
     }
@@ -332,14 +332,14 @@ pub fn url_of(kind: &StoreKind) -> String {
             if !prefix.is_empty() {
                 url = format!("{url}/{}", percent::encode_path(prefix));
             }
-            url = format!("{url}?region={}", percent::encode_path(&s3.region));
-            if let Some(endpoint) = &s3.endpoint {
+            url = format!("{url}?region={}", percent::encode_path(&s3.server.region));
+            if let Some(endpoint) = &s3.server.endpoint {
                 url = format!(
                     "{url}&endpoint={}",
                     endpoint.replace('%', "%25").replace('&', "%26")
                 );
             }
-            if s3.virtual_host_style {
+            if s3.server.virtual_host_style {
                 url.push_str("&virtual_host_style=true");
             }
             url
@@ -436,17 +436,23 @@ mod tests {
         assert!(!same.says_where());
         let config = same.config(Some(&like)).unwrap();
         assert_eq!((config.bucket.as_str(), config.prefix), ("look", None));
-        assert_eq!(config.endpoint.as_deref(), Some("https://live"));
-        assert!(config.session_token.is_some());
+        assert_eq!(config.server.endpoint.as_deref(), Some("https://live"));
+        assert!(config.server.session_token.is_some());
         let other = url("s3://look?endpoint=https://other&access_key=file:/a&secret_key=env:B");
         assert!(other.says_where());
         let config = other.config(Some(&like)).unwrap();
-        assert_eq!(config.endpoint.as_deref(), Some("https://other"));
-        assert_eq!((config.region.as_str(), config.session_token), ("x", None));
-        assert_eq!(config.access_key.to_string(), "file:/a");
+        assert_eq!(config.server.endpoint.as_deref(), Some("https://other"));
+        assert_eq!(
+            (config.server.region.as_str(), config.server.session_token),
+            ("x", None)
+        );
+        assert_eq!(config.server.access_key.to_string(), "file:/a");
         let config = url("s3://look?region=r").config(None).unwrap();
-        assert_eq!(config.region, "r");
-        assert_eq!(config.access_key.to_string(), "env:AWS_ACCESS_KEY_ID");
+        assert_eq!(config.server.region, "r");
+        assert_eq!(
+            config.server.access_key.to_string(),
+            "env:AWS_ACCESS_KEY_ID"
+        );
         assert!(BucketUrl::parse("/a/directory").is_none());
         for (wrong, says) in [
             ("s3://", "names no bucket"),

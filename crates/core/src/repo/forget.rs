@@ -1,4 +1,4 @@
-//! Judges which snapshots the rules keep, group by group. Pure: nothing is removed here.
+//! Judges which snapshots the rules keep, group by group. Pure: nothing is removed or asked here.
 
 use crate::error::{Code, Error, Result};
 use jiff::Timestamp;
@@ -18,24 +18,24 @@ pub struct Judged<'s> {
     pub removed: Vec<&'s Named>,
 }
 
-/// Judges the snapshots that `filter` selects, as of `now`. Fails if the rules keep nothing of a
-/// group: to remove a whole group, an operator must name its snapshots.
+/// Judges the snapshots that `filter` selects, as of `now`, by the calendar of `zone`. Fails if the
+/// rules keep nothing of a group: to remove a whole group, an operator must name its snapshots.
 pub fn judge<'s>(
     all: &'s [Named],
     filter: &Filter,
     by: GroupBy,
     policy: &Policy,
     now: Timestamp,
+    zone: &TimeZone,
 ) -> Result<Vec<Judged<'s>>> {
     let mut groups: BTreeMap<Group, Vec<&Named>> = BTreeMap::new();
     for entry in all.iter().filter(|(_, s)| filter.matches(s)) {
         groups.entry(by.group(&entry.1)).or_default().push(entry);
     }
-    let zone = TimeZone::system();
     let mut judged = Vec::with_capacity(groups.len());
     for (group, entries) in groups {
         let snapshots: Vec<&Snapshot> = entries.iter().map(|(_, s)| s).collect();
-        let reasons = policy.apply(&snapshots, now, &zone);
+        let reasons = policy.apply(&snapshots, now, zone);
         let (mut kept, mut removed) = (Vec::new(), Vec::new());
         for (entry, reasons) in entries.iter().zip(reasons) {
             match reasons.is_empty() {
@@ -100,7 +100,7 @@ mod tests {
         };
         let now = "2026-11-20T00:00:00Z".parse().unwrap();
         let by = GroupBy::default();
-        let judged = judge(&all, &Filter::default(), by, &policy, now).unwrap();
+        let judged = judge(&all, &Filter::default(), by, &policy, now, &TimeZone::UTC).unwrap();
         let said = judged.iter().map(|group| {
             let (kept, removed) = (group.kept.len(), group.removed.len());
             format!("{}: {kept} kept, {removed} removed", name(&group.group))
@@ -123,7 +123,7 @@ mod tests {
         };
         let now = "2026-11-20T00:00:00Z".parse().unwrap();
         let by = GroupBy::default();
-        let refused = judge(&all, &Filter::default(), by, &policy, now)
+        let refused = judge(&all, &Filter::default(), by, &policy, now, &TimeZone::UTC)
             .err()
             .unwrap();
         assert_eq!(refused.code, Code::Usage);

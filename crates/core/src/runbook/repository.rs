@@ -27,7 +27,7 @@ pub(super) fn locate(kind: &StoreKind) -> String {
         }
         StoreKind::S3(s3) => {
             let amazon = "https://s3.amazonaws.com";
-            let endpoint = s3.endpoint.as_deref().unwrap_or(amazon);
+            let endpoint = s3.server.endpoint.as_deref().unwrap_or(amazon);
             let prefix = s3.prefix.as_deref().unwrap_or_default().trim_matches('/');
             let slash = if prefix.is_empty() { "" } else { "/" };
             quote(&format!(

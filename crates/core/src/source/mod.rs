@@ -24,7 +24,7 @@ pub use placed::{Arrived, Limit, Live, Placed, Target};
 pub use throwaway::ScratchServers;
 
 use crate::config::{BucketConfig, SourceKind};
-use crate::error::Result;
+use crate::error::{Code, Error, Result};
 use crate::finding::Finding;
 use crate::fingerprint::Proof;
 use crate::kind::Kind;
@@ -203,6 +203,12 @@ pub fn open(kind: &SourceKind) -> Result<Box<dyn Source>> {
         SourceKind::Bucket(config) => Box::new(bucket::BucketSource::new(config.clone())?),
         SourceKind::Command(config) => Box::new(command::CommandSource::new(config.clone())?),
     })
+}
+
+/// Refuses to capture an artifact that is none of [`Source::artifacts`].
+fn no_artifact(artifact: &str) -> Error {
+    let message = format!("this source has no artifact {artifact:?}");
+    Error::new(Code::SourceMissing, message)
 }
 
 /// The live place of a source of the configuration.

@@ -20,7 +20,7 @@ pub(crate) use via::is_name;
 pub use via::{Login, Via};
 
 use crate::cancel;
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Fact, Result};
 use crate::secret::{Scrubber, Secret};
 use crate::thread;
 use container::Container;
@@ -377,6 +377,7 @@ fn not_started(command: &Command, error: &io::Error) -> Error {
     if error.kind() != io::ErrorKind::NotFound {
         return base;
     }
+    let base = base.about(Fact::NotInstalled);
     match debian_package(&program) {
         Some(package) => base.hint(format!("install it: apt-get install {package}")),
         None => base.hint(format!("install {program}, or correct the command")),

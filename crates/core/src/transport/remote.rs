@@ -8,7 +8,7 @@
 
 use super::{Command, Reach, debian_package};
 use crate::cancel;
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Fact, Result};
 use std::io::{ErrorKind, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
@@ -170,7 +170,8 @@ impl Far {
         let error = Error::new(
             Code::ToolMissing,
             format!("{program} is not installed on {place}"),
-        );
+        )
+        .about(Fact::NotInstalled);
         error.hint(match debian_package(program) {
             Some(package) => format!("install it there: apt-get install {package}"),
             None => format!("install {program} there, or correct the command"),

@@ -4,6 +4,7 @@ use super::snapshots::table;
 use super::{Open, local, meant, span, tag_lists, zone};
 use crate::args::repo::{Forget, Prune};
 use crate::output::{self, Printer};
+use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use lifeboat_core::explain::explain;
 use lifeboat_core::repo::document::{Forgotten, Pruned};
@@ -74,7 +75,14 @@ pub fn forget(open: &Open<'_>, args: &Forget) -> Result<Exit> {
     };
     let all = open.snapshots()?;
     let judged = match args.snapshots.as_slice() {
-        [] => judge(&all, &filter, by, &policy, Timestamp::now())?,
+        [] => judge(
+            &all,
+            &filter,
+            by,
+            &policy,
+            Timestamp::now(),
+            &TimeZone::system(),
+        )?,
         named => vec![Judged {
             group: Group::default(),
             kept: Vec::new(),

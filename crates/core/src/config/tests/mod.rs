@@ -153,7 +153,10 @@ fn everything_this_version_has_is_read() {
     let StoreKind::S3(s3) = &config.store["offsite"].kind else {
         panic!("not s3")
     };
-    assert_eq!(s3.secret_key, Reference::Env("BACKUP_S3_SECRET_KEY".into()));
+    assert_eq!(
+        s3.server.secret_key,
+        Reference::Env("BACKUP_S3_SECRET_KEY".into())
+    );
     assert_eq!(config.store["disk"].compress, Compress::Zstd(9));
     let checks: Vec<_> = config.drill["weekly"]
         .checks

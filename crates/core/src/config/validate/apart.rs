@@ -103,7 +103,7 @@ fn may_share_bucket(one: &StoreConfig, two: &StoreConfig) -> bool {
 
 /// The server and the name of a bucket.
 fn bucket(s3: &S3Config) -> (String, &str) {
-    (server(s3.endpoint.as_deref()), &s3.bucket)
+    (server(s3.server.endpoint.as_deref()), &s3.bucket)
 }
 
 /// The host of an endpoint, in one form for all known names of one server: scheme and port do not
@@ -159,7 +159,7 @@ pub(super) fn same_place(config: &Config, issues: &mut Vec<Issue>) {
             let prefix = s3.prefix.as_deref().unwrap_or_default();
             // Two ports of a host count as two servers here, so that nothing that may work is
             // refused.
-            let endpoint = s3.endpoint.as_deref().unwrap_or_default();
+            let endpoint = s3.server.endpoint.as_deref().unwrap_or_default();
             format!(
                 "s3 {} {} {}",
                 endpoint.trim_end_matches('/'),
@@ -197,7 +197,9 @@ pub(super) fn mirrors_into_itself(config: &Config, issues: &mut Vec<Issue>) {
             let endpoint = endpoint.as_deref().unwrap_or_default();
             endpoint.trim_end_matches('/').to_owned()
         };
-        if endpoint(&from.endpoint) == endpoint(&to.endpoint) && from.bucket == to.bucket {
+        if endpoint(&from.server.endpoint) == endpoint(&to.server.endpoint)
+            && from.bucket == to.bucket
+        {
             let message = format!(
                 "source {source:?} is the bucket {:?} that store {store:?} is in: what destroys the one destroys the other",
                 from.bucket
@@ -205,7 +207,7 @@ pub(super) fn mirrors_into_itself(config: &Config, issues: &mut Vec<Issue>) {
             let issue = Issue::refused(subject, "stores", message);
             issues
                 .push(issue.hint("mirror it into another bucket, of another account if possible"));
-        } else if from.access_key == to.access_key {
+        } else if from.server.access_key == to.server.access_key {
             let message = format!(
                 "source {source:?} and store {store:?} have the same access key: whoever gets hold of it can destroy the objects and their copies"
             );

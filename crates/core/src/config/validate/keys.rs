@@ -77,12 +77,8 @@ fn secrets(config: &Config) -> Vec<(String, &str, Option<&Reference>, Use<'_>)> 
             all.push((subject.clone(), "ssh.passphrase", passphrase, used));
         }
         if let StoreKind::S3(s3) = &store.kind {
-            for (key, reference) in [
-                ("access_key", Some(&s3.access_key)),
-                ("secret_key", Some(&s3.secret_key)),
-                ("session_token", s3.session_token.as_ref()),
-            ] {
-                all.push((subject.clone(), key, reference, Use::Opens(name)));
+            for (key, reference) in s3.server.credentials() {
+                all.push((subject.clone(), key, Some(reference), Use::Opens(name)));
             }
         }
     }
@@ -104,12 +100,8 @@ fn secrets(config: &Config) -> Vec<(String, &str, Option<&Reference>, Use<'_>)> 
                 }
             }
             SourceKind::Bucket(bucket) => {
-                for (key, reference) in [
-                    ("access_key", Some(&bucket.access_key)),
-                    ("secret_key", Some(&bucket.secret_key)),
-                    ("session_token", bucket.session_token.as_ref()),
-                ] {
-                    all.push((subject.clone(), key, reference, Use::Reaches));
+                for (key, reference) in bucket.server.credentials() {
+                    all.push((subject.clone(), key, Some(reference), Use::Reaches));
                 }
             }
             SourceKind::Files(_) | SourceKind::Sqlite(_) => {}

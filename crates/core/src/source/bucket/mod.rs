@@ -61,12 +61,17 @@ pub fn connect(config: &BucketConfig, scrubber: &Scrubber) -> Result<Bucket> {
     let options = S3Options {
         bucket: config.bucket.clone(),
         prefix: config.prefix.clone().unwrap_or_default(),
-        region: Some(config.region.clone()),
-        endpoint: config.endpoint.clone(),
-        access_key: Some(resolve(&config.access_key)?),
-        secret_key: Some(resolve(&config.secret_key)?),
-        session_token: config.session_token.as_ref().map(resolve).transpose()?,
-        virtual_host_style: config.virtual_host_style,
+        region: Some(config.server.region.clone()),
+        endpoint: config.server.endpoint.clone(),
+        access_key: Some(resolve(&config.server.access_key)?),
+        secret_key: Some(resolve(&config.server.secret_key)?),
+        session_token: config
+            .server
+            .session_token
+            .as_ref()
+            .map(resolve)
+            .transpose()?,
+        virtual_host_style: config.server.virtual_host_style,
         ending: Cancel::current().ending(),
         ..S3Options::default()
     };

@@ -8,7 +8,7 @@ mod descriptor;
 
 pub use descriptor::OfCommand;
 
-use super::{ArtifactSpec, CaptureContext, Captured, Live, Source};
+use super::{ArtifactSpec, CaptureContext, Captured, Live, Source, no_artifact};
 use crate::config::CommandConfig;
 use crate::error::{Code, Error, Result};
 use crate::finding::{Finding, Severity};
@@ -196,10 +196,7 @@ impl Source for CommandSource {
         context: &CaptureContext<'_>,
     ) -> Result<Captured> {
         if artifact != ARTIFACT {
-            return Err(Error::new(
-                Code::SourceMissing,
-                format!("a command has no artifact {artifact:?}"),
-            ));
+            return Err(no_artifact(artifact));
         }
         let mut running = self.transport.spawn(&self.command(context)?)?;
         let stdout = running

@@ -25,7 +25,7 @@ mod walk;
 pub use descriptor::OfFiles;
 pub use observe::observe;
 
-use super::{ArtifactSpec, CaptureContext, Captured, Live, Source};
+use super::{ArtifactSpec, CaptureContext, Captured, Live, Source, no_artifact};
 use crate::config::FilesConfig;
 use crate::error::{Code, Error, Result};
 use crate::finding::{Finding, Severity};
@@ -178,10 +178,7 @@ impl Source for FilesSource {
         context: &CaptureContext<'_>,
     ) -> Result<Captured> {
         if artifact != ARTIFACT {
-            return Err(Error::new(
-                Code::Usage,
-                format!("a files source has no artifact {artifact:?}"),
-            ));
+            return Err(no_artifact(artifact));
         }
         crate::sqlite::assert_library()?;
         let mounts = Mounts::of_this_process(self.patience);

@@ -50,7 +50,7 @@ use crate::config::ServerConfig;
 use crate::error::{Code, Error, Result};
 use crate::finding::Finding;
 use crate::name::{Extension, Name};
-use crate::source::{ArtifactSpec, CaptureContext, Captured, Live, Source};
+use crate::source::{ArtifactSpec, CaptureContext, Captured, Live, Source, no_artifact};
 use capture::Capture;
 use std::io::Write;
 
@@ -105,13 +105,7 @@ impl Source for MariadbSource {
         context: &CaptureContext<'_>,
     ) -> Result<Captured> {
         if artifact != DUMP {
-            return Err(Error::new(
-                Code::SourceMissing,
-                format!(
-                    "a {} source has no artifact {artifact:?}",
-                    self.connection.flavor().name()
-                ),
-            ));
+            return Err(no_artifact(artifact));
         }
         let server = Server::ask(&self.connection, context.scrubber)?;
         Capture {

@@ -3,7 +3,7 @@
 //! `mysql` may be MySQL's or another name of MariaDB's, so each program is asked.
 
 use super::flavor::{Flavor, release_of};
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Fact, Result};
 use crate::transport::{Command, Transport};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -95,8 +95,8 @@ fn look(transport: &Transport, flavor: Flavor, tool: Tool) -> Result<Program> {
 
 fn missing(flavor: Flavor, name: &str, error: Option<Error>) -> Error {
     match error {
-        // The program may be there; the way to it failed.
-        Some(error) if error.code != Code::ToolMissing => error,
+        // The program may be there: the way to it failed, or its answer was not understood.
+        Some(error) if error.fact != Some(Fact::NotInstalled) => error,
         _ => Error::new(Code::ToolMissing, format!("{name} is not installed")).hint(match flavor {
             Flavor::Mariadb => "install it: apt-get install mariadb-client",
             Flavor::Mysql => "install it: apt-get install default-mysql-client",
@@ -124,19 +124,20 @@ pub fn ask(transport: &Transport, name: &str) -> Result<Program> {
 }
 
 /// Parses `mariadb  Ver 15.1 Distrib 10.11.6-MariaDB, for …`, `mariadb from 11.8.2-MariaDB, client
-/// 15.2 for …`, `mysql  Ver 9.1.0 for Linux …`, `mysqldump  Ver 10.13 Distrib 5.7.44, for …`.
+/// 15.2 for …`, `mariadbd  Ver 11.8.9-MariaDB from Debian for …`, `mysql  Ver 9.1.0 for Linux …`,
+/// `mysqldump  Ver 10.13 Distrib 5.7.44, for …`.
 fn parse(name: &str, text: &str) -> Option<Program> {
+    // Each mark may also stand before another word.
     let after = |mark: &str| {
         let (_, rest) = text.split_once(mark)?;
-        rest.split_whitespace().next()
+        let version = rest.split_whitespace().next()?.trim_end_matches(',');
+        version
+            .starts_with(|c: char| c.is_ascii_digit())
+            .then_some(version)
     };
-    let version = after(" Distrib ")
-        .or_else(|| after(" from "))
-        .or_else(|| after(" Ver "))?;
-    let version = version.trim_end_matches(',');
-    if !version.starts_with(|c: char| c.is_ascii_digit()) {
-        return None;
-    }
+    let version = [" Distrib ", " from ", " Ver "]
+        .into_iter()
+        .find_map(after)?;
     let (version, flavor) = match version.split_once("-MariaDB") {
         Some((version, _)) => (version, Flavor::Mariadb),
         None if text.contains("MariaDB") => (version, Flavor::Mariadb),
@@ -186,6 +187,11 @@ mod tests {
                 Flavor::Mariadb,
                 "10.11.6",
             ),
+            (
+                "mariadbd  Ver 11.8.9-MariaDB-0+deb13u1 from Debian for debian-linux-gnu on x86_64 (-- Please help get to 10k stars at https://github.com/MariaDB/Server)",
+                Flavor::Mariadb,
+                "11.8.9",
+            ),
         ];
         for (text, flavor, version) in cases {
             let program = parse("x", text).unwrap();
@@ -219,10 +225,15 @@ mod tests {
         let error = missing(Flavor::Mysql, "mysqldump", None);
         assert_eq!(error.code, Code::ToolMissing);
         assert!(error.hint.unwrap().contains("apt-get install"));
-        let cut = Error::new(Code::SourceUnreachable, "the way is blocked");
-        assert_eq!(
-            missing(Flavor::Mysql, "mysqldump", Some(cut)).code,
-            Code::SourceUnreachable
-        );
+        let absent = Error::new(Code::ToolMissing, "no such file").about(Fact::NotInstalled);
+        let error = missing(Flavor::Mysql, "mysqldump", Some(absent));
+        assert_eq!(error.message, "mysqldump is not installed");
+        for other in [
+            Error::new(Code::SourceUnreachable, "the way is blocked"),
+            Error::new(Code::ToolMissing, "mysqldump does not tell its version"),
+        ] {
+            let error = missing(Flavor::Mysql, "mysqldump", Some(other.clone()));
+            assert_eq!((error.code, error.message), (other.code, other.message));
+        }
     }
 }

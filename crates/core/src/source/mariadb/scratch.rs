@@ -5,7 +5,7 @@
 //! everything, and because a new server is a copy of a template: initialising one takes seconds. An
 //! unfinished template is never used.
 
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Fact, Result};
 use crate::scratch::Directory;
 use crate::secret::Scrubber;
 use crate::servers::{Server, as_user, give, socket_directory, unprivileged, workplace};
@@ -132,21 +132,25 @@ fn find(flavor: Flavor) -> Result<Program> {
         .into_iter()
         .chain(["/usr/sbin/mariadbd", "/usr/libexec/mysqld"]);
     let mut other = None;
+    let mut mute = None;
     for name in places {
         match ask_program(&Transport::Local, name) {
             Ok(program) if program.flavor == flavor => return Ok(program),
             Ok(program) => other = other.or(Some(program)),
-            Err(_) => {}
+            Err(error) if error.fact == Some(Fact::NotInstalled) => {}
+            Err(error) => mute = mute.or(Some(error)),
         }
     }
-    let message = match other {
-        Some(other) => format!(
+    let message = match (mute, other) {
+        // It may be the one that is looked for.
+        (Some(error), _) => return Err(error),
+        (None, Some(other)) => format!(
             "only {} {} is installed here, which proves nothing of a {} database",
             other.flavor.title(),
             other.version,
             flavor.title()
         ),
-        None => format!("no {} server is installed here", flavor.title()),
+        (None, None) => format!("no {} server is installed here", flavor.title()),
     };
     Err(Error::new(Code::ToolMissing, message).hint(match flavor {
         Flavor::Mariadb => "install it: apt-get install mariadb-server-core mariadb-client",

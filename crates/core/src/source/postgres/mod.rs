@@ -42,7 +42,7 @@ use crate::error::{Code, Error, Result};
 use crate::finding::Finding;
 use crate::name::{Extension, Name};
 use crate::point::{Consistency, Skipped};
-use crate::source::{ArtifactSpec, CaptureContext, Captured, Live, Source};
+use crate::source::{ArtifactSpec, CaptureContext, Captured, Live, Source, no_artifact};
 use capture::Capture;
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -144,10 +144,7 @@ impl Source for PostgresSource {
                 }
                 .run(output)
             }
-            other => Err(Error::new(
-                Code::SourceMissing,
-                format!("a postgres source has no artifact {other:?}"),
-            )),
+            other => Err(no_artifact(other)),
         }
     }
 

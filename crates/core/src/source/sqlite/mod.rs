@@ -11,7 +11,7 @@ mod tests;
 
 pub use descriptor::OfSqlite;
 
-use super::{ArtifactSpec, CaptureContext, Captured, Live, Source};
+use super::{ArtifactSpec, CaptureContext, Captured, Live, Source, no_artifact};
 use crate::config::SqliteConfig;
 use crate::error::{Code, Error, Result};
 use crate::finding::{Finding, Severity};
@@ -148,10 +148,7 @@ impl Source for SqliteSource {
         context: &CaptureContext<'_>,
     ) -> Result<Captured> {
         if artifact != ARTIFACT {
-            return Err(Error::new(
-                Code::Usage,
-                format!("a SQLite source has no artifact {artifact:?}"),
-            ));
+            return Err(no_artifact(artifact));
         }
         assert_library()?;
         let spool = Spool::new(context.scratch);
