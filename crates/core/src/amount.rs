@@ -18,6 +18,12 @@ pub fn bytes(count: u64) -> String {
     )
 }
 
+/// A share of something in percent, from 1 to 100: `10%`, `10`.
+pub fn share(text: &str) -> Option<u8> {
+    let number = text.trim().trim_end_matches('%').parse().ok();
+    number.filter(|percent| (1..=100).contains(percent))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -27,5 +33,14 @@ mod tests {
         assert_eq!(bytes(1023), "1023 B");
         assert_eq!(bytes(1536), "1.5 KiB");
         assert_eq!(bytes(5 << 30), "5.0 GiB");
+    }
+
+    #[test]
+    fn a_share_lies_between_one_and_a_hundred() {
+        assert_eq!(share(" 10%"), Some(10));
+        assert_eq!(share("100"), Some(100));
+        for wrong in ["0%", "101%", "%", "ten", "-1%", "1.5%"] {
+            assert_eq!(share(wrong), None, "{wrong}");
+        }
     }
 }

@@ -5,7 +5,7 @@
 //! afterwards; the next drill removes those of a run that was killed.
 
 use crate::cancel;
-use crate::config::{CheckConfig, Config, DrillConfig};
+use crate::config::{CheckConfig, Config, DrillConfig, When};
 use crate::context::Context;
 use crate::copies::manifest_sha256;
 use crate::error::{Code, Error, Result};
@@ -123,7 +123,7 @@ pub fn choose_drill(config: &Config, name: Option<&str>) -> Result<(Name, DrillC
         }
         (None, 0) => {
             let drill = DrillConfig {
-                schedule: None,
+                when: When::default(),
                 plans: config.plan.keys().cloned().collect(),
                 store: None,
                 point: "latest".into(),

@@ -31,6 +31,7 @@ pub mod fetch;
 pub mod finding;
 pub mod fingerprint;
 pub mod given;
+pub mod history;
 pub mod host;
 pub mod kind;
 pub mod kit;
@@ -72,6 +73,7 @@ pub mod thread;
 pub mod transport;
 pub mod tree;
 pub mod verify;
+pub mod window;
 
 pub use error::{Code, Error, Result};
 pub use exit::Exit;

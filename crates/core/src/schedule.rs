@@ -65,6 +65,13 @@ impl Schedule {
         Some(next.to_zoned(TimeZone::UTC).ok()?.timestamp())
     }
 
+    /// The last run at `time` or before it.
+    pub fn last_until(&self, time: Timestamp) -> Option<Timestamp> {
+        let civil = time.to_zoned(TimeZone::UTC).datetime();
+        let last = self.cron.find_previous_occurrence(&civil, true).ok()?;
+        Some(last.to_zoned(TimeZone::UTC).ok()?.timestamp())
+    }
+
     /// The longest time between two consecutive runs.
     ///
     /// Every day that has a run has the same ones (UTC has no summer time). One day is therefore
@@ -170,6 +177,22 @@ mod tests {
             let schedule = Schedule::parse(text).unwrap();
             assert_eq!(schedule.next_after(at(after)), Some(at(next)), "{text}");
             assert_eq!(schedule.text(), text);
+        }
+    }
+
+    #[test]
+    fn the_last_run_is_at_the_time_or_before() {
+        let table = [
+            ("7 * * * *", "2026-11-20T06:07:00Z", "2026-11-20T06:07:00Z"),
+            ("7 * * * *", "2026-11-20T06:07:59Z", "2026-11-20T06:07:00Z"),
+            ("7 * * * *", "2026-11-20T06:06:59Z", "2026-11-20T05:07:00Z"),
+            ("0 3 * * 0", "2026-11-20T06:00:00Z", "2026-11-15T03:00:00Z"),
+            ("0 0 29 2 *", "2026-01-01T00:00:00Z", "2024-02-29T00:00:00Z"),
+            ("0 0 13 * 5", "2026-11-19T00:00:00Z", "2026-11-13T00:00:00Z"),
+        ];
+        for (text, time, last) in table {
+            let schedule = Schedule::parse(text).unwrap();
+            assert_eq!(schedule.last_until(at(time)), Some(at(last)), "{text}");
         }
     }
 

@@ -3,6 +3,7 @@
 use super::Run;
 use crate::args;
 use crate::output::Printer;
+use lifeboat_core::amount;
 use lifeboat_core::cold::Want;
 use lifeboat_core::point::Selector;
 use lifeboat_core::verify::{self, Soundness, VerifiedObject, VerifiedPoint, Which};
@@ -30,13 +31,7 @@ pub fn run(run: &Run<'_>, args: &args::Verify) -> Result<Exit> {
 }
 
 fn percent(text: &str) -> Result<u8> {
-    let number = text
-        .trim()
-        .trim_end_matches('%')
-        .parse()
-        .ok()
-        .filter(|p| (1..=100).contains(p));
-    number.ok_or_else(|| {
+    amount::share(text).ok_or_else(|| {
         Error::new(Code::Usage, format!("{text:?} is no share")).hint("write it as --sample 10%")
     })
 }

@@ -107,7 +107,7 @@ impl Run<'_> {
         Targets {
             rpo_seconds: config.app.rpo.map(|span| span.seconds),
             rto_seconds: config.app.rto.map(|span| span.seconds),
-            schedule: self.plan.schedule.clone(),
+            schedule: self.plan.when.schedule.clone(),
             drill_max_age_seconds: ages.collect(),
         }
     }

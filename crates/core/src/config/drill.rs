@@ -1,5 +1,6 @@
 //! The tables `[drill.NAME]`.
 
+use super::when::When;
 use super::{CheckConfig, text};
 use crate::name::Name;
 use crate::span::Span;
@@ -8,12 +9,11 @@ use serde::{Deserialize, Serialize};
 
 /// A rehearsed restore.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[schemars(deny_unknown_fields)]
 pub struct DrillConfig {
-    /// Schedule in cron form, five fields, UTC.
-    #[serde(default)]
-    #[schemars(with = "Option<text::Cron>")]
-    pub schedule: Option<String>,
+    /// When it runs.
+    #[serde(flatten)]
+    pub when: When,
     /// The plans whose points are drilled as one application.
     #[schemars(with = "Vec<text::Name>")]
     pub plans: Vec<Name>,

@@ -35,6 +35,13 @@ pub struct Config {
     #[serde(default)]
     #[schemars(extend("propertyNames" = text::names()))]
     pub drill: BTreeMap<Name, DrillConfig>,
+    /// Verifications that run by themselves, by name.
+    #[serde(default)]
+    #[schemars(extend("propertyNames" = text::names()))]
+    pub verify: BTreeMap<Name, VerifyConfig>,
+    /// How `run` and `daemon` work.
+    #[serde(default)]
+    pub run: RunConfig,
     /// Commands and checks around a live restore.
     #[serde(default)]
     pub restore: RestoreConfig,
@@ -60,6 +67,7 @@ mod load;
 mod places;
 mod plan;
 mod restore;
+mod run;
 mod schema;
 mod show;
 mod source;
@@ -68,6 +76,8 @@ mod store;
 mod text;
 mod validate;
 mod value;
+mod verify;
+mod when;
 
 pub use app::App;
 pub use bucket_server::BucketServer;
@@ -76,6 +86,7 @@ pub use drill::DrillConfig;
 pub use encryption::{DecryptConfig, EncryptConfig, EvidenceConfig, SignConfig};
 pub use plan::{Keep, KeepRules, KeepWord, OfPeriod, PlanConfig};
 pub use restore::RestoreConfig;
+pub use run::RunConfig;
 pub use schema::schema;
 pub use source::{
     BucketConfig, CommandConfig, FilesConfig, PlaceConfig, PostgresConfig, ServerConfig,
@@ -83,6 +94,8 @@ pub use source::{
 };
 pub use ssh::SshConfig;
 pub use store::{KEY_DEFAULT, Layout, LocalConfig, S3Config, SftpConfig, StoreConfig, StoreKind};
+pub use verify::VerifyConfig;
+pub use when::{Retry, When};
 
 #[cfg(test)]
 mod tests;

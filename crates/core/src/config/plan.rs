@@ -1,6 +1,7 @@
 //! The tables `[plan.NAME]`.
 
 use super::text;
+use super::when::When;
 use crate::name::Name;
 use crate::span::Span;
 use schemars::JsonSchema;
@@ -8,12 +9,11 @@ use serde::{Deserialize, Serialize};
 
 /// Sources to capture, stores to receive them, and when.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[schemars(deny_unknown_fields)]
 pub struct PlanConfig {
-    /// Schedule in cron form, five fields, UTC.
-    #[serde(default)]
-    #[schemars(with = "Option<text::Cron>")]
-    pub schedule: Option<String>,
+    /// When it runs.
+    #[serde(flatten)]
+    pub when: When,
     /// Names of sources, in the order they are captured.
     #[schemars(with = "Vec<text::Name>")]
     pub sources: Vec<Name>,

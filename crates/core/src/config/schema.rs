@@ -30,6 +30,10 @@ fn tidy(value: &mut Value) {
             if let Some(Value::String(text)) = object.get_mut("description") {
                 *text = text.replace('\n', " ");
             }
+            // A table that shares keys with others lists them as its own.
+            if let Some(others) = object.shift_remove("unevaluatedProperties") {
+                object.insert("additionalProperties".into(), others);
+            }
             object.values_mut().for_each(tidy);
         }
         _ => {}
@@ -39,6 +43,9 @@ fn tidy(value: &mut Value) {
 fn drop_null(object: &mut Map<String, Value>) {
     if object.get("default").is_some_and(Value::is_null) {
         object.shift_remove("default");
+    }
+    if let Some(Value::Object(table)) = object.get_mut("default") {
+        table.retain(|_, value| !value.is_null());
     }
     if let Some(Value::Array(types)) = object.get_mut("type") {
         types.retain(|kind| kind != "null");

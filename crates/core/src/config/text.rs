@@ -12,6 +12,7 @@ use crate::schedule::Schedule;
 use crate::secret::Reference;
 use crate::span::Span;
 use crate::transport::Via;
+use crate::window::Window;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 use std::borrow::Cow;
@@ -114,6 +115,7 @@ pub(super) fn check(name: &str, text: &str, place: &Place<'_>) -> Result<(), Unf
         "Via" => Ok(text.parse::<Via>().map(drop)?),
         "Expectation" => Ok(Expect::parse(text).map(drop)?),
         "Tolerance" => Ok(text.parse::<Percent>().map(drop)?),
+        "Window" => Ok(text.parse::<Window>().map(drop)?),
         "Cron" => Schedule::parse(text).map(drop).map_err(|error| Unfit {
             message: error.to_string(),
             hint: error.hint,
@@ -138,6 +140,7 @@ pub(super) fn described(name: &str) -> &'static str {
         "SecretReference" => "a reference to a secret, as in \"env:NAME\"",
         "Span" => "a length of time in quotes, as in \"36h\"",
         "Cron" => "a schedule in quotes, as in \"7 * * * *\"",
+        "Window" => "days and hours in quotes, as in \"Mon-Fri 08:00-18:00\"",
         "Tolerance" => "a share in quotes, as in \"5%\"",
         "Via" => "a way to the source in quotes, as in \"ssh:USER@HOST\"",
         "Expectation" => "an expectation in quotes, as in \"> 0\"",

@@ -3,6 +3,7 @@
 use crate::compress::Compress;
 use crate::span::Span;
 use crate::transport::Via;
+use crate::window::Window;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use std::borrow::Cow;
@@ -39,6 +40,12 @@ as_text!(
     "Span",
     "^[0-9]+[smhdw]$",
     "A length of time: 90s, 15m, 36h, 9d, 2w"
+);
+as_text!(
+    Window,
+    "Window",
+    "^\\s*([A-Za-z,-]+\\s+)?[0-9]+:[0-9]+-[0-9]+:[0-9]+\\s*$",
+    "Days and hours of the week, in UTC: Mon-Fri 08:00-18:00, 22:00-06:00"
 );
 as_text!(
     Compress,

@@ -11,7 +11,7 @@ pub const FLOORS: &[(&str, &[&str])] = &[
         &[
             "exit", "error", "cancel", "thread", "amount", "clock", "compress", "digest",
             "document", "expect", "host", "explain", "finding", "name", "observe", "percent",
-            "plain", "pool", "process", "shell", "span", "schedule", "kind",
+            "plain", "pool", "process", "shell", "span", "schedule", "window", "kind",
         ],
     ),
     (
@@ -43,6 +43,7 @@ pub const FLOORS: &[(&str, &[&str])] = &[
             "place",
             "snapshot",
             "staging",
+            "history",
         ],
     ),
     ("sources", &["source"]),

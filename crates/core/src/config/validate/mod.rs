@@ -12,9 +12,10 @@ mod keys;
 mod objectives;
 mod public;
 mod shape;
+mod when;
 
 use super::places::path_of;
-use super::{Config, FilesConfig, PlanConfig, SourceKind};
+use super::{Config, FilesConfig, PlanConfig, SourceKind, When};
 use crate::error::{Code, Error, Result};
 use crate::finding::{Finding, Severity};
 use crate::name::Name;
@@ -139,7 +140,7 @@ impl Config {
         let mut copying = self.clone();
         let known = |name: &&Name| self.source.contains_key(*name);
         let copied = PlanConfig {
-            schedule: None,
+            when: When::default(),
             sources: sources.iter().filter(known).cloned().collect(),
             stores: vec![store.clone()],
             keep: None,
@@ -157,6 +158,9 @@ impl Config {
         shape::stores(self, &mut issues);
         shape::plans(self, &mut issues);
         shape::drills(self, &mut issues);
+        when::bounds(self, &mut issues);
+        when::verifications(self, &mut issues);
+        when::run(self, &mut issues);
         shape::restore(self, &mut issues);
         shape::evidence(self, &mut issues);
         apart::sensitive(self, &mut issues);

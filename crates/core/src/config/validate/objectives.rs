@@ -3,7 +3,7 @@
 use super::{Gravity, Issue};
 use crate::config::Config;
 use crate::name::Name;
-use crate::schedule::{Schedule, suggestion};
+use crate::schedule::suggestion;
 use crate::span::Span;
 use std::collections::BTreeMap;
 
@@ -19,21 +19,21 @@ pub(super) fn recovery_point(config: &Config, issues: &mut Vec<Issue>) {
             "two runs can be {gap} apart, so that {gap} of work in {sources} can be lost; app.rpo is {rpo}"
         );
         let issue = Issue::new(Gravity::Error, format!("plan.{plan}"), "schedule", message);
-        let example = suggestion(rpo.seconds);
+        let example = suggestion(rpo.seconds.saturating_sub(1));
         let example = example.map_or(String::new(), |text| format!(" (schedule = \"{text}\")"));
         issues.push(issue.hint(format!(
-            "run at least every {rpo}{example}, or raise app.rpo to {gap}"
+            "run more often than every {rpo}{example}, or raise app.rpo above {gap}: a run takes time, too"
         )));
     }
     // A plan that is started by hand, beside a scheduled one, keeps more than is required.
     let by_itself = |source: &Name| {
         let mut plans = config.plan.values();
-        plans.any(|plan| plan.schedule.is_some() && plan.sources.contains(source))
+        plans.any(|plan| plan.when.schedule.is_some() && plan.sources.contains(source))
     };
     for (name, _) in config
         .plan
         .iter()
-        .filter(|(_, plan)| plan.schedule.is_none() && !plan.sources.iter().all(by_itself))
+        .filter(|(_, plan)| plan.when.schedule.is_none() && !plan.sources.iter().all(by_itself))
     {
         let message = format!("it has no schedule, so that nothing here keeps app.rpo = {rpo}");
         let issue = Issue::new(Gravity::Warning, format!("plan.{name}"), "", message);
@@ -47,10 +47,7 @@ fn late_sources(config: &Config, rpo: Span) -> BTreeMap<&str, (Span, Vec<&str>)>
     let gaps: BTreeMap<_, _> = config
         .plan
         .iter()
-        .filter_map(|(name, plan)| {
-            let schedule = Schedule::parse(plan.schedule.as_deref()?).ok()?;
-            Some((name.as_str(), schedule.gap_max()))
-        })
+        .filter_map(|(name, plan)| Some((name.as_str(), plan.when.gap_max()?)))
         .collect();
     let mut late: BTreeMap<&str, (Span, Vec<&str>)> = BTreeMap::new();
     for source in config.source.keys() {
@@ -61,7 +58,8 @@ fn late_sources(config: &Config, rpo: Span) -> BTreeMap<&str, (Span, Vec<&str>)>
         let best = plans
             .filter_map(|(name, _)| Some((*gaps.get(name.as_str())?, name.as_str())))
             .min();
-        if let Some((gap, plan)) = best.filter(|(gap, _)| *gap > rpo) {
+        // Equal is not enough: a run takes time, too.
+        if let Some((gap, plan)) = best.filter(|(gap, _)| *gap >= rpo) {
             late.entry(plan).or_insert((gap, Vec::new())).1.push(source);
         }
     }
@@ -90,7 +88,7 @@ pub(super) fn unused(config: &Config, issues: &mut Vec<Issue>) {
     };
     for (name, plan) in &config.plan {
         // A plan that is started by hand is proved by the drills of plans with the same sources.
-        let same_is_drilled = plan.schedule.is_none()
+        let same_is_drilled = plan.when.schedule.is_none()
             && plan.sources.iter().all(|source| {
                 let mut plans = config.plan.iter();
                 plans.any(|(other, plan)| drilled(other) && plan.sources.contains(source))
@@ -135,14 +133,9 @@ pub(super) fn drills(config: &Config, issues: &mut Vec<Issue>) {
                 "add decrypt = {{ {format} = \"file:PATH\" }} to [store.{store}] where drills run, or drill another store"
             )));
         }
-        let schedule = drill
-            .schedule
-            .as_deref()
-            .and_then(|text| Schedule::parse(text).ok());
-        if let (Some(schedule), Some(max_age)) = (schedule, drill.max_age)
-            && schedule.gap_max() > max_age
+        if let (Some(gap), Some(max_age)) = (drill.when.gap_max(), drill.max_age)
+            && gap > max_age
         {
-            let gap = schedule.gap_max();
             let message = format!("it runs every {gap} and is overdue after {max_age}");
             let issue = Issue::new(Gravity::Warning, &subject, "max_age", message);
             issues.push(issue.hint(format!("raise max_age above {gap}, or drill more often")));

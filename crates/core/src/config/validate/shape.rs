@@ -455,7 +455,13 @@ fn names<T>(
     }
 }
 
-fn unknown<T>(subject: &str, at: &str, name: &str, known: &BTreeMap<Name, T>, kind: &str) -> Issue {
+pub(super) fn unknown<T>(
+    subject: &str,
+    at: &str,
+    name: &str,
+    known: &BTreeMap<Name, T>,
+    kind: &str,
+) -> Issue {
     let issue = Issue::refused(subject, at, format!("there is no {kind} {name:?}"));
     match did_you_mean(name, known.keys().map(Name::as_str)) {
         Some(hint) => issue.hint(hint),

@@ -380,3 +380,41 @@ fn a_store_that_is_excluded_does_not_back_itself_up() {
         );
     }
 }
+
+#[test]
+fn what_could_never_run_by_itself_is_refused() {
+    let with = |line: &str| {
+        base().replace(
+            "stores = [\"disk\"]\n",
+            &format!("stores = [\"disk\"]\n{line}\n"),
+        )
+    };
+    let table = [
+        (
+            "not_during = [\"00:00-24:00\"]",
+            "these windows cover the whole week",
+        ),
+        ("not_during = [\"Mon 8-18\"]", "is no window of the week"),
+        ("retry = { attempts = 0 }", "0 attempts are not possible"),
+        ("timeout = \"0s\"", "it would be ended at once"),
+        (
+            "schedule = \"0 * * * *\"\nspread = \"1h\"",
+            "it is not shorter than the 1h between two runs",
+        ),
+        ("[verify.v]\nsample = \"200%\"", "\"200%\" is no share"),
+        (
+            "[verify.v]\nsample = \"10%\"\npoint = \"latest\"",
+            "it is given beside point",
+        ),
+        ("[verify.v]\nstore = \"dusk\"", "there is no store \"dusk\""),
+        ("[run]\nparallel = 0", "0 jobs at a time are not possible"),
+        ("[run]\nmemory = \"dusk\"", "there is no store \"dusk\""),
+    ];
+    for (line, expected) in table {
+        let error = parse(&with(line)).unwrap_err();
+        let said = format!("{} {}", error.message, error.cause.unwrap_or_default());
+        assert!(said.contains(expected), "{line}: {said}");
+    }
+    let good = "not_during = [\"Mon-Fri 08:00-18:00\"]\nretry = { attempts = 5, wait = \"1m\" }\ntimeout = \"2h\"\nspread = \"10m\"\nschedule = \"7 * * * *\"\n[verify.v]\nschedule = \"0 4 * * 6\"\nsample = \"10%\"\nstore = \"disk\"\n[run]\nparallel = 2\nmemory = \"disk\"";
+    parse(&with(good)).unwrap();
+}

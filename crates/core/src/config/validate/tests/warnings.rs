@@ -44,14 +44,21 @@ fn a_schedule_is_held_against_the_objective() {
             )
             + plans
     };
-    assert_eq!(findings(&with("1d", "")), []);
+    assert_eq!(findings(&with("25h", "")), []);
+    // A run takes time, too: a day between two runs is more than a day of work.
+    assert_eq!(findings(&with("1d", "")).len(), 1);
+    let spread =
+        |bound: &str| with("25h", "").replace("schedule =", &format!("{bound}\nschedule ="));
+    assert_eq!(findings(&spread("spread = \"59m\"")), []);
+    assert_eq!(findings(&spread("spread = \"1h\"")).len(), 1);
+    assert_eq!(findings(&spread("not_during = [\"02:30-04:00\"]")).len(), 1);
     assert_eq!(
         findings(&with("1h", "")),
         [(
             "plan.p".into(),
             Severity::Error,
             "schedule: two runs can be 1d apart, so that 1d of work in db, files can be lost; app.rpo is 1h".into(),
-            "run at least every 1h (schedule = \"7 * * * *\"), or raise app.rpo to 1d".into(),
+            "run more often than every 1h (schedule = \"*/30 * * * *\"), or raise app.rpo above 1d: a run takes time, too".into(),
         )]
     );
     // The weekday gap counts, not the usual one.
@@ -63,7 +70,7 @@ fn a_schedule_is_held_against_the_objective() {
     );
     // Another plan of the same source keeps it: only the other source is late.
     let hourly = "[plan.h]\nsources = [\"db\"]\nstores = [\"disk\"]\nschedule = \"7 * * * *\"\n";
-    let told = findings(&with("1h", hourly));
+    let told = findings(&with("2h", hourly));
     assert_eq!(told.len(), 1);
     assert!(
         told[0].2.contains("1d of work in files can be lost"),
