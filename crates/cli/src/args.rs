@@ -78,6 +78,14 @@ pub enum Command {
     Drill(Drill),
     /// Bring a restore point back: into a directory, another database, or onto the live application
     Restore(Restore),
+    /// Do whatever is due, then exit: what cron or a systemd timer calls
+    Run(RunDue),
+    /// List the jobs of this host, or show one
+    Jobs(Jobs),
+    /// Say how fresh every plan is, what was proved, and when what runs next
+    Status(StatusArgs),
+    /// Exit with 5 unless each source of each scheduled plan was verified recently enough
+    Gate(GateArgs),
     /// The signed record of drills and restores
     Evidence {
         #[command(subcommand)]
@@ -109,6 +117,7 @@ impl Command {
             Command::Show(a) => &a.cold,
             Command::Verify(a) => &a.cold,
             Command::Restore(a) => &a.cold,
+            Command::Status(a) => &a.cold,
             Command::Evidence {
                 command: EvidenceCommand::Verify { cold, .. },
             } => cold,
@@ -123,6 +132,10 @@ impl Command {
         match self {
             Command::Init(_) | Command::Backup(_) | Command::Verify(_) | Command::Copy(_) => true,
             Command::Drill(_) | Command::Restore(_) => true,
+            Command::Run(args) => !args.dry_run,
+            Command::Gate(_) => true,
+            Command::Status(args) => args.check,
+            Command::Jobs(_) => false,
             Command::Config { command } => matches!(command, ConfigCommand::Check),
             Command::Evidence { command } => matches!(command, EvidenceCommand::Verify { .. }),
             Command::Kit { command } => match command {
@@ -142,6 +155,7 @@ impl Command {
             Command::Verify(a) => &a.trust.signers,
             Command::Drill(a) => &a.trust.signers,
             Command::Restore(a) => &a.trust.signers,
+            Command::Status(a) => &a.trust.signers,
             Command::Evidence {
                 command: EvidenceCommand::Verify { trust, .. },
             } => &trust.signers,
@@ -319,6 +333,51 @@ pub struct Restore {
     pub trust: Trust,
     #[command(flatten)]
     pub cold: Cold,
+}
+
+/// Do whatever is due.
+#[derive(Debug, Args)]
+pub struct RunDue {
+    /// Print what is due and why, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// List jobs.
+#[derive(Debug, Args)]
+pub struct Jobs {
+    /// Show this job and its log: its id, the beginning of it, or latest
+    #[arg(value_name = "ID")]
+    pub job: Option<String>,
+    /// Print the log of a job that runs until it ends
+    #[arg(long, short, requires = "job")]
+    pub follow: bool,
+    /// List so many, the newest first
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 20)]
+    pub most: usize,
+}
+
+/// Say how fresh everything is.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Exit with 5 if anything is overdue, with 4 if the newest proof of a drill failed
+    #[arg(long)]
+    pub check: bool,
+    #[command(flatten)]
+    pub trust: Trust,
+    #[command(flatten)]
+    pub cold: Cold,
+}
+
+/// Look for each source in the verified records.
+#[derive(Debug, Args)]
+pub struct GateArgs {
+    /// Age of a record up to which it counts, where no drill of the plan has a max_age
+    #[arg(long, value_name = "SPAN", default_value = "90d")]
+    pub max_age: String,
+    /// Only this plan, whether it has a schedule or not
+    #[arg(long, value_name = "PLAN")]
+    pub plan: Option<String>,
 }
 
 /// The signed record of drills and restores.

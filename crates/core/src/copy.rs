@@ -122,6 +122,23 @@ pub fn run(
     })
 }
 
+/// Copies these points, each from any other store that holds it. Stops at the first that cannot be
+/// copied; those before it are copied.
+pub fn heal(context: &Context, points: &[PointId], to: &str) -> Result<Copies> {
+    let mut all = Copies {
+        to: Name::made(to.to_owned())?,
+        copied: Vec::new(),
+        unread: Vec::new(),
+    };
+    for point in points {
+        let selector = Selector::Prefix(point.to_string());
+        let copies = run(context, Some(&selector), None, to)?;
+        all.copied.extend(copies.copied);
+        all.unread.extend(copies.unread);
+    }
+    Ok(all)
+}
+
 /// Points that `to` should have and lacks, according to trusted manifests.
 fn lacked(
     context: &Context,

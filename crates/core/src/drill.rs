@@ -234,7 +234,20 @@ fn choose_points(context: &Context, config: &DrillConfig) -> Result<Vec<(PointId
             .and_then(|p| p.stores.first().cloned());
         let store = config.store.clone().or(first);
         let only = std::slice::from_ref(plan);
-        let chosen = fetch::choose_in(context, &survey, &selector, only, store.as_deref(), partial);
+        let choose = |selector: &Selector| {
+            fetch::choose_in(context, &survey, selector, only, store.as_deref(), partial)
+        };
+        let chosen = choose(&selector).or_else(|error| match younger(&selector) {
+            Some(younger) if error.code == Code::PointUnknown => {
+                let point = choose(&younger).map_err(|_| error)?;
+                context.reporter.warn(&format!(
+                    "plan {plan} has no point as old as {} asks for yet; {point} is drilled instead",
+                    config.point
+                ));
+                Ok(point)
+            }
+            _ => Err(error),
+        });
         let point = chosen.map_err(|error| Error {
             message: format!("plan {plan}: {}", error.message),
             ..error
@@ -242,6 +255,16 @@ fn choose_points(context: &Context, config: &DrillConfig) -> Result<Vec<(PointId
         points.push((point, store));
     }
     Ok(points)
+}
+
+/// The choice among points younger than a range asks for: a young installation has no others.
+fn younger(selector: &Selector) -> Option<Selector> {
+    match selector {
+        Selector::Random(young, _) if young.seconds > 0 => {
+            Some(Selector::Random(Span { seconds: 0 }, *young))
+        }
+        _ => None,
+    }
 }
 
 /// A drill in progress.

@@ -7,7 +7,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Identity of a task among those of one observer.
+/// Identity of a task in this process: several jobs may report to one observer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TaskId(pub u64);
 
@@ -23,7 +23,7 @@ pub enum Unit {
 /// A task that begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Task<'a> {
-    /// Its identity. No later task of the same observer has it.
+    /// Its identity. No other task has it.
     pub id: TaskId,
     /// Its name for people: `restore db`.
     pub name: &'a str,
@@ -59,10 +59,12 @@ pub struct Reporter {
     row: Arc<Row>,
 }
 
+/// Identity of the next task.
+static NEXT: AtomicU64 = AtomicU64::new(1);
+
 /// State that all rows share.
 struct Shared {
     observer: Arc<dyn Observer>,
-    next: AtomicU64,
 }
 
 /// A row of tasks. Its last task ends when the last reporter of the row is dropped.
@@ -74,8 +76,12 @@ struct Row {
 impl Reporter {
     /// A reporter for this observer.
     pub fn new(observer: Arc<dyn Observer>) -> Self {
-        let next = AtomicU64::new(1);
-        Self::of(Arc::new(Shared { observer, next }))
+        Self::of(Arc::new(Shared { observer }))
+    }
+
+    /// The observer that it reports to.
+    pub fn observer(&self) -> Arc<dyn Observer> {
+        Arc::clone(&self.shared.observer)
     }
 
     /// A reporter that reports to nobody.
@@ -106,7 +112,7 @@ impl Reporter {
 
     /// Does what [`Self::step`] does, for a task that is counted in another unit.
     pub fn step_in(&self, unit: Unit, name: &str, total: Option<u64>) {
-        let id = TaskId(self.shared.next.fetch_add(1, Ordering::Relaxed));
+        let id = TaskId(NEXT.fetch_add(1, Ordering::Relaxed));
         let before = self.row.current().replace(id);
         let observer = &self.shared.observer;
         before.into_iter().for_each(|task| observer.ended(task));
@@ -150,12 +156,22 @@ impl Drop for Row {
 mod tests {
     use super::*;
 
+    /// What was heard; tasks are numbered as they began.
     #[derive(Default)]
-    struct Heard(Mutex<Vec<String>>);
+    struct Heard(Mutex<Vec<String>>, Mutex<Vec<TaskId>>);
 
     impl Heard {
         fn note(&self, text: String) {
             self.0.lock().unwrap().push(text);
+        }
+
+        fn number(&self, task: TaskId) -> usize {
+            let mut known = self.1.lock().unwrap();
+            let place = known.iter().position(|id| *id == task);
+            place.unwrap_or_else(|| {
+                known.push(task);
+                known.len() - 1
+            }) + 1
         }
     }
 
@@ -164,13 +180,13 @@ mod tests {
             let Task {
                 id, name, total, ..
             } = task;
-            self.note(format!("{} {name} {total:?}", id.0));
+            self.note(format!("{} {name} {total:?}", self.number(id)));
         }
         fn advanced(&self, task: TaskId, amount: u64) {
-            self.note(format!("{} +{amount}", task.0));
+            self.note(format!("{} +{amount}", self.number(task)));
         }
         fn ended(&self, task: TaskId) {
-            self.note(format!("{} over", task.0));
+            self.note(format!("{} over", self.number(task)));
         }
         fn warned(&self, message: &str) {
             self.note(message.to_owned());

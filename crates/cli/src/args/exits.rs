@@ -123,6 +123,41 @@ const TABLE: &[(&str, &[Meaning])] = &[
             ),
         ],
     ),
+    (
+        "run",
+        &[
+            (Exit::Failed, "a job failed, or someone ended it"),
+            (Exit::Partial, "a job did only a part"),
+            (
+                Exit::NotProved,
+                "a drill or verification found something wrong",
+            ),
+            (Exit::Busy, "another runner is at work on this host"),
+        ],
+    ),
+    ("jobs", &[]),
+    (
+        "status",
+        &[
+            (Exit::Partial, "with --check: a store could not be read"),
+            (
+                Exit::NotProved,
+                "with --check: the newest proof of a drill failed",
+            ),
+            (
+                Exit::Overdue,
+                "with --check: something is overdue, or never ran",
+            ),
+            UNTRUSTED,
+        ],
+    ),
+    (
+        "gate",
+        &[(
+            Exit::Overdue,
+            "closed: a source was not verified recently enough",
+        )],
+    ),
     ("evidence list", &[]),
     ("evidence show", &[]),
     (
@@ -195,7 +230,10 @@ const OF_PROGRAM: [Meaning; 5] = [
         Exit::NotProved,
         "not proved: damaged, missing, not to be trusted, or not as it was",
     ),
-    (Exit::Overdue, "overdue: of no command yet"),
+    (
+        Exit::Overdue,
+        "overdue: too old, or not proved recently enough",
+    ),
     (Exit::Busy, "busy: another run holds it"),
     (
         Exit::NeedsConfirmation,

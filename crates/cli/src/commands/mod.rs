@@ -13,6 +13,8 @@ mod man;
 mod points;
 mod repo;
 mod restore;
+mod run;
+mod status;
 mod verify;
 
 use crate::args::{self, Cli, Command};
@@ -138,6 +140,10 @@ fn carry_out(run: &Run<'_>) -> Result<Exit> {
         Command::Copy(args) => copy::run(run, args),
         Command::Drill(args) => drill::run(run, args),
         Command::Restore(args) => restore::run(run, args),
+        Command::Run(args) => run::run(run, args),
+        Command::Jobs(args) => run::jobs(run, args),
+        Command::Status(args) => status::run(run, args),
+        Command::Gate(args) => status::gate(run, args),
         Command::Evidence { command } => evidence::run(run, command),
         Command::Kit { command } => kit::run(run, command),
         Command::Repo(args) => repo::run(run, args),

@@ -117,6 +117,17 @@ impl History {
         }
     }
 
+    /// Adds jobs that another host noted, unless they are known here.
+    pub fn learn(&self, jobs: &[Job]) -> Result<()> {
+        for job in jobs {
+            match self.insert(job) {
+                Ok(()) | Err(Refused::Taken) => {}
+                Err(Refused::Failed(error)) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
     /// Notes a job, or its new state. If that fails, this value remembers it for as long as it lives,
     /// and the error is returned.
     pub fn note(&self, job: &Job) -> Result<()> {

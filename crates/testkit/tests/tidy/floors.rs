@@ -54,7 +54,7 @@ pub const FLOORS: &[(&str, &[&str])] = &[
     (
         "records",
         &[
-            "evidence", "exposure", "lease", "runbook", "survey", "fetch", "deliver",
+            "evidence", "exposure", "lease", "runbook", "survey", "status", "fetch", "deliver",
         ],
     ),
     (
@@ -64,6 +64,7 @@ pub const FLOORS: &[(&str, &[&str])] = &[
             "recovery", "doctor",
         ],
     ),
+    ("jobs", &["job"]),
 ];
 
 /// Where a module stands, the lowest first.

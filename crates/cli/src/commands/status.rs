@@ -1,0 +1,282 @@
+//! `lifeboat status` and `lifeboat gate`.
+
+use super::Run;
+use crate::args;
+use crate::output::{self, Printer};
+use jiff::Timestamp;
+use lifeboat_core::cold::Want;
+use lifeboat_core::job;
+use lifeboat_core::point::Selector;
+use lifeboat_core::span::Span;
+use lifeboat_core::status::{self, Covered, DrillStanding, Freshness, Gate, PlanStatus, Status};
+use lifeboat_core::{Code, Error, Exit, Result};
+
+pub fn run(run: &Run<'_>, args: &args::StatusArgs) -> Result<Exit> {
+    let context = run.context_for(&args.cold, &Want::Point(Selector::Latest))?;
+    let status = job::status(&context)?;
+    run.answer(&status, |out| tell(out, &status))?;
+    Ok(match args.check {
+        true => status.exit(),
+        false => Exit::Done,
+    })
+}
+
+/// A word for a table, in capitals where somebody should look.
+fn word(good: bool, text: &str) -> String {
+    match good {
+        true => text.to_owned(),
+        false => text.to_uppercase(),
+    }
+}
+
+/// A length of time in its largest whole unit, as a configuration has it.
+fn whole(seconds: u64) -> String {
+    Span { seconds }.to_string()
+}
+
+/// The age of something: `23 min ago`, as in other tables.
+fn old(seconds: Option<u64>, now: Timestamp) -> String {
+    let at = seconds.and_then(|seconds| {
+        let second = now.as_second().checked_sub(i64::try_from(seconds).ok()?)?;
+        Timestamp::from_second(second).ok()
+    });
+    at.map_or_else(String::new, |at| output::age(at, now))
+}
+
+/// A time to the minute, without the date if it is today.
+fn when(time: Option<Timestamp>, now: Timestamp) -> String {
+    let Some(time) = time else {
+        return String::new();
+    };
+    if time <= now {
+        return "now".to_owned();
+    }
+    let text = time.to_string();
+    let minute = text.get(..16).unwrap_or(&text).replace('T', " ");
+    let today = now.to_string();
+    match minute.strip_prefix(today.get(..10).unwrap_or_default()) {
+        Some(hour) => hour.trim().to_owned(),
+        None => minute,
+    }
+}
+
+fn tell(out: &Printer, status: &Status) {
+    out.line(format!(
+        "{}/{} at {}",
+        status.app, status.environment, status.at
+    ));
+    let plans = status.plans.iter().map(|plan| {
+        let freshness = plan.freshness;
+        let proof = plan.proof.map(|proof| {
+            let ago = plan.proved_at.map(|at| output::age(at, status.at));
+            format!("{}, {}", proof.as_str(), ago.unwrap_or_default())
+        });
+        vec![
+            plan.plan.to_string(),
+            word(!freshness.is_overdue(), freshness.as_str()),
+            old(plan.age_seconds, status.at),
+            plan.limit_seconds.map_or_else(String::new, whole),
+            when(plan.next, status.at),
+            proof.unwrap_or_else(|| "not proved".to_owned()),
+            plan.stores.join(", "),
+        ]
+    });
+    out.table(
+        &["plan", "state", "age", "limit", "next", "proof", "stores"],
+        plans,
+    );
+    if !status.drills.is_empty() {
+        let drills = status.drills.iter().map(|drill| {
+            let standing = drill.standing;
+            let good = !matches!(standing, DrillStanding::Failed | DrillStanding::Overdue);
+            let rto = drill
+                .rto_seconds
+                .map(|took| match drill.rto_target_seconds {
+                    Some(target) => {
+                        let text = format!("{} of {}", output::seconds(took), whole(target));
+                        word(!drill.rto_missed, &text)
+                    }
+                    None => output::seconds(took),
+                });
+            vec![
+                drill.drill.to_string(),
+                word(good, standing.as_str()),
+                old(drill.age_seconds, status.at),
+                drill.max_age_seconds.map_or_else(String::new, whole),
+                when(drill.next, status.at),
+                rto.unwrap_or_default(),
+            ]
+        });
+        out.table(
+            &["drill", "state", "proved", "limit", "next", "recovery time"],
+            drills,
+        );
+    }
+    if !status.verifications.is_empty() {
+        let rows = status.verifications.iter().map(|verify| {
+            let state = verify.outcome.map_or("never", |outcome| outcome.as_str());
+            let state = if verify.overdue { "overdue" } else { state };
+            vec![
+                verify.verify.to_string(),
+                word(!verify.overdue, state),
+                verify
+                    .at
+                    .map_or_else(String::new, |at| output::age(at, status.at)),
+                when(verify.next, status.at),
+            ]
+        });
+        out.table(&["verify", "state", "last", "next"], rows);
+    }
+    let stores = status.stores.iter().map(|store| {
+        let state = match store.error {
+            None => "answers".to_owned(),
+            Some(_) => word(false, "unreachable"),
+        };
+        vec![
+            store.store.to_string(),
+            state,
+            store.points.to_string(),
+            output::bytes(store.bytes),
+        ]
+    });
+    out.table(&["store", "state", "points", "bytes"], stores);
+    for running in &status.running {
+        let since = output::age(running.started, status.at);
+        out.line(format!(
+            "running: {} {}, for {since} ({})",
+            running.kind.as_str(),
+            running.subject,
+            running.job
+        ));
+    }
+    told(out, status);
+}
+
+/// What somebody should look at, a line each.
+fn told(out: &Printer, status: &Status) {
+    for plan in &status.plans {
+        tell_plan(out, plan);
+    }
+    for drill in &status.drills {
+        if drill.standing == DrillStanding::Failed {
+            let id = drill
+                .evidence
+                .as_ref()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            out.line(format!(
+                "drill {} failed: see `lifeboat evidence show {id}`",
+                drill.drill
+            ));
+        }
+        if drill.is_overdue() {
+            let run = format!("lifeboat drill {}", drill.drill);
+            out.line(format!("drill {} is overdue: run `{run}`", drill.drill));
+        }
+        if let Some(failing) = &drill.failing {
+            let message = failing.message.as_deref().unwrap_or_default();
+            out.line(format!(
+                "drill {} {}: {message}",
+                drill.drill,
+                failing.outcome.as_str()
+            ));
+        }
+    }
+    for store in &status.stores {
+        if let Some(error) = &store.error {
+            out.line(format!("store {}: {error}", store.store));
+        }
+    }
+}
+
+fn tell_plan(out: &Printer, plan: &PlanStatus) {
+    let name = &plan.plan;
+    match plan.freshness {
+        Freshness::Never => out.line(format!(
+            "plan {name} has no complete point: run `lifeboat backup {name}`"
+        )),
+        Freshness::Overdue => out.line(format!(
+            "plan {name} is overdue: run `lifeboat backup {name}`"
+        )),
+        Freshness::Fresh | Freshness::Unlimited => {}
+    }
+    if let (Some(longest), Some(limit)) = (plan.longest_seconds, plan.limit_seconds)
+        && longest >= limit
+    {
+        out.line(format!(
+            "plan {name} cannot keep its limit: with the {} that a run takes, points can be {} apart",
+            output::seconds(plan.usual_seconds.unwrap_or(0) as f64),
+            output::seconds(longest as f64)
+        ));
+    }
+    if let Some(failing) = &plan.failing {
+        let message = failing.message.as_deref().unwrap_or_default();
+        out.line(format!(
+            "plan {name} {}: {message}",
+            failing.outcome.as_str()
+        ));
+    }
+    for (store, count) in &plan.missing_copies {
+        let count = output::count(*count, "point");
+        if plan.missing_copies.contains_key(store) {
+            out.line(format!(
+                "store {store} missed {count} of plan {name}: `lifeboat copy --to {store}`"
+            ));
+        }
+    }
+    for (store, count) in &plan.lost_copies {
+        let count = output::count(*count, "point");
+        out.line(format!(
+            "store {store} lost {count} of plan {name}: see `lifeboat points`"
+        ));
+    }
+}
+
+pub fn gate(run: &Run<'_>, args: &args::GateArgs) -> Result<Exit> {
+    let max_age: Span = args.max_age.parse().map_err(|why: String| {
+        Error::new(Code::Usage, "--max-age is no length of time").cause(why)
+    })?;
+    let context = run.context()?;
+    if let Some(plan) = &args.plan {
+        lifeboat_core::backup::choose_plan(&context.config, Some(plan))?;
+    }
+    let facts = job::facts(&context)?;
+    let gate = status::gate(&facts, args.plan.as_deref(), max_age);
+    run.answer(&gate, |out| show_gate(out, &gate, facts.now))?;
+    Ok(gate.exit())
+}
+
+fn show_gate(out: &Printer, gate: &Gate, now: Timestamp) {
+    let rows = gate.sources.iter().map(|source: &Covered| {
+        let state = match (source.covered, source.age_seconds) {
+            (true, _) => "verified",
+            (false, Some(_)) => "too old",
+            (false, None) => "never verified",
+        };
+        vec![
+            source.plan.to_string(),
+            source.source.to_string(),
+            word(source.covered, state),
+            source
+                .at
+                .map_or_else(String::new, |at| output::age(at, now)),
+            whole(source.max_age_seconds),
+            source
+                .evidence
+                .as_ref()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
+        ]
+    });
+    if gate.sources.is_empty() {
+        return out.line("closed: no plan has a schedule, so that nothing is covered");
+    }
+    out.table(
+        &["plan", "source", "state", "age", "limit", "evidence"],
+        rows,
+    );
+    out.line(match gate.open {
+        true => "open: each source was restored and compared recently enough",
+        false => "closed: drill what is not verified, or too old",
+    });
+}

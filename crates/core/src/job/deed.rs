@@ -1,0 +1,182 @@
+//! What a job does, by its kind, and what it came to.
+
+use super::failed;
+use crate::amount;
+use crate::backup;
+use crate::cancel;
+use crate::context::Context;
+use crate::copy::{self, Copies};
+use crate::drill;
+use crate::error::{Code, Error, Result};
+use crate::evidence::Verdict;
+use crate::history::{Ended, JobKind, JobOutcome};
+use crate::lease;
+use crate::name::Name;
+use crate::point::{Outcome, Selector};
+use crate::restore::live;
+use crate::status::Due;
+use crate::verify::{self, Verified, Which};
+
+/// Does what is due. `still_due` is asked once nobody else can do it.
+pub(super) fn execute(
+    context: &Context,
+    due: &Due,
+    still_due: impl FnOnce() -> Result<bool>,
+) -> Ended {
+    let done = match due.kind {
+        JobKind::Backup => backup(context, due, still_due),
+        JobKind::Drill => reserved(context, due, still_due, || {
+            let options = drill::Options {
+                drill: Some(due.subject.to_string()),
+                ..drill::Options::default()
+            };
+            drill::run(context, &options).map(|report| of_drill(&report))
+        }),
+        JobKind::Copy => reserved(context, due, still_due, || {
+            copy::heal(context, &due.points, &due.subject).map(|copies| of_copy(&copies))
+        }),
+        JobKind::Verify => verify(context, &due.subject),
+        JobKind::Restore => Err(Error::new(Code::Usage, "a restore is never due by itself")),
+    };
+    done.unwrap_or_else(|error| failed(&cancel::explain(error)))
+}
+
+fn nothing_left() -> Ended {
+    Ended::of(JobOutcome::NotDue, "another run had done it")
+}
+
+fn backup(context: &Context, due: &Due, still_due: impl FnOnce() -> Result<bool>) -> Result<Ended> {
+    let options = backup::Options {
+        plan: Some(due.subject.to_string()),
+        slot: due.slot,
+        ..backup::Options::default()
+    };
+    let reserved = backup::reserve(context, &options)?;
+    if !still_due()? {
+        return Ok(nothing_left());
+    }
+    Ok(of_backup(&reserved.take()))
+}
+
+/// Runs `work` while no other host does the same. A store that takes no lease, or none that answers,
+/// is no reason to leave it.
+fn reserved(
+    context: &Context,
+    due: &Due,
+    still_due: impl FnOnce() -> Result<bool>,
+    work: impl FnOnce() -> Result<Ended>,
+) -> Result<Ended> {
+    // No plan has a name with this character.
+    let name = format!("{}+{}", due.kind.as_str(), due.subject);
+    let mut lease = None;
+    for store in context.config.store.keys() {
+        let taken = context
+            .stores
+            .open(store)
+            .and_then(|store| lease::take(context, &store, &name));
+        match taken {
+            Ok(taken) => {
+                lease = Some(taken);
+                break;
+            }
+            Err(error) if error.code == Code::Busy => return Err(error),
+            Err(_) => {}
+        }
+    }
+    if !still_due()? {
+        return Ok(nothing_left());
+    }
+    let ended = work();
+    drop(lease);
+    ended
+}
+
+fn verify(context: &Context, name: &Name) -> Result<Ended> {
+    let gone = || {
+        Error::new(
+            Code::Configuration,
+            format!("there is no verification {name}"),
+        )
+    };
+    let config = context.config.verify.get(name).ok_or_else(gone)?;
+    let which = match (&config.point, &config.sample) {
+        (Some(point), _) => Which::One(Selector::parse(point)?),
+        (None, Some(sample)) => {
+            let unfit = || Error::new(Code::Configuration, format!("{sample:?} is no share"));
+            Which::Sample(amount::share(sample).ok_or_else(unfit)?)
+        }
+        (None, None) => Which::Newest,
+    };
+    let verified = verify::run(context, &which, config.store.as_deref())?;
+    Ok(of_verify(&verified))
+}
+
+/// The end of a backup.
+pub fn of_backup(report: &backup::Report) -> Ended {
+    let mut ended = match report.refusal() {
+        Some(error) => failed(&error),
+        None => {
+            let bytes = report.artifacts.iter().map(|artifact| artifact.bytes).sum();
+            let mut text = format!("{}, {}", report.outcome.as_str(), amount::bytes(bytes));
+            for store in &report.missing_copies {
+                text += &format!("; store {store} has no copy");
+            }
+            if let Some(error) = report.errors.first() {
+                text += &format!("; {error}");
+            }
+            Ended::of(report.exit().into(), text)
+        }
+    };
+    ended.point = (report.outcome != Outcome::Failed).then(|| report.point.clone());
+    ended
+}
+
+/// The end of a drill.
+pub fn of_drill(report: &drill::Report) -> Ended {
+    let record = &report.evidence.record;
+    let outcome = match record.outcome {
+        Verdict::Verified => JobOutcome::Done,
+        // It was restored, and nobody can tell whether it is the same.
+        Verdict::Restored | Verdict::Failed => JobOutcome::NotProved,
+        // Something else failed: another attempt may tell.
+        Verdict::Unverifiable => JobOutcome::Failed,
+        Verdict::Interrupted => JobOutcome::Interrupted,
+    };
+    let point = record.points.first().map(|point| point.point.clone());
+    Ended {
+        outcome,
+        point,
+        message: Some(record.outcome.as_str().to_owned()),
+    }
+}
+
+/// The end of a restore.
+pub fn of_restore(report: &live::Report) -> Ended {
+    let record = &report.evidence.record;
+    Ended {
+        outcome: match record.outcome {
+            Verdict::Interrupted => JobOutcome::Interrupted,
+            _ => report.exit().into(),
+        },
+        point: record.points.first().map(|point| point.point.clone()),
+        message: Some(record.outcome.as_str().to_owned()),
+    }
+}
+
+/// The end of a verification.
+pub fn of_verify(verified: &Verified) -> Ended {
+    let text = match verified.points.len() {
+        1 => format!("a point: {}", verified.worst().as_str()),
+        count => format!("{count} points: {}", verified.worst().as_str()),
+    };
+    Ended::of(verified.exit().into(), text)
+}
+
+/// The end of copying.
+pub fn of_copy(copies: &Copies) -> Ended {
+    let text = match copies.copied.len() {
+        1 => "copied a point".to_owned(),
+        count => format!("copied {count} points"),
+    };
+    Ended::of(copies.exit().into(), text)
+}

@@ -1,0 +1,94 @@
+//! Jobs: units of work with their own cancellation, progress and history, and the runner that `run`
+//! and the daemon share.
+//!
+//! What is due is decided in [`crate::status`]; this module carries it out. A job runs in a thread of
+//! its own, so that one that hangs is ended at its timeout and holds no other up. A manual verb is a
+//! job, too ([`record`]), in the process of whoever called it.
+
+mod deed;
+mod document;
+mod memory;
+mod once;
+mod turn;
+
+pub use document::{DueDocument, JobDocument, Jobs, PlannedRun, Ran, ShownJob};
+pub use once::{facts, history, jobs, plan, run, show, status};
+pub use turn::{Mode, Turn, Turned, Watcher, look};
+
+use crate::context::Context;
+use crate::error::{Code, Error, Result};
+use crate::history::{Ended, Job, JobId, JobKind, JobOutcome};
+use crate::host::{author, host};
+use crate::name::Name;
+use crate::process::ProcessName;
+
+/// Runs a verb that somebody called, and notes it in the history of this host. A history that cannot
+/// be written is no reason to refuse the verb: it is told as a warning.
+pub fn record<T>(
+    context: &Context,
+    kind: JobKind,
+    subject: &Name,
+    work: impl FnOnce() -> Result<T>,
+    ended: impl FnOnce(&T) -> Ended,
+) -> Result<T> {
+    let warn = |text: &str| context.reporter.warn(text);
+    let history = match once::history(context) {
+        Ok(history) => history,
+        Err(error) => {
+            warn(&format!("this run is not noted: {error}"));
+            return work();
+        }
+    };
+    let mut job = new(
+        context,
+        kind,
+        subject.clone(),
+        format!("called by {}", author()),
+    );
+    if let Err(error) = history.begin(&mut job, &context.clock) {
+        warn(&format!("this run is not noted: {error}"));
+    }
+    let result = work();
+    let end = match &result {
+        Ok(done) => ended(done),
+        Err(error) => failed(error),
+    };
+    job.end(context.clock.now(), end);
+    let _ = history.note(&job).and_then(|()| history.trim());
+    result
+}
+
+/// A job that begins now.
+fn new(context: &Context, kind: JobKind, subject: Name, reason: String) -> Job {
+    let now = context.clock.now();
+    Job {
+        id: JobId::new(&context.clock),
+        app: context.config.app.name.clone(),
+        environment: context.config.app.environment.clone(),
+        kind,
+        subject,
+        slot: None,
+        reason,
+        attempt: 1,
+        created: now,
+        started: now,
+        finished: None,
+        outcome: None,
+        point: None,
+        message: None,
+        host: host(),
+        process: ProcessName::this().ok(),
+    }
+}
+
+/// The end of a job that failed with this error.
+pub fn failed(error: &Error) -> Ended {
+    let outcome = match error.code {
+        Code::Interrupted => JobOutcome::Interrupted,
+        code => code.exit().into(),
+    };
+    let hint = error.hint.as_ref().map(|hint| format!("; hint: {hint}"));
+    Ended::of(outcome, format!("{error}{}", hint.unwrap_or_default()))
+}
+
+pub use deed::{of_backup, of_copy, of_drill, of_restore, of_verify};

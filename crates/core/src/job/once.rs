@@ -1,0 +1,126 @@
+//! `run`, `jobs` and `status`: the runner for one turn, and what it can be asked.
+
+use super::document::{JobDocument, Jobs, PlannedRun, Ran, ShownJob, later};
+use super::memory;
+use super::turn::{Mode, Turn, Watcher, look};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::context::Context;
+use crate::error::{Code, Error, Result};
+use crate::history::{History, Job};
+use crate::observe::{Observer, Reporter};
+use crate::status::{Facts, Status, agenda, judge};
+use std::sync::Arc;
+
+/// The lock of this host that the one runner of an application holds.
+const LOCK: &str = "runner";
+
+/// Opens the history of an application; warnings go to its reporter.
+pub fn history(context: &Context) -> Result<History> {
+    let state = context.state.private_directory(&[])?;
+    History::open(&state, |text| context.reporter.warn(text))
+}
+
+/// Does what is due, and returns when nothing is left. Fails with [`Code::Busy`] if another runner
+/// of this application is at work on this host.
+pub fn run(
+    config: &Config,
+    clock: &Clock,
+    observer: Arc<dyn Observer>,
+    watcher: &dyn Watcher,
+) -> Result<Ran> {
+    let reporter = Reporter::new(Arc::clone(&observer));
+    let context = Context::open(config.clone(), clock.clone(), reporter, &[])?;
+    let busy = || {
+        Error::new(
+            Code::Busy,
+            "another runner of this application is at work on this host",
+        )
+        .hint("see what it does: lifeboat jobs")
+    };
+    let _lock = context.state.lock(LOCK)?.ok_or_else(busy)?;
+    let history = history(&context)?;
+    memory::recall(&context, &history);
+    let turn = Turn {
+        config,
+        clock: clock.clone(),
+        history: &history,
+        observer,
+        watcher,
+        mode: Mode::Once,
+    };
+    let turned = turn.run()?;
+    memory::keep(&context, &history);
+    Ok(Ran {
+        jobs: turned.jobs.iter().map(JobDocument::from).collect(),
+        later: later(&turned.agenda),
+    })
+}
+
+/// Says what `run` would do now.
+pub fn plan(context: &Context) -> Result<PlannedRun> {
+    let facts = facts(context)?;
+    let agenda = agenda(&facts, Mode::Once.terms());
+    Ok(PlannedRun::of(&agenda, facts.now))
+}
+
+/// The facts, with the jobs of this host where a configuration is there.
+pub fn facts(context: &Context) -> Result<Facts> {
+    let history = history(context)?;
+    memory::recall(context, &history);
+    look(context, &history, false)
+}
+
+/// The status of an application.
+pub fn status(context: &Context) -> Result<Status> {
+    Ok(judge(&facts(context)?, Mode::Once.terms()))
+}
+
+/// The newest jobs of an application, at most so many.
+pub fn jobs(context: &Context, most: usize) -> Result<Jobs> {
+    let app = &context.config.app;
+    let jobs = history(context)?.jobs(&app.name, &app.environment)?;
+    let newest = jobs.iter().rev().take(most).map(JobDocument::from);
+    Ok(Jobs {
+        jobs: newest.collect(),
+    })
+}
+
+/// The job with this id, or whose id begins with it, and its log.
+pub fn show(context: &Context, id: &str) -> Result<ShownJob> {
+    let history = history(context)?;
+    let app = &context.config.app;
+    let jobs = history.jobs(&app.name, &app.environment)?;
+    let job = choose(&jobs, id)?;
+    let log = crate::plain::read(&history.log_path(&job.id)).unwrap_or_default();
+    Ok(ShownJob {
+        job: job.into(),
+        log: String::from_utf8_lossy(&log)
+            .lines()
+            .map(str::to_owned)
+            .collect(),
+    })
+}
+
+fn choose<'j>(jobs: &'j [Job], id: &str) -> Result<&'j Job> {
+    let fitting: Vec<&Job> = jobs
+        .iter()
+        .filter(|job| job.id.as_str().starts_with(id))
+        .collect();
+    match fitting.as_slice() {
+        [one] if !id.is_empty() => Ok(one),
+        _ if id == "latest" => jobs
+            .last()
+            .ok_or_else(|| Error::new(Code::Usage, "no job is noted on this host")),
+        [] => Err(Error::new(
+            Code::Usage,
+            format!("no job of this host has the id {id:?}"),
+        )
+        .hint("run `lifeboat jobs`")),
+        several => Err(Error::new(
+            Code::Usage,
+            format!("{id:?} begins the ids of {} jobs", several.len()),
+        )
+        .hint("give more of the id")),
+    }
+}

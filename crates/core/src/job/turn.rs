@@ -1,0 +1,411 @@
+//! One turn of the runner: looks what is due for one application, does it, and says when to look
+//! again.
+
+use super::deed::execute;
+use super::{failed, new};
+use crate::cancel::{self, Cancel};
+use crate::clock::Clock;
+use crate::config::{Config, When};
+use crate::context::Context;
+use crate::error::Result;
+use crate::history::{Ended, History, Job, JobKind, JobLog, JobOutcome};
+use crate::observe::{Observer, Reporter};
+use crate::status::{self, Agenda, Due, Facts, Terms, agenda};
+use crate::thread;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use jiff::Timestamp;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Time for which a store that does not answer yet is waited for after a start.
+const STORE_WAIT: Duration = Duration::from_secs(30);
+/// Interval at which that is tried.
+const STORE_EVERY: Duration = Duration::from_secs(2);
+/// Time that a job is given to end after it was asked to. One that hangs then is left behind.
+const END_WAIT: Duration = Duration::from_secs(60);
+/// Longest wait for a job before the clock and requests are looked at again.
+const TICK: Duration = Duration::from_millis(250);
+
+/// Who calls the runner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// `run`: ignores the spread, waits out retries, and ends when nothing is due.
+    Once,
+    /// The daemon: keeps to the spread, and comes back for retries.
+    Standing,
+}
+
+impl Mode {
+    /// The terms under which something is due.
+    pub fn terms(self) -> Terms {
+        Terms {
+            spread: self == Mode::Standing,
+        }
+    }
+}
+
+/// Hears of jobs.
+pub trait Watcher: Send + Sync {
+    /// A job begins; whoever keeps `cancel` can end it.
+    fn began(&self, _job: &Job, _cancel: &Cancel) {}
+    /// A job ended.
+    fn ended(&self, _job: &Job) {}
+    /// Something else that an operator should know.
+    fn warned(&self, _message: &str) {}
+}
+
+/// A turn of the runner.
+pub struct Turn<'a> {
+    /// The configuration.
+    pub config: &'a Config,
+    /// The source of time.
+    pub clock: Clock,
+    /// The history of this host.
+    pub history: &'a History,
+    /// Hears the progress of the jobs.
+    pub observer: Arc<dyn Observer>,
+    /// Hears of the jobs.
+    pub watcher: &'a dyn Watcher,
+    /// Who calls.
+    pub mode: Mode,
+}
+
+/// What a turn came to.
+#[derive(Debug, Default)]
+pub struct Turned {
+    /// The jobs that ran, in the order in which they ended.
+    pub jobs: Vec<Job>,
+    /// When it is worth looking again; `None` if nothing will ever be due.
+    pub next: Option<Timestamp>,
+    /// What is due later.
+    pub agenda: Agenda,
+    /// What is known now.
+    pub facts: Option<Facts>,
+}
+
+/// A job that runs.
+struct Running {
+    job: Job,
+    due: Due,
+    cancel: Cancel,
+    deadline: Option<Instant>,
+    /// Why it was asked to end, and until when it is waited for.
+    asked: Option<(JobOutcome, Instant)>,
+}
+
+/// The end of a job's thread.
+type End = (crate::history::JobId, Ended);
+
+/// Gathers the facts. While no store answers at all, waits up to 30 seconds, as after a start before
+/// the network is there.
+pub fn look(context: &Context, history: &History, patient: bool) -> Result<Facts> {
+    let begun = Instant::now();
+    loop {
+        let app = &context.config.app;
+        let jobs = history.jobs(&app.name, &app.environment)?;
+        let facts = status::gather(context, jobs)?;
+        let silent = facts.stores.iter().all(|store| store.error.is_some());
+        if !patient || !silent || facts.stores.is_empty() || begun.elapsed() > STORE_WAIT {
+            return Ok(facts);
+        }
+        cancel::wait(STORE_EVERY)?;
+    }
+}
+
+impl Turn<'_> {
+    /// Does what is due. Fails if it cannot be told what is.
+    pub fn run(&self) -> Result<Turned> {
+        let reporter = Reporter::new(Arc::clone(&self.observer));
+        let context = Context::open(self.config.clone(), self.clock.clone(), reporter, &[])?;
+        let app = &self.config.app;
+        let now = self.clock.now();
+        for job in self
+            .history
+            .end_interrupted(&app.name, &app.environment, now)?
+        {
+            self.watcher.ended(&job);
+        }
+        let (sender, ends) = unbounded();
+        let mut running: Vec<Running> = Vec::new();
+        let mut turned = Turned::default();
+        let mut begun: BTreeSet<(JobKind, String)> = BTreeSet::new();
+        loop {
+            let facts = look(&context, self.history, turned.facts.is_none())?;
+            let agenda = agenda(&facts, self.mode.terms());
+            if !cancel::requested() {
+                self.start_all(&context, &facts, &agenda, &mut running, &sender)?;
+            }
+            begun.extend(
+                running
+                    .iter()
+                    .map(|r| (r.job.kind, r.job.subject.to_string())),
+            );
+            let retry = agenda.later.iter().find(|(_, due)| {
+                due.attempt > 1 && begun.contains(&(due.kind, due.subject.to_string()))
+            });
+            let retry = retry.map(|(at, _)| *at);
+            turned.next = agenda.next();
+            (turned.agenda, turned.facts) = (agenda, Some(facts));
+            if running.is_empty() {
+                match retry.filter(|_| self.mode == Mode::Once && !cancel::requested()) {
+                    Some(at) => self.wait_until(at)?,
+                    None => break,
+                }
+                continue;
+            }
+            self.attend(&mut running, &ends, turned.next, &mut turned.jobs);
+        }
+        let _ = self.history.trim();
+        Ok(turned)
+    }
+
+    fn wait_until(&self, at: Timestamp) -> Result<()> {
+        let seconds = at.as_second().saturating_sub(self.clock.now().as_second());
+        self.clock
+            .wait(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
+    }
+
+    /// Starts what may start beside what runs.
+    fn start_all(
+        &self,
+        context: &Context,
+        facts: &Facts,
+        agenda: &Agenda,
+        running: &mut Vec<Running>,
+        sender: &Sender<End>,
+    ) -> Result<()> {
+        for due in &agenda.now {
+            let known = |r: &Running| r.due.kind == due.kind && r.due.subject == due.subject;
+            if running.iter().any(known) {
+                continue;
+            }
+            let parallel = usize::try_from(self.config.run.parallel).unwrap_or(1);
+            if running.len() >= parallel {
+                let in_the_way = || running.iter().any(|r| r.due.kind <= JobKind::Backup);
+                if due.kind != JobKind::Backup || in_the_way() {
+                    break;
+                }
+                if let Some(other) = put_off(facts, running) {
+                    other.ask(JobOutcome::PutOff);
+                    break;
+                }
+                // What would never find a gap runs beside.
+            }
+            let started = self.start(context, due, sender)?;
+            running.push(started);
+        }
+        Ok(())
+    }
+
+    /// Starts a job in a thread of its own, with state and stores of its own.
+    fn start(&self, context: &Context, due: &Due, sender: &Sender<End>) -> Result<Running> {
+        let mut job = new(context, due.kind, due.subject.clone(), due.reason.clone());
+        job.slot = due.slot;
+        job.attempt = due.attempt;
+        if let Err(error) = self.history.begin(&mut job, &self.clock) {
+            self.watcher
+                .warned(&format!("a job cannot be noted: {error}"));
+        }
+        let path = self.history.log_path(&job.id);
+        let (clock, observer) = (self.clock.clone(), Arc::clone(&self.observer));
+        let log = JobLog::create(&path, clock.clone(), context.scrubber.fork(), observer);
+        let log = Arc::new(log.unwrap_or_else(|error| {
+            self.watcher.warned(&error.to_string());
+            JobLog::none(clock.clone(), Arc::clone(&self.observer))
+        }));
+        let cancel = Cancel::default();
+        self.watcher.began(&job, &cancel);
+        log.line(&format!(
+            "{} {}: {}",
+            job.kind.as_str(),
+            job.subject,
+            job.reason
+        ));
+        let work = Work {
+            config: self.config.clone(),
+            clock,
+            due: due.clone(),
+            terms: self.mode.terms(),
+            jobs: self
+                .history
+                .jobs(&job.app, &job.environment)
+                .unwrap_or_default(),
+            job: job.clone(),
+            log,
+        };
+        let (id, sender) = (job.id.clone(), sender.clone());
+        cancel.run(|| {
+            thread::start(move || {
+                let _ = sender.send((id, work.run()));
+            })
+        })?;
+        let timeout = when(self.config, due).and_then(|when| when.timeout);
+        Ok(Running {
+            job,
+            due: due.clone(),
+            cancel,
+            deadline: timeout.map(|span| Instant::now() + Duration::from_secs(span.seconds)),
+            asked: None,
+        })
+    }
+
+    /// Waits until a job ended or something else becomes due, and ends jobs that take too long.
+    fn attend(
+        &self,
+        running: &mut Vec<Running>,
+        ends: &Receiver<End>,
+        next: Option<Timestamp>,
+        jobs: &mut Vec<Job>,
+    ) {
+        let grace = Duration::from_secs(self.config.run.stop_timeout.seconds);
+        loop {
+            match ends.recv_timeout(TICK) {
+                Ok((id, end)) => {
+                    if let Some(place) = running.iter().position(|r| r.job.id == id) {
+                        jobs.push(self.finish(running.swap_remove(place), end));
+                        return;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+            }
+            let now = Instant::now();
+            for one in running.iter_mut() {
+                if cancel::requested() {
+                    one.ask(JobOutcome::Interrupted);
+                } else if one.deadline.is_some_and(|deadline| now > deadline) {
+                    one.ask(JobOutcome::TimedOut);
+                }
+            }
+            let hangs = |r: &Running| {
+                let patience = match r.asked {
+                    Some((JobOutcome::Interrupted, _)) => grace,
+                    _ => END_WAIT,
+                };
+                r.asked.is_some_and(|(_, since)| now > since + patience)
+            };
+            if let Some(place) = running.iter().position(hangs) {
+                let text = "it did not end when it was asked to, and was left behind";
+                let left = running.swap_remove(place);
+                jobs.push(self.finish(left, Ended::of(JobOutcome::Failed, text)));
+                return;
+            }
+            let due = next.is_some_and(|next| next <= self.clock.now());
+            if due && !cancel::requested() && running.iter().all(|r| r.asked.is_none()) {
+                return;
+            }
+        }
+    }
+
+    fn finish(&self, running: Running, mut end: Ended) -> Job {
+        let Running { mut job, asked, .. } = running;
+        let fell_short = end.outcome.is_failure() || end.outcome == JobOutcome::NotProved;
+        if let Some((why, _)) = asked
+            && fell_short
+        {
+            end.outcome = why;
+            end.message = Some(match (why, end.message) {
+                (JobOutcome::TimedOut, said) => tell("it took longer than its timeout", said),
+                (JobOutcome::PutOff, _) => "it gave way to a backup".to_owned(),
+                (_, said) => tell("it was asked to end", said),
+            });
+        }
+        job.end(self.clock.now(), end);
+        if let Err(error) = self.history.note(&job) {
+            self.watcher
+                .warned(&format!("a job cannot be noted: {error}"));
+        }
+        self.watcher.ended(&job);
+        job
+    }
+}
+
+fn tell(what: &str, said: Option<String>) -> String {
+    match said {
+        Some(said) => format!("{what}: {said}"),
+        None => what.to_owned(),
+    }
+}
+
+/// The job that is to give way to a backup: the first that finds another gap, and did not give way
+/// before.
+fn put_off<'r>(facts: &Facts, running: &'r mut [Running]) -> Option<&'r mut Running> {
+    let before = |r: &Running| {
+        facts.jobs.iter().any(|job| {
+            job.outcome == Some(JobOutcome::PutOff)
+                && job.kind == r.due.kind
+                && job.subject == r.due.subject
+                && job.slot == r.due.slot
+        })
+    };
+    running.iter_mut().find(|r| !before(r))
+}
+
+impl Running {
+    /// Asks the job to end, unless it was asked before.
+    fn ask(&mut self, why: JobOutcome) {
+        if self.asked.is_none() {
+            self.asked = Some((why, Instant::now()));
+            self.cancel.request();
+        }
+    }
+}
+
+/// The bounds of something that is due.
+fn when<'c>(config: &'c Config, due: &Due) -> Option<&'c When> {
+    let subject = &due.subject;
+    match due.kind {
+        JobKind::Backup => config.plan.get(subject).map(|plan| &plan.when),
+        JobKind::Drill => config.drill.get(subject).map(|drill| &drill.when),
+        JobKind::Verify => config.verify.get(subject).map(|verify| &verify.when),
+        JobKind::Copy | JobKind::Restore => None,
+    }
+}
+
+/// Everything that the thread of a job works with.
+struct Work {
+    config: Config,
+    clock: Clock,
+    due: Due,
+    terms: Terms,
+    /// The jobs of this host when it was started.
+    jobs: Vec<Job>,
+    job: Job,
+    log: Arc<JobLog>,
+}
+
+impl Work {
+    fn run(self) -> Ended {
+        let log = Arc::clone(&self.log);
+        // A fault of the program ends this job, and no other.
+        let work = std::panic::AssertUnwindSafe(|| self.open_and_do());
+        let ended = std::panic::catch_unwind(work).unwrap_or_else(|_| {
+            Ended::of(
+                JobOutcome::Failed,
+                "a fault of lifeboat itself; please report it",
+            )
+        });
+        let message = ended.message.as_deref().unwrap_or_default();
+        log.line(&format!("{}: {message}", ended.outcome.as_str()));
+        ended
+    }
+
+    fn open_and_do(self) -> Ended {
+        let reporter = Reporter::new(self.log.clone());
+        let context = match Context::open(self.config.clone(), self.clock.clone(), reporter, &[]) {
+            Ok(context) => context,
+            Err(error) => return failed(&error),
+        };
+        let (due, terms, own) = (&self.due, self.terms, &self.job.id);
+        let jobs = self.jobs.iter().filter(|job| job.id != *own);
+        let jobs: Vec<Job> = jobs.cloned().collect();
+        execute(&context, due, || {
+            let facts = status::gather(&context, jobs)?;
+            let agenda = agenda(&facts, terms);
+            let same = |known: &Due| {
+                known.kind == due.kind && known.subject == due.subject && known.slot == due.slot
+            };
+            Ok(agenda.now.iter().any(same))
+        })
+    }
+}

@@ -1,0 +1,318 @@
+//! The facts that everything else follows from.
+
+use crate::clock::is_ahead;
+use crate::config::{Config, When};
+use crate::context::Context;
+use crate::error::{Error, Result};
+use crate::evidence::{self, Activity, Listed, Record, Verdict};
+use crate::history::Job;
+use crate::name::Name;
+use crate::point::{Manifest, Outcome, PointId, TriggeredBy};
+use crate::span::Span;
+use crate::survey::{self, Survey};
+use jiff::Timestamp;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What is known of an application.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// The time at which they hold.
+    pub now: Timestamp,
+    /// The application.
+    pub app: Name,
+    /// The environment of that application.
+    pub environment: Name,
+    /// The recovery point objective.
+    pub rpo: Option<Span>,
+    /// The recovery time objective.
+    pub rto: Option<Span>,
+    /// The plans, by name.
+    pub plans: Vec<PlanFacts>,
+    /// The drills, by name.
+    pub drills: Vec<DrillFacts>,
+    /// The verifications, by name.
+    pub verifications: Vec<VerifyFacts>,
+    /// The stores, by name.
+    pub stores: Vec<StoreFacts>,
+    /// The points, the oldest first.
+    pub points: Vec<Point>,
+    /// Believed records of drills and restores, the oldest first.
+    pub records: Vec<Proved>,
+    /// Jobs of this host, the oldest first.
+    pub jobs: Vec<Job>,
+    /// Give a store the copies it missed.
+    pub heal: bool,
+}
+
+/// A plan.
+#[derive(Debug, Clone)]
+pub struct PlanFacts {
+    /// Its name.
+    pub name: Name,
+    /// When it runs by itself.
+    pub when: When,
+    /// Its sources.
+    pub sources: Vec<Name>,
+}
+
+/// A drill.
+#[derive(Debug, Clone)]
+pub struct DrillFacts {
+    /// Its name.
+    pub name: Name,
+    /// When it runs by itself.
+    pub when: When,
+    /// The plans whose points it restores.
+    pub plans: Vec<Name>,
+    /// Age of its last proof after which it is overdue.
+    pub max_age: Option<Span>,
+}
+
+/// A verification.
+#[derive(Debug, Clone)]
+pub struct VerifyFacts {
+    /// Its name.
+    pub name: Name,
+    /// When it runs by itself.
+    pub when: When,
+    /// Age after which it is overdue.
+    pub max_age: Option<Span>,
+}
+
+/// A store.
+#[derive(Debug, Clone)]
+pub struct StoreFacts {
+    /// Its name.
+    pub name: Name,
+    /// The error of a store that did not answer.
+    pub error: Option<Error>,
+}
+
+/// A restore point.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Point {
+    /// Its id.
+    pub id: PointId,
+    /// Its plan.
+    pub plan: Name,
+    /// True if everything of its plan is in it, and a trusted signer says so. Points that were taken
+    /// before a live restore, disowned, or dated in the future do not count.
+    pub counts: bool,
+    /// How much of its plan it holds.
+    pub outcome: Outcome,
+    /// When its capture began.
+    pub started: Timestamp,
+    /// When its capture ended.
+    pub finished: Timestamp,
+    /// The time in the schedule that it was taken for.
+    pub slot: Option<Timestamp>,
+    /// The stores that hold a copy.
+    pub stores: Vec<Name>,
+    /// The stores that should have received a copy and never had one, as far as is known here.
+    pub missed: Vec<Name>,
+    /// The stores that held a copy and lost it.
+    pub lost: Vec<Name>,
+    /// Bytes of one copy.
+    pub bytes: u64,
+}
+
+/// A believed record of a drill or a restore.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Proved {
+    /// Its id.
+    pub id: PointId,
+    /// The drill; absent for a restore.
+    pub drill: Option<Name>,
+    /// When it began.
+    pub started: Timestamp,
+    /// When it ended.
+    pub finished: Timestamp,
+    /// The verdict.
+    pub outcome: Verdict,
+    /// Seconds until everything was restored and checked.
+    pub rto_seconds: f64,
+    /// The points it restored.
+    pub points: Vec<PointId>,
+    /// Each source it restored, with its plan.
+    pub sources: Vec<(Name, Name)>,
+}
+
+impl Facts {
+    /// Facts from what the stores hold. Without a configuration, plans and drills are those that the
+    /// newest manifests name.
+    pub fn of(context: &Context, survey: &Survey, listed: &[Listed], jobs: Vec<Job>) -> Self {
+        let config = &context.config;
+        let now = context.clock.now();
+        let points = points(context, survey);
+        let (plans, drills, rpo, rto) = match context.is_cold() {
+            true => promised(survey),
+            false => configured(config),
+        };
+        let stores = config.store.keys().map(|name| StoreFacts {
+            name: name.clone(),
+            error: survey.unasked(name).cloned(),
+        });
+        let verifications = config.verify.iter().map(|(name, verify)| VerifyFacts {
+            name: name.clone(),
+            when: verify.when.clone(),
+            max_age: verify.max_age,
+        });
+        // A record that is dated in the future would count as new for ever.
+        let believed = listed
+            .iter()
+            .filter(|l| l.distrust.is_none() && !is_ahead(l.record.finished, now));
+        Facts {
+            now,
+            app: config.app.name.clone(),
+            environment: config.app.environment.clone(),
+            rpo,
+            rto,
+            plans,
+            drills,
+            verifications: verifications.collect(),
+            stores: stores.collect(),
+            points,
+            records: believed.map(|listed| proved(&listed.record)).collect(),
+            jobs,
+            heal: config.run.heal,
+        }
+    }
+}
+
+/// Gathers the facts from the stores. `jobs` are those of this host.
+pub fn gather(context: &Context, jobs: Vec<Job>) -> Result<Facts> {
+    let survey = survey::survey(context, false)?;
+    let (listed, _) = evidence::list(context)?;
+    Ok(Facts::of(context, &survey, &listed, jobs))
+}
+
+type Promised = (Vec<PlanFacts>, Vec<DrillFacts>, Option<Span>, Option<Span>);
+
+fn configured(config: &Config) -> Promised {
+    let plans = config.plan.iter().map(|(name, plan)| PlanFacts {
+        name: name.clone(),
+        when: plan.when.clone(),
+        sources: plan.sources.clone(),
+    });
+    let drills = config.drill.iter().map(|(name, drill)| DrillFacts {
+        name: name.clone(),
+        when: drill.when.clone(),
+        plans: drill.plans.clone(),
+        max_age: drill.max_age,
+    });
+    (
+        plans.collect(),
+        drills.collect(),
+        config.app.rpo,
+        config.app.rto,
+    )
+}
+
+/// What the newest manifest of each plan says of plans, drills and objectives.
+fn promised(survey: &Survey) -> Promised {
+    let mut newest: BTreeMap<&Name, &Manifest> = BTreeMap::new();
+    for (_, copy) in &survey.copies {
+        let manifest = &copy.manifest;
+        let known = newest.entry(&manifest.plan).or_insert(manifest);
+        if !manifest.safety && manifest.point > known.point {
+            *known = manifest;
+        }
+    }
+    let span = |seconds: Option<u64>| seconds.map(|seconds| Span { seconds });
+    let (mut plans, mut drills) = (Vec::new(), BTreeMap::<Name, DrillFacts>::new());
+    let (mut rpo, mut rto) = (None, None);
+    for (name, manifest) in &newest {
+        let targets = manifest.targets.clone().unwrap_or_default();
+        rpo = rpo.or(span(targets.rpo_seconds));
+        rto = rto.or(span(targets.rto_seconds));
+        plans.push(PlanFacts {
+            name: (*name).clone(),
+            when: When {
+                schedule: targets.schedule,
+                ..When::default()
+            },
+            sources: manifest.sources.iter().map(|s| s.name.clone()).collect(),
+        });
+        for (drill, seconds) in targets.drill_max_age_seconds {
+            let known = drills.entry(drill.clone()).or_insert(DrillFacts {
+                name: drill,
+                when: When::default(),
+                plans: Vec::new(),
+                max_age: span(Some(seconds)),
+            });
+            known.plans.push((*name).clone());
+        }
+    }
+    (plans, drills.into_values().collect(), rpo, rto)
+}
+
+/// The points of the stores, the oldest first.
+fn points(context: &Context, survey: &Survey) -> Vec<Point> {
+    let mut lost: BTreeMap<&PointId, BTreeSet<&Name>> = BTreeMap::new();
+    for one in &survey.missing {
+        lost.entry(&one.copy.manifest.point)
+            .or_default()
+            .insert(&one.store);
+    }
+    let mut missed = survey::missing_copies(&survey.copies);
+    let mut points: BTreeMap<PointId, Point> = BTreeMap::new();
+    for (store, copy) in &survey.copies {
+        let manifest = &copy.manifest;
+        let counts = manifest.lacks().is_none()
+            && !manifest.safety
+            && !is_ahead(manifest.point.time(), context.clock.now())
+            && !survey.disowned.contains(&manifest.point)
+            && copy.check_trust(&context.trusted).is_ok();
+        let id = &manifest.point;
+        let point = points.entry(id.clone()).or_insert_with(|| {
+            let lost = lost
+                .get(id)
+                .map(|lost| lost.iter().map(|n| (*n).clone()).collect());
+            let lost: Vec<Name> = lost.unwrap_or_default();
+            let mut missed = missed.remove(id).unwrap_or_default();
+            missed.retain(|store| !lost.contains(store));
+            Point {
+                id: id.clone(),
+                plan: manifest.plan.clone(),
+                counts: false,
+                outcome: manifest.outcome,
+                started: manifest.started,
+                finished: manifest.finished,
+                slot: manifest
+                    .trigger
+                    .filter(|trigger| trigger.by == TriggeredBy::Schedule)
+                    .and_then(|trigger| trigger.slot),
+                stores: Vec::new(),
+                missed,
+                lost,
+                bytes: manifest.stored_bytes(),
+            }
+        });
+        point.counts |= counts;
+        point.stores.push(store.clone());
+    }
+    points.into_values().collect()
+}
+
+fn proved(record: &Record) -> Proved {
+    let sources = record.points.iter().flat_map(|point| {
+        let plan = point.plan.clone();
+        point
+            .sources
+            .iter()
+            .filter_map(move |source| Some((plan.clone()?, source.clone())))
+    });
+    Proved {
+        id: record.id.clone(),
+        drill: match record.activity {
+            Activity::Drill => record.drill.clone(),
+            Activity::Restore => None,
+        },
+        started: record.started,
+        finished: record.finished,
+        outcome: record.outcome,
+        rto_seconds: record.rto_seconds,
+        points: record.points.iter().map(|p| p.point.clone()).collect(),
+        sources: sources.collect(),
+    }
+}

@@ -1,0 +1,462 @@
+//! The status of an application: ages, limits and verdicts. Pure.
+
+use super::due::{Agenda, Terms, agenda, decides, usual_backup};
+use super::facts::{DrillFacts, Facts, PlanFacts, Point, Proved, VerifyFacts};
+use super::limit::{Limit, LimitOf, limits};
+use crate::error::Error;
+use crate::evidence::Verdict;
+use crate::exit::Exit;
+use crate::history::{Job, JobKind, JobOutcome};
+use crate::name::Name;
+use crate::objective;
+use crate::point::PointId;
+use jiff::Timestamp;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// The status of an application: the document of `status`.
+#[derive(Debug, Clone, Serialize)]
+pub struct Status {
+    /// The application.
+    pub app: Name,
+    /// The environment of that application.
+    pub environment: Name,
+    /// The time for which it holds.
+    pub at: Timestamp,
+    /// The plans.
+    pub plans: Vec<PlanStatus>,
+    /// The drills.
+    pub drills: Vec<DrillStatus>,
+    /// The verifications.
+    pub verifications: Vec<VerifyStatus>,
+    /// The stores.
+    pub stores: Vec<StoreStatus>,
+    /// Jobs that run on this host.
+    pub running: Vec<Running>,
+}
+
+/// How old the newest complete point of a plan is, held against its limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Freshness {
+    /// Younger than its limit.
+    Fresh,
+    /// Older than its limit.
+    Overdue,
+    /// There is no complete point.
+    Never,
+    /// Nothing says how old it may be.
+    Unlimited,
+}
+
+impl Freshness {
+    /// The name in JSON and tables.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Freshness::Fresh => "fresh",
+            Freshness::Overdue => "overdue",
+            Freshness::Never => "never",
+            Freshness::Unlimited => "unlimited",
+        }
+    }
+
+    /// Returns whether somebody should look.
+    pub fn is_overdue(self) -> bool {
+        matches!(self, Freshness::Overdue | Freshness::Never)
+    }
+}
+
+/// The status of a plan.
+#[derive(Debug, Clone, Serialize)]
+pub struct PlanStatus {
+    /// Its name.
+    pub plan: Name,
+    /// Its newest complete point.
+    pub point: Option<PointId>,
+    /// Seconds since that point was begun.
+    pub age_seconds: Option<u64>,
+    /// Seconds that the age may reach.
+    pub limit_seconds: Option<u64>,
+    /// Where the limit comes from.
+    pub limit_of: Option<LimitOf>,
+    /// The age, held against the limit.
+    pub freshness: Freshness,
+    /// Seconds that a run usually takes.
+    pub usual_seconds: Option<u64>,
+    /// Longest age that the schedule leads to: the longest gap, the spread and the usual duration.
+    pub longest_seconds: Option<u64>,
+    /// Stores that hold the newest complete point.
+    pub stores: Vec<Name>,
+    /// Points that each store missed.
+    pub missing_copies: BTreeMap<Name, u64>,
+    /// Points that each store lost.
+    pub lost_copies: BTreeMap<Name, u64>,
+    /// The last run here that was not successful, unless a successful one followed.
+    pub failing: Option<LastJob>,
+    /// The newest decided proof of a point of this plan.
+    pub proof: Option<Verdict>,
+    /// When that proof was made.
+    pub proved_at: Option<Timestamp>,
+    /// When it runs next.
+    pub next: Option<Timestamp>,
+}
+
+/// A run that was not successful.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LastJob {
+    /// Its id.
+    pub job: PointId,
+    /// How it ended.
+    pub outcome: JobOutcome,
+    /// When it ended.
+    pub at: Timestamp,
+    /// What it came to.
+    pub message: Option<String>,
+}
+
+/// What the records of a drill show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DrillStanding {
+    /// The newest decided one is `verified`, and young enough.
+    Proved,
+    /// The newest decided one restored, and could not compare.
+    Restored,
+    /// The newest decided one failed.
+    Failed,
+    /// The last `verified` one is too old.
+    Overdue,
+    /// There is none.
+    Never,
+}
+
+impl DrillStanding {
+    /// The name in JSON and tables.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            DrillStanding::Proved => "proved",
+            DrillStanding::Restored => "restored",
+            DrillStanding::Failed => "failed",
+            DrillStanding::Overdue => "overdue",
+            DrillStanding::Never => "never",
+        }
+    }
+}
+
+/// The status of a drill.
+#[derive(Debug, Clone, Serialize)]
+pub struct DrillStatus {
+    /// Its name.
+    pub drill: Name,
+    /// Its standing.
+    pub standing: DrillStanding,
+    /// Its newest decided record.
+    pub evidence: Option<PointId>,
+    /// When that was made.
+    pub at: Option<Timestamp>,
+    /// When a record was `verified` last.
+    pub verified_at: Option<Timestamp>,
+    /// Seconds since then.
+    pub age_seconds: Option<u64>,
+    /// Seconds that this may reach.
+    pub max_age_seconds: Option<u64>,
+    /// Seconds that the last `verified` one took until everything was restored and checked.
+    pub rto_seconds: Option<f64>,
+    /// The recovery time objective, in seconds.
+    pub rto_target_seconds: Option<u64>,
+    /// True if that objective was missed.
+    pub rto_missed: bool,
+    /// The last run here that was not successful, unless a successful one followed.
+    pub failing: Option<LastJob>,
+    /// When it runs next.
+    pub next: Option<Timestamp>,
+}
+
+impl DrillStatus {
+    /// Returns whether its proof is missing for longer than it may be.
+    pub fn is_overdue(&self) -> bool {
+        match (self.age_seconds, self.max_age_seconds) {
+            (Some(age), Some(max)) => age > max,
+            _ => self.standing == DrillStanding::Overdue,
+        }
+    }
+}
+
+/// The status of a verification.
+#[derive(Debug, Clone, Serialize)]
+pub struct VerifyStatus {
+    /// Its name.
+    pub verify: Name,
+    /// How it ended last on this host.
+    pub outcome: Option<JobOutcome>,
+    /// When that was.
+    pub at: Option<Timestamp>,
+    /// True if it is longer ago than it may be.
+    pub overdue: bool,
+    /// When it runs next.
+    pub next: Option<Timestamp>,
+}
+
+/// The status of a store.
+#[derive(Debug, Clone, Serialize)]
+pub struct StoreStatus {
+    /// Its name.
+    pub store: Name,
+    /// Number of points that it holds.
+    pub points: u64,
+    /// Bytes of them. In a repository, points share what they have in common, and each counts what
+    /// was added for it.
+    pub bytes: u64,
+    /// The error of a store that did not answer; what it holds is as it was last seen.
+    pub error: Option<Error>,
+}
+
+/// A job that runs.
+#[derive(Debug, Clone, Serialize)]
+pub struct Running {
+    /// Its id.
+    pub job: PointId,
+    /// What it does.
+    pub kind: JobKind,
+    /// The plan, drill, verification or store.
+    pub subject: Name,
+    /// When it began.
+    pub started: Timestamp,
+}
+
+impl Status {
+    /// Returns the exit code of `status --check`: a proof that failed weighs more than one that is
+    /// overdue, and that more than a store that did not answer.
+    pub fn exit(&self) -> Exit {
+        let failed = |drill: &DrillStatus| drill.standing == DrillStanding::Failed;
+        if self.drills.iter().any(failed) {
+            return Exit::NotProved;
+        }
+        let overdue = self.plans.iter().any(|plan| plan.freshness.is_overdue())
+            || self.drills.iter().any(DrillStatus::is_overdue)
+            || self.verifications.iter().any(|verify| verify.overdue);
+        match (
+            overdue,
+            self.stores.iter().any(|store| store.error.is_some()),
+        ) {
+            (true, _) => Exit::Overdue,
+            (false, true) => Exit::Partial,
+            (false, false) => Exit::Done,
+        }
+    }
+}
+
+/// Computes the status.
+pub fn judge(facts: &Facts, terms: Terms) -> Status {
+    let agenda = agenda(facts, terms);
+    let limits = limits(&facts.plans, facts.rpo);
+    let stores = facts.stores.iter().map(|store| {
+        let held = facts
+            .points
+            .iter()
+            .filter(|point| point.stores.contains(&store.name));
+        StoreStatus {
+            store: store.name.clone(),
+            points: held.clone().count() as u64,
+            bytes: held.map(|point| point.bytes).sum(),
+            error: store.error.clone(),
+        }
+    });
+    let running = facts.jobs.iter().filter(|job| job.outcome.is_none());
+    Status {
+        app: facts.app.clone(),
+        environment: facts.environment.clone(),
+        at: facts.now,
+        plans: facts
+            .plans
+            .iter()
+            .map(|plan| plan_status(facts, &agenda, plan, limits.get(&plan.name)))
+            .collect(),
+        drills: facts
+            .drills
+            .iter()
+            .map(|drill| drill_status(facts, &agenda, drill))
+            .collect(),
+        verifications: facts
+            .verifications
+            .iter()
+            .map(|verify| verify_status(facts, &agenda, verify))
+            .collect(),
+        stores: stores.collect(),
+        running: running
+            .map(|job| Running {
+                job: job.id.clone(),
+                kind: job.kind,
+                subject: job.subject.clone(),
+                started: job.started,
+            })
+            .collect(),
+    }
+}
+
+/// Seconds from a time until now; zero if it lies ahead.
+fn age(facts: &Facts, time: Timestamp) -> u64 {
+    u64::try_from(facts.now.as_second() - time.as_second()).unwrap_or(0)
+}
+
+fn plan_status(
+    facts: &Facts,
+    agenda: &Agenda,
+    plan: &PlanFacts,
+    limit: Option<&Limit>,
+) -> PlanStatus {
+    let of_plan = || facts.points.iter().filter(|point| point.plan == plan.name);
+    let newest: Option<&Point> = of_plan().filter(|point| point.counts).last();
+    let age_seconds = newest.map(|point| age(facts, point.id.time()));
+    let usual = usual_backup(of_plan());
+    let mut missing_copies: BTreeMap<Name, u64> = BTreeMap::new();
+    let mut lost_copies: BTreeMap<Name, u64> = BTreeMap::new();
+    for point in of_plan() {
+        point
+            .missed
+            .iter()
+            .for_each(|store| *missing_copies.entry(store.clone()).or_default() += 1);
+        point
+            .lost
+            .iter()
+            .for_each(|store| *lost_copies.entry(store.clone()).or_default() += 1);
+    }
+    let proof = newest_proof(facts, &plan.name);
+    PlanStatus {
+        plan: plan.name.clone(),
+        point: newest.map(|point| point.id.clone()),
+        age_seconds,
+        limit_seconds: limit.map(|limit| limit.seconds),
+        limit_of: limit.map(|limit| limit.of),
+        freshness: match (age_seconds, limit) {
+            (None, None) => match plan.when.schedule.is_some() {
+                true => Freshness::Never,
+                false => Freshness::Unlimited,
+            },
+            (None, Some(_)) => Freshness::Never,
+            (Some(_), None) => Freshness::Unlimited,
+            (Some(age), Some(limit)) if age > limit.seconds => Freshness::Overdue,
+            (Some(_), Some(_)) => Freshness::Fresh,
+        },
+        usual_seconds: usual,
+        longest_seconds: plan
+            .when
+            .gap_max()
+            .map(|gap| gap.seconds.saturating_add(usual.unwrap_or(0))),
+        stores: newest.map(|point| point.stores.clone()).unwrap_or_default(),
+        missing_copies,
+        lost_copies,
+        failing: failing(
+            facts,
+            JobKind::Backup,
+            &plan.name,
+            newest.map(|point| point.finished),
+        ),
+        proof: proof.map(|record| record.outcome),
+        proved_at: proof.map(|record| record.finished),
+        next: agenda.when(JobKind::Backup, &plan.name, facts.now),
+    }
+}
+
+/// The newest decided record of a point of this plan.
+fn newest_proof<'f>(facts: &'f Facts, plan: &Name) -> Option<&'f Proved> {
+    let of_plan = |record: &&Proved| record.sources.iter().any(|(of, _)| of == plan);
+    let decided = facts
+        .records
+        .iter()
+        .filter(|record| decides(record.outcome));
+    decided.filter(of_plan).max_by_key(|record| record.finished)
+}
+
+/// The last job of this host about a subject, if it was not successful and nothing successful
+/// followed.
+fn failing(
+    facts: &Facts,
+    kind: JobKind,
+    subject: &Name,
+    success: Option<Timestamp>,
+) -> Option<LastJob> {
+    let mut jobs = facts.jobs.iter().rev();
+    let last: &Job = jobs.find(|job| {
+        let told = job.outcome.is_some_and(|outcome| !outcome.is_void());
+        told && job.kind == kind && job.subject == *subject
+    })?;
+    let (outcome, at) = (last.outcome?, last.finished?);
+    let failed = outcome != JobOutcome::Done && success.is_none_or(|success| success <= at);
+    failed.then(|| LastJob {
+        job: last.id.clone(),
+        outcome,
+        at,
+        message: last.message.clone(),
+    })
+}
+
+fn drill_status(facts: &Facts, agenda: &Agenda, drill: &DrillFacts) -> DrillStatus {
+    let mut records: Vec<&Proved> = facts
+        .records
+        .iter()
+        .filter(|record| record.drill.as_ref() == Some(&drill.name) && decides(record.outcome))
+        .collect();
+    records.sort_by_key(|record| record.finished);
+    let last = records.last();
+    let verified = records
+        .iter()
+        .rev()
+        .find(|record| record.outcome == Verdict::Verified);
+    let age_seconds = verified.map(|record| age(facts, record.finished));
+    let max_age_seconds = drill.max_age.map(|max| max.seconds);
+    // A drill that was never proved is overdue once there are points that old.
+    let oldest = facts
+        .points
+        .iter()
+        .find(|point| point.counts && drill.plans.contains(&point.plan));
+    let waited = age_seconds.or(oldest.map(|point| age(facts, point.id.time())));
+    let overdue = matches!((waited, max_age_seconds), (Some(waited), Some(max)) if waited > max);
+    let standing = match last.map(|record| record.outcome) {
+        Some(Verdict::Failed) => DrillStanding::Failed,
+        _ if overdue => DrillStanding::Overdue,
+        Some(Verdict::Restored) => DrillStanding::Restored,
+        Some(_) => DrillStanding::Proved,
+        None => DrillStanding::Never,
+    };
+    let rto_seconds = verified.map(|record| record.rto_seconds);
+    let rto = facts.rto.map(|rto| rto.seconds);
+    DrillStatus {
+        drill: drill.name.clone(),
+        standing,
+        evidence: last.map(|record| record.id.clone()),
+        at: last.map(|record| record.finished),
+        verified_at: verified.map(|record| record.finished),
+        age_seconds,
+        max_age_seconds,
+        rto_seconds,
+        rto_target_seconds: rto,
+        rto_missed: rto_seconds.is_some_and(|seconds| objective::missed(seconds, rto)),
+        failing: failing(
+            facts,
+            JobKind::Drill,
+            &drill.name,
+            last.map(|record| record.finished),
+        ),
+        next: agenda.when(JobKind::Drill, &drill.name, facts.now),
+    }
+}
+
+fn verify_status(facts: &Facts, agenda: &Agenda, verify: &VerifyFacts) -> VerifyStatus {
+    let mut jobs = facts.jobs.iter().rev();
+    let last = jobs.find(|job| {
+        let decided = matches!(job.outcome, Some(JobOutcome::Done | JobOutcome::NotProved));
+        decided && job.kind == JobKind::Verify && job.subject == verify.name
+    });
+    let at = last.and_then(|job| job.finished);
+    let oldest = facts.points.iter().find(|point| point.counts);
+    let since = at.or(oldest.map(|point| point.id.time()));
+    let waited = since.map(|since| age(facts, since));
+    VerifyStatus {
+        verify: verify.name.clone(),
+        outcome: last.and_then(|job| job.outcome),
+        at,
+        overdue: matches!((waited, verify.max_age), (Some(waited), Some(max)) if waited > max.seconds),
+        next: agenda.when(JobKind::Verify, &verify.name, facts.now),
+    }
+}

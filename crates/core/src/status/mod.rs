@@ -1,0 +1,29 @@
+//! What is known of an application, what follows from it, and what is due.
+//!
+//! [`Facts`] are gathered from the stores, the evidence and the job history. Everything else is a
+//! pure function of them: [`judge`] computes every age and verdict, and [`agenda`] what is due. No
+//! other module computes one of its own.
+
+mod cover;
+mod due;
+mod facts;
+mod judge;
+mod limit;
+
+pub use cover::{Covered, Gate, gate};
+pub use due::{Agenda, Due, Terms, agenda};
+pub use facts::{DrillFacts, Facts, PlanFacts, Point, Proved, StoreFacts, VerifyFacts, gather};
+pub use judge::{
+    DrillStanding, DrillStatus, Freshness, LastJob, PlanStatus, Running, Status, StoreStatus,
+    VerifyStatus, judge,
+};
+pub use limit::{Limit, LimitOf};
+
+#[cfg(test)]
+mod tests;
+
+/// The value in the middle; of an even number of values, the larger of the two.
+fn median(mut values: Vec<u64>) -> Option<u64> {
+    values.sort_unstable();
+    values.get(values.len() / 2).copied()
+}
