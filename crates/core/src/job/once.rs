@@ -92,7 +92,7 @@ pub fn show(context: &Context, id: &str) -> Result<ShownJob> {
     let app = &context.config.app;
     let jobs = history.jobs(&app.name, &app.environment)?;
     let job = choose(&jobs, id)?;
-    let log = crate::plain::read(&history.log_path(&job.id)).unwrap_or_default();
+    let log = crate::plain::read(history.log_path(&job.id)).unwrap_or_default();
     Ok(ShownJob {
         job: job.into(),
         log: String::from_utf8_lossy(&log)

@@ -381,7 +381,7 @@ fn verifications(
     backups: &[(Timestamp, Due)],
 ) -> Vec<(Timestamp, Due)> {
     let mut turns = Vec::new();
-    let Some(newest) = facts.points.iter().filter(|point| point.counts).last() else {
+    let Some(newest) = facts.points.iter().rev().find(|point| point.counts) else {
         return turns;
     };
     for verify in &facts.verifications {

@@ -306,7 +306,7 @@ fn plan_status(
     limit: Option<&Limit>,
 ) -> PlanStatus {
     let of_plan = || facts.points.iter().filter(|point| point.plan == plan.name);
-    let newest: Option<&Point> = of_plan().filter(|point| point.counts).last();
+    let newest: Option<&Point> = of_plan().rev().find(|point| point.counts);
     let age_seconds = newest.map(|point| age(facts, point.id.time()));
     let usual = usual_backup(of_plan());
     let mut missing_copies: BTreeMap<Name, u64> = BTreeMap::new();
