@@ -80,6 +80,8 @@ pub enum Command {
     Restore(Restore),
     /// Do whatever is due, then exit: what cron or a systemd timer calls
     Run(RunDue),
+    /// Stay, and do what is due when it is due; or ask the daemon that runs
+    Daemon(Daemon),
     /// List the jobs of this host, or show one
     Jobs(Jobs),
     /// Say how fresh every plan is, what was proved, and when what runs next
@@ -136,6 +138,10 @@ impl Command {
             Command::Gate(_) => true,
             Command::Status(args) => args.check,
             Command::Jobs(_) => false,
+            Command::Daemon(daemon) => match &daemon.command {
+                None | Some(DaemonCommand::Status) => false,
+                Some(_) => true,
+            },
             Command::Config { command } => matches!(command, ConfigCommand::Check),
             Command::Evidence { command } => matches!(command, EvidenceCommand::Verify { .. }),
             Command::Kit { command } => match command {
@@ -145,6 +151,11 @@ impl Command {
             Command::Doctor | Command::Points(_) | Command::Show(_) => false,
             Command::Completions { .. } | Command::Man(_) | Command::Demo(_) => false,
         }
+    }
+
+    /// Says if it stays until it is told to end.
+    pub fn stays(&self) -> bool {
+        matches!(self, Command::Daemon(daemon) if daemon.command.is_none())
     }
 
     /// Whom to believe beside the configured signers, where the command has the option.
@@ -341,6 +352,42 @@ pub struct RunDue {
     /// Print what is due and why, and do nothing
     #[arg(long)]
     pub dry_run: bool,
+}
+
+/// The daemon. --config may name a directory: each *.toml in it is an application.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = false)]
+pub struct Daemon {
+    /// Its control socket [default: daemon.sock in the state directory]
+    #[arg(long, value_name = "PATH", global = true)]
+    pub socket: Option<PathBuf>,
+    /// Only this application
+    #[arg(long, value_name = "APP[/ENVIRONMENT]", global = true)]
+    pub app: Option<String>,
+    /// Applications that are at work at a time
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub turns: usize,
+    #[command(subcommand)]
+    pub command: Option<DaemonCommand>,
+}
+
+/// What the daemon that runs is asked.
+#[derive(Debug, Subcommand)]
+pub enum DaemonCommand {
+    /// Say what it does and waits for
+    Status,
+    /// Look now what is due
+    Wake,
+    /// Read the configuration again, as at SIGHUP
+    Reload,
+    /// Ask a job to end
+    Cancel {
+        /// Its id, or the beginning of it
+        #[arg(value_name = "JOB")]
+        job: String,
+    },
+    /// Stop, as at SIGTERM
+    Stop,
 }
 
 /// List jobs.

@@ -4,6 +4,7 @@ mod args;
 mod commands;
 mod output;
 mod progress;
+mod service;
 mod words;
 
 use args::{Cli, LogFormat};
@@ -36,7 +37,7 @@ fn run() -> Exit {
     let out = Printer::new(cli.json, silent);
     start_log(cli.verbose, cli.log_format);
     let cancel = Cancel::default();
-    if let Err(error) = listen_for_signals(cancel.clone()) {
+    if let Err(error) = listen_for_signals(cancel.clone(), cli.command.stays()) {
         out.finish(None);
         out.error(&error);
         return error.code.exit();
@@ -99,11 +100,16 @@ fn word_of_another_tool(error: &clap::Error) -> Option<Error> {
     Some(Error::new(Code::Usage, message).hint(hint))
 }
 
-/// The first signal ends the run in order; the second ends it at once.
-fn listen_for_signals(cancel: Cancel) -> lifeboat_core::Result<()> {
+/// The first signal ends the run in order; the second ends it at once. SIGHUP has another meaning
+/// for a process that `stays`.
+fn listen_for_signals(cancel: Cancel, stays: bool) -> lifeboat_core::Result<()> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    let ends: &[i32] = match stays {
+        true => &[SIGINT, SIGTERM],
+        false => &[SIGINT, SIGTERM, SIGHUP],
+    };
     // Without the handler a signal simply ends the process.
-    let Ok(mut signals) = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP]) else {
+    let Ok(mut signals) = signal_hook::iterator::Signals::new(ends) else {
         return Ok(());
     };
     let listen = move || {

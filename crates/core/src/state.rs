@@ -34,9 +34,12 @@ impl State {
     /// `scrubber` learns the key.
     pub fn open(app: &App, scrubber: &Scrubber) -> Result<Self> {
         let directory = app.state.clone();
+        if let Some(shared) = &app.shared_state {
+            open_state(shared)?;
+        }
         open_state(&directory)?;
         Ok(State {
-            signer: open_signer(app.signing_key.as_ref(), &directory, scrubber)?,
+            signer: open_signer(app.signing_key.as_ref(), app.host_state(), scrubber)?,
             catalog: Catalog::open(&directory.join("catalog.db"))?,
             directory,
             _passing: None,
@@ -101,19 +104,30 @@ impl State {
     /// Takes a lock of this host. It is held until the value is dropped or the process ends,
     /// however it ends. `None` if another run holds it.
     pub fn lock(&self, name: &str) -> Result<Option<File>> {
-        let path = self.directory.join("locks").join(format!("{name}.lock"));
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(&path)
-            .map_err(|e| state_error(&path, &e))?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(file)),
-            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-            Err(error) => Err(state_error(&path, &error.into())),
-        }
+        lock(&self.directory, name)
+    }
+
+    /// Makes a state directory unless it exists, and nothing in it but the places of locks and
+    /// scratch space.
+    pub fn prepare(directory: &Path) -> Result<()> {
+        open_state(directory)
+    }
+}
+
+/// Takes a lock of this host in a state directory: see [`State::lock`].
+pub fn lock(directory: &Path, name: &str) -> Result<Option<File>> {
+    let path = directory.join("locks").join(format!("{name}.lock"));
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(|e| state_error(&path, &e))?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(file)),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        Err(error) => Err(state_error(&path, &error.into())),
     }
 }
 

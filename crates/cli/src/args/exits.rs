@@ -135,6 +135,12 @@ const TABLE: &[(&str, &[Meaning])] = &[
             (Exit::Busy, "another runner is at work on this host"),
         ],
     ),
+    ("daemon", &[(Exit::Busy, "another daemon is at work here")]),
+    ("daemon status", &[]),
+    ("daemon wake", &[]),
+    ("daemon reload", &[]),
+    ("daemon cancel", &[]),
+    ("daemon stop", &[]),
     ("jobs", &[]),
     (
         "status",
@@ -296,11 +302,11 @@ mod tests {
             let path = format!("{path} {}", below.get_name());
             commands(below, path.trim_start())
         });
-        let below: Vec<String> = below.collect();
-        match below.is_empty() {
-            true => vec![path.to_owned()],
-            false => below,
+        let mut below: Vec<String> = below.collect();
+        if below.is_empty() || !command.is_subcommand_required_set() && !path.is_empty() {
+            below.push(path.to_owned());
         }
+        below
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod backup;
 mod config;
 mod copy;
+mod daemon;
 mod demo;
 mod doctor;
 mod drill;
@@ -141,6 +142,7 @@ fn carry_out(run: &Run<'_>) -> Result<Exit> {
         Command::Drill(args) => drill::run(run, args),
         Command::Restore(args) => restore::run(run, args),
         Command::Run(args) => run::run(run, args),
+        Command::Daemon(args) => daemon::run(run, args),
         Command::Jobs(args) => run::jobs(run, args),
         Command::Status(args) => status::run(run, args),
         Command::Gate(args) => status::gate(run, args),

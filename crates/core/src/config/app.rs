@@ -6,7 +6,7 @@ use crate::secret::Reference;
 use crate::span::Span;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The application that is protected.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -32,6 +32,10 @@ pub struct App {
     #[serde(default = "default_state")]
     #[schemars(with = "text::AbsolutePath")]
     pub state: PathBuf,
+    /// The state directory that several applications share, where each has its own below it; their
+    /// signing key is there.
+    #[serde(skip)]
+    pub shared_state: Option<PathBuf>,
     /// Private Ed25519 key in OpenSSH format that signs manifests and evidence; made in the state
     /// directory when absent.
     #[serde(default)]
@@ -45,6 +49,34 @@ pub struct App {
     #[serde(default)]
     #[schemars(with = "Vec<text::AbsolutePath>")]
     pub public_dirs: Vec<PathBuf>,
+}
+
+impl App {
+    /// The state of this application below the one that it shares with others.
+    fn state_below(&self) -> PathBuf {
+        let name = format!("{}-{}", self.name, self.environment);
+        self.state.join("apps").join(name)
+    }
+
+    /// Gives the application a state of its own below the one that is configured.
+    pub(super) fn share_state(&mut self) {
+        if self.shared_state.is_none() {
+            let below = self.state_below();
+            self.shared_state = Some(std::mem::replace(&mut self.state, below));
+        }
+    }
+
+    /// Does so if a runner of several applications has made one.
+    pub(super) fn find_state(&mut self) {
+        if self.state_below().is_dir() {
+            self.share_state();
+        }
+    }
+
+    /// The directory of the signing key, and of the socket of the daemon.
+    pub fn host_state(&self) -> &Path {
+        self.shared_state.as_deref().unwrap_or(&self.state)
+    }
 }
 
 fn production() -> Name {

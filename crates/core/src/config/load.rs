@@ -6,6 +6,7 @@ use super::validate::Gravity;
 use super::{Config, schema};
 use crate::error::{Code, Error, Result};
 use crate::ownership;
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
@@ -29,7 +30,66 @@ impl Config {
             &PLACES.map(Path::new),
         )?;
         refuse_planted(&path, named)?;
-        Config::parse(&read(&path)?, &path)
+        let mut config = Config::parse(&read(&path)?, &path)?;
+        config.app.find_state();
+        Ok(config)
+    }
+
+    /// Reads the configurations of a directory, each file `*.toml` with its own application, which
+    /// has its own state below the configured one. A file that is refused is returned with its
+    /// error; of two for one application, the second is.
+    pub fn load_directory(directory: &Path) -> Result<Vec<(PathBuf, Result<Config>)>> {
+        let failed = |error: std::io::Error| {
+            let message = format!("the directory {} cannot be read", directory.display());
+            Error::new(Code::Configuration, message).cause(error)
+        };
+        let mut paths = Vec::new();
+        for entry in std::fs::read_dir(directory).map_err(failed)? {
+            let path = entry.map_err(failed)?.path();
+            let hidden = path
+                .file_name()
+                .is_some_and(|n| n.as_encoded_bytes().starts_with(b"."));
+            if !hidden
+                && path
+                    .extension()
+                    .is_some_and(|extension| extension == "toml")
+            {
+                paths.push(path);
+            }
+        }
+        if paths.is_empty() {
+            let message = format!("no file of {} ends in .toml", directory.display());
+            return Err(Error::new(Code::Configuration, message)
+                .hint("put the configuration of each application there, as NAME.toml"));
+        }
+        paths.sort();
+        let mut known: BTreeMap<String, PathBuf> = BTreeMap::new();
+        let mut load = |path: &Path| {
+            refuse_planted(path, true)?;
+            let mut config = Config::parse(&read(path)?, path)?;
+            config.app.share_state();
+            let app = format!("{}/{}", config.app.name, config.app.environment);
+            match known.get(&app) {
+                None => drop(known.insert(app, path.to_owned())),
+                Some(first) => {
+                    let message = format!(
+                        "{}: {app} is also the application of {}",
+                        path.display(),
+                        first.display()
+                    );
+                    return Err(Error::new(Code::Configuration, message)
+                        .hint("give it another app.name or app.environment, or remove the file"));
+                }
+            }
+            Ok(config)
+        };
+        Ok(paths
+            .into_iter()
+            .map(|path| {
+                let loaded = load(&path);
+                (path, loaded)
+            })
+            .collect())
     }
 
     /// Parses a configuration. `origin` is the file that holds the text.

@@ -117,6 +117,18 @@ impl History {
         }
     }
 
+    /// Jobs that could not be written.
+    pub fn take_unwritten(&self) -> Vec<Job> {
+        std::mem::take(&mut *self.unwritten())
+    }
+
+    /// Notes jobs that another value could not write. What still cannot be written is remembered.
+    pub fn note_again(&self, jobs: Vec<Job>) {
+        for job in jobs {
+            let _ = self.note(&job);
+        }
+    }
+
     /// Adds jobs that another host noted, unless they are known here.
     pub fn learn(&self, jobs: &[Job]) -> Result<()> {
         for job in jobs {

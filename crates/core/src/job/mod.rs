@@ -5,6 +5,7 @@
 //! its own, so that one that hangs is ended at its timeout and holds no other up. A manual verb is a
 //! job, too ([`record`]), in the process of whoever called it.
 
+pub mod daemon;
 mod deed;
 mod document;
 mod memory;

@@ -13,7 +13,7 @@ use crate::status::{Facts, Status, agenda, judge};
 use std::sync::Arc;
 
 /// The lock of this host that the one runner of an application holds.
-const LOCK: &str = "runner";
+pub(super) const LOCK: &str = "runner";
 
 /// Opens the history of an application; warnings go to its reporter.
 pub fn history(context: &Context) -> Result<History> {

@@ -10,7 +10,7 @@ use crate::context::Context;
 use crate::error::Result;
 use crate::history::{Ended, History, Job, JobKind, JobLog, JobOutcome};
 use crate::observe::{Observer, Reporter};
-use crate::status::{self, Agenda, Due, Facts, Terms, agenda};
+use crate::status::{self, Agenda, Due, Facts, Status, Terms, agenda, judge};
 use crate::thread;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use jiff::Timestamp;
@@ -23,7 +23,7 @@ const STORE_WAIT: Duration = Duration::from_secs(30);
 /// Interval at which that is tried.
 const STORE_EVERY: Duration = Duration::from_secs(2);
 /// Time that a job is given to end after it was asked to. One that hangs then is left behind.
-const END_WAIT: Duration = Duration::from_secs(60);
+const END_WAIT: Duration = Duration::from_secs(20);
 /// Longest wait for a job before the clock and requests are looked at again.
 const TICK: Duration = Duration::from_millis(250);
 
@@ -80,8 +80,8 @@ pub struct Turned {
     pub next: Option<Timestamp>,
     /// What is due later.
     pub agenda: Agenda,
-    /// What is known now.
-    pub facts: Option<Facts>,
+    /// The status when it was looked last.
+    pub status: Option<Status>,
 }
 
 /// A job that runs.
@@ -130,12 +130,20 @@ impl Turn<'_> {
         let mut running: Vec<Running> = Vec::new();
         let mut turned = Turned::default();
         let mut begun: BTreeSet<(JobKind, String)> = BTreeSet::new();
-        loop {
-            let facts = look(&context, self.history, turned.facts.is_none())?;
+        let mut first = true;
+        while !cancel::requested() {
+            let facts = match look(&context, self.history, first) {
+                Ok(facts) => facts,
+                Err(error) if running.is_empty() => return Err(error),
+                Err(error) => {
+                    self.watcher.warned(&error.to_string());
+                    self.attend(&mut running, &ends, None, &mut turned.jobs);
+                    continue;
+                }
+            };
+            first = false;
             let agenda = agenda(&facts, self.mode.terms());
-            if !cancel::requested() {
-                self.start_all(&context, &facts, &agenda, &mut running, &sender)?;
-            }
+            self.start_all(&context, &facts, &agenda, &mut running, &sender);
             begun.extend(
                 running
                     .iter()
@@ -146,15 +154,19 @@ impl Turn<'_> {
             });
             let retry = retry.map(|(at, _)| *at);
             turned.next = agenda.next();
-            (turned.agenda, turned.facts) = (agenda, Some(facts));
+            turned.status = Some(judge(&facts, self.mode.terms()));
+            turned.agenda = agenda;
             if running.is_empty() {
-                match retry.filter(|_| self.mode == Mode::Once && !cancel::requested()) {
+                match retry.filter(|_| self.mode == Mode::Once) {
                     Some(at) => self.wait_until(at)?,
                     None => break,
                 }
                 continue;
             }
             self.attend(&mut running, &ends, turned.next, &mut turned.jobs);
+        }
+        while !running.is_empty() {
+            self.attend(&mut running, &ends, None, &mut turned.jobs);
         }
         let _ = self.history.trim();
         Ok(turned)
@@ -174,7 +186,7 @@ impl Turn<'_> {
         agenda: &Agenda,
         running: &mut Vec<Running>,
         sender: &Sender<End>,
-    ) -> Result<()> {
+    ) {
         for due in &agenda.now {
             let known = |r: &Running| r.due.kind == due.kind && r.due.subject == due.subject;
             if running.iter().any(known) {
@@ -192,14 +204,13 @@ impl Turn<'_> {
                 }
                 // What would never find a gap runs beside.
             }
-            let started = self.start(context, due, sender)?;
-            running.push(started);
+            running.extend(self.start(context, due, sender));
         }
-        Ok(())
     }
 
-    /// Starts a job in a thread of its own, with state and stores of its own.
-    fn start(&self, context: &Context, due: &Due, sender: &Sender<End>) -> Result<Running> {
+    /// Starts a job in a thread of its own, with state and stores of its own. `None` if the system has
+    /// no thread for it: then it has failed.
+    fn start(&self, context: &Context, due: &Due, sender: &Sender<End>) -> Option<Running> {
         let mut job = new(context, due.kind, due.subject.clone(), due.reason.clone());
         job.slot = due.slot;
         job.attempt = due.attempt;
@@ -235,19 +246,26 @@ impl Turn<'_> {
             log,
         };
         let (id, sender) = (job.id.clone(), sender.clone());
-        cancel.run(|| {
+        let started = cancel.run(|| {
             thread::start(move || {
                 let _ = sender.send((id, work.run()));
             })
-        })?;
+        });
         let timeout = when(self.config, due).and_then(|when| when.timeout);
-        Ok(Running {
+        let running = Running {
             job,
             due: due.clone(),
             cancel,
             deadline: timeout.map(|span| Instant::now() + Duration::from_secs(span.seconds)),
             asked: None,
-        })
+        };
+        match started {
+            Ok(_) => Some(running),
+            Err(error) => {
+                self.finish(running, failed(&error));
+                None
+            }
+        }
     }
 
     /// Waits until a job ended or something else becomes due, and ends jobs that take too long.
@@ -258,7 +276,12 @@ impl Turn<'_> {
         next: Option<Timestamp>,
         jobs: &mut Vec<Job>,
     ) {
-        let grace = Duration::from_secs(self.config.run.stop_timeout.seconds);
+        // Whoever presses Ctrl-C does not want to wait.
+        let drain = match self.mode {
+            Mode::Once => Duration::ZERO,
+            Mode::Standing => Duration::from_secs(self.config.run.stop_timeout.seconds),
+        };
+        let mut stopping = None;
         loop {
             match ends.recv_timeout(TICK) {
                 Ok((id, end)) => {
@@ -272,18 +295,15 @@ impl Turn<'_> {
             let now = Instant::now();
             for one in running.iter_mut() {
                 if cancel::requested() {
-                    one.ask(JobOutcome::Interrupted);
+                    let since: Instant = *stopping.get_or_insert(now);
+                    if now >= since + drain {
+                        one.ask(JobOutcome::Interrupted);
+                    }
                 } else if one.deadline.is_some_and(|deadline| now > deadline) {
                     one.ask(JobOutcome::TimedOut);
                 }
             }
-            let hangs = |r: &Running| {
-                let patience = match r.asked {
-                    Some((JobOutcome::Interrupted, _)) => grace,
-                    _ => END_WAIT,
-                };
-                r.asked.is_some_and(|(_, since)| now > since + patience)
-            };
+            let hangs = |r: &Running| r.asked.is_some_and(|(_, since)| now > since + END_WAIT);
             if let Some(place) = running.iter().position(hangs) {
                 let text = "it did not end when it was asked to, and was left behind";
                 let left = running.swap_remove(place);
