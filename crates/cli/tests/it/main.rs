@@ -22,6 +22,7 @@ mod bucket_stores;
 mod cold;
 mod cold_targets;
 mod crash;
+mod daemon;
 mod demo;
 mod docs;
 mod drill_controls;

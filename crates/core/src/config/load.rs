@@ -22,17 +22,20 @@ impl Config {
     /// Reads the configuration: `path`, else `$LIFEBOAT_CONFIG`, else `./lifeboat.toml`, else
     /// `/etc/lifeboat/lifeboat.toml`. A file that was named must be there.
     pub fn load(path: Option<&Path>) -> Result<Config> {
-        let variable = std::env::var_os(VARIABLE).filter(|value| !value.is_empty());
-        let named = path.or(variable.as_deref().map(Path::new)).is_some();
-        let path = find(
-            path,
-            variable.as_deref().map(Path::new),
-            &PLACES.map(Path::new),
-        )?;
+        let (path, named) = Self::locate(path)?;
         refuse_planted(&path, named)?;
         let mut config = Config::parse(&read(&path)?, &path)?;
         config.app.find_state();
         Ok(config)
+    }
+
+    /// The file that [`Config::load`] reads, or the directory that was named, and whether it was
+    /// named.
+    pub fn locate(path: Option<&Path>) -> Result<(PathBuf, bool)> {
+        let variable = std::env::var_os(VARIABLE).filter(|value| !value.is_empty());
+        let variable = variable.as_deref().map(Path::new);
+        let found = find(path, variable, &PLACES.map(Path::new))?;
+        Ok((found, path.or(variable).is_some()))
     }
 
     /// Reads the configurations of a directory, each file `*.toml` with its own application, which
@@ -253,6 +256,12 @@ fn refuse_planted(path: &Path, named: bool) -> Result<()> {
 fn read(path: &Path) -> Result<String> {
     let fail = |message: String| Error::new(Code::Configuration, message);
     let shown = path.display();
+    if path.is_dir() {
+        return Err(fail(format!(
+            "{shown} is a directory, and holds several applications"
+        ))
+        .hint("name the file of one of them; only `lifeboat daemon` takes a directory"));
+    }
     let unreadable = |error: &std::io::Error| {
         fail(format!("the configuration {shown} cannot be read"))
             .cause(error)

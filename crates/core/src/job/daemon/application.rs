@@ -45,12 +45,12 @@ pub(super) struct Application {
 
 /// Reads the configuration: a file, which must be right, or each file of a directory.
 pub(super) fn load(config: Option<&Path>) -> Result<Vec<Application>> {
-    let directory = config.filter(|path| path.is_dir());
-    let Some(directory) = directory else {
+    let (path, _) = Config::locate(config)?;
+    if !path.is_dir() {
         let config = Config::load(config)?;
         return Ok(vec![Application::new(config.origin.clone(), Ok(config))]);
-    };
-    let loaded = Config::load_directory(directory)?;
+    }
+    let loaded = Config::load_directory(&path)?;
     Ok(loaded
         .into_iter()
         .map(|(path, config)| Application::new(path, config))
