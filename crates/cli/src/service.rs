@@ -110,8 +110,4 @@ impl Service for Systemd {
     fn warned(&self, app: &str, message: &str) {
         self.line("warning", app, message);
     }
-
-    fn told(&self, message: &str) {
-        self.line("info", "", message);
-    }
 }

@@ -3,7 +3,7 @@
 use crate::support::{App, run};
 
 /// Debian's package libfaketime puts it under a name of the architecture.
-fn library() -> std::path::PathBuf {
+pub fn library() -> std::path::PathBuf {
     let architectures = std::fs::read_dir("/usr/lib").unwrap().flatten();
     let mut found = architectures.map(|e| e.path().join("faketime/libfaketime.so.1"));
     found

@@ -1,7 +1,7 @@
 //! The bot: SQLite, files, service units and secrets of one host, to a dated directory and to
 //! buckets.
 
-use super::{Host, System, free_port, keys};
+use super::{Host, System, free_port, hours, keys};
 use lifeboat_testkit::s3::MotoServer;
 
 /// The bot itself: it answers on its port while it can read its database.
@@ -157,6 +157,13 @@ fn the_bot_is_protected_as_its_page_says() {
             );
         }
     }
+    hours::live(
+        &bot,
+        "2027-01-03 00:30:00",
+        1200,
+        &[("daily", 2), ("secrets", 2)],
+        &["weekly", "quarterly"],
+    );
 }
 
 /// Hashes of everything that is protected, asked of stock tools.

@@ -1,6 +1,6 @@
 //! The CRM: PostgreSQL by the hour, a bucket mirrored, settings in a bucket of their own.
 
-use super::{System, damage, keys};
+use super::{System, damage, hours, keys};
 use lifeboat_testkit::postgres::PostgresServer;
 use lifeboat_testkit::s3::MotoServer;
 
@@ -117,4 +117,11 @@ fn the_crm_is_protected_as_its_page_says() {
     assert_eq!(crm.json(0, "evidence verify")["outcome"], "intact");
     let uploads = host.sh("cd /root/look/uploads && find . -type f | sort");
     assert!(uploads.contains("2026/contract ü.pdf"), "{uploads}");
+    hours::live(
+        &crm,
+        "2027-01-03 01:30:00",
+        600,
+        &[("database", 3), ("uploads", 3), ("settings", 3)],
+        &["weekly"],
+    );
 }

@@ -1,7 +1,7 @@
 //! The finance application: MySQL with routines and triggers, uploads, secrets and the
 //! configuration of the host, encrypted to one bucket.
 
-use super::{Host, System, damage};
+use super::{Host, System, damage, hours};
 use lifeboat_testkit::s3::MotoServer;
 
 const SCHEMA: &str = "
@@ -178,6 +178,13 @@ fn the_finance_application_is_protected_as_its_page_says() {
     let failed = finance.json(4, "drill monthly");
     assert_eq!(failed["outcome"], "failed", "{failed:#}");
     assert_eq!(finance.json(0, "evidence verify")["outcome"], "intact");
+    hours::live(
+        &finance,
+        "2027-01-31 23:00:00",
+        1200,
+        &[("daily", 2)],
+        &["monthly"],
+    );
     for host in [host, &new] {
         let trace = host.path("/fixture/mariadb.log");
         assert!(!trace.exists(), "{:?}", std::fs::read_to_string(trace));

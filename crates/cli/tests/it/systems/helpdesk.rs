@@ -1,6 +1,6 @@
 //! The helpdesk: MariaDB on another machine, dumped over SSH from a runner.
 
-use super::{Host, System, damage, free_port};
+use super::{Host, System, damage, free_port, hours};
 use lifeboat_testkit::s3::MotoServer;
 
 const SCHEMA: &str = "
@@ -201,6 +201,13 @@ fn the_helpdesk_is_protected_as_its_page_says() {
     damage(&s3, "helpdesk-attachments", "db-backups/helpdesk/");
     assert_eq!(helpdesk.json(4, "drill")["outcome"], "failed");
     assert_eq!(helpdesk.json(0, "evidence verify")["outcome"], "intact");
+    hours::live(
+        &helpdesk,
+        "2027-01-03 04:00:00",
+        1200,
+        &[("daily", 2)],
+        &["weekly"],
+    );
 }
 
 fn stored(s3: &MotoServer, part: &str) -> Vec<u8> {

@@ -9,6 +9,7 @@ mod crm;
 mod finance;
 mod helpdesk;
 mod host;
+mod hours;
 mod page;
 
 use host::Host;

@@ -33,6 +33,8 @@ use std::time::{Duration, Instant};
 const SOCKET: &str = "daemon.sock";
 /// Longest sleep: by then a clock that was set is noticed.
 const SLEEP_MAX: Duration = Duration::from_secs(30);
+/// Interval at which a sleep looks whether it should end.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// A turn that lasts longer than this no longer keeps others from beginning.
 const LONG_TURN: Duration = Duration::from_secs(3600);
 /// Step by which a clock may go back unnoticed.
@@ -54,8 +56,6 @@ pub trait Service: Send + Sync {
     fn ended(&self, _app: &str, _job: &Job) {}
     /// Something that an operator should know; `app` is empty if it concerns all.
     fn warned(&self, _app: &str, _message: &str) {}
-    /// Something that is good to know.
-    fn told(&self, _message: &str) {}
 }
 
 /// What the daemon works with.
@@ -297,13 +297,15 @@ impl Daemon {
         let end = Instant::now() + sleep;
         loop {
             let left = end.saturating_duration_since(Instant::now());
-            match wakes.recv_timeout(left.min(Duration::from_millis(500))) {
+            match wakes.recv_timeout(left.min(LOOK_EVERY)) {
                 Ok(wake) => return Some(wake),
                 Err(RecvTimeoutError::Disconnected) => return None,
-                Err(RecvTimeoutError::Timeout) if left.is_zero() || cancel::requested() => {
-                    return None;
-                }
                 Err(RecvTimeoutError::Timeout) => {}
+            }
+            // The clock may have been set, or the host have slept.
+            let is_due = next.is_some_and(|next| next <= self.options.clock.now()) && !turning;
+            if left.is_zero() || is_due || cancel::requested() {
+                return None;
             }
         }
     }
