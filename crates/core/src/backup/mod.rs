@@ -30,6 +30,7 @@ use crate::snapshot::Slot;
 use crate::source::{self, ArtifactSpec, CaptureContext, Captured, Shape, Source};
 use crate::stores::OpenStore;
 use crate::transport::{Command, Transport};
+use jiff::Timestamp;
 use lifeboat_store::PutOptions;
 use receiving::{Receiving, exposed, look_before, open_repositories, set_aside, unanimous};
 pub use report::{Options, Planned, Report, ReportArtifact, ReportStored};
@@ -162,6 +163,12 @@ pub fn reserve<'a>(context: &'a Context, options: &Options) -> Result<Reserved<'
 }
 
 impl Reserved<'_> {
+    /// Takes the restore point for this time of the schedule.
+    pub fn take_for(mut self, slot: Option<Timestamp>) -> Report {
+        self.run.trigger.slot = slot;
+        self.take()
+    }
+
     /// Takes the restore point.
     pub fn take(self) -> Report {
         let mut run = self.run;

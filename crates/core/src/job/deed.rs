@@ -17,22 +17,23 @@ use crate::restore::live;
 use crate::status::Due;
 use crate::verify::{self, Verified, Which};
 
-/// Does what is due. `still_due` is asked once nobody else can do it.
+/// Does what is due. Once nobody else can do it, `now_due` says what is due of it, if anything still
+/// is: its time in the schedule may have passed on to the next.
 pub(super) fn execute(
     context: &Context,
     due: &Due,
-    still_due: impl FnOnce() -> Result<bool>,
+    now_due: impl FnOnce() -> Result<Option<Due>>,
 ) -> Ended {
     let done = match due.kind {
-        JobKind::Backup => backup(context, due, still_due),
-        JobKind::Drill => reserved(context, due, still_due, || {
+        JobKind::Backup => backup(context, due, now_due),
+        JobKind::Drill => reserved(context, due, now_due, |due| {
             let options = drill::Options {
                 drill: Some(due.subject.to_string()),
                 ..drill::Options::default()
             };
             drill::run(context, &options).map(|report| of_drill(&report))
         }),
-        JobKind::Copy => reserved(context, due, still_due, || {
+        JobKind::Copy => reserved(context, due, now_due, |due| {
             copy::heal(context, &due.points, &due.subject).map(|copies| of_copy(&copies))
         }),
         JobKind::Verify => verify(context, &due.subject),
@@ -42,20 +43,24 @@ pub(super) fn execute(
 }
 
 fn nothing_left() -> Ended {
-    Ended::of(JobOutcome::NotDue, "another run had done it")
+    Ended::of(JobOutcome::NotDue, "it is not due any more")
 }
 
-fn backup(context: &Context, due: &Due, still_due: impl FnOnce() -> Result<bool>) -> Result<Ended> {
+fn backup(
+    context: &Context,
+    due: &Due,
+    now_due: impl FnOnce() -> Result<Option<Due>>,
+) -> Result<Ended> {
     let options = backup::Options {
         plan: Some(due.subject.to_string()),
         slot: due.slot,
         ..backup::Options::default()
     };
     let reserved = backup::reserve(context, &options)?;
-    if !still_due()? {
-        return Ok(nothing_left());
+    match now_due()? {
+        Some(due) => Ok(of_backup(&reserved.take_for(due.slot))),
+        None => Ok(nothing_left()),
     }
-    Ok(of_backup(&reserved.take()))
 }
 
 /// Runs `work` while no other host does the same. A store that takes no lease, or none that answers,
@@ -63,8 +68,8 @@ fn backup(context: &Context, due: &Due, still_due: impl FnOnce() -> Result<bool>
 fn reserved(
     context: &Context,
     due: &Due,
-    still_due: impl FnOnce() -> Result<bool>,
-    work: impl FnOnce() -> Result<Ended>,
+    now_due: impl FnOnce() -> Result<Option<Due>>,
+    work: impl FnOnce(&Due) -> Result<Ended>,
 ) -> Result<Ended> {
     // No plan has a name with this character.
     let name = format!("{}+{}", due.kind.as_str(), due.subject);
@@ -83,10 +88,10 @@ fn reserved(
             Err(_) => {}
         }
     }
-    if !still_due()? {
-        return Ok(nothing_left());
-    }
-    let ended = work();
+    let ended = match now_due()? {
+        Some(due) => work(&due),
+        None => Ok(nothing_left()),
+    };
     drop(lease);
     ended
 }

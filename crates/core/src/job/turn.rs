@@ -422,10 +422,8 @@ impl Work {
         execute(&context, due, || {
             let facts = status::gather(&context, jobs)?;
             let agenda = agenda(&facts, terms);
-            let same = |known: &Due| {
-                known.kind == due.kind && known.subject == due.subject && known.slot == due.slot
-            };
-            Ok(agenda.now.iter().any(same))
+            let mut now = agenda.now.into_iter();
+            Ok(now.find(|known| known.kind == due.kind && known.subject == due.subject))
         })
     }
 }

@@ -119,9 +119,9 @@ fn the_crm_is_protected_as_its_page_says() {
     assert!(uploads.contains("2026/contract ü.pdf"), "{uploads}");
     hours::live(
         &crm,
-        "2027-01-03 01:30:00",
-        600,
-        &[("database", 3), ("uploads", 3), ("settings", 3)],
+        "2027-01-03 02:20:00",
+        240,
+        &[("database", 2), ("uploads", 2), ("settings", 2)],
         &["weekly"],
     );
 }
