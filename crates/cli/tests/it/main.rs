@@ -36,6 +36,7 @@ mod forge;
 mod hostile_names;
 mod init;
 mod instructions;
+mod jobs;
 mod json;
 mod killed;
 mod kinds;
