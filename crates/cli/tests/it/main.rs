@@ -49,6 +49,7 @@ mod man;
 mod manifest;
 mod mariadb_capture;
 mod mariadb_faults;
+mod metrics;
 mod missing;
 mod objectives;
 mod openpgp;

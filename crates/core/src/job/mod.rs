@@ -13,7 +13,7 @@ mod once;
 mod turn;
 
 pub use document::{DueDocument, JobDocument, Jobs, PlannedRun, Ran, ShownJob};
-pub use once::{facts, history, jobs, plan, run, show, status};
+pub use once::{facts, history, jobs, metrics, plan, run, show, status};
 pub use turn::{Mode, Turn, Turned, Watcher, look};
 
 use crate::cancel;

@@ -9,7 +9,7 @@ use crate::context::Context;
 use crate::error::{Code, Error, Result};
 use crate::history::{History, Job};
 use crate::observe::{Observer, Reporter};
-use crate::status::{Facts, Status, agenda, judge};
+use crate::status::{self, Facts, Metrics, Status, agenda, judge};
 use std::sync::Arc;
 
 /// The lock of this host that the one runner of an application holds.
@@ -74,6 +74,13 @@ pub fn facts(context: &Context) -> Result<Facts> {
 /// The status of an application.
 pub fn status(context: &Context) -> Result<Status> {
     Ok(judge(&facts(context)?, Mode::Once.terms()))
+}
+
+/// The metrics of an application.
+pub fn metrics(context: &Context) -> Result<Metrics> {
+    let facts = facts(context)?;
+    let status = judge(&facts, Mode::Once.terms());
+    Ok(status::metrics(&status, &facts.jobs))
 }
 
 /// The newest jobs of an application, at most so many.
