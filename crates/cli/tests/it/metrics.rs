@@ -1,8 +1,9 @@
-//! `lifeboat metrics`, read by the client library of Prometheus.
+//! `lifeboat metrics` and `run.metrics_file`, read by the client library of Prometheus.
 
 use crate::support::{App, BASIC, Output, run};
 use lifeboat_testkit::s3::tool;
 use serde_json::Value;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -148,4 +149,39 @@ fn the_document_holds_the_same_samples() {
     let labels = serde_json::json!({ "app": "crm", "environment": "test", "store": "disk" });
     assert_eq!(up["samples"][0]["labels"], labels);
     assert_eq!(up["samples"][0]["value"], 1.0);
+}
+
+#[test]
+fn a_run_replaces_the_metrics_file() {
+    let app = scheduled();
+    std::fs::create_dir(app.path("textfile")).unwrap();
+    app.configure_also("[run]\nmetrics_file = \"{root}/textfile/lifeboat.prom\"\n");
+    let file = app.write("textfile/lifeboat.prom", b"old");
+    app.ok(&["run"]);
+    let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o7777, 0o644);
+    assert_eq!(app.listing("textfile"), ["lifeboat.prom"]);
+    let read = samples("prometheus", &file);
+    assert_eq!(value(&read, "lifeboat_store_points", &[]), Some(1.0));
+    let name = "lifeboat_job_last_outcome";
+    let last = [("kind", "drill"), (name, "done")];
+    assert_eq!(value(&read, name, &last), Some(1.0));
+    // The collector of the node exporter refuses a file with a type that it does not know.
+    for line in std::fs::read_to_string(&file).unwrap().lines() {
+        let kind = line.strip_prefix("# TYPE ");
+        assert!(kind.is_none_or(|kind| kind.ends_with(" gauge")), "{line}");
+    }
+    // Also when nothing is due.
+    std::fs::remove_file(&file).unwrap();
+    app.ok(&["run"]);
+    assert!(file.exists());
+}
+
+#[test]
+fn a_metrics_file_that_cannot_be_written_is_a_warning() {
+    let app = scheduled();
+    app.configure_also("[run]\nmetrics_file = \"{root}/data/notes.txt/lifeboat.prom\"\n");
+    let ran = app.exits(0, &["--json", "run"]);
+    assert_eq!(ran.json()["jobs"].as_array().unwrap().len(), 2);
+    assert!(ran.stderr.contains("the metrics in"), "{ran}");
 }

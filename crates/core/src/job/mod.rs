@@ -9,10 +9,12 @@ pub mod daemon;
 mod deed;
 mod document;
 mod memory;
+mod metrics_file;
 mod once;
 mod turn;
 
 pub use document::{DueDocument, JobDocument, Jobs, PlannedRun, Ran, ShownJob};
+pub use metrics_file::publish;
 pub use once::{facts, history, jobs, metrics, plan, run, show, status};
 pub use turn::{Mode, Turn, Turned, Watcher, look};
 

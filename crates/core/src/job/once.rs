@@ -2,6 +2,7 @@
 
 use super::document::{JobDocument, Jobs, PlannedRun, Ran, ShownJob, later};
 use super::memory;
+use super::metrics_file::publish;
 use super::turn::{Mode, Turn, Watcher, look};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -51,6 +52,9 @@ pub fn run(
     };
     let turned = turn.run()?;
     memory::keep(&context, &history);
+    if let Some(facts) = &turned.facts {
+        publish(config, facts, Mode::Once, watcher);
+    }
     Ok(Ran {
         jobs: turned.jobs.iter().map(JobDocument::from).collect(),
         later: later(&turned.agenda),
