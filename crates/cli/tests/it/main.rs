@@ -67,6 +67,7 @@ mod restore_md;
 mod restored_live;
 mod rights;
 mod roundtrip;
+mod run;
 mod s3;
 mod secrets;
 mod set_aside;

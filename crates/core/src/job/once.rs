@@ -90,7 +90,9 @@ pub fn metrics(context: &Context) -> Result<Metrics> {
 /// The newest jobs of an application, at most so many.
 pub fn jobs(context: &Context, most: usize) -> Result<Jobs> {
     let app = &context.config.app;
-    let jobs = history(context)?.jobs(&app.name, &app.environment)?;
+    let history = history(context)?;
+    memory::recall(context, &history);
+    let jobs = history.jobs(&app.name, &app.environment)?;
     let newest = jobs.iter().rev().take(most).map(JobDocument::from);
     Ok(Jobs {
         jobs: newest.collect(),
@@ -101,7 +103,12 @@ pub fn jobs(context: &Context, most: usize) -> Result<Jobs> {
 pub fn show(context: &Context, id: &str) -> Result<ShownJob> {
     let history = history(context)?;
     let app = &context.config.app;
-    let jobs = history.jobs(&app.name, &app.environment)?;
+    let known = || history.jobs(&app.name, &app.environment);
+    let mut jobs = known()?;
+    if context.config.run.memory.is_some() && choose(&jobs, id).is_err() {
+        memory::recall(context, &history);
+        jobs = known()?;
+    }
     let job = choose(&jobs, id)?;
     let log = crate::plain::read(history.log_path(&job.id)).unwrap_or_default();
     Ok(ShownJob {
