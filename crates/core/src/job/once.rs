@@ -52,8 +52,8 @@ pub fn run(
     };
     let turned = turn.run()?;
     memory::keep(&context, &history);
-    if let Some(facts) = &turned.facts {
-        publish(config, facts, Mode::Once, watcher);
+    if let Some(status) = &turned.status {
+        publish(config, status, &history, watcher);
     }
     Ok(Ran {
         jobs: turned.jobs.iter().map(JobDocument::from).collect(),
