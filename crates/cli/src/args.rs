@@ -86,6 +86,8 @@ pub enum Command {
     Jobs(Jobs),
     /// Say how fresh every plan is, what was proved, and when what runs next
     Status(StatusArgs),
+    /// Print the status and the last jobs as metrics, in the text format of OpenMetrics
+    Metrics,
     /// Exit with 5 unless each source of each scheduled plan was verified recently enough
     Gate(GateArgs),
     /// The signed record of drills and restores
@@ -137,7 +139,7 @@ impl Command {
             Command::Run(args) => !args.dry_run,
             Command::Gate(_) => true,
             Command::Status(args) => args.check,
-            Command::Jobs(_) => false,
+            Command::Jobs(_) | Command::Metrics => false,
             Command::Daemon(daemon) => match &daemon.command {
                 None | Some(DaemonCommand::Status) => false,
                 Some(_) => true,

@@ -7,8 +7,8 @@ pub fn home(word: &str, repo: bool) -> Option<&'static str> {
         ("list" | "ls" | "snapshots" | "archives" | "info" | "backups" | "history", false) => {
             "`lifeboat points` lists restore points, and `lifeboat show POINT` says what is in one"
         }
-        ("status" | "state" | "health" | "monitor", false) => {
-            "`lifeboat doctor` says what is wrong now, and `lifeboat points` how old the newest point is and how it was proved"
+        ("state" | "health" | "monitor" | "overview", false) => {
+            "`lifeboat status` says how fresh everything is and what was proved, and `lifeboat doctor` what is wrong now"
         }
         ("check" | "test" | "scrub" | "validate", false) => {
             "`lifeboat verify` re-reads what is stored, `lifeboat drill` proves that it comes back, and `lifeboat config check` looks at the configuration alone"
@@ -16,7 +16,7 @@ pub fn home(word: &str, repo: bool) -> Option<&'static str> {
         ("undo" | "rollback" | "abort" | "resume", false) => {
             "`lifeboat restore --undo` undoes the swap that a live restore was killed in; what was live before a restore is a point of its own, in `lifeboat points`"
         }
-        ("create" | "dump" | "save" | "run" | "start" | "archive" | "export", false) => {
+        ("create" | "dump" | "save" | "start" | "archive" | "export", false) => {
             "`lifeboat backup` takes a restore point"
         }
         ("extract" | "recover" | "recovery" | "import" | "get", false) => {
@@ -31,8 +31,8 @@ pub fn home(word: &str, repo: bool) -> Option<&'static str> {
         ("mount" | "find" | "diff" | "stats" | "unlock" | "tag", false) => {
             "`lifeboat repo` has it, for repositories of the restic format"
         }
-        ("daemon" | "schedule" | "cron", false) => {
-            "there is no scheduler in this version; let cron or a systemd timer run `lifeboat backup`"
+        ("schedule" | "scheduler" | "cron" | "timer", false) => {
+            "`lifeboat run` does what is due: let cron or a systemd timer call it"
         }
         ("log" | "logs" | "audit" | "report", false) => {
             "`lifeboat evidence list` is the signed record of drills and restores"

@@ -196,11 +196,17 @@ fn open_signer(reference: Option<&Reference>, state: &Path, scrubber: &Scrubber)
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let signer = Signer::generate()?;
             let text = signer.to_openssh()?;
-            place::write_file(&mut text.as_bytes(), &path, 0o600).map_err(|e| Error {
-                code: Code::State,
-                ..e
-            })?;
-            Ok(signer)
+            match place::write_file(&mut text.as_bytes(), &path, 0o600) {
+                Ok(_) => Ok(signer),
+                // Another run may have made one in between: that one holds.
+                Err(error) => match crate::plain::read(&path) {
+                    Ok(bytes) => Signer::from_openssh(&Secret::new(bytes)),
+                    Err(_) => Err(Error {
+                        code: Code::State,
+                        ..error
+                    }),
+                },
+            }
         }
         Err(error) => Err(state_error(&path, &error)),
     }

@@ -157,6 +157,7 @@ const TABLE: &[(&str, &[Meaning])] = &[
             UNTRUSTED,
         ],
     ),
+    ("metrics", &[]),
     (
         "gate",
         &[(

@@ -4,6 +4,8 @@ use super::Run;
 use crate::args;
 use crate::output::{self, Printer};
 use lifeboat_core::backup::{self, Options, Report};
+use lifeboat_core::history::JobKind;
+use lifeboat_core::job;
 use lifeboat_core::{Exit, Result};
 use std::collections::BTreeSet;
 
@@ -24,7 +26,9 @@ pub fn run(run: &Run<'_>, args: &args::Backup) -> Result<Exit> {
         })?;
         return Ok(Exit::Done);
     }
-    let report = backup::run(&context, &options)?;
+    let (plan, _) = backup::choose_plan(&context.config, args.plan.as_deref())?;
+    let work = || backup::run(&context, &options);
+    let report = job::record(&context, JobKind::Backup, plan, work, job::of_backup)?;
     run.results();
     if run.out.is_json() {
         // The report says which version of the format it is, and names what it failed with.

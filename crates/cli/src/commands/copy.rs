@@ -4,13 +4,21 @@ use super::Run;
 use crate::args;
 use crate::output;
 use lifeboat_core::copy::{self, Copies};
+use lifeboat_core::history::JobKind;
+use lifeboat_core::job;
 use lifeboat_core::point::Selector;
 use lifeboat_core::{Exit, Result};
 
 pub fn run(run: &Run<'_>, args: &args::Copy) -> Result<Exit> {
     let context = run.context()?;
     let selector = args.point.as_deref().map(Selector::parse).transpose()?;
-    let copies = copy::run(&context, selector.as_ref(), args.from.as_deref(), &args.to)?;
+    let work = || copy::run(&context, selector.as_ref(), args.from.as_deref(), &args.to);
+    let known = context.config.store.get_key_value(args.to.as_str());
+    let copies = match known {
+        Some((to, _)) => job::record(&context, JobKind::Copy, to, work, job::of_copy)?,
+        // The refusal names the stores there are.
+        None => work()?,
+    };
     run.results();
     for error in &copies.unread {
         run.warn(&error.to_string());

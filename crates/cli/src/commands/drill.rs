@@ -5,6 +5,8 @@ use crate::args;
 use crate::output::{self, Printer};
 use lifeboat_core::drill::{self, Options};
 use lifeboat_core::evidence::{Appended, Record, Verdict};
+use lifeboat_core::history::JobKind;
+use lifeboat_core::job;
 use lifeboat_core::probe::{CheckOutcome, CheckResult, DIFFERENCES_SHOWN};
 use lifeboat_core::{Exit, Result};
 
@@ -15,7 +17,9 @@ pub fn run(run: &Run<'_>, args: &args::Drill) -> Result<Exit> {
         point: args.point.clone(),
         store: args.store.clone(),
     };
-    let report = drill::run(&context, &options)?;
+    let (name, _) = drill::choose_drill(&context.config, args.drill.as_deref())?;
+    let work = || drill::run(&context, &options);
+    let report = job::record(&context, JobKind::Drill, &name, work, job::of_drill)?;
     run.answer(&report.document(), |out| {
         let record = &report.evidence.record;
         out.line(format!(

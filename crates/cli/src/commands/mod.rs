@@ -145,6 +145,7 @@ fn carry_out(run: &Run<'_>) -> Result<Exit> {
         Command::Daemon(args) => daemon::run(run, args),
         Command::Jobs(args) => run::jobs(run, args),
         Command::Status(args) => status::run(run, args),
+        Command::Metrics => status::metrics(run),
         Command::Gate(args) => status::gate(run, args),
         Command::Evidence { command } => evidence::run(run, command),
         Command::Kit { command } => kit::run(run, command),

@@ -5,6 +5,9 @@ use super::drill::{show_evidence, show_record, verdict};
 use crate::args;
 use crate::output::Printer;
 use lifeboat_core::cold::Want;
+use lifeboat_core::context::Context;
+use lifeboat_core::history::{Ended, JobKind, JobOutcome};
+use lifeboat_core::job;
 use lifeboat_core::name::Name;
 use lifeboat_core::point::Selector;
 use lifeboat_core::restore::live::{self, Answer, Options, Planned, Report, Target};
@@ -44,7 +47,7 @@ pub fn run(run: &Run<'_>, args: &args::Restore) -> Result<Exit> {
     }
     let want = Want::Point(options.point.clone());
     let context = run.context_for(&args.cold, &want)?;
-    let answer = live::run(&context, &options)?;
+    let answer = carry_out(&context, &options)?;
     match answer {
         Answer::Planned(planned) => {
             let app = &context.config.app;
@@ -59,6 +62,25 @@ pub fn run(run: &Run<'_>, args: &args::Restore) -> Result<Exit> {
             Ok(report.exit())
         }
     }
+}
+
+/// Runs the restore, as a job if it is to change anything.
+fn carry_out(context: &Context, options: &Options) -> Result<Answer> {
+    let work = || live::run(context, options);
+    let acts = match &options.target {
+        None => false,
+        Some(Target::Live) => live::confirm(&context.config, options).is_ok(),
+        Some(_) => !context.is_cold(),
+    };
+    if !acts {
+        return work();
+    }
+    let ended = |answer: &Answer| match answer {
+        Answer::Done(report) => job::of_restore(report),
+        Answer::Planned(_) => Ended::of(JobOutcome::Done, "planned"),
+    };
+    let app = &context.config.app.name;
+    job::record(context, JobKind::Restore, app, work, ended)
 }
 
 fn undo(run: &Run<'_>, args: &args::Restore) -> Result<Exit> {

@@ -1,4 +1,4 @@
-//! `lifeboat status` and `lifeboat gate`.
+//! `lifeboat status`, `lifeboat metrics` and `lifeboat gate`.
 
 use super::Run;
 use crate::args;
@@ -19,6 +19,14 @@ pub fn run(run: &Run<'_>, args: &args::StatusArgs) -> Result<Exit> {
         true => status.exit(),
         false => Exit::Done,
     })
+}
+
+pub fn metrics(run: &Run<'_>) -> Result<Exit> {
+    let metrics = job::metrics(&run.context()?)?;
+    run.answer(&metrics, |out| {
+        out.line(metrics.text(status::Form::OpenMetrics).trim_end());
+    })?;
+    Ok(Exit::Done)
 }
 
 /// A word for a table, in capitals where somebody should look.

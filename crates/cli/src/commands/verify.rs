@@ -5,6 +5,8 @@ use crate::args;
 use crate::output::Printer;
 use lifeboat_core::amount;
 use lifeboat_core::cold::Want;
+use lifeboat_core::history::JobKind;
+use lifeboat_core::job;
 use lifeboat_core::point::Selector;
 use lifeboat_core::verify::{self, Soundness, VerifiedObject, VerifiedPoint, Which};
 use lifeboat_core::{Code, Error, Exit, Result};
@@ -21,7 +23,17 @@ pub fn run(run: &Run<'_>, args: &args::Verify) -> Result<Exit> {
         _ => Selector::Latest,
     });
     let context = run.context_for(&args.cold, &want)?;
-    let verified = verify::run(&context, &which, args.within.store.as_deref())?;
+    let work = || verify::run(&context, &which, args.within.store.as_deref());
+    let verified = match context.is_cold() {
+        true => work()?,
+        false => job::record(
+            &context,
+            JobKind::Verify,
+            &job::POINTS,
+            work,
+            job::of_verify,
+        )?,
+    };
     run.answer(&verified.document(), |out| {
         verified.points.iter().for_each(|point| show(out, point));
         let others = verified.instructions.iter().chain(&verified.unread);

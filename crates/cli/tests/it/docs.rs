@@ -232,7 +232,7 @@ fn configurations_in_documents_are_valid() {
     let mut count = 0;
     for (name, text) in documents() {
         for (language, toml) in blocks(&text) {
-            if language != "toml" || !toml.starts_with("version = 1") {
+            if language != "toml" || !toml.trim_start().starts_with("version = 1") {
                 continue;
             }
             count += 1;
@@ -266,9 +266,12 @@ const TABLES: &[(&str, &str, &str)] = &[
     ("sign", "SignConfig", ""),
     ("decrypt", "DecryptConfig", ""),
     ("[plan.NAME]", "PlanConfig", ""),
+    ("retry", "Retry", ""),
     ("keep", "KeepRules", ""),
     ("[drill.NAME]", "DrillConfig", ""),
     ("Checks", "CheckConfig", ""),
+    ("[verify.NAME]", "VerifyConfig", ""),
+    ("[run]", "RunConfig", ""),
     ("[restore]", "RestoreConfig", ""),
     ("[evidence]", "EvidenceConfig", ""),
 ];
@@ -434,6 +437,12 @@ fn json_fields_are_documented() {
         "restore",
         &app.json(&["restore", "latest", "--to", to, "--reason", "a test"]),
     );
+    check("run", &app.json(&["run"]));
+    check("run", &app.json(&["run", "--dry-run"]));
+    check("jobs", &app.json(&["jobs"]));
+    check("status", &app.json(&["status"]));
+    check("metrics", &app.json(&["metrics"]));
+    check("gate", &app.json(&["gate", "--plan", "main"]));
     let list = app.json(&["evidence", "list"]);
     check("evidence list", &list);
     let records = list["evidence"].as_array().unwrap();

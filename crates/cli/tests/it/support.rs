@@ -500,6 +500,23 @@ pub fn age_key() -> (String, String) {
     (public.to_owned(), text.clone())
 }
 
+/// Debian's package libfaketime puts it under a name of the architecture.
+pub fn library() -> std::path::PathBuf {
+    let architectures = std::fs::read_dir("/usr/lib").unwrap().flatten();
+    let mut found = architectures.map(|e| e.path().join("faketime/libfaketime.so.1"));
+    found
+        .find(|path| path.exists())
+        .expect("this test needs apt-get install libfaketime")
+}
+
+/// Runs the program with a clock that says `time`: `+10y`, or `@2030-02-01 12:00:00`.
+pub fn at(app: &App, time: &str, args: &[&str]) -> Output {
+    run(app
+        .command(args)
+        .env("LD_PRELOAD", library())
+        .env("FAKETIME", time))
+}
+
 /// Runs the program in a mount namespace of its own, after `setup`, a shell script that may mount
 /// what it likes; nothing of it is seen outside. Where [`needs_mounts`] does not leave it out.
 pub fn in_namespace(app: &App, setup: &str, args: &[&str], then: &str) -> Output {

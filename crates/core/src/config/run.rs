@@ -17,7 +17,7 @@ pub struct RunConfig {
     /// run.
     #[schemars(with = "Option<text::Name>")]
     pub memory: Option<Name>,
-    /// File that receives the metrics after each job, in the text format of Prometheus.
+    /// File that is replaced with the metrics after each run, in the text format of Prometheus.
     #[schemars(with = "Option<text::AbsolutePath>")]
     pub metrics_file: Option<PathBuf>,
     /// Time that running jobs are given to end when the daemon is stopped.

@@ -174,7 +174,11 @@ pub fn of_verify(verified: &Verified) -> Ended {
         1 => format!("a point: {}", verified.worst().as_str()),
         count => format!("{count} points: {}", verified.worst().as_str()),
     };
-    Ended::of(verified.exit().into(), text)
+    let mut ended = Ended::of(verified.exit().into(), text);
+    if let [only] = verified.points.as_slice() {
+        ended.point = Some(only.point.clone());
+    }
+    ended
 }
 
 /// The end of copying.
@@ -183,5 +187,9 @@ pub fn of_copy(copies: &Copies) -> Ended {
         1 => "copied a point".to_owned(),
         count => format!("copied {count} points"),
     };
-    Ended::of(copies.exit().into(), text)
+    let mut ended = Ended::of(copies.exit().into(), text);
+    if let [only] = copies.copied.as_slice() {
+        ended.point = Some(only.point.clone());
+    }
+    ended
 }

@@ -9,19 +9,25 @@ pub mod daemon;
 mod deed;
 mod document;
 mod memory;
+mod metrics_file;
 mod once;
 mod turn;
 
 pub use document::{DueDocument, JobDocument, Jobs, PlannedRun, Ran, ShownJob};
-pub use once::{facts, history, jobs, plan, run, show, status};
+pub use metrics_file::publish;
+pub use once::{facts, history, jobs, metrics, plan, run, show, status};
 pub use turn::{Mode, Turn, Turned, Watcher, look};
 
+use crate::cancel;
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
 use crate::history::{Ended, Job, JobId, JobKind, JobOutcome};
 use crate::host::{author, host};
 use crate::name::Name;
 use crate::process::ProcessName;
+
+/// Subject of a verification that somebody called: it may read points of several plans.
+pub const POINTS: Name = Name::own("points");
 
 /// Runs a verb that somebody called, and notes it in the history of this host. A history that cannot
 /// be written is no reason to refuse the verb: it is told as a warning.
@@ -46,16 +52,21 @@ pub fn record<T>(
         subject.clone(),
         format!("called by {}", author()),
     );
-    if let Err(error) = history.begin(&mut job, &context.clock) {
+    let begun = history.begin(&mut job, &context.clock);
+    if let Err(error) = &begun {
         warn(&format!("this run is not noted: {error}"));
     }
     let result = work();
     let end = match &result {
         Ok(done) => ended(done),
-        Err(error) => failed(error),
+        Err(error) => failed(&cancel::explain(error.clone())),
     };
     job.end(context.clock.now(), end);
-    let _ = history.note(&job).and_then(|()| history.trim());
+    let noted = history.note(&job).and_then(|()| history.trim());
+    // One that was not noted at its beginning was told of.
+    if let (Ok(()), Err(error)) = (begun, noted) {
+        warn(&format!("the end of this run is not noted: {error}"));
+    }
     result
 }
 

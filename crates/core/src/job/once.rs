@@ -2,6 +2,7 @@
 
 use super::document::{JobDocument, Jobs, PlannedRun, Ran, ShownJob, later};
 use super::memory;
+use super::metrics_file::publish;
 use super::turn::{Mode, Turn, Watcher, look};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -9,7 +10,7 @@ use crate::context::Context;
 use crate::error::{Code, Error, Result};
 use crate::history::{History, Job};
 use crate::observe::{Observer, Reporter};
-use crate::status::{Facts, Status, agenda, judge};
+use crate::status::{self, Facts, Metrics, Status, agenda, judge};
 use std::sync::Arc;
 
 /// The lock of this host that the one runner of an application holds.
@@ -51,6 +52,9 @@ pub fn run(
     };
     let turned = turn.run()?;
     memory::keep(&context, &history);
+    if let Some(status) = &turned.status {
+        publish(config, status, &history, watcher);
+    }
     Ok(Ran {
         jobs: turned.jobs.iter().map(JobDocument::from).collect(),
         later: later(&turned.agenda),
@@ -76,10 +80,19 @@ pub fn status(context: &Context) -> Result<Status> {
     Ok(judge(&facts(context)?, Mode::Once.terms()))
 }
 
+/// The metrics of an application.
+pub fn metrics(context: &Context) -> Result<Metrics> {
+    let facts = facts(context)?;
+    let status = judge(&facts, Mode::Once.terms());
+    Ok(status::metrics(&status, &facts.jobs))
+}
+
 /// The newest jobs of an application, at most so many.
 pub fn jobs(context: &Context, most: usize) -> Result<Jobs> {
     let app = &context.config.app;
-    let jobs = history(context)?.jobs(&app.name, &app.environment)?;
+    let history = history(context)?;
+    memory::recall(context, &history);
+    let jobs = history.jobs(&app.name, &app.environment)?;
     let newest = jobs.iter().rev().take(most).map(JobDocument::from);
     Ok(Jobs {
         jobs: newest.collect(),
@@ -90,7 +103,12 @@ pub fn jobs(context: &Context, most: usize) -> Result<Jobs> {
 pub fn show(context: &Context, id: &str) -> Result<ShownJob> {
     let history = history(context)?;
     let app = &context.config.app;
-    let jobs = history.jobs(&app.name, &app.environment)?;
+    let known = || history.jobs(&app.name, &app.environment);
+    let mut jobs = known()?;
+    if context.config.run.memory.is_some() && choose(&jobs, id).is_err() {
+        memory::recall(context, &history);
+        jobs = known()?;
+    }
     let job = choose(&jobs, id)?;
     let log = crate::plain::read(history.log_path(&job.id)).unwrap_or_default();
     Ok(ShownJob {

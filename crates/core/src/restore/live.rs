@@ -322,7 +322,9 @@ fn choose_sources<'a>(points: &'a [Fetched], wanted: &[String]) -> Result<Vec<Wa
     Ok(chosen)
 }
 
-fn confirm(config: &Config, options: &Options) -> Result<()> {
+/// Checks that a live restore is confirmed and has a reason. Fails with
+/// [`Code::NeedsConfirmation`].
+pub fn confirm(config: &Config, options: &Options) -> Result<()> {
     let app = &config.app;
     let expected = format!("{}/{}", app.name, app.environment);
     let needs = |message: String| {

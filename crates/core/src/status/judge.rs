@@ -23,6 +23,10 @@ pub struct Status {
     pub environment: Name,
     /// The time for which it holds.
     pub at: Timestamp,
+    /// The recovery point objective, in seconds.
+    pub rpo_target_seconds: Option<u64>,
+    /// The recovery time objective, in seconds.
+    pub rto_target_seconds: Option<u64>,
     /// The plans.
     pub plans: Vec<PlanStatus>,
     /// The drills.
@@ -150,6 +154,8 @@ pub struct DrillStatus {
     pub drill: Name,
     /// Its standing.
     pub standing: DrillStanding,
+    /// The verdict of its newest decided record: `verified`, `restored` or `failed`.
+    pub outcome: Option<Verdict>,
     /// Its newest decided record.
     pub evidence: Option<PointId>,
     /// When that was made.
@@ -267,6 +273,8 @@ pub fn judge(facts: &Facts, terms: Terms) -> Status {
         app: facts.app.clone(),
         environment: facts.environment.clone(),
         at: facts.now,
+        rpo_target_seconds: facts.rpo.map(|rpo| rpo.seconds),
+        rto_target_seconds: facts.rto.map(|rto| rto.seconds),
         plans: facts
             .plans
             .iter()
@@ -424,6 +432,7 @@ fn drill_status(facts: &Facts, agenda: &Agenda, drill: &DrillFacts) -> DrillStat
     DrillStatus {
         drill: drill.name.clone(),
         standing,
+        outcome: last.map(|record| record.outcome),
         evidence: last.map(|record| record.id.clone()),
         at: last.map(|record| record.finished),
         verified_at: verified.map(|record| record.finished),

@@ -9,6 +9,7 @@ mod due;
 mod facts;
 mod judge;
 mod limit;
+mod metrics;
 
 pub use cover::{Covered, Gate, gate};
 pub use due::{Agenda, Due, Terms, agenda};
@@ -18,6 +19,7 @@ pub use judge::{
     VerifyStatus, judge,
 };
 pub use limit::{Limit, LimitOf};
+pub use metrics::{Form, Metric, MetricKind, Metrics, Sample, metrics};
 
 #[cfg(test)]
 mod tests;

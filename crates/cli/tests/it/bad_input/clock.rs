@@ -1,23 +1,6 @@
 //! A clock that lost its time: points sort by it, and retention will delete by it.
 
-use crate::support::{App, run};
-
-/// Debian's package libfaketime puts it under a name of the architecture.
-pub fn library() -> std::path::PathBuf {
-    let architectures = std::fs::read_dir("/usr/lib").unwrap().flatten();
-    let mut found = architectures.map(|e| e.path().join("faketime/libfaketime.so.1"));
-    found
-        .find(|path| path.exists())
-        .expect("this test needs apt-get install libfaketime")
-}
-
-/// The program with a clock that says `time`.
-fn at(app: &App, time: &str, args: &[&str]) -> crate::support::Output {
-    run(app
-        .command(args)
-        .env("LD_PRELOAD", library())
-        .env("FAKETIME", time))
-}
+use crate::support::{App, at};
 
 #[test]
 fn a_point_from_the_future_is_set_aside_until_it_is_disowned() {

@@ -230,7 +230,10 @@ fn a_recovery_point_objective_that_the_schedule_cannot_meet() {
         );
         app.exits(2, args).says(&["error", "plan.main", "hint:"]);
     }
+    // Equal is not enough: a run takes time.
     app.edit("0 3 * * *", "7 * * * *");
+    app.exits(2, &["config", "check"]);
+    app.edit("7 * * * *", "*/30 * * * *");
     app.ok(&["config", "check"]);
     app.ok(&["doctor"]);
 }

@@ -1,7 +1,7 @@
 //! Bad input gets an error that names the thing, its cause and the way out, the right exit code,
 //! and nothing is lost or left behind.
 
-pub mod clock;
+mod clock;
 mod configuration;
 mod databases;
 mod keys;

@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(100);
 /// twice for one time.
 pub fn live(system: &System, begin: &str, rate: u32, plans: &[(&str, usize)], drills: &[&str]) {
     let host = &system.host;
-    let library = crate::bad_input::clock::library();
+    let library = crate::support::library();
     let fake = format!(
         "LD_PRELOAD={} DONT_FAKE_MONOTONIC=1 FAKETIME='@{begin} x{rate}'",
         library.display()
