@@ -141,7 +141,7 @@ impl Command {
             Command::Status(args) => args.check,
             Command::Jobs(_) | Command::Metrics => false,
             Command::Daemon(daemon) => match &daemon.command {
-                None | Some(DaemonCommand::Status) => false,
+                None | Some(DaemonCommand::Status | DaemonCommand::Metrics) => false,
                 Some(_) => true,
             },
             Command::Config { command } => matches!(command, ConfigCommand::Check),
@@ -378,6 +378,8 @@ pub struct Daemon {
 pub enum DaemonCommand {
     /// Say what it does and waits for
     Status,
+    /// Print the metrics of its applications
+    Metrics,
     /// Look now what is due
     Wake,
     /// Read the configuration again, as at SIGHUP

@@ -137,6 +137,7 @@ const TABLE: &[(&str, &[Meaning])] = &[
     ),
     ("daemon", &[(Exit::Busy, "another daemon is at work here")]),
     ("daemon status", &[]),
+    ("daemon metrics", &[]),
     ("daemon wake", &[]),
     ("daemon reload", &[]),
     ("daemon cancel", &[]),

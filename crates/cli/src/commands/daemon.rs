@@ -18,6 +18,7 @@ pub fn run(run: &Run<'_>, args: &args::Daemon) -> Result<Exit> {
     };
     let command = match command {
         DaemonCommand::Status => Command::Status,
+        DaemonCommand::Metrics => Command::Metrics,
         DaemonCommand::Wake => Command::Wake,
         DaemonCommand::Reload => Command::Reload,
         DaemonCommand::Cancel { job } => Command::Cancel { job: job.clone() },
@@ -81,6 +82,9 @@ fn tell(out: &Printer, answer: &Value) {
         let found = value.get(key).and_then(Value::as_str);
         found.unwrap_or_default().to_owned()
     };
+    if let Some(metrics) = answer.get("metrics").and_then(Value::as_str) {
+        return metrics.lines().for_each(|line| out.line(line));
+    }
     if let Some(done) = answer.get("done").and_then(Value::as_str) {
         return out.line(done);
     }

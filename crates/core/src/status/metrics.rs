@@ -381,6 +381,18 @@ fn about(kind: JobKind, subject: &Name) -> [(&'static str, &str); 2] {
 }
 
 impl Metrics {
+    /// The metrics of several applications as one document: each metric once, with all its samples.
+    pub fn merge(all: Vec<Metrics>) -> Self {
+        let mut merged: Vec<Metric> = Vec::new();
+        for metric in all.into_iter().flat_map(|metrics| metrics.metrics) {
+            match merged.iter_mut().find(|known| known.name == metric.name) {
+                Some(known) => known.samples.extend(metric.samples),
+                None => merged.push(metric),
+            }
+        }
+        Metrics { metrics: merged }
+    }
+
     /// The metrics as text.
     pub fn text(&self, form: Form) -> String {
         let mut text = String::new();

@@ -4,6 +4,7 @@
 //! pure function of them: [`judge`] computes every age and verdict, and [`agenda`] what is due. No
 //! other module computes one of its own.
 
+mod aged;
 mod cover;
 mod due;
 mod facts;

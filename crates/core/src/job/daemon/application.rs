@@ -4,9 +4,9 @@ use super::request::{ApplicationDocument, RunningDocument};
 use crate::cancel::Cancel;
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::history::{Job, JobId};
+use crate::history::{History, Job, JobId};
 use crate::job::turn::Turned;
-use crate::status::Status;
+use crate::status::{Metrics, Status, metrics};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -133,6 +133,14 @@ impl Application {
         self.error = Some(error);
         let at = now.as_second() + wait.min(FAILED_SECONDS_MAX);
         self.next = Timestamp::from_second(at).ok();
+    }
+
+    /// Its metrics as of `now`; `None` before its first turn.
+    pub fn metrics(&self, now: Timestamp) -> Option<Metrics> {
+        let (status, config) = (self.status.clone()?, self.config.as_ref()?);
+        let history = History::open(&config.app.state, |_| ());
+        let jobs = history.and_then(|h| h.jobs(&config.app.name, &config.app.environment));
+        Some(metrics(&status.aged(now), &jobs.unwrap_or_default()))
     }
 
     /// Its document, with those of these jobs that are its own.

@@ -12,6 +12,7 @@ mod request;
 pub use control::{Control, ask};
 pub use request::{Answer, ApplicationDocument, Command, DaemonDocument, Request};
 
+use super::metrics_file;
 use super::turn::{Mode, Turn, Turned, Watcher};
 use crate::cancel::{self, Cancel};
 use crate::clock::Clock;
@@ -20,6 +21,7 @@ use crate::error::{Code, Error, Result};
 use crate::history::{History, Job, JobId};
 use crate::observe::Silent;
 use crate::state::State;
+use crate::status::{Form, Metrics};
 use crate::thread;
 use application::Application;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
@@ -399,6 +401,14 @@ impl Daemon {
         }
         match &request.command {
             Command::Status => Answer::Status(self.document(request)),
+            Command::Metrics => {
+                let asked = self.applications.iter();
+                let asked = asked.filter(|app| request.concerns(&app.name()));
+                let all = asked.filter_map(|app| app.metrics(now)).collect();
+                Answer::Metrics {
+                    metrics: Metrics::merge(all).text(Form::OpenMetrics),
+                }
+            }
             Command::Wake => {
                 let asked = self.applications.iter_mut();
                 for app in asked.filter(|app| request.concerns(&app.name())) {
@@ -494,7 +504,13 @@ impl TurnOf {
             watcher: &self,
             mode: Mode::Standing,
         };
-        let work = std::panic::AssertUnwindSafe(|| turn.run());
+        let work = std::panic::AssertUnwindSafe(|| {
+            let turned = turn.run()?;
+            if let Some(status) = &turned.status {
+                metrics_file::publish(&self.config, status, &history, &self);
+            }
+            Ok(turned)
+        });
         let result = std::panic::catch_unwind(work).unwrap_or_else(|_| {
             Err(Error::new(
                 Code::State,

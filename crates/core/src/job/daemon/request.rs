@@ -31,6 +31,8 @@ pub struct Request {
 pub enum Command {
     /// Say what it does.
     Status,
+    /// Print the metrics of every application.
+    Metrics,
     /// Look now what is due.
     Wake,
     /// Read the configuration again.
@@ -86,6 +88,11 @@ impl Request {
 pub enum Answer {
     /// What it does.
     Status(DaemonDocument),
+    /// The metrics, as text.
+    Metrics {
+        /// In the text format of OpenMetrics.
+        metrics: String,
+    },
     /// What it was asked to do is done, or begun.
     Done {
         /// What was done, in a sentence.
