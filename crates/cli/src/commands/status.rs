@@ -73,6 +73,23 @@ fn tell(out: &Printer, status: &Status) {
         "{}/{} at {}",
         status.app, status.environment, status.at
     ));
+    show_plans(out, status);
+    show_drills(out, status);
+    show_verifications(out, status);
+    show_stores(out, status);
+    for running in &status.running {
+        let since = output::age(running.started, status.at);
+        out.line(format!(
+            "running: {} {}, for {since} ({})",
+            running.kind.as_str(),
+            running.subject,
+            running.job
+        ));
+    }
+    told(out, status);
+}
+
+fn show_plans(out: &Printer, status: &Status) {
     let plans = status.plans.iter().map(|plan| {
         let freshness = plan.freshness;
         let proof = plan.proof.map(|proof| {
@@ -93,48 +110,59 @@ fn tell(out: &Printer, status: &Status) {
         &["plan", "state", "age", "limit", "next", "proof", "stores"],
         plans,
     );
-    if !status.drills.is_empty() {
-        let drills = status.drills.iter().map(|drill| {
-            let standing = drill.standing;
-            let good = !matches!(standing, DrillStanding::Failed | DrillStanding::Overdue);
-            let rto = drill
-                .rto_seconds
-                .map(|took| match drill.rto_target_seconds {
-                    Some(target) => {
-                        let text = format!("{} of {}", output::seconds(took), whole(target));
-                        word(!drill.rto_missed, &text)
-                    }
-                    None => output::seconds(took),
-                });
-            vec![
-                drill.drill.to_string(),
-                word(good, standing.as_str()),
-                old(drill.age_seconds, status.at),
-                drill.max_age_seconds.map_or_else(String::new, whole),
-                when(drill.next, status.at),
-                rto.unwrap_or_default(),
-            ]
-        });
-        out.table(
-            &["drill", "state", "proved", "limit", "next", "recovery time"],
-            drills,
-        );
+}
+
+fn show_drills(out: &Printer, status: &Status) {
+    if status.drills.is_empty() {
+        return;
     }
-    if !status.verifications.is_empty() {
-        let rows = status.verifications.iter().map(|verify| {
-            let state = verify.outcome.map_or("never", |outcome| outcome.as_str());
-            let state = if verify.overdue { "overdue" } else { state };
-            vec![
-                verify.verify.to_string(),
-                word(!verify.overdue, state),
-                verify
-                    .at
-                    .map_or_else(String::new, |at| output::age(at, status.at)),
-                when(verify.next, status.at),
-            ]
-        });
-        out.table(&["verify", "state", "last", "next"], rows);
+    let drills = status.drills.iter().map(|drill| {
+        let standing = drill.standing;
+        let good = !matches!(standing, DrillStanding::Failed | DrillStanding::Overdue);
+        let rto = drill
+            .rto_seconds
+            .map(|took| match drill.rto_target_seconds {
+                Some(target) => {
+                    let text = format!("{} of {}", output::seconds(took), whole(target));
+                    word(!drill.rto_missed, &text)
+                }
+                None => output::seconds(took),
+            });
+        vec![
+            drill.drill.to_string(),
+            word(good, standing.as_str()),
+            old(drill.age_seconds, status.at),
+            drill.max_age_seconds.map_or_else(String::new, whole),
+            when(drill.next, status.at),
+            rto.unwrap_or_default(),
+        ]
+    });
+    out.table(
+        &["drill", "state", "proved", "limit", "next", "recovery time"],
+        drills,
+    );
+}
+
+fn show_verifications(out: &Printer, status: &Status) {
+    if status.verifications.is_empty() {
+        return;
     }
+    let rows = status.verifications.iter().map(|verify| {
+        let state = verify.outcome.map_or("never", |outcome| outcome.as_str());
+        let state = if verify.overdue { "overdue" } else { state };
+        vec![
+            verify.verify.to_string(),
+            word(!verify.overdue, state),
+            verify
+                .at
+                .map_or_else(String::new, |at| output::age(at, status.at)),
+            when(verify.next, status.at),
+        ]
+    });
+    out.table(&["verify", "state", "last", "next"], rows);
+}
+
+fn show_stores(out: &Printer, status: &Status) {
     let stores = status.stores.iter().map(|store| {
         let state = match store.error {
             None => "answers".to_owned(),
@@ -148,16 +176,6 @@ fn tell(out: &Printer, status: &Status) {
         ]
     });
     out.table(&["store", "state", "points", "bytes"], stores);
-    for running in &status.running {
-        let since = output::age(running.started, status.at);
-        out.line(format!(
-            "running: {} {}, for {since} ({})",
-            running.kind.as_str(),
-            running.subject,
-            running.job
-        ));
-    }
-    told(out, status);
 }
 
 /// What somebody should look at, a line each.
