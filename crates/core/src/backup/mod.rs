@@ -9,6 +9,7 @@ mod commit;
 mod mirror;
 mod receiving;
 mod report;
+mod reserve;
 
 use crate::compress::Compress;
 use crate::config::{Config, PlanConfig, SourceConfig, SourceKind};
@@ -30,11 +31,10 @@ use crate::snapshot::Slot;
 use crate::source::{self, ArtifactSpec, CaptureContext, Captured, Shape, Source};
 use crate::stores::OpenStore;
 use crate::transport::{Command, Transport};
-use jiff::Timestamp;
 use lifeboat_store::PutOptions;
 use receiving::{Receiving, exposed, look_before, open_repositories, set_aside, unanimous};
 pub use report::{Options, Planned, Report, ReportArtifact, ReportStored};
-use std::fs::File;
+pub use reserve::{Reserved, reserve, run};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -124,64 +124,6 @@ pub fn plan(context: &Context, options: &Options) -> Result<Planned> {
         plan: name.to_string(),
         steps,
     })
-}
-
-/// Takes a restore point. Fails only if nothing was begun; later failures are in the report.
-pub fn run(context: &Context, options: &Options) -> Result<Report> {
-    Ok(reserve(context, options)?.take())
-}
-
-/// A plan that no other run backs up, on this host or another, until this value is dropped.
-pub struct Reserved<'a> {
-    run: Run<'a>,
-    _lease: Option<Lease>,
-    _lock: File,
-}
-
-/// Reserves a plan. Fails with [`Code::Busy`] if another run has it.
-pub fn reserve<'a>(context: &'a Context, options: &Options) -> Result<Reserved<'a>> {
-    let (name, plan) = choose_plan(&context.config, options.plan.as_deref())?;
-    context.config.check_plan(name)?;
-    let busy = || {
-        Error::new(
-            Code::Busy,
-            format!("another backup of plan {name} is running"),
-        )
-        .hint("wait until it has ended; the lock goes with the process that holds it")
-    };
-    let lock = context
-        .state
-        .lock(&format!("plan-{name}"))?
-        .ok_or_else(busy)?;
-    context.sweep();
-    let run = Run::begin(context, name, plan, options)?;
-    Ok(Reserved {
-        _lease: run.lease()?,
-        run,
-        _lock: lock,
-    })
-}
-
-impl Reserved<'_> {
-    /// Takes the restore point for this time of the schedule.
-    pub fn take_for(mut self, slot: Option<Timestamp>) -> Report {
-        self.run.trigger.slot = slot;
-        self.take()
-    }
-
-    /// Takes the restore point.
-    pub fn take(self) -> Report {
-        let mut run = self.run;
-        let (context, plan) = (run.context, run.plan);
-        match run_commands(context, Hook::Before, &plan.before) {
-            Ok(()) => run.capture_all(),
-            Err(error) => run.fail(error),
-        }
-        if let Err(error) = run_commands(context, Hook::Finally, &plan.finally) {
-            run.fail(error);
-        }
-        run.commit()
-    }
 }
 
 /// Stage at which commands around a plan run.

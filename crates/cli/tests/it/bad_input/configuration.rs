@@ -61,7 +61,7 @@ fn one_that_cannot_be_read_as_text() {
     let directory = app.root().to_str().unwrap();
     let args = ["--config", directory, "backup"];
     app.refuses(2, "configuration", &args)
-        .names(&[directory, "cannot be read"]);
+        .names(&[directory, "is a directory"]);
 }
 
 #[test]

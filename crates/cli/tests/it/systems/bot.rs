@@ -157,13 +157,7 @@ fn the_bot_is_protected_as_its_page_says() {
             );
         }
     }
-    hours::live(
-        &bot,
-        "2027-01-03 00:30:00",
-        1200,
-        &[("daily", 2), ("secrets", 2)],
-        &["weekly", "quarterly"],
-    );
+    hours::live(&bot);
 }
 
 /// Hashes of everything that is protected, asked of stock tools.

@@ -117,11 +117,5 @@ fn the_crm_is_protected_as_its_page_says() {
     assert_eq!(crm.json(0, "evidence verify")["outcome"], "intact");
     let uploads = host.sh("cd /root/look/uploads && find . -type f | sort");
     assert!(uploads.contains("2026/contract ü.pdf"), "{uploads}");
-    hours::live(
-        &crm,
-        "2027-01-03 02:20:00",
-        240,
-        &[("database", 2), ("uploads", 2), ("settings", 2)],
-        &["weekly"],
-    );
+    hours::live(&crm);
 }

@@ -178,14 +178,7 @@ fn the_finance_application_is_protected_as_its_page_says() {
     let failed = finance.json(4, "drill monthly");
     assert_eq!(failed["outcome"], "failed", "{failed:#}");
     assert_eq!(finance.json(0, "evidence verify")["outcome"], "intact");
-    sql(host, "grant all on finance.* to backup@localhost");
-    hours::live(
-        &finance,
-        "2027-02-01 00:30:00",
-        600,
-        &[("daily", 2)],
-        &["monthly"],
-    );
+    hours::live(&finance);
     for host in [host, &new] {
         let trace = host.path("/fixture/mariadb.log");
         assert!(!trace.exists(), "{:?}", std::fs::read_to_string(trace));
