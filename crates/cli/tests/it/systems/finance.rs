@@ -84,7 +84,7 @@ fn mysql(host: &Host) {
 }
 
 /// Runs SQL on the MySQL server of a host, as its root; the rows.
-fn sql(host: &Host, script: &str) -> String {
+pub fn sql(host: &Host, script: &str) -> String {
     host.write("/fixture/script.sql", script);
     host.sh("mysql --no-defaults -uroot -N -B < /fixture/script.sql")
 }

@@ -87,7 +87,8 @@ fn start(system: &System, hours: &Hours) {
     match hours.name {
         // A live restore and another host left their own rights.
         "finance" => {
-            super::sql(host, "grant all on finance.* to backup@localhost");
+            let grant = "grant all on *.* to backup@localhost";
+            super::finance::sql(host, grant);
         }
         // `ssh` takes fright at a clock that runs fast.
         "helpdesk" => host.program(
