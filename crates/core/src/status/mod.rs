@@ -7,6 +7,8 @@
 mod cover;
 mod due;
 mod facts;
+mod gap;
+mod heal;
 mod judge;
 mod limit;
 
