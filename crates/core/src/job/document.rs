@@ -171,3 +171,6 @@ impl PlannedRun {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

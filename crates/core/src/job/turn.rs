@@ -149,10 +149,7 @@ impl Turn<'_> {
                     .iter()
                     .map(|r| (r.job.kind, r.job.subject.to_string())),
             );
-            let retry = agenda.later.iter().find(|(_, due)| {
-                due.attempt > 1 && begun.contains(&(due.kind, due.subject.to_string()))
-            });
-            let retry = retry.map(|(at, _)| *at);
+            let retry = waits_until(&agenda, &begun);
             turned.next = agenda.next();
             turned.status = Some(judge(&facts, self.mode.terms()));
             turned.agenda = agenda;
@@ -347,6 +344,15 @@ fn tell(what: &str, said: Option<String>) -> String {
     }
 }
 
+/// Until when `run` waits for another attempt at something it began. Whatever becomes due before is
+/// not missed: that time is the earliest of all.
+fn waits_until(agenda: &Agenda, begun: &BTreeSet<(JobKind, String)>) -> Option<Timestamp> {
+    let is_retry = |(_, due): &(Timestamp, Due)| {
+        due.attempt > 1 && begun.contains(&(due.kind, due.subject.to_string()))
+    };
+    agenda.next().filter(|_| agenda.later.iter().any(is_retry))
+}
+
 /// The job that is to give way to a backup: the first that finds another gap, and did not give way
 /// before.
 fn put_off<'r>(facts: &Facts, running: &'r mut [Running]) -> Option<&'r mut Running> {
@@ -427,3 +433,6 @@ impl Work {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 //! The gate: whether each source of each scheduled plan was proved to come back. Pure.
 
 use super::facts::Facts;
+use crate::clock::is_ahead;
 use crate::evidence::Verdict;
 use crate::exit::Exit;
 use crate::name::Name;
@@ -66,7 +67,9 @@ pub fn gate(facts: &Facts, plan: Option<&str>, max_age: Span) -> Gate {
         for source in &plan.sources {
             let wanted = (plan.name.clone(), source.clone());
             let verified = facts.records.iter().filter(|record| {
-                record.outcome == Verdict::Verified && record.sources.contains(&wanted)
+                record.outcome == Verdict::Verified
+                    && record.sources.contains(&wanted)
+                    && !is_ahead(record.finished, facts.now)
             });
             let newest = verified.max_by_key(|record| record.finished);
             let age = newest.map(|record| {

@@ -1,26 +1,22 @@
 //! What is due, and when something will be. Pure.
 
 use super::facts::{Facts, PlanFacts, Point};
+use super::gap::{Backups, give_way};
+use super::heal::heals;
 use super::median;
-use crate::clock::{AHEAD_SECONDS_MAX, is_ahead};
+use crate::clock::is_ahead;
 use crate::config::When;
 use crate::digest::sha256_hex;
 use crate::evidence::Verdict;
 use crate::history::{Job, JobKind, JobOutcome};
 use crate::name::Name;
-use crate::point::{Outcome, PointId};
-use crate::schedule::Schedule;
+use crate::point::PointId;
 use crate::window;
 use jiff::Timestamp;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Time after which something is tried again that another run was at work on.
-const BUSY_SECONDS: i64 = 60;
-/// Time between two attempts to heal a store, doubled with each failure.
-const HEAL_SECONDS_MIN: i64 = 300;
-const HEAL_SECONDS_MAX: i64 = 6 * 3600;
-/// Time after which copies that healing left out are tried again.
-const HEAL_AGAIN_SECONDS: i64 = 86_400;
+pub(super) const BUSY_SECONDS: i64 = 60;
 /// Newest runs from which the usual duration is taken.
 const USUAL_OF: usize = 10;
 
@@ -78,17 +74,13 @@ impl Agenda {
 
 /// Computes what is due.
 pub fn agenda(facts: &Facts, terms: Terms) -> Agenda {
-    let mut turns: Vec<(Timestamp, Due)> = Vec::new();
-    turns.extend(
-        facts
-            .plans
-            .iter()
-            .filter_map(|plan| backup(facts, terms, plan)),
-    );
-    let backups: Vec<(Timestamp, Due)> = turns.clone();
-    turns.extend(drills(facts, terms, &backups));
-    turns.extend(verifications(facts, terms, &backups));
-    turns.extend(heals(facts));
+    let basis = Basis::new(facts, terms);
+    let plans = facts.plans.iter();
+    let mut turns: Vec<(Timestamp, Due)> = plans.filter_map(|plan| backup(&basis, plan)).collect();
+    let backups = Backups::new(&basis, &turns);
+    turns.extend(drills(&basis, &backups));
+    turns.extend(verifications(&basis, &backups));
+    turns.extend(heals(&basis));
     turns.retain(|(_, due)| !is_running(facts, due.kind, &due.subject));
     turns.sort_by(|(at, a), (bt, b)| {
         (at, a.kind, a.slot, &a.subject).cmp(&(bt, b.kind, b.slot, &b.subject))
@@ -107,26 +99,90 @@ fn is_running(facts: &Facts, kind: JobKind, subject: &Name) -> bool {
     jobs.any(|job| job.outcome.is_none() && job.kind == kind && job.subject == *subject)
 }
 
-/// The delay of a subject within the spread of its schedule: always the same for one name.
-fn delay(facts: &Facts, terms: Terms, when: &When, kind: JobKind, subject: &str) -> i64 {
-    let Some(spread) = when.spread.filter(|_| terms.spread) else {
-        return 0;
-    };
-    let text = format!(
-        "{}/{}/{}/{subject}",
-        facts.app,
-        facts.environment,
-        kind.as_str()
-    );
-    let digits: String = sha256_hex(text.as_bytes()).chars().take(15).collect();
-    let number = u64::from_str_radix(&digits, 16).unwrap_or(0);
-    let delay = number % spread.seconds.saturating_add(1);
-    i64::try_from(delay).unwrap_or(0)
+/// What an agenda is computed from.
+pub(super) struct Basis<'a> {
+    pub(super) facts: &'a Facts,
+    terms: Terms,
+    /// The jobs that were begun since the clock of their host was set back, the oldest first.
+    jobs: Vec<&'a Job>,
+    /// The points of the jobs before. They do not show that a time of the schedule was kept, for it
+    /// comes a second time.
+    set_aside: BTreeSet<&'a PointId>,
+}
+
+impl<'a> Basis<'a> {
+    /// A clock was set back where a job began clearly after now, or after a later job of its host.
+    fn new(facts: &'a Facts, terms: Terms) -> Self {
+        let mut hosts: BTreeMap<&str, (Timestamp, bool)> = BTreeMap::new();
+        let (mut jobs, mut set_aside) = (Vec::new(), BTreeSet::new());
+        for job in facts.jobs.iter().rev() {
+            let (earliest, was_set_back) = hosts.entry(&job.host).or_insert((facts.now, false));
+            *was_set_back |= is_ahead(job.started, *earliest);
+            *earliest = job.started.min(*earliest);
+            match *was_set_back {
+                true => set_aside.extend(&job.point),
+                false => jobs.push(job),
+            }
+        }
+        jobs.reverse();
+        Basis {
+            facts,
+            terms,
+            jobs,
+            set_aside,
+        }
+    }
+
+    /// The jobs of a kind about a subject, the oldest first.
+    pub(super) fn jobs<'s>(
+        &'s self,
+        kind: JobKind,
+        subject: &'s str,
+    ) -> impl DoubleEndedIterator<Item = &'a Job> + 's {
+        let jobs = self.jobs.iter().copied();
+        jobs.filter(move |job| job.kind == kind && job.subject == *subject)
+    }
+
+    /// When a job ended. The end of one during which the clock was wrong is unknown: its beginning.
+    pub(super) fn end_of(&self, job: &Job) -> Timestamp {
+        let end = job.finished.filter(|end| !is_ahead(*end, self.facts.now));
+        end.unwrap_or(job.started)
+    }
+
+    /// The delay of a subject within the spread of its schedule: always the same for one name.
+    pub(super) fn delay(&self, when: &When, kind: JobKind, subject: &str) -> i64 {
+        let Some(spread) = when.spread.filter(|_| self.terms.spread) else {
+            return 0;
+        };
+        let Facts {
+            app, environment, ..
+        } = self.facts;
+        let text = format!("{app}/{environment}/{}/{subject}", kind.as_str());
+        let digits: String = sha256_hex(text.as_bytes()).chars().take(15).collect();
+        let number = u64::from_str_radix(&digits, 16).unwrap_or(0);
+        let delay = number % spread.seconds.saturating_add(1);
+        i64::try_from(delay).unwrap_or(0)
+    }
+}
+
+/// The runs for a time of the schedule that left it undone.
+#[derive(Default)]
+struct Tried {
+    count: u32,
+    /// When the newest one ended, and whether it was interrupted.
+    newest: Option<(Timestamp, bool)>,
+}
+
+impl Tried {
+    fn note(&mut self, end: Timestamp, interrupted: bool) {
+        self.count = self.count.saturating_add(1);
+        self.newest = self.newest.max(Some((end, interrupted)));
+    }
 }
 
 /// A time of a schedule, what is known of it, and the next one.
 struct Slot<'a> {
-    facts: &'a Facts,
+    basis: &'a Basis<'a>,
     when: &'a When,
     kind: JobKind,
     subject: &'a Name,
@@ -140,18 +196,17 @@ struct Slot<'a> {
 
 impl<'a> Slot<'a> {
     fn find(
-        facts: &'a Facts,
-        terms: Terms,
+        basis: &'a Basis<'a>,
         when: &'a When,
         kind: JobKind,
         subject: &'a Name,
     ) -> Option<Self> {
-        let schedule: Schedule = when.schedule()?;
-        let delay = delay(facts, terms, when, kind, subject);
-        let last = schedule.last_until(later(facts.now, -delay))?;
+        let schedule = when.schedule()?;
+        let delay = basis.delay(when, kind, subject);
+        let last = schedule.last_until(later(basis.facts.now, -delay))?;
         let next = schedule.next_after(last);
         Some(Slot {
-            facts,
+            basis,
             when,
             kind,
             subject,
@@ -163,19 +218,32 @@ impl<'a> Slot<'a> {
 
     /// The jobs for the last time of the schedule.
     fn jobs(&self) -> impl Iterator<Item = &'a Job> {
-        let (kind, subject, last) = (self.kind, self.subject, self.last);
-        let jobs = self.facts.jobs.iter();
-        jobs.filter(move |job| {
-            job.kind == kind && job.subject == *subject && job.slot == Some(last)
-        })
+        let jobs = self.basis.jobs(self.kind, self.subject);
+        jobs.filter(|job| job.slot == Some(self.last))
     }
 
-    /// The turn: when it may begin, and what for. `failed` runs for the last time of the schedule
-    /// are known.
+    /// The jobs for it that ended and did something. One that claims success counts, too: where
+    /// nothing else shows that success, it would be repeated for ever.
+    fn tried(&self) -> Tried {
+        let mut tried = Tried::default();
+        for job in self.jobs() {
+            match job.outcome {
+                Some(outcome) if !outcome.is_void() => {
+                    let interrupted = outcome == JobOutcome::Interrupted;
+                    tried.note(self.basis.end_of(job), interrupted);
+                }
+                _ => {}
+            }
+        }
+        tried
+    }
+
+    /// The turn: when it may begin, and what for. After the last attempt, and where a further one
+    /// would not begin before the next time of the schedule, that is the next one.
     fn turn(
         &self,
         done: bool,
-        failed: u32,
+        tried: &Tried,
         reason: &str,
         usual: Option<u64>,
     ) -> Option<(Timestamp, Due)> {
@@ -189,94 +257,85 @@ impl<'a> Slot<'a> {
             usual,
         };
         let free = |at| window::free_from(&self.when.not_during, at);
-        if done || failed >= self.when.retry.attempts {
-            let (begin, slot) = self.next?;
-            let reason = format!("scheduled for {slot}");
-            return Some((free(begin)?, due(slot, 1, reason)));
+        if !done && tried.count < self.when.retry.attempts {
+            let at = free(self.earliest(tried))?;
+            let attempt = tried.count + 1;
+            let reason = match attempt {
+                1 => reason.to_owned(),
+                attempt => format!("attempt {attempt} for {}", self.last),
+            };
+            if self.next.is_none_or(|(next, _)| at < next) {
+                return Some((at, due(self.last, attempt, reason)));
+            }
         }
-        let mut at = self.begin.max(self.facts.now);
-        let mut why = reason.to_owned();
-        if failed > 0 {
-            at = at.max(self.again(failed));
-            why = format!("attempt {} for {}", failed + 1, self.last);
-        }
-        if let Some(busy) = self
-            .jobs()
-            .filter(|job| job.outcome == Some(JobOutcome::Busy))
-            .last()
-        {
-            at = at.max(later(busy.finished.unwrap_or(busy.started), BUSY_SECONDS));
-        }
-        Some((free(at)?, due(self.last, failed + 1, why)))
+        let (begin, slot) = self.next?;
+        Some((free(begin)?, due(slot, 1, format!("scheduled for {slot}"))))
     }
 
-    /// The time of the next attempt after so many that failed.
-    fn again(&self, failed: u32) -> Timestamp {
-        let ended = |job: &&Job| job.outcome.is_some_and(JobOutcome::is_failure);
-        let Some(newest) = self.jobs().filter(ended).last() else {
-            return self.facts.now;
-        };
+    /// When the last time of the schedule may be tried at the earliest.
+    fn earliest(&self, tried: &Tried) -> Timestamp {
+        let mut at = self.begin.max(self.basis.facts.now);
         // A run that was killed says nothing against another one.
-        if newest.outcome == Some(JobOutcome::Interrupted) {
-            return self.facts.now;
+        if let Some((ended, false)) = tried.newest {
+            let wait = i64::try_from(self.when.retry.wait.seconds).unwrap_or(i64::MAX);
+            let doublings = tried.count.saturating_sub(1).min(20);
+            at = at.max(later(ended, wait.saturating_mul(1 << doublings)));
         }
-        let wait = i64::try_from(self.when.retry.wait.seconds).unwrap_or(i64::MAX);
-        let wait = wait.saturating_mul(1_i64 << (failed - 1).min(20));
-        later(newest.finished.unwrap_or(newest.started), wait)
-    }
-
-    /// Number of failed jobs for the last time of the schedule.
-    fn failures(&self) -> u32 {
-        let failed = self
-            .jobs()
-            .filter(|job| job.outcome.is_some_and(JobOutcome::is_failure));
-        u32::try_from(failed.count()).unwrap_or(u32::MAX)
+        let in_vain =
+            |job: &&Job| matches!(job.outcome, Some(JobOutcome::Busy | JobOutcome::NotDue));
+        if let Some(job) = self.jobs().filter(in_vain).last() {
+            at = at.max(later(self.basis.end_of(job), BUSY_SECONDS));
+        }
+        at
     }
 }
 
-fn later(time: Timestamp, seconds: i64) -> Timestamp {
+/// A time so many seconds later; the last or first of all times where there is none.
+pub(super) fn later(time: Timestamp, seconds: i64) -> Timestamp {
     let second = time.as_second().saturating_add(seconds);
-    Timestamp::from_second(second).unwrap_or(time)
+    Timestamp::from_second(second).unwrap_or(match seconds < 0 {
+        true => Timestamp::MIN,
+        false => Timestamp::MAX,
+    })
 }
 
-fn backup(facts: &Facts, terms: Terms, plan: &PlanFacts) -> Option<(Timestamp, Due)> {
-    let slot = Slot::find(facts, terms, &plan.when, JobKind::Backup, &plan.name)?;
-    let set_aside = before_jump(facts, &plan.name);
-    let of_plan = || facts.points.iter().filter(|point| point.plan == plan.name);
-    let done = of_plan().any(|point| {
-        point.counts && point.id.time() >= slot.last && !set_aside.contains(&point.id)
+fn backup(basis: &Basis<'_>, plan: &PlanFacts) -> Option<(Timestamp, Due)> {
+    let slot = Slot::find(basis, &plan.when, JobKind::Backup, &plan.name)?;
+    let of_plan = || {
+        let points = basis.facts.points.iter();
+        points.filter(|point| point.plan == plan.name)
+    };
+    let is_fresh = |point: &&Point| !basis.set_aside.contains(&point.id);
+    // The points are in order. A clock that is set back by a second makes one older than the time
+    // it was taken for.
+    let points = &basis.facts.points;
+    let since = points.partition_point(|point| point.id.time() < slot.last);
+    let is_of_slot = |place: usize, point: &Point| place >= since || point.slot == Some(slot.last);
+    let mut of_slot = points.iter().enumerate();
+    let done = of_slot.any(|(place, point)| {
+        let is_whole = point.plan == plan.name && point.counts && is_fresh(&point);
+        is_whole && is_of_slot(place, point)
     });
-    let noted: BTreeSet<&PointId> = slot.jobs().filter_map(|job| job.point.as_ref()).collect();
-    // Attempts of another host, or of one whose history is gone.
-    let elsewhere = of_plan().filter(|point| {
-        let fell_short = point.outcome != Outcome::Complete;
-        fell_short && point.slot == Some(slot.last) && !noted.contains(&point.id)
-    });
-    let failed = slot.failures().saturating_add(count(elsewhere));
+    let mut tried = slot.tried();
+    // Attempts of another host, or of one whose history is gone. One that was killed here may have
+    // left a point that it could not note.
+    let noted_here = |point: &Point| {
+        slot.jobs().any(|job| {
+            let end = job.finished.unwrap_or(basis.facts.now);
+            let began_within = (job.started..=end).contains(&point.id.time());
+            job.point.as_ref() == Some(&point.id) || began_within
+        })
+    };
+    for point in of_plan().filter(is_fresh) {
+        if !point.counts && point.slot == Some(slot.last) && !noted_here(point) {
+            tried.note(point.finished, false);
+        }
+    }
     let reason = match of_plan().any(|point| point.counts) {
         true => format!("scheduled for {}", slot.last),
         false => "it never ran".to_owned(),
     };
-    slot.turn(done, failed, &reason, usual_backup(of_plan()))
-}
-
-/// Points that this host took before its clock was set back. They do not show that a time of the
-/// schedule was kept, for it comes a second time.
-fn before_jump<'a>(facts: &'a Facts, plan: &Name) -> BTreeSet<&'a PointId> {
-    let jobs: Vec<&Job> = facts
-        .jobs
-        .iter()
-        .filter(|job| job.kind == JobKind::Backup && job.subject == *plan)
-        .collect();
-    let jump = jobs
-        .iter()
-        .rposition(|job| is_ahead(job.started, facts.now));
-    let before = jobs.iter().take(jump.map_or(0, |place| place + 1));
-    before.filter_map(|job| job.point.as_ref()).collect()
-}
-
-fn count<T>(items: impl Iterator<Item = T>) -> u32 {
-    u32::try_from(items.count()).unwrap_or(u32::MAX)
+    slot.turn(done, &tried, &reason, usual_backup(of_plan()))
 }
 
 pub(super) fn usual_backup<'a>(points: impl Iterator<Item = &'a Point>) -> Option<u64> {
@@ -293,7 +352,7 @@ fn usual(durations: impl Iterator<Item = u64>) -> Option<u64> {
     median(all.into_iter().rev().take(USUAL_OF).collect())
 }
 
-fn usual_job(facts: &Facts, kind: JobKind, subject: &Name) -> Option<u64> {
+pub(super) fn usual_job(facts: &Facts, kind: JobKind, subject: &Name) -> Option<u64> {
     let jobs = facts.jobs.iter();
     let ended = jobs.filter(|job| {
         let whole = matches!(job.outcome, Some(JobOutcome::Done | JobOutcome::NotProved));
@@ -302,41 +361,12 @@ fn usual_job(facts: &Facts, kind: JobKind, subject: &Name) -> Option<u64> {
     usual(ended.filter_map(Job::seconds))
 }
 
-/// Puts something off that would still run when the next backup is due, unless it would find no gap
-/// at all that is long enough: then it runs beside.
-fn give_way(
-    facts: &Facts,
-    backups: &[(Timestamp, Due)],
-    (at, due): (Timestamp, Due),
-) -> (Timestamp, Due) {
-    let begin = at.max(facts.now);
-    let usual = i64::try_from(due.usual.unwrap_or(0)).unwrap_or(i64::MAX);
-    let next = backups.iter().filter(|(time, _)| *time > begin);
-    let Some((next, backup)) = next.min_by_key(|(time, _)| *time) else {
-        return (at, due);
-    };
-    let gap = facts
-        .plans
-        .iter()
-        .find(|plan| plan.name == backup.subject)
-        .and_then(|plan| plan.when.schedule())
-        .map_or(0, |schedule| {
-            i64::try_from(schedule.gap_max().seconds).unwrap_or(i64::MAX)
-        });
-    let length = i64::try_from(backup.usual.unwrap_or(0)).unwrap_or(0);
-    let fits_before = later(begin, usual) <= *next;
-    let fits_in_a_gap = usual.saturating_add(length) < gap;
-    match !fits_before && fits_in_a_gap {
-        true => (later(*next, length + 1), due),
-        false => (at, due),
-    }
-}
-
-fn drills(facts: &Facts, terms: Terms, backups: &[(Timestamp, Due)]) -> Vec<(Timestamp, Due)> {
+fn drills(basis: &Basis<'_>, backups: &Backups<'_>) -> Vec<(Timestamp, Due)> {
+    let facts = basis.facts;
     let mut turns = Vec::new();
     for drill in &facts.drills {
         let has_point = |plan: &Name| facts.points.iter().any(|p| p.plan == *plan && p.counts);
-        let Some(slot) = Slot::find(facts, terms, &drill.when, JobKind::Drill, &drill.name) else {
+        let Some(slot) = Slot::find(basis, &drill.when, JobKind::Drill, &drill.name) else {
             continue;
         };
         // Before there is a point, there is nothing to rehearse.
@@ -349,8 +379,14 @@ fn drills(facts: &Facts, terms: Terms, backups: &[(Timestamp, Due)]) -> Vec<(Tim
         };
         let since = || of_drill().filter(|record| record.finished >= slot.last);
         let done = since().any(|record| decides(record.outcome));
-        let undecided = count(since().filter(|record| record.outcome == Verdict::Unverifiable));
-        let failed = slot.failures().max(undecided);
+        let mut undecided = Tried::default();
+        for record in since().filter(|record| record.outcome == Verdict::Unverifiable) {
+            undecided.note(record.finished, false);
+        }
+        // A job here and its record are one attempt.
+        let mut tried = slot.tried();
+        tried.count = tried.count.max(undecided.count);
+        tried.newest = tried.newest.max(undecided.newest);
         let reason = match of_drill().any(|record| decides(record.outcome)) {
             true => format!("scheduled for {}", slot.last),
             false => "it never ran".to_owned(),
@@ -361,8 +397,8 @@ fn drills(facts: &Facts, terms: Terms, backups: &[(Timestamp, Due)]) -> Vec<(Tim
                 let seconds = record.finished.as_second() - record.started.as_second();
                 u64::try_from(seconds).unwrap_or(0)
             });
-        let turn = slot.turn(done, failed, &reason, usual(durations));
-        turns.extend(turn.map(|turn| give_way(facts, backups, turn)));
+        let turn = slot.turn(done, &tried, &reason, usual(durations));
+        turns.extend(turn.map(|turn| give_way(basis, backups, &drill.when, turn)));
     }
     turns
 }
@@ -375,111 +411,69 @@ pub(super) fn decides(outcome: Verdict) -> bool {
     )
 }
 
-fn verifications(
-    facts: &Facts,
-    terms: Terms,
-    backups: &[(Timestamp, Due)],
-) -> Vec<(Timestamp, Due)> {
+fn verifications(basis: &Basis<'_>, backups: &Backups<'_>) -> Vec<(Timestamp, Due)> {
+    let facts = basis.facts;
     let mut turns = Vec::new();
-    let Some(newest) = facts.points.iter().rev().find(|point| point.counts) else {
+    // Before there is a point, there is nothing to read.
+    if !facts.points.iter().any(|point| point.counts) {
         return turns;
-    };
+    }
     for verify in &facts.verifications {
-        let Some(slot) = Slot::find(facts, terms, &verify.when, JobKind::Verify, &verify.name)
-        else {
+        let Some(slot) = Slot::find(basis, &verify.when, JobKind::Verify, &verify.name) else {
             continue;
         };
-        let own = || {
-            let jobs = facts.jobs.iter();
-            jobs.filter(|job| job.kind == JobKind::Verify && job.subject == verify.name)
-        };
-        let ahead = |job: &&Job| is_ahead(job.started, facts.now);
-        let decided =
-            |job: &Job| matches!(job.outcome, Some(JobOutcome::Done | JobOutcome::NotProved));
-        // Where no history reaches back that far, a point that was taken since shows that a run was
-        // here.
+        let own = || basis.jobs(JobKind::Verify, &verify.name);
         let remembered =
             facts.jobs.iter().any(|job| job.created < slot.last) || own().next().is_some();
-        let done = match remembered {
-            true => own()
-                .filter(|job| !ahead(job))
-                .any(|job| decided(job) && job.started >= slot.last),
-            false => newest.id.time() >= slot.last,
+        let known = match remembered {
+            true => Known::from_jobs(own(), slot.last),
+            false => Known::from_points(facts, slot.last),
         };
         let reason = format!("scheduled for {}", slot.last);
         let usual = usual_job(facts, JobKind::Verify, &verify.name);
-        let turn = slot.turn(done, slot.failures(), &reason, usual);
-        turns.extend(turn.map(|turn| give_way(facts, backups, turn)));
-    }
-    turns
-}
-
-/// Stores that missed copies. A copy that a store held once is not given to it again: somebody took
-/// it away. Nor are copies older than the oldest that it holds of the plan, which its owner may no
-/// longer want there.
-fn heals(facts: &Facts) -> Vec<(Timestamp, Due)> {
-    if !facts.heal {
-        return Vec::new();
-    }
-    let mut turns = Vec::new();
-    for store in facts.stores.iter().filter(|store| store.error.is_none()) {
-        let name = &store.name;
-        let lacked: Vec<&Point> = facts
-            .points
-            .iter()
-            .filter(|point| point.counts && point.missed.contains(name))
-            .filter(|point| {
-                let oldest = facts
-                    .points
-                    .iter()
-                    .find(|p| p.plan == point.plan && p.stores.contains(name));
-                oldest.is_none_or(|oldest| oldest.id < point.id)
-            })
-            .collect();
-        let Some(newest) = lacked.last() else {
+        let done = known == Known::Done;
+        let Some((mut at, due)) = slot.turn(done, &slot.tried(), &reason, usual) else {
             continue;
         };
-        let jobs: Vec<&Job> = facts
-            .jobs
-            .iter()
-            .filter(|job| job.kind == JobKind::Copy && job.subject == *name)
-            .filter(|job| job.started.as_second() - facts.now.as_second() <= AHEAD_SECONDS_MAX)
-            .collect();
-        let at = next_heal(facts, &jobs, newest);
-        let count = lacked.len();
-        turns.push((
-            at,
-            Due {
-                kind: JobKind::Copy,
-                subject: name.clone(),
-                slot: None,
-                attempt: 1,
-                reason: match count {
-                    1 => "the store lacks a point".to_owned(),
-                    count => format!("the store lacks {count} points"),
-                },
-                points: lacked.into_iter().map(|point| point.id.clone()).collect(),
-                usual: usual_job(facts, JobKind::Copy, name),
-            },
-        ));
+        if known == Known::WithNextBackup && due.slot == Some(slot.last) {
+            at = backups.first_end(facts.now).unwrap_or(at).max(at);
+        }
+        turns.push(give_way(basis, backups, &verify.when, (at, due)));
     }
     turns
 }
 
-fn next_heal(facts: &Facts, jobs: &[&Job], newest: &Point) -> Timestamp {
-    let Some((last, at)) = jobs.last().and_then(|job| Some((job, job.finished?))) else {
-        return facts.now;
-    };
-    let failed = |job: &&&Job| job.outcome != Some(JobOutcome::Done);
-    let failures = jobs.iter().rev().take_while(failed).count();
-    let wait = match failures {
-        // Copies that came since are new.
-        0 if newest.id.time() > last.started => 0,
-        0 => HEAL_AGAIN_SECONDS,
-        failures => {
-            let doublings = u32::try_from(failures - 1).unwrap_or(u32::MAX).min(20);
-            HEAL_SECONDS_MAX.min(HEAL_SECONDS_MIN << doublings)
+/// What is known of a verification for a time of the schedule.
+#[derive(PartialEq)]
+enum Known {
+    Done,
+    Open,
+    /// Nobody will remember that it was done, unless a backup that was taken before it shows that.
+    WithNextBackup,
+}
+
+impl Known {
+    fn from_jobs<'a>(mut jobs: impl Iterator<Item = &'a Job>, last: Timestamp) -> Self {
+        let done = jobs.any(|job| {
+            let decided = matches!(job.outcome, Some(JobOutcome::Done | JobOutcome::NotProved));
+            decided && job.started >= last
+        });
+        match done {
+            true => Known::Done,
+            false => Known::Open,
         }
-    };
-    later(at, wait)
+    }
+
+    /// Where no history reaches back that far, as with a runner that is thrown away after each run:
+    /// the run that takes the first point since verifies, too. Later runs see that point.
+    fn from_points(facts: &Facts, last: Timestamp) -> Self {
+        let mut points = facts.points.iter();
+        let first = points.find(|point| point.counts && point.id.time() >= last);
+        let mut jobs = facts.jobs.iter();
+        match first {
+            Some(first) if jobs.any(|job| job.point.as_ref() == Some(&first.id)) => Known::Open,
+            Some(_) => Known::Done,
+            None => Known::WithNextBackup,
+        }
+    }
 }

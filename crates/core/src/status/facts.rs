@@ -3,9 +3,11 @@
 use crate::clock::is_ahead;
 use crate::config::{Config, When};
 use crate::context::Context;
+use crate::copies::PointCopy;
 use crate::error::{Error, Result};
 use crate::evidence::{self, Activity, Listed, Record, Verdict};
 use crate::history::Job;
+use crate::host::host;
 use crate::name::Name;
 use crate::point::{Manifest, Outcome, PointId, TriggeredBy};
 use crate::span::Span;
@@ -143,7 +145,9 @@ impl Facts {
     pub fn of(context: &Context, survey: &Survey, listed: &[Listed], jobs: Vec<Job>) -> Self {
         let config = &context.config;
         let now = context.clock.now();
-        let points = points(context, survey);
+        let points = points(survey, now, &|copy| {
+            copy.check_trust(&context.trusted).is_ok()
+        });
         let (plans, drills, rpo, rto) = match context.is_cold() {
             true => promised(survey),
             false => configured(config),
@@ -157,10 +161,6 @@ impl Facts {
             when: verify.when.clone(),
             max_age: verify.max_age,
         });
-        // A record that is dated in the future would count as new for ever.
-        let believed = listed
-            .iter()
-            .filter(|l| l.distrust.is_none() && !is_ahead(l.record.finished, now));
         Facts {
             now,
             app: config.app.name.clone(),
@@ -172,8 +172,8 @@ impl Facts {
             verifications: verifications.collect(),
             stores: stores.collect(),
             points,
-            records: believed.map(|listed| proved(&listed.record)).collect(),
-            jobs,
+            records: records(listed, now),
+            jobs: jobs_of(jobs, &host()),
             heal: config.run.heal,
         }
     }
@@ -246,8 +246,28 @@ fn promised(survey: &Survey) -> Promised {
     (plans, drills.into_values().collect(), rpo, rto)
 }
 
-/// The points of the stores, the oldest first.
-fn points(context: &Context, survey: &Survey) -> Vec<Point> {
+/// The jobs without those that another host seems to run: it cannot note their end here. Its lease
+/// keeps two from the same work.
+pub(super) fn jobs_of(mut jobs: Vec<Job>, host: &str) -> Vec<Job> {
+    jobs.retain(|job| job.outcome.is_some() || job.host == host);
+    jobs
+}
+
+/// The records that are believed. One that is dated in the future would count as new for ever.
+pub(super) fn records(listed: &[Listed], now: Timestamp) -> Vec<Proved> {
+    let believed = listed
+        .iter()
+        .filter(|listed| listed.distrust.is_none() && !is_ahead(listed.record.finished, now));
+    believed.map(|listed| proved(&listed.record)).collect()
+}
+
+/// The points of the stores, the oldest first. A copy that is not trusted says nothing of a point of
+/// which there is a trusted one, nor of a time in the schedule.
+pub(super) fn points(
+    survey: &Survey,
+    now: Timestamp,
+    is_trusted: &dyn Fn(&PointCopy) -> bool,
+) -> Vec<Point> {
     let mut lost: BTreeMap<&PointId, BTreeSet<&Name>> = BTreeMap::new();
     for one in &survey.missing {
         lost.entry(&one.copy.manifest.point)
@@ -256,13 +276,15 @@ fn points(context: &Context, survey: &Survey) -> Vec<Point> {
     }
     let mut missed = survey::missing_copies(&survey.copies);
     let mut points: BTreeMap<PointId, Point> = BTreeMap::new();
-    for (store, copy) in &survey.copies {
-        let manifest = &copy.manifest;
-        let counts = manifest.lacks().is_none()
+    let copies = survey.copies.iter();
+    let copies = copies.map(|(store, copy)| (store, &copy.manifest, is_trusted(copy)));
+    let (trusted, others): (Vec<_>, Vec<_>) = copies.partition(|(_, _, trusted)| *trusted);
+    for (store, manifest, trusted) in trusted.into_iter().chain(others) {
+        let counts = trusted
+            && manifest.lacks().is_none()
             && !manifest.safety
-            && !is_ahead(manifest.point.time(), context.clock.now())
-            && !survey.disowned.contains(&manifest.point)
-            && copy.check_trust(&context.trusted).is_ok();
+            && !is_ahead(manifest.point.time(), now)
+            && !survey.disowned.contains(&manifest.point);
         let id = &manifest.point;
         let point = points.entry(id.clone()).or_insert_with(|| {
             let lost = lost
@@ -280,7 +302,7 @@ fn points(context: &Context, survey: &Survey) -> Vec<Point> {
                 finished: manifest.finished,
                 slot: manifest
                     .trigger
-                    .filter(|trigger| trigger.by == TriggeredBy::Schedule)
+                    .filter(|trigger| trusted && trigger.by == TriggeredBy::Schedule)
                     .and_then(|trigger| trigger.slot),
                 stores: Vec::new(),
                 missed,

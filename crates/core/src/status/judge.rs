@@ -235,7 +235,8 @@ impl Status {
     /// overdue, and that more than a store that did not answer.
     pub fn exit(&self) -> Exit {
         let failed = |drill: &DrillStatus| drill.standing == DrillStanding::Failed;
-        if self.drills.iter().any(failed) {
+        let damaged = |verify: &VerifyStatus| verify.outcome == Some(JobOutcome::NotProved);
+        if self.drills.iter().any(failed) || self.verifications.iter().any(damaged) {
             return Exit::NotProved;
         }
         let overdue = self.plans.iter().any(|plan| plan.freshness.is_overdue())
@@ -255,7 +256,10 @@ impl Status {
 /// Computes the status.
 pub fn judge(facts: &Facts, terms: Terms) -> Status {
     let agenda = agenda(facts, terms);
-    let limits = limits(&facts.plans, facts.rpo);
+    let limits = limits(&facts.plans, facts.rpo, |plan| {
+        let points = facts.points.iter();
+        usual_backup(points.filter(|point| point.plan == *plan)).unwrap_or(0)
+    });
     let stores = facts.stores.iter().map(|store| {
         let held = facts
             .points
@@ -390,7 +394,12 @@ fn failing(
         told && job.kind == kind && job.subject == *subject
     })?;
     let (outcome, at) = (last.outcome?, last.finished?);
-    let failed = outcome != JobOutcome::Done && success.is_none_or(|success| success <= at);
+    // The end of a job that was interrupted is noted later, by the next run.
+    let since = match outcome {
+        JobOutcome::Interrupted => last.started,
+        _ => at,
+    };
+    let failed = outcome != JobOutcome::Done && success.is_none_or(|success| success <= since);
     failed.then(|| LastJob {
         job: last.id.clone(),
         outcome,
@@ -458,8 +467,11 @@ fn verify_status(facts: &Facts, agenda: &Agenda, verify: &VerifyFacts) -> Verify
         decided && job.kind == JobKind::Verify && job.subject == verify.name
     });
     let at = last.and_then(|job| job.finished);
+    // One that is not noted is overdue once there are points that old, and a history.
     let oldest = facts.points.iter().find(|point| point.counts);
-    let since = at.or(oldest.map(|point| point.id.time()));
+    let history = facts.jobs.first().map(|job| job.created);
+    let unnoted = || Some(oldest?.id.time().max(history?));
+    let since = at.or_else(unnoted);
     let waited = since.map(|since| age(facts, since));
     VerifyStatus {
         verify: verify.name.clone(),

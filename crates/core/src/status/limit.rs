@@ -14,7 +14,7 @@ const GRACE_SECONDS_MIN: u64 = 3600;
 pub enum LimitOf {
     /// The recovery point objective, `app.rpo`.
     Objective,
-    /// The schedule of the plan, with some time for a run that is late.
+    /// The schedule of the plan, with the usual duration and some time for a run that is late.
     Schedule,
 }
 
@@ -27,10 +27,15 @@ pub struct Limit {
     pub of: LimitOf,
 }
 
-/// The limit of each plan. A plan answers for the objective if no other plan captures one of its
-/// sources more often, or if its schedule alone would meet it; it answers for its schedule
-/// otherwise. A plan without a schedule answers for the sources that no plan with one has.
-pub(super) fn limits(plans: &[PlanFacts], rpo: Option<Span>) -> BTreeMap<Name, Limit> {
+/// The limit of each plan; `usual` is the usual duration of its runs in seconds. A plan answers for
+/// the objective if no other plan captures one of its sources more often, or if its schedule alone
+/// would meet it; it answers for its schedule otherwise. A plan without a schedule answers for the
+/// sources that no plan with one has.
+pub(super) fn limits(
+    plans: &[PlanFacts],
+    rpo: Option<Span>,
+    usual: impl Fn(&Name) -> u64,
+) -> BTreeMap<Name, Limit> {
     let gaps: Vec<(&PlanFacts, Option<u64>)> = plans
         .iter()
         .map(|plan| (plan, plan.when.gap_max().map(|gap| gap.seconds)))
@@ -58,7 +63,9 @@ pub(super) fn limits(plans: &[PlanFacts], rpo: Option<Span>) -> BTreeMap<Name, L
             gap < limit.seconds || plan.sources.iter().any(|source| closest(source, gap))
         };
         objective.filter(answers).or(Some(Limit {
-            seconds: gap.saturating_add(GRACE_SECONDS_MIN.max(gap / 4)),
+            seconds: gap
+                .saturating_add(usual(&plan.name))
+                .saturating_add(GRACE_SECONDS_MIN.max(gap / 4)),
             of: LimitOf::Schedule,
         }))
     };

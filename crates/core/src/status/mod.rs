@@ -8,6 +8,8 @@ mod aged;
 mod cover;
 mod due;
 mod facts;
+mod gap;
+mod heal;
 mod judge;
 mod limit;
 mod metrics;
