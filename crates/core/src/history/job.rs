@@ -153,6 +153,9 @@ pub struct Job {
     pub slot: Option<Timestamp>,
     /// Why it runs.
     pub reason: String,
+    /// True if somebody called it: what is due by itself does not follow from it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub called: bool,
     /// The how-manieth run for this time of the schedule, from 1.
     pub attempt: u32,
     /// When it began to wait for its turn.

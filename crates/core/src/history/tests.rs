@@ -19,6 +19,7 @@ fn job(clock: &Clock) -> Job {
         subject: Name::own("hourly"),
         slot: Some(clock.now()),
         reason: "scheduled".into(),
+        called: false,
         attempt: 1,
         created: clock.now(),
         started: clock.now(),

@@ -52,6 +52,7 @@ pub fn record<T>(
         subject.clone(),
         format!("called by {}", author()),
     );
+    job.called = true;
     let begun = history.begin(&mut job, &context.clock);
     if let Err(error) = &begun {
         warn(&format!("this run is not noted: {error}"));
@@ -81,6 +82,7 @@ fn new(context: &Context, kind: JobKind, subject: Name, reason: String) -> Job {
         subject,
         slot: None,
         reason,
+        called: false,
         attempt: 1,
         created: now,
         started: now,

@@ -87,11 +87,29 @@ pub fn agenda(facts: &Facts, terms: Terms) -> Agenda {
     });
     let (mut now, later): (Vec<_>, Vec<_>) =
         turns.into_iter().partition(|(at, _)| *at <= facts.now);
-    now.sort_by(|(_, a), (_, b)| (a.kind, a.slot, &a.subject).cmp(&(b.kind, b.slot, &b.subject)));
+    // Whoever waits longest comes first: where there is more to do than time, none is left out.
+    now.sort_by_cached_key(|(_, due)| {
+        let begun = last_begun(facts, due.kind, &due.subject);
+        (due.kind, begun, due.slot, due.subject.clone())
+    });
     Agenda {
         now: now.into_iter().map(|(_, due)| due).collect(),
         later,
     }
+}
+
+/// When something of this subject was begun last, as far as is known here.
+fn last_begun(facts: &Facts, kind: JobKind, subject: &Name) -> Option<Timestamp> {
+    let of_subject = facts.jobs.iter().filter(|job| {
+        let whole = job.outcome.is_none_or(|outcome| !outcome.is_void());
+        whole && job.kind == kind && job.subject == *subject
+    });
+    let points = facts
+        .points
+        .iter()
+        .filter(|point| kind == JobKind::Backup && point.plan == *subject && point.counts);
+    let newest = points.map(|point| point.started).max();
+    newest.max(of_subject.map(|job| job.started).max())
 }
 
 fn is_running(facts: &Facts, kind: JobKind, subject: &Name) -> bool {
@@ -133,14 +151,19 @@ impl<'a> Basis<'a> {
         }
     }
 
-    /// The jobs of a kind about a subject, the oldest first.
+    /// The jobs of a kind about a subject, the oldest first. A verification or a copy that somebody
+    /// called may have been of something else.
     pub(super) fn jobs<'s>(
         &'s self,
         kind: JobKind,
         subject: &'s str,
     ) -> impl DoubleEndedIterator<Item = &'a Job> + 's {
         let jobs = self.jobs.iter().copied();
-        jobs.filter(move |job| job.kind == kind && job.subject == *subject)
+        let own = move |job: &&Job| {
+            let is_of = !job.called || matches!(kind, JobKind::Backup | JobKind::Drill);
+            is_of && job.kind == kind && job.subject == *subject
+        };
+        jobs.filter(own)
     }
 
     /// When a job ended. The end of one during which the clock was wrong is unknown: its beginning.

@@ -464,7 +464,7 @@ fn verify_status(facts: &Facts, agenda: &Agenda, verify: &VerifyFacts) -> Verify
     let mut jobs = facts.jobs.iter().rev();
     let last = jobs.find(|job| {
         let decided = matches!(job.outcome, Some(JobOutcome::Done | JobOutcome::NotProved));
-        decided && job.kind == JobKind::Verify && job.subject == verify.name
+        decided && !job.called && job.kind == JobKind::Verify && job.subject == verify.name
     });
     let at = last.and_then(|job| job.finished);
     // One that is not noted is overdue once there are points that old, and a history.

@@ -182,6 +182,7 @@ fn job(kind: JobKind, subject: &str, slot: &str, started: &str, outcome: JobOutc
         subject: name(subject),
         slot: (!slot.is_empty()).then(|| at(slot)),
         reason: String::new(),
+        called: false,
         attempt: 1,
         created: started,
         started,

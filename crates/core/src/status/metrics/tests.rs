@@ -54,6 +54,7 @@ fn job(kind: JobKind, minute: u32, outcome: Option<JobOutcome>) -> Job {
         subject: Name::own("hourly"),
         slot: None,
         reason: "a test".into(),
+        called: false,
         attempt: 1,
         created: at,
         started: at,

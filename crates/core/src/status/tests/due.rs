@@ -97,10 +97,26 @@ fn backups_come_first_and_among_them_the_one_that_waited_longest() {
     assert_eq!(
         now(&facts),
         [
-            "backup p 20T06:00 #1",
+            // These two never ran.
             "backup a 20T06:30 #1",
             "backup c 20T06:30 #1",
+            "backup p 20T06:00 #1",
             "drill weekly 20T03:00 #1",
+        ]
+    );
+    // What began last comes last, however old its time of the schedule is: where there is more to do
+    // than time, each has its turn.
+    facts.jobs = vec![
+        job(JobKind::Backup, "c", "20T05:30", "20T05:31", JobOutcome::Failed),
+        job(JobKind::Backup, "a", "20T05:30", "20T05:32", JobOutcome::Failed),
+    ];
+    let begun: Vec<String> = now(&facts).into_iter().take(3).collect();
+    assert_eq!(
+        begun,
+        [
+            "backup p 20T06:00 #1",
+            "backup c 20T06:30 #1",
+            "backup a 20T06:30 #1",
         ]
     );
 }
