@@ -91,7 +91,7 @@ pub fn put_details(store: &OpenStore, details: &Details) -> Result<StoredDetails
         key,
         bytes: tally.bytes,
         sha256: tally.sha256,
-        encrypt: sealing.encrypt_name().map(str::to_owned),
+        encrypt: sealing.encrypt_name().map(Into::into),
         openpgp_signer: sealing.signed_by(),
         version,
     })
