@@ -337,7 +337,7 @@ impl Copying<'_> {
             details,
             signer: context.state.signer.id().to_string(),
             evidence: heads.clone(),
-            ..manifest.clone()
+            ..(**manifest).clone()
         };
         let about = About {
             point: &manifest.point,
