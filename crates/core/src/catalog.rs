@@ -4,22 +4,24 @@
 //!
 //! Rows are keyed by a store's location, so that a store name that is given another place does not
 //! show the points of the old one. A catalog that cannot be read is replaced.
+//!
+//! It remembers that a signature fits a manifest, and which key made it, so that this is computed
+//! once. It never remembers that a key is trusted: that is asked anew in every run.
 
 mod details;
 pub mod memory;
 mod records;
+mod sync;
 
 pub use memory::Lost;
 pub use records::{HeldRecord, StoredRecord};
 
-use crate::copies::{self, PointCopy};
+use crate::copies::{Fit, PointCopy, StoredManifest};
 use crate::digest::hex;
 use crate::error::{Code, Error, Result};
 use crate::point::{Manifest, PointId};
-use crate::stores::OpenStore;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Row, TransactionBehavior, params};
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
@@ -30,7 +32,15 @@ const PREVIOUS_MAX: usize = 200;
 const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS manifest (
         location TEXT NOT NULL, point TEXT NOT NULL, bytes BLOB NOT NULL, signature TEXT,
+        PRIMARY KEY (location, point));
+    CREATE TABLE IF NOT EXISTS fit (
+        location TEXT NOT NULL, point TEXT NOT NULL, digest TEXT NOT NULL, key TEXT NOT NULL,
         PRIMARY KEY (location, point));";
+
+const COPIES: &str = "
+    SELECT m.point, m.bytes, m.signature, f.digest, f.key
+    FROM manifest m LEFT JOIN fit f ON f.location = m.location AND f.point = m.point
+    WHERE m.location = ?1 ORDER BY m.point";
 
 /// The index of what the stores hold.
 pub struct Catalog {
@@ -72,42 +82,51 @@ impl Catalog {
         work(&mut *self.connection()?).map_err(|error| failed(&self.path, &error))
     }
 
-    /// Notes a copy of a point that this host committed.
-    pub fn note(&self, location: &str, copy: &PointCopy) -> Result<()> {
-        self.remember(location, copy)?;
-        self.index(location, copy)
+    /// Runs `work` in one transaction: all of it is written, or nothing.
+    fn write(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<()>) -> Result<()> {
+        self.run(|c| {
+            let transaction = c.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            work(&transaction)?;
+            transaction.commit()
+        })
     }
 
-    fn index(&self, location: &str, copy: &PointCopy) -> Result<()> {
-        self.run(|c| {
-            c.execute(
-                "INSERT OR REPLACE INTO manifest VALUES (?1, ?2, ?3, ?4)",
-                params![
-                    location,
-                    copy.manifest.point.as_str(),
-                    copy.bytes,
-                    copy.signature
-                ],
-            )
-        })?;
-        Ok(())
+    /// Notes a copy of a point that this host committed.
+    pub fn note(&self, location: &str, stored: &StoredManifest, copy: &PointCopy) -> Result<()> {
+        self.write(|c| {
+            index(c, location, stored, copy)?;
+            memory::remember(c, location, &copy.manifest.point)
+        })
     }
 
     /// Noted copies of a store, by ascending point.
     pub fn copies(&self, location: &str) -> Result<Vec<PointCopy>> {
-        let rows: Vec<(String, Vec<u8>, Option<String>)> = self.run(|c| {
-            c.prepare(
-                "SELECT point, bytes, signature FROM manifest WHERE location = ?1 ORDER BY point",
-            )?
-            .query_map([location], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?
-            .collect()
+        let mut unknown = Vec::new();
+        let copies = self.run(|c| {
+            let mut statement = c.prepare(COPIES)?;
+            let mut rows = statement.query([location])?;
+            let mut copies = Vec::new();
+            while let Some(row) = rows.next()? {
+                let (stored, known) = noted(row)?;
+                let point = PointId::parse(&row.get::<_, String>(0)?);
+                let parsed = point.map(|p| stored.parse_knowing(location, &p, known.as_ref()));
+                let Some(Ok(copy)) = parsed else {
+                    continue;
+                };
+                let fit = stored.fit(&copy).filter(|fit| known.as_ref() != Some(fit));
+                unknown.extend(fit.map(|fit| (copy.manifest.point.clone(), fit)));
+                copies.push(copy);
+            }
+            Ok(copies)
         })?;
-        Ok(rows
-            .into_iter()
-            .filter_map(|(point, bytes, signature)| {
-                copies::parse(location, &PointId::parse(&point)?, bytes, signature).ok()
-            })
-            .collect())
+        if !unknown.is_empty() {
+            // Notes of an older version. What cannot be noted is computed again.
+            let _ = self.write(|c| {
+                let mut fits = unknown.iter();
+                fits.try_for_each(|(point, fit)| note_fit(c, location, point, fit))
+            });
+        }
+        Ok(copies)
     }
 
     /// SHA-256, hex, of the manifest of the plan's previous point, as far as the store's points are
@@ -173,76 +192,57 @@ impl Catalog {
         })
     }
 
-    /// Updates the notes of a store: one list call, and a read of each manifest that is new or has
-    /// another size. Returns its copies, and the errors of manifests that could not be read.
-    pub fn sync(&self, store: &OpenStore) -> Result<(Vec<PointCopy>, Vec<Error>)> {
-        let Synced { copies, errors } = self.sync_points(store, false)?;
-        Ok((
-            copies.into_values().collect(),
-            errors.into_values().collect(),
-        ))
-    }
-
-    /// Updates as [`Catalog::sync`] does and returns the copies by point; `rescan` reads every
-    /// manifest.
-    pub(crate) fn sync_points(&self, store: &OpenStore, rescan: bool) -> Result<Synced> {
-        let location = store.store.location();
-        let listed = copies::list(store)?;
-        let noted = self.copies(&location)?.into_iter();
-        let noted: BTreeMap<PointId, PointCopy> =
-            noted.map(|c| (c.manifest.point.clone(), c)).collect();
-        // A copy that is gone stays in the memory.
-        let gone = noted.keys().filter(|point| !listed.contains_key(point));
-        for point in gone.clone() {
-            self.drop_note(&location, point)?;
-        }
-        if gone.count() > 0 {
-            self.drop_details()?;
-        }
-        let mut errors = BTreeMap::new();
-        for (point, sizes) in &listed {
-            if !rescan && noted.get(point).is_some_and(|copy| sizes.fit(copy)) {
-                continue;
-            }
-            match copies::read(store, point) {
-                Ok(copy) => self.index(&location, &copy)?,
-                Err(error) => {
-                    if shows_loss(&error) {
-                        self.drop_note(&location, point)?;
-                    }
-                    errors.insert(point.clone(), error);
+    /// Drops the notes of points that a store does not hold.
+    fn drop_notes<'a>(
+        &self,
+        location: &str,
+        points: impl IntoIterator<Item = &'a PointId>,
+    ) -> Result<()> {
+        self.write(|c| {
+            for point in points {
+                for table in ["manifest", "fit"] {
+                    let statement =
+                        format!("DELETE FROM {table} WHERE location = ?1 AND point = ?2");
+                    c.prepare_cached(&statement)?
+                        .execute(params![location, point.as_str()])?;
                 }
             }
-        }
-        let copies = self.copies(&location)?.into_iter();
-        Ok(Synced {
-            copies: copies.map(|c| (c.manifest.point.clone(), c)).collect(),
-            errors,
+            Ok(())
         })
     }
+}
 
-    fn drop_note(&self, location: &str, point: &PointId) -> Result<()> {
-        let statement = "DELETE FROM manifest WHERE location = ?1 AND point = ?2";
-        let values = params![location, point.as_str()];
-        self.run(|c| c.execute(statement, values).map(drop))
+/// A row of [`COPIES`]: what is noted of a manifest, and whether its signature is known to fit.
+fn noted(row: &Row<'_>) -> rusqlite::Result<(StoredManifest, Option<Fit>)> {
+    let stored = StoredManifest {
+        bytes: row.get(1)?,
+        signature: row.get(2)?,
+    };
+    let (digest, key): (Option<String>, Option<String>) = (row.get(3)?, row.get(4)?);
+    let fit = digest.zip(key).map(|(digest, key)| Fit { digest, key });
+    Ok((stored, fit))
+}
+
+fn index(
+    c: &Connection,
+    location: &str,
+    stored: &StoredManifest,
+    copy: &PointCopy,
+) -> rusqlite::Result<()> {
+    let point = &copy.manifest.point;
+    let values = params![location, point.as_str(), stored.bytes, stored.signature];
+    c.prepare_cached("INSERT OR REPLACE INTO manifest VALUES (?1, ?2, ?3, ?4)")?
+        .execute(values)?;
+    match stored.fit(copy) {
+        Some(fit) => note_fit(c, location, point, &fit),
+        None => Ok(()),
     }
 }
 
-/// Content of a store that could be listed.
-pub(crate) struct Synced {
-    pub(crate) copies: BTreeMap<PointId, PointCopy>,
-    /// Errors of manifests that exist and could not be read. The copy of such a point is the one
-    /// noted before.
-    pub(crate) errors: BTreeMap<PointId, Error>,
-}
-
-/// Returns whether an error shows that a document is gone or changed, rather than that the store
-/// could not be read.
-fn shows_loss(error: &Error) -> bool {
-    matches!(
-        error.code,
-        Code::ObjectMissing | Code::ObjectDamaged | Code::Untrusted
-    )
+fn note_fit(c: &Connection, location: &str, point: &PointId, fit: &Fit) -> rusqlite::Result<()> {
+    c.prepare_cached("INSERT OR REPLACE INTO fit VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![location, point.as_str(), fit.digest, fit.key])
+        .map(drop)
 }
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
@@ -270,3 +270,6 @@ fn failed(path: &Path, error: &rusqlite::Error) -> Error {
         .cause(error)
         .hint("check the disk and the permissions; the catalog may be deleted, it is rebuilt from the stores")
 }
+
+#[cfg(test)]
+mod tests;

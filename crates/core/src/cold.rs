@@ -14,7 +14,6 @@ use crate::name::Name;
 use crate::observe::Reporter;
 use crate::point::{OnlyPartial, PointId, Selector};
 use crate::scratch;
-use crate::sign;
 use crate::stores::Stores;
 use crate::survey::{self, Survey};
 use std::collections::BTreeSet;
@@ -140,11 +139,7 @@ fn no_trusted_signer(given: &Given, context: &Context, point: &PointId) -> Error
         Ok(copy) => copy,
         Err(error) => return error,
     };
-    let signer = copy
-        .signature
-        .as_ref()
-        .and_then(|signature| sign::signer_of(&copy.bytes, signature).ok());
-    let Some(signer) = signer else {
+    let Some(signer) = copy.signer() else {
         // There is no signature, or it does not fit these bytes: trusting a key would not help.
         return match copy.check_trust(&context.trusted) {
             Err(error) => error,

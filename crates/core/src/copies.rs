@@ -9,7 +9,7 @@ use crate::document::to_json;
 use crate::error::{Code, Error, Result};
 use crate::name::StoredKey;
 use crate::point::{Details, Manifest, POINTS_PREFIX, PointId, manifest_key};
-use crate::sign::{Signer, TrustedSigners};
+use crate::sign::{PublicKey, Signed, Signer, SignerId, TrustedSigners};
 use crate::snapshot;
 use crate::stores::OpenStore;
 use lifeboat_store::{ObjectInfo, PutOptions, StoreError};
@@ -26,12 +26,11 @@ const BUFFER_BYTES: usize = 64 << 10;
 /// One store's copy of a point, as its manifest describes it.
 #[derive(Debug, Clone)]
 pub struct PointCopy {
-    /// The manifest.
-    pub manifest: Manifest,
-    /// The manifest's exact bytes, which the signature covers.
-    pub bytes: Vec<u8>,
-    /// The signature beside it, if there was one.
-    pub signature: Option<String>,
+    /// The manifest, in a box, since lists of very many copies are moved about.
+    pub manifest: Box<Manifest>,
+    sha256: String,
+    sizes: Sizes,
+    signed: Signed,
 }
 
 impl PointCopy {
@@ -45,15 +44,101 @@ impl PointCopy {
             ),
             ..error
         };
-        let Some(signature) = &self.signature else {
-            return Err(about(Error::new(Code::Untrusted, "it has no signature")
-                .hint("use another copy (--store); if there is none, check how it was lost before you trust this one")));
+        let key = match &self.signed {
+            Signed::By(key) => key,
+            Signed::Wrong(error) => return Err(about(error.clone())),
+            Signed::Not => {
+                return Err(about(Error::new(Code::Untrusted, "it has no signature")
+                    .hint("use another copy (--store); if there is none, check how it was lost before you trust this one")));
+            }
         };
         let at = self.manifest.finished;
-        trusted
-            .verify(&self.manifest.app, &self.bytes, signature, at)
-            .map_err(about)?;
+        trusted.check(&self.manifest.app, key, at).map_err(about)?;
         Ok(())
+    }
+
+    /// The signer whose signature fits; `None` if none does. Trust is checked elsewhere.
+    pub fn signer(&self) -> Option<SignerId> {
+        match &self.signed {
+            Signed::By(key) => Some(key.id()),
+            Signed::Not | Signed::Wrong(_) => None,
+        }
+    }
+}
+
+/// A manifest and the signature beside it, byte for byte as a store holds them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredManifest {
+    /// The bytes of the manifest, which the signature covers.
+    pub bytes: Vec<u8>,
+    /// The signature, if there is one.
+    pub signature: Option<String>,
+}
+
+impl StoredManifest {
+    /// Parses the manifest, checks that it is the one of `point`, and checks the signature. A
+    /// signature that is missing or wrong is no error here: see [`PointCopy::check_trust`].
+    pub fn parse(&self, store: &str, point: &PointId) -> Result<PointCopy> {
+        self.parse_knowing(store, point, None)
+    }
+
+    /// Parses as [`StoredManifest::parse`] does, but does not check the signature again if `fit`
+    /// is about these bytes and this signature.
+    pub(crate) fn parse_knowing(
+        &self,
+        store: &str,
+        point: &PointId,
+        fit: Option<&Fit>,
+    ) -> Result<PointCopy> {
+        let manifest = parse(store, point, &self.bytes)?;
+        let sha256 = sha256_hex(&self.bytes);
+        let signature = self.signature.as_deref();
+        let key = fit
+            .filter(|fit| signature.is_some_and(|s| fit.digest == Fit::digest(&sha256, s)))
+            .and_then(|fit| PublicKey::parse(&fit.key).ok());
+        Ok(PointCopy {
+            manifest: Box::new(manifest),
+            sha256,
+            sizes: self.sizes(),
+            signed: match key {
+                Some(key) => Signed::By(key),
+                None => Signed::check(&self.bytes, signature),
+            },
+        })
+    }
+
+    /// The fact that the signature fits, if it does.
+    pub(crate) fn fit(&self, copy: &PointCopy) -> Option<Fit> {
+        let (Signed::By(key), Some(signature)) = (&copy.signed, &self.signature) else {
+            return None;
+        };
+        Some(Fit {
+            digest: Fit::digest(&copy.sha256, signature),
+            key: key.to_openssh(),
+        })
+    }
+
+    fn sizes(&self) -> Sizes {
+        Sizes {
+            manifest: self.bytes.len() as u64,
+            signature: self.signature.as_ref().map(|text| text.len() as u64),
+        }
+    }
+}
+
+/// The fact that a signature fits a manifest. It holds whoever is trusted, for these bytes and this
+/// signature only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Fit {
+    /// SHA-256 of both, hex.
+    pub digest: String,
+    /// The key that signed: `ssh-ed25519 AAAA…`.
+    pub key: String,
+}
+
+impl Fit {
+    fn digest(sha256: &str, signature: &str) -> String {
+        sha256_hex(format!("{sha256} {signature}").as_bytes())
     }
 }
 
@@ -92,8 +177,8 @@ pub fn read_optional(store: &OpenStore, key: &str) -> Result<Option<Vec<u8>>> {
     }
 }
 
-/// Sizes of a manifest and its signature in a listing, in bytes.
-#[derive(Debug, Clone, Copy, Default)]
+/// Sizes of a manifest and its signature, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sizes {
     manifest: u64,
     signature: Option<u64>,
@@ -102,8 +187,7 @@ pub struct Sizes {
 impl Sizes {
     /// Returns whether a copy has these sizes; if not, the store now holds a different one.
     pub fn fit(&self, copy: &PointCopy) -> bool {
-        let signature = copy.signature.as_ref().map(|text| text.len() as u64);
-        self.manifest == copy.bytes.len() as u64 && self.signature == signature
+        *self == copy.sizes
     }
 }
 
@@ -137,20 +221,57 @@ pub fn ids(objects: &[ObjectInfo]) -> Vec<PointId> {
 
 /// Reads the manifest of a point and its signature.
 pub fn read(store: &OpenStore, point: &PointId) -> Result<PointCopy> {
+    read_stored(store, point)?.parse(&store.name, point)
+}
+
+fn read_stored(store: &OpenStore, point: &PointId) -> Result<StoredManifest> {
     let key = manifest_key(point);
-    let bytes = read_object(store, &key, DOCUMENT_BYTES_MAX)?;
-    let signature = read_optional(store, &format!("{key}.sig"))?
-        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-    parse(&store.name, point, bytes, signature)
+    Ok(StoredManifest {
+        bytes: read_object(store, &key, DOCUMENT_BYTES_MAX)?,
+        signature: read_optional(store, &format!("{key}.sig"))?.map(text),
+    })
+}
+
+/// Reads the manifest of a point and its signature, which a listing showed with these sizes: with
+/// one request for each, where [`read`] may need two. What does not fit together then may have
+/// been replaced since the listing, and is read as [`read`] does.
+pub(crate) fn read_listed(
+    store: &OpenStore,
+    point: &PointId,
+    sizes: Sizes,
+) -> Result<(StoredManifest, PointCopy)> {
+    if let Some(stored) = read_parts(store, point, sizes)
+        && let Ok(copy) = stored.parse(&store.name, point)
+        && let Signed::By(_) = copy.signed
+    {
+        return Ok((stored, copy));
+    }
+    let stored = read_stored(store, point)?;
+    let copy = stored.parse(&store.name, point)?;
+    Ok((stored, copy))
+}
+
+fn read_parts(store: &OpenStore, point: &PointId, sizes: Sizes) -> Option<StoredManifest> {
+    let part = |key: &str, bytes: u64| {
+        let mut part = Vec::new();
+        let reader = store.store.open_part(key, 0, bytes).ok()?;
+        let fits = bytes <= DOCUMENT_BYTES_MAX;
+        fits.then(|| reader.take(bytes).read_to_end(&mut part).ok())??;
+        Some(part)
+    };
+    let key = manifest_key(point);
+    Some(StoredManifest {
+        signature: Some(text(part(&format!("{key}.sig"), sizes.signature?)?)),
+        bytes: part(&key, sizes.manifest)?,
+    })
+}
+
+fn text(bytes: Vec<u8>) -> String {
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// Parses the bytes of a manifest and checks that it is the one of `point`.
-pub fn parse(
-    store: &str,
-    point: &PointId,
-    bytes: Vec<u8>,
-    signature: Option<String>,
-) -> Result<PointCopy> {
+fn parse(store: &str, point: &PointId, bytes: &[u8]) -> Result<Manifest> {
     let damaged = |cause: String| {
         Error::new(
             Code::ObjectDamaged,
@@ -159,7 +280,8 @@ pub fn parse(
         .cause(cause)
         .hint("use another copy (--store), and heal this one with `lifeboat copy`")
     };
-    let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|e| damaged(e.to_string()))?;
+    let mut manifest: Manifest =
+        serde_json::from_slice(bytes).map_err(|e| damaged(e.to_string()))?;
     if manifest.schema != 1 {
         return Err(damaged(format!(
             "its schema is {}, this program reads 1",
@@ -177,11 +299,11 @@ pub fn parse(
             "it names {key:?}, which is no key of an object"
         )));
     }
-    Ok(PointCopy {
-        manifest,
-        bytes,
-        signature,
-    })
+    // Very many may be held, and a list grows by more than it needs.
+    manifest.stores.shrink_to_fit();
+    manifest.sources.shrink_to_fit();
+    manifest.artifacts.shrink_to_fit();
+    Ok(manifest)
 }
 
 /// Finds a key that is the path in a snapshot although the object is in none; no store has such a
@@ -314,17 +436,27 @@ fn parse_details(
 }
 
 /// Signs and stores a manifest: the signature first, the manifest last. This is the commit.
-pub fn commit(signer: &Signer, store: &OpenStore, manifest: &Manifest) -> Result<PointCopy> {
+pub fn commit(
+    signer: &Signer,
+    store: &OpenStore,
+    manifest: &Manifest,
+) -> Result<(StoredManifest, PointCopy)> {
     let bytes = to_json(manifest)?;
     let signature = signer.sign(&bytes)?;
     let key = manifest_key(&manifest.point);
     put_bytes(store, &format!("{key}.sig"), signature.as_bytes(), false)?;
     put_bytes(store, &key, &bytes, false)?;
-    Ok(PointCopy {
-        manifest: manifest.clone(),
+    let stored = StoredManifest {
         bytes,
         signature: Some(signature),
-    })
+    };
+    let copy = PointCopy {
+        manifest: Box::new(manifest.clone()),
+        sha256: sha256_hex(&stored.bytes),
+        sizes: stored.sizes(),
+        signed: Signed::By(signer.public()),
+    };
+    Ok((stored, copy))
 }
 
 /// Stores a small object.
@@ -344,5 +476,5 @@ pub fn put_bytes(
 
 /// SHA-256 of a manifest's bytes, hex, as evidence records name it.
 pub fn manifest_sha256(copy: &PointCopy) -> String {
-    sha256_hex(&copy.bytes)
+    copy.sha256.clone()
 }

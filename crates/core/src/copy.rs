@@ -274,7 +274,7 @@ impl Copying<'_> {
         self.artifacts.push(ManifestArtifact {
             key,
             bytes: tally.bytes,
-            compress: "none".to_owned(),
+            compress: "none".into(),
             openpgp_signer: None,
             snapshot: None,
             version: None,
@@ -316,8 +316,8 @@ impl Copying<'_> {
             key,
             bytes,
             sha256: tally.sha256,
-            compress: target.sealing.compress_name().to_owned(),
-            encrypt: target.sealing.encrypt_name().map(str::to_owned),
+            compress: target.sealing.compress_name().into(),
+            encrypt: target.sealing.encrypt_name().map(Into::into),
             openpgp_signer: target.sealing.signed_by(),
             snapshot: None,
             version,
@@ -337,7 +337,7 @@ impl Copying<'_> {
             details,
             signer: context.state.signer.id().to_string(),
             evidence: heads.clone(),
-            ..manifest.clone()
+            ..(**manifest).clone()
         };
         let about = About {
             point: &manifest.point,

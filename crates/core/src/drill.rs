@@ -306,7 +306,7 @@ impl Rehearsal<'_> {
             self.limits
                 .extend(age_limit(point, self.context.clock.now()));
         }
-        let owners = point::owners(fetched_points.iter().map(|f| &f.copy.manifest));
+        let owners = point::owners(fetched_points.iter().map(|f| &*f.copy.manifest));
         let mut restored = Vec::new();
         for fetched in &fetched_points {
             restored.extend(self.bring_back_all(fetched, base.path(), &mut servers, &owners));

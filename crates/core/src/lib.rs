@@ -61,6 +61,7 @@ pub mod secret;
 pub mod servers;
 mod sftp;
 pub mod shell;
+pub mod short;
 pub mod sign;
 pub mod snapshot;
 pub mod source;

@@ -5,6 +5,7 @@
 //! checked cannot be used as a name. A name does not mean that a thing of that name exists.
 
 use crate::error::{Code, Error};
+use crate::short::Short;
 use lifeboat_store::check_key;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -21,14 +22,13 @@ macro_rules! checked_text {
     ($(#[$documentation:meta])* $name:ident, $what:literal, $fits:expr) => {
         $(#[$documentation])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
-        pub struct $name(Cow<'static, str>);
+        #[serde(try_from = "Short", into = "Short")]
+        pub struct $name(Short);
 
         impl $name {
             /// Parses a text; `None` if it breaks the rules.
             pub fn parse(text: &str) -> Option<Self> {
-                let fits: fn(&str) -> bool = $fits;
-                fits(text).then(|| $name(text.to_owned().into()))
+                $name::try_from(Short::from(text)).ok()
             }
 
             /// The text.
@@ -41,14 +41,32 @@ macro_rules! checked_text {
             type Error = String;
 
             fn try_from(text: String) -> Result<Self, String> {
+                $name::try_from(Short::from(text.as_str()))
+            }
+        }
+
+        impl TryFrom<Short> for $name {
+            type Error = String;
+
+            fn try_from(text: Short) -> Result<Self, String> {
                 const WHAT: Refusal = $what;
-                $name::parse(&text).ok_or_else(|| format!("{text:?} {WHAT}"))
+                let fits: fn(&str) -> bool = $fits;
+                match fits(&text) {
+                    true => Ok($name(text)),
+                    false => Err(format!("{text:?} {WHAT}")),
+                }
+            }
+        }
+
+        impl From<$name> for Short {
+            fn from(name: $name) -> Short {
+                name.0
             }
         }
 
         impl From<$name> for String {
             fn from(name: $name) -> String {
-                name.0.into_owned()
+                name.0.as_str().to_owned()
             }
         }
 
@@ -80,19 +98,19 @@ macro_rules! checked_text {
 
         impl PartialEq<str> for $name {
             fn eq(&self, other: &str) -> bool {
-                self.0 == other
+                self.as_str() == other
             }
         }
 
         impl PartialEq<&str> for $name {
             fn eq(&self, other: &&str) -> bool {
-                self.0 == *other
+                self.as_str() == *other
             }
         }
 
         impl PartialEq<String> for $name {
             fn eq(&self, other: &String) -> bool {
-                self.0 == *other
+                self.as_str() == *other
             }
         }
 
@@ -203,14 +221,14 @@ pub(crate) mod or_empty {
 impl Name {
     /// A word that stands in this program and keeps the rules.
     pub(crate) const fn own(text: &'static str) -> Self {
-        Name(Cow::Borrowed(text))
+        Name(Short::own(text))
     }
 }
 
 impl Extension {
     /// A word that stands in this program and keeps the rules.
     pub(crate) const fn own(text: &'static str) -> Self {
-        Extension(Cow::Borrowed(text))
+        Extension(Short::own(text))
     }
 }
 

@@ -280,6 +280,8 @@ fn listed(
     held: Held<'_>,
 ) -> Vec<ListedPoint> {
     let proofs = proofs(context);
+    let captured = context.state.catalog.captured_bytes();
+    let captured = captured.unwrap_or_default();
     let ahead = survey.ahead(context);
     let mut absent = survey::missing_copies(&survey.copies);
     let mut lost = lost(survey, options);
@@ -293,11 +295,10 @@ fn listed(
             .filter(|(_, copy)| copy.check_trust(&context.trusted).is_err())
             .map(|(_, copy)| copy.manifest.signer.clone());
         let distrusted: BTreeSet<String> = distrusted.collect();
-        let details = context.state.catalog.outline(&id).ok().flatten();
         let losses = lost.remove(&id).unwrap_or_default();
         points.push(ListedPoint {
             outcome: first.manifest.outcome.into(),
-            bytes: details.map(|d| d.artifacts.iter().map(|a| a.bytes).sum()),
+            bytes: captured.get(&id).copied(),
             stored_bytes: Some(first.manifest.stored_bytes()),
             stores: copies.iter().map(|(store, _)| store.clone()).collect(),
             missing_copies: absent.remove(&id).unwrap_or_default(),
@@ -464,7 +465,7 @@ pub fn show(context: &Context, selector: &Selector, store: Option<&str>) -> Resu
         }
     };
     Ok(Shown {
-        manifest: fetched.copy.manifest,
+        manifest: *fetched.copy.manifest,
         proof: proofs(context).get(&point).into(),
         copies: held,
         missing_copies: survey::missing_copies(&survey.copies).remove(&point),

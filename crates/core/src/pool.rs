@@ -4,6 +4,7 @@
 //! none is left when the pool is dropped. A job whose thread panicked comes back as an error. Where
 //! no thread can be started, the submitting thread does the job.
 
+use crate::error::{Error, Result};
 use crate::thread;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use std::collections::VecDeque;
@@ -112,6 +113,38 @@ impl<J: Send + 'static> Pool<J> {
     }
 }
 
+/// Does `work` with each item, on at most `workers_max` threads, and passes each result to `take`,
+/// in the order of the items. Ends with the first error of `take`.
+pub(crate) fn each<I: Send + 'static, T: Send + 'static>(
+    workers_max: usize,
+    items: impl IntoIterator<Item = I>,
+    work: impl Fn(I) -> T + Clone + Send + 'static,
+    mut take: impl FnMut(T) -> Result<()>,
+) -> Result<()> {
+    let mut pool = Pool::new(workers_max, move || {
+        let work = work.clone();
+        Box::new(move |(item, result): &mut (Option<I>, Option<T>)| {
+            *result = item.take().map(&work);
+        })
+    });
+    let failed = |error| Error::io("work on several threads failed", &error);
+    let mut items = items.into_iter();
+    loop {
+        let next = match pool.full() {
+            true => None,
+            false => items.next(),
+        };
+        if let Some(item) = next {
+            pool.submit((Some(item), None)).map_err(failed)?;
+            continue;
+        }
+        match pool.next().map_err(failed)? {
+            Some((_, result)) => result.map_or(Ok(()), &mut take)?,
+            None => return Ok(()),
+        }
+    }
+}
+
 fn worker_lost() -> io::Error {
     io::Error::other("a worker thread ended early")
 }
@@ -153,6 +186,28 @@ mod tests {
             results.push(result);
         }
         assert_eq!(results, (0..200).map(|n| n * 2).collect::<Vec<u64>>());
+    }
+
+    #[test]
+    fn each_item_is_worked_on_until_one_is_refused() {
+        let mut results = Vec::new();
+        let work = |n: u64| n * 2;
+        each(4, 0..50, work, |n| {
+            results.push(n);
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(results, (0..50).map(|n| n * 2).collect::<Vec<u64>>());
+        let mut taken = 0;
+        let refused = each(4, 0.., work, |n| {
+            taken += 1;
+            match n {
+                10 => Err(Error::io("refused", &worker_lost())),
+                _ => Ok(()),
+            }
+        });
+        assert!(refused.is_err());
+        assert_eq!(taken, 6);
     }
 
     #[test]

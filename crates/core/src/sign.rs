@@ -214,10 +214,27 @@ fn parse_signature(text: &str) -> Result<SshSig, String> {
     Ok(signature)
 }
 
-/// The signer who made `signature` of exactly these bytes in our namespace. Trust in that signer is
-/// checked elsewhere.
-pub fn signer_of(message: &[u8], signature: &str) -> Result<SignerId> {
-    signed_by(message, signature).map(|key| key.id())
+/// The result of checking the signature beside a document. It does not say whether the signer is
+/// trusted.
+#[derive(Debug, Clone)]
+pub enum Signed {
+    /// The signature fits, and this key made it.
+    By(PublicKey),
+    /// There is no signature.
+    Not,
+    /// The signature does not fit these bytes in our namespace, for this reason.
+    Wrong(Error),
+}
+
+impl Signed {
+    /// Checks `signature` against `message`.
+    pub fn check(message: &[u8], signature: Option<&str>) -> Self {
+        match signature.map(|signature| signed_by(message, signature)) {
+            None => Signed::Not,
+            Some(Ok(key)) => Signed::By(key),
+            Some(Err(error)) => Signed::Wrong(error),
+        }
+    }
 }
 
 /// Checks that `signature` was made of `message` in our namespace, and returns the key that made

@@ -15,6 +15,7 @@ use crate::config::{
 use crate::error::{Code, Error, Fact, Result};
 use crate::name::Name;
 use crate::ownership;
+use crate::pool;
 use crate::secret::{Reference, Scrubber, Secret};
 use crate::sftp::Logins;
 use crate::snapshot::{Deposit, Snapshots};
@@ -25,6 +26,9 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
+
+/// Number of small objects that are read from a remote store at a time, where waiting takes longest.
+const REMOTE_READERS: usize = 16;
 
 /// An open store.
 #[derive(Clone)]
@@ -59,6 +63,14 @@ impl OpenStore {
             ..error
         })?;
         Ok(self.opened.get_or_init(|| identities).clone())
+    }
+
+    /// Number of small objects that are best read at a time.
+    pub(crate) fn readers(&self) -> usize {
+        match self.store.is_remote() {
+            true => REMOTE_READERS,
+            false => pool::workers(),
+        }
     }
 
     /// Its repository. Fails if it has no password for one.

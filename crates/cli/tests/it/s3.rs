@@ -2,7 +2,7 @@
 
 use crate::roundtrip::{SOURCES, same_tree};
 use crate::support::{App, HEAD};
-use lifeboat_testkit::s3::{MotoServer, S3sServer};
+use lifeboat_testkit::s3::{FaultyProxy, MotoServer, S3sServer};
 use serde_json::Value;
 
 /// A bucket on a real server, with a way around the program to what is in it.
@@ -249,4 +249,28 @@ fn a_server_that_is_away_gets_its_copy_later() {
     assert_eq!(report["outcome"], "verified");
     let text = String::from_utf8(bucket.get("lifeboat/restore/crm/test.md")).unwrap();
     assert!(text.contains("s3://backups"), "{text}");
+}
+
+#[test]
+fn an_unknown_point_is_found_with_two_requests_and_a_known_one_with_none() {
+    let server = S3sServer::start();
+    let proxy = FaultyProxy::start(server.address());
+    let app = Bucket::of_s3s(&server, "backups").application("");
+    app.edit(&server.endpoint(), &proxy.endpoint());
+    let point = app.backup();
+    app.forget_state_but_key();
+    let asked = || {
+        proxy.requests();
+        assert_eq!(app.json(&["points"])["points"][0]["point"], point.as_str());
+        let mut asked = proxy.requests();
+        asked.retain(|request| request.contains("/lifeboat/points/"));
+        asked.sort();
+        asked
+    };
+    let key = format!("GET /backups/lifeboat/points/{point}.json");
+    assert_eq!(
+        asked(),
+        [format!("{key} HTTP/1.1"), format!("{key}.sig HTTP/1.1")]
+    );
+    assert_eq!(asked(), [""; 0]);
 }

@@ -9,9 +9,11 @@ use crate::error::{Code, Error, Result};
 use crate::fingerprint::{Entries, Inventory, Proof};
 use crate::point::{Details, PointId};
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+use zstd::bulk::Decompressor;
 
 pub(super) const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS outline (point TEXT PRIMARY KEY, json BLOB NOT NULL);
@@ -21,6 +23,8 @@ pub(super) const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS block (sha256 BLOB PRIMARY KEY, bytes BLOB NOT NULL);";
 
 const HASH_BYTES: usize = 32;
+/// Size of the buffer for outlines; few are larger.
+const OUTLINE_BYTES: usize = 64 << 10;
 /// zstd's default.
 const LEVEL: i32 = 3;
 
@@ -125,6 +129,45 @@ fn parse(outline: &[u8]) -> Option<Details> {
     serde_json::from_slice(&zstd::stream::decode_all(outline).ok()?).ok()
 }
 
+/// The sizes in an outline.
+#[derive(Deserialize)]
+struct Sizes {
+    artifacts: Vec<ArtifactSize>,
+}
+
+#[derive(Deserialize)]
+struct ArtifactSize {
+    bytes: u64,
+}
+
+/// Unpacks many outlines, one after the other: to make a decompressor takes longer than to use it.
+struct Unpacked {
+    decompressor: Decompressor<'static>,
+    json: Vec<u8>,
+}
+
+impl Unpacked {
+    fn new() -> Result<Self> {
+        let failed = |error| Error::io("zstd cannot be used", &error);
+        Ok(Unpacked {
+            decompressor: Decompressor::new().map_err(failed)?,
+            json: Vec::with_capacity(OUTLINE_BYTES),
+        })
+    }
+
+    /// Bytes that were captured, as an outline says.
+    fn captured_bytes(&mut self, outline: &[u8]) -> Option<u64> {
+        self.json.clear();
+        let Unpacked { decompressor, json } = self;
+        if decompressor.decompress_to_buffer(outline, json).is_err() {
+            // Perhaps it is larger than the buffer.
+            *json = zstd::stream::decode_all(outline).ok()?;
+        }
+        let sizes: Sizes = serde_json::from_slice(json).ok()?;
+        Some(sizes.artifacts.iter().map(|a| a.bytes).sum())
+    }
+}
+
 impl Catalog {
     /// Notes the details of a point, so that a host that cannot decrypt its own backups can still
     /// show and copy what it captured.
@@ -145,6 +188,22 @@ impl Catalog {
                 .optional()
         })?;
         Ok(outline.and_then(|outline| parse(&outline)))
+    }
+
+    /// Bytes that were captured for each point whose details were noted here.
+    pub fn captured_bytes(&self) -> Result<BTreeMap<PointId, u64>> {
+        let mut unpacked = Unpacked::new()?;
+        self.run(|c| {
+            let mut statement = c.prepare("SELECT point, json FROM outline")?;
+            let mut rows = statement.query([])?;
+            let mut captured = BTreeMap::new();
+            while let Some(row) = rows.next()? {
+                let point = PointId::parse(row.get_ref(0)?.as_str()?);
+                let bytes = unpacked.captured_bytes(row.get_ref(1)?.as_blob()?);
+                captured.extend(point.zip(bytes));
+            }
+            Ok(captured)
+        })
     }
 
     /// Reads the whole details of a point, if they were noted here.
@@ -378,6 +437,13 @@ mod tests {
         let outline = catalog.outline(&point(3)).unwrap().unwrap();
         assert_eq!(outline.artifacts[1].proof.inventory, Inventory::None);
         assert_eq!(outline.warnings, ["odd"]);
+        let captured = catalog.captured_bytes().unwrap();
+        let bytes = |number| {
+            let artifacts = details(&point(number), number * 1999).artifacts;
+            artifacts.iter().map(|a| a.bytes).sum::<u64>()
+        };
+        assert_eq!(captured.len(), 10);
+        assert_eq!(captured.get(&point(3)), Some(&bytes(3)));
         let proof = catalog.previous_proof("here", "out", "it").unwrap();
         let newest = details(&point(9), 9 * 1999).artifacts.remove(0).proof;
         assert_eq!(proof, newest);
@@ -392,6 +458,25 @@ mod tests {
         catalog.drop_details().unwrap();
         assert_eq!(blocks(&catalog), 0);
         assert_eq!(catalog.outline(&point(1)).unwrap(), None);
+    }
+
+    #[test]
+    fn the_size_of_a_point_with_a_long_outline_is_known_beside_a_damaged_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let catalog = open(directory.path());
+        let mut long = details(&point(0), 1);
+        long.warnings = vec!["odd ".repeat(OUTLINE_BYTES)];
+        for details in [&long, &details(&point(1), 1), &details(&point(2), 1)] {
+            catalog.note_details(details).unwrap();
+        }
+        let damage = "UPDATE outline SET json = x'7b' WHERE point = ?1";
+        catalog
+            .run(|c| c.execute(damage, [point(1).as_str()]))
+            .unwrap();
+        let bytes = long.artifacts.iter().map(|a| a.bytes).sum::<u64>();
+        let captured = catalog.captured_bytes().unwrap();
+        let expected = BTreeMap::from([(point(0), bytes), (point(2), bytes)]);
+        assert_eq!(captured, expected);
     }
 
     #[test]

@@ -4,8 +4,9 @@
 //! operator forgets it. A point can also be disowned: it exists, but is used only when it is named
 //! by its id. Both are known on this host alone, and are lost with the catalog.
 
-use super::{Catalog, Synced, shows_loss};
-use crate::copies::{self, PointCopy};
+use super::Catalog;
+use super::sync::{Synced, shows_loss};
+use crate::copies::{PointCopy, StoredManifest};
 use crate::error::{Code, Error, Result};
 use crate::host::author;
 use crate::name::Name;
@@ -24,6 +25,11 @@ const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS forgotten (
         point TEXT NOT NULL, what TEXT NOT NULL, reason TEXT NOT NULL, author TEXT NOT NULL,
         at TEXT NOT NULL);";
+const CHANGED: &str = "
+    SELECT s.point, s.bytes, s.signature
+    FROM seen s LEFT JOIN manifest m ON m.location = s.location AND m.point = s.point
+    WHERE s.location = ?1 AND (m.bytes IS NOT s.bytes OR m.signature IS NOT s.signature)
+    ORDER BY s.point";
 /// First version of the catalog with a memory.
 const VERSION: i64 = 2;
 
@@ -102,27 +108,22 @@ fn loss(
     Some(Some(Error::new(Code::ObjectDamaged, message)))
 }
 
+/// Remembers the noted copy of a point.
+pub(super) fn remember(c: &Connection, location: &str, point: &PointId) -> rusqlite::Result<()> {
+    see(c, "REPLACE", location, point)
+}
+
+fn see(c: &Connection, conflict: &str, location: &str, point: &PointId) -> rusqlite::Result<()> {
+    let statement = format!(
+        "INSERT OR {conflict} INTO seen SELECT location, point, bytes, signature
+            FROM manifest WHERE location = ?1 AND point = ?2"
+    );
+    c.prepare_cached(&statement)?
+        .execute([location, point.as_str()])
+        .map(drop)
+}
+
 impl Catalog {
-    /// Remembers a copy that this host committed.
-    pub(super) fn remember(&self, location: &str, copy: &PointCopy) -> Result<()> {
-        self.see("REPLACE", location, copy)
-    }
-
-    /// Remembers a copy that was found in a store, unless one is remembered: what the store holds
-    /// later does not replace what it held first.
-    pub(super) fn remember_first(&self, location: &str, copy: &PointCopy) -> Result<()> {
-        self.see("IGNORE", location, copy)
-    }
-
-    fn see(&self, conflict: &str, location: &str, copy: &PointCopy) -> Result<()> {
-        let point = copy.manifest.point.as_str();
-        self.run(|c| {
-            let statement = format!("INSERT OR {conflict} INTO seen VALUES (?1, ?2, ?3, ?4)");
-            let values = params![location, point, copy.bytes, copy.signature];
-            c.execute(&statement, values).map(drop)
-        })
-    }
-
     /// Finds copies that were seen in a store, were trusted, and are lost. Removes what replaced
     /// them from `synced`, and remembers everything else that is there.
     pub(crate) fn lost(
@@ -132,27 +133,15 @@ impl Catalog {
         synced: &mut Synced,
     ) -> Result<Vec<Lost>> {
         let location = store.store.location();
-        let rows: Vec<(String, Vec<u8>, Option<String>)> = self.run(|c| {
-            c.prepare("SELECT point, bytes, signature FROM seen WHERE location = ?1 ORDER BY 1")?
-                .query_map([&location], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?
-                .collect()
-        })?;
         let is_believed = |copy: &PointCopy| copy.check_trust(trusted).is_ok();
-        let (mut lost, mut known) = (Vec::new(), BTreeSet::new());
-        for (point, bytes, signature) in rows {
-            let Some(point) = PointId::parse(&point) else {
-                continue;
-            };
-            known.insert(point.clone());
+        let mut lost = Vec::new();
+        for (point, stored) in self.changed(&location)? {
             let now = synced.copies.get(&point);
-            if now.is_some_and(|now| now.bytes == bytes && now.signature == signature) {
-                continue;
-            }
-            let seen = copies::parse(&store.name, &point, bytes, signature);
+            let seen = stored.parse(&store.name, &point);
             let Some(seen) = seen.ok().filter(is_believed) else {
                 // A copy that is trusted now replaces one that never was.
-                if let Some(now) = now.filter(|now| is_believed(now)) {
-                    self.remember(&location, now)?;
+                if now.is_some_and(is_believed) {
+                    self.write(|c| remember(c, &location, &point))?;
                 }
                 continue;
             };
@@ -170,11 +159,44 @@ impl Catalog {
                 found,
             });
         }
-        let new = synced.copies.iter().filter(|(p, _)| !known.contains(p));
-        for (_, copy) in new {
-            self.remember_first(&location, copy)?;
-        }
+        self.remember_new(&location, synced)?;
         Ok(lost)
+    }
+
+    /// The remembered copies of a store, by ascending point, that are not what is noted of it now.
+    fn changed(&self, location: &str) -> Result<Vec<(PointId, StoredManifest)>> {
+        self.run(|c| {
+            let mut statement = c.prepare(CHANGED)?;
+            let mut rows = statement.query([location])?;
+            let mut changed = Vec::new();
+            while let Some(row) = rows.next()? {
+                let stored = StoredManifest {
+                    bytes: row.get(1)?,
+                    signature: row.get(2)?,
+                };
+                let point = PointId::parse(&row.get::<_, String>(0)?);
+                changed.extend(point.map(|point| (point, stored)));
+            }
+            Ok(changed)
+        })
+    }
+
+    /// Remembers the copies that a store holds, unless one of the same point is remembered: what
+    /// the store holds later does not replace what it held first.
+    fn remember_new(&self, location: &str, synced: &Synced) -> Result<()> {
+        let known: BTreeSet<String> = self.run(|c| {
+            c.prepare("SELECT point FROM seen WHERE location = ?1")?
+                .query_map([location], |r| r.get(0))?
+                .collect()
+        })?;
+        let mut new = synced.copies.keys().filter(|p| !known.contains(p.as_str()));
+        let Some(first) = new.next() else {
+            return Ok(());
+        };
+        self.write(|c| {
+            let mut all = std::iter::once(first).chain(new);
+            all.try_for_each(|point| see(c, "IGNORE", location, point))
+        })
     }
 
     /// The points that were disowned.

@@ -71,34 +71,42 @@ fn has_old_table(connection: &Connection) -> rusqlite::Result<bool> {
     Ok(tables > 0)
 }
 
+fn note_record(c: &Connection, record: &StoredRecord) -> rusqlite::Result<()> {
+    c.execute(
+        "INSERT OR IGNORE INTO record VALUES (?1, ?2, ?3, ?4, ?5)",
+        params![
+            record.sha256,
+            record.signer,
+            i64::try_from(record.sequence).unwrap_or(i64::MAX),
+            record.bytes,
+            record.signature
+        ],
+    )
+    .map(drop)
+}
+
 impl Catalog {
     /// Notes an evidence record.
     pub fn note_record(&self, record: &StoredRecord) -> Result<()> {
-        let sequence = i64::try_from(record.sequence).unwrap_or(i64::MAX);
-        self.run(|c| {
-            c.execute(
-                "INSERT OR IGNORE INTO record VALUES (?1, ?2, ?3, ?4, ?5)",
-                params![
-                    record.sha256,
-                    record.signer,
-                    sequence,
-                    record.bytes,
-                    record.signature
-                ],
-            )
-        })?;
-        Ok(())
+        self.write(|c| note_record(c, record))
     }
 
-    /// Notes that a store holds a record under a key.
-    pub fn note_held(&self, location: &str, key: &str, held: &HeldRecord) -> Result<()> {
-        self.run(|c| {
+    /// Notes an evidence record, and that a store holds it under a key.
+    pub fn note_held(
+        &self,
+        location: &str,
+        key: &str,
+        held: &HeldRecord,
+        record: &StoredRecord,
+    ) -> Result<()> {
+        self.write(|c| {
+            note_record(c, record)?;
             c.execute(
                 "INSERT OR REPLACE INTO record_held VALUES (?1, ?2, ?3, ?4)",
                 params![location, key, held.stamp, held.sha256],
             )
-        })?;
-        Ok(())
+            .map(drop)
+        })
     }
 
     /// Records that a store held when it was last read, by key.

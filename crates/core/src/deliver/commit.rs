@@ -35,12 +35,12 @@ pub(crate) fn commit_copy(
     let mut manifest = draft(artifacts, stored);
     let (catalog, location) = (&context.state.catalog, store.store.location());
     manifest.previous = catalog.previous_of_plan(&location, &manifest);
-    let copy = copies::commit(&context.state.signer, store, &manifest)?;
+    let (stored, copy) = copies::commit(&context.state.signer, store, &manifest)?;
     // The copy is committed, whatever becomes of the index of it, and of its instructions.
     let noted = context
         .state
         .catalog
-        .note(&store.store.location(), &copy)
+        .note(&store.store.location(), &stored, &copy)
         .and_then(|()| context.state.catalog.note_details(details));
     if let Err(error) = noted {
         context.reporter.warn(&error.to_string());
@@ -91,7 +91,7 @@ pub fn put_details(store: &OpenStore, details: &Details) -> Result<StoredDetails
         key,
         bytes: tally.bytes,
         sha256: tally.sha256,
-        encrypt: sealing.encrypt_name().map(str::to_owned),
+        encrypt: sealing.encrypt_name().map(Into::into),
         openpgp_signer: sealing.signed_by(),
         version,
     })

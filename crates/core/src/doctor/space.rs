@@ -21,7 +21,7 @@ pub(super) fn examine(context: &Context, survey: &Survey) -> Vec<Finding> {
             .and_then(|store| store.store.free_bytes());
         let Some(free) = free else { continue };
         let copies = survey.copies.iter().filter(|(store, _)| store == name);
-        let newest = newest(copies.map(|(_, copy)| &copy.manifest));
+        let newest = newest(copies.map(|(_, copy)| &*copy.manifest));
         let taken = newest
             .values()
             .map(|manifest| manifest.stored_bytes())
@@ -36,7 +36,7 @@ pub(super) fn examine(context: &Context, survey: &Survey) -> Vec<Finding> {
     }
     if let Ok(space) = rustix::fs::statvfs(context.state.scratch()) {
         let free = space.f_bavail.saturating_mul(space.f_frsize);
-        let newest = newest(survey.copies.iter().map(|(_, copy)| &copy.manifest));
+        let newest = newest(survey.copies.iter().map(|(_, copy)| &*copy.manifest));
         let clear = |manifest: &&Manifest| {
             let outline = context
                 .state

@@ -13,6 +13,7 @@ use crate::digest::sha256_hex;
 use crate::error::{Error, Result};
 use crate::name::Name;
 use crate::point::PointId;
+use crate::pool;
 use crate::sign::TrustedSigners;
 use crate::stores::OpenStore;
 use lifeboat_store::ObjectInfo;
@@ -205,7 +206,7 @@ fn gather_store(
 ) {
     let location = store.store.location();
     let before = context.state.catalog.held(&location).unwrap_or_default();
-    let mut held = BTreeSet::new();
+    let (mut held, mut new) = (BTreeSet::new(), Vec::new());
     for object in objects {
         if let Some((_, detail)) = detail(store, &object.key) {
             gathered.details.push(detail);
@@ -223,18 +224,26 @@ fn gather_store(
             held.insert(same.sha256.clone());
             continue;
         }
-        let record = match read(store, &object.key) {
-            Ok(Some(record)) => record,
-            Ok(None) => continue,
-            Err(error) => {
-                gathered.unread.push(error);
-                continue;
-            }
-        };
-        held.insert(record.sha256.clone());
-        note(context, &location, &object.key, stamp, &record);
-        gathered.learn(context, record);
+        new.push((object.key, stamp));
     }
+    let reading = store.clone();
+    let read = move |(key, stamp): (String, String)| {
+        let record = read(&reading, &key);
+        (key, stamp, record)
+    };
+    let all = pool::each(store.readers(), new, read, |(key, stamp, record)| {
+        match record {
+            Ok(Some(record)) => {
+                held.insert(record.sha256.clone());
+                note(context, &location, &key, stamp, &record);
+                gathered.learn(context, record);
+            }
+            Ok(None) => {}
+            Err(error) => gathered.unread.push(error),
+        }
+        Ok(())
+    });
+    gathered.unread.extend(all.err());
     gathered.held.insert(store.name.clone(), held);
 }
 
@@ -250,12 +259,8 @@ pub(super) fn note(
         stamp,
         sha256: record.sha256.clone(),
     };
-    let noted = context
-        .state
-        .catalog
-        .note_record(record)
-        .and_then(|()| context.state.catalog.note_held(location, key, &held));
-    if let Err(error) = noted {
+    let catalog = &context.state.catalog;
+    if let Err(error) = catalog.note_held(location, key, &held, record) {
         context.reporter.warn(&error.to_string());
     }
 }

@@ -1,14 +1,15 @@
 //! Ids of restore points: UTC time, then four random hex digits. They sort by time.
 
 use crate::clock::Clock;
+use crate::short::Short;
 use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// `20261120T060000Z-7f3a`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct PointId(String);
+#[serde(try_from = "Short", into = "Short")]
+pub struct PointId(Short);
 
 impl PointId {
     /// A new id for the current time.
@@ -18,7 +19,11 @@ impl PointId {
             .to_zoned(TimeZone::UTC)
             .strftime("%Y%m%dT%H%M%SZ")
             .to_string();
-        PointId(format!("{at}-{:04x}", clock.random() & 0xffff))
+        PointId(
+            format!("{at}-{:04x}", clock.random() & 0xffff)
+                .as_str()
+                .into(),
+        )
     }
 
     /// Returns this id or, if `newest` is of the same second and would sort after it, an id a
@@ -35,7 +40,7 @@ impl PointId {
         };
         let step = 1 + random % u64::from(room.min(256));
         let next = u64::from(u16::MAX - room) + step;
-        PointId(format!("{}-{next:04x}", self.second()))
+        PointId(format!("{}-{next:04x}", self.second()).as_str().into())
     }
 
     /// The part that ids of one second share.
@@ -50,7 +55,7 @@ impl PointId {
             && random
                 .bytes()
                 .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        let id = PointId(text.to_owned());
+        let id = PointId(text.into());
         (hex && time.len() == 16 && id.parse_time().is_some()).then_some(id)
     }
 
@@ -78,17 +83,23 @@ impl fmt::Display for PointId {
     }
 }
 
-impl TryFrom<String> for PointId {
+impl TryFrom<Short> for PointId {
     type Error = String;
 
-    fn try_from(text: String) -> Result<Self, String> {
+    fn try_from(text: Short) -> Result<Self, String> {
         PointId::parse(&text).ok_or_else(|| format!("{text:?} is no restore point id"))
+    }
+}
+
+impl From<PointId> for Short {
+    fn from(id: PointId) -> Short {
+        id.0
     }
 }
 
 impl From<PointId> for String {
     fn from(id: PointId) -> String {
-        id.0
+        id.as_str().to_owned()
     }
 }
 

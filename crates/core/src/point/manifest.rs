@@ -4,6 +4,7 @@ use super::PointId;
 use crate::fingerprint::Proof;
 use crate::kind::StoredKind;
 use crate::name::{Extension, Name, StoredKey};
+use crate::short::Short;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -188,10 +189,10 @@ pub struct ManifestArtifact {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<String>,
     /// `gzip`, `zstd` or `none`.
-    pub compress: String,
+    pub compress: Short,
     /// `age`, `openpgp` or `repository`, or absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub encrypt: Option<String>,
+    pub encrypt: Option<Short>,
     /// Fingerprint of the OpenPGP key that signed inside, if one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub openpgp_signer: Option<String>,
@@ -256,7 +257,7 @@ pub struct StoredDetails {
     pub sha256: String,
     /// `age`, `openpgp` or `repository`, or absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub encrypt: Option<String>,
+    pub encrypt: Option<Short>,
     /// Fingerprint of the OpenPGP key that signed inside, if one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub openpgp_signer: Option<String>,

@@ -171,7 +171,7 @@ impl<'a> Restoring<'a> {
 
     /// Records what of the application is in none of the points.
     pub fn leave_out(&mut self, left_out: Vec<String>) {
-        let owners = point::owners(self.points.iter().map(|p| &p.copy.manifest));
+        let owners = point::owners(self.points.iter().map(|p| &*p.copy.manifest));
         for fetched in self.points {
             let manifest = &fetched.copy.manifest;
             for source in &manifest.sources {

@@ -244,7 +244,7 @@ fn choose(context: &Context, options: &Options) -> Result<Chosen> {
 /// for.
 fn needed<'a>(survey: &Survey, ids: &'a [PointId], sources: &[String]) -> Vec<&'a PointId> {
     let manifest = |id: &PointId| {
-        let mut copies = survey.copies.iter().map(|(_, c)| &c.manifest);
+        let mut copies = survey.copies.iter().map(|(_, c)| &*c.manifest);
         copies.find(|m| m.point == *id)
     };
     let owners = point::owners(ids.iter().filter_map(manifest));
@@ -290,7 +290,7 @@ fn lacks(
 
 /// The sources to restore, each from the newest of the points that hold it.
 fn choose_sources<'a>(points: &'a [Fetched], wanted: &[String]) -> Result<Vec<Wanted<'a>>> {
-    let owners = point::owners(points.iter().map(|p| &p.copy.manifest));
+    let owners = point::owners(points.iter().map(|p| &*p.copy.manifest));
     for name in wanted {
         if !owners.keys().any(|held| held == name.as_str()) {
             let sources = points.iter().flat_map(|p| &p.copy.manifest.sources);

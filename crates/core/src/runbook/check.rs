@@ -187,7 +187,7 @@ impl<'a> Page<'a> {
     /// The manifest of a point that the page names.
     fn manifest(&self, trusted: &TrustedSigners, point: &PointId) -> Result<Manifest> {
         copies::read(self.store, point)
-            .and_then(|copy| copy.check_trust(trusted).map(|()| copy.manifest))
+            .and_then(|copy| copy.check_trust(trusted).map(|()| *copy.manifest))
             .map_err(|error| {
                 let code = match error.code {
                     Code::Untrusted => Code::ObjectDamaged,

@@ -31,7 +31,7 @@ pub fn put(context: &Context, store: &OpenStore, manifest: &Manifest) -> Result<
         let true_date = !is_ahead(m.point.time(), now) && !disowned.contains(&m.point);
         own && !m.safety && true_date && copy.check_trust(&context.trusted).is_ok()
     };
-    let parts = cover(copies.iter().filter(counts).map(|copy| &copy.manifest));
+    let parts = cover(copies.iter().filter(counts).map(|copy| &*copy.manifest));
     if !parts.iter().any(|p| p.manifest.point == manifest.point) {
         return Ok(());
     }

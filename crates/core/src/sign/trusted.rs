@@ -103,13 +103,18 @@ impl TrustedSigners {
         signature: &str,
         at: Timestamp,
     ) -> Result<SignerId> {
-        let key = signed_by(message, signature)?;
+        self.check(principal, &signed_by(message, signature)?, at)
+    }
+
+    /// Checks that a key, whose signature was checked elsewhere, is trusted to sign as `principal`
+    /// at the time `at`, and returns its id. Every failure is [`Code::Untrusted`].
+    pub fn check(&self, principal: &str, key: &PublicKey, at: Timestamp) -> Result<SignerId> {
         let id = key.id();
         if self.vouched.iter().any(|vouched| vouched == id.as_str()) {
             return Ok(id);
         }
         let mut refused = None;
-        for entry in self.entries.iter().filter(|entry| entry.key == key) {
+        for entry in self.entries.iter().filter(|entry| entry.key == *key) {
             match entry.refuses(principal, at) {
                 None => return Ok(id),
                 Some(why) => refused = Some(why),

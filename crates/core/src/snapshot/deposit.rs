@@ -203,13 +203,13 @@ impl Deposit {
             artifact.bytes = added.get(&name).copied().unwrap_or(artifact.bytes);
             artifact.sha256.clone_from(&snapshot);
             artifact.snapshot = Some(snapshot.clone());
-            artifact.encrypt = Some(ENCRYPTION.to_owned());
+            artifact.encrypt = Some(ENCRYPTION.into());
         }
         Ok(StoredDetails {
             key: StoredKey::made(format!("/{OWN}/{DETAILS}"))?,
             bytes,
             sha256: snapshot,
-            encrypt: Some(ENCRYPTION.to_owned()),
+            encrypt: Some(ENCRYPTION.into()),
             openpgp_signer: None,
             version: None,
         })

@@ -39,6 +39,10 @@ const RETRIES_MAX: usize = 6;
 const RETRY_DELAY_MIN: Duration = Duration::from_millis(250);
 const RETRY_DELAY_MAX: Duration = Duration::from_secs(8);
 
+/// The objects requested per page of a listing. Most servers return a thousand at most. For servers
+/// that walk a directory for each page, a listing is feasible only with large pages.
+const PAGE_OBJECTS: u32 = 50_000;
+
 /// The location of a bucket, and how to use it.
 #[derive(Clone)]
 pub struct S3Options {
@@ -307,27 +311,13 @@ impl Store for S3Store {
         if prefix.starts_with('/') || prefix.contains("//") {
             return Ok(Vec::new());
         }
-        let (operator, path) = (self.operator.clone(), prefix.trim().to_owned());
-        let wanted = prefix.to_owned();
-        let answer = runtime::run(self.place.ending.work(), &self.location, async move {
-            let mut lister = operator.lister_with(&path).recursive(true).await?;
-            let mut found = Vec::new();
-            while let Some(entry) = lister.try_next().await? {
-                if found.len() > LISTED_MAX {
-                    break;
-                }
-                // A key that ends in a slash is a folder made by a console, and not an object of
-                // ours.
-                if entry.path().starts_with(&wanted) && !entry.path().ends_with('/') {
-                    found.push(ObjectInfo {
-                        bytes: entry.metadata().content_length(),
-                        modified: modified(entry.metadata()),
-                        key: entry.path().to_owned(),
-                    });
-                }
+        let answer = match self.listed(prefix, Some(PAGE_OBJECTS))? {
+            // Perhaps the server refuses requests for more objects than it returns.
+            Err(error) if matches!(refusal(&error).map(|r| r.status), Some(400 | 501)) => {
+                self.listed(prefix, None)?
             }
-            Ok::<_, opendal::Error>(found)
-        })?;
+            answer => answer,
+        };
         let mut found = answer.map_err(|e| self.unlisted(&e, prefix))?;
         check_listed(found.len(), || self.location.clone())?;
         found.sort_by(|a, b| a.key.as_bytes().cmp(b.key.as_bytes()));
@@ -361,6 +351,39 @@ impl Store for S3Store {
 }
 
 impl S3Store {
+    /// Lists objects as [`Store::list`] does, in the server's order; one more than allowed at most.
+    fn listed(
+        &self,
+        prefix: &str,
+        page_objects: Option<u32>,
+    ) -> Result<Result<Vec<ObjectInfo>, opendal::Error>, StoreError> {
+        let (operator, path) = (self.operator.clone(), prefix.trim().to_owned());
+        let wanted = prefix.to_owned();
+        runtime::run(self.place.ending.work(), &self.location, async move {
+            let mut listing = operator.lister_with(&path).recursive(true);
+            if let Some(objects) = page_objects {
+                listing = listing.limit(usize::try_from(objects).unwrap_or(usize::MAX));
+            }
+            let mut lister = listing.await?;
+            let mut found = Vec::new();
+            while let Some(entry) = lister.try_next().await? {
+                if found.len() > LISTED_MAX {
+                    break;
+                }
+                // A key that ends in a slash is a folder made by a console, and not an object of
+                // ours.
+                if entry.path().starts_with(&wanted) && !entry.path().ends_with('/') {
+                    found.push(ObjectInfo {
+                        bytes: entry.metadata().content_length(),
+                        modified: modified(entry.metadata()),
+                        key: entry.path().to_owned(),
+                    });
+                }
+            }
+            Ok::<_, opendal::Error>(found)
+        })
+    }
+
     fn already_exists(&self, key: &str) -> StoreError {
         StoreError::AlreadyExists {
             location: self.location.clone(),

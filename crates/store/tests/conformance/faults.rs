@@ -92,6 +92,19 @@ fn a_download_that_keeps_breaking_is_an_error_and_not_an_end() {
 }
 
 #[test]
+fn a_server_that_refuses_large_pages_is_listed_in_its_own() {
+    let net = net();
+    put(&net.direct, 3, false).unwrap();
+    let refusal = "<Error><Code>InvalidArgument</Code></Error>".to_owned();
+    let large = Fault::Answer("max-keys=".into(), 400, refusal);
+    net.proxy.set(large, i64::MAX);
+    let listed = net.store.list("").unwrap();
+    let keys: Vec<&str> = listed.iter().map(|object| object.key.as_str()).collect();
+    assert_eq!(keys, ["k"]);
+    assert_eq!(net.proxy.done(), 1);
+}
+
+#[test]
 fn an_object_replaced_while_it_is_read_is_never_mixed() {
     let net = net();
     put(&net.direct, 40 * MIB, false).unwrap();

@@ -10,8 +10,8 @@ pub const FLOORS: &[(&str, &[&str])] = &[
         "words",
         &[
             "exit", "error", "cancel", "thread", "amount", "clock", "compress", "digest",
-            "document", "expect", "host", "explain", "finding", "name", "observe", "percent",
-            "plain", "pool", "process", "shell", "span", "schedule", "window", "kind",
+            "document", "expect", "host", "explain", "finding", "short", "name", "observe",
+            "percent", "plain", "pool", "process", "shell", "span", "schedule", "window", "kind",
         ],
     ),
     (

@@ -4,7 +4,7 @@ use super::{Ask, Bucket, Inner, persist, status, xml};
 use crate::StoreError;
 use crate::s3::refusal::stopped;
 use crate::s3::runtime::within;
-use crate::s3::{runtime, sign};
+use crate::s3::{PAGE_OBJECTS, runtime, sign};
 use http::Method;
 use jiff::Timestamp;
 use std::sync::Arc;
@@ -12,9 +12,6 @@ use tokio::sync::mpsc::{Receiver, channel};
 
 /// The pages that may wait to be used.
 const PAGES_AHEAD: usize = 1;
-/// The objects requested per page. Most servers return a thousand at most. For servers that walk a
-/// directory for each page, a listing is feasible only with large pages.
-const PAGE_OBJECTS: u32 = 50_000;
 
 /// An object in a listing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
