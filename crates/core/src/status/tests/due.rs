@@ -107,8 +107,20 @@ fn backups_come_first_and_among_them_the_one_that_waited_longest() {
     // What began last comes last, however old its time of the schedule is: where there is more to do
     // than time, each has its turn.
     facts.jobs = vec![
-        job(JobKind::Backup, "c", "20T05:30", "20T05:31", JobOutcome::Failed),
-        job(JobKind::Backup, "a", "20T05:30", "20T05:32", JobOutcome::Failed),
+        job(
+            JobKind::Backup,
+            "c",
+            "20T05:30",
+            "20T05:31",
+            JobOutcome::Failed,
+        ),
+        job(
+            JobKind::Backup,
+            "a",
+            "20T05:30",
+            "20T05:32",
+            JobOutcome::Failed,
+        ),
     ];
     let begun: Vec<String> = now(&facts).into_iter().take(3).collect();
     assert_eq!(

@@ -2,7 +2,7 @@
 
 use super::super::facts::{jobs_of, points, records};
 use super::*;
-use crate::copies::PointCopy;
+use crate::copies::StoredManifest;
 use crate::error::{Code, Error};
 use crate::evidence::{Listed, sample};
 use crate::point::Manifest;
@@ -27,14 +27,16 @@ fn manifest(time: &str, change: serde_json::Value) -> Manifest {
     serde_json::from_value(value).unwrap()
 }
 
-/// The points of these copies at 06:30; a copy with a signature is trusted.
+/// The points of these copies at 06:30; each is said to be trusted or not.
 fn seen(copies: Vec<(&str, Manifest, bool)>, disowned: &[PointId]) -> Vec<Point> {
-    let copies = copies.into_iter().map(|(store, manifest, signed)| {
-        let copy = PointCopy {
-            manifest,
-            bytes: Vec::new(),
-            signature: signed.then(String::new),
+    let copies = copies.into_iter().map(|(store, mut manifest, trusted)| {
+        let signer = if trusted { "s" } else { "stranger" };
+        manifest.signer = signer.into();
+        let stored = StoredManifest {
+            bytes: serde_json::to_vec(&manifest).unwrap(),
+            signature: None,
         };
+        let copy = stored.parse(store, &manifest.point).unwrap();
         (name(store), copy)
     });
     let survey = Survey {
@@ -43,7 +45,7 @@ fn seen(copies: Vec<(&str, Manifest, bool)>, disowned: &[PointId]) -> Vec<Point>
         disowned: disowned.iter().cloned().collect(),
         unread: Vec::new(),
     };
-    points(&survey, at("20T06:30"), &|copy| copy.signature.is_some())
+    points(&survey, at("20T06:30"), &|copy| copy.manifest.signer == "s")
 }
 
 #[test]
