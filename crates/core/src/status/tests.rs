@@ -10,6 +10,7 @@ use crate::span::Span;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+mod aged;
 mod clocks;
 mod cover;
 mod drills;

@@ -247,3 +247,51 @@ fn the_file_is_looked_for_where_the_manual_says() {
     );
     assert!(error.cause.unwrap().contains("No such file"));
 }
+
+#[test]
+fn each_file_of_a_directory_is_an_application_with_its_own_state() {
+    let directory = tempfile::tempdir().unwrap();
+    let write = |file: &str, text: &str| {
+        let path = directory.path().join(file);
+        let mut bytes = text.as_bytes();
+        crate::place::write_file(&mut bytes, &path, 0o600).unwrap();
+        path
+    };
+    let of = |app: &str| format!("version = 1\n[app]\nname = \"{app}\"\nstate = \"/srv/state\"\n");
+    let none = Config::load_directory(directory.path()).unwrap_err();
+    assert!(none.message.ends_with("ends in .toml"), "{none}");
+    write("a.toml", &of("crm"));
+    write("b.toml", "version = 1\nthis is no TOML");
+    write("c.toml", &of("crm"));
+    write("d.toml", &of("bot"));
+    write(".hidden.toml", &of("hidden"));
+    write("e.toml.bak", &of("old"));
+    let loaded = Config::load_directory(directory.path()).unwrap();
+    let files: Vec<_> = loaded
+        .iter()
+        .map(|(path, _)| path.file_name().unwrap())
+        .collect();
+    assert_eq!(files, ["a.toml", "b.toml", "c.toml", "d.toml"]);
+    let app = &loaded[0].1.as_ref().unwrap().app;
+    assert_eq!(app.state, Path::new("/srv/state/apps/crm-production"));
+    assert_eq!(app.host_state(), Path::new("/srv/state"));
+    let refused = |place: usize| loaded[place].1.as_ref().unwrap_err().message.clone();
+    assert!(refused(1).contains("b.toml:2:"), "{}", refused(1));
+    assert!(
+        refused(2).contains("crm/production is also the application of"),
+        "{}",
+        refused(2)
+    );
+    assert!(loaded[3].1.is_ok());
+    // Alone, a file has the state that it names, until a runner of several made one below.
+    let alone = Config::load(Some(&directory.path().join("a.toml"))).unwrap();
+    assert_eq!(alone.app.state, Path::new("/srv/state"));
+    assert_eq!(alone.app.shared_state, None);
+    let state = directory.path().join("state");
+    let text = of("crm").replace("/srv/state", state.to_str().unwrap());
+    let path = write("f.toml", &text);
+    std::fs::create_dir_all(state.join("apps/crm-production")).unwrap();
+    let found = Config::load(Some(&path)).unwrap();
+    assert_eq!(found.app.state, state.join("apps/crm-production"));
+    assert_eq!(found.app.host_state(), state);
+}

@@ -183,3 +183,52 @@ impl From<&Job> for RunningDocument {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_one_line_of_json_of_a_known_version() {
+        let parse = |text: &str| Request::parse(text.as_bytes());
+        let request =
+            parse(r#"{"version":1,"command":"cancel","job":"2026","app":"crm"}"#).unwrap();
+        let job = "2026".to_owned();
+        assert_eq!(request.command, Command::Cancel { job });
+        assert!(request.concerns("crm/production") && request.concerns("crm"));
+        assert!(!request.concerns("crm2/production") && !request.concerns("bot/production"));
+        assert_eq!(
+            parse(r#"{"version":1,"command":"status"}"#)
+                .unwrap()
+                .command,
+            Command::Status
+        );
+        for wrong in [
+            "",
+            "status",
+            "{}",
+            r#"{"version":2,"command":"status"}"#,
+            r#"{"version":1,"command":"restore"}"#,
+            r#"{"version":1,"command":"cancel"}"#,
+        ] {
+            let error = parse(wrong).unwrap_err();
+            assert_eq!(error.code, Code::Usage, "{wrong}");
+            assert!(error.hint.is_some(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_answer_is_one_line_with_its_schema() {
+        let line = |answer: Answer| String::from_utf8(answer.line()).unwrap();
+        assert_eq!(
+            line(Answer::done("it stops")),
+            "{\"schema\":1,\"done\":\"it stops\"}\n"
+        );
+        let failed = line(Answer::stopping());
+        assert!(
+            failed.starts_with("{\"schema\":1,\"error\":{\"code\":\"busy\""),
+            "{failed}"
+        );
+        assert_eq!(failed.matches('\n').count(), 1);
+    }
+}

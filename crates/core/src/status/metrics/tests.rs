@@ -203,3 +203,28 @@ fn the_older_format_has_neither_state_sets_nor_units() {
 fn values_of_labels_are_escaped() {
     assert_eq!(escaped("a\\b\"c\nd"), "a\\\\b\\\"c\\nd");
 }
+
+#[test]
+fn metrics_of_several_applications_are_one_document() {
+    let one = metrics(&status(), &[]);
+    let count = |metrics: &Metrics| {
+        metrics
+            .metrics
+            .iter()
+            .map(|m| m.samples.len())
+            .sum::<usize>()
+    };
+    let merged = Metrics::merge(vec![one.clone(), one.clone()]);
+    assert_eq!(merged.metrics.len(), one.metrics.len());
+    assert_eq!(count(&merged), 2 * count(&one));
+    let text = merged.text(Form::OpenMetrics);
+    assert_eq!(
+        text.matches("# TYPE lifeboat_store_points ").count(),
+        1,
+        "{text}"
+    );
+    assert_eq!(
+        Metrics::merge(Vec::new()).text(Form::OpenMetrics),
+        "# EOF\n"
+    );
+}
