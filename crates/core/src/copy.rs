@@ -4,6 +4,7 @@
 //! sealed anew, which needs the decryption key of the store they come from.
 
 use crate::archive::{KeyFields, KeyTemplate, TapReader};
+use crate::cancel;
 use crate::compress::Compress;
 use crate::context::Context;
 use crate::copies::PointCopy;
@@ -122,8 +123,8 @@ pub fn run(
     })
 }
 
-/// Copies these points, each from any other store that holds it. Stops at the first that cannot be
-/// copied; those before it are copied.
+/// Copies these points, each from any other store that holds it. One that cannot be copied does not
+/// hold the others up: its error is in the result. Fails if none could be copied.
 pub fn heal(context: &Context, points: &[PointId], to: &str) -> Result<Copies> {
     let mut all = Copies {
         to: Name::made(to.to_owned())?,
@@ -131,12 +132,17 @@ pub fn heal(context: &Context, points: &[PointId], to: &str) -> Result<Copies> {
         unread: Vec::new(),
     };
     for point in points {
+        cancel::check()?;
         let selector = Selector::Prefix(point.to_string());
-        let copies = run(context, Some(&selector), None, to)?;
-        all.copied.extend(copies.copied);
-        all.unread.extend(copies.unread);
+        match run(context, Some(&selector), None, to) {
+            Ok(copies) => all.copied.extend(copies.copied),
+            Err(error) => all.unread.push(error),
+        }
     }
-    Ok(all)
+    match all.unread.first() {
+        Some(error) if all.copied.is_empty() => Err(error.clone()),
+        _ => Ok(all),
+    }
 }
 
 /// Points that `to` should have and lacks, according to trusted manifests.

@@ -219,7 +219,8 @@ fn metrics_of_several_applications_are_one_document() {
     assert_eq!(count(&merged), 2 * count(&one));
     let text = merged.text(Form::OpenMetrics);
     assert_eq!(
-        text.matches("# TYPE lifeboat_status_timestamp_seconds ").count(),
+        text.matches("# TYPE lifeboat_status_timestamp_seconds ")
+            .count(),
         1,
         "{text}"
     );
