@@ -156,7 +156,7 @@ pub struct Job {
     /// True if somebody called it: what is due by itself does not follow from it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub called: bool,
-    /// The how-manieth run for this time of the schedule, from 1.
+    /// Number of the run for this time of the schedule, from 1.
     pub attempt: u32,
     /// When it began to wait for its turn.
     pub created: Timestamp,

@@ -64,7 +64,7 @@ pub struct DueDocument {
     pub at: Timestamp,
     /// The time in the schedule.
     pub slot: Option<Timestamp>,
-    /// The how-manieth run for it.
+    /// Number of the run for it, from 1.
     pub attempt: u32,
     /// Why it is due.
     pub reason: String,
@@ -100,7 +100,7 @@ pub struct JobDocument {
     pub state: &'static str,
     /// The time in the schedule for which it ran.
     pub slot: Option<Timestamp>,
-    /// The how-manieth run for it.
+    /// Number of the run for it, from 1.
     pub attempt: u32,
     /// Why it ran.
     pub reason: String,

@@ -143,7 +143,8 @@ impl Turn<'_> {
             };
             first = false;
             let agenda = agenda(&facts, self.mode.terms());
-            self.start_all(&context, &facts, &agenda, &mut running, &sender);
+            let unstarted = self.start_all(&context, &facts, &agenda, &mut running, &sender);
+            turned.jobs.extend(unstarted);
             begun.extend(
                 running
                     .iter()
@@ -175,7 +176,7 @@ impl Turn<'_> {
             .wait(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
     }
 
-    /// Starts what may start beside what runs.
+    /// Starts what may start beside what runs. Returns what could not be started.
     fn start_all(
         &self,
         context: &Context,
@@ -183,7 +184,8 @@ impl Turn<'_> {
         agenda: &Agenda,
         running: &mut Vec<Running>,
         sender: &Sender<End>,
-    ) {
+    ) -> Vec<Job> {
+        let mut unstarted = Vec::new();
         for due in &agenda.now {
             let known = |r: &Running| r.due.kind == due.kind && r.due.subject == due.subject;
             if running.iter().any(known) {
@@ -201,13 +203,22 @@ impl Turn<'_> {
                 }
                 // What would never find a gap runs beside.
             }
-            running.extend(self.start(context, due, sender));
+            match self.start(context, due, sender) {
+                Ok(started) => running.push(started),
+                Err(job) => unstarted.push(*job),
+            }
         }
+        unstarted
     }
 
-    /// Starts a job in a thread of its own, with state and stores of its own. `None` if the system has
-    /// no thread for it: then it has failed.
-    fn start(&self, context: &Context, due: &Due, sender: &Sender<End>) -> Option<Running> {
+    /// Starts a job in a thread of its own, with state and stores of its own. If the system has no
+    /// thread for it, it has failed, and is returned as that.
+    fn start(
+        &self,
+        context: &Context,
+        due: &Due,
+        sender: &Sender<End>,
+    ) -> std::result::Result<Running, Box<Job>> {
         let mut job = new(context, due.kind, due.subject.clone(), due.reason.clone());
         job.slot = due.slot;
         job.attempt = due.attempt;
@@ -257,11 +268,8 @@ impl Turn<'_> {
             asked: None,
         };
         match started {
-            Ok(_) => Some(running),
-            Err(error) => {
-                self.finish(running, failed(&error));
-                None
-            }
+            Ok(_) => Ok(running),
+            Err(error) => Err(Box::new(self.finish(running, failed(&error)))),
         }
     }
 
@@ -316,9 +324,9 @@ impl Turn<'_> {
 
     fn finish(&self, running: Running, mut end: Ended) -> Job {
         let Running { mut job, asked, .. } = running;
-        let fell_short = end.outcome.is_failure() || end.outcome == JobOutcome::NotProved;
+        // What it found before stays found.
         if let Some((why, _)) = asked
-            && fell_short
+            && end.outcome.is_failure()
         {
             end.outcome = why;
             end.message = Some(match (why, end.message) {
@@ -353,16 +361,15 @@ fn waits_until(agenda: &Agenda, begun: &BTreeSet<(JobKind, String)>) -> Option<T
     agenda.next().filter(|_| agenda.later.iter().any(is_retry))
 }
 
-/// The job that is to give way to a backup: the first that finds another gap, and did not give way
-/// before.
+/// The job that is to give way to a backup: the first that did not give way since it ran last.
 fn put_off<'r>(facts: &Facts, running: &'r mut [Running]) -> Option<&'r mut Running> {
     let before = |r: &Running| {
-        facts.jobs.iter().any(|job| {
-            job.outcome == Some(JobOutcome::PutOff)
-                && job.kind == r.due.kind
-                && job.subject == r.due.subject
-                && job.slot == r.due.slot
-        })
+        let jobs = facts.jobs.iter().rev();
+        let own = jobs.filter(|job| job.kind == r.due.kind && job.subject == r.due.subject);
+        let mut void = own
+            .filter_map(|job| job.outcome)
+            .take_while(|outcome| outcome.is_void());
+        void.any(|outcome| outcome == JobOutcome::PutOff)
     };
     running.iter_mut().find(|r| !before(r))
 }

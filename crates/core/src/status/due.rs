@@ -36,7 +36,7 @@ pub struct Due {
     pub subject: Name,
     /// The time in the schedule; absent for healing.
     pub slot: Option<Timestamp>,
-    /// The how-manieth run for it, from 1.
+    /// Number of the run for it, from 1.
     pub attempt: u32,
     /// Why it is due.
     pub reason: String,
