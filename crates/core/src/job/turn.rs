@@ -322,19 +322,9 @@ impl Turn<'_> {
         }
     }
 
-    fn finish(&self, running: Running, mut end: Ended) -> Job {
+    fn finish(&self, running: Running, end: Ended) -> Job {
         let Running { mut job, asked, .. } = running;
-        // What it found before stays found.
-        if let Some((why, _)) = asked
-            && end.outcome.is_failure()
-        {
-            end.outcome = why;
-            end.message = Some(match (why, end.message) {
-                (JobOutcome::TimedOut, said) => tell("it took longer than its timeout", said),
-                (JobOutcome::PutOff, _) => "it gave way to a backup".to_owned(),
-                (_, said) => tell("it was asked to end", said),
-            });
-        }
+        let end = asked_to(asked.map(|(why, _)| why), end);
         job.end(self.clock.now(), end);
         if let Err(error) = self.history.note(&job) {
             self.watcher
@@ -342,6 +332,23 @@ impl Turn<'_> {
         }
         self.watcher.ended(&job);
         job
+    }
+}
+
+/// The end of a job that was asked to end for this reason. What it had done or found before stays.
+fn asked_to(why: Option<JobOutcome>, end: Ended) -> Ended {
+    let Some(why) = why.filter(|_| end.outcome.is_failure()) else {
+        return end;
+    };
+    let message = match (why, end.message) {
+        (JobOutcome::TimedOut, said) => tell("it took longer than its timeout", said),
+        (JobOutcome::PutOff, _) => "it gave way to a backup".to_owned(),
+        (_, said) => tell("it was asked to end", said),
+    };
+    Ended {
+        outcome: why,
+        message: Some(message),
+        ..end
     }
 }
 
@@ -363,15 +370,20 @@ fn waits_until(agenda: &Agenda, begun: &BTreeSet<(JobKind, String)>) -> Option<T
 
 /// The job that is to give way to a backup: the first that did not give way since it ran last.
 fn put_off<'r>(facts: &Facts, running: &'r mut [Running]) -> Option<&'r mut Running> {
-    let before = |r: &Running| {
-        let jobs = facts.jobs.iter().rev();
-        let own = jobs.filter(|job| job.kind == r.due.kind && job.subject == r.due.subject);
-        let mut void = own
-            .filter_map(|job| job.outcome)
-            .take_while(|outcome| outcome.is_void());
-        void.any(|outcome| outcome == JobOutcome::PutOff)
-    };
-    running.iter_mut().find(|r| !before(r))
+    let mut running = running.iter_mut();
+    running.find(|r| !gave_way(&facts.jobs, r.due.kind, &r.due.subject))
+}
+
+/// Returns whether something gave way to a backup since it ran last.
+fn gave_way(jobs: &[Job], kind: JobKind, subject: &str) -> bool {
+    let own = jobs
+        .iter()
+        .rev()
+        .filter(|job| job.kind == kind && job.subject == *subject);
+    let mut since = own
+        .filter_map(|job| job.outcome)
+        .take_while(|outcome| outcome.is_void());
+    since.any(|outcome| outcome == JobOutcome::PutOff)
 }
 
 impl Running {
