@@ -19,6 +19,7 @@ use crate::secret::Scrubber;
 use crate::shell::quote;
 use crate::snapshot;
 use crate::source::{self, CaptureContext};
+use crate::status;
 use crate::stores::OpenStore;
 use crate::survey::{self, Survey};
 use crate::transport::resolve;
@@ -42,8 +43,7 @@ pub fn examine(context: &Context) -> Vec<Finding> {
             let ahead = survey.ahead(context);
             findings.extend(posture::clock_findings(context.clock.now(), &ahead));
             findings.extend(
-                survey
-                    .overdue(context)
+                status::overdue(context, &survey)
                     .into_iter()
                     .map(|(plan, text)| Finding {
                         hint: Some(format!(

@@ -17,6 +17,7 @@ use crate::point::{
     Details, DetailsArtifact, Manifest, OnlyPartial, Outcome, PointId, Selector, Skipped,
 };
 use crate::runbook;
+use crate::status;
 use crate::survey::{self, Survey, survey};
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
@@ -226,7 +227,7 @@ fn overdue(context: &Context, survey: &Survey, options: &Options) -> Vec<Overdue
     if context.is_cold() || options.store.is_some() {
         return Vec::new();
     }
-    let overdue = survey.overdue(context).into_iter();
+    let overdue = status::overdue(context, survey).into_iter();
     overdue
         .filter(|(plan, _)| options.is_of_plan(plan))
         .map(|(plan, why)| OverduePlan { plan, why })

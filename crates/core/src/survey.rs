@@ -7,7 +7,6 @@ use crate::context::Context;
 use crate::copies::PointCopy;
 use crate::error::{Code, Error, Result};
 use crate::name::Name;
-use crate::objective;
 use crate::point::{Manifest, PointId};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -70,27 +69,6 @@ impl Survey {
                 && copy.check_trust(&context.trusted).is_ok()
         });
         ahead.map(|(_, c)| c.manifest.point.clone()).collect()
-    }
-
-    /// The plans of the configuration whose newest complete point is older than the objective, each
-    /// with a message.
-    pub fn overdue(&self, context: &Context) -> Vec<(Name, String)> {
-        let now = context.clock.now();
-        let plans = context.config.plan.keys();
-        let mut newest: BTreeMap<Name, Option<PointId>> =
-            plans.map(|plan| (plan.clone(), None)).collect();
-        for (_, copy) in &self.copies {
-            let manifest = &copy.manifest;
-            let counts = manifest.lacks().is_none()
-                && !manifest.safety
-                && !is_ahead(manifest.point.time(), now)
-                && !self.disowned.contains(&manifest.point)
-                && copy.check_trust(&context.trusted).is_ok();
-            if let (true, Some(known)) = (counts, newest.get_mut(&manifest.plan)) {
-                *known = known.take().max(Some(manifest.point.clone()));
-            }
-        }
-        objective::overdue(&newest, context.config.app.rpo, now)
     }
 
     /// The hint for a copy that is missing in a store.

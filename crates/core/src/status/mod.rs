@@ -13,6 +13,7 @@ mod heal;
 mod judge;
 mod limit;
 mod metrics;
+mod overdue;
 
 pub use cover::{Covered, Gate, gate};
 pub use due::{Agenda, Due, Terms, agenda};
@@ -23,6 +24,7 @@ pub use judge::{
 };
 pub use limit::{Limit, LimitOf};
 pub use metrics::{Form, Metric, MetricKind, Metrics, Sample, metrics};
+pub use overdue::overdue;
 
 #[cfg(test)]
 mod tests;

@@ -20,6 +20,7 @@ mod gap;
 mod heal;
 mod judge;
 mod limit;
+mod overdue;
 mod property;
 mod retry;
 mod simulator;
