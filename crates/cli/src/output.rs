@@ -8,7 +8,7 @@
 use anstream::AutoStream;
 use comfy_table::{ContentArrangement, Table, presets};
 use jiff::Timestamp;
-pub use lifeboat_core::amount::bytes;
+pub use lifeboat_core::amount::{bytes, count};
 use lifeboat_core::document::{Document, Failure};
 use lifeboat_core::{Code, Error, Exit, Result};
 use serde::Serialize;
@@ -210,16 +210,6 @@ pub fn age(at: Timestamp, now: Timestamp) -> String {
         60..3600 => format!("{} min", seconds / 60),
         3600..86_400 => format!("{} h", seconds / 3600),
         86_400.. => format!("{} d", seconds / 86_400),
-    }
-}
-
-/// A number of things, for people: `1 file`, `2 entries`.
-pub fn count(number: impl TryInto<u64>, what: &str) -> String {
-    let number = number.try_into().unwrap_or(u64::MAX);
-    match (number, what.strip_suffix('y')) {
-        (1, _) => format!("1 {what}"),
-        (_, Some(stem)) => format!("{number} {stem}ies"),
-        (_, None) => format!("{number} {what}s"),
     }
 }
 

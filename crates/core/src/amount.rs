@@ -18,6 +18,16 @@ pub fn bytes(count: u64) -> String {
     )
 }
 
+/// A number of things, for people: `1 file`, `2 entries`.
+pub fn count(number: impl TryInto<u64>, what: &str) -> String {
+    let number = number.try_into().unwrap_or(u64::MAX);
+    match (number, what.strip_suffix('y')) {
+        (1, _) => format!("1 {what}"),
+        (_, Some(stem)) => format!("{number} {stem}ies"),
+        (_, None) => format!("{number} {what}s"),
+    }
+}
+
 /// A share of something in percent, from 1 to 100: `10%`, `10`.
 pub fn share(text: &str) -> Option<u8> {
     let number = text.trim().trim_end_matches('%').parse().ok();

@@ -20,6 +20,7 @@ use crate::copies::{Fit, PointCopy, StoredManifest};
 use crate::digest::hex;
 use crate::error::{Code, Error, Result};
 use crate::point::{Manifest, PointId};
+use crate::sqlite::is_damage;
 use rusqlite::{Connection, Row, TransactionBehavior, params};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
@@ -256,13 +257,6 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     connection.execute_batch(records::SCHEMA)?;
     records::migrate(&mut connection)?;
     Ok(connection)
-}
-
-fn is_damage(error: &rusqlite::Error) -> bool {
-    matches!(
-        error.sqlite_error_code(),
-        Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt)
-    )
 }
 
 fn failed(path: &Path, error: &rusqlite::Error) -> Error {

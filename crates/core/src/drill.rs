@@ -299,8 +299,7 @@ impl Rehearsal<'_> {
             let m = &fetched.copy.manifest;
             let checked = runbook::check(self.context, &fetched.store, &m.app, &m.environment);
             if let Err(error) = checked {
-                let hint = error.hint.as_deref().unwrap_or_default();
-                self.warnings.push(format!("{error}; {hint}"));
+                self.warnings.push(error.with_hint());
             }
             let point = &fetched.copy.manifest.point;
             self.limits
@@ -433,15 +432,16 @@ impl Rehearsal<'_> {
         // A lack on this host can be fixed here; what a server refuses must be fixed where it came
         // from.
         let refused = error.code == Code::Target;
-        let remedy = error.hint.as_ref();
-        if let Some(hint) = remedy.filter(|_| refused) {
-            result.observed = Some(format!("{error}; {hint}").into());
+        if refused && error.hint.is_some() {
+            result.observed = Some(error.with_hint().into());
         }
         let lacking = result.outcome == CheckOutcome::Unknown;
-        let remedy = remedy.filter(|_| lacking || refused);
-        let remedy = remedy.map_or_else(String::new, |hint| format!("; {hint}"));
+        let told = match lacking || refused {
+            true => error.with_hint(),
+            false => error.to_string(),
+        };
         let reporter = &self.context.reporter;
-        reporter.warn(&format!("{}: {error}{remedy}", result.name));
+        reporter.warn(&format!("{}: {told}", result.name));
         self.checks.push(result);
     }
 

@@ -194,6 +194,14 @@ impl Error {
         self
     }
 
+    /// The error and its hint, in one line.
+    pub fn with_hint(&self) -> String {
+        match &self.hint {
+            Some(hint) => format!("{self}; {hint}"),
+            None => self.to_string(),
+        }
+    }
+
     /// Makes an input or output error; `doing` says what failed.
     pub fn io(doing: impl Into<String>, error: &std::io::Error) -> Self {
         Error::new(Code::Io, doing).cause(error)

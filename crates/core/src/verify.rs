@@ -504,11 +504,7 @@ fn verdict(error: &Error) -> (Soundness, Option<String>) {
         Code::ObjectDamaged | Code::Untrusted => Soundness::Damaged,
         _ => Soundness::Unread,
     };
-    let detail = match &error.hint {
-        Some(hint) => format!("{error}; {hint}"),
-        None => error.to_string(),
-    };
-    (outcome, Some(detail))
+    (outcome, Some(error.with_hint()))
 }
 
 /// Reads an object to its end and compares its size and hash.

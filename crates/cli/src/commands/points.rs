@@ -53,10 +53,7 @@ fn warn(run: &Run<'_>, listing: &Listing, now: Timestamp) {
     for problem in &listing.errors {
         match problem {
             Problem::Unread(error) => run.warn(&error.to_string()),
-            Problem::Instructions(error) => {
-                let hint = error.hint.as_deref().unwrap_or_default();
-                run.warn(&format!("{error}; {hint}"));
-            }
+            Problem::Instructions(error) => run.warn(&error.with_hint()),
         }
     }
     for point in listing.points.iter().filter(|point| point.ahead) {

@@ -14,6 +14,7 @@ pub use log::JobLog;
 use crate::clock::Clock;
 use crate::error::{Code, Error, Result};
 use crate::name::Name;
+use crate::sqlite::is_damage;
 use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags, params};
 use std::path::{Path, PathBuf};
@@ -102,19 +103,22 @@ impl History {
     }
 
     fn insert(&self, job: &Job) -> std::result::Result<(), Refused> {
-        let body = body(job).map_err(Refused::Failed)?;
-        let statement = "INSERT INTO job (id, app, environment, body) VALUES (?1, ?2, ?3, ?4)";
-        let values = params![
-            job.id.as_str(),
-            job.app.as_str(),
-            job.environment.as_str(),
-            body
-        ];
-        match self.connection().execute(statement, values) {
-            Ok(_) => Ok(()),
-            Err(error) if is_constraint(&error) => Err(Refused::Taken),
-            Err(error) => Err(Refused::Failed(failed(&self.path(), &error))),
-        }
+        self.execute(job, "")
+            .map_err(|error| match is_constraint(&error) {
+                true => Refused::Taken,
+                false => Refused::Failed(failed(&self.path(), &error)),
+            })
+    }
+
+    fn execute(&self, job: &Job, on_conflict: &str) -> rusqlite::Result<()> {
+        let unfit = |error| rusqlite::Error::ToSqlConversionFailure(Box::new(error));
+        let body = serde_json::to_string(job).map_err(unfit)?;
+        let statement = format!(
+            "INSERT INTO job (id, app, environment, body) VALUES (?1, ?2, ?3, ?4) {on_conflict}"
+        );
+        let (id, app, environment) = (job.id.as_str(), job.app.as_str(), job.environment.as_str());
+        let values = params![id, app, environment, body];
+        self.connection().execute(&statement, values).map(drop)
     }
 
     /// Jobs that could not be written.
@@ -153,19 +157,9 @@ impl History {
     }
 
     fn write(&self, job: &Job) -> Result<()> {
-        let body = body(job)?;
-        let statement = "INSERT INTO job (id, app, environment, body) VALUES (?1, ?2, ?3, ?4)
-            ON CONFLICT (id) DO UPDATE SET body = excluded.body";
-        let values = params![
-            job.id.as_str(),
-            job.app.as_str(),
-            job.environment.as_str(),
-            body
-        ];
-        let written = self.connection().execute(statement, values);
-        written
-            .map(drop)
-            .map_err(|error| failed(&self.path(), &error))
+        let update = "ON CONFLICT (id) DO UPDATE SET body = excluded.body";
+        let written = self.execute(job, update);
+        written.map_err(|error| failed(&self.path(), &error))
     }
 
     fn path(&self) -> PathBuf {
@@ -255,11 +249,6 @@ enum Refused {
     Failed(Error),
 }
 
-fn body(job: &Job) -> Result<String> {
-    let unfit = |error| Error::new(Code::State, "a job cannot be noted").cause(error);
-    serde_json::to_string(job).map_err(unfit)
-}
-
 fn is_constraint(error: &rusqlite::Error) -> bool {
     error.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation)
 }
@@ -285,13 +274,6 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
 
 fn version(connection: &Connection) -> rusqlite::Result<i64> {
     connection.pragma_query_value(None, "user_version", |row| row.get(0))
-}
-
-fn is_damage(error: &rusqlite::Error) -> bool {
-    matches!(
-        error.sqlite_error_code(),
-        Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt)
-    )
 }
 
 /// Puts a damaged history aside under another name. Returns that name.

@@ -101,8 +101,7 @@ pub fn failed(error: &Error) -> Ended {
         Code::Interrupted => JobOutcome::Interrupted,
         code => code.exit().into(),
     };
-    let hint = error.hint.as_ref().map(|hint| format!("; hint: {hint}"));
-    Ended::of(outcome, format!("{error}{}", hint.unwrap_or_default()))
+    Ended::of(outcome, error.with_hint())
 }
 
 pub use deed::{of_backup, of_copy, of_drill, of_restore, of_verify};

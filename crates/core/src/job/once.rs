@@ -10,11 +10,20 @@ use crate::context::Context;
 use crate::error::{Code, Error, Result};
 use crate::history::{History, Job};
 use crate::observe::{Observer, Reporter};
+use crate::state;
 use crate::status::{self, Facts, Metrics, Status, agenda, judge};
+use std::fs::File;
+use std::path::Path;
 use std::sync::Arc;
 
-/// The lock of this host that the one runner of an application holds.
-pub(super) const LOCK: &str = "runner";
+/// Takes the lock that the one runner of an application holds on this host. Fails with
+/// [`Code::Busy`] if another one does.
+pub(super) fn only_runner(state: &Path) -> Result<File> {
+    state::lock(state, "runner")?.ok_or_else(|| {
+        let message = "another runner of this application is at work on this host";
+        Error::new(Code::Busy, message).hint("see what it does: lifeboat jobs")
+    })
+}
 
 /// Opens the history of an application; warnings go to its reporter.
 pub fn history(context: &Context) -> Result<History> {
@@ -32,14 +41,7 @@ pub fn run(
 ) -> Result<Ran> {
     let reporter = Reporter::new(Arc::clone(&observer));
     let context = Context::open(config.clone(), clock.clone(), reporter, &[])?;
-    let busy = || {
-        Error::new(
-            Code::Busy,
-            "another runner of this application is at work on this host",
-        )
-        .hint("see what it does: lifeboat jobs")
-    };
-    let _lock = context.state.lock(LOCK)?.ok_or_else(busy)?;
+    let _lock = only_runner(&config.app.state)?;
     let history = history(&context)?;
     memory::recall(&context, &history);
     let turn = Turn {

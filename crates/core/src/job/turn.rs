@@ -27,6 +27,9 @@ const END_WAIT: Duration = Duration::from_secs(20);
 /// Longest wait for a job before the clock and requests are looked at again.
 const TICK: Duration = Duration::from_millis(250);
 
+/// What is told of a panic.
+pub(super) const FAULT: &str = "a fault of lifeboat itself; please report it";
+
 /// Who calls the runner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
@@ -424,12 +427,8 @@ impl Work {
         let log = Arc::clone(&self.log);
         // A fault of the program ends this job, and no other.
         let work = std::panic::AssertUnwindSafe(|| self.open_and_do());
-        let ended = std::panic::catch_unwind(work).unwrap_or_else(|_| {
-            Ended::of(
-                JobOutcome::Failed,
-                "a fault of lifeboat itself; please report it",
-            )
-        });
+        let ended =
+            std::panic::catch_unwind(work).unwrap_or_else(|_| Ended::of(JobOutcome::Failed, FAULT));
         let message = ended.message.as_deref().unwrap_or_default();
         log.line(&format!("{}: {message}", ended.outcome.as_str()));
         ended

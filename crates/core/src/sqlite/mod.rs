@@ -67,6 +67,14 @@ impl Drop for Spool {
     }
 }
 
+/// Returns whether an error shows that a file is no database, or a damaged one.
+pub(crate) fn is_damage(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt)
+    )
+}
+
 /// Opens a database that nobody writes, leaving no file beside it. If a log or journal beside it is
 /// not empty, it is opened in the ordinary way, which may leave a `-shm` file.
 pub(crate) fn open_still(path: &Path) -> rusqlite::Result<Connection> {

@@ -13,7 +13,9 @@ pub use control::{Control, ask};
 pub use request::{Answer, ApplicationDocument, Command, DaemonDocument, Request};
 
 use super::metrics_file;
+use super::turn::FAULT;
 use super::turn::{Mode, Turn, Turned, Watcher};
+use crate::amount;
 use crate::cancel::{self, Cancel};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -124,7 +126,7 @@ pub fn run(options: Options, wakes: (Sender<Wake>, Receiver<Wake>)) -> Result<()
     for application in &daemon.applications {
         if let Some(error) = &application.refused {
             let path = application.path.display().to_string();
-            daemon.options.service.warned(&path, &told(error));
+            daemon.options.service.warned(&path, &error.with_hint());
         }
     }
     daemon.live(&wakes.1);
@@ -141,13 +143,6 @@ pub fn channel() -> (Sender<Wake>, Receiver<Wake>) {
 pub fn socket(config: Option<&std::path::Path>) -> Result<PathBuf> {
     let applications = application::load(config)?;
     Ok(application::host_state(&applications)?.join(SOCKET))
-}
-
-fn told(error: &Error) -> String {
-    match &error.hint {
-        Some(hint) => format!("{error}; hint: {hint}"),
-        None => error.to_string(),
-    }
 }
 
 struct Daemon {
@@ -245,7 +240,7 @@ impl Daemon {
         match begun {
             Ok(_) => app.turning = Some(Instant::now()),
             Err(error) => {
-                self.options.service.warned(&app.name(), &told(&error));
+                self.options.service.warned(&app.name(), &error.with_hint());
                 app.failed(self.options.clock.now(), error);
             }
         }
@@ -264,7 +259,7 @@ impl Daemon {
             Ok(turned) => app.succeeded(now, turned),
             Err(error) if error.code == Code::Interrupted => {}
             Err(error) => {
-                service.warned(&app.name(), &told(&error));
+                service.warned(&app.name(), &error.with_hint());
                 app.failed(now, error);
             }
         }
@@ -324,7 +319,10 @@ impl Daemon {
                 for app in &mut self.applications {
                     app.refused = Some(error.clone());
                 }
-                let text = format!("the old configuration stays in force: {}", told(&error));
+                let text = format!(
+                    "the old configuration stays in force: {}",
+                    error.with_hint()
+                );
                 service.warned("", &text);
                 service.ready(&self.line());
                 return vec![text];
@@ -345,7 +343,7 @@ impl Daemon {
                 } else {
                     ""
                 };
-                let text = format!("{}{stays}", told(error));
+                let text = format!("{}{stays}", error.with_hint());
                 service.warned(&new.path.display().to_string(), &text);
                 errors.push(text);
             }
@@ -373,17 +371,20 @@ impl Daemon {
             .count();
         let refused = match refused {
             0 => String::new(),
-            count => format!(", {count} configurations refused"),
+            count => format!(", {} refused", amount::count(count, "configuration")),
         };
         let next = self.applications.iter().filter_map(|app| app.next).min();
         let next = next.map_or_else(
             || "nothing is scheduled".to_owned(),
             |at| format!("next at {at}"),
         );
-        let applications = self.applications.len();
+        let applications = amount::count(self.applications.len(), "application");
         match running.len() {
-            0 => format!("{applications} applications, {next}{refused}"),
-            count => format!("{applications} applications, {count} jobs run{refused}"),
+            0 => format!("{applications}, {next}{refused}"),
+            jobs => format!(
+                "{applications}, {} at work{refused}",
+                amount::count(jobs, "job")
+            ),
         }
     }
 
@@ -474,15 +475,7 @@ struct TurnOf {
 impl TurnOf {
     fn run(mut self) -> Ended {
         let opened = State::prepare(&self.config.app.state).and_then(|()| {
-            let busy = || {
-                Error::new(
-                    Code::Busy,
-                    "another runner of this application is at work on this host",
-                )
-                .hint("it is tried again")
-            };
-            let lock =
-                crate::state::lock(&self.config.app.state, super::once::LOCK)?.ok_or_else(busy)?;
+            let lock = super::once::only_runner(&self.config.app.state)?;
             let warn = |text: &str| self.service.warned(&self.name, text);
             Ok((lock, History::open(&self.config.app.state, warn)?))
         });
@@ -511,12 +504,8 @@ impl TurnOf {
             }
             Ok(turned)
         });
-        let result = std::panic::catch_unwind(work).unwrap_or_else(|_| {
-            Err(Error::new(
-                Code::State,
-                "a fault of lifeboat itself; please report it",
-            ))
-        });
+        let result =
+            std::panic::catch_unwind(work).unwrap_or_else(|_| Err(Error::new(Code::State, FAULT)));
         drop(lock);
         Ended {
             result,
