@@ -133,8 +133,8 @@ pub struct Proved {
     pub outcome: Verdict,
     /// Seconds until everything was restored and checked.
     pub rto_seconds: f64,
-    /// The points it restored.
-    pub points: Vec<PointId>,
+    /// The plans of its points.
+    pub plans: Vec<Name>,
     /// Each source it restored, with its plan.
     pub sources: Vec<(Name, Name)>,
 }
@@ -334,7 +334,11 @@ fn proved(record: &Record) -> Proved {
         finished: record.finished,
         outcome: record.outcome,
         rto_seconds: record.rto_seconds,
-        points: record.points.iter().map(|p| p.point.clone()).collect(),
+        plans: record
+            .points
+            .iter()
+            .filter_map(|p| p.plan.clone())
+            .collect(),
         sources: sources.collect(),
     }
 }

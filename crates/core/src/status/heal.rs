@@ -4,7 +4,9 @@ use super::due::{BUSY_SECONDS, Basis, Due, later, usual_job};
 use super::facts::{Facts, Point};
 use crate::history::{JobKind, JobOutcome};
 use crate::name::Name;
+use crate::point::PointId;
 use jiff::Timestamp;
+use std::collections::BTreeMap;
 
 /// Time between two attempts to heal a store, doubled with each failure.
 const HEAL_SECONDS_MIN: i64 = 300;
@@ -47,10 +49,17 @@ fn lacked<'a>(facts: &'a Facts, store: &Name) -> Vec<&'a Point> {
         let mut stores = facts.stores.iter();
         stores.any(|store| store.name == *name && store.error.is_none())
     };
+    let mut oldest: BTreeMap<&Name, &PointId> = BTreeMap::new();
+    for point in facts
+        .points
+        .iter()
+        .filter(|point| point.stores.contains(store))
+    {
+        oldest.entry(&point.plan).or_insert(&point.id);
+    }
     let is_wanted = |point: &&Point| {
-        let mut points = facts.points.iter();
-        let oldest = points.find(|p| p.plan == point.plan && p.stores.contains(store));
-        oldest.is_none_or(|oldest| oldest.id < point.id)
+        let oldest = oldest.get(&point.plan);
+        oldest.is_none_or(|oldest| **oldest < point.id)
     };
     let missed = facts.points.iter().filter(|point| {
         point.counts && point.missed.contains(store) && point.stores.iter().any(answers)

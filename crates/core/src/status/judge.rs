@@ -333,7 +333,7 @@ fn plan_status(
             .iter()
             .for_each(|store| *lost_copies.entry(store.clone()).or_default() += 1);
     }
-    let proof = newest_proof(facts, &plan.name);
+    let proof = newest_proof(facts, plan);
     PlanStatus {
         plan: plan.name.clone(),
         point: newest.map(|point| point.id.clone()),
@@ -370,14 +370,19 @@ fn plan_status(
     }
 }
 
-/// The newest decided record of a point of this plan.
-fn newest_proof<'f>(facts: &'f Facts, plan: &Name) -> Option<&'f Proved> {
-    let of_plan = |record: &&Proved| record.sources.iter().any(|(of, _)| of == plan);
-    let decided = facts
-        .records
-        .iter()
-        .filter(|record| decides(record.outcome));
-    decided.filter(of_plan).max_by_key(|record| record.finished)
+/// The newest record that decides something about this plan. A part that came back proves nothing
+/// about the whole; a part that did not says enough.
+fn newest_proof<'f>(facts: &'f Facts, plan: &PlanFacts) -> Option<&'f Proved> {
+    let has = |record: &Proved, source: &Name| {
+        let mut sources = record.sources.iter();
+        sources.any(|(of, known)| *of == plan.name && known == source)
+    };
+    let decides_on_plan = |record: &&Proved| match record.outcome {
+        Verdict::Failed => record.plans.contains(&plan.name),
+        _ => decides(record.outcome) && plan.sources.iter().all(|source| has(record, source)),
+    };
+    let records = facts.records.iter().filter(decides_on_plan);
+    records.max_by_key(|record| record.finished)
 }
 
 /// The last job of this host about a subject, if it was not successful and nothing successful

@@ -221,7 +221,7 @@ fn record(finished: &str, outcome: Verdict) -> Proved {
         finished,
         outcome,
         rto_seconds: 60.0,
-        points: Vec::new(),
+        plans: vec![name("p")],
         sources: vec![(name("p"), name("db"))],
     }
 }

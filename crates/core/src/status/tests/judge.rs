@@ -360,3 +360,29 @@ fn stores_and_jobs_that_run_are_listed() {
     assert_eq!(status.running.len(), 1);
     assert_eq!(status.running[0].started, at("20T06:20"));
 }
+
+#[test]
+fn a_part_that_came_back_proves_nothing_about_its_plan() {
+    let plans = [plan_over("p", when("0 * * * *"), &["db", "files"])];
+    let mut facts = facts("20T06:30", &plans);
+    let with = |finished, outcome, sources: &[&str]| Proved {
+        sources: sources.iter().map(|s| (name("p"), name(s))).collect(),
+        ..record(finished, outcome)
+    };
+    let whole = with("19T06:00", Verdict::Verified, &["db", "files"]);
+    let part = with("20T06:00", Verdict::Verified, &["db"]);
+    let proof = |facts: &Facts| {
+        let plan = judge(facts, Terms::default()).plans.remove(0);
+        (plan.proof, plan.proved_at)
+    };
+    facts.records = vec![part.clone()];
+    assert_eq!(proof(&facts), (None, None));
+    facts.records = vec![whole.clone(), part];
+    assert_eq!(
+        proof(&facts),
+        (Some(Verdict::Verified), Some(at("19T06:00")))
+    );
+    // What failed may have brought nothing back.
+    facts.records = vec![whole, with("20T06:10", Verdict::Failed, &[])];
+    assert_eq!(proof(&facts).0, Some(Verdict::Failed));
+}
