@@ -82,3 +82,62 @@ fn something_gives_way_once_until_it_has_run() {
     let other = [job("drill", Some("put-off"))];
     assert!(!gave_way(&other, JobKind::Copy, "s"));
 }
+
+/// What is due was found before another host did it, and is begun after that.
+#[test]
+fn what_another_run_did_meanwhile_is_not_done_again() {
+    let root = tempfile::tempdir().unwrap();
+    let at = root.path().display();
+    crate::place::write_file(&mut &b"content"[..], &root.path().join("data"), 0o600).unwrap();
+    let text = format!(
+        "version = 1\n[app]\nname = \"crm\"\nstate = \"{at}/state\"\n\
+         [source.files]\nkind = \"files\"\npaths = [\"{at}/data\"]\n\
+         [store.disk]\nkind = \"local\"\npath = \"{at}/store\"\n\
+         [plan.p]\nschedule = \"0 * * * *\"\nsources = [\"files\"]\nstores = [\"disk\"]\n\
+         [drill.d]\nschedule = \"0 * * * *\"\nplans = [\"p\"]\n"
+    );
+    let config = Config::parse(&text, &root.path().join("lifeboat.toml")).unwrap();
+    let clock = Clock::fixed("2026-11-20T06:07:00Z".parse().unwrap());
+    let open = || Context::open(config.clone(), clock.clone(), Reporter::silent(), &[]).unwrap();
+    let context = open();
+    let found = || {
+        agenda(
+            &status::gather(&context, Vec::new()).unwrap(),
+            Terms::default(),
+        )
+        .now
+    };
+    let work = |due: &Due| Work {
+        config: config.clone(),
+        clock: clock.clone(),
+        due: due.clone(),
+        terms: Terms::default(),
+        jobs: Vec::new(),
+        job: new(&context, due.kind, due.subject.clone(), String::new()),
+        log: Arc::new(JobLog::none(
+            clock.clone(),
+            Arc::new(crate::observe::Silent),
+        )),
+    };
+    for kind in [JobKind::Backup, JobKind::Drill] {
+        let due = found().remove(0);
+        assert_eq!(due.kind, kind);
+        assert_eq!(work(&due).run().outcome, JobOutcome::Done);
+        clock.wait(Duration::from_secs(1)).unwrap();
+        assert_eq!(work(&due).run().outcome, JobOutcome::NotDue);
+    }
+    let facts = status::gather(&open(), Vec::new()).unwrap();
+    assert_eq!((facts.points.len(), facts.records.len()), (1, 1));
+    // A time of the schedule that passed on while it waited for its turn is taken as the next one.
+    clock.wait(Duration::from_secs(3600)).unwrap();
+    let stale = found().remove(0);
+    clock.wait(Duration::from_secs(3600)).unwrap();
+    assert_eq!(work(&stale).run().outcome, JobOutcome::Done);
+    let newest = status::gather(&open(), Vec::new())
+        .unwrap()
+        .points
+        .pop()
+        .unwrap();
+    assert_ne!(newest.slot, stale.slot);
+    assert_eq!(newest.slot, Some("2026-11-20T08:00:00Z".parse().unwrap()));
+}
