@@ -52,8 +52,10 @@ pub fn run(
         watcher,
         mode: Mode::Once,
     };
-    let turned = turn.run()?;
+    let turned = turn.run();
+    // What ran is worth remembering, whatever came after.
     memory::keep(&context, &history);
+    let turned = turned?;
     if let Some(status) = &turned.status {
         publish(config, status, &history, watcher);
     }
