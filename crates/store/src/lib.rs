@@ -84,8 +84,44 @@ pub trait Store: Send + Sync {
     /// in ascending byte order of keys.
     fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, StoreError>;
 
-    /// Removes an object. It is no error if there is none.
+    /// Removes an object. It is no error if there is none. A store that keeps versions may only
+    /// hide it: see [`Store::delete_version`].
     fn delete(&self, key: &str) -> Result<(), StoreError>;
+
+    /// Removes one version of an object for good, and leaves no marker in its place. It is no error
+    /// if there is no such version. Fails if the store keeps no versions.
+    fn delete_version(&self, key: &str, version: &str) -> Result<(), StoreError> {
+        let _ = (key, version);
+        Err(without_versions(self.location()))
+    }
+
+    /// Returns what forbids to delete an object, or this version of it; `None` if nothing does.
+    fn lock(&self, key: &str, version: Option<&str>) -> Result<Option<Lock>, StoreError> {
+        let _ = (key, version);
+        Ok(None)
+    }
+
+    /// Opens one version of an object, as [`Store::open`] does. Fails with [`StoreError::NotFound`]
+    /// if there is no such version, or if the store keeps none.
+    fn open_version(
+        &self,
+        key: &str,
+        version: &str,
+        offset: u64,
+    ) -> Result<Box<dyn Read + Send>, StoreError> {
+        let _ = (version, offset);
+        Err(StoreError::NotFound {
+            location: self.location(),
+            key: key.to_owned(),
+        })
+    }
+
+    /// Returns a view of the store that reads what stood there at a time, and writes nothing. Fails
+    /// if the store keeps no versions.
+    fn as_of(&self, at: Timestamp) -> Result<Box<dyn Store>, StoreError> {
+        let _ = at;
+        Err(without_versions(self.location()))
+    }
 
     /// Proves that objects can be written, read back and listed here: puts a small object under
     /// `lifeboat/probe`, reads it, finds it in a listing, and removes it if deletion is allowed.
@@ -160,4 +196,23 @@ pub struct ObjectInfo {
     pub bytes: u64,
     /// The time when it was stored, by the store's own clock, if known.
     pub modified: Option<Timestamp>,
+    /// The id of its current version, if the store keeps versions. Listings may lack it.
+    pub version: Option<String>,
+}
+
+/// A lock on an object, which the store enforces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lock {
+    /// It cannot be deleted before this time.
+    Until(Timestamp),
+    /// It cannot be deleted until somebody lifts the lock.
+    Held,
+}
+
+/// The error of a store that keeps no versions and is asked for them.
+fn without_versions(location: String) -> StoreError {
+    StoreError::Other {
+        location,
+        detail: "it keeps no versions of its objects".to_owned(),
+    }
 }

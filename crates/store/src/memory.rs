@@ -89,6 +89,7 @@ impl Store for MemoryStore {
             key: key.to_owned(),
             bytes: bytes.len() as u64,
             modified: None,
+            version: None,
         }))
     }
 
@@ -101,6 +102,7 @@ impl Store for MemoryStore {
                 key: key.clone(),
                 bytes: bytes.len() as u64,
                 modified: None,
+                version: None,
             })
             .collect())
     }

@@ -231,6 +231,7 @@ impl Store for LocalStore {
                 key: key.to_owned(),
                 bytes: walk::size(&stat),
                 modified: walk::modified(&stat),
+                version: None,
             })),
             FileType::Symlink => Err(self.doing(key).error(Errno::LOOP)),
             _ => Ok(None),

@@ -176,6 +176,7 @@ fn collect(
                 key,
                 bytes: size(&stat),
                 modified: modified(&stat),
+                version: None,
             }),
             FileType::Directory => match open_directory(directory, name) {
                 Ok(child) => collect(&child, &format!("{key}/"), prefix, found)?,

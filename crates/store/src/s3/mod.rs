@@ -302,6 +302,7 @@ impl Store for S3Store {
             key: key.to_owned(),
             bytes: metadata.content_length(),
             modified: modified(&metadata),
+            version: metadata.version().map(str::to_owned),
         }))
     }
 
@@ -376,6 +377,7 @@ impl S3Store {
                     found.push(ObjectInfo {
                         bytes: entry.metadata().content_length(),
                         modified: modified(entry.metadata()),
+                        version: None,
                         key: entry.path().to_owned(),
                     });
                 }

@@ -413,6 +413,7 @@ impl Store for SftpStore {
             key: key.to_owned(),
             bytes: found.size(),
             modified: found.modified_at(),
+            version: None,
         }))
     }
 

@@ -157,6 +157,7 @@ fn sort_out(
         FileKind::Regular if key.starts_with(prefix) => objects.push(ObjectInfo {
             bytes: attributes.size(),
             modified: attributes.modified_at(),
+            version: None,
             key,
         }),
         FileKind::Directory => directories.push(key),
