@@ -74,6 +74,12 @@ pub enum Command {
     Verify(Verify),
     /// Give a store the copies it lacks
     Copy(Copy),
+    /// Delete what no rule keeps, in two steps, and say why each point stays or goes
+    Prune(Prune),
+    /// Keep a point, whatever the rules
+    Pin(PinArgs),
+    /// Take the pin off a point
+    Unpin(PinArgs),
     /// Restore into throwaway targets, compare, check, and record signed evidence
     Drill(Drill),
     /// Bring a restore point back: into a directory, another database, or onto the live application
@@ -136,6 +142,8 @@ impl Command {
         match self {
             Command::Init(_) | Command::Backup(_) | Command::Verify(_) | Command::Copy(_) => true,
             Command::Drill(_) | Command::Restore(_) => true,
+            Command::Pin(_) | Command::Unpin(_) => true,
+            Command::Prune(args) => !args.dry_run,
             Command::Run(args) => !args.dry_run,
             Command::Gate(_) => true,
             Command::Status(args) => args.check,
@@ -287,6 +295,35 @@ pub struct Copy {
     /// Into which store
     #[arg(long, value_name = "STORE")]
     pub to: String,
+}
+
+/// Delete what no rule keeps.
+#[derive(Debug, Args)]
+pub struct Prune {
+    /// Points of this plan; of all plans when not given
+    pub plan: Option<String>,
+    /// Only in this store
+    #[arg(long, value_name = "STORE")]
+    pub store: Option<String>,
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Also list the points that stay
+    #[arg(long, conflicts_with = "dry_run")]
+    pub all: bool,
+    /// Go beyond prune_limit
+    #[arg(long)]
+    pub yes: bool,
+}
+
+/// Pin a point, or take the pin off.
+#[derive(Debug, Args)]
+pub struct PinArgs {
+    #[arg(help = POINT)]
+    pub point: String,
+    /// Why; it stands in the stores beside the point
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
 }
 
 /// Rehearse a restore.

@@ -9,6 +9,7 @@
 //! once. It never remembers that a key is trusted: that is asked anew in every run.
 
 mod details;
+pub(crate) mod marks;
 pub mod memory;
 mod records;
 mod sync;
@@ -255,6 +256,7 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     connection.execute_batch(details::SCHEMA)?;
     details::migrate(&mut connection)?;
     connection.execute_batch(records::SCHEMA)?;
+    connection.execute_batch(marks::SCHEMA)?;
     records::migrate(&mut connection)?;
     Ok(connection)
 }

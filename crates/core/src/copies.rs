@@ -224,7 +224,8 @@ pub fn read(store: &OpenStore, point: &PointId) -> Result<PointCopy> {
     read_stored(store, point)?.parse(&store.name, point)
 }
 
-fn read_stored(store: &OpenStore, point: &PointId) -> Result<StoredManifest> {
+/// Reads a manifest and its signature, byte for byte.
+pub(crate) fn read_stored(store: &OpenStore, point: &PointId) -> Result<StoredManifest> {
     let key = manifest_key(point);
     Ok(StoredManifest {
         bytes: read_object(store, &key, DOCUMENT_BYTES_MAX)?,

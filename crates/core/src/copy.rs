@@ -7,21 +7,23 @@ use crate::archive::{KeyFields, KeyTemplate, TapReader};
 use crate::cancel;
 use crate::compress::Compress;
 use crate::context::Context;
-use crate::copies::PointCopy;
-use crate::deliver::{Destination, Stored, commit_copy, free_key, send};
+use crate::copies::{PointCopy, manifest_sha256};
+use crate::deliver::{Destination, NamedKeys, Stored, commit_copy, free_key, send};
 use crate::error::{Code, Error, Result};
 use crate::evidence;
 use crate::exit::Exit;
 use crate::exposure;
 use crate::fetch::{self, Fetched};
+use crate::kept;
 use crate::kind::StoredKind;
+use crate::marks;
 use crate::name::{Name, StoredKey};
 use crate::point::{Details, Manifest, ManifestArtifact, OnlyPartial, PointId, Selector};
 use crate::sign::TrustedSigners;
 use crate::snapshot::{About, Blobs, Deposit, Slot};
 use crate::source::{self, bucket};
 use crate::stores::OpenStore;
-use crate::survey;
+use crate::survey::{self, Survey};
 use crate::verify::{self, ReadBefore, Soundness};
 use lifeboat_repository::Id;
 use lifeboat_store::PutOptions;
@@ -91,7 +93,7 @@ pub fn run(
             from,
             OnlyPartial::Take,
         )?],
-        None => lacked(context, found, from, to),
+        None => lacked(context, &survey, from, to)?,
     };
     let looked = exposure::look(context, &target);
     if let Some(text) = looked.warning().filter(|_| !points.is_empty()) {
@@ -145,14 +147,16 @@ pub fn heal(context: &Context, points: &[PointId], to: &str) -> Result<Copies> {
     }
 }
 
-/// Points that `to` should have and lacks, according to trusted manifests.
+/// Points that `to` should have and lacks, according to trusted manifests, and that its own rules
+/// keep there.
 fn lacked(
     context: &Context,
-    found: &[(Name, PointCopy)],
+    survey: &Survey,
     from: Option<&str>,
     to: &str,
-) -> Vec<PointId> {
-    let believed = found
+) -> Result<Vec<PointId>> {
+    let believed = survey
+        .copies
         .iter()
         .filter(|(_, c)| c.check_trust(&context.trusted).is_ok());
     let (there, elsewhere): (Vec<_>, Vec<_>) = believed.partition(|(name, _)| name == to);
@@ -166,8 +170,13 @@ fn lacked(
         let is_source = from.is_none_or(|from| name == from);
         is_source && belongs(&copy.manifest) && !there.contains(&copy.manifest.point)
     });
-    let lacked: BTreeSet<PointId> = lacked.map(|(_, c)| c.manifest.point.clone()).collect();
-    lacked.into_iter().collect()
+    let lacked: Vec<&PointCopy> = lacked.map(|(_, copy)| copy).collect();
+    let proofs = kept::proofs(context);
+    let to = Name::made(to.to_owned())?;
+    let unwanted = kept::unwanted(context, survey, &proofs, &to, &lacked);
+    let points = lacked.into_iter().map(|copy| copy.manifest.point.clone());
+    let wanted: BTreeSet<PointId> = points.filter(|point| !unwanted.contains(point)).collect();
+    Ok(wanted.into_iter().collect())
 }
 
 fn other_holder(
@@ -220,7 +229,7 @@ fn copy_point(context: &Context, fetched: &Fetched, target: &OpenStore) -> Resul
         fetched,
         target,
         deposit,
-        named: None,
+        named: NamedKeys::default(),
         artifacts: vec![],
     };
     let held = held_packs(context, target)?;
@@ -243,8 +252,8 @@ struct Copying<'a> {
     target: &'a OpenStore,
     /// The snapshot in the making, where points go into a repository.
     deposit: Option<Arc<Deposit>>,
-    /// Keys that manifests of the target name, once that was asked.
-    named: Option<BTreeSet<String>>,
+    /// Keys of the target that may not be used.
+    named: NamedKeys,
     /// What is there so far.
     artifacts: Vec<ManifestArtifact>,
 }
@@ -308,6 +317,7 @@ impl Copying<'_> {
         let stem = KeyTemplate::parse(template)?.render(&fields);
         let suffix = format!(".{}{}", artifact.extension, target.sealing.suffix());
         let (key, _) = free_key(
+            context,
             target,
             &mut self.named,
             &self.artifacts,
@@ -375,10 +385,13 @@ type Packs = BTreeMap<(Name, Name), BTreeSet<ManifestArtifact>>;
 /// points need it.
 fn held_packs(context: &Context, target: &OpenStore) -> Result<Packs> {
     let (copies, _) = context.state.catalog.sync(target)?;
+    let marks = marks::read(context, target);
     let app = &context.config.app;
     let ours = copies.into_iter().filter(|c| {
         let is_ours = c.manifest.app == app.name && c.manifest.environment == app.environment;
-        is_ours && c.check_trust(&context.trusted).is_ok()
+        // What is announced to go may be gone before this copy is committed.
+        let leaves = marks.leaving(&c.manifest.point, &manifest_sha256(c)).is_some();
+        is_ours && !leaves && c.check_trust(&context.trusted).is_ok()
     });
     let artifacts = ours.flat_map(|c| c.manifest.artifacts);
     let mut packs = Packs::new();

@@ -147,6 +147,8 @@ pub enum Fact {
     Variable(String),
     /// A store refused the credentials.
     Credentials,
+    /// A store accepts the credentials, and does not permit this request.
+    Denied,
     /// The location of a store does not exist.
     Place,
     /// The password of a repository is missing or does not fit.
@@ -348,6 +350,7 @@ impl From<StoreError> for Error {
             StoreError::NotFound { .. } => Some(Fact::Stored),
             StoreError::Missing { .. } => Some(Fact::Place),
             StoreError::Credentials { .. } => Some(Fact::Credentials),
+            StoreError::Denied { .. } => Some(Fact::Denied),
             _ => None,
         };
         let (message, cause) = said(&error);

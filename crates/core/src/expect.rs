@@ -163,6 +163,11 @@ pub struct Percent {
 }
 
 impl Percent {
+    /// 50 %.
+    pub const HALF: Percent = Percent {
+        thousandths: 50_000,
+    };
+
     /// Returns whether two counts differ by at most this percentage of the larger one.
     pub fn allows(self, one: u64, other: u64) -> bool {
         let apart = u128::from(one.abs_diff(other)) * 100_000;

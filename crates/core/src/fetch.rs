@@ -12,6 +12,7 @@ use crate::point::{Candidate, Details, ManifestArtifact, OnlyPartial, PointId, S
 use crate::posture;
 use crate::stores::OpenStore;
 use crate::survey::{self, Survey};
+use std::collections::BTreeSet;
 use std::io::{self, Read};
 
 /// A trusted copy of a point, in an open store.
@@ -55,8 +56,15 @@ pub fn choose_in(
         ..
     } = survey;
     let now = context.clock.now();
+    let staying: BTreeSet<&PointId> = found
+        .iter()
+        .filter(|(name, copy)| survey.leaving(name, copy).is_none())
+        .map(|(_, copy)| &copy.manifest.point)
+        .collect();
     let candidate = |copy: &PointCopy| Candidate {
-        by_id_only: copy.manifest.safety || disowned.contains(&copy.manifest.point),
+        by_id_only: copy.manifest.safety
+            || disowned.contains(&copy.manifest.point)
+            || !staying.contains(&copy.manifest.point),
         point: copy.manifest.point.clone(),
         plan: copy.manifest.plan.clone(),
         partial: copy.manifest.lacks().is_some(),

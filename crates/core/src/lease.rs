@@ -43,11 +43,7 @@ pub struct Lease {
 
 /// Takes the lease of a plan in `store`. Fails with [`Code::Busy`] when another run holds it.
 pub fn take(context: &Context, store: &OpenStore, plan: &str) -> Result<Lease> {
-    let app = &context.config.app;
-    let key = format!(
-        "lifeboat/locks/{}-{}-{plan}.json",
-        app.name, app.environment
-    );
+    let key = key(context, plan);
     let now = context.clock.now();
     let mut note = Note {
         schema: 1,
@@ -87,6 +83,15 @@ pub fn take(context: &Context, store: &OpenStore, plan: &str) -> Result<Lease> {
         stop: Some(stop),
         keeper: Some(keeper),
     })
+}
+
+/// Key of the lease of a plan, or of what else is reserved by a name.
+pub(crate) fn key(context: &Context, plan: &str) -> String {
+    let app = &context.config.app;
+    format!(
+        "lifeboat/locks/{}-{}-{plan}.json",
+        app.name, app.environment
+    )
 }
 
 fn busy(plan: &str, store: &str, held: &Note) -> Error {

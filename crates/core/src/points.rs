@@ -12,6 +12,7 @@ use crate::evidence::{self, PointProof, Proof};
 use crate::exit::Exit;
 use crate::fetch::{self, Fetched};
 use crate::fingerprint::Fingerprint;
+use crate::kept;
 use crate::name::Name;
 use crate::point::{
     Details, DetailsArtifact, Manifest, OnlyPartial, Outcome, PointId, Selector, Skipped,
@@ -284,7 +285,7 @@ fn listed(
     let captured = context.state.catalog.captured_bytes();
     let captured = captured.unwrap_or_default();
     let ahead = survey.ahead(context);
-    let mut absent = survey::missing_copies(&survey.copies);
+    let mut absent = kept::missing_copies(context, survey, &kept::proofs(context));
     let mut lost = lost(survey, options);
     let mut points = Vec::new();
     for (id, copies) in held {
@@ -469,7 +470,8 @@ pub fn show(context: &Context, selector: &Selector, store: Option<&str>) -> Resu
         manifest: *fetched.copy.manifest,
         proof: proofs(context).get(&point).into(),
         copies: held,
-        missing_copies: survey::missing_copies(&survey.copies).remove(&point),
+        missing_copies: kept::missing_copies(context, &survey, &kept::proofs(context))
+            .remove(&point),
         details,
         signed_inside,
         unsigned_inside,

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-/// A length of time: `90s`, `15m`, `36h`, `9d`, `2w`; whole seconds.
+/// A length of time: `90s`, `15m`, `36h`, `9d`, `2w`, `1y`; whole seconds. A year has 365
+/// days.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span {
     /// Its length.
@@ -14,7 +15,7 @@ impl std::str::FromStr for Span {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong =
-            || format!("{text:?} is no length of time; write one as 90s, 15m, 36h, 9d or 2w");
+            || format!("{text:?} is no length of time; write one as 90s, 15m, 36h, 9d, 2w or 1y");
         let unit = text.chars().last().ok_or_else(wrong)?;
         let factor: u64 = match unit {
             's' => 1,
@@ -22,6 +23,7 @@ impl std::str::FromStr for Span {
             'h' => 3600,
             'd' => 86_400,
             'w' => 604_800,
+            'y' => 31_536_000,
             _ => return Err(wrong()),
         };
         let count: u64 = text.trim_end_matches(unit).parse().map_err(|_| wrong())?;

@@ -4,8 +4,10 @@ use crate::catalog::Lost;
 use crate::catalog::memory::Forgotten;
 use crate::clock::is_ahead;
 use crate::context::Context;
-use crate::copies::PointCopy;
+use crate::config::PrunedBy;
+use crate::copies::{PointCopy, manifest_sha256};
 use crate::error::{Code, Error, Result};
+use crate::marks::{self, DOUBTFUL, Marks};
 use crate::name::Name;
 use crate::point::{Manifest, PointId};
 use jiff::Timestamp;
@@ -20,6 +22,8 @@ pub struct Survey {
     pub missing: Vec<Lost>,
     /// Points that were disowned.
     pub disowned: BTreeSet<PointId>,
+    /// The marks in each store that answered.
+    pub marks: BTreeMap<Name, Marks>,
     /// Stores and manifests that could not be read.
     pub unread: Vec<Unread>,
 }
@@ -39,6 +43,25 @@ impl Survey {
     pub fn unasked(&self, store: &str) -> Option<&Error> {
         let mut unasked = self.unread.iter().filter(|u| u.point.is_none());
         unasked.find(|u| u.store == store).map(|u| &u.error)
+    }
+
+    /// The reason for which a point is pinned; `None` if it is not. What was said last counts, in
+    /// whatever store.
+    pub fn pinned(&self, point: &PointId) -> Option<&str> {
+        let mut marks = self.marks.values();
+        if marks.any(|marks| marks.doubtful.contains(point)) {
+            return Some(DOUBTFUL);
+        }
+        let said = self.marks.values().filter_map(|marks| marks.pins.get(point));
+        let last = said.max_by_key(|pin| (pin.at, &pin.id));
+        let last = last.filter(|pin| pin.pinned);
+        last.map(|pin| pin.reason.as_str())
+    }
+
+    /// When it was announced that a copy goes; `None` if it was not.
+    pub fn leaving(&self, store: &Name, copy: &PointCopy) -> Option<Timestamp> {
+        let marks = self.marks.get(store)?;
+        marks.leaving(&copy.manifest.point, &manifest_sha256(copy))
     }
 
     /// Completes an error that says that there is no such point: adds that some stores were not
@@ -89,6 +112,7 @@ pub fn survey(context: &Context, rescan: bool) -> Result<Survey> {
         copies: Vec::new(),
         missing: Vec::new(),
         disowned: context.state.catalog.disowned()?,
+        marks: BTreeMap::new(),
         unread: Vec::new(),
     };
     for name in context.config.store.keys() {
@@ -106,10 +130,12 @@ pub fn survey(context: &Context, rescan: bool) -> Result<Survey> {
         };
         let copies = match context.state.catalog.sync_points(&store, rescan) {
             Ok(mut synced) => {
-                let lost = context
-                    .state
-                    .catalog
-                    .lost(&context.trusted, &store, &mut synced)?;
+                let marks = marks::read(context, &store);
+                let elsewhere = store.config.pruned_by == PrunedBy::Elsewhere;
+                let explained = |point: &PointId| elsewhere || marks.explains(point);
+                let catalog = &context.state.catalog;
+                let lost = catalog.lost(&context.trusted, &store, &mut synced, &explained)?;
+                survey.marks.insert(name.clone(), marks);
                 survey.missing.extend(lost);
                 let errors = synced.errors.into_iter();
                 survey

@@ -14,6 +14,7 @@ use crate::point::{ManifestArtifact, OnlyPartial, POINTS_PREFIX, PointId, Select
 use crate::runbook;
 use crate::snapshot::{self, Blobs};
 use crate::stores::OpenStore;
+use crate::kept;
 use crate::survey::{self, Survey, Unread};
 use lifeboat_repository::Id;
 use serde::Serialize;
@@ -176,7 +177,7 @@ pub fn run(context: &Context, which: &Which, store: Option<&str>) -> Result<Veri
     }
     let survey = survey::survey(context, false)?;
     let points = choose(context, which, store, &survey)?;
-    let lacking = survey::missing_copies(&survey.copies);
+    let lacking = kept::missing_copies(context, &survey, &kept::proofs(context));
     let (mut verified, mut read) = (Vec::new(), ReadBefore::default());
     let asked = |name: &Name| store.is_none_or(|s| name == s);
     for point in points {

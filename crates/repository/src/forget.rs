@@ -56,6 +56,8 @@ pub struct Within {
     pub days: i32,
     /// Hours.
     pub hours: i32,
+    /// Seconds, which the text form lacks.
+    pub seconds: i64,
 }
 
 impl FromStr for Within {
@@ -109,7 +111,8 @@ impl Within {
         let begun = DateTime::from_parts(date, local.time());
         let hours = SignedDuration::from_hours(i64::from(self.hours));
         let at = zone.to_ambiguous_zoned(begun).compatible().ok()?;
-        at.timestamp().checked_sub(hours).ok()
+        let at = at.timestamp().checked_sub(hours).ok()?;
+        at.checked_sub(SignedDuration::from_secs(self.seconds)).ok()
     }
 }
 
@@ -147,6 +150,8 @@ pub struct Policy {
     /// Keep the snapshots that have all tags of one of these lists. A list of one empty tag means
     /// no tag.
     pub tags: Vec<Vec<String>>,
+    /// Keep the oldest of each period in place of the newest. restic has no such rule.
+    pub first_of_period: bool,
 }
 
 /// The periods of the calendar. Their numbers are positions in [`Policy`].
@@ -186,7 +191,7 @@ impl Period {
     }
 
     /// A number that is the same for all times in one period.
-    fn of(self, at: DateTime) -> i64 {
+    pub fn of(self, at: DateTime) -> i64 {
         let (year, month) = (i64::from(at.year()), i64::from(at.month()));
         let (day, hour) = (i64::from(at.day()), i64::from(at.hour()));
         match self {
@@ -213,11 +218,11 @@ pub enum Reason {
     Within,
     /// It is one of the newest.
     Last,
-    /// It is the newest of its period.
+    /// It is the newest of its period, or the oldest where the policy wants that.
     Newest(Period),
     /// It is the oldest of all, while the rule would keep more.
     Oldest(Period),
-    /// It is the newest of its period, and young enough.
+    /// It is the newest of its period, or the oldest where the policy wants that, and young enough.
     NewestWithin(Period),
     /// It is the oldest of all, and young enough.
     OldestWithin(Period),
@@ -253,18 +258,33 @@ impl Policy {
         now: Timestamp,
         zone: &TimeZone,
     ) -> Vec<Vec<Reason>> {
+        // A snapshot that lies in the future is never the newest.
+        let past = snapshots.iter().map(|s| s.time()).filter(|t| t.at < now);
+        let newest = past.max_by_key(|time| time.at).unwrap_or_default();
+        self.apply_from(snapshots, newest, zone)
+    }
+
+    /// Judges as [`Policy::apply`] does, with spans that reach back from the time given.
+    pub fn apply_from<T: Dated>(
+        &self,
+        snapshots: &[&T],
+        newest: Time,
+        zone: &TimeZone,
+    ) -> Vec<Vec<Reason>> {
         let mut reasons = vec![Vec::new(); snapshots.len()];
         let mut newest_first: Vec<usize> = (0..snapshots.len()).collect();
         // Of two snapshots of the same instant, the later one in the list is the newer, as for
         // `latest`.
         newest_first.sort_by_key(|&i| Reverse(snapshots.get(i).map(|s| (s.time().at, i))));
-        let limits = Limits::of(self, snapshots, now, zone);
+        let limits = Limits::of(self, newest, zone);
         let mut rules = Rules::of(self);
-        let oldest = snapshots.len().saturating_sub(1);
-        for (number, index) in newest_first.into_iter().enumerate() {
-            if let (Some(snapshot), Some(reasons)) = (snapshots.get(index), reasons.get_mut(index))
+        for (number, index) in newest_first.iter().enumerate() {
+            let older = newest_first.get(number + 1);
+            let older = older.and_then(|index| snapshots.get(*index)).copied();
+            if let (Some(snapshot), Some(reasons)) =
+                (snapshots.get(*index), reasons.get_mut(*index))
             {
-                rules.judge(self, &limits, *snapshot, number == oldest, reasons);
+                rules.judge(self, &limits, *snapshot, older, reasons);
             }
         }
         reasons
@@ -278,9 +298,7 @@ struct Limits {
 }
 
 impl Limits {
-    fn of<T: Dated>(policy: &Policy, snapshots: &[&T], now: Timestamp, zone: &TimeZone) -> Self {
-        let past = snapshots.iter().map(|s| s.time()).filter(|t| t.at < now);
-        let newest = past.max_by_key(|time| time.at).unwrap_or_default();
+    fn of(policy: &Policy, newest: Time, zone: &TimeZone) -> Self {
         // Use the host's time zone, with its daylight saving, if its offset matches that of the
         // time. But a time written in UTC tells nothing of the place, even where winter time equals
         // UTC.
@@ -300,11 +318,19 @@ impl Limits {
     }
 }
 
-/// The number that each rule may still keep, and the period of the snapshot it kept last.
+/// The number that each rule may still keep, and the period of the snapshot before.
 struct Rules {
     last: Count,
     each: [(Count, Option<i64>); 5],
     within_each: [Option<i64>; 5],
+}
+
+/// The place of a snapshot among those of its period.
+struct InPeriod {
+    /// True if it is the one of its period that the policy wants.
+    wanted: bool,
+    /// True if it is the oldest of all.
+    oldest: bool,
 }
 
 impl Rules {
@@ -316,12 +342,13 @@ impl Rules {
         }
     }
 
+    /// Judges the next older snapshot; `older` is the one after it.
     fn judge<T: Dated>(
         &mut self,
         policy: &Policy,
         limits: &Limits,
         snapshot: &T,
-        oldest: bool,
+        older: Option<&T>,
         reasons: &mut Vec<Reason>,
     ) {
         if policy.is_empty() {
@@ -338,13 +365,24 @@ impl Rules {
             reasons.push(Reason::Last);
         }
         let local = offset.to_datetime(at);
-        for (period, (left, kept)) in Period::ALL.into_iter().zip(&mut self.each) {
+        let older = older.map(|older| older.time());
+        let older = older.map(|older| older.offset.to_datetime(older.at));
+        let place = |period: Period, before: Option<i64>| {
             let this = Some(period.of(local));
-            let newest = *kept != this;
-            if *left != Count::None && (newest || oldest) {
+            InPeriod {
+                wanted: match policy.first_of_period {
+                    false => before != this,
+                    true => older.map(|older| period.of(older)) != this,
+                },
+                oldest: older.is_none(),
+            }
+        };
+        for (period, (left, kept)) in Period::ALL.into_iter().zip(&mut self.each) {
+            let InPeriod { wanted, oldest } = place(period, *kept);
+            if *left != Count::None && (wanted || oldest) {
                 take_one(left);
-                *kept = this;
-                reasons.push(match newest {
+                *kept = Some(period.of(local));
+                reasons.push(match wanted {
                     true => Reason::Newest(period),
                     false => Reason::Oldest(period),
                 });
@@ -352,11 +390,10 @@ impl Rules {
         }
         let within = limits.within_each.iter().zip(&mut self.within_each);
         for (period, (limit, kept)) in Period::ALL.into_iter().zip(within) {
-            let this = Some(period.of(local));
-            let newest = *kept != this;
-            if limit.is_some_and(|limit| at > limit) && (newest || oldest) {
-                *kept = this;
-                reasons.push(match newest {
+            let InPeriod { wanted, oldest } = place(period, *kept);
+            if limit.is_some_and(|limit| at > limit) && (wanted || oldest) {
+                *kept = Some(period.of(local));
+                reasons.push(match wanted {
                     true => Reason::NewestWithin(period),
                     false => Reason::OldestWithin(period),
                 });

@@ -95,6 +95,34 @@ const TABLE: &[(&str, &[Meaning])] = &[
         ],
     ),
     (
+        "prune",
+        &[
+            (Exit::Partial, "something went wrong in one of the stores"),
+            UNSOUND,
+            LOCKED,
+            (
+                Exit::NeedsConfirmation,
+                "more would go than prune_limit allows",
+            ),
+        ],
+    ),
+    (
+        "pin",
+        &[
+            (Exit::Partial, "a store could not be told"),
+            UNSOUND,
+            LOCKED,
+        ],
+    ),
+    (
+        "unpin",
+        &[
+            (Exit::Partial, "a store could not be told"),
+            UNSOUND,
+            LOCKED,
+        ],
+    ),
+    (
         "drill",
         &[
             (Exit::Failed, "failed, or someone ended it"),

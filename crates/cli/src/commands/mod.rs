@@ -12,6 +12,7 @@ mod init;
 mod kit;
 mod man;
 mod points;
+mod prune;
 mod repo;
 mod restore;
 mod run;
@@ -139,6 +140,9 @@ fn carry_out(run: &Run<'_>) -> Result<Exit> {
         Command::Show(args) => points::show(run, args),
         Command::Verify(args) => verify::run(run, args),
         Command::Copy(args) => copy::run(run, args),
+        Command::Prune(args) => prune::run(run, args),
+        Command::Pin(args) => prune::pin(run, args, true),
+        Command::Unpin(args) => prune::pin(run, args, false),
         Command::Drill(args) => drill::run(run, args),
         Command::Restore(args) => restore::run(run, args),
         Command::Run(args) => run::run(run, args),

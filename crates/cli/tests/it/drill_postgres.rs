@@ -206,8 +206,7 @@ fn a_function_without_a_search_path_is_told_with_its_remedy() {
          CREATE TABLE app.rate (kind integer, factor integer); INSERT INTO rate VALUES (1, 7);
          CREATE FUNCTION app.rated(k integer) RETURNS integer LANGUAGE sql IMMUTABLE
            AS 'SELECT factor FROM rate WHERE kind = k';
-         CREATE TABLE bill (kind integer); INSERT INTO bill VALUES (1);
-         CREATE INDEX by_rate ON bill (rated(kind));",
+         CREATE TABLE bill (kind integer CHECK (rated(kind) > 0)); INSERT INTO bill VALUES (1);",
     );
     let remedy = "ALTER FUNCTION app.rated(k integer) SET search_path = app";
     let point = app.backup();

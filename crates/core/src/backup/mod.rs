@@ -14,7 +14,7 @@ mod reserve;
 use crate::compress::Compress;
 use crate::config::{Config, PlanConfig, SourceConfig, SourceKind};
 use crate::context::Context;
-use crate::deliver::{ATTEMPTS_MAX, Delivered, Destination, Stored, send, stem};
+use crate::deliver::{ATTEMPTS_MAX, Delivered, Destination, NamedKeys, Stored, send, stem};
 use crate::error::{Code, Error, Result};
 use crate::fingerprint::{BytesFingerprint, Fingerprint, Inventory, Proof};
 use crate::kind::StoredKind;
@@ -246,7 +246,7 @@ impl<'a> Run<'a> {
             match context.stores.receiving(name) {
                 Ok(store) => stores.push(Receiving {
                     store,
-                    named: None,
+                    named: NamedKeys::default(),
                     artifacts: vec![],
                     deposit: None,
                     failed: None,
@@ -594,7 +594,7 @@ impl<'a> Run<'a> {
             let mut store = receiving.store.clone();
             store.sealing.compress = compress.unwrap_or(store.sealing.compress);
             let suffix = format!(".{}{}", artifact.extension, store.sealing.suffix());
-            match receiving.free_key(&stem, &suffix, &self.point) {
+            match receiving.free_key(self.context, &stem, &suffix, &self.point) {
                 Ok((key, if_absent)) => {
                     let location = receiving.store.store.location();
                     let catalog = &self.context.state.catalog;

@@ -3,7 +3,7 @@
 use crate::clock::is_ahead;
 use crate::context::Context;
 use crate::copies;
-use crate::deliver;
+use crate::deliver::{self, NamedKeys};
 use crate::error::{Error, Result};
 use crate::exposure;
 use crate::name::{Name, StoredKey};
@@ -20,8 +20,8 @@ use std::sync::Arc;
 /// A store during a backup.
 pub(super) struct Receiving {
     pub store: OpenStore,
-    /// Keys that manifests of this store name; read when a key turns out to be taken.
-    pub named: Option<BTreeSet<String>>,
+    /// Keys of this store that may not be used.
+    pub named: NamedKeys,
     pub artifacts: Vec<ManifestArtifact>,
     /// The snapshot in preparation, when the store has a repository.
     pub deposit: Option<Arc<Deposit>>,
@@ -41,12 +41,14 @@ impl Receiving {
     /// Finds a key that no manifest names, and says whether the object must be new.
     pub fn free_key(
         &mut self,
+        context: &Context,
         stem: &str,
         suffix: &str,
         point: &PointId,
     ) -> Result<(StoredKey, bool)> {
         let named = &mut self.named;
-        deliver::free_key(&self.store, named, &self.artifacts, stem, suffix, point)
+        let (store, ours) = (&self.store, &self.artifacts);
+        deliver::free_key(context, store, named, ours, stem, suffix, point)
     }
 }
 

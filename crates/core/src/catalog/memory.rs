@@ -125,12 +125,14 @@ fn see(c: &Connection, conflict: &str, location: &str, point: &PointId) -> rusql
 
 impl Catalog {
     /// Finds copies that were seen in a store, were trusted, and are lost. Removes what replaced
-    /// them from `synced`, and remembers everything else that is there.
+    /// them from `synced`, and remembers everything else that is there. Forgets those that are gone
+    /// and `explained`.
     pub(crate) fn lost(
         &self,
         trusted: &TrustedSigners,
         store: &OpenStore,
         synced: &mut Synced,
+        explained: &dyn Fn(&PointId) -> bool,
     ) -> Result<Vec<Lost>> {
         let location = store.store.location();
         let is_believed = |copy: &PointCopy| copy.check_trust(trusted).is_ok();
@@ -151,6 +153,13 @@ impl Catalog {
                 (_, Some(error)) if error.code != Code::ObjectMissing => Some(error.clone()),
                 (Some(found), _) => found,
             };
+            if found.is_none() && explained(&point) {
+                self.write(|c| {
+                    let forget = "DELETE FROM seen WHERE location = ?1 AND point = ?2";
+                    c.execute(forget, [&location, point.as_str()]).map(drop)
+                })?;
+                continue;
+            }
             synced.copies.remove(&point);
             synced.errors.remove(&point);
             lost.push(Lost {
@@ -196,6 +205,23 @@ impl Catalog {
         self.write(|c| {
             let mut all = std::iter::once(first).chain(new);
             all.try_for_each(|point| see(c, "IGNORE", location, point))
+        })
+    }
+
+    /// Forgets copies that the rules deleted from a store.
+    pub(crate) fn drop_pruned<'p>(
+        &self,
+        location: &str,
+        points: impl IntoIterator<Item = &'p PointId>,
+    ) -> Result<()> {
+        self.write(|c| {
+            for point in points {
+                for table in ["seen", "manifest", "fit"] {
+                    let delete = format!("DELETE FROM {table} WHERE location = ?1 AND point = ?2");
+                    c.prepare_cached(&delete)?.execute([location, point.as_str()])?;
+                }
+            }
+            Ok(())
         })
     }
 

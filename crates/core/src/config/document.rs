@@ -135,16 +135,37 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Chooses one of several shapes by whether the value is a table.
+    /// Chooses one of several shapes by the type of the value.
     fn either(&mut self, choices: &[Value], value: &Spanned<DeValue<'_>>, path: &str) {
+        let of_type = |is: &dyn Fn(&str) -> bool| {
+            let mut choices = choices.iter();
+            choices.find(|choice| is(type_of(self.resolve(choice).1)))
+        };
+        let choice = match value.get_ref() {
+            DeValue::Table(_) => of_type(&|of| of == "object"),
+            DeValue::Integer(_) => of_type(&|of| of == "integer"),
+            DeValue::String(_) => of_type(&|of| of == "string"),
+            _ => None,
+        };
+        // Words and the like have no type of their own.
         let is_table = value.get_ref().is_table();
-        let choice = choices.iter().find(|choice| {
-            let (_, schema) = self.resolve(choice);
-            (type_of(schema) == "object") == is_table
-        });
+        let choice = choice.or_else(|| of_type(&|of| of.is_empty() && !is_table));
         if let Some(choice) = choice {
-            self.value(choice, value, path);
+            return self.value(choice, value, path);
         }
+        let expected = choices.iter().filter_map(|choice| {
+            let (name, schema) = self.resolve(choice);
+            match type_of(schema) {
+                "integer" => Some("a whole number"),
+                "string" => Some(text::described(name)),
+                "object" => Some("a table"),
+                _ => None,
+            }
+        });
+        let expected: Vec<&str> = expected.collect();
+        let actual = type_name(value.get_ref());
+        let message = format!("{path} must be {}, not {actual}", expected.join(" or "));
+        self.problem(value.span().start, message, None);
     }
 
     fn kinds(&mut self, name: &str, choices: &[Value], table: &DeTable<'_>, path: &str) {
@@ -415,31 +436,21 @@ impl<'a> Walk<'a> {
 /// Hint for writing a retention rule in the place of one with another shape: `keep = "30d"`,
 /// `keep = 7`, `daily = "30d"`.
 fn retention_hint(name: &str, path: &str, value: &DeValue<'_>) -> Option<String> {
-    let (table, key) = path.rsplit_once('.')?;
-    let days = |span: &Span| span.seconds.div_ceil(86_400);
+    let (_, key) = path.rsplit_once('.')?;
     match (name, value) {
         ("KeepWord", DeValue::Integer(number)) => Some(format!(
             "write keep = {{ last = {number} }} for the newest {number} points, or keep = {{ daily = {number} }} for one of each of so many days"
         )),
         ("KeepWord", DeValue::String(text)) => {
-            let span = text.parse().ok()?;
+            text.parse::<Span>().ok()?;
             Some(format!(
-                "write keep = {{ within = {text:?} }} for all of that time, keep = {{ daily = {} }} for one of each day, or both in one table",
-                days(&span)
+                "write keep = {{ within = {text:?} }} for all of that time, keep = {{ daily = {text:?} }} for one of each day, or both in one table"
             ))
         }
-        (_, DeValue::String(text)) if table.ends_with(".keep") => {
-            let span = text.parse().ok()?;
+        (_, DeValue::String(text)) if key == "last" => {
+            text.parse::<Span>().ok()?;
             Some(format!(
-                "write how many are kept: {key} = {}; all of a span of time is within = {text:?}",
-                match key {
-                    "daily" => days(&span),
-                    "hourly" => days(&span) * 24,
-                    "weekly" => days(&span).div_ceil(7),
-                    "monthly" => days(&span).div_ceil(30),
-                    "yearly" => days(&span).div_ceil(365),
-                    _ => return None,
-                }
+                "write how many are kept; all of a span of time is within = {text:?}"
             ))
         }
         _ => None,

@@ -84,7 +84,7 @@ pub use bucket_server::BucketServer;
 pub use checks::{Check, CheckConfig};
 pub use drill::DrillConfig;
 pub use encryption::{DecryptConfig, EncryptConfig, EvidenceConfig, SignConfig};
-pub use plan::{Keep, KeepRules, KeepWord, OfPeriod, PlanConfig};
+pub use plan::{Keep, KeepRules, KeepWord, OfPeriod, PlanConfig, Reach};
 pub use restore::RestoreConfig;
 pub use run::RunConfig;
 pub use schema::schema;
@@ -93,7 +93,9 @@ pub use source::{
     SourceConfig, SourceKind, SqliteConfig,
 };
 pub use ssh::SshConfig;
-pub use store::{KEY_DEFAULT, Layout, LocalConfig, S3Config, SftpConfig, StoreConfig, StoreKind};
+pub use store::{
+    KEY_DEFAULT, Layout, LocalConfig, PrunedBy, S3Config, SftpConfig, StoreConfig, StoreKind,
+};
 pub use verify::VerifyConfig;
 pub use when::{Retry, When};
 

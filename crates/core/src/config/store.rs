@@ -30,6 +30,9 @@ pub struct StoreConfig {
     /// Private keys; set them only where drills and restores run.
     #[serde(default)]
     pub decrypt: Option<DecryptConfig>,
+    /// `lifeboat`, or `elsewhere` where another host or the bucket's lifecycle rules delete points.
+    #[serde(default)]
+    pub pruned_by: PrunedBy,
     /// Time without progress after which the store is given up for the run.
     #[serde(default = "default_stall")]
     pub stall_timeout: Span,
@@ -47,6 +50,17 @@ pub const KEY_DEFAULT: &str = "{app}/{source}/{artifact}/{date}/{hour}";
 
 fn default_key() -> String {
     KEY_DEFAULT.into()
+}
+
+/// Who deletes the points that no rule keeps.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum PrunedBy {
+    /// This configuration.
+    #[default]
+    Lifeboat,
+    /// Somebody else, who says nothing: a point that is gone is not missing there.
+    Elsewhere,
 }
 
 /// Layout of stored objects.

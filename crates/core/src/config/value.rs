@@ -1,6 +1,7 @@
 //! The small values of the configuration, and how they are written.
 
 use crate::compress::Compress;
+use crate::expect::Percent;
 use crate::span::Span;
 use crate::transport::Via;
 use crate::window::Window;
@@ -38,14 +39,20 @@ macro_rules! as_text {
 as_text!(
     Span,
     "Span",
-    "^[0-9]+[smhdw]$",
-    "A length of time: 90s, 15m, 36h, 9d, 2w"
+    "^[0-9]+[smhdwy]$",
+    "A length of time: 90s, 15m, 36h, 9d, 2w, 1y"
 );
 as_text!(
     Window,
     "Window",
     "^\\s*([A-Za-z,-]+\\s+)?[0-9]+:[0-9]+-[0-9]+:[0-9]+\\s*$",
     "Days and hours of the week, in UTC: Mon-Fri 08:00-18:00, 22:00-06:00"
+);
+as_text!(
+    Percent,
+    "Tolerance",
+    "^[0-9]+(\\.[0-9]{1,3})?\\s*%$",
+    "A share from `0%` to `100%`"
 );
 as_text!(
     Compress,

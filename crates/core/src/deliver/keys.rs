@@ -1,12 +1,15 @@
 //! Keys of artifacts in a store.
 //!
-//! A key that a manifest names is never overwritten; an object that no manifest names is replaced.
+//! A key that a manifest or an intent names is never used again; an object that nothing names is
+//! replaced.
 
 use crate::archive::{KeyFields, KeyTemplate};
 use crate::config::Config;
+use crate::context::Context;
 use crate::copies;
 use crate::error::{Code, Result};
 use crate::host::host;
+use crate::marks::IntentKeys;
 use crate::name::StoredKey;
 use crate::point::{ManifestArtifact, PointId};
 use crate::source::ArtifactSpec;
@@ -36,32 +39,47 @@ pub(crate) fn stem(
     }))
 }
 
-/// Finds a key that no manifest names, and says whether the object must be new: `stem` + `suffix`,
-/// or with `-<point>` between them when that is taken. An object that no manifest names is
-/// replaced.
+/// Keys of a store that may not be used again, as far as they were asked for.
+#[derive(Default)]
+pub(crate) struct NamedKeys {
+    /// Those that manifests name, once that was asked.
+    manifests: Option<BTreeSet<String>>,
+    /// Those that intents name: what these announced is being deleted, perhaps right now.
+    intents: IntentKeys,
+}
+
+/// Finds a key that neither a manifest nor an intent names, and says whether the object must be new:
+/// `stem` + `suffix`, or with `-<point>` between them when that is taken. An object that nothing
+/// names is replaced.
 pub(crate) fn free_key(
+    context: &Context,
     store: &OpenStore,
-    named: &mut Option<BTreeSet<String>>,
+    named: &mut NamedKeys,
     ours: &[ManifestArtifact],
     stem: &str,
     suffix: &str,
     point: &PointId,
 ) -> Result<(StoredKey, bool)> {
+    named.intents.ask(context, store)?;
     let plain = format!("{stem}{suffix}");
-    if !ours.iter().any(|a| a.key == plain) {
+    let is_used = |key: &str, named: &NamedKeys| {
+        ours.iter().any(|a| a.key == key) || named.intents.contains(key)
+    };
+    if !is_used(&plain, named) {
         if store.store.stat(&plain)?.is_none() {
             return Ok((StoredKey::made(plain)?, true));
         }
-        if named.is_none() {
-            *named = named_keys(store)?;
+        if named.manifests.is_none() {
+            named.manifests = named_keys(store)?;
         }
-        if named.as_ref().is_some_and(|named| !named.contains(&plain)) {
+        let manifests = named.manifests.as_ref();
+        if manifests.is_some_and(|named| !named.contains(&plain)) {
             return Ok((StoredKey::made(plain)?, false));
         }
     }
     let mut candidate = format!("{stem}-{point}{suffix}");
     let mut count = 2;
-    while ours.iter().any(|a| a.key == candidate) {
+    while is_used(&candidate, named) {
         candidate = format!("{stem}-{point}-{count}{suffix}");
         count += 1;
     }

@@ -10,5 +10,5 @@ mod send;
 
 pub(crate) use commit::commit_copy;
 pub use commit::put_details;
-pub(crate) use keys::{free_key, stem};
+pub(crate) use keys::{NamedKeys, free_key, stem};
 pub(crate) use send::{ATTEMPTS_MAX, Delivered, Destination, Stored, send};

@@ -25,6 +25,8 @@ pub enum JobKind {
     Verify,
     /// Gives a store the copies it lacks; its subject is that store.
     Copy,
+    /// Deletes what no rule keeps; its subject is a plan.
+    Prune,
 }
 
 impl JobKind {
@@ -36,6 +38,7 @@ impl JobKind {
             JobKind::Drill => "drill",
             JobKind::Verify => "verify",
             JobKind::Copy => "copy",
+            JobKind::Prune => "prune",
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What a job does, by its kind, and what it came to.
 
-use super::failed;
+use super::{failed, history};
 use crate::amount;
 use crate::backup;
 use crate::cancel;
@@ -10,12 +10,15 @@ use crate::drill;
 use crate::error::{Code, Error, Result};
 use crate::evidence::Verdict;
 use crate::history::{Ended, JobKind, JobOutcome};
+use crate::host::host;
 use crate::lease;
 use crate::name::Name;
 use crate::point::{Outcome, Selector};
+use crate::prune;
 use crate::restore::live;
 use crate::status::Due;
 use crate::verify::{self, Verified, Which};
+use jiff::Timestamp;
 
 /// Does what is due. Once nobody else can do it, `now_due` says what is due of it, if anything still
 /// is: its time in the schedule may have passed on to the next.
@@ -37,6 +40,14 @@ pub(super) fn execute(
             copy::heal(context, &due.points, &due.subject).map(|copies| of_copy(&copies))
         }),
         JobKind::Verify => verify(context, &due.subject),
+        JobKind::Prune => reserved(context, due, now_due, |due| {
+            let options = prune::Options {
+                plan: Some(due.subject.to_string()),
+                reading_since: reading_since(context)?,
+                ..prune::Options::default()
+            };
+            prune::run(context, &options).map(|report| of_prune(&report))
+        }),
         JobKind::Restore => Err(Error::new(Code::Usage, "a restore is never due by itself")),
     };
     done.unwrap_or_else(|error| failed(&cancel::explain(error)))
@@ -114,6 +125,37 @@ fn verify(context: &Context, name: &Name) -> Result<Ended> {
     };
     let verified = verify::run(context, &which, config.store.as_deref())?;
     Ok(of_verify(&verified))
+}
+
+/// When the oldest job of this host began that may be reading points now; `None` if none is.
+pub fn reading_since(context: &Context) -> Result<Option<Timestamp>> {
+    let app = &context.config.app;
+    let jobs = history(context)?.jobs(&app.name, &app.environment)?;
+    let reads = |kind: JobKind| match kind {
+        JobKind::Restore | JobKind::Drill | JobKind::Verify | JobKind::Copy => true,
+        JobKind::Backup | JobKind::Prune => false,
+    };
+    let host = host();
+    let reading = jobs.iter().filter(|job| {
+        let runs = job.outcome.is_none() && job.host == host && !job.is_abandoned();
+        runs && reads(job.kind)
+    });
+    Ok(reading.map(|job| job.started).min())
+}
+
+/// The end of a prune.
+pub fn of_prune(report: &prune::Report) -> Ended {
+    let errors = report.stores.iter().flat_map(|store| &store.errors);
+    let mut text = format!(
+        "{} deleted, {} announced, {} freed",
+        amount::count(report.count(prune::Fate::Deleted), "point"),
+        report.count(prune::Fate::Announced),
+        amount::bytes(report.freed_bytes()),
+    );
+    for error in errors {
+        text += &format!("; {error}");
+    }
+    Ended::of(report.exit().into(), text)
 }
 
 /// The end of a backup.

@@ -104,4 +104,4 @@ pub fn failed(error: &Error) -> Ended {
     Ended::of(outcome, error.with_hint())
 }
 
-pub use deed::{of_backup, of_copy, of_drill, of_restore, of_verify};
+pub use deed::{of_backup, of_copy, of_drill, of_prune, of_restore, of_verify, reading_since};

@@ -406,7 +406,7 @@ fn when<'c>(config: &'c Config, due: &Due) -> Option<&'c When> {
         JobKind::Backup => config.plan.get(subject).map(|plan| &plan.when),
         JobKind::Drill => config.drill.get(subject).map(|drill| &drill.when),
         JobKind::Verify => config.verify.get(subject).map(|verify| &verify.when),
-        JobKind::Copy | JobKind::Restore => None,
+        JobKind::Copy | JobKind::Prune | JobKind::Restore => None,
     }
 }
 

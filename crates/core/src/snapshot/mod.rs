@@ -8,10 +8,12 @@
 
 mod deposit;
 mod orphans;
+mod prune;
 mod read;
 mod tape;
 
 pub(crate) use deposit::{About, Deposit, Slot};
+pub(crate) use prune::Pruned;
 pub(crate) use read::Blobs;
 
 use crate::cancel::Cancel;

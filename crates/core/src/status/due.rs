@@ -4,6 +4,7 @@ use super::facts::{Facts, PlanFacts, Point};
 use super::gap::{Backups, give_way};
 use super::heal::heals;
 use super::median;
+use super::prunes::prunes;
 use crate::clock::is_ahead;
 use crate::config::When;
 use crate::digest::sha256_hex;
@@ -81,6 +82,7 @@ pub fn agenda(facts: &Facts, terms: Terms) -> Agenda {
     turns.extend(drills(&basis, &backups));
     turns.extend(verifications(&basis, &backups));
     turns.extend(heals(&basis));
+    turns.extend(prunes(&basis, &backups));
     turns.retain(|(_, due)| !is_running(facts, due.kind, &due.subject));
     turns.sort_by(|(at, a), (bt, b)| {
         (at, a.kind, a.slot, &a.subject).cmp(&(bt, b.kind, b.slot, &b.subject))

@@ -1,13 +1,14 @@
 //! The facts that everything else follows from.
 
 use crate::clock::is_ahead;
-use crate::config::{Config, When};
+use crate::config::{Config, PlanConfig, PrunedBy, When};
 use crate::context::Context;
 use crate::copies::PointCopy;
 use crate::error::{Error, Result};
 use crate::evidence::{self, Activity, Listed, Record, Verdict};
 use crate::history::Job;
 use crate::host::host;
+use crate::kept::{self, Proofs};
 use crate::name::Name;
 use crate::point::{Manifest, Outcome, PointId, TriggeredBy};
 use crate::span::Span;
@@ -55,6 +56,8 @@ pub struct PlanFacts {
     pub when: When,
     /// Its sources.
     pub sources: Vec<Name>,
+    /// True if some store of it does not keep every point.
+    pub prunes: bool,
 }
 
 /// A drill.
@@ -145,7 +148,9 @@ impl Facts {
     pub fn of(context: &Context, survey: &Survey, listed: &[Listed], jobs: Vec<Job>) -> Self {
         let config = &context.config;
         let now = context.clock.now();
-        let points = points(survey, now, &|copy| {
+        let proofs = Proofs::of(listed, now);
+        let missed = kept::missing_copies(context, survey, &proofs);
+        let points = points(survey, missed, now, &|copy| {
             copy.check_trust(&context.trusted).is_ok()
         });
         let (plans, drills, rpo, rto) = match context.is_cold() {
@@ -193,6 +198,7 @@ fn configured(config: &Config) -> Promised {
         name: name.clone(),
         when: plan.when.clone(),
         sources: plan.sources.clone(),
+        prunes: prunes(config, plan),
     });
     let drills = config.drill.iter().map(|(name, drill)| DrillFacts {
         name: name.clone(),
@@ -206,6 +212,15 @@ fn configured(config: &Config) -> Promised {
         config.app.rpo,
         config.app.rto,
     )
+}
+
+fn prunes(config: &Config, plan: &PlanConfig) -> bool {
+    let is_ours = |store: &&Name| {
+        let store = config.store.get(*store);
+        store.is_some_and(|store| store.pruned_by == PrunedBy::Lifeboat)
+    };
+    let mut stores = plan.stores.iter().filter(is_ours);
+    stores.any(|store| plan.kept_in(store).is_some())
 }
 
 /// What the newest manifest of each plan says of plans, drills and objectives.
@@ -232,6 +247,7 @@ fn promised(survey: &Survey) -> Promised {
                 ..When::default()
             },
             sources: manifest.sources.iter().map(|s| s.name.clone()).collect(),
+            prunes: false,
         });
         for (drill, seconds) in targets.drill_max_age_seconds {
             let known = drills.entry(drill.clone()).or_insert(DrillFacts {
@@ -265,6 +281,7 @@ pub(super) fn records(listed: &[Listed], now: Timestamp) -> Vec<Proved> {
 /// which there is a trusted one, nor of a time in the schedule.
 pub(super) fn points(
     survey: &Survey,
+    mut missed: BTreeMap<PointId, Vec<Name>>,
     now: Timestamp,
     is_trusted: &dyn Fn(&PointCopy) -> bool,
 ) -> Vec<Point> {
@@ -274,7 +291,6 @@ pub(super) fn points(
             .or_default()
             .insert(&one.store);
     }
-    let mut missed = survey::missing_copies(&survey.copies);
     let mut points: BTreeMap<PointId, Point> = BTreeMap::new();
     let copies = survey.copies.iter();
     let copies = copies.map(|(store, copy)| (store, &copy.manifest, is_trusted(copy)));

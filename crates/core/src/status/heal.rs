@@ -4,9 +4,7 @@ use super::due::{BUSY_SECONDS, Basis, Due, later, usual_job};
 use super::facts::{Facts, Point};
 use crate::history::{JobKind, JobOutcome};
 use crate::name::Name;
-use crate::point::PointId;
 use jiff::Timestamp;
-use std::collections::BTreeMap;
 
 /// Time between two attempts to heal a store, doubled with each failure.
 const HEAL_SECONDS_MIN: i64 = 300;
@@ -42,29 +40,16 @@ pub(super) fn heals(basis: &Basis<'_>) -> Vec<(Timestamp, Due)> {
 }
 
 /// The points that a store missed and another one that answers can give. A copy that the store held
-/// once is not given to it again: somebody took it away. Nor are copies older than the oldest that
-/// it holds of the plan, which its owner may no longer want there.
+/// once is not given to it again: somebody took it away.
 fn lacked<'a>(facts: &'a Facts, store: &Name) -> Vec<&'a Point> {
     let answers = |name: &Name| {
         let mut stores = facts.stores.iter();
         stores.any(|store| store.name == *name && store.error.is_none())
     };
-    let mut oldest: BTreeMap<&Name, &PointId> = BTreeMap::new();
-    for point in facts
-        .points
-        .iter()
-        .filter(|point| point.stores.contains(store))
-    {
-        oldest.entry(&point.plan).or_insert(&point.id);
-    }
-    let is_wanted = |point: &&Point| {
-        let oldest = oldest.get(&point.plan);
-        oldest.is_none_or(|oldest| **oldest < point.id)
-    };
     let missed = facts.points.iter().filter(|point| {
         point.counts && point.missed.contains(store) && point.stores.iter().any(answers)
     });
-    missed.filter(is_wanted).collect()
+    missed.collect()
 }
 
 fn next_heal(basis: &Basis<'_>, store: &Name, lacked: &[&Point]) -> Timestamp {

@@ -14,6 +14,7 @@ mod judge;
 mod limit;
 mod metrics;
 mod overdue;
+mod prunes;
 
 pub use cover::{Covered, Gate, gate};
 pub use due::{Agenda, Due, Terms, agenda};

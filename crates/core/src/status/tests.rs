@@ -87,6 +87,7 @@ fn plan(of: &str, when: When) -> PlanFacts {
         name: name(of),
         when,
         sources: vec![name("db")],
+        prunes: false,
     }
 }
 

@@ -3,11 +3,12 @@
 
 use crate::config::Config;
 use crate::context::Context;
-use crate::copies::{self, PointCopy};
+use crate::copies::{self, PointCopy, manifest_sha256};
 use crate::digest::hex;
 use crate::error::{Code, Error, Result};
 use crate::fetch::{self, Fetched};
 use crate::kind::Kind;
+use crate::marks;
 use crate::name::Name;
 use crate::observe::Reporter;
 use crate::point::{Details, DetailsArtifact, ManifestArtifact, Outcome, PointId};
@@ -56,9 +57,12 @@ pub(super) fn find(
             // The store may not be listed: use the copies that this host put there.
             Err(_) => context.state.catalog.copies(&store.store.location())?,
         };
-        let ours = found
-            .into_iter()
-            .filter(|c| has_source(&context.config, c, source));
+        let marks = marks::read(context, store);
+        let ours = found.into_iter().filter(|c| {
+            // What is announced to go may be gone before this point is committed.
+            let leaves = marks.leaving(&c.manifest.point, &manifest_sha256(c)).is_some();
+            !leaves && has_source(&context.config, c, source)
+        });
         held.push(ours.map(|c| (c.manifest.point.clone(), c)).collect());
     }
     let Some((first, others)) = held.split_first() else {

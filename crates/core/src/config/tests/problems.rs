@@ -258,7 +258,7 @@ const PLANS_AND_DRILLS: &[Case] = &[
         "[plan.p]\nsources = []\nstores = []\nkeep = \"30d\"",
         "7:8",
         "plan.p.keep: unknown word \"30d\"",
-        "write keep = { within = \"30d\" } for all of that time, keep = { daily = 30 } for one of each day, or both in one table",
+        "write keep = { within = \"30d\" } for all of that time, keep = { daily = \"30d\" } for one of each day, or both in one table",
     ),
     (
         "[plan.p]\nsources = []\nstores = []\nkeep = 7",
@@ -267,10 +267,10 @@ const PLANS_AND_DRILLS: &[Case] = &[
         "write keep = { last = 7 } for the newest 7 points, or keep = { daily = 7 } for one of each of so many days",
     ),
     (
-        "[plan.p]\nsources = []\nstores = []\nkeep = { monthly = \"52w\" }",
-        "7:20",
-        "plan.p.keep.monthly must be a whole number, not text",
-        "write how many are kept: monthly = 13; all of a span of time is within = \"52w\"",
+        "[plan.p]\nsources = []\nstores = []\nkeep = { last = \"52w\" }",
+        "7:17",
+        "plan.p.keep.last must be a whole number, not text",
+        "write how many are kept; all of a span of time is within = \"52w\"",
     ),
     (
         "[plan.p]\nsources = []\nstores = []\nkeep = { dayly = 3 }",

@@ -15,7 +15,7 @@ mod shape;
 mod when;
 
 use super::places::path_of;
-use super::{Config, FilesConfig, PlanConfig, SourceKind, When};
+use super::{Config, FilesConfig, PlanConfig, SourceKind};
 use crate::error::{Code, Error, Result};
 use crate::finding::{Finding, Severity};
 use crate::name::Name;
@@ -139,14 +139,8 @@ impl Config {
     pub fn check_copy(&self, plan: &Name, sources: &[Name], store: &Name) -> Result<()> {
         let mut copying = self.clone();
         let known = |name: &&Name| self.source.contains_key(*name);
-        let copied = PlanConfig {
-            when: When::default(),
-            sources: sources.iter().filter(known).cloned().collect(),
-            stores: vec![store.clone()],
-            keep: None,
-            before: Vec::new(),
-            finally: Vec::new(),
-        };
+        let sources = sources.iter().filter(known).cloned().collect();
+        let copied = PlanConfig::bare(sources, vec![store.clone()]);
         copying.plan.insert(plan.clone(), copied);
         copying.check_plan(plan)
     }

@@ -7,11 +7,12 @@ use crate::compress::Compress;
 use crate::config::places::did_you_mean;
 use crate::config::{
     BucketConfig, Check, CheckConfig, CommandConfig, Config, DecryptConfig, EncryptConfig,
-    FilesConfig, KEY_DEFAULT, Keep, KeepRules, PlaceConfig, S3Config, ServerConfig, SftpConfig,
+    FilesConfig, KEY_DEFAULT, Keep, PlaceConfig, PlanConfig, Reach, S3Config, ServerConfig, SftpConfig,
     SignConfig, SourceKind, StoreConfig, StoreKind,
 };
 use crate::name::Name;
 use crate::transport::{Via, is_name};
+use crate::span::Span;
 use std::collections::BTreeMap;
 
 pub(super) fn sources(config: &Config, issues: &mut Vec<Issue>) {
@@ -405,27 +406,74 @@ pub(super) fn plans(config: &Config, issues: &mut Vec<Issue>) {
         );
         commands(&subject, "before", &plan.before, issues);
         commands(&subject, "finally", &plan.finally, issues);
-        if let Some(Keep::Rules(rules)) = &plan.keep
-            && keeps_nothing(rules)
+        retention(&subject, plan, issues);
+    }
+}
+
+/// Checks the rules of what a plan keeps.
+fn retention(subject: &str, plan: &PlanConfig, issues: &mut Vec<Issue>) {
+    let here = plan.keep.iter().map(|keep| ("keep".to_owned(), keep));
+    let elsewhere = plan.keep_in.iter();
+    let elsewhere = elsewhere.map(|(store, keep)| (format!("keep_in.{store}"), keep));
+    for (key, keep) in here.chain(elsewhere) {
+        if let Keep::Rules(rules) = keep
+            && rules.is_empty()
         {
-            let issue = Issue::refused(&subject, "keep", "it keeps nothing at all");
+            let issue = Issue::refused(subject, &key, "it keeps nothing at all");
             issues.push(issue.hint("add daily = 30 or another rule, or write keep = \"forever\""));
+        }
+    }
+    for store in plan.keep_in.keys() {
+        if !plan.stores.contains(store) {
+            let known = plan.stores.iter().map(Name::as_str);
+            let known: Vec<&str> = known.collect();
+            let message = format!("store {store} is not among the stores of this plan");
+            let issue = Issue::refused(subject, &format!("keep_in.{store}"), &message);
+            issues.push(issue.hint(format!("they are: {}", known.join(", "))));
+        }
+    }
+    if plan.prune_grace.seconds < GRACE_SECONDS_MIN {
+        let message = "a restore that reads a point would lose it on the way";
+        let issue = Issue::refused(subject, "prune_grace", message);
+        issues.push(issue.hint("write 1h or more, and more than the longest restore takes"));
+    }
+    let own = [
+        ("keep_manual", plan.keep_manual),
+        ("keep_safety", plan.keep_safety),
+    ];
+    let mut spans: Vec<(String, Span)> = own.map(|(key, span)| (key.to_owned(), span)).into();
+    for (key, keep) in plan.keep.iter().map(|keep| ("keep", keep)) {
+        spans.extend(spans_of(key, keep));
+    }
+    for (store, keep) in &plan.keep_in {
+        spans.extend(spans_of(&format!("keep_in.{store}"), keep));
+    }
+    for (key, span) in spans {
+        if span.seconds == 0 {
+            let issue = Issue::refused(subject, &key, format!("{span} is no time at all"));
+            issues.push(issue.hint("write a length of time, as 30d, or leave the key out"));
         }
     }
 }
 
-fn keeps_nothing(rules: &KeepRules) -> bool {
-    let counts = [
-        rules.last,
-        rules.hourly,
-        rules.daily,
-        rules.weekly,
-        rules.monthly,
-        rules.yearly,
-    ];
-    counts.iter().all(|count| count.unwrap_or(0) == 0)
-        && rules.within.is_none_or(|within| within.seconds == 0)
+/// The lengths of time among rules, with their keys.
+fn spans_of(key: &str, keep: &Keep) -> Vec<(String, Span)> {
+    let Keep::Rules(rules) = keep else {
+        return Vec::new();
+    };
+    let names = ["hourly", "daily", "weekly", "monthly", "yearly"];
+    let periods = names.into_iter().zip(rules.periods());
+    let periods = periods.filter_map(|(name, reach)| match reach {
+        Some(Reach::Span(span)) => Some((name, span)),
+        Some(Reach::Count(_)) | None => None,
+    });
+    let within = rules.within.map(|span| ("within", span));
+    let spans = periods.chain(within);
+    spans.map(|(name, span)| (format!("{key}.{name}"), span)).collect()
 }
+
+/// Shortest time between the announcement that a point goes and its deletion.
+const GRACE_SECONDS_MIN: u64 = 3600;
 
 /// Checks a list of names: not empty, each known, none twice.
 fn names<T>(

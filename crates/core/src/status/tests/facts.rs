@@ -8,6 +8,7 @@ use crate::evidence::{Listed, sample};
 use crate::point::Manifest;
 use crate::survey::Survey;
 use serde_json::json;
+use std::collections::BTreeMap;
 
 /// A manifest of a complete point of the plan `p`, taken for 06:00, changed by `change`.
 fn manifest(time: &str, change: serde_json::Value) -> Manifest {
@@ -43,9 +44,12 @@ fn seen(copies: Vec<(&str, Manifest, bool)>, disowned: &[PointId]) -> Vec<Point>
         copies: copies.collect(),
         missing: Vec::new(),
         disowned: disowned.iter().cloned().collect(),
+        marks: BTreeMap::new(),
         unread: Vec::new(),
     };
-    points(&survey, at("20T06:30"), &|copy| copy.manifest.signer == "s")
+    let missed = crate::survey::missing_copies(&survey.copies);
+    let now = at("20T06:30");
+    points(&survey, missed, now, &|copy| copy.manifest.signer == "s")
 }
 
 #[test]

@@ -54,7 +54,7 @@ fn a_store_that_missed_copies_receives_them() {
 }
 
 #[test]
-fn only_what_was_never_delivered_and_is_newer_than_what_is_held_is_copied() {
+fn only_what_was_never_delivered_is_copied() {
     let lost = Point {
         lost: vec![name("offsite")],
         ..point("20T06:00")
@@ -65,20 +65,8 @@ fn only_what_was_never_delivered_and_is_newer_than_what_is_held_is_copied() {
         ..missed("20T06:00")
     };
     assert_eq!(wanted(&lacking(vec![point("20T06:00"), partial])), []);
-    let mixed = vec![
-        missed("17T06:00"),
-        held("18T06:00"),
-        missed("19T06:00"),
-        held("20T06:00"),
-    ];
-    assert_eq!(wanted(&lacking(mixed)), [id(at("19T06:00"))]);
-    // What it holds of another plan says nothing.
-    let other = Point {
-        plan: name("other"),
-        ..held("18T06:00")
-    };
-    let facts = lacking(vec![missed("17T06:00"), other, point("20T06:00")]);
-    assert_eq!(wanted(&facts), [id(at("17T06:00"))]);
+    let mixed = vec![missed("17T06:00"), held("18T06:00")];
+    assert_eq!(wanted(&lacking(mixed)), [id(at("17T06:00"))]);
 }
 
 #[test]

@@ -1,0 +1,225 @@
+//! Marks: signed notes about points, in each store beside them. A **pin** keeps a point, an
+//! **intent** announces that points go, a **tombstone** says that they went.
+//!
+//! Guarantees: a mark counts only if a signer who is trusted for the application made it, for this
+//! application and environment, and if it stands under the key that its content says. Every other
+//! one is reported and changes nothing. A mark is never changed once it is stored.
+
+mod intent;
+mod pin;
+mod tombstone;
+
+pub(crate) use intent::IntentKeys;
+pub use intent::{Intent, Leaving, POINTS_MAX};
+pub use pin::Pin;
+pub use tombstone::{Gone, Tombstone};
+
+use crate::catalog::marks::StoredMark;
+use crate::context::Context;
+use crate::copies::put_bytes;
+use crate::document::to_json;
+use crate::error::{Code, Error, Result};
+use crate::name::Name;
+use crate::point::PointId;
+use crate::stores::OpenStore;
+use jiff::Timestamp;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Prefix of the keys of intents.
+pub const INTENTS_PREFIX: &str = "lifeboat/intents/";
+/// Prefix of the keys of pins.
+pub const PINS_PREFIX: &str = "lifeboat/pins/";
+/// Prefix of the keys of tombstones.
+pub const PRUNED_PREFIX: &str = "lifeboat/pruned/";
+
+/// The reason of a pin that does not count: the point stays until somebody looked at it.
+pub(crate) const DOUBTFUL: &str = "by a pin that cannot be checked";
+
+/// The marks in a store.
+#[derive(Debug, Clone, Default)]
+pub struct Marks {
+    /// What was said last of each point: that it is pinned, or that it no longer is.
+    pub pins: BTreeMap<PointId, Pin>,
+    /// The intents, by id.
+    pub intents: Vec<Intent>,
+    /// What was deleted, by point.
+    pub pruned: BTreeMap<PointId, Gone>,
+    /// Ids of the tombstones.
+    pub tombstones: BTreeSet<PointId>,
+    /// When something was deleted last.
+    pub pruned_at: Option<Timestamp>,
+    /// Points with a pin that does not count: nobody can tell what it said.
+    pub doubtful: BTreeSet<PointId>,
+    /// Errors of kinds of marks that could not be listed, or not be read.
+    pub unlisted: Vec<Error>,
+    /// Marks that do not count, and why.
+    pub errors: Vec<Error>,
+}
+
+impl Marks {
+    /// When it was announced that the copy with this manifest goes; `None` if it was not.
+    pub fn leaving(&self, point: &PointId, manifest_sha256: &str) -> Option<Timestamp> {
+        let naming = self.intents.iter().filter(|intent| {
+            let mut points = intent.points.iter();
+            points.any(|l| l.point == *point && l.manifest_sha256 == manifest_sha256)
+        });
+        naming.map(|intent| intent.at).min()
+    }
+
+    /// The reason for which a point is pinned, if it is.
+    pub fn pinned(&self, point: &PointId) -> Option<&str> {
+        if self.doubtful.contains(point) {
+            return Some(DOUBTFUL);
+        }
+        let pin = self.pins.get(point).filter(|pin| pin.pinned);
+        pin.map(|pin| pin.reason.as_str())
+    }
+
+    /// Returns whether a copy that is gone was deleted by the rules, or is being deleted.
+    pub fn explains(&self, point: &PointId) -> bool {
+        let announced = |intent: &Intent| intent.points.iter().any(|l| l.point == *point);
+        self.pruned.contains_key(point) || self.intents.iter().any(announced)
+    }
+}
+
+/// A kind of mark.
+trait Mark: DeserializeOwned {
+    const WHAT: &'static str;
+
+    fn about(&self) -> About<'_>;
+
+    /// The key that it stands under.
+    fn key(&self) -> String;
+}
+
+/// What every mark says.
+struct About<'a> {
+    schema: u32,
+    app: &'a Name,
+    environment: &'a Name,
+    at: Timestamp,
+}
+
+/// Reads the marks of a store. A kind of mark that cannot be listed is an error among those of the
+/// result.
+pub fn read(context: &Context, store: &OpenStore) -> Marks {
+    let mut marks = Marks::default();
+    marks.read_pins(context, store);
+    for tombstone in marks.believed::<Tombstone>(context, store, PRUNED_PREFIX) {
+        marks.pruned_at = marks.pruned_at.max(Some(tombstone.at));
+        let points = tombstone.points.into_iter();
+        marks
+            .pruned
+            .extend(points.map(|gone| (gone.point.clone(), gone)));
+        marks.tombstones.insert(tombstone.id);
+    }
+    marks.intents = marks.believed(context, store, INTENTS_PREFIX);
+    marks
+}
+
+/// The pins of a store, as they are now. Fails if they cannot be read.
+pub fn read_pins(context: &Context, store: &OpenStore) -> Result<Marks> {
+    let mut marks = Marks::default();
+    marks.read_pins(context, store);
+    match marks.unlisted.pop() {
+        Some(error) => Err(error),
+        None => Ok(marks),
+    }
+}
+
+impl Marks {
+    fn read_pins(&mut self, context: &Context, store: &OpenStore) {
+        for pin in self.believed::<Pin>(context, store, PINS_PREFIX) {
+            match self.pins.get(&pin.point) {
+                Some(known) if (known.at, &known.id) > (pin.at, &pin.id) => {}
+                _ => drop(self.pins.insert(pin.point.clone(), pin)),
+            }
+        }
+    }
+
+    fn believed<T: Mark>(
+        &mut self,
+        context: &Context,
+        store: &OpenStore,
+        prefix: &str,
+    ) -> Vec<T> {
+        let (stored, unread) = match context.state.catalog.marks(store, prefix) {
+            Ok(read) => read,
+            Err(error) => {
+                let message = format!(
+                    "{prefix} of store {} cannot be read: {}",
+                    store.name, error.message
+                );
+                self.unlisted.push(Error { message, ..error });
+                return Vec::new();
+            }
+        };
+        self.unlisted.extend(unread);
+        let mut marks = Vec::new();
+        for stored in stored {
+            match believe(context, store, &stored) {
+                Ok(mark) => marks.extend(mark),
+                Err(error) => {
+                    self.doubtful.extend(pin::point_of(&stored.key));
+                    self.errors.push(error);
+                }
+            }
+        }
+        marks
+    }
+}
+
+/// Parses a mark; `None` if it is of another application. Fails if it does not count.
+fn believe<T: Mark>(
+    context: &Context,
+    store: &OpenStore,
+    stored: &StoredMark,
+) -> Result<Option<T>> {
+    let key = &stored.key;
+    let told = |code: Code, why: &str| {
+        let message = format!("{} {key} in store {} does not count: {why}", T::WHAT, store.name);
+        Error::new(code, message)
+    };
+    let damaged = |why: &str| told(Code::ObjectDamaged, why);
+    let mark: T = serde_json::from_slice(&stored.bytes)
+        .map_err(|error| damaged(&format!("it cannot be parsed: {error}")))?;
+    let About {
+        schema,
+        app,
+        environment,
+        at,
+    } = mark.about();
+    let ours = &context.config.app;
+    let is_ours = (app, environment) == (&ours.name, &ours.environment);
+    if !is_ours && !context.shows_every_app() {
+        return Ok(None);
+    }
+    context
+        .trusted
+        .verify(app, &stored.bytes, &stored.signature, at)
+        .map_err(|error| Error {
+            message: told(error.code, &error.message).message,
+            ..error
+        })?;
+    if schema != 1 {
+        return Err(damaged(&format!("its schema is {schema}, this program reads 1")));
+    }
+    if mark.key() != *key {
+        return Err(told(
+            Code::Untrusted,
+            "it stands under another key than its content says",
+        ));
+    }
+    Ok(Some(mark))
+}
+
+/// Signs and stores a mark: the signature first, since a mark without one does not count.
+fn put<T: Mark + Serialize>(context: &Context, store: &OpenStore, mark: &T) -> Result<()> {
+    let (key, bytes) = (mark.key(), to_json(mark)?);
+    let signature = context.state.signer.sign(&bytes)?;
+    put_bytes(store, &format!("{key}.sig"), signature.as_bytes(), false)?;
+    put_bytes(store, &key, &bytes, false)?;
+    Ok(())
+}

@@ -1,0 +1,83 @@
+//! Pins: what an operator says of a point, that it stays, or that it need not any longer.
+
+use super::{About, Mark, PINS_PREFIX, put};
+use crate::context::Context;
+use crate::error::Result;
+use crate::host::{author, host};
+use crate::name::Name;
+use crate::point::PointId;
+use crate::stores::OpenStore;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// What was said of a point. The newest counts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pin {
+    /// Version of this format: 1.
+    pub schema: u32,
+    /// Its id.
+    pub id: PointId,
+    /// The point.
+    pub point: PointId,
+    /// The application of the point.
+    pub app: Name,
+    /// The environment of that application.
+    pub environment: Name,
+    /// True if the point stays from now on; false if it need not.
+    pub pinned: bool,
+    /// The reason that was given.
+    pub reason: String,
+    /// Who said it.
+    pub author: String,
+    /// The host it was said on.
+    pub host: String,
+    /// When it was said.
+    pub at: Timestamp,
+}
+
+impl Pin {
+    /// Says now that a point stays, or that it need not.
+    pub fn new(context: &Context, point: &PointId, pinned: bool, reason: &str) -> Self {
+        let app = &context.config.app;
+        Pin {
+            schema: 1,
+            id: PointId::new(&context.clock),
+            point: point.clone(),
+            app: app.name.clone(),
+            environment: app.environment.clone(),
+            pinned,
+            reason: reason.to_owned(),
+            author: author(),
+            host: host(),
+            at: context.clock.now(),
+        }
+    }
+
+    /// Stores it.
+    pub fn put(&self, context: &Context, store: &OpenStore) -> Result<()> {
+        put(context, store, self)
+    }
+}
+
+impl Mark for Pin {
+    const WHAT: &'static str = "pin";
+
+    fn about(&self) -> About<'_> {
+        About {
+            schema: self.schema,
+            app: &self.app,
+            environment: &self.environment,
+            at: self.at,
+        }
+    }
+
+    fn key(&self) -> String {
+        format!("{PINS_PREFIX}{}.{}.json", self.point, self.id)
+    }
+}
+
+/// The point that the key of a pin names.
+pub(super) fn point_of(key: &str) -> Option<PointId> {
+    let (point, _) = key.strip_prefix(PINS_PREFIX)?.split_once('.')?;
+    PointId::parse(point)
+}

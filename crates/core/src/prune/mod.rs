@@ -1,0 +1,214 @@
+//! Deletes what no rule keeps, in two steps, since readers on other hosts are unseen.
+//!
+//! First an **intent** announces the points in the store that holds them. From then on they are
+//! *leaving*: nobody chooses them by `latest` or `random`, and their keys are not used again. A later
+//! run, at least the grace period on, decides anew, deletes what still has to go (the manifest first,
+//! then its objects, each only if it is the recorded one), checks that it is gone, and leaves a
+//! **tombstone**. Killed anywhere, the next run ends what was begun: the intent holds the manifests.
+//!
+//! Nothing is deleted of other applications, of unknown signers or of plans that the configuration
+//! does not have, and nothing at all where a pin or a manifest of the store cannot be read.
+
+mod delete;
+mod report;
+mod step;
+
+pub use report::{Fate, PrunedPoint, Report, StorePruned};
+
+use crate::backup::choose_plan;
+use crate::config::PrunedBy;
+use crate::context::Context;
+use crate::error::{Code, Error, Result};
+use crate::evidence;
+use crate::kept::{self, Judged, Proofs};
+use crate::lease;
+use crate::name::Name;
+use crate::posture;
+use crate::retention::{self, Decision, Excess};
+use crate::stores::OpenStore;
+use crate::survey::{self, Survey};
+use jiff::Timestamp;
+use lifeboat_store::Lock;
+use std::collections::BTreeSet;
+use step::Step;
+
+/// What is pruned.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// The plan whose points are looked at; all plans if absent.
+    pub plan: Option<String>,
+    /// The store that is looked at; all stores if absent.
+    pub store: Option<String>,
+    /// Says what would be done, and does nothing.
+    pub dry_run: bool,
+    /// Goes beyond `prune_limit`.
+    pub beyond_limit: bool,
+    /// When the oldest job of this host began that is reading points now. What was announced later
+    /// is not deleted while it runs.
+    pub reading_since: Option<Timestamp>,
+}
+
+/// Decides about the points of each store, and carries it out unless it is a dry run. Fails if
+/// nothing could be begun; what goes wrong in a store is in the report.
+pub fn run(context: &Context, options: &Options) -> Result<Report> {
+    posture::check_clock(context.clock.now())?;
+    if let Some(plan) = &options.plan {
+        choose_plan(&context.config, Some(plan))?;
+    }
+    if let Some(store) = &options.store {
+        context.stores.open(store)?;
+    }
+    let survey = survey::survey(context, false)?;
+    let (listed, unread) = evidence::list(context)?;
+    let proofs = Proofs::of(&listed, context.clock.now());
+    let mut judged = kept::judge(context, &survey, &proofs);
+    judged.retain(|judged| {
+        let plan = options.plan.as_ref();
+        plan.is_none_or(|plan| judged.plan == *plan)
+    });
+    let mut report = Report::new(options.dry_run);
+    for store in context.config.store.keys() {
+        if options.store.as_ref().is_some_and(|only| store != only) {
+            continue;
+        }
+        let (here, rest): (Vec<_>, Vec<_>) = judged.into_iter().partition(|j| j.store == *store);
+        judged = rest;
+        let mut pruned = StorePruned::new(store);
+        let done = prune_store(context, options, &survey, here, &unread, &mut pruned);
+        pruned.errors.extend(done.err());
+        report.stores.push(pruned);
+    }
+    Ok(report)
+}
+
+fn prune_store(
+    context: &Context,
+    options: &Options,
+    survey: &Survey,
+    mut judged: Vec<Judged<'_>>,
+    unread: &[Error],
+    pruned: &mut StorePruned,
+) -> Result<()> {
+    let name = &pruned.store.clone();
+    if let Some(error) = survey.unasked(name) {
+        return Err(error.clone());
+    }
+    let store = context.stores.open(name)?;
+    if store.config.pruned_by == PrunedBy::Elsewhere {
+        pruned.elsewhere = true;
+        return Ok(());
+    }
+    if !options.dry_run {
+        lock_times(context, &store, &mut judged)?;
+    }
+    pruned.list(&judged);
+    if judged.iter().all(|judged| judged.rules_are_forever(context)) {
+        return Ok(());
+    }
+    refuse(context, survey, name, unread)?;
+    for judged in &judged {
+        refuse_excess(context, options, judged)?;
+    }
+    if options.dry_run {
+        return Ok(());
+    }
+    let lease = lease::take(context, &store, LEASE)?;
+    let step = Step {
+        context,
+        store: &store,
+        survey,
+        judged: &judged,
+        reading_since: options.reading_since,
+        whole: options.plan.is_none(),
+    };
+    let done = step.run(pruned);
+    drop(lease);
+    done
+}
+
+/// Name of the lease of a prune: no plan has a name with this character.
+const LEASE: &str = "+prune";
+
+/// Asks the store what it locks of the points that would go, and decides anew about those.
+fn lock_times(context: &Context, store: &OpenStore, judged: &mut [Judged<'_>]) -> Result<()> {
+    for judged in judged {
+        let Some(rules) = kept::rules(context, &judged.plan, &judged.store) else {
+            continue;
+        };
+        let mut locked = false;
+        let decided = judged.held.iter_mut().zip(&judged.decisions);
+        for ((held, decision), copy) in decided.zip(&judged.copies) {
+            if !matches!(decision, Decision::Delete(_)) {
+                continue;
+            }
+            let mut lock: Option<Lock> = None;
+            for object in delete::objects(&copy.manifest) {
+                lock = lock.max(store.store.lock(&object.key, object.version.as_deref())?);
+            }
+            locked |= lock.is_some();
+            held.lock = lock;
+        }
+        if locked {
+            let now = context.clock.now();
+            judged.decisions = retention::decide(&judged.held, &rules, now);
+        }
+    }
+    Ok(())
+}
+
+impl Judged<'_> {
+    fn rules_are_forever(&self, context: &Context) -> bool {
+        let rules = kept::rules(context, &self.plan, &self.store);
+        let forever = rules.is_none_or(|rules| rules.rules.is_none());
+        forever && self.held.iter().all(|held| held.leaving.is_none())
+    }
+}
+
+/// Refuses to delete anything in a store where it cannot be known what has to stay.
+fn refuse(context: &Context, survey: &Survey, store: &Name, unread: &[Error]) -> Result<()> {
+    let stays = |error: &Error| Error {
+        message: format!("nothing is deleted in store {store}: {}", error.message),
+        ..error.clone()
+    };
+    let of_store = survey.unread.iter().filter(|unread| unread.store == *store);
+    if let Some(unread) = of_store.into_iter().next() {
+        return Err(stays(&unread.error));
+    }
+    if let Some(marks) = survey.marks.get(store)
+        && let Some(error) = marks.unlisted.first()
+    {
+        return Err(stays(error));
+    }
+    // A drill may have proved a point that only the evidence of another store tells.
+    if let Some(error) = unread.first() {
+        return Err(stays(error));
+    }
+    let ahead: BTreeSet<_> = survey.ahead(context);
+    if let Some(point) = ahead.into_iter().next() {
+        let text = posture::ahead(&point, context.clock.now());
+        return Err(stays(
+            &Error::new(Code::Clock, text).hint(posture::AHEAD_HINT),
+        ));
+    }
+    Ok(())
+}
+
+fn refuse_excess(context: &Context, options: &Options, judged: &Judged<'_>) -> Result<()> {
+    let plan = context.config.plan.get(&judged.plan);
+    let Some(plan) = plan.filter(|_| !options.beyond_limit) else {
+        return Ok(());
+    };
+    let limit = plan.prune_limit;
+    let Some(Excess { going, of }) = retention::excess(&judged.held, &judged.decisions, limit)
+    else {
+        return Ok(());
+    };
+    let (plan, store) = (&judged.plan, &judged.store);
+    let message = format!(
+        "{going} of {of} points of plan {plan} in store {store} would go, which is more than prune_limit = {limit}: nothing is deleted there"
+    );
+    let hint = format!(
+        "see which (lifeboat prune {plan} --store {store} --dry-run); if that is right: lifeboat prune {plan} --store {store} --yes"
+    );
+    Err(Error::new(Code::NeedsConfirmation, message).hint(hint))
+}

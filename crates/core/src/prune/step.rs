@@ -1,0 +1,402 @@
+//! One run of a prune in one store: ends what was announced, then announces what goes next.
+
+use super::delete::{self, Fate as Object};
+use super::report::{Fate, StorePruned};
+use crate::cancel;
+use crate::context::Context;
+use crate::copies::{self, PointCopy, StoredManifest, manifest_sha256};
+use crate::error::{Error, Result};
+use crate::kept::Judged;
+use crate::lease;
+use crate::marks::{self, Gone, Intent, Leaving, Marks, POINTS_MAX, Tombstone};
+use crate::name::Name;
+use crate::point::{Manifest, PointId};
+use crate::pool;
+use crate::retention::{Decision, Why};
+use crate::snapshot::Pruned;
+use crate::stores::OpenStore;
+use crate::survey::Survey;
+use jiff::{SignedDuration, Timestamp};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Largest total size of the manifests in one intent, in bytes.
+const MANIFESTS_BYTES_MAX: usize = 4 << 20;
+/// Time after the last deletion during which the packs of a repository are looked at in each run:
+/// those that nothing needs are deleted in a second step.
+const PACKS_DAYS: i64 = 4;
+
+/// One run in one store.
+pub(super) struct Step<'a> {
+    pub(super) context: &'a Context,
+    pub(super) store: &'a OpenStore,
+    pub(super) survey: &'a Survey,
+    pub(super) judged: &'a [Judged<'a>],
+    /// When the oldest job of this host began that is reading points.
+    pub(super) reading_since: Option<Timestamp>,
+    /// True if every plan is looked at.
+    pub(super) whole: bool,
+}
+
+/// What is decided about a copy that is in the store.
+struct Known<'a> {
+    copy: &'a PointCopy,
+    decision: &'a Decision,
+}
+
+/// A point of an intent that is to be deleted now.
+#[derive(Clone)]
+struct Going {
+    leaving: Leaving,
+    manifest: Manifest,
+    /// True if its manifest is still there.
+    visible: bool,
+}
+
+/// What the deletion of a point came to.
+enum Outcome {
+    Gone { freed: u64, left: Vec<String> },
+    /// Another manifest stands there now.
+    Replaced,
+}
+
+impl Step<'_> {
+    pub(super) fn run(&self, pruned: &mut StorePruned) -> Result<()> {
+        let none = Marks::default();
+        let marks = self.survey.marks.get(&self.store.name).unwrap_or(&none);
+        pruned.errors.extend(marks.errors.iter().cloned());
+        let mut snapshots = BTreeSet::new();
+        let mut announced = BTreeSet::new();
+        for intent in &marks.intents {
+            cancel::check()?;
+            let points = intent.points.iter();
+            announced.extend(points.map(|l| (l.point.clone(), l.manifest_sha256.clone())));
+            self.carry_out(intent, marks, pruned, &mut snapshots)?;
+        }
+        self.announce(&announced)?;
+        self.free_packs(marks, snapshots, pruned)
+    }
+
+    fn known(&self) -> BTreeMap<&PointId, Known<'_>> {
+        let mut known = BTreeMap::new();
+        for judged in self.judged {
+            for (copy, decision) in judged.copies.iter().zip(&judged.decisions) {
+                known.insert(&copy.manifest.point, Known { copy, decision });
+            }
+        }
+        known
+    }
+
+    /// Deletes what of an intent still has to go, leaves a tombstone of it, and removes the intent
+    /// once nothing of it is left to be done.
+    fn carry_out(
+        &self,
+        intent: &Intent,
+        marks: &Marks,
+        pruned: &mut StorePruned,
+        snapshots: &mut BTreeSet<String>,
+    ) -> Result<()> {
+        if marks.tombstones.contains(&intent.id) && self.is_replayed(intent, marks) {
+            return self.remove_intent(intent);
+        }
+        let (mut going, mut pending) = (Vec::new(), false);
+        let known = self.known();
+        for leaving in &intent.points {
+            if !self.whole && !self.judged.iter().any(|judged| judged.plan == leaving.plan) {
+                pending = true;
+                continue;
+            }
+            let here = known.get(&leaving.point);
+            let visible = match here {
+                Some(here) if manifest_sha256(here.copy) != leaving.manifest_sha256 => continue,
+                Some(here) => match here.decision {
+                    Decision::Keep(_) => continue,
+                    Decision::Wait { .. } => {
+                        pending = true;
+                        continue;
+                    }
+                    Decision::Delete(_) if self.is_read(intent) => {
+                        pruned.set(&leaving.point, Fate::Waiting);
+                        pending = true;
+                        continue;
+                    }
+                    Decision::Delete(_) => true,
+                },
+                // A copy that is there and is not judged is nobody's to delete here.
+                None if self.is_there(&leaving.point) => continue,
+                None => false,
+            };
+            going.push(Going {
+                manifest: *leaving.copy(&self.store.name)?.manifest,
+                leaving: leaving.clone(),
+                visible,
+            });
+        }
+        let before = self.gone_before(intent, marks, &going);
+        if !going.is_empty() {
+            let gone = self.delete(intent, going, pruned, snapshots)?;
+            let all = before.into_iter().chain(gone).collect();
+            Tombstone::new(self.context, intent, all).put(self.context, self.store)?;
+        }
+        match pending {
+            true => Ok(()),
+            false => self.remove_intent(intent),
+        }
+    }
+
+    /// Returns whether each point of an intent is known to be gone, or stands there anew: somebody
+    /// put the intent back, or the last run was killed before it could remove it.
+    fn is_replayed(&self, intent: &Intent, marks: &Marks) -> bool {
+        intent.points.iter().all(|leaving| {
+            let gone = marks.pruned.get(&leaving.point);
+            gone.is_some_and(|gone| gone.manifest_sha256 == leaving.manifest_sha256)
+        })
+    }
+
+    /// Returns whether a job of this host may be reading a point that was announced by this intent.
+    fn is_read(&self, intent: &Intent) -> bool {
+        self.reading_since.is_some_and(|since| since <= intent.at)
+    }
+
+    fn is_there(&self, point: &PointId) -> bool {
+        let mut copies = self.survey.copies.iter();
+        copies.any(|(store, copy)| *store == self.store.name && copy.manifest.point == *point)
+    }
+
+    /// What an earlier tombstone of the same intent says of other points.
+    fn gone_before(&self, intent: &Intent, marks: &Marks, going: &[Going]) -> Vec<Gone> {
+        let points = intent.points.iter();
+        let others = points.filter(|leaving| {
+            let mut going = going.iter();
+            !going.any(|going| going.leaving.point == leaving.point)
+        });
+        let gone = others.filter_map(|leaving| marks.pruned.get(&leaving.point));
+        gone.cloned().collect()
+    }
+
+    /// Deletes points: every manifest first, then what only they name.
+    fn delete(
+        &self,
+        intent: &Intent,
+        going: Vec<Going>,
+        pruned: &mut StorePruned,
+        snapshots: &mut BTreeSet<String>,
+    ) -> Result<Vec<Gone>> {
+        // Somebody may have pinned one since the stores were asked.
+        let pins = marks::read_pins(self.context, self.store)?;
+        let (stay, going): (Vec<_>, Vec<_>) = going.into_iter().partition(|going| {
+            going.visible && pins.pinned(&going.leaving.point).is_some()
+        });
+        for stay in stay {
+            pruned.set(&stay.leaving.point, Fate::Returned);
+        }
+        let names: BTreeSet<&PointId> = going.iter().map(|g| &g.leaving.point).collect();
+        let named = self.named(&names)?;
+        self.context.reporter.step("prune", None);
+        let (store, store_time) = (self.store.clone(), intent.store_time);
+        let work = move |going: Going| {
+            let outcome = delete_point(&store, &going, &named, store_time);
+            (going, outcome)
+        };
+        let (mut gone, mut first) = (Vec::new(), None);
+        pool::each(self.store.readers(), going, work, |(going, outcome)| {
+            let point = &going.leaving.point;
+            match outcome {
+                Ok(Outcome::Replaced) => pruned.set(point, Fate::Returned),
+                Ok(Outcome::Gone { freed, left }) => {
+                    pruned.set(point, Fate::Deleted);
+                    pruned.freed_bytes += freed;
+                    pruned.left.extend(left.iter().cloned());
+                    let artifacts = going.manifest.artifacts.iter();
+                    snapshots.extend(artifacts.filter_map(|a| a.snapshot.clone()));
+                    gone.push(Gone {
+                        point: point.clone(),
+                        plan: going.leaving.plan.clone(),
+                        why: going.leaving.why,
+                        manifest_sha256: going.leaving.manifest_sha256.clone(),
+                        left,
+                    });
+                }
+                Err(error) => {
+                    pruned.set(point, Fate::Unfinished);
+                    first.get_or_insert(error);
+                }
+            }
+            Ok(())
+        })?;
+        let location = self.store.store.location();
+        let points = gone.iter().map(|gone| &gone.point);
+        self.context.state.catalog.drop_pruned(&location, points)?;
+        match first {
+            None => Ok(gone),
+            Some(error) => {
+                // What went is on record, whatever did not.
+                if !gone.is_empty() {
+                    let tombstone = Tombstone::new(self.context, intent, gone);
+                    tombstone.put(self.context, self.store)?;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// The keys that manifests of this store name, those of points that go excepted. Fails if a
+    /// manifest cannot be read: it may name any key.
+    fn named(&self, going: &BTreeSet<&PointId>) -> Result<BTreeSet<String>> {
+        let synced = self.context.state.catalog.sync_points(self.store, false)?;
+        if let Some((point, error)) = synced.errors.into_iter().next() {
+            let message = format!(
+                "nothing is deleted in store {}, since the manifest of {point} there cannot be read: it may name any object",
+                self.store.name
+            );
+            return Err(Error { message, ..error });
+        }
+        let staying = synced.copies.iter().filter(|(point, _)| !going.contains(point));
+        let objects = staying.flat_map(|(_, copy)| delete::objects(&copy.manifest));
+        Ok(objects.map(|object| object.key).collect())
+    }
+
+    fn remove_intent(&self, intent: &Intent) -> Result<()> {
+        let key = intent.key();
+        delete::remove(self.store, &key, |_| true)?;
+        delete::remove(self.store, &format!("{key}.sig"), |_| true)?;
+        Ok(())
+    }
+
+    /// Announces what nothing keeps, unless an intent names it already.
+    fn announce(
+        &self,
+        announced: &BTreeSet<(PointId, String)>,
+    ) -> Result<()> {
+        let mut new: Vec<(PointId, Name, Why, String)> = Vec::new();
+        for judged in self.judged {
+            for (copy, decision) in judged.copies.iter().zip(&judged.decisions) {
+                let sha256 = manifest_sha256(copy);
+                let point = copy.manifest.point.clone();
+                if let Decision::Delete(why) = decision
+                    && !announced.contains(&(point.clone(), sha256.clone()))
+                {
+                    new.push((point, judged.plan.clone(), *why, sha256));
+                }
+            }
+        }
+        if new.is_empty() {
+            return Ok(());
+        }
+        let store_time = self.store_time()?;
+        let reading = self.store.clone();
+        let read = move |(point, plan, why, sha256): (PointId, Name, Why, String)| {
+            let stored = copies::read_stored(&reading, &point);
+            stored.map(|stored| leaving(point, plan, why, sha256, stored))
+        };
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        pool::each(self.store.readers(), new, read, |read| {
+            let Some(leaving) = read? else {
+                // It was replaced since the stores were asked.
+                return Ok(());
+            };
+            bytes += leaving.manifest.len();
+            batch.push(leaving);
+            if batch.len() >= POINTS_MAX || bytes >= MANIFESTS_BYTES_MAX {
+                bytes = 0;
+                self.put_intent(store_time, std::mem::take(&mut batch))?;
+            }
+            Ok(())
+        })?;
+        match batch.is_empty() {
+            true => Ok(()),
+            false => self.put_intent(store_time, batch),
+        }
+    }
+
+    fn put_intent(&self, store_time: Option<Timestamp>, points: Vec<Leaving>) -> Result<()> {
+        cancel::check()?;
+        let intent = Intent::new(self.context, &self.store.name, store_time, points);
+        intent.put(self.context, self.store)
+    }
+
+    /// The time by the clock of the store: that of the lease, which was written just now.
+    fn store_time(&self) -> Result<Option<Timestamp>> {
+        let key = lease::key(self.context, super::LEASE);
+        Ok(self.store.store.stat(&key)?.and_then(|info| info.modified))
+    }
+
+    /// Forgets the snapshots of points that are gone, and frees the packs that nothing needs.
+    fn free_packs(
+        &self,
+        marks: &Marks,
+        snapshots: BTreeSet<String>,
+        pruned: &mut StorePruned,
+    ) -> Result<()> {
+        let Some(repository) = &self.store.snapshots else {
+            return Ok(());
+        };
+        let now = self.context.clock.now();
+        let recently = marks.pruned_at.is_some_and(|at| {
+            now.duration_since(at) < SignedDuration::from_hours(24 * PACKS_DAYS)
+        });
+        if snapshots.is_empty() && !recently {
+            return Ok(());
+        }
+        let named = || -> Result<BTreeSet<String>> {
+            let synced = self.context.state.catalog.sync_points(self.store, false)?;
+            let copies = synced.copies.values();
+            let artifacts = copies.flat_map(|copy| copy.manifest.artifacts.iter());
+            Ok(artifacts.filter_map(|a| a.snapshot.clone()).collect())
+        };
+        let named = named()?;
+        let gone = snapshots.into_iter().filter(|id| !named.contains(id));
+        let Pruned {
+            snapshots,
+            deleted_bytes,
+        } = repository.prune(gone.collect(), now)?;
+        pruned.snapshots += snapshots;
+        pruned.freed_bytes += deleted_bytes;
+        Ok(())
+    }
+}
+
+/// What an intent says of a point; `None` if its manifest is not the judged one any more.
+fn leaving(
+    point: PointId,
+    plan: Name,
+    why: Why,
+    sha256: String,
+    stored: StoredManifest,
+) -> Option<Leaving> {
+    if crate::digest::sha256_hex(&stored.bytes) != sha256 {
+        return None;
+    }
+    Some(Leaving {
+        point,
+        plan,
+        why,
+        manifest_sha256: sha256,
+        manifest: String::from_utf8(stored.bytes).ok()?,
+        signature: stored.signature,
+    })
+}
+
+fn delete_point(
+    store: &OpenStore,
+    going: &Going,
+    named: &BTreeSet<String>,
+    store_time: Option<Timestamp>,
+) -> Result<Outcome> {
+    let Going {
+        leaving, manifest, ..
+    } = going;
+    if !delete::manifest(store, manifest, &leaving.manifest_sha256)? {
+        return Ok(Outcome::Replaced);
+    }
+    let (mut freed, mut left) = (0, Vec::new());
+    for object in delete::objects(manifest) {
+        if named.contains(&object.key) {
+            continue;
+        }
+        match delete::recorded(store, &object, store_time)? {
+            Object::Gone(bytes) => freed += bytes,
+            Object::Left => left.push(object.key),
+        }
+    }
+    Ok(Outcome::Gone { freed, left })
+}
