@@ -390,7 +390,9 @@ fn held_packs(context: &Context, target: &OpenStore) -> Result<Packs> {
     let ours = copies.into_iter().filter(|c| {
         let is_ours = c.manifest.app == app.name && c.manifest.environment == app.environment;
         // What is announced to go may be gone before this copy is committed.
-        let leaves = marks.leaving(&c.manifest.point, &manifest_sha256(c)).is_some();
+        let leaves = marks
+            .leaving(&c.manifest.point, &manifest_sha256(c))
+            .is_some();
         is_ours && !leaves && c.check_trust(&context.trusted).is_ok()
     });
     let artifacts = ours.flat_map(|c| c.manifest.artifacts);

@@ -50,39 +50,23 @@ pub fn choose_in(
     if let Some(name) = store {
         context.stores.open(name)?;
     }
-    let Survey {
-        copies: found,
-        disowned,
-        ..
-    } = survey;
     let now = context.clock.now();
-    let staying: BTreeSet<&PointId> = found
-        .iter()
-        .filter(|(name, copy)| survey.leaving(name, copy).is_none())
-        .map(|(_, copy)| &copy.manifest.point)
-        .collect();
-    let candidate = |copy: &PointCopy| Candidate {
-        by_id_only: copy.manifest.safety
-            || disowned.contains(&copy.manifest.point)
-            || !staying.contains(&copy.manifest.point),
-        point: copy.manifest.point.clone(),
-        plan: copy.manifest.plan.clone(),
-        partial: copy.manifest.lacks().is_some(),
-    };
-    let of_plans = found
+    let candidate = candidates(survey);
+    let of_plans = survey
+        .copies
         .iter()
         .filter(|(_, copy)| plans.is_empty() || plans.contains(&copy.manifest.plan));
     let (fitting, elsewhere): (Vec<_>, Vec<_>) =
         of_plans.partition(|(name, _)| store.is_none_or(|s| s == name));
     let fitting: Vec<&PointCopy> = fitting.into_iter().map(|(_, copy)| copy).collect();
-    let mut candidates: Vec<Candidate> = fitting.iter().copied().map(candidate).collect();
+    let mut candidates: Vec<Candidate> = fitting.iter().copied().map(&candidate).collect();
     if !matches!(selector, Selector::Prefix(_)) {
         // The operator named no point: untrusted points must not displace trusted ones. If no point
         // is trusted, one is chosen all the same, so that the reason is reported.
         let trusted = fitting
             .iter()
             .filter(|c| c.check_trust(&context.trusted).is_ok());
-        let trusted: Vec<Candidate> = trusted.copied().map(candidate).collect();
+        let trusted: Vec<Candidate> = trusted.copied().map(&candidate).collect();
         if !trusted.is_empty() {
             candidates = trusted;
         }
@@ -133,6 +117,25 @@ pub fn choose_in(
             _ => survey.as_far_as_read(error, None),
         })
     })
+}
+
+/// Says of each copy how it may be chosen. A point that leaves every store that holds it is chosen
+/// only by its id.
+fn candidates(survey: &Survey) -> impl Fn(&PointCopy) -> Candidate {
+    let copies = survey.copies.iter();
+    let staying = copies.filter(|(store, copy)| survey.leaving(store, copy).is_none());
+    let staying: BTreeSet<&PointId> = staying.map(|(_, copy)| &copy.manifest.point).collect();
+    move |copy| {
+        let manifest = &copy.manifest;
+        let point = &manifest.point;
+        let set_aside = survey.disowned.contains(point) || !staying.contains(point);
+        Candidate {
+            by_id_only: manifest.safety || set_aside,
+            point: point.clone(),
+            plan: manifest.plan.clone(),
+            partial: manifest.lacks().is_some(),
+        }
+    }
 }
 
 /// Warns of points that may be newer than the chosen one: lost or unreadable points, and stores

@@ -154,7 +154,11 @@ fn held(
     let manifest = &copy.manifest;
     let point = &manifest.point;
     let mut always = proofs.reasons(context, manifest);
-    always.extend(survey.pinned(point).map(|reason| Reason::Pinned(reason.to_owned())));
+    always.extend(
+        survey
+            .pinned(point)
+            .map(|reason| Reason::Pinned(reason.to_owned())),
+    );
     let ahead = is_ahead(point.time(), context.clock.now());
     if ahead {
         always.push(Reason::Ahead);
@@ -169,7 +173,10 @@ fn held(
         manual: manifest.reason.is_some(),
         always,
         lock: None,
-        leaving: survey.marks.get(store).and_then(|m| m.leaving(point, &sha256)),
+        leaving: survey
+            .marks
+            .get(store)
+            .and_then(|m| m.leaving(point, &sha256)),
         point: point.clone(),
     }
 }

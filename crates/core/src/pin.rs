@@ -56,8 +56,9 @@ pub fn pin(context: &Context, selector: &Selector, reason: &str) -> Result<Pinne
     };
     if holders(&after).is_empty() {
         let message = format!("point {point} was deleted while it was pinned");
-        return Err(Error::new(Code::PointUnknown, message)
-            .hint("see what is there: lifeboat points"));
+        return Err(
+            Error::new(Code::PointUnknown, message).hint("see what is there: lifeboat points")
+        );
     }
     let leaving = before.copies.iter().filter(|(store, copy)| {
         copy.manifest.point == point && before.leaving(store, copy).is_some()
@@ -76,9 +77,9 @@ pub fn unpin(context: &Context, selector: &Selector, reason: &str) -> Result<Pin
             let errors = survey.marks.values().flat_map(|marks| &marks.errors);
             let cause = errors.map(ToString::to_string).next().unwrap_or_default();
             let message = format!("point {point} has a pin that cannot be checked");
-            Err(Error::new(Code::Untrusted, message)
-                .cause(cause)
-                .hint("believe its signer (app.trusted_signers), or remove that object from the store"))
+            Err(Error::new(Code::Untrusted, message).cause(cause).hint(
+                "believe its signer (app.trusted_signers), or remove that object from the store",
+            ))
         }
         Some(_) => say(context, &survey, &point, false, reason),
         None => {

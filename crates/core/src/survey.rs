@@ -3,8 +3,8 @@
 use crate::catalog::Lost;
 use crate::catalog::memory::Forgotten;
 use crate::clock::is_ahead;
-use crate::context::Context;
 use crate::config::PrunedBy;
+use crate::context::Context;
 use crate::copies::{PointCopy, manifest_sha256};
 use crate::error::{Code, Error, Result};
 use crate::marks::{self, DOUBTFUL, Marks};
@@ -52,7 +52,10 @@ impl Survey {
         if marks.any(|marks| marks.doubtful.contains(point)) {
             return Some(DOUBTFUL);
         }
-        let said = self.marks.values().filter_map(|marks| marks.pins.get(point));
+        let said = self
+            .marks
+            .values()
+            .filter_map(|marks| marks.pins.get(point));
         let last = said.max_by_key(|pin| (pin.at, &pin.id));
         let last = last.filter(|pin| pin.pinned);
         last.map(|pin| pin.reason.as_str())

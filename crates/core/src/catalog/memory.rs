@@ -218,7 +218,8 @@ impl Catalog {
             for point in points {
                 for table in ["seen", "manifest", "fit"] {
                     let delete = format!("DELETE FROM {table} WHERE location = ?1 AND point = ?2");
-                    c.prepare_cached(&delete)?.execute([location, point.as_str()])?;
+                    c.prepare_cached(&delete)?
+                        .execute([location, point.as_str()])?;
                 }
             }
             Ok(())

@@ -201,7 +201,9 @@ fn many_points_are_all_noted_and_remembered_and_forgotten() {
     let mut synced = catalog.sync_points(&held.store, false).unwrap();
     assert_eq!((synced.copies.len(), synced.errors.len()), (299, 1));
     let lost = |synced: &mut sync::Synced| {
-        let lost = catalog.lost(&trusted, &held.store, synced, &|_| false).unwrap();
+        let lost = catalog
+            .lost(&trusted, &held.store, synced, &|_| false)
+            .unwrap();
         let points = lost.into_iter().map(|l| l.copy.manifest.point.to_string());
         points.collect::<Vec<_>>()
     };

@@ -130,7 +130,8 @@ impl IntentKeys {
             let points = intent.iter().flat_map(|intent| &intent.points);
             for copy in points.filter_map(|leaving| leaving.copy(&store.name).ok()) {
                 let artifacts = copy.manifest.artifacts.into_iter();
-                self.keys.extend(artifacts.map(|artifact| artifact.key.into()));
+                self.keys
+                    .extend(artifacts.map(|artifact| artifact.key.into()));
             }
         }
         Ok(())

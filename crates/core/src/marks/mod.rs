@@ -139,12 +139,7 @@ impl Marks {
         }
     }
 
-    fn believed<T: Mark>(
-        &mut self,
-        context: &Context,
-        store: &OpenStore,
-        prefix: &str,
-    ) -> Vec<T> {
+    fn believed<T: Mark>(&mut self, context: &Context, store: &OpenStore, prefix: &str) -> Vec<T> {
         let (stored, unread) = match context.state.catalog.marks(store, prefix) {
             Ok(read) => read,
             Err(error) => {
@@ -179,7 +174,11 @@ fn believe<T: Mark>(
 ) -> Result<Option<T>> {
     let key = &stored.key;
     let told = |code: Code, why: &str| {
-        let message = format!("{} {key} in store {} does not count: {why}", T::WHAT, store.name);
+        let message = format!(
+            "{} {key} in store {} does not count: {why}",
+            T::WHAT,
+            store.name
+        );
         Error::new(code, message)
     };
     let damaged = |why: &str| told(Code::ObjectDamaged, why);
@@ -204,7 +203,9 @@ fn believe<T: Mark>(
             ..error
         })?;
     if schema != 1 {
-        return Err(damaged(&format!("its schema is {schema}, this program reads 1")));
+        return Err(damaged(&format!(
+            "its schema is {schema}, this program reads 1"
+        )));
     }
     if mark.key() != *key {
         return Err(told(

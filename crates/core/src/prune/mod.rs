@@ -102,7 +102,10 @@ fn prune_store(
         lock_times(context, &store, &mut judged)?;
     }
     pruned.list(&judged);
-    if judged.iter().all(|judged| judged.rules_are_forever(context)) {
+    if judged
+        .iter()
+        .all(|judged| judged.rules_are_forever(context))
+    {
         return Ok(());
     }
     refuse(context, survey, name, unread)?;

@@ -54,7 +54,10 @@ struct Going {
 
 /// What the deletion of a point came to.
 enum Outcome {
-    Gone { freed: u64, left: Vec<String> },
+    Gone {
+        freed: u64,
+        left: Vec<String>,
+    },
     /// Another manifest stands there now.
     Replaced,
 }
@@ -183,9 +186,9 @@ impl Step<'_> {
     ) -> Result<Vec<Gone>> {
         // Somebody may have pinned one since the stores were asked.
         let pins = marks::read_pins(self.context, self.store)?;
-        let (stay, going): (Vec<_>, Vec<_>) = going.into_iter().partition(|going| {
-            going.visible && pins.pinned(&going.leaving.point).is_some()
-        });
+        let (stay, going): (Vec<_>, Vec<_>) = going
+            .into_iter()
+            .partition(|going| going.visible && pins.pinned(&going.leaving.point).is_some());
         for stay in stay {
             pruned.set(&stay.leaving.point, Fate::Returned);
         }
@@ -250,7 +253,10 @@ impl Step<'_> {
             );
             return Err(Error { message, ..error });
         }
-        let staying = synced.copies.iter().filter(|(point, _)| !going.contains(point));
+        let staying = synced
+            .copies
+            .iter()
+            .filter(|(point, _)| !going.contains(point));
         let objects = staying.flat_map(|(_, copy)| delete::objects(&copy.manifest));
         Ok(objects.map(|object| object.key).collect())
     }
@@ -263,10 +269,7 @@ impl Step<'_> {
     }
 
     /// Announces what nothing keeps, unless an intent names it already.
-    fn announce(
-        &self,
-        announced: &BTreeSet<(PointId, String)>,
-    ) -> Result<()> {
+    fn announce(&self, announced: &BTreeSet<(PointId, String)>) -> Result<()> {
         let mut new: Vec<(PointId, Name, Why, String)> = Vec::new();
         for judged in self.judged {
             for (copy, decision) in judged.copies.iter().zip(&judged.decisions) {
@@ -331,9 +334,9 @@ impl Step<'_> {
             return Ok(());
         };
         let now = self.context.clock.now();
-        let recently = marks.pruned_at.is_some_and(|at| {
-            now.duration_since(at) < SignedDuration::from_hours(24 * PACKS_DAYS)
-        });
+        let recently = marks
+            .pruned_at
+            .is_some_and(|at| now.duration_since(at) < SignedDuration::from_hours(24 * PACKS_DAYS));
         if snapshots.is_empty() && !recently {
             return Ok(());
         }

@@ -38,6 +38,7 @@ pub const FLOORS: &[(&str, &[&str])] = &[
         "points",
         &[
             "point",
+            "retention",
             "objective",
             "posture",
             "place",
@@ -54,14 +55,15 @@ pub const FLOORS: &[(&str, &[&str])] = &[
     (
         "records",
         &[
-            "evidence", "exposure", "lease", "runbook", "survey", "status", "fetch", "deliver",
+            "evidence", "marks", "exposure", "lease", "runbook", "survey", "kept", "status",
+            "fetch", "deliver",
         ],
     ),
     (
         "verbs",
         &[
-            "kit", "repo", "backup", "points", "verify", "copy", "restore", "drill", "cold",
-            "recovery", "doctor",
+            "kit", "repo", "backup", "points", "pin", "verify", "copy", "prune", "restore",
+            "drill", "cold", "recovery", "doctor",
         ],
     ),
     ("jobs", &["job"]),

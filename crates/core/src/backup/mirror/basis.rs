@@ -60,7 +60,9 @@ pub(super) fn find(
         let marks = marks::read(context, store);
         let ours = found.into_iter().filter(|c| {
             // What is announced to go may be gone before this point is committed.
-            let leaves = marks.leaving(&c.manifest.point, &manifest_sha256(c)).is_some();
+            let leaves = marks
+                .leaving(&c.manifest.point, &manifest_sha256(c))
+                .is_some();
             !leaves && has_source(&context.config, c, source)
         });
         held.push(ours.map(|c| (c.manifest.point.clone(), c)).collect());

@@ -7,12 +7,12 @@ use crate::compress::Compress;
 use crate::config::places::did_you_mean;
 use crate::config::{
     BucketConfig, Check, CheckConfig, CommandConfig, Config, DecryptConfig, EncryptConfig,
-    FilesConfig, KEY_DEFAULT, Keep, PlaceConfig, PlanConfig, Reach, S3Config, ServerConfig, SftpConfig,
-    SignConfig, SourceKind, StoreConfig, StoreKind,
+    FilesConfig, KEY_DEFAULT, Keep, PlaceConfig, PlanConfig, Reach, S3Config, ServerConfig,
+    SftpConfig, SignConfig, SourceKind, StoreConfig, StoreKind,
 };
 use crate::name::Name;
-use crate::transport::{Via, is_name};
 use crate::span::Span;
+use crate::transport::{Via, is_name};
 use std::collections::BTreeMap;
 
 pub(super) fn sources(config: &Config, issues: &mut Vec<Issue>) {
@@ -469,7 +469,9 @@ fn spans_of(key: &str, keep: &Keep) -> Vec<(String, Span)> {
     });
     let within = rules.within.map(|span| ("within", span));
     let spans = periods.chain(within);
-    spans.map(|(name, span)| (format!("{key}.{name}"), span)).collect()
+    spans
+        .map(|(name, span)| (format!("{key}.{name}"), span))
+        .collect()
 }
 
 /// Shortest time between the announcement that a point goes and its deletion.
