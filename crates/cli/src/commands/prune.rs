@@ -95,6 +95,7 @@ fn tell_sum(out: &Printer, report: &Report) {
     part(Fate::Returned, "kept after all");
     part(Fate::Deleted, "deleted");
     part(Fate::Unfinished, "not deleted to the end");
+    part(Fate::NotDone, "not touched");
     let freed = report.freed_bytes();
     if freed > 0 {
         parts.push(format!("{} freed", output::bytes(freed)));

@@ -55,6 +55,7 @@ mod objectives;
 mod openpgp;
 mod others;
 mod partial;
+mod prune;
 mod public;
 mod repo;
 mod repo_backup;

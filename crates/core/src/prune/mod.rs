@@ -101,7 +101,7 @@ fn prune_store(
     if !options.dry_run {
         lock_times(context, &store, &mut judged)?;
     }
-    pruned.list(&judged);
+    pruned.list(&judged, options.dry_run);
     if judged
         .iter()
         .all(|judged| judged.rules_are_forever(context))

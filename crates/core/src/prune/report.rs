@@ -8,6 +8,7 @@ use crate::point::PointId;
 use crate::retention::{Decision, Hold, Reason, Why};
 use jiff::Timestamp;
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// The document of `prune`.
 #[derive(Debug, Clone, Serialize)]
@@ -35,6 +36,9 @@ pub struct StorePruned {
     pub left: Vec<String>,
     /// What went wrong.
     pub errors: Vec<Error>,
+    /// The place of each point in the list.
+    #[serde(skip)]
+    places: BTreeMap<PointId, usize>,
 }
 
 /// A point of a store.
@@ -75,6 +79,8 @@ pub enum Fate {
     Waiting,
     /// It was deleted, or would be.
     Deleted,
+    /// It is to go, and nothing was done about it, as the errors of its store say.
+    NotDone,
     /// Its deletion did not come to its end; the next run goes on with it.
     Unfinished,
 }
@@ -88,6 +94,7 @@ impl Fate {
             Fate::Announced => "announced",
             Fate::Waiting => "waiting",
             Fate::Deleted => "deleted",
+            Fate::NotDone => "not done",
             Fate::Unfinished => "unfinished",
         }
     }
@@ -109,7 +116,7 @@ impl Report {
             return Exit::Done;
         };
         let mut whole = self.stores.iter();
-        let any = whole.any(|store| store.errors.is_empty() && !store.elsewhere);
+        let any = whole.any(|store| store.errors.is_empty() && !store.points.is_empty());
         match any || self.count(Fate::Deleted) > 0 {
             true => Exit::Partial,
             false => first.code.exit(),
@@ -138,11 +145,12 @@ impl StorePruned {
             snapshots: 0,
             left: Vec::new(),
             errors: Vec::new(),
+            places: BTreeMap::new(),
         }
     }
 
-    /// Lists what was decided, as if it were to be done now.
-    pub(super) fn list(&mut self, judged: &[Judged<'_>]) {
+    /// Lists what was decided. Unless it is only to be shown, nothing of it is done yet.
+    pub(super) fn list(&mut self, judged: &[Judged<'_>], only_shown: bool) {
         for judged in judged {
             let decided = judged.held.iter().zip(&judged.decisions);
             for ((held, decision), copy) in decided.zip(&judged.copies) {
@@ -157,9 +165,10 @@ impl StorePruned {
                     }
                     Decision::Delete(reason) => {
                         why = Some(*reason);
-                        match held.leaving {
-                            Some(_) => Fate::Deleted,
-                            None => Fate::Announced,
+                        match (only_shown, held.leaving) {
+                            (false, _) => Fate::NotDone,
+                            (true, Some(_)) => Fate::Deleted,
+                            (true, None) => Fate::Announced,
                         }
                     }
                     Decision::Wait {
@@ -171,6 +180,7 @@ impl StorePruned {
                         Fate::Waiting
                     }
                 };
+                self.places.insert(held.point.clone(), self.points.len());
                 self.points.push(PrunedPoint {
                     point: held.point.clone(),
                     plan: judged.plan.clone(),
@@ -188,8 +198,8 @@ impl StorePruned {
 
     /// Notes that something else became of a point than was decided.
     pub(super) fn set(&mut self, point: &PointId, fate: Fate) {
-        let mut points = self.points.iter_mut();
-        if let Some(found) = points.find(|found| found.point == *point) {
+        let place = self.places.get(point).copied();
+        if let Some(found) = place.and_then(|place| self.points.get_mut(place)) {
             found.fate = fate;
         }
     }

@@ -75,7 +75,7 @@ impl Step<'_> {
             announced.extend(points.map(|l| (l.point.clone(), l.manifest_sha256.clone())));
             self.carry_out(intent, marks, pruned, &mut snapshots)?;
         }
-        self.announce(&announced)?;
+        self.announce(&announced, pruned)?;
         self.free_packs(marks, snapshots, pruned)
     }
 
@@ -269,7 +269,11 @@ impl Step<'_> {
     }
 
     /// Announces what nothing keeps, unless an intent names it already.
-    fn announce(&self, announced: &BTreeSet<(PointId, String)>) -> Result<()> {
+    fn announce(
+        &self,
+        announced: &BTreeSet<(PointId, String)>,
+        pruned: &mut StorePruned,
+    ) -> Result<()> {
         let mut new: Vec<(PointId, Name, Why, String)> = Vec::new();
         for judged in self.judged {
             for (copy, decision) in judged.copies.iter().zip(&judged.decisions) {
@@ -301,20 +305,29 @@ impl Step<'_> {
             batch.push(leaving);
             if batch.len() >= POINTS_MAX || bytes >= MANIFESTS_BYTES_MAX {
                 bytes = 0;
-                self.put_intent(store_time, std::mem::take(&mut batch))?;
+                self.put_intent(store_time, std::mem::take(&mut batch), pruned)?;
             }
             Ok(())
         })?;
         match batch.is_empty() {
             true => Ok(()),
-            false => self.put_intent(store_time, batch),
+            false => self.put_intent(store_time, batch, pruned),
         }
     }
 
-    fn put_intent(&self, store_time: Option<Timestamp>, points: Vec<Leaving>) -> Result<()> {
+    fn put_intent(
+        &self,
+        store_time: Option<Timestamp>,
+        points: Vec<Leaving>,
+        pruned: &mut StorePruned,
+    ) -> Result<()> {
         cancel::check()?;
         let intent = Intent::new(self.context, &self.store.name, store_time, points);
-        intent.put(self.context, self.store)
+        intent.put(self.context, self.store)?;
+        for leaving in &intent.points {
+            pruned.set(&leaving.point, Fate::Announced);
+        }
+        Ok(())
     }
 
     /// The time by the clock of the store: that of the lease, which was written just now.

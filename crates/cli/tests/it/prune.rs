@@ -1,0 +1,404 @@
+//! What no rule keeps goes in two steps, and nothing else ever does.
+
+use crate::support::{App, Output, library, run};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::path::Path;
+
+const HEAD: &str = r#"
+[source.files]
+kind = "files"
+paths = ["{root}/data"]
+
+[source.db]
+kind = "sqlite"
+path = "{root}/live/app.db"
+
+[store.disk]
+kind = "local"
+path = "{root}/store"
+
+[store.other]
+kind = "local"
+path = "{root}/other"
+"#;
+
+const PLAN: &str = r#"
+[plan.main]
+sources = ["files", "db"]
+stores = ["disk", "other"]
+keep = { last = 2 }
+keep_in.other = { last = 3 }
+"#;
+
+pub fn application() -> App {
+    App::with(&format!("{HEAD}{PLAN}"))
+}
+
+/// Runs the program on a day of December 2026 at a time. Files keep their own times.
+pub fn on(app: &App, day: u32, time: &str, args: &[&str]) -> Output {
+    run(&mut command_on(app, day, time, args))
+}
+
+fn command_on(app: &App, day: u32, time: &str, args: &[&str]) -> std::process::Command {
+    let mut command = app.command(args);
+    command
+        .env("LD_PRELOAD", library())
+        .env("NO_FAKE_STAT", "1")
+        .env("FAKETIME", format!("@2026-12-{day:02} {time}"));
+    command
+}
+
+pub fn ok_on(app: &App, day: u32, time: &str, args: &[&str]) -> Output {
+    let output = on(app, day, time, args);
+    assert_eq!(output.code, 0, "{output}");
+    output
+}
+
+fn json_on(app: &App, day: u32, time: &str, args: &[&str]) -> Value {
+    ok_on(app, day, time, &[&["--json"][..], args].concat()).json()
+}
+
+/// A point at three o'clock on each of these days.
+pub fn points(app: &App, days: impl IntoIterator<Item = u32>) -> Vec<String> {
+    let taken = days.into_iter().map(|day| {
+        app.write("data/notes.txt", format!("day {day}\n").as_bytes());
+        let report = json_on(app, day, "03:00:00", &["backup"]);
+        report["point"].as_str().unwrap().to_owned()
+    });
+    taken.collect()
+}
+
+/// What was decided about the points of a store: `kept`, `announced`, and so on, the oldest first.
+fn fates(report: &Value, store: &str) -> Vec<String> {
+    let stores = report["stores"].as_array().unwrap();
+    let store = stores.iter().find(|found| found["store"] == store).unwrap();
+    let points = store["points"].as_array().unwrap();
+    let fates = points.iter().map(|point| point["fate"].as_str().unwrap());
+    fates.map(ToOwned::to_owned).collect()
+}
+
+/// The points that a store holds, by its listing alone.
+fn held(app: &App, store: &str) -> Vec<String> {
+    let names = app.listing(store).into_iter();
+    let held = names.filter_map(|name| {
+        let point = name.strip_prefix("lifeboat/points/")?;
+        let point = point.strip_suffix(".json")?;
+        (!point.ends_with(".details")).then(|| point.to_owned())
+    });
+    held.collect()
+}
+
+/// Every object of a store belongs to a manifest that is there, or is none of a point.
+fn assert_no_orphan(app: &App, store: &str) {
+    let mut named: BTreeSet<String> = BTreeSet::new();
+    for point in held(app, store) {
+        let key = format!("lifeboat/points/{point}.json");
+        let path = app.path(store).join(&key);
+        let manifest: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        let artifacts = manifest["artifacts"].as_array().unwrap();
+        let keys = artifacts.iter().chain([&manifest["details"]]);
+        named.extend(keys.map(|object| object["key"].as_str().unwrap().to_owned()));
+        named.insert(format!("{key}.sig"));
+        named.insert(key);
+    }
+    for name in app.listing(store) {
+        let whole = app.path(store).join(&name);
+        let own = ["lifeboat/locks/", "lifeboat/restore/", "lifeboat/RESTORE"];
+        let own = own
+            .iter()
+            .chain(&["lifeboat/pruned/", "lifeboat/intents/", "lifeboat/pins/"]);
+        let mut own = own.chain(&["lifeboat/evidence/", ".incoming", "repository/"]);
+        let known = named.contains(&name) || own.any(|prefix| name.starts_with(prefix));
+        assert!(known || whole.is_dir(), "nothing names {name}: {named:#?}");
+    }
+}
+
+/// Every point that is there can be read to the last byte.
+fn assert_whole(app: &App, day: u32) {
+    let verified = json_on(app, day, "20:00:00", &["verify", "--all"]);
+    assert_eq!(verified["outcome"], "intact", "{verified:#}");
+}
+
+#[test]
+fn what_no_rule_keeps_goes_in_two_steps() {
+    let app = application();
+    let taken = points(&app, 1..=5);
+    let before = [app.listing("store"), app.listing("other")];
+    let dry = json_on(&app, 5, "04:00:00", &["prune", "--dry-run"]);
+    let going = ["announced", "announced", "announced", "kept", "kept"];
+    assert_eq!(fates(&dry, "disk"), going);
+    assert_eq!(before, [app.listing("store"), app.listing("other")]);
+
+    let report = json_on(&app, 5, "04:00:00", &["prune"]);
+    assert_eq!(fates(&report, "disk"), going);
+    assert_eq!(
+        fates(&report, "other"),
+        ["announced", "announced", "kept", "kept", "kept"]
+    );
+    assert_eq!(held(&app, "store"), taken);
+    // Within the grace period nothing happens, and it says until when.
+    let early = json_on(&app, 6, "03:59:59", &["prune"]);
+    assert_eq!(fates(&early, "disk")[0], "waiting");
+    let point = &early["stores"][0]["points"][0];
+    assert_eq!(point["until"], "2026-12-06T04:00:00Z", "{point:#}");
+    assert_eq!(point["why"], "no-rule", "{point:#}");
+    assert_eq!(held(&app, "store"), taken);
+
+    let report = json_on(&app, 6, "04:00:01", &["prune"]);
+    assert_eq!(
+        fates(&report, "disk"),
+        ["deleted", "deleted", "deleted", "kept", "kept"]
+    );
+    assert!(report["stores"][0]["freed_bytes"].as_u64().unwrap() > 100_000);
+    assert_eq!(held(&app, "store"), taken[3..]);
+    assert_eq!(held(&app, "other"), taken[2..]);
+    for store in ["store", "other"] {
+        assert_no_orphan(&app, store);
+        let intents = app.listing(store);
+        assert!(
+            !intents
+                .iter()
+                .any(|name| name.starts_with("lifeboat/intents/2"))
+        );
+    }
+    assert_whole(&app, 6);
+    // What went is not missing: not here, and not where nothing but the key is known.
+    ok_on(&app, 6, "05:00:00", &["points"]);
+    app.forget_state_but_key();
+    let listed = json_on(&app, 6, "05:00:00", &["points", "--rescan"]);
+    for point in listed["points"].as_array().unwrap() {
+        assert_eq!(point["missing_copies"], json!([]), "{point:#}");
+    }
+    assert_eq!(listed["points"].as_array().unwrap().len(), 3);
+    // Nor does anything give it back.
+    let planned = json_on(&app, 6, "05:00:00", &["run", "--dry-run"]);
+    assert_eq!(planned["now"], json!([]), "{planned:#}");
+    let copied = json_on(&app, 6, "05:00:00", &["copy", "--to", "disk"]);
+    assert_eq!(copied["copied"], json!([]), "{copied:#}");
+}
+
+#[test]
+fn a_leaving_point_is_chosen_by_its_id_alone() {
+    let app = App::with(&format!(
+        "{HEAD}\n[plan.main]\nsources = [\"files\"]\nstores = [\"disk\"]\nkeep = {{ last = 1 }}\n"
+    ));
+    let taken = points(&app, 1..=3);
+    ok_on(&app, 3, "04:00:00", &["prune"]);
+    let before = format!("before:2026-12-03");
+    let out = app.path("out").display().to_string();
+    let refused = on(&app, 3, "05:00:00", &["restore", &before, "--to", &out]);
+    assert_eq!(refused.code, 2, "{refused}");
+    let shown = on(&app, 3, "05:00:00", &["verify", "random:1d..9d"]);
+    assert_eq!(shown.code, 2, "{shown}");
+    ok_on(&app, 3, "05:00:00", &["restore", &taken[0], "--to", &out]);
+    let back = app.path("out/files");
+    assert!(back.exists());
+}
+
+#[test]
+fn a_pin_keeps_a_point_and_brings_back_one_that_is_leaving() {
+    let app = application();
+    let taken = points(&app, 1..=4);
+    let refused = on(&app, 4, "03:30:00", &["pin", &taken[0]]);
+    assert_eq!(refused.code, 2, "{refused}");
+    let pinned = json_on(
+        &app,
+        4,
+        "03:30:00",
+        &["pin", &taken[0], "--reason", "before the audit"],
+    );
+    assert_eq!(pinned["stores"], json!(["disk", "other"]), "{pinned:#}");
+    ok_on(&app, 4, "04:00:00", &["prune"]);
+    // An empty state knows the pin from the store.
+    app.forget_state_but_key();
+    let said = ok_on(
+        &app,
+        4,
+        "04:30:00",
+        &["pin", &taken[1], "--reason", "it is wanted"],
+    );
+    said.says(&["it was leaving store disk, and stays there now"]);
+    let report = json_on(&app, 5, "04:00:01", &["prune"]);
+    assert_eq!(fates(&report, "disk"), ["kept", "returned", "kept", "kept"]);
+    let point = &report["stores"][0]["points"][0];
+    assert_eq!(point["reasons"], json!(["pinned: before the audit"]));
+    assert_eq!(held(&app, "store"), taken);
+
+    let refused = on(&app, 5, "05:00:00", &["unpin", &taken[2], "--reason", "x"]);
+    assert_eq!(refused.code, 2, "{refused}");
+    ok_on(
+        &app,
+        5,
+        "05:00:00",
+        &["unpin", &taken[0], "--reason", "over"],
+    );
+    let report = json_on(&app, 5, "06:00:00", &["prune"]);
+    assert_eq!(
+        fates(&report, "disk"),
+        ["announced", "kept", "kept", "kept"]
+    );
+    ok_on(&app, 6, "06:00:01", &["prune"]);
+    assert_eq!(held(&app, "store"), taken[1..]);
+    assert_no_orphan(&app, "store");
+    assert_whole(&app, 6);
+}
+
+#[test]
+fn a_pin_that_cannot_be_checked_keeps_its_point() {
+    let app = application();
+    let taken = points(&app, 1..=4);
+    ok_on(
+        &app,
+        4,
+        "03:30:00",
+        &["pin", &taken[0], "--reason", "audit"],
+    );
+    for store in ["store", "other"] {
+        let name = app.listing(store).into_iter();
+        let mut name =
+            name.filter(|name| name.starts_with("lifeboat/pins/2") && name.ends_with(".sig"));
+        std::fs::write(app.path(store).join(name.next().unwrap()), b"rubbish").unwrap();
+    }
+    // What this host read before still counts here; an empty state knows nothing of it.
+    app.forget_state_but_key();
+    let report = on(&app, 4, "04:00:00", &["--json", "prune"]);
+    assert_eq!(report.code, 4, "{report}");
+    assert_eq!(
+        fates(&report.json(), "disk"),
+        ["kept", "announced", "kept", "kept"]
+    );
+}
+
+#[test]
+fn intents_that_were_forged_or_put_back_do_nothing() {
+    let app = application();
+    let taken = points(&app, 1..=3);
+    ok_on(&app, 3, "04:00:00", &["prune"]);
+    let intents = || -> Vec<String> {
+        let names = app.listing("store").into_iter();
+        names
+            .filter(|name| name.starts_with("lifeboat/intents/2"))
+            .collect()
+    };
+    let kept: Vec<(String, Vec<u8>)> = intents()
+        .into_iter()
+        .map(|name| {
+            (
+                name.clone(),
+                std::fs::read(app.path("store").join(&name)).unwrap(),
+            )
+        })
+        .collect();
+    let (name, bytes) = kept
+        .iter()
+        .find(|(name, _)| name.ends_with(".json"))
+        .unwrap();
+    // It is to name the newest point as well.
+    let mut forged: Value = serde_json::from_slice(bytes).unwrap();
+    let mut leaving = forged["points"][0].clone();
+    let newest = &taken[2];
+    let manifest = app.path(&format!("store/lifeboat/points/{newest}.json"));
+    let manifest = std::fs::read_to_string(manifest).unwrap();
+    leaving["point"] = json!(newest);
+    leaving["manifest"] = json!(manifest);
+    forged["points"].as_array_mut().unwrap().push(leaving);
+    let path = app.path("store").join(name);
+    std::fs::write(&path, serde_json::to_vec(&forged).unwrap()).unwrap();
+    let told = on(&app, 4, "05:00:00", &["--json", "prune", "--store", "disk"]);
+    assert_eq!(told.code, 4, "{told}");
+    assert_eq!(held(&app, "store"), taken, "{told}");
+    std::fs::write(&path, bytes).unwrap();
+    ok_on(&app, 5, "05:00:00", &["prune"]);
+    ok_on(&app, 6, "05:00:00", &["prune"]);
+    assert_eq!(held(&app, "store"), taken[1..]);
+
+    // Put back, it finds its own tombstone, and goes.
+    for (name, bytes) in &kept {
+        app.write(&format!("store/{name}"), bytes);
+    }
+    ok_on(&app, 7, "05:00:00", &["prune"]);
+    assert_eq!(held(&app, "store"), taken[1..]);
+    assert_eq!(intents(), [""; 0]);
+    assert_whole(&app, 7);
+}
+
+#[test]
+fn more_than_the_limit_takes_a_yes() {
+    let app = App::with(&format!(
+        "{HEAD}\n[plan.main]\nsources = [\"db\"]\nstores = [\"disk\"]\nkeep = {{ last = 2 }}\n"
+    ));
+    let taken = points(&app, 1..=10);
+    let refused = on(&app, 10, "04:00:00", &["prune"]);
+    assert_eq!(refused.code, 7, "{refused}");
+    refused.says(&["8 of 10 points", "prune_limit = 50%", "--yes"]);
+    assert!(!app.path("store/lifeboat/intents").exists());
+    ok_on(&app, 10, "04:00:00", &["prune", "--yes"]);
+    // What was announced needs no second yes.
+    ok_on(&app, 11, "04:00:01", &["prune"]);
+    assert_eq!(held(&app, "store"), taken[8..]);
+}
+
+/// Killed at each of its calls that change anything, the next run ends it.
+#[test]
+fn a_prune_that_is_killed_anywhere_is_ended_by_the_next() {
+    let app = App::with(&format!(
+        "{HEAD}\n[plan.main]\nsources = [\"db\"]\nstores = [\"disk\"]\nkeep = {{ last = 1 }}\n"
+    ));
+    let mut taken = points(&app, 1..=2);
+    let (mut day, mut kills) = (3, 0);
+    // Each day a point comes, one is announced, and one that was announced goes.
+    for call in 1.. {
+        taken.extend(points(&app, [day]));
+        let killed = killed_on(&app, day, "04:00:00", call);
+        kills += usize::from(killed);
+        // No point is half there, whatever was cut off.
+        let listed = on(&app, day, "05:00:00", &["--json", "verify", "--all"]);
+        assert_eq!(listed.json()["outcome"], "intact", "call {call}: {listed}");
+        let newest = taken.last().unwrap();
+        assert!(held(&app, "store").contains(newest), "call {call}");
+        ok_on(&app, day, "06:00:00", &["prune"]);
+        assert_no_orphan(&app, "store");
+        if !killed {
+            break;
+        }
+        day += 1;
+        if day > 28 {
+            // Begin the month anew, with the calls that are left.
+            day = 3;
+            for name in ["store", "state"] {
+                std::fs::remove_dir_all(app.path(name)).unwrap();
+            }
+            taken = points(&app, 1..=2);
+        }
+    }
+    assert!(kills > 20, "{kills} kills");
+}
+
+/// Kills a prune at the so many-th of its calls that change files. Returns false if it ended before.
+fn killed_on(app: &App, day: u32, time: &str, call: u32) -> bool {
+    let known = command_on(app, day, time, &["prune"]);
+    let calls = "unlink,unlinkat,rename,renameat,renameat2,link,linkat,fsync";
+    let mut command = std::process::Command::new("strace");
+    command
+        .args(["-f", "-qq", "-o", "/dev/null", "-e"])
+        .arg(format!("trace={calls}"))
+        .arg("-e")
+        .arg(format!("inject={calls}:signal=KILL:when={call}"));
+    for (name, value) in known.get_envs() {
+        command.arg("-E").arg(match value {
+            Some(value) => format!("{}={}", name.display(), value.display()),
+            None => name.display().to_string(),
+        });
+    }
+    command.arg(known.get_program()).args(known.get_args());
+    command.current_dir(known.get_current_dir().unwrap_or(Path::new(".")));
+    let output = run(&mut command);
+    match output.code {
+        0 => false,
+        code => {
+            assert!(code == -9 || code == 137, "{output}");
+            true
+        }
+    }
+}
