@@ -151,12 +151,25 @@ pub struct ListedPoint {
     pub ahead: bool,
     /// Set on a point that was disowned.
     pub disowned: bool,
+    /// The stores that it is leaving.
+    pub leaving: Vec<LeavingStore>,
+    /// The reason for which it is pinned.
+    pub pinned: Option<String>,
     /// The signers of copies who are not trusted.
     #[serde(skip)]
     pub distrusted: BTreeSet<String>,
     /// The fate of each copy that was lost, and the way to heal it.
     #[serde(skip)]
     pub losses: Vec<String>,
+}
+
+/// A store that a point is leaving.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LeavingStore {
+    /// The store.
+    pub store: Name,
+    /// When its copy may be deleted; absent if the configuration does not have its plan.
+    pub until: Option<Timestamp>,
 }
 
 impl Listing {
@@ -307,6 +320,8 @@ fn listed(
             trusted: distrusted.is_empty(),
             ahead: ahead.contains(&id),
             disowned: survey.disowned.contains(&id),
+            leaving: leaving(context, survey, &copies),
+            pinned: survey.pinned(&id).map(ToOwned::to_owned),
             distrusted,
             ..missing(&first.manifest, losses, proofs.get(&id))
         });
@@ -317,6 +332,19 @@ fn listed(
     });
     points.extend(nowhere);
     points
+}
+
+/// The stores that the copies of a point are leaving.
+fn leaving(context: &Context, survey: &Survey, copies: &[&(Name, PointCopy)]) -> Vec<LeavingStore> {
+    let leaving = copies.iter().filter_map(|(store, copy)| {
+        let since = survey.leaving(store, copy)?;
+        let rules = kept::rules(context, &copy.manifest.plan, store);
+        Some(LeavingStore {
+            store: store.clone(),
+            until: rules.map(|rules| rules.leaves(since)),
+        })
+    });
+    leaving.collect()
 }
 
 /// A point of which no copy is left, as the manifest of a lost copy described it.
@@ -341,6 +369,8 @@ fn missing(manifest: &Manifest, losses: Vec<Loss<'_>>, proof: Option<&Proof>) ->
         missing: stores,
         ahead: false,
         disowned: false,
+        leaving: Vec::new(),
+        pinned: None,
         distrusted: BTreeSet::new(),
         losses: losses.into_iter().map(|loss| loss.text).collect(),
     }

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use lifeboat_core::catalog::memory::Forgotten;
 use lifeboat_core::cold::Want;
 use lifeboat_core::context::Context;
+use lifeboat_core::name::Name;
 use lifeboat_core::point::Selector;
 use lifeboat_core::points::{self, ListedPoint, Listing, Options, Problem, Shown, Standing};
 use lifeboat_core::posture;
@@ -91,7 +92,12 @@ fn tell(out: &Printer, context: &Context, listing: &Listing) {
 
 /// The stores of a point in a table: where it is, and where it should be.
 fn stores(point: &ListedPoint) -> String {
-    let mut stores: Vec<String> = point.stores.iter().map(ToString::to_string).collect();
+    let leaving = |store: &Name| point.leaving.iter().any(|leaving| leaving.store == *store);
+    let stores = point.stores.iter().map(|store| match leaving(store) {
+        true => format!("leaving {store}"),
+        false => store.to_string(),
+    });
+    let mut stores: Vec<String> = stores.collect();
     if !point.missing_copies.is_empty() {
         let missing = point.missing_copies.join(", ");
         stores.push(format!("copy missing in {missing}"));
@@ -129,6 +135,7 @@ fn table<'l>(
             only_if(held && every_app, app),
             only_if(places.len() > 1, stores.clone()),
             output::reason(point.reason.as_deref()),
+            output::reason(point.pinned.as_deref()),
         ]
     });
     let columns = [
@@ -141,6 +148,7 @@ fn table<'l>(
         "application",
         "stores",
         "reason",
+        "pinned",
     ];
     out.table(&columns, cells);
     if let (1, Some(one)) = (places.len(), places.first()) {

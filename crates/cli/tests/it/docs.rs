@@ -216,7 +216,7 @@ fn commands_that_do_not_exist_are_seen() {
     let mut help = Help::default();
     assert_eq!(help.refuses("restore latest --to DIR"), None);
     assert_eq!(help.refuses("--config x.toml config check|show"), None);
-    assert!(help.refuses("prune").is_some());
+    assert!(help.refuses("report").is_some());
     assert!(help.refuses("config chekc").is_some());
     assert!(help.refuses("config check|edit").is_some());
     assert!(help.refuses("backup --dry").is_some());

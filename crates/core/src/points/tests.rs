@@ -39,6 +39,8 @@ fn point() -> ListedPoint {
         missing: Vec::new(),
         ahead: false,
         disowned: false,
+        leaving: Vec::new(),
+        pinned: None,
         distrusted: BTreeSet::new(),
         losses: Vec::new(),
     }
@@ -87,7 +89,9 @@ fn the_document_of_points() {
       },
       "missing": [],
       "ahead": false,
-      "disowned": false
+      "disowned": false,
+      "leaving": [],
+      "pinned": null
     }
   ],
   "overdue": [

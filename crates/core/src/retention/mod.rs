@@ -33,6 +33,15 @@ pub struct Rules {
     pub grace: Span,
 }
 
+impl Rules {
+    /// When a copy may be deleted that was announced at a time.
+    pub fn leaves(&self, since: Timestamp) -> Timestamp {
+        let seconds = i64::try_from(self.grace.seconds).unwrap_or(i64::MAX);
+        let grace = jiff::SignedDuration::from_secs(seconds);
+        since.checked_add(grace).unwrap_or(Timestamp::MAX)
+    }
+}
+
 /// A copy of a point in the store, and what is known of the point.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Held {
@@ -145,11 +154,7 @@ fn gone(held: &Held, why: Why, rules: &Rules, now: Timestamp) -> Decision {
         Some(Lock::Until(until)) if until > now => Some((until, Hold::Locked)),
         Some(Lock::Until(_)) | None => None,
     };
-    let grace = held.leaving.map(|since| {
-        let seconds = i64::try_from(rules.grace.seconds).unwrap_or(i64::MAX);
-        let grace = jiff::SignedDuration::from_secs(seconds);
-        since.checked_add(grace).unwrap_or(Timestamp::MAX)
-    });
+    let grace = held.leaving.map(|since| rules.leaves(since));
     let grace = grace.filter(|until| *until > now);
     let waits = locked.into_iter();
     let waits = waits.chain(grace.map(|until| (until, Hold::Grace)));

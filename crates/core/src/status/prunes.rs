@@ -3,6 +3,7 @@
 use super::due::{BUSY_SECONDS, Basis, Due, later, usual_job};
 use super::facts::{PlanFacts, Point};
 use super::gap::{Backups, give_way};
+use crate::config::When;
 use crate::history::{Job, JobKind, JobOutcome};
 use jiff::Timestamp;
 
@@ -25,7 +26,12 @@ pub(super) fn prunes(basis: &Basis<'_>, backups: &Backups<'_>) -> Vec<(Timestamp
             points: Vec::new(),
             usual: usual_job(basis.facts, JobKind::Prune, &plan.name),
         };
-        Some(give_way(basis, backups, &plan.when, (at, due)))
+        // Its own time comes with each backup: it has no schedule to be done by.
+        let when = When {
+            not_during: plan.when.not_during.clone(),
+            ..When::default()
+        };
+        Some(give_way(basis, backups, &when, (at, due)))
     });
     turns.collect()
 }

@@ -22,6 +22,7 @@ mod judge;
 mod limit;
 mod overdue;
 mod property;
+mod prunes;
 mod retry;
 mod simulator;
 mod verify;

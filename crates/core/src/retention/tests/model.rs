@@ -68,45 +68,57 @@ pub fn is_kept(held: &Held, all: &[Held], rules: &Rules) -> bool {
         keep.monthly,
         keep.yearly,
     ];
-    PERIODS.into_iter().zip(reaches).any(|(rule, reach)| {
-        let Some(reach) = reach else {
-            return false;
-        };
-        // "A point that is not sound stands only in a period that has no sound one."
-        let has_sound = |h: &Held| sound.iter().any(|s| period(s, rule) == period(h, rule));
-        let list: Vec<&Held> = match held.sound {
-            true => sound.clone(),
-            false => ruled
-                .iter()
-                .filter(|h| h.sound || !has_sound(h))
-                .copied()
-                .collect(),
-        };
-        if !list.iter().any(|h| h.point == held.point) {
-            return false;
-        }
-        let of_period: Vec<&&Held> = list
-            .iter()
-            .filter(|h| period(h, rule) == period(held, rule))
-            .collect();
-        let chosen = match keep.of_period {
-            OfPeriod::Last => of_period.iter().map(|h| &h.point).max(),
-            OfPeriod::First => of_period.iter().map(|h| &h.point).min(),
-        };
-        let is_chosen = chosen == Some(&held.point);
-        let is_oldest = list.iter().all(|h| h.point >= held.point);
-        let mut periods: Vec<String> = list.iter().map(|h| period(h, rule)).collect();
-        periods.sort();
-        periods.dedup();
-        match reach {
-            // "So many periods that have points"; "while there are fewer, the oldest of all".
-            Reach::Count(count) => {
-                let count = count as usize;
-                let before = periods.iter().filter(|p| **p > period(held, rule)).count();
-                is_chosen && before < count || is_oldest && periods.len() < count
-            }
-            // "Periods this recent."
-            Reach::Span(span) => (is_chosen || is_oldest) && young(span.seconds, held),
-        }
+    let mut rules = PERIODS.into_iter().zip(reaches);
+    rules.any(|(rule, reach)| {
+        reach.is_some_and(|reach| by_period(held, &ruled, rule, reach, keep.of_period, newest))
     })
+}
+
+/// Says if one rule about periods keeps a point.
+fn by_period(
+    held: &Held,
+    ruled: &[&Held],
+    rule: &str,
+    reach: Reach,
+    of_period: OfPeriod,
+    newest: i128,
+) -> bool {
+    let sound: Vec<&Held> = ruled.iter().filter(|h| h.sound).copied().collect();
+    let young = |span: u64| newest - seconds(held.point.time()) < i128::from(span) && span > 0;
+    // "A point that is not sound stands only in a period that has no sound one."
+    let has_sound = |h: &Held| sound.iter().any(|s| period(s, rule) == period(h, rule));
+    let list: Vec<&Held> = match held.sound {
+        true => sound.clone(),
+        false => ruled
+            .iter()
+            .filter(|h| h.sound || !has_sound(h))
+            .copied()
+            .collect(),
+    };
+    if !list.iter().any(|h| h.point == held.point) {
+        return false;
+    }
+    let beside: Vec<&&Held> = list
+        .iter()
+        .filter(|h| period(h, rule) == period(held, rule))
+        .collect();
+    let chosen = match of_period {
+        OfPeriod::Last => beside.iter().map(|h| &h.point).max(),
+        OfPeriod::First => beside.iter().map(|h| &h.point).min(),
+    };
+    let is_chosen = chosen == Some(&held.point);
+    let is_oldest = list.iter().all(|h| h.point >= held.point);
+    let mut periods: Vec<String> = list.iter().map(|h| period(h, rule)).collect();
+    periods.sort();
+    periods.dedup();
+    match reach {
+        // "So many periods that have points"; "while there are fewer, the oldest of all".
+        Reach::Count(count) => {
+            let count = count as usize;
+            let before = periods.iter().filter(|p| **p > period(held, rule)).count();
+            is_chosen && before < count || is_oldest && periods.len() < count
+        }
+        // "Periods this recent."
+        Reach::Span(span) => (is_chosen || is_oldest) && young(span.seconds),
+    }
 }

@@ -48,6 +48,31 @@ const PLANS_AND_DRILLS: &[Case] = &[
         "add daily = 30 or another rule, or write keep = \"forever\"",
     ),
     (
+        "[plan.q]\nsources = [\"db\"]\nstores = [\"disk\"]\nkeep_in.safe = { last = 3 }",
+        "plan.q.keep_in.safe: store safe is not among the stores of this plan",
+        "they are: disk",
+    ),
+    (
+        "[plan.q]\nsources = [\"db\"]\nstores = [\"disk\"]\nkeep_in.disk = { last = 0 }",
+        "plan.q.keep_in.disk: it keeps nothing at all",
+        "add daily = 30 or another rule, or write keep = \"forever\"",
+    ),
+    (
+        "[plan.q]\nsources = [\"db\"]\nstores = [\"disk\"]\nkeep = { last = 3, daily = \"0d\" }",
+        "plan.q.keep.daily: 0s is no time at all",
+        "write a length of time, as 30d, or leave the key out",
+    ),
+    (
+        "[plan.q]\nsources = [\"db\"]\nstores = [\"disk\"]\nkeep_manual = \"0s\"",
+        "plan.q.keep_manual: 0s is no time at all",
+        "write a length of time, as 30d, or leave the key out",
+    ),
+    (
+        "[plan.q]\nsources = [\"db\"]\nstores = [\"disk\"]\nprune_grace = \"59m\"",
+        "plan.q.prune_grace: a restore that reads a point would lose it on the way",
+        "write 1h or more, and more than the longest restore takes",
+    ),
+    (
         "[drill.d]\nplans = [\"q\"]",
         "drill.d.plans[0]: there is no plan \"q\"",
         "did you mean \"p\"?",
