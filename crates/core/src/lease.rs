@@ -41,8 +41,10 @@ pub struct Lease {
     keeper: Option<JoinHandle<()>>,
 }
 
-/// Takes the lease of a plan in `store`. Fails with [`Code::Busy`] when another run holds it.
-pub fn take(context: &Context, store: &OpenStore, plan: &str) -> Result<Lease> {
+/// Takes the lease of a plan in `store`, or of what else is reserved by a name. Fails with
+/// [`Code::Busy`] when another run holds it: `work` says what that does, as in "backup of plan
+/// daily".
+pub fn take(context: &Context, store: &OpenStore, plan: &str, work: &str) -> Result<Lease> {
     let key = key(context, plan);
     let now = context.clock.now();
     let mut note = Note {
@@ -59,7 +61,7 @@ pub fn take(context: &Context, store: &OpenStore, plan: &str) -> Result<Lease> {
             let held = read_optional(store, &key)?;
             let held: Option<Note> = held.and_then(|bytes| serde_json::from_slice(&bytes).ok());
             if let Some(held) = held.filter(|held| held.holds(&note)) {
-                return Err(busy(plan, &store.name, &held));
+                return Err(busy(work, &store.name, &held));
             }
             put_bytes(store, &key, &to_json(&note)?, false)?;
         }
@@ -94,10 +96,10 @@ pub(crate) fn key(context: &Context, plan: &str) -> String {
     )
 }
 
-fn busy(plan: &str, store: &str, held: &Note) -> Error {
-    Error::new(Code::Busy, format!("another backup of plan {plan} is running on host {}", held.host))
+fn busy(work: &str, store: &str, held: &Note) -> Error {
+    Error::new(Code::Busy, format!("another {work} is running on host {}", held.host))
         .cause(format!("it was begun at {} and last seen at {} in store {store}", held.begun, held.refreshed))
-        .hint(format!("wait until it has ended; if that host is dead, the plan is free {EXPIRES_SECONDS} seconds after it was last seen"))
+        .hint(format!("wait until it has ended; if that host is dead, this is free {EXPIRES_SECONDS} seconds after it was last seen"))
 }
 
 impl Note {

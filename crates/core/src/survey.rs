@@ -138,12 +138,16 @@ pub fn survey(context: &Context, rescan: bool) -> Result<Survey> {
                 let explained = |point: &PointId| elsewhere || marks.explains(point);
                 let catalog = &context.state.catalog;
                 let lost = catalog.lost(&context.trusted, &store, &mut synced, &explained)?;
-                survey.marks.insert(name.clone(), marks);
                 survey.missing.extend(lost);
                 let errors = synced.errors.into_iter();
+                // A prune deleted it after the listing.
+                let errors = errors.filter(|(point, error)| {
+                    error.code != Code::ObjectMissing || !marks.explains(point)
+                });
                 survey
                     .unread
                     .extend(errors.map(|(p, e)| unread(Some(p), e)));
+                survey.marks.insert(name.clone(), marks);
                 synced.copies.into_values().collect()
             }
             Err(error) => {

@@ -180,10 +180,13 @@ pub fn run(context: &Context, which: &Which, store: Option<&str>) -> Result<Veri
     let lacking = kept::missing_copies(context, &survey, &kept::proofs(context));
     let (mut verified, mut read) = (Vec::new(), ReadBefore::default());
     let asked = |name: &Name| store.is_none_or(|s| name == s);
+    let by_id = matches!(which, Which::One(Selector::Prefix(_)));
     for point in points {
         let mut objects = Vec::new();
         for (name, copy) in &survey.copies {
-            if copy.manifest.point == point && asked(name) {
+            // A copy that leaves may be gone before it is read: it is asked for by its id.
+            let stays = by_id || survey.leaving(name, copy).is_none();
+            if copy.manifest.point == point && asked(name) && stays {
                 objects.extend(verify_copy(context, name, copy, &mut read));
             }
         }
@@ -320,11 +323,9 @@ fn choose(
             (chosen, _) => Ok(vec![chosen?]),
         };
     }
-    let found = &survey.copies;
-    let all: BTreeSet<PointId> = found
-        .iter()
-        .map(|(_, c)| c.manifest.point.clone())
-        .collect();
+    let staying = survey.copies.iter();
+    let staying = staying.filter(|(name, copy)| survey.leaving(name, copy).is_none());
+    let all: BTreeSet<PointId> = staying.map(|(_, c)| c.manifest.point.clone()).collect();
     if all.is_empty() && gone.is_empty() {
         let error = Error::new(Code::PointUnknown, "there is no restore point yet")
             .hint("run `lifeboat backup`, or `lifeboat points --rescan` if the stores hold some");

@@ -56,6 +56,7 @@ mod openpgp;
 mod others;
 mod partial;
 mod prune;
+mod prune_stores;
 mod public;
 mod repo;
 mod repo_backup;

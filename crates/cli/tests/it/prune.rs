@@ -55,7 +55,7 @@ pub fn ok_on(app: &App, day: u32, time: &str, args: &[&str]) -> Output {
     output
 }
 
-fn json_on(app: &App, day: u32, time: &str, args: &[&str]) -> Value {
+pub fn json_on(app: &App, day: u32, time: &str, args: &[&str]) -> Value {
     ok_on(app, day, time, &[&["--json"][..], args].concat()).json()
 }
 
@@ -70,7 +70,7 @@ pub fn points(app: &App, days: impl IntoIterator<Item = u32>) -> Vec<String> {
 }
 
 /// What was decided about the points of a store: `kept`, `announced`, and so on, the oldest first.
-fn fates(report: &Value, store: &str) -> Vec<String> {
+pub fn fates(report: &Value, store: &str) -> Vec<String> {
     let stores = report["stores"].as_array().unwrap();
     let store = stores.iter().find(|found| found["store"] == store).unwrap();
     let points = store["points"].as_array().unwrap();
@@ -79,7 +79,7 @@ fn fates(report: &Value, store: &str) -> Vec<String> {
 }
 
 /// The points that a store holds, by its listing alone.
-fn held(app: &App, store: &str) -> Vec<String> {
+pub fn held(app: &App, store: &str) -> Vec<String> {
     let names = app.listing(store).into_iter();
     let held = names.filter_map(|name| {
         let point = name.strip_prefix("lifeboat/points/")?;
@@ -90,7 +90,7 @@ fn held(app: &App, store: &str) -> Vec<String> {
 }
 
 /// Every object of a store belongs to a manifest that is there, or is none of a point.
-fn assert_no_orphan(app: &App, store: &str) {
+pub fn assert_no_orphan(app: &App, store: &str) {
     let mut named: BTreeSet<String> = BTreeSet::new();
     for point in held(app, store) {
         let key = format!("lifeboat/points/{point}.json");

@@ -316,8 +316,9 @@ impl<'a> Run<'a> {
     /// Excludes other hosts by a lease in the first store that takes one. A store that takes none
     /// reports its error when it is to receive an artifact.
     fn lease(&self) -> Result<Option<Lease>> {
+        let work = format!("backup of plan {}", self.plan_name);
         for receiving in self.stores.iter().filter(|s| s.failed.is_none()) {
-            match lease::take(self.context, &receiving.store, self.plan_name) {
+            match lease::take(self.context, &receiving.store, self.plan_name, &work) {
                 Ok(lease) => return Ok(Some(lease)),
                 Err(error) if error.code == Code::Busy => return Err(error),
                 Err(_) => {}

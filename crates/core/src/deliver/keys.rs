@@ -94,6 +94,8 @@ fn named_keys(store: &OpenStore) -> Result<Option<BTreeSet<String>>> {
         match copies::read(store, point) {
             Ok(copy) => keys.extend(copy.manifest.artifacts.into_iter().map(|a| a.key.into())),
             Err(error) if error.code == Code::ObjectDamaged => return Ok(None),
+            // A prune deleted it after the listing; its intent named the same keys.
+            Err(error) if error.code == Code::ObjectMissing => {}
             Err(error) => return Err(error),
         }
     }

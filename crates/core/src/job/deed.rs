@@ -84,12 +84,13 @@ fn reserved(
 ) -> Result<Ended> {
     // No plan has a name with this character.
     let name = format!("{}+{}", due.kind.as_str(), due.subject);
+    let what = format!("{} of {}", due.kind.as_str(), due.subject);
     let mut lease = None;
     for store in context.config.store.keys() {
         let taken = context
             .stores
             .open(store)
-            .and_then(|store| lease::take(context, &store, &name));
+            .and_then(|store| lease::take(context, &store, &name, &what));
         match taken {
             Ok(taken) => {
                 lease = Some(taken);

@@ -115,7 +115,7 @@ fn prune_store(
     if options.dry_run {
         return Ok(());
     }
-    let lease = lease::take(context, &store, LEASE)?;
+    let lease = lease::take(context, &store, LEASE, "prune")?;
     let step = Step {
         context,
         store: &store,

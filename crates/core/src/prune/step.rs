@@ -5,7 +5,7 @@ use super::report::{Fate, StorePruned};
 use crate::cancel;
 use crate::context::Context;
 use crate::copies::{self, PointCopy, StoredManifest, manifest_sha256};
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::kept::Judged;
 use crate::lease;
 use crate::marks::{self, Gone, Intent, Leaving, Marks, POINTS_MAX, Tombstone};
@@ -246,7 +246,10 @@ impl Step<'_> {
     /// manifest cannot be read: it may name any key.
     fn named(&self, going: &BTreeSet<&PointId>) -> Result<BTreeSet<String>> {
         let synced = self.context.state.catalog.sync_points(self.store, false)?;
-        if let Some((point, error)) = synced.errors.into_iter().next() {
+        let mut errors = synced.errors.into_iter();
+        // One that is gone since the listing names nothing any more.
+        let unread = errors.find(|(_, error)| error.code != Code::ObjectMissing);
+        if let Some((point, error)) = unread {
             let message = format!(
                 "nothing is deleted in store {}, since the manifest of {point} there cannot be read: it may name any object",
                 self.store.name

@@ -1,0 +1,313 @@
+//! Pruning in each kind of store: repositories, packs of a bucket, versions, and stores that refuse
+//! or lie; and beside everything else that reads and writes the same points.
+
+use crate::bucket::{Live, packs};
+use crate::layout;
+use crate::prune::{fates, held, json_on, ok_on, on, points};
+use crate::support::{App, HEAD, in_namespace, noise};
+use lifeboat_testkit::privilege::needs_mounts;
+use lifeboat_testkit::restic::Restic;
+use lifeboat_testkit::s3::{Fault, FaultyProxy, MotoServer};
+use serde_json::Value;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// An application that keeps its last point in a bucket of this server.
+fn in_bucket(server: &MotoServer, endpoint: &str) -> App {
+    let mut app = App::with("");
+    app.configure(&format!(
+        r#"{HEAD}
+[source.db]
+kind = "sqlite"
+path = "{{root}}/live/app.db"
+
+[store.disk]
+kind = "s3"
+bucket = "backup"
+endpoint = "{endpoint}"
+access_key = "env:S3_ACCESS"
+secret_key = "env:S3_SECRET"
+stall_timeout = "5s"
+
+[plan.main]
+sources = ["db"]
+stores = ["disk"]
+keep = {{ last = 1 }}
+"#
+    ));
+    app.env("S3_ACCESS", &server.access_key);
+    app.env("S3_SECRET", &server.secret_key);
+    app
+}
+
+/// What is in a bucket, by what the server says of all versions and delete markers.
+fn versions(server: &MotoServer) -> Vec<String> {
+    let answer = server.request("GET", "/backup?versions", &[], b"");
+    let text = answer.text();
+    let keys = text.split("<Key>").skip(1);
+    let keys = keys.filter_map(|rest| Some(rest.split_once("</Key>")?.0.to_owned()));
+    assert!(!text.contains("<DeleteMarker>"), "{text}");
+    keys.collect()
+}
+
+fn of_points(server: &MotoServer) -> Vec<String> {
+    let mut keys = versions(server);
+    keys.retain(|key| key.starts_with("lifeboat/points/") || key.starts_with("crm/"));
+    keys
+}
+
+#[test]
+fn a_versioned_bucket_is_left_without_versions_and_markers() {
+    let server = MotoServer::start();
+    server.create_bucket("backup");
+    server.version("backup");
+    let app = in_bucket(&server, &server.endpoint());
+    let taken = points(&app, 1..=3);
+    assert_eq!(of_points(&server).len(), 3 * 4);
+    ok_on(&app, 3, "04:00:00", &["prune"]);
+    let report = json_on(&app, 4, "04:00:01", &["prune"]);
+    assert_eq!(fates(&report, "disk"), ["deleted", "deleted", "kept"]);
+    let left = of_points(&server);
+    assert_eq!(left.len(), 4, "{left:#?}");
+    assert!(
+        left.iter()
+            .all(|key| key.contains(&taken[2]) || key.starts_with("crm/"))
+    );
+    let intents = versions(&server).into_iter();
+    assert_eq!(intents.filter(|key| key.contains("intents")).count(), 0);
+    app.ok(&["verify", "--all"]);
+}
+
+#[test]
+fn a_store_that_says_it_deleted_and_did_not_is_found_out() {
+    let server = MotoServer::start();
+    server.create_bucket("backup");
+    let proxy = FaultyProxy::start(server.address());
+    let app = in_bucket(&server, &proxy.endpoint());
+    let taken = points(&app, 1..=2);
+    ok_on(&app, 2, "04:00:00", &["prune"]);
+    proxy.set(Fault::Answer("DELETE /".into(), 204, String::new()), 1000);
+    let told = on(&app, 3, "04:00:01", &["--json", "prune"]);
+    assert_eq!(told.code, 1, "{told}");
+    assert_eq!(fates(&told.json(), "disk"), ["unfinished", "kept"]);
+    on(&app, 3, "04:00:02", &["prune"]).says(&["says that it deleted", "and still has it"]);
+    proxy.set(Fault::Answer("NOTHING".into(), 204, String::new()), 0);
+    let report = json_on(&app, 3, "04:30:00", &["prune"]);
+    assert_eq!(fates(&report, "disk"), ["deleted", "kept"]);
+    let left = of_points(&server);
+    assert_eq!(left.len(), 4, "{left:#?}");
+    assert_eq!(app.points(), taken[1..]);
+}
+
+#[test]
+fn a_store_that_does_not_let_delete_keeps_its_points() {
+    let server = MotoServer::start();
+    server.create_bucket("backup");
+    let proxy = FaultyProxy::start(server.address());
+    let app = in_bucket(&server, &proxy.endpoint());
+    let taken = points(&app, 1..=2);
+    ok_on(&app, 2, "04:00:00", &["prune"]);
+    let denied = crate::bucket::DENIED.to_owned();
+    proxy.set(Fault::Answer("DELETE /".into(), 403, denied), 1000);
+    let told = on(&app, 3, "04:00:01", &["prune"]);
+    assert_eq!(told.code, 1, "{told}");
+    told.says(&["does not let this host delete", "pruned_by = \"elsewhere\""]);
+    assert_eq!(app.points(), [&taken[..]].concat());
+    app.ok(&["verify", "--all"]);
+    // Then others delete there, and what they deleted is not missing.
+    app.edit("stall_timeout", "pruned_by = \"elsewhere\"\nstall_timeout");
+    let report = json_on(&app, 3, "05:00:00", &["prune"]);
+    assert_eq!(report["stores"][0]["elsewhere"], true, "{report:#}");
+    for key in of_points(&server)
+        .iter()
+        .filter(|key| key.contains(&taken[0]))
+    {
+        server.request("DELETE", &format!("/backup/{key}"), &[], b"");
+    }
+    proxy.set(Fault::Answer("NOTHING".into(), 204, String::new()), 0);
+    assert_eq!(app.points(), taken[1..]);
+}
+
+#[test]
+fn a_store_that_is_read_only_keeps_its_points() {
+    if needs_mounts() {
+        return;
+    }
+    let app = crate::prune::application();
+    let taken = points(&app, 1..=3);
+    ok_on(&app, 3, "04:00:00", &["prune", "--store", "disk"]);
+    let store = app.path("store");
+    let setup = format!(
+        "mount --bind {0} {0}; mount -o remount,ro,bind {0}",
+        store.display()
+    );
+    let told = in_namespace(&app, &setup, &["prune", "--store", "disk"], "");
+    assert_ne!(told.code, 0, "{told}");
+    assert_eq!(held(&app, "store"), taken);
+}
+
+#[test]
+fn snapshots_go_with_their_points_and_their_packs_a_day_later() {
+    let source = "[source.files]\nkind = \"files\"\npaths = [\"{root}/data\"]\n";
+    let app = layout::application(source, "\"files\"");
+    app.edit("[drill.main]", "keep = { last = 1 }\n\n[drill.main]");
+    let repository = layout::repository(&app);
+    let snapshots = || {
+        std::fs::read_dir(repository.join("snapshots"))
+            .unwrap()
+            .count()
+    };
+    let bytes = || -> u64 {
+        let packs = crate::support::listing(&repository.join("data")).into_iter();
+        let packs = packs.map(|name| repository.join("data").join(name).metadata().unwrap().len());
+        packs.sum()
+    };
+    for day in 1..=3 {
+        app.write("data/large.bin", &noise(4 << 20, u64::from(day)));
+        ok_on(&app, day, "03:00:00", &["backup"]);
+    }
+    assert_eq!(snapshots(), 3);
+    let before = bytes();
+    ok_on(&app, 3, "04:00:00", &["prune"]);
+    assert_eq!(snapshots(), 3);
+    let report = json_on(&app, 4, "04:00:01", &["prune"]);
+    assert_eq!(fates(&report, "disk"), ["deleted", "deleted", "kept"]);
+    assert_eq!(fates(&report, "plain"), ["deleted", "deleted", "kept"]);
+    assert_eq!(snapshots(), 1);
+    assert!(bytes() >= before, "others may be using the packs");
+    let restic = |args: &[&str]| Restic::current().ok(&repository, layout::PASSWORD, args);
+    restic(&["check", "--read-data"]);
+    ok_on(&app, 5, "05:00:00", &["prune"]);
+    assert!(
+        bytes() < before / 2,
+        "{} of {before} bytes are left",
+        bytes()
+    );
+    restic(&["check", "--read-data"]);
+    ok_on(&app, 5, "06:00:00", &["verify", "--all"]);
+    ok_on(&app, 5, "06:00:00", &["drill"]);
+}
+
+#[test]
+fn packs_of_a_bucket_stay_as_long_as_a_point_needs_them() {
+    let live = Live::with("kind = \"local\"\npath = \"{root}/store\"");
+    let app = &live.app;
+    app.edit(
+        "stores = [\"disk\"]",
+        "stores = [\"disk\"]\nkeep = { last = 1 }",
+    );
+    live.put("first", &[], &noise(200_000, 1));
+    let mut taken = Vec::new();
+    for day in 1..=3 {
+        live.put("changing", &[], &noise(100_000, 10 + u64::from(day)));
+        let report = json_on(app, day, "03:00:00", &["backup"]);
+        taken.push(report["point"].as_str().unwrap().to_owned());
+    }
+    let before = packs(app).len();
+    assert!(before >= 3, "{:?}", packs(app));
+    ok_on(app, 3, "04:00:00", &["prune"]);
+    let report = json_on(app, 4, "04:00:01", &["prune"]);
+    assert_eq!(fates(&report, "disk"), ["deleted", "deleted", "kept"]);
+    ok_on(app, 4, "05:00:00", &["verify", "--all"]);
+    let back = live.restore(&taken[2], "back");
+    assert_eq!(
+        std::fs::read(back.join("objects/first")).unwrap(),
+        noise(200_000, 1)
+    );
+    assert!(packs(app).len() < before + 1, "{:?}", packs(app));
+}
+
+/// Two hosts with one key and one store, a minute apart, at everything at once.
+#[test]
+fn nothing_is_lost_beside_other_verbs_and_another_host() {
+    let app = App::with(
+        r#"
+[source.db]
+kind = "sqlite"
+path = "{root}/live/app.db"
+
+[store.disk]
+kind = "local"
+path = "{root}/store"
+key = "{app}/{source}/{artifact}/{hour}"
+
+[store.other]
+kind = "local"
+path = "{root}/other"
+
+[plan.main]
+sources = ["db"]
+stores = ["disk", "other"]
+keep = { last = 3 }
+
+[drill.main]
+plans = ["main"]
+"#,
+    );
+    ok_on(&app, 1, "02:00:00", &["points"]);
+    let key = std::fs::read(app.path("state/signing.key")).unwrap();
+    app.private("state2/signing.key", &key);
+    let text = std::fs::read_to_string(app.path("lifeboat.toml")).unwrap();
+    let (own, second) = (app.path("state"), app.path("state2"));
+    let text = text.replace(own.to_str().unwrap(), second.to_str().unwrap());
+    let config = app.private("second.toml", text.as_bytes());
+    let config = config.to_str().unwrap();
+    std::fs::set_permissions(
+        app.path("state2"),
+        std::os::unix::fs::PermissionsExt::from_mode(0o700),
+    )
+    .unwrap();
+    let failed = AtomicBool::new(false);
+    let out = app.path("out");
+    for day in 1..=8 {
+        points(&app, [day]);
+        let again = |args: &[&str], time: &str, may: &[i32]| {
+            for second in 0..3 {
+                let time = format!("{time}:{:02}", second * 20);
+                let done = on(&app, day, &time, args);
+                if !may.contains(&done.code) {
+                    eprintln!("day {day}, {args:?}: {done}");
+                    failed.store(true, Ordering::SeqCst);
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| again(&["prune"], "04:00", &[0, 3, 6]));
+            scope.spawn(|| again(&["--config", config, "prune"], "04:01", &[0, 3, 6]));
+            scope.spawn(|| again(&["--config", config, "backup"], "04:01", &[0, 6]));
+            scope.spawn(|| again(&["verify", "--store", "disk"], "04:00", &[0]));
+            scope.spawn(|| again(&["drill"], "04:00", &[0, 6]));
+            scope.spawn(|| {
+                again(
+                    &["--config", config, "copy", "--to", "other"],
+                    "04:01",
+                    &[0, 6],
+                )
+            });
+            scope.spawn(|| {
+                let to = out.join(day.to_string());
+                let done = on(
+                    &app,
+                    day,
+                    "04:00:30",
+                    &["restore", "latest", "--to", to.to_str().unwrap()],
+                );
+                if done.code != 0 {
+                    eprintln!("day {day}, restore: {done}");
+                    failed.store(true, Ordering::SeqCst);
+                }
+            });
+        });
+        assert!(!failed.load(Ordering::SeqCst));
+    }
+    for config in ["lifeboat.toml", "second.toml"] {
+        let config = app.path(config).display().to_string();
+        ok_on(&app, 9, "05:00:00", &["--config", &config, "prune"]);
+        ok_on(&app, 10, "05:01:00", &["--config", &config, "prune"]);
+    }
+    for store in ["store", "other"] {
+        assert!(held(&app, store).len() <= 5, "{:?}", held(&app, store));
+        crate::prune::assert_no_orphan(&app, store);
+    }
+    let verified = json_on(&app, 10, "06:00:00", &["verify", "--all"]);
+    assert_eq!(verified["outcome"], Value::from("intact"), "{verified:#}");
+}
