@@ -143,7 +143,7 @@ impl Command {
             Command::Init(_) | Command::Backup(_) | Command::Verify(_) | Command::Copy(_) => true,
             Command::Drill(_) | Command::Restore(_) => true,
             Command::Pin(_) | Command::Unpin(_) => true,
-            Command::Prune(args) => !args.dry_run,
+            Command::Prune(args) => !args.dry_run && args.simulate.is_none(),
             Command::Run(args) => !args.dry_run,
             Command::Gate(_) => true,
             Command::Status(args) => args.check,
@@ -308,6 +308,9 @@ pub struct Prune {
     /// Say what would be done, and do nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// Say what would be in the stores after this time, and do nothing: 400d, 7y
+    #[arg(long, value_name = "SPAN", conflicts_with_all = ["dry_run", "all", "yes", "store"])]
+    pub simulate: Option<String>,
     /// Also list the points that stay
     #[arg(long, conflicts_with = "dry_run")]
     pub all: bool,

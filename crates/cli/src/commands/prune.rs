@@ -8,11 +8,25 @@ use lifeboat_core::history::JobKind;
 use lifeboat_core::job;
 use lifeboat_core::pin::{self, Pinned};
 use lifeboat_core::point::Selector;
-use lifeboat_core::prune::{self, Fate, Options, Report, StorePruned};
-use lifeboat_core::{Exit, Result};
+use lifeboat_core::prune::{
+    self, Amount, Fate, Options, Report, Simulated, SimulatedStore, StorePruned,
+};
+use lifeboat_core::span::Span;
+use lifeboat_core::{Code, Error, Exit, Result};
 
 pub fn run(run: &Run<'_>, args: &args::Prune) -> Result<Exit> {
     let context = run.context()?;
+    if let Some(span) = &args.simulate {
+        let span: Span = span
+            .parse()
+            .map_err(|error| Error::new(Code::Usage, error))?;
+        let simulated = prune::simulate(&context, args.plan.as_deref(), span)?;
+        for error in &simulated.errors {
+            run.warn(&error.to_string());
+        }
+        run.answer(&simulated, |out| tell_simulated(out, &simulated))?;
+        return Ok(simulated.exit());
+    }
     let options = Options {
         plan: args.plan.clone(),
         store: args.store.clone(),
@@ -79,6 +93,45 @@ fn tell_store(out: &Printer, store: &StorePruned, args: &args::Prune, now: Times
         out.line(format!(
             "left: {key} is not what its manifest named; look at it, and delete it by hand"
         ));
+    }
+}
+
+fn tell_simulated(out: &Printer, simulated: &Simulated) {
+    out.line(format!("at {}:", simulated.at.strftime("%Y-%m-%d %H:%M")));
+    for store in &simulated.stores {
+        let SimulatedStore {
+            store: name,
+            plan,
+            now,
+            then,
+            ..
+        } = store;
+        if let Some(why) = &store.unknown {
+            out.line(format!("plan {plan} in store {name}: unknown, since {why}"));
+            continue;
+        }
+        out.line(format!("plan {plan} in store {name}:"));
+        let row = |age: String, now: String, then: String| vec![age, now, then];
+        let mut rows = Vec::new();
+        let mut above = None;
+        for aged in &store.ages {
+            let up_to = aged.up_to_seconds.map(|seconds| Span { seconds });
+            let age = match (above, up_to) {
+                (_, Some(up_to)) => format!("to {up_to}"),
+                (Some(above), None) => format!("over {above}"),
+                (None, None) => String::new(),
+            };
+            above = up_to.or(above);
+            if aged.now + aged.then > 0 {
+                rows.push(row(age, aged.now.to_string(), aged.then.to_string()));
+            }
+        }
+        let all = |amount: &Amount| match amount.bytes {
+            Some(bytes) => format!("{}, {}", amount.points, output::bytes(bytes)),
+            None => amount.points.to_string(),
+        };
+        rows.push(row("all".to_owned(), all(now), all(then)));
+        out.table(&["age", "now", "then"], rows);
     }
 }
 

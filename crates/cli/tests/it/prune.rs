@@ -402,3 +402,42 @@ fn killed_on(app: &App, day: u32, time: &str, call: u32) -> bool {
         }
     }
 }
+
+/// What a simulation says is what the days then bring, with nobody but the runner at work.
+#[test]
+fn a_simulation_agrees_with_the_days_that_follow() {
+    let app = App::with(&format!(
+        "{HEAD}\n[plan.main]\nsources = [\"db\"]\nstores = [\"disk\", \"other\"]\nschedule = \"0 3 * * *\"\n\
+         keep = {{ daily = 3, weekly = \"15d\" }}\nkeep_in.other = {{ last = 2, of_period = \"first\" }}\n"
+    ));
+    ok_on(&app, 1, "03:00:00", &["run"]);
+    let said = json_on(&app, 1, "04:00:00", &["prune", "--simulate", "24d"]);
+    for day in 2..=25 {
+        ok_on(&app, day, "03:00:00", &["run"]);
+    }
+    let is = json_on(&app, 25, "04:00:00", &["prune", "--simulate", "1h"]);
+    for (said, is) in [(0, 0), (1, 1)].map(|(a, b)| (&said["stores"][a], &is["stores"][b])) {
+        assert_eq!(
+            said["then"]["points"], is["now"]["points"],
+            "{said:#} {is:#}"
+        );
+        let then = said["ages"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|row| &row["then"]);
+        let now = is["ages"].as_array().unwrap().iter().map(|row| &row["now"]);
+        assert_eq!(then.collect::<Vec<_>>(), now.collect::<Vec<_>>());
+    }
+    assert_eq!(is["stores"][1]["now"]["points"], 3, "{is:#}");
+    for store in ["store", "other"] {
+        assert_no_orphan(&app, store);
+    }
+    let jobs = json_on(&app, 25, "05:00:00", &["jobs"]);
+    let jobs = jobs["jobs"].as_array().unwrap();
+    let of = |kind: &str| jobs.iter().filter(|job| job["kind"] == kind).count();
+    assert_eq!((of("backup"), of("prune")), (10, 10), "of the last twenty");
+    assert!(jobs.iter().all(|job| job["state"] == "done"), "{jobs:#?}");
+    ok_on(&app, 25, "05:00:00", &["prune", "--simulate", "7y"])
+        .says(&["plan main in store disk:", "over 365d"]);
+}

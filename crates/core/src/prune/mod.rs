@@ -11,9 +11,11 @@
 
 mod delete;
 mod report;
+mod simulate;
 mod step;
 
 pub use report::{Fate, PrunedPoint, Report, StorePruned};
+pub use simulate::{Aged, Amount, Simulated, SimulatedStore, simulate};
 
 use crate::backup::choose_plan;
 use crate::config::PrunedBy;

@@ -7,8 +7,10 @@
 
 mod policy;
 mod reason;
+mod simulate;
 
 pub use reason::{Decision, Hold, Reason, Why};
+pub use simulate::simulate;
 
 use crate::config::KeepRules;
 use crate::expect::Percent;
