@@ -104,7 +104,12 @@ fn say(
     pinned: bool,
     reason: &str,
 ) -> Result<Pinned> {
-    let mark = Pin::new(context, point, pinned, reason);
+    let said = survey
+        .marks
+        .values()
+        .filter_map(|marks| marks.pins.get(point));
+    let before = said.map(|pin| pin.at).max();
+    let mark = Pin::new(context, point, pinned, reason, before);
     let (mut stores, mut errors) = (Vec::new(), Vec::new());
     for name in context.config.store.keys() {
         let told = match survey.unasked(name) {

@@ -242,6 +242,44 @@ fn a_pin_keeps_a_point_and_brings_back_one_that_is_leaving() {
     assert_eq!(held(&app, "store"), taken[1..]);
     assert_no_orphan(&app, "store");
     assert_whole(&app, 6);
+    let pins = app.listing("store").into_iter();
+    let pins = pins.filter(|name| name.starts_with("lifeboat/pins/2"));
+    let pins: Vec<String> = pins.filter(|name| !name.contains(&taken[1])).collect();
+    assert_eq!(pins, [""; 0], "of the point that is gone");
+}
+
+/// A clock that was wrong for a while delays what goes, and deletes nothing.
+#[test]
+fn what_was_announced_by_a_wrong_clock_is_announced_anew() {
+    let app = application();
+    let taken = points(&app, 1..=3);
+    let wrong =
+        run(command_on(&app, 3, "04:00:00", &["prune"]).env("FAKETIME", "@2031-12-03 04:00:00"));
+    assert_eq!(wrong.code, 0, "{wrong}");
+    let report = json_on(&app, 3, "05:00:00", &["prune"]);
+    assert_eq!(fates(&report, "disk"), ["announced", "kept", "kept"]);
+    assert_eq!(held(&app, "store"), taken);
+    let report = json_on(&app, 4, "05:00:01", &["prune"]);
+    assert_eq!(fates(&report, "disk"), ["deleted", "kept", "kept"]);
+    // A pin of that clock is taken off by the right one.
+    let pinned = run(
+        command_on(&app, 4, "06:00:00", &["pin", &taken[1], "--reason", "x"])
+            .env("FAKETIME", "@2031-12-03 04:00:00"),
+    );
+    assert_eq!(pinned.code, 0, "{pinned}");
+    ok_on(
+        &app,
+        4,
+        "06:00:00",
+        &["unpin", &taken[1], "--reason", "over"],
+    );
+    let refused = on(
+        &app,
+        4,
+        "07:00:00",
+        &["unpin", &taken[1], "--reason", "over"],
+    );
+    assert_eq!(refused.code, 2, "{refused}");
 }
 
 #[test]
@@ -373,6 +411,10 @@ fn a_prune_that_is_killed_anywhere_is_ended_by_the_next() {
         }
     }
     assert!(kills > 20, "{kills} kills");
+    // One intent at most, and nothing of those before.
+    let intents = app.listing("store").into_iter();
+    let intents = intents.filter(|name| name.starts_with("lifeboat/intents/2"));
+    assert!(intents.count() <= 2);
 }
 
 /// Kills a prune at the so many-th of its calls that change files. Returns false if it ended before.
@@ -439,5 +481,5 @@ fn a_simulation_agrees_with_the_days_that_follow() {
     assert_eq!((of("backup"), of("prune")), (10, 10), "of the last twenty");
     assert!(jobs.iter().all(|job| job["state"] == "done"), "{jobs:#?}");
     ok_on(&app, 25, "05:00:00", &["prune", "--simulate", "7y"])
-        .says(&["plan main in store disk:", "over 365d"]);
+        .says(&["plan main in store disk:", "to 7d"]);
 }

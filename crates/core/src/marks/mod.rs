@@ -6,7 +6,7 @@
 //! one is reported and changes nothing. A mark is never changed once it is stored.
 
 mod intent;
-mod pin;
+pub(crate) mod pin;
 mod tombstone;
 
 pub(crate) use intent::IntentKeys;
@@ -15,6 +15,7 @@ pub use pin::Pin;
 pub use tombstone::{Gone, Tombstone};
 
 use crate::catalog::marks::StoredMark;
+use crate::clock::is_ahead;
 use crate::context::Context;
 use crate::copies::put_bytes;
 use crate::document::to_json;
@@ -44,6 +45,9 @@ pub struct Marks {
     pub pins: BTreeMap<PointId, Pin>,
     /// The intents, by id.
     pub intents: Vec<Intent>,
+    /// Intents that are dated in the future. Nobody knows for how long they have stood there, so
+    /// that they do not count.
+    pub ahead: Vec<Intent>,
     /// What was deleted, by point.
     pub pruned: BTreeMap<PointId, Gone>,
     /// Ids of the tombstones.
@@ -80,7 +84,8 @@ impl Marks {
     /// Returns whether a copy that is gone was deleted by the rules, or is being deleted.
     pub fn explains(&self, point: &PointId) -> bool {
         let announced = |intent: &Intent| intent.points.iter().any(|l| l.point == *point);
-        self.pruned.contains_key(point) || self.intents.iter().any(announced)
+        let mut intents = self.intents.iter().chain(&self.ahead);
+        self.pruned.contains_key(point) || intents.any(announced)
     }
 }
 
@@ -115,7 +120,11 @@ pub fn read(context: &Context, store: &OpenStore) -> Marks {
             .extend(points.map(|gone| (gone.point.clone(), gone)));
         marks.tombstones.insert(tombstone.id);
     }
-    marks.intents = marks.believed(context, store, INTENTS_PREFIX);
+    let intents = marks.believed::<Intent>(context, store, INTENTS_PREFIX);
+    let now = context.clock.now();
+    (marks.ahead, marks.intents) = intents
+        .into_iter()
+        .partition(|intent| is_ahead(intent.at, now));
     marks
 }
 

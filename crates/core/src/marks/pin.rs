@@ -7,7 +7,7 @@ use crate::host::{author, host};
 use crate::name::Name;
 use crate::point::PointId;
 use crate::stores::OpenStore;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// What was said of a point. The newest counts.
@@ -36,8 +36,16 @@ pub struct Pin {
 }
 
 impl Pin {
-    /// Says now that a point stays, or that it need not.
-    pub fn new(context: &Context, point: &PointId, pinned: bool, reason: &str) -> Self {
+    /// Says now that a point stays, or that it need not. It counts before what was said `before`, by
+    /// whatever clock.
+    pub fn new(
+        context: &Context,
+        point: &PointId,
+        pinned: bool,
+        reason: &str,
+        before: Option<Timestamp>,
+    ) -> Self {
+        let after = before.map(|at| at + SignedDuration::from_secs(1));
         let app = &context.config.app;
         Pin {
             schema: 1,
@@ -49,13 +57,23 @@ impl Pin {
             reason: reason.to_owned(),
             author: author(),
             host: host(),
-            at: context.clock.now(),
+            at: after.map_or(context.clock.now(), |at| at.max(context.clock.now())),
         }
     }
 
-    /// Stores it.
+    /// Stores it, and removes what was said of the point before: if that cannot be, the newest
+    /// counts.
     pub fn put(&self, context: &Context, store: &OpenStore) -> Result<()> {
-        put(context, store, self)
+        put(context, store, self)?;
+        let own = Mark::key(self);
+        let of_point = store.store.list(&prefix(&self.point))?;
+        let others = of_point
+            .iter()
+            .filter(|object| !object.key.starts_with(&own));
+        for object in others {
+            let _ = store.store.delete(&object.key);
+        }
+        Ok(())
     }
 }
 
@@ -74,6 +92,11 @@ impl Mark for Pin {
     fn key(&self) -> String {
         format!("{PINS_PREFIX}{}.{}.json", self.point, self.id)
     }
+}
+
+/// Prefix of the keys of all that was said of a point.
+pub(crate) fn prefix(point: &PointId) -> String {
+    format!("{PINS_PREFIX}{point}.")
 }
 
 /// The point that the key of a pin names.

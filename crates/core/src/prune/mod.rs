@@ -100,9 +100,7 @@ fn prune_store(
         pruned.elsewhere = true;
         return Ok(());
     }
-    if !options.dry_run {
-        lock_times(context, &store, &mut judged)?;
-    }
+    lock_times(context, &store, &mut judged)?;
     pruned.list(&judged, options.dry_run);
     if judged
         .iter()

@@ -67,6 +67,11 @@ impl Step<'_> {
         let none = Marks::default();
         let marks = self.survey.marks.get(&self.store.name).unwrap_or(&none);
         pruned.errors.extend(marks.errors.iter().cloned());
+        for intent in &marks.ahead {
+            // What it names is announced again, with a time that can be told.
+            self.remove_intent(intent)?;
+        }
+        self.remove_lone_signatures()?;
         let mut snapshots = BTreeSet::new();
         let mut announced = BTreeSet::new();
         for intent in &marks.intents {
@@ -137,7 +142,8 @@ impl Step<'_> {
         let before = self.gone_before(intent, marks, &going);
         if !going.is_empty() {
             let gone = self.delete(intent, going, pruned, snapshots)?;
-            let all = before.into_iter().chain(gone).collect();
+            let all: Vec<Gone> = before.into_iter().chain(gone).collect();
+            self.remove_pins(&all)?;
             Tombstone::new(self.context, intent, all).put(self.context, self.store)?;
         }
         match pending {
@@ -262,6 +268,34 @@ impl Step<'_> {
             .filter(|(point, _)| !going.contains(point));
         let objects = staying.flat_map(|(_, copy)| delete::objects(&copy.manifest));
         Ok(objects.map(|object| object.key).collect())
+    }
+
+    /// Removes signatures of intents that are gone: a run was killed between the two.
+    fn remove_lone_signatures(&self) -> Result<()> {
+        let listed = self.store.store.list(marks::INTENTS_PREFIX)?;
+        let keys: BTreeSet<&str> = listed.iter().map(|object| object.key.as_str()).collect();
+        let lone = keys.iter().filter(|key| {
+            let of = key.strip_suffix(".sig");
+            of.is_some_and(|of| !keys.contains(of))
+        });
+        for key in lone {
+            delete::remove(self.store, key, |_| true)?;
+        }
+        Ok(())
+    }
+
+    /// Removes what was said of points that are gone.
+    fn remove_pins(&self, gone: &[Gone]) -> Result<()> {
+        let marks = self.survey.marks.get(&self.store.name);
+        let pins = gone
+            .iter()
+            .filter(|gone| marks.is_some_and(|marks| marks.pins.contains_key(&gone.point)));
+        for gone in pins {
+            for object in self.store.store.list(&marks::pin::prefix(&gone.point))? {
+                delete::remove(self.store, &object.key, |_| true)?;
+            }
+        }
+        Ok(())
     }
 
     fn remove_intent(&self, intent: &Intent) -> Result<()> {
