@@ -1,8 +1,9 @@
 //! Fills a store with very many restore points, to be listed by `bench/points/run`.
 //!
-//! `points CONFIG STORE POINTS RECORDS` takes the newest point that the store holds and commits it
+//! `points CONFIG STORE POINTS RECORDS [own]` takes the newest point that the store holds and commits it
 //! again, an hour earlier each time, until there are POINTS more: with details and a signed
-//! manifest, as a backup would. Their artifacts are those of the first point. It adds the newest
+//! manifest, as a backup would. Their artifacts are those of the first point, or with `own`
+//! copies of them. It adds the newest
 //! record of evidence again RECORDS times, as a drill would.
 
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
@@ -17,16 +18,20 @@ use std::path::Path;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let [config, store, points, records] = args.as_slice() else {
+    let (own, args) = match args.split_last() {
+        Some((last, rest)) if last == "own" => (true, rest),
+        _ => (false, args.as_slice()),
+    };
+    let [config, store, points, records] = args else {
         return Err("name a configuration, a store, and how many points and records".into());
     };
     let config = Config::load(Some(Path::new(config)))?;
     let context = Context::open(config, Clock::System, Reporter::silent(), &[])?;
-    add_points(&context, store, points.parse()?)?;
+    add_points(&context, store, points.parse()?, own)?;
     add_records(&context, records.parse()?)
 }
 
-fn add_points(context: &Context, store: &str, count: i64) -> Result<(), Box<dyn Error>> {
+fn add_points(context: &Context, store: &str, count: i64, own: bool) -> Result<(), Box<dyn Error>> {
     let store = context.stores.open(store)?;
     let (newest, _) = copies::list(&store)?
         .pop_last()
@@ -37,6 +42,12 @@ fn add_points(context: &Context, store: &str, count: i64) -> Result<(), Box<dyn 
     for number in 1..=count {
         let mut manifest = earlier(&first.manifest, SignedDuration::from_hours(number))?;
         manifest.previous = Some(previous);
+        for artifact in manifest.artifacts.iter_mut().filter(|_| own) {
+            let bytes = copies::read_object(&store, &artifact.key, copies::DOCUMENT_BYTES_MAX)?;
+            let key = format!("own/{}/{}", manifest.point, artifact.key.as_str());
+            artifact.key = serde_json::from_value(key.into())?;
+            copies::put_bytes(&store, &artifact.key, &bytes, false)?;
+        }
         let mut details = details.clone();
         details.point = manifest.point.clone();
         manifest.details = deliver::put_details(&store, &details)?;

@@ -344,6 +344,19 @@ fn last_jobs(to: &mut Builder<'_>, jobs: &[Job]) {
         "Time at which the last job of its kind and subject ended.",
         each(|job| job.finished.map(second)),
     );
+    let mut pruned: BTreeMap<&Name, &Job> = BTreeMap::new();
+    for job in jobs {
+        if job.kind == JobKind::Prune && job.outcome == Some(JobOutcome::Done) {
+            pruned.insert(&job.subject, job);
+        }
+    }
+    to.add(
+        "lifeboat_prune_last_success_timestamp_seconds",
+        "Time at which what no rule keeps of a plan was last pruned without an error.",
+        pruned
+            .iter()
+            .map(|(plan, job)| ([("plan", plan.as_str())], job.finished.map(second))),
+    );
     let name = "lifeboat_job_last_outcome";
     let outcomes = last.values().flat_map(|(job, outcome)| {
         OUTCOMES.into_iter().map(move |state| {

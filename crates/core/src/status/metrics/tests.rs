@@ -148,6 +148,26 @@ fn a_plan_and_a_drill_are_measured() {
 }
 
 #[test]
+fn the_last_prune_counts_that_went_without_an_error() {
+    let jobs = [
+        job(JobKind::Prune, 1, Some(JobOutcome::Done)),
+        job(JobKind::Prune, 2, Some(JobOutcome::Done)),
+        job(JobKind::Prune, 3, Some(JobOutcome::Partial)),
+    ];
+    let all = metrics(&status(), &jobs).metrics;
+    let name = "lifeboat_prune_last_success_timestamp_seconds";
+    let found = all.iter().find(|metric| metric.name == name).unwrap();
+    let [sample] = found.samples.as_slice() else {
+        panic!("{found:?}");
+    };
+    let at = time("2026-11-20T06:02:09Z").as_second() as f64;
+    assert_eq!(
+        (sample.labels["plan"].as_str(), sample.value),
+        ("hourly", at)
+    );
+}
+
+#[test]
 fn the_last_job_counts_that_ended_and_left_something() {
     let jobs = [
         job(JobKind::Backup, 1, Some(JobOutcome::Done)),
