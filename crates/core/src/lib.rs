@@ -43,6 +43,7 @@ pub mod name;
 pub mod objective;
 pub mod observe;
 pub mod ownership;
+pub mod past;
 mod percent;
 pub mod pin;
 pub mod place;

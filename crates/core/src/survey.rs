@@ -6,7 +6,7 @@ use crate::clock::is_ahead;
 use crate::config::PrunedBy;
 use crate::context::Context;
 use crate::copies::{PointCopy, manifest_sha256};
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Fact, Result};
 use crate::marks::{self, DOUBTFUL, Marks};
 use crate::name::Name;
 use crate::point::{Manifest, PointId};
@@ -108,7 +108,8 @@ impl Survey {
     }
 }
 
-/// Asks every store for its points. A store that cannot be reached contributes what the catalog
+/// Asks every store for its points; for those that stood there at a time, every store that keeps
+/// versions. A store that cannot be reached contributes what the catalog
 /// noted before, and is listed in `unread`. With `rescan`, every manifest is read again.
 pub fn survey(context: &Context, rescan: bool) -> Result<Survey> {
     let mut survey = Survey {
@@ -126,6 +127,10 @@ pub fn survey(context: &Context, rescan: bool) -> Result<Survey> {
         };
         let store = match context.stores.open(name) {
             Ok(store) => store,
+            // What is told of the past is told without it.
+            Err(error) if error.fact == Some(Fact::WithoutVersions) && !context.is_cold() => {
+                continue;
+            }
             Err(error) => {
                 survey.unread.push(unread(None, error));
                 continue;
@@ -160,8 +165,9 @@ pub fn survey(context: &Context, rescan: bool) -> Result<Survey> {
             .copies
             .extend(copies.into_iter().map(|copy| (name.clone(), copy)));
     }
-    if context.is_cold() {
-        // Nothing is known here of the other stores that should have a copy.
+    if context.is_passing() {
+        // Nothing is known here of the other stores that should have a copy, and nothing can be
+        // done about the copies that were missing once.
         for (name, copy) in &mut survey.copies {
             copy.manifest.stores = vec![name.clone()];
         }

@@ -56,6 +56,9 @@ pub enum StoreError {
         location: String,
         reason: Arc<dyn std::error::Error + Send + Sync>,
     },
+    /// The store keeps no versions of its objects, and was asked for one.
+    #[error("{location} keeps no versions of its objects")]
+    WithoutVersions { location: String },
     /// After the upload, the store reports another size or checksum than was sent.
     #[error("{location} holds {key:?} with {observed}, but {expected} was sent")]
     Unconfirmed {

@@ -12,6 +12,7 @@ mod key;
 mod listed;
 pub mod local;
 pub mod memory;
+mod past;
 mod probe;
 mod read;
 pub mod s3;
@@ -89,13 +90,16 @@ pub trait Store: Send + Sync {
     fn delete(&self, key: &str) -> Result<(), StoreError>;
 
     /// Removes one version of an object for good, and leaves no marker in its place. It is no error
-    /// if there is no such version. Fails if the store keeps no versions.
+    /// if there is no such version. Fails with [`StoreError::WithoutVersions`] if the kind of store
+    /// keeps none, and with [`StoreError::Denied`] if the version is locked.
     fn delete_version(&self, key: &str, version: &str) -> Result<(), StoreError> {
         let _ = (key, version);
         Err(without_versions(self.location()))
     }
 
-    /// Returns what forbids to delete an object, or this version of it; `None` if nothing does.
+    /// Returns what forbids to delete an object, or this version of it: the strongest lock that is
+    /// known. `None` if there is none, or if these credentials may not see locks. The date of a
+    /// lock may have passed: the caller compares it with its clock.
     fn lock(&self, key: &str, version: Option<&str>) -> Result<Option<Lock>, StoreError> {
         let _ = (key, version);
         Ok(None)
@@ -116,8 +120,11 @@ pub trait Store: Send + Sync {
         })
     }
 
-    /// Returns a view of the store that reads what stood there at a time, and writes nothing. Fails
-    /// if the store keeps no versions.
+    /// Returns a view of the store that reads what stood there at a time, and writes nothing: every
+    /// change fails with [`StoreError::ReadOnly`]. Of each object it shows the newest version that
+    /// was stored at that time or before; none if the object had been deleted by then. The view
+    /// goes by the store's own times, which may be whole seconds: see the store. Fails with
+    /// [`StoreError::WithoutVersions`] if the store keeps no versions.
     fn as_of(&self, at: Timestamp) -> Result<Box<dyn Store>, StoreError> {
         let _ = at;
         Err(without_versions(self.location()))
@@ -209,10 +216,7 @@ pub enum Lock {
     Held,
 }
 
-/// The error of a store that keeps no versions and is asked for them.
+/// The error of a store that keeps no versions and is asked for one.
 fn without_versions(location: String) -> StoreError {
-    StoreError::Other {
-        location,
-        detail: "it keeps no versions of its objects".to_owned(),
-    }
+    StoreError::WithoutVersions { location }
 }

@@ -22,6 +22,8 @@ mod sftp;
 mod sftp_faults;
 #[path = "conformance/suite.rs"]
 mod suite;
+#[path = "conformance/versions.rs"]
+mod versions;
 
 use lifeboat_store::{LocalStore, MemoryStore, S3Options, S3Store, Store};
 use lifeboat_testkit::s3::{MotoServer, S3sServer};
@@ -62,6 +64,11 @@ fn s3_on_s3s_fs_conforms() {
         // It keeps objects as files, and answers 500 if a directory is requested.
         &["has no directories"],
     );
+}
+
+#[test]
+fn memory_with_versions_conforms() {
+    suite::run(&|| Box::new(MemoryStore::versioned()), &[]);
 }
 
 #[test]

@@ -134,10 +134,19 @@ impl MotoServer {
 
     /// Makes a bucket in us-east-1.
     pub fn create_bucket(&self, name: &str) {
+        self.create_bucket_with(name, &[]);
+    }
+
+    /// Makes a bucket that keeps every version of its objects, and can lock them.
+    pub fn create_locking_bucket(&self, name: &str) {
+        self.create_bucket_with(name, &[("x-amz-bucket-object-lock-enabled", "true")]);
+    }
+
+    fn create_bucket_with(&self, name: &str, headers: &[(&str, &str)]) {
         // While moto is still loading, it sometimes fails.
         let mut attempts = 0;
         let answer = loop {
-            let answer = self.request("PUT", &format!("/{name}"), &[], b"");
+            let answer = self.request("PUT", &format!("/{name}"), headers, b"");
             attempts += 1;
             if answer.status < 500 || attempts == 5 {
                 break answer;
@@ -164,6 +173,25 @@ impl MotoServer {
     pub fn version(&self, bucket: &str) {
         let body = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
         let answer = self.request("PUT", &format!("/{bucket}?versioning"), &[], body);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+
+    /// Locks a version of an object until a time (RFC 3339), so that nobody can delete it before.
+    pub fn retain(&self, bucket: &str, key: &str, version: &str, until: &str) {
+        let body = format!(
+            "<Retention><Mode>COMPLIANCE</Mode><RetainUntilDate>{until}</RetainUntilDate></Retention>"
+        );
+        let path = format!("/{bucket}/{key}?retention&versionId={version}");
+        let answer = self.request("PUT", &path, &[], body.as_bytes());
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+
+    /// Places a version of an object under a legal hold, or ends it.
+    pub fn hold(&self, bucket: &str, key: &str, version: &str, held: bool) {
+        let status = if held { "ON" } else { "OFF" };
+        let body = format!("<LegalHold><Status>{status}</Status></LegalHold>");
+        let path = format!("/{bucket}/{key}?legal-hold&versionId={version}");
+        let answer = self.request("PUT", &path, &[], body.as_bytes());
         assert_eq!(answer.status, 200, "{}", answer.text());
     }
 

@@ -19,19 +19,36 @@ const PIECES_AHEAD: usize = 8;
 
 type Piece = Result<Buffer, opendal::Error>;
 
+/// An object, or a version of it, that is fetched.
+pub(super) struct Of<'a> {
+    pub(super) key: &'a str,
+    pub(super) version: Option<&'a str>,
+}
+
+/// The same, owned, with the ETag that it must have.
+struct Wanted {
+    path: String,
+    version: Option<String>,
+    etag: Option<String>,
+}
+
 /// Starts to fetch a range, and returns when its first bytes have arrived.
 pub(super) fn start(
     store: &S3Store,
-    key: &str,
+    of: &Of<'_>,
     range: Range<u64>,
     etag: Option<&str>,
 ) -> Result<Download, StoreError> {
     let (sender, receiver) = channel(PIECES_AHEAD);
-    let (operator, path) = (store.operator.clone(), key.to_owned());
-    let etag = etag.map(str::to_owned);
+    let operator = store.operator.clone();
+    let wanted = Wanted {
+        path: of.key.to_owned(),
+        version: of.version.map(str::to_owned),
+        etag: etag.map(str::to_owned),
+    };
     let wait = store.place.ending.work();
     runtime::start(&store.location, async move {
-        let fetching = fetch(&operator, &path, range, etag, &sender);
+        let fetching = fetch(&operator, &wanted, range, &sender);
         let fetched = within(wait, fetching).await;
         if let Err(error) = fetched.unwrap_or_else(|| Err(stopped())) {
             // If the reader is gone, the error no longer matters.
@@ -42,18 +59,20 @@ pub(super) fn start(
         receiver,
         current: Buffer::new(),
         location: store.location.clone(),
-        key: key.to_owned(),
+        key: of.key.to_owned(),
     };
     download.next()?;
     Ok(download)
 }
 
-/// Starts to fetch a part of an object that nobody replaces, without asking for its version first.
-pub(super) fn part(store: &S3Store, key: &str, range: Range<u64>) -> Result<Part, StoreError> {
+/// Starts to fetch a part of an object that nobody replaces, without asking for its version first,
+/// or of a version.
+pub(super) fn part(store: &S3Store, of: &Of<'_>, range: Range<u64>) -> Result<Part, StoreError> {
     Ok(Part {
         at: range.start,
         end: range.end,
-        download: start(store, key, range, None)?,
+        download: start(store, of, range, None)?,
+        version: of.version.map(str::to_owned),
         operator: store.operator.clone(),
         ending: store.place.ending.clone(),
     })
@@ -61,13 +80,15 @@ pub(super) fn part(store: &S3Store, key: &str, range: Range<u64>) -> Result<Part
 
 async fn fetch(
     operator: &Operator,
-    path: &str,
+    wanted: &Wanted,
     range: Range<u64>,
-    etag: Option<String>,
     sender: &Sender<Piece>,
 ) -> Result<(), opendal::Error> {
-    let mut reading = operator.reader_with(path);
-    if let Some(etag) = &etag {
+    let mut reading = operator.reader_with(&wanted.path);
+    if let Some(version) = &wanted.version {
+        reading = reading.version(version);
+    }
+    if let Some(etag) = &wanted.etag {
         reading = reading.if_match(etag);
     }
     let mut pieces = reading.await?.into_stream(range).await?;
@@ -104,6 +125,8 @@ impl Download {
 /// A reader of a range that may go beyond the end of the object.
 pub(super) struct Part {
     download: Download,
+    /// The version that is read, if one was asked for.
+    version: Option<String>,
     operator: Operator,
     ending: Ending,
     /// The offset of the next byte in the object.
@@ -115,8 +138,12 @@ impl Part {
     /// Returns whether the object has ended, as opposed to the connection.
     fn is_at_end(&self) -> bool {
         let (operator, path) = (self.operator.clone(), self.download.key.clone());
+        let version = self.version.clone();
         let answer = runtime::run(self.ending.work(), &self.download.location, async move {
-            operator.stat(&path).await
+            match version {
+                Some(version) => operator.stat_with(&path).version(&version).await,
+                None => operator.stat(&path).await,
+            }
         });
         let known = answer.ok().and_then(Result::ok);
         known.is_some_and(|metadata| metadata.content_length() == self.at)
@@ -184,6 +211,7 @@ mod tests {
         };
         let mut part = Part {
             download,
+            version: None,
             operator,
             ending: Ending::default(),
             at: 0,

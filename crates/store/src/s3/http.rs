@@ -39,6 +39,10 @@ const LARGE_PAGE_BYTES_MAX: u64 = 192 << 20;
 /// Marks an object that the server encrypted so that its ETag is not an MD5. It is added to the
 /// user metadata from response headers; it is never sent or stored.
 pub(super) const OPAQUE_ETAG: &str = "lifeboat-opaque-etag";
+/// The time until which an object is locked, passed on in the same way.
+pub(super) const LOCKED_UNTIL: &str = "lifeboat-locked-until";
+/// Marks an object that is under a legal hold, in the same way.
+pub(super) const LEGAL_HOLD: &str = "lifeboat-legal-hold";
 
 /// The HTTP transport beneath OpenDAL.
 pub(super) struct Http {
@@ -243,9 +247,8 @@ impl HttpTransport for Http {
         let mut out = Response::builder().status(status);
         if let Some(to) = out.headers_mut() {
             *to = headers;
-            if head && opaque_etag(to) {
-                let name = header::HeaderName::from_static("x-amz-meta-lifeboat-opaque-etag");
-                to.insert(name, header::HeaderValue::from_static("true"));
+            if head {
+                pass_on(to);
             }
         }
         let length = out
@@ -338,6 +341,34 @@ where
             let rest = piece.is_ok().then_some(incoming);
             Some((piece, rest))
         }))
+    }
+}
+
+/// Adds to the user metadata of an object what OpenDAL would drop. User metadata of these names
+/// that came with the object is removed: whoever stored it could lie.
+fn pass_on(headers: &mut header::HeaderMap) {
+    let of_server = |name: &str| headers.get(name).cloned();
+    let known = [
+        (
+            OPAQUE_ETAG,
+            opaque_etag(headers).then(|| header::HeaderValue::from_static("true")),
+        ),
+        (
+            LOCKED_UNTIL,
+            of_server("x-amz-object-lock-retain-until-date"),
+        ),
+        (
+            LEGAL_HOLD,
+            of_server("x-amz-object-lock-legal-hold").filter(|v| v.as_bytes() == b"ON"),
+        ),
+    ];
+    for (name, value) in known {
+        let name = header::HeaderName::try_from(format!("x-amz-meta-{name}"));
+        match (name, value) {
+            (Ok(name), Some(value)) => drop(headers.insert(name, value)),
+            (Ok(name), None) => drop(headers.remove(name)),
+            (Err(_), _) => {}
+        }
     }
 }
 

@@ -15,24 +15,26 @@ mod runtime;
 mod sign;
 mod stranger;
 mod upload;
+mod versions;
 mod wire;
 
 use crate::ending::Ending;
 use crate::listed::{LISTED_MAX, check_listed};
-use crate::memory::beyond;
 use crate::probe::{probe, random_name};
-use crate::read::Exact;
-use crate::{Exposure, ObjectInfo, PutOptions, Receipt, Store, StoreError, check_key};
+use crate::{Exposure, Lock, ObjectInfo, PutOptions, Receipt, Store, StoreError, check_key};
+use bucket::Bucket;
 use bytes::Bytes;
 use futures::TryStreamExt;
+use jiff::Timestamp;
 use opendal::layers::RetryLayer;
 use opendal::{ErrorKind, HttpTransporter, Metadata, OperationContext, Operator, services};
 use refusal::{refusal, store_error};
 use std::fmt;
 use std::io::Read;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+use versions::HeadError;
 
 /// The most repeats of a request whose failure may be temporary, and the delays between them.
 const RETRIES_MAX: usize = 6;
@@ -97,8 +99,11 @@ impl Default for S3Options {
 }
 
 /// A store of objects in a bucket.
+#[derive(Clone)]
 pub struct S3Store {
     operator: Operator,
+    /// Asks what OpenDAL does not; `None` without keys, and for an endpoint that is not plain.
+    bucket: Option<Bucket>,
     location: String,
     /// The options, without keys.
     place: S3Options,
@@ -110,6 +115,8 @@ pub struct S3Store {
     bucket_seen: Arc<AtomicBool>,
     /// True once the server said that it does not support conditional requests.
     unconditional: Arc<AtomicBool>,
+    /// False if the bucket locks no objects; empty until that is asked.
+    locks: Arc<OnceLock<bool>>,
 }
 
 impl S3Store {
@@ -139,6 +146,7 @@ impl S3Store {
         let kms = options.server_side_encryption.as_deref() == Some("aws:kms");
         Ok(S3Store {
             operator,
+            bucket: Bucket::open(&options).ok(),
             // Directory buckets have a different kind of ETag.
             opaque_etags: kms || options.bucket.ends_with("--x-s3"),
             location,
@@ -151,6 +159,7 @@ impl S3Store {
             reached,
             bucket_seen: Arc::default(),
             unconditional: Arc::default(),
+            locks: Arc::default(),
         })
     }
 
@@ -161,7 +170,11 @@ impl S3Store {
     /// The error of a failed listing. Even if no key begins with `prefix`, a listing is never a
     /// missing object.
     fn unlisted(&self, error: &opendal::Error, prefix: &str) -> StoreError {
-        match self.error(error, prefix) {
+        self.as_listing(self.error(error, prefix))
+    }
+
+    fn as_listing(&self, error: StoreError) -> StoreError {
+        match error {
             StoreError::NotFound { location, .. } => StoreError::Other {
                 location,
                 detail: "it answers a listing as if nothing could be listed there (404)".into(),
@@ -172,9 +185,18 @@ impl S3Store {
 
     /// Returns what the server reports about an object; `None` if there is no such object.
     fn head(&self, key: &str) -> Result<Option<Metadata>, StoreError> {
+        self.head_of(key, None).map_err(HeadError::into_store_error)
+    }
+
+    /// Returns what the server reports about an object, or about a version of it.
+    fn head_of(&self, key: &str, version: Option<&str>) -> Result<Option<Metadata>, HeadError> {
         let (operator, path) = (self.operator.clone(), key.to_owned());
+        let version = version.map(str::to_owned);
         let answer = runtime::run(self.place.ending.work(), &self.location, async move {
-            operator.stat(&path).await
+            match version {
+                Some(version) => operator.stat_with(&path).version(&version).await,
+                None => operator.stat(&path).await,
+            }
         })?;
         match answer {
             Ok(metadata) => {
@@ -183,14 +205,17 @@ impl S3Store {
             }
             Err(error) => match refusal(&error).map(|r| r.status) {
                 Some(404) if self.bucket_seen.load(Ordering::Relaxed) => Ok(None),
-                Some(404) => self.ask_for_bucket().map(|()| None),
+                Some(404) => Ok(self.ask_for_bucket().map(|()| None)?),
                 // An answer to HEAD has no text; the refusal of a listing has some.
-                Some(300..=403) => Err(self
-                    .ask_for_bucket()
-                    .err()
-                    .filter(|e| !matches!(e, StoreError::Denied { .. }))
-                    .unwrap_or_else(|| self.error(&error, key))),
-                _ => Err(self.error(&error, key)),
+                Some(status @ 300..=403) => {
+                    let reason = self.ask_for_bucket().err();
+                    match reason.filter(|e| !matches!(e, StoreError::Denied { .. })) {
+                        Some(reason) => Err(reason.into()),
+                        None => Err(HeadError::Refused(status, self.error(&error, key))),
+                    }
+                }
+                Some(status) => Err(HeadError::Refused(status, self.error(&error, key))),
+                None => Err(self.error(&error, key).into()),
             },
         }
     }
@@ -263,20 +288,9 @@ impl Store for S3Store {
 
     fn open(&self, key: &str, offset: u64) -> Result<Box<dyn Read + Send>, StoreError> {
         check_s3_key(key)?;
-        let metadata = self.head(key)?.ok_or_else(|| StoreError::NotFound {
-            location: self.location.clone(),
-            key: key.to_owned(),
-        })?;
-        let bytes = metadata.content_length();
-        if offset > bytes {
-            return Err(beyond(&self.location, key, offset, bytes));
-        }
-        if offset == bytes {
-            return Ok(Box::new(std::io::empty()));
-        }
-        let reader = download::start(self, key, offset..bytes, metadata.etag())?;
-        let what = format!("{key:?} in {}", self.location);
-        Ok(Box::new(Exact::new(reader, bytes - offset, what)))
+        let metadata = self.head(key)?;
+        let metadata = metadata.ok_or_else(|| self.no_such_object(key))?;
+        self.reader(key, &metadata, None, offset)
     }
 
     fn open_part(
@@ -285,15 +299,7 @@ impl Store for S3Store {
         offset: u64,
         bytes: u64,
     ) -> Result<Box<dyn Read + Send>, StoreError> {
-        check_s3_key(key)?;
-        if bytes == 0 {
-            return Ok(Box::new(std::io::empty()));
-        }
-        match download::part(self, key, offset..offset.saturating_add(bytes)) {
-            Ok(part) => Ok(Box::new(part)),
-            // Perhaps it is missing, or shorter than that: `open` finds out.
-            Err(_) => Ok(Box::new(self.open(key, offset)?.take(bytes))),
-        }
+        self.part(key, None, offset, bytes)
     }
 
     fn stat(&self, key: &str) -> Result<Option<ObjectInfo>, StoreError> {
@@ -336,6 +342,27 @@ impl Store for S3Store {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
             Err(error) => Err(self.error(&error, key)),
         }
+    }
+
+    fn delete_version(&self, key: &str, version: &str) -> Result<(), StoreError> {
+        self.remove_version(key, version)
+    }
+
+    fn lock(&self, key: &str, version: Option<&str>) -> Result<Option<Lock>, StoreError> {
+        self.locked(key, version)
+    }
+
+    fn open_version(
+        &self,
+        key: &str,
+        version: &str,
+        offset: u64,
+    ) -> Result<Box<dyn Read + Send>, StoreError> {
+        self.read_version(key, version, offset)
+    }
+
+    fn as_of(&self, at: Timestamp) -> Result<Box<dyn Store>, StoreError> {
+        self.past(at)
     }
 
     fn probe(&self) -> Result<(), StoreError> {
@@ -417,7 +444,7 @@ impl fmt::Debug for S3Store {
     }
 }
 
-fn modified(metadata: &Metadata) -> Option<jiff::Timestamp> {
+fn modified(metadata: &Metadata) -> Option<Timestamp> {
     Some(metadata.last_modified()?.into())
 }
 

@@ -93,7 +93,12 @@ impl Refusal {
         let key = key.to_owned();
         match self.code.as_str() {
             "NoSuchBucket" | "InvalidBucketName" => StoreError::Missing { location, detail },
-            "NoSuchKey" => StoreError::NotFound { location, key },
+            "NoSuchKey" | "NoSuchVersion" => StoreError::NotFound { location, key },
+            "AccessDenied" => StoreError::Denied {
+                location,
+                key,
+                detail,
+            },
             "NoSuchUpload" => StoreError::Other { location, detail },
             "PreconditionFailed" => StoreError::Other {
                 location,
@@ -136,6 +141,12 @@ impl Refusal {
             | "XMinioStorageFull"
             | "XMinioAdminBucketQuotaExceeded"
             | "StorageFull" => StoreError::Full { location, detail },
+            // MinIO's answer for a locked version.
+            "InvalidRequest" if self.message.contains("WORM protected") => StoreError::Denied {
+                location,
+                key,
+                detail,
+            },
             _ => match self.status {
                 401 => StoreError::Credentials { location, detail },
                 403 | 405 => StoreError::Denied {
@@ -265,6 +276,7 @@ mod tests {
             matches!(e, E::Credentials { .. })
         });
         is(403, "AccessDenied", |e| matches!(e, E::Denied { .. }));
+        is(400, "NoSuchVersion", |e| matches!(e, E::NotFound { .. }));
         is(
             403,
             "RequestTimeTooSkewed",
@@ -279,6 +291,22 @@ mod tests {
             "InvalidStorageClass",
             |e| matches!(e, E::Other { detail, .. } if detail.contains("storage_class") && detail.contains("InvalidStorageClass: a & b")),
         );
+    }
+
+    #[test]
+    fn a_lock_is_told_as_a_denial_by_every_server() {
+        let minio = "<Error><Code>InvalidRequest</Code><Message>Object is WORM protected and cannot be overwritten</Message></Error>";
+        for (status, text) in [
+            (403, "<Error><Code>AccessDenied</Code></Error>"),
+            (400, "<Error><Code>AccessDenied</Code></Error>"),
+            (400, minio),
+        ] {
+            let error = Refusal::new(status, text, None).into_error();
+            let error = store_error(&error, "s3://b", "k");
+            assert!(matches!(error, StoreError::Denied { .. }), "{error:?}");
+        }
+        let other = of(400, "InvalidRequest");
+        assert!(matches!(other, StoreError::Other { .. }), "{other:?}");
     }
 
     #[test]

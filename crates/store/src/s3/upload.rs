@@ -247,9 +247,9 @@ impl<'a> Sink<'a> {
     }
 
     fn confirm(&self, sent: &Sent, answered: &Metadata) -> Result<Receipt, StoreError> {
-        let receipt = Receipt {
+        let receipt = |version: Option<&str>| Receipt {
             bytes: sent.bytes,
-            version: answered.version().map(str::to_owned),
+            version: version.map(str::to_owned),
         };
         let differs = |expected, observed| StoreError::Unconfirmed {
             location: self.store.location.clone(),
@@ -259,12 +259,19 @@ impl<'a> Sink<'a> {
         };
         match self.store.head(self.key) {
             Ok(Some(metadata)) => match sent.confirm(&metadata) {
-                Ok(()) => Ok(receipt),
+                Ok(()) => {
+                    // Some servers do not tell the version when they join parts.
+                    let ours = sent.is_ours(&metadata);
+                    let told = metadata.version().filter(|_| ours);
+                    Ok(receipt(answered.version().or(told)))
+                }
                 Err((expected, observed)) => Err(differs(expected, observed)),
             },
             Ok(None) => Err(differs(format!("{} bytes", sent.bytes), "nothing".into())),
             // Keys that may only write are a good idea, and the hash in the answer is proof enough.
-            Err(StoreError::Denied { .. }) if sent.hash_agrees(answered) => Ok(receipt),
+            Err(StoreError::Denied { .. }) if sent.hash_agrees(answered) => {
+                Ok(receipt(answered.version()))
+            }
             Err(error) => Err(error),
         }
     }

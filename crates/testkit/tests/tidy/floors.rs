@@ -55,8 +55,8 @@ pub const FLOORS: &[(&str, &[&str])] = &[
     (
         "records",
         &[
-            "evidence", "marks", "exposure", "lease", "runbook", "survey", "kept", "status",
-            "fetch", "deliver",
+            "evidence", "marks", "exposure", "lease", "runbook", "survey", "past", "kept",
+            "status", "fetch", "deliver",
         ],
     ),
     (

@@ -8,6 +8,7 @@
 mod list;
 mod objects;
 mod put;
+pub(super) mod versions;
 mod xml;
 
 pub use list::{Listed, Listing};
