@@ -4,7 +4,7 @@ pub mod exits;
 pub mod repo;
 mod shared;
 
-pub use shared::Cold;
+pub use shared::{AsOf, Cold};
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use shared::{FromStore, InStore, POINT, Trust};
@@ -223,6 +223,8 @@ pub struct Points {
     pub plan: Option<String>,
     #[command(flatten)]
     pub within: InStore,
+    #[command(flatten)]
+    pub as_of: AsOf,
     /// Read every store anew, not the catalog, and check the instructions there
     #[arg(long)]
     pub rescan: bool,
@@ -232,7 +234,7 @@ pub struct Points {
         long,
         value_name = "ID",
         requires = "reason",
-        conflicts_with_all = ["plan", "store", "rescan", "store_url"]
+        conflicts_with_all = ["plan", "store", "rescan", "store_url", "as_of"]
     )]
     pub forget: Vec<String>,
     /// Why it is forgotten; kept in the catalog
@@ -252,6 +254,8 @@ pub struct Show {
     #[command(flatten)]
     pub from: FromStore,
     #[command(flatten)]
+    pub as_of: AsOf,
+    #[command(flatten)]
     pub trust: Trust,
     #[command(flatten)]
     pub cold: Cold,
@@ -264,6 +268,8 @@ pub struct Verify {
     pub point: Option<String>,
     #[command(flatten)]
     pub within: InStore,
+    #[command(flatten)]
+    pub as_of: AsOf,
     /// Every point
     #[arg(long, conflicts_with_all = ["point", "sample"])]
     pub all: bool,
@@ -284,6 +290,8 @@ pub struct Copy {
     /// From which store; any that holds it when not given
     #[arg(long, value_name = "STORE")]
     pub from: Option<String>,
+    #[command(flatten)]
+    pub as_of: AsOf,
     /// Into which store
     #[arg(long, value_name = "STORE")]
     pub to: String,
@@ -311,7 +319,7 @@ pub struct Restore {
     pub point: Option<String>,
     /// Undo the swap of a database that a live restore was killed in: what was live before is live
     /// again
-    #[arg(long, conflicts_with_all = ["point", "plan", "sources", "allow_partial", "to", "live", "reason", "store", "store_url"])]
+    #[arg(long, conflicts_with_all = ["point", "plan", "sources", "allow_partial", "to", "live", "reason", "store", "as_of", "store_url"])]
     pub undo: bool,
     /// Only what this plan captured; without it, POINT is looked for in each plan
     #[arg(long, value_name = "PLAN")]
@@ -342,6 +350,8 @@ pub struct Restore {
     pub unproven: bool,
     #[command(flatten)]
     pub from: FromStore,
+    #[command(flatten)]
+    pub as_of: AsOf,
     #[command(flatten)]
     pub trust: Trust,
     #[command(flatten)]

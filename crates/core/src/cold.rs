@@ -12,6 +12,7 @@ use crate::fetch;
 use crate::given::{Given, NAME, config};
 use crate::name::Name;
 use crate::observe::Reporter;
+use crate::past;
 use crate::point::{OnlyPartial, PointId, Selector};
 use crate::scratch;
 use crate::stores::Stores;
@@ -37,10 +38,11 @@ pub fn open(given: &Given, want: &Want, clock: Clock, reporter: Reporter) -> Res
     }
     let home = scratch::Directory::create(&temporary, "cold")?;
     let config = config(given, home.path())?;
-    let mut context = Context::cold(config, home, clock, reporter, &given.trust)?;
+    let trust = &given.trust;
+    let mut context = Context::cold(config, home, clock, reporter, trust, given.as_of)?;
     let survey = survey::survey(&context, false)?;
     if survey.copies.is_empty() {
-        return Err(no_points(&context.stores, survey));
+        return Err(no_points(given, &context.stores, survey));
     }
     let apps: BTreeSet<(Name, Name)> = survey
         .copies
@@ -84,9 +86,12 @@ fn fits(wanted: Option<&str>, app: &str, environment: &str) -> bool {
     }
 }
 
-fn no_points(stores: &Stores, survey: Survey) -> Error {
+fn no_points(given: &Given, stores: &Stores, survey: Survey) -> Error {
     if let Some(unread) = survey.unread.into_iter().next() {
         return unread.error;
+    }
+    if let Some(at) = given.as_of {
+        return past::nothing(stores, &[Name::own(NAME)], at);
     }
     let place = stores
         .open(NAME)

@@ -15,6 +15,7 @@ use crate::state::State;
 use crate::stores::{Access, Stores};
 use crate::transport::resolve;
 use crate::transport::ssh::Sessions;
+use jiff::Timestamp;
 use std::sync::Arc;
 
 /// Everything that a run works with. Several runs in one process each have their own.
@@ -35,6 +36,8 @@ pub struct Context {
     pub stores: Stores,
     /// Set when a store is read without a configuration.
     cold: Option<Cold>,
+    /// Set when the stores are read as they stood at a time.
+    as_of: Option<Timestamp>,
     /// Keeps connections to other hosts open for the run.
     _sessions: Sessions,
 }
@@ -82,31 +85,56 @@ impl Context {
             trusted,
             state,
             cold: None,
+            as_of: None,
             _sessions: Sessions::hold(),
         })
     }
 
     /// Context for reading a store by URL, without a configuration; all its state is in `home`. Its
     /// signing key is temporary and goes with the context. Only the signers named in `trust` are
-    /// trusted.
+    /// trusted. With `as_of`, the store is read as it stood at that time.
     pub(crate) fn cold(
         config: Config,
         home: Directory,
         clock: Clock,
         reporter: Reporter,
         trust: &[String],
+        as_of: Option<Timestamp>,
     ) -> Result<Self> {
         let scrubber = Scrubber::default();
         learn_environment(&config, &scrubber);
+        let access = as_of.map_or(Access::Read, Access::AsOf);
         Ok(Context {
             trusted: open_trusted(&config, trust)?,
             state: Arc::new(State::passing(home)?),
-            stores: Stores::new(&config, Access::Read, clock.clone(), scrubber.clone()),
+            stores: Stores::new(&config, access, clock.clone(), scrubber.clone()),
             config,
             clock,
             reporter,
             scrubber,
             cold: Some(Cold { settled: false }),
+            as_of,
+            _sessions: Sessions::hold(),
+        })
+    }
+
+    /// Context for reading the stores of `present` as they stood at a time. It believes the same
+    /// signers. All its state is in `home`, so that nothing of the past enters the catalog of this
+    /// host, or its memory of what is missing.
+    pub(crate) fn past(present: &Context, at: Timestamp, home: Directory) -> Result<Self> {
+        let (config, clock) = (present.config.clone(), present.clock.clone());
+        let scrubber = present.scrubber.clone();
+        let access = Access::AsOf(at);
+        Ok(Context {
+            stores: Stores::new(&config, access, clock.clone(), scrubber.clone()),
+            trusted: present.trusted.clone(),
+            state: Arc::new(State::passing(home)?),
+            config,
+            clock,
+            reporter: present.reporter.clone(),
+            scrubber,
+            cold: None,
+            as_of: Some(at),
             _sessions: Sessions::hold(),
         })
     }
@@ -123,6 +151,17 @@ impl Context {
     /// Returns whether a store is read without a configuration.
     pub fn is_cold(&self) -> bool {
         self.cold.is_some()
+    }
+
+    /// The time as of which the stores are read; `None` if they are read as they are now.
+    pub fn as_of(&self) -> Option<Timestamp> {
+        self.as_of
+    }
+
+    /// Returns whether the state goes with the run: nothing of it is kept on this host, and its
+    /// signing key is nobody's.
+    pub fn is_passing(&self) -> bool {
+        self.cold.is_some() || self.as_of.is_some()
     }
 
     /// Returns whether points of every application are shown.

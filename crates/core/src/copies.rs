@@ -344,7 +344,7 @@ pub fn read_details(store: &OpenStore, manifest: &Manifest) -> Result<Details> {
         let text = snapshots.open_file(&stored.sha256, &stored.key, DETAILS_BYTES_MAX)?;
         return parse_details(store, manifest, text, "a snapshot cannot be read");
     }
-    let object = store.store.open(&stored.key, 0)?;
+    let object = store.open_named(&stored.key, stored.version.as_deref())?;
     let mut object = Watched {
         inner: TapReader::new(object.take(DETAILS_BYTES_MAX + 1)),
         failed: None,

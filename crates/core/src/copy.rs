@@ -63,8 +63,11 @@ impl Copies {
 
 /// Copies one point, or every one that `to` should have and lacks: points that were taken for it,
 /// and points of a plan that now stores there. Skips a point that `to` already holds whole; copies
-/// it again if objects of it are missing or damaged there.
+/// it again if objects of it are missing or damaged there. Points are read from the stores of
+/// `source`: those of `context`, or the same stores as they stood at a time ([`crate::past`]), and
+/// then `to` itself may be one of them.
 pub fn run(
+    source: &Context,
     context: &Context,
     selector: Option<&Selector>,
     from: Option<&str>,
@@ -72,26 +75,40 @@ pub fn run(
 ) -> Result<Copies> {
     let target = context.stores.receiving(to)?;
     if let Some(from) = from {
-        context.stores.open(from)?;
+        source.stores.open(from)?;
     }
-    if from == Some(to) {
+    let of_past = source.as_of().is_some();
+    if from == Some(to) && !of_past {
         return Err(Error::new(Code::Usage, "the two stores are the same one")
             .hint("name two stores: --from STORE --to STORE"));
     }
-    let survey = survey::survey(context, false)?;
-    if let Some(error) = survey.unasked(to) {
+    let survey = survey::survey(source, false)?;
+    if let Some(error) = survey.unasked(to).filter(|_| !of_past) {
         return Err(error.clone());
     }
     let found = &survey.copies;
     let points: Vec<PointId> = match selector {
         Some(selector) => vec![fetch::choose(
-            context,
+            source,
             selector,
             &[],
             from,
             OnlyPartial::Take,
         )?],
-        None => lacked(context, found, from, to),
+        None if of_past => {
+            let present = survey::survey(context, false)?;
+            if let Some(error) = present.unasked(to) {
+                return Err(error.clone());
+            }
+            lacked(
+                context,
+                found,
+                &held_in(context, &present.copies, to),
+                from,
+                to,
+            )
+        }
+        None => lacked(context, found, &held_in(context, found, to), from, to),
     };
     let looked = exposure::look(context, &target);
     if let Some(text) = looked.warning().filter(|_| !points.is_empty()) {
@@ -101,9 +118,13 @@ pub fn run(
     for point in points {
         let from = match from {
             Some(from) => Name::made(from.to_owned())?,
-            None => other_holder(&context.trusted, found, &point, to)?,
+            None => {
+                let mut holders: Vec<_> = found.iter().collect();
+                holders.retain(|(name, _)| of_past || name != to);
+                holder(&context.trusted, &holders, &point)?
+            }
         };
-        let fetched = fetch::fetch(context, &point, Some(&from))?;
+        let fetched = fetch::fetch(source, &point, Some(&from))?;
         let manifest = &fetched.copy.manifest;
         let sources: Vec<Name> = manifest.sources.iter().map(|s| s.name.clone()).collect();
         context
@@ -134,7 +155,7 @@ pub fn heal(context: &Context, points: &[PointId], to: &str) -> Result<Copies> {
     for point in points {
         cancel::check()?;
         let selector = Selector::Prefix(point.to_string());
-        match run(context, Some(&selector), None, to) {
+        match run(context, context, Some(&selector), None, to) {
             Ok(copies) => all.copied.extend(copies.copied),
             Err(error) => all.unread.push(error),
         }
@@ -145,24 +166,31 @@ pub fn heal(context: &Context, points: &[PointId], to: &str) -> Result<Copies> {
     }
 }
 
-/// Points that `to` should have and lacks, according to trusted manifests.
+/// Points of which `to` has a trusted manifest.
+fn held_in(context: &Context, found: &[(Name, PointCopy)], to: &str) -> BTreeSet<PointId> {
+    let there = found.iter().filter(|(name, _)| name == to);
+    let believed = there.filter(|(_, c)| c.check_trust(&context.trusted).is_ok());
+    believed.map(|(_, c)| c.manifest.point.clone()).collect()
+}
+
+/// Points among `found` that `to` should have and lacks, according to trusted manifests. `there`
+/// are those that it has.
 fn lacked(
     context: &Context,
     found: &[(Name, PointCopy)],
+    there: &BTreeSet<PointId>,
     from: Option<&str>,
     to: &str,
 ) -> Vec<PointId> {
     let believed = found
         .iter()
         .filter(|(_, c)| c.check_trust(&context.trusted).is_ok());
-    let (there, elsewhere): (Vec<_>, Vec<_>) = believed.partition(|(name, _)| name == to);
-    let there: BTreeSet<&PointId> = there.iter().map(|(_, c)| &c.manifest.point).collect();
     let belongs = |manifest: &Manifest| {
         let plan = context.config.plan.get(&manifest.plan);
         let now = plan.is_some_and(|plan| plan.stores.iter().any(|store| store == to));
         now || manifest.stores.iter().any(|store| store == to)
     };
-    let lacked = elsewhere.into_iter().filter(|(name, copy)| {
+    let lacked = believed.filter(|(name, copy)| {
         let is_source = from.is_none_or(|from| name == from);
         is_source && belongs(&copy.manifest) && !there.contains(&copy.manifest.point)
     });
@@ -170,15 +198,13 @@ fn lacked(
     lacked.into_iter().collect()
 }
 
-fn other_holder(
+/// The store to read a point from, of those that have a copy.
+fn holder(
     trusted: &TrustedSigners,
-    found: &[(Name, PointCopy)],
+    copies: &[&(Name, PointCopy)],
     point: &PointId,
-    to: &str,
 ) -> Result<Name> {
-    let mut holders = found
-        .iter()
-        .filter(|(name, c)| &c.manifest.point == point && name != to);
+    let mut holders = copies.iter().filter(|(_, c)| &c.manifest.point == point);
     let believed = holders
         .clone()
         .find(|(_, c)| c.check_trust(trusted).is_ok());

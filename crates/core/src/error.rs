@@ -111,6 +111,10 @@ impl Code {
     }
 }
 
+/// Hint for a store that was asked for its past and has none.
+const NAME_VERSIONED: &str =
+    "leave --as-of out, or read a store that keeps versions: a bucket with versioning turned on";
+
 /// Hint for store errors that have no hint of their own.
 pub(crate) const ASK_DOCTOR: &str = "run `lifeboat doctor` to check this store";
 
@@ -155,6 +159,8 @@ pub enum Fact {
     Stored,
     /// A swap failed and could not be undone: what is live now is not what was live before.
     HalfSwapped,
+    /// A store keeps no versions of its objects.
+    WithoutVersions,
     /// A program is not there. Any other failure to start one means that it is.
     NotInstalled,
 }
@@ -328,6 +334,7 @@ impl From<StoreError> for Error {
                     "check that host and the network between, then run again",
                 )
             }
+            StoreError::WithoutVersions { .. } => (Code::Usage, NAME_VERSIONED),
             StoreError::Unconfirmed { .. } => (
                 Code::Store,
                 "run again; if it happens twice, the store or the way to it damages data",
@@ -344,17 +351,21 @@ impl From<StoreError> for Error {
             ),
             _ => (Code::Store, ASK_DOCTOR),
         };
-        let fact = match &error {
-            StoreError::NotFound { .. } => Some(Fact::Stored),
-            StoreError::Missing { .. } => Some(Fact::Place),
-            StoreError::Credentials { .. } => Some(Fact::Credentials),
-            _ => None,
-        };
         let (message, cause) = said(&error);
         Error {
-            fact,
+            fact: fact(&error),
             ..Error::new(code, message).cause(cause).hint(hint)
         }
+    }
+}
+
+fn fact(error: &StoreError) -> Option<Fact> {
+    match error {
+        StoreError::NotFound { .. } => Some(Fact::Stored),
+        StoreError::Missing { .. } => Some(Fact::Place),
+        StoreError::Credentials { .. } => Some(Fact::Credentials),
+        StoreError::WithoutVersions { .. } => Some(Fact::WithoutVersions),
+        _ => None,
     }
 }
 
@@ -388,6 +399,10 @@ fn said(error: &StoreError) -> (String, String) {
             format!("{location} keeps {key} in an archive storage class"),
             detail,
         ),
+        StoreError::WithoutVersions { .. } => {
+            let cause = "what stood there before was replaced for good";
+            return (error.to_string(), cause.to_owned());
+        }
         _ => return (error.to_string(), String::new()),
     };
     (message, detail.clone())

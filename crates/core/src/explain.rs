@@ -33,6 +33,7 @@ pub(crate) fn without_configuration(error: Error) -> Error {
             | Fact::HostKey
             | Fact::Variable(_)
             | Fact::HalfSwapped
+            | Fact::WithoutVersions
             | Fact::NotInstalled,
         ) => hint.clone(),
         None if error.code == Code::Store && hint == error::ASK_DOCTOR => {

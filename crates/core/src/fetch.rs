@@ -264,13 +264,14 @@ fn fetch_from(context: &Context, point: &PointId, name: &str) -> Result<Fetched>
     })
 }
 
-/// Opens the stored bytes of an artifact unchanged. Reading fails at the end if they are not those
-/// of the manifest.
+/// Opens the stored bytes of an artifact unchanged, in the version that the manifest names. Reading
+/// fails at the end if they are not those of the manifest.
 pub fn open_stored(
     fetched: &Fetched,
     artifact: &ManifestArtifact,
 ) -> Result<impl Read + Send + use<>> {
-    let stored = fetched.store.store.open(&artifact.key, 0)?;
+    let version = artifact.version.as_deref();
+    let stored = fetched.store.open_named(&artifact.key, version)?;
     let what = format!("{} in store {}", artifact.key, fetched.store.name);
     Ok(Checked::new(
         stored,

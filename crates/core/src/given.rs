@@ -9,6 +9,7 @@ use crate::config::{Config, StoreConfig};
 use crate::error::{Error, Result};
 use crate::secret::Reference;
 use crate::transport::resolve;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use url::{insert, store, usage};
@@ -37,6 +38,8 @@ pub struct Given {
     pub trusted_signers: Option<PathBuf>,
     /// Ids of further trusted signers.
     pub trust: Vec<String>,
+    /// The time as of which the store is read; as it is now when absent.
+    pub as_of: Option<Timestamp>,
     /// The command as it was typed, for hints that repeat it.
     pub again: String,
 }

@@ -41,6 +41,7 @@ pub mod name;
 pub mod objective;
 pub mod observe;
 pub mod ownership;
+pub mod past;
 mod percent;
 pub mod place;
 pub mod plain;

@@ -221,10 +221,10 @@ pub fn list(context: &Context, options: &Options) -> Result<Listing> {
     })
 }
 
-/// The overdue plans. Empty for a list of one store, and without a configuration: nothing is known
-/// then.
+/// The overdue plans. Empty for a list of one store, of the past, and without a configuration:
+/// nothing is known then.
 fn overdue(context: &Context, survey: &Survey, options: &Options) -> Vec<OverduePlan> {
-    if context.is_cold() || options.store.is_some() {
+    if context.is_passing() || options.store.is_some() {
         return Vec::new();
     }
     let overdue = status::overdue(context, survey).into_iter();

@@ -20,9 +20,11 @@ use crate::secret::{Reference, Scrubber, Secret};
 use crate::sftp::Logins;
 use crate::snapshot::{Deposit, Snapshots};
 use crate::transport::resolve;
+use jiff::Timestamp;
 use lifeboat_repository::Id;
-use lifeboat_store::{LocalStore, S3Options, S3Store, SftpOptions, SftpStore, Store};
+use lifeboat_store::{LocalStore, S3Options, S3Store, SftpOptions, SftpStore, Store, StoreError};
 use std::collections::{BTreeMap, HashSet};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -63,6 +65,18 @@ impl OpenStore {
             ..error
         })?;
         Ok(self.opened.get_or_init(|| identities).clone())
+    }
+
+    /// Opens an object that a manifest names with its version: that version, whatever is under the
+    /// key now. What is under the key now is opened where there is no such version, as in a bucket
+    /// whose content came from elsewhere, or where these credentials may not read versions. The
+    /// caller compares the content with the manifest, so either will do.
+    pub(crate) fn open_named(
+        &self,
+        key: &str,
+        version: Option<&str>,
+    ) -> Result<Box<dyn Read + Send>, StoreError> {
+        open_named(&*self.store, key, version)
     }
 
     /// Number of small objects that are best read at a time.
@@ -145,6 +159,8 @@ pub enum Access {
     Write,
     /// They are only read: nothing is made or locked there.
     Read,
+    /// They are only read, as they stood at a time.
+    AsOf(Timestamp),
 }
 
 impl Stores {
@@ -192,7 +208,10 @@ impl Stores {
             None => None,
         };
         let writes = self.access == Access::Write;
-        let store = open_store(&config, writes, &self.scrubber)?;
+        let store = match self.access {
+            Access::Read | Access::Write => open_store(&config, writes, &self.scrubber)?,
+            Access::AsOf(at) => open_past(&config, at, &self.scrubber)?,
+        };
         let sealing = Sealing {
             compress: match config.is_repository() {
                 true => Compress::None,
@@ -251,15 +270,53 @@ impl Stores {
     }
 }
 
+fn open_named(
+    store: &dyn Store,
+    key: &str,
+    version: Option<&str>,
+) -> Result<Box<dyn Read + Send>, StoreError> {
+    let Some(version) = version else {
+        return store.open(key, 0);
+    };
+    match store.open_version(key, version, 0) {
+        Err(StoreError::NotFound { .. } | StoreError::Denied { .. }) => store.open(key, 0),
+        opened => opened,
+    }
+}
+
 fn about(name: &str, error: Error) -> Error {
-    Error {
-        message: format!("store {name} cannot be used: {}", error.message),
-        ..error
+    let message = match error.fact {
+        Some(Fact::WithoutVersions) => format!("store {name} keeps no versions of its objects"),
+        _ => format!("store {name} cannot be used: {}", error.message),
+    };
+    Error { message, ..error }
+}
+
+/// Opens a store as it stood at a time.
+fn open_past(config: &StoreConfig, at: Timestamp, scrubber: &Scrubber) -> Result<Arc<dyn Store>> {
+    if let StoreKind::Local(_) | StoreKind::Sftp(_) = config.kind {
+        // It need not be reached for that.
+        let location = "a directory".to_owned();
+        return Err(StoreError::WithoutVersions { location }.into());
+    }
+    let store = open_store(config, false, scrubber)?;
+    Ok(Arc::from(store.as_of(at).map_err(without_past)?))
+}
+
+/// The error of a store that does not show what stood there at a time.
+fn without_past(error: StoreError) -> Error {
+    let denied = matches!(error, StoreError::Denied { .. });
+    let error = Error::from(error);
+    match denied {
+        true => error.hint(
+            "let these credentials list and read versions too: s3:ListBucketVersions and s3:GetObjectVersion",
+        ),
+        false => error,
     }
 }
 
 /// The key that signs inside messages. Its errors say what the key is for.
-fn message_key(sign: &SignConfig, now: jiff::Timestamp, scrubber: &Scrubber) -> Result<MessageKey> {
+fn message_key(sign: &SignConfig, now: Timestamp, scrubber: &Scrubber) -> Result<MessageKey> {
     let resolve = |reference: &Reference| -> Result<Secret> {
         let secret = resolve(reference)?;
         scrubber.learn(&secret);
@@ -336,4 +393,41 @@ fn s3_options(s3: &S3Config, stall: Duration, scrubber: &Scrubber) -> Result<S3O
         stall,
         ending: Cancel::current().ending(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lifeboat_store::{MemoryStore, PutOptions};
+
+    fn put(store: &MemoryStore, bytes: &[u8]) -> Option<String> {
+        let options = PutOptions::default();
+        let receipt = store.put("k", &mut &bytes[..], &options);
+        receipt.unwrap().version
+    }
+
+    fn read(store: &MemoryStore, version: Option<&str>) -> String {
+        let mut text = String::new();
+        let mut reader = open_named(store, "k", version).unwrap();
+        reader.read_to_string(&mut text).unwrap();
+        text
+    }
+
+    #[test]
+    fn an_object_is_read_in_its_version_and_else_as_it_is_now() {
+        let store = MemoryStore::versioned();
+        let version = put(&store, b"captured").unwrap();
+        put(&store, b"rubbish");
+        assert_eq!(read(&store, Some(&version)), "captured");
+        assert_eq!(read(&store, None), "rubbish");
+        assert_eq!(read(&store, Some("of another bucket")), "rubbish");
+        store.delete("k").unwrap();
+        assert_eq!(read(&store, Some(&version)), "captured");
+        let gone = open_named(&store, "k", Some("of another bucket")).err();
+        assert!(matches!(gone, Some(StoreError::NotFound { .. })));
+        // A store that keeps no versions, filled from one that does.
+        let plain = MemoryStore::new();
+        assert_eq!(put(&plain, b"captured"), None);
+        assert_eq!(read(&plain, Some(&version)), "captured");
+    }
 }

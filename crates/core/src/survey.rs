@@ -5,7 +5,7 @@ use crate::catalog::memory::Forgotten;
 use crate::clock::is_ahead;
 use crate::context::Context;
 use crate::copies::PointCopy;
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Fact, Result};
 use crate::name::Name;
 use crate::point::{Manifest, PointId};
 use jiff::Timestamp;
@@ -82,7 +82,8 @@ impl Survey {
     }
 }
 
-/// Asks every store for its points. A store that cannot be reached contributes what the catalog
+/// Asks every store for its points; for those that stood there at a time, every store that keeps
+/// versions. A store that cannot be reached contributes what the catalog
 /// noted before, and is listed in `unread`. With `rescan`, every manifest is read again.
 pub fn survey(context: &Context, rescan: bool) -> Result<Survey> {
     let mut survey = Survey {
@@ -99,6 +100,10 @@ pub fn survey(context: &Context, rescan: bool) -> Result<Survey> {
         };
         let store = match context.stores.open(name) {
             Ok(store) => store,
+            // What is told of the past is told without it.
+            Err(error) if error.fact == Some(Fact::WithoutVersions) && !context.is_cold() => {
+                continue;
+            }
             Err(error) => {
                 survey.unread.push(unread(None, error));
                 continue;
@@ -127,8 +132,9 @@ pub fn survey(context: &Context, rescan: bool) -> Result<Survey> {
             .copies
             .extend(copies.into_iter().map(|copy| (name.clone(), copy)));
     }
-    if context.is_cold() {
-        // Nothing is known here of the other stores that should have a copy.
+    if context.is_passing() {
+        // Nothing is known here of the other stores that should have a copy, and nothing can be
+        // done about the copies that were missing once.
         for (name, copy) in &mut survey.copies {
             copy.manifest.stores = vec![name.clone()];
         }

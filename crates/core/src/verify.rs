@@ -435,9 +435,12 @@ pub(crate) fn verify_copy(
         _ => verify_object(
             &context.reporter,
             &store,
-            &details.key,
-            details.bytes,
-            &details.sha256,
+            &NamedObject {
+                key: &details.key,
+                version: details.version.as_deref(),
+                bytes: details.bytes,
+                sha256: &details.sha256,
+            },
         ),
     };
     objects.push(object(&details.key, outcome, detail));
@@ -468,9 +471,12 @@ pub(crate) fn verify_artifact(
         None => verify_object(
             &context.reporter,
             store,
-            key,
-            artifact.bytes,
-            &artifact.sha256,
+            &NamedObject {
+                key,
+                version: artifact.version.as_deref(),
+                bytes: artifact.bytes,
+                sha256: &artifact.sha256,
+            },
         ),
     }
 }
@@ -507,15 +513,23 @@ fn verdict(error: &Error) -> (Soundness, Option<String>) {
     (outcome, Some(error.with_hint()))
 }
 
-/// Reads an object to its end and compares its size and hash.
-pub(crate) fn verify_object(
+/// An object as a manifest names it.
+struct NamedObject<'a> {
+    key: &'a str,
+    version: Option<&'a str>,
+    bytes: u64,
+    sha256: &'a str,
+}
+
+/// Reads an object to its end, in the version that its manifest names, and compares its size and
+/// hash.
+fn verify_object(
     reporter: &Reporter,
     store: &OpenStore,
-    key: &str,
-    bytes: u64,
-    sha256: &str,
+    object: &NamedObject<'_>,
 ) -> (Soundness, Option<String>) {
-    let reader = match store.store.open(key, 0) {
+    let (bytes, sha256) = (object.bytes, object.sha256);
+    let reader = match store.open_named(object.key, object.version) {
         Ok(reader) => reader,
         Err(lifeboat_store::StoreError::NotFound { .. }) => {
             return (Soundness::Missing, Some("the object is not there".into()));

@@ -7,6 +7,15 @@ use std::path::PathBuf;
 pub const POINT: &str =
     "An id, its beginning, latest, latest:PLAN, before:TIME, random, random:14d..21d";
 
+/// The time as of which stores are read.
+#[derive(Debug, Clone, Args)]
+pub struct AsOf {
+    /// Read what stood in the stores at this time, as 2026-11-20T06:00:00Z or 2026-11-20: they must
+    /// keep versions, as a bucket with versioning does
+    #[arg(id = "as_of", long = "as-of", value_name = "TIME")]
+    pub time: Option<String>,
+}
+
 /// The store that something is read from.
 #[derive(Debug, Clone, Args)]
 pub struct FromStore {

@@ -12,7 +12,10 @@ use lifeboat_core::{Exit, Result};
 pub fn run(run: &Run<'_>, args: &args::Copy) -> Result<Exit> {
     let context = run.context()?;
     let selector = args.point.as_deref().map(Selector::parse).transpose()?;
-    let work = || copy::run(&context, selector.as_ref(), args.from.as_deref(), &args.to);
+    let from = args.from.as_deref();
+    let past = run.past(&context, &args.as_of, from)?;
+    let source = past.as_ref().unwrap_or(&context);
+    let work = || copy::run(source, &context, selector.as_ref(), from, &args.to);
     let known = context.config.store.get_key_value(args.to.as_str());
     let copies = match known {
         Some((to, _)) => job::record(&context, JobKind::Copy, to, work, job::of_copy)?,

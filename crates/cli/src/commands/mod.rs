@@ -21,12 +21,14 @@ mod verify;
 use crate::args::{self, Cli, Command};
 use crate::output::Printer;
 use crate::progress::Progress;
+use jiff::Timestamp;
 use lifeboat_core::clock::Clock;
 use lifeboat_core::cold::{self, Want};
 use lifeboat_core::config::Config;
 use lifeboat_core::context::Context;
 use lifeboat_core::given::Given;
 use lifeboat_core::observe::Reporter;
+use lifeboat_core::past;
 use lifeboat_core::secret::Reference;
 use lifeboat_core::shell::quote;
 use lifeboat_core::{Code, Error, Exit, Result};
@@ -57,9 +59,53 @@ impl Run<'_> {
 
     /// The same; or, where a store is given instead of a configuration, opens that.
     pub fn context_for(&self, given: &args::Cold, want: &Want) -> Result<Context> {
+        match &given.store_url {
+            Some(url) => self.cold(given, url, want, None),
+            None => self.context(),
+        }
+    }
+
+    /// The same; or, with `--as-of`, all that as it stood at a time. Of a configuration only
+    /// `store` is read, if one is named.
+    pub fn context_as_of(
+        &self,
+        given: &args::Cold,
+        as_of: &args::AsOf,
+        store: Option<&str>,
+        want: &Want,
+    ) -> Result<Context> {
         let Some(url) = &given.store_url else {
-            return self.context();
+            let present = self.context()?;
+            return Ok(self.past(&present, as_of, store)?.unwrap_or(present));
         };
+        let at = as_of.time.as_deref();
+        let at = at.map(|time| past::time(time, Clock::System.now()));
+        self.cold(given, url, want, at.transpose()?)
+    }
+
+    /// The stores of a configuration as they stood at the time of `--as-of`, if it is given; only
+    /// `store`, if one is named.
+    pub fn past(
+        &self,
+        present: &Context,
+        as_of: &args::AsOf,
+        store: Option<&str>,
+    ) -> Result<Option<Context>> {
+        let Some(time) = &as_of.time else {
+            return Ok(None);
+        };
+        let at = past::time(time, present.clock.now())?;
+        past::open(present, at, store).map(Some)
+    }
+
+    /// Opens the store of a URL, perhaps as it stood at a time.
+    fn cold(
+        &self,
+        given: &args::Cold,
+        url: &str,
+        want: &Want,
+        as_of: Option<Timestamp>,
+    ) -> Result<Context> {
         let reference = |text: &Option<String>, option: &str| {
             let parse = |text: &String| {
                 Reference::parse(text).map_err(|why| {
@@ -71,7 +117,7 @@ impl Run<'_> {
         };
         let typed = std::env::args().map(|word| quote(&word));
         let given = Given {
-            url: url.clone(),
+            url: url.to_owned(),
             identity: reference(&given.identity, "--identity")?,
             passphrase: reference(&given.passphrase, "--passphrase")?,
             password: reference(&given.password, "--password")?,
@@ -80,6 +126,7 @@ impl Run<'_> {
             app: given.app.clone(),
             trusted_signers: given.trusted_signers.clone(),
             trust: self.cli.command.trust().to_vec(),
+            as_of,
             again: typed.collect::<Vec<_>>().join(" "),
         };
         let reporter = self.reporter.clone();

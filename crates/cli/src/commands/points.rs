@@ -15,7 +15,12 @@ use lifeboat_core::{Exit, Result};
 use std::collections::BTreeSet;
 
 pub fn list(run: &Run<'_>, args: &args::Points) -> Result<Exit> {
-    let context = run.context_for(&args.cold, &Want::List)?;
+    let context = run.context_as_of(
+        &args.cold,
+        &args.as_of,
+        args.within.store.as_deref(),
+        &Want::List,
+    )?;
     if !args.forget.is_empty() {
         return forget(run, &context, args);
     }
@@ -160,8 +165,9 @@ fn tell_signers(out: &Printer, points: &[&ListedPoint]) {
 
 pub fn show(run: &Run<'_>, args: &args::Show) -> Result<Exit> {
     let selector = Selector::parse(&args.point)?;
-    let context = run.context_for(&args.cold, &Want::Point(selector.clone()))?;
-    let shown = points::show(&context, &selector, args.from.store.as_deref())?;
+    let (store, want) = (args.from.store.as_deref(), Want::Point(selector.clone()));
+    let context = run.context_as_of(&args.cold, &args.as_of, store, &want)?;
+    let shown = points::show(&context, &selector, store)?;
     run.results();
     match run.out.is_json() {
         // The manifest says which version of the format it is.

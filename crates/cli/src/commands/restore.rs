@@ -46,14 +46,18 @@ pub fn run(run: &Run<'_>, args: &args::Restore) -> Result<Exit> {
             .hint("add --to DIRECTORY, or --to with the URL of an empty database"));
     }
     let want = Want::Point(options.point.clone());
-    let context = run.context_for(&args.cold, &want)?;
-    let answer = carry_out(&context, &options)?;
+    let store = options.store.as_deref();
+    let from = run.context_as_of(&args.cold, &args.as_of, store, &want)?;
+    // The live application is that of now, and so is its record, wherever the points are read.
+    let present = match (from.as_of(), &options.target) {
+        (Some(_), None | Some(Target::Live)) => Some(run.context()?),
+        _ => None,
+    };
+    let answer = carry_out(&from, present.as_ref().unwrap_or(&from), &options)?;
     match answer {
         Answer::Planned(planned) => {
-            let app = &context.config.app;
-            let app = format!("{}/{}", app.name, app.environment);
             run.answer(&planned.document(), |out| {
-                show_plan(out, &planned, &app, point);
+                show_plan(out, &planned, &from, point);
             })?;
             Ok(Exit::NeedsConfirmation)
         }
@@ -64,13 +68,13 @@ pub fn run(run: &Run<'_>, args: &args::Restore) -> Result<Exit> {
     }
 }
 
-/// Runs the restore, as a job if it is to change anything.
-fn carry_out(context: &Context, options: &Options) -> Result<Answer> {
-    let work = || live::run(context, options);
+/// Runs the restore of points that are read from `from`, as a job if it is to change anything.
+fn carry_out(from: &Context, context: &Context, options: &Options) -> Result<Answer> {
+    let work = || live::run(from, context, options);
     let acts = match &options.target {
         None => false,
         Some(Target::Live) => live::confirm(&context.config, options).is_ok(),
-        Some(_) => !context.is_cold(),
+        Some(_) => !context.is_passing(),
     };
     if !acts {
         return work();
@@ -101,14 +105,20 @@ fn undo(run: &Run<'_>, args: &args::Restore) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn show_plan(out: &Printer, planned: &Planned, app: &str, given: &str) {
+fn show_plan(out: &Printer, planned: &Planned, from: &Context, given: &str) {
+    let app = &from.config.app;
+    let app = format!("{}/{}", app.name, app.environment);
+    let (stood, as_of) = match from.as_of() {
+        Some(at) => (format!(" as it stood at {at},"), format!(" --as-of {at}")),
+        None => (String::new(), String::new()),
+    };
     // Several points have no id together.
     let asked = match planned.points.as_slice() {
         [one] => one.as_str(),
         _ => given,
     };
     out.line(format!(
-        "restoring {} from store {} onto {app} would:",
+        "restoring {} from store {}{stood} onto {app} would:",
         application::join_ids(&planned.points),
         planned.store
     ));
@@ -116,10 +126,10 @@ fn show_plan(out: &Printer, planned: &Planned, app: &str, given: &str) {
     steps.for_each(|(n, step)| out.line(format!("  {}. {step}", n + 1)));
     out.line("nothing was done. To carry it out:");
     out.line(format!(
-        "  lifeboat restore {asked} --live --confirm {app} --reason TEXT"
+        "  lifeboat restore {asked}{as_of} --live --confirm {app} --reason TEXT"
     ));
     out.line("or, to look at it first, into a directory or another database:");
-    out.line(format!("  lifeboat restore {asked} --to DIRECTORY"));
+    out.line(format!("  lifeboat restore {asked}{as_of} --to DIRECTORY"));
 }
 
 fn show_report(out: &Printer, report: &Report) {

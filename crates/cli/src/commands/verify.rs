@@ -22,9 +22,10 @@ pub fn run(run: &Run<'_>, args: &args::Verify) -> Result<Exit> {
         Which::One(selector) => selector.clone(),
         _ => Selector::Latest,
     });
-    let context = run.context_for(&args.cold, &want)?;
-    let work = || verify::run(&context, &which, args.within.store.as_deref());
-    let verified = match context.is_cold() {
+    let store = args.within.store.as_deref();
+    let context = run.context_as_of(&args.cold, &args.as_of, store, &want)?;
+    let work = || verify::run(&context, &which, store);
+    let verified = match context.is_passing() {
         true => work()?,
         false => job::record(
             &context,

@@ -16,6 +16,7 @@
 )]
 
 mod age_plugins;
+mod as_of;
 mod bad_input;
 mod bucket;
 mod bucket_stores;

@@ -72,7 +72,7 @@ plans = ["main"]
         }
     }
 
-    fn put(&self, key: &str, bytes: &[u8]) {
+    pub fn put(&self, key: &str, bytes: &[u8]) {
         match self {
             Bucket::Moto(server, name) => {
                 let answer = server.request("PUT", &format!("/{name}/{key}"), &[], bytes);
@@ -84,7 +84,7 @@ plans = ["main"]
         }
     }
 
-    fn delete(&self, key: &str) {
+    pub fn delete(&self, key: &str) {
         match self {
             Bucket::Moto(server, name) => {
                 let answer = server.request("DELETE", &format!("/{name}/{key}"), &[], b"");

@@ -17,7 +17,7 @@ pub use manifest::{
 };
 pub use owners::owners;
 pub(crate) use select::age_limit;
-pub use select::{Candidate, OnlyPartial, Selector};
+pub use select::{Candidate, OnlyPartial, Selector, parse_time};
 
 /// Prefix of the keys of all manifests in a store.
 pub const POINTS_PREFIX: &str = "lifeboat/points/";

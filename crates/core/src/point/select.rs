@@ -184,8 +184,8 @@ fn all_ahead(now: Timestamp) -> Error {
         .hint("set the clock of this host (`timedatectl set-ntp true`); until then, name a point by its id")
 }
 
-/// A time: RFC 3339, or a date, which is midnight UTC.
-fn parse_time(text: &str) -> std::result::Result<Timestamp, String> {
+/// A time: RFC 3339, or a date, which is midnight UTC. The error says how to write one.
+pub fn parse_time(text: &str) -> std::result::Result<Timestamp, String> {
     if let Ok(time) = text.parse::<Timestamp>() {
         return Ok(time);
     }

@@ -169,6 +169,15 @@ impl<'a> Restoring<'a> {
         }
     }
 
+    /// Records that the points were read from what stood in the stores at a time.
+    pub fn read_as_of(&mut self, at: jiff::Timestamp) {
+        let limits = self.points.iter().map(|fetched| {
+            let (point, store) = (&fetched.copy.manifest.point, &fetched.store.name);
+            format!("{point} was read from store {store} as it stood at {at}, not as it is now")
+        });
+        self.limits.extend(limits);
+    }
+
     /// Records what of the application is in none of the points.
     pub fn leave_out(&mut self, left_out: Vec<String>) {
         let owners = point::owners(self.points.iter().map(|p| &*p.copy.manifest));

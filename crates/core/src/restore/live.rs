@@ -145,14 +145,16 @@ pub enum Answer {
     Done(Box<Report>),
 }
 
-/// Plans or carries out a restore.
-pub fn run(context: &Context, options: &Options) -> Result<Answer> {
+/// Plans or carries out a restore of points in the stores of `from`: those of `context`, or the
+/// same stores as they stood at a time ([`crate::past`]). Safety points and evidence go to the
+/// stores of `context`.
+pub fn run(from: &Context, context: &Context, options: &Options) -> Result<Answer> {
     context.sweep();
     let Chosen {
         points,
         left_out,
         partial,
-    } = choose(context, options)?;
+    } = choose(from, options)?;
     let wanted = choose_sources(&points, &options.sources)?;
     let Some(target) = &options.target else {
         let steps = plan(context, &points, &wanted, &left_out);
@@ -160,6 +162,9 @@ pub fn run(context: &Context, options: &Options) -> Result<Answer> {
     };
     let mut restoring = Restoring::new(context, &points, wanted);
     restoring.leave_out(left_out);
+    if let Some(at) = from.as_of() {
+        restoring.read_as_of(at);
+    }
     let attempt = match target {
         Target::Directory(directory) => {
             let names: Vec<Name> = restoring.source_names();

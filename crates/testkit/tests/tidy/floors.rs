@@ -54,7 +54,8 @@ pub const FLOORS: &[(&str, &[&str])] = &[
     (
         "records",
         &[
-            "evidence", "exposure", "lease", "runbook", "survey", "status", "fetch", "deliver",
+            "evidence", "exposure", "lease", "runbook", "survey", "past", "status", "fetch",
+            "deliver",
         ],
     ),
     (
