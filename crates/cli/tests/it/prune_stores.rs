@@ -9,6 +9,8 @@ use lifeboat_testkit::privilege::needs_mounts;
 use lifeboat_testkit::restic::Restic;
 use lifeboat_testkit::s3::{Fault, FaultyProxy, MotoServer};
 use serde_json::Value;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// An application that keeps its last point in a bucket of this server.
@@ -74,7 +76,7 @@ fn a_versioned_bucket_is_left_without_versions_and_markers() {
     );
     let intents = versions(&server).into_iter();
     assert_eq!(intents.filter(|key| key.contains("intents")).count(), 0);
-    app.ok(&["verify", "--all"]);
+    ok_on(&app, 4, "05:00:00", &["verify", "--all"]);
 }
 
 #[test]
@@ -111,8 +113,8 @@ fn a_store_that_does_not_let_delete_keeps_its_points() {
     let told = on(&app, 3, "04:00:01", &["prune"]);
     assert_eq!(told.code, 1, "{told}");
     told.says(&["does not let this host delete", "pruned_by = \"elsewhere\""]);
-    assert_eq!(app.points(), [&taken[..]].concat());
-    app.ok(&["verify", "--all"]);
+    assert_eq!(app.points(), taken);
+    ok_on(&app, 3, "04:30:00", &["verify", &taken[0]]);
     // Then others delete there, and what they deleted is not missing.
     app.edit("stall_timeout", "pruned_by = \"elsewhere\"\nstall_timeout");
     let report = json_on(&app, 3, "05:00:00", &["prune"]);
@@ -216,11 +218,7 @@ fn packs_of_a_bucket_stay_as_long_as_a_point_needs_them() {
     assert!(packs(app).len() < before + 1, "{:?}", packs(app));
 }
 
-/// Two hosts with one key and one store, a minute apart, at everything at once.
-#[test]
-fn nothing_is_lost_beside_other_verbs_and_another_host() {
-    let app = App::with(
-        r#"
+const SHARED: &str = r#"
 [source.db]
 kind = "sqlite"
 path = "{root}/live/app.db"
@@ -241,23 +239,30 @@ keep = { last = 3 }
 
 [drill.main]
 plans = ["main"]
-"#,
-    );
+"#;
+
+/// An application on two hosts: the second has a configuration `second.toml`, a state of its own, and
+/// the same signing key.
+fn on_two_hosts() -> (App, String) {
+    let app = App::with(SHARED);
     ok_on(&app, 1, "02:00:00", &["points"]);
     let key = std::fs::read(app.path("state/signing.key")).unwrap();
     app.private("state2/signing.key", &key);
+    std::fs::set_permissions(app.path("state2"), Permissions::from_mode(0o700)).unwrap();
     let text = std::fs::read_to_string(app.path("lifeboat.toml")).unwrap();
     let (own, second) = (app.path("state"), app.path("state2"));
     let text = text.replace(own.to_str().unwrap(), second.to_str().unwrap());
     let config = app.private("second.toml", text.as_bytes());
-    let config = config.to_str().unwrap();
-    std::fs::set_permissions(
-        app.path("state2"),
-        std::os::unix::fs::PermissionsExt::from_mode(0o700),
-    )
-    .unwrap();
+    let config = config.to_str().unwrap().to_owned();
+    (app, config)
+}
+
+/// Two hosts with one key and one store, a minute apart, at everything at once.
+#[test]
+fn nothing_is_lost_beside_other_verbs_and_another_host() {
+    let (app, config) = on_two_hosts();
+    let config = config.as_str();
     let failed = AtomicBool::new(false);
-    let out = app.path("out");
     for day in 1..=8 {
         points(&app, [day]);
         let again = |args: &[&str], time: &str, may: &[i32]| {
@@ -270,32 +275,18 @@ plans = ["main"]
                 }
             }
         };
+        let to = app.path(&format!("out/{day}"));
+        let to = to.to_str().unwrap();
+        let restore = ["restore", "latest", "--overwrite", "--to", to];
         std::thread::scope(|scope| {
             scope.spawn(|| again(&["prune"], "04:00", &[0, 3, 6]));
             scope.spawn(|| again(&["--config", config, "prune"], "04:01", &[0, 3, 6]));
             scope.spawn(|| again(&["--config", config, "backup"], "04:01", &[0, 6]));
             scope.spawn(|| again(&["verify", "--store", "disk"], "04:00", &[0]));
             scope.spawn(|| again(&["drill"], "04:00", &[0, 6]));
-            scope.spawn(|| {
-                again(
-                    &["--config", config, "copy", "--to", "other"],
-                    "04:01",
-                    &[0, 6],
-                )
-            });
-            scope.spawn(|| {
-                let to = out.join(day.to_string());
-                let done = on(
-                    &app,
-                    day,
-                    "04:00:30",
-                    &["restore", "latest", "--to", to.to_str().unwrap()],
-                );
-                if done.code != 0 {
-                    eprintln!("day {day}, restore: {done}");
-                    failed.store(true, Ordering::SeqCst);
-                }
-            });
+            let copy = ["--config", config, "copy", "--to", "other"];
+            scope.spawn(move || again(&copy, "04:01", &[0, 6]));
+            scope.spawn(|| on(&app, day, "04:00:30", &restore));
         });
         assert!(!failed.load(Ordering::SeqCst));
     }
@@ -310,4 +301,32 @@ plans = ["main"]
     }
     let verified = json_on(&app, 10, "06:00:00", &["verify", "--all"]);
     assert_eq!(verified["outcome"], Value::from("intact"), "{verified:#}");
+}
+
+/// What a bucket locks waits for the date, and says so.
+#[test]
+fn a_locked_point_waits_until_its_lock_is_over() {
+    let server = MotoServer::start();
+    server.create_locking_bucket("backup");
+    let app = in_bucket(&server, &server.endpoint());
+    let taken = points(&app, 1..=3);
+    let shown = json_on(&app, 3, "03:30:00", &["show", &taken[0]]);
+    let artifact = &shown["artifacts"][0];
+    let (key, version) = (artifact["key"].as_str(), artifact["version"].as_str());
+    let (key, version) = (key.unwrap(), version.unwrap());
+    server.retain("backup", key, version, "2026-12-20T00:00:00Z");
+    let report = json_on(&app, 3, "04:00:00", &["prune"]);
+    assert_eq!(fates(&report, "disk"), ["waiting", "announced", "kept"]);
+    let point = &report["stores"][0]["points"][0];
+    assert_eq!(
+        (&point["hold"], &point["until"]),
+        (&"locked".into(), &"2026-12-20T00:00:00Z".into())
+    );
+    ok_on(&app, 3, "04:00:00", &["prune", "--dry-run"]).says(&["deletable from 2026-12-20"]);
+    let report = json_on(&app, 4, "04:00:01", &["prune"]);
+    assert_eq!(fates(&report, "disk"), ["waiting", "deleted", "kept"]);
+    // The clock of the server decides; here nothing but ours has passed the date.
+    let report = json_on(&app, 20, "04:00:00", &["prune"]);
+    assert_eq!(fates(&report, "disk"), ["announced", "kept"]);
+    ok_on(&app, 20, "05:00:00", &["verify", "--all"]);
 }

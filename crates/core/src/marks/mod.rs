@@ -50,8 +50,8 @@ pub struct Marks {
     pub ahead: Vec<Intent>,
     /// What was deleted, by point.
     pub pruned: BTreeMap<PointId, Gone>,
-    /// Ids of the tombstones.
-    pub tombstones: BTreeSet<PointId>,
+    /// Intents of which something was deleted.
+    pub begun: BTreeSet<PointId>,
     /// When something was deleted last.
     pub pruned_at: Option<Timestamp>,
     /// Points with a pin that does not count: nobody can tell what it said.
@@ -118,7 +118,7 @@ pub fn read(context: &Context, store: &OpenStore) -> Marks {
         marks
             .pruned
             .extend(points.map(|gone| (gone.point.clone(), gone)));
-        marks.tombstones.insert(tombstone.id);
+        marks.begun.insert(tombstone.intent);
     }
     let intents = marks.believed::<Intent>(context, store, INTENTS_PREFIX);
     let now = context.clock.now();
@@ -207,9 +207,11 @@ fn believe<T: Mark>(
     context
         .trusted
         .verify(app, &stored.bytes, &stored.signature, at)
-        .map_err(|error| Error {
-            message: told(error.code, &error.message).message,
-            ..error
+        .map_err(|error| {
+            let told = told(error.code, &error.message);
+            told.hint(format!(
+                "find out who wrote it; it changes nothing, and can be removed from the store with {key}.sig"
+            ))
         })?;
     if schema != 1 {
         return Err(damaged(&format!(

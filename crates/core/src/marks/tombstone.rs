@@ -11,13 +11,16 @@ use crate::stores::OpenStore;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// Points that the rules deleted from a store. It has the id of the intent that announced them.
+/// Points that the rules deleted from a store. Of one intent there may be several: where a run was
+/// killed, or two ended it at once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tombstone {
     /// Version of this format: 1.
     pub schema: u32,
     /// Its id.
     pub id: PointId,
+    /// The intent that announced them.
+    pub intent: PointId,
     /// The application of the points.
     pub app: Name,
     /// The environment of that application.
@@ -55,7 +58,8 @@ impl Tombstone {
     pub fn new(context: &Context, intent: &Intent, points: Vec<Gone>) -> Self {
         Tombstone {
             schema: 1,
-            id: intent.id.clone(),
+            id: PointId::new(&context.clock),
+            intent: intent.id.clone(),
             app: intent.app.clone(),
             environment: intent.environment.clone(),
             store: intent.store.clone(),

@@ -103,7 +103,7 @@ impl Step<'_> {
         pruned: &mut StorePruned,
         snapshots: &mut BTreeSet<String>,
     ) -> Result<()> {
-        if marks.tombstones.contains(&intent.id) && self.is_replayed(intent, marks) {
+        if marks.begun.contains(&intent.id) && self.is_replayed(intent, marks) {
             return self.remove_intent(intent);
         }
         let (mut going, mut pending) = (Vec::new(), false);
@@ -139,12 +139,16 @@ impl Step<'_> {
                 visible,
             });
         }
-        let before = self.gone_before(intent, marks, &going);
         if !going.is_empty() {
-            let gone = self.delete(intent, going, pruned, snapshots)?;
-            let all: Vec<Gone> = before.into_iter().chain(gone).collect();
-            self.remove_pins(&all)?;
-            Tombstone::new(self.context, intent, all).put(self.context, self.store)?;
+            let (gone, failed) = self.delete(intent, going, pruned, snapshots)?;
+            if !gone.is_empty() {
+                self.remove_pins(&gone)?;
+                // What went is on record, whatever did not.
+                Tombstone::new(self.context, intent, gone).put(self.context, self.store)?;
+            }
+            if let Some(error) = failed {
+                return Err(error);
+            }
         }
         match pending {
             true => Ok(()),
@@ -171,25 +175,15 @@ impl Step<'_> {
         copies.any(|(store, copy)| *store == self.store.name && copy.manifest.point == *point)
     }
 
-    /// What an earlier tombstone of the same intent says of other points.
-    fn gone_before(&self, intent: &Intent, marks: &Marks, going: &[Going]) -> Vec<Gone> {
-        let points = intent.points.iter();
-        let others = points.filter(|leaving| {
-            let mut going = going.iter();
-            !going.any(|going| going.leaving.point == leaving.point)
-        });
-        let gone = others.filter_map(|leaving| marks.pruned.get(&leaving.point));
-        gone.cloned().collect()
-    }
-
-    /// Deletes points: every manifest first, then what only they name.
+    /// Deletes points: every manifest first, then what only they name. Returns what went, and the first
+    /// error.
     fn delete(
         &self,
         intent: &Intent,
         going: Vec<Going>,
         pruned: &mut StorePruned,
         snapshots: &mut BTreeSet<String>,
-    ) -> Result<Vec<Gone>> {
+    ) -> Result<(Vec<Gone>, Option<Error>)> {
         // Somebody may have pinned one since the stores were asked.
         let pins = marks::read_pins(self.context, self.store)?;
         let (stay, going): (Vec<_>, Vec<_>) = going
@@ -235,17 +229,7 @@ impl Step<'_> {
         let location = self.store.store.location();
         let points = gone.iter().map(|gone| &gone.point);
         self.context.state.catalog.drop_pruned(&location, points)?;
-        match first {
-            None => Ok(gone),
-            Some(error) => {
-                // What went is on record, whatever did not.
-                if !gone.is_empty() {
-                    let tombstone = Tombstone::new(self.context, intent, gone);
-                    tombstone.put(self.context, self.store)?;
-                }
-                Err(error)
-            }
-        }
+        Ok((gone, first))
     }
 
     /// The keys that manifests of this store name, those of points that go excepted. Fails if a
@@ -270,13 +254,20 @@ impl Step<'_> {
         Ok(objects.map(|object| object.key).collect())
     }
 
-    /// Removes signatures of intents that are gone: a run was killed between the two.
+    /// Removes old signatures of intents that are gone: a run was killed between the two.
     fn remove_lone_signatures(&self) -> Result<()> {
+        let now = self.context.clock.now();
+        let is_old = |key: &str| {
+            let id = key.strip_prefix(marks::INTENTS_PREFIX);
+            let id = id.and_then(|id| PointId::parse(id.strip_suffix(".json")?));
+            id.is_none_or(|id| now.duration_since(id.time()) > SignedDuration::from_hours(1))
+        };
         let listed = self.store.store.list(marks::INTENTS_PREFIX)?;
         let keys: BTreeSet<&str> = listed.iter().map(|object| object.key.as_str()).collect();
         let lone = keys.iter().filter(|key| {
             let of = key.strip_suffix(".sig");
-            of.is_some_and(|of| !keys.contains(of))
+            // The signature of an intent is put before it.
+            of.is_some_and(|of| !keys.contains(of) && is_old(of))
         });
         for key in lone {
             delete::remove(self.store, key, |_| true)?;
