@@ -251,7 +251,7 @@ fn unwanted_of_plan(
     let there: Vec<&PointCopy> = there.map(|(_, copy)| copy).collect();
     let oldest = there.iter().map(|copy| &copy.manifest.point).min();
     let rules = rules(context, plan, store);
-    let mut copies: Vec<&PointCopy> = there.iter().copied().collect();
+    let mut copies: Vec<&PointCopy> = there.clone();
     copies.extend(candidates);
     let all: Vec<Held> = copies
         .iter()

@@ -185,7 +185,7 @@ fn a_leaving_point_is_chosen_by_its_id_alone() {
     ));
     let taken = points(&app, 1..=3);
     ok_on(&app, 3, "04:00:00", &["prune"]);
-    let before = format!("before:2026-12-03");
+    let before = "before:2026-12-03".to_owned();
     let out = app.path("out").display().to_string();
     let refused = on(&app, 3, "05:00:00", &["restore", &before, "--to", &out]);
     assert_eq!(refused.code, 2, "{refused}");

@@ -54,10 +54,14 @@ impl Rule {
         );
         for (period, reach) in Period::ALL.into_iter().zip(keep.periods()) {
             let mut policy = none();
+            let each = policy.each.iter_mut().zip(&mut policy.within_each);
+            let each = each.zip(Period::ALL).find(|(_, of)| *of == period);
+            let (Some(((number, span), _)), Some(reach)) = (each, reach) else {
+                continue;
+            };
             match reach {
-                Some(Reach::Count(number)) => policy.each[period as usize] = count(number),
-                Some(Reach::Span(span)) => policy.within_each[period as usize] = within(span),
-                None => continue,
+                Reach::Count(count_of) => *number = count(count_of),
+                Reach::Span(reached) => *span = within(reached),
             }
             rule(Some(period), policy);
         }

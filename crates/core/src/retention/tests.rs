@@ -355,7 +355,8 @@ fn world(seed: u64) -> (Vec<Held>, Rules) {
     let mut time = newest;
     let mut points = Vec::new();
     for number in 0..numbers.below(60) {
-        let step = [60, 3600, 6 * 3600, 86_400, 20 * 86_400][numbers.below(5) as usize];
+        let step =
+            [60, 3600, 6 * 3600, 86_400, 20 * 86_400][usize::try_from(numbers.below(5)).unwrap()];
         time -= i64::try_from(numbers.below(step)).unwrap();
         points.push(Held {
             point: point(Timestamp::from_second(time).unwrap(), number),

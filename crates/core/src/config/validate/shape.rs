@@ -428,7 +428,7 @@ fn retention(subject: &str, plan: &PlanConfig, issues: &mut Vec<Issue>) {
             let known = plan.stores.iter().map(Name::as_str);
             let known: Vec<&str> = known.collect();
             let message = format!("store {store} is not among the stores of this plan");
-            let issue = Issue::refused(subject, &format!("keep_in.{store}"), &message);
+            let issue = Issue::refused(subject, format!("keep_in.{store}"), message);
             issues.push(issue.hint(format!("they are: {}", known.join(", "))));
         }
     }
