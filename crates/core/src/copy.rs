@@ -372,6 +372,11 @@ impl Copying<'_> {
             details,
             signer: context.state.signer.id().to_string(),
             evidence: heads.clone(),
+            // An artifact that was sealed to other keys may have been copied as it was.
+            recipients_sha256: manifest
+                .recipients_sha256
+                .clone()
+                .filter(|known| Some(known) == target.sealing.recipients_sha256().as_ref()),
             ..(**manifest).clone()
         };
         let about = About {

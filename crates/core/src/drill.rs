@@ -24,6 +24,7 @@ use crate::runbook;
 use crate::scratch;
 use crate::source::{ScratchServers, Target};
 use crate::span::Span;
+use crate::status;
 use crate::survey;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -171,7 +172,11 @@ pub fn run(context: &Context, options: &Options) -> Result<Report> {
         uncompared: false,
     };
     rehearsal.run(&config, &points)?;
-    let oldest = points.iter().map(|(p, _)| p.time().as_second()).min();
+    let checks = status::unchanged_here(context);
+    let times = points
+        .iter()
+        .map(|(point, _)| status::current_at(&checks, point).as_second());
+    let oldest = times.min();
     let outcome = rehearsal.verdict();
     let rto = (begun.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
     let seconds = |span: Option<Span>| span.map(|s| s.seconds);

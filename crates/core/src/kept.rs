@@ -82,6 +82,11 @@ impl Proofs {
         }
     }
 
+    /// Returns whether the newest record about some copy of a point says that it does not come back.
+    pub fn refutes_any(&self, point: &PointId) -> bool {
+        self.refuted.iter().any(|(refuted, _)| refuted == point)
+    }
+
     fn refutes(&self, point: &PointId, store: &Name) -> bool {
         let is_refuted = |store| self.refuted.contains(&(point.clone(), store));
         is_refuted(None) || is_refuted(Some(store.clone()))

@@ -126,6 +126,8 @@ pub struct ListedPoint {
     pub plan: Name,
     /// The beginning of its capture.
     pub started: Timestamp,
+    /// When a run last found nothing new since.
+    pub unchanged_at: Option<Timestamp>,
     /// How complete it is.
     pub outcome: Standing,
     /// The reason it was taken for, where someone gave one.
@@ -295,6 +297,7 @@ fn listed(
     held: Held<'_>,
 ) -> Vec<ListedPoint> {
     let proofs = proofs(context);
+    let checks = status::unchanged(context, survey);
     let captured = context.state.catalog.captured_bytes();
     let captured = captured.unwrap_or_default();
     let ahead = survey.ahead(context);
@@ -313,6 +316,7 @@ fn listed(
         let losses = lost.remove(&id).unwrap_or_default();
         points.push(ListedPoint {
             outcome: first.manifest.outcome.into(),
+            unchanged_at: checks.iter().rev().find(|c| c.point == id).map(|c| c.at),
             bytes: captured.get(&id).copied(),
             stored_bytes: Some(first.manifest.stored_bytes()),
             stores: copies.iter().map(|(store, _)| store.clone()).collect(),
@@ -357,6 +361,7 @@ fn missing(manifest: &Manifest, losses: Vec<Loss<'_>>, proof: Option<&Proof>) ->
         signer: manifest.signer.clone(),
         plan: manifest.plan.clone(),
         started: manifest.started,
+        unchanged_at: None,
         outcome: Standing::Missing,
         reason: manifest.reason.clone(),
         safety: manifest.safety,

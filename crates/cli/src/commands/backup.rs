@@ -38,9 +38,25 @@ pub fn run(run: &Run<'_>, args: &args::Backup) -> Result<Exit> {
     match report.refusal() {
         Some(error) => Err(error),
         None => {
-            show(run.out, &report);
+            match report.unchanged {
+                true => show_unchanged(run.out, &report),
+                false => show(run.out, &report),
+            }
             Ok(report.exit())
         }
+    }
+}
+
+/// Says that nothing changed, as far as that goes.
+fn show_unchanged(out: &Printer, report: &Report) {
+    let bytes: u64 = report.artifacts.iter().map(|a| a.bytes).sum();
+    out.line(format!(
+        "unchanged since {}: {} captured, nothing of it new, so no point was taken",
+        report.point,
+        output::bytes(bytes),
+    ));
+    for error in &report.errors {
+        out.line(format!("not noted: {error}"));
     }
 }
 

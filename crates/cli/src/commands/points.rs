@@ -87,6 +87,15 @@ fn tell(out: &Printer, context: &Context, listing: &Listing) {
         context.shows_every_app(),
         context.clock.now(),
     );
+    for point in points.iter().rev() {
+        if let Some(at) = point.unchanged_at {
+            let ago = output::age(at, context.clock.now());
+            let (plan, point) = (&point.plan, &point.point);
+            out.line(format!(
+                "plan {plan} is unchanged since {point}: last looked {ago} ago"
+            ));
+        }
+    }
     if context.is_cold() {
         tell_signers(out, &points);
     }

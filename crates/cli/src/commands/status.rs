@@ -181,7 +181,7 @@ fn show_stores(out: &Printer, status: &Status) {
 /// What somebody should look at, a line each.
 fn told(out: &Printer, status: &Status) {
     for plan in &status.plans {
-        tell_plan(out, plan);
+        tell_plan(out, plan, status.at);
     }
     for drill in &status.drills {
         if drill.standing == DrillStanding::Failed {
@@ -215,8 +215,14 @@ fn told(out: &Printer, status: &Status) {
     }
 }
 
-fn tell_plan(out: &Printer, plan: &PlanStatus) {
+fn tell_plan(out: &Printer, plan: &PlanStatus, now: Timestamp) {
     let name = &plan.plan;
+    if let (Some(point), Some(at)) = (&plan.point, plan.unchanged_at) {
+        let ago = output::age(at, now);
+        out.line(format!(
+            "plan {name} is unchanged since {point}: last looked {ago} ago"
+        ));
+    }
     match plan.freshness {
         Freshness::Never => out.line(format!(
             "plan {name} has no complete point: run `lifeboat backup {name}`"

@@ -83,6 +83,7 @@ mod support;
 mod swap_killed;
 mod systems;
 mod together;
+mod unchanged;
 mod unproven;
 mod via;
 mod via_mariadb;

@@ -4,6 +4,7 @@ use super::gzip;
 use super::keys::{AgeRecipients, Recipients};
 use super::openpgp::{self, MessageSigner};
 use crate::compress::Compress;
+use crate::digest::sha256_hex;
 use crate::error::{Error, Result};
 use crate::pool;
 use std::io::{self, Write};
@@ -52,6 +53,12 @@ impl Sealing {
             Recipients::Age(_) => "age",
             Recipients::OpenPgp(_) => openpgp::NAME,
         })
+    }
+
+    /// SHA-256 over the public keys that it encrypts to, hex; `None` if it does not encrypt.
+    pub fn recipients_sha256(&self) -> Option<String> {
+        let names = self.recipients.as_ref()?.names();
+        Some(sha256_hex(names.join("\n").as_bytes()))
     }
 
     /// Fails with the reason if nothing can be sealed like this now, because an OpenPGP key has

@@ -1,5 +1,6 @@
 //! The end of a backup: writes the manifest of each store's copy, and reports on the run.
 
+use super::unchanged::Same;
 use super::{Report, Run, mirror};
 use crate::cancel;
 use crate::deliver::commit_copy;
@@ -8,12 +9,16 @@ use crate::host::{author, host, machine};
 use crate::name::Name;
 use crate::point::{Head, Manifest, ManifestArtifact, Outcome, StoredDetails, Targets};
 use crate::snapshot::About;
+use crate::stores::OpenStore;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 
 impl Run<'_> {
     /// Commits the point in every store that received all of it, and returns the report.
     pub(super) fn commit(mut self) -> Report {
+        if let Some(same) = self.same.take() {
+            return self.report_same(same);
+        }
         let interrupted = cancel::check().err();
         let any = !self.details.artifacts.is_empty();
         let failed = interrupted.is_some()
@@ -67,6 +72,7 @@ impl Run<'_> {
             app: self.context.config.app.name.to_string(),
             plan: self.plan_name.to_string(),
             outcome,
+            unchanged: false,
             reason: self.reason,
             started: self.details.point.time(),
             finished: self.context.clock.now(),
@@ -77,6 +83,31 @@ impl Run<'_> {
             warnings: self.details.warnings,
             errors: self.details.errors,
             failure: (outcome == Outcome::Failed).then_some(failure).flatten(),
+        }
+    }
+
+    /// The report of a run that found nothing new.
+    fn report_same(mut self, same: Same) -> Report {
+        for captured in &std::mem::take(&mut self.details.artifacts) {
+            self.note_artifact(captured, &[]);
+        }
+        Report {
+            schema: 1,
+            point: same.point,
+            app: self.context.config.app.name.to_string(),
+            plan: self.plan_name.to_string(),
+            outcome: Outcome::Complete,
+            unchanged: true,
+            reason: self.reason,
+            started: self.point.time(),
+            finished: self.context.clock.now(),
+            seconds: self.begun.elapsed().as_secs_f64(),
+            artifacts: self.artifacts,
+            stores: self.plan.stores.clone(),
+            missing_copies: Vec::new(),
+            warnings: self.details.warnings,
+            errors: self.details.errors,
+            failure: None,
         }
     }
 
@@ -115,7 +146,7 @@ impl Run<'_> {
     /// The manifest of a store's copy.
     fn manifest(
         &self,
-        store: &Name,
+        store: &OpenStore,
         outcome: Outcome,
         finished: Timestamp,
         heads: &BTreeMap<Name, Head>,
@@ -141,11 +172,12 @@ impl Run<'_> {
             outcome,
             started: self.point.time(),
             finished,
-            store: store.clone(),
+            store: store.name.clone(),
             stores: self.plan.stores.clone(),
             sources: self.sources.clone(),
             artifacts,
             details,
+            recipients_sha256: store.sealing.recipients_sha256(),
             evidence: heads.clone(),
             signer: self.context.state.signer.id().to_string(),
         }
@@ -160,9 +192,9 @@ impl Run<'_> {
                 continue;
             };
             let (store, deposit) = (receiving.store.clone(), receiving.deposit.clone());
-            let (name, artifacts) = (store.name.clone(), receiving.artifacts.clone());
+            let artifacts = receiving.artifacts.clone();
             let draft = |artifacts, details| {
-                self.manifest(&name, outcome, finished, &heads, artifacts, details)
+                self.manifest(&store, outcome, finished, &heads, artifacts, details)
             };
             let about = About {
                 point: &self.point,

@@ -433,6 +433,7 @@ impl Mirror<'_, '_> {
             answers: BTreeMap::new(),
             roots: Vec::new(),
             attributes: None,
+            settings: None,
         }
     }
 

@@ -6,15 +6,20 @@
 //! overwritten; `finally` commands run whatever happened.
 
 mod commit;
+mod hooks;
 mod mirror;
 mod receiving;
 mod report;
 mod reserve;
+mod spool;
+mod unchanged;
 
+use crate::archive::Tally;
 use crate::compress::Compress;
 use crate::config::{Config, PlanConfig, SourceConfig, SourceKind};
 use crate::context::Context;
 use crate::deliver::{ATTEMPTS_MAX, Delivered, Destination, NamedKeys, Stored, send, stem};
+use crate::digest::sha256_hex;
 use crate::error::{Code, Error, Result};
 use crate::fingerprint::{BytesFingerprint, Fingerprint, Inventory, Proof};
 use crate::kind::StoredKind;
@@ -22,21 +27,23 @@ use crate::lease::{self, Lease};
 use crate::name::{Name, StoredKey};
 use crate::objective;
 use crate::point::{
-    Consistency, Details, DetailsArtifact, ManifestArtifact, ManifestSource, Outcome, PointId,
-    Trigger, TriggeredBy,
+    Consistency, Details, DetailsArtifact, FileAttributes, ManifestArtifact, ManifestSource,
+    Outcome, PointId, Trigger, TriggeredBy,
 };
 use crate::posture;
 use crate::scratch;
 use crate::snapshot::Slot;
 use crate::source::{self, ArtifactSpec, CaptureContext, Captured, Shape, Source};
 use crate::stores::OpenStore;
-use crate::transport::{Command, Transport};
 use lifeboat_store::PutOptions;
 use receiving::{Receiving, exposed, look_before, open_repositories, set_aside, unanimous};
 pub use report::{Options, Planned, Report, ReportArtifact, ReportStored};
 pub use reserve::{Reserved, reserve, run};
+use spool::Spool;
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
+use unchanged::Same;
 
 /// Returns the plan of that name, or the only one.
 pub fn choose_plan<'a>(
@@ -126,65 +133,6 @@ pub fn plan(context: &Context, options: &Options) -> Result<Planned> {
     })
 }
 
-/// Stage at which commands around a plan run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Hook {
-    /// Before the first source; the first command that fails ends the stage.
-    Before,
-    /// After the last source, also when the run was interrupted: every command runs, and the first
-    /// error is returned.
-    Finally,
-}
-
-impl Hook {
-    fn as_str(self) -> &'static str {
-        match self {
-            Hook::Before => "before",
-            Hook::Finally => "finally",
-        }
-    }
-}
-
-/// Runs the commands around a plan.
-fn run_commands(context: &Context, hook: Hook, commands: &[Vec<String>]) -> Result<()> {
-    let when = hook.as_str();
-    let mut first = None;
-    for words in commands {
-        let Some((program, arguments)) = words.split_first() else {
-            continue;
-        };
-        context
-            .reporter
-            .step(&format!("{when}: {}", words.join(" ")), None);
-        let command = Command::new(program)
-            .args(arguments)
-            .scrub_with(&context.scrubber);
-        let command = match hook {
-            Hook::Before => command,
-            Hook::Finally => command.cleanup(),
-        };
-        let failed = match Transport::Local.output(&command) {
-            Ok(output) if output.status.success() => continue,
-            Ok(output) => {
-                let message = format!(
-                    "the `{when}` command {} ended with {}",
-                    words.join(" "),
-                    output.status
-                );
-                Error::new(Code::SourceFailed, message)
-                    .cause(output.stderr)
-                    .hint("run it by hand as the user that runs lifeboat")
-            }
-            Err(error) => error,
-        };
-        if hook == Hook::Before {
-            return Err(failed);
-        }
-        first.get_or_insert(failed);
-    }
-    first.map_or(Ok(()), Err)
-}
-
 /// Place of an artifact of a source in a snapshot.
 fn slot(source: &str, artifact: &ArtifactSpec, kind: &SourceKind) -> Slot {
     Slot {
@@ -203,6 +151,30 @@ fn source_config<'a>(config: &'a Config, name: &str) -> Result<&'a SourceConfig>
         )
         .hint("run `lifeboat config check`")
     })
+}
+
+/// Writes an artifact of a source.
+type Capture<'a> = &'a dyn Fn(&mut dyn Write) -> Result<Captured>;
+
+/// Names what an artifact is captured with and its proof does not show.
+fn settings(
+    config: &SourceConfig,
+    queries: &[String],
+    attributes: Option<FileAttributes>,
+) -> Option<String> {
+    let all = serde_json::to_vec(&(config, queries, attributes)).ok()?;
+    Some(sha256_hex(&all))
+}
+
+fn trigger(options: &Options) -> Trigger {
+    Trigger {
+        by: match (options.safety, options.slot) {
+            (true, _) => TriggeredBy::Restore,
+            (false, Some(_)) => TriggeredBy::Schedule,
+            (false, None) => TriggeredBy::Command,
+        },
+        slot: options.slot,
+    }
 }
 
 /// Location of its data, as a source reported it.
@@ -230,6 +202,10 @@ struct Run<'a> {
     skipped: bool,
     /// Mirrored buckets, whose files are tidied up after the commit.
     mirrored: Vec<mirror::Mirrored>,
+    /// Where streams wait until it is known whether anything is new.
+    spool: Option<Spool>,
+    /// Set once it is known that nothing is new.
+    same: Option<Same>,
 }
 
 impl<'a> Run<'a> {
@@ -294,14 +270,7 @@ impl<'a> Run<'a> {
             point,
             reason: options.reason.clone(),
             safety: options.safety,
-            trigger: Trigger {
-                by: match (options.safety, options.slot) {
-                    (true, _) => TriggeredBy::Restore,
-                    (false, Some(_)) => TriggeredBy::Schedule,
-                    (false, None) => TriggeredBy::Command,
-                },
-                slot: options.slot,
-            },
+            trigger: trigger(options),
             begun: std::time::Instant::now(),
             stores,
             sources: vec![],
@@ -310,6 +279,8 @@ impl<'a> Run<'a> {
             failure: None,
             skipped: false,
             mirrored: vec![],
+            spool: None,
+            same: None,
         })
     }
 
@@ -438,34 +409,12 @@ impl<'a> Run<'a> {
             reporter: &context.reporter,
             queries: &queries,
         };
-        let mut attempt = 1;
-        let (captured, delivered) = loop {
-            context
-                .reporter
-                .step(&format!("{name}: {}", artifact.name), None);
-            let destinations = self.destinations(name, config, artifact, None)?;
-            let (captured, delivered) = send(destinations, |output| {
-                source.capture(&artifact.name, output, &capture_context)
-            });
-            match &captured {
-                // Every store discards what was sent, and the artifact is begun anew.
-                Err(error) if error.code == Code::SourceChanged && attempt < ATTEMPTS_MAX => {
-                    context
-                        .reporter
-                        .warn(&format!("{name}: {}; it is captured again", error.message));
-                    attempt += 1;
-                }
-                _ => break (captured, delivered),
-            }
+        let capture =
+            |output: &mut dyn Write| source.capture(&artifact.name, output, &capture_context);
+        let (captured, tally, delivered) = match self.spool.is_some() {
+            true => self.spool_artifact(name, artifact, &capture)?,
+            false => self.send_artifact(name, config, artifact, &capture)?,
         };
-        if let Err(error) = &captured
-            && error.code != Code::Store
-        {
-            // The source failed: the uploads only fail because of it.
-            return Err(error.clone());
-        }
-        self.receive(name, artifact, &delivered);
-        let (captured, tally) = captured?;
         for warning in &captured.warnings {
             context.reporter.warn(&format!("{name}: {warning}"));
             self.details
@@ -500,11 +449,76 @@ impl<'a> Run<'a> {
             tools: captured.tools.clone(),
             answers: captured.answers.clone(),
             roots: config.kind.roots().into_iter().map(text).collect(),
+            settings: settings(config, &queries, source.attributes()),
             attributes: source.attributes(),
         };
-        self.note_artifact(&details, &delivered);
+        // What is in the spool is noted when it is delivered.
+        if self.spool.is_none() {
+            self.note_artifact(&details, &delivered);
+        }
         self.details.artifacts.push(details);
         Ok(captured)
+    }
+
+    /// Captures an artifact into every store, anew if its source changed on the way.
+    fn send_artifact(
+        &mut self,
+        name: &Name,
+        config: &SourceConfig,
+        artifact: &ArtifactSpec,
+        capture: Capture<'_>,
+    ) -> Result<(Captured, Tally, Vec<Delivered>)> {
+        let mut attempt = 1;
+        let (captured, delivered) = loop {
+            let step = format!("{name}: {}", artifact.name);
+            self.context.reporter.step(&step, None);
+            let destinations = self.destinations(name, config, artifact, None)?;
+            let (captured, delivered) = send(destinations, capture);
+            match &captured {
+                // Every store discards what was sent, and the artifact is begun anew.
+                Err(error) if self.is_worth_another(error, name, attempt) => attempt += 1,
+                _ => break (captured, delivered),
+            }
+        };
+        if let Err(error) = &captured
+            && error.code != Code::Store
+        {
+            // The source failed: the uploads only fail because of it.
+            return Err(error.clone());
+        }
+        self.receive(name, artifact, &delivered);
+        let (captured, tally) = captured?;
+        Ok((captured, tally, delivered))
+    }
+
+    /// Captures an artifact into the spool, anew if its source changed on the way.
+    fn spool_artifact(
+        &mut self,
+        name: &Name,
+        artifact: &ArtifactSpec,
+        capture: Capture<'_>,
+    ) -> Result<(Captured, Tally, Vec<Delivered>)> {
+        let mut attempt = 1;
+        loop {
+            let step = format!("{name}: {}", artifact.name);
+            self.context.reporter.step(&step, None);
+            let none = || Error::new(Code::State, "there is no spool");
+            let spool = self.spool.as_mut().ok_or_else(none)?;
+            match spool.take(name, artifact, capture) {
+                Err(error) if self.is_worth_another(&error, name, attempt) => attempt += 1,
+                taken => return taken.map(|(captured, tally)| (captured, tally, Vec::new())),
+            }
+        }
+    }
+
+    /// Returns whether a capture is tried again, and says so.
+    fn is_worth_another(&self, error: &Error, source: &Name, attempt: u32) -> bool {
+        let is_worth = error.code == Code::SourceChanged && attempt < ATTEMPTS_MAX;
+        if is_worth {
+            let text = format!("{source}: {}; it is captured again", error.message);
+            self.context.reporter.warn(&text);
+        }
+        is_worth
     }
 
     /// Warns of an empty capture, which is valid and hardly intended.
@@ -646,6 +660,7 @@ impl<'a> Run<'a> {
                     encrypt: delivery.sealing.encrypt_name().map(Into::into),
                     openpgp_signer: delivery.sealing.signed_by(),
                     proof_mac: None,
+                    settings_mac: None,
                     version: version.clone(),
                 }),
                 Err(error) => drop(receiving.give_up(&self.context.reporter, error.clone())),

@@ -35,7 +35,8 @@ pub struct Planned {
 pub struct Report {
     /// Version of this format: 1.
     pub schema: u32,
-    /// The point, which exists unless the outcome is `failed`.
+    /// The point, which exists unless the outcome is `failed`. If nothing changed, the point that
+    /// holds it already.
     pub point: PointId,
     /// Name of the application.
     pub app: String,
@@ -43,6 +44,8 @@ pub struct Report {
     pub plan: String,
     /// Extent to which it succeeded.
     pub outcome: Outcome,
+    /// True if nothing changed since the point, so that no other was taken.
+    pub unchanged: bool,
     /// Reason for the backup.
     pub reason: Option<String>,
     /// Start of the backup.
@@ -77,6 +80,8 @@ impl Report {
     pub fn exit(&self) -> Exit {
         match (self.refusal(), self.outcome, self.missing_copies.is_empty()) {
             (Some(error), _, _) => error.code.exit(),
+            // A store that was not told that nothing changed knows nothing of this run.
+            (None, _, _) if self.unchanged && !self.errors.is_empty() => Exit::Partial,
             (None, Outcome::Complete, true) => Exit::Done,
             (None, _, _) => Exit::Partial,
         }

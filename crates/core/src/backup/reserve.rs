@@ -1,6 +1,7 @@
 //! Reserves a plan, so that one run at a time backs it up, and takes the point.
 
-use super::{Hook, Options, Report, Run, choose_plan, run_commands};
+use super::hooks::{Hook, run_commands};
+use super::{Options, Report, Run, choose_plan};
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
 use crate::lease::Lease;
@@ -54,13 +55,15 @@ impl Reserved<'_> {
     pub fn take(self) -> Report {
         let mut run = self.run;
         let (context, plan) = (run.context, run.plan);
-        match run_commands(context, Hook::Before, &plan.before) {
+        let begun = run.begin_spool();
+        match begun.and_then(|()| run_commands(context, Hook::Before, &plan.before)) {
             Ok(()) => run.capture_all(),
             Err(error) => run.fail(error),
         }
         if let Err(error) = run_commands(context, Hook::Finally, &plan.finally) {
             run.fail(error);
         }
+        run.settle();
         run.commit()
     }
 }

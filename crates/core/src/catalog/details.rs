@@ -349,6 +349,7 @@ mod tests {
             answers: BTreeMap::new(),
             roots: Vec::new(),
             attributes: None,
+            settings: None,
         }
     }
 

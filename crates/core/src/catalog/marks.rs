@@ -1,5 +1,5 @@
-//! Marks that the stores have shown: signed notes about points, which never change once they are
-//! stored. Each is read once; what a store no longer holds is dropped.
+//! Marks that the stores have shown: signed notes about points. Each is read once, and again when the
+//! store says that it was replaced; what a store no longer holds is dropped.
 
 use super::Catalog;
 use crate::copies::{DOCUMENT_BYTES_MAX, read_object, read_optional};

@@ -22,6 +22,10 @@ pub struct PlanConfig {
     /// Names of stores.
     #[schemars(with = "Vec<text::Name>")]
     pub stores: Vec<Name>,
+    /// Takes no point when nothing changed since the last one, and notes that beside it. For sources
+    /// of at most 64 MiB each.
+    #[serde(default)]
+    pub skip_unchanged: bool,
     /// Points that are kept. Without it, nothing is deleted.
     #[serde(default)]
     pub keep: Option<Keep>,
@@ -60,6 +64,7 @@ impl PlanConfig {
             when: When::default(),
             sources,
             stores,
+            skip_unchanged: false,
             keep: None,
             keep_in: BTreeMap::new(),
             keep_manual: month(),

@@ -61,6 +61,8 @@ fn note_proofs(signer: &Signer, artifacts: &mut [ManifestArtifact], details: &De
     for artifact in artifacts {
         let captured = details.artifact(&artifact.source, &artifact.name);
         artifact.proof_mac = captured.and_then(|d| signer.proof_mac(&d.proof.content()));
+        let settings = captured.and_then(|d| d.settings.as_deref());
+        artifact.settings_mac = settings.and_then(|settings| signer.proof_mac(settings.as_bytes()));
     }
 }
 

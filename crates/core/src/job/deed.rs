@@ -165,7 +165,10 @@ pub fn of_backup(report: &backup::Report) -> Ended {
         Some(error) => failed(&error),
         None => {
             let bytes = report.artifacts.iter().map(|artifact| artifact.bytes).sum();
-            let mut text = format!("{}, {}", report.outcome.as_str(), amount::bytes(bytes));
+            let mut text = match report.unchanged {
+                true => format!("unchanged since {}", report.point),
+                false => format!("{}, {}", report.outcome.as_str(), amount::bytes(bytes)),
+            };
             for store in &report.missing_copies {
                 text += &format!("; store {store} has no copy");
             }
@@ -175,7 +178,8 @@ pub fn of_backup(report: &backup::Report) -> Ended {
             Ended::of(report.exit().into(), text)
         }
     };
-    ended.point = (report.outcome != Outcome::Failed).then(|| report.point.clone());
+    let taken = report.outcome != Outcome::Failed && !report.unchanged;
+    ended.point = taken.then(|| report.point.clone());
     ended
 }
 

@@ -1,18 +1,22 @@
 //! Marks: signed notes about points, in each store beside them. A **pin** keeps a point, an
-//! **intent** announces that points go, a **tombstone** says that they went.
+//! **intent** announces that points go, a **tombstone** says that they went, and a note says that a
+//! plan is **unchanged** since a point.
 //!
 //! Guarantees: a mark counts only if a signer who is trusted for the application made it, for this
 //! application and environment, and if it stands under the key that its content says. Every other
-//! one is reported and changes nothing. A mark is never changed once it is stored.
+//! one is reported and changes nothing. A mark is never changed once it is stored, but for a note that
+//! a plan is unchanged, which the next one replaces.
 
 mod intent;
 pub(crate) mod pin;
 mod tombstone;
+mod unchanged;
 
 pub(crate) use intent::IntentKeys;
 pub use intent::{Intent, Leaving, POINTS_MAX};
 pub use pin::Pin;
 pub use tombstone::{Gone, Tombstone};
+pub use unchanged::Unchanged;
 
 use crate::catalog::marks::StoredMark;
 use crate::clock::is_ahead;
@@ -34,6 +38,8 @@ pub const INTENTS_PREFIX: &str = "lifeboat/intents/";
 pub const PINS_PREFIX: &str = "lifeboat/pins/";
 /// Prefix of the keys of tombstones.
 pub const PRUNED_PREFIX: &str = "lifeboat/pruned/";
+/// Prefix of the keys of notes that a plan is unchanged.
+pub const UNCHANGED_PREFIX: &str = "lifeboat/unchanged/";
 
 /// The reason of a pin that does not count: the point stays until somebody looked at it.
 pub(crate) const DOUBTFUL: &str = "by a pin that cannot be checked";
@@ -52,6 +58,8 @@ pub struct Marks {
     pub pruned: BTreeMap<PointId, Gone>,
     /// Intents of which something was deleted.
     pub begun: BTreeSet<PointId>,
+    /// What was noted last of each plan that was looked at and is unchanged.
+    pub unchanged: Vec<Unchanged>,
     /// When something was deleted last.
     pub pruned_at: Option<Timestamp>,
     /// Points with a pin that does not count: nobody can tell what it said.
@@ -97,6 +105,11 @@ trait Mark: DeserializeOwned {
 
     /// The key that it stands under.
     fn key(&self) -> String;
+
+    /// The signed bytes of a stored mark, and their signature; `None` if the object holds none.
+    fn content(stored: &StoredMark) -> Option<(Vec<u8>, String)> {
+        Some((stored.bytes.clone(), stored.signature.clone()))
+    }
 }
 
 /// What every mark says.
@@ -125,6 +138,7 @@ pub fn read(context: &Context, store: &OpenStore) -> Marks {
     (marks.ahead, marks.intents) = intents
         .into_iter()
         .partition(|intent| is_ahead(intent.at, now));
+    marks.unchanged = marks.believed(context, store, UNCHANGED_PREFIX);
     marks
 }
 
@@ -191,7 +205,9 @@ fn believe<T: Mark>(
         Error::new(code, message)
     };
     let damaged = |why: &str| told(Code::ObjectDamaged, why);
-    let mark: T = serde_json::from_slice(&stored.bytes)
+    let (bytes, signature) =
+        T::content(stored).ok_or_else(|| damaged("it holds no text with a signature"))?;
+    let mark: T = serde_json::from_slice(&bytes)
         .map_err(|error| damaged(&format!("it cannot be parsed: {error}")))?;
     let About {
         schema,
@@ -206,12 +222,12 @@ fn believe<T: Mark>(
     }
     context
         .trusted
-        .verify(app, &stored.bytes, &stored.signature, at)
+        .verify(app, &bytes, &signature, at)
         .map_err(|error| {
             let told = told(error.code, &error.message);
-            told.hint(format!(
-                "find out who wrote it; it changes nothing, and can be removed from the store with {key}.sig"
-            ))
+            told.hint(
+                "find out who wrote it; it changes nothing, and can be removed from the store",
+            )
         })?;
     if schema != 1 {
         return Err(damaged(&format!(

@@ -109,6 +109,10 @@ pub struct Manifest {
     pub artifacts: Vec<ManifestArtifact>,
     /// Key, size and hash of the details.
     pub details: StoredDetails,
+    /// SHA-256 over the public keys that the artifacts are encrypted to, hex; absent where they are
+    /// not, and where it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipients_sha256: Option<String>,
     /// The newest record of each evidence chain, so that a truncated chain shows.
     pub evidence: BTreeMap<Name, Head>,
     /// Id of the key that signs the manifest.
@@ -201,6 +205,9 @@ pub struct ManifestArtifact {
     /// [`crate::sign::Signer::proof_mac`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proof_mac: Option<String>,
+    /// HMAC, under the same key, of [`DetailsArtifact::settings`], hex.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settings_mac: Option<String>,
     /// The version id that the store gave the object, if it keeps versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
@@ -318,6 +325,10 @@ pub struct DetailsArtifact {
     /// Mode, owner and group of a `sqlite` database file; a tar archive carries its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attributes: Option<FileAttributes>,
+    /// SHA-256 over what it was captured with and its proof does not show, hex: its source as
+    /// configured, `attributes`, and the queries that were to be answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settings: Option<String>,
 }
 
 /// Mode, owner and group of a file.

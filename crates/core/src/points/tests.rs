@@ -20,6 +20,7 @@ fn point() -> ListedPoint {
         signer: "SHA256:abc".to_owned(),
         plan: name("hourly"),
         started: at("2026-11-20T06:00:00Z"),
+        unchanged_at: None,
         outcome: Outcome::Complete.into(),
         reason: Some("before the move".to_owned()),
         safety: false,
@@ -69,6 +70,7 @@ fn the_document_of_points() {
       "signer": "SHA256:abc",
       "plan": "hourly",
       "started": "2026-11-20T06:00:00Z",
+      "unchanged_at": null,
       "outcome": "complete",
       "reason": "before the move",
       "safety": false,
@@ -198,6 +200,7 @@ fn the_document_of_a_point_that_is_shown() {
         answers: BTreeMap::new(),
         roots: vec!["/never/shown".to_owned()],
         attributes: None,
+        settings: None,
     };
     let manifest: Manifest = serde_json::from_str(&format!("{MANIFEST}}}")).unwrap();
     let shown = Shown {

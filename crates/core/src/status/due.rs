@@ -1,6 +1,6 @@
 //! What is due, and when something will be. Pure.
 
-use super::facts::{Facts, PlanFacts, Point};
+use super::facts::{Check, Facts, PlanFacts, Point};
 use super::gap::{Backups, give_way};
 use super::heal::heals;
 use super::median;
@@ -111,6 +111,9 @@ fn last_begun(facts: &Facts, kind: JobKind, subject: &Name) -> Option<Timestamp>
         .iter()
         .filter(|point| kind == JobKind::Backup && point.plan == *subject && point.counts);
     let newest = points.map(|point| point.started).max();
+    let checks = facts.checks.iter();
+    let checks = checks.filter(|check| kind == JobKind::Backup && check.plan == *subject);
+    let newest = newest.max(checks.map(|check| check.at).max());
     newest.max(of_subject.map(|job| job.started).max())
 }
 
@@ -128,19 +131,21 @@ pub(super) struct Basis<'a> {
     /// The points of the jobs before. They do not show that a time of the schedule was kept, for it
     /// comes a second time.
     set_aside: BTreeSet<&'a PointId>,
+    /// The jobs before.
+    jobs_before: Vec<&'a Job>,
 }
 
 impl<'a> Basis<'a> {
     /// A clock was set back where a job began clearly after now, or after a later job of its host.
     fn new(facts: &'a Facts, terms: Terms) -> Self {
         let mut hosts: BTreeMap<&str, (Timestamp, bool)> = BTreeMap::new();
-        let (mut jobs, mut set_aside) = (Vec::new(), BTreeSet::new());
+        let (mut jobs, mut jobs_before) = (Vec::new(), Vec::new());
         for job in facts.jobs.iter().rev() {
             let (earliest, was_set_back) = hosts.entry(&job.host).or_insert((facts.now, false));
             *was_set_back |= is_ahead(job.started, *earliest);
             *earliest = job.started.min(*earliest);
             match *was_set_back {
-                true => set_aside.extend(&job.point),
+                true => jobs_before.push(job),
                 false => jobs.push(job),
             }
         }
@@ -149,8 +154,22 @@ impl<'a> Basis<'a> {
             facts,
             terms,
             jobs,
-            set_aside,
+            set_aside: jobs_before
+                .iter()
+                .filter_map(|job| job.point.as_ref())
+                .collect(),
+            jobs_before,
         }
+    }
+
+    /// Returns whether a run is one before the clock was set back.
+    fn is_set_aside(&self, check: &Check) -> bool {
+        let mut jobs = self.jobs_before.iter();
+        jobs.any(|job| {
+            let is_of_plan = job.kind == JobKind::Backup && job.subject == check.plan;
+            let end = job.finished.unwrap_or(job.started);
+            is_of_plan && (job.started..=end).contains(&check.at)
+        })
     }
 
     /// The jobs of a kind about a subject, the oldest first. A verification or a copy that somebody
@@ -341,6 +360,12 @@ fn backup(basis: &Basis<'_>, plan: &PlanFacts) -> Option<(Timestamp, Due)> {
         let is_whole = point.plan == plan.name && point.counts && is_fresh(&point);
         is_whole && is_of_slot(place, point)
     });
+    let mut checks = basis.facts.checks.iter();
+    let done = done
+        || checks.any(|check| {
+            let is_of_slot = check.at >= slot.last || check.slot == Some(slot.last);
+            check.plan == plan.name && is_of_slot && !basis.is_set_aside(check)
+        });
     let mut tried = slot.tried();
     // Attempts of another host, or of one whose history is gone. One that was killed here may have
     // left a point that it could not note.

@@ -3,12 +3,13 @@
 use crate::clock::is_ahead;
 use crate::config::{Config, PlanConfig, PrunedBy, When};
 use crate::context::Context;
-use crate::copies::PointCopy;
+use crate::copies::{PointCopy, manifest_sha256};
 use crate::error::{Error, Result};
 use crate::evidence::{self, Activity, Listed, Record, Verdict};
 use crate::history::Job;
 use crate::host::host;
 use crate::kept::{self, Proofs};
+use crate::marks::Unchanged;
 use crate::name::Name;
 use crate::point::{Manifest, Outcome, PointId, TriggeredBy};
 use crate::span::Span;
@@ -39,6 +40,8 @@ pub struct Facts {
     pub stores: Vec<StoreFacts>,
     /// The points, the oldest first.
     pub points: Vec<Point>,
+    /// Runs that found nothing new, the oldest first.
+    pub checks: Vec<Check>,
     /// Believed records of drills and restores, the oldest first.
     pub records: Vec<Proved>,
     /// Jobs of this host, the oldest first.
@@ -121,6 +124,20 @@ pub struct Point {
     pub bytes: u64,
 }
 
+/// A run of a plan that found nothing new since its newest complete point. Only the last one is
+/// known.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Check {
+    /// When it began.
+    pub at: Timestamp,
+    /// The plan.
+    pub plan: Name,
+    /// The point.
+    pub point: PointId,
+    /// The time in the schedule for which it ran.
+    pub slot: Option<Timestamp>,
+}
+
 /// A believed record of a drill or a restore.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Proved {
@@ -150,9 +167,9 @@ impl Facts {
         let now = context.clock.now();
         let proofs = Proofs::of(listed, now);
         let missed = kept::missing_copies(context, survey, &proofs);
-        let points = points(survey, missed, now, &|copy| {
-            copy.check_trust(&context.trusted).is_ok()
-        });
+        let is_trusted = |copy: &PointCopy| copy.check_trust(&context.trusted).is_ok();
+        let points = points(survey, missed, now, &is_trusted);
+        let checks = checks(survey, &proofs, &points, now, &is_trusted);
         let (plans, drills, rpo, rto) = match context.is_cold() {
             true => promised(survey),
             false => configured(config),
@@ -177,11 +194,46 @@ impl Facts {
             verifications: verifications.collect(),
             stores: stores.collect(),
             points,
+            checks,
             records: records(listed, now),
             jobs: jobs_of(jobs, &host()),
             heal: config.run.heal,
         }
     }
+}
+
+/// The runs that found nothing new, as the stores tell of them.
+pub fn unchanged(context: &Context, survey: &Survey) -> Vec<Check> {
+    if survey
+        .marks
+        .values()
+        .all(|marks| marks.unchanged.is_empty())
+    {
+        return Vec::new();
+    }
+    let now = context.clock.now();
+    let proofs = kept::proofs(context);
+    let is_trusted = |copy: &PointCopy| copy.check_trust(&context.trusted).is_ok();
+    let points = points(survey, BTreeMap::new(), now, &is_trusted);
+    checks(survey, &proofs, &points, now, &is_trusted)
+}
+
+/// The runs that found nothing new, where a plan looks for that. None are known where the stores
+/// cannot be asked.
+pub fn unchanged_here(context: &Context) -> Vec<Check> {
+    if !context.config.plan.values().any(|plan| plan.skip_unchanged) {
+        return Vec::new();
+    }
+    let survey = survey::survey(context, false);
+    survey.map_or_else(|_| Vec::new(), |survey| unchanged(context, &survey))
+}
+
+/// The time as of which a point holds what its plan captures: when it was begun, or when a run last
+/// found nothing new since.
+pub fn current_at(checks: &[Check], point: &PointId) -> Timestamp {
+    let of_point = checks.iter().filter(|check| check.point == *point);
+    let times = of_point.map(|check| check.at);
+    times.fold(point.time(), Timestamp::max)
 }
 
 /// Gathers the facts from the stores. `jobs` are those of this host.
@@ -330,6 +382,56 @@ pub(super) fn points(
         point.stores.push(store.clone());
     }
     points.into_values().collect()
+}
+
+/// The runs that found nothing new, the oldest first. The note of one counts while the point that it
+/// names is sound and stays, in the store that the note is in: as the manifest that it names.
+pub(super) fn checks(
+    survey: &Survey,
+    proofs: &Proofs,
+    points: &[Point],
+    now: Timestamp,
+    is_trusted: &dyn Fn(&PointCopy) -> bool,
+) -> Vec<Check> {
+    let is_there = |store: &Name, note: &Unchanged| {
+        let mut copies = survey.copies.iter();
+        copies.any(|(holder, copy)| {
+            holder == store
+                && copy.manifest.point == note.point
+                && copy.manifest.plan == note.plan
+                && manifest_sha256(copy) == note.manifest_sha256
+                && is_trusted(copy)
+                && survey.leaving(store, copy).is_none()
+        })
+    };
+    // Whoever wrote it cannot have seen a newer point.
+    let is_newest = |note: &Unchanged| {
+        let of_plan = points
+            .iter()
+            .rev()
+            .filter(|p| p.counts && p.plan == note.plan);
+        let newest = of_plan.map(|p| &p.id).find(|id| id.time() <= note.at);
+        newest == Some(&note.point)
+    };
+    let notes = survey.marks.iter().flat_map(|(store, marks)| {
+        let notes = marks.unchanged.iter();
+        notes.map(move |note| (store, note))
+    });
+    let counts = notes.filter(|(store, note)| {
+        !is_ahead(note.at, now)
+            && is_there(store, note)
+            && is_newest(note)
+            && !proofs.refutes_any(&note.point)
+    });
+    let checks: BTreeSet<Check> = counts
+        .map(|(_, note)| Check {
+            at: note.at,
+            plan: note.plan.clone(),
+            point: note.point.clone(),
+            slot: note.slot,
+        })
+        .collect();
+    checks.into_iter().collect()
 }
 
 fn proved(record: &Record) -> Proved {

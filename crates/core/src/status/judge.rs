@@ -1,7 +1,7 @@
 //! The status of an application: ages, limits and verdicts. Pure.
 
 use super::due::{Agenda, Terms, agenda, decides, usual_backup};
-use super::facts::{DrillFacts, Facts, PlanFacts, Point, Proved, VerifyFacts};
+use super::facts::{DrillFacts, Facts, PlanFacts, Point, Proved, VerifyFacts, current_at};
 use super::limit::{Limit, LimitOf, limits};
 use crate::error::Error;
 use crate::evidence::Verdict;
@@ -77,7 +77,9 @@ pub struct PlanStatus {
     pub plan: Name,
     /// Its newest complete point.
     pub point: Option<PointId>,
-    /// Seconds since that point was begun.
+    /// When a run last found nothing new since that point.
+    pub unchanged_at: Option<Timestamp>,
+    /// Seconds since that run was begun; without one, since that point was.
     pub age_seconds: Option<u64>,
     /// Seconds that the age may reach.
     pub limit_seconds: Option<u64>,
@@ -319,7 +321,12 @@ fn plan_status(
 ) -> PlanStatus {
     let of_plan = || facts.points.iter().filter(|point| point.plan == plan.name);
     let newest: Option<&Point> = of_plan().rev().find(|point| point.counts);
-    let age_seconds = newest.map(|point| age(facts, point.id.time()));
+    let unchanged_at = newest.and_then(|point| {
+        let checks = facts.checks.iter();
+        let of_point = checks.filter(|check| check.point == point.id);
+        of_point.map(|check| check.at).max()
+    });
+    let age_seconds = newest.map(|point| age(facts, current_at(&facts.checks, &point.id)));
     let usual = usual_backup(of_plan());
     let mut missing_copies: BTreeMap<Name, u64> = BTreeMap::new();
     let mut lost_copies: BTreeMap<Name, u64> = BTreeMap::new();
@@ -337,6 +344,7 @@ fn plan_status(
     PlanStatus {
         plan: plan.name.clone(),
         point: newest.map(|point| point.id.clone()),
+        unchanged_at,
         age_seconds,
         limit_seconds: limit.map(|limit| limit.seconds),
         limit_of: limit.map(|limit| limit.of),
@@ -362,7 +370,7 @@ fn plan_status(
             facts,
             JobKind::Backup,
             &plan.name,
-            newest.map(|point| point.finished),
+            newest.map(|point| point.finished).max(unchanged_at),
         ),
         proof: proof.map(|record| record.outcome),
         proved_at: proof.map(|record| record.finished),

@@ -185,7 +185,7 @@ fn plans(to: &mut Builder<'_>, plans: &[PlanStatus]) {
     };
     to.add(
         "lifeboat_point_age_seconds",
-        "Age of the newest complete restore point of a plan.",
+        "Age of the newest complete restore point of a plan, counted from when it was found unchanged.",
         each(|plan| plan.age_seconds.map(number)),
     );
     to.add(

@@ -18,7 +18,10 @@ mod prunes;
 
 pub use cover::{Covered, Gate, gate};
 pub use due::{Agenda, Due, Terms, agenda};
-pub use facts::{DrillFacts, Facts, PlanFacts, Point, Proved, StoreFacts, VerifyFacts, gather};
+pub use facts::{
+    Check, DrillFacts, Facts, PlanFacts, Point, Proved, StoreFacts, VerifyFacts, current_at,
+    gather, unchanged, unchanged_here,
+};
 pub use judge::{
     DrillStanding, DrillStatus, Freshness, LastJob, PlanStatus, Running, Status, StoreStatus,
     VerifyStatus, judge,

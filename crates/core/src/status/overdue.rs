@@ -5,6 +5,7 @@ use super::facts::Facts;
 use super::judge::{Freshness, PlanStatus, judge};
 use super::limit::LimitOf;
 use crate::context::Context;
+use crate::evidence;
 use crate::name::Name;
 use crate::span::Span;
 use crate::survey::Survey;
@@ -12,7 +13,18 @@ use crate::survey::Survey;
 /// The plans whose newest complete point is older than it may be, each with a sentence. While no
 /// plan has one, there is nothing to tell.
 pub fn overdue(context: &Context, survey: &Survey) -> Vec<(Name, String)> {
-    late(&Facts::of(context, survey, &[], Vec::new()))
+    // What was found unchanged counts while no record says that the point does not come back.
+    let is_noted = survey
+        .marks
+        .values()
+        .any(|marks| !marks.unchanged.is_empty());
+    let listed = match is_noted {
+        true => evidence::list(context)
+            .map(|(listed, _)| listed)
+            .unwrap_or_default(),
+        false => Vec::new(),
+    };
+    late(&Facts::of(context, survey, &listed, Vec::new()))
 }
 
 pub(super) fn late(facts: &Facts) -> Vec<(Name, String)> {
@@ -38,7 +50,12 @@ fn sentence(plan: &PlanStatus) -> String {
     match (&plan.point, plan.freshness) {
         (Some(point), Freshness::Overdue) => {
             let age = whole(plan.age_seconds.unwrap_or(0));
-            format!("its newest complete point, {point}, is {age} old{limit}")
+            match plan.unchanged_at {
+                None => format!("its newest complete point, {point}, is {age} old{limit}"),
+                Some(_) => format!(
+                    "its newest complete point, {point}, was found unchanged {age} ago{limit}"
+                ),
+            }
         }
         _ => format!("it has no complete point{limit}"),
     }

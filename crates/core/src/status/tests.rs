@@ -25,6 +25,7 @@ mod property;
 mod prunes;
 mod retry;
 mod simulator;
+mod unchanged;
 mod verify;
 
 /// A time of November 2026, of which the 20th is a Friday: `20T06:00`, `20T06:00:30`; or any other.
@@ -137,6 +138,7 @@ fn facts(now: &str, plans: &[PlanFacts]) -> Facts {
         verifications: Vec::new(),
         stores: vec![store("disk")],
         points: Vec::new(),
+        checks: Vec::new(),
         records: Vec::new(),
         jobs: Vec::new(),
         heal: true,

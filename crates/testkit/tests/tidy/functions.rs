@@ -6,7 +6,6 @@ use super::text::Source;
 /// never added.
 pub const LONG: &[(&str, usize)] = &[
     ("crates/cli/src/commands/repo/backup.rs run", 93),
-    ("crates/core/src/backup/mod.rs capture_artifact", 84),
     ("crates/core/src/explain.rs explain", 114),
     ("crates/core/src/recovery.rs contents", 111),
     ("crates/core/src/runbook.rs write_all", 94),

@@ -10,6 +10,7 @@ use crate::config::{
     FilesConfig, KEY_DEFAULT, Keep, PlaceConfig, PlanConfig, Reach, S3Config, ServerConfig,
     SftpConfig, SignConfig, SourceKind, StoreConfig, StoreKind,
 };
+use crate::kind::Kind;
 use crate::name::Name;
 use crate::span::Span;
 use crate::transport::{Via, is_name};
@@ -407,6 +408,33 @@ pub(super) fn plans(config: &Config, issues: &mut Vec<Issue>) {
         commands(&subject, "before", &plan.before, issues);
         commands(&subject, "finally", &plan.finally, issues);
         retention(&subject, plan, issues);
+        if plan.skip_unchanged {
+            skip_unchanged(&subject, plan, config, issues);
+        }
+    }
+}
+
+/// Refuses `skip_unchanged` where nothing is gained by it: a bucket is mirrored by what is new in it,
+/// and a repository stores again only what changed.
+fn skip_unchanged(subject: &str, plan: &PlanConfig, config: &Config, issues: &mut Vec<Issue>) {
+    let sources = plan.sources.iter();
+    let bucket = sources
+        .filter_map(|name| Some((name, config.source.get(name)?)))
+        .find(|(_, source)| source.kind.kind() == Kind::Bucket);
+    if let Some((name, _)) = bucket {
+        let message =
+            format!("source {name} is a bucket, of which each point stores only what is new");
+        let issue = Issue::refused(subject, "skip_unchanged", message);
+        issues.push(issue.hint("leave skip_unchanged out, or give the bucket a plan of its own"));
+    }
+    let stores = plan.stores.iter();
+    let repository = stores
+        .filter_map(|name| Some((name, config.store.get(name)?)))
+        .find(|(_, store)| store.is_repository());
+    if let Some((name, _)) = repository {
+        let message = format!("store {name} has a repository, which stores only what changed");
+        let issue = Issue::refused(subject, "skip_unchanged", message);
+        issues.push(issue.hint("leave skip_unchanged out, or give that store a plan of its own"));
     }
 }
 

@@ -11,6 +11,7 @@ use crate::name::Name;
 use crate::point::{PointId, age_limit};
 use crate::probe::{CheckOutcome, CheckResult, Subject};
 use crate::restore::live::{Report, Target};
+use crate::status;
 
 impl Restoring<'_> {
     /// What was restored from a point, and what was not.
@@ -55,8 +56,10 @@ impl Restoring<'_> {
             interrupted: cancel::requested(),
         });
         let app = &self.context.config.app;
-        let times = self.points.iter().map(|p| &p.copy.manifest.point);
-        let oldest = times.map(|point| point.time().as_second()).min();
+        let checks = status::unchanged_here(self.context);
+        let points = self.points.iter().map(|p| &p.copy.manifest.point);
+        let times = points.map(|point| status::current_at(&checks, point).as_second());
+        let oldest = times.min();
         let draft = Record {
             schema: 1,
             id: PointId::new(&self.context.clock),

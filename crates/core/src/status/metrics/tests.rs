@@ -13,6 +13,7 @@ fn plan(name: &'static str) -> PlanStatus {
     PlanStatus {
         plan: Name::own(name),
         point: None,
+        unchanged_at: None,
         age_seconds: None,
         limit_seconds: None,
         limit_of: None,

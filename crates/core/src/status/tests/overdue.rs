@@ -39,6 +39,18 @@ fn a_plan_whose_newest_point_is_too_old_is_told() {
     assert_eq!(told[0], (name("p"), expected));
     let expected = "it has no complete point; the objective (app.rpo) is 90m".to_owned();
     assert_eq!(told[1], (name("none"), expected));
+    let check = Check {
+        at: at("20T07:30"),
+        plan: name("p"),
+        point: point.clone(),
+        slot: None,
+    };
+    facts.checks = vec![check];
+    let expected = format!(
+        "its newest complete point, {point}, was found unchanged 2h ago; the objective (app.rpo) is 90m"
+    );
+    assert_eq!(late(&facts)[0], (name("p"), expected));
+    facts.checks.clear();
     facts.now = at("20T07:30");
     assert_eq!(late(&facts).len(), 1);
 }

@@ -48,6 +48,16 @@ const PLANS_AND_DRILLS: &[Case] = &[
         "add daily = 30 or another rule, or write keep = \"forever\"",
     ),
     (
+        "[source.b]\nkind = \"bucket\"\nbucket = \"b\"\nendpoint = \"https://s3.example\"\naccess_key = \"env:A\"\nsecret_key = \"env:S\"\n[plan.q]\nsources = [\"b\"]\nstores = [\"disk\"]\nskip_unchanged = true",
+        "plan.q.skip_unchanged: source b is a bucket, of which each point stores only what is new",
+        "leave skip_unchanged out, or give the bucket a plan of its own",
+    ),
+    (
+        "[store.r]\nkind = \"local\"\npath = \"/mnt/r\"\nlayout = \"repository\"\npassword = \"env:P\"\n[plan.q]\nsources = [\"db\"]\nstores = [\"disk\", \"r\"]\nskip_unchanged = true",
+        "plan.q.skip_unchanged: store r has a repository, which stores only what changed",
+        "leave skip_unchanged out, or give that store a plan of its own",
+    ),
+    (
         "[plan.q]\nsources = [\"db\"]\nstores = [\"disk\"]\nkeep_in.safe = { last = 3 }",
         "plan.q.keep_in.safe: store safe is not among the stores of this plan",
         "they are: disk",
