@@ -22,11 +22,8 @@ pub fn home(word: &str, repo: bool) -> Option<&'static str> {
         ("extract" | "recover" | "recovery" | "import" | "get", false) => {
             "`lifeboat restore POINT --to DIRECTORY` brings a point back, and without --to it prints what a live restore would do"
         }
-        (
-            "prune" | "forget" | "expire" | "delete" | "rm" | "purge" | "remove" | "compact",
-            false,
-        ) => {
-            "nothing is deleted in this version; `lifeboat points --forget ID` says that a point may be gone"
+        ("forget" | "expire" | "delete" | "rm" | "purge" | "remove" | "compact", false) => {
+            "`lifeboat prune` deletes what no rule keeps; `lifeboat points --forget ID` says that a missing point may be gone"
         }
         ("mount" | "find" | "diff" | "stats" | "unlock" | "tag", false) => {
             "`lifeboat repo` has it, for repositories of the restic format"

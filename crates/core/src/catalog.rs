@@ -21,7 +21,7 @@ use crate::copies::{Fit, PointCopy, StoredManifest};
 use crate::digest::hex;
 use crate::error::{Code, Error, Result};
 use crate::point::{Manifest, PointId};
-use crate::sqlite::is_damage;
+use crate::sqlite::{self, is_damage};
 use rusqlite::{Connection, Row, TransactionBehavior, params};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
@@ -263,7 +263,7 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
 
 fn failed(path: &Path, error: &rusqlite::Error) -> Error {
     Error::new(Code::State, format!("the catalog cannot be used: {}", path.display()))
-        .cause(error)
+        .cause(sqlite::failure(path, error))
         .hint("check the disk and the permissions; the catalog may be deleted, it is rebuilt from the stores")
 }
 

@@ -57,6 +57,11 @@ impl PointCopy {
         Ok(())
     }
 
+    /// The sizes of its manifest and signature.
+    pub(crate) fn sizes(&self) -> Sizes {
+        self.sizes
+    }
+
     /// The signer whose signature fits; `None` if none does. Trust is checked elsewhere.
     pub fn signer(&self) -> Option<SignerId> {
         match &self.signed {
@@ -224,8 +229,26 @@ pub fn read(store: &OpenStore, point: &PointId) -> Result<PointCopy> {
     read_stored(store, point)?.parse(&store.name, point)
 }
 
-/// Reads a manifest and its signature, byte for byte.
-pub(crate) fn read_stored(store: &OpenStore, point: &PointId) -> Result<StoredManifest> {
+/// Reads a manifest that has this hash, with one request for it and one for its signature. `None` if
+/// another one stands there.
+pub(crate) fn read_again(
+    store: &OpenStore,
+    point: &PointId,
+    sizes: Sizes,
+    sha256: &str,
+) -> Result<Option<StoredManifest>> {
+    let is_same = |stored: &StoredManifest| sha256_hex(&stored.bytes) == sha256;
+    if let Some(stored) = read_parts(store, point, sizes).filter(is_same) {
+        return Ok(Some(stored));
+    }
+    match read_stored(store, point) {
+        Ok(stored) => Ok(Some(stored).filter(is_same)),
+        Err(error) if error.code == Code::ObjectMissing => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn read_stored(store: &OpenStore, point: &PointId) -> Result<StoredManifest> {
     let key = manifest_key(point);
     Ok(StoredManifest {
         bytes: read_object(store, &key, DOCUMENT_BYTES_MAX)?,

@@ -153,6 +153,8 @@ pub enum Fact {
     Credentials,
     /// A store accepts the credentials, and does not permit this request.
     Denied,
+    /// A store has no space left.
+    Full,
     /// The location of a store does not exist.
     Place,
     /// The password of a repository is missing or does not fit.
@@ -367,6 +369,7 @@ fn fact(error: &StoreError) -> Option<Fact> {
         StoreError::Missing { .. } => Some(Fact::Place),
         StoreError::Credentials { .. } => Some(Fact::Credentials),
         StoreError::Denied { .. } => Some(Fact::Denied),
+        StoreError::Full { .. } => Some(Fact::Full),
         StoreError::WithoutVersions { .. } => Some(Fact::WithoutVersions),
         _ => None,
     }

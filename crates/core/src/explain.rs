@@ -34,6 +34,7 @@ pub(crate) fn without_configuration(error: Error) -> Error {
             | Fact::Variable(_)
             | Fact::HalfSwapped
             | Fact::Denied
+            | Fact::Full
             | Fact::WithoutVersions
             | Fact::NotInstalled,
         ) => hint.clone(),

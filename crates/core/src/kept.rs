@@ -4,7 +4,7 @@
 use crate::clock::is_ahead;
 use crate::config::PrunedBy;
 use crate::context::Context;
-use crate::copies::{PointCopy, manifest_sha256};
+use crate::copies::PointCopy;
 use crate::evidence::{self, Listed, Verdict};
 use crate::name::Name;
 use crate::point::{Manifest, PointId};
@@ -168,7 +168,7 @@ fn held(
     if ahead {
         always.push(Reason::Ahead);
     }
-    let sha256 = manifest_sha256(copy);
+    let leaving = survey.leaving(store, copy);
     Held {
         sound: manifest.lacks().is_none()
             && !ahead
@@ -178,10 +178,8 @@ fn held(
         manual: manifest.reason.is_some(),
         always,
         lock: None,
-        leaving: survey
-            .marks
-            .get(store)
-            .and_then(|m| m.leaving(point, &sha256)),
+        // A pin that was taken off begins the grace period anew.
+        leaving: leaving.map(|since| survey.unpinned_at(point).map_or(since, |at| at.max(since))),
         point: point.clone(),
     }
 }

@@ -60,8 +60,19 @@ pub fn pin(context: &Context, selector: &Selector, reason: &str) -> Result<Pinne
             Error::new(Code::PointUnknown, message).hint("see what is there: lifeboat points")
         );
     }
+    let still = holders(&after);
+    for store in holders(&before) {
+        if !still.contains(&store) {
+            let message = format!("store {store} deleted its copy of {point} while it was pinned");
+            let hint = format!("give it back: lifeboat copy {point} --to {store}");
+            pinned
+                .errors
+                .push(Error::new(Code::ObjectMissing, message).hint(hint));
+        }
+    }
     let leaving = before.copies.iter().filter(|(store, copy)| {
-        copy.manifest.point == point && before.leaving(store, copy).is_some()
+        let left = before.leaving(store, copy).is_some();
+        copy.manifest.point == point && left && still.contains(store)
     });
     pinned.was_leaving = leaving.map(|(store, _)| store.clone()).collect();
     Ok(pinned)

@@ -61,6 +61,16 @@ impl Survey {
         last.map(|pin| pin.reason.as_str())
     }
 
+    /// When a pin was taken off a point; `None` if that was not said last of it.
+    pub fn unpinned_at(&self, point: &PointId) -> Option<Timestamp> {
+        let said = self
+            .marks
+            .values()
+            .filter_map(|marks| marks.pins.get(point));
+        let last = said.max_by_key(|pin| (pin.at, &pin.id));
+        last.filter(|pin| !pin.pinned).map(|pin| pin.at)
+    }
+
     /// When it was announced that a copy goes; `None` if it was not.
     pub fn leaving(&self, store: &Name, copy: &PointCopy) -> Option<Timestamp> {
         let marks = self.marks.get(store)?;
@@ -138,8 +148,12 @@ pub fn survey(context: &Context, rescan: bool) -> Result<Survey> {
         };
         let copies = match context.state.catalog.sync_points(&store, rescan) {
             Ok(mut synced) => {
-                let marks = marks::read(context, &store);
+                let mut marks = marks::read(context, &store);
                 let elsewhere = store.config.pruned_by == PrunedBy::Elsewhere;
+                if elsewhere {
+                    // Nothing that was announced before is carried out any more.
+                    marks.intents.clear();
+                }
                 let explained = |point: &PointId| elsewhere || marks.explains(point);
                 let catalog = &context.state.catalog;
                 let lost = catalog.lost(&context.trusted, &store, &mut synced, &explained)?;

@@ -196,6 +196,10 @@ pub fn run(context: &Context, which: &Which, store: Option<&str>) -> Result<Veri
         let absent: BTreeSet<&Name> = absent.chain(lost.map(|lost| &lost.store)).collect();
         let absent = absent.into_iter().filter(|name| asked(name));
         objects.extend(absent.map(|name| absent_copy(&survey, name, &point)));
+        if objects.is_empty() && !by_id {
+            // This store is not to hold it, or not any longer.
+            continue;
+        }
         let outcome = objects
             .iter()
             .map(|o| o.outcome)

@@ -89,6 +89,12 @@ fn tell_store(out: &Printer, store: &StorePruned, args: &args::Prune, now: Times
     if !rows.is_empty() {
         out.table(&["point", "age", "plan", "what", "stored", "why"], rows);
     }
+    if store.others > 0 {
+        out.line(format!(
+            "left alone: {} of plans that the configuration does not have, or of signers who are not trusted",
+            output::count(store.others, "copy")
+        ));
+    }
     for key in &store.left {
         out.line(format!(
             "left: {key} is not what its manifest named; look at it, and delete it by hand"

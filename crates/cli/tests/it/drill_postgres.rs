@@ -417,9 +417,16 @@ fn an_older_major_version_comes_back_on_18_and_words_are_a_limit() {
     let report = app.json(&["restore", &point, "--to", "env:TARGET_URL"]);
     assert_eq!(report["outcome"], "verified", "{report:#}");
     let limits = report["limits"].to_string();
-    assert!(
+    // From 16 on, views are written in the words of 18.
+    let version: u32 = server
+        .psql("crm", "SHOW server_version_num")
+        .trim()
+        .parse()
+        .unwrap();
+    assert_eq!(
         limits.contains("view public.first: there, but PostgreSQL 18"),
-        "{limits}"
+        version < 160_000,
+        "{version}: {limits}"
     );
     // What is not there is a difference on any version.
     let changed = captured_then_changed(&app, &server, "DROP VIEW first");

@@ -483,3 +483,75 @@ fn a_simulation_agrees_with_the_days_that_follow() {
     ok_on(&app, 25, "05:00:00", &["prune", "--simulate", "7y"])
         .says(&["plan main in store disk:", "to 7d"]);
 }
+
+/// A key that an intent names is not used again, even where its object is gone already.
+#[test]
+fn a_key_is_not_used_again_while_an_intent_names_it() {
+    let app = App::with(
+        r#"
+[source.db]
+kind = "sqlite"
+path = "{root}/live/app.db"
+
+[store.disk]
+kind = "local"
+path = "{root}/store"
+key = "{app}/{source}"
+
+[plan.main]
+sources = ["db"]
+stores = ["disk"]
+keep = { last = 1 }
+"#,
+    );
+    let taken = points(&app, 1..=2);
+    ok_on(&app, 2, "04:00:00", &["prune"]);
+    let key = |point: &str| {
+        let shown = json_on(&app, 3, "02:00:00", &["show", point]);
+        shown["artifacts"][0]["key"].as_str().unwrap().to_owned()
+    };
+    let first = key(&taken[0]);
+    assert_eq!(first, "crm/db.sqlite.gz");
+    // A prune that was killed has deleted the manifest and the artifact, and nothing else.
+    for name in [format!("lifeboat/points/{}.json", taken[0]), first.clone()] {
+        std::fs::remove_file(app.path("store").join(name)).unwrap();
+    }
+    let newest = points(&app, [3]).remove(0);
+    assert_ne!(key(&newest), first);
+    ok_on(&app, 3, "04:00:01", &["prune"]);
+    ok_on(&app, 4, "04:00:02", &["prune"]);
+    assert_eq!(held(&app, "store"), [newest]);
+    assert_no_orphan(&app, "store");
+    assert_whole(&app, 4);
+    // Then it is free.
+    let last = points(&app, [5]).remove(0);
+    let shown = json_on(&app, 5, "04:00:00", &["show", &last]);
+    assert_eq!(shown["artifacts"][0]["key"], first);
+}
+
+/// What a job of this host may be reading waits for its end.
+#[test]
+fn nothing_goes_under_a_job_that_began_before_it_was_announced() {
+    let app = App::with(&format!(
+        "{HEAD}\n[plan.main]\nsources = [\"db\"]\nstores = [\"disk\"]\nkeep = {{ last = 1 }}\n\
+         [drill.main]\nplans = [\"main\"]\nchecks = [{{ command = [\"cat\", \"{{root}}/gate\"] }}]\n"
+    ));
+    let gate = app.path("gate");
+    crate::crash::make_gate(&gate);
+    let taken = points(&app, 1..=2);
+    let mut drill = command_on(&app, 2, "03:30:00", &["drill"])
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    // Opening it waits for the reader: the drill is there then.
+    let gate = std::fs::OpenOptions::new().write(true).open(&gate).unwrap();
+    ok_on(&app, 2, "04:00:00", &["prune"]);
+    let report = json_on(&app, 3, "04:00:01", &["prune"]);
+    assert_eq!(fates(&report, "disk"), ["waiting", "kept"]);
+    assert_eq!(held(&app, "store"), taken);
+    drop(gate);
+    assert!(drill.wait().unwrap().success());
+    let report = json_on(&app, 3, "04:00:02", &["prune"]);
+    assert_eq!(fates(&report, "disk"), ["deleted", "kept"]);
+}

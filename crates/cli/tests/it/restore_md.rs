@@ -208,7 +208,10 @@ fn for_postgres() {
 #[test]
 fn for_mariadb() {
     let server = MariadbServer::start();
-    server.sql("", "CREATE DATABASE crm CHARACTER SET latin1");
+    server.sql(
+        "",
+        "CREATE DATABASE crm CHARACTER SET latin1 COLLATE latin1_german1_ci",
+    );
     server.sql(
         "crm",
         "CREATE TABLE client (id INT PRIMARY KEY, name TEXT); INSERT INTO client VALUES (1, 'a;b\\n'), (2, '\u{e9}');

@@ -1,7 +1,8 @@
 //! State on the host is a cache: everything works from the stores alone, as on a runner that is
 //! thrown away each time, and what somebody else put into a store is not believed.
 
-use crate::support::{App, run};
+use crate::support::{App, in_namespace, run};
+use lifeboat_testkit::privilege::needs_mounts;
 use serde_json::Value;
 use std::process::Command;
 
@@ -301,4 +302,20 @@ stores = ["far"]
         .map(|turn| app.backup_of(["near", "far"][turn % 2]))
         .collect();
     assert_eq!(app.points(), taken);
+}
+
+#[test]
+fn a_state_directory_on_a_full_disk_says_so() {
+    if needs_mounts() {
+        return;
+    }
+    let app = App::basic();
+    app.ok(&["points"]);
+    let state = app.path("state").display().to_string();
+    let setup = format!(
+        "cp -p {state}/signing.key {state}.key; mount -t tmpfs -o size=512k,mode=0700 tmpfs {state}; cp -p {state}.key {state}/signing.key; dd if=/dev/zero of={state}/fill bs=1k 2>/dev/null || true"
+    );
+    let refused = in_namespace(&app, &setup, &["points"], "");
+    assert_eq!(refused.code, 1, "{refused}");
+    refused.says(&["the file system of", "is full"]);
 }

@@ -208,6 +208,16 @@ impl Catalog {
 
     /// Reads the whole details of a point, if they were noted here.
     pub fn details(&self, point: &PointId) -> Result<Option<Details>> {
+        self.assemble(point, true)
+    }
+
+    /// Reads the details of a point with the inventories of its databases, and without those of
+    /// files, which may be very long.
+    pub fn described(&self, point: &PointId) -> Result<Option<Details>> {
+        self.assemble(point, false)
+    }
+
+    fn assemble(&self, point: &PointId, with_files: bool) -> Result<Option<Details>> {
         let Some(mut details) = self.outline(point)? else {
             return Ok(None);
         };
@@ -219,14 +229,19 @@ impl Catalog {
         })?;
         for (number, hashes) in inventories {
             let mut artifacts = (0..).zip(&mut details.artifacts);
-            let artifact = artifacts.find(|(at, _)| *at == number).map(|(_, a)| a);
-            let (Some(artifact), Some(blocks)) = (artifact, self.blocks(&hashes)?) else {
+            let Some((_, artifact)) = artifacts.find(|(at, _)| *at == number) else {
                 return Ok(None);
             };
             let is_tree = matches!(
                 artifact.proof.fingerprint,
                 crate::fingerprint::Fingerprint::Files(_)
             );
+            if is_tree && !with_files {
+                continue;
+            }
+            let Some(blocks) = self.blocks(&hashes)? else {
+                return Ok(None);
+            };
             let inventory = match (is_tree, blocks.as_slice()) {
                 (true, _) => {
                     Entries::from_blocks(blocks).map(|entries| Inventory::Files { entries })

@@ -14,7 +14,7 @@ pub use log::JobLog;
 use crate::clock::Clock;
 use crate::error::{Code, Error, Result};
 use crate::name::Name;
-use crate::sqlite::is_damage;
+use crate::sqlite::{self, is_damage};
 use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags, params};
 use std::path::{Path, PathBuf};
@@ -314,7 +314,7 @@ fn failed(path: &Path, error: &rusqlite::Error) -> Error {
         Code::State,
         format!("the job history cannot be used: {}", path.display()),
     )
-    .cause(error)
+    .cause(sqlite::failure(path, error))
     .hint("check the disk and the permissions; the file may be moved away: what is due is found in the stores")
 }
 

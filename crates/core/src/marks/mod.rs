@@ -101,6 +101,10 @@ impl Marks {
 trait Mark: DeserializeOwned {
     const WHAT: &'static str;
 
+    /// The hint about one that does not count.
+    const UNBELIEVED: &'static str =
+        "find out who wrote it; it changes nothing, and can be removed from the store";
+
     fn about(&self) -> About<'_>;
 
     /// The key that it stands under.
@@ -125,6 +129,12 @@ struct About<'a> {
 pub fn read(context: &Context, store: &OpenStore) -> Marks {
     let mut marks = Marks::default();
     marks.read_pins(context, store);
+    // A prune puts a tombstone before it removes the intent: read in this order, one of them is seen.
+    let intents = marks.believed::<Intent>(context, store, INTENTS_PREFIX);
+    let now = context.clock.now();
+    (marks.ahead, marks.intents) = intents
+        .into_iter()
+        .partition(|intent| is_ahead(intent.at, now));
     for tombstone in marks.believed::<Tombstone>(context, store, PRUNED_PREFIX) {
         marks.pruned_at = marks.pruned_at.max(Some(tombstone.at));
         let points = tombstone.points.into_iter();
@@ -133,11 +143,6 @@ pub fn read(context: &Context, store: &OpenStore) -> Marks {
             .extend(points.map(|gone| (gone.point.clone(), gone)));
         marks.begun.insert(tombstone.intent);
     }
-    let intents = marks.believed::<Intent>(context, store, INTENTS_PREFIX);
-    let now = context.clock.now();
-    (marks.ahead, marks.intents) = intents
-        .into_iter()
-        .partition(|intent| is_ahead(intent.at, now));
     marks.unchanged = marks.believed(context, store, UNCHANGED_PREFIX);
     marks
 }
@@ -225,9 +230,7 @@ fn believe<T: Mark>(
         .verify(app, &bytes, &signature, at)
         .map_err(|error| {
             let told = told(error.code, &error.message);
-            told.hint(
-                "find out who wrote it; it changes nothing, and can be removed from the store",
-            )
+            told.hint(T::UNBELIEVED)
         })?;
     if schema != 1 {
         return Err(damaged(&format!(

@@ -79,6 +79,7 @@ impl Pin {
 
 impl Mark for Pin {
     const WHAT: &'static str = "pin";
+    const UNBELIEVED: &'static str = "its point stays all the same, since nobody can tell what it said: find out who wrote it, and say it anew (lifeboat pin or unpin)";
 
     fn about(&self) -> About<'_> {
         About {

@@ -20,11 +20,12 @@ pub use simulate::{Aged, Amount, Simulated, SimulatedStore, simulate};
 use crate::backup::choose_plan;
 use crate::config::PrunedBy;
 use crate::context::Context;
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Fact, Result};
 use crate::evidence;
 use crate::kept::{self, Judged, Proofs};
 use crate::lease;
 use crate::name::Name;
+use crate::point::PointId;
 use crate::posture;
 use crate::retention::{self, Decision, Excess};
 use crate::stores::OpenStore;
@@ -100,22 +101,33 @@ fn prune_store(
         pruned.elsewhere = true;
         return Ok(());
     }
+    set_broken_aside(context, &store, &mut judged, pruned)?;
     lock_times(context, &store, &mut judged)?;
     pruned.list(&judged, options.dry_run);
+    pruned.others = others(survey, name, &judged, options);
     if judged
         .iter()
         .all(|judged| judged.rules_are_forever(context))
     {
         return Ok(());
     }
-    refuse(context, survey, name, unread)?;
-    for judged in &judged {
-        refuse_excess(context, options, judged)?;
+    let refused = refuse(context, survey, name, unread).and_then(|()| {
+        let mut judged = judged.iter();
+        judged.try_for_each(|judged| refuse_excess(context, options, judged))
+    });
+    if refused.is_err() {
+        pruned.nothing_done();
     }
+    refused?;
     if options.dry_run {
         return Ok(());
     }
-    let lease = lease::take(context, &store, LEASE, "prune")?;
+    let lease = match lease::take(context, &store, LEASE, "prune") {
+        Ok(lease) => Some(lease),
+        // What was announced can still go, and makes room.
+        Err(error) if error.fact == Some(Fact::Full) => None,
+        Err(error) => return Err(error),
+    };
     let step = Step {
         context,
         store: &store,
@@ -131,6 +143,65 @@ fn prune_store(
 
 /// Name of the lease of a prune: no plan has a name with this character.
 const LEASE: &str = "+prune";
+
+/// Looks whether the sound points whose places would cost others theirs are really there: a copy of
+/// which an object is missing, or has another size, is not sound.
+fn set_broken_aside(
+    context: &Context,
+    store: &OpenStore,
+    judged: &mut [Judged<'_>],
+    pruned: &mut StorePruned,
+) -> Result<()> {
+    let mut looked = delete::Looked::default();
+    for judged in judged {
+        let Some(rules) = kept::rules(context, &judged.plan, &judged.store) else {
+            continue;
+        };
+        let goes = |decision: &Decision| !matches!(decision, Decision::Keep(_));
+        // What takes the place of a broken one is looked at in its turn.
+        while judged.decisions.iter().any(goes) {
+            let mut broken = false;
+            let decided = judged.held.iter_mut().zip(&judged.decisions);
+            for ((held, decision), copy) in decided.zip(&judged.copies) {
+                if held.sound
+                    && !goes(decision)
+                    && let Some(lacks) = looked.lack(store, &copy.manifest)?
+                {
+                    held.sound = false;
+                    broken = true;
+                    pruned
+                        .errors
+                        .push(broken_copy(&judged.store, &held.point, &lacks));
+                }
+            }
+            if !broken {
+                break;
+            }
+            let now = context.clock.now();
+            judged.decisions = retention::decide(&judged.held, &rules, now);
+        }
+    }
+    Ok(())
+}
+
+fn broken_copy(store: &Name, point: &PointId, lacks: &str) -> Error {
+    let message = format!("the copy of {point} in store {store} is not whole: {lacks}");
+    Error::new(Code::ObjectMissing, message).hint(format!(
+        "it takes no other point's place; see how it is (lifeboat verify {point}), and heal it: lifeboat copy {point} --to {store}"
+    ))
+}
+
+/// Number of copies in a store that no rule is about: of plans that the configuration does not have,
+/// or of signers who are not trusted.
+fn others(survey: &Survey, store: &Name, judged: &[Judged<'_>], options: &Options) -> usize {
+    let here = survey.copies.iter().filter(|(name, _)| name == store);
+    let here = here.filter(|(_, copy)| {
+        let plan = options.plan.as_ref();
+        plan.is_none_or(|plan| copy.manifest.plan == *plan)
+    });
+    let known: usize = judged.iter().map(|judged| judged.held.len()).sum();
+    here.count().saturating_sub(known)
+}
 
 /// Asks the store what it locks of the points that would go, and decides anew about those.
 fn lock_times(context: &Context, store: &OpenStore, judged: &mut [Judged<'_>]) -> Result<()> {
@@ -181,6 +252,11 @@ fn refuse(context: &Context, survey: &Survey, store: &Name, unread: &[Error]) ->
         && let Some(error) = marks.unlisted.first()
     {
         return Err(stays(error));
+    }
+    if let Some(lost) = survey.missing.first() {
+        let hint = survey.missing_hint(&lost.store, &lost.copy.manifest.point);
+        let error = Error::new(Code::ObjectMissing, lost.text());
+        return Err(stays(&error.hint(hint)));
     }
     // A drill may have proved a point that only the evidence of another store tells.
     if let Some(error) = unread.first() {

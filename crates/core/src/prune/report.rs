@@ -28,6 +28,9 @@ pub struct StorePruned {
     pub elsewhere: bool,
     /// Each point, by plan, the oldest first.
     pub points: Vec<PrunedPoint>,
+    /// Copies that no rule is about: of plans that the configuration does not have, or of signers who
+    /// are not trusted.
+    pub others: usize,
     /// Bytes of the objects that were deleted.
     pub freed_bytes: u64,
     /// Snapshots of a repository that were removed, and bytes of packs that were deleted.
@@ -141,6 +144,7 @@ impl StorePruned {
             store: store.clone(),
             elsewhere: false,
             points: Vec::new(),
+            others: 0,
             freed_bytes: 0,
             snapshots: 0,
             left: Vec::new(),
@@ -192,6 +196,15 @@ impl StorePruned {
                     bytes: copy.manifest.stored_bytes(),
                     said: decision.to_string(),
                 });
+            }
+        }
+    }
+
+    /// Notes that nothing is done of what was decided.
+    pub(super) fn nothing_done(&mut self) {
+        for point in &mut self.points {
+            if matches!(point.fate, Fate::Announced | Fate::Deleted) {
+                point.fate = Fate::NotDone;
             }
         }
     }

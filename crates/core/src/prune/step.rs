@@ -4,7 +4,7 @@ use super::delete::{self, Fate as Object};
 use super::report::{Fate, StorePruned};
 use crate::cancel;
 use crate::context::Context;
-use crate::copies::{self, PointCopy, StoredManifest, manifest_sha256};
+use crate::copies::{self, PointCopy, Sizes, StoredManifest, manifest_sha256};
 use crate::error::{Code, Error, Result};
 use crate::kept::Judged;
 use crate::lease;
@@ -13,7 +13,6 @@ use crate::name::Name;
 use crate::point::{Manifest, PointId};
 use crate::pool;
 use crate::retention::{Decision, Why};
-use crate::snapshot::Pruned;
 use crate::stores::OpenStore;
 use crate::survey::Survey;
 use jiff::{SignedDuration, Timestamp};
@@ -72,16 +71,18 @@ impl Step<'_> {
             self.remove_intent(intent)?;
         }
         self.remove_lone_signatures()?;
-        let mut snapshots = BTreeSet::new();
+        let mut forgot = false;
         let mut announced = BTreeSet::new();
         for intent in &marks.intents {
             cancel::check()?;
             let points = intent.points.iter();
             announced.extend(points.map(|l| (l.point.clone(), l.manifest_sha256.clone())));
+            let mut snapshots = BTreeSet::new();
             self.carry_out(intent, marks, pruned, &mut snapshots)?;
+            forgot |= !snapshots.is_empty();
         }
         self.announce(&announced, pruned)?;
-        self.free_packs(marks, snapshots, pruned)
+        self.free_packs(marks, forgot, pruned)
     }
 
     fn known(&self) -> BTreeMap<&PointId, Known<'_>> {
@@ -142,6 +143,7 @@ impl Step<'_> {
         if !going.is_empty() {
             let (gone, failed) = self.delete(intent, going, pruned, snapshots)?;
             if !gone.is_empty() {
+                self.forget(snapshots, pruned)?;
                 self.remove_pins(&gone)?;
                 // What went is on record, whatever did not.
                 Tombstone::new(self.context, intent, gone).put(self.context, self.store)?;
@@ -270,7 +272,7 @@ impl Step<'_> {
             of.is_some_and(|of| !keys.contains(of) && is_old(of))
         });
         for key in lone {
-            delete::remove(self.store, key, |_| true)?;
+            delete::remove(self.store, key)?;
         }
         Ok(())
     }
@@ -283,7 +285,7 @@ impl Step<'_> {
             .filter(|gone| marks.is_some_and(|marks| marks.pins.contains_key(&gone.point)));
         for gone in pins {
             for object in self.store.store.list(&marks::pin::prefix(&gone.point))? {
-                delete::remove(self.store, &object.key, |_| true)?;
+                delete::remove(self.store, &object.key)?;
             }
         }
         Ok(())
@@ -291,8 +293,8 @@ impl Step<'_> {
 
     fn remove_intent(&self, intent: &Intent) -> Result<()> {
         let key = intent.key();
-        delete::remove(self.store, &key, |_| true)?;
-        delete::remove(self.store, &format!("{key}.sig"), |_| true)?;
+        delete::remove(self.store, &key)?;
+        delete::remove(self.store, &format!("{key}.sig"))?;
         Ok(())
     }
 
@@ -302,7 +304,7 @@ impl Step<'_> {
         announced: &BTreeSet<(PointId, String)>,
         pruned: &mut StorePruned,
     ) -> Result<()> {
-        let mut new: Vec<(PointId, Name, Why, String)> = Vec::new();
+        let mut new: Vec<(PointId, Name, Why, String, Sizes)> = Vec::new();
         for judged in self.judged {
             for (copy, decision) in judged.copies.iter().zip(&judged.decisions) {
                 let sha256 = manifest_sha256(copy);
@@ -310,7 +312,7 @@ impl Step<'_> {
                 if let Decision::Delete(why) = decision
                     && !announced.contains(&(point.clone(), sha256.clone()))
                 {
-                    new.push((point, judged.plan.clone(), *why, sha256));
+                    new.push((point, judged.plan.clone(), *why, sha256, copy.sizes()));
                 }
             }
         }
@@ -319,12 +321,13 @@ impl Step<'_> {
         }
         let store_time = self.store_time()?;
         let reading = self.store.clone();
-        let read = move |(point, plan, why, sha256): (PointId, Name, Why, String)| {
-            let stored = copies::read_stored(&reading, &point);
-            stored.map(|stored| leaving(point, plan, why, sha256, stored))
+        let read = move |(point, plan, why, sha256, sizes): (PointId, Name, Why, String, Sizes)| {
+            let stored = copies::read_again(&reading, &point, sizes, &sha256)?;
+            Ok(stored.and_then(|stored| leaving(point, plan, why, sha256, stored)))
         };
         let (mut batch, mut bytes) = (Vec::new(), 0);
         pool::each(self.store.readers(), new, read, |read| {
+            let read: Result<Option<Leaving>> = read;
             let Some(leaving) = read? else {
                 // It was replaced since the stores were asked.
                 return Ok(());
@@ -364,13 +367,28 @@ impl Step<'_> {
         Ok(self.store.store.stat(&key)?.and_then(|info| info.modified))
     }
 
-    /// Forgets the snapshots of points that are gone, and frees the packs that nothing needs.
-    fn free_packs(
-        &self,
-        marks: &Marks,
-        snapshots: BTreeSet<String>,
-        pruned: &mut StorePruned,
-    ) -> Result<()> {
+    /// Forgets the snapshots of points that are gone, unless another point is in one.
+    fn forget(&self, snapshots: &BTreeSet<String>, pruned: &mut StorePruned) -> Result<()> {
+        let Some(repository) = self
+            .store
+            .snapshots
+            .as_ref()
+            .filter(|_| !snapshots.is_empty())
+        else {
+            return Ok(());
+        };
+        let synced = self.context.state.catalog.sync_points(self.store, false)?;
+        let copies = synced.copies.values();
+        let artifacts = copies.flat_map(|copy| copy.manifest.artifacts.iter());
+        let named: BTreeSet<&String> = artifacts.filter_map(|a| a.snapshot.as_ref()).collect();
+        let gone = snapshots.iter().filter(|id| !named.contains(id));
+        pruned.snapshots += repository.forget(gone.cloned().collect())?;
+        Ok(())
+    }
+
+    /// Frees the packs of a repository that nothing needs, in the run that forgot a snapshot and in
+    /// those of the next days: packs are marked first, and deleted later.
+    fn free_packs(&self, marks: &Marks, forgot: bool, pruned: &mut StorePruned) -> Result<()> {
         let Some(repository) = &self.store.snapshots else {
             return Ok(());
         };
@@ -378,28 +396,14 @@ impl Step<'_> {
         let recently = marks
             .pruned_at
             .is_some_and(|at| now.duration_since(at) < SignedDuration::from_hours(24 * PACKS_DAYS));
-        if snapshots.is_empty() && !recently {
-            return Ok(());
+        if forgot || recently {
+            pruned.freed_bytes += repository.free(now)?;
         }
-        let named = || -> Result<BTreeSet<String>> {
-            let synced = self.context.state.catalog.sync_points(self.store, false)?;
-            let copies = synced.copies.values();
-            let artifacts = copies.flat_map(|copy| copy.manifest.artifacts.iter());
-            Ok(artifacts.filter_map(|a| a.snapshot.clone()).collect())
-        };
-        let named = named()?;
-        let gone = snapshots.into_iter().filter(|id| !named.contains(id));
-        let Pruned {
-            snapshots,
-            deleted_bytes,
-        } = repository.prune(gone.collect(), now)?;
-        pruned.snapshots += snapshots;
-        pruned.freed_bytes += deleted_bytes;
         Ok(())
     }
 }
 
-/// What an intent says of a point; `None` if its manifest is not the judged one any more.
+/// What an intent says of a point; `None` if its manifest is no text.
 fn leaving(
     point: PointId,
     plan: Name,
@@ -407,9 +411,6 @@ fn leaving(
     sha256: String,
     stored: StoredManifest,
 ) -> Option<Leaving> {
-    if crate::digest::sha256_hex(&stored.bytes) != sha256 {
-        return None;
-    }
     Some(Leaving {
         point,
         plan,

@@ -57,8 +57,14 @@ impl fmt::Display for Reason {
             Reason::Proven(drill) => write!(f, "last proved by drill {drill}"),
             Reason::ProvenLast => f.write_str("last proved"),
             Reason::Pinned(reason) => write!(f, "pinned: {reason}"),
-            Reason::Safety(until) => write!(f, "safety point, until {}", date(*until)),
-            Reason::Manual(until) => write!(f, "taken for a reason, until {}", date(*until)),
+            Reason::Safety(until) => {
+                write!(f, "safety point, until one is newer than {}", date(*until))
+            }
+            Reason::Manual(until) => write!(
+                f,
+                "taken for a reason, until one is newer than {}",
+                date(*until)
+            ),
             Reason::Minimum(count) => write!(f, "one of the newest {count}"),
             Reason::Rule(reason) => write!(f, "{reason}"),
             Reason::Ahead => f.write_str("dated in the future"),

@@ -36,7 +36,7 @@ pub fn put(context: &Context, store: &OpenStore, manifest: &Manifest) -> Result<
         return Ok(());
     }
     let details = |m: &Manifest| -> Option<Details> {
-        let known = context.state.catalog.outline(&m.point).ok().flatten();
+        let known = context.state.catalog.described(&m.point).ok().flatten();
         known.or_else(|| copies::read_details(store, m).ok())
     };
     let parts: Vec<_> = parts

@@ -13,7 +13,6 @@ mod read;
 mod tape;
 
 pub(crate) use deposit::{About, Deposit, Slot};
-pub(crate) use prune::Pruned;
 pub(crate) use read::Blobs;
 
 use crate::cancel::Cancel;

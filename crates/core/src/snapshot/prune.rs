@@ -5,21 +5,12 @@ use crate::error::Result;
 use crate::explain;
 use jiff::Timestamp;
 use lifeboat_repository::{FileKind, Id, forget, prune};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// What was removed and freed.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Pruned {
-    /// Snapshots that were removed.
-    pub snapshots: u64,
-    /// Bytes of the packs that were deleted.
-    pub deleted_bytes: u64,
-}
-
 impl Snapshots {
-    /// Removes these snapshots, and then frees what no snapshot needs: packs are marked first, and
-    /// deleted by a run a day later.
-    pub(crate) fn prune(&self, snapshots: Vec<String>, now: Timestamp) -> Result<Pruned> {
+    /// Removes these snapshots, as far as they are there. Returns how many were.
+    pub(crate) fn forget(&self, snapshots: Vec<String>) -> Result<u64> {
         let repository = self.repository()?;
         let there = repository.list(FileKind::Snapshot);
         let there = there.map_err(|error| self.about(error))?;
@@ -29,6 +20,20 @@ impl Snapshots {
             .filter(|id| there.iter().any(|(there, _)| there == id))
             .collect();
         forget::remove(&repository, &ids).map_err(|error| self.about(error))?;
+        Ok(ids.len() as u64)
+    }
+
+    /// The ids of the snapshots that are there.
+    pub(crate) fn ids(&self) -> Result<BTreeSet<String>> {
+        let there = self.repository()?.list(FileKind::Snapshot);
+        let there = there.map_err(|error| self.about(error))?;
+        Ok(there.into_iter().map(|(id, _)| id.to_string()).collect())
+    }
+
+    /// Frees what no snapshot needs: packs are marked first, and deleted by a run a day later. Returns
+    /// the bytes of those that were deleted.
+    pub(crate) fn free(&self, now: Timestamp) -> Result<u64> {
+        let repository = self.repository()?;
         // The prune takes its own locks, and what was read of the index is no longer true.
         *self.opened() = Opened {
             repository: Some(Arc::clone(&repository)),
@@ -41,9 +46,6 @@ impl Snapshots {
             ..prune::Options::default()
         };
         let report = prune::run(&repository, &options).map_err(|error| self.about(error))?;
-        Ok(Pruned {
-            snapshots: ids.len() as u64,
-            deleted_bytes: report.deleted.bytes,
-        })
+        Ok(report.deleted.bytes)
     }
 }

@@ -67,6 +67,25 @@ impl Drop for Spool {
     }
 }
 
+/// The words about a failure with a database of our own. SQLite tells of a full file system as of a
+/// failing disk.
+pub(crate) fn failure(path: &Path, error: &rusqlite::Error) -> String {
+    /// Free bytes below which SQLite cannot work.
+    const FREE_BYTES_MIN: u64 = 64 << 10;
+    let directory = path.parent().unwrap_or(path);
+    let space = rustix::fs::statvfs(directory).ok();
+    let free = space.map(|space| space.f_bavail.saturating_mul(space.f_frsize));
+    match free {
+        Some(free) if free < FREE_BYTES_MIN => {
+            format!(
+                "the file system of {} is full ({error})",
+                directory.display()
+            )
+        }
+        _ => error.to_string(),
+    }
+}
+
 /// Returns whether an error shows that a file is no database, or a damaged one.
 pub(crate) fn is_damage(error: &rusqlite::Error) -> bool {
     matches!(

@@ -346,7 +346,7 @@ impl<'a> Said<'a> {
             .cause(cause)
             .hint(DAMAGED_HINT);
         }
-        if recipients.iter().all(|id| missing.contains(id)) {
+        if recipients.iter().all(|id| missing.contains(id)) && !self.tried_a_key() {
             return Error::new(
                 Code::Decryption,
                 format!(
@@ -365,6 +365,19 @@ impl<'a> Said<'a> {
         )
         .cause(cause)
         .hint("let its agent know the passphrase first, or insert the card: try `gpg --decrypt` on any message to it; or give the key itself: decrypt = { openpgp = \"file:PATH\", passphrase = \"file:PATH\" }")
+    }
+
+    /// Returns whether `gpg` had a secret key and could not use it. GnuPG 2.4 also says then that it
+    /// has none.
+    fn tried_a_key(&self) -> bool {
+        /// `GPG_ERR_NO_SECKEY` of libgpg-error, whose codes are the low 16 bits.
+        const NO_SECRET_KEY: u32 = 17;
+        let errors = self.statuses("ERROR");
+        let codes = errors.filter_map(|rest| {
+            let code = rest.strip_prefix("pkdecrypt_failed ")?;
+            code.split(' ').next()?.parse::<u32>().ok()
+        });
+        codes.into_iter().any(|code| code & 0xffff != NO_SECRET_KEY)
     }
 
     fn ids(&self, word: &'a str) -> Vec<&'a str> {
