@@ -418,7 +418,7 @@ fn a_prune_that_is_killed_anywhere_is_ended_by_the_next() {
 }
 
 /// Kills a prune at the so many-th of its calls that change files. Returns false if it ended before.
-fn killed_on(app: &App, day: u32, time: &str, call: u32) -> bool {
+pub fn killed_on(app: &App, day: u32, time: &str, call: u32) -> bool {
     let known = command_on(app, day, time, &["prune"]);
     let calls = "unlink,unlinkat,rename,renameat,renameat2,link,linkat,fsync";
     let mut command = std::process::Command::new("strace");
@@ -554,4 +554,85 @@ fn nothing_goes_under_a_job_that_began_before_it_was_announced() {
     assert!(drill.wait().unwrap().success());
     let report = json_on(&app, 3, "04:00:02", &["prune"]);
     assert_eq!(fates(&report, "disk"), ["deleted", "kept"]);
+}
+
+/// A copy that is not whole never costs a whole one its place.
+#[test]
+fn what_is_broken_takes_no_place() {
+    let app = App::with(&format!(
+        "{HEAD}\n[plan.main]\nsources = [\"db\"]\nstores = [\"disk\"]\nkeep = {{ last = 2 }}\n"
+    ));
+    let taken = points(&app, 1..=4);
+    for point in &taken[2..] {
+        let shown = json_on(&app, 4, "03:30:00", &["show", point]);
+        let key = shown["artifacts"][0]["key"].as_str().unwrap().to_owned();
+        std::fs::remove_file(app.path("store").join(key)).unwrap();
+    }
+    let told = on(&app, 4, "04:00:00", &["--json", "prune"]);
+    assert_eq!(fates(&told.json(), "disk")[..2], ["kept", "kept"], "{told}");
+    assert_ne!(told.code, 0, "{told}");
+    on(&app, 6, "04:00:00", &["prune"]).says(&[&taken[3], "is not whole"]);
+    assert_eq!(held(&app, "store")[..2], taken[..2]);
+}
+
+/// Where points are missing, nothing else is deleted: the disk may not be mounted.
+#[test]
+fn nothing_goes_while_points_are_missing() {
+    let app = application();
+    let taken = points(&app, 1..=4);
+    std::fs::rename(app.path("store"), app.path("away")).unwrap();
+    let told = on(&app, 4, "04:00:00", &["prune"]);
+    assert_ne!(told.code, 0, "{told}");
+    told.says(&["nothing is deleted in store other", "was in store disk"]);
+    assert_eq!(held(&app, "other"), taken);
+    std::fs::remove_dir_all(app.path("store")).unwrap();
+    std::fs::rename(app.path("away"), app.path("store")).unwrap();
+    ok_on(&app, 4, "05:00:00", &["prune"]);
+}
+
+/// What a store is not to hold is not missing there.
+#[test]
+fn a_store_that_keeps_less_is_verified_by_what_it_holds() {
+    let app = application();
+    points(&app, 1..=4);
+    ok_on(&app, 4, "04:00:00", &["prune"]);
+    for time in ["05:00:00", "06:00:00"] {
+        let verified = json_on(&app, 4, time, &["verify", "--all", "--store", "disk"]);
+        assert_eq!(verified["outcome"], "intact", "{verified:#}");
+        assert_eq!(verified["points"].as_array().unwrap().len(), 2);
+    }
+    ok_on(&app, 5, "04:00:01", &["prune"]);
+    ok_on(&app, 5, "05:00:00", &["verify", "--all", "--store", "disk"]);
+}
+
+/// A pin that is taken off begins the grace period anew.
+#[test]
+fn a_pin_that_is_taken_off_begins_the_grace_period_anew() {
+    let app = application();
+    let taken = points(&app, 1..=3);
+    ok_on(&app, 3, "04:00:00", &["prune"]);
+    ok_on(&app, 3, "05:00:00", &["pin", &taken[0], "--reason", "wait"]);
+    ok_on(
+        &app,
+        4,
+        "06:00:00",
+        &["unpin", &taken[0], "--reason", "over"],
+    );
+    let report = json_on(&app, 4, "07:00:00", &["prune"]);
+    assert_eq!(fates(&report, "disk"), ["waiting", "kept", "kept"]);
+    assert_eq!(
+        report["stores"][0]["points"][0]["until"],
+        "2026-12-05T06:00:00Z"
+    );
+}
+
+/// Points of a plan that is gone are left alone, and counted.
+#[test]
+fn points_of_a_plan_that_is_gone_are_left_alone() {
+    let app = application();
+    let taken = points(&app, 1..=3);
+    app.edit("[plan.main]", "[plan.other]");
+    ok_on(&app, 3, "04:00:00", &["prune"]).says(&["left alone: 3 copies of plans"]);
+    ok_on(&app, 9, "04:00:00", &["prune"]);
+    assert_eq!(held(&app, "store"), taken);
 }

@@ -3,7 +3,7 @@
 
 use crate::bucket::{Live, packs};
 use crate::layout;
-use crate::prune::{fates, held, json_on, ok_on, on, points};
+use crate::prune::{fates, held, json_on, killed_on, ok_on, on, points};
 use crate::support::{App, HEAD, in_namespace, noise};
 use lifeboat_testkit::privilege::needs_mounts;
 use lifeboat_testkit::restic::Restic;
@@ -187,6 +187,43 @@ fn snapshots_go_with_their_points_and_their_packs_a_day_later() {
     restic(&["check", "--read-data"]);
     ok_on(&app, 5, "06:00:00", &["verify", "--all"]);
     ok_on(&app, 5, "06:00:00", &["drill"]);
+}
+
+/// A prune that is killed between a manifest and its snapshot leaves none behind.
+#[test]
+fn no_snapshot_is_left_by_a_prune_that_was_killed() {
+    let source = "[source.db]\nkind = \"sqlite\"\npath = \"{root}/live/app.db\"\n";
+    let app = layout::application(source, "\"db\"");
+    app.edit("[drill.main]", "keep = { last = 1 }\n\n[drill.main]");
+    let repository = layout::repository(&app);
+    let snapshots = || {
+        std::fs::read_dir(repository.join("snapshots"))
+            .unwrap()
+            .count()
+    };
+    for call in [4, 9, 14, 19, 24, 29] {
+        let _ = std::fs::remove_dir_all(app.path("store/lifeboat"));
+        let _ = std::fs::remove_dir_all(app.path("plain"));
+        let left = std::fs::read_dir(repository.join("snapshots"));
+        for snapshot in left.into_iter().flatten() {
+            std::fs::remove_file(snapshot.unwrap().path()).unwrap();
+        }
+        if call > 4 {
+            app.forget_state_but_key();
+        }
+        for day in 1..=3 {
+            ok_on(&app, day, "03:00:00", &["backup"]);
+        }
+        ok_on(&app, 3, "04:00:00", &["prune"]);
+        killed_on(&app, 4, "04:00:01", call);
+        on(&app, 4, "05:00:00", &["prune"]);
+        ok_on(&app, 4, "06:00:00", &["prune"]);
+        assert_eq!(
+            (held(&app, "store").len(), snapshots()),
+            (1, 1),
+            "call {call}"
+        );
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::kept::Judged;
 use crate::lease;
 use crate::marks::{self, Gone, Intent, Leaving, Marks, POINTS_MAX, Tombstone};
 use crate::name::Name;
-use crate::point::{Manifest, PointId};
+use crate::point::{Manifest, PointId, manifest_key};
 use crate::pool;
 use crate::retention::{Decision, Why};
 use crate::stores::OpenStore;
@@ -428,8 +428,15 @@ fn delete_point(
     store_time: Option<Timestamp>,
 ) -> Result<Outcome> {
     let Going {
-        leaving, manifest, ..
+        leaving,
+        manifest,
+        visible,
     } = going;
+    // A listing may lag behind: what is there after all is decided about first.
+    let key = manifest_key(&leaving.point);
+    if !visible && store.store.stat(&key)?.is_some() {
+        return Ok(Outcome::Replaced);
+    }
     if !delete::manifest(store, manifest, &leaving.manifest_sha256)? {
         return Ok(Outcome::Replaced);
     }
