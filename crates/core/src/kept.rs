@@ -1,5 +1,7 @@
-//! What the rules keep of the points in each store: gathers the facts for [`retention`], and is the
-//! one place that asks it. `prune` carries it out, healing and lists of missing copies agree with it.
+//! What the rules keep of the points in each store: gathers the facts for [`retention`] from a survey
+//! and the evidence, so that `prune`, healing and lists of missing copies decide alike.
+//!
+//! It reads nothing of the objects themselves: whether a copy is whole is for `prune` to look at.
 
 use crate::clock::is_ahead;
 use crate::config::PrunedBy;
@@ -196,19 +198,15 @@ pub fn missing_copies(
     for (_, copy) in &survey.copies {
         manifests.entry(&copy.manifest.point).or_insert(copy);
     }
-    let mut absent: BTreeMap<(Name, Name), Vec<&PointCopy>> = BTreeMap::new();
+    let mut absent: BTreeMap<Name, Vec<&PointCopy>> = BTreeMap::new();
     for (point, stores) in &missing {
-        let Some(copy) = manifests.get(point) else {
-            continue;
-        };
         for store in stores {
-            let place = (store.clone(), copy.manifest.plan.clone());
-            absent.entry(place).or_default().push(copy);
+            let copies = absent.entry(store.clone()).or_default();
+            copies.extend(manifests.get(point));
         }
     }
-    for ((store, plan), candidates) in absent {
-        let unwanted = unwanted_of_plan(context, survey, proofs, &store, &plan, &candidates);
-        for point in unwanted {
+    for (store, candidates) in absent {
+        for point in unwanted(context, survey, proofs, &store, &candidates) {
             if let Some(stores) = missing.get_mut(&point) {
                 stores.retain(|name| *name != store);
             }

@@ -115,11 +115,7 @@ fn say(
     pinned: bool,
     reason: &str,
 ) -> Result<Pinned> {
-    let said = survey
-        .marks
-        .values()
-        .filter_map(|marks| marks.pins.get(point));
-    let before = said.map(|pin| pin.at).max();
+    let before = survey.last_pin(point).map(|pin| pin.header.at);
     let mark = Pin::new(context, point, pinned, reason, before);
     let (mut stores, mut errors) = (Vec::new(), Vec::new());
     for name in context.config.store.keys() {

@@ -7,7 +7,7 @@ use crate::config::PrunedBy;
 use crate::context::Context;
 use crate::copies::{PointCopy, manifest_sha256};
 use crate::error::{Code, Error, Fact, Result};
-use crate::marks::{self, DOUBTFUL, Marks};
+use crate::marks::{self, DOUBTFUL, Marks, Pin};
 use crate::name::Name;
 use crate::point::{Manifest, PointId};
 use jiff::Timestamp;
@@ -52,23 +52,23 @@ impl Survey {
         if marks.any(|marks| marks.doubtful.contains(point)) {
             return Some(DOUBTFUL);
         }
-        let said = self
-            .marks
-            .values()
-            .filter_map(|marks| marks.pins.get(point));
-        let last = said.max_by_key(|pin| (pin.at, &pin.id));
-        let last = last.filter(|pin| pin.pinned);
+        let last = self.last_pin(point).filter(|pin| pin.pinned);
         last.map(|pin| pin.reason.as_str())
     }
 
     /// When a pin was taken off a point; `None` if that was not said last of it.
     pub fn unpinned_at(&self, point: &PointId) -> Option<Timestamp> {
+        let last = self.last_pin(point).filter(|pin| !pin.pinned);
+        last.map(|pin| pin.header.at)
+    }
+
+    /// What was said last of a point, in whatever store.
+    pub fn last_pin(&self, point: &PointId) -> Option<&Pin> {
         let said = self
             .marks
             .values()
             .filter_map(|marks| marks.pins.get(point));
-        let last = said.max_by_key(|pin| (pin.at, &pin.id));
-        last.filter(|pin| !pin.pinned).map(|pin| pin.at)
+        said.max_by_key(|pin| pin.said())
     }
 
     /// When it was announced that a copy goes; `None` if it was not.

@@ -1,11 +1,10 @@
 //! Intents: the announcement that points go, with all that is needed to end their deletion, whoever
 //! was killed in it.
 
-use super::{About, INTENTS_PREFIX, Mark, put};
+use super::{Header, INTENTS_PREFIX, Mark, put};
 use crate::context::Context;
 use crate::copies::{PointCopy, StoredManifest};
 use crate::error::{Fact, Result};
-use crate::host::{author, host};
 use crate::name::Name;
 use crate::point::PointId;
 use crate::retention::Why;
@@ -20,25 +19,14 @@ pub const POINTS_MAX: usize = 200;
 /// The announcement that points go from a store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Intent {
-    /// Version of this format: 1.
-    pub schema: u32,
-    /// Its id.
-    pub id: PointId,
-    /// The application of the points.
-    pub app: Name,
-    /// The environment of that application.
-    pub environment: Name,
+    /// What every mark says.
+    #[serde(flatten)]
+    pub header: Header,
     /// The store, as the configuration of the host that wrote this calls it.
     pub store: Name,
-    /// When it was written.
-    pub at: Timestamp,
     /// The time by the clock of the store, where it tells one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store_time: Option<Timestamp>,
-    /// Who wrote it.
-    pub author: String,
-    /// The host it was written on.
-    pub host: String,
     /// The points.
     pub points: Vec<Leaving>,
 }
@@ -79,17 +67,10 @@ impl Intent {
         store_time: Option<Timestamp>,
         points: Vec<Leaving>,
     ) -> Self {
-        let app = &context.config.app;
         Intent {
-            schema: 1,
-            id: PointId::new(&context.clock),
-            app: app.name.clone(),
-            environment: app.environment.clone(),
+            header: Header::now(context),
             store: store.clone(),
-            at: context.clock.now(),
             store_time,
-            author: author(),
-            host: host(),
             points,
         }
     }
@@ -145,16 +126,11 @@ impl IntentKeys {
 impl Mark for Intent {
     const WHAT: &'static str = "intent";
 
-    fn about(&self) -> About<'_> {
-        About {
-            schema: self.schema,
-            app: &self.app,
-            environment: &self.environment,
-            at: self.at,
-        }
+    fn header(&self) -> &Header {
+        &self.header
     }
 
     fn key(&self) -> String {
-        format!("{INTENTS_PREFIX}{}.json", self.id)
+        format!("{INTENTS_PREFIX}{}.json", self.header.id)
     }
 }

@@ -24,12 +24,13 @@ use crate::context::Context;
 use crate::copies::put_bytes;
 use crate::document::to_json;
 use crate::error::{Code, Error, Result};
+use crate::host::{author, host};
 use crate::name::Name;
 use crate::point::PointId;
 use crate::stores::OpenStore;
 use jiff::Timestamp;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Prefix of the keys of intents.
@@ -77,7 +78,7 @@ impl Marks {
             let mut points = intent.points.iter();
             points.any(|l| l.point == *point && l.manifest_sha256 == manifest_sha256)
         });
-        naming.map(|intent| intent.at).min()
+        naming.map(|intent| intent.header.at).min()
     }
 
     /// The reason for which a point is pinned, if it is.
@@ -105,7 +106,7 @@ trait Mark: DeserializeOwned {
     const UNBELIEVED: &'static str =
         "find out who wrote it; it changes nothing, and can be removed from the store";
 
-    fn about(&self) -> About<'_>;
+    fn header(&self) -> &Header;
 
     /// The key that it stands under.
     fn key(&self) -> String;
@@ -117,11 +118,38 @@ trait Mark: DeserializeOwned {
 }
 
 /// What every mark says.
-struct About<'a> {
-    schema: u32,
-    app: &'a Name,
-    environment: &'a Name,
-    at: Timestamp,
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Header {
+    /// Version of this format: 1.
+    pub schema: u32,
+    /// Its id.
+    pub id: PointId,
+    /// The application of the points that it is about.
+    pub app: Name,
+    /// The environment of that application.
+    pub environment: Name,
+    /// The time from which it holds.
+    pub at: Timestamp,
+    /// Who wrote it.
+    pub author: String,
+    /// The host it was written on.
+    pub host: String,
+}
+
+impl Header {
+    /// What a mark says that is written now.
+    fn now(context: &Context) -> Self {
+        let app = &context.config.app;
+        Header {
+            schema: 1,
+            id: PointId::new(&context.clock),
+            app: app.name.clone(),
+            environment: app.environment.clone(),
+            at: context.clock.now(),
+            author: author(),
+            host: host(),
+        }
+    }
 }
 
 /// Reads the marks of a store. A kind of mark that cannot be listed is an error among those of the
@@ -134,9 +162,9 @@ pub fn read(context: &Context, store: &OpenStore) -> Marks {
     let now = context.clock.now();
     (marks.ahead, marks.intents) = intents
         .into_iter()
-        .partition(|intent| is_ahead(intent.at, now));
+        .partition(|intent| is_ahead(intent.header.at, now));
     for tombstone in marks.believed::<Tombstone>(context, store, PRUNED_PREFIX) {
-        marks.pruned_at = marks.pruned_at.max(Some(tombstone.at));
+        marks.pruned_at = marks.pruned_at.max(Some(tombstone.header.at));
         let points = tombstone.points.into_iter();
         marks
             .pruned
@@ -161,7 +189,7 @@ impl Marks {
     fn read_pins(&mut self, context: &Context, store: &OpenStore) {
         for pin in self.believed::<Pin>(context, store, PINS_PREFIX) {
             match self.pins.get(&pin.point) {
-                Some(known) if (known.at, &known.id) > (pin.at, &pin.id) => {}
+                Some(known) if known.said() > pin.said() => {}
                 _ => drop(self.pins.insert(pin.point.clone(), pin)),
             }
         }
@@ -214,12 +242,13 @@ fn believe<T: Mark>(
         T::content(stored).ok_or_else(|| damaged("it holds no text with a signature"))?;
     let mark: T = serde_json::from_slice(&bytes)
         .map_err(|error| damaged(&format!("it cannot be parsed: {error}")))?;
-    let About {
+    let Header {
         schema,
         app,
         environment,
         at,
-    } = mark.about();
+        ..
+    } = mark.header();
     let ours = &context.config.app;
     let is_ours = (app, environment) == (&ours.name, &ours.environment);
     if !is_ours && !context.shows_every_app() {
@@ -227,12 +256,12 @@ fn believe<T: Mark>(
     }
     context
         .trusted
-        .verify(app, &bytes, &signature, at)
+        .verify(app, &bytes, &signature, *at)
         .map_err(|error| {
             let told = told(error.code, &error.message);
             told.hint(T::UNBELIEVED)
         })?;
-    if schema != 1 {
+    if *schema != 1 {
         return Err(damaged(&format!(
             "its schema is {schema}, this program reads 1"
         )));

@@ -1,10 +1,8 @@
 //! Pins: what an operator says of a point, that it stays, or that it need not any longer.
 
-use super::{About, Mark, PINS_PREFIX, put};
+use super::{Header, Mark, PINS_PREFIX, put};
 use crate::context::Context;
 use crate::error::Result;
-use crate::host::{author, host};
-use crate::name::Name;
 use crate::point::PointId;
 use crate::stores::OpenStore;
 use jiff::{SignedDuration, Timestamp};
@@ -13,26 +11,15 @@ use serde::{Deserialize, Serialize};
 /// What was said of a point. The newest counts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pin {
-    /// Version of this format: 1.
-    pub schema: u32,
-    /// Its id.
-    pub id: PointId,
+    /// What every mark says.
+    #[serde(flatten)]
+    pub header: Header,
     /// The point.
     pub point: PointId,
-    /// The application of the point.
-    pub app: Name,
-    /// The environment of that application.
-    pub environment: Name,
     /// True if the point stays from now on; false if it need not.
     pub pinned: bool,
     /// The reason that was given.
     pub reason: String,
-    /// Who said it.
-    pub author: String,
-    /// The host it was said on.
-    pub host: String,
-    /// When it was said.
-    pub at: Timestamp,
 }
 
 impl Pin {
@@ -45,20 +32,22 @@ impl Pin {
         reason: &str,
         before: Option<Timestamp>,
     ) -> Self {
-        let after = before.map(|at| at + SignedDuration::from_secs(1));
-        let app = &context.config.app;
+        let mut header = Header::now(context);
+        let after = before.map(|at| at.checked_add(SignedDuration::from_secs(1)));
+        header.at = header
+            .at
+            .max(after.map_or(header.at, |at| at.unwrap_or(Timestamp::MAX)));
         Pin {
-            schema: 1,
-            id: PointId::new(&context.clock),
+            header,
             point: point.clone(),
-            app: app.name.clone(),
-            environment: app.environment.clone(),
             pinned,
             reason: reason.to_owned(),
-            author: author(),
-            host: host(),
-            at: after.map_or(context.clock.now(), |at| at.max(context.clock.now())),
         }
+    }
+
+    /// When it was said, and its id, by which one of several that were said at one time counts.
+    pub fn said(&self) -> (Timestamp, &PointId) {
+        (self.header.at, &self.header.id)
     }
 
     /// Stores it, and removes what was said of the point before: if that cannot be, the newest
@@ -81,17 +70,12 @@ impl Mark for Pin {
     const WHAT: &'static str = "pin";
     const UNBELIEVED: &'static str = "its point stays all the same, since nobody can tell what it said: find out who wrote it, and say it anew (lifeboat pin or unpin)";
 
-    fn about(&self) -> About<'_> {
-        About {
-            schema: self.schema,
-            app: &self.app,
-            environment: &self.environment,
-            at: self.at,
-        }
+    fn header(&self) -> &Header {
+        &self.header
     }
 
     fn key(&self) -> String {
-        format!("{PINS_PREFIX}{}.{}.json", self.point, self.id)
+        format!("{PINS_PREFIX}{}.{}.json", self.point, self.header.id)
     }
 }
 

@@ -1,38 +1,25 @@
 //! Tombstones: what the rules deleted, so that nobody takes it for lost.
 
-use super::{About, Intent, Mark, PRUNED_PREFIX, put};
+use super::{Header, Intent, Mark, PRUNED_PREFIX, put};
 use crate::context::Context;
 use crate::error::Result;
-use crate::host::{author, host};
 use crate::name::Name;
 use crate::point::PointId;
 use crate::retention::Why;
 use crate::stores::OpenStore;
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// Points that the rules deleted from a store. Of one intent there may be several: where a run was
 /// killed, or two ended it at once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tombstone {
-    /// Version of this format: 1.
-    pub schema: u32,
-    /// Its id.
-    pub id: PointId,
+    /// What every mark says.
+    #[serde(flatten)]
+    pub header: Header,
     /// The intent that announced them.
     pub intent: PointId,
-    /// The application of the points.
-    pub app: Name,
-    /// The environment of that application.
-    pub environment: Name,
     /// The store, as the configuration of the host that wrote this calls it.
     pub store: Name,
-    /// When it was written.
-    pub at: Timestamp,
-    /// Who wrote it.
-    pub author: String,
-    /// The host it was written on.
-    pub host: String,
     /// The points.
     pub points: Vec<Gone>,
 }
@@ -57,15 +44,9 @@ impl Tombstone {
     /// Says now that points of an intent were deleted.
     pub fn new(context: &Context, intent: &Intent, points: Vec<Gone>) -> Self {
         Tombstone {
-            schema: 1,
-            id: PointId::new(&context.clock),
-            intent: intent.id.clone(),
-            app: intent.app.clone(),
-            environment: intent.environment.clone(),
+            header: Header::now(context),
+            intent: intent.header.id.clone(),
             store: intent.store.clone(),
-            at: context.clock.now(),
-            author: author(),
-            host: host(),
             points,
         }
     }
@@ -79,16 +60,11 @@ impl Tombstone {
 impl Mark for Tombstone {
     const WHAT: &'static str = "tombstone";
 
-    fn about(&self) -> About<'_> {
-        About {
-            schema: self.schema,
-            app: &self.app,
-            environment: &self.environment,
-            at: self.at,
-        }
+    fn header(&self) -> &Header {
+        &self.header
     }
 
     fn key(&self) -> String {
-        format!("{PRUNED_PREFIX}{}.json", self.id)
+        format!("{PRUNED_PREFIX}{}.json", self.header.id)
     }
 }

@@ -5,13 +5,12 @@
 //! object, and a run that is killed leaves the old note or the new one. It does not tell when
 //! somebody looked before.
 
-use super::{About, Mark, UNCHANGED_PREFIX};
+use super::{Header, Mark, UNCHANGED_PREFIX};
 use crate::catalog::marks::StoredMark;
 use crate::context::Context;
 use crate::copies::put_bytes;
 use crate::document::to_json;
 use crate::error::Result;
-use crate::host::{author, host};
 use crate::name::Name;
 use crate::point::PointId;
 use crate::stores::OpenStore;
@@ -21,29 +20,19 @@ use serde::{Deserialize, Serialize};
 /// A note that a run found what a point holds, and nothing new.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unchanged {
-    /// Version of this format: 1.
-    pub schema: u32,
-    /// The id that the point would have that was not taken.
-    pub id: PointId,
-    /// The application of the point.
-    pub app: Name,
-    /// The environment of that application.
-    pub environment: Name,
+    /// What every mark says. Its id is that of the point that was not taken, and its time when the
+    /// run began.
+    #[serde(flatten)]
+    pub header: Header,
     /// The plan that was run.
     pub plan: Name,
     /// The point.
     pub point: PointId,
     /// SHA-256 of the manifest of the copy in the store that the note is in, hex.
     pub manifest_sha256: String,
-    /// When the run began.
-    pub at: Timestamp,
     /// The time in the schedule for which it ran.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slot: Option<Timestamp>,
-    /// Who ran it.
-    pub author: String,
-    /// The host it ran on.
-    pub host: String,
 }
 
 /// A note with the signature of its exact text.
@@ -62,19 +51,16 @@ impl Unchanged {
         point: &PointId,
         slot: Option<Timestamp>,
     ) -> Self {
-        let app = &context.config.app;
         Unchanged {
-            schema: 1,
-            id: id.clone(),
-            app: app.name.clone(),
-            environment: app.environment.clone(),
+            header: Header {
+                id: id.clone(),
+                at: id.time(),
+                ..Header::now(context)
+            },
             plan: plan.clone(),
             point: point.clone(),
             manifest_sha256: String::new(),
-            at: id.time(),
             slot,
-            author: author(),
-            host: host(),
         }
     }
 
@@ -97,17 +83,15 @@ impl Unchanged {
 impl Mark for Unchanged {
     const WHAT: &'static str = "note";
 
-    fn about(&self) -> About<'_> {
-        About {
-            schema: self.schema,
-            app: &self.app,
-            environment: &self.environment,
-            at: self.at,
-        }
+    fn header(&self) -> &Header {
+        &self.header
     }
 
     fn key(&self) -> String {
-        let (app, environment, plan) = (&self.app, &self.environment, &self.plan);
+        let Header {
+            app, environment, ..
+        } = &self.header;
+        let plan = &self.plan;
         format!("{UNCHANGED_PREFIX}{app}/{environment}/{plan}.json")
     }
 

@@ -1,4 +1,6 @@
 //! Deletes objects, each only if it is the recorded one, and makes sure that it is gone.
+//!
+//! It knows versions, sizes and times; which objects are still needed is for the caller to know.
 
 use crate::copies::read_optional;
 use crate::digest::sha256_hex;
@@ -135,7 +137,10 @@ pub(super) fn recorded(
     };
     // Times of stores have whole seconds.
     let newer = |found: &ObjectInfo| match (found.modified, store_time) {
-        (Some(modified), Some(time)) => modified > time + SignedDuration::from_secs(1),
+        (Some(modified), Some(time)) => {
+            let second = SignedDuration::from_secs(1);
+            modified > time.checked_add(second).unwrap_or(Timestamp::MAX)
+        }
         _ => false,
     };
     if found.bytes != object.bytes || newer(&found) {

@@ -27,7 +27,7 @@ use crate::lease;
 use crate::name::Name;
 use crate::point::PointId;
 use crate::posture;
-use crate::retention::{self, Decision, Excess};
+use crate::retention::{self, Decision, Excess, Reason};
 use crate::stores::OpenStore;
 use crate::survey::{self, Survey};
 use jiff::Timestamp;
@@ -145,7 +145,7 @@ fn prune_store(
 const LEASE: &str = "+prune";
 
 /// Looks whether the sound points whose places would cost others theirs are really there: a copy of
-/// which an object is missing, or has another size, is not sound.
+/// which an object is missing, or has another size, is not sound, and stays until it is healed.
 fn set_broken_aside(
     context: &Context,
     store: &OpenStore,
@@ -168,6 +168,7 @@ fn set_broken_aside(
                     && let Some(lacks) = looked.lack(store, &copy.manifest)?
                 {
                     held.sound = false;
+                    held.always.push(Reason::NotWhole);
                     broken = true;
                     pruned
                         .errors

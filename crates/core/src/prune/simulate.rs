@@ -3,9 +3,8 @@
 use crate::config::PrunedBy;
 use crate::context::Context;
 use crate::error::{Code, Error, Result};
-use crate::evidence;
 use crate::exit::Exit;
-use crate::kept::{self, Judged, Proofs};
+use crate::kept::{self, Judged};
 use crate::kind::Kind;
 use crate::name::Name;
 use crate::point::Manifest;
@@ -93,11 +92,7 @@ pub fn simulate(context: &Context, plan: Option<&str>, span: Span) -> Result<Sim
     let at =
         at.map_err(|error| Error::new(Code::Usage, format!("{span} is too long")).cause(error))?;
     let survey = survey::survey(context, false)?;
-    let proofs = match evidence::list(context) {
-        Ok((listed, _)) => Proofs::of(&listed, now),
-        Err(_) => Proofs::default(),
-    };
-    let judged = kept::judge(context, &survey, &proofs);
+    let judged = kept::judge(context, &survey, &kept::proofs(context));
     let mut stores = Vec::new();
     for (name, config) in &context.config.plan {
         if plan.is_some_and(|plan| name != plan) {

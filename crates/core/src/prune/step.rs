@@ -1,4 +1,9 @@
 //! One run of a prune in one store: ends what was announced, then announces what goes next.
+//!
+//! Guarantees: what an intent announced is decided about anew; a manifest goes before its objects, and
+//! its snapshot before the tombstone; the intent goes last, so that whoever finds it can end what it
+//! began. It trusts the decisions that it is given, and looks again only at pins and at what other
+//! manifests name.
 
 use super::delete::{self, Fate as Object};
 use super::report::{Fate, StorePruned};
@@ -104,13 +109,13 @@ impl Step<'_> {
         pruned: &mut StorePruned,
         snapshots: &mut BTreeSet<String>,
     ) -> Result<()> {
-        if marks.begun.contains(&intent.id) && self.is_replayed(intent, marks) {
+        if marks.begun.contains(&intent.header.id) && self.is_replayed(intent, marks) {
             return self.remove_intent(intent);
         }
         let (mut going, mut pending) = (Vec::new(), false);
         let known = self.known();
         for leaving in &intent.points {
-            if !self.whole && !self.judged.iter().any(|judged| judged.plan == leaving.plan) {
+            if self.is_of_another_run(&leaving.plan) {
                 pending = true;
                 continue;
             }
@@ -167,9 +172,17 @@ impl Step<'_> {
         })
     }
 
+    /// Returns whether the points of a plan are for another run: this one looks at some other plan.
+    fn is_of_another_run(&self, plan: &Name) -> bool {
+        let is_configured = self.context.config.plan.contains_key(plan);
+        let is_looked_at = self.judged.iter().any(|judged| judged.plan == *plan);
+        !self.whole && is_configured && !is_looked_at
+    }
+
     /// Returns whether a job of this host may be reading a point that was announced by this intent.
     fn is_read(&self, intent: &Intent) -> bool {
-        self.reading_since.is_some_and(|since| since <= intent.at)
+        self.reading_since
+            .is_some_and(|since| since <= intent.header.at)
     }
 
     fn is_there(&self, point: &PointId) -> bool {

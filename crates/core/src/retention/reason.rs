@@ -47,6 +47,8 @@ pub enum Reason {
     Rule(forget::Reason),
     /// It is dated in the future, so that its age is unknown.
     Ahead,
+    /// Something of it is missing in the store, so that somebody has to look at it.
+    NotWhole,
 }
 
 impl fmt::Display for Reason {
@@ -68,6 +70,7 @@ impl fmt::Display for Reason {
             Reason::Minimum(count) => write!(f, "one of the newest {count}"),
             Reason::Rule(reason) => write!(f, "{reason}"),
             Reason::Ahead => f.write_str("dated in the future"),
+            Reason::NotWhole => f.write_str("not whole, until it is healed"),
         }
     }
 }

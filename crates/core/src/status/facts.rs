@@ -410,7 +410,9 @@ pub(super) fn checks(
             .iter()
             .rev()
             .filter(|p| p.counts && p.plan == note.plan);
-        let newest = of_plan.map(|p| &p.id).find(|id| id.time() <= note.at);
+        let newest = of_plan
+            .map(|p| &p.id)
+            .find(|id| id.time() <= note.header.at);
         newest == Some(&note.point)
     };
     let notes = survey.marks.iter().flat_map(|(store, marks)| {
@@ -418,14 +420,14 @@ pub(super) fn checks(
         notes.map(move |note| (store, note))
     });
     let counts = notes.filter(|(store, note)| {
-        !is_ahead(note.at, now)
+        !is_ahead(note.header.at, now)
             && is_there(store, note)
             && is_newest(note)
             && !proofs.refutes_any(&note.point)
     });
     let checks: BTreeSet<Check> = counts
         .map(|(_, note)| Check {
-            at: note.at,
+            at: note.header.at,
             plan: note.plan.clone(),
             point: note.point.clone(),
             slot: note.slot,

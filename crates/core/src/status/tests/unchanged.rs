@@ -5,7 +5,7 @@ use super::*;
 use crate::copies::{PointCopy, StoredManifest, manifest_sha256};
 use crate::evidence::{Listed, sample};
 use crate::kept::Proofs;
-use crate::marks::{Intent, Leaving, Marks, Unchanged};
+use crate::marks::{Header, Intent, Leaving, Marks, Unchanged};
 use crate::retention::Why;
 use crate::survey::Survey;
 use serde_json::json;
@@ -132,23 +132,29 @@ struct Seen {
     store: &'static str,
 }
 
+fn header(time: &str) -> Header {
+    Header {
+        schema: 1,
+        id: id(at(time)),
+        app: name("crm"),
+        environment: name("production"),
+        at: at(time),
+        author: "a".to_owned(),
+        host: "h".to_owned(),
+    }
+}
+
 impl Seen {
     fn new() -> Self {
         let copy = copy("20T03:00", json!({}));
         let point = copy.manifest.point.clone();
         Seen {
             note: Unchanged {
-                schema: 1,
-                id: id(at("20T05:30")),
-                app: name("crm"),
-                environment: name("production"),
+                header: header("20T05:30"),
                 plan: name("p"),
                 point,
                 manifest_sha256: manifest_sha256(&copy),
-                at: at("20T05:30"),
                 slot: None,
-                author: "a".to_owned(),
-                host: "h".to_owned(),
             },
             copies: vec![copy],
             marks: Marks::default(),
@@ -175,7 +181,7 @@ impl Seen {
         let proofs = Proofs::of(&self.listed, now);
         let found = checks(&survey, &proofs, &points, now, &is_trusted);
         let expected = Check {
-            at: self.note.at,
+            at: self.note.header.at,
             plan: self.note.plan,
             point: self.note.point,
             slot: None,
@@ -209,8 +215,8 @@ fn a_note_counts_while_its_point_is_sound_and_there() {
     assert!(!counts(&|seen| seen
         .copies
         .push(copy("20T05:30", json!({})))));
-    assert!(!counts(&|seen| seen.note.at = at("20T06:40:01")));
-    assert!(counts(&|seen| seen.note.at = at("20T06:40")));
+    assert!(!counts(&|seen| seen.note.header.at = at("20T06:40:01")));
+    assert!(counts(&|seen| seen.note.header.at = at("20T06:40")));
     // Its point does not count.
     let made = |change: serde_json::Value| {
         move |seen: &mut Seen| {
@@ -238,15 +244,9 @@ fn a_note_about_a_point_that_goes_or_does_not_come_back_counts_nothing() {
         signature: None,
     };
     seen.marks.intents = vec![Intent {
-        schema: 1,
-        id: id(at("20T06:00")),
-        app: name("crm"),
-        environment: name("production"),
+        header: header("20T06:00"),
         store: name("disk"),
-        at: at("20T06:00"),
         store_time: None,
-        author: "a".to_owned(),
-        host: "h".to_owned(),
         points: vec![leaving],
     }];
     assert!(!seen.counts());
