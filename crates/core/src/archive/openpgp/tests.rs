@@ -131,12 +131,20 @@ fn what_gpg_made_is_read() {
             "-r",
             user,
         ];
+        // Newer versions make it only if they are asked twice.
+        let old = ["--allow-old-cipher-algos", "--cipher-algo", "3DES"];
+        let is_new = home.run(["--allow-old-cipher-algos", "--version"], b"");
+        let old = if is_new.status.success() {
+            &old[..]
+        } else {
+            &old[1..]
+        };
         for (options, command) in [
             (&["--compress-algo", "none"][..], &to[..]),
             (&["--compress-algo", "zip"], &to),
             (&["--compress-algo", "zlib", "--armor"], &to),
             (&["--compress-algo", "bzip2"], &to),
-            (&["--cipher-algo", "3DES"], &to),
+            (old, &to),
             (&[], &hidden),
             (&[], &signed),
         ] {
