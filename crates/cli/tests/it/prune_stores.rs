@@ -147,17 +147,22 @@ fn a_store_that_is_read_only_keeps_its_points() {
     assert_eq!(held(&app, "store"), taken);
 }
 
+/// An application that keeps its last point in a repository, and in a store beside it.
+fn in_a_repository(source: &str) -> App {
+    let app = layout::application(&format!("[source.it]\n{source}\n"), "\"it\"");
+    app.edit("[drill.main]", "keep = { last = 1 }\n\n[drill.main]");
+    app
+}
+
+fn snapshots(app: &App) -> usize {
+    let snapshots = layout::repository(app).join("snapshots");
+    std::fs::read_dir(snapshots).unwrap().count()
+}
+
 #[test]
 fn snapshots_go_with_their_points_and_their_packs_a_day_later() {
-    let source = "[source.files]\nkind = \"files\"\npaths = [\"{root}/data\"]\n";
-    let app = layout::application(source, "\"files\"");
-    app.edit("[drill.main]", "keep = { last = 1 }\n\n[drill.main]");
+    let app = in_a_repository("kind = \"files\"\npaths = [\"{root}/data\"]");
     let repository = layout::repository(&app);
-    let snapshots = || {
-        std::fs::read_dir(repository.join("snapshots"))
-            .unwrap()
-            .count()
-    };
     let bytes = || -> u64 {
         let packs = crate::support::listing(&repository.join("data")).into_iter();
         let packs = packs.map(|name| repository.join("data").join(name).metadata().unwrap().len());
@@ -167,14 +172,14 @@ fn snapshots_go_with_their_points_and_their_packs_a_day_later() {
         app.write("data/large.bin", &noise(4 << 20, u64::from(day)));
         ok_on(&app, day, "03:00:00", &["backup"]);
     }
-    assert_eq!(snapshots(), 3);
+    assert_eq!(snapshots(&app), 3);
     let before = bytes();
     ok_on(&app, 3, "04:00:00", &["prune"]);
-    assert_eq!(snapshots(), 3);
+    assert_eq!(snapshots(&app), 3);
     let report = json_on(&app, 4, "04:00:01", &["prune"]);
     assert_eq!(fates(&report, "disk"), ["deleted", "deleted", "kept"]);
     assert_eq!(fates(&report, "plain"), ["deleted", "deleted", "kept"]);
-    assert_eq!(snapshots(), 1);
+    assert_eq!(snapshots(&app), 1);
     assert!(bytes() >= before, "others may be using the packs");
     let restic = |args: &[&str]| Restic::current().ok(&repository, layout::PASSWORD, args);
     restic(&["check", "--read-data"]);
@@ -192,15 +197,8 @@ fn snapshots_go_with_their_points_and_their_packs_a_day_later() {
 /// A prune that is killed between a manifest and its snapshot leaves none behind.
 #[test]
 fn no_snapshot_is_left_by_a_prune_that_was_killed() {
-    let source = "[source.db]\nkind = \"sqlite\"\npath = \"{root}/live/app.db\"\n";
-    let app = layout::application(source, "\"db\"");
-    app.edit("[drill.main]", "keep = { last = 1 }\n\n[drill.main]");
+    let app = in_a_repository("kind = \"sqlite\"\npath = \"{root}/live/app.db\"");
     let repository = layout::repository(&app);
-    let snapshots = || {
-        std::fs::read_dir(repository.join("snapshots"))
-            .unwrap()
-            .count()
-    };
     for call in [4, 9, 14, 19, 24, 29] {
         let _ = std::fs::remove_dir_all(app.path("store/lifeboat"));
         let _ = std::fs::remove_dir_all(app.path("plain"));
@@ -219,7 +217,7 @@ fn no_snapshot_is_left_by_a_prune_that_was_killed() {
         on(&app, 4, "05:00:00", &["prune"]);
         ok_on(&app, 4, "06:00:00", &["prune"]);
         assert_eq!(
-            (held(&app, "store").len(), snapshots()),
+            (held(&app, "store").len(), snapshots(&app)),
             (1, 1),
             "call {call}"
         );

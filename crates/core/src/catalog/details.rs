@@ -468,6 +468,10 @@ mod tests {
         catalog.drop_details().unwrap();
         assert_eq!(catalog.details(&point(0)).unwrap(), None);
         assert!(catalog.details(&point(1)).unwrap().is_some());
+        // The rules deleted another.
+        catalog.drop_pruned("here", &[&point(2)]).unwrap();
+        assert_eq!(catalog.details(&point(2)).unwrap(), None);
+        assert!(catalog.details(&point(1)).unwrap().is_some());
         catalog
             .run(|c| c.execute("DELETE FROM manifest", []))
             .unwrap();

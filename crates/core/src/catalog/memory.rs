@@ -6,7 +6,7 @@
 
 use super::Catalog;
 use super::sync::{Synced, shows_loss};
-use crate::copies::{PointCopy, StoredManifest};
+use crate::copies::{self, PointCopy, StoredManifest};
 use crate::error::{Code, Error, Result};
 use crate::host::author;
 use crate::name::Name;
@@ -108,6 +108,20 @@ fn loss(
     Some(Some(Error::new(Code::ObjectDamaged, message)))
 }
 
+/// Returns whether a store holds a manifest of a point by a listing that is made once, when it is
+/// first asked for.
+fn is_there_now(
+    store: &OpenStore,
+    listed: &mut Option<BTreeSet<PointId>>,
+    point: &PointId,
+) -> Result<bool> {
+    let listed = match listed {
+        Some(listed) => listed,
+        None => listed.insert(copies::list(store)?.into_keys().collect()),
+    };
+    Ok(listed.contains(point))
+}
+
 /// Remembers the noted copy of a point.
 pub(super) fn remember(c: &Connection, location: &str, point: &PointId) -> rusqlite::Result<()> {
     see(c, "REPLACE", location, point)
@@ -136,7 +150,7 @@ impl Catalog {
     ) -> Result<Vec<Lost>> {
         let location = store.store.location();
         let is_believed = |copy: &PointCopy| copy.check_trust(trusted).is_ok();
-        let mut lost = Vec::new();
+        let (mut lost, mut listed) = (Vec::new(), None);
         for (point, stored) in self.changed(&location)? {
             let now = synced.copies.get(&point);
             let seen = stored.parse(&store.name, &point);
@@ -154,10 +168,11 @@ impl Catalog {
                 (Some(found), _) => found,
             };
             if found.is_none() && explained(&point) {
-                self.write(|c| {
-                    let forget = "DELETE FROM seen WHERE location = ?1 AND point = ?2";
-                    c.execute(forget, [&location, point.as_str()]).map(drop)
-                })?;
+                self.drop_seen(&location, &[&point])?;
+                continue;
+            }
+            // A run of this host may have put it there after the listing.
+            if found.is_none() && is_there_now(store, &mut listed, &point)? {
                 continue;
             }
             synced.copies.remove(&point);
@@ -192,7 +207,7 @@ impl Catalog {
 
     /// Remembers the copies that a store holds, unless one of the same point is remembered: what
     /// the store holds later does not replace what it held first.
-    fn remember_new(&self, location: &str, synced: &Synced) -> Result<()> {
+    pub(super) fn remember_new(&self, location: &str, synced: &Synced) -> Result<()> {
         let known: BTreeSet<String> = self.run(|c| {
             c.prepare("SELECT point FROM seen WHERE location = ?1")?
                 .query_map([location], |r| r.get(0))?
@@ -208,21 +223,21 @@ impl Catalog {
         })
     }
 
-    /// Forgets copies that the rules deleted from a store.
-    pub(crate) fn drop_pruned<'p>(
-        &self,
-        location: &str,
-        points: impl IntoIterator<Item = &'p PointId>,
-    ) -> Result<()> {
+    /// Forgets copies that the rules deleted from a store, and what was captured of points that no
+    /// store has any more.
+    pub(crate) fn drop_pruned(&self, location: &str, points: &[&PointId]) -> Result<()> {
+        self.drop_seen(location, points)?;
+        self.drop_notes(location, points.iter().copied())?;
+        self.drop_details()
+    }
+
+    /// Drops copies from the memory of a store.
+    fn drop_seen(&self, location: &str, points: &[&PointId]) -> Result<()> {
         self.write(|c| {
-            for point in points {
-                for table in ["seen", "manifest", "fit"] {
-                    let delete = format!("DELETE FROM {table} WHERE location = ?1 AND point = ?2");
-                    c.prepare_cached(&delete)?
-                        .execute([location, point.as_str()])?;
-                }
-            }
-            Ok(())
+            let delete = "DELETE FROM seen WHERE location = ?1 AND point = ?2";
+            let mut delete = c.prepare_cached(delete)?;
+            let mut points = points.iter();
+            points.try_for_each(|point| delete.execute([location, point.as_str()]).map(drop))
         })
     }
 

@@ -6,6 +6,7 @@ use crate::copies;
 use crate::observe::Reporter;
 use crate::sign::{Signer, TrustedSigners};
 use crate::stores::OpenStore;
+use std::collections::BTreeMap;
 
 /// A store with points that `signer` signs, and a catalog in the same directory.
 struct Held {
@@ -185,6 +186,31 @@ fn signatures_in_a_catalog_of_an_older_version_are_remembered_from_then_on() {
     let copies = held.noted(&catalog);
     assert_eq!(copies[0].signer(), Some(held.signer.id()));
     change(&catalog, "UPDATE fit SET key = key");
+}
+
+/// A run of this host commits while another has listed the store already.
+#[test]
+fn a_point_that_came_after_the_listing_is_not_missing() {
+    let held = Held::new();
+    let catalog = held.catalog();
+    let trusted = trusting(&held.signer);
+    held.commit(POINT, "beside the listing");
+    let seen = catalog.sync_points(&held.store, false).unwrap();
+    let location = held.store.store.location();
+    catalog.remember_new(&location, &seen).unwrap();
+    let point = PointId::parse(POINT).unwrap();
+    catalog.drop_notes(&location, [&point]).unwrap();
+    let lost = || {
+        let mut listed = sync::Synced {
+            copies: BTreeMap::new(),
+            errors: BTreeMap::new(),
+        };
+        let lost = catalog.lost(&trusted, &held.store, &mut listed, &|_| false);
+        lost.unwrap().len()
+    };
+    assert_eq!(lost(), 0);
+    std::fs::remove_file(held.path(POINT)).unwrap();
+    assert_eq!(lost(), 1);
 }
 
 #[test]

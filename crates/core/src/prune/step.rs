@@ -242,8 +242,8 @@ impl Step<'_> {
             Ok(())
         })?;
         let location = self.store.store.location();
-        let points = gone.iter().map(|gone| &gone.point);
-        self.context.state.catalog.drop_pruned(&location, points)?;
+        let points: Vec<&PointId> = gone.iter().map(|gone| &gone.point).collect();
+        self.context.state.catalog.drop_pruned(&location, &points)?;
         Ok((gone, first))
     }
 
