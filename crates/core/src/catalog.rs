@@ -9,11 +9,13 @@
 //! once. It never remembers that a key is trusted: that is asked anew in every run.
 
 mod details;
+mod doubt;
 pub(crate) mod marks;
 pub mod memory;
 mod records;
 mod sync;
 
+pub use doubt::Doubt;
 pub use memory::Lost;
 pub use records::{HeldRecord, StoredRecord};
 
@@ -97,6 +99,7 @@ impl Catalog {
     pub fn note(&self, location: &str, stored: &StoredManifest, copy: &PointCopy) -> Result<()> {
         self.write(|c| {
             index(c, location, stored, copy)?;
+            doubt::clear(c, location, &copy.manifest.point)?;
             memory::remember(c, location, &copy.manifest.point)
         })
     }
@@ -253,6 +256,7 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.execute_batch(SCHEMA)?;
     memory::prepare(&connection)?;
+    connection.execute_batch(doubt::SCHEMA)?;
     connection.execute_batch(details::SCHEMA)?;
     details::migrate(&mut connection)?;
     connection.execute_batch(records::SCHEMA)?;

@@ -91,31 +91,46 @@ pub fn choose_in(
         }
     }
     chosen.or_else(|error| {
-        if error.code != Code::PointUnknown {
-            return Err(error);
-        }
-        if let Selector::Prefix(prefix) = selector
-            && let Some(lost) = survey.missing.iter().find(|lost| {
-                lost.copy.manifest.point.as_str().starts_with(prefix)
-                    && store.is_none_or(|s| lost.store == s)
-            })
-        {
-            if lost.found.is_none() {
-                return Err(error.cause(lost.text()));
-            }
-            // Reading the point reports what is wrong with it, and a drill records that.
-            context.reporter.warn(&lost.text());
-            return Ok(lost.copy.manifest.point.clone());
-        }
-        Err(match store {
-            Some(name)
-                if survey.unread.is_empty() && fitting.is_empty() && !elsewhere.is_empty() =>
-            {
-                only_elsewhere(name)
-            }
-            // The point may exist in a store that could not be read.
-            _ => survey.as_far_as_read(error, None),
+        let is_only_elsewhere = fitting.is_empty() && !elsewhere.is_empty();
+        unknown(context, survey, selector, store, is_only_elsewhere, error)
+    })
+}
+
+/// The point that is meant although no store holds it, since one did; or else `error`, as far as it is
+/// known what became of the point.
+fn unknown(
+    context: &Context,
+    survey: &Survey,
+    selector: &Selector,
+    store: Option<&str>,
+    is_only_elsewhere: bool,
+    error: Error,
+) -> Result<PointId> {
+    if error.code != Code::PointUnknown {
+        return Err(error);
+    }
+    if let Selector::Prefix(prefix) = selector
+        && let Some(lost) = survey.missing.iter().find(|lost| {
+            lost.copy.manifest.point.as_str().starts_with(prefix)
+                && store.is_none_or(|s| lost.store == s)
         })
+    {
+        if lost.found.is_none() {
+            return Err(error.cause(lost.text()));
+        }
+        // Reading the point reports what is wrong with it, and a drill records that.
+        context.reporter.warn(&lost.text());
+        return Ok(lost.copy.manifest.point.clone());
+    }
+    if let Selector::Prefix(prefix) = selector
+        && let Some(pruned) = survey.pruned(prefix, store)
+    {
+        return Err(survey.as_far_as_read(pruned, store));
+    }
+    Err(match store {
+        Some(name) if survey.unread.is_empty() && is_only_elsewhere => only_elsewhere(name),
+        // The point may exist in a store that could not be read.
+        _ => survey.as_far_as_read(error, None),
     })
 }
 

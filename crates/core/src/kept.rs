@@ -175,6 +175,7 @@ fn held(
         sound: manifest.lacks().is_none()
             && !ahead
             && !survey.disowned.contains(point)
+            && !survey.is_damaged(store, point)
             && !proofs.refutes(point, store),
         safety: manifest.safety,
         manual: manifest.reason.is_some(),

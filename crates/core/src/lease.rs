@@ -87,6 +87,23 @@ pub fn take(context: &Context, store: &OpenStore, plan: &str, work: &str) -> Res
     })
 }
 
+/// Returns whether a run on any host seems to hold the lease of a plan in `store`. What cannot be
+/// read is held by nobody.
+pub(crate) fn is_held(context: &Context, store: &OpenStore, plan: &str) -> bool {
+    let held = read_optional(store, &key(context, plan)).ok().flatten();
+    let held: Option<Note> = held.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let now = context.clock.now();
+    let other = ProcessName::this().map(|process| Note {
+        schema: 1,
+        host: crate::host::host(),
+        process,
+        begun: now,
+        refreshed: now,
+        released: false,
+    });
+    matches!((held, other), (Some(held), Ok(other)) if held.holds(&other))
+}
+
 /// Key of the lease of a plan, or of what else is reserved by a name.
 pub(crate) fn key(context: &Context, plan: &str) -> String {
     let app = &context.config.app;

@@ -1,7 +1,7 @@
 //! A survey: what the stores hold, as far as they answer.
 
-use crate::catalog::Lost;
 use crate::catalog::memory::Forgotten;
+use crate::catalog::{Doubt, Lost};
 use crate::clock::is_ahead;
 use crate::config::PrunedBy;
 use crate::context::Context;
@@ -22,6 +22,8 @@ pub struct Survey {
     pub missing: Vec<Lost>,
     /// Points that were disowned.
     pub disowned: BTreeSet<PointId>,
+    /// Copies that this host read and found damaged, by store.
+    pub damaged: BTreeMap<Name, BTreeMap<PointId, Doubt>>,
     /// The marks in each store that answered.
     pub marks: BTreeMap<Name, Marks>,
     /// Stores and manifests that could not be read.
@@ -43,6 +45,12 @@ impl Survey {
     pub fn unasked(&self, store: &str) -> Option<&Error> {
         let mut unasked = self.unread.iter().filter(|u| u.point.is_none());
         unasked.find(|u| u.store == store).map(|u| &u.error)
+    }
+
+    /// Returns whether this host found a copy damaged when it read it last.
+    pub fn is_damaged(&self, store: &Name, point: &PointId) -> bool {
+        let damaged = self.damaged.get(store);
+        damaged.is_some_and(|damaged| damaged.contains_key(point))
     }
 
     /// The reason for which a point is pinned; `None` if it is not. What was said last counts, in
@@ -94,6 +102,24 @@ impl Survey {
         .cause(first)
     }
 
+    /// The error for a point that the rules deleted, by its id or the beginning of it; `None` if
+    /// there was none.
+    pub fn pruned(&self, prefix: &str, store: Option<&str>) -> Option<Error> {
+        let asked = |name: &Name| store.is_none_or(|store| name == store);
+        let marks = self.marks.iter().filter(|(name, _)| asked(name));
+        let gone = marks.flat_map(|(name, marks)| {
+            let gone = marks.pruned.values();
+            gone.map(move |gone| (name, gone))
+        });
+        let mut fitting = gone.filter(|(_, gone)| gone.point.as_str().starts_with(prefix));
+        let (store, gone) = fitting.next().filter(|_| !prefix.is_empty())?;
+        let point = &gone.point;
+        let message = format!("point {point} was deleted from store {store}: {}", gone.why);
+        Some(Error::new(Code::PointUnknown, message).hint(format!(
+            "run `lifeboat points` to see what is there; where store {store} keeps versions, `--as-of TIME` reads what stood there before"
+        )))
+    }
+
     /// Points that a trusted signer signed, that are dated in the future, and that were not
     /// disowned.
     pub fn ahead(&self, context: &Context) -> BTreeSet<PointId> {
@@ -126,6 +152,7 @@ pub fn survey(context: &Context, rescan: bool) -> Result<Survey> {
         copies: Vec::new(),
         missing: Vec::new(),
         disowned: context.state.catalog.disowned()?,
+        damaged: BTreeMap::new(),
         marks: BTreeMap::new(),
         unread: Vec::new(),
     };
@@ -146,7 +173,10 @@ pub fn survey(context: &Context, rescan: bool) -> Result<Survey> {
                 continue;
             }
         };
-        let copies = match context.state.catalog.sync_points(&store, rescan) {
+        let catalog = &context.state.catalog;
+        let damaged = catalog.doubts(&store.store.location())?;
+        survey.damaged.insert(name.clone(), damaged);
+        let copies = match catalog.sync_points(&store, rescan) {
             Ok(mut synced) => {
                 let mut marks = marks::read(context, &store);
                 let elsewhere = store.config.pruned_by == PrunedBy::Elsewhere;
@@ -155,7 +185,6 @@ pub fn survey(context: &Context, rescan: bool) -> Result<Survey> {
                     marks.intents.clear();
                 }
                 let explained = |point: &PointId| elsewhere || marks.explains(point);
-                let catalog = &context.state.catalog;
                 let lost = catalog.lost(&context.trusted, &store, &mut synced, &explained)?;
                 survey.missing.extend(lost);
                 let errors = synced.errors.into_iter();
@@ -172,7 +201,7 @@ pub fn survey(context: &Context, rescan: bool) -> Result<Survey> {
             Err(error) => {
                 let message = format!("store {name} cannot be asked: {}", error.message);
                 survey.unread.push(unread(None, Error { message, ..error }));
-                context.state.catalog.copies(&store.store.location())?
+                catalog.copies(&store.store.location())?
             }
         };
         survey

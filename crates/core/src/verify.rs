@@ -1,6 +1,8 @@
 //! Re-reads stored objects and compares them with the manifests. No object is decrypted, so a host
 //! that can only write can still verify. A repository is opened, for which its password is enough.
 
+mod absent;
+
 use crate::archive::TapReader;
 use crate::clock::{Clock, is_ahead};
 use crate::context::Context;
@@ -16,6 +18,7 @@ use crate::runbook;
 use crate::snapshot::{self, Blobs};
 use crate::stores::OpenStore;
 use crate::survey::{self, Survey, Unread};
+use absent::{Came, absent_copy, came_since};
 use lifeboat_repository::Id;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -187,15 +190,24 @@ pub fn run(context: &Context, which: &Which, store: Option<&str>) -> Result<Veri
             // A copy that leaves may be gone before it is read: it is asked for by its id.
             let stays = by_id || survey.leaving(name, copy).is_none();
             if copy.manifest.point == point && asked(name) && stays {
-                objects.extend(verify_copy(context, name, copy, &mut read));
+                let verified = verify_copy(context, name, copy, &mut read);
+                remember(context, name, &point, &verified)?;
+                objects.extend(verified);
             }
         }
         let lost = survey.missing.iter();
         let lost = lost.filter(|lost| lost.copy.manifest.point == point);
         let absent = lacking.get(&point).into_iter().flatten();
         let absent: BTreeSet<&Name> = absent.chain(lost.map(|lost| &lost.store)).collect();
-        let absent = absent.into_iter().filter(|name| asked(name));
-        objects.extend(absent.map(|name| absent_copy(&survey, name, &point)));
+        for name in absent.into_iter().filter(|name| asked(name)) {
+            match came_since(context, &survey, name, &point) {
+                Came::Not => objects.push(absent_copy(&survey, name, &point)),
+                Came::Committed(copy) => {
+                    objects.extend(verify_copy(context, name, &copy, &mut read));
+                }
+                Came::OnItsWay => {}
+            }
+        }
         if objects.is_empty() && !by_id {
             // This store is not to hold it, or not any longer.
             continue;
@@ -223,31 +235,29 @@ pub fn run(context: &Context, which: &Which, store: Option<&str>) -> Result<Veri
     })
 }
 
-/// A copy that a store should have and does not.
-fn absent_copy(survey: &Survey, store: &Name, point: &PointId) -> VerifiedObject {
-    let mut lost = survey.missing.iter();
-    let lost = lost.find(|lost| &lost.store == store && &lost.copy.manifest.point == point);
-    let mut unread = survey.unread.iter();
-    let unread =
-        unread.find(|u| &u.store == store && u.point.as_ref().is_none_or(|unread| unread == point));
-    let (outcome, detail) = match (lost, unread) {
-        (None, Some(unread)) => verdict(&unread.error),
-        (lost, _) => {
-            let outcome = match lost.is_some_and(|lost| lost.found.is_some()) {
-                true => Soundness::Damaged,
-                false => Soundness::Missing,
-            };
-            let none = || "this store has no copy".to_owned();
-            let what = lost.map_or_else(none, |lost| lost.text());
-            let hint = survey.missing_hint(store, point);
-            (outcome, Some(format!("{what}; {hint}")))
-        }
+/// Remembers whether a copy is damaged; what could not be read tells nothing.
+fn remember(
+    context: &Context,
+    store: &Name,
+    point: &PointId,
+    objects: &[VerifiedObject],
+) -> Result<()> {
+    let Some(worst) = objects.iter().max_by_key(|object| object.outcome) else {
+        return Ok(());
     };
-    VerifiedObject {
-        store: store.clone(),
-        key: manifest_key(point),
-        outcome,
-        detail,
+    let location = context.stores.open(store)?.store.location();
+    let catalog = &context.state.catalog;
+    match worst.outcome {
+        Soundness::Intact => catalog.clear_doubt(&location, point),
+        Soundness::Unread => Ok(()),
+        Soundness::Missing | Soundness::Damaged => {
+            let (key, outcome) = (&worst.key, worst.outcome.as_str());
+            let why = match &worst.detail {
+                Some(detail) => format!("{key} is {outcome}: {detail}"),
+                None => format!("{key} is {outcome}"),
+            };
+            catalog.note_doubt(&location, point, &why, context.clock.now())
+        }
     }
 }
 

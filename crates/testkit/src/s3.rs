@@ -418,9 +418,21 @@ pub enum Fault {
     Flip(Way, u64),
     /// Passes on a request that contains this text, and cuts the connection before its answer.
     LoseAnswerTo(String),
+    /// Keeps each request that changes something without an answer, from the so many-th on: before
+    /// it is passed to the server (`Up`), or after the server has carried it out (`Down`).
+    Hold(Way, u64),
     /// Answers a request that contains the first text with this status and body, then cuts the
     /// connection.
     Answer(String, u16, String),
+}
+
+/// What becomes of the answers on a connection.
+#[derive(Default)]
+struct Answers {
+    /// They are thrown away.
+    lost: AtomicBool,
+    /// They are kept back.
+    held: AtomicBool,
 }
 
 struct Faults {
@@ -429,6 +441,8 @@ struct Faults {
     left: AtomicI64,
     done: AtomicU64,
     requests: Mutex<Vec<String>>,
+    /// Requests that change something, since the last fault was set.
+    changes: AtomicU64,
 }
 
 impl FaultyProxy {
@@ -442,6 +456,7 @@ impl FaultyProxy {
             left: AtomicI64::new(0),
             done: AtomicU64::new(0),
             requests: Mutex::default(),
+            changes: AtomicU64::new(0),
         });
         let faults = Arc::clone(&shared);
         std::thread::spawn(move || {
@@ -461,6 +476,8 @@ impl FaultyProxy {
     /// Injects this fault from now on, this many times.
     pub fn set(&self, fault: Fault, times: i64) {
         *self.shared.fault.lock().unwrap() = Some(fault);
+        self.shared.changes.store(0, Ordering::SeqCst);
+        self.shared.done.store(0, Ordering::SeqCst);
         self.shared.left.store(times, Ordering::SeqCst);
     }
 
@@ -469,7 +486,7 @@ impl FaultyProxy {
         std::mem::take(&mut self.shared.requests.lock().unwrap())
     }
 
-    /// The number of faults that were injected.
+    /// The number of faults that were injected since the last was set.
     pub fn done(&self) -> u64 {
         self.shared.done.load(Ordering::SeqCst)
     }
@@ -483,20 +500,30 @@ impl Faults {
         let (Ok(client_too), Ok(server_too)) = (client.try_clone(), server.try_clone()) else {
             return;
         };
-        let lose_answer = Arc::new(AtomicBool::new(false));
-        let (other, lose_too) = (Arc::clone(&self), Arc::clone(&lose_answer));
-        let up = std::thread::spawn(move || other.copy(client_too, server_too, Way::Up, &lose_too));
-        self.copy(server, client, Way::Down, &lose_answer);
+        let answers = Arc::new(Answers::default());
+        let (other, answers_too) = (Arc::clone(&self), Arc::clone(&answers));
+        let up =
+            std::thread::spawn(move || other.copy(client_too, server_too, Way::Up, &answers_too));
+        self.copy(server, client, Way::Down, &answers);
         let _ = up.join();
     }
 
-    fn copy(&self, mut from: TcpStream, mut to: TcpStream, way: Way, lose_answer: &AtomicBool) {
+    fn copy(&self, mut from: TcpStream, mut to: TcpStream, way: Way, answers: &Answers) {
         let mut buffer = vec![0; 16 << 10];
         let mut passed = 0;
         while let Ok(n @ 1..) = from.read(&mut buffer) {
             let chunk = buffer.get_mut(..n).unwrap();
             if way == Way::Up {
                 self.note(chunk);
+                if self.is_held(Way::Up, chunk) {
+                    park();
+                }
+                if self.is_held(Way::Down, chunk) {
+                    answers.held.store(true, Ordering::SeqCst);
+                }
+            } else if answers.held.load(Ordering::SeqCst) {
+                self.done.fetch_add(1, Ordering::SeqCst);
+                park();
             }
             if let Some(answer) = self.own_answer(way, chunk) {
                 let _ = from.write_all(answer.as_bytes());
@@ -507,13 +534,29 @@ impl Faults {
                 while matches!(from.read(&mut buffer), Ok(1..)) {}
                 break;
             }
-            if !self.lets_pass(way, passed, chunk, lose_answer) || to.write_all(chunk).is_err() {
+            if !self.lets_pass(way, passed, chunk, answers) || to.write_all(chunk).is_err() {
                 break;
             }
             passed += n as u64;
         }
         let _ = to.shutdown(Shutdown::Both);
         let _ = from.shutdown(Shutdown::Both);
+    }
+
+    /// Counts a request that changes something, and returns whether it is one to be held this way.
+    fn is_held(&self, held: Way, chunk: &[u8]) -> bool {
+        let Some(Fault::Hold(way, nth)) = *self.fault.lock().unwrap() else {
+            return false;
+        };
+        let changes = ["PUT /", "POST /", "DELETE /"].map(str::as_bytes);
+        if way != held || !changes.iter().any(|change| chunk.starts_with(change)) {
+            return false;
+        }
+        let is_held = self.changes.fetch_add(1, Ordering::SeqCst) + 1 >= nth;
+        if is_held && way == Way::Up {
+            self.done.fetch_add(1, Ordering::SeqCst);
+        }
+        is_held
     }
 
     /// Records the first line of a request, if a chunk begins with one.
@@ -526,19 +569,14 @@ impl Faults {
     }
 
     /// Injects the fault that is due. Returns false if the connection must end here.
-    fn lets_pass(&self, way: Way, passed: u64, chunk: &mut [u8], lose_answer: &AtomicBool) -> bool {
+    fn lets_pass(&self, way: Way, passed: u64, chunk: &mut [u8], answers: &Answers) -> bool {
         let end = passed + chunk.len() as u64;
-        if way == Way::Down && lose_answer.load(Ordering::SeqCst) {
+        if way == Way::Down && answers.lost.load(Ordering::SeqCst) {
             return false;
         }
         let fault = self.fault.lock().unwrap().clone();
         match fault {
-            Some(Fault::Stall(w, after)) if w == way && end > after && self.take() => {
-                // Both ends stay open for as long as this thread runs.
-                loop {
-                    std::thread::park();
-                }
-            }
+            Some(Fault::Stall(w, after)) if w == way && end > after && self.take() => park(),
             Some(Fault::Cut(w, after)) if w == way && end > after => !self.take(),
             Some(Fault::Flip(w, at)) if w == way && (passed..end).contains(&at) && self.take() => {
                 if let Some(byte) = chunk.get_mut(usize::try_from(at - passed).unwrap()) {
@@ -548,7 +586,7 @@ impl Faults {
             }
             Some(Fault::LoseAnswerTo(text)) if way == Way::Up => {
                 if contains(chunk, text.as_bytes()) && self.take() {
-                    lose_answer.store(true, Ordering::SeqCst);
+                    answers.lost.store(true, Ordering::SeqCst);
                 }
                 true
             }
@@ -578,6 +616,13 @@ impl Faults {
             self.done.fetch_add(1, Ordering::SeqCst);
         }
         due
+    }
+}
+
+/// Never returns: both ends of a connection stay open for as long as its threads run.
+fn park() -> ! {
+    loop {
+        std::thread::park();
     }
 }
 

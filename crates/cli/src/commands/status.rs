@@ -212,6 +212,10 @@ fn told(out: &Printer, status: &Status) {
         if let Some(error) = &store.error {
             out.line(format!("store {}: {error}", store.store));
         }
+        for copy in &store.damaged {
+            let (point, why) = (&copy.point, &copy.why);
+            out.line(format!("store {}: {point} is damaged: {why}", store.store));
+        }
     }
 }
 
@@ -248,13 +252,16 @@ fn tell_plan(out: &Printer, plan: &PlanStatus, now: Timestamp) {
             failing.outcome.as_str()
         ));
     }
+    if let Some(failing) = &plan.prune_failing {
+        let message = failing.message.as_deref().unwrap_or_default();
+        let outcome = failing.outcome.as_str();
+        out.line(format!("prune of plan {name} {outcome}: {message}"));
+    }
     for (store, count) in &plan.missing_copies {
         let count = output::count(*count, "point");
-        if plan.missing_copies.contains_key(store) {
-            out.line(format!(
-                "store {store} missed {count} of plan {name}: `lifeboat copy --to {store}`"
-            ));
-        }
+        out.line(format!(
+            "store {store} missed {count} of plan {name}: `lifeboat copy --to {store}`"
+        ));
     }
     for (store, count) in &plan.lost_copies {
         let count = output::count(*count, "point");

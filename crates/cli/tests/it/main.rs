@@ -57,6 +57,7 @@ mod openpgp;
 mod others;
 mod partial;
 mod prune;
+mod prune_marks;
 mod prune_stores;
 mod public;
 mod repo;

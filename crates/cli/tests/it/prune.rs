@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::Path;
 
-const HEAD: &str = r#"
+pub const HEAD: &str = r#"
 [source.files]
 kind = "files"
 paths = ["{root}/data"]
@@ -23,7 +23,7 @@ kind = "local"
 path = "{root}/other"
 "#;
 
-const PLAN: &str = r#"
+pub const PLAN: &str = r#"
 [plan.main]
 sources = ["files", "db"]
 stores = ["disk", "other"]
@@ -40,12 +40,16 @@ pub fn on(app: &App, day: u32, time: &str, args: &[&str]) -> Output {
     run(&mut command_on(app, day, time, args))
 }
 
-fn command_on(app: &App, day: u32, time: &str, args: &[&str]) -> std::process::Command {
+pub fn command_on(app: &App, day: u32, time: &str, args: &[&str]) -> std::process::Command {
     let mut command = app.command(args);
     command
         .env("LD_PRELOAD", library())
         .env("NO_FAKE_STAT", "1")
-        .env("FAKETIME", format!("@2026-12-{day:02} {time}"));
+        .env("FAKETIME", {
+            let first = jiff::civil::date(2026, 12, 1);
+            let date = first + jiff::Span::new().days(i64::from(day) - 1);
+            format!("@{date} {time}")
+        });
     command
 }
 
@@ -115,7 +119,7 @@ pub fn assert_no_orphan(app: &App, store: &str) {
 }
 
 /// Every point that is there can be read to the last byte.
-fn assert_whole(app: &App, day: u32) {
+pub fn assert_whole(app: &App, day: u32) {
     let verified = json_on(app, day, "20:00:00", &["verify", "--all"]);
     assert_eq!(verified["outcome"], "intact", "{verified:#}");
 }
@@ -194,171 +198,6 @@ fn a_leaving_point_is_chosen_by_its_id_alone() {
     ok_on(&app, 3, "05:00:00", &["restore", &taken[0], "--to", &out]);
     let back = app.path("out/files");
     assert!(back.exists());
-}
-
-#[test]
-fn a_pin_keeps_a_point_and_brings_back_one_that_is_leaving() {
-    let app = application();
-    let taken = points(&app, 1..=4);
-    let refused = on(&app, 4, "03:30:00", &["pin", &taken[0]]);
-    assert_eq!(refused.code, 2, "{refused}");
-    let pinned = json_on(
-        &app,
-        4,
-        "03:30:00",
-        &["pin", &taken[0], "--reason", "before the audit"],
-    );
-    assert_eq!(pinned["stores"], json!(["disk", "other"]), "{pinned:#}");
-    ok_on(&app, 4, "04:00:00", &["prune"]);
-    // An empty state knows the pin from the store.
-    app.forget_state_but_key();
-    let said = ok_on(
-        &app,
-        4,
-        "04:30:00",
-        &["pin", &taken[1], "--reason", "it is wanted"],
-    );
-    said.says(&["it was leaving store disk, and stays there now"]);
-    let report = json_on(&app, 5, "04:00:01", &["prune"]);
-    assert_eq!(fates(&report, "disk"), ["kept", "returned", "kept", "kept"]);
-    let point = &report["stores"][0]["points"][0];
-    assert_eq!(point["reasons"], json!(["pinned: before the audit"]));
-    assert_eq!(held(&app, "store"), taken);
-
-    let refused = on(&app, 5, "05:00:00", &["unpin", &taken[2], "--reason", "x"]);
-    assert_eq!(refused.code, 2, "{refused}");
-    ok_on(
-        &app,
-        5,
-        "05:00:00",
-        &["unpin", &taken[0], "--reason", "over"],
-    );
-    let report = json_on(&app, 5, "06:00:00", &["prune"]);
-    assert_eq!(
-        fates(&report, "disk"),
-        ["announced", "kept", "kept", "kept"]
-    );
-    ok_on(&app, 6, "06:00:01", &["prune"]);
-    assert_eq!(held(&app, "store"), taken[1..]);
-    assert_no_orphan(&app, "store");
-    assert_whole(&app, 6);
-    let pins = app.listing("store").into_iter();
-    let pins = pins.filter(|name| name.starts_with("lifeboat/pins/2"));
-    let pins: Vec<String> = pins.filter(|name| !name.contains(&taken[1])).collect();
-    assert_eq!(pins, [""; 0], "of the point that is gone");
-}
-
-/// A clock that was wrong for a while delays what goes, and deletes nothing.
-#[test]
-fn what_was_announced_by_a_wrong_clock_is_announced_anew() {
-    let app = application();
-    let taken = points(&app, 1..=3);
-    let wrong =
-        run(command_on(&app, 3, "04:00:00", &["prune"]).env("FAKETIME", "@2031-12-03 04:00:00"));
-    assert_eq!(wrong.code, 0, "{wrong}");
-    let report = json_on(&app, 3, "05:00:00", &["prune"]);
-    assert_eq!(fates(&report, "disk"), ["announced", "kept", "kept"]);
-    assert_eq!(held(&app, "store"), taken);
-    let report = json_on(&app, 4, "05:00:01", &["prune"]);
-    assert_eq!(fates(&report, "disk"), ["deleted", "kept", "kept"]);
-    // A pin of that clock is taken off by the right one.
-    let pinned = run(
-        command_on(&app, 4, "06:00:00", &["pin", &taken[1], "--reason", "x"])
-            .env("FAKETIME", "@2031-12-03 04:00:00"),
-    );
-    assert_eq!(pinned.code, 0, "{pinned}");
-    ok_on(
-        &app,
-        4,
-        "06:00:00",
-        &["unpin", &taken[1], "--reason", "over"],
-    );
-    let refused = on(
-        &app,
-        4,
-        "07:00:00",
-        &["unpin", &taken[1], "--reason", "over"],
-    );
-    assert_eq!(refused.code, 2, "{refused}");
-}
-
-#[test]
-fn a_pin_that_cannot_be_checked_keeps_its_point() {
-    let app = application();
-    let taken = points(&app, 1..=4);
-    ok_on(
-        &app,
-        4,
-        "03:30:00",
-        &["pin", &taken[0], "--reason", "audit"],
-    );
-    for store in ["store", "other"] {
-        let name = app.listing(store).into_iter();
-        let mut name =
-            name.filter(|name| name.starts_with("lifeboat/pins/2") && name.ends_with(".sig"));
-        std::fs::write(app.path(store).join(name.next().unwrap()), b"rubbish").unwrap();
-    }
-    // What this host read before still counts here; an empty state knows nothing of it.
-    app.forget_state_but_key();
-    let report = on(&app, 4, "04:00:00", &["--json", "prune"]);
-    assert_eq!(report.code, 4, "{report}");
-    assert_eq!(
-        fates(&report.json(), "disk"),
-        ["kept", "announced", "kept", "kept"]
-    );
-}
-
-#[test]
-fn intents_that_were_forged_or_put_back_do_nothing() {
-    let app = application();
-    let taken = points(&app, 1..=3);
-    ok_on(&app, 3, "04:00:00", &["prune"]);
-    let intents = || -> Vec<String> {
-        let names = app.listing("store").into_iter();
-        names
-            .filter(|name| name.starts_with("lifeboat/intents/2"))
-            .collect()
-    };
-    let kept: Vec<(String, Vec<u8>)> = intents()
-        .into_iter()
-        .map(|name| {
-            (
-                name.clone(),
-                std::fs::read(app.path("store").join(&name)).unwrap(),
-            )
-        })
-        .collect();
-    let (name, bytes) = kept
-        .iter()
-        .find(|(name, _)| name.ends_with(".json"))
-        .unwrap();
-    // It is to name the newest point as well.
-    let mut forged: Value = serde_json::from_slice(bytes).unwrap();
-    let mut leaving = forged["points"][0].clone();
-    let newest = &taken[2];
-    let manifest = app.path(&format!("store/lifeboat/points/{newest}.json"));
-    let manifest = std::fs::read_to_string(manifest).unwrap();
-    leaving["point"] = json!(newest);
-    leaving["manifest"] = json!(manifest);
-    forged["points"].as_array_mut().unwrap().push(leaving);
-    let path = app.path("store").join(name);
-    std::fs::write(&path, serde_json::to_vec(&forged).unwrap()).unwrap();
-    let told = on(&app, 4, "05:00:00", &["--json", "prune", "--store", "disk"]);
-    assert_eq!(told.code, 4, "{told}");
-    assert_eq!(held(&app, "store"), taken, "{told}");
-    std::fs::write(&path, bytes).unwrap();
-    ok_on(&app, 5, "05:00:00", &["prune"]);
-    ok_on(&app, 6, "05:00:00", &["prune"]);
-    assert_eq!(held(&app, "store"), taken[1..]);
-
-    // Put back, it finds its own tombstone, and goes.
-    for (name, bytes) in &kept {
-        app.write(&format!("store/{name}"), bytes);
-    }
-    ok_on(&app, 7, "05:00:00", &["prune"]);
-    assert_eq!(held(&app, "store"), taken[1..]);
-    assert_eq!(intents(), [""; 0]);
-    assert_whole(&app, 7);
 }
 
 #[test]
@@ -484,51 +323,6 @@ fn a_simulation_agrees_with_the_days_that_follow() {
         .says(&["plan main in store disk:", "to 7d"]);
 }
 
-/// A key that an intent names is not used again, even where its object is gone already.
-#[test]
-fn a_key_is_not_used_again_while_an_intent_names_it() {
-    let app = App::with(
-        r#"
-[source.db]
-kind = "sqlite"
-path = "{root}/live/app.db"
-
-[store.disk]
-kind = "local"
-path = "{root}/store"
-key = "{app}/{source}"
-
-[plan.main]
-sources = ["db"]
-stores = ["disk"]
-keep = { last = 1 }
-"#,
-    );
-    let taken = points(&app, 1..=2);
-    ok_on(&app, 2, "04:00:00", &["prune"]);
-    let key = |point: &str| {
-        let shown = json_on(&app, 3, "02:00:00", &["show", point]);
-        shown["artifacts"][0]["key"].as_str().unwrap().to_owned()
-    };
-    let first = key(&taken[0]);
-    assert_eq!(first, "crm/db.sqlite.gz");
-    // A prune that was killed has deleted the manifest and the artifact, and nothing else.
-    for name in [format!("lifeboat/points/{}.json", taken[0]), first.clone()] {
-        std::fs::remove_file(app.path("store").join(name)).unwrap();
-    }
-    let newest = points(&app, [3]).remove(0);
-    assert_ne!(key(&newest), first);
-    ok_on(&app, 3, "04:00:01", &["prune"]);
-    ok_on(&app, 4, "04:00:02", &["prune"]);
-    assert_eq!(held(&app, "store"), [newest]);
-    assert_no_orphan(&app, "store");
-    assert_whole(&app, 4);
-    // Then it is free.
-    let last = points(&app, [5]).remove(0);
-    let shown = json_on(&app, 5, "04:00:00", &["show", &last]);
-    assert_eq!(shown["artifacts"][0]["key"], first);
-}
-
 /// What a job of this host may be reading waits for its end.
 #[test]
 fn nothing_goes_under_a_job_that_began_before_it_was_announced() {
@@ -575,6 +369,53 @@ fn what_is_broken_takes_no_place() {
     assert_eq!(held(&app, "store")[..2], taken[..2]);
 }
 
+/// What `verify` found damaged takes no place until it is found whole.
+#[test]
+fn what_was_found_damaged_takes_no_place() {
+    let app = App::with(&format!(
+        "{HEAD}\n[plan.main]\nsources = [\"db\"]\nstores = [\"disk\"]\nkeep = {{ last = 2 }}\n"
+    ));
+    let taken = points(&app, 1..=4);
+    let shown = json_on(&app, 4, "03:30:00", &["show", &taken[3]]);
+    let key = shown["artifacts"][0]["key"].as_str().unwrap();
+    let path = app.path("store").join(key);
+    let bytes = std::fs::read(&path).unwrap();
+    let mut damaged = bytes.clone();
+    *damaged.last_mut().unwrap() ^= 1;
+    std::fs::write(&path, &damaged).unwrap();
+    let told = on(&app, 4, "03:40:00", &["verify", &taken[3]]);
+    assert_eq!(told.code, 4, "{told}");
+    let status = json_on(&app, 4, "03:45:00", &["status"]);
+    let found = &status["stores"][0]["damaged"][0];
+    assert_eq!(found["point"], taken[3].as_str(), "{status:#}");
+    let check = on(&app, 4, "03:46:00", &["status", "--check"]);
+    assert_eq!(check.code, 4, "{check}");
+    let fate_of = |time: &str| {
+        let report = json_on(&app, 4, time, &["prune", "--dry-run"]);
+        fates(&report, "disk")
+    };
+    assert_eq!(fate_of("04:00:00"), ["announced", "kept", "kept", "kept"]);
+    std::fs::write(&path, &bytes).unwrap();
+    ok_on(&app, 4, "05:00:00", &["verify", "--all"]);
+    assert_eq!(
+        fate_of("05:30:00"),
+        ["announced", "announced", "kept", "kept"]
+    );
+    ok_on(&app, 4, "05:40:00", &["status", "--check"]);
+}
+
+/// A point that the rules deleted is asked for in vain, and the answer says what became of it.
+#[test]
+fn a_point_that_was_deleted_is_remembered() {
+    let app = application();
+    let taken = points(&app, 1..=4);
+    ok_on(&app, 4, "04:00:00", &["prune"]);
+    ok_on(&app, 6, "05:00:00", &["prune"]);
+    let told = on(&app, 6, "06:00:00", &["show", &taken[0]]);
+    assert_eq!(told.code, 2, "{told}");
+    told.says(&["was deleted from store disk", "no rule keeps it"]);
+}
+
 /// Where points are missing, nothing else is deleted: the disk may not be mounted.
 #[test]
 fn nothing_goes_while_points_are_missing() {
@@ -603,27 +444,6 @@ fn a_store_that_keeps_less_is_verified_by_what_it_holds() {
     }
     ok_on(&app, 5, "04:00:01", &["prune"]);
     ok_on(&app, 5, "05:00:00", &["verify", "--all", "--store", "disk"]);
-}
-
-/// A pin that is taken off begins the grace period anew.
-#[test]
-fn a_pin_that_is_taken_off_begins_the_grace_period_anew() {
-    let app = application();
-    let taken = points(&app, 1..=3);
-    ok_on(&app, 3, "04:00:00", &["prune"]);
-    ok_on(&app, 3, "05:00:00", &["pin", &taken[0], "--reason", "wait"]);
-    ok_on(
-        &app,
-        4,
-        "06:00:00",
-        &["unpin", &taken[0], "--reason", "over"],
-    );
-    let report = json_on(&app, 4, "07:00:00", &["prune"]);
-    assert_eq!(fates(&report, "disk"), ["waiting", "kept", "kept"]);
-    assert_eq!(
-        report["stores"][0]["points"][0]["until"],
-        "2026-12-05T06:00:00Z"
-    );
 }
 
 /// Points of a plan that is gone are left alone, and counted.

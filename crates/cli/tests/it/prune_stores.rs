@@ -3,15 +3,17 @@
 
 use crate::bucket::{Live, packs};
 use crate::layout;
-use crate::prune::{fates, held, json_on, killed_on, ok_on, on, points};
+use crate::prune::{command_on, fates, held, json_on, killed_on, ok_on, on, points};
 use crate::support::{App, HEAD, in_namespace, noise};
 use lifeboat_testkit::privilege::needs_mounts;
 use lifeboat_testkit::restic::Restic;
-use lifeboat_testkit::s3::{Fault, FaultyProxy, MotoServer};
+use lifeboat_testkit::s3::{Fault, FaultyProxy, MotoServer, Way};
 use serde_json::Value;
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// An application that keeps its last point in a bucket of this server.
 fn in_bucket(server: &MotoServer, endpoint: &str) -> App {
@@ -98,6 +100,63 @@ fn a_store_that_says_it_deleted_and_did_not_is_found_out() {
     let left = of_points(&server);
     assert_eq!(left.len(), 4, "{left:#?}");
     assert_eq!(app.points(), taken[1..]);
+}
+
+/// Killed before or after each of its calls that change anything, the next run ends it.
+#[test]
+fn a_prune_of_a_bucket_that_is_killed_at_any_call_is_ended_by_the_next() {
+    let server = MotoServer::start();
+    server.create_bucket("backup");
+    server.version("backup");
+    let proxy = FaultyProxy::start(server.address());
+    let app = in_bucket(&server, &proxy.endpoint());
+    let (mut day, mut call, mut way) = (3, 1, Way::Up);
+    points(&app, 1..=2);
+    ok_on(&app, 2, "04:00:00", &["prune"]);
+    // Every other day a point comes, one is announced, and one that was announced goes.
+    loop {
+        let newest = points(&app, [day]);
+        let mut child = command_on(&app, day, "05:00:00", &["prune"]);
+        child.stdout(Stdio::null()).stderr(Stdio::null());
+        proxy.set(Fault::Hold(way, call), 0);
+        let mut child = child.spawn().unwrap();
+        let ended = loop {
+            if proxy.done() > 0 {
+                child.kill().unwrap();
+                break None;
+            }
+            if let Some(status) = child.try_wait().unwrap() {
+                break Some(status);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        child.wait().unwrap();
+        proxy.set(Fault::Answer("NOTHING".into(), 204, String::new()), 0);
+        let listed = on(&app, day, "06:00:00", &["--json", "verify", "--all"]);
+        let listed = listed.json();
+        assert_eq!(
+            listed["outcome"], "intact",
+            "call {call} {way:?}: {listed:#}"
+        );
+        ok_on(&app, day, "07:00:00", &["prune"]);
+        // The newest point and the one before it, which is announced.
+        let left = of_points(&server);
+        assert_eq!(left.len(), 8, "call {call} {way:?}: {left:#?}");
+        assert!(left.iter().any(|key| key.contains(&newest[0])));
+        let intents = versions(&server).into_iter();
+        let intents = intents.filter(|key| key.starts_with("lifeboat/intents/"));
+        assert_eq!(intents.count(), 2, "call {call} {way:?}");
+        day += 2;
+        match (ended, way) {
+            (None, Way::Up) => way = Way::Down,
+            (None, Way::Down) => (call, way) = (call + 1, Way::Up),
+            (Some(status), _) => {
+                assert!(status.success(), "call {call} {way:?}");
+                break;
+            }
+        }
+    }
+    assert!(call > 10, "{call} calls");
 }
 
 #[test]

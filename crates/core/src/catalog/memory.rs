@@ -4,8 +4,8 @@
 //! operator forgets it. A point can also be disowned: it exists, but is used only when it is named
 //! by its id. Both are known on this host alone, and are lost with the catalog.
 
-use super::Catalog;
 use super::sync::{Synced, shows_loss};
+use super::{Catalog, doubt};
 use crate::copies::{self, PointCopy, StoredManifest};
 use crate::error::{Code, Error, Result};
 use crate::host::author;
@@ -236,8 +236,10 @@ impl Catalog {
         self.write(|c| {
             let delete = "DELETE FROM seen WHERE location = ?1 AND point = ?2";
             let mut delete = c.prepare_cached(delete)?;
-            let mut points = points.iter();
-            points.try_for_each(|point| delete.execute([location, point.as_str()]).map(drop))
+            points.iter().try_for_each(|point| {
+                delete.execute([location, point.as_str()])?;
+                doubt::clear(c, location, point)
+            })
         })
     }
 

@@ -136,7 +136,10 @@ impl Step<'_> {
                     Decision::Delete(_) => true,
                 },
                 // A copy that is there and is not judged is nobody's to delete here.
-                None if self.is_there(&leaving.point) => continue,
+                None if self.is_there(&leaving.point) => {
+                    pruned.errors.push(self.left_alone(&leaving.point));
+                    continue;
+                }
                 None => false,
             };
             going.push(Going {
@@ -183,6 +186,17 @@ impl Step<'_> {
     fn is_read(&self, intent: &Intent) -> bool {
         self.reading_since
             .is_some_and(|since| since <= intent.header.at)
+    }
+
+    /// The error for a copy that was announced to go and that no rule is about any more.
+    fn left_alone(&self, point: &PointId) -> Error {
+        let store = &self.store.name;
+        let message = format!(
+            "{point} was announced to go from store {store}, and stays: its manifest there is not believed any more, or its plan is not configured"
+        );
+        Error::new(Code::Untrusted, message).hint(format!(
+            "see what is wrong with it: lifeboat verify {point} --store {store}"
+        ))
     }
 
     fn is_there(&self, point: &PointId) -> bool {

@@ -1,5 +1,6 @@
 //! The facts that everything else follows from.
 
+use crate::catalog::Doubt;
 use crate::clock::is_ahead;
 use crate::config::{Config, PlanConfig, PrunedBy, When};
 use crate::context::Context;
@@ -94,6 +95,8 @@ pub struct StoreFacts {
     pub name: Name,
     /// The error of a store that did not answer.
     pub error: Option<Error>,
+    /// Copies that this host read and found damaged.
+    pub damaged: BTreeMap<PointId, Doubt>,
 }
 
 /// A restore point.
@@ -177,6 +180,7 @@ impl Facts {
         let stores = config.store.keys().map(|name| StoreFacts {
             name: name.clone(),
             error: survey.unasked(name).cloned(),
+            damaged: survey.damaged.get(name).cloned().unwrap_or_default(),
         });
         let verifications = config.verify.iter().map(|(name, verify)| VerifyFacts {
             name: name.clone(),

@@ -99,6 +99,8 @@ pub struct PlanStatus {
     pub lost_copies: BTreeMap<Name, u64>,
     /// The last run here that was not successful, unless a successful one followed.
     pub failing: Option<LastJob>,
+    /// The last prune here that was not successful, unless a successful one followed.
+    pub prune_failing: Option<LastJob>,
     /// The newest decided proof of a point of this plan.
     pub proof: Option<Verdict>,
     /// When that proof was made.
@@ -217,6 +219,19 @@ pub struct StoreStatus {
     pub bytes: u64,
     /// The error of a store that did not answer; what it holds is as it was last seen.
     pub error: Option<Error>,
+    /// Copies that this host read and found damaged.
+    pub damaged: Vec<DamagedCopy>,
+}
+
+/// A copy that this host read and found damaged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DamagedCopy {
+    /// The point.
+    pub point: PointId,
+    /// What was found.
+    pub why: String,
+    /// When it was found first.
+    pub since: Timestamp,
 }
 
 /// A job that runs.
@@ -237,8 +252,9 @@ impl Status {
     /// overdue, and that more than a store that did not answer.
     pub fn exit(&self) -> Exit {
         let failed = |drill: &DrillStatus| drill.standing == DrillStanding::Failed;
-        let damaged = |verify: &VerifyStatus| verify.outcome == Some(JobOutcome::NotProved);
-        if self.drills.iter().any(failed) || self.verifications.iter().any(damaged) {
+        let not_proved = |verify: &VerifyStatus| verify.outcome == Some(JobOutcome::NotProved);
+        let damaged = self.stores.iter().any(|store| !store.damaged.is_empty());
+        if damaged || self.drills.iter().any(failed) || self.verifications.iter().any(not_proved) {
             return Exit::NotProved;
         }
         let overdue = self.plans.iter().any(|plan| plan.freshness.is_overdue())
@@ -272,6 +288,15 @@ pub fn judge(facts: &Facts, terms: Terms) -> Status {
             points: held.clone().count() as u64,
             bytes: held.map(|point| point.bytes).sum(),
             error: store.error.clone(),
+            damaged: store
+                .damaged
+                .iter()
+                .map(|(point, doubt)| DamagedCopy {
+                    point: point.clone(),
+                    why: doubt.why.clone(),
+                    since: doubt.at,
+                })
+                .collect(),
         }
     });
     let running = facts.jobs.iter().filter(|job| job.outcome.is_none());
@@ -372,6 +397,7 @@ fn plan_status(
             &plan.name,
             newest.map(|point| point.finished).max(unchanged_at),
         ),
+        prune_failing: failing(facts, JobKind::Prune, &plan.name, None),
         proof: proof.map(|record| record.outcome),
         proved_at: proof.map(|record| record.finished),
         next: agenda.when(JobKind::Backup, &plan.name, facts.now),

@@ -23,8 +23,8 @@ pub use facts::{
     gather, unchanged, unchanged_here,
 };
 pub use judge::{
-    DrillStanding, DrillStatus, Freshness, LastJob, PlanStatus, Running, Status, StoreStatus,
-    VerifyStatus, judge,
+    DamagedCopy, DrillStanding, DrillStatus, Freshness, LastJob, PlanStatus, Running, Status,
+    StoreStatus, VerifyStatus, judge,
 };
 pub use limit::{Limit, LimitOf};
 pub use metrics::{Form, Metric, MetricKind, Metrics, Sample, metrics};

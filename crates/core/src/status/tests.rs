@@ -112,6 +112,7 @@ fn drill(when: When) -> DrillFacts {
 
 fn store(of: &str) -> StoreFacts {
     StoreFacts {
+        damaged: Default::default(),
         name: name(of),
         error: None,
     }

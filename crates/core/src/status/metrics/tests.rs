@@ -11,6 +11,7 @@ fn time(text: &str) -> Timestamp {
 
 fn plan(name: &'static str) -> PlanStatus {
     PlanStatus {
+        prune_failing: None,
         plan: Name::own(name),
         point: None,
         unchanged_at: None,
@@ -77,6 +78,7 @@ fn nothing_is_said_where_nothing_is_known() {
     let mut empty = status();
     empty.plans.push(plan("hourly"));
     empty.stores.push(StoreStatus {
+        damaged: Vec::new(),
         store: Name::own("offsite"),
         points: 0,
         bytes: 0,

@@ -44,6 +44,7 @@ fn seen(copies: Vec<(&str, Manifest, bool)>, disowned: &[PointId]) -> Vec<Point>
         copies: copies.collect(),
         missing: Vec::new(),
         disowned: disowned.iter().cloned().collect(),
+        damaged: BTreeMap::new(),
         marks: BTreeMap::new(),
         unread: Vec::new(),
     };

@@ -172,6 +172,7 @@ impl Seen {
             copies: copies.map(|copy| (name("disk"), copy)).collect(),
             missing: Vec::new(),
             disowned: self.disowned,
+            damaged: BTreeMap::new(),
             marks: BTreeMap::from([(name(self.store), self.marks)]),
             unread: Vec::new(),
         };
