@@ -1,5 +1,6 @@
 //! Findings of a check, and their severity.
 
+use crate::condition::ConditionKind;
 use crate::exit::Exit;
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +23,9 @@ pub struct Finding {
     pub subject: String,
     /// Its severity.
     pub severity: Severity,
+    /// The condition that it is, if somebody should be told of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<ConditionKind>,
     /// One sentence that says what was found.
     pub message: String,
     /// Remedy, if there is one.
@@ -39,9 +43,16 @@ impl Finding {
         Finding {
             subject: subject.to_owned(),
             severity,
+            kind: None,
             message: message.into(),
             hint,
         }
+    }
+
+    /// Says which condition it is.
+    pub fn of_kind(mut self, kind: ConditionKind) -> Self {
+        self.kind = Some(kind);
+        self
     }
 }
 

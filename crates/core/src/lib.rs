@@ -3,6 +3,7 @@
 //! This crate never prints and never exits the process: it returns values, and reports progress
 //! through an [`observe::Observer`].
 
+pub mod alarm;
 pub mod amount;
 pub mod archive;
 pub mod backup;

@@ -62,6 +62,22 @@ impl Agenda {
         self.later.first().map(|(at, _)| *at)
     }
 
+    /// The time of the schedule for which this is due now.
+    pub fn due_since(&self, kind: JobKind, subject: &str) -> Option<Timestamp> {
+        let mut due = self.now.iter();
+        due.find(|due| due.kind == kind && due.subject == subject)?
+            .slot
+    }
+
+    /// When this is tried again for a time of the schedule for which it was tried before.
+    pub fn retry(&self, kind: JobKind, subject: &str, now: Timestamp) -> Option<Timestamp> {
+        let due_now = self.now.iter().map(|due| (now, due));
+        let mut all = due_now.chain(self.later.iter().map(|(at, due)| (*at, due)));
+        let retry =
+            all.find(|(_, due)| due.attempt > 1 && due.kind == kind && due.subject == subject);
+        retry.map(|(at, _)| at)
+    }
+
     /// When this is due: now, or the time later.
     pub fn when(&self, kind: JobKind, subject: &str, now: Timestamp) -> Option<Timestamp> {
         let is = |due: &&Due| due.kind == kind && due.subject == subject;

@@ -47,6 +47,8 @@ pub struct Facts {
     pub records: Vec<Proved>,
     /// Jobs of this host, the oldest first.
     pub jobs: Vec<Job>,
+    /// Points that are dated in the future.
+    pub ahead: Vec<PointId>,
     /// Give a store the copies it missed.
     pub heal: bool,
 }
@@ -60,6 +62,8 @@ pub struct PlanFacts {
     pub when: When,
     /// Its sources.
     pub sources: Vec<Name>,
+    /// Its stores.
+    pub stores: Vec<Name>,
     /// True if some store of it does not keep every point.
     pub prunes: bool,
 }
@@ -201,6 +205,7 @@ impl Facts {
             checks,
             records: records(listed, now),
             jobs: jobs_of(jobs, &host()),
+            ahead: survey.ahead(context).into_iter().collect(),
             heal: config.run.heal,
         }
     }
@@ -254,6 +259,7 @@ fn configured(config: &Config) -> Promised {
         name: name.clone(),
         when: plan.when.clone(),
         sources: plan.sources.clone(),
+        stores: plan.stores.clone(),
         prunes: prunes(config, plan),
     });
     let drills = config.drill.iter().map(|(name, drill)| DrillFacts {
@@ -303,6 +309,7 @@ fn promised(survey: &Survey) -> Promised {
                 ..When::default()
             },
             sources: manifest.sources.iter().map(|s| s.name.clone()).collect(),
+            stores: manifest.stores.clone(),
             prunes: false,
         });
         for (drill, seconds) in targets.drill_max_age_seconds {

@@ -35,8 +35,23 @@ pub struct Status {
     pub verifications: Vec<VerifyStatus>,
     /// The stores.
     pub stores: Vec<StoreStatus>,
+    /// The newest decided record of a restore.
+    pub restore: Option<LastRestore>,
+    /// Points that are dated in the future, since some clock was or is wrong.
+    pub points_ahead: Vec<PointId>,
     /// Jobs that run on this host.
     pub running: Vec<Running>,
+}
+
+/// A restore that was recorded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LastRestore {
+    /// Its record.
+    pub evidence: PointId,
+    /// When it ended.
+    pub at: Timestamp,
+    /// The verdict: `verified`, `restored` or `failed`.
+    pub outcome: Verdict,
 }
 
 /// How old the newest complete point of a plan is, held against its limit.
@@ -93,8 +108,12 @@ pub struct PlanStatus {
     pub longest_seconds: Option<u64>,
     /// Stores that hold the newest complete point.
     pub stores: Vec<Name>,
+    /// Stores that each point goes to.
+    pub destinations: Vec<Name>,
     /// Points that each store missed.
     pub missing_copies: BTreeMap<Name, u64>,
+    /// When the oldest of them was taken.
+    pub missing_since: BTreeMap<Name, Timestamp>,
     /// Points that each store lost.
     pub lost_copies: BTreeMap<Name, u64>,
     /// The last run here that was not successful, unless a successful one followed.
@@ -105,6 +124,8 @@ pub struct PlanStatus {
     pub proof: Option<Verdict>,
     /// When that proof was made.
     pub proved_at: Option<Timestamp>,
+    /// The time of the schedule for which it is due and does not run.
+    pub due_since: Option<Timestamp>,
     /// When it runs next.
     pub next: Option<Timestamp>,
 }
@@ -120,6 +141,8 @@ pub struct LastJob {
     pub at: Timestamp,
     /// What it came to.
     pub message: Option<String>,
+    /// When it is tried again for the same time of the schedule.
+    pub retry: Option<Timestamp>,
 }
 
 /// What the records of a drill show.
@@ -322,6 +345,8 @@ pub fn judge(facts: &Facts, terms: Terms) -> Status {
             .map(|verify| verify_status(facts, &agenda, verify))
             .collect(),
         stores: stores.collect(),
+        restore: last_restore(facts),
+        points_ahead: facts.ahead.clone(),
         running: running
             .map(|job| Running {
                 job: job.id.clone(),
@@ -331,6 +356,17 @@ pub fn judge(facts: &Facts, terms: Terms) -> Status {
             })
             .collect(),
     }
+}
+
+fn last_restore(facts: &Facts) -> Option<LastRestore> {
+    let restores = facts.records.iter();
+    let restores = restores.filter(|record| record.drill.is_none() && decides(record.outcome));
+    let last = restores.max_by_key(|record| record.finished)?;
+    Some(LastRestore {
+        evidence: last.id.clone(),
+        at: last.finished,
+        outcome: last.outcome,
+    })
 }
 
 /// Seconds from a time until now; zero if it lies ahead.
@@ -354,12 +390,14 @@ fn plan_status(
     let age_seconds = newest.map(|point| age(facts, current_at(&facts.checks, &point.id)));
     let usual = usual_backup(of_plan());
     let mut missing_copies: BTreeMap<Name, u64> = BTreeMap::new();
+    let mut missing_since: BTreeMap<Name, Timestamp> = BTreeMap::new();
     let mut lost_copies: BTreeMap<Name, u64> = BTreeMap::new();
     for point in of_plan() {
-        point
-            .missed
-            .iter()
-            .for_each(|store| *missing_copies.entry(store.clone()).or_default() += 1);
+        for store in &point.missed {
+            *missing_copies.entry(store.clone()).or_default() += 1;
+            // Points come the oldest first.
+            missing_since.entry(store.clone()).or_insert(point.finished);
+        }
         point
             .lost
             .iter()
@@ -389,17 +427,21 @@ fn plan_status(
             .gap_max()
             .map(|gap| gap.seconds.saturating_add(usual.unwrap_or(0))),
         stores: newest.map(|point| point.stores.clone()).unwrap_or_default(),
+        destinations: plan.stores.clone(),
         missing_copies,
+        missing_since,
         lost_copies,
         failing: failing(
             facts,
+            agenda,
             JobKind::Backup,
             &plan.name,
             newest.map(|point| point.finished).max(unchanged_at),
         ),
-        prune_failing: failing(facts, JobKind::Prune, &plan.name, None),
+        prune_failing: failing(facts, agenda, JobKind::Prune, &plan.name, None),
         proof: proof.map(|record| record.outcome),
         proved_at: proof.map(|record| record.finished),
+        due_since: agenda.due_since(JobKind::Backup, &plan.name),
         next: agenda.when(JobKind::Backup, &plan.name, facts.now),
     }
 }
@@ -423,6 +465,7 @@ fn newest_proof<'f>(facts: &'f Facts, plan: &PlanFacts) -> Option<&'f Proved> {
 /// followed.
 fn failing(
     facts: &Facts,
+    agenda: &Agenda,
     kind: JobKind,
     subject: &Name,
     success: Option<Timestamp>,
@@ -444,6 +487,7 @@ fn failing(
         outcome,
         at,
         message: last.message.clone(),
+        retry: agenda.retry(kind, subject, facts.now),
     })
 }
 
@@ -491,6 +535,7 @@ fn drill_status(facts: &Facts, agenda: &Agenda, drill: &DrillFacts) -> DrillStat
         rto_missed: rto_seconds.is_some_and(|seconds| objective::missed(seconds, rto)),
         failing: failing(
             facts,
+            agenda,
             JobKind::Drill,
             &drill.name,
             last.map(|record| record.finished),

@@ -23,13 +23,15 @@ pub use facts::{
     gather, unchanged, unchanged_here,
 };
 pub use judge::{
-    DamagedCopy, DrillStanding, DrillStatus, Freshness, LastJob, PlanStatus, Running, Status,
-    StoreStatus, VerifyStatus, judge,
+    DamagedCopy, DrillStanding, DrillStatus, Freshness, LastJob, LastRestore, PlanStatus, Running,
+    Status, StoreStatus, VerifyStatus, judge,
 };
 pub use limit::{Limit, LimitOf};
 pub use metrics::{Form, Metric, MetricKind, Metrics, Sample, metrics};
 pub use overdue::overdue;
 
+#[cfg(test)]
+pub(crate) mod samples;
 #[cfg(test)]
 mod tests;
 

@@ -86,6 +86,7 @@ fn not_during(schedule: &str, windows: &[&str]) -> When {
 /// A plan over the source `db`.
 fn plan(of: &str, when: When) -> PlanFacts {
     PlanFacts {
+        stores: vec![name("disk")],
         name: name(of),
         when,
         sources: vec![name("db")],
@@ -142,6 +143,7 @@ fn facts(now: &str, plans: &[PlanFacts]) -> Facts {
         checks: Vec::new(),
         records: Vec::new(),
         jobs: Vec::new(),
+        ahead: Vec::new(),
         heal: true,
     }
 }

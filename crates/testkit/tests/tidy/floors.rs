@@ -21,6 +21,7 @@ pub const FLOORS: &[(&str, &[&str])] = &[
             "expect",
             "host",
             "explain",
+            "condition",
             "finding",
             "short",
             "name",
@@ -34,7 +35,6 @@ pub const FLOORS: &[(&str, &[&str])] = &[
             "schedule",
             "window",
             "kind",
-            "condition",
         ],
     ),
     (
@@ -80,7 +80,7 @@ pub const FLOORS: &[(&str, &[&str])] = &[
         "records",
         &[
             "evidence", "marks", "exposure", "lease", "runbook", "survey", "past", "kept",
-            "status", "fetch", "deliver",
+            "status", "alarm", "fetch", "deliver",
         ],
     ),
     (

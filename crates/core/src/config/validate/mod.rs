@@ -91,6 +91,7 @@ impl Config {
         let issues = self.issues(true).into_iter();
         issues
             .map(|issue| Finding {
+                kind: None,
                 severity: match issue.gravity {
                     Gravity::Refused | Gravity::Error => Severity::Error,
                     Gravity::Warning => Severity::Warning,

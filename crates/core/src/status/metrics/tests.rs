@@ -3,47 +3,11 @@
 use super::*;
 use crate::error::{Code, Error};
 use crate::point::PointId;
+use crate::status::samples::{plan, status};
 use crate::status::{DrillStanding, Freshness, LimitOf};
 
 fn time(text: &str) -> Timestamp {
     text.parse().unwrap()
-}
-
-fn plan(name: &'static str) -> PlanStatus {
-    PlanStatus {
-        prune_failing: None,
-        plan: Name::own(name),
-        point: None,
-        unchanged_at: None,
-        age_seconds: None,
-        limit_seconds: None,
-        limit_of: None,
-        freshness: Freshness::Unlimited,
-        usual_seconds: None,
-        longest_seconds: None,
-        stores: Vec::new(),
-        missing_copies: BTreeMap::new(),
-        lost_copies: BTreeMap::new(),
-        failing: None,
-        proof: None,
-        proved_at: None,
-        next: None,
-    }
-}
-
-fn status() -> Status {
-    Status {
-        app: Name::own("crm"),
-        environment: Name::own("production"),
-        at: time("2026-11-20T07:00:00Z"),
-        rpo_target_seconds: None,
-        rto_target_seconds: None,
-        plans: Vec::new(),
-        drills: Vec::new(),
-        verifications: Vec::new(),
-        stores: Vec::new(),
-        running: Vec::new(),
-    }
 }
 
 fn job(kind: JobKind, minute: u32, outcome: Option<JobOutcome>) -> Job {

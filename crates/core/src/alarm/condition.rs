@@ -1,0 +1,449 @@
+//! What is wrong with an application now. Pure.
+
+use crate::condition::ConditionKind;
+use crate::error::{Code, Fact};
+use crate::evidence::Verdict;
+use crate::finding::{Finding, Severity};
+use crate::history::JobOutcome;
+use crate::notify::Item;
+use crate::span::Span;
+use crate::status::{
+    DrillStanding, DrillStatus, Freshness, LastJob, PlanStatus, Status, StoreStatus, VerifyStatus,
+};
+use jiff::{SignedDuration, Timestamp};
+use std::collections::BTreeSet;
+
+/// Time that healing is given before a copy that a store missed counts as missing.
+const HEALED_WITHIN_SECONDS: i64 = 3600;
+/// Time by which a run may be late before its time of the schedule counts as missed.
+const LATE_SECONDS: i64 = 3600;
+/// Time for which a restore that brought back something else is told of, unless a later one does not.
+const DIFFERS_DAYS: i64 = 30;
+
+/// Something that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Condition {
+    /// Its subject: `plan.hourly`, `store.offsite`.
+    pub subject: String,
+    /// Its kind. With the subject, it is its identity.
+    pub kind: ConditionKind,
+    /// The subject that explains it; its own, if nothing else does. What has one cause is told
+    /// together.
+    pub cause: String,
+    /// How grave it is.
+    pub severity: Severity,
+    /// Since when it holds, where that is known.
+    pub since: Option<Timestamp>,
+    /// One sentence that says what is wrong.
+    pub text: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+impl Condition {
+    /// A condition that nothing else explains.
+    pub fn new(
+        subject: impl Into<String>,
+        kind: ConditionKind,
+        severity: Severity,
+        since: Option<Timestamp>,
+        text: impl Into<String>,
+    ) -> Self {
+        let subject = subject.into();
+        Condition {
+            cause: subject.clone(),
+            subject,
+            kind,
+            severity,
+            since,
+            text: text.into(),
+            hint: None,
+        }
+    }
+
+    /// Adds what to do about it.
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Its identity within an application.
+    pub fn id(&self) -> String {
+        format!("{}/{}", self.subject, self.kind.as_str())
+    }
+
+    /// As a message tells it. `since` is when it was seen first.
+    pub fn item(&self, whose: &str, since: Timestamp) -> Item {
+        Item {
+            condition: format!("{whose}/{}", self.id()),
+            kind: self.kind,
+            severity: self.severity,
+            since: self.since.unwrap_or(since),
+            text: self.text.clone(),
+            hint: self.hint.clone(),
+        }
+    }
+
+    /// Returns whether it may come and go with a network. What comes and goes is told once.
+    pub fn flaps(kind: ConditionKind) -> bool {
+        matches!(
+            kind,
+            ConditionKind::StoreDenied
+                | ConditionKind::StoreUnreachable
+                | ConditionKind::Channel
+                | ConditionKind::Disk
+        )
+    }
+
+    /// Returns whether it is told without waiting: it may be an attack, or the end of the recovery.
+    pub fn is_urgent(kind: ConditionKind) -> bool {
+        matches!(
+            kind,
+            ConditionKind::StoreDenied | ConditionKind::RestoreDiffers
+        )
+    }
+}
+
+/// The conditions that hold, by identity. `begun` are the plans whose backup was begun just now.
+/// `findings` are those of the checks that a runner makes beside; what has no kind is left out.
+pub fn conditions(
+    status: &Status,
+    begun: &BTreeSet<String>,
+    findings: &[Finding],
+) -> Vec<Condition> {
+    let mut found = Vec::new();
+    let failing: BTreeSet<&str> = status
+        .stores
+        .iter()
+        .filter(|store| store.error.is_some())
+        .map(|store| store.store.as_str())
+        .collect();
+    for store in &status.stores {
+        of_store(store, &mut found);
+    }
+    for plan in &status.plans {
+        of_plan(status, plan, begun, &failing, &mut found);
+    }
+    for drill in &status.drills {
+        of_drill(drill, &mut found);
+    }
+    for verify in &status.verifications {
+        of_verify(status, verify, &mut found);
+    }
+    of_restore(status, &mut found);
+    if let Some(point) = status.points_ahead.first() {
+        let severity = Severity::Error;
+        let text = format!("{point} is dated in the future: some clock is or was wrong");
+        let clock = Condition::new("clock", ConditionKind::Clock, severity, None, text);
+        found.push(clock.hint("run `lifeboat doctor`, which says what to do about it"));
+    }
+    found.extend(findings.iter().filter_map(of_finding));
+    found.sort_by_cached_key(Condition::id);
+    found.dedup_by(|a, b| a.id() == b.id());
+    found
+}
+
+fn of_finding(finding: &Finding) -> Option<Condition> {
+    let kind = finding.kind?;
+    if finding.severity == Severity::Ok {
+        return None;
+    }
+    let condition = Condition::new(
+        finding.subject.clone(),
+        kind,
+        finding.severity,
+        None,
+        format!("{}: {}", finding.subject, finding.message),
+    );
+    Some(Condition {
+        hint: finding.hint.clone(),
+        ..condition
+    })
+}
+
+fn of_store(store: &StoreStatus, found: &mut Vec<Condition>) {
+    let subject = format!("store.{}", store.store);
+    if let Some(error) = &store.error {
+        let denied = error.code == Code::Store
+            && matches!(error.fact, Some(Fact::Denied | Fact::Credentials));
+        let (kind, severity) = match denied {
+            true => (ConditionKind::StoreDenied, Severity::Error),
+            false => (ConditionKind::StoreUnreachable, Severity::Warning),
+        };
+        let mut condition = Condition::new(&*subject, kind, severity, None, error.message.clone());
+        condition.hint = error.hint.clone();
+        if denied {
+            condition.hint.get_or_insert_with(|| {
+                "find out whether somebody disabled or replaced its key: it may be an attack"
+                    .to_owned()
+            });
+        }
+        found.push(condition);
+    }
+    if let Some(first) = store.damaged.iter().min_by_key(|copy| copy.since) {
+        let count = store.damaged.len();
+        let text = match count {
+            1 => format!(
+                "the copy of {} in store {} is damaged: {}",
+                first.point, store.store, first.why
+            ),
+            _ => format!(
+                "{count} copies in store {} are damaged; of {}: {}",
+                store.store, first.point, first.why
+            ),
+        };
+        let damaged = ConditionKind::Damaged;
+        let condition = Condition::new(
+            format!("{subject}.copies"),
+            damaged,
+            Severity::Error,
+            Some(first.since),
+            text,
+        );
+        found.push(condition.hint(format!(
+            "heal it from another store: lifeboat copy {} --to {}",
+            first.point, store.store
+        )));
+    }
+}
+
+fn of_plan(
+    status: &Status,
+    plan: &PlanStatus,
+    begun: &BTreeSet<String>,
+    failing: &BTreeSet<&str>,
+    found: &mut Vec<Condition>,
+) {
+    let name = &plan.plan;
+    let subject = format!("plan.{name}");
+    let mut of_plan = Vec::new();
+    if let Some(job) = plan.failing.as_ref().filter(|job| job.retry.is_none()) {
+        of_plan.push(failed(&subject, &format!("backup of plan {name}"), job));
+    }
+    if let Some(job) = &plan.prune_failing {
+        let mut condition = failed(&subject, &format!("prune of plan {name}"), job);
+        condition.kind = ConditionKind::PruneFailed;
+        condition.severity = Severity::Warning;
+        condition.hint = Some(format!("see why: lifeboat prune {name} --dry-run"));
+        of_plan.push(condition);
+    }
+    of_plan.extend(late(status, plan, begun));
+    let down = plan
+        .destinations
+        .iter()
+        .find(|store| failing.contains(store.as_str()));
+    if let Some(store) = down {
+        for condition in &mut of_plan {
+            condition.cause = format!("store.{store}");
+        }
+    }
+    found.append(&mut of_plan);
+    for (store, count) in &plan.missing_copies {
+        let since = plan.missing_since.get(store).copied();
+        let waited = since.is_none_or(|since| seconds(since, status.at) >= HEALED_WITHIN_SECONDS);
+        if waited {
+            let text = format!("store {store} lacks {} of plan {name}", points(*count));
+            let condition = missing(&subject, store, Severity::Warning, since, text);
+            found
+                .push(condition.hint(format!("give it what it lacks: lifeboat copy --to {store}")));
+        }
+    }
+    for (store, count) in &plan.lost_copies {
+        let text = format!("store {store} lost {} of plan {name}", points(*count));
+        let condition = missing(&subject, store, Severity::Error, None, text);
+        found.push(condition.hint("find out who deleted them: `lifeboat points` names them"));
+    }
+}
+
+fn missing(
+    plan: &str,
+    store: &str,
+    severity: Severity,
+    since: Option<Timestamp>,
+    text: String,
+) -> Condition {
+    let subject = format!("{plan}.{store}");
+    let condition = Condition::new(subject, ConditionKind::CopyMissing, severity, since, text);
+    Condition {
+        cause: format!("store.{store}"),
+        ..condition
+    }
+}
+
+fn points(count: u64) -> String {
+    match count {
+        1 => "1 point".to_owned(),
+        count => format!("{count} points"),
+    }
+}
+
+fn failed(subject: &str, what: &str, job: &LastJob) -> Condition {
+    let (kind, severity) = match job.outcome {
+        JobOutcome::Partial => (ConditionKind::Partial, Severity::Warning),
+        _ => (ConditionKind::Failed, Severity::Error),
+    };
+    let how = match job.outcome {
+        JobOutcome::Partial => "was partial",
+        JobOutcome::TimedOut => "took longer than its timeout",
+        JobOutcome::Interrupted => "was interrupted",
+        _ => "failed",
+    };
+    let text = match job.message.as_deref() {
+        Some(message) => format!("the {what} {how}: {message}"),
+        None => format!("the {what} {how}"),
+    };
+    let condition = Condition::new(subject, kind, severity, Some(job.at), text);
+    condition.hint(format!("see its log: lifeboat jobs {}", job.job))
+}
+
+/// What is late about a plan.
+fn late(status: &Status, plan: &PlanStatus, begun: &BTreeSet<String>) -> Vec<Condition> {
+    let (name, subject) = (&plan.plan, format!("plan.{}", plan.plan));
+    let run = format!("run it: lifeboat backup {name}");
+    let mut found = Vec::new();
+    let told = |age: u64| Span { seconds: age }.to_string();
+    match (plan.freshness, plan.age_seconds, plan.limit_seconds) {
+        (Freshness::Overdue, Some(age), Some(limit)) if !will_meet(status, plan, age, limit) => {
+            let text = format!(
+                "plan {name} is overdue: its newest complete point is {} old, and may be {}",
+                rough(age),
+                told(limit)
+            );
+            let since = before(status.at, age.saturating_sub(limit));
+            let kind = ConditionKind::Overdue;
+            found.push(Condition::new(&*subject, kind, Severity::Error, since, text).hint(&*run));
+        }
+        (Freshness::Never, ..) if !begun.contains(name.as_str()) && !is_running(status, plan) => {
+            let text = format!("plan {name} never made a complete point");
+            let kind = ConditionKind::Overdue;
+            found.push(Condition::new(&*subject, kind, Severity::Error, None, text).hint(&*run));
+        }
+        _ => {}
+    }
+    if let Some(slot) = plan.due_since
+        && !begun.contains(name.as_str())
+        && seconds(slot, status.at) > LATE_SECONDS
+    {
+        let text = format!("plan {name} was to run at {slot}, and was not begun");
+        let kind = ConditionKind::Missed;
+        found.push(Condition::new(&*subject, kind, Severity::Warning, Some(slot), text).hint(run));
+    }
+    found
+}
+
+fn is_running(status: &Status, plan: &PlanStatus) -> bool {
+    use crate::history::JobKind;
+    let mut running = status.running.iter();
+    running.any(|job| job.kind == JobKind::Backup && job.subject == plan.plan)
+}
+
+/// Returns whether a backup is at work that was begun in time and does not take unusually long: its
+/// point will be young enough.
+fn will_meet(status: &Status, plan: &PlanStatus, age: u64, limit: u64) -> bool {
+    use crate::history::JobKind;
+    let mut running = status.running.iter();
+    let running = running.find(|job| job.kind == JobKind::Backup && job.subject == plan.plan);
+    running.is_some_and(|job| {
+        let taken = u64::try_from(seconds(job.started, status.at)).unwrap_or(0);
+        let in_time = age.saturating_sub(taken) <= limit;
+        let usual = plan.usual_seconds.unwrap_or(0).saturating_mul(2).max(900);
+        in_time && taken <= usual
+    })
+}
+
+/// A length of time in its largest unit, rounded down: `26h`, `9d`.
+fn rough(seconds: u64) -> String {
+    let unit = match seconds {
+        0..7_200 => 60,
+        7_200..172_800 => 3600,
+        _ => 86_400,
+    };
+    let whole = Span {
+        seconds: seconds - seconds % unit,
+    };
+    whole.to_string()
+}
+
+fn of_drill(drill: &DrillStatus, found: &mut Vec<Condition>) {
+    let (name, subject) = (&drill.drill, format!("drill.{}", drill.drill));
+    if drill.standing == DrillStanding::Failed {
+        let id = drill.evidence.as_ref().map(ToString::to_string);
+        let text = format!("drill {name} did not bring back what was captured");
+        let kind = ConditionKind::ProofFailed;
+        let condition = Condition::new(&*subject, kind, Severity::Error, drill.at, text);
+        let id = id.unwrap_or_default();
+        found.push(condition.hint(format!("see what differs: lifeboat evidence show {id}")));
+    }
+    if let Some(job) = drill.failing.as_ref().filter(|job| job.retry.is_none())
+        && job.outcome != JobOutcome::NotProved
+    {
+        let condition = failed(&subject, &format!("drill {name}"), job);
+        found.push(Condition {
+            severity: Severity::Warning,
+            ..condition
+        });
+    }
+    if drill.is_overdue() {
+        let since = match (drill.verified_at, drill.max_age_seconds) {
+            (Some(at), Some(max)) => after(at, max),
+            _ => None,
+        };
+        let text = match drill.verified_at {
+            Some(at) => format!("drill {name} proved nothing since {at}"),
+            None => format!("drill {name} never proved anything"),
+        };
+        let kind = ConditionKind::ProofOverdue;
+        let condition = Condition::new(&*subject, kind, Severity::Warning, since, text);
+        found.push(condition.hint(format!("run it: lifeboat drill {name}")));
+    }
+}
+
+fn of_verify(status: &Status, verify: &VerifyStatus, found: &mut Vec<Condition>) {
+    let (name, subject) = (&verify.verify, format!("verify.{}", verify.verify));
+    let known = status.stores.iter().any(|store| !store.damaged.is_empty());
+    if verify.outcome == Some(JobOutcome::NotProved) && !known {
+        let text = format!("verification {name} found something damaged or missing");
+        let kind = ConditionKind::Damaged;
+        let condition = Condition::new(&*subject, kind, Severity::Error, verify.at, text);
+        found.push(condition.hint("see what, and where: lifeboat verify --all"));
+    }
+    if verify.overdue {
+        let text = match verify.at {
+            Some(at) => format!("verification {name} did not run since {at}"),
+            None => format!("verification {name} never ran"),
+        };
+        let kind = ConditionKind::ProofOverdue;
+        let condition = Condition::new(&*subject, kind, Severity::Warning, None, text);
+        found.push(condition.hint("let `lifeboat run` or the daemon run, or verify by hand"));
+    }
+}
+
+fn of_restore(status: &Status, found: &mut Vec<Condition>) {
+    let Some(restore) = &status.restore else {
+        return;
+    };
+    let is_told = seconds(restore.at, status.at) <= DIFFERS_DAYS * 86_400;
+    if restore.outcome == Verdict::Failed && is_told {
+        let text = "a restore brought back something else than was captured, or failed".to_owned();
+        let kind = ConditionKind::RestoreDiffers;
+        let condition = Condition::new("restore", kind, Severity::Error, Some(restore.at), text);
+        found.push(condition.hint(format!(
+            "see what differs: lifeboat evidence show {}",
+            restore.evidence
+        )));
+    }
+}
+
+fn seconds(from: Timestamp, to: Timestamp) -> i64 {
+    to.as_second().saturating_sub(from.as_second())
+}
+
+fn after(at: Timestamp, seconds: u64) -> Option<Timestamp> {
+    let span = SignedDuration::from_secs(i64::try_from(seconds).ok()?);
+    at.checked_add(span).ok()
+}
+
+fn before(at: Timestamp, seconds: u64) -> Option<Timestamp> {
+    let span = SignedDuration::from_secs(i64::try_from(seconds).ok()?);
+    at.checked_sub(span).ok()
+}

@@ -1,0 +1,414 @@
+//! The alarms of an application, and one step of them. Pure.
+//!
+//! An alarm is all that has one cause. Guarantees: what is told to a channel once is not told there
+//! again before its time to repeat, unless it became graver; what comes and goes is told once; whoever
+//! was told that something is wrong is told when it is over.
+
+use super::condition::Condition;
+use crate::condition::ConditionKind;
+use crate::digest::sha256_hex;
+use crate::finding::Severity;
+use crate::name::Name;
+use crate::notify::{Event, Item, Message};
+use crate::span::Span;
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Time for which what comes and goes with a network must be away, seen twice, before it is over.
+const SETTLED_SECONDS: u64 = 1800;
+/// Time after which one look is enough for that.
+const LONG_SETTLED_SECONDS: u64 = 6 * 3600;
+/// Digits of the short name of an alarm.
+const SHORT_DIGITS: usize = 6;
+
+/// The alarms that are open, by cause.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ledger {
+    /// The alarms.
+    pub alarms: BTreeMap<String, Alarm>,
+}
+
+/// Everything that is wrong for one cause.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Alarm {
+    /// A short name that no other alarm of the application has: what `ack` takes.
+    pub id: String,
+    /// When it was seen first.
+    pub opened: Timestamp,
+    /// When it was seen last.
+    pub seen: Timestamp,
+    /// What is wrong; once it is over, what was.
+    pub items: BTreeMap<String, Item>,
+    /// Messages that were decided.
+    pub messages: u32,
+    /// What each channel was told.
+    pub told: BTreeMap<Name, Told>,
+    /// Escalations that were carried out: the channel that has the rule, and its number there.
+    pub escalated: BTreeSet<(Name, usize)>,
+    /// Who looks after it.
+    pub acknowledged: Option<Acknowledged>,
+    /// Since when it seems to be over.
+    pub clear_since: Option<Timestamp>,
+}
+
+/// What a channel was told of an alarm.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    /// When that was last.
+    pub at: Timestamp,
+    /// The gravest that it was told.
+    pub severity: Severity,
+    /// True if it was told since the alarm escalated to it: then it hears of all of it.
+    pub escalated: bool,
+}
+
+/// Somebody looks after an alarm.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Acknowledged {
+    /// Until when it is not repeated and does not escalate.
+    pub until: Timestamp,
+    /// Who said so.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// A channel, as far as it decides what is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// Its name.
+    pub name: Name,
+    /// The kinds of conditions that it hears of.
+    pub kinds: BTreeSet<ConditionKind>,
+    /// The least severity that it hears of.
+    pub severity: Severity,
+    /// True if it hears when something is over.
+    pub recovered: bool,
+    /// Time for which a condition must hold before it is told.
+    pub wait: Span,
+    /// Time between two messages about the same alarm; `None` for never.
+    pub repeat: Option<Span>,
+    /// Who else is told of what stays open.
+    pub escalations: Vec<Escalation>,
+}
+
+/// A rule that tells others of what stays open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Escalation {
+    /// Time for which it must be open.
+    pub after: Span,
+    /// The kinds that it is about; every kind if empty.
+    pub kinds: BTreeSet<ConditionKind>,
+    /// Subjects of which each one must be wrong; none if empty.
+    pub all: Vec<String>,
+    /// The channels that are told.
+    pub to: Vec<Name>,
+}
+
+/// Whose alarms they are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Whose {
+    /// The application.
+    pub app: Name,
+    /// The environment of that application.
+    pub environment: Name,
+    /// The host that tells of them.
+    pub host: String,
+    /// Whom to ask.
+    pub contacts: Vec<String>,
+}
+
+impl Whose {
+    fn name(&self) -> String {
+        format!("{}/{}", self.app, self.environment)
+    }
+}
+
+/// A message, and the channel it goes to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outgoing {
+    /// The channel.
+    pub channel: Name,
+    /// The message.
+    pub message: Message,
+}
+
+impl Alarm {
+    fn new(whose: &Whose, cause: &str, now: Timestamp) -> Self {
+        let digest = sha256_hex(format!("{}/{cause}@{now}", whose.name()).as_bytes());
+        Alarm {
+            id: digest.chars().take(SHORT_DIGITS).collect(),
+            opened: now,
+            seen: now,
+            items: BTreeMap::new(),
+            messages: 0,
+            told: BTreeMap::new(),
+            escalated: BTreeSet::new(),
+            acknowledged: None,
+            clear_since: None,
+        }
+    }
+
+    /// The gravest of what is wrong.
+    pub fn severity(&self) -> Severity {
+        let severities = self.items.values().map(|item| item.severity);
+        severities.max().unwrap_or(Severity::Ok)
+    }
+
+    /// Since when the oldest of it holds.
+    pub fn since(&self) -> Timestamp {
+        let since = self.items.values().map(|item| item.since);
+        since.min().unwrap_or(self.opened)
+    }
+
+    /// Returns whether somebody looks after it.
+    pub fn is_acknowledged(&self, now: Timestamp) -> bool {
+        let until = self.acknowledged.as_ref().map(|ack| ack.until);
+        until.is_some_and(|until| until > now)
+    }
+
+    /// Returns whether it is over, having been clear since a time.
+    fn is_over(&self, clear_since: Timestamp, now: Timestamp) -> bool {
+        let flaps = self.items.values().any(|item| Condition::flaps(item.kind));
+        !flaps
+            || (clear_since < now && passed(clear_since, SETTLED_SECONDS, now))
+            || passed(self.seen, LONG_SETTLED_SECONDS, now)
+    }
+}
+
+fn passed(since: Timestamp, seconds: u64, now: Timestamp) -> bool {
+    plus(since, seconds) <= now
+}
+
+fn plus(at: Timestamp, seconds: u64) -> Timestamp {
+    let span = SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX));
+    at.checked_add(span).unwrap_or(Timestamp::MAX)
+}
+
+/// Goes one step: from a ledger and what is wrong now to the next ledger, and what is told.
+pub fn step(
+    ledger: &Ledger,
+    conditions: &[Condition],
+    now: Timestamp,
+    whose: &Whose,
+    listeners: &[Listener],
+) -> (Ledger, Vec<Outgoing>) {
+    let mut causes: BTreeMap<&str, Vec<&Condition>> = BTreeMap::new();
+    for condition in conditions {
+        causes.entry(&condition.cause).or_default().push(condition);
+    }
+    let subjects: BTreeSet<&str> = conditions.iter().map(|c| c.subject.as_str()).collect();
+    let mut next = ledger.clone();
+    for cause in causes.keys() {
+        let new = || Alarm::new(whose, cause, now);
+        next.alarms.entry((*cause).to_owned()).or_insert_with(new);
+    }
+    let (mut outgoing, mut over) = (Vec::new(), Vec::new());
+    for (cause, alarm) in &mut next.alarms {
+        let mut turn = AlarmTurn {
+            cause,
+            alarm,
+            now,
+            whose,
+            listeners,
+            outgoing: &mut outgoing,
+        };
+        match causes.get(cause.as_str()) {
+            Some(conditions) => turn.open(conditions, &subjects),
+            None if turn.clear() => over.push(cause.clone()),
+            None => {}
+        }
+    }
+    next.alarms.retain(|cause, _| !over.contains(cause));
+    (next, outgoing)
+}
+
+/// One alarm in one step.
+struct AlarmTurn<'a> {
+    cause: &'a str,
+    alarm: &'a mut Alarm,
+    now: Timestamp,
+    whose: &'a Whose,
+    listeners: &'a [Listener],
+    outgoing: &'a mut Vec<Outgoing>,
+}
+
+impl AlarmTurn<'_> {
+    /// Something is wrong.
+    fn open(&mut self, conditions: &[&Condition], subjects: &BTreeSet<&str>) {
+        let (now, whose) = (self.now, self.whose.name());
+        self.alarm.clear_since = None;
+        self.alarm.seen = now;
+        let known = std::mem::take(&mut self.alarm.items);
+        self.alarm.items = conditions
+            .iter()
+            .map(|condition| {
+                let id = condition.id();
+                let first = known.get(&id).map_or(now, |item| item.since);
+                let item = condition.item(&whose, first);
+                (id, item)
+            })
+            .collect();
+        for listener in self.listeners {
+            self.tell(listener);
+        }
+        if !self.alarm.is_acknowledged(now) {
+            for listener in self.listeners {
+                self.escalate(listener, subjects);
+            }
+        }
+    }
+
+    /// Tells a channel what it is to hear now.
+    fn tell(&mut self, listener: &Listener) {
+        let (now, alarm) = (self.now, &self.alarm);
+        let told = alarm.told.get(&listener.name);
+        let escalated = told.is_some_and(|told| told.escalated);
+        let heard = alarm.items.values().filter(|item| {
+            let long = passed(item.since, listener.wait.seconds, now);
+            let hears = listener.hears(item) && (long || Condition::is_urgent(item.kind));
+            hears || (escalated && !listener.is_subject_of(item))
+        });
+        let heard: Vec<Item> = heard.cloned().collect();
+        let Some(severity) = heard.iter().map(|item| item.severity).max() else {
+            return;
+        };
+        let acknowledged = alarm.is_acknowledged(now);
+        let event = match told {
+            None if acknowledged => return,
+            None => Event::New,
+            Some(told) if severity > told.severity => Event::New,
+            Some(_) if acknowledged => return,
+            Some(told) => match listener.repeat {
+                Some(repeat) if passed(told.at, repeat.seconds, now) => Event::Repeated,
+                _ => return,
+            },
+        };
+        self.send(&listener.name, event, heard, escalated);
+    }
+
+    /// Tells others, where the rules of a channel say so.
+    fn escalate(&mut self, listener: &Listener, subjects: &BTreeSet<&str>) {
+        for (number, rule) in listener.escalations.iter().enumerate() {
+            let key = (listener.name.clone(), number);
+            let every = rule
+                .all
+                .iter()
+                .all(|subject| subjects.contains(subject.as_str()));
+            let items = self.alarm.items.values();
+            let about: Vec<Item> = items
+                .filter(|item| {
+                    let kind = rule.kinds.is_empty() || rule.kinds.contains(&item.kind);
+                    kind && passed(item.since, rule.after.seconds, self.now)
+                })
+                .cloned()
+                .collect();
+            if !every || about.is_empty() || !self.alarm.escalated.insert(key) {
+                continue;
+            }
+            for channel in &rule.to {
+                self.send(channel, Event::Escalated, about.clone(), true);
+            }
+        }
+    }
+
+    /// Nothing of it is wrong any more. Returns whether it is over.
+    fn clear(&mut self) -> bool {
+        let clear_since = *self.alarm.clear_since.get_or_insert(self.now);
+        if !self.alarm.is_over(clear_since, self.now) {
+            return false;
+        }
+        let told = std::mem::take(&mut self.alarm.told);
+        for (channel, told) in told {
+            let listener = self.listeners.iter().find(|l| l.name == channel);
+            if listener.is_some_and(|listener| listener.recovered || told.escalated) {
+                let items = self.alarm.items.values().cloned().collect();
+                self.send(&channel, Event::Recovered, items, false);
+            }
+        }
+        true
+    }
+
+    fn send(&mut self, channel: &Name, event: Event, mut items: Vec<Item>, escalated: bool) {
+        let alarm = &mut *self.alarm;
+        alarm.messages += 1;
+        items.sort_by(|a, b| (b.severity, a.since).cmp(&(a.severity, b.since)));
+        let severity = items.first().map_or(Severity::Ok, |item| item.severity);
+        let told = alarm.told.entry(channel.clone()).or_insert(Told {
+            at: self.now,
+            severity,
+            escalated,
+        });
+        told.at = self.now;
+        told.severity = told.severity.max(severity);
+        told.escalated |= escalated;
+        let title = match items.as_slice() {
+            [] => String::new(),
+            [only] => only.text.clone(),
+            [first, rest @ ..] => format!("{} (and {} more)", first.text, rest.len()),
+        };
+        self.outgoing.push(Outgoing {
+            channel: channel.clone(),
+            message: Message {
+                id: format!("{}-{}", alarm.id, alarm.messages),
+                alarm: format!("{}/{}", self.whose.name(), self.cause),
+                event,
+                severity,
+                at: self.now,
+                app: self.whose.app.clone(),
+                environment: self.whose.environment.clone(),
+                host: self.whose.host.clone(),
+                title,
+                items,
+                contacts: self.whose.contacts.clone(),
+            },
+        });
+    }
+}
+
+impl Listener {
+    fn hears(&self, item: &Item) -> bool {
+        self.kinds.contains(&item.kind)
+            && item.severity >= self.severity
+            && !self.is_subject_of(item)
+    }
+
+    /// Returns whether something is wrong with this channel itself.
+    fn is_subject_of(&self, item: &Item) -> bool {
+        item.kind == ConditionKind::Channel
+            && item.condition.contains(&format!("/notify.{}/", self.name))
+    }
+}
+
+/// When something is to be told next, if nothing else changes.
+pub fn next_change(ledger: &Ledger, now: Timestamp, listeners: &[Listener]) -> Option<Timestamp> {
+    let mut times = Vec::new();
+    for alarm in ledger.alarms.values() {
+        if let Some(clear_since) = alarm.clear_since {
+            times.push(plus(clear_since, SETTLED_SECONDS));
+            continue;
+        }
+        let until = alarm.acknowledged.as_ref().map(|ack| ack.until);
+        let from = |at: Timestamp| until.map_or(at, |until| at.max(until));
+        for listener in listeners {
+            let told = alarm.told.get(&listener.name);
+            if let (Some(told), Some(repeat)) = (told, listener.repeat) {
+                times.push(from(plus(told.at, repeat.seconds)));
+            }
+            for item in alarm.items.values() {
+                if told.is_none() && listener.hears(item) {
+                    times.push(from(plus(item.since, listener.wait.seconds)));
+                }
+                for (number, rule) in listener.escalations.iter().enumerate() {
+                    if !alarm.escalated.contains(&(listener.name.clone(), number)) {
+                        times.push(from(plus(item.since, rule.after.seconds)));
+                    }
+                }
+            }
+        }
+    }
+    times.into_iter().filter(|at| *at > now).min()
+}

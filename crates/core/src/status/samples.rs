@@ -1,0 +1,49 @@
+//! Statuses for tests.
+
+use super::{Freshness, PlanStatus, Status};
+use crate::name::Name;
+use std::collections::BTreeMap;
+
+/// A plan of which nothing is known.
+pub(crate) fn plan(name: &'static str) -> PlanStatus {
+    PlanStatus {
+        prune_failing: None,
+        destinations: Vec::new(),
+        due_since: None,
+        missing_since: BTreeMap::new(),
+        plan: Name::own(name),
+        point: None,
+        unchanged_at: None,
+        age_seconds: None,
+        limit_seconds: None,
+        limit_of: None,
+        freshness: Freshness::Unlimited,
+        usual_seconds: None,
+        longest_seconds: None,
+        stores: Vec::new(),
+        missing_copies: BTreeMap::new(),
+        lost_copies: BTreeMap::new(),
+        failing: None,
+        proof: None,
+        proved_at: None,
+        next: None,
+    }
+}
+
+/// An application of which nothing is known.
+pub(crate) fn status() -> Status {
+    Status {
+        points_ahead: Vec::new(),
+        restore: None,
+        app: Name::own("crm"),
+        environment: Name::own("production"),
+        at: "2026-11-20T07:00:00Z".parse().unwrap(),
+        rpo_target_seconds: None,
+        rto_target_seconds: None,
+        plans: Vec::new(),
+        drills: Vec::new(),
+        verifications: Vec::new(),
+        stores: Vec::new(),
+        running: Vec::new(),
+    }
+}
