@@ -412,3 +412,43 @@ pub fn next_change(ledger: &Ledger, now: Timestamp, listeners: &[Listener]) -> O
     }
     times.into_iter().filter(|at| *at > now).min()
 }
+
+#[cfg(test)]
+pub(super) mod tests_support {
+    //! Alarms and messages for the tests beside.
+
+    use super::*;
+
+    pub(in crate::alarm) fn whose() -> Whose {
+        Whose {
+            app: Name::own("crm"),
+            environment: Name::own("production"),
+            host: "web1".into(),
+            contacts: vec!["owner: ops@example.org".into()],
+        }
+    }
+
+    pub(in crate::alarm) fn alarm() -> Alarm {
+        Alarm::new(&whose(), "x", Timestamp::UNIX_EPOCH)
+    }
+
+    pub(in crate::alarm) fn outgoing(channel: &str, id: &str) -> Outgoing {
+        let whose = whose();
+        Outgoing {
+            channel: Name::parse(channel).unwrap(),
+            message: Message {
+                id: id.to_owned(),
+                alarm: "crm/production/x".into(),
+                event: Event::New,
+                severity: Severity::Error,
+                at: Timestamp::UNIX_EPOCH,
+                app: whose.app,
+                environment: whose.environment,
+                host: whose.host,
+                title: "it is broken".into(),
+                items: Vec::new(),
+                contacts: whose.contacts,
+            },
+        }
+    }
+}

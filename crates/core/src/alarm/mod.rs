@@ -5,12 +5,16 @@
 //! that a run that is killed tells nothing twice and loses nothing; a [`Courier`] sends what waits there.
 
 mod condition;
+mod courier;
 mod ledger;
+mod outbox;
 
 pub use condition::{Condition, conditions};
+pub use courier::{Send, deliver};
 pub use ledger::{
     Acknowledged, Alarm, Escalation, Ledger, Listener, Outgoing, Whose, next_change, step,
 };
+pub use outbox::{Attempt, ChannelState, KEPT_DAYS, Outbox, Waiting};
 
 #[cfg(test)]
 mod tests;

@@ -1,3 +1,4 @@
+use super::ledger::tests_support::whose;
 use super::*;
 use crate::condition::ConditionKind as Kind;
 use crate::finding::Severity;
@@ -21,15 +22,6 @@ fn hour(hours: f64) -> Timestamp {
 fn hours(hours: u64) -> Span {
     Span {
         seconds: hours * 3600,
-    }
-}
-
-fn whose() -> Whose {
-    Whose {
-        app: name("crm"),
-        environment: name("production"),
-        host: "web1".into(),
-        contacts: vec!["owner: ops@example.org".into()],
     }
 }
 

@@ -49,7 +49,7 @@ impl History {
         let connection = match connect(&path) {
             Ok(connection) => connection,
             Err(error) if is_damage(&error) => {
-                let aside = put_aside(&path)?;
+                let aside = put_aside(&path, "job history")?;
                 warn(&format!(
                     "the job history was damaged, and a new one begins; the old one is {}",
                     aside.display()
@@ -276,8 +276,8 @@ fn version(connection: &Connection) -> rusqlite::Result<i64> {
     connection.pragma_query_value(None, "user_version", |row| row.get(0))
 }
 
-/// Puts a damaged history aside under another name. Returns that name.
-fn put_aside(path: &Path) -> Result<PathBuf> {
+/// Puts a damaged database aside under another name; `what` says what is in it. Returns that name.
+pub(crate) fn put_aside(path: &Path, what: &str) -> Result<PathBuf> {
     let named = |suffix: &str| {
         let mut name = path.as_os_str().to_owned();
         name.push(suffix);
@@ -291,10 +291,7 @@ fn put_aside(path: &Path) -> Result<PathBuf> {
         aside = named(&format!(".damaged-{number}"));
     }
     let failed = |error: std::io::Error| {
-        let message = format!(
-            "the damaged job history {} cannot be put aside",
-            path.display()
-        );
+        let message = format!("the damaged {what} {} cannot be put aside", path.display());
         Error::new(Code::State, message)
             .cause(error)
             .hint("move it away by hand")

@@ -93,7 +93,10 @@ pub fn settled(text: &str) -> String {
                 kept.push("SIZE".into());
                 at += 1;
             } else if released {
-                let tail: String = word.chars().filter(|c| ",)".contains(*c)).collect();
+                // Newer packages of Debian say where they are from.
+                let from = matches!(words[at + 1..], ["from", of, ..] if of.starts_with("Debian"));
+                at += if from { 2 } else { 0 };
+                let tail: String = words[at].chars().filter(|c| ",)".contains(*c)).collect();
                 kept.push(format!("VERSION{tail}"));
                 at += 1;
             } else if amount > 0 {

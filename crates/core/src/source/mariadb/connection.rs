@@ -316,7 +316,7 @@ impl Connection {
         if let Some(user) = &self.user {
             command = command.arg(format!("--user={user}"));
         }
-        command = command.args(self.tls.options(&program, self.password.is_some()));
+        command = command.args(self.tls.options(&program));
         if tool == Tool::Client {
             command = command.arg(format!("--connect-timeout={CONNECT_SECONDS}"));
             if let Some(database) = &self.database {
@@ -332,7 +332,7 @@ impl Connection {
 
 impl Tls {
     /// Options of the connection. The two clients spell them differently.
-    fn options(&self, program: &Program, with_password: bool) -> Vec<String> {
+    fn options(&self, program: &Program) -> Vec<String> {
         let mut options = Vec::new();
         match program.flavor {
             Flavor::Mysql => {
@@ -351,12 +351,9 @@ impl Tls {
             }
             // MariaDB's client has no check of the authority alone.
             Flavor::Mariadb => match self.encryption {
-                // From 11.4 on the client checks the certificate by means of the password. Without one
-                // it cannot, and would warn of it each time.
-                Encryption::Preferred if !with_password => {
-                    options.push("--skip-ssl-verify-server-cert".into());
-                }
-                Encryption::Preferred => {}
+                // From 11.4 on the client checks the certificate by means of a password, but not by
+                // one from the environment, and then warns of it each time.
+                Encryption::Preferred => options.push("--skip-ssl-verify-server-cert".into()),
                 Encryption::Disabled => options.push("--skip-ssl".into()),
                 Encryption::Required => {
                     options.extend(["--ssl".into(), "--skip-ssl-verify-server-cert".into()]);

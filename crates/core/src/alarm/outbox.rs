@@ -1,0 +1,618 @@
+//! The ledger of alarms and the messages that wait, on this host.
+//!
+//! A step of the ledger and its messages are written in one transaction: a process that is killed has
+//! either told all of it or nothing, and the next one decides the same again. A message stays until its
+//! channel took it, for [`KEPT_DAYS`] at most. Where the disk takes nothing any more, both go on in
+//! memory for as long as the process lives: a full disk is something to be told of.
+
+use super::ledger::{Ledger, Outgoing};
+use crate::error::{Code, Error, Result};
+use crate::history;
+use crate::name::Name;
+use crate::notify::Message;
+use crate::sqlite::{self, is_damage};
+use jiff::Timestamp;
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, TransactionBehavior, params};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Version of the format.
+const VERSION: i64 = 1;
+/// Days for which it is tried to deliver a message.
+pub const KEPT_DAYS: i64 = 3;
+/// Messages that wait for one channel at most; beyond, the oldest are given up.
+const WAITING_MAX: usize = 100;
+/// Messages that are remembered after they were delivered or given up.
+const REMEMBERED_MAX: usize = 1000;
+/// Wait after the first attempt that failed, in seconds; it doubles with each further one.
+const WAIT_SECONDS_MIN: i64 = 60;
+const WAIT_SECONDS_MAX: i64 = 3600;
+/// Longest wait that a channel may ask for, in seconds.
+const ASKED_SECONDS_MAX: i64 = 6 * 3600;
+
+const SCHEMA: &str = "
+    CREATE TABLE IF NOT EXISTS ledger (
+        app TEXT NOT NULL, environment TEXT NOT NULL, body TEXT NOT NULL,
+        PRIMARY KEY (app, environment));
+    CREATE TABLE IF NOT EXISTS message (
+        sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+        app TEXT NOT NULL, environment TEXT NOT NULL, channel TEXT NOT NULL, body TEXT NOT NULL,
+        created INTEGER NOT NULL, attempts INTEGER NOT NULL, due INTEGER NOT NULL,
+        ended INTEGER, error TEXT);
+    CREATE INDEX IF NOT EXISTS waiting ON message (due) WHERE ended IS NULL;
+    CREATE TABLE IF NOT EXISTS channel (
+        app TEXT NOT NULL, environment TEXT NOT NULL, name TEXT NOT NULL,
+        failing INTEGER, error TEXT, due INTEGER, sent INTEGER,
+        PRIMARY KEY (app, environment, name));";
+
+/// The messages of an application that wait, and their channels: one that did not answer is asked
+/// again later, and until then none of its messages overtakes another.
+const WAITING: &str = "FROM message m LEFT JOIN channel c
+    ON c.app = m.app AND c.environment = m.environment AND c.name = m.channel
+    WHERE m.ended IS NULL AND m.app = ?1 AND m.environment = ?2";
+
+/// The alarms of one application, and its messages.
+pub struct Outbox {
+    app: Name,
+    environment: Name,
+    path: PathBuf,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    connection: Connection,
+    /// The ledger as it was written last.
+    last: Ledger,
+    /// True once the file could not be used.
+    in_memory: bool,
+}
+
+/// A message that waits for its channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// Its place in the order of messages.
+    pub sequence: i64,
+    /// The channel.
+    pub channel: Name,
+    /// The message.
+    pub message: Message,
+    /// Attempts that were made.
+    pub attempts: u32,
+}
+
+/// How a channel fares.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ChannelState {
+    /// Since when it takes nothing.
+    pub failing: Option<Timestamp>,
+    /// Why.
+    pub error: Option<String>,
+    /// When it took a message last.
+    pub sent: Option<Timestamp>,
+}
+
+/// What became of an attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Attempt {
+    /// The channel took the message.
+    Delivered,
+    /// It did not, and may later: after this time, if it said so.
+    Later(Option<Duration>, String),
+    /// It refused the message as it is.
+    Refused(String),
+}
+
+impl Outbox {
+    /// Opens the alarms of an application in a state directory, or makes them. Damaged ones are put
+    /// aside, and where the file cannot be used, they are kept in memory: `warn` is told so.
+    pub fn open(state: &Path, app: &Name, environment: &Name, warn: impl Fn(&str)) -> Result<Self> {
+        let path = state.join("alarms.db");
+        let opened = match connect(&path) {
+            Err(error) if is_damage(&error) => {
+                let aside = history::put_aside(&path, "alarms")?;
+                warn(&format!(
+                    "the alarms were damaged, and new ones begin; the old ones are {}",
+                    aside.display()
+                ));
+                connect(&path)
+            }
+            opened => opened,
+        };
+        let mut in_memory = false;
+        let connection = match opened {
+            Ok(connection) => connection,
+            Err(error) => {
+                warn(&failed(&path, &error).with_hint());
+                in_memory = true;
+                memory().map_err(|error| failed(&path, &error))?
+            }
+        };
+        Ok(Outbox {
+            app: app.clone(),
+            environment: environment.clone(),
+            path,
+            inner: Mutex::new(Inner {
+                connection,
+                last: Ledger::default(),
+                in_memory,
+            }),
+        })
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does something with the database, in memory if the file takes nothing any more.
+    fn run<T>(&self, work: impl Fn(&mut Connection) -> rusqlite::Result<T>) -> Result<T> {
+        let mut inner = self.inner();
+        let error = match work(&mut inner.connection) {
+            Ok(done) => return Ok(done),
+            Err(error) => error,
+        };
+        if inner.in_memory {
+            return Err(failed(&self.path, &error));
+        }
+        let fresh = memory().map_err(|error| failed(&self.path, &error))?;
+        self.write_ledger(&fresh, &inner.last)
+            .map_err(|error| failed(&self.path, &error))?;
+        inner.connection = fresh;
+        inner.in_memory = true;
+        work(&mut inner.connection).map_err(|error| failed(&self.path, &error))
+    }
+
+    fn read_ledger(&self, c: &Connection) -> rusqlite::Result<Ledger> {
+        let select = "SELECT body FROM ledger WHERE app = ?1 AND environment = ?2";
+        let names = [self.app.as_str(), self.environment.as_str()];
+        let body: Option<String> = c.query_row(select, names, |row| row.get(0)).optional()?;
+        // One that a newer version wrote differently begins anew.
+        Ok(body
+            .and_then(|body| serde_json::from_str(&body).ok())
+            .unwrap_or_default())
+    }
+
+    fn write_ledger(&self, c: &Connection, ledger: &Ledger) -> rusqlite::Result<()> {
+        let unfit = |error| rusqlite::Error::ToSqlConversionFailure(Box::new(error));
+        let body = serde_json::to_string(ledger).map_err(unfit)?;
+        let insert = "INSERT OR REPLACE INTO ledger VALUES (?1, ?2, ?3)";
+        let values = params![self.app.as_str(), self.environment.as_str(), body];
+        c.execute(insert, values).map(drop)
+    }
+
+    /// The ledger.
+    pub fn ledger(&self) -> Result<Ledger> {
+        self.run(|c| self.read_ledger(c))
+    }
+
+    /// Replaces the ledger by the next one, and adds the messages of that step, in one transaction.
+    /// `step` may be called more than once. Returns whether there are messages.
+    pub fn step(
+        &self,
+        now: Timestamp,
+        step: impl Fn(&Ledger) -> (Ledger, Vec<Outgoing>),
+    ) -> Result<bool> {
+        let (next, told) = self.run(|c| {
+            let transaction = c.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let ledger = self.read_ledger(&transaction)?;
+            let (next, outgoing) = step(&ledger);
+            if next != ledger {
+                self.write_ledger(&transaction, &next)?;
+            }
+            for out in &outgoing {
+                self.add(&transaction, out, now)?;
+            }
+            if !outgoing.is_empty() {
+                self.trim(&transaction, now)?;
+            }
+            transaction.commit()?;
+            Ok((next, !outgoing.is_empty()))
+        })?;
+        self.inner().last = next;
+        Ok(told)
+    }
+
+    fn add(&self, c: &Connection, out: &Outgoing, now: Timestamp) -> rusqlite::Result<()> {
+        let unfit = |error| rusqlite::Error::ToSqlConversionFailure(Box::new(error));
+        let body = serde_json::to_string(&out.message).map_err(unfit)?;
+        let insert = "INSERT INTO message (app, environment, channel, body, created, attempts, due)
+            VALUES (?1, ?2, ?3, ?4, ?5, 0, ?5)";
+        let (app, environment) = (self.app.as_str(), self.environment.as_str());
+        let values = params![
+            app,
+            environment,
+            out.channel.as_str(),
+            body,
+            now.as_second()
+        ];
+        c.execute(insert, values).map(drop)
+    }
+
+    /// Gives up what is too old or too much, and forgets what ended long ago.
+    fn trim(&self, c: &Connection, now: Timestamp) -> rusqlite::Result<()> {
+        let (app, environment) = (self.app.as_str(), self.environment.as_str());
+        let oldest = now.as_second() - KEPT_DAYS * 86_400;
+        c.execute(
+            "UPDATE message SET ended = ?1, error = coalesce(error, 'it was not tried')
+                WHERE ended IS NULL AND app = ?2 AND environment = ?3 AND (created < ?4
+                OR sequence NOT IN (SELECT sequence FROM message m
+                    WHERE m.ended IS NULL AND m.channel = message.channel AND m.app = ?2
+                    AND m.environment = ?3 ORDER BY sequence DESC LIMIT ?5))",
+            params![
+                now.as_second(),
+                app,
+                environment,
+                oldest,
+                count(WAITING_MAX)
+            ],
+        )?;
+        c.execute(
+            "DELETE FROM message WHERE sequence IN (SELECT sequence FROM message
+                WHERE ended IS NOT NULL ORDER BY sequence DESC LIMIT -1 OFFSET ?1)",
+            [count(REMEMBERED_MAX)],
+        )?;
+        Ok(())
+    }
+
+    /// The messages that are to be tried now, in their order, by channel.
+    pub fn due(&self, now: Timestamp) -> Result<BTreeMap<Name, Vec<Waiting>>> {
+        let select = format!(
+            "SELECT m.sequence, m.channel, m.body, m.attempts {WAITING}
+                AND max(m.due, coalesce(c.due, 0)) <= ?3 ORDER BY m.sequence"
+        );
+        let (app, environment) = (self.app.as_str(), self.environment.as_str());
+        let rows: Vec<Option<Waiting>> = self.run(|c| {
+            let values = params![app, environment, now.as_second()];
+            c.prepare_cached(&select)?
+                .query_map(values, waiting)?
+                .collect()
+        })?;
+        let mut due: BTreeMap<Name, Vec<Waiting>> = BTreeMap::new();
+        for waiting in rows.into_iter().flatten() {
+            due.entry(waiting.channel.clone())
+                .or_default()
+                .push(waiting);
+        }
+        Ok(due)
+    }
+
+    /// When a message is to be tried next; `None` if none waits.
+    pub fn next(&self) -> Result<Option<Timestamp>> {
+        let select = format!("SELECT min(max(m.due, coalesce(c.due, 0))) {WAITING}");
+        let names = [self.app.as_str(), self.environment.as_str()];
+        let next: Option<i64> = self.run(|c| c.query_row(&select, names, |row| row.get(0)))?;
+        Ok(next.and_then(|at| Timestamp::from_second(at).ok()))
+    }
+
+    /// Notes what became of an attempt to deliver a message.
+    pub fn note(&self, waiting: &Waiting, attempt: &Attempt, now: Timestamp) -> Result<()> {
+        let (app, environment) = (self.app.as_str(), self.environment.as_str());
+        let channel = waiting.channel.as_str();
+        let at = now.as_second();
+        self.run(|c| {
+            let transaction = c.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            transaction.execute(
+                "INSERT OR IGNORE INTO channel (app, environment, name) VALUES (?1, ?2, ?3)",
+                params![app, environment, channel],
+            )?;
+            let error = match attempt {
+                Attempt::Delivered => None,
+                Attempt::Later(_, why) | Attempt::Refused(why) => Some(why.as_str()),
+            };
+            let due = at.saturating_add(wait(attempt, waiting.attempts));
+            let (ended, of_message, of_channel) = match attempt {
+                Attempt::Delivered => (Some(at), at, None),
+                Attempt::Later(..) => (None, at, Some(due)),
+                Attempt::Refused(_) => (None, due, None),
+            };
+            transaction.execute(
+                "UPDATE message SET ended = ?2, due = ?3, error = ?4, attempts = attempts + 1
+                    WHERE sequence = ?1",
+                params![waiting.sequence, ended, of_message, error],
+            )?;
+            let failing = error.map(|_| at);
+            transaction.execute(
+                "UPDATE channel SET error = ?4, due = ?5, sent = coalesce(?6, sent),
+                    failing = CASE WHEN ?4 IS NULL THEN NULL ELSE coalesce(failing, ?7) END
+                    WHERE app = ?1 AND environment = ?2 AND name = ?3",
+                params![app, environment, channel, error, of_channel, ended, failing],
+            )?;
+            self.trim(&transaction, now)?;
+            transaction.commit()
+        })
+    }
+
+    /// Gives up the messages of a channel that is not configured any more.
+    pub fn drop_channel(&self, channel: &Name, now: Timestamp) -> Result<()> {
+        let values = params![
+            now.as_second(),
+            self.app.as_str(),
+            self.environment.as_str(),
+            channel.as_str()
+        ];
+        self.run(|c| {
+            c.execute(
+                "UPDATE message SET ended = ?1, error = 'its channel is not configured any more'
+                    WHERE ended IS NULL AND app = ?2 AND environment = ?3 AND channel = ?4",
+                values,
+            )?;
+            let delete = "DELETE FROM channel WHERE app = ?1 AND environment = ?2 AND name = ?3";
+            let names = [
+                self.app.as_str(),
+                self.environment.as_str(),
+                channel.as_str(),
+            ];
+            c.execute(delete, names).map(drop)
+        })
+    }
+
+    /// How each channel fares that was used.
+    pub fn channels(&self) -> Result<BTreeMap<Name, ChannelState>> {
+        let select = "SELECT name, failing, error, sent FROM channel
+            WHERE app = ?1 AND environment = ?2";
+        let names = [self.app.as_str(), self.environment.as_str()];
+        let time = |row: &Row<'_>, index| -> rusqlite::Result<Option<Timestamp>> {
+            let at: Option<i64> = row.get(index)?;
+            Ok(at.and_then(|at| Timestamp::from_second(at).ok()))
+        };
+        let rows: Vec<(String, ChannelState)> = self.run(|c| {
+            c.prepare_cached(select)?
+                .query_map(names, |row| {
+                    let state = ChannelState {
+                        failing: time(row, 1)?,
+                        error: row.get(2)?,
+                        sent: time(row, 3)?,
+                    };
+                    Ok((row.get(0)?, state))
+                })?
+                .collect()
+        })?;
+        let named = rows.into_iter();
+        Ok(named
+            .filter_map(|(name, state)| Some((Name::parse(&name)?, state)))
+            .collect())
+    }
+}
+
+/// Seconds until a message is tried again that was tried so often before.
+fn wait(attempt: &Attempt, attempts: u32) -> i64 {
+    let doubled = WAIT_SECONDS_MIN << attempts.min(10);
+    match attempt {
+        Attempt::Delivered => 0,
+        Attempt::Later(Some(asked), _) => {
+            let asked = i64::try_from(asked.as_secs()).unwrap_or(i64::MAX);
+            asked.clamp(1, ASKED_SECONDS_MAX)
+        }
+        Attempt::Later(None, _) => doubled.min(WAIT_SECONDS_MAX),
+        // Somebody has to change something first.
+        Attempt::Refused(_) => WAIT_SECONDS_MAX,
+    }
+}
+
+fn count(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// A message of the database; `None` if a newer version wrote it.
+fn waiting(row: &Row<'_>) -> rusqlite::Result<Option<Waiting>> {
+    let (channel, body): (String, String) = (row.get(1)?, row.get(2)?);
+    let (sequence, attempts) = (row.get(0)?, row.get(3)?);
+    Ok(Name::parse(&channel).and_then(|channel| {
+        Some(Waiting {
+            sequence,
+            channel,
+            message: serde_json::from_str(&body).ok()?,
+            attempts,
+        })
+    }))
+}
+
+fn memory() -> rusqlite::Result<Connection> {
+    let connection = Connection::open_in_memory()?;
+    connection.execute_batch(SCHEMA)?;
+    Ok(connection)
+}
+
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+    let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connection.busy_timeout(Duration::from_secs(30))?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.execute_batch(SCHEMA)?;
+    connection.pragma_update(None, "user_version", VERSION)?;
+    // A page that is damaged shows only when it is read.
+    let read = "SELECT (SELECT count(*) FROM ledger) + (SELECT count(*) FROM message)";
+    connection.query_row(read, [], |_| Ok(()))?;
+    Ok(connection)
+}
+
+fn failed(path: &Path, error: &rusqlite::Error) -> Error {
+    let message = format!("the alarms cannot be kept in {}", path.display());
+    Error::new(Code::State, message)
+        .cause(sqlite::failure(path, error))
+        .hint("check the disk and the permissions; until then they are kept in memory, and told again by each process")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::alarm::ledger::tests_support::outgoing;
+    use jiff::SignedDuration;
+
+    struct Box {
+        directory: tempfile::TempDir,
+        outbox: Outbox,
+    }
+
+    fn now() -> Timestamp {
+        "2026-11-20T06:00:00Z".parse().unwrap()
+    }
+
+    fn name(text: &str) -> Name {
+        Name::parse(text).unwrap()
+    }
+
+    fn open(directory: &Path) -> Outbox {
+        let warn = |text: &str| panic!("{text}");
+        Outbox::open(directory, &name("crm"), &name("production"), warn).unwrap()
+    }
+
+    fn new() -> Box {
+        let directory = tempfile::tempdir().unwrap();
+        let outbox = open(directory.path());
+        Box { directory, outbox }
+    }
+
+    fn tell(outbox: &Outbox, channel: &str, id: &str, at: Timestamp) {
+        let told = outbox.step(at, |ledger| (ledger.clone(), vec![outgoing(channel, id)]));
+        assert!(told.unwrap());
+    }
+
+    fn ids(outbox: &Outbox, at: Timestamp) -> Vec<String> {
+        let due = outbox.due(at).unwrap().into_values().flatten();
+        due.map(|waiting| waiting.message.id).collect()
+    }
+
+    fn only(outbox: &Outbox, at: Timestamp) -> Waiting {
+        let mut due: Vec<Waiting> = outbox.due(at).unwrap().into_values().flatten().collect();
+        assert_eq!(due.len(), 1);
+        due.pop().unwrap()
+    }
+
+    fn later(seconds: i64) -> Timestamp {
+        now() + SignedDuration::from_secs(seconds)
+    }
+
+    #[test]
+    fn what_is_told_waits_until_its_channel_took_it() {
+        let it = new();
+        tell(&it.outbox, "ops", "a-1", now());
+        // Another process finds it.
+        let outbox = open(it.directory.path());
+        let waiting = only(&outbox, now());
+        outbox
+            .note(&waiting, &Attempt::Later(None, "no".into()), now())
+            .unwrap();
+        assert_eq!(ids(&it.outbox, later(59)), [""; 0]);
+        assert_eq!(it.outbox.next().unwrap(), Some(later(60)));
+        let waiting = only(&it.outbox, later(60));
+        assert_eq!(waiting.attempts, 1);
+        let failing = it.outbox.channels().unwrap().remove(&name("ops")).unwrap();
+        assert_eq!(
+            (failing.failing, failing.error),
+            (Some(now()), Some("no".into()))
+        );
+        it.outbox
+            .note(&waiting, &Attempt::Later(None, "no".into()), later(60))
+            .unwrap();
+        assert_eq!(it.outbox.next().unwrap(), Some(later(60 + 120)));
+        let failing = it.outbox.channels().unwrap().remove(&name("ops")).unwrap();
+        assert_eq!(failing.failing, Some(now()));
+        it.outbox
+            .note(&waiting, &Attempt::Delivered, later(200))
+            .unwrap();
+        assert_eq!(it.outbox.next().unwrap(), None);
+        let well = it.outbox.channels().unwrap().remove(&name("ops")).unwrap();
+        assert_eq!((well.failing, well.sent), (None, Some(later(200))));
+    }
+
+    #[test]
+    fn a_channel_says_when_it_wants_to_be_asked_again() {
+        let asked = |attempt: Attempt, attempts| wait(&attempt, attempts);
+        let later = |seconds| Attempt::Later(Some(Duration::from_secs(seconds)), String::new());
+        assert_eq!(asked(later(7), 0), 7);
+        assert_eq!(asked(later(0), 0), 1);
+        assert_eq!(asked(later(u64::MAX), 0), ASKED_SECONDS_MAX);
+        assert_eq!(asked(Attempt::Later(None, String::new()), 40), 3600);
+        assert_eq!(asked(Attempt::Refused(String::new()), 0), 3600);
+    }
+
+    #[test]
+    fn what_nobody_takes_is_given_up_after_days_or_when_there_is_too_much() {
+        let it = new();
+        tell(&it.outbox, "ops", "old", now());
+        for number in 0..120 {
+            tell(&it.outbox, "ops", &format!("n-{number}"), later(number));
+        }
+        let due = ids(&it.outbox, later(200));
+        assert_eq!(due.len(), WAITING_MAX);
+        assert_eq!((&*due[0], &*due[99]), ("n-20", "n-119"));
+        tell(&it.outbox, "mail", "new", later(4 * 86_400));
+        assert_eq!(ids(&it.outbox, later(4 * 86_400)), ["new"]);
+        it.outbox
+            .drop_channel(&name("mail"), later(4 * 86_400))
+            .unwrap();
+        assert_eq!(it.outbox.next().unwrap(), None);
+    }
+
+    #[test]
+    fn applications_of_one_state_have_their_own() {
+        let it = new();
+        tell(&it.outbox, "ops", "a-1", now());
+        let other = Outbox::open(
+            it.directory.path(),
+            &name("shop"),
+            &name("production"),
+            |_| (),
+        );
+        let other = other.unwrap();
+        assert_eq!(ids(&other, now()), [""; 0]);
+        assert_eq!(other.next().unwrap(), None);
+        assert!(other.channels().unwrap().is_empty());
+    }
+
+    #[test]
+    fn damaged_alarms_are_put_aside_and_a_full_disk_is_no_reason_to_be_silent() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(
+            directory.path().join("alarms.db"),
+            b"no database at all, by far",
+        )
+        .unwrap();
+        let warned = std::cell::Cell::new(false);
+        let opened = Outbox::open(
+            directory.path(),
+            &name("crm"),
+            &name("production"),
+            |text| {
+                assert!(text.contains("alarms.db.damaged"), "{text}");
+                warned.set(true);
+            },
+        );
+        tell(&opened.unwrap(), "ops", "a-1", now());
+        assert!(warned.get());
+        // A directory that is not there stands for a disk that takes nothing.
+        let warned = std::cell::Cell::new(false);
+        let nowhere = directory.path().join("nowhere");
+        let opened = Outbox::open(&nowhere, &name("crm"), &name("production"), |text| {
+            assert!(text.contains("alarms cannot be kept"), "{text}");
+            warned.set(true);
+        });
+        let outbox = opened.unwrap();
+        assert!(warned.get());
+        tell(&outbox, "ops", "a-1", now());
+        assert_eq!(ids(&outbox, now()), ["a-1"]);
+    }
+
+    #[test]
+    fn what_was_told_before_the_disk_was_full_is_known_afterwards() {
+        let it = new();
+        tell(&it.outbox, "ops", "a-1", now());
+        let mut ledger = Ledger::default();
+        ledger
+            .alarms
+            .insert("x".into(), crate::alarm::ledger::tests_support::alarm());
+        it.outbox
+            .step(now(), |_| (ledger.clone(), Vec::new()))
+            .unwrap();
+        it.outbox
+            .inner()
+            .connection
+            .execute_batch("PRAGMA query_only = 1")
+            .unwrap();
+        tell(&it.outbox, "ops", "a-2", now());
+        assert_eq!(it.outbox.ledger().unwrap(), ledger);
+        assert_eq!(ids(&it.outbox, now()), ["a-2"]);
+    }
+}
