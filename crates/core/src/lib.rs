@@ -35,6 +35,7 @@ pub mod fingerprint;
 pub mod given;
 pub mod history;
 pub mod host;
+pub mod http;
 pub mod job;
 pub mod kept;
 pub mod kind;
@@ -85,6 +86,7 @@ pub mod thread;
 pub mod transport;
 pub mod tree;
 pub mod verify;
+pub mod visible;
 pub mod window;
 
 pub use error::{Code, Error, Result};
